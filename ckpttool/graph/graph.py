@@ -1,0 +1,96 @@
+"""Graph: a MetaGraphDef with the look-ups that every other module of this floor needs."""
+
+from collections import defaultdict
+from functools import cached_property
+from typing import NamedTuple
+
+from ckpttool.errors import GraphError, UnknownName
+from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
+from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
+from ckpttool.selection import suggestion
+
+
+class TensorRef(NamedTuple):
+    """An op's output: `dnn/hidden2/Relu:0` is output 0 of the op `dnn/hidden2/Relu`.
+
+    >>> TensorRef.parse("dnn/hidden2/Relu"), str(TensorRef.parse("split:1"))
+    (TensorRef(op='dnn/hidden2/Relu', index=0), 'split:1')
+    """
+
+    op: str
+    index: int
+
+    @classmethod
+    def parse(cls, text: str) -> "TensorRef":
+        """Read `op`, `op:1` or a control input `^op` (index -1)."""
+        if text.startswith("^"):
+            return cls(text[1:], -1)
+        op, colon, index = text.rpartition(":")
+        return cls(op, int(index)) if colon and index.isdigit() else cls(text, 0)
+
+    def __str__(self) -> str:
+        return f"{self.op}:{self.index}"
+
+
+class Graph:
+    """A graph and its collections, saver and signatures; it is never changed in place: rewrites give new graphs."""
+
+    def __init__(self, meta: MetaGraphDef, source: str = "graph") -> None:
+        """Wrap a message; `source` is the path that errors name.
+
+        Raises:
+            GraphError: two ops have one name.
+        """
+        self.meta = meta
+        self.source = source
+        self.nodes: dict[str, NodeDef] = {node.name: node for node in meta.graph_def.node}
+        if len(self.nodes) != len(meta.graph_def.node):
+            names = [node.name for node in meta.graph_def.node]
+            twice = next(name for name in names if names.count(name) > 1)
+            raise GraphError(f"{source}: two ops are named {twice}")
+
+    def op(self, name: str) -> NodeDef:
+        """Return an op by its name.
+
+        Raises:
+            UnknownName: the graph has none; the message suggests the nearest.
+        """
+        if name not in self.nodes:
+            raise UnknownName(f"{self.source}: no op named {name}{suggestion(name, self.nodes)}")
+        return self.nodes[name]
+
+    def inputs(self, name: str, control: bool = False) -> list[TensorRef]:
+        """Return the tensors that an op reads; with `control`, also the ops that it only waits for (index -1)."""
+        refs = [TensorRef.parse(text) for text in self.nodes[name].input]
+        return [ref for ref in refs if control or ref.index >= 0]
+
+    @cached_property
+    def consumers(self) -> dict[str, list[str]]:
+        """For each op the ops that read one of its outputs, in graph order; control inputs do not count."""
+        readers: dict[str, list[str]] = defaultdict(list)
+        for name in self.nodes:
+            for ref in dict.fromkeys(ref.op for ref in self.inputs(name)):
+                readers[ref].append(name)
+        return readers
+
+    def ancestors(self, *names: str, control: bool = False) -> set[str]:
+        """Return the ops whose values the named ops need, themselves included.
+
+        Raises:
+            GraphError: an op reads one that is not in the graph.
+        """
+        found: set[str] = set()
+        todo = list(names)
+        while todo:
+            name = todo.pop()
+            if name in found:
+                continue
+            if name not in self.nodes:
+                raise GraphError(f"{self.source}: an op reads {name}, which is not in the graph")
+            found.add(name)
+            todo.extend(ref.op for ref in self.inputs(name, control))
+        return found
+
+    def collection(self, key: str) -> list[str]:
+        """Return a node-list collection's names, empty where there is none."""
+        return list(self.meta.collection_def[key].node_list.value) if key in self.meta.collection_def else []

@@ -1,0 +1,1 @@
+"""The only floor that imports TensorFlow, and only inside its functions."""

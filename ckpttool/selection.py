@@ -1,0 +1,76 @@
+"""Patterns: regular expressions that match whole path components from the root.
+
+`hidden[123]` takes `hidden1` and everything below it, `hidden1/kernel`; it does not take `hidden10/kernel`, nor
+`hidden3_aux/kernel`, which TensorFlow's own scope selection (`re.match`, a prefix match) would.
+"""
+
+import difflib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from ckpttool.errors import CkptError, UnknownName
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """A selection of names.
+
+    >>> hidden = Pattern("hidden[123]")
+    >>> hidden.matches("hidden1/kernel"), hidden.matches("hidden10/kernel")
+    (True, False)
+
+    Raises:
+        CkptError: the text is not a regular expression.
+    """
+
+    text: str
+    _whole: re.Pattern[str] = field(init=False, repr=False, compare=False)
+    _prefix: re.Pattern[str] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Compile both readings of the text: whole components, and TensorFlow's prefix."""
+        try:
+            object.__setattr__(self, "_prefix", re.compile(self.text))
+            object.__setattr__(self, "_whole", re.compile(f"(?:{self.text})(?:/.*)?", re.DOTALL))
+        except re.error as error:
+            raise CkptError(f"{self.text!r} is not a regular expression: {error}") from error
+
+    def matches(self, name: str) -> bool:
+        """Say whether the pattern takes a name, or a scope above it."""
+        return self._whole.fullmatch(name) is not None
+
+    def select(self, names: Iterable[str]) -> list[str]:
+        """Return the names that the pattern takes, in their order.
+
+        Raises:
+            UnknownName: it takes none; the message has the nearest names.
+        """
+        names = list(names)
+        chosen = [name for name in names if self.matches(name)]
+        if not chosen:
+            raise UnknownName(f"pattern {self.text!r} matches nothing{suggestion(self.text, names)}")
+        return chosen
+
+    def prefix_only(self, names: Iterable[str]) -> list[str]:
+        """Return the names that TensorFlow's prefix match would take and this pattern does not.
+
+        >>> Pattern("hidden[123]").prefix_only(["hidden1/kernel", "hidden10/kernel"])
+        ['hidden10/kernel']
+        """
+        return [name for name in names if self._prefix.match(name) and not self.matches(name)]
+
+
+def suggestion(wanted: str, names: Iterable[str]) -> str:
+    """Return `; nearest: a, b` for a name that is not there, or an empty text when nothing is near.
+
+    >>> suggestion("hiden1", ["hidden1/kernel", "outputs/bias"])
+    '; nearest: hidden1'
+    """
+    candidates: dict[str, None] = {}
+    for name in names:
+        parts = name.split("/")
+        candidates |= dict.fromkeys("/".join(parts[: i + 1]) for i in range(len(parts)))
+    literal = re.sub(r"[\\^$.|?*+()\[\]{}]", "", wanted)
+    nearest = difflib.get_close_matches(literal, candidates, n=3, cutoff=0.5)
+    return f"; nearest: {', '.join(nearest)}" if nearest else ""
