@@ -1,0 +1,136 @@
+"""The command line: one module per command, imported when it is used; errors are shown here and nowhere else."""
+
+import importlib.util
+import os
+import sys
+from typing import Any
+
+import click
+
+from ckpttool import __version__
+from ckpttool.errors import CkptError
+
+COMMANDS = {
+    "ops": "ckpttool.cli.ops:ops",
+    "vars": "ckpttool.cli.vars:list_variables",
+    "layers": "ckpttool.cli.layers:layers",
+    "show": "ckpttool.cli.show:show",
+    "collections": "ckpttool.cli.collections:collections",
+    "diff": "ckpttool.cli.diff:diff",
+    "verify": "ckpttool.cli.verify:verify",
+    "new": "ckpttool.cli.new:new",
+    "reuse": "ckpttool.cli.reuse:reuse",
+    "freeze": "ckpttool.cli.freeze:freeze",
+    "cache": "ckpttool.cli.cache:cache",
+    "import": "ckpttool.cli.import_:import_weights",
+    "finetune": "ckpttool.cli.finetune:finetune",
+    "evaluate": "ckpttool.cli.evaluate:evaluate",
+}
+"""Where each command lives, in the order in which help lists them."""
+
+GROUPS = {
+    "Look": ("ops", "vars", "layers", "show", "collections", "diff", "verify"),
+    "Transfer": ("new", "reuse", "freeze", "cache", "import", "finetune", "evaluate"),
+}
+"""The headings of help; a command stands under exactly one."""
+
+INTERRUPTED = 130
+"""What a shell says of a program that was stopped by Ctrl-C: 128 + SIGINT."""
+PIPE_CLOSED = 141
+"""What a shell says of a program whose reader went away: 128 + SIGPIPE."""
+
+
+class Tool(click.Group):
+    """The group of all commands: loads a command when it is named, and shows its error once, in one line."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the commands' names in the order of the table."""
+        return [name for name, place in COMMANDS.items() if importlib.util.find_spec(place.partition(":")[0])]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the module of a command; None where there is no such command."""
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        module, _, attribute = COMMANDS[cmd_name].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands under their headings."""
+        for heading, names in GROUPS.items():
+            rows = [
+                (name, command.get_short_help_str(80)) for name in names if (command := self.get_command(ctx, name))
+            ]
+            with formatter.section(heading):
+                formatter.write_dl(rows)
+
+    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+        """Run a command and end the process with the exit code that DESIGN.md gives its outcome."""
+        try:
+            code = super().main(*args, **(extra | {"standalone_mode": False}))
+            sys.stdout.flush()
+        except click.ClickException as error:
+            code = _refuse(error)
+        except click.Abort:
+            code = _complain("interrupted", INTERRUPTED)
+        except BrokenPipeError:
+            code = _leave_pipe()
+        except OSError as error:
+            code = _complain(_os_message(error), 2)
+        except CkptError as error:
+            code = _complain(str(error), 2)
+        sys.exit(code if isinstance(code, int) else 0)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; a closed pipe must get past Click, which would call it a failure with code 1."""
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            ctx.exit(_leave_pipe())
+        except KeyboardInterrupt:
+            ctx.exit(_complain("interrupted", INTERRUPTED))
+        return result
+
+
+def _complain(message: str, code: int) -> int:
+    """Print the one line of an error."""
+    click.echo(f"Error: {' '.join(message.split())}", err=True)
+    return code
+
+
+def _refuse(error: click.ClickException) -> int:
+    """Print what is wrong with the command line; without any argument Click's error is the help itself."""
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        click.echo(error.format_message(), err=True)
+        return error.exit_code
+    context = getattr(error, "ctx", None)
+    hint = f" (see {context.command_path} --help)" if context is not None else ""
+    return _complain(error.format_message().removesuffix(".") + hint, 2)
+
+
+def _os_message(error: OSError) -> str:
+    """Say which file the system refused, and why; errors of our own say it already."""
+    if isinstance(error, CkptError) or not error.filename:
+        return str(error)
+    return f"{error.filename}: {error.strerror}"
+
+
+def _leave_pipe() -> int:
+    """Give the closed standard output a place to be flushed to at exit, so that Python stays quiet too."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return PIPE_CLOSED
+
+
+@click.group(cls=Tool, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="ckpttool")
+def main() -> None:
+    r"""Transfer learning and checkpoint surgery for saved TensorFlow models.
+
+    A TensorFlow checkpoint is named by its prefix: my_model.ckpt stands for my_model.ckpt.index,
+    my_model.ckpt.meta and my_model.ckpt.data-00000-of-00001. Any of the three is taken too.
+
+    \b
+    Example:
+      ckpttool layers my_model_final.ckpt
+    """

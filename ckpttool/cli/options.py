@@ -1,0 +1,71 @@
+"""Every argument and option that more than one command has, said once."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+Command = Callable[..., Any]
+Decorator = Callable[[Command], Command]
+
+PATH = click.Path(path_type=Path)
+"""A path that need not exist: a checkpoint's prefix is not a file, so Click must not ask for one."""
+
+
+def _path(name: str, metavar: str, **more: Any) -> Decorator:
+    return click.argument(name, metavar=metavar, type=PATH, **more)
+
+
+checkpoint = _path("checkpoint", "CKPT")
+"""A checkpoint: a prefix, one of its files, a folder with a `checkpoint` file, a SavedModel folder, or an `.npz`."""
+
+model = _path("model", "MODEL")
+"""A graph: a `.meta` or its checkpoint's prefix, a SavedModel, or a GraphDef."""
+
+source = _path("source", "SRC")
+"""The model or checkpoint that a command takes from."""
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+
+output = click.option("-o", "--output", metavar="OUT", type=PATH, required=True, help="The prefix (or file) to write.")
+
+overwrite = click.option("--overwrite", is_flag=True, help="Replace OUT where it exists.")
+
+plan = click.option("--plan", "plan_only", is_flag=True, help="Print what would be done, and stop.")
+
+lenient = click.option(
+    "--lenient", is_flag=True, help="Go on where something does not match, and list what was left out."
+)
+
+seed = click.option("--seed", type=int, default=0, show_default=True, help="What all randomness comes from.")
+
+data = click.option(
+    "--data",
+    metavar="FILE",
+    type=PATH,
+    required=True,
+    help="Data set: an .npz with x_train, y_train, x_valid, y_valid, x_test, y_test, or the placeholders' names.",
+)
+
+slots = click.option("--slots", is_flag=True, help="Let patterns take optimizer slots and step counters too.")
+
+
+def layers(help_text: str, required: bool = False) -> Decorator:
+    """Return the option that chooses layers by a pattern."""
+    return click.option("--layers", metavar="RE", required=required, help=f"{help_text} {PATTERN}")
+
+
+def freeze(required: bool = False) -> Decorator:
+    """Return the option that chooses the layers which training must not change."""
+    return click.option(
+        "--freeze", metavar="RE", required=required, help=f"Layers that training must not change. {PATTERN}"
+    )
+
+
+PATTERN = "A regular expression for whole path components: 'hidden[123]'."
+
+
+def writes(command: Command) -> Command:
+    """Give a command `--output` and `--overwrite`, which belong together."""
+    return output(overwrite(command))
