@@ -1,0 +1,84 @@
+"""Keys of a partitioned variable's slices: OrderedCode, whose bytes sort as the values do.
+
+A key is the number 0, the escaped name, the rank, and a start and a length for each dimension; a length of -1 with a
+start of 0 is the whole dimension (tensorflow/core/util/saved_tensor_slice_util.cc, core/lib/strings/ordered_code.cc).
+"""
+
+Extent = tuple[int, int]
+FULL: Extent = (0, -1)
+_ESCAPES = {0x00: b"\x00\xff", 0xFF: b"\xff\x00"}
+
+
+def encode_key(name: bytes, extents: tuple[Extent, ...]) -> bytes:
+    """Return the key of a slice.
+
+    >>> encode_key(b"part/w", (FULL, (3, 3))).hex(" ")
+    '00 70 61 72 74 2f 77 00 01 01 02 80 7f 83 83'
+    """
+    escaped = b"".join(_ESCAPES.get(byte, bytes([byte])) for byte in name)
+    rank = len(extents)
+    number = rank.to_bytes((rank.bit_length() + 7) // 8, "big")
+    numbers = b"".join(_encode_signed(start) + _encode_signed(length) for start, length in extents)
+    return b"\0" + escaped + b"\0\1" + bytes([len(number)]) + number + numbers
+
+
+def decode_key(key: bytes) -> tuple[bytes, tuple[Extent, ...]]:
+    """Return the name and extents of a slice's key.
+
+    Raises:
+        ValueError: it is not such a key.
+    """
+    if not key.startswith(b"\0"):
+        raise ValueError("a slice's key starts with a zero byte")
+    name, at = _decode_string(key, 1)
+    width = key[at] if at < len(key) else 0
+    rank = int.from_bytes(key[at + 1 : at + 1 + width], "big")
+    at += 1 + width
+    extents = []
+    for _ in range(min(rank, len(key))):
+        start, at = _decode_signed(key, at)
+        length, at = _decode_signed(key, at)
+        extents.append((start, length))
+    if encode_key(name, tuple(extents)) != key:
+        raise ValueError("a slice's key has bytes left over, or not enough")
+    return name, tuple(extents)
+
+
+def _encode_signed(value: int) -> bytes:
+    """Write a number in as few bytes as hold its bits, a sign and the length in unary."""
+    size = (value if value >= 0 else ~value).bit_length() // 7 + 1
+    plain = (value & ((1 << 80) - 1)).to_bytes(10, "big")[-size:]
+    header = (((1 << size) - 1) << (16 - size)).to_bytes(2, "big")
+    return bytes(byte ^ bits for byte, bits in zip(plain, header.ljust(size, b"\0"), strict=False))
+
+
+def _decode_signed(data: bytes, at: int) -> tuple[int, int]:
+    if at >= len(data):
+        raise ValueError("a slice's key is cut off")
+    negative = data[at] < 0x80
+    first = int.from_bytes(data[at : at + 2].ljust(2, b"\0"), "big") ^ (0xFFFF if negative else 0)
+    size = next((length for length in range(1, 11) if not first & (0x8000 >> length)), 10)
+    header = ((1 << size) - 1) << (16 - size)
+    raw = bytearray(data[at : at + size])
+    if len(raw) < size:
+        raise ValueError("a slice's key is cut off")
+    bits = header.to_bytes(2, "big").ljust(size, b"\0")
+    plain = bytes(byte ^ flip for byte, flip in zip(raw, bits, strict=False))
+    value = int.from_bytes(plain, "big")
+    return (value - (1 << (8 * size)) if negative else value), at + size
+
+
+def _decode_string(data: bytes, at: int) -> tuple[bytes, int]:
+    """Read an escaped string up to its end mark, 00 01."""
+    out = bytearray()
+    while at + 1 < len(data):
+        byte, following = data[at], data[at + 1]
+        if byte == 0 and following == 1:
+            return bytes(out), at + 2
+        if byte in (0, 0xFF):
+            if following != 0xFF - byte:
+                break
+            at += 1
+        out.append(byte)
+        at += 1
+    raise ValueError("a slice's key has a name that does not end")

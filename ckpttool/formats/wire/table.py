@@ -1,0 +1,217 @@
+"""LevelDB's sorted table, as TensorFlow's indexes use it (tensorflow/core/lib/io/format.cc, block.cc).
+
+A table is blocks of sorted entries, a metaindex block, an index block that says where the blocks are, and a footer of
+48 bytes that says where those two are. Every block has a checksum, the footer has none. Reading here is strict: the
+blocks must tile the file and the footer must be what a writer would write, so that every flipped bit is found.
+"""
+
+import os
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple, NoReturn
+
+from ckpttool.errors import CorruptCheckpoint
+from ckpttool.formats.wire import crc, varint
+
+MAGIC = bytes.fromhex("57fb808b247547db")
+FOOTER = 48
+TRAILER = 5
+PLAIN, SNAPPY = 0, 1
+BLOCK_LIMIT = 64 << 20
+"""Bytes that a compressed block may unpack to: a few bytes could otherwise claim any amount of memory."""
+
+Entries = list[tuple[bytes, bytes]]
+
+
+class Handle(NamedTuple):
+    """Where a block is: its contents' first byte and their number; the trailer of 5 bytes follows."""
+
+    offset: int
+    size: int
+
+    @property
+    def end(self) -> int:
+        """The byte after the trailer."""
+        return self.offset + self.size + TRAILER
+
+    def encode(self) -> bytes:
+        """Return the two varints that stand for it in the index and the footer."""
+        return varint.encode(self.offset) + varint.encode(self.size)
+
+
+def is_table(path: Path) -> bool:
+    """Say whether a file ends with the table's magic number."""
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - len(MAGIC)))
+        return file.read() == MAGIC
+
+
+class Table:
+    """A table that is checked when it is opened, and whose entries come whole or not at all."""
+
+    def __init__(self, path: Path) -> None:
+        """Open a table, and check its footer, its index, its metaindex, and that its blocks tile the file.
+
+        Raises:
+            CorruptCheckpoint: any of them is not right; the message has the file and the offset.
+        """
+        self.path = path
+        with path.open("rb") as file:
+            self._bytes = file.read()
+        self._end = len(self._bytes) - FOOTER
+        metaindex, index = self._footer()
+        self._index = self._block_entries(index, within=self._end)
+        self._blocks = [self._handle(value, index.offset) for _, value in self._index]
+        others = [self._handle(value, metaindex.offset) for _, value in self._block_entries(metaindex, self._end)]
+        self._require_tiling([*self._blocks, *others, metaindex, index])
+
+    def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
+        """Yield every key and value, keys ascending.
+
+        Raises:
+            CorruptCheckpoint: a block is damaged. No entry of a damaged block is yielded.
+        """
+        last: bytes | None = None
+        for handle, (separator, _) in zip(self._blocks, self._index, strict=True):
+            entries = self._block_entries(handle, self._end)
+            if entries:
+                if (last is not None and entries[0][0] <= last) or entries[-1][0] > separator:
+                    self._fail(handle.offset, "the keys are not in order")
+                last = separator
+                yield from entries
+
+    def _fail(self, offset: int, what: str) -> NoReturn:
+        raise CorruptCheckpoint(f"{self.path}: {what} (at byte {offset})")
+
+    def _footer(self) -> tuple[Handle, Handle]:
+        """Read the footer; a writer's varints are the shortest, and zeros fill what is left."""
+        if self._end < 0:
+            self._fail(0, f"the file has {len(self._bytes)} bytes, a table has at least {FOOTER}")
+        footer = self._bytes[self._end :]
+        if not footer.endswith(MAGIC):
+            self._fail(self._end + 40, "this is not a sorted table, or its end is missing: the magic number is not there")
+        try:
+            metaindex, at = _read_handle(footer, 0, 40)
+            index, at = _read_handle(footer, at, 40)
+        except ValueError as error:
+            self._fail(self._end, f"the footer is damaged: {error}")
+        if (metaindex.encode() + index.encode()).ljust(40, b"\0") != footer[:40]:
+            self._fail(self._end, "the footer is damaged: it is not what its own numbers encode to")
+        return metaindex, index
+
+    def _handle(self, value: bytes, offset: int) -> Handle:
+        try:
+            handle, at = _read_handle(value, 0, len(value))
+        except ValueError as error:
+            self._fail(offset, f"a block's place is damaged: {error}")
+        if at != len(value):
+            self._fail(offset, "a block's place has bytes left over")
+        return handle
+
+    def _require_tiling(self, handles: list[Handle]) -> None:
+        at = 0
+        for handle in sorted(handles):
+            if handle.offset != at:
+                self._fail(at, f"a block should start here, the next one is said to start at {handle.offset}")
+            at = handle.end
+        if at != self._end:
+            self._fail(at, f"the blocks should end at {self._end}, where the footer starts")
+
+    def _block_entries(self, handle: Handle, within: int) -> Entries:
+        try:
+            return decode_block(self._contents(handle, within))
+        except ValueError as error:
+            self._fail(handle.offset, f"a block is damaged: {error}")
+
+    def _contents(self, handle: Handle, within: int) -> bytes:
+        """Return a block's bytes, checked and unpacked."""
+        if handle.end > within:
+            self._fail(handle.offset, f"a block of {handle.size} bytes does not fit: the file has {len(self._bytes)}")
+        kind_at = handle.offset + handle.size
+        (stored,) = struct.unpack_from("<I", self._bytes, kind_at + 1)
+        if crc.mask(crc.extend(0, self._bytes[handle.offset : kind_at + 1])) != stored:
+            self._fail(handle.offset, f"the checksum of a block of {handle.size} bytes does not match")
+        contents = self._bytes[handle.offset : kind_at]
+        kind = self._bytes[kind_at]
+        if kind == SNAPPY:
+            return unpack_snappy(contents)
+        if kind != PLAIN:
+            self._fail(handle.offset, f"a block has compression {kind}, only none (0) and snappy (1) are read")
+        return contents
+
+
+def _read_handle(data: bytes, at: int, limit: int) -> tuple[Handle, int]:
+    offset, at = varint.decode(data, at, limit)
+    size, at = varint.decode(data, at, limit)
+    return Handle(offset, size), at
+
+
+def unpack_snappy(packed: bytes) -> bytes:
+    """Return what a snappy block holds.
+
+    Raises:
+        ValueError: it is damaged, or claims over `BLOCK_LIMIT` bytes.
+    """
+    import cramjam
+
+    claimed, _ = varint.decode(packed, 0, len(packed))
+    if claimed > BLOCK_LIMIT:
+        raise ValueError(f"it claims to unpack to {claimed} bytes, the limit is {BLOCK_LIMIT}")
+    try:
+        unpacked = bytes(cramjam.snappy.decompress_raw(packed))
+    except cramjam.DecompressionError as error:
+        raise ValueError(f"its snappy data cannot be unpacked: {error}") from error
+    return unpacked
+
+
+def decode_block(block: bytes) -> Entries:
+    """Return the keys and values of a block; each key says how much it shares with the one before.
+
+    This runs once for every tensor of a checkpoint, so it is one loop without calls for the usual short entries.
+
+    Raises:
+        ValueError: lengths or restart points do not fit, or keys do not ascend.
+    """
+    restarts = _restarts(block)
+    limit = len(block) - 4 - 4 * len(restarts)
+    entries: Entries = []
+    append, whole_keys = entries.append, set()
+    at, key, first = 0, b"", True
+    while at < limit:
+        if at + 3 > limit:
+            raise ValueError(f"the entry at byte {at} is cut off")
+        start, shared, rest, length = at, block[at], block[at + 1], block[at + 2]
+        if (shared | rest | length) < 0x80:
+            at += 3
+        else:
+            shared, at = varint.decode(block, at, limit)
+            rest, at = varint.decode(block, at, limit)
+            length, at = varint.decode(block, at, limit)
+        middle = at + rest
+        end = middle + length
+        if end > limit or shared > len(key):
+            raise ValueError(f"the lengths of the entry at byte {start} do not fit")
+        following = key[:shared] + block[at:middle]
+        if following <= key and not first:
+            raise ValueError(f"the key of the entry at byte {start} is not above the one before")
+        if not shared:
+            whole_keys.add(start)
+        append((following, block[middle:end]))
+        at, key, first = end, following, False
+    if not whole_keys.issuperset(restarts) and (limit or restarts != (0,)):
+        raise ValueError("a restart point is not at an entry")
+    return entries
+
+
+def _restarts(block: bytes) -> tuple[int, ...]:
+    """Return the restart points, which look-ups start from; a block may have none."""
+    if len(block) < 4:
+        raise ValueError(f"it has {len(block)} bytes, fewer than its last number")
+    (count,) = struct.unpack_from("<I", block, len(block) - 4)
+    if count > (len(block) - 4) // 4:
+        raise ValueError(f"it claims {count} restart points in {len(block)} bytes")
+    return struct.unpack_from(f"<{count}I", block, len(block) - 4 - 4 * count)
+
+
