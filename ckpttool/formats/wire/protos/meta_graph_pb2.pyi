@@ -56,18 +56,28 @@ class CollectionDef(_message.Message):
     def __init__(self, node_list: _Optional[_Union[CollectionDef.NodeList, _Mapping]] = ..., bytes_list: _Optional[_Union[CollectionDef.BytesList, _Mapping]] = ..., int64_list: _Optional[_Union[CollectionDef.Int64List, _Mapping]] = ..., float_list: _Optional[_Union[CollectionDef.FloatList, _Mapping]] = ..., any_list: _Optional[_Union[CollectionDef.AnyList, _Mapping]] = ...) -> None: ...
 
 class CondContextDef(_message.Message):
-    __slots__ = ["branch", "context_name", "pivot_name", "pred_name", "values_def"]
+    __slots__ = ["branch", "context_name", "nested_contexts", "pivot_name", "pred_name", "values_def"]
     BRANCH_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_NAME_FIELD_NUMBER: _ClassVar[int]
+    NESTED_CONTEXTS_FIELD_NUMBER: _ClassVar[int]
     PIVOT_NAME_FIELD_NUMBER: _ClassVar[int]
     PRED_NAME_FIELD_NUMBER: _ClassVar[int]
     VALUES_DEF_FIELD_NUMBER: _ClassVar[int]
     branch: int
     context_name: str
+    nested_contexts: _containers.RepeatedCompositeFieldContainer[ControlFlowContextDef]
     pivot_name: str
     pred_name: str
     values_def: ValuesDef
-    def __init__(self, context_name: _Optional[str] = ..., pred_name: _Optional[str] = ..., pivot_name: _Optional[str] = ..., branch: _Optional[int] = ..., values_def: _Optional[_Union[ValuesDef, _Mapping]] = ...) -> None: ...
+    def __init__(self, context_name: _Optional[str] = ..., pred_name: _Optional[str] = ..., pivot_name: _Optional[str] = ..., branch: _Optional[int] = ..., values_def: _Optional[_Union[ValuesDef, _Mapping]] = ..., nested_contexts: _Optional[_Iterable[_Union[ControlFlowContextDef, _Mapping]]] = ...) -> None: ...
+
+class ControlFlowContextDef(_message.Message):
+    __slots__ = ["cond_ctxt", "while_ctxt"]
+    COND_CTXT_FIELD_NUMBER: _ClassVar[int]
+    WHILE_CTXT_FIELD_NUMBER: _ClassVar[int]
+    cond_ctxt: CondContextDef
+    while_ctxt: WhileContextDef
+    def __init__(self, cond_ctxt: _Optional[_Union[CondContextDef, _Mapping]] = ..., while_ctxt: _Optional[_Union[WhileContextDef, _Mapping]] = ...) -> None: ...
 
 class MetaGraphDef(_message.Message):
     __slots__ = ["asset_file_def", "collection_def", "graph_def", "meta_info_def", "saver_def", "signature_def"]
@@ -124,6 +134,18 @@ class MetaGraphDef(_message.Message):
     saver_def: SaverDef
     signature_def: _containers.MessageMap[str, SignatureDef]
     def __init__(self, meta_info_def: _Optional[_Union[MetaGraphDef.MetaInfoDef, _Mapping]] = ..., graph_def: _Optional[_Union[_graph_pb2.GraphDef, _Mapping]] = ..., saver_def: _Optional[_Union[SaverDef, _Mapping]] = ..., collection_def: _Optional[_Mapping[str, CollectionDef]] = ..., signature_def: _Optional[_Mapping[str, SignatureDef]] = ..., asset_file_def: _Optional[_Iterable[_Union[AssetFileDef, _Mapping]]] = ...) -> None: ...
+
+class QueueRunnerDef(_message.Message):
+    __slots__ = ["cancel_op_name", "close_op_name", "enqueue_op_name", "queue_name"]
+    CANCEL_OP_NAME_FIELD_NUMBER: _ClassVar[int]
+    CLOSE_OP_NAME_FIELD_NUMBER: _ClassVar[int]
+    ENQUEUE_OP_NAME_FIELD_NUMBER: _ClassVar[int]
+    QUEUE_NAME_FIELD_NUMBER: _ClassVar[int]
+    cancel_op_name: str
+    close_op_name: str
+    enqueue_op_name: _containers.RepeatedScalarFieldContainer[str]
+    queue_name: str
+    def __init__(self, queue_name: _Optional[str] = ..., enqueue_op_name: _Optional[_Iterable[str]] = ..., close_op_name: _Optional[str] = ..., cancel_op_name: _Optional[str] = ...) -> None: ...
 
 class SaveSliceInfoDef(_message.Message):
     __slots__ = ["full_name", "full_shape", "var_offset", "var_shape"]
@@ -247,12 +269,13 @@ class VariableDef(_message.Message):
     def __init__(self, variable_name: _Optional[str] = ..., initializer_name: _Optional[str] = ..., snapshot_name: _Optional[str] = ..., save_slice_info_def: _Optional[_Union[SaveSliceInfoDef, _Mapping]] = ..., is_resource: bool = ..., initial_value_name: _Optional[str] = ..., trainable: bool = ...) -> None: ...
 
 class WhileContextDef(_message.Message):
-    __slots__ = ["back_prop", "context_name", "loop_enter_names", "loop_exit_names", "maximum_iterations_name", "parallel_iterations", "pivot_for_body_name", "pivot_for_pred_name", "pivot_name", "swap_memory", "values_def"]
+    __slots__ = ["back_prop", "context_name", "loop_enter_names", "loop_exit_names", "maximum_iterations_name", "nested_contexts", "parallel_iterations", "pivot_for_body_name", "pivot_for_pred_name", "pivot_name", "swap_memory", "values_def"]
     BACK_PROP_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_NAME_FIELD_NUMBER: _ClassVar[int]
     LOOP_ENTER_NAMES_FIELD_NUMBER: _ClassVar[int]
     LOOP_EXIT_NAMES_FIELD_NUMBER: _ClassVar[int]
     MAXIMUM_ITERATIONS_NAME_FIELD_NUMBER: _ClassVar[int]
+    NESTED_CONTEXTS_FIELD_NUMBER: _ClassVar[int]
     PARALLEL_ITERATIONS_FIELD_NUMBER: _ClassVar[int]
     PIVOT_FOR_BODY_NAME_FIELD_NUMBER: _ClassVar[int]
     PIVOT_FOR_PRED_NAME_FIELD_NUMBER: _ClassVar[int]
@@ -264,10 +287,11 @@ class WhileContextDef(_message.Message):
     loop_enter_names: _containers.RepeatedScalarFieldContainer[str]
     loop_exit_names: _containers.RepeatedScalarFieldContainer[str]
     maximum_iterations_name: str
+    nested_contexts: _containers.RepeatedCompositeFieldContainer[ControlFlowContextDef]
     parallel_iterations: int
     pivot_for_body_name: str
     pivot_for_pred_name: str
     pivot_name: str
     swap_memory: bool
     values_def: ValuesDef
-    def __init__(self, context_name: _Optional[str] = ..., parallel_iterations: _Optional[int] = ..., back_prop: bool = ..., swap_memory: bool = ..., pivot_name: _Optional[str] = ..., pivot_for_pred_name: _Optional[str] = ..., pivot_for_body_name: _Optional[str] = ..., loop_exit_names: _Optional[_Iterable[str]] = ..., values_def: _Optional[_Union[ValuesDef, _Mapping]] = ..., loop_enter_names: _Optional[_Iterable[str]] = ..., maximum_iterations_name: _Optional[str] = ...) -> None: ...
+    def __init__(self, context_name: _Optional[str] = ..., parallel_iterations: _Optional[int] = ..., back_prop: bool = ..., swap_memory: bool = ..., pivot_name: _Optional[str] = ..., pivot_for_pred_name: _Optional[str] = ..., pivot_for_body_name: _Optional[str] = ..., loop_exit_names: _Optional[_Iterable[str]] = ..., values_def: _Optional[_Union[ValuesDef, _Mapping]] = ..., loop_enter_names: _Optional[_Iterable[str]] = ..., maximum_iterations_name: _Optional[str] = ..., nested_contexts: _Optional[_Iterable[_Union[ControlFlowContextDef, _Mapping]]] = ...) -> None: ...
