@@ -1,0 +1,169 @@
+"""Graph files: `.meta`, `saved_model.pb` and bare GraphDefs, binary or text, told apart by what is in them."""
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import TypeVar
+
+from google.protobuf import text_format
+from google.protobuf.message import DecodeError, Message
+
+from ckpttool.errors import FormatError, GraphError, MissingFile
+from ckpttool.formats.wire.protos.graph_pb2 import GraphDef
+from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef, SavedModel
+from ckpttool.graph.graph import Graph
+
+_Kind = TypeVar("_Kind", bound=Message)
+SAVED_MODEL_NAMES = ("saved_model.pb", "saved_model.pbtxt")
+_FOREIGN = (
+    (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
+    (b"PK\x03\x04", "a zip archive (.npz or .keras)"),
+    (b"\x1f\x8b", "a gzip file"),
+    (b"version https://git-lfs.github.com/spec/", "a git-LFS pointer; fetch the file itself with `git lfs pull`"),
+)
+_TABLE_MAGIC = b"\x57\xfb\x80\x8b\x24\x75\x47\xdb"
+
+
+def load(path: str | Path, tags: Collection[str] | None = None) -> Graph:
+    """Read the graph that a path means (see `find`).
+
+    A SavedModel may hold several graphs: `tags` says which.
+
+    Raises:
+        MissingFile: there is no graph at the path.
+        FormatError: what is there is not a graph, or damaged.
+        GraphError: several graphs, and the tags choose none or more than one; the message lists them.
+    """
+    file = find(path)
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise MissingFile(f"{file}: {error.strerror}") from error
+    _refuse_foreign(data, file)
+    if file.name in SAVED_MODEL_NAMES:
+        return Graph(_tagged(_parse(data, SavedModel, file), tags, file), str(file))
+    return Graph(_meta_graph(data, tags, file), str(file))
+
+
+def save(graph: Graph, path: str | Path, overwrite: bool = False) -> None:
+    """Write a graph as a `.meta`, whole or not at all.
+
+    Raises:
+        ExistingOutput: the file is there and `overwrite` is not given.
+    """
+    from ckpttool.formats.files import refuse_existing, replacing
+
+    refuse_existing([Path(path)], overwrite)
+    with replacing(Path(path)) as file:
+        file.write(graph.meta.SerializeToString(deterministic=True))
+
+
+def find(path: str | Path) -> Path:
+    """Return the file of the graph that a path means.
+
+    The path is the file itself, a checkpoint's prefix (then `PREFIX.meta`; `PREFIX.index` and `PREFIX.data-*` mean it
+    too), or a SavedModel's folder.
+
+    Raises:
+        MissingFile: there is none; the message says what was looked for.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return _in_folder(path)
+    stem = path.name.partition(".data-")[0].removesuffix(".index")
+    beside = path.with_name(f"{stem}.meta")
+    if path.is_file() and stem == path.name:
+        return path
+    if beside.is_file():
+        return beside
+    raise MissingFile(f"{path}: no graph there, neither as a file, a SavedModel folder nor {beside.name}")
+
+
+def _in_folder(path: Path) -> Path:
+    """Return the graph of a folder: a SavedModel's, else of the prefix that ends in a slash (`FOLDER/.meta`)."""
+    for name in (*SAVED_MODEL_NAMES, ".meta"):
+        if (path / name).is_file():
+            return path / name
+    if path.with_name(f"{path.name}.meta").is_file():
+        return path.with_name(f"{path.name}.meta")
+    metas = sorted(file.name for file in path.glob("*.meta"))
+    hint = f"; it has {', '.join(metas[:5])}: name one" if metas else ""
+    raise MissingFile(f"{path}: a folder without {SAVED_MODEL_NAMES[0]}{hint}")
+
+
+def _meta_graph(data: bytes, tags: Collection[str] | None, file: Path) -> MetaGraphDef:
+    """Read a MetaGraphDef, a SavedModel or a GraphDef, whichever the bytes are.
+
+    The three share no field that would tell them apart for sure, so a reading counts when it finds ops: all of a
+    message's known fields have to parse, and garbage rarely has an op with a name and a type.
+    """
+    problem: Exception | None = None
+    for kind in (MetaGraphDef, GraphDef, SavedModel):
+        try:
+            message = _parse(data, kind, file)
+        except FormatError as error:
+            problem = problem or error
+            continue
+        if isinstance(message, SavedModel) and any(meta.graph_def.node for meta in message.meta_graphs):
+            return _tagged(message, tags, file)
+        if isinstance(message, GraphDef) and _has_ops(message):
+            return MetaGraphDef(graph_def=message)
+        if isinstance(message, MetaGraphDef) and _has_ops(message.graph_def):
+            return message
+    if problem is not None and file.suffix == ".meta":
+        raise FormatError(str(problem)) from problem
+    raise FormatError(f"{file}: neither a MetaGraphDef (.meta), a SavedModel nor a GraphDef: no op found in it")
+
+
+def _has_ops(graph_def: GraphDef) -> bool:
+    """Say whether there are ops and every one has a name and a type."""
+    return bool(graph_def.node) and all(node.name and node.op for node in graph_def.node)
+
+
+def _parse(data: bytes, kind: type[_Kind], file: Path) -> _Kind:
+    """Read one message, text or binary."""
+    message = kind()
+    try:
+        if _is_text(data):
+            return text_format.Parse(data.decode(), message, allow_unknown_field=True)
+        message.ParseFromString(data)
+    except (DecodeError, text_format.ParseError, UnicodeDecodeError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise FormatError(f"{file}: not a {kind.DESCRIPTOR.name}: {reason}") from error
+    return message
+
+
+def _is_text(data: bytes) -> bool:
+    """Say whether the bytes are text; a binary message begins with a small field number and a length."""
+    start = data[:512]
+    return bool(start.strip()) and all(byte >= 32 or byte in b"\t\n\r" for byte in start)
+
+
+def _tagged(model: SavedModel, tags: Collection[str] | None, file: Path) -> MetaGraphDef:
+    """Choose the graph that has the tags: all of them exactly, else the only one that has them and more."""
+    graphs = list(model.meta_graphs)
+    wanted = None if tags is None else set(tags)
+    exact = [meta for meta in graphs if wanted is None or set(meta.meta_info_def.tags) == wanted]
+    found = exact or [meta for meta in graphs if wanted is not None and wanted <= set(meta.meta_info_def.tags)]
+    if len(found) == 1:
+        return found[0]
+    listed = "; ".join(",".join(meta.meta_info_def.tags) or "(no tags)" for meta in graphs)
+    if not graphs:
+        raise FormatError(f"{file}: a SavedModel without a graph")
+    if wanted is None:
+        raise GraphError(f"{file}: {len(graphs)} graphs, tagged {listed}; say which with --tags")
+    raise GraphError(f"{file}: {len(found)} graphs tagged {','.join(sorted(wanted))}; it has {listed}")
+
+
+def _refuse_foreign(data: bytes, file: Path) -> None:
+    """Refuse what is plainly another kind of file, by name.
+
+    Raises:
+        FormatError: it is.
+    """
+    if not data:
+        raise FormatError(f"{file}: an empty file, not a graph")
+    for magic, what in _FOREIGN:
+        if data.startswith(magic):
+            raise FormatError(f"{file}: not a graph but {what}")
+    if data.endswith(_TABLE_MAGIC):
+        raise FormatError(f"{file}: not a graph but a checkpoint's index or V1 checkpoint")

@@ -1,0 +1,95 @@
+"""Losses: what the gradients of a training op start from, and what a loss compares with labels."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ckpttool.graph.graph import Graph, TensorRef
+from ckpttool.graph.variables import VARIABLE_OPS
+
+_SEED = re.compile(r"(?P<scope>.+)/(grad_ys_\d+|Fill(_\d+)?|Const(_\d+)?|ones(_like)?(_\d+)?)")
+# Comparisons of (logits, labels) and the inputs that hold them.
+_CROSS_ENTROPIES = frozenset({"SparseSoftmaxCrossEntropyWithLogits", "SoftmaxCrossEntropyWithLogits"})
+_SIGMOID = re.compile(r"(.*/)?logistic_loss(_\d+)?/mul")
+_HITS = frozenset({"InTopK", "InTopKV2"})
+_DIFFERENCES = frozenset({"Sub", "SquaredDifference"})
+_FORMS = frozenset({"Identity", "Reshape", "Squeeze", "StopGradient"})
+"""Ops that hand on values in another form."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two tensors that a loss compares: what the layers computed, and what it should be."""
+
+    logits: TensorRef
+    labels: TensorRef
+
+
+def loss_of_gradients(graph: Graph, training_op: str) -> list[str]:
+    """Return the tensors that a training op's gradients start from, in graph order.
+
+    TensorFlow names the gradient of an op after it: what reads the seed `gradients/grad_ys_0` (`gradients/Fill` in
+    older graphs) is `gradients/loss/loss_grad/...`, so the loss is `loss/loss`.
+    """
+    needed = graph.ancestors(training_op, control=True)
+    found: dict[str, None] = {}
+    for name in (name for name in graph.nodes if name in needed):
+        seed = _SEED.fullmatch(name)
+        for reader in graph.consumers.get(name, []) if seed else []:
+            start = _differentiated(graph, seed["scope"] if seed else "", reader)
+            if start is not None and reader in needed:
+                found[f"{start}:0"] = None
+    return list(found)
+
+
+def _differentiated(graph: Graph, scope: str, reader: str) -> str | None:
+    """Return the op whose gradient a `SCOPE/OP_grad/...` op is part of, or None where it is none."""
+    if not reader.startswith(f"{scope}/"):
+        return None
+    parts = reader.removeprefix(f"{scope}/").split("_grad/")
+    heads = ("_grad/".join(parts[:count]) for count in range(1, len(parts)))
+    return next((head for head in heads if head in graph.nodes), None)
+
+
+def comparisons(graph: Graph, loss: str) -> list[Comparison]:
+    """Return what a loss (or an accuracy) compares with labels: cross entropies; where it has none, differences.
+
+    The logits are followed back through reshapes and identities to the op that computed them.
+    """
+    needed = graph.ancestors(loss)
+    names = [name for name in graph.nodes if name in needed]
+    exact = [pair for name in names for pair in _cross_entropy(graph, name)]
+    return exact or [pair for name in names for pair in _difference(graph, name)]
+
+
+def _cross_entropy(graph: Graph, name: str) -> Iterator[Comparison]:
+    """Yield the sides of a softmax or sigmoid cross entropy; the latter's scope holds `mul` = logits * labels."""
+    op, inputs = graph.nodes[name].op, graph.inputs(name)
+    if op in _CROSS_ENTROPIES | _HITS or (op == "Mul" and _SIGMOID.fullmatch(name)):
+        yield Comparison(_source(graph, inputs[0]), inputs[1])
+
+
+def _difference(graph: Graph, name: str) -> Iterator[Comparison]:
+    """Yield a difference between what variables had a part in and what none had."""
+    if graph.nodes[name].op in _DIFFERENCES:
+        left, right = graph.inputs(name)
+        learned = [_is_learned(graph, side) for side in (left, right)]
+        if learned == [True, False] and _is_fed(graph, right):
+            yield Comparison(_source(graph, left), right)
+        elif learned == [False, True] and _is_fed(graph, left):
+            yield Comparison(_source(graph, right), left)
+
+
+def _is_learned(graph: Graph, ref: TensorRef) -> bool:
+    return any(graph.nodes[name].op in VARIABLE_OPS for name in graph.ancestors(ref.op))
+
+
+def _is_fed(graph: Graph, ref: TensorRef) -> bool:
+    return any(graph.nodes[name].op.startswith("Placeholder") for name in graph.ancestors(ref.op))
+
+
+def _source(graph: Graph, ref: TensorRef) -> TensorRef:
+    """Follow a tensor back through ops that only give it another form."""
+    while graph.nodes[ref.op].op in _FORMS:
+        ref = graph.inputs(ref.op)[0]
+    return ref
