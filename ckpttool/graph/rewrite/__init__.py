@@ -2,5 +2,6 @@
 
 from ckpttool.graph.rewrite.importable import importable
 from ckpttool.graph.rewrite.prune import subgraph, without_training
+from ckpttool.graph.rewrite.resource import to_resource
 
-__all__ = ["importable", "subgraph", "without_training"]
+__all__ = ["importable", "subgraph", "to_resource", "without_training"]

@@ -1,0 +1,209 @@
+"""Reference variables made resource variables, on the protobuf.
+
+TensorFlow 1's `VariableV2` hands out a reference that any op may read and `Assign` or `Apply...` may write. Inside a
+`tf.function` only resource variables work: a handle (`VarHandleOp`), explicit reads, updates through the handle.
+"""
+
+from typing import NamedTuple
+
+from ckpttool.errors import GraphError
+from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
+from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef, VariableDef
+from ckpttool.graph.graph import Graph, TensorRef
+from ckpttool.graph.rewrite.collections import VARIABLE_COLLECTIONS
+from ckpttool.graph.rewrite.editing import control_inputs, copies, free_name, set_inputs, type_attr, with_nodes
+from ckpttool.graph.rewrite.updates import UPDATES
+
+REFERENCE_VARIABLES = frozenset({"Variable", "VariableV2"})
+_FLOW = {f"Ref{name}": name for name in ("Switch", "Merge", "Enter", "Exit", "Identity", "NextIteration")}
+_RESOURCE = 20
+"""DT_RESOURCE."""
+
+
+class _Handle(NamedTuple):
+    """Where a reference's handle comes from, and the update op that it came through (None: straight)."""
+
+    ref: TensorRef
+    after: str | None
+
+
+def to_resource(graph: Graph) -> Graph:
+    """Return the graph with its reference variables rewritten to resource variables; others are left as they are.
+
+    Variables keep their names, and so do reads, assigns and update ops. Where an op read a reference itself a
+    `ReadVariableOp` comes between; where it read what an update returned, one that waits for the update.
+
+    Raises:
+        GraphError: an op needs a reference and has no resource form; the message names it.
+    """
+    if not any(node.op in REFERENCE_VARIABLES for node in graph.nodes.values()):
+        return graph
+    return _Rewriter(graph).rewritten()
+
+
+class _Rewriter:
+    """One rewriting: what each old tensor was a reference to, and the new nodes."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.new: dict[str, NodeDef] = {}
+        self.taken = set(graph.nodes)
+        self.operators = {op.name: op for op in graph.meta.meta_info_def.stripped_op_list.op}
+
+    def rewritten(self) -> Graph:
+        for name, node in copies(self.graph).items():
+            self._rewrite(node)
+            if node.op != self.graph.nodes[name].op:
+                node.attr.pop("_output_shapes", None)  # true of the reference, and the import would compare it
+            self.new[name] = node
+        named = self._collections(self.graph.meta)
+        return Graph(_merge(with_nodes(self.graph, self.new.values()), named), self.graph.source)
+
+    def handle(self, ref: TensorRef, seen: frozenset[str] = frozenset()) -> _Handle | None:
+        """Return the handle that a tensor was a reference to, or None where it is a plain value."""
+        node = self.graph.nodes.get(ref.op)
+        if node is None or ref.index < 0 or ref.op in seen:
+            return None
+        if node.op in REFERENCE_VARIABLES:
+            return _Handle(ref, None)
+        inputs = self.graph.inputs(ref.op)
+        if node.op in _FLOW:
+            is_reference = any(self.handle(text, seen | {ref.op}) for text in inputs)
+            return _Handle(ref, None) if is_reference and not (node.op == "RefMerge" and ref.index == 1) else None
+        if node.op in UPDATES and UPDATES[node.op].returns_reference and ref.index == 0:
+            through = self.handle(inputs[0], seen | {ref.op})
+            return _Handle(through.ref, ref.op) if through else None
+        return None
+
+    def _rewrite(self, node: NodeDef) -> None:
+        """Rewrite a node in place."""
+        first = next(iter(self.graph.inputs(node.name)), None)
+        is_reference = first is not None and self.handle(first) is not None
+        if node.op in REFERENCE_VARIABLES:
+            _to_handle(node)
+        elif is_reference and node.op in UPDATES:
+            self._update(node)
+        elif is_reference and node.op in _FLOW:
+            self._flow(node)
+        elif is_reference and node.op == "Identity":
+            self._read_in_place(node)
+        elif is_reference and node.op == "IsVariableInitialized":
+            self._take_handles(node, 1)
+            node.op = "VarIsInitializedOp"
+            node.attr.pop("dtype", None)
+        else:
+            self._refuse_references(node)
+            self._take_handles(node, 0)
+
+    def _update(self, node: NodeDef) -> None:
+        """Rewrite an op that changes variables: Assign, Scatter..., Apply..."""
+        form = UPDATES[node.op]
+        self._take_handles(node, form.references)
+        node.op = form.resource
+        for old, new in form.renamed_attrs:
+            if old in node.attr:
+                node.attr[new].CopyFrom(type_attr(node.attr[old].type))
+                del node.attr[old]
+        for name in form.dropped_attrs:
+            node.attr.pop(name, None)
+
+    def _flow(self, node: NodeDef) -> None:
+        """Rewrite a reference's way through a conditional or a loop: the handle goes instead."""
+        self._take_handles(node, len(self.graph.inputs(node.name)) if node.op == "RefMerge" else 1)
+        node.op = _FLOW[node.op]
+        node.attr["T"].CopyFrom(type_attr(_RESOURCE))
+
+    def _read_in_place(self, node: NodeDef) -> None:
+        """Make the identity that read a reference the read of the variable, under the same name."""
+        dtype = node.attr["T"].type
+        self._take_handles(node, 1)
+        node.op = "ReadVariableOp"
+        del node.attr["T"]
+        node.attr["dtype"].CopyFrom(type_attr(dtype))
+
+    def _take_handles(self, node: NodeDef, count: int) -> None:
+        """Let the first `count` inputs be handles and read all other references before the node."""
+        control = control_inputs(node)
+        data = []
+        for position, ref in enumerate(self.graph.inputs(node.name)):
+            handle = self.handle(ref)
+            if handle is None:
+                data.append(ref)
+            elif position < count:
+                data.append(handle.ref)
+                control += [handle.after] if handle.after else []
+            else:
+                data.append(self._read(node.name, handle, control_inputs(node)))
+        set_inputs(node, data, control)
+
+    def _read(self, reader: str, handle: _Handle, control: list[str]) -> TensorRef:
+        """Add a read of a variable for one reader, which waits for what the reader waits for."""
+        name = free_name(f"{reader}/ReadVariableOp", self.taken)
+        self.taken.add(name)
+        node = NodeDef(name=name, op="ReadVariableOp")
+        set_inputs(node, [handle.ref], control + ([handle.after] if handle.after else []))
+        node.attr["dtype"].CopyFrom(type_attr(self._dtype(handle.ref)))
+        self.new[name] = node
+        return TensorRef(name, 0)
+
+    def _dtype(self, ref: TensorRef) -> int:
+        """Return the dtype's number of the variable behind a handle, which may come through a conditional."""
+        node = self.graph.nodes[ref.op]
+        while node.op not in REFERENCE_VARIABLES:
+            behind = next(
+                handle for text in self.graph.inputs(node.name) if (handle := self.handle(text, frozenset({node.name})))
+            )
+            node = self.graph.nodes[behind.ref.op]
+        return int(node.attr["dtype"].type)
+
+    def _refuse_references(self, node: NodeDef) -> None:
+        """Raise where an op that we have no resource form for takes a reference as such."""
+        definition = self.operators.get(node.op)
+        if definition is None or node.op in UPDATES:
+            return
+        pairs = zip(definition.input_arg, self.graph.inputs(node.name), strict=False)
+        if any(argument.is_ref and self.handle(ref) for argument, ref in pairs):
+            raise GraphError(
+                f"{self.graph.source}: {node.name} ({node.op}) needs a reference variable and has no resource form"
+            )
+
+    def _collections(self, meta: MetaGraphDef) -> dict[str, str]:
+        """Return new names for the tensors in collections and signatures that were references: their reads."""
+        texts = [text for entry in meta.collection_def.values() for text in entry.node_list.value if ":" in text]
+        for signature in meta.signature_def.values():
+            texts += [info.name for info in (*signature.inputs.values(), *signature.outputs.values())]
+        named = {}
+        for text in dict.fromkeys(texts):
+            handle = self.handle(TensorRef.parse(text))
+            if handle is not None:
+                named[text] = str(self._read(TensorRef.parse(text).op, handle, []))
+        return named
+
+
+def _to_handle(node: NodeDef) -> None:
+    """Make a variable's node the op that gives its handle."""
+    node.op = "VarHandleOp"
+    if not node.attr["shared_name"].s:
+        node.attr["shared_name"].s = node.name.encode()
+
+
+def _merge(meta: MetaGraphDef, named: dict[str, str]) -> MetaGraphDef:
+    """Put new names and resource variables into the collections and signatures, in place."""
+    for key, collection in meta.collection_def.items():
+        for position, text in enumerate(collection.node_list.value):
+            collection.node_list.value[position] = named.get(text, text)
+        if key in VARIABLE_COLLECTIONS and collection.WhichOneof("kind") == "bytes_list":
+            entries = [_resource_entry(raw) for raw in collection.bytes_list.value]
+            del collection.bytes_list.value[:]
+            collection.bytes_list.value.extend(entries)
+    for signature in meta.signature_def.values():
+        for info in (*signature.inputs.values(), *signature.outputs.values()):
+            if info.name in named:
+                info.name = named[info.name]
+    return meta
+
+
+def _resource_entry(raw: bytes) -> bytes:
+    entry = VariableDef.FromString(raw)
+    entry.is_resource = True
+    return entry.SerializeToString()

@@ -1,0 +1,72 @@
+"""The ops that change a variable in place, and their forms for resource variables.
+
+After tensorflow/core/ops/{state_ops,training_ops,resource_variable_ops}.cc.
+"""
+
+from typing import NamedTuple
+
+
+class Update(NamedTuple):
+    """An op on references: its resource form, how many of its first inputs are references, what changes besides."""
+
+    resource: str
+    references: int = 1
+    renamed_attrs: tuple[tuple[str, str], ...] = ()
+    dropped_attrs: tuple[str, ...] = ()
+    returns_reference: bool = True
+
+
+_SLOTS = {
+    "GradientDescent": 0,
+    "ProximalGradientDescent": 0,
+    "Momentum": 1,
+    "Adagrad": 1,
+    "AdagradV2": 1,
+    "ProximalAdagrad": 1,
+    "AddSign": 1,
+    "PowerSign": 1,
+    "AdagradDA": 2,
+    "Adadelta": 2,
+    "Ftrl": 2,
+    "FtrlV2": 2,
+    "RMSProp": 2,
+    "Adam": 2,
+    "AdaMax": 2,
+    "CenteredRMSProp": 3,
+}
+"""How many references an optimizer's op takes beside the variable itself."""
+
+_DTYPE = (("T", "dtype"),)
+_OPTIMIZERS = {
+    f"{sparse}Apply{name}": Update(f"Resource{sparse}Apply{name}", 1 + slots)
+    for name, slots in _SLOTS.items()
+    for sparse in ("", "Sparse")
+}
+_ASSIGNS = {
+    name: Update(f"{name}VariableOp", 1, _DTYPE, ("use_locking", "validate_shape"))
+    for name in ("Assign", "AssignAdd", "AssignSub")
+}
+_SCATTERS = {
+    f"Scatter{name}": Update(f"ResourceScatter{name}", 1, _DTYPE, ("use_locking",))
+    for name in ("Update", "Add", "Sub", "Mul", "Div", "Min", "Max")
+}
+_SCATTERS_ND = {
+    f"ScatterNd{name}": Update(f"ResourceScatterNd{name}") for name in ("Update", "Add", "Sub", "Min", "Max")
+}
+
+UPDATES = {
+    **_OPTIMIZERS,
+    **_ASSIGNS,
+    **_SCATTERS,
+    **_SCATTERS_ND,
+    "StridedSliceAssign": Update("ResourceStridedSliceAssign"),
+    "CountUpTo": Update("ResourceCountUpTo", returns_reference=False),
+}
+"""The ops that change reference variables, by their type."""
+
+RESOURCE_UPDATES = {update.resource: update for update in UPDATES.values()} | {
+    "ResourceApplyKerasMomentum": Update("ResourceApplyKerasMomentum", 2),
+    "ResourceSparseApplyKerasMomentum": Update("ResourceSparseApplyKerasMomentum", 2),
+    "ResourceApplyAdamWithAmsgrad": Update("ResourceApplyAdamWithAmsgrad", 4),
+}
+"""The ops that change resource variables, by their type."""
