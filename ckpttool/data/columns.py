@@ -34,6 +34,11 @@ class Column:
     def __str__(self) -> str:
         return f"{self.path}: {self.name}"
 
+    @property
+    def count(self) -> int:
+        """The number of rows; 0 for a scalar."""
+        return len(self.array) if self.array.ndim else 0
+
     def rows(self, start: int, stop: int) -> "Column":
         """Return some of the rows, as a view."""
         return replace(self, array=self.array[start:stop], first_row=self.first_row + start)

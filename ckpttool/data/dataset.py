@@ -18,7 +18,6 @@ from ckpttool.tensors import Array
 __all__ = ["InputSpec", "Split", "check_labels", "evaluation_split", "open_data", "training_splits"]
 
 SPLITS = ("train", "valid", "test")
-LABELS = "labels"
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,8 +43,9 @@ class _Columns:
     inputs: dict[str, Column]
     labels: Column | None
 
-    def __len__(self) -> int:
-        return len(next(iter(self.inputs.values())).array)
+    @property
+    def rows(self) -> int:
+        return next(iter(self.inputs.values())).count
 
     def part(self, start: int, stop: int) -> "_Columns":
         inputs = {name: column.rows(start, stop) for name, column in self.inputs.items()}
@@ -75,10 +75,8 @@ class _Request:
     def missing(self, spec: InputSpec, split: str | None) -> DataError:
         """Return the error for an array that is not there."""
         names = [name for each in ([split] if split else ["train", None]) for name in self._possible_names(spec, each)]
-        file = self.file
-        return DataError(
-            f"{file.path}: no array for {spec.name}: expected {' or '.join(names)}, found {file.contents()}"
-        )
+        expected, found = " or ".join(names), self.file.contents()
+        return DataError(f"{self.file.path}: no array for {spec.name}: expected {expected}, found {found}")
 
     def split(self, name: str, columns: _Columns, *notes: str) -> Split:
         """Fit the columns to their placeholders."""
@@ -88,7 +86,13 @@ class _Request:
         changes = [note for each in (*fitted.values(), labels) if each for note in each.notes]
         arrays = {name: each.array for name, each in fitted.items()}
         return Split(
-            name, arrays, labels and labels.array, len(columns), (*notes, *changes), columns.inputs, columns.labels
+            name,
+            arrays,
+            labels.array if labels else None,
+            columns.rows,
+            (*notes, *changes),
+            columns.inputs,
+            columns.labels,
         )
 
     def _array_name(self, spec: InputSpec, split: str | None) -> str | None:
@@ -127,12 +131,10 @@ def training_splits(
 
 
 def _held_out(request: _Request, columns: _Columns, valid: int | None) -> tuple[Split, Split]:
-    rows = len(columns)
+    rows = columns.rows
     count = max(1, rows // 10) if valid is None else valid
     if not 0 < count < rows:
-        raise DataError(
-            f"{request.file.path}: {count} validation rows of {rows} leave none to train on, or none to validate"
-        )
+        raise DataError(f"{request.file.path}: {count} of {rows} rows for validation, expected 1 to {rows - 1}")
     if valid is None:
         note = f"validation: the last tenth, {count} of {rows} rows"
         return _both(request, columns.part(0, rows - count), columns.part(rows - count, rows), note)
@@ -195,7 +197,7 @@ def _request(path: str | Path, inputs: Sequence[InputSpec], labels: InputSpec | 
 
 def _check_rows(columns: _Columns) -> None:
     every = [*columns.inputs.values(), *([columns.labels] if columns.labels else [])]
-    counts = {str(column.name): len(column.array) if column.array.ndim else 0 for column in every}
+    counts = {column.name: column.count for column in every}
     if len(set(counts.values())) > 1:
         found = ", ".join(f"{name} has {count} rows" for name, count in counts.items())
         raise DataError(f"{every[0].path}: {found}; expected as many of each")

@@ -65,9 +65,8 @@ def open_data(path: str | Path) -> DataFile:
         names = [member.filename.removesuffix(SUFFIX) for member in members]
         if len(set(names)) < len(names):
             raise DataError(f"{path}: an array name is there twice: {', '.join(names)}")
-        return DataFile(
-            path, {name: _header(path, archive, member) for name, member in zip(names, members, strict=True)}
-        )
+        headers = [_header(path, archive, member) for member in members]
+        return DataFile(path, dict(zip(names, headers, strict=True)))
 
 
 def _header(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Header:
@@ -103,8 +102,7 @@ def _damage_named(path: Path, name: str | None = None) -> Iterator[None]:
     except DataError:
         raise
     except zipfile.BadZipFile as error:
-        raise DataError(
-            f"{path}: {f'{name} is' if name else 'not a .npz file, or'} cut short or damaged: {error}"
-        ) from error
+        what = f"{name} is" if name else "not a .npz file, or"
+        raise DataError(f"{path}: {what} cut short or damaged: {error}") from error
     except (zlib.error, EOFError, ValueError, SyntaxError, NotImplementedError, RecursionError) as error:
         raise DataError(f"{path}: {name or 'the file'} is cut short or damaged: {error}") from error

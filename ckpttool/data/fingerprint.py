@@ -32,7 +32,7 @@ def _add(digest: "hashlib.blake2b", name: str, array: Array, stored: Array) -> N
 
 def _content(array: Array) -> bytes:
     """Hash an array's pieces on all processors (hashlib lets go of the interpreter), then the pieces' hashes."""
-    view = memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+    view = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
     pieces = [view[start : start + PIECE] for start in range(0, len(view), PIECE)]
     with ThreadPoolExecutor() as pool:
         leaves = pool.map(lambda piece: hashlib.blake2b(piece, digest_size=32).digest(), pieces)
