@@ -48,6 +48,13 @@ data = click.option(
     help="Data set: an .npz with x_train, y_train, x_valid, y_valid, x_test, y_test, or the placeholders' names.",
 )
 
+tags = click.option(
+    "--tags",
+    metavar="TAG,...",
+    callback=lambda _context, _option, value: None if value is None else [tag for tag in value.split(",") if tag],
+    help="Which graph of a SavedModel that has several: 'serve', or 'serve,gpu'.",
+)
+
 slots = click.option("--slots", is_flag=True, help="Let patterns take optimizer slots and step counters too.")
 
 

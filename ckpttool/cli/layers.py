@@ -1,0 +1,31 @@
+"""`ckpttool layers`."""
+
+from pathlib import Path
+
+import click
+
+from ckpttool.cli import options, output
+from ckpttool.graph.listing import paste_patterns
+from ckpttool.transfer.listing import layer_rows
+
+COLUMNS = ("name", "parameters", "output", "variables")
+
+
+@click.command()
+@options.model
+@options.tags
+@options.as_json
+def layers(model: Path, tags: list[str] | None, as_json: bool) -> None:
+    r"""List the layers of MODEL in data-flow order: parameters, output tensor, variables.
+
+    MODEL is a .meta file or its checkpoint's prefix, a SavedModel folder, or a GraphDef. A checkpoint without a
+    graph has the scopes of its weights for layers, and no outputs. Patterns to paste are printed below.
+
+    \b
+    Example:
+      ckpttool layers my_model_final.ckpt
+    """
+    found = layer_rows(model, tags)
+    output.rows(found, COLUMNS, as_json)
+    for pattern in paste_patterns([row["name"] for row in found]):
+        output.say(f"--layers '{pattern}'")

@@ -1,0 +1,30 @@
+"""`ckpttool vars`."""
+
+from pathlib import Path
+
+import click
+
+from ckpttool.cli import options, output
+from ckpttool.transfer.listing import STATISTICS, variable_rows
+
+COLUMNS = ("name", "shape", "dtype", "bytes", "kind")
+
+
+@click.command("vars")
+@options.checkpoint
+@options.layers("Only the weights of these layers.")
+@options.slots
+@click.option("--stats", is_flag=True, help="Read the values: mean, spread, range, zeros, NaN and infinities.")
+@options.as_json
+def list_variables(checkpoint: Path, layers: str | None, slots: bool, stats: bool, as_json: bool) -> None:
+    r"""List the tensors of CKPT: name, shape, dtype, bytes, kind (weight, slot or step).
+
+    CKPT is a checkpoint's prefix or one of its files, a folder with a checkpoint file, a SavedModel folder, or an
+    .npz. Where a .meta lies beside it, the graph says of which kind a tensor is, else the names do.
+
+    \b
+    Example:
+      ckpttool vars my_model_final.ckpt --layers 'hidden[123]' --stats
+    """
+    columns = COLUMNS + STATISTICS if stats else COLUMNS
+    output.rows(variable_rows(checkpoint, layers, slots, stats, output.say), columns, as_json)

@@ -1,0 +1,140 @@
+"""What numbers a tensor holds: counts, range, mean, spread and a histogram, streamed a piece at a time."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from ckpttool.tensors import STRING, Array, Tensor
+
+BINS = 20
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The numbers of a tensor; range, mean and spread are those of its finite values, None where there are none.
+
+    Complex numbers are summed up by their magnitudes.
+    """
+
+    count: int
+    min: float | None
+    max: float | None
+    mean: float | None
+    std: float | None
+    zeros: int
+    nan: int
+    inf: int
+
+    def row(self) -> dict[str, Any]:
+        """Return the fields by name."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """How many finite values fall between one edge and the next; the last bin holds its upper edge too."""
+
+    edges: tuple[float, ...]
+    counts: tuple[int, ...]
+
+    def lines(self, width: int = 40) -> Iterator[str]:
+        """Yield a line to a bin: its range, a bar, the count."""
+        most = max(self.counts, default=0) or 1
+        for low, high, count in zip(self.edges, self.edges[1:], self.counts, strict=False):
+            yield f"{low:>12.5g} .. {high:<12.5g} {'#' * round(width * count / most):<{width}} {count}"
+
+
+def has_numbers(tensor: Tensor) -> bool:
+    """Say whether a tensor's elements are numbers: strings and variants are not."""
+    return tensor.dtype.itemsize > 0
+
+
+def summarize(tensor: Tensor) -> Summary:
+    """Read a tensor once and sum it up, in bounded memory.
+
+    >>> summarize(Tensor.of("bias", np.array([1.0, 3.0, 0.0, np.nan], np.float32))).row()["mean"]
+    1.3333333333333333
+
+    Raises:
+        CkptError: it holds strings or variants.
+        CorruptCheckpoint: its checksum does not match.
+    """
+    total = _Total()
+    for values in numbers(tensor):
+        total.add(values)
+    return total.summary()
+
+
+def histogram(tensor: Tensor, summary: Summary, bins: int = BINS) -> Histogram:
+    """Count a tensor's finite values in bins of equal width over its range."""
+    if summary.min is None or summary.max is None:
+        return Histogram((), ())
+    edges = _edges(summary.min, summary.max, bins)
+    counts = np.zeros(len(edges) - 1, np.int64)
+    for values in numbers(tensor):
+        counts += np.histogram(values[np.isfinite(values)], edges)[0]
+    return Histogram(tuple(edges.tolist()), tuple(counts.tolist()))
+
+
+def numbers(tensor: Tensor) -> Iterator[Array]:
+    """Yield a tensor's values as float64 (complex ones as their magnitudes), a bounded piece at a time."""
+    kind = tensor.dtype.numpy.newbyteorder("<")
+    rest = b""
+    for piece in tensor.pieces():
+        raw = rest + bytes(piece)
+        whole = len(raw) - len(raw) % kind.itemsize
+        rest = raw[whole:]
+        values = np.frombuffer(raw[:whole], kind)
+        yield np.abs(values).astype(np.float64) if kind.kind == "c" else values.astype(np.float64)
+
+
+def text_values(tensor: Tensor) -> list[str]:
+    """Return the elements of a string tensor as text, bytes that are no UTF-8 as escapes; none of other tensors."""
+    if tensor.dtype != STRING:
+        return []
+    return [bytes(value).decode("utf-8", "backslashreplace") for value in tensor.read().reshape(-1)]
+
+
+def _edges(low: float, high: float, bins: int) -> Array:
+    """Return the edges of the bins; a range too narrow or too wide for float64 gets one bin, or wider ones."""
+    if low == high:
+        return np.array([low, np.nextafter(high, np.inf)])
+    edges = np.unique(low + (high / bins - low / bins) * np.arange(bins + 1))
+    edges[-1] = high
+    return edges
+
+
+class _Total:
+    """A running sum of pieces: mean and spread by Chan's pairwise formula, which does not lose digits."""
+
+    def __init__(self) -> None:
+        self.count = self.finite = self.zeros = self.nan = self.inf = 0
+        self.mean = self.squares = 0.0
+        self.low, self.high = np.inf, -np.inf
+
+    def add(self, values: Array) -> None:
+        """Take in one piece."""
+        finite = values[np.isfinite(values)]
+        self.count += values.size
+        self.nan += int(np.isnan(values).sum())
+        self.inf += int(np.isinf(values).sum())
+        self.zeros += int(values.size - np.count_nonzero(values))
+        if finite.size:
+            self.low, self.high = min(self.low, float(finite.min())), max(self.high, float(finite.max()))
+            self._join(finite.size, float(finite.mean()), float(finite.var()) * finite.size)
+
+    def _join(self, count: int, mean: float, squares: float) -> None:
+        both = self.finite + count
+        step = mean - self.mean
+        self.squares += squares + step * step * self.finite * count / both
+        self.mean += step * count / both
+        self.finite = both
+
+    def summary(self) -> Summary:
+        """Return what was summed up."""
+        if not self.finite:
+            return Summary(self.count, None, None, None, None, self.zeros, self.nan, self.inf)
+        spread = (self.squares / self.finite) ** 0.5
+        return Summary(self.count, self.low, self.high, self.mean, spread, self.zeros, self.nan, self.inf)
