@@ -23,6 +23,11 @@ OPTIONS = {role: f"--{role}" for role in ROLES} | {"training_op": "--train-op"}
 ROLE_KEYS = {role: f"ckpttool/{role}" for role in ROLES}
 """The collections in which this tool keeps the roles of the graphs that it writes."""
 
+_STANDARD_KEYS = frozenset(
+    "train_op losses regularization_losses summaries summary_op update_ops init_op local_init_op ready_op "
+    "ready_for_local_init_op activations cond_context while_context table_initializer saved_model_main_op".split()
+)
+"""The collections that TensorFlow fills itself; any other one says what its author held to be important."""
 PLACEHOLDERS = frozenset({"Placeholder", "PlaceholderV2", "PlaceholderWithDefault"})
 _UPDATE = re.compile(r"(Resource)?(Sparse)?Apply[A-Z]\w*")
 _REDUCTIONS = frozenset({"Mean", "Sum", "AddN", "Add", "AddV2", "Mul", "RealDiv", "Div", "DivNoNan", "Neg", "Identity"})
@@ -83,7 +88,8 @@ class _Finder:
         self.said = {
             role: graph.collection(key) for role, key in ROLE_KEYS.items() if graph.collection(key)
         } | self.said
-        self.collected = {_op(name) for key in graph.meta.collection_def for name in graph.collection(key)}
+        own_keys = [key for key in graph.meta.collection_def if key not in _STANDARD_KEYS]
+        self.collected = {_op(name) for key in own_keys for name in graph.collection(key)}
 
     def roles(self) -> Roles:
         return Roles(**{field.name: getattr(self, field.name) for field in fields(Roles)})
@@ -150,13 +156,11 @@ class _Finder:
 
     def _training_ops(self) -> list[str]:
         """Return the ops that wait for optimizers' updates, those that train the loss that was said."""
-        listed = [
-            name for name in dict.fromkeys(map(_op, self.graph.collection("train_op"))) if name in self.graph.nodes
-        ]
-        found = listed or self._updaters
+        collected = dict.fromkeys(map(_op, self.graph.collection("train_op")))
+        found = [name for name in collected if name in self.graph.nodes] or self._updaters
         if len(found) > 1 and "loss" in self.said:
-            found = [name for name in found if self.said["loss"][0] in self._trained(name)] or found
-        return found
+            return [name for name in found if self.said["loss"][0] in self._trained(name)] or found
+        return self._group(found) or found
 
     @cached_property
     def _updaters(self) -> list[str]:
@@ -168,19 +172,19 @@ class _Finder:
                 found.append(name)
         inner = {f"{name}/update" for name in found}
         outer = [name for name in found if name not in inner and (f"{name}/update" in inner or self._only_waits(name))]
-        return self._groups(outer) or outer
+        return outer
 
     def _only_waits(self, name: str) -> bool:
         """Say whether an op computes nothing itself, so that it can only be there to be run."""
         return self._type(name) == "NoOp"
 
-    def _groups(self, updaters: list[str]) -> list[str]:
-        """Return the ops that wait for all of several updaters (a `tf.group` of two optimizers): the innermost."""
+    def _group(self, updaters: list[str]) -> list[str]:
+        """Return the op that waits for all of several updaters and nothing else: a `tf.group` of two optimizers."""
         if len(updaters) < 2:
             return []
         for name in self.graph.nodes:
             waits = {ref.op for ref in self.graph.inputs(name, control=True) if ref.index < 0}
-            if set(updaters) <= waits:
+            if waits == set(updaters) and self._only_waits(name):
                 return [name]
         return []
 

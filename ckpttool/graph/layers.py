@@ -1,0 +1,226 @@
+"""Layers: the variables that share a scope, in the order in which data flows through them, and what they compute.
+
+A layer's output is the last tensor that its scope computes before another layer takes over: `dnn/hidden1/Relu:0` for
+the variables `hidden1/kernel` and `hidden1/bias`, which the ops of the scope `dnn/hidden1` use. What follows outside
+of the scope belongs to no layer: where an activation has been applied at the root (`bn1_act = tf.nn.elu(bn1)`), the
+output of `bn1` is what goes into it. Where a layer's ops share no scope of its name, its output is that of the op
+that uses the last of its variables. A layer inside a loop ends after the loop.
+"""
+
+import math
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
+from ckpttool.graph.flow import is_forward, ranks
+from ckpttool.graph.graph import Graph, TensorRef
+from ckpttool.graph.roles import find_roles
+from ckpttool.graph.signatures import output_tensors
+from ckpttool.graph.variables import variables
+from ckpttool.tensors import BY_NUMBER
+
+_LOOP = re.compile(r"while(_\d+)?")
+_VALUE_OPS = frozenset(
+    {"Identity", "ReadVariableOp", "Enter", "RefEnter", "Switch", "RefSwitch", "RefIdentity", "Cast", "StopGradient"}
+)
+_JOINS = frozenset({"ConcatV2", "Concat"})
+_SHAPE_OPS = frozenset({"Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike"})
+_LOOP_EXITS = frozenset({"Exit", "RefExit"})
+_WEIGHT_READERS = re.compile(r"(Batch)?MatMul(V2|V3)?|(DepthwiseC|C)onv\w*|BiasAdd|FusedBatchNorm\w*|Gather(V2)?")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer: `name` is the scope, `variables` their names in the checkpoint, `output` a tensor or None.
+
+    `parameters` counts the elements of the variables whose shapes are known.
+    """
+
+    name: str
+    variables: tuple[str, ...]
+    parameters: int
+    output: str | None
+
+
+@dataclass(frozen=True)
+class _Weight:
+    """A variable, or the constant that freezing made of one: its name, the op that holds it, how many elements."""
+
+    name: str
+    op: str
+    elements: int
+
+
+def layers(graph: Graph) -> list[Layer]:
+    """Return the layers in data-flow order; those that nothing computes with come last.
+
+    A variable outside of any scope is a layer of its own. A frozen graph's layers come from the constants that stand
+    for variables. Where functions hold the ops (TensorFlow 2), the outputs are None.
+    """
+    return _Flow(graph, _weights(graph) or _frozen_weights(graph)).layers()
+
+
+def layer_name(variable: str) -> str:
+    """Return the layer that a variable belongs to: its scope, or itself where it has none.
+
+    >>> layer_name("dnn/hidden1/kernel"), layer_name("W")
+    ('dnn/hidden1', 'W')
+    """
+    return variable.rpartition("/")[0] or variable
+
+
+def _weights(graph: Graph) -> list[_Weight]:
+    found = [variable for variable in variables(graph).values() if variable.kind == "weight"]
+    return [_Weight(each.name, each.op, 0 if each.shape is None else math.prod(each.shape)) for each in found]
+
+
+def _frozen_weights(graph: Graph) -> list[_Weight]:
+    """Return the float constants that are read as variables were, or that a weight's op takes directly."""
+    found = []
+    for name, node in graph.nodes.items():
+        if node.op == "Const" and _is_float(node) and any(_reads(graph, op) for op in graph.consumers.get(name, [])):
+            shape = node.attr["value"].tensor.tensor_shape
+            found.append(_Weight(name, name, math.prod(dim.size for dim in shape.dim)))
+    return found
+
+
+def _is_float(node: NodeDef) -> bool:
+    """Say whether a constant holds floats, and more than a scalar."""
+    dtype = BY_NUMBER.get(node.attr["dtype"].type)
+    return dtype is not None and "float" in dtype.name and len(node.attr["value"].tensor.tensor_shape.dim) > 0
+
+
+def _reads(graph: Graph, op: str) -> bool:
+    node = graph.nodes[op]
+    is_read = node.op == "Identity" and re.search(r"/(read|ReadVariableOp\w*)$", op) is not None
+    return is_read or _WEIGHT_READERS.fullmatch(node.op) is not None
+
+
+class _Flow:
+    """The flow of data through a graph's layers."""
+
+    def __init__(self, graph: Graph, weights: list[_Weight]) -> None:
+        self.graph = graph
+        self.members: dict[str, list[_Weight]] = defaultdict(list)
+        for weight in weights:
+            self.members[layer_name(weight.name)].append(weight)
+        self.rank = ranks(graph)
+        self.users = {weight.op: self._users(weight) for weight in weights}
+        self.owners: dict[str, set[str]] = defaultdict(set)
+        for name, members in self.members.items():
+            for op in (op for weight in members for op in self.users[weight.op]):
+                self.owners[op].add(name)
+        self.scopes = {name: self._scope(name) for name in self.members}
+
+    def layers(self) -> list[Layer]:
+        return [self._layer(name) for name in sorted(self.members, key=self._first_rank)]
+
+    def _layer(self, name: str) -> Layer:
+        members = self.members[name]
+        names = tuple(dict.fromkeys(weight.name for weight in members))
+        output = self._output(name)
+        return Layer(name, names, sum(weight.elements for weight in members), str(output) if output else None)
+
+    def _first_rank(self, name: str) -> tuple[float, int]:
+        """Return what orders layers: their first use, then their place in the graph."""
+        uses = [self.rank[op] for weight in self.members[name] for op in self.users[weight.op]]
+        return min(uses, default=math.inf), self.rank[self.members[name][0].op]
+
+    @cached_property
+    def _needed(self) -> frozenset[str]:
+        """The ops that the loss, the logits, the accuracy or a signature's outputs need; all, where there are none."""
+        roles = find_roles(self.graph, needed=())
+        tensors = [roles.loss, roles.logits, roles.accuracy, *output_tensors(self.graph)]
+        ops = {TensorRef.parse(name).op for name in tensors if name is not None} & set(self.graph.nodes)
+        return frozenset(self.graph.ancestors(*ops) if ops else self.graph.nodes)
+
+    def _readers(self, op: str) -> list[str]:
+        """Return the forward ops that read an op's outputs: the needed ones where there are any."""
+        forward = [name for name in self.graph.consumers.get(op, []) if is_forward(self.graph, name)]
+        return [name for name in forward if name in self._needed] or forward
+
+    def _users(self, weight: _Weight) -> list[str]:
+        """Return the ops that compute with a weight's value, past reads, loop entries, switches and joined slices."""
+        found: dict[str, None] = {}
+        seen, todo = {weight.op}, [weight.op]
+        while todo:
+            for reader in self._readers(todo.pop()):
+                if not self._hands_on(reader, weight):
+                    found[reader] = None
+                elif reader not in seen:
+                    seen.add(reader)
+                    todo.append(reader)
+        return sorted(found, key=self.rank.__getitem__)
+
+    def _hands_on(self, op: str, weight: _Weight) -> bool:
+        """Say whether an op only passes the weight's value on."""
+        kind = self.graph.nodes[op].op
+        whole = re.sub(r"/part_\d+$", "", weight.op)
+        return kind in _VALUE_OPS or (kind in _JOINS and (op == whole or op.startswith(f"{whole}/")))
+
+    def _scope(self, layer: str) -> str | None:
+        """Return the name scope in which a layer's ops are: the part of the first one's name up to the layer's own."""
+        last = re.compile(re.escape(layer.rpartition("/")[2]) + r"(_\d+)?")
+        ops = sorted((op for weight in self.members[layer] for op in self.users[weight.op]), key=self.rank.__getitem__)
+        for op in ops:
+            parts = op.split("/")[:-1]
+            ends = [position for position, part in enumerate(parts) if last.fullmatch(part)]
+            if ends:
+                return "/".join(_outside_loops(parts[: ends[-1] + 1]))
+        return None
+
+    def _output(self, layer: str) -> TensorRef | None:
+        """Find the last tensor that leaves what the layer computes."""
+        scope = self._widest(self.scopes[layer])
+        first = [self.users[weight.op][0] for weight in self.members[layer] if self.users[weight.op]]
+        if not first:
+            return None
+        if scope is None:
+            return TensorRef(max(first, key=self.rank.__getitem__), 0)
+        region = self._region(layer, scope)
+        leaving = [op for op in region if self._leaves(op, region)]
+        return self._tensor(max(leaving, key=self.rank.__getitem__), region) if leaving else None
+
+    def _widest(self, scope: str | None) -> str | None:
+        """Return the outermost layer's scope around a scope: a convolution's, around its batch normalisation."""
+        around = [other for other in self.scopes.values() if other and f"{scope}/".startswith(f"{other}/")]
+        return min(around, key=len) if scope and around else scope
+
+    def _region(self, layer: str, scope: str) -> set[str]:
+        """Return the ops in a scope that compute on from the layer's variables, up to those that use other layers'."""
+        starts = [op for weight in self.members[layer] for op in self.users[weight.op] if _is_in(op, scope)]
+        region, todo = set(starts), starts
+        while todo:
+            for reader in self._readers(todo.pop()):
+                foreign = self.owners.get(reader, set()) - {layer}
+                if reader not in region and _is_in(reader, scope) and not foreign:
+                    region.add(reader)
+                    todo.append(reader)
+        return region
+
+    def _leaves(self, op: str, region: set[str]) -> bool:
+        """Say whether an op's value is read outside of the region, or by nothing; a loop's inside cannot be."""
+        node, readers = self.graph.nodes[op], self._readers(op)
+        inside_loop = any(_LOOP.fullmatch(part) for part in op.split("/")[:-1]) and node.op not in _LOOP_EXITS
+        if inside_loop or node.op in _SHAPE_OPS:
+            return False
+        return not readers or not region.issuperset(readers)
+
+    def _tensor(self, op: str, region: set[str]) -> TensorRef:
+        """Return the output of an op that is read outside of the region: the first of them."""
+        outside: Iterable[str] = [reader for reader in self._readers(op) if reader not in region]
+        read = [ref.index for reader in outside for ref in self.graph.inputs(reader) if ref.op == op]
+        return TensorRef(op, min(read, default=0))
+
+
+def _outside_loops(parts: list[str]) -> list[str]:
+    """Cut a scope off before its first loop."""
+    loops = [position for position, part in enumerate(parts) if _LOOP.fullmatch(part)]
+    return parts[: loops[0]] if loops else parts
+
+
+def _is_in(op: str, scope: str) -> bool:
+    return op.startswith(f"{scope}/") or not scope

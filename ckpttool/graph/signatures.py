@@ -1,0 +1,59 @@
+"""Signatures: the named inputs and outputs that a SavedModel offers to its callers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ckpttool.formats.wire.protos.meta_graph_pb2 import TensorInfo
+from ckpttool.graph.graph import Graph
+from ckpttool.tensors import DType, dtype_numbered
+
+
+@dataclass(frozen=True)
+class Argument:
+    """An input or output of a signature: its tensors (three where it is sparse), dtype, and shape with None unknown."""
+
+    tensors: tuple[str, ...]
+    dtype: DType
+    shape: tuple[int | None, ...] | None
+
+
+@dataclass(frozen=True)
+class Signature:
+    """A way to call a model, such as `serving_default`."""
+
+    name: str
+    method: str
+    inputs: Mapping[str, Argument]
+    outputs: Mapping[str, Argument]
+
+
+def signatures(graph: Graph) -> dict[str, Signature]:
+    """Return the graph's signatures by name; TensorFlow's own marker `__saved_model_init_op` is none.
+
+    Raises:
+        FormatError: a dtype's number is unknown.
+    """
+    found = {}
+    for name, definition in sorted(graph.meta.signature_def.items()):
+        if not name.startswith("__saved_model_"):
+            sides = [
+                {key: _argument(info) for key, info in sorted(side.items())}
+                for side in (definition.inputs, definition.outputs)
+            ]
+            found[name] = Signature(name, definition.method_name, *sides)
+    return found
+
+
+def output_tensors(graph: Graph) -> list[str]:
+    """Return the tensors that the signatures give, each once."""
+    arguments = [argument for signature in signatures(graph).values() for argument in signature.outputs.values()]
+    return list(dict.fromkeys(tensor for argument in arguments for tensor in argument.tensors))
+
+
+def _argument(info: TensorInfo) -> Argument:
+    """Read one input or output."""
+    sparse = info.coo_sparse
+    names = (sparse.values_tensor_name, sparse.indices_tensor_name, sparse.dense_shape_tensor_name)
+    tensors = names if info.WhichOneof("encoding") == "coo_sparse" else (info.name,)
+    shape = tuple(None if dim.size < 0 else dim.size for dim in info.tensor_shape.dim)
+    return Argument(tensors, dtype_numbered(info.dtype), None if info.tensor_shape.unknown_rank else shape)
