@@ -1,0 +1,39 @@
+"""Batches: the order of rows in an epoch and where its batches end, the same for cached and uncached training."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ckpttool.errors import CkptError
+
+
+def epoch_order(rows: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    """Return the rows' order in an epoch: a permutation that follows from the seed and the epoch alone.
+
+    >>> epoch_order(5, seed=42, epoch=0).tolist() == epoch_order(5, seed=42, epoch=0).tolist()
+    True
+
+    Raises:
+        CkptError: the seed is negative.
+    """
+    if seed < 0:
+        raise CkptError(f"seed {seed} is negative, expected 0 or more")
+    return np.random.Generator(np.random.PCG64([seed, epoch])).permutation(rows)
+
+
+def batch_bounds(rows: int, batch_size: int) -> NDArray[np.int64]:
+    """Return where batches begin and end: batch i has the rows from bounds[i] to bounds[i + 1] of the order.
+
+    There are rows // batch_size batches (at least one), as even as `np.array_split` makes them, so none is small.
+
+    >>> batch_bounds(11, 3).tolist()
+    [0, 4, 8, 11]
+
+    Raises:
+        CkptError: the batch size is not positive.
+    """
+    if batch_size < 1:
+        raise CkptError(f"batch size {batch_size}, expected 1 or more")
+    batches = max(1, rows // batch_size)
+    index = np.arange(batches + 1, dtype=np.int64)
+    bounds: NDArray[np.int64] = index * (rows // batches) + np.minimum(index, rows % batches)
+    return bounds

@@ -1,0 +1,140 @@
+"""Python's call syntax as a notation: parsed by `ast`, taken apart here, and never evaluated.
+
+What is not a call, a name, a number, a string, True, False or None is refused, with its place and text.
+"""
+
+import ast
+import sys
+import warnings
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from ckpttool.errors import PlanError, UnknownName
+from ckpttool.selection import suggestion
+
+LONGEST = 100_000
+"""Characters of a text: nobody writes longer ones, and the parser's memory stays bounded."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call taken apart: the function's name, and the arguments as they were written."""
+
+    name: str
+    arguments: tuple[ast.expr, ...] = ()
+    keywords: tuple[ast.keyword, ...] = ()
+
+
+class Source:
+    """A text of calls, named or not, one per line or parted by semicolons."""
+
+    def __init__(self, text: str) -> None:
+        """Keep the lines without their indentation, which a shell's quoting may have put there."""
+        lines = text.splitlines()
+        self._lines = [line.strip() for line in lines]
+        self._indents = [len(line) - len(line.lstrip()) for line in lines]
+
+    def statements(self) -> Iterator[tuple[ast.Name | None, ast.expr]]:
+        """Yield the name and the expression of each `name = call(...)` or `call(...)`.
+
+        Raises:
+            PlanError: something else is there, or the text is not Python's syntax.
+        """
+        for statement in self._parsed().body:
+            match statement:
+                case ast.Expr(value=value):
+                    yield None, value
+                case ast.Assign(targets=[ast.Name() as target], value=value):
+                    yield target, value
+                case _:
+                    raise self.wrong(statement, "expected a layer such as hidden4 = dense(20, relu)")
+
+    def wrong(self, node: ast.AST, problem: str, error: type[PlanError | UnknownName] = PlanError) -> Exception:
+        """Return an error that says where it is and what was found there."""
+        found = ast.get_source_segment("\n".join(self._lines), node) or ""
+        line, start = getattr(node, "lineno", 1), getattr(node, "col_offset", 0)
+        column = len(self._lines[line - 1].encode()[:start].decode()) + 1
+        return error(f"layers, {self._place(line, column)}, at {_shorten(found)!r}: {problem}")
+
+    def call(self, node: ast.expr) -> Call:
+        """Take the call of a plain name apart."""
+        match node:
+            case ast.Call(func=ast.Name(id=name)):
+                return Call(name, tuple(node.args), tuple(node.keywords))
+        raise self.wrong(node, "expected a call such as dense(20, relu)")
+
+    def bound(self, node: ast.expr, call: Call, names: list[str]) -> dict[str, ast.expr]:
+        """Give every argument its parameter's name, as Python would."""
+        if len(call.arguments) > len(names):
+            problem = f"{call.name} takes at most {len(names)} arguments, found {len(call.arguments)}"
+            raise self.wrong(node, problem)
+        given = dict(zip(names, call.arguments, strict=False))
+        for keyword in call.keywords:
+            name = keyword.arg or "**"
+            if name not in names:
+                raise self.wrong(keyword, f"{call.name} has no argument {name!r}{nearest(name, names)}", UnknownName)
+            if name in given:
+                raise self.wrong(keyword, f"{call.name} is given {name} twice")
+            given[name] = keyword.value
+        return given
+
+    def number(self, node: ast.expr) -> int | float:
+        """Return a finite number, with its sign."""
+        match node:
+            case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)):
+                value = -value
+            case ast.Constant(value=int() | float() as value):
+                pass
+            case _:
+                raise self.wrong(node, "expected a number")
+        if isinstance(value, bool) or abs(value) > sys.float_info.max:
+            raise self.wrong(node, "expected a finite number")
+        return value
+
+    def word(self, node: ast.expr) -> str:
+        """Return a name, plain or as a string; None is the name `None`."""
+        match node:
+            case ast.Name(id=name) | ast.Constant(value=str() as name):
+                return name
+            case ast.Constant(value=None):
+                return "None"
+        raise self.wrong(node, "expected a name such as relu")
+
+    def flag(self, node: ast.expr) -> bool:
+        """Return True or False."""
+        match node:
+            case ast.Constant(value=bool() as value):
+                return value
+        raise self.wrong(node, "expected True or False")
+
+    def _parsed(self) -> ast.Module:
+        code = "\n".join(self._lines)
+        if len(code) > LONGEST:
+            raise PlanError(f"layers: {len(code)} characters, expected at most {LONGEST}")
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # Python's own advice on backslashes in strings
+                return ast.parse(code)
+        except SyntaxError as error:
+            place, found = self._place(error.lineno or 1, error.offset or 1), _shorten(error.text or code)
+            raise PlanError(f"layers, {place}, at {found!r}: {error.msg}") from error
+        except (ValueError, RecursionError, MemoryError) as error:
+            raise PlanError(f"layers: {_shorten(code)!r} cannot be parsed: {error}") from error
+
+    def _place(self, line: int, column: int) -> str:
+        indent = self._indents[line - 1] if line <= len(self._indents) else 0
+        return f"line {line}, column {column + indent}"
+
+
+def nearest(wanted: str, names: Iterable[str]) -> str:
+    """Return the names nearest to one that is not there, or else all of them, as the end of a message.
+
+    >>> nearest("rleu", ["relu", "tanh"]), nearest("softmax", ["relu", "tanh"])
+    ('; nearest: relu', '; there are relu, tanh')
+    """
+    return suggestion(wanted, names) or f"; there are {', '.join(names)}"
+
+
+def _shorten(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= 60 else f"{line[:57]}..."

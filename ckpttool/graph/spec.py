@@ -1,0 +1,168 @@
+"""SPEC: new layers in Python's call syntax.
+
+    hidden4 = dense(20, relu); outputs = dense(10)
+
+Layers are put on one another in their order, one per line or parted by semicolons. A layer kind is a row of `KINDS`,
+an activation one of `ACTIVATIONS`, an initialiser one of `INITS`.
+"""
+
+import ast
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from ckpttool.errors import PlanError, UnknownName
+from ckpttool.graph.call_syntax import Call, Source, nearest
+
+SCOPE = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
+"""Names that TensorFlow takes for an outermost scope (`VALID_OP_NAME_REGEX` of python/framework/ops.py)."""
+
+MOST_UNITS = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Activation:
+    """An activation's name and its parameters, all of them."""
+
+    name: str
+    parameters: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class LayerSpec:
+    """A layer to be built: its name (its scope), its kind, and a value for every parameter of the kind.
+
+    A value is an int, a bool, an Activation or the full name of an initialiser.
+    """
+
+    name: str
+    kind: str
+    arguments: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter of a layer kind: how its value is read, and its default (None: it must be given)."""
+
+    name: str
+    read: Callable[[Source, ast.expr], Any]
+    default: Any = None
+
+
+ACTIVATIONS: dict[str, dict[str, float]] = {
+    "linear": {},
+    "relu": {},
+    "elu": {},
+    "leaky_relu": {"alpha": 0.01},
+    "tanh": {},
+    "sigmoid": {},
+}
+"""Activations, with their parameters' defaults; `None` is linear."""
+
+INITS = {
+    "glorot": "glorot_uniform",
+    "glorot_uniform": "glorot_uniform",
+    "glorot_normal": "glorot_normal",
+    "xavier": "glorot_uniform",
+    "xavier_uniform": "glorot_uniform",
+    "xavier_normal": "glorot_normal",
+    "he": "he_normal",
+    "he_uniform": "he_uniform",
+    "he_normal": "he_normal",
+}
+"""Initialisers by the names that may be given: plain glorot is uniform, as TensorFlow's layers have it, and plain he
+is truncated normal, as its `variance_scaling_initializer` has it."""
+
+
+def parse(text: str) -> list[LayerSpec]:
+    r"""Return the layers that a SPEC describes, in order.
+
+    >>> hidden, outputs = parse("hidden4 = dense(20, leaky_relu(0.2), init=he)\noutputs = dense(10)")
+    >>> hidden.name, hidden.arguments["units"], hidden.arguments["activation"], hidden.arguments["init"]
+    ('hidden4', 20, Activation(name='leaky_relu', parameters={'alpha': 0.2}), 'he_normal')
+    >>> outputs.arguments["activation"].name, outputs.arguments["init"], outputs.arguments["bias"]
+    ('linear', 'glorot_uniform', True)
+    >>> [layer.name for layer in parse("dense(20, relu); dense(10)")]
+    ['dense', 'dense_1']
+
+    Raises:
+        PlanError: it is no such description; the message has the line, the column and what was found there.
+        UnknownName: a layer kind, activation, initialiser or argument has no such name; with the nearest names.
+    """
+    source = Source(text)
+    statements = list(source.statements())
+    if not statements:
+        raise PlanError("no layers, expected some such as: hidden4 = dense(20, relu); outputs = dense(10)")
+    layers = [_layer(source, node) for _, node in statements]
+    names = _names(source, [(target, kind) for (target, _), (kind, _) in zip(statements, layers, strict=True)])
+    return [LayerSpec(name, kind, arguments) for name, (kind, arguments) in zip(names, layers, strict=True)]
+
+
+def _layer(source: Source, node: ast.expr) -> tuple[str, dict[str, Any]]:
+    call = source.call(node)
+    kind = call.name
+    if kind not in KINDS:
+        raise source.wrong(node, f"no layer kind {kind!r}{nearest(kind, KINDS)}", UnknownName)
+    given = source.bound(node, call, [parameter.name for parameter in KINDS[kind]])
+    missing = [each.name for each in KINDS[kind] if each.default is None and each.name not in given]
+    if missing:
+        raise source.wrong(node, f"{kind} needs {', '.join(missing)}")
+    return kind, {
+        each.name: each.read(source, given[each.name]) if each.name in given else each.default for each in KINDS[kind]
+    }
+
+
+def _names(source: Source, layers: list[tuple[ast.Name | None, str]]) -> Iterator[str]:
+    """Yield the layers' names: as given, else the kind's, numbered as TensorFlow numbers its layers."""
+    taken: set[str] = set()
+    for target, _ in layers:
+        if target is None:
+            continue
+        if target.id in taken:
+            raise source.wrong(target, f"two layers are named {target.id!r}")
+        if not SCOPE.fullmatch(target.id):
+            raise source.wrong(target, "no TensorFlow scope: expected A-Z, a-z, 0-9 and _, and not _ first")
+        taken.add(target.id)
+    for target, kind in layers:
+        name = target.id if target else _free(kind, taken)
+        taken.add(name)
+        yield name
+
+
+def _free(kind: str, taken: set[str]) -> str:
+    return next(name for name in [kind, *(f"{kind}_{i}" for i in range(1, len(taken) + 1))] if name not in taken)
+
+
+def _units(source: Source, node: ast.expr) -> int:
+    value = source.number(node)
+    if not isinstance(value, int) or not 0 < value <= MOST_UNITS:
+        raise source.wrong(node, f"expected a whole number of units from 1 to {MOST_UNITS}")
+    return value
+
+
+def _init(source: Source, node: ast.expr) -> str:
+    name = source.word(node)
+    if name not in INITS:
+        raise source.wrong(node, f"no initialiser {name!r}{nearest(name, INITS)}", UnknownName)
+    return INITS[name]
+
+
+def _activation(source: Source, node: ast.expr) -> Activation:
+    call = source.call(node) if isinstance(node, ast.Call) else Call(source.word(node))
+    name = "linear" if call.name == "None" else call.name
+    if name not in ACTIVATIONS:
+        raise source.wrong(node, f"no activation {name!r}{nearest(name, ACTIVATIONS)}", UnknownName)
+    given = source.bound(node, call, list(ACTIVATIONS[name]))
+    return Activation(name, ACTIVATIONS[name] | {key: float(source.number(value)) for key, value in given.items()})
+
+
+KINDS: dict[str, tuple[Parameter, ...]] = {
+    "dense": (
+        Parameter("units", _units),
+        Parameter("activation", _activation, Activation("linear")),
+        Parameter("init", _init, "glorot_uniform"),
+        Parameter("bias", Source.flag, True),
+    ),
+}
+"""Layer kinds, each with its parameters in the order in which a call may give them."""
