@@ -91,7 +91,9 @@ class Table:
             self._fail(0, f"the file has {len(self._bytes)} bytes, a table has at least {FOOTER}")
         footer = self._bytes[self._end :]
         if not footer.endswith(MAGIC):
-            self._fail(self._end + 40, "this is not a sorted table, or its end is missing: the magic number is not there")
+            self._fail(
+                self._end + 40, "this is not a sorted table, or its end is missing: the magic number is not there"
+            )
         try:
             metaindex, at = _read_handle(footer, 0, 40)
             index, at = _read_handle(footer, at, 40)
@@ -213,5 +215,3 @@ def _restarts(block: bytes) -> tuple[int, ...]:
     if count > (len(block) - 4) // 4:
         raise ValueError(f"it claims {count} restart points in {len(block)} bytes")
     return struct.unpack_from(f"<{count}I", block, len(block) - 4 - 4 * count)
-
-

@@ -1,0 +1,113 @@
+"""Formats of checkpoints: a readable registry, each format imported when it is first used.
+
+Bytes decide before suffixes do: a file is what it holds. Other packages add formats under the entry point group
+`ckpttool.formats`.
+"""
+
+import difflib
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import cast
+
+from ckpttool.errors import CkptError, FormatError, MissingFile
+from ckpttool.formats.bundle_files import PART
+from ckpttool.formats.format import Format
+from ckpttool.formats.prefix import prefix_of
+
+BUILTIN = {
+    "bundle": "ckpttool.formats.bundle:Bundle",
+    "npz": "ckpttool.formats.npz:Npz",
+}
+FOREIGN_SUFFIXES = (".h5", ".hdf5", ".keras", ".safetensors", ".pt", ".pth", ".npy", ".npz", ".pb", ".onnx", ".meta")
+"""Suffixes that say a format: an output named so is that, or refused, and never a bundle with an odd prefix."""
+
+
+@cache
+def _added() -> dict[str, str]:
+    return {entry.name: entry.value for entry in entry_points(group="ckpttool.formats")}
+
+
+@cache
+def _load(place: str) -> Format:
+    module, _, name = place.partition(":")
+    return cast(Format, getattr(import_module(module), name)())
+
+
+def names() -> list[str]:
+    """Return the names of all formats.
+
+    >>> names()[:2]
+    ['bundle', 'npz']
+    """
+    return [*BUILTIN, *(name for name in _added() if name not in BUILTIN)]
+
+
+def get(name: str) -> Format:
+    """Return the format of a name.
+
+    Raises:
+        CkptError: there is none.
+    """
+    place = BUILTIN.get(name) or _added().get(name)
+    if place is None:
+        raise CkptError(f"no format is named {name!r}; there are {', '.join(names())}")
+    return _load(place)
+
+
+def find(path: Path) -> Format:
+    """Return the format of what is at a path.
+
+    Raises:
+        MissingFile: nothing is there, or a folder without a checkpoint; the message has what is near.
+        FormatError: it is not a checkpoint in any format.
+    """
+    for name in BUILTIN:
+        if get(name).recognises(path):
+            return get(name)
+    for name in names()[len(BUILTIN) :]:
+        if get(name).recognises(path):
+            return get(name)
+    raise _explain(path)
+
+
+def for_output(path: Path, name: str | None = None) -> Format:
+    """Return the format to write: the one named, else the one of the suffix, else a bundle.
+
+    >>> for_output(Path("weights.npz")).NAME, for_output(Path("model-1000")).NAME
+    ('npz', 'bundle')
+
+    Raises:
+        CkptError: no format has the name.
+        FormatError: the suffix says a format that is not written.
+    """
+    if name is not None:
+        return get(name)
+    for candidate in map(get, names()):
+        if any(suffix and path.name.endswith(suffix) for suffix in candidate.SUFFIXES):
+            return candidate
+    if path.suffix in FOREIGN_SUFFIXES:
+        raise FormatError(f"{path}: no format writes {path.suffix} files; --to names one of {', '.join(names())}")
+    return get("bundle")
+
+
+def _explain(path: Path) -> CkptError:
+    """Say why nothing can be opened at a path, with what would help."""
+    prefix = prefix_of(path)
+    parts = [part for part in _neighbours(prefix) if PART.sub("", part.name) == prefix.name and part != prefix]
+    if parts:
+        there = ", ".join(part.name for part in parts[:3])
+        return MissingFile(f"{prefix}.index is missing: there is {there}, but without an index there is no checkpoint")
+    if path.is_file():
+        with path.open("rb") as file:
+            pointer = file.read(24) == b"version https://git-lfs."
+        hint = "it is a Git LFS pointer, `git lfs pull` fetches the file" if pointer else "its bytes are none of these"
+        return FormatError(f"{path} is not a checkpoint ({', '.join(names())}): {hint}")
+    known = sorted({PART.sub("", part.name) for part in _neighbours(prefix)} - {""})
+    near = difflib.get_close_matches(prefix.name, known, n=3, cutoff=0.5)
+    return MissingFile(f"{path} is missing: no such checkpoint{'; nearest: ' + ', '.join(near) if near else ''}")
+
+
+def _neighbours(path: Path) -> list[Path]:
+    return sorted(path.parent.iterdir()) if path.parent.is_dir() else []

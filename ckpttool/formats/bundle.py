@@ -1,0 +1,107 @@
+"""TensorBundle, TensorFlow's checkpoint: an index and data files that share a prefix.
+
+The format: tensorflow/core/util/tensor_bundle/tensor_bundle.h; TensorFlow's `Saver`, `tf.train.Checkpoint` and
+SavedModels write it.
+"""
+
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+from pathlib import Path
+
+from ckpttool.errors import CkptError, FormatError, MissingFile
+from ckpttool.formats.bundle_data import BundleData, stored_parts
+from ckpttool.formats.bundle_files import BundleFiles
+from ckpttool.formats.bundle_index import Entry, read_index
+from ckpttool.formats.bundle_writer import write_bundle
+from ckpttool.formats.format import Checked
+from ckpttool.formats.prefix import prefix_of
+from ckpttool.formats.wire.table import is_table
+from ckpttool.tensors import Tensor
+
+
+class BundleTensors(Mapping[str, Tensor]):
+    """The tensors of a bundle by name, in the order of its keys."""
+
+    def __init__(self, files: BundleFiles) -> None:
+        """Read the index; data files are opened when a tensor is read."""
+        index = read_index(files.index)
+        self.entries = index.entries
+        self.data = BundleData(files, index)
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.data.tensor(self.entries[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.entries)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+
+class Bundle:
+    """TensorFlow's checkpoints, version 2."""
+
+    NAME = "bundle"
+    SUFFIXES = (".ckpt", ".index", "")
+    LIMITS = "holds every dtype but resources; a variant can be copied from another bundle, not made"
+
+    def recognises(self, path: Path) -> bool:
+        """Say whether there is an index at a path: of its prefix, its folder, or itself a table."""
+        if path.is_file() and not path.name.endswith((".meta", ".index")) and is_table(path):
+            return True
+        return BundleFiles.of(prefix_of(path)).index.is_file()
+
+    def open(self, path: Path) -> BundleTensors:
+        """Read the index of a bundle, given by its prefix or any of its files.
+
+        Raises:
+            MissingFile: there is no index.
+            CorruptCheckpoint: the index is damaged.
+            FormatError: it is a checkpoint of version 1, or uses what is not read.
+        """
+        return BundleTensors(_files(path))
+
+    def save(self, tensors: Mapping[str, Tensor], path: Path, overwrite: bool) -> None:
+        """Write a bundle under a prefix; `bundle_writer.write_bundle` says how."""
+        prefix = str(path)
+        write_bundle(tensors, BundleFiles(prefix.removesuffix(".index")), overwrite)
+
+    def verify(self, path: Path) -> Iterator[Checked]:
+        """Check every byte of every tensor, and that no two lie on one another."""
+        bundle = self.open(path)
+        for name, entry in bundle.entries.items():
+            yield _check(bundle.data, name, entry)
+        yield from _overlaps(bundle)
+
+
+def _files(path: Path) -> BundleFiles:
+    prefix = prefix_of(path)
+    files = BundleFiles.of(prefix)
+    if files.index.is_file():
+        return files
+    if path.is_file() and is_table(path):
+        raise FormatError(
+            f"{path} is a TensorFlow V1 checkpoint (one file, as Savers wrote before TensorFlow 1.0), which is not "
+            f"read yet; or it is an index under a name that does not end in .index"
+        )
+    raise MissingFile(f"{files.index} is missing: there is no checkpoint {prefix}")
+
+
+def _check(data: BundleData, name: str, entry: Entry) -> Checked:
+    try:
+        return Checked(name, data.check(entry))
+    except CkptError as error:
+        return Checked(name, 0, str(error))
+
+
+def _overlaps(bundle: BundleTensors) -> Iterator[Checked]:
+    """Yield the tensors that share bytes with another: no writer makes such, and a change of one would change both."""
+    places = sorted(
+        (stored.shard, stored.offset, stored.offset + stored.size, name)
+        for name, entry in bundle.entries.items()
+        for stored in stored_parts(entry)
+        if stored.size
+    )
+    for (shard, _, end, name), (next_shard, start, _, following) in pairwise(places):
+        if shard == next_shard and start < end:
+            yield Checked(following, 0, f"shares bytes of shard {shard} with {name}, from byte {start}")

@@ -1,0 +1,238 @@
+"""NumPy's .npz: a zip file with an array in each member, read without pickle (numpy/lib/format.py).
+
+A member's header is held against the member's size before anything is read. Objects are refused, so are two members
+of one name: programs differ in which of them they take.
+"""
+
+import tokenize
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import IO, BinaryIO, NamedTuple
+
+import numpy as np
+from numpy.lib import format as npy
+
+from ckpttool.errors import CkptError, CorruptCheckpoint, FormatError
+from ckpttool.formats.files import refuse_existing, replacing
+from ckpttool.formats.format import Checked
+from ckpttool.formats.wire.strings import as_bytes
+from ckpttool.tensors import BY_NAME, PIECE, STRING, Array, DType, Tensor, TensorSpec, dtype_of
+
+SUFFIX = ".npy"
+UNPACKED_LIMIT = 4 << 30
+RATIO_LIMIT = 100
+"""A compressed member over both limits is refused: it is a bomb rather than weights."""
+_BAD_ZIP = (zipfile.BadZipFile, zlib.error, EOFError)
+_BAD_HEADER = (ValueError, SyntaxError, TypeError, KeyError, tokenize.TokenError, MemoryError, RecursionError)
+
+
+class Member(NamedTuple):
+    """An array in the file: where it is, what it is, and in which order its elements are."""
+
+    info: zipfile.ZipInfo
+    spec: TensorSpec
+    numpy: np.dtype[np.generic]
+    fortran: bool
+
+
+class NpzTensors(Mapping[str, Tensor]):
+    """The arrays of a file by name, in the order of its members."""
+
+    def __init__(self, path: Path) -> None:
+        """Read the zip's directory and the header of each member.
+
+        Raises:
+            CorruptCheckpoint: the zip is damaged, or a header does not fit its member.
+            FormatError: a member is not an array of numbers or bytes, or two have one name.
+        """
+        self.path = path
+        self.members: dict[str, Member] = {}
+        with _opened(path) as archive:
+            for info in archive.infolist():
+                member = _member(path, archive, info)
+                if member.spec.name in self.members:
+                    raise FormatError(f"{path}: two members are named {info.filename}")
+                self.members[member.spec.name] = member
+
+    def __getitem__(self, name: str) -> Tensor:
+        member = self.members[name]
+        plain = member.spec.dtype.itemsize and not member.fortran and member.numpy.newbyteorder("<") == member.numpy
+        pieces = partial(self._pieces, member) if plain else None
+        return Tensor(member.spec, partial(self._read, member), pieces)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.members)
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    def raw(self, member: Member) -> Iterator[bytes]:
+        """Yield the bytes of an array as they are stored; the zip's checksum is compared at the end."""
+        try:
+            with _opened(self.path) as archive, archive.open(member.info) as file:
+                _header(file)
+                while piece := file.read(PIECE):
+                    yield piece
+        except _BAD_ZIP as error:
+            raise CorruptCheckpoint(f"{self.path}: {member.spec.name} is damaged: {error}") from error
+
+    def _pieces(self, member: Member) -> Iterator[memoryview]:
+        return map(memoryview, self.raw(member))
+
+    def _read(self, member: Member) -> Array:
+        raw = np.empty(member.spec.elements * member.numpy.itemsize, np.uint8)
+        at = 0
+        for piece in self.raw(member):
+            raw[at : at + len(piece)] = np.frombuffer(piece, np.uint8)
+            at += len(piece)
+        array = raw.view(member.numpy).reshape(member.spec.shape, order="F" if member.fortran else "C")
+        if member.spec.dtype is STRING:
+            return _strings(array)
+        return np.ascontiguousarray(array, member.numpy.newbyteorder("=")).reshape(member.spec.shape)
+
+
+class Npz:
+    """NumPy's archive of arrays."""
+
+    NAME = "npz"
+    SUFFIXES = (".npz",)
+    LIMITS = "holds NumPy's own dtypes: no bfloat16, int4, float8 or quantised ones, no variants"
+
+    def recognises(self, path: Path) -> bool:
+        """Say whether a file is a zip whose first member is an array (or that has none)."""
+        if not path.is_file():
+            return False
+        with path.open("rb") as file:
+            start = file.read(4)
+        if start not in (b"PK\3\4", b"PK\5\6"):
+            return False
+        try:
+            with zipfile.ZipFile(path) as archive:
+                members = archive.namelist()
+        except _BAD_ZIP:
+            return path.suffix == ".npz"
+        return path.suffix == ".npz" or (bool(members) and all(name.endswith(SUFFIX) for name in members))
+
+    def open(self, path: Path) -> NpzTensors:
+        """Read the headers of the arrays; `NpzTensors` says what is raised."""
+        return NpzTensors(path)
+
+    def save(self, tensors: Mapping[str, Tensor], path: Path, overwrite: bool) -> None:
+        """Write an uncompressed archive, read it again, and only then give it its name."""
+        refuse_existing([path], overwrite)
+        with replacing(path, partial(self._check, len(tensors))) as file:
+            _write(file, tensors)
+
+    def verify(self, path: Path) -> Iterator[Checked]:
+        """Check every byte of every array against the zip's checksums."""
+        tensors = self.open(path)
+        for name, member in tensors.members.items():
+            try:
+                yield Checked(name, sum(map(len, tensors.raw(member))))
+            except CkptError as error:
+                yield Checked(name, 0, str(error))
+
+    def _check(self, count: int, path: Path) -> None:
+        checked = list(self.verify(path))
+        problem = next((item.problem for item in checked if item.problem), None)
+        if problem or len(checked) != count:
+            raise CorruptCheckpoint(problem or f"{path}: {len(checked)} arrays read back, {count} were written")
+
+
+def _opened(path: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(path)
+    except (*_BAD_ZIP, NotImplementedError, UnicodeDecodeError) as error:
+        raise CorruptCheckpoint(f"{path}: the zip file is damaged or cut off: {error}") from error
+
+
+def _member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Member:
+    """Read a member's header, and hold it against the member's size."""
+    name = info.filename.removesuffix(SUFFIX)
+    if name == info.filename:
+        raise FormatError(f"{path}: the member {name} is not an array: its name does not end in {SUFFIX}")
+    if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise FormatError(f"{path}: {name} is encrypted, or compressed in a way that is not read")
+    if info.file_size > max(UNPACKED_LIMIT, RATIO_LIMIT * info.compress_size):
+        raise FormatError(f"{path}: {name} claims to unpack {info.compress_size} bytes to {info.file_size}")
+    try:
+        with archive.open(info) as file:
+            shape, fortran, dtype = _header(file)
+            start = file.tell()
+    except (*_BAD_ZIP, *_BAD_HEADER, NotImplementedError) as error:
+        raise CorruptCheckpoint(f"{path}: the header of {name} is damaged: {error}") from error
+    spec = TensorSpec(name, shape, _dtype(path, name, dtype))
+    if any(size < 0 for size in shape) or start + spec.elements * dtype.itemsize != info.file_size:
+        held = info.file_size - start
+        raise CorruptCheckpoint(f"{path}: {name} is said to be {dtype} {list(shape)}, its member holds {held} bytes")
+    return Member(info, spec, dtype, fortran)
+
+
+def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
+    """Read the header of an array, and stand at its first byte after it."""
+    version = npy.read_magic(file)
+    if version == (1, 0):
+        return npy.read_array_header_1_0(file)
+    if version == (2, 0):
+        return npy.read_array_header_2_0(file)
+    raise ValueError(f"version {version} is for structured arrays, which are not read")
+
+
+def _dtype(path: Path, name: str, dtype: np.dtype[np.generic]) -> DType:
+    if dtype.hasobject or dtype.names or dtype.subdtype:
+        raise FormatError(f"{path}: {name} holds Python objects or structures ({dtype}), which are never read")
+    if dtype.kind in "SU":
+        return STRING
+    found = BY_NAME.get(dtype.name)
+    if found is None:
+        raise FormatError(f"{path}: {name} is {dtype}, which no checkpoint dtype stands for")
+    return found
+
+
+def _strings(array: Array) -> Array:
+    out = np.empty(array.size, object)
+    out[:] = as_bytes(array.ravel().tolist(), "")
+    return out.reshape(array.shape)
+
+
+def _write(file: BinaryIO, tensors: Mapping[str, Tensor]) -> None:
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        for name, tensor in tensors.items():
+            info = zipfile.ZipInfo(_member_name(name), (1980, 1, 1, 0, 0, 0))
+            with archive.open(info, "w", force_zip64=True) as member:
+                _write_array(member, tensor.renamed(name))
+
+
+def _member_name(name: str) -> str:
+    try:
+        if "\0" not in name and name.encode():
+            return name + SUFFIX
+    except UnicodeEncodeError:
+        pass
+    raise FormatError(f"an .npz cannot hold an array named {name!r}")
+
+
+def _write_array(member: IO[bytes], tensor: Tensor) -> None:
+    if tensor.dtype is STRING:
+        array = _byte_array(tensor)
+        npy.write_array(member, array, (1, 0), allow_pickle=False)
+        return
+    if not tensor.dtype.itemsize or dtype_of(np.empty(0, tensor.dtype.numpy)) is not tensor.dtype:
+        raise FormatError(f"{tensor.name} is {tensor.dtype}, which an .npz cannot hold; --cast changes it")
+    if tensor.dtype.numpy_name.startswith("ml_dtypes."):
+        raise FormatError(f"{tensor.name} is {tensor.dtype}, which an .npz cannot hold; --cast changes it")
+    dtype = tensor.dtype.numpy.newbyteorder("<")
+    header = {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": tensor.shape}
+    npy.write_array_header_1_0(member, header)
+    for piece in tensor.pieces():
+        member.write(piece)
+
+
+def _byte_array(tensor: Tensor) -> Array:
+    elements = as_bytes(tensor.read().ravel().tolist(), tensor.name)
+    if any(element.endswith(b"\0") for element in elements):
+        raise FormatError(f"{tensor.name} has a string that ends in a zero byte, which an .npz cannot hold")
+    return np.array(elements, "S").reshape(tensor.shape)

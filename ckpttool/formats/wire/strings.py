@@ -1,0 +1,84 @@
+"""String tensors: the lengths, a checksum of the lengths, then the bytes (WriteStringTensor in tensor_bundle.cc).
+
+On disk a length is a varint. In the checksums it is a number of four bytes in the writer's byte order (eight where
+four do not hold it), as in the first checkpoints. A tensor's checksum covers lengths, the stored checksum and bytes.
+"""
+
+import struct
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from ckpttool.errors import CkptError
+from ckpttool.formats.wire import crc, varint
+
+CHECKSUM = 4
+
+
+def encode_lengths(strings: Sequence[bytes]) -> tuple[bytes, int]:
+    """Return the part before the bytes, and its checksum, which the bytes are then added to.
+
+    >>> encode_lengths([b"hello", b"", b"x" * 300])[0].hex()
+    '0500ac02812c1d6d'
+    """
+    running = lengths_checksum([len(text) for text in strings])
+    stored = struct.pack("<I", crc.mask(running))
+    return b"".join(varint.encode(len(text)) for text in strings) + stored, crc.extend(running, stored)
+
+
+def lengths_checksum(lengths: Sequence[int], big_endian: bool = False) -> int:
+    """Return the checksum of lengths as numbers of four bytes, or of eight where they are larger."""
+    order = ">" if big_endian else "<"
+    if max(lengths, default=0) <= 0xFFFFFFFF:
+        return crc.extend(0, np.array(lengths, f"{order}u4").tobytes())
+    return crc.extend(0, b"".join(struct.pack(order + ("I" if n <= 0xFFFFFFFF else "Q"), n) for n in lengths))
+
+
+def decode(data: bytes, count: int, stored_crc: int, big_endian: bool = False) -> list[bytes]:
+    """Return the strings of a tensor of `count` elements whose bytes, all of them, are `data`.
+
+    Raises:
+        ValueError: lengths do not fit the bytes, or a checksum does not match.
+    """
+    if count + CHECKSUM > len(data):
+        raise ValueError(f"{count} strings cannot be in {len(data)} bytes")
+    lengths, at = _lengths(data, count)
+    running = lengths_checksum(lengths, big_endian)
+    (stored,) = struct.unpack_from(">I" if big_endian else "<I", data, at)
+    if crc.mask(running) != stored:
+        raise ValueError("the checksum of the string lengths does not match")
+    if crc.mask(crc.extend(running, data[at:])) != stored_crc:
+        raise ValueError("the checksum does not match")
+    strings, at = [], at + CHECKSUM
+    for length in lengths:
+        strings.append(data[at : at + length])
+        at += length
+    return strings
+
+
+def _lengths(data: bytes, count: int) -> tuple[list[int], int]:
+    """Read the lengths; together with what else there is they must fill the bytes exactly."""
+    lengths, at = [], 0
+    for _ in range(count):
+        length, at = varint.decode(data, at, len(data))
+        lengths.append(length)
+    if at + CHECKSUM + sum(lengths) != len(data):
+        raise ValueError(f"the string lengths add up to {sum(lengths)} bytes, {len(data) - at - CHECKSUM} are there")
+    return lengths, at
+
+
+def as_bytes(elements: Iterable[object], name: str) -> list[bytes]:
+    """Return the elements of a string array as bytes; text becomes UTF-8.
+
+    Raises:
+        CkptError: an element is neither bytes nor text.
+    """
+    out = []
+    for element in elements:
+        if isinstance(element, str):
+            out.append(element.encode("utf-8", "surrogateescape"))
+        elif isinstance(element, bytes):
+            out.append(bytes(element))
+        else:
+            raise CkptError(f"{name} holds a {type(element).__name__}, a string tensor holds bytes or text")
+    return out
