@@ -1,0 +1,138 @@
+"""The house: imports point down, TensorFlow stays in the runtime's functions, nothing unpickles or evaluates."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "ckpttool"
+FLOORS = {
+    "errors": 0,
+    "tensors": 0,
+    "selection": 0,
+    "kinds": 0,
+    "formats": 1,
+    "checkpoint": 2,
+    "surgery": 3,
+    "foreign": 3,
+    "graph": 3,
+    "data": 3,
+    "runtime": 4,
+    "transfer": 5,
+    "cli": 6,
+}
+PUBLIC = {"__init__", "__main__"}
+PROTOS = "ckpttool.formats.wire.protos"
+SOURCES = sorted(path for path in PACKAGE.rglob("*.py") if not path.name.endswith("_pb2.py"))
+FORBIDDEN_MODULES = {"pickle", "marshal", "shelve", "dill", "yaml"}
+FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__"}
+
+
+def identity(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def part_of(path: Path) -> str:
+    """The first component below the package: a floor's folder or file."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports_of(tree: ast.AST) -> Iterator[str]:
+    """Every module that a file imports, wherever in it; `from a import b` may mean the module a.b."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            assert node.level == 0, "relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def floor_of_import(module: str) -> int | None:
+    """The floor that an import of ours goes to; None for what is not ours, or has no floor."""
+    parts = module.split(".")
+    return FLOORS.get(parts[1]) if parts[0] == "ckpttool" and len(parts) > 1 else None
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=identity)
+def test_imports_point_down(path: Path) -> None:
+    if part_of(path) in PUBLIC:
+        return
+    floor = FLOORS[part_of(path)]
+    ups = [name for name in imports_of(ast.parse(path.read_text())) if (floor_of_import(name) or 0) > floor]
+    assert ups == []
+
+
+def test_every_part_has_a_floor() -> None:
+    assert {part_of(path) for path in SOURCES} - PUBLIC <= set(FLOORS)
+
+
+def test_wire_knows_no_format() -> None:
+    for path in (PACKAGE / "formats" / "wire").rglob("*.py"):
+        ups = [name for name in imports_of(ast.parse(path.read_text())) if name.startswith("ckpttool.formats.")]
+        assert [name for name in ups if not name.startswith("ckpttool.formats.wire")] == [], path
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=identity)
+def test_tensorflow_is_imported_in_functions_of_the_runtime_only(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    heavy = [name for name in imports_of(tree) if name.split(".")[0] in {"tensorflow", "keras"}]
+    if part_of(path) != "runtime":
+        assert heavy == []
+    outside = [name for node in top_level(tree) for name in imports_of(node)]
+    assert [name for name in outside if name.split(".")[0] in {"tensorflow", "keras"}] == []
+
+
+def top_level(tree: ast.Module) -> Iterator[ast.AST]:
+    """The statements that run when a module is imported: all but the bodies of functions."""
+    todo: list[ast.AST] = list(tree.body)
+    while todo:
+        node = todo.pop()
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            continue
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            yield node
+        todo.extend(ast.iter_child_nodes(node))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=identity)
+def test_nothing_unpickles_or_evaluates(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    assert {name.split(".")[0] for name in imports_of(tree)} & FORBIDDEN_MODULES == set()
+    assert [ast.unparse(call) for call in calls_of(tree) if is_dangerous(call)] == []
+
+
+def calls_of(tree: ast.AST) -> Iterator[ast.Call]:
+    return (node for node in ast.walk(tree) if isinstance(node, ast.Call))
+
+
+def is_dangerous(call: ast.Call) -> bool:
+    """eval and its kin by name; NumPy's readers where they might unpickle."""
+    name = ast.unparse(call.func)
+    if name in FORBIDDEN_CALLS:
+        return True
+    allows = [keyword.value for keyword in call.keywords if keyword.arg == "allow_pickle"]
+    if name in {"np.load", "numpy.load", "np.lib.format.read_array", "format.read_array"} and not allows:
+        return True
+    return any(not (isinstance(value, ast.Constant) and value.value is False) for value in allows)
+
+
+@pytest.mark.parametrize(
+    ("text", "dangerous"),
+    [
+        ("eval('1')", True),
+        ("np.load(path)", True),
+        ("np.load(path, allow_pickle=True)", True),
+        ("np.load(path, allow_pickle=False)", False),
+        ("re.compile('a')", False),
+        ("np.save(path, rows)", False),
+    ],
+)
+def test_the_gate_itself(text: str, dangerous: bool) -> None:
+    assert [is_dangerous(call) for call in calls_of(ast.parse(text))] == [dangerous]
+
+
+def test_wire_protos_are_the_only_generated_code() -> None:
+    generated = {path.parent.relative_to(ROOT).as_posix().replace("/", ".") for path in PACKAGE.rglob("*_pb2.py")}
+    assert generated == {PROTOS}
