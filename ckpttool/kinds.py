@@ -13,7 +13,7 @@ OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 OBJECT_VALUE = "/.ATTRIBUTES/"
 """What follows an object's path in the keys of an object checkpoint (`tf.train.Checkpoint`)."""
 
-_STEPS = re.compile(r"(global_step|save_counter|iter|iterations|_iterations)(_\d+)?")
+_STEPS = re.compile(r"(global_step|save_counter|iter|iterations?|_iterations)(_\d+)?")
 _POWERS = re.compile(r"beta[12]_power(_\d+)?")
 # The last component of a slot's name, below the name of the variable that it belongs to: TensorFlow 1's optimizers,
 # Keras's (m, v, ...), BERT's (adam_m), moving averages and their bias correction.
@@ -25,7 +25,11 @@ _SLOTS = re.compile(
 _OPTIMIZER = re.compile(r"_?(\w*optimizer)(_\d+)?", re.IGNORECASE)
 _HYPERPARAMETER = re.compile(
     r"(.*/)?(Adam|AdamW|Adamax|Nadam|SGD|RMSprop|Adagrad|Adadelta|Ftrl)(_\d+)?"
-    r"/(beta_1|beta_2|epsilon|learning_rate|lr|decay|momentum|rho)"
+    r"/(beta_1|beta_2|epsilon|learning_rate|lr|decay|momentum|rho)|learning_rate"
+)
+# Keras since TensorFlow 2.11 puts the slot's name before the variable's: Adam/m/dense/kernel.
+_SLOT_SCOPE = re.compile(
+    r"(?:.*/)?(?:Adam|AdamW|Adamax|Nadam|SGD|RMSprop|Adagrad|Adadelta|Ftrl|Lion)(?:_\d+)?/\w+/(.+)"
 )
 _PARTITION = re.compile(r"/part_\d+$")
 
@@ -66,6 +70,9 @@ def base_name(name: str, all_names: Container[str]) -> str | None:
     >>> base_name("dnn/train/hidden1/kernel/Adam", {"hidden1/kernel"})
     'hidden1/kernel'
     """
+    scoped = _SLOT_SCOPE.fullmatch(name)
+    if scoped and scoped[1] in all_names:
+        return scoped[1]
     base, _, last = name.rpartition("/")
     if not _SLOTS.fullmatch(last):
         return None

@@ -8,6 +8,7 @@ from google.protobuf import text_format
 from google.protobuf.message import DecodeError, Message
 
 from ckpttool.errors import FormatError, GraphError, MissingFile
+from ckpttool.formats.files import refuse_existing, replacing
 from ckpttool.formats.wire.protos.graph_pb2 import GraphDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef, SavedModel
 from ckpttool.graph.graph import Graph
@@ -50,8 +51,6 @@ def save(graph: Graph, path: str | Path, overwrite: bool = False) -> None:
     Raises:
         ExistingOutput: the file is there and `overwrite` is not given.
     """
-    from ckpttool.formats.files import refuse_existing, replacing
-
     refuse_existing([Path(path)], overwrite)
     with replacing(Path(path)) as file:
         file.write(graph.meta.SerializeToString(deterministic=True))

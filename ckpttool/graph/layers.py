@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
-from ckpttool.graph.flow import is_forward, ranks
+from ckpttool.graph.forward import is_forward, ranks
 from ckpttool.graph.graph import Graph, TensorRef
 from ckpttool.graph.roles import find_roles
 from ckpttool.graph.signatures import output_tensors
@@ -28,6 +28,7 @@ _VALUE_OPS = frozenset(
 )
 _JOINS = frozenset({"ConcatV2", "Concat"})
 _SHAPE_OPS = frozenset({"Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike"})
+_CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
 _LOOP_EXITS = frozenset({"Exit", "RefExit"})
 _WEIGHT_READERS = re.compile(r"(Batch)?MatMul(V2|V3)?|(DepthwiseC|C)onv\w*|BiasAdd|FusedBatchNorm\w*|Gather(V2)?")
 
@@ -131,16 +132,20 @@ class _Flow:
 
     @cached_property
     def _needed(self) -> frozenset[str]:
-        """The ops that the loss, the logits, the accuracy or a signature's outputs need; all, where there are none."""
+        """The ops that the loss, the logits, the accuracy or a signature's outputs need."""
+        return frozenset(self.graph.ancestors(*self._ends) if self._ends else ())
+
+    @cached_property
+    def _ends(self) -> set[str]:
+        """The ops that computing is for."""
         roles = find_roles(self.graph, needed=())
         tensors = [roles.loss, roles.logits, roles.accuracy, *output_tensors(self.graph)]
-        ops = {TensorRef.parse(name).op for name in tensors if name is not None} & set(self.graph.nodes)
-        return frozenset(self.graph.ancestors(*ops) if ops else self.graph.nodes)
+        return {TensorRef.parse(name).op for name in tensors if name is not None} & set(self.graph.nodes)
 
     def _readers(self, op: str) -> list[str]:
-        """Return the forward ops that read an op's outputs: the needed ones where there are any."""
+        """Return the forward ops that read an op's outputs: the needed ones where it is needed itself."""
         forward = [name for name in self.graph.consumers.get(op, []) if is_forward(self.graph, name)]
-        return [name for name in forward if name in self._needed] or forward
+        return [name for name in forward if name in self._needed] if op in self._needed else forward
 
     def _users(self, weight: _Weight) -> list[str]:
         """Return the ops that compute with a weight's value, past reads, loop entries, switches and joined slices."""
@@ -153,7 +158,8 @@ class _Flow:
                 elif reader not in seen:
                     seen.add(reader)
                     todo.append(reader)
-        return sorted(found, key=self.rank.__getitem__)
+        computing = [op for op in found if self.graph.nodes[op].op not in _SHAPE_OPS | _CALLS]
+        return sorted(computing, key=self.rank.__getitem__)
 
     def _hands_on(self, op: str, weight: _Weight) -> bool:
         """Say whether an op only passes the weight's value on."""
@@ -163,13 +169,14 @@ class _Flow:
 
     def _scope(self, layer: str) -> str | None:
         """Return the name scope in which a layer's ops are: the part of the first one's name up to the layer's own."""
-        last = re.compile(re.escape(layer.rpartition("/")[2]) + r"(_\d+)?")
+        own = layer.rpartition("/")[2]
         ops = sorted((op for weight in self.members[layer] for op in self.users[weight.op]), key=self.rank.__getitem__)
-        for op in ops:
-            parts = op.split("/")[:-1]
-            ends = [position for position, part in enumerate(parts) if last.fullmatch(part)]
-            if ends:
-                return "/".join(_outside_loops(parts[: ends[-1] + 1]))
+        for name in (own, re.sub(r"_\d+$", "", own)):
+            component = re.compile(re.escape(name) + r"(_\d+)?")
+            for parts in (op.split("/")[:-1] for op in ops):
+                ends = [position for position, part in enumerate(parts) if component.fullmatch(part)]
+                if ends:
+                    return "/".join(_outside_loops(parts[: ends[-1] + 1]))
         return None
 
     def _output(self, layer: str) -> TensorRef | None:
@@ -192,22 +199,27 @@ class _Flow:
     def _region(self, layer: str, scope: str) -> set[str]:
         """Return the ops in a scope that compute on from the layer's variables, up to those that use other layers'."""
         starts = [op for weight in self.members[layer] for op in self.users[weight.op] if _is_in(op, scope)]
+        looping = any(_in_loop(op) for op in starts)
         region, todo = set(starts), starts
         while todo:
             for reader in self._readers(todo.pop()):
                 foreign = self.owners.get(reader, set()) - {layer}
-                if reader not in region and _is_in(reader, scope) and not foreign:
-                    region.add(reader)
-                    todo.append(reader)
+                if reader in region or foreign or not _is_in(reader, scope) or self._is_aside(reader, looping):
+                    continue
+                region.add(reader)
+                todo.append(reader)
         return region
+
+    def _is_aside(self, op: str, looping: bool) -> bool:
+        """Say whether an op leads away from the layer: to mere shapes, or into a loop that it is no part of."""
+        kind = self.graph.nodes[op].op
+        return kind in _SHAPE_OPS or (not looping and (kind.startswith("TensorArray") or _in_loop(op)))
 
     def _leaves(self, op: str, region: set[str]) -> bool:
         """Say whether an op's value is read outside of the region, or by nothing; a loop's inside cannot be."""
-        node, readers = self.graph.nodes[op], self._readers(op)
-        inside_loop = any(_LOOP.fullmatch(part) for part in op.split("/")[:-1]) and node.op not in _LOOP_EXITS
-        if inside_loop or node.op in _SHAPE_OPS:
+        if _in_loop(op) and self.graph.nodes[op].op not in _LOOP_EXITS:
             return False
-        return not readers or not region.issuperset(readers)
+        return not region.issuperset(self._readers(op)) or op in self._ends or not self.graph.consumers.get(op)
 
     def _tensor(self, op: str, region: set[str]) -> TensorRef:
         """Return the output of an op that is read outside of the region: the first of them."""
@@ -220,6 +232,10 @@ def _outside_loops(parts: list[str]) -> list[str]:
     """Cut a scope off before its first loop."""
     loops = [position for position, part in enumerate(parts) if _LOOP.fullmatch(part)]
     return parts[: loops[0]] if loops else parts
+
+
+def _in_loop(op: str) -> bool:
+    return any(_LOOP.fullmatch(part) for part in op.split("/")[:-1])
 
 
 def _is_in(op: str, scope: str) -> bool:

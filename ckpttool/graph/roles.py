@@ -23,10 +23,9 @@ OPTIONS = {role: f"--{role}" for role in ROLES} | {"training_op": "--train-op"}
 ROLE_KEYS = {role: f"ckpttool/{role}" for role in ROLES}
 """The collections in which this tool keeps the roles of the graphs that it writes."""
 
-_STANDARD_KEYS = frozenset(
-    "train_op losses regularization_losses summaries summary_op update_ops init_op local_init_op ready_op "
-    "ready_for_local_init_op activations cond_context while_context table_initializer saved_model_main_op".split()
-)
+_STANDARD_KEYS = frozenset({"train_op", "losses", "regularization_losses", "summaries", "summary_op", "update_ops"})
+_STANDARD_KEYS |= {"init_op", "local_init_op", "ready_op", "ready_for_local_init_op", "saved_model_main_op"}
+_STANDARD_KEYS |= {"activations", "table_initializer"}
 """The collections that TensorFlow fills itself; any other one says what its author held to be important."""
 PLACEHOLDERS = frozenset({"Placeholder", "PlaceholderV2", "PlaceholderWithDefault"})
 _UPDATE = re.compile(r"(Resource)?(Sparse)?Apply[A-Z]\w*")
@@ -171,8 +170,8 @@ class _Finder:
             if f"{name}/update" in waits or any(_UPDATE.fullmatch(self._type(op)) for op in waits):
                 found.append(name)
         inner = {f"{name}/update" for name in found}
-        outer = [name for name in found if name not in inner and (f"{name}/update" in inner or self._only_waits(name))]
-        return outer
+        outer = [name for name in found if name not in inner]
+        return [name for name in outer if self._only_waits(name) or f"{name}/update" in self.graph.nodes]
 
     def _only_waits(self, name: str) -> bool:
         """Say whether an op computes nothing itself, so that it can only be there to be run."""

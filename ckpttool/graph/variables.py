@@ -20,6 +20,7 @@ ASSIGN_OPS = frozenset({"Assign", "AssignVariableOp"})
 READ_OPS = frozenset({"Identity", "ReadVariableOp"})
 _RESTORE_OPS = frozenset({"Restore", "RestoreSlice", "RestoreV2"})
 
+_MOVING = re.compile(r"/moving_(mean|variance)$")
 _APPLY = re.compile(r"(?:Resource)?(?:Sparse)?Apply(\w+)")
 # How many inputs after the variable are slots (tensorflow/core/ops/training_ops.cc); Adam's end in its beta powers.
 _SLOT_INPUTS = {
@@ -182,7 +183,7 @@ class _Reader:
             return op in self.trainable
         if self.defs:
             return entry.trainable
-        return kind == "weight" and "float" in dtype.name
+        return kind == "weight" and "float" in dtype.name and not _MOVING.search(op)
 
     def _consumers(self, op: str, ops: Container[str]) -> list[str]:
         """Return the ops of the given types whose first input is the variable."""
