@@ -1,0 +1,41 @@
+"""`ckpttool cache`: the outputs of frozen layers, computed once."""
+
+from pathlib import Path
+
+import click
+
+from ckpttool.cli import options, training
+from ckpttool.cli.output import document
+from ckpttool.cli.roles import roles
+from ckpttool.transfer.cache import fill
+from ckpttool.transfer.model import Model
+
+
+@click.command()
+@options.model
+@options.freeze(required=True)
+@options.data
+@click.option("--valid", type=click.IntRange(min=1), help="Hold out the first N training rows, as finetune will.")
+@training.cache_dir
+@roles
+@options.as_json
+def cache(
+    model: Path,
+    freeze: str,
+    data: Path,
+    valid: int | None,
+    cache_dir: Path | None,
+    roles: dict[str, str],
+    as_json: bool,
+) -> None:
+    r"""Compute what the frozen layers of MODEL make of every row, and keep it for `finetune --cache`.
+
+    The entry's key is made of the frozen weights, the frozen part of the graph and the data: when one of them
+    changes, so does the key, and nothing stale is ever read.
+
+    \b
+    Example:
+      ckpttool cache new_model.ckpt --freeze 'hidden[12]' --data mnist.npz
+    """
+    features = fill(Model.open(model), data, freeze, valid, cache_dir, roles, training.Watcher(as_json))
+    document(features.summary(), [str(features.entry.path)], as_json)

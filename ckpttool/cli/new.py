@@ -1,0 +1,42 @@
+"""`ckpttool new`: a fresh model."""
+
+from typing import Any
+
+import click
+
+from ckpttool.cli import options, training
+from ckpttool.cli.plans import show_plan
+from ckpttool.transfer import new as transfer
+
+
+class Shape(click.ParamType):
+    """The shape of one row: numbers above 0, separated by commas."""
+
+    name = "shape"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        """Read `784` or `28,28,1`."""
+        sizes = [text.strip() for text in str(value).split(",")]
+        if not all(text.isdecimal() and int(text) > 0 for text in sizes):
+            self.fail(f"{value!r} is not a shape such as 784 or 28,28,1", param, ctx)
+        return tuple(map(int, sizes))
+
+
+@click.command()
+@click.option("--input", "shape", type=Shape(), required=True, help="The shape of one row: 784, or 28,28,1.")
+@click.option("--layers", metavar="SPEC", required=True, help="The layers, from the input to the logits.")
+@training.optimizer
+@options.seed
+@options.as_json
+@options.writes
+def new(layers: str, as_json: bool, shape: tuple[int, ...], **settings: Any) -> None:
+    r"""Write a fresh model: its layers initialised, with loss, accuracy and a training op.
+
+    A layer in SPEC is NAME = dense(UNITS, ACTIVATION, init=INIT). Activations: linear, relu, elu, leaky_relu(alpha),
+    tanh, sigmoid. Initialisations: glorot (the default) and he, each also as _uniform and _normal.
+
+    \b
+    Example:
+      ckpttool new --input 784 --layers 'hidden1 = dense(300, relu, init=he); outputs = dense(10)' -o fresh.ckpt
+    """
+    show_plan(transfer.new(shape, layers, **settings), as_json)

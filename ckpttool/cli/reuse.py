@@ -1,0 +1,62 @@
+"""`ckpttool reuse`: chosen layers restored, the rest new."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ckpttool.cli import options, training
+from ckpttool.cli.output import say
+from ckpttool.cli.plans import show_plan
+from ckpttool.transfer.model import Model
+from ckpttool.transfer.reuse import plan_reuse
+
+
+class Percent(click.ParamType):
+    """A share: `95%` or `95`."""
+
+    name = "percent"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Read a number from 0 to 100, with or without its sign."""
+        try:
+            share = float(str(value).removesuffix("%"))
+        except ValueError:
+            share = -1.0
+        if not 0 <= share <= 100:
+            self.fail(f"{value!r} is not a share such as 95%", param, ctx)
+        return share
+
+
+@click.command()
+@options.source
+@options.layers("The layers to restore.", required=True)
+@click.option("--head", metavar="SPEC", help="New layers to put on above the last restored one; the rest is cut off.")
+@click.option("--after", metavar="LAYER", help="Put the head on above this layer instead.")
+@click.option("--into", metavar="TARGET", type=options.PATH, help="Restore into this graph (.meta) instead.")
+@options.freeze()
+@options.lenient
+@click.option("--require", type=Percent(), default=0.0, help="Refuse when less of the parameters is restored: 95%.")
+@training.optimizer
+@options.seed
+@options.plan
+@options.as_json
+@options.writes
+def reuse(source: Path, plan_only: bool, as_json: bool, output: Path, overwrite: bool, **how: Any) -> None:
+    r"""Restore the layers that a pattern takes, and let the rest start fresh.
+
+    With --head the network is cut above the last restored layer and new layers are put on, with loss, accuracy and a
+    training op; --into restores into another graph; with neither the same graph keeps the chosen layers only.
+
+    \b
+    Example:
+      ckpttool reuse my_model_final.ckpt --layers 'hidden[123]' \
+        --head 'hidden4 = dense(20, relu); outputs = dense(10)' -o new_model.ckpt
+    """
+    planned = plan_reuse(Model.open(source), **how)
+    show_plan(planned.rows, as_json)
+    for note in planned.notes:
+        say(note)
+    if not plan_only:
+        planned.write(output, overwrite)
+        say(f"{output}: written and read back, {len(planned.sources)} tensors restored")

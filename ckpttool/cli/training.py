@@ -1,0 +1,101 @@
+"""Options of how to train, and what a terminal shows while a model does."""
+
+import sys
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any
+
+import click
+
+from ckpttool.cli import output
+from ckpttool.cli.options import PATH
+from ckpttool.cli.plans import show_plan
+from ckpttool.runtime.optimizers import Optimizer
+from ckpttool.transfer.cache import Estimate, Features
+from ckpttool.transfer.finetune import Epoch
+from ckpttool.transfer.plan import PlanRow
+from ckpttool.transfer.watch import Watch
+
+Command = Callable[..., Any]
+
+
+def optimizer(command: Command) -> Command:
+    """Give a command the options of the optimizer, passed on as one `optimizer`."""
+
+    @wraps(command)
+    def gathering(optimizer: str, lr: float, momentum: float, clip_value: float | None, **options: Any) -> Any:
+        return command(optimizer=Optimizer(optimizer, lr, momentum, clip_value), **options)
+
+    decorated: Command = gathering
+    for option in (
+        click.option("--clip-value", type=float, help="Clip each gradient element to [-V, V]."),
+        click.option("--momentum", type=float, default=0.9, show_default=True, help="The momentum, for momentum."),
+        click.option("--lr", type=float, default=0.01, show_default=True, help="The learning rate."),
+        click.option("--optimizer", default="sgd", show_default=True, help="sgd or momentum."),
+    ):
+        decorated = option(decorated)
+    return decorated
+
+
+def epoch_line(epoch: Epoch) -> str:
+    """Return the line that is printed when an epoch is done."""
+    accuracy = "" if epoch.valid_accuracy is None else f"  accuracy {epoch.valid_accuracy:.4f}"
+    return (
+        f"epoch {epoch.epoch:3d}  loss {epoch.loss:.4f}  validation loss {epoch.valid_loss:.4f}{accuracy}"
+        f"  {epoch.seconds:.2f} s"
+    )
+
+
+def size(nbytes: float) -> str:
+    """Return bytes in the largest unit that leaves a number of at least 1.
+
+    >>> size(11000000), size(200)
+    ('11.0 MB', '200 B')
+    """
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if nbytes >= factor:
+            return f"{nbytes / factor:.1f} {unit}"
+    return f"{nbytes:.0f} B"
+
+
+cache_dir = click.option(
+    "--cache-dir", metavar="DIR", type=PATH, help="Where features are kept; the user's cache folder if not given."
+)
+
+
+class Watcher(Watch):
+    """Prints the plan, the epochs, and how a feature cache is filled; to stderr where stdout is kept for JSON."""
+
+    def __init__(self, as_json: bool) -> None:
+        """Take whether stdout is kept for JSON."""
+        self._as_json = as_json
+
+    def planned(self, plan: Sequence[PlanRow], notes: Sequence[str]) -> None:
+        """Print the plan as a table, and say what was done to the data."""
+        if not self._as_json:
+            show_plan(plan)
+        for note in notes:
+            output.say(f"data: {note}")
+
+    def estimated(self, estimate: Estimate) -> None:
+        """Say the cost before a fill, and start a bar."""
+        cost = f"{size(estimate.bytes)}, about {estimate.seconds:.1f} s"
+        output.say(f"cache: {estimate.rows} rows to compute, {cost}")
+        self._bar = click.progressbar(length=estimate.rows, label="cache", file=sys.stderr)
+        self._done = 0
+
+    def filled(self, done: int, rows: int) -> None:
+        """Move the bar on."""
+        self._bar.update(done - self._done)
+        self._done = done
+        if done == rows:
+            self._bar.render_finish()
+
+    def opened(self, features: Features) -> None:
+        """Say whether the cache had the features."""
+        found = "hit" if features.hit else "filled"
+        output.say(f"cache: {found}, {features.rows} rows, {size(features.nbytes)}, {features.entry.path}")
+
+    def finished(self, epoch: Epoch) -> None:
+        """Print the line of an epoch."""
+        click.echo(epoch_line(epoch), err=self._as_json)

@@ -1,0 +1,60 @@
+"""A part of a graph as a function of its weights: imported where it is called, on variables that we own."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ckpttool.graph.graph import Graph
+from ckpttool.graph.rewrite import importable, subgraph, to_resource
+from ckpttool.graph.variables import Variable, variables
+from ckpttool.runtime.state import State
+from ckpttool.runtime.tensorflow import tensorflow
+from ckpttool.tensors import Array, Tensor
+
+Feeds = Mapping[str, Any]
+"""Values by tensor name, `X:0`."""
+
+
+class GraphFunction:
+    """The part of a graph between fed tensors and wanted ones, ready to be imported.
+
+    Reference variables become resource variables first, so that their handles can be supplied from outside; one part
+    then works in a `tf.function`, and in a loop inside of one.
+    """
+
+    def __init__(self, graph: Graph, wanted: Sequence[str], fed: Sequence[str] = ()) -> None:
+        """Take the ops that `wanted` (tensors `op:0`, or ops) need, down to the tensors that will be `fed`."""
+        part = to_resource(importable(subgraph(graph, wanted, fed)))
+        self.variables: list[Variable] = [v for v in variables(part).values() if v.op in part.nodes]
+        handles = {variable.op for variable in self.variables}
+        self._wanted = list(wanted)
+        self._read = {str(ref) for name in part.nodes for ref in part.inputs(name)}
+        definition = tensorflow().compat.v1.GraphDef.FromString(part.meta.graph_def.SerializeToString())
+        kept = [node for node in definition.node if node.name not in handles]
+        del definition.node[:]
+        definition.node.extend(kept)
+        self._definition = definition
+
+    def __call__(self, state: State, feeds: Feeds) -> list[Any]:
+        """Import the part where we are (inside a `tf.function`) and return the wanted tensors and ops."""
+        tf = tensorflow()
+        here = tf.compat.v1.get_default_graph()
+        supplied = {f"{variable.op}:0": here.capture(state.handles[variable.op].handle) for variable in self.variables}
+        supplied |= feeds
+        outputs: list[Any] = tf.graph_util.import_graph_def(
+            self._definition,
+            input_map={name: value for name, value in supplied.items() if name in self._read},
+            return_elements=self._wanted,
+            name="model",
+        )
+        return outputs
+
+
+def runner(function: GraphFunction, state: State, constants: Feeds) -> Callable[[Feeds], list[Array]]:
+    """Return a callable from feeds to the wanted arrays, for a part that changes no variable."""
+    tf = tensorflow()
+
+    @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
+    def call(feeds: dict[str, Any]) -> list[Any]:
+        return function(state, {**constants, **feeds})
+
+    return lambda feeds: [output.numpy() for output in call(dict(feeds))]

@@ -1,0 +1,55 @@
+"""Optimizers by name: a table of TensorFlow 1's, whose ops and slots a plain TensorFlow 1 program knows."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ckpttool.errors import PlanError
+from ckpttool.runtime.tensorflow import tensorflow
+from ckpttool.selection import suggestion
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """How weights are changed by their gradients.
+
+    `clip_value` bounds each gradient element to [-clip_value, clip_value] before it is applied.
+    """
+
+    name: str = "sgd"
+    learning_rate: float = 0.01
+    momentum: float = 0.9
+    clip_value: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a name that the table lacks, and rates that cannot train."""
+        if self.name not in OPTIMIZERS:
+            known = ", ".join(OPTIMIZERS)
+            raise PlanError(f"no optimizer {self.name}; known: {known}{suggestion(self.name, OPTIMIZERS)}")
+        if self.learning_rate <= 0:
+            raise PlanError(f"a learning rate must be above 0, found {self.learning_rate}")
+        if self.clip_value is not None and self.clip_value <= 0:
+            raise PlanError(f"--clip-value must be above 0, found {self.clip_value}")
+
+
+OPTIMIZERS: dict[str, Callable[[Optimizer, Any], Any]] = {
+    "sgd": lambda optimizer, train: train.GradientDescentOptimizer(optimizer.learning_rate),
+    "momentum": lambda optimizer, train: train.MomentumOptimizer(optimizer.learning_rate, optimizer.momentum),
+}
+
+
+def minimize(optimizer: Optimizer, loss: Any, variables: Sequence[Any]) -> Any:
+    """Put gradients and updates on a TensorFlow 1 graph and return its training op.
+
+    Raises:
+        PlanError: the loss depends on none of the variables.
+    """
+    tf = tensorflow()
+    minimizer = OPTIMIZERS[optimizer.name](optimizer, tf.compat.v1.train)
+    pairs = [pair for pair in minimizer.compute_gradients(loss, list(variables)) if pair[0] is not None]
+    if not pairs:
+        raise PlanError(f"nothing to train: {loss.name} has no gradient for any variable that is not frozen")
+    if optimizer.clip_value is not None:
+        bound = optimizer.clip_value
+        pairs = [(tf.clip_by_value(gradient, -bound, bound), variable) for gradient, variable in pairs]
+    return minimizer.apply_gradients(pairs)

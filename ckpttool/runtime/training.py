@@ -1,0 +1,99 @@
+"""The training loop: an epoch is one call into TensorFlow, with no Python per step.
+
+A step runs the graph's own training op, whatever optimizer made it; the loop only deals out the rows.
+"""
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ckpttool.runtime.function import Feeds, GraphFunction, runner
+from ckpttool.runtime.state import State
+from ckpttool.runtime.tensorflow import tensorflow
+from ckpttool.tensors import Array
+
+IN_MEMORY = 1 << 30
+"""Bytes of rows that TensorFlow is given at once; a larger data set passes in chunks of whole batches."""
+EVALUATED = 64 << 20
+"""Bytes of rows per call when a model is evaluated."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a model makes of some rows: means over the rows; `accuracy` is None in a graph that has none."""
+
+    rows: int
+    loss: float
+    accuracy: float | None
+
+
+class Trainer:
+    """Runs epochs of a graph's training op on variables that it owns."""
+
+    def __init__(self, function: GraphFunction, state: State, constants: Feeds) -> None:
+        """Take a step whose wanted tensors are the loss, then the ops that update the variables."""
+        self._function, self._state, self._constants = function, state, dict(constants)
+        self._run = tensorflow().function(self._batches, reduce_retracing=True)
+        self._resident: dict[str, Any] | None = None
+
+    def epoch(self, arrays: Mapping[str, Array], order: Array, bounds: Array) -> tuple[float, float]:
+        """Take one step per batch of rows `order[bounds[i]:bounds[i + 1]]`; return the mean loss and the seconds."""
+        start, total = time.perf_counter(), 0.0
+        for chunk, rows, limits in self._chunks(arrays, order, bounds):
+            total += float(self._run(chunk, rows, limits))
+        return total / (len(bounds) - 1), time.perf_counter() - start
+
+    def _batches(self, arrays: dict[str, Any], order: Any, bounds: Any) -> Any:
+        tf = tensorflow()
+        steps = tf.shape(bounds)[0] - 1
+
+        def step(number: Any, total: Any) -> tuple[Any, Any]:
+            rows = order[bounds[number] : bounds[number + 1]]
+            feeds = {name: tf.gather(array, rows) for name, array in arrays.items()}
+            loss, *updates = self._function(self._state, {**self._constants, **feeds})
+            with tf.control_dependencies(updates):
+                return number + 1, total + tf.cast(loss, tf.float32)
+
+        return tf.while_loop(lambda number, _: number < steps, step, [tf.constant(0), tf.constant(0.0)])[1]
+
+    def _chunks(self, arrays: Mapping[str, Array], order: Array, bounds: Array) -> Iterator[tuple[Any, Any, Any]]:
+        """Yield rows in parts that fit in memory: all of them, copied once, or some batches' rows at a time."""
+        tf = tensorflow()
+        order, bounds = order.astype(np.int32), bounds.astype(np.int32)
+        if sum(array.nbytes for array in arrays.values()) <= IN_MEMORY:
+            self._resident = self._resident or {name: tf.constant(array) for name, array in arrays.items()}
+            yield self._resident, tf.constant(order), tf.constant(bounds)
+            return
+        for part in np.array_split(np.arange(len(bounds) - 1), chunk_count(arrays, len(bounds) - 1)):
+            limits = bounds[part[0] : part[-1] + 2]
+            rows = order[limits[0] : limits[-1]]
+            chunk = {name: tf.constant(array[rows]) for name, array in arrays.items()}
+            yield chunk, tf.range(len(rows)), tf.constant(limits - limits[0])
+
+
+def chunk_count(arrays: Mapping[str, Array], batches: int) -> int:
+    """Return how many chunks keep each one's rows below `IN_MEMORY`, at most one per batch."""
+    nbytes = sum(array.nbytes for array in arrays.values())
+    return min(batches, -(-nbytes // IN_MEMORY))
+
+
+class Evaluator:
+    """Scores rows with a graph in inference mode, on the variables of a state that may be training."""
+
+    def __init__(self, function: GraphFunction, state: State, constants: Feeds) -> None:
+        """Take a part whose wanted tensors are the loss and, where there is one, the accuracy."""
+        self._call = runner(function, state, constants)
+
+    def score(self, arrays: Mapping[str, Array], rows: int) -> Score:
+        """Return the mean loss and accuracy over all rows."""
+        size = max(1, EVALUATED // max(1, sum(array.nbytes // rows for array in arrays.values())))
+        totals = np.zeros(2)
+        for start in range(0, rows, size):
+            feeds = {name: array[start : start + size] for name, array in arrays.items()}
+            found = np.array([float(value) for value in self._call(feeds)])
+            totals[: len(found)] += found * min(size, rows - start)
+        loss, accuracy = totals / rows
+        return Score(rows, loss, accuracy if len(found) > 1 else None)

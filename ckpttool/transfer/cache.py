@@ -1,0 +1,207 @@
+"""The feature cache: the cut's tensors for every row of a data set, computed once and kept on disk.
+
+An entry's key is made of content: the frozen weights, the frozen part of the graph, the data and what was done to it.
+Nothing that could change the features is left out of it, and nothing else is in it.
+"""
+
+import hashlib
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ckpttool.data.dataset import Split, training_splits
+from ckpttool.data.feature_store import Entry, FeatureStore, cache_key
+from ckpttool.data.fingerprint import fingerprint
+from ckpttool.errors import GraphError
+from ckpttool.graph.closure import FrozenPart
+from ckpttool.graph.graph import Graph
+from ckpttool.graph.rewrite import importable, subgraph
+from ckpttool.graph.roles import find_roles
+from ckpttool.runtime.function import GraphFunction, runner
+from ckpttool.runtime.state import State
+from ckpttool.selection import Pattern
+from ckpttool.tensors import Array, Tensor
+from ckpttool.transfer.feeds import input_specs, label_spec
+from ckpttool.transfer.model import Model
+from ckpttool.transfer.prepare import freeze_for_training
+from ckpttool.transfer.watch import Watch
+
+BATCH_BYTES = 32 << 20
+"""Bytes of rows that pass through the frozen layers at once."""
+SAMPLE = 16
+"""Rows that are computed again, from a cache that is whole, to check it against the live graph."""
+TOLERANCE = 1e-4
+"""How far a cached feature may lie from the live one, relative to the largest: batches of other sizes round otherwise."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a fill will cost: bytes on disk, and seconds as measured on the first rows."""
+
+    rows: int
+    bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Features:
+    """The cached tensors for the rows of several splits, one after the other."""
+
+    entry: Entry
+    arrays: Mapping[str, Array]
+    rows: int
+    hit: bool
+
+    @property
+    def nbytes(self) -> int:
+        """The size on disk."""
+        return sum(array.nbytes for array in self.arrays.values())
+
+    def summary(self) -> dict[str, Any]:
+        """Return what `cache --json` prints."""
+        return {"path": str(self.entry.path), "rows": self.rows, "bytes": self.nbytes, "hit": self.hit}
+
+    def of(self, splits: Sequence[Split], wanted: Split) -> dict[str, Array]:
+        """Return the features of one of the splits."""
+        start = 0
+        for split in splits:
+            if split is wanted:
+                return {name: array[start : start + split.rows] for name, array in self.arrays.items()}
+            start += split.rows
+        raise ValueError(f"no features for the split {wanted.name}")
+
+
+class FeatureCache:
+    """Fills and finds the features of one frozen part for one data set."""
+
+    def __init__(self, graph: Graph, part: FrozenPart, values: Mapping[str, Tensor], splits: Sequence[Split]) -> None:
+        """Take a graph whose frozen part is pinned to inference mode, and the rows to compute it for.
+
+        Raises:
+            GraphError: there is nothing to cache, or it is random.
+        """
+        self.part, self.splits = part, list(splits)
+        self.rows = sum(split.rows for split in splits)
+        self._refuse(graph)
+        self._fed = [f"{name}:0" for name in splits[0].inputs]
+        function = GraphFunction(graph, part.features, self._fed)
+        self._call = runner(function, State(function.variables, values), {})
+        self.key = cache_key(self._key_parts(graph, values, [variable.name for variable in function.variables]))
+
+    def _refuse(self, graph: Graph) -> None:
+        if not self.part.features:
+            raise GraphError(
+                f"{graph.source}: no frozen layer lies below the trained ones, so there is nothing to cache"
+            )
+        if self.part.random_ops:
+            ops = ", ".join(self.part.random_ops[:3])
+            raise GraphError(
+                f"{graph.source}: the frozen part is random even in inference mode ({ops}), so it can't be cached"
+            )
+
+    def _key_parts(self, graph: Graph, values: Mapping[str, Tensor], weights: Sequence[str]) -> dict[str, str]:
+        frozen = importable(subgraph(graph, self.part.features, self._fed)).meta.graph_def
+        return {
+            "graph": hashlib.blake2b(frozen.SerializeToString(deterministic=True)).hexdigest(),
+            "tensors": " ".join(self.part.features),
+            "weights": " ".join(f"{name}={_digest(values[name])}" for name in sorted(weights)),
+            "data": " ".join(fingerprint(split) for split in self.splits),
+        }
+
+    def open(self, root: Path | None, watch: Watch) -> Features:
+        """Return the features, computed now unless the cache below `root` has them.
+
+        Raises:
+            GraphError: a tensor does not have a row per row of data, or differs from the live graph.
+        """
+        entry = FeatureStore(root).entry(self.key)
+        hit = entry.is_complete()
+        if not hit:
+            self._fill(entry, watch)
+        features = Features(entry, entry.open(), self.rows, hit)
+        self._check(features)
+        watch.opened(features)
+        return features
+
+    def _fill(self, entry: Entry, watch: Watch) -> None:
+        size = min(self._batch_rows(), self.rows)
+        self.compute(np.arange(size))  # the first call also traces, which is no measure of the rest
+        began = time.perf_counter()
+        sample = self.compute(np.arange(size))
+        seconds = (time.perf_counter() - began) * self.rows / size
+        watch.estimated(
+            Estimate(self.rows, sum(array.nbytes for array in sample.values()) * self.rows // size, seconds)
+        )
+        shapes = {name: (array.dtype, array.shape[1:]) for name, array in sample.items()}
+        with entry.fill(shapes, self.rows) as writer:
+            for start in range(writer.resume_row, self.rows, size):
+                writer.append(self.compute(np.arange(start, min(start + size, self.rows))))
+                watch.filled(min(start + size, self.rows), self.rows)
+            writer.finish()
+
+    def _batch_rows(self) -> int:
+        split = self.splits[0]
+        return max(1, BATCH_BYTES // max(1, sum(array.nbytes // split.rows for array in split.inputs.values())))
+
+    def compute(self, rows: Array) -> dict[str, Array]:
+        """Compute the features of some rows, counted through all splits, with the live graph, by tensor name.
+
+        Raises:
+            GraphError: a tensor does not have a row for each of them.
+        """
+        found = self._call({f"{name}:0": self._input(name, rows) for name in self.splits[0].inputs})
+        for tensor, array in zip(self.part.features, found, strict=True):
+            if array.ndim == 0 or len(array) != len(rows):
+                shape = list(array.shape)
+                raise GraphError(f"{tensor} is {shape} for {len(rows)} rows: not a row for each, so it can't be cached")
+        return dict(zip(self.part.features, found, strict=True))
+
+    def _input(self, name: str, rows: Array) -> Array:
+        """Return rows of an input, in ascending order, counted through all splits."""
+        parts, start = [], 0
+        for split in self.splits:
+            within = rows[(rows >= start) & (rows < start + split.rows)] - start
+            parts.append(split.inputs[name][within])
+            start += split.rows
+        return np.concatenate(parts)
+
+    def _check(self, features: Features) -> None:
+        """Compare rows from all over the cache with the live graph."""
+        rows = np.unique(np.linspace(0, self.rows - 1, SAMPLE).astype(int))
+        for name, live in self.compute(rows).items():
+            scale = max(1.0, float(np.max(np.abs(live), initial=0.0)))
+            if not np.allclose(features.arrays[name][rows], live, rtol=0, atol=TOLERANCE * scale, equal_nan=True):
+                raise GraphError(f"{features.entry.path}: {name} differs from the live graph; remove that folder")
+
+
+def fill(
+    model: Model,
+    data: Path,
+    freeze: str,
+    valid: int | None = None,
+    root: Path | None = None,
+    roles: Mapping[str, str] | None = None,
+    watch: Watch | None = None,
+) -> Features:
+    """Return the features of a model's frozen layers for the training and validation rows of a data set.
+
+    Raises:
+        CkptError: the layers, the graph or the data do not fit one another.
+    """
+    found = find_roles(model.graph, **(roles or {}))
+    frozen = freeze_for_training(model.graph, found, None, Pattern(freeze))
+    if frozen.part is None:
+        raise GraphError(f"{model.path}: {freeze!r} leaves nothing below the trained layers to cache")
+    splits = training_splits(data, input_specs(model.graph, found), label_spec(model.graph, found), valid)
+    return FeatureCache(frozen.graph, frozen.part, model.checkpoint, splits).open(root, watch or Watch())
+
+
+def _digest(tensor: Tensor) -> str:
+    digest = hashlib.blake2b(f"{tensor.dtype} {tensor.shape}".encode(), digest_size=16)
+    for piece in tensor.pieces():
+        digest.update(piece)
+    return digest.hexdigest()

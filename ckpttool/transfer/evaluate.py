@@ -1,0 +1,32 @@
+"""Evaluation: what a model makes of rows that it was not trained on."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from ckpttool.data.dataset import check_labels, evaluation_split
+from ckpttool.graph.roles import find_roles
+from ckpttool.runtime.function import GraphFunction
+from ckpttool.runtime.state import State
+from ckpttool.runtime.training import Evaluator, Score
+from ckpttool.transfer.feeds import input_specs, label_spec, logits_width, mode
+from ckpttool.transfer.model import Model
+
+
+def evaluate(
+    model: Model, data: Path, split: str | None = None, valid: int | None = None, roles: Mapping[str, str] | None = None
+) -> Score:
+    """Return loss and accuracy over the test rows, else the validation rows, else all; `split` says which.
+
+    Raises:
+        GraphError: the graph has no loss, labels or inputs that are known.
+        DataError: the rows do not fit the graph.
+    """
+    graph, found = model.graph, find_roles(model.graph, needed=("inputs", "labels", "loss"), **(roles or {}))
+    labels = label_spec(graph, found)
+    rows = evaluation_split(data, input_specs(graph, found), labels, split, valid)
+    check_labels(rows, logits_width(graph, found, model.checkpoint, rows))
+    arrays = {f"{name}:0": array for name, array in rows.inputs.items()} | {str(found.labels): rows.labels}
+    wanted = [str(found.loss), *([found.accuracy] if found.accuracy else [])]
+    function = GraphFunction(graph, wanted, [*arrays, *mode(found, False)])
+    evaluator = Evaluator(function, State(function.variables, model.checkpoint), mode(found, False))
+    return evaluator.score(arrays, rows.rows)

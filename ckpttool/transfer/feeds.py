@@ -1,0 +1,57 @@
+"""What a graph is fed: its input and label placeholders as data sets see them, and its training switch."""
+
+from collections.abc import Mapping
+
+from ckpttool.data.dataset import InputSpec, Split
+from ckpttool.errors import GraphError
+from ckpttool.graph.graph import Graph, TensorRef
+from ckpttool.graph.roles import Roles
+from ckpttool.runtime.function import GraphFunction, runner
+from ckpttool.runtime.state import State
+from ckpttool.tensors import Tensor, dtype_numbered
+
+
+def input_specs(graph: Graph, roles: Roles) -> list[InputSpec]:
+    """Return the inputs that a data set has to fill.
+
+    Raises:
+        GraphError: the graph has none.
+    """
+    if not roles.inputs:
+        raise GraphError(f"{graph.source}: no input placeholder is known; name them with --inputs")
+    return [_spec(graph, tensor) for tensor in roles.inputs]
+
+
+def label_spec(graph: Graph, roles: Roles) -> InputSpec:
+    """Return the placeholder of the labels.
+
+    Raises:
+        GraphError: the graph has none.
+    """
+    if roles.labels is None:
+        raise GraphError(f"{graph.source}: no placeholder for labels is known; name it with --labels")
+    return _spec(graph, roles.labels)
+
+
+def _spec(graph: Graph, tensor: str) -> InputSpec:
+    node = graph.op(TensorRef.parse(tensor).op)
+    shape = node.attr["shape"].shape if "shape" in node.attr else None
+    known = shape is not None and not shape.unknown_rank
+    sizes = tuple(dim.size if dim.size >= 0 else None for dim in shape.dim) if known and shape is not None else None
+    return InputSpec(node.name, sizes, dtype_numbered(node.attr["dtype"].type))
+
+
+def mode(roles: Roles, training: bool) -> dict[str, bool]:
+    """Return the feed of the training switch, where the graph has one."""
+    return {roles.training: training} if roles.training else {}
+
+
+def logits_width(graph: Graph, roles: Roles, values: Mapping[str, Tensor], split: Split) -> int | None:
+    """Return how many classes a model tells apart, by running it on one row; None where no logits are known."""
+    if roles.logits is None:
+        return None
+    fed = [*roles.inputs, *mode(roles, False)]
+    function = GraphFunction(graph, [roles.logits], fed)
+    call = runner(function, State(function.variables, values), mode(roles, False))
+    found = call({f"{name}:0": array[:1] for name, array in split.inputs.items()})[0]
+    return int(found.shape[-1]) if found.ndim else None

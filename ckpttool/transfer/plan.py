@@ -1,0 +1,63 @@
+"""The plan: what a command will do to each variable, shown before it is done."""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from math import prod
+from typing import Any
+
+from ckpttool.errors import PlanError
+from ckpttool.graph.variables import Variable
+
+
+@dataclass(frozen=True)
+class PlanRow:
+    """One weight: where its value comes from (None: it starts fresh), and whether it will be trained."""
+
+    layer: str
+    target: str
+    shape: tuple[int, ...]
+    source: str | None
+    train: bool
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the row as `--json` prints it."""
+        return asdict(self) | {"shape": list(self.shape)}
+
+
+def layer_of(name: str) -> str:
+    """Return the scope of a variable, or its own name where it has none.
+
+    >>> layer_of("hidden1/kernel"), layer_of("W")
+    ('hidden1', 'W')
+    """
+    return name.rpartition("/")[0] or name
+
+
+def plan_rows(variables: Iterable[Variable], sources: Mapping[str, str], frozen: Collection[str] = ()) -> list[PlanRow]:
+    """Return a row per weight; `sources` has the checkpoint name that a restored one comes from."""
+    return [
+        PlanRow(
+            layer_of(variable.name),
+            variable.name,
+            variable.shape or (),
+            sources.get(variable.name),
+            variable.trainable and variable.name not in frozen,
+        )
+        for variable in variables
+        if variable.kind == "weight"
+    ]
+
+
+def require_coverage(rows: Iterable[PlanRow], percent: float) -> None:
+    """Check how much of a model is restored, in parameters.
+
+    Raises:
+        PlanError: less than `percent`; the message names what starts fresh.
+    """
+    rows = list(rows)
+    total = sum(prod(row.shape) for row in rows)
+    restored = sum(prod(row.shape) for row in rows if row.source is not None)
+    share = 100 * restored / total if total else 100.0
+    if share < percent:
+        fresh = ", ".join(row.target for row in rows if row.source is None)
+        raise PlanError(f"{share:.1f}% of the parameters are restored, {percent:g}% required; fresh: {fresh}")

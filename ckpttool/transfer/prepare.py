@@ -1,0 +1,108 @@
+"""Preparing to train: which weights are frozen, and the graph whose own training op trains the rest."""
+
+from dataclasses import dataclass
+
+from ckpttool.errors import GraphError, PlanError
+from ckpttool.graph.closure import FrozenPart, frozen_part
+from ckpttool.graph.graph import Graph, TensorRef
+from ckpttool.graph.rewrite import (
+    drop_updates,
+    importable,
+    pin_training,
+    untrainable,
+    updated_variables,
+    without_training,
+)
+from ckpttool.graph.roles import Roles, find_roles
+from ckpttool.graph.variables import Variable, variables
+from ckpttool.runtime.build import with_training
+from ckpttool.runtime.optimizers import Optimizer
+from ckpttool.selection import Pattern
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """What training will not change: the weights' names, the part below the cut, and the graph with it pinned.
+
+    `part` is None when nothing is frozen. In `graph` the frozen layers run in inference mode.
+    """
+
+    names: tuple[str, ...]
+    part: FrozenPart | None
+    graph: Graph
+
+
+def freeze_for_training(
+    graph: Graph, roles: Roles, train: Pattern | None, freeze: Pattern | None, own_training_op: bool = False
+) -> Frozen:
+    """Freeze what the patterns say, on top of what the graph itself does not train.
+
+    Raises:
+        GraphError: the graph's loss is not known.
+        UnknownName: a pattern takes nothing.
+        PlanError: nothing is left to train.
+    """
+    loss = needed_role(graph, roles, "loss")
+    needed = _weights_below(graph, loss)
+    live = updated_variables(graph, str(roles.training_op)) if own_training_op else _live(graph, loss)
+    trained = set(train.select(needed)) if train else set(needed)
+    trained -= set(freeze.select(needed)) if freeze else set()
+    trained = {name for name in trained if name in live and needed[name].trainable}
+    if not trained:
+        raise PlanError(f"{graph.source}: nothing is left to train: all {len(needed)} variables are frozen")
+    names = tuple(name for name in needed if name not in trained and not _moves_along(needed[name], trained))
+    if not names:
+        return Frozen((), None, graph)
+    part = frozen_part(graph, names, [loss], roles.training)
+    return Frozen(names, part, pin_training(graph, part))
+
+
+def trainable_graph(frozen: Frozen, roles: Roles, optimizer: Optimizer | None, seed: int) -> tuple[Graph, Roles]:
+    """Return a graph whose training op leaves the frozen weights alone, and its roles.
+
+    With an optimizer the graph gets a new training op; without one it keeps its own, less the frozen updates.
+    """
+    if optimizer is None:
+        return drop_updates(frozen.graph, frozen.names), roles
+    said = {"loss": roles.loss, "labels": roles.labels, "logits": roles.logits, "accuracy": roles.accuracy}
+    targets = [*roles.inputs, *(name for name in said.values() if name)]
+    bare = drop_updates(without_training(frozen.graph, targets), frozen.names)
+    bare = untrainable(bare, frozen.names)
+    trained = [v.op for v in variables(bare).values() if v.trainable and v.name not in frozen.names]
+    graph = with_training(importable(bare), str(roles.loss), trained, optimizer, seed)
+    return graph, find_roles(graph, inputs=roles.inputs, **said)
+
+
+def needed_role(graph: Graph, roles: Roles, role: str) -> str:
+    """Return the name that plays a role.
+
+    Raises:
+        GraphError: the graph has none.
+    """
+    name: str | None = getattr(roles, role)
+    if name is None:
+        raise GraphError(f"{graph.source}: no {role} is known; name it with --{role}, or put one on with reuse --head")
+    return name
+
+
+def _weights_below(graph: Graph, loss: str) -> dict[str, Variable]:
+    ops = graph.ancestors(TensorRef.parse(loss).op)
+    return {name: v for name, v in variables(graph).items() if v.kind == "weight" and v.op in ops}
+
+
+def _live(graph: Graph, loss: str) -> set[str]:
+    """Return the weights that the loss has a gradient for: those that no StopGradient hides."""
+    found: set[str] = set()
+    todo = [TensorRef.parse(loss).op]
+    while todo:
+        name = todo.pop()
+        if name not in found and graph.nodes[name].op != "StopGradient":
+            found.add(name)
+            todo.extend(ref.op for ref in graph.inputs(name))
+    return {name for name, variable in variables(graph).items() if variable.op in found}
+
+
+def _moves_along(variable: Variable, trained: set[str]) -> bool:
+    """Say whether a variable that no gradient changes, a moving average, belongs to a layer that is trained."""
+    scope = variable.name.rpartition("/")[0]
+    return not variable.trainable and any(name.rpartition("/")[0] == scope for name in trained)

@@ -1,0 +1,200 @@
+"""Reuse: chosen layers get their values from a checkpoint, the rest starts fresh.
+
+Three ways to say what the rest is: a head of new layers on the old graph, another graph, or the same graph.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ckpttool.errors import GraphError, PlanError, UnknownName
+from ckpttool.formats.files import refuse_existing
+from ckpttool.graph import files
+from ckpttool.graph.closure import frozen_part
+from ckpttool.graph.graph import Graph, TensorRef
+from ckpttool.graph.layers import Layer, layers
+from ckpttool.graph.rewrite import drop_updates, importable, pin_training, subgraph, untrainable
+from ckpttool.graph.spec import parse
+from ckpttool.graph.variables import Variable, variables
+from ckpttool.runtime.build import with_head, with_training
+from ckpttool.runtime.fresh import fresh_values
+from ckpttool.runtime.optimizers import Optimizer
+from ckpttool.selection import Pattern, suggestion
+from ckpttool.tensors import Tensor
+from ckpttool.transfer.freeze import freeze_graph
+from ckpttool.transfer.model import Model, outputs_of, write_model
+from ckpttool.transfer.plan import PlanRow, plan_rows, require_coverage
+
+LOSS = "loss/loss:0"
+
+
+@dataclass(frozen=True)
+class Reuse:
+    """What will be written: a graph, and for each restored variable the checkpoint name that it comes from."""
+
+    model: Model
+    graph: Graph
+    sources: Mapping[str, str]
+    frozen: Collection[str]
+    seed: int
+    notes: tuple[str, ...] = ()
+
+    @property
+    def rows(self) -> list[PlanRow]:
+        """The plan, a row per weight."""
+        return plan_rows(variables(self.graph).values(), self.sources, self.frozen)
+
+    def write(self, output: Path, overwrite: bool = False) -> None:
+        """Run the initialisers of what starts fresh, and write the model; what was restored is compared after it.
+
+        Raises:
+            ExistingOutput: the output is there already.
+        """
+        refuse_existing(outputs_of(output), overwrite)
+        fresh = [name for name in variables(self.graph) if name not in self.sources]
+        tensors = {name: Tensor.of(name, value) for name, value in fresh_values(self.graph, fresh, self.seed).items()}
+        tensors |= {name: self.model.checkpoint[source] for name, source in self.sources.items()}
+        write_model(self.graph, tensors, output, overwrite)
+
+
+def plan_reuse(
+    model: Model,
+    layers: str,
+    head: str | None = None,
+    after: str | None = None,
+    into: Path | None = None,
+    freeze: str | None = None,
+    lenient: bool = False,
+    require: float = 0.0,
+    optimizer: Optimizer | None = None,
+    seed: int = 42,
+) -> Reuse:
+    """Plan what `reuse` writes; nothing is written before the plan's `write`.
+
+    Raises:
+        UnknownName: a pattern or a layer names nothing.
+        PlanError: something does not fit, or less than `require` percent of the parameters would be restored.
+    """
+    if head and into:
+        raise PlanError("--head and --into exclude one another: new layers go on SRC's graph, or TARGET has its own")
+    if after and not head:
+        raise PlanError("--after says where a head is put on: give --head too")
+    chosen, frozen = Pattern(layers), Pattern(freeze) if freeze else None
+    if head:
+        planned = _reuse_head(model, chosen, head, after, frozen, optimizer or Optimizer(), seed)
+    else:
+        planned = _reuse_into(model, chosen, into, frozen, lenient, seed)
+    require_coverage(planned.rows, require)
+    return planned
+
+
+def _reuse_head(
+    model: Model, chosen: Pattern, head: str, after: str | None, frozen: Pattern | None, optimizer: Optimizer, seed: int
+) -> Reuse:
+    """Plan a head of new layers above the last reused layer, or above the layer `after`."""
+    described = layers(model.graph)
+    restored = _restorable(model, chosen)
+    top = _layer_named(described, after, model) if after else _last_layer(described, restored, model)
+    trunk = _trunk(model.graph, top)
+    labels = "y" if "y" not in trunk.nodes else "labels"
+    graph = with_head(trunk, str(top.output), parse(head), _scope_of(top), labels, seed)
+    cold = frozen.select(_weights(graph)) if frozen else []
+    if cold:
+        part = frozen_part(graph, cold, [LOSS])
+        graph = untrainable(drop_updates(pin_training(graph, part), cold), cold)
+    trained = [v.op for v in variables(graph).values() if v.trainable and v.name not in cold]
+    graph = with_training(importable(graph), LOSS, trained, optimizer, seed)
+    kept = [name for name in restored if name in variables(graph)]
+    cut = [name for name in restored if name not in kept]
+    notes = (f"cut off above {top.name}, though chosen: {', '.join(cut)}",) if cut else ()
+    return Reuse(model, graph, {name: name for name in kept}, cold, seed, (*_prefix_warning(chosen, model), *notes))
+
+
+def _reuse_into(
+    model: Model, chosen: Pattern, target: Path | None, frozen: Pattern | None, lenient: bool, seed: int
+) -> Reuse:
+    """Plan the restoring of chosen layers into another graph, or into a fresh copy of the model's own."""
+    graph = files.load(target) if target else model.graph
+    wanted, names = variables(graph), _restorable(model, chosen)
+    problems = {name: _misfit(model, name, wanted.get(name), graph) for name in names}
+    left_out = tuple(problem for problem in problems.values() if problem)
+    if left_out and not lenient:
+        raise PlanError(f"{left_out[0]}; --lenient leaves such variables fresh")
+    sources = {name: name for name, problem in problems.items() if not problem}
+    if not sources:
+        raise PlanError(f"nothing to restore: {'; '.join(left_out)}")
+    cold = frozen.select(_weights(graph)) if frozen else []
+    if cold:
+        graph = freeze_graph(graph, cold, "var-list")
+    notes = tuple(f"left out: {problem}" for problem in left_out)
+    return Reuse(model, graph, sources, cold, seed, (*_prefix_warning(chosen, model), *notes))
+
+
+def _prefix_warning(chosen: Pattern, model: Model) -> tuple[str, ...]:
+    """Say which variables TensorFlow's own scope selection would have taken besides."""
+    more = chosen.prefix_only(list(model.checkpoint))
+    if not more:
+        return ()
+    return (f"TensorFlow's prefix match would also take {', '.join(more[:5])}{', ...' if len(more) > 5 else ''}",)
+
+
+def _weights(graph: Graph) -> list[str]:
+    return [name for name, variable in variables(graph).items() if variable.kind == "weight"]
+
+
+def _restorable(model: Model, chosen: Pattern) -> list[str]:
+    """Return the weights that a pattern takes; each has its value in the checkpoint."""
+    names = chosen.select(_weights(model.graph))
+    missing = [name for name in names if name not in model.checkpoint]
+    if missing:
+        raise PlanError(f"{model.path}: the graph has {missing[0]}, the checkpoint does not")
+    return names
+
+
+def _misfit(model: Model, name: str, target: Variable | None, graph: Graph) -> str | None:
+    """Say why a tensor cannot be restored into a graph, or None when it can."""
+    if target is None:
+        return f"{graph.source} has no variable {name}{suggestion(name, variables(graph))}"
+    shape = model.checkpoint[name].shape
+    if target.shape is not None and shape != target.shape:
+        return f"{name} is {list(shape)} in {model.path}, {list(target.shape)} in {graph.source}"
+    if model.checkpoint[name].dtype != target.dtype:
+        return f"{name} is {model.checkpoint[name].dtype} in {model.path}, {target.dtype} in {graph.source}"
+    return None
+
+
+def _layer_named(described: list[Layer], name: str, model: Model) -> Layer:
+    for layer in described:
+        if layer.name == name:
+            return layer
+    names = [layer.name for layer in described]
+    raise UnknownName(f"{model.path}: no layer {name}{suggestion(name, names) or '; layers: ' + ', '.join(names)}")
+
+
+def _last_layer(described: list[Layer], restored: Collection[str], model: Model) -> Layer:
+    """Return the layer furthest along the data flow that has a restored variable."""
+    reused = [layer for layer in described if set(layer.variables) & set(restored)]
+    if not reused or reused[-1].output is None:
+        raise GraphError(f"{model.path}: no output tensor is known for the reused layers; name one with --after")
+    return reused[-1]
+
+
+def _trunk(graph: Graph, top: Layer) -> Graph:
+    """Keep what computes a layer's output, its variables' initialisers, and the updates of its moving averages."""
+    if top.output is None:
+        raise GraphError(f"{graph.source}: the layer {top.name} has no output tensor")
+    below = graph.ancestors(TensorRef.parse(top.output).op)
+    holders = {variable.op for variable in variables(graph).values()}
+    updates = [
+        name
+        for name in map(lambda text: TensorRef.parse(text).op, graph.collection("update_ops"))
+        if graph.ancestors(name) & holders <= below
+    ]
+    return importable(subgraph(graph, [top.output, *updates], initializers=True))
+
+
+def _scope_of(layer: Layer) -> str:
+    """Return the scope that a layer's ops lie in: `dnn` for `hidden3` with its output `dnn/hidden3/Relu:0`."""
+    op = TensorRef.parse(layer.output or "").op
+    scope, found, _ = f"/{op}".partition(f"/{layer.name}/")
+    return scope.strip("/") if found else ""
