@@ -63,6 +63,6 @@ def _confined(directory: Path, stored: str) -> Path:
     if inside.parent.resolve().is_relative_to(directory.resolve()) and inside.name not in ("", ".."):
         return inside
     moved = directory / Path(stored).name
-    if Path(stored).is_absolute() and BundleFiles.of(moved).index.is_file():
+    if Path(stored).is_absolute() and (moved.is_file() or BundleFiles.of(moved).index.is_file()):
         return moved
     raise ValueError("is outside of its folder")

@@ -91,9 +91,9 @@ class Table:
             self._fail(0, f"the file has {len(self._bytes)} bytes, a table has at least {FOOTER}")
         footer = self._bytes[self._end :]
         if not footer.endswith(MAGIC):
-            self._fail(
-                self._end + 40, "this is not a sorted table, or its end is missing: the magic number is not there"
-            )
+            pointer = self._bytes.startswith(b"version https://git-lfs.")
+            hint = "it is a Git LFS pointer, `git lfs pull` fetches the file" if pointer else "or its end is missing"
+            self._fail(max(0, self._end + 40), f"this is not a sorted table, {hint}: its magic number is not there")
         try:
             metaindex, at = _read_handle(footer, 0, 40)
             index, at = _read_handle(footer, at, 40)

@@ -1,0 +1,204 @@
+"""Checkpoints: mappings of names to tensors, which are read when asked, and views made of views."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ckpttool import formats
+from ckpttool.casting import cast_tensor
+from ckpttool.errors import CkptError, PlanError, UnknownName
+from ckpttool.formats.prefix import prefix_of
+from ckpttool.kinds import kinds
+from ckpttool.selection import Pattern, suggestion
+from ckpttool.tensors import BY_NAME, Array, Tensor, TensorSpec
+
+__all__ = ["Checkpoint", "open", "prefix_of", "save"]
+
+
+class Checkpoint(Mapping[str, Tensor]):
+    r"""Named tensors. Every view is a checkpoint too; nothing is read before a tensor is.
+
+    >>> import numpy as np
+    >>> ckpt = Checkpoint.of({"hidden1/bias": np.zeros(3, np.float32), "outputs/bias": np.zeros(2, np.float32)})
+    >>> list(ckpt.select("hidden1").rename({"hidden(.)": r"layer\1"}))
+    ['layer1/bias']
+    """
+
+    def __init__(self, tensors: Mapping[str, Tensor], path: Path | None = None, format: str | None = None) -> None:  # noqa: A002
+        """Wrap tensors; `path` and `format` say where they are from, if from a file."""
+        self._tensors = tensors
+        self.path = path
+        self.format = format
+
+    @classmethod
+    def of(cls, values: Mapping[str, Tensor | Array]) -> "Checkpoint":
+        """Make a checkpoint of arrays (or tensors) in memory."""
+        return cls(_as_tensors(values))
+
+    def __getitem__(self, name: str) -> Tensor:
+        try:
+            return self._tensors[name]
+        except KeyError:
+            source = f"{self.path}: " if self.path else ""
+            raise UnknownName(f"{source}no tensor named {name}{suggestion(name, self._tensors)}") from None
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._tensors
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors)
+
+    def __len__(self) -> int:
+        return len(self._tensors)
+
+    def specs(self) -> list[TensorSpec]:
+        """Return name, shape and dtype of every tensor, without reading any."""
+        return [tensor.spec for tensor in self._tensors.values()]
+
+    def select(self, pattern: str) -> "Checkpoint":
+        """Keep the tensors that a pattern takes.
+
+        Raises:
+            UnknownName: it takes none.
+        """
+        return self._view({name: name for name in Pattern(pattern).select(self)})
+
+    def drop(self, pattern: str) -> "Checkpoint":
+        """Leave out the tensors that a pattern takes.
+
+        Raises:
+            UnknownName: it takes none.
+        """
+        dropped = set(Pattern(pattern).select(self))
+        return self._view({name: name for name in self if name not in dropped})
+
+    def rename(self, rules: Mapping[str, str]) -> "Checkpoint":
+        r"""Give tensors new names: each rule's pattern matches whole components from the root, `\1` is its group.
+
+        A name takes the first rule that matches it; what follows the match is kept. `{"hidden(.)": r"layer\1"}` makes
+        `layer1/kernel` of `hidden1/kernel`.
+
+        Raises:
+            UnknownName: a rule matches nothing.
+            PlanError: two tensors would have one name; the message has both.
+            CkptError: a pattern or a replacement is not a regular expression's.
+        """
+        return self._view(renamed(list(self), rules))
+
+    def cast(self, dtype: str) -> "Checkpoint":
+        """Give every weight and slot of numbers (integers, floats) another dtype, checked when it is read.
+
+        Strings, truth values, complex and quantised numbers stay, and so do step counters, which few dtypes could hold.
+
+        Raises:
+            CkptError: no such dtype; on reading, a number that it cannot hold.
+        """
+        if dtype not in BY_NAME:
+            raise CkptError(f"no dtype is named {dtype!r}; there are {', '.join(BY_NAME)}")
+        kept = {name for name, kind in kinds(self).items() if kind not in ("weight", "slot")}
+        change = {name: name for name in self}
+        return self._view(change, lambda t: t if t.name in kept else cast_tensor(t, BY_NAME[dtype]))
+
+    def _view(self, names: dict[str, str], change: Callable[[Tensor], Tensor] | None = None) -> "Checkpoint":
+        return Checkpoint(_View(self._tensors, names, change), self.path, self.format)
+
+
+class _View(Mapping[str, Tensor]):
+    """Some tensors of a mapping under names of their own, perhaps changed."""
+
+    def __init__(
+        self, base: Mapping[str, Tensor], names: dict[str, str], change: Callable[[Tensor], Tensor] | None
+    ) -> None:
+        self._base = base
+        self._names = names
+        self._change = change
+
+    def __getitem__(self, name: str) -> Tensor:
+        tensor = self._base[self._names[name]]
+        if tensor.name != name:
+            tensor = tensor.renamed(name)
+        return self._change(tensor) if self._change else tensor
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def open(path: Path | str) -> Checkpoint:  # noqa: A001
+    """Open a checkpoint: a prefix, one of its files, a folder, a SavedModel, an .npz.
+
+    Raises:
+        MissingFile: nothing is there.
+        FormatError: it is not a checkpoint, or one that is not read.
+        CorruptCheckpoint: its index is damaged.
+    """
+    path = Path(path)
+    found = formats.find(path)
+    return Checkpoint(found.open(path), prefix_of(path), found.NAME)
+
+
+def save(
+    tensors: Mapping[str, Tensor] | Mapping[str, Array],
+    path: Path | str,
+    format: str | None = None,  # noqa: A002
+    overwrite: bool = False,
+) -> None:
+    """Write tensors or arrays, one at a time, in the format named, or in that of the path's suffix, or as a bundle.
+
+    At any moment the old output is there whole, or the new one. What is written is read again before it counts.
+
+    Raises:
+        ExistingOutput: there is one already and `overwrite` was not given.
+        FormatError: the format cannot hold a tensor.
+    """
+    path = Path(path)
+    formats.for_output(path, format).save(_as_tensors(tensors), path, overwrite)
+
+
+def renamed(names: list[str], rules: Mapping[str, str]) -> dict[str, str]:
+    r"""Return new name -> old name.
+
+    >>> renamed(["bert/encoder/w", "bert/pooler/w"], {"bert/encoder": "encoder"})
+    {'encoder/w': 'bert/encoder/w', 'bert/pooler/w': 'bert/pooler/w'}
+    """
+    compiled = [(_compiled(pattern), pattern, replacement) for pattern, replacement in rules.items()]
+    unused = set(rules)
+    out: dict[str, str] = {}
+    for name in names:
+        new = name
+        for expression, pattern, replacement in compiled:
+            match = expression.match(name)
+            if match:
+                unused.discard(pattern)
+                new = _expanded(match, replacement) + name[match.end() :]
+                break
+        if new in out:
+            raise PlanError(f"{out[new]} and {name} would both be named {new}")
+        out[new] = name
+    for pattern in sorted(unused):
+        raise UnknownName(f"rename: {pattern!r} matches nothing{suggestion(pattern, names)}")
+    return out
+
+
+def _compiled(pattern: str) -> re.Pattern[str]:
+    """Compile a pattern so that it matches whole components from the root."""
+    try:
+        return re.compile(rf"(?:{pattern})(?=/|\Z)", re.DOTALL)
+    except re.error as error:
+        raise CkptError(f"{pattern!r} is not a regular expression: {error}") from error
+
+
+def _expanded(match: re.Match[str], replacement: str) -> str:
+    try:
+        return match.expand(replacement)
+    except (re.error, IndexError) as error:
+        raise CkptError(f"{replacement!r} is not a replacement for {match.re.pattern!r}: {error}") from error
+
+
+def _as_tensors(values: Mapping[str, Any]) -> dict[str, Tensor] | Mapping[str, Tensor]:
+    if isinstance(values, Checkpoint | _View):
+        return values
+    return {name: v.renamed(name) if isinstance(v, Tensor) else Tensor.of(name, v) for name, v in values.items()}

@@ -1,0 +1,129 @@
+"""Proofs about checkpoints: that one is whole, and that tensors are unchanged from one to another."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ckpttool import formats
+from ckpttool.errors import CorruptCheckpoint, UnknownName
+from ckpttool.formats.prefix import prefix_of
+from ckpttool.selection import Pattern, suggestion
+from ckpttool.tensors import Tensor
+
+
+@dataclass(frozen=True)
+class Damage:
+    """A tensor, or a file, that is not what it should be."""
+
+    name: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was checked, and what is damaged."""
+
+    path: Path
+    format: str
+    tensors: int
+    nbytes: int
+    damaged: tuple[Damage, ...]
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing is damaged."""
+        return not self.damaged
+
+
+@dataclass(frozen=True)
+class Unchanged:
+    """Which tensors have equal bytes in two checkpoints, and which do not."""
+
+    same: tuple[str, ...]
+    changed: tuple[Damage, ...]
+
+    @property
+    def holds(self) -> bool:
+        """Whether every tensor is the same."""
+        return not self.changed
+
+
+def verify(path: Path | str) -> Report:
+    """Check every checksum and every rule of the format; a damaged tensor does not hide the next.
+
+    An index that is damaged is reported as one damaged file.
+
+    Raises:
+        MissingFile: there is no checkpoint.
+        FormatError: what is there is not one that is read.
+    """
+    path = Path(path)
+    found = formats.find(path)
+    try:
+        checked = list(found.verify(path))
+    except CorruptCheckpoint as error:
+        return Report(path, found.NAME, 0, 0, (Damage(str(prefix_of(path)), str(error)),))
+    damaged = tuple(Damage(item.name, item.problem) for item in checked if item.problem is not None)
+    return Report(path, found.NAME, len({i.name for i in checked}), sum(item.nbytes for item in checked), damaged)
+
+
+def unchanged(a: Mapping[str, Tensor], b: Mapping[str, Tensor], pattern: str) -> Unchanged:
+    """Compare the bytes of the tensors of `a` that a pattern takes with those of `b`.
+
+    >>> import numpy as np
+    >>> one = {"hidden1/bias": Tensor.of("hidden1/bias", np.zeros(2)), "loss": Tensor.of("loss", np.ones(1))}
+    >>> unchanged(one, one, "hidden1").same
+    ('hidden1/bias',)
+
+    Raises:
+        UnknownName: the pattern takes nothing of `a`.
+    """
+    names = Pattern(pattern).select(a)
+    why = {name: _difference(a[name], b.get(name)) for name in names}
+    return Unchanged(
+        tuple(name for name in names if why[name] is None),
+        tuple(Damage(name, text) for name, text in why.items() if text is not None),
+    )
+
+
+def changed_tensors(a: Mapping[str, Tensor], b: Mapping[str, Tensor], names: Iterable[str]) -> list[str]:
+    """Return the names, of those given, whose dtype, shape or bytes differ between two checkpoints.
+
+    Raises:
+        UnknownName: `a` does not have one of them.
+    """
+    names = list(names)
+    for name in names:
+        if name not in a:
+            raise UnknownName(f"no tensor named {name}{suggestion(name, a)}")
+    return [name for name in names if _difference(a[name], b.get(name)) is not None]
+
+
+def _difference(a: Tensor, b: Tensor | None) -> str | None:
+    """Say how two tensors differ, or return None."""
+    if b is None:
+        return "is missing"
+    if (a.shape, a.dtype) != (b.shape, b.dtype):
+        return f"is {b.dtype} {list(b.shape)}, expected {a.dtype} {list(a.shape)}"
+    return None if _same_bytes(a, b) else "has other bytes"
+
+
+def _same_bytes(a: Tensor, b: Tensor) -> bool:
+    if a.dtype.itemsize:
+        return all(one == other for one, other in zip(_blocks(a), _blocks(b), strict=True))
+    raw_a, raw_b = (getattr(tensor, "stored_bytes", None) for tensor in (a, b))
+    if raw_a and raw_b:
+        return bool(raw_a() == raw_b())
+    return bool(a.read().tolist() == b.read().tolist())
+
+
+def _blocks(tensor: Tensor, size: int = 1 << 20) -> Iterator[bytes]:
+    """Yield a tensor's bytes in blocks of one size, whatever the pieces in which they come."""
+    pending = bytearray()
+    for piece in tensor.pieces():
+        pending += piece
+        while len(pending) >= size:
+            yield bytes(pending[:size])
+            del pending[:size]
+    if pending:
+        yield bytes(pending)
