@@ -145,8 +145,9 @@ class _Closure:
         self.mode_only = self.by_mode - self.data - flow.descendants([*self.live_ops, *self.frozen_ops])
         self.weights = flow.descendants(self.frozen_ops) - self.data - self.live
         self.trunk = self._trunk()
-        core = self.trunk - self.sources
-        self.core = {op for op in core if op not in self.mode_only or flow.regions.get(op) in self._marks(core)}
+        marks = self._marks(self.trunk)
+        shared = {op for op in self.mode_only if flow.regions.get(op) not in marks}
+        self.core = self.trunk - self.sources - shared
         restless = {name for name in flow.inputs if self._is_restless(name)}
         bad = {*self.live, *self.sources, *self.modes, *restless, *(self.mode_only - self.core)} - self.core
         bad = self._whole_regions(flow.descendants(bad, stop=self.core))
@@ -237,8 +238,9 @@ class _Closure:
     def _pinned(self) -> set[str]:
         """Return the ops that must see the mode as False: frozen conditionals as a whole, with their gradients."""
         everything = Flow(self.graph).regions
-        marks = {everything[op] for op in self.core | self._frozen_above() if op in everything}
-        return self.core | self._frozen_above() | {op for op, mark in everything.items() if mark in marks}
+        frozen = self.core | self._frozen_above()
+        marks = {everything[op] for op in frozen if op in everything}
+        return frozen | {op for op, mark in everything.items() if mark in marks}
 
     def _frozen_above(self) -> set[str]:
         """Return the ops above trained layers that choose by the mode and use frozen weights, and no trained ones."""

@@ -1,0 +1,165 @@
+"""Freezing: gradients stopped at a cut, and updates of frozen variables taken out of the training."""
+
+import re
+from collections.abc import Collection
+
+from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
+from ckpttool.formats.wire.protos.meta_graph_pb2 import VariableDef
+from ckpttool.graph.graph import Graph, TensorRef
+from ckpttool.graph.rewrite.collections import VARIABLE_COLLECTIONS
+from ckpttool.graph.rewrite.editing import copies, copy_of, free_name, input_text, redirect, type_attr, with_nodes
+from ckpttool.graph.rewrite.prune import UPDATE_OPS, keep, needed
+from ckpttool.graph.rewrite.updates import RESOURCE_UPDATES, UPDATES
+from ckpttool.graph.variables import is_variable, variables
+
+TRAIN_OP = "train_op"
+TRAINABLE_VARIABLES = "trainable_variables"
+_APPLY = re.compile(r"(Resource)?(Sparse)?Apply\w+")
+_RESTORES = frozenset({"Restore", "RestoreSlice", "RestoreV2"})
+
+
+def stop_gradient(graph: Graph, tensors: Collection[str], readers: Collection[str] | None = None) -> Graph:
+    """Return the graph with a StopGradient op at each tensor, `<op>/stop_gradient`, which its readers read instead.
+
+    `readers` (all ops by default) are the ops to redirect: the rest of the forward graph, so that gradients that are
+    there already still find what they read.
+
+    Raises:
+        UnknownName: a tensor's op is not in the graph.
+    """
+    stops = _stop_nodes(graph, [TensorRef.parse(text) for text in tensors])
+    replacements = {ref: TensorRef(node.name, 0) for ref, node in stops.items()}
+    new = copies(graph)
+    for name, node in new.items():
+        if readers is None or name in readers:
+            redirect(node, replacements)
+    nodes = []
+    for name, node in new.items():
+        nodes += [node, *(stop for ref, stop in stops.items() if ref.op == name)]
+    return Graph(with_nodes(graph, nodes), graph.source)
+
+
+def _stop_nodes(graph: Graph, tensors: Collection[TensorRef]) -> dict[TensorRef, NodeDef]:
+    taken = set(graph.nodes)
+    stops = {}
+    for ref in tensors:
+        name = free_name(f"{graph.op(ref.op).name}/stop_gradient", taken)
+        taken.add(name)
+        stops[ref] = NodeDef(name=name, op="StopGradient", input=[input_text(ref)])
+        stops[ref].attr["T"].CopyFrom(type_attr(output_dtype(graph, ref)))
+    return stops
+
+
+def output_dtype(graph: Graph, ref: TensorRef) -> int:
+    """Return the dtype's number of an op's output, as far as its attributes say it; float32 where they do not."""
+    attributes = graph.op(ref.op).attr
+    for key in ("T", "dtype", "DstT", "out_type", "output_type"):
+        if key in attributes and attributes[key].type:
+            return int(attributes[key].type)
+    for key in ("Tout", "output_types", "T"):
+        if key in attributes and ref.index < len(attributes[key].list.type):
+            return int(attributes[key].list.type[ref.index])
+    return 1
+
+
+def drop_updates(graph: Graph, names: Collection[str]) -> Graph:
+    """Return the graph without the ops that change the named variables (checkpoint names) when it is trained.
+
+    These are the optimizer's update ops, and the assigns (moving averages) that the training or UPDATE_OPS runs. They
+    leave the groups that waited for them, and the collections; what read their result reads the variable. Initialisers
+    and savers stay, and so do the frozen variables' slots, which merely change no more: a saver names them all.
+    """
+    removed = set(update_ops(graph, names))
+    if not removed:
+        return graph
+    replacements = {TensorRef(op, 0): graph.inputs(op)[0] for op in removed}
+    new = copies(graph)
+    for node in new.values():
+        while any(TensorRef.parse(text) in replacements for text in node.input):
+            redirect(node, replacements)
+    return keep(Graph(with_nodes(graph, new.values()), graph.source), new.keys() - removed)
+
+
+def update_ops(graph: Graph, names: Collection[str] | None = None) -> list[str]:
+    """Return the ops that change the named variables (all by default) when the graph is trained, in graph order."""
+    described = variables(graph)
+    wanted = {v.op for key, v in described.items() if names is None or key in names or v.name in names}
+    initial = {variable.assign for variable in described.values()}
+    trained = _training_ops(graph)
+    return [
+        name
+        for name in graph.nodes
+        if name in trained
+        and name not in initial
+        and written_variable(graph, name) in wanted
+        and not _loads(graph, name)
+    ]
+
+
+def _loads(graph: Graph, name: str) -> bool:
+    return any(graph.nodes[ref.op].op in _RESTORES for ref in graph.inputs(name)[1:])
+
+
+def _training_ops(graph: Graph) -> set[str]:
+    """Return all that a training step runs: what waits for an optimizer's updates, UPDATE_OPS, and what they need."""
+    roots = {name for name, node in graph.nodes.items() if _APPLY.fullmatch(node.op)}
+    for name in graph.collection(TRAIN_OP) + graph.collection(UPDATE_OPS):
+        roots |= {TensorRef.parse(name).op} & graph.nodes.keys()
+    waiting: dict[str, list[str]] = {}
+    for name in graph.nodes:
+        for ref in graph.inputs(name, control=True):
+            waiting.setdefault(ref.op, []).append(name)
+    todo = [name for name in roots if _APPLY.fullmatch(graph.nodes[name].op)]
+    while todo:
+        followers = [name for name in waiting.get(todo.pop(), []) if name not in roots]
+        roots.update(followers)
+        todo.extend(followers)
+    return needed(graph, roots)
+
+
+def written_variable(graph: Graph, name: str) -> str | None:
+    """Return the variable op that an op changes, or None where it changes none.
+
+    A reference or handle may reach it through other updates, and into conditionals and loops.
+    """
+    node = graph.nodes[name]
+    if node.op not in UPDATES and node.op not in RESOURCE_UPDATES:
+        return None
+    seen = {name}
+    while graph.inputs(node.name):
+        source = graph.inputs(node.name)[0].op
+        if source in seen or source not in graph.nodes:
+            return None
+        seen.add(source)
+        node = graph.nodes[source]
+        if is_variable(node):
+            return node.name
+    return None
+
+
+def untrainable(graph: Graph, names: Collection[str]) -> Graph:
+    """Return the graph with TRAINABLE_VARIABLES leaving out the named variables (checkpoint names)."""
+    described = variables(graph)
+    ops = {v.op for key, v in described.items() if key in names or v.name in names}
+    meta = copy_of(graph)
+    for key in VARIABLE_COLLECTIONS & meta.collection_def.keys():
+        collection = meta.collection_def[key]
+        drop = key == TRAINABLE_VARIABLES
+        entries = [entry for raw in collection.bytes_list.value if (entry := _marked(raw, ops, drop)) is not None]
+        texts = [text for text in collection.node_list.value if not (drop and TensorRef.parse(text).op in ops)]
+        if collection.WhichOneof("kind") == "bytes_list":
+            collection.bytes_list.value[:] = entries
+        else:
+            collection.node_list.value[:] = texts
+        if not entries and not texts:
+            del meta.collection_def[key]
+    return Graph(meta, graph.source)
+
+
+def _marked(raw: bytes, frozen: Collection[str], drop: bool) -> bytes | None:
+    """Return an entry with a frozen variable marked as not trainable, or None where such entries are dropped."""
+    entry = VariableDef.FromString(raw)
+    if TensorRef.parse(entry.variable_name).op not in frozen:
+        return raw
+    entry.trainable = False
+    return None if drop else entry.SerializeToString()
