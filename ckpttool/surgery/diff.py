@@ -7,6 +7,7 @@ from itertools import zip_longest
 
 import numpy as np
 
+from ckpttool.surgery.blocks import blocks, same_bytes
 from ckpttool.tensors import PIECE, Array, Tensor
 
 ELEMENTS = PIECE // 16
@@ -66,6 +67,8 @@ def compare(name: str, a: Tensor, b: Tensor) -> Change | None:
         return Change(name, None, None, f"shape {list(a.shape)} against {list(b.shape)}")
     if not (_numeric(a) and _numeric(b)):
         return _compare_whole(name, a, b)
+    if a.dtype is b.dtype and same_bytes(a, b):
+        return None
     numbers = _Numbers()
     for piece_a, piece_b in zip_longest(_arrays(a), _arrays(b), fillvalue=np.empty(0)):
         numbers.add(piece_a, piece_b)
@@ -82,9 +85,7 @@ def _compare_whole(name: str, a: Tensor, b: Tensor) -> Change | None:
     """Compare strings, and variants where they can be, as wholes."""
     if a.dtype is not b.dtype:
         return Change(name, None, None, f"{a.dtype} against {b.dtype}")
-    raw_a, raw_b = (getattr(tensor, "stored_bytes", None) for tensor in (a, b))
-    same = raw_a() == raw_b() if raw_a and raw_b else bool(np.array_equal(a.read(), b.read()))
-    return None if same else Change(name, None, None, f"{a.dtype} contents")
+    return None if same_bytes(a, b) else Change(name, None, None, f"{a.dtype} contents")
 
 
 class _Numbers:
@@ -104,9 +105,6 @@ class _Numbers:
 
     def add(self, a: Array, b: Array) -> None:
         """Compare one piece of each."""
-        if a.dtype == b.dtype and np.array_equal(a.view(np.uint8), b.view(np.uint8)):
-            self._largest = max(self._largest, _largest(_wide(a)))
-            return
         wide_a, wide_b = _wide(a), _wide(b)
         with np.errstate(invalid="ignore", over="ignore"):
             apart = ~((wide_a == wide_b) | (np.isnan(wide_a) & np.isnan(wide_b)))
@@ -132,15 +130,8 @@ def _largest(array: Array) -> float:
 
 
 def _arrays(tensor: Tensor) -> Iterator[Array]:
-    """Yield a tensor in arrays of `ELEMENTS` elements, whatever the pieces in which its bytes come."""
-    size, pending = ELEMENTS * tensor.dtype.itemsize, bytearray()
-    for piece in tensor.pieces():
-        pending += piece
-        while len(pending) >= size:
-            yield _array(bytes(pending[:size]), tensor)
-            del pending[:size]
-    if pending:
-        yield _array(bytes(pending), tensor)
+    for block in blocks(tensor, ELEMENTS * tensor.dtype.itemsize):
+        yield _array(block, tensor)
 
 
 def _array(raw: bytes, tensor: Tensor) -> Array:

@@ -1,6 +1,6 @@
 """Proofs about checkpoints: that one is whole, and that tensors are unchanged from one to another."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +8,7 @@ from ckpttool import formats
 from ckpttool.errors import CorruptCheckpoint, UnknownName
 from ckpttool.formats.prefix import prefix_of
 from ckpttool.selection import Pattern, suggestion
+from ckpttool.surgery.blocks import same_bytes
 from ckpttool.tensors import Tensor
 
 
@@ -105,25 +106,4 @@ def _difference(a: Tensor, b: Tensor | None) -> str | None:
         return "is missing"
     if (a.shape, a.dtype) != (b.shape, b.dtype):
         return f"is {b.dtype} {list(b.shape)}, expected {a.dtype} {list(a.shape)}"
-    return None if _same_bytes(a, b) else "has other bytes"
-
-
-def _same_bytes(a: Tensor, b: Tensor) -> bool:
-    if a.dtype.itemsize:
-        return all(one == other for one, other in zip(_blocks(a), _blocks(b), strict=True))
-    raw_a, raw_b = (getattr(tensor, "stored_bytes", None) for tensor in (a, b))
-    if raw_a and raw_b:
-        return bool(raw_a() == raw_b())
-    return bool(a.read().tolist() == b.read().tolist())
-
-
-def _blocks(tensor: Tensor, size: int = 1 << 20) -> Iterator[bytes]:
-    """Yield a tensor's bytes in blocks of one size, whatever the pieces in which they come."""
-    pending = bytearray()
-    for piece in tensor.pieces():
-        pending += piece
-        while len(pending) >= size:
-            yield bytes(pending[:size])
-            del pending[:size]
-    if pending:
-        yield bytes(pending)
+    return None if same_bytes(a, b) else "has other bytes"
