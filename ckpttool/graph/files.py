@@ -1,5 +1,6 @@
 """Graph files: `.meta`, `saved_model.pb` and bare GraphDefs, binary or text, told apart by what is in them."""
 
+import re
 from collections.abc import Collection
 from pathlib import Path
 from typing import TypeVar
@@ -27,7 +28,8 @@ _TABLE_MAGIC = b"\x57\xfb\x80\x8b\x24\x75\x47\xdb"
 def load(path: str | Path, tags: Collection[str] | None = None) -> Graph:
     """Read the graph that a path means (see `find`).
 
-    A SavedModel may hold several graphs: `tags` says which.
+    A SavedModel may hold several graphs: `tags` says which. Fields of a binary file that are unknown here are kept; a
+    text with such a field is refused, because a text cannot keep them.
 
     Raises:
         MissingFile: there is no graph at the path.
@@ -92,15 +94,15 @@ def _in_folder(path: Path) -> Path:
 def _meta_graph(data: bytes, tags: Collection[str] | None, file: Path) -> MetaGraphDef:
     """Read a MetaGraphDef, a SavedModel or a GraphDef, whichever the bytes are.
 
-    The three share no field that would tell them apart for sure, so a reading counts when it finds ops: all of a
-    message's known fields have to parse, and garbage rarely has an op with a name and a type.
+    The binary forms have no mark that tells them apart, so a reading counts when it finds ops with names and types.
     """
-    problem: Exception | None = None
-    for kind in (MetaGraphDef, GraphDef, SavedModel):
+    kinds = [_text_kind(data)] if _is_text(data) else [MetaGraphDef, GraphDef, SavedModel]
+    problem = "no op found in it"
+    for kind in kinds:
         try:
-            message = _parse(data, kind, file)
+            message: Message = _parse(data, kind, file)
         except FormatError as error:
-            problem = problem or error
+            problem = str(error).removeprefix(f"{file}: ")
             continue
         if isinstance(message, SavedModel) and any(meta.graph_def.node for meta in message.meta_graphs):
             return _tagged(message, tags, file)
@@ -108,9 +110,7 @@ def _meta_graph(data: bytes, tags: Collection[str] | None, file: Path) -> MetaGr
             return MetaGraphDef(graph_def=message)
         if isinstance(message, MetaGraphDef) and _has_ops(message.graph_def):
             return message
-    if problem is not None and file.suffix == ".meta":
-        raise FormatError(str(problem)) from problem
-    raise FormatError(f"{file}: neither a MetaGraphDef (.meta), a SavedModel nor a GraphDef: no op found in it")
+    raise FormatError(f"{file}: neither a MetaGraphDef (.meta), a SavedModel nor a GraphDef: {problem}")
 
 
 def _has_ops(graph_def: GraphDef) -> bool:
@@ -123,7 +123,7 @@ def _parse(data: bytes, kind: type[_Kind], file: Path) -> _Kind:
     message = kind()
     try:
         if _is_text(data):
-            return text_format.Parse(data.decode(), message, allow_unknown_field=True)
+            return text_format.Parse(data.decode(), message)
         message.ParseFromString(data)
     except (DecodeError, text_format.ParseError, UnicodeDecodeError, RecursionError) as error:
         reason = " ".join(str(error).split())
@@ -135,6 +135,14 @@ def _is_text(data: bytes) -> bool:
     """Say whether the bytes are text; a binary message begins with a small field number and a length."""
     start = data[:512]
     return bool(start.strip()) and all(byte >= 32 or byte in b"\t\n\r" for byte in start)
+
+
+def _text_kind(data: bytes) -> type[Message]:
+    """Tell from the first field which message a text is."""
+    first = re.search(rb"^\s*(\w+)", data, re.MULTILINE)
+    word = first[1].decode() if first else ""
+    kinds: tuple[type[Message], ...] = (GraphDef, SavedModel)
+    return next((kind for kind in kinds if word in kind.DESCRIPTOR.fields_by_name), MetaGraphDef)
 
 
 def _tagged(model: SavedModel, tags: Collection[str] | None, file: Path) -> MetaGraphDef:

@@ -182,11 +182,10 @@ class _Flow:
     def _output(self, layer: str) -> TensorRef | None:
         """Find the last tensor that leaves what the layer computes."""
         scope = self._widest(self.scopes[layer])
-        first = [self.users[weight.op][0] for weight in self.members[layer] if self.users[weight.op]]
-        if not first:
-            return None
         if scope is None:
-            return TensorRef(max(first, key=self.rank.__getitem__), 0)
+            first = [self.users[weight.op][0] for weight in self.members[layer] if self.users[weight.op]]
+            last = max(first, key=self.rank.__getitem__, default=None)
+            return None if last is None or self._is_aside(last, looping=False) else TensorRef(last, 0)
         region = self._region(layer, scope)
         leaving = [op for op in region if self._leaves(op, region)]
         return self._tensor(max(leaving, key=self.rank.__getitem__), region) if leaving else None
@@ -203,12 +202,23 @@ class _Flow:
         region, todo = set(starts), starts
         while todo:
             for reader in self._readers(todo.pop()):
-                foreign = self.owners.get(reader, set()) - {layer}
-                if reader in region or foreign or not _is_in(reader, scope) or self._is_aside(reader, looping):
-                    continue
-                region.add(reader)
-                todo.append(reader)
+                aside = not _is_in(reader, scope) or self._is_aside(reader, looping)
+                if reader not in region and not aside and not self._is_foreign(reader, layer):
+                    region.add(reader)
+                    todo.append(reader)
         return region
+
+    def _is_foreign(self, op: str, layer: str) -> bool:
+        """Say whether an op computes with another layer's variables, or is in another's scope inside of this one's."""
+        parts = op.split("/")
+        scopes = ("/".join(parts[:length]) for length in range(len(parts) - 1, 0, -1))
+        narrowest = next((scope for scope in scopes if scope in self._known_scopes), "")
+        inside_other = bool(narrowest) and not _is_in(f"{self.scopes[layer]}/", narrowest)
+        return inside_other or bool(self.owners.get(op, set()) - {layer})
+
+    @cached_property
+    def _known_scopes(self) -> frozenset[str | None]:
+        return frozenset(self.scopes.values())
 
     def _is_aside(self, op: str, looping: bool) -> bool:
         """Say whether an op leads away from the layer: to mere shapes, or into a loop that it is no part of."""

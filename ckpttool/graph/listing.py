@@ -2,11 +2,12 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from ckpttool.errors import CkptError, UnknownName
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
+from ckpttool.graph.collections import entries
 from ckpttool.graph.graph import Graph
 from ckpttool.selection import Pattern, suggestion
 
@@ -65,22 +66,8 @@ def _of_type(nodes: Sequence[NodeDef], op_type: str) -> list[NodeDef]:
 def _collection_row(key: str, graph: Graph) -> Row:
     collection = graph.meta.collection_def[key]
     kind = collection.WhichOneof("kind") or "empty"
-    items = list(_items(key, kind, graph))
+    items = entries(graph, key)
     return {"name": key, "kind": kind.removesuffix("_list"), "size": len(items), "items": items}
-
-
-def _items(key: str, kind: str, graph: Graph) -> Iterator[Any]:
-    """Yield a collection's items: the names of variables, texts and numbers as they are, else a count of bytes."""
-    from ckpttool.graph.collections import GLOBAL_VARIABLES, LOCAL_VARIABLES, variable_defs
-
-    if kind == "bytes_list" and key in GLOBAL_VARIABLES + LOCAL_VARIABLES:
-        yield from (entry.variable_name for entry in variable_defs(graph, key))
-    elif kind == "bytes_list":
-        yield from (f"{len(value)} bytes" for value in graph.meta.collection_def[key].bytes_list.value)
-    elif kind == "any_list":
-        yield from (value.type_url for value in graph.meta.collection_def[key].any_list.value)
-    elif kind != "empty":
-        yield from getattr(graph.meta.collection_def[key], kind).value
 
 
 def _folded(names: Sequence[str]) -> str:

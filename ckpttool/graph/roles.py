@@ -143,13 +143,17 @@ class _Finder:
 
     @cached_property
     def inputs(self) -> tuple[str, ...]:
-        """The placeholders that the logits, or else the loss, need beside the labels and scalar settings."""
+        """The placeholders that the logits, else the loss, need beside labels and scalar settings; all without either.
+
+        A graph that only infers has a signature's inputs, or any placeholder.
+        """
         if "inputs" in self.said:
             return tuple(self.said["inputs"])
         top = self.logits or self.loss or self.accuracy
-        if top is None:
+        if top is None and (self._signature("inputs") or self._losses()):
             return self._signature("inputs")
-        found = [name for name in self._placeholders(top) if not self._is_switch(name) and _tensor(name) != self.labels]
+        fed = self._placeholders(top) if top else [name for name in self.graph.nodes if self._is_placeholder(name)]
+        found = [name for name in fed if not self._is_switch(name) and _tensor(name) != self.labels]
         plain = [name for name in found if not self._is_setting(name)]
         return tuple(_tensor(name) for name in plain or found)
 

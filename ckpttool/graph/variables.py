@@ -150,7 +150,9 @@ class _Reader:
         node, entry = self.graph.nodes[op], self.defs.get(op, VariableDef())
         name, dtype = self.names[op], _dtype(node, self.graph.source)
         kind = self._kind(op, name, known)
-        assign = _op(entry.initializer_name) or self._assign(op)
+        assign = _op(entry.initializer_name)
+        if assign not in self.graph.nodes or self.graph.nodes[assign].op not in ASSIGN_OPS:
+            assign = self._assign(op) or assign
         offset, full = _slice(entry)
         return Variable(
             name=name,
@@ -168,14 +170,14 @@ class _Reader:
         )
 
     def _kind(self, op: str, name: str, known: Container[str]) -> VariableKind:
-        """Ask the graph first (trainable, an optimizer's slot, the global step), then the name."""
+        """Ask the graph first (the global step, trainable, an optimizer's slot), then the name; steps are known by both."""
+        by_name = kind_of_name(name, known)
+        if op in self.steps or by_name == "step":
+            return "step"
         if self.trainable is not None and op in self.trainable:
             return "weight"
-        if op in self.steps:
-            return "step"
         if op in self.slots:
             return "slot"
-        by_name = kind_of_name(name, known)
         return "weight" if by_name == "object-graph" else by_name
 
     def _is_trainable(self, op: str, entry: VariableDef, kind: VariableKind, dtype: DType) -> bool:
