@@ -13,6 +13,7 @@ FLOORS = {
     "tensors": 0,
     "selection": 0,
     "kinds": 0,
+    "casting": 0,
     "formats": 1,
     "checkpoint": 2,
     "surgery": 3,
