@@ -3,18 +3,16 @@
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from ckpttool.errors import GraphError, UnknownName
+from ckpttool.errors import GraphError
 from ckpttool.graph.flow import Flow
+from ckpttool.graph.frozen import frozen_with_layers
 from ckpttool.graph.graph import Graph, TensorRef
 from ckpttool.graph.modes import CONDITIONALS, PLACEHOLDERS, SELECTS, mode_placeholders
 from ckpttool.graph.randomness import Functions, disturbances, is_changing, is_random
-from ckpttool.graph.rewrite.updates import RESOURCE_UPDATES, UPDATES
-from ckpttool.graph.variables import Variable, variables
-from ckpttool.selection import suggestion
+from ckpttool.graph.variables import variables
 
 _SHAPES = frozenset({"Shape", "ShapeN", "Size", "Rank", "VariableShape"})
 _SOURCES = frozenset({"IteratorGetNext", "IteratorGetNextSync", "QueueDequeueV2", "QueueDequeueManyV2", "ReaderReadV2"})
-_RESTORES = frozenset({"Restore", "RestoreSlice", "RestoreV2", "Placeholder"})
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ class FrozenPart:
 
 
 def frozen_part(
-    graph: Graph, frozen: Collection[str], targets: Sequence[str], training: Collection[str] = ()
+    graph: Graph, frozen: Collection[str], targets: Sequence[str], training: str | Collection[str] | None = None
 ) -> FrozenPart:
     """Find what stays the same while all weights but the `frozen` ones (checkpoint names) are trained.
 
@@ -66,55 +64,11 @@ def frozen_part(
     return _Closure(graph, frozen, targets, training).part()
 
 
-def frozen_with_layers(graph: Graph, frozen: Collection[str]) -> list[str]:
-    """Return the frozen weights with those that share their fate: the moving averages of layers all frozen.
-
-    Raises:
-        UnknownName: a name is not one of the graph's variables.
-    """
-    described = variables(graph)
-    names = {key: variable.name for key, variable in described.items()}
-    unknown = [name for name in frozen if name not in names and name not in names.values()]
-    if unknown:
-        raise UnknownName(f"{graph.source}: no variable {unknown[0]}{suggestion(unknown[0], described)}")
-    chosen = {key for key, name in names.items() if key in frozen or name in frozen}
-    changed = _changed(graph)
-    return [
-        key
-        for key, variable in described.items()
-        if key in chosen or (variable.kind == "weight" and _follows(variable, described, chosen, changed))
-    ]
-
-
-def _follows(variable: Variable, described: dict[str, Variable], chosen: set[str], changed: set[str]) -> bool:
-    """Say whether a weight that no optimizer trains is frozen with its layer, or never changes at all."""
-    if variable.trainable:
-        return False
-    scope = variable.name.rpartition("/")[0]
-    while scope:
-        siblings = [key for key, other in described.items() if other.trainable and other.name.startswith(f"{scope}/")]
-        if siblings:
-            return all(key in chosen for key in siblings)
-        scope = scope.rpartition("/")[0]
-    return variable.op not in changed
-
-
-def _changed(graph: Graph) -> set[str]:
-    """Return the variables that some op changes which is neither an initialiser nor restores nor is fed."""
-    initial = {variable.assign for variable in variables(graph).values()}
-    found = set()
-    for name, node in graph.nodes.items():
-        inputs = graph.inputs(name) if node.op in UPDATES or node.op in RESOURCE_UPDATES else []
-        if inputs and name not in initial and graph.nodes[inputs[-1].op].op not in _RESTORES:
-            found.add(inputs[0].op)
-    return found
-
-
 class _Closure:
     """One search: the sets of ops by what they depend on, each from the one before."""
 
     def __init__(
-        self, graph: Graph, frozen: Collection[str], targets: Sequence[str], training: Collection[str]
+        self, graph: Graph, frozen: Collection[str], targets: Sequence[str], training: str | Collection[str] | None
     ) -> None:
         self.graph = graph
         self.targets = [TensorRef.parse(text) for text in targets]

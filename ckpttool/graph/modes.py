@@ -13,13 +13,14 @@ _BOOL = 10
 _PASSING = frozenset({"Identity", "Squeeze", "StopGradient", "Reshape", "ExpandDims"})
 
 
-def mode_placeholders(graph: Graph, given: Collection[str] = ()) -> list[str]:
-    """Return the ops of the given tensors, else every placeholder that holds one truth value.
+def mode_placeholders(graph: Graph, given: str | Collection[str] | None = None) -> list[str]:
+    """Return the ops of the given tensors (or one), else every placeholder that holds one truth value.
 
     Raises:
         UnknownName: a given one is not in the graph.
     """
     if given:
+        given = [given] if isinstance(given, str) else given
         return [graph.op(TensorRef.parse(name).op).name for name in given]
     return [name for name, node in graph.nodes.items() if _is_mode(node)]
 

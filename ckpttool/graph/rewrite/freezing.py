@@ -5,11 +5,12 @@ from collections.abc import Collection
 
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import VariableDef
+from ckpttool.graph.frozen import frozen_with_layers
 from ckpttool.graph.graph import Graph, TensorRef
 from ckpttool.graph.rewrite.collections import VARIABLE_COLLECTIONS
 from ckpttool.graph.rewrite.editing import copies, copy_of, free_name, input_text, redirect, type_attr, with_nodes
 from ckpttool.graph.rewrite.prune import UPDATE_OPS, keep, needed
-from ckpttool.graph.rewrite.updates import RESOURCE_UPDATES, UPDATES
+from ckpttool.graph.updates import RESOURCE_UPDATES, UPDATES
 from ckpttool.graph.variables import is_variable, variables
 
 TRAIN_OP = "train_op"
@@ -66,10 +67,14 @@ def drop_updates(graph: Graph, names: Collection[str]) -> Graph:
     """Return the graph without the ops that change the named variables (checkpoint names) when it is trained.
 
     These are the optimizer's update ops, and the assigns (moving averages) that the training or UPDATE_OPS runs. They
-    leave the groups that waited for them, and the collections; what read their result reads the variable. Initialisers
-    and savers stay, and so do the frozen variables' slots, which merely change no more: a saver names them all.
+    leave the groups that waited for them, and the collections; what read their result reads the variable. Moving
+    averages of layers that are frozen as a whole are meant too. Initialisers and savers stay, and so do the frozen
+    variables' slots, which merely change no more: a saver names them all.
+
+    Raises:
+        UnknownName: a name is not one of the graph's variables.
     """
-    removed = set(update_ops(graph, names))
+    removed = set(update_ops(graph, frozen_with_layers(graph, names)))
     if not removed:
         return graph
     replacements = {TensorRef(op, 0): graph.inputs(op)[0] for op in removed}
@@ -94,6 +99,17 @@ def update_ops(graph: Graph, names: Collection[str] | None = None) -> list[str]:
         and written_variable(graph, name) in wanted
         and not _loads(graph, name)
     ]
+
+
+def updated_variables(graph: Graph, training_op: str) -> set[str]:
+    """Return the variables (keys of `variables`) that running an op changes, with all that it needs.
+
+    Raises:
+        UnknownName: the op is not in the graph.
+    """
+    run = needed(graph, [graph.op(TensorRef.parse(training_op).op).name])
+    written = {written_variable(graph, name) for name in run}
+    return {key for key, variable in variables(graph).items() if variable.op in written}
 
 
 def _loads(graph: Graph, name: str) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterator
 from ckpttool.errors import GraphError
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef, TensorProto
 from ckpttool.formats.wire.protos.meta_graph_pb2 import CondContextDef, MetaGraphDef
+from ckpttool.graph.closure import FrozenPart
 from ckpttool.graph.flow import Flow
 from ckpttool.graph.graph import Graph, TensorRef
 from ckpttool.graph.modes import PLACEHOLDERS
@@ -20,8 +21,8 @@ _FALSE = {
 """What "not training" is in the dtypes that mode placeholders have: bool, int32, int64, float32."""
 
 
-def pin_training(graph: Graph, pinned: Collection[str], training: Collection[str]) -> Graph:
-    """Return the graph with the `pinned` ops (`FrozenPart.pinned`) reading the `training` placeholders as False.
+def pin_training(graph: Graph, part: FrozenPart) -> Graph:
+    """Return the graph with the frozen part's ops (`part.pinned`) reading its `training` placeholders as False.
 
     A constant `<placeholder>/frozen` stands in. Ops that pass the mode on to pinned ops alone are changed where they
     are; those that live ops read too are doubled under `<name>/frozen`. Gradients of pinned ops see the same.
@@ -29,14 +30,13 @@ def pin_training(graph: Graph, pinned: Collection[str], training: Collection[str
     Raises:
         GraphError: a placeholder has a dtype that has no False.
     """
-    modes = [TensorRef.parse(name).op for name in training]
-    return _Pinning(graph, pinned, modes).rewritten() if modes else graph
+    return _Pinning(graph, part.pinned, part.training).rewritten() if part.training else graph
 
 
 class _Pinning:
     """One rewriting: which ops pass a mode on, which readers see it pinned, and the ops that stand in."""
 
-    def __init__(self, graph: Graph, pinned: Collection[str], modes: list[str]) -> None:
+    def __init__(self, graph: Graph, pinned: Collection[str], modes: Collection[str]) -> None:
         self.graph = graph
         self.modes = modes
         self.flow = Flow(graph)

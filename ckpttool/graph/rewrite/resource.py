@@ -12,7 +12,7 @@ from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef, VariableDe
 from ckpttool.graph.graph import Graph, TensorRef
 from ckpttool.graph.rewrite.collections import VARIABLE_COLLECTIONS
 from ckpttool.graph.rewrite.editing import control_inputs, copies, free_name, set_inputs, type_attr, with_nodes
-from ckpttool.graph.rewrite.updates import UPDATES
+from ckpttool.graph.updates import UPDATES
 
 REFERENCE_VARIABLES = frozenset({"Variable", "VariableV2"})
 _FLOW = {f"Ref{name}": name for name in ("Switch", "Merge", "Enter", "Exit", "Identity", "NextIteration")}

@@ -1,0 +1,58 @@
+"""Which variables a frozen set really covers: moving averages share the fate of their layer."""
+
+from collections.abc import Collection, Mapping
+
+from ckpttool.errors import UnknownName
+from ckpttool.graph.graph import Graph
+from ckpttool.graph.updates import RESOURCE_UPDATES, UPDATES
+from ckpttool.graph.variables import Variable, variables
+from ckpttool.selection import suggestion
+
+_GIVEN = frozenset({"Restore", "RestoreSlice", "RestoreV2", "Placeholder"})
+"""What an assign that is not training puts in: a saver's tensors, or the user's."""
+
+
+def frozen_with_layers(graph: Graph, frozen: Collection[str]) -> list[str]:
+    """Return the frozen weights with those that share their fate: the moving averages of layers all frozen.
+
+    Raises:
+        UnknownName: a name is not one of the graph's variables.
+    """
+    described = variables(graph)
+    names = {key: variable.name for key, variable in described.items()}
+    unknown = [name for name in frozen if name not in names and name not in names.values()]
+    if unknown:
+        raise UnknownName(f"{graph.source}: no variable {unknown[0]}{suggestion(unknown[0], described)}")
+    chosen = {key for key, name in names.items() if key in frozen or name in frozen}
+    changed = _changed(graph)
+    return [
+        key
+        for key, variable in described.items()
+        if key in chosen or (variable.kind == "weight" and _follows(variable, described, chosen, changed))
+    ]
+
+
+def _follows(
+    variable: Variable, described: Mapping[str, Variable], chosen: Collection[str], changed: Collection[str]
+) -> bool:
+    """Say whether a weight that no optimizer trains is frozen with its layer, or never changes at all."""
+    if variable.trainable:
+        return False
+    scope = variable.name.rpartition("/")[0]
+    while scope:
+        siblings = [key for key, other in described.items() if other.trainable and other.name.startswith(f"{scope}/")]
+        if siblings:
+            return all(key in chosen for key in siblings)
+        scope = scope.rpartition("/")[0]
+    return variable.op not in changed
+
+
+def _changed(graph: Graph) -> set[str]:
+    """Return the variables that some op changes which is neither an initialiser nor restores nor is fed."""
+    initial = {variable.assign for variable in variables(graph).values()}
+    found = set()
+    for name, node in graph.nodes.items():
+        inputs = graph.inputs(name) if node.op in UPDATES or node.op in RESOURCE_UPDATES else []
+        if inputs and name not in initial and graph.nodes[inputs[-1].op].op not in _GIVEN:
+            found.add(inputs[0].op)
+    return found
