@@ -96,7 +96,7 @@ class _Request:
         )
 
     def _array_name(self, spec: InputSpec, split: str | None) -> str | None:
-        return next((name for name in self._possible_names(spec, split) if name in self.file.headers), None)
+        return next((name for name in self._possible_names(spec, split) if name in self.file.arrays), None)
 
     def _possible_names(self, spec: InputSpec, split: str | None) -> list[str]:
         usual = ["y", "Y"] if spec is self.labels else ["x", "X"] if len(self.inputs) == 1 else []

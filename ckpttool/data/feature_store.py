@@ -1,0 +1,135 @@
+"""The feature cache: tensors for every row of a data set, computed once and kept on disk.
+
+One folder per entry, named by its key, which says all that the features depend on. A manifest is written last: an
+entry without one is not there. The folder is the user's own; the `.npy` files in it can be read by NumPy.
+"""
+
+import hashlib
+import json
+import os
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ckpttool.data.feature_files import RowType, Stored, checksum, feature_bytes, from_facts, read_json, stored
+from ckpttool.data.feature_writer import DURABLE_EVERY, MANIFEST, Writer
+from ckpttool.errors import CkptError, CorruptCheckpoint, MissingFile
+
+__all__ = ["Entry", "FeatureStore", "Writer", "cache_key", "default_root", "feature_bytes"]
+
+FORMAT = 1
+_KEY = re.compile(r"[0-9A-Za-z_-]{1,128}")
+
+
+def cache_key(parts: Mapping[str, str]) -> str:
+    """Return the key of what features depend on: 32 hex digits that follow from the parts, in any order.
+
+    >>> cache_key({"data": "88036c", "weights": "1f"}) == cache_key({"weights": "1f", "data": "88036c"})
+    True
+    """
+    return hashlib.blake2b(json.dumps(sorted(parts.items())).encode(), digest_size=16).hexdigest()
+
+
+def default_root() -> Path:
+    """Return the user's cache folder for this program, by the platform's convention."""
+    if given := os.environ.get("XDG_CACHE_HOME"):
+        return Path(given) / "ckpttool"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "ckpttool"
+    return Path.home() / ".cache" / "ckpttool"
+
+
+@dataclass(frozen=True)
+class FeatureStore:
+    """A folder of entries."""
+
+    root: Path
+
+    def entry(self, key: str) -> "Entry":
+        """Return the entry of a key, which may or may not be there.
+
+        Raises:
+            CkptError: the key cannot be a folder's name.
+        """
+        if not _KEY.fullmatch(key):
+            raise CkptError(f"{key!r} is no cache key")
+        return Entry(self.root / key, key)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Features of one frozen part of a model for one data set."""
+
+    path: Path
+    key: str
+
+    @property
+    def manifest(self) -> dict[str, Any] | None:
+        """What the entry holds (key, parts, versions, rows, tensors), or None where it is not there."""
+        facts = read_json(self.path / MANIFEST)
+        return facts if facts and facts.get("format") == FORMAT and facts.get("key") == self.key else None
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of its features; 0 where it is not there."""
+        manifest = self.manifest
+        return sum(tensor.row_bytes for tensor in _tensors(manifest)) * manifest["rows"] if manifest else 0
+
+    def is_complete(self) -> bool:
+        """Say whether a fill was finished; `open` says whether what it wrote is still whole."""
+        return self.manifest is not None
+
+    def open(self, verify: bool = True) -> dict[str, "np.memmap[Any, Any]"]:
+        """Return the features by tensor name, read from the disk as they are used.
+
+        `verify` reads all of them once, to compare checksums.
+
+        Raises:
+            MissingFile: the entry is not complete.
+            CorruptCheckpoint: a file is missing, has another size, or another checksum: fill the entry again.
+        """
+        manifest = self.manifest
+        if manifest is None:
+            raise MissingFile(f"{self.path} is no complete entry of the feature cache")
+        rows, tensors = manifest["rows"], _tensors(manifest)
+        for tensor, facts in zip(tensors, manifest["tensors"], strict=True):
+            self._check(tensor, rows, facts["crc32c"] if verify else None)
+        return {tensor.name: tensor.map(self.path, rows) for tensor in tensors}
+
+    def fill(
+        self,
+        tensors: Mapping[str, RowType],
+        rows: int,
+        parts: Mapping[str, str] | None = None,
+        versions: Mapping[str, str] | None = None,
+        durable_every: int = DURABLE_EVERY,
+    ) -> Writer:
+        """Return a writer that takes rows from its `resume_row` on; an entry that is there is dropped first.
+
+        `parts` and `versions` are kept in the manifest for people. `durable_every` counts bytes.
+
+        Raises:
+            CkptError: no rows or tensors, no room on the disk, or another process is filling the entry.
+        """
+        if rows < 1:
+            raise CkptError(f"{self.path}: {rows} rows for the feature cache, expected 1 or more")
+        facts = {"format": FORMAT, "key": self.key, "parts": dict(parts or {}), "versions": dict(versions or {})}
+        return Writer(self.path, stored(tensors), rows, facts, durable_every)
+
+    def _check(self, tensor: Stored, rows: int, expected: int | None) -> None:
+        path = self.path / tensor.file
+        start, found = len(tensor.header(rows)), path.stat().st_size if path.is_file() else 0
+        size = start + rows * tensor.row_bytes
+        if found != size:
+            raise CorruptCheckpoint(f"{path}: the cached {tensor.name} has {found} bytes, expected {size}")
+        if expected is not None and (checksum(path, start, size) != expected or not tensor.has_header(path, rows)):
+            raise CorruptCheckpoint(f"{path}: the cached {tensor.name} is damaged: its checksum differs")
+
+
+def _tensors(manifest: dict[str, Any]) -> list[Stored]:
+    return [from_facts(facts, number) for number, facts in enumerate(manifest["tensors"])]

@@ -1,0 +1,191 @@
+"""Filling an entry of the feature cache: rows are appended, and an interrupted fill goes on where it was durable."""
+
+import fcntl
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from io import FileIO
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from ckpttool.data.estimate import human_size
+from ckpttool.data.feature_files import Stored, checksum, raw, read_json, write_json
+from ckpttool.errors import CkptError
+from ckpttool.formats.files import sync_folder
+from ckpttool.formats.wire import crc
+from ckpttool.tensors import Array
+
+MANIFEST, PROGRESS, LOCK = "manifest.json", "progress.json", "lock"
+DURABLE_EVERY = 64 << 20
+"""Bytes after which what was appended is put on the disk and the progress is recorded."""
+
+
+class Writer:
+    """Rows on their way into an entry; leaving its `with` block before `finish` keeps what was appended.
+
+    `resume_row` is the first row that is still to be appended; earlier ones were written by an interrupted fill and
+    have the checksums that were recorded for them.
+    """
+
+    def __init__(
+        self, path: Path, tensors: Sequence[Stored], rows: int, facts: dict[str, Any], durable_every: int
+    ) -> None:
+        """Lock the entry, look for rows to go on from, check the disk's space and open the files.
+
+        Raises:
+            CkptError: another process fills the entry, or the disk has no room for it.
+        """
+        self.path, self.rows = path, rows
+        self._tensors, self._facts, self._durable_every = tensors, facts, durable_every
+        self._files: list[FileIO] = []
+        self._lock: int | None = _locked(path)
+        try:
+            (path / MANIFEST).unlink(missing_ok=True)
+            self.resume_row, self._checksums = self._durable()
+            self._check_space()
+            self._files = [self._opened(tensor) for tensor in tensors]
+        except BaseException:
+            self._release()
+            raise
+        self.row, self._pending = self.resume_row, 0
+
+    def append(self, arrays: Mapping[str, Array]) -> None:
+        """Append the same number of rows of every tensor.
+
+        Raises:
+            CkptError: a tensor is missing or unknown, a dtype or shape is not that of `fill`, or rows are too many.
+        """
+        count = self._checked_count(arrays)
+        pieces = [raw(arrays[tensor.name]) for tensor in self._tensors]
+        for file, piece in zip(self._files, pieces, strict=True):
+            _write(file, piece.data)
+        self._checksums = [crc.extend(value, piece) for value, piece in zip(self._checksums, pieces, strict=True)]
+        self._pending += sum(map(len, pieces))
+        self.row += count
+        if self._pending >= self._durable_every:
+            self._record()
+
+    def finish(self) -> None:
+        """Put everything on the disk and write the manifest, which makes the entry complete.
+
+        Raises:
+            CkptError: rows are missing.
+        """
+        if self.row != self.rows:
+            raise CkptError(f"{self.path}: {self.row} rows appended, expected {self.rows}")
+        self._sync()
+        tensors = [tensor.facts() | {"crc32c": value} for tensor, value in self._sums()]
+        write_json(self.path / MANIFEST, self._facts | {"rows": self.rows, "tensors": tensors})
+        (self.path / PROGRESS).unlink(missing_ok=True)
+        self._release()
+
+    def close(self) -> None:
+        """Stop; what was appended stays for a later fill to go on from."""
+        if self._lock is not None:
+            try:
+                self._record()
+            finally:
+                self._release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _durable(self) -> tuple[int, list[int]]:
+        """Return the row to go on from, and the checksums of the rows before it."""
+        nothing = 0, [0] * len(self._tensors)
+        progress = read_json(self.path / PROGRESS)
+        if progress is None or progress.get("fill") != self._plan():
+            return nothing
+        row, sums = int(progress["row"]), [int(value) for value in progress["crc32c"]]
+        whole = all(self._has(tensor, row, value) for tensor, value in zip(self._tensors, sums, strict=True))
+        return (row, sums) if whole else nothing
+
+    def _has(self, tensor: Stored, row: int, expected: int) -> bool:
+        path, start = self.path / tensor.file, len(tensor.header(self.rows))
+        stop = start + row * tensor.row_bytes
+        there = path.is_file() and path.stat().st_size >= stop and tensor.has_header(path, self.rows)
+        return there and checksum(path, start, stop) == expected
+
+    def _check_space(self) -> None:
+        needed = (self.rows - self.resume_row) * sum(tensor.row_bytes for tensor in self._tensors)
+        free = shutil.disk_usage(self.path).free
+        if needed > free:
+            found = f"{human_size(needed)} for the feature cache, {human_size(free)} are free"
+            raise CkptError(f"{self.path}: {found}; --cache-dir names another folder")
+
+    def _opened(self, tensor: Stored) -> FileIO:
+        path, header = self.path / tensor.file, tensor.header(self.rows)
+        if self.resume_row:
+            file = FileIO(path, "r+")
+            file.truncate(len(header) + self.resume_row * tensor.row_bytes)
+            file.seek(0, os.SEEK_END)
+            return file
+        path.unlink(missing_ok=True)  # rather than truncate it: a reader may have the old one mapped
+        file = FileIO(path, "x")
+        _write(file, memoryview(header))
+        return file
+
+    def _checked_count(self, arrays: Mapping[str, Array]) -> int:
+        names = [tensor.name for tensor in self._tensors]
+        if sorted(arrays) != sorted(names):
+            raise CkptError(f"{self.path}: tensors {', '.join(sorted(arrays))}, expected {', '.join(sorted(names))}")
+        counts = set()
+        for tensor in self._tensors:
+            array = arrays[tensor.name]
+            if array.dtype != tensor.dtype.numpy or array.shape[1:] != tensor.row_shape or not array.ndim:
+                expected = f"{tensor.dtype} rows of {list(tensor.row_shape)}"
+                raise CkptError(f"{tensor.name} is {array.dtype.name} {list(array.shape)}, expected {expected}")
+            counts.add(len(array))
+        count = counts.pop()
+        if counts or self.row + count > self.rows:
+            raise CkptError(f"{self.path}: {[count, *counts]} rows after {self.row}, expected {self.rows} in all")
+        return count
+
+    def _plan(self) -> dict[str, Any]:
+        return self._facts | {"rows": self.rows, "tensors": [tensor.facts() for tensor in self._tensors]}
+
+    def _sums(self) -> list[tuple[Stored, int]]:
+        return list(zip(self._tensors, self._checksums, strict=True))
+
+    def _record(self) -> None:
+        self._sync()
+        write_json(self.path / PROGRESS, {"fill": self._plan(), "row": self.row, "crc32c": self._checksums})
+        self._pending = 0
+
+    def _sync(self) -> None:
+        for file in self._files:
+            os.fsync(file.fileno())
+        sync_folder(self.path)
+
+    def _release(self) -> None:
+        for file in self._files:
+            file.close()
+        if self._lock is not None:
+            os.close(self._lock)
+        self._lock = None
+
+
+def _write(file: FileIO, view: memoryview) -> None:
+    while view:
+        view = view[file.write(view) :]
+
+
+def _locked(path: Path) -> int:
+    """Return an open lock file, which its process's end unlocks."""
+    try:
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise CkptError(f"{path} cannot be used as a cache: {error.strerror}; --cache-dir names another") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise CkptError(f"{path} is being filled by another process: try again when it is done") from error
+    return descriptor
