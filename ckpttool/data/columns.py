@@ -77,9 +77,8 @@ def _shape(column: Column, spec: InputSpec) -> Fitted:
     found = column.array.shape
     wanted = fitting_shape(found[1:], spec.shape)
     if wanted is None:
-        expected = ["rows" if i == 0 else size for i, size in enumerate(spec.shape or ())]
-        expected_text = f"[{', '.join('any' if size is None else str(size) for size in expected)}]"
-        raise DataError(f"{column} is {list(found)}, expected {expected_text} for {spec.name}")
+        expected = f"rows of {_text(spec.shape[1:])}" if spec.shape else "a single value"
+        raise DataError(f"{column} has rows of {_text(found[1:])}, expected {expected} for {spec.name}")
     if wanted == found[1:]:
         return Fitted(column.array, ())
     array = column.array.reshape(found[0], *wanted)
@@ -99,6 +98,10 @@ def fitting_shape(row: tuple[int, ...], wanted: tuple[int | None, ...] | None) -
     flat = (int(np.prod(row)),)
     shapes = [row, (*row, 1), row[:-1] if row[-1:] == (1,) else row, flat if len(row) > 1 else row]
     return next((shape for shape in shapes if _agree(shape, wanted[1:]) and len(wanted)), None)
+
+
+def _text(shape: tuple[int | None, ...]) -> str:
+    return f"[{', '.join('any' if size is None else str(size) for size in shape)}]"
 
 
 def _agree(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
