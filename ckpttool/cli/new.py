@@ -9,21 +9,18 @@ from ckpttool.cli.plans import show_plan
 from ckpttool.transfer import new as transfer
 
 
-class Shape(click.ParamType):
-    """The shape of one row: numbers above 0, separated by commas."""
-
-    name = "shape"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
-        """Read `784` or `28,28,1`."""
-        sizes = [text.strip() for text in str(value).split(",")]
-        if not all(text.isdecimal() and int(text) > 0 for text in sizes):
-            self.fail(f"{value!r} is not a shape such as 784 or 28,28,1", param, ctx)
-        return tuple(map(int, sizes))
+def _shape(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int, ...]:
+    """Read `784` or `28,28,1`."""
+    sizes = [text.strip() for text in value.split(",")]
+    if not all(text.isdecimal() and int(text) > 0 for text in sizes):
+        raise click.BadParameter(f"{value!r} is not a shape such as 784 or 28,28,1")
+    return tuple(map(int, sizes))
 
 
 @click.command()
-@click.option("--input", "shape", type=Shape(), required=True, help="The shape of one row: 784, or 28,28,1.")
+@click.option(
+    "--input", "shape", metavar="SHAPE", callback=_shape, required=True, help="The shape of one row: 784, or 28,28,1."
+)
 @click.option("--layers", metavar="SPEC", required=True, help="The layers, from the input to the logits.")
 @training.optimizer
 @options.seed

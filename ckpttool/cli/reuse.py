@@ -12,20 +12,15 @@ from ckpttool.transfer.model import Model
 from ckpttool.transfer.reuse import plan_reuse
 
 
-class Percent(click.ParamType):
-    """A share: `95%` or `95`."""
-
-    name = "percent"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Read a number from 0 to 100, with or without its sign."""
-        try:
-            share = float(str(value).removesuffix("%"))
-        except ValueError:
-            share = -1.0
-        if not 0 <= share <= 100:
-            self.fail(f"{value!r} is not a share such as 95%", param, ctx)
-        return share
+def _percent(ctx: click.Context, param: click.Parameter, value: str) -> float:
+    """Read a number from 0 to 100, with or without its sign."""
+    try:
+        share = float(value.removesuffix("%"))
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 100:
+        raise click.BadParameter(f"{value!r} is not a share such as 95%")
+    return share
 
 
 @click.command()
@@ -36,7 +31,13 @@ class Percent(click.ParamType):
 @click.option("--into", metavar="TARGET", type=options.PATH, help="Restore into this graph (.meta) instead.")
 @options.freeze()
 @options.lenient
-@click.option("--require", type=Percent(), default=0.0, help="Refuse when less of the parameters is restored: 95%.")
+@click.option(
+    "--require",
+    metavar="SHARE",
+    callback=_percent,
+    default="0%",
+    help="Refuse when less of the parameters is restored: 95%.",
+)
 @training.optimizer
 @options.seed
 @options.plan

@@ -10,6 +10,7 @@ import click
 from ckpttool.cli import output
 from ckpttool.cli.options import PATH
 from ckpttool.cli.plans import show_plan
+from ckpttool.data.estimate import human_size
 from ckpttool.runtime.optimizers import Optimizer
 from ckpttool.transfer.cache import Estimate, Features
 from ckpttool.transfer.finetune import Epoch
@@ -46,18 +47,6 @@ def epoch_line(epoch: Epoch) -> str:
     )
 
 
-def size(nbytes: float) -> str:
-    """Return bytes in the largest unit that leaves a number of at least 1.
-
-    >>> size(11000000), size(200)
-    ('11.0 MB', '200 B')
-    """
-    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if nbytes >= factor:
-            return f"{nbytes / factor:.1f} {unit}"
-    return f"{nbytes:.0f} B"
-
-
 cache_dir = click.option(
     "--cache-dir", metavar="DIR", type=PATH, help="Where features are kept; the user's cache folder if not given."
 )
@@ -79,7 +68,7 @@ class Watcher(Watch):
 
     def estimated(self, estimate: Estimate) -> None:
         """Say the cost before a fill, and start a bar."""
-        cost = f"{size(estimate.bytes)}, about {estimate.seconds:.1f} s"
+        cost = f"{human_size(estimate.bytes)}, about {estimate.seconds:.1f} s"
         output.say(f"cache: {estimate.rows} rows to compute, {cost}")
         self._bar = click.progressbar(length=estimate.rows, label="cache", file=sys.stderr)
         self._done = 0
@@ -91,10 +80,14 @@ class Watcher(Watch):
         if done == rows:
             self._bar.render_finish()
 
+    def damaged(self, damage: Exception) -> None:
+        """Say what was wrong with the cached features."""
+        output.say(f"cache: {damage}; it is filled again")
+
     def opened(self, features: Features) -> None:
         """Say whether the cache had the features."""
         found = "hit" if features.hit else "filled"
-        output.say(f"cache: {found}, {features.rows} rows, {size(features.nbytes)}, {features.entry.path}")
+        output.say(f"cache: {found}, {features.rows} rows, {human_size(features.nbytes)}, {features.entry.path}")
 
     def finished(self, epoch: Epoch) -> None:
         """Print the line of an epoch."""

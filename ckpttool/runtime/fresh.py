@@ -21,7 +21,7 @@ def fresh_values(graph: Graph, names: Sequence[str], seed: int) -> dict[str, Arr
     missing = sorted(name for name, tensor in wanted.items() if tensor is None)
     if missing:
         raise GraphError(f"{graph.source}: {missing[0]} has no initialiser, so it cannot start fresh")
-    return _run_initializers(graph, {name: tensor for name, tensor in wanted.items() if tensor}, seed)
+    return _run_initializers(graph, {name: tensor for name, tensor in wanted.items() if tensor}, seed) if wanted else {}
 
 
 def _run_initializers(graph: Graph, wanted: Mapping[str, str], seed: int) -> dict[str, Array]:

@@ -8,7 +8,7 @@ from ckpttool.graph.rewrite import importable, subgraph, to_resource
 from ckpttool.graph.variables import Variable, variables
 from ckpttool.runtime.state import State
 from ckpttool.runtime.tensorflow import tensorflow
-from ckpttool.tensors import Array, Tensor
+from ckpttool.tensors import Array
 
 Feeds = Mapping[str, Any]
 """Values by tensor name, `X:0`."""
@@ -28,18 +28,19 @@ class GraphFunction:
         handles = {variable.op for variable in self.variables}
         self._wanted = list(wanted)
         self._read = {str(ref) for name in part.nodes for ref in part.inputs(name)}
-        definition = tensorflow().compat.v1.GraphDef.FromString(part.meta.graph_def.SerializeToString())
-        kept = [node for node in definition.node if node.name not in handles]
-        del definition.node[:]
-        definition.node.extend(kept)
-        self._definition = definition
+        self._definition = tensorflow().compat.v1.GraphDef(versions={"producer": part.meta.graph_def.versions.producer})
+        self._definition.library.ParseFromString(part.meta.graph_def.library.SerializeToString())
+        for name, node in part.nodes.items():
+            if name not in handles:
+                self._definition.node.add().ParseFromString(node.SerializeToString())
+                self._definition.node[-1].attr.pop("_class", None)  # colocated with handles that are not there
 
     def __call__(self, state: State, feeds: Feeds) -> list[Any]:
         """Import the part where we are (inside a `tf.function`) and return the wanted tensors and ops."""
         tf = tensorflow()
         here = tf.compat.v1.get_default_graph()
         supplied = {f"{variable.op}:0": here.capture(state.handles[variable.op].handle) for variable in self.variables}
-        supplied |= feeds
+        supplied |= {name: tf.convert_to_tensor(value) for name, value in feeds.items()}
         outputs: list[Any] = tf.graph_util.import_graph_def(
             self._definition,
             input_map={name: value for name, value in supplied.items() if name in self._read},
@@ -53,7 +54,7 @@ def runner(function: GraphFunction, state: State, constants: Feeds) -> Callable[
     """Return a callable from feeds to the wanted arrays, for a part that changes no variable."""
     tf = tensorflow()
 
-    @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
+    @tf.function(autograph=False, reduce_retracing=True)  # type: ignore[untyped-decorator]
     def call(feeds: dict[str, Any]) -> list[Any]:
         return function(state, {**constants, **feeds})
 

@@ -36,7 +36,7 @@ class Trainer:
     def __init__(self, function: GraphFunction, state: State, constants: Feeds) -> None:
         """Take a step whose wanted tensors are the loss, then the ops that update the variables."""
         self._function, self._state, self._constants = function, state, dict(constants)
-        self._run = tensorflow().function(self._batches, reduce_retracing=True)
+        self._run = tensorflow().function(self._batches, autograph=False, reduce_retracing=True)
         self._resident: dict[str, Any] | None = None
 
     def epoch(self, arrays: Mapping[str, Array], order: Array, bounds: Array) -> tuple[float, float]:

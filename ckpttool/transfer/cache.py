@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from ckpttool.data.dataset import Split, training_splits
-from ckpttool.data.feature_store import Entry, FeatureStore, cache_key
+from ckpttool.data.feature_store import Entry, FeatureStore, cache_key, default_root
 from ckpttool.data.fingerprint import fingerprint
-from ckpttool.errors import GraphError
+from ckpttool.errors import CorruptCheckpoint, GraphError
 from ckpttool.graph.closure import FrozenPart
 from ckpttool.graph.graph import Graph
 from ckpttool.graph.rewrite import importable, subgraph
@@ -35,7 +35,7 @@ BATCH_BYTES = 32 << 20
 SAMPLE = 16
 """Rows that are computed again, from a cache that is whole, to check it against the live graph."""
 TOLERANCE = 1e-4
-"""How far a cached feature may lie from the live one, relative to the largest: batches of other sizes round otherwise."""
+"""How far a cached feature may lie from the live one, relative to the largest: other batch sizes round otherwise."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +97,9 @@ class FeatureCache:
             raise GraphError(
                 f"{graph.source}: no frozen layer lies below the trained ones, so there is nothing to cache"
             )
+        if self.part.batch_ops:
+            ops = ", ".join(self.part.batch_ops[:3])
+            raise GraphError(f"{graph.source}: {ops} mix the rows of a batch, so the frozen part can't be cached")
         if self.part.random_ops:
             ops = ", ".join(self.part.random_ops[:3])
             raise GraphError(
@@ -118,14 +121,26 @@ class FeatureCache:
         Raises:
             GraphError: a tensor does not have a row per row of data, or differs from the live graph.
         """
-        entry = FeatureStore(root).entry(self.key)
-        hit = entry.is_complete()
-        if not hit:
+        entry = FeatureStore(root or default_root()).entry(self.key)
+        arrays = self._kept(entry, watch)
+        hit = arrays is not None
+        if arrays is None:
             self._fill(entry, watch)
-        features = Features(entry, entry.open(), self.rows, hit)
+            arrays = entry.open()
+        features = Features(entry, arrays, self.rows, hit)
         self._check(features)
         watch.opened(features)
         return features
+
+    def _kept(self, entry: Entry, watch: Watch) -> Mapping[str, Array] | None:
+        """Return what the cache has, or None where it has nothing whole; damage is told, and filled again."""
+        if not entry.is_complete():
+            return None
+        try:
+            return entry.open()
+        except CorruptCheckpoint as damage:
+            watch.damaged(damage)
+            return None
 
     def _fill(self, entry: Entry, watch: Watch) -> None:
         size = min(self._batch_rows(), self.rows)

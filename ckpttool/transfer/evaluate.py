@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from ckpttool.data.dataset import check_labels, evaluation_split
+from ckpttool.data.dataset import evaluation_split
 from ckpttool.graph.roles import find_roles
 from ckpttool.runtime.function import GraphFunction
 from ckpttool.runtime.state import State
 from ckpttool.runtime.training import Evaluator, Score
-from ckpttool.transfer.feeds import input_specs, label_spec, logits_width, mode
+from ckpttool.transfer.feeds import check_classes, feeds, input_specs, label_spec, mode
 from ckpttool.transfer.model import Model
 
 
@@ -22,10 +22,9 @@ def evaluate(
         DataError: the rows do not fit the graph.
     """
     graph, found = model.graph, find_roles(model.graph, needed=("inputs", "labels", "loss"), **(roles or {}))
-    labels = label_spec(graph, found)
-    rows = evaluation_split(data, input_specs(graph, found), labels, split, valid)
-    check_labels(rows, logits_width(graph, found, model.checkpoint, rows))
-    arrays = {f"{name}:0": array for name, array in rows.inputs.items()} | {str(found.labels): rows.labels}
+    rows = evaluation_split(data, input_specs(graph, found), label_spec(graph, found), split, valid)
+    check_classes(graph, found, model.checkpoint, [rows])
+    arrays = feeds(found, rows)
     wanted = [str(found.loss), *([found.accuracy] if found.accuracy else [])]
     function = GraphFunction(graph, wanted, [*arrays, *mode(found, False)])
     evaluator = Evaluator(function, State(function.variables, model.checkpoint), mode(found, False))

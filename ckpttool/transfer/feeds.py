@@ -1,14 +1,14 @@
 """What a graph is fed: its input and label placeholders as data sets see them, and its training switch."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from ckpttool.data.dataset import InputSpec, Split
+from ckpttool.data.dataset import InputSpec, Split, check_labels
 from ckpttool.errors import GraphError
 from ckpttool.graph.graph import Graph, TensorRef
 from ckpttool.graph.roles import Roles
 from ckpttool.runtime.function import GraphFunction, runner
 from ckpttool.runtime.state import State
-from ckpttool.tensors import Tensor, dtype_numbered
+from ckpttool.tensors import Array, Tensor, dtype_numbered
 
 
 def input_specs(graph: Graph, roles: Roles) -> list[InputSpec]:
@@ -46,12 +46,23 @@ def mode(roles: Roles, training: bool) -> dict[str, bool]:
     return {roles.training: training} if roles.training else {}
 
 
-def logits_width(graph: Graph, roles: Roles, values: Mapping[str, Tensor], split: Split) -> int | None:
-    """Return how many classes a model tells apart, by running it on one row; None where no logits are known."""
+def feeds(roles: Roles, split: Split) -> dict[str, Array]:
+    """Return the rows of a split by the tensors that they are fed to."""
+    arrays = {f"{name}:0": array for name, array in split.inputs.items()}
+    return arrays if split.labels is None else {**arrays, str(roles.labels): split.labels}
+
+
+def check_classes(graph: Graph, roles: Roles, values: Mapping[str, Tensor], splits: Sequence[Split]) -> None:
+    """Check that the model has an output for each label, by running it on one row.
+
+    Raises:
+        DataError: a label has none.
+    """
     if roles.logits is None:
-        return None
+        return
     fed = [*roles.inputs, *mode(roles, False)]
     function = GraphFunction(graph, [roles.logits], fed)
     call = runner(function, State(function.variables, values), mode(roles, False))
-    found = call({f"{name}:0": array[:1] for name, array in split.inputs.items()})[0]
-    return int(found.shape[-1]) if found.ndim else None
+    found = call({f"{name}:0": array[:1] for name, array in splits[0].inputs.items()})[0]
+    for split in splits:
+        check_labels(split, found.shape[-1])

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from ckpttool import checkpoint
 from ckpttool.data.batches import batch_bounds, epoch_order
-from ckpttool.data.dataset import Split, check_labels, training_splits
+from ckpttool.data.dataset import Split, training_splits
 from ckpttool.data.fingerprint import fingerprint
 from ckpttool.errors import CkptError, PlanError
 from ckpttool.formats.files import refuse_existing
@@ -24,7 +24,7 @@ from ckpttool.selection import Pattern
 from ckpttool.surgery.verify import changed_tensors
 from ckpttool.tensors import Array, Tensor
 from ckpttool.transfer.cache import FeatureCache, Features
-from ckpttool.transfer.feeds import input_specs, label_spec, logits_width, mode
+from ckpttool.transfer.feeds import check_classes, feeds, input_specs, label_spec, mode
 from ckpttool.transfer.model import Model, outputs_of, write_model
 from ckpttool.transfer.plan import PlanRow, plan_rows
 from ckpttool.transfer.prepare import Frozen, freeze_for_training, trainable_graph
@@ -111,9 +111,7 @@ class Training:
         specs = input_specs(self.graph, self.roles)
         self.splits = training_splits(data, specs, label_spec(self.graph, self.roles), options.valid)
         self.values = _values(model, self.graph, options.seed)
-        width = logits_width(self.graph, self.roles, self.values, self.splits[0])
-        for split in self.splits:
-            check_labels(split, width)
+        check_classes(self.graph, self.roles, self.values, self.splits)
         watch.planned(plan_of(self.graph, self.frozen), self.splits[0].notes)
         self.features = self._features(watch) if options.cache else None
         self._build()
@@ -139,12 +137,12 @@ class Training:
 
     def _arrays(self, split: Split) -> dict[str, Array]:
         """Return the rows by the tensor that they are fed to: inputs, or the features that stand for them."""
-        labels = {str(self.roles.labels): split.labels} if split.labels is not None else {}
-        inputs = {f"{name}:0": array for name, array in split.inputs.items()}
+        live = feeds(self.roles, split)
         if self.features is None or self.frozen.part is None:
-            return {**inputs, **labels}
-        direct = {name: inputs[name] for name in self.frozen.part.direct if name in inputs}
-        return {**self.features.of(self.splits, split), **direct, **labels}
+            return live
+        kept = {*self.frozen.part.direct, self.roles.labels}
+        direct = {name: array for name, array in live.items() if name in kept}
+        return {**self.features.of(self.splits, split), **direct}
 
     def epoch(self, number: int) -> Epoch:
         """Train on all rows once, in an order that only the seed and the epoch decide, and score the model.

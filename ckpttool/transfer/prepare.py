@@ -1,18 +1,21 @@
 """Preparing to train: which weights are frozen, and the graph whose own training op trains the rest."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from ckpttool.errors import GraphError, PlanError
 from ckpttool.graph.closure import FrozenPart, frozen_part
+from ckpttool.graph.frozen import frozen_with_layers
 from ckpttool.graph.graph import Graph, TensorRef
 from ckpttool.graph.rewrite import (
     drop_updates,
     importable,
     pin_training,
     untrainable,
-    updated_variables,
+    update_ops,
     without_training,
 )
+from ckpttool.graph.rewrite.freezing import written_variable
 from ckpttool.graph.roles import Roles, find_roles
 from ckpttool.graph.variables import Variable, variables
 from ckpttool.runtime.build import with_training
@@ -43,18 +46,17 @@ def freeze_for_training(
         PlanError: nothing is left to train.
     """
     loss = needed_role(graph, roles, "loss")
-    needed = _weights_below(graph, loss)
-    live = updated_variables(graph, str(roles.training_op)) if own_training_op else _live(graph, loss)
-    trained = set(train.select(needed)) if train else set(needed)
-    trained -= set(freeze.select(needed)) if freeze else set()
-    trained = {name for name in trained if name in live and needed[name].trainable}
-    if not trained:
-        raise PlanError(f"{graph.source}: nothing is left to train: all {len(needed)} variables are frozen")
-    names = tuple(name for name in needed if name not in trained and not _moves_along(needed[name], trained))
+    needed = [name for name, variable in _below(graph, loss).items() if variable.trainable]
+    live = _updated(graph, str(roles.training_op)) if own_training_op else _with_gradient(graph, loss)
+    chosen = set(train.select(needed)) if train else set(needed)
+    chosen -= set(freeze.select(needed)) if freeze else set()
+    names = frozen_with_layers(graph, [name for name in needed if name not in chosen & live])
+    if not chosen & live:
+        raise PlanError(f"{graph.source}: nothing is left to train: all {len(needed)} weights are frozen")
     if not names:
         return Frozen((), None, graph)
-    part = frozen_part(graph, names, [loss], roles.training)
-    return Frozen(names, part, pin_training(graph, part))
+    part = frozen_part(graph, names, [loss], [roles.training] if roles.training else [])
+    return Frozen(tuple(names), part, pin_training(graph, part))
 
 
 def trainable_graph(frozen: Frozen, roles: Roles, optimizer: Optimizer | None, seed: int) -> tuple[Graph, Roles]:
@@ -64,13 +66,18 @@ def trainable_graph(frozen: Frozen, roles: Roles, optimizer: Optimizer | None, s
     """
     if optimizer is None:
         return drop_updates(frozen.graph, frozen.names), roles
-    said = {"loss": roles.loss, "labels": roles.labels, "logits": roles.logits, "accuracy": roles.accuracy}
+    said: dict[str, Any] = {
+        "loss": roles.loss,
+        "labels": roles.labels,
+        "logits": roles.logits,
+        "accuracy": roles.accuracy,
+    }
     targets = [*roles.inputs, *(name for name in said.values() if name)]
     bare = drop_updates(without_training(frozen.graph, targets), frozen.names)
     bare = untrainable(bare, frozen.names)
     trained = [v.op for v in variables(bare).values() if v.trainable and v.name not in frozen.names]
     graph = with_training(importable(bare), str(roles.loss), trained, optimizer, seed)
-    return graph, find_roles(graph, inputs=roles.inputs, **said)
+    return graph, find_roles(graph, **said, inputs=roles.inputs)
 
 
 def needed_role(graph: Graph, roles: Roles, role: str) -> str:
@@ -85,13 +92,14 @@ def needed_role(graph: Graph, roles: Roles, role: str) -> str:
     return name
 
 
-def _weights_below(graph: Graph, loss: str) -> dict[str, Variable]:
+def _below(graph: Graph, loss: str) -> dict[str, Variable]:
+    """Return the weights that the loss needs."""
     ops = graph.ancestors(TensorRef.parse(loss).op)
     return {name: v for name, v in variables(graph).items() if v.kind == "weight" and v.op in ops}
 
 
-def _live(graph: Graph, loss: str) -> set[str]:
-    """Return the weights that the loss has a gradient for: those that no StopGradient hides."""
+def _with_gradient(graph: Graph, loss: str) -> set[str]:
+    """Return the variables that the loss has a gradient for: those that no StopGradient hides."""
     found: set[str] = set()
     todo = [TensorRef.parse(loss).op]
     while todo:
@@ -102,7 +110,8 @@ def _live(graph: Graph, loss: str) -> set[str]:
     return {name for name, variable in variables(graph).items() if variable.op in found}
 
 
-def _moves_along(variable: Variable, trained: set[str]) -> bool:
-    """Say whether a variable that no gradient changes, a moving average, belongs to a layer that is trained."""
-    scope = variable.name.rpartition("/")[0]
-    return not variable.trainable and any(name.rpartition("/")[0] == scope for name in trained)
+def _updated(graph: Graph, training_op: str) -> set[str]:
+    """Return the variables that a training op changes."""
+    run = graph.ancestors(training_op, control=True)
+    written = {written_variable(graph, op) for op in update_ops(graph) if op in run}
+    return {name for name, variable in variables(graph).items() if variable.op in written}

@@ -187,7 +187,7 @@ def _trunk(graph: Graph, top: Layer) -> Graph:
     holders = {variable.op for variable in variables(graph).values()}
     updates = [
         name
-        for name in map(lambda text: TensorRef.parse(text).op, graph.collection("update_ops"))
+        for name in (TensorRef.parse(text).op for text in graph.collection("update_ops"))
         if graph.ancestors(name) & holders <= below
     ]
     return importable(subgraph(graph, [top.output, *updates], initializers=True))

@@ -21,6 +21,9 @@ class Watch:
     def filled(self, done: int, rows: int) -> None:
         """Hear how many rows of a cache are computed."""
 
+    def damaged(self, damage: Exception) -> None:
+        """Hear that the cache had the features, but not whole: they will be computed again."""
+
     def opened(self, features: "Features") -> None:
         """Hear that the features are there, found or filled."""
 
