@@ -7,7 +7,7 @@ import json
 import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 
@@ -39,10 +39,18 @@ def say(text: str) -> None:
     click.echo(escape(text), err=True)
 
 
-def answer_no() -> NoReturn:
+def report(value: Row, found: Iterable[Row], columns: Sequence[str], as_json: bool = False) -> None:
+    """Print an answer that is a document in JSON and rows elsewhere; no rows, no output."""
+    if as_json:
+        click.echo(_dumps(value))
+    elif listed := list(found):
+        rows(listed, columns)
+
+
+def answer(holds: bool) -> None:
     """End a command whose answer is "no" (damage, a difference) with exit code 1."""
-    click.get_current_context().exit(1)
-    raise AssertionError("exit returned")
+    if not holds:
+        click.get_current_context().exit(1)
 
 
 def cell(value: Any) -> str:

@@ -15,16 +15,20 @@ COLUMNS = ("name", "shape", "dtype", "bytes", "kind")
 @options.layers("Only the weights of these layers.")
 @options.slots
 @click.option("--stats", is_flag=True, help="Read the values: mean, spread, range, zeros, NaN and infinities.")
+@options.tags
 @options.as_json
-def list_variables(checkpoint: Path, layers: str | None, slots: bool, stats: bool, as_json: bool) -> None:
+def list_variables(
+    checkpoint: Path, layers: str | None, slots: bool, stats: bool, tags: list[str] | None, as_json: bool
+) -> None:
     r"""List the tensors of CKPT: name, shape, dtype, bytes, kind (weight, slot or step).
 
     CKPT is a checkpoint's prefix or one of its files, a folder with a checkpoint file, a SavedModel folder, or an
-    .npz. Where a .meta lies beside it, the graph says of which kind a tensor is, else the names do.
+    .npz. Where a graph lies beside it, that says of which kind a tensor is, else the names do. A graph without a
+    checkpoint has its variables listed.
 
     \b
     Example:
       ckpttool vars my_model_final.ckpt --layers 'hidden[123]' --stats
     """
     columns = COLUMNS + STATISTICS if stats else COLUMNS
-    output.rows(variable_rows(checkpoint, layers, slots, stats, output.say), columns, as_json)
+    output.rows(variable_rows(checkpoint, layers, slots, stats, output.say, tags), columns, as_json)

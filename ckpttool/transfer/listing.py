@@ -1,60 +1,62 @@
 """Listings that need a checkpoint and, where one lies beside it, its graph: variables by kind, layers by scope."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from math import prod
 from pathlib import Path
 from typing import Any
 
 from ckpttool import checkpoint
 from ckpttool.errors import FormatError, GraphError, MissingFile, UnknownName
 from ckpttool.graph import files
-from ckpttool.graph.layers import layers as graph_layers
-from ckpttool.graph.variables import variables
+from ckpttool.graph.graph import Graph
 from ckpttool.kinds import OBJECT_VALUE, kinds
 from ckpttool.selection import Pattern, suggestion
 from ckpttool.surgery.summary import has_numbers, summarize
 from ckpttool.tensors import Tensor
+from ckpttool.transfer.opening import graph_beside, open_either
 
 Row = dict[str, Any]
 Talk = Callable[[str], None]
 STATISTICS = ("mean", "std", "min", "max", "zeros", "nan", "inf")
 
 
-def variable_rows(path: Path, pattern: str | None, slots: bool, statistics: bool, say: Talk) -> Iterator[Row]:
+def variable_rows(
+    path: Path, pattern: str | None, slots: bool, statistics: bool, say: Talk, tags: Collection[str] | None = None
+) -> Iterator[Row]:
     """Yield `{"name", "shape", "dtype", "bytes", "kind"}` of a checkpoint's tensors, by name.
 
     A pattern takes weights, with `slots` the optimizer's tensors and step counters too; `statistics` adds those of
-    the values, which are read for it. `say` is told when a graph is there and cannot be read.
+    the values, which are read for it. A graph without a checkpoint has its variables listed, and no values. `say` is
+    told of that, and when a graph is there and cannot be read.
 
     Raises:
         UnknownName: the pattern takes nothing.
     """
-    tensors = checkpoint.open(path)
-    kind = kinds_of(tensors, say)
-    chosen = list(tensors) if pattern is None else _chosen(pattern, kind, slots)
-    for name in chosen:
+    tensors = open_either(path, tags)
+    if isinstance(tensors, Graph):
+        say(f"{path}: a graph without a checkpoint; these are its variables")
+        yield from _graph_rows(tensors, pattern, slots)
+        return
+    kind = kinds_of(tensors, say, tags)
+    for name in _chosen(pattern, kind, slots):
         row = _row(tensors[name], kind[name])
         yield row | _statistics(tensors[name]) if statistics else row
 
 
-def kinds_of(tensors: checkpoint.Checkpoint, say: Talk) -> dict[str, str]:
+def kinds_of(tensors: checkpoint.Checkpoint, say: Talk, tags: Collection[str] | None = None) -> dict[str, str]:
     """Return each tensor's kind: what the graph says where one lies beside the checkpoint, else by the names."""
     found: dict[str, str] = dict(kinds(tensors))
     try:
-        graph = files.load(graph_path(tensors.path))
+        graph = graph_beside(tensors.path, tags) if tensors.format == "bundle" else None
+        if graph is None:
+            return found
+        from ckpttool.graph.variables import variables
+
         described = variables(graph).values()
-    except MissingFile:
-        return found
     except (FormatError, GraphError) as error:
         say(f"kinds are told by the names alone: {error}")
         return found
     return found | {variable.name: variable.kind for variable in described if variable.name in found}
-
-
-def graph_path(prefix: Path) -> Path:
-    """Return where the graph of a checkpoint's prefix lies: `PREFIX.meta`, or the SavedModel that it is part of."""
-    if prefix.name == "variables" and prefix.parent.name == "variables":
-        return prefix.parent.parent
-    return Path(f"{prefix}.meta")
 
 
 def find_tensor(path: Path, name: str) -> Tensor:
@@ -74,6 +76,8 @@ def layer_rows(path: Path, tags: Collection[str] | None = None) -> list[Row]:
 
     A checkpoint without a graph has its weights' scopes for layers, in the order of their names, without outputs.
     """
+    from ckpttool.graph.layers import layers as graph_layers
+
     try:
         graph = files.load(path, tags)
     except MissingFile:
@@ -84,7 +88,21 @@ def layer_rows(path: Path, tags: Collection[str] | None = None) -> list[Row]:
     ]
 
 
-def _chosen(pattern: str, kind: Mapping[str, str], slots: bool) -> Sequence[str]:
+def _graph_rows(graph: Graph, pattern: str | None, slots: bool) -> Iterator[Row]:
+    """Yield the rows of a graph's variables; a shape that it does not say is None."""
+    from ckpttool.graph.variables import variables
+
+    found = variables(graph)
+    for name in _chosen(pattern, {name: variable.kind for name, variable in found.items()}, slots):
+        variable = found[name]
+        shape = None if variable.shape is None else list(variable.shape)
+        nbytes = None if shape is None else prod(shape) * variable.dtype.itemsize
+        yield {"name": name, "shape": shape, "dtype": str(variable.dtype), "bytes": nbytes, "kind": variable.kind}
+
+
+def _chosen(pattern: str | None, kind: Mapping[str, str], slots: bool) -> Sequence[str]:
+    if pattern is None:
+        return list(kind)
     return Pattern(pattern).select([name for name, of in kind.items() if slots or of == "weight"])
 
 

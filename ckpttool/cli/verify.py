@@ -1,0 +1,34 @@
+"""`ckpttool verify`."""
+
+from pathlib import Path
+
+import click
+
+from ckpttool.cli import options, output
+from ckpttool.transfer.verification import verdict
+
+
+@click.command()
+@options.checkpoint
+@click.option(
+    "--unchanged",
+    metavar="RE OTHER",
+    type=(str, options.PATH),
+    help="Also check that these tensors of the checkpoint OTHER have the same bytes in CKPT.",
+)
+@options.tags
+@options.as_json
+def verify(checkpoint: Path, unchanged: tuple[str, Path] | None, tags: list[str] | None, as_json: bool) -> None:
+    r"""Check every checksum and every rule of CKPT's format, and name the tensors that are damaged.
+
+    A graph beside the checkpoint is checked too; a graph without a checkpoint is checked alone. The exit code is 1
+    when something is damaged or has changed, 0 when all is well.
+
+    \b
+    Example:
+      ckpttool verify tuned.ckpt --unchanged 'hidden[12]' my_model_final.ckpt
+    """
+    found = verdict(checkpoint, unchanged, tags)
+    output.report(found.document(), found.rows, ("name", "problem"), as_json)
+    output.say(found.summary())
+    output.answer(found.holds)
