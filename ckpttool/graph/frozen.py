@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 
 from ckpttool.errors import UnknownName
 from ckpttool.graph.graph import Graph
-from ckpttool.graph.updates import RESOURCE_UPDATES, UPDATES
+from ckpttool.graph.updates import written_variable
 from ckpttool.graph.variables import Variable, variables
 from ckpttool.selection import suggestion
 
@@ -24,7 +24,7 @@ def frozen_with_layers(graph: Graph, frozen: Collection[str]) -> list[str]:
     if unknown:
         raise UnknownName(f"{graph.source}: no variable {unknown[0]}{suggestion(unknown[0], described)}")
     chosen = {key for key, name in names.items() if key in frozen or name in frozen}
-    changed = _changed(graph)
+    changed = changed_variables(graph)
     return [
         key
         for key, variable in described.items()
@@ -47,12 +47,8 @@ def _follows(
     return variable.op not in changed
 
 
-def _changed(graph: Graph) -> set[str]:
-    """Return the variables that some op changes which is neither an initialiser nor restores nor is fed."""
+def changed_variables(graph: Graph) -> set[str]:
+    """Return the ops of the variables that some op changes which is neither an initialiser nor restores nor is fed."""
     initial = {variable.assign for variable in variables(graph).values()}
-    found = set()
-    for name, node in graph.nodes.items():
-        inputs = graph.inputs(name) if node.op in UPDATES or node.op in RESOURCE_UPDATES else []
-        if inputs and name not in initial and graph.nodes[inputs[-1].op].op not in _GIVEN:
-            found.add(inputs[0].op)
-    return found
+    written = {name: op for name in graph.nodes if name not in initial and (op := written_variable(graph, name))}
+    return {op for name, op in written.items() if graph.nodes[graph.inputs(name)[-1].op].op not in _GIVEN}

@@ -5,6 +5,9 @@ After tensorflow/core/ops/{state_ops,training_ops,resource_variable_ops}.cc.
 
 from typing import NamedTuple
 
+from ckpttool.graph.graph import Graph
+from ckpttool.graph.variables import is_variable
+
 
 class Update(NamedTuple):
     """An op on references: its resource form, how many of its first inputs are references, what changes besides."""
@@ -70,3 +73,23 @@ RESOURCE_UPDATES = {update.resource: update for update in UPDATES.values()} | {
     "ResourceApplyAdamWithAmsgrad": Update("ResourceApplyAdamWithAmsgrad", 4),
 }
 """The ops that change resource variables, by their type."""
+
+
+def written_variable(graph: Graph, name: str) -> str | None:
+    """Return the variable op that an op changes, or None where it changes none.
+
+    A reference or handle may reach it through other updates, and into conditionals and loops.
+    """
+    node = graph.nodes[name]
+    if node.op not in UPDATES and node.op not in RESOURCE_UPDATES:
+        return None
+    seen = {name}
+    while graph.inputs(node.name):
+        source = graph.inputs(node.name)[0].op
+        if source in seen or source not in graph.nodes:
+            return None
+        seen.add(source)
+        node = graph.nodes[source]
+        if is_variable(node):
+            return node.name
+    return None

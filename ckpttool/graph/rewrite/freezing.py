@@ -10,8 +10,8 @@ from ckpttool.graph.graph import Graph, TensorRef
 from ckpttool.graph.rewrite.collections import VARIABLE_COLLECTIONS
 from ckpttool.graph.rewrite.editing import copies, copy_of, free_name, input_text, redirect, type_attr, with_nodes
 from ckpttool.graph.rewrite.prune import UPDATE_OPS, keep, needed
-from ckpttool.graph.updates import RESOURCE_UPDATES, UPDATES
-from ckpttool.graph.variables import is_variable, variables
+from ckpttool.graph.updates import written_variable
+from ckpttool.graph.variables import variables
 
 TRAIN_OP = "train_op"
 TRAINABLE_VARIABLES = "trainable_variables"
@@ -131,26 +131,6 @@ def _training_ops(graph: Graph) -> set[str]:
         roots.update(followers)
         todo.extend(followers)
     return needed(graph, roots)
-
-
-def written_variable(graph: Graph, name: str) -> str | None:
-    """Return the variable op that an op changes, or None where it changes none.
-
-    A reference or handle may reach it through other updates, and into conditionals and loops.
-    """
-    node = graph.nodes[name]
-    if node.op not in UPDATES and node.op not in RESOURCE_UPDATES:
-        return None
-    seen = {name}
-    while graph.inputs(node.name):
-        source = graph.inputs(node.name)[0].op
-        if source in seen or source not in graph.nodes:
-            return None
-        seen.add(source)
-        node = graph.nodes[source]
-        if is_variable(node):
-            return node.name
-    return None
 
 
 def untrainable(graph: Graph, names: Collection[str]) -> Graph:

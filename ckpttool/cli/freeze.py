@@ -1,0 +1,46 @@
+"""`ckpttool freeze`: chosen layers kept from changing, in the graph itself."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ckpttool.cli import options
+from ckpttool.cli.output import say
+from ckpttool.cli.plans import show_plan
+from ckpttool.cli.roles import roles
+from ckpttool.transfer.freeze import plan_freeze
+from ckpttool.transfer.model import Model
+
+
+@click.command()
+@options.model
+@options.layers("The layers to freeze.", required=True)
+@click.option(
+    "--method",
+    type=click.Choice(["var-list", "stop-gradient"]),
+    default="var-list",
+    show_default=True,
+    help="Leave the variables out of TRAINABLE_VARIABLES, or stop gradients at the cut.",
+)
+@roles
+@options.plan
+@options.as_json
+@options.writes
+def freeze(model: Path, plan_only: bool, as_json: bool, output: Path, overwrite: bool, **how: Any) -> None:
+    r"""Write the model with chosen layers frozen, whoever trains it.
+
+    The graph's own training op no longer changes them, their moving averages stay, and they run in inference mode. The
+    cut, where the frozen part ends, follows from the layers and is named.
+
+    \b
+    Example:
+      ckpttool freeze my_model_final.ckpt --layers 'hidden[12]' --method stop-gradient -o frozen.ckpt
+    """
+    planned = plan_freeze(Model.open(model), **how)
+    show_plan(planned.rows, as_json)
+    for note in planned.notes:
+        say(note)
+    if not plan_only:
+        planned.write(output, overwrite)
+        say(f"{output}: written and read back, {len(planned.frozen)} variables frozen")
