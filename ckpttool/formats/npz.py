@@ -4,6 +4,7 @@ A member's header is held against the member's size before anything is read. Obj
 of one name: programs differ in which of them they take.
 """
 
+import copy
 import tokenize
 import zipfile
 import zlib
@@ -159,7 +160,7 @@ def _member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Memb
     if info.file_size > max(UNPACKED_LIMIT, RATIO_LIMIT * info.compress_size):
         raise FormatError(f"{path}: {name} claims to unpack {info.compress_size} bytes to {info.file_size}")
     try:
-        with archive.open(info) as file:
+        with archive.open(_unchecked(info)) as file:
             shape, fortran, dtype = _header(file)
             start = file.tell()
     except (*_BAD_ZIP, *_BAD_HEADER, NotImplementedError) as error:
@@ -169,6 +170,13 @@ def _member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Memb
         held = info.file_size - start
         raise CorruptCheckpoint(f"{path}: {name} is said to be {dtype} {list(shape)}, its member holds {held} bytes")
     return Member(info, spec, dtype, fortran)
+
+
+def _unchecked(info: zipfile.ZipInfo) -> zipfile.ZipInfo:
+    """Return a member without its checksum: reading a header must not fail on what comes after it, that is for later."""
+    info = copy.copy(info)
+    del info.CRC
+    return info
 
 
 def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:

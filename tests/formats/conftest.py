@@ -1,0 +1,5 @@
+import sys
+from pathlib import Path
+
+# The classes that several test files share (conformance.py, crafted.py) lie beside them.
+sys.path.insert(0, str(Path(__file__).parent))
