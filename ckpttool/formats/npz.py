@@ -5,6 +5,7 @@ of one name: programs differ in which of them they take.
 """
 
 import copy
+import io
 import tokenize
 import zipfile
 import zlib
@@ -23,6 +24,8 @@ from ckpttool.formats.wire.strings import as_bytes
 from ckpttool.tensors import BY_NAME, PIECE, STRING, Array, DType, Tensor, TensorSpec, dtype_of
 
 SUFFIX = ".npy"
+HEADER_LIMIT = 16 << 10
+"""Bytes within which a header ends; NumPy itself takes 10,000."""
 UNPACKED_LIMIT = 4 << 30
 RATIO_LIMIT = 100
 """A compressed member over both limits is refused: it is a bomb rather than weights."""
@@ -31,12 +34,13 @@ _BAD_HEADER = (ValueError, SyntaxError, TypeError, KeyError, tokenize.TokenError
 
 
 class Member(NamedTuple):
-    """An array in the file: where it is, what it is, and in which order its elements are."""
+    """An array in the file: where it is, what it is, in which order its elements are, and after which header."""
 
     info: zipfile.ZipInfo
     spec: TensorSpec
     numpy: np.dtype[np.generic]
     fortran: bool
+    start: int
 
 
 class NpzTensors(Mapping[str, Tensor]):
@@ -74,7 +78,7 @@ class NpzTensors(Mapping[str, Tensor]):
         """Yield the bytes of an array as they are stored; the zip's checksum is compared at the end."""
         try:
             with _opened(self.path) as archive, archive.open(member.info) as file:
-                _header(file)
+                file.read(member.start)
                 while piece := file.read(PIECE):
                     yield piece
         except _BAD_ZIP as error:
@@ -161,19 +165,20 @@ def _member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Memb
         raise FormatError(f"{path}: {name} claims to unpack {info.compress_size} bytes to {info.file_size}")
     try:
         with archive.open(_unchecked(info)) as file:
-            shape, fortran, dtype = _header(file)
-            start = file.tell()
+            head = io.BytesIO(file.read(HEADER_LIMIT))
+        shape, fortran, dtype = _header(head)
+        start = head.tell()
     except (*_BAD_ZIP, *_BAD_HEADER, NotImplementedError) as error:
         raise CorruptCheckpoint(f"{path}: the header of {name} is damaged: {error}") from error
     spec = TensorSpec(name, shape, _dtype(path, name, dtype))
     if any(size < 0 for size in shape) or start + spec.elements * dtype.itemsize != info.file_size:
         held = info.file_size - start
         raise CorruptCheckpoint(f"{path}: {name} is said to be {dtype} {list(shape)}, its member holds {held} bytes")
-    return Member(info, spec, dtype, fortran)
+    return Member(info, spec, dtype, fortran, start)
 
 
 def _unchecked(info: zipfile.ZipInfo) -> zipfile.ZipInfo:
-    """Return a member without its checksum: reading a header must not fail on what comes after it, that is for later."""
+    """Return a member without its checksum: reading a header must not fail on the array after it."""
     info = copy.copy(info)
     del info.CRC
     return info

@@ -154,7 +154,7 @@ def test_a_prefix_that_ends_in_a_slash(tmp_path):
 
 def test_shards_without_an_index_are_not_overwritten_unasked(tmp_path):
     (tmp_path / "x.data-00000-of-00001").write_bytes(b"someone's")
-    with pytest.raises(ExistingOutput, match="x.data-00000-of-00001"):
+    with pytest.raises(ExistingOutput, match=r"x\.data-00000-of-00001"):
         Bundle().save(tensors_of(a=np.ones(1)), tmp_path / "x", False)
     Bundle().save(tensors_of(a=np.ones(1)), tmp_path / "x", True)
     assert sorted(p.name for p in tmp_path.iterdir()) == [
