@@ -170,7 +170,7 @@ class _Reader:
         )
 
     def _kind(self, op: str, name: str, known: Container[str]) -> VariableKind:
-        """Ask the graph first (the global step, trainable, an optimizer's slot), then the name; steps are known by both."""
+        """Ask the graph first (the global step, trainable, an optimizer's slot), then the name; a step's name is enough."""
         by_name = kind_of_name(name, known)
         if op in self.steps or by_name == "step":
             return "step"
