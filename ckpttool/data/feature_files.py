@@ -20,6 +20,10 @@ RowType = tuple["DType | DTypeLike", tuple[int, ...]]
 """A tensor's dtype and the shape of one row."""
 
 
+CHECKSUM = "json_crc32c"
+"""The name of a JSON file's own checksum, which is that of the other facts."""
+
+
 @dataclass(frozen=True)
 class Stored:
     """A tensor of an entry: its file is known by its number, so no name becomes a path."""
@@ -109,7 +113,7 @@ def raw(array: Array) -> Array:
 def write_json(path: Path, facts: dict[str, Any]) -> None:
     """Write facts and their checksum, whole or not at all."""
     with replacing(path) as file:
-        file.write(json.dumps(facts | {"crc32c": _facts_checksum(facts)}, indent=1).encode())
+        file.write(json.dumps(facts | {CHECKSUM: _facts_checksum(facts)}, indent=1).encode())
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
@@ -118,7 +122,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
         facts = json.loads(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
         return None
-    if not isinstance(facts, dict) or facts.pop("crc32c", None) != _facts_checksum(facts):
+    if not isinstance(facts, dict) or facts.pop(CHECKSUM, None) != _facts_checksum(facts):
         return None
     return facts
 

@@ -1,0 +1,193 @@
+"""SPEC: layers in Python's call syntax, and what is refused in it."""
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ckpttool.errors import CkptError, PlanError, UnknownName
+from ckpttool.graph.spec import ACTIVATIONS, INITS, Activation, LayerSpec, parse
+
+
+def dense(
+    name: str, units: int, activation: str = "linear", init: str = "glorot_uniform", bias: bool = True
+) -> LayerSpec:
+    parameters = dict(ACTIVATIONS[activation])
+    arguments = {"units": units, "activation": Activation(activation, parameters), "init": init, "bias": bias}
+    return LayerSpec(name, "dense", arguments)
+
+
+def test_the_designs_example() -> None:
+    expected = [dense("hidden4", 20, "relu"), dense("outputs", 10)]
+    assert parse("hidden4 = dense(20, relu); outputs = dense(10)") == expected
+    assert parse("hidden4 = dense(20, relu)\n\n  outputs = dense(10)  # logits\n") == expected
+    assert parse("hidden4 = dense(\n  20,\n  activation='relu',\n)\noutputs = dense(units=10)") == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("h = dense(7, elu, he)", dense("h", 7, "elu", "he_normal")),
+        ("h = dense(7, tanh, 'xavier', False)", dense("h", 7, "tanh", "glorot_uniform", False)),
+        ("h = dense(bias=False, init=he_uniform, units=7)", dense("h", 7, "linear", "he_uniform", False)),
+        ("h = dense(7, None)", dense("h", 7)),
+        ("h = dense(7, linear)", dense("h", 7)),
+        ("h = dense(7, relu())", dense("h", 7, "relu")),
+        ("h = dense(7, leaky_relu)", dense("h", 7, "leaky_relu")),
+        ("h = dense(2147483647)", dense("h", 2**31 - 1)),
+    ],
+)
+def test_arguments_by_place_by_name_and_by_default(text: str, expected: LayerSpec) -> None:
+    assert parse(text) == [expected]
+
+
+@pytest.mark.parametrize("given_alpha", ["leaky_relu(0.2)", "leaky_relu(alpha=0.2)", "leaky_relu(alpha=2e-1)"])
+def test_an_activation_takes_its_parameter(given_alpha: str) -> None:
+    assert parse(f"dense(3, {given_alpha})")[0].arguments["activation"] == Activation("leaky_relu", {"alpha": 0.2})
+    assert parse("dense(3, leaky_relu(-1))")[0].arguments["activation"].parameters == {"alpha": -1.0}
+
+
+def test_every_initialiser_has_a_full_name() -> None:
+    assert set(INITS.values()) == {"glorot_uniform", "glorot_normal", "he_uniform", "he_normal"}
+    assert {name: parse(f"dense(1, init={name})")[0].arguments["init"] for name in INITS} == INITS
+
+
+def test_layers_without_names_are_numbered_around_those_with() -> None:
+    def names(text: str) -> list[str]:
+        return [layer.name for layer in parse(text)]
+
+    assert names("dense(3); dense(2); dense(1)") == ["dense", "dense_1", "dense_2"]
+    assert names("dense(3); dense_1 = dense(2); dense(1)") == ["dense", "dense_1", "dense_2"]
+    assert names("dense(3); dense = dense(2)") == ["dense_1", "dense"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("h = dens(20)", "layers, line 1, column 5, at 'dens(20)': no layer kind 'dens'; nearest: dense"),
+        ("h = conv(20)", "layers, line 1, column 5, at 'conv(20)': no layer kind 'conv'; there are dense"),
+        (
+            "h = dense(20, rleu)",
+            "layers, line 1, column 15, at 'rleu': no activation 'rleu'; nearest: relu, elu",
+        ),
+        ("h = dense(20, Relu(1))", "layers, line 1, column 15, at 'Relu(1)': no activation 'Relu'; nearest: elu, relu"),
+        (
+            "h = dense(20, unit=3)",
+            "layers, line 1, column 15, at 'unit=3': dense has no argument 'unit'; nearest: units",
+        ),
+        ("h = dense(20, **x)", "at '**x': dense has no argument '**'; there are units, activation, init, bias"),
+        ("h = dense(20, init=hee)", "at 'hee': no initialiser 'hee'; nearest: he"),
+        ("h = dense(2, leaky_relu(beta=1))", "at 'beta=1': leaky_relu has no argument 'beta'; there are alpha"),
+    ],
+)
+def test_unknown_names_are_told_with_the_nearest(text: str, expected: str) -> None:
+    with pytest.raises(UnknownName, match=re.escape(expected)):
+        parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", "no layers, expected some such as: hidden4 = dense(20, relu); outputs = dense(10)"),
+        ("# nothing", "no layers"),
+        ("h = dense()", "line 1, column 5, at 'dense()': dense needs units"),
+        ("h = dense(relu)", "at 'relu': expected a number"),
+        ("h = dense(0)", "at '0': expected a whole number of units from 1 to 2147483647"),
+        ("h = dense(-5)", "at '-5': expected a whole number of units"),
+        ("h = dense(2.0)", "at '2.0': expected a whole number of units"),
+        ("h = dense(True)", "at 'True': expected a finite number"),
+        ("h = dense('20')", "at \"'20'\": expected a number"),
+        ("h = dense(2147483648)", "expected a whole number of units"),
+        ("h = dense(2j)", "expected a number"),
+        ("h = dense(2, leaky_relu(1e999))", "at '1e999': expected a finite number"),
+        (f"h = dense(2, leaky_relu({'9' * 400}))", "expected a finite number"),
+        ("h = dense(2, relu(1))", "relu takes at most 0 arguments, found 1"),
+        ("h = dense(2, 0.5)", "at '0.5': expected a name such as relu"),
+        ("h = dense(2, relu, he, True, 5)", "dense takes at most 4 arguments, found 5"),
+        ("h = dense(2, units=3)", "at 'units=3': dense is given units twice"),
+        ("h = dense(2, bias=1)", "at '1': expected True or False"),
+        ("h = dense(2, init=he())", "at 'he()': expected a name"),
+        ("h = dense", "at 'dense': expected a call such as dense(20, relu)"),
+        ("h = tf.dense(20)", "at 'tf.dense(20)': expected a call"),
+        ("a = dense(1)\nb = dense(2); a = dense(3)", "line 2, column 15, at 'a': two layers are named 'a'"),
+        ("_a = dense(1)", "at '_a': no TensorFlow scope"),
+        ("größe = dense(1)", "at 'größe': no TensorFlow scope"),
+        ("a = b = dense(1)", "at 'a = b = dense(1)': expected a layer"),
+        ("a, b = dense(1)", "expected a layer"),
+        ("a.b = dense(1)", "expected a layer"),
+        ("a: int = dense(1)", "expected a layer"),
+        ("a += dense(1)", "expected a layer"),
+        ("dense(20), dense(10)", "expected a call"),
+        ("import os", "at 'import os': expected a layer"),
+        ("def f(): pass", "expected a layer"),
+        ("h = dense(20", "line 1, column 10, at 'h = dense(20': '(' was never closed"),
+        ("h = dense(20))", "line 1, column 14"),
+        ("dnn/h = dense(20)", "line 1, column 1"),
+        ("h dense(20)", "invalid syntax"),
+        ("h = dense(2)\x00", "null bytes"),
+    ],
+)
+def test_what_is_no_layer_is_told_with_its_place(text: str, expected: str) -> None:
+    with pytest.raises(PlanError, match=re.escape(expected)) as raised:
+        parse(text)
+    assert "\n" not in str(raised.value)
+
+
+def test_places_count_characters_of_the_text_as_it_was_given() -> None:
+    with pytest.raises(PlanError, match="line 3, column 14, at '0'"):
+        parse("a = dense(1)\n\n   b = dense(0)")
+    with pytest.raises(UnknownName, match="line 1, column 20, at 'eu'"):
+        parse("é = dense(1, init= eu)")
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        "h = dense(__import__('os').getpid())",
+        "h = dense((lambda: 3)())",
+        "h = dense(3 + 4)",
+        "h = dense(2 ** 99999999)",
+        "h = dense(*[3])",
+        "h = dense([3])",
+        "h = dense(f'{3}')",
+        "h = dense(3 if True else 4)",
+        "h = dense(x := 3)",
+        "h = dense(3)(4)",
+        "h = dense(--3)",
+        "h = dense(3, b'relu')",
+        "h = dense(3, '\\d')",
+        "h = dense(3, " + "(" * 300 + ")" * 300 + ")",
+        "h = dense(" + "-" * 20_000 + "3)",
+        "h = dense(" + "9" * 5_000 + ")",
+        "h = dense(3)" + ";" * 3,
+        "x" * 200_000,
+    ],
+)
+def test_nothing_is_evaluated(hostile: str) -> None:
+    with pytest.raises(CkptError) as raised:
+        parse(hostile)
+    assert len(str(raised.value)) < 400
+
+
+@given(st.text(max_size=60) | st.text("hdense0129=(),;relu\n '\"#\\-*", max_size=60))
+def test_any_text_is_layers_or_a_clear_error(text: str) -> None:
+    try:
+        layers = parse(text)
+    except (PlanError, UnknownName) as error:
+        assert "\n" not in str(error)
+    else:
+        assert layers and len({layer.name for layer in layers}) == len(layers)
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 2**31 - 1), st.sampled_from(list(ACTIVATIONS)), st.sampled_from(list(INITS))),
+        min_size=1,
+        max_size=8,
+    ),
+    st.sampled_from(["; ", "\n", " ;\n\n"]),
+)
+def test_what_is_written_is_what_is_read(layers: list[tuple[int, str, str]], between: str) -> None:
+    text = between.join(f"h{i} = dense({u}, {a}, init={init})" for i, (u, a, init) in enumerate(layers))
+    assert parse(text) == [dense(f"h{i}", u, a, INITS[init]) for i, (u, a, init) in enumerate(layers)]
