@@ -326,3 +326,23 @@ def test_the_users_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     assert default_root() == tmp_path / ".cache" / "ckpttool"
     monkeypatch.setattr(sys, "platform", "darwin")
     assert default_root() == tmp_path / "Library" / "Caches" / "ckpttool"
+
+
+def test_a_write_that_fails_half_way_costs_only_its_own_rows(entry: Entry, monkeypatch: pytest.MonkeyPatch) -> None:
+    write, full = feature_writer._write, OSError(28, "No space left on device")
+
+    def first_tensor_only(file: Any, view: memoryview) -> None:
+        if file.name.name == "00001.npy":
+            raise full
+        write(file, view)
+
+    with pytest.raises(OSError, match="No space left"), entry.fill(TENSORS, ROWS) as writer:
+        writer.append(part(0, 30))
+        monkeypatch.setattr(feature_writer, "_write", first_tensor_only)
+        writer.append(part(30, 60))
+    monkeypatch.undo()
+    with entry.fill(TENSORS, ROWS) as writer:
+        assert writer.resume_row == 30
+        writer.append(part(30, ROWS))
+        writer.finish()
+    assert_whole(entry)
