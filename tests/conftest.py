@@ -1,0 +1,160 @@
+"""Small networks made of plain TensorFlow 1 ops, for every test that needs a graph with this or that in it."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
+from ckpttool.graph.graph import Graph
+
+
+class Network:
+    """A TensorFlow graph under construction: layers of plain ops, saved, exported and run."""
+
+    def __init__(self, resource: bool = False) -> None:
+        import tensorflow as tf
+
+        self.tf, self.v1, self.resource = tf, tf.compat.v1, resource
+        self.graph = tf.Graph()
+
+    @contextlib.contextmanager
+    def building(self, functional: bool = False) -> Iterator["Network"]:
+        """Build in the graph; conditionals are Switch and Merge, or `functional` ones (If)."""
+        was = self.v1.control_flow_v2_enabled()
+        (self.v1.enable_control_flow_v2 if functional else self.v1.disable_control_flow_v2)()
+        try:
+            with self.graph.as_default():
+                self.v1.set_random_seed(7)
+                yield self
+        finally:
+            (self.v1.enable_control_flow_v2 if was else self.v1.disable_control_flow_v2)()
+
+    def inputs(self, width: int = 4) -> tuple[Any, Any, Any]:
+        """Return X, y and `training`."""
+        X = self.v1.placeholder(self.tf.float32, [None, width], name="X")
+        y = self.v1.placeholder(self.tf.int64, [None], name="y")
+        return X, y, self.v1.placeholder_with_default(False, [], name="training")
+
+    def variable(self, name: str, shape: list[int], trainable: bool = True, value: float | None = None) -> Any:
+        start = (
+            self.v1.glorot_uniform_initializer(seed=len(name)) if value is None else self.v1.constant_initializer(value)
+        )
+        return v1.get_variable(name, shape, initializer=start, trainable=trainable, use_resource=self.resource)
+
+    def dense(self, x: Any, units: int, name: str, relu: bool = True) -> Any:
+        with self.v1.variable_scope(name):
+            kernel = self.variable("kernel", [x.shape[1], units])
+            bias = self.variable("bias", [units], value=0.1)
+            z = self.tf.nn.bias_add(self.tf.matmul(x, kernel), bias)
+            return self.tf.nn.relu(z, name="Relu") if relu else z
+
+    def batch_norm(self, x: Any, training: Any, name: str) -> Any:
+        """Normalise as `tf.layers` did: a conditional, and moving averages updated through UPDATE_OPS."""
+        tf = self.tf
+        with self.v1.variable_scope(name):
+            gamma, beta = (self.variable(part, [x.shape[1]], value=v) for part, v in (("gamma", 1.1), ("beta", 0.2)))
+            mean = self.variable("moving_mean", [x.shape[1]], trainable=False, value=0.3)
+            variance = self.variable("moving_variance", [x.shape[1]], trainable=False, value=1.5)
+
+            def batch() -> Any:
+                m, v = tf.nn.moments(x, [0])
+                return tf.nn.batch_normalization(x, m, v, beta, gamma, 1e-3), m, v
+
+            def moving() -> Any:
+                m, v = tf.identity(mean), tf.identity(variance)
+                return tf.nn.batch_normalization(x, m, v, beta, gamma, 1e-3), m, v
+
+            y, m, v = self.v1.cond(training, batch, moving)
+            for average, now in ((mean, m), (variance, v)):
+                update = self.v1.assign_sub(average, (average - now) * 0.1)
+                self.v1.add_to_collection(self.v1.GraphKeys.UPDATE_OPS, update if not self.resource else update.op)
+            return y
+
+    def dropout(self, x: Any, training: Any, name: str) -> Any:
+        with self.v1.name_scope(name):
+            return self.v1.cond(training, lambda: self.tf.nn.dropout(x, 0.5, seed=3), lambda: self.tf.identity(x))
+
+    def classify(self, x: Any, y: Any, optimizer: Any = None) -> None:
+        """Put loss, accuracy and a training op (with UPDATE_OPS before it) on the logits."""
+        tf, v1 = self.tf, self.v1
+        with v1.name_scope("loss"):
+            each = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=y, logits=x)
+            loss = tf.reduce_mean(each, name="loss")
+        with v1.name_scope("eval"):
+            tf.reduce_mean(tf.cast(tf.equal(tf.argmax(x, 1), y), tf.float32), name="accuracy")
+        if optimizer is not None:
+            with tf.control_dependencies(v1.get_collection(v1.GraphKeys.UPDATE_OPS)):
+                optimizer.minimize(loss, name="train")
+
+    def export(self) -> Graph:
+        """Return the graph as ckpttool sees it."""
+        with self.graph.as_default():
+            raw = self.v1.train.export_meta_graph().SerializeToString()
+        return Graph(MetaGraphDef.FromString(raw), "network")
+
+    def save(self, prefix: Path) -> Path:
+        """Initialise the variables and save the model under a prefix."""
+        with self.graph.as_default(), self.v1.Session() as session:
+            session.run(self.v1.global_variables_initializer())
+            self.v1.train.Saver().save(session, str(prefix), write_state=False)
+        return prefix
+
+
+class Session:
+    """A graph of ours in a plain TensorFlow program: imported, restored, run, saved."""
+
+    def __init__(self, graph: Graph | Path, checkpoint: Path | None) -> None:
+        import tensorflow as tf
+
+        self.v1 = tf.compat.v1
+        self.graph = tf.Graph()
+        with self.graph.as_default():
+            meta = f"{graph}.meta" if isinstance(graph, Path) else self._message(graph)
+            self.saver = self.v1.train.import_meta_graph(meta)
+            self.session = self.v1.Session()
+            if checkpoint is None:
+                self.session.run(self.v1.global_variables_initializer())
+            else:
+                (self.saver or self.v1.train.Saver()).restore(self.session, str(checkpoint))
+
+    def _message(self, graph: Graph) -> Any:
+        return self.v1.MetaGraphDef.FromString(graph.meta.SerializeToString())
+
+    def run(self, what: Any, feed: dict[str, Any] | None = None) -> Any:
+        return self.session.run(what, feed)
+
+    def weights(self) -> dict[str, Any]:
+        with self.graph.as_default():
+            found = {variable.op.name: variable for variable in self.v1.global_variables()}
+            return dict(self.session.run(found))
+
+
+def rows(count: int = 8, width: int = 4, classes: int = 3) -> dict[str, Any]:
+    """Return a feed of X and y, the same each time."""
+    draw = np.random.default_rng(5)
+    return {
+        "X:0": draw.normal(size=(count, width)).astype(np.float32),
+        "y:0": draw.integers(0, classes, size=count),
+    }
+
+
+@pytest.fixture
+def new_network() -> type[Network]:
+    """The class of networks; a fixture, since tests cannot import one another."""
+    return Network
+
+
+@pytest.fixture
+def new_session() -> type[Session]:
+    """The class of sessions."""
+    return Session
+
+
+@pytest.fixture
+def feed() -> dict[str, Any]:
+    """Eight rows for X and y."""
+    return rows()
