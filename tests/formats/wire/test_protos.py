@@ -1,0 +1,94 @@
+"""Our messages are TensorFlow's, as far as they go: same numbers, types and names, and nothing is lost on the way."""
+
+import subprocess
+import sys
+
+import pytest
+
+from ckpttool.formats.wire.protos import bundle_pb2, graph_pb2, meta_graph_pb2
+
+OURS = (graph_pb2, meta_graph_pb2, bundle_pb2)
+
+
+def messages_of(file):
+    """Yield every message descriptor of a file, nested ones too."""
+    todo = list(file.DESCRIPTOR.message_types_by_name.values())
+    while todo:
+        message = todo.pop()
+        yield message
+        todo.extend(message.nested_types)
+
+
+def enums_of(file):
+    yield from file.DESCRIPTOR.enum_types_by_name.values()
+    for message in messages_of(file):
+        yield from message.enum_types
+
+
+def theirs(full_name):
+    """Return the descriptor of TensorFlow's message or enum of the same name."""
+    import tensorflow as tf
+    from google.protobuf import descriptor_pool
+    from tensorflow.core.protobuf import saved_object_graph_pb2, tensor_bundle_pb2  # these join the pool on import
+
+    assert tf and saved_object_graph_pb2 and tensor_bundle_pb2
+    pool, name = descriptor_pool.Default(), full_name.replace("ckpttool.wire.", "tensorflow.")
+    try:
+        return pool.FindMessageTypeByName(name)
+    except KeyError:
+        return pool.FindEnumTypeByName(name)
+
+
+def shape_of(field):
+    """Say what a field is on the wire: repeated and packed are seen in the descriptor's own form."""
+    from google.protobuf.descriptor_pb2 import DescriptorProto
+
+    parent = DescriptorProto()
+    field.containing_type.CopyToProto(parent)
+    proto = next(each for each in parent.field if each.name == field.name)
+    kind = proto.type_name.replace(".ckpttool.wire.", ".tensorflow.")
+    oneof = field.containing_oneof.name if field.containing_oneof else None
+    return field.number, proto.type, proto.label, kind, oneof, field.is_packed
+
+
+@pytest.mark.parametrize("message", [m for file in OURS for m in messages_of(file)], ids=lambda m: m.full_name)
+def test_every_field_is_tensorflows(message):
+    fields = theirs(message.full_name).fields_by_name
+
+    assert {f.name: shape_of(f) for f in message.fields} == {f.name: shape_of(fields[f.name]) for f in message.fields}
+
+
+@pytest.mark.parametrize("enum", [e for file in OURS for e in enums_of(file)], ids=lambda e: e.full_name)
+def test_every_enum_is_tensorflows(enum):
+    numbers = {value.name: value.number for value in enum.values}
+    their_numbers = {value.name: value.number for value in theirs(enum.full_name).values}
+
+    assert numbers == {name: their_numbers[name] for name in numbers}
+
+
+@pytest.mark.parametrize("first", ["tensorflow", "ckpttool"])
+def test_both_can_be_imported_in_either_order(first):
+    ours = "from ckpttool.formats.wire.protos import bundle_pb2, graph_pb2, meta_graph_pb2"
+    lines = [ours, "import tensorflow"] if first == "ckpttool" else ["import tensorflow", ours]
+    check = "assert meta_graph_pb2.MetaGraphDef() is not None and tensorflow.compat.v1.MetaGraphDef() is not None"
+
+    done = subprocess.run([sys.executable, "-c", "\n".join([*lines, check])], capture_output=True, check=False)
+
+    assert done.returncode == 0, done.stderr.decode()[-2000:]
+
+
+def test_fields_that_are_not_ours_survive():
+    from tensorflow.core.protobuf import meta_graph_pb2 as tensorflow_meta
+
+    theirs = tensorflow_meta.MetaGraphDef()
+    theirs.object_graph_def.nodes.add().user_object.identifier = "model"
+    node = theirs.graph_def.node.add(name="a", op="Const")
+    node.attr["value"].tensor.variant_val.add(type_name="v")
+    theirs.graph_def.debug_info.files.append("model.py")
+
+    ours = meta_graph_pb2.MetaGraphDef.FromString(theirs.SerializeToString())
+    assert tensorflow_meta.MetaGraphDef.FromString(ours.SerializeToString()) == theirs
+
+    copy = meta_graph_pb2.MetaGraphDef()
+    copy.CopyFrom(ours)
+    assert tensorflow_meta.MetaGraphDef.FromString(copy.SerializeToString()) == theirs
