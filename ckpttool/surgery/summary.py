@@ -98,12 +98,11 @@ def text_values(tensor: Tensor) -> list[str]:
 
 
 def _edges(low: float, high: float, bins: int) -> Array:
-    """Return the edges of the bins; a range too narrow or too wide for float64 gets one bin, or wider ones."""
+    """Return the edges of the bins; a range too narrow for as many gets fewer."""
     if low == high:
         return np.array([low, np.nextafter(high, np.inf)])
-    edges = np.unique(low + (high / bins - low / bins) * np.arange(bins + 1))
-    edges[-1] = high
-    return edges
+    part = np.linspace(0.0, 1.0, bins + 1)
+    return np.unique(low * (1 - part) + high * part)
 
 
 class _Total:
@@ -123,7 +122,8 @@ class _Total:
         self.zeros += int(values.size - np.count_nonzero(values))
         if finite.size:
             self.low, self.high = min(self.low, float(finite.min())), max(self.high, float(finite.max()))
-            self._join(finite.size, float(finite.mean()), float(finite.var()) * finite.size)
+            with np.errstate(over="ignore", invalid="ignore"):  # numbers near the end of float64 have no spread in it
+                self._join(finite.size, float(finite.mean()), float(finite.var()) * finite.size)
 
     def _join(self, count: int, mean: float, squares: float) -> None:
         both = self.finite + count

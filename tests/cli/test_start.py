@@ -1,0 +1,117 @@
+"""Starting: TensorFlow stays away from commands that look and change, help always works, errors are one line."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from ckpttool.cli import COMMANDS, GROUPS, main
+
+HEAVY = {"tensorflow", "keras", "h5py", "rich", "ml_dtypes", "cramjam"}
+PROBE = """
+import sys
+from ckpttool.cli import main
+try:
+    main(sys.argv[1:], prog_name="ckpttool")
+finally:
+    print("MODULES", *sorted({name.partition(".")[0] for name in sys.modules}), file=sys.stderr)
+"""
+
+
+def modules_after(*arguments: str | Path) -> set[str]:
+    """The packages that a command has imported when it ends well."""
+    command = [sys.executable, "-c", PROBE, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return set(done.stderr.splitlines()[-1].split()[1:])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("ops", "MODEL"),
+        ("vars", "MODEL"),
+        ("vars", "MODEL", "--stats"),
+        ("layers", "MODEL"),
+        ("show", "MODEL", "outputs/bias"),
+        ("collections", "MODEL"),
+        ("collections", "MODEL", "--add", "key", "X:0", "-o", "OUT.meta"),
+        ("diff", "MODEL", "MODEL"),
+        ("verify", "MODEL"),
+    ],
+    ids=" ".join,
+)
+def test_looking_imports_nothing_heavy(arguments: tuple[str, ...], model: Path, tmp_path: Path) -> None:
+    named = {"MODEL": str(model), "OUT.meta": str(tmp_path / "out.meta")}
+    assert modules_after(*(named.get(word, word) for word in arguments)) & HEAVY == set()
+
+
+def test_help_of_everything_imports_nothing_heavy() -> None:
+    assert modules_after("--help") & HEAVY == set()
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_with_an_example(name: str) -> None:
+    result = CliRunner().invoke(main, [name, "--help"])
+    assert result.exit_code == 0, result.output
+    assert "Example:" in result.stdout
+    assert f"ckpttool {name} " in result.stdout.partition("Example:")[2]
+
+
+def test_every_command_stands_under_one_heading() -> None:
+    assert sorted(name for names in GROUPS.values() for name in names) == sorted(COMMANDS)
+    result = CliRunner().invoke(main, ["--help"])
+    assert result.exit_code == 0
+    assert all(f"{heading}:" in result.stdout for heading in GROUPS)
+
+
+def test_a_wrong_command_or_option_is_one_line(shell: Any, model: Path) -> None:
+    assert shell.error("vras", model).startswith("No such command 'vras'")
+    assert shell.error("vars", model, "--statz").startswith("No such option '--statz'")
+    assert shell.error("vars").startswith("Missing argument 'CKPT'")
+
+
+def test_the_module_runs_as_the_command_does(model: Path) -> None:
+    command = [sys.executable, "-m", "ckpttool", "vars", str(model)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert len(done.stdout.splitlines()) == 12
+
+
+def test_a_reader_that_goes_away_is_no_error(model: Path) -> None:
+    command = [sys.executable, "-m", "ckpttool", "ops", str(model)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        said = process.stderr.read()
+    assert (process.returncode, said) == (141, b"")
+
+
+def test_a_terminal_gets_a_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from ckpttool.cli import output
+
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    output.rows([{"name": "[bold]x[/bold]", "shape": [2, 3]}], ("name", "shape"))
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert lines == ["name            shape", "[bold]x[/bold]  [2, 3]"]
+
+
+def test_ctrl_c_is_one_line(monkeypatch: pytest.MonkeyPatch, model: Path) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ckpttool.cli.ops.op_rows", interrupt)
+    result = CliRunner().invoke(main, ["ops", str(model)])
+    assert (result.exit_code, result.stdout, result.stderr) == (130, "", "Error: interrupted\n")
+
+
+def test_what_the_system_refuses_is_one_line(monkeypatch: pytest.MonkeyPatch, shell: Any, model: Path) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied", "secret.meta")
+
+    monkeypatch.setattr("ckpttool.cli.ops.op_rows", refuse)
+    assert shell.error("ops", model) == "secret.meta: Permission denied"

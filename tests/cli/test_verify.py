@@ -1,0 +1,79 @@
+"""`verify`: whether a model is whole, and which tensors are not."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ckpttool import checkpoint
+
+
+def test_a_whole_model(shell: Any, model: Path) -> None:
+    result = shell.run("verify", model)
+    assert result.stdout == ""
+    assert result.stderr == f"{model}: 12 tensors (1034840 bytes) and a graph of 278 ops checked: whole\n"
+
+
+def test_a_damaged_tensor_is_named_and_does_not_hide_the_next(
+    shell: Any, copied: Path, flip: Callable[[Path, int], None]
+) -> None:
+    data = Path(f"{copied}.data-00000-of-00001")
+    flip(data, 10)
+    flip(data, data.stat().st_size - 1)
+    found = shell.json("verify", copied, exit_code=1)
+    assert [item["name"] for item in found["damaged"]] == ["hidden1/bias", "outputs/kernel"]
+    assert (found["whole"], found["tensors"]) == (False, 12)
+
+
+def test_truncated_data(shell: Any, copied: Path) -> None:
+    data = Path(f"{copied}.data-00000-of-00001")
+    data.write_bytes(data.read_bytes()[:-1])
+    lines = shell.lines("verify", copied, exit_code=1)
+    assert [line.split("\t")[0] for line in lines][-1] == "outputs/kernel"
+
+
+def test_a_damaged_index(shell: Any, copied: Path, flip: Callable[[Path, int], None]) -> None:
+    flip(Path(f"{copied}.index"), 20)
+    (line,) = shell.lines("verify", copied, exit_code=1)
+    assert line.startswith(str(copied))
+
+
+def test_a_damaged_graph_beside_a_whole_checkpoint(shell: Any, copied: Path) -> None:
+    meta = Path(f"{copied}.meta")
+    meta.write_bytes(meta.read_bytes()[:-10])
+    (line,) = shell.lines("verify", copied, exit_code=1)
+    assert line.startswith(str(meta))
+
+
+def test_a_graph_that_lacks_an_op(shell: Any, model: Path, tmp_path: Path) -> None:
+    from ckpttool.graph import files
+    from ckpttool.graph.graph import Graph
+
+    graph = files.load(model)
+    place = next(i for i, node in enumerate(graph.meta.graph_def.node) if node.name == "dnn/hidden1/BiasAdd")
+    del graph.meta.graph_def.node[place]
+    files.save(Graph(graph.meta), tmp_path / "cut.meta")
+    found = shell.json("verify", tmp_path / "cut.meta", exit_code=1)
+    reader = {"name": "dnn/hidden1/Relu", "problem": "reads dnn/hidden1/BiasAdd, which is not in the graph"}
+    assert reader in found["damaged"]
+    assert found["format"] == "graph"
+
+
+def test_unchanged_layers(shell: Any, model: Path, tmp_path: Path) -> None:
+    tensors = {name: tensor.read() for name, tensor in checkpoint.open(model).items()}
+    tensors["hidden3/bias"] = tensors["hidden3/bias"] + 1
+    checkpoint.save(tensors, tmp_path / "tuned.ckpt")
+    tuned = tmp_path / "tuned.ckpt"
+    found = shell.json("verify", tuned, "--unchanged", "hidden[12]", model)
+    assert found["unchanged"] == ["hidden1/bias", "hidden1/kernel", "hidden2/bias", "hidden2/kernel"]
+    (line,) = shell.lines("verify", tuned, "--unchanged", "hidden[123]", model, exit_code=1)
+    assert line == "hidden3/bias\thas other bytes"
+
+
+def test_unchanged_needs_a_match(shell: Any, model: Path) -> None:
+    assert "matches nothing" in shell.error("verify", model, "--unchanged", "hiden", model)
+
+
+def test_nothing_to_verify(shell: Any, tmp_path: Path) -> None:
+    assert "none.ckpt is missing" in shell.error("verify", tmp_path / "none.ckpt")
+    (tmp_path / "text").write_text("hello")
+    assert "not a checkpoint" in shell.error("verify", tmp_path / "text")
