@@ -84,9 +84,9 @@ class _Finder:
         self.graph = graph
         self.needed = needed
         self.said = {role: self._said(role, value) for role, value in overrides.items()}
-        self.said = {
-            role: graph.collection(key) for role, key in ROLE_KEYS.items() if graph.collection(key)
-        } | self.said
+        for role, key in ROLE_KEYS.items():
+            if graph.collection(key) and role not in self.said:
+                self.said[role] = self._kept(role, key)
         own_keys = [key for key in graph.meta.collection_def if key not in _STANDARD_KEYS]
         self.collected = {_op(name) for key in own_keys for name in graph.collection(key)}
 
@@ -100,6 +100,14 @@ class _Finder:
             if _op(name) not in self.graph.nodes:
                 nearest = suggestion(name, self.graph.nodes)
                 raise UnknownName(f"{self.graph.source}: {OPTIONS[role]} {name}: no such op or tensor{nearest}")
+        return [_op(name) if role == "training_op" else str(TensorRef.parse(name)) for name in names]
+
+    def _kept(self, role: str, key: str) -> list[str]:
+        """Return what a collection of this tool's says of a role."""
+        names = self.graph.collection(key)
+        for name in names:
+            if _op(name) not in self.graph.nodes:
+                raise UnknownName(f"{self.graph.source}: collection {key} names {name}, which is not in the graph")
         return [_op(name) if role == "training_op" else str(TensorRef.parse(name)) for name in names]
 
     def _one(self, role: str, find: Callable[[], Iterable[str]]) -> str | None:

@@ -130,10 +130,10 @@ def test_a_collection_that_names_a_missing_variable_is_refused(graph):
 def test_a_damaged_collection_and_an_unknown_dtype_are_refused(graph):
     meta = MetaGraphDef()
     meta.collection_def["variables"].bytes_list.value.append(b"\xff\xff")
-    with pytest.raises(FormatError, match="x.meta: collection variables has an entry that is not a variable"):
+    with pytest.raises(FormatError, match=r"x\.meta: collection variables has an entry that is not a variable"):
         variables(Graph(meta, "x.meta"))
 
     meta = MetaGraphDef()
     meta.graph_def.node.add(name="v", op="VariableV2").attr["dtype"].type = 99
-    with pytest.raises(FormatError, match="x.meta: variable v: dtype number 99 is unknown"):
+    with pytest.raises(FormatError, match=r"x\.meta: variable v: dtype number 99 is unknown"):
         variables(Graph(meta, "x.meta"))

@@ -47,7 +47,7 @@ def shape_of(field):
     field.containing_type.CopyToProto(parent)
     proto = next(each for each in parent.field if each.name == field.name)
     kind = proto.type_name.replace(".ckpttool.wire.", ".tensorflow.")
-    oneof = field.containing_oneof.name if field.containing_oneof else None
+    oneof = field.containing_oneof is not None  # its name is not on the wire
     return field.number, proto.type, proto.label, kind, oneof, field.is_packed
 
 

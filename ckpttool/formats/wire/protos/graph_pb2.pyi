@@ -56,6 +56,40 @@ DT_UINT8: DataType
 DT_UINT8_REF: DataType
 DT_VARIANT: DataType
 DT_VARIANT_REF: DataType
+TFT_ANY: FullTypeId
+TFT_ARRAY: FullTypeId
+TFT_BFLOAT16: FullTypeId
+TFT_BOOL: FullTypeId
+TFT_CALLABLE: FullTypeId
+TFT_COMPLEX128: FullTypeId
+TFT_COMPLEX64: FullTypeId
+TFT_DATASET: FullTypeId
+TFT_DOUBLE: FullTypeId
+TFT_ENCODED: FullTypeId
+TFT_FLOAT: FullTypeId
+TFT_FOR_EACH: FullTypeId
+TFT_HALF: FullTypeId
+TFT_INT16: FullTypeId
+TFT_INT32: FullTypeId
+TFT_INT64: FullTypeId
+TFT_INT8: FullTypeId
+TFT_ITERATOR: FullTypeId
+TFT_LEGACY_VARIANT: FullTypeId
+TFT_LITERAL: FullTypeId
+TFT_MUTEX_LOCK: FullTypeId
+TFT_NAMED: FullTypeId
+TFT_OPTIONAL: FullTypeId
+TFT_PRODUCT: FullTypeId
+TFT_RAGGED: FullTypeId
+TFT_SHAPE_TENSOR: FullTypeId
+TFT_STRING: FullTypeId
+TFT_TENSOR: FullTypeId
+TFT_UINT16: FullTypeId
+TFT_UINT32: FullTypeId
+TFT_UINT64: FullTypeId
+TFT_UINT8: FullTypeId
+TFT_UNSET: FullTypeId
+TFT_VAR: FullTypeId
 
 class AttrValue(_message.Message):
     __slots__ = ["b", "f", "func", "i", "list", "placeholder", "s", "shape", "tensor", "type"]
@@ -99,6 +133,18 @@ class AttrValue(_message.Message):
     tensor: TensorProto
     type: DataType
     def __init__(self, list: _Optional[_Union[AttrValue.ListValue, _Mapping]] = ..., s: _Optional[bytes] = ..., i: _Optional[int] = ..., f: _Optional[float] = ..., b: bool = ..., type: _Optional[_Union[DataType, str]] = ..., shape: _Optional[_Union[TensorShapeProto, _Mapping]] = ..., tensor: _Optional[_Union[TensorProto, _Mapping]] = ..., placeholder: _Optional[str] = ..., func: _Optional[_Union[NameAttrList, _Mapping]] = ...) -> None: ...
+
+class FullTypeDef(_message.Message):
+    __slots__ = ["args", "i", "s", "type_id"]
+    ARGS_FIELD_NUMBER: _ClassVar[int]
+    I_FIELD_NUMBER: _ClassVar[int]
+    S_FIELD_NUMBER: _ClassVar[int]
+    TYPE_ID_FIELD_NUMBER: _ClassVar[int]
+    args: _containers.RepeatedCompositeFieldContainer[FullTypeDef]
+    i: int
+    s: str
+    type_id: FullTypeId
+    def __init__(self, type_id: _Optional[_Union[FullTypeId, str]] = ..., args: _Optional[_Iterable[_Union[FullTypeDef, _Mapping]]] = ..., s: _Optional[str] = ..., i: _Optional[int] = ...) -> None: ...
 
 class FunctionDef(_message.Message):
     __slots__ = ["arg_attr", "attr", "control_ret", "node_def", "resource_arg_unique_id", "ret", "signature"]
@@ -209,7 +255,7 @@ class NameAttrList(_message.Message):
     def __init__(self, name: _Optional[str] = ..., attr: _Optional[_Mapping[str, AttrValue]] = ...) -> None: ...
 
 class NodeDef(_message.Message):
-    __slots__ = ["attr", "device", "experimental_debug_info", "input", "name", "op"]
+    __slots__ = ["attr", "device", "experimental_debug_info", "experimental_type", "input", "name", "op"]
     class AttrEntry(_message.Message):
         __slots__ = ["key", "value"]
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -227,22 +273,26 @@ class NodeDef(_message.Message):
     ATTR_FIELD_NUMBER: _ClassVar[int]
     DEVICE_FIELD_NUMBER: _ClassVar[int]
     EXPERIMENTAL_DEBUG_INFO_FIELD_NUMBER: _ClassVar[int]
+    EXPERIMENTAL_TYPE_FIELD_NUMBER: _ClassVar[int]
     INPUT_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     OP_FIELD_NUMBER: _ClassVar[int]
     attr: _containers.MessageMap[str, AttrValue]
     device: str
     experimental_debug_info: NodeDef.ExperimentalDebugInfo
+    experimental_type: FullTypeDef
     input: _containers.RepeatedScalarFieldContainer[str]
     name: str
     op: str
-    def __init__(self, name: _Optional[str] = ..., op: _Optional[str] = ..., input: _Optional[_Iterable[str]] = ..., device: _Optional[str] = ..., attr: _Optional[_Mapping[str, AttrValue]] = ..., experimental_debug_info: _Optional[_Union[NodeDef.ExperimentalDebugInfo, _Mapping]] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., op: _Optional[str] = ..., input: _Optional[_Iterable[str]] = ..., device: _Optional[str] = ..., attr: _Optional[_Mapping[str, AttrValue]] = ..., experimental_debug_info: _Optional[_Union[NodeDef.ExperimentalDebugInfo, _Mapping]] = ..., experimental_type: _Optional[_Union[FullTypeDef, _Mapping]] = ...) -> None: ...
 
 class OpDef(_message.Message):
-    __slots__ = ["allows_uninitialized_input", "attr", "control_output", "description", "input_arg", "is_aggregate", "is_commutative", "is_stateful", "name", "output_arg", "summary"]
+    __slots__ = ["allows_uninitialized_input", "attr", "control_output", "deprecation", "description", "input_arg", "is_aggregate", "is_commutative", "is_distributed_communication", "is_stateful", "name", "output_arg", "summary"]
     class ArgDef(_message.Message):
-        __slots__ = ["description", "is_ref", "name", "number_attr", "type", "type_attr", "type_list_attr"]
+        __slots__ = ["description", "experimental_full_type", "handle_data", "is_ref", "name", "number_attr", "type", "type_attr", "type_list_attr"]
         DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
+        EXPERIMENTAL_FULL_TYPE_FIELD_NUMBER: _ClassVar[int]
+        HANDLE_DATA_FIELD_NUMBER: _ClassVar[int]
         IS_REF_FIELD_NUMBER: _ClassVar[int]
         NAME_FIELD_NUMBER: _ClassVar[int]
         NUMBER_ATTR_FIELD_NUMBER: _ClassVar[int]
@@ -250,13 +300,15 @@ class OpDef(_message.Message):
         TYPE_FIELD_NUMBER: _ClassVar[int]
         TYPE_LIST_ATTR_FIELD_NUMBER: _ClassVar[int]
         description: str
+        experimental_full_type: FullTypeDef
+        handle_data: _containers.RepeatedCompositeFieldContainer[ResourceHandleProto.DtypeAndShape]
         is_ref: bool
         name: str
         number_attr: str
         type: DataType
         type_attr: str
         type_list_attr: str
-        def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ..., type: _Optional[_Union[DataType, str]] = ..., type_attr: _Optional[str] = ..., number_attr: _Optional[str] = ..., type_list_attr: _Optional[str] = ..., is_ref: bool = ...) -> None: ...
+        def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ..., type: _Optional[_Union[DataType, str]] = ..., type_attr: _Optional[str] = ..., number_attr: _Optional[str] = ..., type_list_attr: _Optional[str] = ..., handle_data: _Optional[_Iterable[_Union[ResourceHandleProto.DtypeAndShape, _Mapping]]] = ..., is_ref: bool = ..., experimental_full_type: _Optional[_Union[FullTypeDef, _Mapping]] = ...) -> None: ...
     class AttrDef(_message.Message):
         __slots__ = ["allowed_values", "default_value", "description", "has_minimum", "minimum", "name", "type"]
         ALLOWED_VALUES_FIELD_NUMBER: _ClassVar[int]
@@ -277,10 +329,12 @@ class OpDef(_message.Message):
     ALLOWS_UNINITIALIZED_INPUT_FIELD_NUMBER: _ClassVar[int]
     ATTR_FIELD_NUMBER: _ClassVar[int]
     CONTROL_OUTPUT_FIELD_NUMBER: _ClassVar[int]
+    DEPRECATION_FIELD_NUMBER: _ClassVar[int]
     DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
     INPUT_ARG_FIELD_NUMBER: _ClassVar[int]
     IS_AGGREGATE_FIELD_NUMBER: _ClassVar[int]
     IS_COMMUTATIVE_FIELD_NUMBER: _ClassVar[int]
+    IS_DISTRIBUTED_COMMUNICATION_FIELD_NUMBER: _ClassVar[int]
     IS_STATEFUL_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_ARG_FIELD_NUMBER: _ClassVar[int]
@@ -288,21 +342,42 @@ class OpDef(_message.Message):
     allows_uninitialized_input: bool
     attr: _containers.RepeatedCompositeFieldContainer[OpDef.AttrDef]
     control_output: _containers.RepeatedScalarFieldContainer[str]
+    deprecation: OpDeprecation
     description: str
     input_arg: _containers.RepeatedCompositeFieldContainer[OpDef.ArgDef]
     is_aggregate: bool
     is_commutative: bool
+    is_distributed_communication: bool
     is_stateful: bool
     name: str
     output_arg: _containers.RepeatedCompositeFieldContainer[OpDef.ArgDef]
     summary: str
-    def __init__(self, name: _Optional[str] = ..., input_arg: _Optional[_Iterable[_Union[OpDef.ArgDef, _Mapping]]] = ..., output_arg: _Optional[_Iterable[_Union[OpDef.ArgDef, _Mapping]]] = ..., attr: _Optional[_Iterable[_Union[OpDef.AttrDef, _Mapping]]] = ..., summary: _Optional[str] = ..., description: _Optional[str] = ..., is_aggregate: bool = ..., is_stateful: bool = ..., is_commutative: bool = ..., allows_uninitialized_input: bool = ..., control_output: _Optional[_Iterable[str]] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., input_arg: _Optional[_Iterable[_Union[OpDef.ArgDef, _Mapping]]] = ..., output_arg: _Optional[_Iterable[_Union[OpDef.ArgDef, _Mapping]]] = ..., attr: _Optional[_Iterable[_Union[OpDef.AttrDef, _Mapping]]] = ..., summary: _Optional[str] = ..., description: _Optional[str] = ..., deprecation: _Optional[_Union[OpDeprecation, _Mapping]] = ..., is_aggregate: bool = ..., is_stateful: bool = ..., is_commutative: bool = ..., allows_uninitialized_input: bool = ..., control_output: _Optional[_Iterable[str]] = ..., is_distributed_communication: bool = ...) -> None: ...
+
+class OpDeprecation(_message.Message):
+    __slots__ = ["explanation", "version"]
+    EXPLANATION_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    explanation: str
+    version: int
+    def __init__(self, version: _Optional[int] = ..., explanation: _Optional[str] = ...) -> None: ...
 
 class OpList(_message.Message):
     __slots__ = ["op"]
     OP_FIELD_NUMBER: _ClassVar[int]
     op: _containers.RepeatedCompositeFieldContainer[OpDef]
     def __init__(self, op: _Optional[_Iterable[_Union[OpDef, _Mapping]]] = ...) -> None: ...
+
+class ResourceHandleProto(_message.Message):
+    __slots__ = []
+    class DtypeAndShape(_message.Message):
+        __slots__ = ["dtype", "shape"]
+        DTYPE_FIELD_NUMBER: _ClassVar[int]
+        SHAPE_FIELD_NUMBER: _ClassVar[int]
+        dtype: DataType
+        shape: TensorShapeProto
+        def __init__(self, dtype: _Optional[_Union[DataType, str]] = ..., shape: _Optional[_Union[TensorShapeProto, _Mapping]] = ...) -> None: ...
+    def __init__(self) -> None: ...
 
 class TensorProto(_message.Message):
     __slots__ = ["bool_val", "dcomplex_val", "double_val", "dtype", "float8_val", "float_val", "half_val", "int64_val", "int_val", "scomplex_val", "string_val", "tensor_content", "tensor_shape", "uint32_val", "uint64_val", "version_number"]
@@ -366,4 +441,7 @@ class VersionDef(_message.Message):
     def __init__(self, producer: _Optional[int] = ..., min_consumer: _Optional[int] = ..., bad_consumers: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class DataType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = []
+
+class FullTypeId(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = []

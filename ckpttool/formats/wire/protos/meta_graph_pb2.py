@@ -15,7 +15,7 @@ from google.protobuf import any_pb2 as google_dot_protobuf_dot_any__pb2
 from ckpttool.formats.wire.protos import graph_pb2 as ckpttool_dot_formats_dot_wire_dot_protos_dot_graph__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-ckpttool/formats/wire/protos/meta_graph.proto\x12\rckpttool.wire\x1a\x19google/protobuf/any.proto\x1a(ckpttool/formats/wire/protos/graph.proto\"\xa1\x02\n\x08SaverDef\x12\x1c\n\x14\x66ilename_tensor_name\x18\x01 \x01(\t\x12\x18\n\x10save_tensor_name\x18\x02 \x01(\t\x12\x17\n\x0frestore_op_name\x18\x03 \x01(\t\x12\x13\n\x0bmax_to_keep\x18\x04 \x01(\x05\x12\x0f\n\x07sharded\x18\x05 \x01(\x08\x12%\n\x1dkeep_checkpoint_every_n_hours\x18\x06 \x01(\x02\x12@\n\x07version\x18\x07 \x01(\x0e\x32/.ckpttool.wire.SaverDef.CheckpointFormatVersion\"5\n\x17\x43heckpointFormatVersion\x12\n\n\x06LEGACY\x10\x00\x12\x06\n\x02V1\x10\x01\x12\x06\n\x02V2\x10\x02\"\xee\x03\n\rCollectionDef\x12:\n\tnode_list\x18\x01 \x01(\x0b\x32%.ckpttool.wire.CollectionDef.NodeListH\x00\x12<\n\nbytes_list\x18\x02 \x01(\x0b\x32&.ckpttool.wire.CollectionDef.BytesListH\x00\x12<\n\nint64_list\x18\x03 \x01(\x0b\x32&.ckpttool.wire.CollectionDef.Int64ListH\x00\x12<\n\nfloat_list\x18\x04 \x01(\x0b\x32&.ckpttool.wire.CollectionDef.FloatListH\x00\x12\x38\n\x08\x61ny_list\x18\x05 \x01(\x0b\x32$.ckpttool.wire.CollectionDef.AnyListH\x00\x1a\x19\n\x08NodeList\x12\r\n\x05value\x18\x01 \x03(\t\x1a\x1a\n\tBytesList\x12\r\n\x05value\x18\x01 \x03(\x0c\x1a\x1e\n\tInt64List\x12\x11\n\x05value\x18\x01 \x03(\x03\x42\x02\x10\x01\x1a\x1e\n\tFloatList\x12\x11\n\x05value\x18\x01 \x03(\x02\x42\x02\x10\x01\x1a.\n\x07\x41nyList\x12#\n\x05value\x18\x01 \x03(\x0b\x32\x14.google.protobuf.AnyB\x06\n\x04kind\"\xa9\x02\n\nTensorInfo\x12\x0e\n\x04name\x18\x01 \x01(\tH\x00\x12\x39\n\ncoo_sparse\x18\x04 \x01(\x0b\x32#.ckpttool.wire.TensorInfo.CooSparseH\x00\x12&\n\x05\x64type\x18\x02 \x01(\x0e\x32\x17.ckpttool.wire.DataType\x12\x35\n\x0ctensor_shape\x18\x03 \x01(\x0b\x32\x1f.ckpttool.wire.TensorShapeProto\x1a\x65\n\tCooSparse\x12\x1a\n\x12values_tensor_name\x18\x01 \x01(\t\x12\x1b\n\x13indices_tensor_name\x18\x02 \x01(\t\x12\x1f\n\x17\x64\x65nse_shape_tensor_name\x18\x03 \x01(\tB\n\n\x08\x65ncoding\"\xac\x02\n\x0cSignatureDef\x12\x37\n\x06inputs\x18\x01 \x03(\x0b\x32\'.ckpttool.wire.SignatureDef.InputsEntry\x12\x39\n\x07outputs\x18\x02 \x03(\x0b\x32(.ckpttool.wire.SignatureDef.OutputsEntry\x12\x13\n\x0bmethod_name\x18\x03 \x01(\t\x1aH\n\x0bInputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12(\n\x05value\x18\x02 \x01(\x0b\x32\x19.ckpttool.wire.TensorInfo:\x02\x38\x01\x1aI\n\x0cOutputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12(\n\x05value\x18\x02 \x01(\x0b\x32\x19.ckpttool.wire.TensorInfo:\x02\x38\x01\"P\n\x0c\x41ssetFileDef\x12.\n\x0btensor_info\x18\x01 \x01(\x0b\x32\x19.ckpttool.wire.TensorInfo\x12\x10\n\x08\x66ilename\x18\x02 \x01(\t\"\x8e\x07\n\x0cMetaGraphDef\x12>\n\rmeta_info_def\x18\x01 \x01(\x0b\x32\'.ckpttool.wire.MetaGraphDef.MetaInfoDef\x12*\n\tgraph_def\x18\x02 \x01(\x0b\x32\x17.ckpttool.wire.GraphDef\x12*\n\tsaver_def\x18\x03 \x01(\x0b\x32\x17.ckpttool.wire.SaverDef\x12\x46\n\x0e\x63ollection_def\x18\x04 \x03(\x0b\x32..ckpttool.wire.MetaGraphDef.CollectionDefEntry\x12\x44\n\rsignature_def\x18\x05 \x03(\x0b\x32-.ckpttool.wire.MetaGraphDef.SignatureDefEntry\x12\x33\n\x0e\x61sset_file_def\x18\x06 \x03(\x0b\x32\x1b.ckpttool.wire.AssetFileDef\x1a\xfc\x02\n\x0bMetaInfoDef\x12\x1a\n\x12meta_graph_version\x18\x01 \x01(\t\x12/\n\x10stripped_op_list\x18\x02 \x01(\x0b\x32\x15.ckpttool.wire.OpList\x12&\n\x08\x61ny_info\x18\x03 \x01(\x0b\x32\x14.google.protobuf.Any\x12\x0c\n\x04tags\x18\x04 \x03(\t\x12\x1a\n\x12tensorflow_version\x18\x05 \x01(\t\x12\x1e\n\x16tensorflow_git_version\x18\x06 \x01(\t\x12\x1e\n\x16stripped_default_attrs\x18\x07 \x01(\x08\x12V\n\x10\x66unction_aliases\x18\x08 \x03(\x0b\x32<.ckpttool.wire.MetaGraphDef.MetaInfoDef.FunctionAliasesEntry\x1a\x36\n\x14\x46unctionAliasesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1aR\n\x12\x43ollectionDefEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12+\n\x05value\x18\x02 \x01(\x0b\x32\x1c.ckpttool.wire.CollectionDef:\x02\x38\x01\x1aP\n\x11SignatureDefEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12*\n\x05value\x18\x02 \x01(\x0b\x32\x1b.ckpttool.wire.SignatureDef:\x02\x38\x01\"b\n\nSavedModel\x12\"\n\x1asaved_model_schema_version\x18\x01 \x01(\x03\x12\x30\n\x0bmeta_graphs\x18\x02 \x03(\x0b\x32\x1b.ckpttool.wire.MetaGraphDef\"`\n\x10SaveSliceInfoDef\x12\x11\n\tfull_name\x18\x01 \x01(\t\x12\x12\n\nfull_shape\x18\x02 \x03(\x03\x12\x12\n\nvar_offset\x18\x03 \x03(\x03\x12\x11\n\tvar_shape\x18\x04 \x03(\x03\"\xd7\x01\n\x0bVariableDef\x12\x15\n\rvariable_name\x18\x01 \x01(\t\x12\x18\n\x10initializer_name\x18\x02 \x01(\t\x12\x15\n\rsnapshot_name\x18\x03 \x01(\t\x12<\n\x13save_slice_info_def\x18\x04 \x01(\x0b\x32\x1f.ckpttool.wire.SaveSliceInfoDef\x12\x13\n\x0bis_resource\x18\x05 \x01(\x08\x12\x1a\n\x12initial_value_name\x18\x06 \x01(\t\x12\x11\n\ttrainable\x18\x07 \x01(\x08\"\x99\x01\n\tValuesDef\x12\x0e\n\x06values\x18\x01 \x03(\t\x12\x45\n\x0f\x65xternal_values\x18\x02 \x03(\x0b\x32,.ckpttool.wire.ValuesDef.ExternalValuesEntry\x1a\x35\n\x13\x45xternalValuesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xca\x01\n\x0e\x43ondContextDef\x12\x14\n\x0c\x63ontext_name\x18\x01 \x01(\t\x12\x11\n\tpred_name\x18\x02 \x01(\t\x12\x12\n\npivot_name\x18\x03 \x01(\t\x12\x0e\n\x06\x62ranch\x18\x04 \x01(\x05\x12,\n\nvalues_def\x18\x05 \x01(\x0b\x32\x18.ckpttool.wire.ValuesDef\x12=\n\x0fnested_contexts\x18\x06 \x03(\x0b\x32$.ckpttool.wire.ControlFlowContextDef\"\xfb\x02\n\x0fWhileContextDef\x12\x14\n\x0c\x63ontext_name\x18\x01 \x01(\t\x12\x1b\n\x13parallel_iterations\x18\x02 \x01(\x05\x12\x11\n\tback_prop\x18\x03 \x01(\x08\x12\x13\n\x0bswap_memory\x18\x04 \x01(\x08\x12\x12\n\npivot_name\x18\x05 \x01(\t\x12\x1b\n\x13pivot_for_pred_name\x18\x06 \x01(\t\x12\x1b\n\x13pivot_for_body_name\x18\x07 \x01(\t\x12\x17\n\x0floop_exit_names\x18\x08 \x03(\t\x12,\n\nvalues_def\x18\t \x01(\x0b\x32\x18.ckpttool.wire.ValuesDef\x12\x18\n\x10loop_enter_names\x18\n \x03(\t\x12\x1f\n\x17maximum_iterations_name\x18\x0b \x01(\t\x12=\n\x0fnested_contexts\x18\x0c \x03(\x0b\x32$.ckpttool.wire.ControlFlowContextDef\"\x89\x01\n\x15\x43ontrolFlowContextDef\x12\x32\n\tcond_ctxt\x18\x01 \x01(\x0b\x32\x1d.ckpttool.wire.CondContextDefH\x00\x12\x34\n\nwhile_ctxt\x18\x02 \x01(\x0b\x32\x1e.ckpttool.wire.WhileContextDefH\x00\x42\x06\n\x04\x63txt\"l\n\x0eQueueRunnerDef\x12\x12\n\nqueue_name\x18\x01 \x01(\t\x12\x17\n\x0f\x65nqueue_op_name\x18\x02 \x03(\t\x12\x15\n\rclose_op_name\x18\x03 \x01(\t\x12\x16\n\x0e\x63\x61ncel_op_name\x18\x04 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-ckpttool/formats/wire/protos/meta_graph.proto\x12\rckpttool.wire\x1a\x19google/protobuf/any.proto\x1a(ckpttool/formats/wire/protos/graph.proto\"\xa1\x02\n\x08SaverDef\x12\x1c\n\x14\x66ilename_tensor_name\x18\x01 \x01(\t\x12\x18\n\x10save_tensor_name\x18\x02 \x01(\t\x12\x17\n\x0frestore_op_name\x18\x03 \x01(\t\x12\x13\n\x0bmax_to_keep\x18\x04 \x01(\x05\x12\x0f\n\x07sharded\x18\x05 \x01(\x08\x12%\n\x1dkeep_checkpoint_every_n_hours\x18\x06 \x01(\x02\x12@\n\x07version\x18\x07 \x01(\x0e\x32/.ckpttool.wire.SaverDef.CheckpointFormatVersion\"5\n\x17\x43heckpointFormatVersion\x12\n\n\x06LEGACY\x10\x00\x12\x06\n\x02V1\x10\x01\x12\x06\n\x02V2\x10\x02\"\xee\x03\n\rCollectionDef\x12:\n\tnode_list\x18\x01 \x01(\x0b\x32%.ckpttool.wire.CollectionDef.NodeListH\x00\x12<\n\nbytes_list\x18\x02 \x01(\x0b\x32&.ckpttool.wire.CollectionDef.BytesListH\x00\x12<\n\nint64_list\x18\x03 \x01(\x0b\x32&.ckpttool.wire.CollectionDef.Int64ListH\x00\x12<\n\nfloat_list\x18\x04 \x01(\x0b\x32&.ckpttool.wire.CollectionDef.FloatListH\x00\x12\x38\n\x08\x61ny_list\x18\x05 \x01(\x0b\x32$.ckpttool.wire.CollectionDef.AnyListH\x00\x1a\x19\n\x08NodeList\x12\r\n\x05value\x18\x01 \x03(\t\x1a\x1a\n\tBytesList\x12\r\n\x05value\x18\x01 \x03(\x0c\x1a\x1e\n\tInt64List\x12\x11\n\x05value\x18\x01 \x03(\x03\x42\x02\x10\x01\x1a\x1e\n\tFloatList\x12\x11\n\x05value\x18\x01 \x03(\x02\x42\x02\x10\x01\x1a.\n\x07\x41nyList\x12#\n\x05value\x18\x01 \x03(\x0b\x32\x14.google.protobuf.AnyB\x06\n\x04kind\"\xa9\x02\n\nTensorInfo\x12\x0e\n\x04name\x18\x01 \x01(\tH\x00\x12\x39\n\ncoo_sparse\x18\x04 \x01(\x0b\x32#.ckpttool.wire.TensorInfo.CooSparseH\x00\x12&\n\x05\x64type\x18\x02 \x01(\x0e\x32\x17.ckpttool.wire.DataType\x12\x35\n\x0ctensor_shape\x18\x03 \x01(\x0b\x32\x1f.ckpttool.wire.TensorShapeProto\x1a\x65\n\tCooSparse\x12\x1a\n\x12values_tensor_name\x18\x01 \x01(\t\x12\x1b\n\x13indices_tensor_name\x18\x02 \x01(\t\x12\x1f\n\x17\x64\x65nse_shape_tensor_name\x18\x03 \x01(\tB\n\n\x08\x65ncoding\"\xb6\x03\n\x0cSignatureDef\x12\x37\n\x06inputs\x18\x01 \x03(\x0b\x32\'.ckpttool.wire.SignatureDef.InputsEntry\x12\x39\n\x07outputs\x18\x02 \x03(\x0b\x32(.ckpttool.wire.SignatureDef.OutputsEntry\x12\x13\n\x0bmethod_name\x18\x03 \x01(\t\x12;\n\x08\x64\x65\x66\x61ults\x18\x04 \x03(\x0b\x32).ckpttool.wire.SignatureDef.DefaultsEntry\x1aH\n\x0bInputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12(\n\x05value\x18\x02 \x01(\x0b\x32\x19.ckpttool.wire.TensorInfo:\x02\x38\x01\x1aI\n\x0cOutputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12(\n\x05value\x18\x02 \x01(\x0b\x32\x19.ckpttool.wire.TensorInfo:\x02\x38\x01\x1aK\n\rDefaultsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.ckpttool.wire.TensorProto:\x02\x38\x01\"P\n\x0c\x41ssetFileDef\x12.\n\x0btensor_info\x18\x01 \x01(\x0b\x32\x19.ckpttool.wire.TensorInfo\x12\x10\n\x08\x66ilename\x18\x02 \x01(\t\"\x8e\x07\n\x0cMetaGraphDef\x12>\n\rmeta_info_def\x18\x01 \x01(\x0b\x32\'.ckpttool.wire.MetaGraphDef.MetaInfoDef\x12*\n\tgraph_def\x18\x02 \x01(\x0b\x32\x17.ckpttool.wire.GraphDef\x12*\n\tsaver_def\x18\x03 \x01(\x0b\x32\x17.ckpttool.wire.SaverDef\x12\x46\n\x0e\x63ollection_def\x18\x04 \x03(\x0b\x32..ckpttool.wire.MetaGraphDef.CollectionDefEntry\x12\x44\n\rsignature_def\x18\x05 \x03(\x0b\x32-.ckpttool.wire.MetaGraphDef.SignatureDefEntry\x12\x33\n\x0e\x61sset_file_def\x18\x06 \x03(\x0b\x32\x1b.ckpttool.wire.AssetFileDef\x1a\xfc\x02\n\x0bMetaInfoDef\x12\x1a\n\x12meta_graph_version\x18\x01 \x01(\t\x12/\n\x10stripped_op_list\x18\x02 \x01(\x0b\x32\x15.ckpttool.wire.OpList\x12&\n\x08\x61ny_info\x18\x03 \x01(\x0b\x32\x14.google.protobuf.Any\x12\x0c\n\x04tags\x18\x04 \x03(\t\x12\x1a\n\x12tensorflow_version\x18\x05 \x01(\t\x12\x1e\n\x16tensorflow_git_version\x18\x06 \x01(\t\x12\x1e\n\x16stripped_default_attrs\x18\x07 \x01(\x08\x12V\n\x10\x66unction_aliases\x18\x08 \x03(\x0b\x32<.ckpttool.wire.MetaGraphDef.MetaInfoDef.FunctionAliasesEntry\x1a\x36\n\x14\x46unctionAliasesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1aR\n\x12\x43ollectionDefEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12+\n\x05value\x18\x02 \x01(\x0b\x32\x1c.ckpttool.wire.CollectionDef:\x02\x38\x01\x1aP\n\x11SignatureDefEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12*\n\x05value\x18\x02 \x01(\x0b\x32\x1b.ckpttool.wire.SignatureDef:\x02\x38\x01\"b\n\nSavedModel\x12\"\n\x1asaved_model_schema_version\x18\x01 \x01(\x03\x12\x30\n\x0bmeta_graphs\x18\x02 \x03(\x0b\x32\x1b.ckpttool.wire.MetaGraphDef\"`\n\x10SaveSliceInfoDef\x12\x11\n\tfull_name\x18\x01 \x01(\t\x12\x12\n\nfull_shape\x18\x02 \x03(\x03\x12\x12\n\nvar_offset\x18\x03 \x03(\x03\x12\x11\n\tvar_shape\x18\x04 \x03(\x03\"\xd7\x01\n\x0bVariableDef\x12\x15\n\rvariable_name\x18\x01 \x01(\t\x12\x18\n\x10initializer_name\x18\x02 \x01(\t\x12\x15\n\rsnapshot_name\x18\x03 \x01(\t\x12<\n\x13save_slice_info_def\x18\x04 \x01(\x0b\x32\x1f.ckpttool.wire.SaveSliceInfoDef\x12\x13\n\x0bis_resource\x18\x05 \x01(\x08\x12\x1a\n\x12initial_value_name\x18\x06 \x01(\t\x12\x11\n\ttrainable\x18\x07 \x01(\x08\"\x99\x01\n\tValuesDef\x12\x0e\n\x06values\x18\x01 \x03(\t\x12\x45\n\x0f\x65xternal_values\x18\x02 \x03(\x0b\x32,.ckpttool.wire.ValuesDef.ExternalValuesEntry\x1a\x35\n\x13\x45xternalValuesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xca\x01\n\x0e\x43ondContextDef\x12\x14\n\x0c\x63ontext_name\x18\x01 \x01(\t\x12\x11\n\tpred_name\x18\x02 \x01(\t\x12\x12\n\npivot_name\x18\x03 \x01(\t\x12\x0e\n\x06\x62ranch\x18\x04 \x01(\x05\x12,\n\nvalues_def\x18\x05 \x01(\x0b\x32\x18.ckpttool.wire.ValuesDef\x12=\n\x0fnested_contexts\x18\x06 \x03(\x0b\x32$.ckpttool.wire.ControlFlowContextDef\"\xfb\x02\n\x0fWhileContextDef\x12\x14\n\x0c\x63ontext_name\x18\x01 \x01(\t\x12\x1b\n\x13parallel_iterations\x18\x02 \x01(\x05\x12\x11\n\tback_prop\x18\x03 \x01(\x08\x12\x13\n\x0bswap_memory\x18\x04 \x01(\x08\x12\x12\n\npivot_name\x18\x05 \x01(\t\x12\x1b\n\x13pivot_for_pred_name\x18\x06 \x01(\t\x12\x1b\n\x13pivot_for_body_name\x18\x07 \x01(\t\x12\x17\n\x0floop_exit_names\x18\x08 \x03(\t\x12,\n\nvalues_def\x18\t \x01(\x0b\x32\x18.ckpttool.wire.ValuesDef\x12\x18\n\x10loop_enter_names\x18\n \x03(\t\x12\x1f\n\x17maximum_iterations_name\x18\x0b \x01(\t\x12=\n\x0fnested_contexts\x18\x0c \x03(\x0b\x32$.ckpttool.wire.ControlFlowContextDef\"\x89\x01\n\x15\x43ontrolFlowContextDef\x12\x32\n\tcond_ctxt\x18\x01 \x01(\x0b\x32\x1d.ckpttool.wire.CondContextDefH\x00\x12\x34\n\nwhile_ctxt\x18\x02 \x01(\x0b\x32\x1e.ckpttool.wire.WhileContextDefH\x00\x42\x06\n\x04\x63txt\"l\n\x0eQueueRunnerDef\x12\x12\n\nqueue_name\x18\x01 \x01(\t\x12\x17\n\x0f\x65nqueue_op_name\x18\x02 \x03(\t\x12\x15\n\rclose_op_name\x18\x03 \x01(\t\x12\x16\n\x0e\x63\x61ncel_op_name\x18\x04 \x01(\tb\x06proto3')
 
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, globals())
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'ckpttool.formats.wire.protos.meta_graph_pb2', globals())
@@ -30,6 +30,8 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _SIGNATUREDEF_INPUTSENTRY._serialized_options = b'8\001'
   _SIGNATUREDEF_OUTPUTSENTRY._options = None
   _SIGNATUREDEF_OUTPUTSENTRY._serialized_options = b'8\001'
+  _SIGNATUREDEF_DEFAULTSENTRY._options = None
+  _SIGNATUREDEF_DEFAULTSENTRY._serialized_options = b'8\001'
   _METAGRAPHDEF_METAINFODEF_FUNCTIONALIASESENTRY._options = None
   _METAGRAPHDEF_METAINFODEF_FUNCTIONALIASESENTRY._serialized_options = b'8\001'
   _METAGRAPHDEF_COLLECTIONDEFENTRY._options = None
@@ -59,39 +61,41 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _TENSORINFO_COOSPARSE._serialized_start=1107
   _TENSORINFO_COOSPARSE._serialized_end=1208
   _SIGNATUREDEF._serialized_start=1223
-  _SIGNATUREDEF._serialized_end=1523
-  _SIGNATUREDEF_INPUTSENTRY._serialized_start=1376
-  _SIGNATUREDEF_INPUTSENTRY._serialized_end=1448
-  _SIGNATUREDEF_OUTPUTSENTRY._serialized_start=1450
-  _SIGNATUREDEF_OUTPUTSENTRY._serialized_end=1523
-  _ASSETFILEDEF._serialized_start=1525
-  _ASSETFILEDEF._serialized_end=1605
-  _METAGRAPHDEF._serialized_start=1608
-  _METAGRAPHDEF._serialized_end=2518
-  _METAGRAPHDEF_METAINFODEF._serialized_start=1972
-  _METAGRAPHDEF_METAINFODEF._serialized_end=2352
-  _METAGRAPHDEF_METAINFODEF_FUNCTIONALIASESENTRY._serialized_start=2298
-  _METAGRAPHDEF_METAINFODEF_FUNCTIONALIASESENTRY._serialized_end=2352
-  _METAGRAPHDEF_COLLECTIONDEFENTRY._serialized_start=2354
-  _METAGRAPHDEF_COLLECTIONDEFENTRY._serialized_end=2436
-  _METAGRAPHDEF_SIGNATUREDEFENTRY._serialized_start=2438
-  _METAGRAPHDEF_SIGNATUREDEFENTRY._serialized_end=2518
-  _SAVEDMODEL._serialized_start=2520
-  _SAVEDMODEL._serialized_end=2618
-  _SAVESLICEINFODEF._serialized_start=2620
-  _SAVESLICEINFODEF._serialized_end=2716
-  _VARIABLEDEF._serialized_start=2719
-  _VARIABLEDEF._serialized_end=2934
-  _VALUESDEF._serialized_start=2937
-  _VALUESDEF._serialized_end=3090
-  _VALUESDEF_EXTERNALVALUESENTRY._serialized_start=3037
-  _VALUESDEF_EXTERNALVALUESENTRY._serialized_end=3090
-  _CONDCONTEXTDEF._serialized_start=3093
-  _CONDCONTEXTDEF._serialized_end=3295
-  _WHILECONTEXTDEF._serialized_start=3298
-  _WHILECONTEXTDEF._serialized_end=3677
-  _CONTROLFLOWCONTEXTDEF._serialized_start=3680
-  _CONTROLFLOWCONTEXTDEF._serialized_end=3817
-  _QUEUERUNNERDEF._serialized_start=3819
-  _QUEUERUNNERDEF._serialized_end=3927
+  _SIGNATUREDEF._serialized_end=1661
+  _SIGNATUREDEF_INPUTSENTRY._serialized_start=1437
+  _SIGNATUREDEF_INPUTSENTRY._serialized_end=1509
+  _SIGNATUREDEF_OUTPUTSENTRY._serialized_start=1511
+  _SIGNATUREDEF_OUTPUTSENTRY._serialized_end=1584
+  _SIGNATUREDEF_DEFAULTSENTRY._serialized_start=1586
+  _SIGNATUREDEF_DEFAULTSENTRY._serialized_end=1661
+  _ASSETFILEDEF._serialized_start=1663
+  _ASSETFILEDEF._serialized_end=1743
+  _METAGRAPHDEF._serialized_start=1746
+  _METAGRAPHDEF._serialized_end=2656
+  _METAGRAPHDEF_METAINFODEF._serialized_start=2110
+  _METAGRAPHDEF_METAINFODEF._serialized_end=2490
+  _METAGRAPHDEF_METAINFODEF_FUNCTIONALIASESENTRY._serialized_start=2436
+  _METAGRAPHDEF_METAINFODEF_FUNCTIONALIASESENTRY._serialized_end=2490
+  _METAGRAPHDEF_COLLECTIONDEFENTRY._serialized_start=2492
+  _METAGRAPHDEF_COLLECTIONDEFENTRY._serialized_end=2574
+  _METAGRAPHDEF_SIGNATUREDEFENTRY._serialized_start=2576
+  _METAGRAPHDEF_SIGNATUREDEFENTRY._serialized_end=2656
+  _SAVEDMODEL._serialized_start=2658
+  _SAVEDMODEL._serialized_end=2756
+  _SAVESLICEINFODEF._serialized_start=2758
+  _SAVESLICEINFODEF._serialized_end=2854
+  _VARIABLEDEF._serialized_start=2857
+  _VARIABLEDEF._serialized_end=3072
+  _VALUESDEF._serialized_start=3075
+  _VALUESDEF._serialized_end=3228
+  _VALUESDEF_EXTERNALVALUESENTRY._serialized_start=3175
+  _VALUESDEF_EXTERNALVALUESENTRY._serialized_end=3228
+  _CONDCONTEXTDEF._serialized_start=3231
+  _CONDCONTEXTDEF._serialized_end=3433
+  _WHILECONTEXTDEF._serialized_start=3436
+  _WHILECONTEXTDEF._serialized_end=3815
+  _CONTROLFLOWCONTEXTDEF._serialized_start=3818
+  _CONTROLFLOWCONTEXTDEF._serialized_end=3955
+  _QUEUERUNNERDEF._serialized_start=3957
+  _QUEUERUNNERDEF._serialized_end=4065
 # @@protoc_insertion_point(module_scope)
