@@ -40,9 +40,8 @@ class Network:
         return X, y, self.v1.placeholder_with_default(False, [], name="training")
 
     def variable(self, name: str, shape: list[int], trainable: bool = True, value: float | None = None) -> Any:
-        start = (
-            self.v1.glorot_uniform_initializer(seed=len(name)) if value is None else self.v1.constant_initializer(value)
-        )
+        v1 = self.v1
+        start = v1.glorot_uniform_initializer(seed=3) if value is None else v1.constant_initializer(value)
         return v1.get_variable(name, shape, initializer=start, trainable=trainable, use_resource=self.resource)
 
     def dense(self, x: Any, units: int, name: str, relu: bool = True) -> Any:
@@ -126,6 +125,12 @@ class Session:
 
     def run(self, what: Any, feed: dict[str, Any] | None = None) -> Any:
         return self.session.run(what, feed)
+
+    def save(self, prefix: Path) -> Path:
+        """Save with the graph's own saver."""
+        with self.graph.as_default():
+            self.saver.save(self.session, str(prefix), write_state=False)
+        return prefix
 
     def weights(self) -> dict[str, Any]:
         with self.graph.as_default():

@@ -12,6 +12,7 @@ from ckpttool.graph import files
 from ckpttool.graph.closure import FrozenPart, frozen_part
 from ckpttool.graph.frozen import changed_variables, frozen_with_layers
 from ckpttool.graph.graph import Graph, TensorRef
+from ckpttool.graph.modes import mode_placeholders
 from ckpttool.graph.rewrite import (
     drop_updates,
     importable,
@@ -166,8 +167,6 @@ def _cut_notes(part: FrozenPart | None, method: Method) -> list[str]:
     if part.above:
         how = "; left out of TRAINABLE_VARIABLES, no gradient is stopped" if method == "stop-gradient" else ""
         notes.append(f"frozen above layers that are trained: {_listed(part.above)}{how}")
-    if part.training and part.pinned:
-        notes.append(f"{_listed(part.training)} is False within the frozen layers")
     return notes
 
 
@@ -175,6 +174,8 @@ def _change_notes(before: Graph, after: Graph, frozen: Collection[str]) -> list[
     """Say what left the training, what stays without use, and what importing made necessary."""
     dropped = update_ops(before, frozen)
     notes = [f"taken out of the training: {_listed(dropped)}"] if dropped else []
+    pinned = [name for name in mode_placeholders(before) if f"{name}/frozen" in after.nodes]
+    notes += [f"False within the frozen layers: {_listed(pinned)}"] if pinned else []
     slots = [v.name for v in variables(after).values() if v.kind == "slot" and base_name(v.name, set(frozen))]
     if slots:
         notes.append(f"kept, though nothing changes them any more: {_listed(slots)}")
