@@ -104,6 +104,8 @@ def _explain(path: Path) -> CkptError:
             pointer = file.read(24) == b"version https://git-lfs."
         hint = "it is a Git LFS pointer, `git lfs pull` fetches the file" if pointer else "its bytes are none of these"
         return FormatError(f"{path} is not a checkpoint ({', '.join(names())}): {hint}")
+    if prefix != path:
+        return MissingFile(f"{prefix}.index is missing: {path} stands for the checkpoint {prefix.name}")
     known = sorted({PART.sub("", part.name) for part in _neighbours(prefix)} - {""})
     near = difflib.get_close_matches(prefix.name, known, n=3, cutoff=0.5)
     return MissingFile(f"{path} is missing: no such checkpoint{'; nearest: ' + ', '.join(near) if near else ''}")

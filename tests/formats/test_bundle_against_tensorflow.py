@@ -32,7 +32,7 @@ def restore_with_tensorflow(tf, prefix, name, dtype):
     )
     if dtype in QUANTISED:
         tensor = tf.bitcast(tensor, tf.as_dtype(dtype.numpy_name))
-    return tensor.numpy()
+    return np.asarray(tensor.numpy(), dtype.numpy)
 
 
 def in_tensorflow(tf, dtype, array):

@@ -1,0 +1,142 @@
+"""The bytes below the formats, held against literals of the specifications."""
+
+import struct
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ckpttool.errors import CkptError
+from ckpttool.formats.wire import crc, slices, strings, table_writer, variants, varint
+
+
+@pytest.mark.parametrize(
+    ("number", "encoded"), [(0, "00"), (127, "7f"), (128, "8001"), (300, "ac02"), (2**64 - 1, "ff" * 9 + "01")]
+)
+def test_varints(number, encoded):
+    assert varint.encode(number).hex() == encoded
+    assert varint.decode(bytes.fromhex(encoded), 0, 10) == (number, len(encoded) // 2)
+
+
+@pytest.mark.parametrize("encoded", ["", "80", "ff" * 9, "ff" * 9 + "02", "80" * 11 + "00"])
+def test_what_is_no_varint(encoded):
+    with pytest.raises(ValueError, match="the number at byte 0"):
+        varint.decode(bytes.fromhex(encoded), 0, len(encoded) // 2)
+
+
+def test_a_varint_ends_before_the_limit():
+    with pytest.raises(ValueError, match="does not end"):
+        varint.decode(b"\x80\x01", 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("data", "checksum"),
+    [(bytes(32), 0x8A9136AA), (b"\xff" * 32, 0x62A8AB43), (bytes(range(32)), 0x46DD794E), (b"", 0)],
+)
+def test_checksums_of_rfc_3720(data, checksum):
+    assert crc.extend(0, data) == checksum
+    assert crc.extend(crc.extend(0, data[:7]), data[7:]) == checksum
+    assert crc.unmask(crc.mask(checksum)) == checksum
+
+
+@pytest.mark.parametrize(
+    ("number", "encoded"),
+    [
+        (0, "80"),
+        (3, "83"),
+        (-1, "7f"),
+        (63, "bf"),
+        (-64, "40"),
+        (64, "c040"),
+        (-65, "3fbf"),
+        (2**63 - 1, "ffc07fffffffffffffff"),
+        (-(2**63), "003f8000000000000000"),
+    ],
+)
+def test_signed_numbers_of_ordered_code(number, encoded):
+    key = slices.encode_key(b"", ((number, 0),))
+    assert key.hex() == "000001" + "0101" + encoded + "80"
+
+
+extents = st.tuples(*[st.integers(-(2**63), 2**63 - 1)] * 2)
+
+
+@given(st.binary(max_size=20), st.lists(extents, max_size=4).map(tuple))
+@settings(derandomize=True, deadline=None)
+def test_slice_keys_come_back(name, parts):
+    assert slices.decode_key(slices.encode_key(name, parts)) == (name, parts)
+
+
+@given(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=2, max_size=2))
+@settings(derandomize=True, deadline=None)
+def test_slice_keys_sort_as_their_numbers(pair):
+    keys = [slices.encode_key(b"w", ((number, 0),)) for number in pair]
+    assert (keys[0] < keys[1]) == (pair[0] < pair[1])
+
+
+@given(st.binary(max_size=30))
+@settings(derandomize=True, deadline=None)
+def test_any_bytes_are_a_slice_key_or_a_value_error(raw):
+    try:
+        name, parts = slices.decode_key(b"\0" + raw)
+    except ValueError:
+        return
+    assert slices.encode_key(name, parts) == b"\0" + raw
+
+
+def test_string_lengths_over_four_bytes_count_as_eight():
+    lengths = [1, 2**32, 3]
+    expected = struct.pack("<IQI", *lengths)
+    assert strings.lengths_checksum(lengths) == crc.extend(0, expected)
+    assert strings.lengths_checksum(lengths, big_endian=True) == crc.extend(0, struct.pack(">IQI", *lengths))
+
+
+def test_strings_come_back_and_a_wrong_checksum_does_not():
+    texts = [b"hello", b"", b"x" * 300]
+    head, running = strings.encode_lengths(texts)
+    data = head + b"".join(texts)
+    stored = crc.mask(crc.extend(running, b"".join(texts)))
+    assert strings.decode(data, 3, stored) == texts
+    with pytest.raises(ValueError, match="the checksum does not match"):
+        strings.decode(data, 3, stored ^ 1)
+    with pytest.raises(ValueError, match="add up to 305 bytes, 306 are there"):
+        strings.decode(data + b"!", 3, stored)
+
+
+def test_a_variant_with_bytes_left_over():
+    body = b"proto"
+    running = crc.extend(crc.extend(0, struct.pack("<Q", 5)), body)
+    data = b"\x05" + body + struct.pack("<I", crc.mask(running))
+    assert variants.checksum(data, 1) == crc.mask(crc.extend(running, data[-4:]))
+    with pytest.raises(ValueError, match="1 bytes are left over"):
+        variants.checksum(data + b"x", 1)
+
+
+@pytest.mark.parametrize(
+    ("start", "limit", "separator"),
+    [
+        (b"abc", b"abf", b"abd"),
+        (b"abc", b"abd", b"abc"),
+        (b"ab", b"abc", b"ab"),
+        (b"a\xff", b"b", b"a\xff"),
+        (b"a1", b"c", b"b"),
+    ],
+)
+def test_separators(start, limit, separator):
+    assert table_writer.shortest_separator(start, limit) == separator
+    assert start <= separator < limit
+
+
+@pytest.mark.parametrize(
+    ("key", "after"), [(b"t", b"u"), (b"\xffab", b"\xffb"), (b"\xff\xff", b"\xff\xff"), (b"", b"")]
+)
+def test_successors(key, after):
+    assert table_writer.short_successor(key) == after
+
+
+def test_keys_must_ascend(tmp_path):
+    with (tmp_path / "x").open("wb") as file:
+        writer = table_writer.TableWriter(file)
+        writer.add(b"b", b"")
+        with pytest.raises(CkptError, match="keys must ascend"):
+            writer.add(b"b", b"")
