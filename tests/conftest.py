@@ -147,7 +147,7 @@ def rows(count: int = 8, width: int = 4, classes: int = 3) -> dict[str, Any]:
     }
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def new_network() -> type[Network]:
     """The class of networks; a fixture, since tests cannot import one another."""
     return Network

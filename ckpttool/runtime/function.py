@@ -1,14 +1,19 @@
 """A part of a graph as a function of its weights: imported where it is called, on variables that we own."""
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import count
 from typing import Any
 
 from ckpttool.graph.graph import Graph
 from ckpttool.graph.rewrite import importable, subgraph, to_resource
+from ckpttool.graph.rewrite.functions import with_own_functions
 from ckpttool.graph.variables import Variable, variables
 from ckpttool.runtime.state import State
 from ckpttool.runtime.tensorflow import tensorflow
 from ckpttool.tensors import Array
+
+_PARTS = count()
+"""Numbers parts: functions go into one table of the whole process, where two parts must not share a name."""
 
 Feeds = Mapping[str, Any]
 """Values by tensor name, `X:0`."""
@@ -24,12 +29,14 @@ class GraphFunction:
     def __init__(self, graph: Graph, wanted: Sequence[str], fed: Sequence[str] = ()) -> None:
         """Take the ops that `wanted` (tensors `op:0`, or ops) need, down to the tensors that will be `fed`."""
         part = to_resource(importable(subgraph(graph, wanted, fed)))
+        part = with_own_functions(part, f"_part{next(_PARTS)}")
         self.variables: list[Variable] = [v for v in variables(part).values() if v.op in part.nodes]
         handles = {variable.op for variable in self.variables}
         self._wanted = list(wanted)
         self._read = {str(ref) for name in part.nodes for ref in part.inputs(name)}
         self._definition = tensorflow().compat.v1.GraphDef(versions={"producer": part.meta.graph_def.versions.producer})
         self._definition.library.ParseFromString(part.meta.graph_def.library.SerializeToString())
+        _register(self._definition.library)
         for name, node in part.nodes.items():
             if name not in handles:
                 self._definition.node.add().ParseFromString(node.SerializeToString())
@@ -48,6 +55,14 @@ class GraphFunction:
             name="model",
         )
         return outputs
+
+
+def _register(library: Any) -> None:
+    """Make functions known where a `tf.function` runs: `import_graph_def` tells only the graph that it imports into."""
+    from tensorflow.python.eager import context
+
+    for function in library.function:
+        context.context().add_function_def(function)
 
 
 def runner(function: GraphFunction, state: State, constants: Feeds) -> Callable[[Feeds], list[Array]]:

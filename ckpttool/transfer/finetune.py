@@ -12,7 +12,7 @@ from ckpttool.data.dataset import Split, training_splits
 from ckpttool.data.fingerprint import fingerprint
 from ckpttool.errors import CkptError, PlanError
 from ckpttool.formats.files import refuse_existing
-from ckpttool.graph.graph import Graph
+from ckpttool.graph.graph import Graph, TensorRef
 from ckpttool.graph.roles import Roles, find_roles
 from ckpttool.graph.variables import variables
 from ckpttool.runtime.fresh import fresh_values
@@ -127,7 +127,8 @@ class Training:
         roles = self.roles
         self.arrays = [self._arrays(split) for split in self.splits]
         fed = [*self.arrays[0], *mode(roles, True)]
-        updates = [str(roles.training_op), *self.graph.collection("update_ops")]
+        averages = [TensorRef.parse(name).op for name in self.graph.collection("update_ops")]
+        updates = [str(roles.training_op), *averages]
         step = GraphFunction(self.graph, [str(roles.loss), *updates], fed)
         score = GraphFunction(self.graph, [str(roles.loss), *([roles.accuracy] if roles.accuracy else [])], fed)
         needed = {variable.op: variable for variable in [*step.variables, *score.variables]}

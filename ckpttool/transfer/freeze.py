@@ -138,7 +138,9 @@ def _stops(graph: Graph, part: FrozenPart, readers: Collection[str]) -> list[str
     A penalty on a frozen kernel reads the kernel itself; where it reads it by its handle, its own read is stopped.
     """
     stops = []
-    for text in (*part.features, *part.constants):
+    held = {v.op for key, v in variables(graph).items() if key in part.variables}
+    leaving = [text for text in part.constants if held & graph.ancestors(TensorRef.parse(text).op)]
+    for text in (*part.features, *leaving):
         ref = TensorRef.parse(text)
         if graph.nodes[ref.op].op == "VarHandleOp":
             reads = [name for name in graph.consumers[ref.op] if name in readers]

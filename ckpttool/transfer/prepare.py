@@ -1,5 +1,6 @@
 """Preparing to train: which weights are frozen, and the graph whose own training op trains the rest."""
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,7 @@ from ckpttool.graph.variables import Variable, variables
 from ckpttool.runtime.build import with_training
 from ckpttool.runtime.optimizers import Optimizer
 from ckpttool.selection import Pattern
+from ckpttool.transfer.plan import layer_of
 
 
 @dataclass(frozen=True)
@@ -46,13 +48,17 @@ def freeze_for_training(
         PlanError: nothing is left to train.
     """
     loss = needed_role(graph, roles, "loss")
-    needed = [name for name, variable in _below(graph, loss).items() if variable.trainable]
+    weights = _below(graph, loss)
     live = _updated(graph, str(roles.training_op)) if own_training_op else _with_gradient(graph, loss)
-    chosen = set(train.select(needed)) if train else set(needed)
-    chosen -= set(freeze.select(needed)) if freeze else set()
-    names = frozen_with_layers(graph, [name for name in needed if name not in chosen & live])
+    live &= {name for name, variable in weights.items() if variable.trainable}
+    chosen = set(train.select(weights)) if train else set(weights)
+    if train:
+        _refuse_frozen(graph, chosen, live)
+    chosen -= set(freeze.select(weights)) if freeze else set()
     if not chosen & live:
-        raise PlanError(f"{graph.source}: nothing is left to train: all {len(needed)} weights are frozen")
+        raise PlanError(f"{graph.source}: nothing is left to train: all {len(weights)} weights are frozen")
+    kept = [name for name, variable in weights.items() if variable.trainable and name not in chosen & live]
+    names = frozen_with_layers(graph, [*kept, *_untrained(weights, chosen & live)])
     if not names:
         return Frozen((), None, graph)
     part = frozen_part(graph, names, [loss], [roles.training] if roles.training else [])
@@ -93,9 +99,23 @@ def needed_role(graph: Graph, roles: Roles, role: str) -> str:
 
 
 def _below(graph: Graph, loss: str) -> dict[str, Variable]:
-    """Return the weights that the loss needs."""
+    """Return the weights that the loss needs, by checkpoint name."""
     ops = graph.ancestors(TensorRef.parse(loss).op)
     return {name: v for name, v in variables(graph).items() if v.kind == "weight" and v.op in ops}
+
+
+def _untrained(weights: Mapping[str, Variable], trained: Collection[str]) -> list[str]:
+    """Return the weights that are not trainable, in layers of which nothing is trained."""
+    scopes = {layer_of(name) for name in trained}
+    return [name for name, variable in weights.items() if not variable.trainable and layer_of(name) not in scopes]
+
+
+def _refuse_frozen(graph: Graph, chosen: Collection[str], live: Collection[str]) -> None:
+    """Refuse to train a layer that the graph itself keeps frozen, by its collections or a StopGradient op."""
+    scopes = {layer_of(name) for name in live}
+    for name in sorted(chosen):
+        if layer_of(name) not in scopes:
+            raise PlanError(f"{graph.source}: --train takes {name}, which the graph itself keeps frozen")
 
 
 def _with_gradient(graph: Graph, loss: str) -> set[str]:

@@ -1,0 +1,49 @@
+"""Renaming a graph's functions: TensorFlow keeps one table of them for a whole process, by name."""
+
+from collections.abc import Iterable, Iterator
+
+from ckpttool.formats.wire.protos.graph_pb2 import AttrValue, NameAttrList, NodeDef
+from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
+from ckpttool.graph.graph import Graph
+
+
+def with_own_functions(graph: Graph, suffix: str) -> Graph:
+    """Return the graph with `suffix` on the name of each function of its library, and on each use of it."""
+    meta = MetaGraphDef()
+    meta.CopyFrom(graph.meta)
+    library = meta.graph_def.library
+    names = {function.signature.name for function in library.function}
+    if not names:
+        return graph
+    for function in library.function:
+        function.signature.name += suffix
+        for attr in function.attr.values():
+            _rename_attr(attr, names, suffix)
+        _rename_nodes(function.node_def, names, suffix)
+    for gradient in library.gradient:
+        gradient.function_name += suffix if gradient.function_name in names else ""
+        gradient.gradient_func += suffix if gradient.gradient_func in names else ""
+    _rename_nodes(meta.graph_def.node, names, suffix)
+    return Graph(meta, graph.source)
+
+
+def _rename_nodes(nodes: Iterable[NodeDef], names: set[str], suffix: str) -> None:
+    for node in nodes:
+        if node.op in names:
+            node.op += suffix
+        for attr in node.attr.values():
+            _rename_attr(attr, names, suffix)
+
+
+def _rename_attr(attr: AttrValue, names: set[str], suffix: str) -> None:
+    for function in _functions(attr):
+        if function.name in names:
+            function.name += suffix
+        for nested in function.attr.values():
+            _rename_attr(nested, names, suffix)
+
+
+def _functions(attr: AttrValue) -> Iterator[NameAttrList]:
+    if attr.WhichOneof("value") == "func":
+        yield attr.func
+    yield from attr.list.func if attr.WhichOneof("value") == "list" else ()

@@ -1,0 +1,80 @@
+"""Foreign weights in a live TensorFlow 1 session, in the two ways of chapter 11.2.2.
+
+    session.run(init, feed_dict=feed_for_assigns(graph, weights))
+    assign_with_placeholders(session, weights)
+
+The first feeds what the variables' initialisers assign; the second runs assign ops of its own. Names are those of the
+variables in a checkpoint (`hidden1/kernel`); values are arrays, tensors or nested lists of numbers.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ckpttool.errors import GraphError, PlanError, UnknownName
+from ckpttool.runtime.tensorflow import tensorflow
+from ckpttool.selection import suggestion
+from ckpttool.tensors import Array
+
+
+def feed_for_assigns(graph: Any, weights: Mapping[str, Any]) -> dict[Any, Array]:
+    """Return a feed_dict for the run of an initialiser op: each variable's assigned tensor, and the value for it.
+
+    Raises:
+        UnknownName: a name is no variable of the graph.
+        GraphError: a variable has no assign node.
+        PlanError: a shape or a dtype differs.
+    """
+    found = _variables(graph)
+    return {_assigned_tensor(_named(found, name)): _value(name, found[name], weights[name]) for name in weights}
+
+
+def assign_with_placeholders(session: Any, weights: Mapping[str, Any]) -> None:
+    """Put values into variables through placeholders and assign ops, which are added to the session's graph.
+
+    Raises:
+        UnknownName: a name is no variable of the graph.
+        PlanError: a shape or a dtype differs.
+    """
+    tf1 = tensorflow().compat.v1
+    found = _variables(session.graph)
+    values = {name: _value(name, _named(found, name), value) for name, value in weights.items()}
+    with session.graph.as_default(), tf1.name_scope("import"):
+        holders = {name: tf1.placeholder(found[name].dtype.base_dtype, value.shape) for name, value in values.items()}
+        assigns = [tf1.assign(found[name], holder).op for name, holder in holders.items()]
+    session.run(assigns, {holder: values[name] for name, holder in holders.items()})
+
+
+def _variables(graph: Any) -> dict[str, Any]:
+    """Return the variables of a graph's collection by their names in a checkpoint."""
+    collected = graph.get_collection(tensorflow().compat.v1.GraphKeys.GLOBAL_VARIABLES)
+    return {variable.op.name: variable for variable in collected}
+
+
+def _named(found: Mapping[str, Any], name: str) -> Any:
+    if name not in found:
+        raise UnknownName(f"the graph has no variable named {name}{suggestion(name, found)}")
+    return found[name]
+
+
+def _assigned_tensor(variable: Any) -> Any:
+    """Return the tensor that a variable's initialiser assigns."""
+    if variable.initializer is None or len(variable.initializer.inputs) < 2:
+        raise GraphError(f"variable {variable.op.name} has no assign node")
+    return variable.initializer.inputs[1]
+
+
+def _value(name: str, variable: Any, value: Any) -> Array:
+    """Return a value as an array that fits a variable; lists of numbers take the variable's dtype, arrays must have it.
+
+    Raises:
+        PlanError: it does not fit.
+    """
+    wanted = np.dtype(variable.dtype.base_dtype.as_numpy_dtype)
+    array = np.asarray(value, None if hasattr(value, "dtype") else wanted)
+    if not variable.shape.is_compatible_with(array.shape):
+        raise PlanError(f"{name} is given as {list(array.shape)}, in the graph it is {variable.shape.as_list()}")
+    if array.dtype != wanted:
+        raise PlanError(f"{name} is given as {array.dtype}, in the graph it is {wanted}: cast it")
+    return array
