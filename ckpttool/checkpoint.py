@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from ckpttool import formats
-from ckpttool.casting import cast_tensor
 from ckpttool.errors import CkptError, PlanError, UnknownName
 from ckpttool.formats.prefix import prefix_of
 from ckpttool.kinds import kinds
@@ -94,6 +93,8 @@ class Checkpoint(Mapping[str, Tensor]):
         Raises:
             CkptError: no such dtype; on reading, a number that it cannot hold.
         """
+        from ckpttool.casting import cast_tensor
+
         if dtype not in BY_NAME:
             raise CkptError(f"no dtype is named {dtype!r}; there are {', '.join(BY_NAME)}")
         kept = {name for name, kind in kinds(self).items() if kind not in ("weight", "slot")}

@@ -7,7 +7,6 @@ Bytes decide before suffixes do: a file is what it holds. Other packages add for
 import difflib
 from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import cast
 
@@ -26,6 +25,8 @@ FOREIGN_SUFFIXES = (".h5", ".hdf5", ".keras", ".safetensors", ".pt", ".pth", ".n
 
 @cache
 def _added() -> dict[str, str]:
+    from importlib.metadata import entry_points  # slow to import, and seldom needed
+
     return {entry.name: entry.value for entry in entry_points(group="ckpttool.formats")}
 
 

@@ -1,87 +1,23 @@
-"""The data files of a bundle: bytes that are read in pieces and always checked."""
+"""Reading the tensors of a bundle: from data files, in pieces, always checked."""
 
-import os
 import sys
-import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ckpttool.errors import CorruptCheckpoint, FormatError, MissingFile
+from ckpttool.errors import CorruptCheckpoint, FormatError
 from ckpttool.formats.bundle_files import BundleFiles
 from ckpttool.formats.bundle_index import Entry, Index, Stored
-from ckpttool.formats.wire import crc, strings, variants
-from ckpttool.tensors import BY_NAME, PIECE, STRING, VARIANT, Array, DType, Tensor, TensorSpec
+from ckpttool.formats.data_file import DataFile
+from ckpttool.formats.wire import strings, variants
+from ckpttool.tensors import BY_NAME, STRING, VARIANT, Array, DType, Tensor, TensorSpec
 
 BOOL = BY_NAME["bool"]
 OPEN_FILES = 64
 """Data files that are kept open at once."""
 SCAN = 512 << 10
 """Bytes read at once where they are only checked: they stay in the processor's cache."""
-
-
-class DataFile:
-    """A data file that was opened once, so that a later rename or removal does not mix two checkpoints."""
-
-    def __init__(self, path: Path) -> None:
-        """Open the file.
-
-        Raises:
-            MissingFile: it is not there.
-        """
-        try:
-            self._descriptor = os.open(path, os.O_RDONLY)
-        except FileNotFoundError as error:
-            raise MissingFile(f"{path} is missing: a data file that the checkpoint's index names") from error
-        weakref.finalize(self, os.close, self._descriptor)
-        self.path = path
-        self.size = os.fstat(self._descriptor).st_size
-
-    def stream(self, name: str, stored: Stored, step: int = PIECE) -> Iterator[bytes]:
-        """Yield a tensor's bytes in pieces; nothing is read when they cannot be there.
-
-        Raises:
-            CorruptCheckpoint: the file ends before them.
-        """
-        at, end = stored.offset, stored.offset + stored.size
-        # The size of the file is checked first, so that no memory is set aside for bytes that cannot be there.
-        if end > self.size:
-            raise CorruptCheckpoint(f"{self.path}: {name} ends at byte {end}, the file has {self.size}: it is cut off")
-        while at < end:
-            piece = self._piece(min(step, end - at), at)
-            at += len(piece)
-            yield piece
-
-    def _piece(self, size: int, at: int) -> bytes:
-        """Read so many bytes, however the system divides them."""
-        piece = os.pread(self._descriptor, size, at)
-        while len(piece) < size:
-            more = os.pread(self._descriptor, size - len(piece), at + len(piece))
-            if not more:
-                raise CorruptCheckpoint(f"{self.path} became shorter while it was read (at byte {at + len(piece)})")
-            piece += more
-        return piece
-
-    def checked(self, name: str, stored: Stored, step: int = PIECE) -> Iterator[bytes]:
-        """Yield a tensor's bytes in pieces, and after the last compare the checksum.
-
-        Raises:
-            CorruptCheckpoint: the file is cut off, or the checksum differs.
-        """
-        running = 0
-        for piece in self.stream(name, stored, step):
-            running = crc.extend(running, piece)
-            yield piece
-        if stored.size and crc.mask(running) != stored.crc:
-            found, wanted = running, crc.unmask(stored.crc)
-            raise CorruptCheckpoint(
-                f"{self.path}: {name} is damaged: the checksum of its {stored.size} bytes at {stored.offset} is "
-                f"{found:08x}, expected {wanted:08x}"
-            )
 
 
 class BundleData:
@@ -141,6 +77,8 @@ class BundleData:
         if entry.slices:
             yield from Tensor.of(entry.spec.name, self._read(entry), entry.spec.dtype).pieces()
             return
+        import numpy as np
+
         for piece in self._file(entry.stored.shard).checked(entry.spec.name, entry.stored):
             self._check_values(entry, piece)
             if self._index.big_endian:
@@ -153,6 +91,8 @@ class BundleData:
             return self._strings(entry)
         if not entry.slices:
             return self._whole(entry, entry.stored, entry.spec.shape)
+        import numpy as np
+
         for stored in stored_parts(entry):
             self._require_room(entry, stored)
         array = np.empty(entry.spec.shape, entry.spec.dtype.numpy)
@@ -165,6 +105,8 @@ class BundleData:
         next(self._file(stored.shard).stream(entry.spec.name, stored, 1), None)
 
     def _whole(self, entry: Entry, stored: Stored, shape: tuple[int, ...]) -> Array:
+        import numpy as np
+
         self._require_room(entry, stored)
         raw = np.empty(stored.size, np.uint8)
         at = 0
@@ -177,6 +119,8 @@ class BundleData:
         return raw.view(entry.spec.dtype.numpy).reshape(shape)
 
     def _strings(self, entry: Entry) -> Array:
+        import numpy as np
+
         raw, array = self._raw(entry), np.empty(entry.spec.elements, object)
         try:
             array[:] = strings.decode(raw, len(array), entry.stored.crc, self._index.big_endian) if raw else []
@@ -228,11 +172,12 @@ def stored_parts(entry: Entry) -> list[Stored]:
     return [part.stored for part in entry.slices] or [entry.stored]
 
 
-def swapped(raw: NDArray[np.uint8], dtype: DType) -> NDArray[np.uint8]:
-    """Return elements in the other byte order; the parts of a complex number are swapped each for itself.
+def swapped(raw: Array, dtype: DType) -> Array:
+    """Return the bytes of elements in the other order; the parts of a complex number are swapped each for itself.
 
+    >>> import numpy as np
     >>> swapped(np.array([1, 2, 3, 4], np.uint8), BY_NAME["int16"]).tolist()
     [2, 1, 4, 3]
     """
     size = dtype.itemsize // (2 if dtype.name.startswith("complex") else 1)
-    return raw.view(f"u{size}").byteswap().view(np.uint8)
+    return raw.view(f"u{size}").byteswap().view("u1")

@@ -3,8 +3,6 @@
 import math
 from typing import NamedTuple
 
-import numpy as np
-
 from ckpttool.formats.wire.slices import FULL, Extent
 
 
@@ -59,6 +57,8 @@ def _overlap(boxes: list[Box]) -> bool:
     """Say whether two boxes share an element: sorted along the most divided axis, few can touch."""
     if len(boxes) < 2 or not boxes[0].shape:
         return len(boxes) > 1
+    import numpy as np
+
     starts = np.array([box.start for box in boxes])
     ends = starts + np.array([box.shape for box in boxes])
     axis = int(np.argmax([len(np.unique(column)) for column in starts.T]))

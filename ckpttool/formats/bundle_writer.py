@@ -9,8 +9,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-import numpy as np
-
 from ckpttool.errors import CkptError, CorruptCheckpoint, FormatError
 from ckpttool.formats.bundle_data import BundleData, StoredVariant
 from ckpttool.formats.bundle_files import BundleFiles
@@ -140,6 +138,8 @@ def _require_writable(spec: TensorSpec) -> None:
 
 
 def _write_pieces(file: BinaryIO, tensor: Tensor) -> int:
+    import numpy as np
+
     running = 0
     for piece in tensor.pieces():
         file.write(piece)

@@ -7,8 +7,6 @@ four do not hold it), as in the first checkpoints. A tensor's checksum covers le
 import struct
 from collections.abc import Iterable, Sequence
 
-import numpy as np
-
 from ckpttool.errors import CkptError
 from ckpttool.formats.wire import crc, varint
 
@@ -30,6 +28,8 @@ def lengths_checksum(lengths: Sequence[int], big_endian: bool = False) -> int:
     """Return the checksum of lengths as numbers of four bytes, or of eight where they are larger."""
     order = ">" if big_endian else "<"
     if max(lengths, default=0) <= 0xFFFFFFFF:
+        import numpy as np
+
         return crc.extend(0, np.array(lengths, f"{order}u4").tobytes())
     return crc.extend(0, b"".join(struct.pack(order + ("I" if n <= 0xFFFFFFFF else "Q"), n) for n in lengths))
 

@@ -1,0 +1,71 @@
+"""A data file of a checkpoint: bytes that are read in pieces, where they are said to be, and checked."""
+
+import os
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+
+from ckpttool.errors import CorruptCheckpoint, MissingFile
+from ckpttool.formats.bundle_index import Stored
+from ckpttool.formats.wire import crc
+from ckpttool.tensors import PIECE
+
+
+class DataFile:
+    """A data file that was opened once, so that a later rename or removal does not mix two checkpoints."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the file.
+
+        Raises:
+            MissingFile: it is not there.
+        """
+        try:
+            self._descriptor = os.open(path, os.O_RDONLY)
+        except FileNotFoundError as error:
+            raise MissingFile(f"{path} is missing: a data file that the checkpoint's index names") from error
+        weakref.finalize(self, os.close, self._descriptor)
+        self.path = path
+        self.size = os.fstat(self._descriptor).st_size
+
+    def stream(self, name: str, stored: Stored, step: int = PIECE) -> Iterator[bytes]:
+        """Yield a tensor's bytes in pieces; nothing is read when they cannot be there.
+
+        Raises:
+            CorruptCheckpoint: the file ends before them.
+        """
+        at, end = stored.offset, stored.offset + stored.size
+        # The size of the file is checked first, so that no memory is set aside for bytes that cannot be there.
+        if end > self.size:
+            raise CorruptCheckpoint(f"{self.path}: {name} ends at byte {end}, the file has {self.size}: it is cut off")
+        while at < end:
+            piece = self._piece(min(step, end - at), at)
+            at += len(piece)
+            yield piece
+
+    def _piece(self, size: int, at: int) -> bytes:
+        """Read so many bytes, however the system divides them."""
+        piece = os.pread(self._descriptor, size, at)
+        while len(piece) < size:
+            more = os.pread(self._descriptor, size - len(piece), at + len(piece))
+            if not more:
+                raise CorruptCheckpoint(f"{self.path} became shorter while it was read (at byte {at + len(piece)})")
+            piece += more
+        return piece
+
+    def checked(self, name: str, stored: Stored, step: int = PIECE) -> Iterator[bytes]:
+        """Yield a tensor's bytes in pieces, and after the last compare the checksum.
+
+        Raises:
+            CorruptCheckpoint: the file is cut off, or the checksum differs.
+        """
+        running = 0
+        for piece in self.stream(name, stored, step):
+            running = crc.extend(running, piece)
+            yield piece
+        if stored.size and crc.mask(running) != stored.crc:
+            found, wanted = running, crc.unmask(stored.crc)
+            raise CorruptCheckpoint(
+                f"{self.path}: {name} is damaged: the checksum of its {stored.size} bytes at {stored.offset} is "
+                f"{found:08x}, expected {wanted:08x}"
+            )
