@@ -65,13 +65,15 @@ def comparisons(graph: Graph, loss: str) -> list[Comparison]:
 def _cross_entropy(graph: Graph, name: str) -> Iterator[Comparison]:
     """Yield the sides of a softmax or sigmoid cross entropy; the latter's scope holds `mul` = logits * labels."""
     op, inputs = graph.nodes[name].op, graph.inputs(name)
+    if len(inputs) < 2:
+        return
     if op in _CROSS_ENTROPIES | _HITS or (op == "Mul" and _SIGMOID.fullmatch(name)):
         yield Comparison(_source(graph, inputs[0]), inputs[1])
 
 
 def _difference(graph: Graph, name: str) -> Iterator[Comparison]:
     """Yield a difference between what variables had a part in and what none had."""
-    if graph.nodes[name].op in _DIFFERENCES:
+    if graph.nodes[name].op in _DIFFERENCES and len(graph.inputs(name)) == 2:
         left, right = graph.inputs(name)
         learned = [_is_learned(graph, side) for side in (left, right)]
         if learned == [True, False] and _is_fed(graph, right):
@@ -90,6 +92,8 @@ def _is_fed(graph: Graph, ref: TensorRef) -> bool:
 
 def _source(graph: Graph, ref: TensorRef) -> TensorRef:
     """Follow a tensor back through ops that only give it another form."""
-    while graph.nodes[ref.op].op in _FORMS:
+    seen: set[str] = set()
+    while graph.nodes[ref.op].op in _FORMS and ref.op not in seen and graph.inputs(ref.op):
+        seen.add(ref.op)
         ref = graph.inputs(ref.op)[0]
     return ref

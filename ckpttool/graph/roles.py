@@ -247,15 +247,16 @@ class _Finder:
 
     def _counts_hits(self, name: str) -> bool:
         """Say whether an op is a mean of a cast of a comparison."""
-        if self._type(name) != "Mean":
-            return False
-        cast = self.graph.inputs(name)[0].op
-        if self._type(cast) != "Cast":
-            return False
-        comparison = self.graph.inputs(cast)[0].op
+        cast = self._first_input(name) if self._type(name) == "Mean" else ""
+        comparison = self._first_input(cast) if self._type(cast) == "Cast" else ""
         if self._type(comparison) == "Equal":
             return all(self._type(ref.op) != "Const" for ref in self.graph.inputs(comparison))
         return self._type(comparison) in {"InTopK", "InTopKV2"}
+
+    def _first_input(self, name: str) -> str:
+        """Return the op that an op reads first; nothing where it reads none."""
+        inputs = self.graph.inputs(name)
+        return inputs[0].op if inputs else ""
 
     def _switches(self) -> list[str]:
         """Return the boolean placeholders that the logits, or else the loss, need."""

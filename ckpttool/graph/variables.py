@@ -170,7 +170,7 @@ class _Reader:
         )
 
     def _kind(self, op: str, name: str, known: Container[str]) -> VariableKind:
-        """Ask the graph first (the global step, trainable, an optimizer's slot), then the name; a step's name is enough."""
+        """Ask the graph first (the global step, trainable, a slot), then the name; a step's name is enough."""
         by_name = kind_of_name(name, known)
         if op in self.steps or by_name == "step":
             return "step"
@@ -200,14 +200,14 @@ class _Reader:
 
     def _restores(self, assign: str) -> bool:
         """Say whether an assign puts in what a saver has read, directly or through identities."""
+        seen: set[str] = set()
         inputs = self.graph.inputs(assign)
-        while len(inputs) > 0:
-            node = self.graph.nodes.get(inputs[-1].op)
-            if node is None or node.op not in {"Identity", "Reshape"} | _RESTORE_OPS:
-                return False
+        while inputs and inputs[-1].op in self.graph.nodes and inputs[-1].op not in seen:
+            node = self.graph.nodes[inputs[-1].op]
             if node.op in _RESTORE_OPS:
                 return True
-            inputs = self.graph.inputs(node.name)[:1]
+            seen.add(node.name)
+            inputs = self.graph.inputs(node.name)[:1] if node.op in {"Identity", "Reshape"} else []
         return False
 
     def _initial_value(self, assign: str | None, entry: VariableDef) -> str | None:
