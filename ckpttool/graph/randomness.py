@@ -15,6 +15,7 @@ _RANDOM = re.compile(
 _CHANGING = re.compile(
     r"(Resource)?(Sparse)?Apply\w+|Assign\w*|(Resource)?Scatter(Nd)?(Update|Add|Sub|Mul|Div|Min|Max)|CountUpTo"
     r"|\w*Queue\w*|Iterator\w*|\w*Reader\w*|(Eager)?PyFunc\w*|Barrier\w*|Stage|Unstage|Print\w*"
+    r"|TensorArray(V\d)?|Stack(V\d)?"
 )
 
 
@@ -28,7 +29,7 @@ def is_random(node: NodeDef) -> bool:
 
 
 def is_changing(node: NodeDef) -> bool:
-    """Say whether an op changes or reads state outside of the graph's values: assigns, queues, Python functions."""
+    """Say whether an op has to do with more than values: assigns, queues, Python functions, an array under way."""
     return _CHANGING.fullmatch(node.op) is not None
 
 

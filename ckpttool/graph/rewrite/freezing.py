@@ -102,7 +102,7 @@ def update_ops(graph: Graph, names: Collection[str] | None = None) -> list[str]:
 
 
 def updated_variables(graph: Graph, training_op: str) -> set[str]:
-    """Return the variables (keys of `variables`) that running an op changes, with all that it needs.
+    """Return the variables (keys of `variables`) that running an op trains or assigns to, optimizer's slots aside.
 
     Raises:
         UnknownName: the op is not in the graph.
