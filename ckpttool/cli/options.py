@@ -28,11 +28,21 @@ source = _path("source", "SRC")
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 
-output = click.option("-o", "--output", metavar="OUT", type=PATH, required=True, help="The prefix (or file) to write.")
+
+def _needed_to_write(context: click.Context, option: click.Parameter, value: Path | None) -> Path | None:
+    """Ask for the output, unless only the plan is to be printed."""
+    if value is None and not context.params.get("plan_only"):
+        raise click.MissingParameter(ctx=context, param=option)
+    return value
+
+
+output = click.option(
+    "-o", "--output", metavar="OUT", type=PATH, callback=_needed_to_write, help="The prefix (or file) to write."
+)
 
 overwrite = click.option("--overwrite", is_flag=True, help="Replace OUT where it exists.")
 
-plan = click.option("--plan", "plan_only", is_flag=True, help="Print what would be done, and stop.")
+plan = click.option("--plan", "plan_only", is_flag=True, is_eager=True, help="Print what would be done, and stop.")
 
 lenient = click.option(
     "--lenient", is_flag=True, help="Go on where something does not match, and list what was left out."

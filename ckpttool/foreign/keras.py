@@ -88,18 +88,26 @@ def _layer_names(layer: str, weights: list[str]) -> Mapping[str, str]:
     """Return the logical names of a layer's weights.
 
     TensorFlow makes scopes unique by a number (`dense_1_2/kernel:0` in the layer `dense_1`), Keras 1 joins with an
-    underscore (`dense_1_W`). Where taking those away would give two weights one name, they stay.
+    underscore (`dense_1_W`), Keras 3 may put the model's name before (`sequential/dense_1/kernel`). Where taking those
+    away would give two weights one name, they stay.
 
     >>> _layer_names("dense_1", ["dense_1_2/kernel:0", "dense_1_2/bias:0"])
     {'dense_1_2/kernel:0': 'dense_1/kernel', 'dense_1_2/bias:0': 'dense_1/bias'}
     >>> _layer_names("dense_1", ["dense_1_W"])
     {'dense_1_W': 'dense_1/W'}
     """
-    scope = re.compile(rf"{re.escape(layer)}(?:_\d+)?/|{re.escape(layer)}_(?=[A-Za-z]\w*$)")
-    short = {weight: f"{layer}/{scope.sub('', weight.removesuffix(':0'), count=1)}" for weight in weights}
+    layer_part = re.escape(layer)
+    scope = re.compile(rf"(?:.*?/)?{layer_part}/|{layer_part}_\d+/|{layer_part}_(?=[A-Za-z]\w*$)")
+    short = {weight: f"{layer}/{_after(scope, weight.removesuffix(':0'))}" for weight in weights}
     if len(set(short.values())) == len(short):
         return short
     return {weight: f"{layer}/{weight.removesuffix(':0')}" for weight in weights}
+
+
+def _after(scope: re.Pattern[str], name: str) -> str:
+    """Return what follows a scope that a name begins with, or the name."""
+    found = scope.match(name)
+    return name[found.end() :] if found else name
 
 
 def _numbered(tree: Tree) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ckpttool import checkpoint
 from ckpttool.errors import CkptError, CorruptCheckpoint, MissingFile
-from ckpttool.foreign.bake import bake
+from ckpttool.foreign.bake import bake, check_size
 from ckpttool.foreign.plan import Pairing, Target, pair, targets
 from ckpttool.foreign.rules import Rule
 from ckpttool.foreign.weights import open_weights
@@ -53,15 +53,25 @@ class Import:
             for target in weights
         ]
 
-    def write(self, output: Path, overwrite: bool = False, baked: bool = False) -> None:
-        """Write graph and checkpoint under a prefix, read both again and compare; `baked` puts the values into both.
+    def check(self, output: Path, overwrite: bool = False, baked: bool = False) -> None:
+        """Check what can be checked before anything is read or written.
 
         Raises:
             ExistingOutput: the output is there already.
             PlanError: the values do not fit into a graph.
-            CorruptCheckpoint: what was read back differs.
         """
         refuse_existing(outputs_of(output), overwrite)
+        if baked:
+            check_size(self.graph, self.pairing.tensors)
+
+    def write(self, output: Path, overwrite: bool = False, baked: bool = False) -> None:
+        """Write graph and checkpoint under a prefix, read both again and compare; `baked` puts the values into both.
+
+        Raises:
+            CkptError: `check` finds something, or a value cannot be read.
+            CorruptCheckpoint: what was read back differs.
+        """
+        self.check(output, overwrite, baked)
         graph = bake(self.graph, self.pairing.tensors) if baked else self.graph
         tensors = self._tensors()
         checkpoint.save(tensors, output, format="bundle", overwrite=overwrite)

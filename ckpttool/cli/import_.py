@@ -1,0 +1,50 @@
+"""`ckpttool import`."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ckpttool.cli import options, output
+from ckpttool.cli.plans import show_plan
+from ckpttool.foreign.rules import parse_rule, read_rules
+from ckpttool.transfer.import_weights import plan_import
+
+
+@click.command("import")
+@click.argument("weights", type=options.PATH)
+@click.option("--into", metavar="MODEL", type=options.PATH, required=True, help="The graph (.meta or prefix) to fill.")
+@click.option("--rules", metavar="FILE", type=options.PATH, help="Lines RE => NEW, or a .toml with a table [rename].")
+@click.option("--rename", metavar="RE=>NEW", multiple=True, help="A rule; may be repeated. Before those of --rules.")
+@options.lenient
+@click.option("--cast", is_flag=True, help="Let numbers change their dtype to the graph's.")
+@click.option("--bake", is_flag=True, help="Also write the values into the .meta, as what its initialisers give.")
+@options.seed
+@options.plan
+@options.as_json
+@options.writes
+def import_weights(
+    weights: Path, rules: Path | None, rename: tuple[str, ...], bake: bool, plan_only: bool, as_json: bool, **how: Any
+) -> None:
+    r"""Write weights of another framework into a graph's variables, as a model with a checkpoint.
+
+    WEIGHTS is an HDF5 file (any tree of datasets, or one of Keras 1, 2 or 3), an .npz, or a checkpoint. A tensor
+    becomes the variable of its name; rules give other names, the first that matches wins, an empty NEW leaves a
+    tensor out. Every tensor and every weight of the graph must find its counterpart, unless --lenient is given: then
+    the other weights keep the model's values, or start fresh where MODEL is a graph without a checkpoint.
+
+    \b
+    Example:
+      ckpttool import weights.h5 --into my_model.ckpt --rename 'fc(\d)=>hidden\1' -o imported.ckpt
+    """
+    out, overwrite = how.pop("output"), how.pop("overwrite")
+    chosen = [*map(parse_rule, rename), *(read_rules(rules) if rules else [])]
+    planned = plan_import(weights, rules=chosen, **how)
+    if not plan_only:
+        planned.check(out, overwrite, bake)
+    show_plan(planned.rows, as_json)
+    for note in planned.notes:
+        output.say(note)
+    if not plan_only:
+        planned.write(out, overwrite, bake)
+        output.say(f"{out}: written and read back, {len(planned.pairing.tensors)} tensors imported")

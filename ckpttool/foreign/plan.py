@@ -1,0 +1,122 @@
+"""Which tensor becomes which variable: paired by name after the rules, held against the graph's shapes and dtypes."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ckpttool.casting import cast_tensor
+from ckpttool.errors import PlanError
+from ckpttool.foreign.rules import Rule, rename
+from ckpttool.foreign.weights import Weights
+from ckpttool.graph.graph import Graph
+from ckpttool.graph.variables import Variable, variables
+from ckpttool.selection import suggestion
+from ckpttool.tensors import DType, Tensor
+
+
+@dataclass(frozen=True)
+class Target:
+    """A tensor that the graph's checkpoint holds: one variable, or the slices of one.
+
+    `shape` is None where the graph does not say it.
+    """
+
+    name: str
+    shape: tuple[int, ...] | None
+    dtype: DType
+    members: tuple[Variable, ...]
+
+    @property
+    def is_weight(self) -> bool:
+        """Whether it is neither an optimizer's slot nor a step counter."""
+        return self.members[0].kind == "weight"
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """The tensors to import under the names of the graph's variables, and what finds no counterpart.
+
+    `sources` has the name that each tensor has in its file; `left_out` says what of the file is not imported and why,
+    `dropped` what the rules or the file's kind leave out; `unfilled` has the weights that get no value.
+    """
+
+    tensors: Mapping[str, Tensor]
+    sources: Mapping[str, str]
+    left_out: tuple[str, ...]
+    dropped: tuple[str, ...]
+    unfilled: tuple[str, ...]
+
+
+def targets(graph: Graph) -> dict[str, Target]:
+    """Return what the graph's checkpoint holds, by name; slices of one variable are one tensor there."""
+    members: dict[str, list[Variable]] = {}
+    for variable in variables(graph).values():
+        members.setdefault(variable.name, []).append(variable)
+    return {
+        name: Target(name, of[0].full_shape if of[0].slice_offset is not None else of[0].shape, of[0].dtype, tuple(of))
+        for name, of in members.items()
+    }
+
+
+def pair(
+    weights: Weights, graph: Graph, rules: Sequence[Rule] = (), lenient: bool = False, cast: bool = False
+) -> Pairing:
+    """Pair a file's tensors with the variables of a graph.
+
+    Without `lenient` every tensor must find its variable, and every weight its tensor. With `cast` numbers may change
+    their dtype.
+
+    Raises:
+        UnknownName: a rule was used for nothing.
+        PlanError: two tensors would get one name, a tensor or a weight has no counterpart, a shape or a dtype differs.
+    """
+    wanted = targets(graph)
+    named = rename(weights, rules)
+    candidates = {new: old for old, new in named.items() if new}
+    problems = {new: _misfit(weights, old, new, wanted, graph, cast) for new, old in candidates.items()}
+    fitting = {new: old for new, old in candidates.items() if problems[new] is None}
+    unfilled = tuple(name for name, target in wanted.items() if target.is_weight and name not in fitting)
+    left_out = tuple(problem for problem in problems.values() if problem)
+    if not lenient:
+        _refuse(weights.path, graph, left_out, unfilled, candidates)
+    if not fitting:
+        raise PlanError(f"nothing of {weights.path} fits {graph.source}: {left_out[0] if left_out else 'it is empty'}")
+    tensors = {new: cast_tensor(weights[old].renamed(new), wanted[new].dtype) for new, old in fitting.items()}
+    dropped = (*(old for old, new in named.items() if not new), *weights.left_out)
+    return Pairing(tensors, fitting, left_out, dropped, unfilled)
+
+
+def _misfit(weights: Weights, old: str, new: str, wanted: Mapping[str, Target], graph: Graph, cast: bool) -> str | None:
+    """Say why a tensor cannot become the variable of its new name, or None when it can."""
+    tensor, target = weights[old], wanted.get(new)
+    file, source = weights.path.name, Path(graph.source).name
+    if target is None:
+        became = "" if old == new else f" ({new})"
+        return f"{file}: {old}{became} is no variable of {source}{suggestion(new, wanted)}"
+    if target.shape is not None and tensor.shape != target.shape:
+        return f"{file}: {old} is {list(tensor.shape)}, {new} in {source} is {list(target.shape)}"
+    if tensor.dtype is target.dtype or (cast and _castable(tensor, target)):
+        return None
+    hint = "; --cast changes it" if _castable(tensor, target) else ""
+    return f"{file}: {old} is {tensor.dtype}, {new} in {source} is {target.dtype}{hint}"
+
+
+def _castable(tensor: Tensor, target: Target) -> bool:
+    """Say whether both are plain numbers."""
+    numbers = ("float", "int", "uint", "bfloat")
+    return all(dtype.name.rstrip("0123456789").startswith(numbers) for dtype in (tensor.dtype, target.dtype))
+
+
+def _refuse(
+    path: Path, graph: Graph, left_out: Sequence[str], unfilled: Sequence[str], candidates: Mapping[str, str]
+) -> None:
+    """Raise where something has no counterpart: the first problem in full, how many more there are, what helps."""
+    misfits = [*left_out, *_unfilled(path, graph, [name for name in unfilled if name not in candidates], candidates)]
+    if misfits:
+        more = f" (and {len(misfits) - 1} more)" if len(misfits) > 1 else ""
+        raise PlanError(f"{misfits[0]}{more}; --lenient goes on without, a rule ('RE=>NEW') gives another name")
+
+
+def _unfilled(path: Path, graph: Graph, names: Sequence[str], candidates: Mapping[str, str]) -> Iterator[str]:
+    source = Path(graph.source).name
+    return (f"{path.name}: nothing for {name} of {source}{suggestion(name, candidates)}" for name in names)

@@ -1,0 +1,185 @@
+"""HDF5 files: any tree is read as h5py reads it; nothing outside the file is, and no claim is believed."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from ckpttool.errors import CkptError, CorruptCheckpoint, FormatError, MissingFile
+from ckpttool.foreign.weights import open_weights
+
+SECRET = np.full(3, 42.0, np.float32)
+KERNEL = np.arange(6, dtype=np.float32).reshape(2, 3)
+
+
+def write(path: Path, fill: Callable[[Any], None]) -> Path:
+    with h5py.File(path, "w") as file:
+        fill(file)
+    return path
+
+
+def read(path: Path) -> dict[str, Any]:
+    return {name: tensor.read() for name, tensor in open_weights(path).items()}
+
+
+def test_a_tree_of_datasets(tmp_path: Path) -> None:
+    def fill(file: Any) -> None:
+        file["hidden1/kernel"] = KERNEL
+        file["hidden1/bias:0"] = np.float32([7, 8, 9])
+        file["step"] = 3
+
+    found = open_weights(write(tmp_path / "w.h5", fill))
+    assert {name: (tensor.shape, str(tensor.dtype)) for name, tensor in found.items()} == {
+        "hidden1/bias": ((3,), "float32"),
+        "hidden1/kernel": ((2, 3), "float32"),
+        "step": ((), "int64"),
+    }
+    assert found["hidden1/kernel"].read().tolist() == KERNEL.tolist()
+    assert found["step"].read() == 3
+
+
+@pytest.mark.parametrize("dtype", ["<f4", ">f4", "<f8", ">i8", "u1", "?", "<f2", "<c8"])
+def test_every_dtype_and_byte_order(tmp_path: Path, dtype: str) -> None:
+    values = np.array([0, 1, 1, 0]).astype(dtype)
+    (found,) = read(write(tmp_path / "w.h5", lambda file: file.create_dataset("x", data=values))).values()
+    assert found.dtype == np.dtype(dtype).newbyteorder("=")
+    assert found.tolist() == values.tolist()
+
+
+def test_packed_and_chunked(tmp_path: Path) -> None:
+    values = np.zeros((500, 500), np.float32)
+
+    def fill(file: Any) -> None:
+        file.create_dataset("gzip", data=values, compression="gzip", shuffle=True, fletcher32=True)
+        file.create_dataset("lzf", data=values, compression="lzf")
+
+    assert all(np.array_equal(found, values) for found in read(write(tmp_path / "w.h5", fill)).values())
+
+
+def test_texts(tmp_path: Path) -> None:
+    def fill(file: Any) -> None:
+        file["words"] = ["one", "two"]
+
+    assert read(write(tmp_path / "w.h5", fill))["words"].tolist() == [b"one", b"two"]
+
+
+def test_a_soft_link_inside_the_file_is_another_name(tmp_path: Path) -> None:
+    def fill(file: Any) -> None:
+        file["hidden1/kernel"] = KERNEL
+        file["alias"] = h5py.SoftLink("/hidden1/kernel")
+
+    assert sorted(read(write(tmp_path / "w.h5", fill))) == ["alias", "hidden1/kernel"]
+
+
+def external_link(file: Any) -> None:
+    file["w"] = h5py.ExternalLink("secret.h5", "/x")
+
+
+def external_group(file: Any) -> None:
+    file["layer"] = h5py.ExternalLink("secret.h5", "/")
+
+
+def soft_link_through_an_external_one(file: Any) -> None:
+    file["group/away"] = h5py.ExternalLink("secret.h5", "/")
+    file["w"] = h5py.SoftLink("/group/away/x")
+
+
+def soft_link_to_nothing(file: Any) -> None:
+    file["w"] = h5py.SoftLink("/nowhere")
+
+
+def soft_link_to_itself(file: Any) -> None:
+    file["w"] = h5py.SoftLink("/w")
+
+
+def external_storage(file: Any) -> None:
+    file.create_dataset("w", (3,), "f4", external=[("secret.bin", 0, 12)])
+
+
+def virtual(file: Any) -> None:
+    layout = h5py.VirtualLayout((3,), "f4")
+    layout[:] = h5py.VirtualSource("secret.h5", "x", (3,))
+    file.create_virtual_dataset("w", layout)
+
+
+def circle(file: Any) -> None:
+    file.create_group("a/b")
+    file["a/b/up"] = file["a"]
+
+
+def reference(file: Any) -> None:
+    file["x"] = KERNEL
+    file.create_dataset("w", (1,), h5py.ref_dtype)
+
+
+def lists_in_cells(file: Any) -> None:
+    file.create_dataset("w", (1,), h5py.vlen_dtype(np.int32))
+
+
+def named_type(file: Any) -> None:
+    file["w"] = np.dtype("f4")
+
+
+def null(file: Any) -> None:
+    file["w"] = h5py.Empty("f4")
+
+
+@pytest.mark.parametrize(
+    "fill",
+    [
+        external_link,
+        external_group,
+        soft_link_through_an_external_one,
+        soft_link_to_nothing,
+        soft_link_to_itself,
+        external_storage,
+        virtual,
+        circle,
+        reference,
+        lists_in_cells,
+        named_type,
+        null,
+    ],
+)
+def test_what_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fill: Callable[[Any], None]) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "secret.h5", lambda file: file.create_dataset("x", data=SECRET))
+    (tmp_path / "secret.bin").write_bytes(SECRET.tobytes())
+    with pytest.raises(FormatError) as refused:
+        open_weights(write(tmp_path / "w.h5", fill))
+    assert str(tmp_path / "w.h5") in str(refused.value)
+    assert "42" not in str(refused.value)
+
+
+@pytest.mark.parametrize("chunks", [None, (1 << 20,)])
+def test_a_shape_without_bytes_behind_it(tmp_path: Path, chunks: tuple[int] | None) -> None:
+    path = write(tmp_path / "w.h5", lambda file: file.create_dataset("w", (1 << 40,), "f4", chunks=chunks))
+    with pytest.raises(CorruptCheckpoint, match=r"w is said to be float32 \[1099511627776\], 0 bytes are stored"):
+        open_weights(path)
+
+
+def test_every_truncation_is_an_error_of_ours(tmp_path: Path) -> None:
+    whole = write(tmp_path / "w.h5", lambda file: file.create_dataset("hidden1/kernel", data=KERNEL)).read_bytes()
+    for size in range(0, len(whole), 7):
+        (tmp_path / "cut.h5").write_bytes(whole[:size])
+        with pytest.raises(CkptError):
+            read(tmp_path / "cut.h5")
+
+
+def test_other_files(tmp_path: Path) -> None:
+    (tmp_path / "text.h5").write_text("hello")
+    with pytest.raises(FormatError, match="not an HDF5 file, though its name says so"):
+        open_weights(tmp_path / "text.h5")
+    with pytest.raises(MissingFile):
+        open_weights(tmp_path / "none.h5")
+
+
+def test_two_names_that_would_be_one(tmp_path: Path) -> None:
+    def fill(file: Any) -> None:
+        file["w"], file["w:0"] = KERNEL, KERNEL
+
+    with pytest.raises(FormatError, match="would both be named w"):
+        open_weights(write(tmp_path / "w.h5", fill))
