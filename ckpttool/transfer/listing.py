@@ -11,7 +11,6 @@ from ckpttool.graph import files
 from ckpttool.graph.graph import Graph
 from ckpttool.kinds import OBJECT_VALUE, kinds
 from ckpttool.selection import Pattern, suggestion
-from ckpttool.surgery.summary import has_numbers, summarize
 from ckpttool.tensors import Tensor
 from ckpttool.transfer.opening import graph_beside, open_either
 
@@ -118,6 +117,8 @@ def _row(tensor: Tensor, kind: str) -> Row:
 
 def _statistics(tensor: Tensor) -> Row:
     """Return a tensor's statistics, None for strings and variants."""
+    from ckpttool.surgery.summary import has_numbers, summarize  # only here are values read, and NumPy needed
+
     if not has_numbers(tensor):
         return dict.fromkeys(STATISTICS)
     found = summarize(tensor).row()
