@@ -35,15 +35,19 @@ def frozen_with_layers(graph: Graph, frozen: Collection[str]) -> list[str]:
 def _follows(
     variable: Variable, described: Mapping[str, Variable], chosen: Collection[str], changed: Collection[str]
 ) -> bool:
-    """Say whether a weight that no optimizer trains is frozen with its layer, or never changes at all."""
+    """Say whether a weight that no optimizer trains is frozen with its layer, or never changes at all.
+
+    The layer is the nearest scope that has trainable weights. Nothing changes what an earlier freezing has frozen; only
+    where a trained weight stands right beside it is it taken for a moving average of that layer nevertheless.
+    """
     if variable.trainable:
         return False
-    scope = variable.name.rpartition("/")[0]
+    scope, is_own = variable.name.rpartition("/")[0], True
     while scope:
         siblings = [key for key, other in described.items() if other.trainable and other.name.startswith(f"{scope}/")]
-        if siblings:
+        if siblings and (is_own or variable.op in changed):
             return all(key in chosen for key in siblings)
-        scope = scope.rpartition("/")[0]
+        scope, is_own = scope.rpartition("/")[0], False
     return variable.op not in changed
 
 
