@@ -4,7 +4,6 @@ import contextlib
 import logging
 import os
 import re
-import secrets
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -52,7 +51,7 @@ def replacing(path: Path, check: Callable[[Path], object] | None = None) -> Iter
 def writing(path: Path) -> Iterator[tuple[Path, BinaryIO]]:
     """Give a new temporary file beside `path`; it is removed at the end unless it was renamed."""
     sweep(path.parent)
-    temporary = path.parent / f".{path.name[:180]}.ckpttool-{os.getpid()}-{secrets.token_hex(6)}.tmp"
+    temporary = path.parent / f".{path.name[:180]}.ckpttool-{os.getpid()}-{os.urandom(6).hex()}.tmp"
     descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
     try:
         if path.exists():
