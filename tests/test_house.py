@@ -65,6 +65,18 @@ def test_imports_point_down(path: Path) -> None:
     assert ups == []
 
 
+NEIGHBOURS = {"surgery", "foreign", "graph", "data"}
+ALLOWED = {("foreign", "graph")}
+"""What is imported into a graph has to be held against its variables."""
+
+
+@pytest.mark.parametrize("path", [path for path in SOURCES if part_of(path) in NEIGHBOURS], ids=identity)
+def test_neighbours_do_not_import_one_another(path: Path) -> None:
+    own = part_of(path)
+    parts = {name.split(".")[1] for name in imports_of(ast.parse(path.read_text())) if name.startswith("ckpttool.")}
+    assert [part for part in parts & NEIGHBOURS - {own} if (own, part) not in ALLOWED] == []
+
+
 def test_every_part_has_a_floor() -> None:
     assert {part_of(path) for path in SOURCES} - PUBLIC <= set(FLOORS)
 
