@@ -46,15 +46,24 @@ def write_bundle(tensors: Mapping[str, Tensor], files: BundleFiles, overwrite: b
         written = _write_data(tensors, new)
         _write_index(files, written, count)
     except BaseException:
-        _remove(new)
+        if _shards_named_by(files.index) != count:  # else the index has its name: the new bundle is there
+            _remove(new)
         raise
     _remove(old)
 
 
 def _unused_count(files: BundleFiles) -> int:
-    """Return the least count of shards that no data file has in its name."""
-    taken = {count for _, _, count in files.shards()}
+    """Return the least count of shards that is in the name of no data file, nor in the old index."""
+    taken = {_shards_named_by(files.index), *(count for _, _, count in files.shards())}
     return next(count for count in range(1, len(taken) + 2) if count not in taken)
+
+
+def _shards_named_by(index: Path) -> int | None:
+    """Return how many shards an index counts, or None where there is none, or a damaged one."""
+    try:
+        return read_index(index).shards
+    except (FormatError, FileNotFoundError):
+        return None
 
 
 def _remove(paths: Iterable[Path]) -> None:
