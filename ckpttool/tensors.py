@@ -43,7 +43,8 @@ class DType:
         if self.numpy_name.startswith("ml_dtypes."):
             import ml_dtypes
 
-            return np.dtype(getattr(ml_dtypes, self.numpy_name.partition(".")[2]))
+            own: np.dtype[Any] = np.dtype(getattr(ml_dtypes, self.numpy_name.partition(".")[2]))
+            return own
         return np.dtype(self.numpy_name)
 
     def __str__(self) -> str:

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import IO, BinaryIO, NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
 from numpy.lib import format as npy
@@ -20,10 +20,10 @@ from numpy.lib import format as npy
 from ckpttool.errors import CkptError, CorruptCheckpoint, FormatError
 from ckpttool.formats.files import refuse_existing, replacing
 from ckpttool.formats.format import Checked
+from ckpttool.formats.npz_writer import SUFFIX, write_archive
 from ckpttool.formats.wire.strings import as_bytes
-from ckpttool.tensors import BY_NAME, PIECE, STRING, Array, DType, Tensor, TensorSpec, dtype_of
+from ckpttool.tensors import BY_NAME, PIECE, STRING, Array, DType, Tensor, TensorSpec
 
-SUFFIX = ".npy"
 HEADER_LIMIT = 16 << 10
 """Bytes within which a header ends; NumPy itself takes 10,000."""
 UNPACKED_LIMIT = 4 << 30
@@ -129,7 +129,7 @@ class Npz:
         """Write an uncompressed archive, read it again, and only then give it its name."""
         refuse_existing([path], overwrite)
         with replacing(path, partial(self._check, len(tensors))) as file:
-            _write(file, tensors)
+            write_archive(file, tensors)
 
     def verify(self, path: Path) -> Iterator[Checked]:
         """Check every byte of every array against the zip's checksums."""
@@ -209,43 +209,3 @@ def _strings(array: Array) -> Array:
     out = np.empty(array.size, object)
     out[:] = as_bytes(array.ravel().tolist(), "")
     return out.reshape(array.shape)
-
-
-def _write(file: BinaryIO, tensors: Mapping[str, Tensor]) -> None:
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-        for name, tensor in tensors.items():
-            info = zipfile.ZipInfo(_member_name(name), (1980, 1, 1, 0, 0, 0))
-            with archive.open(info, "w", force_zip64=True) as member:
-                _write_array(member, tensor.renamed(name))
-
-
-def _member_name(name: str) -> str:
-    try:
-        if "\0" not in name and name.encode():
-            return name + SUFFIX
-    except UnicodeEncodeError:
-        pass
-    raise FormatError(f"an .npz cannot hold an array named {name!r}")
-
-
-def _write_array(member: IO[bytes], tensor: Tensor) -> None:
-    if tensor.dtype is STRING:
-        array = _byte_array(tensor)
-        npy.write_array(member, array, (1, 0), allow_pickle=False)
-        return
-    if not tensor.dtype.itemsize or dtype_of(np.empty(0, tensor.dtype.numpy)) is not tensor.dtype:
-        raise FormatError(f"{tensor.name} is {tensor.dtype}, which an .npz cannot hold; --cast changes it")
-    if tensor.dtype.numpy_name.startswith("ml_dtypes."):
-        raise FormatError(f"{tensor.name} is {tensor.dtype}, which an .npz cannot hold; --cast changes it")
-    dtype = tensor.dtype.numpy.newbyteorder("<")
-    header = {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": tensor.shape}
-    npy.write_array_header_1_0(member, header)
-    for piece in tensor.pieces():
-        member.write(piece)
-
-
-def _byte_array(tensor: Tensor) -> Array:
-    elements = as_bytes(tensor.read().ravel().tolist(), tensor.name)
-    if any(element.endswith(b"\0") for element in elements):
-        raise FormatError(f"{tensor.name} has a string that ends in a zero byte, which an .npz cannot hold")
-    return np.array(elements, "S").reshape(tensor.shape)

@@ -179,7 +179,7 @@ def test_a_hundred_thousand_slices_are_checked_quickly(tmp_path):
 
 
 def test_built_blocks_have_what_was_put_in():
-    from ckpttool.formats.wire.table import decode_block
+    from ckpttool.formats.wire.block import decode_block
 
     pairs = [(f"k{i:03}".encode(), b"v" * i) for i in range(200)]
     assert decode_block(built(pairs)) == pairs
