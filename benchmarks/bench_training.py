@@ -67,7 +67,9 @@ def feed_dict_loops(model: Path, x: np.ndarray, y: np.ndarray) -> tuple[float, f
 def keras_fit(rows: np.ndarray, y: np.ndarray, units: list[int], frozen: int) -> float:
     import keras
 
-    hidden = [keras.layers.Dense(count, activation="relu", trainable=place >= frozen) for place, count in enumerate(units)]
+    hidden = [
+        keras.layers.Dense(count, activation="relu", trainable=place >= frozen) for place, count in enumerate(units)
+    ]
     model = keras.Sequential([keras.Input(rows.shape[1:]), *hidden, keras.layers.Dense(10)])
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.SGD(0.01), loss)

@@ -1,8 +1,8 @@
 """Graph: a MetaGraphDef with the look-ups that every other module of this floor needs."""
 
 from collections import defaultdict
+from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
 
 from ckpttool.errors import GraphError, UnknownName
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
@@ -10,7 +10,8 @@ from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
 from ckpttool.selection import suggestion
 
 
-class TensorRef(NamedTuple):
+@dataclass(frozen=True, slots=True, order=True)
+class TensorRef:
     """An op's output: `dnn/hidden2/Relu:0` is output 0 of the op `dnn/hidden2/Relu`.
 
     >>> TensorRef.parse("dnn/hidden2/Relu"), str(TensorRef.parse("split:1"))

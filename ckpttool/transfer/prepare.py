@@ -13,10 +13,10 @@ from ckpttool.graph.rewrite import (
     importable,
     pin_training,
     untrainable,
-    update_ops,
+    updated_variables,
     without_training,
 )
-from ckpttool.graph.rewrite.freezing import written_variable
+
 from ckpttool.graph.roles import Roles, find_roles
 from ckpttool.graph.variables import Variable, variables
 from ckpttool.runtime.build import with_training
@@ -49,7 +49,7 @@ def freeze_for_training(
     """
     loss = needed_role(graph, roles, "loss")
     weights = _below(graph, loss)
-    live = _updated(graph, str(roles.training_op)) if own_training_op else _with_gradient(graph, loss)
+    live = set(updated_variables(graph, str(roles.training_op))) if own_training_op else _with_gradient(graph, loss)
     live &= {name for name, variable in weights.items() if variable.trainable}
     chosen = set(train.select(weights)) if train else set(weights)
     if train:
@@ -128,10 +128,3 @@ def _with_gradient(graph: Graph, loss: str) -> set[str]:
             found.add(name)
             todo.extend(ref.op for ref in graph.inputs(name))
     return {name for name, variable in variables(graph).items() if variable.op in found}
-
-
-def _updated(graph: Graph, training_op: str) -> set[str]:
-    """Return the variables that a training op changes."""
-    run = graph.ancestors(training_op, control=True)
-    written = {written_variable(graph, op) for op in update_ops(graph) if op in run}
-    return {name for name, variable in variables(graph).items() if variable.op in written}
