@@ -9,27 +9,9 @@ from ckpttool.errors import PlanError
 from ckpttool.foreign.rules import Rule, rename
 from ckpttool.foreign.weights import Weights
 from ckpttool.graph.graph import Graph
-from ckpttool.graph.variables import Variable, variables
+from ckpttool.graph.stored import StoredTensor, stored_tensors
 from ckpttool.selection import suggestion
-from ckpttool.tensors import DType, Tensor
-
-
-@dataclass(frozen=True)
-class Target:
-    """A tensor that the graph's checkpoint holds: one variable, or the slices of one.
-
-    `shape` is None where the graph does not say it.
-    """
-
-    name: str
-    shape: tuple[int, ...] | None
-    dtype: DType
-    members: tuple[Variable, ...]
-
-    @property
-    def is_weight(self) -> bool:
-        """Whether it is neither an optimizer's slot nor a step counter."""
-        return self.members[0].kind == "weight"
+from ckpttool.tensors import Tensor
 
 
 @dataclass(frozen=True)
@@ -47,17 +29,6 @@ class Pairing:
     unfilled: tuple[str, ...]
 
 
-def targets(graph: Graph) -> dict[str, Target]:
-    """Return what the graph's checkpoint holds, by name; slices of one variable are one tensor there."""
-    members: dict[str, list[Variable]] = {}
-    for variable in variables(graph).values():
-        members.setdefault(variable.name, []).append(variable)
-    return {
-        name: Target(name, of[0].full_shape if of[0].slice_offset is not None else of[0].shape, of[0].dtype, tuple(of))
-        for name, of in members.items()
-    }
-
-
 def pair(
     weights: Weights, graph: Graph, rules: Sequence[Rule] = (), lenient: bool = False, cast: bool = False
 ) -> Pairing:
@@ -70,12 +41,12 @@ def pair(
         UnknownName: a rule was used for nothing.
         PlanError: two tensors would get one name, a tensor or a weight has no counterpart, a shape or a dtype differs.
     """
-    wanted = targets(graph)
+    wanted = stored_tensors(graph)
     named = rename(weights, rules)
     candidates = {new: old for old, new in named.items() if new}
     problems = {new: _misfit(weights, old, new, wanted, graph, cast) for new, old in candidates.items()}
     fitting = {new: old for new, old in candidates.items() if problems[new] is None}
-    unfilled = tuple(name for name, target in wanted.items() if target.is_weight and name not in fitting)
+    unfilled = tuple(name for name, target in wanted.items() if target.kind == "weight" and name not in fitting)
     left_out = tuple(problem for problem in problems.values() if problem)
     if not lenient:
         _refuse(weights.path, graph, left_out, unfilled, candidates)
@@ -86,7 +57,9 @@ def pair(
     return Pairing(tensors, fitting, left_out, dropped, unfilled)
 
 
-def _misfit(weights: Weights, old: str, new: str, wanted: Mapping[str, Target], graph: Graph, cast: bool) -> str | None:
+def _misfit(
+    weights: Weights, old: str, new: str, wanted: Mapping[str, StoredTensor], graph: Graph, cast: bool
+) -> str | None:
     """Say why a tensor cannot become the variable of its new name, or None when it can."""
     tensor, target = weights[old], wanted.get(new)
     file, source = weights.path.name, Path(graph.source).name
@@ -101,7 +74,7 @@ def _misfit(weights: Weights, old: str, new: str, wanted: Mapping[str, Target], 
     return f"{file}: {old} is {tensor.dtype}, {new} in {source} is {target.dtype}{hint}"
 
 
-def _castable(tensor: Tensor, target: Target) -> bool:
+def _castable(tensor: Tensor, target: StoredTensor) -> bool:
     """Say whether both are plain numbers."""
     numbers = ("float", "int", "uint", "bfloat")
     return all(dtype.name.rstrip("0123456789").startswith(numbers) for dtype in (tensor.dtype, target.dtype))

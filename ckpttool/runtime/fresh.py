@@ -1,27 +1,31 @@
 """Fresh values: what a graph's own initialisers give its variables."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from ckpttool.errors import GraphError
 from ckpttool.graph.graph import Graph
 from ckpttool.graph.rewrite import importable, subgraph
-from ckpttool.graph.variables import variables
+from ckpttool.graph.stored import stored_tensors
 from ckpttool.runtime.tensorflow import tensorflow
-from ckpttool.tensors import Array
+from ckpttool.tensors import Array, Tensor
 
 
-def fresh_values(graph: Graph, names: Sequence[str], seed: int) -> dict[str, Array]:
-    """Run the initialisers of the named variables and return what they give, by checkpoint name.
+def fresh_tensors(graph: Graph, names: Collection[str], seed: int) -> dict[str, Tensor]:
+    """Run the initialisers of the named tensors of a graph's checkpoint, and return what they give.
 
-    Random initialisers that carry no seed of their own get one from `seed`.
+    Random initialisers that carry no seed of their own get one from `seed`. Without names TensorFlow is not needed.
+
+    Raises:
+        GraphError: a variable has no initialiser.
     """
-    described = variables(graph)
-    wanted = {name: described[name].initial_value for name in names}
-    missing = sorted(name for name, tensor in wanted.items() if tensor is None)
-    if missing:
-        raise GraphError(f"{graph.source}: {missing[0]} has no initialiser, so it cannot start fresh")
-    return _run_initializers(graph, {name: tensor for name, tensor in wanted.items() if tensor}, seed) if wanted else {}
+    wanted = {name: stored for name, stored in stored_tensors(graph).items() if name in names}
+    initial = {member.op: member.initial_value for stored in wanted.values() for member in stored.members}
+    for op, tensor in initial.items():
+        if tensor is None:
+            raise GraphError(f"{graph.source}: {op} has no initialiser, so it cannot start fresh")
+    values = _run_initializers(graph, {op: str(tensor) for op, tensor in initial.items()}, seed) if wanted else {}
+    return {name: Tensor.of(name, stored.joined(values), stored.dtype) for name, stored in wanted.items()}
 
 
 def _run_initializers(graph: Graph, wanted: Mapping[str, str], seed: int) -> dict[str, Array]:

@@ -14,8 +14,8 @@ from ckpttool.errors import CkptError, PlanError
 from ckpttool.formats.files import refuse_existing
 from ckpttool.graph.graph import Graph, TensorRef
 from ckpttool.graph.roles import Roles, find_roles
-from ckpttool.graph.variables import variables
-from ckpttool.runtime.fresh import fresh_values
+from ckpttool.graph.stored import stored_tensors
+from ckpttool.runtime.fresh import fresh_tensors
 from ckpttool.runtime.function import GraphFunction
 from ckpttool.runtime.optimizers import Optimizer
 from ckpttool.runtime.state import State
@@ -145,6 +145,15 @@ class Training:
         direct = {name: array for name, array in live.items() if name in kept}
         return {**self.features.of(self.splits, split), **direct}
 
+    def tensors(self, weights: Mapping[str, Array]) -> dict[str, Tensor]:
+        """Return what the checkpoint will hold, given the values of the variables that ran, by op name."""
+        run = {
+            name: Tensor.of(name, stored.joined(weights), stored.dtype)
+            for name, stored in stored_tensors(self.graph).items()
+            if all(member.op in weights for member in stored.members)
+        }
+        return {**self.values, **run}
+
     def epoch(self, number: int) -> Epoch:
         """Train on all rows once, in an order that only the seed and the epoch decide, and score the model.
 
@@ -183,8 +192,7 @@ def finetune(
         watch.finished(history[-1])
         if history[-1] is (history[-1] if options.keep == "last" else best_of(history)):
             kept, weights = history[-1], training.state.read()
-    tensors = {**training.values, **{name: Tensor.of(name, value) for name, value in weights.items()}}
-    write_model(training.graph, tensors, output, overwrite)
+    write_model(training.graph, training.tensors(weights), output, overwrite)
     run = Run(
         plan_of(training.graph, training.frozen),
         history,
@@ -241,13 +249,13 @@ def _values(model: Model, graph: Graph, seed: int) -> dict[str, Tensor]:
     Raises:
         PlanError: the checkpoint lacks a weight.
     """
-    described = variables(graph)
-    absent = [name for name in described if name not in model.checkpoint]
-    weights = [name for name in absent if described[name].kind == "weight"]
+    stored = stored_tensors(graph)
+    absent = [name for name in stored if name not in model.checkpoint]
+    weights = [name for name in absent if stored[name].kind == "weight"]
     if weights:
         raise PlanError(f"{model.path}: the graph has {weights[0]}, the checkpoint does not")
-    fresh = {name: Tensor.of(name, value) for name, value in fresh_values(graph, absent, seed).items()}
-    return {name: fresh.get(name) or model.checkpoint[name] for name in described}
+    fresh = fresh_tensors(graph, absent, seed)
+    return {name: fresh.get(name) or model.checkpoint[name] for name in stored}
 
 
 def plan(model: Model, options: Options) -> list[PlanRow]:
@@ -270,5 +278,4 @@ def prepare(model: Model, options: Options) -> tuple[Frozen, Graph, Roles]:
 
 def plan_of(graph: Graph, frozen: Frozen) -> list[PlanRow]:
     """Return the plan of a training: every weight is restored from the model, and trained or frozen."""
-    described = variables(graph)
-    return plan_rows(described.values(), {name: name for name in described}, frozen.names)
+    return plan_rows(graph, {name: name for name in stored_tensors(graph)}, frozen.names)

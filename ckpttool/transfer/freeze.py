@@ -5,12 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ckpttool import checkpoint
-from ckpttool.errors import CorruptCheckpoint, PlanError
-from ckpttool.formats.files import refuse_existing
-from ckpttool.graph import files
+from ckpttool.errors import PlanError
 from ckpttool.graph.closure import FrozenPart, frozen_part
-from ckpttool.graph.frozen import changed_variables, frozen_with_layers
+from ckpttool.graph.frozen import frozen_with_layers
 from ckpttool.graph.graph import Graph, TensorRef
 from ckpttool.graph.modes import mode_placeholders
 from ckpttool.graph.rewrite import (
@@ -26,9 +23,9 @@ from ckpttool.graph.roles import Roles, find_roles
 from ckpttool.graph.variables import variables
 from ckpttool.kinds import base_name
 from ckpttool.selection import Pattern
-from ckpttool.tensors import Tensor, dtype_numbered
-from ckpttool.transfer.model import Model, outputs_of
-from ckpttool.transfer.plan import PlanRow, layer_of
+from ckpttool.tensors import dtype_numbered
+from ckpttool.transfer.model import Model, write_model
+from ckpttool.transfer.plan import PlanRow, plan_rows
 
 Method = Literal["var-list", "stop-gradient"]
 
@@ -50,15 +47,7 @@ class Freezing:
             ExistingOutput: the output is there already.
             CorruptCheckpoint: what was read back is not what was meant.
         """
-        refuse_existing(outputs_of(output), overwrite)
-        files.save(self.graph, Path(f"{output}.meta"), overwrite=overwrite)
-        checkpoint.save(self.model.checkpoint, output, format="bundle", overwrite=overwrite)
-        written, graph = checkpoint.open(output), files.load(Path(f"{output}.meta"))
-        if set(written) != set(self.model.checkpoint) or set(variables(graph)) != set(variables(self.graph)):
-            raise CorruptCheckpoint(f"{output}: what was read back does not have the tensors that were written")
-        for name in {described.name for key, described in variables(graph).items() if key in self.frozen}:
-            if not _same(written[name], self.model.checkpoint[name]):
-                raise CorruptCheckpoint(f"{output}: the frozen tensor {name} is not what it was in {self.model.path}")
+        write_model(self.graph, self.model.checkpoint, output, overwrite)
 
 
 def plan_freeze(
@@ -79,12 +68,7 @@ def plan_freeze(
     described = variables(model.graph)
     weights = [key for key, variable in described.items() if variable.kind == "weight"]
     frozen = frozen_with_layers(model.graph, pattern.select(weights))
-    changed = changed_variables(model.graph)
-    rows = [
-        PlanRow(layer_of(v.name), v.name, v.shape or (), v.name, key not in frozen and (v.trainable or v.op in changed))
-        for key, v in described.items()
-        if v.kind == "weight"
-    ]
+    rows = plan_rows(model.graph, {v.name: v.name for v in described.values()}, {described[key].name for key in frozen})
     if not any(row.train for row in rows):
         raise PlanError(f"{model.path}: nothing is left to train: {layers!r} freezes all {len(rows)} weights")
     found = find_roles(model.graph, needed=(), **(roles or {}))
@@ -188,12 +172,3 @@ def _change_notes(before: Graph, after: Graph, frozen: Collection[str]) -> list[
 
 def _listed(names: Collection[str]) -> str:
     return ", ".join(list(names)[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-
-
-def _same(one: Tensor, other: Tensor) -> bool:
-    """Compare two tensors byte by byte, a piece at a time."""
-    if one.spec != other.spec:
-        return False
-    if not one.dtype.itemsize:
-        return bool(one.read().tolist() == other.read().tolist())
-    return all(bytes(mine) == bytes(its) for mine, its in zip(one.pieces(), other.pieces(), strict=True))

@@ -9,7 +9,7 @@ from ckpttool.errors import CorruptCheckpoint, PlanError
 from ckpttool.formats.files import refuse_existing
 from ckpttool.graph import files
 from ckpttool.graph.graph import Graph
-from ckpttool.graph.variables import Variable, variables
+from ckpttool.graph.stored import stored_tensors
 from ckpttool.tensors import Tensor
 
 
@@ -30,11 +30,6 @@ class Model:
         """
         return cls(Path(path), files.load(path), checkpoint.open(path))
 
-    @property
-    def variables(self) -> dict[str, Variable]:
-        """The graph's variables by checkpoint name."""
-        return variables(self.graph)
-
 
 def outputs_of(prefix: Path) -> list[Path]:
     """Return the files that mark a model under a prefix."""
@@ -42,7 +37,9 @@ def outputs_of(prefix: Path) -> list[Path]:
 
 
 def write_model(graph: Graph, tensors: Mapping[str, Tensor], output: Path, overwrite: bool) -> None:
-    """Write a graph and the values of all its variables under a prefix, and check what was written.
+    """Write a graph and a checkpoint under a prefix, and read both back.
+
+    Every tensor's checksum is compared as it is written; the names and the graph are compared here.
 
     Raises:
         ExistingOutput: the prefix is taken and `overwrite` is not set.
@@ -50,13 +47,11 @@ def write_model(graph: Graph, tensors: Mapping[str, Tensor], output: Path, overw
         CorruptCheckpoint: what was read back differs.
     """
     refuse_existing(outputs_of(output), overwrite)
-    expected = variables(graph)
-    missing = [name for name in expected if name not in tensors]
+    missing = [name for name in stored_tensors(graph) if name not in tensors]
     if missing:
         raise PlanError(f"{output}: no value for {', '.join(missing[:5])}")
     output.parent.mkdir(parents=True, exist_ok=True)
+    checkpoint.save(tensors, output, format="bundle", overwrite=overwrite)
     files.save(graph, Path(f"{output}.meta"), overwrite=overwrite)
-    checkpoint.save({name: tensors[name] for name in expected}, output, format="bundle", overwrite=overwrite)
-    written = checkpoint.open(output)
-    if set(written) != set(expected) or set(variables(files.load(output))) != set(expected):
-        raise CorruptCheckpoint(f"{output}: what was read back does not have the tensors that were written")
+    if set(checkpoint.open(output)) != set(tensors) or files.load(f"{output}.meta").meta != graph.meta:
+        raise CorruptCheckpoint(f"{output}: what was read back is not what was written")

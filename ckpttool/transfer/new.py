@@ -5,11 +5,10 @@ from pathlib import Path
 
 from ckpttool.formats.files import refuse_existing
 from ckpttool.graph.spec import parse
-from ckpttool.graph.variables import variables
+from ckpttool.graph.stored import stored_tensors
 from ckpttool.runtime.build import new_graph
-from ckpttool.runtime.fresh import fresh_values
+from ckpttool.runtime.fresh import fresh_tensors
 from ckpttool.runtime.optimizers import Optimizer
-from ckpttool.tensors import Tensor
 from ckpttool.transfer.model import outputs_of, write_model
 from ckpttool.transfer.plan import PlanRow, plan_rows
 
@@ -27,6 +26,5 @@ def new(
     """
     refuse_existing(outputs_of(output), overwrite)
     graph = new_graph(input_shape, parse(layers), optimizer, seed)
-    values = fresh_values(graph, list(variables(graph)), seed)
-    write_model(graph, {name: Tensor.of(name, value) for name, value in values.items()}, output, overwrite)
-    return plan_rows(variables(graph).values(), {})
+    write_model(graph, fresh_tensors(graph, stored_tensors(graph), seed), output, overwrite)
+    return plan_rows(graph, {})

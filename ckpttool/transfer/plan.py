@@ -6,7 +6,9 @@ from math import prod
 from typing import Any
 
 from ckpttool.errors import PlanError
-from ckpttool.graph.variables import Variable
+from ckpttool.graph.frozen import changed_variables
+from ckpttool.graph.graph import Graph
+from ckpttool.graph.stored import stored_tensors
 
 
 @dataclass(frozen=True)
@@ -33,18 +35,22 @@ def layer_of(name: str) -> str:
     return name.rpartition("/")[0] or name
 
 
-def plan_rows(variables: Iterable[Variable], sources: Mapping[str, str], frozen: Collection[str] = ()) -> list[PlanRow]:
-    """Return a row per weight; `sources` has the checkpoint name that a restored one comes from."""
+def plan_rows(graph: Graph, sources: Mapping[str, str], frozen: Collection[str] = ()) -> list[PlanRow]:
+    """Return a row per weight; `sources` has the checkpoint name that a restored one comes from.
+
+    Moving averages, which no gradient changes, count as trained where something updates them.
+    """
+    changed = changed_variables(graph)
     return [
         PlanRow(
-            layer_of(variable.name),
-            variable.name,
-            variable.shape or (),
-            sources.get(variable.name),
-            variable.trainable and variable.name not in frozen,
+            layer_of(name),
+            name,
+            stored.shape or (),
+            sources.get(name),
+            name not in frozen and (stored.trainable or any(member.op in changed for member in stored.members)),
         )
-        for variable in variables
-        if variable.kind == "weight"
+        for name, stored in stored_tensors(graph).items()
+        if stored.kind == "weight"
     ]
 
 

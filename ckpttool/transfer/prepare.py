@@ -16,7 +16,6 @@ from ckpttool.graph.rewrite import (
     updated_variables,
     without_training,
 )
-
 from ckpttool.graph.roles import Roles, find_roles
 from ckpttool.graph.variables import Variable, variables
 from ckpttool.runtime.build import with_training
@@ -27,7 +26,7 @@ from ckpttool.transfer.plan import layer_of
 
 @dataclass(frozen=True)
 class Frozen:
-    """What training will not change: the weights' names, the part below the cut, and the graph with it pinned.
+    """What training will not change: names in the checkpoint, the part below the cut, the graph with that part pinned.
 
     `part` is None when nothing is frozen. In `graph` the frozen layers run in inference mode.
     """
@@ -62,7 +61,8 @@ def freeze_for_training(
     if not names:
         return Frozen((), None, graph)
     part = frozen_part(graph, names, [loss], [roles.training] if roles.training else [])
-    return Frozen(tuple(names), part, pin_training(graph, part))
+    stored = tuple(dict.fromkeys(variables(graph)[name].name for name in names))
+    return Frozen(stored, part, pin_training(graph, part))
 
 
 def trainable_graph(frozen: Frozen, roles: Roles, optimizer: Optimizer | None, seed: int) -> tuple[Graph, Roles]:

@@ -15,12 +15,12 @@ from ckpttool.graph.graph import Graph, TensorRef
 from ckpttool.graph.layers import Layer, layers
 from ckpttool.graph.rewrite import drop_updates, importable, pin_training, subgraph, untrainable
 from ckpttool.graph.spec import parse
-from ckpttool.graph.variables import Variable, variables
+from ckpttool.graph.stored import StoredTensor, stored_tensors
+from ckpttool.graph.variables import variables
 from ckpttool.runtime.build import with_head, with_training
-from ckpttool.runtime.fresh import fresh_values
+from ckpttool.runtime.fresh import fresh_tensors
 from ckpttool.runtime.optimizers import Optimizer
 from ckpttool.selection import Pattern, suggestion
-from ckpttool.tensors import Tensor
 from ckpttool.transfer.freeze import freeze_graph
 from ckpttool.transfer.model import Model, outputs_of, write_model
 from ckpttool.transfer.plan import PlanRow, plan_rows, require_coverage
@@ -42,7 +42,7 @@ class Reuse:
     @property
     def rows(self) -> list[PlanRow]:
         """The plan, a row per weight."""
-        return plan_rows(variables(self.graph).values(), self.sources, self.frozen)
+        return plan_rows(self.graph, self.sources, self.frozen)
 
     def write(self, output: Path, overwrite: bool = False) -> None:
         """Run the initialisers of what starts fresh, and write the model; what was restored is compared after it.
@@ -51,10 +51,9 @@ class Reuse:
             ExistingOutput: the output is there already.
         """
         refuse_existing(outputs_of(output), overwrite)
-        fresh = [name for name in variables(self.graph) if name not in self.sources]
-        tensors = {name: Tensor.of(name, value) for name, value in fresh_values(self.graph, fresh, self.seed).items()}
-        tensors |= {name: self.model.checkpoint[source] for name, source in self.sources.items()}
-        write_model(self.graph, tensors, output, overwrite)
+        fresh = [name for name in stored_tensors(self.graph) if name not in self.sources]
+        restored = {name: self.model.checkpoint[source] for name, source in self.sources.items()}
+        write_model(self.graph, restored | fresh_tensors(self.graph, fresh, self.seed), output, overwrite)
 
 
 def plan_reuse(
@@ -102,9 +101,9 @@ def _reuse_head(
     if cold:
         part = frozen_part(graph, cold, [LOSS])
         graph = untrainable(drop_updates(pin_training(graph, part), cold), cold)
-    trained = [v.op for v in variables(graph).values() if v.trainable and v.name not in cold]
+    trained = [variable.op for variable in variables(graph).values() if variable.trainable]
     graph = with_training(importable(graph), LOSS, trained, optimizer, seed)
-    kept = [name for name in restored if name in variables(graph)]
+    kept = [name for name in restored if name in stored_tensors(graph)]
     cut = [name for name in restored if name not in kept]
     notes = (f"cut off above {top.name}, though chosen: {', '.join(cut)}",) if cut else ()
     return Reuse(model, graph, {name: name for name in kept}, cold, seed, (*_prefix_warning(chosen, model), *notes))
@@ -115,7 +114,7 @@ def _reuse_into(
 ) -> Reuse:
     """Plan the restoring of chosen layers into another graph, or into a fresh copy of the model's own."""
     graph = files.load(target) if target else model.graph
-    wanted, names = variables(graph), _restorable(model, chosen)
+    wanted, names = stored_tensors(graph), _restorable(model, chosen)
     problems = {name: _misfit(model, name, wanted.get(name), graph) for name in names}
     left_out = tuple(problem for problem in problems.values() if problem)
     if left_out and not lenient:
@@ -139,7 +138,7 @@ def _prefix_warning(chosen: Pattern, model: Model) -> tuple[str, ...]:
 
 
 def _weights(graph: Graph) -> list[str]:
-    return [name for name, variable in variables(graph).items() if variable.kind == "weight"]
+    return [name for name, stored in stored_tensors(graph).items() if stored.kind == "weight"]
 
 
 def _restorable(model: Model, chosen: Pattern) -> list[str]:
@@ -151,10 +150,10 @@ def _restorable(model: Model, chosen: Pattern) -> list[str]:
     return names
 
 
-def _misfit(model: Model, name: str, target: Variable | None, graph: Graph) -> str | None:
+def _misfit(model: Model, name: str, target: StoredTensor | None, graph: Graph) -> str | None:
     """Say why a tensor cannot be restored into a graph, or None when it can."""
     if target is None:
-        return f"{graph.source} has no variable {name}{suggestion(name, variables(graph))}"
+        return f"{graph.source} has no variable {name}{suggestion(name, stored_tensors(graph))}"
     shape = model.checkpoint[name].shape
     if target.shape is not None and shape != target.shape:
         return f"{name} is {list(shape)} in {model.path}, {list(target.shape)} in {graph.source}"
