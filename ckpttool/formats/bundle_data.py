@@ -16,8 +16,6 @@ from ckpttool.tensors import BY_NAME, STRING, VARIANT, Array, DType, Tensor, Ten
 BOOL = BY_NAME["bool"]
 OPEN_FILES = 64
 """Data files that are kept open at once."""
-SCAN = 512 << 10
-"""Bytes read at once where they are only checked: they stay in the processor's cache."""
 
 
 class BundleData:
@@ -47,7 +45,8 @@ class BundleData:
             (self._variant if entry.spec.dtype is VARIANT else self._strings)(entry)
             return entry.stored.size
         for stored in stored_parts(entry):
-            for piece in self._file(stored.shard).checked(entry.spec.name, stored, SCAN):
+            self._file(stored.shard).check(entry.spec.name, stored)
+            for piece in self._file(stored.shard).stream(entry.spec.name, stored) if entry.spec.dtype is BOOL else ():
                 self._check_values(entry, piece)
         return entry.spec.nbytes
 
