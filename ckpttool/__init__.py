@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from ckpttool.tensors import Tensor, TensorSpec
     from ckpttool.transfer.cache import fill as cache
     from ckpttool.transfer.evaluate import evaluate
-    from ckpttool.transfer.finetune import Options, finetune
+    from ckpttool.transfer.finetune import finetune
     from ckpttool.transfer.model import Model
     from ckpttool.transfer.new import new
     from ckpttool.transfer.reuse import plan_reuse
+    from ckpttool.transfer.run import Options
 
 __version__ = "0.1.0"
 
@@ -28,7 +29,7 @@ _PLACES = {
     "CkptError": "errors:CkptError",
     "Model": "transfer.model:Model",
     "Optimizer": "runtime.optimizers:Optimizer",
-    "Options": "transfer.finetune:Options",
+    "Options": "transfer.run:Options",
     "Pattern": "selection:Pattern",
     "Tensor": "tensors:Tensor",
     "TensorSpec": "tensors:TensorSpec",

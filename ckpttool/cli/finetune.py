@@ -11,6 +11,7 @@ from ckpttool.cli.plans import show_plan
 from ckpttool.cli.roles import roles
 from ckpttool.transfer import finetune as transfer
 from ckpttool.transfer.model import Model
+from ckpttool.transfer.run import Options
 
 
 @click.command()
@@ -42,7 +43,7 @@ def finetune(
     Example:
       ckpttool finetune new_model.ckpt --data mnist.npz --freeze 'hidden[12]' --cache -o tuned.ckpt
     """
-    opened, wanted = Model.open(model), transfer.Options.of(**how)
+    opened, wanted = Model.open(model), Options.of(**how)
     if plan_only:
         show_plan(transfer.plan(opened, wanted), as_json)
         return

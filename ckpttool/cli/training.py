@@ -13,7 +13,7 @@ from ckpttool.cli.plans import show_plan
 from ckpttool.data.estimate import human_size
 from ckpttool.runtime.optimizers import Optimizer
 from ckpttool.transfer.cache import Estimate, Features
-from ckpttool.transfer.finetune import Epoch
+from ckpttool.transfer.run import Epoch
 from ckpttool.transfer.plan import PlanRow
 from ckpttool.transfer.watch import Watch
 

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ckpttool.transfer.cache import Estimate, Features
-    from ckpttool.transfer.finetune import Epoch
     from ckpttool.transfer.plan import PlanRow
+    from ckpttool.transfer.run import Epoch
 
 
 class Watch:

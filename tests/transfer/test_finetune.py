@@ -10,8 +10,9 @@ from ckpttool import checkpoint
 from ckpttool.errors import CkptError, DataError, ExistingOutput, GraphError, PlanError, UnknownName
 from ckpttool.runtime.optimizers import Optimizer
 from ckpttool.transfer.evaluate import evaluate
-from ckpttool.transfer.finetune import Options, finetune, plan
+from ckpttool.transfer.finetune import finetune, plan
 from ckpttool.transfer.model import Model
+from ckpttool.transfer.run import Options
 
 OPTIONS = Options(epochs=3, batch_size=20, optimizer=Optimizer(learning_rate=0.1), seed=5)
 
