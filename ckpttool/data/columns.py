@@ -111,7 +111,8 @@ def _agree(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
 def _cast(column: Column, spec: InputSpec, scale: bool) -> Fitted:
     array, name, wanted = column.array, column.name, spec.dtype
     if wanted.name not in FLOATS + INTEGERS or array.dtype.kind not in "biuf":
-        raise DataError(f"{column} is {array.dtype.name}, expected {wanted} for {spec.name}")
+        found = "text" if array.dtype.kind in "OSU" else array.dtype.name
+        raise DataError(f"{column} is {found}, expected {wanted} for {spec.name}")
     if array.dtype == wanted.numpy:
         _check_kept(column, array)
         return Fitted(array, ())

@@ -132,6 +132,9 @@ def training_splits(
 
 def _held_out(request: _Request, columns: _Columns, valid: int | None) -> tuple[Split, Split]:
     rows = columns.rows
+    if rows < 2:
+        found = f"{request.file.path}: training rows: {rows}"
+        raise DataError(f"{found}, expected at least 2, one to validate on, or x_valid in the file")
     count = max(1, rows // 10) if valid is None else valid
     if not 0 < count < rows:
         raise DataError(f"{request.file.path}: {count} of {rows} rows for validation, expected 1 to {rows - 1}")
