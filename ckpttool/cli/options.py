@@ -33,6 +33,8 @@ def _needed_to_write(context: click.Context, option: click.Parameter, value: Pat
     """Ask for the output, unless only the plan is to be printed."""
     if value is None and not context.params.get("plan_only"):
         raise click.MissingParameter(ctx=context, param=option)
+    if value is not None and value.is_dir():
+        raise click.BadParameter(f"{value} is a folder, expected a prefix such as {value / 'model.ckpt'}")
     return value
 
 
@@ -48,7 +50,16 @@ lenient = click.option(
     "--lenient", is_flag=True, help="Go on where something does not match, and list what was left out."
 )
 
-seed = click.option("--seed", type=int, default=0, show_default=True, help="What all randomness comes from.")
+MOST_SEED = 2**31 - 1
+"""The largest seed that TensorFlow tells from others."""
+
+seed = click.option(
+    "--seed",
+    type=click.IntRange(0, MOST_SEED),
+    default=0,
+    show_default=True,
+    help="What all randomness comes from.",
+)
 
 data = click.option(
     "--data",

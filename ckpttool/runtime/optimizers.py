@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 from ckpttool.errors import PlanError
@@ -26,10 +27,12 @@ class Optimizer:
         if self.name not in OPTIMIZERS:
             known = ", ".join(OPTIMIZERS)
             raise PlanError(f"no optimizer {self.name}; known: {known}{suggestion(self.name, OPTIMIZERS)}")
-        if self.learning_rate <= 0:
-            raise PlanError(f"a learning rate must be above 0, found {self.learning_rate}")
-        if self.clip_value is not None and self.clip_value <= 0:
-            raise PlanError(f"--clip-value must be above 0, found {self.clip_value}")
+        if not 0 < self.learning_rate < inf:
+            raise PlanError(f"--lr must be a number above 0, found {self.learning_rate}")
+        if not 0 <= self.momentum <= 1:
+            raise PlanError(f"--momentum must lie between 0 and 1, found {self.momentum}")
+        if self.clip_value is not None and not 0 < self.clip_value < inf:
+            raise PlanError(f"--clip-value must be a number above 0, found {self.clip_value}")
 
 
 OPTIMIZERS: dict[str, Callable[[Optimizer, Any], Any]] = {
@@ -46,7 +49,8 @@ def minimize(optimizer: Optimizer, loss: Any, variables: Sequence[Any]) -> Any:
     """
     tf = tensorflow()
     minimizer = OPTIMIZERS[optimizer.name](optimizer, tf.compat.v1.train)
-    pairs = [pair for pair in minimizer.compute_gradients(loss, list(variables)) if pair[0] is not None]
+    found = minimizer.compute_gradients(loss, list(variables)) if variables else []
+    pairs = [pair for pair in found if pair[0] is not None]
     if not pairs:
         raise PlanError(f"nothing to train: {loss.name} has no gradient for any variable that is not frozen")
     if optimizer.clip_value is not None:
