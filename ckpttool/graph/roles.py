@@ -100,6 +100,9 @@ class _Finder:
             if _op(name) not in self.graph.nodes:
                 nearest = suggestion(name, self.graph.nodes)
                 raise UnknownName(f"{self.graph.source}: {OPTIONS[role]} {name}: no such op or tensor{nearest}")
+            if role == "training" and not self._is_switch(_op(name)):
+                found = self._type(_op(name))
+                raise GraphError(f"{self.graph.source}: --training {name} is a {found}, expected a boolean placeholder")
         return [_op(name) if role == "training_op" else str(TensorRef.parse(name)) for name in names]
 
     def _kept(self, role: str, key: str) -> list[str]:
@@ -292,7 +295,7 @@ class _Finder:
 
     def _is_switch(self, name: str) -> bool:
         """Say whether a placeholder is a boolean."""
-        return self.graph.nodes[name].attr["dtype"].type == DT_BOOL
+        return self._is_placeholder(name) and self.graph.nodes[name].attr["dtype"].type == DT_BOOL
 
     def _is_setting(self, name: str) -> bool:
         """Say whether a placeholder is a scalar setting such as `keep_prob` or a learning rate."""

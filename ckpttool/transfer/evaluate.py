@@ -10,6 +10,7 @@ from ckpttool.runtime.state import State
 from ckpttool.runtime.training import Evaluator, Score
 from ckpttool.transfer.feeds import check_classes, feeds, input_specs, label_spec, mode
 from ckpttool.transfer.model import Model
+from ckpttool.transfer.prepare import needed_role
 
 
 def evaluate(
@@ -22,10 +23,11 @@ def evaluate(
         DataError: the rows do not fit the graph.
     """
     graph, found = model.graph, find_roles(model.graph, needed=("inputs", "labels", "loss"), **(roles or {}))
+    loss = needed_role(graph, found, "loss")
     rows = evaluation_split(data, input_specs(graph, found), label_spec(graph, found), split, valid)
     check_classes(graph, found, model.checkpoint, [rows])
     arrays = feeds(found, rows)
-    wanted = [str(found.loss), *([found.accuracy] if found.accuracy else [])]
+    wanted = [loss, *([found.accuracy] if found.accuracy else [])]
     function = GraphFunction(graph, wanted, [*arrays, *mode(found, False)])
     evaluator = Evaluator(function, State(function.variables, model.checkpoint), mode(found, False))
     return evaluator.score(arrays, rows.rows)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from ckpttool.data.dataset import InputSpec, Split, check_labels
 from ckpttool.errors import GraphError
 from ckpttool.graph.graph import Graph, TensorRef
-from ckpttool.graph.roles import Roles
+from ckpttool.graph.roles import PLACEHOLDERS, Roles
 from ckpttool.runtime.function import GraphFunction, runner
 from ckpttool.runtime.state import State
 from ckpttool.tensors import Array, Tensor, dtype_numbered
@@ -35,6 +35,8 @@ def label_spec(graph: Graph, roles: Roles) -> InputSpec:
 
 def _spec(graph: Graph, tensor: str) -> InputSpec:
     node = graph.op(TensorRef.parse(tensor).op)
+    if node.op not in PLACEHOLDERS:
+        raise GraphError(f"{graph.source}: {node.name} is a {node.op}, expected a placeholder that rows can be fed to")
     shape = node.attr["shape"].shape if "shape" in node.attr else None
     known = shape is not None and not shape.unknown_rank
     sizes = tuple(dim.size if dim.size >= 0 else None for dim in shape.dim) if known and shape is not None else None

@@ -49,6 +49,10 @@ def freeze_for_training(
     loss = needed_role(graph, roles, "loss")
     weights = _below(graph, loss)
     live = set(updated_variables(graph, str(roles.training_op))) if own_training_op else _with_gradient(graph, loss)
+    if own_training_op and not live:
+        raise GraphError(f"{graph.source}: --train-op {roles.training_op} changes no variable")
+    if not weights:
+        raise GraphError(f"{graph.source}: the loss {loss} is computed without any weight; name another with --loss")
     live &= {name for name, variable in weights.items() if variable.trainable}
     chosen = set(train.select(weights)) if train else set(weights)
     if train:
