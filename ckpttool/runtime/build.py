@@ -13,7 +13,7 @@ from ckpttool.graph.graph import Graph
 from ckpttool.graph.spec import LayerSpec
 from ckpttool.runtime.layers import stack
 from ckpttool.runtime.optimizers import Optimizer, minimize
-from ckpttool.runtime.tensorflow import tensorflow
+from ckpttool.runtime.tensorflow import running, tensorflow
 
 
 def new_graph(input_shape: Sequence[int], layers: Sequence[LayerSpec], optimizer: Optimizer, seed: int) -> Graph:
@@ -51,7 +51,7 @@ def _building(seed: int, graph: Graph | None = None) -> Iterator[Any]:
     tf1 = tensorflow().compat.v1
     resource_variables = tf1.resource_variables_enabled()
     built = tf1.Graph()
-    with built.as_default():
+    with running(graph.source if graph else "new graph"), built.as_default():
         tf1.disable_resource_variables()  # reference variables are what the chapter's graphs and old programs have
         tf1.set_random_seed(seed)
         if graph is not None:

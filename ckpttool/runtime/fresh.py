@@ -7,7 +7,7 @@ from ckpttool.errors import GraphError
 from ckpttool.graph.graph import Graph
 from ckpttool.graph.rewrite import importable, subgraph
 from ckpttool.graph.stored import stored_tensors
-from ckpttool.runtime.tensorflow import tensorflow
+from ckpttool.runtime.tensorflow import running, tensorflow
 from ckpttool.tensors import Array, Tensor
 
 
@@ -33,7 +33,7 @@ def _run_initializers(graph: Graph, wanted: Mapping[str, str], seed: int) -> dic
     tf1 = tf.compat.v1
     tensors = list(dict.fromkeys(wanted.values()))
     part = importable(subgraph(graph, tensors))
-    with tf1.Graph().as_default(), tf1.Session() as session:
+    with running(graph.source), tf1.Graph().as_default(), tf1.Session() as session:
         definition = tf1.GraphDef.FromString(part.meta.graph_def.SerializeToString())
         seed_random_ops(definition, seed)
         found = session.run(tf.graph_util.import_graph_def(definition, return_elements=tensors, name=""))

@@ -1,10 +1,18 @@
 """Where TensorFlow is imported: on use, without its chatter, with a clear word when it is not installed."""
 
+import contextlib
 import os
+import re
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
-from ckpttool.errors import MissingDependency
+from ckpttool.errors import CkptError, GraphError, MissingDependency
+
+_NOISE = re.compile(
+    r"Graph execution error|Detected at node|Node:|Hint:|Original stack|<stack|\[\[|\s*$|\d+ root error|  |\(\d+\)"
+)
+"""Lines of TensorFlow's messages that say where in its machinery something went wrong, not what."""
 
 
 def tensorflow() -> Any:
@@ -25,3 +33,25 @@ def tensorflow() -> Any:
         ) from error
     tensorflow.get_logger().setLevel("ERROR")
     return tensorflow
+
+
+@contextlib.contextmanager
+def running(source: str) -> Iterator[None]:
+    """Turn what TensorFlow says against a graph, while it is built, imported or run, into one line that names it.
+
+    Raises:
+        GraphError: TensorFlow refused the graph or what it was fed.
+    """
+    try:
+        yield
+    except CkptError:
+        raise
+    except (tensorflow().errors.OpError, KeyError, ValueError) as error:
+        raise GraphError(f"{source}: TensorFlow refuses it: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """Return the line of a message that says what is wrong, with the graph's own names of its ops."""
+    text = str(error.args[0]) if isinstance(error, KeyError) else getattr(error, "message", None) or str(error)
+    lines = [line for line in text.splitlines() if not _NOISE.match(line)]
+    return re.sub(r"\bmodel/| \[Op:\w+\]", "", lines[0].strip()) if lines else type(error).__name__
