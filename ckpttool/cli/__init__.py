@@ -59,7 +59,7 @@ class Tool(click.Group):
         """List the commands under their headings."""
         for heading, names in GROUPS.items():
             rows = [
-                (name, command.get_short_help_str(80)) for name in names if (command := self.get_command(ctx, name))
+                (name, command.get_short_help_str(200)) for name in names if (command := self.get_command(ctx, name))
             ]
             with formatter.section(heading):
                 formatter.write_dl(rows)
@@ -125,7 +125,7 @@ def _leave_pipe() -> int:
 @click.group(cls=Tool, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="ckpttool")
 def main() -> None:
-    r"""Transfer learning and checkpoint surgery for saved TensorFlow models.
+    """Transfer learning and checkpoint surgery for saved TensorFlow models.
 
     A TensorFlow checkpoint is named by its prefix: my_model.ckpt stands for my_model.ckpt.index,
     my_model.ckpt.meta and my_model.ckpt.data-00000-of-00001. Any of the three is taken too.

@@ -28,7 +28,7 @@ def cache(
     roles: dict[str, str],
     as_json: bool,
 ) -> None:
-    r"""Compute what the frozen layers of MODEL make of every row, and keep it for `finetune --cache`.
+    """Compute what the frozen layers of MODEL make of every row, and keep it for `finetune --cache`.
 
     The entry's key is made of the frozen weights, the frozen part of the graph and the data: when one of them
     changes, so does the key, and nothing stale is ever read.

@@ -29,12 +29,12 @@ def collections(
     tags: list[str] | None,
     as_json: bool,
 ) -> None:
-    r"""List the collections of MODEL, or add NAMES to one and write a new .meta.
+    """List the collections of MODEL, or add NAMES to one and write a new .meta.
 
     \b
     Example:
       ckpttool collections my_model_final.ckpt
-      ckpttool collections my_model_final.ckpt --add my_important_ops X:0 y:0 training_op -o named.meta
+      ckpttool collections my_model_final.ckpt --add my_important_ops X:0 y:0 GradientDescent -o named.meta
     """
     if bool(names) != bool(key) or bool(names) != bool(out):
         raise click.UsageError("--add KEY, the NAMES to add, and -o OUT belong together")

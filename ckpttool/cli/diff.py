@@ -15,7 +15,7 @@ from ckpttool.surgery.differences import document, rows, summary
 @click.argument("b", type=options.PATH)
 @options.as_json
 def diff(a: Path, b: Path, as_json: bool) -> None:
-    r"""Say which tensors differ between the checkpoints A and B, and by how much.
+    """Say which tensors differ between the checkpoints A and B, and by how much.
 
     The largest difference of two elements is given, and that over the largest value in A. The exit code is 1 when
     something differs, 0 when nothing does.

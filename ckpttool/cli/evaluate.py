@@ -22,7 +22,7 @@ from ckpttool.transfer.model import Model
 def evaluate(
     model: Path, data: Path, split: str | None, valid: int | None, roles: dict[str, str], as_json: bool
 ) -> None:
-    r"""Print the loss and the accuracy of MODEL on the rows of a data set.
+    """Print the loss and the accuracy of MODEL on the rows of a data set.
 
     \b
     Example:

@@ -35,7 +35,7 @@ from ckpttool.transfer.run import Options
 def finetune(
     model: Path, data: Path, output: Path, overwrite: bool, plan_only: bool, as_json: bool, **how: Any
 ) -> None:
-    r"""Train the layers of MODEL that are not frozen, and write the best epoch.
+    """Train the layers of MODEL that are not frozen, and write the best epoch.
 
     Beside the model a report OUT.run.json is written; frozen tensors are compared with MODEL's, byte by byte.
 

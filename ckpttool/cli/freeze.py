@@ -28,7 +28,7 @@ from ckpttool.transfer.model import Model
 @options.as_json
 @options.writes
 def freeze(model: Path, plan_only: bool, as_json: bool, output: Path, overwrite: bool, **how: Any) -> None:
-    r"""Write the model with chosen layers frozen, whoever trains it.
+    """Write the model with chosen layers frozen, whoever trains it.
 
     The graph's own training op no longer changes them, their moving averages stay, and they run in inference mode. The
     cut, where the frozen part ends, follows from the layers and is named.

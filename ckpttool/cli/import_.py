@@ -26,7 +26,7 @@ from ckpttool.transfer.import_weights import plan_import
 def import_weights(
     weights: Path, rules: Path | None, rename: tuple[str, ...], bake: bool, plan_only: bool, as_json: bool, **how: Any
 ) -> None:
-    r"""Write weights of another framework into a graph's variables, as a model with a checkpoint.
+    """Write weights of another framework into a graph's variables, as a model with a checkpoint.
 
     WEIGHTS is an HDF5 file (any tree of datasets, or one of Keras 1, 2 or 3), an .npz, or a checkpoint. A tensor
     becomes the variable of its name; rules give other names, the first that matches wins, an empty NEW leaves a
@@ -35,7 +35,7 @@ def import_weights(
 
     \b
     Example:
-      ckpttool import weights.h5 --into my_model.ckpt --rename 'fc(\d)=>hidden\1' -o imported.ckpt
+      ckpttool import weights.h5 --into my_model.ckpt --rename 'fc(\\d)=>hidden\\1' -o imported.ckpt
     """
     out, overwrite = how.pop("output"), how.pop("overwrite")
     chosen = [*map(parse_rule, rename), *(read_rules(rules) if rules else [])]

@@ -16,7 +16,7 @@ COLUMNS = ("name", "parameters", "output", "variables")
 @options.tags
 @options.as_json
 def layers(model: Path, tags: list[str] | None, as_json: bool) -> None:
-    r"""List the layers of MODEL in data-flow order: parameters, output tensor, variables.
+    """List the layers of MODEL in data-flow order: parameters, output tensor, variables.
 
     MODEL is a .meta file or its checkpoint's prefix, a SavedModel folder, or a GraphDef. A checkpoint without a
     graph has the scopes of its weights for layers, and no outputs. Patterns to paste are printed below.

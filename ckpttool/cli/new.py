@@ -27,7 +27,7 @@ def _shape(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int,
 @options.as_json
 @options.writes
 def new(layers: str, as_json: bool, shape: tuple[int, ...], **settings: Any) -> None:
-    r"""Write a fresh model: its layers initialised, with loss, accuracy and a training op.
+    """Write a fresh model: its layers initialised, with loss, accuracy and a training op.
 
     A layer in SPEC is NAME = dense(UNITS, ACTIVATION, init=INIT). Activations: linear, relu, elu, leaky_relu(alpha),
     tanh, sigmoid. Initialisations: glorot (the default) and he, each also as _uniform and _normal.

@@ -20,7 +20,7 @@ from ckpttool.graph.listing import op_rows, type_rows
 def ops(
     model: Path, name: str | None, op_type: str | None, count: bool, inputs: bool, tags: list[str] | None, as_json: bool
 ) -> None:
-    r"""List the ops of MODEL in graph order.
+    """List the ops of MODEL in graph order.
 
     MODEL is a .meta file or its checkpoint's prefix, a SavedModel folder, or a GraphDef.
 

@@ -1,10 +1,12 @@
 """Output, once for all commands: a table on a terminal, TSV in a pipe, JSON anywhere; talk goes to stderr.
 
+Where CKPTTOOL_TABLE is set, a pipe gets tables too: for logs that people read.
 Names come from files that others made, so control characters in them are escaped before a terminal sees them.
 """
 
 import json
 import math
+import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -18,7 +20,7 @@ def rows(found: Iterable[Row], columns: Sequence[str], as_json: bool = False) ->
     """Print rows: every field in JSON, the named columns in a table or TSV."""
     if as_json:
         _json_rows(found)
-    elif sys.stdout.isatty():
+    elif sys.stdout.isatty() or os.environ.get("CKPTTOOL_TABLE"):
         _table(found, columns)
     else:
         for row in found:

@@ -44,14 +44,14 @@ def _percent(ctx: click.Context, param: click.Parameter, value: str) -> float:
 @options.as_json
 @options.writes
 def reuse(source: Path, plan_only: bool, as_json: bool, output: Path, overwrite: bool, **how: Any) -> None:
-    r"""Restore the layers that a pattern takes, and let the rest start fresh.
+    """Restore the layers that a pattern takes, and let the rest start fresh.
 
     With --head the network is cut above the last restored layer and new layers are put on, with loss, accuracy and a
     training op; --into restores into another graph; with neither the same graph keeps the chosen layers only.
 
     \b
     Example:
-      ckpttool reuse my_model_final.ckpt --layers 'hidden[123]' \
+      ckpttool reuse my_model_final.ckpt --layers 'hidden[123]' \\
         --head 'hidden4 = dense(20, relu); outputs = dense(10)' -o new_model.ckpt
     """
     planned = plan_reuse(Model.open(source), **how)

@@ -15,7 +15,7 @@ from ckpttool.transfer.listing import find_tensor
 @click.option("--full", is_flag=True, help="All numbers, however many.")
 @options.as_json
 def show(checkpoint: Path, name: str, full: bool, as_json: bool) -> None:
-    r"""Show one tensor of CKPT: its numbers, a summary, and a histogram.
+    """Show one tensor of CKPT: its numbers, a summary, and a histogram.
 
     Of more than a thousand numbers the corners are shown; JSON then has `values` null, unless --full is given.
 

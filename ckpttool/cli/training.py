@@ -13,8 +13,8 @@ from ckpttool.cli.plans import show_plan
 from ckpttool.data.estimate import human_size
 from ckpttool.runtime.optimizers import Optimizer
 from ckpttool.transfer.cache import Estimate, Features
-from ckpttool.transfer.run import Epoch
 from ckpttool.transfer.plan import PlanRow
+from ckpttool.transfer.run import Epoch
 from ckpttool.transfer.watch import Watch
 
 Command = Callable[..., Any]

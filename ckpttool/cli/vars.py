@@ -20,7 +20,7 @@ COLUMNS = ("name", "shape", "dtype", "bytes", "kind")
 def list_variables(
     checkpoint: Path, layers: str | None, slots: bool, stats: bool, tags: list[str] | None, as_json: bool
 ) -> None:
-    r"""List the tensors of CKPT: name, shape, dtype, bytes, kind (weight, slot or step).
+    """List the tensors of CKPT: name, shape, dtype, bytes, kind (weight, slot or step).
 
     CKPT is a checkpoint's prefix or one of its files, a folder with a checkpoint file, a SavedModel folder, or an
     .npz. Where a graph lies beside it, that says of which kind a tensor is, else the names do. A graph without a

@@ -19,7 +19,7 @@ from ckpttool.transfer.verification import verdict
 @options.tags
 @options.as_json
 def verify(checkpoint: Path, unchanged: tuple[str, Path] | None, tags: list[str] | None, as_json: bool) -> None:
-    r"""Check every checksum and every rule of CKPT's format, and name the tensors that are damaged.
+    """Check every checksum and every rule of CKPT's format, and name the tensors that are damaged.
 
     A graph beside the checkpoint is checked too; a graph without a checkpoint is checked alone. The exit code is 1
     when something is damaged or has changed, 0 when all is well.

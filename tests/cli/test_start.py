@@ -1,5 +1,6 @@
 """Starting: TensorFlow stays away from commands that look and change, help always works, errors are one line."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -98,6 +99,23 @@ def test_a_terminal_gets_a_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     output.rows([{"name": "[bold]x[/bold]", "shape": [2, 3]}], ("name", "shape"))
     lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
     assert lines == ["name            shape", "[bold]x[/bold]  [2, 3]"]
+
+
+def test_a_log_gets_a_table_where_it_asks_for_one(model: Path) -> None:
+    command = [sys.executable, "-m", "ckpttool", "ops", str(model), "--type", "Placeholder"]
+    environment = {**os.environ, "CKPTTOOL_TABLE": "1", "COLUMNS": "60"}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert [line.split() for line in done.stdout.splitlines()] == [
+        ["name", "type"],
+        ["X", "Placeholder"],
+        ["y", "Placeholder"],
+    ]
+
+
+def test_help_keeps_the_lines_of_examples() -> None:
+    shown = CliRunner().invoke(main, ["reuse", "--help"]).stdout
+    assert "\b" not in shown
+    assert "  Example:\n    ckpttool reuse my_model_final.ckpt --layers 'hidden[123]' \\\n      --head" in shown
 
 
 def test_ctrl_c_is_one_line(monkeypatch: pytest.MonkeyPatch, model: Path) -> None:
