@@ -38,6 +38,8 @@ def freeze(model: Path, plan_only: bool, as_json: bool, output: Path, overwrite:
       ckpttool freeze my_model_final.ckpt --layers 'hidden[12]' --method stop-gradient -o frozen.ckpt
     """
     planned = plan_freeze(Model.open(model), **how)
+    if not plan_only:
+        planned.check(output, overwrite)
     show_plan(planned.rows, as_json)
     for note in planned.notes:
         say(note)

@@ -55,6 +55,8 @@ def reuse(source: Path, plan_only: bool, as_json: bool, output: Path, overwrite:
         --head 'hidden4 = dense(20, relu); outputs = dense(10)' -o new_model.ckpt
     """
     planned = plan_reuse(Model.open(source), **how)
+    if not plan_only:
+        planned.check(output, overwrite)
     show_plan(planned.rows, as_json)
     for note in planned.notes:
         say(note)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from ckpttool.errors import PlanError
+from ckpttool.formats.files import refuse_existing
 from ckpttool.graph.closure import FrozenPart, frozen_part
 from ckpttool.graph.frozen import frozen_with_layers
 from ckpttool.graph.graph import Graph, TensorRef
@@ -24,7 +25,7 @@ from ckpttool.graph.variables import variables
 from ckpttool.kinds import base_name
 from ckpttool.selection import Pattern
 from ckpttool.tensors import dtype_numbered
-from ckpttool.transfer.model import Model, write_model
+from ckpttool.transfer.model import Model, outputs_of, write_model
 from ckpttool.transfer.plan import PlanRow, plan_rows
 
 Method = Literal["var-list", "stop-gradient"]
@@ -39,6 +40,14 @@ class Freezing:
     frozen: tuple[str, ...]
     rows: list[PlanRow]
     notes: tuple[str, ...]
+
+    def check(self, output: Path, overwrite: bool = False) -> None:
+        """Check that the output may be written.
+
+        Raises:
+            ExistingOutput: it is there already.
+        """
+        refuse_existing(outputs_of(output), overwrite)
 
     def write(self, output: Path, overwrite: bool = False) -> None:
         """Write the graph, copy the checkpoint, and read both back.

@@ -44,13 +44,21 @@ class Reuse:
         """The plan, a row per weight."""
         return plan_rows(self.graph, self.sources, self.frozen)
 
+    def check(self, output: Path, overwrite: bool = False) -> None:
+        """Check that the output may be written.
+
+        Raises:
+            ExistingOutput: it is there already.
+        """
+        refuse_existing(outputs_of(output), overwrite)
+
     def write(self, output: Path, overwrite: bool = False) -> None:
         """Run the initialisers of what starts fresh, and write the model; what was restored is compared after it.
 
         Raises:
             ExistingOutput: the output is there already.
         """
-        refuse_existing(outputs_of(output), overwrite)
+        self.check(output, overwrite)
         fresh = [name for name in stored_tensors(self.graph) if name not in self.sources]
         restored = {name: self.model.checkpoint[source] for name, source in self.sources.items()}
         write_model(self.graph, restored | fresh_tensors(self.graph, fresh, self.seed), output, overwrite)
@@ -83,6 +91,10 @@ def plan_reuse(
         planned = _reuse_head(model, chosen, head, after, frozen, optimizer or Optimizer(), seed)
     else:
         planned = _reuse_into(model, chosen, into, frozen, lenient, seed)
+    if freeze and not any(row.train for row in planned.rows):
+        raise PlanError(
+            f"{model.path}: nothing is left to train: --freeze {freeze!r} takes all {len(planned.rows)} weights"
+        )
     require_coverage(planned.rows, require)
     return planned
 
@@ -105,6 +117,10 @@ def _reuse_head(
     graph = with_training(importable(graph), LOSS, trained, optimizer, seed)
     kept = [name for name in restored if name in stored_tensors(graph)]
     cut = [name for name in restored if name not in kept]
+    if not kept:
+        raise PlanError(
+            f"{model.path}: nothing to restore: {', '.join(cut)} lie above {top.name}, where the head is put on"
+        )
     notes = (f"cut off above {top.name}, though chosen: {', '.join(cut)}",) if cut else ()
     return Reuse(model, graph, {name: name for name in kept}, cold, seed, (*_prefix_warning(chosen, model), *notes))
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from ckpttool.data.batches import batch_bounds, epoch_order
 from ckpttool.data.dataset import Split, training_splits
 from ckpttool.errors import CkptError, PlanError
+from ckpttool.graph.closure import FrozenPart
 from ckpttool.graph.graph import Graph, TensorRef
 from ckpttool.graph.roles import Roles, find_roles
 from ckpttool.graph.stored import stored_tensors
@@ -36,18 +37,18 @@ class Training:
         """
         self.model, self.options = model, options
         self.frozen, self.graph, self.roles = prepare(model, options)
+        if options.cache and self.frozen.part is None:
+            raise PlanError("--cache needs frozen layers: name them with --freeze, or the trained ones with --train")
         specs = input_specs(self.graph, self.roles)
         self.splits = training_splits(data, specs, label_spec(self.graph, self.roles), options.valid)
         self.values = _values(model, self.graph, options.seed)
         check_classes(self.graph, self.roles, self.values, self.splits)
         watch.planned(self.plan, self.splits[0].notes)
-        self.features = self._features(watch) if options.cache else None
+        self.features = self._features(self.frozen.part, watch) if options.cache and self.frozen.part else None
         self._build()
 
-    def _features(self, watch: Watch) -> Features:
-        if self.frozen.part is None:
-            raise PlanError("--cache needs frozen layers: name them with --freeze, or the trained ones with --train")
-        cache = FeatureCache(self.frozen.graph, self.frozen.part, self.model.checkpoint, self.splits)
+    def _features(self, part: FrozenPart, watch: Watch) -> Features:
+        cache = FeatureCache(self.frozen.graph, part, self.model.checkpoint, self.splits)
         return cache.open(self.options.cache_dir, watch)
 
     def _build(self) -> None:
@@ -97,9 +98,10 @@ class Training:
         order = epoch_order(train.rows, options.seed, number)
         bounds = batch_bounds(train.rows, options.batch_size)
         loss, seconds = self.trainer.epoch(self.arrays[0], order, bounds)
-        if not isfinite(loss):
-            raise CkptError(f"the loss became {loss} in epoch {number}: try a lower --lr, or --clip-value")
         score = self.evaluator.score(self.arrays[1], valid.rows)
+        for name, value in (("loss", loss), ("validation loss", score.loss)):
+            if not isfinite(value):
+                raise CkptError(f"the {name} became {value} in epoch {number}: try a lower --lr, or --clip-value")
         return Epoch(number, loss, score.loss, score.accuracy, seconds)
 
 
