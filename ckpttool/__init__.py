@@ -7,42 +7,78 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ckpttool.checkpoint import Checkpoint, open, save
-    from ckpttool.errors import CkptError
-    from ckpttool.runtime.optimizers import Optimizer
-    from ckpttool.selection import Pattern
-    from ckpttool.surgery.diff import diff
-    from ckpttool.surgery.verify import verify
-    from ckpttool.tensors import Tensor, TensorSpec
-    from ckpttool.transfer.cache import fill as cache
-    from ckpttool.transfer.evaluate import evaluate
-    from ckpttool.transfer.finetune import finetune
-    from ckpttool.transfer.model import Model
-    from ckpttool.transfer.new import new
-    from ckpttool.transfer.reuse import plan_reuse
-    from ckpttool.transfer.run import Options
+    from ckpttool.checkpoint import Checkpoint as Checkpoint
+    from ckpttool.checkpoint import open as open
+    from ckpttool.checkpoint import save as save
+    from ckpttool.errors import CkptError as CkptError
+    from ckpttool.errors import CorruptCheckpoint as CorruptCheckpoint
+    from ckpttool.errors import DataError as DataError
+    from ckpttool.errors import ExistingOutput as ExistingOutput
+    from ckpttool.errors import FormatError as FormatError
+    from ckpttool.errors import GraphError as GraphError
+    from ckpttool.errors import MissingDependency as MissingDependency
+    from ckpttool.errors import MissingFile as MissingFile
+    from ckpttool.errors import PlanError as PlanError
+    from ckpttool.errors import UnknownName as UnknownName
+    from ckpttool.foreign.rules import Rule as Rule
+    from ckpttool.runtime.optimizers import Optimizer as Optimizer
+    from ckpttool.runtime.session_import import assign_with_placeholders as assign_with_placeholders
+    from ckpttool.runtime.session_import import feed_for_assigns as feed_for_assigns
+    from ckpttool.selection import Pattern as Pattern
+    from ckpttool.surgery.diff import diff as diff
+    from ckpttool.surgery.verify import unchanged as unchanged
+    from ckpttool.surgery.verify import verify as verify
+    from ckpttool.tensors import Tensor as Tensor
+    from ckpttool.tensors import TensorSpec as TensorSpec
+    from ckpttool.transfer.cache import fill
+    from ckpttool.transfer.evaluate import evaluate as evaluate
+    from ckpttool.transfer.finetune import finetune as finetune
+    from ckpttool.transfer.freeze import plan_freeze as plan_freeze
+    from ckpttool.transfer.import_weights import plan_import as plan_import
+    from ckpttool.transfer.model import Model as Model
+    from ckpttool.transfer.new import new as new
+    from ckpttool.transfer.reuse import plan_reuse as plan_reuse
+    from ckpttool.transfer.run import Options as Options
+
+    cache = fill
 
 __version__ = "0.1.0"
 
 _PLACES = {
-    "Checkpoint": "checkpoint:Checkpoint",
-    "CkptError": "errors:CkptError",
-    "Model": "transfer.model:Model",
-    "Optimizer": "runtime.optimizers:Optimizer",
-    "Options": "transfer.run:Options",
-    "Pattern": "selection:Pattern",
-    "Tensor": "tensors:Tensor",
-    "TensorSpec": "tensors:TensorSpec",
+    "Checkpoint": "checkpoint",
+    "CkptError": "errors",
+    "CorruptCheckpoint": "errors",
+    "DataError": "errors",
+    "ExistingOutput": "errors",
+    "FormatError": "errors",
+    "GraphError": "errors",
+    "MissingDependency": "errors",
+    "MissingFile": "errors",
+    "Model": "transfer.model",
+    "Optimizer": "runtime.optimizers",
+    "Options": "transfer.run",
+    "Pattern": "selection",
+    "PlanError": "errors",
+    "Rule": "foreign.rules",
+    "Tensor": "tensors",
+    "TensorSpec": "tensors",
+    "UnknownName": "errors",
+    "assign_with_placeholders": "runtime.session_import",
     "cache": "transfer.cache:fill",
-    "diff": "surgery.diff:diff",
-    "evaluate": "transfer.evaluate:evaluate",
-    "finetune": "transfer.finetune:finetune",
-    "new": "transfer.new:new",
-    "open": "checkpoint:open",
-    "plan_reuse": "transfer.reuse:plan_reuse",
-    "save": "checkpoint:save",
-    "verify": "surgery.verify:verify",
+    "diff": "surgery.diff",
+    "evaluate": "transfer.evaluate",
+    "feed_for_assigns": "runtime.session_import",
+    "finetune": "transfer.finetune",
+    "new": "transfer.new",
+    "open": "checkpoint",
+    "plan_freeze": "transfer.freeze",
+    "plan_import": "transfer.import_weights",
+    "plan_reuse": "transfer.reuse",
+    "save": "checkpoint",
+    "unchanged": "surgery.verify",
+    "verify": "surgery.verify",
 }
+"""The module of each public name, and after a colon what it is called there, if not the same."""
 
 __all__ = [*_PLACES]  # noqa: PLE0604 - the table above is the list
 
@@ -52,4 +88,9 @@ def __getattr__(name: str) -> Any:
     if name not in _PLACES:
         raise AttributeError(f"module 'ckpttool' has no attribute {name!r}")
     module, _, attribute = _PLACES[name].partition(":")
-    return getattr(import_module(f"ckpttool.{module}"), attribute)
+    return getattr(import_module(f"ckpttool.{module}"), attribute or name)
+
+
+def __dir__() -> list[str]:
+    """List the public names, so that an interactive shell completes them."""
+    return [*globals(), *_PLACES]
