@@ -14,7 +14,8 @@ from ckpttool.tensors import Array, Tensor
 def fresh_tensors(graph: Graph, names: Collection[str], seed: int) -> dict[str, Tensor]:
     """Run the initialisers of the named tensors of a graph's checkpoint, and return what they give.
 
-    Random initialisers that carry no seed of their own get one from `seed`. Without names TensorFlow is not needed.
+    Random initialisers get their seeds from `seed`, also those with one of their own: a graph that was built with a
+    seed would else give the same values whatever is asked for. Without names TensorFlow is not needed.
 
     Raises:
         GraphError: a variable has no initialiser.
@@ -42,7 +43,7 @@ def _run_initializers(graph: Graph, wanted: Mapping[str, str], seed: int) -> dic
 
 
 def seed_random_ops(definition: Any, seed: int) -> None:
-    """Give each random op without a seed of its own one that follows from `seed` and its place, in place."""
+    """Give each random op a seed that follows from `seed` and the op's place, in place."""
     for place, node in enumerate(definition.node):
-        if "seed" in node.attr and "seed2" in node.attr and not (node.attr["seed"].i or node.attr["seed2"].i):
+        if "seed" in node.attr and "seed2" in node.attr:
             node.attr["seed"].i, node.attr["seed2"].i = seed, place + 1
