@@ -9,7 +9,7 @@ from typing import Any
 
 from ckpttool.errors import GraphError
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
-from ckpttool.graph.graph import Graph
+from ckpttool.graph.graph import Graph, TensorRef
 from ckpttool.graph.spec import LayerSpec
 from ckpttool.runtime.layers import stack
 from ckpttool.runtime.optimizers import Optimizer, minimize
@@ -41,7 +41,9 @@ def with_training(graph: Graph, loss: str, trainable: Sequence[str], optimizer: 
     """Put a training op on a graph that has none: gradients of `loss` for the variables whose ops are named."""
     with _building(seed, graph) as built:
         variables = {variable.op.name: variable for variable in tensorflow().compat.v1.global_variables()}
-        minimize(optimizer, built.get_tensor_by_name(loss), [variables[name] for name in trainable])
+        needed = graph.ancestors(TensorRef.parse(loss).op)
+        trained = [variables[name] for name in trainable if name in needed]
+        minimize(optimizer, built.get_tensor_by_name(loss), trained)
         return _export(built, graph.source)
 
 
@@ -49,18 +51,31 @@ def with_training(graph: Graph, loss: str, trainable: Sequence[str], optimizer: 
 def _building(seed: int, graph: Graph | None = None) -> Iterator[Any]:
     """Open a TensorFlow 1 graph to build in, holding `graph` already where one is given."""
     tf1 = tensorflow().compat.v1
-    resource_variables = tf1.resource_variables_enabled()
     built = tf1.Graph()
-    with running(graph.source if graph else "new graph"), built.as_default():
-        tf1.disable_resource_variables()  # reference variables are what the chapter's graphs and old programs have
+    with running(graph.source if graph else "new graph"), _version_1(), built.as_default():
         tf1.set_random_seed(seed)
         if graph is not None:
             tf1.train.import_meta_graph(tf1.MetaGraphDef.FromString(graph.meta.SerializeToString()))
-        try:
-            yield built
-        finally:
-            if resource_variables:
-                tf1.enable_resource_variables()
+        yield built
+
+
+@contextmanager
+def _version_1() -> Iterator[None]:
+    """Build as TensorFlow 1 did: with reference variables, which the chapter's graphs and old programs have.
+
+    Conditionals and loops are made of Switch and Merge; the gradients of such loops cannot be built otherwise.
+    """
+    tf1 = tensorflow().compat.v1
+    resource_variables, functional = tf1.resource_variables_enabled(), tf1.control_flow_v2_enabled()
+    tf1.disable_resource_variables()
+    tf1.disable_control_flow_v2()
+    try:
+        yield
+    finally:
+        if resource_variables:
+            tf1.enable_resource_variables()
+        if functional:
+            tf1.enable_control_flow_v2()
 
 
 def _refuse_taken(built: Any, names: Sequence[str], source: str) -> None:

@@ -8,6 +8,7 @@ from ckpttool.graph.graph import Graph
 from ckpttool.graph.rewrite import importable, subgraph, to_resource
 from ckpttool.graph.rewrite.functions import with_own_functions
 from ckpttool.graph.variables import Variable, variables
+from ckpttool.runtime.loops import leave_unordered, unordered_ops
 from ckpttool.runtime.state import State
 from ckpttool.runtime.tensorflow import tensorflow
 from ckpttool.tensors import Array
@@ -34,6 +35,7 @@ class GraphFunction:
         handles = {variable.op for variable in self.variables}
         self._wanted = list(wanted)
         self._read = {str(ref) for name in part.nodes for ref in part.inputs(name)}
+        self._unordered = unordered_ops(part, handles, wanted)
         self._definition = tensorflow().compat.v1.GraphDef(versions={"producer": part.meta.graph_def.versions.producer})
         self._definition.library.ParseFromString(part.meta.graph_def.library.SerializeToString())
         _register(self._definition.library)
@@ -48,13 +50,14 @@ class GraphFunction:
         here = tf.compat.v1.get_default_graph()
         supplied = {f"{variable.op}:0": here.capture(state.handles[variable.op].handle) for variable in self.variables}
         supplied |= {name: tf.convert_to_tensor(value) for name, value in feeds.items()}
-        outputs: list[Any] = tf.graph_util.import_graph_def(
+        found: list[Any] = tf.graph_util.import_graph_def(
             self._definition,
             input_map={name: value for name, value in supplied.items() if name in self._read},
-            return_elements=self._wanted,
+            return_elements=[*self._wanted, *self._unordered],
             name="model",
         )
-        return outputs
+        leave_unordered(found[len(self._wanted) :])
+        return found[: len(self._wanted)]
 
 
 def _register(library: Any) -> None:

@@ -45,7 +45,7 @@ def minimize(optimizer: Optimizer, loss: Any, variables: Sequence[Any]) -> Any:
     """Put gradients and updates on a TensorFlow 1 graph and return its training op.
 
     Raises:
-        PlanError: the loss depends on none of the variables.
+        PlanError: there is no variable, or one that the loss has no gradient for.
     """
     tf = tensorflow()
     minimizer = OPTIMIZERS[optimizer.name](optimizer, tf.compat.v1.train)
@@ -53,6 +53,9 @@ def minimize(optimizer: Optimizer, loss: Any, variables: Sequence[Any]) -> Any:
     pairs = [pair for pair in found if pair[0] is not None]
     if not pairs:
         raise PlanError(f"nothing to train: {loss.name} has no gradient for any variable that is not frozen")
+    if len(pairs) < len(found):
+        lost = ", ".join(variable.op.name for gradient, variable in found if gradient is None)
+        raise PlanError(f"{loss.name} has no gradient for {lost}, though it depends on it: freeze it")
     if optimizer.clip_value is not None:
         bound = optimizer.clip_value
         pairs = [(tf.clip_by_value(gradient, -bound, bound), variable) for gradient, variable in pairs]

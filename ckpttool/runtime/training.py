@@ -55,6 +55,7 @@ class Trainer:
             feeds = {name: tf.gather(array, rows) for name, array in arrays.items()}
             loss, *updates = self._function(self._state, {**self._constants, **feeds})
             with tf.control_dependencies(updates):
+                tf.timestamp()  # an op with effects: what the step returns waits for it, and the next step for that
                 return number + 1, total + tf.cast(loss, tf.float32)
 
         return tf.while_loop(lambda number, _: number < steps, step, [tf.constant(0), tf.constant(0.0)])[1]

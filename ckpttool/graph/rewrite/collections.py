@@ -1,6 +1,7 @@
 """Collections, signatures and savers of a graph that has lost ops: what still holds is kept, the rest goes."""
 
-from collections.abc import Callable, Container
+import contextlib
+from collections.abc import Callable, Container, Iterator
 
 from google.protobuf.message import DecodeError, Message
 
@@ -17,6 +18,8 @@ from ckpttool.formats.wire.protos.meta_graph_pb2 import (
     WhileContextDef,
 )
 from ckpttool.graph.graph import TensorRef
+
+_Context = CondContextDef | WhileContextDef
 
 VARIABLE_COLLECTIONS = frozenset(
     {
@@ -163,6 +166,33 @@ def _nested_holds(nested: ControlFlowContextDef, ops: Container[str]) -> bool:
     if nested.WhichOneof("ctxt") == "cond_ctxt":
         return _cond_holds(nested.cond_ctxt, ops)
     return _while_holds(nested.while_ctxt, ops)
+
+
+def pivots(meta: MetaGraphDef, ops: Container[str]) -> list[str]:
+    """Return what the contexts of conditionals and loops that have some of these ops need to stay: their pivots."""
+    return [name for context in _contexts(meta) for name in _pivots(context, ops)]
+
+
+def _contexts(meta: MetaGraphDef) -> Iterator[_Context]:
+    for key, kind in (("cond_context", CondContextDef), ("while_context", WhileContextDef)):
+        for raw in meta.collection_def[key].bytes_list.value if key in meta.collection_def else ():
+            with contextlib.suppress(DecodeError):
+                yield kind.FromString(raw)
+
+
+def _pivots(context: _Context, ops: Container[str]) -> list[str]:
+    inside = set(context.values_def.values) - set(context.values_def.external_values)
+    if not any(is_there(name, ops) for name in inside):
+        return []
+    if isinstance(context, CondContextDef):
+        own = [context.pred_name, context.pivot_name]
+    else:
+        own = [context.pivot_name, context.pivot_for_pred_name, context.pivot_for_body_name]
+    return own + [name for nested in context.nested_contexts for name in _pivots(_nested(nested), ops)]
+
+
+def _nested(nested: ControlFlowContextDef) -> _Context:
+    return nested.cond_ctxt if nested.WhichOneof("ctxt") == "cond_ctxt" else nested.while_ctxt
 
 
 _FILTERS: dict[str, _Keep] = {

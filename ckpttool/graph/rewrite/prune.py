@@ -5,8 +5,9 @@ from collections.abc import Collection, Container, Iterable, Sequence
 from ckpttool.errors import GraphError
 from ckpttool.formats.wire.protos.graph_pb2 import AttrValue, FunctionDefLibrary, NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
+from ckpttool.graph.flow import EXITS
 from ckpttool.graph.graph import Graph, TensorRef
-from ckpttool.graph.rewrite.collections import keep_what_holds
+from ckpttool.graph.rewrite.collections import keep_what_holds, pivots
 from ckpttool.graph.rewrite.editing import with_nodes
 from ckpttool.graph.variables import Variable, variables
 
@@ -95,11 +96,12 @@ def _side_targets(graph: Graph, kept: Container[str]) -> list[str]:
 
 
 def _with_initializers(graph: Graph, kept: set[str], targets: Sequence[str], stop: set[TensorRef]) -> set[str]:
-    """Add what initialises the kept variables and tables, and the variables that this needs in turn."""
+    """Add what initialises the kept variables and tables, the variables that this needs in turn, and loops' own ops."""
     described = variables(graph)
     while True:
         extra = [name for variable in described.values() if variable.op in kept for name in _belongings(variable)]
         extra += _table_initializers(graph, kept)
+        extra += [*_exits(graph, kept), *pivots(graph.meta, kept)]
         grown = needed(graph, [*targets, *(name for name in extra if TensorRef.parse(name).op in graph.nodes)], stop)
         if grown <= kept:
             return kept
@@ -114,6 +116,12 @@ def _table_initializers(graph: Graph, kept: Container[str]) -> list[str]:
     """Return the initialisers of kept look-up tables; nothing that is computed needs them, and all look-ups do."""
     names = [name for name in graph.collection(TABLE_INITIALIZERS) if name in graph.nodes]
     return [name for name in names if graph.inputs(name) and graph.inputs(name)[0].op in kept]
+
+
+def _exits(graph: Graph, kept: Collection[str]) -> list[str]:
+    """Return the exits of kept loops, also of those values that nothing reads: their gradients start there, at zero."""
+    exits = [name for name, node in graph.nodes.items() if node.op in EXITS]
+    return [name for name in exits if all(ref.op in kept for ref in graph.inputs(name))]
 
 
 def _forget(node: NodeDef, ops: Container[str]) -> None:
