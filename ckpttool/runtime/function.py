@@ -10,7 +10,7 @@ from ckpttool.graph.rewrite.functions import with_own_functions
 from ckpttool.graph.variables import Variable, variables
 from ckpttool.runtime.loops import leave_unordered, unordered_ops
 from ckpttool.runtime.state import State
-from ckpttool.runtime.tensorflow import tensorflow
+from ckpttool.runtime.tensorflow import running, tensorflow
 from ckpttool.tensors import Array
 
 _PARTS = count()
@@ -29,11 +29,12 @@ class GraphFunction:
 
     def __init__(self, graph: Graph, wanted: Sequence[str], fed: Sequence[str] = ()) -> None:
         """Take the ops that `wanted` (tensors `op:0`, or ops) need, down to the tensors that will be `fed`."""
+        self.source = graph.source
         part = to_resource(importable(subgraph(graph, wanted, fed)))
         part = with_own_functions(part, f"_part{next(_PARTS)}")
         self.variables: list[Variable] = [v for v in variables(part).values() if v.op in part.nodes]
         handles = {variable.op for variable in self.variables}
-        self._wanted = list(wanted)
+        self.wanted = list(wanted)
         self._read = {str(ref) for name in part.nodes for ref in part.inputs(name)}
         self._unordered = unordered_ops(part, handles, wanted)
         self._definition = tensorflow().compat.v1.GraphDef(versions={"producer": part.meta.graph_def.versions.producer})
@@ -53,11 +54,11 @@ class GraphFunction:
         found: list[Any] = tf.graph_util.import_graph_def(
             self._definition,
             input_map={name: value for name, value in supplied.items() if name in self._read},
-            return_elements=[*self._wanted, *self._unordered],
+            return_elements=[*self.wanted, *self._unordered],
             name="model",
         )
-        leave_unordered(found[len(self._wanted) :])
-        return found[: len(self._wanted)]
+        leave_unordered(found[len(self.wanted) :])
+        return found[: len(self.wanted)]
 
 
 def _register(library: Any) -> None:
@@ -76,4 +77,8 @@ def runner(function: GraphFunction, state: State, constants: Feeds) -> Callable[
     def call(feeds: dict[str, Any]) -> list[Any]:
         return function(state, {**constants, **feeds})
 
-    return lambda feeds: [output.numpy() for output in call(dict(feeds))]
+    def run(feeds: Feeds) -> list[Array]:
+        with running(function.source):
+            return [output.numpy() for output in call(dict(feeds))]
+
+    return run

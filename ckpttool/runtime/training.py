@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from ckpttool.errors import GraphError
 from ckpttool.runtime.function import Feeds, GraphFunction, runner
 from ckpttool.runtime.state import State
-from ckpttool.runtime.tensorflow import tensorflow
+from ckpttool.runtime.tensorflow import running, tensorflow
 from ckpttool.tensors import Array
 
 IN_MEMORY = 1 << 30
@@ -43,7 +44,8 @@ class Trainer:
         """Take one step per batch of rows `order[bounds[i]:bounds[i + 1]]`; return the mean loss and the seconds."""
         start, total = time.perf_counter(), 0.0
         for chunk, rows, limits in self._chunks(arrays, order, bounds):
-            total += float(self._run(chunk, rows, limits))
+            with running(self._function.source):
+                total += float(self._run(chunk, rows, limits))
         return total / (len(bounds) - 1), time.perf_counter() - start
 
     def _batches(self, arrays: dict[str, Any], order: Any, bounds: Any) -> Any:
@@ -54,6 +56,7 @@ class Trainer:
             rows = order[bounds[number] : bounds[number + 1]]
             feeds = {name: tf.gather(array, rows) for name, array in arrays.items()}
             loss, *updates = self._function(self._state, {**self._constants, **feeds})
+            _require_number(self._function, 0, loss.shape)
             with tf.control_dependencies(updates):
                 tf.timestamp()  # an op with effects: what the step returns waits for it, and the next step for that
                 return number + 1, total + tf.cast(loss, tf.float32)
@@ -86,7 +89,7 @@ class Evaluator:
 
     def __init__(self, function: GraphFunction, state: State, constants: Feeds) -> None:
         """Take a part whose wanted tensors are the loss and, where there is one, the accuracy."""
-        self._call = runner(function, state, constants)
+        self._function, self._call = function, runner(function, state, constants)
 
     def score(self, arrays: Mapping[str, Array], rows: int) -> Score:
         """Return the mean loss and accuracy over all rows."""
@@ -94,7 +97,17 @@ class Evaluator:
         totals = np.zeros(2)
         for start in range(0, rows, size):
             feeds = {name: array[start : start + size] for name, array in arrays.items()}
-            found = np.array([float(value) for value in self._call(feeds)])
+            values = self._call(feeds)
+            for place, value in enumerate(values):
+                _require_number(self._function, place, value.shape)
+            found = np.array([float(value) for value in values])
             totals[: len(found)] += found * min(size, rows - start)
         loss, accuracy = totals / rows
         return Score(rows, loss, accuracy if len(found) > 1 else None)
+
+
+def _require_number(function: GraphFunction, place: int, shape: Any) -> None:
+    """Check that what is averaged over the rows is a single number, as far as its shape is known."""
+    if shape.ndims if hasattr(shape, "ndims") else shape:
+        name, found = function.wanted[place], list(shape)
+        raise GraphError(f"{function.source}: {name} is {found}, expected one number: a mean over rows")
