@@ -8,6 +8,7 @@ import click
 from ckpttool.cli import options
 from ckpttool.cli.output import document
 from ckpttool.cli.roles import roles
+from ckpttool.cli.training import Watcher
 from ckpttool.transfer import evaluate as transfer
 from ckpttool.transfer.model import Model
 
@@ -28,6 +29,6 @@ def evaluate(
     Example:
       ckpttool evaluate tuned.ckpt --data mnist.npz
     """
-    found = transfer.evaluate(Model.open(model), data, split, valid, roles)
+    found = transfer.evaluate(Model.open(model), data, split, valid, roles, Watcher(as_json))
     accuracy = "" if found.accuracy is None else f", accuracy {found.accuracy:.4f}"
     document(asdict(found), [f"{found.rows} rows: loss {found.loss:.4f}{accuracy}"], as_json)

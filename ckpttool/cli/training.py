@@ -10,6 +10,7 @@ import click
 from ckpttool.cli import output
 from ckpttool.cli.options import PATH
 from ckpttool.cli.plans import show_plan
+from ckpttool.data.dataset import Split, notes_of
 from ckpttool.data.estimate import human_size
 from ckpttool.runtime.optimizers import Optimizer
 from ckpttool.transfer.cache import Estimate, Features
@@ -59,11 +60,14 @@ class Watcher(Watch):
         """Take whether stdout is kept for JSON."""
         self._as_json = as_json
 
-    def planned(self, plan: Sequence[PlanRow], notes: Sequence[str]) -> None:
-        """Print the plan as a table, and say what was done to the data."""
+    def planned(self, plan: Sequence[PlanRow]) -> None:
+        """Print the plan as a table."""
         if not self._as_json:
             show_plan(plan)
-        for note in notes:
+
+    def prepared(self, splits: Sequence[Split]) -> None:
+        """Say what was done to the data."""
+        for note in notes_of(splits):
             output.say(f"data: {note}")
 
     def estimated(self, estimate: Estimate) -> None:

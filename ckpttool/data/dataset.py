@@ -15,7 +15,7 @@ from ckpttool.data.files import DataFile, open_data
 from ckpttool.errors import DataError
 from ckpttool.tensors import Array
 
-__all__ = ["InputSpec", "Split", "check_labels", "evaluation_split", "open_data", "training_splits"]
+__all__ = ["InputSpec", "Split", "check_labels", "evaluation_split", "notes_of", "open_data", "training_splits"]
 
 SPLITS = ("train", "valid", "test")
 
@@ -174,6 +174,11 @@ def evaluation_split(
         if columns is not None:
             return request.split(name or "all", columns)
     raise request.missing(request.inputs[0], split)
+
+
+def notes_of(splits: Sequence[Split]) -> list[str]:
+    """Return what was done to the rows of splits, each note once."""
+    return list(dict.fromkeys(note for split in splits for note in split.notes))
 
 
 def check_labels(split: Split, classes: int) -> None:

@@ -212,7 +212,9 @@ def fill(
     if frozen.part is None:
         raise GraphError(f"{model.path}: {freeze!r} leaves nothing below the trained layers to cache")
     splits = training_splits(data, input_specs(model.graph, found), label_spec(model.graph, found), valid)
-    return FeatureCache(frozen.graph, frozen.part, model.checkpoint, splits).open(root, watch or Watch())
+    watch = watch or Watch()
+    watch.prepared(splits)
+    return FeatureCache(frozen.graph, frozen.part, model.checkpoint, splits).open(root, watch)
 
 
 def _digest(tensor: Tensor) -> str:

@@ -11,10 +11,16 @@ from ckpttool.runtime.training import Evaluator, Score
 from ckpttool.transfer.feeds import check_classes, feeds, input_specs, label_spec, mode
 from ckpttool.transfer.model import Model
 from ckpttool.transfer.prepare import needed_role
+from ckpttool.transfer.watch import Watch
 
 
 def evaluate(
-    model: Model, data: Path, split: str | None = None, valid: int | None = None, roles: Mapping[str, str] | None = None
+    model: Model,
+    data: Path,
+    split: str | None = None,
+    valid: int | None = None,
+    roles: Mapping[str, str] | None = None,
+    watch: Watch | None = None,
 ) -> Score:
     """Return loss and accuracy over the test rows, else the validation rows, else all; `split` says which.
 
@@ -30,4 +36,6 @@ def evaluate(
     wanted = [loss, *([found.accuracy] if found.accuracy else [])]
     function = GraphFunction(graph, wanted, [*arrays, *mode(found, False)])
     evaluator = Evaluator(function, State(function.variables, model.checkpoint), mode(found, False))
-    return evaluator.score(arrays, rows.rows)
+    score = evaluator.score(arrays, rows.rows)
+    (watch or Watch()).prepared([rows])
+    return score

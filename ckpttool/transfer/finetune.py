@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ckpttool import checkpoint
+from ckpttool.data.dataset import notes_of
 from ckpttool.data.fingerprint import fingerprint
 from ckpttool.errors import CkptError, PlanError
 from ckpttool.formats.files import refuse_existing
@@ -87,7 +88,7 @@ def _report(training: Training, run: Run, data: Path) -> dict[str, Any]:
             "path": str(data),
             "fingerprint": {split.name: fingerprint(split) for split in training.splits},
             "rows": {split.name: split.rows for split in training.splits},
-            "preprocessing": list(training.splits[0].notes),
+            "preprocessing": notes_of(training.splits),
         },
         "cache": str(run.features.entry.path) if run.features else None,
         "unchanged": list(run.unchanged),

@@ -43,7 +43,8 @@ class Training:
         self.splits = training_splits(data, specs, label_spec(self.graph, self.roles), options.valid)
         self.values = _values(model, self.graph, options.seed)
         check_classes(self.graph, self.roles, self.values, self.splits)
-        watch.planned(self.plan, self.splits[0].notes)
+        watch.planned(self.plan)
+        watch.prepared(self.splits)
         self.features = self._features(self.frozen.part, watch) if options.cache and self.frozen.part else None
         self._build()
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ckpttool.data.dataset import Split
     from ckpttool.transfer.cache import Estimate, Features
     from ckpttool.transfer.plan import PlanRow
     from ckpttool.transfer.run import Epoch
@@ -12,8 +13,11 @@ if TYPE_CHECKING:
 class Watch:
     """Hears of each step and does nothing; subclasses override what they show."""
 
-    def planned(self, plan: Sequence["PlanRow"], notes: Sequence[str]) -> None:
-        """Hear the plan, and what was done to the data, before the first step."""
+    def planned(self, plan: Sequence["PlanRow"]) -> None:
+        """Hear the plan, before the first step."""
+
+    def prepared(self, splits: Sequence["Split"]) -> None:
+        """Hear which rows will be used, and what was done to them."""
 
     def estimated(self, estimate: "Estimate") -> None:
         """Hear what filling a feature cache will cost, before it is filled."""
