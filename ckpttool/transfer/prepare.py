@@ -47,7 +47,7 @@ def freeze_for_training(
         PlanError: nothing is left to train.
     """
     loss = needed_role(graph, roles, "loss")
-    weights = _below(graph, loss)
+    weights, others = _weights(graph, loss)
     live = set(updated_variables(graph, str(roles.training_op))) if own_training_op else _with_gradient(graph, loss)
     if own_training_op and not live:
         raise GraphError(f"{graph.source}: --train-op {roles.training_op} changes no variable")
@@ -57,16 +57,19 @@ def freeze_for_training(
     chosen = set(train.select(weights)) if train else set(weights)
     if train:
         _refuse_frozen(graph, chosen, live)
-    chosen -= set(freeze.select(weights)) if freeze else set()
+    said = set(freeze.select([*weights, *others])) if freeze else set()
+    chosen -= said
     if not chosen & live:
         raise PlanError(f"{graph.source}: nothing is left to train: all {len(weights)} weights are frozen")
     kept = [name for name, variable in weights.items() if variable.trainable and name not in chosen & live]
-    names = frozen_with_layers(graph, [*kept, *_untrained(weights, chosen & live)])
+    beside = others if train else [name for name in others if name in said]
+    names = frozen_with_layers(graph, [*kept, *_untrained(weights, chosen & live), *beside])
     if not names:
         return Frozen((), None, graph)
-    part = frozen_part(graph, names, [loss], [roles.training] if roles.training else [])
+    below = [name for name in names if name not in others]
+    part = frozen_part(graph, below, [loss], [roles.training] if roles.training else []) if below else None
     stored = tuple(dict.fromkeys(variables(graph)[name].name for name in names))
-    return Frozen(stored, part, pin_training(graph, part))
+    return Frozen(stored, part, pin_training(graph, part) if part else graph)
 
 
 def trainable_graph(frozen: Frozen, roles: Roles, optimizer: Optimizer | None, seed: int) -> tuple[Graph, Roles]:
@@ -102,10 +105,12 @@ def needed_role(graph: Graph, roles: Roles, role: str) -> str:
     return name
 
 
-def _below(graph: Graph, loss: str) -> dict[str, Variable]:
-    """Return the weights that the loss needs, by checkpoint name."""
+def _weights(graph: Graph, loss: str) -> tuple[dict[str, Variable], dict[str, Variable]]:
+    """Return the weights that the loss needs, and the others, which a training op may change all the same."""
     ops = graph.ancestors(TensorRef.parse(loss).op)
-    return {name: v for name, v in variables(graph).items() if v.kind == "weight" and v.op in ops}
+    weights = {name: variable for name, variable in variables(graph).items() if variable.kind == "weight"}
+    below = {name: variable for name, variable in weights.items() if variable.op in ops}
+    return below, {name: variable for name, variable in weights.items() if name not in below}
 
 
 def _untrained(weights: Mapping[str, Variable], trained: Collection[str]) -> list[str]:

@@ -7,25 +7,18 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ckpttool.errors import GraphError, PlanError, UnknownName
+from ckpttool.errors import PlanError
 from ckpttool.formats.files import refuse_existing
 from ckpttool.graph import files
-from ckpttool.graph.closure import frozen_part
-from ckpttool.graph.graph import Graph, TensorRef
-from ckpttool.graph.layers import Layer, layers
-from ckpttool.graph.rewrite import drop_updates, importable, pin_training, subgraph, untrainable
-from ckpttool.graph.spec import parse
+from ckpttool.graph.graph import Graph
 from ckpttool.graph.stored import StoredTensor, stored_tensors
-from ckpttool.graph.variables import variables
-from ckpttool.runtime.build import with_head, with_training
 from ckpttool.runtime.fresh import fresh_tensors
 from ckpttool.runtime.optimizers import Optimizer
 from ckpttool.selection import Pattern, suggestion
 from ckpttool.transfer.freeze import freeze_graph
+from ckpttool.transfer.head import layer_to_build_on, layers_above, with_new_head
 from ckpttool.transfer.model import Model, outputs_of, write_model
 from ckpttool.transfer.plan import PlanRow, plan_rows, require_coverage
-
-LOSS = "loss/loss:0"
 
 
 @dataclass(frozen=True)
@@ -103,25 +96,19 @@ def _reuse_head(
     model: Model, chosen: Pattern, head: str, after: str | None, frozen: Pattern | None, optimizer: Optimizer, seed: int
 ) -> Reuse:
     """Plan a head of new layers above the last reused layer, or above the layer `after`."""
-    described = layers(model.graph)
     restored = _restorable(model, chosen)
-    top = _layer_named(described, after, model) if after else _last_layer(described, restored, model)
-    trunk = _trunk(model.graph, top)
-    labels = "y" if "y" not in trunk.nodes else "labels"
-    graph = with_head(trunk, str(top.output), parse(head), _scope_of(top), labels, seed)
-    cold = frozen.select(_weights(graph)) if frozen else []
-    if cold:
-        part = frozen_part(graph, cold, [LOSS])
-        graph = untrainable(drop_updates(pin_training(graph, part), cold), cold)
-    trained = [variable.op for variable in variables(graph).values() if variable.trainable]
-    graph = with_training(importable(graph), LOSS, trained, optimizer, seed)
-    kept = [name for name in restored if name in stored_tensors(graph)]
-    cut = [name for name in restored if name not in kept]
+    top = layer_to_build_on(model.graph, restored, after)
+    graph, cold = with_new_head(model.graph, top, head, frozen, optimizer, seed)
+    held = stored_tensors(graph)
+    kept = [name for name in restored if name in held]
+    cut = [name for name in restored if name not in held]
     if not kept:
         raise PlanError(
             f"{model.path}: nothing to restore: {', '.join(cut)} lie above {top.name}, where the head is put on"
         )
-    notes = (f"cut off above {top.name}, though chosen: {', '.join(cut)}",) if cut else ()
+    notes = [f"cut off above {top.name}, though chosen: {', '.join(cut)}"] if cut else []
+    left = layers_above(model.graph, top)
+    notes += [f"left behind with the old loss, training op and slots: {', '.join(left)}"] if left else []
     return Reuse(model, graph, {name: name for name in kept}, cold, seed, (*_prefix_warning(chosen, model), *notes))
 
 
@@ -176,40 +163,3 @@ def _misfit(model: Model, name: str, target: StoredTensor | None, graph: Graph) 
     if model.checkpoint[name].dtype != target.dtype:
         return f"{name} is {model.checkpoint[name].dtype} in {model.path}, {target.dtype} in {graph.source}"
     return None
-
-
-def _layer_named(described: list[Layer], name: str, model: Model) -> Layer:
-    for layer in described:
-        if layer.name == name:
-            return layer
-    names = [layer.name for layer in described]
-    raise UnknownName(f"{model.path}: no layer {name}{suggestion(name, names) or '; layers: ' + ', '.join(names)}")
-
-
-def _last_layer(described: list[Layer], restored: Collection[str], model: Model) -> Layer:
-    """Return the layer furthest along the data flow that has a restored variable."""
-    reused = [layer for layer in described if set(layer.variables) & set(restored)]
-    if not reused or reused[-1].output is None:
-        raise GraphError(f"{model.path}: no output tensor is known for the reused layers; name one with --after")
-    return reused[-1]
-
-
-def _trunk(graph: Graph, top: Layer) -> Graph:
-    """Keep what computes a layer's output, its variables' initialisers, and the updates of its moving averages."""
-    if top.output is None:
-        raise GraphError(f"{graph.source}: the layer {top.name} has no output tensor")
-    below = graph.ancestors(TensorRef.parse(top.output).op)
-    holders = {variable.op for variable in variables(graph).values()}
-    updates = [
-        name
-        for name in (TensorRef.parse(text).op for text in graph.collection("update_ops"))
-        if graph.ancestors(name) & holders <= below
-    ]
-    return importable(subgraph(graph, [top.output, *updates], initializers=True))
-
-
-def _scope_of(layer: Layer) -> str:
-    """Return the scope that a layer's ops lie in: `dnn` for `hidden3` with its output `dnn/hidden3/Relu:0`."""
-    op = TensorRef.parse(layer.output or "").op
-    scope, found, _ = f"/{op}".partition(f"/{layer.name}/")
-    return scope.strip("/") if found else ""
