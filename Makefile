@@ -1,9 +1,11 @@
 # Every target makes .venv when it is missing and leaves it current when it is not.
 PYTHON ?= python3
+PROTOC ?= protoc
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest -n 2 -q
+PROTOS := ckpttool/formats/wire/protos
 
-.PHONY: install demo test check lint docs fixtures protos trust bench clean
+.PHONY: install demo test check lint docs docs-check transcript fixtures protos trust bench clean
 
 install: .venv/.current
 
@@ -15,7 +17,11 @@ install: .venv/.current
 demo: install  ## the main job on the fixtures, ending in a table
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python docs/demo.py
 
-test: install  ## all tests but the slow proof
+test: install  ## all tests; those of real files need CKPTTOOL_CORPUS
+	$(PYTEST)
+
+trust: install  ## the same with the corpus of real files, which CKPTTOOL_CORPUS must name
+	test -d "$$CKPTTOOL_CORPUS" || { echo "CKPTTOOL_CORPUS names no folder" >&2; exit 1; }
 	$(PYTEST)
 
 check: install lint docs-check test
@@ -31,12 +37,23 @@ docs: install  ## write the generated pages
 docs-check: install
 	$(BIN)/python docs/generate.py --check
 
-fixtures: install  ## make the fixtures again, with plain TensorFlow
-	$(BIN)/python fixtures/make_model.py
+transcript: install  ## run the demo and keep what it prints, for the README's picture
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python docs/demo.py docs/demo.txt
+	$(BIN)/python docs/generate.py
+
+fixtures: install  ## make the fixtures again, with plain TensorFlow: make fixtures MNIST=path/to/mnist.npz
+	test -f "$(MNIST)" || { echo "MNIST=path/to/mnist.npz is needed; fixtures/README.md says where it is" >&2; exit 1; }
+	$(BIN)/python fixtures/make_model.py "$(MNIST)"
+	$(BIN)/python fixtures/make_data.py "$(MNIST)"
 	$(BIN)/python fixtures/make_bundles.py
 
-bench: install
+# Code of protoc 3.20 to 21.x loads under protobuf 4.21 and every later one; newer ones ask for as new a protobuf.
+protos:  ## write the messages' code again after a change of a .proto; PROTOC names the compiler
+	$(PROTOC) --version | grep -Eq '^libprotoc (3\.20|21)\.' || { echo "protoc 3.20 to 21.x is needed" >&2; exit 1; }
+	$(PROTOC) -I. --python_out=. --pyi_out=. $(PROTOS)/*.proto
+
+bench: install  ## each benchmark prints its ratios to a named peer
 	for script in benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done
 
 clean:
-	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

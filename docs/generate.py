@@ -1,54 +1,107 @@
-"""Write docs/cli.md from what `--help` says; with `--check` say whether it is up to date, and write nothing."""
+"""Write what is generated: cli.md from `--help`, formats.md from the registry, the README's picture from the demo.
+
+With `--check` say what is out of date, and write nothing. The demo itself is run by `make transcript`.
+"""
 
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
+from demo import COMMANDS as DEMO
 
+from ckpttool import formats
 from ckpttool.cli import COMMANDS, main
 
-PAGE = Path(__file__).parent / "cli.md"
+DOCS = Path(__file__).parent
+README = DOCS.parent / "README.md"
+TRANSCRIPT = DOCS / "demo.txt"
 WIDTH = 100
-HEADER = "# Commands\n\nWritten by `make docs` from `--help`; change the commands' own texts, not this page.\n"
+CLI_HEADER = "# Commands\n\nWritten by `make docs` from `--help`; change the commands' own texts, not this page.\n"
+SHOWN = ("reuse", "finetune")
+"""The commands of the demo that the README shows; its closing table is shown too."""
 
 
-def page() -> str:
-    """Return the whole page: the group's help, then each command's."""
-    return "\n".join([HEADER, *sections()])
+def cli() -> str:
+    """Return the page of commands: the group's help, then each command's."""
+    return "\n".join([CLI_HEADER, *_sections()])
 
 
-def sections() -> Iterator[str]:
+def _sections() -> Iterator[str]:
     """Yield a section to a command."""
-    group = context(main, "ckpttool")
-    yield section("ckpttool", group)
+    group = _context(main, "ckpttool")
+    yield _section("ckpttool", group)
     for name in COMMANDS:
         command = main.get_command(group, name)
         if command is None:
             raise SystemExit(f"no command {name}")
-        yield section(f"ckpttool {name}", context(command, f"ckpttool {name}"))
+        yield _section(f"ckpttool {name}", _context(command, f"ckpttool {name}"))
 
 
-def context(command: click.Command, name: str) -> click.Context:
+def _context(command: click.Command, name: str) -> click.Context:
     """Return a context of a width of its own, so that the page does not depend on a terminal."""
     return click.Context(command, info_name=name, terminal_width=WIDTH, help_option_names=["-h", "--help"])
 
 
-def section(title: str, shown: click.Context) -> str:
+def _section(title: str, shown: click.Context) -> str:
     """Return a heading and a help text."""
     return f"## {title}\n\n```text\n{shown.get_help()}\n```\n"
 
 
+def checkpoint_formats() -> str:
+    """Return the table of the formats in the registry, as they describe themselves."""
+    rows = [
+        f"| `{kind.NAME}` | {_suffixes(kind.SUFFIXES)} | {kind.LIMITS} |" for kind in map(formats.get, formats.BUILTIN)
+    ]
+    return "\n".join(["| format | outputs named | limits |", "| --- | --- | --- |", *rows])
+
+
+def _suffixes(suffixes: tuple[str, ...]) -> str:
+    return ", ".join(f"`{suffix}`" if suffix else "any other name" for suffix in suffixes)
+
+
+def picture() -> str:
+    """Return parts of the demo's transcript for the README.
+
+    Raises:
+        SystemExit: the transcript is not one of the demo as it is now.
+    """
+    runs = TRANSCRIPT.read_text(encoding="utf-8").rstrip().split("\n\n")
+    wanted = [f"$ {command}" for command in DEMO.strip().splitlines()]
+    if [run.partition("\n")[0] for run in runs[:-1]] != wanted:
+        raise SystemExit(f"{TRANSCRIPT.name} has other commands than the demo: run `make transcript`")
+    shown = [run for run in runs[:-1] if run.split()[2] in SHOWN]
+    return "```text\n" + "\n\n".join([*shown, runs[-1]]) + "\n```"
+
+
+def with_block(page: Path, name: str, block: str) -> str:
+    """Return a page with the text between its two marks of a name replaced.
+
+    Raises:
+        SystemExit: the page does not have both marks.
+    """
+    begin, end = f"<!-- {name}: written by `make docs` -->", f"<!-- end of {name} -->"
+    before, found, rest = page.read_text(encoding="utf-8").partition(begin)
+    _, closed, after = rest.partition(end)
+    if not (found and closed):
+        raise SystemExit(f"{page.name}: no marks for {name}")
+    return f"{before}{begin}\n{block}\n{end}{after}"
+
+
 def run(check: bool) -> int:
-    """Write the page, or compare it with what it should be; return the exit code."""
-    wanted = page()
-    if not check:
-        PAGE.write_text(wanted, encoding="utf-8")
-        return 0
-    if PAGE.exists() and PAGE.read_text(encoding="utf-8") == wanted:
-        return 0
-    print(f"{PAGE.name} is out of date: run `make docs`", file=sys.stderr)
-    return 1
+    """Write the pages, or compare them with what they should be; return the exit code."""
+    pages = {
+        DOCS / "cli.md": cli(),
+        DOCS / "formats.md": with_block(DOCS / "formats.md", "formats", checkpoint_formats()),
+        README: with_block(README, "demo", picture()),
+    }
+    stale = [page for page, wanted in pages.items() if not page.exists() or page.read_text(encoding="utf-8") != wanted]
+    for page in stale:
+        if check:
+            print(f"{page.name} is out of date: run `make docs`", file=sys.stderr)
+        else:
+            page.write_text(pages[page], encoding="utf-8")
+    return int(check and bool(stale))
 
 
 if __name__ == "__main__":
