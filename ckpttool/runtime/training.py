@@ -43,17 +43,19 @@ class Trainer:
     def epoch(self, arrays: Mapping[str, Array], order: Array, bounds: Array) -> tuple[float, float]:
         """Take one step per batch of rows `order[bounds[i]:bounds[i + 1]]`; return the mean loss and the seconds."""
         start, total = time.perf_counter(), 0.0
-        for chunk, rows, limits in self._chunks(arrays, order, bounds):
-            with running(self._function.source):
-                total += float(self._run(chunk, rows, limits))
+        for rows, size in even_runs(order.astype(np.int32), bounds):
+            for chunk, numbers in self._chunks(arrays, rows, size):
+                with running(self._function.source):
+                    total += float(self._run(chunk, numbers, size))
         return total / (len(bounds) - 1), time.perf_counter() - start
 
-    def _batches(self, arrays: dict[str, Any], order: Any, bounds: Any) -> Any:
+    def _batches(self, arrays: dict[str, Any], numbers: Any, size: int) -> Any:
+        """Take a step for each `size` rows; their count is known when this is traced, which makes the graph simpler."""
         tf = tensorflow()
-        steps = tf.shape(bounds)[0] - 1
+        steps = tf.shape(numbers)[0] // size
 
         def step(number: Any, total: Any) -> tuple[Any, Any]:
-            rows = order[bounds[number] : bounds[number + 1]]
+            rows = tf.slice(numbers, [number * size], [size])
             feeds = {name: tf.gather(array, rows) for name, array in arrays.items()}
             loss, *updates = self._function(self._state, {**self._constants, **feeds})
             _require_number(self._function, 0, loss.shape)
@@ -63,25 +65,29 @@ class Trainer:
 
         return tf.while_loop(lambda number, _: number < steps, step, [tf.constant(0), tf.constant(0.0)])[1]
 
-    def _chunks(self, arrays: Mapping[str, Array], order: Array, bounds: Array) -> Iterator[tuple[Any, Any, Any]]:
+    def _chunks(self, arrays: Mapping[str, Array], rows: Array, size: int) -> Iterator[tuple[dict[str, Any], Any]]:
         """Yield rows in parts that fit in memory: all of them, copied once, or some batches' rows at a time."""
         tf = tensorflow()
-        order, bounds = order.astype(np.int32), bounds.astype(np.int32)
         if sum(array.nbytes for array in arrays.values()) <= IN_MEMORY:
             self._resident = self._resident or {name: tf.constant(array) for name, array in arrays.items()}
-            yield self._resident, tf.constant(order), tf.constant(bounds)
+            yield self._resident, tf.constant(rows)
             return
-        for part in np.array_split(np.arange(len(bounds) - 1), chunk_count(arrays, len(bounds) - 1)):
-            limits = bounds[part[0] : part[-1] + 2]
-            rows = order[limits[0] : limits[-1]]
-            chunk = {name: tf.constant(array[rows]) for name, array in arrays.items()}
-            yield chunk, tf.range(len(rows)), tf.constant(limits - limits[0])
+        per_chunk = size * max(1, IN_MEMORY // (size * sum(array.nbytes // len(array) for array in arrays.values())))
+        for start in range(0, len(rows), per_chunk):
+            part = rows[start : start + per_chunk]
+            yield {name: tf.constant(array[part]) for name, array in arrays.items()}, tf.range(len(part))
 
 
-def chunk_count(arrays: Mapping[str, Array], batches: int) -> int:
-    """Return how many chunks keep each one's rows below `IN_MEMORY`, at most one per batch."""
-    nbytes = sum(array.nbytes for array in arrays.values())
-    return min(batches, -(-nbytes // IN_MEMORY))
+def even_runs(order: Array, bounds: Array) -> Iterator[tuple[Array, int]]:
+    """Yield the rows of batches that follow one another and are of one size, with that size.
+
+    >>> [(rows.tolist(), size) for rows, size in even_runs(np.array([4, 0, 3, 1, 2]), np.array([0, 2, 4, 5]))]
+    [([4, 0, 3, 1], 2), ([2], 1)]
+    """
+    sizes = np.diff(bounds)
+    ends = [*np.flatnonzero(np.diff(sizes)) + 1, len(sizes)]
+    for first, last in zip([0, *ends], ends, strict=False):
+        yield order[bounds[first] : bounds[last]], int(sizes[first])
 
 
 class Evaluator:
