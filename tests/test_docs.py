@@ -76,6 +76,13 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
+def test_the_files_that_the_design_names_are_there() -> None:
+    named = set(re.findall(r"`(?:\w+/)*(\w+\.py)`", text_of(ROOT / "docs" / "design.md")))
+    there = {path.name for folder in ("ckpttool", "tests") for path in (ROOT / folder).rglob("*.py")}
+    assert len(named) > 50
+    assert named - there == set()
+
+
 def test_generated_pages_are_up_to_date() -> None:
     done = subprocess.run(
         [sys.executable, str(ROOT / "docs" / "generate.py"), "--check"], capture_output=True, text=True, check=False
