@@ -48,6 +48,7 @@ def freeze_for_training(
     """
     loss = needed_role(graph, roles, "loss")
     weights, others = _weights(graph, loss)
+    others = others if own_training_op else {}  # a new training op knows nothing of them
     live = set(updated_variables(graph, str(roles.training_op))) if own_training_op else _with_gradient(graph, loss)
     if own_training_op and not live:
         raise GraphError(f"{graph.source}: --train-op {roles.training_op} changes no variable")

@@ -12,6 +12,7 @@ from ckpttool.graph.rewrite.editing import copies, copy_of, free_name, input_tex
 from ckpttool.graph.rewrite.prune import UPDATE_OPS, keep, needed
 from ckpttool.graph.updates import written_variable
 from ckpttool.graph.variables import variables
+from ckpttool.kinds import base_name
 
 TRAIN_OP = "train_op"
 TRAINABLE_VARIABLES = "trainable_variables"
@@ -68,13 +69,14 @@ def drop_updates(graph: Graph, names: Collection[str]) -> Graph:
 
     These are the optimizer's update ops, and the assigns (moving averages) that the training or UPDATE_OPS runs. They
     leave the groups that waited for them, and the collections; what read their result reads the variable. Moving
-    averages of layers that are frozen as a whole are meant too. Initialisers and savers stay, and so do the frozen
-    variables' slots, which merely change no more: a saver names them all.
+    averages of layers that are frozen as a whole are meant too, and the slots of frozen variables. Initialisers and
+    savers stay, and so do the slots, which merely change no more: a saver names them all.
 
     Raises:
         UnknownName: a name is not one of the graph's variables.
     """
-    removed = set(update_ops(graph, frozen_with_layers(graph, names)))
+    frozen = frozen_with_layers(graph, names)
+    removed = set(update_ops(graph, [*frozen, *_slots(graph, frozen)]))
     if not removed:
         return graph
     replacements = {TensorRef(op, 0): graph.inputs(op)[0] for op in removed}
@@ -83,6 +85,13 @@ def drop_updates(graph: Graph, names: Collection[str]) -> Graph:
         while any(TensorRef.parse(text) in replacements for text in node.input):
             redirect(node, replacements)
     return keep(Graph(with_nodes(graph, new.values()), graph.source), new.keys() - removed)
+
+
+def _slots(graph: Graph, frozen: Collection[str]) -> list[str]:
+    """Return the slots of frozen variables; sparse updates of an embedding are made of assigns to each of them."""
+    described = variables(graph)
+    names = {described[key].name for key in frozen}
+    return [key for key, variable in described.items() if variable.kind == "slot" and base_name(variable.name, names)]
 
 
 def update_ops(graph: Graph, names: Collection[str] | None = None) -> list[str]:
