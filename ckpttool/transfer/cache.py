@@ -5,6 +5,7 @@ Nothing that could change the features is left out of it, and nothing else is in
 """
 
 import hashlib
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -184,13 +185,20 @@ class FeatureCache:
             start += split.rows
         return np.concatenate(parts)
 
+    def _differs(self, features: Features, name: str) -> GraphError:
+        """Say why the cache is not what the live graph computes; one that was filled just now is taken away."""
+        if features.hit:
+            return GraphError(f"{features.entry.path}: {name} differs from the live graph; remove that folder")
+        shutil.rmtree(features.entry.path)
+        return GraphError(f"{name} depends on the other rows of its batch, so it can't be cached")
+
     def _check(self, features: Features) -> None:
         """Compare rows from all over the cache with the live graph."""
         rows = np.unique(np.linspace(0, self.rows - 1, SAMPLE).astype(int))
         for name, live in self.compute(rows).items():
             scale = max(1.0, float(np.max(np.abs(live), initial=0.0)))
             if not np.allclose(features.arrays[name][rows], live, rtol=0, atol=TOLERANCE * scale, equal_nan=True):
-                raise GraphError(f"{features.entry.path}: {name} differs from the live graph; remove that folder")
+                raise self._differs(features, name)
 
 
 def fill(
