@@ -1,0 +1,121 @@
+"""The training loop against a plain TensorFlow loop, with rows in memory and in chunks; scores against NumPy."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ckpttool.data.batches import batch_bounds, epoch_order
+from ckpttool.errors import GraphError
+from ckpttool.graph import files
+from ckpttool.runtime import training
+from ckpttool.runtime.function import GraphFunction
+from ckpttool.runtime.state import State
+from ckpttool.runtime.training import Evaluator, Trainer
+from ckpttool.transfer.model import Model
+
+FED = ["X:0", "y:0"]
+
+
+@pytest.fixture
+def model(new_network: Any, tmp_path: Path) -> Path:
+    """A network with momentum, whose steps depend on those before them."""
+    with new_network().building() as net:
+        X, y, _ = net.inputs()
+        logits = net.dense(net.dense(X, 5, "hidden"), 3, "outputs", relu=False)
+        net.classify(logits, y, net.v1.train.MomentumOptimizer(0.1, 0.9))
+    return Path(net.save(tmp_path / "model.ckpt"))
+
+
+def arrays(rows: int) -> dict[str, Any]:
+    random = np.random.default_rng(2)
+    return {"X:0": random.normal(size=(rows, 4)).astype(np.float32), "y:0": random.integers(0, 3, rows)}
+
+
+@pytest.fixture
+def trainer(model: Path) -> tuple[Trainer, State]:
+    function = GraphFunction(files.load(model), ["loss/loss:0", "train"], FED)
+    state = State(function.variables, Model.open(model).checkpoint)
+    return Trainer(function, state, {}), state
+
+
+@pytest.mark.parametrize("in_memory", [1 << 30, 400, 1], ids=["resident", "chunks", "a batch at a time"])
+def test_two_epochs_are_those_of_a_plain_loop(
+    trainer: tuple[Trainer, State], model: Path, new_session: Any, monkeypatch: pytest.MonkeyPatch, in_memory: int
+) -> None:
+    monkeypatch.setattr(training, "IN_MEMORY", in_memory)
+    rows, (loop, state) = arrays(53), trainer
+    session, bounds = new_session(model, model), batch_bounds(53, 10)
+    for epoch in (1, 2):
+        order = epoch_order(53, 4, epoch)
+        losses = []
+        for part in np.split(order, bounds[1:-1]):
+            feed = {name: array[part] for name, array in rows.items()}
+            losses.append(session.run("loss/loss:0", feed))
+            session.run("train", feed)
+        loss, seconds = loop.epoch(rows, order, bounds)
+        assert loss == pytest.approx(float(np.mean(losses)), abs=1e-5)
+        assert seconds > 0
+    expected, found = session.weights(), state.read()
+    assert expected.keys() == found.keys()
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("in_memory", "expected"), [(53 * 24, [53, 53]), (53 * 24 - 1, [44, 9]), (23 * 24, [22, 22, 9])]
+)
+def test_chunks_hold_no_more_than_the_limit_and_whole_batches(
+    trainer: tuple[Trainer, State], monkeypatch: pytest.MonkeyPatch, in_memory: int, expected: list[int]
+) -> None:
+    """A row has 24 bytes; four batches of 11 rows are one run of even ones, the last of 9 is another."""
+    monkeypatch.setattr(training, "IN_MEMORY", in_memory)
+    loop, seen = trainer[0], []
+    monkeypatch.setattr(loop, "_run", lambda chunk, numbers, size: seen.append(len(chunk["X:0"])) or 0.0)
+    loop.epoch(arrays(53), np.arange(53), np.array([0, 11, 22, 33, 44, 53]))
+    assert seen == expected
+
+
+def test_one_row_and_one_batch(trainer: tuple[Trainer, State]) -> None:
+    loss, _ = trainer[0].epoch(arrays(1), np.array([0]), np.array([0, 1]))
+    assert np.isfinite(loss)
+
+
+@pytest.mark.parametrize("evaluated", [64 << 20, 50], ids=["at once", "in parts"])
+def test_scores_are_means_over_the_rows_however_they_are_parted(
+    model: Path, new_session: Any, monkeypatch: pytest.MonkeyPatch, evaluated: int
+) -> None:
+    monkeypatch.setattr(training, "EVALUATED", evaluated)
+    function = GraphFunction(files.load(model), ["loss/loss:0", "eval/accuracy:0"], FED)
+    evaluator = Evaluator(function, State(function.variables, Model.open(model).checkpoint), {})
+    rows = arrays(31)
+    score = evaluator.score(rows, 31)
+    loss, accuracy = new_session(model, model).run(["loss/loss:0", "eval/accuracy:0"], rows)
+    assert (score.rows, score.loss, score.accuracy) == (31, pytest.approx(loss, rel=1e-5), pytest.approx(accuracy))
+
+
+def test_a_graph_without_an_accuracy_has_none(model: Path) -> None:
+    function = GraphFunction(files.load(model), ["loss/loss:0"], FED)
+    evaluator = Evaluator(function, State(function.variables, Model.open(model).checkpoint), {})
+    assert evaluator.score(arrays(3), 3).accuracy is None
+
+
+def test_a_loss_per_row_is_refused(model: Path) -> None:
+    each = "loss/SparseSoftmaxCrossEntropyWithLogits/SparseSoftmaxCrossEntropyWithLogits:0"
+    function = GraphFunction(files.load(model), [each, "train"], FED)
+    state = State(function.variables, Model.open(model).checkpoint)
+    with pytest.raises(GraphError, match=r"SparseSoftmaxCrossEntropyWithLogits:0 is \[.*\], expected one number"):
+        Trainer(function, state, {}).epoch(arrays(6), np.arange(6), np.array([0, 3, 6]))
+    with pytest.raises(GraphError, match=r"is \[6\], expected one number: a mean over rows"):
+        Evaluator(GraphFunction(files.load(model), [each], FED), state, {}).score(arrays(6), 6)
+
+
+def test_what_is_not_fed_is_named_in_one_line(model: Path) -> None:
+    function = GraphFunction(files.load(model), ["loss/loss:0"], ["X:0"])
+    evaluator = Evaluator(function, State(function.variables, Model.open(model).checkpoint), {})
+    with pytest.raises(GraphError) as caught:
+        evaluator.score({"X:0": np.ones((2, 4), np.float32)}, 2)
+    message = str(caught.value)
+    assert message.startswith(f"{model}.meta: TensorFlow refuses it: You must feed a value for placeholder tensor 'y'")
+    assert "\n" not in message
