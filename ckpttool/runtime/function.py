@@ -7,6 +7,7 @@ from typing import Any
 from ckpttool.graph.graph import Graph
 from ckpttool.graph.rewrite import importable, subgraph, to_resource
 from ckpttool.graph.rewrite.functions import with_own_functions
+from ckpttool.graph.rewrite.seeds import with_seeds
 from ckpttool.graph.variables import Variable, variables
 from ckpttool.runtime.loops import leave_unordered, unordered_ops
 from ckpttool.runtime.state import State
@@ -27,10 +28,14 @@ class GraphFunction:
     then works in a `tf.function`, and in a loop inside of one.
     """
 
-    def __init__(self, graph: Graph, wanted: Sequence[str], fed: Sequence[str] = ()) -> None:
-        """Take the ops that `wanted` (tensors `op:0`, or ops) need, down to the tensors that will be `fed`."""
+    def __init__(self, graph: Graph, wanted: Sequence[str], fed: Sequence[str] = (), seed: int | None = None) -> None:
+        """Take the ops that `wanted` (tensors `op:0`, or ops) need, down to the tensors that will be `fed`.
+
+        With a seed, random ops that have none get one that follows from it.
+        """
         self.source = graph.source
         part = to_resource(importable(subgraph(graph, wanted, fed)))
+        part = part if seed is None else with_seeds(part, seed)
         part = with_own_functions(part, f"_part{next(_PARTS)}")
         self.variables: list[Variable] = [v for v in variables(part).values() if v.op in part.nodes]
         handles = {variable.op for variable in self.variables}

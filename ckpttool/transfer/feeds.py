@@ -1,5 +1,6 @@
 """What a graph is fed: its input and label placeholders as data sets see them, and its training switch."""
 
+import re
 from collections.abc import Mapping, Sequence
 
 from ckpttool.data.dataset import InputSpec, Split, check_labels
@@ -10,6 +11,9 @@ from ckpttool.runtime.function import GraphFunction, runner
 from ckpttool.runtime.state import State
 from ckpttool.tensors import Array, Tensor, dtype_numbered
 
+_FEEDERS = re.compile(r"Queue\w*Dequeue\w*|IteratorGetNext\w*|OneShotIterator|Reader(Read|ReadUpTo)(V2)?")
+"""Ops that bring rows without being fed."""
+
 
 def input_specs(graph: Graph, roles: Roles) -> list[InputSpec]:
     """Return the inputs that a data set has to fill.
@@ -18,8 +22,16 @@ def input_specs(graph: Graph, roles: Roles) -> list[InputSpec]:
         GraphError: the graph has none.
     """
     if not roles.inputs:
-        raise GraphError(f"{graph.source}: no input placeholder is known; name them with --inputs")
+        by = f", the graph is fed by {feeder}" if (feeder := _feeder(graph, roles)) else ""
+        raise GraphError(f"{graph.source}: no input placeholder is known{by}; name tensors to feed with --inputs")
     return [_spec(graph, tensor) for tensor in roles.inputs]
+
+
+def _feeder(graph: Graph, roles: Roles) -> str | None:
+    """Return the op that brings rows out of a queue or from an iterator to what the graph computes."""
+    tops = [TensorRef.parse(name).op for name in (roles.logits, roles.loss) if name]
+    found = (name for name in graph.ancestors(*tops) if _FEEDERS.fullmatch(graph.nodes[name].op))
+    return min(found, default=None)
 
 
 def label_spec(graph: Graph, roles: Roles) -> InputSpec:

@@ -59,7 +59,7 @@ class Training:
         fed = [*self.arrays[0], *mode(roles, True)]
         averages = [TensorRef.parse(name).op for name in self.graph.collection("update_ops")]
         updates = [str(roles.training_op), *averages]
-        step = GraphFunction(self.graph, [str(roles.loss), *updates], fed)
+        step = GraphFunction(self.graph, [str(roles.loss), *updates], fed, self.options.seed)
         score = GraphFunction(self.graph, [str(roles.loss), *([roles.accuracy] if roles.accuracy else [])], fed)
         needed = {variable.op: variable for variable in [*step.variables, *score.variables]}
         self.state = State(needed.values(), self.values)
