@@ -71,7 +71,7 @@ def test_every_command_stands_under_one_heading() -> None:
 
 def test_a_wrong_command_or_option_is_one_line(shell: Any, model: Path) -> None:
     assert shell.error("vras", model).startswith("No such command 'vras'")
-    assert shell.error("vars", model, "--statz").startswith("No such option '--statz'")
+    assert shell.error("vars", model, "--statz").startswith("No such option")
     assert shell.error("vars").startswith("Missing argument 'CKPT'")
 
 

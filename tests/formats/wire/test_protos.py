@@ -48,7 +48,8 @@ def shape_of(field):
     proto = next(each for each in parent.field if each.name == field.name)
     kind = proto.type_name.replace(".ckpttool.wire.", ".tensorflow.")
     oneof = field.containing_oneof is not None  # its name is not on the wire
-    return field.number, proto.type, proto.label, kind, oneof, field.is_packed
+    packed = getattr(field, "is_packed", proto.options.packed)  # protobuf 4 does not say what the syntax implies
+    return field.number, proto.type, proto.label, kind, oneof, packed
 
 
 @pytest.mark.parametrize("message", [m for file in OURS for m in messages_of(file)], ids=lambda m: m.full_name)
