@@ -6,8 +6,7 @@ from typing import Any
 import click
 
 from ckpttool.cli import options
-from ckpttool.cli.output import say
-from ckpttool.cli.plans import show_plan
+from ckpttool.cli.plans import carry_out
 from ckpttool.cli.roles import roles
 from ckpttool.transfer.freeze import plan_freeze
 from ckpttool.transfer.model import Model
@@ -37,12 +36,4 @@ def freeze(model: Path, plan_only: bool, as_json: bool, output: Path, overwrite:
     Example:
       ckpttool freeze my_model_final.ckpt --layers 'hidden[12]' --method stop-gradient -o frozen.ckpt
     """
-    planned = plan_freeze(Model.open(model), **how)
-    if not plan_only:
-        planned.check(output, overwrite)
-    show_plan(planned.rows, as_json)
-    for note in planned.notes:
-        say(note)
-    if not plan_only:
-        planned.write(output, overwrite)
-        say(f"{output}: written and read back, {len(planned.frozen)} variables frozen")
+    carry_out(plan_freeze(Model.open(model), **how), output, overwrite, plan_only, as_json)

@@ -5,8 +5,8 @@ from typing import Any
 
 import click
 
-from ckpttool.cli import options, output
-from ckpttool.cli.plans import show_plan
+from ckpttool.cli import options
+from ckpttool.cli.plans import carry_out
 from ckpttool.foreign.rules import parse_rule, read_rules
 from ckpttool.transfer.import_weights import plan_import
 
@@ -24,7 +24,14 @@ from ckpttool.transfer.import_weights import plan_import
 @options.as_json
 @options.writes
 def import_weights(
-    weights: Path, rules: Path | None, rename: tuple[str, ...], bake: bool, plan_only: bool, as_json: bool, **how: Any
+    weights: Path,
+    rules: Path | None,
+    rename: tuple[str, ...],
+    output: Path,
+    overwrite: bool,
+    plan_only: bool,
+    as_json: bool,
+    **how: Any,
 ) -> None:
     """Write weights of another framework into a graph's variables, as a model with a checkpoint.
 
@@ -37,14 +44,5 @@ def import_weights(
     Example:
       ckpttool import weights.h5 --into my_model.ckpt --rename 'fc(\\d)=>hidden\\1' -o imported.ckpt
     """
-    out, overwrite = how.pop("output"), how.pop("overwrite")
     chosen = [*map(parse_rule, rename), *(read_rules(rules) if rules else [])]
-    planned = plan_import(weights, rules=chosen, **how)
-    if not plan_only:
-        planned.check(out, overwrite, bake)
-    show_plan(planned.rows, as_json)
-    for note in planned.notes:
-        output.say(note)
-    if not plan_only:
-        planned.write(out, overwrite, bake)
-        output.say(f"{out}: written and read back, {len(planned.pairing.tensors)} tensors imported")
+    carry_out(plan_import(weights, rules=chosen, **how), output, overwrite, plan_only, as_json)

@@ -1,17 +1,30 @@
 """Showing a plan: what a command does to each variable, before it does it."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from ckpttool.cli import output
-from ckpttool.transfer.plan import PlanRow
+from ckpttool.cli.output import rows, say
+from ckpttool.transfer.plan import Planned, PlanRow
 
 COLUMNS = ("layer", "variable", "shape", "value", "then")
 
 
 def show_plan(plan: Sequence[PlanRow], as_json: bool = False) -> None:
     """Print a plan as a table, TSV or JSON."""
-    output.rows([row.as_json() for row in plan] if as_json else map(_cells, plan), COLUMNS, as_json)
+    rows([row.as_json() for row in plan] if as_json else map(_cells, plan), COLUMNS, as_json)
+
+
+def carry_out(planned: Planned, output: Path, overwrite: bool, plan_only: bool, as_json: bool) -> None:
+    """Show a plan and, unless that is all that was asked for, write what it says and say that it was done."""
+    if not plan_only:
+        planned.check(output, overwrite)
+    show_plan(planned.rows, as_json)
+    for note in planned.notes:
+        say(note)
+    if not plan_only:
+        planned.write(output, overwrite)
+        say(f"{output}: written and read back, {planned.done}")
 
 
 def _cells(row: PlanRow) -> dict[str, Any]:

@@ -6,8 +6,7 @@ from typing import Any
 import click
 
 from ckpttool.cli import options, training
-from ckpttool.cli.output import say
-from ckpttool.cli.plans import show_plan
+from ckpttool.cli.plans import carry_out
 from ckpttool.transfer.model import Model
 from ckpttool.transfer.reuse import plan_reuse
 
@@ -54,12 +53,4 @@ def reuse(source: Path, plan_only: bool, as_json: bool, output: Path, overwrite:
       ckpttool reuse my_model_final.ckpt --layers 'hidden[123]' \\
         --head 'hidden4 = dense(20, relu); outputs = dense(10)' -o new_model.ckpt
     """
-    planned = plan_reuse(Model.open(source), **how)
-    if not plan_only:
-        planned.check(output, overwrite)
-    show_plan(planned.rows, as_json)
-    for note in planned.notes:
-        say(note)
-    if not plan_only:
-        planned.write(output, overwrite)
-        say(f"{output}: written and read back, {len(planned.sources)} tensors restored")
+    carry_out(plan_reuse(Model.open(source), **how), output, overwrite, plan_only, as_json)

@@ -41,6 +41,11 @@ class Freezing:
     rows: list[PlanRow]
     notes: tuple[str, ...]
 
+    @property
+    def done(self) -> str:
+        """What will have been done."""
+        return f"{len(self.frozen)} variables frozen"
+
     def check(self, output: Path, overwrite: bool = False) -> None:
         """Check that the output may be written.
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from ckpttool import checkpoint
 from ckpttool.errors import CkptError, MissingFile
-from ckpttool.foreign.bake import bake, check_size
+from ckpttool.foreign.bake import bake as bake_values
+from ckpttool.foreign.bake import check_size
 from ckpttool.foreign.plan import Pairing, pair
 from ckpttool.foreign.rules import Rule
 from ckpttool.foreign.weights import open_weights
@@ -23,13 +24,17 @@ from ckpttool.transfer.plan import PlanRow, plan_rows
 
 @dataclass(frozen=True)
 class Import:
-    """What an import will write: the graph, the paired tensors, the model's own values for the rest, or fresh ones."""
+    """What an import will write: the graph, the paired tensors, the model's own values for the rest, or fresh ones.
+
+    With `bake` the paired values go into the graph's initialisers too.
+    """
 
     graph: Graph
     pairing: Pairing
     own: Mapping[str, Tensor]
     model: Path
     seed: int
+    bake: bool
     notes: tuple[str, ...]
 
     @cached_property
@@ -43,7 +48,12 @@ class Import:
         sources = {name: source for name in self.targets if (source := self._source(name))}
         return plan_rows(self.graph, sources)
 
-    def check(self, output: Path, overwrite: bool = False, baked: bool = False) -> None:
+    @property
+    def done(self) -> str:
+        """What will have been done."""
+        return f"{len(self.pairing.tensors)} tensors imported"
+
+    def check(self, output: Path, overwrite: bool = False) -> None:
         """Check what can be checked before anything is read or written.
 
         Raises:
@@ -51,18 +61,18 @@ class Import:
             PlanError: the values do not fit into a graph.
         """
         refuse_existing(outputs_of(output), overwrite)
-        if baked:
+        if self.bake:
             check_size(self.graph, self.pairing.tensors)
 
-    def write(self, output: Path, overwrite: bool = False, baked: bool = False) -> None:
-        """Write graph and checkpoint under a prefix, read both again and compare; `baked` puts the values into both.
+    def write(self, output: Path, overwrite: bool = False) -> None:
+        """Write graph and checkpoint under a prefix, and read both back.
 
         Raises:
             CkptError: `check` finds something, or a value cannot be read.
             CorruptCheckpoint: what was read back differs.
         """
-        self.check(output, overwrite, baked)
-        graph = bake(self.graph, self.pairing.tensors) if baked else self.graph
+        self.check(output, overwrite)
+        graph = bake_values(self.graph, self.pairing.tensors) if self.bake else self.graph
         write_model(graph, self._tensors(), output, overwrite)
 
     def _source(self, name: str) -> str | None:
@@ -83,6 +93,7 @@ def plan_import(
     rules: list[Rule] | None = None,
     lenient: bool = False,
     cast: bool = False,
+    bake: bool = False,
     seed: int = 42,
 ) -> Import:
     """Plan what `import` writes; nothing is written before the plan's `write`.
@@ -98,7 +109,7 @@ def plan_import(
     known = stored_tensors(graph)
     own = {name: tensor for name, tensor in values.items() if name in known}
     beyond = [name for name in values if name not in known]
-    return Import(graph, paired, own, into, seed, tuple(_notes(paired, own, into, beyond)))
+    return Import(graph, paired, own, into, seed, bake, tuple(_notes(paired, own, into, beyond)))
 
 
 def _own_values(model: Path) -> Mapping[str, Tensor]:

@@ -1,9 +1,10 @@
 """The plan: what a command will do to each variable, shown before it is done."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import prod
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 from ckpttool.errors import PlanError
 from ckpttool.graph.frozen import changed_variables
@@ -24,6 +25,28 @@ class PlanRow:
     def as_json(self) -> dict[str, Any]:
         """Return the row as `--json` prints it."""
         return asdict(self) | {"shape": list(self.shape)}
+
+
+class Planned(Protocol):
+    """What a verb will do, made before anything is written: shown with `--plan`, carried out by `write`."""
+
+    @property
+    def rows(self) -> Sequence[PlanRow]:
+        """What becomes of each weight."""
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What a user should know besides."""
+
+    @property
+    def done(self) -> str:
+        """What will have been done, for a person: `6 tensors restored`."""
+
+    def check(self, output: Path, overwrite: bool = False) -> None:
+        """Raise what can be raised before anything is shown: an output that exists."""
+
+    def write(self, output: Path, overwrite: bool = False) -> None:
+        """Write the model under a prefix and read it back."""
 
 
 def layer_of(name: str) -> str:

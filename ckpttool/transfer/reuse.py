@@ -37,6 +37,11 @@ class Reuse:
         """The plan, a row per weight."""
         return plan_rows(self.graph, self.sources, self.frozen)
 
+    @property
+    def done(self) -> str:
+        """What will have been done."""
+        return f"{len(self.sources)} tensors restored"
+
     def check(self, output: Path, overwrite: bool = False) -> None:
         """Check that the output may be written.
 
