@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 from typing import Any
 
+from ckpttool.errors import GraphError
 from ckpttool.graph.graph import Graph
 from ckpttool.graph.rewrite import importable, subgraph, to_resource
 from ckpttool.graph.rewrite.functions import with_own_functions
@@ -32,9 +33,13 @@ class GraphFunction:
         """Take the ops that `wanted` (tensors `op:0`, or ops) need, down to the tensors that will be `fed`.
 
         With a seed, random ops that have none get one that follows from it.
+
+        Raises:
+            GraphError: they need a placeholder that nothing feeds.
         """
         self.source = graph.source
         part = to_resource(importable(subgraph(graph, wanted, fed)))
+        _refuse_unfed(part)
         part = part if seed is None else with_seeds(part, seed)
         part = with_own_functions(part, f"_part{next(_PARTS)}")
         self.variables: list[Variable] = [v for v in variables(part).values() if v.op in part.nodes]
@@ -64,6 +69,13 @@ class GraphFunction:
         )
         leave_unordered(found[len(self.wanted) :])
         return found[: len(self.wanted)]
+
+
+def _refuse_unfed(part: Graph) -> None:
+    unfed = [name for name, node in part.nodes.items() if node.op in ("Placeholder", "PlaceholderV2")]
+    if unfed:
+        options = "--inputs, --labels or --training"
+        raise GraphError(f"{part.source}: nothing feeds {', '.join(unfed)}: no role of {options}, and no default")
 
 
 def _register(library: Any) -> None:

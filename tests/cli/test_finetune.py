@@ -230,7 +230,7 @@ def test_tensors_that_cannot_be_what_they_are_said_to_be(shell: Any, small: Path
         return str(result.stderr.splitlines()[-1])
 
     assert f"{small}.meta: TensorFlow refuses it: " in refusal("--loss", "loss/loss:5")
-    assert "You must feed a value for placeholder tensor 'X'" in refusal("--inputs", "y")
+    assert "nothing feeds X: no role of --inputs" in refusal("--inputs", "y")
     assert "dnn/outputs/BiasAdd:0 is [30, 3], expected one number" in refusal("--accuracy", "dnn/outputs/BiasAdd")
 
 

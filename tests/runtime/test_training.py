@@ -112,10 +112,7 @@ def test_a_loss_per_row_is_refused(model: Path) -> None:
 
 
 def test_what_is_not_fed_is_named_in_one_line(model: Path) -> None:
-    function = GraphFunction(files.load(model), ["loss/loss:0"], ["X:0"])
-    evaluator = Evaluator(function, State(function.variables, Model.open(model).checkpoint), {})
     with pytest.raises(GraphError) as caught:
-        evaluator.score({"X:0": np.ones((2, 4), np.float32)}, 2)
-    message = str(caught.value)
-    assert message.startswith(f"{model}.meta: TensorFlow refuses it: You must feed a value for placeholder tensor 'y'")
-    assert "\n" not in message
+        GraphFunction(files.load(model), ["loss/loss:0"], ["X:0"])
+    assert str(caught.value).startswith(f"{model}.meta: nothing feeds y: no role of --inputs")
+    assert "\n" not in str(caught.value)

@@ -10,6 +10,7 @@ import pytest
 
 from ckpttool import checkpoint
 from ckpttool.data.batches import batch_bounds, epoch_order
+from ckpttool.errors import GraphError
 from ckpttool.runtime.optimizers import Optimizer
 from ckpttool.transfer.finetune import finetune
 from ckpttool.transfer.model import Model
@@ -111,3 +112,16 @@ def test_training_equals_a_session(
     found = checkpoint.open(tmp_path / "tuned.ckpt")
     for name, value in session.weights().items():
         np.testing.assert_allclose(found[name].read(), value, atol=1e-5, err_msg=name)
+
+
+def test_a_setting_that_nothing_feeds_is_named(data: Path, tmp_path: Path, new_network: type[Any]) -> None:
+    network = new_network()
+    with network.building():
+        X, y, _ = network.inputs()
+        keep = network.v1.placeholder(network.tf.float32, [], name="keep_prob")
+        dropped = network.tf.nn.dropout(network.dense(X, 8, "hidden"), rate=1 - keep, seed=1)
+        network.classify(network.dense(dropped, 3, "outputs", relu=False), y)
+    path = network.save(tmp_path / "network.ckpt")
+    with pytest.raises(GraphError, match="nothing feeds keep_prob: no role of --inputs, --labels or --training"):
+        finetune(Model.open(path), data, OPTIONS, tmp_path / "tuned.ckpt")
+    assert not list(tmp_path.glob("tuned*"))
