@@ -163,6 +163,9 @@ class Tensor:
         """Return the same tensor under another name."""
         return Tensor(TensorSpec(name, self.shape, self.dtype), self._read, self._pieces)
 
+    def __repr__(self) -> str:
+        return f"<Tensor {self.name} {self.dtype} {list(self.shape)}>"
+
     name = property(lambda self: self.spec.name)
 
     @property

@@ -56,7 +56,7 @@ MOST_SEED = 2**31 - 1
 seed = click.option(
     "--seed",
     type=click.IntRange(0, MOST_SEED),
-    default=0,
+    default=42,
     show_default=True,
     help="What all randomness comes from.",
 )

@@ -59,6 +59,7 @@ class Watcher(Watch):
     def __init__(self, as_json: bool) -> None:
         """Take whether stdout is kept for JSON."""
         self._as_json = as_json
+        self._bar: Any = None
 
     def planned(self, plan: Sequence[PlanRow]) -> None:
         """Print the plan as a table."""
@@ -71,18 +72,18 @@ class Watcher(Watch):
             output.say(f"data: {note}")
 
     def estimated(self, estimate: Estimate) -> None:
-        """Say the cost before a fill, and start a bar."""
+        """Say the cost before a fill, and start a bar where there is a terminal for it."""
         cost = f"{human_size(estimate.bytes)}, about {estimate.seconds:.1f} s"
         output.say(f"cache: {estimate.rows} rows to compute, {cost}")
-        self._bar = click.progressbar(length=estimate.rows, label="cache", file=sys.stderr)
-        self._done = 0
+        if sys.stderr.isatty():
+            self._bar = click.progressbar(length=estimate.rows, label="cache", file=sys.stderr)
 
     def filled(self, done: int, rows: int) -> None:
         """Move the bar on."""
-        self._bar.update(done - self._done)
-        self._done = done
-        if done == rows:
-            self._bar.render_finish()
+        if self._bar is not None:
+            self._bar.update(done - self._bar.pos)
+            if done == rows:
+                self._bar.render_finish()
 
     def damaged(self, damage: Exception) -> None:
         """Say what was wrong with the cached features."""

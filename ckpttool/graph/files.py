@@ -1,7 +1,8 @@
 """Graph files: `.meta`, `saved_model.pb` and bare GraphDefs, binary or text, told apart by what is in them."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -53,9 +54,21 @@ def save(graph: Graph, path: str | Path, overwrite: bool = False) -> None:
     Raises:
         ExistingOutput: the file is there and `overwrite` is not given.
     """
+    with saving(graph, path, overwrite):
+        pass
+
+
+@contextmanager
+def saving(graph: Graph, path: str | Path, overwrite: bool = False) -> Iterator[None]:
+    """Write a `.meta` that appears when the block has ended well, so that a checkpoint can be written in between.
+
+    Raises:
+        ExistingOutput: the file is there and `overwrite` is not given.
+    """
     refuse_existing([Path(path)], overwrite)
     with replacing(Path(path)) as file:
         file.write(graph.meta.SerializeToString(deterministic=True))
+        yield
 
 
 def find(path: str | Path) -> Path:

@@ -50,6 +50,9 @@ class Graph:
             twice = next(name for name in names if names.count(name) > 1)
             raise GraphError(f"{source}: two ops are named {twice}")
 
+    def __repr__(self) -> str:
+        return f"<Graph {self.source}, {len(self.nodes)} ops>"
+
     def op(self, name: str) -> NodeDef:
         """Return an op by its name.
 

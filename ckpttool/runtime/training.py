@@ -108,7 +108,7 @@ class Evaluator:
                 _require_number(self._function, place, value.shape)
             found = np.array([float(value) for value in values])
             totals[: len(found)] += found * min(size, rows - start)
-        loss, accuracy = totals / rows
+        loss, accuracy = (totals / rows).tolist()
         return Score(rows, loss, accuracy if len(found) > 1 else None)
 
 

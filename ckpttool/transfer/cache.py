@@ -203,7 +203,7 @@ class FeatureCache:
 
 def fill(
     model: Model,
-    data: Path,
+    data: str | Path,
     freeze: str,
     valid: int | None = None,
     root: Path | None = None,

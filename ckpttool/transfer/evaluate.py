@@ -16,7 +16,7 @@ from ckpttool.transfer.watch import Watch
 
 def evaluate(
     model: Model,
-    data: Path,
+    data: str | Path,
     split: str | None = None,
     valid: int | None = None,
     roles: Mapping[str, str] | None = None,

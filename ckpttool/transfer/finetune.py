@@ -30,9 +30,9 @@ def plan(model: Model, options: Options) -> list[PlanRow]:
 
 def finetune(
     model: Model,
-    data: Path,
+    data: str | Path,
     options: Options,
-    output: Path,
+    output: str | Path,
     overwrite: bool = False,
     watch: Watch | None = None,
 ) -> Run:
@@ -42,7 +42,7 @@ def finetune(
         CkptError: something does not fit; nothing is written then.
     """
     refuse_existing([*outputs_of(output), report_path(output)], overwrite)
-    if output.resolve() == checkpoint.prefix_of(model.path).resolve():
+    if Path(output).resolve() == checkpoint.prefix_of(model.path).resolve():
         raise PlanError(f"{output} is the model itself, which the result is compared with: write it elsewhere")
     watch = watch or Watch()
     training = Training(model, data, options, watch)
@@ -50,22 +50,16 @@ def finetune(
     for number in range(1, options.epochs + 1):
         history.append(training.epoch(number))
         watch.finished(history[-1])
-        if history[-1] is (history[-1] if options.keep == "last" else best_of(history)):
+        if options.keep == "last" or history[-1] is best_of(history):
             kept, weights = history[-1], training.state.read()
     write_model(training.graph, training.tensors(weights), output, overwrite)
-    run = Run(
-        training.plan,
-        history,
-        kept,
-        best_of(history),
-        training.features,
-        _prove(training, output),
-    )
+    proved = _prove(training, output)
+    run = Run(training.plan, history, kept, best_of(history), training.features, proved)
     write_report(output, _report(training, run, data))
     return run
 
 
-def _prove(training: Training, output: Path) -> tuple[str, ...]:
+def _prove(training: Training, output: str | Path) -> tuple[str, ...]:
     """Check that every frozen tensor of the output has the bytes it had in the model; return their names.
 
     Raises:
@@ -78,7 +72,7 @@ def _prove(training: Training, output: Path) -> tuple[str, ...]:
     return tuple(frozen)
 
 
-def _report(training: Training, run: Run, data: Path) -> dict[str, Any]:
+def _report(training: Training, run: Run, data: str | Path) -> dict[str, Any]:
     """Return what the run report says, but for the versions."""
     return {
         "model": str(training.model.path),

@@ -46,7 +46,7 @@ class Freezing:
         """What will have been done."""
         return f"{len(self.frozen)} variables frozen"
 
-    def check(self, output: Path, overwrite: bool = False) -> None:
+    def check(self, output: str | Path, overwrite: bool = False) -> None:
         """Check that the output may be written.
 
         Raises:
@@ -54,7 +54,7 @@ class Freezing:
         """
         refuse_existing(outputs_of(output), overwrite)
 
-    def write(self, output: Path, overwrite: bool = False) -> None:
+    def write(self, output: str | Path, overwrite: bool = False) -> None:
         """Write the graph, copy the checkpoint, and read both back.
 
         Raises:

@@ -53,7 +53,7 @@ class Import:
         """What will have been done."""
         return f"{len(self.pairing.tensors)} tensors imported"
 
-    def check(self, output: Path, overwrite: bool = False) -> None:
+    def check(self, output: str | Path, overwrite: bool = False) -> None:
         """Check what can be checked before anything is read or written.
 
         Raises:
@@ -64,7 +64,7 @@ class Import:
         if self.bake:
             check_size(self.graph, self.pairing.tensors)
 
-    def write(self, output: Path, overwrite: bool = False) -> None:
+    def write(self, output: str | Path, overwrite: bool = False) -> None:
         """Write graph and checkpoint under a prefix, and read both back.
 
         Raises:

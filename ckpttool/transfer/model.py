@@ -31,12 +31,12 @@ class Model:
         return cls(Path(path), files.load(path), checkpoint.open(path))
 
 
-def outputs_of(prefix: Path) -> list[Path]:
+def outputs_of(prefix: str | Path) -> list[Path]:
     """Return the files that mark a model under a prefix."""
     return [Path(f"{prefix}{suffix}") for suffix in (".meta", ".index")]
 
 
-def write_model(graph: Graph, tensors: Mapping[str, Tensor], output: Path, overwrite: bool) -> None:
+def write_model(graph: Graph, tensors: Mapping[str, Tensor], output: str | Path, overwrite: bool) -> None:
     """Write a graph and a checkpoint under a prefix, and read both back.
 
     Every tensor's checksum is compared as it is written; the names and the graph are compared here.
@@ -50,8 +50,7 @@ def write_model(graph: Graph, tensors: Mapping[str, Tensor], output: Path, overw
     missing = [name for name in stored_tensors(graph) if name not in tensors]
     if missing:
         raise PlanError(f"{output}: no value for {', '.join(missing[:5])}")
-    output.parent.mkdir(parents=True, exist_ok=True)
-    checkpoint.save(tensors, output, format="bundle", overwrite=overwrite)
-    files.save(graph, Path(f"{output}.meta"), overwrite=overwrite)
+    with files.saving(graph, f"{output}.meta", overwrite):
+        checkpoint.save(tensors, output, format="bundle", overwrite=overwrite)
     if set(checkpoint.open(output)) != set(tensors) or files.load(f"{output}.meta").meta != graph.meta:
         raise CorruptCheckpoint(f"{output}: what was read back is not what was written")

@@ -14,7 +14,12 @@ from ckpttool.transfer.plan import PlanRow, plan_rows
 
 
 def new(
-    input_shape: Sequence[int], layers: str, output: Path, optimizer: Optimizer, seed: int = 42, overwrite: bool = False
+    input_shape: Sequence[int],
+    layers: str,
+    output: str | Path,
+    optimizer: Optimizer,
+    seed: int = 42,
+    overwrite: bool = False,
 ) -> list[PlanRow]:
     """Write a classifier with freshly initialised layers; return its variables as a plan.
 

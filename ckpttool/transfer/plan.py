@@ -42,10 +42,10 @@ class Planned(Protocol):
     def done(self) -> str:
         """What will have been done, for a person: `6 tensors restored`."""
 
-    def check(self, output: Path, overwrite: bool = False) -> None:
+    def check(self, output: str | Path, overwrite: bool = False) -> None:
         """Raise what can be raised before anything is shown: an output that exists."""
 
-    def write(self, output: Path, overwrite: bool = False) -> None:
+    def write(self, output: str | Path, overwrite: bool = False) -> None:
         """Write the model under a prefix and read it back."""
 
 

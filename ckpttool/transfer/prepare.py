@@ -125,7 +125,10 @@ def _refuse_frozen(graph: Graph, chosen: Collection[str], live: Collection[str])
     scopes = {layer_of(name) for name in live}
     for name in sorted(chosen):
         if layer_of(name) not in scopes:
-            raise PlanError(f"{graph.source}: --train takes {name}, which the graph itself keeps frozen")
+            raise PlanError(
+                f"{graph.source}: --train takes {name}, which the graph itself keeps frozen; "
+                "`reuse MODEL --layers '.*' --into ORIGINAL.meta` puts the weights into the graph it was frozen from"
+            )
 
 
 def _with_gradient(graph: Graph, loss: str) -> set[str]:

@@ -11,12 +11,12 @@ import ckpttool
 from ckpttool.formats.files import replacing
 
 
-def report_path(output: Path) -> Path:
+def report_path(output: str | Path) -> Path:
     """Return where the report of a model lies: beside it."""
     return Path(f"{output}.run.json")
 
 
-def write_report(output: Path, report: Mapping[str, Any]) -> None:
+def write_report(output: str | Path, report: Mapping[str, Any]) -> None:
     """Write a report beside a model, with the versions of what made it."""
     text = json.dumps({**report, "versions": _versions()}, indent=2, default=str)
     with replacing(report_path(output)) as file:

@@ -42,7 +42,7 @@ class Reuse:
         """What will have been done."""
         return f"{len(self.sources)} tensors restored"
 
-    def check(self, output: Path, overwrite: bool = False) -> None:
+    def check(self, output: str | Path, overwrite: bool = False) -> None:
         """Check that the output may be written.
 
         Raises:
@@ -50,7 +50,7 @@ class Reuse:
         """
         refuse_existing(outputs_of(output), overwrite)
 
-    def write(self, output: Path, overwrite: bool = False) -> None:
+    def write(self, output: str | Path, overwrite: bool = False) -> None:
         """Run the initialisers of what starts fresh, and write the model; what was restored is compared after it.
 
         Raises:

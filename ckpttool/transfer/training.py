@@ -29,7 +29,7 @@ from ckpttool.transfer.watch import Watch
 class Training:
     """A model, its data and its frozen part, ready to run epochs."""
 
-    def __init__(self, model: Model, data: Path, options: Options, watch: Watch) -> None:
+    def __init__(self, model: Model, data: str | Path, options: Options, watch: Watch) -> None:
         """Check everything that can be checked before the first step.
 
         Raises:
