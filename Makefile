@@ -5,7 +5,7 @@ BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest -n 2 -q
 PROTOS := ckpttool/formats/wire/protos
 
-.PHONY: install demo test check lint docs docs-check transcript fixtures protos trust bench clean
+.PHONY: install demo test check lint docs docs-check transcript fixtures protos trust lowest bench clean
 
 install: .venv/.current
 
@@ -41,6 +41,11 @@ transcript: install  ## run the demo and keep what it prints, for the README's p
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python docs/demo.py docs/demo.txt
 	$(BIN)/python docs/generate.py
 
+lowest:  ## the tests with the oldest versions that pyproject.toml allows, in .lowest; Python 3.11 or 3.12
+	test -x .lowest/bin/python || $(PYTHON) -m venv .lowest
+	.lowest/bin/python -m pip install --quiet --editable . --requirement tests/lowest.txt
+	.lowest/bin/python -m pytest -q
+
 fixtures: install  ## make the fixtures again, with plain TensorFlow: make fixtures MNIST=path/to/mnist.npz
 	test -f "$(MNIST)" || { echo "MNIST=path/to/mnist.npz is needed; fixtures/README.md says where it is" >&2; exit 1; }
 	$(BIN)/python fixtures/make_model.py "$(MNIST)"
@@ -56,4 +61,4 @@ bench: install  ## each benchmark prints its ratios to a named peer
 	for script in benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done
 
 clean:
-	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .lowest build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

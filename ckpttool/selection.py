@@ -65,7 +65,7 @@ def suggestion(wanted: str, names: Iterable[str]) -> str:
     """Return `; nearest: a, b` for a name that is not there, or an empty text when nothing is near.
 
     >>> suggestion("hiden1", ["hidden1/kernel", "outputs/bias"])
-    '; nearest: hidden1'
+    '; nearest: hidden1, hidden1/kernel'
     """
     candidates: dict[str, None] = {}
     for name in names:
