@@ -1,6 +1,7 @@
 """Graph: a MetaGraphDef with the look-ups that every other module of this floor needs."""
 
 from collections import defaultdict
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -77,12 +78,15 @@ class Graph:
                 readers[ref].append(name)
         return readers
 
-    def ancestors(self, *names: str, control: bool = False) -> set[str]:
+    def ancestors(self, *names: str, control: bool = False, stop: Collection[TensorRef] = ()) -> set[str]:
         """Return the ops whose values the named ops need, themselves included.
+
+        Tensors of `stop` are not followed to the ops that make them, nor are control inputs from these ops.
 
         Raises:
             GraphError: an op reads one that is not in the graph.
         """
+        stopped = stop and {*stop, *(TensorRef(ref.op, -1) for ref in stop)}
         found: set[str] = set()
         todo = list(names)
         while todo:
@@ -92,7 +96,7 @@ class Graph:
             if name not in self.nodes:
                 raise GraphError(f"{self.source}: an op reads {name}, which is not in the graph")
             found.add(name)
-            todo.extend(ref.op for ref in self.inputs(name, control))
+            todo.extend(ref.op for ref in self.inputs(name, control) if ref not in stopped)
         return found
 
     def collection(self, key: str) -> list[str]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Container, Iterable, Sequence
 
-from ckpttool.errors import GraphError
 from ckpttool.formats.wire.protos.graph_pb2 import AttrValue, FunctionDefLibrary, NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
 from ckpttool.graph.flow import EXITS
@@ -42,20 +41,8 @@ def needed(graph: Graph, targets: Iterable[str], stop: Collection[TensorRef] = (
     Raises:
         GraphError: an op reads one that is not in the graph.
     """
-    stopped = {ref.op for ref in stop}
-    found: set[str] = set()
-    todo = [ref.op for ref in map(TensorRef.parse, targets) if ref not in stop]
-    while todo:
-        name = todo.pop()
-        if name in found:
-            continue
-        if name not in graph.nodes:
-            raise GraphError(f"{graph.source}: an op reads {name}, which is not in the graph")
-        found.add(name)
-        for ref in graph.inputs(name, control=True):
-            if not (ref in stop or (ref.index < 0 and ref.op in stopped)):
-                todo.append(ref.op)
-    return found
+    starts = (ref.op for ref in map(TensorRef.parse, targets) if ref not in stop)
+    return graph.ancestors(*starts, control=True, stop=stop)
 
 
 def keep(graph: Graph, ops: Container[str]) -> Graph:
