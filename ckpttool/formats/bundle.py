@@ -5,6 +5,7 @@ SavedModels write it.
 """
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,6 +18,11 @@ from ckpttool.formats.format import Checked
 from ckpttool.formats.prefix import prefix_of
 from ckpttool.formats.wire.table import is_table
 from ckpttool.tensors import Tensor
+
+READERS = 2
+"""Threads that check a bundle: reading and taking checksums leave Python to the other one."""
+PORTION, ENTRY_COST = 8 << 20, 8 << 10
+"""Bytes that one of them takes on at a time; what a small tensor costs is worth some thousand bytes of a large one."""
 
 
 class BundleTensors(Mapping[str, Tensor]):
@@ -68,9 +74,12 @@ class Bundle:
 
     def verify(self, path: Path) -> Iterator[Checked]:
         """Check every byte of every tensor, and that no two lie on one another."""
+        from concurrent.futures import ThreadPoolExecutor
+
         bundle = self.open(path)
-        for name, entry in bundle.entries.items():
-            yield _check(bundle.data, name, entry)
+        with ThreadPoolExecutor(READERS) as readers:
+            for checked in readers.map(partial(_check_all, bundle.data), _portions(bundle.entries)):
+                yield from checked
         yield from _overlaps(bundle)
 
 
@@ -85,6 +94,23 @@ def _files(path: Path) -> BundleFiles:
             f"read yet; or it is an index under a name that does not end in .index"
         )
     raise MissingFile(f"{files.index} is missing: there is no checkpoint {prefix}")
+
+
+def _portions(entries: Mapping[str, Entry]) -> Iterator[list[tuple[str, Entry]]]:
+    """Yield the entries in portions of some megabytes: much for one reader, little to keep the other waiting."""
+    portion: list[tuple[str, Entry]] = []
+    nbytes = 0
+    for item in entries.items():
+        portion.append(item)
+        nbytes += item[1].spec.nbytes + ENTRY_COST
+        if nbytes >= PORTION:
+            yield portion
+            portion, nbytes = [], 0
+    yield portion
+
+
+def _check_all(data: BundleData, portion: list[tuple[str, Entry]]) -> list[Checked]:
+    return [_check(data, name, entry) for name, entry in portion]
 
 
 def _check(data: BundleData, name: str, entry: Entry) -> Checked:

@@ -5,6 +5,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from threading import Lock
 
 from ckpttool.errors import CorruptCheckpoint, FormatError
 from ckpttool.formats.bundle_files import BundleFiles
@@ -26,6 +27,7 @@ class BundleData:
         self._files = files
         self._index = index
         self._open: OrderedDict[int, DataFile] = OrderedDict()
+        self._opening = Lock()
 
     def tensor(self, entry: Entry) -> Tensor:
         """Return the tensor of an entry; it is read when asked."""
@@ -65,12 +67,13 @@ class BundleData:
 
     def _file(self, number: int) -> DataFile:
         """Return an open data file; the ones used longest ago are closed."""
-        if number not in self._open:
-            self._open[number] = DataFile(self.shard_path(number))
-            if len(self._open) > OPEN_FILES:
-                self._open.popitem(last=False)
-        self._open.move_to_end(number)
-        return self._open[number]
+        with self._opening:
+            if number not in self._open:
+                self._open[number] = DataFile(self.shard_path(number))
+                if len(self._open) > OPEN_FILES:
+                    self._open.popitem(last=False)
+            self._open.move_to_end(number)
+            return self._open[number]
 
     def _pieces(self, entry: Entry) -> Iterator[memoryview]:
         if entry.slices:
