@@ -14,7 +14,7 @@ from ckpttool.data.dataset import Split, notes_of
 from ckpttool.data.estimate import human_size
 from ckpttool.runtime.optimizers import Optimizer
 from ckpttool.transfer.cache import Estimate, Features
-from ckpttool.transfer.plan import PlanRow
+from ckpttool.transfer.plan import PlanRow, listed
 from ckpttool.transfer.run import Epoch
 from ckpttool.transfer.watch import Watch
 
@@ -65,6 +65,11 @@ class Watcher(Watch):
         """Print the plan as a table."""
         if not self._as_json:
             show_plan(plan)
+
+    def left_behind(self, names: Sequence[str]) -> None:
+        """Say what will not be in the output."""
+        if names:
+            output.say(f"not needed by the trained graph, so not written: {listed(names)}")
 
     def prepared(self, splits: Sequence[Split]) -> None:
         """Say what was done to the data."""

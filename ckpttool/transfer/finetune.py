@@ -86,6 +86,7 @@ def _report(training: Training, run: Run, data: str | Path) -> dict[str, Any]:
         },
         "cache": str(run.features.entry.path) if run.features else None,
         "unchanged": list(run.unchanged),
+        "left_behind": training.left_behind,
         "best_epoch": run.best.epoch,
         "kept_epoch": run.kept.epoch,
         "history": [asdict(epoch) for epoch in run.history],

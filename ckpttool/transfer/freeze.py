@@ -26,7 +26,7 @@ from ckpttool.kinds import base_name
 from ckpttool.selection import Pattern
 from ckpttool.tensors import dtype_numbered
 from ckpttool.transfer.model import Model, outputs_of, write_model
-from ckpttool.transfer.plan import PlanRow, plan_rows
+from ckpttool.transfer.plan import PlanRow, listed, plan_rows, prefix_note
 
 Method = Literal["var-list", "stop-gradient"]
 
@@ -88,7 +88,7 @@ def plan_freeze(
     found = find_roles(model.graph, needed=(), **(roles or {}))
     part = _part(model.graph, frozen, found)
     graph = _frozen_graph(model.graph, frozen, method, part, _targets(found))
-    notes = (*_pattern_notes(pattern, weights), *_cut_notes(part, method), *_change_notes(model.graph, graph, frozen))
+    notes = (*prefix_note(pattern, weights), *_cut_notes(part, method), *_change_notes(model.graph, graph, frozen))
     return Freezing(model, graph, tuple(frozen), rows, notes)
 
 
@@ -153,36 +153,26 @@ def _has_gradient(graph: Graph, ref: TensorRef) -> bool:
     return "float" in name or "complex" in name
 
 
-def _pattern_notes(pattern: Pattern, weights: Collection[str]) -> list[str]:
-    """Say which variables TensorFlow's own scope selection would have taken besides."""
-    more = pattern.prefix_only(weights)
-    return [f"TensorFlow's prefix match would also take {_listed(more)}"] if more else []
-
-
 def _cut_notes(part: FrozenPart | None, method: Method) -> list[str]:
     """Say where the frozen part ends."""
     if part is None:
         return ["the graph computes no loss or logits with the frozen variables: only its collections change"]
-    notes = [f"the cut: {_listed(part.features)}"] if part.features else []
+    notes = [f"the cut: {listed(part.features)}"] if part.features else []
     if part.above:
         how = "; left out of TRAINABLE_VARIABLES, no gradient is stopped" if method == "stop-gradient" else ""
-        notes.append(f"frozen above layers that are trained: {_listed(part.above)}{how}")
+        notes.append(f"frozen above layers that are trained: {listed(part.above)}{how}")
     return notes
 
 
 def _change_notes(before: Graph, after: Graph, frozen: Collection[str]) -> list[str]:
     """Say what left the training, what stays without use, and what importing made necessary."""
     dropped = update_ops(before, frozen)
-    notes = [f"taken out of the training: {_listed(dropped)}"] if dropped else []
+    notes = [f"taken out of the training: {listed(dropped)}"] if dropped else []
     pinned = [name for name in mode_placeholders(before) if f"{name}/frozen" in after.nodes]
-    notes += [f"False within the frozen layers: {_listed(pinned)}"] if pinned else []
+    notes += [f"False within the frozen layers: {listed(pinned)}"] if pinned else []
     slots = [v.name for v in variables(after).values() if v.kind == "slot" and base_name(v.name, set(frozen))]
     if slots:
-        notes.append(f"kept, though nothing changes them any more: {_listed(slots)}")
+        notes.append(f"kept, though nothing changes them any more: {listed(slots)}")
     if any(node.device and not node.device.endswith("CPU:0") for node in before.nodes.values()):
         notes.append("explicit devices are cleared")
     return notes
-
-
-def _listed(names: Collection[str]) -> str:
-    return ", ".join(list(names)[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")

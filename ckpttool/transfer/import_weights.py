@@ -19,7 +19,7 @@ from ckpttool.graph.stored import StoredTensor, stored_tensors
 from ckpttool.runtime.fresh import fresh_tensors
 from ckpttool.tensors import Tensor
 from ckpttool.transfer.model import outputs_of, write_model
-from ckpttool.transfer.plan import PlanRow, plan_rows
+from ckpttool.transfer.plan import PlanRow, listed, plan_rows
 
 
 @dataclass(frozen=True)
@@ -128,17 +128,13 @@ def _notes(paired: Pairing, own: Mapping[str, Tensor], model: Path, beyond: list
     """Say what is not imported, what is not in the output, and which weights keep or get another value."""
     notes = [f"left out: {problem}" for problem in paired.left_out]
     if paired.dropped:
-        notes.append(f"not weights, or left out by a rule: {_few(list(paired.dropped))}")
+        notes.append(f"not weights, or left out by a rule: {listed(list(paired.dropped))}")
     kept = [name for name in paired.unfilled if name in own]
     fresh = [name for name in paired.unfilled if name not in own]
     if kept:
-        notes.append(f"kept from {model}: {_few(kept)}")
+        notes.append(f"kept from {model}: {listed(kept)}")
     if fresh:
-        notes.append(f"fresh, by their initialisers: {_few(fresh)}")
+        notes.append(f"fresh, by their initialisers: {listed(fresh)}")
     if beyond:
-        notes.append(f"not in the graph, so not written: {_few(beyond)}")
+        notes.append(f"not in the graph, so not written: {listed(beyond)}")
     return notes
-
-
-def _few(names: list[str]) -> str:
-    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")

@@ -10,6 +10,7 @@ from ckpttool.errors import PlanError
 from ckpttool.graph.frozen import changed_variables
 from ckpttool.graph.graph import Graph
 from ckpttool.graph.stored import stored_tensors
+from ckpttool.selection import Pattern
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,21 @@ class Planned(Protocol):
 
     def write(self, output: str | Path, overwrite: bool = False) -> None:
         """Write the model under a prefix and read it back."""
+
+
+def listed(names: Collection[str], most: int = 8) -> str:
+    """Return names for a sentence, the first ones where there are many.
+
+    >>> listed(["a", "b", "c"], most=2)
+    'a, b and 1 more'
+    """
+    return ", ".join(list(names)[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def prefix_note(pattern: Pattern, names: Iterable[str]) -> list[str]:
+    """Say which names TensorFlow's own scope selection would take besides, where it would."""
+    more = pattern.prefix_only(names)
+    return [f"TensorFlow's prefix match would also take {listed(more)}"] if more else []
 
 
 def layer_of(name: str) -> str:

@@ -18,7 +18,7 @@ from ckpttool.selection import Pattern, suggestion
 from ckpttool.transfer.freeze import freeze_graph
 from ckpttool.transfer.head import layer_to_build_on, layers_above, with_new_head
 from ckpttool.transfer.model import Model, outputs_of, write_model
-from ckpttool.transfer.plan import PlanRow, plan_rows, require_coverage
+from ckpttool.transfer.plan import PlanRow, plan_rows, prefix_note, require_coverage
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,9 @@ def _reuse_head(
     notes = [f"cut off above {top.name}, though chosen: {', '.join(cut)}"] if cut else []
     left = layers_above(model.graph, top)
     notes += [f"left behind with the old loss, training op and slots: {', '.join(left)}"] if left else []
-    return Reuse(model, graph, {name: name for name in kept}, cold, seed, (*_prefix_warning(chosen, model), *notes))
+    return Reuse(
+        model, graph, {name: name for name in kept}, cold, seed, (*prefix_note(chosen, model.checkpoint), *notes)
+    )
 
 
 def _reuse_into(
@@ -134,15 +136,7 @@ def _reuse_into(
     if cold:
         graph = freeze_graph(graph, cold, "var-list")
     notes = tuple(f"left out: {problem}" for problem in left_out)
-    return Reuse(model, graph, sources, cold, seed, (*_prefix_warning(chosen, model), *notes))
-
-
-def _prefix_warning(chosen: Pattern, model: Model) -> tuple[str, ...]:
-    """Say which variables TensorFlow's own scope selection would have taken besides."""
-    more = chosen.prefix_only(list(model.checkpoint))
-    if not more:
-        return ()
-    return (f"TensorFlow's prefix match would also take {', '.join(more[:5])}{', ...' if len(more) > 5 else ''}",)
+    return Reuse(model, graph, sources, cold, seed, (*prefix_note(chosen, model.checkpoint), *notes))
 
 
 def _weights(graph: Graph) -> list[str]:

@@ -44,6 +44,7 @@ class Training:
         self.values = _values(model, self.graph, options.seed)
         check_classes(self.graph, self.roles, self.values, self.splits)
         watch.planned(self.plan)
+        watch.left_behind(self.left_behind)
         watch.prepared(self.splits)
         self.features = self._features(self.frozen.part, watch) if options.cache and self.frozen.part else None
         self._build()
@@ -79,6 +80,11 @@ class Training:
     def plan(self) -> list[PlanRow]:
         """What happens to each weight."""
         return plan_of(self.graph, self.frozen)
+
+    @property
+    def left_behind(self) -> list[str]:
+        """The model's tensors that the trained graph does not hold: an old optimizer's slots, ops beside the loss."""
+        return [name for name in self.model.checkpoint if name not in self.values]
 
     def tensors(self, weights: Mapping[str, Array]) -> dict[str, Tensor]:
         """Return what the checkpoint will hold, given the values of the variables that ran, by op name."""

@@ -16,6 +16,9 @@ class Watch:
     def planned(self, plan: Sequence["PlanRow"]) -> None:
         """Hear the plan, before the first step."""
 
+    def left_behind(self, names: Sequence[str]) -> None:
+        """Hear which of the model's tensors the trained graph has no use for, so that they will not be written."""
+
     def prepared(self, splits: Sequence["Split"]) -> None:
         """Hear which rows will be used, and what was done to them."""
 

@@ -106,6 +106,16 @@ def test_momentum_is_saved_under_tensorflows_names_and_goes_on(model: Model, dat
     assert slots <= moved(first, second)
 
 
+def test_what_the_trained_graph_has_no_use_for_is_named(model: Model, data: Path, tmp_path: Path) -> None:
+    first, second = tmp_path / "first.ckpt", tmp_path / "second.ckpt"
+    options = replace(OPTIONS, epochs=1, train="outputs")
+    finetune(model, data, replace(options, optimizer=Optimizer("momentum", 0.01)), first)
+    finetune(Model.open(first), data, options, second)
+    report = json.loads(Path(f"{second}.run.json").read_text())
+    slots = {"outputs/kernel/Momentum", "outputs/bias/Momentum"}
+    assert set(report["left_behind"]) == slots == set(checkpoint.open(first)) - set(checkpoint.open(second))
+
+
 def test_what_is_written_trains_on_in_a_plain_tensorflow_program(model: Model, data: Path, tmp_path: Path) -> None:
     import tensorflow as tf
 
