@@ -29,6 +29,7 @@ from ckpttool.tensors import Array, Tensor
 from ckpttool.transfer.feeds import input_specs, label_spec
 from ckpttool.transfer.model import Model
 from ckpttool.transfer.prepare import freeze_for_training
+from ckpttool.transfer.report import versions
 from ckpttool.transfer.watch import Watch
 
 BATCH_BYTES = 32 << 20
@@ -91,7 +92,8 @@ class FeatureCache:
         self._fed = [f"{name}:0" for name in splits[0].inputs]
         function = GraphFunction(graph, part.features, self._fed)
         self._call = runner(function, State(function.variables, values), {})
-        self.key = cache_key(self._key_parts(graph, values, [variable.name for variable in function.variables]))
+        self.parts = self._key_parts(graph, values, [variable.name for variable in function.variables])
+        self.key = cache_key(self.parts)
 
     def _refuse(self, graph: Graph) -> None:
         if not self.part.features:
@@ -153,7 +155,7 @@ class FeatureCache:
             Estimate(self.rows, sum(array.nbytes for array in sample.values()) * self.rows // size, seconds)
         )
         shapes = {name: (array.dtype, array.shape[1:]) for name, array in sample.items()}
-        with entry.fill(shapes, self.rows) as writer:
+        with entry.fill(shapes, self.rows, self.parts, versions()) as writer:
             for start in range(writer.resume_row, self.rows, size):
                 writer.append(self.compute(np.arange(start, min(start + size, self.rows))))
                 watch.filled(min(start + size, self.rows), self.rows)

@@ -18,12 +18,13 @@ def report_path(output: str | Path) -> Path:
 
 def write_report(output: str | Path, report: Mapping[str, Any]) -> None:
     """Write a report beside a model, with the versions of what made it."""
-    text = json.dumps({**report, "versions": _versions()}, indent=2, default=str)
+    text = json.dumps({**report, "versions": versions()}, indent=2, default=str)
     with replacing(report_path(output)) as file:
         file.write(text.encode() + b"\n")
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Return the versions of what a result depends on."""
     found = {"ckpttool": ckpttool.__version__, "python": platform.python_version()}
     for package in ("numpy", "tensorflow", "tensorflow-cpu"):
         try:
