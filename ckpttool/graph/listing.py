@@ -37,6 +37,10 @@ def type_rows(ops: Sequence[Row]) -> list[Row]:
     return [{"type": op_type, "count": count} for op_type, count in sorted(counts.items(), key=lambda i: (-i[1], i[0]))]
 
 
+PASTED = 16
+"""Layers that a pattern names one by one; more are named by the scopes above them."""
+
+
 def collection_rows(graph: Graph) -> list[Row]:
     """Return `{"name", "kind", "size", "items"}` of the graph's collections; variables are listed by their names."""
     return [_collection_row(key, graph) for key in sorted(graph.meta.collection_def)]
@@ -45,11 +49,23 @@ def collection_rows(graph: Graph) -> list[Row]:
 def paste_patterns(layers: Sequence[str]) -> list[str]:
     """Return patterns for layers in data-flow order, ready to paste: all of them, then all but the last.
 
+    Of many layers the scopes above them are named.
+
     >>> paste_patterns(["hidden1", "hidden2", "hidden3", "outputs"])
     ['hidden[123]|outputs', 'hidden[123]']
+    >>> paste_patterns([f"block{block}/conv{layer}" for block in (1, 2, 3) for layer in range(20)])
+    ['block[123]', 'block[12]']
     """
-    cuts = [layers, layers[:-1]]
-    return [_folded(cut) for cut in cuts if cut]
+    depth = max((name.count("/") + 1 for name in layers), default=1)
+    while depth > 1 and len(_scopes(layers, depth)) > PASTED:
+        depth -= 1
+    scopes = _scopes(layers, depth)
+    return [_folded(cut) for cut in (scopes, scopes[:-1]) if cut]
+
+
+def _scopes(names: Sequence[str], depth: int) -> list[str]:
+    """Return the first components of names, each once, in their order."""
+    return list(dict.fromkeys("/".join(name.split("/")[:depth]) for name in names))
 
 
 def _of_type(nodes: Sequence[NodeDef], op_type: str) -> list[NodeDef]:
