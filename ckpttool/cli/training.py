@@ -14,7 +14,7 @@ from ckpttool.data.dataset import Split, notes_of
 from ckpttool.data.estimate import human_size
 from ckpttool.runtime.optimizers import Optimizer
 from ckpttool.transfer.cache import Estimate, Features
-from ckpttool.transfer.plan import PlanRow, listed
+from ckpttool.transfer.plan import PlanRow
 from ckpttool.transfer.run import Epoch
 from ckpttool.transfer.watch import Watch
 
@@ -61,15 +61,12 @@ class Watcher(Watch):
         self._as_json = as_json
         self._bar: Any = None
 
-    def planned(self, plan: Sequence[PlanRow]) -> None:
-        """Print the plan as a table."""
+    def planned(self, plan: Sequence[PlanRow], notes: Sequence[str]) -> None:
+        """Print the plan as a table, and the notes below it."""
         if not self._as_json:
             show_plan(plan)
-
-    def left_behind(self, names: Sequence[str]) -> None:
-        """Say what will not be in the output."""
-        if names:
-            output.say(f"not needed by the trained graph, so not written: {listed(names)}")
+        for note in notes:
+            output.say(note)
 
     def prepared(self, splits: Sequence[Split]) -> None:
         """Say what was done to the data."""

@@ -20,7 +20,7 @@ from ckpttool.tensors import Array, Tensor
 from ckpttool.transfer.cache import FeatureCache, Features
 from ckpttool.transfer.feeds import check_classes, feeds, input_specs, label_spec, mode
 from ckpttool.transfer.model import Model
-from ckpttool.transfer.plan import PlanRow, plan_rows
+from ckpttool.transfer.plan import PlanRow, listed, plan_rows, prefix_note
 from ckpttool.transfer.prepare import Frozen, freeze_for_training, trainable_graph
 from ckpttool.transfer.run import Epoch, Options
 from ckpttool.transfer.watch import Watch
@@ -43,8 +43,7 @@ class Training:
         self.splits = training_splits(data, specs, label_spec(self.graph, self.roles), options.valid)
         self.values = _values(model, self.graph, options.seed)
         check_classes(self.graph, self.roles, self.values, self.splits)
-        watch.planned(self.plan)
-        watch.left_behind(self.left_behind)
+        watch.planned(self.plan, self.notes)
         watch.prepared(self.splits)
         self.features = self._features(self.frozen.part, watch) if options.cache and self.frozen.part else None
         self._build()
@@ -80,6 +79,15 @@ class Training:
     def plan(self) -> list[PlanRow]:
         """What happens to each weight."""
         return plan_of(self.graph, self.frozen)
+
+    @property
+    def notes(self) -> list[str]:
+        """What TensorFlow's own patterns would take besides, and what will not be in the output."""
+        patterns = [Pattern(text) for text in (self.options.train, self.options.freeze) if text]
+        notes = [note for pattern in patterns for note in prefix_note(pattern, stored_tensors(self.model.graph))]
+        if self.left_behind:
+            notes.append(f"not needed by the trained graph, so not written: {listed(self.left_behind)}")
+        return notes
 
     @property
     def left_behind(self) -> list[str]:

@@ -13,11 +13,8 @@ if TYPE_CHECKING:
 class Watch:
     """Hears of each step and does nothing; subclasses override what they show."""
 
-    def planned(self, plan: Sequence["PlanRow"]) -> None:
-        """Hear the plan, before the first step."""
-
-    def left_behind(self, names: Sequence[str]) -> None:
-        """Hear which of the model's tensors the trained graph has no use for, so that they will not be written."""
+    def planned(self, plan: Sequence["PlanRow"], notes: Sequence[str]) -> None:
+        """Hear the plan and what a user should know of it, before the first step."""
 
     def prepared(self, splits: Sequence["Split"]) -> None:
         """Hear which rows will be used, and what was done to them."""

@@ -1,5 +1,5 @@
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +12,9 @@ from ckpttool.runtime.optimizers import Optimizer
 from ckpttool.transfer.evaluate import evaluate
 from ckpttool.transfer.finetune import finetune, plan
 from ckpttool.transfer.model import Model
+from ckpttool.transfer.plan import PlanRow
 from ckpttool.transfer.run import Options
+from ckpttool.transfer.watch import Watch
 
 OPTIONS = Options(epochs=3, batch_size=20, optimizer=Optimizer(learning_rate=0.1), seed=5)
 
@@ -106,11 +108,26 @@ def test_momentum_is_saved_under_tensorflows_names_and_goes_on(model: Model, dat
     assert slots <= moved(first, second)
 
 
+class Notes(Watch):
+    def planned(self, plan: Sequence[PlanRow], notes: Sequence[str]) -> None:
+        self.notes = list(notes)
+
+
+def test_names_that_tensorflows_own_patterns_would_take_are_named(model: Model, data: Path, tmp_path: Path) -> None:
+    heard = Notes()
+    finetune(model, data, replace(OPTIONS, epochs=1, freeze="hidden1/ker|hidden2"), tmp_path / "out.ckpt", watch=heard)
+    assert heard.notes == ["TensorFlow's prefix match would also take hidden1/kernel"]
+
+
 def test_what_the_trained_graph_has_no_use_for_is_named(model: Model, data: Path, tmp_path: Path) -> None:
     first, second = tmp_path / "first.ckpt", tmp_path / "second.ckpt"
     options = replace(OPTIONS, epochs=1, train="outputs")
     finetune(model, data, replace(options, optimizer=Optimizer("momentum", 0.01)), first)
-    finetune(Model.open(first), data, options, second)
+    heard = Notes()
+    finetune(Model.open(first), data, options, second, watch=heard)
+    assert heard.notes == [
+        "not needed by the trained graph, so not written: outputs/bias/Momentum, outputs/kernel/Momentum"
+    ]
     report = json.loads(Path(f"{second}.run.json").read_text())
     slots = {"outputs/kernel/Momentum", "outputs/bias/Momentum"}
     assert set(report["left_behind"]) == slots == set(checkpoint.open(first)) - set(checkpoint.open(second))
