@@ -49,22 +49,14 @@ def freeze_for_training(
     loss = needed_role(graph, roles, "loss")
     weights, others = _weights(graph, loss)
     others = others if own_training_op else {}  # a new training op knows nothing of them
-    live = set(updated_variables(graph, str(roles.training_op))) if own_training_op else _with_gradient(graph, loss)
-    if own_training_op and not live:
-        raise GraphError(f"{graph.source}: --train-op {roles.training_op} changes no variable")
-    if not weights:
-        raise GraphError(f"{graph.source}: the loss {loss} is computed without any weight; name another with --loss")
-    live &= {name for name, variable in weights.items() if variable.trainable}
-    chosen = set(train.select(weights)) if train else set(weights)
-    if train:
-        _refuse_frozen(graph, chosen, live)
+    live = _live(graph, roles, loss, weights, own_training_op)
     said = set(freeze.select([*weights, *others])) if freeze else set()
-    chosen -= said
-    if not chosen & live:
+    trained = (_chosen(graph, train, weights, live) - said) & live
+    if not trained:
         raise PlanError(f"{graph.source}: nothing is left to train: all {len(weights)} weights are frozen")
-    kept = [name for name, variable in weights.items() if variable.trainable and name not in chosen & live]
+    kept = [name for name, variable in weights.items() if variable.trainable and name not in trained]
     beside = others if train else [name for name in others if name in said]
-    names = frozen_with_layers(graph, [*kept, *_untrained(weights, chosen & live), *beside])
+    names = frozen_with_layers(graph, [*kept, *_untrained(weights, trained), *beside])
     if not names:
         return Frozen((), None, graph)
     below = [name for name in names if name not in others]
@@ -118,6 +110,25 @@ def _untrained(weights: Mapping[str, Variable], trained: Collection[str]) -> lis
     """Return the weights that are not trainable, in layers of which nothing is trained."""
     scopes = {layer_of(name) for name in trained}
     return [name for name, variable in weights.items() if not variable.trainable and layer_of(name) not in scopes]
+
+
+def _live(graph: Graph, roles: Roles, loss: str, weights: Mapping[str, Variable], own_training_op: bool) -> set[str]:
+    """Return the weights that training can change: those with a gradient, or those that the graph's own op updates."""
+    if not weights:
+        raise GraphError(f"{graph.source}: the loss {loss} is computed without any weight; name another with --loss")
+    found = updated_variables(graph, str(roles.training_op)) if own_training_op else _with_gradient(graph, loss)
+    if own_training_op and not found:
+        raise GraphError(f"{graph.source}: --train-op {roles.training_op} changes no variable")
+    return {name for name, variable in weights.items() if name in found and variable.trainable}
+
+
+def _chosen(graph: Graph, train: Pattern | None, weights: Mapping[str, Variable], live: Collection[str]) -> set[str]:
+    """Return the weights that a pattern takes, all without one; none may lie in a layer that the graph keeps frozen."""
+    if train is None:
+        return set(weights)
+    chosen = set(train.select(weights))
+    _refuse_frozen(graph, chosen, live)
+    return chosen
 
 
 def _refuse_frozen(graph: Graph, chosen: Collection[str], live: Collection[str]) -> None:
