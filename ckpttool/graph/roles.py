@@ -13,10 +13,7 @@ from ckpttool.errors import GraphError, UnknownName
 from ckpttool.graph import candidates, placeholders
 from ckpttool.graph.graph import Graph, TensorRef
 from ckpttool.graph.losses import Comparison, comparisons
-from ckpttool.graph.modes import PLACEHOLDERS
 from ckpttool.selection import suggestion
-
-__all__ = ["OPTIONS", "PLACEHOLDERS", "ROLES", "ROLE_KEYS", "Roles", "find_roles"]
 
 ROLES = ("inputs", "labels", "logits", "loss", "accuracy", "training_op", "training")
 OPTIONS = {role: f"--{role}" for role in ROLES} | {"training_op": "--train-op"}

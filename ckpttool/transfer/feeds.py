@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from ckpttool.data.dataset import InputSpec, Split, check_labels
 from ckpttool.errors import GraphError
 from ckpttool.graph.graph import Graph, TensorRef
-from ckpttool.graph.roles import PLACEHOLDERS, Roles
+from ckpttool.graph.modes import PLACEHOLDERS
+from ckpttool.graph.roles import Roles
 from ckpttool.runtime.function import GraphFunction, runner
 from ckpttool.runtime.state import State
 from ckpttool.tensors import Array, Tensor, dtype_numbered
