@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Literal
 
 from ckpttool.errors import PlanError
-from ckpttool.formats.files import refuse_existing
 from ckpttool.graph.closure import FrozenPart, frozen_part
 from ckpttool.graph.frozen import frozen_with_layers
 from ckpttool.graph.graph import Graph, TensorRef
@@ -25,14 +24,14 @@ from ckpttool.graph.variables import variables
 from ckpttool.kinds import base_name
 from ckpttool.selection import Pattern
 from ckpttool.tensors import dtype_numbered
-from ckpttool.transfer.model import Model, outputs_of, write_model
+from ckpttool.transfer.model import Model, WritesModel, write_model
 from ckpttool.transfer.plan import PlanRow, listed, plan_rows, prefix_note
 
 Method = Literal["var-list", "stop-gradient"]
 
 
 @dataclass(frozen=True)
-class Freezing:
+class Freezing(WritesModel):
     """What will be written: the model's own values under a graph that leaves the frozen variables alone."""
 
     model: Model
@@ -45,14 +44,6 @@ class Freezing:
     def done(self) -> str:
         """What will have been done."""
         return f"{len(self.frozen)} variables frozen"
-
-    def check(self, output: str | Path, overwrite: bool = False) -> None:
-        """Check that the output may be written.
-
-        Raises:
-            ExistingOutput: it is there already.
-        """
-        refuse_existing(outputs_of(output), overwrite)
 
     def write(self, output: str | Path, overwrite: bool = False) -> None:
         """Write the graph, copy the checkpoint, and read both back.

@@ -12,18 +12,17 @@ from ckpttool.foreign.bake import check_size
 from ckpttool.foreign.plan import Pairing, pair
 from ckpttool.foreign.rules import Rule
 from ckpttool.foreign.weights import open_weights
-from ckpttool.formats.files import refuse_existing
 from ckpttool.graph import files
 from ckpttool.graph.graph import Graph
 from ckpttool.graph.stored import StoredTensor, stored_tensors
 from ckpttool.runtime.fresh import fresh_tensors
 from ckpttool.tensors import Tensor
-from ckpttool.transfer.model import outputs_of, write_model
+from ckpttool.transfer.model import WritesModel, write_model
 from ckpttool.transfer.plan import PlanRow, listed, plan_rows
 
 
 @dataclass(frozen=True)
-class Import:
+class Import(WritesModel):
     """What an import will write: the graph, the paired tensors, the model's own values for the rest, or fresh ones.
 
     With `bake` the paired values go into the graph's initialisers too.
@@ -60,7 +59,7 @@ class Import:
             ExistingOutput: the output is there already.
             PlanError: the values do not fit into a graph.
         """
-        refuse_existing(outputs_of(output), overwrite)
+        super().check(output, overwrite)
         if self.bake:
             check_size(self.graph, self.pairing.tensors)
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ckpttool.errors import PlanError
-from ckpttool.formats.files import refuse_existing
 from ckpttool.graph import files
 from ckpttool.graph.graph import Graph
 from ckpttool.graph.stored import StoredTensor, stored_tensors
@@ -17,12 +16,12 @@ from ckpttool.runtime.optimizers import Optimizer
 from ckpttool.selection import Pattern, suggestion
 from ckpttool.transfer.freeze import freeze_graph
 from ckpttool.transfer.head import layer_to_build_on, layers_above, with_new_head
-from ckpttool.transfer.model import Model, outputs_of, write_model
+from ckpttool.transfer.model import Model, WritesModel, write_model
 from ckpttool.transfer.plan import PlanRow, plan_rows, prefix_note, require_coverage
 
 
 @dataclass(frozen=True)
-class Reuse:
+class Reuse(WritesModel):
     """What will be written: a graph, and for each restored variable the checkpoint name that it comes from."""
 
     model: Model
@@ -41,14 +40,6 @@ class Reuse:
     def done(self) -> str:
         """What will have been done."""
         return f"{len(self.sources)} tensors restored"
-
-    def check(self, output: str | Path, overwrite: bool = False) -> None:
-        """Check that the output may be written.
-
-        Raises:
-            ExistingOutput: it is there already.
-        """
-        refuse_existing(outputs_of(output), overwrite)
 
     def write(self, output: str | Path, overwrite: bool = False) -> None:
         """Run the initialisers of what starts fresh, and write the model; what was restored is compared after it.
