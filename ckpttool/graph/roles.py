@@ -1,6 +1,6 @@
 """Roles: which tensors of a graph are its inputs, labels, logits, loss, accuracy and training switch, which op trains.
 
-Each is looked for in this order: what the caller says; the collections that this tool writes; what the graph computes,
+Each is looked for in this order: what the caller says; collections named for it, such as `ckpttool/loss`; what the graph computes,
 then names (`candidates.py`, `placeholders.py`). Where two answers are left and a collection such as the chapter's
 `my_important_ops` names one of them, that is it; else it is an error that lists them.
 """
@@ -19,7 +19,7 @@ ROLES = ("inputs", "labels", "logits", "loss", "accuracy", "training_op", "train
 OPTIONS = {role: f"--{role}" for role in ROLES} | {"training_op": "--train-op"}
 """The option that says a role on the command line."""
 ROLE_KEYS = {role: f"ckpttool/{role}" for role in ROLES}
-"""The collections in which this tool keeps the roles of the graphs that it writes."""
+"""The collections in which a graph may name its roles: `ckpttool collections MODEL --add ckpttool/loss NAME -o OUT`."""
 
 _STANDARD_KEYS = frozenset({"train_op", "losses", "regularization_losses", "summaries", "summary_op", "update_ops"})
 _STANDARD_KEYS |= {"init_op", "local_init_op", "ready_op", "ready_for_local_init_op", "saved_model_main_op"}
@@ -173,7 +173,7 @@ def _said(graph: Graph, role: str, value: str | Sequence[str]) -> list[str]:
 
 
 def _kept(graph: Graph, role: str) -> list[str]:
-    """Return what this tool's own collection says of a role; nothing where the graph has none."""
+    """Return what the collection named for a role says; nothing where the graph has none."""
     names = graph.collection(ROLE_KEYS[role])
     for name in names:
         if TensorRef.parse(name).op not in graph.nodes:
