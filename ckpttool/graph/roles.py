@@ -1,8 +1,8 @@
 """Roles: which tensors of a graph are its inputs, labels, logits, loss, accuracy and training switch, which op trains.
 
-Each is looked for in this order: what the caller says; collections named for it, such as `ckpttool/loss`; what the graph computes,
-then names (`candidates.py`, `placeholders.py`). Where two answers are left and a collection such as the chapter's
-`my_important_ops` names one of them, that is it; else it is an error that lists them.
+Each is looked for in this order: what the caller says; a collection named for it, such as `ckpttool/loss`; what the
+graph computes, then names (`candidates.py`, `placeholders.py`). Where two answers are left and a collection such as the
+chapter's `my_important_ops` names one of them, that is it; else it is an error that lists them.
 """
 
 from collections.abc import Callable, Collection, Iterable, Sequence
