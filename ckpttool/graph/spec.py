@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from ckpttool.call_syntax import Call, Source, nearest
 from ckpttool.errors import PlanError, UnknownName
-from ckpttool.graph.call_syntax import Call, Source, nearest
 
 SCOPE = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
 """Names that TensorFlow takes for an outermost scope (`VALID_OP_NAME_REGEX` of python/framework/ops.py)."""

@@ -28,8 +28,14 @@ class Call:
 class Source:
     """A text of calls, named or not, one per line or parted by semicolons."""
 
-    def __init__(self, text: str) -> None:
-        """Keep the lines without their indentation, which a shell's quoting may have put there."""
+    def __init__(
+        self, text: str, what: str = "layers", example: str = "a layer such as hidden4 = dense(20, relu)"
+    ) -> None:
+        """Keep the lines without their indentation, which a shell's quoting may have put there.
+
+        `what` it describes (`layers`, `--optimizer`) and an `example` are for messages.
+        """
+        self.what, self._example = what, example
         lines = text.splitlines()
         self._lines = [line.strip() for line in lines]
         self._indents = [len(line) - len(line.lstrip()) for line in lines]
@@ -47,21 +53,21 @@ class Source:
                 case ast.Assign(targets=[ast.Name() as target], value=value):
                     yield target, value
                 case _:
-                    raise self.wrong(statement, "expected a layer such as hidden4 = dense(20, relu)")
+                    raise self.wrong(statement, f"expected {self._example}")
 
     def wrong(self, node: ast.AST, problem: str, error: type[PlanError | UnknownName] = PlanError) -> Exception:
         """Return an error that says where it is and what was found there."""
         found = ast.get_source_segment("\n".join(self._lines), node) or ""
         line, start = getattr(node, "lineno", 1), getattr(node, "col_offset", 0)
         column = len(self._lines[line - 1].encode()[:start].decode()) + 1
-        return error(f"layers, {self._place(line, column)}, at {_shorten(found)!r}: {problem}")
+        return error(f"{self.what}, {self._place(line, column)}, at {_shorten(found)!r}: {problem}")
 
     def call(self, node: ast.expr) -> Call:
         """Take the call of a plain name apart."""
         match node:
             case ast.Call(func=ast.Name(id=name)):
                 return Call(name, tuple(node.args), tuple(node.keywords))
-        raise self.wrong(node, "expected a call such as dense(20, relu)")
+        raise self.wrong(node, f"expected a call such as {self._example.rpartition(' = ')[2]}")
 
     def bound(self, node: ast.expr, call: Call, names: list[str]) -> dict[str, ast.expr]:
         """Give every argument its parameter's name, as Python would."""
@@ -110,16 +116,16 @@ class Source:
     def _parsed(self) -> ast.Module:
         code = "\n".join(self._lines)
         if len(code) > LONGEST:
-            raise PlanError(f"layers: {len(code)} characters, expected at most {LONGEST}")
+            raise PlanError(f"{self.what}: {len(code)} characters, expected at most {LONGEST}")
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # Python's own advice on backslashes in strings
                 return ast.parse(code)
         except SyntaxError as error:
             place, found = self._place(error.lineno or 1, error.offset or 1), _shorten(error.text or code)
-            raise PlanError(f"layers, {place}, at {found!r}: {error.msg}") from error
+            raise PlanError(f"{self.what}, {place}, at {found!r}: {error.msg}") from error
         except (ValueError, RecursionError, MemoryError) as error:
-            raise PlanError(f"layers: {_shorten(code)!r} cannot be parsed: {error}") from error
+            raise PlanError(f"{self.what}: {_shorten(code)!r} cannot be parsed: {error}") from error
 
     def _place(self, line: int, column: int) -> str:
         indent = self._indents[line - 1] if line <= len(self._indents) else 0
