@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ckpttool.errors import PlanError as PlanError
     from ckpttool.errors import UnknownName as UnknownName
     from ckpttool.foreign.rules import Rule as Rule
-    from ckpttool.runtime.optimizers import Optimizer as Optimizer
+    from ckpttool.runtime.recipe import Recipe as Recipe
     from ckpttool.runtime.session_import import assign_with_placeholders as assign_with_placeholders
     from ckpttool.runtime.session_import import feed_for_assigns as feed_for_assigns
     from ckpttool.selection import Pattern as Pattern
@@ -55,7 +55,7 @@ _PLACES = {
     "MissingDependency": "errors",
     "MissingFile": "errors",
     "Model": "transfer.model",
-    "Optimizer": "runtime.optimizers",
+    "Recipe": "runtime.recipe",
     "Options": "transfer.run",
     "Pattern": "selection",
     "PlanError": "errors",

@@ -10,7 +10,7 @@ import pytest
 
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
 from ckpttool.graph.graph import Graph
-from ckpttool.runtime.optimizers import Optimizer
+from ckpttool.runtime.recipe import Recipe
 from ckpttool.transfer.new import new
 
 LAYERS = "hidden1 = dense(8, relu); hidden2 = dense(6, elu); outputs = dense(3)"
@@ -184,7 +184,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A fresh network 4-8-6-3."""
     path = tmp_path_factory.mktemp("small") / "small.ckpt"
-    new([4], LAYERS, path, Optimizer(), seed=1)
+    new([4], LAYERS, path, Recipe(), seed=1)
     return path
 
 

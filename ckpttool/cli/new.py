@@ -22,7 +22,7 @@ def _shape(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int,
     "--input", "shape", metavar="SHAPE", callback=_shape, required=True, help="The shape of one row: 784, or 28,28,1."
 )
 @click.option("--layers", metavar="SPEC", required=True, help="The layers, from the input to the logits.")
-@training.optimizer
+@training.recipe
 @options.seed
 @options.as_json
 @options.writes

@@ -37,7 +37,7 @@ def _percent(ctx: click.Context, param: click.Parameter, value: str) -> float:
     default="0%",
     help="Refuse when less of the parameters is restored: 95%.",
 )
-@training.optimizer
+@training.recipe
 @options.seed
 @options.plan
 @options.as_json

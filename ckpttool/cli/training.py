@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from functools import wraps
 from typing import Any
 
@@ -12,7 +13,8 @@ from ckpttool.cli.options import PATH
 from ckpttool.cli.plans import show_plan
 from ckpttool.data.dataset import Split, notes_of
 from ckpttool.data.estimate import human_size
-from ckpttool.runtime.optimizers import Optimizer
+from ckpttool.runtime.optimizers import OPTIMIZERS
+from ckpttool.runtime.recipe import Recipe
 from ckpttool.transfer.cache import Estimate, Features
 from ckpttool.transfer.plan import PlanRow
 from ckpttool.transfer.run import Epoch
@@ -21,20 +23,38 @@ from ckpttool.transfer.watch import Watch
 Command = Callable[..., Any]
 
 
-def optimizer(command: Command) -> Command:
-    """Give a command the options of the optimizer, passed on as one `optimizer`."""
+_BY_PATTERN = "One value for all, or PATTERN=VALUE pairs."
+RECIPE = (
+    click.option(
+        "--optimizer",
+        metavar="CALL",
+        default="sgd",
+        show_default=True,
+        help=f"{', '.join(OPTIMIZERS)}; with parameters: 'momentum(0.01, momentum=0.9)'.",
+    ),
+    click.option("--lr", metavar="RATE", help=f"The learning rate, if not the optimizer's. {_BY_PATTERN}"),
+    click.option("--lr-decay-per-layer", metavar="R", type=float, help="Each layer has R of the rate of that above."),
+    click.option("--schedule", metavar="CALL", default="constant", show_default=True, help="How the rate changes."),
+    click.option("--warmup", metavar="STEPS", type=int, default=0, help="Let the rate grow over STEPS steps first."),
+    click.option("--l1", metavar="SCALE", help=f"Add SCALE * sum(|w|) of the kernels to the loss. {_BY_PATTERN}"),
+    click.option("--l2", metavar="SCALE", help=f"Add SCALE * sum(w^2) / 2 of the kernels to the loss. {_BY_PATTERN}"),
+    click.option("--max-norm", metavar="NORM", help=f"Bound the norms of kernels after each step. {_BY_PATTERN}"),
+    click.option("--clip-value", metavar="V", type=float, help="Clip each gradient element to [-V, V]."),
+    click.option("--clip-norm", metavar="V", type=float, help="Clip the norm of each gradient to V."),
+    click.option("--clip-global-norm", metavar="V", type=float, help="Clip the norm of all gradients together to V."),
+)
+
+
+def recipe(command: Command) -> Command:
+    """Give a command the options of the training op, passed on as one `recipe`."""
 
     @wraps(command)
-    def gathering(optimizer: str, lr: float, momentum: float, clip_value: float | None, **options: Any) -> Any:
-        return command(optimizer=Optimizer(optimizer, lr, momentum, clip_value), **options)
+    def gathering(**options: Any) -> Any:
+        said = {field.name: options.pop(field.name) for field in fields(Recipe)}
+        return command(recipe=Recipe(**said), **options)
 
     decorated: Command = gathering
-    for option in (
-        click.option("--clip-value", type=float, help="Clip each gradient element to [-V, V]."),
-        click.option("--momentum", type=float, default=0.9, show_default=True, help="The momentum, for momentum."),
-        click.option("--lr", type=float, default=0.01, show_default=True, help="The learning rate."),
-        click.option("--optimizer", default="sgd", show_default=True, help="sgd or momentum."),
-    ):
+    for option in reversed(RECIPE):
         decorated = option(decorated)
     return decorated
 

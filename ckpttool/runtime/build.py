@@ -12,16 +12,17 @@ from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
 from ckpttool.graph.graph import Graph, TensorRef
 from ckpttool.graph.spec import LayerSpec
 from ckpttool.runtime.layers import stack
-from ckpttool.runtime.optimizers import Optimizer, minimize
+from ckpttool.runtime.recipe import NO_SPAN, Recipe, Span
 from ckpttool.runtime.tensorflow import running, tensorflow
+from ckpttool.runtime.training_op import put_training_op
 
 
-def new_graph(input_shape: Sequence[int], layers: Sequence[LayerSpec], optimizer: Optimizer, seed: int) -> Graph:
+def new_graph(input_shape: Sequence[int], layers: Sequence[LayerSpec], recipe: Recipe, seed: int) -> Graph:
     """Build a classifier: `X`, `y`, the layers below `dnn/`, `loss/loss`, `eval/accuracy` and a training op."""
     with _building(seed) as built:
         tf1 = tensorflow().compat.v1
         inputs = tf1.placeholder("float32", [None, *input_shape], name="X")
-        _classify(layers, inputs, "dnn", "y", optimizer)
+        _classify(layers, inputs, "dnn", "y", recipe)
         return _export(built, "new graph")
 
 
@@ -37,13 +38,15 @@ def with_head(graph: Graph, features: str, layers: Sequence[LayerSpec], scope: s
         return _export(built, graph.source)
 
 
-def with_training(graph: Graph, loss: str, trainable: Sequence[str], optimizer: Optimizer, seed: int) -> Graph:
+def with_training(
+    graph: Graph, loss: str, trainable: Sequence[str], recipe: Recipe, seed: int, span: Span = NO_SPAN
+) -> Graph:
     """Put a training op on a graph that has none: gradients of `loss` for the variables whose ops are named."""
     with _building(seed, graph) as built:
         variables = {variable.op.name: variable for variable in tensorflow().compat.v1.global_variables()}
         needed = graph.ancestors(TensorRef.parse(loss).op)
         trained = [variables[name] for name in trainable if name in needed]
-        minimize(optimizer, built.get_tensor_by_name(loss), trained)
+        put_training_op(recipe, built.get_tensor_by_name(loss), trained, span)
         return _export(built, graph.source)
 
 
@@ -85,10 +88,8 @@ def _refuse_taken(built: Any, names: Sequence[str], source: str) -> None:
             raise GraphError(f"{source}: the head names a layer {name}, which is below the cut; name it otherwise")
 
 
-def _classify(
-    layers: Sequence[LayerSpec], inputs: Any, scope: str, labels_name: str, optimizer: Optimizer | None
-) -> None:
-    """Put layers, softmax loss, accuracy and, with an optimizer, a training op on a tensor."""
+def _classify(layers: Sequence[LayerSpec], inputs: Any, scope: str, labels_name: str, recipe: Recipe | None) -> None:
+    """Put layers, softmax loss, accuracy and, with a recipe, a training op on a tensor."""
     tf = tensorflow()
     tf1 = tf.compat.v1
     labels = tf1.placeholder("int32", [None], name=labels_name)
@@ -99,8 +100,8 @@ def _classify(
     with tf1.name_scope("eval"):
         correct = tf1.nn.in_top_k(logits, labels, 1)
         tf.reduce_mean(tf.cast(correct, "float32"), name="accuracy")
-    if optimizer is not None:
-        minimize(optimizer, loss, tf1.trainable_variables())
+    if recipe is not None:
+        put_training_op(recipe, loss, tf1.trainable_variables())
 
 
 def _export(built: Any, source: str) -> Graph:

@@ -11,7 +11,7 @@ from ckpttool.graph.spec import parse
 from ckpttool.graph.stored import stored_tensors
 from ckpttool.graph.variables import variables
 from ckpttool.runtime.build import with_head, with_training
-from ckpttool.runtime.optimizers import Optimizer
+from ckpttool.runtime.recipe import Recipe
 from ckpttool.selection import Pattern, suggestion
 
 LOSS = "loss/loss:0"
@@ -47,7 +47,7 @@ def layers_above(graph: Graph, top: Layer) -> list[str]:
 
 
 def with_new_head(
-    graph: Graph, top: Layer, head: str, frozen: Pattern | None, optimizer: Optimizer, seed: int
+    graph: Graph, top: Layer, head: str, frozen: Pattern | None, recipe: Recipe, seed: int
 ) -> tuple[Graph, list[str]]:
     """Return the graph below a layer's output with new layers on it, and the names of what is frozen.
 
@@ -63,7 +63,7 @@ def with_new_head(
     if cold:
         whole = untrainable(drop_updates(pin_training(whole, frozen_part(whole, cold, [LOSS])), cold), cold)
     trained = [variable.op for variable in variables(whole).values() if variable.trainable]
-    return with_training(importable(whole), LOSS, trained, optimizer, seed), cold
+    return with_training(importable(whole), LOSS, trained, recipe, seed), cold
 
 
 def _scope_of(layer: Layer) -> str:

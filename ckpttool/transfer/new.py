@@ -8,7 +8,7 @@ from ckpttool.graph.spec import parse
 from ckpttool.graph.stored import stored_tensors
 from ckpttool.runtime.build import new_graph
 from ckpttool.runtime.fresh import fresh_tensors
-from ckpttool.runtime.optimizers import Optimizer
+from ckpttool.runtime.recipe import Recipe
 from ckpttool.transfer.model import outputs_of, write_model
 from ckpttool.transfer.plan import PlanRow, plan_rows
 
@@ -17,7 +17,7 @@ def new(
     input_shape: Sequence[int],
     layers: str,
     output: str | Path,
-    optimizer: Optimizer,
+    recipe: Recipe,
     seed: int = 42,
     overwrite: bool = False,
 ) -> list[PlanRow]:
@@ -30,6 +30,6 @@ def new(
         ExistingOutput: the output is there already.
     """
     refuse_existing(outputs_of(output), overwrite)
-    graph = new_graph(input_shape, parse(layers), optimizer, seed)
+    graph = new_graph(input_shape, parse(layers), recipe, seed)
     write_model(graph, fresh_tensors(graph, stored_tensors(graph), seed), output, overwrite)
     return plan_rows(graph, {})

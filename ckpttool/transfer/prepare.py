@@ -19,7 +19,7 @@ from ckpttool.graph.rewrite import (
 from ckpttool.graph.roles import Roles, find_roles
 from ckpttool.graph.variables import Variable, variables
 from ckpttool.runtime.build import with_training
-from ckpttool.runtime.optimizers import Optimizer
+from ckpttool.runtime.recipe import Recipe
 from ckpttool.selection import Pattern
 from ckpttool.transfer.plan import layer_of
 
@@ -65,12 +65,12 @@ def freeze_for_training(
     return Frozen(stored, part, pin_training(graph, part) if part else graph)
 
 
-def trainable_graph(frozen: Frozen, roles: Roles, optimizer: Optimizer | None, seed: int) -> tuple[Graph, Roles]:
+def trainable_graph(frozen: Frozen, roles: Roles, recipe: Recipe | None, seed: int) -> tuple[Graph, Roles]:
     """Return a graph whose training op leaves the frozen weights alone, and its roles.
 
     With an optimizer the graph gets a new training op; without one it keeps its own, less the frozen updates.
     """
-    if optimizer is None:
+    if recipe is None:
         return drop_updates(frozen.graph, frozen.names), roles
     said: dict[str, Any] = {
         "loss": roles.loss,
@@ -82,7 +82,7 @@ def trainable_graph(frozen: Frozen, roles: Roles, optimizer: Optimizer | None, s
     bare = drop_updates(without_training(frozen.graph, targets), frozen.names)
     bare = untrainable(bare, frozen.names)
     trained = [v.op for v in variables(bare).values() if v.trainable and v.name not in frozen.names]
-    graph = with_training(importable(bare), str(roles.loss), trained, optimizer, seed)
+    graph = with_training(importable(bare), str(roles.loss), trained, recipe, seed)
     return graph, find_roles(graph, **said, inputs=roles.inputs)
 
 

@@ -12,7 +12,7 @@ from ckpttool.graph import files
 from ckpttool.graph.graph import Graph
 from ckpttool.graph.stored import StoredTensor, stored_tensors
 from ckpttool.runtime.fresh import fresh_tensors
-from ckpttool.runtime.optimizers import Optimizer
+from ckpttool.runtime.recipe import Recipe
 from ckpttool.selection import Pattern, suggestion
 from ckpttool.transfer.freeze import freeze_graph
 from ckpttool.transfer.head import layer_to_build_on, layers_above, with_new_head
@@ -62,7 +62,7 @@ def plan_reuse(
     freeze: str | None = None,
     lenient: bool = False,
     require: float = 0.0,
-    optimizer: Optimizer | None = None,
+    recipe: Recipe | None = None,
     seed: int = 42,
 ) -> Reuse:
     """Plan what `reuse` writes; nothing is written before the plan's `write`.
@@ -77,7 +77,7 @@ def plan_reuse(
         raise PlanError("--after says where a head is put on: give --head too")
     chosen, frozen = Pattern(layers), Pattern(freeze) if freeze else None
     if head:
-        planned = _reuse_head(model, chosen, head, after, frozen, optimizer or Optimizer(), seed)
+        planned = _reuse_head(model, chosen, head, after, frozen, recipe or Recipe(), seed)
     else:
         planned = _reuse_into(model, chosen, into, frozen, lenient, seed)
     if freeze and not any(row.train for row in planned.rows):
@@ -89,12 +89,12 @@ def plan_reuse(
 
 
 def _reuse_head(
-    model: Model, chosen: Pattern, head: str, after: str | None, frozen: Pattern | None, optimizer: Optimizer, seed: int
+    model: Model, chosen: Pattern, head: str, after: str | None, frozen: Pattern | None, recipe: Recipe, seed: int
 ) -> Reuse:
     """Plan a head of new layers above the last reused layer, or above the layer `after`."""
     restored = _restorable(model, chosen)
     top = layer_to_build_on(model.graph, restored, after)
-    graph, cold = with_new_head(model.graph, top, head, frozen, optimizer, seed)
+    graph, cold = with_new_head(model.graph, top, head, frozen, recipe, seed)
     held = stored_tensors(graph)
     kept = [name for name in restored if name in held]
     cut = [name for name in restored if name not in held]

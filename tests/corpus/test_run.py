@@ -17,7 +17,7 @@ from ckpttool.graph.graph import Graph
 from ckpttool.graph.stored import stored_tensors
 from ckpttool.runtime.fresh import fresh_tensors
 from ckpttool.runtime.function import GraphFunction, runner
-from ckpttool.runtime.optimizers import Optimizer
+from ckpttool.runtime.recipe import Recipe
 from ckpttool.runtime.state import State
 from ckpttool.tensors import Tensor
 from ckpttool.transfer.evaluate import evaluate
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.skipif(not CORPUS.is_dir(), reason="CKPTTOOL_CORPUS nam
 CROWDS = CORPUS / "crowd_counting_3frameworks"
 SERVING = CORPUS / "serving_testdata"
 FIRST_BRANCH = r"[wb]_conv\d_1"
-OPTIONS = Options(epochs=2, batch_size=3, optimizer=Optimizer(learning_rate=1e-3), keep="last", seed=4, valid=3)
+OPTIONS = Options(epochs=2, batch_size=3, recipe=Recipe(lr="1e-3"), keep="last", seed=4, valid=3)
 
 
 def values(path: Path) -> dict[str, np.ndarray]:
@@ -86,7 +86,7 @@ def test_density_maps_are_evaluated_as_a_session_does(
 def test_a_counter_goes_on_with_its_own_adam_as_in_a_session(
     counter: Path, crowds: Path, tmp_path: Path, new_session: Callable[..., Any]
 ) -> None:
-    options = replace(OPTIONS, optimizer=None, roles={"training_op": "Adam"})
+    options = replace(OPTIONS, recipe=None, roles={"training_op": "Adam"})
     finetune(Model.open(counter), crowds, options, tmp_path / "tuned.ckpt")
     arrays, session = np.load(crowds, allow_pickle=False), new_session(counter, counter)
     x, y = arrays["x_train"][3:], arrays["y_train"][3:]
@@ -105,7 +105,7 @@ def test_a_frozen_branch_stays_cached_and_uncached(
 ) -> None:
     options = replace(OPTIONS, freeze=FIRST_BRANCH, cache_dir=tmp_path / "cache")
     if training_op:
-        options = replace(options, optimizer=None, roles={"training_op": training_op})
+        options = replace(options, recipe=None, roles={"training_op": training_op})
     live = finetune(Model.open(counter), crowds, options, tmp_path / "live.ckpt")
     cached = finetune(Model.open(counter), crowds, replace(options, cache=True), tmp_path / "cached.ckpt")
     frozen = {f"{kind}_conv{number}_1" for kind in "wb" for number in range(1, 5)}
@@ -147,7 +147,7 @@ def test_lower_layers_with_batch_norm_are_frozen_cached_and_uncached(
     path, data = characters
     options = replace(OPTIONS, freeze="embeddings|conv-0|conv-block-1", cache_dir=tmp_path / "cache")
     if training_op:
-        options = replace(options, optimizer=None, roles={"training_op": training_op})
+        options = replace(options, recipe=None, roles={"training_op": training_op})
     live = finetune(Model.open(path), data, options, tmp_path / "live.ckpt")
     cached = finetune(Model.open(path), data, replace(options, cache=True), tmp_path / "cached.ckpt")
     changed = moved(path, tmp_path / "live.ckpt")
@@ -189,7 +189,7 @@ def test_a_regression_of_another_language_is_trained_by_its_own_op(tmp_path: Pat
     model = Model.open(CORPUS / "tf_rust_models" / "test_resources" / "regression-model")
     x = np.linspace(0, 1, 20).astype(np.float32)
     np.savez(tmp_path / "line.npz", x_train=x, y_train=0.1 * x + 0.3)
-    options = replace(OPTIONS, epochs=5, optimizer=None, roles={"training_op": "train"})
+    options = replace(OPTIONS, epochs=5, recipe=None, roles={"training_op": "train"})
     tuned = finetune(model, tmp_path / "line.npz", options, tmp_path / "tuned.ckpt")
     assert tuned.history[-1].loss < tuned.history[0].loss
 
@@ -200,7 +200,7 @@ def test_a_regression_of_2017_without_a_graph_counts_as_many_digits_as_by_hand(t
     checkpoint.save(
         weights.rename({"regression/W": "digits/kernel", "regression/b": "digits/bias"}), tmp_path / "w.npz"
     )
-    new([784], "digits = dense(10)", tmp_path / "new.ckpt", Optimizer())
+    new([784], "digits = dense(10)", tmp_path / "new.ckpt", Recipe())
     plan_import(tmp_path / "w.npz", tmp_path / "new.ckpt").write(tmp_path / "digits.ckpt")
     score = evaluate(Model.open(tmp_path / "digits.ckpt"), rows)
     small = np.load(rows, allow_pickle=False)

@@ -10,7 +10,7 @@ from ckpttool.graph.spec import ACTIVATIONS, INITS, parse
 from ckpttool.runtime import layers
 from ckpttool.runtime.build import new_graph
 from ckpttool.runtime.layers import INITIALIZERS
-from ckpttool.runtime.optimizers import OPTIMIZERS, Optimizer
+from ckpttool.runtime.recipe import Recipe
 
 
 @pytest.fixture
@@ -75,52 +75,4 @@ def test_initialisers_have_the_spread_of_their_namesakes(tf1: Any, name: str) ->
 
 def test_dense_needs_rows_of_units() -> None:
     with pytest.raises(PlanError, match=r"outputs: dense needs inputs of \[rows, units\], X:0 is \(None, 28, 28\)"):
-        new_graph([28, 28], parse("outputs = dense(3)"), Optimizer(), 1)
-
-
-REFERENCES = {
-    "sgd": lambda train: train.GradientDescentOptimizer(0.05),
-    "momentum": lambda train: train.MomentumOptimizer(0.05, 0.8),
-}
-
-
-@pytest.mark.parametrize("name", OPTIMIZERS)
-@pytest.mark.parametrize("clip", [None, 0.01])
-def test_optimizers_step_as_tensorflows_own(tf1: Any, name: str, clip: float | None) -> None:
-    import tensorflow as tf
-
-    from ckpttool.runtime.optimizers import minimize
-
-    ends = []
-    for ours in (True, False):
-        with tf1.Graph().as_default(), tf1.Session() as session:
-            weight = tf1.get_variable("w", initializer=tf.constant([1.0, -2.0, 3.0]), use_resource=False)
-            loss = tf.reduce_sum(weight**2)
-            if ours:
-                step = minimize(Optimizer(name, 0.05, 0.8, clip), loss, [weight])
-            else:
-                optimizer = REFERENCES[name](tf1.train)
-                pairs = optimizer.compute_gradients(loss)
-                limited = [(tf.clip_by_value(g, -clip, clip) if clip else g, v) for g, v in pairs]
-                step = optimizer.apply_gradients(limited)
-            session.run(tf1.global_variables_initializer())
-            for _ in range(4):
-                session.run(step)
-            ends.append(session.run({v.op.name: v for v in tf1.global_variables()}))
-    assert ends[0].keys() == ends[1].keys()
-    for key, value in ends[1].items():
-        np.testing.assert_array_equal(ends[0][key], value)
-
-
-def test_nothing_to_minimize_is_an_error(tf1: Any) -> None:
-    from ckpttool.runtime.optimizers import minimize
-
-    with tf1.Graph().as_default():
-        weight, loss = tf1.get_variable("w", [2], use_resource=False), tf1.constant(1.0, name="loss")
-        for variables in ([], [weight]):
-            with pytest.raises(PlanError, match="nothing to train: loss:0 has no gradient for any variable"):
-                minimize(Optimizer(), loss, variables)
-
-
-def test_every_optimizer_of_the_table_is_tested_here() -> None:
-    assert REFERENCES.keys() == OPTIMIZERS.keys()
+        new_graph([28, 28], parse("outputs = dense(3)"), Recipe(), 1)

@@ -10,7 +10,7 @@ import pytest
 from ckpttool import checkpoint
 from ckpttool.data.batches import batch_bounds, epoch_order
 from ckpttool.graph.flow import ENTERS
-from ckpttool.runtime.optimizers import Optimizer
+from ckpttool.runtime.recipe import Recipe
 from ckpttool.transfer.evaluate import evaluate
 from ckpttool.transfer.finetune import finetune
 from ckpttool.transfer.model import Model
@@ -66,12 +66,12 @@ def by_session(session: Any, data: Path, epochs: int, batch: int, seed: int) -> 
     return found
 
 
-@pytest.mark.parametrize("optimizer", [None, Optimizer("momentum", 0.3)], ids=["its own op", "a new op"])
+@pytest.mark.parametrize("optimizer", [None, Recipe("momentum", lr="0.3")], ids=["its own op", "a new op"])
 def test_training_through_a_loop_equals_a_session(
-    recurrent: Path, sequences: Path, tmp_path: Path, new_session: Callable[..., Any], optimizer: Optimizer | None
+    recurrent: Path, sequences: Path, tmp_path: Path, new_session: Callable[..., Any], optimizer: Recipe | None
 ) -> None:
     roles = {} if optimizer else {"training_op": "train"}
-    options = Options(epochs=3, batch_size=10, seed=4, valid=VALID, keep="last", optimizer=optimizer, roles=roles)
+    options = Options(epochs=3, batch_size=10, seed=4, valid=VALID, keep="last", recipe=optimizer, roles=roles)
     run = finetune(Model.open(recurrent), sequences, options, tmp_path / "tuned.ckpt")
     tuned = checkpoint.open(tmp_path / "tuned.ckpt")
     expected = by_session(new_session(recurrent, recurrent), sequences, 3, 10, 4)

@@ -11,13 +11,13 @@ import pytest
 from ckpttool import checkpoint
 from ckpttool.data.batches import batch_bounds, epoch_order
 from ckpttool.errors import GraphError
-from ckpttool.runtime.optimizers import Optimizer
+from ckpttool.runtime.recipe import Recipe
 from ckpttool.transfer.finetune import finetune
 from ckpttool.transfer.model import Model
 from ckpttool.transfer.run import Options
 
-OPTIONS = Options(epochs=2, batch_size=30, optimizer=Optimizer(learning_rate=0.1), seed=5, keep="last", valid=30)
-OWN = replace(OPTIONS, optimizer=None, roles={"training_op": "train"})
+OPTIONS = Options(epochs=2, batch_size=30, recipe=Recipe(lr="0.1"), seed=5, keep="last", valid=30)
+OWN = replace(OPTIONS, recipe=None, roles={"training_op": "train"})
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["Switch", "functional"])

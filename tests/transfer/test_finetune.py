@@ -8,7 +8,7 @@ import pytest
 
 from ckpttool import checkpoint
 from ckpttool.errors import CkptError, DataError, ExistingOutput, GraphError, PlanError, UnknownName
-from ckpttool.runtime.optimizers import Optimizer
+from ckpttool.runtime.recipe import Recipe
 from ckpttool.transfer.evaluate import evaluate
 from ckpttool.transfer.finetune import finetune, plan
 from ckpttool.transfer.model import Model
@@ -16,7 +16,7 @@ from ckpttool.transfer.plan import PlanRow
 from ckpttool.transfer.run import Options
 from ckpttool.transfer.watch import Watch
 
-OPTIONS = Options(epochs=3, batch_size=20, optimizer=Optimizer(learning_rate=0.1), seed=5)
+OPTIONS = Options(epochs=3, batch_size=20, recipe=Recipe(lr="0.1"), seed=5)
 
 
 def values(path: Path) -> dict[str, np.ndarray]:
@@ -62,9 +62,7 @@ def test_training_matches_a_plain_tensorflow_loop(model: Model, data: Path, tmp_
     from ckpttool.data.batches import batch_bounds, epoch_order
 
     out = tmp_path / "tuned.ckpt"
-    options = replace(
-        OPTIONS, epochs=2, optimizer=None, roles={"training_op": "GradientDescent"}, keep="last", valid=30
-    )
+    options = replace(OPTIONS, epochs=2, recipe=None, roles={"training_op": "GradientDescent"}, keep="last", valid=30)
     finetune(model, data, options, out)
     tf1 = tf.compat.v1
     arrays = np.load(data, allow_pickle=False)
@@ -81,11 +79,11 @@ def test_training_matches_a_plain_tensorflow_loop(model: Model, data: Path, tmp_
         np.testing.assert_allclose(found[name], value, atol=1e-6)
 
 
-@pytest.mark.parametrize("optimizer", [Optimizer(learning_rate=0.1), Optimizer("momentum", 0.05, clip_value=0.5)])
+@pytest.mark.parametrize("optimizer", [Recipe(lr="0.1"), Recipe("momentum", lr="0.05", clip_value=0.5)])
 def test_a_cached_run_gives_the_same_losses_and_weights(
-    model: Model, data: Path, tmp_path: Path, optimizer: Optimizer
+    model: Model, data: Path, tmp_path: Path, optimizer: Recipe
 ) -> None:
-    options = replace(OPTIONS, freeze="hidden[12]", optimizer=optimizer, cache_dir=tmp_path / "cache")
+    options = replace(OPTIONS, freeze="hidden[12]", recipe=optimizer, cache_dir=tmp_path / "cache")
     live = finetune(model, data, options, tmp_path / "live.ckpt")
     cached = finetune(model, data, replace(options, cache=True), tmp_path / "cached.ckpt")
     assert cached.features is not None and not cached.features.hit
@@ -100,11 +98,11 @@ def test_a_cached_run_gives_the_same_losses_and_weights(
 
 def test_momentum_is_saved_under_tensorflows_names_and_goes_on(model: Model, data: Path, tmp_path: Path) -> None:
     first, second = tmp_path / "first.ckpt", tmp_path / "second.ckpt"
-    options = replace(OPTIONS, epochs=1, optimizer=Optimizer("momentum", 0.01), freeze="hidden1")
+    options = replace(OPTIONS, epochs=1, recipe=Recipe("momentum", lr="0.01"), freeze="hidden1")
     finetune(model, data, options, first)
     slots = {name for name in checkpoint.open(first) if name.endswith("/Momentum")}
     assert slots == {f"{layer}/{part}/Momentum" for layer in ("hidden2", "outputs") for part in ("kernel", "bias")}
-    finetune(Model.open(first), data, replace(options, optimizer=None, roles={"training_op": "Momentum"}), second)
+    finetune(Model.open(first), data, replace(options, recipe=None, roles={"training_op": "Momentum"}), second)
     assert slots <= moved(first, second)
 
 
@@ -122,7 +120,7 @@ def test_names_that_tensorflows_own_patterns_would_take_are_named(model: Model, 
 def test_what_the_trained_graph_has_no_use_for_is_named(model: Model, data: Path, tmp_path: Path) -> None:
     first, second = tmp_path / "first.ckpt", tmp_path / "second.ckpt"
     options = replace(OPTIONS, epochs=1, train="outputs")
-    finetune(model, data, replace(options, optimizer=Optimizer("momentum", 0.01)), first)
+    finetune(model, data, replace(options, recipe=Recipe("momentum", lr="0.01")), first)
     heard = Notes()
     finetune(Model.open(first), data, options, second, watch=heard)
     assert heard.notes == [
@@ -138,7 +136,7 @@ def test_what_is_written_trains_on_in_a_plain_tensorflow_program(model: Model, d
 
     tf1 = tf.compat.v1
     out = tmp_path / "tuned.ckpt"
-    finetune(model, data, replace(OPTIONS, freeze="hidden1", optimizer=Optimizer("momentum", 0.1)), out)
+    finetune(model, data, replace(OPTIONS, freeze="hidden1", recipe=Recipe("momentum", lr="0.1")), out)
     feeds = {"X:0": np.ones((5, 4), np.float32), "y:0": np.arange(5) % 3}
     with tf1.Graph().as_default() as graph, tf1.Session() as session:
         saver = tf1.train.import_meta_graph(f"{out}.meta")
@@ -209,7 +207,7 @@ def test_the_last_epoch_is_written_when_asked(model: Model, data: Path, tmp_path
         ({"freeze": ".*"}, PlanError, "nothing is left to train"),
         ({"cache": True}, PlanError, "--cache needs frozen layers"),
         ({"roles": {"loss": "los"}}, UnknownName, "--loss los"),
-        ({"optimizer": Optimizer(learning_rate=1e38)}, CkptError, "the loss became"),
+        ({"recipe": Recipe(lr="1e38")}, CkptError, "the loss became"),
     ],
 )
 def test_what_cannot_be_done_is_said_and_nothing_is_written(

@@ -13,7 +13,7 @@ from ckpttool.transfer.finetune import finetune
 from ckpttool.transfer.model import Model
 from ckpttool.transfer.run import Options
 
-OPTIONS = Options(epochs=2, batch_size=10, optimizer=None, roles={"training_op": "train"}, keep="last", seed=3)
+OPTIONS = Options(epochs=2, batch_size=10, recipe=None, roles={"training_op": "train"}, keep="last", seed=3)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 
 from ckpttool import checkpoint
 from ckpttool.errors import GraphError, PlanError, UnknownName
-from ckpttool.runtime.optimizers import Optimizer
+from ckpttool.runtime.recipe import Recipe
 from ckpttool.transfer.model import Model
 from ckpttool.transfer.reuse import plan_reuse
 
@@ -46,9 +46,7 @@ def test_the_head_goes_where_the_last_reused_layer_ends(model: Model) -> None:
 
 
 def test_the_optimizer_is_the_one_that_is_asked_for(model: Model, tmp_path: Path) -> None:
-    planned = plan_reuse(
-        model, "hidden1", HEAD, freeze="hidden1", optimizer=Optimizer("momentum", 0.05, clip_value=1.0)
-    )
+    planned = plan_reuse(model, "hidden1", HEAD, freeze="hidden1", recipe=Recipe("momentum", lr="0.05", clip_value=1.0))
     planned.write(tmp_path / "out.ckpt")
     assert set(checkpoint.open(tmp_path / "out.ckpt")) == {
         *("hidden1/kernel", "hidden1/bias", "new/kernel", "new/bias"),
