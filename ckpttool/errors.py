@@ -47,3 +47,12 @@ class DataError(CkptError, ValueError):
 
 class MissingDependency(CkptError, ImportError):
     """A package that only some commands need is not installed."""
+
+
+class Interrupted(CkptError):
+    """A signal has ended a run, which has saved where it was; `number` is the signal's."""
+
+    def __init__(self, message: str, number: int) -> None:
+        """Take the line for the user and the signal."""
+        super().__init__(message)
+        self.number = number

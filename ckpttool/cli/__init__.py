@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ckpttool import __version__
-from ckpttool.errors import CkptError
+from ckpttool.errors import CkptError, Interrupted
 
 COMMANDS = {
     "ops": "ckpttool.cli.ops:ops",
@@ -77,6 +77,8 @@ class Tool(click.Group):
             code = _leave_pipe()
         except OSError as error:
             code = _complain(_os_message(error), 2)
+        except Interrupted as stopped:
+            code = _complain(str(stopped), 128 + stopped.number)
         except CkptError as error:
             code = _complain(str(error), 2)
         sys.exit(code if isinstance(code, int) else 0)

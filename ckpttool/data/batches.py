@@ -37,3 +37,14 @@ def batch_bounds(rows: int, batch_size: int) -> NDArray[np.int64]:
     index = np.arange(batches + 1, dtype=np.int64)
     bounds: NDArray[np.int64] = index * (rows // batches) + np.minimum(index, rows % batches)
     return bounds
+
+
+def even_run(bounds: NDArray[np.int64], first: int, count: int) -> tuple[int, int]:
+    """Return where batches of the same size as batch `first` end, at most `count` of them, and that size.
+
+    >>> even_run(np.array([0, 4, 8, 11, 14]), first=0, count=9), even_run(np.array([0, 4, 8, 11, 14]), first=2, count=1)
+    ((2, 4), (3, 3))
+    """
+    sizes = np.diff(bounds[first : first + count + 1])
+    others = np.flatnonzero(sizes != sizes[0])
+    return first + int(others[0] if len(others) else len(sizes)), int(sizes[0])

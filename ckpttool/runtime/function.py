@@ -8,7 +8,7 @@ from ckpttool.errors import GraphError
 from ckpttool.graph.graph import Graph
 from ckpttool.graph.rewrite import importable, subgraph, to_resource
 from ckpttool.graph.rewrite.functions import with_own_functions
-from ckpttool.graph.rewrite.seeds import with_seeds
+from ckpttool.graph.rewrite.seeds import STEP, with_steps
 from ckpttool.graph.variables import Variable, variables
 from ckpttool.runtime.loops import leave_unordered, unordered_ops
 from ckpttool.runtime.state import State
@@ -20,6 +20,8 @@ _PARTS = count()
 
 Feeds = Mapping[str, Any]
 """Values by tensor name, `X:0`."""
+STEP_NUMBER = f"{STEP}:0"
+"""What the number of a step is fed as."""
 
 
 class GraphFunction:
@@ -32,7 +34,7 @@ class GraphFunction:
     def __init__(self, graph: Graph, wanted: Sequence[str], fed: Sequence[str] = (), seed: int | None = None) -> None:
         """Take the ops that `wanted` (tensors `op:0`, or ops) need, down to the tensors that will be `fed`.
 
-        With a seed, random ops that have none get one that follows from it.
+        With a seed, random ops draw numbers that follow from it and from the step, which is then fed as `STEP:0`.
 
         Raises:
             GraphError: they need a placeholder that nothing feeds.
@@ -40,7 +42,7 @@ class GraphFunction:
         self.source = graph.source
         part = to_resource(importable(subgraph(graph, wanted, fed)))
         _refuse_unfed(part)
-        part = part if seed is None else with_seeds(part, seed)
+        part = part if seed is None else with_steps(part, seed)
         part = with_own_functions(part, f"_part{next(_PARTS)}")
         self.variables: list[Variable] = [v for v in variables(part).values() if v.op in part.nodes]
         handles = {variable.op for variable in self.variables}

@@ -30,6 +30,11 @@ class State:
         """Return the present values by op name."""
         return {op: handle.numpy() for op, handle in self.handles.items()}
 
+    def write(self, values: Mapping[str, Array]) -> None:
+        """Set variables by op name; the others stay as they are."""
+        for op, value in values.items():
+            self.handles[op].assign(value)
+
 
 def initial_value(variable: Variable, values: Mapping[str, Tensor]) -> Array:
     """Return a variable's value; a variable that is one slice of a stored tensor gets its part.

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
-from ckpttool.errors import CkptError, GraphError, MissingDependency
+from ckpttool.errors import CkptError, GraphError, MissingDependency, PlanError
 
 _NOISE = re.compile(
     r"Graph execution error|Detected at node|Node:|Hint:|Original stack|<stack|\[\[|\s*$|\d+ root error|  |\(\d+\)"
@@ -41,6 +41,21 @@ def tensorflow() -> Any:
         tensorflow.get_logger().setLevel("ERROR")
         tensorflow.config.threading.set_inter_op_parallelism_threads(1)
     return tensorflow
+
+
+def use_threads(count: int | None) -> None:
+    """Let an op compute on so many cores (all where None); with one, a run repeats to the last bit.
+
+    Raises:
+        PlanError: TensorFlow runs already, with another number.
+    """
+    threading = tensorflow().config.threading
+    if count is None or threading.get_intra_op_parallelism_threads() == count:
+        return
+    try:
+        threading.set_intra_op_parallelism_threads(count)
+    except RuntimeError as error:
+        raise PlanError(f"--threads {count}: TensorFlow has begun to run in this process: {error}") from error
 
 
 @contextlib.contextmanager

@@ -1,25 +1,33 @@
-"""The training loop: an epoch is one call into TensorFlow, with no Python per step.
+"""The training loop: many steps are one call into TensorFlow, with no Python per step.
 
 A step runs the graph's own training op, whatever optimizer made it; the loop only deals out the rows.
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 import numpy as np
 
 from ckpttool.errors import GraphError
-from ckpttool.runtime.function import Feeds, GraphFunction, runner
+from ckpttool.runtime.function import STEP_NUMBER, Feeds, GraphFunction, runner
 from ckpttool.runtime.state import State
 from ckpttool.runtime.tensorflow import running, tensorflow
 from ckpttool.tensors import Array
 
 IN_MEMORY = 1 << 30
 """Bytes of rows that TensorFlow is given at once; a larger data set passes in chunks of whole batches."""
+CHUNK = 64 << 20
+"""Bytes of rows in a chunk of a larger data set."""
 EVALUATED = 64 << 20
 """Bytes of rows per call when a model is evaluated."""
+
+Rows = Mapping[str, Any]
+"""Rows by the tensor that they are fed to: arrays, or what gives arrays for slices and for arrays of row numbers."""
+Prepare = Callable[[dict[str, Any], Any], dict[str, Any]]
+"""Changes a batch inside of the loop, given the step: augmentation."""
 
 
 @dataclass(frozen=True)
@@ -31,63 +39,83 @@ class Score:
     accuracy: float | None
 
 
+@dataclass(frozen=True)
+class Steps:
+    """Steps that were taken: how many, the sum of losses so far, the seconds; the last one's loss may be no number."""
+
+    count: int
+    total: float
+    seconds: float
+
+    @property
+    def failed(self) -> bool:
+        """Say whether the last step's loss was not finite: no step was taken after it."""
+        return not isfinite(self.total)
+
+
 class Trainer:
-    """Runs epochs of a graph's training op on variables that it owns."""
+    """Runs steps of a graph's training op on variables that it owns."""
 
-    def __init__(self, function: GraphFunction, state: State, constants: Feeds) -> None:
+    def __init__(
+        self, function: GraphFunction, state: State, constants: Feeds, prepare: Prepare = lambda feeds, _: feeds
+    ) -> None:
         """Take a step whose wanted tensors are the loss, then the ops that update the variables."""
-        self._function, self._state, self._constants = function, state, dict(constants)
+        self._function, self._state, self._constants, self._prepare = function, state, dict(constants), prepare
         self._run = tensorflow().function(self._batches, autograph=False, reduce_retracing=True)
-        self._resident: dict[str, Any] | None = None
+        self._resident: tuple[Rows, dict[str, Any]] | None = None
 
-    def epoch(self, arrays: Mapping[str, Array], order: Array, bounds: Array) -> tuple[float, float]:
-        """Take one step per batch of rows `order[bounds[i]:bounds[i + 1]]`; return the mean loss and the seconds."""
-        start, total = time.perf_counter(), 0.0
-        for rows, size in even_runs(order.astype(np.int32), bounds):
-            for chunk, numbers in self._chunks(arrays, rows, size):
-                with running(self._function.source):
-                    total += float(self._run(chunk, numbers, size))
-        return total / (len(bounds) - 1), time.perf_counter() - start
+    def steps(self, arrays: Rows, order: Array, size: int, first: int, total: float = 0.0) -> Steps:
+        """Take a step for each `size` rows of `order`, numbered from `first`; their losses are added to `total`.
 
-    def _batches(self, arrays: dict[str, Any], numbers: Any, size: int) -> Any:
+        The sum does not depend on how an epoch's steps are split into calls. It ends at a loss that is not finite.
+        """
+        tf, start, count = tensorflow(), time.perf_counter(), 0
+        for chunk, numbers in self._chunks(arrays, order.astype(np.int32), size):
+            with running(self._function.source):
+                where = tf.constant(first + count, tf.int64), tf.constant(total, tf.float64)
+                taken, added = self._run(chunk, numbers, size, *where)
+            count, total = count + int(taken), float(added)
+            if not isfinite(total):
+                break
+        return Steps(count, total, time.perf_counter() - start)
+
+    def _batches(self, arrays: dict[str, Any], numbers: Any, size: int, first: Any, total: Any) -> tuple[Any, Any]:
         """Take a step for each `size` rows; their count is known when this is traced, which makes the graph simpler."""
         tf = tensorflow()
         steps = tf.shape(numbers)[0] // size
 
         def step(number: Any, total: Any) -> tuple[Any, Any]:
             rows = tf.slice(numbers, [number * size], [size])
-            feeds = {name: tf.gather(array, rows) for name, array in arrays.items()}
-            loss, *updates = self._function(self._state, {**self._constants, **feeds})
+            position = first + tf.cast(number, tf.int64)
+            feeds = self._prepare({name: tf.gather(array, rows) for name, array in arrays.items()}, position)
+            loss, *updates = self._function(self._state, {**self._constants, **feeds, STEP_NUMBER: position})
             _require_number(self._function, 0, loss.shape)
             with tf.control_dependencies(updates):
                 tf.timestamp()  # an op with effects: what the step returns waits for it, and the next step for that
-                return number + 1, total + tf.cast(loss, tf.float32)
+                return number + 1, total + tf.cast(loss, tf.float64)
 
-        return tf.while_loop(lambda number, _: number < steps, step, [tf.constant(0), tf.constant(0.0)])[1]
+        going = lambda number, total: (number < steps) & tf.math.is_finite(total)  # noqa: E731
+        count, total = tf.while_loop(going, step, [tf.constant(0), total])
+        return count, total
 
-    def _chunks(self, arrays: Mapping[str, Array], rows: Array, size: int) -> Iterator[tuple[dict[str, Any], Any]]:
+    def _chunks(self, arrays: Rows, order: Array, size: int) -> Iterator[tuple[dict[str, Any], Any]]:
         """Yield rows in parts that fit in memory: all of them, copied once, or some batches' rows at a time."""
         tf = tensorflow()
         if sum(array.nbytes for array in arrays.values()) <= IN_MEMORY:
-            self._resident = self._resident or {name: tf.constant(array) for name, array in arrays.items()}
-            yield self._resident, tf.constant(rows)
+            yield self._all(arrays), tf.constant(order)
             return
-        per_chunk = size * max(1, IN_MEMORY // (size * sum(array.nbytes // len(array) for array in arrays.values())))
-        for start in range(0, len(rows), per_chunk):
-            part = rows[start : start + per_chunk]
+        per_row = sum(array.nbytes // len(array) for array in arrays.values())
+        per_chunk = size * max(1, min(CHUNK, IN_MEMORY) // (size * per_row))
+        for start in range(0, len(order), per_chunk):
+            part = order[start : start + per_chunk]
             yield {name: tf.constant(array[part]) for name, array in arrays.items()}, tf.range(len(part))
 
-
-def even_runs(order: Array, bounds: Array) -> Iterator[tuple[Array, int]]:
-    """Yield the rows of batches that follow one another and are of one size, with that size.
-
-    >>> [(rows.tolist(), size) for rows, size in even_runs(np.array([4, 0, 3, 1, 2]), np.array([0, 2, 4, 5]))]
-    [([4, 0, 3, 1], 2), ([2], 1)]
-    """
-    sizes = np.diff(bounds)
-    ends = [*np.flatnonzero(np.diff(sizes)) + 1, len(sizes)]
-    for first, last in zip([0, *ends], ends, strict=False):
-        yield order[bounds[first] : bounds[last]], int(sizes[first])
+    def _all(self, arrays: Rows) -> dict[str, Any]:
+        """Return the rows as TensorFlow holds them, copied when other ones were asked for before."""
+        if self._resident is None or self._resident[0] is not arrays:
+            copied = {name: tensorflow().constant(np.asarray(array[:])) for name, array in arrays.items()}
+            self._resident = arrays, copied
+        return self._resident[1]
 
 
 class Evaluator:
@@ -97,7 +125,7 @@ class Evaluator:
         """Take a part whose wanted tensors are the loss and, where there is one, the accuracy."""
         self._function, self._call = function, runner(function, state, constants)
 
-    def score(self, arrays: Mapping[str, Array], rows: int) -> Score:
+    def score(self, arrays: Rows, rows: int) -> Score:
         """Return the mean loss and accuracy over all rows."""
         size = max(1, EVALUATED // max(1, sum(array.nbytes // rows for array in arrays.values())))
         totals = np.zeros(2)

@@ -1,5 +1,6 @@
 """Fine-tuning: the layers that are not frozen are trained on a data set, from start to proof."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -7,25 +8,33 @@ from typing import Any
 from ckpttool import checkpoint
 from ckpttool.data.dataset import notes_of
 from ckpttool.data.fingerprint import fingerprint
-from ckpttool.errors import CkptError, PlanError
+from ckpttool.errors import CkptError, ExistingOutput, PlanError
 from ckpttool.formats.files import refuse_existing
+from ckpttool.runtime.recipe import Span
+from ckpttool.runtime.tensorflow import use_threads
 from ckpttool.surgery.verify import changed_tensors
+from ckpttool.transfer.interrupt import Interrupt
+from ckpttool.transfer.loop import Loop
 from ckpttool.transfer.model import Model, outputs_of, write_model
 from ckpttool.transfer.plan import PlanRow
 from ckpttool.transfer.report import report_path, write_report
-from ckpttool.transfer.run import Epoch, Options, Run, best_of
-from ckpttool.transfer.training import Training, plan_of, prepare
+from ckpttool.transfer.run import Options, Position, Run, best_of
+from ckpttool.transfer.saves import Every, Kept, Saved, Saves
+from ckpttool.transfer.training import Splits, Training, open_splits, plan_of, prepare
 from ckpttool.transfer.watch import Watch
+
+MAY_CHANGE = ("epochs", "early_stopping", "save_every", "keep_checkpoints", "cache_dir")
+"""Options that a run which goes on may have other values of: they do not change the steps that were taken."""
 
 
 def plan(model: Model, options: Options) -> list[PlanRow]:
-    """Return the plan of a run without running it.
+    """Return the plan of a run's first stage without running it.
 
     Raises:
         CkptError: the graph and the options do not fit one another.
     """
-    frozen, graph, _ = prepare(model, options)
-    return plan_of(graph, frozen)
+    prepared = prepare(model, options, options.all_stages()[0].train, Span(total=1))
+    return plan_of(prepared.graph, prepared.frozen)
 
 
 def finetune(
@@ -35,55 +44,92 @@ def finetune(
     output: str | Path,
     overwrite: bool = False,
     watch: Watch | None = None,
+    resume: bool = False,
 ) -> Run:
     """Train a model, write the best epoch (or the last) under `output`, and prove that frozen tensors stayed.
 
+    With `resume`, a run that was stopped or that saved on its way goes on from its latest save, to the same result.
+
     Raises:
+        Interrupted: Ctrl-C or SIGTERM; where the run was is saved.
         CkptError: something does not fit; nothing is written then.
     """
     refuse_existing([*outputs_of(output), report_path(output)], overwrite)
     if Path(output).resolve() == checkpoint.prefix_of(model.path).resolve():
         raise PlanError(f"{output} is the model itself, which the result is compared with: write it elsewhere")
+    use_threads(options.threads)
     watch = watch or Watch()
-    training = Training(model, data, options, watch)
-    history: list[Epoch] = []
-    for number in range(1, options.epochs + 1):
-        history.append(training.epoch(number))
-        watch.finished(history[-1])
-        if options.keep == "last" or history[-1] is best_of(history):
-            kept, weights = history[-1], training.state.read()
-    write_model(training.graph, training.tensors(weights), output, overwrite)
-    proved = _prove(training, output)
-    run = Run(training.plan, history, kept, best_of(history), training.features, proved)
-    write_report(output, _report(training, run, data))
+    splits = open_splits(model, data, options)
+    facts = _facts(model, data, splits)
+    saves = _saves(options, output, facts)
+    saved = _start(saves, resume, overwrite)
+    loop = _loop(model, splits, options, watch, saves, saved)
+    with loop.interrupt:
+        kept = loop.run()
+    write_model(kept.graph, kept.tensors, output, overwrite)
+    proved = _prove(model, kept, output)
+    run = Run(loop.training.plan, loop.history, kept.epoch, best_of(loop.history), loop.training.features, proved)
+    write_report(output, {**facts, **_report(loop.training, run)})
     return run
 
 
-def _prove(training: Training, output: str | Path) -> tuple[str, ...]:
+def _saves(options: Options, output: str | Path, facts: Mapping[str, Any]) -> Saves:
+    every = Every.parse(options.save_every) if options.save_every else None
+    asked = {name: value for name, value in options.flat().items() if name not in MAY_CHANGE}
+    return Saves(output, every, options.keep_checkpoints, {**asked, "data": facts["data"]["fingerprint"]})
+
+
+def _start(saves: Saves, resume: bool, overwrite: bool) -> Saved | None:
+    """Return the save to go on from; a run from the beginning needs a folder without saves of another."""
+    if resume:
+        saved = saves.latest()
+        saves.require_same(saved)
+        return saved
+    if saves.exist():
+        if not overwrite:
+            raise ExistingOutput(f"{saves.folder} has saves of a run: go on with --resume, or --overwrite them")
+        saves.clear()
+    return None
+
+
+def _loop(model: Model, splits: Splits, options: Options, watch: Watch, saves: Saves, saved: Saved | None) -> Loop:
+    """Return what trains from the beginning, or from where a save was made."""
+    position, kept, tensors = (saved.position, saved.kept, saved.tensors) if saved else (Position(), None, None)
+    training = Training(model, splits, options, watch, position.epoch, tensors)
+    return Loop(training, position, kept, saves, watch, Interrupt())
+
+
+def _prove(model: Model, kept: Kept, output: str | Path) -> tuple[str, ...]:
     """Check that every frozen tensor of the output has the bytes it had in the model; return their names.
 
     Raises:
         CkptError: one has changed.
     """
-    frozen = [name for name in training.frozen.names if name in training.model.checkpoint]
-    changed = changed_tensors(training.model.checkpoint, checkpoint.open(output), frozen)
+    frozen = [name for name in kept.frozen if name in model.checkpoint]
+    changed = changed_tensors(model.checkpoint, checkpoint.open(output), frozen)
     if changed:
         raise CkptError(f"{output}: frozen tensors have changed: {', '.join(changed)}")
     return tuple(frozen)
 
 
-def _report(training: Training, run: Run, data: str | Path) -> dict[str, Any]:
-    """Return what the run report says, but for the versions."""
+def _facts(model: Model, data: str | Path, splits: Splits) -> dict[str, Any]:
+    """Return what a report says of the model and the data."""
     return {
-        "model": str(training.model.path),
-        "plan": [row.as_json() for row in run.plan],
-        "options": asdict(training.options),
+        "model": str(model.path),
         "data": {
             "path": str(data),
-            "fingerprint": {split.name: fingerprint(split) for split in training.splits},
-            "rows": {split.name: split.rows for split in training.splits},
-            "preprocessing": notes_of(training.splits),
+            "fingerprint": {split.name: fingerprint(split) for split in splits},
+            "rows": {split.name: split.rows for split in splits},
+            "preprocessing": notes_of(splits),
         },
+    }
+
+
+def _report(training: Training, run: Run) -> dict[str, Any]:
+    """Return what a report says of the run, but for the versions."""
+    return {
+        "plan": [row.as_json() for row in run.plan],
+        "options": training.options.flat(),
         "cache": str(run.features.entry.path) if run.features else None,
         "unchanged": list(run.unchanged),
         "left_behind": training.left_behind,

@@ -1,10 +1,15 @@
-"""Training: a model, its data and its frozen part, joined and checked, ready to run epochs."""
+"""Training: a model, its data and its frozen part, joined and checked, ready to take steps."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
+from typing import Any
 
-from ckpttool.data.batches import batch_bounds, epoch_order
+import numpy as np
+
+from ckpttool.casting import cast_tensor
+from ckpttool.data.batches import batch_bounds, epoch_order, even_run
 from ckpttool.data.dataset import Split, training_splits
 from ckpttool.errors import CkptError, PlanError
 from ckpttool.graph.closure import FrozenPart
@@ -12,61 +17,104 @@ from ckpttool.graph.graph import Graph, TensorRef
 from ckpttool.graph.roles import Roles, find_roles
 from ckpttool.graph.stored import stored_tensors
 from ckpttool.runtime.fresh import fresh_tensors
-from ckpttool.runtime.function import GraphFunction
+from ckpttool.runtime.function import GraphFunction, runner
+from ckpttool.runtime.recipe import Span
 from ckpttool.runtime.state import State
-from ckpttool.runtime.training import Evaluator, Trainer
+from ckpttool.runtime.training import Evaluator, Score, Steps, Trainer
 from ckpttool.selection import Pattern
-from ckpttool.tensors import Array, Tensor
+from ckpttool.tensors import Array, DType, Tensor
 from ckpttool.transfer.cache import FeatureCache, Features
 from ckpttool.transfer.feeds import check_classes, feeds, input_specs, label_spec, mode
 from ckpttool.transfer.model import Model
 from ckpttool.transfer.plan import PlanRow, listed, plan_rows, prefix_note
 from ckpttool.transfer.prepare import Frozen, freeze_for_training, trainable_graph
-from ckpttool.transfer.run import Epoch, Options
+from ckpttool.transfer.run import Epoch, Options, reductions
+from ckpttool.transfer.stages import stage_of
 from ckpttool.transfer.watch import Watch
+
+GLOBAL_STEP, FACTOR, RATE = "global_step", "learning_rate/factor", "learning_rate/rate:0"
+Splits = tuple[Split, Split]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a stage of a run trains: what is frozen, the graph with its training op, and the graph's roles."""
+
+    frozen: Frozen
+    graph: Graph
+    roles: Roles
 
 
 class Training:
-    """A model, its data and its frozen part, ready to run epochs."""
+    """A model, its data and its frozen part, ready to take the steps of one stage."""
 
-    def __init__(self, model: Model, data: str | Path, options: Options, watch: Watch) -> None:
-        """Check everything that can be checked before the first step.
+    def __init__(
+        self,
+        model: Model,
+        splits: Splits,
+        options: Options,
+        watch: Watch,
+        epoch: int = 1,
+        values: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        """Take the rows, and the values to begin with at an epoch (the model's own if not given); check all of it.
 
         Raises:
             CkptError: the graph, the data or the options do not fit one another.
         """
-        self.model, self.options = model, options
-        self.frozen, self.graph, self.roles = prepare(model, options)
+        self.model, self.splits, self.options, self._watch = model, splits, options, watch
+        self._stages = options.all_stages()
+        self.stage = stage_of(self._stages, epoch)
+        self.epochs = sum(stage.epochs for stage in self._stages)
+        self.bounds = batch_bounds(splits[0].rows, options.batch_size)
+        span = Span(first_step(model), self.epochs * self.batches)
+        prepared = prepare(model, options, self._stages[self.stage].train, span)
+        self.frozen, self.graph, self.roles = prepared.frozen, prepared.graph, prepared.roles
         if options.cache and self.frozen.part is None:
             raise PlanError("--cache needs frozen layers: name them with --freeze, or the trained ones with --train")
-        specs = input_specs(self.graph, self.roles)
-        self.splits = training_splits(data, specs, label_spec(self.graph, self.roles), options.valid)
-        self.values = _values(model, self.graph, options.seed)
+        self.values = _values(model, self.graph, values or {}, options.seed)
         check_classes(self.graph, self.roles, self.values, self.splits)
         watch.planned(self.plan, self.notes)
         watch.prepared(self.splits)
-        self.features = self._features(self.frozen.part, watch) if options.cache and self.frozen.part else None
+        self.features = self._features(self.frozen.part) if options.cache and self.frozen.part else None
         self._build()
+        watch.started(self.graph)
 
-    def _features(self, part: FrozenPart, watch: Watch) -> Features:
+    @property
+    def batches(self) -> int:
+        """The number of steps in an epoch."""
+        return len(self.bounds) - 1
+
+    def at(self, epoch: int) -> "Training":
+        """Return what trains an epoch: this, or the next stage, which begins with the present values."""
+        if stage_of(self._stages, epoch) == self.stage:
+            return self
+        present = self.tensors(self.state.read())
+        return Training(self.model, self.splits, self.options, self._watch, epoch, present)
+
+    def _features(self, part: FrozenPart) -> Features:
         cache = FeatureCache(self.frozen.graph, part, self.model.checkpoint, self.splits)
-        return cache.open(self.options.cache_dir, watch)
+        return cache.open(self.options.cache_dir, self._watch)
 
     def _build(self) -> None:
         """Import the step and the score, on one set of variables."""
-        roles = self.roles
-        self.arrays = [self._arrays(split) for split in self.splits]
-        fed = [*self.arrays[0], *mode(roles, True)]
+        roles, seed = self.roles, self.options.seed
+        self._arrays = [self._arrays_of(split) for split in self.splits]
+        fed = [*self._arrays[0], *mode(roles, True)]
         averages = [TensorRef.parse(name).op for name in self.graph.collection("update_ops")]
         updates = [str(roles.training_op), *averages]
-        step = GraphFunction(self.graph, [str(roles.loss), *updates], fed, self.options.seed)
+        step = GraphFunction(self.graph, [str(roles.loss), *updates], fed, seed)
         score = GraphFunction(self.graph, [str(roles.loss), *([roles.accuracy] if roles.accuracy else [])], fed)
         needed = {variable.op: variable for variable in [*step.variables, *score.variables]}
         self.state = State(needed.values(), self.values)
-        self.trainer = Trainer(step, self.state, mode(roles, True))
-        self.evaluator = Evaluator(score, self.state, mode(roles, False))
+        self._trainer = Trainer(step, self.state, mode(roles, True))
+        self._evaluator = Evaluator(score, self.state, mode(roles, False))
+        self._rate = self._runner_of([RATE]) if TensorRef.parse(RATE).op in self.graph.nodes else None
 
-    def _arrays(self, split: Split) -> dict[str, Array]:
+    def _runner_of(self, tensors: list[str]) -> Any:
+        return runner(GraphFunction(self.graph, tensors), self.state, {})
+
+    def _arrays_of(self, split: Split) -> dict[str, Any]:
         """Return the rows by the tensor that they are fed to: inputs, or the features that stand for them."""
         live = feeds(self.roles, split)
         if self.features is None or self.frozen.part is None:
@@ -74,6 +122,45 @@ class Training:
         kept = {*self.frozen.part.direct, self.roles.labels}
         direct = {name: array for name, array in live.items() if name in kept}
         return {**self.features.of(self.splits, split), **direct}
+
+    def follow(self, history: Sequence[Epoch]) -> None:
+        """Set what depends on how the epochs went: the factor of a rate that follows the performance."""
+        plateau = getattr(self.options.recipe, "plateau", None)
+        if plateau is not None:
+            began = float(self.values[FACTOR].read())
+            self.state.write(
+                {FACTOR: np.array(began * plateau.factor ** reductions(history, plateau.patience), np.float32)}
+            )
+
+    def take(self, epoch: int, first: int, count: int, step: int, total: float = 0.0) -> Steps:
+        """Take up to `count` steps from an epoch's batch `first` on, all of one size; `step` is the first's number.
+
+        The order of the rows follows from the seed and the epoch alone. `total` is the epoch's sum of losses so far.
+        """
+        order = epoch_order(self.splits[0].rows, self.options.seed, epoch)
+        last, size = even_run(self.bounds, first, count)
+        return self._trainer.steps(self._arrays[0], order[self.bounds[first] : self.bounds[last]], size, step, total)
+
+    def score(self) -> Score:
+        """Score the validation rows.
+
+        Raises:
+            CkptError: the loss is not finite.
+        """
+        found = self._evaluator.score(self._arrays[1], self.splits[1].rows)
+        if not isfinite(found.loss):
+            raise CkptError(f"the validation loss became {found.loss}: try a lower --lr, or --clip-norm")
+        return found
+
+    def learning_rate(self) -> float | None:
+        """Return the present base rate of a training op that is ours."""
+        return float(self._rate({})[0]) if self._rate else None
+
+    def batch(self, epoch: int, number: int) -> dict[str, Array]:
+        """Return the rows of one batch by the tensors that they are fed to, and the training switch."""
+        order = epoch_order(self.splits[0].rows, self.options.seed, epoch)
+        rows = order[self.bounds[number] : self.bounds[number + 1]]
+        return {**{name: array[rows] for name, array in self._arrays[0].items()}, **mode(self.roles, True)}
 
     @property
     def plan(self) -> list[PlanRow]:
@@ -83,7 +170,7 @@ class Training:
     @property
     def notes(self) -> list[str]:
         """What TensorFlow's own patterns would take besides, and what will not be in the output."""
-        patterns = [Pattern(text) for text in (self.options.train, self.options.freeze) if text]
+        patterns = [Pattern(text) for text in (self._stages[self.stage].train, self.options.freeze) if text]
         notes = [note for pattern in patterns for note in prefix_note(pattern, stored_tensors(self.model.graph))]
         if self.left_behind:
             notes.append(f"not needed by the trained graph, so not written: {listed(self.left_behind)}")
@@ -103,29 +190,24 @@ class Training:
         }
         return {**self.values, **run}
 
-    def epoch(self, number: int) -> Epoch:
-        """Train on all rows once, in an order that only the seed and the epoch decide, and score the model.
 
-        Raises:
-            CkptError: the loss is no longer a number.
-        """
-        options, (train, valid) = self.options, self.splits
-        order = epoch_order(train.rows, options.seed, number)
-        bounds = batch_bounds(train.rows, options.batch_size)
-        loss, seconds = self.trainer.epoch(self.arrays[0], order, bounds)
-        score = self.evaluator.score(self.arrays[1], valid.rows)
-        for name, value in (("loss", loss), ("validation loss", score.loss)):
-            if not isfinite(value):
-                raise CkptError(f"the {name} became {value} in epoch {number}: try a lower --lr, or --clip-value")
-        return Epoch(number, loss, score.loss, score.accuracy, seconds)
+def open_splits(model: Model, data: str | Path, options: Options) -> Splits:
+    """Return the rows to train on and those to validate on, fitted to a model's placeholders.
+
+    Raises:
+        DataError: they do not fit.
+    """
+    roles = find_roles(model.graph, needed=("inputs", "labels"), **options.roles)
+    return training_splits(data, input_specs(model.graph, roles), label_spec(model.graph, roles), options.valid)
 
 
-def prepare(model: Model, options: Options) -> tuple[Frozen, Graph, Roles]:
+def prepare(model: Model, options: Options, train: str | None, span: Span) -> Prepared:
     """Return what will be frozen, and the graph that will be trained and written, with its roles."""
     roles = find_roles(model.graph, **options.roles)
-    train, freeze = (Pattern(text) if text else None for text in (options.train, options.freeze))
-    frozen = freeze_for_training(model.graph, roles, train, freeze, options.optimizer is None)
-    return frozen, *trainable_graph(frozen, roles, options.optimizer, options.seed)
+    chosen, kept = (Pattern(text) if text else None for text in (train, options.freeze))
+    frozen = freeze_for_training(model.graph, roles, chosen, kept, options.recipe is None)
+    graph, roles = trainable_graph(frozen, roles, options.recipe, options.seed)
+    return Prepared(frozen, graph, roles)
 
 
 def plan_of(graph: Graph, frozen: Frozen) -> list[PlanRow]:
@@ -133,16 +215,27 @@ def plan_of(graph: Graph, frozen: Frozen) -> list[PlanRow]:
     return plan_rows(graph, {name: name for name in stored_tensors(graph)}, frozen.names)
 
 
-def _values(model: Model, graph: Graph, seed: int) -> dict[str, Tensor]:
-    """Return a value for each variable of a graph: the checkpoint's, and fresh ones for new slots.
+def first_step(model: Model) -> int:
+    """Return how many steps a model says that it was trained for."""
+    return int(model.checkpoint[GLOBAL_STEP].read()) if GLOBAL_STEP in model.checkpoint else 0
+
+
+def _values(model: Model, graph: Graph, present: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:
+    """Return a value for each variable of a graph: a present one, else the checkpoint's, else a new slot's fresh one.
 
     Raises:
         PlanError: the checkpoint lacks a weight.
     """
     stored = stored_tensors(graph)
-    absent = [name for name in stored if name not in model.checkpoint]
-    weights = [name for name in absent if stored[name].kind == "weight"]
+    found = {name: present.get(name) or model.checkpoint.get(name) for name in stored}
+    weights = [name for name, tensor in found.items() if tensor is None and stored[name].kind == "weight"]
     if weights:
         raise PlanError(f"{model.path}: the graph has {weights[0]}, the checkpoint does not")
-    fresh = fresh_tensors(graph, absent, seed)
-    return {name: fresh.get(name) or model.checkpoint[name] for name in stored}
+    fresh = fresh_tensors(graph, [name for name, tensor in found.items() if tensor is None], seed)
+    values = {name: tensor or fresh[name] for name, tensor in found.items()}
+    return {name: _as_graph_has_it(stored[name].kind, tensor, stored[name].dtype) for name, tensor in values.items()}
+
+
+def _as_graph_has_it(kind: str, tensor: Tensor, dtype: DType) -> Tensor:
+    """Return a tensor; a step counter in the dtype of the graph's, which may be another one than its author chose."""
+    return cast_tensor(tensor, dtype) if kind == "step" else tensor

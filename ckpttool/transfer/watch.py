@@ -1,13 +1,29 @@
 """Watch: what a long verb tells whoever waits for it. The command line prints it; a program may ignore it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ckpttool.data.dataset import Split
+    from ckpttool.graph.graph import Graph
+    from ckpttool.tensors import Array
     from ckpttool.transfer.cache import Estimate, Features
     from ckpttool.transfer.plan import PlanRow
     from ckpttool.transfer.run import Epoch
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where an epoch is: steps taken of those that it has, their mean loss, and the speed."""
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    loss: float
+    rows_per_second: float
 
 
 class Watch:
@@ -33,3 +49,15 @@ class Watch:
 
     def finished(self, epoch: "Epoch") -> None:
         """Hear the figures of an epoch."""
+
+    def started(self, graph: "Graph") -> None:
+        """Hear which graph will be trained; a run with stages has one for each."""
+
+    def advanced(self, progress: Progress) -> None:
+        """Hear where an epoch is, about once a second."""
+
+    def weights(self, epoch: "Epoch", read: Callable[[], Mapping[str, "Array"]]) -> None:
+        """Hear that an epoch is done, and how to read the variables by op name."""
+
+    def saved(self, path: Path) -> None:
+        """Hear that the run is saved under a prefix."""

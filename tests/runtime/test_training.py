@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ckpttool.data.batches import batch_bounds, epoch_order
+from ckpttool.data.batches import batch_bounds, epoch_order, even_run
 from ckpttool.errors import GraphError
 from ckpttool.graph import files
 from ckpttool.runtime import training
@@ -40,6 +40,18 @@ def trainer(model: Path) -> tuple[Trainer, State]:
     return Trainer(function, state, {}), state
 
 
+def take(loop: Trainer, rows: dict[str, Any], order: Any, bounds: Any, count: int = 100, total: float = 0.0) -> float:
+    """Take an epoch's steps, at most `count` in a call; return the sum of their losses."""
+    first = 0
+    while first < len(bounds) - 1:
+        last, size = even_run(bounds, first, count)
+        taken = loop.steps(rows, order[bounds[first] : bounds[last]], size, first, total)
+        assert (taken.count, taken.failed) == (last - first, False)
+        assert taken.seconds > 0
+        first, total = last, taken.total
+    return total
+
+
 @pytest.mark.parametrize("in_memory", [1 << 30, 400, 1], ids=["resident", "chunks", "a batch at a time"])
 def test_two_epochs_are_those_of_a_plain_loop(
     trainer: tuple[Trainer, State], model: Path, new_session: Any, monkeypatch: pytest.MonkeyPatch, in_memory: int
@@ -54,13 +66,29 @@ def test_two_epochs_are_those_of_a_plain_loop(
             feed = {name: array[part] for name, array in rows.items()}
             losses.append(session.run("loss/loss:0", feed))
             session.run("train", feed)
-        loss, seconds = loop.epoch(rows, order, bounds)
-        assert loss == pytest.approx(float(np.mean(losses)), abs=1e-5)
-        assert seconds > 0
+        assert take(loop, rows, order, bounds) == pytest.approx(float(np.sum(losses)), abs=1e-5)
     expected, found = session.weights(), state.read()
     assert expected.keys() == found.keys()
     for name, value in expected.items():
         np.testing.assert_allclose(found[name], value, atol=1e-5)
+
+
+def test_how_steps_are_split_into_calls_changes_no_bit(trainer: tuple[Trainer, State]) -> None:
+    rows, (loop, state) = arrays(53), trainer
+    before, order, bounds = state.read(), epoch_order(53, 4, 1), batch_bounds(53, 5)
+    whole = take(loop, rows, order, bounds), state.read()
+    state.write(before)
+    split = take(loop, rows, order, bounds, count=3), state.read()
+    assert whole[0] == split[0]
+    for name, value in whole[1].items():
+        np.testing.assert_array_equal(value, split[1][name])
+
+
+def test_no_step_is_taken_after_a_loss_that_is_no_number(trainer: tuple[Trainer, State]) -> None:
+    rows, loop = arrays(40), trainer[0]
+    rows["X:0"][25] = np.nan
+    taken = loop.steps(rows, np.arange(40), 10, first=0)
+    assert (taken.count, taken.failed) == (3, True)
 
 
 @pytest.mark.parametrize(
@@ -72,14 +100,14 @@ def test_chunks_hold_no_more_than_the_limit_and_whole_batches(
     """A row has 24 bytes; four batches of 11 rows are one run of even ones, the last of 9 is another."""
     monkeypatch.setattr(training, "IN_MEMORY", in_memory)
     loop, seen = trainer[0], []
-    monkeypatch.setattr(loop, "_run", lambda chunk, numbers, size: seen.append(len(chunk["X:0"])) or 0.0)
-    loop.epoch(arrays(53), np.arange(53), np.array([0, 11, 22, 33, 44, 53]))
+    monkeypatch.setattr(loop, "_run", lambda chunk, *_: seen.append(len(chunk["X:0"])) or (0, 0.0))
+    for first, last, size in ((0, 44, 11), (44, 53, 9)):
+        loop.steps(arrays(53), np.arange(53)[first:last], size, 0)
     assert seen == expected
 
 
 def test_one_row_and_one_batch(trainer: tuple[Trainer, State]) -> None:
-    loss, _ = trainer[0].epoch(arrays(1), np.array([0]), np.array([0, 1]))
-    assert np.isfinite(loss)
+    assert np.isfinite(trainer[0].steps(arrays(1), np.array([0]), 1, 0).total)
 
 
 @pytest.mark.parametrize("evaluated", [64 << 20, 50], ids=["at once", "in parts"])
@@ -106,7 +134,7 @@ def test_a_loss_per_row_is_refused(model: Path) -> None:
     function = GraphFunction(files.load(model), [each, "train"], FED)
     state = State(function.variables, Model.open(model).checkpoint)
     with pytest.raises(GraphError, match=r"SparseSoftmaxCrossEntropyWithLogits:0 is \[.*\], expected one number"):
-        Trainer(function, state, {}).epoch(arrays(6), np.arange(6), np.array([0, 3, 6]))
+        Trainer(function, state, {}).steps(arrays(6), np.arange(6), 3, 0)
     with pytest.raises(GraphError, match=r"is \[6\], expected one number: a mean over rows"):
         Evaluator(GraphFunction(files.load(model), [each], FED), state, {}).score(arrays(6), 6)
 

@@ -1,34 +1,88 @@
-"""Seeds for a graph's random ops: what a program left to chance follows from the seed of a run."""
+"""Random ops as functions of a run's seed and its step: the same step draws the same numbers, whenever it is run.
+
+TensorFlow's random ops count their draws inside of the op, where no checkpoint keeps the count; a run that goes on
+after it was stopped would draw other numbers than one that was not.
+"""
 
 from collections.abc import Iterator
 from zlib import crc32
 
-from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
+from ckpttool.formats.wire.protos.graph_pb2 import DT_INT64, NodeDef
+from ckpttool.graph.flow import ENTERS, Flow
 from ckpttool.graph.graph import Graph
 from ckpttool.graph.randomness import is_random
 from ckpttool.graph.rewrite.editing import copy_of
 
+STEP = "ckpttool_step"
+"""The placeholder of the step's number, an int64 scalar, in a graph that `with_steps` returns."""
+
 _GIVEN_STATE = ("Stateless", "Stateful", "Rng")
 """Random ops that are fed their state: they have no seed of their own to set."""
+_STATELESS = {
+    "RandomUniform": ("StatelessRandomUniform", {"dtype": "dtype", "T": "T"}, 1),
+    "RandomStandardNormal": ("StatelessRandomNormal", {"dtype": "dtype", "T": "T"}, 1),
+    "TruncatedNormal": ("StatelessTruncatedNormal", {"dtype": "dtype", "T": "T"}, 1),
+    "RandomUniformInt": ("StatelessRandomUniformInt", {"Tout": "dtype", "T": "T"}, 1),
+    "Multinomial": ("StatelessMultinomial", {"output_dtype": "output_dtype", "T": "T"}, 2),
+}
+"""Random ops by their type: the stateless one, the names of its attributes, and where its seed is put in."""
 
 
-def with_seeds(graph: Graph, seed: int) -> Graph:
-    """Return the graph with a seed for each random op that has none: it follows from `seed` and the op's name.
+def with_steps(graph: Graph, seed: int) -> Graph:
+    """Return the graph with stateless random ops, whose numbers follow from `seed`, the op's name and `STEP:0`.
 
-    TensorFlow draws other numbers in each run where both `seed` and `seed2` are 0. By its name an op draws the same
-    numbers in any part of its graph. Ops inside of functions are meant too.
+    Ops inside of functions and of TensorFlow 1 loops, and those without a stateless form, keep their count; they get
+    a seed where they have none, since TensorFlow draws other numbers in each run where `seed` and `seed2` are 0. By
+    its name an op draws the same numbers in any part of its graph.
     """
     meta = copy_of(graph)
     changed = Graph(meta, graph.source)
     for scope, node in _nodes(changed):
-        if (
-            is_random(node)
-            and not node.op.startswith(_GIVEN_STATE)
-            and not (node.attr["seed"].i or node.attr["seed2"].i)
-        ):
-            node.attr["seed"].i = seed
-            node.attr["seed2"].i = 1 + (crc32(f"{scope}{node.name}".encode()) >> 1)
-    return changed
+        if is_random(node) and not node.op.startswith(_GIVEN_STATE):
+            _give_seed(node, seed, f"{scope}{node.name}")
+    looped = set(Flow(changed).regions) if any(node.op in ENTERS for node in meta.graph_def.node) else set()
+    drawn = [node for node in meta.graph_def.node if node.op in _STATELESS and node.name not in looped]
+    if drawn:
+        _add_placeholder(meta.graph_def.node.add())
+    for node in drawn:
+        _make_stateless(node, meta.graph_def.node.add(), meta.graph_def.node.add())
+    return Graph(meta, graph.source)
+
+
+def _give_seed(node: NodeDef, seed: int, name: str) -> None:
+    if not (node.attr["seed"].i or node.attr["seed2"].i):
+        node.attr["seed"].i = seed
+        node.attr["seed2"].i = 1 + (crc32(name.encode()) >> 1)
+
+
+def _add_placeholder(node: NodeDef) -> None:
+    node.name, node.op = STEP, "Placeholder"
+    node.attr["dtype"].type = DT_INT64
+    node.attr["shape"].shape.SetInParent()
+
+
+def _make_stateless(node: NodeDef, own: NodeDef, both: NodeDef) -> None:
+    """Turn a random op into its stateless form, seeded with a number of its own (`own`) and the step (`both`)."""
+    kind, renamed, place = _STATELESS[node.op]
+    own.name, own.op = f"{node.name}/ckpttool_seed", "Const"
+    own.attr["dtype"].type = own.attr["value"].tensor.dtype = DT_INT64
+    own.attr["value"].tensor.tensor_shape.SetInParent()
+    own.attr["value"].tensor.int64_val.append(_number(node))
+    both.name, both.op = f"{node.name}/ckpttool_seeds", "Pack"
+    both.input.extend([own.name, STEP])
+    both.attr["T"].type, both.attr["N"].i, both.attr["axis"].i = DT_INT64, 2, 0
+    node.op = kind
+    node.input.insert(place, both.name)
+    kept = {new: node.attr[old] for old, new in renamed.items() if old in node.attr}
+    attributes = NodeDef(attr={**kept})
+    attributes.attr["Tseed"].type = DT_INT64
+    node.ClearField("attr")
+    node.MergeFrom(attributes)
+
+
+def _number(node: NodeDef) -> int:
+    """Return one number, from 0 to 2 ** 63 - 1, for the two seeds of an op."""
+    return (node.attr["seed"].i & 0x7FFFFFFF) << 32 | node.attr["seed2"].i & 0xFFFFFFFF
 
 
 def _nodes(graph: Graph) -> Iterator[tuple[str, NodeDef]]:

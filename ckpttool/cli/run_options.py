@@ -1,0 +1,84 @@
+"""Options of a run of training: what is trained, for how long, on which rows, and what is saved on the way."""
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from ckpttool.cli import options
+from ckpttool.cli.options import PATH
+
+Command = Callable[..., Any]
+
+
+def _together(*members: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Return one decorator for several options, which the help lists in this order."""
+
+    def decorate(command: Command) -> Command:
+        for option in reversed(members):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+trained = _together(
+    options.freeze(),
+    click.option("--train", metavar="RE", help=f"The layers to train; all others are frozen. {options.PATTERN}"),
+    click.option(
+        "--stages",
+        metavar="RE=N,...",
+        help="Unfreeze while training: the layers of the first pattern for N epochs, then those of the next too.",
+    ),
+    click.option("--train-op", metavar="NAME", help="Train with the graph's own training op instead of an optimizer."),
+    click.option(
+        "--bn",
+        metavar="MODE",
+        help="Batch normalisation: train, freeze (averages stay), stats (only they move), or RE=MODE pairs; "
+        "frozen layers have freeze, others train.",
+    ),
+    click.option(
+        "--dropout", metavar="RATE", help="Put dropout behind each trained hidden layer; one rate, or RE=RATE pairs."
+    ),
+)
+
+epochs = _together(
+    click.option("--epochs", type=click.IntRange(min=1), default=20, show_default=True, help="Passes over the rows."),
+    click.option("--batch-size", type=click.IntRange(min=1), default=200, show_default=True, help="Rows per step."),
+    click.option("--valid", type=click.IntRange(min=1), help="Hold out the first N training rows for validation."),
+    click.option(
+        "--early-stopping", metavar="N", type=click.IntRange(min=1), help="End after N epochs without a better one."
+    ),
+    click.option(
+        "--keep", type=click.Choice(["best", "last"]), default="best", show_default=True, help="What to write."
+    ),
+)
+
+saving = _together(
+    click.option("--save-every", metavar="WHEN", help="Save the run every '500 steps', '1 epoch' or '10 min'."),
+    click.option(
+        "--keep-checkpoints",
+        metavar="N",
+        type=click.IntRange(min=1),
+        default=3,
+        show_default=True,
+        help="How many of these saves to keep, in OUT.saves.",
+    ),
+    click.option("--resume", is_flag=True, help="Go on from the latest save of a run that was stopped."),
+)
+
+cache_dir = click.option(
+    "--cache-dir", metavar="DIR", type=PATH, help="Where features are kept; the user's cache folder if not given."
+)
+
+caching = _together(
+    click.option("--cache", is_flag=True, help="Compute the frozen layers' outputs once, and train on those."),
+    cache_dir,
+)
+
+threads = click.option(
+    "--threads",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="Cores an op computes on; with 1 a run repeats to the last bit.",
+)
