@@ -20,7 +20,7 @@ from ckpttool.transfer.plan import PlanRow
 from ckpttool.transfer.report import report_path, write_report
 from ckpttool.transfer.run import Options, Position, Run, best_of
 from ckpttool.transfer.saves import Every, Kept, Saved, Saves
-from ckpttool.transfer.training import Splits, Training, open_splits, plan_of, prepare
+from ckpttool.transfer.training import Splits, Training, check_stages, open_splits, plan_of, prepare
 from ckpttool.transfer.watch import Watch
 
 MAY_CHANGE = ("epochs", "early_stopping", "save_every", "keep_checkpoints", "cache_dir")
@@ -58,6 +58,7 @@ def finetune(
     if Path(output).resolve() == checkpoint.prefix_of(model.path).resolve():
         raise PlanError(f"{output} is the model itself, which the result is compared with: write it elsewhere")
     use_threads(options.threads)
+    check_stages(model, options)
     watch = watch or Watch()
     splits = open_splits(model, data, options)
     facts = _facts(model, data, splits)
@@ -70,11 +71,13 @@ def finetune(
     proved = _prove(model, kept, output)
     run = Run(loop.training.plan, loop.history, kept.epoch, best_of(loop.history), loop.training.features, proved)
     write_report(output, {**facts, **_report(loop.training, run)})
+    if options.save_every is None:
+        saves.clear()
     return run
 
 
 def _saves(options: Options, output: str | Path, facts: Mapping[str, Any]) -> Saves:
-    every = Every.parse(options.save_every) if options.save_every else None
+    every = None if options.save_every is None else Every.parse(options.save_every)
     asked = {name: value for name, value in options.flat().items() if name not in MAY_CHANGE}
     return Saves(output, every, options.keep_checkpoints, {**asked, "data": facts["data"]["fingerprint"]})
 

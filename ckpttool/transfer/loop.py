@@ -60,8 +60,7 @@ class Loop:
             Interrupted: a signal came; the run is saved.
             CkptError: the loss is no number any more.
         """
-        options = self.training.options
-        while not is_over(self.history, self.training.epochs, options.early_stopping):
+        while not self._is_over():
             self.training = self.training.at(self.position.epoch)
             self.training.follow(self.history)
             self._epoch()
@@ -78,7 +77,7 @@ class Loop:
             self._steps()
             if position.batch < training.batches:
                 self._pause()
-        score = training.score()
+        score = training.score(position.epoch)
         loss, rate = position.total / training.batches, training.learning_rate()
         figures = (loss, score.loss, score.accuracy, position.seconds)
         epoch = Epoch(position.epoch, *figures, step=position.step, learning_rate=rate)
@@ -120,12 +119,22 @@ class Loop:
 
     def _pause(self) -> None:
         """Between two calls: save where it is time to, and end where a signal came."""
-        if self.interrupt.number is None and not self._saves.due(self.position):
+        stopped = self.interrupt.number is not None and not self._is_over()
+        if not stopped and not self._saves.due(self.position):
             return
         prefix = self._save(self.position, self.training.state.read())
-        if self.interrupt.number is not None:
-            done = f"stopped in epoch {self.position.epoch} after {self.position.step} steps, saved as {prefix}"
-            raise Interrupted(f"{done}; the same command with --resume goes on", self.interrupt.number)
+        if stopped:
+            again = f"{self._where()}, saved as {prefix}; the same command with --resume goes on"
+            raise Interrupted(f"stopped {again}", self.interrupt.number or 0)
+
+    def _is_over(self) -> bool:
+        return is_over(self.history, self.training.epochs, self.training.options.early_stopping)
+
+    def _where(self) -> str:
+        position, batches = self.position, self.training.batches
+        if position.batch == 0:
+            return f"after epoch {position.epoch - 1}"
+        return f"in epoch {position.epoch}, after {position.batch} of {batches} steps"
 
     def _save(self, position: Position, values: dict[str, Array]) -> str:
         prefix = self._saves.write(self.training.graph, self.training.tensors(values), position, self.kept)

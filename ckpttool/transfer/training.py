@@ -141,15 +141,17 @@ class Training:
         last, size = even_run(self.bounds, first, count)
         return self._trainer.steps(self._arrays[0], order[self.bounds[first] : self.bounds[last]], size, step, total)
 
-    def score(self) -> Score:
-        """Score the validation rows.
+    def score(self, epoch: int) -> Score:
+        """Score the validation rows after an epoch.
 
         Raises:
             CkptError: the loss is not finite.
         """
         found = self._evaluator.score(self._arrays[1], self.splits[1].rows)
         if not isfinite(found.loss):
-            raise CkptError(f"the validation loss became {found.loss}: try a lower --lr, or --clip-norm")
+            raise CkptError(
+                f"the validation loss became {found.loss} in epoch {epoch}: try a lower --lr, or --clip-norm"
+            )
         return found
 
     def learning_rate(self) -> float | None:
@@ -201,11 +203,26 @@ def open_splits(model: Model, data: str | Path, options: Options) -> Splits:
     return training_splits(data, input_specs(model.graph, roles), label_spec(model.graph, roles), options.valid)
 
 
+def check_stages(model: Model, options: Options) -> None:
+    """Check that every stage of a run has something to train, before the first one begins.
+
+    Raises:
+        CkptError: a pattern takes nothing, or nothing is left to train.
+    """
+    roles = find_roles(model.graph, **options.roles)
+    for stage in options.all_stages():
+        _freeze(model, roles, options, stage.train)
+
+
+def _freeze(model: Model, roles: Roles, options: Options, train: str | None) -> Frozen:
+    chosen, kept = (Pattern(text) if text else None for text in (train, options.freeze))
+    return freeze_for_training(model.graph, roles, chosen, kept, options.recipe is None)
+
+
 def prepare(model: Model, options: Options, train: str | None, span: Span) -> Prepared:
     """Return what will be frozen, and the graph that will be trained and written, with its roles."""
     roles = find_roles(model.graph, **options.roles)
-    chosen, kept = (Pattern(text) if text else None for text in (train, options.freeze))
-    frozen = freeze_for_training(model.graph, roles, chosen, kept, options.recipe is None)
+    frozen = _freeze(model, roles, options, train)
     graph, roles = trainable_graph(frozen, roles, options.recipe, options.seed)
     return Prepared(frozen, graph, roles)
 

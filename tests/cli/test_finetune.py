@@ -1,7 +1,8 @@
 """`finetune`: what it prints, writes and proves; every wrong use is one line, and leaves nothing behind."""
 
 import json
-from collections.abc import Callable
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from ckpttool import checkpoint
-from ckpttool.runtime.training import Trainer
+from ckpttool.cli.training import Watcher
 
 EPOCH = ["--epochs", "1"]
 
@@ -51,7 +52,8 @@ def test_json_is_one_document(shell: Any, small: Path, data: Path, tmp_path: Pat
         "source": "hidden1/kernel",
         "train": False,
     }
-    assert run["history"][0].keys() == {"epoch", "loss", "valid_loss", "valid_accuracy", "seconds"}
+    figures = {"epoch", "loss", "valid_loss", "valid_accuracy", "seconds", "step", "learning_rate"}
+    assert run["history"][0].keys() == figures
     assert (run["best_epoch"], run["cache"]) == (1, None)
     report = json.loads(Path(f"{out}.run.json").read_text())
     assert {"plan", "options", "data", "versions", "best_epoch", "history"} <= report.keys()
@@ -242,26 +244,29 @@ def test_weights_that_are_no_numbers_are_never_written(
     options = ["--data", data, "--lr", rate, "--batch-size", "270", *EPOCH]
     result = shell.run("finetune", small, *options, "-o", tmp_path / "o", exit_code=2)
     assert "loss became" in result.stderr
-    assert result.stderr.endswith("in epoch 1: try a lower --lr, or --clip-value\n")
+    assert result.stderr.endswith("in epoch 1: try a lower --lr, or --clip-norm\n")
     assert not list(tmp_path.iterdir())
 
 
-def test_an_interrupted_run_leaves_nothing(
+def test_a_run_that_is_stopped_says_how_to_go_on(
     shell: Any, small: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    epoch: Callable[..., tuple[float, float]] = Trainer.epoch
-    calls: list[int] = []
-
-    def interrupted(self: Trainer, *arguments: Any) -> tuple[float, float]:
-        calls.append(1)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        return epoch(self, *arguments)
-
-    monkeypatch.setattr(Trainer, "epoch", interrupted)
-    result = shell.run("finetune", small, "--data", data, "-o", tmp_path / "out.ckpt", exit_code=130)
-    assert result.stderr.endswith("Error: interrupted\n")
-    assert not list(tmp_path.iterdir())
+    monkeypatch.setattr(Watcher, "advanced", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    out, saved = tmp_path / "out.ckpt", tmp_path / "out.ckpt.saves" / "step-00000001.ckpt"
+    command = ["finetune", small, "--data", data, "--epochs", "3", "-o", out]
+    result = shell.run(*command, exit_code=128 + signal.SIGTERM)
+    stopped = f"Error: stopped after epoch 1, saved as {saved}; the same command with --resume goes on\n"
+    assert result.stderr.endswith(stopped)
+    assert [path.name for path in tmp_path.iterdir()] == ["out.ckpt.saves"]
+    monkeypatch.undo()
+    message = f"{saved.parent} has saves of a run: go on with --resume, or --overwrite them"
+    assert shell.error(*command) == message
+    assert "batch_size was 200, now 50" in shell.error(*command, "--batch-size", "50", "--resume")
+    lines = shell.run(*command, "--resume").stdout.splitlines()
+    assert [line[:9] for line in lines if line.startswith("epoch")] == ["epoch   2", "epoch   3"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        *("out.ckpt.data-00000-of-00001", "out.ckpt.index", "out.ckpt.meta", "out.ckpt.run.json")
+    ]
 
 
 def test_the_model_itself_is_never_the_output(shell: Any, small: Path, data: Path, tmp_path: Path) -> None:
