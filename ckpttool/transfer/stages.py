@@ -9,36 +9,44 @@ _EXAMPLE = "'outputs=3, hidden4=3, .*=10': patterns with a number of epochs each
 
 @dataclass(frozen=True)
 class Stage:
-    """Epochs in which the layers of one pattern are trained; `train` None trains all that is not frozen."""
+    """Epochs in which the layers of some patterns are trained; without any, all that is not frozen."""
 
-    train: str | None
+    patterns: tuple[str, ...]
     epochs: int
+
+    @property
+    def train(self) -> str | None:
+        """The patterns as one."""
+        return "|".join(f"(?:{pattern})" for pattern in self.patterns) if len(self.patterns) > 1 else self.last
+
+    @property
+    def last(self) -> str | None:
+        """The pattern that the stages before it do not have."""
+        return self.patterns[-1] if self.patterns else None
 
 
 def parse_stages(text: str | None, train: str | None, epochs: int) -> list[Stage]:
     """Return the stages of a run; each trains its own layers and those of the stages before it.
 
     >>> parse_stages("outputs=3, hidden4=10", None, 20)
-    [Stage(train='outputs', epochs=3), Stage(train='(?:outputs)|(?:hidden4)', epochs=10)]
-    >>> parse_stages(None, "outputs", 20)
-    [Stage(train='outputs', epochs=20)]
+    [Stage(patterns=('outputs',), epochs=3), Stage(patterns=('outputs', 'hidden4'), epochs=10)]
+    >>> parse_stages("outputs=3, hidden4=10", None, 20)[1].train
+    '(?:outputs)|(?:hidden4)'
 
     Raises:
         PlanError: the text is not made of patterns with a number of epochs, or the trained layers are named twice.
     """
     if text is None:
-        return [Stage(train, epochs)]
+        return [Stage((train,) if train else (), epochs)]
     if train is not None:
         raise PlanError("--stages says which layers are trained and when; leave --train out")
     stages: list[Stage] = []
-    patterns: list[str] = []
     for part in text.split(","):
         pattern, _, count = (each.strip() for each in part.rpartition("="))
         if not pattern or not count.isdecimal() or not int(count):
             raise PlanError(f"--stages {part.strip()!r}: expected {_EXAMPLE}")
-        patterns.append(pattern)
-        joined = patterns[0] if len(patterns) == 1 else "|".join(f"(?:{each})" for each in patterns)
-        stages.append(Stage(joined, int(count)))
+        before = stages[-1].patterns if stages else ()
+        stages.append(Stage((*before, pattern), int(count)))
     return stages
 
 

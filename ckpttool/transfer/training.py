@@ -211,7 +211,7 @@ def check_stages(model: Model, options: Options) -> None:
     """
     roles = find_roles(model.graph, **options.roles)
     for stage in options.all_stages():
-        _freeze(model, roles, options, stage.train)
+        _freeze(model, roles, options, stage.last)
 
 
 def _freeze(model: Model, roles: Roles, options: Options, train: str | None) -> Frozen:
