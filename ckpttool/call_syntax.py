@@ -1,6 +1,7 @@
 """Python's call syntax as a notation: parsed by `ast`, taken apart here, and never evaluated.
 
-What is not a call, a name, a number, a string, True, False or None is refused, with its place and text.
+What is not a call, a name, a number, a list of numbers, a string, True, False or None is refused, with
+its place and text.
 """
 
 import ast
@@ -96,6 +97,13 @@ class Source:
         if isinstance(value, bool) or abs(value) > sys.float_info.max:
             raise self.wrong(node, "expected a finite number")
         return value
+
+    def numbers(self, node: ast.expr) -> list[int | float]:
+        """Return the finite numbers of a list such as `[1, 0.5]`."""
+        match node:
+            case ast.List(elts=[_, *_] as elements):
+                return [self.number(element) for element in elements]
+        raise self.wrong(node, "expected a list of numbers such as [1, 0.5]")
 
     def word(self, node: ast.expr) -> str:
         """Return a name, plain or as a string; None is the name `None`."""

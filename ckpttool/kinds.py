@@ -13,6 +13,9 @@ OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 OBJECT_VALUE = "/.ATTRIBUTES/"
 """What follows an object's path in the keys of an object checkpoint (`tf.train.Checkpoint`)."""
 
+RATE_FACTOR = "learning_rate/factor"
+"""What a learning rate that follows the performance of a run of ours was multiplied with so far."""
+
 _STEPS = re.compile(r"(global_step|save_counter|iter|iterations?|_iterations)(_\d+)?")
 _POWERS = re.compile(r"beta[12]_power(_\d+)?")
 # The last component of a slot's name, below the name of the variable that it belongs to: TensorFlow 1's optimizers,
@@ -49,7 +52,7 @@ def kind_of_name(name: str, all_names: Container[str]) -> Kind:
     if OBJECT_VALUE in name:
         return _kind_of_object(name.partition(OBJECT_VALUE)[0].split("/"))
     last = name.rpartition("/")[2]
-    if _STEPS.fullmatch(last):
+    if _STEPS.fullmatch(last) or name == RATE_FACTOR:
         return "step"
     if _POWERS.fullmatch(last) or _HYPERPARAMETER.fullmatch(name) or base_name(name, all_names) is not None:
         return "slot"

@@ -12,7 +12,8 @@ from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
 from ckpttool.graph.graph import Graph, TensorRef
 from ckpttool.graph.spec import LayerSpec
 from ckpttool.runtime.layers import stack
-from ckpttool.runtime.recipe import NO_SPAN, Recipe, Span
+from ckpttool.runtime.recipe import Recipe
+from ckpttool.runtime.schedules import NO_SPAN, Span
 from ckpttool.runtime.tensorflow import running, tensorflow
 from ckpttool.runtime.training_op import put_training_op
 

@@ -1,7 +1,7 @@
 """Optimizers by name: a table of TensorFlow 1's, whose ops and slots a plain TensorFlow 1 program knows."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ckpttool.call_syntax import Source
@@ -14,10 +14,11 @@ Parameters = Mapping[str, float | bool]
 
 @dataclass(frozen=True)
 class Kind:
-    """A row of the table: the parameters with their defaults, the rate first, and the maker of TensorFlow's object."""
+    """A row of the table: the parameters with their defaults, the rate first; TensorFlow's class, and what it gets."""
 
     parameters: Parameters
-    make: Callable[..., Any]
+    tensorflow: str
+    fixed: Parameters = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -34,46 +35,26 @@ class Rule:
         return self.rate if self.rate is not None else OPTIMIZERS[self.name].parameters[RATE]
 
 
-def _sgd(train: Any, rate: Any) -> Any:
-    return train.GradientDescentOptimizer(rate)
-
-
-def _momentum(train: Any, rate: Any, momentum: float) -> Any:
-    return train.MomentumOptimizer(rate, momentum)
-
-
-def _nesterov(train: Any, rate: Any, momentum: float) -> Any:
-    return train.MomentumOptimizer(rate, momentum, use_nesterov=True)
-
-
-def _adamw(train: Any, rate: Any, weight_decay: float, **adam: float) -> Any:
-    return train.AdamOptimizer(rate, **adam)
-
-
+RATE = "learning_rate"
+DECAY = "weight_decay"
 _ADAM = {"beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8}
+_RMSPROP = {"decay": 0.9, "momentum": 0.0, "epsilon": 1e-10, "centered": False}
 _FTRL = {
     "learning_rate_power": -0.5,
     "initial_accumulator_value": 0.1,
     "l1_regularization_strength": 0.0,
     "l2_regularization_strength": 0.0,
 }
-RATE = "learning_rate"
 
 OPTIMIZERS: dict[str, Kind] = {
-    "sgd": Kind({RATE: 0.01}, _sgd),
-    "momentum": Kind({RATE: 0.01, "momentum": 0.9}, _momentum),
-    "nesterov": Kind({RATE: 0.01, "momentum": 0.9}, _nesterov),
-    "adagrad": Kind(
-        {RATE: 0.01, "initial_accumulator_value": 0.1},
-        lambda train, rate, **parameters: train.AdagradOptimizer(rate, **parameters),
-    ),
-    "rmsprop": Kind(
-        {RATE: 0.001, "decay": 0.9, "momentum": 0.0, "epsilon": 1e-10, "centered": False},
-        lambda train, rate, **parameters: train.RMSPropOptimizer(rate, **parameters),
-    ),
-    "adam": Kind({RATE: 0.001, **_ADAM}, lambda train, rate, **parameters: train.AdamOptimizer(rate, **parameters)),
-    "adamw": Kind({RATE: 0.001, "weight_decay": 0.01, **_ADAM}, _adamw),
-    "ftrl": Kind({RATE: 0.01, **_FTRL}, lambda train, rate, **parameters: train.FtrlOptimizer(rate, **parameters)),
+    "sgd": Kind({RATE: 0.01}, "GradientDescentOptimizer"),
+    "momentum": Kind({RATE: 0.01, "momentum": 0.9}, "MomentumOptimizer"),
+    "nesterov": Kind({RATE: 0.01, "momentum": 0.9}, "MomentumOptimizer", {"use_nesterov": True}),
+    "adagrad": Kind({RATE: 0.01, "initial_accumulator_value": 0.1}, "AdagradOptimizer"),
+    "rmsprop": Kind({RATE: 0.001, **_RMSPROP}, "RMSPropOptimizer"),
+    "adam": Kind({RATE: 0.001, **_ADAM}, "AdamOptimizer"),
+    "adamw": Kind({RATE: 0.001, DECAY: 0.01, **_ADAM}, "AdamOptimizer"),
+    "ftrl": Kind({RATE: 0.01, **_FTRL}, "FtrlOptimizer"),
 }
 """TensorFlow 1's optimizers, their parameters under its names and with its defaults; rates, where it has none, ours.
 
@@ -134,6 +115,57 @@ def _check(optimizer: str, name: str, value: float) -> None:
             raise PlanError(f"--optimizer {optimizer}: {name} must be {expected}, found {value}")
 
 
-def make(rule: Rule, rate: Any) -> Any:
-    """Return TensorFlow's optimizer; `rate` is a number, a scalar tensor, or a callable that returns one."""
-    return OPTIMIZERS[rule.name].make(tensorflow().compat.v1.train, rate, **rule.parameters)
+def make(rule: Rule, rates: Mapping[str, Any], after: Callable[[], list[Any]] = list) -> Any:
+    """Return TensorFlow's optimizer, with the rate of each variable by its name, scalar tensors.
+
+    What `after` makes runs after the updates, and before the training op is done.
+    """
+    kind, parameters = OPTIMIZERS[rule.name], {**rule.parameters}
+    decay = float(parameters.pop(DECAY, 0.0))
+    tuned = _tuned(getattr(tensorflow().compat.v1.train, kind.tensorflow), rates, decay, after)
+    return tuned(next(iter(rates.values()), 0.0), **parameters, **kind.fixed)
+
+
+def _tuned(base: Any, rates: Mapping[str, Any], decay: float, after: Callable[[], list[Any]]) -> Any:
+    """Return a subclass of an optimizer whose rate depends on the variable; one object keeps one set of Adam's powers.
+
+    The methods are those that `tf.train.Optimizer` leaves to its subclasses.
+    """
+    tf1 = tensorflow().compat.v1
+
+    class Tuned(base):  # type: ignore[misc]
+        _rate_in_use = next(iter(rates.values()), None)
+
+        def _updated(self, update: Callable[..., Any], gradient: Any, variable: Any, *more: Any) -> Any:
+            rate = rates[variable.op.name]
+            if rate is not self._rate_in_use:
+                self._use(rate)
+                self._prepare()
+            if not decay or variable.shape.rank in (0, 1):
+                return update(gradient, variable, *more)
+            shrink = variable * tf1.cast(rate * decay, variable.dtype.base_dtype)  # of the weights before the update
+            with tf1.control_dependencies([shrink]):
+                updated = update(gradient, variable, *more)
+            with tf1.control_dependencies([updated]):
+                return variable.assign_sub(shrink, read_value=False)
+
+        def _use(self, rate: Any) -> None:
+            self._rate_in_use = self._lr = self._learning_rate = rate
+
+        def _apply_dense(self, *arguments: Any) -> Any:
+            return self._updated(super()._apply_dense, *arguments)
+
+        def _resource_apply_dense(self, *arguments: Any) -> Any:
+            return self._updated(super()._resource_apply_dense, *arguments)
+
+        def _apply_sparse_duplicate_indices(self, *arguments: Any) -> Any:
+            return self._updated(super()._apply_sparse_duplicate_indices, *arguments)
+
+        def _resource_apply_sparse_duplicate_indices(self, *arguments: Any) -> Any:
+            return self._updated(super()._resource_apply_sparse_duplicate_indices, *arguments)
+
+        def _finish(self, update_ops: list[Any], name_scope: str) -> Any:
+            with tf1.control_dependencies(update_ops):
+                return super()._finish([*update_ops, *after()], name_scope)
+
+    return Tuned

@@ -10,7 +10,7 @@ from ckpttool.data.dataset import notes_of
 from ckpttool.data.fingerprint import fingerprint
 from ckpttool.errors import CkptError, ExistingOutput, PlanError
 from ckpttool.formats.files import refuse_existing
-from ckpttool.runtime.recipe import Span
+from ckpttool.runtime.schedules import Span
 from ckpttool.runtime.tensorflow import use_threads
 from ckpttool.surgery.verify import changed_tensors
 from ckpttool.transfer.interrupt import Interrupt

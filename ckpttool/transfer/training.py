@@ -18,7 +18,7 @@ from ckpttool.graph.roles import Roles, find_roles
 from ckpttool.graph.stored import stored_tensors
 from ckpttool.runtime.fresh import fresh_tensors
 from ckpttool.runtime.function import GraphFunction, runner
-from ckpttool.runtime.recipe import Span
+from ckpttool.runtime.schedules import FACTOR, RATE, Span
 from ckpttool.runtime.state import State
 from ckpttool.runtime.training import Evaluator, Score, Steps, Trainer
 from ckpttool.selection import Pattern
@@ -32,7 +32,7 @@ from ckpttool.transfer.run import Epoch, Options, reductions
 from ckpttool.transfer.stages import stage_of
 from ckpttool.transfer.watch import Watch
 
-GLOBAL_STEP, FACTOR, RATE = "global_step", "learning_rate/factor", "learning_rate/rate:0"
+GLOBAL_STEP = "global_step"
 Splits = tuple[Split, Split]
 
 
