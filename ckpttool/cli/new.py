@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 from ckpttool.cli import options, training
+from ckpttool.cli.objective import objective
 from ckpttool.cli.plans import show_plan
 from ckpttool.transfer import new as transfer
 
@@ -22,6 +23,7 @@ def _shape(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int,
     "--input", "shape", metavar="SHAPE", callback=_shape, required=True, help="The shape of one row: 784, or 28,28,1."
 )
 @click.option("--layers", metavar="SPEC", required=True, help="The layers, from the input to the logits.")
+@objective
 @training.recipe
 @options.seed
 @options.as_json
@@ -29,8 +31,17 @@ def _shape(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int,
 def new(layers: str, as_json: bool, shape: tuple[int, ...], **settings: Any) -> None:
     """Write a fresh model: its layers initialised, with loss, accuracy and a training op.
 
-    A layer in SPEC is NAME = dense(UNITS, ACTIVATION, init=INIT). Activations: linear, relu, elu, leaky_relu(alpha),
-    tanh, sigmoid. Initialisations: glorot (the default) and he, each also as _uniform and _normal.
+    A layer in SPEC is NAME = KIND(...), one after the other, parted by semicolons:
+
+    \b
+      dense(UNITS, ACTIVATION, init=glorot, bias=True, l1=0, l2=0, max_norm=0)
+      conv2d(FILTERS, kernel=3, ACTIVATION, strides=1, padding=same, and as dense)
+      max_pool(size=2, strides=SIZE, padding=valid), avg_pool(...), global_avg_pool()
+      flatten(), dropout(RATE), activation(ACTIVATION)
+      batch_norm(momentum=0.99, epsilon=0.001, ACTIVATION), layer_norm(epsilon=0.001, ACTIVATION)
+
+    Activations: linear, relu, leaky_relu(alpha), rrelu(lower, upper), elu(alpha), selu, gelu, swish, tanh, sigmoid,
+    softplus. Initialisations: glorot (xavier), he, lecun, each also as _uniform and _normal.
 
     \b
     Example:

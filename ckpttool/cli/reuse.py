@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from ckpttool.cli import options, training
+from ckpttool.cli.objective import objective
 from ckpttool.cli.plans import carry_out
 from ckpttool.transfer.model import Model
 from ckpttool.transfer.reuse import plan_reuse
@@ -37,6 +38,7 @@ def _percent(ctx: click.Context, param: click.Parameter, value: str) -> float:
     default="0%",
     help="Refuse when less of the parameters is restored: 95%.",
 )
+@objective
 @training.recipe
 @options.seed
 @options.plan

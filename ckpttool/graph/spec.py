@@ -2,18 +2,19 @@
 
     hidden4 = dense(20, relu); outputs = dense(10)
 
-Layers are put on one another in their order, one per line or parted by semicolons. A layer kind is a row of `KINDS`,
-an activation one of `ACTIVATIONS`, an initialiser one of `INITS`.
+Layers are put on one another in their order, one per line or parted by semicolons. A layer kind is a row of `KINDS`;
+activations and initialisers are rows of the tables in `activations.py`.
 """
 
 import ast
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from ckpttool.call_syntax import Call, Source, nearest
 from ckpttool.errors import PlanError, UnknownName
+from ckpttool.graph.activations import ACTIVATIONS, INITS, Activation
 
 SCOPE = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
 """Names that TensorFlow takes for an outermost scope (`VALID_OP_NAME_REGEX` of python/framework/ops.py)."""
@@ -22,18 +23,10 @@ MOST_UNITS = 2**31 - 1
 
 
 @dataclass(frozen=True)
-class Activation:
-    """An activation's name and its parameters, all of them."""
-
-    name: str
-    parameters: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
 class LayerSpec:
     """A layer to be built: its name (its scope), its kind, and a value for every parameter of the kind.
 
-    A value is an int, a bool, an Activation or the full name of an initialiser.
+    A value is a number, a bool, a pair of sizes, an Activation, the full name of an initialiser, or a word.
     """
 
     name: str
@@ -48,31 +41,6 @@ class Parameter:
     name: str
     read: Callable[[Source, ast.expr], Any]
     default: Any = None
-
-
-ACTIVATIONS: dict[str, dict[str, float]] = {
-    "linear": {},
-    "relu": {},
-    "elu": {},
-    "leaky_relu": {"alpha": 0.01},
-    "tanh": {},
-    "sigmoid": {},
-}
-"""Activations, with their parameters' defaults; `None` is linear."""
-
-INITS = {
-    "glorot": "glorot_uniform",
-    "glorot_uniform": "glorot_uniform",
-    "glorot_normal": "glorot_normal",
-    "xavier": "glorot_uniform",
-    "xavier_uniform": "glorot_uniform",
-    "xavier_normal": "glorot_normal",
-    "he": "he_normal",
-    "he_uniform": "he_uniform",
-    "he_normal": "he_normal",
-}
-"""Initialisers by the names that may be given: plain glorot is uniform, as TensorFlow's layers have it, and plain he
-is truncated normal, as its `variance_scaling_initializer` has it."""
 
 
 def parse(text: str) -> list[LayerSpec]:
@@ -134,11 +102,40 @@ def _free(kind: str, taken: set[str]) -> str:
     return next(name for name in [kind, *(f"{kind}_{i}" for i in range(1, len(taken) + 1))] if name not in taken)
 
 
-def _units(source: Source, node: ast.expr) -> int:
+def _count(source: Source, node: ast.expr) -> int:
     value = source.number(node)
     if not isinstance(value, int) or not 0 < value <= MOST_UNITS:
-        raise source.wrong(node, f"expected a whole number of units from 1 to {MOST_UNITS}")
+        raise source.wrong(node, f"expected a whole number from 1 to {MOST_UNITS}")
     return value
+
+
+def _sizes(source: Source, node: ast.expr) -> tuple[int, int]:
+    """Read one size for both directions, or (height, width)."""
+    match node:
+        case ast.Tuple(elts=[height, width]):
+            return _count(source, height), _count(source, width)
+    return _count(source, node), _count(source, node)
+
+
+def _share(source: Source, node: ast.expr) -> float:
+    value = float(source.number(node))
+    if not 0 <= value < 1:
+        raise source.wrong(node, "expected a number from 0 to below 1")
+    return value
+
+
+def _positive(source: Source, node: ast.expr) -> float:
+    value = float(source.number(node))
+    if value < 0:
+        raise source.wrong(node, "expected 0 or more")
+    return value
+
+
+def _padding(source: Source, node: ast.expr) -> str:
+    word = source.word(node).upper()
+    if word not in ("SAME", "VALID"):
+        raise source.wrong(node, "expected same or valid")
+    return word
 
 
 def _init(source: Source, node: ast.expr) -> str:
@@ -157,12 +154,36 @@ def _activation(source: Source, node: ast.expr) -> Activation:
     return Activation(name, ACTIVATIONS[name] | {key: float(source.number(value)) for key, value in given.items()})
 
 
+_ACTIVATION = Parameter("activation", _activation, Activation("linear"))
+_KERNEL = (
+    Parameter("init", _init, "glorot_uniform"),
+    Parameter("bias", Source.flag, True),
+    Parameter("l1", _positive, 0.0),
+    Parameter("l2", _positive, 0.0),
+    Parameter("max_norm", _positive, 0.0),
+)
+"""What a layer with a kernel takes; 0 means no penalty and no bound."""
+_STRIDES = Parameter("strides", _sizes, (1, 1))
+_POOL = (Parameter("size", _sizes, (2, 2)), Parameter("strides", _sizes, ()), Parameter("padding", _padding, "VALID"))
+"""What a pooling layer takes; without strides it goes on by its size."""
+
 KINDS: dict[str, tuple[Parameter, ...]] = {
-    "dense": (
-        Parameter("units", _units),
-        Parameter("activation", _activation, Activation("linear")),
-        Parameter("init", _init, "glorot_uniform"),
-        Parameter("bias", Source.flag, True),
+    "dense": (Parameter("units", _count), _ACTIVATION, *_KERNEL),
+    "conv2d": (
+        Parameter("filters", _count),
+        Parameter("kernel", _sizes, (3, 3)),
+        _ACTIVATION,
+        _STRIDES,
+        Parameter("padding", _padding, "SAME"),
+        *_KERNEL,
     ),
+    "max_pool": _POOL,
+    "avg_pool": _POOL,
+    "global_avg_pool": (),
+    "flatten": (),
+    "batch_norm": (Parameter("momentum", _share, 0.99), Parameter("epsilon", _positive, 1e-3), _ACTIVATION),
+    "layer_norm": (Parameter("epsilon", _positive, 1e-3), _ACTIVATION),
+    "dropout": (Parameter("rate", _share),),
+    "activation": (Parameter("function", _activation),),
 }
 """Layer kinds, each with its parameters in the order in which a call may give them."""

@@ -5,29 +5,46 @@ Each function gives a Graph that `tf.compat.v1.train.import_meta_graph` takes as
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
-from ckpttool.errors import GraphError
+from ckpttool.errors import GraphError, PlanError
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
 from ckpttool.graph.graph import Graph, TensorRef
+from ckpttool.graph.roles import ROLE_KEYS
 from ckpttool.graph.spec import LayerSpec
 from ckpttool.runtime.layers import stack
+from ckpttool.runtime.objectives import Objective, labels_of, put_objective
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.runtime.schedules import NO_SPAN, Span
 from ckpttool.runtime.tensorflow import running, tensorflow
 from ckpttool.runtime.training_op import put_training_op
 
 
-def new_graph(input_shape: Sequence[int], layers: Sequence[LayerSpec], recipe: Recipe, seed: int) -> Graph:
-    """Build a classifier: `X`, `y`, the layers below `dnn/`, `loss/loss`, `eval/accuracy` and a training op."""
+def new_graph(
+    input_shape: Sequence[int], layers: Sequence[LayerSpec], recipe: Recipe, objective: Objective, seed: int
+) -> Graph:
+    """Build a network: `X`, `y`, the layers below `dnn/`, `loss/loss`, `eval/accuracy` and a training op."""
     with _building(seed) as built:
         tf1 = tensorflow().compat.v1
         inputs = tf1.placeholder("float32", [None, *input_shape], name="X")
-        _classify(layers, inputs, "dnn", "y", recipe)
+        _name_role("inputs", inputs)
+        loss = _put_head(layers, inputs, "dnn", "y", objective, None)
+        put_training_op(recipe, loss, tf1.trainable_variables())
         return _export(built, "new graph")
 
 
-def with_head(graph: Graph, features: str, layers: Sequence[LayerSpec], scope: str, labels: str, seed: int) -> Graph:
+@dataclass(frozen=True)
+class Place:
+    """Where a head goes: the tensor below it, the scope of its ops, the labels' name, the graph's training switch."""
+
+    features: str
+    scope: str
+    labels: str
+    training: str | None
+
+
+def with_head(graph: Graph, place: Place, layers: Sequence[LayerSpec], objective: Objective, seed: int) -> Graph:
     """Put layers, loss, accuracy and labels on a tensor of a graph that holds no others; the training op comes later.
 
     Raises:
@@ -35,7 +52,24 @@ def with_head(graph: Graph, features: str, layers: Sequence[LayerSpec], scope: s
     """
     with _building(seed, graph) as built:
         _refuse_taken(built, [layer.name for layer in layers], graph.source)
-        _classify(layers, built.get_tensor_by_name(features), scope, labels, None)
+        features = built.get_tensor_by_name(place.features)
+        _put_head(layers, features, place.scope, place.labels, objective, place.training)
+        return _export(built, graph.source)
+
+
+def with_objective(graph: Graph, logits: str, labels: str, objective: Objective, seed: int) -> Graph:
+    """Put another loss, and its accuracy, on the logits and labels of a graph; they take the roles over.
+
+    Raises:
+        PlanError: the labels are not of the kind that the objective compares logits with.
+    """
+    with _building(seed, graph) as built:
+        sides = built.get_tensor_by_name(logits), built.get_tensor_by_name(labels)
+        dtype, shape = labels_of(objective.kind, sides[0])
+        if sides[1].shape.rank not in (None, len(shape)):
+            expected = f"{dtype} {shape}, as {objective.kind} has them"
+            raise PlanError(f"{graph.source}: the labels {labels} are {sides[1].shape}, expected {expected}")
+        _put_objective(objective, sides[0], tensorflow().cast(sides[1], dtype))
         return _export(built, graph.source)
 
 
@@ -89,20 +123,30 @@ def _refuse_taken(built: Any, names: Sequence[str], source: str) -> None:
             raise GraphError(f"{source}: the head names a layer {name}, which is below the cut; name it otherwise")
 
 
-def _classify(layers: Sequence[LayerSpec], inputs: Any, scope: str, labels_name: str, recipe: Recipe | None) -> None:
-    """Put layers, softmax loss, accuracy and, with a recipe, a training op on a tensor."""
-    tf = tensorflow()
-    tf1 = tf.compat.v1
-    labels = tf1.placeholder("int32", [None], name=labels_name)
-    logits = stack(layers, inputs, scope)
-    with tf1.name_scope("loss"):
-        xentropy = tf1.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
-        loss = tf.reduce_mean(xentropy, name="loss")
-    with tf1.name_scope("eval"):
-        correct = tf1.nn.in_top_k(logits, labels, 1)
-        tf.reduce_mean(tf.cast(correct, "float32"), name="accuracy")
-    if recipe is not None:
-        put_training_op(recipe, loss, tf1.trainable_variables())
+def _put_head(
+    layers: Sequence[LayerSpec], inputs: Any, scope: str, labels: str, objective: Objective, training: str | None
+) -> Any:
+    """Put layers, labels, loss and accuracy on a tensor; return the loss."""
+    tf1 = tensorflow().compat.v1
+    logits = stack(layers, inputs, scope, training)
+    if logits.shape.rank != 2:
+        raise PlanError(f"the last layer, {layers[-1].name}, gives {logits.shape}, expected [rows, outputs]")
+    placeholder = tf1.placeholder(*labels_of(objective.kind, logits), name=labels)
+    _name_role("labels", placeholder)
+    return _put_objective(objective, logits, placeholder)
+
+
+def _put_objective(objective: Objective, logits: Any, labels: Any) -> Any:
+    loss, accuracy = put_objective(objective, logits, labels)
+    for role, tensor in (("logits", logits), ("loss", loss), ("accuracy", accuracy)):
+        _name_role(role, tensor)
+    return loss
+
+
+def _name_role(role: str, tensor: Any | None) -> None:
+    """Say in a collection which tensor plays a role, so that it need not be looked for."""
+    named = tensorflow().compat.v1.get_default_graph().get_collection_ref(ROLE_KEYS[role])
+    named[:] = [] if tensor is None else [tensor]
 
 
 def _export(built: Any, source: str) -> Graph:

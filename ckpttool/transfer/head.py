@@ -7,10 +7,12 @@ from ckpttool.graph.closure import frozen_part
 from ckpttool.graph.graph import Graph, TensorRef
 from ckpttool.graph.layers import Layer, layers
 from ckpttool.graph.rewrite import drop_updates, importable, pin_training, untrainable, without_training
+from ckpttool.graph.roles import find_roles
 from ckpttool.graph.spec import parse
 from ckpttool.graph.stored import stored_tensors
 from ckpttool.graph.variables import variables
-from ckpttool.runtime.build import with_head, with_training
+from ckpttool.runtime.build import Place, with_head, with_training
+from ckpttool.runtime.objectives import Objective
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.selection import Pattern, suggestion
 
@@ -47,7 +49,7 @@ def layers_above(graph: Graph, top: Layer) -> list[str]:
 
 
 def with_new_head(
-    graph: Graph, top: Layer, head: str, frozen: Pattern | None, recipe: Recipe, seed: int
+    graph: Graph, top: Layer, head: str, frozen: Pattern | None, recipe: Recipe, seed: int, objective: Objective
 ) -> tuple[Graph, list[str]]:
     """Return the graph below a layer's output with new layers on it, and the names of what is frozen.
 
@@ -57,7 +59,9 @@ def with_new_head(
     """
     trunk = importable(without_training(graph, [str(top.output)]))
     labels = "y" if "y" not in trunk.nodes else "labels"
-    whole = with_head(trunk, str(top.output), parse(head), _scope_of(top), labels, seed)
+    training = find_roles(trunk, needed=()).training
+    place = Place(str(top.output), _scope_of(top), labels, training)
+    whole = with_head(trunk, place, parse(head), objective, seed)
     weights = [name for name, stored in stored_tensors(whole).items() if stored.kind == "weight"]
     cold = frozen.select(weights) if frozen else []
     if cold:

@@ -8,6 +8,7 @@ from ckpttool.graph.spec import parse
 from ckpttool.graph.stored import stored_tensors
 from ckpttool.runtime.build import new_graph
 from ckpttool.runtime.fresh import fresh_tensors
+from ckpttool.runtime.objectives import Objective
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.transfer.model import outputs_of, write_model
 from ckpttool.transfer.plan import PlanRow, plan_rows
@@ -20,8 +21,9 @@ def new(
     recipe: Recipe,
     seed: int = 42,
     overwrite: bool = False,
+    objective: Objective | None = None,
 ) -> list[PlanRow]:
-    """Write a classifier with freshly initialised layers; return its variables as a plan.
+    """Write a network with freshly initialised layers; return its variables as a plan.
 
     `input_shape` is that of one row, without the rows' own dimension: `[784]`.
 
@@ -30,6 +32,6 @@ def new(
         ExistingOutput: the output is there already.
     """
     refuse_existing(outputs_of(output), overwrite)
-    graph = new_graph(input_shape, parse(layers), recipe, seed)
+    graph = new_graph(input_shape, parse(layers), recipe, objective or Objective(), seed)
     write_model(graph, fresh_tensors(graph, stored_tensors(graph), seed), output, overwrite)
     return plan_rows(graph, {})

@@ -12,6 +12,7 @@ from ckpttool.graph import files
 from ckpttool.graph.graph import Graph
 from ckpttool.graph.stored import StoredTensor, stored_tensors
 from ckpttool.runtime.fresh import fresh_tensors
+from ckpttool.runtime.objectives import Objective
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.selection import Pattern, suggestion
 from ckpttool.transfer.freeze import freeze_graph
@@ -64,6 +65,7 @@ def plan_reuse(
     require: float = 0.0,
     recipe: Recipe | None = None,
     seed: int = 42,
+    objective: Objective | None = None,
 ) -> Reuse:
     """Plan what `reuse` writes; nothing is written before the plan's `write`.
 
@@ -77,7 +79,7 @@ def plan_reuse(
         raise PlanError("--after says where a head is put on: give --head too")
     chosen, frozen = Pattern(layers), Pattern(freeze) if freeze else None
     if head:
-        planned = _reuse_head(model, chosen, head, after, frozen, recipe or Recipe(), seed)
+        planned = _reuse_head(model, chosen, head, after, frozen, recipe or Recipe(), seed, objective or Objective())
     else:
         planned = _reuse_into(model, chosen, into, frozen, lenient, seed)
     if freeze and not any(row.train for row in planned.rows):
@@ -89,12 +91,19 @@ def plan_reuse(
 
 
 def _reuse_head(
-    model: Model, chosen: Pattern, head: str, after: str | None, frozen: Pattern | None, recipe: Recipe, seed: int
+    model: Model,
+    chosen: Pattern,
+    head: str,
+    after: str | None,
+    frozen: Pattern | None,
+    recipe: Recipe,
+    seed: int,
+    objective: Objective,
 ) -> Reuse:
     """Plan a head of new layers above the last reused layer, or above the layer `after`."""
     restored = _restorable(model, chosen)
     top = layer_to_build_on(model.graph, restored, after)
-    graph, cold = with_new_head(model.graph, top, head, frozen, recipe, seed)
+    graph, cold = with_new_head(model.graph, top, head, frozen, recipe, seed, objective)
     held = stored_tensors(graph)
     kept = [name for name in restored if name in held]
     cut = [name for name in restored if name not in held]
