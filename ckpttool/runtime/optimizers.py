@@ -98,21 +98,26 @@ def require_known(what: str, name: str, known: Iterable[str]) -> None:
         raise PlanError(f"no {what} {name}; known: {', '.join(known)}{suggestion(name, known)}")
 
 
-_BELOW_ONE = {"beta1", "beta2", "decay"}
+_Check = tuple[str, Callable[[float], bool]]
+_ABOVE_ZERO: _Check = ("a number above 0", lambda value: value > 0)
+_NOT_NEGATIVE: _Check = ("a number not below 0", lambda value: value >= 0)
+_BELOW_ONE: _Check = ("at least 0 and below 1", lambda value: 0 <= value < 1)
+_CHECKS: dict[str, _Check] = {
+    RATE: _ABOVE_ZERO,
+    "initial_accumulator_value": _ABOVE_ZERO,
+    "beta1": _BELOW_ONE,
+    "beta2": _BELOW_ONE,
+    "decay": _BELOW_ONE,
+    "momentum": ("between 0 and 1", lambda value: 0 <= value <= 1),
+    "learning_rate_power": ("a number not above 0", lambda value: value <= 0),
+}
 
 
 def _check(optimizer: str, name: str, value: float) -> None:
-    """Refuse a parameter with which nothing would be trained, or TensorFlow would divide by zero."""
-    checks = (
-        (name in {RATE, "initial_accumulator_value"}, value > 0, "a number above 0"),
-        (name in _BELOW_ONE, 0 <= value < 1, "at least 0 and below 1"),
-        (name == "momentum", 0 <= value <= 1, "between 0 and 1"),
-        (name == "learning_rate_power", value <= 0, "a number not above 0"),
-        (name in {"weight_decay", "epsilon"} or name.startswith("l"), value >= 0, "a number not below 0"),
-    )
-    for concerned, good, expected in checks[: 4 if name in {RATE, "learning_rate_power"} else None]:
-        if concerned and not good:
-            raise PlanError(f"--optimizer {optimizer}: {name} must be {expected}, found {value}")
+    """Refuse a parameter with which nothing would be trained, or that TensorFlow would refuse."""
+    expected, good = _CHECKS.get(name, _NOT_NEGATIVE)
+    if not good(value):
+        raise PlanError(f"--optimizer {optimizer}: {name} must be {expected}, found {value}")
 
 
 def make(rule: Rule, rates: Mapping[str, Any], after: Callable[[], list[Any]] = list) -> Any:
