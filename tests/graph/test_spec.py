@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ckpttool.errors import CkptError, PlanError, UnknownName
-from ckpttool.graph.spec import ACTIVATIONS, INITS, Activation, LayerSpec, parse
+from ckpttool.graph.activations import ACTIVATIONS, INITS, Activation
+from ckpttool.graph.spec import LayerSpec, parse
 
 
 def dense(
@@ -15,7 +16,7 @@ def dense(
 ) -> LayerSpec:
     parameters = dict(ACTIVATIONS[activation])
     arguments = {"units": units, "activation": Activation(activation, parameters), "init": init, "bias": bias}
-    return LayerSpec(name, "dense", arguments)
+    return LayerSpec(name, "dense", arguments | {"l1": 0.0, "l2": 0.0, "max_norm": 0.0})
 
 
 def test_the_designs_example() -> None:
@@ -49,8 +50,46 @@ def test_an_activation_takes_its_parameter(given_alpha: str) -> None:
 
 
 def test_every_initialiser_has_a_full_name() -> None:
-    assert set(INITS.values()) == {"glorot_uniform", "glorot_normal", "he_uniform", "he_normal"}
+    assert set(INITS.values()) == {
+        f"{name}_{kind}" for name in ("glorot", "he", "lecun") for kind in ("uniform", "normal")
+    }
     assert {name: parse(f"dense(1, init={name})")[0].arguments["init"] for name in INITS} == INITS
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("conv2d(8)", {"filters": 8, "kernel": (3, 3), "strides": (1, 1), "padding": "SAME", "bias": True}),
+        ("conv2d(8, (5, 3), relu, 2, valid)", {"kernel": (5, 3), "strides": (2, 2), "padding": "VALID"}),
+        ("dense(8, l1=0.1, l2=1e-3, max_norm=1)", {"l1": 0.1, "l2": 1e-3, "max_norm": 1.0}),
+        ("max_pool()", {"size": (2, 2), "strides": (), "padding": "VALID"}),
+        ("avg_pool(3, 2, same)", {"size": (3, 3), "strides": (2, 2), "padding": "SAME"}),
+        ("batch_norm(0.9)", {"momentum": 0.9, "epsilon": 1e-3, "activation": Activation("linear")}),
+        ("dropout(0.5)", {"rate": 0.5}),
+        ("activation(selu)", {"function": Activation("selu")}),
+        ("flatten()", {}),
+    ],
+)
+def test_every_kind_has_its_own_parameters(text: str, expected: dict[str, object]) -> None:
+    arguments = parse(text)[0].arguments
+    assert {name: arguments[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("conv2d(8, (5, 3, 1))", "expected a number"),
+        ("conv2d(8, 0)", "expected a whole number from 1"),
+        ("conv2d(8, padding=full)", "at 'full': expected same or valid"),
+        ("dropout(1)", "at '1': expected a number from 0 to below 1"),
+        ("dropout()", "dropout needs rate"),
+        ("dense(8, l2=-1)", "at '-1': expected 0 or more"),
+        ("flatten(3)", "flatten takes at most 0 arguments, found 1"),
+    ],
+)
+def test_what_a_kind_does_not_take_is_told(text: str, problem: str) -> None:
+    with pytest.raises(PlanError, match=re.escape(problem)):
+        parse(text)
 
 
 def test_layers_without_names_are_numbered_around_those_with() -> None:
@@ -66,12 +105,15 @@ def test_layers_without_names_are_numbered_around_those_with() -> None:
     ("text", "expected"),
     [
         ("h = dens(20)", "layers, line 1, column 5, at 'dens(20)': no layer kind 'dens'; nearest: dense"),
-        ("h = conv(20)", "layers, line 1, column 5, at 'conv(20)': no layer kind 'conv'; there are dense"),
+        ("h = conv(20)", "layers, line 1, column 5, at 'conv(20)': no layer kind 'conv'; nearest: conv2d"),
         (
             "h = dense(20, rleu)",
-            "layers, line 1, column 15, at 'rleu': no activation 'rleu'; nearest: relu, elu",
+            "layers, line 1, column 15, at 'rleu': no activation 'rleu'; nearest: relu, rrelu, elu",
         ),
-        ("h = dense(20, Relu(1))", "layers, line 1, column 15, at 'Relu(1)': no activation 'Relu'; nearest: elu, relu"),
+        (
+            "h = dense(20, Relu(1))",
+            "layers, line 1, column 15, at 'Relu(1)': no activation 'Relu'; nearest: elu, selu, relu",
+        ),
         (
             "h = dense(20, unit=3)",
             "layers, line 1, column 15, at 'unit=3': dense has no argument 'unit'; nearest: units",
@@ -93,18 +135,18 @@ def test_unknown_names_are_told_with_the_nearest(text: str, expected: str) -> No
         ("# nothing", "no layers"),
         ("h = dense()", "line 1, column 5, at 'dense()': dense needs units"),
         ("h = dense(relu)", "at 'relu': expected a number"),
-        ("h = dense(0)", "at '0': expected a whole number of units from 1 to 2147483647"),
-        ("h = dense(-5)", "at '-5': expected a whole number of units"),
-        ("h = dense(2.0)", "at '2.0': expected a whole number of units"),
+        ("h = dense(0)", "at '0': expected a whole number from 1 to 2147483647"),
+        ("h = dense(-5)", "at '-5': expected a whole number from 1"),
+        ("h = dense(2.0)", "at '2.0': expected a whole number from 1"),
         ("h = dense(True)", "at 'True': expected a finite number"),
         ("h = dense('20')", "at \"'20'\": expected a number"),
-        ("h = dense(2147483648)", "expected a whole number of units"),
+        ("h = dense(2147483648)", "expected a whole number from 1"),
         ("h = dense(2j)", "expected a number"),
         ("h = dense(2, leaky_relu(1e999))", "at '1e999': expected a finite number"),
         (f"h = dense(2, leaky_relu({'9' * 400}))", "expected a finite number"),
         ("h = dense(2, relu(1))", "relu takes at most 0 arguments, found 1"),
         ("h = dense(2, 0.5)", "at '0.5': expected a name such as relu"),
-        ("h = dense(2, relu, he, True, 5)", "dense takes at most 4 arguments, found 5"),
+        ("h = dense(2, relu, he, True, 5, 6, 7, 8)", "dense takes at most 7 arguments, found 8"),
         ("h = dense(2, units=3)", "at 'units=3': dense is given units twice"),
         ("h = dense(2, bias=1)", "at '1': expected True or False"),
         ("h = dense(2, init=he())", "at 'he()': expected a name"),

@@ -26,7 +26,8 @@ def test_the_graph_has_every_role(tmp_path: Path) -> None:
 def test_slots_start_at_zero_biases_too(tmp_path: Path) -> None:
     new([4], "outputs = dense(3)", tmp_path / "new.ckpt", Recipe("momentum"))
     found = checkpoint.open(tmp_path / "new.ckpt")
-    assert set(found) == {f"outputs/{part}{slot}" for part in ("kernel", "bias") for slot in ("", "/Momentum")}
+    weights = {f"outputs/{part}{slot}" for part in ("kernel", "bias") for slot in ("", "/Momentum")}
+    assert set(found) == {*weights, "global_step"}
     for name in ("outputs/bias", "outputs/kernel/Momentum", "outputs/bias/Momentum"):
         assert not np.any(found[name].read())
 

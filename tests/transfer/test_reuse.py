@@ -50,7 +50,7 @@ def test_the_optimizer_is_the_one_that_is_asked_for(model: Model, tmp_path: Path
     planned.write(tmp_path / "out.ckpt")
     assert set(checkpoint.open(tmp_path / "out.ckpt")) == {
         *("hidden1/kernel", "hidden1/bias", "new/kernel", "new/bias"),
-        *("new/kernel/Momentum", "new/bias/Momentum"),
+        *("new/kernel/Momentum", "new/bias/Momentum", "global_step"),
     }
     assert planned.graph.nodes["Momentum/update_new/kernel/ApplyMomentum"].op == "ApplyMomentum"
     assert any(name.startswith("clip_by_value") for name in planned.graph.nodes)
