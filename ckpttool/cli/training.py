@@ -15,6 +15,7 @@ from ckpttool.data.dataset import Split, notes_of
 from ckpttool.data.estimate import human_size
 from ckpttool.runtime.optimizers import OPTIMIZERS
 from ckpttool.runtime.recipe import Recipe
+from ckpttool.runtime.schedules import SCHEDULES
 from ckpttool.transfer.cache import Estimate, Features
 from ckpttool.transfer.plan import PlanRow
 from ckpttool.transfer.run import Epoch
@@ -34,7 +35,13 @@ RECIPE = (
     ),
     click.option("--lr", metavar="RATE", help=f"The learning rate, if not the optimizer's. {_BY_PATTERN}"),
     click.option("--lr-decay-per-layer", metavar="R", type=float, help="Each layer has R of the rate of that above."),
-    click.option("--schedule", metavar="CALL", default="constant", show_default=True, help="How the rate changes."),
+    click.option(
+        "--schedule",
+        metavar="CALL",
+        default="constant",
+        show_default=True,
+        help=f"How the rate changes: {', '.join(SCHEDULES)}; with parameters: 'exponential(0.1, steps=1000)'.",
+    ),
     click.option("--warmup", metavar="STEPS", type=int, default=0, help="Let the rate grow over STEPS steps first."),
     click.option("--l1", metavar="SCALE", help=f"Add SCALE * sum(|w|) of the kernels to the loss. {_BY_PATTERN}"),
     click.option("--l2", metavar="SCALE", help=f"Add SCALE * sum(w^2) / 2 of the kernels to the loss. {_BY_PATTERN}"),

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from ckpttool import checkpoint
+from ckpttool.runtime.optimizers import OPTIMIZERS
+from ckpttool.runtime.schedules import SCHEDULES
 
 SPEC = "hidden1 = dense(5, leaky_relu(0.2), init=he); outputs = dense(3)"
 
@@ -20,6 +22,7 @@ def test_the_plan_is_printed_and_the_model_written(shell: Any, tmp_path: Path) -
         "outputs\toutputs/bias\t[3]\tfresh\ttrained",
     ]
     assert {name: tensor.shape for name, tensor in checkpoint.open(out).items()} == {
+        "global_step": (),
         "hidden1/bias": (5,),
         "hidden1/kernel": (4, 5),
         "outputs/bias": (3,),
@@ -62,11 +65,13 @@ def test_json(shell: Any, tmp_path: Path) -> None:
     assert rows == [{"layer": "outputs", "target": "outputs/kernel", "shape": [4, 3], "source": None, "train": True}]
 
 
-@pytest.mark.parametrize("name", ["X", "y", "dnn", "loss", "eval", "save", "GradientDescent", "gradients", "logits"])
+@pytest.mark.parametrize(
+    "name", ["X", "y", "dnn", "loss", "eval", "save", "GradientDescent", "gradients", "logits", "learning_rate"]
+)
 def test_a_layer_may_bear_the_name_of_an_op(shell: Any, data: Path, tmp_path: Path, name: str) -> None:
     out = tmp_path / "named.ckpt"
     shell.run("new", "--input", "4", "--layers", f"{name} = dense(3)", "-o", out)
-    assert set(checkpoint.open(out)) == {f"{name}/kernel", f"{name}/bias"}
+    assert set(checkpoint.open(out)) == {f"{name}/kernel", f"{name}/bias", "global_step"}
     assert shell.json("evaluate", out, "--data", data)["rows"] == 60
 
 
@@ -79,16 +84,32 @@ def test_a_layer_may_bear_the_name_of_an_op(shell: Any, data: Path, tmp_path: Pa
         ),
         (["--layers", "outputs = dense(3"], "layers, line 1, column 16, at 'outputs = dense(3': '(' was never closed"),
         (["--layers", ""], "no layers, expected some such as: hidden4 = dense(20, relu); outputs = dense(10)"),
-        (["--input", "28,28,1"], "outputs: dense needs inputs of [rows, units], X:0 is (None, 28, 28, 1)"),
+        (
+            ["--input", "28,28,1"],
+            "outputs: dense needs inputs of [rows, units], X:0 is (None, 28, 28, 1); put flatten() before it",
+        ),
         (
             ["--input", "0"],
             "Invalid value for '--input': '0' is not a shape such as 784 or 28,28,1 (see main new --help)",
         ),
-        (["--optimizer", "momntum"], "no optimizer momntum; known: sgd, momentum; nearest: momentum"),
+        (["--optimizer", "momntum"], f"no optimizer momntum; known: {', '.join(OPTIMIZERS)}; nearest: momentum"),
         (["--lr", "nan"], "--lr must be a number above 0, found nan"),
         (["--lr", "inf"], "--lr must be a number above 0, found inf"),
         (["--lr", "-1"], "--lr must be a number above 0, found -1.0"),
-        (["--momentum", "1.5"], "--momentum must lie between 0 and 1, found 1.5"),
+        (["--optimizer", "momentum(0.1, 1.5)"], "--optimizer momentum: momentum must be between 0 and 1, found 1.5"),
+        (
+            ["--optimizer", "momentum(0.1, rate=2)"],
+            "--optimizer, line 1, column 15, at 'rate=2': momentum has no argument 'rate'; there are learning_rate, momentum",
+        ),
+        (["--schedule", "cosin"], f"no schedule cosin; known: {', '.join(SCHEDULES)}; nearest: cosine"),
+        (
+            ["--schedule", "cosine"],
+            "--schedule cosine: how long a run will be is not known here; say it: cosine(steps=1000)",
+        ),
+        (
+            ["--max-norm", "outputs/bias=1"],
+            "--max-norm 'outputs/bias=1.0': expected a kernel, of rank 2 or more, found outputs/bias",
+        ),
         (["--clip-value", "0"], "--clip-value must be a number above 0, found 0.0"),
         (["--seed", "-1"], "Invalid value for '--seed': -1 is not in the range 0<=x<=2147483647 (see main new --help)"),
     ],

@@ -41,7 +41,8 @@ def test_training_moves_all_layers_and_learns(model: Model, data: Path, tmp_path
 def test_frozen_layers_stay_byte_equal_and_the_report_says_so(model: Model, data: Path, tmp_path: Path) -> None:
     out = tmp_path / "tuned.ckpt"
     run = finetune(model, data, replace(OPTIONS, freeze="hidden1"), out)
-    assert moved(model.path, out) == {"hidden2/kernel", "hidden2/bias", "outputs/kernel", "outputs/bias"}
+    trained = {"hidden2/kernel", "hidden2/bias", "outputs/kernel", "outputs/bias"}
+    assert moved(model.path, out) == {*trained, "global_step"}
     report = json.loads(Path(f"{out}.run.json").read_text())
     assert report["unchanged"] == ["hidden1/kernel", "hidden1/bias"] == list(run.unchanged)
     assert [row["train"] for row in report["plan"]] == [False, False, True, True, True, True]
