@@ -98,8 +98,8 @@ def test_a_layer_may_bear_the_name_of_an_op(shell: Any, data: Path, tmp_path: Pa
         (["--lr", "-1"], "--lr must be a number above 0, found -1.0"),
         (["--optimizer", "momentum(0.1, 1.5)"], "--optimizer momentum: momentum must be between 0 and 1, found 1.5"),
         (
-            ["--optimizer", "momentum(0.1, rate=2)"],
-            "--optimizer, line 1, column 15, at 'rate=2': momentum has no argument 'rate'; there are learning_rate, momentum",
+            ["--optimizer", "sgd(0.1, rate=2)"],
+            "--optimizer, line 1, column 10, at 'rate=2': sgd has no argument 'rate'; there are learning_rate",
         ),
         (["--schedule", "cosin"], f"no schedule cosin; known: {', '.join(SCHEDULES)}; nearest: cosine"),
         (
