@@ -118,6 +118,33 @@ def test_an_optimizer_steps_as_tensorflows_own_and_goes_on_from_its_slots(
     assert found["global_step"] == 2 * STEPS
 
 
+def embedding(new_network: Any, optimizer: Callable[[Any], Any] | None, resource: bool) -> Any:
+    """A network whose first weights are rows that are looked up, so that their gradients are sparse."""
+    with new_network(resource=resource).building() as net:
+        x, y, _ = net.inputs()
+        rows = net.tf.gather(net.variable("hidden1/kernel", [3, 4]), net.tf.cast(x[:, 0] > 0, "int32"))
+        net.classify(net.dense(rows, 3, "outputs", relu=False), y)
+        if optimizer is not None:
+            loss = net.graph.get_tensor_by_name("loss/loss:0")
+            optimizer(net.v1).minimize(loss, net.v1.train.create_global_step(), name="train")
+    return net
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("resource", [False, True], ids=["reference variables", "resource variables"])
+def test_sparse_gradients(name: str, resource: bool, new_network: Any, new_session: Any, tmp_path: Path) -> None:
+    call, optimizer = REFERENCES[name]
+    plain = embedding(new_network, optimizer, resource).save(tmp_path / "plain.ckpt")
+    session, begun = new_session(plain, plain), checkpoint.open(plain)
+    bare = embedding(new_network, None, resource).export()
+    trained = ["hidden1/kernel", *WEIGHTS[2:]]
+    graph = with_training(bare, "loss/loss:0", trained, Recipe(call, max_norm="hidden1=100", clip_norm=100.0), 1)
+    found = train(graph, str(find_roles(graph).training_op), begun, 0)
+    for number in range(STEPS):
+        session.run("train", batch(number))
+    assert_same(found, session.weights())
+
+
 def test_the_training_op_runs_on_in_a_plain_program(new_network: Any, new_session: Any) -> None:
     recipe = Recipe("adam", schedule="exponential(0.5, 2)", l2="1e-3", max_norm="0.5", clip_global_norm=1.0)
     graph = with_training(network(new_network).export(), "loss/loss:0", WEIGHTS, recipe, 1)
