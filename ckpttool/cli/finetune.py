@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from ckpttool.cli import options, run_options, training
+from ckpttool.cli.objective import objective
 from ckpttool.cli.output import document
 from ckpttool.cli.plans import show_plan
 from ckpttool.cli.roles import roles
@@ -19,6 +20,7 @@ from ckpttool.transfer.run import Options
 @options.data
 @run_options.trained
 @training.recipe
+@objective
 @run_options.epochs
 @run_options.caching
 @run_options.saving

@@ -48,20 +48,24 @@ class FrozenPart:
 
 
 def frozen_part(
-    graph: Graph, frozen: Collection[str], targets: Sequence[str], training: str | Collection[str] | None = None
+    graph: Graph,
+    frozen: Collection[str],
+    targets: Sequence[str],
+    training: str | Collection[str] | None = None,
+    moving: Collection[str] = (),
 ) -> FrozenPart:
     """Find what stays the same while all weights but the `frozen` ones (checkpoint names) are trained.
 
     Only what `targets` (the loss, the logits) need counts, so gradients, savers and optimizers do not. `training`
     names the mode placeholders; by default every placeholder of a single bool is one. Moving averages and other weights
-    that are not trainable share the fate of their layer. Where nothing is frozen below what is trained, the features
-    are empty.
+    that are not trainable share the fate of their layer, but for those named in `moving`. Where nothing is frozen
+    below what is trained, the features are empty.
 
     Raises:
         UnknownName: a frozen variable, a target or a placeholder is not in the graph.
         GraphError: the targets depend on no frozen variable.
     """
-    return _Closure(graph, frozen, targets, training).part()
+    return _Closure(graph, frozen_with_layers(graph, frozen, moving), targets, training).part()
 
 
 class _Closure:
@@ -74,7 +78,7 @@ class _Closure:
         self.targets = [TensorRef.parse(text) for text in targets]
         self.flow = Flow(graph, Flow(graph).ancestors(graph.op(ref.op).name for ref in self.targets))
         self.described = variables(graph)
-        self.frozen = frozen_with_layers(graph, frozen)
+        self.frozen = list(frozen)
         self.frozen_ops = self._here(self.described[key].op for key in self.frozen)
         if not self.frozen_ops:
             names = ", ".join(self.frozen[:5])

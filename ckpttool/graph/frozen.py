@@ -12,8 +12,10 @@ _GIVEN = frozenset({"Restore", "RestoreSlice", "RestoreV2", "Placeholder"})
 """What an assign that is not training puts in: a saver's tensors, or the user's."""
 
 
-def frozen_with_layers(graph: Graph, frozen: Collection[str]) -> list[str]:
+def frozen_with_layers(graph: Graph, frozen: Collection[str], moving: Collection[str] = ()) -> list[str]:
     """Return the frozen weights with those that share their fate: the moving averages of layers all frozen.
+
+    Those named in `moving` do not share it.
 
     Raises:
         UnknownName: a name is not one of the graph's variables.
@@ -28,7 +30,8 @@ def frozen_with_layers(graph: Graph, frozen: Collection[str]) -> list[str]:
     return [
         key
         for key, variable in described.items()
-        if key in chosen or (variable.kind == "weight" and _follows(variable, described, chosen, changed))
+        if key in chosen
+        or (variable.kind == "weight" and key not in moving and _follows(variable, described, chosen, changed))
     ]
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 from functools import cache, cached_property, partial
 
 from ckpttool.errors import GraphError, UnknownName
+from ckpttool.formats.wire.protos.meta_graph_pb2 import CollectionDef, MetaGraphDef
 from ckpttool.graph import candidates, placeholders
 from ckpttool.graph.graph import Graph, TensorRef
 from ckpttool.graph.losses import Comparison, comparisons
@@ -156,6 +157,20 @@ class _Resolver:
 
     def _said_of(self, role: str) -> str | None:
         return self.said[role][0] if role in self.said else None
+
+
+def with_roles(graph: Graph, roles: Roles) -> Graph:
+    """Return the graph with a collection for each tensor that plays a role, so that it is found without being said."""
+    meta = MetaGraphDef()
+    meta.CopyFrom(graph.meta)
+    for role in ROLES:
+        found = getattr(roles, role)
+        names = list(found) if role == "inputs" else [found] if found else []
+        if names and role != "training_op":
+            collection = CollectionDef()
+            collection.node_list.value.extend(names)
+            meta.collection_def[ROLE_KEYS[role]].CopyFrom(collection)
+    return Graph(meta, graph.source)
 
 
 def _said(graph: Graph, role: str, value: str | Sequence[str]) -> list[str]:

@@ -3,7 +3,7 @@
 Each function gives a Graph that `tf.compat.v1.train.import_meta_graph` takes as its own.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +13,7 @@ from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
 from ckpttool.graph.graph import Graph, TensorRef
 from ckpttool.graph.roles import ROLE_KEYS
 from ckpttool.graph.spec import LayerSpec
-from ckpttool.runtime.layers import stack
+from ckpttool.runtime.layers import dropout, stack, training_switch
 from ckpttool.runtime.objectives import Objective, labels_of, put_objective
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.runtime.schedules import NO_SPAN, Span
@@ -83,6 +83,22 @@ def with_training(
         trained = [variables[name] for name in trainable if name in needed]
         put_training_op(recipe, built.get_tensor_by_name(loss), trained, span)
         return _export(built, graph.source)
+
+
+def with_dropout(
+    graph: Graph, places: Mapping[str, tuple[str, float]], training: str | None, seed: int
+) -> tuple[Graph, dict[str, str], str]:
+    """Put dropout of a rate on tensors, each in a scope of its own.
+
+    Returns the graph, the tensor that stands for each of them, and the training switch that they follow.
+    """
+    with _building(seed, graph) as built:
+        tf1, switch = tensorflow().compat.v1, training_switch(training)
+        made = {}
+        for scope, (tensor, rate) in places.items():
+            with tf1.name_scope(f"{scope}/"):
+                made[tensor] = dropout(built.get_tensor_by_name(tensor), rate, switch).name
+        return _export(built, graph.source), made, switch().name
 
 
 @contextmanager

@@ -228,9 +228,12 @@ def _layer_norm(layer: LayerSpec, inputs: Any, switch: Switch) -> Any:
 
 
 def _dropout(layer: LayerSpec, inputs: Any, switch: Switch) -> Any:
+    return dropout(inputs, layer.arguments["rate"], switch)
+
+
+def dropout(inputs: Any, rate: float, switch: Switch) -> Any:
     """Dropout (Srivastava et al. 2014): the rest is scaled up when training, nothing is done when not."""
     tf = tensorflow()
-    rate = layer.arguments["rate"]
     return tf.compat.v1.cond(switch(), lambda: tf.nn.dropout(inputs, rate), lambda: tf.identity(inputs), name="dropout")
 
 

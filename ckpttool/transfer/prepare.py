@@ -16,11 +16,15 @@ from ckpttool.graph.rewrite import (
     updated_variables,
     without_training,
 )
-from ckpttool.graph.roles import Roles, find_roles
+from ckpttool.graph.roles import Roles, find_roles, with_roles
 from ckpttool.graph.variables import Variable, variables
-from ckpttool.runtime.build import with_training
+from ckpttool.runtime.build import with_objective, with_training
+from ckpttool.runtime.objectives import Objective
 from ckpttool.runtime.recipe import Recipe
+from ckpttool.runtime.schedules import NO_SPAN, Span
 from ckpttool.selection import Pattern
+from ckpttool.transfer.batch_norm import averages
+from ckpttool.transfer.dropout import put_dropout
 from ckpttool.transfer.plan import layer_of
 
 
@@ -28,18 +32,25 @@ from ckpttool.transfer.plan import layer_of
 class Frozen:
     """What training will not change: names in the checkpoint, the part below the cut, the graph with that part pinned.
 
-    `part` is None when nothing is frozen. In `graph` the frozen layers run in inference mode.
+    `part` is None when nothing is frozen. In `graph` the frozen layers run in inference mode, but for those whose
+    moving averages are named in `moving`.
     """
 
     names: tuple[str, ...]
     part: FrozenPart | None
     graph: Graph
+    moving: tuple[str, ...] = ()
 
 
 def freeze_for_training(
-    graph: Graph, roles: Roles, train: Pattern | None, freeze: Pattern | None, own_training_op: bool = False
+    graph: Graph,
+    roles: Roles,
+    train: Pattern | None,
+    freeze: Pattern | None,
+    own_training_op: bool = False,
+    bn: str | None = None,
 ) -> Frozen:
-    """Freeze what the patterns say, on top of what the graph itself does not train.
+    """Freeze what the patterns say, on top of what the graph itself does not train; `bn` is for moving averages.
 
     Raises:
         GraphError: the graph's loss is not known.
@@ -51,27 +62,57 @@ def freeze_for_training(
     others = others if own_training_op else {}  # a new training op knows nothing of them
     live = _live(graph, roles, loss, weights, own_training_op)
     said = set(freeze.select([*weights, *others])) if freeze else set()
-    trained = (_chosen(graph, train, weights, live) - said) & live
+    norm = averages(graph, weights, bn)
+    trained = (_chosen(graph, train, weights, live) - said - set(norm.fixed)) & live
     if not trained:
         raise PlanError(f"{graph.source}: nothing is left to train: all {len(weights)} weights are frozen")
     kept = [name for name, variable in weights.items() if variable.trainable and name not in trained]
     beside = others if train else [name for name in others if name in said]
-    names = frozen_with_layers(graph, [*kept, *_untrained(weights, trained), *beside])
+    still = [name for name in _untrained(weights, trained) if name not in norm.moving]
+    names = frozen_with_layers(graph, [*kept, *still, *beside, *norm.still], norm.moving)
     if not names:
         return Frozen((), None, graph)
     below = [name for name in names if name not in others]
-    part = frozen_part(graph, below, [loss], [roles.training] if roles.training else []) if below else None
+    switches = [roles.training] if roles.training else []
+    part = frozen_part(graph, below, [loss], switches, norm.moving) if below else None
     stored = tuple(dict.fromkeys(variables(graph)[name].name for name in names))
-    return Frozen(stored, part, pin_training(graph, part) if part else graph)
+    return Frozen(stored, part, pin_training(graph, part) if part else graph, norm.moving)
 
 
-def trainable_graph(frozen: Frozen, roles: Roles, recipe: Recipe | None, seed: int) -> tuple[Graph, Roles]:
+def trainable_graph(
+    frozen: Frozen,
+    roles: Roles,
+    recipe: Recipe | None,
+    seed: int,
+    span: Span = NO_SPAN,
+    dropout: str | None = None,
+    objective: Objective | None = None,
+) -> tuple[Graph, Roles]:
     """Return a graph whose training op leaves the frozen weights alone, and its roles.
 
-    With an optimizer the graph gets a new training op; without one it keeps its own, less the frozen updates.
+    With a recipe the graph gets a new training op, for the steps of `span`; before that dropout behind its trained
+    hidden layers, and another loss, where they are asked for. Without one it keeps its own, less the frozen updates.
+
+    Raises:
+        PlanError: dropout or a loss is asked for, but the graph's own training op knows nothing of them.
     """
     if recipe is None:
-        return drop_updates(frozen.graph, frozen.names), roles
+        if dropout or objective:
+            raise PlanError("--train-op trains what it was made for: leave --dropout and --objective out")
+        return drop_updates(frozen.graph, frozen.names, frozen.moving), roles
+    bare, roles = _bare(frozen, roles)
+    if dropout is not None:
+        bare, roles = put_dropout(bare, roles, frozen.names, dropout, seed)
+    if objective is not None:
+        bare, roles = _with_objective(bare, roles, objective, seed)
+    trained = [v.op for v in variables(bare).values() if v.trainable and v.name not in frozen.names]
+    graph = with_training(importable(bare), str(roles.loss), trained, recipe, seed, span)
+    graph = with_roles(graph, roles)
+    return graph, find_roles(graph)
+
+
+def _bare(frozen: Frozen, roles: Roles) -> tuple[Graph, Roles]:
+    """Return the graph without any training op, and its roles without one."""
     said: dict[str, Any] = {
         "loss": roles.loss,
         "labels": roles.labels,
@@ -79,11 +120,16 @@ def trainable_graph(frozen: Frozen, roles: Roles, recipe: Recipe | None, seed: i
         "accuracy": roles.accuracy,
     }
     targets = [*roles.inputs, *(name for name in said.values() if name)]
-    bare = drop_updates(without_training(frozen.graph, targets), frozen.names)
+    bare = drop_updates(without_training(frozen.graph, targets), frozen.names, frozen.moving)
     bare = untrainable(bare, frozen.names)
-    trained = [v.op for v in variables(bare).values() if v.trainable and v.name not in frozen.names]
-    graph = with_training(importable(bare), str(roles.loss), trained, recipe, seed)
-    return graph, find_roles(graph, **said, inputs=roles.inputs)
+    return bare, find_roles(bare, needed=("training",), **said, inputs=roles.inputs)
+
+
+def _with_objective(graph: Graph, roles: Roles, objective: Objective, seed: int) -> tuple[Graph, Roles]:
+    """Return the graph with another loss and accuracy of its logits and labels, and its roles."""
+    logits, labels = needed_role(graph, roles, "logits"), needed_role(graph, roles, "labels")
+    new = with_objective(importable(graph), logits, labels, objective, seed)
+    return new, find_roles(new, needed=("training",), inputs=roles.inputs, logits=logits, labels=labels)
 
 
 def needed_role(graph: Graph, roles: Roles, role: str) -> str:

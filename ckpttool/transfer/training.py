@@ -125,7 +125,7 @@ class Training:
 
     def follow(self, history: Sequence[Epoch]) -> None:
         """Set what depends on how the epochs went: the factor of a rate that follows the performance."""
-        plateau = getattr(self.options.recipe, "plateau", None)
+        plateau = self.options.recipe.plateau if self.options.recipe else None
         if plateau is not None:
             began = float(self.values[FACTOR].read())
             self.state.write(
@@ -216,14 +216,16 @@ def check_stages(model: Model, options: Options) -> None:
 
 def _freeze(model: Model, roles: Roles, options: Options, train: str | None) -> Frozen:
     chosen, kept = (Pattern(text) if text else None for text in (train, options.freeze))
-    return freeze_for_training(model.graph, roles, chosen, kept, options.recipe is None)
+    return freeze_for_training(model.graph, roles, chosen, kept, options.recipe is None, options.bn)
 
 
 def prepare(model: Model, options: Options, train: str | None, span: Span) -> Prepared:
     """Return what will be frozen, and the graph that will be trained and written, with its roles."""
     roles = find_roles(model.graph, **options.roles)
     frozen = _freeze(model, roles, options, train)
-    graph, roles = trainable_graph(frozen, roles, options.recipe, options.seed)
+    graph, roles = trainable_graph(
+        frozen, roles, options.recipe, options.seed, span, options.dropout, options.objective
+    )
     return Prepared(frozen, graph, roles)
 
 

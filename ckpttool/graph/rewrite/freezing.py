@@ -64,18 +64,19 @@ def output_dtype(graph: Graph, ref: TensorRef) -> int:
     return 1
 
 
-def drop_updates(graph: Graph, names: Collection[str]) -> Graph:
+def drop_updates(graph: Graph, names: Collection[str], moving: Collection[str] = ()) -> Graph:
     """Return the graph without the ops that change the named variables (checkpoint names) when it is trained.
 
     These are the optimizer's update ops, and the assigns (moving averages) that the training or UPDATE_OPS runs. They
     leave the groups that waited for them, and the collections; what read their result reads the variable. Moving
-    averages of layers that are frozen as a whole are meant too, and the slots of frozen variables. Initialisers and
-    savers stay, and so do the slots, which merely change no more: a saver names them all.
+    averages of layers that are frozen as a whole are meant too (but not those named in `moving`), and the slots of
+    frozen variables. Initialisers and savers stay, and so do the slots, which merely change no more: a saver names
+    them all.
 
     Raises:
         UnknownName: a name is not one of the graph's variables.
     """
-    frozen = frozen_with_layers(graph, names)
+    frozen = frozen_with_layers(graph, names, moving)
     removed = set(update_ops(graph, [*frozen, *_slots(graph, frozen)]))
     if not removed:
         return graph
