@@ -9,9 +9,11 @@ import pytest
 
 from ckpttool import checkpoint
 from ckpttool.errors import PlanError, UnknownName
+from ckpttool.graph.rewrite import drop_updates
 from ckpttool.graph.roles import find_roles
 from ckpttool.graph.variables import variables
 from ckpttool.runtime.build import with_training
+from ckpttool.runtime.fresh import fresh_tensors
 from ckpttool.runtime.function import GraphFunction
 from ckpttool.runtime.optimizers import OPTIMIZERS
 from ckpttool.runtime.recipe import Recipe
@@ -160,6 +162,18 @@ def test_the_training_op_runs_on_in_a_plain_program(new_network: Any, new_sessio
         "beta2_power": "slot",
         **{f"{name}/{slot}": "slot" for name in WEIGHTS for slot in ("Adam", "Adam_1")},
     }
+
+
+def test_what_is_frozen_later_is_neither_decayed_nor_bounded(new_network: Any, tmp_path: Path) -> None:
+    begun = checkpoint.open(network(new_network).save(tmp_path / "begun.ckpt"))
+    recipe = Recipe("adamw(0.1, weight_decay=0.5)", max_norm="0.1", l2="1")
+    whole = with_training(network(new_network).export(), "loss/loss:0", WEIGHTS, recipe, 1)
+    frozen = drop_updates(whole, WEIGHTS[:2])
+    fresh = fresh_tensors(frozen, [name for name in variables(frozen) if name not in begun], 1)
+    found = train(frozen, "Adam", {**begun, **fresh}, 0)
+    moved = {name for name in WEIGHTS if not np.array_equal(found[name], begun[name].read())}
+    assert moved == {"outputs/kernel", "outputs/bias"}
+    assert found["global_step"] == STEPS
 
 
 def test_a_graphs_own_step_counts_on(new_network: Any) -> None:
