@@ -17,7 +17,7 @@ from ckpttool.runtime.fresh import fresh_tensors
 from ckpttool.runtime.function import GraphFunction
 from ckpttool.runtime.optimizers import OPTIMIZERS
 from ckpttool.runtime.recipe import Recipe
-from ckpttool.runtime.schedules import NO_SPAN, RATE, Span
+from ckpttool.runtime.schedules import FACTOR, NO_SPAN, RATE, Span
 from ckpttool.runtime.state import State
 from ckpttool.runtime.training import Trainer
 from ckpttool.runtime.training_op import put_training_op
@@ -162,6 +162,15 @@ def test_the_training_op_runs_on_in_a_plain_program(new_network: Any, new_sessio
         "beta2_power": "slot",
         **{f"{name}/{slot}": "slot" for name in WEIGHTS for slot in ("Adam", "Adam_1")},
     }
+
+
+def test_the_factor_of_the_performance_is_a_variable_that_a_run_multiplies(new_network: Any, new_session: Any) -> None:
+    recipe = Recipe("momentum(0.4)", schedule="performance")
+    graph = with_training(network(new_network).export(), "loss/loss:0", WEIGHTS, recipe, 1)
+    factor, session = variables(graph)[FACTOR], new_session(graph, None)
+    assert (factor.name, factor.kind, factor.trainable, str(factor.dtype)) == (FACTOR, "step", False, "float32")
+    assert float(session.run(RATE)) == pytest.approx(0.4)
+    assert float(session.run(RATE, {factor.read: 0.25})) == pytest.approx(0.1)
 
 
 def test_what_is_frozen_later_is_neither_decayed_nor_bounded(new_network: Any, tmp_path: Path) -> None:
