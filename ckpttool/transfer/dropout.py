@@ -31,11 +31,9 @@ def put_dropout(graph: Graph, roles: Roles, frozen: Collection[str], rates: str,
         raise PlanError(f"{graph.source}: --dropout has no trained hidden layer to be put behind")
     said = ByPattern.parse(rates, "--dropout", _rate).of(outputs)
     places = {_scope(outputs[name]): (outputs[name], rate) for name, rate in said.items() if rate}
-    for scope in places:
-        if any(node.startswith(f"{scope}/") for node in graph.nodes):
-            raise PlanError(
-                f"{graph.source}: {scope} is there from an earlier run; leave --dropout out to train with it"
-            )
+    for name in said:
+        if f"/{SUFFIX}/" in outputs[name]:
+            raise PlanError(f"{graph.source}: {name} has dropout already; train with it, without --dropout")
     built, made, training = with_dropout(importable(graph), places, roles.training, seed)
     moved = {TensorRef.parse(old): TensorRef.parse(new) for old, new in made.items()}
     nodes = copies(built)
