@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from ckpttool.errors import PlanError
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.transfer.cache import Features
 from ckpttool.transfer.plan import PlanRow
@@ -47,9 +48,17 @@ class Options:
 
     @classmethod
     def of(cls, recipe: Recipe, train_op: str | None, roles: Mapping[str, Any], **more: Any) -> "Options":
-        """Join a recipe with the name of a training op that replaces it, as the command line gives them."""
+        """Join a recipe with the name of a training op that replaces it, as the command line gives them.
+
+        Raises:
+            PlanError: both are given.
+        """
         if train_op is None:
             return cls(recipe=recipe, roles=roles, **more)
+        said = [name for name, value in asdict(recipe).items() if value != getattr(Recipe(), name)]
+        if said:
+            named = ", ".join(f"--{name.replace('_', '-')}" for name in said)
+            raise PlanError(f"--train-op trains as it was made to: leave {named} out, or let it go for an optimizer")
         return cls(recipe=None, roles={**roles, "training_op": train_op}, **more)
 
     def all_stages(self) -> list[Stage]:
