@@ -1,0 +1,88 @@
+"""Augmentation of images: each row is moved, turned and coloured by draws of its own, inside of the graph.
+
+All that moves pixels is composed into one transform, so that an image is interpolated once; colours come after it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any
+
+from ckpttool.runtime.augment.colour import bounds_of, by_channel, by_pixel
+from ckpttool.runtime.augment.geometry import Shape, moved
+from ckpttool.runtime.augment.operations import Operation, parse
+from ckpttool.runtime.tensorflow import tensorflow
+
+__all__ = ["Augmenter", "Operation"]
+
+
+@dataclass(frozen=True)
+class Augmenter:
+    """Operations on images of one shape (height, width, channels).
+
+    What moves pixels (shift, rotate, scale, flip, crop) is done first, in the order it was said, as one transform:
+    bilinear, with the nearest pixel where it reads outside of the image. Brightness, contrast, saturation and hue
+    follow in their order. Floats are taken to lie in 0 to 1 and whole numbers in 0 to 255, and colours are clipped to
+    that; where an image itself has values outside (it was standardised, say) to its own range.
+    """
+
+    operations: tuple[Operation, ...]
+    shape: Shape
+
+    @classmethod
+    def parse(cls, text: str, shape: Sequence[int]) -> "Augmenter":
+        """Read operations such as `shift(0.1); rotate(15); flip()`, for images of a shape (height, width, channels).
+
+        >>> str(Augmenter.parse("shift(0.1);flip( )", (28, 28, 1)))
+        'shift(horizontal=0.1, vertical=0.1); flip(horizontal=True, vertical=False)'
+
+        Raises:
+            PlanError: no operation, an unknown one, a parameter that cannot be, or that does not suit the images.
+            UnknownName: an operation has no such parameter.
+        """
+        height, width, channels = shape
+        return cls(tuple(parse(text, (height, width, channels))), (height, width, channels))
+
+    def __str__(self) -> str:
+        """Return the operations with all their parameters, whatever was left out or spaced otherwise."""
+        return "; ".join(map(str, self.operations))
+
+    @property
+    def width(self) -> int:
+        """How many numbers are drawn for a row."""
+        return sum(operation.draws for operation in self.operations)
+
+    def __call__(self, rows: Any, seed: Any) -> Any:
+        """Return rows, each changed by its own draws, which follow from the seed (two whole numbers) and its place.
+
+        `rows` are [n, height * width * channels], [n, height, width] or [n, height, width, channels], of any real
+        dtype; what is returned has their shape and dtype.
+        """
+        tf = tensorflow()
+        return self.apply(rows, tf.random.stateless_uniform([tf.shape(rows)[0], self.width], seed))
+
+    def apply(self, rows: Any, draws: Any) -> Any:
+        """Return rows changed by draws that are given: [n, width] numbers from 0 to 1, across each range."""
+        tf = tensorflow()
+        images = tf.cast(tf.reshape(rows, [-1, *self.shape]), tf.float32)
+        drawn = list(zip(self.operations, tf.split(draws, [each.draws for each in self.operations], 1), strict=True))
+        images = self._moved(images, [pair for pair in drawn if pair[0].moves])
+        images = self._coloured(images, [pair for pair in drawn if not pair[0].moves], rows.dtype.is_integer)
+        whole = tf.round(images) if rows.dtype.is_integer else images
+        changed = tf.reshape(tf.saturate_cast(whole, rows.dtype), tf.shape(rows))
+        changed.set_shape(rows.shape)
+        return changed
+
+    def _moved(self, images: Any, drawn: list[tuple[Operation, Any]]) -> Any:
+        maps = [operation.apply(draws, self.shape) for operation, draws in drawn]
+        return moved(images, reduce(tensorflow().matmul, maps)) if maps else images
+
+    def _coloured(self, images: Any, drawn: list[tuple[Operation, Any]], whole: bool) -> Any:
+        """Apply what changes colours, each kept in range."""
+        if not drawn:
+            return images
+        channels = by_channel(images)
+        bounds = bounds_of(channels, 255.0 if whole else 1.0)
+        for operation, draws in drawn:
+            channels = tensorflow().clip_by_value(operation.apply(channels, draws, bounds), bounds.low, bounds.high)
+        return by_pixel(channels, self.shape)
