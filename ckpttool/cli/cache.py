@@ -1,10 +1,12 @@
 """`ckpttool cache`: the outputs of frozen layers, computed once."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from ckpttool.cli import options, training
+from ckpttool.cli.augmenting import augmenting
 from ckpttool.cli.output import document
 from ckpttool.cli.roles import roles
 from ckpttool.transfer.cache import fill
@@ -17,6 +19,8 @@ from ckpttool.transfer.model import Model
 @options.data
 @click.option("--valid", type=click.IntRange(min=1), help="Hold out the first N training rows, as finetune will.")
 @training.cache_dir
+@augmenting
+@options.seed
 @roles
 @options.as_json
 def cache(
@@ -25,17 +29,17 @@ def cache(
     data: Path,
     valid: int | None,
     cache_dir: Path | None,
-    roles: dict[str, str],
     as_json: bool,
+    **how: Any,
 ) -> None:
     """Compute what the frozen layers of MODEL make of every row, and keep it for `finetune --cache`.
 
     The entry's key is made of the frozen weights, the frozen part of the graph and the data: when one of them
-    changes, so does the key, and nothing stale is ever read.
+    changes, so does the key, and nothing stale is ever read. With --augment the key has that too, and --seed.
 
     \b
     Example:
       ckpttool cache new_model.ckpt --freeze 'hidden[12]' --data mnist.npz
     """
-    features = fill(Model.open(model), data, freeze, valid, cache_dir, roles, training.Watcher(as_json))
+    features = fill(Model.open(model), data, freeze, valid, cache_dir, watch=training.Watcher(as_json), **how)
     document(features.summary(), [str(features.entry.path)], as_json)

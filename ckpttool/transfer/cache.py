@@ -2,6 +2,9 @@
 
 An entry's key is made of content: the frozen weights, the frozen part of the graph, the data and what was done to it.
 Nothing that could change the features is left out of it, and nothing else is in it.
+
+With augmentation an entry has several variants of the training rows, one after the other; the validation rows come
+last, as they are.
 """
 
 import hashlib
@@ -10,14 +13,13 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ckpttool.data.dataset import Split, training_splits
 from ckpttool.data.feature_store import Entry, FeatureStore, cache_key, default_root
 from ckpttool.data.fingerprint import fingerprint
-from ckpttool.errors import CorruptCheckpoint, GraphError
+from ckpttool.errors import CorruptCheckpoint, GraphError, PlanError
 from ckpttool.graph.closure import FrozenPart
 from ckpttool.graph.graph import Graph
 from ckpttool.graph.rewrite import importable, subgraph
@@ -26,11 +28,15 @@ from ckpttool.runtime.function import GraphFunction, runner
 from ckpttool.runtime.state import State
 from ckpttool.selection import Pattern
 from ckpttool.tensors import Array, Tensor
+from ckpttool.transfer.augment import Augmentation, augmentation_of, check_augment
+from ckpttool.transfer.features import Features, Place, places
 from ckpttool.transfer.feeds import input_specs, label_spec
 from ckpttool.transfer.model import Model
 from ckpttool.transfer.prepare import freeze_for_training
 from ckpttool.transfer.report import versions
 from ckpttool.transfer.watch import Watch
+
+__all__ = ["Estimate", "FeatureCache", "Features", "fill"]
 
 BATCH_BYTES = 32 << 20
 """Bytes of rows that pass through the frozen layers at once."""
@@ -49,46 +55,30 @@ class Estimate:
     seconds: float
 
 
-@dataclass(frozen=True)
-class Features:
-    """The cached tensors for the rows of several splits, one after the other."""
-
-    entry: Entry
-    arrays: Mapping[str, Array]
-    rows: int
-    hit: bool
-
-    @property
-    def nbytes(self) -> int:
-        """The size on disk."""
-        return sum(array.nbytes for array in self.arrays.values())
-
-    def summary(self) -> dict[str, Any]:
-        """Return what `cache --json` prints."""
-        return {"path": str(self.entry.path), "rows": self.rows, "bytes": self.nbytes, "hit": self.hit}
-
-    def of(self, splits: Sequence[Split], wanted: Split) -> dict[str, Array]:
-        """Return the features of one of the splits."""
-        start = 0
-        for split in splits:
-            if split is wanted:
-                return {name: array[start : start + split.rows] for name, array in self.arrays.items()}
-            start += split.rows
-        raise ValueError(f"no features for the split {wanted.name}")
-
-
 class FeatureCache:
     """Fills and finds the features of one frozen part for one data set."""
 
-    def __init__(self, graph: Graph, part: FrozenPart, values: Mapping[str, Tensor], splits: Sequence[Split]) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        part: FrozenPart,
+        values: Mapping[str, Tensor],
+        splits: Sequence[Split],
+        augmentation: Augmentation | None = None,
+    ) -> None:
         """Take a graph whose frozen part is pinned to inference mode, and the rows to compute it for.
+
+        With an augmentation, the first split is computed in as many variants as it says.
 
         Raises:
             GraphError: there is nothing to cache, or it is random.
+            PlanError: the augmentation does not say how many variants, or its images go past the frozen part too.
         """
-        self.part, self.splits = part, list(splits)
-        self.rows = sum(split.rows for split in splits)
+        self.part, self.splits, self._augmentation = part, list(splits), augmentation
         self._refuse(graph)
+        self._variants = 1 if augmentation is None else self._checked_variants(augmentation)
+        self._places = places(self.splits, self._variants)
+        self.rows = sum(place.split.rows for place in self._places)
         self._fed = [f"{name}:0" for name in splits[0].inputs]
         function = GraphFunction(graph, part.features, self._fed)
         self._call = runner(function, State(function.variables, values), {})
@@ -109,6 +99,14 @@ class FeatureCache:
                 f"{graph.source}: the frozen part is random even in inference mode ({ops}), so it can't be cached"
             )
 
+    def _checked_variants(self, augmentation: Augmentation) -> int:
+        check_augment(str(augmentation.augmenter), True, augmentation.variants)
+        if f"{augmentation.input}:0" in self.part.direct:
+            raise PlanError(
+                f"--augment can't be cached: {augmentation.input} goes into the trained layers too; leave out --cache"
+            )
+        return augmentation.variants or 1
+
     def _key_parts(self, graph: Graph, values: Mapping[str, Tensor], weights: Sequence[str]) -> dict[str, str]:
         frozen = importable(subgraph(graph, self.part.features, self._fed)).meta.graph_def
         return {
@@ -116,6 +114,7 @@ class FeatureCache:
             "tensors": " ".join(self.part.features),
             "weights": " ".join(f"{name}={_digest(values[name])}" for name in sorted(weights)),
             "data": " ".join(fingerprint(split) for split in self.splits),
+            **({"augmentation": self._augmentation.facts()} if self._augmentation else {}),
         }
 
     def open(self, root: Path | None, watch: Watch) -> Features:
@@ -130,7 +129,7 @@ class FeatureCache:
         if arrays is None:
             self._fill(entry, watch)
             arrays = entry.open()
-        features = Features(entry, arrays, self.rows, hit)
+        features = Features(entry, arrays, self.rows, hit, self._variants)
         self._check(features)
         watch.opened(features)
         return features
@@ -166,7 +165,7 @@ class FeatureCache:
         return max(1, BATCH_BYTES // max(1, sum(array.nbytes // split.rows for array in split.inputs.values())))
 
     def compute(self, rows: Array) -> dict[str, Array]:
-        """Compute the features of some rows, counted through all splits, with the live graph, by tensor name.
+        """Compute the features of some rows with the live graph, by tensor name; rows are counted through all places.
 
         Raises:
             GraphError: a tensor does not have a row for each of them.
@@ -179,13 +178,21 @@ class FeatureCache:
         return dict(zip(self.part.features, found, strict=True))
 
     def _input(self, name: str, rows: Array) -> Array:
-        """Return rows of an input, in ascending order, counted through all splits."""
+        """Return rows of an input, in ascending order, counted through all splits and variants."""
         parts, start = [], 0
-        for split in self.splits:
-            within = rows[(rows >= start) & (rows < start + split.rows)] - start
-            parts.append(split.inputs[name][within])
-            start += split.rows
+        for place in self._places:
+            within = rows[(rows >= start) & (rows < start + place.split.rows)] - start
+            if len(within):
+                parts.append(self._rows_of(place, name, within))
+            start += place.split.rows
         return np.concatenate(parts)
+
+    def _rows_of(self, place: Place, name: str, rows: Array) -> Array:
+        """Return rows of an input as one of its variants has them."""
+        found: Array = place.split.inputs[name][rows]
+        if self._augmentation is None or place.split is not self.splits[0] or name != self._augmentation.input:
+            return found
+        return self._augmentation.variant(found, place.variant, rows)
 
     def _differs(self, features: Features, name: str) -> GraphError:
         """Say why the cache is not what the live graph computes; one that was filled just now is taken away."""
@@ -211,12 +218,19 @@ def fill(
     root: Path | None = None,
     roles: Mapping[str, str] | None = None,
     watch: Watch | None = None,
+    augment: str | None = None,
+    cache_augment: int | None = None,
+    image_shape: Sequence[int] | None = None,
+    seed: int = 42,
 ) -> Features:
     """Return the features of a model's frozen layers for the training and validation rows of a data set.
+
+    `augment`, `cache_augment`, `image_shape` and `seed` are those of the training that will use them.
 
     Raises:
         CkptError: the layers, the graph or the data do not fit one another.
     """
+    check_augment(augment, True, cache_augment)
     found = find_roles(model.graph, **(roles or {}))
     frozen = freeze_for_training(model.graph, found, None, Pattern(freeze))
     if frozen.part is None:
@@ -224,7 +238,8 @@ def fill(
     splits = training_splits(data, input_specs(model.graph, found), label_spec(model.graph, found), valid)
     watch = watch or Watch()
     watch.prepared(splits)
-    return FeatureCache(frozen.graph, frozen.part, model.checkpoint, splits).open(root, watch)
+    augmentation = augmentation_of(augment, splits[0], image_shape, seed, cache_augment)
+    return FeatureCache(frozen.graph, frozen.part, model.checkpoint, splits, augmentation).open(root, watch)
 
 
 def _digest(tensor: Tensor) -> str:

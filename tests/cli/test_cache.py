@@ -205,3 +205,15 @@ def test_a_place_that_is_no_folder_is_refused(shell: Any, small: Path, data: Pat
     assert result.stderr.endswith("cannot be used as a cache: Not a directory; --cache-dir names another\n")
     result = shell.run("cache", small, *options, "/proc/none", exit_code=2)
     assert result.stderr.splitlines()[-1].startswith("Error: /proc/none/")
+
+
+def test_variants_of_augmented_rows_are_cached(shell: Any, small: Path, data: Path, tmp_path: Path) -> None:
+    arguments = ["cache", small, "--freeze", "hidden1", "--data", data, "--cache-dir", tmp_path / "cache"]
+    augmented = [*arguments, "--augment", "flip(); brightness(0.1)", "--image-shape", "2,2,1", "--seed", "3"]
+    found = shell.json(*augmented, "--cache-augment", "4")
+    assert (found["rows"], found["variants"], found["hit"]) == (4 * 270 + 30, 4, False)
+    assert shell.json(*augmented, "--cache-augment", "4")["hit"]
+    refused = shell.run(*augmented, exit_code=2).stderr
+    assert "--cache-augment K" in refused
+    refused = shell.run(*arguments, "--augment", "flip()", "--cache-augment", "2", "--image-shape", "4", exit_code=2)
+    assert "expected HEIGHT,WIDTH or HEIGHT,WIDTH,CHANNELS such as 28,28,1, found '4'" in refused.stderr

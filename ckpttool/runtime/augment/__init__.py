@@ -5,13 +5,14 @@ All that moves pixels is composed into one transform, so that an image is interp
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import cached_property, reduce
 from typing import Any
 
 from ckpttool.runtime.augment.colour import bounds_of, by_channel, by_pixel
 from ckpttool.runtime.augment.geometry import Shape, moved
 from ckpttool.runtime.augment.operations import Operation, parse
 from ckpttool.runtime.tensorflow import tensorflow
+from ckpttool.tensors import Array
 
 __all__ = ["Augmenter", "Operation"]
 
@@ -72,6 +73,15 @@ class Augmenter:
         changed = tf.reshape(tf.saturate_cast(whole, rows.dtype), tf.shape(rows))
         changed.set_shape(rows.shape)
         return changed
+
+    def compute(self, rows: Array, draws: Array) -> Array:
+        """Return what `apply` makes of arrays."""
+        changed: Array = self._applied(rows, draws).numpy()
+        return changed
+
+    @cached_property
+    def _applied(self) -> Any:
+        return tensorflow().function(self.apply, autograph=False, reduce_retracing=True)
 
     def _moved(self, images: Any, drawn: list[tuple[Operation, Any]]) -> Any:
         maps = [operation.apply(draws, self.shape) for operation, draws in drawn]
