@@ -6,8 +6,15 @@ from numpy.typing import NDArray
 from ckpttool.errors import CkptError
 
 
-def epoch_order(rows: int, seed: int, epoch: int) -> NDArray[np.int64]:
+BLOCK = 256
+"""Rows that stay together until a buffer takes them, where not all rows are in memory."""
+
+
+def epoch_order(rows: int, seed: int, epoch: int, buffer: int | None = None) -> NDArray[np.int64]:
     """Return the rows' order in an epoch: a permutation that follows from the seed and the epoch alone.
+
+    With a buffer, blocks of rows come in random order, and are shuffled `buffer` rows at a time, so that what is read
+    next to one another lies on disk near one another.
 
     >>> epoch_order(5, seed=42, epoch=0).tolist() == epoch_order(5, seed=42, epoch=0).tolist()
     True
@@ -17,7 +24,14 @@ def epoch_order(rows: int, seed: int, epoch: int) -> NDArray[np.int64]:
     """
     if seed < 0:
         raise CkptError(f"seed {seed} is negative, expected 0 or more")
-    return np.random.Generator(np.random.PCG64([seed, epoch])).permutation(rows)
+    random = np.random.Generator(np.random.PCG64([seed, epoch]))
+    if buffer is None or buffer >= rows:
+        return random.permutation(rows)
+    starts = random.permutation(np.arange(0, rows, BLOCK))
+    order = np.concatenate([np.arange(start, min(start + BLOCK, rows)) for start in starts])
+    for start in range(0, rows, buffer):
+        random.shuffle(order[start : start + buffer])
+    return order
 
 
 def batch_bounds(rows: int, batch_size: int) -> NDArray[np.int64]:

@@ -1,10 +1,14 @@
 """Columns: arrays of a data file, fitted to the placeholders that will take them, and every change noted."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from ckpttool.data.rows import IN_MEMORY, LazyRows, Rows, part, pieces
+from ckpttool.data.wanted import InputSpec
 from ckpttool.errors import DataError
 from ckpttool.tensors import PIECE, Array, DType
 
@@ -13,22 +17,13 @@ INTEGERS = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint3
 BYTE_MAXIMUM = 255
 
 
-@dataclass(frozen=True)
-class InputSpec:
-    """What a graph's placeholder says of itself: op name, shape (None: unknown) and dtype."""
-
-    name: str
-    shape: tuple[int | None, ...] | None
-    dtype: DType
-
-
 @dataclass(frozen=True, eq=False)
 class Column:
     """A stored array, or a part of its rows: where it came from, for messages, and what it holds."""
 
     path: Path
     name: str
-    array: Array
+    array: Rows
     first_row: int = 0
 
     def __str__(self) -> str:
@@ -37,18 +32,18 @@ class Column:
     @property
     def count(self) -> int:
         """The number of rows; 0 for a scalar."""
-        return len(self.array) if self.array.ndim else 0
+        return len(self.array) if self.array.shape else 0
 
     def rows(self, start: int, stop: int) -> "Column":
         """Return some of the rows, as a view."""
-        return replace(self, array=self.array[start:stop], first_row=self.first_row + start)
+        return replace(self, array=part(self.array, start, stop), first_row=self.first_row + start)
 
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """An array as a placeholder takes it, and what was done to it."""
+    """Rows as a placeholder takes them, and what was done to them."""
 
-    array: Array
+    array: Rows
     notes: tuple[str, ...]
 
 
@@ -66,23 +61,44 @@ def fit(column: Column, spec: InputSpec, scale: bool) -> Fitted:
     Raises:
         DataError: no rows, a shape or dtype that does not fit, a value that the dtype cannot hold, NaN or infinity.
     """
-    if not column.array.ndim or not column.array.size:
-        raise DataError(f"{column} is {list(column.array.shape)}: it has no rows")
-    shaped = _shape(column, spec)
-    cast = _cast(replace(column, array=shaped.array), spec, scale)
-    return Fitted(cast.array, shaped.notes + cast.notes)
+    shape = column.array.shape
+    if not shape or not np.prod(shape):
+        raise DataError(f"{column} is {list(shape)}: it has no rows")
+    row, reshaped = _row_shape(column, spec)
+    make, converted = _conversion(column, spec, scale)
+    rows = LazyRows(column.array, row, spec.dtype.numpy, lambda array: make(array).reshape(len(array), *row))
+    return Fitted(_checked(column, rows), reshaped + converted)
 
 
-def _shape(column: Column, spec: InputSpec) -> Fitted:
+def fit_labels(column: Column, spec: InputSpec) -> Fitted:
+    """Give a column of labels the shape and dtype of their placeholder; class numbers become rows where it takes those.
+
+    Raises:
+        DataError: as `fit`, or a class number that the rows have no place for.
+    """
+    classes = spec.shape[1] if spec.shape is not None and len(spec.shape) == 2 else None
+    numbers = column.array
+    if classes in (None, 1) or len(numbers.shape) != 1 or numbers.dtype.kind not in "iu":
+        return fit(column, spec, scale=False)
+    found = np.asarray(numbers[:])
+    wrong = np.flatnonzero((found < 0) | (found >= classes))
+    if len(wrong):
+        row = column.first_row + int(wrong[0])
+        raise DataError(f"{column} row {row} is {found[wrong[0]]}, expected 0 to {(classes or 0) - 1}")
+    rows = (found[:, np.newaxis] == np.arange(classes)).astype(spec.dtype.numpy)
+    return Fitted(rows, (f"{column.name}: class numbers as rows of {classes}, one of them 1, for {spec.name}",))
+
+
+def _row_shape(column: Column, spec: InputSpec) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """Return the shape that a row takes, and what is to be said of that."""
     found = column.array.shape
     wanted = fitting_shape(found[1:], spec.shape)
     if wanted is None:
         expected = f"rows of {_text(spec.shape[1:])}" if spec.shape else "a single value"
         raise DataError(f"{column} has rows of {_text(found[1:])}, expected {expected} for {spec.name}")
     if wanted == found[1:]:
-        return Fitted(column.array, ())
-    array = column.array.reshape(found[0], *wanted)
-    return Fitted(array, (f"{column.name}: {list(found)} reshaped to {list(array.shape)} for {spec.name}",))
+        return wanted, ()
+    return wanted, (f"{column.name}: {list(found)} reshaped to {[found[0], *wanted]} for {spec.name}",)
 
 
 def fitting_shape(row: tuple[int, ...], wanted: tuple[int | None, ...] | None) -> tuple[int, ...] | None:
@@ -108,21 +124,27 @@ def _agree(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
     return len(shape) == len(wanted) and all(size in (None, found) for found, size in zip(shape, wanted, strict=True))
 
 
-def _cast(column: Column, spec: InputSpec, scale: bool) -> Fitted:
-    array, name, wanted = column.array, column.name, spec.dtype
-    if wanted.name not in FLOATS + INTEGERS or array.dtype.kind not in "biuf":
-        found = "text" if array.dtype.kind in "OSU" else array.dtype.name
+def _conversion(column: Column, spec: InputSpec, scale: bool) -> tuple[Callable[[Array], Array], tuple[str, ...]]:
+    """Return what gives rows the dtype of a placeholder, and what is to be said of that."""
+    dtype, name, wanted = column.array.dtype, column.name, spec.dtype
+    if wanted.name not in FLOATS + INTEGERS or dtype.kind not in "biuf":
+        found = "text" if dtype.kind in "OSU" else dtype.name
         raise DataError(f"{column} is {found}, expected {wanted} for {spec.name}")
-    if array.dtype == wanted.numpy:
-        _check_kept(column, array)
-        return Fitted(array, ())
-    if scale and array.dtype == np.uint8 and wanted.name in FLOATS:
+    if dtype == wanted.numpy:
+        return _same, ()
+    if scale and dtype == np.uint8 and wanted.name in FLOATS:
         note = f"{name}: uint8 divided by {BYTE_MAXIMUM} for the float input {spec.name}"
-        return Fitted(_scaled(array, wanted), (note,))
+        return partial(_scaled, wanted=wanted), (note,)
+    return partial(_cast, wanted=wanted), (f"{name}: {dtype.name} cast to {wanted} for {spec.name}",)
+
+
+def _same(array: Array) -> Array:
+    return array
+
+
+def _cast(array: Array, wanted: DType) -> Array:
     with np.errstate(over="ignore", invalid="ignore"):
-        converted = array.astype(wanted.numpy)
-    _check_kept(column, converted)
-    return Fitted(converted, (f"{name}: {array.dtype.name} cast to {wanted} for {spec.name}",))
+        return array.astype(wanted.numpy)
 
 
 def _scaled(array: Array, wanted: DType) -> Array:
@@ -131,17 +153,29 @@ def _scaled(array: Array, wanted: DType) -> Array:
     return scaled.astype(wanted.numpy, copy=False)
 
 
-def _check_kept(column: Column, converted: Array) -> None:
-    """Refuse a row that is not finite, or that a cast to whole numbers would change."""
-    whole = converted.dtype.kind in "biu"
-    if whole and np.can_cast(column.array.dtype, converted.dtype):
+def _checked(column: Column, rows: LazyRows) -> Rows:
+    """Refuse rows that are not finite or that lose by a cast; hold them in memory where they are few enough.
+
+    The stored array itself is returned where nothing has to be done to it.
+    """
+    stored = column.array
+    keep = rows.nbytes <= IN_MEMORY
+    unchanged = keep and isinstance(stored, np.ndarray) and (stored.dtype, stored.shape) == (rows.dtype, rows.shape)
+    held = np.empty(rows.shape, rows.dtype) if keep and not unchanged else None
+    for start, piece in pieces(rows, PIECE):
+        _check_kept(column, start, stored[start : start + len(piece)], piece)
+        if held is not None:
+            held[start : start + len(piece)] = piece
+    return stored if unchanged else rows if held is None else held
+
+
+def _check_kept(column: Column, start: int, stored: Array, fitted: Array) -> None:
+    whole = fitted.dtype.kind in "biu"
+    if whole and np.can_cast(stored.dtype, fitted.dtype):
         return
-    step = max(1, PIECE // max(1, converted[:1].nbytes))
-    for start in range(0, len(converted), step):
-        piece = converted[start : start + step]
-        kept = piece == column.array[start : start + step] if whole else np.isfinite(piece)
-        if not kept.all():
-            place = tuple(int(i) for i in np.argwhere(~kept)[0])
-            value = column.array[start : start + step][place]
-            expected = f"a value that {converted.dtype.name} holds" if np.isfinite(value) else "finite numbers"
-            raise DataError(f"{column} row {column.first_row + start + place[0]} holds {value}, expected {expected}")
+    kept = fitted == stored.reshape(fitted.shape) if whole else np.isfinite(fitted)
+    if not kept.all():
+        place = int(np.flatnonzero(~kept.reshape(len(kept), -1).all(axis=1))[0])
+        value = stored[place].reshape(-1)[int(np.flatnonzero(~kept[place].reshape(-1))[0])]
+        expected = f"a value that {fitted.dtype.name} holds" if np.isfinite(value) else "finite numbers"
+        raise DataError(f"{column} row {column.first_row + start + place} holds {value}, expected {expected}")

@@ -10,12 +10,23 @@ from pathlib import Path
 
 import numpy as np
 
-from ckpttool.data.columns import Column, InputSpec, fit
+from ckpttool.data.columns import Column, fit, fit_labels
 from ckpttool.data.files import DataFile, open_data
+from ckpttool.data.rows import Rows
+from ckpttool.data.wanted import InputSpec, Wanted
 from ckpttool.errors import DataError
 from ckpttool.tensors import Array
 
-__all__ = ["InputSpec", "Split", "check_labels", "evaluation_split", "notes_of", "open_data", "training_splits"]
+__all__ = [
+    "InputSpec",
+    "Split",
+    "Wanted",
+    "check_labels",
+    "evaluation_split",
+    "notes_of",
+    "open_data",
+    "training_splits",
+]
 
 SPLITS = ("train", "valid", "test")
 
@@ -28,7 +39,7 @@ class Split:
     """
 
     name: str
-    inputs: dict[str, Array]
+    inputs: dict[str, Rows]
     labels: Array | None
     rows: int
     notes: tuple[str, ...] = ()
@@ -82,15 +93,15 @@ class _Request:
         """Fit the columns to their placeholders."""
         _check_rows(columns)
         fitted = {spec.name: fit(columns.inputs[spec.name], spec, scale=True) for spec in self.inputs}
-        labels = fit(columns.labels, self.labels, scale=False) if columns.labels and self.labels else None
+        labels = fit_labels(columns.labels, self.labels) if columns.labels and self.labels else None
         changes = [note for each in (*fitted.values(), labels) if each for note in each.notes]
         arrays = {name: each.array for name, each in fitted.items()}
         return Split(
             name,
             arrays,
-            labels.array if labels else None,
+            np.asarray(labels.array[:]) if labels else None,
             columns.rows,
-            (*notes, *changes),
+            (*self.file.notes, *notes, *changes),
             columns.inputs,
             columns.labels,
         )
@@ -104,12 +115,10 @@ class _Request:
         return [f"{name}_{split}" if split else name for name in names]
 
     def _column(self, name: str) -> Column:
-        return Column(self.file.path, name, self.file.read(name))
+        return Column(self.file.path, name, self.file.arrays[name])
 
 
-def training_splits(
-    path: str | Path, inputs: Sequence[InputSpec], labels: InputSpec | None, valid: int | None
-) -> tuple[Split, Split]:
+def training_splits(path: str | Path, wanted: Wanted, valid: int | None) -> tuple[Split, Split]:
     """Return the rows to train on and those to validate on, fitted to the placeholders.
 
     Validation rows are `x_valid` where the file has it, else the first `valid` training rows, else the last tenth.
@@ -118,7 +127,7 @@ def training_splits(
         MissingFile: no such file.
         DataError: an array is missing, damaged, empty or does not fit; a value is not finite; too few rows.
     """
-    request = _request(path, inputs, labels)
+    request = _request(path, wanted)
     train = request.columns("train") or request.columns(None)
     if train is None:
         raise request.missing(request.inputs[0], None)
@@ -149,13 +158,7 @@ def _both(request: _Request, train: _Columns, held_out: _Columns, note: str) -> 
     return request.split("train", train), request.split("valid", held_out, note)
 
 
-def evaluation_split(
-    path: str | Path,
-    inputs: Sequence[InputSpec],
-    labels: InputSpec | None,
-    split: str | None = None,
-    valid: int | None = None,
-) -> Split:
+def evaluation_split(path: str | Path, wanted: Wanted, split: str | None = None, valid: int | None = None) -> Split:
     """Return the test rows, else the validation rows, else all; `split` (train, valid or test) names others.
 
     With `valid`, train and valid mean the rows that `training_splits` makes of the file.
@@ -164,11 +167,11 @@ def evaluation_split(
         MissingFile: no such file.
         DataError: as `training_splits`, or the file has no such rows.
     """
-    request = _request(path, inputs, labels)
+    request = _request(path, wanted)
     if split not in (None, *SPLITS):
         raise DataError(f"{split!r} is no split, expected one of {', '.join(SPLITS)}")
     if valid is not None and split in ("train", "valid"):
-        return training_splits(path, inputs, labels, valid)[split == "valid"]
+        return training_splits(path, wanted, valid)[split == "valid"]
     for name in (split,) if split else ("test", "valid", None, "train"):
         columns = request.columns(name)
         if columns is not None:
@@ -197,10 +200,10 @@ def check_labels(split: Split, classes: int) -> None:
     raise DataError(f"{found}, expected 0 to {classes - 1}: the model has {classes} outputs")
 
 
-def _request(path: str | Path, inputs: Sequence[InputSpec], labels: InputSpec | None) -> _Request:
-    if not inputs:
+def _request(path: str | Path, wanted: Wanted) -> _Request:
+    if not wanted.inputs:
         raise DataError(f"{path}: the model has no input to feed")
-    return _Request(open_data(path), tuple(inputs), labels)
+    return _Request(open_data(path, wanted), wanted.inputs, wanted.labels)
 
 
 def _check_rows(columns: _Columns) -> None:

@@ -1,31 +1,40 @@
-"""Arrays of a data file: what it holds, told from the headers, and each array read when asked."""
+"""Files of data: which source reads what `--data` names, and the arrays that it gives, each read when asked.
+
+A source is a module of `sources/`, one per kind of data, with two functions: `recognises(path)` looks at names and
+first bytes, and `read(path, wanted)` gives a DataFile. To add one, write the module and its row in `SOURCES`; what is
+no array of rows on disk (text, records, images) is staged, `staging.py`.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
-from ckpttool.errors import DataError, FormatError, MissingFile
-from ckpttool.formats.npz import Npz
-from ckpttool.tensors import Array, Tensor
+from ckpttool.data.rows import Rows
+from ckpttool.data.wanted import Wanted
+from ckpttool.errors import DataError, MissingFile
+
+SOURCES = {
+    "keras": "a data set of Keras, keras:mnist",
+    "npz": "an .npz",
+    "npy": "two .npy parted by a comma, or a folder of x_train.npy, y_train.npy ...",
+    "idx": "MNIST's own IDX files, also two parted by a comma or a folder of them",
+    "hdf5": "an HDF5 file",
+    "csv": "a .csv with a header, or a folder of train.csv, valid.csv ...",
+    "parquet": "a .parquet, or a folder of such",
+    "tfrecord": "a .tfrecord, or a folder of such",
+    "images": "a folder with a folder of images for each class",
+}
+"""The kinds of data by the modules of `sources` that read them, in the order in which they are asked."""
 
 
 @dataclass(frozen=True)
 class DataFile:
-    """A `.npz` file: its arrays by name, each read when asked."""
+    """What was found: arrays of rows by name, and what a user should know of how they were made."""
 
     path: Path
-    arrays: Mapping[str, Tensor]
-
-    def read(self, name: str) -> Array:
-        """Return an array of the file, its checksum checked.
-
-        Raises:
-            DataError: the array is damaged.
-        """
-        try:
-            return self.arrays[name].read()
-        except FormatError as error:
-            raise DataError(str(error)) from error
+    arrays: Mapping[str, Rows]
+    notes: tuple[str, ...] = ()
 
     def contents(self) -> str:
         """Return the names, shapes and types of the arrays, as an error message shows them."""
@@ -33,19 +42,37 @@ class DataFile:
         return ", ".join(found) or "nothing"
 
 
-def open_data(path: str | Path) -> DataFile:
-    """Open a `.npz` file and hold the headers of its arrays against their sizes, without reading the arrays.
+def open_data(path: str | Path, wanted: Wanted | None = None) -> DataFile:
+    """Open what `--data` names, without reading the rows of what can be mapped.
 
     Raises:
         MissingFile: there is no such file.
-        DataError: it is no `.npz` file, is cut short, holds Python objects, or one name twice.
+        DataError: it is of no kind that is known, or is not what it should be.
     """
     path = Path(path)
-    if not path.is_file():
-        raise MissingFile(f"{path}: {'a folder' if path.is_dir() else 'no such file'}, expected a .npz file of data")
-    if not Npz().recognises(path):
-        raise DataError(f"{path} is not a .npz file of data, expected one as numpy.savez writes it")
-    try:
-        return DataFile(path, Npz().open(path))
-    except FormatError as error:
-        raise DataError(str(error)) from error
+    for name in SOURCES:
+        source = import_module(f"ckpttool.data.sources.{name}")
+        if source.recognises(path):
+            found: DataFile = source.read(path, wanted or Wanted())
+            return found
+    if not all(each.exists() for each in paths_of(path)):
+        raise MissingFile(f"{path}: no such file, expected {'; '.join(SOURCES.values())}")
+    raise DataError(f"{path} is no data that is known, expected {'; '.join(SOURCES.values())}")
+
+
+def paths_of(path: Path) -> list[Path]:
+    """Return the paths of a comma-separated list; a path that is there may have a comma in it.
+
+    >>> [str(each) for each in paths_of(Path("x.npy,y.npy"))]
+    ['x.npy', 'y.npy']
+    """
+    return [path] if path.exists() else [Path(text.strip()) for text in str(path).split(",")]
+
+
+def by_split(folder: Path, suffixes: tuple[str, ...]) -> dict[str | None, list[Path]]:
+    """Return a folder's files of some suffixes by the split that their names begin with; None for other names."""
+    found: dict[str | None, list[Path]] = {}
+    for file in sorted(each for each in folder.iterdir() if each.name.lower().endswith(suffixes)):
+        split = next((name for name in ("train", "valid", "test") if file.name.lower().startswith(name)), None)
+        found.setdefault(split, []).append(file)
+    return found

@@ -1,12 +1,18 @@
 """Fingerprints: the content of a data set as a short text, for cache keys and run reports."""
 
 import hashlib
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 
 import numpy as np
 
 from ckpttool.data.dataset import Split
+from ckpttool.data.rows import Rows, pieces
 from ckpttool.tensors import PIECE, Array
+
+AT_ONCE = 16
+"""Pieces in memory at a time."""
 
 
 def fingerprint(split: Split) -> str:
@@ -24,16 +30,28 @@ def fingerprint(split: Split) -> str:
     return digest.hexdigest()
 
 
-def _add(digest: "hashlib.blake2b", name: str, array: Array, stored: Array) -> None:
+def _add(digest: "hashlib.blake2b", name: str, array: Rows, stored: Rows) -> None:
     facts = (name, array.dtype.name, array.shape, stored.dtype.str, stored.shape)
     digest.update(repr(facts).encode())
     digest.update(_content(stored))
 
 
-def _content(array: Array) -> bytes:
-    """Hash an array's pieces on all processors (hashlib lets go of the interpreter), then the pieces' hashes."""
-    view = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
-    pieces = [view[start : start + PIECE] for start in range(0, len(view), PIECE)]
+def _content(rows: Rows) -> bytes:
+    """Hash pieces of rows on all processors (hashlib lets go of the interpreter); the pieces depend on the rows alone.
+
+    No more than some pieces are in memory at a time.
+    """
     with ThreadPoolExecutor() as pool:
-        leaves = pool.map(lambda piece: hashlib.blake2b(piece, digest_size=32).digest(), pieces)
-    return b"".join(leaves)
+        parts = batched((piece for _, piece in pieces(rows, PIECE)), AT_ONCE)
+        return b"".join(leaf for part in parts for leaf in pool.map(_hash, part))
+
+
+def _hash(piece: Array) -> bytes:
+    return hashlib.blake2b(np.ascontiguousarray(piece).reshape(-1).view(np.uint8).data, digest_size=32).digest()
+
+
+def batched(items: Iterable[Array], count: int) -> Iterator[list[Array]]:
+    """Yield lists of so many items, the last one shorter."""
+    iterator = iter(items)
+    while group := list(islice(iterator, count)):
+        yield group

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from ckpttool.errors import CorruptCheckpoint, FormatError
-from ckpttool.foreign.hdf5 import Tree, text_of
+from ckpttool.formats.hdf5 import Tree, text_of
 from ckpttool.tensors import Tensor
 
 ORDER = {

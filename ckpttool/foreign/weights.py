@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ckpttool import checkpoint
 from ckpttool.errors import FormatError, MissingFile
-from ckpttool.foreign.hdf5 import Tree, is_hdf5, read_tree
+from ckpttool.formats.hdf5 import Tree, is_hdf5, read_tree
 from ckpttool.foreign.keras import is_keras, keras_tensors
 from ckpttool.tensors import Tensor
 

@@ -11,14 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from ckpttool.data.rows import IN_MEMORY
 from ckpttool.errors import GraphError
 from ckpttool.runtime.function import STEP_NUMBER, Feeds, GraphFunction, runner
 from ckpttool.runtime.state import State
 from ckpttool.runtime.tensorflow import running, tensorflow
 from ckpttool.tensors import Array
 
-IN_MEMORY = 1 << 30
-"""Bytes of rows that TensorFlow is given at once; a larger data set passes in chunks of whole batches."""
 CHUNK = 64 << 20
 """Bytes of rows in a chunk of a larger data set."""
 EVALUATED = 64 << 20

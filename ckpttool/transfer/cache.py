@@ -30,7 +30,7 @@ from ckpttool.selection import Pattern
 from ckpttool.tensors import Array, Tensor
 from ckpttool.transfer.augment import Augmentation, augmentation_of, check_augment
 from ckpttool.transfer.features import Features, Place, places
-from ckpttool.transfer.feeds import input_specs, label_spec
+from ckpttool.transfer.feeds import wanted
 from ckpttool.transfer.model import Model
 from ckpttool.transfer.prepare import freeze_for_training
 from ckpttool.transfer.report import versions
@@ -222,6 +222,7 @@ def fill(
     cache_augment: int | None = None,
     image_shape: Sequence[int] | None = None,
     seed: int = 42,
+    features: str | None = None,
 ) -> Features:
     """Return the features of a model's frozen layers for the training and validation rows of a data set.
 
@@ -235,7 +236,7 @@ def fill(
     frozen = freeze_for_training(model.graph, found, None, Pattern(freeze))
     if frozen.part is None:
         raise GraphError(f"{model.path}: {freeze!r} leaves nothing below the trained layers to cache")
-    splits = training_splits(data, input_specs(model.graph, found), label_spec(model.graph, found), valid)
+    splits = training_splits(data, wanted(model.graph, found, features), valid)
     watch = watch or Watch()
     watch.prepared(splits)
     augmentation = augmentation_of(augment, splits[0], image_shape, seed, cache_augment)

@@ -8,7 +8,8 @@ from ckpttool.graph.roles import find_roles
 from ckpttool.runtime.function import GraphFunction
 from ckpttool.runtime.state import State
 from ckpttool.runtime.training import Evaluator, Score
-from ckpttool.transfer.feeds import check_classes, feeds, input_specs, label_spec, mode
+from ckpttool.transfer.feeds import check_classes, feeds, mode
+from ckpttool.transfer.feeds import wanted as wanted_rows
 from ckpttool.transfer.model import Model
 from ckpttool.transfer.prepare import needed_role
 from ckpttool.transfer.watch import Watch
@@ -21,6 +22,7 @@ def evaluate(
     valid: int | None = None,
     roles: Mapping[str, str] | None = None,
     watch: Watch | None = None,
+    features: str | None = None,
 ) -> Score:
     """Return loss and accuracy over the test rows, else the validation rows, else all; `split` says which.
 
@@ -30,7 +32,7 @@ def evaluate(
     """
     graph, found = model.graph, find_roles(model.graph, needed=("inputs", "labels", "loss"), **(roles or {}))
     loss = needed_role(graph, found, "loss")
-    rows = evaluation_split(data, input_specs(graph, found), label_spec(graph, found), split, valid)
+    rows = evaluation_split(data, wanted_rows(graph, found, features), split, valid)
     check_classes(graph, found, model.checkpoint, [rows])
     arrays = feeds(found, rows)
     wanted = [loss, *([found.accuracy] if found.accuracy else [])]

@@ -3,7 +3,8 @@
 import re
 from collections.abc import Mapping, Sequence
 
-from ckpttool.data.dataset import InputSpec, Split, check_labels
+from ckpttool.data.dataset import InputSpec, Split, Wanted, check_labels
+from ckpttool.data.rows import Rows
 from ckpttool.errors import GraphError
 from ckpttool.graph.graph import Graph, TensorRef
 from ckpttool.graph.modes import PLACEHOLDERS
@@ -26,6 +27,15 @@ def input_specs(graph: Graph, roles: Roles) -> list[InputSpec]:
         by = f", the graph is fed by {feeder}" if (feeder := _feeder(graph, roles)) else ""
         raise GraphError(f"{graph.source}: no input placeholder is known{by}; name tensors to feed with --inputs")
     return [_spec(graph, tensor) for tensor in roles.inputs]
+
+
+def wanted(graph: Graph, roles: Roles, features: str | None = None) -> Wanted:
+    """Return what a graph wants of a data set; `features` says what records hold.
+
+    Raises:
+        GraphError: the graph has no inputs or labels that are known.
+    """
+    return Wanted(tuple(input_specs(graph, roles)), label_spec(graph, roles), features)
 
 
 def _feeder(graph: Graph, roles: Roles) -> str | None:
@@ -61,9 +71,9 @@ def mode(roles: Roles, training: bool) -> dict[str, bool]:
     return {roles.training: training} if roles.training else {}
 
 
-def feeds(roles: Roles, split: Split) -> dict[str, Array]:
+def feeds(roles: Roles, split: Split) -> dict[str, Rows]:
     """Return the rows of a split by the tensors that they are fed to."""
-    arrays = {f"{name}:0": array for name, array in split.inputs.items()}
+    arrays: dict[str, Rows] = {f"{name}:0": array for name, array in split.inputs.items()}
     return arrays if split.labels is None else {**arrays, str(roles.labels): split.labels}
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from ckpttool.casting import cast_tensor
 from ckpttool.data.batches import batch_bounds, epoch_order, even_run
 from ckpttool.data.dataset import Split, training_splits
+from ckpttool.data.rows import IN_MEMORY
 from ckpttool.errors import CkptError, PlanError
 from ckpttool.graph.closure import FrozenPart
 from ckpttool.graph.graph import Graph, TensorRef
@@ -24,7 +25,7 @@ from ckpttool.runtime.training import Evaluator, Score, Steps, Trainer
 from ckpttool.selection import Pattern
 from ckpttool.tensors import Array, DType, Tensor
 from ckpttool.transfer.cache import FeatureCache, Features
-from ckpttool.transfer.feeds import check_classes, feeds, input_specs, label_spec, mode
+from ckpttool.transfer.feeds import check_classes, feeds, mode, wanted
 from ckpttool.transfer.model import Model
 from ckpttool.transfer.plan import PlanRow, listed, plan_rows, prefix_note
 from ckpttool.transfer.prepare import Frozen, freeze_for_training, trainable_graph
@@ -33,6 +34,8 @@ from ckpttool.transfer.stages import stage_of
 from ckpttool.transfer.watch import Watch
 
 GLOBAL_STEP = "global_step"
+BUFFER = IN_MEMORY // 4
+"""Bytes of rows that are shuffled together where not all are in memory."""
 Splits = tuple[Split, Split]
 
 
@@ -137,9 +140,15 @@ class Training:
 
         The order of the rows follows from the seed and the epoch alone. `total` is the epoch's sum of losses so far.
         """
-        order = epoch_order(self.splits[0].rows, self.options.seed, epoch)
+        order = self._order(epoch)
         last, size = even_run(self.bounds, first, count)
         return self._trainer.steps(self._arrays[0], order[self.bounds[first] : self.bounds[last]], size, step, total)
+
+    def _order(self, epoch: int) -> Array:
+        """Return the order of the rows in an epoch; rows that are not all in memory go through a shuffle buffer."""
+        rows, size = self.splits[0].rows, sum(array.nbytes for array in self._arrays[0].values())
+        buffer = None if size <= IN_MEMORY else rows * BUFFER // size
+        return epoch_order(rows, self.options.seed, epoch, buffer)
 
     def score(self, epoch: int) -> Score:
         """Score the validation rows after an epoch.
@@ -160,7 +169,7 @@ class Training:
 
     def batch(self, epoch: int, number: int) -> dict[str, Array]:
         """Return the rows of one batch by the tensors that they are fed to, and the training switch."""
-        order = epoch_order(self.splits[0].rows, self.options.seed, epoch)
+        order = self._order(epoch)
         rows = order[self.bounds[number] : self.bounds[number + 1]]
         return {**{name: array[rows] for name, array in self._arrays[0].items()}, **mode(self.roles, True)}
 
@@ -200,7 +209,7 @@ def open_splits(model: Model, data: str | Path, options: Options) -> Splits:
         DataError: they do not fit.
     """
     roles = find_roles(model.graph, needed=("inputs", "labels"), **options.roles)
-    return training_splits(data, input_specs(model.graph, roles), label_spec(model.graph, roles), options.valid)
+    return training_splits(data, wanted(model.graph, roles, options.features), options.valid)
 
 
 def check_stages(model: Model, options: Options) -> None:

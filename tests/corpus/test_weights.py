@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ckpttool.checkpoint import open as open_checkpoint
-from ckpttool.foreign.hdf5 import is_hdf5
+from ckpttool.formats.hdf5 import is_hdf5
 from ckpttool.foreign.rules import Rule
 from ckpttool.foreign.weights import open_weights
 from ckpttool.transfer.import_weights import plan_import

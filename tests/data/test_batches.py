@@ -46,3 +46,13 @@ def test_nonsense_is_refused() -> None:
         batch_bounds(10, 0)
     with pytest.raises(CkptError, match="seed -1 is negative"):
         epoch_order(10, -1, 0)
+
+
+def test_a_buffer_takes_each_row_once_and_keeps_what_is_read_together_near() -> None:
+    order = epoch_order(10_000, seed=3, epoch=1, buffer=1024)
+    assert sorted(order.tolist()) == list(range(10_000))
+    assert order.tolist() == epoch_order(10_000, seed=3, epoch=1, buffer=1024).tolist()
+    assert order.tolist() != epoch_order(10_000, seed=3, epoch=2, buffer=1024).tolist()
+    blocks = {len({row // 256 for row in order[start : start + 1024].tolist()}) for start in range(0, 9_000, 1024)}
+    assert blocks <= {4, 5}, "a window has rows of few blocks"
+    assert not np.array_equal(np.sort(order[:1024]), order[:1024])

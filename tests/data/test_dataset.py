@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ckpttool.data.dataset import InputSpec, Split, check_labels, evaluation_split, open_data, training_splits
+from ckpttool.data import dataset
+from ckpttool.data.dataset import InputSpec, Split, Wanted, check_labels, open_data
 from ckpttool.errors import DataError, MissingFile
 from ckpttool.tensors import BY_NAME
 
@@ -16,6 +17,14 @@ PIXELS = InputSpec("X", (None, 784), BY_NAME["float32"])
 DIGITS = InputSpec("y", None, BY_NAME["int32"])
 PAIRS = InputSpec("X", (None, 2), BY_NAME["float32"])
 FIXTURES = Path(__file__).parents[2] / "fixtures"
+
+
+def training_splits(path: Path, inputs: list[InputSpec], labels: InputSpec | None, valid: int | None) -> Any:
+    return dataset.training_splits(path, Wanted(tuple(inputs), labels), valid)
+
+
+def evaluation_split(path: Path, inputs: list[InputSpec], labels: InputSpec | None, *which: Any, **more: Any) -> Split:
+    return dataset.evaluation_split(path, Wanted(tuple(inputs), labels), *which, **more)
 
 
 def save(path: Path, **arrays: Any) -> Path:
@@ -246,12 +255,11 @@ def test_files_that_are_no_data_are_refused(tmp_path: Path, mnist: Path) -> None
         open_data(objects)
     with pytest.raises(DataError, match=r"not a .npz file"):
         open_data(text)
-    np.save(tmp_path / "bare.npy", pairs(2))
-    with pytest.raises(DataError, match=r"not a .npz file"):
-        open_data(tmp_path / "bare.npy")
-    for missing in (tmp_path, tmp_path / "none.npz"):
-        with pytest.raises(MissingFile, match=r"expected a .npz file"):
-            open_data(missing)
+    (tmp_path / "notes.txt").write_text("nothing")
+    with pytest.raises(DataError, match=r"notes.txt is no data that is known, expected .*; an .npz; two .npy"):
+        open_data(tmp_path / "notes.txt")
+    with pytest.raises(MissingFile, match=r"none.npz: no such file, expected .* an .npz"):
+        open_data(tmp_path / "none.npz")
     cut = tmp_path / "cut.npz"
     for length in [0, 4, 100, len(whole) // 2, len(whole) - 1]:
         cut.write_bytes(whole[:length])

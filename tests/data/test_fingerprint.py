@@ -1,15 +1,25 @@
 """Fingerprints: equal content, equal text; anything else, another."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from ckpttool.data.dataset import InputSpec, Split, evaluation_split, training_splits
+from ckpttool.data import dataset
+from ckpttool.data.dataset import InputSpec, Split, Wanted
 from ckpttool.data.fingerprint import fingerprint
 from ckpttool.tensors import BY_NAME, PIECE, Array
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (12, 4, 4)).astype(np.uint8)
+
+
+def training_splits(path: Path, inputs: list[InputSpec], labels: InputSpec | None, valid: int | None) -> Any:
+    return dataset.training_splits(path, Wanted(tuple(inputs), labels), valid)
+
+
+def evaluation_split(path: Path, inputs: list[InputSpec], labels: InputSpec | None, *which: Any, **more: Any) -> Split:
+    return dataset.evaluation_split(path, Wanted(tuple(inputs), labels), *which, **more)
 
 
 def made(array: Array, labels: Array | None = None, name: str = "X") -> str:

@@ -1,0 +1,90 @@
+"""Rows: what arrays, mapped files and HDF5 have in common, so that a data set may be larger than memory."""
+
+from collections.abc import Callable
+from math import prod
+from typing import Any, Protocol
+
+import numpy as np
+
+from ckpttool.tensors import Array
+
+IN_MEMORY = 1 << 30
+"""Bytes of an input that are held in memory once they are fitted to a placeholder; of a larger one rows are fitted as
+they are asked for."""
+
+
+class Rows(Protocol):
+    """Rows of one shape and dtype, read when asked; NumPy's arrays and memory maps are such."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The number of rows, then the shape of one."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """NumPy's dtype."""
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes that all rows have."""
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+
+    def __getitem__(self, rows: Any) -> Array:
+        """Return the rows of a slice, or of an array of row numbers, in its order."""
+
+
+class LazyRows:
+    """Rows that are made of other rows when they are asked for."""
+
+    def __init__(self, source: Rows, row: tuple[int, ...], dtype: Any, make: Callable[[Array], Array]) -> None:
+        """Take the source, and `make`, which gives a stack of its rows the row shape and dtype that are said."""
+        self._source, self._make = source, make
+        self.shape, self.dtype = (len(source), *row), np.dtype(dtype)
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes that all rows have."""
+        return prod(self.shape) * int(self.dtype.itemsize)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: Any) -> Array:
+        return self._make(np.asarray(self._source[rows]))
+
+
+class Part:
+    """Some rows that follow one another."""
+
+    def __init__(self, source: Rows, start: int, stop: int) -> None:
+        """Take the rows from `start` to before `stop`."""
+        self._source, self._start = source, start
+        self.shape, self.dtype = (stop - start, *source.shape[1:]), source.dtype
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes that all rows have."""
+        return prod(self.shape) * int(self.dtype.itemsize)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: Any) -> Array:
+        if isinstance(rows, slice):
+            start, stop, step = rows.indices(len(self))
+            return self._source[slice(self._start + start, self._start + stop, step)]
+        return self._source[np.asarray(rows) + self._start]
+
+
+def part(source: Rows, start: int, stop: int) -> Rows:
+    """Return some rows that follow one another: a view of an array, or a `Part`."""
+    return source[start:stop] if isinstance(source, np.ndarray) else Part(source, start, stop)
+
+
+def pieces(rows: Rows, piece: int) -> Any:
+    """Yield the first row's number and the rows of each piece, about `piece` bytes each."""
+    count = max(1, piece // max(1, rows.nbytes // max(1, len(rows))))
+    for start in range(0, len(rows), count):
+        yield start, np.asarray(rows[start : start + count])

@@ -1,0 +1,76 @@
+"""CSV files with a header, gzipped or not; or a folder of `train.csv`, `valid.csv`, `test.csv`."""
+
+import csv
+import gzip
+from collections.abc import Iterator
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from ckpttool.data.files import DataFile, by_split
+from ckpttool.data.sources.tables import Batch, Table, write_tables
+from ckpttool.data.staging import staged
+from ckpttool.data.wanted import Wanted
+from ckpttool.errors import DataError
+
+SUFFIXES = (".csv", ".csv.gz")
+BATCH = 20_000
+"""Rows that are read at once."""
+
+
+def recognises(path: Path) -> bool:
+    """Say whether a file is named so, or a folder has such files."""
+    if path.is_dir():
+        return any(file.name.lower().endswith(SUFFIXES) for file in path.iterdir())
+    return path.is_file() and path.name.lower().endswith(SUFFIXES)
+
+
+def read(path: Path, wanted: Wanted) -> DataFile:
+    """Stage the rows; they are numbered from 0 below the header.
+
+    Raises:
+        DataError: a value is missing or no number, or a row has more or fewer values than the header.
+    """
+    files = by_split(path, SUFFIXES) if path.is_dir() else {None: [path]}
+    every = [file for some in files.values() for file in some]
+
+    def write(folder: Path) -> list[str]:
+        return write_tables(folder, {split: [_table(file) for file in some] for split, some in files.items()}, wanted)
+
+    arrays, notes = staged(every, {"csv": [str(spec) for spec in (*wanted.inputs, wanted.labels)]}, write)
+    return DataFile(path, arrays, notes)
+
+
+def _table(path: Path) -> Table:
+    with _opened(path) as file:
+        header = next(csv.reader(file), [])
+    if len(set(header)) != len(header) or not header or any(not name.strip() for name in header):
+        raise DataError(
+            f"{path}: expected a header with a name for each column, found {', '.join(header) or 'nothing'}"
+        )
+    return Table(path, tuple(name.strip() for name in header), partial(_batches, path, [n.strip() for n in header]))
+
+
+def _batches(path: Path, header: list[str]) -> Iterator[Batch]:
+    with _opened(path) as file:
+        reader = csv.reader(file)
+        next(reader)
+        count = 0
+        try:
+            while rows := list(islice(reader, BATCH)):
+                for row, values in enumerate(rows, count):
+                    if len(values) != len(header):
+                        raise DataError(f"{path} row {row} has {len(values)} values, its header {len(header)}")
+                count += len(rows)
+                yield dict(zip(header, np.array(rows, dtype=str).T, strict=True))
+        except (UnicodeDecodeError, csv.Error, EOFError) as error:
+            raise DataError(f"{path} after row {count}: {error}") from error
+
+
+def _opened(path: Path) -> IO[str]:
+    if path.suffix.lower() == ".gz":
+        return gzip.open(path, "rt", newline="", encoding="utf-8-sig")
+    return path.open(newline="", encoding="utf-8-sig")

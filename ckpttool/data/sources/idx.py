@@ -1,0 +1,77 @@
+"""IDX files, as MNIST is published: a big-endian header, then the values (http://yann.lecun.com/exdb/mnist/).
+
+A folder holds `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`, `t10k-images-idx3-ubyte` and
+`t10k-labels-idx1-ubyte`, each gzipped or not; two files parted by a comma are inputs and labels.
+"""
+
+import gzip
+import re
+import zlib
+from math import prod
+from pathlib import Path
+
+import numpy as np
+
+from ckpttool.data.files import DataFile, paths_of
+from ckpttool.data.wanted import Wanted
+from ckpttool.errors import DataError, MissingFile
+from ckpttool.tensors import Array
+
+_NAME = re.compile(r"(?P<split>train|t10k|test|valid)-(?P<what>images|labels)[.-]idx\d-ubyte(\.gz)?")
+_ANY = re.compile(r".*idx\d(-\w+)?(\.gz)?")
+_TYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
+_SPLITS = {"t10k": "test"}
+
+
+def recognises(path: Path) -> bool:
+    """Say whether a folder has MNIST's files, or all paths are named as such."""
+    if path.is_dir():
+        return any(_NAME.fullmatch(file.name) for file in path.iterdir())
+    return all(_ANY.fullmatch(each.name) for each in paths_of(path))
+
+
+def read(path: Path, wanted: Wanted) -> DataFile:
+    """Read the files whole: `x_train`, `y_train`, `x_test`, `y_test` of a folder, `x` and `y` of a pair.
+
+    Raises:
+        MissingFile: one of a pair is not there.
+        DataError: a file is damaged.
+    """
+    if not path.is_dir():
+        return DataFile(path, dict(zip("xy", map(read_idx, paths_of(path)), strict=False)))
+    found = {}
+    for file in sorted(path.iterdir()):
+        if named := _NAME.fullmatch(file.name):
+            split = _SPLITS.get(named["split"], named["split"])
+            found[f"{'x' if named['what'] == 'images' else 'y'}_{split}"] = read_idx(file)
+    return DataFile(path, found)
+
+
+def read_idx(path: Path) -> Array:
+    """Return the array of a file.
+
+    Raises:
+        MissingFile: there is no such file.
+        DataError: it is no IDX file, or shorter or longer than its header says.
+    """
+    if not path.is_file():
+        raise MissingFile(f"{path}: no such file, expected an IDX file")
+    raw = _unpacked(path)
+    if len(raw) < 4 or raw[:2] != b"\0\0" or raw[2] not in _TYPES:
+        raise DataError(f"{path} is no IDX file: it begins with {raw[:4].hex(' ')}")
+    start = 4 + 4 * raw[3]
+    shape = tuple(np.frombuffer(raw[4:start], ">u4").tolist())
+    dtype = np.dtype(_TYPES[raw[2]])
+    if len(shape) != raw[3] or len(raw) - start != prod(shape) * dtype.itemsize:
+        raise DataError(f"{path}: {len(raw) - start} bytes of values, its header says {list(shape)} of {dtype.name}")
+    return np.frombuffer(raw, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="), copy=False)
+
+
+def _unpacked(path: Path) -> bytes:
+    raw = path.read_bytes()
+    if raw[:2] != b"\x1f\x8b":
+        return raw
+    try:
+        return gzip.decompress(raw)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path} is damaged: {error}") from error

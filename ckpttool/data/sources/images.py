@@ -1,0 +1,114 @@
+"""A folder of images: a folder for each class, or `train/CLASS`, `valid/CLASS`, `test/CLASS`; any size, resized."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from ckpttool.data.files import DataFile
+from ckpttool.data.staging import RowWriter, staged
+from ckpttool.data.wanted import Wanted
+from ckpttool.errors import DataError, MissingDependency, PlanError
+from ckpttool.tensors import Array
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+_SPLITS = ("train", "valid", "test")
+_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+
+
+def recognises(path: Path) -> bool:
+    """Say whether a folder's folders hold images, or their folders do."""
+    return path.is_dir() and any(_images(path))
+
+
+def read(path: Path, wanted: Wanted) -> DataFile:
+    """Stage the images as bytes of the input's shape; classes are numbered in the order of their folders' names.
+
+    Raises:
+        MissingDependency: Pillow is not installed.
+        PlanError: the input does not say the size of an image.
+        DataError: a file is no image, a class has none, or the splits have other classes.
+    """
+    shape = image_shape(wanted)
+    parts: dict[str | None, Path] = {name: path / name for name in _SPLITS if (path / name).is_dir()}
+    parts = parts or {None: path}
+    classes = _classes(path, parts)
+
+    def write(folder: Path) -> list[str]:
+        for split, place in parts.items():
+            _write(folder, f"_{split}" if split else "", place, classes, shape)
+        numbered = ", ".join(f"{name} = {number}" for number, name in enumerate(classes))
+        return [f"classes: {numbered}", f"images: resized to {' x '.join(map(str, shape))}"]
+
+    arrays, notes = staged(_images(path), {"images": shape}, write)
+    return DataFile(path, arrays, notes)
+
+
+def image_shape(wanted: Wanted) -> tuple[int, int, int]:
+    """Return the height, width and channels that the input has; a flat input is a grey square.
+
+    Raises:
+        PlanError: it does not say.
+    """
+    row = wanted.inputs[0].shape[1:] if len(wanted.inputs) == 1 and wanted.inputs[0].shape else ()
+    sizes = [size for size in row if size is not None]
+    side = round(sizes[0] ** 0.5) if len(sizes) == 1 else 0
+    if len(row) == len(sizes) == 1 and side * side == sizes[0]:
+        return side, side, 1
+    if len(row) == len(sizes) in (2, 3) and (*sizes, 1)[2] in _MODES:
+        height, width, channels = (*sizes, 1)[:3]
+        return height, width, channels
+    found = ", ".join(f"{spec.name} {spec.shape}" for spec in wanted.inputs)
+    raise PlanError(f"images need one input of [rows, height, width, channels], the model has {found or 'none'}")
+
+
+def _images(path: Path) -> Iterator[Path]:
+    for depth in ("*/*", "*/*/*"):
+        yield from sorted(file for file in path.glob(depth) if file.suffix.lower() in SUFFIXES)
+
+
+def _classes(path: Path, parts: dict[Any, Path]) -> list[str]:
+    found = {split: sorted(each.name for each in place.iterdir() if each.is_dir()) for split, place in parts.items()}
+    first = next(iter(found.values()))
+    for split, names in found.items():
+        if names != first:
+            raise DataError(f"{path}: {split} has the classes {', '.join(names)}, expected {', '.join(first)}")
+    return first
+
+
+def _write(folder: Path, suffix: str, place: Path, classes: list[str], shape: tuple[int, int, int]) -> None:
+    with (
+        RowWriter(folder / f"x{suffix}.npy", shape, np.uint8) as images,
+        RowWriter(folder / f"y{suffix}.npy", (), np.int64) as labels,
+    ):
+        for number, name in enumerate(classes):
+            files = sorted(file for file in (place / name).iterdir() if file.suffix.lower() in SUFFIXES)
+            if not files:
+                raise DataError(f"{place / name} has no images, expected {', '.join(SUFFIXES)}")
+            for file in files:
+                images.append(pixels(file, str(file), shape)[np.newaxis])
+                labels.append(np.array([number]))
+
+
+def pixels(file: Path | IO[bytes], name: str, shape: tuple[int, int, int]) -> Array:
+    """Return an image as it is meant to be seen, on white where it is transparent, as bytes of a shape.
+
+    Raises:
+        MissingDependency: Pillow is not installed.
+        DataError: it is no image; the message has its `name`.
+    """
+    try:
+        from PIL import Image, ImageOps, UnidentifiedImageError
+    except ImportError as error:
+        raise MissingDependency(f"reading {name} needs Pillow: pip install 'ckpttool[images]'") from error
+    try:
+        with Image.open(file) as opened:
+            image = ImageOps.exif_transpose(opened)
+            if shape[2] != 4 and image.has_transparency_data:
+                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+            image = image.convert(_MODES[shape[2]])
+            resized = image.resize((shape[1], shape[0]), Image.Resampling.BILINEAR)
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DataError(f"{name} is no image, or damaged: {error}") from error
+    return np.asarray(resized, np.uint8).reshape(shape)

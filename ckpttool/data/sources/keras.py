@@ -1,0 +1,85 @@
+"""`keras:NAME`: Keras's data sets, from where Keras keeps them (`~/.keras/datasets`), else from where it gets them."""
+
+import hashlib
+import os
+import re
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+from ckpttool.data.files import DataFile
+from ckpttool.data.sources import idx, npz
+from ckpttool.data.wanted import Wanted
+from ckpttool.errors import DataError, MissingFile
+from ckpttool.formats.files import replacing
+from ckpttool.selection import suggestion
+
+_SITE = "https://storage.googleapis.com/tensorflow/tf-keras-datasets"
+_NAME = re.compile(r"keras:(.*)")
+SECONDS = 60
+
+
+@dataclass(frozen=True)
+class KerasData:
+    """A data set: the files below Keras's folder, and the SHA-256 of each, as Keras's own loader has it (or None)."""
+
+    folder: str
+    files: dict[str, str | None]
+
+
+DATASETS = {
+    "mnist": KerasData("", {"mnist.npz": "731c5ac602752760c8e48fbffcf8c3b850d9dc2a2aedcf2cc48468fc17b673d1"}),
+    "fashion_mnist": KerasData(
+        "fashion-mnist",
+        dict.fromkeys(
+            f"{split}-{what}-ubyte.gz" for split in ("train", "t10k") for what in ("images-idx3", "labels-idx1")
+        ),
+    ),
+}
+"""The data sets that are arrays; Keras's others are pickles, which are not read."""
+
+
+def recognises(path: Path) -> bool:
+    """Say whether it is `keras:NAME`."""
+    return _NAME.fullmatch(str(path)) is not None and not path.exists()
+
+
+def read(path: Path, wanted: Wanted) -> DataFile:
+    """Read a data set, fetched if it is not there.
+
+    Raises:
+        DataError: there is no such data set, or a file is not what it should be.
+        MissingFile: it is not there and cannot be fetched; the message says where to put it.
+    """
+    name = str(path).removeprefix("keras:")
+    if name not in DATASETS:
+        known = ", ".join(DATASETS)
+        raise DataError(f"{path}: there are {known}{suggestion(name, DATASETS)}; save others with numpy.savez")
+    folder = home() / DATASETS[name].folder
+    for file, digest in DATASETS[name].files.items():
+        if not (folder / file).exists():
+            _fetch(f"{_SITE}/{file}", folder / file, digest)
+    files = list(DATASETS[name].files)
+    if files == ["mnist.npz"]:
+        return npz.read(folder / "mnist.npz", wanted)
+    return idx.read(folder, wanted)
+
+
+def home() -> Path:
+    """Return where Keras keeps its data sets."""
+    return Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "datasets"
+
+
+def _fetch(url: str, file: Path, digest: str | None) -> None:
+    try:
+        with urllib.request.urlopen(url, timeout=SECONDS) as answer:
+            content = answer.read()
+    except (urllib.error.URLError, TimeoutError, OSError) as error:
+        raise MissingFile(f"{file} is not there, and {url} cannot be reached: {error}; put the file there") from error
+    found = hashlib.sha256(content).hexdigest()
+    if digest is not None and found != digest:
+        raise DataError(f"{url}: its SHA-256 is {found}, expected {digest}")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(file) as out:
+        out.write(content)

@@ -1,0 +1,42 @@
+"""`.npy` files, mapped: two of them, inputs and labels, or a folder of `x_train.npy`, `y_train.npy` and so on."""
+
+from pathlib import Path
+
+import numpy as np
+
+from ckpttool.data.files import DataFile, paths_of
+from ckpttool.data.rows import Rows
+from ckpttool.data.wanted import Wanted
+from ckpttool.errors import DataError, MissingFile
+
+
+def recognises(path: Path) -> bool:
+    """Say whether all of it is named `.npy`."""
+    if path.is_dir():
+        return any(path.glob("*.npy"))
+    return all(each.suffix == ".npy" for each in paths_of(path))
+
+
+def read(path: Path, wanted: Wanted) -> DataFile:
+    """Map the arrays; a pair of files is `x` and `y`, those of a folder have their names.
+
+    Raises:
+        MissingFile: one of them is not there.
+        DataError: one is no array of numbers, or there are more than two.
+    """
+    if path.is_dir():
+        return DataFile(path, {file.stem: _mapped(file) for file in sorted(path.glob("*.npy"))})
+    files = paths_of(path)
+    if len(files) > 2:
+        raise DataError(f"{path}: {len(files)} files, expected inputs and labels: x.npy,y.npy")
+    return DataFile(path, dict(zip("xy", map(_mapped, files), strict=False)))
+
+
+def _mapped(path: Path) -> Rows:
+    if not path.is_file():
+        raise MissingFile(f"{path}: no such file, expected an array as numpy.save writes it")
+    try:
+        array: Rows = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise DataError(f"{path} is no array of numbers: {error}") from error
+    return array

@@ -1,0 +1,60 @@
+"""`.npz` files, as numpy.savez writes them; the arrays are read when they are asked for."""
+
+from functools import cached_property
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ckpttool.data.files import DataFile
+from ckpttool.data.wanted import Wanted
+from ckpttool.errors import DataError, FormatError
+from ckpttool.formats.npz import Npz
+from ckpttool.tensors import Array, Tensor
+
+
+def recognises(path: Path) -> bool:
+    """Say whether a file begins as a zip archive does, or is named as one of arrays."""
+    return path.is_file() and (Npz().recognises(path) or path.suffix == ".npz")
+
+
+def read(path: Path, wanted: Wanted) -> DataFile:
+    """Hold the headers of the arrays against their sizes, without reading the arrays.
+
+    Raises:
+        DataError: it is cut short, holds Python objects, or one name twice.
+    """
+    if not Npz().recognises(path):
+        raise DataError(f"{path} is not a .npz file of data, expected one as numpy.savez writes it")
+    try:
+        return DataFile(path, {name: WholeArray(tensor) for name, tensor in Npz().open(path).items()})
+    except FormatError as error:
+        raise DataError(str(error)) from error
+
+
+class WholeArray:
+    """The rows of an array that is read as a whole when they are asked for, its checksum checked, and kept."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        """Take the file's tensor."""
+        self._tensor, self.shape, self.dtype = tensor, tensor.shape, np.dtype(tensor.dtype.numpy)
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes that all rows have."""
+        return prod(self.shape) * self.dtype.itemsize
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: Any) -> Array:
+        found: Array = self._array[rows]
+        return found
+
+    @cached_property
+    def _array(self) -> Array:
+        try:
+            return self._tensor.read()
+        except FormatError as error:
+            raise DataError(str(error)) from error

@@ -1,0 +1,176 @@
+"""Tables: rows of named columns, as CSV and Parquet hold them, made into inputs and labels.
+
+Columns that bear placeholders' names are theirs. Where the model has one input that no column is named for, it takes
+all columns but those of the labels and of `split`, in their order.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ckpttool.data.staging import RowWriter
+from ckpttool.data.wanted import Wanted
+from ckpttool.errors import DataError
+from ckpttool.tensors import Array
+
+Batch = Mapping[str, Array]
+"""Some rows: an array per column, of text or of numbers."""
+SPLIT = "split"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A file of a table: the names of its columns, and its rows, which can be gone through again and again."""
+
+    path: Path
+    columns: tuple[str, ...]
+    batches: Callable[[], Iterator[Batch]]
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which columns go where: those of each input by the array's name, and that of the labels."""
+
+    inputs: Mapping[str, Sequence[str]]
+    labels: str | None
+
+
+def chosen_columns(table: Table, wanted: Wanted) -> Columns:
+    """Choose the columns of the inputs and the labels.
+
+    Raises:
+        DataError: there is none for the labels, or for an input.
+    """
+    labels = next((name for name in wanted.label_names() if name in table.columns), None)
+    if labels is None and wanted.labels is not None:
+        found, expected = ", ".join(table.columns), ", ".join(wanted.label_names())
+        raise DataError(f"{table.path}: no column of labels, expected one named {expected}; found {found}")
+    others = [name for name in table.columns if name not in (labels, SPLIT)]
+    own = {
+        spec.name: [name for name in (spec.name, spec.name.rpartition("/")[2]) if name in others]
+        for spec in wanted.inputs
+    }
+    if len(wanted.inputs) <= 1 and not any(own.values()):
+        return Columns({"x": others}, labels)
+    missing = [name for name, found in own.items() if not found]
+    if missing:
+        raise DataError(f"{table.path}: no column for the input {missing[0]}; found {', '.join(table.columns)}")
+    return Columns({name: found[:1] for name, found in own.items()}, labels)
+
+
+def write_tables(folder: Path, tables: Mapping[str | None, Sequence[Table]], wanted: Wanted) -> list[str]:
+    """Write the arrays of tables by split (None: no split is said) into a folder; return what is to be said of them.
+
+    Raises:
+        DataError: files have other columns than the first, or a value is missing or no number.
+    """
+    first = next(iter(tables.values()))[0]
+    columns = chosen_columns(first, wanted)
+    every = [table for some in tables.values() for table in some]
+    for table in every:
+        if table.columns != first.columns:
+            raise DataError(f"{table.path} has the columns {', '.join(table.columns)}, {first.path} has other ones")
+    classes = _classes(every, columns.labels)
+    for split, some in tables.items():
+        _write(folder, f"_{split}" if split else "", some, columns, classes)
+    notes = [f"{name}: columns {', '.join(used)}" for name, used in columns.inputs.items()]
+    if classes is not None:
+        numbered = ", ".join(f"{name} = {number}" for number, name in enumerate(classes))
+        notes.append(f"{columns.labels}: {numbered}")
+    return notes
+
+
+def _classes(tables: Sequence[Table], labels: str | None) -> list[str] | None:
+    """Return the names of classes in their order; None where the labels are numbers."""
+    if labels is None:
+        return None
+    found: set[str] = set()
+    for table in tables:
+        for batch in table.batches():
+            found.update(np.unique(batch[labels].astype(str)).tolist())
+    return None if all(_is_number(text) for text in found) else sorted(found)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return not text  # a missing value is told where it is read
+    return True
+
+
+def _write(folder: Path, suffix: str, tables: Sequence[Table], columns: Columns, classes: list[str] | None) -> None:
+    """Write the arrays of one split; rows that name their split themselves go to that one."""
+    writers: dict[str, RowWriter] = {}
+    try:
+        for table in tables:
+            row = 0
+            for batch in table.batches():
+                count = len(next(iter(batch.values())))
+                for name, array in _arrays(table, batch, columns, classes, row).items():
+                    for part, rows in _by_split(batch, array, suffix):
+                        _writer(writers, folder, f"{name}{part}", array).append(rows)
+                row += count
+    finally:
+        for writer in writers.values():
+            writer.__exit__(None, None, None)
+
+
+def _writer(writers: dict[str, RowWriter], folder: Path, name: str, array: Array) -> RowWriter:
+    if name not in writers:
+        writers[name] = RowWriter(folder / f"{name}.npy", array.shape[1:], array.dtype)
+    return writers[name]
+
+
+def _by_split(batch: Batch, array: Array, suffix: str) -> Iterator[tuple[str, Array]]:
+    if suffix or SPLIT not in batch:
+        yield suffix, array
+        return
+    names = batch[SPLIT].astype(str)
+    for name in np.unique(names):
+        yield f"_{name}", array[names == name]
+
+
+def _arrays(table: Table, batch: Batch, columns: Columns, classes: list[str] | None, row: int) -> dict[str, Array]:
+    arrays = {name: _joined(table, batch, used, row) for name, used in columns.inputs.items()}
+    if columns.labels is not None:
+        arrays["y"] = _labels(table, batch, columns.labels, classes, row)
+    return arrays
+
+
+def _joined(table: Table, batch: Batch, names: Sequence[str], row: int) -> Array:
+    """Return columns as one array [rows, columns]; a single column of vectors stays as it is."""
+    found = [_numbers(table, batch, name, row) for name in names]
+    if len(found) == 1:
+        return found[0]
+    return np.stack(found, axis=1).astype(np.float32)
+
+
+def _labels(table: Table, batch: Batch, name: str, classes: list[str] | None, row: int) -> Array:
+    if classes is None:
+        numbers = _numbers(table, batch, name, row)
+        return numbers.astype(np.int64) if np.array_equal(numbers, np.round(numbers)) else numbers
+    texts = batch[name].astype(str)
+    _refuse_missing(table, name, texts == "", row)
+    return np.searchsorted(classes, texts).astype(np.int64)
+
+
+def _numbers(table: Table, batch: Batch, name: str, row: int) -> Array:
+    values: Any = batch[name]
+    if values.dtype.kind not in "OSU":
+        return np.asarray(values)
+    _refuse_missing(table, name, values.astype(str) == "", row)
+    try:
+        return np.asarray(values.astype(np.float64))
+    except ValueError:
+        wrong = next(place for place, text in enumerate(values.astype(str)) if not _is_number(text))
+        found = f"{table.path} row {row + wrong}: {name} is {values[wrong]!r}, expected a number"
+        raise DataError(f"{found}; text can only be labels") from None
+
+
+def _refuse_missing(table: Table, name: str, missing: Array, row: int) -> None:
+    if missing.any():
+        raise DataError(f"{table.path} row {row + int(np.argmax(missing))}: {name} has no value")

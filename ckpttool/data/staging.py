@@ -1,0 +1,80 @@
+"""Staging: rows that have no place of their own on disk (text, records, images) are decoded once into mapped arrays.
+
+A folder per data set in the user's cache, named by what it was made of: the files' names, sizes and times, and how they
+were to be read. It is written beside and renamed, so that it is whole or absent.
+"""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.lib import format as npy
+
+from ckpttool.data.feature_store import cache_key, default_root
+from ckpttool.tensors import Array
+
+_NOTES = "notes.json"
+_HEADER = 128
+"""Bytes before the rows of an array, enough for any header of ours; NumPy lets a header be padded."""
+
+
+def staged(
+    files: Iterable[Path], how: Mapping[str, Any], write: Callable[[Path], list[str]]
+) -> tuple[dict[str, Array], tuple[str, ...]]:
+    """Return arrays that `write` makes in a folder, `NAME.npy` each, mapped, and the notes that it returns.
+
+    `how` has all that the arrays depend on besides the files. They are made once.
+    """
+    facts = {str(file.resolve()): f"{file.stat().st_size} {file.stat().st_mtime_ns}" for file in files}
+    folder = default_root() / "rows" / cache_key({**facts, "how": json.dumps(how, sort_keys=True, default=str)})
+    if not (folder / _NOTES).exists():
+        _make(folder, write)
+    arrays = {file.stem: np.load(file, mmap_mode="r") for file in sorted(folder.glob("*.npy"))}
+    return arrays, tuple(json.loads((folder / _NOTES).read_text()))
+
+
+def _make(folder: Path, write: Callable[[Path], list[str]]) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
+    try:
+        notes = write(beside)
+        (beside / _NOTES).write_text(json.dumps(notes))
+        shutil.rmtree(folder, ignore_errors=True)
+        beside.replace(folder)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+class RowWriter:
+    """Writes rows of one shape and dtype to a `.npy`, whose length is known when the last one is written."""
+
+    def __init__(self, path: Path, row: tuple[int, ...], dtype: Any) -> None:
+        """Begin a file."""
+        self._row, self._dtype, self.count = row, np.dtype(dtype), 0
+        self._file = path.open("wb")
+        self._file.write(bytes(_HEADER))
+
+    def append(self, rows: Array) -> None:
+        """Write some rows; they are cast to the file's dtype."""
+        array = np.ascontiguousarray(rows, self._dtype).reshape(-1, *self._row)
+        self._file.write(array.data)
+        self.count += len(array)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Write the header and close the file."""
+        facts = {"descr": npy.dtype_to_descr(self._dtype), "fortran_order": False, "shape": (self.count, *self._row)}
+        text = repr(facts).encode("latin1")
+        start = npy.magic(1, 0) + (_HEADER - 10).to_bytes(2, "little")
+        self._file.seek(0)
+        self._file.write(start + text.ljust(_HEADER - 11) + b"\n")
+        self._file.close()

@@ -1,0 +1,341 @@
+"""One data set in every kind of file gives the same rows; what is wrong with a file is told with its place."""
+
+import gzip
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ckpttool.data import rows as rows_module
+from ckpttool.data.dataset import InputSpec, Wanted, evaluation_split, training_splits
+from ckpttool.data.files import open_data
+from ckpttool.errors import CkptError, DataError, MissingFile, PlanError, UnknownName
+from ckpttool.tensors import BY_NAME
+
+WANTED = Wanted((InputSpec("X", (None, 4), BY_NAME["float32"]),), InputSpec("y", (None,), BY_NAME["int32"]))
+IMAGES = Wanted((InputSpec("X", (None, 4, 4, 3), BY_NAME["float32"]),), InputSpec("y", (None,), BY_NAME["int32"]))
+RANDOM = np.random.default_rng(3)
+X = {name: RANDOM.normal(size=(count, 4)).astype(np.float32) for name, count in (("train", 30), ("test", 7))}
+Y = {name: RANDOM.integers(0, 3, len(x)) for name, x in X.items()}
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def npy_folder(folder: Path) -> Path:
+    for name, x in X.items():
+        np.save(folder / f"x_{name}.npy", x)
+        np.save(folder / f"y_{name}.npy", Y[name])
+    return folder
+
+
+def idx_bytes(array: Any) -> bytes:
+    kind = {"float32": 13, "uint8": 8}[array.dtype.name]
+    return (
+        struct.pack(f">HBB{array.ndim}I", 0, kind, array.ndim, *array.shape)
+        + array.astype(array.dtype.newbyteorder(">")).tobytes()
+    )
+
+
+def idx_folder(folder: Path) -> Path:
+    for name, stem in (("train", "train"), ("test", "t10k")):
+        (folder / f"{stem}-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx_bytes(X[name])))
+        (folder / f"{stem}-labels-idx1-ubyte").write_bytes(idx_bytes(Y[name].astype(np.uint8)))
+    return folder
+
+
+def hdf5(folder: Path) -> Path:
+    import h5py
+
+    with h5py.File(folder / "rows.h5", "w") as file:
+        for name, x in X.items():
+            file.create_dataset(f"x_{name}", data=x, chunks=(5, 4), compression="gzip")
+            file.create_dataset(f"y_{name}", data=Y[name])
+    return folder / "rows.h5"
+
+
+def write_csv(path: Path, x: Any, y: Any, names: list[str] | None = None) -> None:
+    lines = [",".join([*"abcd", "label"])]
+    labels = y if names is None else [names[label] for label in y]
+    lines += [",".join([*map(repr, row.tolist()), str(label)]) for row, label in zip(x, labels, strict=True)]
+    path.write_text("\n".join(lines) + "\n")
+
+
+def csv_folder(folder: Path) -> Path:
+    for name, x in X.items():
+        write_csv(folder / f"{name}.csv", x, Y[name])
+    return folder
+
+
+def parquet(folder: Path) -> Path:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    for name, x in X.items():
+        table = pa.table({"X": list(x), "y": Y[name]})
+        pq.write_table(table, folder / f"{name}.parquet", row_group_size=8)
+    return folder
+
+
+def tfrecord(folder: Path) -> Path:
+    import tensorflow as tf
+
+    for name, x in X.items():
+        options = tf.io.TFRecordOptions(compression_type="GZIP" if name == "test" else "")
+        with tf.io.TFRecordWriter(str(folder / f"{name}.tfrecord-00000-of-00001"), options) as writer:
+            for row, label in zip(x, Y[name], strict=True):
+                features = {
+                    "X": tf.train.Feature(float_list=tf.train.FloatList(value=row)),
+                    "label": tf.train.Feature(int64_list=tf.train.Int64List(value=[label])),
+                }
+                writer.write(tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString())
+    return folder
+
+
+@pytest.mark.parametrize("write", [npy_folder, idx_folder, hdf5, csv_folder, parquet, tfrecord])
+def test_every_kind_of_file_gives_the_same_rows(tmp_path: Path, write: Callable[[Path], Path]) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    path = write(folder)
+    for _ in range(2):  # what is staged is found again
+        train, valid = training_splits(path, WANTED, 5)
+        test = evaluation_split(path, WANTED)
+        np.testing.assert_allclose(np.concatenate([valid.inputs["X"][:], train.inputs["X"][:]]), X["train"], rtol=1e-6)
+        np.testing.assert_array_equal(np.concatenate([valid.labels, train.labels]), Y["train"])
+        np.testing.assert_allclose(test.inputs["X"][:], X["test"], rtol=1e-6)
+        np.testing.assert_array_equal(test.labels, Y["test"])
+
+
+def test_two_files_are_inputs_and_labels(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", X["train"])
+    np.save(tmp_path / "b.npy", Y["train"])
+    found = evaluation_split(f"{tmp_path}/a.npy,{tmp_path}/b.npy", WANTED)
+    np.testing.assert_array_equal(found.inputs["X"][:], X["train"])
+    np.testing.assert_array_equal(found.labels, Y["train"])
+    with pytest.raises(MissingFile, match=r"c\.npy: no such file"):
+        open_data(f"{tmp_path}/a.npy,{tmp_path}/c.npy")
+
+
+@pytest.mark.parametrize("write", [npy_folder, hdf5, csv_folder])
+def test_large_inputs_stay_on_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[[Path], Path]
+) -> None:
+    """The fitted rows are not held; any rows can be asked for, in any order and again and again."""
+    monkeypatch.setattr("ckpttool.data.columns.IN_MEMORY", 100)
+    folder = tmp_path / "data"
+    folder.mkdir()
+    train, _ = training_splits(write(folder), WANTED, 5)
+    rows = train.inputs["X"]
+    assert isinstance(rows, rows_module.LazyRows)
+    order = np.array([20, 3, 3, 0, 24, 11])
+    np.testing.assert_allclose(rows[order], X["train"][5:][order], rtol=1e-6)
+    np.testing.assert_allclose(rows[4:9], X["train"][9:14], rtol=1e-6)
+    assert (rows.shape, rows.nbytes, len(rows)) == ((25, 4), 400, 25)
+
+
+def test_classes_by_name_and_splits_by_column(tmp_path: Path) -> None:
+    names = ["cat", "dog", "ant"]
+    lines = ["label,a,b,c,d,split"]
+    for split, x in X.items():
+        for row, label in zip(x, Y[split], strict=True):
+            lines.append(",".join([names[label], *map(repr, row.tolist()), split]))
+    (tmp_path / "all.csv").write_text("\n".join(lines))
+    train, _ = training_splits(tmp_path / "all.csv", WANTED, 1)
+    assert "label: ant = 0, cat = 1, dog = 2" in train.notes
+    assert "x: columns a, b, c, d" in train.notes
+    numbers = np.array([1, 2, 0])
+    np.testing.assert_array_equal(train.labels, numbers[Y["train"][1:]])
+    np.testing.assert_array_equal(evaluation_split(tmp_path / "all.csv", WANTED).labels, numbers[Y["test"]])
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda lines: [*lines[:3], "1,2,3", *lines[3:]], r"row 2 has 3 values, its header 5"),
+        (lambda lines: [*lines[:4], "1,2,x,4,0"], r"row 3: c is '?.*x.*, expected a number; text can only be labels"),
+        (lambda lines: [*lines[:4], "1,,3,4,0"], r"row 3: b has no value"),
+        (lambda lines: [*lines[:4], "1,2,3,4,"], r"row 3: label has no value"),
+        (
+            lambda lines: ["a,b,c,d,e", *lines[1:]],
+            r"no column of labels, expected one named y, .*; found a, b, c, d, e",
+        ),
+        (lambda lines: ["a,a,c,d,label", *lines[1:]], r"expected a header with a name for each column"),
+        (lambda lines: [], r"expected a header"),
+        (lambda lines: [*lines[:4], "1,2,inf,4,0"], r"x row 3 holds inf, expected finite numbers"),
+    ],
+)
+def test_what_is_wrong_in_a_csv_is_told_with_its_row(
+    tmp_path: Path, change: Callable[[list[str]], list[str]], problem: str
+) -> None:
+    write_csv(tmp_path / "rows.csv", X["train"], Y["train"])
+    (tmp_path / "rows.csv").write_text("\n".join(change((tmp_path / "rows.csv").read_text().splitlines())))
+    with pytest.raises(DataError, match=problem):
+        training_splits(tmp_path / "rows.csv", WANTED, None)
+    assert not list((tmp_path / "cache").rglob("*.npy")) or "inf" in problem
+
+
+def test_a_null_in_parquet_is_told_with_its_row(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table({"a": [1.0, None], "b": [1.0, 2.0], "y": [0, 1]}), tmp_path / "rows.parquet")
+    with pytest.raises(DataError, match=r"rows.parquet row 1: a has no value"):
+        training_splits(tmp_path / "rows.parquet", WANTED, None)
+    (tmp_path / "text.parquet").write_text("no Parquet")
+    with pytest.raises(DataError, match="is no Parquet file, or damaged"):
+        training_splits(tmp_path / "text.parquet", WANTED, None)
+
+
+def write_image(path: Path, colour: tuple[int, int, int], size: tuple[int, int] = (9, 5)) -> None:
+    from PIL import Image
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, colour).save(path)
+
+
+def test_images_are_resized_and_classes_numbered_by_name(tmp_path: Path) -> None:
+    for split, count in (("train", 4), ("valid", 2)):
+        for number in range(count):
+            write_image(tmp_path / "data" / split / "red" / f"{number}.png", (255, 0, 0))
+            write_image(tmp_path / "data" / split / "blue" / f"{number}.bmp", (0, 0, 255), (3 + number, 40))
+    train, valid = training_splits(tmp_path / "data", IMAGES, None)
+    assert "classes: blue = 0, red = 1" in train.notes
+    assert train.inputs["X"].shape == (8, 4, 4, 3)
+    assert (train.rows, valid.rows) == (8, 4)
+    np.testing.assert_array_equal(train.labels, [0] * 4 + [1] * 4)
+    np.testing.assert_allclose(train.inputs["X"][7], np.broadcast_to([1.0, 0, 0], (4, 4, 3)))
+
+
+def test_what_is_wrong_with_images_is_told(tmp_path: Path) -> None:
+    write_image(tmp_path / "data" / "red" / "0.png", (255, 0, 0))
+    (tmp_path / "data" / "red" / "1.png").write_text("no image")
+    with pytest.raises(DataError, match=r"red/1.png is no image, or damaged"):
+        training_splits(tmp_path / "data", IMAGES, None)
+    (tmp_path / "data" / "red" / "1.png").unlink()
+    (tmp_path / "data" / "blue").mkdir()
+    with pytest.raises(DataError, match=r"blue has no images"):
+        training_splits(tmp_path / "data", IMAGES, None)
+    flat = Wanted((InputSpec("X", (None, 7), BY_NAME["float32"]),), IMAGES.labels)
+    with pytest.raises(PlanError, match=r"images need one input of \[rows, height, width, channels\]"):
+        training_splits(tmp_path / "data", flat, None)
+
+
+def examples(path: Path, rows: list[dict[str, Any]]) -> Path:
+    import tensorflow as tf
+
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for row in rows:
+            features = {}
+            for name, value in row.items():
+                if isinstance(value, bytes):
+                    features[name] = tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+                elif isinstance(value, list):
+                    features[name] = tf.train.Feature(float_list=tf.train.FloatList(value=value))
+                else:
+                    features[name] = tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
+            writer.write(tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString())
+    return path
+
+
+def test_bytes_in_records_are_what_is_said_of_them(tmp_path: Path) -> None:
+    pixels = RANDOM.integers(0, 256, (6, 4), np.uint8)
+    rows = [{"image/raw": row.tobytes(), "image/class": number} for number, row in enumerate(pixels)]
+    path = examples(tmp_path / "rows.tfrecord", rows)
+    with pytest.raises(DataError) as caught:
+        training_splits(path, WANTED, 2)
+    assert "image/raw is bytes; say what the records hold: --features" in str(caught.value)
+    said = Wanted(WANTED.inputs, WANTED.labels, "X = bytes('image/raw', uint8, 4); y = int64('image/class')")
+    train, _ = training_splits(path, said, 2)
+    np.testing.assert_allclose(train.inputs["X"][:], pixels[2:] / 255, rtol=1e-6)
+    np.testing.assert_array_equal(train.labels, [2, 3, 4, 5])
+
+
+@pytest.mark.parametrize(
+    ("features", "error", "problem"),
+    [
+        ("X = bytes('image/raw', uint8, 5); y = int64('image/class')", DataError, r"record 0: image/raw .* 4 bytes"),
+        ("X = bytes('raw', uint8, 4)", DataError, r"record 0 has no feature raw; nearest: image/raw"),
+        ("X = float('image/raw', 4)", DataError, r"image/raw is a bytes_list, not a float_list"),
+        ("X = image('image/raw', 4, 4)", PlanError, r"an image needs its height, width and channels"),
+        ("X = raw(4)", UnknownName, r"--features, line 1, column 5, at 'raw\(4\)': no kind 'raw'"),
+        ("float(4)", PlanError, r"expected a name before it"),
+        ("X = bytes('image/raw', text, 4)", PlanError, r"expected one of uint8"),
+        ("X = image('image/raw', 4, 4, 3)", DataError, r"record 0: image/raw is no image"),
+    ],
+)
+def test_what_records_do_not_hold_is_told(tmp_path: Path, features: str, error: type[CkptError], problem: str) -> None:
+    path = examples(tmp_path / "rows.tfrecord", [{"image/raw": bytes(4), "image/class": 1}] * 3)
+    with pytest.raises(error, match=problem):
+        training_splits(path, Wanted(WANTED.inputs, WANTED.labels, features), 1)
+
+
+@pytest.mark.parametrize("place", [0, 8, 12, 40, -1], ids=["length", "its checksum", "record", "middle", "tail"])
+def test_a_flipped_bit_in_a_record_is_found(tmp_path: Path, place: int) -> None:
+    path = examples(tmp_path / "rows.tfrecord", [{"X": [1.0, 2.0, 3.0, 4.0], "y": 1}] * 2)
+    raw = bytearray(path.read_bytes())
+    raw[place] ^= 1
+    path.write_bytes(raw)
+    with pytest.raises(DataError, match=rf"rows.tfrecord record {1 if place < 0 else 0}"):
+        training_splits(path, WANTED, 1)
+
+
+def test_a_record_that_is_cut_short_is_found(tmp_path: Path) -> None:
+    path = examples(tmp_path / "rows.tfrecord", [{"X": [1.0, 2.0, 3.0, 4.0], "y": 1}] * 2)
+    raw = path.read_bytes()
+    for length in (len(raw) - 1, len(raw) - 6, len(raw) // 2 + 5):
+        path.write_bytes(raw[:length])
+        with pytest.raises(DataError, match=r"record 1.* cut short"):
+            training_splits(path, WANTED, 1)
+
+
+@pytest.mark.parametrize("change", [lambda raw: raw[:-1], lambda raw: raw + b"0", lambda raw: b"\1" + raw[1:]])
+def test_a_damaged_idx_file_is_found(tmp_path: Path, change: Callable[[bytes], bytes]) -> None:
+    idx_folder(tmp_path)
+    labels = tmp_path / "train-labels-idx1-ubyte"
+    labels.write_bytes(change(labels.read_bytes()))
+    with pytest.raises(DataError, match="train-labels-idx1-ubyte"):
+        training_splits(tmp_path, WANTED, 2)
+
+
+def test_hdf5_that_points_out_of_itself_is_refused(tmp_path: Path) -> None:
+    import h5py
+
+    with h5py.File(tmp_path / "rows.h5", "w") as file:
+        file["x_train"] = h5py.ExternalLink("other.h5", "/x")
+    with pytest.raises(DataError, match=r"rows\.h5"):
+        open_data(tmp_path / "rows.h5")
+
+
+def test_keras_data_come_from_where_keras_has_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.setattr("ckpttool.data.sources.keras._SITE", (tmp_path / "site").as_uri())
+    place = tmp_path / "datasets" / "mnist.npz"
+    with pytest.raises(
+        MissingFile, match=rf"{place} is not there, and file://.* cannot be reached.* put the file there"
+    ):
+        open_data("keras:mnist")
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "mnist.npz").write_bytes(b"something else")
+    with pytest.raises(DataError, match="its SHA-256 is"):
+        open_data("keras:mnist")
+    place.parent.mkdir()
+    np.savez(place, x_train=X["train"], y_train=Y["train"])
+    assert evaluation_split("keras:mnist", WANTED).rows == 30
+    with pytest.raises(DataError, match="keras:mnst: there are mnist, fashion_mnist; nearest: mnist"):
+        open_data("keras:mnst")
+
+
+def test_class_numbers_become_rows_where_the_labels_are_rows(tmp_path: Path) -> None:
+    np.savez(tmp_path / "rows.npz", x=X["test"], y=Y["test"])
+    dense = Wanted(WANTED.inputs, InputSpec("y", (None, 3), BY_NAME["float32"]))
+    found = evaluation_split(tmp_path / "rows.npz", dense)
+    np.testing.assert_array_equal(found.labels, np.eye(3)[Y["test"]])
+    assert "y: class numbers as rows of 3, one of them 1, for y" in found.notes
+    two = Wanted(WANTED.inputs, InputSpec("y", (None, 2), BY_NAME["float32"]))
+    with pytest.raises(DataError, match=r"y row \d is 2, expected 0 to 1"):
+        evaluation_split(tmp_path / "rows.npz", two)
