@@ -17,6 +17,7 @@ from ckpttool.transfer.model import Model
 @options.model
 @options.freeze(required=True)
 @options.data
+@options.features
 @click.option("--valid", type=click.IntRange(min=1), help="Hold out the first N training rows, as finetune will.")
 @training.cache_dir
 @augmenting

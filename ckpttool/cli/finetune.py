@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from ckpttool.cli import options, run_options, training
+from ckpttool.cli.augmenting import augmenting
 from ckpttool.cli.objective import objective
 from ckpttool.cli.output import document
 from ckpttool.cli.plans import show_plan
@@ -23,6 +24,8 @@ from ckpttool.transfer.run import Options
 @objective
 @run_options.epochs
 @run_options.caching
+@augmenting
+@options.features
 @run_options.saving
 @run_options.threads
 @roles

@@ -63,10 +63,17 @@ seed = click.option(
 
 data = click.option(
     "--data",
-    metavar="FILE",
+    metavar="DATA",
     type=PATH,
     required=True,
-    help="Data set: an .npz with x_train, y_train, x_valid, y_valid, x_test, y_test, or the placeholders' names.",
+    help="Rows: an .npz or .h5 with x_train, y_train, x_valid, y_valid, x_test, y_test or the placeholders' names; "
+    "x.npy,y.npy; IDX files; .csv, .parquet, .tfrecord; a folder of these, or of images by class; keras:NAME.",
+)
+
+features = click.option(
+    "--features",
+    metavar="SPEC",
+    help="What .tfrecord records hold: \"X = image('image/encoded', 28, 28, 1); y = int64()\".",
 )
 
 tags = click.option(

@@ -5,7 +5,6 @@ from numpy.typing import NDArray
 
 from ckpttool.errors import CkptError
 
-
 BLOCK = 256
 """Rows that stay together until a buffer takes them, where not all rows are in memory."""
 

@@ -26,6 +26,7 @@ SOURCES = {
     "images": "a folder with a folder of images for each class",
 }
 """The kinds of data by the modules of `sources` that read them, in the order in which they are asked."""
+_KINDS = ".npz, .npy, IDX, HDF5, .csv, .parquet, .tfrecord, folders of these or of images by class, keras:NAME"
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,8 @@ def open_data(path: str | Path, wanted: Wanted | None = None) -> DataFile:
             found: DataFile = source.read(path, wanted or Wanted())
             return found
     if not all(each.exists() for each in paths_of(path)):
-        raise MissingFile(f"{path}: no such file, expected {'; '.join(SOURCES.values())}")
-    raise DataError(f"{path} is no data that is known, expected {'; '.join(SOURCES.values())}")
+        raise MissingFile(f"{path}: no such file; data are {_KINDS}")
+    raise DataError(f"{path} is no data that is known: data are {_KINDS}")
 
 
 def paths_of(path: Path) -> list[Path]:

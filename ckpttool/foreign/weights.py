@@ -6,8 +6,8 @@ from pathlib import Path
 
 from ckpttool import checkpoint
 from ckpttool.errors import FormatError, MissingFile
-from ckpttool.formats.hdf5 import Tree, is_hdf5, read_tree
 from ckpttool.foreign.keras import is_keras, keras_tensors
+from ckpttool.formats.hdf5 import Tree, is_hdf5, read_tree
 from ckpttool.tensors import Tensor
 
 

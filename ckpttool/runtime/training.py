@@ -55,11 +55,10 @@ class Steps:
 class Trainer:
     """Runs steps of a graph's training op on variables that it owns."""
 
-    def __init__(
-        self, function: GraphFunction, state: State, constants: Feeds, prepare: Prepare = lambda feeds, _: feeds
-    ) -> None:
+    def __init__(self, function: GraphFunction, state: State, constants: Feeds, prepare: Prepare | None = None) -> None:
         """Take a step whose wanted tensors are the loss, then the ops that update the variables."""
-        self._function, self._state, self._constants, self._prepare = function, state, dict(constants), prepare
+        self._function, self._state, self._constants = function, state, dict(constants)
+        self._prepare = prepare or (lambda feeds, _: feeds)
         self._run = tensorflow().function(self._batches, autograph=False, reduce_retracing=True)
         self._resident: tuple[Rows, dict[str, Any]] | None = None
 

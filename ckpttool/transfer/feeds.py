@@ -11,7 +11,7 @@ from ckpttool.graph.modes import PLACEHOLDERS
 from ckpttool.graph.roles import Roles
 from ckpttool.runtime.function import GraphFunction, runner
 from ckpttool.runtime.state import State
-from ckpttool.tensors import Array, Tensor, dtype_numbered
+from ckpttool.tensors import Tensor, dtype_numbered
 
 _FEEDERS = re.compile(r"Queue\w*Dequeue\w*|IteratorGetNext\w*|OneShotIterator|Reader(Read|ReadUpTo)(V2)?")
 """Ops that bring rows without being fed."""

@@ -24,6 +24,7 @@ from ckpttool.runtime.state import State
 from ckpttool.runtime.training import Evaluator, Score, Steps, Trainer
 from ckpttool.selection import Pattern
 from ckpttool.tensors import Array, DType, Tensor
+from ckpttool.transfer.augment import Augmentation, augmentation_of, check_augment
 from ckpttool.transfer.cache import FeatureCache, Features
 from ckpttool.transfer.feeds import check_classes, feeds, mode, wanted
 from ckpttool.transfer.model import Model
@@ -70,6 +71,7 @@ class Training:
         self.stage = stage_of(self._stages, epoch)
         self.epochs = sum(stage.epochs for stage in self._stages)
         self.bounds = batch_bounds(splits[0].rows, options.batch_size)
+        self._augmentation = _augmentation(splits[0], options)
         span = Span(first_step(model), self.epochs * self.batches)
         prepared = prepare(model, options, self._stages[self.stage].train, span)
         self.frozen, self.graph, self.roles = prepared.frozen, prepared.graph, prepared.roles
@@ -96,35 +98,43 @@ class Training:
         return Training(self.model, self.splits, self.options, self._watch, epoch, present)
 
     def _features(self, part: FrozenPart) -> Features:
-        cache = FeatureCache(self.frozen.graph, part, self.model.checkpoint, self.splits)
+        cache = FeatureCache(self.frozen.graph, part, self.model.checkpoint, self.splits, self._augmentation)
         return cache.open(self.options.cache_dir, self._watch)
 
     def _build(self) -> None:
         """Import the step and the score, on one set of variables."""
         roles, seed = self.roles, self.options.seed
-        self._arrays = [self._arrays_of(split) for split in self.splits]
-        fed = [*self._arrays[0], *mode(roles, True)]
+        train, valid = self.splits
+        variants = self.features.variants if self.features else 1
+        self._train = [self._arrays_of(train, variant) for variant in range(variants)]
+        self._valid = self._arrays_of(valid)
+        fed = [*self._valid, *mode(roles, True)]
         averages = [TensorRef.parse(name).op for name in self.graph.collection("update_ops")]
         updates = [str(roles.training_op), *averages]
         step = GraphFunction(self.graph, [str(roles.loss), *updates], fed, seed)
         score = GraphFunction(self.graph, [str(roles.loss), *([roles.accuracy] if roles.accuracy else [])], fed)
         needed = {variable.op: variable for variable in [*step.variables, *score.variables]}
         self.state = State(needed.values(), self.values)
-        self._trainer = Trainer(step, self.state, mode(roles, True))
+        augment = self._augmentation.prepare if self._augmentation and not self.features else None
+        self._trainer = Trainer(step, self.state, mode(roles, True), augment)
         self._evaluator = Evaluator(score, self.state, mode(roles, False))
         self._rate = self._runner_of([RATE]) if TensorRef.parse(RATE).op in self.graph.nodes else None
 
     def _runner_of(self, tensors: list[str]) -> Any:
         return runner(GraphFunction(self.graph, tensors), self.state, {})
 
-    def _arrays_of(self, split: Split) -> dict[str, Any]:
+    def _arrays_of(self, split: Split, variant: int = 0) -> dict[str, Any]:
         """Return the rows by the tensor that they are fed to: inputs, or the features that stand for them."""
         live = feeds(self.roles, split)
         if self.features is None or self.frozen.part is None:
             return live
         kept = {*self.frozen.part.direct, self.roles.labels}
         direct = {name: array for name, array in live.items() if name in kept}
-        return {**self.features.of(self.splits, split), **direct}
+        return {**self.features.of(self.splits, split, variant), **direct}
+
+    def _rows(self, epoch: int) -> dict[str, Any]:
+        """Return the rows that an epoch trains on: of cached features one variant after the other."""
+        return self._train[self.features.variant_of(epoch) if self.features else 0]
 
     def follow(self, history: Sequence[Epoch]) -> None:
         """Set what depends on how the epochs went: the factor of a rate that follows the performance."""
@@ -142,11 +152,11 @@ class Training:
         """
         order = self._order(epoch)
         last, size = even_run(self.bounds, first, count)
-        return self._trainer.steps(self._arrays[0], order[self.bounds[first] : self.bounds[last]], size, step, total)
+        return self._trainer.steps(self._rows(epoch), order[self.bounds[first] : self.bounds[last]], size, step, total)
 
     def _order(self, epoch: int) -> Array:
         """Return the order of the rows in an epoch; rows that are not all in memory go through a shuffle buffer."""
-        rows, size = self.splits[0].rows, sum(array.nbytes for array in self._arrays[0].values())
+        rows, size = self.splits[0].rows, sum(array.nbytes for array in self._rows(epoch).values())
         buffer = None if size <= IN_MEMORY else rows * BUFFER // size
         return epoch_order(rows, self.options.seed, epoch, buffer)
 
@@ -156,7 +166,7 @@ class Training:
         Raises:
             CkptError: the loss is not finite.
         """
-        found = self._evaluator.score(self._arrays[1], self.splits[1].rows)
+        found = self._evaluator.score(self._valid, self.splits[1].rows)
         if not isfinite(found.loss):
             raise CkptError(
                 f"the validation loss became {found.loss} in epoch {epoch}: try a lower --lr, or --clip-norm"
@@ -171,7 +181,7 @@ class Training:
         """Return the rows of one batch by the tensors that they are fed to, and the training switch."""
         order = self._order(epoch)
         rows = order[self.bounds[number] : self.bounds[number + 1]]
-        return {**{name: array[rows] for name, array in self._arrays[0].items()}, **mode(self.roles, True)}
+        return {**{name: array[rows] for name, array in self._rows(epoch).items()}, **mode(self.roles, True)}
 
     @property
     def plan(self) -> list[PlanRow]:
@@ -200,6 +210,12 @@ class Training:
             if all(member.op in weights for member in stored.members)
         }
         return {**self.values, **run}
+
+
+def _augmentation(train: Split, options: Options) -> Augmentation | None:
+    """Return how the training rows are augmented, where they are."""
+    check_augment(options.augment, options.cache, options.cache_augment)
+    return augmentation_of(options.augment, train, options.image_shape, options.seed, options.cache_augment)
 
 
 def open_splits(model: Model, data: str | Path, options: Options) -> Splits:

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from ckpttool.checkpoint import open as open_checkpoint
-from ckpttool.formats.hdf5 import is_hdf5
 from ckpttool.foreign.rules import Rule
 from ckpttool.foreign.weights import open_weights
+from ckpttool.formats.hdf5 import is_hdf5
 from ckpttool.transfer.import_weights import plan_import
 
 CORPUS = Path(os.environ.get("CKPTTOOL_CORPUS", "/nowhere"))

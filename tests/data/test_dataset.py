@@ -256,9 +256,9 @@ def test_files_that_are_no_data_are_refused(tmp_path: Path, mnist: Path) -> None
     with pytest.raises(DataError, match=r"not a .npz file"):
         open_data(text)
     (tmp_path / "notes.txt").write_text("nothing")
-    with pytest.raises(DataError, match=r"notes.txt is no data that is known, expected .*; an .npz; two .npy"):
+    with pytest.raises(DataError, match=r"notes.txt is no data that is known: data are .npz, .npy, IDX"):
         open_data(tmp_path / "notes.txt")
-    with pytest.raises(MissingFile, match=r"none.npz: no such file, expected .* an .npz"):
+    with pytest.raises(MissingFile, match=r"none.npz: no such file; data are .npz"):
         open_data(tmp_path / "none.npz")
     cut = tmp_path / "cut.npz"
     for length in [0, 4, 100, len(whole) // 2, len(whole) - 1]:

@@ -101,11 +101,11 @@ def test_a_random_cut_is_refused_with_the_reason(foreign: Callable[..., Path], d
 def test_the_features_of_a_split_are_its_rows(model: Model, data: Path, tmp_path: Path) -> None:
     from ckpttool.data.dataset import training_splits
     from ckpttool.graph.roles import find_roles
-    from ckpttool.transfer.feeds import input_specs, label_spec
+    from ckpttool.transfer.feeds import wanted
 
     features = fill(model, data, "hidden1", 50, tmp_path)
     roles = find_roles(model.graph)
-    splits = training_splits(data, input_specs(model.graph, roles), label_spec(model.graph, roles), 50)
+    splits = training_splits(data, wanted(model.graph, roles), 50)
     (whole,) = features.arrays.values()
     for split, rows in zip(splits, (slice(0, 250), slice(250, 300)), strict=True):
         (found,) = features.of(splits, split).values()
