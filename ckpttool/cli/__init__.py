@@ -25,12 +25,13 @@ COMMANDS = {
     "import": "ckpttool.cli.import_:import_weights",
     "finetune": "ckpttool.cli.finetune:finetune",
     "evaluate": "ckpttool.cli.evaluate:evaluate",
+    "diagnose": "ckpttool.cli.diagnose:diagnose",
 }
 """Where each command lives, in the order in which help lists them."""
 
 GROUPS = {
     "Look": ("ops", "vars", "layers", "show", "collections", "diff", "verify"),
-    "Transfer": ("new", "reuse", "freeze", "cache", "import", "finetune", "evaluate"),
+    "Transfer": ("new", "reuse", "freeze", "cache", "import", "finetune", "evaluate", "diagnose"),
 }
 """The headings of help; a command stands under exactly one."""
 

@@ -13,7 +13,8 @@ from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
 from ckpttool.graph.graph import Graph, TensorRef
 from ckpttool.graph.roles import ROLE_KEYS
 from ckpttool.graph.spec import LayerSpec
-from ckpttool.runtime.layers import dropout, stack, training_switch
+from ckpttool.runtime.dropout import dropout
+from ckpttool.runtime.layers import stack, training_switch
 from ckpttool.runtime.objectives import Objective, labels_of, put_objective
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.runtime.schedules import NO_SPAN, Span
@@ -83,6 +84,29 @@ def with_training(
         trained = [variables[name] for name in trainable if name in needed]
         put_training_op(recipe, built.get_tensor_by_name(loss), trained, span)
         return _export(built, graph.source)
+
+
+def with_gradients(
+    graph: Graph, loss: str, tensors: Sequence[str], weights: Sequence[str]
+) -> tuple[Graph, dict[str, str]]:
+    """Put the gradients of `loss` on a graph, for tensors and for the variables whose ops are named.
+
+    Returns the graph, and the gradient's tensor by the name of what it is for; what the loss does not depend on has
+    none.
+    """
+    with _building(0, graph) as built:
+        tf1 = tensorflow().compat.v1
+        variables = {variable.op.name: variable for variable in tf1.global_variables()}
+        sources = {name: built.get_tensor_by_name(name) for name in tensors} | {
+            name: variables[name] for name in weights
+        }
+        found = tf1.gradients(built.get_tensor_by_name(loss), list(sources.values()))
+        made = {
+            name: tf1.identity(gradient, name="ckpttool_gradient").name
+            for name, gradient in zip(sources, found, strict=True)
+            if gradient is not None
+        }
+        return _export(built, graph.source), made
 
 
 def with_dropout(
