@@ -1,6 +1,6 @@
 """Modes: the `training` placeholders of a graph, what they decide, and what is left when they are False."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.graph.flow import MERGES, SWITCHES, Flow, value_inputs
@@ -34,9 +34,9 @@ def _is_mode(node: NodeDef) -> bool:
     )
 
 
-def known_truths(flow: Flow, pinned: Iterable[str]) -> dict[str, bool]:
-    """Return the truth values that follow when the pinned placeholders are False, by the op that gives them."""
-    truths = dict.fromkeys(pinned, False)
+def known_truths(flow: Flow, modes: Mapping[str, bool]) -> dict[str, bool]:
+    """Return the truth values that follow from those of the mode placeholders, by the op that gives them."""
+    truths = dict(modes)
     for name in flow.order:
         node = flow.graph.nodes[name]
         inputs = [ref.op for ref in flow.graph.inputs(name)]

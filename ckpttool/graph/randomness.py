@@ -98,7 +98,7 @@ def _needed(
     graph: Graph, flow: Flow, tensors: Iterable[str], pinned: Iterable[str]
 ) -> tuple[set[str], dict[str, bool]]:
     """Return the ops that run for some tensors when the pinned placeholders are False, and the truths that follow."""
-    truths = known_truths(flow, pinned)
+    truths = known_truths(flow, dict.fromkeys(pinned, False))
     dead, lost = dead_ops(flow, truths)
     found: set[str] = set()
     todo = [TensorRef.parse(text).op for text in tensors]

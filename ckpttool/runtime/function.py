@@ -5,10 +5,11 @@ from itertools import count
 from typing import Any
 
 from ckpttool.errors import GraphError
-from ckpttool.graph.graph import Graph
+from ckpttool.graph.graph import Graph, TensorRef
 from ckpttool.graph.rewrite import importable, subgraph, to_resource
 from ckpttool.graph.rewrite.functions import with_own_functions
 from ckpttool.graph.rewrite.seeds import STEP, with_steps
+from ckpttool.graph.rewrite.taking import take_branches
 from ckpttool.graph.variables import Variable, variables
 from ckpttool.runtime.loops import leave_unordered, unordered_ops
 from ckpttool.runtime.state import State
@@ -31,15 +32,24 @@ class GraphFunction:
     then works in a `tf.function`, and in a loop inside of one.
     """
 
-    def __init__(self, graph: Graph, wanted: Sequence[str], fed: Sequence[str] = (), seed: int | None = None) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        wanted: Sequence[str],
+        fed: Sequence[str] = (),
+        seed: int | None = None,
+        modes: Mapping[str, bool] | None = None,
+    ) -> None:
         """Take the ops that `wanted` (tensors `op:0`, or ops) need, down to the tensors that will be `fed`.
 
+        `modes` are fed tensors whose value is known now, so that conditionals on them need not be run.
         With a seed, random ops draw numbers that follow from it and from the step, which is then fed as `STEP:0`.
 
         Raises:
             GraphError: they need a placeholder that nothing feeds.
         """
         self.source = graph.source
+        graph = take_branches(graph, {TensorRef.parse(name).op: value for name, value in (modes or {}).items()})
         part = to_resource(importable(subgraph(graph, wanted, fed)))
         _refuse_unfed(part)
         part = part if seed is None else with_steps(part, seed)

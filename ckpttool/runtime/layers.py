@@ -11,6 +11,7 @@ from typing import Any
 from ckpttool.errors import PlanError
 from ckpttool.graph.activations import Activation
 from ckpttool.graph.spec import LayerSpec
+from ckpttool.runtime.dropout import dropout
 from ckpttool.runtime.tensorflow import tensorflow
 
 MAX_NORM = "ckpttool/max_norm"
@@ -229,12 +230,6 @@ def _layer_norm(layer: LayerSpec, inputs: Any, switch: Switch) -> Any:
 
 def _dropout(layer: LayerSpec, inputs: Any, switch: Switch) -> Any:
     return dropout(inputs, layer.arguments["rate"], switch)
-
-
-def dropout(inputs: Any, rate: float, switch: Switch) -> Any:
-    """Dropout (Srivastava et al. 2014): the rest is scaled up when training, nothing is done when not."""
-    tf = tensorflow()
-    return tf.compat.v1.cond(switch(), lambda: tf.nn.dropout(inputs, rate), lambda: tf.identity(inputs), name="dropout")
 
 
 def _activation(layer: LayerSpec, inputs: Any, switch: Switch) -> Any:

@@ -111,8 +111,9 @@ class Training:
         fed = [*self._valid, *mode(roles, True)]
         averages = [TensorRef.parse(name).op for name in self.graph.collection("update_ops")]
         updates = [str(roles.training_op), *averages]
-        step = GraphFunction(self.graph, [str(roles.loss), *updates], fed, seed)
-        score = GraphFunction(self.graph, [str(roles.loss), *([roles.accuracy] if roles.accuracy else [])], fed)
+        step = GraphFunction(self.graph, [str(roles.loss), *updates], fed, seed, mode(roles, True))
+        scores = [str(roles.loss), *([roles.accuracy] if roles.accuracy else [])]
+        score = GraphFunction(self.graph, scores, fed, modes=mode(roles, False))
         needed = {variable.op: variable for variable in [*step.variables, *score.variables]}
         self.state = State(needed.values(), self.values)
         augment = self._augmentation.prepare if self._augmentation and not self.features else None
