@@ -34,7 +34,7 @@ def staged(
     folder = default_root() / "rows" / cache_key({**facts, "how": json.dumps(how, sort_keys=True, default=str)})
     if not (folder / _NOTES).exists():
         _make(folder, write)
-    arrays = {file.stem: np.load(file, mmap_mode="r") for file in sorted(folder.glob("*.npy"))}
+    arrays = {file.stem: np.load(file, mmap_mode="r", allow_pickle=False) for file in sorted(folder.glob("*.npy"))}
     return arrays, tuple(json.loads((folder / _NOTES).read_text()))
 
 

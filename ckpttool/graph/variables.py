@@ -104,7 +104,8 @@ class _Reader:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.defs = self._defs()
-        self.names = {op: self._name(op) for op in self.defs or self._ops()}
+        listed = self.defs if variable_defs(graph, "variables") else [*self.defs, *self._ops()]
+        self.names = {op: self._name(op) for op in listed}
         self.slots = _slot_ops(graph)
         trainable = variable_defs(graph, "trainable_variables")
         self.trainable = {_op(entry.variable_name) for entry in trainable} if trainable else None
@@ -183,7 +184,7 @@ class _Reader:
     def _is_trainable(self, op: str, entry: VariableDef, kind: VariableKind, dtype: DType) -> bool:
         if self.trainable is not None:
             return op in self.trainable
-        if self.defs:
+        if op in self.defs:
             return entry.trainable
         return kind == "weight" and "float" in dtype.name and not _MOVING.search(op)
 

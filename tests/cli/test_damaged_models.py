@@ -55,7 +55,7 @@ DAMAGES = {
     "cut off index": "small.ckpt.index",
     "flip index": "small.ckpt.index",
     "remove index": "small.ckpt.index is missing",
-    "cut off data": "small.ckpt.data-00000-of-00001: hidden2/",
+    "cut off data": "small.ckpt.data-00000-of-00001: ",
     "flip data": "small.ckpt.data-00000-of-00001: hidden2/kernel is damaged",
     "remove data": "small.ckpt.data-00000-of-00001 is missing",
     "cut off meta": "small.ckpt.meta: ",

@@ -49,9 +49,11 @@ def test_the_rest_of_the_old_graph_its_slots_and_steps_stay_behind(
     source, out = net.save(tmp_path / "adam.ckpt"), tmp_path / "out.ckpt"
     assert {"global_step", "hidden1/kernel/Adam_1", "beta1_power"} <= set(checkpoint.open(source))
     shell.run("reuse", source, "--layers", "hidden1", *HEAD, "-o", out)
-    assert set(checkpoint.open(out)) == {"hidden1/kernel", "hidden1/bias", "new/kernel", "new/bias"}
+    weights = {"hidden1/kernel", "hidden1/bias", "new/kernel", "new/bias"}
+    assert set(checkpoint.open(out)) == {*weights, "global_step"}  # the new training op's own, which begins at 0
+    assert checkpoint.open(out)["global_step"].read() == 0
     ops = {row["name"] for row in shell.json("ops", out)}
-    assert not any(name.startswith(("outputs", "Adam", "global_step", "beta1_power")) for name in ops)
+    assert not any(name.startswith(("outputs", "Adam", "beta1_power")) for name in ops)
     session = new_session(out, out)
     session.run("GradientDescent", {"X:0": np.ones((2, 4), np.float32), "y:0": [0, 1]})
 
@@ -193,7 +195,7 @@ def test_a_plan_writes_nothing_and_needs_no_output(shell: Any, small: Path, tmp_
         (["--head", "hidden2 = dense(3)"],
          "{small}.meta: the head names a layer hidden2, which is below the cut; name it otherwise"),
         (["--head", "new = dense(0)"],
-         "layers, line 1, column 13, at '0': expected a whole number of units from 1 to 2147483647"),
+         "layers, line 1, column 13, at '0': expected a whole number from 1 to 2147483647"),
         (["--into", "{small}.meta"],
          "--head and --into exclude one another: new layers go on SRC's graph, or TARGET has its own"),
         (["--require", "lots"],
