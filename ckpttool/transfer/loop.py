@@ -107,10 +107,9 @@ class Loop:
 
     def _tell(self) -> None:
         position, training = self.position, self.training
-        rows = self.training.bounds[position.batch] / position.seconds
-        loss = position.total / position.batch
-        progress = Progress(position.epoch, training.epochs, position.batch, training.batches, loss, rows)
-        self._watch.advanced(progress)
+        where = position.epoch, training.epochs, position.batch, training.batches
+        loss, seconds = position.total / position.batch, position.seconds
+        self._watch.advanced(Progress(*where, loss, seconds, training.bounds[position.batch] / seconds))
 
     def _keep(self, epoch: Epoch) -> None:
         if self.training.options.keep == "last" or epoch is best_of(self.history):
