@@ -7,6 +7,7 @@ import click
 
 from ckpttool.cli import options, training
 from ckpttool.cli.augmenting import augmenting
+from ckpttool.cli.config import config
 from ckpttool.cli.output import document
 from ckpttool.cli.roles import roles
 from ckpttool.transfer.cache import fill
@@ -23,6 +24,7 @@ from ckpttool.transfer.model import Model
 @augmenting
 @options.seed
 @roles
+@config()
 @options.as_json
 def cache(
     model: Path,

@@ -7,12 +7,14 @@ import click
 
 from ckpttool.cli import options, run_options, training
 from ckpttool.cli.augmenting import augmenting
+from ckpttool.cli.config import config
 from ckpttool.cli.objective import objective
 from ckpttool.cli.output import document
 from ckpttool.cli.plans import show_plan
 from ckpttool.cli.roles import roles
 from ckpttool.transfer import finetune as transfer
 from ckpttool.transfer.model import Model
+from ckpttool.transfer.report import Report
 from ckpttool.transfer.run import Options
 
 
@@ -30,16 +32,26 @@ from ckpttool.transfer.run import Options
 @run_options.threads
 @roles
 @options.seed
+@config(repeats=True)
 @options.plan
 @options.as_json
 @options.writes
 def finetune(
-    model: Path, data: Path, output: Path, overwrite: bool, plan_only: bool, as_json: bool, resume: bool, **how: Any
+    model: Path,
+    data: Path,
+    output: Path,
+    overwrite: bool,
+    plan_only: bool,
+    as_json: bool,
+    resume: bool,
+    repeats: Report | None,
+    **how: Any,
 ) -> None:
     """Train the layers of MODEL that are not frozen, and write the best epoch.
 
     Beside the model a report OUT.run.json is written; frozen tensors are compared with MODEL's, byte by byte. A run
-    that is stopped (Ctrl-C) is saved in OUT.saves, and the same command with --resume goes on.
+    that is stopped (Ctrl-C) is saved in OUT.saves, and the same command with --resume goes on. With --config
+    OUT.run.json a run is done again: on the same model and rows and with --threads 1, to the same bits.
 
     \b
     Example:
@@ -49,5 +61,5 @@ def finetune(
     if plan_only:
         show_plan(transfer.plan(opened, wanted), as_json)
         return
-    run = transfer.finetune(opened, data, wanted, output, overwrite, training.Watcher(as_json), resume)
+    run = transfer.finetune(opened, data, wanted, output, overwrite, training.Watcher(as_json), resume, repeats)
     document(run.summary(), run.lines(output), as_json)

@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 from ckpttool.cli import options, training
+from ckpttool.cli.config import config
 from ckpttool.cli.objective import objective
 from ckpttool.cli.plans import show_plan
 from ckpttool.transfer import new as transfer
@@ -26,6 +27,7 @@ def _shape(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int,
 @objective
 @training.recipe
 @options.seed
+@config()
 @options.as_json
 @options.writes
 def new(layers: str, as_json: bool, shape: tuple[int, ...], **settings: Any) -> None:

@@ -95,6 +95,11 @@ class Watcher(Watch):
         for note in notes:
             output.say(note)
 
+    def differs(self, notes: Sequence[str]) -> None:
+        """Say what is unlike the run that is repeated."""
+        for note in notes:
+            output.say(note)
+
     def prepared(self, splits: Sequence[Split]) -> None:
         """Say what was done to the data."""
         for note in notes_of(splits):

@@ -17,7 +17,7 @@ from ckpttool.transfer.interrupt import Interrupt
 from ckpttool.transfer.loop import Loop
 from ckpttool.transfer.model import Model, outputs_of, write_model
 from ckpttool.transfer.plan import PlanRow
-from ckpttool.transfer.report import report_path, write_report
+from ckpttool.transfer.report import Report, report_path, write_report
 from ckpttool.transfer.run import Options, Position, Run, best_of
 from ckpttool.transfer.saves import Every, Kept, Saved, Saves
 from ckpttool.transfer.training import Splits, Training, check_stages, open_splits, plan_of, prepare
@@ -45,10 +45,12 @@ def finetune(
     overwrite: bool = False,
     watch: Watch | None = None,
     resume: bool = False,
+    repeats: Report | None = None,
 ) -> Run:
     """Train a model, write the best epoch (or the last) under `output`, and prove that frozen tensors stayed.
 
     With `resume`, a run that was stopped or that saved on its way goes on from its latest save, to the same result.
+    A run that `repeats` another says how its model and data differ from those.
 
     Raises:
         Interrupted: Ctrl-C or SIGTERM; where the run was is saved.
@@ -62,6 +64,7 @@ def finetune(
     watch = watch or Watch()
     splits = open_splits(model, data, options)
     facts = _facts(model, data, splits)
+    watch.differs(repeats.differences(facts) if repeats else [])
     saves = _saves(options, output, facts)
     saved = _start(saves, resume, overwrite)
     loop = _loop(model, splits, options, watch, saves, saved)

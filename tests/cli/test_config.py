@@ -1,0 +1,254 @@
+"""`--config`: options from TOML, and runs done again from their reports; the command line wins, nothing is silent."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import pytest
+
+from ckpttool import checkpoint
+from ckpttool.cli.finetune import finetune
+from ckpttool.runtime.objectives import Objective
+from ckpttool.transfer import finetune as transfer
+from ckpttool.transfer.report import write_report
+from ckpttool.transfer.run import Options
+
+
+def bits(path: Path) -> dict[str, bytes]:
+    return {name: tensor.read().tobytes() for name, tensor in checkpoint.open(path).items()}
+
+
+def alone(*arguments: str | Path) -> str:
+    """Run `finetune` in a process of its own, which computes on one thread; return what it said on stderr."""
+    command = [sys.executable, "-m", "ckpttool", "finetune", *map(str, arguments)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return result.stderr
+
+
+def report_of(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(Path(f"{path}.run.json").read_text())
+    return found
+
+
+def figures(path: Path) -> list[dict[str, Any]]:
+    return [{**epoch, "seconds": None} for epoch in report_of(path)["history"]]
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Callable[[str], Path]:
+    """Write a file of TOML."""
+
+    def write(text: str, name: str = "run.toml") -> Path:
+        path = tmp_path / name
+        path.write_text(text)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[Options]:
+    """What `finetune` was asked for; it is not run."""
+    seen: list[Options] = []
+
+    def listen(model: Any, data: Any, options: Options, *more: Any) -> None:
+        seen.append(options)
+        raise click.ClickException("asked")
+
+    monkeypatch.setattr(transfer, "finetune", listen)
+    return seen
+
+
+def test_a_report_repeats_its_run_to_the_last_bit(small: Path, data: Path, tmp_path: Path) -> None:
+    first, again = tmp_path / "tuned.ckpt", tmp_path / "again.ckpt"
+    how = ["--freeze", "hidden1", "--optimizer", "momentum(0.02, momentum=0.9)", "--l2", "0.001", "--dropout", "0.2"]
+    more = ["--epochs", "3", "--batch-size", "32", "--seed", "7", "--keep", "last", "--threads", "1"]
+    alone(small, "--data", data, *how, *more, "-o", first)
+    said = alone("--config", f"{first}.run.json", "-o", again)
+    assert bits(again) == bits(first)
+    assert "hidden2/kernel/Momentum" in bits(again)
+    assert figures(again) == figures(first)
+    old, new = report_of(first), report_of(again)
+    assert {**new, "history": 0} == {**old, "history": 0}
+    assert ".run.json is of" not in said
+
+
+def test_the_command_line_wins_over_a_report(shell: Any, small: Path, data: Path, tmp_path: Path) -> None:
+    first, again = tmp_path / "tuned.ckpt", tmp_path / "again.ckpt"
+    shell.run("finetune", small, "--data", data, "--lr", "0.5", "--epochs", "2", "-o", first)
+    shell.run("finetune", "--config", f"{first}.run.json", "--epochs", "1", "-o", again)
+    assert report_of(again)["options"] == {**report_of(first)["options"], "epochs": 1}
+    assert len(report_of(again)["history"]) == 1
+
+
+def test_toml_says_what_the_command_line_would(
+    shell: Any, small: Path, data: Path, tmp_path: Path, written: Any
+) -> None:
+    text = f"""
+        model = {str(small)!r}
+        data = {str(data)!r}
+        freeze = "hidden1"
+        optimizer = "momentum(momentum=0.9)"
+        epochs = 2
+        batch_size = 64
+        early-stopping = 5
+        inputs = ["X"]
+        labels = "y"
+        output = {str(tmp_path / "toml.ckpt")!r}
+
+        [lr]
+        "hidden[12]" = 1e-4
+        outputs = 0.01
+    """
+    shell.run("finetune", "--config", written(text))
+    how = ["--freeze", "hidden1", "--optimizer", "momentum(momentum=0.9)", "--lr", "hidden[12]=0.0001,outputs=0.01"]
+    more = ["--epochs", "2", "--batch-size", "64", "--early-stopping", "5", "--inputs", "X", "--labels", "y"]
+    shell.run("finetune", small, "--data", data, *how, *more, "-o", tmp_path / "shell.ckpt")
+    assert report_of(tmp_path / "toml.ckpt")["options"] == report_of(tmp_path / "shell.ckpt")["options"]
+
+
+SAID: dict[str, Any] = {
+    **{"freeze": "hidden1", "train": "outputs", "stages": "outputs=1, hidden2=2", "bn": "train", "dropout": "0.25"},
+    **{"optimizer": "momentum(0.01)", "lr": "0.01", "lr-decay-per-layer": "0.5", "schedule": "cosine(100)"},
+    **{"warmup": "3", "l1": "0.1", "l2": "hidden1=0.1", "max-norm": "2.5", "clip-value": "1.5", "clip-norm": "0.1"},
+    **{"clip-global-norm": "1e-30", "objective": "softmax", "class-weight": "1=2.0", "label-smoothing": "0.1"},
+    **{"epochs": "3", "batch-size": "7", "valid": "9", "early-stopping": "4", "keep": "last", "cache": None},
+    **{"cache-dir": "kept here", "augment": "flip()", "cache-augment": "2", "image-shape": "2,2,1"},
+    **{"features": "X = float(4)", "save-every": "2 epochs", "keep-checkpoints": "1", "threads": "1", "seed": "3"},
+    **{"inputs": "X", "labels": "y", "logits": "logits", "loss": "loss", "accuracy": "acc", "training": "training"},
+}
+"""A value for each option of `finetune`, not its default: an option that is added belongs here, or below."""
+ALONE = {"train-op": "Momentum"}
+"""It takes the place of a recipe."""
+ELSEWHERE = {"model", "data"}
+"""In the report, beside the options."""
+NOT_REPEATED = {"config", "output", "overwrite", "resume", "plan", "json"}
+"""What a run is written to and what is printed: another run has its own."""
+
+
+def long_names() -> set[str]:
+    return {max(each.opts, key=len).removeprefix("--") for each in finetune.params}
+
+
+def test_every_option_is_accounted_for() -> None:
+    assert long_names() == {*SAID, *ALONE, *ELSEWHERE, *NOT_REPEATED}
+
+
+@pytest.mark.parametrize("said", [SAID, ALONE], ids=["recipe", "train-op"])
+def test_every_option_comes_back_from_a_report(
+    shell: Any, small: Path, tmp_path: Path, asked: list[Options], said: dict[str, Any]
+) -> None:
+    typed = [word for name, value in said.items() for word in (f"--{name}", value) if word is not None]
+    shell.run("finetune", small, "--data", "d.npz", *typed, "-o", tmp_path / "o", exit_code=2)
+    facts = {"model": str(small), "data": {"path": "d.npz", "fingerprint": {}}, "options": asked[0].flat()}
+    write_report(tmp_path / "o", facts)
+    shell.run("finetune", "--config", tmp_path / "o.run.json", "-o", tmp_path / "again", exit_code=2)
+    assert asked[0] == asked[1]
+    defaults = Options(objective=Objective("mse")).flat()
+    told = {name: value for name, value in asked[0].flat().items() if value != defaults.get(name)}
+    assert {name.replace("_", "-") for name in told} >= said.keys()
+
+
+def test_a_run_on_other_data_or_another_model_is_not_silent(
+    shell: Any, small: Path, data: Path, tmp_path: Path, tiny: Path
+) -> None:
+    rows, first = tmp_path / "rows.npz", tmp_path / "tuned.ckpt"
+    rows.write_bytes(data.read_bytes())
+    shell.run("finetune", small, "--data", rows, "--epochs", "1", "-o", first)
+    report = f"{first}.run.json"
+
+    same = shell.run("finetune", "--config", report, "--data", data, "-o", tmp_path / "same.ckpt")
+    assert ".run.json is of" not in same.stderr, "the rows are the same in another file"
+
+    changed = dict(np.load(rows))
+    changed["x_train"][0] += 1
+    np.savez(rows, **changed)
+    other = shell.run("finetune", "--config", report, "-o", tmp_path / "other.ckpt").stderr
+    assert f"{report} is of other data: the train rows of {rows} are not those of {rows} then" in other
+
+    moved = shell.run("finetune", first, "--config", report, "--data", data, "-o", tmp_path / "moved.ckpt").stderr
+    assert f"{report} is of the model {small}, this run is of {first}" in moved
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("epoch = 2", "{file}: epoch is no option of main finetune; nearest: epochs"),
+        ("config = 'x.toml'", "{file}: config is no option of main finetune"),
+        ("epochs = 0", "Invalid value for 'epochs' in {file}: 0 is not in the range x>=1 (see main finetune --help)"),
+        ("epochs = 1.5", "Invalid value for 'epochs' in {file}: '1.5' is not a valid integer range"),
+        ("epochs = true", "Invalid value for 'epochs' in {file}: 'True' is not a valid integer range"),
+        ("clip_norm = 'a'", "Invalid value for 'clip_norm' in {file}: 'a' is not a valid float"),
+        ("cache = 'perhaps'", "Invalid value for 'cache' in {file}: 'perhaps' is not a valid boolean"),
+        ("keep = 'worst'", "Invalid value for 'keep' in {file}: 'worst' is not one of 'best', 'last'"),
+        ("image-shape = [28]", "Invalid value for 'image-shape' in {file}: expected HEIGHT,WIDTH or HEIGHT,WIDTH,CHA"),
+        ("batch-size = 1\nbatch_size = 2", "{file}: batch-size is there twice, with a dash and with an underscore"),
+        ("lr = [0.1, 0.2]", "--lr '0.1,0.2': expected one value for all, or PATTERN=VALUE pairs, not both"),
+        ("epochs", "{file}: neither TOML nor a run report: Expected '=' after a key in a key/value pair"),
+        ("[lr]\nhidden[12] = 1", "{file}: neither TOML nor a run report: "),
+        ("{", "{file}: not JSON, so no run report: Expecting property name"),
+        ('{"model": "m"}', "{file}: no run report, which has model, data and options: 'data'"),
+        ('{"model": 1, "data": 2, "options": 3}', "{file}: no run report, which has model, data and options: "),
+        ('{"model": "m", "data": {"path": "d", "fingerprint": {}}, "options": {"epoks": 2}}',
+         "{file}: epoks is no option of main finetune; nearest: epochs"),
+    ],
+)  # fmt: skip
+def test_files_that_say_nonsense_are_refused(
+    shell: Any, small: Path, data: Path, tmp_path: Path, written: Any, text: str, message: str
+) -> None:
+    file = written(text)
+    found = shell.error("finetune", small, "--data", data, "--config", file, "-o", tmp_path / "o")
+    assert found.startswith(message.replace("{file}", str(file)))
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_what_neither_says_is_missed(shell: Any, small: Path, data: Path, tmp_path: Path, written: Any) -> None:
+    file = written("epochs = 1")
+    assert shell.error("finetune", "--config", file, "-o", "o").startswith("Missing argument 'MODEL'")
+    assert shell.error("finetune", small, "--config", file, "-o", "o").startswith("Missing option '--data'")
+    assert shell.error("finetune", small, "--data", data, "--config", file).startswith("Missing option '-o'")
+    assert (
+        shell.error("finetune", "--config", tmp_path / "no.toml")
+        == f"{tmp_path / 'no.toml'}: No such file or directory"
+    )
+
+
+def test_a_bad_value_is_refused_where_the_command_line_has_a_good_one(shell: Any, small: Path, written: Any) -> None:
+    file = written("epochs = 'many'")
+    error = shell.error("finetune", small, "--data", "d.npz", "--epochs", "1", "--config", file, "-o", "o")
+    assert error.startswith(f"Invalid value for 'epochs' in {file}: 'many' is not a valid integer range")
+
+
+def test_new_and_cache_take_what_fits(shell: Any, small: Path, data: Path, tmp_path: Path, written: Any) -> None:
+    out, fresh = tmp_path / "tuned.ckpt", tmp_path / "fresh.ckpt"
+    how = ["--freeze", "hidden1", "--optimizer", "momentum", "--cache", "--cache-dir", tmp_path / "kept"]
+    run = shell.json("finetune", small, "--data", data, *how, "--epochs", "1", "-o", out)
+    report = f"{out}.run.json"
+
+    assert shell.json("cache", "--config", report) == {**run["cache"], "hit": True}
+    shell.run("new", "--input", "4", "--layers", "outputs = dense(3)", "--config", report, "-o", fresh)
+    assert "outputs/kernel/Momentum" in checkpoint.open(fresh)
+
+    spec = written(f"input = 4\nlayers = 'outputs = dense(3)'\noutput = {str(tmp_path / 'toml.ckpt')!r}")
+    shell.run("new", "--config", spec)
+    assert "outputs/kernel" in checkpoint.open(tmp_path / "toml.ckpt")
+
+
+def test_evaluate_takes_the_rows_of_a_report_and_not_its_model(
+    shell: Any, small: Path, data: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "tuned.ckpt"
+    run = shell.json(
+        "finetune", small, "--data", data, "--loss", "loss/loss", "--valid", "50", "--epochs", "1", "-o", out
+    )
+    report = f"{out}.run.json"
+    scored = shell.json("evaluate", out, "--split", "valid", "--config", report)
+    assert scored["rows"] == 50
+    assert scored["loss"] == pytest.approx(run["history"][0]["valid_loss"])
+    assert shell.error("evaluate", "--config", report).startswith("Missing argument 'MODEL'")
