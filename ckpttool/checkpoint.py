@@ -7,6 +7,7 @@ from typing import Any
 
 from ckpttool import formats
 from ckpttool.errors import CkptError, PlanError, UnknownName
+from ckpttool.formats.format import PLAIN, Writing
 from ckpttool.formats.prefix import prefix_of
 from ckpttool.kinds import kinds
 from ckpttool.selection import Pattern, suggestion
@@ -24,11 +25,20 @@ class Checkpoint(Mapping[str, Tensor]):
     ['layer1/bias']
     """
 
-    def __init__(self, tensors: Mapping[str, Tensor], path: Path | None = None, format: str | None = None) -> None:  # noqa: A002
-        """Wrap tensors; `path` and `format` say where they are from, if from a file."""
+    def __init__(
+        self,
+        tensors: Mapping[str, Tensor],
+        path: Path | None = None,
+        format: str | None = None,  # noqa: A002
+        metadata: Mapping[str, str] | None = None,
+        left_out: tuple[str, ...] = (),
+    ) -> None:
+        """Wrap tensors; the rest says where they are from, if from a file, and what else is in it."""
         self._tensors = tensors
         self.path = path
         self.format = format
+        self.metadata = dict(metadata or {})
+        self.left_out = left_out
 
     @classmethod
     def of(cls, values: Mapping[str, Tensor | Array]) -> "Checkpoint":
@@ -102,7 +112,7 @@ class Checkpoint(Mapping[str, Tensor]):
         return self._view(change, lambda t: t if t.name in kept else cast_tensor(t, BY_NAME[dtype]))
 
     def _view(self, names: dict[str, str], change: Callable[[Tensor], Tensor] | None = None) -> "Checkpoint":
-        return Checkpoint(_View(self._tensors, names, change), self.path, self.format)
+        return Checkpoint(_View(self._tensors, names, change), self.path, self.format, self.metadata, self.left_out)
 
 
 class _View(Mapping[str, Tensor]):
@@ -138,7 +148,8 @@ def open(path: Path | str) -> Checkpoint:  # noqa: A001
     """
     path = Path(path)
     found = formats.find(path)
-    return Checkpoint(found.open(path), prefix_of(path), found.NAME)
+    tensors = found.open(path)
+    return Checkpoint(tensors, prefix_of(path), found.NAME, tensors.metadata, tensors.left_out)
 
 
 def save(
@@ -146,17 +157,19 @@ def save(
     path: Path | str,
     format: str | None = None,  # noqa: A002
     overwrite: bool = False,
+    how: Writing = PLAIN,
 ) -> None:
     """Write tensors or arrays, one at a time, in the format named, or in that of the path's suffix, or as a bundle.
 
-    At any moment the old output is there whole, or the new one. What is written is read again before it counts.
+    `how` has what a format leaves open: metadata, a file whose structure to take, the size of shards. At any moment the
+    old output is there whole, or the new one. What is written is read again before it counts.
 
     Raises:
         ExistingOutput: there is one already and `overwrite` was not given.
         FormatError: the format cannot hold a tensor.
     """
     path = Path(path)
-    formats.for_output(path, format).save(_as_tensors(tensors), path, overwrite)
+    formats.for_output(path, format).save(_as_tensors(tensors), path, overwrite, how)
 
 
 def renamed(names: list[str], rules: Mapping[str, str]) -> dict[str, str]:

@@ -6,6 +6,7 @@ The numbers are TensorFlow's `DataType` (tensorflow/core/framework/types.proto).
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ckpttool.errors import CkptError, FormatError
@@ -134,6 +135,16 @@ class TensorSpec:
         return self.elements * self.dtype.itemsize
 
 
+@dataclass(frozen=True)
+class Extent:
+    """Where a tensor's bytes lie in a file just as `Tensor.pieces` gives them, and their CRC-32C where it is known."""
+
+    path: Path
+    offset: int
+    nbytes: int
+    crc: int | None = None
+
+
 class Tensor:
     """A named array that is read when asked, and can be streamed without being held.
 
@@ -144,10 +155,18 @@ class Tensor:
     """
 
     def __init__(
-        self, spec: TensorSpec, read: Callable[[], Array], pieces: Callable[[], Iterator[memoryview]] | None = None
+        self,
+        spec: TensorSpec,
+        read: Callable[[], Array],
+        pieces: Callable[[], Iterator[memoryview]] | None = None,
+        extent: Extent | None = None,
     ) -> None:
-        """Join a spec with the function that reads the array, and one that streams its bytes where there is one."""
+        """Join a spec with the function that reads the array, and one that streams its bytes where there is one.
+
+        A tensor with an `extent` can be copied by the system, without its bytes passing through Python.
+        """
         self.spec = spec
+        self.extent = extent
         self._read = read
         self._pieces = pieces
 
@@ -161,7 +180,7 @@ class Tensor:
 
     def renamed(self, name: str) -> "Tensor":
         """Return the same tensor under another name."""
-        return Tensor(TensorSpec(name, self.shape, self.dtype), self._read, self._pieces)
+        return Tensor(TensorSpec(name, self.shape, self.dtype), self._read, self._pieces, self.extent)
 
     def __repr__(self) -> str:
         return f"<Tensor {self.name} {self.dtype} {list(self.shape)}>"

@@ -14,7 +14,7 @@ from ckpttool.formats.bundle_data import BundleData, stored_parts
 from ckpttool.formats.bundle_files import BundleFiles
 from ckpttool.formats.bundle_index import Entry, read_index
 from ckpttool.formats.bundle_writer import write_bundle
-from ckpttool.formats.format import Checked
+from ckpttool.formats.format import PLAIN, Checked, Tensors, Writing
 from ckpttool.formats.prefix import prefix_of
 from ckpttool.formats.wire.table import is_table
 from ckpttool.tensors import Tensor
@@ -25,7 +25,7 @@ PORTION, ENTRY_COST = 8 << 20, 8 << 10
 """Bytes that one of them takes on at a time; what a small tensor costs is worth some thousand bytes of a large one."""
 
 
-class BundleTensors(Mapping[str, Tensor]):
+class BundleTensors(Tensors):
     """The tensors of a bundle by name, in the order of its keys."""
 
     def __init__(self, files: BundleFiles) -> None:
@@ -50,6 +50,8 @@ class Bundle:
     NAME = "bundle"
     SUFFIXES = (".ckpt", ".index", "")
     LIMITS = "holds every dtype but resources; a variant can be copied from another bundle, not made"
+    WRITES = True
+    METADATA = False
 
     def recognises(self, path: Path) -> bool:
         """Say whether there is an index at a path: of its prefix, its folder, or itself a table."""
@@ -67,7 +69,7 @@ class Bundle:
         """
         return BundleTensors(_files(path))
 
-    def save(self, tensors: Mapping[str, Tensor], path: Path, overwrite: bool) -> None:
+    def save(self, tensors: Mapping[str, Tensor], path: Path, overwrite: bool, how: Writing = PLAIN) -> None:
         """Write a bundle under a prefix; `bundle_writer.write_bundle` says how."""
         prefix = str(path)
         write_bundle(tensors, BundleFiles(prefix.removesuffix(".index")), overwrite)

@@ -31,6 +31,16 @@ def refuse_existing(paths: Iterable[Path], overwrite: bool) -> None:
             raise ExistingOutput(f"{path} exists already; --overwrite replaces it")
 
 
+def refuse_unwritable(path: Path) -> None:
+    """Check that a file can be written, for an output that is written much later.
+
+    Raises:
+        OSError: the system refuses a new file in its folder.
+    """
+    with writing(path):
+        pass
+
+
 @contextlib.contextmanager
 def replacing(path: Path, check: Callable[[Path], object] | None = None) -> Iterator[BinaryIO]:
     """Give a file to write that becomes `path` when the block ends well, and vanishes when it does not.

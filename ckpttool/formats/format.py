@@ -1,7 +1,7 @@
 """What a format is: a class that says its name, its suffixes and its limits, and opens, saves and verifies."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -17,6 +17,31 @@ class Checked:
     problem: str | None = None
 
 
+class Tensors(Mapping[str, Tensor]):
+    """What a format opens: tensors by name, what else the file says, and what it holds that is no tensor of a model."""
+
+    metadata: Mapping[str, str] = {}
+    """Texts that the file keeps beside its tensors."""
+    left_out: tuple[str, ...] = ()
+    """What is in the file and not in the mapping: an optimizer's state, a random generator's."""
+
+
+@dataclass(frozen=True)
+class Writing:
+    """How to write, where a format leaves a choice.
+
+    `metadata` is kept by formats that have a place for it (`METADATA`); `like` is a file whose structure the output
+    gets; `shard_bytes` is the most that a file holds, where a checkpoint may have several.
+    """
+
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    like: Path | None = None
+    shard_bytes: int | None = None
+
+
+PLAIN = Writing()
+
+
 class Format(Protocol):
     """A format of checkpoints. One is a file in this folder, a line in `BUILTIN`, and a class of conformance tests."""
 
@@ -26,12 +51,16 @@ class Format(Protocol):
     """How the names of outputs in this format end; one that is empty takes any name that no other format takes."""
     LIMITS: str
     """What it cannot hold, in a sentence for the user."""
+    WRITES: bool
+    """Whether it can be written; `save` of one that cannot says what to write instead."""
+    METADATA: bool
+    """Whether it keeps texts beside its tensors."""
 
     def recognises(self, path: Path) -> bool:
         """Say, by its bytes, whether a path holds this format."""
         ...
 
-    def open(self, path: Path) -> Mapping[str, Tensor]:
+    def open(self, path: Path) -> Tensors:
         """Return the tensors of a checkpoint, read when asked.
 
         Raises:
@@ -40,7 +69,7 @@ class Format(Protocol):
         """
         ...
 
-    def save(self, tensors: Mapping[str, Tensor], path: Path, overwrite: bool) -> None:
+    def save(self, tensors: Mapping[str, Tensor], path: Path, overwrite: bool, how: Writing = PLAIN) -> None:
         """Write tensors so that at any moment the old output is there whole, or the new one.
 
         Raises:

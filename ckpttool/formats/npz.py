@@ -19,7 +19,7 @@ from numpy.lib import format as npy
 
 from ckpttool.errors import CkptError, CorruptCheckpoint, FormatError
 from ckpttool.formats.files import refuse_existing, replacing
-from ckpttool.formats.format import Checked
+from ckpttool.formats.format import PLAIN, Checked, Tensors, Writing
 from ckpttool.formats.npz_writer import SUFFIX, write_archive
 from ckpttool.formats.wire.strings import as_bytes
 from ckpttool.tensors import BY_NAME, PIECE, STRING, Array, DType, Tensor, TensorSpec
@@ -43,7 +43,7 @@ class Member(NamedTuple):
     start: int
 
 
-class NpzTensors(Mapping[str, Tensor]):
+class NpzTensors(Tensors):
     """The arrays of a file by name, in the order of its members."""
 
     def __init__(self, path: Path) -> None:
@@ -105,6 +105,8 @@ class Npz:
     NAME = "npz"
     SUFFIXES = (".npz",)
     LIMITS = "holds NumPy's own dtypes: no bfloat16, int4, float8 or quantised ones, no variants"
+    WRITES = True
+    METADATA = False
 
     def recognises(self, path: Path) -> bool:
         """Say whether a file is a zip whose first member is an array (or that has none)."""
@@ -125,7 +127,7 @@ class Npz:
         """Read the headers of the arrays; `NpzTensors` says what is raised."""
         return NpzTensors(path)
 
-    def save(self, tensors: Mapping[str, Tensor], path: Path, overwrite: bool) -> None:
+    def save(self, tensors: Mapping[str, Tensor], path: Path, overwrite: bool, how: Writing = PLAIN) -> None:
         """Write an uncompressed archive, read it again, and only then give it its name."""
         refuse_existing([path], overwrite)
         with replacing(path, partial(self._check, len(tensors))) as file:

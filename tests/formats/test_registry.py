@@ -40,6 +40,7 @@ class Lines:
     NAME = "lines"
     SUFFIXES = (".lines",)
     LIMITS = "holds names only"
+    WRITES = METADATA = False
 
     def recognises(self, path):
         return path.suffix == ".lines"
