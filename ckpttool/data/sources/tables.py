@@ -19,6 +19,8 @@ from ckpttool.tensors import Array
 Batch = Mapping[str, Array]
 """Some rows: an array per column, of text or of numbers."""
 SPLIT = "split"
+_NAMED = 12
+"""Columns that are named one by one."""
 
 
 @dataclass(frozen=True)
@@ -76,11 +78,22 @@ def write_tables(folder: Path, tables: Mapping[str | None, Sequence[Table]], wan
     classes = _classes(every, columns.labels)
     for split, some in tables.items():
         _write(folder, f"_{split}" if split else "", some, columns, classes)
-    notes = [f"{name}: columns {', '.join(used)}" for name, used in columns.inputs.items()]
+    notes = [f"{name}: {_said(used)}" for name, used in columns.inputs.items()]
     if classes is not None:
         numbered = ", ".join(f"{name} = {number}" for number, name in enumerate(classes))
         notes.append(f"{columns.labels}: {numbered}")
     return notes
+
+
+def _said(columns: Sequence[str]) -> str:
+    """Name columns; of many the first and the last.
+
+    >>> _said(["a", "b"]), _said([f"p{number}" for number in range(784)])
+    ('columns a, b', '784 columns, p0 to p783, as they are')
+    """
+    if len(columns) <= _NAMED:
+        return f"columns {', '.join(columns)}"
+    return f"{len(columns)} columns, {columns[0]} to {columns[-1]}, as they are"
 
 
 def _classes(tables: Sequence[Table], labels: str | None) -> list[str] | None:

@@ -31,6 +31,8 @@ from ckpttool.tensors import Array
 _EXAMPLE = "X = float(784); y = int64()"
 _MARK = ".tfrecord"
 _LONGEST = 1 << 31
+_PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"RIFF")
+"""How files of images begin."""
 _ROWS = 512
 """Rows that are written at once."""
 
@@ -124,9 +126,10 @@ def _seen(path: Path, wanted: Wanted) -> dict[str, Field]:
     kinds = {name: str(feature.WhichOneof("kind")) for name, feature in found.items()}
     unclear = [name for name, kind in kinds.items() if kind == "bytes_list"]
     if unclear:
-        parts = [f"{_plain(name)} = {_suggested(name, found[name])}" for name in found]
-        raise DataError(f'{path}: {unclear[0]} is bytes; say what the records hold: --features "{"; ".join(parts)}"')
-    labels = next((name for name in wanted.label_names() if name in found), None)
+        raise DataError(
+            f'{path}: {unclear[0]} is bytes; say what the records hold: --features "{_draft(found, wanted)}"'
+        )
+    labels = _label_feature(found, wanted)
     fields = {}
     for name, feature in found.items():
         kind = "float" if kinds[name] == "float_list" else "int64"
@@ -136,6 +139,21 @@ def _seen(path: Path, wanted: Wanted) -> dict[str, Field]:
     return fields
 
 
+def _label_feature(found: Mapping[str, Feature], wanted: Wanted) -> str | None:
+    """Return the feature that is named as labels are, by its last component: `image/class/label`."""
+    ends = {name.rpartition("/")[2]: name for name in found}
+    return next((ends[name] for name in wanted.label_names() if name in ends), None)
+
+
+def _draft(found: Mapping[str, Feature], wanted: Wanted) -> str:
+    """Return a description of a record to be edited: each feature under the name of the placeholder it may be for."""
+    labels = _label_feature(found, wanted)
+    alone = len(found) - (labels is not None) == 1 and len(wanted.inputs) == 1
+    inputs = {name: wanted.inputs[0].name if alone else _plain(name) for name in found}
+    names = {name: wanted.labels.name if wanted.labels and name == labels else inputs[name] for name in found}
+    return "; ".join(f"{names[name]} = {_suggested(name, feature)}" for name, feature in sorted(found.items()))
+
+
 def _plain(name: str) -> str:
     return "".join(char if char.isalnum() else "_" for char in name)
 
@@ -143,7 +161,9 @@ def _plain(name: str) -> str:
 def _suggested(name: str, feature: Feature) -> str:
     kind = str(feature.WhichOneof("kind"))
     if kind == "bytes_list":
-        return f"image('{name}', 28, 28, 1)"
+        content = b"".join(feature.bytes_list.value)
+        packed = content.startswith(_PICTURES)
+        return f"image('{name}', 28, 28, 1)" if packed else f"bytes('{name}', uint8, {len(content)})"
     count = len(getattr(feature, kind).value)
     return f"{'float' if kind == 'float_list' else 'int64'}('{name}'{'' if count == 1 else f', {count}'})"
 
