@@ -17,6 +17,9 @@ Command = Callable[..., Any]
 TOML = 'A file of TOML with options by their long names (freeze = "hidden[12]", model, data), or a run\'s OUT.run.json'
 RULES = "What it has need not be given; the command line wins. Paths are relative to the working directory."
 
+OWN = {"output", "overwrite", "resume", "plan", "json", "tensorboard", "plot"}
+"""Where a run writes and what it prints are never taken from its report: another run has its own."""
+
 
 def config(*leave: str, repeats: bool = False) -> Callable[[Command], Command]:
     """Return the option; what the file says is as if the command line had said it, where that is silent.
@@ -30,8 +33,9 @@ def config(*leave: str, repeats: bool = False) -> Callable[[Command], Command]:
             return None
         report, said = _read(path)
         parameters = {_long_name(each): each for each in context.command.params if each is not option}
-        if report and not repeats:
-            said = {key: value for key, value in said.items() if _spelled(key) in parameters and key not in leave}
+        if report:
+            taken = {_spelled(key) for key in said if repeats or _spelled(key) in parameters} - {*leave, *OWN}
+            said = {key: value for key, value in said.items() if _spelled(key) in taken}
         context.default_map = _defaults(context, parameters, said, path)
         return report
 

@@ -53,12 +53,14 @@ def written(tmp_path: Path) -> Callable[[str], Path]:
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[Options]:
-    """What `finetune` was asked for; it is not run."""
-    seen: list[Options] = []
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Options, bool, bool]]:
+    """The options, --overwrite and --resume that `finetune` was asked for; it is not run."""
+    seen: list[tuple[Options, bool, bool]] = []
 
-    def listen(model: Any, data: Any, options: Options, *more: Any) -> None:
-        seen.append(options)
+    def listen(
+        model: Any, data: Any, options: Options, out: Any, over: bool, watch: Any, resume: bool, *_: Any
+    ) -> None:
+        seen.append((options, over, resume))
         raise click.ClickException("asked")
 
     monkeypatch.setattr(transfer, "finetune", listen)
@@ -128,7 +130,7 @@ ALONE = {"train-op": "Momentum"}
 """It takes the place of a recipe."""
 ELSEWHERE = {"model", "data"}
 """In the report, beside the options."""
-NOT_REPEATED = {"config", "output", "overwrite", "resume", "plan", "json"}
+NOT_REPEATED = {"config", "output", "overwrite", "resume", "plan", "json", "tensorboard", "plot"}
 """What a run is written to and what is printed: another run has its own."""
 
 
@@ -142,17 +144,20 @@ def test_every_option_is_accounted_for() -> None:
 
 @pytest.mark.parametrize("said", [SAID, ALONE], ids=["recipe", "train-op"])
 def test_every_option_comes_back_from_a_report(
-    shell: Any, small: Path, tmp_path: Path, asked: list[Options], said: dict[str, Any]
+    shell: Any, small: Path, tmp_path: Path, asked: list[tuple[Options, bool, bool]], said: dict[str, Any]
 ) -> None:
     typed = [word for name, value in said.items() for word in (f"--{name}", value) if word is not None]
     shell.run("finetune", small, "--data", "d.npz", *typed, "-o", tmp_path / "o", exit_code=2)
-    facts = {"model": str(small), "data": {"path": "d.npz", "fingerprint": {}}, "options": asked[0].flat()}
-    write_report(tmp_path / "o", facts)
+    flat = asked[0][0].flat()
+    facts = {"model": str(small), "data": {"path": "d.npz", "fingerprint": {}}}
+    own = {"overwrite": True, "resume": True, "plot": "curves.png", "tensorboard": "events"}
+    write_report(tmp_path / "o", {**facts, "options": {**flat, **own}})
     shell.run("finetune", "--config", tmp_path / "o.run.json", "-o", tmp_path / "again", exit_code=2)
-    assert asked[0] == asked[1]
+    assert asked[1] == asked[0]
+    assert asked[1][1:] == (False, False)
     defaults = Options(objective=Objective("mse")).flat()
-    told = {name: value for name, value in asked[0].flat().items() if value != defaults.get(name)}
-    assert {name.replace("_", "-") for name in told} >= said.keys()
+    told = {name.replace("_", "-") for name, value in flat.items() if value != defaults.get(name)}
+    assert told >= said.keys()
 
 
 def test_a_run_on_other_data_or_another_model_is_not_silent(
