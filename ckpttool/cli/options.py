@@ -76,6 +76,17 @@ features = click.option(
     help="What .tfrecord records hold: \"X = image('image/encoded', 28, 28, 1); y = int64()\".",
 )
 
+_split = click.option(
+    "--split", type=click.Choice(["train", "valid", "test"]), help="Which rows: test, else valid, else all."
+)
+_held_out = click.option("--valid", type=click.IntRange(min=1), help="The first N training rows are validation rows.")
+
+
+def chosen_rows(command: Command) -> Command:
+    """Give a command `--split` and `--valid`, which say together which rows of the data it takes."""
+    return _split(_held_out(command))
+
+
 tags = click.option(
     "--tags",
     metavar="TAG,...",

@@ -20,11 +20,16 @@ def rows(found: Iterable[Row], columns: Sequence[str], as_json: bool = False) ->
     """Print rows: every field in JSON, the named columns in a table or TSV."""
     if as_json:
         _json_rows(found)
-    elif sys.stdout.isatty() or os.environ.get("CKPTTOOL_TABLE"):
+    elif for_people():
         _table(found, columns)
     else:
         for row in found:
             click.echo("\t".join(cell(row.get(column)) for column in columns))
+
+
+def for_people() -> bool:
+    """Say whether tables are printed: to a terminal, or where they are asked for."""
+    return sys.stdout.isatty() or bool(os.environ.get("CKPTTOOL_TABLE"))
 
 
 def document(value: Row, lines: Iterable[str], as_json: bool = False) -> None:

@@ -3,18 +3,26 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 from ckpttool.graph.graph import Graph, TensorRef
 from ckpttool.graph.variables import VARIABLE_OPS
 
 _SEED = re.compile(r"(?P<scope>.+)/(grad_ys_\d+|Fill(_\d+)?|Const(_\d+)?|ones(_like)?(_\d+)?)")
-# Comparisons of (logits, labels) and the inputs that hold them.
-_CROSS_ENTROPIES = frozenset({"SparseSoftmaxCrossEntropyWithLogits", "SoftmaxCrossEntropyWithLogits"})
 _SIGMOID = re.compile(r"(.*/)?logistic_loss(_\d+)?/mul")
-_HITS = frozenset({"InTopK", "InTopKV2"})
 _DIFFERENCES = frozenset({"Sub", "SquaredDifference"})
 _FORMS = frozenset({"Identity", "Reshape", "Squeeze", "StopGradient"})
 """Ops that hand on values in another form."""
+
+CompareKind = Literal["softmax", "sigmoid", "hits", "difference"]
+"""How a loss compares: a cross entropy of classes or of each output by itself, the best class, or numbers."""
+_KINDS: dict[str, CompareKind] = {
+    "SparseSoftmaxCrossEntropyWithLogits": "softmax",
+    "SoftmaxCrossEntropyWithLogits": "softmax",
+    "InTopK": "hits",
+    "InTopKV2": "hits",
+}
+"""Ops that read logits and labels, in this order."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +31,7 @@ class Comparison:
 
     logits: TensorRef
     labels: TensorRef
+    kind: CompareKind
 
 
 def loss_of_gradients(graph: Graph, training_op: str) -> list[str]:
@@ -62,13 +71,30 @@ def comparisons(graph: Graph, loss: str) -> list[Comparison]:
     return exact or [pair for name in names for pair in _difference(graph, name)]
 
 
+def comparison_kind(graph: Graph, loss: str, logits: str) -> CompareKind | None:
+    """Return how a loss tensor compares a tensor of logits with labels, None where it compares other ones."""
+    wanted = source(graph, TensorRef.parse(logits))
+    pairs = comparisons(graph, TensorRef.parse(loss).op)
+    return next((pair.kind for pair in pairs if pair.logits == wanted), None)
+
+
+def source(graph: Graph, ref: TensorRef) -> TensorRef:
+    """Return what a tensor is, followed back through ops that only give it another form."""
+    seen: set[str] = set()
+    while graph.nodes[ref.op].op in _FORMS and ref.op not in seen and graph.inputs(ref.op):
+        seen.add(ref.op)
+        ref = graph.inputs(ref.op)[0]
+    return ref
+
+
 def _cross_entropy(graph: Graph, name: str) -> Iterator[Comparison]:
     """Yield the sides of a softmax or sigmoid cross entropy; the latter's scope holds `mul` = logits * labels."""
     op, inputs = graph.nodes[name].op, graph.inputs(name)
     if len(inputs) < 2:
         return
-    if op in _CROSS_ENTROPIES | _HITS or (op == "Mul" and _SIGMOID.fullmatch(name)):
-        yield Comparison(_source(graph, inputs[0]), inputs[1])
+    kind = _KINDS.get(op) or ("sigmoid" if op == "Mul" and _SIGMOID.fullmatch(name) else None)
+    if kind is not None:
+        yield Comparison(source(graph, inputs[0]), inputs[1], kind)
 
 
 def _difference(graph: Graph, name: str) -> Iterator[Comparison]:
@@ -77,9 +103,9 @@ def _difference(graph: Graph, name: str) -> Iterator[Comparison]:
         left, right = graph.inputs(name)
         learned = [_is_learned(graph, side) for side in (left, right)]
         if learned == [True, False] and _is_fed(graph, right):
-            yield Comparison(_source(graph, left), right)
+            yield Comparison(source(graph, left), right, "difference")
         elif learned == [False, True] and _is_fed(graph, left):
-            yield Comparison(_source(graph, right), left)
+            yield Comparison(source(graph, right), left, "difference")
 
 
 def _is_learned(graph: Graph, ref: TensorRef) -> bool:
@@ -88,12 +114,3 @@ def _is_learned(graph: Graph, ref: TensorRef) -> bool:
 
 def _is_fed(graph: Graph, ref: TensorRef) -> bool:
     return any(graph.nodes[name].op.startswith("Placeholder") for name in graph.ancestors(ref.op))
-
-
-def _source(graph: Graph, ref: TensorRef) -> TensorRef:
-    """Follow a tensor back through ops that only give it another form."""
-    seen: set[str] = set()
-    while graph.nodes[ref.op].op in _FORMS and ref.op not in seen and graph.inputs(ref.op):
-        seen.add(ref.op)
-        ref = graph.inputs(ref.op)[0]
-    return ref

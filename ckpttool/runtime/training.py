@@ -12,16 +12,14 @@ from typing import Any
 import numpy as np
 
 from ckpttool.data.rows import IN_MEMORY
-from ckpttool.errors import GraphError
-from ckpttool.runtime.function import STEP_NUMBER, Feeds, GraphFunction, runner
+from ckpttool.runtime.function import STEP_NUMBER, Feeds, GraphFunction
 from ckpttool.runtime.state import State
+from ckpttool.runtime.streaming import Means, Stream, require_number
 from ckpttool.runtime.tensorflow import running, tensorflow
 from ckpttool.tensors import Array
 
 CHUNK = 64 << 20
 """Bytes of rows in a chunk of a larger data set."""
-EVALUATED = 64 << 20
-"""Bytes of rows per call when a model is evaluated."""
 
 Rows = Mapping[str, Any]
 """Rows by the tensor that they are fed to: arrays, or what gives arrays for slices and for arrays of row numbers."""
@@ -87,7 +85,7 @@ class Trainer:
             position = first + tf.cast(number, tf.int64)
             feeds = self._prepare({name: tf.gather(array, rows) for name, array in arrays.items()}, position)
             loss, *updates = self._function(self._state, {**self._constants, **feeds, STEP_NUMBER: position})
-            _require_number(self._function, 0, loss.shape)
+            require_number(self._function, 0, loss.shape)
             with tf.control_dependencies(updates):
                 tf.timestamp()  # an op with effects: what the step returns waits for it, and the next step for that
                 return number + 1, total + tf.cast(loss, tf.float64)
@@ -121,25 +119,12 @@ class Evaluator:
 
     def __init__(self, function: GraphFunction, state: State, constants: Feeds) -> None:
         """Take a part whose wanted tensors are the loss and, where there is one, the accuracy."""
-        self._function, self._call = function, runner(function, state, constants)
+        self._stream = Stream(function, state, constants)
 
     def score(self, arrays: Rows, rows: int) -> Score:
         """Return the mean loss and accuracy over all rows."""
-        size = max(1, EVALUATED // max(1, sum(array.nbytes // rows for array in arrays.values())))
-        totals = np.zeros(2)
-        for start in range(0, rows, size):
-            feeds = {name: array[start : start + size] for name, array in arrays.items()}
-            values = self._call(feeds)
-            for place, value in enumerate(values):
-                _require_number(self._function, place, value.shape)
-            found = np.array([float(value) for value in values])
-            totals[: len(found)] += found * min(size, rows - start)
-        loss, accuracy = (totals / rows).tolist()
-        return Score(rows, loss, accuracy if len(found) > 1 else None)
-
-
-def _require_number(function: GraphFunction, place: int, shape: Any) -> None:
-    """Check that what is averaged over the rows is a single number, as far as its shape is known."""
-    if shape.ndims if hasattr(shape, "ndims") else shape:
-        name, found = function.wanted[place], list(shape)
-        raise GraphError(f"{function.source}: {name} is {found}, expected one number: a mean over rows")
+        means = Means(self._stream.function, len(self._stream.function.wanted))
+        for part, values in self._stream.over(arrays, rows):
+            means.add(part, values)
+        loss, *accuracy = means.read()
+        return Score(rows, loss, accuracy[0] if accuracy else None)

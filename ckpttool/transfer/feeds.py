@@ -1,16 +1,18 @@
 """What a graph is fed: its input and label placeholders as data sets see them, and its training switch."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from ckpttool.data.dataset import InputSpec, Split, Wanted, check_labels
 from ckpttool.data.rows import Rows
 from ckpttool.errors import GraphError
 from ckpttool.graph.graph import Graph, TensorRef
+from ckpttool.graph.losses import comparison_kind
 from ckpttool.graph.modes import PLACEHOLDERS
 from ckpttool.graph.roles import Roles
-from ckpttool.runtime.function import GraphFunction, runner
+from ckpttool.runtime.function import GraphFunction
 from ckpttool.runtime.state import State
+from ckpttool.runtime.streaming import Stream
 from ckpttool.tensors import Tensor, dtype_numbered
 
 _FEEDERS = re.compile(r"Queue\w*Dequeue\w*|IteratorGetNext\w*|OneShotIterator|Reader(Read|ReadUpTo)(V2)?")
@@ -77,17 +79,30 @@ def feeds(roles: Roles, split: Split) -> dict[str, Rows]:
     return arrays if split.labels is None else {**arrays, str(roles.labels): split.labels}
 
 
-def check_classes(graph: Graph, roles: Roles, values: Mapping[str, Tensor], splits: Sequence[Split]) -> None:
-    """Check that the model has an output for each label, by running it on one row.
+def inference(
+    graph: Graph, roles: Roles, values: Mapping[str, Tensor], tensors: Sequence[str], fed: Iterable[str]
+) -> Stream:
+    """Return what computes tensors of rows, which are `fed` to others, when nothing is trained."""
+    constants = mode(roles, False)
+    function = GraphFunction(graph, tensors, [*fed, *constants], modes=constants)
+    return Stream(function, State(function.variables, values), constants)
+
+
+def check_classes(
+    graph: Graph, roles: Roles, values: Mapping[str, Tensor], splits: Sequence[Split]
+) -> tuple[int, ...] | None:
+    """Check that the model has an output for each label that is a class, by running it on one row.
+
+    Returns the shape that the logits of a row have, None where they are not known.
 
     Raises:
         DataError: a label has none.
     """
     if roles.logits is None:
-        return
-    fed = [*roles.inputs, *mode(roles, False)]
-    function = GraphFunction(graph, [roles.logits], fed)
-    call = runner(function, State(function.variables, values), mode(roles, False))
-    found = call({f"{name}:0": array[:1] for name, array in splits[0].inputs.items()})[0]
-    for split in splits:
+        return None
+    first = {f"{name}:0": array[:1] for name, array in splits[0].inputs.items()}
+    (found,) = next(inference(graph, roles, values, [roles.logits], first).over(first, 1))[1]
+    kind = comparison_kind(graph, roles.loss, roles.logits) if roles.loss else None
+    for split in splits if kind not in ("sigmoid", "difference") else ():
         check_labels(split, found.shape[-1])
+    return found.shape[1:]

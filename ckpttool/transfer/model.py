@@ -23,12 +23,14 @@ class Model:
 
     @classmethod
     def open(cls, path: str | Path) -> "Model":
-        """Open a prefix with its `.meta`, or a SavedModel folder.
+        """Open a prefix with its `.meta`, or a SavedModel folder; a graph without variables needs no checkpoint.
 
         Raises:
             MissingFile: the graph or the checkpoint is not there.
         """
-        return cls(Path(path), files.load(path), checkpoint.open(path))
+        graph = files.load(path)
+        values = checkpoint.open(path) if stored_tensors(graph) else checkpoint.Checkpoint.of({})
+        return cls(Path(path), graph, values)
 
 
 def outputs_of(prefix: str | Path) -> list[Path]:

@@ -7,15 +7,21 @@ import numpy as np
 import pytest
 
 from ckpttool import checkpoint
+from ckpttool.cli.output import cell
 
 
-def scores(path: Path, x: Any, y: Any) -> tuple[float, float]:
-    """What the small network 4-8-6-3 makes of some rows."""
+def outputs(path: Path, x: Any) -> Any:
+    """The logits of the small network 4-8-6-3."""
     found = {name: tensor.read() for name, tensor in checkpoint.open(path).items()}
     layer = np.maximum(x @ found["hidden1/kernel"] + found["hidden1/bias"], 0)
     layer = layer @ found["hidden2/kernel"] + found["hidden2/bias"]
     layer = np.where(layer > 0, layer, np.expm1(layer))
-    logits = layer @ found["outputs/kernel"] + found["outputs/bias"]
+    return layer @ found["outputs/kernel"] + found["outputs/bias"]
+
+
+def scores(path: Path, x: Any, y: Any) -> tuple[float, float]:
+    """Its loss and accuracy."""
+    logits = outputs(path, x)
     chosen = logits[np.arange(len(y)), y]
     return float(np.mean(np.log(np.exp(logits).sum(1)) - chosen)), float(np.mean(logits.argmax(1) == y))
 
@@ -37,9 +43,67 @@ def test_the_rows_that_are_asked_for(
     x, y = arrays[f"x_{name}"][rows], arrays[f"y_{name}"][rows]
     loss, accuracy = scores(small, x, y)
     found = shell.json("evaluate", small, "--data", data, *options)
-    assert found == {"rows": len(y), "loss": pytest.approx(loss, rel=1e-5), "accuracy": pytest.approx(accuracy)}
+    assert (found["rows"], found["loss"], found["accuracy"]) == (
+        len(y),
+        pytest.approx(loss, rel=1e-5),
+        pytest.approx(accuracy),
+    )
     line = f"{len(y)} rows: loss {found['loss']:.4f}, accuracy {found['accuracy']:.4f}"
-    assert shell.lines("evaluate", small, "--data", data, *options) == [line]
+    assert shell.lines("evaluate", small, "--data", data, *options)[0] == line
+
+
+def counted(small: Path, data: Path) -> tuple[Any, list[dict[str, Any]]]:
+    """The confusion table of the test rows, and the figures of each class, as NumPy has them."""
+    arrays = np.load(data, allow_pickle=False)
+    y, said = arrays["y_test"], outputs(small, arrays["x_test"]).argmax(1)
+    table = np.array([[int(((y == true) & (said == other)).sum()) for other in range(3)] for true in range(3)])
+    wrong = table * (1 - np.eye(3, dtype=int))
+    classes = [
+        {
+            "class": number,
+            "rows": int((y == number).sum()),
+            "accuracy": pytest.approx((said[y == number] == number).mean()),
+            "precision": pytest.approx((y[said == number] == number).mean()) if (said == number).any() else None,
+            "taken_for": int(wrong[number].argmax()) if wrong[number].any() else None,
+        }
+        for number in range(3)
+    ]
+    return table, classes
+
+
+def test_each_class_has_its_figures(shell: Any, small: Path, data: Path) -> None:
+    found = shell.json("evaluate", small, "--data", data)
+    table, classes = counted(small, data)
+    assert (found["confusion"], found["classes"]) == (table.tolist(), classes)
+    assert list(found) == ["rows", "loss", "accuracy", "classes", "confusion"]
+
+
+def test_a_pipe_gets_a_line_for_each_class(shell: Any, small: Path, data: Path) -> None:
+    found = [line.split("\t") for line in shell.lines("evaluate", small, "--data", data)[1:]]
+    classes = shell.json("evaluate", small, "--data", data)["classes"]
+    assert found == [[cell(value) for value in row.values()] for row in classes]
+
+
+def test_a_terminal_gets_the_confusion_table(
+    shell: Any, small: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CKPTTOOL_TABLE", "1")
+    lines = shell.lines("evaluate", small, "--data", data)
+    assert lines[1].split() == ["class", "rows", "accuracy", "precision", "taken_for"]
+    blank = lines.index("")
+    assert [line.split() for line in lines[blank + 1 :]] == [
+        ["class", "0", "1", "2"],
+        *([str(number), *map(str, row)] for number, row in enumerate(counted(small, data)[0].tolist())),
+    ]
+
+
+def test_labels_and_numbers_have_figures_of_their_own(shell: Any, tmp_path: Path) -> None:
+    for objective, figures in (("sigmoid", 5), ("mse", 2)):
+        out = tmp_path / f"{objective}.ckpt"
+        shell.run("new", "--input", "4", "--layers", "outputs = dense(2)", "--objective", objective, "-o", out)
+        np.savez(tmp_path / "rows.npz", X=np.ones((3, 4), np.float32), y=np.eye(3, 2))
+        lines = shell.lines("evaluate", out, "--data", tmp_path / "rows.npz")
+        assert [len(line.split("\t")) for line in lines] == [1, figures, figures]
 
 
 @pytest.mark.parametrize("suffix", [".index", ".meta", ".data-00000-of-00001"])

@@ -9,7 +9,7 @@ import pytest
 from ckpttool.data.batches import batch_bounds, epoch_order, even_run
 from ckpttool.errors import GraphError
 from ckpttool.graph import files
-from ckpttool.runtime import training
+from ckpttool.runtime import streaming, training
 from ckpttool.runtime.function import GraphFunction
 from ckpttool.runtime.state import State
 from ckpttool.runtime.training import Evaluator, Trainer
@@ -114,7 +114,7 @@ def test_one_row_and_one_batch(trainer: tuple[Trainer, State]) -> None:
 def test_scores_are_means_over_the_rows_however_they_are_parted(
     model: Path, new_session: Any, monkeypatch: pytest.MonkeyPatch, evaluated: int
 ) -> None:
-    monkeypatch.setattr(training, "EVALUATED", evaluated)
+    monkeypatch.setattr(streaming, "PART_BYTES", evaluated)
     function = GraphFunction(files.load(model), ["loss/loss:0", "eval/accuracy:0"], FED)
     evaluator = Evaluator(function, State(function.variables, Model.open(model).checkpoint), {})
     rows = arrays(31)

@@ -1,0 +1,70 @@
+"""Streaming: a part of a graph is run over rows, some at a time, and what it gives comes back part by part."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ckpttool.data.rows import Rows
+from ckpttool.errors import GraphError
+from ckpttool.runtime.function import Feeds, GraphFunction, runner
+from ckpttool.runtime.state import State
+from ckpttool.tensors import Array
+
+PART_BYTES = 64 << 20
+"""Bytes of rows per call."""
+PART_ROWS = 2048
+"""Rows per call: layers may give a thousand times the bytes that they are fed."""
+
+
+class Stream:
+    """Runs a part of a graph that changes no variable."""
+
+    def __init__(self, function: GraphFunction, state: State, constants: Feeds) -> None:
+        """Take the part, and what is fed to it besides the rows."""
+        self.function, self._call = function, runner(function, state, constants)
+
+    def over(self, arrays: Mapping[str, Rows], rows: int) -> Iterator[tuple[slice, list[Array]]]:
+        """Yield slices of the rows, in their order, and the wanted arrays for each."""
+        per_row = sum(array.nbytes // rows for array in arrays.values())
+        size = max(1, min(PART_ROWS, PART_BYTES // max(1, per_row)))
+        for start in range(0, rows, size):
+            part = slice(start, min(rows, start + size))
+            yield part, self._call({name: array[part] for name, array in arrays.items()})
+
+
+class Means:
+    """Means over all rows of what a part of a graph gives as means over some of them: a loss, an accuracy."""
+
+    def __init__(self, function: GraphFunction, count: int) -> None:
+        """Take the part, whose first `count` wanted tensors are such means."""
+        self._function = function
+        self._totals, self._rows = np.zeros(count), 0
+
+    def add(self, part: slice, values: Sequence[Array]) -> None:
+        """Take what was computed of a slice of the rows.
+
+        Raises:
+            GraphError: one of the means is not a single number.
+        """
+        found, rows = values[: len(self._totals)], part.stop - part.start
+        for place, value in enumerate(found):
+            require_number(self._function, place, value.shape)
+        self._totals += np.array([float(value) for value in found]) * rows
+        self._rows += rows
+
+    def read(self) -> list[float]:
+        """Return the means."""
+        found: list[float] = (self._totals / self._rows).tolist()
+        return found
+
+
+def require_number(function: GraphFunction, place: int, shape: Any) -> None:
+    """Check that what is averaged over the rows is a single number, as far as its shape is known.
+
+    Raises:
+        GraphError: it is not.
+    """
+    if shape.ndims if hasattr(shape, "ndims") else shape:
+        name, found = function.wanted[place], list(shape)
+        raise GraphError(f"{function.source}: {name} is {found}, expected one number: a mean over rows")
