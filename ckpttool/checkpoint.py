@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +33,15 @@ class Checkpoint(Mapping[str, Tensor]):
         format: str | None = None,  # noqa: A002
         metadata: Mapping[str, str] | None = None,
         left_out: tuple[str, ...] = (),
+        origins: Mapping[str, str] | None = None,
     ) -> None:
-        """Wrap tensors; the rest says where they are from, if from a file, and what else is in it."""
+        """Wrap tensors; the rest says where they are from, under which names if others, and what else is there."""
         self._tensors = tensors
         self.path = path
         self.format = format
         self.metadata = dict(metadata or {})
         self.left_out = left_out
+        self.origins = dict(origins or {})
 
     @classmethod
     def of(cls, values: Mapping[str, Tensor | Array]) -> "Checkpoint":
@@ -112,7 +115,10 @@ class Checkpoint(Mapping[str, Tensor]):
         return self._view(change, lambda t: t if t.name in kept else cast_tensor(t, BY_NAME[dtype]))
 
     def _view(self, names: dict[str, str], change: Callable[[Tensor], Tensor] | None = None) -> "Checkpoint":
-        return Checkpoint(_View(self._tensors, names, change), self.path, self.format, self.metadata, self.left_out)
+        origins = {new: self.origins.get(old, old) for new, old in names.items()}
+        origins = {new: old for new, old in origins.items() if new != old}
+        view = _View(self._tensors, names, change)
+        return Checkpoint(view, self.path, self.format, self.metadata, self.left_out, origins)
 
 
 class _View(Mapping[str, Tensor]):
@@ -169,6 +175,8 @@ def save(
         FormatError: the format cannot hold a tensor.
     """
     path = Path(path)
+    if isinstance(tensors, Checkpoint):
+        how = replace(how, source=tensors.path, origins=tensors.origins)
     formats.for_output(path, format).save(_as_tensors(tensors), path, overwrite, how)
 
 

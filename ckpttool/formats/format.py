@@ -31,11 +31,14 @@ class Writing:
     """How to write, where a format leaves a choice.
 
     `metadata` is kept by formats that have a place for it (`METADATA`); `like` is a file whose structure the output
-    gets; `shard_bytes` is the most that a file holds, where a checkpoint may have several.
+    gets; `shard_bytes` is the most that a file holds, where a checkpoint may have several. `source` is the file that
+    the tensors are from, if from one, and `origins` has the names there of those that were renamed.
     """
 
     metadata: Mapping[str, str] = field(default_factory=dict)
     like: Path | None = None
+    source: Path | None = None
+    origins: Mapping[str, str] = field(default_factory=dict)
     shard_bytes: int | None = None
 
 

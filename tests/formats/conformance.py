@@ -37,6 +37,9 @@ class FormatTests:
     def format(self):
         return formats.get(self.name)
 
+    def save(self, tensors, path, overwrite):
+        self.format.save(tensors, path, overwrite)
+
     def files(self, path: Path) -> list[Path]:
         return sorted(path.parent.iterdir())
 
@@ -47,10 +50,10 @@ class FormatTests:
         tensors = {"a/b": Tensor.of("a/b", array, dtype)}
         if dtype.name in self.refused:
             with pytest.raises(FormatError, match="a/b"):
-                self.format.save(tensors, path, False)
+                self.save(tensors, path, False)
             assert self.files(path) == []
             return
-        self.format.save(tensors, path, False)
+        self.save(tensors, path, False)
         read = self.format.open(path)["a/b"]
         assert read.spec == TensorSpec("a/b", shape, dtype)
         back = read.read()
@@ -59,7 +62,7 @@ class FormatTests:
             assert b"".join(read.pieces()) == array.tobytes()
 
     def test_bytes_decide_which_format_it_is(self, path):
-        self.format.save(tensors_of(a=np.zeros(3)), path, False)
+        self.save(tensors_of(a=np.zeros(3)), path, False)
         assert formats.find(path) is self.format
 
     def test_the_suffix_decides_what_is_written(self, path):
@@ -67,42 +70,42 @@ class FormatTests:
 
     def test_every_name_is_listed_and_no_other(self, path):
         names = [f"layer{i}/kernel" for i in range(300)]
-        self.format.save({name: Tensor.of(name, np.float32(i)) for i, name in enumerate(names)}, path, False)
+        self.save({name: Tensor.of(name, np.float32(i)) for i, name in enumerate(names)}, path, False)
         opened = self.format.open(path)
         assert sorted(opened) == sorted(names)
         assert [int(opened[name].read()) for name in names] == list(range(300))
 
     def test_names_are_not_files(self, path):
         names = ["../escape", "/absolute", "a b", "ünïcode", "CON", "x" * 300, "a\\b", "a//b", "."]
-        self.format.save({name: Tensor.of(name, np.ones(1)) for name in names}, path, False)
+        self.save({name: Tensor.of(name, np.ones(1)) for name in names}, path, False)
         assert set(self.format.open(path)) == set(names)
         assert {file.parent for file in self.files(path)} == {path.parent}
 
     def test_no_tensors_at_all(self, path):
-        self.format.save({}, path, False)
+        self.save({}, path, False)
         assert list(self.format.open(path)) == list(self.format.verify(path)) == []
 
     def test_an_existing_output_is_refused_and_kept(self, path):
-        self.format.save(tensors_of(a=np.array([1.0])), path, False)
+        self.save(tensors_of(a=np.array([1.0])), path, False)
         with pytest.raises(ExistingOutput, match="--overwrite"):
-            self.format.save(tensors_of(a=np.array([2.0])), path, False)
+            self.save(tensors_of(a=np.array([2.0])), path, False)
         assert self.format.open(path)["a"].read().tolist() == [1.0]
 
     def test_overwriting_leaves_only_the_new_one(self, path):
-        self.format.save(tensors_of(a=np.array([1.0]), old=np.zeros(9)), path, False)
+        self.save(tensors_of(a=np.array([1.0]), old=np.zeros(9)), path, False)
         for value in (2.0, 3.0, 4.0):
-            self.format.save(tensors_of(a=np.array([value])), path, True)
+            self.save(tensors_of(a=np.array([value])), path, True)
             assert {name: t.read().tolist() for name, t in self.format.open(path).items()} == {"a": [value]}
         assert not [file for file in self.files(path) if file.suffix == ".tmp"]
 
     def test_it_can_be_written_over_itself(self, path):
-        self.format.save(tensors_of(a=np.arange(9.0)), path, False)
+        self.save(tensors_of(a=np.arange(9.0)), path, False)
         opened = self.format.open(path)
-        self.format.save({"b": opened["a"].renamed("b")}, path, True)
+        self.save({"b": opened["a"].renamed("b")}, path, True)
         assert self.format.open(path)["b"].read().tolist() == list(range(9))
 
     def test_a_failure_while_writing_leaves_the_old_one_and_no_litter(self, path):
-        self.format.save(tensors_of(a=np.array([1.0])), path, False)
+        self.save(tensors_of(a=np.array([1.0])), path, False)
         before = {file: file.read_bytes() for file in self.files(path)}
 
         def fails():
@@ -110,26 +113,26 @@ class FormatTests:
 
         broken = Tensor(TensorSpec("b", (2,), BY_NAME["float64"]), fails)
         with pytest.raises(CorruptCheckpoint, match="the source is damaged"):
-            self.format.save({"a": Tensor.of("a", np.zeros(5)), "b": broken}, path, True)
+            self.save({"a": Tensor.of("a", np.zeros(5)), "b": broken}, path, True)
         assert {file: file.read_bytes() for file in self.files(path)} == before
 
     def test_a_tensor_that_gives_too_few_bytes_is_refused(self, path):
         short = Tensor(TensorSpec("a", (4,), BY_NAME["float64"]), lambda: np.zeros(3))
         with pytest.raises(CkptError, match="a"):
-            self.format.save({"a": short}, path, False)
+            self.save({"a": short}, path, False)
         assert self.files(path) == []
 
     def test_resources_are_refused(self, path):
         resource = Tensor(TensorSpec("table", (), BY_NAME["resource"]), lambda: np.empty((), object))
         with pytest.raises(FormatError, match="table"):
-            self.format.save({"table": resource}, path, False)
+            self.save({"table": resource}, path, False)
 
     def test_a_folder_that_is_not_there_is_said(self, tmp_path):
         with pytest.raises(MissingFile, match="nowhere"):
-            self.format.save(tensors_of(a=np.ones(1)), tmp_path / "nowhere" / f"x{self.suffix}", False)
+            self.save(tensors_of(a=np.ones(1)), tmp_path / "nowhere" / f"x{self.suffix}", False)
 
     def test_every_cut_is_found(self, path):
-        self.format.save(tensors_of(a=np.arange(5, dtype=np.int16), s=np.array([b"x", b"yz"], object)), path, False)
+        self.save(tensors_of(a=np.arange(5, dtype=np.int16), s=np.array([b"x", b"yz"], object)), path, False)
         for file in [file for file in self.files(path) if file.stat().st_size]:
             whole = file.read_bytes()
             for size in range(len(whole)):
@@ -139,7 +142,7 @@ class FormatTests:
         assert self._reads_well(path)
 
     def test_a_damaged_tensor_does_not_hide_the_others(self, path):
-        self.format.save(tensors_of(a=np.full(8, 7.0), b=np.full(8, 9.0), c=np.full(8, 5.0)), path, False)
+        self.save(tensors_of(a=np.full(8, 7.0), b=np.full(8, 9.0), c=np.full(8, 5.0)), path, False)
         file = next(file for file in self.files(path) if np.full(8, 9.0).tobytes() in file.read_bytes())
         file.write_bytes(file.read_bytes().replace(np.full(8, 9.0).tobytes(), np.full(8, 8.0).tobytes()))
         problems = {item.name: item.problem for item in self.format.verify(path)}
