@@ -14,6 +14,7 @@ from ckpttool.cli.plans import show_plan
 from ckpttool.cli.roles import roles
 from ckpttool.transfer import finetune as transfer
 from ckpttool.transfer.model import Model
+from ckpttool.transfer.recording import Recording
 from ckpttool.transfer.report import Report
 from ckpttool.transfer.run import Options
 
@@ -29,6 +30,7 @@ from ckpttool.transfer.run import Options
 @augmenting
 @options.features
 @run_options.saving
+@run_options.recording
 @run_options.threads
 @roles
 @options.seed
@@ -44,14 +46,16 @@ def finetune(
     plan_only: bool,
     as_json: bool,
     resume: bool,
+    recording: Recording,
     repeats: Report | None,
     **how: Any,
 ) -> None:
     """Train the layers of MODEL that are not frozen, and write the best epoch.
 
-    Beside the model a report OUT.run.json is written; frozen tensors are compared with MODEL's, byte by byte. A run
-    that is stopped (Ctrl-C) is saved in OUT.saves, and the same command with --resume goes on. With --config
-    OUT.run.json a run is done again: on the same model and rows and with --threads 1, to the same bits.
+    Beside the model a report OUT.run.json is written, and after each epoch OUT.history.csv; frozen tensors are
+    compared with MODEL's, byte by byte. A run that is stopped (Ctrl-C) is saved in OUT.saves, and the same command
+    with --resume goes on. With --config OUT.run.json a run is done again: on the same model and rows and with
+    --threads 1, to the same bits.
 
     \b
     Example:
@@ -61,5 +65,6 @@ def finetune(
     if plan_only:
         show_plan(transfer.plan(opened, wanted), as_json)
         return
-    run = transfer.finetune(opened, data, wanted, output, overwrite, training.Watcher(as_json), resume, repeats)
+    watch = training.Watcher(as_json)
+    run = transfer.finetune(opened, data, wanted, output, overwrite, watch, resume, repeats, recording)
     document(run.summary(), run.lines(output), as_json)

@@ -1,12 +1,15 @@
 """Options of a run of training: what is trained, for how long, on which rows, and what is saved on the way."""
 
 from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
 from typing import Any
 
 import click
 
 from ckpttool.cli import options
 from ckpttool.cli.options import PATH
+from ckpttool.transfer.recording import Recording
 
 Command = Callable[..., Any]
 
@@ -22,15 +25,8 @@ def _together(*members: Callable[[Command], Command]) -> Callable[[Command], Com
     return decorate
 
 
-trained = _together(
-    options.freeze(),
-    click.option("--train", metavar="RE", help=f"The layers to train; all others are frozen. {options.PATTERN}"),
-    click.option(
-        "--stages",
-        metavar="RE=N,...",
-        help="Unfreeze while training: the layers of the first pattern for N epochs, then those of the next too.",
-    ),
-    click.option("--train-op", metavar="NAME", help="Train with the graph's own training op instead of an optimizer."),
+_train = click.option("--train", metavar="RE", help=f"The layers to train; all others are frozen. {options.PATTERN}")
+_changed = _together(
     click.option(
         "--bn",
         metavar="MODE",
@@ -42,10 +38,29 @@ trained = _together(
     ),
 )
 
-epochs = _together(
-    click.option("--epochs", type=click.IntRange(min=1), default=20, show_default=True, help="Passes over the rows."),
+trained = _together(
+    options.freeze(),
+    _train,
+    click.option(
+        "--stages",
+        metavar="RE=N,...",
+        help="Unfreeze while training: the layers of the first pattern for N epochs, then those of the next too.",
+    ),
+    click.option("--train-op", metavar="NAME", help="Train with the graph's own training op instead of an optimizer."),
+    _changed,
+)
+
+trained_at_once = _together(options.freeze(), _train, _changed)
+"""What is trained by one optimizer, all in one stage."""
+
+batches = _together(
     click.option("--batch-size", type=click.IntRange(min=1), default=200, show_default=True, help="Rows per step."),
     click.option("--valid", type=click.IntRange(min=1), help="Hold out the first N training rows for validation."),
+)
+
+epochs = _together(
+    click.option("--epochs", type=click.IntRange(min=1), default=20, show_default=True, help="Passes over the rows."),
+    batches,
     click.option(
         "--early-stopping", metavar="N", type=click.IntRange(min=1), help="End after N epochs without a better one."
     ),
@@ -66,6 +81,27 @@ saving = _together(
     ),
     click.option("--resume", is_flag=True, help="Go on from the latest save of a run that was stopped."),
 )
+
+_RECORDING = _together(
+    click.option(
+        "--tensorboard",
+        metavar="DIR",
+        type=PATH,
+        help="Write figures, histograms of the trained weights and the graph for `tensorboard --logdir DIR`.",
+    ),
+    click.option("--plot", metavar="FILE", type=PATH, help="Draw the curves at the end: a .png, .pdf or .svg."),
+)
+
+
+def recording(command: Command) -> Command:
+    """Give a command the options of what is recorded of its run, passed on as one `recording`."""
+
+    @wraps(command)
+    def gathering(tensorboard: Path | None, plot: Path | None, **options: Any) -> Any:
+        return command(recording=Recording(tensorboard, plot), **options)
+
+    return _RECORDING(gathering)
+
 
 cache_dir = click.option(
     "--cache-dir", metavar="DIR", type=PATH, help="Where features are kept; the user's cache folder if not given."

@@ -42,19 +42,23 @@ def refuse_unwritable(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def replacing(path: Path, check: Callable[[Path], object] | None = None) -> Iterator[BinaryIO]:
+def replacing(path: Path, check: Callable[[Path], object] | None = None, durable: bool = True) -> Iterator[BinaryIO]:
     """Give a file to write that becomes `path` when the block ends well, and vanishes when it does not.
 
-    The bytes are on the disk before the name is. `check` is called with the written file before the rename; what it
-    raises is raised. A file that is replaced hands on its mode.
+    The bytes are on the disk before the name is, unless the file is not `durable`: one that is soon written again need
+    not wait for the disk. `check` is called with the written file before the rename; what it raises is raised. A file
+    that is replaced hands on its mode.
     """
     with writing(path) as (temporary, file):
         yield file
-        finish(file)
+        if durable:
+            finish(file)
+        file.close()
         if check:
             check(temporary)
         temporary.replace(path)
-        sync_folder(path.parent)
+        if durable:
+            sync_folder(path.parent)
 
 
 @contextlib.contextmanager

@@ -17,11 +17,12 @@ from ckpttool.transfer.interrupt import Interrupt
 from ckpttool.transfer.loop import Loop
 from ckpttool.transfer.model import Model, outputs_of, write_model
 from ckpttool.transfer.plan import PlanRow
+from ckpttool.transfer.recording import Recording
 from ckpttool.transfer.report import Report, report_path, write_report
 from ckpttool.transfer.run import Options, Position, Run, best_of
 from ckpttool.transfer.saves import Every, Kept, Saved, Saves
 from ckpttool.transfer.training import Splits, Training, check_stages, open_splits, plan_of, prepare
-from ckpttool.transfer.watch import Watch
+from ckpttool.transfer.watch import Watch, Watches
 
 MAY_CHANGE = ("epochs", "early_stopping", "save_every", "keep_checkpoints", "cache_dir")
 """Options that a run which goes on may have other values of: they do not change the steps that were taken."""
@@ -46,11 +47,13 @@ def finetune(
     watch: Watch | None = None,
     resume: bool = False,
     repeats: Report | None = None,
+    recording: Recording | None = None,
 ) -> Run:
     """Train a model, write the best epoch (or the last) under `output`, and prove that frozen tensors stayed.
 
     With `resume`, a run that was stopped or that saved on its way goes on from its latest save, to the same result.
-    A run that `repeats` another says how its model and data differ from those.
+    A run that `repeats` another says how its model and data differ from those. Its history is written beside the
+    model epoch by epoch, and what `recording` asks for.
 
     Raises:
         Interrupted: Ctrl-C or SIGTERM; where the run was is saved.
@@ -61,19 +64,23 @@ def finetune(
         raise PlanError(f"{output} is the model itself, which the result is compared with: write it elsewhere")
     use_threads(options.threads)
     check_stages(model, options)
-    watch = watch or Watch()
+    recording, watch = recording or Recording(), watch or Watch()
     splits = open_splits(model, data, options)
     facts = _facts(model, data, splits)
     watch.differs(repeats.differences(facts) if repeats else [])
     saves = _saves(options, output, facts)
     saved = _start(saves, resume, overwrite)
+    watch = Watches(*recording.of(output, overwrite, resume), watch)
     loop = _loop(model, splits, options, watch, saves, saved)
-    with loop.interrupt:
-        kept = loop.run()
-    write_model(kept.graph, kept.tensors, output, overwrite)
-    proved = _prove(model, kept, output)
+    if not resume:
+        saves.clear()
+    with watch.run(loop.history):
+        with loop.interrupt:
+            kept = loop.run()
+        write_model(kept.graph, kept.tensors, output, overwrite)
+        proved = _prove(model, kept, output)
     run = Run(loop.training.plan, loop.history, kept.epoch, best_of(loop.history), loop.training.features, proved)
-    write_report(output, {**facts, **_report(loop.training, run)})
+    write_report(output, {**facts, **_report(loop.training, run, recording)})
     if options.save_every is None:
         saves.clear()
     return run
@@ -91,10 +98,8 @@ def _start(saves: Saves, resume: bool, overwrite: bool) -> Saved | None:
         saved = saves.latest()
         saves.require_same(saved)
         return saved
-    if saves.exist():
-        if not overwrite:
-            raise ExistingOutput(f"{saves.folder} has saves of a run: go on with --resume, or --overwrite them")
-        saves.clear()
+    if saves.exist() and not overwrite:
+        raise ExistingOutput(f"{saves.folder} has saves of a run: go on with --resume, or --overwrite them")
     return None
 
 
@@ -131,11 +136,11 @@ def _facts(model: Model, data: str | Path, splits: Splits) -> dict[str, Any]:
     }
 
 
-def _report(training: Training, run: Run) -> dict[str, Any]:
+def _report(training: Training, run: Run, recording: Recording) -> dict[str, Any]:
     """Return what a report says of the run, but for the versions."""
     return {
         "plan": [row.as_json() for row in run.plan],
-        "options": training.options.flat(),
+        "options": {**training.options.flat(), **asdict(recording)},
         "cache": str(run.features.entry.path) if run.features else None,
         "unchanged": list(run.unchanged),
         "left_behind": training.left_behind,

@@ -1,6 +1,7 @@
 """Watch: what a long verb tells whoever waits for it. The command line prints it; a program may ignore it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -104,6 +105,15 @@ class Watches(Watch):
         self._watches = watches
         for event in EVENTS:
             setattr(self, event, partial(self._tell, event))
+
+    @contextmanager
+    def run(self, history: Sequence["Epoch"]) -> Iterator[None]:
+        """Tell that a run begins and, however the block ends, that it has ended."""
+        self.began(history)
+        try:
+            yield
+        finally:
+            self.ended()
 
     def _tell(self, event: str, *heard: Any) -> None:
         for watch in self._watches:

@@ -37,9 +37,8 @@ def test_a_run_prints_its_plan_a_line_per_epoch_and_what_it_proved(
     assert lines[8].startswith(f"{out}: epoch ")
     assert lines[8].endswith("; 2 frozen tensors are byte-equal")
     assert "data: y_train: int64 cast to int32 for y" in result.stderr
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        *("tuned.ckpt.data-00000-of-00001", "tuned.ckpt.index", "tuned.ckpt.meta", "tuned.ckpt.run.json")
-    ]
+    written = ("data-00000-of-00001", "history.csv", "index", "meta", "run.json")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"tuned.ckpt.{name}" for name in written]
 
 
 def test_json_is_one_document(shell: Any, small: Path, data: Path, tmp_path: Path) -> None:
@@ -258,16 +257,15 @@ def test_a_run_that_is_stopped_says_how_to_go_on(
     result = shell.run(*command, exit_code=128 + signal.SIGTERM)
     stopped = f"Error: stopped after epoch 1, saved as {saved}; the same command with --resume goes on\n"
     assert result.stderr.endswith(stopped)
-    assert [path.name for path in tmp_path.iterdir()] == ["out.ckpt.saves"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.ckpt.history.csv", "out.ckpt.saves"]
     monkeypatch.undo()
     message = f"{saved.parent} has saves of a run: go on with --resume, or --overwrite them"
     assert shell.error(*command) == message
     assert "batch_size was 200, now 50" in shell.error(*command, "--batch-size", "50", "--resume")
     lines = shell.run(*command, "--resume").stdout.splitlines()
     assert [line[:9] for line in lines if line.startswith("epoch")] == ["epoch   2", "epoch   3"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        *("out.ckpt.data-00000-of-00001", "out.ckpt.index", "out.ckpt.meta", "out.ckpt.run.json")
-    ]
+    written = ("data-00000-of-00001", "history.csv", "index", "meta", "run.json")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"out.ckpt.{name}" for name in written]
 
 
 def test_the_model_itself_is_never_the_output(shell: Any, small: Path, data: Path, tmp_path: Path) -> None:
