@@ -7,6 +7,8 @@ blocks must tile the file and the footer must be what a writer would write, so t
 
 import os
 import struct
+import weakref
+from bisect import bisect_left
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, NoReturn
@@ -46,7 +48,10 @@ def is_table(path: Path) -> bool:
 
 
 class Table:
-    """A table that is checked when it is opened, and whose entries come whole or not at all."""
+    """A table that is checked when it is opened, and whose entries come whole or not at all.
+
+    Blocks are read when they are asked for, so a table of any size can be opened.
+    """
 
     def __init__(self, path: Path) -> None:
         """Open a table, and check its footer, its index, its metaindex, and that its blocks tile the file.
@@ -55,14 +60,16 @@ class Table:
             CorruptCheckpoint: any of them is not right; the message has the file and the offset.
         """
         self.path = path
-        with path.open("rb") as file:
-            self._bytes = file.read()
-        self._end = len(self._bytes) - FOOTER
+        self._descriptor = os.open(path, os.O_RDONLY)
+        weakref.finalize(self, os.close, self._descriptor)
+        self._size = os.fstat(self._descriptor).st_size
+        self._end = self._size - FOOTER
         metaindex, index = self._footer()
         self._index = self._block_entries(index, within=self._end)
         self._blocks = [self._handle(value, index.offset) for _, value in self._index]
         others = [self._handle(value, metaindex.offset) for _, value in self._block_entries(metaindex, self._end)]
         self._require_tiling([*self._blocks, *others, metaindex, index])
+        self._kept: tuple[int, dict[bytes, bytes]] = (-1, {})
 
     def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
         """Yield every key and value, keys ascending.
@@ -70,14 +77,41 @@ class Table:
         Raises:
             CorruptCheckpoint: a block is damaged. No entry of a damaged block is yielded.
         """
-        last: bytes | None = None
-        for handle, (separator, _) in zip(self._blocks, self._index, strict=True):
-            entries = self._block_entries(handle, self._end)
-            if entries:
-                if (last is not None and entries[0][0] <= last) or entries[-1][0] > separator:
-                    self._fail(handle.offset, "the keys are not in order")
-                last = separator
-                yield from entries
+        for place in range(len(self._blocks)):
+            yield from self._data_block(place)
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return the value of a key, or None where there is no such key; the block that was asked last is kept.
+
+        Raises:
+            CorruptCheckpoint: the block that would hold it is damaged.
+        """
+        place = bisect_left(self._index, key, key=lambda entry: entry[0])
+        if place == len(self._index):
+            return None
+        if self._kept[0] != place:
+            self._kept = (-1, {})  # the one before goes before the next one comes
+            self._kept = (place, dict(self._data_block(place)))
+        return self._kept[1].get(key)
+
+    def _data_block(self, place: int) -> Entries:
+        """Return the entries of a block, which lie above the separator before it and not above its own."""
+        handle, separator = self._blocks[place], self._index[place][0]
+        entries = self._block_entries(handle, self._end)
+        before = self._index[place - 1][0] if place else None
+        if entries and ((before is not None and entries[0][0] <= before) or entries[-1][0] > separator):
+            self._fail(handle.offset, "the keys are not in order")
+        return entries
+
+    def _read(self, offset: int, size: int) -> bytes:
+        """Read so many bytes, however the system divides them."""
+        found = os.pread(self._descriptor, size, offset)
+        while len(found) < size:
+            more = os.pread(self._descriptor, size - len(found), offset + len(found))
+            if not more:
+                self._fail(offset + len(found), "the file became shorter while it was read")
+            found += more
+        return found
 
     def _fail(self, offset: int, what: str) -> NoReturn:
         raise CorruptCheckpoint(f"{self.path}: {what} (at byte {offset})")
@@ -85,10 +119,10 @@ class Table:
     def _footer(self) -> tuple[Handle, Handle]:
         """Read the footer; a writer's varints are the shortest, and zeros fill what is left."""
         if self._end < 0:
-            self._fail(0, f"the file has {len(self._bytes)} bytes, a table has at least {FOOTER}")
-        footer = self._bytes[self._end :]
+            self._fail(0, f"the file has {self._size} bytes, a table has at least {FOOTER}")
+        footer = self._read(self._end, FOOTER)
         if not footer.endswith(MAGIC):
-            pointer = self._bytes.startswith(b"version https://git-lfs.")
+            pointer = self._read(0, 24) == b"version https://git-lfs."
             hint = "it is a Git LFS pointer, `git lfs pull` fetches the file" if pointer else "or its end is missing"
             self._fail(max(0, self._end + 40), f"this is not a sorted table, {hint}: its magic number is not there")
         try:
@@ -127,13 +161,12 @@ class Table:
     def _contents(self, handle: Handle, within: int) -> bytes:
         """Return a block's bytes, checked and unpacked."""
         if handle.end > within:
-            self._fail(handle.offset, f"a block of {handle.size} bytes does not fit: the file has {len(self._bytes)}")
-        kind_at = handle.offset + handle.size
-        (stored,) = struct.unpack_from("<I", self._bytes, kind_at + 1)
-        if crc.mask(crc.extend(0, self._bytes[handle.offset : kind_at + 1])) != stored:
+            self._fail(handle.offset, f"a block of {handle.size} bytes does not fit: the file has {self._size}")
+        stored = self._read(handle.offset, handle.size + TRAILER)
+        checked, checksum = stored[:-4], stored[-4:]
+        if crc.mask(crc.extend(0, checked)) != struct.unpack("<I", checksum)[0]:
             self._fail(handle.offset, f"the checksum of a block of {handle.size} bytes does not match")
-        contents = self._bytes[handle.offset : kind_at]
-        kind = self._bytes[kind_at]
+        contents, kind = checked[:-1], checked[-1]
         if kind == SNAPPY:
             return unpack_snappy(contents)
         if kind != PLAIN:
