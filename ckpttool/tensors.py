@@ -137,12 +137,17 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class Extent:
-    """Where a tensor's bytes lie in a file just as `Tensor.pieces` gives them, and their CRC-32C where it is known."""
+    """Where a tensor's bytes lie in a file just as `Tensor.pieces` gives them, and their CRC-32C where it is known.
+
+    Where it is not, `stamp` tells the file as it was from one that has changed since: device, inode, size, and the
+    time of its last change in nanoseconds.
+    """
 
     path: Path
     offset: int
     nbytes: int
     crc: int | None = None
+    stamp: tuple[int, ...] | None = None
 
 
 class Tensor:

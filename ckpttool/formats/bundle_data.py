@@ -11,10 +11,10 @@ from ckpttool.errors import CorruptCheckpoint, FormatError
 from ckpttool.formats.bundle_files import BundleFiles
 from ckpttool.formats.bundle_index import Entry, Index, Stored
 from ckpttool.formats.data_file import DataFile
-from ckpttool.formats.wire import strings, variants
-from ckpttool.tensors import BY_NAME, STRING, VARIANT, Array, DType, Tensor, TensorSpec
+from ckpttool.formats.truth import BOOL, require_truth
+from ckpttool.formats.wire import crc, strings, variants
+from ckpttool.tensors import STRING, VARIANT, Array, DType, Extent, Tensor, TensorSpec
 
-BOOL = BY_NAME["bool"]
 OPEN_FILES = 64
 """Data files that are kept open at once."""
 
@@ -28,13 +28,14 @@ class BundleData:
         self._index = index
         self._open: OrderedDict[int, DataFile] = OrderedDict()
         self._opening = Lock()
+        self._paths: dict[int, Path] = {}
 
     def tensor(self, entry: Entry) -> Tensor:
         """Return the tensor of an entry; it is read when asked."""
         if entry.spec.dtype is VARIANT:
             return StoredVariant(entry.spec, partial(self._variant, entry))
         pieces = partial(self._pieces, entry) if entry.spec.dtype.itemsize else None
-        return Tensor(entry.spec, partial(self._read, entry), pieces)
+        return Tensor(entry.spec, partial(self._read, entry), pieces, self._extent(entry))
 
     def check(self, entry: Entry) -> int:
         """Check every byte of a tensor without keeping it, and return how many there are.
@@ -49,7 +50,7 @@ class BundleData:
         for stored in stored_parts(entry):
             self._file(stored.shard).check(entry.spec.name, stored)
             for piece in self._file(stored.shard).stream(entry.spec.name, stored) if entry.spec.dtype is BOOL else ():
-                self._check_values(entry, piece)
+                require_truth(entry.spec, piece, self._files.index)
         return entry.spec.nbytes
 
     def shard_path(self, number: int) -> Path:
@@ -64,6 +65,15 @@ class BundleData:
             other = self._files.shard(number, len(holding))
             return other if other.exists() else path
         return path
+
+    def _extent(self, entry: Entry) -> Extent | None:
+        """Say where a tensor's bytes lie, if they are in one place and in the order in which they are given."""
+        if not entry.spec.nbytes or entry.slices or self._index.big_endian:
+            return None
+        stored = entry.stored
+        if stored.shard not in self._paths:
+            self._paths[stored.shard] = self.shard_path(stored.shard)
+        return Extent(self._paths[stored.shard], stored.offset, stored.size, crc.unmask(stored.crc))
 
     def _file(self, number: int) -> DataFile:
         """Return an open data file; the ones used longest ago are closed."""
@@ -82,7 +92,7 @@ class BundleData:
         import numpy as np
 
         for piece in self._file(entry.stored.shard).checked(entry.spec.name, entry.stored):
-            self._check_values(entry, piece)
+            require_truth(entry.spec, piece, self._files.index)
             if self._index.big_endian:
                 yield swapped(np.frombuffer(piece, np.uint8), entry.spec.dtype).data
             else:
@@ -113,7 +123,7 @@ class BundleData:
         raw = np.empty(stored.size, np.uint8)
         at = 0
         for piece in self._file(stored.shard).checked(entry.spec.name, stored):
-            self._check_values(entry, piece)
+            require_truth(entry.spec, piece, self._files.index)
             raw[at : at + len(piece)] = np.frombuffer(piece, np.uint8)
             at += len(piece)
         if self._index.big_endian != (sys.byteorder == "big"):
@@ -146,11 +156,6 @@ class BundleData:
 
     def _damaged(self, entry: Entry, why: ValueError) -> CorruptCheckpoint:
         return CorruptCheckpoint(f"{self.shard_path(entry.stored.shard)}: {entry.spec.name} is damaged: {why}")
-
-    def _check_values(self, entry: Entry, piece: bytes) -> None:
-        """Refuse truth values that are neither 0 nor 1: programs that trust them misbehave (TFSA-2022-166)."""
-        if entry.spec.dtype is BOOL and piece.translate(None, b"\0\1"):
-            raise CorruptCheckpoint(f"{self._files.index}: {entry.spec.name} holds a bool that is neither 0 nor 1")
 
 
 class StoredVariant(Tensor):

@@ -29,7 +29,25 @@ class DataFile:
             raise MissingFile(f"{path} is missing: a data file that the checkpoint's index names") from error
         weakref.finalize(self, os.close, self._descriptor)
         self.path = path
+        self.stamp = self._stamp()
         self.size = os.fstat(self._descriptor).st_size
+
+    def fileno(self) -> int:
+        """Return the descriptor, for what only the system does."""
+        return self._descriptor
+
+    def require_unchanged(self, stamp: tuple[int, ...] | None = None) -> None:
+        """Check that the file is what it was when it was opened, or when a stamp of it was taken.
+
+        Raises:
+            CorruptCheckpoint: something else has written to it, or it is another file.
+        """
+        if self._stamp() != (stamp or self.stamp):
+            raise CorruptCheckpoint(f"{self.path} changed while it was read")
+
+    def _stamp(self) -> tuple[int, ...]:
+        found = os.fstat(self._descriptor)
+        return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
 
     def stream(self, name: str, stored: Stored, step: int = PIECE) -> Iterator[bytes]:
         """Yield a tensor's bytes in pieces; nothing is read when they cannot be there.
@@ -79,13 +97,17 @@ class DataFile:
         memory = np.empty(min(SCAN, stored.size), np.uint8)
         while at < end:
             piece = memory[: end - at]
-            self._fill(piece, at)
+            self.fill(piece, at)
             running = crc.extend(running, piece)
             at += len(piece)
         self._compare(name, stored, running)
 
-    def _fill(self, piece: Array, at: int) -> None:
-        """Read into memory that is there, however the system divides the bytes."""
+    def fill(self, piece: Array, at: int) -> None:
+        """Read into memory that is there, however the system divides the bytes.
+
+        Raises:
+            CorruptCheckpoint: the file ends before it is full.
+        """
         filled = 0
         while filled < len(piece):
             count = os.preadv(self._descriptor, [piece[filled:].data], at + filled)

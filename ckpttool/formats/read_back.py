@@ -1,0 +1,126 @@
+"""Reading back what was written, while more is written: a thread that compares checksums.
+
+Taking a checksum and reading leave Python to the thread that writes, so on two processors it costs next to no time.
+"""
+
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+from ckpttool.errors import CorruptCheckpoint
+from ckpttool.formats.bundle_index import Stored
+from ckpttool.formats.data_file import SCAN, DataFile
+from ckpttool.formats.truth import require_truth
+from ckpttool.formats.wire import crc
+from ckpttool.tensors import Extent, TensorSpec
+
+PORTION, SPAN_COST = 8 << 20, 8 << 10
+"""Bytes that the thread takes on at a time; what a small tensor costs is worth some thousand bytes of a large one."""
+
+
+class Moved(NamedTuple):
+    """Where bytes were moved from."""
+
+    file: DataFile
+    extent: Extent
+
+
+class Span(NamedTuple):
+    """Bytes of a tensor that were written: from which of its bytes, how many, and where they are in the target.
+
+    `crc` is what the whole tensor's checksum should be, where it is known; `moved` says where they came from.
+    """
+
+    spec: TensorSpec
+    start: int
+    nbytes: int
+    place: int
+    crc: int | None
+    moved: Moved | None = None
+
+    @property
+    def last(self) -> bool:
+        """Whether the tensor ends with it."""
+        return self.start + self.nbytes == self.spec.nbytes
+
+
+class ReadBack:
+    """Follows a file that is being written; spans are to be given in order, and a tensor's one after the other."""
+
+    def __init__(self, target: Path) -> None:
+        """Open the file that is written, by a descriptor of its own."""
+        import numpy as np
+
+        self.checksums: dict[str, int] = {}
+        self._target = DataFile(target)
+        self._thread = ThreadPoolExecutor(1)
+        self._checks: deque[Future[None]] = deque()
+        self._portion: list[Span] = []
+        self._waiting = 0
+        self._memory = np.empty(SCAN, np.uint8)
+        self._found = self._source = 0
+
+    def follow(self, span: Span) -> bool:
+        """Take a span that is written; say whether so many wait that `start` is due."""
+        self._portion.append(span)
+        self._waiting += span.nbytes + SPAN_COST
+        return self._waiting >= PORTION
+
+    def start(self) -> None:
+        """Have what waits checked; by now it must have left this process.
+
+        Raises:
+            CorruptCheckpoint: an earlier check has failed.
+        """
+        self._checks.append(self._thread.submit(self._check_all, self._portion))
+        self._portion, self._waiting = [], 0
+        while self._checks and self._checks[0].done():
+            self._checks.popleft().result()
+
+    def finish(self) -> None:
+        """Wait for the checks.
+
+        Raises:
+            CorruptCheckpoint: a source is damaged or has changed, or something reads back as other than was written.
+        """
+        self.start()
+        for check in self._checks:
+            check.result()
+
+    def stop(self) -> None:
+        """End the thread; what it has not begun it leaves."""
+        self._thread.shutdown(cancel_futures=True)
+
+    def _check_all(self, spans: list[Span]) -> None:
+        for span in spans:
+            self._check(span)
+
+    def _check(self, span: Span) -> None:
+        """Add a span to the checksums of its tensor; with the last one compare them."""
+        if not span.start:
+            self._found = self._source = 0
+        for at in range(0, span.nbytes, SCAN):
+            piece = self._memory[: min(SCAN, span.nbytes - at)]
+            self._target.fill(piece, span.place + at)
+            require_truth(span.spec, piece, span.moved.extent.path if span.moved else self._target.path)
+            self._found = crc.extend(self._found, piece)
+            if span.moved and span.crc is None:
+                span.moved.file.fill(piece, span.moved.extent.offset + span.start + at)
+                self._source = crc.extend(self._source, piece)
+        if span.last:
+            self._compare(span, self._source if span.crc is None else span.crc)
+
+    def _compare(self, span: Span, wanted: int) -> None:
+        if span.moved and span.crc is None:
+            span.moved.file.require_unchanged()
+        if self._found != wanted:
+            if span.moved:
+                _blame(span.spec.name, span.moved, wanted)
+            raise CorruptCheckpoint(f"{self._target.path}: {span.spec.name} does not read back as it was written")
+        self.checksums[span.spec.name] = self._found
+
+
+def _blame(name: str, moved: Moved, wanted: int) -> None:
+    """Raise what is wrong with the source of bytes, if it is the source."""
+    moved.file.check(name, Stored(0, moved.extent.offset, moved.extent.nbytes, crc.mask(wanted)))

@@ -1,0 +1,218 @@
+"""Tensors that the system moves from file to file: quick, and every byte compared with what it should be."""
+
+import errno
+import os
+
+import numpy as np
+import pytest
+from conformance import tensors_of
+
+from ckpttool import checkpoint
+from ckpttool.errors import CkptError, CorruptCheckpoint
+from ckpttool.formats import copying
+from ckpttool.formats.bundle import Bundle
+from ckpttool.tensors import BY_NAME, Extent, Tensor, TensorSpec
+
+SYSTEM = os.copy_file_range
+VALUES = {
+    "a": np.arange(5, dtype=np.float32),
+    "b": np.arange(3, dtype=np.int64),
+    "empty": np.zeros((0, 3), np.float16),
+    "flags": np.array([True, False, True]),
+    "text": np.array([b"one", b""], object),
+    "z": np.arange(4, dtype=np.uint8),
+}
+
+
+@pytest.fixture
+def source(tmp_path):
+    Bundle().save(tensors_of(**VALUES), tmp_path / "x", False)
+    return tmp_path / "x"
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """How many bytes each call moves."""
+    seen = []
+
+    def spy(source, target, count, *places):
+        moved = SYSTEM(source, target, count, *places)
+        seen.append(moved)
+        return moved
+
+    monkeypatch.setattr(os, "copy_file_range", spy)
+    return seen
+
+
+def copy_of(source, target):
+    """Copy a bundle, and return what the copy holds."""
+    checkpoint.save(checkpoint.open(source), target)
+    assert [item.problem for item in Bundle().verify(target)] == [None] * len(checkpoint.open(target))
+    return {name: tensor.read().tolist() for name, tensor in checkpoint.open(target).items()}
+
+
+def whole(values=VALUES):
+    return {name: array.tolist() for name, array in values.items()}
+
+
+def test_neighbours_are_moved_in_one_call(source, tmp_path, calls):
+    assert copy_of(source, tmp_path / "y") == whole()
+    assert calls == [5 * 4 + 3 * 8, 3, 4]  # up to the empty one, up to the strings, and the rest
+
+
+def test_tensors_that_are_no_neighbours(source, tmp_path, calls):
+    opened = checkpoint.open(source)
+    checkpoint.save({name: opened[name] for name in ("z", "b", "a")}, tmp_path / "y")
+    assert calls == [4, 24, 20]
+    assert checkpoint.open(tmp_path / "y")["b"].read().tolist() == [0, 1, 2]
+
+
+def test_a_tensor_of_several_steps(source, tmp_path, calls, monkeypatch):
+    monkeypatch.setattr(copying, "STEP", 16)
+    assert copy_of(source, tmp_path / "y") == whole()
+    assert calls == [16, 4, 16, 8, 3, 4]
+
+
+def test_renamed_tensors_are_moved_cast_ones_are_not(source, tmp_path, calls):
+    opened = checkpoint.open(source)
+    checkpoint.save(opened.rename({"a": "first/a"}), tmp_path / "renamed")
+    assert sum(calls) == sum(array.nbytes for name, array in VALUES.items() if name != "text")
+    assert checkpoint.open(tmp_path / "renamed")["first/a"].read().tolist() == [0, 1, 2, 3, 4]
+    calls.clear()
+    checkpoint.save(opened.select("a").cast("float16"), tmp_path / "cast")
+    assert calls == []
+    assert checkpoint.open(tmp_path / "cast")["a"].read().tolist() == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("refusal", [errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP])
+@pytest.mark.parametrize("before", [0, 7])
+def test_where_the_system_refuses_bytes_are_read_and_written(source, tmp_path, monkeypatch, refusal, before):
+    def refuses(origin, target, count, offset, place):
+        if before and count > before:
+            return SYSTEM(origin, target, before, offset, place)
+        raise OSError(refusal, "no")
+
+    monkeypatch.setattr(os, "copy_file_range", refuses)
+    assert copy_of(source, tmp_path / "y") == whole()
+
+
+def test_a_system_without_the_call(source, tmp_path, monkeypatch):
+    monkeypatch.delattr(os, "copy_file_range")
+    assert copy_of(source, tmp_path / "y") == whole()
+
+
+def test_a_system_that_moves_a_byte_at_a_time(source, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "copy_file_range", lambda s, t, count, offset, place: SYSTEM(s, t, 1, offset, place))
+    assert copy_of(source, tmp_path / "y") == whole()
+
+
+def test_a_full_disk_is_an_error_of_the_system(source, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "copy_file_range", full)
+    with pytest.raises(OSError, match="No space left"):
+        checkpoint.save(checkpoint.open(source), tmp_path / "y")
+    assert not list(tmp_path.glob("y*")) + list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize(("at", "name"), [(3, "a"), (30, "b"), (-1, "z")])
+def test_a_damaged_source_is_named(source, tmp_path, at, name):
+    data = tmp_path / "x.data-00000-of-00001"
+    raw = bytearray(data.read_bytes())
+    raw[at] ^= 1
+    data.write_bytes(raw)
+    with pytest.raises(CorruptCheckpoint, match=rf"x\.data-00000-of-00001: {name} is damaged: the checksum of its"):
+        checkpoint.save(checkpoint.open(source), tmp_path / "y")
+    assert not list(tmp_path.glob("y*")) + list(tmp_path.glob(".*"))
+
+
+def test_a_source_that_is_cut_off(source, tmp_path):
+    data = tmp_path / "x.data-00000-of-00001"
+    data.write_bytes(data.read_bytes()[:30])
+    with pytest.raises(CorruptCheckpoint, match=r"x\.data-00000-of-00001 became shorter"):
+        checkpoint.save(checkpoint.open(source), tmp_path / "y")
+
+
+def test_bytes_that_arrive_as_others_are_found(source, tmp_path, monkeypatch):
+    def flips(origin, target, count, offset, place):
+        os.pwrite(target, b"\xff" * count, place)
+        return count
+
+    monkeypatch.setattr(os, "copy_file_range", flips)
+    with pytest.raises(CorruptCheckpoint, match="a does not read back as it was written"):
+        checkpoint.save(checkpoint.open(source).select("a"), tmp_path / "y")
+    assert not list(tmp_path.glob("y*"))
+
+
+@pytest.fixture
+def loose(tmp_path):
+    """A tensor in a file that keeps no checksums, as one that was listed a moment ago."""
+    path = tmp_path / "loose"
+    path.write_bytes(b"head" + bytes(range(16)))
+    return tensor_in(path, "uint8", 16)
+
+
+def tensor_in(path, dtype, count):
+    found = path.stat()
+    stamp = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+    extent = Extent(path, 4, count, None, stamp)
+    return Tensor(TensorSpec("t", (count,), BY_NAME[dtype]), lambda: np.zeros(count, dtype), extent=extent)
+
+
+def test_without_a_known_checksum_the_index_has_that_of_the_bytes(loose, tmp_path):
+    checkpoint.save({"t": loose}, tmp_path / "y")
+    assert checkpoint.open(tmp_path / "y")["t"].read().tolist() == list(range(16))
+
+
+@pytest.mark.parametrize("change", ["written", "replaced"])
+def test_a_file_that_has_changed_since_it_was_listed(loose, tmp_path, change):
+    path = loose.extent.path
+    if change == "replaced":
+        path.unlink()
+    path.write_bytes(b"head" + bytes(16))
+    with pytest.raises(CorruptCheckpoint, match="loose changed while it was read"):
+        checkpoint.save({"t": loose}, tmp_path / "y")
+    assert not list(tmp_path.glob("y*"))
+
+
+def test_a_file_that_changes_while_it_is_copied(loose, tmp_path, monkeypatch):
+    def late(*arguments):
+        moved = SYSTEM(*arguments)
+        loose.extent.path.write_bytes(b"head" + bytes(16))
+        return moved
+
+    monkeypatch.setattr(os, "copy_file_range", late)
+    with pytest.raises(CorruptCheckpoint, match="loose changed while it was read"):
+        checkpoint.save({"t": loose}, tmp_path / "y")
+
+
+def test_a_truth_value_that_is_none_is_not_copied(tmp_path):
+    (tmp_path / "loose").write_bytes(b"head\0\1\2")
+    with pytest.raises(CorruptCheckpoint, match="loose: t holds a bool that is neither 0 nor 1"):
+        checkpoint.save({"t": tensor_in(tmp_path / "loose", "bool", 3)}, tmp_path / "y")
+
+
+def test_an_extent_of_another_size_is_refused(loose, tmp_path):
+    wrong = Tensor(TensorSpec("t", (5,), BY_NAME["uint8"]), lambda: np.zeros(5), extent=loose.extent)
+    with pytest.raises(CkptError, match=r"t gave 16 bytes, uint8 \[5\] has 5"):
+        checkpoint.save({"t": wrong}, tmp_path / "y")
+
+
+def test_many_sources_are_not_all_open_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(copying, "OPEN_FILES", 2)
+    for number in range(6):
+        Bundle().save(tensors_of(**{f"t{number}": np.full(3, number)}), tmp_path / f"x{number}", False)
+    opened = {f"t{n}": Bundle().open(tmp_path / f"x{n}")[f"t{n}"] for n in range(6)}
+    checkpoint.save(opened, tmp_path / "y")
+    assert [int(checkpoint.open(tmp_path / "y")[f"t{n}"].read()[0]) for n in range(6)] == list(range(6))
+
+
+def test_only_bytes_that_are_given_as_they_lie_have_an_extent():
+    from test_bundle import FIXTURES
+
+    extents = {name: tensor.extent for name, tensor in Bundle().open(FIXTURES / "partitioned.ckpt").items()}
+    assert [name for name, extent in extents.items() if extent] == ["whole"]
+    assert all(tensor.extent is None for tensor in Bundle().open(FIXTURES / "strings.ckpt").values())
+    first = next(iter(Bundle().open(FIXTURES / "sharded.ckpt").values())).extent
+    assert (first.path.name, first.nbytes) == ("sharded.ckpt.data-00000-of-00003", 24)
