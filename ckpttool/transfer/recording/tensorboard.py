@@ -57,8 +57,8 @@ class TensorBoard(Watch):
     def weights(self, epoch: Epoch, read: Callable[[], Mapping[str, Array]]) -> None:
         """Write an epoch's figures and histograms."""
         values, stored = read(), stored_tensors(self._graph)
-        trained = [stored[name] for name in self._trained]
-        self._record(epoch, {tensor.name: tensor.joined(values) for tensor in trained})
+        ran = [stored[name] for name in self._trained if all(part.op in values for part in stored[name].members)]
+        self._record(epoch, {tensor.name: tensor.joined(values) for tensor in ran})
 
     def _record(self, epoch: Epoch, arrays: Mapping[str, Array]) -> None:
         if self._writer is not None and epoch.step > self._step:
