@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from ckpttool.transfer.import_weights import plan_import as plan_import
     from ckpttool.transfer.model import Model as Model
     from ckpttool.transfer.new import new as new
+    from ckpttool.transfer.range_test import find_learning_rate as find_learning_rate
     from ckpttool.transfer.reuse import plan_reuse as plan_reuse
     from ckpttool.transfer.run import Options as Options
 
@@ -68,6 +69,7 @@ _PLACES = {
     "diff": "surgery.diff",
     "evaluate": "transfer.evaluate",
     "feed_for_assigns": "runtime.session_import",
+    "find_learning_rate": "transfer.range_test",
     "finetune": "transfer.finetune",
     "new": "transfer.new",
     "open": "checkpoint",

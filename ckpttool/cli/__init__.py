@@ -23,6 +23,7 @@ COMMANDS = {
     "freeze": "ckpttool.cli.freeze:freeze",
     "cache": "ckpttool.cli.cache:cache",
     "import": "ckpttool.cli.import_:import_weights",
+    "lr-find": "ckpttool.cli.lr_find:lr_find",
     "finetune": "ckpttool.cli.finetune:finetune",
     "evaluate": "ckpttool.cli.evaluate:evaluate",
     "diagnose": "ckpttool.cli.diagnose:diagnose",
@@ -31,7 +32,7 @@ COMMANDS = {
 
 GROUPS = {
     "Look": ("ops", "vars", "layers", "show", "collections", "diff", "verify"),
-    "Transfer": ("new", "reuse", "freeze", "cache", "import", "finetune", "evaluate", "diagnose"),
+    "Transfer": ("new", "reuse", "freeze", "cache", "import", "lr-find", "finetune", "evaluate", "diagnose"),
 }
 """The headings of help; a command stands under exactly one."""
 

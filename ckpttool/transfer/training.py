@@ -60,19 +60,22 @@ class Training:
         watch: Watch,
         epoch: int = 1,
         values: Mapping[str, Tensor] | None = None,
+        length: int | None = None,
     ) -> None:
         """Take the rows, and the values to begin with at an epoch (the model's own if not given); check all of it.
+
+        `length` is the steps of the run, for schedules as long as that, if they are not those of its epochs.
 
         Raises:
             CkptError: the graph, the data or the options do not fit one another.
         """
-        self.model, self.splits, self.options, self._watch = model, splits, options, watch
+        self.model, self.splits, self.options, self._watch, self._length = model, splits, options, watch, length
         self._stages = options.all_stages()
         self.stage = stage_of(self._stages, epoch)
         self.epochs = sum(stage.epochs for stage in self._stages)
         self.bounds = batch_bounds(splits[0].rows, options.batch_size)
         self._augmentation = _augmentation(splits[0], options)
-        span = Span(first_step(model), self.epochs * self.batches)
+        span = Span(first_step(model), length or self.epochs * self.batches)
         prepared = prepare(model, options, self._stages[self.stage].train, span)
         self.frozen, self.graph, self.roles = prepared.frozen, prepared.graph, prepared.roles
         if options.cache and self.frozen.part is None:
@@ -95,7 +98,7 @@ class Training:
         if stage_of(self._stages, epoch) == self.stage:
             return self
         present = self.tensors(self.state.read())
-        return Training(self.model, self.splits, self.options, self._watch, epoch, present)
+        return Training(self.model, self.splits, self.options, self._watch, epoch, present, self._length)
 
     def _features(self, part: FrozenPart) -> Features:
         cache = FeatureCache(self.frozen.graph, part, self.model.checkpoint, self.splits, self._augmentation)
