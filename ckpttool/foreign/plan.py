@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ckpttool.casting import cast_tensor
+from ckpttool.checkpoint import Checkpoint
 from ckpttool.errors import PlanError
 from ckpttool.foreign.rules import Rule, rename
-from ckpttool.foreign.weights import Weights
 from ckpttool.graph.graph import Graph
 from ckpttool.graph.stored import StoredTensor, stored_tensors
 from ckpttool.selection import suggestion
@@ -30,7 +30,7 @@ class Pairing:
 
 
 def pair(
-    weights: Weights, graph: Graph, rules: Sequence[Rule] = (), lenient: bool = False, cast: bool = False
+    weights: Checkpoint, graph: Graph, rules: Sequence[Rule] = (), lenient: bool = False, cast: bool = False
 ) -> Pairing:
     """Pair a file's tensors with the variables of a graph.
 
@@ -49,20 +49,26 @@ def pair(
     unfilled = tuple(name for name, target in wanted.items() if target.kind == "weight" and name not in fitting)
     left_out = tuple(problem for problem in problems.values() if problem)
     if not lenient:
-        _refuse(weights.path, graph, left_out, unfilled, candidates)
+        _refuse(_path(weights), graph, left_out, unfilled, candidates)
     if not fitting:
-        raise PlanError(f"nothing of {weights.path} fits {graph.source}: {left_out[0] if left_out else 'it is empty'}")
+        raise PlanError(
+            f"nothing of {_path(weights)} fits {graph.source}: {left_out[0] if left_out else 'it is empty'}"
+        )
     tensors = {new: cast_tensor(weights[old].renamed(new), wanted[new].dtype) for new, old in fitting.items()}
     dropped = (*(old for old, new in named.items() if not new), *weights.left_out)
     return Pairing(tensors, fitting, left_out, dropped, unfilled)
 
 
+def _path(weights: Checkpoint) -> Path:
+    return weights.path or Path("the weights")
+
+
 def _misfit(
-    weights: Weights, old: str, new: str, wanted: Mapping[str, StoredTensor], graph: Graph, cast: bool
+    weights: Checkpoint, old: str, new: str, wanted: Mapping[str, StoredTensor], graph: Graph, cast: bool
 ) -> str | None:
     """Say why a tensor cannot become the variable of its new name, or None when it can."""
     tensor, target = weights[old], wanted.get(new)
-    file, source = weights.path.name, Path(graph.source).name
+    file, source = _path(weights).name, Path(graph.source).name
     if target is None:
         became = "" if old == new else f" ({new})"
         return f"{file}: {old}{became} is no variable of {source}{suggestion(new, wanted)}"

@@ -17,9 +17,14 @@ from ckpttool.formats.prefix import prefix_of
 
 BUILTIN = {
     "bundle": "ckpttool.formats.bundle:Bundle",
+    "v1": "ckpttool.formats.v1:V1",
     "npz": "ckpttool.formats.npz:Npz",
+    "keras": "ckpttool.formats.keras_archive:KerasArchive",
+    "keras-weights": "ckpttool.formats.keras_weights:KerasWeights",
+    "keras-legacy": "ckpttool.formats.keras_legacy:KerasLegacy",
+    "hdf5": "ckpttool.formats.hdf5_tree:Hdf5",
 }
-FOREIGN_SUFFIXES = (".h5", ".hdf5", ".keras", ".safetensors", ".pt", ".pth", ".npy", ".npz", ".pb", ".onnx", ".meta")
+FOREIGN_SUFFIXES = (".json", ".safetensors", ".pt", ".pth", ".npy", ".npz", ".pb", ".onnx", ".meta")
 """Suffixes that say a format: an output named so is that, or refused, and never a bundle with an odd prefix."""
 
 
@@ -40,7 +45,7 @@ def names() -> list[str]:
     """Return the names of all formats.
 
     >>> names()[:2]
-    ['bundle', 'npz']
+    ['bundle', 'v1']
     """
     return [*BUILTIN, *(name for name in _added() if name not in BUILTIN)]
 

@@ -8,7 +8,6 @@ import copy
 import io
 import tokenize
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from ckpttool.errors import CkptError, CorruptCheckpoint, FormatError
+from ckpttool.formats.archive import BAD_ZIP, is_zip, opened, refuse_packing
 from ckpttool.formats.files import refuse_existing, replacing
 from ckpttool.formats.format import PLAIN, Checked, Tensors, Writing
 from ckpttool.formats.npz_writer import SUFFIX, write_archive
@@ -26,10 +26,6 @@ from ckpttool.tensors import BY_NAME, PIECE, STRING, Array, DType, Tensor, Tenso
 
 HEADER_LIMIT = 16 << 10
 """Bytes within which a header ends; NumPy itself takes 10,000."""
-UNPACKED_LIMIT = 4 << 30
-RATIO_LIMIT = 100
-"""A compressed member over both limits is refused: it is a bomb rather than weights."""
-_BAD_ZIP = (zipfile.BadZipFile, zlib.error, EOFError)
 _BAD_HEADER = (ValueError, SyntaxError, TypeError, KeyError, tokenize.TokenError, MemoryError, RecursionError)
 
 
@@ -55,7 +51,7 @@ class NpzTensors(Tensors):
         """
         self.path = path
         self.members: dict[str, Member] = {}
-        with _opened(path) as archive:
+        with opened(path) as archive:
             for info in archive.infolist():
                 member = _member(path, archive, info)
                 if member.spec.name in self.members:
@@ -77,11 +73,11 @@ class NpzTensors(Tensors):
     def raw(self, member: Member) -> Iterator[bytes]:
         """Yield the bytes of an array as they are stored; the zip's checksum is compared at the end."""
         try:
-            with _opened(self.path) as archive, archive.open(member.info) as file:
+            with opened(self.path) as archive, archive.open(member.info) as file:
                 file.read(member.start)
                 while piece := file.read(PIECE):
                     yield piece
-        except _BAD_ZIP as error:
+        except BAD_ZIP as error:
             raise CorruptCheckpoint(f"{self.path}: {member.spec.name} is damaged: {error}") from error
 
     def _pieces(self, member: Member) -> Iterator[memoryview]:
@@ -110,16 +106,12 @@ class Npz:
 
     def recognises(self, path: Path) -> bool:
         """Say whether a file is a zip whose first member is an array (or that has none)."""
-        if not path.is_file():
-            return False
-        with path.open("rb") as file:
-            start = file.read(4)
-        if start not in (b"PK\3\4", b"PK\5\6"):
+        if not is_zip(path):
             return False
         try:
             with zipfile.ZipFile(path) as archive:
                 members = archive.namelist()
-        except _BAD_ZIP:
+        except BAD_ZIP:
             return path.suffix == ".npz"
         return path.suffix == ".npz" or (bool(members) and all(name.endswith(SUFFIX) for name in members))
 
@@ -149,28 +141,18 @@ class Npz:
             raise CorruptCheckpoint(problem or f"{path}: {len(checked)} arrays read back, {count} were written")
 
 
-def _opened(path: Path) -> zipfile.ZipFile:
-    try:
-        return zipfile.ZipFile(path)
-    except (*_BAD_ZIP, NotImplementedError, UnicodeDecodeError) as error:
-        raise CorruptCheckpoint(f"{path}: the zip file is damaged or cut off: {error}") from error
-
-
 def _member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Member:
     """Read a member's header, and hold it against the member's size."""
     name = info.filename.removesuffix(SUFFIX)
     if name == info.filename:
         raise FormatError(f"{path}: the member {name} is not an array: its name does not end in {SUFFIX}")
-    if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise FormatError(f"{path}: {name} is encrypted, or compressed in a way that is not read")
-    if info.file_size > max(UNPACKED_LIMIT, RATIO_LIMIT * info.compress_size):
-        raise FormatError(f"{path}: {name} claims to unpack {info.compress_size} bytes to {info.file_size}")
+    refuse_packing(path, info, name)
     try:
         with archive.open(_unchecked(info)) as file:
             head = io.BytesIO(file.read(HEADER_LIMIT))
         shape, fortran, dtype = _header(head)
         start = head.tell()
-    except (*_BAD_ZIP, *_BAD_HEADER, NotImplementedError) as error:
+    except (*BAD_ZIP, *_BAD_HEADER, NotImplementedError) as error:
         raise CorruptCheckpoint(f"{path}: the header of {name} is damaged: {error}") from error
     spec = TensorSpec(name, shape, _dtype(path, name, dtype))
     if any(size < 0 for size in shape) or start + spec.elements * dtype.itemsize != info.file_size:

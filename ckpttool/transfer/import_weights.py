@@ -11,7 +11,6 @@ from ckpttool.foreign.bake import bake as bake_values
 from ckpttool.foreign.bake import check_size
 from ckpttool.foreign.plan import Pairing, pair
 from ckpttool.foreign.rules import Rule
-from ckpttool.foreign.weights import open_weights
 from ckpttool.graph import files
 from ckpttool.graph.graph import Graph
 from ckpttool.graph.stored import StoredTensor, stored_tensors
@@ -103,7 +102,7 @@ def plan_import(
         PlanError: something does not fit.
     """
     graph = files.load(into)
-    paired = pair(open_weights(weights), graph, rules or [], lenient, cast)
+    paired = pair(checkpoint.open(weights), graph, rules or [], lenient, cast)
     values = _own_values(into)
     known = stored_tensors(graph)
     own = {name: tensor for name, tensor in values.items() if name in known}

@@ -10,8 +10,7 @@ import pytest
 
 from ckpttool.checkpoint import open as open_checkpoint
 from ckpttool.foreign.rules import Rule
-from ckpttool.foreign.weights import open_weights
-from ckpttool.formats.hdf5 import is_hdf5
+from ckpttool.formats.hdf5_source import is_hdf5
 from ckpttool.transfer.import_weights import plan_import
 
 CORPUS = Path(os.environ.get("CKPTTOOL_CORPUS", "/nowhere"))
@@ -35,7 +34,7 @@ def datasets(path: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize("path", FILES, ids=relative)
 def test_every_dataset_is_a_weight_or_left_out(path: Path) -> None:
-    found, expected = open_weights(path), datasets(path)
+    found, expected = open_checkpoint(path), datasets(path)
     assert len(found) + len(found.left_out) == len(expected)
     values = sorted(np.asarray(tensor.read()).tobytes() for tensor in found.values())
     rest = {name: value for name, value in expected.items() if name not in found.left_out}
@@ -44,13 +43,13 @@ def test_every_dataset_is_a_weight_or_left_out(path: Path) -> None:
 
 def test_names_of_a_keras_2_model() -> None:
     path = next(CORPUS.glob("keras2_face_classification/**/fer2013_mini_XCEPTION*.hdf5"))
-    found = open_weights(path)
+    found = open_checkpoint(path)
     assert {"conv2d_1/kernel", "batch_normalization_1/gamma"} <= set(found)
     assert all("optimizer_weights" in left for left in found.left_out)
 
 
 def test_names_of_a_keras_1_model() -> None:
-    names = list(open_weights(next(CORPUS.glob("keras1_music_tagger_th_tf/**/*theano.h5"))))
+    names = list(open_checkpoint(next(CORPUS.glob("keras1_music_tagger_th_tf/**/*theano.h5"))))
     assert len(names) == 48
     assert names[:2] == ["bn_0_freq/gamma", "bn_0_freq/beta"]
 
@@ -58,7 +57,7 @@ def test_names_of_a_keras_1_model() -> None:
 @pytest.mark.parametrize("kept", ["conv2d_1/kernel", "conv2d_1/bias"])
 def test_keras_weights_go_into_a_tensorflow_graph_of_the_same_network(kept: str, tmp_path: Path) -> None:
     """One convolution, whose counterpart in the other network is known by its shape."""
-    weights = open_weights(COUNTING / "keras_modelB" / "weights.h5")
+    weights = open_checkpoint(COUNTING / "keras_modelB" / "weights.h5")
     model = COUNTING / "modelB" / "model.ckpt"
     same = [
         name

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ckpttool.errors import CkptError, CorruptCheckpoint, FormatError, MissingFile
-from ckpttool.foreign.weights import open_weights
+from ckpttool.checkpoint import open as open_checkpoint
 
 SECRET = np.full(3, 42.0, np.float32)
 KERNEL = np.arange(6, dtype=np.float32).reshape(2, 3)
@@ -22,7 +22,7 @@ def write(path: Path, fill: Callable[[Any], None]) -> Path:
 
 
 def read(path: Path) -> dict[str, Any]:
-    return {name: tensor.read() for name, tensor in open_weights(path).items()}
+    return {name: tensor.read() for name, tensor in open_checkpoint(path).items()}
 
 
 def test_a_tree_of_datasets(tmp_path: Path) -> None:
@@ -31,7 +31,7 @@ def test_a_tree_of_datasets(tmp_path: Path) -> None:
         file["hidden1/bias:0"] = np.float32([7, 8, 9])
         file["step"] = 3
 
-    found = open_weights(write(tmp_path / "w.h5", fill))
+    found = open_checkpoint(write(tmp_path / "w.h5", fill))
     assert {name: (tensor.shape, str(tensor.dtype)) for name, tensor in found.items()} == {
         "hidden1/bias": ((3,), "float32"),
         "hidden1/kernel": ((2, 3), "float32"),
@@ -149,7 +149,7 @@ def test_what_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fill: 
     write(tmp_path / "secret.h5", lambda file: file.create_dataset("x", data=SECRET))
     (tmp_path / "secret.bin").write_bytes(SECRET.tobytes())
     with pytest.raises(FormatError) as refused:
-        open_weights(write(tmp_path / "w.h5", fill))
+        open_checkpoint(write(tmp_path / "w.h5", fill))
     assert str(tmp_path / "w.h5") in str(refused.value)
     assert "42" not in str(refused.value)
 
@@ -158,7 +158,7 @@ def test_what_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fill: 
 def test_a_shape_without_bytes_behind_it(tmp_path: Path, chunks: tuple[int] | None) -> None:
     path = write(tmp_path / "w.h5", lambda file: file.create_dataset("w", (1 << 40,), "f4", chunks=chunks))
     with pytest.raises(CorruptCheckpoint, match=r"w is said to be float32 \[1099511627776\], 0 bytes are stored"):
-        open_weights(path)
+        open_checkpoint(path)
 
 
 def test_every_truncation_is_an_error_of_ours(tmp_path: Path) -> None:
@@ -171,10 +171,10 @@ def test_every_truncation_is_an_error_of_ours(tmp_path: Path) -> None:
 
 def test_other_files(tmp_path: Path) -> None:
     (tmp_path / "text.h5").write_text("hello")
-    with pytest.raises(FormatError, match="not an HDF5 file, though its name says so"):
-        open_weights(tmp_path / "text.h5")
+    with pytest.raises(FormatError, match=r"text.h5 is not a checkpoint .*hdf5"):
+        open_checkpoint(tmp_path / "text.h5")
     with pytest.raises(MissingFile):
-        open_weights(tmp_path / "none.h5")
+        open_checkpoint(tmp_path / "none.h5")
 
 
 def test_two_names_that_would_be_one(tmp_path: Path) -> None:
@@ -182,4 +182,4 @@ def test_two_names_that_would_be_one(tmp_path: Path) -> None:
         file["w"], file["w:0"] = KERNEL, KERNEL
 
     with pytest.raises(FormatError, match="would both be named w"):
-        open_weights(write(tmp_path / "w.h5", fill))
+        open_checkpoint(write(tmp_path / "w.h5", fill))

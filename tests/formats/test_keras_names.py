@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ckpttool.errors import CorruptCheckpoint, FormatError
-from ckpttool.foreign.weights import open_weights
+from ckpttool.checkpoint import open as open_checkpoint
 
 SHAPES = {
     "hidden1/kernel": (4, 5),
@@ -62,7 +62,7 @@ def test_keras_3_writes_and_we_read(network: Any, tmp_path: Path, name: str) -> 
         network.save(path)
     else:
         network.save_weights(path)
-    found = open_weights(path)
+    found = open_checkpoint(path)
     assert {key: tensor.shape for key, tensor in found.items()} == SHAPES
     expected = values_of(network)
     assert set(expected) == set(SHAPES)
@@ -79,7 +79,7 @@ def test_bfloat16_which_hdf5_does_not_know(tmp_path: Path) -> None:
 
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3, dtype="bfloat16", name="d")])
     model.save_weights(tmp_path / "b.weights.h5")
-    found = open_weights(tmp_path / "b.weights.h5")
+    found = open_checkpoint(tmp_path / "b.weights.h5")
     assert str(found["d/kernel"].dtype) == "bfloat16"
     expected = np.asarray(model.layers[0].kernel.numpy(), np.float32)
     assert np.array_equal(found["d/kernel"].read().astype(np.float32), expected)
@@ -107,14 +107,14 @@ def test_keras_1_and_2(tmp_path: Path, root: str, text: Any) -> None:
         "again": ["again_2/kernel:0"],
         "below": ["sequential/below/kernel"],
     }
-    found = open_weights(legacy(tmp_path / "k.h5", root, layers, text))
+    found = open_checkpoint(legacy(tmp_path / "k.h5", root, layers, text))
     assert list(found) == ["hidden1/kernel", "hidden1/bias", "old/W", "again/kernel", "below/kernel"]
     assert found["hidden1/bias"].read().tolist() == [1.0]
 
 
 def test_layers_of_a_model_within_keep_their_names(tmp_path: Path) -> None:
     layers = {"model_1": ["dense_1/kernel:0", "dense_2/kernel:0"]}
-    assert list(open_weights(legacy(tmp_path / "k.h5", "", layers, str))) == [
+    assert list(open_checkpoint(legacy(tmp_path / "k.h5", "", layers, str))) == [
         "model_1/dense_1/kernel",
         "model_1/dense_2/kernel",
     ]
@@ -122,7 +122,7 @@ def test_layers_of_a_model_within_keep_their_names(tmp_path: Path) -> None:
 
 def test_names_that_would_fall_together_stay_apart(tmp_path: Path) -> None:
     layers = {"dense": ["dense_1/kernel:0", "dense_2/kernel:0"]}
-    assert list(open_weights(legacy(tmp_path / "k.h5", "", layers, str))) == [
+    assert list(open_checkpoint(legacy(tmp_path / "k.h5", "", layers, str))) == [
         "dense/dense_1/kernel",
         "dense/dense_2/kernel",
     ]
@@ -133,7 +133,7 @@ def test_long_lists_are_split_into_several_attributes(tmp_path: Path) -> None:
     with h5py.File(path, "r+") as file:
         del file.attrs["layer_names"]
         file.attrs["layer_names0"], file.attrs["layer_names1"] = ["a"], ["b"]
-    assert list(open_weights(path)) == ["a/kernel", "b/kernel"]
+    assert list(open_checkpoint(path)) == ["a/kernel", "b/kernel"]
 
 
 def test_a_weight_that_is_listed_and_gone(tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_a_weight_that_is_listed_and_gone(tmp_path: Path) -> None:
     with h5py.File(path, "r+") as file:
         del file["a/a/kernel:0"]
     with pytest.raises(CorruptCheckpoint, match="a lists a/kernel:0, and no such dataset is there"):
-        open_weights(path)
+        open_checkpoint(path)
 
 
 def test_two_layers_of_one_name(tmp_path: Path) -> None:
@@ -150,11 +150,11 @@ def test_two_layers_of_one_name(tmp_path: Path) -> None:
             file.create_group(f"layers/{key}/vars").attrs["name"] = "same"
             file[f"layers/{key}/vars/0"] = np.zeros(1)
     with pytest.raises(FormatError, match="would both be named same/kernel"):
-        open_weights(tmp_path / "k.weights.h5")
+        open_checkpoint(tmp_path / "k.weights.h5")
 
 
 def test_a_class_that_is_not_known_keeps_its_numbers(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "k.weights.h5", "w") as file:
         file.create_group("layers/my_layer/vars").attrs["name"] = "mine"
         file["layers/my_layer/vars/0"] = np.zeros(1)
-    assert list(open_weights(tmp_path / "k.weights.h5")) == ["mine/0"]
+    assert list(open_checkpoint(tmp_path / "k.weights.h5")) == ["mine/0"]

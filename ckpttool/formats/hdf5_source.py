@@ -1,0 +1,126 @@
+"""Where an HDF5 file's bytes are - a file of its own, or a member of an archive - and the opening of it."""
+
+import contextlib
+import io
+import os
+import tempfile
+import weakref
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ckpttool.errors import CkptError, CorruptCheckpoint
+
+MAGIC = b"\x89HDF\r\n\x1a\n"
+_FAULTS = (OSError, RuntimeError, KeyError, ValueError, TypeError, UnicodeDecodeError)
+
+
+@dataclass(frozen=True)
+class Source:
+    """An HDF5 file: `size` bytes from `start` of a file, or in `unpacked`; `path` is what messages name.
+
+    `stamp` says which file it was when it was found: a read of another one would mix two.
+    """
+
+    path: Path
+    size: int
+    start: int
+    stamp: tuple[int, ...]
+    unpacked: "Unpacked | None" = None
+
+    @classmethod
+    def of(cls, path: Path) -> "Source":
+        """Return the source that is a whole file."""
+        return cls(path, path.stat().st_size, 0, stamp_of(path))
+
+    def bytes(self) -> AbstractContextManager[Any]:
+        """Return what h5py opens, to be closed after it."""
+        if self.unpacked is not None:
+            return self.unpacked.open()
+        whole = self.start == 0 and self.size == self.path.stat().st_size
+        return contextlib.nullcontext(self.path) if whole else _Stretch(self.path, self.start, self.size)
+
+
+def stamp_of(path: Path) -> tuple[int, ...]:
+    """Return what changes when a file is replaced or written to."""
+    found = path.stat()
+    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+
+
+def is_hdf5(path: Path) -> bool:
+    """Say whether a file begins as HDF5 does; the suffix may say something else."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(MAGIC)) == MAGIC
+
+
+@contextlib.contextmanager
+def opened(source: Source, name: str | None = None) -> Iterator[Any]:
+    """Open a file to read, all of it or the dataset of a name; what the library reports of damage becomes one line.
+
+    Raises:
+        CorruptCheckpoint: it is damaged, or another file than was listed.
+    """
+    import h5py
+
+    subject = f"{source.path}: {name} is damaged" if name else f"{source.path} is damaged"
+    try:
+        if stamp_of(source.path) != source.stamp:
+            raise CorruptCheckpoint(f"{source.path} changed while it was read")
+        with source.bytes() as place, h5py.File(place, "r") as file:
+            yield file
+    except CkptError:
+        raise
+    except _FAULTS as error:
+        raise CorruptCheckpoint(f"{subject}: HDF5 cannot read it: {' '.join(str(error).split())}") from error
+
+
+class Unpacked:
+    """Bytes that were packed in an archive, in a file without a name that goes when this does."""
+
+    def __init__(self, pieces: Iterable[bytes]) -> None:
+        """Write the bytes."""
+        with tempfile.TemporaryFile() as file:
+            file.writelines(pieces)
+            file.flush()
+            self._descriptor = os.dup(file.fileno())
+        weakref.finalize(self, os.close, self._descriptor)
+
+    def open(self) -> io.BufferedReader:
+        """Return a file to read them, to be closed after use."""
+        return os.fdopen(os.dup(self._descriptor), "rb")
+
+
+class _Stretch(io.RawIOBase):
+    """A part of a file that reads like a file."""
+
+    def __init__(self, path: Path, start: int, size: int) -> None:
+        self._file = path.open("rb", buffering=0)
+        self._start, self._size, self._at = start, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._at = offset + (0, self._at, self._size)[whence]
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill a buffer, however the system divides the bytes; HDF5 does not ask twice."""
+        view = memoryview(buffer).cast("B")[: max(self._size - self._at, 0)]
+        self._file.seek(self._start + self._at)
+        filled = 0
+        while filled < len(view) and (more := self._file.readinto(view[filled:])):
+            filled += more
+        self._at += filled
+        return filled
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
