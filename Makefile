@@ -5,7 +5,7 @@ BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest -n 2 -q
 PROTOS := ckpttool/formats/wire/protos
 
-.PHONY: install demo test check lint docs docs-check transcript fixtures protos trust lowest bench clean
+.PHONY: install demo test check lint docs docs-check transcript tables fixtures protos trust lowest bench clean
 
 install: .venv/.current
 
@@ -39,6 +39,11 @@ docs-check: install
 
 transcript: install  ## run the demo and keep what it prints, for the README's picture
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python docs/demo.py docs/demo.txt
+	$(BIN)/python docs/generate.py
+
+tables: install  ## make the chapter's twelve tables again, for docs/chapter11.md: make tables MNIST=path/to/mnist.npz
+	test -f "$(MNIST)" || { echo "MNIST=path/to/mnist.npz is needed; fixtures/README.md says where it is" >&2; exit 1; }
+	$(BIN)/python benchmarks/chapter11.py "$(MNIST)" docs/chapter11.txt
 	$(BIN)/python docs/generate.py
 
 lowest:  ## the tests with the oldest versions that pyproject.toml allows, in .lowest; Python 3.11 or 3.12

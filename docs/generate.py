@@ -1,6 +1,7 @@
-"""Write what is generated: cli.md from `--help`, formats.md from the registry, the README's picture from the demo.
+"""Write what is generated: cli.md from `--help`, formats.md from the registry, pictures from what programs printed.
 
-With `--check` say what is out of date, and write nothing. The demo itself is run by `make transcript`.
+With `--check` say what is out of date, and write nothing. The programs are run by `make transcript` (the README's demo)
+and `make tables` (those of chapter11.md).
 """
 
 import sys
@@ -16,6 +17,7 @@ from ckpttool.cli import COMMANDS, main
 DOCS = Path(__file__).parent
 README = DOCS.parent / "README.md"
 TRANSCRIPT = DOCS / "demo.txt"
+TABLES = DOCS / "chapter11.txt"
 WIDTH = 100
 CLI_HEADER = "# Commands\n\nWritten by `make docs` from `--help`; change the commands' own texts, not this page.\n"
 SHOWN = ("reuse", "finetune")
@@ -74,6 +76,11 @@ def picture() -> str:
     return "```text\n" + "\n\n".join([*shown, runs[-1]]) + "\n```"
 
 
+def tables() -> str:
+    """Return what the benchmark of the chapter printed."""
+    return "```text\n" + TABLES.read_text(encoding="utf-8") + "```"
+
+
 def with_block(page: Path, name: str, block: str) -> str:
     """Return a page with the text between its two marks of a name replaced.
 
@@ -92,6 +99,7 @@ def run(check: bool) -> int:
     """Write the pages, or compare them with what they should be; return the exit code."""
     pages = {
         DOCS / "cli.md": cli(),
+        DOCS / "chapter11.md": with_block(DOCS / "chapter11.md", "tables", tables()),
         DOCS / "formats.md": with_block(DOCS / "formats.md", "formats", checkpoint_formats()),
         README: with_block(README, "demo", picture()),
     }

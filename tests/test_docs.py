@@ -2,16 +2,20 @@
 
 import doctest
 import re
-import shlex
+import runpy
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
+from click.testing import CliRunner
 
 import ckpttool
 from ckpttool.cli import COMMANDS, main
+from ckpttool.runtime import optimizers, schedules
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
@@ -20,7 +24,9 @@ PAGES = [
     ROOT / "fixtures" / "README.md",
     *sorted((ROOT / "docs").glob("*.md")),
 ]
-FENCE = re.compile(r"^```sh\n(.*?)^```", re.DOTALL | re.MULTILINE)
+CHAPTER = runpy.run_path(str(ROOT / "benchmarks" / "chapter11.py"))
+"""The benchmark that reads its commands from a page."""
+BLOCK = re.compile(r"^```(sh|text)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 
 
@@ -32,10 +38,19 @@ def page_name(page: Path) -> str:
     return str(page.relative_to(ROOT))
 
 
-def test_python_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder with copies of the fixtures, a cache of its own, and tables as on a terminal."""
     for path in [*(ROOT / "fixtures").glob("my_model_final.ckpt*"), ROOT / "fixtures" / "mnist_small.npz"]:
-        (tmp_path / path.name).symlink_to(path)
+        shutil.copy(path, tmp_path)
     monkeypatch.chdir(tmp_path)
+    for name, value in (("XDG_CACHE_HOME", str(tmp_path / "cache")), ("CKPTTOOL_TABLE", "1"), ("COLUMNS", "116")):
+        monkeypatch.setenv(name, value)
+    return tmp_path
+
+
+@pytest.mark.usefixtures("folder")
+def test_python_page() -> None:
     page = ROOT / "docs" / "python.md"
     result = doctest.testfile(str(page), module_relative=False)
     assert result.failed == 0
@@ -52,22 +67,56 @@ def test_every_public_name_is_on_a_page() -> None:
     assert [name for name in ckpttool.__all__ if not re.search(rf"\b{name}\b", text)] == []
 
 
-def commands_of(page: Path) -> list[list[str]]:
-    """The commands in a page's shell blocks: lines continued by a backslash are one, # starts a comment."""
-    lines = "\n".join(FENCE.findall(text_of(page))).replace("\\\n", " ").splitlines()
-    words = [shlex.split(line, comments=True) for line in lines]
-    return [line for line in words if line and line[0] == "ckpttool"]
-
-
 def test_the_commands_of_the_readme_are_understood() -> None:
     """Every option there is one of the command's; what it would do is not done."""
-    commands = commands_of(ROOT / "README.md")
+    commands = [words for words in CHAPTER["commands_of"](ROOT / "README.md") if words[0] == "ckpttool"]
     assert len(commands) > 15
     for _, name, *arguments in commands:
         command = main.get_command(click.Context(main), name)
         assert command is not None, name
         if "|" not in arguments:
             command.make_context(name, [word for word in arguments if word not in {"||", "&&"}])
+
+
+def run(program: str, *arguments: str) -> str:
+    """Run a command of a page, ours in this process (TensorFlow is imported once), and return what it prints."""
+    if program == "ckpttool":
+        result = CliRunner().invoke(main, arguments)
+        code, printed = result.exit_code, result.output
+    else:
+        python = sys.executable if program == "python" else program
+        done = subprocess.run([python, *arguments], capture_output=True, text=True, check=False)
+        code, printed = done.returncode, done.stdout + done.stderr
+    assert code == 0, f"{program} {' '.join(arguments)}\n{printed}"
+    return "\n".join(line.rstrip() for line in printed.splitlines())
+
+
+@pytest.mark.usefixtures("folder")
+def test_the_chapter_runs_as_it_is_on_its_page_and_prints_what_is_shown() -> None:
+    text = text_of(CHAPTER["PAGE"]).partition("<!-- end of tables -->")[2]
+    printed, count = "", 0
+    for kind, block in BLOCK.findall(text):
+        if kind == "text":
+            assert block.rstrip() in printed
+        else:
+            commands = list(CHAPTER["commands_in"](block))
+            printed, count = "\n".join(run(*words) for words in commands), count + len(commands)
+    assert count > 30
+
+
+def test_the_optimizers_and_schedules_that_the_chapter_names_are_known() -> None:
+    named = re.findall(r"`--(optimizer|schedule) '?([^`']+)'?`", text_of(CHAPTER["PAGE"]))
+    assert len(named) > 8
+    for option, call in named:
+        (optimizers if option == "optimizer" else schedules).parse(call)
+
+
+@pytest.mark.parametrize("table", CHAPTER["TABLES"], ids=lambda table: table.name)
+def test_a_table_of_the_chapter_is_made_by_the_commands_of_the_page(table: Any) -> None:
+    made = CHAPTER["leading_to"](table.model, CHAPTER["commands_of"](CHAPTER["PAGE"]))
+    assert [words[1] for words in made if words[1] == "finetune"] == ["finetune"]
+    shown = f"{table.name:<46}  {table.model:<19}  {table.chapter:7.4f}"
+    assert sum(line.startswith(shown) for line in text_of(ROOT / "docs" / "chapter11.txt").splitlines()) == 1
 
 
 @pytest.mark.parametrize("page", PAGES, ids=page_name)
