@@ -9,14 +9,13 @@ from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
-from ckpttool.errors import CkptError, FormatError, MissingFile
+from ckpttool.errors import CkptError, MissingFile
 from ckpttool.formats.bundle_data import BundleData, stored_parts
 from ckpttool.formats.bundle_files import BundleFiles
 from ckpttool.formats.bundle_index import Entry, read_index
 from ckpttool.formats.bundle_writer import write_bundle
 from ckpttool.formats.format import PLAIN, Checked, Tensors, Writing
 from ckpttool.formats.prefix import prefix_of
-from ckpttool.formats.wire.table import is_table
 from ckpttool.tensors import Tensor
 
 READERS = 2
@@ -54,9 +53,7 @@ class Bundle:
     METADATA = False
 
     def recognises(self, path: Path) -> bool:
-        """Say whether there is an index at a path: of its prefix, its folder, or itself a table."""
-        if path.is_file() and not path.name.endswith((".meta", ".index")) and is_table(path):
-            return True
+        """Say whether there is an index at a path: of its prefix, or its folder."""
         return BundleFiles.of(prefix_of(path)).index.is_file()
 
     def open(self, path: Path) -> BundleTensors:
@@ -65,7 +62,7 @@ class Bundle:
         Raises:
             MissingFile: there is no index.
             CorruptCheckpoint: the index is damaged.
-            FormatError: it is a checkpoint of version 1, or uses what is not read.
+            FormatError: it uses what is not read.
         """
         return BundleTensors(_files(path))
 
@@ -90,11 +87,6 @@ def _files(path: Path) -> BundleFiles:
     files = BundleFiles.of(prefix)
     if files.index.is_file():
         return files
-    if path.is_file() and is_table(path):
-        raise FormatError(
-            f"{path} is a TensorFlow V1 checkpoint (one file, as Savers wrote before TensorFlow 1.0), which is not "
-            f"read yet; or it is an index under a name that does not end in .index"
-        )
     raise MissingFile(f"{files.index} is missing: there is no checkpoint {prefix}")
 
 

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _SHARD = re.compile(r"\.data-(\d{5,})-of-(\d{5,})")
-PART = re.compile(r"(\.index|\.meta|\.data-\d{5,}-of-\d{5,})\Z")
+V1_SHARD = re.compile(r"-(\d{5}|\?{5})-of-(\d{5})\Z")
+"""How the name of a file of a checkpoint of version 1 ends that has several; TensorFlow notes all as `?????`."""
+PART = re.compile(rf"(\.index|\.meta|\.data-\d{{5,}}-of-\d{{5,}}|{V1_SHARD.pattern})\Z")
 """How the name of a part of a model ends."""
 
 

@@ -10,9 +10,9 @@ from ckpttool.formats.bundle_files import PART
 def prefix_of(path: Path | str) -> Path:
     """Return the prefix that a path stands for; a path that stands for none is returned as it is.
 
-    `x.index`, `x.meta` and `x.data-00000-of-00001` stand for `x`; a folder with a `checkpoint` file for the latest
-    checkpoint in it; a SavedModel's folder for its `variables/variables`. A folder that holds files named `.index` and
-    `.data-...` is a prefix itself: one that ends in a slash.
+    `x.index`, `x.meta`, `x.data-00000-of-00001` and `x-00000-of-00001` stand for `x`; a folder with a `checkpoint` file
+    for the latest checkpoint in it; a SavedModel's folder for its `variables/variables`. A folder that holds files
+    named `.index` and `.data-...` is a prefix itself: one that ends in a slash.
 
     >>> str(prefix_of("models/my_model.ckpt.data-00000-of-00001"))
     'models/my_model.ckpt'
@@ -26,6 +26,10 @@ def prefix_of(path: Path | str) -> Path:
         return path
     if path.is_dir():
         return _in_folder(path)
+    return _without_part(path)
+
+
+def _without_part(path: Path) -> Path:
     part = PART.search(path.name)
     if not part:
         return path
@@ -36,7 +40,7 @@ def _in_folder(folder: Path) -> Path:
     if (folder / ".index").is_file():
         return folder
     if (folder / checkpoint_state.NAME).is_file():
-        return checkpoint_state.latest(folder)
+        return _without_part(checkpoint_state.latest(folder))
     variables = folder / "variables" / "variables"
     if Path(f"{variables}.index").is_file():
         return variables

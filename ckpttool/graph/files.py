@@ -10,9 +10,11 @@ from google.protobuf import text_format
 from google.protobuf.message import DecodeError, Message
 
 from ckpttool.errors import FormatError, GraphError, MissingFile
+from ckpttool.formats.bundle_files import V1_SHARD
 from ckpttool.formats.files import refuse_existing, replacing
 from ckpttool.formats.wire.protos.graph_pb2 import GraphDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef, SavedModel
+from ckpttool.formats.wire.table import MAGIC, is_table
 from ckpttool.graph.graph import Graph
 
 _Kind = TypeVar("_Kind", bound=Message)
@@ -23,7 +25,6 @@ _FOREIGN = (
     (b"\x1f\x8b", "a gzip file"),
     (b"version https://git-lfs.github.com/spec/", "a git-LFS pointer; fetch the file itself with `git lfs pull`"),
 )
-_TABLE_MAGIC = b"\x57\xfb\x80\x8b\x24\x75\x47\xdb"
 
 
 def load(path: str | Path, tags: Collection[str] | None = None) -> Graph:
@@ -74,8 +75,8 @@ def saving(graph: Graph, path: str | Path, overwrite: bool = False) -> Iterator[
 def find(path: str | Path) -> Path:
     """Return the file of the graph that a path means.
 
-    The path is the file itself, a checkpoint's prefix (then `PREFIX.meta`; `PREFIX.index` and `PREFIX.data-*` mean it
-    too), or a SavedModel's folder.
+    The path is the file itself, a checkpoint's prefix (then `PREFIX.meta`; the checkpoint's files mean it too), or a
+    SavedModel's folder.
 
     Raises:
         MissingFile: there is none; the message says what was looked for.
@@ -84,9 +85,11 @@ def find(path: str | Path) -> Path:
     if path.is_dir():
         return _in_folder(path)
     stem = path.name.partition(".data-")[0].removesuffix(".index")
-    beside = path.with_name(f"{stem}.meta")
-    if path.is_file() and stem == path.name:
+    if path.is_file() and path.suffix != ".meta" and is_table(path):
+        stem = V1_SHARD.sub("", stem)
+    elif path.is_file() and stem == path.name:
         return path
+    beside = path.with_name(f"{stem}.meta")
     if beside.is_file():
         return beside
     raise MissingFile(f"{path}: no graph there, neither as a file, a SavedModel folder nor {beside.name}")
@@ -185,5 +188,5 @@ def _refuse_foreign(data: bytes, file: Path) -> None:
     for magic, what in _FOREIGN:
         if data.startswith(magic):
             raise FormatError(f"{file}: not a graph but {what}")
-    if data.endswith(_TABLE_MAGIC):
+    if data.endswith(MAGIC):
         raise FormatError(f"{file}: not a graph but a checkpoint's index or V1 checkpoint")

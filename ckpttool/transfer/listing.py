@@ -46,7 +46,7 @@ def kinds_of(tensors: checkpoint.Checkpoint, say: Talk, tags: Collection[str] | 
     """Return each tensor's kind: what the graph says where one lies beside the checkpoint, else by the names."""
     found: dict[str, str] = dict(kinds(tensors))
     try:
-        graph = graph_beside(tensors.path, tags) if tensors.format == "bundle" else None
+        graph = graph_beside(tensors.path, tags)
         if graph is None:
             return found
         from ckpttool.graph.variables import variables

@@ -86,7 +86,7 @@ def _compared(found: checkpoint.Checkpoint, same: tuple[str, Path] | None) -> ch
 
 def _checkpoint_verdict(path: Path, compared: checkpoints.Unchanged | None, tags: Collection[str] | None) -> Verdict:
     report = checkpoints.verify(path)
-    ops, damaged = _graph_verdict(prefix_of(path), tags) if report.format == "bundle" else (0, ())
+    ops, damaged = _graph_verdict(prefix_of(path), tags)
     return Verdict(path, report.format, report.tensors, report.nbytes, ops, (*report.damaged, *damaged), compared)
 
 

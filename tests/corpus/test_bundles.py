@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ckpttool import checkpoint
-from ckpttool.errors import FormatError, MissingFile
+from ckpttool.errors import MissingFile
 from ckpttool.surgery.verify import verify
 
 CORPUS = os.environ.get("CKPTTOOL_CORPUS")
@@ -70,9 +70,19 @@ def test_a_missing_shard_leaves_the_other_readable():
 
 
 @pytest.mark.parametrize("path", V1, ids=names)
-def test_version_1_is_told(path):
-    with pytest.raises(FormatError, match="TensorFlow V1 checkpoint"):
-        checkpoint.open(path)
+def test_version_1_is_read_and_becomes_a_bundle(path, tmp_path):
+    opened, report = checkpoint.open(path), verify(path)
+    assert (opened.format, report.tensors, report.damaged) == ("v1", 2, ())
+    checkpoint.save(opened, tmp_path / "copy.ckpt")
+    copy = checkpoint.open(tmp_path / "copy.ckpt")
+    assert copy.specs() == opened.specs()
+    assert all(copy[name].read().tobytes() == opened[name].read().tobytes() for name in opened)
+
+
+def test_half_plus_two_of_version_1():
+    folder = ROOT / "serving_testdata/session_bundle/testdata/half_plus_two/00000123"
+    values = {name: float(tensor.read()) for name, tensor in checkpoint.open(folder / "export").items()}
+    assert values == {"a": 0.5, "b": 2.0}
 
 
 def test_known_values():
