@@ -57,15 +57,15 @@ def _line(label: str, done: int, total: int, facts: str) -> str:
     from rich.progress_bar import ProgressBar
     from rich.table import Table
 
-    console = Console(stderr=True)
+    console = Console(file=sys.stderr)
     console.width -= 1
     grid = Table.grid(padding=(0, 1), expand=True)
-    grid.add_column(no_wrap=True)
+    grid.add_column(no_wrap=True, min_width=len(label))
     grid.add_column(ratio=1, min_width=LEAST)
     grid.add_column(no_wrap=True, overflow="ellipsis")
     grid.add_row(label, ProgressBar(total, done), facts)
     with console.capture() as captured:
-        console.print(grid, markup=False, highlight=False)
+        console.print(grid)
     return captured.get().rstrip("\n")
 
 
