@@ -82,7 +82,7 @@ def run(program: str, *arguments: str) -> str:
     """Run a command of a page, ours in this process (TensorFlow is imported once), and return what it prints."""
     if program == "ckpttool":
         result = CliRunner().invoke(main, arguments)
-        code, printed = result.exit_code, result.output
+        code, printed = result.exit_code, result.output + (repr(result.exception) if result.exception else "")
     else:
         python = sys.executable if program == "python" else program
         done = subprocess.run([python, *arguments], capture_output=True, text=True, check=False)
