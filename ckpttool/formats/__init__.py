@@ -23,8 +23,9 @@ BUILTIN = {
     "keras-weights": "ckpttool.formats.keras_weights:KerasWeights",
     "keras-legacy": "ckpttool.formats.keras_legacy:KerasLegacy",
     "hdf5": "ckpttool.formats.hdf5_tree:Hdf5",
+    "safetensors": "ckpttool.formats.safetensors:Safetensors",
 }
-FOREIGN_SUFFIXES = (".json", ".safetensors", ".pt", ".pth", ".npy", ".npz", ".pb", ".onnx", ".meta")
+FOREIGN_SUFFIXES = (".json", ".pt", ".pth", ".npy", ".npz", ".pb", ".onnx", ".meta")
 """Suffixes that say a format: an output named so is that, or refused, and never a bundle with an odd prefix."""
 
 

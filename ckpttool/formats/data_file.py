@@ -58,11 +58,11 @@ class DataFile:
         self._require_room(name, stored)
         at, end = stored.offset, stored.offset + stored.size
         while at < end:
-            piece = self._piece(min(step, end - at), at)
+            piece = self.piece(min(step, end - at), at)
             at += len(piece)
             yield piece
 
-    def _piece(self, size: int, at: int) -> bytes:
+    def piece(self, size: int, at: int) -> bytes:
         """Read so many bytes, however the system divides them."""
         piece = os.pread(self._descriptor, size, at)
         while len(piece) < size:

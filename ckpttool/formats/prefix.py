@@ -12,7 +12,8 @@ def prefix_of(path: Path | str) -> Path:
 
     `x.index`, `x.meta`, `x.data-00000-of-00001` and `x-00000-of-00001` stand for `x`; a folder with a `checkpoint` file
     for the latest checkpoint in it; a SavedModel's folder for its `variables/variables`. A folder that holds files
-    named `.index` and `.data-...` is a prefix itself: one that ends in a slash.
+    named `.index` and `.data-...` is a prefix itself: one that ends in a slash. A folder of safetensors stands for
+    itself.
 
     >>> str(prefix_of("models/my_model.ckpt.data-00000-of-00001"))
     'models/my_model.ckpt'
@@ -51,4 +52,6 @@ def _in_folder(folder: Path) -> Path:
         return folder / prefixes[0]
     if prefixes:
         raise MissingFile(f"{folder} holds several checkpoints, name one: {', '.join(prefixes[:5])}")
+    if any(folder.glob("*.safetensors*")):
+        return folder
     raise MissingFile(f"{folder} is a folder without a checkpoint: no `checkpoint` file, no .index, no variables")

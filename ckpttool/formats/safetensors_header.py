@@ -1,0 +1,192 @@
+"""The header of a safetensors file: what tensors there are and where they lie, every number checked before it is used.
+
+The rules are those of https://github.com/huggingface/safetensors#format, which its own reader keeps only in part.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple, NoReturn
+
+from ckpttool.errors import CorruptCheckpoint, FormatError
+from ckpttool.formats.data_file import DataFile
+from ckpttool.formats.wire import strict_json
+from ckpttool.tensors import BY_NAME, DType, TensorSpec
+
+LENGTH = 8
+"""Bytes of the header's length, a little-endian number; a header is padded to a multiple of them."""
+HEADER_LIMIT = 100_000_000
+RANK_LIMIT = 64
+"""Dimensions that NumPy's arrays have at most."""
+SIZE_LIMIT = 1 << 63
+METADATA = "__metadata__"
+FIELDS = {"dtype", "shape", "data_offsets"}
+NAMES = {
+    "BOOL": "bool",
+    "U8": "uint8",
+    "I8": "int8",
+    "F8_E5M2": "float8_e5m2",
+    "F8_E4M3": "float8_e4m3fn",
+    "I16": "int16",
+    "U16": "uint16",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "I32": "int32",
+    "U32": "uint32",
+    "F32": "float32",
+    "C64": "complex64",
+    "F64": "float64",
+    "I64": "int64",
+    "U64": "uint64",
+}
+"""The format's names of dtypes, in its order of alignment: tensors of the last come first in a file."""
+DTYPES = {text: BY_NAME[name] for text, name in NAMES.items()}
+TEXTS = {dtype: text for text, dtype in DTYPES.items()}
+UNREAD = {"F4", "F6_E2M3", "F6_E3M2", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ"}
+"""Dtypes of the format that no checkpoint of TensorFlow has."""
+
+
+class Header(NamedTuple):
+    """Tensors with the place of their first byte in the file, in the order of their bytes, and the texts beside."""
+
+    places: dict[str, tuple[TensorSpec, int]]
+    metadata: dict[str, str]
+
+
+def is_safetensors(start: bytes) -> bool:
+    """Say whether a file with these first nine bytes may be a safetensors file.
+
+    >>> is_safetensors(bytes([16, 0, 0, 0, 0, 0, 0, 0]) + b"{"), is_safetensors(bytes(9))
+    (True, False)
+    """
+    return start[LENGTH:] == b"{" and int.from_bytes(start[:LENGTH], "little") <= HEADER_LIMIT
+
+
+def read_header(file: DataFile) -> Header:
+    """Read a header, and hold it against the file's size.
+
+    Raises:
+        CorruptCheckpoint: it breaks a rule of the format, or the file is cut off.
+        FormatError: a tensor has a dtype that is not read.
+    """
+    raw = _raw(file)
+    try:
+        found = strict_json.parse(raw)
+    except ValueError as error:
+        raise CorruptCheckpoint(f"{file.path}: the header is not JSON in UTF-8 as it should be: {error}") from error
+    metadata = found.pop(METADATA, {})
+    if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
+        raise CorruptCheckpoint(f"{file.path}: {METADATA} is {str(metadata)[:80]}, expected texts under names")
+    reader = _Reader(file, LENGTH + len(raw))
+    return Header(reader.places({name: reader.tensor(name, said) for name, said in found.items()}), metadata)
+
+
+def encode(specs: Iterable[TensorSpec], metadata: Mapping[str, str]) -> bytes:
+    """Return the first bytes of a file that holds tensors in this order, as the safetensors package writes them.
+
+    Raises:
+        FormatError: a tensor has a dtype that the format has not, or a name that it cannot have; there are too many.
+    """
+    said: dict[str, Any] = {METADATA: dict(metadata)} if metadata else {}
+    end = 0
+    for spec in specs:
+        require_writable(spec)
+        offsets = [end, end := end + spec.nbytes]
+        said[spec.name] = {"dtype": TEXTS[spec.dtype], "shape": list(spec.shape), "data_offsets": offsets}
+    raw = json.dumps(said, ensure_ascii=False, separators=(",", ":")).encode()
+    raw += b" " * (-len(raw) % LENGTH)
+    if len(raw) > HEADER_LIMIT:
+        raise FormatError(f"a safetensors header of {len(raw)} bytes is too large, at most {HEADER_LIMIT} are read")
+    return len(raw).to_bytes(LENGTH, "little") + raw
+
+
+def require_writable(spec: TensorSpec) -> None:
+    """Check that a safetensors file can hold a tensor.
+
+    Raises:
+        FormatError: it has no such dtype or name; the message says which tensor's.
+    """
+    if spec.dtype not in TEXTS:
+        helps = "; --cast changes it" if spec.dtype.itemsize else ""
+        raise FormatError(f"{spec.name} is {spec.dtype}, which a safetensors file cannot hold{helps}")
+    try:
+        spec.name.encode()
+    except UnicodeEncodeError as error:
+        raise FormatError(f"a safetensors file cannot hold a tensor named {spec.name!r}: it is not text") from error
+    if spec.name == METADATA:
+        raise FormatError(f"a safetensors file cannot hold a tensor named {METADATA}: the name has another meaning")
+
+
+def _raw(file: DataFile) -> bytes:
+    if file.size < LENGTH:
+        raise CorruptCheckpoint(f"{file.path} has {file.size} bytes, fewer than the length of a header: it is cut off")
+    size = int.from_bytes(file.piece(LENGTH, 0), "little")
+    if size > HEADER_LIMIT:
+        raise CorruptCheckpoint(
+            f"{file.path}: the header is said to have {size} bytes, at most {HEADER_LIMIT} are read"
+        )
+    if LENGTH + size > file.size:
+        raise CorruptCheckpoint(f"{file.path}: the header ends at byte {LENGTH + size}, the file has {file.size}")
+    raw = file.piece(size, LENGTH)
+    if not raw.startswith(b"{"):
+        raise CorruptCheckpoint(f"{file.path}: the header begins with {raw[:1]!r}, expected b'{{'")
+    return raw
+
+
+class _Reader:
+    """Turns what a header says into checked tensors."""
+
+    def __init__(self, file: DataFile, start: int) -> None:
+        self._file = file
+        self._start = start
+
+    def tensor(self, name: str, said: Any) -> tuple[TensorSpec, int, int]:
+        """Return a tensor with the first and the last offset of its bytes."""
+        if not isinstance(said, dict) or said.keys() != FIELDS:
+            self._fail(name, f"is described by {str(said)[:80]}, expected {', '.join(sorted(FIELDS))}")
+        spec = TensorSpec(name, self._shape(name, said["shape"]), self._dtype(name, said["dtype"]))
+        offsets = said["data_offsets"]
+        if not _are_sizes(offsets) or len(offsets) != 2:
+            self._fail(name, f"has the offsets {str(offsets)[:80]}, expected two numbers")
+        start, end = offsets
+        if math.prod(size for size in spec.shape if size) * spec.dtype.itemsize >= SIZE_LIMIT:
+            self._fail(name, f"has the impossible shape {list(spec.shape)}")
+        if end - start != spec.nbytes:
+            shape = f"{spec.dtype} {list(spec.shape)}"
+            self._fail(name, f"is said to have {end - start} bytes, {shape} has {spec.nbytes}")
+        return spec, start, end
+
+    def places(self, tensors: dict[str, tuple[TensorSpec, int, int]]) -> dict[str, tuple[TensorSpec, int]]:
+        """Check that tensors lie one after the other from the header to the end of the file, and say where."""
+        places, reached = {}, 0
+        for name, (spec, start, end) in sorted(tensors.items(), key=lambda item: item[1][1:]):
+            if start != reached:
+                self._fail(name, f"begins at byte {start} of the data, where {reached} is next: a gap, or an overlap")
+            places[name] = (spec, self._start + start)
+            reached = end
+        if self._start + reached != self._file.size:
+            wanted, found = self._start + reached, self._file.size
+            raise CorruptCheckpoint(f"{self._file.path} has {found} bytes, its header says {wanted}: it is damaged")
+        return places
+
+    def _shape(self, name: str, said: Any) -> tuple[int, ...]:
+        if not _are_sizes(said):
+            self._fail(name, f"has the shape {str(said)[:80]}, expected a list of sizes")
+        if len(said) > RANK_LIMIT:
+            self._fail(name, f"has {len(said)} dimensions, at most {RANK_LIMIT} are possible")
+        return tuple(said)
+
+    def _dtype(self, name: str, said: Any) -> DType:
+        text = str(said)[:80]
+        if isinstance(said, str) and text in DTYPES:
+            return DTYPES[text]
+        why = "which is not read" if text in UNREAD else "which the format does not have"
+        raise FormatError(f"{self._file.path}: {name} has the dtype {text}, {why}")
+
+    def _fail(self, name: str, what: str) -> NoReturn:
+        raise CorruptCheckpoint(f"{self._file.path}: {name} {what}")
+
+
+def _are_sizes(said: Any) -> bool:
+    """Say whether something is a list of numbers that can count things; `True` is none, nor is `2.0`."""
+    return isinstance(said, list) and all(type(size) is int and 0 <= size < SIZE_LIMIT for size in said)

@@ -1,0 +1,117 @@
+"""The index of a safetensors checkpoint of several files: which tensor is in which, each beside the index.
+
+Transformers and huggingface_hub write it: `model.safetensors.index.json` with a `weight_map`.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from ckpttool.errors import CorruptCheckpoint, FormatError
+from ckpttool.formats.wire import strict_json
+
+SUFFIX, INDEX_SUFFIX = ".safetensors", ".safetensors.index.json"
+INDEX_LIMIT = 100_000_000
+_SHARD = re.compile(r"-(\d{5,})-of-(\d{5,})\.safetensors")
+
+
+class Index(NamedTuple):
+    """The files by name, each with the tensors that it is said to hold, and the texts beside."""
+
+    files: dict[str, set[str]]
+    metadata: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Names:
+    """The names that the files of a checkpoint have.
+
+    >>> Names.of(Path("model.safetensors.index.json")).shard(0, 3).name
+    'model-00001-of-00003.safetensors'
+    """
+
+    single: Path
+    index: Path
+
+    @classmethod
+    def of(cls, path: Path) -> "Names":
+        """Return the names for a path: of the one file, or of the index of several."""
+        base = path.name.removesuffix(INDEX_SUFFIX).removesuffix(SUFFIX)
+        single = path if not path.name.endswith(INDEX_SUFFIX) else path.with_name(base + SUFFIX)
+        return cls(single, path.with_name(base + INDEX_SUFFIX))
+
+    def shard(self, number: int, count: int) -> Path:
+        """Return the name of one of several files; they are counted from 1."""
+        base = self.index.name.removesuffix(INDEX_SUFFIX)
+        return self.index.with_name(f"{base}-{number + 1:05d}-of-{count:05d}{SUFFIX}")
+
+    def shards(self) -> Iterable[tuple[Path, int]]:
+        """Yield each of several files that is there, with the count in its name."""
+        base, folder = self.index.name.removesuffix(INDEX_SUFFIX), self.index.parent
+        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+            found = _SHARD.fullmatch(path.name.removeprefix(base)) if path.name.startswith(base) else None
+            if found:
+                yield path, int(found[2])
+
+
+def locate(path: Path) -> Path | None:
+    """Return the file or the index that a path stands for: itself, an index beside its name, or the one in a folder.
+
+    Raises:
+        FormatError: the folder holds several.
+    """
+    if path.is_dir():
+        found = sorted(path.glob(f"*{INDEX_SUFFIX}")) or sorted(path.glob(f"*{SUFFIX}"))
+        if len(found) > 1:
+            names = ", ".join(file.name for file in found[:5])
+            raise FormatError(f"{path} holds several safetensors checkpoints, name one: {names}")
+        return found[0] if found else None
+    if path.is_file():
+        return path
+    index = Names.of(path).index
+    return index if path.name.endswith(SUFFIX) and index.is_file() else None
+
+
+def read_index(path: Path) -> Index:
+    """Read and check an index; the files need not be there.
+
+    Raises:
+        CorruptCheckpoint: it is damaged.
+        FormatError: it names a file that is not beside it, or one of another format.
+    """
+    if path.stat().st_size > INDEX_LIMIT:
+        raise CorruptCheckpoint(f"{path} has more than {INDEX_LIMIT} bytes, which no index needs")
+    try:
+        found = strict_json.parse(path.read_bytes())
+    except ValueError as error:
+        raise CorruptCheckpoint(f"{path} is not JSON in UTF-8 as it should be: {error}") from error
+    weights = found.get("weight_map") if isinstance(found, dict) else None
+    if not isinstance(weights, dict):
+        raise CorruptCheckpoint(f"{path} has no weight_map, which says which tensor is in which file")
+    files: dict[str, set[str]] = {}
+    for name, file in weights.items():
+        files.setdefault(_beside(path, name, file), set()).add(name)
+    said = found.get("metadata")
+    texts = said.items() if isinstance(said, dict) else ()
+    return Index(files, {key: text for key, text in texts if isinstance(text, str)})
+
+
+def encode_index(files: Mapping[str, Iterable[str]], nbytes: int) -> bytes:
+    """Return the bytes of an index: the names of the tensors in each file, and how many bytes they have together."""
+    weights = {name: file for file, names in files.items() for name in names}
+    said = {"metadata": {"total_size": nbytes}, "weight_map": weights}
+    return (json.dumps(said, ensure_ascii=False, indent=2, sort_keys=True) + "\n").encode()
+
+
+def _beside(index: Path, name: str, file: object) -> str:
+    """Return the name of a file in the index's folder; nothing in an index leads out of it."""
+    if not isinstance(file, str):
+        raise CorruptCheckpoint(f"{index}: {name} is said to be in {str(file)[:80]}, expected the name of a file")
+    if Path(file).name != file or "\\" in file or "\0" in file:
+        raise FormatError(f"{index}: {name} is said to be in {file[:80]!r}, which is outside of its folder")
+    if not file.endswith(SUFFIX):
+        raise FormatError(f"{index}: {name} is said to be in {file[:80]!r}, which is not a safetensors file")
+    return file
