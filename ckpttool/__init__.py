@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from ckpttool.transfer.import_weights import plan_import as plan_import
     from ckpttool.transfer.model import Model as Model
     from ckpttool.transfer.new import new as new
+    from ckpttool.transfer.predict import predict as predict
     from ckpttool.transfer.range_test import find_learning_rate as find_learning_rate
     from ckpttool.transfer.reuse import plan_reuse as plan_reuse
     from ckpttool.transfer.run import Options as Options
@@ -76,6 +77,7 @@ _PLACES = {
     "plan_freeze": "transfer.freeze",
     "plan_import": "transfer.import_weights",
     "plan_reuse": "transfer.reuse",
+    "predict": "transfer.predict",
     "save": "checkpoint",
     "unchanged": "surgery.verify",
     "verify": "surgery.verify",

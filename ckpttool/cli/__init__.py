@@ -26,13 +26,14 @@ COMMANDS = {
     "lr-find": "ckpttool.cli.lr_find:lr_find",
     "finetune": "ckpttool.cli.finetune:finetune",
     "evaluate": "ckpttool.cli.evaluate:evaluate",
+    "predict": "ckpttool.cli.predict:predict",
     "diagnose": "ckpttool.cli.diagnose:diagnose",
 }
 """Where each command lives, in the order in which help lists them."""
 
 GROUPS = {
     "Look": ("ops", "vars", "layers", "show", "collections", "diff", "verify"),
-    "Transfer": ("new", "reuse", "freeze", "cache", "import", "lr-find", "finetune", "evaluate", "diagnose"),
+    "Transfer": ("new", "reuse", "freeze", "cache", "import", "lr-find", "finetune", "evaluate", "predict", "diagnose"),
 }
 """The headings of help; a command stands under exactly one."""
 

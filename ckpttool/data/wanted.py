@@ -16,13 +16,18 @@ class InputSpec:
 
 @dataclass(frozen=True)
 class Wanted:
-    """The placeholders of the inputs and of the labels; `features` says what records hold, where they do not say it."""
+    """The placeholders of the inputs and of the labels; `features` says what records hold, where they do not say it.
+
+    Where no labels are wanted, `beside` names those that may be there all the same, which are no inputs.
+    """
 
     inputs: tuple[InputSpec, ...] = ()
     labels: InputSpec | None = None
     features: str | None = None
+    beside: tuple[str, ...] = ()
 
     def label_names(self) -> list[str]:
         """Return the names that a column of labels may have, the likeliest first."""
-        own = [self.labels.name, self.labels.name.rpartition("/")[2]] if self.labels else []
+        names = [self.labels.name] if self.labels else [name.removesuffix(":0") for name in self.beside]
+        own = [each for name in names for each in (name, name.rpartition("/")[2])]
         return list(dict.fromkeys([*own, "y", "Y", "label", "labels", "class", "target"]))

@@ -50,6 +50,12 @@ def output_tensors(graph: Graph) -> list[str]:
     return list(dict.fromkeys(tensor for argument in arguments for tensor in argument.tensors))
 
 
+def input_arguments(graph: Graph) -> dict[str, Argument]:
+    """Return what the signatures take, by tensor: placeholders, or what is computed of one when it is not fed."""
+    arguments = [argument for signature in signatures(graph).values() for argument in signature.inputs.values()]
+    return {tensor: argument for argument in arguments if len(argument.tensors) == 1 for tensor in argument.tensors}
+
+
 def _argument(info: TensorInfo) -> Argument:
     """Read one input or output."""
     sparse = info.coo_sparse

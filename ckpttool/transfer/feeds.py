@@ -10,6 +10,7 @@ from ckpttool.graph.graph import Graph, TensorRef
 from ckpttool.graph.losses import comparison_kind
 from ckpttool.graph.modes import PLACEHOLDERS
 from ckpttool.graph.roles import Roles
+from ckpttool.graph.signatures import input_arguments
 from ckpttool.runtime.function import GraphFunction
 from ckpttool.runtime.state import State
 from ckpttool.runtime.streaming import Stream
@@ -60,6 +61,9 @@ def label_spec(graph: Graph, roles: Roles) -> InputSpec:
 
 def _spec(graph: Graph, tensor: str) -> InputSpec:
     node = graph.op(TensorRef.parse(tensor).op)
+    signed = input_arguments(graph).get(tensor)
+    if node.op not in PLACEHOLDERS and signed is not None:
+        return InputSpec(node.name, signed.shape, signed.dtype)
     if node.op not in PLACEHOLDERS:
         raise GraphError(f"{graph.source}: {node.name} is a {node.op}, expected a placeholder that rows can be fed to")
     shape = node.attr["shape"].shape if "shape" in node.attr else None

@@ -83,7 +83,7 @@ _ACTIVATIONS = {"Softmax": Meaning("class", _same), "Sigmoid": Meaning("labels",
 def meaning(graph: Graph, roles: Roles, tensor: str) -> Meaning | None:
     """Return what a tensor of outputs says; None where the graph does not tell.
 
-    The loss says it; else an activation; else logits are classes where the labels are whole numbers, one for a row.
+    The loss says it; else an activation; else logits are classes, if labels are whole numbers, one for a row.
     """
     kind = comparison_kind(graph, roles.loss, tensor) if roles.loss else None
     if kind is not None:
@@ -91,9 +91,11 @@ def meaning(graph: Graph, roles: Roles, tensor: str) -> Meaning | None:
     activation = graph.op(source(graph, TensorRef.parse(tensor)).op).op
     if activation in _ACTIVATIONS:
         return _ACTIVATIONS[activation]
-    return MEANINGS["hits"] if tensor == roles.logits and roles.labels and _are_classes(graph, roles) else None
+    return MEANINGS["hits"] if tensor == roles.logits and _are_classes(graph, roles) else None
 
 
 def _are_classes(graph: Graph, roles: Roles) -> bool:
+    if roles.labels is None:
+        return roles.loss is None
     labels = label_spec(graph, roles)
     return labels.dtype.name in INTEGERS and labels.dtype.name != "bool" and len(labels.shape or (None,)) == 1

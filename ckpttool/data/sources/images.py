@@ -1,4 +1,7 @@
-"""A folder of images: a folder for each class, or `train/CLASS`, `valid/CLASS`, `test/CLASS`; any size, resized."""
+"""A folder of images: a folder for each class, or `train/CLASS`, `valid/CLASS`, `test/CLASS`; any size, resized.
+
+Where no labels are wanted, the images may lie in the folder itself.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,11 +17,13 @@ from ckpttool.tensors import Array
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 _SPLITS = ("train", "valid", "test")
+_NO_CLASS = ""
+"""Stands for the folder itself."""
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
 def recognises(path: Path) -> bool:
-    """Say whether a folder's folders hold images, or their folders do."""
+    """Say whether a folder, its folders, or their folders hold images."""
     return path.is_dir() and any(_images(path))
 
 
@@ -28,18 +33,21 @@ def read(path: Path, wanted: Wanted) -> DataFile:
     Raises:
         MissingDependency: Pillow is not installed.
         PlanError: the input does not say the size of an image.
-        DataError: a file is no image, a class has none, or the splits have other classes.
+        DataError: a file is no image, a class has none, there are no classes, or the splits have other ones.
     """
     shape = image_shape(wanted)
     parts: dict[str | None, Path] = {name: path / name for name in _SPLITS if (path / name).is_dir()}
     parts = parts or {None: path}
-    classes = _classes(path, parts)
+    classes = _classes(path, parts) or [_NO_CLASS]
+    if classes == [_NO_CLASS] and wanted.labels:
+        raise DataError(f"{path} has images, but no folder of them for each class")
 
     def write(folder: Path) -> list[str]:
         for split, place in parts.items():
             _write(folder, f"_{split}" if split else "", place, classes, shape)
         numbered = ", ".join(f"{name} = {number}" for number, name in enumerate(classes))
-        return [f"classes: {numbered}", f"images: resized to {' x '.join(map(str, shape))}"]
+        order = "images: in the order of their names" if classes == [_NO_CLASS] else f"classes: {numbered}"
+        return [order, f"images: resized to {' x '.join(map(str, shape))}"]
 
     arrays, notes = staged(_images(path), {"images": shape}, write)
     return DataFile(path, arrays, notes)
@@ -64,7 +72,7 @@ def image_shape(wanted: Wanted) -> tuple[int, int, int]:
 
 
 def _images(path: Path) -> Iterator[Path]:
-    for depth in ("*/*", "*/*/*"):
+    for depth in ("*", "*/*", "*/*/*"):
         yield from sorted(file for file in path.glob(depth) if file.suffix.lower() in SUFFIXES)
 
 

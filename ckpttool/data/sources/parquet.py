@@ -39,7 +39,7 @@ def read(path: Path, wanted: Wanted) -> DataFile:
     def write(folder: Path) -> list[str]:
         return write_tables(folder, {split: [_table(file) for file in some] for split, some in files.items()}, wanted)
 
-    arrays, notes = staged(every, {"parquet": [str(spec) for spec in (*wanted.inputs, wanted.labels)]}, write)
+    arrays, notes = staged(every, {"parquet": str(wanted)}, write)
     return DataFile(path, arrays, notes)
 
 

@@ -41,7 +41,7 @@ class Columns:
 
 
 def chosen_columns(table: Table, wanted: Wanted) -> Columns:
-    """Choose the columns of the inputs and the labels.
+    """Choose the columns of the inputs and, where they are wanted, the labels.
 
     Raises:
         DataError: there is none for the labels, or for an input.
@@ -50,17 +50,18 @@ def chosen_columns(table: Table, wanted: Wanted) -> Columns:
     if labels is None and wanted.labels is not None:
         found, expected = ", ".join(table.columns), ", ".join(wanted.label_names())
         raise DataError(f"{table.path}: no column of labels, expected one named {expected}; found {found}")
+    used = labels if wanted.labels else None
     others = [name for name in table.columns if name not in (labels, SPLIT)]
     own = {
         spec.name: [name for name in (spec.name, spec.name.rpartition("/")[2]) if name in others]
         for spec in wanted.inputs
     }
     if len(wanted.inputs) <= 1 and not any(own.values()):
-        return Columns({"x": others}, labels)
+        return Columns({"x": others}, used)
     missing = [name for name, found in own.items() if not found]
     if missing:
         raise DataError(f"{table.path}: no column for the input {missing[0]}; found {', '.join(table.columns)}")
-    return Columns({name: found[:1] for name, found in own.items()}, labels)
+    return Columns({name: found[:1] for name, found in own.items()}, used)
 
 
 def write_tables(folder: Path, tables: Mapping[str | None, Sequence[Table]], wanted: Wanted) -> list[str]:

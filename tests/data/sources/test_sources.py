@@ -211,6 +211,17 @@ def test_images_are_resized_and_classes_numbered_by_name(tmp_path: Path) -> None
     np.testing.assert_allclose(train.inputs["X"][7], np.broadcast_to([1.0, 0, 0], (4, 4, 3)))
 
 
+def test_images_without_labels_lie_in_the_folder_itself(tmp_path: Path) -> None:
+    for name, colour in (("b", (0, 255, 0)), ("a", (255, 0, 0))):
+        write_image(tmp_path / "flat" / f"{name}.png", colour)
+    split = evaluation_split(tmp_path / "flat", Wanted(IMAGES.inputs))
+    assert split.inputs["X"][:, 0, 0].tolist() == [[1, 0, 0], [0, 1, 0]]
+    assert split.labels is None
+    assert "images: in the order of their names" in split.notes
+    with pytest.raises(DataError, match="has images, but no folder of them for each class"):
+        evaluation_split(tmp_path / "flat", IMAGES)
+
+
 def test_what_is_wrong_with_images_is_told(tmp_path: Path) -> None:
     write_image(tmp_path / "data" / "red" / "0.png", (255, 0, 0))
     (tmp_path / "data" / "red" / "1.png").write_text("no image")
