@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ckpttool.errors import CorruptCheckpoint
 from ckpttool.formats.hdf5_source import Source, opened
+from ckpttool.formats.truth import require_truth
 from ckpttool.formats.wire.strings import as_bytes
 from ckpttool.tensors import BY_NAME, PIECE, STRING, Array, DType, Extent, TensorSpec, dtype_of
 
@@ -63,7 +64,7 @@ def extent_of(source: Source, dataset: Any, spec: TensorSpec) -> Extent | None:
     plain = h5py.h5t.py_create(stored_type(spec.dtype).newbyteorder("<"), logical=True)
     if offset is None or offset + spec.nbytes > source.size or not dataset.id.get_type().equal(plain):
         return None
-    return Extent(source.path, source.start + offset, spec.nbytes)
+    return Extent(source.path, source.start + offset, spec.nbytes, stamp=source.stamp)
 
 
 def read_values(source: Source, place: str, spec: TensorSpec) -> Array:
@@ -74,7 +75,7 @@ def read_values(source: Source, place: str, spec: TensorSpec) -> Array:
     """
     with opened(source, spec.name) as file:
         dataset = _same(source, file[place], spec)
-        return _strings(source, dataset, spec) if spec.dtype is STRING else _numbers(dataset[()], spec, "=")
+        return _strings(source, dataset, spec) if spec.dtype is STRING else _numbers(source, dataset[()], spec, "=")
 
 
 def read_pieces(source: Source, place: str, spec: TensorSpec) -> Iterator[memoryview]:
@@ -84,7 +85,7 @@ def read_pieces(source: Source, place: str, spec: TensorSpec) -> Iterator[memory
     with opened(source, spec.name) as file:
         dataset = _same(source, file[place], spec)
         for index, _ in blocks(spec.shape, spec.dtype.itemsize, dataset.chunks):
-            array = np.ascontiguousarray(_numbers(dataset[index], spec, "<"))
+            array = np.ascontiguousarray(_numbers(source, dataset[index], spec, "<"))
             yield memoryview(array.reshape(-1).view(np.uint8).data)
 
 
@@ -117,11 +118,12 @@ def _same(source: Source, dataset: Any, spec: TensorSpec) -> Any:
     return dataset
 
 
-def _numbers(found: Any, spec: TensorSpec, order: Literal["<", "="]) -> Array:
+def _numbers(source: Source, found: Any, spec: TensorSpec, order: Literal["<", "="]) -> Array:
     """Return numbers of the dtype's own type, in a byte order."""
     import numpy as np
 
     array = np.asarray(found)
+    require_truth(spec, array, source.path)
     if array.dtype.kind == "V":
         return array.view(spec.dtype.numpy)
     return array.astype(array.dtype.newbyteorder(order), copy=False)

@@ -69,9 +69,13 @@ def compare(tree: Tree, tensors: Mapping[str, Tensor], sums: Mapping[str, int]) 
 
 def checksum(tensor: Tensor) -> int:
     """Return the CRC-32C of a tensor's bytes, of its texts one after the other."""
+    import numpy as np
+
+    if tensor.dtype is STRING:
+        return crc.extend(0, b"\0".join(tensor.read().ravel().tolist()))
     running = 0
-    for piece in [b"\0".join(tensor.read().ravel().tolist())] if tensor.dtype is STRING else tensor.pieces():
-        running = crc.extend(running, piece)
+    for piece in tensor.pieces():
+        running = crc.extend(running, np.frombuffer(piece, np.uint8))
     return running
 
 

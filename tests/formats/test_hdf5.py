@@ -1,5 +1,6 @@
 """HDF5 files: any tree is read as h5py reads it; nothing outside the file is, and no claim is believed."""
 
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,8 @@ import h5py
 import numpy as np
 import pytest
 
-from ckpttool.errors import CkptError, CorruptCheckpoint, FormatError, MissingFile
 from ckpttool.checkpoint import open as open_checkpoint
+from ckpttool.errors import CkptError, CorruptCheckpoint, FormatError, MissingFile
 
 SECRET = np.full(3, 42.0, np.float32)
 KERNEL = np.arange(6, dtype=np.float32).reshape(2, 3)
@@ -182,4 +183,46 @@ def test_two_names_that_would_be_one(tmp_path: Path) -> None:
         file["w"], file["w:0"] = KERNEL, KERNEL
 
     with pytest.raises(FormatError, match="would both be named w"):
+        open_checkpoint(write(tmp_path / "w.h5", fill))
+
+
+def test_datasets_that_share_their_bytes_to_seem_more(tmp_path: Path) -> None:
+    """Addresses of datasets that were never written are made to be that of the first."""
+
+    def fill(file: Any) -> None:
+        file["first"] = np.ones(4096, np.uint8)
+        for number in range(20):
+            file.create_dataset(f"more{number}", (4096,), "u1")
+
+    path = write(tmp_path / "w.h5", fill)
+    with h5py.File(path) as file:
+        address = file["first"].id.get_offset()
+    size = (4096).to_bytes(8, "little")
+    path.write_bytes(path.read_bytes().replace(b"\xff" * 8 + size, address.to_bytes(8, "little") + size))
+    with pytest.raises(CorruptCheckpoint, match="said to take more bytes than the file has"):
+        open_checkpoint(path)
+
+
+def test_texts_that_are_all_the_same_long_one(tmp_path: Path) -> None:
+    texts = ["a" * (1 << 20), *(f"{number:03}" for number in range(500))]
+    path = write(tmp_path / "w.h5", lambda file: file.create_dataset("s", data=texts, dtype=h5py.string_dtype()))
+    with h5py.File(path) as file:
+        start = file["s"].id.get_offset()
+    raw = bytearray(path.read_bytes())
+    raw[start : start + 16 * len(texts)] = raw[start : start + 16] * len(texts)
+    path.write_bytes(raw)
+    with pytest.raises(CorruptCheckpoint, match="the texts of s are longer than the file"):
+        open_checkpoint(path)["s"].read()
+
+
+def test_what_is_packed_to_excess(tmp_path: Path) -> None:
+    chunk = 64 << 20
+
+    def fill(file: Any) -> None:
+        bomb = file.create_dataset("w", (80 * chunk,), "u1", chunks=(chunk,), compression="gzip")
+        packed = zlib.compress(bytes(chunk))
+        for number in range(80):
+            bomb.id.write_direct_chunk((number * chunk,), packed)
+
+    with pytest.raises(FormatError, match=r"w claims to unpack \d+ bytes to 5368709120"):
         open_checkpoint(write(tmp_path / "w.h5", fill))

@@ -7,8 +7,8 @@ import h5py
 import numpy as np
 import pytest
 
-from ckpttool.errors import CorruptCheckpoint, FormatError
 from ckpttool.checkpoint import open as open_checkpoint
+from ckpttool.errors import CorruptCheckpoint, FormatError
 
 SHAPES = {
     "hidden1/kernel": (4, 5),
