@@ -14,7 +14,7 @@ from ckpttool.formats.bundle_data import BundleData, stored_parts
 from ckpttool.formats.bundle_files import BundleFiles
 from ckpttool.formats.bundle_index import Entry, read_index
 from ckpttool.formats.bundle_writer import write_bundle
-from ckpttool.formats.format import PLAIN, Checked, Tensors, Writing
+from ckpttool.formats.format import ANY, PLAIN, Checked, Tensors, Writing
 from ckpttool.formats.prefix import prefix_of
 from ckpttool.tensors import Tensor
 
@@ -51,6 +51,8 @@ class Bundle:
     LIMITS = "holds every dtype but resources; a variant can be copied from another bundle, not made"
     WRITES = True
     METADATA = False
+    HOLDS = ANY
+    HEEDS: frozenset[str] = frozenset()
 
     def recognises(self, path: Path) -> bool:
         """Say whether there is an index at a path: of its prefix, or its folder."""

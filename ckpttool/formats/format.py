@@ -5,7 +5,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from ckpttool.tensors import Tensor
+from ckpttool.kinds import Kind
+from ckpttool.tensors import DTYPES, RESOURCE, VARIANT, Tensor
+
+ANY = frozenset(dtype.name for dtype in DTYPES if dtype is not RESOURCE)
+"""What a checkpoint of TensorFlow can hold."""
+PLAIN_DTYPES = ANY - {VARIANT.name}
+"""The same without what only such a checkpoint can hold."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +30,8 @@ class Tensors(Mapping[str, Tensor]):
     """Texts that the file keeps beside its tensors."""
     left_out: tuple[str, ...] = ()
     """What is in the file and not in the mapping: an optimizer's state, a random generator's."""
+    kinds: Mapping[str, Kind] = {}
+    """The kinds of tensors where the file itself says them; names tell those of the others."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +66,10 @@ class Format(Protocol):
     """Whether it can be written; `save` of one that cannot says what to write instead."""
     METADATA: bool
     """Whether it keeps texts beside its tensors."""
+    HOLDS: frozenset[str]
+    """The names of the dtypes that it can hold."""
+    HEEDS: frozenset[str]
+    """Which choices of `Writing` mean something to it: `like`, `shard_bytes`."""
 
     def recognises(self, path: Path) -> bool:
         """Say, by its bytes, whether a path holds this format."""

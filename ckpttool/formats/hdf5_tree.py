@@ -7,7 +7,7 @@ from typing import Any
 
 from ckpttool.errors import FormatError
 from ckpttool.formats.files import refuse_existing, replacing
-from ckpttool.formats.format import PLAIN, Checked, Writing
+from ckpttool.formats.format import PLAIN, PLAIN_DTYPES, Checked, Writing
 from ckpttool.formats.hdf5 import Tree, read_tree
 from ckpttool.formats.hdf5_source import is_hdf5
 from ckpttool.formats.hdf5_tensors import Hdf5Tensors
@@ -29,6 +29,8 @@ class Hdf5:
     LIMITS = "holds every dtype but resources and variants; names are paths of groups; there are no checksums"
     WRITES = True
     METADATA = True
+    HOLDS = PLAIN_DTYPES
+    HEEDS: frozenset[str] = frozenset()
 
     def recognises(self, path: Path) -> bool:
         """Say whether a file is HDF5 in none of Keras's layouts."""

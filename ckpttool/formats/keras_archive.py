@@ -15,7 +15,7 @@ from typing import IO, BinaryIO
 from ckpttool.errors import CkptError, CorruptCheckpoint, FormatError, PlanError
 from ckpttool.formats.archive import BAD_ZIP, is_zip, member_bytes, opened, refuse_packing
 from ckpttool.formats.files import refuse_existing, replacing, writing
-from ckpttool.formats.format import PLAIN, Checked, Writing
+from ckpttool.formats.format import PLAIN, PLAIN_DTYPES, Checked, Writing
 from ckpttool.formats.hdf5 import Tree, walk
 from ckpttool.formats.hdf5_source import Source, Unpacked, stamp_of
 from ckpttool.formats.hdf5_tensors import Hdf5Tensors
@@ -38,6 +38,8 @@ class KerasArchive:
     LIMITS = "an edited copy of a .keras file: the weights that are there, in their shapes; the configuration stays"
     WRITES = True
     METADATA = False
+    HOLDS = PLAIN_DTYPES
+    HEEDS = frozenset({"like"})
 
     def recognises(self, path: Path) -> bool:
         """Say whether a file is a zip with a model's configuration and weights."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from ckpttool.errors import CorruptCheckpoint, FormatError
-from ckpttool.formats.format import PLAIN, Checked, Writing
+from ckpttool.formats.format import PLAIN, PLAIN_DTYPES, Checked, Writing
 from ckpttool.formats.hdf5 import Tree, read_tree
 from ckpttool.formats.hdf5_source import is_hdf5
 from ckpttool.formats.hdf5_tensors import Hdf5Tensors
@@ -21,6 +21,8 @@ class KerasLegacy:
     LIMITS = "is read only: what is named `.h5` is written as a tree of datasets, which Keras does not load"
     WRITES = False
     METADATA = False
+    HOLDS = PLAIN_DTYPES
+    HEEDS: frozenset[str] = frozenset()
 
     def recognises(self, path: Path) -> bool:
         """Say whether a file is HDF5 that lists its layers."""

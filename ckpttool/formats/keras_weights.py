@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ckpttool.errors import CorruptCheckpoint, PlanError
 from ckpttool.formats.files import refuse_existing, replacing
-from ckpttool.formats.format import PLAIN, Checked, Writing
+from ckpttool.formats.format import PLAIN, PLAIN_DTYPES, Checked, Writing
 from ckpttool.formats.hdf5 import Tree, read_tree
 from ckpttool.formats.hdf5_source import is_hdf5
 from ckpttool.formats.hdf5_tensors import Hdf5Tensors
@@ -27,6 +27,8 @@ class KerasWeights:
     LIMITS = "an edited copy of a file of Keras 3, in one file: the weights that are there, in their shapes"
     WRITES = True
     METADATA = False
+    HOLDS = PLAIN_DTYPES
+    HEEDS = frozenset({"like"})
 
     def recognises(self, path: Path) -> bool:
         """Say whether a file is HDF5 with Keras 3's numbered weights, or a map of such files."""

@@ -22,7 +22,7 @@ from ckpttool.formats.files import refuse_existing, replacing
 from ckpttool.formats.format import PLAIN, Checked, Tensors, Writing
 from ckpttool.formats.npz_writer import SUFFIX, write_archive
 from ckpttool.formats.wire.strings import as_bytes
-from ckpttool.tensors import BY_NAME, PIECE, STRING, Array, DType, Tensor, TensorSpec
+from ckpttool.tensors import BY_NAME, DTYPES, PIECE, STRING, Array, DType, Tensor, TensorSpec
 
 HEADER_LIMIT = 16 << 10
 """Bytes within which a header ends; NumPy itself takes 10,000."""
@@ -103,6 +103,8 @@ class Npz:
     LIMITS = "holds NumPy's own dtypes: no bfloat16, int4, float8 or quantised ones, no variants"
     WRITES = True
     METADATA = False
+    HOLDS = frozenset(dtype.name for dtype in DTYPES if dtype.name == dtype.numpy_name) | {STRING.name}
+    HEEDS: frozenset[str] = frozenset()
 
     def recognises(self, path: Path) -> bool:
         """Say whether a file is a zip whose first member is an array (or that has none)."""

@@ -118,6 +118,7 @@ class Safetensors:
     WRITES = True
     METADATA = True
     HOLDS = frozenset(NAMES.values())
+    HEEDS = frozenset({"shard_bytes"})
 
     def recognises(self, path: Path) -> bool:
         """Say whether there is a file with such a header, or an index of some: at the path, beside it, or in it."""

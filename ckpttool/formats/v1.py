@@ -14,7 +14,7 @@ from ckpttool.errors import CkptError, CorruptCheckpoint, FormatError, MissingFi
 from ckpttool.formats.bundle_files import V1_SHARD
 from ckpttool.formats.bundle_index import RANK_LIMIT, SIZE_LIMIT
 from ckpttool.formats.bundle_slices import Box, box_of, require_cover
-from ckpttool.formats.format import PLAIN, Checked, Tensors, Writing
+from ckpttool.formats.format import PLAIN, PLAIN_DTYPES, Checked, Tensors, Writing
 from ckpttool.formats.prefix import prefix_of
 from ckpttool.formats.v1_shard import Shard, holds
 from ckpttool.formats.wire.protos.graph_pb2 import TensorShapeProto
@@ -99,6 +99,8 @@ class V1:
     LIMITS = "is read only: save a bundle, which every TensorFlow since 0.12 reads"
     WRITES = False
     METADATA = False
+    HOLDS = PLAIN_DTYPES
+    HEEDS: frozenset[str] = frozenset()
 
     def recognises(self, path: Path) -> bool:
         """Say whether a path is a table that no index's name belongs to, or a prefix of such."""

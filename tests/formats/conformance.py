@@ -63,6 +63,10 @@ class FormatTests:
         if dtype.itemsize:
             assert b"".join(read.pieces()) == array.tobytes()
 
+    def test_it_says_which_dtypes_it_holds(self):
+        dtypes = {dtype.name for dtype in DTYPES if dtype.itemsize or dtype is STRING}
+        assert self.format.HOLDS & dtypes == dtypes - set(self.refused)
+
     def test_bytes_decide_which_format_it_is(self, path):
         self.save(tensors_of(a=np.zeros(3)), path, False)
         assert formats.find(path) is self.format

@@ -41,6 +41,7 @@ class Lines:
     SUFFIXES = (".lines",)
     LIMITS = "holds names only"
     WRITES = METADATA = False
+    HOLDS = HEEDS = frozenset()
 
     def recognises(self, path):
         return path.suffix == ".lines"
