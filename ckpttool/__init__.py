@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ckpttool.runtime.session_import import assign_with_placeholders as assign_with_placeholders
     from ckpttool.runtime.session_import import feed_for_assigns as feed_for_assigns
     from ckpttool.selection import Pattern as Pattern
+    from ckpttool.surgery.convert import plan_convert as plan_convert
     from ckpttool.surgery.diff import diff as diff
     from ckpttool.surgery.verify import unchanged as unchanged
     from ckpttool.surgery.verify import verify as verify
@@ -74,6 +75,7 @@ _PLACES = {
     "finetune": "transfer.finetune",
     "new": "transfer.new",
     "open": "checkpoint",
+    "plan_convert": "surgery.convert",
     "plan_freeze": "transfer.freeze",
     "plan_import": "transfer.import_weights",
     "plan_reuse": "transfer.reuse",

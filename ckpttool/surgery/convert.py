@@ -1,0 +1,128 @@
+"""Converting a checkpoint: what of it goes into another format, and what that cannot hold."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ckpttool import checkpoint, formats
+from ckpttool.checkpoint import Checkpoint
+from ckpttool.errors import CkptError, FormatError
+from ckpttool.formats.format import PLAIN, Format, Writing
+from ckpttool.kinds import base_name, kinds
+from ckpttool.selection import Pattern
+
+SHOWN = 5
+"""Names that a message has at most."""
+OPTIONS = {"like": "--like", "shard_bytes": "--shard-size"}
+"""What the command line calls the choices of writing."""
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """The tensors that will be written, in which format and how; a row for every tensor of the source, and notes."""
+
+    tensors: Checkpoint
+    to: str
+    how: Writing
+    rows: tuple[dict[str, Any], ...]
+    notes: tuple[str, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of the tensors that will be written; those of strings are not counted."""
+        return sum(spec.nbytes for spec in self.tensors.specs())
+
+    def write(self, output: Path | str, overwrite: bool = False) -> None:
+        """Write them, whole or not at all; `checkpoint.save` says what is raised."""
+        checkpoint.save(self.tensors, output, self.to, overwrite, self.how)
+
+
+def plan_convert(
+    source: Checkpoint,
+    to: str,
+    layers: str | None = None,
+    drop_slots: bool = False,
+    lenient: bool = False,
+    how: Writing = PLAIN,
+    kind: Mapping[str, str] | None = None,
+) -> Conversion:
+    """Say what of a checkpoint goes into the format named `to`.
+
+    `layers` takes weights, and their slots come along unless `drop_slots`; without it all is taken. `lenient` leaves
+    out what the format cannot hold. `kind` says what is a weight, where more than the names is known.
+
+    >>> import numpy as np
+    >>> values = {"fc/kernel": np.zeros((2, 3)), "fc/kernel/Momentum": np.zeros((2, 3)), "global_step": np.array(7)}
+    >>> list(plan_convert(Checkpoint.of(values), "npz", drop_slots=True).tensors)
+    ['fc/kernel', 'global_step']
+
+    Raises:
+        FormatError: the format is only read, or cannot hold a tensor; the message has their names.
+        UnknownName: the pattern takes nothing.
+        CkptError: no format has the name, or it does not heed a choice that was made.
+    """
+    target = formats.get(to)
+    _require(target, how)
+    kind = kind or kinds(source)
+    chosen = _chosen(kind, layers, drop_slots)
+    homeless = [name for name in source if name in chosen and source[name].dtype.name not in target.HOLDS]
+    if homeless and not lenient:
+        held = source[homeless[0]].dtype
+        raise FormatError(f"{to} {target.LIMITS}: {_some(homeless)} ({held}); --lenient leaves such tensors out")
+    fates = {name: _fate(name, chosen, homeless, to) for name in source}
+    rows = tuple(_row(source, name, kind[name], fate) for name, fate in fates.items())
+    kept = {name: source[name] for name, fate in fates.items() if fate == "written"}
+    tensors = Checkpoint(kept, source.path, source.format, source.metadata, source.left_out, source.origins)
+    if target.METADATA:
+        how = replace(how, metadata={**source.metadata, **how.metadata})
+    return Conversion(tensors, to, how, rows, tuple(_notes(source, target, homeless)))
+
+
+def _require(target: Format, how: Writing) -> None:
+    if not target.WRITES:
+        raise FormatError(f"{target.NAME} {target.LIMITS}")
+    for choice, option in OPTIONS.items():
+        if getattr(how, choice) is not None and choice not in target.HEEDS:
+            heed = [name for name in formats.names() if choice in formats.get(name).HEEDS]
+            raise CkptError(f"{option} means nothing to {target.NAME}, only to {', '.join(heed)}")
+
+
+def _chosen(kind: Mapping[str, str], layers: str | None, drop_slots: bool) -> set[str]:
+    """Return the names that were asked for."""
+    kept = [name for name, of in kind.items() if of != "slot" or not drop_slots]
+    if layers is None:
+        return set(kept)
+    weights = set(Pattern(layers).select([name for name in kept if kind[name] == "weight"]))
+    return weights | {name for name in kept if kind[name] == "slot" and base_name(name, kind) in weights}
+
+
+def _fate(name: str, chosen: set[str], homeless: list[str], to: str) -> str:
+    if name not in chosen:
+        return "not taken"
+    return f"left out: {to} cannot hold it" if name in homeless else "written"
+
+
+def _row(source: Checkpoint, name: str, kind: str, fate: str) -> dict[str, Any]:
+    spec = source[name].spec
+    sizes = {"shape": list(spec.shape), "dtype": str(spec.dtype), "bytes": spec.nbytes}
+    return {"name": name, **sizes, "kind": kind, "then": fate}
+
+
+def _notes(source: Checkpoint, target: Format, homeless: list[str]) -> list[str]:
+    """Say what does not come along."""
+    notes = [f"left out, as {target.NAME} cannot hold it: {name} ({source[name].dtype})" for name in homeless]
+    notes += [f"left out, as it is no tensor of a model: {name}" for name in source.left_out]
+    if source.metadata and not target.METADATA:
+        notes.append(f"left out, as {target.NAME} keeps no texts: {_some(list(source.metadata))}")
+    return notes
+
+
+def _some(names: list[str]) -> str:
+    """Return names for a message: the first ones, and how many more.
+
+    >>> _some(["a", "b", "c", "d", "e", "f", "g"])
+    'a, b, c, d, e and 2 more'
+    """
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
