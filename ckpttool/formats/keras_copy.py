@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ckpttool.errors import FormatError, PlanError
+from ckpttool.errors import FormatError, MissingFile, PlanError
 from ckpttool.formats.format import Writing
 from ckpttool.formats.hdf5 import Tree
 from ckpttool.formats.hdf5_values import MARK
@@ -30,8 +30,11 @@ def like_of(path: Path, how: Writing) -> Path:
     """Return the file whose copy is to be written: the one that is named, else the one that the tensors are from.
 
     Raises:
+        MissingFile: it is not there.
         PlanError: there is none.
     """
+    if how.like and not how.like.is_file():
+        raise MissingFile(f"{how.like} is missing: no such file to copy")
     like = how.like or how.source
     if like is None:
         raise PlanError(f"{path} is written as an edited copy of such a file, and none is named (--like FILE)")
