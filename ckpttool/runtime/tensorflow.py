@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from ckpttool.errors import CkptError, GraphError, MissingDependency, PlanError
+from ckpttool.graph.convolutions import convolves
+from ckpttool.graph.graph import Graph
 
 _NOISE = re.compile(
     r"Graph execution error|Detected at node|Node:|Hint:|Original stack|<stack|\[\[|\s*$|\d+ root error|  |\(\d+\)"
@@ -27,7 +29,7 @@ def tensorflow() -> Any:
         MissingDependency: it is not installed.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # its fused kernels sum in an order that differs between runs
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # see `suit_tensorflow`
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -43,14 +45,26 @@ def tensorflow() -> Any:
     return tensorflow
 
 
-def use_threads(count: int | None) -> None:
-    """Let an op compute on so many cores (all where None); with one, a run repeats to the last bit.
+def suit_tensorflow(graph: Graph, threads: int | None = None) -> None:
+    """Suit TensorFlow, where nobody imported it yet, to a network with convolutions or without; limit its threads.
+
+    oneDNN's kernels take a fifth of the time for convolutions, and ops that run beside one another half of the rest;
+    small dense layers lose by both. With one thread an op computes on one core, and oneDNN, whose sums depend on the
+    order in which its pieces are done, stays off: a run repeats to the last bit.
 
     Raises:
-        PlanError: TensorFlow runs already, with another number.
+        PlanError: TensorFlow runs already, with another number of threads.
     """
+    if threads != 1 and "tensorflow" not in sys.modules and convolves(graph):
+        os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+        tensorflow().config.threading.set_inter_op_parallelism_threads(0)  # as many as there are cores
+    if threads is not None:
+        _limit_threads(threads)
+
+
+def _limit_threads(count: int) -> None:
     threading = tensorflow().config.threading
-    if count is None or threading.get_intra_op_parallelism_threads() == count:
+    if threading.get_intra_op_parallelism_threads() == count:
         return
     try:
         threading.set_intra_op_parallelism_threads(count)

@@ -26,6 +26,7 @@ from ckpttool.graph.rewrite import importable, subgraph
 from ckpttool.graph.roles import find_roles
 from ckpttool.runtime.function import GraphFunction, runner
 from ckpttool.runtime.state import State
+from ckpttool.runtime.tensorflow import suit_tensorflow
 from ckpttool.selection import Pattern
 from ckpttool.tensors import Array, Tensor
 from ckpttool.transfer.augment import Augmentation, augmentation_of, check_augment
@@ -231,6 +232,7 @@ def fill(
     Raises:
         CkptError: the layers, the graph or the data do not fit one another.
     """
+    suit_tensorflow(model.graph)
     check_augment(augment, True, cache_augment)
     found = find_roles(model.graph, **(roles or {}))
     frozen = freeze_for_training(model.graph, found, None, Pattern(freeze))

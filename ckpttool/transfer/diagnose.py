@@ -19,6 +19,7 @@ from ckpttool.graph.variables import variables
 from ckpttool.runtime.build import with_gradients
 from ckpttool.runtime.function import STEP_NUMBER, GraphFunction, runner
 from ckpttool.runtime.state import State
+from ckpttool.runtime.tensorflow import suit_tensorflow
 from ckpttool.tensors import Array
 from ckpttool.transfer.feeds import check_classes, feeds, mode, wanted
 from ckpttool.transfer.model import Model
@@ -53,6 +54,7 @@ def diagnose(
     """
     if rows < 1:
         raise PlanError(f"--rows must be 1 or more, found {rows}")
+    suit_tensorflow(model.graph)
     found = find_roles(model.graph, needed=("inputs", "labels", "loss"), **(roles or {}))
     probes = probes_of(model.graph, needed_role(model.graph, found, "loss"))
     split, _ = training_splits(data, wanted(model.graph, found, features), valid)

@@ -9,6 +9,7 @@ from ckpttool.data.dataset import evaluation_split
 from ckpttool.graph.graph import Graph
 from ckpttool.graph.roles import Roles, find_roles
 from ckpttool.runtime.streaming import Means
+from ckpttool.runtime.tensorflow import suit_tensorflow
 from ckpttool.runtime.training import Score
 from ckpttool.transfer.feeds import check_classes, feeds, inference, wanted
 from ckpttool.transfer.model import Model
@@ -47,6 +48,7 @@ def evaluate(
         GraphError: the graph has no loss, labels or inputs that are known.
         DataError: the rows do not fit the graph.
     """
+    suit_tensorflow(model.graph)
     graph, found = model.graph, find_roles(model.graph, needed=("inputs", "labels", "loss"), **(roles or {}))
     numbers = [needed_role(graph, found, "loss"), *([found.accuracy] if found.accuracy else [])]
     rows = evaluation_split(data, wanted(graph, found, features), split, valid)

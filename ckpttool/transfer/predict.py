@@ -14,6 +14,7 @@ from ckpttool.graph.graph import Graph, TensorRef
 from ckpttool.graph.results import Result, result_of
 from ckpttool.graph.roles import Roles, find_roles
 from ckpttool.runtime.streaming import Stream
+from ckpttool.runtime.tensorflow import suit_tensorflow
 from ckpttool.tensors import Array
 from ckpttool.transfer.feeds import feeds, inference, input_specs
 from ckpttool.transfer.model import Model
@@ -62,6 +63,7 @@ def predict(
     """
     path, graph = Path(output), model.graph
     check_output(path, overwrite)
+    suit_tensorflow(graph)
     known = find_roles(graph, needed=(), **(roles or {}))
     result = _result(graph, known, tensor)
     said = {"inputs": result.inputs, **(roles or {}), "logits": result.tensor}

@@ -148,7 +148,7 @@ def test_batch_norm_normalises_by_the_batch_in_training_and_moves_its_averages(t
 def test_dropout_scales_what_it_keeps_and_is_nothing_when_not_training(tf1: Any) -> None:
     x = np.ones((400, 50), np.float32)
     found, _ = run(tf1, "dropout(0.4)", x, training=True)
-    assert np.unique(found) == pytest.approx([0, 1 / 0.6])
+    assert np.unique(found) == pytest.approx([0, 1 / 0.6], rel=2e-5)  # the rate is met to 16 bits
     assert np.mean(found == 0) == pytest.approx(0.4, abs=0.01)
     np.testing.assert_array_equal(run(tf1, "dropout(0.4)", x)[0], x)
 

@@ -86,7 +86,7 @@ def test_how_steps_are_split_into_calls_changes_no_bit(trainer: tuple[Trainer, S
 
 def test_no_step_is_taken_after_a_loss_that_is_no_number(trainer: tuple[Trainer, State]) -> None:
     rows, loop = arrays(40), trainer[0]
-    rows["X:0"][25] = np.nan
+    rows["X:0"][25, 0] = np.inf  # on some processors the ReLU of what is no number is 0
     taken = loop.steps(rows, np.arange(40), 10, first=0)
     assert (taken.count, taken.failed) == (3, True)
 
