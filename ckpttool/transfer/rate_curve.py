@@ -68,9 +68,10 @@ class RateCurve:
     def suggestion(self) -> float | None:
         """The rate to train with: a tenth of the minimum's, where the loss still falls well and no batch upsets it.
 
-        On digits it trained better than the other two more often, which depend on where the range begins: a test
-        learns while it goes on, so that a new head is past its steepest descent long before the best rate. Where the
-        loss falls to the end of the range the minimum is not known, and the valley's rate is the suggestion.
+        On digits it was better than an optimizer's default rate more often than the other two were, which depend on
+        where the range begins: a test learns while it goes on, so that a new head may be past its steepest descent
+        long before the best rate. Where the loss falls to the end of the range the minimum is not known, and the
+        valley's rate is the suggestion.
         """
         if self.still_falling or self.minimum is None:
             return self.valley

@@ -48,7 +48,10 @@ def test_a_lucky_first_batch_is_not_the_minimum() -> None:
 
 
 def test_a_descent_to_the_end_asks_for_more() -> None:
-    assert curve(np.linspace(2, 1, 101)).still_falling
+    """The end of the range is no minimum, so the valley is suggested."""
+    found = curve(np.linspace(2, 1, 101))
+    assert found.still_falling
+    assert found.suggestion == found.valley
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 6])
