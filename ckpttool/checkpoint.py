@@ -10,7 +10,7 @@ from ckpttool import formats
 from ckpttool.errors import CkptError, PlanError, UnknownName
 from ckpttool.formats.format import PLAIN, Writing
 from ckpttool.formats.prefix import prefix_of
-from ckpttool.kinds import kinds
+from ckpttool.kinds import OBJECT_GRAPH, Kind, kinds
 from ckpttool.selection import Pattern, suggestion
 from ckpttool.tensors import BY_NAME, Array, Tensor, TensorSpec
 
@@ -34,14 +34,19 @@ class Checkpoint(Mapping[str, Tensor]):
         metadata: Mapping[str, str] | None = None,
         left_out: tuple[str, ...] = (),
         origins: Mapping[str, str] | None = None,
+        stated: Mapping[str, Kind] | None = None,
     ) -> None:
-        """Wrap tensors; the rest says where they are from, under which names if others, and what else is there."""
+        """Wrap tensors; the rest says where they are from, under which names if others, and what else is there.
+
+        `stated` has the kinds that the file says, by the names there.
+        """
         self._tensors = tensors
         self.path = path
         self.format = format
         self.metadata = dict(metadata or {})
         self.left_out = left_out
         self.origins = dict(origins or {})
+        self._stated = stated or {}
 
     @classmethod
     def of(cls, values: Mapping[str, Tensor | Array]) -> "Checkpoint":
@@ -68,13 +73,19 @@ class Checkpoint(Mapping[str, Tensor]):
         """Return name, shape and dtype of every tensor, without reading any."""
         return [tensor.spec for tensor in self._tensors.values()]
 
+    def kinds(self) -> dict[str, Kind]:
+        """Return each tensor's kind: what the file says of it, else what its name does."""
+        stated = {name: self._stated.get(self.origins.get(name, name)) for name in self}
+        return {name: stated[name] or kind for name, kind in kinds(self).items()}
+
     def select(self, pattern: str) -> "Checkpoint":
-        """Keep the tensors that a pattern takes.
+        """Keep the tensors that a pattern takes, and the object graph that says where they belong.
 
         Raises:
             UnknownName: it takes none.
         """
-        return self._view({name: name for name in Pattern(pattern).select(self)})
+        taken = set(Pattern(pattern).select(self))
+        return self._view({name: name for name in self if name in taken or name == OBJECT_GRAPH})
 
     def drop(self, pattern: str) -> "Checkpoint":
         """Leave out the tensors that a pattern takes.
@@ -89,14 +100,15 @@ class Checkpoint(Mapping[str, Tensor]):
         r"""Give tensors new names: each rule's pattern matches whole components from the root, `\1` is its group.
 
         A name takes the first rule that matches it; what follows the match is kept. `{"hidden(.)": r"layer\1"}` makes
-        `layer1/kernel` of `hidden1/kernel`.
+        `layer1/kernel` of `hidden1/kernel`. An object graph keeps its own name, and is written with the new ones.
 
         Raises:
             UnknownName: a rule matches nothing.
             PlanError: two tensors would have one name; the message has both.
             CkptError: a pattern or a replacement is not a regular expression's.
         """
-        return self._view(renamed(list(self), rules))
+        kept = {OBJECT_GRAPH: OBJECT_GRAPH} if OBJECT_GRAPH in self else {}
+        return self._view(renamed([name for name in self if name not in kept], rules) | kept)
 
     def cast(self, dtype: str) -> "Checkpoint":
         """Give every weight and slot of numbers (integers, floats) another dtype, checked when it is read.
@@ -110,15 +122,19 @@ class Checkpoint(Mapping[str, Tensor]):
 
         if dtype not in BY_NAME:
             raise CkptError(f"no dtype is named {dtype!r}; there are {', '.join(BY_NAME)}")
-        kept = {name for name, kind in kinds(self).items() if kind not in ("weight", "slot")}
+        kept = {name for name, kind in self.kinds().items() if kind not in ("weight", "slot")}
         change = {name: name for name in self}
         return self._view(change, lambda t: t if t.name in kept else cast_tensor(t, BY_NAME[dtype]))
 
-    def _view(self, names: dict[str, str], change: Callable[[Tensor], Tensor] | None = None) -> "Checkpoint":
-        origins = {new: self.origins.get(old, old) for new, old in names.items()}
+    def holding(self, tensors: Mapping[str, Tensor], names: Mapping[str, str]) -> "Checkpoint":
+        """Return a checkpoint of the same file with other tensors; `names` has the names here of those with others."""
+        here = {new: names.get(new, new) for new in tensors}
+        origins = {new: self.origins.get(old, old) for new, old in here.items()}
         origins = {new: old for new, old in origins.items() if new != old}
-        view = _View(self._tensors, names, change)
-        return Checkpoint(view, self.path, self.format, self.metadata, self.left_out, origins)
+        return Checkpoint(tensors, self.path, self.format, self.metadata, self.left_out, origins, self._stated)
+
+    def _view(self, names: dict[str, str], change: Callable[[Tensor], Tensor] | None = None) -> "Checkpoint":
+        return self.holding(_View(self._tensors, names, change), names)
 
 
 class _View(Mapping[str, Tensor]):
@@ -155,7 +171,7 @@ def open(path: Path | str) -> Checkpoint:  # noqa: A001
     path = Path(path)
     found = formats.find(path)
     tensors = found.open(path)
-    return Checkpoint(tensors, prefix_of(path), found.NAME, tensors.metadata, tensors.left_out)
+    return Checkpoint(tensors, prefix_of(path), found.NAME, tensors.metadata, tensors.left_out, stated=tensors.kinds)
 
 
 def save(

@@ -16,18 +16,18 @@ OBJECT_VALUE = "/.ATTRIBUTES/"
 RATE_FACTOR = "learning_rate/factor"
 """What a learning rate that follows the performance of a run of ours was multiplied with so far."""
 
-_STEPS = re.compile(r"(global_step|save_counter|iter|iterations?|_iterations)(_\d+)?")
+_STEPS = re.compile(r"(global_step|step|save_counter|iter|iterations?|_iterations)(_\d+)?")
 _POWERS = re.compile(r"beta[12]_power(_\d+)?")
 # The last component of a slot's name, below the name of the variable that it belongs to: TensorFlow 1's optimizers,
 # Keras's (m, v, ...), BERT's (adam_m), moving averages and their bias correction.
 _SLOTS = re.compile(
     r"(Momentum|AdamW?|AdaMax|RMSProp|RMSprop|Adagrad|AdagradDA|Adadelta|Ftrl|AddSign|PowerSign|LAMB|LARS"
-    r"|ExponentialMovingAverage|m|v|vhat|rms|mg|momentum|accumulator|linear|accum_grad|accum_var"
+    r"|ExponentialMovingAverage|m|v|vhat|rms|mg|momentum|velocity|velocity_hat|accumulator|linear|accum_grad|accum_var"
     r"|adam_m|adam_v|biased|local_step)(_\d+)?"
 )
 _OPTIMIZER = re.compile(r"_?(\w*optimizer)(_\d+)?", re.IGNORECASE)
 _HYPERPARAMETER = re.compile(
-    r"(.*/)?(Adam|AdamW|Adamax|Nadam|SGD|RMSprop|Adagrad|Adadelta|Ftrl)(_\d+)?"
+    r"(.*/)?(?i:Adam|AdamW|Adamax|Nadam|SGD|RMSprop|Adagrad|Adadelta|Ftrl|Lion|LAMB)(_\d+)?"
     r"/(beta_1|beta_2|epsilon|learning_rate|lr|decay|momentum|rho)|learning_rate"
 )
 # Keras since TensorFlow 2.11 puts the slot's name before the variable's: Adam/m/dense/kernel.

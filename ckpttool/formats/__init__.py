@@ -16,6 +16,7 @@ from ckpttool.formats.format import Format
 from ckpttool.formats.prefix import prefix_of
 
 BUILTIN = {
+    "object": "ckpttool.formats.object_checkpoint:ObjectCheckpoint",
     "bundle": "ckpttool.formats.bundle:Bundle",
     "v1": "ckpttool.formats.v1:V1",
     "npz": "ckpttool.formats.npz:Npz",
@@ -46,7 +47,7 @@ def names() -> list[str]:
     """Return the names of all formats.
 
     >>> names()[:2]
-    ['bundle', 'v1']
+    ['object', 'bundle']
     """
     return [*BUILTIN, *(name for name in _added() if name not in BUILTIN)]
 

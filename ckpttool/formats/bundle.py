@@ -15,7 +15,9 @@ from ckpttool.formats.bundle_files import BundleFiles
 from ckpttool.formats.bundle_index import Entry, read_index
 from ckpttool.formats.bundle_writer import write_bundle
 from ckpttool.formats.format import ANY, PLAIN, Checked, Tensors, Writing
+from ckpttool.formats.object_graph import keyed
 from ckpttool.formats.prefix import prefix_of
+from ckpttool.kinds import OBJECT_GRAPH
 from ckpttool.tensors import Tensor
 
 READERS = 2
@@ -66,25 +68,36 @@ class Bundle:
             CorruptCheckpoint: the index is damaged.
             FormatError: it uses what is not read.
         """
-        return BundleTensors(_files(path))
+        return BundleTensors(files_of(path))
 
     def save(self, tensors: Mapping[str, Tensor], path: Path, overwrite: bool, how: Writing = PLAIN) -> None:
-        """Write a bundle under a prefix; `bundle_writer.write_bundle` says how."""
+        """Write a bundle under a prefix, as `write_bundle` says; an object graph among the tensors gives them keys."""
         prefix = str(path)
+        if OBJECT_GRAPH in tensors:
+            tensors = keyed(tensors, how.origins, prefix)
         write_bundle(tensors, BundleFiles(prefix.removesuffix(".index")), overwrite)
 
     def verify(self, path: Path) -> Iterator[Checked]:
         """Check every byte of every tensor, and that no two lie on one another."""
-        from concurrent.futures import ThreadPoolExecutor
-
-        bundle = self.open(path)
-        with ThreadPoolExecutor(READERS) as readers:
-            for checked in readers.map(partial(_check_all, bundle.data), _portions(bundle.entries)):
-                yield from checked
-        yield from _overlaps(bundle)
+        yield from check_tensors(self.open(path))
 
 
-def _files(path: Path) -> BundleFiles:
+def check_tensors(bundle: BundleTensors) -> Iterator[Checked]:
+    """Check every byte of every tensor, and that no two lie on one another."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(READERS) as readers:
+        for checked in readers.map(partial(_check_all, bundle.data), _portions(bundle.entries)):
+            yield from checked
+    yield from _overlaps(bundle)
+
+
+def files_of(path: Path) -> BundleFiles:
+    """Return the files of the bundle that a path stands for.
+
+    Raises:
+        MissingFile: there is no index.
+    """
     prefix = prefix_of(path)
     files = BundleFiles.of(prefix)
     if files.index.is_file():

@@ -9,7 +9,6 @@ from ckpttool import checkpoint
 from ckpttool.errors import FormatError, GraphError, MissingFile, UnknownName
 from ckpttool.graph import files
 from ckpttool.graph.graph import Graph
-from ckpttool.kinds import OBJECT_VALUE, kinds
 from ckpttool.selection import Pattern, suggestion
 from ckpttool.tensors import Tensor
 from ckpttool.transfer.opening import graph_beside, open_either
@@ -44,7 +43,7 @@ def variable_rows(
 
 def kinds_of(tensors: checkpoint.Checkpoint, say: Talk, tags: Collection[str] | None = None) -> dict[str, str]:
     """Return each tensor's kind: what the graph says where one lies beside the checkpoint, else by the names."""
-    found: dict[str, str] = dict(kinds(tensors))
+    found: dict[str, str] = dict(tensors.kinds())
     try:
         graph = graph_beside(tensors.path, tags)
         if graph is None:
@@ -125,13 +124,12 @@ def _statistics(tensor: Tensor) -> Row:
     return {name: found[name] for name in STATISTICS}
 
 
-def _scope_rows(tensors: Mapping[str, Tensor]) -> list[Row]:
+def _scope_rows(tensors: checkpoint.Checkpoint) -> list[Row]:
     """Return the scopes of a checkpoint's weights as layers."""
     scopes: dict[str, list[Tensor]] = {}
-    for name, kind in kinds(tensors).items():
+    for name, kind in tensors.kinds().items():
         if kind == "weight":
-            path = name.partition(OBJECT_VALUE)[0]
-            scopes.setdefault(path.rpartition("/")[0] or path, []).append(tensors[name])
+            scopes.setdefault(name.rpartition("/")[0] or name, []).append(tensors[name])
     return [
         {
             "name": scope,
