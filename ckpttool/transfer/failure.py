@@ -32,14 +32,32 @@ def explain(
     return CkptError(f"{what}: {first}; try a lower --lr, or --clip-norm. The last good weights are {good}")
 
 
-def _first(training: Training, epoch: int, batch: int, step: int) -> str:
-    """Say which of the trained layers first holds or gives what is no number."""
-    changed = [layer for layer in layers(training.graph) if not set(layer.variables) <= set(training.frozen.names)]
+def explain_score(training: Training, position: Position, loss: float, good: str) -> CkptError:
+    """Return the error for a validation loss that is not finite after all of an epoch's steps had finite ones."""
+    first = _first_weights(training, _trained(training)) or "the weights are all numbers, a validation row gives none"
+    what = f"the validation loss became {loss} in epoch {position.epoch}, after step {position.step}"
+    return CkptError(f"{what}: {first}; try a lower --lr, or --clip-norm. The last good weights are {good}")
+
+
+def _trained(training: Training) -> list[Layer]:
+    return [layer for layer in layers(training.graph) if not set(layer.variables) <= set(training.frozen.names)]
+
+
+def _first_weights(training: Training, changed: list[Layer]) -> str | None:
+    """Name the first variable of some layers that holds what is no number, if one does."""
     stored, values = stored_tensors(training.graph), training.state.read()
     for layer in changed:
         for name in layer.variables:
             if not all(np.isfinite(values[member.op]).all() for member in stored[name].members if member.op in values):
                 return f"{name} went first, its values are no numbers any more"
+    return None
+
+
+def _first(training: Training, epoch: int, batch: int, step: int) -> str:
+    """Say which of the trained layers first holds or gives what is no number."""
+    changed = _trained(training)
+    if found := _first_weights(training, changed):
+        return found
     outputs = _outputs(training, [layer for layer in changed if layer.output], epoch, batch, step)
     for name, output in outputs.items():
         if not np.isfinite(output).all():

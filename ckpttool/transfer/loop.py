@@ -2,12 +2,13 @@
 
 import time
 from dataclasses import dataclass
+from math import isfinite
 from typing import NoReturn
 
 from ckpttool.errors import Interrupted
 from ckpttool.runtime.training import Steps
 from ckpttool.tensors import Array
-from ckpttool.transfer.failure import explain
+from ckpttool.transfer.failure import explain, explain_score
 from ckpttool.transfer.interrupt import Interrupt
 from ckpttool.transfer.run import Epoch, Position, best_of, is_over
 from ckpttool.transfer.saves import Kept, Saves
@@ -77,7 +78,9 @@ class Loop:
             self._steps()
             if position.batch < training.batches:
                 self._pause()
-        score = training.score(position.epoch)
+        score = training.score()
+        if not isfinite(score.loss):
+            raise explain_score(training, position, score.loss, self._good())
         loss, rate = position.total / training.batches, training.learning_rate()
         figures = (loss, score.loss, score.accuracy, position.seconds)
         epoch = Epoch(position.epoch, *figures, step=position.step, learning_rate=rate)
@@ -147,5 +150,9 @@ class Loop:
         """Say where the loss became no number, what went first, and which weights are still good."""
         failed = self.position.batch + taken.count - 1
         since, values = self._snapshot.position, self._snapshot.values
-        good = self._saves.last or (self._save(since, values) if since.step else self.training.model.path)
-        raise explain(self.training, since, values, failed, taken.total, str(good))
+        raise explain(self.training, since, values, failed, taken.total, self._good())
+
+    def _good(self) -> str:
+        """Return the prefix of the last weights that gave numbers: a save, which is made where there is none yet."""
+        since, values = self._snapshot.position, self._snapshot.values
+        return str(self._saves.last or (self._save(since, values) if since.step else self.training.model.path))

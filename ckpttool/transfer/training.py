@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from ckpttool.casting import cast_tensor
 from ckpttool.data.batches import batch_bounds, epoch_order, even_run
 from ckpttool.data.dataset import Split, training_splits
 from ckpttool.data.rows import IN_MEMORY
-from ckpttool.errors import CkptError, PlanError
+from ckpttool.errors import PlanError
 from ckpttool.graph.closure import FrozenPart
 from ckpttool.graph.graph import Graph, TensorRef
 from ckpttool.graph.roles import Roles, find_roles
@@ -164,18 +163,9 @@ class Training:
         buffer = None if size <= IN_MEMORY else rows * BUFFER // size
         return epoch_order(rows, self.options.seed, epoch, buffer)
 
-    def score(self, epoch: int) -> Score:
-        """Score the validation rows after an epoch.
-
-        Raises:
-            CkptError: the loss is not finite.
-        """
-        found = self._evaluator.score(self._valid, self.splits[1].rows)
-        if not isfinite(found.loss):
-            raise CkptError(
-                f"the validation loss became {found.loss} in epoch {epoch}: try a lower --lr, or --clip-norm"
-            )
-        return found
+    def score(self) -> Score:
+        """Score the validation rows; a loss that is no number is for the caller to explain."""
+        return self._evaluator.score(self._valid, self.splits[1].rows)
 
     def learning_rate(self) -> float | None:
         """Return the present base rate of a training op that is ours."""

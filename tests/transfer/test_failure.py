@@ -53,6 +53,17 @@ def test_the_layer_that_went_first_is_named(fragile: Path, tmp_path: Path) -> No
     assert not (tmp_path / "out.ckpt.index").exists()
 
 
+def test_the_last_step_of_an_epoch_may_break_the_weights(small: Path, data: Path, tmp_path: Path) -> None:
+    """With one step to an epoch its loss is still a number; what it did to the weights shows in the validation."""
+    options = replace(OPTIONS, batch_size=1000, recipe=Recipe(lr="1e38"))
+    with pytest.raises(CkptError) as caught:
+        finetune(Model.open(small), data, options, tmp_path / "out.ckpt")
+    message = str(caught.value)
+    assert message.startswith("the validation loss became nan in epoch 1, after step 1: ")
+    assert message.endswith(f"try a lower --lr, or --clip-norm. The last good weights are {small}")
+    assert not (tmp_path / "out.ckpt.index").exists()
+
+
 def test_the_step_is_that_of_the_bad_row(fragile: Path, tmp_path: Path) -> None:
     """A negative number under the root of hidden2, in the batch that has the row: hidden1 is still a number."""
     model = Model.open(fragile)
