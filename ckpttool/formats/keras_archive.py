@@ -4,16 +4,15 @@ What is in `config.json` could make code run where it is deserialised; here it i
 they lie in the archive.
 """
 
-import stat
-import struct
 import zipfile
 from collections.abc import Iterator, Mapping
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO, BinaryIO
 
 from ckpttool.errors import CkptError, CorruptCheckpoint, FormatError, PlanError
-from ckpttool.formats.archive import BAD_ZIP, is_zip, member_bytes, opened, refuse_packing
+from ckpttool.formats.archive import BAD_ZIP, is_zip, member_bytes, member_start, members
+from ckpttool.formats.data_file import DataFile
 from ckpttool.formats.files import refuse_existing, replacing, writing
 from ckpttool.formats.format import PLAIN, PLAIN_DTYPES, Checked, Writing
 from ckpttool.formats.hdf5 import Tree, walk
@@ -26,8 +25,6 @@ from ckpttool.tensors import PIECE, Tensor
 
 CONFIG = "config.json"
 WEIGHTS = "model.weights.h5"
-LOCAL_HEADER = struct.Struct("<26xHH")
-"""What comes before a member's bytes: 30 bytes that end in the lengths of its name and of an extra field."""
 
 
 class KerasArchive:
@@ -109,54 +106,11 @@ def read_archive(path: Path) -> Tree:
     return walk(_source(path, found[WEIGHTS]))
 
 
-def members(path: Path) -> dict[str, zipfile.ZipInfo]:
-    """Return the members of an archive by name.
-
-    Raises:
-        FormatError: a name leads elsewhere or is there twice, a member is a link, or packed to excess.
-        CorruptCheckpoint: it is damaged.
-    """
-    found: dict[str, zipfile.ZipInfo] = {}
-    with opened(path) as archive:
-        for info in archive.infolist():
-            if info.filename in found:
-                raise FormatError(f"{path}: two members are named {info.filename}")
-            _refuse_name(path, info)
-            refuse_packing(path, info, info.filename)
-            found[info.filename] = info
-    return found
-
-
-def _refuse_name(path: Path, info: zipfile.ZipInfo) -> None:
-    name = info.orig_filename
-    leads_away = ".." in PurePosixPath(name).parts or name.startswith("/") or {"\\", "\0", ":"} & set(name)
-    if leads_away or stat.S_ISLNK(info.external_attr >> 16):
-        raise FormatError(f"{path}: the member {name!r} is a link, or its name leads out of the archive")
-
-
 def _source(path: Path, info: zipfile.ZipInfo) -> Source:
     if info.compress_type != zipfile.ZIP_STORED:
         unpacked = Unpacked(member_bytes(path, info, WEIGHTS))
         return Source(path, info.file_size, 0, stamp_of(path), unpacked)
-    if info.file_size != info.compress_size:
-        raise CorruptCheckpoint(
-            f"{path}: {WEIGHTS} is said to be {info.file_size} bytes, {info.compress_size} are there"
-        )
-    return Source(path, info.file_size, _start(path, info), stamp_of(path))
-
-
-def _start(path: Path, info: zipfile.ZipInfo) -> int:
-    """Return where a member's bytes begin; opening it compares its two headers."""
-    try:
-        with opened(path) as archive, archive.open(info), path.open("rb") as file:
-            file.seek(info.header_offset)
-            name, extra = LOCAL_HEADER.unpack(file.read(LOCAL_HEADER.size))
-    except (*BAD_ZIP, struct.error) as error:
-        raise CorruptCheckpoint(f"{path}: {WEIGHTS} is damaged: {error}") from error
-    start = info.header_offset + LOCAL_HEADER.size + int(name) + int(extra)
-    if start + info.file_size > path.stat().st_size:
-        raise CorruptCheckpoint(f"{path} is cut off: {WEIGHTS} would end after it")
-    return start
+    return Source(path, info.file_size, member_start(DataFile(path), info), stamp_of(path))
 
 
 def _copy_archive(like: Path, file: BinaryIO, weights: BinaryIO) -> None:
