@@ -14,9 +14,10 @@ from ckpttool.cli.objective import objective
 from ckpttool.cli.rate_chart import chart
 from ckpttool.cli.roles import roles
 from ckpttool.transfer.model import Model
+from ckpttool.transfer.picture import Picture
 from ckpttool.transfer.range_test import find_learning_rate
 from ckpttool.transfer.rate_curve import RateCurve
-from ckpttool.transfer.rate_plot import RatePlot
+from ckpttool.transfer.rate_plot import draw_rates
 from ckpttool.transfer.run import Options
 
 
@@ -37,7 +38,7 @@ from ckpttool.transfer.run import Options
 @roles
 @options.seed
 @config()
-@click.option("--plot", metavar="FILE", type=options.PATH, help="Draw the curve into a .png file.")
+@click.option("--plot", metavar="FILE", type=options.PATH, help="Draw the curve: .png, .pdf or .svg.")
 @click.option("--overwrite", is_flag=True, help="Replace the --plot file where it exists.")
 @options.as_json
 def lr_find(
@@ -66,12 +67,12 @@ def lr_find(
     Example:
       ckpttool lr-find new_model.ckpt --data mnist.npz --freeze 'hidden[12]'
     """
-    picture = RatePlot(plot, overwrite) if plot else None
+    picture = Picture(plot, overwrite) if plot else None
     wanted, watch = Options.of(train_op=None, **how), training.Watcher(as_json=True)  # stdout is for the curve alone
     curve = find_learning_rate(Model.open(model), data, wanted, low, high, steps, watch)
     _show(curve, as_json)
     if picture:
-        picture.write(curve)
+        draw_rates(picture, curve)
     output.answer(curve.suggestion is not None)
 
 

@@ -22,6 +22,7 @@ __all__ = [
     "Split",
     "Wanted",
     "check_labels",
+    "empty_classes",
     "evaluation_split",
     "notes_of",
     "open_data",
@@ -198,6 +199,20 @@ def check_labels(split: Split, classes: int) -> None:
     row = int(place[0]) + (column.first_row if column else 0)
     found = f"{column or 'labels'} row {row} is {labels[tuple(place)]}"
     raise DataError(f"{found}, expected 0 to {classes - 1}: the model has {classes} outputs")
+
+
+def empty_classes(split: Split, classes: int) -> list[int]:
+    """Return the classes that no row is labelled with, where the labels are class numbers: these cannot be learnt."""
+    labels = split.labels
+    if (
+        labels is None
+        or labels.dtype.kind not in "iu"
+        or labels.ndim != 1
+        or labels.min() < 0
+        or labels.max() >= classes
+    ):
+        return []
+    return np.flatnonzero(np.bincount(labels, minlength=classes) == 0).tolist()
 
 
 def _request(path: str | Path, wanted: Wanted) -> _Request:

@@ -1,35 +1,18 @@
 """The picture of a learning rate range test."""
 
-from pathlib import Path
 from typing import Any
 
-from ckpttool.errors import MissingDependency
-from ckpttool.formats.files import refuse_existing, replacing
+from ckpttool.transfer.picture import Picture
 from ckpttool.transfer.rate_curve import RateCurve
 
 INCHES = (7.0, 4.0)
-DOTS_PER_INCH = 150
 
 
-class RatePlot:
-    """Draws a curve with Matplotlib, which needs no display and keeps the settings that others have made."""
-
-    def __init__(self, path: Path, overwrite: bool) -> None:
-        """Check before the test that the picture may be written, and that Matplotlib is there to draw it.
-
-        Raises:
-            ExistingOutput: it is there already.
-            MissingDependency: Matplotlib is not installed.
-        """
-        refuse_existing([path], overwrite)
-        self._figure, self._path = _figure_class(), path
-
-    def write(self, curve: RateCurve) -> None:
-        """Draw losses over rates, and a line at the suggestion."""
-        figure = self._figure(INCHES, DOTS_PER_INCH, layout="constrained")
-        _draw(figure.subplots(), curve)
-        with replacing(self._path) as file:
-            figure.savefig(file, format="png")
+def draw_rates(picture: Picture, curve: RateCurve) -> None:
+    """Draw losses over rates, and a line at the suggestion."""
+    figure = picture.figure(*INCHES)
+    _draw(figure.subplots(), curve)
+    picture.write(figure)
 
 
 def _draw(axis: Any, curve: RateCurve) -> None:
@@ -42,11 +25,3 @@ def _draw(axis: Any, curve: RateCurve) -> None:
     beside = 0.05 * (high - low) or 1.0
     axis.set(xscale="log", xlabel="learning rate", ylabel="loss", ylim=(low - beside, high + beside))
     axis.legend(frameon=False)
-
-
-def _figure_class() -> Any:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingDependency("--plot needs Matplotlib: pip install 'ckpttool[plot]'") from error
-    return Figure

@@ -9,7 +9,7 @@ import numpy as np
 
 from ckpttool.casting import cast_tensor
 from ckpttool.data.batches import batch_bounds, epoch_order, even_run
-from ckpttool.data.dataset import Split, training_splits
+from ckpttool.data.dataset import Split, empty_classes, training_splits
 from ckpttool.data.rows import IN_MEMORY
 from ckpttool.errors import PlanError
 from ckpttool.graph.closure import FrozenPart
@@ -80,7 +80,8 @@ class Training:
         if options.cache and self.frozen.part is None:
             raise PlanError("--cache needs frozen layers: name them with --freeze, or the trained ones with --train")
         self.values = _values(model, self.graph, values or {}, options.seed)
-        check_classes(self.graph, self.roles, self.values, self.splits)
+        row = check_classes(self.graph, self.roles, self.values, self.splits)
+        self._empty = empty_classes(splits[0], row[-1]) if row else []
         watch.planned(self.plan, self.notes)
         watch.prepared(self.splits)
         self.features = self._features(self.frozen.part) if options.cache and self.frozen.part else None
@@ -184,11 +185,13 @@ class Training:
 
     @property
     def notes(self) -> list[str]:
-        """What TensorFlow's own patterns would take besides, and what will not be in the output."""
+        """What TensorFlow's own patterns would take besides, what will not be in the output, what cannot be learnt."""
         patterns = [Pattern(text) for text in (self._stages[self.stage].train, self.options.freeze) if text]
         notes = [note for pattern in patterns for note in prefix_note(pattern, stored_tensors(self.model.graph))]
         if self.left_behind:
             notes.append(f"not needed by the trained graph, so not written: {listed(self.left_behind)}")
+        if self._empty:
+            notes.append(f"no training row has the label {listed([str(number) for number in self._empty])}")
         return notes
 
     @property

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ckpttool.data import dataset
-from ckpttool.data.dataset import InputSpec, Split, Wanted, check_labels, open_data
+from ckpttool.data.dataset import InputSpec, Split, Wanted, check_labels, empty_classes, open_data
 from ckpttool.errors import DataError, MissingFile
 from ckpttool.tensors import BY_NAME
 
@@ -189,6 +189,19 @@ def test_bytes_for_labels_are_not_divided(tmp_path: Path) -> None:
     path = save(tmp_path / "d.npz", x=pairs(2), y=np.array([3, 200], np.uint8))
     labels = evaluation_split(path, [PAIRS], InputSpec("y", (None,), BY_NAME["float32"])).labels
     assert labels is not None and labels.tolist() == [3.0, 200.0]
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes", "expected"),
+    [([0, 3, 3], 5, [1, 2, 4]), ([0, 1], 2, []), ([-1, 0], 2, []), ([0, 7], 3, []), ([0.0, 2.0], 3, [])],
+    ids=["empty ones", "none empty", "no class", "no class of the model", "numbers"],
+)
+def test_classes_without_a_row_are_found(
+    tmp_path: Path, labels: list[float], classes: int, expected: list[int]
+) -> None:
+    path = save(tmp_path / "d.npz", x=pairs(len(labels)), y=np.array(labels))
+    wanted = InputSpec("y", (None,), BY_NAME["float32"]) if isinstance(labels[0], float) else DIGITS
+    assert empty_classes(evaluation_split(path, [PAIRS], wanted), classes) == expected
 
 
 def test_labels_must_name_an_output(mnist: Path, tmp_path: Path) -> None:

@@ -4,36 +4,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ckpttool.errors import MissingDependency, PlanError
-from ckpttool.formats.files import refuse_existing, refuse_unwritable, replacing
+from ckpttool.transfer.picture import Picture
 from ckpttool.transfer.run import Epoch, best_of
 from ckpttool.transfer.watch import Watch
 
-SUFFIXES = (".png", ".pdf", ".svg")
 WIDTH, HEADING, LOSSES, ACCURACY, RATE = 8.0, 0.8, 2.6, 2.6, 1.6
 """Inches of the picture, of what stands above and below its panels, and of each panel."""
-DOTS_PER_INCH = 150
 MARKED = 40
 """Epochs up to which each is a point on its curve."""
 TRAIN, VALID, OTHER, QUIET = "#2a6fbb", "#d9622b", "#3b8b5d", "#6b6b6b"
 
 
 class Plot(Watch):
-    """Draws the curves with Matplotlib, which needs no display and keeps the settings that others have made."""
+    """Draws the curves of a run."""
 
     def __init__(self, path: Path, title: str, overwrite: bool) -> None:
-        """Check that the picture may be written, and that Matplotlib is there to draw it.
-
-        Raises:
-            PlanError: its name ends as no picture's does.
-            ExistingOutput: it is there already.
-            MissingDependency: Matplotlib is not installed.
-        """
-        if path.suffix.lower() not in SUFFIXES:
-            raise PlanError(f"--plot {path}: expected a name that ends with {', '.join(SUFFIXES)}")
-        refuse_existing([path], overwrite)
-        refuse_unwritable(path)
-        self._figure, self._path, self._title = _figure_class(), path, title
+        """Check that there can be a picture, as `Picture` does."""
+        self._picture, self._title = Picture(path, overwrite), title
         self._epochs: list[Epoch] = []
 
     def began(self, history: Sequence[Epoch]) -> None:
@@ -47,12 +34,11 @@ class Plot(Watch):
     def ended(self) -> None:
         """Draw what there is."""
         if self._epochs:
-            with replacing(self._path) as file:
-                self._draw().savefig(file, format=self._path.suffix.lower().removeprefix("."))
+            self._picture.write(self._draw())
 
     def _draw(self) -> Any:
         heights, panels = zip(*_panels_of(self._epochs), strict=True)
-        figure = self._figure((WIDTH, HEADING + sum(heights)), DOTS_PER_INCH, layout="constrained")
+        figure = self._picture.figure(WIDTH, HEADING + sum(heights))
         axes = figure.subplots(len(panels), sharex=True, squeeze=False, height_ratios=heights)[:, 0]
         best = best_of(self._epochs)
         for axis, draw in zip(axes, panels, strict=True):
@@ -63,14 +49,6 @@ class Plot(Watch):
         _count_epochs(axes[-1], len(self._epochs))
         figure.suptitle(f"{self._title}: {_outcome(best)}", fontsize=11, parse_math=False)
         return figure
-
-
-def _figure_class() -> Any:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingDependency("--plot needs Matplotlib: pip install 'ckpttool[plot]'") from error
-    return Figure
 
 
 def _outcome(best: Epoch) -> str:
