@@ -2,15 +2,16 @@
 
 import numpy as np
 
+from ckpttool.elementwise import elementwise
 from ckpttool.errors import CkptError
-from ckpttool.tensors import Array, DType, Tensor, TensorSpec
+from ckpttool.tensors import Array, DType, Tensor
 
 FLOATS = ("float16", "bfloat16", "float32", "float64", "float8_e5m2", "float8_e4m3fn")
 INTEGERS = ("int4", "int8", "int16", "int32", "int64", "uint4", "uint8", "uint16", "uint32", "uint64")
 
 
 def cast_tensor(tensor: Tensor, dtype: DType) -> Tensor:
-    """Return a tensor whose numbers are cast when they are read; one that is no number stays as it is.
+    """Return a tensor whose numbers are cast as they are read; one that is no number stays as it is.
 
     >>> from ckpttool.tensors import BY_NAME
     >>> cast_tensor(Tensor.of("bias", np.array([0.5, 2.0])), BY_NAME["float16"]).read()
@@ -23,7 +24,7 @@ def cast_tensor(tensor: Tensor, dtype: DType) -> Tensor:
         raise CkptError(f"nothing can be cast to {dtype}; there are {', '.join(FLOATS + INTEGERS)}")
     if tensor.dtype.name not in FLOATS + INTEGERS or tensor.dtype is dtype:
         return tensor
-    return Tensor(TensorSpec(tensor.name, tensor.shape, dtype), lambda: cast_array(tensor.name, tensor.read(), dtype))
+    return elementwise(tensor, dtype, lambda values: cast_array(tensor.name, values, dtype))
 
 
 def cast_array(name: str, array: Array, dtype: DType) -> Array:

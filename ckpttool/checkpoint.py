@@ -126,9 +126,9 @@ class Checkpoint(Mapping[str, Tensor]):
         change = {name: name for name in self}
         return self._view(change, lambda t: t if t.name in kept else cast_tensor(t, BY_NAME[dtype]))
 
-    def holding(self, tensors: Mapping[str, Tensor], names: Mapping[str, str]) -> "Checkpoint":
-        """Return a checkpoint of the same file with other tensors; `names` has the names here of those with others."""
-        here = {new: names.get(new, new) for new in tensors}
+    def holding(self, tensors: Mapping[str, Tensor], names: Mapping[str, str] | None = None) -> "Checkpoint":
+        """Return a checkpoint of the same file with other tensors; `names` has the names here of those renamed."""
+        here = {new: (names or {}).get(new, new) for new in tensors}
         origins = {new: self.origins.get(old, old) for new, old in here.items()}
         origins = {new: old for new, old in origins.items() if new != old}
         return Checkpoint(tensors, self.path, self.format, self.metadata, self.left_out, origins, self._stated)
@@ -183,8 +183,9 @@ def save(
 ) -> None:
     """Write tensors or arrays, one at a time, in the format named, or in that of the path's suffix, or as a bundle.
 
-    `how` has what a format leaves open: metadata, a file whose structure to take, the size of shards. At any moment the
-    old output is there whole, or the new one. What is written is read again before it counts.
+    `how` has what a format leaves open: metadata, a file whose structure to take (and whose format, where neither name
+    nor suffix says one), the size of shards. At any moment the old output is there whole, or the new one. What is
+    written is read again before it counts.
 
     Raises:
         ExistingOutput: there is one already and `overwrite` was not given.
@@ -193,7 +194,7 @@ def save(
     path = Path(path)
     if isinstance(tensors, Checkpoint):
         how = replace(how, source=tensors.path, origins=tensors.origins)
-    formats.for_output(path, format).save(_as_tensors(tensors), path, overwrite, how)
+    formats.for_output(path, format, how.like).save(_as_tensors(tensors), path, overwrite, how)
 
 
 def renamed(names: list[str], rules: Mapping[str, str]) -> dict[str, str]:

@@ -16,6 +16,7 @@ FLOORS = {
     "call_syntax": 0,
     "kinds": 0,
     "casting": 0,
+    "elementwise": 0,
     "formats": 1,
     "checkpoint": 2,
     "surgery": 3,

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ckpttool.elementwise import arrays
 from ckpttool.tensors import STRING, Array, Tensor
 
 BINS = 20
@@ -80,14 +81,8 @@ def histogram(tensor: Tensor, summary: Summary, bins: int = BINS) -> Histogram:
 
 def numbers(tensor: Tensor) -> Iterator[Array]:
     """Yield a tensor's values as float64 (complex ones as their magnitudes), a bounded piece at a time."""
-    kind = tensor.dtype.numpy.newbyteorder("<")
-    rest = b""
-    for piece in tensor.pieces():
-        raw = rest + bytes(piece)
-        whole = len(raw) - len(raw) % kind.itemsize
-        rest = raw[whole:]
-        values = np.frombuffer(raw[:whole], kind)
-        yield np.abs(values).astype(np.float64) if kind.kind == "c" else values.astype(np.float64)
+    for values in arrays(tensor):
+        yield (np.abs(values) if values.dtype.kind == "c" else values).astype(np.float64)
 
 
 def text_values(tensor: Tensor) -> list[str]:
