@@ -14,12 +14,12 @@ FAST = ["--batch-size", "30"]
 
 def test_a_pipe_gets_rows_and_the_suggestion_is_said(shell: Any, small: Path, data: Path) -> None:
     before = {path.name: path.read_bytes() for path in small.parent.iterdir()}
-    result = shell.run("lr-find", small, "--data", data, *FAST, "--threads", "1")
+    result = shell.run("lr-find", small, "--data", data, *FAST)
     rows = [[float(cell) for cell in line.split("\t")] for line in result.stdout.splitlines()]
     assert {len(row) for row in rows} == {3}
     assert rows[0][0] == 1e-6
     assert rows[0][1] == rows[0][2]
-    found = shell.json("lr-find", small, "--data", data, *FAST, "--threads", "1")
+    found = shell.json("lr-find", small, "--data", data, *FAST)
     assert result.stderr.splitlines()[-1] == f"suggestion: --lr {found['suggestion']:.2g}"
     assert found.keys() == {"suggestion", "steepest", "valley", "minimum", "diverged", "curve"}
     assert [point["rate"] for point in found["curve"]] == pytest.approx([row[0] for row in rows], rel=1e-5)

@@ -20,7 +20,7 @@ from ckpttool.transfer.rate_curve import RateCurve
 from ckpttool.transfer.run import Options
 from ckpttool.transfer.training import Training
 
-OPTIONS = Options(batch_size=30, threads=1)
+OPTIONS = Options(batch_size=30)
 
 
 def files(path: Path) -> dict[str, bytes]:
