@@ -16,6 +16,7 @@ from ckpttool.formats.format import Format
 from ckpttool.formats.prefix import prefix_of
 
 BUILTIN = {
+    "saved-model": "ckpttool.formats.saved_model:SavedModel",
     "object": "ckpttool.formats.object_checkpoint:ObjectCheckpoint",
     "bundle": "ckpttool.formats.bundle:Bundle",
     "v1": "ckpttool.formats.v1:V1",
@@ -47,7 +48,7 @@ def names() -> list[str]:
     """Return the names of all formats.
 
     >>> names()[:2]
-    ['object', 'bundle']
+    ['saved-model', 'object']
     """
     return [*BUILTIN, *(name for name in _added() if name not in BUILTIN)]
 
@@ -80,8 +81,8 @@ def find(path: Path) -> Format:
     raise _explain(path)
 
 
-def for_output(path: Path, name: str | None = None) -> Format:
-    """Return the format to write: the one named, else the one of the suffix, else a bundle.
+def for_output(path: Path, name: str | None = None, like: Path | None = None) -> Format:
+    """Return the format to write: the one named, else the one of the suffix, else that of `like`, else a bundle.
 
     >>> for_output(Path("weights.npz")).NAME, for_output(Path("model-1000")).NAME
     ('npz', 'bundle')
@@ -97,7 +98,7 @@ def for_output(path: Path, name: str | None = None) -> Format:
             return candidate
     if path.suffix in FOREIGN_SUFFIXES:
         raise FormatError(f"{path}: no format writes {path.suffix} files; --to names one of {', '.join(names())}")
-    return get("bundle")
+    return get("bundle") if like is None else find(like)
 
 
 def _explain(path: Path) -> CkptError:

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -93,12 +94,15 @@ def sync_folder(folder: Path) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove temporary files that a process which is gone left behind."""
+    """Remove temporary files and folders that a process which is gone left behind."""
     for path in folder.iterdir():
         found = _TEMPORARY.fullmatch(path.name)
         if found and not _alive(int(found[1])):
             _log.warning("removed %s, left behind by an interrupted run", path)
-            path.unlink(missing_ok=True)
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
 
 def _alive(process: int) -> bool:
