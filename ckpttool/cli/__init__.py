@@ -18,6 +18,7 @@ COMMANDS = {
     "collections": "ckpttool.cli.collections:collections",
     "diff": "ckpttool.cli.diff:diff",
     "verify": "ckpttool.cli.verify:verify",
+    "edit": "ckpttool.cli.edit:edit",
     "convert": "ckpttool.cli.convert:convert",
     "new": "ckpttool.cli.new:new",
     "reuse": "ckpttool.cli.reuse:reuse",
@@ -34,7 +35,7 @@ COMMANDS = {
 
 GROUPS = {
     "Look": ("ops", "vars", "layers", "show", "collections", "diff", "verify"),
-    "Change": ("convert",),
+    "Change": ("edit", "convert",),
     "Transfer": ("new", "reuse", "freeze", "cache", "import", "lr-find", "finetune", "evaluate", "predict", "diagnose"),
 }
 """The headings of help; a command stands under exactly one."""

@@ -1,0 +1,44 @@
+"""How a checkpoint is written: the options of commands whose output may be in any format."""
+
+import re
+from pathlib import Path
+
+import click
+
+from ckpttool import formats
+from ckpttool.cli.options import PATH, Command
+
+UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
+
+
+def _size(_ctx: click.Context, _param: click.Parameter, value: str | None) -> int | None:
+    """Read `2GB`, `500MB`, `1GiB` or a number of bytes."""
+    if value is None:
+        return None
+    found = re.fullmatch(r"(\d+)\s*([KMG]?I?)B?", value.strip().upper())
+    if not found or found[2] not in UNITS or not int(found[1]):
+        raise click.BadParameter(f"{value!r} is not a size such as 2GB, 500MB or 1GiB")
+    return int(found[1]) * UNITS[found[2]]
+
+
+_to = click.option("--to", metavar="FORMAT", help="The format to write, where OUT's suffix does not say it.")
+_shard_size = click.option(
+    "--shard-size", "shard_bytes", metavar="SIZE", callback=_size, help="Write several files of at most 2GB, 500MB, ..."
+)
+_like = click.option("--like", metavar="FILE", type=PATH, help="The file whose structure OUT gets (Keras's formats).")
+
+
+def in_any_format(command: Command) -> Command:
+    """Give a command `--to`, `--shard-size` and `--like`."""
+    return _to(_shard_size(_like(command)))
+
+
+def format_of(path: Path | None, to: str | None, like: Path | None = None) -> str:
+    """Return the format that is to be written.
+
+    Raises:
+        UsageError: neither an output nor a name says it.
+    """
+    if path is None and to is None:
+        raise click.UsageError("the plan depends on the format: --to or -o says which", click.get_current_context())
+    return formats.for_output(path or Path(), to, like).NAME
