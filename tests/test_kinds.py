@@ -22,6 +22,7 @@ VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
         "optimizer/hidden1/kernel/Momentum",
         "training/Adam/hidden1/kernel/m",
         "Adam/m/hidden1/kernel",
+        "hidden1/kernel/velocity",
     ],
 )
 def test_a_slot_is_one_because_its_variable_is_there(slot):
@@ -54,6 +55,18 @@ def test_an_object_checkpoint_of_keras_2():
         f"optimizer/iter{VALUE}": "step",
         f"save_counter{VALUE}": "step",
         "_CHECKPOINTABLE_OBJECT_GRAPH": "object-graph",
+    }
+    assert kinds(names) == names
+
+
+def test_an_object_checkpoint_by_its_variables_names():
+    names = {
+        "net/hidden1/kernel": "weight",
+        "net/hidden1/kernel/momentum": "slot",
+        "net/hidden1/kernel/velocity": "slot",
+        "adam/learning_rate": "slot",
+        "adam/iteration": "step",
+        "step": "step",
     }
     assert kinds(names) == names
 

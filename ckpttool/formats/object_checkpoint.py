@@ -20,7 +20,7 @@ from ckpttool.tensors import Tensor, TensorSpec
 
 
 class ObjectTensors(BundleTensors):
-    """The tensors of an object checkpoint by name, in the order of their keys."""
+    """The tensors of an object checkpoint, in the order of their names."""
 
     def __init__(self, files: BundleFiles) -> None:
         """Read the object graph; where that fails the tensors bear their paths, so that they can be looked at."""
@@ -30,7 +30,7 @@ class ObjectTensors(BundleTensors):
         except CkptError:
             known = {}
         kind = kinds(list(self.entries))
-        self.stored_as = _names(self.entries, known)
+        self.stored_as = dict(sorted(_names(self.entries, known).items()))
         self.kinds = {name: kind[key] for name, key in self.stored_as.items()}
         self.entries = {name: _named(self.entries[key], name) for name, key in self.stored_as.items()}
 

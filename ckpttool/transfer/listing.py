@@ -9,6 +9,7 @@ from ckpttool import checkpoint
 from ckpttool.errors import FormatError, GraphError, MissingFile, UnknownName
 from ckpttool.graph import files
 from ckpttool.graph.graph import Graph
+from ckpttool.kinds import OBJECT_GRAPH
 from ckpttool.selection import Pattern, suggestion
 from ckpttool.tensors import Tensor
 from ckpttool.transfer.opening import graph_beside, open_either
@@ -42,8 +43,13 @@ def variable_rows(
 
 
 def kinds_of(tensors: checkpoint.Checkpoint, say: Talk, tags: Collection[str] | None = None) -> dict[str, str]:
-    """Return each tensor's kind: what the graph says where one lies beside the checkpoint, else by the names."""
+    """Return each tensor's kind: what the graph says where one lies beside the checkpoint, else by the names.
+
+    An object graph knows what the optimizer's are; the graph of a TensorFlow 2 model has only names.
+    """
     found: dict[str, str] = dict(tensors.kinds())
+    if OBJECT_GRAPH in tensors:
+        return found
     try:
         graph = graph_beside(tensors.path, tags)
         if graph is None:

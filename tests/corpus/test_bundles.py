@@ -85,6 +85,39 @@ def test_half_plus_two_of_version_1():
     assert values == {"a": 0.5, "b": 2.0}
 
 
+def test_object_checkpoints_are_named_by_their_variables():
+    found = {path: checkpoint.open(path) for path in INDEXES if "sonnet" in str(path) and not has_no_data(path)}
+    assert len(found) == 39
+    assert {opened.format for opened in found.values()} == {"object"}
+    assert not [name for opened in found.values() for name in opened if "/.ATTRIBUTES/" in name]
+    mlp = checkpoint.open(ROOT / "sonnet_object_ckpts/mlp_3x4x5_1x3")
+    assert [name for name, kind in mlp.kinds().items() if kind == "weight"] == [
+        f"mlp/linear_{number}/{part}" for number in range(3) for part in "bw"
+    ]
+
+
+def test_slots_are_named_after_their_variables():
+    opened = checkpoint.open(ROOT / "tf_keras_lso_tf22/lso_ckpt_tf2.2")
+    kinds = opened.kinds()
+    assert {name for name in kinds if kinds[name] == "weight"} == {"sequential/dense/bias", "sequential/dense/kernel"}
+    assert {f"sequential/dense/{part}/momentum" for part in ("bias", "kernel")} < {
+        name for name in kinds if kinds[name] == "slot"
+    }
+    folder = ROOT / "scisharp_keras_savedmodels/test/TensorFlowNET.Keras.UnitTest/Assets/lstm_from_sequential"
+    assert {"dense/kernel", "dense/kernel/m", "lstm/lstm_cell/kernel/v"} < set(checkpoint.open(folder))
+
+
+@pytest.mark.parametrize("path", [p for p in INDEXES if p.parent.name == "variables"], ids=names)
+def test_a_saved_model_is_copied_with_its_variables(path, tmp_path):
+    folder = path.parent.parent
+    if not any((folder / name).exists() for name in ("saved_model.pb", "saved_model.pbtxt")):
+        assert checkpoint.open(folder).format in ("bundle", "object")  # the graph is not in the corpus
+        return
+    checkpoint.save(checkpoint.open(folder), tmp_path / "copy", "saved-model")
+    report = verify(tmp_path / "copy")
+    assert (report.format, report.damaged, report.nbytes) == ("saved-model", (), verify(folder).nbytes)
+
+
 def test_known_values():
     opened = checkpoint.open(ROOT / "tf2onnx_regression_trio/regression/checkpoint")
     assert float(opened["W"].read()) == pytest.approx(0.21396178)
