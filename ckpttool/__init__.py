@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ckpttool.errors import ExistingOutput as ExistingOutput
     from ckpttool.errors import FormatError as FormatError
     from ckpttool.errors import GraphError as GraphError
+    from ckpttool.errors import Interrupted as Interrupted
     from ckpttool.errors import MissingDependency as MissingDependency
     from ckpttool.errors import MissingFile as MissingFile
     from ckpttool.errors import PlanError as PlanError
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from ckpttool.tensors import Tensor as Tensor
     from ckpttool.tensors import TensorSpec as TensorSpec
     from ckpttool.transfer.cache import fill
+    from ckpttool.transfer.diagnose import diagnose as diagnose
     from ckpttool.transfer.evaluate import evaluate as evaluate
     from ckpttool.transfer.finetune import finetune as finetune
     from ckpttool.transfer.freeze import plan_freeze as plan_freeze
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from ckpttool.transfer.new import new as new
     from ckpttool.transfer.predict import predict as predict
     from ckpttool.transfer.range_test import find_learning_rate as find_learning_rate
+    from ckpttool.transfer.recording import Recording as Recording
     from ckpttool.transfer.reuse import plan_reuse as plan_reuse
     from ckpttool.transfer.run import Options as Options
 
@@ -55,19 +58,22 @@ _PLACES = {
     "ExistingOutput": "errors",
     "FormatError": "errors",
     "GraphError": "errors",
+    "Interrupted": "errors",
     "MissingDependency": "errors",
     "MissingFile": "errors",
     "Model": "transfer.model",
-    "Recipe": "runtime.recipe",
     "Options": "transfer.run",
     "Pattern": "selection",
     "PlanError": "errors",
+    "Recipe": "runtime.recipe",
+    "Recording": "transfer.recording",
     "Rule": "foreign.rules",
     "Tensor": "tensors",
     "TensorSpec": "tensors",
     "UnknownName": "errors",
     "assign_with_placeholders": "runtime.session_import",
     "cache": "transfer.cache:fill",
+    "diagnose": "transfer.diagnose",
     "diff": "surgery.diff",
     "evaluate": "transfer.evaluate",
     "feed_for_assigns": "runtime.session_import",

@@ -67,8 +67,9 @@ def test_every_public_name_is_on_a_page() -> None:
     assert [name for name in ckpttool.__all__ if not re.search(rf"\b{name}\b", text)] == []
 
 
-def test_the_commands_of_the_readme_are_understood() -> None:
+def test_the_commands_of_the_readme_are_understood(folder: Path) -> None:
     """Every option there is one of the command's; what it would do is not done."""
+    (folder / "tuned.ckpt.run.json").write_text('{"model": "new.ckpt", "data": {"path": "x.npz", "fingerprint": {}}, "options": {}}')
     commands = [words for words in CHAPTER["commands_of"](ROOT / "README.md") if words[0] == "ckpttool"]
     assert len(commands) > 15
     for _, name, *arguments in commands:
