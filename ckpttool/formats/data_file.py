@@ -10,7 +10,7 @@ from ckpttool.formats.bundle_index import Stored
 from ckpttool.formats.wire import crc
 from ckpttool.tensors import PIECE, Array
 
-SCAN = 1 << 20
+SCAN = 512 << 10
 """Bytes read at once where they are only checked; they stay in the processor's cache until their checksum is taken."""
 
 
@@ -63,7 +63,11 @@ class DataFile:
             yield piece
 
     def piece(self, size: int, at: int) -> bytes:
-        """Read so many bytes, however the system divides them."""
+        """Read so many bytes, however the system divides them.
+
+        Raises:
+            CorruptCheckpoint: the file ends before them.
+        """
         piece = os.pread(self._descriptor, size, at)
         while len(piece) < size:
             more = os.pread(self._descriptor, size - len(piece), at + len(piece))
@@ -85,7 +89,20 @@ class DataFile:
         self._compare(name, stored, running)
 
     def check(self, name: str, stored: Stored) -> None:
-        """Compare the checksum of a tensor's bytes; nothing is kept, and one small piece of memory serves for all.
+        """Compare the checksum of a tensor's bytes, of which only a small piece is kept at a time.
+
+        Raises:
+            CorruptCheckpoint: the file is cut off, or the checksum differs.
+        """
+        running = 0
+        for piece in self.stream(name, stored, SCAN):
+            running = crc.extend(running, piece)
+        self._compare(name, stored, running)
+
+    def lent(self, name: str, stored: Stored, step: int, compare: bool = True) -> Iterator[Array]:
+        """Yield a tensor's bytes in arrays that hold until the next one; after the last compare the checksum.
+
+        Where none is known, `compare` is false.
 
         Raises:
             CorruptCheckpoint: the file is cut off, or the checksum differs.
@@ -93,21 +110,17 @@ class DataFile:
         import numpy as np
 
         self._require_room(name, stored)
-        running, at, end = 0, stored.offset, stored.offset + stored.size
-        memory = np.empty(min(SCAN, stored.size), np.uint8)
-        while at < end:
-            piece = memory[: end - at]
-            self.fill(piece, at)
-            running = crc.extend(running, piece)
-            at += len(piece)
-        self._compare(name, stored, running)
+        running, memory = 0, np.empty(min(step, stored.size), np.uint8)
+        for start in range(0, stored.size, step):
+            piece = memory[: stored.size - start]
+            self._fill(piece, stored.offset + start)
+            running = crc.extend(running, piece) if compare else 0
+            yield piece
+        if compare:
+            self._compare(name, stored, running)
 
-    def fill(self, piece: Array, at: int) -> None:
-        """Read into memory that is there, however the system divides the bytes.
-
-        Raises:
-            CorruptCheckpoint: the file ends before it is full.
-        """
+    def _fill(self, piece: Array, at: int) -> None:
+        """Read into memory that is there, however the system divides the bytes."""
         filled = 0
         while filled < len(piece):
             count = os.preadv(self._descriptor, [piece[filled:].data], at + filled)

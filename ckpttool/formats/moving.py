@@ -37,12 +37,8 @@ def _by_system(source: DataFile, offset: int, nbytes: int, target: int, place: i
 
 
 def _by_hand(source: DataFile, offset: int, nbytes: int, target: int, place: int) -> None:
-    import numpy as np
-
-    memory = np.empty(min(SCAN, nbytes), np.uint8)
     for start in range(0, nbytes, SCAN):
-        piece = memory[: nbytes - start]
-        source.fill(piece, offset + start)
+        piece = source.piece(min(SCAN, nbytes - start), offset + start)
         written = 0
         while written < len(piece):
-            written += os.pwrite(target, piece[written:].data, place + start + written)
+            written += os.pwrite(target, piece[written:], place + start + written)

@@ -50,15 +50,12 @@ class ReadBack:
 
     def __init__(self, target: Path) -> None:
         """Open the file that is written, by a descriptor of its own."""
-        import numpy as np
-
         self.checksums: dict[str, int] = {}
         self._target = DataFile(target)
         self._thread = ThreadPoolExecutor(1)
         self._checks: deque[Future[None]] = deque()
         self._portion: list[Span] = []
         self._waiting = 0
-        self._memory = np.empty(SCAN, np.uint8)
         self._found = self._source = 0
 
     def follow(self, span: Span) -> bool:
@@ -101,13 +98,13 @@ class ReadBack:
         if not span.start:
             self._found = self._source = 0
         for at in range(0, span.nbytes, SCAN):
-            piece = self._memory[: min(SCAN, span.nbytes - at)]
-            self._target.fill(piece, span.place + at)
+            size = min(SCAN, span.nbytes - at)
+            piece = self._target.piece(size, span.place + at)
             require_truth(span.spec, piece, span.moved.extent.path if span.moved else self._target.path)
             self._found = crc.extend(self._found, piece)
             if span.moved and span.crc is None:
-                span.moved.file.fill(piece, span.moved.extent.offset + span.start + at)
-                self._source = crc.extend(self._source, piece)
+                origin = span.moved.file.piece(size, span.moved.extent.offset + span.start + at)
+                self._source = crc.extend(self._source, origin)
         if span.last:
             self._compare(span, self._source if span.crc is None else span.crc)
 
