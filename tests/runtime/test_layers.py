@@ -145,12 +145,16 @@ def test_batch_norm_normalises_by_the_batch_in_training_and_moves_its_averages(t
     np.testing.assert_allclose(still["norm/moving_variance"], np.ones(x.shape[-1]))
 
 
-def test_dropout_scales_what_it_keeps_and_is_nothing_when_not_training(tf1: Any) -> None:
-    x = np.ones((400, 50), np.float32)
-    found, _ = run(tf1, "dropout(0.4)", x, training=True)
-    assert np.unique(found) == pytest.approx([0, 1 / 0.6], rel=2e-5)  # the rate is met to 16 bits
-    assert np.mean(found == 0) == pytest.approx(0.4, abs=0.01)
-    np.testing.assert_array_equal(run(tf1, "dropout(0.4)", x)[0], x)
+@pytest.mark.parametrize("rate", [0.4, 0.25, 0.5, 0.001])
+@pytest.mark.parametrize("shape", [(400, 52), (400, 5, 3)], ids=["even", "odd"])
+def test_dropout_scales_what_it_keeps_and_is_nothing_when_not_training(
+    tf1: Any, rate: float, shape: tuple[int, ...]
+) -> None:
+    x = np.ones(shape, np.float32)
+    found, _ = run(tf1, f"dropout({rate})", x, training=True)
+    assert np.unique(found) == pytest.approx([0, 1 / (1 - rate)], rel=2e-5)  # the rate is met to 16 bits
+    assert np.mean(found == 0) == pytest.approx(rate, abs=0.02)
+    np.testing.assert_array_equal(run(tf1, f"dropout({rate})", x)[0], x)
 
 
 def test_rrelu_draws_a_slope_per_element_when_training(tf1: Any) -> None:
