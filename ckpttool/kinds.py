@@ -22,7 +22,8 @@ _POWERS = re.compile(r"beta[12]_power(_\d+)?")
 # Keras's (m, v, ...), BERT's (adam_m), moving averages and their bias correction.
 _SLOTS = re.compile(
     r"(Momentum|AdamW?|AdaMax|RMSProp|RMSprop|Adagrad|AdagradDA|Adadelta|Ftrl|AddSign|PowerSign|LAMB|LARS"
-    r"|ExponentialMovingAverage|m|v|vhat|rms|mg|momentum|velocity|velocity_hat|norm|accumulator|linear|accum_grad|accum_var"
+    r"|ExponentialMovingAverage|m|v|vhat|rms|mg|momentum|velocity|velocity_hat|norm|average|average_gradient"
+    r"|accumulator|linear|accum_grad|accum_var|accumulated_grad|accumulated_delta_var"
     r"|adam_m|adam_v|biased|local_step)(_\d+)?"
 )
 _OPTIMIZER = re.compile(r"_?(\w*optimizer)(_\d+)?", re.IGNORECASE)

@@ -11,7 +11,7 @@ from ckpttool.formats.bundle_files import BundleFiles
 from ckpttool.formats.bundle_writer import write_bundle
 from ckpttool.formats.object_checkpoint import ObjectCheckpoint
 from ckpttool.formats.wire.protos.bundle_pb2 import TrackableObjectGraph
-from ckpttool.kinds import OBJECT_GRAPH
+from ckpttool.kinds import OBJECT_GRAPH, base_name
 from ckpttool.surgery.verify import verify
 from ckpttool.tensors import BY_NAME, Tensor, TensorSpec
 
@@ -125,6 +125,42 @@ def test_a_keras_3_model_is_listed_by_its_layers_names(tf, tmp_path):
         base, _, slot = variable.path.removeprefix("adam/net_").rpartition("_")
         assert opened[f"net/{base.replace('_', '/', 1)}/{slot}"].read().tolist() == variable.numpy().tolist()
     assert verify(path).whole
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "slots"),
+    [
+        ("SGD", ["momentum"]),
+        ("RMSprop", ["average_gradient", "momentum", "velocity"]),
+        ("Adadelta", ["accumulated_delta_var", "accumulated_grad"]),
+        ("Ftrl", ["accumulator", "linear"]),
+        ("AdamW", ["average", "momentum", "velocity", "velocity_hat"]),
+        ("LossScaleOptimizer", ["momentum", "velocity"]),
+    ],
+)
+def test_every_optimizers_slots_are_told_from_the_weights(tf, tmp_path, optimizer, slots):
+    optimizers = tf.keras.optimizers
+    options = {
+        "SGD": {"momentum": 0.9},
+        "RMSprop": {"momentum": 0.9, "centered": True},
+        "AdamW": {"amsgrad": True, "use_ema": True},
+        "LossScaleOptimizer": {"inner_optimizer": optimizers.Adam()},
+    }
+    model = keras_model(tf, getattr(optimizers, optimizer)(**options.get(optimizer, {})))
+    kinds = checkpoint.open(tf.train.Checkpoint(model=model).save(str(tmp_path / "x"))).kinds()
+    assert {name for name in kinds if kinds[name] == "weight"} == WEIGHTS
+    named = {name for name in kinds if name.startswith("net/")} - WEIGHTS
+    assert named == {f"{name}/{slot}" for name in TRAINED for slot in slots}
+    assert {base_name(name, kinds) for name in named} == TRAINED
+
+
+def test_slots_of_one_name_go_by_their_paths(tf, tmp_path):
+    model = keras_model(tf, "adafactor")
+    kinds = checkpoint.open(tf.train.Checkpoint(model=model).save(str(tmp_path / "x"))).kinds()
+    assert {name for name in kinds if kinds[name] == "weight"} == WEIGHTS
+    paths = {name for name in kinds if name.startswith("model/optimizer/_variables/")}
+    assert len(paths) == 2 * len(TRAINED)
+    assert {kinds[name] for name in paths} == {"slot"}
 
 
 def restored(tf, path, optimizer="adam"):
@@ -243,7 +279,7 @@ def test_tables_and_texts_are_kept(tf, tmp_path):
     opened = checkpoint.open(path)
     assert opened["state"].read().item() == b"text"
     assert sorted(opened["module/table/table-keys"].read().tolist()) == [b"a", b"b"]
-    with pytest.raises(FormatError, match="module/table/table-keys cannot be named z/.*: only a variable has a name"):
+    with pytest.raises(FormatError, match=r"module/table/table-keys cannot be named z/.*: only a variable has a name"):
         checkpoint.save(opened.rename({"module": "z"}), tmp_path / "y")
     checkpoint.save(opened.rename({"state": "text"}), tmp_path / "y")
     assert verify(tmp_path / "y").whole
