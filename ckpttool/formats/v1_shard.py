@@ -10,7 +10,7 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from ckpttool.errors import CorruptCheckpoint, FormatError
-from ckpttool.formats.bundle_index import text_of
+from ckpttool.formats.bundle_index import key_of, text_of
 from ckpttool.formats.wire.protos.saved_slices_pb2 import SavedSliceMeta, SavedTensorSlices, SliceValues
 from ckpttool.formats.wire.slices import Extent, decode_key, encode_key
 from ckpttool.formats.wire.table import Table
@@ -65,17 +65,20 @@ class Shard:
         Raises:
             CorruptCheckpoint: its block is damaged, it is not there, or holds other than the list says.
         """
-        name = spec.name.encode("utf-8", "surrogateescape")
+        stored = self._parse(self._value(spec.name, extents), spec.name)
         try:
-            value = self._table.get(encode_key(name, extents))
-        except CorruptCheckpoint as error:
-            raise CorruptCheckpoint(f"{error}: {spec.name} is damaged") from error
-        if value is None:
-            raise CorruptCheckpoint(f"{self.path}: {spec.name} is listed, but a slice of it is not there")
-        try:
-            return _array(spec, self._parse(value, spec.name).data.data)
+            return _array(spec, stored.data.data)
         except ValueError as error:
             raise CorruptCheckpoint(f"{self.path}: {spec.name} is damaged: {error}") from error
+
+    def _value(self, name: str, extents: tuple[Extent, ...]) -> bytes:
+        try:
+            value = self._table.get(encode_key(key_of(name), extents))
+        except CorruptCheckpoint as error:
+            raise CorruptCheckpoint(f"{error}: {name} is damaged") from error
+        if value is None:
+            raise CorruptCheckpoint(f"{self.path}: {name} is listed, but a slice of it is not there")
+        return value
 
     def stored(self) -> Iterator[tuple[str, tuple[Extent, ...]]]:
         """Yield the name and the place of every slice that is there; every block is checked on the way."""

@@ -81,7 +81,7 @@ class Table:
             yield from self._data_block(place)
 
     def get(self, key: bytes) -> bytes | None:
-        """Return the value of a key, or None where there is no such key; the block that was asked last is kept.
+        """Return the value of a key, or None where there is no such key; a block of many entries is kept for the next.
 
         Raises:
             CorruptCheckpoint: the block that would hold it is damaged.
@@ -89,10 +89,11 @@ class Table:
         place = bisect_left(self._index, key, key=lambda entry: entry[0])
         if place == len(self._index):
             return None
-        if self._kept[0] != place:
-            self._kept = (-1, {})  # the one before goes before the next one comes
-            self._kept = (place, dict(self._data_block(place)))
-        return self._kept[1].get(key)
+        if self._kept[0] == place:
+            return self._kept[1].get(key)
+        entries = dict(self._data_block(place))
+        self._kept = (place, entries) if len(entries) > 1 else (-1, {})
+        return entries.get(key)
 
     def _data_block(self, place: int) -> Entries:
         """Return the entries of a block, which lie above the separator before it and not above its own."""
@@ -162,8 +163,8 @@ class Table:
         """Return a block's bytes, checked and unpacked."""
         if handle.end > within:
             self._fail(handle.offset, f"a block of {handle.size} bytes does not fit: the file has {self._size}")
-        stored = self._read(handle.offset, handle.size + TRAILER)
-        checked, checksum = stored[:-4], stored[-4:]
+        checked = self._read(handle.offset, handle.size + 1)
+        checksum = self._read(handle.end - 4, 4)
         if crc.mask(crc.extend(0, checked)) != struct.unpack("<I", checksum)[0]:
             self._fail(handle.offset, f"the checksum of a block of {handle.size} bytes does not match")
         contents, kind = checked[:-1], checked[-1]
