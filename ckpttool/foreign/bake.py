@@ -2,21 +2,16 @@
 
 from collections.abc import Iterator, Mapping
 from itertools import count
-from typing import cast
-
-import numpy as np
 
 from ckpttool.errors import PlanError
-from ckpttool.formats.wire.protos.graph_pb2 import DataType, NodeDef, TensorProto
+from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef, VariableDef
 from ckpttool.graph.assign import Assignment, assignments
 from ckpttool.graph.collections import GLOBAL_VARIABLES
+from ckpttool.graph.constants import MESSAGE_LIMIT, constant
 from ckpttool.graph.graph import Graph
 from ckpttool.graph.variables import Variable, variables
-from ckpttool.tensors import STRING, Array, Tensor
-
-MESSAGE_LIMIT = (2 << 30) - 1
-"""The most bytes that a protobuf message can have."""
+from ckpttool.tensors import Array, Tensor
 
 
 def bake(graph: Graph, values: Mapping[str, Tensor]) -> Graph:
@@ -33,7 +28,7 @@ def bake(graph: Graph, values: Mapping[str, Tensor]) -> Graph:
     found = assignments(graph, members)
     names = {key: _free_name(graph, f"{variable.op}/imported_value") for key, variable in members.items()}
     constants = {
-        found[key].op: _constant(names[key], _part(values[variable.name].read(), variable), variable)
+        found[key].op: constant(names[key], _part(values[variable.name].read(), variable), variable.dtype)
         for key, variable in members.items()
     }
     meta = MetaGraphDef()
@@ -70,24 +65,6 @@ def _part(value: Array, variable: Variable) -> Array:
         return value
     bounds = zip(variable.slice_offset, variable.shape, strict=True)
     return value[tuple(slice(start, start + size) for start, size in bounds)]
-
-
-def _constant(name: str, value: Array, variable: Variable) -> NodeDef:
-    """Return a Const op; numbers are little-endian bytes in C order (tensorflow/core/framework/tensor.proto)."""
-    node = NodeDef(name=name, op="Const")
-    number = cast("DataType", variable.dtype.number)
-    node.attr["dtype"].type = number
-    tensor = TensorProto(dtype=number)
-    tensor.tensor_shape.SetInParent()
-    for size in value.shape:
-        tensor.tensor_shape.dim.add(size=size)
-    if variable.dtype == STRING:
-        tensor.string_val.extend(bytes(item) for item in value.reshape(-1))
-    else:
-        little = np.ascontiguousarray(value).astype(value.dtype.newbyteorder("<"), copy=False)
-        tensor.tensor_content = little.tobytes()
-    node.attr["value"].tensor.CopyFrom(tensor)
-    return node
 
 
 def _nodes(graph: Graph, constants: Mapping[str, NodeDef], found: Mapping[str, Assignment]) -> Iterator[NodeDef]:

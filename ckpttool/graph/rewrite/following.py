@@ -1,0 +1,94 @@
+"""A graph that follows surgery: what was done to a model's checkpoint, done to the graph that goes with it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ckpttool.checkpoint import Checkpoint
+from ckpttool.errors import PlanError
+from ckpttool.graph.graph import Graph
+from ckpttool.graph.rewrite.casting import cast_saved
+from ckpttool.graph.rewrite.dropping import drop_variables, lost_training
+from ckpttool.graph.rewrite.renaming import rename_variables
+from ckpttool.graph.rewrite.resizing import resize_variables
+from ckpttool.graph.rewrite.savers import rename_saved
+from ckpttool.graph.savers import saved_names
+from ckpttool.graph.stored import StoredTensor, stored_tensors
+
+
+@dataclass(frozen=True)
+class Followed:
+    """The graph that goes with an edited checkpoint, and what a user should know of the way there."""
+
+    graph: Graph
+    notes: tuple[str, ...]
+
+
+def follow(graph: Graph, edited: Checkpoint) -> Followed:
+    """Return a model's graph changed as its checkpoint was: tensors renamed, dropped, resized, cast.
+
+    What was done is seen in the names (`edited.origins`), shapes and dtypes; no tensor is read. A plain TensorFlow
+    program that imports the graph restores the edited checkpoint and goes on training.
+
+    - A renamed variable's op has the new name, with all below its scope.
+    - Where an optimizer's slot or a step counter is dropped, the training op that needs it goes, with its gradients.
+    - A resized variable has the new shape, a new initialiser where the old one was data, and constants of gradients
+      that held the old size; where those cannot be known, the training goes (`resize_variables`).
+    - A cast is one of the file alone: the graph computes in the dtype that it was made for, its Saver casts what it
+      reads and writes. So training needs nothing else, and checkpoints stay small.
+
+    Raises:
+        PlanError: the graph cannot do without a dropped tensor, with a new shape or under a new name.
+        GraphError: what the savers save cannot be told.
+    """
+    known, origins = stored_tensors(graph), _origins(edited)
+    kept = {old: new for old, new in origins.items() if old in known}
+    saved = saved_names(graph)
+    dropped = [name for name in known if name not in kept and (name in saved or not saved)]
+    _refuse_cast(graph, known, edited, kept)
+    after, notes = resize_variables(drop_variables(graph, dropped), _shapes(known, edited, kept))
+    lost = lost_training(graph, after)
+    after = cast_saved(after, {old: edited[new].dtype for old, new in kept.items()})
+    after = rename_variables(rename_saved(after, lambda key: origins.get(key, key)), kept)
+    strange = [new for old, new in origins.items() if old not in known and old not in saved]
+    return Followed(after, (*notes, *_notes(lost, strange)))
+
+
+def _shapes(
+    known: Mapping[str, StoredTensor], edited: Checkpoint, kept: Mapping[str, str]
+) -> dict[str, tuple[int, ...]]:
+    """Return the new shape of each variable that has one, by its old name; what has no shape in the graph takes any."""
+    shapes = {old: edited[new].shape for old, new in kept.items()}
+    return {old: shape for old, shape in shapes.items() if known[old].shape not in (None, shape)}
+
+
+def _refuse_cast(graph: Graph, known: Mapping[str, StoredTensor], edited: Checkpoint, kept: Mapping[str, str]) -> None:
+    """Raise where TensorFlow could not read a tensor's dtype: without a saver that casts, or in slices."""
+    has_saver = bool(saved_names(graph))
+    for old, new in kept.items():
+        disk, held = edited[new].dtype, known[old].dtype
+        if disk != held and not has_saver:
+            raise PlanError(
+                f"{graph.source}: {new} is {disk}, {held} in the graph, and the graph has no Saver to cast it"
+            )
+        if disk != held and len(known[old].members) > 1 and "float" in disk.name and disk.itemsize < 4:
+            raise PlanError(f"{graph.source}: {new} is read in slices, which TensorFlow does not do of {disk}")
+
+
+def _notes(lost: list[str], strange: list[str]) -> list[str]:
+    notes = [f"the training op goes, with its gradients: {', '.join(lost[:5])}"] if lost else []
+    return notes + ([f"in the checkpoint alone, no variable of the graph: {', '.join(strange[:5])}"] if strange else [])
+
+
+def _origins(edited: Checkpoint) -> dict[str, str]:
+    """Return the name of each tensor by the one that it had.
+
+    Raises:
+        PlanError: one tensor has become two: a graph has one variable for it.
+    """
+    found: dict[str, str] = {}
+    for name in edited:
+        old = edited.origins.get(name, name)
+        if old in found:
+            raise PlanError(f"{found[old]} and {name} are both {old}: the graph has one variable for it")
+        found[old] = name
+    return found

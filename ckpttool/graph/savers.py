@@ -1,0 +1,125 @@
+"""Savers: the ops that write a graph's variables to a checkpoint and read them back, and the names that they use."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from google.protobuf.message import DecodeError
+
+from ckpttool.errors import FormatError, GraphError
+from ckpttool.formats.wire.protos.meta_graph_pb2 import SaverDef
+from ckpttool.graph.graph import Graph, TensorRef
+from ckpttool.graph.modes import PLACEHOLDERS
+from ckpttool.graph.updates import written_variable
+from ckpttool.graph.variables import is_variable
+
+SAVES = {"SaveV2": 3, "SaveSlices": 3, "Save": 2}
+"""The ops that write tensors, and how many inputs come before these: file, names and, but for the last, slices."""
+RESTORES = frozenset({"RestoreV2", "RestoreSlice", "Restore"})
+"""The ops that read tensors: one output for each name."""
+
+_COPIES = frozenset({"Identity", "ReadVariableOp", "Cast", "Reshape"})
+"""Ops that stand between a variable and a saver without making another value of it."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A tensor that an op of a saver writes or reads: its name in the checkpoint, and the variable op that it is of."""
+
+    position: int
+    key: str
+    variable: str | None
+
+
+def saver_ops(graph: Graph) -> list[str]:
+    """Return the ops of the graph's savers that write or read tensors, in graph order.
+
+    A `RestoreV2` that initialises variables from another checkpoint is none: its file is not the saver's.
+
+    Raises:
+        FormatError: the collection of savers is malformed.
+    """
+    files = {TensorRef.parse(saver.filename_tensor_name).op for saver in savers(graph)}
+    names = [name for name, node in graph.nodes.items() if node.op in SAVES or node.op in RESTORES]
+    return [name for name in names if _is_of_saver(graph, name, files)]
+
+
+def savers(graph: Graph) -> list[SaverDef]:
+    """Return the graph's savers: its own, and those in the collection of them."""
+    found = [graph.meta.saver_def] if graph.meta.HasField("saver_def") else []
+    collections = graph.meta.collection_def
+    entries = collections["savers"].bytes_list.value if "savers" in collections else ()
+    try:
+        found += [SaverDef.FromString(raw) for raw in entries]
+    except DecodeError as error:
+        raise FormatError(f"{graph.source}: collection savers has an entry that is no saver: {error}") from error
+    return found
+
+
+def saved_names(graph: Graph) -> set[str]:
+    """Return the names under which the graph's savers write tensors and read them."""
+    return {entry.key for name in saver_ops(graph) for entry in entries(graph, name)}
+
+
+def entries(graph: Graph, name: str) -> list[Entry]:
+    """Return what an op of a saver writes or reads.
+
+    Raises:
+        GraphError: the names are computed.
+    """
+    find = _restored if graph.nodes[name].op in RESTORES else _saved
+    return [Entry(position, key, find(graph, name, position)) for position, key in enumerate(_keys(graph, name))]
+
+
+def texts(graph: Graph, ref: TensorRef) -> list[str]:
+    """Return the strings of a constant.
+
+    Raises:
+        GraphError: the tensor is computed.
+    """
+    node = graph.op(ref.op)
+    if node.op != "Const":
+        raise GraphError(f"{graph.source}: {ref.op} is a {node.op}, expected a Const with the names that a saver uses")
+    tensor = node.attr["value"].tensor
+    found = [raw.decode("utf-8", "replace") for raw in tensor.string_val]
+    count = tensor.tensor_shape.dim[0].size if tensor.tensor_shape.dim else 1
+    return found + found[-1:] * (count - len(found))  # what repeats at the end may be left out
+
+
+def _keys(graph: Graph, name: str) -> list[str]:
+    return texts(graph, graph.inputs(name)[1])
+
+
+def _is_of_saver(graph: Graph, name: str, files: set[str]) -> bool:
+    """Say whether the file of an op is a saver's; where the graph names no saver, whether it can be fed."""
+    inputs = graph.inputs(name)
+    below = graph.ancestors(inputs[0].op) if inputs else set()
+    return bool(below & files) if files else any(graph.nodes[op].op in PLACEHOLDERS for op in below)
+
+
+def _saved(graph: Graph, name: str, position: int) -> str | None:
+    """Return the variable op whose value an op writes at a position, through reads, copies and casts."""
+    ref: TensorRef | None = graph.inputs(name)[SAVES[graph.nodes[name].op] + position]
+    seen: set[str] = set()
+    while ref is not None and ref.op not in seen:
+        seen.add(ref.op)
+        if is_variable(graph.op(ref.op)):
+            return ref.op
+        ref = next(iter(graph.inputs(ref.op)), None) if graph.nodes[ref.op].op in _COPIES else None
+    return None
+
+
+def _restored(graph: Graph, name: str, position: int) -> str | None:
+    """Return the variable op that an op's output is assigned to, through copies and casts."""
+    return next((v for reader in readers(graph, TensorRef(name, position)) if (v := _assigned(graph, reader))), None)
+
+
+def _assigned(graph: Graph, reader: str) -> str | None:
+    found = written_variable(graph, reader)
+    if found is not None or graph.nodes[reader].op not in _COPIES:
+        return found
+    return _restored(graph, reader, 0)
+
+
+def readers(graph: Graph, ref: TensorRef) -> Iterator[str]:
+    """Yield the ops that read a tensor."""
+    return (name for name in graph.consumers.get(ref.op, []) if ref in graph.inputs(name))
