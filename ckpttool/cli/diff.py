@@ -4,27 +4,43 @@ from pathlib import Path
 
 import click
 
-from ckpttool import checkpoint
 from ckpttool.cli import options, output
-from ckpttool.surgery.diff import diff as compare
-from ckpttool.surgery.differences import document, rows, summary
+from ckpttool.formats.files import refuse_existing
+from ckpttool.surgery import differences
+from ckpttool.transfer.comparing import compare
 
 
 @click.command()
 @click.argument("a", type=options.PATH)
 @click.argument("b", type=options.PATH)
+@options.layers("Compare only the weights of these layers.")
+@options.slots
+@click.option("--by-layer", is_flag=True, help="Print the layers, those that moved most first, instead of tensors.")
+@click.option("--html", metavar="FILE", type=options.PATH, help="Also write a page for a browser; it needs no network.")
+@options.overwrite
 @options.as_json
-def diff(a: Path, b: Path, as_json: bool) -> None:
+def diff(
+    a: Path, b: Path, layers: str | None, slots: bool, by_layer: bool, html: Path | None, overwrite: bool, as_json: bool
+) -> None:
     """Say which tensors differ between the checkpoints A and B, and by how much.
 
-    The largest difference of two elements is given, and that over the largest value in A. The exit code is 1 when
-    something differs, 0 when nothing does.
+    The largest difference of two elements is given (max_abs), and that over the largest value in A (relative); the L2
+    norm of the difference over that of A (relative_l2), and the cosine of the angle between the two; how many elements
+    are NaN or infinite in B alone, and how many rows and columns are all zeros in B alone (dead). Layers are ranked by
+    relative_l2 of their weights. The exit code is 1 when something differs, 0 when nothing does.
 
     \b
     Example:
-      ckpttool diff my_model_final.ckpt tuned.ckpt
+      ckpttool diff my_model_final.ckpt tuned.ckpt --html what_moved.html
     """
-    found = compare(checkpoint.open(a), checkpoint.open(b))
-    output.report(document(found), rows(found), ("name", "difference", "max_abs", "relative"), as_json)
-    output.say(summary(found))
+    refuse_existing([html] if html else [], overwrite)
+    compared = compare(a, b, layers, slots, output.say)
+    found = compared.found
+    printed = differences.layer_rows(found) if by_layer else differences.rows(found)
+    columns = differences.LAYER_COLUMNS if by_layer else differences.COLUMNS
+    output.report(differences.document(found), printed, columns, as_json)
+    for line in (differences.summary(found), *differences.ranking(found)):
+        output.say(line)
+    if html:
+        compared.write_page(html)
     output.answer(found.equal)

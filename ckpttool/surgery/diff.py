@@ -1,17 +1,14 @@
-"""Differences between two checkpoints: which tensors differ, and by how much, in bounded memory."""
+"""Differences between two checkpoints: which tensors and layers differ, and by how much, in bounded memory."""
 
-import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from itertools import zip_longest
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-import numpy as np
-
-from ckpttool.surgery.blocks import blocks, same_bytes
-from ckpttool.tensors import PIECE, Array, Tensor
-
-ELEMENTS = PIECE // 16
-"""Elements that are compared at once."""
+from ckpttool.kinds import kinds
+from ckpttool.surgery.blocks import by_name, in_step, same_bytes
+from ckpttool.surgery.dead import could_be_dead, newly_dead
+from ckpttool.surgery.layer_changes import LayerChange, layer_changes
+from ckpttool.surgery.movement import Movement, ratio
+from ckpttool.tensors import Tensor
 
 
 @dataclass(frozen=True)
@@ -19,24 +16,44 @@ class Change:
     """A tensor that differs.
 
     `max_abs` is the largest difference of two elements, `relative` that over the largest absolute value in the first
-    checkpoint (infinite where that is 0). Both are None where `why` says that there are no numbers to compare: other
-    shapes, other strings. A NaN or an infinity against a number differs infinitely.
+    checkpoint (infinite where that is 0). A NaN or an infinity against a number differs infinitely. `distance` is the
+    L2 norm of the difference, `norm` that of the first checkpoint's tensor, `cosine` the cosine of the angle between
+    the two; these count what is finite in both. `nan`, `inf`, `dead_rows` and `dead_columns` count what only the second
+    has. All are None where `why` says that there are no numbers to compare: other shapes, other strings.
     """
 
     name: str
     max_abs: float | None
     relative: float | None
     why: str
+    distance: float | None = None
+    norm: float | None = None
+    cosine: float | None = None
+    nan: int | None = None
+    inf: int | None = None
+    dead_rows: int | None = None
+    dead_columns: int | None = None
+
+    @property
+    def relative_l2(self) -> float | None:
+        """How far the tensor has moved, as a part of its own length."""
+        return None if self.distance is None or self.norm is None else ratio(self.distance, self.norm)
 
 
 @dataclass(frozen=True)
 class Diff:
-    """What differs between two checkpoints, by name, in the first one's order."""
+    """What differs between two checkpoints, by name, in the first one's order.
+
+    `kinds` has the kind of every tensor of both, `layers` what became of the weights of each scope, those that moved
+    most first.
+    """
 
     only_a: tuple[str, ...]
     only_b: tuple[str, ...]
     changed: tuple[Change, ...]
     same: tuple[str, ...]
+    kinds: Mapping[str, str] = field(default_factory=dict)
+    layers: tuple[LayerChange, ...] = ()
 
     @property
     def equal(self) -> bool:
@@ -44,20 +61,29 @@ class Diff:
         return not (self.only_a or self.only_b or self.changed)
 
 
-def diff(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> Diff:
+def diff(a: Mapping[str, Tensor], b: Mapping[str, Tensor], kind: Mapping[str, str] | None = None) -> Diff:
     """Compare two checkpoints tensor by tensor, by value: NaN equals NaN.
 
-    >>> one = {"bias": Tensor.of("bias", np.array([1.0, 2.0]))}
-    >>> other = {"bias": Tensor.of("bias", np.array([1.0, 2.5]))}
-    >>> diff(one, other).changed
-    (Change(name='bias', max_abs=0.5, relative=0.25, why='values'),)
+    `kind` says what is a weight, where more than the names is known.
+
+    >>> import numpy as np
+    >>> one = {"fc/bias": Tensor.of("fc/bias", np.array([1.0, 2.0]))}
+    >>> other = {"fc/bias": Tensor.of("fc/bias", np.array([1.0, 2.5]))}
+    >>> found = diff(one, other)
+    >>> found.changed[0].max_abs, found.changed[0].relative, found.layers[0].name
+    (0.5, 0.25, 'fc')
     """
-    changes = {name: compare(name, tensor, b[name]) for name, tensor in a.items() if name in b}
+    kind = kind or kinds([*b, *a])
+    both = [name for name in a if name in b]
+    changes = by_name(both, lambda name: compare(name, a[name], b[name]), [a, b])
+    changed = {name: change for name, change in changes.items() if change}
     return Diff(
         tuple(name for name in a if name not in b),
         tuple(name for name in b if name not in a),
-        tuple(change for change in changes.values() if change),
-        tuple(name for name, change in changes.items() if not change),
+        tuple(changed.values()),
+        tuple(name for name in both if name not in changed),
+        kind,
+        layer_changes(a, b, {name: _travel(change) for name, change in changed.items()}, kind),
     )
 
 
@@ -69,12 +95,15 @@ def compare(name: str, a: Tensor, b: Tensor) -> Change | None:
         return _compare_whole(name, a, b)
     if a.dtype is b.dtype and same_bytes(a, b):
         return None
-    numbers = _Numbers()
-    for piece_a, piece_b in zip_longest(_arrays(a), _arrays(b), fillvalue=np.empty(0)):
-        numbers.add(piece_a, piece_b)
-    if a.dtype is not b.dtype:
-        return Change(name, numbers.max_abs, numbers.relative, f"{a.dtype} against {b.dtype}")
-    return Change(name, numbers.max_abs, numbers.relative, "values") if numbers.differ else None
+    movement = Movement()
+    for block_a, block_b in in_step([a, b]):
+        movement.add(block_a, block_b)
+    if a.dtype is b.dtype and not movement.differ:
+        return None
+    why = "values" if a.dtype is b.dtype else f"{a.dtype} against {b.dtype}"
+    dead = newly_dead(a, b) if could_be_dead(b.shape, movement.zeros) else (0, 0)
+    measured = (movement.distance, movement.norm, movement.cosine, movement.nan, movement.inf)
+    return Change(name, movement.max_abs, movement.relative, why, *measured, *dead)
 
 
 def _numeric(tensor: Tensor) -> bool:
@@ -88,52 +117,6 @@ def _compare_whole(name: str, a: Tensor, b: Tensor) -> Change | None:
     return None if same_bytes(a, b) else Change(name, None, None, f"{a.dtype} contents")
 
 
-class _Numbers:
-    """Gathers the largest difference over the pieces of two tensors."""
-
-    def __init__(self) -> None:
-        self.differ = False
-        self.max_abs = 0.0
-        self._largest = 0.0
-
-    @property
-    def relative(self) -> float:
-        """The largest difference over the largest value."""
-        if not self.max_abs:
-            return 0.0
-        return self.max_abs / self._largest if self._largest else float("inf")
-
-    def add(self, a: Array, b: Array) -> None:
-        """Compare one piece of each."""
-        wide_a, wide_b = _wide(a), _wide(b)
-        with np.errstate(invalid="ignore", over="ignore"):
-            apart = ~((wide_a == wide_b) | (np.isnan(wide_a) & np.isnan(wide_b)))
-            distance = np.abs(wide_a[apart] - wide_b[apart])
-        self._largest = max(self._largest, _largest(wide_a))
-        if distance.size:
-            self.differ = True
-            distance[np.isnan(distance)] = np.inf
-            self.max_abs = max(self.max_abs, float(distance.max()))
-
-
-def _wide(array: Array) -> Array:
-    """Return numbers in a type in which differences are exact or nearly: 64-bit integers need more than a float64."""
-    if array.dtype.kind == "c":
-        return array.astype(np.complex128)
-    wide = np.longdouble if array.dtype.kind in "iu" and array.dtype.itemsize == 8 else np.float64
-    return array.astype(wide)
-
-
-def _largest(array: Array) -> float:
-    finite = np.abs(array[np.isfinite(array)])
-    return float(finite.max()) if finite.size else 0.0
-
-
-def _arrays(tensor: Tensor) -> Iterator[Array]:
-    for block in blocks(tensor, ELEMENTS * tensor.dtype.itemsize):
-        yield _array(block, tensor)
-
-
-def _array(raw: bytes, tensor: Tensor) -> Array:
-    array = np.frombuffer(raw, tensor.dtype.numpy)
-    return array if sys.byteorder == "little" else array.byteswap()
+def _travel(change: Change) -> tuple[float, float] | None:
+    """Return how far a tensor went, and from how far out."""
+    return None if change.distance is None or change.norm is None else (change.distance, change.norm)

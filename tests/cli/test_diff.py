@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 A = {"fc/bias": np.array([1.0, 2.0], np.float32), "fc/kernel": np.eye(2, dtype=np.float32), "old": np.zeros(1)}
 B = {"fc/bias": np.array([1.0, 4.0], np.float32), "fc/kernel": np.eye(2, dtype=np.float32), "new": np.zeros(1)}
@@ -19,11 +20,42 @@ def test_two_checkpoints_that_differ(shell: Any, tmp_path: Path) -> None:
     a, b = saved(tmp_path, "a.npz", A), saved(tmp_path, "b.npz", B)
     result = shell.run("diff", a, b, exit_code=1)
     assert result.stdout.splitlines() == [
-        "old\tonly in A\t\t",
-        "new\tonly in B\t\t",
-        "fc/bias\tvalues\t2\t1",
+        "old\tonly in A\t\t\t\t",
+        "new\tonly in B\t\t\t\t",
+        "fc/bias\tvalues\t2\t1\t0.894427\t0.976187",
     ]
-    assert result.stderr == "1 same, 1 changed, 1 only in A, 1 only in B\n"
+    assert result.stderr.splitlines() == ["1 same, 1 changed, 1 only in A, 1 only in B", "moved most: fc 0.756"]
+
+
+def test_layers_by_how_far_they_moved(shell: Any, tmp_path: Path) -> None:
+    layers = {"low/kernel": 1.0, "mid/kernel": 2.0, "top/kernel": 2.0, "top/kernel/Momentum": 0.0, "global_step": 3.0}
+    tuned = layers | {"mid/kernel": 2.1, "top/kernel": 3.0, "top/kernel/Momentum": 9.0, "global_step": 4.0}
+    a, b = saved(tmp_path, "a.npz", layers), saved(tmp_path, "b.npz", tuned)
+    result = shell.run("diff", a, b, "--by-layer", exit_code=1)
+    assert result.stdout.splitlines() == ["top\tmoved\t0.5\t1\t1", "mid\tmoved\t0.05\t1\t1", "low\tunchanged\t0\t1\t0"]
+    assert result.stderr.splitlines()[1:] == ["moved most: top 0.5, mid 0.05", "unchanged layers: low"]
+    assert [line.split("\t")[0] for line in shell.lines("diff", a, b, exit_code=1)] == [
+        "mid/kernel",
+        "top/kernel",
+        "top/kernel/Momentum",
+        "global_step",
+    ]
+
+
+def test_some_layers(shell: Any, tmp_path: Path) -> None:
+    a = saved(tmp_path, "a.npz", {"fc/kernel": np.ones(2), "fc/kernel/Momentum": np.zeros(2), "out/bias": np.ones(1)})
+    b = saved(tmp_path, "b.npz", {"fc/kernel": np.ones(2), "fc/kernel/Momentum": np.ones(2), "out/bias": np.zeros(1)})
+    assert shell.json("diff", a, b, "--layers", "fc")["same"] == ["fc/kernel"]
+    found = shell.json("diff", a, b, "--layers", "fc", "--slots", exit_code=1)
+    assert [(change["name"], change["kind"]) for change in found["changed"]] == [("fc/kernel/Momentum", "slot")]
+    assert "pattern 'fd' matches nothing" in shell.error("diff", a, b, "--layers", "fd")
+
+
+def test_what_has_gone_wrong_is_named(shell: Any, tmp_path: Path) -> None:
+    a = saved(tmp_path, "a.npz", {"fc/kernel": np.ones((3, 2), np.float32)})
+    b = saved(tmp_path, "b.npz", {"fc/kernel": np.array([[0, np.nan], [0, np.inf], [0, 0]], np.float32)})
+    (line,) = shell.lines("diff", a, b, exit_code=1)
+    assert line.split("\t")[1] == "values, 1 NaN, 1 infinite, 1 dead rows, 1 dead columns"
 
 
 def test_json(shell: Any, tmp_path: Path) -> None:
@@ -31,8 +63,29 @@ def test_json(shell: Any, tmp_path: Path) -> None:
     assert shell.json("diff", a, b, exit_code=1) == {
         "only_a": ["old"],
         "only_b": ["new"],
-        "changed": [{"name": "fc/bias", "max_abs": 2.0, "relative": 1.0, "why": "values"}],
+        "changed": [
+            {
+                "name": "fc/bias",
+                "max_abs": 2.0,
+                "relative": 1.0,
+                "why": "values",
+                "distance": 2.0,
+                "norm": pytest.approx(5**0.5),
+                "cosine": pytest.approx(9 / 85**0.5),
+                "nan": 0,
+                "inf": 0,
+                "dead_rows": 0,
+                "dead_columns": 0,
+                "relative_l2": pytest.approx(2 / 5**0.5),
+                "kind": "weight",
+            }
+        ],
         "same": ["fc/kernel"],
+        "layers": [
+            {"name": "fc", "difference": "moved", "relative_l2": pytest.approx(2 / 7**0.5), "tensors": 2, "changed": 1},
+            {"name": "old", "difference": "only in A", "relative_l2": None, "tensors": 1, "changed": 1},
+            {"name": "new", "difference": "only in B", "relative_l2": None, "tensors": 1, "changed": 1},
+        ],
     }
 
 

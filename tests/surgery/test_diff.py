@@ -1,3 +1,4 @@
+import math
 import tracemalloc
 
 import ml_dtypes
@@ -19,7 +20,7 @@ def test_all_kinds_of_difference():
     found = diff(a, b)
     assert (found.only_a, found.only_b, found.same, found.equal) == (("gone",), ("new",), ("same",), False)
     assert found.changed == (
-        Change("kernel", 1.0, 0.25, "values"),
+        Change("kernel", 1.0, 0.25, "values", 1.0, math.sqrt(17), pytest.approx(13 / math.sqrt(170)), 0, 0, 0, 0),
         Change("shape", None, None, "shape [2] against [1, 2]"),
         Change("text", None, None, "string contents"),
     )

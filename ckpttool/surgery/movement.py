@@ -1,0 +1,143 @@
+"""How far one tensor is from another: largest difference, distance, angle, gathered over blocks of both."""
+
+import math
+
+import numpy as np
+
+from ckpttool.surgery.blocks import ELEMENTS, arrays
+from ckpttool.tensors import Array, Tensor
+
+ROW = 1 << 10
+"""Elements that a product is taken of at once: from ten thousand on BLAS would start threads of its own for it."""
+
+
+class Movement:
+    """Gathers over pairs of blocks how far the second tensor has moved from the first.
+
+    `max_abs` is the largest difference of two elements, infinite where NaN or an infinity stands against a number.
+    `distance` and `norm` are the L2 norms of the difference and of the first tensor, `dot` is the product of both
+    tensors; they count the elements that are finite in both. `nan` and `inf` count those that only the second has,
+    `zeros` those of the second.
+    """
+
+    def __init__(self) -> None:
+        """Begin with nothing."""
+        self.differ = False
+        self.max_abs = self.largest = 0.0
+        self.nan = self.inf = self.zeros = 0
+        self._squares = self._moved = self._along = 0.0
+        self._a, self._step = np.empty(ELEMENTS), np.empty(ELEMENTS)
+
+    def add(self, a: Array, b: Array) -> None:
+        """Compare one block of each; none is longer than a block."""
+        self.zeros += int(np.count_nonzero(b == 0))
+        if not (_fits_float64(a) and _fits_float64(b) and self._add_finite(a, b)):
+            self._add_any(_wide(a), _wide(b))
+
+    @property
+    def relative(self) -> float:
+        """The largest difference over the largest absolute value of the first tensor."""
+        return ratio(self.max_abs, self.largest)
+
+    @property
+    def distance(self) -> float:
+        """The L2 norm of the difference."""
+        return math.sqrt(self._moved)
+
+    @property
+    def norm(self) -> float:
+        """The L2 norm of the first tensor."""
+        return math.sqrt(self._squares)
+
+    @property
+    def cosine(self) -> float | None:
+        """The cosine of the angle between the two tensors; None where one is all zeros."""
+        squares_b = self._squares + 2 * self._along + self._moved
+        lengths = math.sqrt(self._squares) * math.sqrt(max(squares_b, 0.0))
+        if not lengths or not math.isfinite(lengths):
+            return None
+        return max(-1.0, min(1.0, (self._squares + self._along) / lengths))
+
+    def _add_finite(self, a: Array, b: Array) -> bool:
+        """Compare blocks of finite numbers as float64; say no, and leave everything as it was, where one is not."""
+        wide, step = self._a[: len(a)], self._step[: len(a)]
+        np.copyto(wide, a)
+        np.copyto(step, b)
+        with np.errstate(invalid="ignore", over="ignore"):
+            step -= wide
+            farthest = max(float(step.max()), -float(step.min()))
+            largest = max(float(wide.max()), -float(wide.min()))
+            if not (math.isfinite(farthest) and math.isfinite(largest)):
+                return False
+            self._add_products(wide, step)
+        self._note(farthest > 0, farthest, largest)
+        return True
+
+    def _add_any(self, a: Array, b: Array) -> None:
+        """Compare blocks in which there may be anything: NaN equals NaN, and is infinitely far from any number."""
+        with np.errstate(invalid="ignore", over="ignore"):
+            apart = ~((a == b) | (np.isnan(a) & np.isnan(b)))
+            distance = np.abs(b[apart] - a[apart])
+            distance[np.isnan(distance)] = np.inf
+            self.nan += int(np.count_nonzero(np.isnan(b) & ~np.isnan(a)))
+            self.inf += int(np.count_nonzero(np.isinf(b) & ~np.isinf(a)))
+            finite = np.isfinite(a) & np.isfinite(b)
+            self._add_products(_real(a[finite]), _real(b[finite] - a[finite]))
+        values = np.abs(a[np.isfinite(a)])
+        self._note(bool(apart.any()), float(distance.max(initial=0)), float(values.max(initial=0)))
+
+    def _add_products(self, a: Array, step: Array) -> None:
+        self._squares += _product(a, a)
+        self._along += _product(a, step)
+        self._moved += _product(step, step)
+
+    def _note(self, differ: bool, farthest: float, largest: float) -> None:
+        self.differ = self.differ or differ
+        self.max_abs, self.largest = max(self.max_abs, farthest), max(self.largest, largest)
+
+
+def norm(tensor: Tensor) -> float:
+    """Return the L2 norm of a tensor's finite numbers.
+
+    >>> norm(Tensor.of("bias", np.array([3.0, 4.0])))
+    5.0
+    """
+    movement = Movement()
+    for block in arrays(tensor):
+        movement.add(block, block)
+    return movement.norm
+
+
+def ratio(part: float, whole: float) -> float:
+    """Return a part of a whole; infinite where there is no whole.
+
+    >>> ratio(1, 4), ratio(0, 0), ratio(1, 0)
+    (0.25, 0.0, inf)
+    """
+    if not part:
+        return 0.0
+    return part / whole if whole else math.inf
+
+
+def _product(a: Array, b: Array) -> float:
+    """Return the scalar product of two flat arrays."""
+    whole = len(a) - len(a) % ROW
+    rows = np.matmul(a[:whole].reshape(-1, 1, ROW), b[:whole].reshape(-1, ROW, 1))
+    return float(rows.sum()) + float(a[whole:] @ b[whole:])
+
+
+def _fits_float64(block: Array) -> bool:
+    """Say whether differences of such numbers are exact or nearly so in a float64."""
+    return block.dtype.kind != "c" and not (block.dtype.kind in "iu" and block.dtype.itemsize == 8)
+
+
+def _wide(block: Array) -> Array:
+    """Return numbers in a type in which differences are exact or nearly: 64-bit integers need more than a float64."""
+    if block.dtype.kind == "c":
+        return block.astype(np.complex128)
+    return block.astype(np.float64 if _fits_float64(block) else np.longdouble)
+
+
+def _real(block: Array) -> Array:
+    """Return numbers as float64, complex ones as their two parts."""
+    return block.view(np.float64) if block.dtype.kind == "c" else block.astype(np.float64)

@@ -1,0 +1,155 @@
+"""A difference between two checkpoints as a page for a browser: one file that needs nothing else, and no network."""
+
+from collections.abc import Iterator
+from html import escape
+from importlib import resources
+from math import inf, isfinite, isinf
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from ckpttool.checkpoint import Checkpoint
+from ckpttool.surgery.diff import Diff
+from ckpttool.surgery.differences import rows, summary
+from ckpttool.surgery.layer_changes import LayerChange
+
+COLUMNS = ("name", "shape", "dtype", "kind", "difference", "max_abs", "relative", "relative_l2", "cosine")
+HEADS = {"max_abs": "max abs", "relative_l2": "relative L2"}
+NUMBERS = COLUMNS[5:]
+TROUBLES = {
+    "nan": "new NaN",
+    "inf": "new infinities",
+    "dead_rows": "rows that became all zeros",
+    "dead_columns": "columns that became all zeros",
+}
+_UNITS = ("bytes", "kB", "MB", "GB", "TB")
+
+
+def page(a: Checkpoint, b: Checkpoint, found: Diff) -> str:
+    """Return the page; every tensor of both is on it."""
+    told = _told(a, b, found)
+    weights = [row for row in told if row["kind"] == "weight"]
+    others = [row for row in told if row["kind"] != "weight"]
+    template = Template(resources.files("ckpttool.surgery").joinpath("page.html").read_text("utf-8"))
+    return template.substitute(
+        title=escape(f"{_name(a)} against {_name(b)}"),
+        summary=escape(f"Tensors: {summary(found)}."),
+        files=_file("A", a) + _file("B", b),
+        counts="".join(_counts(found)),
+        layers="\n".join(_layers(found.layers)),
+        weights=_table("weights", weights),
+        others=_folded(others),
+    )
+
+
+def _told(a: Checkpoint, b: Checkpoint, found: Diff) -> list[dict[str, Any]]:
+    """Return a row to each tensor: those that differ, the farthest moved first, then the others."""
+    same = [{"name": name, "difference": "unchanged", "kind": found.kinds[name]} for name in found.same]
+    told = sorted(rows(found), key=lambda row: -(row.get("relative_l2") or 0.0)) + same
+    for row in told:
+        spec = (a if row["name"] in a else b)[row["name"]].spec
+        row |= {"shape": str(list(spec.shape)), "dtype": str(spec.dtype)}
+    return told
+
+
+def _name(tensors: Checkpoint) -> str:
+    return Path(tensors.path or "in memory").name
+
+
+def _file(letter: str, tensors: Checkpoint) -> str:
+    size = sum(spec.nbytes for spec in tensors.specs())
+    path = escape(str(tensors.path or "in memory"))
+    what = f"{tensors.format or 'arrays'}, {len(tensors)} tensors, {_size(size)}"
+    return f'<div class="card"><b>{letter}</b><code>{path}</code><span>{escape(what)}</span></div>'
+
+
+def _size(nbytes: float) -> str:
+    """Return a size with its unit.
+
+    >>> _size(1034840), _size(12)
+    ('1.03 MB', '12 bytes')
+    """
+    unit = 0
+    while nbytes >= 1000 and unit < len(_UNITS) - 1:
+        nbytes, unit = nbytes / 1000, unit + 1
+    return f"{nbytes:.3g} {_UNITS[unit]}"
+
+
+def _counts(found: Diff) -> Iterator[str]:
+    """Yield what is worth a glance: layers by what became of them, then what is wrong with B."""
+    kinds = [layer.difference for layer in found.layers]
+    for what in dict.fromkeys(kinds):
+        mark = ' class="still"' if what == "unchanged" else ""
+        yield f"<li{mark}>layers {what}: {kinds.count(what)}</li>"
+    for trouble in ("nan", "inf", "dead_rows", "dead_columns"):
+        if count := sum(getattr(change, trouble) or 0 for change in found.changed):
+            yield f'<li class="bad">{TROUBLES[trouble]}: {count}</li>'
+
+
+def _layers(layers: tuple[LayerChange, ...]) -> Iterator[str]:
+    """Yield a row to a layer: a bar as long as it moved far, against the one that moved farthest."""
+    farthest = max((layer.relative_l2 or 0.0 for layer in layers if layer.relative_l2 != inf), default=0.0)
+    for number, layer in enumerate(layers, start=1):
+        still = layer.difference == "unchanged"
+        row, rank = ' class="still"' if still else "", number if layer.difference == "moved" else ""
+        bar = _bar(layer.relative_l2, farthest) if layer.difference == "moved" else "<i></i>"
+        said = _percent(layer.relative_l2 or 0.0) if layer.difference == "moved" else _badge(layer.difference)
+        yield (
+            f'<tr{row}><td class="number">{rank}</td><td class="name"><code>{escape(layer.name)}</code></td>'
+            f'<td class="bar{" still" if still else ""}">{bar}</td><td class="number">{said}</td>'
+            f'<td class="number">{layer.changed} of {layer.tensors}</td></tr>'
+        )
+
+
+def _bar(value: float | None, farthest: float) -> str:
+    part = min(1.0, (value or 0.0) / farthest) if farthest else 1.0
+    return f'<i><i style="width: {100 * part:.2f}%"></i></i>'
+
+
+def _percent(value: float) -> str:
+    return "was all zeros" if isinf(value) else f"{100 * value:.3g} %"
+
+
+def _badge(difference: str) -> str:
+    mark = " still" if difference == "unchanged" else " bad" if difference.startswith("values,") else ""
+    return f'<span class="badge{mark}">{escape(difference)}</span>'
+
+
+def _table(identity: str, told: list[dict[str, Any]]) -> str:
+    heads = "".join(
+        f'<th{_number(column)}><button type="button">{HEADS.get(column, column)}</button></th>' for column in COLUMNS
+    )
+    body = "\n".join(_row(row) for row in told)
+    return (
+        f'<input type="search" placeholder="find a name" aria-label="find a name in {identity}">'
+        f'<div class="wide"><table class="sortable" id="{identity}"><thead><tr>{heads}</tr></thead>\n'
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def _row(row: dict[str, Any]) -> str:
+    still = ' class="still"' if row["difference"] == "unchanged" else ""
+    name = f'<td class="name"><code>{escape(row["name"])}</code></td>'
+    words = "".join(f"<td>{escape(str(row[column]))}</td>" for column in COLUMNS[1:4])
+    numbers = "".join(_figure(row.get(column)) for column in NUMBERS)
+    return f"<tr{still}>{name}{words}<td>{_badge(row['difference'])}</td>{numbers}</tr>"
+
+
+def _figure(value: float | None) -> str:
+    """Return a cell with a number as it is read, and as it is sorted by."""
+    if value is None:
+        return '<td class="number"></td>'
+    exact = "Infinity" if value == inf else repr(value)
+    shown = f"{value:.6g}" if isfinite(value) else "∞"
+    return f'<td class="number" data-value="{exact}">{shown}</td>'
+
+
+def _number(column: str) -> str:
+    return ' class="number"' if column in NUMBERS else ""
+
+
+def _folded(told: list[dict[str, Any]]) -> str:
+    """Return what is no weight, folded away."""
+    if not told:
+        return ""
+    return f"<details><summary>{len(told)} slots and step counters</summary>{_table('others', told)}</details>"
