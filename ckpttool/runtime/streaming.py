@@ -11,10 +11,10 @@ from ckpttool.runtime.function import Feeds, GraphFunction, runner
 from ckpttool.runtime.state import State
 from ckpttool.tensors import Array
 
-PART_BYTES = 64 << 20
-"""Bytes of rows per call."""
-PART_ROWS = 2048
-"""Rows per call: layers may give a thousand times the bytes that they are fed."""
+PART_BYTES = 4 << 20
+"""Bytes of rows per call: layers may give a hundred times the bytes that they are fed."""
+LEAST_ROWS = 32
+"""Rows per call, however large they are."""
 
 
 class Stream:
@@ -27,7 +27,7 @@ class Stream:
     def over(self, arrays: Mapping[str, Rows], rows: int) -> Iterator[tuple[slice, list[Array]]]:
         """Yield slices of the rows, in their order, and the wanted arrays for each."""
         per_row = sum(array.nbytes // rows for array in arrays.values())
-        size = max(1, min(PART_ROWS, PART_BYTES // max(1, per_row)))
+        size = max(LEAST_ROWS, PART_BYTES // max(1, per_row))
         for start in range(0, rows, size):
             part = slice(start, min(rows, start + size))
             yield part, self._call({name: array[part] for name, array in arrays.items()})

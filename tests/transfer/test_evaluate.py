@@ -98,7 +98,8 @@ def test_each_objective_has_its_figures(judged: tuple[str, dict[str, Any], Any, 
 
 def test_rows_are_counted_alike_in_parts_and_at_once(model: Model, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = evaluate(model, data).as_json()
-    monkeypatch.setattr(streaming, "PART_ROWS", 7)
+    monkeypatch.setattr(streaming, "PART_BYTES", 1)
+    monkeypatch.setattr(streaming, "LEAST_ROWS", 7)
     parted = evaluate(model, data).as_json()
     assert parted["confusion"] == whole["confusion"]
     assert parted["loss"] == pytest.approx(whole["loss"], rel=1e-5)

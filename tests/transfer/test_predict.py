@@ -103,7 +103,8 @@ def test_rows_on_disk_are_predicted_some_at_a_time(
     whole, parted = tmp_path / f"whole{suffix}", tmp_path / f"parted{suffix}"
     predict(model, tmp_path / "rows.npz", whole)
     monkeypatch.setattr(rows_module, "IN_MEMORY", 1)
-    monkeypatch.setattr(streaming, "PART_ROWS", 7)
+    monkeypatch.setattr(streaming, "PART_BYTES", 1)
+    monkeypatch.setattr(streaming, "LEAST_ROWS", 7)
     predict(model, tmp_path / "x.npy", parted)
     read = arrays_of if suffix == ".npz" else table_of
     expected, found = read(whole), read(parted)

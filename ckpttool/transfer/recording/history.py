@@ -2,6 +2,7 @@
 
 import csv
 import io
+import time
 from collections.abc import Sequence
 from dataclasses import astuple, fields
 from pathlib import Path
@@ -10,6 +11,9 @@ from ckpttool.formats.files import refuse_existing, refuse_unwritable, replacing
 from ckpttool.transfer.run import Epoch
 from ckpttool.transfer.watch import Watch
 
+SECONDS = 1.0
+"""How long a file serves: an epoch of cached features takes less time than writing it anew."""
+
 
 def history_path(output: str | Path) -> Path:
     """Return where the history of a model lies: beside it."""
@@ -17,7 +21,7 @@ def history_path(output: str | Path) -> Path:
 
 
 class HistoryFile(Watch):
-    """Writes the file anew after each epoch, so that it is always whole."""
+    """Writes the file anew after an epoch, so that it is always whole; after quick ones about once a second."""
 
     def __init__(self, output: str | Path, overwrite: bool) -> None:
         """Check that it may be written.
@@ -29,6 +33,7 @@ class HistoryFile(Watch):
         refuse_existing([self._path], overwrite)
         refuse_unwritable(self._path)
         self._epochs: list[Epoch] = []
+        self._written = -SECONDS
 
     def began(self, history: Sequence[Epoch]) -> None:
         """Take the epochs before those of this process."""
@@ -37,7 +42,9 @@ class HistoryFile(Watch):
     def finished(self, epoch: Epoch) -> None:
         """Write all epochs; a kill leaves the file whole, a power cut may take it."""
         self._epochs.append(epoch)
-        self._write(durable=False)
+        if time.monotonic() - self._written >= SECONDS:
+            self._write(durable=False)
+            self._written = time.monotonic()
 
     def ended(self) -> None:
         """Put the file on the disk."""

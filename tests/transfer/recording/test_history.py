@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from ckpttool.errors import ExistingOutput
+from ckpttool.transfer.recording import history
 from ckpttool.transfer.recording.history import HistoryFile
 from ckpttool.transfer.run import Epoch, Run
 from ckpttool.transfer.watch import Watch
@@ -29,15 +30,20 @@ def test_each_epoch_is_a_row_with_all_of_its_figures(train: Callable[..., Run], 
     assert (tmp_path / "out.ckpt.history.csv").read_bytes().count(b"\n") == 5
 
 
-def test_it_is_whole_after_each_epoch(train: Callable[..., Run], tmp_path: Path) -> None:
-    found: list[list[str]] = []
+@pytest.mark.parametrize(("seconds", "expected"), [(0.0, ["1", "12", "123", "1234"]), (1e6, ["1", "1", "1", "1"])])
+def test_it_is_whole_after_each_epoch(
+    train: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, expected: list[str]
+) -> None:
+    monkeypatch.setattr(history, "SECONDS", seconds)
+    found: list[str] = []
 
     class Reader(Watch):
         def finished(self, epoch: Epoch) -> None:
-            found.append([row["epoch"] for row in rows_of(tmp_path / "out.ckpt.history.csv")])
+            found.append("".join(row["epoch"] for row in rows_of(tmp_path / "out.ckpt.history.csv")))
 
     train(watch=Reader())
-    assert found == [["1"], ["1", "2"], ["1", "2", "3"], ["1", "2", "3", "4"]]
+    assert found == expected
+    assert len(rows_of(tmp_path / "out.ckpt.history.csv")) == 4
 
 
 def test_a_run_that_went_on_has_its_whole_history(
@@ -53,8 +59,8 @@ def test_a_run_that_went_on_has_its_whole_history(
 
 
 def test_what_an_epoch_does_not_have_is_empty(tmp_path: Path) -> None:
-    history = HistoryFile(tmp_path / "out", overwrite=False)
-    history.finished(Epoch(1, 0.5, 0.25, None, 0.125, 8))
+    written = HistoryFile(tmp_path / "out", overwrite=False)
+    written.finished(Epoch(1, 0.5, 0.25, None, 0.125, 8))
     assert (tmp_path / "out.history.csv").read_text() == (
         "epoch,loss,valid_loss,valid_accuracy,seconds,step,learning_rate\n1,0.5,0.25,,0.125,8,\n"
     )
