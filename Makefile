@@ -1,6 +1,8 @@
 # Every target makes .venv when it is missing and leaves it current when it is not.
 PYTHON ?= python3
 PROTOC ?= protoc
+# The tests' referee for files of PyTorch; a version that is at hand as a CPU build spares gigabytes of CUDA.
+TORCH ?= torch==2.13.*
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest -n 2 -q
 PROTOS := ckpttool/formats/wire/protos
@@ -11,7 +13,7 @@ install: .venv/.current
 
 .venv/.current: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --editable '.[cpu,dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[cpu,dev]' '$(TORCH)'
 	touch $@
 
 demo: install  ## the main job on the fixtures, ending in a table
@@ -56,6 +58,7 @@ fixtures: install  ## make the fixtures again, with plain TensorFlow: make fixtu
 	$(BIN)/python fixtures/make_model.py "$(MNIST)"
 	$(BIN)/python fixtures/make_data.py "$(MNIST)"
 	$(BIN)/python fixtures/make_bundles.py
+	$(BIN)/python fixtures/make_torch.py
 
 # Code of protoc 3.20 to 21.x loads under protobuf 4.21 and every later one; newer ones ask for as new a protobuf.
 protos:  ## write the messages' code again after a change of a .proto; PROTOC names the compiler

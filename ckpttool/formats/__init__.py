@@ -20,6 +20,7 @@ BUILTIN = {
     "object": "ckpttool.formats.object_checkpoint:ObjectCheckpoint",
     "bundle": "ckpttool.formats.bundle:Bundle",
     "v1": "ckpttool.formats.v1:V1",
+    "torch": "ckpttool.formats.torch:Torch",
     "npz": "ckpttool.formats.npz:Npz",
     "keras": "ckpttool.formats.keras_archive:KerasArchive",
     "keras-weights": "ckpttool.formats.keras_weights:KerasWeights",
