@@ -54,11 +54,10 @@ def edit(
     how = Writing(like=like, shard_bytes=shard_bytes)
     target = format_of(output or tensors.path, to, like)
     plan = plan_edit(tensors, steps(edits), target, how=how, kinds=kinds_of(tensors, say), **settings)
-    for note in plan.notes:
-        say(note)
-    if output is not None and not plan_only:
-        for line in plan.write(output, overwrite):
-            say(line)
+    written = plan.write(output, overwrite) if output is not None and not plan_only else None
+    for line in (*plan.notes, *(written or ())):
+        say(line)
+    if written is not None:
         say(f"{output}: written and read back as {target}, {plan.done}")
     if plan_only or as_json:
         rows([row.as_json() for row in plan.rows] if as_json else map(_cells, plan.rows), COLUMNS, as_json)

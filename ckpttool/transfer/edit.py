@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from ckpttool import checkpoint
 from ckpttool.checkpoint import Checkpoint
+from ckpttool.errors import PlanError
 from ckpttool.formats.format import PLAIN, Writing
 from ckpttool.kinds import Kind
 from ckpttool.surgery.convert import Conversion, plan_convert
@@ -85,10 +86,12 @@ def plan_edit(
 
     Raises:
         UnknownName: an edit takes nothing.
-        PlanError: an edit is refused.
+        PlanError: an edit is refused, or nothing would be left.
         FormatError: the format cannot hold a tensor.
     """
     edited = apply(_stating(source, kinds or source.kinds()), steps, settings, lenient)
+    if not edited.tensors:
+        raise PlanError(f"{source.path}: nothing would be left of {len(source)} tensors")
     conversion = plan_convert(edited.tensors, to, lenient=lenient, how=how, kind=edited.tensors.kinds())
     notes = [f"skipped: {problem}" for problem in edited.skipped]
     if edited.dropped:

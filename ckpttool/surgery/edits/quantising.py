@@ -9,14 +9,12 @@ from ckpttool.checkpoint import Checkpoint
 from ckpttool.elementwise import arrays, elementwise
 from ckpttool.errors import CkptError, PlanError, UnknownName
 from ckpttool.selection import suggestion
-from ckpttool.surgery.edits.taking import require_numbers, taken
+from ckpttool.surgery.edits.taking import quantised, require_numbers, scale_of, taken
 from ckpttool.surgery.edits.values import cast, floats
 from ckpttool.tensors import BY_NAME, Array, Tensor, TensorSpec
 
 QUANTISED = ("float16", "bfloat16", "int8")
 LARGEST = 127
-SCALE = "/scale"
-"""What follows a tensor's name in that of its scale."""
 
 
 def quantise(ckpt: Checkpoint, dtype: str, pattern: str | None = None, slots: bool = False) -> Checkpoint:
@@ -59,11 +57,12 @@ def dequantise(ckpt: Checkpoint, dtype: str, pattern: str | None = None) -> Chec
     """
     if dtype not in BY_NAME:
         raise CkptError(f"no dtype is named {dtype!r}{suggestion(dtype, BY_NAME)}")
-    names = [name for name in taken(ckpt, pattern, slots=True) if _has_scale(ckpt, name)]
+    known = set(quantised(ckpt))
+    names = [name for name in taken(ckpt, pattern, slots=True) if name in known]
     if not names:
         raise UnknownName(f"no tensor{f' that {pattern!r} takes' if pattern else ''} is an int8 with a scale")
-    gone = {name + SCALE for name in names}
-    new = {name: cast_tensor(_floats(ckpt[name], ckpt[name + SCALE]), BY_NAME[dtype]) for name in names}
+    gone = {scale_of(name) for name in names}
+    new = {name: cast_tensor(_floats(ckpt[name], ckpt[scale_of(name)]), BY_NAME[dtype]) for name in names}
     return ckpt.holding({name: new.get(name) or tensor for name, tensor in ckpt.items() if name not in gone})
 
 
@@ -74,14 +73,10 @@ def _kernels(ckpt: Checkpoint, slots: bool) -> list[str]:
     return names
 
 
-def _has_scale(ckpt: Checkpoint, name: str) -> bool:
-    return ckpt[name].dtype.name == "int8" and name + SCALE in ckpt and ckpt[name + SCALE].shape == ()
-
-
 def _quantised(ckpt: Checkpoint, tensor: Tensor) -> dict[str, Tensor]:
     """Return a tensor as integers, with its scale, which is computed once and when either is read."""
     require_numbers(tensor, "quantised")
-    name = tensor.name + SCALE
+    name = scale_of(tensor.name)
     if name in ckpt or name in ckpt.origins.values():
         raise PlanError(f"{tensor.name} needs a scale, and there is a tensor named {name}")
     scale = cache(lambda: _scale(tensor))

@@ -34,9 +34,10 @@ def read_script(path: Path) -> list[Step]:
 def _step(path: Path, number: int, entry: Any) -> Step:
     place = f"{path}, edit {number}"
     if not isinstance(entry, dict) or len(entry) != 1:
-        raise FormatError(f"{place}: expected one edit, found {', '.join(entry) or 'none'}; each has its own [[edit]]")
-    ((name, value),) = entry.items()
+        found = ", ".join(entry) if isinstance(entry, dict) else repr(entry)
+        raise FormatError(f"{place}: expected one edit, found {found or 'none'}; each has its own [[edit]]")
+    ((key, value),) = entry.items()
     if not isinstance(value, str) and value is not True:
-        raise FormatError(f"{place}: {name} is {value!r}, expected a text (true where an edit takes no value)")
-    text = "" if value is True else value
-    return Step(name.replace("_", "-"), text, f"{place}, {name} {text!r}" if text else f"{place}, {name}")
+        raise FormatError(f"{place}: {key} is {value!r}, expected a text (true where an edit takes no value)")
+    name, text = key.replace("_", "-"), "" if value is True else value
+    return Step(name, text, f"{place}, {name} {text!r}" if text else f"{place}, {name}")

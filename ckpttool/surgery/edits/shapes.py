@@ -112,7 +112,7 @@ def _transposed(order: Sequence[int], tensor: Tensor) -> Tensor:
 
 def _reshaped(shape: Sequence[int], tensor: Tensor) -> Tensor:
     known, elements = math.prod(size for size in shape if size != -1), tensor.spec.elements
-    if -1 in shape and known and not elements % known:
+    if list(shape).count(-1) == 1 and known and not elements % known:
         shape = [elements // known if size == -1 else size for size in shape]
     if min(shape, default=0) < 0 or math.prod(shape) != elements:
         raise PlanError(f"{tensor.name} is {list(tensor.shape)}, {elements} elements: they do not make {list(shape)}")

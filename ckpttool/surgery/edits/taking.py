@@ -18,14 +18,27 @@ def named(ckpt: Checkpoint) -> list[str]:
     return [name for name in ckpt if name != OBJECT_GRAPH]
 
 
+def scale_of(name: str) -> str:
+    """Return the name of the scale of a tensor that was quantised to integers."""
+    return f"{name}/scale"
+
+
+def quantised(ckpt: Checkpoint) -> list[str]:
+    """Return the names of the integers that have a scale."""
+    scales = {name for name, tensor in ckpt.items() if tensor.shape == ()}
+    return [name for name, tensor in ckpt.items() if tensor.dtype.name == "int8" and scale_of(name) in scales]
+
+
 def taken(ckpt: Checkpoint, pattern: str | None, slots: bool = False) -> list[str]:
     """Return the weights that a pattern takes, all without one; with `slots` slots and step counters too.
+
+    The scale of integers is no weight of its own.
 
     Raises:
         UnknownName: the pattern takes none.
     """
-    kind = ckpt.kinds()
-    names = [name for name in named(ckpt) if slots or kind[name] == "weight"]
+    kind, scales = ckpt.kinds(), set(map(scale_of, quantised(ckpt)))
+    names = [name for name in named(ckpt) if (slots or kind[name] == "weight") and name not in scales]
     return names if pattern is None else Pattern(pattern).select(names)
 
 

@@ -1,0 +1,157 @@
+"""Edits of values: casts, pruning, values from elsewhere, quantising and back."""
+
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+
+from ckpttool.checkpoint import Checkpoint
+from ckpttool.errors import CkptError, PlanError, UnknownName
+from ckpttool.surgery.edits import cast, dequantise, prune, quantise, set_value
+
+VALUES = {
+    "fc/kernel": np.array([[1.5, -300.0], [0.0, 2.0]], np.float32),
+    "fc/kernel/Momentum": np.ones((2, 2), np.float32),
+    "fc/bias": np.array([0.25, 70000.0], np.float32),
+    "ids": np.array([1, 2], np.int64),
+    "words": np.array([b"a"], object),
+    "global_step": np.array(7, np.int64),
+}
+
+
+@pytest.fixture
+def ckpt() -> Checkpoint:
+    return Checkpoint.of(VALUES)
+
+
+def dtypes(ckpt: Checkpoint) -> dict[str, str]:
+    """The dtypes that differ from those at the start."""
+    return {
+        name: str(tensor.dtype)
+        for name, tensor in ckpt.items()
+        if str(tensor.dtype) != str(Checkpoint.of(VALUES)[name].dtype)
+    }
+
+
+def test_a_cast_takes_weights_that_are_floats_unless_told(ckpt: Checkpoint) -> None:
+    weights = {"fc/kernel": "bfloat16", "fc/bias": "bfloat16"}
+    assert dtypes(cast(ckpt, "bfloat16")) == weights
+    assert dtypes(cast(ckpt, "bfloat16", slots=True)) == {**weights, "fc/kernel/Momentum": "bfloat16"}
+    assert dtypes(cast(ckpt, "int32", "ids|global_step")) == {"ids": "int32", "global_step": "int32"}
+
+
+def test_what_does_not_fit_is_said_with_the_name(ckpt: Checkpoint) -> None:
+    found = cast(ckpt, "float16")
+    for read in (found["fc/bias"].read, lambda: list(found["fc/bias"].pieces())):
+        with pytest.raises(CkptError, match=r"fc/bias: 70000.0 does not fit into float16"):
+            read()
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda c: cast(c, "float15"), "no dtype is named 'float15'; nearest: float1"),
+        (lambda c: cast(c, "float16", "words"), "words holds string elements, which cannot be cast to float16"),
+        (lambda c: cast(c, "string"), "nothing can be cast to string"),
+        (lambda c: cast(Checkpoint.of({"ids": np.array([1])}), "float16"), "there are no weights of floats"),
+        (lambda c: prune(c, "fc", share=1.5), "1.5 is no share of elements"),
+        (lambda c: prune(c, "words", share=0.5), "words holds string elements, which cannot be pruned"),
+        (lambda c: quantise(c, "int4"), "nothing is quantised to 'int4'; there are float16, bfloat16, int8"),
+        (lambda c: dequantise(c, "float32"), "no tensor is an int8 with a scale"),
+        (lambda c: dequantise(quantise(c, "int8"), "float32", "ids"), "no tensor that 'ids' takes is an int8"),
+        (lambda c: quantise(quantise(c, "int8"), "int8", "fc/kernel"), "there is a tensor named fc/kernel/scale"),
+        (lambda c: set_value(c, "fc/kernal", 1), "no tensor named fc/kernal; nearest: fc/kernel"),
+        (lambda c: set_value(c, "words", 1), "words holds string elements, which cannot be set"),
+        (lambda c: set_value(c, "ids", 0.5), "ids: 0.5 does not fit into int64"),
+    ],
+)
+def test_what_is_refused(ckpt: Checkpoint, edit: Any, message: str) -> None:
+    with pytest.raises(CkptError, match=message):
+        edit(ckpt)["fc/kernel"].read()
+
+
+FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False)
+
+
+@given(arrays(np.float32, array_shapes(max_dims=2, max_side=6), elements=FLOATS), st.floats(0, 1))
+def test_as_many_are_pruned_as_asked_for_and_none_is_larger_than_one_that_stays(values: Any, share: float) -> None:
+    found = prune(Checkpoint.of({"x": values}), "x", share=share)["x"].read()
+    gone = found != values
+    count = int(share * values.size)
+    assert gone.sum() <= count <= (found == 0).sum()
+    assert np.array_equal(found[~gone], values[~gone])
+    if gone.any():
+        assert np.abs(values[gone]).max() <= np.abs(values[found != 0]).min(initial=np.inf)
+
+
+@given(arrays(np.float32, array_shapes(max_dims=2, max_side=6), elements=FLOATS))
+def test_what_is_quantised_comes_back_to_within_half_a_scale(values: Any) -> None:
+    whole = quantise(Checkpoint.of({"x": values}), "int8", "x")
+    scale = float(whole["x/scale"].read())
+    integers = whole["x"].read()
+    assert integers.dtype == np.int8
+    assert b"".join(whole["x"].pieces()) == integers.tobytes()
+    back = dequantise(whole, "float32")
+    assert list(back) == ["x"]
+    apart = np.abs(back["x"].read().astype(np.float64) - values)
+    assert apart.max() <= 0.5001 * scale + (1e-44 if scale == 1 else 0) or scale < 1e-37
+
+
+@pytest.mark.parametrize("dtype", [ml_dtypes.bfloat16, np.float16, np.float64, np.int8])
+def test_other_dtypes_are_pruned_and_quantised(dtype: type) -> None:
+    ckpt = Checkpoint.of({"x": np.array([-100, 3, 50, -1], dtype)})
+    assert prune(ckpt, "x", share=0.5)["x"].read().astype(int).tolist() == [-100, 0, 50, 0]
+    assert prune(ckpt, "x", below=3)["x"].read().astype(int).tolist() == [-100, 3, 50, 0]
+    assert quantise(ckpt, "int8", "x")["x"].read().tolist() == [-127, 4, 64, -1]
+
+
+def test_int8_takes_kernels_and_floats_of_16_bits_take_all(ckpt: Checkpoint) -> None:
+    found = quantise(ckpt, "int8")
+    assert list(found) == ["fc/kernel", "fc/kernel/scale", *list(VALUES)[1:]]
+    assert str(found["fc/kernel"].dtype) == "int8"
+    assert dtypes(quantise(ckpt, "bfloat16")) == {"fc/kernel": "bfloat16", "fc/bias": "bfloat16"}
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e39])
+def test_what_has_no_scale(bad: float) -> None:
+    found = quantise(Checkpoint.of({"x": np.array([[1.0, bad, 2.0]])}), "int8")
+    with pytest.raises(CkptError, match="x has values that are not finite, or too large: it has no scale as int8"):
+        found["x"].read()
+
+
+def test_zeros_keep_to_zero() -> None:
+    found = quantise(Checkpoint.of({"x": np.zeros((2, 2)), "none": np.zeros((0, 2))}), "int8")
+    assert (found["x"].read().tolist(), float(found["x/scale"].read())) == ([[0, 0], [0, 0]], 1.0)
+    assert found["none"].read().shape == (0, 2)
+
+
+def test_values_from_files(ckpt: Checkpoint, tmp_path: Path) -> None:
+    np.save(tmp_path / "b.npy", np.array([1, 2], ">i4"))
+    np.savez(tmp_path / "b.npz", b=np.array([3.0, 4.0]), kernel=np.ones((3, 2)))
+    assert set_value(ckpt, "fc/bias", tmp_path / "b.npy")["fc/bias"].read().tolist() == [1, 2]
+    found = set_value(ckpt, "fc/bias", tmp_path / "b.npz", "b")["fc/bias"]
+    assert (found.name, str(found.dtype), found.read().tolist()) == ("fc/bias", "float32", [3, 4])
+    with pytest.raises(PlanError, match=r"fc/kernel is \[2, 2\], what .*b.npz has for it is \[3, 2\]"):
+        set_value(ckpt, "fc/kernel", tmp_path / "b.npz", "kernel")
+    with pytest.raises(UnknownName, match="no tensor named c"):
+        set_value(ckpt, "fc/kernel", tmp_path / "b.npz", "c")
+    with pytest.raises(FileNotFoundError):
+        set_value(ckpt, "fc/bias", tmp_path / "none.npy")
+
+
+@pytest.mark.parametrize("content", [b"", b"\x93NUMPY\x01\x00", b"hello"])
+def test_files_that_are_no_arrays(ckpt: Checkpoint, tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x.npy").write_bytes(content)
+    with pytest.raises(CkptError, match=r"x.npy is no .npy of numbers"):
+        set_value(ckpt, "fc/bias", tmp_path / "x.npy")
+
+
+def test_objects_are_never_unpickled(ckpt: Checkpoint, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.array([{}, []], object), allow_pickle=True)
+    with pytest.raises(CkptError, match=r"x.npy is no .npy of numbers"):
+        set_value(ckpt, "fc/bias", tmp_path / "x.npy")
