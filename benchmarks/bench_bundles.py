@@ -21,7 +21,7 @@ RUNS = 5
 OURS = """
 import resource, sys, time
 import concurrent.futures.thread, numpy  # what is imported when it is first used: imports are not timed
-from ckpttool.formats.bundle import Bundle
+from ckpttool.formats.tensorflow.bundle import Bundle
 from ckpttool.surgery.verify import verify
 start = time.perf_counter()
 report = verify(sys.argv[1])

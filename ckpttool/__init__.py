@@ -26,8 +26,10 @@ if TYPE_CHECKING:
     from ckpttool.runtime.session_import import assign_with_placeholders as assign_with_placeholders
     from ckpttool.runtime.session_import import feed_for_assigns as feed_for_assigns
     from ckpttool.selection import Pattern as Pattern
+    from ckpttool.surgery.average import average as average
     from ckpttool.surgery.convert import plan_convert as plan_convert
     from ckpttool.surgery.diff import diff as diff
+    from ckpttool.surgery.merge import merge as merge
     from ckpttool.surgery.verify import unchanged as unchanged
     from ckpttool.surgery.verify import verify as verify
     from ckpttool.tensors import Tensor as Tensor
@@ -72,6 +74,7 @@ _PLACES = {
     "TensorSpec": "tensors",
     "UnknownName": "errors",
     "assign_with_placeholders": "runtime.session_import",
+    "average": "surgery.average",
     "cache": "transfer.cache:fill",
     "diagnose": "transfer.diagnose",
     "diff": "surgery.diff",
@@ -79,6 +82,7 @@ _PLACES = {
     "feed_for_assigns": "runtime.session_import",
     "find_learning_rate": "transfer.range_test",
     "finetune": "transfer.finetune",
+    "merge": "surgery.merge",
     "new": "transfer.new",
     "open": "checkpoint",
     "plan_convert": "surgery.convert",

@@ -9,7 +9,7 @@ from typing import Any
 from ckpttool import formats
 from ckpttool.errors import CkptError, PlanError, UnknownName
 from ckpttool.formats.format import PLAIN, Writing
-from ckpttool.formats.prefix import prefix_of
+from ckpttool.formats.tensorflow.prefix import prefix_of
 from ckpttool.kinds import OBJECT_GRAPH, Kind, kinds
 from ckpttool.selection import Pattern, suggestion
 from ckpttool.tensors import BY_NAME, Array, Tensor, TensorSpec

@@ -69,7 +69,9 @@ def test_every_public_name_is_on_a_page() -> None:
 
 def test_the_commands_of_the_readme_are_understood(folder: Path) -> None:
     """Every option there is one of the command's; what it would do is not done."""
-    (folder / "tuned.ckpt.run.json").write_text('{"model": "new.ckpt", "data": {"path": "x.npz", "fingerprint": {}}, "options": {}}')
+    (folder / "tuned.ckpt.run.json").write_text(
+        '{"model": "new.ckpt", "data": {"path": "x.npz", "fingerprint": {}}, "options": {}}'
+    )
     commands = [words for words in CHAPTER["commands_of"](ROOT / "README.md") if words[0] == "ckpttool"]
     assert len(commands) > 15
     for _, name, *arguments in commands:

@@ -20,6 +20,8 @@ COMMANDS = {
     "verify": "ckpttool.cli.verify:verify",
     "edit": "ckpttool.cli.edit:edit",
     "convert": "ckpttool.cli.convert:convert",
+    "average": "ckpttool.cli.average:average",
+    "merge": "ckpttool.cli.merge:merge",
     "new": "ckpttool.cli.new:new",
     "reuse": "ckpttool.cli.reuse:reuse",
     "freeze": "ckpttool.cli.freeze:freeze",
@@ -35,7 +37,7 @@ COMMANDS = {
 
 GROUPS = {
     "Look": ("ops", "vars", "layers", "show", "collections", "diff", "verify"),
-    "Change": ("edit", "convert",),
+    "Change": ("edit", "convert", "average", "merge"),
     "Transfer": ("new", "reuse", "freeze", "cache", "import", "lr-find", "finetune", "evaluate", "predict", "diagnose"),
 }
 """The headings of help; a command stands under exactly one."""

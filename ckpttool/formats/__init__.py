@@ -11,22 +11,22 @@ from pathlib import Path
 from typing import cast
 
 from ckpttool.errors import CkptError, FormatError, MissingFile
-from ckpttool.formats.bundle_files import PART
 from ckpttool.formats.format import Format
-from ckpttool.formats.prefix import prefix_of
+from ckpttool.formats.tensorflow.bundle_files import PART
+from ckpttool.formats.tensorflow.prefix import prefix_of
 
 BUILTIN = {
-    "saved-model": "ckpttool.formats.saved_model:SavedModel",
-    "object": "ckpttool.formats.object_checkpoint:ObjectCheckpoint",
-    "bundle": "ckpttool.formats.bundle:Bundle",
-    "v1": "ckpttool.formats.v1:V1",
-    "torch": "ckpttool.formats.torch:Torch",
-    "npz": "ckpttool.formats.npz:Npz",
-    "keras": "ckpttool.formats.keras_archive:KerasArchive",
-    "keras-weights": "ckpttool.formats.keras_weights:KerasWeights",
-    "keras-legacy": "ckpttool.formats.keras_legacy:KerasLegacy",
-    "hdf5": "ckpttool.formats.hdf5_tree:Hdf5",
-    "safetensors": "ckpttool.formats.safetensors:Safetensors",
+    "saved-model": "ckpttool.formats.tensorflow.saved_model:SavedModel",
+    "object": "ckpttool.formats.tensorflow.object_checkpoint:ObjectCheckpoint",
+    "bundle": "ckpttool.formats.tensorflow.bundle:Bundle",
+    "v1": "ckpttool.formats.tensorflow.v1:V1",
+    "torch": "ckpttool.formats.pytorch.format:Torch",
+    "npz": "ckpttool.formats.npz.format:Npz",
+    "keras": "ckpttool.formats.keras.archive:KerasArchive",
+    "keras-weights": "ckpttool.formats.keras.weights:KerasWeights",
+    "keras-legacy": "ckpttool.formats.keras.legacy:KerasLegacy",
+    "hdf5": "ckpttool.formats.hdf5.format:Hdf5",
+    "safetensors": "ckpttool.formats.safetensors.format:Safetensors",
 }
 FOREIGN_SUFFIXES = (".json", ".pt", ".pth", ".npy", ".npz", ".pb", ".onnx", ".meta")
 """Suffixes that say a format: an output named so is that, or refused, and never a bundle with an odd prefix."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ckpttool.errors import CorruptCheckpoint, MissingFile
-from ckpttool.formats.bundle_index import Stored
+from ckpttool.formats.tensorflow.bundle_index import Stored
 from ckpttool.formats.wire import crc
 from ckpttool.tensors import PIECE, Array
 
@@ -72,7 +72,9 @@ class DataFile:
         while len(piece) < size:
             more = os.pread(self._descriptor, size - len(piece), at + len(piece))
             if not more:
-                raise CorruptCheckpoint(f"{self.path} became shorter while it was read (at byte {at + len(piece)})")
+                raise CorruptCheckpoint(
+                    f"{self.path}: it ends at byte {at + len(piece)}: cut off, or cut while it was read"
+                )
             piece += more
         return piece
 
@@ -125,7 +127,9 @@ class DataFile:
         while filled < len(piece):
             count = os.preadv(self._descriptor, [piece[filled:].data], at + filled)
             if not count:
-                raise CorruptCheckpoint(f"{self.path} became shorter while it was read (at byte {at + filled})")
+                raise CorruptCheckpoint(
+                    f"{self.path}: it ends at byte {at + filled}: cut off, or cut while it was read"
+                )
             filled += count
 
     def _require_room(self, name: str, stored: Stored) -> None:

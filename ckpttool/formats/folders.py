@@ -41,9 +41,9 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     new.mkdir()
     try:
         yield new
-        for folder, _, names in os.walk(new):
+        for root, _, names in os.walk(new):
             for each in (*names, "."):
-                _sync(Path(folder, each))
+                _sync(Path(root, each))
         if path.exists():
             path.rename(old)
         new.rename(path)

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ckpttool.errors import CorruptCheckpoint
-from ckpttool.formats.bundle_index import Stored
 from ckpttool.formats.data_file import SCAN, DataFile
+from ckpttool.formats.tensorflow.bundle_index import Stored
 from ckpttool.formats.truth import require_truth
 from ckpttool.formats.wire import crc
 from ckpttool.tensors import Extent, TensorSpec

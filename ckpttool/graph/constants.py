@@ -7,7 +7,7 @@ from typing import cast
 import numpy as np
 
 from ckpttool.errors import FormatError
-from ckpttool.formats.v1_shard import PACKED, VARINTS
+from ckpttool.formats.tensorflow.v1_shard import PACKED, VARINTS
 from ckpttool.formats.wire.protos.graph_pb2 import DataType, NodeDef, TensorProto
 from ckpttool.tensors import STRING, Array, DType, dtype_numbered
 

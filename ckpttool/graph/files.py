@@ -10,8 +10,8 @@ from google.protobuf import text_format
 from google.protobuf.message import DecodeError, Message
 
 from ckpttool.errors import FormatError, GraphError, MissingFile
-from ckpttool.formats.bundle_files import V1_SHARD
 from ckpttool.formats.files import refuse_existing, replacing
+from ckpttool.formats.tensorflow.bundle_files import V1_SHARD
 from ckpttool.formats.wire.protos.graph_pb2 import GraphDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef, SavedModel
 from ckpttool.formats.wire.table import MAGIC, is_table

@@ -10,8 +10,8 @@ from typing import TypeVar
 import numpy as np
 
 from ckpttool import elementwise
-from ckpttool.formats.bundle_index import Stored
 from ckpttool.formats.data_file import DataFile
+from ckpttool.formats.tensorflow.bundle_index import Stored
 from ckpttool.formats.wire import crc
 from ckpttool.tensors import BY_NAME, Array, Extent, Tensor
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ckpttool import formats
 from ckpttool.errors import CorruptCheckpoint, UnknownName
-from ckpttool.formats.prefix import prefix_of
+from ckpttool.formats.tensorflow.prefix import prefix_of
 from ckpttool.selection import Pattern, suggestion
 from ckpttool.surgery.blocks import same_bytes
 from ckpttool.tensors import Tensor

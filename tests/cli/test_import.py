@@ -291,4 +291,4 @@ def test_keras_weights_in_a_tensorflow_1_graph(shell: Any, graph: Path, tmp_path
 def test_a_damaged_file_of_weights(shell: Any, graph: Path, weights: Path, tmp_path: Path) -> None:
     weights.write_bytes(weights.read_bytes()[:-700])
     line = shell.error("import", weights, "--into", graph, "-o", tmp_path / "o.ckpt")
-    assert line.startswith(f"{weights}: HDF5 cannot read it")
+    assert line.startswith(f"{weights} is damaged: HDF5 cannot read it")

@@ -15,7 +15,7 @@ from ckpttool.checkpoint import open as open_checkpoint
 from ckpttool.checkpoint import save
 from ckpttool.cli import main
 from ckpttool.foreign.rules import Rule
-from ckpttool.formats.hdf5_source import is_hdf5
+from ckpttool.formats.hdf5.source import is_hdf5
 from ckpttool.transfer.import_weights import plan_import
 
 CORPUS = Path(os.environ.get("CKPTTOOL_CORPUS", "/nowhere"))

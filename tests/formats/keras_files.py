@@ -9,7 +9,7 @@ import numpy as np
 from conformance import FormatTests
 
 from ckpttool.formats.format import Writing
-from ckpttool.formats.hdf5_writer import write_tree
+from ckpttool.formats.hdf5.writer import write_tree
 from ckpttool.tensors import STRING, Tensor
 
 CONFIG = b'{"class_name": "Functional", "config": {}}'

@@ -9,8 +9,8 @@ import numpy as np
 from ckpttool.data.files import DataFile
 from ckpttool.data.wanted import Wanted
 from ckpttool.errors import DataError, FormatError
-from ckpttool.formats.hdf5 import read_tree
-from ckpttool.formats.hdf5_source import is_hdf5
+from ckpttool.formats.hdf5.source import is_hdf5
+from ckpttool.formats.hdf5.tree import read_tree
 from ckpttool.tensors import Array
 
 _DENSE = 4

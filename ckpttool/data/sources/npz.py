@@ -10,7 +10,7 @@ import numpy as np
 from ckpttool.data.files import DataFile
 from ckpttool.data.wanted import Wanted
 from ckpttool.errors import DataError, FormatError
-from ckpttool.formats.npz import Npz
+from ckpttool.formats.npz.format import Npz
 from ckpttool.tensors import Array, Tensor
 
 

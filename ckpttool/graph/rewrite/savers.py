@@ -81,14 +81,14 @@ def _restoring(graph: Graph, ref: TensorRef) -> Iterator[str]:
 
 
 def _forget_shards(graph: Graph, new: dict[str, NodeDef], removed: set[str]) -> None:
-    """Let what joins the shards of a saver leave out those to which nothing is written."""
-    for name, node in graph.nodes.items():
-        if node.op == "Pack":
-            inputs = graph.inputs(name)
-            kept = [ref for ref in inputs if not set(control_inputs(graph.nodes[ref.op])) & removed]
-            if 0 < len(kept) < len(inputs):
-                set_inputs(new[name], kept, control_inputs(node))
-                new[name].attr["N"].i = len(kept)
+    """Let what joins the shards of a saver leave out the files to which nothing is written any more."""
+    files = {graph.inputs(name)[0] for name in removed if graph.nodes[name].op in SAVES}
+    for name in graph.nodes if files else ():
+        joining = graph.consumers.get(name, [])
+        if graph.nodes[name].op == "Pack" and any(graph.nodes[op].op == "MergeV2Checkpoints" for op in joining):
+            kept = [ref for ref in graph.inputs(name) if ref not in files]
+            set_inputs(new[name], kept, control_inputs(graph.nodes[name]))
+            new[name].attr["N"].i = len(kept)
 
 
 def _without_savers(graph: Graph) -> Graph:

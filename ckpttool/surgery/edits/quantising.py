@@ -89,12 +89,14 @@ def _scale(tensor: Tensor) -> np.float32:
     """Return the scale of a tensor; 1 where all is zero.
 
     Raises:
-        CkptError: a value is not finite, or the scale itself does not fit into a float32.
+        CkptError: a value is not finite, or does not fit into a float32.
     """
     largest = np.max([np.abs(values.astype(np.float64)).max(initial=0) for values in arrays(tensor)], initial=0)
-    scale = np.float32(largest / LARGEST) if largest < np.finfo(np.float32).max else np.float32("inf")
-    if not np.isfinite(scale):
+    if not largest <= np.finfo(np.float32).max:
         raise CkptError(f"{tensor.name} has values that are not finite, or too large: it has no scale as int8")
+    scale = np.float32(largest / LARGEST)
+    if float(scale) * LARGEST > np.finfo(np.float32).max:  # rounded up, it would give back an infinity
+        scale = np.nextafter(scale, np.float32(0))
     return scale or np.float32(1)
 
 

@@ -97,15 +97,15 @@ def test_an_object_graph_stays_under_its_name_and_follows(tmp_path: Path) -> Non
     """TensorFlow 2 restores what was renamed and stripped of its optimizer; the model's weights are all there."""
     import tensorflow as tf
 
-    model = tf.keras.Sequential([tf.keras.layers.Input((2,)), tf.keras.layers.Dense(3, name="fc")])
+    model = tf.keras.Sequential([tf.keras.layers.Input((2,)), tf.keras.layers.Dense(3, name="fc")], name="net")
     model.compile("adam", "mse")
     model.optimizer.build(model.trainable_variables)
     path = tf.train.Checkpoint(model=model).save(str(tmp_path / "ckpt"))
     source = checkpoint.open(path)
     found = drop_slots(source)
-    assert {tensor.shape for name, tensor in found.items() if name.startswith("sequential/fc")} == {(2, 3), (3,)}
+    assert {tensor.shape for name, tensor in found.items() if name.startswith("net/fc")} == {(2, 3), (3,)}
     assert [name for name, kind in found.kinds().items() if kind in ("slot", "step")] == []
-    checkpoint.save(rename(found, "sequential/fc", "sequential/dense"), tmp_path / "edited")
+    checkpoint.save(rename(found, "net/fc", "net/dense"), tmp_path / "edited")
 
     other = tf.keras.Sequential([tf.keras.layers.Input((2,)), tf.keras.layers.Dense(3, name="fc")])
     other.compile("adam", "mse")

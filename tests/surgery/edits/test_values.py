@@ -98,7 +98,7 @@ def test_what_is_quantised_comes_back_to_within_half_a_scale(values: Any) -> Non
     assert b"".join(whole["x"].pieces()) == integers.tobytes()
     back = dequantise(whole, "float32")
     assert list(back) == ["x"]
-    apart = np.abs(back["x"].read().astype(np.float64) - values)
+    apart = np.abs(back["x"].read().astype(np.float64) - values.astype(np.float64))
     assert apart.max() <= 0.5001 * scale + (1e-44 if scale == 1 else 0) or scale < 1e-37
 
 

@@ -1,0 +1,48 @@
+"""`ckpttool average`."""
+
+from pathlib import Path
+
+import click
+
+from ckpttool import checkpoint
+from ckpttool.cli import joining, options
+from ckpttool.cli.output import say
+from ckpttool.surgery.average import plan_average
+from ckpttool.transfer.listing import kinds_of
+
+
+@click.command()
+@joining.checkpoints
+@joining.weights
+@click.option(
+    "--decay", type=float, metavar="D", help="A moving average: from each checkpoint to the next D of it stays."
+)
+@click.option("--latest", is_flag=True, help="Note OUT as the latest checkpoint of its folder.")
+@options.lenient
+@options.plan
+@options.as_json
+@options.writes
+def average(
+    checkpoints: tuple[Path, ...],
+    weights: tuple[float, ...] | None,
+    decay: float | None,
+    lenient: bool,
+    output: Path | None,
+    overwrite: bool,
+    plan_only: bool,
+    as_json: bool,
+    latest: bool,
+) -> None:
+    """Write the average of checkpoints of one model: their mean, or with --weights or --decay another.
+
+    Weights are averaged, in float64, and keep their dtype. Integers, strings, step counters, optimizer slots and the
+    object graph of a TensorFlow 2 checkpoint are those of the last one, and so is the graph: where a .meta lies beside
+    it, and OUT is a bundle, OUT gets it too. Names, shapes and dtypes of weights must agree.
+
+    \b
+    Example:
+      ckpttool average run/model-1000 run/model-2000 run/model-3000 -o run/mean
+    """
+    opened = [checkpoint.open(path) for path in checkpoints]
+    joined = plan_average(opened, weights, decay, lenient, kinds_of(opened[-1], say))
+    joining.carry_out(joined, output, overwrite, plan_only, as_json, latest)

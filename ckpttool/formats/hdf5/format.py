@@ -1,0 +1,88 @@
+"""HDF5 trees: any file of datasets in groups, where a tensor's name is its path."""
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ckpttool.errors import FormatError
+from ckpttool.formats.files import refuse_existing, replacing
+from ckpttool.formats.format import PLAIN, PLAIN_DTYPES, Checked, Writing
+from ckpttool.formats.hdf5.source import is_hdf5
+from ckpttool.formats.hdf5.tensors import Hdf5Tensors
+from ckpttool.formats.hdf5.tree import Tree, read_tree
+from ckpttool.formats.hdf5.values import text_of
+from ckpttool.formats.hdf5.writer import compare, write_tree
+from ckpttool.formats.keras.legacy import legacy_root
+from ckpttool.formats.keras.names import is_numbered
+from ckpttool.tensors import Tensor
+
+SUFFIX = ":0"
+"""What TensorFlow 1 and Keras 2 put after a variable's name; in a checkpoint it is not there."""
+
+
+class Hdf5:
+    """HDF5 of anyone's making."""
+
+    NAME = "hdf5"
+    SUFFIXES = (".h5", ".hdf5")
+    LIMITS = "holds every dtype but resources and variants; names are paths of groups; there are no checksums"
+    WRITES = True
+    METADATA = True
+    HOLDS = PLAIN_DTYPES
+    HEEDS: frozenset[str] = frozenset()
+
+    def recognises(self, path: Path) -> bool:
+        """Say whether a file is HDF5 in none of Keras's layouts."""
+        return is_hdf5(path) and _is_plain(read_tree(path))
+
+    def open(self, path: Path) -> Hdf5Tensors:
+        """List the datasets by their paths, without `:0` at the end; `read_tree` says what is raised."""
+        tree = read_tree(path)
+        return Hdf5Tensors(tree, _places(tree), dict(_metadata(tree)))
+
+    def save(self, tensors: Mapping[str, Tensor], path: Path, overwrite: bool, how: Writing = PLAIN) -> None:
+        """Write a dataset per tensor and an attribute of the file per text of the metadata, and read all again.
+
+        Raises:
+            PlanError: a name is that of a dataset and of a group.
+            FormatError: HDF5 cannot hold a tensor or a name, or Keras would take the file for its own.
+        """
+        refuse_existing([path], overwrite)
+        lost = next((name for name in tensors if name.endswith(SUFFIX)), None)
+        if lost:
+            raise FormatError(f"{lost} would be {lost.removesuffix(SUFFIX)} when it is read; rename it")
+        sums: dict[str, int] = {}
+        with replacing(path, partial(_check, tensors, sums)) as file:
+            sums.update(write_tree(file, tensors, {"": how.metadata}))
+
+    def verify(self, path: Path) -> Iterator[Checked]:
+        """Read every dataset; damage shows where HDF5 has a checksum for it, or cannot find its way."""
+        return self.open(path).checked()
+
+
+def _is_plain(tree: Tree) -> bool:
+    return legacy_root(tree) is None and not is_numbered(tree)
+
+
+def _places(tree: Tree) -> dict[str, str]:
+    names: dict[str, str] = {}
+    for path in tree.tensors:
+        name = path.removesuffix(SUFFIX)
+        if name in names:
+            raise FormatError(f"{tree.path}: {name} and {name}{SUFFIX} would both be named {name}")
+        names[name] = path
+    return names
+
+
+def _metadata(tree: Tree) -> Iterator[tuple[str, str]]:
+    """Yield the attributes of the file that are one text each."""
+    found: dict[str, Any] = tree.attributes[""]
+    return ((key, text_of(value)) for key, value in found.items() if isinstance(value, bytes | str))
+
+
+def _check(tensors: Mapping[str, Tensor], sums: Mapping[str, int], path: Path) -> None:
+    tree = read_tree(path)
+    compare(tree, tensors, sums)
+    if not _is_plain(tree):
+        raise FormatError("these names would be taken for a file of Keras; rename those with `vars` or `layer_names`")

@@ -1,0 +1,181 @@
+"""HDF5 files: every dataset of a file, found without following anything out of it, and read when asked.
+
+HDF5 can point elsewhere (external links and storage, virtual datasets) and can claim shapes that no bytes stand for;
+both are refused before anything is read, each part of a path on its own.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ckpttool.errors import CorruptCheckpoint, FormatError, MissingFile
+from ckpttool.formats.hdf5.source import Source, is_hdf5, opened
+from ckpttool.formats.hdf5.values import dtype_in, extent_of, is_plain, read_pieces, read_values, text_of
+from ckpttool.tensors import STRING, Tensor, TensorSpec
+
+DEEPEST = 64
+"""Groups within groups; more is a loop or an attack."""
+MOST_UNPACKED = 1100
+"""How many bytes one stored byte may become: deflate's limit is 1,032."""
+UNPACKED_LIMIT = 4 << 30
+RATIO_LIMIT = 100
+"""A packed dataset over both limits is refused: it is a bomb rather than weights."""
+FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 4: "szip", 5: "nbit", 6: "scaleoffset", 32000: "lzf"}
+"""The filters that h5py brings along; any other would be a plug-in found on the machine."""
+
+
+@dataclass
+class Tree:
+    """What an HDF5 file holds: its datasets as tensors by path, and the attributes of groups and datasets by path.
+
+    `opaque` names the attributes that hold neither numbers nor texts.
+    """
+
+    path: Path
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    attributes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    opaque: list[str] = field(default_factory=list)
+
+    @property
+    def groups(self) -> Iterator[str]:
+        """The paths of the groups; the file's own is empty."""
+        return (path for path in self.attributes if path not in self.tensors)
+
+    def texts(self, group: str, key: str) -> list[str] | None:
+        """Return an attribute that lists names, bytes or text; Keras splits long ones into key0, key1, ..."""
+        found = self.attributes.get(group, {})
+        parts = [found[key]] if key in found else []
+        while not parts or f"{key}{len(parts)}" in found:
+            if f"{key}{len(parts)}" not in found:
+                return None
+            parts.append(found[f"{key}{len(parts)}"])
+        return [text_of(item) for part in parts for item in np.atleast_1d(np.asarray(part, object)).tolist()]
+
+
+def read_tree(path: Path) -> Tree:
+    """List a file's datasets and attributes; the values stay on the disk until a tensor is read.
+
+    Raises:
+        MissingFile: there is no such file.
+        FormatError: it is not HDF5, it points out of itself, or claims more than it holds.
+        CorruptCheckpoint: it is damaged.
+    """
+    if not path.is_file():
+        raise MissingFile(f"{path} is missing: no such file")
+    if not is_hdf5(path):
+        raise FormatError(f"{path} is not an HDF5 file")
+    return walk(Source.of(path))
+
+
+@lru_cache(maxsize=1)
+def walk(source: Source) -> Tree:
+    """List what is in a source; each format that asks whether it is its own gets the same walk."""
+    tree = Tree(source.path)
+    with opened(source) as file:
+        _Walk(tree, source).group(file, "", ())
+    return tree
+
+
+class _Walk:
+    """One walk through a file: every link is looked at before it is followed."""
+
+    def __init__(self, tree: Tree, source: Source) -> None:
+        self.tree = tree
+        self.source = source
+        self.stored = 0
+        self.seen: set[int] = set()
+
+    def group(self, group: Any, path: str, above: tuple[int, ...]) -> None:
+        """Take in a group: its attributes, its datasets, the groups in it."""
+        address = _address(group)
+        if address in above or len(above) > DEEPEST:
+            raise FormatError(f"{self.tree.path}: the groups of {path} go round in a circle, or too deep")
+        self._attributes(group, path)
+        for name in group:
+            here = f"{path}/{name}" if path else name
+            self._member(self._follow(group, name, here), here, (*above, address))
+
+    def _member(self, member: Any, path: str, above: tuple[int, ...]) -> None:
+        import h5py
+
+        if isinstance(member, h5py.Group):
+            self.group(member, path, above)
+        elif isinstance(member, h5py.Dataset):
+            self.tree.tensors[path] = self._tensor(member, path)
+            self._attributes(member, path)
+        else:
+            raise FormatError(f"{self.tree.path}: {path} is neither a group nor a dataset")
+
+    def _follow(self, group: Any, name: str, path: str, steps: int = 0) -> Any:
+        """Return what a link leads to, where it stays in the file; soft links are taken one part at a time."""
+        import h5py
+
+        link = group.get(name, getlink=True)
+        if isinstance(link, h5py.HardLink):
+            return group[name]
+        if not isinstance(link, h5py.SoftLink) or steps > DEEPEST:
+            raise FormatError(f"{self.tree.path}: {path} is a link out of the file, which is never followed")
+        found = group.file if link.path.startswith("/") else group
+        for part in (part for part in link.path.split("/") if part not in ("", ".")):
+            if not isinstance(found, h5py.Group) or part not in list(found):
+                raise FormatError(f"{self.tree.path}: {path} is a link to {link.path}, which is not in the file")
+            found = self._follow(found, part, path, steps + 1)
+        return found
+
+    def _attributes(self, member: Any, path: str) -> None:
+        """Take in the attributes that hold numbers or texts, and the names of others (references, lists)."""
+        plain = {text_of(key): is_plain(member.attrs.get_id(key).dtype) for key in member.attrs}
+        self.tree.attributes[path] = {key: member.attrs[key] for key in plain if plain[key]}
+        self.tree.opaque += [f"{path}@{key}" for key in plain if not plain[key]]
+
+    def _tensor(self, dataset: Any, path: str) -> Tensor:
+        """Check a dataset against the file, and return it as a tensor that opens the file again to be read."""
+        if dataset.is_virtual or dataset.external:
+            raise FormatError(f"{self.tree.path}: {path} keeps its values in another file, which is never read")
+        if dataset.shape is None:
+            raise FormatError(f"{self.tree.path}: {path} has no shape (a null dataset)")
+        unknown = [number for number in _filters(dataset) if number not in FILTERS]
+        if unknown:
+            raise FormatError(f"{self.tree.path}: {path} is packed with filter {unknown[0]}, which is not known")
+        dtype = dtype_in(dataset)
+        if dtype is None:
+            raise FormatError(f"{self.tree.path}: {path} holds {dataset.dtype}, neither numbers nor texts")
+        self._check_size(dataset, path)
+        spec = TensorSpec(path, tuple(dataset.shape), dtype)
+        place = (self.source, str(dataset.name), spec)
+        pieces = None if dtype is STRING else partial(read_pieces, *place)
+        return Tensor(spec, partial(read_values, *place), pieces, extent_of(self.source, dataset, spec))
+
+    def _check_size(self, dataset: Any, path: str) -> None:
+        """Hold the shape against the bytes that are stored, and all that is stored against the file."""
+        stored, packed = dataset.id.get_storage_size(), bool(_filters(dataset))
+        if dataset.nbytes > self.source.size and dataset.nbytes > stored * (MOST_UNPACKED if packed else 1):
+            shape = list(dataset.shape)
+            raise CorruptCheckpoint(
+                f"{self.tree.path}: {path} is said to be {dataset.dtype} {shape}, {stored} bytes are stored for it"
+            )
+        if dataset.nbytes > max(UNPACKED_LIMIT, RATIO_LIMIT * stored):
+            raise FormatError(f"{self.tree.path}: {path} claims to unpack {stored} bytes to {dataset.nbytes}")
+        if _address(dataset) not in self.seen:
+            self.seen.add(_address(dataset))
+            self.stored += stored
+        if self.stored > self.source.size:
+            raise CorruptCheckpoint(
+                f"{self.tree.path}: the datasets up to {path} are said to take more bytes than the file has"
+            )
+
+
+def _filters(dataset: Any) -> list[int]:
+    """Return the numbers of the filters that a dataset is packed with."""
+    properties = dataset.id.get_create_plist()
+    return [properties.get_filter(place)[0] for place in range(properties.get_nfilters())]
+
+
+def _address(member: Any) -> int:
+    import h5py
+
+    return int(h5py.h5o.get_info(member.id).addr)

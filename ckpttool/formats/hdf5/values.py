@@ -1,0 +1,151 @@
+"""The values of HDF5 datasets: read whole, or in pieces; which element types stand for which."""
+
+from collections.abc import Iterator
+from math import prod
+from typing import TYPE_CHECKING, Any, Literal
+
+from ckpttool.errors import CorruptCheckpoint
+from ckpttool.formats.hdf5.source import Source, opened
+from ckpttool.formats.truth import require_truth
+from ckpttool.formats.wire.strings import as_bytes
+from ckpttool.tensors import BY_NAME, PIECE, STRING, Array, DType, Extent, TensorSpec, dtype_of
+
+if TYPE_CHECKING:
+    import numpy as np
+
+MARK = "dtype"
+"""The attribute that says what a dataset's bytes are where HDF5 has no such type, as Keras writes it for bfloat16."""
+STRINGS_AT_ONCE = 256 << 20
+"""Many elements can claim one long string of the file: no more are read at once than could make up so many bytes."""
+Block = tuple[tuple[int | slice, ...], tuple[int, ...]]
+
+
+def text_of(value: Any) -> str:
+    """Return a name as text, whether the file has it as bytes or text."""
+    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
+
+
+def is_plain(kind: Any) -> bool:
+    """Say whether an element type is a number or a text; references and lists in a cell are not."""
+    import h5py
+
+    if kind.kind == "O":
+        return h5py.check_string_dtype(kind) is not None
+    return kind.kind in "SU" or kind.newbyteorder("=").name in BY_NAME
+
+
+def stored_type(dtype: DType) -> "np.dtype[Any]":
+    """Return the type of a dataset's elements: bfloat16 and its like are bytes, which the mark names."""
+    import numpy as np
+
+    return np.dtype(f"V{dtype.itemsize}") if dtype.numpy_name.startswith("ml_dtypes") else dtype.numpy
+
+
+def dtype_in(dataset: Any) -> DType | None:
+    """Return the element type of a dataset, by its mark where that fits; None for what is neither number nor text."""
+    import numpy as np
+
+    kind = dataset.dtype.newbyteorder("=")
+    marked = BY_NAME.get(text_of(dataset.attrs.get(MARK, "")))
+    if marked is not None and marked.itemsize and stored_type(marked) == kind:
+        return marked
+    if not is_plain(kind):
+        return None
+    return STRING if kind.kind in "OSU" else dtype_of(np.empty(0, kind))
+
+
+def extent_of(source: Source, dataset: Any, spec: TensorSpec) -> Extent | None:
+    """Return where a dataset's bytes lie in its file as they are, where they do."""
+    import h5py
+
+    if dataset.chunks is not None or not spec.nbytes or source.unpacked is not None:
+        return None
+    offset = dataset.id.get_offset()
+    plain = h5py.h5t.py_create(stored_type(spec.dtype).newbyteorder("<"), logical=True)
+    if offset is None or offset + spec.nbytes > source.size or not dataset.id.get_type().equal(plain):
+        return None
+    return Extent(source.path, source.start + offset, spec.nbytes, stamp=source.stamp)
+
+
+def read_values(source: Source, place: str, spec: TensorSpec) -> Array:
+    """Read one dataset.
+
+    Raises:
+        CorruptCheckpoint: it cannot be read, or is not what it was when the file was listed.
+    """
+    with opened(source, spec.name) as file:
+        dataset = _same(source, file[place], spec)
+        return _strings(source, dataset, spec) if spec.dtype is STRING else _numbers(source, dataset[()], spec, "=")
+
+
+def read_pieces(source: Source, place: str, spec: TensorSpec) -> Iterator[memoryview]:
+    """Yield the bytes of a dataset of numbers, little-endian and in C order; `read_values` says what is raised."""
+    import numpy as np
+
+    with opened(source, spec.name) as file:
+        dataset = _same(source, file[place], spec)
+        for index, _ in blocks(spec.shape, spec.dtype.itemsize, dataset.chunks):
+            array = np.ascontiguousarray(_numbers(source, dataset[index], spec, "<"))
+            yield memoryview(array.reshape(-1).view(np.uint8).data)
+
+
+def blocks(shape: tuple[int, ...], itemsize: int, chunks: tuple[int, ...] | None = None) -> Iterator[Block]:
+    """Yield, in C order, the index and the shape of parts of an array whose bytes are contiguous.
+
+    A part has about `PIECE` bytes, or more where the chunks that a dataset is stored in would be read several times.
+
+    >>> list(blocks((3, 1 << 20), 4))[1]
+    ((slice(1, 2, None),), (1, 1048576))
+    """
+    row = prod(shape[1:]) * itemsize
+    if not shape or shape[0] * row <= PIECE:
+        yield (), shape
+    elif row > PIECE and (chunks is None or chunks[0] == 1):
+        for number in range(shape[0]):
+            for index, part in blocks(shape[1:], itemsize, chunks and chunks[1:]):
+                yield (number, *index), part
+    else:
+        least = chunks[0] if chunks else 1
+        step = max(PIECE // row // least, 1) * least
+        for start in range(0, shape[0], step):
+            stop = min(start + step, shape[0])
+            yield (slice(start, stop),), (stop - start, *shape[1:])
+
+
+def _same(source: Source, dataset: Any, spec: TensorSpec) -> Any:
+    if tuple(dataset.shape) != spec.shape or dtype_in(dataset) is not spec.dtype:
+        raise CorruptCheckpoint(f"{source.path}: {spec.name} changed while the file was read")
+    return dataset
+
+
+def _numbers(source: Source, found: Any, spec: TensorSpec, order: Literal["<", "="]) -> Array:
+    """Return numbers of the dtype's own type, in a byte order."""
+    import numpy as np
+
+    array = np.asarray(found)
+    require_truth(spec, array, source.path)
+    if array.dtype.kind == "V":
+        return array.view(spec.dtype.numpy)
+    return array.astype(array.dtype.newbyteorder(order), copy=False)
+
+
+def _strings(source: Source, dataset: Any, spec: TensorSpec) -> Array:
+    """Read texts; together they cannot be longer than the file they are in."""
+    import numpy as np
+
+    flat = np.empty(spec.elements, object)
+    step, total = max(STRINGS_AT_ONCE // max(source.size, 1), 1), 0
+    for at, found in enumerate(_cells(dataset, spec, step)):
+        total += len(found)
+        if dataset.dtype.kind == "O" and total > source.size:
+            raise CorruptCheckpoint(f"{source.path}: the texts of {spec.name} are longer than the file")
+        flat[at] = found
+    return flat.reshape(spec.shape)
+
+
+def _cells(dataset: Any, spec: TensorSpec, step: int) -> Iterator[bytes]:
+    """Yield the texts of a dataset, at most so many read at once."""
+    import numpy as np
+
+    for index, _ in blocks(spec.shape, max(PIECE // step, 1)):
+        yield from as_bytes(np.asarray(dataset[index], object).ravel().tolist(), spec.name)

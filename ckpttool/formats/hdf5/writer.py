@@ -1,0 +1,156 @@
+"""Writing HDF5: datasets as paths of groups, contiguous and streamed, then read again and compared."""
+
+from collections.abc import Iterable, Mapping
+from math import prod
+from typing import Any, BinaryIO
+
+from ckpttool.errors import CorruptCheckpoint, FormatError, PlanError
+from ckpttool.formats.hdf5.tree import Tree
+from ckpttool.formats.hdf5.values import MARK, blocks, stored_type
+from ckpttool.formats.wire import crc
+from ckpttool.formats.wire.strings import as_bytes
+from ckpttool.tensors import STRING, Tensor
+
+Attributes = Mapping[str, Mapping[str, Any]]
+
+
+def write_tree(file: BinaryIO, tensors: Mapping[str, Tensor], attributes: Attributes) -> dict[str, int]:
+    """Write tensors at their paths and attributes at theirs; a path with attributes and no tensor becomes a group.
+
+    Returns the checksum of each tensor, for `compare`.
+
+    Raises:
+        FormatError: a tensor or a path is one that HDF5 cannot hold.
+        PlanError: a path is a dataset and a group.
+    """
+    import h5py
+
+    check_paths(tensors)
+    with h5py.File(file, "w") as out:
+        for path in attributes:
+            if path and path not in tensors:
+                out.require_group(path)
+        sums = {path: _write(out, path, tensor) for path, tensor in tensors.items()}
+        for path, found in attributes.items():
+            out[path or "/"].attrs.update(found)
+    return sums
+
+
+def check_paths(paths: Iterable[str]) -> None:
+    """Check that names can be paths in one file; `write_tree` says what is raised."""
+    paths = set(paths)
+    for path in paths:
+        parts = path.split("/")
+        if not _encodes(path) or {"", "."} & set(parts):
+            raise FormatError(
+                f"HDF5 cannot hold a dataset named {path!r}: a name is a path, its parts are group/dataset"
+            )
+        for depth in range(1, len(parts)):
+            above = "/".join(parts[:depth])
+            if above in paths:
+                raise PlanError(
+                    f"{above} and {path} cannot be in one HDF5 file: {above} would be a dataset and a group"
+                )
+
+
+def compare(tree: Tree, tensors: Mapping[str, Tensor], sums: Mapping[str, int]) -> None:
+    """Check that a file that was written holds what it should.
+
+    Raises:
+        CorruptCheckpoint: it does not.
+    """
+    if set(tree.tensors) != set(sums):
+        raise CorruptCheckpoint(f"{tree.path}: {len(tree.tensors)} tensors read back, {len(sums)} were written")
+    for path, tensor in tree.tensors.items():
+        same = (tensor.shape, tensor.dtype) == (tensors[path].shape, tensors[path].dtype)
+        if not same or checksum(tensor) != sums[path]:
+            raise CorruptCheckpoint(f"{tree.path}: {path} reads back otherwise than it was written")
+
+
+def checksum(tensor: Tensor) -> int:
+    """Return the CRC-32C of a tensor's bytes, of its texts one after the other."""
+    import numpy as np
+
+    if tensor.dtype is STRING:
+        return crc.extend(0, b"\0".join(tensor.read().ravel().tolist()))
+    running = 0
+    for piece in tensor.pieces():
+        running = crc.extend(running, np.frombuffer(piece, np.uint8))
+    return running
+
+
+def _encodes(path: str) -> bool:
+    try:
+        return "\0" not in path and bool(path.encode())
+    except UnicodeEncodeError:
+        return False
+
+
+def _write(out: Any, path: str, tensor: Tensor) -> int:
+    if tensor.dtype is STRING:
+        return _write_texts(out, path, tensor)
+    if not tensor.dtype.itemsize:
+        raise FormatError(f"{tensor.name} is {tensor.dtype}, which HDF5 cannot hold")
+    return _write_numbers(out, path, tensor)
+
+
+def _write_numbers(out: Any, path: str, tensor: Tensor) -> int:
+    import numpy as np
+
+    kind = stored_type(tensor.dtype)
+    dataset = out.create_dataset(path, tensor.shape, kind.newbyteorder("<"))
+    if tensor.dtype.numpy_name != tensor.dtype.name:
+        dataset.attrs[MARK] = tensor.dtype.name
+    running, stream = 0, _Stream(tensor)
+    for index, shape in blocks(tensor.shape, kind.itemsize):
+        part = stream.take(prod(shape) * kind.itemsize)
+        running = crc.extend(running, part)
+        if part:
+            dataset[index] = np.frombuffer(part, kind.newbyteorder("<")).reshape(shape)
+    stream.end()
+    return running
+
+
+class _Stream:
+    """A tensor's bytes, taken in other sizes than it gives them."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self._tensor = tensor
+        self._pieces = tensor.pieces()
+        self._rest = b""
+
+    def take(self, size: int) -> bytes:
+        """Return the next so many bytes."""
+        parts, found = [self._rest], len(self._rest)
+        while found < size:
+            piece = bytes(next(self._pieces, b""))
+            if not piece:
+                raise CorruptCheckpoint(f"{self._tensor.name} gave fewer bytes than its shape says")
+            parts.append(piece)
+            found += len(piece)
+        joined = b"".join(parts)
+        self._rest = joined[size:]
+        return joined[:size]
+
+    def end(self) -> None:
+        """Check that nothing is left; the last request lets a tensor compare its checksum."""
+        if self._rest or any(len(piece) for piece in self._pieces):
+            raise CorruptCheckpoint(f"{self._tensor.name} gave more bytes than its shape says")
+
+
+def _write_texts(out: Any, path: str, tensor: Tensor) -> int:
+    import h5py
+    import numpy as np
+
+    array = tensor.read()
+    texts = as_bytes(array.ravel().tolist(), tensor.name)
+    if array.shape != tensor.shape:
+        raise CorruptCheckpoint(f"{tensor.name} gave {list(array.shape)} texts, {list(tensor.shape)} were said")
+    if any(b"\0" in text for text in texts):
+        raise FormatError(f"{tensor.name} has a text with a zero byte in it, where HDF5 would end it")
+    dataset = out.create_dataset(path, tensor.shape, h5py.string_dtype())
+    flat = np.empty(len(texts), object)
+    flat[:] = texts
+    if texts:
+        dataset[()] = flat.reshape(tensor.shape)
+    return crc.extend(0, b"\0".join(texts))

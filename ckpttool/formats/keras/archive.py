@@ -1,0 +1,131 @@
+"""Keras's `.keras`: a zip of a model's configuration, which is only ever copied, and its weights in HDF5.
+
+What is in `config.json` could make code run where it is deserialised; here it is bytes. The weights are read where
+they lie in the archive.
+"""
+
+import zipfile
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import IO, BinaryIO
+
+from ckpttool.errors import CkptError, CorruptCheckpoint, FormatError, PlanError
+from ckpttool.formats.archive import BAD_ZIP, is_zip, member_bytes, member_start, members
+from ckpttool.formats.data_file import DataFile
+from ckpttool.formats.files import refuse_existing, replacing, writing
+from ckpttool.formats.format import PLAIN, PLAIN_DTYPES, Checked, Writing
+from ckpttool.formats.hdf5.source import Source, Unpacked, stamp_of
+from ckpttool.formats.hdf5.tensors import Hdf5Tensors
+from ckpttool.formats.hdf5.tree import Tree, walk
+from ckpttool.formats.hdf5.writer import compare, write_tree
+from ckpttool.formats.keras.copy import Copy, edited, like_of
+from ckpttool.formats.keras.names import weights_in
+from ckpttool.tensors import PIECE, Tensor
+
+CONFIG = "config.json"
+WEIGHTS = "model.weights.h5"
+
+
+class KerasArchive:
+    """A whole model of Keras 2.15 or 3."""
+
+    NAME = "keras"
+    SUFFIXES = (".keras",)
+    LIMITS = "an edited copy of a .keras file: the weights that are there, in their shapes; the configuration stays"
+    WRITES = True
+    METADATA = False
+    HOLDS = PLAIN_DTYPES
+    HEEDS = frozenset({"like"})
+
+    def recognises(self, path: Path) -> bool:
+        """Say whether a file is a zip with a model's configuration and weights."""
+        return is_archive(path)
+
+    def open(self, path: Path) -> Hdf5Tensors:
+        """List the weights by their logical names; `read_archive` and `weights_in` say what is raised."""
+        tree = read_archive(path)
+        return Hdf5Tensors(tree, {name: weight.path for name, weight in weights_in(tree).items()})
+
+    def save(self, tensors: Mapping[str, Tensor], path: Path, overwrite: bool, how: Writing = PLAIN) -> None:
+        """Write an edited copy of an archive, and read it again.
+
+        Raises:
+            PlanError: `edited` finds something, or a layer has another name, which the configuration would not know.
+        """
+        refuse_existing([path], overwrite)
+        like = like_of(path, how)
+        if not is_archive(like):
+            raise PlanError(f"{like} is no .keras archive: {path} is written as an edited copy of one (--like FILE)")
+        copy = edited(read_archive(like), tensors, how)
+        for old, new in copy.renamed.items():
+            raise PlanError(f"{like}: its configuration names the layer {old} too, so it cannot be {new}")
+        with writing(path) as (_, weights):
+            sums = write_tree(weights, copy.tensors, copy.attributes)
+            weights.seek(0)
+            with replacing(path, partial(self._check, copy, sums)) as file:
+                _copy_archive(like, file, weights)
+
+    def verify(self, path: Path) -> Iterator[Checked]:
+        """Compare the zip's checksum of each member, and read every dataset."""
+        for info in members(path).values():
+            try:
+                yield Checked(info.filename, sum(map(len, member_bytes(path, info, info.filename))))
+            except CkptError as error:
+                yield Checked(info.filename, 0, str(error))
+        yield from self.open(path).checked()
+
+    def _check(self, copy: Copy, sums: Mapping[str, int], path: Path) -> None:
+        problem = next((item.problem for item in self.verify(path) if item.problem), None)
+        if problem:
+            raise CorruptCheckpoint(problem)
+        compare(read_archive(path), copy.tensors, sums)
+
+
+def is_archive(path: Path) -> bool:
+    """Say whether a file is a zip with a model's configuration in it, or one that is damaged and named so."""
+    if not is_zip(path):
+        return False
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return CONFIG in archive.namelist()
+    except (*BAD_ZIP, NotImplementedError, UnicodeDecodeError):
+        return path.name.endswith(KerasArchive.SUFFIXES)
+
+
+def read_archive(path: Path) -> Tree:
+    """List the datasets of an archive's weights: read in place, or unpacked to a temporary file where they are packed.
+
+    Raises:
+        FormatError: it has none, or a member is unsafe.
+        CorruptCheckpoint: it is damaged.
+    """
+    found = members(path)
+    if WEIGHTS not in found:
+        raise FormatError(f"{path} has no {WEIGHTS}: its weights are in no form that is read ({', '.join(found)})")
+    return walk(_source(path, found[WEIGHTS]))
+
+
+def _source(path: Path, info: zipfile.ZipInfo) -> Source:
+    if info.compress_type != zipfile.ZIP_STORED:
+        unpacked = Unpacked(member_bytes(path, info, WEIGHTS))
+        return Source(path, info.file_size, 0, stamp_of(path), unpacked)
+    return Source(path, info.file_size, member_start(DataFile(path), info), stamp_of(path))
+
+
+def _copy_archive(like: Path, file: BinaryIO, weights: BinaryIO) -> None:
+    """Write the members of an archive in their order, with other weights."""
+    with zipfile.ZipFile(file, "w") as out:
+        for name, info in members(like).items():
+            new = zipfile.ZipInfo(name, info.date_time)
+            new.external_attr, new.compress_type = info.external_attr, info.compress_type
+            with out.open(new, "w", force_zip64=True) as member:
+                _fill(
+                    member,
+                    iter(partial(weights.read, PIECE), b"") if name == WEIGHTS else member_bytes(like, info, name),
+                )
+
+
+def _fill(member: IO[bytes], pieces: Iterator[bytes]) -> None:
+    for piece in pieces:
+        member.write(piece)

@@ -1,0 +1,118 @@
+"""An edited copy of a Keras 3 file: its structure, with the values of its weights replaced by name."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ckpttool.errors import FormatError, MissingFile, PlanError
+from ckpttool.formats.format import Writing
+from ckpttool.formats.hdf5.tree import Tree
+from ckpttool.formats.hdf5.values import MARK
+from ckpttool.formats.keras.names import Weight, weights_in
+from ckpttool.selection import suggestion
+from ckpttool.tensors import Tensor
+
+
+@dataclass(frozen=True)
+class Copy:
+    """What a copy holds, by path: the tensors, those of a training state among them, and the attributes.
+
+    `renamed` has the layers that get another name: the old one and the new one.
+    """
+
+    tensors: Mapping[str, Tensor]
+    attributes: Mapping[str, Mapping[str, Any]]
+    renamed: Mapping[str, str]
+
+
+def like_of(path: Path, how: Writing) -> Path:
+    """Return the file whose copy is to be written: the one that is named, else the one that the tensors are from.
+
+    Raises:
+        MissingFile: it is not there.
+        PlanError: there is none.
+    """
+    if how.like and not how.like.is_file():
+        raise MissingFile(f"{how.like} is missing: no such file to copy")
+    like = how.like or how.source
+    if like is None:
+        raise PlanError(f"{path} is written as an edited copy of such a file, and none is named (--like FILE)")
+    return like
+
+
+def edited(tree: Tree, tensors: Mapping[str, Tensor], how: Writing) -> Copy:
+    """Put tensors into the places of a Keras 3 file that have their names.
+
+    An optimizer's state and a random generator's stay as they are in it. Where tensors were renamed since they were
+    read from it, its layers are renamed.
+
+    Raises:
+        PlanError: a tensor has no place, a place no tensor, a shape differs, or weights of one layer were renamed
+            differently.
+        FormatError: the file has an attribute that cannot be copied.
+    """
+    if tree.opaque:
+        raise FormatError(f"{tree.path}: {tree.opaque[0]} is an attribute that holds neither numbers nor texts")
+    weights = weights_in(tree)
+    origins = how.origins if tree.path == how.source else {}
+    placed = {origins.get(name, name): name for name in tensors}
+    _refuse(tree, tensors, placed, weights)
+    new = {weights[old].path: tensors[name] for old, name in placed.items()}
+    names = _layer_names(tree, {weights[old]: name for old, name in placed.items()})
+    renamed = {old: names[group] for group, old in _own_names(weights.values()) if names[group] != old}
+    return Copy({**tree.tensors, **new}, dict(_attributes(tree, new, names)), renamed)
+
+
+def _refuse(
+    tree: Tree, tensors: Mapping[str, Tensor], placed: Mapping[str, str], weights: Mapping[str, Weight]
+) -> None:
+    """Raise where tensors and places are not the same, or their shapes."""
+    homeless = [name for old, name in placed.items() if old not in weights]
+    if homeless:
+        raise PlanError(f"{tree.path} has no place for {_some(homeless)}{suggestion(homeless[0], weights)}")
+    empty = [name for name in weights if name not in placed]
+    if empty:
+        raise PlanError(f"nothing for {_some(empty)} of {tree.path}{suggestion(empty[0], placed)}")
+    for old, name in placed.items():
+        shape = tree.tensors[weights[old].path].shape
+        if tensors[name].shape != shape:
+            raise PlanError(f"{name} is {list(tensors[name].shape)}, its place in {tree.path} is {list(shape)}")
+
+
+def _layer_names(tree: Tree, names: Mapping[Weight, str]) -> dict[str, str]:
+    """Return the name of each layer, by the group of its own weights: all weights in it must agree."""
+    found: dict[str, str] = {}
+    for weight, name in names.items():
+        parts = name.split("/") if name != weight.name else [*(scope.name for scope in weight.scopes), weight.own]
+        if len(parts) != len(weight.scopes) + 1 or parts[-1] != weight.own:
+            raise PlanError(
+                f"{weight.name} cannot be named {name} in {tree.path}: only its layers can have other names"
+            )
+        for scope, part in zip(weight.scopes, parts[:-1], strict=True):
+            if found.setdefault(scope.group, part) != part:
+                raise PlanError(
+                    f"{weight.name} would be {name}, but another weight of the layer {scope.name} would be in "
+                    f"{found[scope.group]}: rename all of a layer's weights, or none"
+                )
+            if part != scope.name and "name" not in tree.attributes[scope.group]:
+                raise PlanError(f"{tree.path} keeps no name of the layer {scope.name} that could be {part}")
+    return found
+
+
+def _own_names(weights: Any) -> Iterator[tuple[str, str]]:
+    return ((scope.group, scope.name) for weight in weights for scope in weight.scopes)
+
+
+def _attributes(
+    tree: Tree, new: Mapping[str, Tensor], names: Mapping[str, str]
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield the attributes of each path, with the layers' names; what marks a dtype is written with the values."""
+    for path, found in tree.attributes.items():
+        kept = {key: value for key, value in found.items() if key != MARK or path not in tree.tensors}
+        yield path, {**kept, "name": names[path]} if path in names and "name" in kept else kept
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - 2} more" if len(names) > 2 else ""
+    return ", ".join(names[:2]) + more

@@ -1,0 +1,145 @@
+"""Keras 3's numbered weights under the names that Keras itself gives them: `hidden1/kernel`.
+
+Keras 3 (saving_lib.py) numbers a layer's weights below a group `vars`, whose attribute `name` is the layer's own, and
+puts layers within a layer in groups beside it. Which weight has which number follows from the layer's class. That is
+in the key of a layer that lies in a list (`layers/dense_1`), and in the name, if Keras chose it, of one that is an
+attribute (`my_block/proj` with the name `dense_2`). Keras 2.13 to 2.15 wrote the same without names.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ckpttool.errors import FormatError
+from ckpttool.formats.hdf5.tree import Tree
+from ckpttool.formats.hdf5.values import text_of
+
+HOLDER = "vars"
+"""The group of a layer's own weights."""
+ORDER = {
+    "dense": ("kernel", "bias"),
+    "conv1d": ("kernel", "bias"),
+    "conv2d": ("kernel", "bias"),
+    "conv3d": ("kernel", "bias"),
+    "conv1d_transpose": ("kernel", "bias"),
+    "conv2d_transpose": ("kernel", "bias"),
+    "conv3d_transpose": ("kernel", "bias"),
+    "depthwise_conv1d": ("kernel", "bias"),
+    "depthwise_conv2d": ("kernel", "bias"),
+    "separable_conv1d": ("depthwise_kernel", "pointwise_kernel", "bias"),
+    "separable_conv2d": ("depthwise_kernel", "pointwise_kernel", "bias"),
+    "query_dense": ("kernel", "bias"),
+    "key_dense": ("kernel", "bias"),
+    "value_dense": ("kernel", "bias"),
+    "output_dense": ("kernel", "bias"),
+    "embedding": ("embeddings",),
+    "lstm_cell": ("kernel", "recurrent_kernel", "bias"),
+    "gru_cell": ("kernel", "recurrent_kernel", "bias"),
+    "simple_rnn_cell": ("kernel", "recurrent_kernel", "bias"),
+    "p_re_lu": ("alpha",),
+}
+"""The weights of Keras's layers in the order in which they are numbered; a layer without a bias has fewer.
+
+Multi-head attention keeps its layers under names of its own."""
+WHOLE: dict[str, dict[int, tuple[str, ...]]] = {
+    "batch_normalization": {
+        4: ("gamma", "beta", "moving_mean", "moving_variance"),
+        2: ("moving_mean", "moving_variance"),
+    },
+    "layer_normalization": {2: ("gamma", "beta")},
+}
+"""Layers whose weights are only told by how many there are; of three, either of the first two may be absent."""
+TRAINING_STATE = ("optimizer", "seed_generator")
+"""Groups that hold no weights: an optimizer's slots, a random generator's state."""
+ROOT_STATE = ("metrics",)
+"""The same, where they are the model's own."""
+
+
+@dataclass(frozen=True)
+class Scope:
+    """A layer on the way to a weight: the group of its own weights, and its name."""
+
+    group: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A weight in a file of Keras 3: its path, the layers it lies in, and what it is called in the last."""
+
+    path: str
+    scopes: tuple[Scope, ...]
+    own: str
+
+    @property
+    def name(self) -> str:
+        """The logical name: the layers' names, and the weight's."""
+        return "/".join([*(scope.name for scope in self.scopes), self.own])
+
+
+def is_numbered(tree: Tree) -> bool:
+    """Say whether the file has Keras 3's groups of numbered weights."""
+    holders = [group for group in tree.groups if group.rpartition("/")[2] == HOLDER]
+    if any("name" in tree.attributes[group] for group in holders):
+        return True
+    members = [path for path in tree.tensors if path.rpartition("/")[0] in holders]
+    return bool(members) and all(path.rpartition("/")[2].isdigit() for path in members)
+
+
+def weights_in(tree: Tree) -> dict[str, Weight]:
+    """Return the weights of a Keras 3 file by their logical names; the rest of its datasets are training state.
+
+    Raises:
+        FormatError: two weights have one name.
+    """
+    counts = Counter(path.rpartition("/")[0] for path in tree.tensors)
+    found: dict[str, Weight] = {}
+    for weight in _weights(tree, counts):
+        if weight.name in found:
+            other = found[weight.name].path
+            raise FormatError(f"{tree.path}: {other} and {weight.path} would both be named {weight.name}")
+        found[weight.name] = weight
+    return found
+
+
+def _weights(tree: Tree, counts: Counter[str]) -> Iterator[Weight]:
+    for path in tree.tensors:
+        *groups, holder, number = ["", *path.split("/")] if "/" not in path else path.split("/")
+        if holder == HOLDER and not set(groups) & set(TRAINING_STATE) and groups[:1] != list(ROOT_STATE):
+            yield Weight(path, tuple(_scopes(tree, groups)), _own_name(tree, groups, number, counts))
+
+
+def _scopes(tree: Tree, groups: list[str]) -> Iterator[Scope]:
+    """Yield the layers on the way to a weight; groups that only hold layers are none."""
+    for depth in range(1, len(groups) + 1):
+        group = _holder(groups[:depth])
+        if group in tree.attributes:
+            yield Scope(group, text_of(tree.attributes[group].get("name", groups[depth - 1])))
+
+
+def _own_name(tree: Tree, groups: list[str], number: str, counts: Counter[str]) -> str:
+    """Return what a numbered weight is called in its layer's class; the number where the class is not known."""
+    count = counts[_holder(groups)]
+    for kind in _kinds(tree, groups):
+        order = WHOLE.get(kind, {}).get(count) or ORDER.get(kind, ())
+        if number.isdigit() and int(number) < len(order) and count <= len(order):
+            return order[int(number)]
+    return number
+
+
+def _kinds(tree: Tree, groups: list[str]) -> Iterator[str]:
+    """Yield what says a layer's class: its key and, where it is an attribute of another layer, its name."""
+    if not groups:
+        return
+    yield _unnumbered(groups[-1])
+    if _holder(groups[:-1]) in tree.attributes:
+        yield _unnumbered(text_of(tree.attributes[_holder(groups)].get("name", "")))
+
+
+def _unnumbered(name: str) -> str:
+    return re.sub(r"_\d+$", "", name)
+
+
+def _holder(groups: list[str]) -> str:
+    return "/".join([*groups, HOLDER])

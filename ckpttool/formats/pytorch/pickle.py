@@ -1,0 +1,200 @@
+"""The pickle in a file of PyTorch, interpreted without running anything: opcodes on a small stack of inert records.
+
+The opcodes: Lib/pickletools.py. Those that Python 3 writes at protocols 2 to 5 are taken, and the names of
+`torch_records.KNOWN`; nothing is imported, looked up or called for them.
+"""
+
+import pickletools
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from ckpttool.errors import FormatError
+from ckpttool.formats.pytorch import records
+from ckpttool.formats.pytorch.records import KNOWN, Global, Opaque, Pairs
+
+OPCODE_LIMIT = 5_000_000
+_MOVED = {"__builtin__": "builtins", "copy_reg": "copyreg"}
+"""Modules that protocol 2 calls as Python 2 did."""
+
+
+class ForbiddenName(FormatError):
+    """A pickle names a class or function that is none of those that checkpoints need."""
+
+
+def interpret(data: bytes) -> Any:
+    """Return what a pickle holds: numbers, texts, lists, tuples, and the records of `torch_records`.
+
+    Raises:
+        ValueError: it is damaged, or has an opcode that PyTorch does not write.
+        ForbiddenName: it names what is not known to be needed.
+    """
+    machine = _Machine()
+    try:
+        for count, (opcode, argument, _) in enumerate(pickletools.genops(data)):
+            if count == OPCODE_LIMIT:
+                raise ValueError(f"it has more than {OPCODE_LIMIT} opcodes")
+            machine.step(opcode.name, argument)
+        (value,) = machine.stack
+    except (IndexError, KeyError) as error:
+        raise ValueError(f"what an opcode needs is not there ({error})") from error
+    return value
+
+
+class _Machine:
+    """A stack, the places of marks on it, and what was put aside."""
+
+    def __init__(self) -> None:
+        self.stack: list[Any] = []
+        self.marks: list[int] = []
+        self.memo: dict[int, Any] = {}
+
+    def step(self, name: str, argument: Any) -> None:
+        """Do what an opcode says."""
+        if name in VALUES:
+            self.stack.append(argument)
+        elif name in STEPS:
+            STEPS[name](self, argument)
+        else:
+            raise ValueError(f"it has the opcode {name}, which PyTorch does not write")
+
+    def pop(self) -> Any:
+        """Take the value on top, which lies above the last mark."""
+        if self.marks and len(self.stack) <= self.marks[-1]:
+            raise ValueError("a mark is where a value should be")
+        return self.stack.pop()
+
+    def pop_marked(self) -> list[Any]:
+        """Take all that lies above the last mark, and the mark."""
+        start = self.marks.pop()
+        values = self.stack[start:]
+        del self.stack[start:]
+        return values
+
+    def top(self, *kinds: type) -> Any:
+        """Return the value on top, which is to be changed."""
+        if type(self.stack[-1]) not in kinds:
+            raise ValueError(f"{type(self.stack[-1]).__name__} is where {kinds[0].__name__} should be")
+        return self.stack[-1]
+
+
+def _push(value: Any, machine: _Machine, _: Any) -> None:
+    machine.stack.append(value)
+
+
+def _push_new(kind: type, machine: _Machine, _: Any) -> None:
+    machine.stack.append(kind())
+
+
+def _mark(machine: _Machine, _: Any) -> None:
+    machine.marks.append(len(machine.stack))
+
+
+def _tuple(size: int, machine: _Machine, _: Any) -> None:
+    values = [machine.pop() for _ in range(size)]
+    machine.stack.append(tuple(reversed(values)))
+
+
+def _marked_tuple(machine: _Machine, _: Any) -> None:
+    machine.stack.append(tuple(machine.pop_marked()))
+
+
+def _append(machine: _Machine, _: Any) -> None:
+    value = machine.pop()
+    machine.top(list).append(value)
+
+
+def _appends(machine: _Machine, _: Any) -> None:
+    values = machine.pop_marked()
+    machine.top(list).extend(values)
+
+
+def _set_item(machine: _Machine, _: Any) -> None:
+    value, key = machine.pop(), machine.pop()
+    machine.top(Pairs).append((key, value))
+
+
+def _set_items(machine: _Machine, _: Any) -> None:
+    values = machine.pop_marked()
+    machine.top(Pairs).extend(zip(values[::2], values[1::2], strict=True))
+
+
+def _put(machine: _Machine, place: int | None) -> None:
+    machine.memo[len(machine.memo) if place is None else place] = machine.stack[-1]
+
+
+def _get(machine: _Machine, place: int) -> None:
+    machine.stack.append(machine.memo[place])
+
+
+def _global(machine: _Machine, name: str) -> None:
+    module, _, rest = name.partition(" ")
+    name = f"{_MOVED.get(module, module)}.{rest}"
+    if name not in KNOWN:
+        raise ForbiddenName(name)
+    machine.stack.append(Global(name))
+
+
+def _stack_global(machine: _Machine, _: Any) -> None:
+    name, module = machine.pop(), machine.pop()
+    if not isinstance(name, str) or not isinstance(module, str):
+        raise ValueError("a name is no text")
+    _global(machine, f"{module} {name}")
+
+
+def _reduce(machine: _Machine, _: Any) -> None:
+    arguments, called = machine.pop(), machine.pop()
+    if not isinstance(called, Global):
+        raise ValueError("what is called is no name")
+    machine.stack.append(records.make(called.name, arguments))
+
+
+def _build(machine: _Machine, _: Any) -> None:
+    """Drop an object's state: those that are read have none that matters (`_metadata` of a state dict)."""
+    machine.pop()
+    machine.top(Opaque, Pairs)
+
+
+def _storage(machine: _Machine, _: Any) -> None:
+    machine.stack.append(records.storage(machine.pop()))
+
+
+def _nothing(machine: _Machine, _: Any) -> None:
+    pass
+
+
+VALUES = {
+    *("BININT", "BININT1", "BININT2", "LONG1", "LONG4", "BINFLOAT", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
+    *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"),
+}
+"""Opcodes whose argument is a value."""
+STEPS: dict[str, Callable[[_Machine, Any], None]] = {
+    **dict.fromkeys(("PROTO", "FRAME", "STOP"), _nothing),
+    "NONE": partial(_push, None),
+    "NEWTRUE": partial(_push, True),
+    "NEWFALSE": partial(_push, False),
+    "EMPTY_TUPLE": partial(_push, ()),
+    "EMPTY_DICT": partial(_push_new, Pairs),
+    "EMPTY_LIST": partial(_push_new, list),
+    "EMPTY_SET": partial(_push_new, list),
+    "MARK": _mark,
+    "TUPLE": _marked_tuple,
+    "FROZENSET": _marked_tuple,
+    "TUPLE1": partial(_tuple, 1),
+    "TUPLE2": partial(_tuple, 2),
+    "TUPLE3": partial(_tuple, 3),
+    "APPEND": _append,
+    "APPENDS": _appends,
+    "ADDITEMS": _appends,
+    "SETITEM": _set_item,
+    "SETITEMS": _set_items,
+    **dict.fromkeys(("BINPUT", "LONG_BINPUT", "MEMOIZE"), _put),
+    **dict.fromkeys(("BINGET", "LONG_BINGET"), _get),
+    "GLOBAL": _global,
+    "STACK_GLOBAL": _stack_global,
+    "REDUCE": _reduce,
+    "NEWOBJ": _reduce,
+    "BUILD": _build,
+    "BINPERSID": _storage,
+}
+"""What each other opcode does."""

@@ -1,0 +1,113 @@
+"""The tensors in a checkpoint of PyTorch, under names: what is a model's state dict, what else is there."""
+
+import re
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from ckpttool.errors import FormatError
+from ckpttool.formats.pytorch.records import Pairs, Unread, View
+
+MODELS = ("state_dict", "model_state_dict", "model_state", "model", "module", "net", "network", "weights")
+"""Keys under which programs keep a model's state dict; the first of them that is there keeps its names."""
+TRAINING = re.compile(r"(\w+_)?(optim(izers?)?|schedulers?|scaler|rng)(_\w+)?")
+"""Keys under which they keep what training needs: the states of optimizers and random generators."""
+DEPTH_LIMIT = 100
+VISITS_LIMIT = 1_000_000
+"""Values that are looked at; for a few bytes a file can have one list a million times in another."""
+NAME_SHARE = 100
+"""Characters of a name that count as a value more."""
+TEXT_LIMIT = 1000
+TENSOR = "tensor"
+"""The name of a file's tensor that has no other."""
+
+
+class Found(NamedTuple):
+    """Tensors by name, texts beside them, and the keys of what was left out."""
+
+    tensors: dict[str, View]
+    metadata: dict[str, str]
+    left_out: tuple[str, ...]
+
+
+def find(value: Any) -> Found:
+    """Name the tensors of a checkpoint: a state dict's own names, paths joined by slashes for others.
+
+    Raises:
+        ValueError: it is nested without end, or two tensors have one name.
+        FormatError: one is of a kind that is not read.
+    """
+    walk = _Walk()
+    if not isinstance(value, Pairs):
+        return Found(dict(walk.tensors(value, "")), {}, ())
+    model = next((key for key in MODELS if _is_state_dict(dict(_texts(value)).get(key))), None)
+    tensors: dict[str, View] = {}
+    metadata: dict[str, str] = {}
+    left_out: list[str] = []
+    for key, part in _texts(value):
+        if (text := _text(part)) is not None:
+            metadata[key] = text
+        if text is not None or part is None:
+            continue
+        found = [] if _is_training(key, part) else list(walk.tensors(part, "" if key == model else key))
+        if not found:
+            left_out.append(key)
+        for name, view in found:
+            if name in tensors:
+                raise ValueError(f"two tensors are named {name}")
+            tensors[name] = view
+    return Found(tensors, ties(tensors) | metadata, tuple(left_out))
+
+
+def ties(tensors: dict[str, View]) -> dict[str, str]:
+    """Return the names of tensors that are an earlier one again, each with that one's."""
+    first: dict[Any, str] = {}
+    found = {}
+    for name, view in tensors.items():
+        place = (view.storage.key, view.dtype, view.offset, view.shape, view.strides)
+        if first.setdefault(place, name) != name and 0 not in view.shape:
+            found[name] = first[place]
+    return found
+
+
+class _Walk:
+    """Looks through lists and dicts, and counts what it looks at."""
+
+    def __init__(self) -> None:
+        self.visits = 0
+
+    def tensors(self, value: Any, name: str, depth: int = 0) -> Iterator[tuple[str, View]]:
+        """Yield the tensors in a value, with their names."""
+        self.visits += 1 + len(name) // NAME_SHARE
+        if depth > DEPTH_LIMIT or self.visits > VISITS_LIMIT:
+            raise ValueError("its lists and dicts are nested without end")
+        if isinstance(value, View):
+            yield name or TENSOR, value
+        elif isinstance(value, Unread):
+            raise FormatError(f"{name or TENSOR} {value.why}, and no such tensor is read")
+        elif isinstance(value, Pairs):
+            for key, part in _texts(value):
+                yield from self.tensors(part, f"{name}/{key}" if name else key, depth + 1)
+        elif isinstance(value, (list, tuple)):
+            for number, part in enumerate(value):
+                yield from self.tensors(part, f"{name}/{number}" if name else str(number), depth + 1)
+
+
+def _texts(pairs: Pairs) -> Iterator[tuple[str, Any]]:
+    """Yield keys as texts: numbers are as they are read, what else a key may be is no part of a name."""
+    for key, value in pairs:
+        yield str(key) if isinstance(key, (str, int, float)) else "?", value
+
+
+def _text(value: Any) -> str | None:
+    """Return a number or a short text as one."""
+    if isinstance(value, (bool, float, str)) or (isinstance(value, int) and value.bit_length() <= 64):
+        return str(value) if len(str(value)) <= TEXT_LIMIT else None
+    return None
+
+
+def _is_state_dict(value: Any) -> bool:
+    return isinstance(value, Pairs) and any(isinstance(part, View) for _, part in value)
+
+
+def _is_training(key: str, value: Any) -> bool:
+    return TRAINING.fullmatch(key) is not None and (isinstance(value, (Pairs, list, tuple)) or "rng" in key)

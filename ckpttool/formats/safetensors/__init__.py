@@ -1,0 +1,1 @@
+"""safetensors, in one file or several."""

@@ -1,0 +1,142 @@
+"""TensorBundle, TensorFlow's checkpoint: an index and data files that share a prefix.
+
+The format: tensorflow/core/util/tensor_bundle/tensor_bundle.h; TensorFlow's `Saver`, `tf.train.Checkpoint` and
+SavedModels write it.
+"""
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+
+from ckpttool.errors import CkptError, MissingFile
+from ckpttool.formats.format import ANY, PLAIN, Checked, Tensors, Writing
+from ckpttool.formats.tensorflow.bundle_data import BundleData, stored_parts
+from ckpttool.formats.tensorflow.bundle_files import BundleFiles
+from ckpttool.formats.tensorflow.bundle_index import Entry, read_index
+from ckpttool.formats.tensorflow.bundle_writer import write_bundle
+from ckpttool.formats.tensorflow.object_graph import keyed
+from ckpttool.formats.tensorflow.prefix import prefix_of
+from ckpttool.kinds import OBJECT_GRAPH
+from ckpttool.tensors import Tensor
+
+READERS = 2
+"""Threads that check a bundle: reading and taking checksums leave Python to the other one."""
+PORTION, ENTRY_COST = 8 << 20, 8 << 10
+"""Bytes that one of them takes on at a time; what a small tensor costs is worth some thousand bytes of a large one."""
+
+
+class BundleTensors(Tensors):
+    """The tensors of a bundle by name, in the order of its keys."""
+
+    def __init__(self, files: BundleFiles) -> None:
+        """Read the index; data files are opened when a tensor is read."""
+        index = read_index(files.index)
+        self.entries = index.entries
+        self.data = BundleData(files, index)
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.data.tensor(self.entries[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.entries)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+
+class Bundle:
+    """TensorFlow's checkpoints, version 2."""
+
+    NAME = "bundle"
+    SUFFIXES = (".ckpt", ".index", "")
+    LIMITS = "holds every dtype but resources; a variant can be copied from another bundle, not made"
+    WRITES = True
+    METADATA = False
+    HOLDS = ANY
+    HEEDS: frozenset[str] = frozenset()
+
+    def recognises(self, path: Path) -> bool:
+        """Say whether there is an index at a path: of its prefix, or its folder."""
+        return BundleFiles.of(prefix_of(path)).index.is_file()
+
+    def open(self, path: Path) -> BundleTensors:
+        """Read the index of a bundle, given by its prefix or any of its files.
+
+        Raises:
+            MissingFile: there is no index.
+            CorruptCheckpoint: the index is damaged.
+            FormatError: it uses what is not read.
+        """
+        return BundleTensors(files_of(path))
+
+    def save(self, tensors: Mapping[str, Tensor], path: Path, overwrite: bool, how: Writing = PLAIN) -> None:
+        """Write a bundle under a prefix, as `write_bundle` says; an object graph among the tensors gives them keys."""
+        prefix = str(path)
+        if OBJECT_GRAPH in tensors:
+            tensors = keyed(tensors, how.origins, prefix)
+        write_bundle(tensors, BundleFiles(prefix.removesuffix(".index")), overwrite)
+
+    def verify(self, path: Path) -> Iterator[Checked]:
+        """Check every byte of every tensor, and that no two lie on one another."""
+        yield from check_tensors(self.open(path))
+
+
+def check_tensors(bundle: BundleTensors) -> Iterator[Checked]:
+    """Check every byte of every tensor, and that no two lie on one another."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(READERS) as readers:
+        for checked in readers.map(partial(_check_all, bundle.data), _portions(bundle.entries)):
+            yield from checked
+    yield from _overlaps(bundle)
+
+
+def files_of(path: Path) -> BundleFiles:
+    """Return the files of the bundle that a path stands for.
+
+    Raises:
+        MissingFile: there is no index.
+    """
+    prefix = prefix_of(path)
+    files = BundleFiles.of(prefix)
+    if files.index.is_file():
+        return files
+    raise MissingFile(f"{files.index} is missing: there is no checkpoint {prefix}")
+
+
+def _portions(entries: Mapping[str, Entry]) -> Iterator[list[tuple[str, Entry]]]:
+    """Yield the entries in portions of some megabytes: much for one reader, little to keep the other waiting."""
+    portion: list[tuple[str, Entry]] = []
+    nbytes = 0
+    for item in entries.items():
+        portion.append(item)
+        nbytes += item[1].spec.nbytes + ENTRY_COST
+        if nbytes >= PORTION:
+            yield portion
+            portion, nbytes = [], 0
+    yield portion
+
+
+def _check_all(data: BundleData, portion: list[tuple[str, Entry]]) -> list[Checked]:
+    return [_check(data, name, entry) for name, entry in portion]
+
+
+def _check(data: BundleData, name: str, entry: Entry) -> Checked:
+    try:
+        return Checked(name, data.check(entry))
+    except CkptError as error:
+        return Checked(name, 0, str(error))
+
+
+def _overlaps(bundle: BundleTensors) -> Iterator[Checked]:
+    """Yield the tensors that share bytes with another: no writer makes such, and a change of one would change both."""
+    places = sorted(
+        (stored.shard, stored.offset, stored.offset + stored.size, name)
+        for name, entry in bundle.entries.items()
+        for stored in stored_parts(entry)
+        if stored.size
+    )
+    for (shard, _, end, name), (next_shard, start, _, following) in pairwise(places):
+        if shard == next_shard and start < end:
+            yield Checked(following, 0, f"shares bytes of shard {shard} with {name}, from byte {start}")

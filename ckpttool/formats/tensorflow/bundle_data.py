@@ -1,0 +1,191 @@
+"""Reading the tensors of a bundle: from data files, in pieces, always checked."""
+
+import sys
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from threading import Lock
+
+from ckpttool.errors import CorruptCheckpoint, FormatError
+from ckpttool.formats.data_file import DataFile
+from ckpttool.formats.tensorflow.bundle_files import BundleFiles
+from ckpttool.formats.tensorflow.bundle_index import Entry, Index, Stored
+from ckpttool.formats.truth import BOOL, require_truth
+from ckpttool.formats.wire import crc, strings, variants
+from ckpttool.tensors import STRING, VARIANT, Array, DType, Extent, Tensor, TensorSpec
+
+OPEN_FILES = 64
+"""Data files that are kept open at once."""
+
+
+class BundleData:
+    """Reads and checks the tensors of a bundle whose index was read."""
+
+    def __init__(self, files: BundleFiles, index: Index) -> None:
+        """Join an index with the names of its data files, which are opened when a tensor is read."""
+        self._files = files
+        self._index = index
+        self._open: OrderedDict[int, DataFile] = OrderedDict()
+        self._opening = Lock()
+        self._paths: dict[int, Path] = {}
+
+    def tensor(self, entry: Entry) -> Tensor:
+        """Return the tensor of an entry; it is read when asked."""
+        if entry.spec.dtype is VARIANT:
+            return StoredVariant(entry.spec, partial(self._variant, entry))
+        pieces = partial(self._pieces, entry) if entry.spec.dtype.itemsize else None
+        return Tensor(entry.spec, partial(self._read, entry), pieces, self._extent(entry))
+
+    def check(self, entry: Entry) -> int:
+        """Check every byte of a tensor without keeping it, and return how many there are.
+
+        Raises:
+            CorruptCheckpoint: a checksum differs, a file is cut off, or a value is impossible.
+            MissingFile: a data file is not there.
+        """
+        if not entry.spec.dtype.itemsize:
+            (self._variant if entry.spec.dtype is VARIANT else self._strings)(entry)
+            return entry.stored.size
+        for stored in stored_parts(entry):
+            self._file(stored.shard).check(entry.spec.name, stored)
+            for piece in self._file(stored.shard).stream(entry.spec.name, stored) if entry.spec.dtype is BOOL else ():
+                require_truth(entry.spec, piece, self._files.index)
+        return entry.spec.nbytes
+
+    def shard_path(self, number: int) -> Path:
+        """Return the name of a data file.
+
+        A merge of empty shards counts them in the header but not in the names (MergeBundles in tensor_bundle.cc), so
+        where the header's count names no file, the count of shards that hold something is tried.
+        """
+        path = self._files.shard(number, self._index.shards)
+        if not path.exists():
+            holding = {stored.shard for entry in self._index.entries.values() for stored in stored_parts(entry)}
+            other = self._files.shard(number, len(holding))
+            return other if other.exists() else path
+        return path
+
+    def _extent(self, entry: Entry) -> Extent | None:
+        """Say where a tensor's bytes lie, if they are in one place and in the order in which they are given."""
+        if not entry.spec.nbytes or entry.slices or self._index.big_endian:
+            return None
+        stored = entry.stored
+        if stored.shard not in self._paths:
+            self._paths[stored.shard] = self.shard_path(stored.shard)
+        return Extent(self._paths[stored.shard], stored.offset, stored.size, crc.unmask(stored.crc))
+
+    def _file(self, number: int) -> DataFile:
+        """Return an open data file; the ones used longest ago are closed."""
+        with self._opening:
+            if number not in self._open:
+                self._open[number] = DataFile(self.shard_path(number))
+                if len(self._open) > OPEN_FILES:
+                    self._open.popitem(last=False)
+            self._open.move_to_end(number)
+            return self._open[number]
+
+    def _pieces(self, entry: Entry) -> Iterator[memoryview]:
+        if entry.slices:
+            yield from Tensor.of(entry.spec.name, self._read(entry), entry.spec.dtype).pieces()
+            return
+        import numpy as np
+
+        for piece in self._file(entry.stored.shard).checked(entry.spec.name, entry.stored):
+            require_truth(entry.spec, piece, self._files.index)
+            if self._index.big_endian:
+                yield swapped(np.frombuffer(piece, np.uint8), entry.spec.dtype).data
+            else:
+                yield memoryview(piece)
+
+    def _read(self, entry: Entry) -> Array:
+        if entry.spec.dtype is STRING:
+            return self._strings(entry)
+        if not entry.slices:
+            return self._whole(entry, entry.stored, entry.spec.shape)
+        import numpy as np
+
+        for stored in stored_parts(entry):
+            self._require_room(entry, stored)
+        array = np.empty(entry.spec.shape, entry.spec.dtype.numpy)
+        for part in entry.slices:
+            array[part.box.region] = self._whole(entry, part.stored, part.box.shape)
+        return array
+
+    def _require_room(self, entry: Entry, stored: Stored) -> None:
+        """Refuse bytes beyond the end of their file, before memory is set aside for them."""
+        next(self._file(stored.shard).stream(entry.spec.name, stored, 1), None)
+
+    def _whole(self, entry: Entry, stored: Stored, shape: tuple[int, ...]) -> Array:
+        import numpy as np
+
+        self._require_room(entry, stored)
+        raw = np.empty(stored.size, np.uint8)
+        at = 0
+        for piece in self._file(stored.shard).checked(entry.spec.name, stored):
+            require_truth(entry.spec, piece, self._files.index)
+            raw[at : at + len(piece)] = np.frombuffer(piece, np.uint8)
+            at += len(piece)
+        if self._index.big_endian != (sys.byteorder == "big"):
+            raw = swapped(raw, entry.spec.dtype)
+        return raw.view(entry.spec.dtype.numpy).reshape(shape)
+
+    def _strings(self, entry: Entry) -> Array:
+        import numpy as np
+
+        raw, array = self._raw(entry), np.empty(entry.spec.elements, object)
+        try:
+            array[:] = strings.decode(raw, len(array), entry.stored.crc, self._index.big_endian) if raw else []
+        except ValueError as error:
+            raise self._damaged(entry, error) from error
+        return array.reshape(entry.spec.shape)
+
+    def _variant(self, entry: Entry) -> bytes:
+        if self._index.big_endian:
+            raise FormatError(f"{self._files.index}: {entry.spec.name} is a big-endian variant, which is not read")
+        raw = self._raw(entry)
+        try:
+            if variants.checksum(raw, entry.spec.elements) != entry.stored.crc:
+                raise ValueError("the checksum does not match")
+        except ValueError as error:
+            raise self._damaged(entry, error) from error
+        return raw
+
+    def _raw(self, entry: Entry) -> bytes:
+        return b"".join(self._file(entry.stored.shard).stream(entry.spec.name, entry.stored))
+
+    def _damaged(self, entry: Entry, why: ValueError) -> CorruptCheckpoint:
+        return CorruptCheckpoint(f"{self.shard_path(entry.stored.shard)}: {entry.spec.name} is damaged: {why}")
+
+
+class StoredVariant(Tensor):
+    """A variant in a bundle: it can be copied to another bundle as it is, and not be read."""
+
+    def __init__(self, spec: TensorSpec, stored_bytes: Callable[[], bytes]) -> None:
+        """Join a spec with the function that returns its checked bytes."""
+        super().__init__(spec, self._refuse)
+        self.stored_bytes = stored_bytes
+
+    def renamed(self, name: str) -> "StoredVariant":
+        """Return the same tensor under another name."""
+        return StoredVariant(TensorSpec(name, self.shape, self.dtype), self.stored_bytes)
+
+    def _refuse(self) -> Array:
+        raise FormatError(f"{self.name} is a variant: it can be listed and copied, but not read")
+
+
+def stored_parts(entry: Entry) -> list[Stored]:
+    """Return where the bytes of a tensor are: one place, or one for each slice."""
+    return [part.stored for part in entry.slices] or [entry.stored]
+
+
+def swapped(raw: Array, dtype: DType) -> Array:
+    """Return the bytes of elements in the other order; the parts of a complex number are swapped each for itself.
+
+    >>> import numpy as np
+    >>> from ckpttool.tensors import BY_NAME
+    >>> swapped(np.array([1, 2, 3, 4], np.uint8), BY_NAME["int16"]).tolist()
+    [2, 1, 4, 3]
+    """
+    size = dtype.itemsize // (2 if dtype.name.startswith("complex") else 1)
+    return raw.view(f"u{size}").byteswap().view("u1")

@@ -1,0 +1,237 @@
+"""The index of a bundle: its header, and an entry for each tensor, every number checked before it is used.
+
+The messages are BundleHeaderProto and BundleEntryProto (tensorflow/core/protobuf/tensor_bundle.proto).
+"""
+
+import math
+from pathlib import Path
+from typing import NamedTuple, NoReturn
+
+from google.protobuf.message import DecodeError
+
+from ckpttool.errors import CorruptCheckpoint, FormatError
+from ckpttool.formats.tensorflow.bundle_slices import Box, box_of, require_cover
+from ckpttool.formats.wire.protos.bundle_pb2 import BundleEntryProto, BundleHeaderProto
+from ckpttool.formats.wire.slices import FULL, decode_key, encode_key
+from ckpttool.formats.wire.table import Table
+from ckpttool.tensors import BY_NUMBER, RESOURCE, STRING, VARIANT, DType, TensorSpec
+
+HEADER_KEY = b""
+VERSION = 1
+"""The version of the format that is read and written."""
+RANK_LIMIT = 254
+SIZE_LIMIT = 1 << 63
+
+
+class Stored(NamedTuple):
+    """Where bytes are, and their masked checksum."""
+
+    shard: int
+    offset: int
+    size: int
+    crc: int
+
+
+class Slice(NamedTuple):
+    """A part of a partitioned tensor, and where its bytes are."""
+
+    box: Box
+    stored: Stored
+
+
+class Entry(NamedTuple):
+    """A tensor: what it is, and where it is stored, whole or in slices."""
+
+    spec: TensorSpec
+    stored: Stored
+    slices: tuple[Slice, ...]
+
+
+class Index(NamedTuple):
+    """What an index file says."""
+
+    shards: int
+    big_endian: bool
+    entries: dict[str, Entry]
+
+
+def text_of(key: bytes) -> str:
+    """Return a key as text; bytes that are not UTF-8 survive the way there and back."""
+    return key.decode("utf-8", "surrogateescape")
+
+
+def key_of(name: str) -> bytes:
+    """Return the key of a name.
+
+    Raises:
+        FormatError: it holds half of a surrogate pair, which has no bytes.
+    """
+    try:
+        return name.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError as error:
+        raise FormatError(f"{name!r} cannot be written as bytes") from error
+
+
+def read_index(path: Path) -> Index:
+    """Read and check an index file; the data files need not be there.
+
+    Raises:
+        CorruptCheckpoint: it is damaged, or says what cannot be.
+        FormatError: it says what is not read: a version, a resource, a dtype without a number here.
+    """
+    rows = iter(Table(path))
+    key, value = next(rows, (None, b""))
+    if key != HEADER_KEY:
+        raise CorruptCheckpoint(f"{path}: the header is missing: the first key is {key!r}, expected an empty one")
+    header = _header(path, value)
+    protos = {key: _parse(path, key, value) for key, value in rows}
+    big_endian = header.endianness == BundleHeaderProto.BIG
+    return Index(header.num_shards, big_endian, _Entries(path, header.num_shards, protos).all())
+
+
+def _header(path: Path, value: bytes) -> BundleHeaderProto:
+    try:
+        header = BundleHeaderProto.FromString(value)
+    except DecodeError as error:
+        raise CorruptCheckpoint(f"{path}: the header is not a bundle's: {error}") from error
+    size = header.ByteSize()
+    header.DiscardUnknownFields()
+    if header.ByteSize() != size:
+        raise CorruptCheckpoint(f"{path}: the header is not a bundle's, or is damaged")
+    if header.num_shards < 1:
+        raise CorruptCheckpoint(f"{path}: the header claims {header.num_shards} shards")
+    if header.endianness not in (BundleHeaderProto.LITTLE, BundleHeaderProto.BIG):
+        raise CorruptCheckpoint(f"{path}: the header has byte order {header.endianness}, expected 0 or 1")
+    version = header.version
+    if version.min_consumer > VERSION or VERSION in version.bad_consumers:
+        raise FormatError(
+            f"{path}: written for readers of version {version.min_consumer} and above, this one is {VERSION}"
+        )
+    return header
+
+
+def _parse(path: Path, key: bytes, value: bytes) -> BundleEntryProto:
+    try:
+        return BundleEntryProto.FromString(value)
+    except DecodeError as error:
+        raise CorruptCheckpoint(f"{path}: the entry of {text_of(key)!r} is damaged: {error}") from error
+
+
+class _Entries:
+    """Turns the messages of an index into checked entries."""
+
+    def __init__(self, path: Path, shards: int, protos: dict[bytes, BundleEntryProto]) -> None:
+        self._path = path
+        self._shards = shards
+        self._protos = protos
+        self._used: set[bytes] = set()
+
+    def all(self) -> dict[str, Entry]:
+        """Return every tensor; slices are part of theirs.
+
+        Raises:
+            CorruptCheckpoint: an entry is wrong, or a slice belongs to no tensor.
+        """
+        for key, proto in self._protos.items():
+            if proto.slices:
+                self._used.update(encode_key(key, extents) for extents in _extents(proto))
+        entries = {text_of(key): self._entry(key, p) for key, p in self._protos.items() if key not in self._used}
+        for key in self._protos.keys() - self._used if self._first_is_zero() else ():
+            if is_slice_key(key):
+                self._fail(text_of(key), "is a slice of a tensor that is not there")
+        return entries
+
+    def _first_is_zero(self) -> bool:
+        return next(iter(self._protos), b"").startswith(b"\0")
+
+    def _fail(self, name: str, what: str) -> NoReturn:
+        raise CorruptCheckpoint(f"{self._path}: {name} {what}")
+
+    def _entry(self, key: bytes, proto: BundleEntryProto) -> Entry:
+        name = text_of(key)
+        spec = TensorSpec(name, self._shape(name, proto), self._dtype(name, proto.dtype))
+        if proto.slices:
+            return Entry(spec, Stored(0, 0, 0, 0), self._slices(key, spec, proto))
+        return Entry(spec, self._stored(spec, proto), ())
+
+    def _dtype(self, name: str, number: int) -> DType:
+        dtype = BY_NUMBER.get(number)
+        if dtype is None or dtype is RESOURCE:
+            what = "a reference type" if number - 100 in BY_NUMBER else dtype or "unknown"
+            raise FormatError(f"{self._path}: {name} has dtype number {number} ({what}), which no checkpoint can hold")
+        return dtype
+
+    def _shape(self, name: str, proto: BundleEntryProto) -> tuple[int, ...]:
+        dims = proto.shape.dim
+        if proto.shape.unknown_rank:
+            self._fail(name, "has a shape of unknown rank")
+        if len(dims) > RANK_LIMIT:
+            self._fail(name, f"has {len(dims)} dimensions, at most {RANK_LIMIT} are possible")
+        shape = tuple([dim.size for dim in dims])
+        if shape and (min(shape) < 0 or math.prod(shape) >= SIZE_LIMIT):
+            self._fail(name, f"has the impossible shape {list(shape)}")
+        return shape
+
+    def _stored(self, spec: TensorSpec, proto: BundleEntryProto) -> Stored:
+        stored = Stored(proto.shard_id, proto.offset, proto.size, proto.crc32c)
+        if not 0 <= stored.shard < self._shards:
+            self._fail(spec.name, f"is said to be in shard {stored.shard} of {self._shards}")
+        if stored.offset < 0 or stored.size < 0 or stored.offset + stored.size >= SIZE_LIMIT:
+            self._fail(spec.name, f"is said to be {stored.size} bytes at {stored.offset}")
+        if spec.dtype.itemsize:
+            if stored.size != spec.nbytes:
+                shape = f"{spec.dtype} {list(spec.shape)}"
+                self._fail(spec.name, f"is said to have {stored.size} bytes, {shape} has {spec.nbytes}")
+        elif stored.size < least_size(spec):
+            self._fail(spec.name, f"is said to hold {spec.elements} elements in {stored.size} bytes")
+        return stored
+
+    def _slices(self, key: bytes, spec: TensorSpec, proto: BundleEntryProto) -> tuple[Slice, ...]:
+        if not spec.dtype.itemsize:
+            self._fail(spec.name, f"is {spec.dtype} in slices, only numbers can be")
+        slices = tuple(self._slice(key, spec, extents) for extents in _extents(proto))
+        try:
+            require_cover([part.box for part in slices], spec.shape)
+        except ValueError as error:
+            self._fail(spec.name, f"cannot be joined: {error}")
+        return slices
+
+    def _slice(self, key: bytes, spec: TensorSpec, extents: tuple[tuple[int, int], ...]) -> Slice:
+        try:
+            box = box_of(extents or (FULL,) * len(spec.shape), spec.shape)
+        except ValueError as error:
+            self._fail(spec.name, f"cannot be joined: {error}")
+        proto = self._protos.get(encode_key(key, extents))
+        if proto is None:
+            self._fail(spec.name, f"lacks its slice from {list(box.start)} of shape {list(box.shape)}")
+        part = TensorSpec(spec.name, box.shape, spec.dtype)
+        if proto.slices or proto.dtype != spec.dtype.number or self._shape(spec.name, proto) != box.shape:
+            self._fail(spec.name, f"has a slice from {list(box.start)} whose dtype or shape differs from what it says")
+        return Slice(box, self._stored(part, proto))
+
+
+def least_size(spec: TensorSpec) -> int:
+    """Return the fewest bytes that elements of varying size can take; an empty tensor may have none.
+
+    A string takes a byte of length, and the tensor a checksum; a variant takes a length and a checksum of its own.
+    """
+    if spec.dtype is STRING and spec.elements:
+        return spec.elements + 4
+    return spec.elements * 5 if spec.dtype is VARIANT else 0
+
+
+def _extents(proto: BundleEntryProto) -> list[tuple[tuple[int, int], ...]]:
+    """Return each slice's start and length by dimension; a length that is not given means all of it."""
+    return [
+        tuple((extent.start, extent.length) if extent.HasField("length") else FULL for extent in part.extent)
+        for part in proto.slices
+    ]
+
+
+def is_slice_key(key: bytes) -> bool:
+    """Say whether a key is one that stands for a slice of a partitioned tensor."""
+    try:
+        decode_key(key)
+    except ValueError:
+        return False
+    return True

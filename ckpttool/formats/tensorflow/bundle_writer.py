@@ -1,0 +1,183 @@
+"""Writing a bundle: tensors stream one at a time, and the index, written last, makes it a checkpoint.
+
+An existing bundle is replaced by one rename of its index. Its data files keep their names until then, so the new ones
+must have others: the count of shards, a part of every name, is one that is not in use. All shards but the first are
+empty.
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from ckpttool.errors import CkptError, CorruptCheckpoint, FormatError
+from ckpttool.formats.copying import Copier
+from ckpttool.formats.files import finish, refuse_existing, sync_folder, writing
+from ckpttool.formats.tensorflow.bundle_data import BundleData, StoredVariant
+from ckpttool.formats.tensorflow.bundle_files import BundleFiles
+from ckpttool.formats.tensorflow.bundle_index import (
+    HEADER_KEY,
+    RANK_LIMIT,
+    VERSION,
+    Entry,
+    Stored,
+    is_slice_key,
+    key_of,
+    read_index,
+)
+from ckpttool.formats.wire import crc, strings, variants
+from ckpttool.formats.wire.protos.bundle_pb2 import BundleEntryProto, BundleHeaderProto
+from ckpttool.formats.wire.protos.graph_pb2 import VersionDef
+from ckpttool.formats.wire.table_writer import TableWriter
+from ckpttool.tensors import RESOURCE, STRING, Tensor, TensorSpec
+
+
+class Written(NamedTuple):
+    """A tensor that is in the data file."""
+
+    spec: TensorSpec
+    stored: Stored
+
+
+def write_bundle(tensors: Mapping[str, Tensor], files: BundleFiles, overwrite: bool = False) -> None:
+    """Write tensors as a bundle, read it again, and then make it visible.
+
+    Data is in the mapping's order, as TensorFlow writes it in the order of `Add`; the index is in the order of keys.
+
+    Raises:
+        ExistingOutput: there is one already, or a data file of one, and `overwrite` was not given.
+        FormatError: a tensor is one that no bundle holds.
+        CorruptCheckpoint: what was written does not read back. An old bundle is as it was, whatever is raised.
+    """
+    old = [path for path, _, _ in files.shards()]
+    refuse_existing([files.index, *old], overwrite)
+    count = _unused_count(files)
+    new = [files.shard(number, count) for number in range(count)]
+    try:
+        written = _write_data(tensors, new)
+        _write_index(files, written, count)
+    except BaseException:
+        if _shards_named_by(files.index) != count:  # else the index has its name: the new bundle is there
+            _remove(new)
+        raise
+    _remove(old)
+
+
+def _unused_count(files: BundleFiles) -> int:
+    """Return the least count of shards that is in the name of no data file, nor in the old index."""
+    taken = {_shards_named_by(files.index), *(count for _, _, count in files.shards())}
+    return next(count for count in range(1, len(taken) + 2) if count not in taken)
+
+
+def _shards_named_by(index: Path) -> int | None:
+    """Return how many shards an index counts, or None where there is none, or a damaged one."""
+    try:
+        return read_index(index).shards
+    except (FormatError, FileNotFoundError):
+        return None
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)
+
+
+def _write_data(tensors: Mapping[str, Tensor], shards: list[Path]) -> list[Written]:
+    """Write the first shard, and the others empty; their names appear when they are on the disk."""
+    written: list[Written] = []
+    for shard in shards:
+        with writing(shard) as (temporary, file):
+            if shard is shards[0]:
+                written = _write_tensors(file, temporary, tensors)
+            finish(file)
+            temporary.rename(shard)
+    sync_folder(shards[0].parent)
+    return written
+
+
+def _write_index(files: BundleFiles, written: list[Written], count: int) -> None:
+    """Write the index, read everything through it, and give it its name: from then on the bundle is there."""
+    with writing(files.index) as (temporary, file):
+        table = TableWriter(file)
+        table.add(HEADER_KEY, _header(count))
+        for item in sorted(written, key=lambda item: key_of(item.spec.name)):
+            table.add(key_of(item.spec.name), _entry(item))
+        table.finish()
+        finish(file)
+        _read_back(temporary, files, written)
+        temporary.replace(files.index)
+        sync_folder(files.index.parent)
+
+
+def _read_back(index_path: Path, files: BundleFiles, written: list[Written]) -> None:
+    """Check that the index says what was written, and what only it has the checksums of: strings and variants."""
+    index = read_index(index_path)
+    data = BundleData(files, index)
+    if index.entries != {item.spec.name: Entry(item.spec, item.stored, ()) for item in written}:
+        raise CorruptCheckpoint(f"{files.index}: the index that was written does not read back as it should")
+    for entry in index.entries.values():
+        if not entry.spec.dtype.itemsize:
+            data.check(entry)
+
+
+def _header(count: int) -> bytes:
+    return BundleHeaderProto(num_shards=count, version=VersionDef(producer=VERSION)).SerializeToString()
+
+
+def _entry(item: Written) -> bytes:
+    proto = BundleEntryProto(dtype=item.spec.dtype.number)  # type: ignore[arg-type]
+    proto.shape.SetInParent()
+    for size in item.spec.shape:
+        proto.shape.dim.add(size=size)
+    proto.offset, proto.size, proto.crc32c = item.stored.offset, item.stored.size, item.stored.crc
+    return proto.SerializeToString()
+
+
+def _write_tensors(file: BinaryIO, path: Path, tensors: Mapping[str, Tensor]) -> list[Written]:
+    """Write tensors, those of numbers read back as they are; what holds strings or variants the index checks later."""
+    written = []
+    with Copier(file, path) as copier:
+        for name, tensor in tensors.items():
+            _require_writable(tensor.renamed(name).spec)
+            if tensor.dtype.itemsize:
+                copier.add(tensor.renamed(name))
+            else:
+                copier.flush()
+                written.append(_write_elements(file, tensor.renamed(name)))
+        numbers = copier.finish()
+    return written + [Written(spec, Stored(0, at, spec.nbytes, crc.mask(found))) for spec, at, found in numbers]
+
+
+def _write_elements(file: BinaryIO, tensor: Tensor) -> Written:
+    offset = file.tell()
+    checksum = _write_strings(file, tensor) if tensor.dtype is STRING else _copy_variant(file, tensor)
+    return Written(tensor.spec, Stored(0, offset, file.tell() - offset, checksum))
+
+
+def _require_writable(spec: TensorSpec) -> None:
+    key = key_of(spec.name)
+    if key == HEADER_KEY or is_slice_key(key):
+        raise FormatError(f"a bundle cannot hold a tensor named {spec.name!r}: the name has a meaning of its own")
+    if len(spec.shape) > RANK_LIMIT:
+        raise FormatError(f"{spec.name} has {len(spec.shape)} dimensions, a bundle holds at most {RANK_LIMIT}")
+    if spec.dtype is RESOURCE:
+        raise FormatError(f"{spec.name} is a resource, which no checkpoint can hold")
+
+
+def _write_strings(file: BinaryIO, tensor: Tensor) -> int:
+    elements = strings.as_bytes(tensor.read().ravel().tolist(), tensor.name)
+    if len(elements) != tensor.spec.elements:
+        raise CkptError(f"{tensor.name} gave {len(elements)} strings, its shape {list(tensor.shape)} has others")
+    head, running = strings.encode_lengths(elements)
+    file.write(head)
+    for element in elements:
+        file.write(element)
+        running = crc.extend(running, element)
+    return crc.mask(running)
+
+
+def _copy_variant(file: BinaryIO, tensor: Tensor) -> int:
+    if not isinstance(tensor, StoredVariant):
+        raise FormatError(f"{tensor.name} is a variant, which can only be copied from another bundle")
+    raw = tensor.stored_bytes()
+    file.write(raw)
+    return variants.checksum(raw, tensor.spec.elements)

@@ -1,0 +1,105 @@
+"""TensorFlow 2's object checkpoints: a bundle with an object graph, its tensors under the names of the variables.
+
+The object graph is a tensor of the mapping too. When it is saved it is made to fit what else is there: renamed values
+get their new names in it, and those that are gone are taken out (`object_graph.keyed`).
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from ckpttool.errors import CkptError, CorruptCheckpoint, FormatError
+from ckpttool.formats.format import ANY, PLAIN, Checked, Writing
+from ckpttool.formats.tensorflow.bundle import Bundle, BundleTensors, check_tensors, files_of
+from ckpttool.formats.tensorflow.bundle_files import BundleFiles
+from ckpttool.formats.tensorflow.bundle_index import Entry
+from ckpttool.formats.tensorflow.object_graph import graph_of, path_of
+from ckpttool.formats.tensorflow.prefix import prefix_of
+from ckpttool.formats.wire.table import Table
+from ckpttool.kinds import OBJECT_GRAPH, kinds
+from ckpttool.tensors import Tensor, TensorSpec
+
+
+class ObjectTensors(BundleTensors):
+    """The tensors of an object checkpoint, in the order of their names."""
+
+    def __init__(self, files: BundleFiles) -> None:
+        """Read the object graph; where that fails the tensors bear their paths, so that they can be looked at."""
+        super().__init__(files)
+        try:
+            known = graph_of(self, files.prefix).names()
+        except CkptError:
+            known = {}
+        kind = kinds(list(self.entries))
+        self.stored_as = dict(sorted(_names(self.entries, known).items()))
+        self.kinds = {name: kind[key] for name, key in self.stored_as.items()}
+        self.entries = {name: _named(self.entries[key], name) for name, key in self.stored_as.items()}
+
+
+class ObjectCheckpoint:
+    """TensorFlow 2's object checkpoints."""
+
+    NAME = "object"
+    SUFFIXES = ()
+    LIMITS = "is a bundle with an object graph: written where there is one, read again by TensorFlow 2 by path"
+    WRITES = True
+    METADATA = False
+    HOLDS = ANY
+    HEEDS: frozenset[str] = frozenset()
+
+    def recognises(self, path: Path) -> bool:
+        """Say whether a bundle has an object graph."""
+        index = BundleFiles.of(prefix_of(path)).index
+        try:
+            return index.is_file() and Table(index).get(OBJECT_GRAPH.encode()) is not None
+        except CkptError:
+            return False  # the bundle's own reader says what is wrong
+
+    def open(self, path: Path) -> ObjectTensors:
+        """Read the index and the object graph; `Bundle.open` says what is raised."""
+        return ObjectTensors(files_of(path))
+
+    def save(self, tensors: Mapping[str, Tensor], path: Path, overwrite: bool, how: Writing = PLAIN) -> None:
+        """Write a bundle whose object graph says where each tensor belongs.
+
+        Raises:
+            FormatError: there is no object graph, or a tensor has no place in it.
+        """
+        if OBJECT_GRAPH not in tensors:
+            raise FormatError(f"{path}: an object checkpoint needs the object graph of one; --to bundle does without")
+        Bundle().save(tensors, path, overwrite, how)
+
+    def verify(self, path: Path) -> Iterator[Checked]:
+        """Check the bundle, and that every value of the object graph is there."""
+        opened, readable = self.open(path), True
+        for checked in check_tensors(opened):
+            readable = readable and not (checked.name == OBJECT_GRAPH and checked.problem)
+            yield checked
+        if readable:
+            yield from _inconsistent(opened, str(prefix_of(path)))
+
+
+def _names(keys: Iterable[str], known: Mapping[str, str]) -> dict[str, str]:
+    """Return name -> key; what the object graph does not name has its path, or its key where that is taken."""
+    named = {key: name for name, key in known.items()}
+    found: dict[str, str] = {}
+    for key in keys:
+        path = path_of(key)
+        found[named.get(key) or (key if path in known or path in found else path)] = key
+    return found
+
+
+def _named(entry: Entry, name: str) -> Entry:
+    return entry._replace(spec=TensorSpec(name, entry.spec.shape, entry.spec.dtype))
+
+
+def _inconsistent(opened: ObjectTensors, source: str) -> Iterator[Checked]:
+    """Yield the values that the object graph has and the bundle has not, or the graph where it is none."""
+    try:
+        named = graph_of(opened, source).names()
+    except CorruptCheckpoint as error:
+        yield Checked(OBJECT_GRAPH, 0, str(error))
+        return
+    stored = list(opened.stored_as.values())
+    for name, key in named.items():
+        if name not in opened and not any(other.startswith(key) for other in stored):
+            yield Checked(name, 0, f"{source}: {name} is in the object graph, but its value is not there ({key})")

@@ -1,0 +1,191 @@
+"""The object graph of a TensorFlow 2 checkpoint, which says where each object's values are, and what they are named.
+
+`tf.train.Checkpoint` and SavedModels write a bundle whose keys are paths of attributes from the saved object to a value
+(`model/layer/kernel/.ATTRIBUTES/VARIABLE_VALUE`), and beside them a TrackableObjectGraph
+(tensorflow/core/protobuf/trackable_object_graph.proto). Values are restored by path. Here they bear the names that the
+variables have, as in any other checkpoint.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+
+from google.protobuf.message import DecodeError
+
+from ckpttool.errors import CorruptCheckpoint, FormatError
+from ckpttool.formats.tensorflow.object_slots import embedded, slot_name, slot_nodes
+from ckpttool.formats.wire.protos.bundle_pb2 import TrackableObjectGraph
+from ckpttool.formats.wire.strings import as_bytes
+from ckpttool.kinds import OBJECT_GRAPH, OBJECT_VALUE
+from ckpttool.selection import suggestion
+from ckpttool.tensors import STRING, Tensor
+
+VALUE = "VARIABLE_VALUE"
+"""The attribute that holds a variable's value; a table or an iterator has attributes of other names."""
+EXPORTED_TWICE = "_all_variables/"
+"""Where Keras 3 lists the variables of an exported model once more; the functions read those under `variables/`."""
+_UNNAMED = re.compile(r"Variable(_\d+)?")
+"""What TensorFlow calls a variable that was given no name."""
+_Attribute = TrackableObjectGraph.TrackableObject.SerializedTensor
+
+
+class ObjectGraph:
+    """The values of an object graph under their names."""
+
+    def __init__(self, raw: bytes, source: str) -> None:
+        """Read the message.
+
+        Raises:
+            CorruptCheckpoint: it is none.
+        """
+        self.raw = raw
+        self._source = source
+        try:
+            self._graph = TrackableObjectGraph.FromString(raw)
+        except DecodeError as error:
+            raise CorruptCheckpoint(f"{source}: {OBJECT_GRAPH} is no object graph: {error}") from error
+
+    def names(self) -> dict[str, str]:
+        """Return the key of each name.
+
+        A value is named by the first of these that no other value has: the name of a slot after its variable's, its own
+        full name, its path, its key.
+        """
+        candidates = {key: list(_candidates(key, names)) for key, names in self._full_names().items()}
+        counts = Counter(name for found in candidates.values() for name in dict.fromkeys(found))
+        return {next((n for n in found if counts[n] == 1), key): key for key, found in candidates.items()}
+
+    def keeping(self, names: Mapping[str, str]) -> "ObjectGraph":
+        """Return the graph with the values of these keys, under these names (name -> key), and no others.
+
+        Objects stay when their values go, so that everything else is still found by its path.
+
+        Raises:
+            FormatError: a name is taken for another's, and cannot be given.
+        """
+        if names == self.names():
+            return self
+        edited = ObjectGraph(self.raw, self._source)
+        edited._drop_others(set(names.values()))
+        wanted = {key: name for name, key in names.items()}
+        while wrong := {key: wanted[key] for name, key in edited.names().items() if name != wanted[key]}:
+            if not edited._set_names(wrong):
+                name, key = next((name, key) for key, name in wrong.items())
+                raise FormatError(f"{self._source}: {key} cannot be named {name}: it would be taken for another's name")
+        return ObjectGraph(edited._graph.SerializeToString(deterministic=True), self._source)
+
+    def tensor(self) -> Tensor:
+        """Return the tensor that a checkpoint holds it in."""
+        import numpy as np
+
+        return Tensor.of(OBJECT_GRAPH, np.array(self.raw, object))
+
+    def _attributes(self) -> Iterator[tuple[int, _Attribute]]:
+        for number, node in enumerate(self._graph.nodes):
+            for attribute in node.attributes:
+                yield number, attribute
+
+    def _full_names(self) -> dict[str, list[str]]:
+        """Return what each key's value is named, a slot by its better name first."""
+        slots = slot_nodes(self._graph)
+        named = [(node, a.checkpoint_key, a.full_name.removesuffix(":0")) for node, a in self._attributes()]
+        variables = embedded(name for node, _, name in named if name and node not in slots)
+        found: dict[str, list[str]] = {}
+        for node, key, name in named:
+            better = slot_name(name, variables) if node in slots else None
+            found.setdefault(key, [better, name] if better else [name])
+        return found
+
+    def _drop_others(self, keys: set[str]) -> None:
+        for node in self._graph.nodes:
+            for place in reversed(range(len(node.attributes))):
+                if node.attributes[place].checkpoint_key not in keys:
+                    del node.attributes[place]
+
+    def _set_names(self, names: Mapping[str, str]) -> bool:
+        """Set full names by key, and say whether that changed any."""
+        changed = False
+        for _, attribute in self._attributes():
+            name = names.get(attribute.checkpoint_key, attribute.full_name)
+            changed = changed or name != attribute.full_name
+            attribute.full_name = name
+        return changed
+
+
+def path_of(key: str) -> str:
+    """Return the path to a value, which names it where it has no better name.
+
+    >>> path_of("model/kernel/.ATTRIBUTES/VARIABLE_VALUE"), path_of("table/.ATTRIBUTES/table-keys")
+    ('model/kernel', 'table/table-keys')
+    """
+    path, _, attribute = key.partition(OBJECT_VALUE)
+    return path if attribute in (VALUE, "") else f"{path}/{attribute}".removeprefix("/")
+
+
+def _candidates(key: str, names: list[str]) -> Iterator[str]:
+    """Yield what a value could be named, the best first."""
+    if not key.startswith(EXPORTED_TWICE):
+        yield from (name for name in names if name and not _UNNAMED.fullmatch(name))
+    yield from (path_of(key), key)
+
+
+def graph_of(tensors: Mapping[str, Tensor], source: str) -> ObjectGraph:
+    """Return the object graph among tensors.
+
+    Raises:
+        CorruptCheckpoint: the tensor of that name is none, or damaged.
+    """
+    tensor = tensors[OBJECT_GRAPH]
+    if tensor.dtype is not STRING or tensor.shape != ():
+        raise CorruptCheckpoint(f"{source}: {OBJECT_GRAPH} is {tensor.dtype} {list(tensor.shape)}, expected a string")
+    return ObjectGraph(as_bytes([tensor.read().item()], OBJECT_GRAPH)[0], source)
+
+
+def keyed(tensors: Mapping[str, Tensor], origins: Mapping[str, str], source: str) -> dict[str, Tensor]:
+    """Return an object checkpoint's tensors under their keys, with an object graph of just these.
+
+    `origins` has the names that renamed ones have in the object graph. A key may stand for itself.
+
+    Raises:
+        FormatError: a tensor has no place in the object graph, or cannot be renamed.
+    """
+    graph = graph_of(tensors, source)
+    places = _Places(graph.names(), source)
+    keys = {name: places.key(name, origins.get(name, name)) for name in tensors if name != OBJECT_GRAPH}
+    ours = {OBJECT_GRAPH: graph.keeping(places.names(keys)).tensor()}
+    return {keys.get(name, name): ours.get(name) or tensors[name].renamed(keys[name]) for name in tensors}
+
+
+class _Places:
+    """Finds where tensors belong in an object graph, by the names that its values have there."""
+
+    def __init__(self, known: Mapping[str, str], source: str) -> None:
+        self._known = known
+        self._names = {key: name for name, key in known.items()}
+        self._source = source
+
+    def key(self, name: str, origin: str) -> str:
+        """Return a tensor's key."""
+        if origin in self._known:
+            return self._known[origin]
+        key = origin if OBJECT_VALUE in origin else self._part(origin)
+        if key is None:
+            raise FormatError(
+                f"{self._source}: {name} has no place in the object graph{suggestion(origin, self._known)}; without "
+                f"{OBJECT_GRAPH} the same tensors are a checkpoint of names"
+            )
+        if name != origin:
+            raise FormatError(f"{self._source}: {origin} cannot be named {name}: only a variable has a name of its own")
+        return key
+
+    def names(self, keys: Mapping[str, str]) -> dict[str, str]:
+        """Return name -> key of the object graph's values that tensors, named with their keys, belong to."""
+        found = {self._names[key] if key == name else name: key for name, key in keys.items() if key in self._names}
+        parts = tuple(key for key in keys.values() if key not in self._names)
+        of_parts = {name: key for name, key in self._known.items() if any(part.startswith(key) for part in parts)}
+        return found | of_parts
+
+    def _part(self, name: str) -> str | None:
+        """Return the key of what is one of several tensors of a value: a table's keys, an iterator's state."""
+        owners = [own for own, key in self._known.items() if own == path_of(key) and name.startswith(own)]
+        return self._known[max(owners, key=len)] + name[len(max(owners, key=len)) :] if owners else None

@@ -1,0 +1,116 @@
+"""SavedModels: a folder with a graph, its assets, and its variables in a bundle (python/saved_model/constants.py).
+
+The variables are read and verified as what they are, a bundle or an object checkpoint. What is written is an edited
+copy: the graph is not touched, so each of its variables must get a value of its own shape and dtype.
+"""
+
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from ckpttool.errors import MissingFile, PlanError
+from ckpttool.formats.folders import refuse_existing_folder, replacing_folder
+from ckpttool.formats.format import ANY, PLAIN, Checked, Writing
+from ckpttool.formats.tensorflow.bundle import Bundle, BundleTensors
+from ckpttool.formats.tensorflow.object_checkpoint import ObjectCheckpoint
+from ckpttool.kinds import OBJECT_GRAPH
+from ckpttool.selection import suggestion
+from ckpttool.tensors import Tensor
+
+GRAPHS = ("saved_model.pb", "saved_model.pbtxt")
+FINGERPRINT = "fingerprint.pb"
+"""Hashes of the parts, the variables among them: a copy with other values has no use for it, and TensorFlow no need."""
+
+
+class SavedModel:
+    """The variables of a SavedModel."""
+
+    NAME = "saved-model"
+    SUFFIXES = ()
+    LIMITS = "an edited copy of a SavedModel's folder: the variables that are there, in their shapes and dtypes"
+    WRITES = True
+    METADATA = False
+    HOLDS = ANY
+    HEEDS = frozenset({"like"})
+
+    def recognises(self, path: Path) -> bool:
+        """Say whether a path is a folder with a graph and variables."""
+        return is_saved_model(path) and Path(f"{_prefix(path)}.index").is_file()
+
+    def open(self, path: Path) -> BundleTensors:
+        """List the variables; `Bundle.open` says what is raised."""
+        return _inner(path).open(_prefix(path))
+
+    def save(self, tensors: Mapping[str, Tensor], path: Path, overwrite: bool, how: Writing = PLAIN) -> None:
+        """Write a copy of a SavedModel that has other values: of the one that is named, or the tensors are from.
+
+        Raises:
+            ExistingOutput: there is one already and `overwrite` was not given.
+            MissingFile: there is no SavedModel to copy.
+            PlanError: none is named, or the tensors are not those of its graph.
+        """
+        refuse_existing_folder(path, overwrite, is_saved_model)
+        like = _like(path, how)
+        model = self.open(like)
+        _require_same(tensors, model, like)
+        kept = {OBJECT_GRAPH: model[OBJECT_GRAPH]} if OBJECT_GRAPH in model else {}
+        with replacing_folder(path) as folder:
+            _copy_rest(like, folder)
+            Bundle().save({name: kept.get(name) or tensors[name] for name in model}, _prefix(folder), False)
+
+    def verify(self, path: Path) -> Iterator[Checked]:
+        """Check every byte of the variables."""
+        yield from _inner(path).verify(_prefix(path))
+
+
+def is_saved_model(path: Path) -> bool:
+    """Say whether a path is a folder with a SavedModel's graph."""
+    return any((path / name).is_file() for name in GRAPHS)
+
+
+def _prefix(folder: Path) -> Path:
+    return folder / "variables" / "variables"
+
+
+def _inner(folder: Path) -> ObjectCheckpoint | Bundle:
+    """Return the format of the variables: TensorFlow 2 writes object checkpoints, TensorFlow 1 bundles."""
+    return ObjectCheckpoint() if ObjectCheckpoint().recognises(_prefix(folder)) else Bundle()
+
+
+def _like(path: Path, how: Writing) -> Path:
+    """Return the folder that is copied."""
+    if how.like is not None:
+        if not SavedModel().recognises(how.like):
+            raise MissingFile(f"{how.like} is no SavedModel with variables, of which {path} could be a copy")
+        return how.like
+    source = how.source.parent.parent if how.source else None
+    if source is None or _prefix(source) != how.source or not is_saved_model(source):
+        raise PlanError(f"{path} is written as an edited copy of a SavedModel, and none is named (--like FOLDER)")
+    return source
+
+
+def _copy_rest(like: Path, folder: Path) -> None:
+    """Copy all but the variables, links as links."""
+    shutil.copytree(
+        like,
+        folder,
+        symlinks=True,
+        dirs_exist_ok=True,
+        ignore=lambda at, names: {"variables", FINGERPRINT} & set(names) if Path(at) == like else set(),
+    )
+    (folder / "variables").mkdir()
+
+
+def _require_same(tensors: Mapping[str, Tensor], model: Mapping[str, Tensor], like: Path) -> None:
+    """Check that tensors are just those of a graph, which cannot follow an edit."""
+    hint = "a SavedModel's graph keeps its variables as they are; --to bundle writes them without it"
+    for name in tensors:
+        if name not in model and name != OBJECT_GRAPH:
+            raise PlanError(f"{like} has no variable {name}{suggestion(name, model)}; {hint}")
+    for name, tensor in model.items():
+        if name not in tensors and name != OBJECT_GRAPH:
+            raise PlanError(f"nothing for {name} of {like}{suggestion(name, tensors)}; {hint}")
+        found = tensors[name] if name != OBJECT_GRAPH else tensor
+        if (found.shape, found.dtype) != (tensor.shape, tensor.dtype):
+            what, expected = f"{found.dtype} {list(found.shape)}", f"{tensor.dtype} {list(tensor.shape)}"
+            raise PlanError(f"{name} is {what}, expected {expected} as in {like}; {hint}")

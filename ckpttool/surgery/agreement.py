@@ -1,0 +1,102 @@
+"""What several checkpoints of one model share: the weights that can be computed with, and where they do not agree."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ckpttool.checkpoint import Checkpoint
+from ckpttool.errors import PlanError
+from ckpttool.tensors import Tensor, TensorSpec
+
+SHOWN = 5
+"""Tensors that an error names at most."""
+
+
+@dataclass(frozen=True)
+class Joined:
+    """The checkpoint that several become; a row for every tensor of theirs, and what is to be said."""
+
+    tensors: Checkpoint
+    rows: tuple[dict[str, Any], ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of the tensors that will be written; those of strings are not counted."""
+        return sum(spec.nbytes for spec in self.tensors.specs())
+
+
+def join(
+    checkpoints: Sequence[Checkpoint],
+    combine: Callable[[list[Tensor]], Tensor],
+    what: str,
+    lenient: bool = False,
+    kind: Mapping[str, str] | None = None,
+) -> Joined:
+    """Combine the weights of several checkpoints of one model, and take everything else from the last.
+
+    Weights are combined where they are floats or complex numbers; integers, strings, step counters, optimizer slots and
+    an object graph are the last one's. `what` says in the rows what was done, `kind` what is a weight in the last one,
+    where more than the names is known; `lenient` leaves out weights on which the checkpoints do not agree.
+
+    Raises:
+        PlanError: there are fewer than two checkpoints, or they do not agree; the message says on what.
+    """
+    if len(checkpoints) < 2:
+        raise PlanError(f"{len(checkpoints)} checkpoints, expected two or more")
+    last = checkpoints[-1]
+    shared = [name for name, of in (kind or last.kinds()).items() if of == "weight" and _has_parts(last[name])]
+    lost = [name for other in checkpoints[:-1] for name in _weights_beside(other, last)]
+    problems = {name: why for name in [*shared, *lost] if (why := _disagreement(name, checkpoints))}
+    if problems and not lenient:
+        raise PlanError(_told(problems))
+    joined = [name for name in shared if name not in problems]
+    kept = {name: last[name] for name in last if name not in problems}
+    kept |= {name: combine([source[name] for source in checkpoints]) for name in joined}
+    fates = {name: what if name in set(joined) else "from the last" for name in kept} | {
+        name: f"left out: {why}" for name, why in problems.items()
+    }
+    return Joined(
+        last.holding(kept),
+        tuple(_row(name, checkpoints, fate) for name, fate in fates.items()),
+        tuple(f"left out: {why}" for why in problems.values()),
+    )
+
+
+def label(tensors: Checkpoint, number: int) -> str:
+    """Return what a checkpoint is called in a message: its path, or its place."""
+    return str(tensors.path) if tensors.path else f"checkpoint {number + 1}"
+
+
+def _has_parts(tensor: Tensor) -> bool:
+    """Say whether a tensor holds numbers between which others lie."""
+    return bool(tensor.dtype.itemsize) and tensor.dtype.numpy.kind not in "biu"
+
+
+def _weights_beside(other: Checkpoint, last: Checkpoint) -> list[str]:
+    """Return the weights of a checkpoint that the last one lacks."""
+    return [name for name, of in other.kinds().items() if of == "weight" and name not in last]
+
+
+def _disagreement(name: str, checkpoints: Sequence[Checkpoint]) -> str | None:
+    """Say how checkpoints do not agree on a tensor, or return None."""
+    found = {label(source, n): source[name].spec if name in source else None for n, source in enumerate(checkpoints)}
+    (first, wanted), *others = found.items()
+    for where, spec in others:
+        if (spec and (spec.shape, spec.dtype)) != (wanted and (wanted.shape, wanted.dtype)):
+            return f"{name} is {_said(wanted)} in {first}, {_said(spec)} in {where}"
+    return None
+
+
+def _said(spec: TensorSpec | None) -> str:
+    return f"{spec.dtype} {list(spec.shape)}" if spec else "missing"
+
+
+def _told(problems: Mapping[str, str]) -> str:
+    more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
+    return f"{'; '.join(list(problems.values())[:SHOWN])}{more}; --lenient leaves such tensors out"
+
+
+def _row(name: str, checkpoints: Sequence[Checkpoint], fate: str) -> dict[str, Any]:
+    spec = next(source for source in reversed(checkpoints) if name in source)[name].spec
+    return {"name": name, "shape": list(spec.shape), "dtype": str(spec.dtype), "bytes": spec.nbytes, "then": fate}

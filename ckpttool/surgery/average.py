@@ -1,0 +1,62 @@
+"""The average of checkpoints of one model: the mean, a weighted mean, or an exponential moving average.
+
+Polyak and Juditsky 1992, "Acceleration of stochastic approximation by averaging"; Izmailov et al. 2018, "Averaging
+Weights Leads to Wider Optima and Better Generalization", arXiv:1803.05407.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from ckpttool.checkpoint import Checkpoint
+from ckpttool.errors import PlanError
+from ckpttool.surgery.agreement import Joined, join
+from ckpttool.surgery.merging.choices import Choices
+from ckpttool.surgery.merging.linear import mean
+
+
+def average(
+    checkpoints: Sequence[Checkpoint],
+    weights: Sequence[float] | None = None,
+    decay: float | None = None,
+    lenient: bool = False,
+) -> Checkpoint:
+    """Return the average of checkpoints, computed as it is read; `plan_average` says how, and what is raised.
+
+    >>> import numpy as np
+    >>> a, b = (Checkpoint.of({"fc/bias": np.array([n, 2.0]), "global_step": np.array(n)}) for n in (1, 3))
+    >>> {name: tensor.read().tolist() for name, tensor in average([a, b]).items()}
+    {'fc/bias': [2.0, 2.0], 'global_step': 3}
+    """
+    return plan_average(checkpoints, weights, decay, lenient).tensors
+
+
+def plan_average(
+    checkpoints: Sequence[Checkpoint],
+    weights: Sequence[float] | None = None,
+    decay: float | None = None,
+    lenient: bool = False,
+    kind: Mapping[str, str] | None = None,
+) -> Joined:
+    """Plan the mean of checkpoints' weights: of all alike, by `weights`, or by a `decay` from each to the next.
+
+    With a decay d the average begins with the first checkpoint and becomes d times itself and 1 - d times the next one.
+    Sums are float64, and the dtype stays. What is no weight of floats is the last one's, as `join` says.
+
+    Raises:
+        PlanError: the checkpoints do not agree, or the numbers are not fit to be weights.
+    """
+    if weights is not None and decay is not None:
+        raise PlanError("--weights and --decay are two ways to say the same: give one of them")
+    chosen = tuple(weights) if weights is not None else None if decay is None else _decayed(decay, len(checkpoints))
+    shares = Choices(chosen).shares(len(checkpoints)) if checkpoints else ()
+    return join(checkpoints, lambda tensors: mean(tensors, shares), "averaged", lenient, kind)
+
+
+def _decayed(decay: float, count: int) -> tuple[float, ...]:
+    """Return the weights that a moving average ends with.
+
+    >>> _decayed(0.5, 3)
+    (0.25, 0.25, 0.5)
+    """
+    if not 0 <= decay < 1:
+        raise PlanError(f"--decay {decay:g}: expected 0 or more, and less than 1")
+    return (decay ** (count - 1), *((1 - decay) * decay ** (count - 1 - n) for n in range(1, count)))

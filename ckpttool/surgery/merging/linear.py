@@ -1,0 +1,42 @@
+"""Linear: the weighted mean of the weights (model soups, Wortsman et al. 2022, arXiv:2203.05482)."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ckpttool.surgery.combining import Combine, combined
+from ckpttool.surgery.merging.choices import Choices
+from ckpttool.tensors import Array, Tensor
+
+
+def linear(tensors: Sequence[Tensor], base: Tensor | None, choices: Choices) -> Tensor:
+    """Return the mean of tensors of one shape, weighted by `choices.weights`."""
+    return mean(tensors, choices.shares(len(tensors)))
+
+
+def mean(tensors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+    """Return the weighted mean; a tensor of weight 0 is not read.
+
+    >>> a, b = Tensor.of("x", np.array([1.0, 2.0])), Tensor.of("x", np.array([4.0, 8.0]))
+    >>> mean([a, b], [2.0, 1.0]).read()
+    array([2., 4.])
+    """
+    counted = [weight for weight in weights if weight]
+    taken = [tensor for tensor, weight in zip(tensors, weights, strict=True) if weight]
+    return combined(taken, lambda: _mean_of(counted))
+
+
+def _mean_of(weights: Sequence[float]) -> Combine:
+    total = sum(weights)
+
+    def combine(blocks: list[Array]) -> Array:
+        for block, weight in zip(blocks, weights, strict=True):
+            if weight != 1:
+                np.multiply(block, weight, out=block)
+        gathered = blocks[0]
+        for block in blocks[1:]:
+            gathered += block
+        gathered /= total
+        return gathered
+
+    return combine

@@ -1,0 +1,256 @@
+"""Whole models of Keras: the archive's weights are read where they lie, and nothing in it is run or followed."""
+
+import io
+import json
+import stat
+import zipfile
+
+import h5py
+import numpy as np
+import pytest
+from conformance import tensors_of
+from keras_files import CONFIG, EditedCopyTests, account, archive, network, weights_file
+
+from ckpttool import checkpoint, formats
+from ckpttool.checkpoint import Checkpoint
+from ckpttool.errors import CorruptCheckpoint, FormatError, MissingFile, PlanError
+from ckpttool.formats import archive as archives
+from ckpttool.formats.format import Writing
+from ckpttool.formats.keras.archive import KerasArchive
+from ckpttool.tensors import Tensor
+
+KERNEL = np.arange(6, dtype=np.float32).reshape(2, 3)
+
+
+class TestKerasArchive(EditedCopyTests):
+    name = "keras"
+    suffix = ".keras"
+
+    def like(self, folder, tensors):
+        return archive(folder / "like.keras", weights_file(folder / "w.weights.h5", tensors))
+
+    def test_a_damaged_tensor_does_not_hide_the_others(self, path):
+        """The zip's checksum says that the weights are damaged, and not which of them."""
+        self.save(tensors_of(a=np.full(8, 7.0), b=np.full(8, 9.0), c=np.full(8, 5.0)), path, False)
+        path.write_bytes(path.read_bytes().replace(np.full(8, 9.0).tobytes(), np.full(8, 8.0).tobytes()))
+        problems = {item.name: item.problem for item in self.format.verify(path)}
+        assert list(problems) == ["metadata.json", "config.json", "model.weights.h5", "a", "b", "c"]
+        assert [name for name, problem in problems.items() if problem] == ["model.weights.h5"]
+
+    def test_no_tensors_at_all(self, path):
+        self.save({}, path, False)
+        assert list(self.format.open(path)) == []
+        assert [item.problem for item in self.format.verify(path)] == [None] * 3
+
+
+@pytest.fixture(scope="module")
+def model():
+    return network()
+
+
+@pytest.fixture
+def saved(model, tmp_path):
+    model.save(tmp_path / "m.keras")
+    return tmp_path / "m.keras"
+
+
+def test_every_weight_has_the_name_that_keras_gives_it(model, saved):
+    opened, expected = checkpoint.open(saved), account(model)
+    assert set(opened) == set(expected)
+    assert all(tensor.read().tobytes() == expected[name].tobytes() for name, tensor in opened.items())
+
+
+def test_keras_loads_an_edited_copy(model, saved, tmp_path):
+    import keras
+
+    source = checkpoint.open(saved)
+    halves = {name: Tensor.of(name, tensor.read() / 2) for name, tensor in source.items()}
+    checkpoint.save(Checkpoint(halves, source.path), tmp_path / "half.keras")
+    loaded = keras.models.load_model(tmp_path / "half.keras")
+    expected = [np.asarray(v) / 2 for v in model.weights if "seed" not in v.path]
+    found = [np.asarray(v) for v in loaded.weights if "seed" not in v.path]
+    assert [v.tolist() for v in found] == [v.tolist() for v in expected]
+    slots = zip(model.optimizer.variables, loaded.optimizer.variables, strict=True)
+    assert all(np.array_equal(np.asarray(a), np.asarray(b)) for a, b in slots)
+    with zipfile.ZipFile(saved) as old, zipfile.ZipFile(tmp_path / "half.keras") as new:
+        assert old.namelist() == new.namelist()
+        for name in ("config.json", "metadata.json"):
+            assert old.read(name) == new.read(name)
+
+
+def test_weights_of_an_archive_by_themselves(model, saved, tmp_path):
+    checkpoint.save(checkpoint.open(saved), tmp_path / "w.weights.h5")
+    model.load_weights(tmp_path / "w.weights.h5")
+    assert set(checkpoint.open(tmp_path / "w.weights.h5")) == set(account(model))
+
+
+def test_layers_of_an_archive_keep_their_names(saved, tmp_path):
+    with pytest.raises(PlanError, match="its configuration names the layer shared too, so it cannot be common"):
+        checkpoint.save(checkpoint.open(saved).rename({"shared": "common"}), tmp_path / "new.keras")
+    assert list(tmp_path.iterdir()) == [saved]
+
+
+def test_a_vocabulary_is_copied(tmp_path):
+    from ckpttool.runtime.tensorflow import tensorflow
+
+    tensorflow()
+    import keras
+
+    words = keras.layers.StringLookup(vocabulary=["one", "two"], name="words")
+    model = keras.Sequential([keras.Input((1,), dtype="string"), words, keras.layers.Embedding(3, 2, name="vectors")])
+    model.save(tmp_path / "m.keras")
+    checkpoint.save(checkpoint.open(tmp_path / "m.keras").cast("float16"), tmp_path / "new.keras")
+    loaded = keras.models.load_model(tmp_path / "new.keras")
+    assert loaded.get_layer("words").get_vocabulary() == ["[UNK]", "one", "two"]
+    assert np.allclose(loaded.get_layer("vectors").get_weights()[0], model.layers[1].get_weights()[0], atol=1e-3)
+
+
+def hand_made(folder, *members):
+    weights = weights_file(folder / "w.weights.h5", tensors_of(**{"hidden1/kernel": KERNEL}))
+    return archive(folder / "m.keras", weights, *members)
+
+
+def test_names_of_keras_2_15(tmp_path):
+    """It wrote no names: the groups' keys stand for them."""
+    with h5py.File(tmp_path / "w.weights.h5", "w") as file:
+        file.create_group("vars")
+        for path in ("layers/dense/vars/0", "layers/dense_1/vars/0", "layers/dense_1/vars/1", "metrics/mean/vars/0"):
+            file[path] = KERNEL
+        file.create_group("layers/dropout/vars")
+    opened = checkpoint.open(archive(tmp_path / "m.keras", tmp_path / "w.weights.h5"))
+    assert list(opened) == ["dense/kernel", "dense_1/kernel", "dense_1/bias"]
+    assert opened.left_out == ("metrics/mean/vars/0",)
+    with pytest.raises(PlanError, match="keeps no name of the layer dense that could be first"):
+        checkpoint.save(opened.rename({"dense": "first"}), tmp_path / "new.weights.h5")
+
+
+def test_a_configuration_is_bytes(tmp_path, monkeypatch):
+    """Lambdas, layers of any module, calls: nothing in it is looked at, and it is copied as it is."""
+    monkeypatch.chdir(tmp_path)
+    canary = "open('canary', 'w')"
+    layer = {"class_name": "Lambda", "config": {"function": {"class_name": "__lambda__", "config": {"code": canary}}}}
+    config = json.dumps({"module": "os", "class_name": "system", "config": "touch canary", "layers": [layer]}).encode()
+    path = hand_made(tmp_path)
+    path.write_bytes(rezipped(path, lambda name, content: config if name == "config.json" else content))
+    opened = checkpoint.open(path)
+    assert opened["hidden1/kernel"].read().tolist() == np.zeros((2, 3)).tolist()
+    checkpoint.save(opened, tmp_path / "copy.keras")
+    with zipfile.ZipFile(tmp_path / "copy.keras") as copy:
+        assert copy.read("config.json") == config
+    assert not (tmp_path / "canary").exists()
+
+
+def rezipped(path, change, compression=zipfile.ZIP_STORED):
+    """The bytes of an archive whose members are changed."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(out, "w", compression) as new:
+        for info in old.infolist():
+            new.writestr(info.filename, change(info.filename, old.read(info)))
+    return out.getvalue()
+
+
+def test_packed_weights_are_unpacked_to_be_read(tmp_path):
+    path = hand_made(tmp_path)
+    path.write_bytes(rezipped(path, lambda name, content: content, zipfile.ZIP_DEFLATED))
+    tensor = checkpoint.open(path)["hidden1/kernel"]
+    assert tensor.read().tolist() == np.zeros((2, 3)).tolist()
+    assert b"".join(tensor.pieces()) == bytes(24)
+    assert tensor.extent is None
+    checkpoint.save(checkpoint.open(path), tmp_path / "copy.keras")
+    assert not [item for item in KerasArchive().verify(tmp_path / "copy.keras") if item.problem]
+
+
+def test_where_the_bytes_lie_in_the_archive(tmp_path):
+    source = checkpoint.open(hand_made(tmp_path))
+    checkpoint.save(Checkpoint({"hidden1/kernel": Tensor.of("k", KERNEL)}, source.path), tmp_path / "new.keras")
+    extent = checkpoint.open(tmp_path / "new.keras")["hidden1/kernel"].extent
+    assert extent is not None
+    raw = (tmp_path / "new.keras").read_bytes()[extent.offset : extent.offset + extent.nbytes]
+    assert raw == KERNEL.tobytes()
+
+
+@pytest.mark.parametrize("name", ["../escape", "/etc/passwd", "assets/../../x", "a\\..\\b", "C:x"])
+def test_a_member_that_leads_away(tmp_path, name):
+    with pytest.raises(FormatError, match="is a link, or its name leads out of the archive"):
+        checkpoint.open(hand_made(tmp_path, (name, b"x")))
+
+
+def test_a_member_that_is_a_link(tmp_path):
+    link = zipfile.ZipInfo("assets/link")
+    link.create_system, link.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
+    with pytest.raises(FormatError, match="'assets/link' is a link"):
+        checkpoint.open(hand_made(tmp_path, (link, b"/etc/passwd")))
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_two_members_of_one_name(tmp_path):
+    with pytest.raises(FormatError, match=r"two members are named config\.json"):
+        checkpoint.open(hand_made(tmp_path, ("config.json", CONFIG)))
+
+
+def test_a_member_that_unpacks_to_excess(tmp_path, monkeypatch):
+    monkeypatch.setattr(archives, "UNPACKED_LIMIT", 1 << 20)
+    path = hand_made(tmp_path)
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as out:
+        out.writestr("assets/zeros", bytes(2 << 20))
+    with pytest.raises(FormatError, match=r"assets/zeros claims to unpack \d+ bytes to 2097152"):
+        checkpoint.open(path)
+
+
+def test_an_archive_without_weights_that_are_read(tmp_path):
+    with zipfile.ZipFile(tmp_path / "m.keras", "w") as out:
+        out.writestr("config.json", CONFIG)
+        out.writestr("model.weights.npz", b"x")
+    with pytest.raises(FormatError, match=r"has no model\.weights\.h5"):
+        checkpoint.open(tmp_path / "m.keras")
+
+
+def test_weights_that_are_no_hdf5(tmp_path):
+    path = hand_made(tmp_path)
+    path.write_bytes(rezipped(path, lambda name, content: b"hello" if name.endswith(".h5") else content))
+    with pytest.raises(CorruptCheckpoint, match="HDF5 cannot read it"):
+        checkpoint.open(path)
+
+
+@pytest.mark.parametrize("kind", ["external", "virtual", "soft", "storage"])
+def test_weights_that_point_out_of_the_archive(tmp_path, monkeypatch, kind):
+    """The canary's values are beside the archive, and never in what is said or read."""
+    monkeypatch.chdir(tmp_path)
+    with h5py.File("secret.h5", "w") as file:
+        file["x"] = np.full(3, 42.0, np.float32)
+    (tmp_path / "secret.bin").write_bytes(np.full(3, 42.0, np.float32).tobytes())
+    weights = weights_file(tmp_path / "w.weights.h5", tensors_of(**{"hidden1/kernel": KERNEL}))
+    with h5py.File(weights, "r+") as file:
+        group = file["layers/layer_0/vars"]
+        if kind == "external":
+            group["1"] = h5py.ExternalLink("secret.h5", "/x")
+        elif kind == "soft":
+            file["away"] = h5py.ExternalLink("secret.h5", "/")
+            group["1"] = h5py.SoftLink("/away/x")
+        elif kind == "storage":
+            group.create_dataset("1", (3,), "f4", external=[("secret.bin", 0, 12)])
+        else:
+            layout = h5py.VirtualLayout((3,), "f4")
+            layout[:] = h5py.VirtualSource("secret.h5", "x", (3,))
+            group.create_virtual_dataset("1", layout)
+    with pytest.raises(FormatError) as refused:
+        checkpoint.open(archive(tmp_path / "m.keras", weights))
+    assert "42" not in str(refused.value)
+
+
+def test_damage_of_a_member_is_named(tmp_path):
+    path = hand_made(tmp_path)
+    path.write_bytes(path.read_bytes().replace(b'"Functional"', b'"functional"'))
+    problems = {item.name: item.problem for item in formats.find(path).verify(path)}
+    assert [name for name, problem in problems.items() if problem] == ["config.json"]
+    with pytest.raises(CorruptCheckpoint, match=r"config\.json is damaged"):
+        checkpoint.save(checkpoint.open(path), tmp_path / "copy.keras")
+    assert not (tmp_path / "copy.keras").exists()
+
+
+def test_a_copy_of_something_else(tmp_path):
+    weights = weights_file(tmp_path / "w.weights.h5", tensors_of(**{"hidden1/kernel": KERNEL}))
+    with pytest.raises(PlanError, match=r"w\.weights\.h5 is no \.keras archive.*--like"):
+        checkpoint.save(checkpoint.open(weights), tmp_path / "new.keras")
+    with pytest.raises(MissingFile, match=r"gone\.keras is missing"):
+        checkpoint.save(checkpoint.open(weights), tmp_path / "new.keras", how=Writing(like=tmp_path / "gone.keras"))

@@ -1,0 +1,109 @@
+import io
+import zipfile
+
+import numpy as np
+import pytest
+from conformance import FormatTests, tensors_of
+
+from ckpttool.errors import CorruptCheckpoint, FormatError
+from ckpttool.formats.npz.format import Npz
+from ckpttool.tensors import DTYPES, Tensor
+
+
+class TestNpz(FormatTests):
+    name = "npz"
+    suffix = ".npz"
+    refused = tuple(d.name for d in DTYPES if d.name.startswith("q") or d.numpy_name.startswith("ml_dtypes"))
+
+    def test_numpy_reads_what_is_written(self, path):
+        arrays = {"hidden1/kernel": np.arange(6.0).reshape(2, 3), "text": np.array([b"a", b"bcd"], object)}
+        Npz().save(tensors_of(**arrays), path, False)
+        with np.load(path, allow_pickle=False) as read:
+            assert {name: read[name].tolist() for name in read} == {n: a.tolist() for n, a in arrays.items()}
+
+    @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+    def test_what_numpy_writes_is_read(self, path, save):
+        arrays = {
+            "fortran": np.asfortranarray(np.arange(6.0).reshape(2, 3)),
+            "big": np.arange(4, dtype=">i4"),
+            "scalar": np.float16(1.5),
+            "text": np.array(["ä", "b"]),
+        }
+        save(path, **arrays)
+        opened = Npz().open(path)
+        assert opened["fortran"].read().tolist() == [[0, 1, 2], [3, 4, 5]]
+        assert opened["big"].read().dtype == np.dtype("=i4")
+        assert b"".join(opened["big"].pieces()) == np.arange(4, dtype="<i4").tobytes()
+        assert opened["scalar"].read() == 1.5
+        assert opened["text"].read().tolist() == ["ä".encode(), b"b"]
+
+    def test_the_same_tensors_give_the_same_bytes(self, tmp_path):
+        for name in ("one.npz", "two.npz"):
+            Npz().save(tensors_of(a=np.arange(3)), tmp_path / name, False)
+        assert (tmp_path / "one.npz").read_bytes() == (tmp_path / "two.npz").read_bytes()
+
+
+def member(array_bytes=b"", header=None):
+    out = io.BytesIO()
+    np.lib.format.write_array_header_1_0(out, header or {"descr": "<f4", "fortran_order": False, "shape": (2,)})
+    return out.getvalue() + array_bytes
+
+
+def archive(path, *members):
+    with zipfile.ZipFile(path, "w") as out:
+        for name, content in members:
+            out.writestr(name, content)
+    return path
+
+
+def test_pickled_objects_are_refused(tmp_path):
+    np.savez(tmp_path / "x.npz", a=np.array([{}], object))
+    with pytest.raises(FormatError, match=r"a holds Python objects"):
+        Npz().open(tmp_path / "x.npz")
+
+
+def test_structures_are_refused(tmp_path):
+    np.savez(tmp_path / "x.npz", a=np.zeros(2, [("x", "f4"), ("y", "i4")]))
+    with pytest.raises(FormatError, match="structures"):
+        Npz().open(tmp_path / "x.npz")
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_two_members_of_one_name_are_refused(tmp_path):
+    path = archive(tmp_path / "x.npz", ("a.npy", member(bytes(8))), ("a.npy", member(bytes(8))))
+    with pytest.raises(FormatError, match=r"two members are named a\.npy"):
+        Npz().open(path)
+
+
+@pytest.mark.parametrize("shape", [(1 << 40,), (3,), (1,), (-2,), (1 << 62, 1 << 62)], ids=str)
+def test_a_header_that_does_not_fit_its_member_is_refused_before_reading(tmp_path, shape):
+    header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+    path = archive(tmp_path / "x.npz", ("a.npy", member(bytes(8), header)))
+    with pytest.raises(CorruptCheckpoint, match="a is said to be float32"):
+        Npz().open(path)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\x93NUMPY", b"not an array at all", b"\x93NUMPY\x01\x00\x06\x00{((((", b"\x93NUMPY\x03\x00"]
+)
+def test_a_header_that_is_none_is_refused(tmp_path, content):
+    with pytest.raises(CorruptCheckpoint, match="header of a is damaged"):
+        Npz().open(archive(tmp_path / "x.npz", ("a.npy", content)))
+
+
+def test_a_member_that_is_no_array_is_not_dropped_in_silence(tmp_path):
+    path = archive(tmp_path / "x.npz", ("a.npy", member(bytes(8))), ("notes.txt", b"hello"))
+    with pytest.raises(FormatError, match=r"notes.txt is not an array"):
+        Npz().open(path)
+
+
+def test_a_string_that_ends_in_a_zero_byte_would_be_shortened(tmp_path):
+    with pytest.raises(FormatError, match="ends in a zero byte"):
+        Npz().save({"s": Tensor.of("s", np.array([b"a\0"], object))}, tmp_path / "x.npz", False)
+
+
+@pytest.mark.parametrize("name", ["", "a\0b", "\ud800"])
+def test_names_that_a_zip_cannot_hold(tmp_path, name):
+    with pytest.raises(FormatError, match="cannot hold an array named"):
+        Npz().save({name: Tensor.of(name, np.ones(1))}, tmp_path / "x.npz", False)
+    assert not list(tmp_path.iterdir())

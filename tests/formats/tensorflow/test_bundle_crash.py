@@ -1,0 +1,137 @@
+"""Crashes and failing disks while a bundle is written: what is there afterwards is the old one or the new one."""
+
+import errno
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conformance import tensors_of
+
+from ckpttool.errors import MissingFile
+from ckpttool.formats.tensorflow import checkpoint_state
+from ckpttool.formats.tensorflow.bundle import Bundle
+
+CALLS = [(os, "open"), (os, "fsync"), (Path, "rename"), (Path, "replace"), (Path, "unlink")]
+OLD, NEW = {"a": [1.0] * 4, "gone": [5.0]}, {"a": [2.0] * 4, "text": [b"x"]}
+
+
+def arrays(values):
+    return tensors_of(**{n: np.array(v, object if isinstance(v[0], bytes) else None) for n, v in values.items()})
+
+
+def state(prefix):
+    """Return the values of the checkpoint, None where there is none; damage fails the test."""
+    try:
+        opened = Bundle().open(prefix)
+    except MissingFile:
+        return None
+    return {name: tensor.read().tolist() for name, tensor in opened.items()}
+
+
+def before_call(monkeypatch, number, act):
+    """Make `act` happen before the call of that number to any function that changes the disk."""
+    seen = 0
+
+    def wrap(function):
+        def wrapped(*args, **kwargs):
+            nonlocal seen
+            seen += 1
+            if seen == number:
+                act()
+            return function(*args, **kwargs)
+
+        return wrapped
+
+    for owner, name in CALLS:
+        monkeypatch.setattr(owner, name, wrap(getattr(owner, name)))
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.parametrize("existing", [False, True], ids=["fresh", "overwrite"])
+def test_a_kill_before_any_call_leaves_the_old_one_or_the_new(tmp_path, existing):
+    old = OLD if existing else None
+    for number in range(1, 60):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        if existing:
+            Bundle().save(arrays(OLD), folder / "x", False)
+        child = os.fork()
+        if not child:
+            with pytest.MonkeyPatch.context() as patch:
+                before_call(patch, number, lambda: os._exit(9))
+                Bundle().save(arrays(NEW), folder / "x", existing)
+            os._exit(0)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        assert state(folder / "x") in ((old, NEW) if status else (NEW,))
+        Bundle().save(arrays(NEW), folder / "x", True)
+        assert state(folder / "x") == NEW
+        assert not [path for path in folder.iterdir() if path.suffix == ".tmp"]
+        if status == 0:
+            break
+    assert 8 < number < 59
+
+
+@pytest.mark.parametrize("existing", [False, True], ids=["fresh", "overwrite"])
+def test_a_full_disk_leaves_the_old_one_or_the_new(tmp_path, monkeypatch, existing):
+    def full():
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    old = OLD if existing else None
+    for number in range(1, 60):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        if existing:
+            Bundle().save(arrays(OLD), folder / "x", False)
+        with monkeypatch.context() as patch:
+            before_call(patch, number, full)
+            try:
+                Bundle().save(arrays(NEW), folder / "x", existing)
+                failed = False
+            except OSError as error:
+                failed = error.errno == errno.ENOSPC
+        assert state(folder / "x") in ((old, NEW) if failed else (NEW,))
+        if not failed:
+            break
+    assert 8 < number < 59
+
+
+def test_the_state_file_is_replaced_whole(tmp_path, monkeypatch):
+    checkpoint_state.write(tmp_path, tmp_path / "old")
+    for number in range(1, 8):
+        with monkeypatch.context() as patch:
+            before_call(patch, number, lambda: (_ for _ in ()).throw(OSError(errno.EIO, "broken")))
+            try:
+                checkpoint_state.write(tmp_path, tmp_path / "new")
+                break
+            except OSError:
+                pass
+        assert checkpoint_state.latest(tmp_path).name in ("old", "new")
+        checkpoint_state.write(tmp_path, tmp_path / "old")
+    assert checkpoint_state.latest(tmp_path).name == "new"
+
+
+def test_an_interrupt_after_the_commit_does_not_remove_the_new_data(tmp_path, monkeypatch):
+    from ckpttool.formats.tensorflow import bundle_writer
+
+    sync, calls = bundle_writer.sync_folder, []
+
+    def interrupted(folder):
+        calls.append(folder)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        sync(folder)
+
+    Bundle().save(arrays(OLD), tmp_path / "x", False)
+    monkeypatch.setattr(bundle_writer, "sync_folder", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        Bundle().save(arrays(NEW), tmp_path / "x", True)
+    assert state(tmp_path / "x") == NEW
+
+
+def test_an_index_whose_data_is_gone_does_not_get_the_data_of_another(tmp_path):
+    Bundle().save(arrays(OLD), tmp_path / "x", False)
+    (tmp_path / "x.data-00000-of-00001").unlink()
+    Bundle().save(arrays(NEW), tmp_path / "x", True)
+    assert (tmp_path / "x.data-00000-of-00002").exists()
+    assert state(tmp_path / "x") == NEW
