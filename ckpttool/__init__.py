@@ -44,9 +44,9 @@ if TYPE_CHECKING:
     from ckpttool.transfer.new import new as new
     from ckpttool.transfer.predict import predict as predict
     from ckpttool.transfer.range_test import find_learning_rate as find_learning_rate
-    from ckpttool.transfer.recording import Recording as Recording
     from ckpttool.transfer.reuse import plan_reuse as plan_reuse
-    from ckpttool.transfer.run import Options as Options
+    from ckpttool.transfer.runs.recording import Recording as Recording
+    from ckpttool.transfer.runs.run import Options as Options
 
     cache = fill
 
@@ -64,11 +64,11 @@ _PLACES = {
     "MissingDependency": "errors",
     "MissingFile": "errors",
     "Model": "transfer.model",
-    "Options": "transfer.run",
+    "Options": "transfer.runs.run",
     "Pattern": "selection",
     "PlanError": "errors",
     "Recipe": "runtime.recipe",
-    "Recording": "transfer.recording",
+    "Recording": "transfer.runs.recording",
     "Rule": "foreign.rules",
     "Tensor": "tensors",
     "TensorSpec": "tensors",

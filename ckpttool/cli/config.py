@@ -10,7 +10,7 @@ import click
 from ckpttool.cli.options import PATH
 from ckpttool.errors import FormatError, PlanError, UnknownName
 from ckpttool.selection import suggestion
-from ckpttool.transfer.report import Report, is_report
+from ckpttool.transfer.runs.report import Report, is_report
 
 Command = Callable[..., Any]
 

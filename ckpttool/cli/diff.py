@@ -6,7 +6,7 @@ import click
 
 from ckpttool.cli import options, output
 from ckpttool.formats.files import refuse_existing
-from ckpttool.surgery import differences
+from ckpttool.surgery.differing import differences
 from ckpttool.transfer.comparing import compare
 
 

@@ -14,9 +14,9 @@ from ckpttool.cli.plans import show_plan
 from ckpttool.cli.roles import roles
 from ckpttool.transfer import finetune as transfer
 from ckpttool.transfer.model import Model
-from ckpttool.transfer.recording import Recording
-from ckpttool.transfer.report import Report
-from ckpttool.transfer.run import Options
+from ckpttool.transfer.runs.recording import Recording
+from ckpttool.transfer.runs.report import Report
+from ckpttool.transfer.runs.run import Options
 
 
 @click.command()

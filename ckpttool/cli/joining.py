@@ -6,7 +6,7 @@ import click
 
 from ckpttool.cli import options
 from ckpttool.cli.output import rows, say
-from ckpttool.surgery.agreement import Joined
+from ckpttool.surgery.merging.agreement import Joined
 from ckpttool.transfer.joining import write_joined
 
 COLUMNS = ("name", "shape", "dtype", "bytes", "then")

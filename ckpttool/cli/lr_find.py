@@ -16,9 +16,9 @@ from ckpttool.cli.roles import roles
 from ckpttool.transfer.model import Model
 from ckpttool.transfer.picture import Picture
 from ckpttool.transfer.range_test import find_learning_rate
-from ckpttool.transfer.rate_curve import RateCurve
-from ckpttool.transfer.rate_plot import draw_rates
-from ckpttool.transfer.run import Options
+from ckpttool.transfer.rates.curve import RateCurve
+from ckpttool.transfer.rates.plot import draw_rates
+from ckpttool.transfer.runs.run import Options
 
 
 @click.command()

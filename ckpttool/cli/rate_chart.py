@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from math import log
 
-from ckpttool.transfer.rate_curve import RateCurve
+from ckpttool.transfer.rates.curve import RateCurve
 
 WIDTH, HEIGHT = 64, 12
 """Columns and rows of the chart itself; with the losses before it a line has less than 80."""

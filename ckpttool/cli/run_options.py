@@ -9,7 +9,7 @@ import click
 
 from ckpttool.cli import options
 from ckpttool.cli.options import PATH
-from ckpttool.transfer.recording import Recording
+from ckpttool.transfer.runs.recording import Recording
 
 Command = Callable[..., Any]
 

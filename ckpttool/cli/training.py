@@ -19,7 +19,7 @@ from ckpttool.runtime.recipe import Recipe
 from ckpttool.runtime.schedules import SCHEDULES
 from ckpttool.transfer.cache import Estimate, Features
 from ckpttool.transfer.plan import PlanRow
-from ckpttool.transfer.run import Epoch
+from ckpttool.transfer.runs.run import Epoch
 from ckpttool.transfer.watch import Progress, Watch
 
 Command = Callable[..., Any]

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.errors import PlanError
-from ckpttool.surgery.agreement import Joined, join
+from ckpttool.surgery.merging.agreement import Joined, join
 from ckpttool.surgery.merging.choices import Choices
 from ckpttool.surgery.merging.linear import mean
 

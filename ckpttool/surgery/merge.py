@@ -7,8 +7,8 @@ from typing import Any, Literal
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.errors import PlanError
 from ckpttool.kinds import OBJECT_GRAPH
-from ckpttool.surgery.agreement import SHOWN, Joined, join, label
 from ckpttool.surgery.merging import METHODS
+from ckpttool.surgery.merging.agreement import SHOWN, Joined, join, label
 from ckpttool.surgery.merging.choices import Choices
 from ckpttool.tensors import Tensor
 

@@ -29,12 +29,12 @@ from ckpttool.runtime.state import State
 from ckpttool.runtime.tensorflow import suit_tensorflow
 from ckpttool.selection import Pattern
 from ckpttool.tensors import Array, Tensor
-from ckpttool.transfer.augment import Augmentation, augmentation_of, check_augment
-from ckpttool.transfer.features import Features, Place, places
 from ckpttool.transfer.feeds import wanted
 from ckpttool.transfer.model import Model
-from ckpttool.transfer.prepare import freeze_for_training
-from ckpttool.transfer.report import versions
+from ckpttool.transfer.runs.augment import Augmentation, augmentation_of, check_augment
+from ckpttool.transfer.runs.features import Features, Place, places
+from ckpttool.transfer.runs.prepare import freeze_for_training
+from ckpttool.transfer.runs.report import versions
 from ckpttool.transfer.watch import Watch
 
 __all__ = ["Estimate", "FeatureCache", "Features", "fill"]

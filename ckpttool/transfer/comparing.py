@@ -21,7 +21,7 @@ class Comparison:
 
     def write_page(self, path: Path) -> None:
         """Write the difference as a page for a browser, whole or not at all."""
-        from ckpttool.surgery.page import page
+        from ckpttool.surgery.differing.page import page
 
         with replacing(path) as file:
             file.write(page(self.a, self.b, self.found).encode("utf-8", "backslashreplace"))

@@ -23,8 +23,8 @@ from ckpttool.runtime.tensorflow import suit_tensorflow
 from ckpttool.tensors import Array
 from ckpttool.transfer.feeds import check_classes, feeds, mode, wanted
 from ckpttool.transfer.model import Model
-from ckpttool.transfer.prepare import needed_role
 from ckpttool.transfer.probe import Diagnosis, Probe, with_verdicts
+from ckpttool.transfer.runs.prepare import needed_role
 from ckpttool.transfer.watch import Watch
 
 BATCH = 100

@@ -11,11 +11,11 @@ from ckpttool.graph.roles import Roles, find_roles
 from ckpttool.runtime.streaming import Means
 from ckpttool.runtime.tensorflow import suit_tensorflow
 from ckpttool.runtime.training import Score
+from ckpttool.transfer.answers.outputs import meaning
+from ckpttool.transfer.answers.tally import Tally, Uncounted, tally_of
 from ckpttool.transfer.feeds import check_classes, feeds, inference, wanted
 from ckpttool.transfer.model import Model
-from ckpttool.transfer.outputs import meaning
-from ckpttool.transfer.prepare import needed_role
-from ckpttool.transfer.tally import Tally, Uncounted, tally_of
+from ckpttool.transfer.runs.prepare import needed_role
 from ckpttool.transfer.watch import Watch
 
 

@@ -13,15 +13,15 @@ from ckpttool.formats.files import refuse_existing
 from ckpttool.runtime.schedules import Span
 from ckpttool.runtime.tensorflow import suit_tensorflow
 from ckpttool.surgery.verify import changed_tensors
-from ckpttool.transfer.interrupt import Interrupt
-from ckpttool.transfer.loop import Loop
 from ckpttool.transfer.model import Model, outputs_of, write_model
 from ckpttool.transfer.plan import PlanRow
-from ckpttool.transfer.recording import Recording
-from ckpttool.transfer.report import Report, report_path, write_report
-from ckpttool.transfer.run import Options, Position, Run, best_of
-from ckpttool.transfer.saves import Every, Kept, Saved, Saves
-from ckpttool.transfer.training import Splits, Training, check_stages, open_splits, plan_of, prepare
+from ckpttool.transfer.runs.interrupt import Interrupt
+from ckpttool.transfer.runs.loop import Loop
+from ckpttool.transfer.runs.recording import Recording
+from ckpttool.transfer.runs.report import Report, report_path, write_report
+from ckpttool.transfer.runs.run import Options, Position, Run, best_of
+from ckpttool.transfer.runs.saves import Every, Kept, Saved, Saves
+from ckpttool.transfer.runs.training import Splits, Training, check_stages, open_splits, plan_of, prepare
 from ckpttool.transfer.watch import Watch, Watches
 
 MAY_CHANGE = ("epochs", "early_stopping", "save_every", "keep_checkpoints", "cache_dir")

@@ -7,7 +7,7 @@ from ckpttool.checkpoint import Checkpoint
 from ckpttool.formats.tensorflow import checkpoint_state
 from ckpttool.graph import files
 from ckpttool.graph.stored import stored_tensors
-from ckpttool.surgery.agreement import Joined
+from ckpttool.surgery.merging.agreement import Joined
 from ckpttool.transfer.model import write_model
 
 

@@ -16,10 +16,10 @@ from ckpttool.graph.roles import Roles, find_roles
 from ckpttool.runtime.streaming import Stream
 from ckpttool.runtime.tensorflow import suit_tensorflow
 from ckpttool.tensors import Array
+from ckpttool.transfer.answers.files import Shapes, check_output, write_predictions
+from ckpttool.transfer.answers.outputs import MEANINGS, Meaning, meaning
 from ckpttool.transfer.feeds import feeds, inference, input_specs
 from ckpttool.transfer.model import Model
-from ckpttool.transfer.outputs import MEANINGS, Meaning, meaning
-from ckpttool.transfer.prediction_files import Shapes, check_output, write_predictions
 from ckpttool.transfer.watch import Watch
 
 

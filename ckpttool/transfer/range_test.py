@@ -10,9 +10,9 @@ from ckpttool.errors import PlanError
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.runtime.tensorflow import suit_tensorflow
 from ckpttool.transfer.model import Model
-from ckpttool.transfer.rate_curve import WINDOW, Point, RateCurve, Smoother, bearable, diverged_at
-from ckpttool.transfer.run import Options
-from ckpttool.transfer.training import Training, open_splits
+from ckpttool.transfer.rates.curve import WINDOW, Point, RateCurve, Smoother, bearable, diverged_at
+from ckpttool.transfer.runs.run import Options
+from ckpttool.transfer.runs.training import Training, open_splits
 from ckpttool.transfer.watch import Watch
 
 WIDEST = 1e30

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ckpttool.tensors import Array
     from ckpttool.transfer.cache import Estimate, Features
     from ckpttool.transfer.plan import PlanRow
-    from ckpttool.transfer.run import Epoch
+    from ckpttool.transfer.runs.run import Epoch
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from ckpttool import checkpoint
 from ckpttool.cli.finetune import finetune
 from ckpttool.runtime.objectives import Objective
 from ckpttool.transfer import finetune as transfer
-from ckpttool.transfer.report import write_report
-from ckpttool.transfer.run import Options
+from ckpttool.transfer.runs.report import write_report
+from ckpttool.transfer.runs.run import Options
 
 
 def bits(path: Path) -> dict[str, bytes]:

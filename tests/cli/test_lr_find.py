@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ckpttool.cli.rate_chart import chart
-from ckpttool.transfer.rate_curve import Point, RateCurve
+from ckpttool.transfer.rates.curve import Point, RateCurve
 
 FAST = ["--batch-size", "30"]
 

@@ -26,7 +26,7 @@ from ckpttool.transfer.import_weights import plan_import
 from ckpttool.transfer.model import Model, write_model
 from ckpttool.transfer.new import new
 from ckpttool.transfer.reuse import plan_reuse
-from ckpttool.transfer.run import Options
+from ckpttool.transfer.runs.run import Options
 
 CORPUS = Path(os.environ.get("CKPTTOOL_CORPUS", "/nowhere"))
 pytestmark = pytest.mark.skipif(not CORPUS.is_dir(), reason="CKPTTOOL_CORPUS names no folder of real files")

@@ -14,7 +14,7 @@ from ckpttool.runtime.recipe import Recipe
 from ckpttool.transfer.evaluate import evaluate
 from ckpttool.transfer.finetune import finetune
 from ckpttool.transfer.model import Model
-from ckpttool.transfer.run import Options
+from ckpttool.transfer.runs.run import Options
 
 STEPS, WIDTH, UNITS, ROWS, VALID = 5, 3, 6, 66, 12
 

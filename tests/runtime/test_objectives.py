@@ -16,7 +16,7 @@ from ckpttool.transfer.evaluate import evaluate
 from ckpttool.transfer.finetune import finetune
 from ckpttool.transfer.model import Model
 from ckpttool.transfer.new import new
-from ckpttool.transfer.run import Options
+from ckpttool.transfer.runs.run import Options
 
 RANDOM = np.random.default_rng(5)
 LOGITS = RANDOM.normal(size=(12, 4)).astype(np.float32) * 2

@@ -11,7 +11,7 @@ from ckpttool.runtime.recipe import Recipe
 from ckpttool.transfer.finetune import finetune
 from ckpttool.transfer.model import Model
 from ckpttool.transfer.new import new
-from ckpttool.transfer.run import Options, Run
+from ckpttool.transfer.runs.run import Options, Run
 
 OPTIONS = Options(epochs=4, batch_size=20, recipe=Recipe(lr="0.1"), valid=30, keep="last")
 

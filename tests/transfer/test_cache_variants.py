@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from ckpttool.errors import CkptError, PlanError
-from ckpttool.transfer.augment import augmentation_of
 from ckpttool.transfer.cache import fill
-from ckpttool.transfer.features import Features
 from ckpttool.transfer.model import Model
+from ckpttool.transfer.runs.augment import augmentation_of
+from ckpttool.transfer.runs.features import Features
 
 TEXT = "shift(0.5); flip(); brightness(0.2)"
 TRAIN, VALID, UNITS = 250, 50, 8

@@ -14,7 +14,7 @@ from ckpttool.errors import GraphError
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.transfer.finetune import finetune
 from ckpttool.transfer.model import Model
-from ckpttool.transfer.run import Options
+from ckpttool.transfer.runs.run import Options
 
 OPTIONS = Options(epochs=2, batch_size=30, recipe=Recipe(lr="0.1"), seed=5, keep="last", valid=30)
 OWN = replace(OPTIONS, recipe=None, roles={"training_op": "train"})

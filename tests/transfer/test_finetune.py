@@ -13,7 +13,7 @@ from ckpttool.transfer.evaluate import evaluate
 from ckpttool.transfer.finetune import finetune, plan
 from ckpttool.transfer.model import Model
 from ckpttool.transfer.plan import PlanRow
-from ckpttool.transfer.run import Options
+from ckpttool.transfer.runs.run import Options
 from ckpttool.transfer.watch import Watch
 
 OPTIONS = Options(epochs=3, batch_size=20, recipe=Recipe(lr="0.1"), seed=5)

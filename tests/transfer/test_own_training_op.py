@@ -11,7 +11,7 @@ import pytest
 from ckpttool import checkpoint
 from ckpttool.transfer.finetune import finetune
 from ckpttool.transfer.model import Model
-from ckpttool.transfer.run import Options
+from ckpttool.transfer.runs.run import Options
 
 OPTIONS = Options(epochs=2, batch_size=10, recipe=None, roles={"training_op": "train"}, keep="last", seed=3)
 

@@ -13,10 +13,10 @@ from ckpttool.errors import CkptError, DataError, ExistingOutput, GraphError, Pl
 from ckpttool.runtime import streaming
 from ckpttool.runtime.objectives import OBJECTIVES, Objective
 from ckpttool.runtime.recipe import Recipe
+from ckpttool.transfer.answers.files import write_predictions
 from ckpttool.transfer.model import Model
 from ckpttool.transfer.new import new
 from ckpttool.transfer.predict import predict
-from ckpttool.transfer.prediction_files import write_predictions
 
 LOGITS = "dnn/outputs/BiasAdd:0"
 

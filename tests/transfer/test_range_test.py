@@ -16,9 +16,9 @@ from ckpttool.transfer import range_test
 from ckpttool.transfer.finetune import finetune
 from ckpttool.transfer.model import Model
 from ckpttool.transfer.range_test import find_learning_rate
-from ckpttool.transfer.rate_curve import RateCurve
-from ckpttool.transfer.run import Options
-from ckpttool.transfer.training import Training
+from ckpttool.transfer.rates.curve import RateCurve
+from ckpttool.transfer.runs.run import Options
+from ckpttool.transfer.runs.training import Training
 
 OPTIONS = Options(batch_size=30)
 

@@ -13,10 +13,10 @@ import pytest
 from ckpttool import checkpoint
 from ckpttool.errors import CkptError, Interrupted, MissingFile, PlanError
 from ckpttool.runtime.recipe import Recipe
-from ckpttool.transfer import loop
 from ckpttool.transfer.finetune import finetune
 from ckpttool.transfer.model import Model
-from ckpttool.transfer.run import Epoch, Options, Run
+from ckpttool.transfer.runs import loop
+from ckpttool.transfer.runs.run import Epoch, Options, Run
 from ckpttool.transfer.watch import Progress, Watch
 
 OPTIONS = Options(epochs=4, batch_size=20, recipe=Recipe("momentum", lr="0.05"), keep="best", valid=30)

@@ -9,8 +9,8 @@ from zlib import crc32
 
 import numpy as np
 
-from ckpttool.surgery.combining import Combine, combined
 from ckpttool.surgery.merging.choices import Choices
+from ckpttool.surgery.merging.combining import Combine, combined
 from ckpttool.tensors import Array, Tensor
 
 DENSITY = 0.1

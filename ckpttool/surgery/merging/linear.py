@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ckpttool.surgery.combining import Combine, combined
 from ckpttool.surgery.merging.choices import Choices
+from ckpttool.surgery.merging.combining import Combine, combined
 from ckpttool.tensors import Array, Tensor
 
 

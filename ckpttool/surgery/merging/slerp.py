@@ -8,9 +8,9 @@ import math
 from collections.abc import Sequence
 
 from ckpttool.surgery.blocks import in_step
-from ckpttool.surgery.combining import Combine, combined
+from ckpttool.surgery.differing.movement import Movement
 from ckpttool.surgery.merging.choices import Choices
-from ckpttool.surgery.movement import Movement
+from ckpttool.surgery.merging.combining import Combine, combined
 from ckpttool.tensors import Array, Tensor
 
 NEARLY_PARALLEL = 1 - 5e-4

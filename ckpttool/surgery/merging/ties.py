@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from ckpttool.surgery.blocks import in_step
-from ckpttool.surgery.combining import Combine, combined, wide
 from ckpttool.surgery.merging.choices import Choices
+from ckpttool.surgery.merging.combining import Combine, combined, wide
 from ckpttool.tensors import Array, Tensor
 
 DENSITY = 0.2

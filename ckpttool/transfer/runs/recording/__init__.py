@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from ckpttool.transfer.recording.history import HistoryFile
-from ckpttool.transfer.recording.plot import Plot
-from ckpttool.transfer.recording.tensorboard import TensorBoard
+from ckpttool.transfer.runs.recording.history import HistoryFile
+from ckpttool.transfer.runs.recording.plot import Plot
+from ckpttool.transfer.runs.recording.tensorboard import TensorBoard
 from ckpttool.transfer.watch import Watch
 
 

@@ -12,7 +12,7 @@ from ckpttool.errors import CkptError
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.transfer.finetune import finetune
 from ckpttool.transfer.model import Model
-from ckpttool.transfer.run import Options
+from ckpttool.transfer.runs.run import Options
 
 OPTIONS = Options(epochs=3, batch_size=20, recipe=Recipe(lr="0.05"), valid=30, keep="last")
 

@@ -20,7 +20,7 @@ from ckpttool.graph import files
 from ckpttool.graph.graph import Graph
 from ckpttool.tensors import Tensor
 from ckpttool.transfer.model import write_model
-from ckpttool.transfer.run import Epoch, Position
+from ckpttool.transfer.runs.run import Epoch, Position
 
 _STATE = ".state.json"
 _EVERY = re.compile(r"(?P<count>\d+) *(?P<unit>steps?|epochs?|min(ute)?s?)")

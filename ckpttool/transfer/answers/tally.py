@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ckpttool.tensors import Array
-from ckpttool.transfer.outputs import Meaning
+from ckpttool.transfer.answers.outputs import Meaning
 
 MOST_CLASSES = 2000
 """Classes of which pairs are counted: a count for each pair, 8 bytes."""
@@ -140,7 +140,7 @@ class Uncounted:
 def tally_of(meaning: Meaning, row: Shape, labels: Shape) -> Tally:
     """Return what counts rows whose outputs and labels have these shapes.
 
-    >>> from ckpttool.transfer.outputs import MEANINGS
+    >>> from ckpttool.transfer.answers.outputs import MEANINGS
     >>> tally_of(MEANINGS["difference"], (3,), ()).summary()["note"]
     'no more figures: outputs of [3] and a label of [] for a row are not compared one by one'
     """

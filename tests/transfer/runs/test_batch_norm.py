@@ -14,7 +14,7 @@ from ckpttool.runtime.recipe import Recipe
 from ckpttool.transfer.finetune import finetune
 from ckpttool.transfer.model import Model
 from ckpttool.transfer.new import new
-from ckpttool.transfer.run import Options
+from ckpttool.transfer.runs.run import Options
 
 OPTIONS = Options(epochs=2, batch_size=30, recipe=Recipe("momentum", lr="0.05"), valid=30, keep="last")
 SPEC = """

@@ -10,7 +10,7 @@ import pytest
 from ckpttool.data.columns import Column
 from ckpttool.data.dataset import Split
 from ckpttool.errors import PlanError
-from ckpttool.transfer.augment import (
+from ckpttool.transfer.runs.augment import (
     Augmentation,
     augmentation_of,
     check_augment,

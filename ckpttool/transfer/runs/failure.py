@@ -10,8 +10,8 @@ from ckpttool.graph.layers import Layer, layers
 from ckpttool.graph.stored import stored_tensors
 from ckpttool.runtime.function import STEP_NUMBER, GraphFunction, runner
 from ckpttool.tensors import Array
-from ckpttool.transfer.run import Position
-from ckpttool.transfer.training import Training
+from ckpttool.transfer.runs.run import Position
+from ckpttool.transfer.runs.training import Training
 
 
 def explain(

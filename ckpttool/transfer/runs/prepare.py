@@ -23,9 +23,9 @@ from ckpttool.runtime.objectives import Objective
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.runtime.schedules import NO_SPAN, Span
 from ckpttool.selection import Pattern
-from ckpttool.transfer.batch_norm import averages
-from ckpttool.transfer.dropout import put_dropout
 from ckpttool.transfer.plan import layer_of
+from ckpttool.transfer.runs.batch_norm import averages
+from ckpttool.transfer.runs.dropout import put_dropout
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from ckpttool.errors import ExistingOutput
-from ckpttool.transfer.recording import history
-from ckpttool.transfer.recording.history import HistoryFile
-from ckpttool.transfer.run import Epoch, Run
+from ckpttool.transfer.runs.recording import history
+from ckpttool.transfer.runs.recording.history import HistoryFile
+from ckpttool.transfer.runs.run import Epoch, Run
 from ckpttool.transfer.watch import Watch
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import hypot
 
-from ckpttool.surgery.movement import norm, ratio
+from ckpttool.surgery.differing.movement import norm, ratio
 from ckpttool.tensors import Tensor
 
 Travel = Mapping[str, tuple[float, float] | None]

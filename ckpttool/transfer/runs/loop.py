@@ -8,11 +8,11 @@ from typing import NoReturn
 from ckpttool.errors import Interrupted
 from ckpttool.runtime.training import Steps
 from ckpttool.tensors import Array
-from ckpttool.transfer.failure import explain, explain_score
-from ckpttool.transfer.interrupt import Interrupt
-from ckpttool.transfer.run import Epoch, Position, best_of, is_over
-from ckpttool.transfer.saves import Kept, Saves
-from ckpttool.transfer.training import Training
+from ckpttool.transfer.runs.failure import explain, explain_score
+from ckpttool.transfer.runs.interrupt import Interrupt
+from ckpttool.transfer.runs.run import Epoch, Position, best_of, is_over
+from ckpttool.transfer.runs.saves import Kept, Saves
+from ckpttool.transfer.runs.training import Training
 from ckpttool.transfer.watch import Progress, Watch
 
 FIRST_CALL = 20

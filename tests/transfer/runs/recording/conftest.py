@@ -11,11 +11,11 @@ import pytest
 
 from ckpttool.errors import Interrupted
 from ckpttool.runtime.recipe import Recipe
-from ckpttool.transfer import loop
 from ckpttool.transfer.finetune import finetune
 from ckpttool.transfer.model import Model
-from ckpttool.transfer.recording import Recording
-from ckpttool.transfer.run import Options, Run
+from ckpttool.transfer.runs import loop
+from ckpttool.transfer.runs.recording import Recording
+from ckpttool.transfer.runs.run import Options, Run
 from ckpttool.transfer.watch import Progress, Watch
 
 OPTIONS = Options(

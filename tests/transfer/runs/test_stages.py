@@ -12,8 +12,8 @@ from ckpttool.errors import PlanError, UnknownName
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.transfer.finetune import finetune
 from ckpttool.transfer.model import Model
-from ckpttool.transfer.run import Options
-from ckpttool.transfer.stages import parse_stages
+from ckpttool.transfer.runs.run import Options
+from ckpttool.transfer.runs.stages import parse_stages
 from ckpttool.transfer.watch import Watch
 
 OPTIONS = Options(batch_size=30, recipe=Recipe("momentum", lr="0.05"), valid=30, keep="last")

@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from ckpttool.errors import CkptError, ExistingOutput, MissingDependency, MissingFile, PlanError
-from ckpttool.transfer.recording import Recording
-from ckpttool.transfer.recording.plot import Plot
-from ckpttool.transfer.run import Epoch, Run
+from ckpttool.transfer.runs.recording import Recording
+from ckpttool.transfer.runs.recording.plot import Plot
+from ckpttool.transfer.runs.run import Epoch, Run
 
 
 def drawn(path: Path, epochs: list[Epoch]) -> Any:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from ckpttool.transfer.picture import Picture
-from ckpttool.transfer.rate_curve import RateCurve
+from ckpttool.transfer.rates.curve import RateCurve
 
 INCHES = (7.0, 4.0)
 

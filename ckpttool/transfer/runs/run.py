@@ -9,7 +9,7 @@ from ckpttool.errors import PlanError
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.transfer.cache import Features
 from ckpttool.transfer.plan import PlanRow
-from ckpttool.transfer.stages import Stage, parse_stages
+from ckpttool.transfer.runs.stages import Stage, parse_stages
 
 if TYPE_CHECKING:
     from ckpttool.runtime.objectives import Objective

@@ -13,8 +13,8 @@ from ckpttool.errors import CkptError, ExistingOutput
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.transfer.finetune import finetune
 from ckpttool.transfer.model import Model
-from ckpttool.transfer.recording import Recording
-from ckpttool.transfer.run import Options, Run
+from ckpttool.transfer.runs.recording import Recording
+from ckpttool.transfer.runs.run import Options, Run
 
 TRAINED = ["hidden2/bias", "hidden2/kernel", "outputs/bias", "outputs/kernel"]
 

@@ -23,14 +23,14 @@ from ckpttool.runtime.state import State
 from ckpttool.runtime.training import Evaluator, Score, Steps, Trainer
 from ckpttool.selection import Pattern
 from ckpttool.tensors import Array, DType, Tensor
-from ckpttool.transfer.augment import Augmentation, augmentation_of, check_augment
 from ckpttool.transfer.cache import FeatureCache, Features
 from ckpttool.transfer.feeds import check_classes, feeds, mode, wanted
 from ckpttool.transfer.model import Model
 from ckpttool.transfer.plan import PlanRow, listed, plan_rows, prefix_note
-from ckpttool.transfer.prepare import Frozen, freeze_for_training, trainable_graph
-from ckpttool.transfer.run import Epoch, Options, reductions
-from ckpttool.transfer.stages import stage_of
+from ckpttool.transfer.runs.augment import Augmentation, augmentation_of, check_augment
+from ckpttool.transfer.runs.prepare import Frozen, freeze_for_training, trainable_graph
+from ckpttool.transfer.runs.run import Epoch, Options, reductions
+from ckpttool.transfer.runs.stages import stage_of
 from ckpttool.transfer.watch import Watch
 
 GLOBAL_STEP = "global_step"

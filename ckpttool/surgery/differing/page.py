@@ -10,8 +10,8 @@ from typing import Any
 
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.surgery.diff import Diff
-from ckpttool.surgery.differences import rows, summary
-from ckpttool.surgery.layer_changes import LayerChange
+from ckpttool.surgery.differing.differences import rows, summary
+from ckpttool.surgery.differing.layer_changes import LayerChange
 
 COLUMNS = ("name", "shape", "dtype", "kind", "difference", "max_abs", "relative", "relative_l2", "cosine")
 HEADS = {"max_abs": "max abs", "relative_l2": "relative L2"}
@@ -30,7 +30,7 @@ def page(a: Checkpoint, b: Checkpoint, found: Diff) -> str:
     told = _told(a, b, found)
     weights = [row for row in told if row["kind"] == "weight"]
     others = [row for row in told if row["kind"] != "weight"]
-    template = Template(resources.files("ckpttool.surgery").joinpath("page.html").read_text("utf-8"))
+    template = Template(resources.files("ckpttool.surgery.differing").joinpath("page.html").read_text("utf-8"))
     return template.substitute(
         title=escape(f"{_name(a)} against {_name(b)}"),
         summary=escape(f"Tensors: {summary(found)}."),

@@ -8,7 +8,7 @@ from dataclasses import astuple, fields
 from pathlib import Path
 
 from ckpttool.formats.files import refuse_existing, refuse_unwritable, replacing
-from ckpttool.transfer.run import Epoch
+from ckpttool.transfer.runs.run import Epoch
 from ckpttool.transfer.watch import Watch
 
 SECONDS = 1.0

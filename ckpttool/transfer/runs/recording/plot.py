@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ckpttool.transfer.picture import Picture
-from ckpttool.transfer.run import Epoch, best_of
+from ckpttool.transfer.runs.run import Epoch, best_of
 from ckpttool.transfer.watch import Watch
 
 WIDTH, HEADING, LOSSES, ACCURACY, RATE = 8.0, 0.8, 2.6, 2.6, 1.6

@@ -10,7 +10,7 @@ from ckpttool.graph.stored import stored_tensors
 from ckpttool.runtime.events import EventWriter, event_files, read_events
 from ckpttool.tensors import Array
 from ckpttool.transfer.plan import PlanRow
-from ckpttool.transfer.run import Epoch
+from ckpttool.transfer.runs.run import Epoch
 from ckpttool.transfer.watch import Watch
 
 SCALARS = ("loss", "valid_loss", "valid_accuracy", "learning_rate")

@@ -1,0 +1,1 @@
+"""What a model says of rows: counted, and written to files."""

@@ -1,0 +1,1 @@
+"""The curve of a learning rate range test, and its picture."""
