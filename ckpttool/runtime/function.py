@@ -8,6 +8,7 @@ from ckpttool.errors import GraphError
 from ckpttool.graph.graph import Graph, TensorRef
 from ckpttool.graph.rewrite import importable, subgraph, to_resource
 from ckpttool.graph.rewrite.functions import with_own_functions
+from ckpttool.graph.rewrite.idling import without_idle_gradients, without_zeros
 from ckpttool.graph.rewrite.seeds import STEP, with_steps
 from ckpttool.graph.rewrite.taking import take_branches
 from ckpttool.graph.variables import Variable, variables
@@ -50,7 +51,8 @@ class GraphFunction:
         """
         self.source = graph.source
         graph = take_branches(graph, {TensorRef.parse(name).op: value for name, value in (modes or {}).items()})
-        part = to_resource(importable(subgraph(graph, wanted, fed)))
+        part = without_idle_gradients(without_zeros(subgraph(graph, wanted, fed)), wanted, fed)
+        part = to_resource(importable(subgraph(part, wanted, fed)))
         _refuse_unfed(part)
         part = part if seed is None else with_steps(part, seed)
         part = with_own_functions(part, f"_part{next(_PARTS)}")

@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from ckpttool.errors import CkptError, GraphError, MissingDependency, PlanError
-from ckpttool.graph.convolutions import convolves
-from ckpttool.graph.graph import Graph
 
 _NOISE = re.compile(
     r"Graph execution error|Detected at node|Node:|Hint:|Original stack|<stack|\[\[|\s*$|\d+ root error|  |\(\d+\)"
@@ -45,7 +43,7 @@ def tensorflow() -> Any:
     return tensorflow
 
 
-def suit_tensorflow(graph: Graph, threads: int | None = None) -> None:
+def suit_tensorflow(convolutions: bool, threads: int | None = None) -> None:
     """Suit TensorFlow, where nobody imported it yet, to a network with convolutions or without; limit its threads.
 
     oneDNN's kernels take a fifth of the time for convolutions, and ops that run beside one another half of the rest;
@@ -55,7 +53,7 @@ def suit_tensorflow(graph: Graph, threads: int | None = None) -> None:
     Raises:
         PlanError: TensorFlow runs already, with another number of threads.
     """
-    if threads != 1 and "tensorflow" not in sys.modules and convolves(graph):
+    if threads != 1 and "tensorflow" not in sys.modules and convolutions:
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
         tensorflow().config.threading.set_inter_op_parallelism_threads(0)  # as many as there are cores
     if threads is not None:

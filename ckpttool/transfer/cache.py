@@ -21,6 +21,7 @@ from ckpttool.data.feature_store import Entry, FeatureStore, cache_key, default_
 from ckpttool.data.fingerprint import fingerprint
 from ckpttool.errors import CorruptCheckpoint, GraphError, PlanError
 from ckpttool.graph.closure import FrozenPart
+from ckpttool.graph.convolutions import convolves
 from ckpttool.graph.graph import Graph
 from ckpttool.graph.rewrite import importable, subgraph
 from ckpttool.graph.roles import find_roles
@@ -232,7 +233,7 @@ def fill(
     Raises:
         CkptError: the layers, the graph or the data do not fit one another.
     """
-    suit_tensorflow(model.graph)
+    suit_tensorflow(convolves(model.graph))
     check_augment(augment, True, cache_augment)
     found = find_roles(model.graph, **(roles or {}))
     frozen = freeze_for_training(model.graph, found, None, Pattern(freeze))

@@ -10,6 +10,7 @@ import numpy as np
 
 from ckpttool.data.dataset import Split, training_splits
 from ckpttool.errors import GraphError, PlanError
+from ckpttool.graph.convolutions import convolves
 from ckpttool.graph.graph import Graph, TensorRef
 from ckpttool.graph.layers import layers
 from ckpttool.graph.nonlinearity import activated
@@ -54,7 +55,7 @@ def diagnose(
     """
     if rows < 1:
         raise PlanError(f"--rows must be 1 or more, found {rows}")
-    suit_tensorflow(model.graph)
+    suit_tensorflow(convolves(model.graph))
     found = find_roles(model.graph, needed=("inputs", "labels", "loss"), **(roles or {}))
     probes = probes_of(model.graph, needed_role(model.graph, found, "loss"))
     split, _ = training_splits(data, wanted(model.graph, found, features), valid)

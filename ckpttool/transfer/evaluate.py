@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ckpttool.data.dataset import evaluation_split
+from ckpttool.graph.convolutions import convolves
 from ckpttool.graph.graph import Graph
 from ckpttool.graph.roles import Roles, find_roles
 from ckpttool.runtime.streaming import Means
@@ -48,7 +49,7 @@ def evaluate(
         GraphError: the graph has no loss, labels or inputs that are known.
         DataError: the rows do not fit the graph.
     """
-    suit_tensorflow(model.graph)
+    suit_tensorflow(convolves(model.graph))
     graph, found = model.graph, find_roles(model.graph, needed=("inputs", "labels", "loss"), **(roles or {}))
     numbers = [needed_role(graph, found, "loss"), *([found.accuracy] if found.accuracy else [])]
     rows = evaluation_split(data, wanted(graph, found, features), split, valid)

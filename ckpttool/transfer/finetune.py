@@ -10,6 +10,7 @@ from ckpttool.data.dataset import notes_of
 from ckpttool.data.fingerprint import fingerprint
 from ckpttool.errors import CkptError, ExistingOutput, PlanError
 from ckpttool.formats.files import refuse_existing
+from ckpttool.graph.convolutions import convolves
 from ckpttool.runtime.schedules import Span
 from ckpttool.runtime.tensorflow import suit_tensorflow
 from ckpttool.surgery.verify import changed_tensors
@@ -62,7 +63,7 @@ def finetune(
     refuse_existing([*outputs_of(output), report_path(output)], overwrite)
     if Path(output).resolve() == checkpoint.prefix_of(model.path).resolve():
         raise PlanError(f"{output} is the model itself, which the result is compared with: write it elsewhere")
-    suit_tensorflow(model.graph, options.threads)
+    suit_tensorflow(convolves(model.graph), options.threads)
     check_stages(model, options)
     recording, watch = recording or Recording(), watch or Watch()
     splits = open_splits(model, data, options)

@@ -10,6 +10,7 @@ from ckpttool.runtime.build import new_graph
 from ckpttool.runtime.fresh import fresh_tensors
 from ckpttool.runtime.objectives import Objective
 from ckpttool.runtime.recipe import Recipe
+from ckpttool.runtime.tensorflow import suit_tensorflow
 from ckpttool.transfer.model import outputs_of, write_model
 from ckpttool.transfer.plan import PlanRow, plan_rows
 
@@ -32,6 +33,8 @@ def new(
         ExistingOutput: the output is there already.
     """
     refuse_existing(outputs_of(output), overwrite)
-    graph = new_graph(input_shape, parse(layers), recipe, objective or Objective(), seed)
+    described = parse(layers)
+    suit_tensorflow(any(layer.kind == "conv2d" for layer in described))
+    graph = new_graph(input_shape, described, recipe, objective or Objective(), seed)
     write_model(graph, fresh_tensors(graph, stored_tensors(graph), seed), output, overwrite)
     return plan_rows(graph, {})

@@ -10,6 +10,7 @@ import numpy as np
 from ckpttool.data.dataset import Split, evaluation_split
 from ckpttool.data.wanted import Wanted
 from ckpttool.errors import GraphError
+from ckpttool.graph.convolutions import convolves
 from ckpttool.graph.graph import Graph, TensorRef
 from ckpttool.graph.results import Result, result_of
 from ckpttool.graph.roles import Roles, find_roles
@@ -63,7 +64,7 @@ def predict(
     """
     path, graph = Path(output), model.graph
     check_output(path, overwrite)
-    suit_tensorflow(graph)
+    suit_tensorflow(convolves(graph))
     known = find_roles(graph, needed=(), **(roles or {}))
     result = _result(graph, known, tensor)
     said = {"inputs": result.inputs, **(roles or {}), "logits": result.tensor}

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ckpttool.errors import PlanError
+from ckpttool.graph.convolutions import convolves
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.runtime.tensorflow import suit_tensorflow
 from ckpttool.transfer.model import Model
@@ -42,7 +43,7 @@ def find_learning_rate(
         found = f"{steps} steps from {low} to {high}"
         raise PlanError(f"{found}: expected two steps or more, from a rate above 0 to one at most 1e30 times as high")
     tested = replace(options, recipe=_growing(options, low, high))
-    suit_tensorflow(model.graph, options.threads)
+    suit_tensorflow(convolves(model.graph), options.threads)
     splits = open_splits(model, data, options)
     training = Training(model, splits, tested, watch or Watch(), length=steps - 1)  # the last step has the whole factor
     return _run(training, np.geomspace(low, high, steps).tolist())

@@ -9,11 +9,13 @@ from pathlib import Path
 
 from ckpttool.errors import PlanError
 from ckpttool.graph import files
+from ckpttool.graph.convolutions import convolves
 from ckpttool.graph.graph import Graph
 from ckpttool.graph.stored import StoredTensor, stored_tensors
 from ckpttool.runtime.fresh import fresh_tensors
 from ckpttool.runtime.objectives import Objective
 from ckpttool.runtime.recipe import Recipe
+from ckpttool.runtime.tensorflow import suit_tensorflow
 from ckpttool.selection import Pattern, suggestion
 from ckpttool.transfer.freeze import freeze_graph
 from ckpttool.transfer.head import layer_to_build_on, layers_above, with_new_head
@@ -79,6 +81,7 @@ def plan_reuse(
         raise PlanError("--after says where a head is put on: give --head too")
     chosen, frozen = Pattern(layers), Pattern(freeze) if freeze else None
     if head:
+        suit_tensorflow(convolves(model.graph))
         planned = _reuse_head(model, chosen, head, after, frozen, recipe or Recipe(), seed, objective or Objective())
     else:
         planned = _reuse_into(model, chosen, into, frozen, lenient, seed)
