@@ -7,15 +7,17 @@ import click
 
 from ckpttool.cli import options
 from ckpttool.cli.plans import carry_out
-from ckpttool.foreign.rules import parse_rule, read_rules
+from ckpttool.foreign.rule_files import read_rules
+from ckpttool.foreign.rules import parse_rule
 from ckpttool.transfer.import_weights import plan_import
 
 
 @click.command("import")
 @click.argument("weights", type=options.PATH)
 @click.option("--into", metavar="MODEL", type=options.PATH, required=True, help="The graph (.meta or prefix) to fill.")
-@click.option("--rules", metavar="FILE", type=options.PATH, help="Lines RE => NEW, or a .toml with a table [rename].")
+@click.option("--rules", metavar="FILE", type=options.PATH, help="Lines RE => NEW, or a .toml of [[rule]] tables.")
 @click.option("--rename", metavar="RE=>NEW", multiple=True, help="A rule; may be repeated. Before those of --rules.")
+@click.option("--scope", metavar="PREFIX", default="", help="Put every tensor below this prefix of the graph's names.")
 @options.lenient
 @click.option("--cast", is_flag=True, help="Let numbers change their dtype to the graph's.")
 @click.option("--bake", is_flag=True, help="Also write the values into the .meta, as what its initialisers give.")

@@ -30,12 +30,17 @@ class Pairing:
 
 
 def pair(
-    weights: Checkpoint, graph: Graph, rules: Sequence[Rule] = (), lenient: bool = False, cast: bool = False
+    weights: Checkpoint,
+    graph: Graph,
+    rules: Sequence[Rule] = (),
+    scope: str = "",
+    lenient: bool = False,
+    cast: bool = False,
 ) -> Pairing:
     """Pair a file's tensors with the variables of a graph.
 
-    Without `lenient` every tensor must find its variable, and every weight its tensor. With `cast` numbers may change
-    their dtype.
+    With `scope` every new name is put below that prefix of the graph's names. Without `lenient` every tensor must find
+    its variable, and every weight its tensor. With `cast` numbers may change their dtype.
 
     Raises:
         UnknownName: a rule was used for nothing.
@@ -43,7 +48,8 @@ def pair(
     """
     wanted = stored_tensors(graph)
     named = rename(weights, rules)
-    candidates = {new: old for old, new in named.items() if new}
+    prefix = f"{scope.rstrip('/')}/" if scope else ""
+    candidates = {prefix + new: old for old, new in named.items() if new}
     problems = {new: _misfit(weights, old, new, wanted, graph, cast) for new, old in candidates.items()}
     fitting = {new: old for new, old in candidates.items() if problems[new] is None}
     unfilled = tuple(name for name, target in wanted.items() if target.kind == "weight" and name not in fitting)

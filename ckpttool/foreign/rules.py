@@ -1,12 +1,10 @@
 """Rules that give a source's tensors the names of a graph's variables: pairs of a regular expression and a new name."""
 
 import re
-import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from ckpttool.errors import CkptError, MissingFile, PlanError, UnknownName
+from ckpttool.errors import CkptError, PlanError, UnknownName
 from ckpttool.selection import suggestion
 
 ARROW = "=>"
@@ -15,6 +13,8 @@ ARROW = "=>"
 @dataclass(frozen=True)
 class Rule:
     r"""A pattern for whole path components and the name that replaces them; an empty one leaves the tensor out.
+
+    One that is `optional` may match nothing.
 
     >>> Rule("fc(\\d)", r"hidden\1").apply("fc1/kernel"), Rule("fc(\\d)", r"hidden\1").apply("fc10/kernel")
     ('hidden1/kernel', None)
@@ -25,6 +25,7 @@ class Rule:
 
     pattern: str
     replacement: str
+    optional: bool = False
 
     def __post_init__(self) -> None:
         """Compile once, to refuse a bad rule where it was written."""
@@ -49,7 +50,7 @@ def parse_rule(text: str) -> Rule:
     """Read `RE=>NEW`; spaces around the arrow do not count.
 
     >>> parse_rule("fc1 => hidden1")
-    Rule(pattern='fc1', replacement='hidden1')
+    Rule(pattern='fc1', replacement='hidden1', optional=False)
 
     Raises:
         CkptError: there is no arrow, or not just one.
@@ -60,25 +61,6 @@ def parse_rule(text: str) -> Rule:
     return Rule(pattern.strip(), replacement.strip())
 
 
-def read_rules(path: Path) -> list[Rule]:
-    """Read a file of rules: lines `RE => NEW` with `#` comments, or, in a .toml, a table `[rename]` of "RE" = "NEW".
-
-    Raises:
-        MissingFile: there is no such file.
-        CkptError: it has something else.
-    """
-    if not path.is_file():
-        raise MissingFile(f"{path} is missing: no such file of rules")
-    try:
-        text = path.read_text("utf-8")
-        if path.suffix == ".toml":
-            return _toml_rules(path, tomllib.loads(text))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise CkptError(f"{path} is not a file of rules: {error}") from error
-    lines = ((number, line.strip()) for number, line in enumerate(text.splitlines(), 1))
-    return [_line_rule(path, number, line) for number, line in lines if line and not line.startswith("#")]
-
-
 def rename(names: Iterable[str], rules: Sequence[Rule]) -> dict[str, str]:
     """Return each name's new name, empty where a rule leaves it out; the first rule that matches wins.
 
@@ -86,7 +68,7 @@ def rename(names: Iterable[str], rules: Sequence[Rule]) -> dict[str, str]:
     {'fc1/kernel': 'hidden1/kernel', 'step': ''}
 
     Raises:
-        UnknownName: a rule matches nothing that an earlier one did not take.
+        UnknownName: a rule that is not optional matches nothing that an earlier one did not take.
         PlanError: two tensors would get one name.
     """
     names = list(names)
@@ -97,7 +79,7 @@ def rename(names: Iterable[str], rules: Sequence[Rule]) -> dict[str, str]:
         renamed[name] = name if hit is None else hit[1]
         used |= set() if hit is None else {hit[0]}
     for rule in rules:
-        if rule not in used:
+        if rule not in used and not rule.optional:
             raise UnknownName(f"the rule {rule} was used for nothing{suggestion(rule.pattern, names)}")
     _refuse_collisions(renamed)
     return renamed
@@ -109,19 +91,3 @@ def _refuse_collisions(renamed: dict[str, str]) -> None:
         if new and new in taken:
             raise PlanError(f"{taken[new]} and {name} would both be named {new}")
         taken[new] = name
-
-
-def _line_rule(path: Path, number: int, line: str) -> Rule:
-    try:
-        return parse_rule(line)
-    except CkptError as error:
-        raise CkptError(f"{path}, line {number}: {error}") from error
-
-
-def _toml_rules(path: Path, document: dict[str, object]) -> list[Rule]:
-    table = document.get("rename")
-    if set(document) != {"rename"} or not isinstance(table, dict):
-        raise CkptError(f'{path}: rules are a table [rename] with lines "RE" = "NEW"')
-    if not all(isinstance(new, str) for new in table.values()):
-        raise CkptError(f"{path}: a new name is not a text")
-    return [Rule(pattern, new) for pattern, new in table.items()]

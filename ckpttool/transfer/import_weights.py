@@ -93,6 +93,7 @@ def plan_import(
     cast: bool = False,
     bake: bool = False,
     seed: int = 42,
+    scope: str = "",
 ) -> Import:
     """Plan what `import` writes; nothing is written before the plan's `write`.
 
@@ -102,7 +103,7 @@ def plan_import(
         PlanError: something does not fit.
     """
     graph = files.load(into)
-    paired = pair(checkpoint.open(weights), graph, rules or [], lenient, cast)
+    paired = pair(checkpoint.open(weights), graph, rules or [], scope, lenient, cast)
     values = _own_values(into)
     known = stored_tensors(graph)
     own = {name: tensor for name, tensor in values.items() if name in known}

@@ -142,6 +142,16 @@ def test_rules_on_the_command_line_and_in_a_file(shell: Any, graph: Path, tmp_pa
     assert restored(out) == ANSWER
 
 
+def test_everything_goes_below_a_scope(shell: Any, graph: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "layer.npz", w=KERNEL, bias=BIAS)
+    (tmp_path / "rules.toml").write_text("[[rule]]\nfrom = 'w'\nto = 'kernel'\n")
+    weights, out = tmp_path / "layer.npz", tmp_path / "imported.ckpt"
+    how = ["--into", graph, "--rules", tmp_path / "rules.toml", "-o", out]
+    assert "w (kernel) is no variable of graph.meta" in shell.error("import", weights, *how)
+    shell.run("import", weights, *how, "--scope", "hidden1")
+    assert restored(out) == ANSWER
+
+
 def test_slots_and_steps_keep_the_models_values(shell: Any, trained: Path, weights: Path, tmp_path: Path) -> None:
     out = tmp_path / "imported.ckpt"
     shell.run("import", weights, "--into", trained, "-o", out)
