@@ -19,7 +19,8 @@ class Pairing:
     """The tensors to import under the names of the graph's variables, and what finds no counterpart.
 
     `sources` has the name that each tensor has in its file; `left_out` says what of the file is not imported and why,
-    `dropped` what the rules or the file's kind leave out; `unfilled` has the weights that get no value.
+    `dropped` what the rules or the file's kind leave out, and training state that the graph has no variable for;
+    `unfilled` has the weights that get no value.
     """
 
     tensors: Mapping[str, Tensor]
@@ -49,7 +50,10 @@ def pair(
     wanted = stored_tensors(graph)
     named = rename(weights, rules)
     prefix = f"{scope.rstrip('/')}/" if scope else ""
-    candidates = {prefix + new: old for old, new in named.items() if new}
+    kinds = weights.kinds()
+    # A source's training state is no misfit where the graph has none of that name: nobody wants it there.
+    skipped = {old for old, new in named.items() if kinds[old] != "weight" and prefix + new not in wanted}
+    candidates = {prefix + new: old for old, new in named.items() if new and old not in skipped}
     problems = {new: _misfit(weights, old, new, wanted, graph, cast) for new, old in candidates.items()}
     fitting = {new: old for new, old in candidates.items() if problems[new] is None}
     unfilled = tuple(name for name, target in wanted.items() if target.kind == "weight" and name not in fitting)
@@ -61,7 +65,7 @@ def pair(
             f"nothing of {_path(weights)} fits {graph.source}: {left_out[0] if left_out else 'it is empty'}"
         )
     tensors = {new: cast_tensor(weights[old].renamed(new), wanted[new].dtype) for new, old in fitting.items()}
-    dropped = (*(old for old, new in named.items() if not new), *weights.left_out)
+    dropped = (*(old for old, new in named.items() if not new or old in skipped), *weights.left_out)
     return Pairing(tensors, fitting, left_out, dropped, unfilled)
 
 

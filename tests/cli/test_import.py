@@ -152,6 +152,16 @@ def test_everything_goes_below_a_scope(shell: Any, graph: Path, tmp_path: Path) 
     assert restored(out) == ANSWER
 
 
+def test_training_state_of_the_source_is_skipped_and_listed(shell: Any, graph: Path, tmp_path: Path) -> None:
+    state = {"hidden1/kernel/adam_m": KERNEL, "hidden1/kernel/adam_v": KERNEL, "global_step": np.array(7)}
+    np.savez(tmp_path / "bert.npz", **{"hidden1/kernel": KERNEL, "hidden1/bias": BIAS}, **state)
+    out = tmp_path / "imported.ckpt"
+    said = shell.run("import", tmp_path / "bert.npz", "--into", graph, "-o", out).stderr
+    assert all(name in said for name in state)
+    assert set(checkpoint.open(out)) == {"hidden1/kernel", "hidden1/bias"}
+    assert restored(out) == ANSWER
+
+
 def test_slots_and_steps_keep_the_models_values(shell: Any, trained: Path, weights: Path, tmp_path: Path) -> None:
     out = tmp_path / "imported.ckpt"
     shell.run("import", weights, "--into", trained, "-o", out)
