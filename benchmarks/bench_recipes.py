@@ -46,7 +46,7 @@ class Clock(Watch):
 
 def cached(folder: Path, data: Path, full: bool, whole: bool = True) -> list[float]:
     """Return the seconds of epochs of the plain recipe or of the full one: whole, or of their training part alone."""
-    model = folder / f"new_{full}_{whole}.ckpt"
+    model, tuned = (folder / f"{name}_{full}_{whole}.ckpt" for name in ("new", "tuned"))
     source = ckpttool.Model.open(FIXTURES / "my_model_final.ckpt")
     ckpttool.plan_reuse(source, "hidden[123]", head=HEAD).write(model)
     recipe = ckpttool.Recipe("momentum", schedule="cosine()", max_norm="1.0") if full else ckpttool.Recipe()
@@ -61,7 +61,7 @@ def cached(folder: Path, data: Path, full: bool, whole: bool = True) -> list[flo
         cache_dir=folder / "cache",
     )
     clock = Clock()
-    run = ckpttool.finetune(ckpttool.Model.open(model), data, options, folder / f"tuned_{full}_{whole}.ckpt", watch=clock)
+    run = ckpttool.finetune(ckpttool.Model.open(model), data, options, tuned, watch=clock)
     return np.diff(clock.times).tolist() if whole else [epoch.seconds for epoch in run.history]
 
 
