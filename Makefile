@@ -7,7 +7,7 @@ BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest -n 2 -q
 PROTOS := ckpttool/formats/wire/protos
 
-.PHONY: install demo test check lint docs docs-check transcript tables fixtures protos trust lowest bench clean
+.PHONY: install browser demo test check lint docs docs-check transcript tables fixtures protos trust lowest bench clean
 
 install: .venv/.current
 
@@ -16,13 +16,18 @@ install: .venv/.current
 	$(BIN)/python -m pip install --quiet --editable '.[cpu,dev]' '$(TORCH)'
 	touch $@
 
+browser: install  ## the browser of the tests that open a page: Debian's where it can be installed, else playwright's own
+	command -v chromium >/dev/null \
+		|| { apt-get -qq update && apt-get -qq --yes --no-install-recommends install chromium; } \
+		|| $(BIN)/playwright install chromium
+
 demo: install  ## the main job on the fixtures, ending in a table
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python docs/demo.py
 
-test: install  ## all tests; those of real files need CKPTTOOL_CORPUS
+test: browser  ## all tests; those of real files need CKPTTOOL_CORPUS
 	$(PYTEST)
 
-trust: install  ## the same with the corpus of real files, which CKPTTOOL_CORPUS must name
+trust: browser  ## the same with the corpus of real files, which CKPTTOOL_CORPUS must name
 	test -d "$$CKPTTOOL_CORPUS" || { echo "CKPTTOOL_CORPUS names no folder" >&2; exit 1; }
 	$(PYTEST)
 

@@ -1,0 +1,114 @@
+"""The page of `diff --html`, as a browser shows it: opened from a file, with every request seen and none let out."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from ckpttool import checkpoint
+from ckpttool.cli import main
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="the browser's driver is for development")
+
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+"""A browser that runs as root in a container, and asks for nothing by itself."""
+TABLE = "table => [...table.tBodies[0].rows].map(row => [...row.cells].map(cell => cell.innerText))"
+Opened = Callable[[Path], Any]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium without a window: the system's, else the one that `playwright install chromium` has brought."""
+    with sync_api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def opened(browser: Any) -> Iterator[Opened]:
+    """Open a page; at the end nothing must have gone wrong in it, and nothing but the file been asked for."""
+    context = browser.new_context(offline=True)
+    asked: list[str] = []
+    wrong: list[str] = []
+    files: list[str] = []
+    page = context.new_page()
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("console", lambda message: wrong.append(message.text))
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("dialog", lambda dialog: (wrong.append(dialog.message), dialog.dismiss()))
+
+    def open_page(path: Path) -> Any:
+        files.append(path.as_uri())
+        page.goto(path.as_uri())
+        return page
+
+    yield open_page
+    context.close()
+    assert (wrong, asked) == ([], files)
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The chapter's network after an epoch with its two lowest layers frozen, and the page of what that changed."""
+    fixtures, folder = Path(__file__).parents[2] / "fixtures", tmp_path_factory.mktemp("tuned")
+    before, after, page = fixtures / "my_model_final.ckpt", folder / "tuned.ckpt", folder / "page.html"
+    run = ["finetune", before, "--data", fixtures / "mnist_small.npz", "--freeze", "hidden[12]", "--epochs", "1"]
+    for arguments, code in (([*run, "-o", after], 0), (["diff", before, after, "--html", page], 1)):
+        result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+        assert result.exit_code == code, result.output
+    return page
+
+
+def test_frozen_layers_are_shown_unchanged_below_those_that_moved(tuned: Path, opened: Opened) -> None:
+    page = opened(tuned)
+    assert page.title() == "my_model_final.ckpt against tuned.ckpt"
+    rows = page.eval_on_selector("#layers", TABLE)
+    moved, still = rows[:-2], rows[-2:]
+    assert [[rank, name, said, changed] for rank, name, _, said, changed in still] == [
+        ["", "hidden1", "unchanged", "0 of 2"],
+        ["", "hidden2", "unchanged", "0 of 2"],
+    ]
+    assert [row[0] for row in moved] == ["1", "2", "3", "4"]
+    assert {row[1] for row in moved} == {"hidden3", "hidden4", "hidden5", "outputs"}
+    distances = [float(row[3].removesuffix(" %")) for row in moved]
+    assert distances == sorted(distances, reverse=True)
+    assert min(distances) > 0
+    assert page.locator(".counts li").all_inner_texts() == ["layers moved: 4", "layers unchanged: 2"]
+
+
+def test_bars_are_as_long_as_layers_moved_far(tuned: Path, opened: Opened) -> None:
+    page = opened(tuned)
+    widths = page.eval_on_selector_all("#layers .bar i i", "bars => bars.map(b => b.getBoundingClientRect().width)")
+    whole = page.locator("#layers .bar > i").first.bounding_box()["width"]
+    assert len(widths) == 4
+    assert widths == sorted(widths, reverse=True)
+    assert widths[0] == pytest.approx(whole, abs=1)
+
+
+def test_weights_are_sorted_and_found(tuned: Path, opened: Opened) -> None:
+    page = opened(tuned)
+    assert page.locator("#weights tbody tr.still").count() == 4
+    page.click("#weights th button:text-is('name')")
+    names = [row[0] for row in page.eval_on_selector("#weights", TABLE)]
+    assert names == sorted(names)
+    assert len(names) == 12
+    page.click("#weights th button:text-is('relative L2')")
+    farthest = page.eval_on_selector("#weights", TABLE)
+    assert [row[0] for row in farthest[-4:]] == [f"hidden{n}/{part}" for n in (1, 2) for part in ("bias", "kernel")]
+    page.get_by_label("find a name in weights").fill("hidden2/")
+    assert page.locator("#weights tbody tr:visible td.name").all_inner_texts() == ["hidden2/bias", "hidden2/kernel"]
+
+
+def test_names_are_inert(shell: Any, tmp_path: Path, opened: Opened) -> None:
+    names = ["<script>alert(1)</script>/w", "<img src=x onerror=alert(2)>/w", "</code></table><h1>/w", "a&lt;b'\"/w"]
+    for number in (1, 2):
+        checkpoint.save({name: np.full(2, number, np.float32) for name in names}, tmp_path / f"{number}.ckpt")
+    shell.run("diff", tmp_path / "1.ckpt", tmp_path / "2.ckpt", "--html", tmp_path / "page.html", exit_code=1)
+    page = opened(tmp_path / "page.html")
+    assert page.locator("#weights td.name").all_inner_texts() == sorted(names)
+    assert (page.locator("script").count(), page.locator("img").count(), page.locator("h1").count()) == (1, 0, 1)
