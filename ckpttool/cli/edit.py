@@ -23,6 +23,7 @@ COLUMNS = ("source", "target", "shape", "dtype", "edits")
 @options.slots
 @click.option("--allow-truncate", is_flag=True, help="Let --resize discard what is beyond a smaller size.")
 @options.seed
+@click.option("--no-graph", "with_graph", flag_value=False, default=True, help="Leave the .meta beside SRC behind.")
 @in_any_format
 @options.lenient
 @options.plan
@@ -43,7 +44,8 @@ def edit(
     """Write the checkpoint SRC edited: edits are applied in the order in which they are given.
 
     Patterns take weights; --slots lets them take the optimizer's tensors too. The slots of a variable go along with
-    it: kept, dropped, renamed, and in another shape. An edit that takes nothing is an error.
+    it: kept, dropped, renamed, and in another shape. An edit that takes nothing is an error. The .meta beside SRC
+    follows: variables, assign nodes, Saver, collections and shapes; TensorFlow imports and restores the pair.
 
     \b
     Example:

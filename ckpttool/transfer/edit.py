@@ -9,12 +9,14 @@ from ckpttool import checkpoint
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.errors import PlanError
 from ckpttool.formats.format import PLAIN, Writing
+from ckpttool.graph.graph import Graph
 from ckpttool.kinds import Kind
 from ckpttool.surgery.convert import Conversion, plan_convert
 from ckpttool.surgery.edits.steps import Edited, Step, apply
 from ckpttool.surgery.summary import summarize
 from ckpttool.tensors import TensorSpec
-from ckpttool.transfer.opening import graph_path
+from ckpttool.transfer.edited_graph import follow_edits, graph_with
+from ckpttool.transfer.model import write_model
 from ckpttool.transfer.plan import listed
 
 
@@ -40,27 +42,41 @@ class Row:
 
 @dataclass(frozen=True)
 class Editing:
-    """What will be written: the edited tensors, in a format; a row for every tensor that was or will be, and notes."""
+    """What will be written: the edited tensors, in a format, and the graph that goes with them, where one does.
+
+    There is a row for every tensor that was or will be, and notes.
+    """
 
     conversion: Conversion
     rows: tuple[Row, ...]
     notes: tuple[str, ...]
+    graph: Graph | None = None
 
     @property
     def done(self) -> str:
         """What will have been done."""
-        return f"{len(self.conversion.tensors)} tensors ({self.conversion.nbytes} bytes)"
+        graph = " and the graph" if self.graph else ""
+        return f"{len(self.conversion.tensors)} tensors ({self.conversion.nbytes} bytes){graph}"
 
     def write(self, output: str | Path, overwrite: bool = False) -> list[str]:
-        """Write the tensors, whole or not at all, and say how sparse those are that were pruned.
+        """Write the tensors and the graph, whole or not at all.
+
+        Return what is to be said: how sparse those are that were pruned, and that a graph of before is still there.
 
         Raises:
             ExistingOutput: the output is there already.
             CkptError: a value does not fit into its new dtype.
         """
-        self.conversion.write(output, overwrite)
+        if self.graph:
+            write_model(self.graph, self.conversion.tensors, output, overwrite)
+        else:
+            self.conversion.write(output, overwrite)
         pruned = [row.after.name for row in self.rows if row.after and any(e.startswith("prune ") for e in row.edits)]
-        return list(_sparsities(checkpoint.open(output), pruned)) if pruned else []
+        said = list(_sparsities(checkpoint.open(output), pruned)) if pruned else []
+        old = Path(f"{output}.meta")
+        if not self.graph and self.conversion.to == "bundle" and old.exists():
+            said.append(f"{old} is still the graph that was there before")
+        return said
 
 
 def plan_edit(
@@ -70,13 +86,15 @@ def plan_edit(
     lenient: bool = False,
     how: Writing = PLAIN,
     kinds: Mapping[str, str] | None = None,
+    with_graph: bool = True,
     **settings: Any,
 ) -> Editing:
     """Plan what `edit` writes: no value is read and nothing is written before the plan's `write`.
 
     `kinds` says what is a slot, where more than the names is known. The settings are those that edits heed: `slots`,
     `allow_truncate`, `seed`. Where `lenient`, edits that take nothing and tensors that the format cannot hold are left
-    out, and listed.
+    out, and listed. The `.meta` beside a TensorFlow checkpoint follows into a bundle (`graph.rewrite.following`) where
+    `with_graph` is true.
 
     >>> import numpy as np
     >>> ckpt = Checkpoint.of({"hidden1/kernel": np.zeros((2, 3), np.float32), "global_step": np.array(7)})
@@ -86,18 +104,30 @@ def plan_edit(
 
     Raises:
         UnknownName: an edit takes nothing.
-        PlanError: an edit is refused, or nothing would be left.
+        PlanError: an edit is refused, nothing would be left, or the graph cannot do with what would be.
         FormatError: the format cannot hold a tensor.
     """
     edited = apply(_stating(source, kinds or source.kinds()), steps, settings, lenient)
     if not edited.tensors:
         raise PlanError(f"{source.path}: nothing would be left of {len(source)} tensors")
     conversion = plan_convert(edited.tensors, to, lenient=lenient, how=how, kind=edited.tensors.kinds())
+    meta = graph_with(source)
+    followed = follow_edits(meta, edited) if meta and with_graph and _takes_graph(meta, to) else None
     notes = [f"skipped: {problem}" for problem in edited.skipped]
     if edited.dropped:
         notes.append(f"dropped: {listed(list(edited.dropped))}")
-    notes += [*conversion.notes, *_graph_note(source)]
-    return Editing(conversion, tuple(_rows(source, edited, conversion)), tuple(notes))
+    notes += conversion.notes
+    if followed:
+        notes += [f"the graph follows: {meta}", *followed.notes]
+    elif meta:
+        notes.append(f"the graph beside {source.path} does not come along: the output is a checkpoint alone")
+    rows = tuple(_rows(source, edited, conversion))
+    return Editing(conversion, rows, tuple(notes), followed.graph if followed else None)
+
+
+def _takes_graph(meta: Path, to: str) -> bool:
+    """Say whether a graph can go with its tensors: what `import_meta_graph` reads, into what its Saver does."""
+    return meta.name.endswith(".meta") and to == "bundle"
 
 
 def _stating(source: Checkpoint, kinds: Mapping[str, str]) -> Checkpoint:
@@ -118,13 +148,6 @@ def _rows(source: Checkpoint, edited: Edited, conversion: Conversion) -> Iterato
             yield Row(old, None, (*edits, f"left out: {conversion.to} cannot hold it"))
     for origin, edits in edited.dropped.items():
         yield Row(before.get(origin), None, edits)
-
-
-def _graph_note(source: Checkpoint) -> list[str]:
-    """Say that the graph beside a checkpoint stays behind."""
-    if source.path is None or not graph_path(source.path).exists():
-        return []
-    return [f"the graph beside {source.path} does not come along: the output is a checkpoint alone"]
 
 
 def _sparsities(written: Checkpoint, names: Sequence[str]) -> Iterator[str]:

@@ -9,6 +9,7 @@ from ckpttool.errors import CorruptCheckpoint, PlanError
 from ckpttool.formats.files import refuse_existing
 from ckpttool.graph import files
 from ckpttool.graph.graph import Graph
+from ckpttool.graph.savers import saved_names
 from ckpttool.graph.stored import stored_tensors
 from ckpttool.tensors import Tensor
 
@@ -53,15 +54,16 @@ class WritesModel:
 def write_model(graph: Graph, tensors: Mapping[str, Tensor], output: str | Path, overwrite: bool) -> None:
     """Write a graph and a checkpoint under a prefix, and read both back.
 
-    Every tensor's checksum is compared as it is written; the names and the graph are compared here.
+    The checkpoint must have what the graph's savers save; all variables, where it has none. Every tensor's checksum is
+    compared as it is written; the names and the graph are compared here.
 
     Raises:
         ExistingOutput: the prefix is taken and `overwrite` is not set.
-        PlanError: a variable of the graph has no value.
+        PlanError: one of them has no value.
         CorruptCheckpoint: what was read back differs.
     """
     refuse_existing(outputs_of(output), overwrite)
-    missing = [name for name in stored_tensors(graph) if name not in tensors]
+    missing = [name for name in saved_names(graph) or stored_tensors(graph) if name not in tensors]
     if missing:
         raise PlanError(f"{output}: no value for {', '.join(missing[:5])}")
     with files.saving(graph, f"{output}.meta", overwrite):

@@ -213,12 +213,27 @@ def test_the_source_is_not_written_over(shell: Any, source: Path) -> None:
 
 
 def test_a_graph_says_what_slots_are(shell: Any, tiny: Path, model: Path, tmp_path: Path) -> None:
-    result = shell.run("edit", model, "--rename", r"hidden(\d)=>fc\1", "-o", tmp_path / "o.ckpt")
-    assert f"the graph beside {model} does not come along" in result.stderr
     assert shell.error("edit", model, "--drop-slots", "--plan") == (
         "--drop-slots: there are no slots and no step counters"
     )
     assert "the graph" not in shell.run("edit", tiny, "--drop-slots", "-o", tmp_path / "p.ckpt").stderr
+
+
+def test_the_graph_follows_or_is_left_behind(shell: Any, model: Path, tmp_path: Path) -> None:
+    edit = ["edit", model, "--rename", r"hidden(\d)=>fc\1"]
+    assert shell.run(*edit, "-o", tmp_path / "a.ckpt").stderr.splitlines() == [
+        f"the graph follows: {model}.meta",
+        f"{tmp_path}/a.ckpt: written and read back as bundle, 12 tensors (1034840 bytes) and the graph",
+    ]
+    assert "fc1/kernel" in shell.run("ops", tmp_path / "a.ckpt").stdout
+    alone = f"the graph beside {model} does not come along: the output is a checkpoint alone"
+    assert alone in shell.run(*edit, "--no-graph", "-o", tmp_path / "b.ckpt").stderr
+    assert alone in shell.run(*edit, "-o", tmp_path / "c.npz").stderr
+    assert sorted(path.name for path in tmp_path.glob("*.meta")) == ["a.ckpt.meta"]
+    assert shell.error("edit", model, "--drop", "outputs", "--plan", "-o", tmp_path / "d.ckpt") == (
+        f"{model}.meta: outputs/kernel cannot be dropped: dnn/outputs/BiasAdd:0, loss/loss:0, eval/accuracy:0 would "
+        "lack it; --no-graph writes the checkpoint alone"
+    )
 
 
 def test_other_formats_are_edited_too(shell: Any, source: Path, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """A graph that follows surgery: what was done to a model's checkpoint, done to the graph that goes with it."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 
 from ckpttool.checkpoint import Checkpoint
@@ -13,6 +13,7 @@ from ckpttool.graph.rewrite.resizing import resize_variables
 from ckpttool.graph.rewrite.savers import rename_saved
 from ckpttool.graph.savers import saved_names
 from ckpttool.graph.stored import StoredTensor, stored_tensors
+from ckpttool.kinds import base_name
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ def follow(graph: Graph, edited: Checkpoint) -> Followed:
 
     - A renamed variable's op has the new name, with all below its scope.
     - Where an optimizer's slot or a step counter is dropped, the training op that needs it goes, with its gradients.
+    - Slots that the Saver does not save have names and shapes as their variables do.
     - A resized variable has the new shape, a new initialiser where the old one was data, and constants of gradients
       that held the old size; where those cannot be known, the training goes (`resize_variables`).
     - A cast is one of the file alone: the graph computes in the dtype that it was made for, its Saver casts what it
@@ -44,20 +46,28 @@ def follow(graph: Graph, edited: Checkpoint) -> Followed:
     kept = {old: new for old, new in origins.items() if old in known}
     saved = saved_names(graph)
     dropped = [name for name in known if name not in kept and (name in saved or not saved)]
+    aside = _slots_aside(known.keys() - kept.keys() - set(dropped), kept)
     _refuse_cast(graph, known, edited, kept)
-    after, notes = resize_variables(drop_variables(graph, dropped), _shapes(known, edited, kept))
+    after, notes = resize_variables(drop_variables(graph, dropped), _shapes(known, edited, kept, aside))
     lost = lost_training(graph, after)
     after = cast_saved(after, {old: edited[new].dtype for old, new in kept.items()})
-    after = rename_variables(rename_saved(after, lambda key: origins.get(key, key)), kept)
+    names = {slot: kept[owner].join(slot.rsplit(owner, 1)) for slot, owner in aside.items()}
+    after = rename_variables(rename_saved(after, lambda key: origins.get(key, key)), kept | names)
     strange = [new for old, new in origins.items() if old not in known and old not in saved]
     return Followed(after, (*notes, *_notes(lost, strange)))
 
 
+def _slots_aside(unsaved: Iterable[str], kept: Container[str]) -> dict[str, str]:
+    """Return the variable of each slot that is in the graph alone."""
+    return {slot: owner for slot in unsaved if (owner := base_name(slot, kept)) is not None}
+
+
 def _shapes(
-    known: Mapping[str, StoredTensor], edited: Checkpoint, kept: Mapping[str, str]
+    known: Mapping[str, StoredTensor], edited: Checkpoint, kept: Mapping[str, str], aside: Mapping[str, str]
 ) -> dict[str, tuple[int, ...]]:
     """Return the new shape of each variable that has one, by its old name; what has no shape in the graph takes any."""
     shapes = {old: edited[new].shape for old, new in kept.items()}
+    shapes |= {slot: shapes[owner] for slot, owner in aside.items() if known[slot].shape == known[owner].shape}
     return {old: shape for old, shape in shapes.items() if known[old].shape not in (None, shape)}
 
 
