@@ -194,6 +194,19 @@ def test_slots_that_a_saver_does_not_save_follow_their_variables(
     assert shapes == weights | {f"{name}/Momentum": shape for name, shape in weights.items()}
 
 
+def test_a_shard_of_slots_alone_goes_with_them(new_network: Any, new_session: Any, tmp_path: Path) -> None:
+    network, path = new_network(), tmp_path / "sharded.ckpt"
+    with network.building():
+        weight = network.variable("weight", [3], value=1.0)
+        with network.v1.device("/cpu:0"):
+            network.v1.train.get_or_create_global_step()
+        network.tf.identity(weight, name="logits")
+        network.v1.train.Saver(sharded=True).export_meta_graph(f"{path}.meta")
+    checkpoint.save({"weight": np.arange(3, dtype=np.float32), "global_step": np.array(7)}, path)
+    plan(path, ("drop-slots", "")).write(tmp_path / "out.ckpt")
+    assert new_session(tmp_path / "out.ckpt", tmp_path / "out.ckpt").weights()["weight"].tolist() == [0, 1, 2]
+
+
 def test_nothing_is_there_when_a_value_does_not_fit(tmp_path: Path) -> None:
     planned = plan(CHAPTER, ("set", "outputs/bias=100000"), ("cast", "float16"))
     with pytest.raises(CkptError, match=r"outputs/bias: 100000\.0 does not fit into float16"):

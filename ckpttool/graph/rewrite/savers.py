@@ -89,6 +89,7 @@ def _forget_shards(graph: Graph, new: dict[str, NodeDef], removed: set[str]) -> 
             kept = [ref for ref in graph.inputs(name) if ref not in files]
             set_inputs(new[name], kept, control_inputs(graph.nodes[name]))
             new[name].attr["N"].i = len(kept)
+            new[name].attr.pop("_output_shapes", None)
 
 
 def _without_savers(graph: Graph) -> Graph:
