@@ -145,6 +145,11 @@ def test_what_a_graph_cannot_follow_is_refused_before_anything_is_written(
     assert not (tmp_path / "alone.ckpt.meta").exists()
 
 
+def test_a_dtype_that_tensorflow_does_not_cast_is_refused() -> None:
+    with pytest.raises(PlanError, match="outputs/bias is int4, which TensorFlow does not cast to float32"):
+        plan(CHAPTER, ("cast", "outputs/bias=int4"))
+
+
 def test_other_formats_hold_no_graph() -> None:
     planned = plan(CHAPTER, ("transpose", "outputs/kernel=1,0"), to="safetensors")
     assert planned.graph is None

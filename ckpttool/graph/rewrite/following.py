@@ -15,6 +15,9 @@ from ckpttool.graph.savers import saved_names
 from ckpttool.graph.stored import StoredTensor, stored_tensors
 from ckpttool.kinds import base_name
 
+_NEVER_CAST = frozenset({"int4", "uint4"})
+"""The dtypes that TensorFlow's Cast takes on no processor (tensorflow/core/kernels/cast_op.cc)."""
+
 
 @dataclass(frozen=True)
 class Followed:
@@ -72,7 +75,7 @@ def _shapes(
 
 
 def _refuse_cast(graph: Graph, known: Mapping[str, StoredTensor], edited: Checkpoint, kept: Mapping[str, str]) -> None:
-    """Raise where TensorFlow could not read a tensor's dtype: without a saver that casts, or in slices."""
+    """Raise where TensorFlow could not read a tensor's dtype: without a saver that casts, in slices, or at all."""
     has_saver = bool(saved_names(graph))
     for old, new in kept.items():
         disk, held = edited[new].dtype, known[old].dtype
@@ -80,6 +83,8 @@ def _refuse_cast(graph: Graph, known: Mapping[str, StoredTensor], edited: Checkp
             raise PlanError(
                 f"{graph.source}: {new} is {disk}, {held} in the graph, and the graph has no Saver to cast it"
             )
+        if disk != held and disk.name in _NEVER_CAST:
+            raise PlanError(f"{graph.source}: {new} is {disk}, which TensorFlow does not cast to {held}")
         if disk != held and len(known[old].members) > 1 and "float" in disk.name and disk.itemsize < 4:
             raise PlanError(f"{graph.source}: {new} is read in slices, which TensorFlow does not do of {disk}")
 
