@@ -1,0 +1,152 @@
+"""GRU: two kinds that no weights make equal, by whether the reset gate acts before the recurrent product or after."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from ckpttool.errors import PlanError
+from ckpttool.foreign.layouts.forms import Between
+from ckpttool.foreign.layouts.layout import Shape
+from ckpttool.foreign.layouts.recurrent import Cell, CellForm, CellSizes, Gate, KerasCell, TorchCell
+from ckpttool.tensors import Array
+
+
+@dataclass(frozen=True)
+class Tf1Gru(CellForm):
+    """What TensorFlow 1's cells share: the gates r and z in one kernel, the candidate, n, apart."""
+
+    may_lack_biases: ClassVar[bool] = False
+    gates: str = "rz"
+
+    def inputs_and_units(self, first: Shape) -> tuple[int, int]:
+        """Read the shape of the gates' kernel."""
+        units = first[1] // 2
+        return first[0] - units, units
+
+    def shapes(self, sizes: CellSizes) -> list[Shape]:
+        """Return the shapes of the gates, then of the candidate."""
+        self.require_biases(sizes)
+        inputs, units, _ = sizes
+        return [(inputs + units, 2 * units), (2 * units,), *self.candidate_shapes(inputs, units)]
+
+    def read(self, arrays: Sequence[Array]) -> Cell:
+        """Return each gate."""
+        units = len(arrays[1]) // 2
+        parts = zip(self.gates, self.split(arrays[0]), self.split(arrays[1]), strict=True)
+        cell = {gate: Gate(kernel[:-units], kernel[-units:], (bias,)) for gate, kernel, bias in parts}
+        return cell | {"n": self.read_candidate(arrays[2:], units)}
+
+    def write(self, cell: Cell) -> list[Array]:
+        """Return the gates, then the candidate."""
+        kernels = [self.side_by_side(cell, lambda gate: gate.kernel)]
+        kernels.append(self.side_by_side(cell, lambda gate: gate.recurrent))
+        return [np.concatenate(kernels), self.side_by_side(cell, Gate.bias), *self.write_candidate(cell["n"])]
+
+    @abstractmethod
+    def candidate_shapes(self, inputs: int, units: int) -> list[Shape]:
+        """Return the shapes of the candidate's arrays."""
+
+    @abstractmethod
+    def read_candidate(self, arrays: Sequence[Array], units: int) -> Gate:
+        """Return the candidate."""
+
+    @abstractmethod
+    def write_candidate(self, gate: Gate) -> list[Array]:
+        """Return the candidate's arrays."""
+
+
+@dataclass(frozen=True)
+class Joined(Tf1Gru):
+    """GRUCell, which resets before.
+
+    See its `call` in tensorflow/python/keras/layers/legacy_rnn/rnn_cell_impl.py.
+    """
+
+    words: ClassVar[str] = (
+        "gates kernel [inputs + units, 2 * units], bias [2 * units], candidate kernel [inputs + units, units], "
+        "bias [units]"
+    )
+
+    def candidate_shapes(self, inputs: int, units: int) -> list[Shape]:
+        """Return a matrix and a vector."""
+        return [(inputs + units, units), (units,)]
+
+    def read_candidate(self, arrays: Sequence[Array], units: int) -> Gate:
+        """Take the kernel apart."""
+        return Gate(arrays[0][:-units], arrays[0][-units:], (arrays[1],))
+
+    def write_candidate(self, gate: Gate) -> list[Array]:
+        """Join the kernels."""
+        return [np.concatenate([gate.kernel, gate.recurrent]), gate.bias()]
+
+
+@dataclass(frozen=True)
+class Parted(Tf1Gru):
+    """CudnnCompatibleGRUCell, which resets after; a CudnnGRU is saved in the same form.
+
+    See tensorflow/contrib/cudnn_rnn/python/ops/cudnn_rnn_ops.py of TensorFlow 1.15.
+    """
+
+    words: ClassVar[str] = (
+        "gates kernel [inputs + units, 2 * units], bias [2 * units], candidate's input_projection kernel "
+        "[inputs, units], bias [units], hidden_projection kernel [units, units], bias [units]"
+    )
+
+    def candidate_shapes(self, inputs: int, units: int) -> list[Shape]:
+        """Return two matrices, each with its vector."""
+        return [(inputs, units), (units,), (units, units), (units,)]
+
+    def read_candidate(self, arrays: Sequence[Array], units: int) -> Gate:
+        """Join what the two projections have."""
+        return Gate(arrays[0], arrays[2], (arrays[1], arrays[3]))
+
+    def write_candidate(self, gate: Gate) -> list[Array]:
+        """Return the two projections."""
+        bias, recurrent_bias = gate.two_biases()
+        return [gate.kernel, bias, gate.recurrent, recurrent_bias]
+
+
+RESET_AFTER: dict[str, CellForm] = {"torch": TorchCell("rzn"), "keras": KerasCell("zrn", rows=2), "tf1_cudnn": Parted()}
+RESET_BEFORE: dict[str, CellForm] = {"keras_reset_before": KerasCell("zrn"), "tf1": Joined()}
+
+
+@dataclass(frozen=True)
+class Gru(Between):
+    """A GRU cell, from one form to another; each layer and each direction is a cell of its own.
+
+    The reset gate acts after the recurrent product in:
+
+    - `torch`: weight_ih, weight_hh, bias_ih, bias_hh, or no biases; gates r, z, n
+    - `keras`: kernel, recurrent_kernel, bias, or no bias, of a GRU with `reset_after=True`; gates z, r, n; both biases
+    - `tf1_cudnn`: gates/kernel, gates/bias, candidate/input_projection/kernel, its bias,
+      candidate/hidden_projection/kernel, its bias
+
+    and before it in:
+
+    - `keras_reset_before`: the same arrays as `keras`, one bias
+    - `tf1`: gates/kernel, gates/bias, candidate/kernel, candidate/bias of a GRUCell; gates r, z
+
+    `tf1_cudnn` has one bias for r and z, the sum; the way back gives it as bias_ih, and zeros as bias_hh.
+
+    >>> Gru("torch", "keras").shapes([(15, 3), (15, 5), (15,), (15,)])
+    [(3, 15), (5, 15), (2, 15)]
+    """
+
+    name: ClassVar[str] = "gru"
+    forms: ClassVar[tuple[str, ...]] = (*RESET_AFTER, *RESET_BEFORE)
+
+    def __post_init__(self) -> None:
+        """Refuse what no weights make equal."""
+        super().__post_init__()
+        if (self.source in RESET_AFTER) != (self.target in RESET_AFTER):
+            raise PlanError(
+                f"{self}: no weights make them equal: the reset gate acts after the recurrent product in "
+                f"{', '.join(RESET_AFTER)}, before it in {', '.join(RESET_BEFORE)}"
+            )
+
+    def form(self, name: str) -> CellForm:
+        """Return a form."""
+        return RESET_AFTER[name] if name in RESET_AFTER else RESET_BEFORE[name]
