@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from ckpttool.casting import cast_array
-from ckpttool.surgery.blocks import in_step
+from ckpttool.surgery.blocks import ELEMENTS, in_step
 from ckpttool.tensors import Array, DType, Tensor
 
 Combine = Callable[[list[Array]], Array]
-"""Makes one block of one block of each tensor, all of them flat and of float64."""
+"""Makes one block of one block of each tensor, all of them flat and of float64, in memory that is used again."""
 
 
 def combined(tensors: Sequence[Tensor], begin: Callable[[], Combine]) -> Tensor:
@@ -25,9 +25,10 @@ def combined(tensors: Sequence[Tensor], begin: Callable[[], Combine]) -> Tensor:
     like = tensors[-1]
 
     def arrays() -> Iterator[Array]:
-        combine = begin()
+        combine, memory = begin(), [_memory(tensor) for tensor in tensors]
         for blocks in in_step(tensors):
-            yield narrow(like.name, combine([wide(block) for block in blocks]), like.dtype)
+            widened = [wide(block, own) for block, own in zip(blocks, memory, strict=True)]
+            yield narrow(like.name, combine(widened), like.dtype)
 
     def pieces() -> Iterator[memoryview]:
         little = like.dtype.numpy.newbyteorder("<")
@@ -44,13 +45,23 @@ def combined(tensors: Sequence[Tensor], begin: Callable[[], Combine]) -> Tensor:
     return Tensor(like.spec, read, pieces)
 
 
-def wide(block: Array) -> Array:
-    """Return a new array of a block's numbers as float64, complex ones as pairs.
+def wide(block: Array, memory: Array | None = None) -> Array:
+    """Return a block's numbers as float64, complex ones as pairs, in a new array or at the start of a given one.
 
     >>> wide(np.array([1 + 2j])).tolist()
     [1.0, 2.0]
     """
-    return block.astype(np.complex128).view(np.float64) if block.dtype.kind == "c" else block.astype(np.float64)
+    dtype = np.complex128 if block.dtype.kind == "c" else np.float64
+    if memory is None:
+        return block.astype(dtype).view(np.float64)
+    found = memory.view(dtype)[: len(block)]
+    np.copyto(found, block)
+    return found.view(np.float64)
+
+
+def _memory(tensor: Tensor) -> Array:
+    """Return room for a block of a tensor: to make it anew for each one takes longer than to compute with it."""
+    return np.empty(2 * min(ELEMENTS, tensor.spec.elements))
 
 
 def narrow(name: str, values: Array, dtype: DType) -> Array:
