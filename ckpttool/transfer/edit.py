@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from ckpttool import checkpoint
 from ckpttool.checkpoint import Checkpoint
@@ -15,9 +15,11 @@ from ckpttool.surgery.convert import Conversion, plan_convert
 from ckpttool.surgery.edits.steps import Edited, Step, apply
 from ckpttool.surgery.summary import summarize
 from ckpttool.tensors import TensorSpec
-from ckpttool.transfer.edited_graph import follow_edits, graph_with
-from ckpttool.transfer.model import write_model
+from ckpttool.transfer.opening import graph_path
 from ckpttool.transfer.plan import listed
+
+if TYPE_CHECKING:
+    from ckpttool.graph.rewrite.following import Followed
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,8 @@ class Editing:
             CkptError: a value does not fit into its new dtype.
         """
         if self.graph:
+            from ckpttool.transfer.model import write_model
+
             write_model(self.graph, self.conversion.tensors, output, overwrite)
         else:
             self.conversion.write(output, overwrite)
@@ -111,8 +115,8 @@ def plan_edit(
     if not edited.tensors:
         raise PlanError(f"{source.path}: nothing would be left of {len(source)} tensors")
     conversion = plan_convert(edited.tensors, to, lenient=lenient, how=how, kind=edited.tensors.kinds())
-    meta = graph_with(source)
-    followed = follow_edits(meta, edited) if meta and with_graph and _takes_graph(meta, to) else None
+    meta = _graph_beside(source)
+    followed = _followed(meta, edited) if meta and with_graph and _takes_graph(meta, to) else None
     notes = [f"skipped: {problem}" for problem in edited.skipped]
     if edited.dropped:
         notes.append(f"dropped: {listed(list(edited.dropped))}")
@@ -123,6 +127,17 @@ def plan_edit(
         notes.append(f"the graph beside {source.path} does not come along: the output is a checkpoint alone")
     rows = tuple(_rows(source, edited, conversion))
     return Editing(conversion, rows, tuple(notes), followed.graph if followed else None)
+
+
+def _graph_beside(source: Checkpoint) -> Path | None:
+    path = None if source.path is None else graph_path(source.path)
+    return path if path is not None and path.exists() else None
+
+
+def _followed(meta: Path, edited: Edited) -> "Followed":
+    from ckpttool.transfer.edited_graph import follow_edits  # takes as long to import as most edits without a graph
+
+    return follow_edits(meta, edited)
 
 
 def _takes_graph(meta: Path, to: str) -> bool:

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from ckpttool.checkpoint import Checkpoint
 from ckpttool.errors import CkptError, PlanError
 from ckpttool.graph import files
 from ckpttool.graph.graph import Graph
@@ -10,16 +9,9 @@ from ckpttool.graph.rewrite.following import Followed, follow
 from ckpttool.graph.stored import stored_tensors
 from ckpttool.surgery.edits.steps import Edited
 from ckpttool.surgery.edits.taking import quantised
-from ckpttool.transfer.opening import graph_path
 
 _MOVES = ("transpose", "reshape")
 """Edits that put elements where the ops of a graph do not look for them."""
-
-
-def graph_with(source: Checkpoint) -> Path | None:
-    """Return where the graph lies that belongs to a checkpoint, None where there is none."""
-    path = None if source.path is None else graph_path(source.path)
-    return path if path is not None and path.exists() else None
 
 
 def follow_edits(meta: Path, edited: Edited) -> Followed:
