@@ -1,0 +1,122 @@
+"""Samples: what a network computed elsewhere, held against what a graph computes with imported weights.
+
+A sample is arrays by name, an `.npz` say: rows under the names of the graph's placeholders, and under the names of its
+layers, ops or tensors what the other framework computed there of these rows.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from ckpttool.errors import DataError, UnknownName
+from ckpttool.graph.graph import Graph, TensorRef
+from ckpttool.graph.layers import Layer, layers
+from ckpttool.graph.modes import PLACEHOLDERS
+from ckpttool.graph.roles import find_roles
+from ckpttool.runtime.function import GraphFunction, runner
+from ckpttool.runtime.state import State
+from ckpttool.selection import suggestion
+from ckpttool.tensors import Array, Tensor
+from ckpttool.transfer.feeds import mode
+
+TOLERANCE = 1e-4
+"""How far numbers may be apart, relative to the largest: float32 rounds on the way through many layers."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far a tensor of the graph is from the sample's: the largest difference, and that by the largest number."""
+
+    name: str
+    tensor: str
+    shape: tuple[int, ...]
+    max_abs: float
+    relative: float
+    equal: bool
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        return {**asdict(self), "shape": list(self.shape)}
+
+
+def compare(
+    graph: Graph, values: Mapping[str, Tensor], sample: Mapping[str, Tensor], tolerance: float = TOLERANCE
+) -> list[Difference]:
+    """Run a graph on a sample's rows, and say how far each of its other arrays is from what is computed there.
+
+    In the order of the graph, so that the first that is not equal is where it goes wrong. An array with its channels
+    first is compared with one that has them last.
+
+    Raises:
+        UnknownName: an array has the name of nothing in the graph.
+        DataError: there is nothing to feed or to compare, or an array does not have the shape of its tensor.
+    """
+    fed = {name: TensorRef.parse(name).op for name in sample if _is_placeholder(graph, name)}
+    tensors = {name: _tensor(graph, name) for name in sample if name not in fed}
+    if not fed or not tensors:
+        raise DataError(
+            f"the sample has {', '.join(sample) or 'nothing'}: expected rows under a placeholder's name "
+            f"({', '.join(find_roles(graph, needed=()).inputs)}), and what a layer or op computes of them under its name"
+        )
+    feeds = {f"{op}:0": sample[name].read() for name, op in fed.items()}
+    places = {op: place for place, op in enumerate(graph.nodes)}
+    ordered = dict(sorted(tensors.items(), key=lambda item: places[TensorRef.parse(item[1]).op]))
+    computed = _run(graph, values, list(ordered.values()), feeds)
+    return list(_differences(ordered, computed, sample, tolerance))
+
+
+def _is_placeholder(graph: Graph, name: str) -> bool:
+    op = TensorRef.parse(name).op
+    return op in graph.nodes and graph.nodes[op].op in PLACEHOLDERS
+
+
+def _tensor(graph: Graph, name: str) -> str:
+    """Return the tensor that a name means: of an op, of one of its outputs, or of a layer."""
+    ref = TensorRef.parse(name)
+    if ref.op in graph.nodes:
+        return str(ref)
+    outputs = {layer.name: layer.output for layer in _known(graph)}
+    if name not in outputs:
+        names = [*outputs, *graph.nodes]
+        raise UnknownName(
+            f"{graph.source}: the sample's {name} is no placeholder, layer or op{suggestion(name, names)}"
+        )
+    return str(outputs[name])
+
+
+def _known(graph: Graph) -> list[Layer]:
+    return [layer for layer in layers(graph) if layer.output]
+
+
+def _run(graph: Graph, values: Mapping[str, Tensor], tensors: list[str], feeds: Mapping[str, Array]) -> list[Array]:
+    constants = mode(find_roles(graph, needed=()), False)
+    constants = {name: value for name, value in constants.items() if name not in feeds}
+    function = GraphFunction(graph, tensors, [*feeds, *constants], modes=constants)
+    return runner(function, State(function.variables, values), constants)(feeds)
+
+
+def _differences(
+    tensors: Mapping[str, str], computed: list[Array], sample: Mapping[str, Tensor], tolerance: float
+) -> Iterator[Difference]:
+    for (name, tensor), found in zip(tensors.items(), computed, strict=True):
+        expected = _matching(name, sample[name].read(), tensor, found)
+        apart = np.abs(found.astype(np.float64) - expected.astype(np.float64))
+        largest = float(apart.max(initial=0))
+        relative = largest / (float(np.abs(expected).max(initial=0)) or 1.0)
+        equal = bool(np.isfinite(apart).all()) and relative <= tolerance
+        yield Difference(name, tensor, found.shape, largest, relative, equal)
+
+
+def _matching(name: str, expected: Array, tensor: str, found: Array) -> Array:
+    """Return the sample's array in the shape of the graph's.
+
+    Raises:
+        DataError: it has another.
+    """
+    if expected.shape == found.shape:
+        return expected
+    if expected.ndim == found.ndim > 2 and np.moveaxis(expected, 1, -1).shape == found.shape:
+        return np.moveaxis(expected, 1, -1)
+    raise DataError(f"the sample's {name} is {list(expected.shape)}, {tensor} is {list(found.shape)}")
