@@ -11,6 +11,8 @@ from ckpttool.errors import CkptError, PlanError, UnknownName
 from ckpttool.formats.format import PLAIN, Writing
 from ckpttool.formats.tensorflow.prefix import prefix_of
 from ckpttool.kinds import OBJECT_GRAPH, Kind, kinds
+from ckpttool.lineage import recording
+from ckpttool.lineage.places import KEY
 from ckpttool.selection import Pattern, suggestion
 from ckpttool.tensors import BY_NAME, Array, Tensor, TensorSpec
 
@@ -171,7 +173,9 @@ def open(path: Path | str) -> Checkpoint:  # noqa: A001
     path = Path(path)
     found = formats.find(path)
     tensors = found.open(path)
-    return Checkpoint(tensors, prefix_of(path), found.NAME, tensors.metadata, tensors.left_out, stated=tensors.kinds)
+    recording.note_checkpoint(path, found.NAME, tensors)
+    metadata = {key: text for key, text in tensors.metadata.items() if key != KEY}
+    return Checkpoint(tensors, prefix_of(path), found.NAME, metadata, tensors.left_out, stated=tensors.kinds)
 
 
 def save(
@@ -185,7 +189,7 @@ def save(
 
     `how` has what a format leaves open: metadata, a file whose structure to take (and whose format, where neither name
     nor suffix says one), the size of shards. At any moment the old output is there whole, or the new one. What is
-    written is read again before it counts.
+    written is read again before it counts. Where a command writes, the output carries its lineage.
 
     Raises:
         ExistingOutput: there is one already and `overwrite` was not given.
@@ -194,7 +198,9 @@ def save(
     path = Path(path)
     if isinstance(tensors, Checkpoint):
         how = replace(how, source=tensors.path, origins=tensors.origins)
-    formats.for_output(path, format, how.like).save(_as_tensors(tensors), path, overwrite, how)
+    target = formats.for_output(path, format, how.like)
+    with recording.carried(path, target, how) as carrying:
+        target.save(_as_tensors(tensors), path, overwrite, carrying)
 
 
 def renamed(names: list[str], rules: Mapping[str, str]) -> dict[str, str]:

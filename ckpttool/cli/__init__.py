@@ -18,6 +18,7 @@ COMMANDS = {
     "collections": "ckpttool.cli.collections:collections",
     "diff": "ckpttool.cli.diff:diff",
     "verify": "ckpttool.cli.verify:verify",
+    "log": "ckpttool.cli.log:log",
     "edit": "ckpttool.cli.edit:edit",
     "convert": "ckpttool.cli.convert:convert",
     "average": "ckpttool.cli.average:average",
@@ -36,7 +37,7 @@ COMMANDS = {
 """Where each command lives, in the order in which help lists them."""
 
 GROUPS = {
-    "Look": ("ops", "vars", "layers", "show", "collections", "diff", "verify"),
+    "Look": ("ops", "vars", "layers", "show", "collections", "diff", "verify", "log"),
     "Change": ("edit", "convert", "average", "merge"),
     "Transfer": ("new", "reuse", "freeze", "cache", "import", "lr-find", "finetune", "evaluate", "predict", "diagnose"),
 }
@@ -62,6 +63,15 @@ class Tool(click.Group):
         module, _, attribute = COMMANDS[cmd_name].partition(":")
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Note the command line as it was given, before it is taken apart: outputs carry it in their lineage."""
+        from ckpttool.lineage.recording import recording  # brings NumPy, which the list of commands does without
+
+        ctx.with_resource(recording(args))
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands under their headings."""

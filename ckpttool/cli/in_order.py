@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from ckpttool.cli.options import Command
+from ckpttool.lineage.recording import note_steps
 from ckpttool.surgery.edits.script import read_script
 from ckpttool.surgery.edits.steps import Step
 from ckpttool.surgery.edits.table import EDITS
@@ -43,9 +44,10 @@ def edit_options(command: Command) -> Command:
 
 
 def steps(edits: Sequence[tuple[str, str]]) -> list[Step]:
-    """Return the edits that were asked for, those of a script where it was named."""
+    """Return the edits that were asked for, those of a script where it was named; the output's lineage has them."""
     found: list[Step] = []
     for name, text in edits:
         place = f"--{name} {text!r}" if text else f"--{name}"
         found += read_script(Path(text)) if name == SCRIPT else [Step(name, text, place)]
+    note_steps(found)
     return found

@@ -16,6 +16,7 @@ from ckpttool.formats.wire.protos.graph_pb2 import GraphDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef, SavedModel
 from ckpttool.formats.wire.table import MAGIC, is_table
 from ckpttool.graph.graph import Graph
+from ckpttool.lineage import recording
 
 _Kind = TypeVar("_Kind", bound=Message)
 SAVED_MODEL_NAMES = ("saved_model.pb", "saved_model.pbtxt")
@@ -44,19 +45,21 @@ def load(path: str | Path, tags: Collection[str] | None = None) -> Graph:
     except OSError as error:
         raise MissingFile(f"{file}: {error.strerror}") from error
     _refuse_foreign(data, file)
+    recording.note_graph(file)
     if file.name in SAVED_MODEL_NAMES:
         return Graph(_tagged(_parse(data, SavedModel, file), tags, file), str(file))
     return Graph(_meta_graph(data, tags, file), str(file))
 
 
 def save(graph: Graph, path: str | Path, overwrite: bool = False) -> None:
-    """Write a graph as a `.meta`, whole or not at all.
+    """Write a graph as a `.meta`, whole or not at all; where a command writes, its lineage lies beside.
 
     Raises:
         ExistingOutput: the file is there and `overwrite` is not given.
     """
     with saving(graph, path, overwrite):
         pass
+    recording.carry_graph(Path(path))
 
 
 @contextmanager

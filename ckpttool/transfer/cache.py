@@ -35,8 +35,8 @@ from ckpttool.transfer.model import Model
 from ckpttool.transfer.runs.augment import Augmentation, augmentation_of, check_augment
 from ckpttool.transfer.runs.features import Features, Place, places
 from ckpttool.transfer.runs.prepare import freeze_for_training
-from ckpttool.transfer.runs.report import versions
 from ckpttool.transfer.watch import Watch
+from ckpttool.versions import versions
 
 __all__ = ["Estimate", "FeatureCache", "Features", "fill"]
 

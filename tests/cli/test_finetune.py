@@ -37,7 +37,7 @@ def test_a_run_prints_its_plan_a_line_per_epoch_and_what_it_proved(
     assert lines[8].startswith(f"{out}: epoch ")
     assert lines[8].endswith("; 2 frozen tensors are byte-equal")
     assert "data: y_train: int64 cast to int32 for y" in result.stderr
-    written = ("data-00000-of-00001", "history.csv", "index", "meta", "run.json")
+    written = ("data-00000-of-00001", "history.csv", "index", "lineage.json", "meta", "run.json")
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"tuned.ckpt.{name}" for name in written]
 
 
@@ -264,7 +264,7 @@ def test_a_run_that_is_stopped_says_how_to_go_on(
     assert "batch_size was 200, now 50" in shell.error(*command, "--batch-size", "50", "--resume")
     lines = shell.run(*command, "--resume").stdout.splitlines()
     assert [line[:9] for line in lines if line.startswith("epoch")] == ["epoch   2", "epoch   3"]
-    written = ("data-00000-of-00001", "history.csv", "index", "meta", "run.json")
+    written = ("data-00000-of-00001", "history.csv", "index", "lineage.json", "meta", "run.json")
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"out.ckpt.{name}" for name in written]
 
 

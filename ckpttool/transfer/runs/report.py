@@ -1,16 +1,14 @@
 """The run report, `OUT.run.json`: enough to know what a run did and to run it again."""
 
 import json
-import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import ckpttool
 from ckpttool.errors import FormatError
 from ckpttool.formats.files import replacing
+from ckpttool.versions import versions
 
 
 def report_path(output: str | Path) -> Path:
@@ -71,14 +69,3 @@ class Report:
             rows = f"the {' and '.join(changed)} rows of {facts['data']['path']}"
             notes.append(f"{self.path} is of other data: {rows} are not those of {self.data} then")
         return notes
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of what a result depends on."""
-    found = {"ckpttool": ckpttool.__version__, "python": platform.python_version()}
-    for package in ("numpy", "tensorflow", "tensorflow-cpu"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found

@@ -1,0 +1,58 @@
+"""Where a lineage is kept: among the texts of a format that keeps such, else in a file beside the output."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from ckpttool.errors import FormatError
+from ckpttool.formats.files import replacing
+from ckpttool.formats.tensorflow.prefix import prefix_of
+from ckpttool.lineage.chain import Chain
+from ckpttool.lineage.sources import Source
+
+KEY = "ckpttool.lineage"
+"""The name of the lineage among the texts that a format keeps."""
+SUFFIX = ".lineage.json"
+MOST_TEXT = 32 << 10
+"""Characters of a lineage among a format's texts (an attribute of HDF5 holds 64 KiB); a longer one lies beside."""
+
+
+def path_beside(output: Path) -> Path:
+    """Return where the lineage of an output lies that has no place for it.
+
+    >>> str(path_beside(Path("models/small.ckpt")))
+    'models/small.ckpt.lineage.json'
+    """
+    return Path(f"{str(output).removesuffix('.index')}{SUFFIX}")
+
+
+def write_beside(output: Path, made: Source, chain: Chain) -> None:
+    """Write a lineage beside an output, with the hash of what it is of."""
+    text = json.dumps({"output": made.as_json(), **chain.as_json()}, indent=1)
+    with replacing(path_beside(output)) as file:
+        file.write(text.encode() + b"\n")
+
+
+def lineage_of(path: Path, metadata: Mapping[str, str]) -> Chain:
+    """Return the lineage of what lies at a path and keeps these texts; one without records where it has none.
+
+    A file beside it counts only while what it was written for is there unchanged: others may have written since.
+
+    Raises:
+        FormatError: what should be a lineage is none.
+    """
+    if KEY in metadata:
+        return Chain.parse(metadata[KEY], path)
+    for place in dict.fromkeys((path_beside(path), path_beside(prefix_of(path)))):
+        if place.is_file():
+            return _beside(place)
+    return Chain()
+
+
+def _beside(place: Path) -> Chain:
+    text = place.read_bytes()
+    chain = Chain.parse(text, place)
+    said = json.loads(text).get("output")
+    if not isinstance(said, dict):
+        raise FormatError(f"{place}: not a lineage: it does not say of what output")
+    return chain if Source.from_json(said, place).now(place.parent) == "unchanged" else Chain()
