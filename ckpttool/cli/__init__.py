@@ -23,6 +23,10 @@ COMMANDS = {
     "convert": "ckpttool.cli.convert:convert",
     "average": "ckpttool.cli.average:average",
     "merge": "ckpttool.cli.merge:merge",
+    "modernize": "ckpttool.cli.modernize:modernize",
+    "strip": "ckpttool.cli.strip:strip",
+    "export-saved-model": "ckpttool.cli.export_saved_model:export_saved_model",
+    "fold": "ckpttool.cli.fold:fold",
     "new": "ckpttool.cli.new:new",
     "reuse": "ckpttool.cli.reuse:reuse",
     "freeze": "ckpttool.cli.freeze:freeze",
@@ -38,7 +42,7 @@ COMMANDS = {
 
 GROUPS = {
     "Look": ("ops", "vars", "layers", "show", "collections", "diff", "verify", "log"),
-    "Change": ("edit", "convert", "average", "merge"),
+    "Change": ("edit", "convert", "average", "merge", "modernize", "strip", "export-saved-model", "fold"),
     "Transfer": ("new", "reuse", "freeze", "cache", "import", "lr-find", "finetune", "evaluate", "predict", "diagnose"),
 }
 """The headings of help; a command stands under exactly one."""

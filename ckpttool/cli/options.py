@@ -33,13 +33,23 @@ def _needed_to_write(context: click.Context, option: click.Parameter, value: Pat
     """Ask for the output, unless only the plan is to be printed."""
     if value is None and not context.params.get("plan_only"):
         raise click.MissingParameter(ctx=context, param=option)
+    return value
+
+
+def _no_folder(context: click.Context, option: click.Parameter, value: Path | None) -> Path | None:
+    """Ask for the output, which is no folder."""
+    value = _needed_to_write(context, option, value)
     if value is not None and value.is_dir():
         raise click.BadParameter(f"{value} is a folder, expected a prefix such as {value / 'model.ckpt'}")
     return value
 
 
 output = click.option(
-    "-o", "--output", metavar="OUT", type=PATH, callback=_needed_to_write, help="The prefix (or file) to write."
+    "-o", "--output", metavar="OUT", type=PATH, callback=_no_folder, help="The prefix (or file) to write."
+)
+
+_folder = click.option(
+    "-o", "--output", metavar="FOLDER", type=PATH, callback=_needed_to_write, help="The folder to write."
 )
 
 overwrite = click.option("--overwrite", is_flag=True, help="Replace OUT where it exists.")
@@ -115,3 +125,8 @@ PATTERN = "A regular expression for whole path components: 'hidden[123]'."
 def writes(command: Command) -> Command:
     """Give a command `--output` and `--overwrite`, which belong together."""
     return output(overwrite(command))
+
+
+def writes_folder(command: Command) -> Command:
+    """Give a command `--output`, which is a folder, and `--overwrite`."""
+    return _folder(overwrite(command))

@@ -1,0 +1,26 @@
+"""A new SavedModel: a graph with its variables in a bundle (python/saved_model/{builder_impl,constants}.py)."""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from ckpttool.formats.folders import replacing_folder
+from ckpttool.formats.tensorflow.bundle import Bundle
+from ckpttool.formats.tensorflow.saved_model import GRAPHS
+from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef, SavedModel
+from ckpttool.tensors import Tensor
+
+SCHEMA_VERSION = 1
+ASSETS = "assets"
+
+
+def write_saved_model(meta: MetaGraphDef, tensors: Mapping[str, Tensor], path: Path, assets: Path | None) -> None:
+    """Write a folder with a graph, its variables and a copy of its assets (a folder of files), whole or not at all."""
+    with replacing_folder(path) as folder:
+        (folder / "variables").mkdir()
+        if tensors:
+            Bundle().save(tensors, folder / "variables" / "variables", False)
+        if assets is not None:
+            shutil.copytree(assets, folder / ASSETS)
+        model = SavedModel(saved_model_schema_version=SCHEMA_VERSION, meta_graphs=[meta])
+        (folder / GRAPHS[0]).write_bytes(model.SerializeToString(deterministic=True))

@@ -1,0 +1,52 @@
+"""Placeholders that nothing feeds: a training switch is off, and what has a default has its default for good."""
+
+from collections.abc import Collection
+
+import numpy as np
+
+from ckpttool.graph.constants import constant, numbers
+from ckpttool.graph.graph import Graph
+from ckpttool.graph.placeholders import is_switch
+from ckpttool.graph.rewrite.editing import copies, free_name, with_nodes
+from ckpttool.graph.rewrite.taking import take_branches
+from ckpttool.tensors import BY_NAME
+
+_DEFAULTED = "PlaceholderWithDefault"
+
+
+def switched_off(graph: Graph, fed: Collection[str]) -> Graph:
+    """Return the graph whose boolean placeholders (ops that are not `fed`) are False unless somebody feeds them."""
+    new, defaults = copies(graph), []
+    for name, node in new.items():
+        if name not in fed and node.op != _DEFAULTED and is_switch(graph, name):
+            default = constant(free_name(f"{name}/default", graph.nodes), np.array(False), BY_NAME["bool"])
+            node.op = _DEFAULTED
+            node.input.append(default.name)
+            node.attr["shape"].shape.ClearField("unknown_rank")
+            defaults.append(default)
+    return Graph(with_nodes(graph, [*defaults, *new.values()]), graph.source) if defaults else graph
+
+
+def pinned_to_defaults(graph: Graph, fed: Collection[str]) -> Graph:
+    """Return the graph whose placeholders (ops that are not `fed`) give their defaults, and conditionals follow.
+
+    What is then read no more is still there, for `subgraph` to leave out.
+    """
+    pinned = [name for name, node in graph.nodes.items() if node.op == _DEFAULTED and name not in fed]
+    truths = {name: truth for name in pinned if (truth := _truth(graph, name)) is not None}
+    taken = take_branches(graph, truths)
+    new = copies(taken)
+    for name in pinned:
+        new[name].op = "Identity"
+        new[name].attr["T"].CopyFrom(new[name].attr["dtype"])
+        for key in ("dtype", "shape"):
+            new[name].attr.pop(key, None)
+    return Graph(with_nodes(taken, new.values()), graph.source)
+
+
+def _truth(graph: Graph, name: str) -> bool | None:
+    """Return the default of a training switch, None where it is none or its default is computed."""
+    if not is_switch(graph, name):
+        return None
+    value = numbers(graph.nodes[graph.inputs(name)[0].op])
+    return bool(value) if value is not None and value.size == 1 else None

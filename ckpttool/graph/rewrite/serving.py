@@ -1,0 +1,54 @@
+"""Serving: the part of a graph that computes outputs from inputs, and nothing of what trained it."""
+
+from collections.abc import Sequence
+
+from ckpttool.errors import GraphError
+from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
+from ckpttool.graph.graph import Graph, TensorRef
+from ckpttool.graph.modes import PLACEHOLDERS
+from ckpttool.graph.op_outputs import dtype_of_output, shape_of_output
+from ckpttool.graph.rewrite.editing import copies, free_name, redirect, type_attr, with_nodes
+from ckpttool.graph.rewrite.prune import subgraph
+from ckpttool.graph.served import Served
+
+
+def serving_part(graph: Graph, found: Served) -> tuple[Graph, Served]:
+    """Return what outputs need from inputs, with the variables' initialisers, and the inputs and outputs there.
+
+    An input that was no placeholder becomes one, and what computed it goes: `dnn/hidden1/Relu:0` keeps its name,
+    another output of an op gets one of its own.
+
+    Raises:
+        GraphError: the outputs do not need such an input.
+    """
+    refs = [TensorRef.parse(text) for text in found.inputs.values()]
+    cut = [ref for ref in refs if graph.nodes[ref.op].op not in PLACEHOLDERS]
+    kept = [str(ref) for ref in refs if ref not in cut]
+    part = subgraph(graph, [*found.outputs.values(), *kept], [str(ref) for ref in cut], initializers=True)
+    read = {ref for name in part.nodes for ref in part.inputs(name)}
+    for ref in cut:
+        if ref not in read:
+            raise GraphError(f"{graph.source}: --inputs {ref}: the outputs do not need it")
+    return _with_placeholders(graph, part, cut, found)
+
+
+def _with_placeholders(graph: Graph, part: Graph, cut: Sequence[TensorRef], found: Served) -> tuple[Graph, Served]:
+    """Put a placeholder in the place of each tensor that is read and no longer made."""
+    new, made = copies(part), dict[TensorRef, NodeDef]()
+    for ref in cut:
+        wanted = ref.op if ref.index == 0 else f"{ref.op}_{ref.index}"
+        made[ref] = _placeholder(graph, ref, free_name(wanted, {*new, *(node.name for node in made.values())}))
+    places = {ref: TensorRef(node.name, 0) for ref, node in made.items()}
+    for node in new.values():
+        redirect(node, places)
+    whole = Graph(with_nodes(part, [*made.values(), *new.values()]), graph.source)
+    renamed = {str(ref): str(place) for ref, place in places.items()}
+    inputs = {key: renamed.get(tensor, tensor) for key, tensor in found.inputs.items()}
+    return whole, Served(inputs, found.outputs, found.why)
+
+
+def _placeholder(graph: Graph, ref: TensorRef, name: str) -> NodeDef:
+    node = NodeDef(name=name, op="Placeholder")
+    node.attr["dtype"].CopyFrom(type_attr(dtype_of_output(graph, ref).number))
+    node.attr["shape"].shape.CopyFrom(shape_of_output(graph, ref))
+    return node

@@ -1,0 +1,46 @@
+"""What makes a graph one of a SavedModel: tags, a signature, and the op that gets its tables ready."""
+
+from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
+from ckpttool.formats.wire.protos.meta_graph_pb2 import SignatureDef, TensorInfo
+from ckpttool.graph.graph import Graph, TensorRef
+from ckpttool.graph.op_outputs import dtype_of_output, shape_of_output
+from ckpttool.graph.rewrite.editing import copy_of, free_name
+from ckpttool.graph.rewrite.prune import TABLE_INITIALIZERS
+from ckpttool.graph.served import Served
+
+SERVE = "serve"
+"""The tag under which graphs for serving are loaded."""
+PREDICT = "tensorflow/serving/predict"
+"""The method of a signature whose inputs and outputs are tensors under names of one's own."""
+MAIN_OP = "saved_model_main_op"
+"""The collection of the op that is run once when a graph is loaded."""
+_LEGACY = ("legacy_init_op", "__saved_model_init_op")
+
+
+def signature_of(graph: Graph, found: Served) -> SignatureDef:
+    """Return the signature of inputs and outputs, with the dtypes and shapes that the graph notes for them."""
+    sides = [{key: _info(graph, tensor) for key, tensor in side.items()} for side in (found.inputs, found.outputs)]
+    return SignatureDef(inputs=sides[0], outputs=sides[1], method_name=PREDICT)
+
+
+def signed(graph: Graph, name: str, signature: SignatureDef) -> Graph:
+    """Return the graph tagged `serve`, with this signature alone, and an op that initialises its tables on loading."""
+    meta = copy_of(graph)
+    del meta.meta_info_def.tags[:]
+    meta.meta_info_def.tags.append(SERVE)
+    meta.signature_def.clear()
+    meta.signature_def[name].CopyFrom(signature)
+    for key in (MAIN_OP, *_LEGACY):
+        meta.collection_def.pop(key, None)
+    tables = [op for op in graph.collection(TABLE_INITIALIZERS) if op in graph.nodes]
+    if tables:
+        main = free_name("init_tables", graph.nodes)
+        meta.graph_def.node.append(NodeDef(name=main, op="NoOp", input=[f"^{op}" for op in tables]))
+        meta.collection_def[MAIN_OP].node_list.value.append(main)
+    return Graph(meta, graph.source)
+
+
+def _info(graph: Graph, tensor: str) -> TensorInfo:
+    ref = TensorRef.parse(tensor)
+    number = dtype_of_output(graph, ref).number
+    return TensorInfo(name=tensor, dtype=number, tensor_shape=shape_of_output(graph, ref))  # type: ignore[arg-type]

@@ -1,0 +1,48 @@
+"""Stripping: what a model needs to compute its outputs, without gradients, slots, summaries and old savers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ckpttool.graph.rewrite import importable
+from ckpttool.graph.rewrite.fresh_saver import with_saver
+from ckpttool.graph.rewrite.serving import serving_part
+from ckpttool.graph.served import served
+from ckpttool.transfer.graphs.rewriting import Rewriting, Size, values_of
+from ckpttool.transfer.model import Model, WritesModel, write_model
+
+
+@dataclass(frozen=True)
+class Stripping(Rewriting, WritesModel):
+    """The part of a model that its outputs need."""
+
+    @property
+    def done(self) -> str:
+        """What will have been done."""
+        before = self.before
+        return f"{before.ops - self.size.ops} ops and {before.variables - self.size.variables} tensors left out"
+
+    def write(self, output: str | Path, overwrite: bool = False) -> None:
+        """Write the graph and the values of its variables, and read both back.
+
+        Raises:
+            ExistingOutput: the output is there already.
+            CorruptCheckpoint: what was read back is not what was meant.
+        """
+        write_model(self.graph, self.values, output, overwrite)
+
+
+def plan_strip(model: Model, inputs: Sequence[str] = (), outputs: Sequence[str] = ()) -> Stripping:
+    """Plan what `strip` writes; nothing is written before the plan's `write`. No TensorFlow is needed.
+
+    `served` says what inputs and outputs are where they are not given. An input that is no placeholder becomes one.
+
+    Raises:
+        UnknownName: an input or output is not in the graph.
+        GraphError: several tensors could be the outputs, or an input is not needed.
+        PlanError: the checkpoint lacks a variable.
+    """
+    part, found = serving_part(model.graph, served(model.graph, inputs, outputs))
+    graph = with_saver(importable(part))
+    values = values_of(model, graph)
+    return Stripping(model, graph, values, found, Size.of(graph, values), ())
