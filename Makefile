@@ -67,7 +67,7 @@ fixtures: install  ## make the fixtures again, with plain TensorFlow: make fixtu
 
 # Code of protoc 3.20 to 21.x loads under protobuf 4.21 and every later one; newer ones ask for as new a protobuf.
 protos:  ## write the messages' code again after a change of a .proto; PROTOC names the compiler
-	$(PROTOC) --version | grep -Eq '^libprotoc (3\.20|21)\.' || { echo "protoc 3.20 to 21.x is needed" >&2; exit 1; }
+	$(PROTOC) --version | grep -Eq '^libprotoc (3\.2[01]|21)\.' || { echo "protoc 3.20 to 21.x is needed" >&2; exit 1; }
 	$(PROTOC) -I. --python_out=. --pyi_out=. $(PROTOS)/*.proto
 
 bench: install  ## each benchmark prints its ratios to a named peer

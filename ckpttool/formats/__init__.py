@@ -27,6 +27,7 @@ BUILTIN = {
     "keras-legacy": "ckpttool.formats.keras.legacy:KerasLegacy",
     "hdf5": "ckpttool.formats.hdf5.format:Hdf5",
     "safetensors": "ckpttool.formats.safetensors.format:Safetensors",
+    "onnx": "ckpttool.formats.onnx.format:Onnx",
 }
 FOREIGN_SUFFIXES = (".json", ".pt", ".pth", ".npy", ".npz", ".pb", ".onnx", ".meta")
 """Suffixes that say a format: an output named so is that, or refused, and never a bundle with an odd prefix."""

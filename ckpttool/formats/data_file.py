@@ -12,6 +12,8 @@ from ckpttool.tensors import PIECE, Array
 
 SCAN = 512 << 10
 """Bytes read at once where they are only checked; they stay in the processor's cache until their checksum is taken."""
+LFS_POINTER = b"version "
+"""What the stand-in of a file that Git LFS has not fetched begins with."""
 
 
 class DataFile:

@@ -4,27 +4,20 @@ The format: https://github.com/huggingface/safetensors#format. It keeps no check
 header, a changed number, nothing can find.
 """
 
-import sys
 from collections.abc import Iterator, Mapping
-from functools import partial
 from pathlib import Path
 
-from ckpttool.errors import CkptError, CorruptCheckpoint, MissingFile
-from ckpttool.formats.data_file import DataFile
-from ckpttool.formats.format import PLAIN, Checked, Tensors, Writing
+from ckpttool.errors import CorruptCheckpoint, MissingFile
+from ckpttool.formats.data_file import LFS_POINTER, DataFile
+from ckpttool.formats.format import PLAIN, Checked, Writing
+from ckpttool.formats.placed import Place, PlacedTensors
 from ckpttool.formats.safetensors.header import LENGTH, NAMES, Header, is_safetensors, read_header
 from ckpttool.formats.safetensors.index import INDEX_SUFFIX, SUFFIX, locate, read_index
 from ckpttool.formats.safetensors.writer import write_safetensors
-from ckpttool.formats.tensorflow.bundle_data import swapped
-from ckpttool.formats.tensorflow.bundle_index import Stored
-from ckpttool.formats.truth import require_truth
-from ckpttool.tensors import Array, Extent, Tensor, TensorSpec
-
-LFS_POINTER = b"version "
-"""What the stand-in of a file that Git LFS has not fetched begins with."""
+from ckpttool.tensors import Tensor
 
 
-class SafetensorsTensors(Tensors):
+class SafetensorsTensors(PlacedTensors):
     """The tensors of a checkpoint by name, file after file in the order of their bytes."""
 
     def __init__(self, path: Path) -> None:
@@ -35,7 +28,7 @@ class SafetensorsTensors(Tensors):
             CorruptCheckpoint: a header or the index breaks a rule of the format, or a file is cut off.
             FormatError: a tensor has a dtype that is not read, or the index names what is not beside it.
         """
-        self.places: dict[str, tuple[DataFile, TensorSpec, int]] = {}
+        self.places = {}
         found = locate(path)
         if found is None:
             raise MissingFile(f"{path} is missing: no such safetensors file")
@@ -47,27 +40,8 @@ class SafetensorsTensors(Tensors):
             self.metadata = header.metadata
             self._take(file, header)
 
-    def __getitem__(self, name: str) -> Tensor:
-        file, spec, offset = self.places[name]
-        extent = Extent(file.path, offset, spec.nbytes, None, file.stamp)
-        return Tensor(spec, partial(self._read, name), partial(self._pieces, name), extent)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.places)
-
-    def __len__(self) -> int:
-        return len(self.places)
-
-    def check(self, name: str) -> int:
-        """Read every byte of a tensor, and return how many there are.
-
-        Raises:
-            CorruptCheckpoint: a truth value is none, or the file changed.
-        """
-        return sum(map(len, self._raw(name)))
-
     def _take(self, file: DataFile, header: Header) -> None:
-        self.places.update({name: (file, spec, offset) for name, (spec, offset) in header.places.items()})
+        self.places.update({name: Place(file, spec, offset) for name, (spec, offset) in header.places.items()})
 
     def _take_indexed(self, path: Path) -> None:
         """Take the tensors that an index names; what a file holds beside them is left out, and named."""
@@ -83,30 +57,6 @@ class SafetensorsTensors(Tensors):
             self._take(file, Header({key: header.places[key] for key in header.places if key in wanted}, {}))
             texts = header.metadata | texts
         self.metadata, self.left_out = index.metadata | texts, tuple(left_out)
-
-    def _raw(self, name: str) -> Iterator[bytes]:
-        """Yield a tensor's bytes; after the last see whether the file is what it was."""
-        file, spec, offset = self.places[name]
-        for piece in file.stream(name, Stored(0, offset, spec.nbytes, 0)):
-            require_truth(spec, piece, file.path)
-            yield piece
-        file.require_unchanged()
-
-    def _pieces(self, name: str) -> Iterator[memoryview]:
-        return map(memoryview, self._raw(name))
-
-    def _read(self, name: str) -> Array:
-        import numpy as np
-
-        _, spec, _ = self.places[name]
-        raw = np.empty(spec.nbytes, np.uint8)
-        at = 0
-        for piece in self._raw(name):
-            raw[at : at + len(piece)] = np.frombuffer(piece, np.uint8)
-            at += len(piece)
-        if sys.byteorder == "big":
-            raw = swapped(raw, spec.dtype)
-        return raw.view(spec.dtype.numpy).reshape(spec.shape)
 
 
 class Safetensors:
@@ -141,9 +91,4 @@ class Safetensors:
 
     def verify(self, path: Path) -> Iterator[Checked]:
         """Check the rules of the header, that every byte can be read, and truth values; there are no checksums."""
-        tensors = self.open(path)
-        for name in tensors:
-            try:
-                yield Checked(name, tensors.check(name))
-            except CkptError as error:
-                yield Checked(name, 0, str(error))
+        return self.open(path).checked()

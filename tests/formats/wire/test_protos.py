@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from ckpttool.formats.wire.protos import bundle_pb2, graph_pb2, meta_graph_pb2, saved_slices_pb2
+from ckpttool.formats.wire.protos import bundle_pb2, graph_pb2, meta_graph_pb2, onnx_pb2, saved_slices_pb2
 
 OURS = (graph_pb2, meta_graph_pb2, bundle_pb2, saved_slices_pb2)
 BY_BYTES = "SliceValues"
@@ -103,3 +103,18 @@ def test_fields_that_are_not_ours_survive():
     copy = meta_graph_pb2.MetaGraphDef()
     copy.CopyFrom(ours)
     assert tensorflow_meta.MetaGraphDef.FromString(copy.SerializeToString()) == theirs
+
+
+@pytest.mark.parametrize("message", list(messages_of(onnx_pb2)), ids=lambda m: m.full_name)
+def test_every_field_of_onnx_is_its_own(message):
+    import onnx
+
+    theirs = onnx.TensorProto.Segment if message.name == "Segment" else getattr(onnx, message.name)
+    for field in message.fields:
+        their = theirs.DESCRIPTOR.fields_by_name[field.name]
+        if field.enum_type is None:
+            assert shape_of(field)[:3] == shape_of(their)[:3]
+        else:  # theirs is a plain number
+            assert field.number == their.number
+            numbers = {value.name: value.number for value in field.enum_type.values}
+            assert numbers == dict(onnx.TensorProto.DataLocation.items())

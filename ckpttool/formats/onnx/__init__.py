@@ -1,0 +1,1 @@
+"""ONNX: the initialisers of a model."""

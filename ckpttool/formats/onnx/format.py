@@ -1,0 +1,116 @@
+"""ONNX models: the initialisers of the graph, without the onnx package; data may lie in files beside the model."""
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+
+from google.protobuf.message import DecodeError
+
+from ckpttool.errors import CorruptCheckpoint, FormatError
+from ckpttool.formats.data_file import LFS_POINTER, DataFile
+from ckpttool.formats.format import PLAIN, Checked, Writing
+from ckpttool.formats.onnx.external import Neighbours
+from ckpttool.formats.onnx.fields import Field
+from ckpttool.formats.onnx.model import Initialiser, is_model, read_model
+from ckpttool.formats.onnx.values import NUMBERED, array_of, entries, is_packed, list_of, stored_bytes, unpacked
+from ckpttool.formats.placed import Place, PlacedTensors
+from ckpttool.formats.wire.protos.onnx_pb2 import TensorProto
+from ckpttool.tensors import Array, Tensor, TensorSpec
+
+SUFFIX = ".onnx"
+
+
+class OnnxTensors(PlacedTensors):
+    """The initialisers of a model by name, in its order; constants in nodes are left out, and named."""
+
+    def __init__(self, path: Path) -> None:
+        """Walk the model's fields; `read_model` and `Neighbours.place` say what is raised."""
+        file = DataFile(path)
+        model = read_model(file)
+        self.metadata, self.left_out = model.metadata, model.left_out
+        self.places = {}
+        self._coded: dict[str, Callable[[], Array]] = {}
+        beside = Neighbours(path)
+        for name, found in model.initialisers.items():
+            self._take(name, found, file, beside)
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name in self._coded:
+            return Tensor(self.places[name].spec, self._coded[name])
+        return super().__getitem__(name)
+
+    def _take(self, name: str, found: Initialiser, file: DataFile, beside: Neighbours) -> None:
+        offset = (found.raw or found.message).start
+        if found.external is not None:
+            file, offset = beside.place(name, found.external, stored_bytes(found.spec))
+        self.places[name] = Place(file, found.spec, offset)
+        if not found.raw and found.external is None:
+            self._coded[name] = partial(_listed, file, found.spec, found.message)
+        elif is_packed(found.spec.dtype):
+            self._coded[name] = partial(_unpacked, self.places[name])
+
+    def _check(self, name: str) -> int:
+        if name in self._coded:
+            return stored_bytes(self.places[name].spec) if self._coded[name]() is not None else 0
+        return super()._check(name)
+
+
+class Onnx:
+    """The format of onnx.ai."""
+
+    NAME = "onnx"
+    SUFFIXES = ()
+    LIMITS = "is read only, its graph's initialisers: save safetensors; keeps no checksums"
+    WRITES = False
+    METADATA = False
+    HOLDS = frozenset(NUMBERED.values())
+    HEEDS: frozenset[str] = frozenset()
+
+    def recognises(self, path: Path) -> bool:
+        """Say whether a file is a model, field by field, or is named as one and is no pointer to it."""
+        if not path.is_file():
+            return False
+        file = DataFile(path)
+        if path.suffix == SUFFIX:
+            return file.piece(min(file.size, len(LFS_POINTER)), 0) != LFS_POINTER
+        return is_model(file)
+
+    def open(self, path: Path) -> OnnxTensors:
+        """List the initialisers; `OnnxTensors` says what is raised."""
+        return OnnxTensors(path)
+
+    def save(self, tensors: Mapping[str, Tensor], path: Path, overwrite: bool, how: Writing = PLAIN) -> None:
+        """Refuse to write.
+
+        Raises:
+            FormatError: always.
+        """
+        raise FormatError(f"{path}: models of ONNX are read only; --to safetensors keeps the same tensors")
+
+    def verify(self, path: Path) -> Iterator[Checked]:
+        """Check that every tensor can be read and has the numbers that its shape says; there are no checksums."""
+        return self.open(path).checked()
+
+
+def _listed(file: DataFile, spec: TensorSpec, message: Field) -> Array:
+    """Return a tensor whose numbers are a list in its message."""
+    import numpy as np
+
+    listed, count = list_of(spec.dtype), entries(spec)
+    try:
+        numbers = getattr(TensorProto.FromString(file.piece(message.end - message.start, message.start)), listed.field)
+        file.require_unchanged()
+        if len(numbers) != count:
+            raise ValueError(f"{len(numbers)} numbers are there, its shape {list(spec.shape)} takes {count}")
+        return array_of(np.fromiter(numbers, listed.numpy, count), spec)
+    except (DecodeError, ValueError) as error:
+        raise CorruptCheckpoint(f"{file.path}: {spec.name} is damaged: {error}") from error
+
+
+def _unpacked(place: Place) -> Array:
+    """Return a tensor of numbers of 4 bits."""
+    import numpy as np
+
+    raw = place.file.piece(stored_bytes(place.spec), place.offset)
+    place.file.require_unchanged()
+    return unpacked(np.frombuffer(raw, np.uint8), place.spec)

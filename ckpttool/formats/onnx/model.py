@@ -1,0 +1,193 @@
+"""An ONNX model as far as it says which tensors it holds (onnx/onnx.proto): its fields are walked, not parsed."""
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from google.protobuf.message import DecodeError
+
+from ckpttool.errors import CorruptCheckpoint, FormatError
+from ckpttool.formats.data_file import DataFile
+from ckpttool.formats.onnx.fields import BYTES, VARINT, Field, fields
+from ckpttool.formats.onnx.values import DTYPES, LISTS, UNREAD, entries, list_of, stored_bytes
+from ckpttool.formats.wire.protos.onnx_pb2 import StringStringEntryProto, TensorProto
+from ckpttool.tensors import STRING, DType, TensorSpec
+
+IR_VERSION, GRAPH, OPSETS, METADATA, TRAINING = 1, 7, 8, 14, 20
+KINDS = {IR_VERSION: VARINT, 5: VARINT} | dict.fromkeys((2, 3, 4, 6, GRAPH, OPSETS, METADATA, TRAINING, 25, 26), BYTES)
+"""The fields of a ModelProto, with their wire types."""
+NODE, INITIALISER, SPARSE_INITIALISER = 1, 5, 15
+NODE_OUTPUT, NODE_ATTRIBUTE = 2, 5
+TENSOR, SUBGRAPH, TENSORS, SUBGRAPHS = 5, 6, 10, 11
+"""Fields of a GraphProto, a NodeProto and an AttributeProto."""
+RAW = 9
+HEADER = {1, 2, 3, 8, 13, 14}
+"""The fields of a TensorProto that say what it is; the others hold its data, or a comment."""
+HEADER_LIMIT, TEXT_LIMIT = 1 << 20, 64 << 20
+RANK_LIMIT = 64
+SIZE_LIMIT = 1 << 63
+
+
+class Initialiser(NamedTuple):
+    """A tensor of a model: what it is, its message, and the place of its bytes (`raw`) or of the file with them."""
+
+    spec: TensorSpec
+    message: Field
+    raw: Field | None
+    external: dict[str, str] | None
+
+
+class Model(NamedTuple):
+    """What a file holds: tensors by name, texts, and what is in it and is no initialiser."""
+
+    initialisers: dict[str, Initialiser]
+    metadata: dict[str, str]
+    left_out: tuple[str, ...]
+
+
+def is_model(file: DataFile) -> bool:
+    """Say whether a file is, field by field, a ModelProto with a graph."""
+    try:
+        found = {(field.number, field.kind) for field in _known_fields(file)}
+    except CorruptCheckpoint:
+        return False
+    return (GRAPH, BYTES) in found
+
+
+def read_model(file: DataFile) -> Model:
+    """Find the initialisers of the main graph.
+
+    Raises:
+        CorruptCheckpoint: the file is damaged or cut off, or a tensor is not what its message says.
+        FormatError: a tensor is sparse or has a dtype that is not read.
+    """
+    top = list(_known_fields(file))
+    graphs = [field for field in top if field.number == GRAPH]
+    if len(graphs) != 1 or not any(field.number == OPSETS for field in top):
+        raise CorruptCheckpoint(f"{file.path}: the model has {len(graphs)} graphs, expected one and then an opset")
+    initialisers: dict[str, Initialiser] = {}
+    for field in fields(file, graphs[0].start, graphs[0].end):
+        if field.number == SPARSE_INITIALISER:
+            raise FormatError(f"{file.path} has a sparse initializer, which is not read; make it a dense one")
+        if field.number == INITIALISER:
+            found = _initialiser(file, _message(file, field))
+            if found.spec.name in initialisers:
+                raise FormatError(f"{file.path}: two initializers are named {found.spec.name}")
+            initialisers[found.spec.name] = found
+    training = ("training_info",) if any(field.number == TRAINING for field in top) else ()
+    return Model(initialisers, _metadata(file, top), (*_constants(file, graphs[0]), *training))
+
+
+def _known_fields(file: DataFile) -> Iterator[Field]:
+    for field in fields(file, 0, file.size):
+        if KINDS.get(field.number) != field.kind:
+            raise CorruptCheckpoint(f"{file.path} is not a model of ONNX: byte {field.at} begins no field of one")
+        yield field
+
+
+def _message(file: DataFile, field: Field) -> Field:
+    if field.kind != BYTES:
+        raise CorruptCheckpoint(f"{file.path} is damaged: what begins at byte {field.at} should be a message")
+    return field
+
+
+def _initialiser(file: DataFile, message: Field) -> Initialiser:
+    """Read what a tensor's message says, but not its data, whose size is held against its shape."""
+    parts = list(fields(file, message.start, message.end))
+    head = _header(file, message, parts)
+    spec = TensorSpec(head.name, _shape(file, head), _dtype(file, head))
+    raw = [part for part in parts if part.number == RAW]
+    held = {part.number for part in parts if part.number in LISTS} | {part.number for part in raw}
+    external = head.data_location == TensorProto.EXTERNAL
+    if len(held) + external > 1 or len(raw) > 1:
+        raise CorruptCheckpoint(f"{file.path}: {head.name} has its numbers in several places")
+    if (raw or external) and spec.dtype is STRING:
+        raise CorruptCheckpoint(f"{file.path}: {head.name} has strings as raw bytes, which do not say where one ends")
+    if external:
+        return Initialiser(spec, message, None, {entry.key: entry.value for entry in head.external_data})
+    if raw:
+        _require(file, spec, raw[0].end - raw[0].start, stored_bytes(spec), exact=True)
+        return Initialiser(spec, message, _message(file, raw[0]), None)
+    listed = list_of(spec.dtype)
+    size = sum(part.end - part.at for part in parts if part.number == listed.number)
+    _require(file, spec, size, entries(spec) * listed.least, exact=False)
+    return Initialiser(spec, message, None, None)
+
+
+def _header(file: DataFile, message: Field, parts: list[Field]) -> TensorProto:
+    said = [part for part in parts if part.number in HEADER]
+    if sum(part.end - part.at for part in said) > HEADER_LIMIT:
+        raise CorruptCheckpoint(f"{file.path}: the tensor at byte {message.start} has a name or a shape beyond measure")
+    try:
+        head = TensorProto.FromString(b"".join(file.piece(part.end - part.at, part.at) for part in said))
+    except DecodeError as error:
+        raise CorruptCheckpoint(f"{file.path}: the tensor at byte {message.start} is damaged") from error
+    if not head.name or head.HasField("segment"):
+        raise CorruptCheckpoint(f"{file.path}: the tensor at byte {message.start} has no name, or is a part of one")
+    return head
+
+
+def _shape(file: DataFile, head: TensorProto) -> tuple[int, ...]:
+    sizes = tuple(head.dims)
+    if len(sizes) > RANK_LIMIT or min(sizes, default=0) < 0 or math.prod(filter(None, sizes)) >= SIZE_LIMIT:
+        raise CorruptCheckpoint(f"{file.path}: {head.name} has the impossible shape {list(sizes)}")
+    return sizes
+
+
+def _dtype(file: DataFile, head: TensorProto) -> DType:
+    if head.data_type not in DTYPES:
+        named = UNREAD.get(head.data_type, "unknown")
+        raise FormatError(f"{file.path}: {head.name} has dtype number {head.data_type} ({named}), which is not read")
+    return DTYPES[head.data_type]
+
+
+def _require(file: DataFile, spec: TensorSpec, found: int, wanted: int, exact: bool) -> None:
+    if found < wanted or (exact and found != wanted):
+        raise CorruptCheckpoint(
+            f"{file.path}: {spec.name} is said to be {spec.dtype} {list(spec.shape)}, which takes {wanted} bytes, "
+            f"{found} are there"
+        )
+
+
+def _metadata(file: DataFile, top: list[Field]) -> dict[str, str]:
+    """Return the texts of the model."""
+    texts: dict[str, str] = {}
+    for field in top:
+        if field.number == METADATA:
+            if field.end - field.start > TEXT_LIMIT:
+                raise CorruptCheckpoint(f"{file.path}: a text of its metadata has {field.end - field.start} bytes")
+            try:
+                entry = StringStringEntryProto.FromString(file.piece(field.end - field.start, field.start))
+            except DecodeError as error:
+                raise CorruptCheckpoint(f"{file.path}: its metadata at byte {field.start} is damaged") from error
+            texts[entry.key] = entry.value
+    return texts
+
+
+def _constants(file: DataFile, graph: Field) -> Iterator[str]:
+    """Yield the outputs of nodes that hold tensors, and of those with graphs that do: no initialisers of the model."""
+    todo = [("", graph)]
+    while todo:
+        owner, graph = todo.pop()
+        for field in fields(file, graph.start, graph.end):
+            if field.number == INITIALISER and owner:
+                yield owner
+            elif field.number == NODE:
+                output, inner, holds = _node(file, _message(file, field))
+                todo += [(owner or output, subgraph) for subgraph in inner]
+                if holds:
+                    yield owner or output
+
+
+def _node(file: DataFile, node: Field) -> tuple[str, list[Field], bool]:
+    """Return a node's first output, the graphs in its attributes, and whether they hold a tensor."""
+    output, inner, holds = "", [], False
+    for field in fields(file, node.start, node.end):
+        if field.number == NODE_OUTPUT and not output:
+            size = min(field.end - field.start, HEADER_LIMIT)
+            output = file.piece(size, field.start).decode("utf-8", "backslashreplace")
+        elif field.number == NODE_ATTRIBUTE:
+            for part in fields(file, *_message(file, field)[3:]):
+                holds |= part.number in (TENSOR, TENSORS) and part.kind == BYTES
+                inner += [part] if part.number in (SUBGRAPH, SUBGRAPHS) and part.kind == BYTES else []
+    return output, inner, holds

@@ -1,0 +1,74 @@
+"""Tensors whose bytes lie in files as they are: little-endian, in C order, one after the other."""
+
+import sys
+from collections.abc import Iterator
+from functools import partial
+from typing import NamedTuple
+
+from ckpttool.errors import CkptError
+from ckpttool.formats.data_file import DataFile
+from ckpttool.formats.format import Checked, Tensors
+from ckpttool.formats.tensorflow.bundle_data import swapped
+from ckpttool.formats.tensorflow.bundle_index import Stored
+from ckpttool.formats.truth import require_truth
+from ckpttool.tensors import Array, Extent, Tensor, TensorSpec
+
+
+class Place(NamedTuple):
+    """Where a tensor's bytes begin in a file, and what it is."""
+
+    file: DataFile
+    spec: TensorSpec
+    offset: int
+
+
+class PlacedTensors(Tensors):
+    """Tensors by name, each where its place says; there are no checksums."""
+
+    places: dict[str, Place]
+
+    def __getitem__(self, name: str) -> Tensor:
+        file, spec, offset = self.places[name]
+        extent = Extent(file.path, offset, spec.nbytes, None, file.stamp)
+        return Tensor(spec, partial(self._read, name), partial(self._pieces, name), extent)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.places)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def checked(self) -> Iterator[Checked]:
+        """Read every byte of each tensor; truth values are checked, and that the files stay what they are."""
+        for name in self:
+            try:
+                yield Checked(name, self._check(name))
+            except CkptError as error:
+                yield Checked(name, 0, str(error))
+
+    def _check(self, name: str) -> int:
+        return sum(map(len, self._raw(name)))
+
+    def _raw(self, name: str) -> Iterator[bytes]:
+        """Yield a tensor's bytes; after the last see whether the file is what it was."""
+        file, spec, offset = self.places[name]
+        for piece in file.stream(name, Stored(0, offset, spec.nbytes, 0)):
+            require_truth(spec, piece, file.path)
+            yield piece
+        file.require_unchanged()
+
+    def _pieces(self, name: str) -> Iterator[memoryview]:
+        return map(memoryview, self._raw(name))
+
+    def _read(self, name: str) -> Array:
+        import numpy as np
+
+        _, spec, _ = self.places[name]
+        raw = np.empty(spec.nbytes, np.uint8)
+        at = 0
+        for piece in self._raw(name):
+            raw[at : at + len(piece)] = np.frombuffer(piece, np.uint8)
+            at += len(piece)
+        if sys.byteorder == "big":
+            raw = swapped(raw, spec.dtype)
+        return raw.view(spec.dtype.numpy).reshape(spec.shape)
