@@ -37,3 +37,5 @@ def carry_out(
         say(note)
     if output is not None and not plan_only:
         say(write_joined(joined, output, overwrite, note_latest))
+        for flaw in joined.flaws.values():
+            say(flaw)

@@ -1,11 +1,13 @@
 """What several checkpoints of one model share: the weights that can be computed with, and where they do not agree."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from ckpttool.casting import FLOATS
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.errors import PlanError
+from ckpttool.surgery.merging.watching import is_finite, watched
 from ckpttool.tensors import Tensor, TensorSpec
 
 SHOWN = 5
@@ -14,11 +16,15 @@ SHOWN = 5
 
 @dataclass(frozen=True)
 class Joined:
-    """The checkpoint that several become; a row for every tensor of theirs, and what is to be said."""
+    """The checkpoint that several become; a row for every tensor of theirs, and what is to be said.
+
+    `flaws` fills while the tensors are read: what came out that is no finite number, by name.
+    """
 
     tensors: Checkpoint
     rows: tuple[dict[str, Any], ...]
     notes: tuple[str, ...] = ()
+    flaws: dict[str, str] = field(default_factory=dict)
 
     @property
     def nbytes(self) -> int:
@@ -52,7 +58,8 @@ def join(
         raise PlanError(_told(problems))
     joined = [name for name in shared if name not in problems]
     kept = {name: last[name] for name in last if name not in problems}
-    kept |= {name: combine([source[name] for source in checkpoints]) for name in joined}
+    flaws: dict[str, str] = {}
+    kept |= {name: _combined(name, checkpoints, combine, flaws) for name in joined}
     fates = {name: what if name in set(joined) else "from the last" for name in kept} | {
         name: f"left out: {why}" for name, why in problems.items()
     }
@@ -60,6 +67,7 @@ def join(
         last.holding(kept),
         tuple(_row(name, checkpoints, fate) for name, fate in fates.items()),
         tuple(f"left out: {why}" for why in problems.values()),
+        flaws,
     )
 
 
@@ -68,9 +76,23 @@ def label(tensors: Checkpoint, number: int) -> str:
     return str(tensors.path) if tensors.path else f"checkpoint {number + 1}"
 
 
+def _combined(
+    name: str, checkpoints: Sequence[Checkpoint], combine: Callable[[list[Tensor]], Tensor], flaws: dict[str, str]
+) -> Tensor:
+    """Return a tensor that is combined when it is read, and notes then where it is no finite number."""
+    tensors = [source[name] for source in checkpoints]
+
+    def note() -> None:
+        guilty = [label(checkpoints[n], n) for n, tensor in enumerate(tensors) if not is_finite(tensor)]
+        whence = f"as in {', '.join(guilty)}" if guilty else "though no checkpoint does: its numbers are too large"
+        flaws[name] = f"{name} has NaN or infinities, {whence}"
+
+    return watched(combine(tensors), note)
+
+
 def _has_parts(tensor: Tensor) -> bool:
     """Say whether a tensor holds numbers between which others lie."""
-    return bool(tensor.dtype.itemsize) and tensor.dtype.numpy.kind not in "biu"
+    return tensor.dtype.name in FLOATS or tensor.dtype.name.startswith("complex")
 
 
 def _weights_beside(other: Checkpoint, last: Checkpoint) -> list[str]:

@@ -28,7 +28,9 @@ def combined(tensors: Sequence[Tensor], begin: Callable[[], Combine]) -> Tensor:
         combine, memory = begin(), [_memory(tensor) for tensor in tensors]
         for blocks in in_step(tensors):
             widened = [wide(block, own) for block, own in zip(blocks, memory, strict=True)]
-            yield narrow(like.name, combine(widened), like.dtype)
+            with np.errstate(over="ignore", invalid="ignore"):  # what is not finite stays so, and is said elsewhere
+                found = combine(widened)
+            yield narrow(like.name, found, like.dtype)
 
     def pieces() -> Iterator[memoryview]:
         little = like.dtype.numpy.newbyteorder("<")

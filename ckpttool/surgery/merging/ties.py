@@ -40,11 +40,10 @@ def _agreed(base: Tensor, tensors: Sequence[Tensor], weights: Sequence[float], d
         moves = np.stack([block - start for block in blocks[1:]])
         moves[np.abs(moves) < least] = 0
         moves *= scale
-        with np.errstate(invalid="ignore"):  # NaN stays NaN
-            elected = np.sign(moves.sum(0))
-            agree = (np.sign(moves) == elected) & (elected != 0)
-            votes = (scale * agree).sum(0)
-            found: Array = start + (moves * agree).sum(0) / np.where(votes > 0, votes, 1)
+        elected = np.sign(moves.sum(0))
+        agree = (np.sign(moves) == elected) & (elected != 0)
+        votes = (scale * agree).sum(0)
+        found: Array = start + (moves * agree).sum(0) / np.where(votes > 0, votes, 1)
         return found
 
     return combine
@@ -53,7 +52,7 @@ def _agreed(base: Tensor, tensors: Sequence[Tensor], weights: Sequence[float], d
 def threshold(base: Tensor, tensor: Tensor, density: float) -> float:
     """Return the magnitude from which on the parts of a task vector are kept: so many are no smaller."""
     parts = base.spec.elements * (2 if base.dtype.numpy.kind == "c" else 1)
-    count, magnitudes, at = math.ceil(density * parts), np.empty(parts), 0
+    count, magnitudes, at = math.ceil(round(density * parts, 6)), np.empty(parts), 0  # 0.7 of 10 are 7, not 8
     for start, block in in_step([base, tensor]):
         move = np.abs(wide(block) - wide(start))
         magnitudes[at : at + len(move)] = move

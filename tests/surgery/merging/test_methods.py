@@ -1,0 +1,163 @@
+"""Each method of merging, held against its paper's formulas written out in NumPy for one tensor at once."""
+
+import math
+from typing import Any
+from zlib import crc32
+
+import ml_dtypes
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from ckpttool.surgery.merging.choices import Choices
+from ckpttool.surgery.merging.dare import dare
+from ckpttool.surgery.merging.linear import linear
+from ckpttool.surgery.merging.slerp import slerp
+from ckpttool.surgery.merging.ties import threshold, ties
+from ckpttool.tensors import Tensor
+
+Array = Any
+NUMBERS = st.floats(-8, 8, width=16).filter(lambda number: not 0 < abs(number) < 1e-3)
+DENSITIES = st.sampled_from([0.1, 0.2, 0.5, 0.7, 1.0])
+
+
+@st.composite
+def tensors(draw: Any, least: int, most: int) -> list[Array]:
+    """Arrays of one shape, also of no dimension and of no element."""
+    shape = draw(arrays.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4))
+    count = draw(st.integers(least, most))
+    return [draw(arrays.arrays(np.float64, shape, elements=NUMBERS)) for _ in range(count)]
+
+
+def of(array: Array) -> Tensor:
+    return Tensor.of("fc/kernel", array)
+
+
+def as_read(tensor: Tensor) -> Array:
+    """The array; its bytes, streamed, are the same."""
+    array = tensor.read()
+    assert b"".join(tensor.pieces()) == array.tobytes()
+    return array
+
+
+@settings(deadline=None)
+@given(tensors(2, 4), st.data())
+def test_linear_is_the_weighted_mean(given: list[Array], data: Any) -> None:
+    weights = data.draw(st.lists(st.sampled_from([0.5, 1.0, 2.0]), min_size=len(given), max_size=len(given)))
+    found = as_read(linear([of(array) for array in given], None, Choices(weights=tuple(weights))))
+    assert np.allclose(found, np.average(np.stack(given), axis=0, weights=weights), rtol=1e-14, atol=1e-14)
+
+
+def shoemake(a: Array, b: Array, t: float) -> Array:
+    """sin((1 - t) w) / sin w of the first and sin(t w) / sin w of the second; on the line where there is no arc."""
+    lengths = np.linalg.norm(a) * np.linalg.norm(b)
+    cosine = np.vdot(a, b) / lengths if lengths else 1.0
+    if abs(cosine) > 0.9995:
+        return (1 - t) * a + t * b
+    angle = np.arccos(cosine)
+    return (np.sin((1 - t) * angle) * a + np.sin(t * angle) * b) / np.sin(angle)
+
+
+@settings(deadline=None)
+@given(tensors(2, 2), st.sampled_from([0.0, 0.25, 0.5, 1.0]))
+def test_slerp_is_shoemakes(given: list[Array], t: float) -> None:
+    found = as_read(slerp([of(array) for array in given], None, Choices(t=t)))
+    assert np.allclose(found, shoemake(*given, t), rtol=1e-9, atol=1e-9)
+
+
+def test_slerp_keeps_the_length_where_a_mean_does_not() -> None:
+    draw = np.random.default_rng(0)
+    a, b = (array / np.linalg.norm(array) for array in draw.normal(size=(2, 300, 400)))
+    found = slerp([of(a), of(b)], None, Choices()).read()
+    assert np.linalg.norm(found) == pytest.approx(1)
+    assert np.linalg.norm((a + b) / 2) < 0.8
+
+
+def yadav(base: Array, models: list[Array], weights: list[float], density: float) -> Array:
+    """Trim, elect sign, merge disjointly: the three steps of algorithm 1, on one tensor, with lambda 1."""
+    moves = np.stack([(model - base).ravel() for model in models])
+    kept = math.ceil(round(density * moves.shape[1], 6))
+    for move in moves:
+        if move.size:
+            move[np.abs(move) < np.sort(np.abs(move))[::-1][kept - 1]] = 0
+    scale = np.array(weights)[:, None]
+    elected = np.sign((scale * moves).sum(0))
+    merged = np.zeros(moves.shape[1])
+    for place, sign in enumerate(elected):
+        agreeing = [n for n in range(len(models)) if sign and np.sign(moves[n, place]) == sign]
+        if agreeing:
+            merged[place] = np.average(moves[agreeing, place], weights=scale[agreeing, 0])
+    return base + merged.reshape(base.shape)
+
+
+@settings(deadline=None)
+@given(tensors(2, 4), DENSITIES, st.data())
+def test_ties_is_the_papers_algorithm(given: list[Array], density: float, data: Any) -> None:
+    base, *models = given
+    weights = data.draw(st.lists(st.sampled_from([0.5, 1.0, 2.0]), min_size=len(models), max_size=len(models)))
+    choices = Choices(weights=tuple(weights), density=density)
+    found = as_read(ties([of(array) for array in models], of(base), choices))
+    assert np.allclose(found, yadav(base, models, weights, density), rtol=1e-12, atol=1e-12)
+
+
+def test_ties_trims_whole_tensors_of_many_blocks() -> None:
+    draw = np.random.default_rng(2)
+    base, *models = draw.normal(size=(3, 300, 400))
+    found = ties([of(array) for array in models], of(base), Choices()).read()
+    assert np.allclose(found, yadav(base, models, [1.0, 1.0], 0.2), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(("density", "kept"), [(0.7, 7), (0.3, 3), (0.01, 1), (1.0, 10)])
+def test_ties_keeps_as_many_as_it_should(density: float, kept: int) -> None:
+    moves = np.arange(1.0, 11.0)
+    assert (moves >= threshold(of(np.zeros(10)), of(moves), density)).sum() == kept
+
+
+def yu(base: Array, models: list[Array], density: float, seed: int) -> Array:
+    """Drop parts of the task vectors with probability 1 - density, rescale what is left, and average."""
+    moved = np.zeros(base.shape)
+    for number, model in enumerate(models):
+        draw = np.random.default_rng([seed, crc32(b"fc/kernel"), number])
+        mask = draw.random(base.size).reshape(base.shape) < density
+        moved += mask * (model - base) / density
+    return base + moved / len(models)
+
+
+@settings(deadline=None)
+@given(tensors(2, 4), DENSITIES, st.integers(0, 5))
+def test_dare_is_the_papers_formula(given: list[Array], density: float, seed: int) -> None:
+    base, *models = given
+    found = as_read(dare([of(array) for array in models], of(base), Choices(density=density, seed=seed)))
+    assert np.allclose(found, yu(base, models, density, seed), rtol=1e-12, atol=1e-12)
+
+
+def test_dare_draws_the_same_in_many_blocks_and_is_expected_to_stay() -> None:
+    draw = np.random.default_rng(3)
+    base, *models = draw.normal(size=(4, 400, 500))
+    found = dare([of(array) for array in models], of(base), Choices(density=0.5)).read()
+    assert np.allclose(found, yu(base, models, 0.5, 42), rtol=1e-12, atol=1e-12)
+    assert (found - base).mean() == pytest.approx((np.stack(models).mean(0) - base).mean(), abs=0.01)
+
+
+BASED = {"linear": (linear, False), "slerp": (slerp, False), "ties": (ties, True), "dare": (dare, True)}
+
+
+@pytest.mark.parametrize("method", BASED)
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, ml_dtypes.bfloat16, np.complex64])
+def test_a_model_merged_with_itself_stays_in_its_dtype(method: str, dtype: Any) -> None:
+    merge, based = BASED[method]
+    array = np.arange(1, 7).reshape(2, 3).astype(dtype)
+    base = of(array) if based else None
+    found = as_read(merge([of(array), of(array)], base, Choices()))  # type: ignore[operator]
+    assert (found.dtype, found.tolist()) == (array.dtype, array.tolist())
+
+
+@pytest.mark.parametrize("method", BASED)
+def test_nan_stays_nan(method: str) -> None:
+    merge, based = BASED[method]
+    whole, flawed = np.ones(4), np.array([1.0, np.nan, 1.0, np.inf])
+    base = of(np.zeros(4)) if based else None
+    found = merge([of(whole), of(flawed)], base, Choices(density=1.0)).read()  # type: ignore[operator]
+    assert np.isfinite(found).tolist() == [True, False, True, False]
