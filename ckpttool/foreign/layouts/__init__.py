@@ -44,18 +44,19 @@ def parse_layout(text: str) -> Layout:
         UnknownName: the layout has no such option.
     """
     source = Source(text if "(" in text else f"{text}()", "layout", "a layout such as flatten(channels=64)")
-    nodes = [node for _, node in source.statements()]
-    if len(nodes) != 1:
+    statements = list(source.statements())
+    if len(statements) != 1 or statements[0][0] is not None:
         raise PlanError(f"layout {text!r}: expected one such as flatten(channels=64)")
-    call = source.call(nodes[0])
+    node = statements[0][1]
+    call = source.call(node)
     if call.name not in LAYOUTS:
-        raise source.wrong(nodes[0], f"no layout {call.name}{nearest(call.name, LAYOUTS)}")
+        raise source.wrong(node, f"no layout {call.name}{nearest(call.name, LAYOUTS)}")
     kind = LAYOUTS[call.name]
-    given = source.bound(nodes[0], call, [option.name for option in options(kind)])
-    if missing := [each.name for each in options(kind) if each.default is MISSING and each.name not in given]:
-        raise source.wrong(nodes[0], f"{call.name} needs {' and '.join(missing)}")
-    types = {option.name: option.type for option in options(kind)}
-    return kind(**{name: _value(source, node, types[name]) for name, node in given.items()})
+    known = {option.name: option for option in options(kind)}
+    given = source.bound(node, call, list(known))
+    if missing := [name for name in known if known[name].default is MISSING and name not in given]:
+        raise source.wrong(node, f"{call.name} needs {' and '.join(missing)}")
+    return kind(**{name: _value(source, value, known[name].type) for name, value in given.items()})
 
 
 def _value(source: Source, node: ast.expr, kind: Any) -> str | int | float:
@@ -63,6 +64,8 @@ def _value(source: Source, node: ast.expr, kind: Any) -> str | int | float:
     if kind is str:
         return source.word(node)
     number = source.number(node)
-    if kind is int and not isinstance(number, int):
+    if kind is float:
+        return float(number)
+    if not isinstance(number, int):
         raise source.wrong(node, "expected a whole number")
-    return int(number) if kind is int else float(number)
+    return number

@@ -38,6 +38,7 @@ class AttentionForm(Form[AttentionSizes, Projections]):
 
     kernels: ClassVar[int] = 3
     """How many kernels query, key and value have."""
+    rank: ClassVar[int] = 2
 
     @abstractmethod
     def width_and_inner(self, first: Shape) -> tuple[int, int]:
@@ -45,7 +46,7 @@ class AttentionForm(Form[AttentionSizes, Projections]):
 
     def sizes(self, shapes: Sequence[Shape]) -> AttentionSizes | None:
         """Return the sizes under which this form has these shapes."""
-        if not shapes or len(shapes[0]) not in (2, 3):
+        if not shapes or len(shapes[0]) != self.rank:
             return None
         biased = len(shapes) > 1 and len(shapes[1]) < len(shapes[0])
         output = len(shapes) > self.kernels * (1 + biased)
@@ -154,6 +155,7 @@ class Keras(AttentionForm):
         "kernel [width, heads, size], bias [heads, size] of query, key, value, "
         "output kernel [heads, size, width], bias [width]"
     )
+    rank: ClassVar[int] = 3
     heads: int
 
     def width_and_inner(self, first: Shape) -> tuple[int, int]:

@@ -46,7 +46,8 @@ class Layout(ABC):
 
     def wrong(self, found: Sequence[Shape], expected: str) -> PlanError:
         """Return an error that says which shapes were found."""
-        return PlanError(f"{self}: found {' '.join(str(list(shape)) for shape in found)}, expected {expected}")
+        shapes = " ".join(str(list(shape)) for shape in found) or "nothing"
+        return PlanError(f"{self}: found {shapes}, expected {expected}")
 
 
 def options(kind: type[Layout]) -> tuple[Field[Any], ...]:

@@ -1,0 +1,102 @@
+"""Which layouts could make a variable of a source's arrays, by the shapes and by the kind of op that reads it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from ckpttool.errors import PlanError
+from ckpttool.foreign.layouts.attention import Attention
+from ckpttool.foreign.layouts.conv import WINDOWS, Conv, Depthwise, Grouped, Transposed
+from ckpttool.foreign.layouts.dense import Dense, Flatten
+from ckpttool.foreign.layouts.gru import Gru
+from ckpttool.foreign.layouts.keep import Keep
+from ckpttool.foreign.layouts.layout import Layout, Shape
+from ckpttool.foreign.layouts.lstm import Lstm
+
+_MATRIX = ("flatten", "dense", "cell", "attention")
+
+OPS: Mapping[str, tuple[str, ...]] = {
+    "MatMul": _MATRIX,
+    "BatchMatMulV2": _MATRIX,
+    "Einsum": _MATRIX,
+    "Conv2D": ("conv", "grouped"),
+    "Conv3D": ("conv", "grouped"),
+    "DepthwiseConv2dNative": ("depthwise",),
+    "Conv2DBackpropInput": ("transposed",),
+    "Conv3DBackpropInputV2": ("transposed",),
+    "FusedBatchNorm": (),
+    "FusedBatchNormV2": (),
+    "FusedBatchNormV3": (),
+    "BiasAdd": ("cell", "attention"),
+    "Gather": (),
+    "GatherV2": (),
+    "ResourceGather": (),
+}
+"""Which kinds of layout an op may want for the variable that it reads, beside `keep`; any op else may want all."""
+
+ALL = (*_MATRIX, "conv", "grouped", "depthwise", "transposed")
+
+CELLS: tuple[Layout, ...] = (
+    Lstm("torch", "tf1"),
+    Lstm("torch", "keras"),
+    Lstm("keras", "tf1"),
+    Gru("torch", "tf1_cudnn"),
+    Gru("torch", "keras"),
+    Gru("keras", "tf1_cudnn"),
+    Gru("keras_reset_before", "tf1"),
+)
+ATTENTIONS: tuple[Layout, ...] = (
+    Attention("torch", "tf1"),
+    Attention("torch_split", "tf1"),
+    Attention("torch_split", "tf1_joined"),
+    Attention("tf1_joined", "tf1"),
+    Attention("tf1", "tf1_joined"),
+)
+
+
+def candidates(
+    source_shapes: Sequence[Shape], target_shape: Shape, op_kind: str | None = None, channels: int = 0
+) -> list[Layout]:
+    """Return the layouts that make an array of the variable's shape of the sources, likeliest first.
+
+    `channels`, those of an image that is flattened before the op, let `flatten` be among them. Where an array fits
+    both turned over and as it is, such as a square matrix, what moves something comes first, as PyTorch's files want
+    it, and `keep`, as Keras's want it, last; what the other tensors of the file need decides.
+
+    >>> [str(layout) for layout in candidates([(300, 300)], (300, 300), "MatMul")]
+    ['dense', 'keep']
+    >>> [str(layout) for layout in candidates([(8, 1, 3, 3)], (3, 3, 4, 2), "DepthwiseConv2dNative")]
+    ['depthwise(multiplier=2)']
+    """
+    kinds = OPS.get(op_kind or "", ALL)
+    tried = [layout for kind in kinds for layout in _of_kind(kind, source_shapes, target_shape, channels)]
+    return [layout for layout in [*tried, Keep()] if target_shape in _made(layout, source_shapes)]
+
+
+def _of_kind(kind: str, sources: Sequence[Shape], target: Shape, channels: int) -> Iterator[Layout]:
+    """Yield the layouts of a kind, with the options that the two shapes suggest."""
+    windows = len(target) in WINDOWS and 0 not in target
+    match kind:
+        case "flatten" if channels > 0:
+            yield Flatten(channels)
+        case "dense":
+            yield Dense()
+        case "conv":
+            yield Conv()
+        case "grouped" if windows and len(sources[0]) == len(target) and target[-2] > sources[0][1] > 0:
+            yield Grouped(target[-2] // sources[0][1])
+        case "depthwise" if windows:
+            yield Depthwise(target[-1])
+        case "transposed":
+            yield Transposed()
+        case "cell":
+            yield from CELLS
+        case "attention":
+            yield from ATTENTIONS
+            if len(target) == 3 and target[1] > 0:
+                yield from (Attention(source, "keras", target[1]) for source in ("torch", "torch_split", "tf1"))
+
+
+def _made(layout: Layout, sources: Sequence[Shape]) -> list[Shape]:
+    try:
+        return layout.shapes(sources)
+    except PlanError:
+        return []

@@ -1,0 +1,128 @@
+"""Properties of every layout: the way back gives the bytes, shapes are foretold, and what does not fit is refused."""
+
+import ml_dtypes
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ckpttool.errors import PlanError
+from ckpttool.foreign.layouts import LAYOUTS, parse_layout
+from ckpttool.foreign.layouts.layout import Shape
+
+DTYPES = [np.float16, np.float32, np.float64, np.int8, ml_dtypes.bfloat16]
+SIZES = st.integers(0, 4)
+WINDOW = st.lists(SIZES, min_size=1, max_size=3)
+
+Case = tuple[str, list[Shape]]
+
+
+@st.composite
+def one_array(draw: st.DrawFn) -> Case:
+    a, b, n, window = draw(SIZES), draw(SIZES), draw(st.integers(1, 4)), draw(WINDOW)
+    return draw(
+        st.sampled_from(
+            [
+                ("keep", [(a, *window)]),
+                ("embedding", [(a, b)]),
+                ("layer_norm", [(a,)]),
+                ("dense", [(a, b)]),
+                (f"flatten({n})", [(a, n * b)]),
+                ("conv", [(a, b, *window)]),
+                ("transposed", [(a, b, *window)]),
+                (f"depthwise({n})", [(a * n, 1, *window)]),
+                (f"grouped({n})", [(a * n, b, *window)]),
+            ]
+        )
+    )
+
+
+@st.composite
+def cells(draw: st.DrawFn) -> Case:
+    inputs, units = draw(st.integers(1, 4)), draw(st.integers(1, 4))
+    three, four = 3 * units, 4 * units
+    return draw(
+        st.sampled_from(
+            [
+                ("lstm(torch, keras)", [(four, inputs), (four, units)]),
+                ("lstm(keras, tf1, forget_bias=0)", [(inputs, four), (units, four), (four,)]),
+                ("lstm(tf1, torch, forget_bias=0)", [(inputs + units, four), (four,)]),
+                ("gru(torch, keras)", [(three, inputs), (three, units), (three,), (three,)]),
+                ("gru(torch, keras)", [(three, inputs), (three, units)]),
+                ("gru(keras_reset_before, tf1)", [(inputs, three), (units, three), (three,)]),
+            ]
+        )
+    )
+
+
+@st.composite
+def attentions(draw: st.DrawFn) -> Case:
+    heads, size, width = draw(st.integers(1, 3)), draw(st.integers(1, 3)), draw(st.integers(1, 4))
+    target = draw(st.sampled_from(["torch_split", "tf1", "tf1_joined", "keras"]))
+    inner, biased, output = heads * size, draw(st.booleans()), draw(st.booleans())
+    shapes = [(3 * inner, width), (3 * inner,), (width, inner), (width,)]
+    return f"attention(torch, {target}, heads={heads})", shapes[: 4 if output else 2][:: 1 if biased else 2]
+
+
+@given(st.one_of(one_array(), cells(), attentions()), st.sampled_from(DTYPES), st.randoms(use_true_random=False))
+def test_the_way_back_gives_the_bytes(case: Case, dtype: type, random: "np.random.RandomState") -> None:
+    """Any bytes: NaN of every kind and zeros of both signs among them."""
+    text, shapes = case
+    layout = parse_layout(text)
+    sizes = [int(np.prod(shape)) * np.dtype(dtype).itemsize for shape in shapes]
+    arrays = [
+        np.frombuffer(random.randbytes(size), dtype).reshape(shape) for size, shape in zip(sizes, shapes, strict=True)
+    ]
+    carried = layout.apply(arrays)
+    assert [array.shape for array in carried] == layout.shapes(shapes)
+    assert layout.source_shapes([array.shape for array in carried]) == shapes
+    back = layout.invert([np.ascontiguousarray(array) for array in carried])
+    assert [(array.dtype, array.tobytes()) for array in back] == [(array.dtype, array.tobytes()) for array in arrays]
+
+
+TEXTS = [
+    "keep",
+    "dense",
+    "flatten(2)",
+    "flatten(2, 1, 2)",
+    "conv",
+    "grouped(2)",
+    "depthwise(2)",
+    "transposed",
+    "batch_norm(0.1, 0.2)",
+    "layer_norm",
+    "embedding",
+    *(f"lstm({source}, {target})" for source in ("torch", "keras", "tf1") for target in ("torch", "keras", "tf1")),
+    *(f"gru({source}, {source})" for source in ("torch", "keras", "tf1_cudnn", "keras_reset_before", "tf1")),
+    *(f"attention({source}, keras, 2)" for source in ("torch", "torch_split", "tf1", "tf1_joined", "keras")),
+]
+
+
+def test_every_layout_is_among_them() -> None:
+    assert {text.partition("(")[0] for text in TEXTS} == set(LAYOUTS)
+
+
+@given(st.sampled_from(TEXTS), st.lists(st.lists(st.integers(0, 6), max_size=5).map(tuple), max_size=5))
+def test_whatever_does_not_fit_is_refused(text: str, shapes: list[Shape]) -> None:
+    layout = parse_layout(text)
+    for foretell, carry in ((layout.shapes, layout.apply), (layout.source_shapes, layout.invert)):
+        arrays = [np.ones(shape, np.float32) for shape in shapes]
+        try:
+            made = foretell(shapes)
+        except PlanError as error:
+            assert "\n" not in str(error)
+            with pytest.raises(PlanError):
+                carry(arrays)
+        else:
+            assert refused_by_value(text) or [array.shape for array in carry(arrays)] == made
+
+
+def refused_by_value(text: str) -> bool:
+    """Ones lie between the groups too, and this is refused by the way back."""
+    return text.startswith("grouped")
+
+
+@given(st.sampled_from(TEXTS))
+def test_a_layout_s_text_is_read_again(text: str) -> None:
+    layout = parse_layout(text)
+    assert parse_layout(str(layout)) == layout
