@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ckpttool import formats
-from ckpttool.errors import FormatError
+from ckpttool.errors import FormatError, MissingFile
 from ckpttool.formats.tensorflow.prefix import prefix_of
 from ckpttool.lineage.chain import Chain, Record
 from ckpttool.lineage.places import lineage_of, path_beside
@@ -32,9 +32,7 @@ class History:
             MissingFile: nothing is there.
             FormatError: it is no checkpoint, or what lies beside it is no lineage or no report.
         """
-        alone = path.suffix == ".meta" and path.is_file() and path_beside(path).is_file()
-        metadata = {} if alone else formats.find(path).open(path).metadata
-        return cls(path, lineage_of(path, metadata), _run(report_path(prefix_of(path))))
+        return cls(path, lineage_of(path, _metadata(path)), _run(report_path(prefix_of(path))))
 
     def __bool__(self) -> bool:
         return bool(self.chain.records or self.run)
@@ -74,6 +72,16 @@ class History:
 
 def _versions(record: Record) -> str:
     return ", ".join(f"{name} {version}" for name, version in record.versions.items())
+
+
+def _metadata(path: Path) -> Mapping[str, str]:
+    """Return the texts that a checkpoint keeps; a graph alone is no checkpoint and keeps none."""
+    try:
+        return formats.find(path).open(path).metadata
+    except (FormatError, MissingFile):
+        if path.is_file() and path_beside(path).is_file():
+            return {}
+        raise
 
 
 def _run(path: Path) -> Mapping[str, Any] | None:

@@ -118,9 +118,21 @@ def test_a_model_is_of_a_graph_and_a_checkpoint(shell: Any, model: Path, tmp_pat
     assert told(shell, tmp_path / "frozen.ckpt") == [("freeze", [f"{model.name}.meta", model.name])]
 
 
-def test_a_graph_that_was_written_alone(shell: Any, model: Path, tmp_path: Path) -> None:
-    shell.run("collections", model, "--add", "mine", "X:0", "-o", tmp_path / "out.meta")
-    assert told(shell, tmp_path / "out.meta") == [("collections", [f"{model.name}.meta"])]
+@pytest.mark.parametrize(
+    ("command", "options", "output", "sources"),
+    [
+        ("collections", ["--add", "mine", "X:0"], "out.meta", [".meta"]),
+        ("fold", [], "out.pb", [".meta", ""]),
+        ("strip", [], "out.ckpt", [".meta", ""]),
+        ("modernize", [], "out.ckpt", [".meta", ""]),
+        ("export-saved-model", [], "out", [".meta", ""]),
+    ],
+)
+def test_graphs_and_what_is_made_of_them(
+    shell: Any, model: Path, tmp_path: Path, command: str, options: list[str], output: str, sources: list[str]
+) -> None:
+    shell.run(command, model, *options, "-o", tmp_path / output)
+    assert told(shell, tmp_path / output) == [(command, [f"{model.name}{suffix}" for suffix in sources])]
 
 
 def test_a_run_of_training_and_its_report(shell: Any, small: Path, data: Path, tmp_path: Path) -> None:
