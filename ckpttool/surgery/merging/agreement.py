@@ -56,11 +56,11 @@ def join(
     problems = {name: why for name in [*shared, *lost] if (why := _disagreement(name, checkpoints))}
     if problems and not lenient:
         raise PlanError(_told(problems))
-    joined = [name for name in shared if name not in problems]
+    joined = {name: None for name in shared if name not in problems}
     kept = {name: last[name] for name in last if name not in problems}
     flaws: dict[str, str] = {}
     kept |= {name: _combined(name, checkpoints, combine, flaws) for name in joined}
-    fates = {name: what if name in set(joined) else "from the last" for name in kept} | {
+    fates = {name: what if name in joined else "from the last" for name in kept} | {
         name: f"left out: {why}" for name, why in problems.items()
     }
     return Joined(
