@@ -1,0 +1,62 @@
+"""How alike the names of two tensors are, whatever framework gave them: the part they play, and the words before it."""
+
+import re
+
+PARTS = {
+    "weight": ("weight", "weights", "kernel", "kernels", "w", "gamma", "scale", "embeddings", "embedding", "table"),
+    "bias": ("bias", "biases", "b", "beta", "offset", "shift"),
+    "mean": ("running_mean", "moving_mean", "mean"),
+    "variance": ("running_var", "running_variance", "moving_variance", "moving_var", "variance", "var"),
+}
+"""What a tensor is to its layer, and how frameworks call it."""
+_PART_OF = {word: part for part, words in PARTS.items() for word in words}
+COUNTERS = frozenset({"num_batches_tracked", "position_ids"})
+"""Tensors beside weights that PyTorch saves and that no graph has a variable for."""
+
+
+def part_of(name: str) -> str | None:
+    """Return what a tensor is to its layer by the end of its name, None where that says nothing.
+
+    >>> part_of("features.0.weight"), part_of("bn/gamma"), part_of("attention/query")
+    ('weight', 'weight', None)
+    """
+    return _PART_OF.get(re.split(r"[/.:]", name)[-1].lower())
+
+
+def is_counter(name: str) -> bool:
+    """Say whether a name is that of a counter or an index, which is no weight."""
+    return re.split(r"[/.]", name)[-1] in COUNTERS
+
+
+def layer_of(name: str) -> str:
+    """Return a name without its last component.
+
+    >>> layer_of("features.0.weight"), layer_of("hidden1/kernel")
+    ('features.0', 'hidden1')
+    """
+    return re.sub(r"[/.:]?[^/.:]*$", "", name)
+
+
+def common_ending(one: str, other: str) -> int:
+    """Return how many words two names share at their ends, the part they play left out; numbers alone do not count.
+
+    >>> common_ending("module.encoder.layer.0.fc1.weight", "layer_0/fc1/kernel"), common_ending("2.bias", "fc2/bias")
+    (4, 0)
+    """
+    words, others = _words(one), _words(other)
+    count = 0
+    while count < min(len(words), len(others)) and words[-1 - count] == others[-1 - count]:
+        count += 1
+    shared = words[len(words) - count :]
+    return 0 if all(word.isdecimal() for word in shared) else count
+
+
+def natural(name: str) -> list[tuple[int, str | int]]:
+    """Return a key that sorts names with their numbers as numbers."""
+    return [(1, int(word)) if word.isdecimal() else (0, word) for word in re.findall(r"\d+|\D+", name)]
+
+
+def _words(name: str) -> list[str]:
+    """Return the words and numbers of a name, without the last where it says the part that a tensor plays."""
+    head = name if part_of(name) is None else layer_of(name)
+    return [word.lower() for word in re.findall(r"\d+|[A-Z]?[a-z]+|[A-Z]+", head)]

@@ -1,0 +1,216 @@
+"""A draft of rules: which tensor of a source is which variable of a graph, by names, shapes and order."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ckpttool.checkpoint import Checkpoint
+from ckpttool.errors import PlanError
+from ckpttool.foreign.layouts.keep import Keep
+from ckpttool.foreign.layouts.layout import Layout
+from ckpttool.foreign.likeness import common_ending, is_counter, layer_of, natural, part_of
+from ckpttool.foreign.reading import layout_by_reader
+from ckpttool.graph.graph import Graph
+from ckpttool.graph.layers import layers
+from ckpttool.graph.stored import StoredTensor, stored_tensors
+
+NAMES, SHAPES, BESIDE, ORDER = 0.9, 0.8, 0.7, 0.5
+"""How sure a pair is, by what tells it."""
+WHY = {
+    NAMES: "the names end alike",
+    SHAPES: "nothing else has these shapes",
+    BESIDE: "the rest of its layer is there",
+    ORDER: "only the order tells",
+}
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """A tensor of the source, the variable that it is likely to be, how it is turned, and how sure that is."""
+
+    source: str
+    target: str
+    layout: Layout
+    confidence: float
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        why = WHY[self.confidence]
+        return {
+            "from": self.source,
+            "to": self.target,
+            "transform": str(self.layout),
+            "confidence": self.confidence,
+            "why": why,
+        }
+
+
+@dataclass(frozen=True)
+class Draft:
+    """Pairs in the graph's order, the source's tensors that are no weights, and what is open, each with why."""
+
+    pairs: tuple[Suggestion, ...]
+    dropped: tuple[str, ...]
+    open: tuple[str, ...]
+
+
+def suggest(weights: Checkpoint, graph: Graph) -> Draft:
+    """Suggest which tensors of a source become which variables of a graph, one to one.
+
+    What is not clear is left open: tensors that could change places where nothing tells which is which, square kernels
+    of a file that does not show by others whether its kernels are turned over, and what has no counterpart.
+    """
+    dropped = tuple(name for name, kind in weights.kinds().items() if kind != "weight" or is_counter(name))
+    shapes = {name: weights[name].shape for name in _in_order(weights) if name not in dropped}
+    targets = {target.name: target for target in _targets(graph)}
+    pairing = _Pairing(shapes, targets, {name: layout_by_reader(graph, target) for name, target in targets.items()})
+    pairing.run()
+    habit = _habit(weights, pairing)
+    found = [_suggestion(pairing, source, target, how, habit) for target, (source, how) in pairing.found.items()]
+    places = {name: place for place, name in enumerate(targets)}
+    pairs = sorted((each for each in found if isinstance(each, Suggestion)), key=lambda pair: places[pair.target])
+    problems = [each for each in found if isinstance(each, str)]
+    return Draft(tuple(pairs), dropped, (*problems, *pairing.problems()))
+
+
+def _in_order(weights: Checkpoint) -> list[str]:
+    """Return names in the source's order; where that is the alphabet's, with their numbers in order."""
+    names = list(weights)
+    return sorted(names, key=natural) if names == sorted(names) else names
+
+
+def _targets(graph: Graph) -> Iterator[StoredTensor]:
+    """Yield the graph's weights in the order in which data flows through them."""
+    stored = {name: target for name, target in stored_tensors(graph).items() if target.kind == "weight"}
+    flowing = [name for layer in layers(graph) for name in layer.variables]
+    return (stored[name] for name in dict.fromkeys([*flowing, *stored]) if name in stored)
+
+
+@dataclass
+class _Pairing:
+    """Tensors and variables that are paired, surest first; `found` has for each variable its tensor, and by what."""
+
+    shapes: Mapping[str, tuple[int, ...]]
+    targets: Mapping[str, StoredTensor]
+    turning: Mapping[str, Layout]
+    found: dict[str, tuple[str, float]] = field(default_factory=dict)
+
+    def run(self) -> None:
+        """Pair by what is surest for as long as that goes on, then by the next, and begin again."""
+        while self._by_names() or self._by_shapes() or self._by_layer() or self._by_order():
+            pass
+
+    def fits(self, source: str, target: str) -> list[Layout]:
+        """Return the ways in which a tensor can become a variable."""
+        if None not in (parts := (part_of(source), part_of(target))) and len(set(parts)) > 1:
+            return []
+        ways = dict.fromkeys([self.turning[target], Keep()])
+        return [way for way in ways if _made(way, self.shapes[source]) == self.targets[target].shape]
+
+    def open(self) -> dict[str, list[str]]:
+        """Return the variables that have no tensor yet, with those that fit."""
+        used = {source for source, _ in self.found.values()}
+        left = [source for source in self.shapes if source not in used]
+        return {name: [s for s in left if self.fits(s, name)] for name in self.targets if name not in self.found}
+
+    def problems(self) -> Iterator[str]:
+        """Say what could not be paired, and why."""
+        used = {source for source, _ in self.found.values()}
+        for target, sources in self.open().items():
+            shape = list(self.targets[target].shape or ())
+            why = f"{len(sources)} tensors fit, {_few(sources)}" if sources else "no tensor fits"
+            yield f"{target} {shape}: {why}"
+        taken = {source for sources in self.open().values() for source in sources} | used
+        yield from (
+            f"{name} {list(shape)}: no variable fits" for name, shape in self.shapes.items() if name not in taken
+        )
+
+    def _by_names(self) -> bool:
+        """Pair where of all that fit the ends of two names are the most alike, seen from either side."""
+        fitting = self.open()
+        alike = {(s, t): common_ending(s, t) for t, sources in fitting.items() for s in sources}
+        return self._take(_best(alike), NAMES)
+
+    def _by_shapes(self) -> bool:
+        """Pair where neither fits anything else."""
+        fitting = self.open()
+        counts = Counter(source for sources in fitting.values() for source in sources)
+        return self._take([(s[0], t) for t, s in fitting.items() if len(s) == 1 and counts[s[0]] == 1], SHAPES)
+
+    def _by_layer(self) -> bool:
+        """Pair where one tensor fits that lies beside those which the rest of the variable's layer got."""
+        beside: dict[str, set[str]] = {}
+        for target, (source, _) in self.found.items():
+            beside.setdefault(layer_of(target), set()).add(layer_of(source))
+        near = {
+            target: [source for source in sources if {layer_of(source)} == beside.get(layer_of(target))]
+            for target, sources in self.open().items()
+        }
+        counts = Counter(source for sources in near.values() for source in sources)
+        return self._take([(s[0], t) for t, s in near.items() if len(s) == 1 and counts[s[0]] == 1], BESIDE)
+
+    def _by_order(self) -> bool:
+        """Pair as many tensors as there are variables that they all fit, if what is known already is in order."""
+        places = {name: place for place, name in enumerate(self.shapes)}
+        known = [places[self.found[target][0]] for target in self.targets if target in self.found]
+        if known != sorted(known):
+            return False
+        groups: dict[tuple[str, ...], list[str]] = {}
+        for target, sources in self.open().items():
+            groups.setdefault(tuple(sources), []).append(target)
+        counts = Counter(source for sources in groups for source in sources)
+        alone = [(s, t) for s, t in groups.items() if len(s) == len(t) and all(counts[name] == 1 for name in s)]
+        return self._take([pair for s, t in alone[:1] for pair in zip(s, t, strict=True)], ORDER)
+
+    def _take(self, pairs: Iterable[tuple[str, str]], how: float) -> bool:
+        before = len(self.found)
+        self.found |= {target: (source, how) for source, target in pairs}
+        return len(self.found) > before
+
+
+def _best(alike: Mapping[tuple[str, str], int]) -> list[tuple[str, str]]:
+    """Return the pairs that are more alike than any other of the same tensor, or of the same variable."""
+    rows: dict[str, list[int]] = {}
+    columns: dict[str, list[int]] = {}
+    for (source, target), length in alike.items():
+        rows.setdefault(source, []).append(length)
+        columns.setdefault(target, []).append(length)
+    sides = ((pair, length, rows[pair[0]], columns[pair[1]]) for pair, length in alike.items() if length)
+    return [pair for pair, length, *both in sides if all(max(s) == length and s.count(length) == 1 for s in both)]
+
+
+def _habit(weights: Checkpoint, pairing: _Pairing) -> bool | None:
+    """Say whether the source's kernels are turned over, by those whose shape tells; None where they do not agree."""
+    ways = [pairing.fits(source, target) for target, (source, _) in pairing.found.items()]
+    seen = {
+        isinstance(way[0], Keep)
+        for way, target in zip(ways, pairing.found, strict=True)
+        if _tells(way, pairing, target)
+    }
+    if not seen and (weights.format == "torch" or weights.metadata.get("format") == "pt"):
+        return True
+    return not seen.pop() if len(seen) == 1 else None
+
+
+def _tells(ways: list[Layout], pairing: _Pairing, target: str) -> bool:
+    return len(ways) == 1 and not isinstance(pairing.turning[target], Keep)
+
+
+def _suggestion(pairing: _Pairing, source: str, target: str, how: float, habit: bool | None) -> Suggestion | str:
+    """Return the pair with its layout, or why that is not known."""
+    ways = pairing.fits(source, target)
+    if len(ways) > 1 and habit is None:
+        return f"{target}: {source} fits as {' and as '.join(map(str, ways))}, and no other kernel tells; write a rule"
+    return Suggestion(source, target, ways[0] if habit is not False or len(ways) == 1 else ways[-1], how)
+
+
+def _made(layout: Layout, shape: tuple[int, ...]) -> tuple[int, ...] | None:
+    try:
+        return layout.shapes([shape])[0]
+    except PlanError:
+        return None
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
