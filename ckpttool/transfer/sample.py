@@ -58,8 +58,8 @@ def compare(
     if not fed or not tensors:
         inputs = ", ".join(find_roles(graph, needed=()).inputs)
         raise DataError(
-            f"the sample has {', '.join(sample) or 'nothing'}: expected rows under a placeholder's name ({inputs}), and "
-            "what a layer or op computes of them under its name"
+            f"the sample has {', '.join(sample) or 'nothing'}: expected rows under a placeholder's name ({inputs}), "
+            "and what a layer or op computes of them under its name"
         )
     feeds = {f"{op}:0": sample[name].read() for name, op in fed.items()}
     places = {op: place for place, op in enumerate(graph.nodes)}
