@@ -15,6 +15,8 @@ from ckpttool.foreign.layouts.layout import Layout, options
 from ckpttool.foreign.layouts.lstm import Lstm
 from ckpttool.foreign.layouts.norm import BatchNorm
 
+__all__ = ["LAYOUTS", "Layout", "parse_layout"]
+
 LAYOUTS: dict[str, type[Layout]] = {
     "keep": Keep,
     "dense": Dense,

@@ -74,6 +74,49 @@ def in_tf1(kind: str, x: Array, **options: Any) -> Callable[..., Array]:
     return run
 
 
+def in_lstm_block_cell(x: Array) -> Callable[..., Array]:
+    """The op of TensorFlow 1's LSTMBlockCell."""
+    import tensorflow as tf
+
+    def run(kernel: Array, bias: Array) -> Array:
+        memory = state = np.zeros((len(x), UNITS), np.float32)
+        none, outputs = np.zeros(UNITS, np.float32), []
+        for step in range(x.shape[1]):
+            found = tf.raw_ops.LSTMBlockCell(
+                x=x[:, step],
+                cs_prev=memory,
+                h_prev=state,
+                w=kernel,
+                wci=none,
+                wcf=none,
+                wco=none,
+                b=bias,
+                forget_bias=1.0,
+                cell_clip=-1.0,
+            )
+            memory, state = found.cs, found.h
+            outputs.append(state)
+        return np.stack(outputs, 1)
+
+    return run
+
+
+def in_gru_block_cell(x: Array) -> Callable[..., Array]:
+    """The op of TensorFlow 1's GRUBlockCellV2."""
+    import tensorflow as tf
+
+    def run(kernel: Array, bias: Array, candidate_kernel: Array, candidate_bias: Array) -> Array:
+        state, outputs = np.zeros((len(x), UNITS), np.float32), []
+        for step in range(x.shape[1]):
+            state = tf.raw_ops.GRUBlockCell(
+                x=x[:, step], h_prev=state, w_ru=kernel, w_c=candidate_kernel, b_ru=bias, b_c=candidate_bias
+            ).h
+            outputs.append(state)
+        return np.stack(outputs, 1)
+
+    return run
+
+
 def in_cudnn_compatible(x: Array) -> Callable[..., Array]:
     """CudnnCompatibleGRUCell of TensorFlow 1.15's contrib, which no later TensorFlow has: its equations."""
 
@@ -109,6 +152,7 @@ def test_torch_lstm_in_tensorflow_1(kind: str, x: Array, proved: Any) -> None:
 def test_keras_lstm_in_tensorflow_1(x: Array, proved: Any, random: Random) -> None:
     arrays, expected = keras_cell("LSTM", x, random)
     proved("lstm(keras, tf1)", arrays, expected, in_tf1("BasicLSTMCell", x), exact=False)
+    proved("lstm(keras, tf1)", arrays, expected, in_lstm_block_cell(x), exact=False)
     plain = in_tf1("BasicLSTMCell", x, forget_bias=0.0)
     proved("lstm(keras, tf1, forget_bias=0)", arrays, expected, plain)
 
@@ -138,7 +182,8 @@ def test_torch_gru_in_tensorflow_1_s_cudnn_compatible_cell(x: Array, proved: Any
 
 def test_keras_gru_that_resets_before_in_tensorflow_1(x: Array, proved: Any, random: Random) -> None:
     arrays, expected = keras_cell("GRU", x, random, reset_after=False)
-    proved("gru(keras_reset_before, tf1)", arrays, expected, in_tf1("GRUCell", x))
+    for run in (in_tf1("GRUCell", x), in_gru_block_cell(x)):
+        proved("gru(keras_reset_before, tf1)", arrays, expected, run)
 
 
 @pytest.mark.parametrize("forms", ["torch, tf1", "torch, keras_reset_before", "keras, tf1", "tf1, keras"])

@@ -1,0 +1,38 @@
+"""The page of layouts names every layout, as calls that are read."""
+
+import re
+from pathlib import Path
+
+from ckpttool.foreign.layouts import LAYOUTS, parse_layout
+from ckpttool.foreign.layouts.attention import Attention
+from ckpttool.foreign.layouts.gru import Gru
+from ckpttool.foreign.layouts.lstm import Lstm
+
+PAGE = (Path(__file__).parents[3] / "docs" / "layouts.md").read_text(encoding="utf-8")
+
+
+def table(heading: str) -> list[list[str]]:
+    """The cells of the rows below a heading."""
+    rows = PAGE.partition(f"| {heading} |")[2].partition("\n\n")[0].splitlines()[2:]
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+
+
+def test_every_layout_has_a_row() -> None:
+    assert [parse_layout(row[0].strip("`")).name for row in table("layout")] == list(LAYOUTS)
+
+
+def test_every_form_has_its_arrays() -> None:
+    named = {
+        (kind, form)
+        for row in table("form")
+        for kind in re.findall(r"`(\w+)`", row[0].partition(":")[0])
+        for form in re.findall(r"`(\w+)`", row[0].partition(":")[2])
+    }
+    assert named == {(kind.name, form) for kind in (Lstm, Gru, Attention) for form in kind.forms}
+
+
+def test_calls_in_the_text_are_read() -> None:
+    calls = re.findall(rf"`((?:{'|'.join(LAYOUTS)})\([^`]*\))`", PAGE)
+    assert len(calls) > 6
+    for call in calls:
+        parse_layout(call)
