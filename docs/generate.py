@@ -13,6 +13,7 @@ from demo import COMMANDS as DEMO
 
 from ckpttool import formats
 from ckpttool.cli import COMMANDS, main
+from ckpttool.formats.description import Description
 
 DOCS = Path(__file__).parent
 README = DOCS.parent / "README.md"
@@ -52,14 +53,9 @@ def _section(title: str, shown: click.Context) -> str:
 
 def checkpoint_formats() -> str:
     """Return the table of the formats in the registry, as they describe themselves."""
-    rows = [
-        f"| `{kind.NAME}` | {_suffixes(kind.SUFFIXES)} | {kind.LIMITS} |" for kind in map(formats.get, formats.BUILTIN)
-    ]
-    return "\n".join(["| format | outputs named | limits |", "| --- | --- | --- |", *rows])
-
-
-def _suffixes(suffixes: tuple[str, ...]) -> str:
-    return ", ".join(f"`{suffix}`" if suffix else "any other name" for suffix in suffixes)
+    rows = (Description.of(name).texts() for name in formats.BUILTIN)
+    head = ["| format | can | outputs named | cannot hold | limits |", "| --- | --- | --- | --- | --- |"]
+    return "\n".join([*head, *(f"| `{row['name']}` | {' | '.join(list(row.values())[1:])} |" for row in rows)])
 
 
 def picture() -> str:

@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import cast
 
-from ckpttool.errors import CkptError, FormatError, MissingFile
+from ckpttool.errors import CkptError, FormatError, MissingDependency, MissingFile
 from ckpttool.formats.format import Format
 from ckpttool.formats.tensorflow.bundle_files import PART
 from ckpttool.formats.tensorflow.prefix import prefix_of
@@ -43,7 +43,10 @@ def _added() -> dict[str, str]:
 @cache
 def _load(place: str) -> Format:
     module, _, name = place.partition(":")
-    return cast(Format, getattr(import_module(module), name)())
+    try:
+        return cast(Format, getattr(import_module(module), name)())
+    except (ImportError, AttributeError) as error:
+        raise MissingDependency(f"the format {place}, which a package adds, cannot be loaded: {error}") from error
 
 
 def names() -> list[str]:
@@ -60,6 +63,7 @@ def get(name: str) -> Format:
 
     Raises:
         CkptError: there is none.
+        MissingDependency: another package adds it, and cannot be loaded.
     """
     place = BUILTIN.get(name) or _added().get(name)
     if place is None:

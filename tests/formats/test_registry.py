@@ -6,9 +6,10 @@ from runpy import run_path
 
 import numpy as np
 import pytest
-from conformance import FormatTests, tensors_of
+from conformance import FormatTests
 
 from ckpttool import formats
+from ckpttool.errors import MissingDependency
 
 
 @pytest.fixture
@@ -34,32 +35,18 @@ def test_every_format_has_conformance_tests():
     assert tested == set(formats.BUILTIN)
 
 
-class Lines:
-    """A format that another package adds: names, one in a line."""
-
-    NAME = "lines"
-    SUFFIXES = (".lines",)
-    LIMITS = "holds names only"
-    WRITES = METADATA = False
-    HOLDS = HEEDS = frozenset()
-
-    def recognises(self, path):
-        return path.suffix == ".lines"
-
-    def open(self, path):
-        return tensors_of(**{name: np.zeros(1) for name in path.read_text().split()})
-
-
-def test_other_packages_add_formats(fresh, monkeypatch, tmp_path):
-    monkeypatch.setitem(sys.modules, "lines_plugin", sys.modules[__name__])
+def test_a_package_whose_format_cannot_be_loaded_is_named(fresh, monkeypatch, tmp_path):
+    """One that works is in test_plugin.py."""
     monkeypatch.setattr(
-        "importlib.metadata.entry_points",
-        lambda group: [EntryPoint("lines", "lines_plugin:Lines", group)] if group == "ckpttool.formats" else [],
+        "importlib.metadata.entry_points", lambda group: [EntryPoint("lines", "no_such_package:Lines", group)]
     )
-    (tmp_path / "x.lines").write_text("a b")
     assert formats.names() == [*formats.BUILTIN, "lines"]
-    assert list(formats.find(tmp_path / "x.lines").open(tmp_path / "x.lines")) == ["a", "b"]
-    assert formats.for_output(tmp_path / "y.lines").NAME == "lines"
+    with pytest.raises(
+        MissingDependency, match=r"format no_such_package:Lines, which a package adds, cannot be loaded"
+    ):
+        formats.get("lines")
+    np.savez(tmp_path / "x.npz", a=np.zeros(1))
+    assert formats.find(tmp_path / "x.npz").NAME == "npz"
 
 
 def test_listing_a_bundle_imports_neither_numpy_nor_tensorflow(pytestconfig):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ckpttool.errors import CkptError, CorruptCheckpoint, FormatError, MissingFile
-from ckpttool.formats.format import PLAIN, PLAIN_DTYPES, Checked, Tensors, Writing
+from ckpttool.formats.format import PLAIN, Checked, Tensors, Writing
 from ckpttool.formats.tensorflow.bundle_files import V1_SHARD
 from ckpttool.formats.tensorflow.bundle_index import RANK_LIMIT, SIZE_LIMIT
 from ckpttool.formats.tensorflow.bundle_slices import Box, box_of, require_cover
@@ -21,7 +21,7 @@ from ckpttool.formats.wire.protos.graph_pb2 import TensorShapeProto
 from ckpttool.formats.wire.protos.saved_slices_pb2 import SavedSliceMeta
 from ckpttool.formats.wire.slices import FULL, Extent
 from ckpttool.formats.wire.table import is_table
-from ckpttool.tensors import BY_NUMBER, Array, Tensor, TensorSpec
+from ckpttool.tensors import BY_NUMBER, DTYPES, Array, Tensor, TensorSpec
 
 
 class Part(NamedTuple):
@@ -99,7 +99,7 @@ class V1:
     LIMITS = "is read only: save a bundle, which every TensorFlow since 0.12 reads"
     WRITES = False
     METADATA = False
-    HOLDS = PLAIN_DTYPES
+    HOLDS = frozenset(dtype.name for dtype in DTYPES if holds(dtype))
     HEEDS: frozenset[str] = frozenset()
 
     def recognises(self, path: Path) -> bool:

@@ -1,0 +1,84 @@
+"""`.lines`: a text with a tensor to a line, its name and then its numbers. What a package that adds a format needs."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from ckpttool.errors import CkptError, CorruptCheckpoint, FormatError
+from ckpttool.formats.files import refuse_existing, replacing
+from ckpttool.formats.format import PLAIN, Checked, Tensors, Writing
+from ckpttool.tensors import Tensor
+
+MAGIC = "#lines\n"
+
+
+class LinesTensors(Tensors):
+    """The tensors of a file by name; each line has its own."""
+
+    def __init__(self, path: Path) -> None:
+        """Read the lines.
+
+        Raises:
+            CorruptCheckpoint: what should be a number is none.
+        """
+        lines = path.read_text(encoding="utf-8").removeprefix(MAGIC).splitlines()
+        try:
+            self._arrays = {line.split()[0]: np.array(line.split()[1:], np.float64) for line in lines}
+        except (ValueError, IndexError) as error:
+            raise CorruptCheckpoint(f"{path}: a line is not a name and numbers: {error}") from error
+
+    def __getitem__(self, name: str) -> Tensor:
+        return Tensor.of(name, self._arrays[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrays)
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+
+class Lines:
+    """The format; `ckpttool.formats.format.Format` says what each member is for."""
+
+    NAME = "lines"
+    SUFFIXES = (".lines",)
+    LIMITS = "holds vectors of float64 whose names have no spaces; keeps no checksums"
+    WRITES = True
+    METADATA = False
+    HOLDS = frozenset({"float64"})
+    HEEDS: frozenset[str] = frozenset()
+
+    def recognises(self, path: Path) -> bool:
+        """Say whether a file begins as one of these does."""
+        if not path.is_file():
+            return False
+        with path.open("rb") as file:
+            return file.read(len(MAGIC)) == MAGIC.encode()
+
+    def open(self, path: Path) -> LinesTensors:
+        """Read a file."""
+        return LinesTensors(path)
+
+    def save(self, tensors: Mapping[str, Tensor], path: Path, overwrite: bool, how: Writing = PLAIN) -> None:
+        """Write a line for each tensor, whole or not at all.
+
+        Raises:
+            FormatError: a tensor is not a vector of float64.
+        """
+        refuse_existing([path], overwrite)
+        with replacing(path) as file:
+            file.write(MAGIC.encode())
+            for name, tensor in tensors.items():
+                if tensor.dtype.name not in self.HOLDS or len(tensor.shape) != 1 or name.split() != [name]:
+                    raise FormatError(
+                        f"{path}: {name} is {tensor.dtype} {list(tensor.shape)}, expected a vector of float64"
+                    )
+                file.write(" ".join([name, *map(repr, tensor.read().tolist())]).encode() + b"\n")
+
+    def verify(self, path: Path) -> Iterator[Checked]:
+        """Read all of it."""
+        try:
+            yield from (Checked(name, tensor.nbytes) for name, tensor in self.open(path).items())
+        except CkptError as error:
+            yield Checked(str(path), 0, str(error))
