@@ -1,12 +1,9 @@
 """A chain of records, oldest first: how an output came to be, each with what a command read and did."""
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from ckpttool.errors import FormatError
 from ckpttool.lineage.sources import Source
 
 MOST_RECORDS = 64
@@ -25,18 +22,15 @@ class Record:
     date: str
 
     @classmethod
-    def from_json(cls, said: Mapping[str, Any], place: Path) -> "Record":
+    def from_json(cls, said: Mapping[str, Any]) -> "Record":
         """Read what `as_json` gave.
 
         Raises:
-            FormatError: it is none.
+            KeyError, TypeError, ValueError: it is none.
         """
-        try:
-            sources = tuple(Source.from_json(source, place) for source in said["sources"])
-            arguments, steps = tuple(map(str, said["arguments"])), tuple(map(str, said["steps"]))
-            return cls(str(said["command"]), arguments, sources, steps, dict(said["versions"]), str(said["date"]))
-        except (KeyError, TypeError, ValueError) as error:
-            raise FormatError(f"{place}: not a record of a lineage: {error!r} in {str(said)[:80]}") from error
+        sources = tuple(map(Source.from_json, said["sources"]))
+        arguments, steps = tuple(map(str, said["arguments"])), tuple(map(str, said["steps"]))
+        return cls(str(said["command"]), arguments, sources, steps, dict(said["versions"]), str(said["date"]))
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON holds it."""
@@ -73,19 +67,13 @@ class Chain:
         return Chain(records[-MOST_RECORDS:], self.left_out + max(0, len(records) - MOST_RECORDS))
 
     @classmethod
-    def parse(cls, text: str | bytes, place: Path) -> "Chain":
-        """Read a chain.
+    def from_json(cls, said: Mapping[str, Any]) -> "Chain":
+        """Read what `as_json` gave.
 
         Raises:
-            FormatError: it is none.
+            KeyError, TypeError, ValueError: it is none.
         """
-        try:
-            said = json.loads(text)
-            return cls(tuple(Record.from_json(each, place) for each in said["records"]), int(said["left_out"]))
-        except (KeyError, TypeError, ValueError, RecursionError) as error:
-            if isinstance(error, FormatError):
-                raise
-            raise FormatError(f"{place}: not a lineage: {error}") from error
+        return cls(tuple(map(Record.from_json, said["records"])), int(said["left_out"]))
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON holds it."""

@@ -42,17 +42,18 @@ def lineage_of(path: Path, metadata: Mapping[str, str]) -> Chain:
         FormatError: what should be a lineage is none.
     """
     if KEY in metadata:
-        return Chain.parse(metadata[KEY], path)
+        return _parsed(metadata[KEY], path)[0]
     for place in dict.fromkeys((path_beside(path), path_beside(prefix_of(path)))):
         if place.is_file():
-            return _beside(place)
+            chain, output = _parsed(place.read_bytes(), place)
+            return chain if output and output.now(place.parent) == "unchanged" else Chain()
     return Chain()
 
 
-def _beside(place: Path) -> Chain:
-    text = place.read_bytes()
-    chain = Chain.parse(text, place)
-    said = json.loads(text).get("output")
-    if not isinstance(said, dict):
-        raise FormatError(f"{place}: not a lineage: it does not say of what output")
-    return chain if Source.from_json(said, place).now(place.parent) == "unchanged" else Chain()
+def _parsed(text: str | bytes, place: Path) -> tuple[Chain, Source | None]:
+    """Read a lineage, and what output it is of where it says so."""
+    try:
+        said = json.loads(text)
+        return Chain.from_json(said), Source.from_json(said["output"]) if "output" in said else None
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise FormatError(f"{place}: not a lineage: {error!r}") from error

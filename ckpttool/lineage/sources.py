@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ckpttool.errors import FormatError
 from ckpttool.formats.tensorflow.bundle_files import V1_SHARD, BundleFiles
 from ckpttool.formats.tensorflow.prefix import prefix_of
 from ckpttool.tensors import Tensor
@@ -41,17 +40,13 @@ class Source:
         return cls._of_files(path, GRAPH, [path])
 
     @classmethod
-    def from_json(cls, said: Mapping[str, Any], place: Path) -> "Source":
+    def from_json(cls, said: Mapping[str, Any]) -> "Source":
         """Read what `as_json` gave.
 
         Raises:
-            FormatError: it is none.
+            KeyError, TypeError: it is none.
         """
-        try:
-            path, format_, files = str(said["path"]), str(said["format"]), tuple(map(str, said["files"]))
-            return cls(path, format_, str(said["hash"]), files)
-        except (KeyError, TypeError) as error:
-            raise FormatError(f"{place}: a source has path, format, hash and files, not {str(said)[:80]}") from error
+        return cls(str(said["path"]), str(said["format"]), str(said["hash"]), tuple(map(str, said["files"])))
 
     @classmethod
     def _of_files(cls, path: Path, format: str, files: list[Path]) -> "Source":  # noqa: A002

@@ -193,7 +193,7 @@ def test_a_lineage_of_what_was_there_before_does_not_count(shell: Any, tiny: Pat
 )
 def test_a_damaged_lineage(shell: Any, tiny: Path, tmp_path: Path, text: str) -> None:
     Path(f"{tiny}.lineage.json").write_text(text)
-    assert "tiny.ckpt.lineage.json: not a " in shell.error("log", tiny)
+    assert "tiny.ckpt.lineage.json: not a lineage: " in shell.error("log", tiny)
     shell.run("convert", tiny, "-o", tmp_path / "a.npz")
     assert told(shell, tmp_path / "a.npz") == [("convert", ["tiny.ckpt"])]
 

@@ -1,0 +1,63 @@
+"""Where lineages are kept: what is read from there, and what is refused."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ckpttool import checkpoint, formats
+from ckpttool.errors import FormatError
+from ckpttool.lineage.chain import Chain, Record
+from ckpttool.lineage.places import KEY, lineage_of, path_beside, write_beside
+from ckpttool.lineage.sources import Source
+
+SOURCE = Source("a.ckpt", "bundle", "sha256:00", ("a.ckpt.index",))
+CHAIN = Chain((Record("edit", ("a.ckpt",), (SOURCE,), ("cast float16",), {"numpy": "2"}, "2026-01-01"),), 2)
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    """A bundle with a lineage beside it."""
+    path = tmp_path / "x.ckpt"
+    checkpoint.save({"w": np.arange(3)}, path)
+    write_beside(path, Source.of(path, "bundle", formats.get("bundle").open(path)), CHAIN)
+    return path
+
+
+def test_beside_and_inside(saved: Path) -> None:
+    assert lineage_of(saved, {}) == CHAIN
+    assert lineage_of(saved.with_name("x.ckpt.data-00000-of-00001"), {}) == CHAIN
+    assert lineage_of(saved, {KEY: json.dumps(Chain().as_json())}) == Chain()
+    assert lineage_of(saved.with_name("y.ckpt"), {"other": "text"}) == Chain()
+
+
+def test_a_lineage_of_another_output_does_not_count(saved: Path) -> None:
+    checkpoint.save({"w": np.arange(4)}, saved, overwrite=True)
+    assert lineage_of(saved, {}) == Chain()
+
+
+def without(said: Any, *places: str | int) -> Any:
+    """What was said but for one thing in it."""
+    *folders, last = places
+    inner = said
+    for place in folders:
+        inner = inner[place]
+    del inner[last]
+    return said
+
+
+@pytest.mark.parametrize(
+    "places",
+    [("left_out",), ("records",), ("output", "files")]
+    + [("records", 0, key) for key in ("command", "arguments", "sources", "steps", "versions", "date")]
+    + [("records", 0, "sources", 0, key) for key in ("path", "format", "hash", "files")],
+    ids=str,
+)
+def test_what_is_missing_is_named(saved: Path, places: tuple[str | int, ...]) -> None:
+    place = path_beside(saved)
+    place.write_text(json.dumps(without(json.loads(place.read_text()), *places)))
+    with pytest.raises(FormatError) as caught:
+        lineage_of(saved, {})
+    assert str(caught.value) == f"{place}: not a lineage: KeyError({places[-1]!r})"

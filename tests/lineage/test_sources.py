@@ -1,0 +1,69 @@
+"""Sources: which bytes tell a checkpoint from every other, and what is there later."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from ckpttool import checkpoint, formats
+from ckpttool.lineage.sources import Source
+
+W = {"w": np.arange(4, dtype=np.float32)}
+
+
+def source(path: Path) -> Source:
+    found = formats.find(path)
+    return Source.of(path, found.NAME, found.open(path))
+
+
+def sha256(path: Path) -> str:
+    return f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
+
+
+def test_of_a_bundle_the_index_whatever_names_it(tmp_path: Path) -> None:
+    checkpoint.save(W, tmp_path / "a.ckpt")
+    index = tmp_path / "a.ckpt.index"
+    found = source(tmp_path / "a.ckpt")
+    assert found == Source(str(tmp_path / "a.ckpt"), "bundle", sha256(index), ("a.ckpt.index",))
+    assert (source(index).hash, source(index).files) == (found.hash, found.files)
+
+
+def test_one_bit_of_a_bundle_is_in_the_hash_of_its_index(tmp_path: Path) -> None:
+    checkpoint.save(W, tmp_path / "a")
+    checkpoint.save({"w": np.array([0, 1, 2, np.nextafter(np.float32(3), 4)], np.float32)}, tmp_path / "b")
+    assert source(tmp_path / "a").hash != source(tmp_path / "b").hash
+
+
+def test_of_another_file_all_its_bytes(tmp_path: Path) -> None:
+    for name in ("a.npz", "a.h5", "a.safetensors"):
+        checkpoint.save(W, tmp_path / name)
+        found = source(tmp_path / name)
+        assert (found.hash, found.files) == (sha256(tmp_path / name), (name,))
+
+
+def test_a_path_that_is_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    checkpoint.save(W, tmp_path / "in" / "model.safetensors")
+    assert source(tmp_path / "in").files == ("in/model.safetensors",)
+    assert source(tmp_path / "in").now(tmp_path) == "unchanged"
+
+
+def test_unchanged_changed_gone(tmp_path: Path) -> None:
+    path, elsewhere = tmp_path / "a.npz", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    checkpoint.save(W, path)
+    found = source(path)
+    assert found.now(elsewhere) == "unchanged"
+    path.rename(elsewhere / "a.npz")
+    assert found.now(elsewhere) == "unchanged"
+    checkpoint.save({"w": np.zeros(4)}, path)
+    assert found.now(elsewhere) == "unchanged"  # beside is what it was
+    assert found.now(tmp_path) == "changed since"
+    path.unlink()
+    assert found.now(tmp_path) == "gone"
+
+
+def test_a_device_or_a_folder_is_never_read(tmp_path: Path) -> None:
+    assert Source("/dev/zero", "npz", "sha256:00", ("zero",)).now(tmp_path) == "gone"
+    assert Source(str(tmp_path), "npz", "sha256:00", (tmp_path.name,)).now(tmp_path) == "gone"
+    assert Source("a", "npz", "sha256:00", ()).now(tmp_path) == "gone"
