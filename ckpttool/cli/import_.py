@@ -15,7 +15,7 @@ from ckpttool.transfer.import_weights import plan_import
 @click.command("import")
 @click.argument("weights", type=options.PATH)
 @click.option("--into", metavar="MODEL", type=options.PATH, required=True, help="The graph (.meta or prefix) to fill.")
-@click.option("--rules", metavar="FILE", type=options.PATH, help="Lines RE => NEW, or a .toml of [[rule]] tables.")
+@options.rules(required=False)
 @click.option("--rename", metavar="RE=>NEW", multiple=True, help="A rule; may be repeated. Before those of --rules.")
 @click.option("--scope", metavar="PREFIX", default="", help="Put every tensor below this prefix of the graph's names.")
 @options.lenient
@@ -37,14 +37,15 @@ def import_weights(
 ) -> None:
     """Write weights of another framework into a graph's variables, as a model with a checkpoint.
 
-    WEIGHTS is an HDF5 file (any tree of datasets, or one of Keras 1, 2 or 3), an .npz, or a checkpoint. A tensor
-    becomes the variable of its name; rules give other names, the first that matches wins, an empty NEW leaves a
-    tensor out. Every tensor and every weight of the graph must find its counterpart, unless --lenient is given: then
-    the other weights keep the model's values, or start fresh where MODEL is a graph without a checkpoint.
+    WEIGHTS is a file of PyTorch (.pt, .pth, .bin), a .safetensors, an HDF5 file (any tree of datasets, or one of Keras
+    1, 2 or 3), an .npz, or a checkpoint. A tensor becomes the variable of its name; rules give other names and layouts,
+    the first that matches wins, an empty NEW leaves a tensor out. Every tensor and every weight of the graph must find
+    its counterpart, unless --lenient is given: then the other weights keep the model's values, or start fresh where
+    MODEL is a graph without a checkpoint.
 
     \b
     Example:
-      ckpttool import weights.h5 --into my_model.ckpt --rename 'fc(\\d)=>hidden\\1' -o imported.ckpt
+      ckpttool import bert.bin --into bert.meta --rules bert-pytorch-tf1 -o imported.ckpt
     """
     chosen = [*map(parse_rule, rename), *(read_rules(rules) if rules else [])]
     carry_out(plan_import(weights, rules=chosen, **how), output, overwrite, plan_only, as_json)

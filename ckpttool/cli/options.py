@@ -119,6 +119,17 @@ def freeze(required: bool = False) -> Decorator:
     )
 
 
+def rules(required: bool) -> Decorator:
+    """Return the option that takes rules of `import` and `export`."""
+    return click.option(
+        "--rules",
+        metavar="RULES",
+        type=PATH,
+        required=required,
+        help="A ready set (see `ckpttool rules`), a .toml of [[rule]] tables, or a file of lines RE => NEW.",
+    )
+
+
 PATTERN = "A regular expression for whole path components: 'hidden[123]'."
 
 

@@ -1,33 +1,52 @@
-"""Which tensor becomes which variable: paired by name after the rules, held against the graph's shapes and dtypes."""
+"""Which tensors become which variables: paired by name after the rules, held against the graph's shapes and dtypes."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from ckpttool.casting import cast_tensor
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.errors import PlanError
-from ckpttool.foreign.rules import Rule, rename
+from ckpttool.foreign.fitting import Fitting, Pair
+from ckpttool.foreign.layouts.keep import Keep
+from ckpttool.foreign.rules import Move, Rule, moves
+from ckpttool.foreign.transformed import applied
 from ckpttool.graph.graph import Graph
-from ckpttool.graph.stored import StoredTensor, stored_tensors
+from ckpttool.graph.stored import StoredTensor
 from ckpttool.selection import suggestion
 from ckpttool.tensors import Tensor
 
 
 @dataclass(frozen=True)
 class Pairing:
-    """The tensors to import under the names of the graph's variables, and what finds no counterpart.
+    """What of a file becomes which of the graph's variables, and what finds no counterpart.
 
-    `sources` has the name that each tensor has in its file; `left_out` says what of the file is not imported and why,
-    `dropped` what the rules or the file's kind leave out, and training state that the graph has no variable for;
-    `unfilled` has the weights that get no value.
+    `left_out` says what of the file is not imported and why, `dropped` what the rules or the file's kind leave out, and
+    training state that the graph has no variable for; `unfilled` has the weights that get no value.
     """
 
-    tensors: Mapping[str, Tensor]
-    sources: Mapping[str, str]
+    weights: Checkpoint
+    wanted: Mapping[str, StoredTensor]
+    pairs: tuple[Pair, ...]
     left_out: tuple[str, ...]
     dropped: tuple[str, ...]
     unfilled: tuple[str, ...]
+
+    @cached_property
+    def tensors(self) -> dict[str, Tensor]:
+        """The tensors to import under the variables' names, read and brought into their layout when asked."""
+        made = (
+            tensor
+            for pair in self.pairs
+            for tensor in applied(pair.layout, [self.weights[name] for name in pair.sources], pair.targets)
+        )
+        return {tensor.name: cast_tensor(tensor, self.wanted[tensor.name].dtype) for tensor in made}
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """Where each variable's value is from: the names in the file, and the layout that is not plain `keep`."""
+        return {target: _source(pair) for pair in self.pairs for target in pair.targets}
 
 
 def pair(
@@ -38,7 +57,7 @@ def pair(
     lenient: bool = False,
     cast: bool = False,
 ) -> Pairing:
-    """Pair a file's tensors with the variables of a graph.
+    """Pair a file's tensors with the variables of a graph; no value is read.
 
     With `scope` every new name is put below that prefix of the graph's names. Without `lenient` every tensor must find
     its variable, and every weight its tensor. With `cast` numbers may change their dtype.
@@ -47,65 +66,56 @@ def pair(
         UnknownName: a rule was used for nothing.
         PlanError: two tensors would get one name, a tensor or a weight has no counterpart, a shape or a dtype differs.
     """
-    wanted = stored_tensors(graph)
-    named = rename(weights, rules)
-    prefix = f"{scope.rstrip('/')}/" if scope else ""
-    kinds = weights.kinds()
-    # A source's training state is no misfit where the graph has none of that name: nobody wants it there.
-    skipped = {old for old, new in named.items() if kinds[old] != "weight" and prefix + new not in wanted}
-    candidates = {prefix + new: old for old, new in named.items() if new and old not in skipped}
-    problems = {new: _misfit(weights, old, new, wanted, graph, cast) for new, old in candidates.items()}
-    fitting = {new: old for new, old in candidates.items() if problems[new] is None}
-    unfilled = tuple(name for name, target in wanted.items() if target.kind == "weight" and name not in fitting)
-    left_out = tuple(problem for problem in problems.values() if problem)
+    fitting = Fitting(weights, graph, cast)
+    named = [_below(scope, move) for move in moves(weights, rules)]
+    dropped = [move for move in named if not move.targets or _is_state(move, fitting)]
+    pairs, left_out = _fitted(fitting, [move for move in named if move not in dropped])
+    filled = {target for pair in pairs for target in pair.targets}
+    unfilled = [name for name, target in fitting.wanted.items() if target.kind == "weight" and name not in filled]
     if not lenient:
-        _refuse(_path(weights), graph, left_out, unfilled, candidates)
-    if not fitting:
-        raise PlanError(
-            f"nothing of {_path(weights)} fits {graph.source}: {left_out[0] if left_out else 'it is empty'}"
-        )
-    tensors = {new: cast_tensor(weights[old].renamed(new), wanted[new].dtype) for new, old in fitting.items()}
-    dropped = (*(old for old, new in named.items() if not new or old in skipped), *weights.left_out)
-    return Pairing(tensors, fitting, left_out, dropped, unfilled)
+        candidates = {target for move in named if move not in dropped for target in move.targets}
+        _refuse(fitting, left_out, [name for name in unfilled if name not in candidates], candidates)
+    if not pairs:
+        raise PlanError(f"nothing of {fitting.path} fits {graph.source}: {left_out[0] if left_out else 'it is empty'}")
+    skipped = (*(name for move in dropped for name in move.sources), *weights.left_out)
+    return Pairing(weights, fitting.wanted, tuple(pairs), tuple(left_out), skipped, tuple(unfilled))
 
 
-def _path(weights: Checkpoint) -> Path:
-    return weights.path or Path("the weights")
+def _below(scope: str, move: Move) -> Move:
+    prefix = f"{scope.rstrip('/')}/" if scope else ""
+    return replace(move, targets=tuple(prefix + name for name in move.targets))
 
 
-def _misfit(
-    weights: Checkpoint, old: str, new: str, wanted: Mapping[str, StoredTensor], graph: Graph, cast: bool
-) -> str | None:
-    """Say why a tensor cannot become the variable of its new name, or None when it can."""
-    tensor, target = weights[old], wanted.get(new)
-    file, source = _path(weights).name, Path(graph.source).name
-    if target is None:
-        became = "" if old == new else f" ({new})"
-        return f"{file}: {old}{became} is no variable of {source}{suggestion(new, wanted)}"
-    if target.shape is not None and tensor.shape != target.shape:
-        return f"{file}: {old} is {list(tensor.shape)}, {new} in {source} is {list(target.shape)}"
-    if tensor.dtype is target.dtype or (cast and _castable(tensor, target)):
-        return None
-    hint = "; --cast changes it" if _castable(tensor, target) else ""
-    return f"{file}: {old} is {tensor.dtype}, {new} in {source} is {target.dtype}{hint}"
+def _is_state(move: Move, fitting: Fitting) -> bool:
+    """Say whether tensors are training state of a name that the graph lacks: no misfit, as nobody wants it there."""
+    kinds = fitting.kinds
+    return all(kinds[name] != "weight" for name in move.sources) and not fitting.wanted.keys() & {*move.targets}
 
 
-def _castable(tensor: Tensor, target: StoredTensor) -> bool:
-    """Say whether both are plain numbers."""
-    numbers = ("float", "int", "uint", "bfloat")
-    return all(dtype.name.rstrip("0123456789").startswith(numbers) for dtype in (tensor.dtype, target.dtype))
+def _fitted(fitting: Fitting, named: Sequence[Move]) -> tuple[list[Pair], list[str]]:
+    """Return the pairs that fit, and what is wrong with the others."""
+    pairs, problems = [], []
+    for move in named:
+        try:
+            pairs.append(fitting.pair(move))
+        except PlanError as problem:
+            problems.append(str(problem))
+    return pairs, problems
 
 
-def _refuse(
-    path: Path, graph: Graph, left_out: Sequence[str], unfilled: Sequence[str], candidates: Mapping[str, str]
-) -> None:
+def _source(pair: Pair) -> str:
+    names = " ".join(pair.sources)
+    return names if isinstance(pair.layout, Keep) else f"{names} by {pair.layout}"
+
+
+def _refuse(fitting: Fitting, left_out: Sequence[str], unfilled: Sequence[str], candidates: set[str]) -> None:
     """Raise where something has no counterpart: the first problem in full, how many more there are, what helps."""
-    misfits = [*left_out, *_unfilled(path, graph, [name for name in unfilled if name not in candidates], candidates)]
+    misfits = [*left_out, *_unfilled(fitting, unfilled, candidates)]
     if misfits:
         more = f" (and {len(misfits) - 1} more)" if len(misfits) > 1 else ""
         raise PlanError(f"{misfits[0]}{more}; --lenient goes on without, a rule ('RE=>NEW') gives another name")
 
 
-def _unfilled(path: Path, graph: Graph, names: Sequence[str], candidates: Mapping[str, str]) -> Iterator[str]:
-    source = Path(graph.source).name
-    return (f"{path.name}: nothing for {name} of {source}{suggestion(name, candidates)}" for name in names)
+def _unfilled(fitting: Fitting, names: Sequence[str], candidates: set[str]) -> Iterator[str]:
+    graph = Path(fitting.graph.source).name
+    return (f"{fitting.path.name}: nothing for {name} of {graph}{suggestion(name, candidates)}" for name in names)

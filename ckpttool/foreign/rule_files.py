@@ -1,27 +1,36 @@
-"""Files of rules: lines `RE => NEW`, or a .toml with tables `[[rule]]` or a table `[rename]`."""
+"""Files of rules: lines `RE => NEW`, or a .toml with tables `[[rule]]` or a table `[rename]`; and the ready ones."""
 
 import tomllib
 from pathlib import Path
 
 from ckpttool.errors import CkptError, MissingFile
+from ckpttool.foreign import rulesets
 from ckpttool.foreign.rules import Rule, parse_rule
 from ckpttool.selection import suggestion
 
-KEYS: dict[str, type] = {"from": str, "to": str, "drop": bool, "optional": bool}
+KEYS: dict[str, type | tuple[type, ...]] = {
+    "from": (str, list),
+    "to": (str, list),
+    "transform": str,
+    "drop": bool,
+    "optional": bool,
+}
 
 
 def read_rules(path: Path) -> list[Rule]:
-    """Read a file of rules: lines `RE => NEW` with `#` comments, or a .toml.
+    """Read a ready set by its name, or a file of rules: lines `RE => NEW` with `#` comments, or a .toml.
 
-    A .toml has tables `[[rule]]`: `from`, a regular expression, and `to` or `drop = true`; with `optional = true` a
-    rule may match nothing. Or it has a table `[rename]` of "RE" = "NEW".
+    A .toml has tables `[[rule]]`: `from`, a regular expression or a list of them, and `to` (with a `transform`) or
+    `drop = true`; with `optional = true` a rule may match nothing. Or it has a table `[rename]` of "RE" = "NEW".
 
     Raises:
-        MissingFile: there is no such file.
+        MissingFile: there is no such file or set.
         CkptError: it has something else.
     """
+    path = rulesets.FILES.get(str(path), path)
     if not path.is_file():
-        raise MissingFile(f"{path} is missing: no such file of rules")
+        near = suggestion(str(path), rulesets.FILES) or f"; ready sets are {', '.join(rulesets.FILES)}"
+        raise MissingFile(f"{path} is missing: no such file of rules{near}")
     try:
         text = path.read_text("utf-8")
         if path.suffix == ".toml":
@@ -57,11 +66,28 @@ def _table_rule(where: str, table: object) -> Rule:
     for key, value in table.items():
         if key not in KEYS:
             raise CkptError(f"{where}: {key} is no key of a rule{suggestion(key, KEYS)}")
-        if not isinstance(value, KEYS[key]):
-            raise CkptError(f"{where}: {key} = {value!r} is not a {KEYS[key].__name__}")
+        if not isinstance(value, KEYS[key]) or (isinstance(value, list) and not _texts(value)):
+            raise CkptError(f"{where}: {key} = {value!r}, expected {_expected(key)}")
     if not table.get("from") or bool(table.get("to")) == table.get("drop", False):
         raise CkptError(f"{where}: a rule has from, and either to or drop = true")
+    if table.get("drop") and "transform" in table:
+        raise CkptError(f"{where}: what is dropped has no transform")
     try:
-        return Rule(table["from"], table.get("to", ""), table.get("optional", False))
+        sides = (_one_or_more(table["from"]), _one_or_more(table.get("to", "")))
+        return Rule(*sides, table.get("optional", False), table.get("transform"))
     except CkptError as error:
         raise CkptError(f"{where}: {error}") from error
+
+
+def _texts(values: list[object]) -> bool:
+    return all(isinstance(value, str) and value for value in values)
+
+
+def _expected(key: str) -> str:
+    if KEYS[key] is bool:
+        return "true or false"
+    return "a text" if key == "transform" else "a text or a list of texts"
+
+
+def _one_or_more(value: str | list[str]) -> str | tuple[str, ...]:
+    return value if isinstance(value, str) else tuple(value)

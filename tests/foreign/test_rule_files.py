@@ -30,10 +30,14 @@ def test_tables_of_rules(tmp_path: Path) -> None:
     ("second", "problem"),
     [
         ("from = 'b'\ntoo = 'c'", "too is no key of a rule; nearest: to"),
-        ("from = 'b'\nto = 3", "to = 3 is not a str"),
+        ("from = 'b'\nto = 3", "to = 3, expected a text or a list of texts"),
         ("from = 'b'\nto = 'c'\ndrop = true", "a rule has from, and either to or drop = true"),
         ("from = 'b'", "a rule has from, and either to or drop = true"),
         ("to = 'b'", "a rule has from, and either to or drop = true"),
+        ("from = ['b', 3]\nto = 'c'", "from = ['b', 3], expected a text or a list of texts"),
+        ("from = 'b'\nto = 'c'\ntransform = 'turn'", "no layout turn"),
+        ("from = 'b'\ndrop = true\ntransform = 'dense'", "what is dropped has no transform"),
+        ("from = 'b'\nto = 'c'\noptional = 1", "optional = 1, expected true or false"),
         ("from = 'b('\nto = 'c'", "is not understood"),
     ],
 )

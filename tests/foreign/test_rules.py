@@ -1,9 +1,16 @@
 """Rules: the first that matches wins, each must be used, and no two tensors get one name."""
 
+from collections.abc import Iterable, Sequence
+
 import pytest
 
 from ckpttool.errors import CkptError, PlanError, UnknownName
-from ckpttool.foreign.rules import Rule, parse_rule, rename
+from ckpttool.foreign.rules import Move, Rule, moves, parse_rule
+
+
+def rename(names: Iterable[str], rules: Sequence[Rule]) -> dict[str, str]:
+    """Each name's new name, where rules take single tensors."""
+    return {move.sources[0]: "".join(move.targets) for move in moves(names, rules)}
 
 
 def test_the_first_rule_that_matches_wins() -> None:
@@ -49,3 +56,44 @@ def test_rules_that_are_not_understood(text: str) -> None:
 
 def test_an_optional_rule_may_match_nothing() -> None:
     assert rename(["fc1/kernel"], [Rule("conv", "c", optional=True)]) == {"fc1/kernel": "fc1/kernel"}
+
+
+def test_several_tensors_go_together_where_their_groups_agree() -> None:
+    parts = (r"layer(\d)\.weight_ih", r"layer(\d)\.weight_hh")
+    rule = Rule(parts, r"rnn_\1/kernel", transform="lstm(torch, keras)")
+    names = ["layer1.weight_hh", "layer0.weight_ih", "layer0.weight_hh", "layer2.weight_ih"]
+    assert moves(names, [rule]) == [
+        Move(("layer1.weight_hh",), ("layer1.weight_hh",)),
+        Move(("layer0.weight_ih", "layer0.weight_hh"), ("rnn_0/kernel",), "lstm(torch, keras)"),
+        Move(("layer2.weight_ih",), ("layer2.weight_ih",)),
+    ]
+
+
+def test_one_tensor_becomes_several() -> None:
+    rule = Rule(r"(.*)\.in_proj", (r"\1/query", r"\1/key", r"\1/value"), transform="attention(torch, tf1)")
+    (move,) = moves(["self.in_proj"], [rule])
+    assert move.targets == ("self/query", "self/key", "self/value")
+
+
+def test_a_rule_that_takes_tensors_together_needs_all_of_them() -> None:
+    with pytest.raises(UnknownName, match="used for nothing"):
+        moves(["a.kernel"], [Rule((r"(.)\.kernel", r"(.)\.bias"), r"\1", transform="keep")])
+
+
+def test_patterns_whose_groups_cannot_agree() -> None:
+    with pytest.raises(CkptError, match="different numbers of groups"):
+        Rule(("a(.)", "b"), "c")
+
+
+def test_a_transform_that_is_no_layout() -> None:
+    with pytest.raises(PlanError, match="no layout densse; nearest: dense"):
+        Rule("a", "b", transform="densse")
+
+
+def test_as_many_new_names_as_patterns_are_pairs() -> None:
+    rule = Rule((r"(.*)\.weight", r"(.*)\.running_mean"), (r"\1/gamma", r"\1/moving_mean"), transform="auto")
+    assert moves(["bn.running_mean", "fc.weight", "bn.weight"], [rule]) == [
+        Move(("bn.running_mean",), ("bn/moving_mean",), "auto"),
+        Move(("fc.weight",), ("fc.weight",)),
+        Move(("bn.weight",), ("bn/gamma",), "auto"),
+    ]

@@ -14,6 +14,7 @@ from ckpttool.foreign.layouts.keep import Embedding, Keep, LayerNorm
 from ckpttool.foreign.layouts.layout import Layout, options
 from ckpttool.foreign.layouts.lstm import Lstm
 from ckpttool.foreign.layouts.norm import BatchNorm
+from ckpttool.foreign.layouts.pointwise import Pointwise
 
 __all__ = ["LAYOUTS", "Layout", "parse_layout"]
 
@@ -21,6 +22,7 @@ LAYOUTS: dict[str, type[Layout]] = {
     "keep": Keep,
     "dense": Dense,
     "flatten": Flatten,
+    "pointwise": Pointwise,
     "conv": Conv,
     "grouped": Grouped,
     "depthwise": Depthwise,

@@ -28,6 +28,8 @@ def one_array(draw: st.DrawFn) -> Case:
                 ("layer_norm", [(a,)]),
                 ("dense", [(a, b)]),
                 (f"flatten({n})", [(a, n * b)]),
+                ("pointwise", [(a, b)]),
+                ("pointwise(keras)", [(a, b)]),
                 ("conv", [(a, b, *window)]),
                 ("transposed", [(a, b, *window)]),
                 (f"depthwise({n})", [(a * n, 1, *window)]),
@@ -83,6 +85,7 @@ def test_the_way_back_gives_the_bytes(case: Case, dtype: type, random: "np.rando
 TEXTS = [
     "keep",
     "dense",
+    "pointwise",
     "flatten(2)",
     "flatten(2, 1, 2)",
     "conv",

@@ -1,0 +1,149 @@
+"""Whether tensors fit the variables that they are to become: names, shapes under a layout, dtypes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from ckpttool.checkpoint import Checkpoint
+from ckpttool.errors import PlanError
+from ckpttool.foreign.layouts import parse_layout
+from ckpttool.foreign.layouts.candidates import candidates
+from ckpttool.foreign.layouts.keep import Keep
+from ckpttool.foreign.layouts.layout import Layout, Shape
+from ckpttool.foreign.reading import layout_by_reader
+from ckpttool.foreign.rules import AUTO, Move
+from ckpttool.graph.graph import Graph
+from ckpttool.graph.stored import StoredTensor, stored_tensors
+from ckpttool.kinds import Kind
+from ckpttool.selection import suggestion
+from ckpttool.tensors import DType
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Tensors of a source, the variables that they become, by their names in the checkpoint, and how."""
+
+    sources: tuple[str, ...]
+    targets: tuple[str, ...]
+    layout: Layout
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """A source's tensors held against a graph's variables; with `cast` numbers may change their dtype."""
+
+    weights: Checkpoint
+    graph: Graph
+    cast: bool = False
+
+    @cached_property
+    def wanted(self) -> dict[str, StoredTensor]:
+        """What the graph's checkpoint holds, by name."""
+        return stored_tensors(self.graph)
+
+    @cached_property
+    def kinds(self) -> dict[str, Kind]:
+        """The kinds of the source's tensors."""
+        return self.weights.kinds()
+
+    @property
+    def path(self) -> Path:
+        """The source, for messages."""
+        return self.weights.path or Path("the weights")
+
+    def pair(self, move: Move) -> Pair:
+        """Return the pair that a move makes.
+
+        Raises:
+            PlanError: a variable is not there, or a shape or a dtype does not fit; the message says what would.
+        """
+        targets = [self._target(move, name) for name in move.targets]
+        layout = self._layout(move, targets)
+        self._check_shapes(move, layout, targets)
+        for target in targets:
+            self._check_dtype(move.sources, target)
+        return Pair(move.sources, move.targets, layout)
+
+    def _target(self, move: Move, name: str) -> StoredTensor:
+        if name in self.wanted:
+            return self.wanted[name]
+        old = " ".join(move.sources)
+        became = "" if old == name else f" ({name})"
+        raise PlanError(f"{self._here(old)}{became} is no variable of {self._graph}{suggestion(name, self.wanted)}")
+
+    def _layout(self, move: Move, targets: Sequence[StoredTensor]) -> Layout:
+        if move.transform not in (None, AUTO):
+            return parse_layout(str(move.transform))
+        if len(move.sources) != 1 or len(targets) != 1:
+            raise PlanError(f"{self._here(' '.join(move.sources))}: several tensors need a transform in their rule")
+        by_reader = layout_by_reader(self.graph, targets[0])
+        if move.transform == AUTO:
+            return by_reader
+        self._refuse_either_way(move, by_reader, targets[0])
+        return Keep()
+
+    def _refuse_either_way(self, move: Move, turning: Layout, target: StoredTensor) -> None:
+        """Refuse a kernel of PyTorch whose shape does not tell whether it was turned over."""
+        shape = self.weights[move.sources[0]].shape
+        if not self._from_torch or isinstance(turning, Keep) or shape != target.shape:
+            return
+        if target.shape in _shapes(turning, [shape]):
+            raise PlanError(
+                f"{self._here(move.sources[0])} is {list(shape)} either way, and {target.name} in {self._graph} is a "
+                f"kernel, which PyTorch turns over: a rule says transform = '{turning}', or 'keep'"
+            )
+
+    @property
+    def _from_torch(self) -> bool:
+        return self.weights.format == "torch" or self.weights.metadata.get("format") == "pt"
+
+    def _check_shapes(self, move: Move, layout: Layout, targets: Sequence[StoredTensor]) -> None:
+        shapes = [self.weights[name].shape for name in move.sources]
+        here = self._here(" ".join(move.sources))
+        hint = _suggested(shapes, targets)
+        try:
+            made = layout.shapes(shapes)
+        except PlanError as error:
+            raise PlanError(f"{here}: {error}{hint}") from error
+        if len(made) != len(targets):
+            raise PlanError(f"{here}: {layout} makes {len(made)} tensors, and the rule names {len(targets)}")
+        for shape, target in zip(made, targets, strict=True):
+            if target.shape not in (None, shape):
+                by = "" if isinstance(layout, Keep) else f" by {layout}"
+                wanted = f"{target.name} in {self._graph} is {list(target.shape or ())}"
+                raise PlanError(f"{here} is {list(shape)}{by}, {wanted}{hint}")
+
+    def _check_dtype(self, sources: Sequence[str], target: StoredTensor) -> None:
+        for name in sources:
+            dtype = self.weights[name].dtype
+            castable = _is_number(dtype) and _is_number(target.dtype)
+            if dtype is target.dtype or (self.cast and castable):
+                continue
+            hint = "; --cast changes it" if castable else ""
+            here = f"{self._here(name)} is {dtype}"
+            raise PlanError(f"{here}, {target.name} in {self._graph} is {target.dtype}{hint}")
+
+    def _here(self, name: str) -> str:
+        return f"{self.path.name}: {name}"
+
+    @property
+    def _graph(self) -> str:
+        return Path(self.graph.source).name
+
+
+def _suggested(shapes: Sequence[Shape], targets: Sequence[StoredTensor]) -> str:
+    """Return, as the end of a message, the transform under which a tensor would fit, if one would."""
+    fitting = candidates(shapes, targets[0].shape) if len(targets) == 1 and targets[0].shape is not None else []
+    return f": transform = '{fitting[0]}' in a rule makes it fit" if fitting else ""
+
+
+def _shapes(layout: Layout, shapes: Sequence[Shape]) -> list[Shape]:
+    try:
+        return layout.shapes(shapes)
+    except PlanError:
+        return []
+
+
+def _is_number(dtype: DType) -> bool:
+    return dtype.name.rstrip("0123456789").startswith(("float", "int", "uint", "bfloat"))

@@ -1,0 +1,48 @@
+"""Which op reads a variable, and the layout that follows from it for weights as PyTorch and Caffe store them."""
+
+from ckpttool.foreign.layouts.conv import Conv, Depthwise, Transposed
+from ckpttool.foreign.layouts.dense import Dense
+from ckpttool.foreign.layouts.keep import Keep
+from ckpttool.foreign.layouts.layout import Layout
+from ckpttool.graph.graph import Graph
+from ckpttool.graph.stored import StoredTensor
+
+THROUGH = frozenset({"Identity", "ReadVariableOp", "Cast", "Reshape", "ExpandDims", "Enter", "RefEnter"})
+"""Ops between a variable and the one that computes with it; a convolution in one dimension expands its kernel."""
+LOOKUPS = frozenset({"Gather", "GatherV2", "ResourceGather"})
+LAYOUTS: dict[str, Layout] = {
+    "MatMul": Dense(),
+    "Conv2D": Conv(),
+    "Conv3D": Conv(),
+    "Conv2DBackpropInput": Transposed(),
+    "Conv3DBackpropInputV2": Transposed(),
+}
+"""What the kernel that an op reads needs; a depthwise one says its multiplier by its shape."""
+
+
+def layout_by_reader(graph: Graph, target: StoredTensor) -> Layout:
+    """Return what PyTorch's array of a variable's role needs: a kernel is turned over, everything else is kept.
+
+    The first op counts, as those of gradients come later. A table whose rows are looked up is no kernel, even where a
+    MatMul reads it too, nor is a matrix that its MatMul turns over.
+    """
+    readers = _readers(graph, target)
+    if not readers or any(graph.nodes[name].op in LOOKUPS for name in readers):
+        return Keep()
+    first = graph.nodes[readers[0]]
+    if first.op == "DepthwiseConv2dNative" and target.shape:
+        return Depthwise(target.shape[-1])
+    turned = first.attr["transpose_b"].b or first.attr["transpose_a"].b
+    return Keep() if turned else LAYOUTS.get(first.op, Keep())
+
+
+def _readers(graph: Graph, target: StoredTensor) -> list[str]:
+    """Return the ops that compute with a variable, in the graph's order."""
+    found: set[str] = set()
+    todo = [member.op for member in target.members]
+    while todo:
+        new = [name for name in graph.consumers.get(todo.pop(), []) if name not in found]
+        todo += [name for name in new if graph.nodes[name].op in THROUGH]
+        found.update(new)
+    known = {*LAYOUTS, *LOOKUPS, "DepthwiseConv2dNative"}
+    return [name for name in graph.nodes if name in found and graph.nodes[name].op in known]
