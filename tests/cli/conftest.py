@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 
 from ckpttool import checkpoint
 from ckpttool.cli import main
+from ckpttool.graph.files import load
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 MODEL = FIXTURES / "my_model_final.ckpt"
@@ -83,3 +84,51 @@ def flip() -> Callable[[Path, int], None]:
         path.write_bytes(data)
 
     return flip_bit
+
+
+@pytest.fixture(scope="session")
+def make_trained(new_network: type[Any], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Return a maker of networks of plain TensorFlow that Adam has trained for a step, with a loop and batch norm."""
+    made: dict[tuple[bool, bool], Path] = {}
+
+    def make(resource: bool = False, functional: bool = False) -> Path:
+        if (resource, functional) not in made:
+            folder = tmp_path_factory.mktemp("trained")
+            made[resource, functional] = _trained(new_network(resource), functional, folder / "model.ckpt")
+        return made[resource, functional]
+
+    return make
+
+
+def _trained(network: Any, functional: bool, prefix: Path) -> Path:
+    tf, v1 = network.tf, network.v1
+    with network.building(functional):
+        X, y, training = network.inputs()
+        layer = network.batch_norm(network.dense(X, 5, "h1"), training, "h1/norm")
+        layer = network.dropout(layer, training, "drop")
+        gain = network.variable("gain", [5], value=1.1)
+        _, layer = tf.while_loop(lambda i, _: i < 3, lambda i, x: (i + 1, tf.tanh(x * gain)), (tf.constant(0), layer))
+        table = network.variable("table", [3, 3])
+        logits = network.dense(layer, 3, "out", relu=False)
+        logits = tf.add(logits, tf.gather(table, tf.argmax(logits, 1)), name="logits")
+        network.classify(logits, y, v1.train.AdamOptimizer(0.01))
+        v1.summary.scalar("loss", network.graph.get_tensor_by_name("loss/loss:0"))
+        saver = v1.train.Saver()
+    with network.graph.as_default(), v1.Session() as session:
+        session.run(v1.global_variables_initializer())
+        session.run("train", {"X:0": np.ones((8, 4), np.float32), "y:0": np.arange(8) % 3, "training:0": True})
+        saver.save(session, str(prefix), write_state=False)
+    return prefix
+
+
+@pytest.fixture
+def computed(new_session: type[Any]) -> Callable[..., np.ndarray[Any, Any]]:
+    """Return what a plain session on a model computes: the referee of every rewriting."""
+
+    def compute(prefix: Path, tensor: str, feed: dict[str, Any]) -> np.ndarray[Any, Any]:
+        session = new_session(prefix, prefix)
+        known = {name: value for name, value in feed.items() if name.split(":")[0] in load(prefix).nodes}
+        found: np.ndarray[Any, Any] = session.run(tensor, known)
+        return found
+
+    return compute

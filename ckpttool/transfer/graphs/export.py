@@ -9,7 +9,7 @@ from ckpttool import checkpoint, formats
 from ckpttool.errors import CorruptCheckpoint
 from ckpttool.formats.folders import refuse_existing_folder
 from ckpttool.formats.format import PLAIN
-from ckpttool.formats.tensorflow.new_saved_model import ASSETS, write_saved_model
+from ckpttool.formats.tensorflow.new_saved_model import ASSETS, ASSETS_KEY, write_saved_model
 from ckpttool.formats.tensorflow.saved_model import is_saved_model
 from ckpttool.graph import files
 from ckpttool.graph.graph import Graph
@@ -82,4 +82,5 @@ def plan_export(
 def _assets(model: Model, graph: Graph) -> Path | None:
     """Return the folder of the files that a graph's tables read, where it comes from a SavedModel."""
     folder = model.path / ASSETS
-    return folder if graph.meta.asset_file_def and folder.is_dir() else None
+    named = graph.meta.asset_file_def or ASSETS_KEY in graph.meta.collection_def
+    return folder if named and folder.is_dir() else None

@@ -1,0 +1,61 @@
+"""`strip`: what is left computes the same, restores and saves; what only training needed is gone."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ckpttool import checkpoint
+from ckpttool.graph.files import load
+
+Kind = tuple[bool, bool]
+"""Of a network: whether its variables are resources, whether its conditionals and loops are functional."""
+
+
+def test_the_chapters_network_is_stripped(shell: Any, model: Path, computed: Any, tmp_path: Path) -> None:
+    out = tmp_path / "small.ckpt"
+    result = shell.run("strip", model, "-o", out)
+    assert "inputs: X=X:0\noutputs: logits=dnn/outputs/BiasAdd:0, the logits\n" in result.stderr
+    before, after = len(load(model).nodes), len(load(out).nodes)
+    assert result.stdout.splitlines()[0] == f"ops\t{before}\t{after}"
+    assert not [name for name in load(out).nodes if "gradients" in name or "loss" in name]
+    x = np.random.default_rng(0).normal(size=(4, 784)).astype(np.float32)
+    tensor = "dnn/outputs/BiasAdd:0"
+    assert computed(out, tensor, {"X:0": x}).tobytes() == computed(model, tensor, {"X:0": x}).tobytes()
+    shell.run("verify", out, "--unchanged", ".*", model)
+
+
+@pytest.mark.parametrize("kind", [(False, False), (True, False), (True, True)])
+def test_slots_go_and_the_fresh_saver_restores_and_saves(
+    shell: Any,
+    make_trained: Callable[..., Path],
+    new_session: Any,
+    computed: Any,
+    feed: Any,
+    tmp_path: Path,
+    kind: Kind,
+) -> None:
+    model, out = make_trained(*kind), tmp_path / "small.ckpt"
+    shell.run("strip", model, "-o", out)
+    names = set(checkpoint.open(out))
+    assert names == {name for name in checkpoint.open(model) if "Adam" not in name and "power" not in name}
+    assert computed(out, "logits:0", feed).tobytes() == computed(model, "logits:0", feed).tobytes()
+    session = new_session(out, out)
+    again = session.save(tmp_path / "again.ckpt")
+    shell.run("diff", again, out)
+    assert set(checkpoint.open(again)) == names
+
+
+def test_a_layer_becomes_the_input(shell: Any, model: Path, new_session: Any, tmp_path: Path) -> None:
+    out = tmp_path / "top.ckpt"
+    arguments = ["--inputs", "dnn/hidden2/Relu", "--outputs", "dnn/outputs/BiasAdd"]
+    shell.run("strip", model, *arguments, "-o", out)
+    assert {name.partition("/")[0] for name in checkpoint.open(out)} == {"hidden3", "hidden4", "hidden5", "outputs"}
+    x = np.random.default_rng(0).normal(size=(4, 784)).astype(np.float32)
+    old, top = new_session(model, model), new_session(out, out)
+    features, expected = old.run(["dnn/hidden2/Relu:0", "dnn/outputs/BiasAdd:0"], {"X:0": x})
+    found = top.run("dnn/outputs/BiasAdd:0", {"dnn/hidden2/Relu:0": features})
+    assert found.tobytes() == expected.tobytes()
+    assert top.graph.get_tensor_by_name("dnn/hidden2/Relu:0").shape.as_list() == [None, 50]

@@ -1,0 +1,76 @@
+"""Real models, modernized, stripped, exported and folded, compute what they did, says TensorFlow."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ckpttool.transfer.graphs.export import plan_export
+from ckpttool.transfer.graphs.fold import plan_fold
+from ckpttool.transfer.graphs.modernize import plan_modernize
+from ckpttool.transfer.graphs.strip import plan_strip
+from ckpttool.transfer.model import Model
+
+CORPUS = Path(os.environ.get("CKPTTOOL_CORPUS", "/nowhere"))
+pytestmark = pytest.mark.skipif(not CORPUS.is_dir(), reason="CKPTTOOL_CORPUS names no folder of real files")
+
+CROWD = CORPUS / "crowd_counting_3frameworks/modelB/model.ckpt"
+IMAGE = np.random.default_rng(1).normal(size=(1, 32, 32, 1)).astype(np.float32)
+FEED = {"Placeholder:0": IMAGE, "Placeholder_1:0": np.ones((1, 8, 8, 1), np.float32)}
+
+
+def signed(folder: Path, feed: Any, key: str) -> Any:
+    """Run an output of the default signature of a SavedModel in a session."""
+    import tensorflow as tf
+
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        loader = tf.compat.v1.saved_model.loader
+        signature = loader.load(session, ["serve"], str(folder)).signature_def["serving_default"]
+        (given,) = signature.inputs.values()
+        return session.run(signature.outputs[key].name, {given.name: feed})
+
+
+def frozen(path: Path, tensor: str, feed: dict[str, Any]) -> Any:
+    import tensorflow as tf
+
+    definition = tf.compat.v1.GraphDef.FromString(path.read_bytes())
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        tf.graph_util.import_graph_def(definition, name="")
+        return session.run(tensor, feed)
+
+
+def test_a_model_with_seven_savers_and_adam_is_modernized_and_trains_on(new_session: Any, tmp_path: Path) -> None:
+    plan_modernize(Model.open(CROWD)).write(tmp_path / "modern.ckpt")
+    old, new = new_session(CROWD, CROWD), new_session(tmp_path / "modern.ckpt", tmp_path / "modern.ckpt")
+    for session in (old, new):
+        session.run("Adam", FEED)
+    before, after = old.weights(), new.weights()
+    for name, value in before.items():
+        np.testing.assert_allclose(after[name], value, rtol=1e-5, atol=1e-7, err_msg=name)
+
+
+def test_its_forward_part_is_stripped_exported_and_folded(new_session: Any, tmp_path: Path) -> None:
+    model = Model.open(CROWD)
+    expected = new_session(CROWD, CROWD).run("add_12:0", FEED)
+    plan_strip(model).write(tmp_path / "small.ckpt")
+    feed = {"Placeholder:0": IMAGE}
+    stripped = new_session(tmp_path / "small.ckpt", tmp_path / "small.ckpt")
+    assert stripped.run("add_12:0", feed).tobytes() == expected.tobytes()
+    plan_export(model).write(tmp_path / "exported")
+    assert signed(tmp_path / "exported", IMAGE, "logits").tobytes() == expected.tobytes()
+    plan_fold(model).write(tmp_path / "frozen.pb")
+    np.testing.assert_allclose(frozen(tmp_path / "frozen.pb", "add_12:0", feed), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_a_regression_whose_answer_is_known(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    model = Model.open(CORPUS / "tf2onnx_regression_trio/regression/checkpoint/model")
+    x = np.arange(5, dtype=np.float32)
+    plan_export(model).write(tmp_path / "exported")
+    called = tf.saved_model.load(str(tmp_path / "exported")).signatures["serving_default"](X=tf.constant(x))
+    plan_fold(model).write(tmp_path / "frozen.pb")
+    for found in (called["logits"].numpy(), frozen(tmp_path / "frozen.pb", "Add:0", {"X:0": x})):
+        np.testing.assert_allclose(found, 0.21396178 * x + 1.0495254, rtol=1e-6)
