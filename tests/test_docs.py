@@ -50,11 +50,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.usefixtures("folder")
-def test_python_page() -> None:
-    page = ROOT / "docs" / "python.md"
-    result = doctest.testfile(str(page), module_relative=False)
+@pytest.mark.parametrize(("page", "least"), [("python.md", 40), ("samples.md", 10)])
+def test_the_examples_of_a_page_run(page: str, least: int) -> None:
+    result = doctest.testfile(str(ROOT / "docs" / page), module_relative=False)
     assert result.failed == 0
-    assert result.attempted > 40
+    assert result.attempted > least
 
 
 def test_every_command_has_a_section_and_a_place_in_the_readme() -> None:
