@@ -40,10 +40,11 @@ def _denses(scope: str) -> dict[str, tuple[int, int]]:
     }
 
 
-def write(prefix: Path) -> int:
-    """Write the bundle, and return its bytes of weights."""
-    block = np.random.default_rng(0).standard_normal(PIECE // 4, dtype=np.float32)
-    tensors = {name: _tensor(name, shape, block) for name, shape in shapes().items()}
+def write(prefix: Path, part: int = 1, seed: int = 0) -> int:
+    """Write the bundle, or one with a part of the rows of each tensor, and return its bytes of weights."""
+    block = np.random.default_rng(seed).standard_normal(PIECE // 4, dtype=np.float32)
+    rows = {name: (max(1, shape[0] // part), *shape[1:]) for name, shape in shapes().items()}
+    tensors = {name: _tensor(name, shape, block) for name, shape in rows.items()}
     checkpoint.save(tensors, prefix)
     return sum(tensor.nbytes for tensor in tensors.values())
 
