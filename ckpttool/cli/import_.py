@@ -6,10 +6,13 @@ from typing import Any
 import click
 
 from ckpttool.cli import options
+from ckpttool.cli.drafting import draft_rules
 from ckpttool.cli.plans import carry_out
+from ckpttool.cli.sampling import check_sample
 from ckpttool.foreign.rule_files import read_rules
 from ckpttool.foreign.rules import parse_rule
 from ckpttool.transfer.import_weights import plan_import
+from ckpttool.transfer.sample import TOLERANCE
 
 
 @click.command("import")
@@ -18,6 +21,9 @@ from ckpttool.transfer.import_weights import plan_import
 @options.rules(required=False)
 @click.option("--rename", metavar="RE=>NEW", multiple=True, help="A rule; may be repeated. Before those of --rules.")
 @click.option("--scope", metavar="PREFIX", default="", help="Put every tensor below this prefix of the graph's names.")
+@click.option("--suggest", is_flag=True, help="Write a draft of rules as OUT (.toml) instead, to read and edit.")
+@click.option("--check", "sample", metavar="SAMPLE", type=options.PATH, help="Compare with what the source computed.")
+@click.option("--tolerance", type=click.FloatRange(min=0), default=TOLERANCE, show_default=True, help="Of --check.")
 @options.lenient
 @click.option("--cast", is_flag=True, help="Let numbers change their dtype to the graph's.")
 @click.option("--bake", is_flag=True, help="Also write the values into the .meta, as what its initialisers give.")
@@ -29,6 +35,9 @@ def import_weights(
     weights: Path,
     rules: Path | None,
     rename: tuple[str, ...],
+    suggest: bool,
+    sample: Path | None,
+    tolerance: float,
     output: Path,
     overwrite: bool,
     plan_only: bool,
@@ -43,9 +52,18 @@ def import_weights(
     its counterpart, unless --lenient is given: then the other weights keep the model's values, or start fresh where
     MODEL is a graph without a checkpoint.
 
+    SAMPLE is arrays by name, an .npz say: rows under the placeholders' names, and under names of layers, ops or tensors
+    what the source framework computed there. Each is compared; the exit code is 1 where one differs, and where
+    --suggest leaves something open.
+
     \b
     Example:
       ckpttool import bert.bin --into bert.meta --rules bert-pytorch-tf1 -o imported.ckpt
     """
+    if suggest:
+        draft_rules(weights, how["into"], output, overwrite, as_json)
+        return
     chosen = [*map(parse_rule, rename), *(read_rules(rules) if rules else [])]
     carry_out(plan_import(weights, rules=chosen, **how), output, overwrite, plan_only, as_json)
+    if not plan_only:
+        check_sample(output, sample, tolerance, as_json)

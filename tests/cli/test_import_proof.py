@@ -1,0 +1,87 @@
+"""`import --suggest` and `--check`: weights of PyTorch into a graph by a draft, and proof that it computes the same."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ckpttool import checkpoint
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    """A network 4-8-6-3 of PyTorch, with a sample of what it computes."""
+    torch.manual_seed(1)
+    linear = [torch.nn.Linear(*sizes) for sizes in ((4, 8), (8, 6), (6, 3))]
+    module = torch.nn.Sequential(linear[0], torch.nn.ReLU(), linear[1], torch.nn.ELU(), linear[2])
+    torch.save(module.state_dict(), tmp_path / "weights.pt")
+    rows = torch.randn(5, 4)
+    computed = {name: module[:end](rows).detach() for name, end in (("hidden1", 2), ("hidden2", 4), ("outputs", 5))}
+    np.savez(tmp_path / "sample.npz", X=rows, **computed)
+    return tmp_path / "weights.pt"
+
+
+def test_a_draft_is_imported_and_the_network_computes_the_same(
+    shell: Any, small: Path, weights: Path, tmp_path: Path
+) -> None:
+    into = ["--into", f"{small}.meta"]
+    draft = shell.run("import", weights, *into, "--suggest", "-o", tmp_path / "rules.toml")
+    assert draft.stdout.splitlines()[0] == "0.weight\thidden1/kernel\tdense\t0.8\tnothing else has these shapes"
+    assert draft.stderr == f"{tmp_path}/rules.toml: 6 rules, 0 tensors dropped, 0 open; edit it\n"
+    options = [*into, "--rules", tmp_path / "rules.toml", "--check", tmp_path / "sample.npz"]
+    result = shell.run("import", weights, *options, "-o", tmp_path / "out.ckpt")
+    checked = [line.split("\t") for line in result.stdout.splitlines()[-3:]]
+    assert [(line[0], line[1], line[-1]) for line in checked] == [
+        ("hidden1", "dnn/hidden1/Relu:0", "yes"),
+        ("hidden2", "dnn/hidden2/Elu:0", "yes"),
+        ("outputs", "dnn/outputs/BiasAdd:0", "yes"),
+    ]
+    assert "checked: 3 tensors equal the sample's" in result.stderr
+    kernel = torch.load(weights)["2.weight"].numpy()
+    assert np.array_equal(checkpoint.open(tmp_path / "out.ckpt")["hidden2/kernel"].read(), kernel.T)
+
+
+def test_the_first_layer_that_goes_wrong_is_named(shell: Any, small: Path, weights: Path, tmp_path: Path) -> None:
+    shell.run("import", weights, "--into", small, "--suggest", "-o", tmp_path / "rules.toml")
+    state = torch.load(weights)
+    state["2.bias"] += 1
+    torch.save(state, weights)
+    options = ["--into", small, "--rules", tmp_path / "rules.toml", "--check", tmp_path / "sample.npz"]
+    result = shell.run("import", weights, *options, "-o", tmp_path / "out.ckpt", exit_code=1)
+    assert [line.split("\t")[-1] for line in result.stdout.splitlines()[-3:]] == ["yes", "no", "no"]
+    (verdict,) = [line for line in result.stderr.splitlines() if line.startswith("wrong")]
+    assert verdict.startswith("wrong from hidden2 on (dnn/hidden2/Elu:0): ")
+    assert "expected at most 1.0e-04" in verdict
+    shell.run("import", weights, *options, "--tolerance", "10", "-o", tmp_path / "other.ckpt")
+
+
+def test_a_draft_with_something_open_is_written_and_the_answer_is_no(
+    shell: Any, small: Path, weights: Path, tmp_path: Path
+) -> None:
+    state = torch.load(weights)
+    torch.save({**state, "extra.weight": torch.ones(9, 9)}, weights)
+    result = shell.run("import", weights, "--into", small, "--suggest", "-o", tmp_path / "rules.toml", exit_code=1)
+    assert "open: extra.weight [9, 9]: no variable fits" in result.stderr
+    assert "# open: extra.weight [9, 9]: no variable fits" in (tmp_path / "rules.toml").read_text()
+
+
+def test_without_a_sample_nothing_is_checked_and_that_is_said(
+    shell: Any, small: Path, weights: Path, tmp_path: Path
+) -> None:
+    shell.run("import", weights, "--into", small, "--suggest", "-o", tmp_path / "rules.toml")
+    options = ["--into", small, "--rules", tmp_path / "rules.toml", "-o", tmp_path / "out.ckpt"]
+    assert "nothing was checked numerically" in shell.run("import", weights, *options).stderr
+
+
+def test_a_draft_has_a_name_of_toml_and_does_not_replace(
+    shell: Any, small: Path, weights: Path, tmp_path: Path
+) -> None:
+    options = ["import", weights, "--into", small, "--suggest", "-o"]
+    assert shell.error(*options, tmp_path / "rules") == (
+        f"{tmp_path}/rules: a draft of rules is TOML, expected a name that ends in .toml"
+    )
+    (tmp_path / "rules.toml").write_text("mine")
+    assert "exists already" in shell.error(*options, tmp_path / "rules.toml")
+    assert (tmp_path / "rules.toml").read_text() == "mine"
