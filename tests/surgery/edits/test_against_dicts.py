@@ -197,9 +197,8 @@ EDITS = st.one_of(
 )  # fmt: skip
 
 
-@settings(deadline=None, max_examples=100)
-@given(st.lists(EDITS, min_size=1, max_size=6))
-def test_a_checkpoint_is_edited_as_a_dict_is(edits: Any) -> None:
+def edited(edits: Any) -> tuple[Checkpoint, Arrays, list[Step]]:
+    """Return a checkpoint and a dict after the edits that neither refuses, and these; what one refuses both do."""
     expected, found, accepted = start(), Checkpoint.of(start()), []
     for step, change in edits:
         try:
@@ -214,10 +213,39 @@ def test_a_checkpoint_is_edited_as_a_dict_is(edits: Any) -> None:
         assert wanted is not None, step
         expected, found = wanted, after
         accepted.append(step)
+    return found, expected, accepted
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.lists(EDITS, min_size=1, max_size=6))
+def test_a_checkpoint_is_edited_as_a_dict_is(edits: Any) -> None:
+    found, expected, accepted = edited(edits)
     assert arrays_of(found) == arrays_of(apply(Checkpoint.of(start()), accepted).tensors) == plain(expected)
     with tempfile.TemporaryDirectory() as folder:
         checkpoint.save(found, Path(folder) / "edited.ckpt")
         assert arrays_of(checkpoint.open(Path(folder) / "edited.ckpt")) == plain(expected)
+
+
+def whole(array: Any) -> tuple[Any, Any]:
+    """Return the integers of an array, and their scale."""
+    scale = np.float32(np.abs(array.astype(np.float64)).max(initial=0) / 127) or np.float32(1)
+    return np.rint(array.astype(np.float64) / scale).astype(np.int8), np.asarray(scale)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(EDITS, max_size=4), st.sampled_from(PATTERNS))
+def test_what_is_edited_is_quantised_and_comes_back_as_a_dict_does(edits: Any, pattern: str) -> None:
+    found, arrays, _ = edited(edits)
+    try:
+        pairs = {name: whole(arrays[name]) for name in weights(arrays, pattern)}
+    except Refused:
+        return
+    small = apply(found, [Step("quantise", f"{pattern}=int8")]).tensors
+    integers = {name: pair[0] for name, pair in pairs.items()}
+    scales = {f"{name}/scale": pair[1] for name, pair in pairs.items()}
+    assert arrays_of(small) == plain(arrays | integers | scales)
+    floats = {name: (pair[0].astype(np.float32) * pair[1]).astype(np.float16) for name, pair in pairs.items()}
+    assert arrays_of(apply(small, [Step("dequantise", "float16")]).tensors) == plain(arrays | floats)
 
 
 def arrays_of(ckpt: Checkpoint) -> Any:
