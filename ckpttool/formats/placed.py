@@ -1,8 +1,9 @@
 """Tensors whose bytes lie in files as they are: little-endian, in C order, one after the other."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 from ckpttool.errors import CkptError
@@ -14,21 +15,55 @@ from ckpttool.formats.truth import require_truth
 from ckpttool.tensors import Array, Extent, Tensor, TensorSpec
 
 
+class ClosedFile(NamedTuple):
+    """A data file that is opened when it is read: there may be more than a process may have open at once."""
+
+    path: Path
+    stamp: tuple[int, ...]
+    size: int
+
+    @classmethod
+    def of(cls, file: DataFile) -> "ClosedFile":
+        """Remember which file it is, as it is now."""
+        return cls(file.path, file.stamp, file.size)
+
+
 class Place(NamedTuple):
     """Where a tensor's bytes begin in a file, and what it is."""
 
-    file: DataFile
+    file: DataFile | ClosedFile
     spec: TensorSpec
     offset: int
 
+    def opened(self) -> DataFile:
+        """Return the file, opened.
+
+        Raises:
+            MissingFile: it is gone.
+            CorruptCheckpoint: it is another than it was.
+        """
+        if isinstance(self.file, DataFile):
+            return self.file
+        file = DataFile(self.file.path)
+        file.require_unchanged(self.file.stamp)
+        return file
+
 
 class PlacedTensors(Tensors):
-    """Tensors by name, each where its place says; there are no checksums."""
+    """Tensors by name, each where its place says; there are no checksums.
 
-    places: dict[str, Place]
+    Those whose bytes are in another form are in `coded` too, with what reads them.
+    """
+
+    def __init__(self) -> None:
+        """Begin without tensors."""
+        self.places: dict[str, Place] = {}
+        self.coded: dict[str, Callable[[], Array]] = {}
 
     def __getitem__(self, name: str) -> Tensor:
         file, spec, offset = self.places[name]
+        if name in self.coded:
+            return Tensor(spec, self.coded[name])
         extent = Extent(file.path, offset, spec.nbytes, None, file.stamp)
         return Tensor(spec, partial(self._read, name), partial(self._pieces, name), extent)
 
@@ -47,11 +82,14 @@ class PlacedTensors(Tensors):
                 yield Checked(name, 0, str(error))
 
     def _check(self, name: str) -> int:
+        if name in self.coded:
+            array = self.coded[name]()
+            return array.nbytes if self.places[name].spec.nbytes else sum(map(len, array.ravel()))
         return sum(map(len, self._raw(name)))
 
     def _raw(self, name: str) -> Iterator[bytes]:
         """Yield a tensor's bytes; after the last see whether the file is what it was."""
-        file, spec, offset = self.places[name]
+        file, (_, spec, offset) = self.places[name].opened(), self.places[name]
         for piece in file.stream(name, Stored(0, offset, spec.nbytes, 0)):
             require_truth(spec, piece, file.path)
             yield piece

@@ -5,38 +5,26 @@ of one name: programs differ in which of them they take.
 """
 
 import copy
-import io
-import tokenize
 import zipfile
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import IO, NamedTuple
-
-import numpy as np
-from numpy.lib import format as npy
+from typing import NamedTuple
 
 from ckpttool.errors import CkptError, CorruptCheckpoint, FormatError
 from ckpttool.formats.archive import BAD_ZIP, is_zip, opened, refuse_packing
 from ckpttool.formats.files import refuse_existing, replacing
 from ckpttool.formats.format import PLAIN, Checked, Tensors, Writing
+from ckpttool.formats.npz.array import HEADER_LIMIT, StoredArray, array_of, read_header
 from ckpttool.formats.npz.writer import SUFFIX, write_archive
-from ckpttool.formats.wire.strings import as_bytes
-from ckpttool.tensors import BY_NAME, DTYPES, PIECE, STRING, Array, DType, Tensor, TensorSpec
-
-HEADER_LIMIT = 16 << 10
-"""Bytes within which a header ends; NumPy itself takes 10,000."""
-_BAD_HEADER = (ValueError, SyntaxError, TypeError, KeyError, tokenize.TokenError, MemoryError, RecursionError)
+from ckpttool.tensors import DTYPES, PIECE, STRING, Array, Tensor
 
 
 class Member(NamedTuple):
-    """An array in the file: where it is, what it is, in which order its elements are, and after which header."""
+    """An array in the file, and the member that holds it."""
 
     info: zipfile.ZipInfo
-    spec: TensorSpec
-    numpy: np.dtype[np.generic]
-    fortran: bool
-    start: int
+    array: StoredArray
 
 
 class NpzTensors(Tensors):
@@ -54,15 +42,14 @@ class NpzTensors(Tensors):
         with opened(path) as archive:
             for info in archive.infolist():
                 member = _member(path, archive, info)
-                if member.spec.name in self.members:
+                if member.array.spec.name in self.members:
                     raise FormatError(f"{path}: two members are named {info.filename}")
-                self.members[member.spec.name] = member
+                self.members[member.array.spec.name] = member
 
     def __getitem__(self, name: str) -> Tensor:
         member = self.members[name]
-        plain = member.spec.dtype.itemsize and not member.fortran and member.numpy.newbyteorder("<") == member.numpy
-        pieces = partial(self._pieces, member) if plain else None
-        return Tensor(member.spec, partial(self._read, member), pieces)
+        pieces = partial(self._pieces, member) if member.array.plain else None
+        return Tensor(member.array.spec, partial(self._read, member), pieces)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.members)
@@ -74,25 +61,17 @@ class NpzTensors(Tensors):
         """Yield the bytes of an array as they are stored; the zip's checksum is compared at the end."""
         try:
             with opened(self.path) as archive, archive.open(member.info) as file:
-                file.read(member.start)
+                file.read(member.array.start)
                 while piece := file.read(PIECE):
                     yield piece
         except BAD_ZIP as error:
-            raise CorruptCheckpoint(f"{self.path}: {member.spec.name} is damaged: {error}") from error
+            raise CorruptCheckpoint(f"{self.path}: {member.array.spec.name} is damaged: {error}") from error
 
     def _pieces(self, member: Member) -> Iterator[memoryview]:
         return map(memoryview, self.raw(member))
 
     def _read(self, member: Member) -> Array:
-        raw = np.empty(member.spec.elements * member.numpy.itemsize, np.uint8)
-        at = 0
-        for piece in self.raw(member):
-            raw[at : at + len(piece)] = np.frombuffer(piece, np.uint8)
-            at += len(piece)
-        array = raw.view(member.numpy).reshape(member.spec.shape, order="F" if member.fortran else "C")
-        if member.spec.dtype is STRING:
-            return _strings(array)
-        return np.ascontiguousarray(array, member.numpy.newbyteorder("=")).reshape(member.spec.shape)
+        return array_of(member.array, self.raw(member))
 
 
 class Npz:
@@ -113,7 +92,7 @@ class Npz:
         try:
             with zipfile.ZipFile(path) as archive:
                 members = archive.namelist()
-        except BAD_ZIP:
+        except (*BAD_ZIP, NotImplementedError, UnicodeDecodeError):
             return path.suffix == ".npz"
         return path.suffix == ".npz" or (bool(members) and all(name.endswith(SUFFIX) for name in members))
 
@@ -151,16 +130,10 @@ def _member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Memb
     refuse_packing(path, info, name)
     try:
         with archive.open(_unchecked(info)) as file:
-            head = io.BytesIO(file.read(HEADER_LIMIT))
-        shape, fortran, dtype = _header(head)
-        start = head.tell()
-    except (*BAD_ZIP, *_BAD_HEADER, NotImplementedError) as error:
+            head = file.read(HEADER_LIMIT)
+    except (*BAD_ZIP, NotImplementedError) as error:
         raise CorruptCheckpoint(f"{path}: the header of {name} is damaged: {error}") from error
-    spec = TensorSpec(name, shape, _dtype(path, name, dtype))
-    if any(size < 0 for size in shape) or start + spec.elements * dtype.itemsize != info.file_size:
-        held = info.file_size - start
-        raise CorruptCheckpoint(f"{path}: {name} is said to be {dtype} {list(shape)}, its member holds {held} bytes")
-    return Member(info, spec, dtype, fortran, start)
+    return Member(info, read_header(path, name, head, info.file_size))
 
 
 def _unchecked(info: zipfile.ZipInfo) -> zipfile.ZipInfo:
@@ -168,30 +141,3 @@ def _unchecked(info: zipfile.ZipInfo) -> zipfile.ZipInfo:
     info = copy.copy(info)
     del info.CRC
     return info
-
-
-def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
-    """Read the header of an array, and stand at its first byte after it."""
-    version = npy.read_magic(file)
-    if version == (1, 0):
-        return npy.read_array_header_1_0(file)
-    if version == (2, 0):
-        return npy.read_array_header_2_0(file)
-    raise ValueError(f"version {version} is for structured arrays, which are not read")
-
-
-def _dtype(path: Path, name: str, dtype: np.dtype[np.generic]) -> DType:
-    if dtype.hasobject or dtype.names or dtype.subdtype:
-        raise FormatError(f"{path}: {name} holds Python objects or structures ({dtype}), which are never read")
-    if dtype.kind in "SU":
-        return STRING
-    found = BY_NAME.get(dtype.name)
-    if found is None:
-        raise FormatError(f"{path}: {name} is {dtype}, which no checkpoint dtype stands for")
-    return found
-
-
-def _strings(array: Array) -> Array:
-    out = np.empty(array.size, object)
-    out[:] = as_bytes(array.ravel().tolist(), "")
-    return out.reshape(array.shape)

@@ -8,17 +8,18 @@ from pathlib import Path, PurePosixPath
 
 from ckpttool.errors import CorruptCheckpoint, FormatError, MissingFile
 from ckpttool.formats.data_file import DataFile
+from ckpttool.formats.placed import ClosedFile
 
 
 class Neighbours:
-    """The data files in a model's folder, each opened once."""
+    """The data files in a model's folder; there may be one to each tensor."""
 
     def __init__(self, model: Path) -> None:
         """Take the model's path."""
         self._model = model
-        self._files: dict[str, DataFile] = {}
+        self._files: dict[str, ClosedFile] = {}
 
-    def place(self, name: str, said: Mapping[str, str], nbytes: int) -> tuple[DataFile, int]:
+    def place(self, name: str, said: Mapping[str, str], nbytes: int) -> tuple[ClosedFile, int]:
         """Return the file and the offset of a tensor's bytes.
 
         Raises:
@@ -39,7 +40,7 @@ class Neighbours:
             )
         return file, offset
 
-    def _open(self, name: str, location: str) -> DataFile:
+    def _open(self, name: str, location: str) -> ClosedFile:
         path, folder = PurePosixPath(location), self._model.parent
         leads_away = path.is_absolute() or ".." in path.parts or {"\\", "\0", ":"} & set(location) or not path.parts
         inside = not leads_away and (folder / path).resolve().is_relative_to(folder.resolve())
@@ -51,7 +52,7 @@ class Neighbours:
             raise MissingFile(f"{folder / path} is missing: {name} of {self._model.name} is in it")
         if not (folder / path).is_file():
             raise FormatError(f"{folder / path} is not a file: {name} of {self._model.name} is said to be in it")
-        return DataFile(folder / path)
+        return ClosedFile.of(DataFile(folder / path))
 
     def _number(self, name: str, text: str) -> int:
         if not (text.isascii() and text.isdigit() and len(text) < 20):

@@ -1,6 +1,6 @@
 """ONNX models: the initialisers of the graph, without the onnx package; data may lie in files beside the model."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -25,34 +25,24 @@ class OnnxTensors(PlacedTensors):
 
     def __init__(self, path: Path) -> None:
         """Walk the model's fields; `read_model` and `Neighbours.place` say what is raised."""
+        super().__init__()
         file = DataFile(path)
         model = read_model(file)
         self.metadata, self.left_out = model.metadata, model.left_out
-        self.places = {}
-        self._coded: dict[str, Callable[[], Array]] = {}
         beside = Neighbours(path)
         for name, found in model.initialisers.items():
             self._take(name, found, file, beside)
 
-    def __getitem__(self, name: str) -> Tensor:
-        if name in self._coded:
-            return Tensor(self.places[name].spec, self._coded[name])
-        return super().__getitem__(name)
-
     def _take(self, name: str, found: Initialiser, file: DataFile, beside: Neighbours) -> None:
-        offset = (found.raw or found.message).start
-        if found.external is not None:
-            file, offset = beside.place(name, found.external, stored_bytes(found.spec))
-        self.places[name] = Place(file, found.spec, offset)
+        if found.external is None:
+            self.places[name] = Place(file, found.spec, (found.raw or found.message).start)
+        else:
+            there, offset = beside.place(name, found.external, stored_bytes(found.spec))
+            self.places[name] = Place(there, found.spec, offset)
         if not found.raw and found.external is None:
-            self._coded[name] = partial(_listed, file, found.spec, found.message)
+            self.coded[name] = partial(_listed, file, found.spec, found.message)
         elif is_packed(found.spec.dtype):
-            self._coded[name] = partial(_unpacked, self.places[name])
-
-    def _check(self, name: str) -> int:
-        if name in self._coded:
-            return stored_bytes(self.places[name].spec) if self._coded[name]() is not None else 0
-        return super()._check(name)
+            self.coded[name] = partial(_unpacked, self.places[name])
 
 
 class Onnx:
@@ -111,6 +101,7 @@ def _unpacked(place: Place) -> Array:
     """Return a tensor of numbers of 4 bits."""
     import numpy as np
 
-    raw = place.file.piece(stored_bytes(place.spec), place.offset)
-    place.file.require_unchanged()
+    file = place.opened()
+    raw = file.piece(stored_bytes(place.spec), place.offset)
+    file.require_unchanged()
     return unpacked(np.frombuffer(raw, np.uint8), place.spec)

@@ -1,121 +1,15 @@
-"""PyTorch's `.pt`, `.pth` and `.bin`: the tensors of a checkpoint, without PyTorch and without running its pickle."""
+"""PyTorch's `.pt`, `.pth` and `.bin`: a checkpoint in one file, or in several with an index."""
 
 from collections.abc import Iterator, Mapping
-from functools import partial
 from pathlib import Path
 
-from ckpttool.errors import CkptError, CorruptCheckpoint, FormatError
-from ckpttool.formats.archive import RATIO_LIMIT, UNPACKED_LIMIT
-from ckpttool.formats.format import PLAIN, Checked, Tensors, Writing
-from ckpttool.formats.pytorch import tree as torch_tree
-from ckpttool.formats.pytorch.archive import TorchArchive, is_torch
+from ckpttool.errors import FormatError
+from ckpttool.formats.format import PLAIN, Checked, Writing
+from ckpttool.formats.pytorch.archive import is_torch
 from ckpttool.formats.pytorch.records import DTYPES
-from ckpttool.formats.tensorflow.bundle_data import swapped
-from ckpttool.formats.truth import require_truth
-from ckpttool.tensors import Array, Tensor, TensorSpec
-
-REPEATED_LIMIT = 64 << 20
-"""Bytes that a tensor may have beyond those of its storage: it repeats them (`Tensor.expand`)."""
-
-
-class TorchTensors(Tensors):
-    """The tensors of a file by the names of its state dict; `metadata` has numbers, texts and ties (alias: name)."""
-
-    def __init__(self, path: Path) -> None:
-        """Interpret the pickle, and hold what it says against the members of the zip file.
-
-        Raises:
-            FormatError: it needs more than data, is in an older format, or has a tensor that is not read.
-            CorruptCheckpoint: it is damaged.
-        """
-        self.archive = TorchArchive(path)
-        value = self.archive.value()
-        try:
-            found = torch_tree.find(value)
-        except FormatError as error:
-            raise FormatError(f"{path}: {error}") from error
-        except ValueError as error:
-            raise CorruptCheckpoint(f"{path}: {error}") from error
-        self.views, self.metadata, self.left_out = found.tensors, found.metadata, found.left_out
-        self._checked: set[str] = set()
-        self._require_bytes()
-
-    def __getitem__(self, name: str) -> Tensor:
-        view = self.views[name]
-        # The system would move the bytes without comparing the zip's checksum, so no extent is told.
-        pieces = partial(self._pieces, name) if view.whole and not self.archive.big else None
-        return Tensor(TensorSpec(name, view.shape, view.dtype), partial(self._read, name), pieces)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.views)
-
-    def __len__(self) -> int:
-        return len(self.views)
-
-    def _require_bytes(self) -> None:
-        """Check storages, each of one dtype, and that tensors do not repeat their bytes to seem much larger."""
-        kinds: dict[str, object] = {}
-        total = 0
-        for name, view in self.views.items():
-            self.archive.require(view.storage)
-            if kinds.setdefault(view.storage.key, view.storage.dtype) is not view.storage.dtype:
-                raise CorruptCheckpoint(f"{self.archive.path}: storage {view.storage.key} is said to be of two dtypes")
-            nbytes = self[name].nbytes
-            total += nbytes
-            if nbytes > view.storage.nbytes + REPEATED_LIMIT:
-                raise FormatError(f"{self.archive.path}: {name} repeats {view.storage.nbytes} bytes to {nbytes}")
-        if total > max(UNPACKED_LIMIT, RATIO_LIMIT * self.archive.file.size):
-            raise FormatError(f"{self.archive.path}: its tensors repeat {self.archive.file.size} bytes to {total}")
-
-    def _raw(self, name: str) -> Iterator[bytes]:
-        """Yield the bytes from a tensor's first element to its last, of a storage whose checksum is right."""
-        view = self.views[name]
-        size, offset = view.span * view.dtype.itemsize, view.offset * view.dtype.itemsize
-        if size == view.storage.nbytes:
-            yield from self.archive.stream(f"data/{view.storage.key}", name)
-            return
-        self.check(name)
-        yield from self.archive.part(view.storage, name, offset, size)
-
-    def check(self, name: str) -> None:
-        """Compare the checksum of a tensor's storage, once.
-
-        Raises:
-            CorruptCheckpoint: it is damaged.
-        """
-        key = self.views[name].storage.key
-        if key not in self._checked:
-            for _ in self.archive.stream(f"data/{key}", name):
-                pass
-            self._checked.add(key)
-
-    def others(self) -> list[str]:
-        """Return the members that hold no tensor's bytes: what was left out, and what the file says of itself."""
-        held = {f"data/{view.storage.key}" for view in self.views.values()}
-        return [member for member in self.archive.members if member not in held]
-
-    def _pieces(self, name: str) -> Iterator[memoryview]:
-        spec = self[name].spec
-        for piece in self._raw(name):
-            require_truth(spec, piece, self.archive.path)
-            yield memoryview(piece)
-
-    def _read(self, name: str) -> Array:
-        import numpy as np
-
-        view = self.views[name]
-        raw = np.empty(view.span * view.dtype.itemsize, np.uint8)
-        at = 0
-        for piece in self._raw(name):
-            raw[at : at + len(piece)] = np.frombuffer(piece, np.uint8)
-            at += len(piece)
-        raw = swapped(raw, view.dtype) if self.archive.big else raw
-        require_truth(self[name].spec, raw, self.archive.path)
-        strides = [stride * view.dtype.itemsize for stride in view.strides]
-        flat = raw.view(view.dtype.numpy)
-        if view.whole:
-            return flat.reshape(view.shape)
-        return np.ascontiguousarray(np.lib.stride_tricks.as_strided(flat, view.shape, strides))
+from ckpttool.formats.pytorch.shards import INDEX_SUFFIX, SINGLE, ShardedTorch, locate
+from ckpttool.formats.pytorch.tensors import TorchTensors
+from ckpttool.tensors import Tensor
 
 
 class Torch:
@@ -130,12 +24,16 @@ class Torch:
     HEEDS: frozenset[str] = frozenset()
 
     def recognises(self, path: Path) -> bool:
-        """Say whether a file is a zip with the pickle of `torch.save`, or as PyTorch wrote them before."""
-        return is_torch(path)
+        """Say whether there is a file of `torch.save`, of now or of old, or an index of some: at the path or in it."""
+        if path.is_dir():
+            return any(path.glob(f"*{INDEX_SUFFIX}")) or any(path.glob(SINGLE))
+        found = locate(path)
+        return found is not None and (found.name.endswith(INDEX_SUFFIX) or is_torch(found))
 
-    def open(self, path: Path) -> TorchTensors:
-        """List the tensors; `TorchTensors` says what is raised."""
-        return TorchTensors(path)
+    def open(self, path: Path) -> TorchTensors | ShardedTorch:
+        """List the tensors; `TorchTensors` and `ShardedTorch` say what is raised."""
+        found = locate(path) or path
+        return ShardedTorch(found) if found.name.endswith(INDEX_SUFFIX) else TorchTensors(found)
 
     def save(self, tensors: Mapping[str, Tensor], path: Path, overwrite: bool, how: Writing = PLAIN) -> None:
         """Refuse to write.
@@ -147,17 +45,4 @@ class Torch:
 
     def verify(self, path: Path) -> Iterator[Checked]:
         """Read every tensor's storage and compare its checksum, then those of what was left out."""
-        tensors = self.open(path)
-        for name in tensors:
-            yield _check(name, tensors[name].pieces())
-        for member in tensors.others():
-            checked = _check(member, tensors.archive.stream(member, member))
-            if checked.problem or member.startswith("data/"):
-                yield checked
-
-
-def _check(name: str, pieces: Iterator[bytes] | Iterator[memoryview]) -> Checked:
-    try:
-        return Checked(name, sum(map(len, pieces)))
-    except CkptError as error:
-        return Checked(name, 0, str(error))
+        return self.open(path).checked()

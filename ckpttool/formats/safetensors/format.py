@@ -28,7 +28,7 @@ class SafetensorsTensors(PlacedTensors):
             CorruptCheckpoint: a header or the index breaks a rule of the format, or a file is cut off.
             FormatError: a tensor has a dtype that is not read, or the index names what is not beside it.
         """
-        self.places = {}
+        super().__init__()
         found = locate(path)
         if found is None:
             raise MissingFile(f"{path} is missing: no such safetensors file")

@@ -75,8 +75,8 @@ def locate(path: Path) -> Path | None:
     return index if path.name.endswith(SUFFIX) and index.is_file() else None
 
 
-def read_index(path: Path) -> Index:
-    """Read and check an index; the files need not be there.
+def read_index(path: Path, suffix: str = SUFFIX) -> Index:
+    """Read and check an index of files with a suffix; they need not be there.
 
     Raises:
         CorruptCheckpoint: it is damaged.
@@ -93,7 +93,7 @@ def read_index(path: Path) -> Index:
         raise CorruptCheckpoint(f"{path} has no weight_map, which says which tensor is in which file")
     files: dict[str, set[str]] = {}
     for name, file in weights.items():
-        files.setdefault(_beside(path, name, file), set()).add(name)
+        files.setdefault(_beside(path, name, file, suffix), set()).add(name)
     said = found.get("metadata")
     texts = said.items() if isinstance(said, dict) else ()
     return Index(files, {key: text for key, text in texts if isinstance(text, str)})
@@ -106,12 +106,13 @@ def encode_index(files: Mapping[str, Iterable[str]], nbytes: int) -> bytes:
     return (json.dumps(said, ensure_ascii=False, indent=2, sort_keys=True) + "\n").encode()
 
 
-def _beside(index: Path, name: str, file: object) -> str:
+def _beside(index: Path, name: str, file: object, suffix: str) -> str:
     """Return the name of a file in the index's folder; nothing in an index leads out of it."""
     if not isinstance(file, str):
         raise CorruptCheckpoint(f"{index}: {name} is said to be in {str(file)[:80]}, expected the name of a file")
     if Path(file).name != file or "\\" in file or "\0" in file:
         raise FormatError(f"{index}: {name} is said to be in {file[:80]!r}, which is outside of its folder")
-    if not file.endswith(SUFFIX):
-        raise FormatError(f"{index}: {name} is said to be in {file[:80]!r}, which is not a safetensors file")
+    if not file.endswith(suffix):
+        kind = suffix.removeprefix(".")
+        raise FormatError(f"{index}: {name} is said to be in {file[:80]!r}, which is not a {kind} file")
     return file

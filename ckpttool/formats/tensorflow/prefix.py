@@ -6,14 +6,17 @@ from ckpttool.errors import MissingFile
 from ckpttool.formats.tensorflow import checkpoint_state
 from ckpttool.formats.tensorflow.bundle_files import PART
 
+OTHERS = ("*.safetensors*", "*.bin.index.json", "*model.bin", "**/*.npy")
+"""What makes a folder a checkpoint of another format."""
+
 
 def prefix_of(path: Path | str) -> Path:
     """Return the prefix that a path stands for; a path that stands for none is returned as it is.
 
     `x.index`, `x.meta`, `x.data-00000-of-00001` and `x-00000-of-00001` stand for `x`; a folder with a `checkpoint` file
     for the latest checkpoint in it; a SavedModel's folder for its `variables/variables`. A folder that holds files
-    named `.index` and `.data-...` is a prefix itself: one that ends in a slash. A folder of safetensors stands for
-    itself.
+    named `.index` and `.data-...` is a prefix itself: one that ends in a slash. A folder with a checkpoint
+    of another format stands for itself.
 
     >>> str(prefix_of("models/my_model.ckpt.data-00000-of-00001"))
     'models/my_model.ckpt'
@@ -52,6 +55,6 @@ def _in_folder(folder: Path) -> Path:
         return folder / prefixes[0]
     if prefixes:
         raise MissingFile(f"{folder} holds several checkpoints, name one: {', '.join(prefixes[:5])}")
-    if any(folder.glob("*.safetensors*")):
+    if any(any(folder.glob(pattern)) for pattern in OTHERS):
         return folder
     raise MissingFile(f"{folder} is a folder without a checkpoint: no `checkpoint` file, no .index, no variables")

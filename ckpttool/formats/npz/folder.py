@@ -1,0 +1,94 @@
+"""Folders of `.npy` files: an array to a file, whose path in the folder is the tensor's name."""
+
+import os
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+
+from ckpttool.errors import FormatError
+from ckpttool.formats.data_file import DataFile
+from ckpttool.formats.format import PLAIN, Checked, Writing
+from ckpttool.formats.npz.array import HEADER_LIMIT, StoredArray, array_of, read_header
+from ckpttool.formats.npz.format import Npz
+from ckpttool.formats.npz.writer import SUFFIX
+from ckpttool.formats.placed import ClosedFile, Place, PlacedTensors
+from ckpttool.formats.tensorflow.bundle_index import Stored
+from ckpttool.tensors import Array, Tensor
+
+
+class NpyTensors(PlacedTensors):
+    """The arrays of a folder by their paths, without the suffix; other files are left out, and named."""
+
+    def __init__(self, folder: Path) -> None:
+        """Read the header of every array.
+
+        Raises:
+            CorruptCheckpoint: a header is damaged, or does not fit its file.
+            FormatError: an array is not one of numbers or bytes, or a link leads out of the folder.
+        """
+        super().__init__()
+        others = []
+        for path in _files(folder):
+            name = path.relative_to(folder).as_posix()
+            if path.suffix == SUFFIX:
+                self._take(name.removesuffix(SUFFIX), path)
+            else:
+                others.append(name)
+        self.left_out = tuple(others)
+
+    def _take(self, name: str, path: Path) -> None:
+        file = DataFile(path)
+        found = read_header(path, name, file.piece(min(file.size, HEADER_LIMIT), 0), file.size)
+        self.places[name] = Place(ClosedFile.of(file), found.spec, found.start)
+        if not found.plain:
+            self.coded[name] = partial(_read, self.places[name], found)
+
+
+class Npy:
+    """A folder of NumPy's files of one array."""
+
+    NAME = "npy"
+    SUFFIXES = ()
+    LIMITS = "is read only, a folder of .npy files whose paths are the names: save an .npz; keeps no checksums"
+    WRITES = False
+    METADATA = False
+    HOLDS = Npz.HOLDS
+    HEEDS: frozenset[str] = frozenset()
+
+    def recognises(self, path: Path) -> bool:
+        """Say whether a path is a folder with an array anywhere in it."""
+        return path.is_dir() and any(path.rglob(f"*{SUFFIX}"))
+
+    def open(self, path: Path) -> NpyTensors:
+        """List the arrays; `NpyTensors` says what is raised."""
+        return NpyTensors(path)
+
+    def save(self, tensors: Mapping[str, Tensor], path: Path, overwrite: bool, how: Writing = PLAIN) -> None:
+        """Refuse to write.
+
+        Raises:
+            FormatError: always.
+        """
+        raise FormatError(f"{path}: folders of .npy files are read only; --to npz writes the same arrays in one file")
+
+    def verify(self, path: Path) -> Iterator[Checked]:
+        """Check that every array can be read; there are no checksums."""
+        return self.open(path).checked()
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Yield the files in a folder and in those below it, in order."""
+    for root, folders, names in os.walk(folder):
+        folders.sort()
+        for each in sorted((*folders, *names)):
+            path = Path(root, each)
+            if path.is_symlink() and (each in folders or not path.resolve().is_relative_to(folder.resolve())):
+                raise FormatError(f"{path} is a link to another folder, which is not followed")
+        yield from (Path(root, name) for name in sorted(names))
+
+
+def _read(place: Place, stored: StoredArray) -> Array:
+    file = place.opened()
+    array = array_of(stored, file.stream(stored.spec.name, Stored(0, stored.start, stored.nbytes, 0)))
+    file.require_unchanged()
+    return array

@@ -1,0 +1,121 @@
+"""Folders of `.npy` files: what `numpy.save` writes, by its path; nothing outside of the folder is read."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conformance import SHAPES, FormatTests, numbers, tensors_of
+
+from ckpttool import checkpoint
+from ckpttool.errors import CorruptCheckpoint, FormatError
+from ckpttool.formats.npz.folder import Npy
+from ckpttool.tensors import BY_NAME, DTYPES, STRING
+
+
+class TestNpy(FormatTests):
+    name = "npy"
+    suffix = ""
+    refused = tuple(dtype.name for dtype in DTYPES if dtype.name not in Npy.HOLDS)
+    checksums = False
+
+    def save(self, tensors, path, overwrite):
+        path.mkdir()
+        for name, tensor in tensors.items():
+            file = path / f"{name}.npy"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            array = tensor.read()
+            np.save(file, array.astype("S") if tensor.dtype is STRING else array)
+
+    def files(self, path):
+        return sorted(file for file in path.rglob("*") if file.is_file())
+
+    test_round_trip = test_names_are_not_files = None
+    test_the_suffix_decides_what_is_written = None
+    test_an_existing_output_is_refused_and_kept = test_overwriting_leaves_only_the_new_one = None
+    test_it_can_be_written_over_itself = test_a_failure_while_writing_leaves_the_old_one_and_no_litter = None
+    test_a_tensor_that_gives_too_few_bytes_is_refused = test_resources_are_refused = None
+    test_a_folder_that_is_not_there_is_said = None
+
+    @pytest.mark.parametrize("shape", SHAPES, ids=str)
+    @pytest.mark.parametrize("dtype", [BY_NAME[name] for name in sorted(Npy.HOLDS)], ids=str)
+    def test_what_numpy_saves_is_read(self, path, dtype, shape):
+        array = numbers(dtype, shape)
+        self.save(tensors_of(**{"a/b": array}), path, False)
+        read = self.format.open(path)["a/b"]
+        back = read.read()
+        assert (read.dtype, back.dtype, back.shape, back.tolist()) == (dtype, array.dtype, shape, array.tolist())
+        if dtype.itemsize:
+            assert b"".join(read.pieces()) == array.tobytes()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Arrays in two folders, one in Fortran's order and one big-endian, and a file that is no array."""
+    place = tmp_path / "weights"
+    (place / "hidden1").mkdir(parents=True)
+    np.save(place / "hidden1" / "kernel.npy", np.asfortranarray(np.arange(6.0).reshape(2, 3)))
+    np.save(place / "hidden1" / "bias.npy", np.arange(3, dtype=">i4"))
+    np.save(place / "step.npy", np.int64(7))
+    (place / "README").write_text("mine")
+    return place
+
+
+def test_folders_are_components_of_names(folder, tmp_path):
+    opened = checkpoint.open(folder)
+    assert {name: tensor.read().tolist() for name, tensor in opened.items()} == {
+        "step": 7,
+        "hidden1/bias": [0, 1, 2],
+        "hidden1/kernel": [[0, 1, 2], [3, 4, 5]],
+    }
+    assert (opened.format, opened.left_out) == ("npy", ("README",))
+    checkpoint.save(opened, tmp_path / "weights.npz")
+    with np.load(tmp_path / "weights.npz", allow_pickle=False) as read:
+        assert read["hidden1/kernel"].tolist() == [[0, 1, 2], [3, 4, 5]]
+        assert read["hidden1/bias"].tolist() == [0, 1, 2]
+
+
+def test_a_folder_of_folders_is_one_too(folder):
+    (folder / "step.npy").unlink()
+    assert sorted(checkpoint.open(folder)) == ["hidden1/bias", "hidden1/kernel"]
+
+
+def test_more_files_than_a_process_may_have_open(tmp_path):
+    import resource
+
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for number in range(80):
+        np.save(tmp_path / f"{number}.npy", np.float32(number))
+    opened_now = len(list(Path("/proc/self/fd").iterdir()))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (opened_now + 40, limits[1]))
+    try:
+        opened = checkpoint.open(tmp_path)
+        assert sum(tensor.read() for tensor in opened.values()) == sum(range(80))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+@pytest.mark.parametrize("target", ["../secret.npy", "../other"])
+def test_links_out_of_the_folder_are_refused(folder, target):
+    np.save(folder.parent / "secret.npy", np.ones(1))
+    (folder.parent / "other").mkdir()
+    (folder / "link.npy").symlink_to(target)
+    with pytest.raises(FormatError, match=r"link\.npy is a link to another folder, which is not followed"):
+        checkpoint.open(folder)
+
+
+def test_pickled_objects_are_refused(folder):
+    np.save(folder / "objects.npy", np.array([{}], object), allow_pickle=True)
+    with pytest.raises(FormatError, match="objects holds Python objects"):
+        checkpoint.open(folder)
+
+
+def test_a_file_that_changed_since_is_found(folder):
+    opened = checkpoint.open(folder)
+    np.save(folder / "step.npy", np.arange(9))
+    with pytest.raises(CorruptCheckpoint, match=r"step\.npy changed"):
+        opened["step"].read()
+
+
+def test_nothing_is_written(tmp_path):
+    with pytest.raises(FormatError, match=r"folders of \.npy files are read only; --to npz"):
+        checkpoint.save({"a": np.zeros(1)}, tmp_path / "x", format="npy")
