@@ -20,16 +20,16 @@ BUILTIN = {
     "object": "ckpttool.formats.tensorflow.object_checkpoint:ObjectCheckpoint",
     "bundle": "ckpttool.formats.tensorflow.bundle:Bundle",
     "v1": "ckpttool.formats.tensorflow.v1:V1",
-    "torch": "ckpttool.formats.pytorch.format:Torch",
     "safetensors": "ckpttool.formats.safetensors.format:Safetensors",
+    "torch": "ckpttool.formats.pytorch.format:Torch",
     "npz": "ckpttool.formats.npz.format:Npz",
     "keras": "ckpttool.formats.keras.archive:KerasArchive",
     "keras-weights": "ckpttool.formats.keras.weights:KerasWeights",
     "keras-legacy": "ckpttool.formats.keras.legacy:KerasLegacy",
     "hdf5": "ckpttool.formats.hdf5.format:Hdf5",
     "onnx": "ckpttool.formats.onnx.format:Onnx",
-}
     "npy": "ckpttool.formats.npz.folder:Npy",
+}
 FOREIGN_SUFFIXES = (".json", ".pt", ".pth", ".npy", ".npz", ".pb", ".onnx", ".meta")
 """Suffixes that say a format: an output named so is that, or refused, and never a bundle with an odd prefix."""
 
