@@ -7,6 +7,8 @@ import click
 from ckpttool import checkpoint
 from ckpttool.cli import joining, options
 from ckpttool.cli.output import say
+from ckpttool.errors import PlanError
+from ckpttool.formats.tensorflow.training_folder import saved_in
 from ckpttool.surgery.average import plan_average
 from ckpttool.transfer.listing import kinds_of
 
@@ -17,6 +19,7 @@ from ckpttool.transfer.listing import kinds_of
 @click.option(
     "--decay", type=float, metavar="D", help="A moving average: from each checkpoint to the next D of it stays."
 )
+@click.option("--last", type=click.IntRange(2), metavar="N", help="The N checkpoints of most steps in the folder CKPT.")
 @click.option("--latest", is_flag=True, help="Note OUT as the latest checkpoint of its folder.")
 @options.lenient
 @options.plan
@@ -26,6 +29,7 @@ def average(
     checkpoints: tuple[Path, ...],
     weights: tuple[float, ...] | None,
     decay: float | None,
+    last: int | None,
     lenient: bool,
     output: Path | None,
     overwrite: bool,
@@ -42,7 +46,24 @@ def average(
     \b
     Example:
       ckpttool average run/model-1000 run/model-2000 run/model-3000 -o run/mean
+      ckpttool average run/ --last 5 -o run/mean --latest
     """
-    opened = [checkpoint.open(path) for path in checkpoints]
+    opened = [checkpoint.open(path) for path in (checkpoints if last is None else _last_of(checkpoints, last))]
     joined = plan_average(opened, weights, decay, lenient, kinds_of(opened[-1], say))
     joining.carry_out(joined, output, overwrite, plan_only, as_json, latest)
+
+
+def _last_of(folders: tuple[Path, ...], count: int) -> list[Path]:
+    """Return the checkpoints of most steps in the one folder that was named, and say which they are.
+
+    Raises:
+        UsageError: several were named.
+        PlanError: it does not have as many.
+    """
+    if len(folders) > 1:
+        raise click.UsageError("--last takes one folder of checkpoints", click.get_current_context())
+    found = [saved.prefix for saved in saved_in(folders[0])]
+    if len(found) < count:
+        raise PlanError(f"{folders[0]}: {len(found)} checkpoints, fewer than --last {count}")
+    say(f"averaged: {', '.join(map(str, found[-count:]))}")
+    return found[-count:]

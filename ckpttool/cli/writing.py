@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from ckpttool import formats
-from ckpttool.cli.options import PATH, Command
+from ckpttool.cli.options import PATH, Command, Decorator
 
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
 
@@ -22,15 +22,20 @@ def _size(_ctx: click.Context, _param: click.Parameter, value: str | None) -> in
 
 
 _to = click.option("--to", metavar="FORMAT", help="The format to write, where OUT's suffix does not say it.")
-_shard_size = click.option(
-    "--shard-size", "shard_bytes", metavar="SIZE", callback=_size, help="Write several files of at most 2GB, 500MB, ..."
-)
+
+
+def shard_size(required: bool = False) -> Decorator:
+    """Return the option that says how large a file may become."""
+    text = "Write several files of at most 2GB, 500MB, ..."
+    return click.option("--shard-size", "shard_bytes", metavar="SIZE", callback=_size, required=required, help=text)
+
+
 _like = click.option("--like", metavar="FILE", type=PATH, help="The file whose structure OUT gets (Keras's formats).")
 
 
 def in_any_format(command: Command) -> Command:
     """Give a command `--to`, `--shard-size` and `--like`."""
-    return _to(_shard_size(_like(command)))
+    return _to(shard_size()(_like(command)))
 
 
 def format_of(path: Path | None, to: str | None, like: Path | None = None) -> str:

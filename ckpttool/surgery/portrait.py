@@ -33,9 +33,7 @@ class Portrait:
             "dtype": str(spec.dtype),
             "bytes": spec.nbytes,
             "summary": self.summary.row() if self.summary else None,
-            "histogram": {"edges": list(self.histogram.edges), "counts": list(self.histogram.counts)}
-            if self.histogram
-            else None,
+            "histogram": self.histogram.row() if self.histogram else None,
             "values": _nested(self.values) if few and self.values is not None else None,
         }
 

@@ -1,6 +1,7 @@
 """What numbers a tensor holds: counts, range, mean, spread and a histogram, streamed a piece at a time."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ from ckpttool.elementwise import arrays
 from ckpttool.tensors import STRING, Array, Tensor
 
 BINS = 20
+BARS = " ▁▂▃▄▅▆▇█"
 
 
 @dataclass(frozen=True)
@@ -28,9 +30,15 @@ class Summary:
     nan: int
     inf: int
 
+    @property
+    def norm(self) -> float:
+        """The L2 norm of the finite values."""
+        finite = self.count - self.nan - self.inf
+        return math.sqrt(finite) * math.hypot(self.mean or 0.0, self.std or 0.0)
+
     def row(self) -> dict[str, Any]:
         """Return the fields by name."""
-        return asdict(self)
+        return asdict(self) | {"norm": self.norm}
 
 
 @dataclass(frozen=True)
@@ -39,6 +47,19 @@ class Histogram:
 
     edges: tuple[float, ...]
     counts: tuple[int, ...]
+
+    def row(self) -> dict[str, Any]:
+        """Return the fields by name."""
+        return {"edges": list(self.edges), "counts": list(self.counts)}
+
+    def sparkline(self) -> str:
+        """Return the bins as a row of bars, the highest for the most; a bin that is not empty has a bar.
+
+        >>> Histogram((0.0, 1.0, 2.0, 3.0), (0, 1, 80)).sparkline()
+        ' ▁█'
+        """
+        most = max(self.counts, default=0) or 1
+        return "".join(BARS[math.ceil(count / most * (len(BARS) - 1))] for count in self.counts)
 
     def lines(self, width: int = 40) -> Iterator[str]:
         """Yield a line to a bin: its range, a bar, the count."""
@@ -65,6 +86,19 @@ def summarize(tensor: Tensor) -> Summary:
     total = _Total()
     for values in numbers(tensor):
         total.add(values)
+    return total.summary()
+
+
+def together(summaries: Iterable[Summary]) -> Summary:
+    """Return the summary of all tensors' numbers from the summaries of each.
+
+    >>> one, two = (summarize(Tensor.of("x", np.array(values))) for values in ([1.0, 2.0], [6.0, np.nan]))
+    >>> together([one, two]).mean, together([one, two]).nan
+    (3.0, 1)
+    """
+    total = _Total()
+    for summary in summaries:
+        total.add_summary(summary)
     return total.summary()
 
 
@@ -119,6 +153,17 @@ class _Total:
             self.low, self.high = min(self.low, float(finite.min())), max(self.high, float(finite.max()))
             with np.errstate(over="ignore", invalid="ignore"):  # numbers near the end of float64 have no spread in it
                 self._join(finite.size, float(finite.mean()), float(finite.var()) * finite.size)
+
+    def add_summary(self, other: Summary) -> None:
+        """Take in what is known of other numbers."""
+        self.count += other.count
+        self.zeros += other.zeros
+        self.nan += other.nan
+        self.inf += other.inf
+        if other.mean is not None and other.std is not None and other.min is not None and other.max is not None:
+            finite = other.count - other.nan - other.inf
+            self.low, self.high = min(self.low, other.min), max(self.high, other.max)
+            self._join(finite, other.mean, other.std * other.std * finite)
 
     def _join(self, count: int, mean: float, squares: float) -> None:
         both = self.finite + count

@@ -1,35 +1,58 @@
-"""Checkpoints that become one, written: with the graph of the last of them, where the output can have one."""
+"""What was made of checkpoints, written: with the graph of the one that its tensors are from, where it fits."""
 
 from pathlib import Path
 
 from ckpttool import checkpoint, formats
 from ckpttool.checkpoint import Checkpoint
+from ckpttool.formats.format import PLAIN, Writing
 from ckpttool.formats.tensorflow import checkpoint_state
 from ckpttool.graph import files
 from ckpttool.graph.stored import stored_tensors
+from ckpttool.surgery.convert import plan_convert
 from ckpttool.surgery.merging.agreement import Joined
 from ckpttool.transfer.model import write_model
 
 
 def write_joined(joined: Joined, output: Path, overwrite: bool, note_latest: bool = False) -> str:
-    """Write what checkpoints became, whole or not at all, and read it back; say what was written.
+    """Write what checkpoints became, as `write_with_graph` does, and say what was written.
+
+    `note_latest` makes it the latest checkpoint of its folder.
+    """
+    said = write_with_graph(joined.tensors, output, overwrite)
+    if note_latest:
+        checkpoint_state.write(output.parent, output)
+    return said
+
+
+def write_in_files(source: Path, output: Path, overwrite: bool, shard_bytes: int | None) -> str:
+    """Write a checkpoint's tensors in files of at most so many bytes, or in one file; say what was written.
+
+    Raises:
+        CkptError: the output's format has one file only.
+        FormatError: it cannot hold a tensor.
+    """
+    how = Writing(shard_bytes=shard_bytes)
+    plan = plan_convert(checkpoint.open(source), formats.for_output(output).NAME, how=how)
+    return write_with_graph(plan.tensors, output, overwrite, plan.how)
+
+
+def write_with_graph(tensors: Checkpoint, output: Path, overwrite: bool, how: Writing = PLAIN) -> str:
+    """Write a checkpoint, whole or not at all, and read it back; say what was written.
 
     A bundle gets the `.meta` that lies beside the checkpoint that its tensors are from, if it has them all.
-    `note_latest` makes it the latest checkpoint of its folder.
 
     Raises:
         ExistingOutput: the output is there and `overwrite` is not given.
         FormatError: the output's format cannot hold a tensor.
     """
-    meta = _meta_for(joined.tensors, output)
+    meta = _meta_for(tensors, output)
     if meta is None:
-        checkpoint.save(joined.tensors, output, overwrite=overwrite)
+        checkpoint.save(tensors, output, overwrite=overwrite, how=how)
     else:
-        write_model(files.load(meta), joined.tensors, output, overwrite)
-    if note_latest:
-        checkpoint_state.write(output.parent, output)
+        write_model(files.load(meta), tensors, output, overwrite, how)
     graph = "" if meta is None else f", with the graph of {meta}"
-    return f"{output}: written and read back, {len(joined.tensors)} tensors ({joined.nbytes} bytes){graph}"
+    nbytes = sum(spec.nbytes for spec in tensors.specs())
+    return f"{output}: written and read back, {len(tensors)} tensors ({nbytes} bytes){graph}"
 
 
 def _meta_for(tensors: Checkpoint, output: Path) -> Path | None:

@@ -16,7 +16,7 @@ from ckpttool.transfer.opening import graph_beside, open_either
 
 Row = dict[str, Any]
 Talk = Callable[[str], None]
-STATISTICS = ("mean", "std", "min", "max", "zeros", "nan", "inf")
+STATISTICS = ("mean", "std", "min", "max", "zeros", "nan", "inf", "norm")
 
 
 def variable_rows(
@@ -37,7 +37,7 @@ def variable_rows(
         yield from _graph_rows(tensors, pattern, slots)
         return
     kind = kinds_of(tensors, say, tags)
-    for name in _chosen(pattern, kind, slots):
+    for name in names_taken(pattern, kind, slots):
         row = _row(tensors[name], kind[name])
         yield row | _statistics(tensors[name]) if statistics else row
 
@@ -97,14 +97,19 @@ def _graph_rows(graph: Graph, pattern: str | None, slots: bool) -> Iterator[Row]
     from ckpttool.graph.variables import variables
 
     found = variables(graph)
-    for name in _chosen(pattern, {name: variable.kind for name, variable in found.items()}, slots):
+    for name in names_taken(pattern, {name: variable.kind for name, variable in found.items()}, slots):
         variable = found[name]
         shape = None if variable.shape is None else list(variable.shape)
         nbytes = None if shape is None else prod(shape) * variable.dtype.itemsize
         yield {"name": name, "shape": shape, "dtype": str(variable.dtype), "bytes": nbytes, "kind": variable.kind}
 
 
-def _chosen(pattern: str | None, kind: Mapping[str, str], slots: bool) -> Sequence[str]:
+def names_taken(pattern: str | None, kind: Mapping[str, str], slots: bool) -> Sequence[str]:
+    """Return the names that a pattern takes: weights, with `slots` of every kind; all names where there is none.
+
+    Raises:
+        UnknownName: it takes nothing.
+    """
     if pattern is None:
         return list(kind)
     return Pattern(pattern).select([name for name, of in kind.items() if slots or of == "weight"])

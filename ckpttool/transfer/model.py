@@ -7,6 +7,7 @@ from pathlib import Path
 from ckpttool import checkpoint
 from ckpttool.errors import CorruptCheckpoint, PlanError
 from ckpttool.formats.files import refuse_existing
+from ckpttool.formats.format import PLAIN, Writing
 from ckpttool.graph import files
 from ckpttool.graph.graph import Graph
 from ckpttool.graph.savers import saved_names
@@ -51,7 +52,9 @@ class WritesModel:
         refuse_existing(outputs_of(output), overwrite)
 
 
-def write_model(graph: Graph, tensors: Mapping[str, Tensor], output: str | Path, overwrite: bool) -> None:
+def write_model(
+    graph: Graph, tensors: Mapping[str, Tensor], output: str | Path, overwrite: bool, how: Writing = PLAIN
+) -> None:
     """Write a graph and a checkpoint under a prefix, and read both back.
 
     The checkpoint must have what the graph's savers save; all variables, where it has none. Every tensor's checksum is
@@ -67,6 +70,6 @@ def write_model(graph: Graph, tensors: Mapping[str, Tensor], output: str | Path,
     if missing:
         raise PlanError(f"{output}: no value for {', '.join(missing[:5])}")
     with files.saving(graph, f"{output}.meta", overwrite):
-        checkpoint.save(tensors, output, format="bundle", overwrite=overwrite)
+        checkpoint.save(tensors, output, "bundle", overwrite, how)
     if set(checkpoint.open(output)) != set(tensors) or files.load(f"{output}.meta").meta != graph.meta:
         raise CorruptCheckpoint(f"{output}: what was read back is not what was written")

@@ -13,7 +13,7 @@ def test_a_small_tensor_is_shown_whole(shell: Any, tiny: Path) -> None:
         "fc/kernel  [2, 3]  float32  24 bytes",
         "[[0., 1., 2.],",
         " [3., 4., 5.]]",
-        "count 6  min 0  max 5  mean 2.5  std 1.70783  zeros 1  nan 0  inf 0",
+        "count 6  min 0  max 5  mean 2.5  std 1.70783  zeros 1  nan 0  inf 0  norm 7.4162",
     ]
     assert len(lines) == 4 + 20
 

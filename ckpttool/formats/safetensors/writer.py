@@ -12,6 +12,7 @@ from pathlib import Path
 from ckpttool.errors import CorruptCheckpoint, FormatError
 from ckpttool.formats.copying import Copier
 from ckpttool.formats.data_file import DataFile
+from ckpttool.formats.dividing import divided
 from ckpttool.formats.files import finish, refuse_existing, replacing, sync_folder, writing
 from ckpttool.formats.format import Writing
 from ckpttool.formats.safetensors.header import TEXTS, Header, encode, read_header, require_writable
@@ -32,7 +33,7 @@ def write_safetensors(tensors: Mapping[str, Tensor], path: Path, overwrite: bool
     named = {name: tensor.renamed(name) for name, tensor in tensors.items()}
     for tensor in named.values():
         require_writable(tensor.spec)
-    names, shards = Names.of(path), _divide(named, how.shard_bytes)
+    names, shards = Names.of(path), divided(named, how.shard_bytes)
     several = len(shards) > 1 or path.name.endswith(INDEX_SUFFIX)
     old = [shard for shard, _ in names.shards()]
     refuse_existing([names.index, names.single, *(old if several else ())], overwrite)
@@ -42,19 +43,6 @@ def write_safetensors(tensors: Mapping[str, Tensor], path: Path, overwrite: bool
     else:
         _write_file(named, names.single, how.metadata)
         _remove([names.index, *old] if names.index.exists() else [])
-
-
-def _divide(tensors: Mapping[str, Tensor], limit: int | None) -> list[dict[str, Tensor]]:
-    """Put tensors into files in their order; one that is larger than the limit has a file to itself."""
-    shards: list[dict[str, Tensor]] = [{}]
-    nbytes = 0
-    for name, tensor in tensors.items():
-        if limit is not None and shards[-1] and nbytes + tensor.nbytes > limit:
-            shards.append({})
-            nbytes = 0
-        shards[-1][name] = tensor
-        nbytes += tensor.nbytes
-    return shards
 
 
 def _write_several(shards: list[dict[str, Tensor]], names: Names, metadata: Mapping[str, str]) -> None:

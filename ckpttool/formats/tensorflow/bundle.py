@@ -54,7 +54,7 @@ class Bundle:
     WRITES = True
     METADATA = False
     HOLDS = ANY
-    HEEDS: frozenset[str] = frozenset()
+    HEEDS = frozenset({"shard_bytes"})
 
     def recognises(self, path: Path) -> bool:
         """Say whether there is an index at a path: of its prefix, or its folder."""
@@ -75,7 +75,7 @@ class Bundle:
         prefix = str(path)
         if OBJECT_GRAPH in tensors:
             tensors = keyed(tensors, how.origins, prefix)
-        write_bundle(tensors, BundleFiles(prefix.removesuffix(".index")), overwrite)
+        write_bundle(tensors, BundleFiles(prefix.removesuffix(".index")), overwrite, how.shard_bytes)
 
     def verify(self, path: Path) -> Iterator[Checked]:
         """Check every byte of every tensor, and that no two lie on one another."""

@@ -1,16 +1,18 @@
 """Writing a bundle: tensors stream one at a time, and the index, written last, makes it a checkpoint.
 
 An existing bundle is replaced by one rename of its index. Its data files keep their names until then, so the new ones
-must have others: the count of shards, a part of every name, is one that is not in use. All shards but the first are
-empty.
+must have others: the count of shards, a part of every name, is one that is not in use. Shards beyond those that are
+needed are empty.
 """
 
+import itertools
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from ckpttool.errors import CkptError, CorruptCheckpoint, FormatError
 from ckpttool.formats.copying import Copier
+from ckpttool.formats.dividing import divided
 from ckpttool.formats.files import finish, refuse_existing, sync_folder, writing
 from ckpttool.formats.tensorflow.bundle_data import BundleData, StoredVariant
 from ckpttool.formats.tensorflow.bundle_files import BundleFiles
@@ -38,10 +40,13 @@ class Written(NamedTuple):
     stored: Stored
 
 
-def write_bundle(tensors: Mapping[str, Tensor], files: BundleFiles, overwrite: bool = False) -> None:
+def write_bundle(
+    tensors: Mapping[str, Tensor], files: BundleFiles, overwrite: bool = False, shard_bytes: int | None = None
+) -> None:
     """Write tensors as a bundle, read it again, and then make it visible.
 
-    Data is in the mapping's order, as TensorFlow writes it in the order of `Add`; the index is in the order of keys.
+    `shard_bytes` is the most that a data file holds, unless it holds one tensor alone. Data is in the mapping's order,
+    as TensorFlow writes it in the order of `Add`; the index is in the order of keys.
 
     Raises:
         ExistingOutput: there is one already, or a data file of one, and `overwrite` was not given.
@@ -50,10 +55,11 @@ def write_bundle(tensors: Mapping[str, Tensor], files: BundleFiles, overwrite: b
     """
     old = [path for path, _, _ in files.shards()]
     refuse_existing([files.index, *old], overwrite)
-    count = _unused_count(files)
+    parts = divided(tensors, shard_bytes)
+    count = _unused_count(files, len(parts))
     new = [files.shard(number, count) for number in range(count)]
     try:
-        written = _write_data(tensors, new)
+        written = _write_data(parts, new)
         _write_index(files, written, count)
     except BaseException:
         if _shards_named_by(files.index) != count:  # else the index has its name: the new bundle is there
@@ -62,10 +68,10 @@ def write_bundle(tensors: Mapping[str, Tensor], files: BundleFiles, overwrite: b
     _remove(old)
 
 
-def _unused_count(files: BundleFiles) -> int:
-    """Return the least count of shards that is in the name of no data file, nor in the old index."""
+def _unused_count(files: BundleFiles, least: int) -> int:
+    """Return a count of shards, not below the least, that is in the name of no data file, nor in the old index."""
     taken = {_shards_named_by(files.index), *(count for _, _, count in files.shards())}
-    return next(count for count in range(1, len(taken) + 2) if count not in taken)
+    return next(count for count in itertools.count(least) if count not in taken)
 
 
 def _shards_named_by(index: Path) -> int | None:
@@ -81,13 +87,12 @@ def _remove(paths: Iterable[Path]) -> None:
         path.unlink(missing_ok=True)
 
 
-def _write_data(tensors: Mapping[str, Tensor], shards: list[Path]) -> list[Written]:
-    """Write the first shard, and the others empty; their names appear when they are on the disk."""
+def _write_data(parts: list[dict[str, Tensor]], shards: list[Path]) -> list[Written]:
+    """Write shards, those without a part empty; their names appear when they are on the disk."""
     written: list[Written] = []
-    for shard in shards:
+    for number, shard in enumerate(shards):
         with writing(shard) as (temporary, file):
-            if shard is shards[0]:
-                written = _write_tensors(file, temporary, tensors)
+            written += _write_tensors(file, temporary, parts[number] if number < len(parts) else {}, number)
             finish(file)
             temporary.rename(shard)
     sync_folder(shards[0].parent)
@@ -128,12 +133,13 @@ def _entry(item: Written) -> bytes:
     proto.shape.SetInParent()
     for size in item.spec.shape:
         proto.shape.dim.add(size=size)
+    proto.shard_id = item.stored.shard
     proto.offset, proto.size, proto.crc32c = item.stored.offset, item.stored.size, item.stored.crc
     return proto.SerializeToString()
 
 
-def _write_tensors(file: BinaryIO, path: Path, tensors: Mapping[str, Tensor]) -> list[Written]:
-    """Write tensors, those of numbers read back as they are; what holds strings or variants the index checks later."""
+def _write_tensors(file: BinaryIO, path: Path, tensors: Mapping[str, Tensor], shard: int) -> list[Written]:
+    """Write a shard's tensors, those of numbers read back as they are; strings and variants the index checks later."""
     written = []
     with Copier(file, path) as copier:
         for name, tensor in tensors.items():
@@ -142,15 +148,15 @@ def _write_tensors(file: BinaryIO, path: Path, tensors: Mapping[str, Tensor]) ->
                 copier.add(tensor.renamed(name))
             else:
                 copier.flush()
-                written.append(_write_elements(file, tensor.renamed(name)))
+                written.append(_write_elements(file, tensor.renamed(name), shard))
         numbers = copier.finish()
-    return written + [Written(spec, Stored(0, at, spec.nbytes, crc.mask(found))) for spec, at, found in numbers]
+    return written + [Written(spec, Stored(shard, at, spec.nbytes, crc.mask(found))) for spec, at, found in numbers]
 
 
-def _write_elements(file: BinaryIO, tensor: Tensor) -> Written:
+def _write_elements(file: BinaryIO, tensor: Tensor, shard: int) -> Written:
     offset = file.tell()
     checksum = _write_strings(file, tensor) if tensor.dtype is STRING else _copy_variant(file, tensor)
-    return Written(tensor.spec, Stored(0, offset, file.tell() - offset, checksum))
+    return Written(tensor.spec, Stored(shard, offset, file.tell() - offset, checksum))
 
 
 def _require_writable(spec: TensorSpec) -> None:

@@ -44,7 +44,7 @@ class ObjectCheckpoint:
     WRITES = True
     METADATA = False
     HOLDS = ANY
-    HEEDS: frozenset[str] = frozenset()
+    HEEDS = frozenset({"shard_bytes"})
 
     def recognises(self, path: Path) -> bool:
         """Say whether a bundle has an object graph."""

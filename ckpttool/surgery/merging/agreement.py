@@ -26,11 +26,6 @@ class Joined:
     notes: tuple[str, ...] = ()
     flaws: dict[str, str] = field(default_factory=dict)
 
-    @property
-    def nbytes(self) -> int:
-        """The bytes of the tensors that will be written; those of strings are not counted."""
-        return sum(spec.nbytes for spec in self.tensors.specs())
-
 
 def join(
     checkpoints: Sequence[Checkpoint],

@@ -1,0 +1,35 @@
+"""`ckpttool stats`."""
+
+from pathlib import Path
+
+import click
+
+from ckpttool.cli import options, output
+from ckpttool.transfer.listing import STATISTICS
+from ckpttool.transfer.statistics import statistics
+
+COLUMNS = ("name", "kind", "count", *STATISTICS)
+
+
+@click.command()
+@options.checkpoint
+@options.layers("Only the weights of these layers.")
+@options.slots
+@options.as_json
+def stats(checkpoint: Path, layers: str | None, slots: bool, as_json: bool) -> None:
+    """Sum up the numbers of each tensor of CKPT, and of all its weights together.
+
+    Mean, spread, range and norm (L2) are those of the finite numbers; zeros, NaN and infinities are counted. A terminal
+    shows a small histogram of each tensor from its least to its greatest number, JSON has its edges and counts.
+
+    Exits 1 where there is NaN or an infinity.
+
+    \b
+    Example:
+      ckpttool stats my_model_final.ckpt --layers 'hidden[123]'
+    """
+    drawn = output.for_people()
+    found = statistics(checkpoint, layers, slots, output.say, with_histograms=drawn or as_json)
+    columns = (*COLUMNS, "histogram") if drawn else COLUMNS
+    output.report(found.row(), [*found.tensors, found.total], columns, as_json)
+    output.answer(found.finite)

@@ -1,0 +1,153 @@
+"""`average`: what TensorFlow 1 and 2 restore of an average, what is printed and refused."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ckpttool import checkpoint
+
+
+@pytest.fixture
+def three(tmp_path: Path) -> list[Path]:
+    """Three checkpoints of one run."""
+    for number in (1, 2, 3):
+        values = {
+            "fc/kernel": np.full((2, 3), number, np.float32),
+            "fc/kernel/Momentum": np.full((2, 3), number, np.float32),
+            "global_step": np.array(100 * number),
+        }
+        checkpoint.save(values, tmp_path / f"model-{number}")
+    return [tmp_path / f"model-{number}" for number in (1, 2, 3)]
+
+
+def values(path: Path) -> dict[str, Any]:
+    return {name: tensor.read().tolist() for name, tensor in checkpoint.open(path).items()}
+
+
+def test_a_plain_tensorflow_1_program_goes_on_from_an_average(
+    shell: Any, new_network: type[Any], new_session: type[Any], feed: dict[str, Any], tmp_path: Path
+) -> None:
+    network = new_network()
+    with network.building():
+        x, y, _ = network.inputs()
+        network.classify(network.dense(x, 3, "outputs", relu=False), y, network.v1.train.MomentumOptimizer(0.1, 0.9))
+    session = new_session(network.export(), None)
+    models, prefixes = [], []
+    for number in (1, 2, 3):
+        session.run("train", feed)
+        models.append(session.weights())
+        prefixes.append(session.save(tmp_path / f"model-{number}"))
+    result = shell.run("average", *prefixes, "-o", tmp_path / "mean.ckpt")
+    assert result.stdout == ""
+    assert result.stderr == (
+        f"{tmp_path}/mean.ckpt: written and read back, 4 tensors (120 bytes), "
+        f"with the graph of {tmp_path}/model-3.meta\n"
+    )
+    restored = new_session(tmp_path / "mean.ckpt", tmp_path / "mean.ckpt")
+    found = restored.weights()
+    for name in ("outputs/kernel", "outputs/bias"):
+        mean = np.stack([model[name] for model in models]).astype(np.float64).mean(0)
+        assert np.array_equal(found[name], mean.astype(np.float32))
+    assert np.array_equal(found["outputs/kernel/Momentum"], models[-1]["outputs/kernel/Momentum"])
+    before = restored.run("loss/loss:0", feed)
+    restored.run("train", feed)
+    assert restored.run("loss/loss:0", feed) < before
+
+
+def test_tensorflow_2_restores_an_average_of_object_checkpoints(shell: Any, tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    class Net(tf.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.kernel, self.steps = tf.Variable(tf.zeros([2, 2])), tf.Variable(0, dtype=tf.int64)
+
+    net = Net()
+    saver = tf.train.Checkpoint(net=net)
+    for number in (1, 2, 6):
+        net.kernel.assign(tf.fill([2, 2], float(number)))
+        net.steps.assign(number)
+        saver.write(str(tmp_path / f"ckpt-{number}"))
+    shell.run("average", *(tmp_path / f"ckpt-{number}" for number in (1, 2, 6)), "-o", tmp_path / "mean")
+    fresh = Net()
+    tf.train.Checkpoint(net=fresh).read(str(tmp_path / "mean")).assert_consumed()
+    assert (fresh.kernel.numpy().tolist(), int(fresh.steps)) == ([[3.0, 3.0], [3.0, 3.0]], 6)
+
+
+def test_weights_and_decay(shell: Any, three: list[Path], tmp_path: Path) -> None:
+    shell.run("average", *three, "--weights", "2,1,1", "-o", tmp_path / "weighted")
+    assert values(tmp_path / "weighted") == {
+        "fc/kernel": [[1.75] * 3] * 2,
+        "fc/kernel/Momentum": [[3.0] * 3] * 2,
+        "global_step": 300,
+    }
+    shell.run("average", *three, "--decay", "0.5", "-o", tmp_path / "moving")
+    assert values(tmp_path / "moving")["fc/kernel"] == [[2.25] * 3] * 2
+
+
+def test_the_last_of_a_folder_are_averaged_by_their_steps(shell: Any, three: list[Path], tmp_path: Path) -> None:
+    checkpoint.save({"fc/kernel": np.zeros((9, 9), np.float32)}, tmp_path / "best.ckpt")
+    result = shell.run("average", tmp_path, "--last", "2", "-o", tmp_path / "mean")
+    assert values(tmp_path / "mean")["fc/kernel"] == [[2.5] * 3] * 2
+    assert result.stderr.splitlines()[0] == f"averaged: {three[1]}, {three[2]}"
+    assert shell.error("average", tmp_path, "--last", "9", "-o", tmp_path / "x") == (
+        f"{tmp_path}: 5 checkpoints, fewer than --last 9"
+    )
+    assert "--last takes one folder" in shell.error("average", *three, "--last", "2", "-o", tmp_path / "x")
+
+
+def test_an_average_can_be_the_folders_latest(shell: Any, three: list[Path], tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    shell.run("average", *three, "--latest", "-o", tmp_path / "mean")
+    assert tf.train.latest_checkpoint(str(tmp_path)) == str(tmp_path / "mean")
+
+
+def test_a_plan_writes_nothing(shell: Any, three: list[Path], tmp_path: Path) -> None:
+    before = sorted(tmp_path.iterdir())
+    assert shell.lines("average", *three, "--plan") == [
+        "fc/kernel\t[2, 3]\tfloat32\t24\taveraged",
+        "fc/kernel/Momentum\t[2, 3]\tfloat32\t24\tfrom the last",
+        "global_step\t[]\tint64\t8\tfrom the last",
+    ]
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_nan_in_an_input_is_said(shell: Any, three: list[Path], tmp_path: Path) -> None:
+    checkpoint.save({"fc/kernel": np.full((2, 3), np.nan, np.float32)}, tmp_path / "bad")
+    result = shell.run("average", three[0], tmp_path / "bad", three[1], "-o", tmp_path / "mean")
+    assert result.stderr.splitlines()[1:] == [f"fc/kernel has NaN or infinities, as in {tmp_path}/bad"]
+
+
+def test_the_output_may_be_one_of_the_inputs(shell: Any, three: list[Path]) -> None:
+    assert "--overwrite replaces it" in shell.error("average", *three, "-o", three[2])
+    shell.run("average", *three, "-o", three[2], "--overwrite")
+    assert values(three[2])["fc/kernel"] == [[2.0] * 3] * 2
+
+
+def test_what_does_not_agree_is_named(shell: Any, three: list[Path], tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    checkpoint.save({"fc/kernel": np.zeros((3, 2), np.float32)}, other)
+    assert shell.error("average", three[0], other, "-o", tmp_path / "x") == (
+        f"fc/kernel is float32 [2, 3] in {three[0]}, float32 [3, 2] in {other}; --lenient leaves such tensors out"
+    )
+    assert shell.error("average", three[0], "-o", tmp_path / "x") == "1 checkpoints, expected two or more"
+    assert "'1,b' is not a list of numbers" in shell.error("average", *three, "--weights", "1,b", "-o", tmp_path / "x")
+    assert not (tmp_path / "x.index").exists()
+
+
+def test_damage_is_found_before_an_output_is_there(
+    shell: Any, three: list[Path], flip: Callable[[Path, int], None], tmp_path: Path
+) -> None:
+    flip(Path(f"{three[1]}.data-00000-of-00001"), 3)
+    assert "fc/kernel" in shell.error("average", *three, "-o", tmp_path / "x")
+    assert not (tmp_path / "x.index").exists()
+
+
+def test_formats_can_be_mixed(shell: Any, three: list[Path], tmp_path: Path) -> None:
+    shell.run("convert", three[0], "-o", tmp_path / "one.npz")
+    shell.run("average", tmp_path / "one.npz", three[2], "-o", tmp_path / "mean.safetensors")
+    assert values(tmp_path / "mean.safetensors")["fc/kernel"] == [[2.0] * 3] * 2

@@ -1,0 +1,79 @@
+"""`merge`: parts that become a model, models that become one, and what is refused."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ckpttool import checkpoint
+
+
+def written(path: Path, **layers: float) -> Path:
+    checkpoint.save({f"{name}/kernel": np.full((2, 2), value, np.float32) for name, value in layers.items()}, path)
+    return path
+
+
+def values(path: Path) -> dict[str, Any]:
+    return {name: tensor.read().ravel().tolist() for name, tensor in checkpoint.open(path).items()}
+
+
+def test_tensorflow_reads_a_union(shell: Any, tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    low, top = written(tmp_path / "low", a=1, b=2), written(tmp_path / "top", c=3)
+    result = shell.run("merge", low, top, "-o", tmp_path / "out")
+    assert (result.stdout, result.stderr) == ("", f"{tmp_path}/out: written and read back, 3 tensors (48 bytes)\n")
+    reader = tf.train.load_checkpoint(str(tmp_path / "out"))
+    assert {name: reader.get_tensor(name)[0, 0] for name in reader.get_variable_to_shape_map()} == {
+        "a/kernel": 1,
+        "b/kernel": 2,
+        "c/kernel": 3,
+    }
+
+
+def test_names_that_both_have_are_refused_or_preferred(shell: Any, tmp_path: Path) -> None:
+    one, two = written(tmp_path / "one", a=1, b=2), written(tmp_path / "two", b=3, c=4)
+    assert shell.error("merge", one, two, "-o", tmp_path / "x") == (
+        f"b/kernel is in {one} and {two}; --prefer says whose to take"
+    )
+    assert shell.lines("merge", one, two, "--prefer", "last", "--plan") == [
+        f"a/kernel\t[2, 2]\tfloat32\t16\tfrom {one}",
+        f"b/kernel\t[2, 2]\tfloat32\t16\tfrom {two}",
+        f"c/kernel\t[2, 2]\tfloat32\t16\tfrom {two}",
+    ]
+    shell.run("merge", one, two, "--how", "intersection", "-o", tmp_path / "both")
+    assert values(tmp_path / "both") == {"b/kernel": [2.0] * 4}
+
+
+@pytest.mark.parametrize(
+    ("how", "options", "expected"),
+    [
+        ("linear", ["--weights", "1,3"], 3.5),
+        ("slerp", ["--t", "0.25"], 2.5),  # parallel: on the straight line
+        ("ties", ["--density", "1"], 3.0),
+        ("dare", ["--density", "1"], 3.0),
+    ],
+)
+def test_models_are_merged(shell: Any, tmp_path: Path, how: str, options: list[str], expected: float) -> None:
+    one, two, base = written(tmp_path / "one", a=2), written(tmp_path / "two", a=4), written(tmp_path / "base", a=1)
+    based = ["--base", base] if how in ("ties", "dare") else []
+    shell.run("merge", one, two, "--how", how, *options, *based, "-o", tmp_path / "out")
+    assert values(tmp_path / "out") == {"a/kernel": [expected] * 4}
+
+
+def test_a_seed_says_what_is_drawn(shell: Any, tmp_path: Path) -> None:
+    one, two, base = (written(tmp_path / name, a=value) for name, value in (("one", 2), ("two", 4), ("base", 1)))
+    for name, seed in (("x", "1"), ("y", "1"), ("z", "2")):
+        drawn = ["--how", "dare", "--density", "0.5", "--seed", seed, "--base", base]
+        shell.run("merge", one, two, *drawn, "-o", tmp_path / name)
+    assert values(tmp_path / "x") == values(tmp_path / "y") != values(tmp_path / "z")
+
+
+def test_options_that_do_not_fit(shell: Any, tmp_path: Path) -> None:
+    one, two = written(tmp_path / "one", a=2), written(tmp_path / "two", a=4)
+    out = ["-o", tmp_path / "x"]
+    assert shell.error("merge", one, two, "--t", "0.5", *out) == "--t means nothing to union, which takes --prefer"
+    assert "needs --base" in shell.error("merge", one, two, "--how", "ties", *out)
+    assert "slerp merges 2 checkpoints, not 3" in shell.error("merge", one, two, one, "--how", "slerp", *out)
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith("x")) == []
