@@ -69,15 +69,16 @@ class Editing:
             ExistingOutput: the output is there already.
             CkptError: a value does not fit into its new dtype.
         """
+        prefix = str(output).removesuffix(".index")
         if self.graph:
             from ckpttool.transfer.model import write_model
 
-            write_model(self.graph, self.conversion.tensors, output, overwrite)
+            write_model(self.graph, self.conversion.tensors, prefix, overwrite)
         else:
             self.conversion.write(output, overwrite)
         pruned = [row.after.name for row in self.rows if row.after and any(e.startswith("prune ") for e in row.edits)]
         said = list(_sparsities(checkpoint.open(output), pruned)) if pruned else []
-        old = Path(f"{output}.meta")
+        old = Path(f"{prefix}.meta")
         if not self.graph and self.conversion.to == "bundle" and old.exists():
             said.append(f"{old} is still the graph that was there before")
         return said
@@ -120,11 +121,7 @@ def plan_edit(
     notes = [f"skipped: {problem}" for problem in edited.skipped]
     if edited.dropped:
         notes.append(f"dropped: {listed(list(edited.dropped))}")
-    notes += conversion.notes
-    if followed:
-        notes += [f"the graph follows: {meta}", *followed.notes]
-    elif meta:
-        notes.append(f"the graph beside {source.path} does not come along: the output is a checkpoint alone")
+    notes += [*conversion.notes, *_graph_notes(source, to, meta, followed)]
     rows = tuple(_rows(source, edited, conversion))
     return Editing(conversion, rows, tuple(notes), followed.graph if followed else None)
 
@@ -143,6 +140,15 @@ def _followed(meta: Path, edited: Edited) -> "Followed":
 def _takes_graph(meta: Path, to: str) -> bool:
     """Say whether a graph can go with its tensors: what `import_meta_graph` reads, into what its Saver does."""
     return meta.name.endswith(".meta") and to == "bundle"
+
+
+def _graph_notes(source: Checkpoint, to: str, meta: Path | None, followed: "Followed | None") -> list[str]:
+    """Say what becomes of the graph beside a checkpoint; an edited copy of a SavedModel has its own."""
+    if followed:
+        return [f"the graph follows: {meta}", *followed.notes]
+    if meta is None or to == "saved-model":
+        return []
+    return [f"the graph beside {source.path} does not come along: the output is a checkpoint alone"]
 
 
 def _stating(source: Checkpoint, kinds: Mapping[str, str]) -> Checkpoint:

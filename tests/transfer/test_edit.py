@@ -10,6 +10,7 @@ import pytest
 
 from ckpttool import checkpoint
 from ckpttool.errors import CkptError, ExistingOutput, FormatError, PlanError
+from ckpttool.formats.format import Writing
 from ckpttool.graph import files
 from ckpttool.surgery.edits.steps import Step
 from ckpttool.transfer.edit import Editing, plan_edit
@@ -156,6 +157,21 @@ def test_other_formats_hold_no_graph() -> None:
     assert planned.notes[-1] == f"the graph beside {CHAPTER} does not come along: the output is a checkpoint alone"
 
 
+def test_a_saved_model_keeps_the_graph_that_it_has(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    module = tf.Module()
+    module.weight = tf.Variable([1.0, 2.0], name="weight")
+    tf.saved_model.save(module, str(tmp_path / "model"))
+    (name,) = (name for name, kind in checkpoint.open(tmp_path / "model").kinds().items() if kind == "weight")
+    how = Writing(like=tmp_path / "model")
+    planned = plan(tmp_path / "model", ("set", f"{name}=7"), to="saved-model", how=how)
+    assert planned.notes == ()
+    planned.write(tmp_path / "edited")
+    assert tf.saved_model.load(str(tmp_path / "edited")).weight.numpy().tolist() == [7, 7]
+    assert "does not come along" in plan(tmp_path / "model", ("set", f"{name}=7")).notes[-1]
+
+
 def test_a_model_is_edited_in_its_place(new_session: Any, tmp_path: Path) -> None:
     for part in CHAPTER.parent.glob(f"{CHAPTER.name}.*"):
         shutil.copy(part, tmp_path)
@@ -221,6 +237,6 @@ def test_nothing_is_there_when_a_value_does_not_fit(tmp_path: Path) -> None:
 
 def test_what_is_read_back_is_the_graph_that_was_planned(tmp_path: Path) -> None:
     planned = plan(CHAPTER, ("add-prefix", "net"))
-    planned.write(tmp_path / "out.ckpt")
+    planned.write(tmp_path / "out.ckpt.index")
     assert planned.graph is not None
     assert files.load(tmp_path / "out.ckpt").meta == planned.graph.meta
