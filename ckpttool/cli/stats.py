@@ -8,7 +8,7 @@ from ckpttool.cli import options, output
 from ckpttool.transfer.listing import STATISTICS
 from ckpttool.transfer.statistics import statistics
 
-COLUMNS = ("name", "kind", "count", *STATISTICS)
+COLUMNS = ("count", *STATISTICS)
 
 
 @click.command()
@@ -30,6 +30,6 @@ def stats(checkpoint: Path, layers: str | None, slots: bool, as_json: bool) -> N
     """
     drawn = output.for_people()
     found = statistics(checkpoint, layers, slots, output.say, with_histograms=drawn or as_json)
-    columns = (*COLUMNS, "histogram") if drawn else COLUMNS
+    columns = ("name", *COLUMNS, "histogram") if drawn else ("name", "kind", *COLUMNS)
     output.report(found.row(), [*found.tensors, found.total], columns, as_json)
     output.answer(found.finite)

@@ -69,6 +69,9 @@ def test_none_at_all(shell: Any, tmp_path: Path) -> None:
     assert shell.error("latest", tmp_path / "empty") == (
         f"{tmp_path}/empty is a folder without a checkpoint: no .index is in it"
     )
+    (tmp_path / "run").mkdir()
+    checkpoint.save({"w": np.zeros(2)}, tmp_path / "run" / "model-1")
+    assert shell.error("latest", tmp_path).endswith("no .index is in it; look in run")
     assert shell.error("latest", tmp_path / "none") == f"{tmp_path}/none is not a folder"
     (tmp_path / "empty" / "checkpoint").write_text('model_checkpoint_path: "../../x"\n')
     assert "outside of its folder" in shell.error("latest", tmp_path / "empty")

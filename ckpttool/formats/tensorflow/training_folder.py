@@ -39,7 +39,9 @@ def saved_in(folder: Path) -> list[Saved]:
         raise MissingFile(f"{folder} is not a folder")
     found = [_saved(path) for path in folder.iterdir() if path.name.endswith(".index") and path.is_file()]
     if not found:
-        raise MissingFile(f"{folder} is a folder without a checkpoint: no .index is in it")
+        below = sorted({path.parent.name for path in folder.glob("*/*.index")})
+        hint = f"; look in {', '.join(below[:5])}" if below else ""
+        raise MissingFile(f"{folder} is a folder without a checkpoint: no .index is in it{hint}")
     return sorted(found, key=lambda saved: (-1 if saved.step is None else saved.step, saved.time))
 
 
