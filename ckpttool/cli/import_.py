@@ -16,8 +16,10 @@ from ckpttool.transfer.sample import TOLERANCE
 
 
 @click.command("import")
-@click.argument("weights", type=options.PATH)
-@click.option("--into", metavar="MODEL", type=options.PATH, required=True, help="The graph (.meta or prefix) to fill.")
+@click.argument("weights", type=options.SOURCE)
+@click.option(
+    "--into", metavar="MODEL", type=options.SOURCE, required=True, help="The graph (.meta or prefix) to fill."
+)
 @options.rules(required=False)
 @click.option("--rename", metavar="RE=>NEW", multiple=True, help="A rule; may be repeated. Before those of --rules.")
 @click.option("--scope", metavar="PREFIX", default="", help="Put every tensor below this prefix of the graph's names.")
@@ -64,6 +66,12 @@ def import_weights(
         draft_rules(weights, how["into"], output, overwrite, as_json)
         return
     chosen = [*map(parse_rule, rename), *(read_rules(rules) if rules else [])]
-    carry_out(plan_import(weights, rules=chosen, **how), output, overwrite, plan_only, as_json)
+    carry_out(
+        plan_import(weights, rules=chosen, sample=sample, tolerance=tolerance, **how),
+        output,
+        overwrite,
+        plan_only,
+        as_json,
+    )
     if not plan_only:
         check_sample(output, sample, tolerance, as_json)

@@ -22,20 +22,32 @@ from ckpttool.tensors import DType
 
 @dataclass(frozen=True)
 class Pair:
-    """Tensors of a source, the variables that they become, by their names in the checkpoint, and how."""
+    """Tensors of a source, the variables that they become, by their names in the checkpoint, and how.
+
+    `others` are layouts that fit as well where no rule says one.
+    """
 
     sources: tuple[str, ...]
     targets: tuple[str, ...]
     layout: Layout
+    others: tuple[Layout, ...] = ()
+
+    def described(self, names: Sequence[str]) -> str:
+        """Return the names of one side, and the layout that is not plain `keep`."""
+        return " ".join(names) if isinstance(self.layout, Keep) else f"{' '.join(names)} by {self.layout}"
 
 
 @dataclass(frozen=True)
 class Fitting:
-    """A source's tensors held against a graph's variables; with `cast` numbers may change their dtype."""
+    """A source's tensors held against a graph's variables; with `cast` numbers may change their dtype.
+
+    What shapes leave open will be `tried` on a sample, or is refused where the source is one of PyTorch.
+    """
 
     weights: Checkpoint
     graph: Graph
     cast: bool = False
+    tried: bool = False
 
     @cached_property
     def wanted(self) -> dict[str, StoredTensor]:
@@ -63,7 +75,7 @@ class Fitting:
         self._check_shapes(move, layout, targets)
         for target in targets:
             self._check_dtype(move.sources, target)
-        return Pair(move.sources, move.targets, layout)
+        return Pair(move.sources, move.targets, layout, self._others(move, targets))
 
     def _target(self, move: Move, name: str) -> StoredTensor:
         if name in self.wanted:
@@ -80,19 +92,21 @@ class Fitting:
         by_reader = layout_by_reader(self.graph, targets[0])
         if move.transform == AUTO:
             return by_reader
-        self._refuse_either_way(move, by_reader, targets[0])
+        if self._from_torch and not self.tried and self._others(move, targets):
+            shape = list(self.weights[move.sources[0]].shape)
+            raise PlanError(
+                f"{self._here(move.sources[0])} is {shape} either way, and {targets[0].name} in {self._graph} is a "
+                f"kernel, which PyTorch turns over: a rule says transform = '{by_reader}', or 'keep', or a sample tells"
+            )
         return Keep()
 
-    def _refuse_either_way(self, move: Move, turning: Layout, target: StoredTensor) -> None:
-        """Refuse a kernel of PyTorch whose shape does not tell whether it was turned over."""
-        shape = self.weights[move.sources[0]].shape
-        if not self._from_torch or isinstance(turning, Keep) or shape != target.shape:
-            return
-        if target.shape in _shapes(turning, [shape]):
-            raise PlanError(
-                f"{self._here(move.sources[0])} is {list(shape)} either way, and {target.name} in {self._graph} is a "
-                f"kernel, which PyTorch turns over: a rule says transform = '{turning}', or 'keep'"
-            )
+    def _others(self, move: Move, targets: Sequence[StoredTensor]) -> tuple[Layout, ...]:
+        """Return the layout that turns a kernel over, where its shape does not tell whether it was."""
+        if move.transform is not None or len(move.sources) != 1:
+            return ()
+        shape, turning = self.weights[move.sources[0]].shape, layout_by_reader(self.graph, targets[0])
+        fits = shape == targets[0].shape and not isinstance(turning, Keep) and shape in _shapes(turning, [shape])
+        return (turning,) if fits else ()
 
     @property
     def _from_torch(self) -> bool:
@@ -110,9 +124,10 @@ class Fitting:
             raise PlanError(f"{here}: {layout} makes {len(made)} tensors, and the rule names {len(targets)}")
         for shape, target in zip(made, targets, strict=True):
             if target.shape not in (None, shape):
-                by = "" if isinstance(layout, Keep) else f" by {layout}"
+                found = " ".join(str(list(each)) for each in shapes)
+                by = "" if isinstance(layout, Keep) else f", by {layout} {list(shape)}"
                 wanted = f"{target.name} in {self._graph} is {list(target.shape or ())}"
-                raise PlanError(f"{here} is {list(shape)}{by}, {wanted}{hint}")
+                raise PlanError(f"{here} is {found}{by}, {wanted}{hint}")
 
     def _check_dtype(self, sources: Sequence[str], target: StoredTensor) -> None:
         for name in sources:

@@ -9,7 +9,6 @@ from ckpttool.casting import cast_tensor
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.errors import PlanError
 from ckpttool.foreign.fitting import Fitting, Pair
-from ckpttool.foreign.layouts.keep import Keep
 from ckpttool.foreign.rules import Move, Rule, moves
 from ckpttool.foreign.transformed import applied
 from ckpttool.graph.graph import Graph
@@ -46,7 +45,7 @@ class Pairing:
     @property
     def sources(self) -> dict[str, str]:
         """Where each variable's value is from: the names in the file, and the layout that is not plain `keep`."""
-        return {target: _source(pair) for pair in self.pairs for target in pair.targets}
+        return {target: pair.described(pair.sources) for pair in self.pairs for target in pair.targets}
 
 
 def pair(
@@ -56,17 +55,19 @@ def pair(
     scope: str = "",
     lenient: bool = False,
     cast: bool = False,
+    tried: bool = False,
 ) -> Pairing:
     """Pair a file's tensors with the variables of a graph; no value is read.
 
     With `scope` every new name is put below that prefix of the graph's names. Without `lenient` every tensor must find
     its variable, and every weight its tensor. With `cast` numbers may change their dtype.
+    What shapes leave open is `tried` later.
 
     Raises:
         UnknownName: a rule was used for nothing.
         PlanError: two tensors would get one name, a tensor or a weight has no counterpart, a shape or a dtype differs.
     """
-    fitting = Fitting(weights, graph, cast)
+    fitting = Fitting(weights, graph, cast, tried)
     named = [_below(scope, move) for move in moves(weights, rules)]
     dropped = [move for move in named if not move.targets or _is_state(move, fitting)]
     pairs, left_out = _fitted(fitting, [move for move in named if move not in dropped])
@@ -101,11 +102,6 @@ def _fitted(fitting: Fitting, named: Sequence[Move]) -> tuple[list[Pair], list[s
         except PlanError as problem:
             problems.append(str(problem))
     return pairs, problems
-
-
-def _source(pair: Pair) -> str:
-    names = " ".join(pair.sources)
-    return names if isinstance(pair.layout, Keep) else f"{names} by {pair.layout}"
 
 
 def _refuse(fitting: Fitting, left_out: Sequence[str], unfilled: Sequence[str], candidates: set[str]) -> None:

@@ -1,7 +1,7 @@
 """Import: weights of another framework become the values of a graph's variables, through its assign nodes."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -18,6 +18,8 @@ from ckpttool.runtime.fresh import fresh_tensors
 from ckpttool.tensors import Tensor
 from ckpttool.transfer.model import WritesModel, write_model
 from ckpttool.transfer.plan import PlanRow, listed, plan_rows
+from ckpttool.transfer.sample import TOLERANCE, Sample
+from ckpttool.transfer.trial import settle
 
 
 @dataclass(frozen=True)
@@ -71,14 +73,14 @@ class Import(WritesModel):
         """
         self.check(output, overwrite)
         graph = bake_values(self.graph, self.pairing.tensors) if self.bake else self.graph
-        write_model(graph, self._tensors(), output, overwrite)
+        write_model(graph, self.tensors(), output, overwrite)
 
     def _source(self, name: str) -> str | None:
         if name in self.pairing.sources:
             return self.pairing.sources[name]
         return f"{self.model}:{name}" if name in self.own else None
 
-    def _tensors(self) -> dict[str, Tensor]:
+    def tensors(self) -> dict[str, Tensor]:
         """Return every tensor that the graph's checkpoint holds: imported, the model's own, or fresh."""
         known = {**self.own, **self.pairing.tensors}
         fresh = fresh_tensors(self.graph, [name for name in self.targets if name not in known], self.seed)
@@ -94,8 +96,12 @@ def plan_import(
     bake: bool = False,
     seed: int = 42,
     scope: str = "",
+    sample: Path | None = None,
+    tolerance: float = TOLERANCE,
 ) -> Import:
     """Plan what `import` writes; nothing is written before the plan's `write`.
+
+    Where shapes leave a layout open, a `sample` settles it: the graph is run on it, with each.
 
     Raises:
         MissingFile: there is no file of weights, or no graph.
@@ -103,12 +109,28 @@ def plan_import(
         PlanError: something does not fit.
     """
     graph = files.load(into)
-    paired = pair(checkpoint.open(weights), graph, rules or [], scope, lenient, cast)
+    paired = pair(checkpoint.open(weights), graph, rules or [], scope, lenient, cast, tried=sample is not None)
     values = _own_values(into)
     known = stored_tensors(graph)
     own = {name: tensor for name, tensor in values.items() if name in known}
     beyond = [name for name in values if name not in known]
-    return Import(graph, paired, own, into, seed, bake, tuple(_notes(paired, own, into, beyond)))
+    planned = Import(graph, paired, own, into, seed, bake, tuple(_notes(paired, own, into, beyond)))
+    return planned if sample is None else _settled(planned, sample, tolerance)
+
+
+def _settled(planned: Import, sample: Path, tolerance: float) -> Import:
+    """Return the plan with the layouts that a sample shows to be right, and say which these are."""
+    if not any(pair.others for pair in planned.pairing.pairs):
+        return planned
+    values = planned.tensors()
+    held = Sample(planned.graph, values, checkpoint.open(sample))
+    pairing = settle(planned.pairing, planned.graph, held, tolerance)
+    told = [
+        f"{pair.targets[0]}: {pair.layout}, as the sample tells"
+        for pair, before in zip(pairing.pairs, planned.pairing.pairs, strict=True)
+        if before.others
+    ]
+    return replace(planned, pairing=pairing, notes=(*planned.notes, *told))
 
 
 def _own_values(model: Path) -> Mapping[str, Tensor]:

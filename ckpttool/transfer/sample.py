@@ -4,7 +4,7 @@ A sample is arrays by name, an `.npz` say: rows under the names of the graph's p
 layers, ops or tensors what the other framework computed there of these rows.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from ckpttool.graph.graph import Graph, TensorRef
 from ckpttool.graph.layers import Layer, layers
 from ckpttool.graph.modes import PLACEHOLDERS
 from ckpttool.graph.roles import find_roles
+from ckpttool.graph.stored import window
 from ckpttool.runtime.function import GraphFunction, runner
 from ckpttool.runtime.state import State
 from ckpttool.selection import suggestion
@@ -41,31 +42,64 @@ class Difference:
         return {**asdict(self), "shape": list(self.shape)}
 
 
+class Sample:
+    """A graph on a sample's rows, ready to be run again with other values."""
+
+    def __init__(self, graph: Graph, values: Mapping[str, Tensor], sample: Mapping[str, Tensor]) -> None:
+        """Take the values of the graph's variables by checkpoint name, and the sample's arrays.
+
+        Raises:
+            UnknownName: an array has the name of nothing in the graph.
+            DataError: there is nothing to feed, or nothing to compare.
+        """
+        fed = {name: TensorRef.parse(name).op for name in sample if _is_placeholder(graph, name)}
+        self._sample = sample
+        self._tensors = _ordered(graph, {name: _tensor(graph, name) for name in sample if name not in fed})
+        if not fed or not self._tensors:
+            inputs = ", ".join(find_roles(graph, needed=()).inputs)
+            raise DataError(
+                f"the sample has {', '.join(sample) or 'nothing'}: expected rows under a placeholder's name ({inputs}) "
+                "and what a layer or op computes of them under its name"
+            )
+        self._feeds = {f"{op}:0": sample[name].read() for name, op in fed.items()}
+        modes = mode(find_roles(graph, needed=()), False)
+        constants = {name: value for name, value in modes.items() if name not in self._feeds}
+        wanted = list(self._tensors.values())
+        self._function = GraphFunction(graph, wanted, [*self._feeds, *constants], modes=constants)
+        self._state = State(self._function.variables, values)
+        self._run = runner(self._function, self._state, constants)
+
+    def set(self, name: str, value: Array) -> None:
+        """Give a variable another value, where the graph computes with it."""
+        self._state.write({v.op: value[window(v)] for v in self._function.variables if v.name == name})
+
+    def differences(self, tolerance: float = TOLERANCE) -> list[Difference]:
+        """Run the graph, and return how far each array is from what is computed there, in the order of the graph.
+
+        An array with its channels first is compared with one that has them last.
+
+        Raises:
+            DataError: an array does not have the shape of its tensor.
+        """
+        computed = zip(self._tensors.items(), self._run(self._feeds), strict=True)
+        return [
+            _difference(name, self._sample[name].read(), tensor, found, tolerance) for (name, tensor), found in computed
+        ]
+
+
 def compare(
     graph: Graph, values: Mapping[str, Tensor], sample: Mapping[str, Tensor], tolerance: float = TOLERANCE
 ) -> list[Difference]:
     """Run a graph on a sample's rows, and say how far each of its other arrays is from what is computed there.
 
-    In the order of the graph, so that the first that is not equal is where it goes wrong. An array with its channels
-    first is compared with one that has them last.
-
-    Raises:
-        UnknownName: an array has the name of nothing in the graph.
-        DataError: there is nothing to feed or to compare, or an array does not have the shape of its tensor.
+    The first that is not equal is where it goes wrong. What is raised, `Sample` and its `differences` say.
     """
-    fed = {name: TensorRef.parse(name).op for name in sample if _is_placeholder(graph, name)}
-    tensors = {name: _tensor(graph, name) for name in sample if name not in fed}
-    if not fed or not tensors:
-        inputs = ", ".join(find_roles(graph, needed=()).inputs)
-        raise DataError(
-            f"the sample has {', '.join(sample) or 'nothing'}: expected rows under a placeholder's name ({inputs}), "
-            "and what a layer or op computes of them under its name"
-        )
-    feeds = {f"{op}:0": sample[name].read() for name, op in fed.items()}
+    return Sample(graph, values, sample).differences(tolerance)
+
+
+def _ordered(graph: Graph, tensors: Mapping[str, str]) -> dict[str, str]:
     places = {op: place for place, op in enumerate(graph.nodes)}
-    ordered = dict(sorted(tensors.items(), key=lambda item: places[TensorRef.parse(item[1]).op]))
-    computed = _run(graph, values, list(ordered.values()), feeds)
-    return list(_differences(ordered, computed, sample, tolerance))
+    return dict(sorted(tensors.items(), key=lambda item: places[TensorRef.parse(item[1]).op]))
 
 
 def _is_placeholder(graph: Graph, name: str) -> bool:
@@ -91,23 +125,13 @@ def _known(graph: Graph) -> list[Layer]:
     return [layer for layer in layers(graph) if layer.output]
 
 
-def _run(graph: Graph, values: Mapping[str, Tensor], tensors: list[str], feeds: Mapping[str, Array]) -> list[Array]:
-    constants = mode(find_roles(graph, needed=()), False)
-    constants = {name: value for name, value in constants.items() if name not in feeds}
-    function = GraphFunction(graph, tensors, [*feeds, *constants], modes=constants)
-    return runner(function, State(function.variables, values), constants)(feeds)
-
-
-def _differences(
-    tensors: Mapping[str, str], computed: list[Array], sample: Mapping[str, Tensor], tolerance: float
-) -> Iterator[Difference]:
-    for (name, tensor), found in zip(tensors.items(), computed, strict=True):
-        expected = _matching(name, sample[name].read(), tensor, found)
-        apart = np.abs(found.astype(np.float64) - expected.astype(np.float64))
-        largest = float(apart.max(initial=0))
-        relative = largest / (float(np.abs(expected).max(initial=0)) or 1.0)
-        equal = bool(np.isfinite(apart).all()) and relative <= tolerance
-        yield Difference(name, tensor, found.shape, largest, relative, equal)
+def _difference(name: str, stored: Array, tensor: str, found: Array, tolerance: float) -> Difference:
+    expected = _matching(name, stored, tensor, found)
+    apart = np.abs(found.astype(np.float64) - expected.astype(np.float64))
+    largest = float(apart.max(initial=0))
+    relative = largest / (float(np.abs(expected).max(initial=0)) or 1.0)
+    equal = bool(np.isfinite(apart).all()) and relative <= tolerance
+    return Difference(name, tensor, found.shape, largest, relative, equal)
 
 
 def _matching(name: str, expected: Array, tensor: str, found: Array) -> Array:
