@@ -1,11 +1,12 @@
 """Results: the tensor that a graph is run for, where no loss says which its logits are."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 
 from ckpttool.errors import GraphError
 from ckpttool.graph.graph import Graph, TensorRef
 from ckpttool.graph.modes import PLACEHOLDERS
+from ckpttool.graph.savers import savers
 from ckpttool.graph.signatures import Signature, signatures
 from ckpttool.tensors import STRING
 
@@ -74,12 +75,14 @@ def _given(signature: Signature) -> dict[str, str]:
 
 
 def _ends(graph: Graph) -> list[str]:
-    """Return the ops that need what is fed and that no op reads."""
+    """Return the ops that need what is fed (a saver's file aside) and that no op reads."""
     ends = [name for name, node in graph.nodes.items() if node.op not in _SILENT and name not in graph.consumers]
     ends = [name for name in ends if not graph.nodes[name].op.endswith("Summary")]
-    return [name for name in ends if _is_fed(graph, name)]
+    places = (TensorRef.parse(saver.filename_tensor_name).op for saver in savers(graph))
+    files = graph.ancestors(*(op for op in places if op in graph.nodes))
+    return [name for name in ends if _is_fed(graph, name, files)]
 
 
-def _is_fed(graph: Graph, name: str) -> bool:
+def _is_fed(graph: Graph, name: str, files: Container[str]) -> bool:
     below = graph.ancestors(name) - {name}
-    return any(graph.nodes[op].op in PLACEHOLDERS for op in below)
+    return any(graph.nodes[op].op in PLACEHOLDERS and op not in files for op in below)

@@ -103,14 +103,15 @@ def _said(graph: Graph, option: str, texts: Sequence[str]) -> Named:
 
 
 def _named(tensors: Iterable[str], taken: Iterable[str] = ()) -> dict[str, str]:
-    """Name tensors after the last part of their ops' names, numbered where two would share one.
+    """Name tensors after the last part of their ops' names and the output, numbered where two would share one.
 
     >>> dict(_named(["dnn/outputs/BiasAdd:0", "aux/BiasAdd:0"]))
     {'BiasAdd': 'dnn/outputs/BiasAdd:0', 'BiasAdd_1': 'aux/BiasAdd:0'}
     """
     found, used = dict[str, str](), set(taken)
     for tensor in tensors:
-        base = re.sub(r"\W", "_", placeholders.last_part(TensorRef.parse(tensor).op))
+        ref = TensorRef.parse(tensor)
+        base = re.sub(r"\W", "_", placeholders.last_part(ref.op)) + (f"_{ref.index}" if ref.index else "")
         name, count = base, 0
         while name in used:
             count += 1

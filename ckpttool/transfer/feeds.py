@@ -27,7 +27,8 @@ def input_specs(graph: Graph, roles: Roles) -> list[InputSpec]:
         GraphError: the graph has none.
     """
     if not roles.inputs:
-        by = f", the graph is fed by {feeder}" if (feeder := _feeder(graph, roles)) else ""
+        tops = [name for name in (roles.logits, roles.loss) if name]
+        by = f", the graph is fed by {found}" if (found := feeder(graph, tops)) else ""
         raise GraphError(f"{graph.source}: no input placeholder is known{by}; name tensors to feed with --inputs")
     return [_spec(graph, tensor) for tensor in roles.inputs]
 
@@ -41,9 +42,9 @@ def wanted(graph: Graph, roles: Roles, features: str | None = None) -> Wanted:
     return Wanted(tuple(input_specs(graph, roles)), label_spec(graph, roles), features)
 
 
-def _feeder(graph: Graph, roles: Roles) -> str | None:
-    """Return the op that brings rows out of a queue or from an iterator to what the graph computes."""
-    tops = [TensorRef.parse(name).op for name in (roles.logits, roles.loss) if name]
+def feeder(graph: Graph, tensors: Iterable[str]) -> str | None:
+    """Return the op that brings rows out of a queue or from an iterator to what computes tensors."""
+    tops = [TensorRef.parse(name).op for name in tensors]
     found = (name for name in graph.ancestors(*tops) if _FEEDERS.fullmatch(graph.nodes[name].op))
     return min(found, default=None)
 

@@ -1,5 +1,6 @@
 """`fold`: a frozen graph gives what a session on the model gives."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -54,3 +55,61 @@ def test_batch_norm_loops_and_look_ups_are_folded_untrained(
     assert not any("drop" in line for line in shell.lines("ops", out) if "dropout" in line)
     expected = computed(model, "logits:0", feed)
     np.testing.assert_allclose(run(out, "logits:0", feed), expected, rtol=1e-5)
+
+
+def test_copies_of_constants_are_folded_and_nothing_else(
+    shell: Any, new_network: Any, feed: Any, tmp_path: Path
+) -> None:
+    with new_network().building() as net:
+        tf, v1 = net.tf, net.v1
+        X = v1.placeholder(tf.float32, [None, 4], name="X")
+        scale = tf.reshape(tf.identity(tf.constant([[1.0, 2.0], [3.0, 4.0]])), [-1], name="scale")
+        shift = tf.reshape(net.variable("shift", [2, 2], value=0.5), [1, 4], name="shifted")
+        half = tf.add(tf.constant(0.25), 0.25, name="half")
+        tf.identity(X * scale + shift * half, name="scores")
+    model, out = net.save(tmp_path / "model.ckpt"), tmp_path / "frozen.pb"
+    shell.run("fold", model, "-o", out)
+    found = {line.split("\t")[0]: line.split("\t")[1] for line in shell.lines("ops", out)}
+    assert found["scale"] == found["shift"] == "Const"
+    assert (found["shifted"], found["half"], found["scores"]) == ("Reshape", "AddV2", "Identity")
+    assert list(found.values()).count("Identity") == 1
+    expected = feed["X:0"] * np.arange(1, 5) + 0.25
+    np.testing.assert_allclose(run(out, "scores:0", feed), expected, rtol=1e-6)
+
+
+def test_a_variable_that_the_outputs_change_is_named(shell: Any, new_network: Any, tmp_path: Path) -> None:
+    with new_network().building() as net:
+        calls = net.variable("calls", [], value=0.0)
+        X = net.v1.placeholder(net.tf.float32, [None], name="X")
+        with net.tf.control_dependencies([net.v1.assign_add(calls, 1.0, name="count")]):
+            net.tf.multiply(X, 2.0, name="scores")
+    model = net.save(tmp_path / "model.ckpt")
+    message = shell.error("fold", model, "--outputs", "scores", "-o", tmp_path / "frozen.pb")
+    assert message.endswith(
+        "count (AssignAddVariableOp) may change the variable calls, which therefore cannot be a constant"
+    )
+    assert not (tmp_path / "frozen.pb").exists()
+
+
+def test_a_graph_beyond_two_gigabytes_is_refused_before_it_is_made(
+    shell: Any, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ckpttool.transfer.graphs.fold.MESSAGE_LIMIT", 1_000_000)
+    message = shell.error("fold", model, "-o", tmp_path / "frozen.pb")
+    assert re.match(
+        rf"{model}: the frozen graph would be 103\d{{4}} bytes, and a protobuf message holds at most 1000000", message
+    )
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_plan_and_wrong_uses(shell: Any, model: Path, tmp_path: Path) -> None:
+    plan = shell.json("fold", model, "--plan")
+    assert (plan["after"]["ops"], plan["after"]["variables"]) == (30, 0)
+    out = tmp_path / "frozen.pb"
+    shell.run("fold", model, "-o", out)
+    assert abs(out.stat().st_size - plan["after"]["graph_bytes"]) < 2000
+    assert shell.error("fold", model, "-o", out) == f"{out} exists already; --overwrite replaces it"
+    message = shell.error("fold", model, "--outputs", "dnn/outputs/BiasAd", "-o", out, "--overwrite")
+    assert message.startswith(
+        f"{model}.meta: --outputs dnn/outputs/BiasAd: no such tensor; nearest: dnn/outputs/BiasAdd"
+    )

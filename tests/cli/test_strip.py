@@ -59,3 +59,44 @@ def test_a_layer_becomes_the_input(shell: Any, model: Path, new_session: Any, tm
     found = top.run("dnn/outputs/BiasAdd:0", {"dnn/hidden2/Relu:0": features})
     assert found.tobytes() == expected.tobytes()
     assert top.graph.get_tensor_by_name("dnn/hidden2/Relu:0").shape.as_list() == [None, 50]
+
+
+def test_a_stripped_model_is_understood_by_other_commands(shell: Any, model: Path, tmp_path: Path) -> None:
+    shell.run("strip", model, "-o", tmp_path / "small.ckpt")
+    shell.run("strip", model, "--outputs", "dnn/hidden3/Relu", "-o", tmp_path / "features.ckpt")
+    for name, outputs in {
+        "small": {"logits": "dnn/outputs/BiasAdd:0"},
+        "features": {"Relu": "dnn/hidden3/Relu:0"},
+    }.items():
+        plan = shell.json("export-saved-model", tmp_path / f"{name}.ckpt", "--plan")
+        assert (plan["inputs"], plan["outputs"]) == ({"X": "X:0"}, outputs)
+    head = ["--layers", "hidden[12]", "--head", "outputs = dense(3)"]
+    shell.run("reuse", tmp_path / "small.ckpt", *head, "-o", tmp_path / "new.ckpt")
+
+
+def test_rows_of_an_iterator_are_fed_instead(shell: Any, new_network: Any, new_session: Any, tmp_path: Path) -> None:
+    rows, labels = np.ones((4, 3), np.float32), np.zeros(4, np.int64)
+    with new_network().building() as net:
+        tf, v1 = net.tf, net.v1
+        X, y = v1.data.make_one_shot_iterator(tf.data.Dataset.from_tensors((rows, labels))).get_next()
+        net.classify(net.dense(X, 3, "out", relu=False), y, v1.train.GradientDescentOptimizer(0.1))
+    model, out = net.save(tmp_path / "model.ckpt"), tmp_path / "small.ckpt"
+    message = shell.error("export-saved-model", model, "-o", tmp_path / "exported")
+    assert message.endswith("IteratorGetNext brings the rows; say --inputs IteratorGetNext:0 (or :1, ...)")
+    sides = ["--inputs", "IteratorGetNext:0,IteratorGetNext:1", "--outputs", "loss/loss"]
+    result = shell.run("strip", model, *sides, "-o", out)
+    assert "IteratorGetNext=IteratorGetNext:0, IteratorGetNext_1=IteratorGetNext_1:0\n" in result.stderr
+    feed = {"IteratorGetNext:0": rows, "IteratorGetNext_1:0": labels}
+    assert new_session(out, out).run("loss/loss:0", feed) == new_session(model, model).run("loss/loss:0")
+
+
+def test_an_existing_output_and_what_could_be_meant(shell: Any, model: Path, new_network: Any, tmp_path: Path) -> None:
+    shell.run("strip", model, "-o", tmp_path / "small.ckpt")
+    message = shell.error("strip", model, "-o", tmp_path / "small.ckpt")
+    assert message == f"{tmp_path}/small.ckpt.meta exists already; --overwrite replaces it"
+    with new_network().building() as net:
+        X, _, _ = net.inputs()
+        for name in ("left", "right"):
+            net.dense(X, 2, name)
+    message = shell.error("strip", net.save(tmp_path / "two.ckpt"), "-o", tmp_path / "out.ckpt")
+    assert message.endswith("several tensors could be meant: left/Relu:0, right/Relu:0; say --outputs NAME")

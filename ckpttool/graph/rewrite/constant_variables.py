@@ -76,8 +76,8 @@ class _Rewriter:
             yield from self._read(node, variable)
         else:
             raise GraphError(
-                f"{self.graph.source}: {node.name} ({node.op}) uses the variable {variable.name} otherwise than to "
-                f"read it: it cannot be a constant"
+                f"{self.graph.source}: {node.name} ({node.op}) may change the variable {variable.name}, "
+                f"which therefore cannot be a constant"
             )
 
     def _read(self, node: NodeDef, variable: NodeDef) -> Iterator[NodeDef]:

@@ -91,14 +91,13 @@ def plan_fold(model: Model, inputs: Sequence[str] = (), outputs: Sequence[str] =
     fixed = {TensorRef.parse(name).op for name in wanted}
     graph = subgraph(without_copies(constant_variables(bare), fixed, members), wanted)
     values = values_of(model, bare)
-    after = Size.of(graph, values)
-    nbytes = after.graph_bytes + after.variable_bytes
+    nbytes = graph.meta.graph_def.ByteSize() + sum(tensor.nbytes for tensor in values.values())
     if nbytes > MESSAGE_LIMIT:
         raise PlanError(
             f"{model.path}: the frozen graph would be {nbytes} bytes, and a protobuf message holds at most "
             f"{MESSAGE_LIMIT}; export-saved-model keeps the variables in files of their own"
         )
-    size = Size(after.ops, nbytes, 0, 0)
+    size = Size(len(graph.nodes), nbytes, 0, 0)
     return Folding(model, graph, values, found, size, _remarks(part, found), stored_tensors(bare))
 
 

@@ -12,6 +12,7 @@ from ckpttool.graph.savers import entries, saver_ops
 from ckpttool.graph.served import Served
 from ckpttool.graph.stored import StoredTensor, stored_tensors
 from ckpttool.tensors import Tensor
+from ckpttool.transfer.feeds import feeder
 from ckpttool.transfer.model import Model
 from ckpttool.transfer.plan import listed
 
@@ -105,8 +106,11 @@ def require_fed(graph: Graph, served: Served) -> None:
     """Check that every placeholder of a part is fed, has a default, or is a training switch, which is off then.
 
     Raises:
-        PlanError: one is not; the message names it and the option that feeds it.
+        PlanError: one is not, or rows come from a queue or an iterator; the message names it and the option that helps.
     """
+    source = feeder(graph, served.outputs.values())
+    if source is not None:
+        raise PlanError(f"{graph.source}: {source} brings the rows; say --inputs {source}:0 (or :1, ...)")
     bare = PLACEHOLDERS - {"PlaceholderWithDefault"}
     needed = [name for name, node in graph.nodes.items() if node.op in bare and not is_switch(graph, name)]
     unfed = [name for name in needed if name not in served.fed]

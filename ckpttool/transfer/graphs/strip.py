@@ -7,6 +7,7 @@ from pathlib import Path
 from ckpttool.graph.rewrite import importable
 from ckpttool.graph.rewrite.fresh_saver import with_saver
 from ckpttool.graph.rewrite.serving import serving_part
+from ckpttool.graph.roles import Roles, with_roles
 from ckpttool.graph.served import served
 from ckpttool.transfer.graphs.rewriting import Rewriting, Size, values_of
 from ckpttool.transfer.model import Model, WritesModel, write_model
@@ -43,6 +44,7 @@ def plan_strip(model: Model, inputs: Sequence[str] = (), outputs: Sequence[str] 
         PlanError: the checkpoint lacks a variable.
     """
     part, found = serving_part(model.graph, served(model.graph, inputs, outputs))
-    graph = with_saver(importable(part))
+    roles = Roles(inputs=tuple(found.inputs.values()), logits=found.outputs.get("logits"))
+    graph = with_roles(with_saver(importable(part)), roles)
     values = values_of(model, graph)
     return Stripping(model, graph, values, found, Size.of(graph, values), ())
