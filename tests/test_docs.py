@@ -94,8 +94,12 @@ def run(program: str, *arguments: str) -> str:
     return "\n".join(line.rstrip() for line in printed.splitlines())
 
 
+PRINTED = [(CHAPTER["PAGE"], 31), (ROOT / "docs" / "surgery.md", 12), (ROOT / "docs" / "merging.md", 15)]
+"""Pages whose commands run, and how many commands they have at least."""
+
+
 @pytest.mark.usefixtures("folder")
-@pytest.mark.parametrize(("page", "least"), [(CHAPTER["PAGE"], 31), (ROOT / "docs" / "surgery.md", 12)])
+@pytest.mark.parametrize(("page", "least"), PRINTED)
 def test_a_page_runs_as_it_is_and_prints_what_is_shown(page: Path, least: int) -> None:
     printed, count = "", 0
     for kind, block in BLOCK.findall(text_of(page).rpartition("<!-- end of tables -->")[2]):
