@@ -9,6 +9,7 @@ import click
 
 from ckpttool import __version__
 from ckpttool.errors import CkptError, Interrupted
+from ckpttool.remote.places import spoken
 
 COMMANDS = {
     "ops": "ckpttool.cli.ops:ops",
@@ -38,6 +39,7 @@ COMMANDS = {
     "freeze": "ckpttool.cli.freeze:freeze",
     "cache": "ckpttool.cli.cache:cache",
     "import": "ckpttool.cli.import_:import_weights",
+    "export": "ckpttool.cli.export:export",
     "lr-find": "ckpttool.cli.lr_find:lr_find",
     "finetune": "ckpttool.cli.finetune:finetune",
     "evaluate": "ckpttool.cli.evaluate:evaluate",
@@ -73,7 +75,19 @@ GROUPS = {
         "export-saved-model",
         "fold",
     ),
-    "Transfer": ("new", "reuse", "freeze", "cache", "import", "lr-find", "finetune", "evaluate", "predict", "diagnose"),
+    "Transfer": (
+        "new",
+        "reuse",
+        "freeze",
+        "cache",
+        "import",
+        "export",
+        "lr-find",
+        "finetune",
+        "evaluate",
+        "predict",
+        "diagnose",
+    ),
 }
 """The headings of help; a command stands under exactly one."""
 
@@ -149,7 +163,7 @@ class Tool(click.Group):
 
 def _complain(message: str, code: int) -> int:
     """Print the one line of an error."""
-    click.echo(f"Error: {' '.join(message.split())}", err=True)
+    click.echo(f"Error: {spoken(' '.join(message.split()))}", err=True)
     return code
 
 

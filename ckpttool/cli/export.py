@@ -1,0 +1,55 @@
+"""`ckpttool export`."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ckpttool.cli import options
+from ckpttool.cli.output import rows, say
+from ckpttool.foreign.rule_files import read_rules
+from ckpttool.transfer.export_weights import plan_export
+
+COLUMNS = ("name", "shape", "dtype", "value")
+
+
+def _needed(context: click.Context, option: click.Parameter, value: Path | None) -> Path:
+    """Ask for a file to be like: rules lead from its names to the graph's, and not back."""
+    if value is None:
+        reason = "it says the names, shapes and dtypes of OUT, to which rules do not lead back"
+        raise click.MissingParameter(reason, context, option)
+    return value
+
+
+@click.command()
+@options.model
+@options.rules(required=False)
+@click.option(
+    "--like", metavar="FILE", type=options.PATH, callback=_needed, help="A file of the network as OUT shall be."
+)
+@click.option("--scope", metavar="PREFIX", default="", help="The graph has everything below this prefix.")
+@options.lenient
+@click.option("--cast", is_flag=True, help="Let numbers change their dtype to that of FILE.")
+@options.plan
+@options.as_json
+@options.writes
+def export(rules: Path | None, output: Path, overwrite: bool, plan_only: bool, as_json: bool, **what: Any) -> None:
+    """Write a model's weights for another framework, by the rules that import them: the inverse of `import`.
+
+    FILE is a file of the other framework with the same network, such as the one that was imported: OUT gets its names,
+    shapes and dtypes, and the values that the model has for them; what rules drop keeps FILE's. OUT's suffix says the
+    format: .safetensors, .npz, .h5, or .weights.h5 where FILE is one of Keras 3.
+
+    \b
+    Example:
+      ckpttool export tuned.ckpt --rules bert-pytorch-tf1 --like bert.bin -o tuned.safetensors
+    """
+    plan = plan_export(rules=read_rules(rules) if rules else [], **what)
+    if not plan_only:
+        plan.check(output, overwrite)
+    rows(plan.rows, COLUMNS, as_json)
+    for note in plan.notes:
+        say(note)
+    if not plan_only:
+        plan.write(output, overwrite)
+        say(f"{output}: written and read back, {len(plan.tensors)} tensors")
