@@ -9,6 +9,7 @@ from typing import Any
 from ckpttool import formats
 from ckpttool.errors import CkptError, PlanError, UnknownName
 from ckpttool.formats.format import PLAIN, Writing
+from ckpttool.formats.mirror import local
 from ckpttool.formats.tensorflow.prefix import prefix_of
 from ckpttool.kinds import OBJECT_GRAPH, Kind, kinds
 from ckpttool.lineage import recording
@@ -163,14 +164,15 @@ class _View(Mapping[str, Tensor]):
 
 
 def open(path: Path | str) -> Checkpoint:  # noqa: A001
-    """Open a checkpoint: a prefix, one of its files, a folder, a SavedModel, an .npz.
+    """Open a checkpoint: a prefix, one of its files, a folder, a SavedModel, an .npz; or the URL of one.
 
     Raises:
         MissingFile: nothing is there.
         FormatError: it is not a checkpoint, or one that is not read.
         CorruptCheckpoint: its index is damaged.
+        CkptError: a server refuses, or cannot be reached.
     """
-    path = Path(path)
+    path = local(path)
     found = formats.find(path)
     tensors = found.open(path)
     recording.note_checkpoint(path, found.NAME, tensors)

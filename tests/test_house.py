@@ -18,6 +18,7 @@ FLOORS = {
     "casting": 0,
     "elementwise": 0,
     "versions": 0,
+    "remote": 0,
     "formats": 1,
     "lineage": 2,
     "checkpoint": 2,

@@ -11,8 +11,8 @@ from ckpttool.transfer.comparing import compare
 
 
 @click.command()
-@click.argument("a", type=options.PATH)
-@click.argument("b", type=options.PATH)
+@click.argument("a", type=options.SOURCE)
+@click.argument("b", type=options.SOURCE)
 @options.layers("Compare only the weights of these layers.")
 @options.slots
 @click.option("--by-layer", is_flag=True, help="Print the layers, those that moved most first, instead of tensors.")

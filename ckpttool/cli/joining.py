@@ -11,7 +11,7 @@ from ckpttool.transfer.joining import write_joined
 
 COLUMNS = ("name", "shape", "dtype", "bytes", "then")
 
-checkpoints = click.argument("checkpoints", nargs=-1, required=True, metavar="CKPT CKPT ...", type=options.PATH)
+checkpoints = click.argument("checkpoints", nargs=-1, required=True, metavar="CKPT CKPT ...", type=options.SOURCE)
 
 
 def _numbers(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[float, ...] | None:

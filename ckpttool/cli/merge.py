@@ -17,7 +17,7 @@ from ckpttool.transfer.listing import kinds_of
 @joining.checkpoints
 @click.option("--how", type=click.Choice(HOWS), default="union", show_default=True, help="The way to merge.")
 @click.option("--prefer", type=click.Choice(["first", "last"]), help="Whose tensor it is that several have.")
-@click.option("--base", metavar="CKPT", type=options.PATH, help="What the models were trained from (ties, dare).")
+@click.option("--base", metavar="CKPT", type=options.SOURCE, help="What the models were trained from (ties, dare).")
 @joining.weights
 @click.option("--t", type=float, metavar="T", help="How far to go from the first to the second (slerp)  [default: 0.5]")
 @click.option(

@@ -6,6 +6,9 @@ from typing import Any
 
 import click
 
+from ckpttool.formats.mirror import local
+from ckpttool.remote.places import is_url
+
 Command = Callable[..., Any]
 Decorator = Callable[[Command], Command]
 
@@ -13,8 +16,20 @@ PATH = click.Path(path_type=Path)
 """A path that need not exist: a checkpoint's prefix is not a file, so Click must not ask for one."""
 
 
+class _Source(click.Path):
+    """A path to read from; of a URL, the one where its files stand in."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return a path; a `Path` made of a URL would lose one of its slashes."""
+        return local(value) if is_url(value) else super().convert(value, param, ctx)
+
+
+SOURCE = _Source(path_type=Path)
+"""A checkpoint or a graph that is read: a path or a URL."""
+
+
 def _path(name: str, metavar: str, **more: Any) -> Decorator:
-    return click.argument(name, metavar=metavar, type=PATH, **more)
+    return click.argument(name, metavar=metavar, type=SOURCE, **more)
 
 
 checkpoint = _path("checkpoint", "CKPT")

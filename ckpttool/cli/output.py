@@ -13,6 +13,8 @@ from typing import Any
 
 import click
 
+from ckpttool.remote.places import spoken
+
 Row = Mapping[str, Any]
 
 
@@ -90,6 +92,7 @@ def escape(text: str) -> str:
     >>> escape("a\tb\x1b[31m")
     'a\\tb\\x1b[31m'
     """
+    text = spoken(text)
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
@@ -105,6 +108,8 @@ def plain(value: Any) -> Any:
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
+    if isinstance(value, str):
+        return spoken(value)
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value

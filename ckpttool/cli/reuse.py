@@ -28,7 +28,7 @@ def _percent(ctx: click.Context, param: click.Parameter, value: str) -> float:
 @options.layers("The layers to restore.", required=True)
 @click.option("--head", metavar="SPEC", help="New layers to put on above the last restored one; the rest is cut off.")
 @click.option("--after", metavar="LAYER", help="Put the head on above this layer instead.")
-@click.option("--into", metavar="TARGET", type=options.PATH, help="Restore into this graph (.meta) instead.")
+@click.option("--into", metavar="TARGET", type=options.SOURCE, help="Restore into this graph (.meta) instead.")
 @options.freeze()
 @options.lenient
 @click.option(

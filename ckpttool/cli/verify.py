@@ -13,7 +13,7 @@ from ckpttool.transfer.verification import verdict
 @click.option(
     "--unchanged",
     metavar="RE OTHER",
-    type=(str, options.PATH),
+    type=(str, options.SOURCE),
     help="Also check that these tensors of the checkpoint OTHER have the same bytes in CKPT.",
 )
 @options.tags

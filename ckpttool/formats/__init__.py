@@ -14,6 +14,7 @@ from ckpttool.errors import CkptError, FormatError, MissingDependency, MissingFi
 from ckpttool.formats.format import Format
 from ckpttool.formats.tensorflow.bundle_files import PART
 from ckpttool.formats.tensorflow.prefix import prefix_of
+from ckpttool.remote import stand_ins
 
 BUILTIN = {
     "saved-model": "ckpttool.formats.tensorflow.saved_model:SavedModel",
@@ -116,7 +117,7 @@ def _explain(path: Path) -> CkptError:
         there = ", ".join(part.name for part in parts[:3])
         return MissingFile(f"{prefix}.index is missing: there is {there}, but without an index there is no checkpoint")
     if path.is_file():
-        with path.open("rb") as file:
+        with stand_ins.opened(path) as file:
             pointer = file.read(24) == b"version https://git-lfs."
         hint = "it is a Git LFS pointer, `git lfs pull` fetches the file" if pointer else "its bytes are none of these"
         return FormatError(f"{path} is not a checkpoint ({', '.join(names())}): {hint}")

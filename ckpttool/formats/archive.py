@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from ckpttool.errors import CorruptCheckpoint, FormatError
 from ckpttool.formats.data_file import DataFile
+from ckpttool.remote import stand_ins
 from ckpttool.tensors import PIECE
 
 UNPACKED_LIMIT = 4 << 30
@@ -23,7 +24,7 @@ def is_zip(path: Path) -> bool:
     """Say whether a file begins as a zip does."""
     if not path.is_file():
         return False
-    with path.open("rb") as file:
+    with stand_ins.opened(path) as file:
         return file.read(4) in (b"PK\3\4", b"PK\5\6")
 
 
@@ -34,7 +35,7 @@ def opened(path: Path) -> zipfile.ZipFile:
         CorruptCheckpoint: it is damaged.
     """
     try:
-        return zipfile.ZipFile(path)
+        return zipfile.ZipFile(stand_ins.readable(path))
     except (*BAD_ZIP, NotImplementedError, UnicodeDecodeError) as error:
         raise CorruptCheckpoint(f"{path}: the zip file is damaged or cut off: {error}") from error
 

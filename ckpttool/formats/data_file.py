@@ -8,6 +8,7 @@ from pathlib import Path
 from ckpttool.errors import CorruptCheckpoint, MissingFile
 from ckpttool.formats.tensorflow.bundle_index import Stored
 from ckpttool.formats.wire import crc
+from ckpttool.remote import stand_ins
 from ckpttool.tensors import PIECE, Array
 
 SCAN = 512 << 10
@@ -26,7 +27,8 @@ class DataFile:
             MissingFile: it is not there.
         """
         try:
-            self._descriptor = os.open(path, os.O_RDONLY)
+            self._remote = stand_ins.at(path)
+            self._descriptor = self._remote.fileno() if self._remote else os.open(path, os.O_RDONLY)
         except FileNotFoundError as error:
             raise MissingFile(f"{path} is missing: a data file that the checkpoint's index names") from error
         weakref.finalize(self, os.close, self._descriptor)
@@ -35,8 +37,13 @@ class DataFile:
         self.size = os.fstat(self._descriptor).st_size
 
     def fileno(self) -> int:
-        """Return the descriptor, for what only the system does."""
+        """Return the descriptor, for what only the system does with bytes that were needed."""
         return self._descriptor
+
+    def need(self, at: int, size: int) -> None:
+        """Have bytes on this machine: of a file on a server they are fetched."""
+        if self._remote:
+            self._remote.need(at, size)
 
     def require_unchanged(self, stamp: tuple[int, ...] | None = None) -> None:
         """Check that the file is what it was when it was opened, or when a stamp of it was taken.
@@ -48,6 +55,8 @@ class DataFile:
             raise CorruptCheckpoint(f"{self.path} changed while it was read")
 
     def _stamp(self) -> tuple[int, ...]:
+        if self._remote:
+            return (id(self._remote),)
         found = os.fstat(self._descriptor)
         return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
 
@@ -70,6 +79,7 @@ class DataFile:
         Raises:
             CorruptCheckpoint: the file ends before them.
         """
+        self.need(at, size)
         piece = os.pread(self._descriptor, size, at)
         while len(piece) < size:
             more = os.pread(self._descriptor, size - len(piece), at + len(piece))
@@ -138,6 +148,7 @@ class DataFile:
         end = stored.offset + stored.size
         if end > self.size:
             raise CorruptCheckpoint(f"{self.path}: {name} ends at byte {end}, the file has {self.size}: it is cut off")
+        self.need(stored.offset, stored.size)
 
     def _compare(self, name: str, stored: Stored, found: int) -> None:
         if stored.size and crc.mask(found) != stored.crc:

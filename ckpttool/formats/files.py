@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ckpttool.errors import CkptError, ExistingOutput, MissingFile
+from ckpttool.remote.places import refuse_url
 
 _TEMPORARY = re.compile(r"\..*\.ckpttool-(\d+)-[0-9a-f]+\.tmp", re.DOTALL)
 _log = logging.getLogger(__name__)
@@ -21,9 +22,10 @@ def refuse_existing(paths: Iterable[Path], overwrite: bool) -> None:
     Raises:
         ExistingOutput: one is there already, and `overwrite` was not given.
         MissingFile: the folder of one is not there.
-        CkptError: one is a folder.
+        CkptError: one is a folder, or a URL.
     """
     for path in paths:
+        refuse_url(path)
         if not path.parent.is_dir():
             raise MissingFile(f"{path.parent} is not a folder: {path} cannot be written")
         if path.is_dir():

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ckpttool.errors import CkptError, ExistingOutput, MissingFile
 from ckpttool.formats.files import sweep, sync_folder
+from ckpttool.remote.places import refuse_url
 
 
 def refuse_existing_folder(path: Path, overwrite: bool, replaceable: Callable[[Path], bool]) -> None:
@@ -16,8 +17,9 @@ def refuse_existing_folder(path: Path, overwrite: bool, replaceable: Callable[[P
     Raises:
         ExistingOutput: there is something already, and `overwrite` was not given.
         MissingFile: the folder that it would be in is not there.
-        CkptError: what is there is of another kind, and is never replaced.
+        CkptError: what is there is of another kind, and is never replaced; or the folder is a URL.
     """
+    refuse_url(path)
     if not path.parent.is_dir():
         raise MissingFile(f"{path.parent} is not a folder: {path} cannot be written")
     if not (path.exists() or path.is_symlink()):

@@ -15,6 +15,7 @@ def move(source: DataFile, offset: int, nbytes: int, target: int, place: int) ->
     Raises:
         CorruptCheckpoint: the source ends before them.
     """
+    source.need(offset, nbytes)
     moved = _by_system(source, offset, nbytes, target, place)
     if moved < nbytes:
         _by_hand(source, offset + moved, nbytes - moved, target, place + moved)

@@ -11,12 +11,14 @@ from google.protobuf.message import DecodeError, Message
 
 from ckpttool.errors import FormatError, GraphError, MissingFile
 from ckpttool.formats.files import refuse_existing, replacing
+from ckpttool.formats.mirror import local
 from ckpttool.formats.tensorflow.bundle_files import V1_SHARD
 from ckpttool.formats.wire.protos.graph_pb2 import GraphDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef, SavedModel
 from ckpttool.formats.wire.table import MAGIC, is_table
 from ckpttool.graph.graph import Graph
 from ckpttool.lineage import recording
+from ckpttool.remote import stand_ins
 
 _Kind = TypeVar("_Kind", bound=Message)
 SAVED_MODEL_NAMES = ("saved_model.pb", "saved_model.pbtxt")
@@ -39,9 +41,9 @@ def load(path: str | Path, tags: Collection[str] | None = None) -> Graph:
         FormatError: what is there is not a graph, or damaged.
         GraphError: several graphs, and the tags choose none or more than one; the message lists them.
     """
-    file = find(path)
+    file = find(local(path))
     try:
-        data = file.read_bytes()
+        data = stand_ins.read_bytes(file)
     except OSError as error:
         raise MissingFile(f"{file}: {error.strerror}") from error
     _refuse_foreign(data, file)

@@ -9,6 +9,8 @@ from typing import Any
 
 from ckpttool.formats.tensorflow.bundle_files import V1_SHARD, BundleFiles
 from ckpttool.formats.tensorflow.prefix import prefix_of
+from ckpttool.remote import stand_ins
+from ckpttool.remote.places import spoken
 from ckpttool.tensors import Tensor
 
 GRAPH = "graph"
@@ -50,7 +52,7 @@ class Source:
 
     @classmethod
     def _of_files(cls, path: Path, format: str, files: list[Path]) -> "Source":  # noqa: A002
-        return cls(str(path), format, _hash(files), tuple(os.path.relpath(file, path.parent) for file in files))
+        return cls(spoken(str(path)), format, _hash(files), tuple(os.path.relpath(file, path.parent) for file in files))
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON holds it."""
@@ -85,7 +87,7 @@ def _files(path: Path, tensors: Mapping[str, Tensor]) -> Iterator[Path]:
 def _hash(files: list[Path]) -> str:
     total = hashlib.sha256()
     for file in files:
-        with file.open("rb") as opened:
+        with stand_ins.opened(file) as opened:
             while piece := opened.read(_PIECE):
                 total.update(piece)
     return f"sha256:{total.hexdigest()}"

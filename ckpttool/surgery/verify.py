@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ckpttool import formats
 from ckpttool.errors import CorruptCheckpoint, UnknownName
+from ckpttool.formats.mirror import local
 from ckpttool.formats.tensorflow.prefix import prefix_of
 from ckpttool.selection import Pattern, suggestion
 from ckpttool.surgery.blocks import same_bytes
@@ -58,7 +59,7 @@ def verify(path: Path | str) -> Report:
         MissingFile: there is no checkpoint.
         FormatError: what is there is not one that is read.
     """
-    path = Path(path)
+    path = local(path)
     found = formats.find(path)
     try:
         checked = list(found.verify(path))

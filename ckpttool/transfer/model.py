@@ -8,6 +8,7 @@ from ckpttool import checkpoint
 from ckpttool.errors import CorruptCheckpoint, PlanError
 from ckpttool.formats.files import refuse_existing
 from ckpttool.formats.format import PLAIN, Writing
+from ckpttool.formats.mirror import local
 from ckpttool.graph import files
 from ckpttool.graph.graph import Graph
 from ckpttool.graph.savers import saved_names
@@ -25,14 +26,17 @@ class Model:
 
     @classmethod
     def open(cls, path: str | Path) -> "Model":
-        """Open a prefix with its `.meta`, or a SavedModel folder; a graph without variables needs no checkpoint.
+        """Open a prefix with its `.meta`, a SavedModel folder, or the URL of either.
+
+        A graph without variables needs no checkpoint.
 
         Raises:
             MissingFile: the graph or the checkpoint is not there.
         """
+        path = local(path)
         graph = files.load(path)
         values = checkpoint.open(path) if stored_tensors(graph) else checkpoint.Checkpoint.of({})
-        return cls(Path(path), graph, values)
+        return cls(path, graph, values)
 
 
 def outputs_of(prefix: str | Path) -> list[Path]:

@@ -21,6 +21,7 @@ from ckpttool.formats.hdf5.tree import Tree, walk
 from ckpttool.formats.hdf5.writer import compare, write_tree
 from ckpttool.formats.keras.copy import Copy, edited, like_of
 from ckpttool.formats.keras.names import weights_in
+from ckpttool.remote import stand_ins
 from ckpttool.tensors import PIECE, Tensor
 
 CONFIG = "config.json"
@@ -87,7 +88,7 @@ def is_archive(path: Path) -> bool:
     if not is_zip(path):
         return False
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(stand_ins.readable(path)) as archive:
             return CONFIG in archive.namelist()
     except (*BAD_ZIP, NotImplementedError, UnicodeDecodeError):
         return path.name.endswith(KerasArchive.SUFFIXES)

@@ -7,6 +7,7 @@ from typing import Any
 
 from ckpttool.errors import CorruptCheckpoint, FormatError, MissingFile
 from ckpttool.formats.hdf5.tree import Tree, read_tree
+from ckpttool.remote import stand_ins
 
 SUFFIX = ".weights.json"
 SHARD = ".weights.h5"
@@ -18,7 +19,7 @@ def is_map(path: Path) -> bool:
     """Say whether a file is a map of weights, by its name and its first byte."""
     if not path.name.endswith(SUFFIX) or not path.is_file():
         return False
-    with path.open("rb") as file:
+    with stand_ins.opened(path) as file:
         return file.read(1) == b"{"
 
 
@@ -57,7 +58,7 @@ def _shards(path: Path) -> Iterator[str]:
 
 
 def _weight_map(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
+    with stand_ins.opened(path) as file:
         text = file.read(LIMIT)
     try:
         found = json.loads(text)["weight_map"]
@@ -73,6 +74,6 @@ def _beside(path: Path, name: str) -> Path:
     shard = path.parent / name
     if Path(name).name != name or not name.endswith(SHARD) or shard.is_symlink():
         raise FormatError(f"{path}: the map leads to {name}; a file of weights lies beside it and is named *{SHARD}")
-    if not shard.is_file():
+    if not stand_ins.is_there(shard):
         raise MissingFile(f"{shard} is missing: {path.name} says that weights are in it")
     return shard

@@ -17,6 +17,7 @@ from ckpttool.formats.files import refuse_existing, replacing
 from ckpttool.formats.format import PLAIN, Checked, Tensors, Writing
 from ckpttool.formats.npz.array import HEADER_LIMIT, StoredArray, array_of, read_header
 from ckpttool.formats.npz.writer import SUFFIX, write_archive
+from ckpttool.remote import stand_ins
 from ckpttool.tensors import DTYPES, PIECE, STRING, Array, Tensor
 
 
@@ -90,7 +91,7 @@ class Npz:
         if not is_zip(path):
             return False
         try:
-            with zipfile.ZipFile(path) as archive:
+            with zipfile.ZipFile(stand_ins.readable(path)) as archive:
                 members = archive.namelist()
         except (*BAD_ZIP, NotImplementedError, UnicodeDecodeError):
             return path.suffix == ".npz"

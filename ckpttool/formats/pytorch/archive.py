@@ -16,6 +16,7 @@ from ckpttool.formats.data_file import DataFile
 from ckpttool.formats.pytorch.pickle import ForbiddenName, interpret
 from ckpttool.formats.pytorch.records import Storage
 from ckpttool.formats.tensorflow.bundle_index import Stored
+from ckpttool.remote import stand_ins
 
 PICKLE = re.compile(r"[^/]+/data\.pkl")
 PICKLE_LIMIT = 64 << 20
@@ -144,7 +145,7 @@ def is_torch(path: Path) -> bool:
     if not is_zip(path):
         return is_old(path)
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(stand_ins.readable(path)) as archive:
             return bool(_pickles(archive.namelist()))
     except (*BAD_ZIP, NotImplementedError, UnicodeDecodeError):
         return path.suffix in (".pt", ".pth")
@@ -154,7 +155,7 @@ def is_old(path: Path) -> bool:
     """Say whether a file is older than PyTorch's zip files."""
     if not path.is_file():
         return False
-    with path.open("rb") as file:
+    with stand_ins.opened(path) as file:
         start = file.read(512)
     return start.startswith(LEGACY) or TAR.match(start) is not None
 

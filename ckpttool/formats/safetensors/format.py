@@ -14,6 +14,7 @@ from ckpttool.formats.placed import Place, PlacedTensors
 from ckpttool.formats.safetensors.header import LENGTH, NAMES, Header, is_safetensors, read_header
 from ckpttool.formats.safetensors.index import INDEX_SUFFIX, SUFFIX, locate, read_index
 from ckpttool.formats.safetensors.writer import write_safetensors
+from ckpttool.remote import stand_ins
 from ckpttool.tensors import Tensor
 
 
@@ -77,7 +78,7 @@ class Safetensors:
         found = locate(path)
         if found is None:
             return False
-        with found.open("rb") as file:
+        with stand_ins.opened(found) as file:
             start = file.read(LENGTH + 1)
         return is_safetensors(start) or (found.name.endswith(self.SUFFIXES) and start[:LENGTH] != LFS_POINTER)
 

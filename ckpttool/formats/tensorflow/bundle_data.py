@@ -13,6 +13,7 @@ from ckpttool.formats.tensorflow.bundle_files import BundleFiles
 from ckpttool.formats.tensorflow.bundle_index import Entry, Index, Stored
 from ckpttool.formats.truth import BOOL, require_truth
 from ckpttool.formats.wire import crc, strings, variants
+from ckpttool.remote.stand_ins import is_there
 from ckpttool.tensors import STRING, VARIANT, Array, DType, Extent, Tensor, TensorSpec
 
 OPEN_FILES = 64
@@ -60,10 +61,10 @@ class BundleData:
         where the header's count names no file, the count of shards that hold something is tried.
         """
         path = self._files.shard(number, self._index.shards)
-        if not path.exists():
+        if not is_there(path):
             holding = {stored.shard for entry in self._index.entries.values() for stored in stored_parts(entry)}
             other = self._files.shard(number, len(holding))
-            return other if other.exists() else path
+            return other if is_there(other) else path
         return path
 
     def _extent(self, entry: Entry) -> Extent | None:

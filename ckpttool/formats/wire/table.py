@@ -16,11 +16,14 @@ from typing import NamedTuple, NoReturn
 from ckpttool.errors import CorruptCheckpoint
 from ckpttool.formats.wire import crc, varint
 from ckpttool.formats.wire.block import Entries, decode_block, unpack_snappy
+from ckpttool.remote import stand_ins
 
 MAGIC = bytes.fromhex("57fb808b247547db")
 FOOTER = 48
 TRAILER = 5
 PLAIN, SNAPPY = 0, 1
+WHOLE = 4 << 20
+"""The size of a table on a server that is fetched at once, for all will be read; of a larger one the blocks are."""
 
 
 class Handle(NamedTuple):
@@ -41,7 +44,7 @@ class Handle(NamedTuple):
 
 def is_table(path: Path) -> bool:
     """Say whether a file ends with the table's magic number."""
-    with path.open("rb") as file:
+    with stand_ins.opened(path) as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - len(MAGIC)))
         return file.read() == MAGIC
@@ -60,9 +63,12 @@ class Table:
             CorruptCheckpoint: any of them is not right; the message has the file and the offset.
         """
         self.path = path
-        self._descriptor = os.open(path, os.O_RDONLY)
+        self._remote = stand_ins.at(path)
+        self._descriptor = self._remote.fileno() if self._remote else os.open(path, os.O_RDONLY)
         weakref.finalize(self, os.close, self._descriptor)
         self._size = os.fstat(self._descriptor).st_size
+        if self._remote and self._size <= WHOLE:
+            self._remote.need(0, self._size)
         self._end = self._size - FOOTER
         metaindex, index = self._footer()
         self._index = self._block_entries(index, within=self._end)
@@ -106,6 +112,8 @@ class Table:
 
     def _read(self, offset: int, size: int) -> bytes:
         """Read so many bytes, however the system divides them."""
+        if self._remote:
+            self._remote.need(offset, size)
         found = os.pread(self._descriptor, size, offset)
         while len(found) < size:
             more = os.pread(self._descriptor, size - len(found), offset + len(found))

@@ -1,0 +1,71 @@
+"""Where the files of a URL stand: `https://host/a/model.ckpt` at FOLDER/https/host/a/model.ckpt."""
+
+import atexit
+import re
+import shutil
+import tempfile
+from functools import cache
+from pathlib import Path
+
+from ckpttool.errors import CkptError
+
+_URL = re.compile(r"([a-z][a-z0-9+.-]+)://?([^/].*)", re.DOTALL)
+_queries: dict[Path, str] = {}
+
+
+def is_url(path: Path | str) -> bool:
+    """Say whether a path is a URL; a `Path` made of one has lost a slash.
+
+    >>> is_url("s3://bucket/model.ckpt"), is_url(Path("s3://bucket/model.ckpt")), is_url("s3:/bucket"), is_url("a/b:c")
+    (True, True, False, False)
+    """
+    found = _URL.fullmatch(str(path))
+    return found is not None and (isinstance(path, Path) or "://" in path)
+
+
+def refuse_url(path: Path) -> None:
+    """Refuse to write to a URL.
+
+    Raises:
+        CkptError: it is one.
+    """
+    if is_url(path):
+        url = str(path).replace(":/", "://", 1)
+        raise CkptError(f"{url} is a URL: nothing is written there; write a file, and upload that")
+
+
+def place_of(url: Path | str) -> Path:
+    """Return where the files of a URL stand; a query, which may be a secret signature, is kept apart.
+
+    Raises:
+        CkptError: it leads out of itself.
+    """
+    found = _URL.fullmatch(str(url))
+    if found is None or ".." in found[2].split("/"):
+        raise CkptError(f"{url} is not a URL of a file")
+    rest, mark, query = found[2].partition("?") if found[1] in ("http", "https") else (found[2], "", "")
+    place = _root() / found[1] / rest
+    _queries[place.parent] = mark + query
+    return place
+
+
+def url_of(place: Path) -> str | None:
+    """Return the URL of what stands at a place, or None where nothing of a URL does."""
+    if not _root.cache_info().currsize or not place.is_relative_to(_root()):
+        return None
+    scheme, *rest = place.relative_to(_root()).parts
+    return f"{scheme}://{'/'.join(rest)}{_queries.get(place.parent, '')}"
+
+
+def spoken(text: str) -> str:
+    """Return a text for the user, with URLs for places."""
+    if not _root.cache_info().currsize:
+        return text
+    return re.sub(rf"{re.escape(str(_root()))}/([^/\s]+)/", r"\1://", text)
+
+
+@cache
+def _root() -> Path:
+    root = Path(tempfile.mkdtemp(prefix="ckpttool-"))
+    atexit.register(shutil.rmtree, root, ignore_errors=True)
+    return root

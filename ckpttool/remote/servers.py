@@ -1,0 +1,150 @@
+"""Speaking to servers through fsspec: what is there, which files lie together, a file to read; errors in one line."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from ckpttool.errors import CkptError, MissingDependency
+
+WEB = ("http", "https")
+"""Schemes whose servers do not say which files lie together."""
+PACKAGES = {
+    "http": "fsspec[http]",
+    "https": "fsspec[http]",
+    "s3": "s3fs",
+    "gs": "gcsfs",
+    "gcs": "gcsfs",
+    "hf": "huggingface_hub",
+}
+"""What fsspec needs for a scheme."""
+GONE = (404, 410)
+SECONDS = 60
+"""How long a web server may be silent."""
+_MARKS = ("ETag", "etag", "blob_id", "md5Hash", "Content-MD5", "Digest", "Last-Modified", "LastModified")
+_LEAST = "the server sends only the whole of a file"
+
+
+class Found(NamedTuple):
+    """A file on a server: its size, and what changes with its bytes, where the server says that."""
+
+    size: int
+    mark: str | None
+
+
+def lists(url: str) -> bool:
+    """Say whether a server can tell which files lie together."""
+    return _scheme(url) not in WEB
+
+
+def look(url: str) -> Found | None:
+    """Ask for a file; None where there is none.
+
+    Raises:
+        CkptError: the server refuses, or cannot be reached.
+        MissingDependency: a package is missing.
+    """
+    with speaking(url):
+        system, path = _system(url)
+        try:
+            info = system.info(path)
+        except FileNotFoundError as error:
+            cause = error.__cause__  # fsspec says of every answer of a web server that a file is not found
+            if cause is None or isinstance(cause, FileNotFoundError) or getattr(cause, "status", None) in GONE:
+                return None
+            raise cause from error
+        return None if "html" in str(info.get("mimetype")) else _found(info)
+
+
+def listing(url: str) -> dict[str, Found | None]:
+    """Return what lies in a folder by name, with None for folders; nothing where there is no such folder.
+
+    Raises:
+        CkptError: the server refuses, or cannot be reached.
+        MissingDependency: a package is missing.
+    """
+    with speaking(url):
+        system, path = _system(url)
+        system.invalidate_cache(path)
+        try:
+            infos = system.ls(path, detail=True)
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+        inside = [info for info in infos if info["name"].rstrip("/") != path.rstrip("/")]
+        return {info["name"].rstrip("/").rpartition("/")[2]: _found(info) for info in inside}
+
+
+def opened(url: str, size: int) -> Any:
+    """Return fsspec's file, which fetches just what is read."""
+    with speaking(url):
+        system, path = _system(url)
+        return system.open(path, "rb", cache_type="none", size=size)
+
+
+@contextlib.contextmanager
+def speaking(url: str) -> Iterator[None]:
+    """Make one line of whatever goes wrong with a server.
+
+    Raises:
+        CkptError: something did.
+        MissingDependency: a package is missing.
+    """
+    bare = url.partition("?")[0]
+    try:
+        yield
+    except CkptError:
+        raise
+    except ImportError as error:
+        scheme = _scheme(url)
+        package = "ckpttool[remote]" if error.name == "fsspec" else PACKAGES.get(scheme, error.name)
+        raise MissingDependency(f"{bare}: reading {scheme}:// needs a package: pip install '{package}'") from error
+    except Exception as error:  # every backend of fsspec has a family of errors of its own
+        raise CkptError(f"{bare}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    if "range requests" in str(error):
+        return f"{_LEAST}, and this one is large: download it, and name the file"
+    if isinstance(error, TimeoutError):
+        return f"the server did not answer within {SECONDS} seconds"
+    status, said = getattr(error, "status", None), getattr(error, "message", "")
+    if isinstance(error, PermissionError) or status in (401, 403):
+        return f"the server refuses it ({status or error}): are there credentials, and may they read it?"
+    if "credentials" in str(error):
+        return f"{error}: set those of the service, or FSSPEC_S3_ANON=true for a public bucket"
+    text = f"the server answers {status} {said}" if status else " ".join(str(error).split())
+    return text or type(error).__name__
+
+
+def _system(url: str) -> tuple[Any, str]:
+    """Return fsspec's file system for a URL, and its name there."""
+    import fsspec.core
+
+    system, path = fsspec.core.url_to_fs(url, **(_web_options() if _scheme(url) in WEB else {}))
+    return system, path
+
+
+def _web_options() -> dict[str, Any]:
+    """Return how to speak to web servers: bytes as they are, and no end to a download that goes on."""
+    import aiohttp
+
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=SECONDS, sock_read=SECONDS)
+    return {"headers": {"Accept-Encoding": "identity"}, "client_kwargs": {"timeout": timeout}}
+
+
+def _found(info: dict[str, Any]) -> Found | None:
+    """Return the file that an answer of fsspec is about.
+
+    Raises:
+        CkptError: the server does not say how large it is.
+    """
+    if info.get("type") == "directory":
+        return None
+    if info.get("size") is None:
+        raise CkptError(
+            f"{info['name']}: the server does not say how large the file is: download it, and name the file"
+        )
+    return Found(int(info["size"]), next((str(info[key]) for key in _MARKS if info.get(key)), None))
+
+
+def _scheme(url: str) -> str:
+    return url.partition(":")[0]
