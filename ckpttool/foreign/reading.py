@@ -1,7 +1,8 @@
 """Which op reads a variable, and the layout that follows from it for weights as PyTorch and Caffe store them."""
 
+from ckpttool.foreign.flattening import flattened_channels
 from ckpttool.foreign.layouts.conv import Conv, Depthwise, Transposed
-from ckpttool.foreign.layouts.dense import Dense
+from ckpttool.foreign.layouts.dense import Dense, Flatten
 from ckpttool.foreign.layouts.keep import Keep
 from ckpttool.foreign.layouts.layout import Layout
 from ckpttool.graph.graph import Graph
@@ -23,8 +24,9 @@ LAYOUTS: dict[str, Layout] = {
 def layout_by_reader(graph: Graph, target: StoredTensor) -> Layout:
     """Return what PyTorch's array of a variable's role needs: a kernel is turned over, everything else is kept.
 
-    The first op counts, as those of gradients come later. A table whose rows are looked up is no kernel, even where a
-    MatMul reads it too, nor is a matrix that its MatMul turns over.
+    Behind a flattened image the kernel's rows are put in order too. The first op counts, as those of gradients come
+    later. A table whose rows are looked up is no kernel, even where a MatMul reads it too, nor is a matrix that its
+    MatMul turns over.
     """
     readers = _readers(graph, target)
     if not readers or any(graph.nodes[name].op in LOOKUPS for name in readers):
@@ -32,6 +34,9 @@ def layout_by_reader(graph: Graph, target: StoredTensor) -> Layout:
     first = graph.nodes[readers[0]]
     if first.op == "DepthwiseConv2dNative" and target.shape:
         return Depthwise(target.shape[-1])
+    channels = flattened_channels(graph, first.name) if first.op == "MatMul" else 0
+    if channels and target.shape and target.shape[0] > channels and target.shape[0] % channels == 0:
+        return Flatten(channels)
     turned = first.attr["transpose_b"].b or first.attr["transpose_a"].b
     return Keep() if turned else LAYOUTS.get(first.op, Keep())
 

@@ -85,3 +85,27 @@ def test_a_draft_has_a_name_of_toml_and_does_not_replace(
     (tmp_path / "rules.toml").write_text("mine")
     assert "exists already" in shell.error(*options, tmp_path / "rules.toml")
     assert (tmp_path / "rules.toml").read_text() == "mine"
+
+
+def test_a_dense_layer_behind_a_flattened_image(shell: Any, tmp_path: Path) -> None:
+    """PyTorch's rows go channel by channel, TensorFlow's place by place."""
+    torch.manual_seed(2)
+    parts = [torch.nn.Conv2d(2, 3, 3, padding=1), torch.nn.ReLU(), torch.nn.MaxPool2d(2), torch.nn.Flatten()]
+    module = torch.nn.Sequential(*parts, torch.nn.Linear(27, 5))
+    torch.save(module.state_dict(), tmp_path / "weights.pt")
+    rows = torch.randn(4, 2, 6, 6)
+    seen = {"conv1": module[:2](rows), "outputs": module(rows)}
+    sample = {name: array.detach() for name, array in seen.items()}
+    np.savez(tmp_path / "sample.npz", X=rows.permute(0, 2, 3, 1), **sample)
+    layers = "conv1 = conv2d(3, 3, relu); pool1 = max_pool(2); flat = flatten(); outputs = dense(5)"
+    shell.run("new", "--input", "6,6,2", "--layers", layers, "-o", tmp_path / "graph.ckpt")
+    into = ["import", tmp_path / "weights.pt", "--into", tmp_path / "graph.ckpt.meta"]
+    draft = shell.run(*into, "--suggest", "-o", tmp_path / "rules.toml")
+    assert [line.split("\t")[:3] for line in draft.stdout.splitlines()] == [
+        ["0.weight", "conv1/kernel", "conv"],
+        ["0.bias", "conv1/bias", "keep"],
+        ["4.weight", "outputs/kernel", "flatten(channels=3)"],
+        ["4.bias", "outputs/bias", "keep"],
+    ]
+    options = ["--rules", tmp_path / "rules.toml", "--check", tmp_path / "sample.npz", "-o", tmp_path / "out.ckpt"]
+    assert "checked: 2 tensors equal" in shell.run(*into, *options).stderr
