@@ -216,3 +216,40 @@ def _written(network: Any, kind: str, functional: bool, folder: Path) -> Path:
         network.classify(logits, labels, network.v1.train.GradientDescentOptimizer(0.1))
     path: Path = network.save(folder / "foreign.ckpt")
     return path
+
+
+SIGNS = {"read": "<", "written": ">", "sharded": "+"}
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Print what tests/formats/test_table.py has found: a line to a dtype, a column to a format."""
+    reports = [report for report in terminalreporter.getreports("passed") if "test_table.py::" in report.nodeid]
+    found = {
+        (kind, name): dtypes
+        for report in reports
+        if report.when == "call"
+        for kind, (name, dtypes) in report.user_properties
+    }
+    if found:
+        terminalreporter.section("formats")
+        terminalreporter.write_line(
+            "< its library writes and we read, > we write and it reads, + in several files: scalar, empty, 1-D, 5-D\n"
+            "- refused, . held, but its library has no form for it"
+        )
+        for line in _table(found):
+            terminalreporter.write_line(line)
+
+
+def _table(found: dict[tuple[str, str], Any]) -> Iterator[str]:
+    names = list(dict.fromkeys(name for _, name in found))
+    dtypes = list(dict.fromkeys(dtype for held in found.values() for dtype in held))
+    yield " ".join([" " * 13, *names])
+    for dtype in dtypes:
+        cells = [_cell(found, name, dtype).ljust(len(name)) for name in names]
+        yield " ".join([dtype.ljust(13), *cells]).rstrip()
+
+
+def _cell(found: dict[tuple[str, str], Any], name: str, dtype: str) -> str:
+    if dtype in found.get(("refused", name), ()):
+        return "-"
+    return "".join(sign for kind, sign in SIGNS.items() if dtype in found.get((kind, name), ())) or "."

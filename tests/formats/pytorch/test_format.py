@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from conformance import SHAPES, FormatTests, numbers, tensors_of
+from referees import in_torch
 
 from ckpttool import checkpoint
 from ckpttool.errors import CorruptCheckpoint, FormatError
@@ -20,12 +21,6 @@ from ckpttool.formats.pytorch.pickle import interpret
 from ckpttool.tensors import DTYPES, Tensor
 
 HELD = [dtype for dtype in DTYPES if dtype.name in Torch.HOLDS]
-
-
-def in_torch(array):
-    raw = torch.frombuffer(bytearray(array.tobytes()), dtype=torch.uint8) if array.nbytes else torch.empty(0)
-    dtype = getattr(torch, array.dtype.name)
-    return (raw.view(dtype) if array.nbytes else raw.to(dtype)).reshape(array.shape)
 
 
 def values(opened):

@@ -1,0 +1,352 @@
+"""The formats' own libraries: each writes a file of tensors, and reads one, as its users would have it do.
+
+A referee says which dtypes its library has a form for; `named` is what a tensor of its file is called here.
+"""
+
+import h5py
+import numpy as np
+import onnx
+import safetensors.torch
+import torch
+from onnx import helper, numpy_helper
+
+from ckpttool import checkpoint
+from ckpttool.formats.format import PLAIN, Writing
+from ckpttool.tensors import DTYPES, STRING
+
+QUANTISED = {dtype.name for dtype in DTYPES if dtype.name.startswith("q")}
+NUMPYS_OWN = {dtype.name for dtype in DTYPES if dtype.name == dtype.numpy_name}
+NARROW = {"bfloat16", "float8_e4m3fn", "float8_e5m2"}
+PACKED = {"int4", "uint4"}
+INTEGERS = {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
+NUMBERS = NUMPYS_OWN | NARROW
+
+
+def in_torch(array):
+    raw = torch.frombuffer(bytearray(array.tobytes()), dtype=torch.uint8) if array.nbytes else torch.empty(0)
+    dtype = getattr(torch, array.dtype.name)
+    return (raw.view(dtype) if array.nbytes else raw.to(dtype)).reshape(array.shape)
+
+
+def of_torch(tensor, dtype):
+    raw = tensor.contiguous().reshape(-1).view(torch.uint8).numpy() if tensor.numel() else np.empty(0, np.uint8)
+    return raw.view(dtype.numpy).reshape(tuple(tensor.shape))
+
+
+def in_tensorflow(dtype, array):
+    import tensorflow as tf
+
+    if dtype.name in QUANTISED:
+        return tf.bitcast(tf.constant(array), tf.dtypes.DType(dtype.number))
+    return tf.constant(array, tf.dtypes.DType(dtype.number), shape=array.shape)
+
+
+def of_tensorflow(value, tensor):
+    import tensorflow as tf
+
+    if tensor.dtype.name in QUANTISED:
+        value = tf.bitcast(value, tf.as_dtype(tensor.dtype.numpy_name))
+    return as_read(value.numpy(), tensor)
+
+
+class Referee:
+    suffix = ""
+    dtypes: set[str] = NUMPYS_OWN
+    reads = True
+    """Whether files of ours are read by it: not those of a format that is not written here."""
+
+    def named(self, name):
+        return name
+
+    def save(self, target, tensors, path, how=PLAIN):
+        """Write a file of ours; a format whose outputs are edited copies is given one of zeros to copy."""
+        target.save({self.named(name): tensor for name, tensor in tensors.items()}, path, False, how)
+
+    def write(self, path, tensors):
+        raise NotImplementedError
+
+    def read(self, path, tensors):
+        raise NotImplementedError
+
+
+class TensorFlow(Referee):
+    dtypes = NUMBERS | PACKED | QUANTISED | {"string"}
+
+    def write(self, path, tensors):
+        import tensorflow as tf
+
+        values = [in_tensorflow(tensor.dtype, tensor.read()) for tensor in tensors.values()]
+        tf.raw_ops.SaveV2(
+            prefix=str(path), tensor_names=list(tensors), shape_and_slices=[""] * len(values), tensors=values
+        )
+
+    def read(self, path, tensors):
+        import tensorflow as tf
+
+        dtypes = [tf.dtypes.DType(tensor.dtype.number) for tensor in tensors.values()]
+        found = tf.raw_ops.RestoreV2(
+            prefix=str(path), tensor_names=list(tensors), shape_and_slices=[""] * len(dtypes), dtypes=dtypes
+        )
+        return {name: of_tensorflow(value, tensors[name]) for name, value in zip(tensors, found, strict=True)}
+
+
+class Version1(TensorFlow):
+    suffix = ".v1"
+    reads = False
+    dtypes = (NUMPYS_OWN | QUANTISED | {"string"}) - {"uint32", "uint64", "qint16", "quint16"}
+
+    def write(self, path, tensors):
+        import tensorflow as tf
+
+        values = [in_tensorflow(tensor.dtype, tensor.read()) for tensor in tensors.values()]
+        tf.raw_ops.Save(filename=str(path), tensor_names=list(tensors), data=values)
+
+
+class Objects(Referee):
+    dtypes = NUMBERS | PACKED | {"string"}
+
+    def module(self, tensors, zeros=False):
+        import tensorflow as tf
+
+        module = tf.Module()
+        values = {name: in_tensorflow(t.dtype, blank(t) if zeros else t.read()) for name, t in tensors.items()}
+        module.all = [tf.Variable(value, name=name) for name, value in values.items()]
+        return module
+
+    def write(self, path, tensors):
+        import tensorflow as tf
+
+        tf.train.Checkpoint(module=self.module(tensors)).write(str(path))
+
+    def save(self, target, tensors, path, how=PLAIN):
+        import tensorflow as tf
+
+        place = path.with_name("like")
+        tf.train.Checkpoint(module=self.module(tensors, zeros=True)).write(str(place))
+        super().save(target, dict(checkpoint.open(place)) | tensors, path, how)
+
+    def read(self, path, tensors):
+        import tensorflow as tf
+
+        module = self.module(tensors, zeros=True)
+        tf.train.Checkpoint(module=module).read(str(path)).assert_consumed()
+        return {name: as_read(variable.numpy(), tensors[name]) for name, variable in by_name(module)}
+
+
+def by_name(module):
+    return ((variable.name.removesuffix(":0"), variable) for variable in module.all)
+
+
+def blank(tensor):
+    return np.full(tensor.shape, b"" if tensor.dtype is STRING else 0, tensor.dtype.numpy)
+
+
+class SavedModels(Objects):
+    def write(self, path, tensors):
+        import tensorflow as tf
+
+        tf.saved_model.save(self.module(tensors), str(path))
+
+    def save(self, target, tensors, path, how=PLAIN):
+        import tensorflow as tf
+
+        place = path.with_name("like")
+        tf.saved_model.save(self.module(tensors, zeros=True), str(place))
+        target.save(dict(checkpoint.open(place)) | tensors, path, False, Writing(like=place))
+
+    def read(self, path, tensors):
+        import tensorflow as tf
+
+        loaded = tf.saved_model.load(str(path))
+        return {name: as_read(variable.numpy(), tensors[name]) for name, variable in by_name(loaded)}
+
+
+class Keras(Referee):
+    suffix = ".weights.h5"
+    dtypes = {"float16", "float32", "float64", "bfloat16", "bool"} | INTEGERS
+
+    def named(self, name):
+        return f"{name}/0"
+
+    def model(self, tensors):
+        from ckpttool.runtime.tensorflow import tensorflow
+
+        tensorflow()
+        import keras
+
+        @keras.saving.register_keras_serializable("table")
+        class One(keras.layers.Layer):
+            """A layer of one weight, which does nothing."""
+
+            def __init__(self, size=(), kind="float32", **options):
+                super().__init__(**options)
+                self.size, self.kind = tuple(size), kind
+                self.w = self.add_weight(shape=self.size, dtype=kind, initializer="zeros", trainable=False)
+
+            def call(self, x):
+                return x
+
+            def get_config(self):
+                return super().get_config() | {"size": self.size, "kind": self.kind}
+
+        x = y = keras.Input((1,))
+        for name, tensor in tensors.items():
+            y = One(tensor.shape, tensor.dtype.name, name=name)(y)
+        return keras.Model(x, y)
+
+    def filled(self, tensors):
+        model = self.model(tensors)
+        for name, tensor in tensors.items():
+            model.get_layer(name).w.assign(tensor.read())
+        return model
+
+    def write(self, path, tensors):
+        self.filled(tensors).save_weights(path)
+
+    def save(self, target, tensors, path, how=PLAIN):
+        place = path.with_name(f"like{self.suffix}")
+        self.model(tensors).save_weights(place)
+        super().save(target, tensors, path, Writing(like=place))
+
+    def read(self, path, tensors):
+        model = self.model(tensors)
+        model.load_weights(path)
+        return {name: np.asarray(model.get_layer(name).w) for name in tensors}
+
+
+class KerasArchives(Keras):
+    suffix = ".keras"
+
+    def write(self, path, tensors):
+        self.filled(tensors).save(path)
+
+    def save(self, target, tensors, path, how=PLAIN):
+        place = path.with_name(f"like{self.suffix}")
+        self.model(tensors).save(place)
+        Referee.save(self, target, tensors, path, Writing(like=place))
+
+    def read(self, path, tensors):
+        import keras
+
+        model = keras.models.load_model(path)
+        return {name: np.asarray(model.get_layer(name).w) for name in tensors}
+
+
+class LegacyKeras(Referee):
+    """The layout of Keras 1 and 2, by h5py: they do not run any more, and Keras 3 writes it for few layers."""
+
+    suffix = ".h5"
+    reads = False
+    dtypes = Keras.dtypes - {"bfloat16"}
+
+    def named(self, name):
+        return f"{name}/kernel"
+
+    def write(self, path, tensors):
+        with h5py.File(path, "w") as file:
+            file.attrs["layer_names"] = [name.encode() for name in tensors]
+            for name, tensor in tensors.items():
+                file.create_group(name).attrs["weight_names"] = [b"kernel:0"]
+                file[name].create_dataset("kernel:0", data=tensor.read())
+
+
+class Trees(Referee):
+    suffix = ".h5"
+    dtypes = NUMPYS_OWN | {"string"}
+
+    def write(self, path, tensors):
+        with h5py.File(path, "w") as file:
+            for name, tensor in tensors.items():
+                file.create_dataset(
+                    name, data=tensor.read(), dtype=h5py.string_dtype() if tensor.dtype is STRING else None
+                )
+
+    def read(self, path, tensors):
+        with h5py.File(path) as file:
+            return {name: as_read(file[name][()], tensors[name]) for name in tensors}
+
+
+class NumPys(Referee):
+    suffix = ".npz"
+    dtypes = NUMPYS_OWN | {"string"}
+
+    def write(self, path, tensors):
+        np.savez(path, **{name: plain(tensor) for name, tensor in tensors.items()})
+
+    def read(self, path, tensors):
+        with np.load(path, allow_pickle=False) as found:
+            return {name: as_read(found[name], tensors[name]) for name in tensors}
+
+
+def as_read(found, tensor):
+    """Return what a library gives; for texts it has several forms."""
+    return np.asarray(found, object) if tensor.dtype is STRING else np.asarray(found)
+
+
+def plain(tensor):
+    return tensor.read().astype("S") if tensor.dtype is STRING else tensor.read()
+
+
+class NumPyFolders(NumPys):
+    suffix = ""
+    reads = False
+
+    def write(self, path, tensors):
+        path.mkdir()
+        for name, tensor in tensors.items():
+            np.save(path / f"{name}.npy", plain(tensor))
+
+
+class Safetensors(Referee):
+    suffix = ".safetensors"
+    dtypes = NUMBERS - {"complex128"}
+
+    def write(self, path, tensors):
+        safetensors.torch.save_file({name: in_torch(tensor.read()) for name, tensor in tensors.items()}, path)
+
+    def read(self, path, tensors):
+        found = {}
+        for file in [path] if path.is_file() else path.parent.glob(f"{path.stem}-*{self.suffix}"):
+            found |= safetensors.torch.load_file(file)
+        return {name: of_torch(tensor, tensors[name].dtype) for name, tensor in found.items()}
+
+
+class Torch(Referee):
+    suffix = ".pt"
+    dtypes = NUMBERS
+    reads = False
+
+    def write(self, path, tensors):
+        torch.save({name: in_torch(tensor.read()) for name, tensor in tensors.items()}, path)
+
+
+class Onnx(Referee):
+    suffix = ".onnx"
+    dtypes = NUMBERS | PACKED | {"string"}
+    reads = False
+
+    def write(self, path, tensors):
+        made = [
+            helper.make_tensor(name, onnx.TensorProto.STRING, tensor.shape, tensor.read().ravel().tolist())
+            if tensor.dtype is STRING
+            else numpy_helper.from_array(np.asarray(tensor.read()), name)
+            for name, tensor in tensors.items()
+        ]
+        onnx.save(helper.make_model(helper.make_graph([], "graph", [], [], made)), path)
+
+
+REFEREES = {
+    "saved-model": SavedModels(),
+    "object": Objects(),
+    "bundle": TensorFlow(),
+    "v1": Version1(),
+    "safetensors": Safetensors(),
+    "torch": Torch(),
+    "npz": NumPys(),
+    "npy": NumPyFolders(),
+    "keras": KerasArchives(),
+    "keras-weights": Keras(),
+    "keras-legacy": LegacyKeras(),
+    "hdf5": Trees(),
+    "onnx": Onnx(),
+}
