@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from ckpttool.transfer.reuse import plan_reuse as plan_reuse
     from ckpttool.transfer.runs.recording import Recording as Recording
     from ckpttool.transfer.runs.run import Options as Options
+    from ckpttool.transfer.statistics import statistics as statistics
 
     cache = fill
 
@@ -99,6 +100,7 @@ _PLACES = {
     "plan_strip": "transfer.graphs.strip",
     "predict": "transfer.predict",
     "save": "checkpoint",
+    "statistics": "transfer.statistics",
     "unchanged": "surgery.verify",
     "verify": "surgery.verify",
 }

@@ -42,6 +42,8 @@ def modules_after(*arguments: str | Path) -> set[str]:
         ("collections", "MODEL", "--add", "key", "X:0", "-o", "OUT.meta"),
         ("diff", "MODEL", "MODEL"),
         ("verify", "MODEL"),
+        ("stats", "MODEL"),
+        ("average", "MODEL", "MODEL", "--plan"),
     ],
     ids=" ".join,
 )

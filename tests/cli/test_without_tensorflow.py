@@ -73,6 +73,8 @@ def test_there_is_no_tensorflow(python: Path) -> None:
         ("collections", "MODEL"),
         ("diff", "MODEL", "MODEL"),
         ("verify", "MODEL"),
+        ("stats", "MODEL"),
+        ("average", "MODEL", "MODEL", "--plan"),
     ],
     ids=" ".join,
 )
