@@ -20,11 +20,11 @@ from ckpttool.transfer.model import Model
 def fold(model: Path, plan_only: bool, as_json: bool, output: Path, overwrite: bool, **said: Any) -> None:
     """Write what computes the outputs of a model as one frozen GraphDef, a .pb without variables.
 
-    Variables become constants of the same names. Placeholders that are no inputs have their defaults for good, boolean
-    ones without a default are False, and conditionals that hang on them go with the branch that is not taken. Then
-    what is computed of constants alone is folded where it is a copy: Identity, and Reshape of a constant that was no
-    variable; all other ops stay. A frozen graph holds at most 2 GB, which is said before anything is written. What is
-    meant without --inputs and --outputs, `ckpttool strip --help` says.
+    Variables become constants of the same names, also where functions take them. Placeholders that are no inputs have
+    their defaults for good, a training switch without a default is off, and conditionals that hang on them go with the
+    branch that is not taken. Then what is computed of constants alone is folded where it is a copy: Identity, and
+    Reshape of a constant that was no variable; all other ops stay. A frozen graph holds at most 2 GB, which is said
+    before anything is written. What is meant without --inputs and --outputs, `ckpttool strip --help` says.
 
     \b
     Example:

@@ -38,7 +38,7 @@ def test_the_chapters_network_is_folded(shell: Any, model: Path, computed: Any, 
     np.testing.assert_allclose(run(out, "dnn/outputs/BiasAdd:0", {"X:0": x}), expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", [(False, False), (True, False)])
+@pytest.mark.parametrize("kind", [(False, False), (True, False), (True, True)])
 def test_batch_norm_loops_and_look_ups_are_folded_untrained(
     shell: Any,
     make_trained: Callable[..., Path],
@@ -113,3 +113,44 @@ def test_a_plan_and_wrong_uses(shell: Any, model: Path, tmp_path: Path) -> None:
     assert message.startswith(
         f"{model}.meta: --outputs dnn/outputs/BiasAd: no such tensor; nearest: dnn/outputs/BiasAdd"
     )
+
+
+def test_functions_of_tensorflow_2_take_constants(shell: Any, tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    class Counter(tf.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.table = tf.Variable([[1.0, 2.0], [3.0, 4.0]], name="table")
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.int32, "ids")])  # type: ignore[untyped-decorator]
+        def look_up(self, ids: Any) -> Any:
+            total = tf.gather(self.table, ids)
+            for _ in tf.range(3):
+                total = tf.cond(tf.reduce_sum(total) < 100.0, lambda: total @ self.table, lambda: total)  # noqa: B023
+            return {"rows": total, "size": tf.shape(self.table)}
+
+    module = Counter()
+    tf.saved_model.save(module, str(tmp_path / "saved"), signatures={"serving_default": module.look_up})
+    ids = np.array([0, 1, 1], np.int32)
+    expected = {key: value.numpy() for key, value in module.look_up(tf.constant(ids)).items()}
+    plan = shell.json("fold", tmp_path / "saved", "--plan")
+    shell.run("fold", tmp_path / "saved", "-o", tmp_path / "frozen.pb")
+    for key, tensor in plan["outputs"].items():
+        found = run(tmp_path / "frozen.pb", tensor, {plan["inputs"]["ids"]: ids})
+        np.testing.assert_allclose(found, expected[key], rtol=1e-6)
+    shell.run("export-saved-model", tmp_path / "saved", "-o", tmp_path / "again")
+    call = tf.saved_model.load(str(tmp_path / "again")).signatures["serving_default"]
+    np.testing.assert_array_equal(call(ids=tf.constant(ids))["rows"], expected["rows"])
+
+
+def test_a_mask_is_no_training_switch(shell: Any, new_network: Any, feed: Any, tmp_path: Path) -> None:
+    with new_network().building() as net:
+        tf, v1 = net.tf, net.v1
+        X, mask = v1.placeholder(tf.float32, [None, 4], name="X"), v1.placeholder(tf.bool, [None, 4], name="mask")
+        tf.where(mask, X * net.variable("scale", [4]), X, name="scores")
+    model, out = net.save(tmp_path / "model.ckpt"), tmp_path / "frozen.pb"
+    message = shell.error("fold", model, "-o", out)
+    assert "the outputs need mask, which no input feeds and no default; say --inputs" in message
+    shell.run("fold", model, "--inputs", "X,mask", "-o", out)
+    off = {**feed, "mask:0": np.zeros((8, 4), bool)}
+    np.testing.assert_array_equal(run(out, "scores:0", off), feed["X:0"])

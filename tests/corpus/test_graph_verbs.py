@@ -74,3 +74,31 @@ def test_a_regression_whose_answer_is_known(tmp_path: Path) -> None:
     plan_fold(model).write(tmp_path / "frozen.pb")
     for found in (called["logits"].numpy(), frozen(tmp_path / "frozen.pb", "Add:0", {"X:0": x})):
         np.testing.assert_allclose(found, 0.21396178 * x + 1.0495254, rtol=1e-6)
+
+
+SAVED = (
+    "scisharp_keras_savedmodels/test/TensorFlowNET.Keras.UnitTest/Assets/lstm_from_sequential",
+    "serving_testdata/servables/tensorflow/testdata/saved_model_half_plus_two_tf2_cpu/00000123",
+    "serving_testdata/servables/tensorflow/testdata/saved_model_half_plus_two_mkl/00000123",
+    "tf_java_savedmodels/saved_model",
+)
+
+
+@pytest.mark.parametrize("path", SAVED)
+def test_saved_models_of_both_versions_are_exported_and_folded(path: str, tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    call = tf.saved_model.load(str(CORPUS / path)).signatures["serving_default"]
+    ((given, spec),) = call.structured_input_signature[1].items()
+    x = np.random.default_rng(0).normal(size=[size or 2 for size in spec.shape]).astype(np.float32)
+    expected = {key: value.numpy() for key, value in call(**{given: tf.constant(x)}).items()}
+    plan_export(Model.open(CORPUS / path)).write(tmp_path / "exported")
+    exported = tf.saved_model.load(str(tmp_path / "exported")).signatures["serving_default"]
+    for key, value in exported(**{given: tf.constant(x)}).items():
+        np.testing.assert_array_equal(value, expected[key])
+    plan = plan_fold(Model.open(CORPUS / path))
+    plan.write(tmp_path / "frozen.pb")
+    assert plan.served is not None
+    for key, tensor in plan.served.outputs.items():
+        found = frozen(tmp_path / "frozen.pb", tensor, {plan.served.inputs[given]: x})
+        np.testing.assert_allclose(found, expected[key], rtol=1e-4, atol=1e-6)

@@ -12,8 +12,7 @@ from ckpttool.tensors import Tensor
 
 SCHEMA_VERSION = 1
 ASSETS = "assets"
-ASSETS_KEY = "saved_model_assets"
-"""The folder of files that a graph reads, and the collection in which TensorFlow 1 names them."""
+"""The folder of files that a graph reads."""
 
 
 def write_saved_model(meta: MetaGraphDef, tensors: Mapping[str, Tensor], path: Path, assets: Path | None) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Container, Iterator
 from google.protobuf.message import DecodeError, Message
 
 from ckpttool.formats.wire.protos.meta_graph_pb2 import (
+    AssetFileDef,
     CollectionDef,
     CondContextDef,
     ControlFlowContextDef,
@@ -34,6 +35,10 @@ VARIABLE_COLLECTIONS = frozenset(
     }
 )
 """The collections that hold VariableDefs."""
+
+
+ASSETS = "saved_model_assets"
+"""The collection of the files that a graph reads, each with the tensor that says where it is."""
 
 
 def is_there(tensor: str, ops: Container[str]) -> bool:
@@ -81,7 +86,19 @@ def _filter(key: str, collection: CollectionDef, ops: Container[str]) -> bool:
         del collection.bytes_list.value[:]
         collection.bytes_list.value.extend(entries)
         return bool(entries)
+    if key == ASSETS and collection.WhichOneof("kind") == "any_list":
+        held = [entry for entry in collection.any_list.value if _asset_holds(entry.value, ops)]
+        del collection.any_list.value[:]
+        collection.any_list.value.extend(held)
+        return bool(held)
     return True
+
+
+def _asset_holds(raw: bytes, ops: Container[str]) -> bool:
+    try:
+        return is_there(AssetFileDef.FromString(raw).tensor_info.name, ops)
+    except DecodeError:
+        return True
 
 
 _Keep = Callable[[bytes, Container[str]], Message | None]

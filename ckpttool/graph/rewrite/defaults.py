@@ -4,9 +4,10 @@ from collections.abc import Collection
 
 import numpy as np
 
+from ckpttool.formats.wire.protos.graph_pb2 import AttrValue, TensorShapeProto
 from ckpttool.graph.constants import constant, numbers
 from ckpttool.graph.graph import Graph
-from ckpttool.graph.placeholders import is_switch
+from ckpttool.graph.modes import mode_placeholders
 from ckpttool.graph.rewrite.editing import copies, free_name, with_nodes
 from ckpttool.graph.rewrite.taking import take_branches
 from ckpttool.tensors import BY_NAME
@@ -15,14 +16,18 @@ _DEFAULTED = "PlaceholderWithDefault"
 
 
 def switched_off(graph: Graph, fed: Collection[str]) -> Graph:
-    """Return the graph whose boolean placeholders (ops that are not `fed`) are False unless somebody feeds them."""
+    """Return the graph whose training switches (ops that are not `fed`) are False unless somebody feeds them.
+
+    A switch is a placeholder of a single truth value.
+    """
     new, defaults = copies(graph), []
-    for name, node in new.items():
-        if name not in fed and node.op != _DEFAULTED and is_switch(graph, name):
+    for name in mode_placeholders(graph):
+        node = new[name]
+        if name not in fed and node.op != _DEFAULTED:
             default = constant(free_name(f"{name}/default", graph.nodes), np.array(False), BY_NAME["bool"])
             node.op = _DEFAULTED
             node.input.append(default.name)
-            node.attr["shape"].shape.ClearField("unknown_rank")
+            node.attr["shape"].CopyFrom(AttrValue(shape=TensorShapeProto()))
             defaults.append(default)
     return Graph(with_nodes(graph, [*defaults, *new.values()]), graph.source) if defaults else graph
 
@@ -33,7 +38,8 @@ def pinned_to_defaults(graph: Graph, fed: Collection[str]) -> Graph:
     What is then read no more is still there, for `subgraph` to leave out.
     """
     pinned = [name for name, node in graph.nodes.items() if node.op == _DEFAULTED and name not in fed]
-    truths = {name: truth for name in pinned if (truth := _truth(graph, name)) is not None}
+    switches = mode_placeholders(graph)
+    truths = {name: truth for name in pinned if name in switches and (truth := _truth(graph, name)) is not None}
     taken = take_branches(graph, truths)
     new = copies(taken)
     for name in pinned:
@@ -45,8 +51,6 @@ def pinned_to_defaults(graph: Graph, fed: Collection[str]) -> Graph:
 
 
 def _truth(graph: Graph, name: str) -> bool | None:
-    """Return the default of a training switch, None where it is none or its default is computed."""
-    if not is_switch(graph, name):
-        return None
+    """Return the default of a training switch, None where it is computed."""
     value = numbers(graph.nodes[graph.inputs(name)[0].op])
     return bool(value) if value is not None and value.size == 1 else None

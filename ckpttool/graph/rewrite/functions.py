@@ -36,14 +36,15 @@ def _rename_nodes(nodes: Iterable[NodeDef], names: set[str], suffix: str) -> Non
 
 
 def _rename_attr(attr: AttrValue, names: set[str], suffix: str) -> None:
-    for function in _functions(attr):
+    for function in functions_in(attr):
         if function.name in names:
             function.name += suffix
         for nested in function.attr.values():
             _rename_attr(nested, names, suffix)
 
 
-def _functions(attr: AttrValue) -> Iterator[NameAttrList]:
+def functions_in(attr: AttrValue) -> Iterator[NameAttrList]:
+    """Yield the functions that an attribute names."""
     if attr.WhichOneof("value") == "func":
         yield attr.func
     yield from attr.list.func if attr.WhichOneof("value") == "list" else ()

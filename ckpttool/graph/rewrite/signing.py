@@ -1,10 +1,10 @@
 """What makes a graph one of a SavedModel: tags, a signature, and the op that gets its tables ready."""
 
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
-from ckpttool.formats.wire.protos.meta_graph_pb2 import SignatureDef, TensorInfo
+from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef, SignatureDef, TensorInfo
 from ckpttool.graph.graph import Graph, TensorRef
 from ckpttool.graph.op_outputs import dtype_of_output, shape_of_output
-from ckpttool.graph.rewrite.editing import copy_of, free_name
+from ckpttool.graph.rewrite.editing import free_name
 from ckpttool.graph.rewrite.prune import TABLE_INITIALIZERS
 from ckpttool.graph.served import Served
 
@@ -24,11 +24,16 @@ def signature_of(graph: Graph, found: Served) -> SignatureDef:
 
 
 def signed(graph: Graph, name: str, signature: SignatureDef) -> Graph:
-    """Return the graph tagged `serve`, with this signature alone, and an op that initialises its tables on loading."""
-    meta = copy_of(graph)
+    """Return the graph tagged `serve`, with this signature alone, and an op that initialises its tables on loading.
+
+    TensorFlow 2's own description of a graph, as a tree of Python objects, goes: it names functions that are gone.
+    """
+    fields = ("meta_info_def", "graph_def", "saver_def", "collection_def", "asset_file_def")
+    meta = MetaGraphDef(**{field: getattr(graph.meta, field) for field in fields})
+    if not graph.meta.HasField("saver_def"):
+        meta.ClearField("saver_def")
     del meta.meta_info_def.tags[:]
     meta.meta_info_def.tags.append(SERVE)
-    meta.signature_def.clear()
     meta.signature_def[name].CopyFrom(signature)
     for key in (MAIN_OP, *_LEGACY):
         meta.collection_def.pop(key, None)

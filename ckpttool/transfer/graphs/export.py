@@ -9,12 +9,13 @@ from ckpttool import checkpoint, formats
 from ckpttool.errors import CorruptCheckpoint
 from ckpttool.formats.folders import refuse_existing_folder
 from ckpttool.formats.format import PLAIN
-from ckpttool.formats.tensorflow.new_saved_model import ASSETS, ASSETS_KEY, write_saved_model
+from ckpttool.formats.tensorflow.new_saved_model import ASSETS, write_saved_model
 from ckpttool.formats.tensorflow.saved_model import is_saved_model
 from ckpttool.graph import files
 from ckpttool.graph.graph import Graph
 from ckpttool.graph.results import DEFAULT
 from ckpttool.graph.rewrite import importable, to_resource
+from ckpttool.graph.rewrite.collections import ASSETS as ASSETS_KEY
 from ckpttool.graph.rewrite.defaults import switched_off
 from ckpttool.graph.rewrite.fresh_saver import with_saver
 from ckpttool.graph.rewrite.serving import serving_part
@@ -64,7 +65,7 @@ def plan_export(
     """Plan what `export-saved-model` writes; nothing is written before the plan's `write`. No TensorFlow is needed.
 
     `served` says what inputs and outputs are where they are not given. Reference variables become resource variables,
-    which TensorFlow 2 needs. A boolean placeholder without a default is False unless it is fed.
+    which TensorFlow 2 needs. A training switch without a default is off unless it is fed.
 
     Raises:
         UnknownName: an input or output is not in the graph.

@@ -74,7 +74,7 @@ def plan_fold(model: Model, inputs: Sequence[str] = (), outputs: Sequence[str] =
     """Plan what `fold` writes; no value is read before the plan's `write`. No TensorFlow is needed.
 
     `served` says what inputs and outputs are where they are not given. Placeholders that are no inputs have their
-    defaults for good; a boolean one without a default is False.
+    defaults for good; a training switch without a default is off.
 
     Raises:
         UnknownName: an input or output is not in the graph.

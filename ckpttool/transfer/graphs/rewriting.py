@@ -6,8 +6,7 @@ from typing import Any
 
 from ckpttool.errors import PlanError
 from ckpttool.graph.graph import Graph
-from ckpttool.graph.modes import PLACEHOLDERS
-from ckpttool.graph.placeholders import is_switch
+from ckpttool.graph.modes import PLACEHOLDERS, mode_placeholders
 from ckpttool.graph.savers import entries, saver_ops
 from ckpttool.graph.served import Served
 from ckpttool.graph.stored import StoredTensor, stored_tensors
@@ -112,8 +111,8 @@ def require_fed(graph: Graph, served: Served) -> None:
     if source is not None:
         raise PlanError(f"{graph.source}: {source} brings the rows; say --inputs {source}:0 (or :1, ...)")
     bare = PLACEHOLDERS - {"PlaceholderWithDefault"}
-    needed = [name for name, node in graph.nodes.items() if node.op in bare and not is_switch(graph, name)]
-    unfed = [name for name in needed if name not in served.fed]
+    found = served.fed.union(mode_placeholders(graph))
+    unfed = [name for name, node in graph.nodes.items() if node.op in bare and name not in found]
     if unfed:
         raise PlanError(
             f"{graph.source}: the outputs need {listed(unfed)}, which no input feeds and no default; "

@@ -1,0 +1,116 @@
+"""Functions that take variables (functional conditionals and loops, calls), made to take tensors instead."""
+
+from collections.abc import Mapping
+
+from ckpttool.errors import GraphError
+from ckpttool.formats.wire.protos.graph_pb2 import FunctionDef, NodeDef
+from ckpttool.graph.graph import Graph
+from ckpttool.graph.rewrite.constant_reads import READS, tensor_read
+from ckpttool.graph.rewrite.editing import free_name, type_attr
+from ckpttool.graph.rewrite.functions import functions_in
+
+Numbers = Mapping[int, int]
+"""The number of a dtype by the position of an argument."""
+_RESOURCE = 20
+"""DT_RESOURCE."""
+_CHOOSING = frozenset({"If", "StatelessIf", "Case", "StatelessCase"})
+"""Ops whose first input chooses among functions, and goes into none."""
+
+
+class Functions:
+    """The functions of a graph, and those made of them that take tensors in the place of handles."""
+
+    def __init__(self, graph: Graph) -> None:
+        """Take the graph's library."""
+        self.graph = graph
+        self.library = {function.signature.name: function for function in graph.meta.graph_def.library.function}
+        self.made: dict[tuple[str, tuple[tuple[int, int], ...]], FunctionDef] = {}
+
+    def is_call(self, node: NodeDef) -> bool:
+        """Say whether an op calls functions."""
+        return node.op in self.library or any(True for attr in node.attr.values() for _ in functions_in(attr))
+
+    def let_take(self, node: NodeDef, inputs: Numbers) -> dict[int, int]:
+        """Let a call, in place, take tensors at some positions of its inputs; return which outputs are tensors then."""
+        arguments = {position - (node.op in _CHOOSING): number for position, number in inputs.items()}
+        called = [function for attr in node.attr.values() for function in functions_in(attr)]
+        for function in called:
+            function.name = self._made(function.name, arguments).signature.name
+        if node.op in self.library:
+            node.op = self._made(node.op, arguments).signature.name
+        for key in {"T", "Tin"} & node.attr.keys():
+            for position, number in arguments.items():
+                node.attr[key].list.type[position] = number  # type: ignore[call-overload]
+        node.attr.pop("output_shapes", None)  # of the handles
+        return self._outputs(node, arguments)
+
+    def _outputs(self, node: NodeDef, arguments: Numbers) -> dict[int, int]:
+        """Return the dtypes' numbers of outputs that were handles: a loop gives back what it took."""
+        if node.op in ("While", "StatelessWhile"):
+            return dict(arguments)
+        return {}
+
+    def _made(self, name: str, arguments: Numbers) -> FunctionDef:
+        """Return a function that takes tensors for some arguments, made when it is first asked for."""
+        key = (name, tuple(sorted(arguments.items())))
+        if key not in self.made:
+            new = FunctionDef()
+            new.CopyFrom(self.library[name])
+            self.made[key] = new
+            taken = {*self.library, *(function.signature.name for function in self.made.values())}
+            new.signature.name = free_name(f"{name}_constant", taken)
+            self._rewrite(new, arguments)
+        return self.made[key]
+
+    def _rewrite(self, function: FunctionDef, arguments: Numbers) -> None:
+        """Rewrite a function in place: arguments, the ops that read them, what it returns of them."""
+        handles = _let_be_tensors(function, arguments)
+        names, renamed, nodes = {node.name for node in function.node_def}, dict[str, str](), list[NodeDef]()
+        for node in function.node_def:
+            found = {position: handles[text] for position, text in enumerate(node.input) if text in handles}
+            if found and node.op in READS:
+                renamed[f"{node.name}:value:0"] = f"{node.name}:output:0"
+                *axis, read = tensor_read(node, found[0], names)
+                read.input[2:3] = [f"{constant.name}:output:0" for constant in axis] or read.input[2:3]
+                nodes += [*axis, read]
+                continue
+            if found:
+                handles |= {
+                    f"{node.name}:output:{place}": number for place, number in self._passed(node, found).items()
+                }
+            nodes.append(node)
+        for node in nodes:
+            node.input[:] = [renamed.get(text, text) for text in node.input]
+        rewritten = FunctionDef(node_def=nodes)
+        del function.node_def[:]
+        function.node_def.extend(rewritten.node_def)
+        for output in function.signature.output_arg:
+            text = function.ret[output.name]
+            function.ret[output.name] = renamed.get(text, text)
+            if text in handles:
+                output.type = handles[text]  # type: ignore[assignment]
+                output.ClearField("handle_data")
+
+    def _passed(self, node: NodeDef, found: Numbers) -> dict[int, int]:
+        """Let an op of a function pass tensors on, or into a call; return which of its outputs they are."""
+        if node.op == "Identity":
+            node.attr["T"].CopyFrom(type_attr(found[0]))
+            return {0: found[0]}
+        if not self.is_call(node):
+            raise GraphError(
+                f"{self.graph.source}: {node.name} ({node.op}) in a function may change a variable, which therefore "
+                f"cannot be a constant"
+            )
+        return self.let_take(node, found)
+
+
+def _let_be_tensors(function: FunctionDef, arguments: Numbers) -> dict[str, int]:
+    """Give arguments other dtypes, in place; return the dtypes' numbers by their names."""
+    for position, number in arguments.items():
+        argument = function.signature.input_arg[position]
+        argument.type = number  # type: ignore[assignment]
+        argument.ClearField("handle_data")
+        argument.ClearField("experimental_full_type")
+        function.arg_attr.pop(position, None)
+    function.resource_arg_unique_id.clear()
+    return {function.signature.input_arg[position].name: number for position, number in arguments.items()}
