@@ -78,6 +78,15 @@ class Graph:
                 readers[ref].append(name)
         return readers
 
+    @cached_property
+    def readers(self) -> dict[TensorRef, list[str]]:
+        """For each tensor the ops that read it, in graph order."""
+        found: dict[TensorRef, list[str]] = defaultdict(list)
+        for name in self.nodes:
+            for ref in dict.fromkeys(self.inputs(name)):
+                found[ref].append(name)
+        return found
+
     def ancestors(self, *names: str, control: bool = False, stop: Collection[TensorRef] = ()) -> set[str]:
         """Return the ops whose values the named ops need, themselves included.
 

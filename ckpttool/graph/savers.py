@@ -1,6 +1,5 @@
 """Savers: the ops that write a graph's variables to a checkpoint and read them back, and the names that they use."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
@@ -66,8 +65,12 @@ def entries(graph: Graph, name: str) -> list[Entry]:
     Raises:
         GraphError: the names are computed.
     """
-    find = _restored if graph.nodes[name].op in RESTORES else _saved
-    return [Entry(position, key, find(graph, name, position)) for position, key in enumerate(_keys(graph, name))]
+    keys = texts(graph, graph.inputs(name)[1])
+    if graph.nodes[name].op in RESTORES:
+        found = [_restored(graph, TensorRef(name, position)) for position in range(len(keys))]
+    else:
+        found = [_saved(graph, ref) for ref in graph.inputs(name)[SAVES[graph.nodes[name].op] :]]
+    return [Entry(position, *pair) for position, pair in enumerate(zip(keys, found, strict=False))]
 
 
 def texts(graph: Graph, ref: TensorRef) -> list[str]:
@@ -85,10 +88,6 @@ def texts(graph: Graph, ref: TensorRef) -> list[str]:
     return found + found[-1:] * (count - len(found))  # what repeats at the end may be left out
 
 
-def _keys(graph: Graph, name: str) -> list[str]:
-    return texts(graph, graph.inputs(name)[1])
-
-
 def _is_of_saver(graph: Graph, name: str, files: set[str]) -> bool:
     """Say whether the file of an op is a saver's; where the graph names no saver, whether it can be fed."""
     inputs = graph.inputs(name)
@@ -96,9 +95,9 @@ def _is_of_saver(graph: Graph, name: str, files: set[str]) -> bool:
     return bool(below & files) if files else any(graph.nodes[op].op in PLACEHOLDERS for op in below)
 
 
-def _saved(graph: Graph, name: str, position: int) -> str | None:
-    """Return the variable op whose value an op writes at a position, through reads, copies and casts."""
-    ref: TensorRef | None = graph.inputs(name)[SAVES[graph.nodes[name].op] + position]
+def _saved(graph: Graph, saved: TensorRef) -> str | None:
+    """Return the variable op whose value is written, through reads, copies and casts."""
+    ref: TensorRef | None = saved
     seen: set[str] = set()
     while ref is not None and ref.op not in seen:
         seen.add(ref.op)
@@ -108,18 +107,13 @@ def _saved(graph: Graph, name: str, position: int) -> str | None:
     return None
 
 
-def _restored(graph: Graph, name: str, position: int) -> str | None:
-    """Return the variable op that an op's output is assigned to, through copies and casts."""
-    return next((v for reader in readers(graph, TensorRef(name, position)) if (v := _assigned(graph, reader))), None)
+def _restored(graph: Graph, ref: TensorRef) -> str | None:
+    """Return the variable op that a tensor that was read is assigned to, through copies and casts."""
+    return next((v for reader in graph.readers.get(ref, []) if (v := _assigned(graph, reader))), None)
 
 
 def _assigned(graph: Graph, reader: str) -> str | None:
     found = written_variable(graph, reader)
     if found is not None or graph.nodes[reader].op not in _COPIES:
         return found
-    return _restored(graph, reader, 0)
-
-
-def readers(graph: Graph, ref: TensorRef) -> Iterator[str]:
-    """Yield the ops that read a tensor."""
-    return (name for name in graph.consumers.get(ref.op, []) if ref in graph.inputs(name))
+    return _restored(graph, TensorRef(reader, 0))

@@ -6,7 +6,7 @@ from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.graph.graph import Graph, TensorRef
 from ckpttool.graph.rewrite.editing import copies, free_name, input_text, redirect, type_attr, with_nodes
 from ckpttool.graph.rewrite.savers import DTYPES
-from ckpttool.graph.savers import RESTORES, SAVES, Entry, entries, readers, saver_ops
+from ckpttool.graph.savers import RESTORES, SAVES, Entry, entries, saver_ops
 from ckpttool.tensors import DType
 
 
@@ -17,14 +17,14 @@ def cast_saved(graph: Graph, dtypes: Mapping[str, DType]) -> Graph:
     """
     new, taken = copies(graph), set(graph.nodes)
     casts: dict[TensorRef, NodeDef] = {}
-    for name, entry in _entries(graph):
+    for name, inputs, entry in _entries(graph):
         disk = dtypes.get(entry.key)
         if disk is None or entry.variable is None or _dtype(new[name], entry.position) == disk.number:
             continue
         held = _dtype(new[name], entry.position)
         _put_dtype(new[name], entry.position, disk)
         is_restore = graph.nodes[name].op in RESTORES
-        earlier = _earlier_cast(graph, name, entry)
+        earlier = _earlier_cast(graph, name, inputs, entry)
         if earlier is not None:
             new[earlier].attr["SrcT" if is_restore else "DstT"].CopyFrom(type_attr(disk.number))
             continue
@@ -35,23 +35,27 @@ def cast_saved(graph: Graph, dtypes: Mapping[str, DType]) -> Graph:
             casts[source] = _cast(cast, source, disk.number, held)
         else:
             place = SAVES[graph.nodes[name].op] + entry.position
-            casts[TensorRef(cast, 0)] = _cast(cast, graph.inputs(name)[place], held, disk.number)
+            casts[TensorRef(cast, 0)] = _cast(cast, inputs[place], held, disk.number)
             new[name].input[place] = cast
+    through = {ref: TensorRef(cast.name, 0) for ref, cast in casts.items()}
     for node in new.values():
-        redirect(node, {ref: TensorRef(cast.name, 0) for ref, cast in casts.items()})
+        redirect(node, through)
     return Graph(with_nodes(graph, [*new.values(), *casts.values()]), graph.source)
 
 
-def _entries(graph: Graph) -> Iterator[tuple[str, Entry]]:
-    return ((name, entry) for name in saver_ops(graph) for entry in entries(graph, name))
+def _entries(graph: Graph) -> Iterator[tuple[str, list[TensorRef], Entry]]:
+    """Yield each op of a saver and its inputs with each tensor that it writes or reads."""
+    for name in saver_ops(graph):
+        inputs = graph.inputs(name)
+        yield from ((name, inputs, entry) for entry in entries(graph, name))
 
 
-def _earlier_cast(graph: Graph, name: str, entry: Entry) -> str | None:
+def _earlier_cast(graph: Graph, name: str, inputs: list[TensorRef], entry: Entry) -> str | None:
     """Return the cast that stands between a saver's op and a variable already, None where none does."""
     if graph.nodes[name].op in RESTORES:
-        around = list(readers(graph, TensorRef(name, entry.position)))
+        around = graph.readers.get(TensorRef(name, entry.position), [])
     else:
-        around = [graph.inputs(name)[SAVES[graph.nodes[name].op] + entry.position].op]
+        around = [inputs[SAVES[graph.nodes[name].op] + entry.position].op]
     return next((op for op in around if graph.nodes[op].op == "Cast"), None)
 
 

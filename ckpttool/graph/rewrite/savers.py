@@ -7,7 +7,7 @@ from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
 from ckpttool.graph.graph import Graph, TensorRef
 from ckpttool.graph.rewrite.editing import control_inputs, copies, redirect, set_inputs, with_nodes
 from ckpttool.graph.rewrite.prune import keep
-from ckpttool.graph.savers import RESTORES, SAVES, entries, readers, saver_ops, texts
+from ckpttool.graph.savers import RESTORES, SAVES, entries, saver_ops, texts
 from ckpttool.graph.updates import written_variable
 
 SLICED = frozenset({"SaveV2", "SaveSlices", "RestoreV2", "RestoreSlice"})
@@ -74,7 +74,7 @@ def _keep_entries(graph: Graph, new: dict[str, NodeDef], name: str, kept: list[i
 
 def _restoring(graph: Graph, ref: TensorRef) -> Iterator[str]:
     """Yield the ops that a restored tensor goes through, up to the assign."""
-    for reader in readers(graph, ref):
+    for reader in graph.readers.get(ref, []):
         yield reader
         if written_variable(graph, reader) is None:
             yield from _restoring(graph, TensorRef(reader, 0))
