@@ -39,9 +39,9 @@ if TYPE_CHECKING:
     from ckpttool.transfer.evaluate import evaluate as evaluate
     from ckpttool.transfer.finetune import finetune as finetune
     from ckpttool.transfer.freeze import plan_freeze as plan_freeze
-    from ckpttool.transfer.graphs.export import plan_export as plan_export
     from ckpttool.transfer.graphs.fold import plan_fold as plan_fold
     from ckpttool.transfer.graphs.modernize import plan_modernize as plan_modernize
+    from ckpttool.transfer.graphs.saved_model import plan_saved_model as plan_saved_model
     from ckpttool.transfer.graphs.strip import plan_strip as plan_strip
     from ckpttool.transfer.import_weights import plan_import as plan_import
     from ckpttool.transfer.model import Model as Model
@@ -91,12 +91,12 @@ _PLACES = {
     "new": "transfer.new",
     "open": "checkpoint",
     "plan_convert": "surgery.convert",
-    "plan_export": "transfer.graphs.export",
     "plan_fold": "transfer.graphs.fold",
     "plan_freeze": "transfer.freeze",
     "plan_import": "transfer.import_weights",
     "plan_modernize": "transfer.graphs.modernize",
     "plan_reuse": "transfer.reuse",
+    "plan_saved_model": "transfer.graphs.saved_model",
     "plan_strip": "transfer.graphs.strip",
     "predict": "transfer.predict",
     "save": "checkpoint",

@@ -8,7 +8,7 @@ import click
 from ckpttool.cli import options
 from ckpttool.cli.rewriting import carry_out, sides
 from ckpttool.graph.results import DEFAULT
-from ckpttool.transfer.graphs.export import plan_export
+from ckpttool.transfer.graphs.saved_model import plan_saved_model
 from ckpttool.transfer.model import Model
 
 
@@ -32,4 +32,4 @@ def export_saved_model(model: Path, plan_only: bool, as_json: bool, output: Path
       ckpttool export-saved-model my_model_final.ckpt -o exported
       ckpttool export-saved-model my_model_final.ckpt --inputs images=X --outputs scores=dnn/outputs/BiasAdd -o exported
     """
-    carry_out(plan_export(Model.open(model), **said), output, overwrite, plan_only, as_json)
+    carry_out(plan_saved_model(Model.open(model), **said), output, overwrite, plan_only, as_json)

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ckpttool.transfer.graphs.export import plan_export
 from ckpttool.transfer.graphs.fold import plan_fold
 from ckpttool.transfer.graphs.modernize import plan_modernize
+from ckpttool.transfer.graphs.saved_model import plan_saved_model
 from ckpttool.transfer.graphs.strip import plan_strip
 from ckpttool.transfer.model import Model
 
@@ -58,7 +58,7 @@ def test_its_forward_part_is_stripped_exported_and_folded(new_session: Any, tmp_
     feed = {"Placeholder:0": IMAGE}
     stripped = new_session(tmp_path / "small.ckpt", tmp_path / "small.ckpt")
     assert stripped.run("add_12:0", feed).tobytes() == expected.tobytes()
-    plan_export(model).write(tmp_path / "exported")
+    plan_saved_model(model).write(tmp_path / "exported")
     assert signed(tmp_path / "exported", IMAGE, "logits").tobytes() == expected.tobytes()
     plan_fold(model).write(tmp_path / "frozen.pb")
     np.testing.assert_allclose(frozen(tmp_path / "frozen.pb", "add_12:0", feed), expected, rtol=1e-4, atol=1e-6)
@@ -69,7 +69,7 @@ def test_a_regression_whose_answer_is_known(tmp_path: Path) -> None:
 
     model = Model.open(CORPUS / "tf2onnx_regression_trio/regression/checkpoint/model")
     x = np.arange(5, dtype=np.float32)
-    plan_export(model).write(tmp_path / "exported")
+    plan_saved_model(model).write(tmp_path / "exported")
     called = tf.saved_model.load(str(tmp_path / "exported")).signatures["serving_default"](X=tf.constant(x))
     plan_fold(model).write(tmp_path / "frozen.pb")
     for found in (called["logits"].numpy(), frozen(tmp_path / "frozen.pb", "Add:0", {"X:0": x})):
@@ -92,7 +92,7 @@ def test_saved_models_of_both_versions_are_exported_and_folded(path: str, tmp_pa
     ((given, spec),) = call.structured_input_signature[1].items()
     x = np.random.default_rng(0).normal(size=[size or 2 for size in spec.shape]).astype(np.float32)
     expected = {key: value.numpy() for key, value in call(**{given: tf.constant(x)}).items()}
-    plan_export(Model.open(CORPUS / path)).write(tmp_path / "exported")
+    plan_saved_model(Model.open(CORPUS / path)).write(tmp_path / "exported")
     exported = tf.saved_model.load(str(tmp_path / "exported")).signatures["serving_default"]
     for key, value in exported(**{given: tf.constant(x)}).items():
         np.testing.assert_array_equal(value, expected[key])

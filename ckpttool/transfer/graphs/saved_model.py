@@ -59,7 +59,7 @@ class Exporting(Rewriting):
             raise CorruptCheckpoint(f"{output}: what was read back is not what was written")
 
 
-def plan_export(
+def plan_saved_model(
     model: Model, inputs: Sequence[str] = (), outputs: Sequence[str] = (), signature: str = DEFAULT
 ) -> Exporting:
     """Plan what `export-saved-model` writes; nothing is written before the plan's `write`. No TensorFlow is needed.
