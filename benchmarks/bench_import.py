@@ -1,0 +1,113 @@
+"""Importing a ResNet-50 and a BERT-base of PyTorch, from the shell: memory, time beside a copy's, equal answers.
+
+Run: .venv/bin/python benchmarks/bench_import.py
+"""
+
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import networks
+import numpy as np
+import torch
+
+from ckpttool.runtime.tensorflow import tensorflow
+
+RUNS = 5
+MORE_MEMORY = 300 * 1000**2
+"""How many bytes beside the model's an import may take."""
+RESNET = (networks.RESNET50, 64, 1000)
+BERT = (12, 768, 12, 30_522)
+
+
+IMPORT = """
+import sys
+from ckpttool.cli import main
+try:
+    main()
+finally:
+    print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+"""
+"""Runs a command and prints its peak memory in KiB: what a parent is told of a child, the child has from the parent."""
+
+
+def process(*command: str) -> tuple[float, str]:
+    """Run a command, and return its seconds and what it prints."""
+    start = time.perf_counter()
+    said = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
+    return time.perf_counter() - start, said
+
+
+def exported(path: Path, build: Callable[..., Any], sizes: tuple[Any, ...]) -> None:
+    tf1 = tensorflow().compat.v1
+    with tf1.Graph().as_default():
+        build(tf1, *sizes)
+        tf1.train.Saver()
+        tf1.train.export_meta_graph(str(path))
+
+
+def answer(prefix: Path, feed: dict[str, Any]) -> Any:
+    tf1 = tensorflow().compat.v1
+    with tf1.Graph().as_default(), tf1.Session() as session:
+        tf1.train.import_meta_graph(f"{prefix}.meta").restore(session, str(prefix))
+        (found,) = (op.outputs[0] for op in session.graph.get_operations() if op.name.endswith("answer"))
+        return session.run(found, feed)
+
+
+def measured(name: str, file: Path, graph: Path, rules: str) -> Path:
+    """Import a file, print what that took, and return the prefix."""
+    out, copy = file.with_suffix(".ckpt"), file.with_suffix(".copy")
+    command = [
+        sys.executable,
+        "-c",
+        IMPORT,
+        "import",
+        *map(str, (file, "--into", graph, "--rules", rules, "-o", out)),
+    ]
+    rounds = [
+        (process(*command, "--overwrite"), process("sh", "-c", f"cp {file} {copy} && sync {copy}")) for _ in range(RUNS)
+    ]
+    seconds, copied = (statistics.median(each[side][0] for each in rounds) for side in (0, 1))
+    peak, size = max(1024 * int(ours[1].split()[-1]) for ours, _ in rounds), file.stat().st_size
+    print(f"{name}: {size / 1e6:.0f} MB, {seconds:.2f} s, cp and sync {copied:.2f} s, ratio {seconds / copied:.2f}")
+    print(f"  peak memory {peak / 1e6:.0f} MB, goal under {(size + MORE_MEMORY) / 1e6:.0f} MB")
+    return out
+
+
+def compare(expected: Any, found: Any) -> None:
+    print(f"  answers differ by {np.abs(found - expected).max() / np.abs(expected).max():.1e} of the largest")
+
+
+def resnet(folder: Path) -> None:
+    network = networks.ResNet(*RESNET).eval()
+    torch.save(network.state_dict(), folder / "resnet.pth")
+    exported(folder / "resnet.meta", networks.resnet_graph, RESNET)
+    out = measured("ResNet-50", folder / "resnet.pth", folder / "resnet.meta", "resnet50-pytorch-tf1")
+    images = np.random.default_rng(1).normal(size=(1, 3, 224, 224)).astype(np.float32)
+    with torch.no_grad():
+        expected = network(torch.from_numpy(images)).numpy()
+    compare(expected, answer(out, {"images:0": images.transpose(0, 2, 3, 1)}))
+
+
+def bert(folder: Path) -> None:
+    network = networks.Bert(*BERT).eval()
+    torch.save(network.state_dict(), folder / "bert.bin")
+    exported(folder / "bert.meta", networks.bert_graph, BERT)
+    out = measured("BERT-base", folder / "bert.bin", folder / "bert.meta", "bert-pytorch-tf1")
+    rng = np.random.default_rng(2)
+    ids, types = rng.integers(0, BERT[-1], (2, 32)), rng.integers(0, 2, (2, 32))
+    with torch.no_grad():
+        expected = network(torch.from_numpy(ids), torch.from_numpy(types)).numpy()
+    compare(expected, answer(out, {"ids:0": ids, "types:0": types}))
+
+
+if __name__ == "__main__":
+    torch.manual_seed(1)
+    with tempfile.TemporaryDirectory() as place:
+        resnet(Path(place))
+        bert(Path(place))
