@@ -5,11 +5,12 @@ from typing import Any
 
 import click
 
-from ckpttool.cli import options, training
+from ckpttool.cli import options, run_options
 from ckpttool.cli.augmenting import augmenting
 from ckpttool.cli.config import config
 from ckpttool.cli.output import document
 from ckpttool.cli.roles import roles
+from ckpttool.cli.watcher import Watcher
 from ckpttool.transfer.cache import fill
 from ckpttool.transfer.model import Model
 
@@ -20,7 +21,7 @@ from ckpttool.transfer.model import Model
 @options.data
 @options.features
 @click.option("--valid", type=click.IntRange(min=1), help="Hold out the first N training rows, as finetune will.")
-@training.cache_dir
+@run_options.cache_dir
 @augmenting
 @options.seed
 @roles
@@ -44,5 +45,5 @@ def cache(
     Example:
       ckpttool cache new_model.ckpt --freeze 'hidden[12]' --data mnist.npz
     """
-    features = fill(Model.open(model), data, freeze, valid, cache_dir, watch=training.Watcher(as_json), **how)
+    features = fill(Model.open(model), data, freeze, valid, cache_dir, watch=Watcher(as_json), **how)
     document(features.summary(), [str(features.entry.path)], as_json)

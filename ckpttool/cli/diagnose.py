@@ -7,7 +7,7 @@ import click
 
 from ckpttool.cli import options, output
 from ckpttool.cli.roles import roles
-from ckpttool.cli.training import Watcher
+from ckpttool.cli.watcher import Watcher
 from ckpttool.transfer import diagnose as transfer
 from ckpttool.transfer.model import Model
 

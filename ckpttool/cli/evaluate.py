@@ -10,7 +10,7 @@ from ckpttool.cli import options
 from ckpttool.cli.config import config
 from ckpttool.cli.output import document, for_people, rows, say
 from ckpttool.cli.roles import ROLE_OPTIONS, roles
-from ckpttool.cli.training import Watcher
+from ckpttool.cli.watcher import Watcher
 from ckpttool.transfer import evaluate as transfer
 from ckpttool.transfer.model import Model
 

@@ -12,6 +12,7 @@ from ckpttool.cli.objective import objective
 from ckpttool.cli.output import document
 from ckpttool.cli.plans import show_plan
 from ckpttool.cli.roles import roles
+from ckpttool.cli.watcher import Watcher
 from ckpttool.transfer import finetune as transfer
 from ckpttool.transfer.model import Model
 from ckpttool.transfer.runs.recording import Recording
@@ -65,6 +66,6 @@ def finetune(
     if plan_only:
         show_plan(transfer.plan(opened, wanted), as_json)
         return
-    watch = training.Watcher(as_json)
+    watch = Watcher(as_json)
     run = transfer.finetune(opened, data, wanted, output, overwrite, watch, resume, repeats, recording)
     document(run.summary(), run.lines(output), as_json)

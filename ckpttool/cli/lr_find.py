@@ -13,6 +13,7 @@ from ckpttool.cli.config import config
 from ckpttool.cli.objective import objective
 from ckpttool.cli.rate_chart import chart
 from ckpttool.cli.roles import roles
+from ckpttool.cli.watcher import Watcher
 from ckpttool.transfer.model import Model
 from ckpttool.transfer.picture import Picture
 from ckpttool.transfer.range_test import find_learning_rate
@@ -68,7 +69,7 @@ def lr_find(
       ckpttool lr-find new_model.ckpt --data mnist.npz --freeze 'hidden[12]'
     """
     picture = Picture(plot, overwrite) if plot else None
-    wanted, watch = Options.of(train_op=None, **how), training.Watcher(as_json=True)  # stdout is for the curve alone
+    wanted, watch = Options.of(train_op=None, **how), Watcher(as_json=True)  # stdout is for the curve alone
     curve = find_learning_rate(Model.open(model), data, wanted, low, high, steps, watch)
     _show(curve, as_json)
     if picture:

@@ -37,10 +37,10 @@ def new(layers: str, as_json: bool, shape: tuple[int, ...], **settings: Any) -> 
 
     \b
       dense(UNITS, ACTIVATION, init=glorot, bias=True, l1=0, l2=0, max_norm=0)
-      conv2d(FILTERS, kernel=3, ACTIVATION, strides=1, padding=same, and as dense)
+      conv2d(FILTERS, 3, ACTIVATION, strides=1, padding=same, and as dense)
       max_pool(size=2, strides=SIZE, padding=valid), avg_pool(...), global_avg_pool()
       flatten(), dropout(RATE), activation(ACTIVATION)
-      batch_norm(momentum=0.99, epsilon=0.001, ACTIVATION), layer_norm(epsilon=0.001, ACTIVATION)
+      batch_norm(momentum=0.99, epsilon=0.001, activation=linear), layer_norm(epsilon=0.001, activation=linear)
 
     Activations: linear, relu, leaky_relu(alpha), rrelu(lower, upper), elu(alpha), selu, gelu, swish, tanh, sigmoid,
     softplus. Initialisations: glorot (xavier), he, lecun, each also as _uniform and _normal.

@@ -8,7 +8,7 @@ import click
 from ckpttool.cli import options
 from ckpttool.cli.output import document
 from ckpttool.cli.roles import roles
-from ckpttool.cli.training import Watcher
+from ckpttool.cli.watcher import Watcher
 from ckpttool.transfer import predict as transfer
 from ckpttool.transfer.model import Model
 

@@ -132,7 +132,7 @@ FILL_AND_DIE = """
 import functools, os, signal, sys
 import ckpttool.transfer.cache as cache
 from ckpttool.cli import main
-from ckpttool.cli.training import Watcher
+from ckpttool.cli.watcher import Watcher
 from ckpttool.data.feature_store import Entry
 
 cache.BATCH_BYTES = 160
