@@ -14,6 +14,7 @@ from ckpttool.formats.tensorflow.prefix import prefix_of
 from ckpttool.kinds import OBJECT_GRAPH, Kind, kinds
 from ckpttool.lineage import recording
 from ckpttool.lineage.places import KEY
+from ckpttool.remote.places import refuse_url
 from ckpttool.selection import Pattern, suggestion
 from ckpttool.tensors import BY_NAME, Array, Tensor, TensorSpec
 
@@ -196,8 +197,10 @@ def save(
     Raises:
         ExistingOutput: there is one already and `overwrite` was not given.
         FormatError: the format cannot hold a tensor.
+        CkptError: the path is a URL.
     """
     path = Path(path)
+    refuse_url(path)
     if isinstance(tensors, Checkpoint):
         how = replace(how, source=tensors.path, origins=tensors.origins)
     target = formats.for_output(path, format, how.like)

@@ -9,6 +9,7 @@ from ckpttool.formats.files import replacing
 from ckpttool.formats.tensorflow.prefix import prefix_of
 from ckpttool.lineage.chain import Chain
 from ckpttool.lineage.sources import Source
+from ckpttool.remote import stand_ins
 
 KEY = "ckpttool.lineage"
 """The name of the lineage among the texts that a format keeps."""
@@ -44,8 +45,8 @@ def lineage_of(path: Path, metadata: Mapping[str, str]) -> Chain:
     if KEY in metadata:
         return _parsed(metadata[KEY], path)[0]
     for place in dict.fromkeys((path_beside(path), path_beside(prefix_of(path)))):
-        if place.is_file():
-            chain, output = _parsed(place.read_bytes(), place)
+        if stand_ins.is_there(place):
+            chain, output = _parsed(stand_ins.read_bytes(place), place)
             return chain if output and output.now(place.parent) == "unchanged" else Chain()
     return Chain()
 

@@ -57,6 +57,11 @@ def url_of(place: Path) -> str | None:
     return f"{scheme}://{'/'.join(rest)}{_queries.get(place.parent, '')}"
 
 
+def is_remote(path: Path | str) -> bool:
+    """Say whether a path is a URL, or a place of one."""
+    return is_url(path) or url_of(Path(path)) is not None
+
+
 def spoken(text: str) -> str:
     """Return a text for the user, with URLs for places."""
     if not _root.cache_info().currsize:

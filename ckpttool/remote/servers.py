@@ -95,7 +95,7 @@ def speaking(url: str) -> Iterator[None]:
         raise
     except ImportError as error:
         scheme = _scheme(url)
-        package = "ckpttool[remote]" if error.name == "fsspec" else PACKAGES.get(scheme, error.name)
+        package = "ckpttool[remote]" if str(error.name).startswith("fsspec") else PACKAGES.get(scheme, error.name)
         raise MissingDependency(f"{bare}: reading {scheme}:// needs a package: pip install '{package}'") from error
     except Exception as error:  # every backend of fsspec has a family of errors of its own
         raise CkptError(f"{bare}: {_reason(error)}") from error

@@ -135,8 +135,11 @@ def at(path: Path) -> StandIn | None:
 
 
 def renewed(place: Path) -> StandIn | None:
-    """Ask the server for a file, though it may be known from before."""
+    """Ask the server for a file, though it may be known from before; one that is gone there goes here."""
     found = servers.look(str(url_of(place)))
+    if found is None:
+        _known.pop(place, None)
+        place.unlink(missing_ok=True)
     return put(place, found) if found else None
 
 

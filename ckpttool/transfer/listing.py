@@ -10,9 +10,10 @@ from ckpttool.errors import FormatError, GraphError, MissingFile, UnknownName
 from ckpttool.graph import files
 from ckpttool.graph.graph import Graph
 from ckpttool.kinds import OBJECT_GRAPH
+from ckpttool.remote.places import is_remote
 from ckpttool.selection import Pattern, suggestion
 from ckpttool.tensors import Tensor
-from ckpttool.transfer.opening import graph_beside, open_either
+from ckpttool.transfer.opening import graph_beside, graph_path, open_either
 
 Row = dict[str, Any]
 Talk = Callable[[str], None]
@@ -36,7 +37,7 @@ def variable_rows(
         say(f"{path}: a graph without a checkpoint; these are its variables")
         yield from _graph_rows(tensors, pattern, slots)
         return
-    kind = kinds_of(tensors, say, tags)
+    kind = _kinds_by_names(tensors, say) if is_remote(path) else kinds_of(tensors, say, tags)
     for name in names_taken(pattern, kind, slots):
         row = _row(tensors[name], kind[name])
         yield row | _statistics(tensors[name]) if statistics else row
@@ -61,6 +62,13 @@ def kinds_of(tensors: checkpoint.Checkpoint, say: Talk, tags: Collection[str] | 
         say(f"kinds are told by the names alone: {error}")
         return found
     return found | {variable.name: variable.kind for variable in described if variable.name in found}
+
+
+def _kinds_by_names(tensors: checkpoint.Checkpoint, say: Talk) -> Mapping[str, str]:
+    """Return each tensor's kind without the graph: on a server it is often larger than the index that is listed."""
+    if tensors.path and graph_path(tensors.path).exists():
+        say(f"kinds are told by the names alone: {graph_path(tensors.path)} is not fetched for a list")
+    return tensors.kinds()
 
 
 def find_tensor(path: Path, name: str) -> Tensor:

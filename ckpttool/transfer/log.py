@@ -13,6 +13,7 @@ from ckpttool.formats.tensorflow.prefix import prefix_of
 from ckpttool.lineage.chain import Chain, Record
 from ckpttool.lineage.places import lineage_of, path_beside
 from ckpttool.lineage.sources import Source
+from ckpttool.remote import stand_ins
 from ckpttool.transfer.runs.report import report_path
 
 
@@ -86,10 +87,10 @@ def _metadata(path: Path) -> Mapping[str, str]:
 
 def _run(path: Path) -> Mapping[str, Any] | None:
     """Return what a run's report says of where its weights are from."""
-    if not path.is_file():
+    if not stand_ins.is_there(path):
         return None
     try:
-        said = json.loads(path.read_bytes())
+        said = json.loads(stand_ins.read_bytes(path))
         return {key: said.get(key) for key in ("model", "data", "options", "best_epoch", "versions")}
     except (ValueError, AttributeError, RecursionError) as error:
         raise FormatError(f"{path}: not JSON, so no run report: {error}") from error
