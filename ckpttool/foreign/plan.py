@@ -42,7 +42,7 @@ class Pairing:
         )
         return {tensor.name: cast_tensor(tensor, self.wanted[tensor.name].dtype) for tensor in made}
 
-    @property
+    @cached_property
     def sources(self) -> dict[str, str]:
         """Where each variable's value is from: the names in the file, and the layout that is not plain `keep`."""
         return {target: pair.described(pair.sources) for pair in self.pairs for target in pair.targets}
