@@ -1,11 +1,11 @@
 """Showing a plan: what a command does to each variable, before it does it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from ckpttool.cli.output import rows, say
-from ckpttool.transfer.plan import Planned, PlanRow
+from ckpttool.transfer.plan import Planned, PlanRow, Writing
 
 COLUMNS = ("layer", "variable", "shape", "value", "then")
 
@@ -17,9 +17,14 @@ def show_plan(plan: Sequence[PlanRow], as_json: bool = False) -> None:
 
 def carry_out(planned: Planned, output: Path, overwrite: bool, plan_only: bool, as_json: bool) -> None:
     """Show a plan and, unless that is all that was asked for, write what it says and say that it was done."""
+    carry_out_shown(planned, output, overwrite, plan_only, lambda: show_plan(planned.rows, as_json))
+
+
+def carry_out_shown(planned: Writing, output: Path, overwrite: bool, plan_only: bool, show: Callable[[], None]) -> None:
+    """Carry out a plan that has a way of its own to be shown."""
     if not plan_only:
         planned.check(output, overwrite)
-    show_plan(planned.rows, as_json)
+    show()
     for note in planned.notes:
         say(note)
     if not plan_only:

@@ -7,46 +7,31 @@ from typing import Any, Protocol
 import click
 
 from ckpttool.cli.options import Command
-from ckpttool.cli.output import report, say
+from ckpttool.cli.output import report
+from ckpttool.cli.plans import carry_out_shown
+from ckpttool.transfer.plan import Writing
 
 COLUMNS = ("what", "before", "after")
 
 
-class Planned(Protocol):
-    """What a verb will do to a graph, made before anything is written."""
+class Planned(Writing, Protocol):
+    """What a verb will do to a graph."""
 
     @property
     def rows(self) -> Sequence[dict[str, Any]]:
         """How large the graph was, and becomes."""
 
-    @property
-    def notes(self) -> Sequence[str]:
-        """What a user should know besides."""
-
-    @property
-    def done(self) -> str:
-        """What will have been done, for a person."""
-
     def as_json(self) -> dict[str, Any]:
         """Return the plan as JSON has it."""
 
-    def check(self, output: str | Path, overwrite: bool = False) -> None:
-        """Raise what can be raised before anything is shown: an output that exists."""
-
-    def write(self, output: str | Path, overwrite: bool = False) -> None:
-        """Write it and read it back."""
-
 
 def carry_out(planned: Planned, output: Path, overwrite: bool, plan_only: bool, as_json: bool) -> None:
-    """Show a plan and, unless that is all that was asked for, write what it says and say that it was done."""
-    if not plan_only:
-        planned.check(output, overwrite)
-    report(planned.as_json(), planned.rows, COLUMNS, as_json)
-    for note in planned.notes:
-        say(note)
-    if not plan_only:
-        planned.write(output, overwrite)
-        say(f"{output}: written and read back, {planned.done}")
+    """Show how large the graph was and becomes and, unless that is all that was asked for, write it."""
+
+    def show() -> None:
+        report(planned.as_json(), planned.rows, COLUMNS, as_json)
+
+    carry_out_shown(planned, output, overwrite, plan_only, show)
 
 
 def _names(_context: click.Context, _option: click.Parameter, value: str | None) -> tuple[str, ...]:

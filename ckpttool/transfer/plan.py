@@ -28,12 +28,8 @@ class PlanRow:
         return asdict(self) | {"shape": list(self.shape)}
 
 
-class Planned(Protocol):
-    """What a verb will do, made before anything is written: shown with `--plan`, carried out by `write`."""
-
-    @property
-    def rows(self) -> Sequence[PlanRow]:
-        """What becomes of each weight."""
+class Writing(Protocol):
+    """What a verb will write, made before anything is written: shown with `--plan`, carried out by `write`."""
 
     @property
     def notes(self) -> Sequence[str]:
@@ -47,7 +43,15 @@ class Planned(Protocol):
         """Raise what can be raised before anything is shown: an output that exists."""
 
     def write(self, output: str | Path, overwrite: bool = False) -> None:
-        """Write the model under a prefix and read it back."""
+        """Write it and read it back."""
+
+
+class Planned(Writing, Protocol):
+    """What a verb will do to each weight of the model that it writes under a prefix."""
+
+    @property
+    def rows(self) -> Sequence[PlanRow]:
+        """What becomes of each weight."""
 
 
 def listed(names: Collection[str], most: int = 8) -> str:

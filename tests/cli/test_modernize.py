@@ -54,6 +54,17 @@ def test_slots_batch_norm_and_loops_go_on_and_the_saver_saves(
     assert set(checkpoint.open(again)) == set(checkpoint.open(model))
 
 
+def test_tensorflow_2_calls_what_is_exported_of_it(shell: Any, model: Path, new_session: Any, tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    shell.run("modernize", model, "-o", tmp_path / "modern.ckpt")
+    shell.run("export-saved-model", tmp_path / "modern.ckpt", "-o", tmp_path / "exported")
+    x = np.random.default_rng(0).normal(size=(4, 784)).astype(np.float32)
+    call = tf.saved_model.load(str(tmp_path / "exported")).signatures["serving_default"]
+    expected = new_session(model, model).run("dnn/outputs/BiasAdd:0", {"X:0": x})
+    np.testing.assert_array_equal(call(X=tf.constant(x))["logits"], expected)
+
+
 def test_a_plan_writes_nothing(shell: Any, model: Path, tmp_path: Path) -> None:
     plan = shell.json("modernize", model, "--plan")
     assert plan["before"]["variables"] == plan["after"]["variables"] == 12

@@ -14,7 +14,8 @@ PREDICT = "tensorflow/serving/predict"
 """The method of a signature whose inputs and outputs are tensors under names of one's own."""
 MAIN_OP = "saved_model_main_op"
 """The collection of the op that is run once when a graph is loaded."""
-_LEGACY = ("legacy_init_op", "__saved_model_init_op")
+_LEGACY = "legacy_init_op"
+"""What older versions called it."""
 
 
 def signature_of(graph: Graph, found: Served) -> SignatureDef:
@@ -35,7 +36,7 @@ def signed(graph: Graph, name: str, signature: SignatureDef) -> Graph:
     del meta.meta_info_def.tags[:]
     meta.meta_info_def.tags.append(SERVE)
     meta.signature_def[name].CopyFrom(signature)
-    for key in (MAIN_OP, *_LEGACY):
+    for key in (MAIN_OP, _LEGACY):
         meta.collection_def.pop(key, None)
     tables = [op for op in graph.collection(TABLE_INITIALIZERS) if op in graph.nodes]
     if tables:
