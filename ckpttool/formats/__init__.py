@@ -105,7 +105,8 @@ def for_output(path: Path, name: str | None = None, like: Path | None = None) ->
         if any(suffix and path.name.endswith(suffix) for suffix in candidate.SUFFIXES):
             return candidate
     if path.suffix in FOREIGN_SUFFIXES:
-        raise FormatError(f"{path}: no format writes {path.suffix} files; --to names one of {', '.join(names())}")
+        written = ", ".join(each for each in names() if get(each).WRITES)
+        raise FormatError(f"{path}: no format writes {path.suffix} files; --to names one of {written}")
     return get("bundle") if like is None else find(like)
 
 

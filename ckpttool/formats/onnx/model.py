@@ -63,8 +63,10 @@ def read_model(file: DataFile) -> Model:
     """
     top = list(_known_fields(file))
     graphs = [field for field in top if field.number == GRAPH]
-    if len(graphs) != 1 or not any(field.number == OPSETS for field in top):
-        raise CorruptCheckpoint(f"{file.path}: the model has {len(graphs)} graphs, expected one and then an opset")
+    if len(graphs) != 1:
+        raise CorruptCheckpoint(f"{file.path}: the model has {len(graphs)} graphs, expected one")
+    if not any(field.number == OPSETS for field in top):
+        raise CorruptCheckpoint(f"{file.path}: the model does not say which operators it uses: it is cut off")
     initialisers: dict[str, Initialiser] = {}
     for field in fields(file, graphs[0].start, graphs[0].end):
         if field.number == SPARSE_INITIALISER:

@@ -13,9 +13,10 @@ from ckpttool.formats.format import PLAIN, Checked, Writing
 from ckpttool.formats.placed import Place, PlacedTensors
 from ckpttool.formats.safetensors.header import LENGTH, NAMES, Header, is_safetensors, read_header
 from ckpttool.formats.safetensors.index import INDEX_SUFFIX, SUFFIX, locate, read_index
+from ckpttool.formats.safetensors.ties import ties
 from ckpttool.formats.safetensors.writer import write_safetensors
 from ckpttool.remote import stand_ins
-from ckpttool.tensors import Tensor
+from ckpttool.tensors import Tensor, TensorSpec
 
 
 class SafetensorsTensors(PlacedTensors):
@@ -36,10 +37,13 @@ class SafetensorsTensors(PlacedTensors):
         if found.name.endswith(INDEX_SUFFIX):
             self._take_indexed(found)
         else:
-            file = DataFile(found)
-            header = read_header(file)
+            single = DataFile(found)
+            header = read_header(single)
             self.metadata = header.metadata
-            self._take(file, header)
+            self._take(single, header)
+        for alias, kept in ties(self.metadata, self.places).items():
+            file, spec, offset = self.places[kept]
+            self.places.setdefault(alias, Place(file, TensorSpec(alias, spec.shape, spec.dtype), offset))
 
     def _take(self, file: DataFile, header: Header) -> None:
         self.places.update({name: Place(file, spec, offset) for name, (spec, offset) in header.places.items()})

@@ -17,6 +17,7 @@ from ckpttool.formats.files import finish, refuse_existing, replacing, sync_fold
 from ckpttool.formats.format import Writing
 from ckpttool.formats.safetensors.header import TEXTS, Header, encode, read_header, require_writable
 from ckpttool.formats.safetensors.index import INDEX_SUFFIX, Names, encode_index, read_index
+from ckpttool.formats.safetensors.ties import untied
 from ckpttool.tensors import Tensor
 
 ALIGNMENT = {dtype: place for place, dtype in enumerate(TEXTS)}
@@ -33,15 +34,16 @@ def write_safetensors(tensors: Mapping[str, Tensor], path: Path, overwrite: bool
     named = {name: tensor.renamed(name) for name, tensor in tensors.items()}
     for tensor in named.values():
         require_writable(tensor.spec)
+    named, metadata = untied(named, how.metadata)
     names, shards = Names.of(path), divided(named, how.shard_bytes)
     several = len(shards) > 1 or path.name.endswith(INDEX_SUFFIX)
     old = [shard for shard, _ in names.shards()]
     refuse_existing([names.index, names.single, *(old if several else ())], overwrite)
     if several:
-        _write_several(shards, names, how.metadata)
+        _write_several(shards, names, metadata)
         _remove([names.single, *old])
     else:
-        _write_file(named, names.single, how.metadata)
+        _write_file(named, names.single, metadata)
         _remove([names.index, *old] if names.index.exists() else [])
 
 

@@ -240,6 +240,7 @@ names = st.text(st.characters(exclude_categories=["Cs"]), max_size=30).filter(la
 @given(st.dictionaries(names, st.lists(st.floats(width=32), max_size=9)), st.dictionaries(names, names, max_size=3))
 def test_whatever_is_written_both_read(tmp_path_factory, values, texts):
     path = tmp_path_factory.mktemp("any") / "x.safetensors"
+    texts = {key: text for key, text in texts.items() if text not in values}  # those are ties
     arrays = {name: np.array(value, np.float32) for name, value in values.items()}
     Safetensors().save({n: Tensor.of(n, a) for n, a in arrays.items()}, path, False, Writing(metadata=texts))
     opened = checkpoint.open(path)

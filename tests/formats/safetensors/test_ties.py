@@ -1,0 +1,73 @@
+"""Tied weights, as the package of safetensors saves a model that has some: one is written, both are there."""
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+
+from ckpttool import checkpoint
+from ckpttool.formats.format import Writing
+
+
+class Model(torch.nn.Module):
+    def __init__(self, value=0.0):
+        super().__init__()
+        self.embed, self.head = torch.nn.Embedding(3, 2), torch.nn.Linear(2, 3)
+        self.head.weight = self.embed.weight
+        with torch.no_grad():
+            for parameter in self.parameters():
+                parameter.fill_(value)
+
+
+@pytest.fixture
+def saved(tmp_path):
+    safetensors.torch.save_model(Model(2.0), str(tmp_path / "model.safetensors"))
+    return tmp_path / "model.safetensors"
+
+
+def names_in(path):
+    with safetensors.safe_open(path, "pt") as file:
+        return sorted(file.keys()), file.metadata()
+
+
+def write(tensors, path, metadata):
+    checkpoint.save(tensors, path, how=Writing(metadata))
+    return path
+
+
+def test_a_tied_weight_is_there_under_both_names(saved):
+    assert len(names_in(saved)[0]) == 2
+    opened = checkpoint.open(saved)
+    assert sorted(opened) == ["embed.weight", "head.bias", "head.weight"]
+    assert opened["embed.weight"].read().tolist() == opened["head.weight"].read().tolist() == [[2, 2]] * 3
+
+
+def test_a_copy_is_loaded_by_the_package(saved, tmp_path):
+    opened, model = checkpoint.open(saved), Model()
+    copy = write(opened, tmp_path / "copy.safetensors", opened.metadata)
+    assert names_in(copy) == names_in(saved)
+    assert safetensors.torch.load_model(model, str(copy)) == (set(), [])
+    assert model.head.weight.tolist() == [[2, 2]] * 3
+
+
+def test_weights_that_are_equal_no_more_are_both_written(saved, tmp_path):
+    opened = checkpoint.open(saved)
+    changed = {name: tensor.read() for name, tensor in opened.items()} | {"head.weight": np.ones((3, 2), np.float32)}
+    names, metadata = names_in(write(changed, tmp_path / "copy.safetensors", opened.metadata))
+    assert names == ["embed.weight", "head.bias", "head.weight"]
+    assert not metadata
+
+
+def test_a_name_that_was_dropped_does_not_come_back(saved, tmp_path):
+    opened = checkpoint.open(saved)
+    (alias,) = opened.metadata
+    copy = write(opened.drop(alias.replace(".", r"\.")), tmp_path / "copy.safetensors", opened.metadata)
+    assert alias not in checkpoint.open(copy)
+
+
+def test_ties_of_pytorch_are_written_out_for_load_file(tmp_path):
+    torch.save(Model(3.0).state_dict(), tmp_path / "model.pt")
+    opened, model = checkpoint.open(tmp_path / "model.pt"), Model()
+    copy = write(opened, tmp_path / "copy.safetensors", opened.metadata)
+    model.load_state_dict(safetensors.torch.load_file(copy), strict=True)
+    assert model.head.weight.tolist() == [[3, 3]] * 3
