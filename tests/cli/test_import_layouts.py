@@ -112,6 +112,37 @@ def test_what_does_not_fit_under_a_layout(shell: Any, graph: Path, tmp_path: Pat
     assert line.startswith(f"model.pt: {problem}")
 
 
+def test_a_dense_layer_that_reads_a_flattened_image(shell: Any, tmp_path: Path) -> None:
+    """The outputs of PyTorch's network, whose flattened image has its channels first."""
+    torch.manual_seed(1)
+    layers = [
+        torch.nn.Conv2d(3, 4, 3),
+        torch.nn.ReLU(),
+        torch.nn.MaxPool2d(2),
+        torch.nn.Flatten(),
+        torch.nn.Linear(36, 5),
+    ]
+    network = torch.nn.Sequential(*layers)
+    torch.save(network.state_dict(), tmp_path / "net.pt")
+    tf1 = tensorflow().compat.v1
+    with tf1.Graph().as_default():
+        images = tf1.placeholder(tf1.float32, (None, 8, 8, 3), name="images")
+        x = tf1.nn.conv2d(images, tf1.get_variable("0/kernel", (3, 3, 3, 4)), 1, "VALID")
+        x = tf1.nn.max_pool2d(tf1.nn.relu(x + tf1.get_variable("0/bias", (4,))), 2, 2, "VALID")
+        x = tf1.matmul(tf1.reshape(x, (-1, 36)), tf1.get_variable("4/kernel", (36, 5)))
+        tf1.add(x, tf1.get_variable("4/bias", (5,)), name="answer")
+        tf1.train.Saver()
+        tf1.train.export_meta_graph(str(tmp_path / "net.meta"))
+    out = tmp_path / "net.ckpt"
+    how = ["--into", tmp_path / "net.meta", "--rules", "pytorch", "-o", out]
+    assert "4.weight by flatten(channels=4)" in shell.run("import", tmp_path / "net.pt", *how).stdout
+    rows = np.random.default_rng(1).normal(size=(2, 3, 8, 8)).astype(np.float32)
+    with tf1.Graph().as_default(), tf1.Session() as session:
+        tf1.train.import_meta_graph(f"{out}.meta").restore(session, str(out))
+        found = session.run("answer:0", {"images:0": rows.transpose(0, 2, 3, 1)})
+    assert np.abs(found - network(torch.from_numpy(rows)).detach().numpy()).max() < 1e-5
+
+
 def test_a_turned_kernel_in_many_pieces(shell: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tf1 = tensorflow().compat.v1
     with tf1.Graph().as_default():
