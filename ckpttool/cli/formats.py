@@ -17,7 +17,7 @@ def list_formats(as_json: bool) -> None:
 
     \b
     Example:
-      ckpttool formats
+      ckpttool formats --json
     """
     described = [Description.of(name) for name in formats.names()]
     output.rows([one.row() if as_json else one.texts() for one in described], COLUMNS, as_json)
