@@ -4,10 +4,7 @@ import numpy as np
 
 from ckpttool.elementwise import elementwise
 from ckpttool.errors import CkptError
-from ckpttool.tensors import Array, DType, Tensor
-
-FLOATS = ("float16", "bfloat16", "float32", "float64", "float8_e5m2", "float8_e4m3fn")
-INTEGERS = ("int4", "int8", "int16", "int32", "int64", "uint4", "uint8", "uint16", "uint32", "uint64")
+from ckpttool.tensors import FLOATS, INTEGERS, Array, DType, Tensor
 
 
 def cast_tensor(tensor: Tensor, dtype: DType) -> Tensor:

@@ -5,6 +5,7 @@ Bytes decide before suffixes do: a file is what it holds. Other packages add for
 """
 
 import difflib
+from collections.abc import Iterator
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -57,7 +58,13 @@ def names() -> list[str]:
     >>> names()[:2]
     ['saved-model', 'object']
     """
-    return [*BUILTIN, *(name for name in _added() if name not in BUILTIN)]
+    return list(_names())
+
+
+def _names() -> Iterator[str]:
+    """Yield the names of all formats; packages are only asked for theirs when ours are not enough."""
+    yield from BUILTIN
+    yield from (name for name in _added() if name not in BUILTIN)
 
 
 def get(name: str) -> Format:
@@ -101,7 +108,7 @@ def for_output(path: Path, name: str | None = None, like: Path | None = None) ->
     """
     if name is not None:
         return get(name)
-    for candidate in map(get, names()):
+    for candidate in map(get, _names()):
         if any(suffix and path.name.endswith(suffix) for suffix in candidate.SUFFIXES):
             return candidate
     if path.suffix in FOREIGN_SUFFIXES:

@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-
 from ckpttool.graph.graph import Graph
 from ckpttool.graph.variables import Variable, VariableKind, variables
 from ckpttool.tensors import Array, DType
@@ -34,6 +32,8 @@ class StoredTensor:
 
     def joined(self, values: Mapping[str, Array]) -> Array:
         """Return the whole tensor from the values of its variables, by the names of their ops."""
+        import numpy as np
+
         first = self.members[0]
         if first.slice_offset is None or self.shape is None:
             return values[first.op]

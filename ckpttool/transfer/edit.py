@@ -13,7 +13,6 @@ from ckpttool.graph.graph import Graph
 from ckpttool.kinds import Kind
 from ckpttool.surgery.convert import Conversion, plan_convert
 from ckpttool.surgery.edits.steps import Edited, Step, apply
-from ckpttool.surgery.summary import summarize
 from ckpttool.tensors import TensorSpec
 from ckpttool.transfer.opening import graph_path
 from ckpttool.transfer.plan import listed
@@ -172,6 +171,8 @@ def _rows(source: Checkpoint, edited: Edited, conversion: Conversion) -> Iterato
 
 
 def _sparsities(written: Checkpoint, names: Sequence[str]) -> Iterator[str]:
+    from ckpttool.surgery.summary import summarize  # needs NumPy, which most edits do not
+
     for name in names:
         if name in written:
             found = summarize(written[name])

@@ -7,7 +7,7 @@ from typing import Any
 
 from ckpttool.call_syntax import Source, nearest
 from ckpttool.errors import PlanError, UnknownName
-from ckpttool.surgery.edits.resizing import FILLS
+from ckpttool.surgery.edits.fills import FILLS
 from ckpttool.tensors import BY_NAME
 
 Arguments = dict[str, Any]

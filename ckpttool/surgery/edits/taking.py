@@ -2,12 +2,11 @@
 
 from collections.abc import Callable, Iterable
 
-from ckpttool.casting import FLOATS, INTEGERS
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.errors import PlanError
 from ckpttool.kinds import OBJECT_GRAPH, base_name
 from ckpttool.selection import Pattern
-from ckpttool.tensors import Tensor
+from ckpttool.tensors import FLOATS, INTEGERS, Tensor
 
 AVERAGES = ("ExponentialMovingAverage", "average")
 """The slots that hold the variable's own values, averaged."""

@@ -4,11 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ckpttool.casting import FLOATS
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.errors import PlanError
 from ckpttool.surgery.merging.watching import is_finite, watched
-from ckpttool.tensors import Tensor, TensorSpec
+from ckpttool.tensors import FLOATS, Tensor, TensorSpec
 
 SHOWN = 5
 """Tensors that an error names at most."""

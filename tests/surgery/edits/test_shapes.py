@@ -9,7 +9,7 @@ import pytest
 from ckpttool import checkpoint
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.errors import CkptError, PlanError
-from ckpttool.surgery.edits import pad, reshape, take_slice, transpose
+from ckpttool.surgery.edits.shapes import pad, reshape, take_slice, transpose
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.errors import CkptError, PlanError, UnknownName
-from ckpttool.surgery.edits import cast, dequantise, prune, quantise, set_value
+from ckpttool.surgery.edits.quantising import dequantise, quantise
+from ckpttool.surgery.edits.values import cast, prune, set_value
 
 VALUES = {
     "fc/kernel": np.array([[1.5, -300.0], [0.0, 2.0]], np.float32),
