@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from ckpttool.transfer.cache import fill
     from ckpttool.transfer.diagnose import diagnose as diagnose
     from ckpttool.transfer.evaluate import evaluate as evaluate
+    from ckpttool.transfer.export_weights import plan_export as plan_export
     from ckpttool.transfer.finetune import finetune as finetune
     from ckpttool.transfer.freeze import plan_freeze as plan_freeze
     from ckpttool.transfer.graphs.fold import plan_fold as plan_fold
@@ -92,6 +93,7 @@ _PLACES = {
     "open": "checkpoint",
     "plan_convert": "surgery.convert",
     "plan_fold": "transfer.graphs.fold",
+    "plan_export": "transfer.export_weights",
     "plan_freeze": "transfer.freeze",
     "plan_import": "transfer.import_weights",
     "plan_modernize": "transfer.graphs.modernize",

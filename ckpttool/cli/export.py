@@ -6,7 +6,8 @@ from typing import Any
 import click
 
 from ckpttool.cli import options
-from ckpttool.cli.output import rows, say
+from ckpttool.cli.output import rows
+from ckpttool.cli.plans import carry_out_shown
 from ckpttool.foreign.rule_files import read_rules
 from ckpttool.transfer.export_weights import plan_export
 
@@ -16,7 +17,7 @@ COLUMNS = ("name", "shape", "dtype", "value")
 def _needed(context: click.Context, option: click.Parameter, value: Path | None) -> Path:
     """Ask for a file to be like: rules lead from its names to the graph's, and not back."""
     if value is None:
-        reason = "it says the names, shapes and dtypes of OUT, to which rules do not lead back"
+        reason = "It says the names, shapes and dtypes of OUT, to which rules do not lead back"
         raise click.MissingParameter(reason, context, option)
     return value
 
@@ -45,11 +46,4 @@ def export(rules: Path | None, output: Path, overwrite: bool, plan_only: bool, a
       ckpttool export tuned.ckpt --rules bert-pytorch-tf1 --like bert.bin -o tuned.safetensors
     """
     plan = plan_export(rules=read_rules(rules) if rules else [], **what)
-    if not plan_only:
-        plan.check(output, overwrite)
-    rows(plan.rows, COLUMNS, as_json)
-    for note in plan.notes:
-        say(note)
-    if not plan_only:
-        plan.write(output, overwrite)
-        say(f"{output}: written and read back, {len(plan.tensors)} tensors")
+    carry_out_shown(plan, output, overwrite, plan_only, lambda: rows(plan.rows, COLUMNS, as_json))

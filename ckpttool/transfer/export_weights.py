@@ -64,21 +64,26 @@ class Export:
             notes.append(f"of {self.model}, not written: {listed(self.pairing.unfilled)}")
         return notes
 
-    def check(self, output: Path, overwrite: bool = False) -> None:
+    @property
+    def done(self) -> str:
+        """What will have been done."""
+        return f"{len(self.tensors)} tensors"
+
+    def check(self, output: str | Path, overwrite: bool = False) -> None:
         """Check that the output may be written.
 
         Raises:
             FormatError: its suffix says a format that is only read.
             ExistingOutput: it is there already.
         """
-        target = formats.for_output(output)
+        target = formats.for_output(Path(output))
         if not target.WRITES:
             raise FormatError(f"{output}: {target.NAME} {target.LIMITS}")
-        refuse_existing([output], overwrite)
+        refuse_existing([Path(output)], overwrite)
 
-    def write(self, output: Path, overwrite: bool = False) -> None:
+    def write(self, output: str | Path, overwrite: bool = False) -> None:
         """Write the file in the format of its suffix; `checkpoint.save` says what is raised."""
-        target = formats.for_output(output)
+        target = formats.for_output(Path(output))
         like = self.like.path if "like" in target.HEEDS else None
         metadata = _metadata(self.like) if target.METADATA else {}
         how = Writing(metadata=metadata, like=like)
