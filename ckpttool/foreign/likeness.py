@@ -1,6 +1,7 @@
 """How alike the names of two tensors are, whatever framework gave them: the part they play, and the words before it."""
 
 import re
+from collections.abc import Sequence
 
 PARTS = {
     "weight": ("weight", "weights", "kernel", "kernels", "w", "gamma", "scale", "embeddings", "embedding", "table"),
@@ -37,13 +38,14 @@ def layer_of(name: str) -> str:
     return re.sub(r"[/.:]?[^/.:]*$", "", name)
 
 
-def common_ending(one: str, other: str) -> int:
-    """Return how many words two names share at their ends, the part they play left out; numbers alone do not count.
+def common_ending(words: Sequence[str], others: Sequence[str]) -> int:
+    """Return how many words of two names are the same at their ends; numbers alone do not count.
 
-    >>> common_ending("module.encoder.layer.0.fc1.weight", "layer_0/fc1/kernel"), common_ending("2.bias", "fc2/bias")
-    (4, 0)
+    >>> common_ending(words_of("module.encoder.layer.0.fc1.weight"), words_of("layer_0/fc1/kernel"))
+    4
+    >>> common_ending(words_of("2.bias"), words_of("fc2/bias"))
+    0
     """
-    words, others = _words(one), _words(other)
     count = 0
     while count < min(len(words), len(others)) and words[-1 - count] == others[-1 - count]:
         count += 1
@@ -56,7 +58,7 @@ def natural(name: str) -> list[tuple[int, str | int]]:
     return [(1, int(word)) if word.isdecimal() else (0, word) for word in re.findall(r"\d+|\D+", name)]
 
 
-def _words(name: str) -> list[str]:
+def words_of(name: str) -> list[str]:
     """Return the words and numbers of a name, without the last where it says the part that a tensor plays."""
     head = name if part_of(name) is None else layer_of(name)
     return [word.lower() for word in re.findall(r"\d+|[A-Z]?[a-z]+|[A-Z]+", head)]

@@ -3,13 +3,15 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.errors import PlanError
 from ckpttool.foreign.layouts.keep import Keep
 from ckpttool.foreign.layouts.layout import Layout
-from ckpttool.foreign.likeness import common_ending, is_counter, layer_of, natural, part_of
+from ckpttool.foreign.likeness import common_ending, is_counter, layer_of, natural, part_of, words_of
+from ckpttool.foreign.numbering import aligned
 from ckpttool.foreign.reading import layout_by_reader
 from ckpttool.graph.graph import Graph
 from ckpttool.graph.layers import layers
@@ -108,11 +110,33 @@ class _Pairing:
         ways = dict.fromkeys([self.turning[target], Keep()])
         return [way for way in ways if _made(way, self.shapes[source]) == self.targets[target].shape]
 
+    @cached_property
+    def _fitting(self) -> dict[str, list[str]]:
+        """The variables, with all tensors that fit; what has one shape and plays one part fits the same."""
+        alike: dict[object, list[str]] = {}
+        for source, shape in self.shapes.items():
+            alike.setdefault((shape, part_of(source)), []).append(source)
+        places = {source: place for place, source in enumerate(self.shapes)}
+        return {
+            target: sorted(
+                (s for group in alike.values() if self.fits(group[0], target) for s in group), key=places.get
+            )
+            for target in self.targets
+        }
+
+    @cached_property
+    def _endings(self) -> dict[tuple[str, str], int]:
+        """How many words the names of those that fit share at their ends, where any."""
+        words = aligned(self.shapes, self.targets)
+        names = {target: words_of(target) for target in self.targets}
+        pairs = ((s, t) for t, sources in self._fitting.items() for s in sources)
+        return {(s, t): count for s, t in pairs if (count := common_ending(words[s], names[t]))}
+
     def open(self) -> dict[str, list[str]]:
         """Return the variables that have no tensor yet, with those that fit."""
         used = {source for source, _ in self.found.values()}
-        left = [source for source in self.shapes if source not in used]
-        return {name: [s for s in left if self.fits(s, name)] for name in self.targets if name not in self.found}
+        left = {name: sources for name, sources in self._fitting.items() if name not in self.found}
+        return {name: [source for source in sources if source not in used] for name, sources in left.items()}
 
     def problems(self) -> Iterator[str]:
         """Say what could not be paired, and why."""
@@ -128,9 +152,11 @@ class _Pairing:
 
     def _by_names(self) -> bool:
         """Pair where of all that fit the ends of two names are the most alike, seen from either side."""
-        fitting = self.open()
-        alike = {(s, t): common_ending(s, t) for t, sources in fitting.items() for s in sources}
-        return self._take(_best(alike), NAMES)
+        used = {source for source, _ in self.found.values()}
+        left = {
+            pair: count for pair, count in self._endings.items() if pair[0] not in used and pair[1] not in self.found
+        }
+        return self._take(_best(left), NAMES)
 
     def _by_shapes(self) -> bool:
         """Pair where neither fits anything else."""
@@ -171,13 +197,13 @@ class _Pairing:
 
 def _best(alike: Mapping[tuple[str, str], int]) -> list[tuple[str, str]]:
     """Return the pairs that are more alike than any other of the same tensor, or of the same variable."""
-    rows: dict[str, list[int]] = {}
-    columns: dict[str, list[int]] = {}
-    for (source, target), length in alike.items():
-        rows.setdefault(source, []).append(length)
-        columns.setdefault(target, []).append(length)
-    sides = ((pair, length, rows[pair[0]], columns[pair[1]]) for pair, length in alike.items() if length)
-    return [pair for pair, length, *both in sides if all(max(s) == length and s.count(length) == 1 for s in both)]
+    most: dict[tuple[int, str], Counter[int]] = {}
+    for pair, length in alike.items():
+        for side in enumerate(pair):
+            most.setdefault(side, Counter())[length] += 1
+    best = {side: max(counts) for side, counts in most.items()}
+    alone = {side: length for side, length in best.items() if most[side][length] == 1}
+    return [pair for pair, length in alike.items() if all(alone.get(side) == length for side in enumerate(pair))]
 
 
 def _habit(weights: Checkpoint, pairing: _Pairing) -> bool | None:

@@ -115,3 +115,36 @@ def test_convolutions_and_batch_normalisation_of_torch(new_network: Any, tmp_pat
     assert found["bn2/moving_variance"][0] == "norm_b.running_var"
     assert found["bn1/gamma"][0] == "norm_a.weight"
     assert {pair[2] for name, pair in found.items() if name.startswith("bn")} == {0.5, 0.7}
+
+
+def numbered(new_network: Any, first: int, count: int) -> Graph:
+    """Square layers block1/fc, block2/fc ..."""
+    with new_network().building() as net:
+        X, y, _ = net.inputs()
+        for number in range(first, first + count):
+            X = net.dense(X, 4, f"block{number}/fc")
+        net.classify(net.dense(X, 3, "outputs", relu=False), y)
+    found: Graph = net.export()
+    return found
+
+
+def blocks(count: int) -> dict[str, Array]:
+    """The same layers as PyTorch counts them, from 0, and its output's layer."""
+    kernels = {f"layers.{number}.fc.weight": np.ones((4, 4), np.float32) for number in range(count)}
+    return {**kernels, "outputs.weight": np.ones((3, 4), np.float32)}
+
+
+def test_layers_counted_from_0_are_those_counted_from_1(new_network: Any) -> None:
+    draft = suggest(Checkpoint.of(blocks(3)), numbered(new_network, 1, 3))
+    assert [(pair.source, pair.target) for pair in draft.pairs] == [
+        ("layers.0.fc.weight", "block1/fc/kernel"),
+        ("layers.1.fc.weight", "block2/fc/kernel"),
+        ("layers.2.fc.weight", "block3/fc/kernel"),
+        ("outputs.weight", "outputs/kernel"),
+    ]
+
+
+def test_numbers_say_nothing_where_the_counts_and_the_first_differ(new_network: Any) -> None:
+    draft = suggest(Checkpoint.of(blocks(2)), numbered(new_network, 1, 3))
+    assert [pair.target for pair in draft.pairs] == ["outputs/kernel"]
+    assert "block1/fc/kernel [4, 4]: 2 tensors fit, layers.0.fc.weight, layers.1.fc.weight" in draft.open

@@ -1,0 +1,52 @@
+"""Numbers in names: one framework counts its layers from 0, another from 1."""
+
+from collections.abc import Iterable, Iterator
+
+from ckpttool.foreign.likeness import words_of
+
+Key = tuple[str, ...]
+Counted = dict[Key, set[int]]
+
+
+def aligned(names: Iterable[str], others: Iterable[str]) -> dict[str, list[str]]:
+    """Return the words of each name, its numbers counted as in the other names.
+
+    Where one side begins with 0 and the other with 1, and there are not as many on both, a number says nothing: it
+    becomes a `?`.
+
+    >>> list(aligned(["block.0.fc.weight", "block.1.fc.weight"], ["b1/fc/kernel", "b2/fc/kernel"]).values())
+    [['block', '1', 'fc'], ['block', '2', 'fc']]
+    """
+    words = {name: words_of(name) for name in names}
+    ours, theirs = _counted(words.values()), _counted(map(words_of, others))
+    return {name: _renumbered(each, ours, theirs) for name, each in words.items()}
+
+
+def _counted(names: Iterable[list[str]]) -> Counted:
+    found: Counted = {}
+    for words in names:
+        for place, key in _numbers(words):
+            found.setdefault(key, set()).add(int(words[place]))
+    return found
+
+
+def _numbers(words: list[str]) -> Iterator[tuple[int, Key]]:
+    """Yield where numbers are, with the words behind each, or where there are none with the one before it."""
+    plain = ["#" if word.isdecimal() else word for word in words]
+    for place in (place for place, word in enumerate(plain) if word == "#"):
+        behind = plain[place:]
+        yield place, tuple(behind if {*behind} != {"#"} else plain[max(0, place - 1) :])
+
+
+def _renumbered(words: list[str], ours: Counted, theirs: Counted) -> list[str]:
+    new = list(words)
+    for place, key in _numbers(words):
+        new[place] = _number(int(words[place]), ours[key], theirs.get(key, ours[key]))
+    return new
+
+
+def _number(number: int, ours: set[int], theirs: set[int]) -> str:
+    shift = min(theirs) - min(ours)
+    if {each + shift for each in ours} == theirs:
+        return str(number + shift)
+    return "?" if {min(ours), min(theirs)} == {0, 1} else str(number)
