@@ -104,9 +104,11 @@ class Fitting:
         """Return the layout that turns a kernel over, where its shape does not tell whether it was."""
         if move.transform is not None or len(move.sources) != 1:
             return ()
-        shape, turning = self.weights[move.sources[0]].shape, layout_by_reader(self.graph, targets[0])
-        fits = shape == targets[0].shape and not isinstance(turning, Keep) and shape in _shapes(turning, [shape])
-        return (turning,) if fits else ()
+        shape = self.weights[move.sources[0]].shape
+        if len(shape) < 2 or shape != targets[0].shape:
+            return ()
+        turning = layout_by_reader(self.graph, targets[0])
+        return (turning,) if not isinstance(turning, Keep) and shape in _shapes(turning, [shape]) else ()
 
     @property
     def _from_torch(self) -> bool:

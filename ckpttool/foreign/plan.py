@@ -60,8 +60,8 @@ def pair(
     """Pair a file's tensors with the variables of a graph; no value is read.
 
     With `scope` every new name is put below that prefix of the graph's names. Without `lenient` every tensor must find
-    its variable, and every weight its tensor. With `cast` numbers may change their dtype.
-    What shapes leave open is `tried` later.
+    its variable, and every weight its tensor. With `cast` numbers may change their dtype. What shapes leave open is
+    `tried` later.
 
     Raises:
         UnknownName: a rule was used for nothing.
@@ -69,16 +69,17 @@ def pair(
     """
     fitting = Fitting(weights, graph, cast, tried)
     named = [_below(scope, move) for move in moves(weights, rules)]
-    dropped = [move for move in named if not move.targets or _is_state(move, fitting)]
-    pairs, left_out = _fitted(fitting, [move for move in named if move not in dropped])
+    dropped = {move for move in named if not move.targets or _is_state(move, fitting)}
+    wanted = [move for move in named if move not in dropped]
+    pairs, left_out = _fitted(fitting, wanted)
     filled = {target for pair in pairs for target in pair.targets}
     unfilled = [name for name, target in fitting.wanted.items() if target.kind == "weight" and name not in filled]
     if not lenient:
-        candidates = {target for move in named if move not in dropped for target in move.targets}
+        candidates = {target for move in wanted for target in move.targets}
         _refuse(fitting, left_out, [name for name in unfilled if name not in candidates], candidates)
     if not pairs:
         raise PlanError(f"nothing of {fitting.path} fits {graph.source}: {left_out[0] if left_out else 'it is empty'}")
-    skipped = (*(name for move in dropped for name in move.sources), *weights.left_out)
+    skipped = (*(name for move in named if move in dropped for name in move.sources), *weights.left_out)
     return Pairing(weights, fitting.wanted, tuple(pairs), tuple(left_out), skipped, tuple(unfilled))
 
 

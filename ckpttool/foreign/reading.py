@@ -42,12 +42,12 @@ def layout_by_reader(graph: Graph, target: StoredTensor) -> Layout:
 
 
 def _readers(graph: Graph, target: StoredTensor) -> list[str]:
-    """Return the ops that compute with a variable, in the graph's order."""
-    found: set[str] = set()
+    """Return the ops that compute with a variable, those that read it directly first, in the graph's order."""
+    found: dict[str, None] = {}
     todo = [member.op for member in target.members]
-    while todo:
-        new = [name for name in graph.consumers.get(todo.pop(), []) if name not in found]
+    for op in todo:
+        new = [name for name in graph.consumers.get(op, []) if name not in found]
         todo += [name for name in new if graph.nodes[name].op in THROUGH]
-        found.update(new)
+        found |= dict.fromkeys(new)
     known = {*LAYOUTS, *LOOKUPS, "DepthwiseConv2dNative"}
-    return [name for name in graph.nodes if name in found and graph.nodes[name].op in known]
+    return [name for name in found if graph.nodes[name].op in known]
