@@ -5,6 +5,7 @@ from ckpttool.foreign.layouts.conv import Conv, Depthwise, Transposed
 from ckpttool.foreign.layouts.dense import Dense, Flatten
 from ckpttool.foreign.layouts.keep import Keep
 from ckpttool.foreign.layouts.layout import Layout
+from ckpttool.graph.constants import numbers
 from ckpttool.graph.graph import Graph
 from ckpttool.graph.stored import StoredTensor
 
@@ -47,7 +48,14 @@ def _readers(graph: Graph, target: StoredTensor) -> list[str]:
     todo = [member.op for member in target.members]
     for op in todo:
         new = [name for name in graph.consumers.get(op, []) if name not in found]
-        todo += [name for name in new if graph.nodes[name].op in THROUGH]
+        todo += [name for name in new if graph.nodes[name].op in THROUGH or _turns_nothing(graph, name)]
         found |= dict.fromkeys(new)
     known = {*LAYOUTS, *LOOKUPS, "DepthwiseConv2dNative"}
     return [name for name in found if graph.nodes[name].op in known]
+
+
+def _turns_nothing(graph: Graph, name: str) -> bool:
+    """Say whether an op is a transpose that leaves the dimensions where they are, as old versions of tensordot have."""
+    inputs = graph.inputs(name) if graph.nodes[name].op == "Transpose" else []
+    order = numbers(graph.nodes[inputs[1].op]) if len(inputs) == 2 and inputs[1].op in graph.nodes else None
+    return order is not None and order.tolist() == list(range(order.size))

@@ -112,6 +112,19 @@ def test_what_does_not_fit_under_a_layout(shell: Any, graph: Path, tmp_path: Pat
     assert line.startswith(f"model.pt: {problem}")
 
 
+@pytest.mark.parametrize(("order", "expected"), [((0, 1), SQUARE.T), ((1, 0), SQUARE)])
+def test_a_matrix_that_the_graph_transposes(shell: Any, tmp_path: Path, order: Any, expected: Any) -> None:
+    """Old versions of tensordot transpose a kernel into its own order; another transpose makes PyTorch's layout."""
+    tf1 = tensorflow().compat.v1
+    with tf1.Graph().as_default():
+        kernel = tf1.transpose(tf1.get_variable("fc/kernel", (3, 3)), order)
+        tf1.matmul(tf1.placeholder(tf1.float32, (None, 3)), tf1.reshape(kernel, (3, 3)))
+        tf1.train.export_meta_graph(str(tmp_path / "fc.meta"))
+    weights, out = saved(tmp_path / "fc.pt", {"fc.weight": SQUARE}), tmp_path / "fc.ckpt"
+    shell.run("import", weights, "--into", tmp_path / "fc.meta", "--rules", "pytorch", "-o", out)
+    assert checkpoint.open(out)["fc/kernel"].read().tolist() == expected.tolist()
+
+
 def test_a_dense_layer_that_reads_a_flattened_image(shell: Any, tmp_path: Path) -> None:
     """The outputs of PyTorch's network, whose flattened image has its channels first."""
     torch.manual_seed(1)
