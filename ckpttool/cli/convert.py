@@ -48,10 +48,12 @@ def convert(
     tensors = checkpoint.open(source)
     how = Writing(like=like, shard_bytes=shard_bytes)
     plan = plan_convert(tensors, format_of(output, to, like), how=how, kind=kinds_of(tensors, say), **what)
+    written = None if plan_only else output
+    if written is not None:
+        plan.write(written, overwrite)
     if plan_only or as_json:
         rows(plan.rows, COLUMNS, as_json)
     for note in plan.notes:
         say(note)
-    if output is not None and not plan_only:
-        plan.write(output, overwrite)
-        say(f"{output}: written and read back as {plan.to}, {len(plan.tensors)} tensors ({plan.nbytes} bytes)")
+    if written is not None:
+        say(f"{written}: written and read back as {plan.to}, {len(plan.tensors)} tensors ({plan.nbytes} bytes)")

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ckpttool import checkpoint
-from ckpttool.errors import FormatError, GraphError, MissingFile, UnknownName
-from ckpttool.graph import files
+from ckpttool.errors import FormatError, GraphError, UnknownName
 from ckpttool.graph.graph import Graph
 from ckpttool.kinds import OBJECT_GRAPH
 from ckpttool.remote.places import is_remote
@@ -90,13 +89,15 @@ def layer_rows(path: Path, tags: Collection[str] | None = None) -> list[Row]:
     """
     from ckpttool.graph.layers import layers as graph_layers
 
-    try:
-        graph = files.load(path, tags)
-    except MissingFile:
-        return _scope_rows(checkpoint.open(path))
+    model = open_either(path, tags)
+    if not isinstance(model, Graph):
+        beside = graph_beside(model.path, tags)
+        if beside is None:
+            return _scope_rows(model)
+        model = beside
     return [
         {"name": found.name, "variables": found.variables, "parameters": found.parameters, "output": found.output}
-        for found in graph_layers(graph)
+        for found in graph_layers(model)
     ]
 
 

@@ -90,6 +90,11 @@ def test_strings_are_an_error_that_names_them(shell: Any, texts: Path, tmp_path:
     assert not (tmp_path / "x.safetensors").exists()
 
 
+def test_nothing_is_left_out_of_what_is_not_written(shell: Any, texts: Path, tmp_path: Path) -> None:
+    line = shell.error("convert", texts, "--lenient", "-o", tmp_path / "none" / "x.safetensors")
+    assert "left out" not in line
+
+
 def test_lenient_goes_on_and_says_it(shell: Any, texts: Path, tmp_path: Path) -> None:
     result = shell.run("convert", texts, "--lenient", "-o", tmp_path / "x.safetensors")
     assert result.stderr.splitlines()[0] == "left out, as safetensors cannot hold it: vocabulary (string)"

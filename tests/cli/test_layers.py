@@ -38,5 +38,16 @@ def test_a_checkpoint_without_a_graph_has_scopes(shell: Any, tiny: Path) -> None
     ]
 
 
+def test_every_format_has_scopes(shell: Any, tiny: Path, tmp_path: Path) -> None:
+    for name in ("tiny.npz", "tiny.h5", "tiny.safetensors"):
+        shell.run("convert", tiny, "--drop-slots", "-o", tmp_path / name)
+        assert shell.json("layers", tmp_path / name) == shell.json("layers", tiny)
+
+
+def test_a_graph_beside_that_is_damaged_is_not_passed_over(shell: Any, tiny: Path) -> None:
+    Path(f"{tiny}.meta").write_bytes(b"\xff" * 40)
+    assert f"{tiny}.meta: " in shell.error("layers", tiny)
+
+
 def test_nothing_there(shell: Any, tmp_path: Path) -> None:
     assert "none.ckpt" in shell.error("layers", tmp_path / "none.ckpt")
