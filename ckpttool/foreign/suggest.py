@@ -116,13 +116,11 @@ class _Pairing:
         alike: dict[object, list[str]] = {}
         for source, shape in self.shapes.items():
             alike.setdefault((shape, part_of(source)), []).append(source)
-        places = {source: place for place, source in enumerate(self.shapes)}
-        return {
-            target: sorted(
-                (s for group in alike.values() if self.fits(group[0], target) for s in group), key=places.get
-            )
+        fitting = {
+            target: {source for group in alike.values() if self.fits(group[0], target) for source in group}
             for target in self.targets
         }
+        return {target: [source for source in self.shapes if source in found] for target, found in fitting.items()}
 
     @cached_property
     def _endings(self) -> dict[tuple[str, str], int]:

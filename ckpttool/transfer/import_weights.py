@@ -18,7 +18,7 @@ from ckpttool.runtime.fresh import fresh_tensors
 from ckpttool.tensors import Tensor
 from ckpttool.transfer.model import WritesModel, write_model
 from ckpttool.transfer.plan import PlanRow, listed, plan_rows
-from ckpttool.transfer.sample import TOLERANCE, Sample
+from ckpttool.transfer.sample import TOLERANCE, Sample, sides
 from ckpttool.transfer.trial import settle
 
 
@@ -107,6 +107,7 @@ def plan_import(
         MissingFile: there is no file of weights, or no graph.
         UnknownName: a rule was used for nothing.
         PlanError: something does not fit.
+        DataError: the sample has nothing to feed or to compare.
     """
     graph = files.load(into)
     paired = pair(checkpoint.open(weights), graph, rules or [], scope, lenient, cast, tried=sample is not None)
@@ -120,10 +121,11 @@ def plan_import(
 
 def _settled(planned: Import, sample: Path, tolerance: float) -> Import:
     """Return the plan with the layouts that a sample shows to be right, and say which these are."""
+    arrays = checkpoint.open(sample)
+    sides(planned.graph, arrays)
     if not any(pair.others for pair in planned.pairing.pairs):
         return planned
-    values = planned.tensors()
-    held = Sample(planned.graph, values, checkpoint.open(sample))
+    held = Sample(planned.graph, planned.tensors(), arrays)
     pairing = settle(planned.pairing, planned.graph, held, tolerance)
     told = [
         f"{pair.targets[0]}: {pair.layout}, as the sample tells"

@@ -19,7 +19,7 @@ from ckpttool.graph.stored import window
 from ckpttool.runtime.function import GraphFunction, runner
 from ckpttool.runtime.state import State
 from ckpttool.selection import suggestion
-from ckpttool.tensors import Array, Tensor
+from ckpttool.tensors import STRING, Array, Tensor
 from ckpttool.transfer.feeds import mode
 
 TOLERANCE = 1e-4
@@ -49,18 +49,10 @@ class Sample:
         """Take the values of the graph's variables by checkpoint name, and the sample's arrays.
 
         Raises:
-            UnknownName: an array has the name of nothing in the graph.
-            DataError: there is nothing to feed, or nothing to compare.
+            CkptError: `sides` says what.
         """
-        fed = {name: TensorRef.parse(name).op for name in sample if _is_placeholder(graph, name)}
+        fed, self._tensors = sides(graph, sample)
         self._sample = sample
-        self._tensors = _ordered(graph, {name: _tensor(graph, name) for name in sample if name not in fed})
-        if not fed or not self._tensors:
-            inputs = ", ".join(find_roles(graph, needed=()).inputs)
-            raise DataError(
-                f"the sample has {', '.join(sample) or 'nothing'}: expected rows under a placeholder's name ({inputs}) "
-                "and what a layer or op computes of them under its name"
-            )
         self._feeds = {f"{op}:0": sample[name].read() for name, op in fed.items()}
         modes = mode(find_roles(graph, needed=()), False)
         constants = {name: value for name, value in modes.items() if name not in self._feeds}
@@ -95,6 +87,30 @@ def compare(
     The first that is not equal is where it goes wrong. What is raised, `Sample` and its `differences` say.
     """
     return Sample(graph, values, sample).differences(tolerance)
+
+
+def sides(graph: Graph, sample: Mapping[str, Tensor]) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the placeholders that a sample feeds, and the tensors that it is compared with, by its names.
+
+    Raises:
+        UnknownName: an array has the name of nothing in the graph.
+        DataError: there is nothing to feed, or nothing to compare; an array is empty, or has no numbers to compare.
+    """
+    fed = {name: TensorRef.parse(name).op for name in sample if _is_placeholder(graph, name)}
+    compared = _ordered(graph, {name: _tensor(graph, name) for name in sample if name not in fed})
+    if not fed or not compared:
+        inputs = ", ".join(find_roles(graph, needed=()).inputs)
+        raise DataError(
+            f"the sample has {', '.join(sample) or 'nothing'}: expected rows under a placeholder's name ({inputs}) "
+            "and what a layer or op computes of them under its name"
+        )
+    for name in sample:
+        if 0 in sample[name].shape:
+            raise DataError(f"the sample's {name} is {list(sample[name].shape)}: nothing to compare")
+    for name in compared:
+        if sample[name].dtype is STRING:
+            raise DataError(f"the sample's {name} is text, expected numbers")
+    return fed, compared
 
 
 def _ordered(graph: Graph, tensors: Mapping[str, str]) -> dict[str, str]:

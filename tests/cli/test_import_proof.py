@@ -109,3 +109,33 @@ def test_a_dense_layer_behind_a_flattened_image(shell: Any, tmp_path: Path) -> N
     ]
     options = ["--rules", tmp_path / "rules.toml", "--check", tmp_path / "sample.npz", "-o", tmp_path / "out.ckpt"]
     assert "checked: 2 tensors equal" in shell.run(*into, *options).stderr
+
+
+WRONG_SAMPLES = {
+    "nope is no placeholder, layer or op": {"nope": np.ones(5)},
+    "outputs is [0, 3]: nothing to compare": {"outputs": np.ones((0, 3))},
+    "outputs is text, expected numbers": {"outputs": np.full((5, 3), "a")},
+    "expected rows under a placeholder's name": {},
+}
+
+
+@pytest.mark.parametrize("problem", WRONG_SAMPLES)
+def test_a_sample_that_cannot_prove_anything_is_refused_before_a_model_is_written(
+    problem: str, shell: Any, small: Path, weights: Path, tmp_path: Path
+) -> None:
+    shell.run("import", weights, "--into", small, "--suggest", "-o", tmp_path / "rules.toml")
+    np.savez(tmp_path / "wrong.npz", X=np.ones((5, 4), np.float32), **WRONG_SAMPLES[problem])
+    options = ["--into", small, "--rules", tmp_path / "rules.toml", "--check", tmp_path / "wrong.npz"]
+    assert problem in shell.run("import", weights, *options, "-o", tmp_path / "out.ckpt", exit_code=2).stderr
+    assert not [*tmp_path.glob("out.ckpt*")]
+
+
+def test_a_sample_that_is_not_there_is_told_before_a_model_is_written(
+    shell: Any, small: Path, weights: Path, tmp_path: Path
+) -> None:
+    shell.run("import", weights, "--into", small, "--suggest", "-o", tmp_path / "rules.toml")
+    options = ["--into", small, "--rules", tmp_path / "rules.toml", "--check", tmp_path / "no.npz"]
+    assert (
+        "no.npz is missing" in shell.run("import", weights, *options, "-o", tmp_path / "out.ckpt", exit_code=2).stderr
+    )
+    assert not [*tmp_path.glob("out.ckpt*")]
