@@ -40,12 +40,12 @@ class NpzTensors(Tensors):
         """
         self.path = path
         self.members: dict[str, Member] = {}
-        with opened(path) as archive:
-            for info in archive.infolist():
-                member = _member(path, archive, info)
-                if member.array.spec.name in self.members:
-                    raise FormatError(f"{path}: two members are named {info.filename}")
-                self.members[member.array.spec.name] = member
+        self._archive = opened(path)  # once: its directory has a line for each array
+        for info in self._archive.infolist():
+            member = _member(path, self._archive, info)
+            if member.array.spec.name in self.members:
+                raise FormatError(f"{path}: two members are named {info.filename}")
+            self.members[member.array.spec.name] = member
 
     def __getitem__(self, name: str) -> Tensor:
         member = self.members[name]
@@ -61,7 +61,7 @@ class NpzTensors(Tensors):
     def raw(self, member: Member) -> Iterator[bytes]:
         """Yield the bytes of an array as they are stored; the zip's checksum is compared at the end."""
         try:
-            with opened(self.path) as archive, archive.open(member.info) as file:
+            with self._archive.open(member.info) as file:
                 file.read(member.array.start)
                 while piece := file.read(PIECE):
                     yield piece

@@ -97,6 +97,13 @@ def test_a_member_that_is_no_array_is_not_dropped_in_silence(tmp_path):
         Npz().open(path)
 
 
+def test_the_directory_of_many_arrays_is_read_once(tmp_path, monkeypatch):
+    np.savez(tmp_path / "x.npz", **{f"layer{number}": np.full(2, number) for number in range(20)})
+    opened = Npz().open(tmp_path / "x.npz")
+    monkeypatch.setattr(zipfile.ZipFile, "_RealGetContents", lambda archive: pytest.fail("read again"))
+    assert [tensor.read().tolist() for tensor in opened.values()] == [[number, number] for number in range(20)]
+
+
 def test_a_string_that_ends_in_a_zero_byte_would_be_shortened(tmp_path):
     with pytest.raises(FormatError, match="ends in a zero byte"):
         Npz().save({"s": Tensor.of("s", np.array([b"a\0"], object))}, tmp_path / "x.npz", False)
