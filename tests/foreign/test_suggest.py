@@ -148,3 +148,27 @@ def test_numbers_say_nothing_where_the_counts_and_the_first_differ(new_network: 
     draft = suggest(Checkpoint.of(blocks(2)), numbered(new_network, 1, 3))
     assert [pair.target for pair in draft.pairs] == ["outputs/kernel"]
     assert "block1/fc/kernel [4, 4]: 2 tensors fit, layers.0.fc.weight, layers.1.fc.weight" in draft.open
+
+
+def test_a_recurrent_cell_of_torch_is_left_open_with_the_layout_that_fits(new_network: Any, tmp_path: Any) -> None:
+    with new_network().building() as net:
+        X, y, _ = net.inputs(8)
+        X = net.dense(X, 20, "rnn/basic_lstm_cell")
+        net.classify(net.dense(X, 3, "outputs", relu=False), y)
+    modules = torch.nn.ModuleDict({"rnn": torch.nn.LSTM(3, 5), "outputs": torch.nn.Linear(20, 3)})
+    draft = suggest(saved(modules, tmp_path), net.export())
+    arrays = "rnn.weight_ih_l0 rnn.weight_hh_l0 rnn.bias_ih_l0 rnn.bias_hh_l0"
+    fit = f"no tensor fits; a rule might take {arrays} by lstm(source=torch, target=tf1)"
+    assert [pair.target for pair in draft.pairs] == ["outputs/kernel", "outputs/bias"]
+    assert draft.open[0] == f"rnn/basic_lstm_cell/kernel [8, 20]: {fit}"
+    assert draft.open[1].startswith("rnn/basic_lstm_cell/bias [20]: no tensor fits; a rule might take rnn.weight_ih_l0")
+
+
+def test_a_cell_without_biases_is_no_dense_layer(new_network: Any, tmp_path: Any) -> None:
+    with new_network().building() as net:
+        X, y, _ = net.inputs(3)
+        net.classify(net.v1.matmul(X, net.variable("gru/kernel", [3, 15])), y)
+        net.variable("gru/recurrent_kernel", [5, 15])
+    draft = suggest(saved(torch.nn.ModuleDict({"gru": torch.nn.GRU(3, 5, bias=False)}), tmp_path), net.export())
+    assert draft.pairs == ()
+    assert "gru.weight_ih_l0 gru.weight_hh_l0 by" in draft.open[0]

@@ -1,0 +1,146 @@
+"""Pairs of a source's tensors and a graph's variables: by names, shapes, layers and order, the surest first."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from ckpttool.errors import PlanError
+from ckpttool.foreign.layouts.keep import Keep
+from ckpttool.foreign.layouts.layout import Layout
+from ckpttool.foreign.likeness import common_ending, layer_of, part_of, words_of
+from ckpttool.foreign.numbering import aligned
+from ckpttool.foreign.together import is_of_cell, together
+from ckpttool.graph.stored import StoredTensor
+
+NAMES, SHAPES, BESIDE, ORDER = 0.9, 0.8, 0.7, 0.5
+"""How sure a pair is, by what tells it."""
+
+
+@dataclass
+class Matching:
+    """Tensors and variables that are paired, surest first; `found` has for each variable its tensor, and by what."""
+
+    shapes: Mapping[str, tuple[int, ...]]
+    targets: Mapping[str, StoredTensor]
+    turning: Mapping[str, Layout]
+    found: dict[str, tuple[str, float]] = field(default_factory=dict)
+
+    def run(self) -> None:
+        """Pair by what is surest for as long as that goes on, then by the next, and begin again."""
+        while self._by_names() or self._by_shapes() or self._by_layer() or self._by_order():
+            pass
+
+    def fits(self, source: str, target: str) -> list[Layout]:
+        """Return the ways in which a tensor can become a variable."""
+        if is_of_cell(source):
+            return []
+        if None not in (parts := (part_of(source), part_of(target))) and len(set(parts)) > 1:
+            return []
+        ways = dict.fromkeys([self.turning[target], Keep()])
+        return [way for way in ways if _made(way, self.shapes[source]) == self.targets[target].shape]
+
+    @cached_property
+    def _fitting(self) -> dict[str, list[str]]:
+        """The variables, with all tensors that fit; what has one shape and plays one part fits the same."""
+        alike: dict[object, list[str]] = {}
+        for source, shape in self.shapes.items():
+            alike.setdefault((shape, part_of(source)), []).append(source)
+        fitting = {
+            target: {source for group in alike.values() if self.fits(group[0], target) for source in group}
+            for target in self.targets
+        }
+        return {target: [source for source in self.shapes if source in found] for target, found in fitting.items()}
+
+    @cached_property
+    def _endings(self) -> dict[tuple[str, str], int]:
+        """How many words the names of those that fit share at their ends, where any."""
+        words = aligned(self.shapes, self.targets)
+        names = {target: words_of(target) for target in self.targets}
+        pairs = ((s, t) for t, sources in self._fitting.items() for s in sources)
+        return {(s, t): count for s, t in pairs if (count := common_ending(words[s], names[t]))}
+
+    def open(self) -> dict[str, list[str]]:
+        """Return the variables that have no tensor yet, with those that fit."""
+        used = {source for source, _ in self.found.values()}
+        left = {name: sources for name, sources in self._fitting.items() if name not in self.found}
+        return {name: [source for source in sources if source not in used] for name, sources in left.items()}
+
+    def problems(self) -> Iterator[str]:
+        """Say what could not be paired, and why."""
+        used = {source for source, _ in self.found.values()}
+        for target, sources in self.open().items():
+            shape = list(self.targets[target].shape or ())
+            why = f"{len(sources)} tensors fit, {_few(sources)}" if sources else "no tensor fits"
+            joined = together(self.shapes, tuple(shape))
+            yield f"{target} {shape}: {why}{joined}"
+        taken = {source for sources in self.open().values() for source in sources} | used
+        yield from (
+            f"{name} {list(shape)}: no variable fits" for name, shape in self.shapes.items() if name not in taken
+        )
+
+    def _by_names(self) -> bool:
+        """Pair where of all that fit the ends of two names are the most alike, seen from either side."""
+        used = {source for source, _ in self.found.values()}
+        left = {
+            pair: count for pair, count in self._endings.items() if pair[0] not in used and pair[1] not in self.found
+        }
+        return self._take(_best(left), NAMES)
+
+    def _by_shapes(self) -> bool:
+        """Pair where neither fits anything else."""
+        fitting = self.open()
+        counts = Counter(source for sources in fitting.values() for source in sources)
+        return self._take([(s[0], t) for t, s in fitting.items() if len(s) == 1 and counts[s[0]] == 1], SHAPES)
+
+    def _by_layer(self) -> bool:
+        """Pair where one tensor fits that lies beside those which the rest of the variable's layer got."""
+        beside: dict[str, set[str]] = {}
+        for target, (source, _) in self.found.items():
+            beside.setdefault(layer_of(target), set()).add(layer_of(source))
+        near = {
+            target: [source for source in sources if {layer_of(source)} == beside.get(layer_of(target))]
+            for target, sources in self.open().items()
+        }
+        counts = Counter(source for sources in near.values() for source in sources)
+        return self._take([(s[0], t) for t, s in near.items() if len(s) == 1 and counts[s[0]] == 1], BESIDE)
+
+    def _by_order(self) -> bool:
+        """Pair as many tensors as there are variables that they all fit, if what is known already is in order."""
+        places = {name: place for place, name in enumerate(self.shapes)}
+        known = [places[self.found[target][0]] for target in self.targets if target in self.found]
+        if known != sorted(known):
+            return False
+        groups: dict[tuple[str, ...], list[str]] = {}
+        for target, sources in self.open().items():
+            groups.setdefault(tuple(sources), []).append(target)
+        counts = Counter(source for sources in groups for source in sources)
+        alone = [(s, t) for s, t in groups.items() if len(s) == len(t) and all(counts[name] == 1 for name in s)]
+        return self._take([pair for s, t in alone[:1] for pair in zip(s, t, strict=True)], ORDER)
+
+    def _take(self, pairs: Iterable[tuple[str, str]], how: float) -> bool:
+        before = len(self.found)
+        self.found |= {target: (source, how) for source, target in pairs}
+        return len(self.found) > before
+
+
+def _best(alike: Mapping[tuple[str, str], int]) -> list[tuple[str, str]]:
+    """Return the pairs that are more alike than any other of the same tensor, or of the same variable."""
+    most: dict[tuple[int, str], Counter[int]] = {}
+    for pair, length in alike.items():
+        for side in enumerate(pair):
+            most.setdefault(side, Counter())[length] += 1
+    best = {side: max(counts) for side, counts in most.items()}
+    alone = {side: length for side, length in best.items() if most[side][length] == 1}
+    return [pair for pair, length in alike.items() if all(alone.get(side) == length for side in enumerate(pair))]
+
+
+def _made(layout: Layout, shape: tuple[int, ...]) -> tuple[int, ...] | None:
+    try:
+        return layout.shapes([shape])[0]
+    except PlanError:
+        return None
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
