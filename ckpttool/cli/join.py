@@ -19,4 +19,5 @@ def join(source: Path, output: Path, overwrite: bool) -> None:
     Example:
       ckpttool join in_parts.ckpt -o whole.ckpt
     """
-    say(write_in_files(source, output, overwrite, None))
+    for line in write_in_files(source, output, overwrite, None):
+        say(line)

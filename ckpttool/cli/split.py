@@ -25,4 +25,5 @@ def split(source: Path, shard_bytes: int, output: Path, overwrite: bool) -> None
     Example:
       ckpttool split my_model_final.ckpt --shard-size 500KB -o in_parts.ckpt
     """
-    say(write_in_files(source, output, overwrite, shard_bytes))
+    for line in write_in_files(source, output, overwrite, shard_bytes):
+        say(line)

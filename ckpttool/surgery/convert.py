@@ -76,7 +76,7 @@ def plan_convert(
     tensors = Checkpoint(kept, source.path, source.format, source.metadata, source.left_out, source.origins)
     if target.METADATA:
         how = replace(how, metadata={**source.metadata, **how.metadata})
-    return Conversion(tensors, to, how, rows, tuple(_notes(source, target, homeless)))
+    return Conversion(tensors, to, how, rows, tuple(_notes(source, target, homeless, how)))
 
 
 def _require(target: Format, how: Writing) -> None:
@@ -109,10 +109,11 @@ def _row(source: Checkpoint, name: str, kind: str, fate: str) -> dict[str, Any]:
     return {"name": name, **sizes, "kind": kind, "then": fate}
 
 
-def _notes(source: Checkpoint, target: Format, homeless: list[str]) -> list[str]:
-    """Say what does not come along."""
+def _notes(source: Checkpoint, target: Format, homeless: list[str], how: Writing) -> list[str]:
+    """Say what does not come along; an edited copy of the source keeps what is no tensor of a model."""
     notes = [f"left out, as {target.NAME} cannot hold it: {name} ({source[name].dtype})" for name in homeless]
-    notes += [f"left out, as it is no tensor of a model: {name}" for name in source.left_out]
+    if "like" not in target.HEEDS or how.like:
+        notes += [f"left out, as it is no tensor of a model: {name}" for name in source.left_out]
     if source.metadata and not target.METADATA:
         notes.append(f"left out, as {target.NAME} keeps no texts: {_some(list(source.metadata))}")
     return notes

@@ -24,8 +24,8 @@ def write_joined(joined: Joined, output: Path, overwrite: bool, note_latest: boo
     return said
 
 
-def write_in_files(source: Path, output: Path, overwrite: bool, shard_bytes: int | None) -> str:
-    """Write a checkpoint's tensors in files of at most so many bytes, or in one file; say what was written.
+def write_in_files(source: Path, output: Path, overwrite: bool, shard_bytes: int | None) -> list[str]:
+    """Write a checkpoint in files of at most so many bytes, or in one; say what was left out, and what was written.
 
     Raises:
         CkptError: the output's format has one file only.
@@ -33,7 +33,7 @@ def write_in_files(source: Path, output: Path, overwrite: bool, shard_bytes: int
     """
     how = Writing(shard_bytes=shard_bytes)
     plan = plan_convert(checkpoint.open(source), formats.for_output(output).NAME, how=how)
-    return write_with_graph(plan.tensors, output, overwrite, plan.how)
+    return [*plan.notes, write_with_graph(plan.tensors, output, overwrite, plan.how)]
 
 
 def write_with_graph(tensors: Checkpoint, output: Path, overwrite: bool, how: Writing = PLAIN) -> str:

@@ -115,3 +115,11 @@ def test_a_part_that_is_missing(shell: Any, source: Path, tmp_path: Path) -> Non
     (tmp_path / "parts.data-00001-of-00003").unlink()
     assert "parts.data-00001-of-00003" in shell.error("join", tmp_path / "parts", "-o", tmp_path / "one")
     assert listing(tmp_path, "one") == []
+
+
+def test_join_says_what_does_not_come_along(shell: Any, tmp_path: Path) -> None:
+    checkpoint.save({"w": np.ones(2)}, tmp_path / "a.safetensors", how=Writing(metadata={"licence": "MIT"}))
+    assert shell.run("join", tmp_path / "a.safetensors", "-o", tmp_path / "a.npz").stderr.splitlines() == [
+        "left out, as npz keeps no texts: licence",
+        f"{tmp_path / 'a.npz'}: written and read back, 1 tensors (16 bytes)",
+    ]

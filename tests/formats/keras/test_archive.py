@@ -17,6 +17,7 @@ from ckpttool.errors import CorruptCheckpoint, FormatError, MissingFile, PlanErr
 from ckpttool.formats import archive as archives
 from ckpttool.formats.format import Writing
 from ckpttool.formats.keras.archive import KerasArchive
+from ckpttool.surgery.convert import plan_convert
 from ckpttool.tensors import Tensor
 
 KERNEL = np.arange(6, dtype=np.float32).reshape(2, 3)
@@ -58,6 +59,12 @@ def test_every_weight_has_the_name_that_keras_gives_it(model, saved):
     opened, expected = checkpoint.open(saved), account(model)
     assert set(opened) == set(expected)
     assert all(tensor.read().tobytes() == expected[name].tobytes() for name, tensor in opened.items())
+
+
+def test_only_another_files_copy_leaves_out_the_optimizer(saved):
+    source = checkpoint.open(saved)
+    assert plan_convert(source, "keras").notes == ()
+    assert "left out" in plan_convert(source, "keras", how=Writing(like=saved)).notes[0]
 
 
 def test_keras_loads_an_edited_copy(model, saved, tmp_path):
