@@ -40,6 +40,16 @@ def opened(path: Path) -> zipfile.ZipFile:
         raise CorruptCheckpoint(f"{path}: the zip file is damaged or cut off: {error}") from error
 
 
+def directory_of(path: Path) -> int:
+    """Return where the directory of an archive begins, which has a checksum of every member.
+
+    Raises:
+        CorruptCheckpoint: it is damaged.
+    """
+    with opened(path) as archive:
+        return archive.start_dir
+
+
 def members(path: Path) -> dict[str, zipfile.ZipInfo]:
     """Return the members of an archive by name.
 

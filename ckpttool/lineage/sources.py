@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ckpttool.formats import archive
 from ckpttool.formats.tensorflow.bundle_files import V1_SHARD, BundleFiles
 from ckpttool.formats.tensorflow.prefix import prefix_of
 from ckpttool.remote import stand_ins
@@ -22,8 +23,9 @@ _PIECE = 1 << 20
 class Source:
     """A path as it was given, its format, and the SHA-256 of the bytes of `files`, one after the other.
 
-    The files are named relative to the path's folder. Of TensorFlow's checkpoints it is the index alone, which has a
-    checksum of every tensor: no more need be read.
+    The files are named relative to the path's folder. Of TensorFlow's checkpoints it is the index alone, and of a zip
+    (PyTorch's files, `.npz`, `.keras`) the directory at its end, which have a checksum of every part: no more need be
+    read.
     """
 
     path: str
@@ -87,7 +89,9 @@ def _files(path: Path, tensors: Mapping[str, Tensor]) -> Iterator[Path]:
 def _hash(files: list[Path]) -> str:
     total = hashlib.sha256()
     for file in files:
+        begin = archive.directory_of(file) if archive.is_zip(file) else 0
         with stand_ins.opened(file) as opened:
+            opened.seek(begin)
             while piece := opened.read(_PIECE):
                 total.update(piece)
     return f"sha256:{total.hexdigest()}"

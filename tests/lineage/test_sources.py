@@ -35,10 +35,20 @@ def test_one_bit_of_a_bundle_is_in_the_hash_of_its_index(tmp_path: Path) -> None
 
 
 def test_of_another_file_all_its_bytes(tmp_path: Path) -> None:
-    for name in ("a.npz", "a.h5", "a.safetensors"):
+    for name in ("a.h5", "a.safetensors"):
         checkpoint.save(W, tmp_path / name)
         found = source(tmp_path / name)
         assert (found.hash, found.files) == (sha256(tmp_path / name), (name,))
+
+
+def test_of_a_zip_its_directory_which_has_the_checksums(tmp_path: Path) -> None:
+    """The bytes from the first entry of the directory on; another value makes another checksum."""
+    checkpoint.save(W, tmp_path / "a.npz")
+    content = (tmp_path / "a.npz").read_bytes()
+    found = source(tmp_path / "a.npz")
+    assert found.hash == f"sha256:{hashlib.sha256(content[content.index(b'PK' + bytes([1, 2])) :]).hexdigest()}"
+    checkpoint.save({"w": W["w"] + 1}, tmp_path / "a.npz", overwrite=True)
+    assert found.now(tmp_path) == "changed since"
 
 
 def test_a_path_that_is_a_folder(tmp_path: Path) -> None:
