@@ -58,6 +58,15 @@ def natural(name: str) -> list[tuple[int, str | int]]:
     return [(1, int(word)) if word.isdecimal() else (0, word) for word in re.findall(r"\d+|\D+", name)]
 
 
+def without_numbers(name: str) -> str:
+    """Return a name without its numbers.
+
+    >>> without_numbers("dense/kernel"), without_numbers("dense_1/kernel")
+    ('dense/kernel', 'dense/kernel')
+    """
+    return re.sub(r"_?\d+", "", name)
+
+
 def words_of(name: str) -> list[str]:
     """Return the words and numbers of a name, without the last where it says the part that a tensor plays."""
     head = name if part_of(name) is None else layer_of(name)

@@ -8,7 +8,7 @@ from functools import cached_property
 from ckpttool.errors import PlanError
 from ckpttool.foreign.layouts.keep import Keep
 from ckpttool.foreign.layouts.layout import Layout
-from ckpttool.foreign.likeness import common_ending, layer_of, part_of, words_of
+from ckpttool.foreign.likeness import common_ending, layer_of, part_of, without_numbers, words_of
 from ckpttool.foreign.numbering import aligned
 from ckpttool.foreign.together import is_of_cell, together
 from ckpttool.graph.stored import StoredTensor
@@ -19,11 +19,15 @@ NAMES, SHAPES, BESIDE, ORDER = 0.9, 0.8, 0.7, 0.5
 
 @dataclass
 class Matching:
-    """Tensors and variables that are paired, surest first; `found` has for each variable its tensor, and by what."""
+    """Tensors and variables that are paired, surest first; `found` has for each variable its tensor, and by what.
+
+    Where the source's names are sorted, their order is that of layers only for names that differ in their numbers.
+    """
 
     shapes: Mapping[str, tuple[int, ...]]
     targets: Mapping[str, StoredTensor]
     turning: Mapping[str, Layout]
+    is_sorted: bool
     found: dict[str, tuple[str, float]] = field(default_factory=dict)
 
     def run(self) -> None:
@@ -115,7 +119,8 @@ class Matching:
         for target, sources in self.open().items():
             groups.setdefault(tuple(sources), []).append(target)
         counts = Counter(source for sources in groups for source in sources)
-        alone = [(s, t) for s, t in groups.items() if len(s) == len(t) and all(counts[name] == 1 for name in s)]
+        whole = [(s, t) for s, t in groups.items() if len(s) == len(t) and all(counts[name] == 1 for name in s)]
+        alone = [(s, t) for s, t in whole if not self.is_sorted or len({*map(without_numbers, s)}) == 1]
         return self._take([pair for s, t in alone[:1] for pair in zip(s, t, strict=True)], ORDER)
 
     def _take(self, pairs: Iterable[tuple[str, str]], how: float) -> bool:

@@ -61,7 +61,8 @@ def suggest(weights: Checkpoint, graph: Graph) -> Draft:
     dropped = tuple(name for name, kind in weights.kinds().items() if kind != "weight" or is_counter(name))
     shapes = {name: weights[name].shape for name in _in_order(weights) if name not in dropped}
     targets = {target.name: target for target in _targets(graph)}
-    pairing = Matching(shapes, targets, {name: layout_by_reader(graph, target) for name, target in targets.items()})
+    turning = {name: layout_by_reader(graph, target) for name, target in targets.items()}
+    pairing = Matching(shapes, targets, turning, is_sorted=_is_sorted(weights))
     pairing.run()
     habit = _habit(weights, pairing)
     found = [_suggestion(pairing, source, target, how, habit) for target, (source, how) in pairing.found.items()]
@@ -73,8 +74,11 @@ def suggest(weights: Checkpoint, graph: Graph) -> Draft:
 
 def _in_order(weights: Checkpoint) -> list[str]:
     """Return names in the source's order; where that is the alphabet's, with their numbers in order."""
-    names = list(weights)
-    return sorted(names, key=natural) if names == sorted(names) else names
+    return sorted(weights, key=natural) if _is_sorted(weights) else list(weights)
+
+
+def _is_sorted(weights: Checkpoint) -> bool:
+    return [*weights] == sorted(weights)
 
 
 def _targets(graph: Graph) -> Iterator[StoredTensor]:

@@ -172,3 +172,16 @@ def test_a_cell_without_biases_is_no_dense_layer(new_network: Any, tmp_path: Any
     draft = suggest(saved(torch.nn.ModuleDict({"gru": torch.nn.GRU(3, 5, bias=False)}), tmp_path), net.export())
     assert draft.pairs == ()
     assert "gru.weight_ih_l0 gru.weight_hh_l0 by" in draft.open[0]
+
+
+@pytest.mark.parametrize(
+    ("names", "known"), [(("dense", "dense_1", "dense_2"), True), (("first", "middle", "stem"), False)]
+)
+def test_sorted_names_are_in_the_order_of_layers_only_by_their_numbers(
+    names: tuple[str, ...], known: bool, new_network: Any
+) -> None:
+    given = {f"{name}/kernel": np.ones((4, 4), np.float32) for name in names}
+    draft = suggest(Checkpoint.of({**given, "top/kernel": np.ones((4, 3), np.float32)}), numbered(new_network, 1, 3))
+    found = {pair.target: pair.source for pair in draft.pairs if "fc" in pair.target}
+    kernels = [f"block{number}/fc/kernel" for number in (1, 2, 3)]
+    assert found == (dict(zip(kernels, given, strict=True)) if known else {})
