@@ -36,6 +36,7 @@ def carry_out(
     for note in joined.notes:
         say(note)
     if output is not None and not plan_only:
-        say(write_joined(joined, output, overwrite, note_latest))
+        for line in write_joined(joined, output, overwrite, note_latest):
+            say(line)
         for flaw in joined.flaws.values():
             say(flaw)

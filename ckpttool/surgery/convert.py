@@ -74,9 +74,23 @@ def plan_convert(
     rows = tuple(_row(source, name, kind[name], fate) for name, fate in fates.items())
     kept = {name: source[name] for name, fate in fates.items() if fate == "written"}
     tensors = Checkpoint(kept, source.path, source.format, source.metadata, source.left_out, source.origins)
-    if target.METADATA:
-        how = replace(how, metadata={**source.metadata, **how.metadata})
-    return Conversion(tensors, to, how, rows, tuple(_notes(source, target, homeless, how)))
+    lost = [f"left out, as {to} cannot hold it: {name} ({source[name].dtype})" for name in homeless]
+    return Conversion(tensors, to, with_texts(source, target, how), rows, (*lost, *left_behind(source, target, how)))
+
+
+def with_texts(source: Checkpoint, target: Format, how: Writing = PLAIN) -> Writing:
+    """Return how to write, with the source's texts where the format has a place for them."""
+    return replace(how, metadata={**source.metadata, **how.metadata}) if target.METADATA else how
+
+
+def left_behind(source: Checkpoint, target: Format, how: Writing = PLAIN) -> list[str]:
+    """Say what beside tensors does not come along; an edited copy of the source keeps what is no tensor of a model."""
+    notes = []
+    if "like" not in target.HEEDS or how.like:
+        notes += [f"left out, as it is no tensor of a model: {name}" for name in source.left_out]
+    if source.metadata and not target.METADATA:
+        notes.append(f"left out, as {target.NAME} keeps no texts: {_some(list(source.metadata))}")
+    return notes
 
 
 def _require(target: Format, how: Writing) -> None:
@@ -107,16 +121,6 @@ def _row(source: Checkpoint, name: str, kind: str, fate: str) -> dict[str, Any]:
     spec = source[name].spec
     sizes = {"shape": list(spec.shape), "dtype": str(spec.dtype), "bytes": spec.nbytes}
     return {"name": name, **sizes, "kind": kind, "then": fate}
-
-
-def _notes(source: Checkpoint, target: Format, homeless: list[str], how: Writing) -> list[str]:
-    """Say what does not come along; an edited copy of the source keeps what is no tensor of a model."""
-    notes = [f"left out, as {target.NAME} cannot hold it: {name} ({source[name].dtype})" for name in homeless]
-    if "like" not in target.HEEDS or how.like:
-        notes += [f"left out, as it is no tensor of a model: {name}" for name in source.left_out]
-    if source.metadata and not target.METADATA:
-        notes.append(f"left out, as {target.NAME} keeps no texts: {_some(list(source.metadata))}")
-    return notes
 
 
 def _some(names: list[str]) -> str:

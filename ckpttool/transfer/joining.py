@@ -8,20 +8,21 @@ from ckpttool.formats.format import PLAIN, Writing
 from ckpttool.formats.tensorflow import checkpoint_state
 from ckpttool.graph import files
 from ckpttool.graph.stored import stored_tensors
-from ckpttool.surgery.convert import plan_convert
+from ckpttool.surgery.convert import left_behind, plan_convert, with_texts
 from ckpttool.surgery.merging.agreement import Joined
 from ckpttool.transfer.model import write_model
 
 
-def write_joined(joined: Joined, output: Path, overwrite: bool, note_latest: bool = False) -> str:
-    """Write what checkpoints became, as `write_with_graph` does, and say what was written.
+def write_joined(joined: Joined, output: Path, overwrite: bool, note_latest: bool = False) -> list[str]:
+    """Write what checkpoints became, as `write_with_graph` does; say what was left out, and what was written.
 
     `note_latest` makes it the latest checkpoint of its folder.
     """
-    said = write_with_graph(joined.tensors, output, overwrite)
+    tensors, target = joined.tensors, formats.for_output(output)
+    said = write_with_graph(tensors, output, overwrite, with_texts(tensors, target))
     if note_latest:
         checkpoint_state.write(output.parent, output)
-    return said
+    return [*left_behind(tensors, target), said]
 
 
 def write_in_files(source: Path, output: Path, overwrite: bool, shard_bytes: int | None) -> list[str]:

@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors
 
 from ckpttool import checkpoint
+from ckpttool.formats.format import Writing
 
 
 @pytest.fixture
@@ -151,3 +153,14 @@ def test_formats_can_be_mixed(shell: Any, three: list[Path], tmp_path: Path) -> 
     shell.run("convert", three[0], "-o", tmp_path / "one.npz")
     shell.run("average", tmp_path / "one.npz", three[2], "-o", tmp_path / "mean.safetensors")
     assert values(tmp_path / "mean.safetensors")["fc/kernel"] == [[2.0] * 3] * 2
+
+
+def test_texts_come_along_and_what_does_not_is_said(shell: Any, tmp_path: Path) -> None:
+    one, two = tmp_path / "one.safetensors", tmp_path / "two.safetensors"
+    for path in (one, two):
+        checkpoint.save({"w": np.ones(2)}, path, how=Writing(metadata={"format": "pt"}))
+    shell.run("average", one, two, "-o", tmp_path / "mean.safetensors")
+    with safetensors.safe_open(tmp_path / "mean.safetensors", "np") as read:
+        assert read.metadata()["format"] == "pt"
+    said = shell.run("average", one, two, "-o", tmp_path / "mean.npz").stderr.splitlines()
+    assert said[0] == "left out, as npz keeps no texts: format"
