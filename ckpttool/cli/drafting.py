@@ -5,6 +5,7 @@ from pathlib import Path
 from ckpttool import checkpoint
 from ckpttool.cli.output import answer, rows, say
 from ckpttool.foreign.draft import write_draft
+from ckpttool.foreign.matching import ORDER
 from ckpttool.foreign.suggest import suggest
 from ckpttool.formats.files import refuse_existing
 from ckpttool.graph import files
@@ -20,5 +21,7 @@ def draft_rules(weights: Path, into: Path, output: Path, overwrite: bool, as_jso
     rows((pair.as_json() for pair in draft.pairs), COLUMNS, as_json)
     for problem in draft.open:
         say(f"open: {problem}")
+    if guessed := sum(pair.confidence == ORDER for pair in draft.pairs):
+        say(f"only the order tells {guessed} of the rules, which may be wrong: --check the import with a sample")
     say(f"{output}: {len(draft.pairs)} rules, {len(draft.dropped)} tensors dropped, {len(draft.open)} open; edit it")
     answer(not draft.open)

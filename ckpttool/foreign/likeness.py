@@ -7,9 +7,9 @@ PARTS = {
     "weight": ("weight", "weights", "kernel", "kernels", "w", "gamma", "scale", "embeddings", "embedding", "table"),
     "bias": ("bias", "biases", "b", "beta", "offset", "shift"),
     "mean": ("running_mean", "moving_mean", "mean"),
-    "variance": ("running_var", "running_variance", "moving_variance", "moving_var", "variance", "var"),
+    "variance": ("running_var", "running_variance", "moving_variance", "moving_var", "running_std", "variance", "var"),
 }
-"""What a tensor is to its layer, and how frameworks call it."""
+"""What a tensor is to its layer, and how frameworks call it; Keras 1's running_std is a variance."""
 _PART_OF = {word: part for part, words in PARTS.items() for word in words}
 COUNTERS = frozenset({"num_batches_tracked", "position_ids"})
 """Tensors beside weights that PyTorch saves and that no graph has a variable for."""
@@ -18,10 +18,13 @@ COUNTERS = frozenset({"num_batches_tracked", "position_ids"})
 def part_of(name: str) -> str | None:
     """Return what a tensor is to its layer by the end of its name, None where that says nothing.
 
-    >>> part_of("features.0.weight"), part_of("bn/gamma"), part_of("attention/query")
-    ('weight', 'weight', None)
+    Keras 1 may have put a number behind it, as TensorFlow does to make a name the only one.
+
+    >>> part_of("features.0.weight"), part_of("bn/gamma_1"), part_of("attention/query"), part_of("W_1")
+    ('weight', 'weight', None, None)
     """
-    return _PART_OF.get(re.split(r"[/.:]", name)[-1].lower())
+    *layer, end = re.split(r"[/.:]", name)
+    return _PART_OF.get((re.sub(r"_\d+$", "", end) if layer else end).lower())
 
 
 def is_counter(name: str) -> bool:

@@ -139,3 +139,17 @@ def test_a_sample_that_is_not_there_is_told_before_a_model_is_written(
         "no.npz is missing" in shell.run("import", weights, *options, "-o", tmp_path / "out.ckpt", exit_code=2).stderr
     )
     assert not [*tmp_path.glob("out.ckpt*")]
+
+
+def test_rules_that_only_the_order_tells_are_counted(shell: Any, new_network: Any, tmp_path: Path) -> None:
+    with new_network().building() as net:
+        X, y, _ = net.inputs()
+        for name in ("a", "b"):
+            X = net.dense(X, 4, name)
+        net.classify(net.dense(X, 3, "outputs", relu=False), y)
+        net.v1.train.export_meta_graph(str(tmp_path / "square.meta"))
+    linear = [torch.nn.Linear(*sizes) for sizes in ((4, 4), (4, 4), (4, 3))]
+    torch.save(torch.nn.Sequential(*linear).state_dict(), tmp_path / "square.pt")
+    options = ["--into", tmp_path / "square.meta", "--suggest", "-o", tmp_path / "rules.toml"]
+    result = shell.run("import", tmp_path / "square.pt", *options)
+    assert "only the order tells 2 of the rules, which may be wrong" in result.stderr

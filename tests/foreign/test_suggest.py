@@ -185,3 +185,14 @@ def test_sorted_names_are_in_the_order_of_layers_only_by_their_numbers(
     found = {pair.target: pair.source for pair in draft.pairs if "fc" in pair.target}
     kernels = [f"block{number}/fc/kernel" for number in (1, 2, 3)]
     assert found == (dict(zip(kernels, given, strict=True)) if known else {})
+
+
+def test_a_batch_normalisation_of_keras_1(new_network: Any) -> None:
+    with new_network().building() as net:
+        X = net.v1.placeholder(net.tf.float32, [None, 4], name="X")
+        with net.v1.variable_scope("norm"):
+            parts = {part: net.variable(part, [4]) for part in ("moving_mean", "moving_variance", "beta", "gamma")}
+        net.tf.nn.batch_normalization(X, *parts.values(), 1e-3)
+    names = {"gamma": "gamma_1", "beta": "beta_1", "moving_mean": "running_mean_1", "moving_variance": "running_std_1"}
+    found = pairs(Checkpoint.of({f"bn1/{name}": np.ones(4, np.float32) for name in names.values()}), net.export())
+    assert {target: pair[0] for target, pair in found.items()} == {f"norm/{k}": f"bn1/{v}" for k, v in names.items()}
