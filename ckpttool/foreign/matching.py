@@ -10,7 +10,7 @@ from ckpttool.foreign.layouts.keep import Keep
 from ckpttool.foreign.layouts.layout import Layout
 from ckpttool.foreign.likeness import common_ending, layer_of, part_of, without_numbers, words_of
 from ckpttool.foreign.numbering import aligned
-from ckpttool.foreign.together import is_of_cell, together
+from ckpttool.foreign.together import cells, is_of_cell, together
 from ckpttool.graph.stored import StoredTensor
 
 NAMES, SHAPES, BESIDE, ORDER = 0.9, 0.8, 0.7, 0.5
@@ -72,13 +72,15 @@ class Matching:
 
     def problems(self) -> Iterator[str]:
         """Say what could not be paired, and why."""
+        layers = cells(self.shapes)
         used = {source for source, _ in self.found.values()}
-        for target, sources in self.open().items():
+        fitting = self.open()
+        for target, sources in fitting.items():
             shape = list(self.targets[target].shape or ())
             why = f"{len(sources)} tensors fit, {_few(sources)}" if sources else "no tensor fits"
-            joined = together(self.shapes, tuple(shape))
+            joined = together(layers, self.shapes, tuple(shape))
             yield f"{target} {shape}: {why}{joined}"
-        taken = {source for sources in self.open().values() for source in sources} | used
+        taken = {source for sources in fitting.values() for source in sources} | used
         yield from (
             f"{name} {list(shape)}: no variable fits" for name, shape in self.shapes.items() if name not in taken
         )

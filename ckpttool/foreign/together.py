@@ -1,7 +1,7 @@
 """Tensors that make a variable only together, such as those of a recurrent cell: which layout a rule might name."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 
 from ckpttool.foreign.layouts.candidates import candidates
@@ -20,17 +20,23 @@ def is_of_cell(name: str) -> bool:
     return _TORCH_CELL.search(name) is not None
 
 
-def together(shapes: Mapping[str, Shape], target: Shape) -> str:
+def cells(names: Iterable[str]) -> list[list[str]]:
+    """Return names by their layers, those that have several; each layer and direction of a torch network is one."""
+    layers: dict[str, list[str]] = {}
+    for name in names:
+        cell = _TORCH_CELL.search(name)
+        layers.setdefault(layer_of(name) + (cell[1] or "" if cell else ""), []).append(name)
+    return [each for each in layers.values() if len(each) > 1]
+
+
+def together(layers: Iterable[list[str]], shapes: Mapping[str, Shape], target: Shape) -> str:
     """Return, as the end of a message, the first tensors of one layer that a layout makes a variable of; '' if none.
 
     >>> cell = {"rnn/kernel": (3, 20), "rnn/recurrent_kernel": (5, 20), "rnn/bias": (20,)}
-    >>> together(cell, (8, 20))
+    >>> together(cells(cell), cell, (8, 20))
     '; a rule might take rnn/kernel rnn/recurrent_kernel rnn/bias by lstm(source=keras, target=tf1)'
     """
-    layers: dict[str, list[str]] = {}
-    for name in shapes:
-        layers.setdefault(_cell_of(name), []).append(name)
-    for names in (names for names in layers.values() if len(names) > 1):
+    for names in layers:
         if layout := _layout(tuple(shapes[name] for name in names), target):
             return f"; a rule might take {' '.join(names)} by {layout}"
     return ""
@@ -39,9 +45,3 @@ def together(shapes: Mapping[str, Shape], target: Shape) -> str:
 @cache
 def _layout(shapes: tuple[Shape, ...], target: Shape) -> Layout | None:
     return next(iter(candidates(shapes, target)), None)
-
-
-def _cell_of(name: str) -> str:
-    """Return the layer of a tensor; each layer and direction of PyTorch's recurrent networks is a cell of its own."""
-    cell = _TORCH_CELL.search(name)
-    return layer_of(name) + (cell[1] or "" if cell else "")
