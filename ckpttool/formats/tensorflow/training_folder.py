@@ -35,8 +35,7 @@ def saved_in(folder: Path) -> list[Saved]:
     Raises:
         MissingFile: it is no folder, or has none.
     """
-    if not folder.is_dir():
-        raise MissingFile(f"{folder} is not a folder")
+    _require_folder(folder)
     found = [_saved(path) for path in folder.iterdir() if path.name.endswith(".index") and path.is_file()]
     if not found:
         below = sorted({path.parent.name for path in folder.glob("*/*.index")})
@@ -51,15 +50,21 @@ def latest_in(folder: Path, say: Callable[[str], None]) -> Path:
     `say` is told where the file does not help.
 
     Raises:
-        MissingFile: the folder has no checkpoint.
+        MissingFile: it is no folder, or has no checkpoint.
         FormatError: the file is damaged, or leads out of the folder.
     """
+    _require_folder(folder)
     try:
         return _noted(folder)
     except MissingFile as error:
         prefix = saved_in(folder)[-1].prefix
         say(f"{error}; {prefix.name} is the checkpoint of most steps")
         return prefix
+
+
+def _require_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        raise MissingFile(f"{folder} is not a folder")
 
 
 def _noted(folder: Path) -> Path:
