@@ -49,7 +49,7 @@ def edit(
 
     \b
     Example:
-      ckpttool edit my_model_final.ckpt --drop-slots --rename 'hidden(\\d)=>fc\\1' --cast bfloat16 -o small.ckpt
+      ckpttool edit my_model_final.ckpt --rename 'hidden(\\d)=>fc\\1' --cast bfloat16 -o small.ckpt
       ckpttool edit bert.ckpt --resize 'embeddings = to(32000, axis=0, fill=mean)' -o grown.ckpt
     """
     tensors = checkpoint.open(source)
