@@ -104,9 +104,11 @@ class Matching:
         beside: dict[str, set[str]] = {}
         for target, (source, _) in self.found.items():
             beside.setdefault(layer_of(target), set()).add(layer_of(source))
+        layers = {source: layer_of(source) for source in self.shapes}
         near = {
-            target: [source for source in sources if {layer_of(source)} == beside.get(layer_of(target))]
+            target: [source for source in sources if {layers[source]} == beside[layer_of(target)]]
             for target, sources in self.open().items()
+            if layer_of(target) in beside
         }
         counts = Counter(source for sources in near.values() for source in sources)
         return self._take([(s[0], t) for t, s in near.items() if len(s) == 1 and counts[s[0]] == 1], BESIDE)
