@@ -105,7 +105,14 @@ def _by_names(checkpoints: Sequence[Checkpoint], how: str, prefer: Prefer | None
         raise PlanError("no tensor is in all of the checkpoints")
     rows = tuple(_row(kept[name], label(checkpoints[number], number)) for name, number in chosen.items())
     notes = ("left out: the object graphs, which say where the tensors of one checkpoint belong",) if objects else ()
-    return Joined(Checkpoint(kept), rows, notes)
+    texts = {key: text for source in _weakest_first(checkpoints, prefer) for key, text in source.metadata.items()}
+    left_out = dict.fromkeys(name for source in checkpoints for name in source.left_out)
+    return Joined(Checkpoint(kept, metadata=texts, left_out=tuple(left_out)), rows, notes)
+
+
+def _weakest_first(checkpoints: Sequence[Checkpoint], prefer: Prefer | None) -> Sequence[Checkpoint]:
+    """Return the checkpoints so that what is preferred comes last, and stays."""
+    return checkpoints if prefer == "last" else checkpoints[::-1]
 
 
 def _refuse_collisions(owners: Mapping[str, list[int]], checkpoints: Sequence[Checkpoint]) -> None:

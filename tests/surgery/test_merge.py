@@ -123,3 +123,16 @@ def test_one_alone_is_not_merged(how: str) -> None:
 def test_slerp_is_between_two() -> None:
     with pytest.raises(PlanError, match="slerp merges 2 checkpoints, not 3"):
         merge([MODEL] * 3, "slerp")
+
+
+@pytest.mark.parametrize(("prefer", "kept"), [(None, "a"), ("first", "a"), ("last", "b")])
+@pytest.mark.parametrize("how", ["union", "intersection"])
+def test_what_is_chosen_by_names_keeps_texts_and_says_what_is_no_tensor(how: Any, prefer: Any, kept: str) -> None:
+    shared = {} if how == "union" and prefer is None else {"x": np.zeros(1)}
+    a = Checkpoint(
+        Checkpoint.of({**shared, "y": np.zeros(1)}), metadata={"format": "a", "one": "1"}, left_out=("state",)
+    )
+    b = Checkpoint(Checkpoint.of({**shared, "z": np.zeros(1), "w": np.zeros(1)}), metadata={"format": "b"})
+    found = merge([a, b], how, prefer=prefer)
+    assert found.metadata["format"] == kept
+    assert found.left_out == ("state",)
