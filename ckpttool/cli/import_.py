@@ -63,15 +63,14 @@ def import_weights(
       ckpttool import bert.bin --into bert.meta --rules bert-pytorch-tf1 -o imported.ckpt
     """
     if suggest:
+        if rules or rename or sample or how["scope"]:
+            raise click.UsageError(
+                "--suggest drafts rules for whole names: not with --rules, --rename, --scope or --check"
+            )
         draft_rules(weights, how["into"], output, overwrite, as_json)
         return
     chosen = [*map(parse_rule, rename), *(read_rules(rules) if rules else [])]
-    carry_out(
-        plan_import(weights, rules=chosen, sample=sample, tolerance=tolerance, **how),
-        output,
-        overwrite,
-        plan_only,
-        as_json,
-    )
+    planned = plan_import(weights, rules=chosen, sample=sample, tolerance=tolerance, **how)
+    carry_out(planned, output, overwrite, plan_only, as_json)
     if not plan_only:
         check_sample(output, sample, tolerance, as_json)

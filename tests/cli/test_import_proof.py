@@ -153,3 +153,12 @@ def test_rules_that_only_the_order_tells_are_counted(shell: Any, new_network: An
     options = ["--into", tmp_path / "square.meta", "--suggest", "-o", tmp_path / "rules.toml"]
     result = shell.run("import", tmp_path / "square.pt", *options)
     assert "only the order tells 2 of the rules, which may be wrong" in result.stderr
+
+
+@pytest.mark.parametrize("option", [["--scope", "a"], ["--rename", "a=>b"], ["--check", "sample.npz"]])
+def test_a_draft_takes_no_rules(shell: Any, small: Path, weights: Path, tmp_path: Path, option: list[str]) -> None:
+    options = ["--into", small, "--suggest", *option, "-o", tmp_path / "rules.toml"]
+    assert (
+        "not with --rules, --rename, --scope or --check" in shell.run("import", weights, *options, exit_code=2).stderr
+    )
+    assert not (tmp_path / "rules.toml").exists()
