@@ -1,6 +1,7 @@
 """Small networks made of plain TensorFlow 1 ops, for every test that needs a graph with this or that in it."""
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
 from ckpttool.graph.graph import Graph
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.transfer.new import new
+
+# Whoever imports TensorFlow first decides whether oneDNN computes; tests compare bits between processes.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 LAYERS = "hidden1 = dense(8, relu); hidden2 = dense(6, elu); outputs = dense(3)"
 
