@@ -29,7 +29,7 @@ test: browser  ## all tests; those of real files need CKPTTOOL_CORPUS
 
 trust: browser  ## the same with the corpus of real files, which CKPTTOOL_CORPUS must name
 	test -d "$$CKPTTOOL_CORPUS" || { echo "CKPTTOOL_CORPUS names no folder" >&2; exit 1; }
-	$(PYTEST)
+	HYPOTHESIS_PROFILE=default $(PYTEST)
 
 check: install lint docs-check test
 

@@ -15,6 +15,7 @@ from ckpttool.tensors import BY_NAME, Array, Tensor, TensorSpec
 
 QUANTISED = ("float16", "bfloat16", "int8")
 LARGEST = 127
+MOST = float(np.finfo(np.float32).max)
 
 
 def quantise(ckpt: Checkpoint, dtype: str, pattern: str | None = None, slots: bool = False) -> Checkpoint:
@@ -92,10 +93,10 @@ def _scale(tensor: Tensor) -> np.float32:
         CkptError: a value is not finite, or does not fit into a float32.
     """
     largest = np.max([np.abs(values.astype(np.float64)).max(initial=0) for values in arrays(tensor)], initial=0)
-    if not largest <= np.finfo(np.float32).max:
+    if not largest <= MOST:
         raise CkptError(f"{tensor.name} has values that are not finite, or too large: it has no scale as int8")
     scale = np.float32(largest / LARGEST)
-    if float(scale) * LARGEST > np.finfo(np.float32).max:  # rounded up, it would give back an infinity
+    if float(scale) * LARGEST > MOST:  # rounded up, it would give back an infinity
         scale = np.nextafter(scale, np.float32(0))
     return scale or np.float32(1)
 

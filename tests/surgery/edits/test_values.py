@@ -6,7 +6,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
@@ -91,6 +91,7 @@ def test_as_many_are_pruned_as_asked_for_and_none_is_larger_than_one_that_stays(
 
 
 @given(arrays(np.float32, array_shapes(max_dims=2, max_side=6), elements=FLOATS))
+@example(np.array([np.finfo(np.float32).max]))
 def test_what_is_quantised_comes_back_to_within_half_a_scale(values: Any) -> None:
     whole = quantise(Checkpoint.of({"x": values}), "int8", "x")
     scale = float(whole["x/scale"].read())
