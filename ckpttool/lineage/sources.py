@@ -7,11 +7,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ckpttool.errors import CorruptCheckpoint
 from ckpttool.formats import archive
 from ckpttool.formats.tensorflow.bundle_files import V1_SHARD, BundleFiles
 from ckpttool.formats.tensorflow.prefix import prefix_of
 from ckpttool.remote import stand_ins
-from ckpttool.remote.places import spoken
+from ckpttool.remote.places import spoken, without_secrets
 from ckpttool.tensors import Tensor
 
 GRAPH = "graph"
@@ -54,7 +55,8 @@ class Source:
 
     @classmethod
     def _of_files(cls, path: Path, format: str, files: list[Path]) -> "Source":  # noqa: A002
-        return cls(spoken(str(path)), format, _hash(files), tuple(os.path.relpath(file, path.parent) for file in files))
+        names = tuple(os.path.relpath(file, path.parent) for file in files)
+        return cls(without_secrets(spoken(str(path))), format, _hash(files), names)
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON holds it."""
@@ -69,10 +71,17 @@ class Source:
         for folder in (Path(self.path).parent, beside):
             files = [folder / name for name in self.files]
             if files and all(file.is_file() for file in files):
-                if _hash(files) == self.hash:
+                if self._is_of(files):
                     return "unchanged"
                 found = "changed since"
         return found
+
+    def _is_of(self, files: list[Path]) -> bool:
+        """Say whether files have the bytes that were hashed; a zip that is damaged by now has others."""
+        try:
+            return _hash(files) == self.hash
+        except CorruptCheckpoint:
+            return False
 
 
 def _files(path: Path, tensors: Mapping[str, Tensor]) -> Iterator[Path]:

@@ -69,6 +69,15 @@ def spoken(text: str) -> str:
     return re.sub(rf"{re.escape(str(_root()))}/([^/\s]+)/", r"\1://", text)
 
 
+def without_secrets(text: str) -> str:
+    """Return a text whose URLs have no query and nothing before their host: a signature, a password.
+
+    >>> without_secrets("--into=https://me:key@host/model.ckpt?X-Amz-Signature=1")
+    '--into=https://host/model.ckpt'
+    """
+    return re.sub(r"(https?://[^?\s]*)\?\S*", r"\1", re.sub(r"://[^/@\s]*@", "://", text))
+
+
 @cache
 def _root() -> Path:
     root = Path(tempfile.mkdtemp(prefix="ckpttool-"))

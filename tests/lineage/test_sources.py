@@ -49,6 +49,8 @@ def test_of_a_zip_its_directory_which_has_the_checksums(tmp_path: Path) -> None:
     assert found.hash == f"sha256:{hashlib.sha256(content[content.index(b'PK' + bytes([1, 2])) :]).hexdigest()}"
     checkpoint.save({"w": W["w"] + 1}, tmp_path / "a.npz", overwrite=True)
     assert found.now(tmp_path) == "changed since"
+    (tmp_path / "a.npz").write_bytes(content[:-10])
+    assert found.now(tmp_path) == "changed since"
 
 
 def test_a_path_that_is_a_folder(tmp_path: Path) -> None:
