@@ -13,7 +13,6 @@ from ckpttool.formats.mirror import local
 from ckpttool.formats.tensorflow.prefix import prefix_of
 from ckpttool.kinds import OBJECT_GRAPH, Kind, kinds
 from ckpttool.lineage import recording
-from ckpttool.lineage.places import KEY
 from ckpttool.remote.places import refuse_url
 from ckpttool.selection import Pattern, suggestion
 from ckpttool.tensors import BY_NAME, Array, Tensor, TensorSpec
@@ -177,7 +176,7 @@ def open(path: Path | str) -> Checkpoint:  # noqa: A001
     found = formats.find(path)
     tensors = found.open(path)
     recording.note_checkpoint(path, found.NAME, tensors)
-    metadata = {key: text for key, text in tensors.metadata.items() if key != KEY}
+    metadata = {key: text for key, text in tensors.metadata.items() if key != recording.KEY}
     return Checkpoint(tensors, prefix_of(path), found.NAME, metadata, tensors.left_out, stated=tensors.kinds)
 
 

@@ -9,6 +9,7 @@ import click
 
 from ckpttool import __version__
 from ckpttool.errors import CkptError, Interrupted
+from ckpttool.lineage.recording import recording
 from ckpttool.remote.places import spoken
 
 COMMANDS = {
@@ -116,8 +117,6 @@ class Tool(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Note the command line as it was given, before it is taken apart: outputs carry it in their lineage."""
-        from ckpttool.lineage.recording import recording  # brings NumPy, which the list of commands does without
-
         ctx.with_resource(recording(args))
         return super().resolve_command(ctx, args)
 

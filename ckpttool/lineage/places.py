@@ -8,11 +8,10 @@ from ckpttool.errors import FormatError
 from ckpttool.formats.files import replacing
 from ckpttool.formats.tensorflow.prefix import prefix_of
 from ckpttool.lineage.chain import Chain
+from ckpttool.lineage.recording import KEY
 from ckpttool.lineage.sources import Source
 from ckpttool.remote import stand_ins
 
-KEY = "ckpttool.lineage"
-"""The name of the lineage among the texts that a format keeps."""
 SUFFIX = ".lineage.json"
 MOST_TEXT = 32 << 10
 """Characters of a lineage among a format's texts (an attribute of HDF5 holds 64 KiB); a longer one lies beside."""
