@@ -1,33 +1,23 @@
 """Modernizing: the reference variables of a TensorFlow 1 graph become resource variables, which TensorFlow 2 runs."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from ckpttool.errors import GraphError
 from ckpttool.graph.graph import Graph
 from ckpttool.graph.rewrite import importable, to_resource
 from ckpttool.graph.rewrite.resource import REFERENCE_VARIABLES
-from ckpttool.transfer.graphs.rewriting import Rewriting, Size
-from ckpttool.transfer.model import Model, WritesModel, write_model
+from ckpttool.transfer.graphs.rewriting import RewritesModel, Size
+from ckpttool.transfer.model import Model
 
 
 @dataclass(frozen=True)
-class Modernizing(Rewriting, WritesModel):
+class Modernizing(RewritesModel):
     """The same model, its variables of the other kind."""
 
     @property
     def done(self) -> str:
         """What will have been done."""
         return f"{_references(self.model.graph)} reference variables are resource variables now"
-
-    def write(self, output: str | Path, overwrite: bool = False) -> None:
-        """Write the graph, copy the checkpoint, and read both back.
-
-        Raises:
-            ExistingOutput: the output is there already.
-            CorruptCheckpoint: what was read back is not what was meant.
-        """
-        write_model(self.graph, self.values, output, overwrite)
 
 
 def plan_modernize(model: Model) -> Modernizing:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ckpttool.errors import PlanError
@@ -12,7 +13,7 @@ from ckpttool.graph.served import Served
 from ckpttool.graph.stored import StoredTensor, stored_tensors
 from ckpttool.tensors import Tensor
 from ckpttool.transfer.feeds import feeder
-from ckpttool.transfer.model import Model
+from ckpttool.transfer.model import Model, WritesModel, write_model
 from ckpttool.transfer.plan import listed
 
 
@@ -66,6 +67,19 @@ class Rewriting:
         """Return the plan as `--json` prints it."""
         sides = {"inputs": dict(self.served.inputs), "outputs": dict(self.served.outputs)} if self.served else {}
         return sides | {"before": vars(self.before), "after": vars(self.size), "notes": list(self.remarks)}
+
+
+class RewritesModel(Rewriting, WritesModel):
+    """A rewriting whose output is a model: the graph with a checkpoint of its variables."""
+
+    def write(self, output: str | Path, overwrite: bool = False) -> None:
+        """Write the graph and the values of its variables, and read both back.
+
+        Raises:
+            ExistingOutput: the output is there already.
+            CorruptCheckpoint: what was read back is not what was meant.
+        """
+        write_model(self.graph, self.values, output, overwrite)
 
 
 def _side(named: Mapping[str, str]) -> str:

@@ -2,19 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from ckpttool.graph.rewrite import importable
 from ckpttool.graph.rewrite.fresh_saver import with_saver
 from ckpttool.graph.rewrite.serving import serving_part
 from ckpttool.graph.roles import Roles, with_roles
 from ckpttool.graph.served import served
-from ckpttool.transfer.graphs.rewriting import Rewriting, Size, values_of
-from ckpttool.transfer.model import Model, WritesModel, write_model
+from ckpttool.transfer.graphs.rewriting import RewritesModel, Size, values_of
+from ckpttool.transfer.model import Model
 
 
 @dataclass(frozen=True)
-class Stripping(Rewriting, WritesModel):
+class Stripping(RewritesModel):
     """The part of a model that its outputs need."""
 
     @property
@@ -22,15 +21,6 @@ class Stripping(Rewriting, WritesModel):
         """What will have been done."""
         before = self.before
         return f"{before.ops - self.size.ops} ops and {before.variables - self.size.variables} tensors left out"
-
-    def write(self, output: str | Path, overwrite: bool = False) -> None:
-        """Write the graph and the values of its variables, and read both back.
-
-        Raises:
-            ExistingOutput: the output is there already.
-            CorruptCheckpoint: what was read back is not what was meant.
-        """
-        write_model(self.graph, self.values, output, overwrite)
 
 
 def plan_strip(model: Model, inputs: Sequence[str] = (), outputs: Sequence[str] = ()) -> Stripping:
