@@ -108,7 +108,7 @@ class Fitting:
         if len(shape) < 2 or shape != targets[0].shape:
             return ()
         turning = layout_by_reader(self.graph, targets[0])
-        return (turning,) if not isinstance(turning, Keep) and shape in _shapes(turning, [shape]) else ()
+        return (turning,) if not isinstance(turning, Keep) and shape in turning.made_of([shape]) else ()
 
     @property
     def _from_torch(self) -> bool:
@@ -153,13 +153,6 @@ def _suggested(shapes: Sequence[Shape], targets: Sequence[StoredTensor]) -> str:
     """Return, as the end of a message, the transform under which a tensor would fit, if one would."""
     fitting = candidates(shapes, targets[0].shape) if len(targets) == 1 and targets[0].shape is not None else []
     return f": transform = '{fitting[0]}' in a rule makes it fit" if fitting else ""
-
-
-def _shapes(layout: Layout, shapes: Sequence[Shape]) -> list[Shape]:
-    try:
-        return layout.shapes(shapes)
-    except PlanError:
-        return []
 
 
 def _is_number(dtype: DType) -> bool:

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from ckpttool.errors import PlanError
 from ckpttool.foreign.layouts.keep import Keep
 from ckpttool.foreign.layouts.layout import Layout
 from ckpttool.foreign.likeness import common_ending, layer_of, part_of, without_numbers, words_of
@@ -42,7 +41,7 @@ class Matching:
         if None not in (parts := (part_of(source), part_of(target))) and len(set(parts)) > 1:
             return []
         ways = dict.fromkeys([self.turning[target], Keep()])
-        return [way for way in ways if _made(way, self.shapes[source]) == self.targets[target].shape]
+        return [way for way in ways if self.targets[target].shape in way.made_of([self.shapes[source]])]
 
     @cached_property
     def _fitting(self) -> dict[str, list[str]]:
@@ -142,13 +141,6 @@ def _best(alike: Mapping[tuple[str, str], int]) -> list[tuple[str, str]]:
     best = {side: max(counts) for side, counts in most.items()}
     alone = {side: length for side, length in best.items() if most[side][length] == 1}
     return [pair for pair, length in alike.items() if all(alone.get(side) == length for side in enumerate(pair))]
-
-
-def _made(layout: Layout, shape: tuple[int, ...]) -> tuple[int, ...] | None:
-    try:
-        return layout.shapes([shape])[0]
-    except PlanError:
-        return None
 
 
 def _few(names: list[str]) -> str:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from ckpttool.errors import PlanError
 from ckpttool.foreign.layouts.attention import Attention
 from ckpttool.foreign.layouts.conv import WINDOWS, Conv, Depthwise, Grouped, Transposed
 from ckpttool.foreign.layouts.dense import Dense, Flatten
@@ -68,7 +67,7 @@ def candidates(
     """
     kinds = OPS.get(op_kind or "", ALL)
     tried = [layout for kind in kinds for layout in _of_kind(kind, source_shapes, target_shape, channels)]
-    return [layout for layout in [*tried, Keep()] if target_shape in _made(layout, source_shapes)]
+    return [layout for layout in [*tried, Keep()] if target_shape in layout.made_of(source_shapes)]
 
 
 def _of_kind(kind: str, sources: Sequence[Shape], target: Shape, channels: int) -> Iterator[Layout]:
@@ -93,10 +92,3 @@ def _of_kind(kind: str, sources: Sequence[Shape], target: Shape, channels: int) 
             yield from ATTENTIONS
             if len(target) == 3 and target[1] > 0:
                 yield from (Attention(source, "keras", target[1]) for source in ("torch", "torch_split", "tf1"))
-
-
-def _made(layout: Layout, sources: Sequence[Shape]) -> list[Shape]:
-    try:
-        return layout.shapes(sources)
-    except PlanError:
-        return []

@@ -38,6 +38,13 @@ class Layout(ABC):
     def invert(self, arrays: Sequence[Array]) -> list[Array]:
         """Return the source's arrays for the graph's."""
 
+    def made_of(self, shapes: Sequence[Shape]) -> list[Shape]:
+        """Return `shapes`, and none where the layout does not fit."""
+        try:
+            return self.shapes(shapes)
+        except PlanError:
+            return []
+
     def __str__(self) -> str:
         """Return the call as a rule has it, without the options that have their defaults."""
         values = [(option, getattr(self, option.name)) for option in options(type(self))]
