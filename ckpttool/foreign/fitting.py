@@ -11,7 +11,7 @@ from ckpttool.foreign.layouts import parse_layout
 from ckpttool.foreign.layouts.candidates import candidates
 from ckpttool.foreign.layouts.keep import Keep
 from ckpttool.foreign.layouts.layout import Layout, Shape
-from ckpttool.foreign.reading import layout_by_reader
+from ckpttool.foreign.reading import is_of_torch, layout_by_reader
 from ckpttool.foreign.rules import AUTO, Move
 from ckpttool.graph.graph import Graph
 from ckpttool.graph.stored import StoredTensor, stored_tensors
@@ -92,7 +92,7 @@ class Fitting:
         by_reader = layout_by_reader(self.graph, targets[0])
         if move.transform == AUTO:
             return by_reader
-        if self._from_torch and not self.tried and self._others(move, targets):
+        if is_of_torch(self.weights) and not self.tried and self._others(move, targets):
             shape = list(self.weights[move.sources[0]].shape)
             raise PlanError(
                 f"{self._here(move.sources[0])} is {shape} either way, and {targets[0].name} in {self._graph} is a "
@@ -109,10 +109,6 @@ class Fitting:
             return ()
         turning = layout_by_reader(self.graph, targets[0])
         return (turning,) if not isinstance(turning, Keep) and shape in turning.made_of([shape]) else ()
-
-    @property
-    def _from_torch(self) -> bool:
-        return self.weights.format == "torch" or self.weights.metadata.get("format") == "pt"
 
     def _check_shapes(self, move: Move, layout: Layout, targets: Sequence[StoredTensor]) -> None:
         shapes = [self.weights[name].shape for name in move.sources]

@@ -1,5 +1,6 @@
 """Which op reads a variable, and the layout that follows from it for weights as PyTorch and Caffe store them."""
 
+from ckpttool.checkpoint import Checkpoint
 from ckpttool.foreign.flattening import flattened_channels
 from ckpttool.foreign.layouts.conv import Conv, Depthwise, Transposed
 from ckpttool.foreign.layouts.dense import Dense, Flatten
@@ -20,6 +21,11 @@ LAYOUTS: dict[str, Layout] = {
     "Conv3DBackpropInputV2": Transposed(),
 }
 """What the kernel that an op reads needs; a depthwise one says its multiplier by its shape."""
+
+
+def is_of_torch(weights: Checkpoint) -> bool:
+    """Say whether PyTorch made a source: a file of its own, or one of safetensors that says so."""
+    return weights.format == "torch" or weights.metadata.get("format") == "pt"
 
 
 def layout_by_reader(graph: Graph, target: StoredTensor) -> Layout:

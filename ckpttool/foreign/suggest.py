@@ -9,7 +9,7 @@ from ckpttool.foreign.layouts.keep import Keep
 from ckpttool.foreign.layouts.layout import Layout
 from ckpttool.foreign.likeness import is_counter, natural
 from ckpttool.foreign.matching import BESIDE, NAMES, ORDER, SHAPES, Matching
-from ckpttool.foreign.reading import layout_by_reader
+from ckpttool.foreign.reading import is_of_torch, layout_by_reader
 from ckpttool.graph.graph import Graph
 from ckpttool.graph.layers import layers
 from ckpttool.graph.stored import StoredTensor, stored_tensors
@@ -96,7 +96,7 @@ def _habit(weights: Checkpoint, pairing: Matching) -> bool | None:
         for way, target in zip(ways, pairing.found, strict=True)
         if _tells(way, pairing, target)
     }
-    if not seen and (weights.format == "torch" or weights.metadata.get("format") == "pt"):
+    if not seen and is_of_torch(weights):
         return True
     return not seen.pop() if len(seen) == 1 else None
 
