@@ -7,6 +7,7 @@ from ckpttool.checkpoint import Checkpoint
 from ckpttool.formats.format import PLAIN, Writing
 from ckpttool.formats.tensorflow import checkpoint_state
 from ckpttool.graph import files
+from ckpttool.graph.graph import Graph
 from ckpttool.graph.stored import stored_tensors
 from ckpttool.surgery.convert import left_behind, plan_convert, with_texts
 from ckpttool.surgery.merging.agreement import Joined
@@ -46,19 +47,20 @@ def write_with_graph(tensors: Checkpoint, output: Path, overwrite: bool, how: Wr
         ExistingOutput: the output is there and `overwrite` is not given.
         FormatError: the output's format cannot hold a tensor.
     """
-    meta = _meta_for(tensors, output)
-    if meta is None:
+    found = _graph_for(tensors, output)
+    if found is None:
         checkpoint.save(tensors, output, overwrite=overwrite, how=how)
     else:
-        write_model(files.load(meta), tensors, output, overwrite, how)
-    graph = "" if meta is None else f", with the graph of {meta}"
+        write_model(found, tensors, output, overwrite, how)
+    graph = "" if found is None else f", with the graph of {found.source}"
     nbytes = sum(spec.nbytes for spec in tensors.specs())
     return f"{output}: written and read back, {len(tensors)} tensors ({nbytes} bytes){graph}"
 
 
-def _meta_for(tensors: Checkpoint, output: Path) -> Path | None:
-    """Return the `.meta` that the output can have."""
+def _graph_for(tensors: Checkpoint, output: Path) -> Graph | None:
+    """Return the graph that the output can have."""
     meta = Path(f"{tensors.path}.meta")
     if formats.for_output(output).NAME != "bundle" or not meta.is_file():
         return None
-    return meta if stored_tensors(files.load(meta)).keys() <= tensors.keys() else None
+    graph = files.load(meta)
+    return graph if stored_tensors(graph).keys() <= tensors.keys() else None
