@@ -8,15 +8,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import networks
 import numpy as np
 import torch
-
-from ckpttool.runtime.tensorflow import tensorflow
 
 RUNS = 5
 MORE_MEMORY = 300 * 1000**2
@@ -41,22 +38,6 @@ def process(*command: str) -> tuple[float, str]:
     start = time.perf_counter()
     said = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
     return time.perf_counter() - start, said
-
-
-def exported(path: Path, build: Callable[..., Any], sizes: tuple[Any, ...]) -> None:
-    tf1 = tensorflow().compat.v1
-    with tf1.Graph().as_default():
-        build(tf1, *sizes)
-        tf1.train.Saver()
-        tf1.train.export_meta_graph(str(path))
-
-
-def answer(prefix: Path, feed: dict[str, Any]) -> Any:
-    tf1 = tensorflow().compat.v1
-    with tf1.Graph().as_default(), tf1.Session() as session:
-        tf1.train.import_meta_graph(f"{prefix}.meta").restore(session, str(prefix))
-        (found,) = (op.outputs[0] for op in session.graph.get_operations() if op.name.endswith("answer"))
-        return session.run(found, feed)
 
 
 def measured(name: str, file: Path, graph: Path, rules: str) -> Path:
@@ -86,24 +67,24 @@ def compare(expected: Any, found: Any) -> None:
 def resnet(folder: Path) -> None:
     network = networks.ResNet(*RESNET).eval()
     torch.save(network.state_dict(), folder / "resnet.pth")
-    exported(folder / "resnet.meta", networks.resnet_graph, RESNET)
+    networks.exported(folder / "resnet.meta", networks.resnet_graph, *RESNET)
     out = measured("ResNet-50", folder / "resnet.pth", folder / "resnet.meta", "resnet50-pytorch-tf1")
     images = np.random.default_rng(1).normal(size=(1, 3, 224, 224)).astype(np.float32)
     with torch.no_grad():
         expected = network(torch.from_numpy(images)).numpy()
-    compare(expected, answer(out, {"images:0": images.transpose(0, 2, 3, 1)}))
+    compare(expected, networks.answer(out, {"images:0": images.transpose(0, 2, 3, 1)}))
 
 
 def bert(folder: Path) -> None:
     network = networks.Bert(*BERT).eval()
     torch.save(network.state_dict(), folder / "bert.bin")
-    exported(folder / "bert.meta", networks.bert_graph, BERT)
+    networks.exported(folder / "bert.meta", networks.bert_graph, *BERT)
     out = measured("BERT-base", folder / "bert.bin", folder / "bert.meta", "bert-pytorch-tf1")
     rng = np.random.default_rng(2)
     ids, types = rng.integers(0, BERT[-1], (2, 32)), rng.integers(0, 2, (2, 32))
     with torch.no_grad():
         expected = network(torch.from_numpy(ids), torch.from_numpy(types)).numpy()
-    compare(expected, answer(out, {"ids:0": ids, "types:0": types}))
+    compare(expected, networks.answer(out, {"ids:0": ids, "types:0": types}))
 
 
 if __name__ == "__main__":

@@ -2,12 +2,15 @@
 
 # ruff: noqa: D102, D107 - modules of PyTorch have the methods that modules have
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional
+
+from ckpttool.runtime.tensorflow import tensorflow
 
 EPSILON, BERT_EPSILON = 1e-5, 1e-12
 RESNET50 = (3, 4, 6, 3)
@@ -213,3 +216,22 @@ def _normed(tf1: Any, x: Any, width: int) -> Any:
         beta, gamma = (tf1.get_variable(name, (width,)) for name in ("beta", "gamma"))
         mean, variance = tf1.nn.moments(x, -1, keepdims=True)
         return tf1.nn.batch_normalization(x, mean, variance, beta, gamma, BERT_EPSILON)
+
+
+def exported(path: Path, build: Callable[..., Any], *sizes: Any) -> Path:
+    """Write the graph of a network, without a checkpoint."""
+    tf1 = tensorflow().compat.v1
+    with tf1.Graph().as_default():
+        build(tf1, *sizes)
+        tf1.train.Saver()
+        tf1.train.export_meta_graph(str(path))
+    return path
+
+
+def answer(prefix: Path, feed: dict[str, Any]) -> Any:
+    """Return what a plain session computes of the op named `answer`."""
+    tf1 = tensorflow().compat.v1
+    with tf1.Graph().as_default(), tf1.Session() as session:
+        tf1.train.import_meta_graph(f"{prefix}.meta").restore(session, str(prefix))
+        (found,) = (op.outputs[0] for op in session.graph.get_operations() if op.name.endswith("answer"))
+        return session.run(found, feed)

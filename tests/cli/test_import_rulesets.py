@@ -7,29 +7,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from ckpttool.runtime.tensorflow import tensorflow
-
 NETWORKS = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "networks.py"))
+exported, answer = NETWORKS["exported"], NETWORKS["answer"]
 RESNET = ((2, 1, 2, 1), 8, 10)
 BERT = (2, 24, 3, 50)
-
-
-def exported(path: Path, build: Any, *sizes: Any) -> Path:
-    """Write a graph without a checkpoint."""
-    tf1 = tensorflow().compat.v1
-    with tf1.Graph().as_default():
-        build(tf1, *sizes)
-        tf1.train.Saver()
-        tf1.train.export_meta_graph(str(path))
-    return path
-
-
-def answer(prefix: Path, feed: dict[str, Any]) -> Any:
-    tf1 = tensorflow().compat.v1
-    with tf1.Graph().as_default(), tf1.Session() as session:
-        tf1.train.import_meta_graph(f"{prefix}.meta").restore(session, str(prefix))
-        (found,) = (op.outputs[0] for op in session.graph.get_operations() if op.name.endswith("answer"))
-        return session.run(found, feed)
 
 
 def test_a_resnet_of_torchvision(shell: Any, tmp_path: Path) -> None:
