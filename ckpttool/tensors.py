@@ -223,6 +223,8 @@ class Tensor:
     def pieces(self) -> Iterator[memoryview]:
         """Yield the tensor's little-endian bytes in C order, a bounded piece at a time.
 
+        A piece holds until the next one is asked for; one that is read-only holds for good.
+
         Raises:
             CkptError: the elements vary in size (strings, variants): there is no such form.
             CorruptCheckpoint: after the last piece, when the checksum does not match.

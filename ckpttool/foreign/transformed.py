@@ -8,7 +8,7 @@ from ckpttool.foreign.layouts.keep import Keep
 from ckpttool.foreign.layouts.layout import Layout, Shape
 from ckpttool.tensors import PIECE, Array, Tensor, TensorSpec
 
-COLUMNS = 16
+COLUMNS = 32
 
 
 def applied(layout: Layout, sources: Sequence[Tensor], names: Sequence[str]) -> list[Tensor]:
@@ -49,7 +49,7 @@ def _pieces(array: Array) -> Iterator[memoryview]:
     rows = max(1, PIECE // max(1, array[0].nbytes)) if array.size else 1
     for start in range(0, len(array), rows):
         piece = _in_order(array[start : start + rows]).astype(little, copy=False)
-        yield memoryview(piece.reshape(-1).view(np.uint8).data)
+        yield memoryview(piece.reshape(-1).view(np.uint8).data).toreadonly()
 
 
 def _in_order(array: Array) -> Array:

@@ -1,7 +1,7 @@
 """Writing tensors of numbers into an open file at the speed of the disk, each byte read back.
 
 A tensor that says where its bytes lie (`Tensor.extent`) is moved by the system, and neighbours are moved in one call;
-the bytes of others pass through Python, a piece at a time.
+the bytes of others pass through Python, a piece at a time, and are written while the next ones are made.
 """
 
 from collections import OrderedDict
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple, Self
 
 from ckpttool.errors import CkptError
+from ckpttool.formats.behind import Behind
 from ckpttool.formats.data_file import DataFile
 from ckpttool.formats.moving import move
 from ckpttool.formats.read_back import Moved, ReadBack, Span
@@ -18,6 +19,8 @@ from ckpttool.tensors import Extent, Tensor, TensorSpec
 
 STEP = 16 << 20
 """Bytes that the system is asked to move at once: what was moved is read back while more is."""
+PIECES = 4
+"""Pieces that may wait to be written."""
 OPEN_FILES = 64
 """Sources that are kept open at once."""
 
@@ -47,21 +50,24 @@ class _Run:
 
 
 class Copier:
-    """Writes tensors at the end of an open file, one after the other, and reads them back in a second thread."""
+    """Writes tensors at the end of an open file, one after the other, and reads them back; a thread does each."""
 
     def __init__(self, file: BinaryIO, path: Path) -> None:
         """Take a file that was opened to be written, and its present name."""
         self._file = file
+        self._writes = Behind(PIECES)
         self._read_back = ReadBack(path)
         self._sources: OrderedDict[Path, DataFile] = OrderedDict()
         self._run: _Run | None = None
         self._places: dict[str, tuple[TensorSpec, int]] = {}
+        self._running = 0
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
-        """End the second thread."""
+        """End the threads."""
+        self._writes.stop()
         self._read_back.stop()
 
     def add(self, tensor: Tensor) -> None:
@@ -78,7 +84,8 @@ class Copier:
             self._write(tensor)
 
     def flush(self) -> None:
-        """Move what waits; the file then stands at its end, and other things can be written there."""
+        """Write and move what waits; the file then stands at its end, and other things can be written there."""
+        self._writes.wait()
         run, self._run = self._run, None
         if run is None:
             return
@@ -117,17 +124,27 @@ class Copier:
         return self._run
 
     def _write(self, tensor: Tensor) -> None:
+        if self._run:
+            self.flush()
+        size = 0
+        for piece in tensor.pieces():
+            held = piece if piece.readonly else bytes(piece)  # the next one may come in the same memory
+            self._writes.call(self._put, held)
+            size += len(piece)
+        _require_size(tensor, size)
+        self._writes.call(self._end, tensor.spec)
+
+    def _put(self, piece: memoryview | bytes) -> None:
         import numpy as np
 
-        self.flush()
-        place, running = self._file.tell(), 0
-        for piece in tensor.pieces():
-            self._file.write(piece)
-            running = crc.extend(running, np.frombuffer(piece, np.uint8))
-        _require_size(tensor, self._file.tell() - place)
-        self._places[tensor.name] = (tensor.spec, place)
-        if tensor.nbytes:
-            self._follow(Span(tensor.spec, 0, tensor.nbytes, place, running))
+        self._file.write(piece)
+        self._running = crc.extend(self._running, np.frombuffer(piece, np.uint8))
+
+    def _end(self, spec: TensorSpec) -> None:
+        place, found = self._file.tell() - spec.nbytes, self._running
+        self._places[spec.name], self._running = (spec, place), 0
+        if spec.nbytes:
+            self._follow(Span(spec, 0, spec.nbytes, place, found))
 
     def _follow(self, span: Span) -> None:
         if self._read_back.follow(span):

@@ -1,14 +1,15 @@
 """Reading back what was written, while more is written: a thread that compares checksums.
 
 Taking a checksum and reading leave Python to the thread that writes, so on two processors it costs next to no time.
+What was read back is put on the disk at once: at the end little is left to wait for.
 """
 
-from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
+import os
 from pathlib import Path
 from typing import NamedTuple
 
 from ckpttool.errors import CorruptCheckpoint
+from ckpttool.formats.behind import Behind
 from ckpttool.formats.data_file import SCAN, DataFile
 from ckpttool.formats.tensorflow.bundle_index import Stored
 from ckpttool.formats.truth import require_truth
@@ -17,6 +18,10 @@ from ckpttool.tensors import Extent, TensorSpec
 
 PORTION, SPAN_COST = 8 << 20, 8 << 10
 """Bytes that the thread takes on at a time; what a small tensor costs is worth some thousand bytes of a large one."""
+MOST = 64
+"""Portions that may wait."""
+SYNCED = 64 << 20
+"""Bytes that are put on the disk at once."""
 
 
 class Moved(NamedTuple):
@@ -52,10 +57,9 @@ class ReadBack:
         """Open the file that is written, by a descriptor of its own."""
         self.checksums: dict[str, int] = {}
         self._target = DataFile(target)
-        self._thread = ThreadPoolExecutor(1)
-        self._checks: deque[Future[None]] = deque()
+        self._checks = Behind(MOST)
         self._portion: list[Span] = []
-        self._waiting = 0
+        self._waiting = self._unsynced = 0
         self._found = self._source = 0
 
     def follow(self, span: Span) -> bool:
@@ -70,10 +74,8 @@ class ReadBack:
         Raises:
             CorruptCheckpoint: an earlier check has failed.
         """
-        self._checks.append(self._thread.submit(self._check_all, self._portion))
+        self._checks.call(self._check_all, self._portion)
         self._portion, self._waiting = [], 0
-        while self._checks and self._checks[0].done():
-            self._checks.popleft().result()
 
     def finish(self) -> None:
         """Wait for the checks.
@@ -82,16 +84,19 @@ class ReadBack:
             CorruptCheckpoint: a source is damaged or has changed, or something reads back as other than was written.
         """
         self.start()
-        for check in self._checks:
-            check.result()
+        self._checks.wait()
 
     def stop(self) -> None:
         """End the thread; what it has not begun it leaves."""
-        self._thread.shutdown(cancel_futures=True)
+        self._checks.stop()
 
     def _check_all(self, spans: list[Span]) -> None:
         for span in spans:
             self._check(span)
+            self._unsynced += span.nbytes
+        if self._unsynced >= SYNCED:
+            os.fsync(self._target.fileno())
+            self._unsynced = 0
 
     def _check(self, span: Span) -> None:
         """Add a span to the checksums of its tensor; with the last one compare them."""

@@ -10,7 +10,7 @@ from conformance import tensors_of
 
 from ckpttool import checkpoint
 from ckpttool.errors import CkptError, CorruptCheckpoint
-from ckpttool.formats import copying
+from ckpttool.formats import copying, read_back
 from ckpttool.formats.tensorflow.bundle import Bundle
 from ckpttool.tensors import BY_NAME, Extent, Tensor, TensorSpec
 
@@ -217,3 +217,45 @@ def test_only_bytes_that_are_given_as_they_lie_have_an_extent():
     assert all(tensor.extent is None for tensor in Bundle().open(BUNDLES / "strings.ckpt").values())
     first = next(iter(Bundle().open(BUNDLES / "sharded.ckpt").values())).extent
     assert (first.path.name, first.nbytes) == ("sharded.ckpt.data-00000-of-00003", 24)
+
+
+def test_pieces_that_come_in_the_same_memory(tmp_path):
+    values = np.arange(40, dtype=np.uint8)
+
+    def lent():
+        memory = bytearray(4)
+        for start in range(0, 40, 4):
+            memory[:] = values[start : start + 4].tobytes()
+            yield memoryview(memory)
+
+    tensor = Tensor(TensorSpec("t", (40,), BY_NAME["uint8"]), lambda: values, lent)
+    checkpoint.save({"t": tensor, "after": np.float32(7)}, tmp_path / "y")
+    opened = checkpoint.open(tmp_path / "y")
+    assert (opened["t"].read().tolist(), opened["after"].read().tolist()) == (values.tolist(), 7.0)
+
+
+def test_a_tensor_that_gives_too_few_bytes(tmp_path):
+    short = Tensor(TensorSpec("t", (5,), BY_NAME["uint8"]), lambda: np.zeros(5), lambda: iter([memoryview(b"abc")]))
+    with pytest.raises(CkptError, match=r"t gave 3 bytes, uint8 \[5\] has 5"):
+        checkpoint.save({"t": short}, tmp_path / "y")
+    assert not list(tmp_path.glob("y*")) + list(tmp_path.glob(".*"))
+
+
+def test_what_cannot_be_written_behind_is_an_error_at_the_end(tmp_path, monkeypatch):
+    def full(self, piece):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(copying.Copier, "_put", full)
+    with pytest.raises(OSError, match="No space left"):
+        checkpoint.save(VALUES, tmp_path / "y")
+    assert not list(tmp_path.glob("y*")) + list(tmp_path.glob(".*"))
+
+
+def test_what_is_read_back_is_on_the_disk_before_the_end(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(read_back, "SYNCED", 30)
+    monkeypatch.setattr(read_back, "PORTION", 1)
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_ino))
+    checkpoint.save({"a": np.arange(4.0), "b": np.arange(4.0), "c": np.arange(1.0)}, tmp_path / "y")
+    data = (tmp_path / "y.data-00000-of-00001").stat().st_ino
+    assert synced.count(data) == 3  # after each tensor of 32 bytes, and at the end
