@@ -6,7 +6,6 @@ from typing import Any
 import click
 
 from ckpttool.cli import options
-from ckpttool.cli.drafting import draft_rules
 from ckpttool.cli.plans import carry_out
 from ckpttool.cli.sampling import check_sample
 from ckpttool.foreign.rule_files import read_rules
@@ -67,6 +66,8 @@ def import_weights(
             raise click.UsageError(
                 "--suggest drafts rules for whole names: not with --rules, --rename, --scope or --check"
             )
+        from ckpttool.cli.drafting import draft_rules
+
         draft_rules(weights, how["into"], output, overwrite, as_json)
         return
     chosen = [*map(parse_rule, rename), *(read_rules(rules) if rules else [])]

@@ -1,6 +1,6 @@
 """Whether tensors fit the variables that they are to become: names, shapes under a layout, dtypes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -49,8 +49,8 @@ class Fitting:
     cast: bool = False
     tried: bool = False
 
-    @cached_property
-    def wanted(self) -> dict[str, StoredTensor]:
+    @property
+    def wanted(self) -> Mapping[str, StoredTensor]:
         """What the graph's checkpoint holds, by name."""
         return stored_tensors(self.graph)
 
@@ -113,11 +113,10 @@ class Fitting:
     def _check_shapes(self, move: Move, layout: Layout, targets: Sequence[StoredTensor]) -> None:
         shapes = [self.weights[name].shape for name in move.sources]
         here = self._here(" ".join(move.sources))
-        hint = _suggested(shapes, targets)
         try:
             made = layout.shapes(shapes)
         except PlanError as error:
-            raise PlanError(f"{here}: {error}{hint}") from error
+            raise PlanError(f"{here}: {error}{_suggested(shapes, targets)}") from error
         if len(made) != len(targets):
             raise PlanError(f"{here}: {layout} makes {len(made)} tensors, and the rule names {len(targets)}")
         for shape, target in zip(made, targets, strict=True):
@@ -125,7 +124,7 @@ class Fitting:
                 found = " ".join(str(list(each)) for each in shapes)
                 by = "" if isinstance(layout, Keep) else f", by {layout} {list(shape)}"
                 wanted = f"{target.name} in {self._graph} is {list(target.shape or ())}"
-                raise PlanError(f"{here} is {found}{by}, {wanted}{hint}")
+                raise PlanError(f"{here} is {found}{by}, {wanted}{_suggested(shapes, targets)}")
 
     def _check_dtype(self, sources: Sequence[str], target: StoredTensor) -> None:
         for name in sources:

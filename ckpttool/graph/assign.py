@@ -3,7 +3,7 @@
 Feeding an assign's input and running it is how weights of another framework get into a graph (chapter 11.2.2).
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from ckpttool.errors import GraphError, UnknownName
@@ -41,7 +41,7 @@ def assignments(graph: Graph, names: Collection[str] | None = None) -> dict[str,
     return {name: _named(graph, known, name) for name in names}
 
 
-def _named(graph: Graph, known: dict[str, Variable], name: str) -> Assignment:
+def _named(graph: Graph, known: Mapping[str, Variable], name: str) -> Assignment:
     if name not in known:
         raise UnknownName(f"{graph.source}: no variable named {name}{suggestion(name, known)}")
     assignment = _assignment(graph, known[name])

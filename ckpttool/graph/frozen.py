@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 
 from ckpttool.errors import UnknownName
-from ckpttool.graph.graph import Graph
+from ckpttool.graph.graph import Graph, once
 from ckpttool.graph.updates import written_variable
 from ckpttool.graph.variables import Variable, variables
 from ckpttool.selection import suggestion
@@ -54,7 +54,8 @@ def _follows(
     return variable.op not in changed
 
 
-def changed_variables(graph: Graph) -> set[str]:
+@once
+def changed_variables(graph: Graph) -> Collection[str]:
     """Return the ops of the variables that some op changes which is neither an initialiser nor restores nor is fed."""
     initial = {variable.assign for variable in variables(graph).values()}
     written = {name: op for name in graph.nodes if name not in initial and (op := written_variable(graph, name))}

@@ -1,14 +1,18 @@
 """Graph: a MetaGraphDef with the look-ups that every other module of this floor needs."""
 
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, wraps
+from typing import TypeVar
+from weakref import WeakKeyDictionary
 
 from ckpttool.errors import GraphError, UnknownName
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
 from ckpttool.selection import suggestion
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -111,3 +115,19 @@ class Graph:
     def collection(self, key: str) -> list[str]:
         """Return a node-list collection's names, empty where there is none."""
         return list(self.meta.collection_def[key].node_list.value) if key in self.meta.collection_def else []
+
+
+def once(function: Callable[[Graph], Found]) -> Callable[[Graph], Found]:
+    """Have what a function finds in a graph found once for each: graphs never change, and many modules ask the same.
+
+    What it returns is shared, so it must be a thing that nobody changes.
+    """
+    known: WeakKeyDictionary[Graph, Found] = WeakKeyDictionary()
+
+    @wraps(function)
+    def find(graph: Graph) -> Found:
+        if graph not in known:
+            known[graph] = function(graph)
+        return known[graph]
+
+    return find

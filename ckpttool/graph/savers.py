@@ -56,7 +56,7 @@ def savers(graph: Graph) -> list[SaverDef]:
 
 def saved_names(graph: Graph) -> set[str]:
     """Return the names under which the graph's savers write tensors and read them."""
-    return {entry.key for name in saver_ops(graph) for entry in entries(graph, name)}
+    return {key for name in saver_ops(graph) for key in texts(graph, graph.inputs(name)[1])}
 
 
 def entries(graph: Graph, name: str) -> list[Entry]:

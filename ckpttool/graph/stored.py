@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ckpttool.graph.graph import Graph
+from ckpttool.graph.graph import Graph, once
 from ckpttool.graph.variables import Variable, VariableKind, variables
 from ckpttool.tensors import Array, DType
 
@@ -43,7 +43,8 @@ class StoredTensor:
         return whole
 
 
-def stored_tensors(graph: Graph) -> dict[str, StoredTensor]:
+@once
+def stored_tensors(graph: Graph) -> Mapping[str, StoredTensor]:
     """Return what a graph's checkpoint holds, by name, in graph order."""
     members: dict[str, list[Variable]] = {}
     for variable in variables(graph).values():

@@ -1,7 +1,7 @@
 """Variables: what a graph keeps in its checkpoint, under which name, of which kind, and how it is initialised."""
 
 import re
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,7 +9,7 @@ from ckpttool.errors import FormatError, GraphError
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import VariableDef
 from ckpttool.graph.collections import GLOBAL_VARIABLES, LOCAL_VARIABLES, variable_defs
-from ckpttool.graph.graph import Graph, TensorRef
+from ckpttool.graph.graph import Graph, TensorRef, once
 from ckpttool.kinds import kind_of_name
 from ckpttool.tensors import DType, dtype_numbered
 
@@ -66,7 +66,8 @@ class Variable:
     full_shape: tuple[int, ...] | None = None
 
 
-def variables(graph: Graph) -> dict[str, Variable]:
+@once
+def variables(graph: Graph) -> Mapping[str, Variable]:
     """Return the variables that the graph's checkpoint holds, by their names there, in graph order.
 
     The slices of a partitioned variable share a name there: each is listed under the name of its op. A frozen graph
@@ -229,9 +230,8 @@ def _slot_ops(graph: Graph) -> set[str]:
     """Return the variables that optimizers' update ops use beside the one that they update."""
     found: set[str | None] = set()
     for name, node in graph.nodes.items():
-        apply = _APPLY.fullmatch(node.op)
-        count = _SLOT_INPUTS.get(apply[1], 0) if apply else 0
-        found.update(variable_behind(graph, ref) for ref in graph.inputs(name)[1 : 1 + count])
+        if (apply := _APPLY.fullmatch(node.op)) and (count := _SLOT_INPUTS.get(apply[1], 0)):
+            found.update(variable_behind(graph, ref) for ref in graph.inputs(name)[1 : 1 + count])
     return {op for op in found if op is not None}
 
 

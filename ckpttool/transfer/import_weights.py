@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 
 from ckpttool import checkpoint
@@ -37,8 +36,8 @@ class Import(WritesModel):
     bake: bool
     notes: tuple[str, ...]
 
-    @cached_property
-    def targets(self) -> dict[str, StoredTensor]:
+    @property
+    def targets(self) -> Mapping[str, StoredTensor]:
         """What the graph's checkpoint holds, by name."""
         return stored_tensors(self.graph)
 

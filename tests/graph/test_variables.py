@@ -137,3 +137,10 @@ def test_a_damaged_collection_and_an_unknown_dtype_are_refused(graph):
     meta.graph_def.node.add(name="v", op="VariableV2").attr["dtype"].type = 99
     with pytest.raises(FormatError, match=r"x\.meta: variable v: dtype number 99 is unknown"):
         variables(Graph(meta, "x.meta"))
+
+
+def test_what_was_found_in_a_graph_is_not_looked_for_again(graph):
+    one, other = graph("chapter"), graph("chapter")
+    assert variables(one) is variables(one)
+    assert variables(one) is not variables(other)
+    assert variables(one) == variables(other)
