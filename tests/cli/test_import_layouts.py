@@ -170,20 +170,6 @@ def test_a_turned_kernel_in_many_pieces(shell: Any, tmp_path: Path, monkeypatch:
     assert tf1.train.load_checkpoint(str(out)).get_tensor("fc/kernel").tolist() == kernel.T.tolist()
 
 
-def test_blobs_of_caffe(shell: Any, tmp_path: Path) -> None:
-    tf1 = tensorflow().compat.v1
-    with tf1.Graph().as_default():
-        images = tf1.placeholder(tf1.float32, (2, 4, 4, 3))
-        tf1.nn.conv2d(images, tf1.get_variable("conv1/kernel", (3, 3, 3, 5)), 1, "SAME")
-        tf1.get_variable("conv1/bias", (5,))
-        tf1.train.export_meta_graph(str(tmp_path / "graph.meta"))
-    kernel, bias = np.random.default_rng(1).normal(size=(5, 3, 3, 3)).astype(np.float32), np.ones(5, np.float32)
-    np.savez(tmp_path / "caffe.npz", **{"data/conv1/0": kernel, "data/conv1/1": bias})
-    out = tmp_path / "out.ckpt"
-    shell.run("import", tmp_path / "caffe.npz", "--into", tmp_path / "graph.meta", "--rules", "caffe", "-o", out)
-    assert checkpoint.open(out)["conv1/kernel"].read().tolist() == kernel.transpose(2, 3, 1, 0).tolist()
-
-
 def test_an_lstm_of_keras_in_a_graph_of_tensorflow_1(shell: Any, tmp_path: Path) -> None:
     tf1 = tensorflow().compat.v1
     import keras

@@ -7,6 +7,7 @@ from typing import Any
 from ckpttool.call_syntax import Source, nearest
 from ckpttool.errors import PlanError
 from ckpttool.foreign.layouts.attention import Attention
+from ckpttool.foreign.layouts.caffe_norm import CaffeBatchNorm
 from ckpttool.foreign.layouts.conv import Conv, Depthwise, Grouped, Transposed
 from ckpttool.foreign.layouts.dense import Dense, Flatten
 from ckpttool.foreign.layouts.gru import Gru
@@ -28,6 +29,7 @@ LAYOUTS: dict[str, type[Layout]] = {
     "depthwise": Depthwise,
     "transposed": Transposed,
     "batch_norm": BatchNorm,
+    "caffe_batch_norm": CaffeBatchNorm,
     "layer_norm": LayerNorm,
     "embedding": Embedding,
     "lstm": Lstm,

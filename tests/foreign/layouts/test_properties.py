@@ -93,6 +93,8 @@ TEXTS = [
     "depthwise(2)",
     "transposed",
     "batch_norm(0.1, 0.2)",
+    "caffe_batch_norm",
+    "caffe_batch_norm(0.1, 0.2)",
     "layer_norm",
     "embedding",
     *(f"lstm({source}, {target})" for source in ("torch", "keras", "tf1") for target in ("torch", "keras", "tf1")),
