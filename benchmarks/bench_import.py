@@ -1,4 +1,4 @@
-"""Importing a ResNet-50 and a BERT-base of PyTorch, from the shell: memory, time beside a copy's, equal answers.
+"""Importing ResNet-50 of PyTorch and Keras and BERT-base, from the shell: memory, time beside a copy's, equal answers.
 
 Both write where nothing is yet, by turns. How soon a system has memory for what is written can differ by a second from
 one run to the next, so beside the median the best run is printed.
@@ -87,6 +87,15 @@ def resnet(folder: Path) -> None:
     compare(expected, networks.answer(out, {"images:0": images.transpose(0, 2, 3, 1)}))
 
 
+def resnet_of_keras(folder: Path) -> None:
+    network = networks.keras_resnet(224, *RESNET[1:])
+    network.save_weights(folder / "resnet.weights.h5")
+    networks.exported(folder / "keras.meta", networks.resnet_graph, *RESNET, networks.KERAS)
+    out = measured("ResNet-50 of Keras", folder / "resnet.weights.h5", folder / "keras.meta", "resnet50-keras-tf1")
+    images = np.random.default_rng(1).normal(size=(1, 224, 224, 3)).astype(np.float32)
+    compare(network(images, training=False).numpy(), networks.answer(out, {"images:0": images}))
+
+
 def bert(folder: Path) -> None:
     network = networks.Bert(*BERT).eval()
     torch.save(network.state_dict(), folder / "bert.bin")
@@ -103,4 +112,5 @@ if __name__ == "__main__":
     torch.manual_seed(1)
     with tempfile.TemporaryDirectory() as place:
         resnet(Path(place))
+        resnet_of_keras(Path(place))
         bert(Path(place))
