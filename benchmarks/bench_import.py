@@ -15,14 +15,16 @@ import time
 from pathlib import Path
 from typing import Any
 
+import berts
 import networks
 import numpy as np
+import resnets
 import torch
 
 RUNS = 7
 MORE_MEMORY = 300 * 1000**2
 """How many bytes beside the model's an import may take."""
-RESNET = (networks.RESNET50, 64, 1000)
+RESNET = (resnets.RESNET50, 64, 1000)
 BERT = (12, 768, 12, 30_522)
 
 
@@ -77,9 +79,9 @@ def compare(expected: Any, found: Any) -> None:
 
 
 def resnet(folder: Path) -> None:
-    network = networks.ResNet(*RESNET).eval()
+    network = resnets.ResNet(*RESNET).eval()
     torch.save(network.state_dict(), folder / "resnet.pth")
-    networks.exported(folder / "resnet.meta", networks.resnet_graph, *RESNET)
+    networks.exported(folder / "resnet.meta", resnets.resnet_graph, *RESNET)
     out = measured("ResNet-50", folder / "resnet.pth", folder / "resnet.meta", "resnet50-pytorch-tf1")
     images = np.random.default_rng(1).normal(size=(1, 3, 224, 224)).astype(np.float32)
     with torch.no_grad():
@@ -88,18 +90,18 @@ def resnet(folder: Path) -> None:
 
 
 def resnet_of_keras(folder: Path) -> None:
-    network = networks.keras_resnet(224, *RESNET[1:])
+    network = resnets.keras_resnet(224, *RESNET[1:])
     network.save_weights(folder / "resnet.weights.h5")
-    networks.exported(folder / "keras.meta", networks.resnet_graph, *RESNET, networks.KERAS)
+    networks.exported(folder / "keras.meta", resnets.resnet_graph, *RESNET, resnets.KERAS)
     out = measured("ResNet-50 of Keras", folder / "resnet.weights.h5", folder / "keras.meta", "resnet50-keras-tf1")
     images = np.random.default_rng(1).normal(size=(1, 224, 224, 3)).astype(np.float32)
     compare(network(images, training=False).numpy(), networks.answer(out, {"images:0": images}))
 
 
 def bert(folder: Path) -> None:
-    network = networks.Bert(*BERT).eval()
+    network = berts.Bert(*BERT).eval()
     torch.save(network.state_dict(), folder / "bert.bin")
-    networks.exported(folder / "bert.meta", networks.bert_graph, *BERT)
+    networks.exported(folder / "bert.meta", berts.bert_graph, *BERT)
     out = measured("BERT-base", folder / "bert.bin", folder / "bert.meta", "bert-pytorch-tf1")
     rng = np.random.default_rng(2)
     ids, types = rng.integers(0, BERT[-1], (2, 32)), rng.integers(0, 2, (2, 32))

@@ -86,7 +86,7 @@ class Fitting:
 
     def _layout(self, move: Move, targets: Sequence[StoredTensor]) -> Layout:
         if move.transform not in (None, AUTO):
-            return parse_layout(str(move.transform))
+            return parse_layout(str(move.transform)).fitted([self.weights[name].shape for name in move.sources])
         if len(move.sources) != 1 or len(targets) != 1:
             raise PlanError(f"{self._here(' '.join(move.sources))}: several tensors need a transform in their rule")
         by_reader = layout_by_reader(self.graph, targets[0])

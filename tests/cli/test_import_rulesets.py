@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-NETWORKS = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "networks.py"))
-exported, answer = NETWORKS["exported"], NETWORKS["answer"]
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+RESNETS, BERTS, GRAPHS = (runpy.run_path(str(BENCHMARKS / f"{name}.py")) for name in ("resnets", "berts", "networks"))
+exported, answer = GRAPHS["exported"], GRAPHS["answer"]
 RESNET = ((2, 1, 2, 1), 8, 10)
 BERT = (2, 24, 3, 50)
 
@@ -27,9 +28,9 @@ def zeroed(network: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 def test_a_resnet_of_torchvision(shell: Any, tmp_path: Path) -> None:
     torch.manual_seed(1)
-    network = NETWORKS["ResNet"](*RESNET).eval()
+    network = RESNETS["ResNet"](*RESNET).eval()
     torch.save(network.state_dict(), tmp_path / "resnet.pth")
-    graph = exported(tmp_path / "graph.meta", NETWORKS["resnet_graph"], *RESNET)
+    graph = exported(tmp_path / "graph.meta", RESNETS["resnet_graph"], *RESNET)
     out, rules = tmp_path / "imported.ckpt", ["--rules", "resnet50-pytorch-tf1"]
     result = shell.run("import", tmp_path / "resnet.pth", "--into", graph, *rules, "-o", out)
     assert "restored from fc.weight by pointwise" in result.stdout
@@ -48,10 +49,10 @@ def test_a_resnet_of_torchvision(shell: Any, tmp_path: Path) -> None:
 
 def test_resnet50_of_keras(shell: Any, tmp_path: Path) -> None:
     """The network of keras.applications, only narrower, in each kind of file that Keras 3 writes."""
-    network = NETWORKS["keras_resnet"](64, 8, 10)
-    sizes = (NETWORKS["RESNET50"], 8, 10, NETWORKS["KERAS"])
+    network = RESNETS["keras_resnet"](64, 8, 10)
+    sizes = (RESNETS["RESNET50"], 8, 10, RESNETS["KERAS"])
     graph, rules = (
-        exported(tmp_path / "graph.meta", NETWORKS["resnet_graph"], *sizes),
+        exported(tmp_path / "graph.meta", RESNETS["resnet_graph"], *sizes),
         ["--rules", "resnet50-keras-tf1"],
     )
     saved = {"weights.h5": network.save_weights, "keras": network.save, "h5": network.save}
@@ -74,9 +75,9 @@ def test_resnet50_of_keras(shell: Any, tmp_path: Path) -> None:
 
 def test_a_bert_of_hugging_face(shell: Any, tmp_path: Path) -> None:
     torch.manual_seed(1)
-    network = NETWORKS["Bert"](*BERT).eval()
+    network = BERTS["Bert"](*BERT).eval()
     torch.save({f"bert.{name}": tensor for name, tensor in network.state_dict().items()}, tmp_path / "bert.bin")
-    graph = exported(tmp_path / "graph.meta", NETWORKS["bert_graph"], *BERT)
+    graph = exported(tmp_path / "graph.meta", BERTS["bert_graph"], *BERT)
     out, rules = tmp_path / "imported.ckpt", ["--rules", "bert-pytorch-tf1"]
     shell.run("import", tmp_path / "bert.bin", "--into", graph, *rules, "-o", out)
     rng = np.random.default_rng(3)

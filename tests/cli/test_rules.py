@@ -13,6 +13,7 @@ from ckpttool.foreign.rulesets import FILES
 def test_the_list(shell: Any) -> None:
     sets = {row["name"]: row["for"] for row in shell.json("rules")}
     assert list(sets) == [
+        "bert-keras-tf1",
         "bert-pytorch-tf1",
         "caffe",
         "keras-sequential",
@@ -21,7 +22,7 @@ def test_the_list(shell: Any) -> None:
         "resnet50-pytorch-tf1",
     ]
     assert all(sets.values())
-    assert shell.lines("rules")[1].startswith("caffe\tCaffe's .caffemodel.h5")
+    assert shell.lines("rules")[2].startswith("caffe\tCaffe's .caffemodel.h5")
 
 
 @pytest.mark.parametrize("name", FILES)

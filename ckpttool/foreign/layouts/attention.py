@@ -1,11 +1,13 @@
 """Attention with several heads: the projections of query, key and value, and the output's."""
 
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
 
 from ckpttool.errors import PlanError
 from ckpttool.foreign.layouts.attention_forms import AttentionForm, Keras, Tf1, Tf1Joined, Torch, TorchSplit
 from ckpttool.foreign.layouts.forms import Between
+from ckpttool.foreign.layouts.layout import Shape
 
 FORMS: dict[str, AttentionForm] = {
     "torch": Torch(),
@@ -23,7 +25,8 @@ class Attention(Between):
     - `torch_split`: weight and bias of query, key, value and output, as PyTorch's BERT has them
     - `tf1`: kernel and bias of query, key, value and output, as TensorFlow's BERT has them
     - `tf1_joined`: one kernel `[width, 3 * inner]` and its bias, and the output's, as GPT-2 has them
-    - `keras`: kernel and bias of query, key, value and attention_output of a MultiHeadAttention; it needs `heads`
+    - `keras`: kernel and bias of query, key, value and attention_output of a MultiHeadAttention; a source's shapes say
+      its `heads`, a target needs them
 
     All biases may be missing, and the output's projection may be left to a rule of its own. Nothing is computed, so
     the way back is exact.
@@ -37,10 +40,16 @@ class Attention(Between):
     heads: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse Keras's form without its heads."""
+        """Refuse Keras's form as a target without its heads."""
         super().__post_init__()
-        if self.heads < 0 or ("keras" in (self.source, self.target) and not self.heads):
+        if self.heads < 0 or (self.target == "keras" and not self.heads):
             raise PlanError(f"{self}: expected heads=N above 0")
+
+    def fitted(self, shapes: Sequence[Shape]) -> Self:
+        """Return the layout with the heads of Keras's query kernel, `[width, heads, size]`."""
+        if self.source != "keras" or self.heads or not shapes or len(shapes[0]) != Keras.rank:
+            return self
+        return replace(self, heads=shapes[0][1])
 
     def form(self, name: str) -> AttentionForm:
         """Return a form; Keras's with its heads."""

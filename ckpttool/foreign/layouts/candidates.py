@@ -46,6 +46,8 @@ ATTENTIONS: tuple[Layout, ...] = (
     Attention("torch", "tf1"),
     Attention("torch_split", "tf1"),
     Attention("torch_split", "tf1_joined"),
+    Attention("keras", "tf1"),
+    Attention("keras", "tf1_joined"),
     Attention("tf1_joined", "tf1"),
     Attention("tf1", "tf1_joined"),
 )

@@ -56,7 +56,7 @@ class Between(Layout):
 
     def shapes(self, shapes: Sequence[Shape]) -> list[Shape]:
         """Return the shapes of the target's form."""
-        return self._shapes(self.source, self.target, shapes)
+        return self.fitted(shapes)._shapes(self.source, self.target, shapes)
 
     def source_shapes(self, shapes: Sequence[Shape]) -> list[Shape]:
         """Return the shapes of the source's form."""

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import Field, fields
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -37,6 +37,11 @@ class Layout(ABC):
     @abstractmethod
     def invert(self, arrays: Sequence[Array]) -> list[Array]:
         """Return the source's arrays for the graph's."""
+
+    def fitted(self, shapes: Sequence[Shape]) -> Self:
+        """Return the layout with the options that a source's shapes say where none are given; by default, itself."""
+        del shapes
+        return self
 
     def made_of(self, shapes: Sequence[Shape]) -> list[Shape]:
         """Return `shapes`, and none where the layout does not fit."""

@@ -100,6 +100,19 @@ def test_keras_attention_in_dense_layers(x: Array, proved: Any, random: Random) 
     proved("attention(keras, tf1, heads=4)", weights, expected, in_dense_layers(x, joined=False))
 
 
+def test_a_source_of_keras_says_its_heads(random: Random) -> None:
+    """Not the way back: a matrix does not show them."""
+    arrays = [random(8, 4, 2), random(4, 2)] * 3
+    layout, shapes = parse_layout("attention(keras, tf1)"), [array.shape for array in arrays]
+    assert str(layout.fitted(shapes)) == "attention(source=keras, target=tf1, heads=4)"
+    assert layout.shapes(shapes) == [(8, 8), (8,)] * 3
+    carried = layout.apply(arrays)
+    back = layout.fitted(shapes).invert(carried)
+    assert [array.tobytes() for array in back] == [array.tobytes() for array in arrays]
+    with pytest.raises(PlanError, match="attention of 8 outputs: expected heads that divide them, found 0"):
+        layout.invert(carried)
+
+
 def test_the_output_can_be_left_to_another_rule(random: Random) -> None:
     joined, bias = random(24, 8), random(24)
     found = parse_layout("attention(torch, tf1)").apply([joined, bias])
@@ -129,7 +142,7 @@ def test_arrays_that_do_not_fit(text: str, shapes: list[tuple[int, ...]], messag
     assert message in str(error.value)
 
 
-@pytest.mark.parametrize("text", ["attention(torch, keras)", "attention(keras, tf1)", "attention(torch, tf1, -1)"])
-def test_keras_needs_its_heads(text: str) -> None:
+@pytest.mark.parametrize("text", ["attention(torch, keras)", "attention(keras, keras)", "attention(torch, tf1, -1)"])
+def test_a_target_of_keras_needs_its_heads(text: str) -> None:
     with pytest.raises(PlanError, match="expected heads=N above 0"):
         parse_layout(text)

@@ -41,6 +41,7 @@ def test_one_array(sources: list[Shape], target: Shape, op: str | None, expected
         ([(15, 3), (15, 5), (15,), (15,)], (2, 15), None, "gru(source=torch, target=keras)"),
         ([(24, 8), (24,)], (8, 8), "MatMul", "attention(source=torch, target=tf1)"),
         ([(24, 8), (24,)], (8, 4, 2), "Einsum", "attention(source=torch, target=keras, heads=4)"),
+        ([(8, 4, 2), (4, 2)] * 3, (8, 8), "MatMul", "attention(source=keras, target=tf1)"),
     ],
 )
 def test_several_arrays(sources: list[Shape], target: Shape, op: str | None, expected: str) -> None:

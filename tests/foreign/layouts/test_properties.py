@@ -100,6 +100,7 @@ TEXTS = [
     *(f"lstm({source}, {target})" for source in ("torch", "keras", "tf1") for target in ("torch", "keras", "tf1")),
     *(f"gru({source}, {source})" for source in ("torch", "keras", "tf1_cudnn", "keras_reset_before", "tf1")),
     *(f"attention({source}, keras, 2)" for source in ("torch", "torch_split", "tf1", "tf1_joined", "keras")),
+    "attention(keras, tf1)",
 ]
 
 
