@@ -22,7 +22,8 @@ class Pairing:
     """What of a file becomes which of the graph's variables, and what finds no counterpart.
 
     `left_out` says what of the file is not imported and why, `dropped` what the rules or the file's kind leave out, and
-    training state that the graph has no variable for; `unfilled` has the weights that get no value.
+    training state that the graph has no variable for; `unfilled` has the weights that get no value. `copies` are pairs
+    that an import leaves out and an export writes.
     """
 
     weights: Checkpoint
@@ -31,6 +32,7 @@ class Pairing:
     left_out: tuple[str, ...]
     dropped: tuple[str, ...]
     unfilled: tuple[str, ...]
+    copies: tuple[Pair, ...] = ()
 
     @cached_property
     def tensors(self) -> dict[str, Tensor]:
@@ -69,7 +71,7 @@ def pair(
     """
     fitting = Fitting(weights, graph, cast, tried)
     named = [_below(scope, move) for move in moves(weights, rules)]
-    dropped = {move for move in named if not move.targets or _is_state(move, fitting)}
+    dropped = {move for move in named if not move.targets or move.copy or _is_state(move, fitting)}
     wanted = [move for move in named if move not in dropped]
     pairs, left_out = _fitted(fitting, wanted)
     filled = {target for pair in pairs for target in pair.targets}
@@ -80,7 +82,8 @@ def pair(
     if not pairs:
         raise PlanError(f"nothing of {fitting.path} fits {graph.source}: {left_out[0] if left_out else 'it is empty'}")
     skipped = (*(name for move in named if move in dropped for name in move.sources), *weights.left_out)
-    return Pairing(weights, fitting.wanted, tuple(pairs), tuple(left_out), skipped, tuple(unfilled))
+    copies, _ = _fitted(fitting, [move for move in named if move.copy])
+    return Pairing(weights, fitting.wanted, tuple(pairs), tuple(left_out), skipped, tuple(unfilled), tuple(copies))
 
 
 def _below(scope: str, move: Move) -> Move:

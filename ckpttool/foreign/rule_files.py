@@ -14,6 +14,7 @@ KEYS: dict[str, type | tuple[type, ...]] = {
     "transform": str,
     "drop": bool,
     "optional": bool,
+    "copy": bool,
 }
 
 
@@ -21,7 +22,8 @@ def read_rules(path: Path) -> list[Rule]:
     """Read a ready set by its name, or a file of rules: lines `RE => NEW` with `#` comments, or a .toml.
 
     A .toml has tables `[[rule]]`: `from`, a regular expression or a list of them, and `to` (with a `transform`) or
-    `drop = true`; with `optional = true` a rule may match nothing. Or it has a table `[rename]` of "RE" = "NEW".
+    `drop = true`; with `optional = true` a rule may match nothing, with `copy = true` its tensors are others' copies.
+    Or it has a table `[rename]` of "RE" = "NEW".
 
     Raises:
         MissingFile: there is no such file or set.
@@ -70,11 +72,11 @@ def _table_rule(where: str, table: object) -> Rule:
             raise CkptError(f"{where}: {key} = {value!r}, expected {_expected(key)}")
     if not table.get("from") or bool(table.get("to")) == table.get("drop", False):
         raise CkptError(f"{where}: a rule has from, and either to or drop = true")
-    if table.get("drop") and "transform" in table:
-        raise CkptError(f"{where}: what is dropped has no transform")
+    if table.get("drop") and {"transform", "copy"} & set(table):
+        raise CkptError(f"{where}: what is dropped has no transform, and is no copy")
     try:
         sides = (_one_or_more(table["from"]), _one_or_more(table.get("to", "")))
-        return Rule(*sides, table.get("optional", False), table.get("transform"))
+        return Rule(*sides, table.get("optional", False), table.get("transform"), table.get("copy", False))
     except CkptError as error:
         raise CkptError(f"{where}: {error}") from error
 

@@ -18,11 +18,15 @@ AUTO = "auto"
 
 @dataclass(frozen=True)
 class Move:
-    """Tensors that become variables together, in the order of the rule; without targets they are left out."""
+    """Tensors that become variables together, in the order of the rule; without targets they are left out.
+
+    A `copy` holds what another move gives the variables: it is left out too, and only an export writes it.
+    """
 
     sources: tuple[str, ...]
     targets: tuple[str, ...]
     transform: str | None = None
+    copy: bool = False
 
 
 @dataclass(frozen=True)
@@ -31,10 +35,11 @@ class Rule:
 
     Several patterns take tensors together whose groups agree, one for each pattern or none of them. Their `transform`,
     a layout's call, makes the variables of the new names; where it is `keep`, `auto` or nothing, the first tensor
-    becomes the first variable, and so on. An optional rule may match nothing.
+    becomes the first variable, and so on. An optional rule may match nothing; the tensors of a `copy` are what others
+    are too, such as a kernel that is tied to an embedding.
 
     >>> list(Rule("fc(\\d)", r"hidden\1").moves(["fc1/kernel", "fc10/kernel"]))
-    [Move(sources=('fc1/kernel',), targets=('hidden1/kernel',), transform=None)]
+    [Move(sources=('fc1/kernel',), targets=('hidden1/kernel',), transform=None, copy=False)]
 
     Raises:
         CkptError: a pattern is not a regular expression, a new name has a group that the first pattern lacks, the
@@ -45,6 +50,7 @@ class Rule:
     replacement: str | tuple[str, ...]
     optional: bool = False
     transform: str | None = None
+    copy: bool = False
 
     def __post_init__(self) -> None:
         """Compile once, to refuse a bad rule where it was written."""
@@ -96,9 +102,10 @@ class Rule:
         sources = tuple(match.string for match in matches)
         targets = tuple(matches[0].expand(new) + (matches[0]["below_it"] or "") for new in self._replacements)
         if len(sources) == len(targets) and self.transform in (None, AUTO, "keep"):
-            yield from (Move((old,), (new,), self.transform) for old, new in zip(sources, targets, strict=True))
+            pairs = zip(sources, targets, strict=True)
+            yield from (Move((old,), (new,), self.transform, self.copy) for old, new in pairs)
         else:
-            yield Move(sources, targets, self.transform)
+            yield Move(sources, targets, self.transform, self.copy)
 
 
 def parse_rule(text: str) -> Rule:
@@ -145,7 +152,7 @@ def moves(names: Iterable[str], rules: Sequence[Rule]) -> list[Move]:
 
 def _refuse_collisions(found: Sequence[Move]) -> None:
     taken: dict[str, str] = {}
-    for move in found:
+    for move in (move for move in found if not move.copy):
         for new in move.targets:
             if new in taken:
                 raise PlanError(f"{taken[new]} and {move.sources[0]} would both be named {new}")

@@ -10,6 +10,7 @@ from ckpttool import checkpoint, formats
 from ckpttool.casting import cast_tensor
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.errors import FormatError, PlanError
+from ckpttool.foreign.fitting import Pair
 from ckpttool.foreign.plan import Pairing, pair
 from ckpttool.foreign.rules import Rule
 from ckpttool.foreign.transformed import inverted
@@ -33,12 +34,17 @@ class Export:
         """The file whose names, shapes and dtypes the output has."""
         return self.pairing.weights
 
+    @property
+    def pairs(self) -> list[Pair]:
+        """What gets the model's values, also where the file holds them a second time."""
+        return [*self.pairing.pairs, *self.pairing.copies]
+
     @cached_property
     def tensors(self) -> dict[str, Tensor]:
         """The output's tensors in the order of LIKE, brought into its layout when they are read."""
         made = {
             tensor.name: cast_tensor(tensor, self.like[tensor.name].dtype)
-            for each in self.pairing.pairs
+            for each in self.pairs
             for tensor in inverted(each.layout, [self.values[name] for name in each.targets], each.sources)
         }
         return {name: made.get(name) or tensor for name, tensor in self.like.items()}
@@ -46,7 +52,7 @@ class Export:
     @property
     def rows(self) -> list[dict[str, Any]]:
         """The plan, a row per tensor of the output: which variables its value is from, or that it is LIKE's."""
-        froms = {name: each.described(each.targets) for each in self.pairing.pairs for name in each.sources}
+        froms = {name: each.described(each.targets) for each in self.pairs for name in each.sources}
         return [
             {"name": name, "shape": tensor.shape, "dtype": str(tensor.dtype), "value": froms.get(name, "as in LIKE")}
             for name, tensor in self.tensors.items()
@@ -55,7 +61,7 @@ class Export:
     @property
     def notes(self) -> list[str]:
         """What keeps LIKE's value, and what of the model goes nowhere."""
-        taken = {name for each in self.pairing.pairs for name in each.sources}
+        taken = {name for each in self.pairs for name in each.sources}
         kept = [name for name in self.like if name not in taken]
         notes = [f"left out: {problem}" for problem in self.pairing.left_out]
         if kept:

@@ -84,6 +84,27 @@ def test_the_bytes_come_back(shell: Any, imported: Path, source: Path, rules: Pa
     }
 
 
+def test_a_tied_kernel_follows_the_one_that_it_is_tied_to(
+    shell: Any, imported: Path, source: Path, rules: Path, tmp_path: Path
+) -> None:
+    """An import leaves it out, an export writes it in its own layout; one that has no variable keeps what it was."""
+    torch.save(state() | {"head.weight": torch.zeros(6, 6), "other": torch.ones(2)}, source)
+    copies = "".join(
+        f"[[rule]]\nfrom = '{old}'\nto = '{new}'\ncopy = true\n{more}\n"
+        for old, new, more in (("head\\.weight", "fc/weight", "transform = 'keep'"), ("other", "nowhere", ""))
+    )
+    rules.write_text(copies + RULES)
+    out, back = tmp_path / "again.ckpt", tmp_path / "back.safetensors"
+    said = shell.run("import", source, "--into", f"{imported}.meta", "--rules", rules, "-o", out).stderr
+    assert "left out by a rule: steps, head.weight, other" in said
+    said = shell.run("export", out, "--rules", rules, "--like", source, "-o", back)
+    assert "head.weight\t[6, 6]\tfloat32\tfc/weight" in said.stdout
+    assert f"as in {source}: steps, other" in said.stderr
+    found = load_file(back)
+    assert found["head.weight"].tolist() == found["fc.weight"].T.tolist() == state()["fc.weight"].T.tolist()
+    assert found["other"].tolist() == [1.0, 1.0]
+
+
 def test_transformers_reads_whose_file_it_is(
     shell: Any, imported: Path, source: Path, rules: Path, tmp_path: Path
 ) -> None:

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
 ROOT = Path(__file__).parents[2]
 BERTS, GRAPHS = (runpy.run_path(str(ROOT / "benchmarks" / f"{name}.py")) for name in ("berts", "networks"))
@@ -97,6 +99,30 @@ def test_the_way_back_gives_the_bytes(shell: Any, tmp_path: Path, case: Case) ->
     with h5py.File(FILES / case.file) as expected, h5py.File(back) as found:
         assert tensors(found) == tensors(expected)
         assert all(found[name][()].tobytes() == expected[name][()].tobytes() for name in tensors(expected))
+
+
+@pytest.mark.parametrize("case", CASES[5:], ids=[case.file for case in CASES[5:]])
+def test_the_way_back_to_pytorch_gives_the_bytes(shell: Any, tmp_path: Path, case: Case) -> None:
+    """Also of tied weights, which a file may have a second time: PyTorch would load whichever comes last."""
+    out, like, back = imported(shell, tmp_path, case), tmp_path / "like.pt", tmp_path / "back.safetensors"
+    expected = load_file(FILES / case.file) if case.file.endswith("safetensors") else torch.load(FILES / case.file)
+    torch.save({name: torch.zeros_like(tensor) for name, tensor in expected.items()}, like)
+    shell.run("export", out, "--rules", case.rules, "--like", like, "-o", back)
+    found = load_file(back)
+    assert {name: tensor.tolist() for name, tensor in found.items()} == {
+        name: tensor.tolist() for name, tensor in expected.items()
+    }
+
+
+def test_from_pytorch_to_keras_through_a_graph(shell: Any, tmp_path: Path) -> None:
+    """A classifier of transformers becomes one of keras-hub; the answers stay, as its GELU is the graph's matter."""
+    torch_case, keras_case = CASES[6], CASES[2]
+    out, back = imported(shell, tmp_path, torch_case), tmp_path / "back.weights.h5"
+    shell.run("export", out, "--rules", keras_case.rules, "--like", FILES / keras_case.file, "-o", back)
+    again, sample = tmp_path / "again.ckpt", np.load(FILES / "answers.npz")
+    shell.run("import", back, "--into", tmp_path / "graph.meta", "--rules", keras_case.rules, "-o", again)
+    found = GRAPHS["answer"](again, {"ids:0": sample["ids"], "types:0": sample["types"]}, "classes")
+    assert np.abs(found - sample["torch_sequence"]).max() < 1e-5 * np.abs(sample["torch_sequence"]).max()
 
 
 def tensors(file: Any) -> list[str]:

@@ -197,4 +197,12 @@ def test_an_lstm_of_keras_in_a_graph_of_tensorflow_1(shell: Any, tmp_path: Path)
     with tf1.Graph().as_default(), tf1.Session() as session:
         tf1.train.import_meta_graph(f"{out}.meta").restore(session, str(out))
         found = session.run("answer:0", {"x:0": rows})
-    assert np.abs(found - network(rows).numpy()).max() < 1e-5
+    expected = network(rows).numpy()
+    assert np.abs(found - expected).max() < 1e-5
+
+    network.set_weights([np.zeros(weight.shape, np.float32) for weight in network.weights])
+    network.save_weights(tmp_path / "zeros.weights.h5")
+    how = ["--rules", "keras-sequential", "--like", tmp_path / "zeros.weights.h5", "-o", tmp_path / "back.weights.h5"]
+    shell.run("export", out, *how)
+    network.load_weights(tmp_path / "back.weights.h5")
+    assert np.abs(network(rows).numpy() - expected).max() < 1e-5

@@ -26,6 +26,62 @@ def zeroed(network: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {name: torch.zeros_like(tensor) for name, tensor in network.state_dict().items()}
 
 
+class Nested(torch.nn.Module):
+    """What names of PyTorch the general set tells apart: normalisations of two kinds, a table, kernels of three."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        block = {"conv": torch.nn.Conv2d(3, 4, 3, bias=False), "bn": torch.nn.BatchNorm2d(4)}
+        self.features = torch.nn.ModuleList([torch.nn.ModuleDict(block), torch.nn.Conv2d(4, 4, 3, groups=4)])
+        self.embedding = torch.nn.Embedding(7, 6)
+        self.head = torch.nn.ModuleDict({"norm": torch.nn.LayerNorm(6), "fc": torch.nn.Linear(64, 6)})
+        for name, tensor in self.state_dict().items():
+            if tensor.ndim == 1:
+                torch.nn.init.uniform_(tensor, *((0.5, 1.5) if name.endswith(("weight", "var")) else (-1, 1)))
+
+    def forward(self, images: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+        x = torch.relu(self.features[0]["bn"](self.features[0]["conv"](images)))
+        x = self.head["fc"](self.features[1](x).flatten(1))
+        return self.head["norm"](x + self.embedding(ids))
+
+
+def nested_graph(tf1: Any) -> None:
+    """The same with tf.layers' names; kernels are read by the ops that tf.layers has."""
+    images = tf1.placeholder(tf1.float32, (None, 8, 8, 3), name="images")
+    ids = tf1.placeholder(tf1.int32, (None,), name="ids")
+    x = tf1.nn.conv2d(images, tf1.get_variable("features/0/conv/kernel", (3, 3, 3, 4)), 1, "VALID")
+    norm = ("moving_mean", "moving_variance", "beta", "gamma")
+    parts = [tf1.get_variable(f"features/0/bn/{name}", (4,)) for name in norm]
+    x = tf1.nn.relu(tf1.nn.batch_normalization(x, *parts, 1e-5))
+    kernel = tf1.get_variable("features/1/kernel", (3, 3, 4, 1))
+    x = tf1.nn.depthwise_conv2d(x, kernel, (1, 1, 1, 1), "VALID") + tf1.get_variable("features/1/bias", (4,))
+    x = tf1.matmul(tf1.reshape(x, (-1, 64)), tf1.get_variable("head/fc/kernel", (64, 6)))
+    x += tf1.get_variable("head/fc/bias", (6,)) + tf1.gather(tf1.get_variable("embedding/embeddings", (7, 6)), ids)
+    moments = tf1.nn.moments(x, -1, keepdims=True)
+    beta, gamma = (tf1.get_variable(f"head/norm/{name}", (6,)) for name in ("beta", "gamma"))
+    tf1.identity(tf1.nn.batch_normalization(x, *moments, beta, gamma, 1e-5), name="answer")
+
+
+def test_a_nested_network_of_pytorch(shell: Any, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    network = Nested().eval()
+    torch.save(network.state_dict(), tmp_path / "nested.pt")
+    graph, out = exported(tmp_path / "graph.meta", nested_graph), tmp_path / "imported.ckpt"
+    shell.run("import", tmp_path / "nested.pt", "--into", graph, "--rules", "pytorch", "-o", out)
+    images, ids = torch.randn(2, 3, 8, 8), torch.tensor([5, 2])
+    with torch.no_grad():
+        expected = network(images, ids).numpy()
+    feed = {"images:0": images.numpy().transpose(0, 2, 3, 1), "ids:0": ids.numpy()}
+    assert_close(answer(out, feed), expected)
+
+    torch.save(zeroed(network), tmp_path / "zeros.pt")
+    how = ["--like", tmp_path / "zeros.pt", "-o", tmp_path / "back.safetensors"]
+    shell.run("export", out, "--rules", "pytorch", *how)
+    network.load_state_dict(load_file(tmp_path / "back.safetensors"))
+    with torch.no_grad():
+        assert network(images, ids).numpy().tobytes() == expected.tobytes()
+
+
 def test_a_resnet_of_torchvision(shell: Any, tmp_path: Path) -> None:
     torch.manual_seed(1)
     network = RESNETS["ResNet"](*RESNET).eval()

@@ -22,8 +22,10 @@ def test_tables_of_rules(tmp_path: Path) -> None:
     path.write_text(
         "[[rule]]\nfrom = 'fc(\\d)'\nto = 'hidden\\1'\n"
         "[[rule]]\nfrom = '.*num_batches_tracked'\ndrop = true\noptional = true\n"
+        "[[rule]]\nfrom = 'tied'\nto = 'table'\ncopy = true\n"
     )
-    assert read_rules(path) == [Rule(r"fc(\d)", r"hidden\1"), Rule(".*num_batches_tracked", "", optional=True)]
+    dropped, tied = Rule(".*num_batches_tracked", "", optional=True), Rule("tied", "table", copy=True)
+    assert read_rules(path) == [Rule(r"fc(\d)", r"hidden\1"), dropped, tied]
 
 
 @pytest.mark.parametrize(
@@ -37,6 +39,7 @@ def test_tables_of_rules(tmp_path: Path) -> None:
         ("from = ['b', 3]\nto = 'c'", "from = ['b', 3], expected a text or a list of texts"),
         ("from = 'b'\nto = 'c'\ntransform = 'turn'", "no layout turn"),
         ("from = 'b'\ndrop = true\ntransform = 'dense'", "what is dropped has no transform"),
+        ("from = 'b'\ndrop = true\ncopy = true", "what is dropped has no transform, and is no copy"),
         ("from = 'b'\nto = 'c'\noptional = 1", "optional = 1, expected true or false"),
         ("from = 'b('\nto = 'c'", "is not understood"),
     ],
