@@ -11,6 +11,11 @@ PARTS = {
 }
 """What a tensor is to its layer, and how frameworks call it; Keras 1's running_std is a variance."""
 _PART_OF = {word: part for part, words in PARTS.items() for word in words}
+_SHORT = r"(?P<part>w|weights?|kernels?|b|bias|biases|gamma|beta|(?:moving|running)_(?:mean|var|variance))"
+_LEADING = re.compile(rf"{_SHORT}(?:_|(?=\d))(?P<layer>(?![ih]h_)\w+)", re.IGNORECASE)
+"""`W1`, `b_conv1_1`, as flat names of TensorFlow 1 have it; not `weight_ih_l0`."""
+_TRAILING = re.compile(rf"(?P<layer>(?!recurrent|depthwise|pointwise)\w+?)_{_SHORT}", re.IGNORECASE)
+"""`conv1_1_W`; not the second kernel that a layer of Keras has."""
 COUNTERS = frozenset({"num_batches_tracked", "position_ids"})
 """Tensors beside weights that PyTorch saves and that no graph has a variable for."""
 
@@ -18,13 +23,13 @@ COUNTERS = frozenset({"num_batches_tracked", "position_ids"})
 def part_of(name: str) -> str | None:
     """Return what a tensor is to its layer by the end of its name, None where that says nothing.
 
-    Keras 1 may have put a number behind it, as TensorFlow does to make a name the only one.
+    Keras 1 may have put a number behind it, as TensorFlow does to make a name the only one. Names without scopes often
+    say it first, or last behind an underscore.
 
-    >>> part_of("features.0.weight"), part_of("bn/gamma_1"), part_of("attention/query"), part_of("W_1")
-    ('weight', 'weight', None, None)
+    >>> part_of("features.0.weight"), part_of("bn/gamma_1"), part_of("attention/query"), part_of("b_conv1")
+    ('weight', 'weight', None, 'bias')
     """
-    *layer, end = re.split(r"[/.:]", name)
-    return _PART_OF.get((re.sub(r"_\d+$", "", end) if layer else end).lower())
+    return _divided(name)[1]
 
 
 def is_counter(name: str) -> bool:
@@ -33,10 +38,30 @@ def is_counter(name: str) -> bool:
 
 
 def layer_of(name: str) -> str:
+    """Return a name without its last component; of one that says a part in it, the rest is the layer.
+
+    >>> layer_of("features.0.weight"), layer_of("hidden1/kernel"), layer_of("W1"), layer_of("conv1_1_b")
+    ('features.0', 'hidden1', '1', 'conv1_1')
+    """
+    return _divided(name)[0]
+
+
+def _divided(name: str) -> tuple[str, str | None]:
+    """Return a tensor's layer, and the part that it plays there."""
+    scope, end = scope_of(name), re.split(r"[/.:]", name)[-1]
+    if part := _PART_OF.get((re.sub(r"_\d+$", "", end) if scope else end).lower()):
+        return scope, part
+    found = None if "." in name else _LEADING.fullmatch(end) or _TRAILING.fullmatch(end)
+    if found is None:
+        return scope, None
+    return name[: len(name) - len(end)] + found["layer"], _PART_OF[found["part"].lower()]
+
+
+def scope_of(name: str) -> str:
     """Return a name without its last component.
 
-    >>> layer_of("features.0.weight"), layer_of("hidden1/kernel")
-    ('features.0', 'hidden1')
+    >>> scope_of("encoder.attention.query"), scope_of("W1")
+    ('encoder.attention', '')
     """
     return re.sub(r"[/.:]?[^/.:]*$", "", name)
 

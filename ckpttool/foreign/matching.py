@@ -7,12 +7,12 @@ from functools import cached_property
 
 from ckpttool.foreign.layouts.keep import Keep
 from ckpttool.foreign.layouts.layout import Layout
-from ckpttool.foreign.likeness import common_ending, layer_of, part_of, without_numbers, words_of
-from ckpttool.foreign.numbering import aligned
-from ckpttool.foreign.together import cells, is_of_cell, together
+from ckpttool.foreign.likeness import common_ending, layer_of, part_of, without_numbers
+from ckpttool.foreign.numbering import aligned, by_number, counted_words
+from ckpttool.foreign.together import is_of_cell, joined_layers, recurrent_layers, together
 from ckpttool.graph.stored import StoredTensor
 
-NAMES, SHAPES, BESIDE, ORDER = 0.9, 0.8, 0.7, 0.5
+NAMES, SHAPES, BESIDE, NUMBERS, ORDER = 0.9, 0.8, 0.7, 0.6, 0.5
 """How sure a pair is, by what tells it."""
 
 
@@ -31,7 +31,8 @@ class Matching:
 
     def run(self) -> None:
         """Pair by what is surest for as long as that goes on, then by the next, and begin again."""
-        while self._by_names() or self._by_shapes() or self._by_layer() or self._by_order():
+        steps = (self._by_names, self._by_shapes, self._by_layer, self._by_numbers, self._by_order)
+        while any(step() for step in steps):
             pass
 
     def fits(self, source: str, target: str) -> list[Layout]:
@@ -48,20 +49,29 @@ class Matching:
         """The variables, with all tensors that fit; what has one shape and plays one part fits the same."""
         alike: dict[object, list[str]] = {}
         for source, shape in self.shapes.items():
-            alike.setdefault((shape, part_of(source)), []).append(source)
+            alike.setdefault((shape, part_of(source), is_of_cell(source)), []).append(source)
         fitting = {
             target: {source for group in alike.values() if self.fits(group[0], target) for source in group}
             for target in self.targets
         }
-        return {target: [source for source in self.shapes if source in found] for target, found in fitting.items()}
+        torn = _torn(self.targets, {target for target, sources in fitting.items() if sources})
+        torn_sources = _torn(self.shapes, {source for sources in fitting.values() for source in sources})
+        return {
+            target: [source for source in self.shapes if source in found - torn_sources and target not in torn]
+            for target, found in fitting.items()
+        }
+
+    @cached_property
+    def _words(self) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+        """The words of the tensors' names, counted as those of the variables are, and the words of these."""
+        return aligned(self.shapes, self.targets), counted_words(self.targets)
 
     @cached_property
     def _endings(self) -> dict[tuple[str, str], int]:
-        """How many words the names of those that fit share at their ends, where any."""
-        words = aligned(self.shapes, self.targets)
-        names = {target: words_of(target) for target in self.targets}
+        """How many words the names of those that fit share at their ends, where any; the same name shares one more."""
+        words, names = self._words
         pairs = ((s, t) for t, sources in self._fitting.items() for s in sources)
-        return {(s, t): count for s, t in pairs if (count := common_ending(words[s], names[t]))}
+        return {(s, t): n for s, t in pairs if (n := common_ending(words[s], names[t]) + (s == t))}
 
     def open(self) -> dict[str, list[str]]:
         """Return the variables that have no tensor yet, with those that fit."""
@@ -71,13 +81,13 @@ class Matching:
 
     def problems(self) -> Iterator[str]:
         """Say what could not be paired, and why."""
-        layers = cells(self.shapes)
         used = {source for source, _ in self.found.values()}
+        layers = joined_layers({name: shape for name, shape in self.shapes.items() if name not in used})
         fitting = self.open()
         for target, sources in fitting.items():
             shape = list(self.targets[target].shape or ())
             why = f"{len(sources)} tensors fit, {_few(sources)}" if sources else "no tensor fits"
-            joined = together(layers, self.shapes, tuple(shape))
+            joined = together(layers, self.shapes, target, tuple(shape))
             yield f"{target} {shape}: {why}{joined}"
         taken = {source for sources in fitting.values() for source in sources} | used
         yield from (
@@ -112,19 +122,29 @@ class Matching:
         counts = Counter(source for sources in near.values() for source in sources)
         return self._take([(s[0], t) for t, s in near.items() if len(s) == 1 and counts[s[0]] == 1], BESIDE)
 
+    def _by_numbers(self) -> bool:
+        """Pair as many tensors as there are variables that they all fit, where their names have the same numbers."""
+        words, names = self._words
+        even = [({name: words[name] for name in s}, {name: names[name] for name in t}) for s, t in self._even()]
+        return self._take([pair for sides in even for pair in by_number(*sides)], NUMBERS)
+
     def _by_order(self) -> bool:
-        """Pair as many tensors as there are variables that they all fit, if what is known already is in order."""
-        places = {name: place for place, name in enumerate(self.shapes)}
-        known = [places[self.found[target][0]] for target in self.targets if target in self.found]
+        """Pair as many tensors as there are variables that they all fit, if the layers that are known are in order."""
+        places = {layer: place for place, layer in enumerate(dict.fromkeys(map(layer_of, self.shapes)))}
+        known = [places[layer_of(self.found[target][0])] for target in self.targets if target in self.found]
         if known != sorted(known):
             return False
+        alone = [(s, t) for s, t in self._even() if not self.is_sorted or len({*map(without_numbers, s)}) == 1]
+        return self._take([pair for s, t in alone[:1] for pair in zip(s, t, strict=True)], ORDER)
+
+    def _even(self) -> list[tuple[tuple[str, ...], list[str]]]:
+        """Return tensors that fit the same variables and nothing else, with these, where there are as many of both."""
         groups: dict[tuple[str, ...], list[str]] = {}
         for target, sources in self.open().items():
             groups.setdefault(tuple(sources), []).append(target)
         counts = Counter(source for sources in groups for source in sources)
-        whole = [(s, t) for s, t in groups.items() if len(s) == len(t) and all(counts[name] == 1 for name in s)]
-        alone = [(s, t) for s, t in whole if not self.is_sorted or len({*map(without_numbers, s)}) == 1]
-        return self._take([pair for s, t in alone[:1] for pair in zip(s, t, strict=True)], ORDER)
+        even = [(s, t) for s, t in groups.items() if len(s) == len(t)]
+        return [(s, t) for s, t in even if all(counts[name] == 1 for name in s)]
 
     def _take(self, pairs: Iterable[tuple[str, str]], how: float) -> bool:
         before = len(self.found)
@@ -141,6 +161,11 @@ def _best(alike: Mapping[tuple[str, str], int]) -> list[tuple[str, str]]:
     best = {side: max(counts) for side, counts in most.items()}
     alone = {side: length for side, length in best.items() if most[side][length] == 1}
     return [pair for pair, length in alike.items() if all(alone.get(side) == length for side in enumerate(pair))]
+
+
+def _torn(names: Iterable[str], fitting: set[str]) -> set[str]:
+    """Return the tensors of recurrent layers that fit only in part: their gates lie in another order elsewhere."""
+    return {name for layer in recurrent_layers(names) if not fitting.issuperset(layer) for name in layer}
 
 
 def _few(names: list[str]) -> str:

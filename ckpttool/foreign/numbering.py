@@ -1,6 +1,6 @@
 """Numbers in names: one framework counts its layers from 0, another from 1."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ckpttool.foreign.likeness import words_of
 
@@ -17,9 +17,37 @@ def aligned(names: Iterable[str], others: Iterable[str]) -> dict[str, list[str]]
     >>> list(aligned(["block.0.fc.weight", "block.1.fc.weight"], ["b1/fc/kernel", "b2/fc/kernel"]).values())
     [['block', '1', 'fc'], ['block', '2', 'fc']]
     """
-    words = {name: words_of(name) for name in names}
-    ours, theirs = _counted(words.values()), _counted(map(words_of, others))
+    words = counted_words(names)
+    ours, theirs = _counted(words.values()), _counted(counted_words(others).values())
     return {name: _renumbered(each, ours, theirs) for name, each in words.items()}
+
+
+def counted_words(names: Iterable[str]) -> dict[str, list[str]]:
+    """Return the words of each name; of names such as W, W_1, W_2 the first has the number 0.
+
+    >>> counted_words(["W", "b", "W_1", "b_1"])
+    {'W': ['0'], 'b': ['0'], 'W_1': ['1'], 'b_1': ['1']}
+    """
+    words = {name: words_of(name) for name in names}
+    numbered = any(len(each) == 1 and each[0].isdecimal() for each in words.values())
+    return {name: each or ["0"] * numbered for name, each in words.items()}
+
+
+def by_number(words: Mapping[str, list[str]], others: Mapping[str, list[str]]) -> list[tuple[str, str]]:
+    """Return names and others that have the same last numbers, where each has its counterpart; else nothing.
+
+    >>> by_number({"W1": ["1"], "W2": ["2"]}, {"fc2/kernel": ["fc", "2"], "fc1/kernel": ["fc", "1"]})
+    [('W1', 'fc1/kernel'), ('W2', 'fc2/kernel')]
+    """
+    count = min(len(_digits(each)) for side in (words, others) for each in side.values())
+    ours, theirs = ({_digits(each)[-count:]: name for name, each in side.items()} for side in (words, others))
+    if count == 0 or len(ours) < len(words) or ours.keys() != theirs.keys() or any("?" in key for key in ours):
+        return []
+    return [(name, theirs[key]) for key, name in ours.items()]
+
+
+def _digits(words: Sequence[str]) -> Key:
+    return tuple(word for word in words if word.isdecimal() or word == "?")
 
 
 def _counted(names: Iterable[list[str]]) -> Counted:

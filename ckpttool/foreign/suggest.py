@@ -8,7 +8,7 @@ from ckpttool.checkpoint import Checkpoint
 from ckpttool.foreign.layouts.keep import Keep
 from ckpttool.foreign.layouts.layout import Layout
 from ckpttool.foreign.likeness import is_counter, natural
-from ckpttool.foreign.matching import BESIDE, NAMES, ORDER, SHAPES, Matching
+from ckpttool.foreign.matching import BESIDE, NAMES, NUMBERS, ORDER, SHAPES, Matching
 from ckpttool.foreign.reading import is_of_torch, layout_by_reader
 from ckpttool.graph.graph import Graph
 from ckpttool.graph.layers import layers
@@ -18,6 +18,7 @@ WHY = {
     NAMES: "the names end alike",
     SHAPES: "nothing else has these shapes",
     BESIDE: "the rest of its layer is there",
+    NUMBERS: "the numbers of the names agree",
     ORDER: "only the order tells",
 }
 

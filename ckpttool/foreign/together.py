@@ -1,14 +1,17 @@
 """Tensors that make a variable only together, such as those of a recurrent cell: which layout a rule might name."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 
+from ckpttool.foreign.attentions import attentions
 from ckpttool.foreign.layouts.candidates import candidates
+from ckpttool.foreign.layouts.forms import Between
 from ckpttool.foreign.layouts.layout import Layout, Shape
 from ckpttool.foreign.likeness import layer_of
 
 _TORCH_CELL = re.compile(r"(?:weight|bias)_[ih]h(_l\d+(?:_reverse)?)?$")
+_RECURRENT = re.compile(r"recurrent_kernel(_\d+)?$")
 
 
 def is_of_cell(name: str) -> bool:
@@ -21,27 +24,64 @@ def is_of_cell(name: str) -> bool:
 
 
 def cells(names: Iterable[str]) -> list[list[str]]:
-    """Return names by their layers, those that have several; each layer and direction of a torch network is one."""
+    """Return names by their layers, those that have several; each layer and direction of a torch network is one.
+
+    They are in the order that layouts want: kernels, then biases, each the inputs' before the recurrent one.
+
+    >>> cells(["lstm/bias", "lstm/kernel", "lstm/recurrent_kernel", "out/bias"])
+    [['lstm/kernel', 'lstm/recurrent_kernel', 'lstm/bias']]
+    """
     layers: dict[str, list[str]] = {}
     for name in names:
         cell = _TORCH_CELL.search(name)
         layers.setdefault(layer_of(name) + (cell[1] or "" if cell else ""), []).append(name)
-    return [each for each in layers.values() if len(each) > 1]
+    return [sorted(each, key=_place) for each in layers.values() if len(each) > 1]
 
 
-def together(layers: Iterable[list[str]], shapes: Mapping[str, Shape], target: Shape) -> str:
-    """Return, as the end of a message, the first tensors of one layer that a layout makes a variable of; '' if none.
+def _place(name: str) -> tuple[bool, bool]:
+    end = re.split(r"[/.]", name)[-1]
+    return "bias" in end, "_hh" in end or "recurrent" in end
+
+
+def recurrent_layers(names: Iterable[str]) -> list[list[str]]:
+    """Return the names of each layer of Keras that has a recurrent kernel."""
+    return [layer for layer in cells(names) if any(map(_RECURRENT.search, layer))]
+
+
+def joined_layers(shapes: Mapping[str, Shape]) -> list[list[str]]:
+    """Return the names of tensors that might make variables together: of attentions, and of one layer."""
+    return [*attentions(shapes), *cells(shapes)]
+
+
+def together(layers: Iterable[Sequence[str]], shapes: Mapping[str, Shape], target: str, shape: Shape) -> str:
+    """Return, as the end of a message, tensors that a layout makes a variable of; '' where there are none.
+
+    Of several such layers, one with the numbers of the variable's name is the likeliest.
 
     >>> cell = {"rnn/kernel": (3, 20), "rnn/recurrent_kernel": (5, 20), "rnn/bias": (20,)}
-    >>> together(cells(cell), cell, (8, 20))
+    >>> together(cells(cell), cell, "lstm_cell/kernel", (8, 20))
     '; a rule might take rnn/kernel rnn/recurrent_kernel rnn/bias by lstm(source=keras, target=tf1)'
     """
+    fitting = list(_fitting(layers, shapes, shape))
+    if not fitting:
+        return ""
+    numbers = re.findall(r"\d+", target)
+    names, layout = min(fitting, key=lambda found: re.findall(r"\d+", layer_of(found[0][0])) != numbers)
+    return f"; a rule might take {' '.join(names)} by {layout}"
+
+
+def _fitting(
+    layers: Iterable[Sequence[str]], shapes: Mapping[str, Shape], target: Shape
+) -> Iterator[tuple[Sequence[str], Layout]]:
     for names in layers:
-        if layout := _layout(tuple(shapes[name] for name in names), target):
-            return f"; a rule might take {' '.join(names)} by {layout}"
-    return ""
+        is_torch = re.search(r"weight(_[ih]h\w*)?$", names[0]) is not None
+        if layout := _layout(tuple(shapes[name] for name in names), target, is_torch):
+            yield names, layout
 
 
 @cache
-def _layout(shapes: tuple[Shape, ...], target: Shape) -> Layout | None:
-    return next(iter(candidates(shapes, target)), None)
+def _layout(shapes: tuple[Shape, ...], target: Shape, is_torch: bool) -> Layout | None:
+    """Return the likeliest layout; which of two forms of the same shapes it is, PyTorch's names tell."""
+    found = candidates(shapes, target)
+    alike = [each for each in found if isinstance(each, Between) and each.source.startswith("torch") == is_torch]
+    return next(iter([*alike, *found]), None)

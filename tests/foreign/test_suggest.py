@@ -196,3 +196,133 @@ def test_a_batch_normalisation_of_keras_1(new_network: Any) -> None:
     names = {"gamma": "gamma_1", "beta": "beta_1", "moving_mean": "running_mean_1", "moving_variance": "running_std_1"}
     found = pairs(Checkpoint.of({f"bn1/{name}": np.ones(4, np.float32) for name in names.values()}), net.export())
     assert {target: pair[0] for target, pair in found.items()} == {f"norm/{k}": f"bn1/{v}" for k, v in names.items()}
+
+
+ATTENTION = ["self.query", "self.key", "self.value", "output.dense"]
+
+
+@pytest.fixture(scope="module")
+def joined(new_network: Any) -> Graph:
+    """Two layers with the attention of GPT-2: one kernel for query, key and value, and the output's."""
+    with new_network().building() as net:
+        X = net.v1.placeholder(net.tf.float32, [None, 8], name="X")
+        for number in range(2):
+            with net.v1.variable_scope(f"h{number}/attn"):
+                both = net.v1.matmul(X, net.variable("c_attn/w", [8, 24])) + net.variable("c_attn/b", [24])
+                X = net.v1.matmul(both[:, 16:], net.variable("c_proj/w", [8, 8])) + net.variable("c_proj/b", [8])
+    found: Graph = net.export()
+    return found
+
+
+@pytest.mark.parametrize(("suffix", "form"), [("weight", "torch_split"), ("kernel", "tf1")])
+def test_an_attention_in_two_scopes_is_left_open_with_the_layout_that_fits(
+    joined: Graph, suffix: str, form: str
+) -> None:
+    """As a sorted file has BERT's: biases first, the keys before the queries, a normalisation beside the output."""
+    shapes = {f".{suffix}": (8, 8), ".bias": (8,)}
+    names = [f"layer.{n}.attention.{part}{end}" for n in range(2) for part in ATTENTION for end in shapes]
+    norms = [f"layer.{n}.attention.output.norm.{end}" for n in range(2) for end in ("gamma", "beta")]
+    arrays = {name: np.ones(shapes.get(name[name.rindex(".") :], (8,)), np.float32) for name in sorted(names + norms)}
+    draft = suggest(Checkpoint.of(arrays), joined)
+    for number in range(2):
+        (problem,) = [each for each in draft.open if each.startswith(f"h{number}/attn/c_attn/w ")]
+        rule = " ".join(name for name in names if name.startswith(f"layer.{number}."))
+        assert problem.endswith(
+            f"no tensor fits; a rule might take {rule} by attention(source={form}, target=tf1_joined)"
+        )
+
+
+def test_a_joined_attention_is_shown_with_its_output(new_network: Any) -> None:
+    with new_network().building() as net:
+        X = net.v1.placeholder(net.tf.float32, [None, 8], name="X")
+        for part in ("query", "key", "value", "output/dense"):
+            net.v1.matmul(X, net.variable(f"layer_0/{part}/kernel", [8, 8]))
+    module = torch.nn.ModuleDict({"attn": torch.nn.MultiheadAttention(8, 2, bias=False)})
+    arrays = {name: value.numpy() for name, value in module.state_dict().items()}
+    draft = suggest(Checkpoint.of({**arrays, "other.weight": np.ones((8, 8), np.float32)}), net.export())
+    rule = "a rule might take attn.in_proj_weight attn.out_proj.weight by attention(source=torch, target=tf1)"
+    assert [problem.partition("; ")[2] for problem in draft.open[:4]] == [rule] * 4
+
+
+def cell(net: Any, form: str) -> None:
+    """An LSTM of five units with three inputs, and an output's layer."""
+    shapes = {"kernel": [8, 20]} if form == "tf1" else {"kernel": [3, 20], "recurrent_kernel": [5, 20]}
+    kernels = [net.variable(f"lstm/{name}", shape) for name, shape in shapes.items()]
+    gates = sum(net.v1.matmul(net.v1.placeholder(net.tf.float32, [None, each.shape[0]]), each) for each in kernels)
+    X = gates + net.variable("lstm/bias", [20])
+    net.v1.matmul(X[:, :5], net.variable("out/kernel", [5, 2])) + net.variable("out/bias", [2])
+
+
+LSTM = {"lstm/kernel": (3, 20), "lstm/recurrent_kernel": (5, 20), "lstm/bias": (20,)}
+
+
+@pytest.mark.parametrize("order", [list, sorted])
+def test_the_bias_of_a_cell_is_not_settled_without_its_kernel(new_network: Any, order: Any) -> None:
+    with new_network().building() as net:
+        cell(net, "tf1")
+    shapes = {**LSTM, "out/kernel": (5, 2), "out/bias": (2,)}
+    draft = suggest(Checkpoint.of({n: np.ones(shapes[n], np.float32) for n in order(shapes)}), net.export())
+    rule = f"no tensor fits; a rule might take {' '.join(LSTM)} by lstm(source=keras, target=tf1)"
+    assert [pair.target for pair in draft.pairs] == ["out/kernel", "out/bias"]
+    assert draft.open[:2] == (f"lstm/kernel [8, 20]: {rule}", f"lstm/bias [20]: {rule}")
+
+
+def test_nor_the_other_way_round(new_network: Any) -> None:
+    with new_network().building() as net:
+        cell(net, "keras")
+    shapes = {"lstm/kernel": (8, 20), "lstm/bias": (20,), "out/kernel": (5, 2), "out/bias": (2,)}
+    draft = suggest(Checkpoint.of({n: np.ones(shape, np.float32) for n, shape in shapes.items()}), net.export())
+    assert [pair.target for pair in draft.pairs] == ["out/kernel", "out/bias"]
+
+
+def test_a_cell_in_a_graph_that_has_it_in_the_same_form_is_kept(new_network: Any) -> None:
+    with new_network().building() as net:
+        cell(net, "keras")
+    shapes = {**LSTM, "out/kernel": (5, 2), "out/bias": (2,)}
+    found = pairs(Checkpoint.of({n: np.ones(shape, np.float32) for n, shape in shapes.items()}), net.export())
+    assert {target: pair[:2] for target, pair in found.items()} == {name: (name, "keep") for name in shapes}
+
+
+FLAT = {
+    "numbers": [("W1", "b1"), ("W2", "b2"), ("W3", "b3"), ("W4", "b4")],
+    "after TensorFlow": [("W", "b"), ("W_1", "b_1"), ("W_2", "b_2"), ("W_3", "b_3")],
+    "in front": [(f"w_conv1_{n}", f"b_conv1_{n}") for n in range(1, 5)],
+    "behind": [(f"conv1_{n}_W", f"conv1_{n}_b") for n in range(1, 5)],
+    "scopes": [(f"fc{n}/kernel", f"fc{n}/bias") for n in range(1, 5)],
+}
+SIZES = (4, 6, 6, 6, 3)
+
+
+def flat(new_network: Any, names: list[tuple[str, str]]) -> Graph:
+    """Dense layers of these kernels and biases, of which three have equal widths."""
+    with new_network().building() as net:
+        X = net.v1.placeholder(net.tf.float32, [None, 4], name="X")
+        for (kernel, bias), units in zip(names, SIZES[1:], strict=True):
+            X = net.tf.nn.relu(
+                net.v1.matmul(X, net.variable(kernel, [X.shape[1], units])) + net.variable(bias, [units])
+            )
+    found: Graph = net.export()
+    return found
+
+
+@pytest.mark.parametrize("source", FLAT)
+@pytest.mark.parametrize("target", FLAT)
+def test_flat_names_are_told_by_their_numbers(new_network: Any, source: str, target: str) -> None:
+    """As a sorted file has them, whose order alone tells nothing."""
+    shapes = {
+        name: shape
+        for number, (kernel, bias) in enumerate(FLAT[source])
+        for name, shape in ((kernel, SIZES[number : number + 2]), (bias, (SIZES[number + 1],)))
+    }
+    arrays = {name: np.ones(shapes[name], np.float32) for name in sorted(shapes)}
+    found = pairs(Checkpoint.of(arrays), flat(new_network, FLAT[target]))
+    wanted = zip(FLAT[target], FLAT[source], strict=True)
+    assert {name: pair[0] for name, pair in found.items()} == {
+        t: s for both in wanted for t, s in zip(*both, strict=True)
+    }
+
+
+def test_numbers_that_do_not_agree_tell_nothing(new_network: Any) -> None:
+    arrays = {f"a{n}.weight": np.ones((4, 4), np.float32) for n in (2, 9, 5)}
+    draft = suggest(Checkpoint.of({**arrays, "top.weight": np.ones((3, 4), np.float32)}), numbered(new_network, 1, 3))
+    assert [pair.confidence for pair in draft.pairs if "fc" in pair.target] == [0.5] * 3

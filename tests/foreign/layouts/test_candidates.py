@@ -42,6 +42,7 @@ def test_one_array(sources: list[Shape], target: Shape, op: str | None, expected
         ([(24, 8), (24,)], (8, 8), "MatMul", "attention(source=torch, target=tf1)"),
         ([(24, 8), (24,)], (8, 4, 2), "Einsum", "attention(source=torch, target=keras, heads=4)"),
         ([(8, 4, 2), (4, 2)] * 3, (8, 8), "MatMul", "attention(source=keras, target=tf1)"),
+        ([(8, 4, 2)] * 3, (8, 24), "MatMul", "attention(source=keras, target=tf1_joined)"),
     ],
 )
 def test_several_arrays(sources: list[Shape], target: Shape, op: str | None, expected: str) -> None:
