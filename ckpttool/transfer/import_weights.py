@@ -17,7 +17,8 @@ from ckpttool.runtime.fresh import fresh_tensors
 from ckpttool.tensors import Tensor
 from ckpttool.transfer.model import WritesModel, write_model
 from ckpttool.transfer.plan import PlanRow, listed, plan_rows
-from ckpttool.transfer.sample import TOLERANCE, Sample, sides
+from ckpttool.transfer.sample import TOLERANCE, Sample
+from ckpttool.transfer.sides import sides
 from ckpttool.transfer.trial import settle
 
 

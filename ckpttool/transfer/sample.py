@@ -10,17 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from ckpttool.errors import DataError, UnknownName
-from ckpttool.graph.graph import Graph, TensorRef
-from ckpttool.graph.layers import Layer, layers
-from ckpttool.graph.modes import PLACEHOLDERS
+from ckpttool.errors import DataError
+from ckpttool.graph.graph import Graph
 from ckpttool.graph.roles import find_roles
 from ckpttool.graph.stored import window
 from ckpttool.runtime.function import GraphFunction, runner
 from ckpttool.runtime.state import State
-from ckpttool.selection import suggestion
-from ckpttool.tensors import STRING, Array, Tensor
+from ckpttool.tensors import Array, Tensor
 from ckpttool.transfer.feeds import mode
+from ckpttool.transfer.sides import sides
 
 TOLERANCE = 1e-4
 """How far numbers may be apart, relative to the largest: float32 rounds on the way through many layers."""
@@ -87,58 +85,6 @@ def compare(
     The first that is not equal is where it goes wrong. What is raised, `Sample` and its `differences` say.
     """
     return Sample(graph, values, sample).differences(tolerance)
-
-
-def sides(graph: Graph, sample: Mapping[str, Tensor]) -> tuple[dict[str, str], dict[str, str]]:
-    """Return the placeholders that a sample feeds, and the tensors that it is compared with, by its names.
-
-    Raises:
-        UnknownName: an array has the name of nothing in the graph.
-        DataError: there is nothing to feed, or nothing to compare; an array is empty, or has no numbers to compare.
-    """
-    fed = {name: TensorRef.parse(name).op for name in sample if _is_placeholder(graph, name)}
-    compared = _ordered(graph, {name: _tensor(graph, name) for name in sample if name not in fed})
-    if not fed or not compared:
-        inputs = ", ".join(find_roles(graph, needed=()).inputs)
-        raise DataError(
-            f"the sample has {', '.join(sample) or 'nothing'}: expected rows under a placeholder's name ({inputs}) "
-            "and what a layer or op computes of them under its name"
-        )
-    for name in sample:
-        if 0 in sample[name].shape:
-            raise DataError(f"the sample's {name} is {list(sample[name].shape)}: nothing to compare")
-    for name in compared:
-        if sample[name].dtype is STRING:
-            raise DataError(f"the sample's {name} is text, expected numbers")
-    return fed, compared
-
-
-def _ordered(graph: Graph, tensors: Mapping[str, str]) -> dict[str, str]:
-    places = {op: place for place, op in enumerate(graph.nodes)}
-    return dict(sorted(tensors.items(), key=lambda item: places[TensorRef.parse(item[1]).op]))
-
-
-def _is_placeholder(graph: Graph, name: str) -> bool:
-    op = TensorRef.parse(name).op
-    return op in graph.nodes and graph.nodes[op].op in PLACEHOLDERS
-
-
-def _tensor(graph: Graph, name: str) -> str:
-    """Return the tensor that a name means: of an op, of one of its outputs, or of a layer."""
-    ref = TensorRef.parse(name)
-    if ref.op in graph.nodes:
-        return str(ref)
-    outputs = {layer.name: layer.output for layer in _known(graph)}
-    if name not in outputs:
-        names = [*outputs, *graph.nodes]
-        raise UnknownName(
-            f"{graph.source}: the sample's {name} is no placeholder, layer or op{suggestion(name, names)}"
-        )
-    return str(outputs[name])
-
-
-def _known(graph: Graph) -> list[Layer]:
-    return [layer for layer in layers(graph) if layer.output]
 
 
 def _difference(name: str, stored: Array, tensor: str, found: Array, tolerance: float) -> Difference:

@@ -115,6 +115,12 @@ WRONG_SAMPLES = {
     "nope is no placeholder, layer or op": {"nope": np.ones(5)},
     "outputs is [0, 3]: nothing to compare": {"outputs": np.ones((0, 3))},
     "outputs is text, expected numbers": {"outputs": np.full((5, 3), "a")},
+    "outputs is bool, dnn/outputs/BiasAdd:0 is float32": {"outputs": np.ones((5, 3), bool)},
+    "outputs is [5, 4], dnn/outputs/BiasAdd:0 is [any, 3]": {"outputs": np.ones((5, 4))},
+    "hidden1 is [5, 8, 1], dnn/hidden1/Relu:0 is [any, 8]": {"hidden1": np.ones((5, 8, 1))},
+    "X is float32 [5, 3], X:0 takes float32 [any, 4]": {"X": np.ones((5, 3), np.float32), "outputs": np.ones((5, 3))},
+    "X is float32 [4], X:0 takes float32 [any, 4]": {"X": np.ones(4, np.float32), "outputs": np.ones((5, 3))},
+    "X is float64 [5, 4], X:0 takes float32 [any, 4]": {"X": np.ones((5, 4)), "outputs": np.ones((5, 3))},
     "expected rows under a placeholder's name": {},
 }
 
@@ -124,10 +130,19 @@ def test_a_sample_that_cannot_prove_anything_is_refused_before_a_model_is_writte
     problem: str, shell: Any, small: Path, weights: Path, tmp_path: Path
 ) -> None:
     shell.run("import", weights, "--into", small, "--suggest", "-o", tmp_path / "rules.toml")
-    np.savez(tmp_path / "wrong.npz", X=np.ones((5, 4), np.float32), **WRONG_SAMPLES[problem])
+    np.savez(tmp_path / "wrong.npz", **{"X": np.ones((5, 4), np.float32), **WRONG_SAMPLES[problem]})
     options = ["--into", small, "--rules", tmp_path / "rules.toml", "--check", tmp_path / "wrong.npz"]
     assert problem in shell.run("import", weights, *options, "-o", tmp_path / "out.ckpt", exit_code=2).stderr
     assert not [*tmp_path.glob("out.ckpt*")]
+
+
+def test_rows_for_a_placeholder_that_nothing_compared_needs_do_not_matter(
+    shell: Any, small: Path, weights: Path, tmp_path: Path
+) -> None:
+    shell.run("import", weights, "--into", small, "--suggest", "-o", tmp_path / "rules.toml")
+    np.savez(tmp_path / "more.npz", **np.load(tmp_path / "sample.npz"), y=np.ones((5, 2), np.int64))
+    options = ["--into", small, "--rules", tmp_path / "rules.toml", "--check", tmp_path / "more.npz"]
+    assert "checked: 3 tensors equal" in shell.run("import", weights, *options, "-o", tmp_path / "out.ckpt").stderr
 
 
 def test_a_sample_that_is_not_there_is_told_before_a_model_is_written(

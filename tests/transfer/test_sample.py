@@ -93,8 +93,13 @@ def test_a_sample_needs_rows_and_something_to_compare(graph: Any, values: Any, s
 
 
 def test_an_array_of_another_shape_is_named(graph: Any, values: Any, sample: Any) -> None:
-    with pytest.raises(DataError, match=r"the sample's fc1 is \[4, 5\], dnn/fc1/Relu:0 is \[4, 6\]"):
+    with pytest.raises(DataError, match=r"the sample's fc1 is \[4, 5\], dnn/fc1/Relu:0 is \[any, 6\]"):
         compare(graph, Checkpoint.of(values), Checkpoint.of(sample | {"fc1": sample["fc1"][:, :5]}))
+
+
+def test_rows_too_few_are_told_when_the_graph_has_run(graph: Any, values: Any, sample: Any) -> None:
+    with pytest.raises(DataError, match=r"the sample's fc1 is \[3, 6\], dnn/fc1/Relu:0 is \[4, 6\]"):
+        compare(graph, Checkpoint.of(values), Checkpoint.of(sample | {"fc1": sample["fc1"][:3]}))
 
 
 def test_numbers_that_are_none_are_not_equal(graph: Any, values: Any, sample: Any, tmp_path: Path) -> None:
