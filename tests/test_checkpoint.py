@@ -183,8 +183,9 @@ def test_the_format_may_be_said(tmp_path):
         CkptError, match=r"no format is named 'gguf'; there are .*, bundle, v1, safetensors, torch, npz"
     ):
         checkpoint.save({}, tmp_path / "y", format="gguf")
-    with pytest.raises(FormatError, match=r"no format writes \.pt files"):
-        checkpoint.save({}, tmp_path / "y.pt")
+    for name in ("y.pt", "y.bin"):
+        with pytest.raises(FormatError, match=rf"no format writes \.{name[2:]} files; suffixes say bundle "):
+            checkpoint.save({}, tmp_path / name)
 
 
 def test_every_path_of_a_checkpoint_opens_it(tmp_path):

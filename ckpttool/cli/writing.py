@@ -7,6 +7,7 @@ import click
 
 from ckpttool import formats
 from ckpttool.cli.options import PATH, Command, Decorator
+from ckpttool.errors import FormatError
 
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
 
@@ -43,7 +44,12 @@ def format_of(path: Path | None, to: str | None, like: Path | None = None) -> st
 
     Raises:
         UsageError: neither an output nor a name says it.
+        FormatError: the output's suffix says a format that is not written.
     """
     if path is None and to is None:
         raise click.UsageError("the plan depends on the format: --to or -o says which", click.get_current_context())
-    return formats.for_output(path or Path(), to, like).NAME
+    try:
+        return formats.for_output(path or Path(), to, like).NAME
+    except FormatError as error:
+        hint = "; --to names a format for any suffix" if to is None else ""
+        raise FormatError(f"{error}{hint}") from error

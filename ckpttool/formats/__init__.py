@@ -32,7 +32,7 @@ BUILTIN = {
     "onnx": "ckpttool.formats.onnx.format:Onnx",
     "npy": "ckpttool.formats.npz.folder:Npy",
 }
-FOREIGN_SUFFIXES = (".json", ".pt", ".pth", ".npy", ".npz", ".pb", ".onnx", ".meta")
+FOREIGN_SUFFIXES = (".bin", ".json", ".pt", ".pth", ".npy", ".npz", ".pb", ".onnx", ".meta")
 """Suffixes that say a format: an output named so is that, or refused, and never a bundle with an odd prefix."""
 
 
@@ -112,9 +112,16 @@ def for_output(path: Path, name: str | None = None, like: Path | None = None) ->
         if any(suffix and path.name.endswith(suffix) for suffix in candidate.SUFFIXES):
             return candidate
     if path.suffix in FOREIGN_SUFFIXES:
-        written = ", ".join(each for each in names() if get(each).WRITES)
-        raise FormatError(f"{path}: no format writes {path.suffix} files; --to names one of {written}")
+        raise FormatError(f"{path}: no format writes {path.suffix} files; suffixes say {', '.join(_written())}")
     return get("bundle") if like is None else find(like)
+
+
+def _written() -> Iterator[str]:
+    """Yield the formats that a suffix chooses, each with its suffixes: `hdf5 (.h5, .hdf5)`."""
+    for each in map(get, _names()):
+        suffixes = [suffix for suffix in each.SUFFIXES if suffix]
+        if each.WRITES and suffixes:
+            yield f"{each.NAME} ({', '.join(suffixes)})"
 
 
 def _explain(path: Path) -> CkptError:

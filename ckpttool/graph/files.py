@@ -9,6 +9,7 @@ from typing import TypeVar
 from google.protobuf import text_format
 from google.protobuf.message import DecodeError, Message
 
+from ckpttool import formats
 from ckpttool.errors import FormatError, GraphError, MissingFile
 from ckpttool.formats.files import refuse_existing, replacing
 from ckpttool.formats.mirror import local
@@ -24,7 +25,7 @@ _Kind = TypeVar("_Kind", bound=Message)
 SAVED_MODEL_NAMES = ("saved_model.pb", "saved_model.pbtxt")
 _FOREIGN = (
     (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
-    (b"PK\x03\x04", "a zip archive (.npz or .keras)"),
+    (b"PK\x03\x04", "a zip archive (.npz, .keras or .pt)"),
     (b"\x1f\x8b", "a gzip file"),
     (b"version https://git-lfs.github.com/spec/", "a git-LFS pointer; fetch the file itself with `git lfs pull`"),
 )
@@ -131,6 +132,11 @@ def _meta_graph(data: bytes, tags: Collection[str] | None, file: Path) -> MetaGr
             return MetaGraphDef(graph_def=message)
         if isinstance(message, MetaGraphDef) and _has_ops(message.graph_def):
             return message
+    if formats.get("onnx").recognises(file):
+        raise FormatError(
+            f"{file}: a model of ONNX, whose ops are not read, expected a graph of TensorFlow: its tensors are for "
+            "vars, layers, stats, show, diff, verify, convert, edit and import"
+        )
     raise FormatError(f"{file}: neither a MetaGraphDef (.meta), a SavedModel nor a GraphDef: {problem}")
 
 

@@ -127,3 +127,9 @@ def test_a_damaged_source_leaves_no_output(shell: Any, copied: Path, flip: Any, 
     line = shell.error("convert", copied, "-o", tmp_path / "x.safetensors")
     assert "hidden1/bias is damaged" in line
     assert not (tmp_path / "x.safetensors").exists()
+
+
+def test_a_suffix_that_no_format_writes_names_those_that_are(shell: Any, tiny: Path, tmp_path: Path) -> None:
+    line = shell.error("convert", tiny, "-o", tmp_path / "tiny.pt")
+    assert "no format writes .pt files; suffixes say bundle (.ckpt, .index), safetensors (.safetensors, " in line
+    assert line.endswith("; --to names a format for any suffix")

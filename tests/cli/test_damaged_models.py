@@ -80,7 +80,7 @@ def test_no_model_at_all(attempt: Callable[[str, Path], str], data: Path, tmp_pa
     assert attempt(command, tmp_path / "none").startswith(f"Error: {tmp_path}/none: no graph there")
     (tmp_path / "empty").mkdir()
     assert attempt(command, tmp_path / "empty").startswith(f"Error: {tmp_path}/empty: ")
-    assert attempt(command, data) == f"Error: {data}: not a graph but a zip archive (.npz or .keras)"
+    assert attempt(command, data) == f"Error: {data}: not a graph but a zip archive (.npz, .keras or .pt)"
 
 
 @pytest.mark.parametrize("command", [name for name in COMMANDS if "OUT" in COMMANDS[name]])

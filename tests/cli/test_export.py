@@ -197,6 +197,12 @@ def test_lenient_keeps_what_the_model_lacks(shell: Any, imported: Path, rules: P
 
 def test_formats_that_are_only_read(shell: Any, imported: Path, source: Path, rules: Path, tmp_path: Path) -> None:
     how = ["export", imported, "--rules", rules, "--like", source, "-o"]
-    assert "no format writes .pt files" in shell.error(*how, tmp_path / "back.pt")
+    for name in ("back.pt", "back.bin"):
+        line = shell.error(*how, tmp_path / name)
+        assert line.startswith(f"{tmp_path}/{name}: no format writes .{name[5:]} files; suffixes say bundle (.ckpt, ")
+        assert "safetensors (.safetensors, " in line
+        assert "npz (.npz)" in line
+        assert "hdf5 (.h5, .hdf5)" in line
+        assert "--to" not in line  # which this command does not have
     shell.run(*how, tmp_path / "back.npz")
     assert "--overwrite" in shell.error(*how, tmp_path / "back.npz")

@@ -3,6 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from onnx import helper, numpy_helper, save
+
 
 def test_ops_of_a_scope_and_type(shell: Any, model: Path) -> None:
     assert shell.lines("ops", model, "--name", "dnn/hidden[12]", "--type", "MatMul|Relu") == [
@@ -66,3 +69,13 @@ def test_something_that_is_no_graph(shell: Any, tmp_path: Path) -> None:
     path = tmp_path / "weights.meta"
     path.write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
     assert "LFS" in shell.error("ops", path)
+
+
+def test_a_model_of_onnx_has_tensors_and_no_ops(shell: Any, tmp_path: Path) -> None:
+    weight = numpy_helper.from_array(np.ones((2, 3), np.float32), "fc/kernel")
+    save(helper.make_model(helper.make_graph([], "graph", [], [], [weight])), tmp_path / "x.onnx")
+    line = shell.error("ops", tmp_path / "x.onnx")
+    assert line.startswith(f"{tmp_path}/x.onnx: a model of ONNX, whose ops are not read")
+    assert "vars, layers, stats, show, diff, verify, convert, edit and import" in line
+    assert [row["name"] for row in shell.json("layers", tmp_path / "x.onnx")] == ["fc"]
+    assert [row["name"] for row in shell.json("vars", tmp_path / "x.onnx")] == ["fc/kernel"]
