@@ -14,7 +14,7 @@ from ckpttool.formats.tensorflow.prefix import prefix_of
 from ckpttool.kinds import OBJECT_GRAPH, Kind, kinds
 from ckpttool.lineage import recording
 from ckpttool.remote.places import refuse_url
-from ckpttool.selection import Pattern, suggestion
+from ckpttool.selection import Pattern, separator, suggestion
 from ckpttool.tensors import BY_NAME, Array, Tensor, TensorSpec
 
 __all__ = ["Checkpoint", "open", "prefix_of", "save"]
@@ -212,8 +212,11 @@ def renamed(names: list[str], rules: Mapping[str, str]) -> dict[str, str]:
 
     >>> renamed(["bert/encoder/w", "bert/pooler/w"], {"bert/encoder": "encoder"})
     {'encoder/w': 'bert/encoder/w', 'bert/pooler/w': 'bert/pooler/w'}
+    >>> renamed(["features.0.weight"], {"features": "net"})
+    {'net.0.weight': 'features.0.weight'}
     """
-    compiled = [(_compiled(pattern), pattern, replacement) for pattern, replacement in rules.items()]
+    between = separator(names)
+    compiled = [(_compiled(pattern, between), pattern, replacement) for pattern, replacement in rules.items()]
     unused = set(rules)
     out: dict[str, str] = {}
     for name in names:
@@ -232,10 +235,10 @@ def renamed(names: list[str], rules: Mapping[str, str]) -> dict[str, str]:
     return out
 
 
-def _compiled(pattern: str) -> re.Pattern[str]:
+def _compiled(pattern: str, between: str) -> re.Pattern[str]:
     """Compile a pattern so that it matches whole components from the root."""
     try:
-        return re.compile(rf"(?:{pattern})(?=/|\Z)", re.DOTALL)
+        return re.compile(rf"(?:{pattern})(?={re.escape(between)}|\Z)", re.DOTALL)
     except re.error as error:
         raise CkptError(f"{pattern!r} is not a regular expression: {error}") from error
 

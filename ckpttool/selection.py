@@ -2,6 +2,8 @@
 
 `hidden[123]` takes `hidden1` and everything below it, `hidden1/kernel`; it does not take `hidden10/kernel`, nor
 `hidden3_aux/kernel`, which TensorFlow's own scope selection (`re.match`, a prefix match) would.
+
+Components are separated by `/`; among names of which none has one, as in a state dict of PyTorch, by `.`.
 """
 
 import difflib
@@ -25,29 +27,31 @@ class Pattern:
     """
 
     text: str
-    _whole: re.Pattern[str] = field(init=False, repr=False, compare=False)
     _prefix: re.Pattern[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Compile both readings of the text: whole components, and TensorFlow's prefix."""
+        """Compile both readings of the text, whole components and TensorFlow's prefix, to refuse a bad one."""
         try:
             object.__setattr__(self, "_prefix", re.compile(self.text))
-            object.__setattr__(self, "_whole", re.compile(f"(?:{self.text})(?:/.*)?", re.DOTALL))
+            self._whole("/")
         except re.error as error:
             raise CkptError(f"{self.text!r} is not a regular expression: {error}") from error
 
     def matches(self, name: str) -> bool:
-        """Say whether the pattern takes a name, or a scope above it."""
-        return self._whole.fullmatch(name) is not None
+        """Say whether the pattern takes a name, or a scope above it, of components separated by `/`."""
+        return self._whole("/").fullmatch(name) is not None
 
     def select(self, names: Iterable[str]) -> list[str]:
         """Return the names that the pattern takes, in their order.
+
+        >>> Pattern("features[.][02]").select(["features.0.weight", "features.0.bias", "features.3.weight"])
+        ['features.0.weight', 'features.0.bias']
 
         Raises:
             UnknownName: it takes none; the message has the nearest names.
         """
         names = list(names)
-        chosen = [name for name in names if self.matches(name)]
+        chosen = self._taken(names)
         if not chosen:
             raise UnknownName(f"pattern {self.text!r} matches nothing{suggestion(self.text, names)}")
         return chosen
@@ -58,7 +62,39 @@ class Pattern:
         >>> Pattern("hidden[123]").prefix_only(["hidden1/kernel", "hidden10/kernel"])
         ['hidden10/kernel']
         """
-        return [name for name in names if self._prefix.match(name) and not self.matches(name)]
+        names = list(names)
+        taken = set(self._taken(names))
+        return [name for name in names if self._prefix.match(name) and name not in taken]
+
+    def _taken(self, names: list[str]) -> list[str]:
+        whole = self._whole(separator(names))
+        return [name for name in names if whole.fullmatch(name)]
+
+    def _whole(self, between: str) -> re.Pattern[str]:
+        return re.compile(f"(?:{self.text})(?:{re.escape(between)}.*)?", re.DOTALL)
+
+
+def separator(names: Iterable[str]) -> str:
+    """Return what separates the components of names: `/`, or `.` where none of them has a `/`.
+
+    >>> separator(["features.0.weight"]), separator(["v1.0/fc/kernel", "v1.0/fc/bias", "step"])
+    ('.', '/')
+    """
+    return "/" if any("/" in name for name in names) else "."
+
+
+def scopes(names: Iterable[str]) -> dict[str, list[str]]:
+    """Return names by the scope that they share, in their order; a name without one is its own.
+
+    >>> scopes(["features.0.weight", "features.0.bias", "scale"])
+    {'features.0': ['features.0.weight', 'features.0.bias'], 'scale': ['scale']}
+    """
+    names = list(names)
+    between = separator(names)
+    found: dict[str, list[str]] = {}
+    for name in names:
+        found.setdefault(name.rpartition(between)[0] or name, []).append(name)
+    return found
 
 
 def suggestion(wanted: str, names: Iterable[str]) -> str:
@@ -68,9 +104,11 @@ def suggestion(wanted: str, names: Iterable[str]) -> str:
     '; nearest: hidden1, hidden1/kernel'
     """
     candidates: dict[str, None] = {}
+    names = list(names)
+    between = separator(names)
     for name in names:
-        parts = name.split("/")
-        candidates |= dict.fromkeys("/".join(parts[: i + 1]) for i in range(len(parts)))
+        parts = name.split(between)
+        candidates |= dict.fromkeys(between.join(parts[: i + 1]) for i in range(len(parts)))
     literal = re.sub(r"[\\^$.|?*+()\[\]{}]", "", wanted)
     nearest = difflib.get_close_matches(literal, candidates, n=3, cutoff=0.5)
     return f"; nearest: {', '.join(nearest)}" if nearest else ""

@@ -6,6 +6,7 @@ import click
 
 from ckpttool.cli import options, output
 from ckpttool.graph.listing import paste_patterns
+from ckpttool.selection import separator
 from ckpttool.transfer.listing import layer_rows
 
 COLUMNS = ("name", "parameters", "output", "variables")
@@ -19,7 +20,8 @@ def layers(model: Path, tags: list[str] | None, as_json: bool) -> None:
     """List the layers of MODEL in data-flow order: parameters, output tensor, variables.
 
     MODEL is a .meta file or its checkpoint's prefix, a SavedModel folder, or a GraphDef. A checkpoint without a
-    graph has the scopes of its weights for layers, and no outputs. Patterns to paste are printed below.
+    graph has the scopes of its weights for layers, and no outputs; where no name has a /, as in files of PyTorch, a
+    dot ends a scope. Patterns to paste are printed below.
 
     \b
     Example:
@@ -27,5 +29,6 @@ def layers(model: Path, tags: list[str] | None, as_json: bool) -> None:
     """
     found = layer_rows(model, tags)
     output.rows(found, COLUMNS, as_json)
-    for pattern in paste_patterns([row["name"] for row in found]):
+    between = separator(name for row in found for name in row["variables"])
+    for pattern in paste_patterns([row["name"] for row in found], between):
         output.say(f"--layers '{pattern}'")

@@ -46,26 +46,26 @@ def collection_rows(graph: Graph) -> list[Row]:
     return [_collection_row(key, graph) for key in sorted(graph.meta.collection_def)]
 
 
-def paste_patterns(layers: Sequence[str]) -> list[str]:
+def paste_patterns(layers: Sequence[str], between: str = "/") -> list[str]:
     """Return patterns for layers in data-flow order, ready to paste: all of them, then all but the last.
 
-    Of many layers the scopes above them are named.
+    Of many layers the scopes above them are named; components are separated by `between`.
 
     >>> paste_patterns(["hidden1", "hidden2", "hidden3", "outputs"])
     ['hidden[123]|outputs', 'hidden[123]']
     >>> paste_patterns([f"block{block}/conv{layer}" for block in (1, 2, 3) for layer in range(20)])
     ['block[123]', 'block[12]']
     """
-    depth = max((name.count("/") + 1 for name in layers), default=1)
-    while depth > 1 and len(_scopes(layers, depth)) > PASTED:
+    depth = max((name.count(between) + 1 for name in layers), default=1)
+    while depth > 1 and len(_scopes(layers, depth, between)) > PASTED:
         depth -= 1
-    scopes = _scopes(layers, depth)
+    scopes = _scopes(layers, depth, between)
     return [_folded(cut) for cut in (scopes, scopes[:-1]) if cut]
 
 
-def _scopes(names: Sequence[str], depth: int) -> list[str]:
+def _scopes(names: Sequence[str], depth: int, between: str) -> list[str]:
     """Return the first components of names, each once, in their order."""
-    return list(dict.fromkeys("/".join(name.split("/")[:depth]) for name in names))
+    return list(dict.fromkeys(between.join(name.split(between)[:depth]) for name in names))
 
 
 def _of_type(nodes: Sequence[NodeDef], op_type: str) -> list[NodeDef]:

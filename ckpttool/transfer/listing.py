@@ -10,7 +10,7 @@ from ckpttool.errors import FormatError, GraphError, UnknownName
 from ckpttool.graph.graph import Graph
 from ckpttool.kinds import OBJECT_GRAPH
 from ckpttool.remote.places import is_remote
-from ckpttool.selection import Pattern, suggestion
+from ckpttool.selection import Pattern, scopes, suggestion
 from ckpttool.tensors import Tensor
 from ckpttool.transfer.opening import graph_beside, graph_path, open_either
 
@@ -146,16 +146,13 @@ def _statistics(tensor: Tensor) -> Row:
 
 def _scope_rows(tensors: checkpoint.Checkpoint) -> list[Row]:
     """Return the scopes of a checkpoint's weights as layers."""
-    scopes: dict[str, list[Tensor]] = {}
-    for name, kind in tensors.kinds().items():
-        if kind == "weight":
-            scopes.setdefault(name.rpartition("/")[0] or name, []).append(tensors[name])
+    weights = [name for name, kind in tensors.kinds().items() if kind == "weight"]
     return [
         {
             "name": scope,
-            "variables": tuple(tensor.name for tensor in members),
-            "parameters": sum(tensor.spec.elements for tensor in members),
+            "variables": tuple(members),
+            "parameters": sum(tensors[name].spec.elements for name in members),
             "output": None,
         }
-        for scope, members in scopes.items()
+        for scope, members in scopes(weights).items()
     ]

@@ -3,6 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pytest
+import torch
+
 
 def test_the_chapters_network(shell: Any, model: Path) -> None:
     result = shell.run("layers", model)
@@ -42,6 +46,45 @@ def test_every_format_has_scopes(shell: Any, tiny: Path, tmp_path: Path) -> None
     for name in ("tiny.npz", "tiny.h5", "tiny.safetensors"):
         shell.run("convert", tiny, "--drop-slots", "-o", tmp_path / name)
         assert shell.json("layers", tmp_path / name) == shell.json("layers", tiny)
+
+
+@pytest.fixture
+def dotted(tmp_path: Path) -> Path:
+    """A state dict of PyTorch."""
+    parts = [torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.ReLU(), torch.nn.Conv2d(4, 4, 3)]
+    module = torch.nn.ModuleDict({"features": torch.nn.Sequential(*parts), "classifier": torch.nn.Linear(4, 2)})
+    torch.save(module.state_dict(), tmp_path / "net.pt")
+    return tmp_path / "net.pt"
+
+
+def test_dots_end_scopes_where_no_name_has_a_slash(shell: Any, dotted: Path) -> None:
+    result = shell.run("layers", dotted)
+    assert [line.split("\t")[:2] for line in result.stdout.splitlines()] == [
+        ["features.0", "112"],
+        ["features.1", "17"],
+        ["features.3", "148"],
+        ["classifier", "10"],
+    ]
+    assert result.stderr.splitlines()[1] == r"--layers 'features\.[013]'"
+
+
+def test_a_pattern_of_dotted_layers_takes_what_it_says(shell: Any, dotted: Path, tmp_path: Path) -> None:
+    pattern = shell.run("layers", dotted).stderr.splitlines()[1].split("'")[1]
+    names = [row["name"] for row in shell.json("vars", dotted, "--layers", pattern)]
+    assert {name.rpartition(".")[0] for name in names} == {"features.0", "features.1", "features.3"}
+    assert [row["name"] for row in shell.json("vars", dotted, "--layers", "features[.]3")] == [
+        "features.3.weight",
+        "features.3.bias",
+    ]
+    assert "nearest: classifier" in shell.error("vars", dotted, "--layers", "clasifier")
+    out = tmp_path / "net.safetensors"
+    shell.run("edit", dotted, "--keep", "classifier", "--rename", "classifier=>head", "-o", out)
+    assert [row["name"] for row in shell.json("layers", out)] == ["head"]
+
+
+def test_a_name_with_a_slash_makes_dots_plain(shell: Any, tmp_path: Path) -> None:
+    np.savez(tmp_path / "w.npz", **{"v1.0/fc/kernel": np.ones((2, 3)), "scale.x": np.ones(1)})
+    assert [row["name"] for row in shell.json("layers", tmp_path / "w.npz")] == ["v1.0/fc", "scale.x"]
 
 
 def test_a_graph_beside_that_is_damaged_is_not_passed_over(shell: Any, tiny: Path) -> None:

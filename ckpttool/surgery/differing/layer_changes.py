@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import hypot
 
+from ckpttool.selection import scopes
 from ckpttool.surgery.differing.movement import norm, ratio
 from ckpttool.tensors import Tensor
 
@@ -34,11 +35,8 @@ def layer_changes(
 
     A layer is a scope; slots and step counters do not count.
     """
-    scopes: dict[str, list[str]] = {}
-    for name in [*a, *(name for name in b if name not in a)]:
-        if kind[name] == "weight":
-            scopes.setdefault(name.rpartition("/")[0] or name, []).append(name)
-    found = [_layer_change(scope, names, a, b, travel) for scope, names in scopes.items()]
+    weights = [name for name in [*a, *(name for name in b if name not in a)] if kind[name] == "weight"]
+    found = [_layer_change(scope, names, a, b, travel) for scope, names in scopes(weights).items()]
     return tuple(sorted(found, key=_rank))
 
 
