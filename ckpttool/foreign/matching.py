@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from ckpttool.foreign.layouts.keep import Keep
-from ckpttool.foreign.layouts.layout import Layout
+from ckpttool.foreign.layouts.layout import Layout, Shape
 from ckpttool.foreign.likeness import common_ending, layer_of, part_of, without_numbers
 from ckpttool.foreign.numbering import aligned, by_number, counted_words
-from ckpttool.foreign.together import is_of_cell, joined_layers, recurrent_layers, together
+from ckpttool.foreign.together import is_of_cell, joined_layers, together, whole_layers
 from ckpttool.graph.stored import StoredTensor
 
 NAMES, SHAPES, BESIDE, NUMBERS, ORDER = 0.9, 0.8, 0.7, 0.6, 0.5
@@ -23,7 +23,7 @@ class Matching:
     Where the source's names are sorted, their order is that of layers only for names that differ in their numbers.
     """
 
-    shapes: Mapping[str, tuple[int, ...]]
+    shapes: Mapping[str, Shape]
     targets: Mapping[str, StoredTensor]
     turning: Mapping[str, Layout]
     is_sorted: bool
@@ -54,7 +54,8 @@ class Matching:
             target: {source for group in alike.values() if self.fits(group[0], target) for source in group}
             for target in self.targets
         }
-        torn = _torn(self.targets, {target for target, sources in fitting.items() if sources})
+        shapes = {name: target.shape or () for name, target in self.targets.items()}
+        torn = _torn(shapes, {target for target, sources in fitting.items() if sources})
         torn_sources = _torn(self.shapes, {source for sources in fitting.values() for source in sources})
         return {
             target: [source for source in self.shapes if source in found - torn_sources and target not in torn]
@@ -84,11 +85,10 @@ class Matching:
         used = {source for source, _ in self.found.values()}
         layers = joined_layers({name: shape for name, shape in self.shapes.items() if name not in used})
         fitting = self.open()
+        wanted = {target: self.targets[target].shape or () for target in fitting}
         for target, sources in fitting.items():
-            shape = list(self.targets[target].shape or ())
             why = f"{len(sources)} tensors fit, {_few(sources)}" if sources else "no tensor fits"
-            joined = together(layers, self.shapes, target, tuple(shape))
-            yield f"{target} {shape}: {why}{joined}"
+            yield f"{target} {list(wanted[target])}: {why}{together(layers, self.shapes, target, wanted)}"
         taken = {source for sources in fitting.values() for source in sources} | used
         yield from (
             f"{name} {list(shape)}: no variable fits" for name, shape in self.shapes.items() if name not in taken
@@ -163,9 +163,9 @@ def _best(alike: Mapping[tuple[str, str], int]) -> list[tuple[str, str]]:
     return [pair for pair, length in alike.items() if all(alone.get(side) == length for side in enumerate(pair))]
 
 
-def _torn(names: Iterable[str], fitting: set[str]) -> set[str]:
-    """Return the tensors of recurrent layers that fit only in part: their gates lie in another order elsewhere."""
-    return {name for layer in recurrent_layers(names) if not fitting.issuperset(layer) for name in layer}
+def _torn(shapes: Mapping[str, Shape], fitting: set[str]) -> set[str]:
+    """Return the tensors of layers that change their form as a whole, and fit only in part."""
+    return {name for layer in whole_layers(shapes) if not fitting.issuperset(layer) for name in layer}
 
 
 def _few(names: list[str]) -> str:

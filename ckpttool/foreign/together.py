@@ -1,12 +1,11 @@
 """Tensors that make a variable only together, such as those of a recurrent cell: which layout a rule might name."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 
 from ckpttool.foreign.attentions import attentions
 from ckpttool.foreign.layouts.candidates import candidates
-from ckpttool.foreign.layouts.forms import Between
 from ckpttool.foreign.layouts.layout import Layout, Shape
 from ckpttool.foreign.likeness import layer_of
 
@@ -43,9 +42,10 @@ def _place(name: str) -> tuple[bool, bool]:
     return "bias" in end, "_hh" in end or "recurrent" in end
 
 
-def recurrent_layers(names: Iterable[str]) -> list[list[str]]:
-    """Return the names of each layer of Keras that has a recurrent kernel."""
-    return [layer for layer in cells(names) if any(map(_RECURRENT.search, layer))]
+def whole_layers(shapes: Mapping[str, Shape]) -> list[list[str]]:
+    """Return the names of each layer whose tensors change their form together: Keras's cells, an attention's parts."""
+    projections = dict.fromkeys(name for names in attentions(shapes) for name in names)
+    return [*cells(projections), *(layer for layer in cells(shapes) if any(map(_RECURRENT.search, layer)))]
 
 
 def joined_layers(shapes: Mapping[str, Shape]) -> list[list[str]]:
@@ -53,35 +53,40 @@ def joined_layers(shapes: Mapping[str, Shape]) -> list[list[str]]:
     return [*attentions(shapes), *cells(shapes)]
 
 
-def together(layers: Iterable[Sequence[str]], shapes: Mapping[str, Shape], target: str, shape: Shape) -> str:
+def together(
+    layers: Iterable[Sequence[str]], shapes: Mapping[str, Shape], target: str, wanted: Mapping[str, Shape]
+) -> str:
     """Return, as the end of a message, tensors that a layout makes a variable of; '' where there are none.
 
-    Of several such layers, one with the numbers of the variable's name is the likeliest.
+    Of several such layers, one with the numbers of the variable's name is the likeliest; of several layouts, one that
+    makes what else is `wanted`.
 
     >>> cell = {"rnn/kernel": (3, 20), "rnn/recurrent_kernel": (5, 20), "rnn/bias": (20,)}
-    >>> together(cells(cell), cell, "lstm_cell/kernel", (8, 20))
+    >>> together(cells(cell), cell, "lstm_cell/kernel", {"lstm_cell/kernel": (8, 20), "lstm_cell/bias": (20,)})
     '; a rule might take rnn/kernel rnn/recurrent_kernel rnn/bias by lstm(source=keras, target=tf1)'
     """
-    fitting = list(_fitting(layers, shapes, shape))
+    fitting = [
+        (names, found) for names in layers if (found := _layouts(tuple(map(shapes.__getitem__, names)), wanted[target]))
+    ]
     if not fitting:
         return ""
     numbers = re.findall(r"\d+", target)
-    names, layout = min(fitting, key=lambda found: re.findall(r"\d+", layer_of(found[0][0])) != numbers)
+    names, layouts = min(fitting, key=lambda found: re.findall(r"\d+", found[0][0]) != numbers)
+    layout = _likeliest(layouts, names, [shapes[name] for name in names], {*wanted.values()})
     return f"; a rule might take {' '.join(names)} by {layout}"
 
 
-def _fitting(
-    layers: Iterable[Sequence[str]], shapes: Mapping[str, Shape], target: Shape
-) -> Iterator[tuple[Sequence[str], Layout]]:
-    for names in layers:
-        is_torch = re.search(r"weight(_[ih]h\w*)?$", names[0]) is not None
-        if layout := _layout(tuple(shapes[name] for name in names), target, is_torch):
-            yield names, layout
-
-
 @cache
-def _layout(shapes: tuple[Shape, ...], target: Shape, is_torch: bool) -> Layout | None:
-    """Return the likeliest layout; which of two forms of the same shapes it is, PyTorch's names tell."""
-    found = candidates(shapes, target)
-    alike = [each for each in found if isinstance(each, Between) and each.source.startswith("torch") == is_torch]
-    return next(iter([*alike, *found]), None)
+def _layouts(shapes: tuple[Shape, ...], target: Shape) -> list[Layout]:
+    return candidates(shapes, target)
+
+
+def _likeliest(layouts: Iterable[Layout], names: Sequence[str], shapes: Sequence[Shape], wanted: set[Shape]) -> Layout:
+    """Return the layout that makes the most of what is wanted and nothing else, from the form that the names tell."""
+    is_torch = re.search(r"weight(_[ih]h\w*)?$", names[0]) is not None
+
+    def rank(layout: Layout) -> tuple[bool, int, bool]:
+        made = {*layout.made_of(shapes)}
+        return not made <= wanted, -len(made), getattr(layout, "source", "").startswith("torch") != is_torch
+
+    return min(layouts, key=rank)

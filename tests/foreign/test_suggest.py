@@ -1,5 +1,6 @@
 """Drafts of rules: what names, shapes, layers and order tell, and what they do not."""
 
+import re
 from typing import Any
 
 import numpy as np
@@ -162,6 +163,16 @@ def test_a_recurrent_cell_of_torch_is_left_open_with_the_layout_that_fits(new_ne
     assert [pair.target for pair in draft.pairs] == ["outputs/kernel", "outputs/bias"]
     assert draft.open[0] == f"rnn/basic_lstm_cell/kernel [8, 20]: {fit}"
     assert draft.open[1].startswith("rnn/basic_lstm_cell/bias [20]: no tensor fits; a rule might take rnn.weight_ih_l0")
+
+
+def test_each_cell_of_several_is_shown_for_the_one_of_its_number(new_network: Any, tmp_path: Any) -> None:
+    with new_network().building() as net:
+        for number in range(2):
+            X = net.v1.placeholder(net.tf.float32, [None, 10])
+            net.dense(X, 20, f"rnn/cell_{number}/lstm_cell")
+    draft = suggest(saved(torch.nn.ModuleDict({"rnn": torch.nn.LSTM(5, 5, 2)}), tmp_path), net.export())
+    rules = [problem.partition("might take ")[2] for problem in draft.open if "might take" in problem]
+    assert [set(re.findall(r"_l(\d)", rule)) for rule in rules] == [{"0"}, {"0"}, {"1"}, {"1"}]
 
 
 def test_a_cell_without_biases_is_no_dense_layer(new_network: Any, tmp_path: Any) -> None:
