@@ -51,7 +51,7 @@ def _divided(name: str) -> tuple[str, str | None]:
     scope, end = scope_of(name), re.split(r"[/.:]", name)[-1]
     if part := _PART_OF.get((re.sub(r"_\d+$", "", end) if scope else end).lower()):
         return scope, part
-    found = None if "." in name else _LEADING.fullmatch(end) or _TRAILING.fullmatch(end)
+    found = None if "." in name else _TRAILING.fullmatch(end) or _LEADING.fullmatch(end)
     if found is None:
         return scope, None
     return name[: len(name) - len(end)] + found["layer"], _PART_OF[found["part"].lower()]

@@ -7,7 +7,7 @@ from functools import cached_property
 
 from ckpttool.foreign.layouts.keep import Keep
 from ckpttool.foreign.layouts.layout import Layout, Shape
-from ckpttool.foreign.likeness import common_ending, layer_of, part_of, without_numbers
+from ckpttool.foreign.likeness import common_ending, layer_of, natural, part_of, without_numbers
 from ckpttool.foreign.numbering import aligned, by_number, counted_words
 from ckpttool.foreign.together import is_of_cell, joined_layers, together, whole_layers
 from ckpttool.graph.stored import StoredTensor
@@ -130,8 +130,10 @@ class Matching:
 
     def _by_order(self) -> bool:
         """Pair as many tensors as there are variables that they all fit, if the layers that are known are in order."""
-        places = {layer: place for place, layer in enumerate(dict.fromkeys(map(layer_of, self.shapes)))}
-        known = [places[layer_of(self.found[target][0])] for target in self.targets if target in self.found]
+        layers = {name: layer_of(name) or name for name in self.shapes}
+        ordered = sorted({*layers.values()}, key=natural) if self.is_sorted else dict.fromkeys(layers.values())
+        places = {layer: place for place, layer in enumerate(ordered)}
+        known = [places[layers[self.found[target][0]]] for target in self.targets if target in self.found]
         if known != sorted(known):
             return False
         alone = [(s, t) for s, t in self._even() if not self.is_sorted or len({*map(without_numbers, s)}) == 1]

@@ -58,35 +58,34 @@ def together(
 ) -> str:
     """Return, as the end of a message, tensors that a layout makes a variable of; '' where there are none.
 
-    Of several such layers, one with the numbers of the variable's name is the likeliest; of several layouts, one that
-    makes what else is `wanted`.
+    What else it makes has to be `wanted` too. Of several such layers, one with the numbers of the variable's name is
+    the likeliest.
 
     >>> cell = {"rnn/kernel": (3, 20), "rnn/recurrent_kernel": (5, 20), "rnn/bias": (20,)}
     >>> together(cells(cell), cell, "lstm_cell/kernel", {"lstm_cell/kernel": (8, 20), "lstm_cell/bias": (20,)})
     '; a rule might take rnn/kernel rnn/recurrent_kernel rnn/bias by lstm(source=keras, target=tf1)'
     """
-    fitting = [
-        (names, found) for names in layers if (found := _layouts(tuple(map(shapes.__getitem__, names)), wanted[target]))
-    ]
+    every = {*wanted.values()}
+    found = ((names, _likeliest(names, [shapes[name] for name in names], wanted[target], every)) for names in layers)
+    fitting = [(names, layout) for names, layout in found if layout]
     if not fitting:
         return ""
     numbers = re.findall(r"\d+", target)
-    names, layouts = min(fitting, key=lambda found: re.findall(r"\d+", found[0][0]) != numbers)
-    layout = _likeliest(layouts, names, [shapes[name] for name in names], {*wanted.values()})
+    names, layout = min(fitting, key=lambda found: re.findall(r"\d+", found[0][0]) != numbers)
     return f"; a rule might take {' '.join(names)} by {layout}"
 
 
-@cache
-def _layouts(shapes: tuple[Shape, ...], target: Shape) -> list[Layout]:
-    return candidates(shapes, target)
-
-
-def _likeliest(layouts: Iterable[Layout], names: Sequence[str], shapes: Sequence[Shape], wanted: set[Shape]) -> Layout:
+def _likeliest(names: Sequence[str], shapes: Sequence[Shape], target: Shape, wanted: set[Shape]) -> Layout | None:
     """Return the layout that makes the most of what is wanted and nothing else, from the form that the names tell."""
     is_torch = re.search(r"weight(_[ih]h\w*)?$", names[0]) is not None
 
-    def rank(layout: Layout) -> tuple[bool, int, bool]:
-        made = {*layout.made_of(shapes)}
-        return not made <= wanted, -len(made), getattr(layout, "source", "").startswith("torch") != is_torch
+    def rank(layout: Layout) -> tuple[int, bool]:
+        return -len({*layout.made_of(shapes)}), getattr(layout, "source", "").startswith("torch") != is_torch
 
-    return min(layouts, key=rank)
+    found = _candidates(tuple(shapes), target)
+    return min((layout for layout in found if wanted.issuperset(layout.made_of(shapes))), key=rank, default=None)
+
+
+@cache
+def _candidates(shapes: tuple[Shape, ...], target: Shape) -> list[Layout]:
+    return candidates(shapes, target)

@@ -316,18 +316,28 @@ def flat(new_network: Any, names: list[tuple[str, str]]) -> Graph:
     return found
 
 
+def of_sizes(names: list[tuple[str, str]]) -> Checkpoint:
+    """Kernels and biases of these layers, sorted by name."""
+    kernels = {kernel: np.ones(SIZES[at : at + 2], np.float32) for at, (kernel, _) in enumerate(names)}
+    biases = {bias: np.ones(SIZES[at + 1], np.float32) for at, (_, bias) in enumerate(names)}
+    return Checkpoint.of(dict(sorted({**kernels, **biases}.items())))
+
+
 @pytest.mark.parametrize("source", FLAT)
 @pytest.mark.parametrize("target", FLAT)
 def test_flat_names_are_told_by_their_numbers(new_network: Any, source: str, target: str) -> None:
-    """As a sorted file has them, whose order alone tells nothing."""
-    shapes = {
-        name: shape
-        for number, (kernel, bias) in enumerate(FLAT[source])
-        for name, shape in ((kernel, SIZES[number : number + 2]), (bias, (SIZES[number + 1],)))
-    }
-    arrays = {name: np.ones(shapes[name], np.float32) for name in sorted(shapes)}
-    found = pairs(Checkpoint.of(arrays), flat(new_network, FLAT[target]))
+    found = pairs(of_sizes(FLAT[source]), flat(new_network, FLAT[target]))
     wanted = zip(FLAT[target], FLAT[source], strict=True)
+    assert {name: pair[0] for name, pair in found.items()} == {
+        t: s for both in wanted for t, s in zip(*both, strict=True)
+    }
+
+
+@pytest.mark.parametrize("source", FLAT)
+def test_numbers_of_one_side_are_an_order(new_network: Any, source: str) -> None:
+    names = [(f"{scope}/kernel", f"{scope}/bias") for scope in ("stem", "middle", "before", "top")]
+    found = pairs(of_sizes(FLAT[source]), flat(new_network, names))
+    wanted = zip(names, FLAT[source], strict=True)
     assert {name: pair[0] for name, pair in found.items()} == {
         t: s for both in wanted for t, s in zip(*both, strict=True)
     }
