@@ -1,12 +1,14 @@
 """What a format is: a class that says its name, its suffixes and its limits, and opens, saves and verifies."""
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from ckpttool.formats.wire.strings import as_bytes
 from ckpttool.kinds import Kind
-from ckpttool.tensors import DTYPES, RESOURCE, VARIANT, Tensor
+from ckpttool.tensors import DTYPES, RESOURCE, STRING, VARIANT, Tensor
 
 ANY = frozenset(dtype.name for dtype in DTYPES if dtype is not RESOURCE)
 """What a checkpoint of TensorFlow can hold."""
@@ -71,6 +73,8 @@ class Format(Protocol):
     HEEDS: frozenset[str]
     """Which choices of `Writing` mean something to it: `like`, `shard_bytes`."""
 
+    # LOSES: re.Pattern[bytes], for formats that would not give every string back: what they lose (see `why_not`).
+
     def recognises(self, path: Path) -> bool:
         """Say, by its bytes, whether a path holds this format."""
         ...
@@ -96,3 +100,14 @@ class Format(Protocol):
     def verify(self, path: Path) -> Iterator[Checked]:
         """Check every byte, tensor after tensor; a damaged tensor does not hide the next."""
         ...
+
+
+def why_not(target: Format, tensor: Tensor) -> str | None:
+    """Say what of a tensor a format cannot hold: its dtype, or what is in its strings; None where it can hold it."""
+    if tensor.dtype.name not in target.HOLDS:
+        return str(tensor.dtype)
+    loses: re.Pattern[bytes] | None = getattr(target, "LOSES", None)
+    if tensor.dtype is not STRING or loses is None:
+        return None
+    lost = any(map(loses.search, as_bytes(tensor.read().ravel().tolist(), tensor.name)))
+    return "string with a zero byte that would be lost" if lost else None

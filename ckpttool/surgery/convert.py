@@ -1,6 +1,6 @@
 """Converting a checkpoint: what of it goes into another format, and what that cannot hold."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 from ckpttool import checkpoint, formats
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.errors import CkptError, FormatError
-from ckpttool.formats.format import PLAIN, Format, Writing
+from ckpttool.formats.format import PLAIN, Format, Writing, why_not
 from ckpttool.kinds import base_name, kinds
 from ckpttool.selection import Pattern
 
@@ -66,15 +66,16 @@ def plan_convert(
     _require(target, how)
     kind = kind or kinds(source)
     chosen = _chosen(kind, layers, drop_slots)
-    homeless = [name for name in source if name in chosen and source[name].dtype.name not in target.HOLDS]
+    reasons = {name: why_not(target, source[name]) for name in source if name in chosen}
+    homeless = {name: reason for name, reason in reasons.items() if reason}
     if homeless and not lenient:
-        held = source[homeless[0]].dtype
-        raise FormatError(f"{to} {target.LIMITS}: {_some(homeless)} ({held}); --lenient leaves such tensors out")
+        first = next(iter(homeless.values()))
+        raise FormatError(f"{to} {target.LIMITS}: {_some(list(homeless))} ({first}); --lenient leaves such tensors out")
     fates = {name: _fate(name, chosen, homeless, to) for name in source}
     rows = tuple(_row(source, name, kind[name], fate) for name, fate in fates.items())
     kept = {name: source[name] for name, fate in fates.items() if fate == "written"}
     tensors = Checkpoint(kept, source.path, source.format, source.metadata, source.left_out, source.origins)
-    lost = [f"left out, as {to} cannot hold it: {name} ({source[name].dtype})" for name in homeless]
+    lost = [f"left out, as {to} cannot hold it: {name} ({reason})" for name, reason in homeless.items()]
     return Conversion(tensors, to, with_texts(source, target, how), rows, (*lost, *left_behind(source, target, how)))
 
 
@@ -111,7 +112,7 @@ def _chosen(kind: Mapping[str, str], layers: str | None, drop_slots: bool) -> se
     return weights | {name for name in kept if kind[name] == "slot" and base_name(name, kind) in weights}
 
 
-def _fate(name: str, chosen: set[str], homeless: list[str], to: str) -> str:
+def _fate(name: str, chosen: set[str], homeless: Collection[str], to: str) -> str:
     if name not in chosen:
         return "not taken"
     return f"left out: {to} cannot hold it" if name in homeless else "written"

@@ -57,6 +57,30 @@ def test_lenient_says_what_it_leaves_out(source, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("to", "texts", "kept"),
+    [
+        ("npz", [b"a\0b"], True),
+        ("npz", [b"a", b"b\0"], False),
+        ("hdf5", [b"a", b""], True),
+        ("hdf5", [b"a\0b"], False),
+        ("bundle", [b"a\0"], True),
+    ],
+)
+def test_a_text_that_would_not_come_back_is_left_out_only_if_told(tmp_path, to, texts, kept):
+    source = Checkpoint.of({"w": np.ones(2, np.float32), "text": np.array(texts, object)})
+    if not kept:
+        says = r": text \(string with a zero byte that would be lost\); --lenient leaves such tensors out"
+        with pytest.raises(FormatError, match=says):
+            plan_convert(source, to)
+    plan = plan_convert(source, to, lenient=True)
+    plan.write(tmp_path / "x")
+    found = {name: tensor.read().tolist() for name, tensor in checkpoint.open(tmp_path / "x").items()}
+    assert found == {"w": [1, 1]} | ({"text": texts} if kept else {})
+    note = f"left out, as {to} cannot hold it: text (string with a zero byte that would be lost)"
+    assert plan.notes == (() if kept else (note,))
+
+
+@pytest.mark.parametrize(
     ("how", "taken"),
     [
         ({"layers": "fc"}, ["fc/kernel", "fc/kernel/Momentum"]),

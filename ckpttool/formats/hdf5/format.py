@@ -12,7 +12,7 @@ from ckpttool.formats.hdf5.source import is_hdf5
 from ckpttool.formats.hdf5.tensors import Hdf5Tensors
 from ckpttool.formats.hdf5.tree import Tree, read_tree
 from ckpttool.formats.hdf5.values import text_of
-from ckpttool.formats.hdf5.writer import compare, write_tree
+from ckpttool.formats.hdf5.writer import LOSES, compare, write_tree
 from ckpttool.formats.keras.legacy import legacy_root
 from ckpttool.formats.keras.names import is_numbered
 from ckpttool.tensors import Tensor
@@ -30,6 +30,7 @@ class Hdf5:
     WRITES = True
     METADATA = True
     HOLDS = PLAIN_DTYPES
+    LOSES = LOSES
     HEEDS: frozenset[str] = frozenset()
 
     def recognises(self, path: Path) -> bool:

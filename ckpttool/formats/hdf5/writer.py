@@ -1,5 +1,6 @@
 """Writing HDF5: datasets as paths of groups, contiguous and streamed, then read again and compared."""
 
+import re
 from collections.abc import Iterable, Mapping
 from math import prod
 from typing import Any, BinaryIO
@@ -11,6 +12,8 @@ from ckpttool.formats.wire import crc
 from ckpttool.formats.wire.strings import as_bytes
 from ckpttool.tensors import STRING, Tensor
 
+LOSES = re.compile(rb"\0")
+"""Where HDF5 ends a text."""
 Attributes = Mapping[str, Mapping[str, Any]]
 
 
@@ -146,7 +149,7 @@ def _write_texts(out: Any, path: str, tensor: Tensor) -> int:
     texts = as_bytes(array.ravel().tolist(), tensor.name)
     if array.shape != tensor.shape:
         raise CorruptCheckpoint(f"{tensor.name} gave {list(array.shape)} texts, {list(tensor.shape)} were said")
-    if any(b"\0" in text for text in texts):
+    if any(map(LOSES.search, texts)):
         raise FormatError(f"{tensor.name} has a text with a zero byte in it, where HDF5 would end it")
     dataset = out.create_dataset(path, tensor.shape, h5py.string_dtype())
     flat = np.empty(len(texts), object)

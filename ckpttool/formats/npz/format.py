@@ -16,7 +16,7 @@ from ckpttool.formats.archive import BAD_ZIP, is_zip, opened, refuse_packing
 from ckpttool.formats.files import refuse_existing, replacing
 from ckpttool.formats.format import PLAIN, Checked, Tensors, Writing
 from ckpttool.formats.npz.array import HEADER_LIMIT, StoredArray, array_of, read_header
-from ckpttool.formats.npz.writer import SUFFIX, write_archive
+from ckpttool.formats.npz.writer import LOSES, SUFFIX, write_archive
 from ckpttool.remote import stand_ins
 from ckpttool.tensors import DTYPES, PIECE, STRING, Array, Tensor
 
@@ -84,6 +84,7 @@ class Npz:
     WRITES = True
     METADATA = False
     HOLDS = frozenset(dtype.name for dtype in DTYPES if dtype.name == dtype.numpy_name) | {STRING.name}
+    LOSES = LOSES
     HEEDS: frozenset[str] = frozenset()
 
     def recognises(self, path: Path) -> bool:

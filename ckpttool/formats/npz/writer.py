@@ -1,5 +1,6 @@
 """Writing NumPy's .npz: an uncompressed zip with an array in each member, streamed."""
 
+import re
 import zipfile
 from collections.abc import Mapping
 from typing import IO, BinaryIO
@@ -12,6 +13,8 @@ from ckpttool.formats.wire.strings import as_bytes
 from ckpttool.tensors import STRING, Array, Tensor
 
 SUFFIX = ".npy"
+LOSES = re.compile(rb"\0\Z")
+"""What NumPy takes off an array's bytes: the zeros at their end, which it fills them up with."""
 
 
 def write_archive(file: BinaryIO, tensors: Mapping[str, Tensor]) -> None:
@@ -53,6 +56,6 @@ def _write_array(member: IO[bytes], tensor: Tensor) -> None:
 
 def _byte_array(tensor: Tensor) -> Array:
     elements = as_bytes(tensor.read().ravel().tolist(), tensor.name)
-    if any(element.endswith(b"\0") for element in elements):
+    if any(map(LOSES.search, elements)):
         raise FormatError(f"{tensor.name} has a string that ends in a zero byte, which an .npz cannot hold")
     return np.array(elements, "S").reshape(tensor.shape)
