@@ -125,10 +125,16 @@ class _Flow:
         output = self._output(name)
         return Layer(name, names, sum(weight.elements for weight in members), str(output) if output else None)
 
-    def _first_rank(self, name: str) -> tuple[float, int]:
-        """Return what orders layers: their first use, then their place in the graph."""
+    def _first_rank(self, name: str) -> tuple[float, float, int]:
+        """Return what orders layers: their first use, the first among what a function takes, their place."""
         uses = [self.rank[op] for weight in self.members[name] for op in self.users[weight.op]]
-        return min(uses, default=math.inf), self.rank[self.members[name][0].op]
+        taken = [place for weight in self.members[name] for place in self._places(weight.op)]
+        return min(uses, default=math.inf), min(taken, default=math.inf), self.rank[self.members[name][0].op]
+
+    def _places(self, op: str) -> list[int]:
+        """Return where functions take a variable: they take them in the order in which they use them."""
+        calls = [self.graph.inputs(name) for name in self._readers(op) if self.graph.nodes[name].op in _CALLS]
+        return [inputs.index(TensorRef(op, 0)) for inputs in calls if TensorRef(op, 0) in inputs]
 
     @cached_property
     def _needed(self) -> frozenset[str]:

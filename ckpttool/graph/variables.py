@@ -10,6 +10,7 @@ from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import VariableDef
 from ckpttool.graph.collections import GLOBAL_VARIABLES, LOCAL_VARIABLES, variable_defs
 from ckpttool.graph.graph import Graph, TensorRef, once
+from ckpttool.graph.saved_as import restored_keys
 from ckpttool.kinds import kind_of_name
 from ckpttool.tensors import DType, dtype_numbered
 
@@ -135,9 +136,11 @@ class _Reader:
         return found
 
     def _ops(self) -> list[str]:
-        """Return the variables' ops where no collection lists them, without the local ones."""
+        """Return the variables' ops where no collection lists them, without those that are local or not restored."""
         local = {_op(entry.variable_name) for key in LOCAL_VARIABLES for entry in variable_defs(self.graph, key)}
-        return [name for name, node in self.graph.nodes.items() if is_variable(node) and name not in local]
+        found = [name for name, node in self.graph.nodes.items() if is_variable(node) and name not in local]
+        restored = restored_keys(self.graph)
+        return [name for name in found if name in restored] if restored else found
 
     def _name(self, op: str) -> str:
         """Return a variable's name in the checkpoint."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from ckpttool import checkpoint
 from ckpttool.errors import FormatError, GraphError, UnknownName
+from ckpttool.formats.tensorflow.object_graph import EXPORTED_TWICE
 from ckpttool.graph.graph import Graph
 from ckpttool.kinds import OBJECT_GRAPH
 from ckpttool.remote.places import is_remote
@@ -85,19 +86,22 @@ def find_tensor(path: Path, name: str) -> Tensor:
 def layer_rows(path: Path, tags: Collection[str] | None = None) -> list[Row]:
     """Return `{"name", "variables", "parameters", "output"}` of a model's layers, in data-flow order.
 
-    A checkpoint without a graph has its weights' scopes for layers, in the order of their names, without outputs.
+    A checkpoint without a graph has its weights' scopes for layers, in the order of their names, without outputs. What
+    Keras 3 lists of an exported model's variables once more is no layer.
     """
     from ckpttool.graph.layers import layers as graph_layers
+    from ckpttool.graph.saved_as import named_as_saved
 
     model = open_either(path, tags)
     if not isinstance(model, Graph):
         beside = graph_beside(model.path, tags)
         if beside is None:
             return _scope_rows(model)
-        model = beside
+        model = named_as_saved(beside, model)
     return [
         {"name": found.name, "variables": found.variables, "parameters": found.parameters, "output": found.output}
         for found in graph_layers(model)
+        if not _is_copy(found.name)
     ]
 
 
@@ -144,9 +148,13 @@ def _statistics(tensor: Tensor) -> Row:
     return {name: found[name] for name in STATISTICS}
 
 
+def _is_copy(name: str) -> bool:
+    return f"{name}/".startswith(EXPORTED_TWICE)
+
+
 def _scope_rows(tensors: checkpoint.Checkpoint) -> list[Row]:
     """Return the scopes of a checkpoint's weights as layers."""
-    weights = [name for name, kind in tensors.kinds().items() if kind == "weight"]
+    weights = [name for name, kind in tensors.kinds().items() if kind == "weight" and not _is_copy(name)]
     return [
         {
             "name": scope,

@@ -11,6 +11,7 @@ from ckpttool.formats.format import PLAIN, Writing
 from ckpttool.formats.mirror import local
 from ckpttool.graph import files
 from ckpttool.graph.graph import Graph
+from ckpttool.graph.saved_as import named_as_saved
 from ckpttool.graph.savers import saved_names
 from ckpttool.graph.stored import stored_tensors
 from ckpttool.tensors import Tensor
@@ -36,7 +37,7 @@ class Model:
         path = local(path)
         graph = files.load(path)
         values = checkpoint.open(path) if stored_tensors(graph) else checkpoint.Checkpoint.of({})
-        return cls(path, graph, values)
+        return cls(path, named_as_saved(graph, values), values)
 
 
 def outputs_of(prefix: str | Path) -> list[Path]:

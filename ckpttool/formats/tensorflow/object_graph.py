@@ -23,7 +23,7 @@ from ckpttool.tensors import STRING, Tensor
 VALUE = "VARIABLE_VALUE"
 """The attribute that holds a variable's value; a table or an iterator has attributes of other names."""
 EXPORTED_TWICE = "_all_variables/"
-"""Where Keras 3 lists the variables of an exported model once more; the functions read those under `variables/`."""
+"""Where Keras 3 stores an exported model's variables once more: TensorFlow 1 reads these, TensorFlow 2 the others."""
 _UNNAMED = re.compile(r"Variable(_\d+)?")
 """What TensorFlow calls a variable that was given no name."""
 _Attribute = TrackableObjectGraph.TrackableObject.SerializedTensor
@@ -54,6 +54,11 @@ class ObjectGraph:
         candidates = {key: list(_candidates(key, names)) for key, names in self._full_names().items()}
         counts = Counter(name for found in candidates.values() for name in dict.fromkeys(found))
         return {next((n for n in found if counts[n] == 1), key): key for key, found in candidates.items()}
+
+    def copies(self) -> dict[str, str]:
+        """Return the names of what Keras 3 stores once more, each with that of the value that it is a copy of."""
+        known, full = self.names(), self._full_names()
+        return {name: full[key][0] for name, key in known.items() if _is_copy(key) and full[key][0] in known}
 
     def keeping(self, names: Mapping[str, str]) -> "ObjectGraph":
         """Return the graph with the values of these keys, under these names (name -> key), and no others.
@@ -124,9 +129,13 @@ def path_of(key: str) -> str:
 
 def _candidates(key: str, names: list[str]) -> Iterator[str]:
     """Yield what a value could be named, the best first."""
-    if not key.startswith(EXPORTED_TWICE):
+    if not _is_copy(key):
         yield from (name for name in names if name and not _UNNAMED.fullmatch(name))
     yield from (path_of(key), key)
+
+
+def _is_copy(key: str) -> bool:
+    return key.startswith(EXPORTED_TWICE)
 
 
 def graph_of(tensors: Mapping[str, Tensor], source: str) -> ObjectGraph:

@@ -1,7 +1,8 @@
 """SavedModels: a folder with a graph, its assets, and its variables in a bundle (python/saved_model/constants.py).
 
 The variables are read and verified as what they are, a bundle or an object checkpoint. What is written is an edited
-copy: the graph is not touched, so each of its variables must get a value of its own shape and dtype.
+copy: the graph is not touched, so each of its variables must get a value of its own shape and dtype. What Keras 3
+stores twice is written twice: TensorFlow 2 reads the one, TensorFlow 1 and TensorFlow Serving the other.
 """
 
 import shutil
@@ -13,6 +14,7 @@ from ckpttool.formats.folders import refuse_existing_folder, replacing_folder
 from ckpttool.formats.format import ANY, PLAIN, Checked, Writing
 from ckpttool.formats.tensorflow.bundle import Bundle, BundleTensors
 from ckpttool.formats.tensorflow.object_checkpoint import ObjectCheckpoint
+from ckpttool.formats.tensorflow.object_graph import graph_of
 from ckpttool.kinds import OBJECT_GRAPH
 from ckpttool.selection import suggestion
 from ckpttool.tensors import Tensor
@@ -52,6 +54,7 @@ class SavedModel:
         refuse_existing_folder(path, overwrite, is_saved_model)
         like = _like(path, how)
         model = self.open(like)
+        tensors = {**tensors, **_again(tensors, model, like)}
         _require_same(tensors, model, like)
         kept = {OBJECT_GRAPH: model[OBJECT_GRAPH]} if OBJECT_GRAPH in model else {}
         with replacing_folder(path) as folder:
@@ -99,6 +102,12 @@ def _copy_rest(like: Path, folder: Path) -> None:
         ignore=lambda at, names: {"variables", FINGERPRINT} & set(names) if Path(at) == like else set(),
     )
     (folder / "variables").mkdir()
+
+
+def _again(tensors: Mapping[str, Tensor], model: Mapping[str, Tensor], like: Path) -> dict[str, Tensor]:
+    """Return what a model stores once more of these tensors."""
+    copies = graph_of(model, str(like)).copies() if OBJECT_GRAPH in model else {}
+    return {copy: tensors[name].renamed(copy) for copy, name in copies.items() if name in tensors}
 
 
 def _require_same(tensors: Mapping[str, Tensor], model: Mapping[str, Tensor], like: Path) -> None:

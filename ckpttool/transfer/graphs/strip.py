@@ -19,8 +19,8 @@ class Stripping(RewritesModel):
     @property
     def done(self) -> str:
         """What will have been done."""
-        before = self.before
-        return f"{before.ops - self.size.ops} ops and {before.variables - self.size.variables} tensors left out"
+        ops = len(self.model.graph.nodes.keys() - self.graph.nodes.keys())
+        return f"{ops} ops and {self.before.variables - self.size.variables} tensors left out"
 
 
 def plan_strip(model: Model, inputs: Sequence[str] = (), outputs: Sequence[str] = ()) -> Stripping:
