@@ -9,6 +9,7 @@ import click
 
 from ckpttool.cli.options import PATH
 from ckpttool.errors import FormatError, PlanError, UnknownName
+from ckpttool.remote.places import require_here
 from ckpttool.selection import suggestion
 from ckpttool.transfer.runs.report import Report, is_report
 
@@ -47,6 +48,7 @@ def config(*leave: str, repeats: bool = False) -> Callable[[Command], Command]:
 
 def _read(path: Path) -> tuple[Report | None, Mapping[str, Any]]:
     """Return the report that a file is, if it is one, and the options that it says."""
+    require_here(path)
     content = path.read_bytes()
     if is_report(content):
         report = Report.parse(content, path)

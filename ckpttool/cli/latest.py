@@ -11,7 +11,7 @@ COLUMNS = ("prefix", "step", "written", "latest")
 
 
 @click.command()
-@click.argument("folder", metavar="FOLDER", type=options.PATH)
+@click.argument("folder", metavar="FOLDER", type=options.SOURCE)
 @click.option("--all", "everything", is_flag=True, help="List the folder's checkpoints, by their steps.")
 @options.as_json
 def latest(folder: Path, everything: bool, as_json: bool) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from ckpttool.data.rows import Rows
 from ckpttool.data.wanted import Wanted
 from ckpttool.errors import DataError, MissingFile
+from ckpttool.remote.places import require_here
 
 SOURCES = {
     "keras": "a data set of Keras, keras:mnist",
@@ -49,7 +50,9 @@ def open_data(path: str | Path, wanted: Wanted | None = None) -> DataFile:
     Raises:
         MissingFile: there is no such file.
         DataError: it is of no kind that is known, or is not what it should be.
+        CkptError: it is a URL.
     """
+    require_here(path)
     path = Path(path)
     for name in SOURCES:
         source = import_module(f"ckpttool.data.sources.{name}")

@@ -6,6 +6,7 @@ from pathlib import Path
 from ckpttool.errors import CkptError, MissingFile
 from ckpttool.foreign import rulesets
 from ckpttool.foreign.rules import Rule, parse_rule
+from ckpttool.remote.places import require_here
 from ckpttool.selection import suggestion
 
 KEYS: dict[str, type | tuple[type, ...]] = {
@@ -27,8 +28,9 @@ def read_rules(path: Path) -> list[Rule]:
 
     Raises:
         MissingFile: there is no such file or set.
-        CkptError: it has something else.
+        CkptError: it has something else, or is a URL.
     """
+    require_here(path)
     path = rulesets.FILES.get(str(path), path)
     if not path.is_file():
         near = suggestion(str(path), rulesets.FILES) or f"; ready sets are {', '.join(rulesets.FILES)}"

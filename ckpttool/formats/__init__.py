@@ -16,6 +16,7 @@ from ckpttool.formats.format import Format
 from ckpttool.formats.tensorflow.bundle_files import PART
 from ckpttool.formats.tensorflow.prefix import prefix_of
 from ckpttool.remote import stand_ins
+from ckpttool.remote.places import require_here
 
 BUILTIN = {
     "saved-model": "ckpttool.formats.tensorflow.saved_model:SavedModel",
@@ -103,9 +104,11 @@ def for_output(path: Path, name: str | None = None, like: Path | None = None) ->
     ('npz', 'bundle')
 
     Raises:
-        CkptError: no format has the name.
+        CkptError: no format has the name, or `like` is a URL.
         FormatError: the suffix says a format that is not written.
     """
+    if like is not None:
+        require_here(like)
     if name is not None:
         return get(name)
     for candidate in map(get, _names()):

@@ -30,8 +30,17 @@ def refuse_url(path: Path) -> None:
         CkptError: it is one.
     """
     if is_url(path):
-        url = str(path).replace(":/", "://", 1)
-        raise CkptError(f"{url} is a URL: nothing is written there; write a file, and upload that")
+        raise CkptError(f"{_whole(path)} is a URL: nothing is written there; write a file, and upload that")
+
+
+def require_here(path: Path | str) -> None:
+    """Refuse to read from a URL what is no checkpoint and no graph.
+
+    Raises:
+        CkptError: it is one.
+    """
+    if is_url(path):
+        raise CkptError(f"{_whole(path)} is a URL: only checkpoints and graphs are read there; download the file")
 
 
 def place_of(url: Path | str) -> Path:
@@ -76,6 +85,11 @@ def without_secrets(text: str) -> str:
     '--into=https://host/model.ckpt'
     """
     return re.sub(r"(https?://[^?\s]*)\?\S*", r"\1", re.sub(r"://[^/@\s]*@", "://", text))
+
+
+def _whole(url: Path | str) -> str:
+    """Return a URL with the slash that a `Path` made of it has lost."""
+    return str(url) if "://" in str(url) else str(url).replace(":/", "://", 1)
 
 
 @cache

@@ -230,6 +230,32 @@ def test_a_url_leads_nowhere_else():
         checkpoint.open("https://host/../../etc/passwd")
 
 
+def test_the_latest_of_a_folder_is_a_url_to_go_on_with(web, bundle, run):
+    (web.folder / "checkpoint").write_text('model_checkpoint_path: "w.ckpt"')
+    assert run("latest", web.url("")) == f"{bundle}\n"
+    (row,) = json.loads(run("latest", web.url(""), "--all", "--json"))
+    assert row == {"prefix": bundle, "step": None, "written": None, "latest": True}
+
+
+URL = "https://host/file.toml"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["evaluate", FIXTURES / MODEL, "--data", URL],
+        ["evaluate", FIXTURES / MODEL, "--config", URL],
+        ["convert", FIXTURES / MODEL, "--to", "keras", "--like", URL, "-o", "x.keras"],
+        ["import", FIXTURES / MODEL, "--into", FIXTURES / MODEL, "--rules", URL, "-o", "x.ckpt"],
+        ["edit", FIXTURES / MODEL, "--script", URL, "-o", "x.ckpt"],
+    ],
+    ids=lambda arguments: arguments[-3] if "-o" in arguments else arguments[-2],
+)
+def test_what_is_no_checkpoint_is_not_read_from_a_url(run, arguments):
+    said = f"Error: {URL} is a URL: only checkpoints and graphs are read there; download the file\n"
+    assert run(*arguments, exit_code=2) == said
+
+
 def test_nothing_is_written_to_a_url(weights):
     with pytest.raises(CkptError, match=r"s3://bucket/w.safetensors is a URL: nothing is written there; write a file"):
         checkpoint.save(weights, "s3://bucket/w.safetensors")

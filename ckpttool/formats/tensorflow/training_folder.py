@@ -10,6 +10,7 @@ from typing import Any
 from ckpttool.errors import MissingFile
 from ckpttool.formats.tensorflow import checkpoint_state
 from ckpttool.formats.tensorflow.bundle_files import BundleFiles
+from ckpttool.remote.places import is_remote
 
 _STEP = re.compile(r"-(\d+)(\.ckpt)?\Z")
 """How the names of a run's checkpoints end: model.ckpt-1000, ckpt-5, and Keras's cp-0005.ckpt."""
@@ -17,15 +18,19 @@ _STEP = re.compile(r"-(\d+)(\.ckpt)?\Z")
 
 @dataclass(frozen=True)
 class Saved:
-    """A checkpoint of a folder: its prefix, the step in its name, and when its index was written, in seconds."""
+    """A checkpoint of a folder: its prefix, the step in its name, and when its index was written, in seconds.
+
+    Of one at a URL that is not known.
+    """
 
     prefix: Path
     step: int | None
-    time: float
+    time: float | None
 
     def row(self) -> dict[str, Any]:
         """Return the fields for output, the time in UTC."""
-        written = datetime.fromtimestamp(self.time, UTC).isoformat(" ", "seconds")
+        time = None if self.time is None else datetime.fromtimestamp(self.time, UTC)
+        written = time and time.isoformat(" ", "seconds")
         return {"prefix": str(self.prefix), "step": self.step, "written": written}
 
 
@@ -41,7 +46,7 @@ def saved_in(folder: Path) -> list[Saved]:
         below = sorted({path.parent.name for path in folder.glob("*/*.index")})
         hint = f"; look in {', '.join(below[:5])}" if below else ""
         raise MissingFile(f"{folder} is a folder without a checkpoint: no .index is in it{hint}")
-    return sorted(found, key=lambda saved: (-1 if saved.step is None else saved.step, saved.time))
+    return sorted(found, key=lambda saved: (-1 if saved.step is None else saved.step, saved.time or 0))
 
 
 def latest_in(folder: Path, say: Callable[[str], None]) -> Path:
@@ -77,4 +82,4 @@ def _noted(folder: Path) -> Path:
 def _saved(index: Path) -> Saved:
     prefix = index.with_name(index.name.removesuffix(".index"))
     step = _STEP.search(prefix.name)
-    return Saved(prefix, int(step[1]) if step else None, index.stat().st_mtime)
+    return Saved(prefix, int(step[1]) if step else None, None if is_remote(index) else index.stat().st_mtime)

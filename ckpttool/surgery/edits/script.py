@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ckpttool.errors import FormatError
+from ckpttool.remote.places import require_here
 from ckpttool.surgery.edits.steps import Step
 
 
@@ -20,7 +21,9 @@ def read_script(path: Path) -> list[Step]:
 
     Raises:
         FormatError: it is not TOML, or has something else; the message has the number of the entry.
+        CkptError: it is a URL.
     """
+    require_here(path)
     try:
         said = tomllib.loads(path.read_text("utf-8-sig"))
     except (ValueError, RecursionError) as error:
