@@ -6,7 +6,8 @@ from typing import Any
 import click
 
 from ckpttool.cli import options, output
-from ckpttool.cli.roles import roles
+from ckpttool.cli.config import config
+from ckpttool.cli.roles import ROLE_OPTIONS, roles
 from ckpttool.cli.watcher import Watcher
 from ckpttool.transfer import diagnose as transfer
 from ckpttool.transfer.model import Model
@@ -34,6 +35,7 @@ COLUMNS = (
 )
 @click.option("--valid", type=click.IntRange(min=1), help="The first N training rows are validation rows.")
 @roles
+@config("model", *ROLE_OPTIONS)
 @options.as_json
 def diagnose(model: Path, data: Path, as_json: bool, **how: Any) -> None:
     """Show how activations and gradients are spread over the layers of MODEL, and what is wrong there.

@@ -6,8 +6,9 @@ from typing import Any
 import click
 
 from ckpttool.cli import options
+from ckpttool.cli.config import config
 from ckpttool.cli.output import document
-from ckpttool.cli.roles import roles
+from ckpttool.cli.roles import ROLE_OPTIONS, roles
 from ckpttool.cli.watcher import Watcher
 from ckpttool.transfer import predict as transfer
 from ckpttool.transfer.model import Model
@@ -21,6 +22,7 @@ from ckpttool.transfer.model import Model
 @options.chosen_rows
 @click.option("--tensor", metavar="NAME", help="What to predict with, if not the logits or the signature's output.")
 @roles
+@config("model", *ROLE_OPTIONS)
 @options.as_json
 def predict(model: Path, data: Path, output: Path, as_json: bool, **how: Any) -> None:
     """Write what MODEL says of each row of a data set to an .npz or a .csv; the rows need no labels.

@@ -257,3 +257,18 @@ def test_evaluate_takes_the_rows_of_a_report_and_not_its_model(
     assert scored["rows"] == 50
     assert scored["loss"] == pytest.approx(run["history"][0]["valid_loss"])
     assert shell.error("evaluate", "--config", report).startswith("Missing argument 'MODEL'")
+
+
+def test_predict_and_diagnose_take_what_fits(shell: Any, small: Path, data: Path, tmp_path: Path, written: Any) -> None:
+    out, found = tmp_path / "tuned.ckpt", tmp_path / "found.npz"
+    shell.run("finetune", small, "--data", data, "--valid", "50", "--epochs", "1", "-o", out)
+    report = f"{out}.run.json"
+    shell.run("predict", out, "--split", "valid", "--config", report, "-o", found)
+    assert len(np.load(found)["rows"]) == 50
+    assert shell.json("diagnose", out, "--config", report) == shell.json(
+        "diagnose", out, "--data", data, "--valid", "50"
+    )
+    for command in ("predict", "diagnose"):
+        assert shell.error(command, "--config", report).startswith("Missing argument 'MODEL'")
+    spec = written(f"model = {str(out)!r}\ndata = {str(data)!r}\nrows = 20")
+    assert shell.json("diagnose", "--config", spec) == shell.json("diagnose", out, "--data", data, "--rows", "20")
