@@ -8,7 +8,7 @@ from typing import Any
 from ckpttool import checkpoint
 from ckpttool.data.dataset import notes_of
 from ckpttool.data.fingerprint import fingerprint
-from ckpttool.errors import CkptError, ExistingOutput, PlanError
+from ckpttool.errors import CkptError, PlanError
 from ckpttool.formats.files import refuse_existing
 from ckpttool.graph.convolutions import convolves
 from ckpttool.runtime.schedules import Span
@@ -21,8 +21,8 @@ from ckpttool.transfer.runs.loop import Loop
 from ckpttool.transfer.runs.recording import Recording
 from ckpttool.transfer.runs.report import Report, report_path, write_report
 from ckpttool.transfer.runs.run import Options, Position, Run, best_of
-from ckpttool.transfer.runs.saves import Every, Kept, Saved, Saves
-from ckpttool.transfer.runs.training import Splits, Training, check_stages, open_splits, plan_of, prepare
+from ckpttool.transfer.runs.saves import Every, Kept, Saved, Saves, refuse_saves
+from ckpttool.transfer.runs.training import Splits, Training, check_options, open_splits, plan_of, prepare
 from ckpttool.transfer.watch import Watch, Watches
 
 MAY_CHANGE = ("epochs", "early_stopping", "save_every", "keep_checkpoints", "cache_dir")
@@ -64,14 +64,18 @@ def finetune(
     if Path(output).resolve() == checkpoint.prefix_of(model.path).resolve():
         raise PlanError(f"{output} is the model itself, which the result is compared with: write it elsewhere")
     suit_tensorflow(convolves(model.graph), options.threads)
-    check_stages(model, options)
+    check_options(model, options)
+    if not (resume or overwrite):
+        refuse_saves(output)
+    every = None if options.save_every is None else Every.parse(options.save_every)
     recording, watch = recording or Recording(), watch or Watch()
+    recorders = recording.of(output, overwrite, resume)
     splits = open_splits(model, data, options)
     facts = _facts(model, data, splits)
     watch.differs(repeats.differences(facts) if repeats else [])
-    saves = _saves(options, output, facts)
-    saved = _start(saves, resume, overwrite)
-    watch = Watches(*recording.of(output, overwrite, resume), watch)
+    saves = _saves(options, every, output, facts)
+    saved = _saved(saves) if resume else None
+    watch = Watches(*recorders, watch)
     loop = _loop(model, splits, options, watch, saves, saved)
     if not resume:
         saves.clear()
@@ -87,21 +91,16 @@ def finetune(
     return run
 
 
-def _saves(options: Options, output: str | Path, facts: Mapping[str, Any]) -> Saves:
-    every = None if options.save_every is None else Every.parse(options.save_every)
+def _saves(options: Options, every: Every | None, output: str | Path, facts: Mapping[str, Any]) -> Saves:
     asked = {name: value for name, value in options.flat().items() if name not in MAY_CHANGE}
     return Saves(output, every, options.keep_checkpoints, {**asked, "data": facts["data"]["fingerprint"]})
 
 
-def _start(saves: Saves, resume: bool, overwrite: bool) -> Saved | None:
-    """Return the save to go on from; a run from the beginning needs a folder without saves of another."""
-    if resume:
-        saved = saves.latest()
-        saves.require_same(saved)
-        return saved
-    if saves.exist() and not overwrite:
-        raise ExistingOutput(f"{saves.folder} has saves of a run: go on with --resume, or --overwrite them")
-    return None
+def _saved(saves: Saves) -> Saved:
+    """Return the save to go on from."""
+    saved = saves.latest()
+    saves.require_same(saved)
+    return saved
 
 
 def _loop(model: Model, splits: Splits, options: Options, watch: Watch, saves: Saves, saved: Saved | None) -> Loop:

@@ -13,7 +13,7 @@ from ckpttool.runtime.tensorflow import suit_tensorflow
 from ckpttool.transfer.model import Model
 from ckpttool.transfer.rates.curve import WINDOW, Point, RateCurve, Smoother, bearable, diverged_at
 from ckpttool.transfer.runs.run import Options
-from ckpttool.transfer.runs.training import Training, open_splits
+from ckpttool.transfer.runs.training import Training, check_options, open_splits
 from ckpttool.transfer.watch import Watch
 
 WIDEST = 1e30
@@ -44,6 +44,7 @@ def find_learning_rate(
         raise PlanError(f"{found}: expected two steps or more, from a rate above 0 to one at most 1e30 times as high")
     tested = replace(options, recipe=_growing(options, low, high))
     suit_tensorflow(convolves(model.graph), options.threads)
+    check_options(model, tested)
     splits = open_splits(model, data, options)
     training = Training(model, splits, tested, watch or Watch(), length=steps - 1)  # the last step has the whole factor
     return _run(training, np.geomspace(low, high, steps).tolist())

@@ -2,6 +2,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from ckpttool.transfer.evaluate import evaluate
 from ckpttool.transfer.finetune import finetune, plan
 from ckpttool.transfer.model import Model
 from ckpttool.transfer.plan import PlanRow
+from ckpttool.transfer.runs.recording import Recording
 from ckpttool.transfer.runs.run import Options
 from ckpttool.transfer.watch import Watch
 
@@ -237,3 +239,25 @@ def test_nan_in_the_data_is_refused(model: Model, tmp_path: Path) -> None:
     np.savez(tmp_path / "rows.npz", x_train=rows, y_train=np.zeros(20, int))
     with pytest.raises(DataError, match="x_train row 7"):
         finetune(model, tmp_path / "rows.npz", OPTIONS, tmp_path / "out.ckpt")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"recipe": Recipe(lr="hidden1=0.1, hidn2=0.1")}, "hidn2"),
+        ({"recipe": Recipe(l2="hidn2=0.1")}, "hidn2"),
+        ({"stages": "outputs=1, .*=1", "dropout": "hidn2=0.5"}, "no trained hidden layer"),
+        ({"dropout": "2"}, "'2' is no value for it"),
+        ({"augment": "shft(0.1)"}, "shft"),
+        ({"save_every": "3 moons"}, "3 moons"),
+        ({"recording": Recording(plot=Path("curves.bmp"))}, "curves.bmp"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else value.strip("'"),
+)
+def test_a_wrong_option_is_said_before_the_data_is_read(
+    model: Model, tmp_path: Path, wrong: dict[str, Any], says: str
+) -> None:
+    recording = wrong.pop("recording", None)
+    with pytest.raises(CkptError, match=says):
+        finetune(model, tmp_path / "no-data.npz", replace(OPTIONS, **wrong), tmp_path / "out.ckpt", recording=recording)
+    assert list(tmp_path.iterdir()) == []

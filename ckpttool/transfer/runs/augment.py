@@ -15,6 +15,8 @@ from ckpttool.tensors import Array
 COUNTED = 4
 """How many 64-bit numbers NumPy's Philox makes at each count."""
 MOST_CHANNELS = 4
+ANY_SIZE = (1 << 30, 1 << 30, 3)
+"""A shape of images that every operation suits, to read operations before the images are."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,11 +59,13 @@ class Augmentation:
 
 
 def check_augment(augment: str | None, cache: bool, variants: int | None) -> None:
-    """Check that `--augment`, `--cache` and `--cache-augment` go together.
+    """Check that `--augment`, `--cache` and `--cache-augment` go together, and that the first can be read.
 
     Raises:
-        PlanError: they do not; the message says what to give.
+        CkptError: they do not, or it cannot; the message says what to give.
     """
+    if augment:
+        Augmenter.parse(augment, ANY_SIZE)
     if augment and cache and variants is None:
         raise PlanError(
             "--augment with --cache: say with --cache-augment K how many variants of each row to keep, or leave one out"

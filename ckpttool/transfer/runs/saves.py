@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ckpttool import checkpoint
-from ckpttool.errors import CorruptCheckpoint, MissingFile, PlanError
+from ckpttool.errors import CorruptCheckpoint, ExistingOutput, MissingFile, PlanError
 from ckpttool.formats.files import replacing
 from ckpttool.graph import files
 from ckpttool.graph.graph import Graph
@@ -72,6 +72,20 @@ class Saved:
     asked: Mapping[str, Any]
 
 
+def refuse_saves(output: str | Path) -> None:
+    """Refuse to begin a run where the saves of another are.
+
+    Raises:
+        ExistingOutput: there are some.
+    """
+    if any(_folder(output).glob(f"*{_STATE}")):
+        raise ExistingOutput(f"{_folder(output)} has saves of a run: go on with --resume, or --overwrite them")
+
+
+def _folder(output: str | Path) -> Path:
+    return Path(f"{output}.saves")
+
+
 class Saves:
     """The saves of one run in their folder: when one is due, writing, finding, forgetting the old ones."""
 
@@ -80,15 +94,11 @@ class Saves:
 
         `last` is the prefix of the latest save that this run has written or gone on from.
         """
-        self.folder = Path(f"{output}.saves")
+        self.folder = _folder(output)
         self._every, self._keep, self._asked = every, keep, json.loads(json.dumps(asked, default=str))
         self.last: Path | None = None
         self._source: Path | None = None
         self._last_step, self._last_time = 0, time.monotonic()
-
-    def exist(self) -> bool:
-        """Say whether there are saves, of this run or an earlier one."""
-        return any(self.folder.glob(f"*{_STATE}"))
 
     def clear(self) -> None:
         """Delete all saves."""

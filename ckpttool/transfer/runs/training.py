@@ -225,15 +225,25 @@ def open_splits(model: Model, data: str | Path, options: Options) -> Splits:
     return training_splits(data, wanted(model.graph, roles, options.features), options.valid)
 
 
-def check_stages(model: Model, options: Options) -> None:
-    """Check that every stage of a run has something to train, before the first one begins.
+def check_options(model: Model, options: Options) -> None:
+    """Check what depends on no rows, before any is read: every stage of a run, and what is done to images.
 
     Raises:
-        CkptError: a pattern takes nothing, or nothing is left to train.
+        CkptError: a pattern takes nothing, nothing is left to train, or an option is malformed.
     """
+    check_augment(options.augment, options.cache, options.cache_augment)
     roles = find_roles(model.graph, **options.roles)
     for stage in options.all_stages():
         _freeze(model, roles, options, stage.last)
+        if _depends_on_layers(options):
+            prepare(model, options, stage.train, Span(total=1))
+
+
+def _depends_on_layers(options: Options) -> bool:
+    """Say whether only the graph that is trained shows if options fit it: values by pattern, dropout, a loss."""
+    recipe = options.recipe
+    said = (recipe.lr, recipe.l1, recipe.l2, recipe.max_norm) if recipe else ()
+    return bool(options.dropout or options.objective or any("=" in text for text in said if text))
 
 
 def _freeze(model: Model, roles: Roles, options: Options, train: str | None) -> Frozen:
