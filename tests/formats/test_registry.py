@@ -9,7 +9,7 @@ import pytest
 from conformance import FormatTests
 
 from ckpttool import formats
-from ckpttool.errors import MissingDependency
+from ckpttool.errors import FormatError, MissingDependency
 
 
 @pytest.fixture
@@ -58,3 +58,9 @@ def test_listing_a_bundle_imports_neither_numpy_nor_tensorflow(pytestconfig):
     command = [sys.executable, "-c", program]
     run = subprocess.run(command, cwd=pytestconfig.rootpath, capture_output=True, text=True, check=False)
     assert (run.stdout, run.stderr) == ("[]\n", "")
+
+
+def test_the_file_that_names_checkpoints_is_told_from_one(tmp_path):
+    (tmp_path / "checkpoint").write_text('model_checkpoint_path: "model.ckpt-7"')
+    with pytest.raises(FormatError, match=f"names those of {tmp_path}, so say that folder"):
+        formats.find(tmp_path / "checkpoint")
