@@ -33,6 +33,7 @@ class Watcher(Watch):
         """Take whether stdout is kept for JSON."""
         self._as_json = as_json
         self._bar = Bar()
+        self._noted: set[str] = set()
         click.get_current_context().call_on_close(self._bar.clear)
 
     def _say(self, *texts: str) -> None:
@@ -52,8 +53,10 @@ class Watcher(Watch):
         self._say(*notes)
 
     def prepared(self, splits: Sequence[Split]) -> None:
-        """Say what was done to the data."""
-        self._say(*(f"data: {note}" for note in notes_of(splits)))
+        """Say what was done to the data, once: a later stage has the same rows."""
+        notes = [note for note in notes_of(splits) if note not in self._noted]
+        self._noted.update(notes)
+        self._say(*(f"data: {note}" for note in notes))
 
     def estimated(self, estimate: Estimate) -> None:
         """Say the cost before a fill."""

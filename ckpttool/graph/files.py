@@ -13,7 +13,9 @@ from ckpttool import formats
 from ckpttool.errors import FormatError, GraphError, MissingFile
 from ckpttool.formats.files import refuse_existing, replacing
 from ckpttool.formats.mirror import local
+from ckpttool.formats.tensorflow import checkpoint_state
 from ckpttool.formats.tensorflow.bundle_files import V1_SHARD
+from ckpttool.formats.tensorflow.prefix import prefix_of
 from ckpttool.formats.wire.protos.graph_pb2 import GraphDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef, SavedModel
 from ckpttool.formats.wire.table import MAGIC, is_table
@@ -81,8 +83,8 @@ def saving(graph: Graph, path: str | Path, overwrite: bool = False) -> Iterator[
 def find(path: str | Path) -> Path:
     """Return the file of the graph that a path means.
 
-    The path is the file itself, a checkpoint's prefix (then `PREFIX.meta`; the checkpoint's files mean it too), or a
-    SavedModel's folder.
+    The path is the file itself, a checkpoint's prefix (then `PREFIX.meta`; the checkpoint's files mean it too), a
+    SavedModel's folder, or that of a run, whose `checkpoint` file names the latest.
 
     Raises:
         MissingFile: there is none; the message says what was looked for.
@@ -102,12 +104,14 @@ def find(path: str | Path) -> Path:
 
 
 def _in_folder(path: Path) -> Path:
-    """Return the graph of a folder: a SavedModel's, else of the prefix that ends in a slash (`FOLDER/.meta`)."""
+    """Return the graph of a folder: a SavedModel's, that of the prefix that ends in a slash, or a run's latest."""
     for name in (*SAVED_MODEL_NAMES, ".meta"):
         if (path / name).is_file():
             return path / name
     if path.with_name(f"{path.name}.meta").is_file():
         return path.with_name(f"{path.name}.meta")
+    if (path / checkpoint_state.NAME).is_file() and (latest := Path(f"{prefix_of(path)}.meta")).is_file():
+        return latest
     metas = sorted(file.name for file in path.glob("*.meta"))
     hint = f"; it has {', '.join(metas[:5])}: name one" if metas else ""
     raise MissingFile(f"{path}: a folder without {SAVED_MODEL_NAMES[0]}{hint}")

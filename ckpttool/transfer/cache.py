@@ -119,13 +119,13 @@ class FeatureCache:
             **({"augmentation": self._augmentation.facts()} if self._augmentation else {}),
         }
 
-    def open(self, root: Path | None, watch: Watch) -> Features:
+    def open(self, root: str | Path | None, watch: Watch) -> Features:
         """Return the features, computed now unless the cache below `root` has them.
 
         Raises:
             GraphError: a tensor does not have a row per row of data, or differs from the live graph.
         """
-        entry = FeatureStore(root or default_root()).entry(self.key)
+        entry = FeatureStore(Path(root) if root else default_root()).entry(self.key)
         arrays = self._kept(entry, watch)
         hit = arrays is not None
         if arrays is None:
@@ -217,7 +217,7 @@ def fill(
     data: str | Path,
     freeze: str,
     valid: int | None = None,
-    root: Path | None = None,
+    root: str | Path | None = None,
     roles: Mapping[str, str] | None = None,
     watch: Watch | None = None,
     augment: str | None = None,

@@ -27,14 +27,15 @@ class Model:
 
     @classmethod
     def open(cls, path: str | Path) -> "Model":
-        """Open a prefix with its `.meta`, a SavedModel folder, or the URL of either.
+        """Open a prefix with its `.meta`, a SavedModel (its folder or graph), a run's folder, or the URL of one.
 
-        A graph without variables needs no checkpoint.
+        Of a run's folder the latest checkpoint is meant. A graph without variables needs no checkpoint.
 
         Raises:
             MissingFile: the graph or the checkpoint is not there.
         """
         path = local(path)
+        path = path.parent if path.name in files.SAVED_MODEL_NAMES else path
         graph = files.load(path)
         values = checkpoint.open(path) if stored_tensors(graph) else checkpoint.Checkpoint.of({})
         return cls(path, named_as_saved(graph, values), values)

@@ -19,7 +19,7 @@ def new(
     input_shape: Sequence[int],
     layers: str,
     output: str | Path,
-    recipe: Recipe,
+    recipe: Recipe | None = None,
     seed: int = 42,
     overwrite: bool = False,
     objective: Objective | None = None,
@@ -35,6 +35,6 @@ def new(
     refuse_existing(outputs_of(output), overwrite)
     described = parse(layers)
     suit_tensorflow(any(layer.kind == "conv2d" for layer in described))
-    graph = new_graph(input_shape, described, recipe, objective or Objective(), seed)
+    graph = new_graph(input_shape, described, recipe or Recipe(), objective or Objective(), seed)
     write_model(graph, fresh_tensors(graph, stored_tensors(graph), seed), output, overwrite)
     return plan_rows(graph, {})

@@ -101,6 +101,10 @@ def test_what_is_exported_again_computes_the_same(shell: Any, saved: Path, tmp_p
     assert np.array_equal(given(tmp_path / "again"), given(saved))
 
 
+def test_the_file_of_the_graph_stands_for_its_folder(shell: Any, saved: Path) -> None:
+    assert shell.json("fold", saved / "saved_model.pb", "--plan") == shell.json("fold", saved, "--plan")
+
+
 def test_it_predicts(shell: Any, saved: Path, tmp_path: Path) -> None:
     np.savez(tmp_path / "rows.npz", x_test=ROWS)
     shell.run("predict", saved, "--data", tmp_path / "rows.npz", "-o", tmp_path / "found.npz")

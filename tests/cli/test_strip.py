@@ -100,3 +100,9 @@ def test_an_existing_output_and_what_could_be_meant(shell: Any, model: Path, new
             net.dense(X, 2, name)
     message = shell.error("strip", net.save(tmp_path / "two.ckpt"), "-o", tmp_path / "out.ckpt")
     assert message.endswith("several tensors could be meant: left/Relu:0, right/Relu:0; say --outputs NAME")
+
+
+def test_the_folder_of_a_run_means_its_latest_model(shell: Any, copied: Path) -> None:
+    (copied.parent / "checkpoint").write_text(f'model_checkpoint_path: "{copied.name}"')
+    assert shell.json("strip", copied.parent, "--plan") == shell.json("strip", copied, "--plan")
+    assert shell.lines("ops", copied.parent) == shell.lines("ops", copied)

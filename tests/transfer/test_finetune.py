@@ -261,3 +261,12 @@ def test_a_wrong_option_is_said_before_the_data_is_read(
     with pytest.raises(CkptError, match=says):
         finetune(model, tmp_path / "no-data.npz", replace(OPTIONS, **wrong), tmp_path / "out.ckpt", recording=recording)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_paths_may_be_strings(model: Model, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = replace(OPTIONS, epochs=1, freeze="hidden1", cache=True, cache_dir="cache")
+    finetune(model, str(data), options, "out.ckpt", recording=Recording("events", "curves.png"))
+    said = json.loads(Path("out.ckpt.run.json").read_text())["options"]
+    assert (said["cache_dir"], said["tensorboard"], said["plot"]) == ("cache", "events", "curves.png")
+    assert {"cache", "events", "curves.png", "out.ckpt.meta"} <= {path.name for path in tmp_path.iterdir()}

@@ -150,7 +150,9 @@ def _write_texts(out: Any, path: str, tensor: Tensor) -> int:
     if array.shape != tensor.shape:
         raise CorruptCheckpoint(f"{tensor.name} gave {list(array.shape)} texts, {list(tensor.shape)} were said")
     if any(map(LOSES.search, texts)):
-        raise FormatError(f"{tensor.name} has a text with a zero byte in it, where HDF5 would end it")
+        raise FormatError(
+            f"{tensor.name} has a text with a zero byte in it, where HDF5 would end it; a bundle can hold it"
+        )
     dataset = out.create_dataset(path, tensor.shape, h5py.string_dtype())
     flat = np.empty(len(texts), object)
     flat[:] = texts

@@ -57,5 +57,7 @@ def _write_array(member: IO[bytes], tensor: Tensor) -> None:
 def _byte_array(tensor: Tensor) -> Array:
     elements = as_bytes(tensor.read().ravel().tolist(), tensor.name)
     if any(map(LOSES.search, elements)):
-        raise FormatError(f"{tensor.name} has a string that ends in a zero byte, which an .npz cannot hold")
+        raise FormatError(
+            f"{tensor.name} has a string that ends in a zero byte, which an .npz cannot hold and a bundle can"
+        )
     return np.array(elements, "S").reshape(tensor.shape)

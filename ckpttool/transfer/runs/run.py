@@ -36,7 +36,7 @@ class Options:
     valid: int | None = None
     features: str | None = None
     cache: bool = False
-    cache_dir: Path | None = None
+    cache_dir: str | Path | None = None
     augment: str | None = None
     cache_augment: int | None = None
     image_shape: tuple[int, ...] | None = None

@@ -13,8 +13,8 @@ from ckpttool.transfer.watch import Watch
 class Recording:
     """What is recorded besides the history: nothing of it changes the run."""
 
-    tensorboard: Path | None = None
-    plot: Path | None = None
+    tensorboard: str | Path | None = None
+    plot: str | Path | None = None
 
     def of(self, output: str | Path, overwrite: bool, resume: bool) -> list[Watch]:
         """Return what records a run with its result under `output`; a run that goes on continues what is there.
@@ -26,7 +26,7 @@ class Recording:
         """
         found: list[Watch] = [HistoryFile(output, overwrite or resume)]
         if self.tensorboard is not None:
-            found.append(TensorBoard(self.tensorboard, overwrite, resume))
+            found.append(TensorBoard(Path(self.tensorboard), overwrite, resume))
         if self.plot is not None:
-            found.append(Plot(self.plot, Path(output).name, overwrite or resume))
+            found.append(Plot(Path(self.plot), Path(output).name, overwrite or resume))
         return found
