@@ -41,6 +41,16 @@ def test_a_run_prints_its_plan_a_line_per_epoch_and_what_it_proved(
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"tuned.ckpt.{name}" for name in written]
 
 
+def test_what_was_done_to_the_rows_is_said_once_for_all_stages(shell: Any, small: Path, tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).integers(0, 255, (60, 4), np.uint8)
+    np.savez(tmp_path / "bytes.npz", x_train=rows, y_train=rows[:, 0] % 3)
+    run = ["finetune", small, "--data", tmp_path / "bytes.npz", "--stages", "outputs=1, .*=1"]
+    said = shell.run(*run, "-o", tmp_path / "out.ckpt").stderr.splitlines()
+    assert [line for line in said if "divided by 255" in line] == [
+        "data: x_train: uint8 divided by 255 for the float input X"
+    ]
+
+
 def test_json_is_one_document(shell: Any, small: Path, data: Path, tmp_path: Path) -> None:
     out = tmp_path / "tuned.ckpt"
     run = shell.json("finetune", small, "--data", data, "--train", "outputs", *EPOCH, "-o", out)
