@@ -81,7 +81,7 @@ def test_the_commands_of_the_readme_are_understood(folder: Path) -> None:
             command.make_context(name, [word for word in arguments if word not in {"||", "&&"}])
 
 
-def run(program: str, *arguments: str) -> str:
+def run(program: str, *arguments: str, exit_code: int = 0) -> str:
     """Run a command of a page, ours in this process (TensorFlow is imported once), and return what it prints."""
     if program == "ckpttool":
         result = CliRunner().invoke(main, arguments)
@@ -90,8 +90,23 @@ def run(program: str, *arguments: str) -> str:
         python = sys.executable if program == "python" else program
         done = subprocess.run([python, *arguments], capture_output=True, text=True, check=False)
         code, printed = done.returncode, done.stdout + done.stderr
-    assert code == 0, f"{program} {' '.join(arguments)}\n{printed}"
+    assert code == exit_code, f"{program} {' '.join(arguments)}\n{printed}"
     return "\n".join(line.rstrip() for line in printed.splitlines())
+
+
+YOURS = re.compile(r"(weights|bert|graph|pytorch_model|imported)\..*|--resume")
+"""What the README has no files for, and what only helps a run that was stopped."""
+
+
+@pytest.mark.usefixtures("folder")
+def test_the_commands_of_the_readme_run_in_a_row() -> None:
+    ran = set()
+    for words in CHAPTER["commands_of"](ROOT / "README.md"):
+        made_here = words[-1] == "weights.safetensors"
+        if words[0] == "ckpttool" and (made_here or not any(map(YOURS.fullmatch, words))):
+            run(*words, exit_code=words[1] == "diff")
+            ran.add(words[1])
+    assert COMMANDS.keys() - ran == {"import", "export"}
 
 
 PRINTED = [(CHAPTER["PAGE"], 31), (ROOT / "docs" / "surgery.md", 12), (ROOT / "docs" / "merging.md", 15)]
