@@ -24,16 +24,22 @@ def attentions(shapes: Mapping[str, Shape]) -> Iterator[list[str]]:
     attention.self.query.weight attention.self.key.weight attention.self.value.weight
     """
     layers = _layers(shapes)
+    inside: dict[str, list[str]] = {}
+    for layer in layers:
+        for scope in _scopes(layer):
+            inside.setdefault(scope, []).append(layer)
     for scope, found in _projections(layers):
         projections = [name for layer in found for name in layers[layer]]
-        output = _output(scope, layers, found)
+        output = _output(scope, inside, found)
         yield from ([*projections, *layers[output]], projections) if output else (projections,)
 
 
 def _projections(layers: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, list[str]]]:
     """Yield the layers that project to query, key and value, three or one of all, with the scope that they are in."""
-    for scope in dict.fromkeys(map(scope_of, layers)):
-        inside = [layer for layer in layers if scope_of(layer) == scope]
+    scopes: dict[str, list[str]] = {}
+    for layer in layers:
+        scopes.setdefault(scope_of(layer), []).append(layer)
+    for scope, inside in scopes.items():
         found = [layer for role in ROLES for layer in inside if role.fullmatch(_role(layer))]
         if len(found) == len(ROLES):
             yield scope, found
@@ -59,10 +65,10 @@ def _role(layer: str) -> str:
     return _AROUND.sub("", re.split(r"[/.:]", layer)[-1].lower())
 
 
-def _output(scope: str, layers: Mapping[str, Sequence[str]], found: Sequence[str]) -> str | None:
+def _output(scope: str, inside: Mapping[str, Sequence[str]], found: Sequence[str]) -> str | None:
     """Return the one other layer in the nearest scope that has others, which is the output's projection."""
     while True:
-        others = [layer for layer in layers if layer not in found and scope in _scopes(layer)]
+        others = [layer for layer in inside.get(scope, ()) if layer not in found]
         if others or not scope:
             return others[0] if len(others) == 1 else None
         scope = scope_of(scope)

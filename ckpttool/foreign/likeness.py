@@ -1,7 +1,7 @@
 """How alike the names of two tensors are, whatever framework gave them: the part they play, and the words before it."""
 
 import re
-from collections.abc import Sequence
+from functools import lru_cache
 
 PARTS = {
     "weight": ("weight", "weights", "kernel", "kernels", "w", "gamma", "scale", "embeddings", "embedding", "table"),
@@ -46,6 +46,7 @@ def layer_of(name: str) -> str:
     return _divided(name)[0]
 
 
+@lru_cache(1 << 16)
 def _divided(name: str) -> tuple[str, str | None]:
     """Return a tensor's layer, and the part that it plays there."""
     scope, end = scope_of(name), re.split(r"[/.:]", name)[-1]
@@ -64,21 +65,6 @@ def scope_of(name: str) -> str:
     ('encoder.attention', '')
     """
     return re.sub(r"[/.:]?[^/.:]*$", "", name)
-
-
-def common_ending(words: Sequence[str], others: Sequence[str]) -> int:
-    """Return how many words of two names are the same at their ends; numbers alone do not count.
-
-    >>> common_ending(words_of("module.encoder.layer.0.fc1.weight"), words_of("layer_0/fc1/kernel"))
-    4
-    >>> common_ending(words_of("2.bias"), words_of("fc2/bias"))
-    0
-    """
-    count = 0
-    while count < min(len(words), len(others)) and words[-1 - count] == others[-1 - count]:
-        count += 1
-    shared = words[len(words) - count :]
-    return 0 if all(word.isdecimal() for word in shared) else count
 
 
 def natural(name: str) -> list[tuple[int, str | int]]:

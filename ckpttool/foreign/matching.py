@@ -1,19 +1,24 @@
 """Pairs of a source's tensors and a graph's variables: by names, shapes, layers and order, the surest first."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TypeVar
 
+from ckpttool.foreign.endings import Endings
 from ckpttool.foreign.layouts.keep import Keep
 from ckpttool.foreign.layouts.layout import Layout, Shape
-from ckpttool.foreign.likeness import common_ending, layer_of, natural, part_of, without_numbers
+from ckpttool.foreign.likeness import layer_of, natural, part_of, without_numbers
 from ckpttool.foreign.numbering import aligned, by_number, counted_words
-from ckpttool.foreign.together import is_of_cell, joined_layers, together, whole_layers
+from ckpttool.foreign.together import is_of_cell, together, whole_layers
 from ckpttool.graph.stored import StoredTensor
 
 NAMES, SHAPES, BESIDE, NUMBERS, ORDER = 0.9, 0.8, 0.7, 0.6, 0.5
 """How sure a pair is, by what tells it."""
+
+Group = tuple[Shape, str | None, bool]
+Value = TypeVar("Value")
 
 
 @dataclass
@@ -45,82 +50,95 @@ class Matching:
         return [way for way in ways if self.targets[target].shape in way.made_of([self.shapes[source]])]
 
     @cached_property
-    def _fitting(self) -> dict[str, list[str]]:
-        """The variables, with all tensors that fit; what has one shape and plays one part fits the same."""
-        alike: dict[object, list[str]] = {}
-        for source, shape in self.shapes.items():
-            alike.setdefault((shape, part_of(source), is_of_cell(source)), []).append(source)
+    def _groups(self) -> dict[str, Group]:
+        """The group of each tensor: what has one shape and plays one part fits the same variables."""
+        return {name: (shape, part_of(name), is_of_cell(name)) for name, shape in self.shapes.items()}
+
+    @cached_property
+    def _fitting(self) -> dict[str, set[Group]]:
+        """The groups that fit each variable; none where a layer that changes its form as a whole fits only in part."""
+        alike = _by_value(self._groups)
         fitting = {
-            target: {source for group in alike.values() if self.fits(group[0], target) for source in group}
+            target: {group for group, sources in alike.items() if self.fits(sources[0], target)}
             for target in self.targets
         }
         shapes = {name: target.shape or () for name, target in self.targets.items()}
-        torn = _torn(shapes, {target for target, sources in fitting.items() if sources})
-        torn_sources = _torn(self.shapes, {source for sources in fitting.values() for source in sources})
-        return {
-            target: [source for source in self.shapes if source in found - torn_sources and target not in torn]
-            for target, found in fitting.items()
-        }
+        torn = _torn(shapes, {target for target, groups in fitting.items() if groups})
+        return {target: set() if target in torn else groups for target, groups in fitting.items()}
+
+    @cached_property
+    def _torn_sources(self) -> set[str]:
+        fitting = set().union(*self._fitting.values())
+        return _torn(self.shapes, {name for name, group in self._groups.items() if group in fitting})
 
     @cached_property
     def _words(self) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
         """The words of the tensors' names, counted as those of the variables are, and the words of these."""
         return aligned(self.shapes, self.targets), counted_words(self.targets)
 
-    @cached_property
-    def _endings(self) -> dict[tuple[str, str], int]:
-        """How many words the names of those that fit share at their ends, where any; the same name shares one more."""
-        words, names = self._words
-        pairs = ((s, t) for t, sources in self._fitting.items() for s in sources)
-        return {(s, t): n for s, t in pairs if (n := common_ending(words[s], names[t]) + (s == t))}
-
-    def open(self) -> dict[str, list[str]]:
-        """Return the variables that have no tensor yet, with those that fit."""
-        used = {source for source, _ in self.found.values()}
-        left = {name: sources for name, sources in self._fitting.items() if name not in self.found}
-        return {name: [source for source in sources if source not in used] for name, sources in left.items()}
+    def _open(self) -> tuple[dict[Group, list[str]], dict[str, set[Group]]]:
+        """Return the tensors that are left by their groups, and the variables that are, with the groups that fit."""
+        used = {source for source, _ in self.found.values()} | self._torn_sources
+        left = _by_value({name: group for name, group in self._groups.items() if name not in used})
+        wanting = {name: groups & left.keys() for name, groups in self._fitting.items() if name not in self.found}
+        return left, wanting
 
     def problems(self) -> Iterator[str]:
         """Say what could not be paired, and why."""
+        left, wanting = self._open()
         used = {source for source, _ in self.found.values()}
-        layers = joined_layers({name: shape for name, shape in self.shapes.items() if name not in used})
-        fitting = self.open()
-        wanted = {target: self.targets[target].shape or () for target in fitting}
-        for target, sources in fitting.items():
+        wanted = {target: self.targets[target].shape or () for target in wanting}
+        hints = together({name: shape for name, shape in self.shapes.items() if name not in used}, wanted)
+        for target, groups in wanting.items():
+            sources = self._in_order(left, groups)
             why = f"{len(sources)} tensors fit, {_few(sources)}" if sources else "no tensor fits"
-            yield f"{target} {list(wanted[target])}: {why}{together(layers, self.shapes, target, wanted)}"
-        taken = {source for sources in fitting.values() for source in sources} | used
+            yield f"{target} {list(wanted[target])}: {why}{hints.get(target, '')}"
+        fitting = set().union(*wanting.values())
+        taken = {name for group in fitting for name in left[group]} | used
         yield from (
             f"{name} {list(shape)}: no variable fits" for name, shape in self.shapes.items() if name not in taken
         )
 
+    def _in_order(self, left: Mapping[Group, Sequence[str]], groups: Iterable[Group]) -> list[str]:
+        places = {name: place for place, name in enumerate(self.shapes)}
+        return sorted((name for group in groups for name in left[group]), key=places.__getitem__)
+
     def _by_names(self) -> bool:
         """Pair where of all that fit the ends of two names are the most alike, seen from either side."""
-        used = {source for source, _ in self.found.values()}
-        left = {
-            pair: count for pair, count in self._endings.items() if pair[0] not in used and pair[1] not in self.found
-        }
-        return self._take(_best(left), NAMES)
+        left, wanting = self._open()
+        words, names = self._words
+        ours: Endings[Group] = Endings((name, words[name], [group]) for group in left for name in left[group])
+        theirs: Endings[Group] = Endings((name, names[name], groups) for name, groups in wanting.items())
+        best = {name: ours.likest(name, names[name], groups) for name, groups in wanting.items()}
+        pairs = [(source, target) for target, source in best.items() if source]
+        return self._take([(s, t) for s, t in pairs if theirs.likest(s, words[s], [self._groups[s]]) == t], NAMES)
 
     def _by_shapes(self) -> bool:
         """Pair where neither fits anything else."""
-        fitting = self.open()
-        counts = Counter(source for sources in fitting.values() for source in sources)
-        return self._take([(s[0], t) for t, s in fitting.items() if len(s) == 1 and counts[s[0]] == 1], SHAPES)
+        left, wanting = self._open()
+        counts = Counter(group for groups in wanting.values() for group in groups)
+        only = ((next(iter(groups)), target) for target, groups in wanting.items() if len(groups) == 1)
+        return self._take(
+            [(left[group][0], target) for group, target in only if len(left[group]) == counts[group] == 1], SHAPES
+        )
 
     def _by_layer(self) -> bool:
         """Pair where one tensor fits that lies beside those which the rest of the variable's layer got."""
+        left, wanting = self._open()
         beside: dict[str, set[str]] = {}
         for target, (source, _) in self.found.items():
             beside.setdefault(layer_of(target), set()).add(layer_of(source))
-        layers = {source: layer_of(source) for source in self.shapes}
+        inside = _by_value({name: (layer_of(name), group) for group, names in left.items() for name in names})
         near = {
-            target: [source for source in sources if {layers[source]} == beside[layer_of(target)]]
-            for target, sources in self.open().items()
-            if layer_of(target) in beside
+            target: [(layer, group) for layer in layers for group in groups if (layer, group) in inside]
+            for target, groups in wanting.items()
+            if len(layers := beside.get(layer_of(target), set())) == 1
         }
-        counts = Counter(source for sources in near.values() for source in sources)
-        return self._take([(s[0], t) for t, s in near.items() if len(s) == 1 and counts[s[0]] == 1], BESIDE)
+        counts = Counter(place for places in near.values() for place in places)
+        only = [(places[0], target) for target, places in near.items() if len(places) == 1]
+        return self._take(
+            [(inside[place][0], target) for place, target in only if len(inside[place]) == counts[place] == 1], BESIDE
+        )
 
     def _by_numbers(self) -> bool:
         """Pair as many tensors as there are variables that they all fit, where their names have the same numbers."""
@@ -139,14 +157,14 @@ class Matching:
         alone = [(s, t) for s, t in self._even() if not self.is_sorted or len({*map(without_numbers, s)}) == 1]
         return self._take([pair for s, t in alone[:1] for pair in zip(s, t, strict=True)], ORDER)
 
-    def _even(self) -> list[tuple[tuple[str, ...], list[str]]]:
+    def _even(self) -> list[tuple[list[str], list[str]]]:
         """Return tensors that fit the same variables and nothing else, with these, where there are as many of both."""
-        groups: dict[tuple[str, ...], list[str]] = {}
-        for target, sources in self.open().items():
-            groups.setdefault(tuple(sources), []).append(target)
-        counts = Counter(source for sources in groups for source in sources)
-        even = [(s, t) for s, t in groups.items() if len(s) == len(t)]
-        return [(s, t) for s, t in even if all(counts[name] == 1 for name in s)]
+        left, wanting = self._open()
+        alike = _by_value({target: frozenset(groups) for target, groups in wanting.items()})
+        counts = Counter(group for groups in alike for group in groups)
+        alone = [(groups, targets) for groups, targets in alike.items() if all(counts[group] == 1 for group in groups)]
+        even = ((self._in_order(left, groups), targets) for groups, targets in alone)
+        return [(sources, targets) for sources, targets in even if len(sources) == len(targets)]
 
     def _take(self, pairs: Iterable[tuple[str, str]], how: float) -> bool:
         before = len(self.found)
@@ -154,15 +172,12 @@ class Matching:
         return len(self.found) > before
 
 
-def _best(alike: Mapping[tuple[str, str], int]) -> list[tuple[str, str]]:
-    """Return the pairs that are more alike than any other of the same tensor, or of the same variable."""
-    most: dict[tuple[int, str], Counter[int]] = {}
-    for pair, length in alike.items():
-        for side in enumerate(pair):
-            most.setdefault(side, Counter())[length] += 1
-    best = {side: max(counts) for side, counts in most.items()}
-    alone = {side: length for side, length in best.items() if most[side][length] == 1}
-    return [pair for pair, length in alike.items() if all(alone.get(side) == length for side in enumerate(pair))]
+def _by_value(values: Mapping[str, Value]) -> dict[Value, list[str]]:
+    """Return the names that have each value, in their order."""
+    names: dict[Value, list[str]] = {}
+    for name, value in values.items():
+        names.setdefault(value, []).append(name)
+    return names
 
 
 def _torn(shapes: Mapping[str, Shape], fitting: set[str]) -> set[str]:

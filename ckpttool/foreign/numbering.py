@@ -19,7 +19,8 @@ def aligned(names: Iterable[str], others: Iterable[str]) -> dict[str, list[str]]
     """
     words = counted_words(names)
     ours, theirs = _counted(words.values()), _counted(counted_words(others).values())
-    return {name: _renumbered(each, ours, theirs) for name, each in words.items()}
+    shifts = {key: _shift(numbers, theirs.get(key, numbers)) for key, numbers in ours.items()}
+    return {name: _renumbered(each, shifts) for name, each in words.items()}
 
 
 def counted_words(names: Iterable[str]) -> dict[str, list[str]]:
@@ -66,15 +67,17 @@ def _numbers(words: list[str]) -> Iterator[tuple[int, Key]]:
         yield place, tuple(behind if {*behind} != {"#"} else plain[max(0, place - 1) :])
 
 
-def _renumbered(words: list[str], ours: Counted, theirs: Counted) -> list[str]:
-    new = list(words)
-    for place, key in _numbers(words):
-        new[place] = _number(int(words[place]), ours[key], theirs.get(key, ours[key]))
-    return new
-
-
-def _number(number: int, ours: set[int], theirs: set[int]) -> str:
+def _shift(ours: set[int], theirs: set[int]) -> int | None:
+    """Return what is to be added to our numbers to have theirs, None where a number says nothing."""
     shift = min(theirs) - min(ours)
     if {each + shift for each in ours} == theirs:
-        return str(number + shift)
-    return "?" if {min(ours), min(theirs)} == {0, 1} else str(number)
+        return shift
+    return None if {min(ours), min(theirs)} == {0, 1} else 0
+
+
+def _renumbered(words: list[str], shifts: Mapping[Key, int | None]) -> list[str]:
+    new = list(words)
+    for place, key in _numbers(words):
+        shift = shifts[key]
+        new[place] = "?" if shift is None else str(int(words[place]) + shift)
+    return new

@@ -48,31 +48,40 @@ def whole_layers(shapes: Mapping[str, Shape]) -> list[list[str]]:
     return [*cells(projections), *(layer for layer in cells(shapes) if any(map(_RECURRENT.search, layer)))]
 
 
-def joined_layers(shapes: Mapping[str, Shape]) -> list[list[str]]:
-    """Return the names of tensors that might make variables together: of attentions, and of one layer."""
-    return [*attentions(shapes), *cells(shapes)]
+def together(shapes: Mapping[str, Shape], wanted: Mapping[str, Shape]) -> dict[str, str]:
+    """Return for wanted variables, as the end of a message, tensors that a layout makes them of, where there are such.
 
-
-def together(
-    layers: Iterable[Sequence[str]], shapes: Mapping[str, Shape], target: str, wanted: Mapping[str, Shape]
-) -> str:
-    """Return, as the end of a message, tensors that a layout makes a variable of; '' where there are none.
-
-    What else it makes has to be `wanted` too. Of several such layers, one with the numbers of the variable's name is
-    the likeliest.
+    What else the layout makes has to be wanted too. Of several layers that it may take, one with the numbers of the
+    variable's name is the likeliest.
 
     >>> cell = {"rnn/kernel": (3, 20), "rnn/recurrent_kernel": (5, 20), "rnn/bias": (20,)}
-    >>> together(cells(cell), cell, "lstm_cell/kernel", {"lstm_cell/kernel": (8, 20), "lstm_cell/bias": (20,)})
+    >>> together(cell, {"lstm_cell/kernel": (8, 20), "lstm_cell/bias": (20,)})["lstm_cell/kernel"]
     '; a rule might take rnn/kernel rnn/recurrent_kernel rnn/bias by lstm(source=keras, target=tf1)'
     """
+    layers = [*attentions(shapes), *cells(shapes)]
     every = {*wanted.values()}
-    found = ((names, _likeliest(names, [shapes[name] for name in names], wanted[target], every)) for names in layers)
-    fitting = [(names, layout) for names, layout in found if layout]
-    if not fitting:
-        return ""
-    numbers = re.findall(r"\d+", target)
-    names, layout = min(fitting, key=lambda found: re.findall(r"\d+", found[0][0]) != numbers)
-    return f"; a rule might take {' '.join(names)} by {layout}"
+    makers = {shape: _makers(layers, shapes, shape, every) for shape in every}
+    found = {
+        target: makers[shape].get(_numbers(target)) or next(iter(makers[shape].values()))
+        for target, shape in wanted.items()
+        if makers[shape]
+    }
+    return {target: f"; a rule might take {' '.join(names)} by {layout}" for target, (names, layout) in found.items()}
+
+
+def _makers(
+    layers: Iterable[Sequence[str]], shapes: Mapping[str, Shape], wanted: Shape, every: set[Shape]
+) -> dict[tuple[str, ...], tuple[Sequence[str], Layout]]:
+    """Return the layers that a layout makes a shape of, the first with each set of numbers in its name."""
+    found: dict[tuple[str, ...], tuple[Sequence[str], Layout]] = {}
+    for names in layers:
+        if layout := _likeliest(names, [shapes[name] for name in names], wanted, every):
+            found.setdefault(_numbers(names[0]), (names, layout))
+    return found
+
+
+def _numbers(name: str) -> tuple[str, ...]:
+    return tuple(re.findall(r"\d+", name))
 
 
 def _likeliest(names: Sequence[str], shapes: Sequence[Shape], target: Shape, wanted: set[Shape]) -> Layout | None:

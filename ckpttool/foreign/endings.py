@@ -1,0 +1,44 @@
+"""Which names end most alike: an index of the words at the ends of names, so that none is held against all others."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Generic, TypeVar
+
+Group = TypeVar("Group")
+
+
+class Endings(Generic[Group]):
+    """Names by their endings, in the groups that they are sought in.
+
+    >>> words = {"layer_0/fc1/kernel": ["layer", "0", "fc", "1"], "layer_1/fc1/kernel": ["layer", "1", "fc", "1"]}
+    >>> index = Endings((name, words[name], ["matrices"]) for name in words)
+    >>> index.likest("encoder.layer.0.fc1.weight", ["encoder", "layer", "0", "fc", "1"], ["matrices"])
+    'layer_0/fc1/kernel'
+    >>> index.likest("fc1.weight", ["fc", "1"], ["matrices"])  # both share as much
+    """
+
+    def __init__(self, names: Iterable[tuple[str, Sequence[str], Iterable[Group]]]) -> None:
+        """Take names, each with its words and its groups."""
+        self._names: dict[tuple[Group, tuple[str, ...]], list[str]] = {}
+        for name, words, groups in names:
+            for group in groups:
+                for ending in _endings(name, words):
+                    self._names.setdefault((group, ending), []).append(name)
+
+    def likest(self, name: str, words: Sequence[str], groups: Iterable[Group]) -> str | None:
+        """Return the one name of some groups that shares the most words at its end; None where none or several do."""
+        groups = list(groups)
+        for ending in _endings(name, words):
+            found = [self._names[group, ending] for group in groups if (group, ending) in self._names]
+            if found:
+                return found[0][0] if len(found) == len(found[0]) == 1 else None
+        return None
+
+
+def _endings(name: str, words: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """Yield the endings of a name, the longest first: the same name is even more; numbers alone do not count.
+
+    >>> list(_endings("fc.0.weight", ["fc", "0"]))
+    [('fc.0.weight', '/', 'fc', '0'), ('fc', '0')]
+    """
+    yield (name, "/", *words)
+    yield from (tuple(words[at:]) for at in range(len(words)) if not all(word.isdecimal() for word in words[at:]))

@@ -1,0 +1,36 @@
+"""What tells which tensor is which variable, and how much of it is asked."""
+
+import pytest
+
+from ckpttool.foreign.layouts.dense import Dense
+from ckpttool.foreign.matching import NAMES, Matching
+from ckpttool.graph.stored import StoredTensor
+from ckpttool.tensors import BY_NAME
+
+
+def matching(sources: list[str], targets: list[str]) -> Matching:
+    """Tensors and variables that all fit one another."""
+    stored = {name: StoredTensor(name, (2, 3), BY_NAME["float32"], ()) for name in targets}
+    return Matching(dict.fromkeys(sources, (3, 2)), stored, dict.fromkeys(targets, Dense()), is_sorted=False)
+
+
+def test_that_many_layers_are_alike_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    fits = Matching.fits
+    monkeypatch.setattr(Matching, "fits", lambda *args: asked.append(args) or fits(*args))
+    found = matching(
+        [f"block.{number}.fc.weight" for number in range(2000)], [f"block/{number}/fc/kernel" for number in range(2000)]
+    )
+    found.run()
+    assert found.found == {f"block/{n}/fc/kernel": (f"block.{n}.fc.weight", NAMES) for n in range(2000)}
+    assert len(asked) == 2000  # each variable is held against all tensors at once
+
+
+def test_the_longest_common_ending_tells_if_no_other_is_as_long() -> None:
+    found = matching(["a.q.weight", "b.q.weight", "b.k.weight"], ["x/a/q/kernel", "y/b/q/kernel", "k/kernel"])
+    found.run()
+    assert {target: source for target, (source, _) in found.found.items()} == {
+        "x/a/q/kernel": "a.q.weight",
+        "y/b/q/kernel": "b.q.weight",
+        "k/kernel": "b.k.weight",
+    }
