@@ -264,6 +264,14 @@ def test_bad_weights_are_one_line_and_nothing_is_written(
     assert sorted(tmp_path.iterdir()) == before
 
 
+def test_names_that_fit_nothing_lead_to_rules_and_a_draft_of_them(shell: Any, graph: Path, tmp_path: Path) -> None:
+    too_much(tmp_path / "weights.npz")
+    line = shell.error("import", tmp_path / "weights.npz", "--into", graph, "-o", tmp_path / "o.ckpt")
+    assert line.endswith(
+        "--lenient goes on without, a rule ('RE=>NEW') gives another name, and `import --suggest` drafts rules"
+    )
+
+
 def test_cast_when_asked(shell: Any, graph: Path, tmp_path: Path) -> None:
     bad_dtype(tmp_path / "weights.npz")
     shell.run("import", tmp_path / "weights.npz", "--into", graph, "--cast", "-o", tmp_path / "o.ckpt")
