@@ -9,7 +9,7 @@ from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef, VariableDe
 from ckpttool.graph.assign import Assignment, assignments
 from ckpttool.graph.collections import GLOBAL_VARIABLES
 from ckpttool.graph.constants import MESSAGE_LIMIT, constant
-from ckpttool.graph.graph import Graph
+from ckpttool.graph.graph import Graph, copy_of
 from ckpttool.graph.variables import Variable, variables
 from ckpttool.tensors import Array, Tensor
 
@@ -31,8 +31,7 @@ def bake(graph: Graph, values: Mapping[str, Tensor]) -> Graph:
         found[key].op: constant(names[key], _part(values[variable.name].read(), variable), variable.dtype)
         for key, variable in members.items()
     }
-    meta = MetaGraphDef()
-    meta.CopyFrom(graph.meta)
+    meta = copy_of(graph)
     del meta.graph_def.node[:]
     meta.graph_def.node.extend(_nodes(graph, constants, found))
     _name_initial_values(meta, {f"{members[key].op}:0": f"{name}:0" for key, name in names.items()})

@@ -117,6 +117,13 @@ class Graph:
         return list(self.meta.collection_def[key].node_list.value) if key in self.meta.collection_def else []
 
 
+def copy_of(graph: Graph) -> MetaGraphDef:
+    """Return a graph's message, ours to change."""
+    meta = MetaGraphDef()
+    meta.CopyFrom(graph.meta)
+    return meta
+
+
 def once(function: Callable[[Graph], Found]) -> Callable[[Graph], Found]:
     """Have what a function finds in a graph found once for each: graphs never change, and many modules ask the same.
 

@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 
 from ckpttool.errors import GraphError
-from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
-from ckpttool.graph.graph import Graph, TensorRef
+from ckpttool.graph.graph import Graph, TensorRef, copy_of
 
 
 def add_to_collection(graph: Graph, key: str, names: Sequence[str]) -> Graph:
@@ -16,8 +15,7 @@ def add_to_collection(graph: Graph, key: str, names: Sequence[str]) -> Graph:
     """
     for name in names:
         graph.op(TensorRef.parse(name).op)
-    meta = MetaGraphDef()
-    meta.CopyFrom(graph.meta)
+    meta = copy_of(graph)
     collection = meta.collection_def[key]
     kind = collection.WhichOneof("kind")
     if kind not in (None, "node_list"):

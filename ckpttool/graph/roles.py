@@ -10,9 +10,9 @@ from dataclasses import dataclass, fields
 from functools import cache, cached_property, partial
 
 from ckpttool.errors import GraphError, UnknownName
-from ckpttool.formats.wire.protos.meta_graph_pb2 import CollectionDef, MetaGraphDef
+from ckpttool.formats.wire.protos.meta_graph_pb2 import CollectionDef
 from ckpttool.graph import candidates, placeholders
-from ckpttool.graph.graph import Graph, TensorRef
+from ckpttool.graph.graph import Graph, TensorRef, copy_of
 from ckpttool.graph.losses import Comparison, comparisons
 from ckpttool.selection import suggestion
 
@@ -161,8 +161,7 @@ class _Resolver:
 
 def with_roles(graph: Graph, roles: Roles) -> Graph:
     """Return the graph with a collection for each tensor that plays a role, so that it is found without being said."""
-    meta = MetaGraphDef()
-    meta.CopyFrom(graph.meta)
+    meta = copy_of(graph)
     for role in ROLES:
         found = getattr(roles, role)
         names = list(found) if role == "inputs" else [found] if found else []

@@ -8,8 +8,7 @@ from collections.abc import Container, Iterator, Mapping
 
 from ckpttool.formats.tensorflow.object_graph import ObjectGraph, graph_of
 from ckpttool.formats.wire.protos.graph_pb2 import FunctionDef, NodeDef
-from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
-from ckpttool.graph.graph import Graph, TensorRef
+from ckpttool.graph.graph import Graph, TensorRef, copy_of
 from ckpttool.kinds import OBJECT_GRAPH
 from ckpttool.tensors import Tensor
 
@@ -40,8 +39,7 @@ def named_as_saved(graph: Graph, tensors: Mapping[str, Tensor]) -> Graph:
     if not keys or OBJECT_GRAPH not in tensors:
         return graph
     names = _names(graph_of(tensors, graph.source), set(keys.values()))
-    meta = MetaGraphDef()
-    meta.CopyFrom(graph.meta)
+    meta = copy_of(graph)
     for node in meta.graph_def.node:
         name = names.get(keys.get(node.name, ""))
         if name is not None:

@@ -6,7 +6,7 @@ from ckpttool.errors import GraphError, UnknownName
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
 from ckpttool.graph.closure import frozen_part
-from ckpttool.graph.graph import Graph
+from ckpttool.graph.graph import Graph, copy_of
 from ckpttool.graph.rewrite import (
     drop_updates,
     pin_training,
@@ -15,7 +15,6 @@ from ckpttool.graph.rewrite import (
     update_ops,
     updated_variables,
 )
-from ckpttool.graph.rewrite.editing import copy_of
 
 
 def chain(*nodes):

@@ -2,9 +2,8 @@
 
 import pytest
 
-from ckpttool.graph.graph import Graph
+from ckpttool.graph.graph import Graph, copy_of
 from ckpttool.graph.rewrite import importable
-from ckpttool.graph.rewrite.editing import copy_of
 
 
 @pytest.fixture

@@ -4,14 +4,7 @@ from collections.abc import Container, Iterable, Mapping
 
 from ckpttool.formats.wire.protos.graph_pb2 import AttrValue, NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
-from ckpttool.graph.graph import Graph, TensorRef
-
-
-def copy_of(graph: Graph) -> MetaGraphDef:
-    """Return the graph's message, ours to change."""
-    meta = MetaGraphDef()
-    meta.CopyFrom(graph.meta)
-    return meta
+from ckpttool.graph.graph import Graph, TensorRef, copy_of
 
 
 def with_nodes(graph: Graph, nodes: Iterable[NodeDef]) -> MetaGraphDef:

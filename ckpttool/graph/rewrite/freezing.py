@@ -6,9 +6,9 @@ from collections.abc import Collection
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import VariableDef
 from ckpttool.graph.frozen import frozen_with_layers
-from ckpttool.graph.graph import Graph, TensorRef
+from ckpttool.graph.graph import Graph, TensorRef, copy_of
 from ckpttool.graph.rewrite.collections import VARIABLE_COLLECTIONS
-from ckpttool.graph.rewrite.editing import copies, copy_of, free_name, input_text, redirect, type_attr, with_nodes
+from ckpttool.graph.rewrite.editing import copies, free_name, input_text, redirect, type_attr, with_nodes
 from ckpttool.graph.rewrite.prune import UPDATE_OPS, keep, needed
 from ckpttool.graph.updates import written_variable
 from ckpttool.graph.variables import variables

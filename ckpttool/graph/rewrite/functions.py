@@ -3,14 +3,12 @@
 from collections.abc import Iterable, Iterator
 
 from ckpttool.formats.wire.protos.graph_pb2 import AttrValue, NameAttrList, NodeDef
-from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
-from ckpttool.graph.graph import Graph
+from ckpttool.graph.graph import Graph, copy_of
 
 
 def with_own_functions(graph: Graph, suffix: str) -> Graph:
     """Return the graph with `suffix` on the name of each function of its library, and on each use of it."""
-    meta = MetaGraphDef()
-    meta.CopyFrom(graph.meta)
+    meta = copy_of(graph)
     library = meta.graph_def.library
     names = {function.signature.name for function in library.function}
     if not names:

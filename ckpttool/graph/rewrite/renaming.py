@@ -16,9 +16,8 @@ from ckpttool.formats.wire.protos.meta_graph_pb2 import (
     VariableDef,
     WhileContextDef,
 )
-from ckpttool.graph.graph import Graph
+from ckpttool.graph.graph import Graph, copy_of
 from ckpttool.graph.rewrite.collections import VARIABLE_COLLECTIONS
-from ckpttool.graph.rewrite.editing import copy_of
 from ckpttool.graph.variables import variables
 
 _VALID = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")

@@ -3,8 +3,7 @@
 from collections.abc import Callable, Container, Iterator
 
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
-from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
-from ckpttool.graph.graph import Graph, TensorRef
+from ckpttool.graph.graph import Graph, TensorRef, copy_of
 from ckpttool.graph.rewrite.editing import control_inputs, copies, redirect, set_inputs, with_nodes
 from ckpttool.graph.rewrite.prune import keep
 from ckpttool.graph.savers import RESTORES, SAVES, entries, saver_ops, texts
@@ -93,8 +92,7 @@ def _forget_shards(graph: Graph, new: dict[str, NodeDef], removed: set[str]) -> 
 
 
 def _without_savers(graph: Graph) -> Graph:
-    meta = MetaGraphDef()
-    meta.CopyFrom(graph.meta)
+    meta = copy_of(graph)
     meta.ClearField("saver_def")
     meta.collection_def.pop("savers", None)
     return Graph(meta, graph.source)

@@ -9,9 +9,8 @@ from zlib import crc32
 
 from ckpttool.formats.wire.protos.graph_pb2 import DT_INT64, NodeDef
 from ckpttool.graph.flow import ENTERS, Flow
-from ckpttool.graph.graph import Graph
+from ckpttool.graph.graph import Graph, copy_of
 from ckpttool.graph.randomness import is_random
-from ckpttool.graph.rewrite.editing import copy_of
 
 STEP = "ckpttool_step"
 """The placeholder of the step's number, an int64 scalar, in a graph that `with_steps` returns."""
