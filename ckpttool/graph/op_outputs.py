@@ -6,7 +6,6 @@ from ckpttool.errors import UnknownName
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef, OpDef, TensorShapeProto
 from ckpttool.graph.graph import Graph, TensorRef
 from ckpttool.graph.modes import PLACEHOLDERS
-from ckpttool.graph.rewrite.freezing import output_dtype
 from ckpttool.tensors import DType, dtype_numbered
 
 _REFERENCE = 100
@@ -26,7 +25,7 @@ def dtype_of_output(graph: Graph, ref: TensorRef) -> DType:
     definitions = graph.meta.meta_info_def.stripped_op_list.op
     definition = next((found for found in definitions if found.name == node.op), None)
     if definition is None:
-        return dtype_numbered(output_dtype(graph, ref))
+        return dtype_numbered(_noted(node, ref.index))
     numbers = [number for argument in definition.output_arg for number in _numbers(node, argument, definition)]
     if ref.index >= len(numbers):
         raise UnknownName(f"{graph.source}: {ref}: {ref.op} is a {node.op} and has {len(numbers)} outputs")
@@ -41,6 +40,17 @@ def shape_of_output(graph: Graph, ref: TensorRef) -> TensorShapeProto:
         return noted[ref.index]
     shape = node.attr["shape"].shape if node.op in PLACEHOLDERS and "shape" in node.attr else None
     return shape if shape is not None and shape.dim else TensorShapeProto(unknown_rank=True)
+
+
+def _noted(node: NodeDef, index: int) -> int:
+    """Return the dtype's number of an output, as far as the op's attributes say it; float32 where they do not."""
+    for key in ("T", "dtype", "DstT", "out_type", "output_type"):
+        if key in node.attr and node.attr[key].type:
+            return node.attr[key].type
+    for key in ("Tout", "output_types", "T"):
+        if key in node.attr and index < len(node.attr[key].list.type):
+            return node.attr[key].list.type[index]
+    return 1
 
 
 def _numbers(node: NodeDef, argument: OpDef.ArgDef, definition: OpDef) -> Iterator[int]:

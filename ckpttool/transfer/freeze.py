@@ -10,10 +10,10 @@ from ckpttool.graph.closure import FrozenPart, frozen_part
 from ckpttool.graph.frozen import frozen_with_layers
 from ckpttool.graph.graph import Graph, TensorRef
 from ckpttool.graph.modes import mode_placeholders
+from ckpttool.graph.op_outputs import dtype_of_output
 from ckpttool.graph.rewrite import (
     drop_updates,
     importable,
-    output_dtype,
     pin_training,
     stop_gradient,
     untrainable,
@@ -23,7 +23,6 @@ from ckpttool.graph.roles import Roles, find_roles
 from ckpttool.graph.variables import variables
 from ckpttool.kinds import base_name
 from ckpttool.selection import Pattern
-from ckpttool.tensors import dtype_numbered
 from ckpttool.transfer.model import Model, WritesModel, write_model
 from ckpttool.transfer.plan import PlanRow, listed, plan_rows, prefix_note
 
@@ -140,7 +139,7 @@ def _stops(graph: Graph, part: FrozenPart, readers: Collection[str]) -> list[str
 
 
 def _has_gradient(graph: Graph, ref: TensorRef) -> bool:
-    name = dtype_numbered(output_dtype(graph, ref)).name
+    name = dtype_of_output(graph, ref).name
     return "float" in name or "complex" in name
 
 

@@ -6,7 +6,8 @@ from ckpttool.errors import GraphError, UnknownName
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
 from ckpttool.graph.closure import frozen_part
-from ckpttool.graph.graph import Graph, copy_of
+from ckpttool.graph.graph import Graph, TensorRef, copy_of
+from ckpttool.graph.op_outputs import dtype_of_output
 from ckpttool.graph.rewrite import (
     drop_updates,
     pin_training,
@@ -42,6 +43,13 @@ def test_stopping_twice_gives_a_name_that_is_free():
     assert wiring(stopped)["s/stop_gradient_1"] == ["s:1"]
     with pytest.raises(UnknownName, match="no op named t"):
         stop_gradient(graph, ["t"])
+
+
+def test_a_stopped_tensor_keeps_its_dtype_where_the_op_reads_another(new_network):
+    with new_network().building() as net:
+        net.tf.argmax(net.v1.placeholder("float32", [None, 3]), axis=1, name="best")
+    stopped = stop_gradient(net.export(), ["best"])
+    assert dtype_of_output(stopped, TensorRef("best/stop_gradient", 0)).name == "int64"
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from ckpttool.graph.rewrite.freezing import (
     drop_updates,
-    output_dtype,
     stop_gradient,
     untrainable,
     update_ops,
@@ -16,7 +15,6 @@ from ckpttool.graph.rewrite.resource import to_resource
 __all__ = [
     "drop_updates",
     "importable",
-    "output_dtype",
     "pin_training",
     "stop_gradient",
     "subgraph",

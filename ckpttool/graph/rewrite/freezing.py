@@ -7,6 +7,7 @@ from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import VariableDef
 from ckpttool.graph.frozen import frozen_with_layers
 from ckpttool.graph.graph import Graph, TensorRef, copy_of
+from ckpttool.graph.op_outputs import dtype_of_output
 from ckpttool.graph.rewrite.collections import VARIABLE_COLLECTIONS
 from ckpttool.graph.rewrite.editing import copies, free_name, input_text, redirect, type_attr, with_nodes
 from ckpttool.graph.rewrite.prune import UPDATE_OPS, keep, needed
@@ -48,20 +49,8 @@ def _stop_nodes(graph: Graph, tensors: Collection[TensorRef]) -> dict[TensorRef,
         name = free_name(f"{graph.op(ref.op).name}/stop_gradient", taken)
         taken.add(name)
         stops[ref] = NodeDef(name=name, op="StopGradient", input=[input_text(ref)])
-        stops[ref].attr["T"].CopyFrom(type_attr(output_dtype(graph, ref)))
+        stops[ref].attr["T"].CopyFrom(type_attr(dtype_of_output(graph, ref).number))
     return stops
-
-
-def output_dtype(graph: Graph, ref: TensorRef) -> int:
-    """Return the dtype's number of an op's output, as far as its attributes say it; float32 where they do not."""
-    attributes = graph.op(ref.op).attr
-    for key in ("T", "dtype", "DstT", "out_type", "output_type"):
-        if key in attributes and attributes[key].type:
-            return int(attributes[key].type)
-    for key in ("Tout", "output_types", "T"):
-        if key in attributes and ref.index < len(attributes[key].list.type):
-            return int(attributes[key].list.type[ref.index])
-    return 1
 
 
 def drop_updates(graph: Graph, names: Collection[str], moving: Collection[str] = ()) -> Graph:
