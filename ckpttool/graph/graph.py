@@ -91,6 +91,15 @@ class Graph:
                 found[ref].append(name)
         return found
 
+    @cached_property
+    def users(self) -> dict[str, set[str]]:
+        """For each op those that read it or wait for it."""
+        found: dict[str, set[str]] = defaultdict(set)
+        for name in self.nodes:
+            for ref in self.inputs(name, control=True):
+                found[ref.op].add(name)
+        return found
+
     def ancestors(self, *names: str, control: bool = False, stop: Collection[TensorRef] = ()) -> set[str]:
         """Return the ops whose values the named ops need, themselves included.
 

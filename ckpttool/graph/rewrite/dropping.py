@@ -100,7 +100,7 @@ def _followers(graph: Graph, gone: Iterable[str]) -> set[str]:
 
     What writes a saver's file is none of them: it can do without one tensor.
     """
-    waiting, savers = _waiting(graph), set(saver_ops(graph))
+    savers = set(saver_ops(graph))
     found: dict[str, bool] = {}
     todo = [(name, False) for name in gone]
     while todo:
@@ -109,8 +109,8 @@ def _followers(graph: Graph, gone: Iterable[str]) -> set[str]:
             continue
         after_update = after_update or _trains(graph, name)
         found[name] = after_update
-        todo += [(reader, after_update) for reader in graph.consumers.get(name, [])]
-        todo += [(waiter, True) for waiter in waiting.get(name, []) if after_update]
+        following = (graph.users if after_update else graph.consumers).get(name, ())
+        todo += [(follower, after_update) for follower in following]
     return set(found)
 
 
@@ -121,16 +121,6 @@ def _trains(graph: Graph, name: str) -> bool:
 
 def _is_update(graph: Graph, name: str) -> bool:
     return graph.nodes[name].op in UPDATES or graph.nodes[name].op in RESOURCE_UPDATES
-
-
-def _waiting(graph: Graph) -> dict[str, list[str]]:
-    """For each op those that wait for it without reading it."""
-    found: dict[str, list[str]] = {}
-    for name in graph.nodes:
-        for ref in graph.inputs(name, control=True):
-            if ref.index < 0:
-                found.setdefault(ref.op, []).append(name)
-    return found
 
 
 def _below(graph: Graph, asked: Iterable[str], removed: Container[str]) -> set[str]:
@@ -155,15 +145,11 @@ def _gradients_beside(graph: Graph, removed: Collection[str]) -> set[str]:
 
 def _unused(graph: Graph, removed: set[str], kept: Container[str]) -> set[str]:
     """Return the ops that none but removed ones read or wait for."""
-    users: dict[str, set[str]] = {}
-    for name in graph.nodes:
-        for ref in graph.inputs(name, control=True):
-            users.setdefault(ref.op, set()).add(name)
     gone = set(removed)
     todo = [ref.op for name in removed for ref in graph.inputs(name, control=True)]
     while todo:
         name = todo.pop()
-        if name not in gone and name not in kept and users[name] <= gone:
+        if name not in gone and name not in kept and graph.users[name] <= gone:
             gone.add(name)
             todo.extend(ref.op for ref in graph.inputs(name, control=True))
     return gone - removed

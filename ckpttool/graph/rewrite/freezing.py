@@ -120,14 +120,10 @@ def _training_ops(graph: Graph) -> set[str]:
     roots = {name for name, node in graph.nodes.items() if _APPLY.fullmatch(node.op)}
     for name in graph.collection(TRAIN_OP) + graph.collection(UPDATE_OPS):
         roots |= {TensorRef.parse(name).op} & graph.nodes.keys()
-    waiting: dict[str, list[str]] = {}
-    for name in graph.nodes:
-        for ref in graph.inputs(name, control=True):
-            waiting.setdefault(ref.op, []).append(name)
     todo = [name for name in roots if _APPLY.fullmatch(graph.nodes[name].op)]
     while todo:
-        followers = [name for name in waiting.get(todo.pop(), []) if name not in roots]
-        roots.update(followers)
+        followers = graph.users.get(todo.pop(), set()) - roots
+        roots |= followers
         todo.extend(followers)
     return needed(graph, roots)
 

@@ -55,10 +55,9 @@ class _Pinning:
 
     def _with_passing(self, readers: set[str]) -> set[str]:
         """Add the ops that pass the mode on to readers alone: they need no double."""
-        waiting = _waiting(self.graph)
         for name in reversed(self.flow.order):
-            users = waiting.get(name, [])
-            if name in self.passing and name not in self.modes and users and all(user in readers for user in users):
+            users = self.graph.users.get(name)
+            if name in self.passing and name not in self.modes and users and users <= readers:
                 readers.add(name)
         return readers
 
@@ -146,12 +145,3 @@ def _forward_op(name: str, pinned: Collection[str]) -> bool:
         if any("/".join(forward[start:]) in pinned for start in range(len(forward))):
             return True
     return False
-
-
-def _waiting(graph: Graph) -> dict[str, list[str]]:
-    """For each op all that read it or wait for it."""
-    users: dict[str, list[str]] = {}
-    for name in graph.nodes:
-        for ref in graph.inputs(name, control=True):
-            users.setdefault(ref.op, []).append(name)
-    return users
