@@ -10,9 +10,9 @@ from functools import cache
 
 from ckpttool.graph.graph import Graph, TensorRef
 from ckpttool.graph.losses import Comparison, loss_of_gradients
+from ckpttool.graph.optimizer_ops import APPLY
 from ckpttool.graph.placeholders import is_switch, last_part, placeholders_of
 
-_UPDATE = re.compile(r"(Resource)?(Sparse)?Apply[A-Z]\w*")
 _REDUCTIONS = frozenset({"Mean", "Sum", "AddN", "Add", "AddV2", "Sub", "Mul", "RealDiv", "Div", "DivNoNan", "Neg"})
 _REDUCTIONS |= {"Identity", "Squeeze", "Reshape", "Select", "SelectV2", "Merge"}
 _REDUCTIONS |= {"StatefulPartitionedCall", "PartitionedCall"}
@@ -48,7 +48,7 @@ def updaters(graph: Graph) -> list[str]:
 
 def _waits_for_update(graph: Graph, name: str) -> bool:
     waits = _waits(graph, name)
-    return f"{name}/update" in waits or any(_UPDATE.fullmatch(_type(graph, op)) for op in waits)
+    return f"{name}/update" in waits or any(APPLY.fullmatch(_type(graph, op)) for op in waits)
 
 
 def _waits(graph: Graph, name: str) -> set[str]:

@@ -6,6 +6,7 @@ After tensorflow/core/ops/{state_ops,training_ops,resource_variable_ops}.cc.
 from typing import NamedTuple
 
 from ckpttool.graph.graph import Graph
+from ckpttool.graph.optimizer_ops import SLOTS
 from ckpttool.graph.variables import is_variable
 
 
@@ -19,30 +20,10 @@ class Update(NamedTuple):
     returns_reference: bool = True
 
 
-_SLOTS = {
-    "GradientDescent": 0,
-    "ProximalGradientDescent": 0,
-    "Momentum": 1,
-    "Adagrad": 1,
-    "AdagradV2": 1,
-    "ProximalAdagrad": 1,
-    "AddSign": 1,
-    "PowerSign": 1,
-    "AdagradDA": 2,
-    "Adadelta": 2,
-    "Ftrl": 2,
-    "FtrlV2": 2,
-    "RMSProp": 2,
-    "Adam": 2,
-    "AdaMax": 2,
-    "CenteredRMSProp": 3,
-}
-"""How many references an optimizer's op takes beside the variable itself."""
-
 _DTYPE = (("T", "dtype"),)
 _OPTIMIZERS = {
     f"{sparse}Apply{name}": Update(f"Resource{sparse}Apply{name}", 1 + slots)
-    for name, slots in _SLOTS.items()
+    for name, slots in SLOTS.items()
     for sparse in ("", "Sparse")
 }
 _ASSIGNS = {
@@ -67,11 +48,7 @@ UPDATES = {
 }
 """The ops that change reference variables, by their type."""
 
-RESOURCE_UPDATES = {update.resource: update for update in UPDATES.values()} | {
-    "ResourceApplyKerasMomentum": Update("ResourceApplyKerasMomentum", 2),
-    "ResourceSparseApplyKerasMomentum": Update("ResourceSparseApplyKerasMomentum", 2),
-    "ResourceApplyAdamWithAmsgrad": Update("ResourceApplyAdamWithAmsgrad", 4),
-}
+RESOURCE_UPDATES = {update.resource: update for update in UPDATES.values()}
 """The ops that change resource variables, by their type."""
 
 

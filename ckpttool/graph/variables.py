@@ -10,6 +10,7 @@ from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import VariableDef
 from ckpttool.graph.collections import GLOBAL_VARIABLES, LOCAL_VARIABLES, variable_defs
 from ckpttool.graph.graph import Graph, TensorRef, once
+from ckpttool.graph.optimizer_ops import APPLY, POWERS, SLOTS
 from ckpttool.graph.saved_as import restored_keys
 from ckpttool.kinds import kind_of_name
 from ckpttool.tensors import DType, dtype_numbered
@@ -22,26 +23,6 @@ READ_OPS = frozenset({"Identity", "ReadVariableOp"})
 _RESTORE_OPS = frozenset({"Restore", "RestoreSlice", "RestoreV2"})
 
 _MOVING = re.compile(r"/moving_(mean|variance)$")
-_APPLY = re.compile(r"(?:Resource)?(?:Sparse)?Apply(\w+)")
-# How many inputs after the variable are slots (tensorflow/core/ops/training_ops.cc); Adam's end in its beta powers.
-_SLOT_INPUTS = {
-    "Momentum": 1,
-    "KerasMomentum": 1,
-    "Adagrad": 1,
-    "AdagradV2": 1,
-    "ProximalAdagrad": 1,
-    "AdagradDA": 2,
-    "Adadelta": 2,
-    "Ftrl": 2,
-    "FtrlV2": 2,
-    "RMSProp": 2,
-    "CenteredRMSProp": 3,
-    "Adam": 4,
-    "AdamWithAmsgrad": 5,
-    "AdaMax": 3,
-    "AddSign": 1,
-    "PowerSign": 1,
-}
 
 
 @dataclass(frozen=True)
@@ -233,7 +214,8 @@ def _slot_ops(graph: Graph) -> set[str]:
     """Return the variables that optimizers' update ops use beside the one that they update."""
     found: set[str | None] = set()
     for name, node in graph.nodes.items():
-        if (apply := _APPLY.fullmatch(node.op)) and (count := _SLOT_INPUTS.get(apply[1], 0)):
+        if apply := APPLY.fullmatch(node.op):
+            count = SLOTS.get(apply["optimizer"], 0) + POWERS.get(apply["optimizer"], 0)
             found.update(variable_behind(graph, ref) for ref in graph.inputs(name)[1 : 1 + count])
     return {op for op in found if op is not None}
 

@@ -1,6 +1,5 @@
 """Freezing: gradients stopped at a cut, and updates of frozen variables taken out of the training."""
 
-import re
 from collections.abc import Collection
 
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
@@ -8,6 +7,7 @@ from ckpttool.formats.wire.protos.meta_graph_pb2 import VariableDef
 from ckpttool.graph.frozen import frozen_with_layers
 from ckpttool.graph.graph import Graph, TensorRef, copy_of
 from ckpttool.graph.op_outputs import dtype_of_output
+from ckpttool.graph.optimizer_ops import APPLY
 from ckpttool.graph.rewrite.collections import VARIABLE_COLLECTIONS
 from ckpttool.graph.rewrite.editing import copies, free_name, input_text, redirect, type_attr, with_nodes
 from ckpttool.graph.rewrite.prune import UPDATE_OPS, keep, needed
@@ -17,7 +17,6 @@ from ckpttool.kinds import base_name
 
 TRAIN_OP = "train_op"
 TRAINABLE_VARIABLES = "trainable_variables"
-_APPLY = re.compile(r"(Resource)?(Sparse)?Apply\w+")
 _RESTORES = frozenset({"Restore", "RestoreSlice", "RestoreV2"})
 
 
@@ -117,10 +116,10 @@ def _loads(graph: Graph, name: str) -> bool:
 
 def _training_ops(graph: Graph) -> set[str]:
     """Return all that a training step runs: what waits for an optimizer's updates, UPDATE_OPS, and what they need."""
-    roots = {name for name, node in graph.nodes.items() if _APPLY.fullmatch(node.op)}
+    roots = {name for name, node in graph.nodes.items() if APPLY.fullmatch(node.op)}
     for name in graph.collection(TRAIN_OP) + graph.collection(UPDATE_OPS):
         roots |= {TensorRef.parse(name).op} & graph.nodes.keys()
-    todo = [name for name in roots if _APPLY.fullmatch(graph.nodes[name].op)]
+    todo = [name for name in roots if APPLY.fullmatch(graph.nodes[name].op)]
     while todo:
         followers = graph.users.get(todo.pop(), set()) - roots
         roots |= followers
