@@ -5,10 +5,10 @@ from collections.abc import Collection, Mapping
 from ckpttool.errors import UnknownName
 from ckpttool.graph.graph import Graph, once
 from ckpttool.graph.updates import written_variable
-from ckpttool.graph.variables import Variable, variables
+from ckpttool.graph.variables import RESTORE_OPS, Variable, variables
 from ckpttool.selection import suggestion
 
-_GIVEN = frozenset({"Restore", "RestoreSlice", "RestoreV2", "Placeholder"})
+_GIVEN = RESTORE_OPS | {"Placeholder"}
 """What an assign that is not training puts in: a saver's tensors, or the user's."""
 
 

@@ -9,12 +9,10 @@ from ckpttool.formats.wire.protos.meta_graph_pb2 import SaverDef
 from ckpttool.graph.graph import Graph, TensorRef
 from ckpttool.graph.modes import PLACEHOLDERS
 from ckpttool.graph.updates import written_variable
-from ckpttool.graph.variables import is_variable
+from ckpttool.graph.variables import RESTORE_OPS, is_variable
 
 SAVES = {"SaveV2": 3, "SaveSlices": 3, "Save": 2}
 """The ops that write tensors, and how many inputs come before these: file, names and, but for the last, slices."""
-RESTORES = frozenset({"RestoreV2", "RestoreSlice", "Restore"})
-"""The ops that read tensors: one output for each name."""
 
 _COPIES = frozenset({"Identity", "ReadVariableOp", "Cast", "Reshape"})
 """Ops that stand between a variable and a saver without making another value of it."""
@@ -38,7 +36,7 @@ def saver_ops(graph: Graph) -> list[str]:
         FormatError: the collection of savers is malformed.
     """
     files = {TensorRef.parse(saver.filename_tensor_name).op for saver in savers(graph)}
-    names = [name for name, node in graph.nodes.items() if node.op in SAVES or node.op in RESTORES]
+    names = [name for name, node in graph.nodes.items() if node.op in SAVES or node.op in RESTORE_OPS]
     return [name for name in names if _is_of_saver(graph, name, files)]
 
 
@@ -66,7 +64,7 @@ def entries(graph: Graph, name: str) -> list[Entry]:
         GraphError: the names are computed.
     """
     keys = texts(graph, graph.inputs(name)[1])
-    if graph.nodes[name].op in RESTORES:
+    if graph.nodes[name].op in RESTORE_OPS:
         found = [_restored(graph, TensorRef(name, position)) for position in range(len(keys))]
     else:
         found = [_saved(graph, ref) for ref in graph.inputs(name)[SAVES[graph.nodes[name].op] :]]

@@ -20,7 +20,8 @@ VariableKind = Literal["weight", "slot", "step"]
 VARIABLE_OPS = frozenset({"Variable", "VariableV2", "VarHandleOp", "AutoReloadVariable"})
 ASSIGN_OPS = frozenset({"Assign", "AssignVariableOp"})
 READ_OPS = frozenset({"Identity", "ReadVariableOp"})
-_RESTORE_OPS = frozenset({"Restore", "RestoreSlice", "RestoreV2"})
+RESTORE_OPS = frozenset({"Restore", "RestoreSlice", "RestoreV2"})
+"""The ops that read tensors of a checkpoint: one output for each name."""
 
 _MOVING = re.compile(r"/moving_(mean|variance)$")
 
@@ -190,7 +191,7 @@ class _Reader:
         inputs = self.graph.inputs(assign)
         while inputs and inputs[-1].op in self.graph.nodes and inputs[-1].op not in seen:
             node = self.graph.nodes[inputs[-1].op]
-            if node.op in _RESTORE_OPS:
+            if node.op in RESTORE_OPS:
                 return True
             seen.add(node.name)
             inputs = self.graph.inputs(node.name)[:1] if node.op in {"Identity", "Reshape"} else []

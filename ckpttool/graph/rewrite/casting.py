@@ -6,7 +6,8 @@ from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.graph.graph import Graph, TensorRef
 from ckpttool.graph.rewrite.editing import copies, free_name, input_text, redirect, type_attr, with_nodes
 from ckpttool.graph.rewrite.savers import DTYPES
-from ckpttool.graph.savers import RESTORES, SAVES, Entry, entries, saver_ops
+from ckpttool.graph.savers import SAVES, Entry, entries, saver_ops
+from ckpttool.graph.variables import RESTORE_OPS
 from ckpttool.tensors import DType
 
 
@@ -23,7 +24,7 @@ def cast_saved(graph: Graph, dtypes: Mapping[str, DType]) -> Graph:
             continue
         held = _dtype(new[name], entry.position)
         _put_dtype(new[name], entry.position, disk)
-        is_restore = graph.nodes[name].op in RESTORES
+        is_restore = graph.nodes[name].op in RESTORE_OPS
         earlier = _earlier_cast(graph, name, inputs, entry)
         if earlier is not None:
             new[earlier].attr["SrcT" if is_restore else "DstT"].CopyFrom(type_attr(disk.number))
@@ -52,7 +53,7 @@ def _entries(graph: Graph) -> Iterator[tuple[str, list[TensorRef], Entry]]:
 
 def _earlier_cast(graph: Graph, name: str, inputs: list[TensorRef], entry: Entry) -> str | None:
     """Return the cast that stands between a saver's op and a variable already, None where none does."""
-    if graph.nodes[name].op in RESTORES:
+    if graph.nodes[name].op in RESTORE_OPS:
         around = graph.readers.get(TensorRef(name, entry.position), [])
     else:
         around = [inputs[SAVES[graph.nodes[name].op] + entry.position].op]

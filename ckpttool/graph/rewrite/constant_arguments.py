@@ -11,8 +11,6 @@ from ckpttool.graph.rewrite.functions import functions_in
 
 Numbers = Mapping[int, int]
 """The number of a dtype by the position of an argument."""
-_RESOURCE = 20
-"""DT_RESOURCE."""
 _CHOOSING = frozenset({"If", "StatelessIf", "Case", "StatelessCase"})
 """Ops whose first input chooses among functions, and goes into none."""
 

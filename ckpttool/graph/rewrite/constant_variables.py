@@ -3,15 +3,13 @@
 from collections.abc import Iterator, Mapping
 
 from ckpttool.errors import GraphError
-from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
+from ckpttool.formats.wire.protos.graph_pb2 import DT_RESOURCE, NodeDef
 from ckpttool.graph.graph import Graph
 from ckpttool.graph.rewrite.constant_arguments import Functions
 from ckpttool.graph.rewrite.constant_reads import READS, tensor_read
 from ckpttool.graph.rewrite.editing import copies, type_attr, with_nodes
 
 VARIABLE = "VarHandleOp"
-_RESOURCE = 20
-"""DT_RESOURCE."""
 _FLOW = frozenset({"Switch", "Merge", "Enter", "Exit", "Identity", "NextIteration"})
 
 
@@ -54,7 +52,7 @@ class _Rewriter:
             node = self.graph.nodes[name]
             if node.op == VARIABLE:
                 self.handles[name] = name
-            elif node.op in _FLOW and node.attr["T"].type == _RESOURCE:
+            elif node.op in _FLOW and node.attr["T"].type == DT_RESOURCE:
                 sources = (self.variable(ref.op) for ref in self.graph.inputs(name))
                 self.handles[name] = next((source for source in sources if source), None)
         return self.handles[name]

@@ -12,12 +12,11 @@ from ckpttool.graph.rewrite.collections import VARIABLE_COLLECTIONS
 from ckpttool.graph.rewrite.editing import copies, free_name, input_text, redirect, type_attr, with_nodes
 from ckpttool.graph.rewrite.prune import UPDATE_OPS, keep, needed
 from ckpttool.graph.updates import written_variable
-from ckpttool.graph.variables import variables
+from ckpttool.graph.variables import RESTORE_OPS, variables
 from ckpttool.kinds import base_name
 
 TRAIN_OP = "train_op"
 TRAINABLE_VARIABLES = "trainable_variables"
-_RESTORES = frozenset({"Restore", "RestoreSlice", "RestoreV2"})
 
 
 def stop_gradient(graph: Graph, tensors: Collection[str], readers: Collection[str] | None = None) -> Graph:
@@ -111,7 +110,7 @@ def updated_variables(graph: Graph, training_op: str) -> set[str]:
 
 
 def _loads(graph: Graph, name: str) -> bool:
-    return any(graph.nodes[ref.op].op in _RESTORES for ref in graph.inputs(name)[1:])
+    return any(graph.nodes[ref.op].op in RESTORE_OPS for ref in graph.inputs(name)[1:])
 
 
 def _training_ops(graph: Graph) -> set[str]:

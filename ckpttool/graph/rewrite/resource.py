@@ -7,7 +7,7 @@ TensorFlow 1's `VariableV2` hands out a reference that any op may read and `Assi
 from typing import NamedTuple
 
 from ckpttool.errors import GraphError
-from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
+from ckpttool.formats.wire.protos.graph_pb2 import DT_RESOURCE, NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef, VariableDef
 from ckpttool.graph.graph import Graph, TensorRef
 from ckpttool.graph.rewrite.collections import VARIABLE_COLLECTIONS
@@ -16,8 +16,6 @@ from ckpttool.graph.updates import UPDATES
 
 REFERENCE_VARIABLES = frozenset({"Variable", "VariableV2"})
 _FLOW = {f"Ref{name}": name for name in ("Switch", "Merge", "Enter", "Exit", "Identity", "NextIteration")}
-_RESOURCE = 20
-"""DT_RESOURCE."""
 
 
 class _Handle(NamedTuple):
@@ -111,7 +109,7 @@ class _Rewriter:
         """Rewrite a reference's way through a conditional or a loop: the handle goes instead."""
         self._take_handles(node, len(self.graph.inputs(node.name)) if node.op == "RefMerge" else 1)
         node.op = _FLOW[node.op]
-        node.attr["T"].CopyFrom(type_attr(_RESOURCE))
+        node.attr["T"].CopyFrom(type_attr(DT_RESOURCE))
 
     def _read_in_place(self, node: NodeDef) -> None:
         """Make the identity that read a reference the read of the variable, under the same name."""

@@ -6,8 +6,9 @@ from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.graph.graph import Graph, TensorRef, copy_of
 from ckpttool.graph.rewrite.editing import control_inputs, copies, redirect, set_inputs, with_nodes
 from ckpttool.graph.rewrite.prune import keep
-from ckpttool.graph.savers import RESTORES, SAVES, entries, saver_ops, texts
+from ckpttool.graph.savers import SAVES, entries, saver_ops, texts
 from ckpttool.graph.updates import written_variable
+from ckpttool.graph.variables import RESTORE_OPS
 
 SLICED = frozenset({"SaveV2", "SaveSlices", "RestoreV2", "RestoreSlice"})
 """The ops whose third input says which slice of a tensor is meant."""
@@ -33,7 +34,7 @@ def trim_savers(graph: Graph, gone: Container[str]) -> Graph:
     for name in saver_ops(graph):
         found = entries(graph, name)
         kept = [entry.position for entry in found if entry.variable is None or entry.variable not in gone]
-        if graph.nodes[name].op in RESTORES:
+        if graph.nodes[name].op in RESTORE_OPS:
             lost = (entry for entry in found if entry.position not in kept)
             removed.update(op for entry in lost for op in _restoring(graph, TensorRef(name, entry.position)))
             moved |= {TensorRef(name, old): TensorRef(name, place) for place, old in enumerate(kept)}
