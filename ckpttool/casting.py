@@ -17,9 +17,9 @@ def cast_tensor(tensor: Tensor, dtype: DType) -> Tensor:
     Raises:
         CkptError: the dtype is not one of numbers.
     """
-    if dtype.name not in FLOATS + INTEGERS:
+    if not dtype.is_number:
         raise CkptError(f"nothing can be cast to {dtype}; there are {', '.join(FLOATS + INTEGERS)}")
-    if tensor.dtype.name not in FLOATS + INTEGERS or tensor.dtype is dtype:
+    if not tensor.dtype.is_number or tensor.dtype is dtype:
         return tensor
     return elementwise(tensor, dtype, lambda values: cast_array(tensor.name, values, dtype))
 

@@ -48,6 +48,11 @@ class DType:
             return own
         return np.dtype(self.numpy_name)
 
+    @property
+    def is_number(self) -> bool:
+        """Whether its elements are real numbers; such dtypes can be cast to one another."""
+        return self.name in FLOATS or self.name in INTEGERS
+
     def __str__(self) -> str:
         return self.name
 
@@ -85,7 +90,7 @@ BY_NUMBER = {dtype.number: dtype for dtype in DTYPES}
 BY_NAME = {dtype.name: dtype for dtype in DTYPES}
 FLOATS = ("float16", "bfloat16", "float32", "float64", "float8_e5m2", "float8_e4m3fn")
 INTEGERS = ("int4", "int8", "int16", "int32", "int64", "uint4", "uint8", "uint16", "uint32", "uint64")
-"""The names of the dtypes of real numbers, which can be cast to one another."""
+"""The names of the dtypes of real numbers."""
 STRING, VARIANT, RESOURCE = BY_NAME["string"], BY_NAME["variant"], BY_NAME["resource"]
 
 

@@ -17,7 +17,6 @@ from ckpttool.graph.graph import Graph
 from ckpttool.graph.stored import StoredTensor, stored_tensors
 from ckpttool.kinds import Kind
 from ckpttool.selection import suggestion
-from ckpttool.tensors import DType
 
 
 @dataclass(frozen=True)
@@ -129,7 +128,7 @@ class Fitting:
     def _check_dtype(self, sources: Sequence[str], target: StoredTensor) -> None:
         for name in sources:
             dtype = self.weights[name].dtype
-            castable = _is_number(dtype) and _is_number(target.dtype)
+            castable = dtype.is_number and target.dtype.is_number
             if dtype is target.dtype or (self.cast and castable):
                 continue
             hint = "; --cast changes it" if castable else ""
@@ -148,7 +147,3 @@ def _suggested(shapes: Sequence[Shape], targets: Sequence[StoredTensor]) -> str:
     """Return, as the end of a message, the transform under which a tensor would fit, if one would."""
     fitting = candidates(shapes, targets[0].shape) if len(targets) == 1 and targets[0].shape is not None else []
     return f": transform = '{fitting[0]}' in a rule makes it fit" if fitting else ""
-
-
-def _is_number(dtype: DType) -> bool:
-    return dtype.name.rstrip("0123456789").startswith(("float", "int", "uint", "bfloat"))

@@ -6,7 +6,7 @@ from ckpttool.checkpoint import Checkpoint
 from ckpttool.errors import PlanError
 from ckpttool.kinds import OBJECT_GRAPH, base_name
 from ckpttool.selection import Pattern
-from ckpttool.tensors import FLOATS, INTEGERS, Tensor
+from ckpttool.tensors import Tensor
 
 AVERAGES = ("ExponentialMovingAverage", "average")
 """The slots that hold the variable's own values, averaged."""
@@ -88,5 +88,5 @@ def require_numbers(tensor: Tensor, what: str) -> None:
     Raises:
         PlanError: it does not; `what` cannot be done with it.
     """
-    if tensor.dtype.name not in FLOATS + INTEGERS:
+    if not tensor.dtype.is_number:
         raise PlanError(f"{tensor.name} holds {tensor.dtype} elements, which cannot be {what}")
