@@ -12,6 +12,7 @@ FLOORS = {
     "errors": 0,
     "tensors": 0,
     "selection": 0,
+    "shapes": 0,
     "by_pattern": 0,
     "call_syntax": 0,
     "kinds": 0,

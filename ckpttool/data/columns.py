@@ -10,6 +10,7 @@ import numpy as np
 from ckpttool.data.rows import IN_MEMORY, LazyRows, Rows, part, pieces
 from ckpttool.data.wanted import InputSpec
 from ckpttool.errors import DataError
+from ckpttool.shapes import PartialShape, agrees, shown
 from ckpttool.tensors import PIECE, Array, DType
 
 FLOATS = ("float16", "bfloat16", "float32", "float64")
@@ -94,14 +95,14 @@ def _row_shape(column: Column, spec: InputSpec) -> tuple[tuple[int, ...], tuple[
     found = column.array.shape
     wanted = fitting_shape(found[1:], spec.shape)
     if wanted is None:
-        expected = f"rows of {_text(spec.shape[1:])}" if spec.shape else "a single value"
-        raise DataError(f"{column} has rows of {_text(found[1:])}, expected {expected} for {spec.name}")
+        expected = f"rows of {shown(spec.shape[1:])}" if spec.shape else "a single value"
+        raise DataError(f"{column} has rows of {shown(found[1:])}, expected {expected} for {spec.name}")
     if wanted == found[1:]:
         return wanted, ()
     return wanted, (f"{column.name}: {list(found)} reshaped to {[found[0], *wanted]} for {spec.name}",)
 
 
-def fitting_shape(row: tuple[int, ...], wanted: tuple[int | None, ...] | None) -> tuple[int, ...] | None:
+def fitting_shape(row: tuple[int, ...], wanted: PartialShape | None) -> tuple[int, ...] | None:
     """Return the shape that a row takes for a placeholder, or None when it does not fit.
 
     Rows fit as they are, flattened, or with a last dimension of 1 put on or taken off.
@@ -113,15 +114,7 @@ def fitting_shape(row: tuple[int, ...], wanted: tuple[int | None, ...] | None) -
         return row
     flat = (int(np.prod(row)),)
     shapes = [row, (*row, 1), row[:-1] if row[-1:] == (1,) else row, flat if len(row) > 1 else row]
-    return next((shape for shape in shapes if _agree(shape, wanted[1:]) and len(wanted)), None)
-
-
-def _text(shape: tuple[int | None, ...]) -> str:
-    return f"[{', '.join('any' if size is None else str(size) for size in shape)}]"
-
-
-def _agree(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
-    return len(shape) == len(wanted) and all(size in (None, found) for found, size in zip(shape, wanted, strict=True))
+    return next((shape for shape in shapes if agrees(shape, wanted[1:]) and len(wanted)), None)
 
 
 def _conversion(column: Column, spec: InputSpec, scale: bool) -> tuple[Callable[[Array], Array], tuple[str, ...]]:

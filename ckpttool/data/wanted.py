@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from ckpttool.shapes import PartialShape
 from ckpttool.tensors import DType
 
 
@@ -10,7 +11,7 @@ class InputSpec:
     """What a graph's placeholder says of itself: op name, shape (None: unknown) and dtype."""
 
     name: str
-    shape: tuple[int | None, ...] | None
+    shape: PartialShape | None
     dtype: DType
 
 

@@ -6,6 +6,7 @@ from ckpttool.errors import UnknownName
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef, OpDef, TensorShapeProto
 from ckpttool.graph.graph import Graph, TensorRef
 from ckpttool.graph.modes import PLACEHOLDERS
+from ckpttool.shapes import PartialShape
 from ckpttool.tensors import DType, dtype_numbered
 
 _REFERENCE = 100
@@ -40,6 +41,11 @@ def shape_of_output(graph: Graph, ref: TensorRef) -> TensorShapeProto:
         return noted[ref.index]
     shape = node.attr["shape"].shape if node.op in PLACEHOLDERS and "shape" in node.attr else None
     return shape if shape is not None and shape.dim else TensorShapeProto(unknown_rank=True)
+
+
+def known_shape(shape: TensorShapeProto) -> PartialShape | None:
+    """Return the sizes that a message says, None where it does not even say how many there are."""
+    return None if shape.unknown_rank else tuple(dim.size if dim.size >= 0 else None for dim in shape.dim)
 
 
 def _noted(node: NodeDef, index: int) -> int:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from ckpttool.formats.wire.protos.meta_graph_pb2 import TensorInfo
 from ckpttool.graph.graph import Graph
+from ckpttool.graph.op_outputs import known_shape
+from ckpttool.shapes import PartialShape
 from ckpttool.tensors import DType, dtype_numbered
 
 
@@ -14,7 +16,7 @@ class Argument:
 
     tensors: tuple[str, ...]
     dtype: DType
-    shape: tuple[int | None, ...] | None
+    shape: PartialShape | None
 
 
 @dataclass(frozen=True)
@@ -61,5 +63,4 @@ def _argument(info: TensorInfo) -> Argument:
     sparse = info.coo_sparse
     names = (sparse.values_tensor_name, sparse.indices_tensor_name, sparse.dense_shape_tensor_name)
     tensors = names if info.WhichOneof("encoding") == "coo_sparse" else (info.name,)
-    shape = tuple(None if dim.size < 0 else dim.size for dim in info.tensor_shape.dim)
-    return Argument(tensors, dtype_numbered(info.dtype), None if info.tensor_shape.unknown_rank else shape)
+    return Argument(tensors, dtype_numbered(info.dtype), known_shape(info.tensor_shape))

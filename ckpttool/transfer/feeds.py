@@ -9,6 +9,7 @@ from ckpttool.errors import GraphError
 from ckpttool.graph.graph import Graph, TensorRef
 from ckpttool.graph.losses import comparison_kind
 from ckpttool.graph.modes import PLACEHOLDERS
+from ckpttool.graph.op_outputs import known_shape
 from ckpttool.graph.roles import Roles
 from ckpttool.graph.signatures import input_arguments
 from ckpttool.runtime.function import GraphFunction
@@ -67,10 +68,8 @@ def _spec(graph: Graph, tensor: str) -> InputSpec:
         return InputSpec(node.name, signed.shape, signed.dtype)
     if node.op not in PLACEHOLDERS:
         raise GraphError(f"{graph.source}: {node.name} is a {node.op}, expected a placeholder that rows can be fed to")
-    shape = node.attr["shape"].shape if "shape" in node.attr else None
-    known = shape is not None and not shape.unknown_rank
-    sizes = tuple(dim.size if dim.size >= 0 else None for dim in shape.dim) if known and shape is not None else None
-    return InputSpec(node.name, sizes, dtype_numbered(node.attr["dtype"].type))
+    shape = known_shape(node.attr["shape"].shape) if "shape" in node.attr else None
+    return InputSpec(node.name, shape, dtype_numbered(node.attr["dtype"].type))
 
 
 def mode(roles: Roles, training: bool) -> dict[str, bool]:

@@ -1,18 +1,16 @@
 """The two sides of a sample: what it feeds to a graph, and what it is compared with there, as far as can be told."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from ckpttool.errors import DataError, UnknownName
 from ckpttool.graph.graph import Graph, TensorRef
 from ckpttool.graph.layers import Layer, layers
 from ckpttool.graph.modes import PLACEHOLDERS
-from ckpttool.graph.op_outputs import dtype_of_output, shape_of_output
+from ckpttool.graph.op_outputs import dtype_of_output, known_shape, shape_of_output
 from ckpttool.graph.roles import find_roles
 from ckpttool.selection import suggestion
-from ckpttool.tensors import STRING, DType, Tensor
-
-Known = Sequence[int | None]
-"""A shape with None where the graph leaves a dimension open."""
+from ckpttool.shapes import agrees, shown
+from ckpttool.tensors import STRING, Tensor
 
 
 def sides(graph: Graph, sample: Mapping[str, Tensor]) -> tuple[dict[str, str], dict[str, str]]:
@@ -76,9 +74,9 @@ def _check_fed(graph: Graph, array: Tensor, ref: TensorRef) -> None:
     Raises:
         DataError: the dtype is another, or the shape.
     """
-    dtype, shape = dtype_of_output(graph, ref), _shape(graph, ref)
-    if array.dtype is not dtype or not _agree(array.shape, shape):
-        takes = f"{dtype}" if shape is None else f"{dtype} {_text(shape)}"
+    dtype, shape = dtype_of_output(graph, ref), known_shape(shape_of_output(graph, ref))
+    if array.dtype is not dtype or not agrees(array.shape, shape):
+        takes = f"{dtype}" if shape is None else f"{dtype} {shown(shape)}"
         raise DataError(f"the sample's {array.name} is {array.dtype} {list(array.shape)}, {ref} takes {takes}")
 
 
@@ -88,38 +86,13 @@ def _check_compared(graph: Graph, array: Tensor, ref: TensorRef) -> None:
     Raises:
         DataError: it is text, truth values or complex numbers where the tensor is not, or its shape is another.
     """
-    shape = _shape(graph, ref)
+    shape = known_shape(shape_of_output(graph, ref))
     if array.dtype is STRING:
         raise DataError(f"the sample's {array.name} is text, expected numbers")
     if graph.meta.meta_info_def.stripped_op_list.op:  # else the dtype would be a guess
         dtype = dtype_of_output(graph, ref)
-        if dtype is not array.dtype and not (_is_real(dtype) and _is_real(array.dtype)):
+        if dtype is not array.dtype and not (dtype.is_number and array.dtype.is_number):
             raise DataError(f"the sample's {array.name} is {array.dtype}, {ref} is {dtype}")
     last = (*array.shape[:1], *array.shape[2:], *array.shape[1:2]) if len(array.shape) > 2 else array.shape
-    if not _agree(array.shape, shape) and not _agree(last, shape):
-        raise DataError(f"the sample's {array.name} is {list(array.shape)}, {ref} is {_text(shape or ())}")
-
-
-def _shape(graph: Graph, ref: TensorRef) -> Known | None:
-    """Return the shape that the graph says a tensor has, None where it says none."""
-    shape = shape_of_output(graph, ref)
-    return None if shape.unknown_rank else [dim.size if dim.size >= 0 else None for dim in shape.dim]
-
-
-def _is_real(dtype: DType) -> bool:
-    return dtype is not STRING and not dtype.name.startswith(("bool", "complex"))
-
-
-def _agree(found: Sequence[int], wanted: Known | None) -> bool:
-    if wanted is None:
-        return True
-    return len(found) == len(wanted) and all(size in (None, each) for each, size in zip(found, wanted, strict=True))
-
-
-def _text(shape: Known) -> str:
-    """Return a shape as messages have it.
-
-    >>> _text([None, 4])
-    '[any, 4]'
-    """
-    return f"[{', '.join('any' if size is None else str(size) for size in shape)}]"
+    if not agrees(array.shape, shape) and not agrees(last, shape):
+        raise DataError(f"the sample's {array.name} is {list(array.shape)}, {ref} is {shown(shape or ())}")

@@ -1,0 +1,25 @@
+"""Shapes that are known in part: None stands for a size that is left open."""
+
+from collections.abc import Sequence
+
+PartialShape = tuple[int | None, ...]
+
+
+def agrees(shape: Sequence[int], wanted: Sequence[int | None] | None) -> bool:
+    """Say whether a shape is one of those that are wanted; where nothing is known of them, any is.
+
+    >>> agrees((2, 4), (None, 4)), agrees((2, 5), (None, 4)), agrees((4,), (None, 4))
+    (True, False, False)
+    """
+    if wanted is None:
+        return True
+    return len(shape) == len(wanted) and all(size in (None, found) for found, size in zip(shape, wanted, strict=True))
+
+
+def shown(shape: Sequence[int | None]) -> str:
+    """Return a shape as messages have it.
+
+    >>> shown((None, 4))
+    '[any, 4]'
+    """
+    return f"[{', '.join('any' if size is None else str(size) for size in shape)}]"
