@@ -83,8 +83,17 @@ def separator(names: Iterable[str]) -> str:
     return "/" if any("/" in name for name in names) else "."
 
 
+def layer_of(name: str, between: str = "/") -> str:
+    """Return the layer of a variable: its scope, or its own name where it has none.
+
+    >>> layer_of("dnn/hidden1/kernel"), layer_of("W")
+    ('dnn/hidden1', 'W')
+    """
+    return name.rpartition(between)[0] or name
+
+
 def scopes(names: Iterable[str]) -> dict[str, list[str]]:
-    """Return names by the scope that they share, in their order; a name without one is its own.
+    """Return names by the layer that they are of, in their order.
 
     >>> scopes(["features.0.weight", "features.0.bias", "scale"])
     {'features.0': ['features.0.weight', 'features.0.bias'], 'scale': ['scale']}
@@ -93,7 +102,7 @@ def scopes(names: Iterable[str]) -> dict[str, list[str]]:
     between = separator(names)
     found: dict[str, list[str]] = {}
     for name in names:
-        found.setdefault(name.rpartition(between)[0] or name, []).append(name)
+        found.setdefault(layer_of(name, between), []).append(name)
     return found
 
 

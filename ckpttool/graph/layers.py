@@ -20,6 +20,7 @@ from ckpttool.graph.graph import Graph, TensorRef
 from ckpttool.graph.roles import find_roles
 from ckpttool.graph.signatures import output_tensors
 from ckpttool.graph.variables import variables
+from ckpttool.selection import layer_of
 from ckpttool.tensors import BY_NUMBER
 
 _LOOP = re.compile(r"while(_\d+)?")
@@ -64,15 +65,6 @@ def layers(graph: Graph) -> list[Layer]:
     return _Flow(graph, _weights(graph) or _frozen_weights(graph)).layers()
 
 
-def layer_name(variable: str) -> str:
-    """Return the layer that a variable belongs to: its scope, or itself where it has none.
-
-    >>> layer_name("dnn/hidden1/kernel"), layer_name("W")
-    ('dnn/hidden1', 'W')
-    """
-    return variable.rpartition("/")[0] or variable
-
-
 def _weights(graph: Graph) -> list[_Weight]:
     found = [variable for variable in variables(graph).values() if variable.kind == "weight"]
     return [_Weight(each.name, each.op, 0 if each.shape is None else math.prod(each.shape)) for each in found]
@@ -107,7 +99,7 @@ class _Flow:
         self.graph = graph
         self.members: dict[str, list[_Weight]] = defaultdict(list)
         for weight in weights:
-            self.members[layer_name(weight.name)].append(weight)
+            self.members[layer_of(weight.name)].append(weight)
         self.rank = ranks(graph)
         self.users = {weight.op: self._users(weight) for weight in weights}
         self.owners: dict[str, set[str]] = defaultdict(set)

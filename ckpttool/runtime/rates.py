@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from ckpttool.runtime.recipe import Recipe
+from ckpttool.selection import layer_of
 
 
 def rates_of(recipe: Recipe, trained: Sequence[str], names: Sequence[str]) -> dict[str, float]:
@@ -18,12 +19,8 @@ def rates_of(recipe: Recipe, trained: Sequence[str], names: Sequence[str]) -> di
     Raises:
         UnknownName: a pattern takes nothing.
     """
-    layers = list(dict.fromkeys(_layer(name) for name in reversed(trained)))
+    layers = list(dict.fromkeys(layer_of(name) for name in reversed(trained)))
     decay = recipe.lr_decay_per_layer or 1.0
-    rates = {name: recipe.rate * decay ** layers.index(_layer(name)) for name in trained}
+    rates = {name: recipe.rate * decay ** layers.index(layer_of(name)) for name in trained}
     said = recipe.rates.of(names) if recipe.rates and recipe.rates.pairs[0][0] else {}
     return {name: said.get(name, rate) for name, rate in rates.items()}
-
-
-def _layer(name: str) -> str:
-    return name.rpartition("/")[0] or name

@@ -10,7 +10,7 @@ from ckpttool.errors import PlanError
 from ckpttool.graph.frozen import changed_variables
 from ckpttool.graph.graph import Graph
 from ckpttool.graph.stored import stored_tensors
-from ckpttool.selection import Pattern
+from ckpttool.selection import Pattern, layer_of
 
 
 @dataclass(frozen=True)
@@ -67,15 +67,6 @@ def prefix_note(pattern: Pattern, names: Iterable[str]) -> list[str]:
     """Say which names TensorFlow's own scope selection would take besides, where it would."""
     more = pattern.prefix_only(names)
     return [f"TensorFlow's prefix match would also take {listed(more)}"] if more else []
-
-
-def layer_of(name: str) -> str:
-    """Return the scope of a variable, or its own name where it has none.
-
-    >>> layer_of("hidden1/kernel"), layer_of("W")
-    ('hidden1', 'W')
-    """
-    return name.rpartition("/")[0] or name
 
 
 def plan_rows(graph: Graph, sources: Mapping[str, str], frozen: Collection[str] = ()) -> list[PlanRow]:

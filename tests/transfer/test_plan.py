@@ -8,7 +8,7 @@ import pytest
 from ckpttool.errors import PlanError
 from ckpttool.graph import files
 from ckpttool.transfer.model import Model
-from ckpttool.transfer.plan import PlanRow, layer_of, plan_rows, require_coverage
+from ckpttool.transfer.plan import PlanRow, plan_rows, require_coverage
 
 
 def test_a_row_per_weight_says_where_from_and_whether_trained(model: Model) -> None:
@@ -39,13 +39,6 @@ def test_slots_and_steps_have_no_row_and_slices_have_one(new_network: Any, tmp_p
         net.classify(logits, y, net.v1.train.AdamOptimizer(0.1))
     graph = files.load(net.save(tmp_path / "parts.ckpt"))
     assert plan_rows(graph, {}) == [PlanRow("outputs", "outputs/kernel", (4, 3), None, True)]
-
-
-@pytest.mark.parametrize(
-    ("name", "layer"), [("hidden1/kernel", "hidden1"), ("a/b/c/gamma", "a/b/c"), ("W", "W"), ("", "")]
-)
-def test_a_layer_is_the_scope_of_a_variable(name: str, layer: str) -> None:
-    assert layer_of(name) == layer
 
 
 def test_the_share_is_counted_in_parameters() -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from ckpttool.casting import cast_array
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.errors import PlanError
+from ckpttool.selection import layer_of
 from ckpttool.surgery.edits.fills import Fill
 from ckpttool.surgery.edits.shapes import axis_of, made
 from ckpttool.surgery.edits.taking import changed, is_average, require_numbers, slots_in_shape, taken
@@ -74,12 +75,9 @@ def _axes(ckpt: Checkpoint, names: Sequence[str], axis: int) -> dict[str, int]:
     for name in names:
         shape = ckpt[name].shape
         if len(shape) > 1 and axis_of(ckpt[name], axis) == len(shape) - 1:
-            along |= {bias: 0 for bias in vectors if _layer(bias) == _layer(name) and ckpt[bias].shape == shape[-1:]}
+            beside = [vector for vector in vectors if layer_of(vector) == layer_of(name)]
+            along |= {bias: 0 for bias in beside if ckpt[bias].shape == shape[-1:]}
     return along | {name: axis_of(ckpt[name], axis) for name in names if name not in along}
-
-
-def _layer(name: str) -> str:
-    return name.rpartition("/")[0] or name
 
 
 def _fill_of_slot(slot: str, fill: Fill) -> Fill:

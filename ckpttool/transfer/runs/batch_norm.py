@@ -8,7 +8,7 @@ from ckpttool.errors import PlanError
 from ckpttool.graph.frozen import changed_variables
 from ckpttool.graph.graph import Graph
 from ckpttool.graph.variables import Variable
-from ckpttool.transfer.plan import layer_of
+from ckpttool.selection import layer_of
 
 MODES = ("train", "freeze", "stats")
 

@@ -22,8 +22,7 @@ from ckpttool.runtime.build import with_objective, with_training
 from ckpttool.runtime.objectives import Objective
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.runtime.schedules import NO_SPAN, Span
-from ckpttool.selection import Pattern
-from ckpttool.transfer.plan import layer_of
+from ckpttool.selection import Pattern, layer_of
 from ckpttool.transfer.runs.batch_norm import averages
 from ckpttool.transfer.runs.dropout import put_dropout
 
