@@ -10,13 +10,13 @@ that uses the last of its variables. A layer inside a loop ends after the loop.
 import math
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.graph.forward import is_forward, ranks
-from ckpttool.graph.graph import Graph, TensorRef
+from ckpttool.graph.graph import Graph, TensorRef, once
 from ckpttool.graph.roles import find_roles
 from ckpttool.graph.signatures import output_tensors
 from ckpttool.graph.variables import variables
@@ -56,7 +56,8 @@ class _Weight:
     elements: int
 
 
-def layers(graph: Graph) -> list[Layer]:
+@once
+def layers(graph: Graph) -> Sequence[Layer]:
     """Return the layers in data-flow order; those that nothing computes with come last.
 
     A variable outside of any scope is a layer of its own. A frozen graph's layers come from the constants that stand

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from ckpttool.errors import DataError, UnknownName
 from ckpttool.graph.graph import Graph, TensorRef
-from ckpttool.graph.layers import Layer, layers
+from ckpttool.graph.layers import layers
 from ckpttool.graph.modes import PLACEHOLDERS
 from ckpttool.graph.op_outputs import dtype_of_output, known_shape, shape_of_output
 from ckpttool.graph.roles import find_roles
@@ -55,17 +55,13 @@ def _tensor(graph: Graph, name: str) -> str:
     ref = TensorRef.parse(name)
     if ref.op in graph.nodes:
         return str(ref)
-    outputs = {layer.name: layer.output for layer in _known(graph)}
+    outputs = {layer.name: layer.output for layer in layers(graph) if layer.output}
     if name not in outputs:
         names = [*outputs, *graph.nodes]
         raise UnknownName(
             f"{graph.source}: the sample's {name} is no placeholder, layer or op{suggestion(name, names)}"
         )
-    return str(outputs[name])
-
-
-def _known(graph: Graph) -> list[Layer]:
-    return [layer for layer in layers(graph) if layer.output]
+    return outputs[name]
 
 
 def _check_fed(graph: Graph, array: Tensor, ref: TensorRef) -> None:
