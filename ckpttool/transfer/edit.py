@@ -115,7 +115,7 @@ def plan_edit(
     if not edited.tensors:
         raise PlanError(f"{source.path}: nothing would be left of {len(source)} tensors")
     conversion = plan_convert(edited.tensors, to, lenient=lenient, how=how, kind=edited.tensors.kinds())
-    meta = _graph_beside(source)
+    meta = graph_path(source.path)
     followed = _followed(meta, edited) if meta and with_graph and _takes_graph(meta, to) else None
     notes = [f"skipped: {problem}" for problem in edited.skipped]
     if edited.dropped:
@@ -123,11 +123,6 @@ def plan_edit(
     notes += [*conversion.notes, *_graph_notes(source, to, meta, followed)]
     rows = tuple(_rows(source, edited, conversion))
     return Editing(conversion, rows, tuple(notes), followed.graph if followed else None)
-
-
-def _graph_beside(source: Checkpoint) -> Path | None:
-    path = None if source.path is None else graph_path(source.path)
-    return path if path is not None and path.exists() else None
 
 
 def _followed(meta: Path, edited: Edited) -> "Followed":

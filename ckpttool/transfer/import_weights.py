@@ -16,6 +16,7 @@ from ckpttool.graph.stored import StoredTensor, stored_tensors
 from ckpttool.runtime.fresh import fresh_tensors
 from ckpttool.tensors import Tensor
 from ckpttool.transfer.model import WritesModel, write_model
+from ckpttool.transfer.opening import GRAPH_SUFFIXES
 from ckpttool.transfer.plan import PlanRow, listed, plan_rows
 from ckpttool.transfer.sample import TOLERANCE, Sample
 from ckpttool.transfer.sides import sides
@@ -142,7 +143,7 @@ def _own_values(model: Path) -> Mapping[str, Tensor]:
     except MissingFile:
         return {}
     except CkptError:
-        if model.is_file() and model.suffix in (".meta", ".pb", ".pbtxt"):
+        if model.is_file() and model.suffix in GRAPH_SUFFIXES:
             return {}
         raise
 

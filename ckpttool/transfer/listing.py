@@ -1,6 +1,7 @@
 """Listings that need a checkpoint and, where one lies beside it, its graph: variables by kind, layers by scope."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -66,8 +67,8 @@ def kinds_of(tensors: checkpoint.Checkpoint, say: Talk, tags: Collection[str] | 
 
 def _kinds_by_names(tensors: checkpoint.Checkpoint, say: Talk) -> Mapping[str, str]:
     """Return each tensor's kind without the graph: on a server it is often larger than the index that is listed."""
-    if tensors.path and graph_path(tensors.path).exists():
-        say(f"kinds are told by the names alone: {graph_path(tensors.path)} is not fetched for a list")
+    if path := graph_path(tensors.path):
+        say(f"kinds are told by the names alone: {path} is not fetched for a list")
     return tensors.kinds()
 
 
@@ -98,11 +99,7 @@ def layer_rows(path: Path, tags: Collection[str] | None = None) -> list[Row]:
         if beside is None:
             return _scope_rows(model)
         model = named_as_saved(beside, model)
-    return [
-        {"name": found.name, "variables": found.variables, "parameters": found.parameters, "output": found.output}
-        for found in graph_layers(model)
-        if not _is_copy(found.name)
-    ]
+    return [asdict(layer) for layer in graph_layers(model) if not _is_copy(layer.name)]
 
 
 def _graph_rows(graph: Graph, pattern: str | None, slots: bool) -> Iterator[Row]:

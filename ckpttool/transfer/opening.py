@@ -37,13 +37,15 @@ def graph_beside(prefix: Path | None, tags: Collection[str] | None = None) -> Gr
         FormatError: it cannot be read.
         GraphError: several graphs, and the tags do not say which.
     """
-    path = None if prefix is None else graph_path(prefix)
-    return files.load(path, tags) if path is not None and path.exists() else None
+    path = graph_path(prefix)
+    return None if path is None else files.load(path, tags)
 
 
-def graph_path(prefix: Path) -> Path:
-    """Return where the graph of a checkpoint's prefix would be."""
+def graph_path(prefix: Path | None) -> Path | None:
+    """Return the file of the graph that lies with a checkpoint; None where none does."""
+    if prefix is None:
+        return None
+    paths = [prefix / ".meta" if prefix.is_dir() else Path(f"{prefix}.meta")]
     if prefix.name == "variables" and prefix.parent.name == "variables":
-        names = (prefix.parent.parent / name for name in files.SAVED_MODEL_NAMES)
-        return next((path for path in names if path.exists()), Path(f"{prefix}.meta"))
-    return prefix / ".meta" if prefix.is_dir() else Path(f"{prefix}.meta")
+        paths = [*(prefix.parent.parent / name for name in files.SAVED_MODEL_NAMES), *paths]
+    return next((path for path in paths if path.exists()), None)
