@@ -7,7 +7,7 @@ import click
 
 from ckpttool.cli import options
 from ckpttool.cli.rewriting import carry_out, sides
-from ckpttool.graph.results import DEFAULT
+from ckpttool.graph.signatures import DEFAULT
 from ckpttool.transfer.graphs.saved_model import plan_saved_model
 from ckpttool.transfer.model import Model
 

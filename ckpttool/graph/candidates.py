@@ -12,6 +12,7 @@ from ckpttool.graph.graph import Graph, TensorRef
 from ckpttool.graph.losses import Comparison, loss_of_gradients
 from ckpttool.graph.optimizer_ops import APPLY
 from ckpttool.graph.placeholders import is_switch, last_part, placeholders_of
+from ckpttool.graph.signatures import DEFAULT
 
 _REDUCTIONS = frozenset({"Mean", "Sum", "AddN", "Add", "AddV2", "Sub", "Mul", "RealDiv", "Div", "DivNoNan", "Neg"})
 _REDUCTIONS |= {"Identity", "Squeeze", "Reshape", "Select", "SelectV2", "Merge"}
@@ -87,9 +88,9 @@ def named_logits(graph: Graph) -> list[str]:
 def signature_tensors(graph: Graph, side: str) -> tuple[str, ...]:
     """Return the tensors of the default signature's `inputs` or `outputs` that are in the graph."""
     signatures = graph.meta.signature_def
-    if "serving_default" not in signatures:
+    if DEFAULT not in signatures:
         return ()
-    infos = getattr(signatures["serving_default"], side)
+    infos = getattr(signatures[DEFAULT], side)
     names = [infos[key].name for key in sorted(infos)]
     return tuple(name for name in names if TensorRef.parse(name).op in graph.nodes)
 

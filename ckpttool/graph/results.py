@@ -7,11 +7,9 @@ from ckpttool.errors import GraphError
 from ckpttool.graph.graph import Graph, TensorRef
 from ckpttool.graph.modes import PLACEHOLDERS
 from ckpttool.graph.savers import savers
-from ckpttool.graph.signatures import Signature, signatures
+from ckpttool.graph.signatures import Signature, signature_named
 from ckpttool.tensors import STRING
 
-DEFAULT = "serving_default"
-"""The signature that callers take where they name none."""
 _KEYS = ("probabilities", "logits", "scores", "predictions", "outputs", "output")
 """Names under which a signature may give what is asked for, beside other things."""
 _SILENT = ("NoOp", "Assert", "SaveV2", "Save", "MergeV2Checkpoints", "PrintV2", "WriteFile")
@@ -35,7 +33,7 @@ def result_of(graph: Graph, option: str = "--tensor") -> Result:
     Raises:
         GraphError: there is none, or there are several; the message lists them.
     """
-    signature = _signature(graph)
+    signature = signature_named(graph)
     given = _given(signature) if signature else {}
     if signature and given:
         key = _chosen(graph, given, option)
@@ -60,12 +58,6 @@ def _needed(graph: Graph, signature: Signature, tensor: str) -> tuple[str, ...]:
     below = graph.ancestors(TensorRef.parse(tensor).op)
     named = [each for argument in signature.inputs.values() for each in argument.tensors]
     return tuple(name for name in named if TensorRef.parse(name).op in below)
-
-
-def _signature(graph: Graph) -> Signature | None:
-    """Return the default signature, or the only one."""
-    found = signatures(graph)
-    return found.get(DEFAULT) or (next(iter(found.values())) if len(found) == 1 else None)
 
 
 def _given(signature: Signature) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Savers: the ops that write a graph's variables to a checkpoint and read them back, and the names that they use."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
@@ -84,6 +85,16 @@ def texts(graph: Graph, ref: TensorRef) -> list[str]:
     found = [raw.decode("utf-8", "replace") for raw in tensor.string_val]
     count = tensor.tensor_shape.dim[0].size if tensor.tensor_shape.dim else 1
     return found + found[-1:] * (count - len(found))  # what repeats at the end may be left out
+
+
+def slice_text(whole: Sequence[int], offset: Sequence[int], sizes: Sequence[int]) -> str:
+    """Return a slice of a tensor as savers write it (TensorSlice::ParseShapeAndSlice in TensorFlow).
+
+    >>> slice_text((10, 4), (0, 0), (5, 4))
+    '10 4 0,5:0,4'
+    """
+    parts = ":".join(f"{start},{size}" for start, size in zip(offset, sizes, strict=True))
+    return f"{' '.join(map(str, whole))} {parts}"
 
 
 def _is_of_saver(graph: Graph, name: str, files: set[str]) -> bool:

@@ -8,9 +8,10 @@ from ckpttool.errors import GraphError, PlanError, UnknownName
 from ckpttool.graph import placeholders
 from ckpttool.graph.graph import Graph, TensorRef
 from ckpttool.graph.op_outputs import dtype_of_output
-from ckpttool.graph.results import DEFAULT, result_of
+from ckpttool.graph.results import result_of
+from ckpttool.graph.rewrite.editing import free_name
 from ckpttool.graph.roles import find_roles
-from ckpttool.graph.signatures import Argument, Signature, signatures
+from ckpttool.graph.signatures import DEFAULT, Argument, Signature, signature_named
 from ckpttool.selection import suggestion
 
 Named = Mapping[str, str]
@@ -30,9 +31,7 @@ class Served:
         return {TensorRef.parse(tensor).op for tensor in self.inputs.values()}
 
 
-def served(
-    graph: Graph, inputs: Sequence[str] = (), outputs: Sequence[str] = (), signature: str | None = None
-) -> Served:
+def served(graph: Graph, inputs: Sequence[str] = (), outputs: Sequence[str] = (), signature: str = DEFAULT) -> Served:
     """Find what is given and what is asked for.
 
     Each of `inputs` and `outputs` is a tensor (`X:0`, an op for its first output), or one with the name that callers
@@ -44,7 +43,7 @@ def served(
         PlanError: two have one name.
         GraphError: several tensors could be the outputs; the message lists them.
     """
-    signed = _signature(graph, signature)
+    signed = signature_named(graph, signature)
     given, why = _outputs(graph, outputs, signed)
     if inputs:
         return Served(_said(graph, "--inputs", inputs), given, why)
@@ -63,13 +62,6 @@ def _outputs(graph: Graph, said: Sequence[str], signed: Signature | None) -> tup
         return {"logits": logits}, "the logits"
     result = result_of(graph, "--outputs")
     return _named([result.tensor]), result.why
-
-
-def _signature(graph: Graph, name: str | None) -> Signature | None:
-    """Return the signature of that name, else the default one, else the only one."""
-    found = signatures(graph)
-    only = next(iter(found.values())) if len(found) == 1 else None
-    return found.get(name or DEFAULT) or found.get(DEFAULT) or only
 
 
 def _tensors(graph: Graph, arguments: Mapping[str, Argument]) -> Named:
@@ -112,10 +104,7 @@ def _named(tensors: Iterable[str], taken: Iterable[str] = ()) -> dict[str, str]:
     for tensor in tensors:
         ref = TensorRef.parse(tensor)
         base = re.sub(r"\W", "_", placeholders.last_part(ref.op)) + (f"_{ref.index}" if ref.index else "")
-        name, count = base, 0
-        while name in used:
-            count += 1
-            name = f"{base}_{count}"
+        name = free_name(base, used)
         used.add(name)
         found[name] = tensor
     return found

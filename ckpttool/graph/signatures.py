@@ -9,6 +9,9 @@ from ckpttool.graph.op_outputs import known_shape
 from ckpttool.shapes import PartialShape
 from ckpttool.tensors import DType, dtype_numbered
 
+DEFAULT = "serving_default"
+"""The signature that callers take where they name none."""
+
 
 @dataclass(frozen=True)
 class Argument:
@@ -44,6 +47,13 @@ def signatures(graph: Graph) -> dict[str, Signature]:
             ]
             found[name] = Signature(name, definition.method_name, *sides)
     return found
+
+
+def signature_named(graph: Graph, name: str = DEFAULT) -> Signature | None:
+    """Return the signature of a name, else the default one, else the only one; None where there are others, or none."""
+    found = signatures(graph)
+    only = next(iter(found.values())) if len(found) == 1 else None
+    return found.get(name) or found.get(DEFAULT) or only
 
 
 def output_tensors(graph: Graph) -> list[str]:

@@ -8,7 +8,8 @@ from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import SaverDef
 from ckpttool.graph.constants import constant
 from ckpttool.graph.graph import Graph
-from ckpttool.graph.rewrite.editing import type_attr, with_nodes
+from ckpttool.graph.rewrite.editing import free_name, type_attr, with_nodes
+from ckpttool.graph.savers import slice_text
 from ckpttool.graph.variables import Variable, variables
 from ckpttool.tensors import STRING
 
@@ -19,7 +20,7 @@ _KEPT, _HOURS = 5, 10000.0
 def with_saver(graph: Graph) -> Graph:
     """Return a graph that has lost its savers with one of its own, of every variable that its checkpoint holds."""
     members = list(variables(graph).values())
-    scope = _scope(graph)
+    scope = free_name("save", {name.partition("/")[0] for name in graph.nodes})
     meta = with_nodes(graph, [*graph.nodes.values(), *(_nodes(scope, members) if members else ())])
     meta.collection_def.pop("savers", None)
     meta.ClearField("saver_def")
@@ -35,16 +36,6 @@ def with_saver(graph: Graph) -> Graph:
             )
         )
     return Graph(meta, graph.source)
-
-
-def _scope(graph: Graph) -> str:
-    """Return the first of `save`, `save_1`, ... under which there is no op."""
-    taken = {name.partition("/")[0] for name in graph.nodes}
-    scope, count = "save", 0
-    while scope in taken:
-        count += 1
-        scope = f"save_{count}"
-    return scope
 
 
 def _nodes(scope: str, members: Sequence[Variable]) -> list[NodeDef]:
@@ -79,11 +70,10 @@ def _strings(name: str, texts: Sequence[str]) -> NodeDef:
 
 
 def _slice(variable: Variable) -> str:
-    """Return which part of a stored tensor a variable is, as savers write it: `10 4 0,5:0,4`; nothing for all of it."""
+    """Return which part of a stored tensor a variable is, as savers write it; nothing for all of it."""
     if variable.slice_offset is None or variable.full_shape is None or variable.shape is None:
         return ""
-    extents = (f"{start},{size}" for start, size in zip(variable.slice_offset, variable.shape, strict=True))
-    return f"{' '.join(map(str, variable.full_shape))} {':'.join(extents)}"
+    return slice_text(variable.full_shape, variable.slice_offset, variable.shape)
 
 
 def _read(scope: str, variable: Variable) -> NodeDef:

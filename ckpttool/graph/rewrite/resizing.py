@@ -15,7 +15,7 @@ from ckpttool.graph.rewrite.dropping import outputs, without_ops
 from ckpttool.graph.rewrite.editing import copies, free_name, with_nodes
 from ckpttool.graph.rewrite.refolding import may_hold, refold
 from ckpttool.graph.rewrite.savers import SLICED, put_texts
-from ckpttool.graph.savers import entries, saver_ops, texts
+from ckpttool.graph.savers import entries, saver_ops, slice_text, texts
 from ckpttool.graph.spreading import Change, Spread, spread
 from ckpttool.graph.stored import stored_tensors
 from ckpttool.graph.variables import Variable, is_variable
@@ -149,7 +149,7 @@ def _resized(node: NodeDef, resize: _Resize) -> NodeDef | None:
 
 
 def _reslice(graph: Graph, new: dict[str, NodeDef], resizes: Mapping[str, _Resize]) -> None:
-    """Let savers ask for the new slices of partitioned variables (TensorSlice::ParseShapeAndSlice in TensorFlow)."""
+    """Let savers ask for the new slices of partitioned variables."""
     for name in saver_ops(graph):
         if graph.nodes[name].op not in SLICED:
             continue
@@ -158,15 +158,9 @@ def _reslice(graph: Graph, new: dict[str, NodeDef], resizes: Mapping[str, _Resiz
         for entry in entries(graph, name):
             resize = resizes.get(entry.variable or "")
             if resize is not None and slices[entry.position]:
-                slices[entry.position] = _slice_text(resize)
+                offset = resize.variable.slice_offset or (0,) * len(resize.new)
+                slices[entry.position] = slice_text(resize.whole, offset, resize.new)
         put_texts(new[place.op], slices)
-
-
-def _slice_text(resize: _Resize) -> str:
-    """Return a slice as savers write it: the whole shape, then where each dimension begins and how far it goes."""
-    offset = resize.variable.slice_offset or (0,) * len(resize.new)
-    parts = ":".join(f"{start},{size}" for start, size in zip(offset, resize.new, strict=True))
-    return f"{' '.join(map(str, resize.whole))} {parts}"
 
 
 def _describe(meta: MetaGraphDef, resizes: Mapping[str, _Resize], zeroed: Mapping[str, str]) -> None:

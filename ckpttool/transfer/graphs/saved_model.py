@@ -13,7 +13,6 @@ from ckpttool.formats.tensorflow.new_saved_model import ASSETS, write_saved_mode
 from ckpttool.formats.tensorflow.saved_model import is_saved_model
 from ckpttool.graph import files
 from ckpttool.graph.graph import Graph
-from ckpttool.graph.results import DEFAULT
 from ckpttool.graph.rewrite import importable, to_resource
 from ckpttool.graph.rewrite.collections import ASSETS as ASSETS_KEY
 from ckpttool.graph.rewrite.defaults import switched_off
@@ -21,6 +20,7 @@ from ckpttool.graph.rewrite.fresh_saver import with_saver
 from ckpttool.graph.rewrite.serving import serving_part
 from ckpttool.graph.rewrite.signing import signature_of, signed
 from ckpttool.graph.served import served
+from ckpttool.graph.signatures import DEFAULT
 from ckpttool.lineage import recording
 from ckpttool.transfer.graphs.rewriting import Rewriting, Size, require_fed, values_of
 from ckpttool.transfer.model import Model
