@@ -56,6 +56,18 @@ def find_roles(graph: Graph, needed: Collection[str] = ROLES, **overrides: str |
     return _Resolver(graph, needed, {role: value for role, value in overrides.items() if value}).roles()
 
 
+def needed_role(graph: Graph, roles: Roles, role: str) -> str:
+    """Return the name that plays a role.
+
+    Raises:
+        GraphError: the graph has none.
+    """
+    name: str | None = getattr(roles, role)
+    if name is None:
+        raise GraphError(f"{graph.source}: no {role} is known; name it with --{role}, or put one on with reuse --head")
+    return name
+
+
 class _Resolver:
     """One search: each role is found once, and the others may lean on it."""
 

@@ -34,7 +34,7 @@ from ckpttool.transfer.feeds import wanted
 from ckpttool.transfer.model import Model
 from ckpttool.transfer.runs.augment import Augmentation, augmentation_of, check_augment
 from ckpttool.transfer.runs.features import Features, Place, places
-from ckpttool.transfer.runs.prepare import freeze_for_training
+from ckpttool.transfer.runs.frozen import freeze_for_training
 from ckpttool.transfer.watch import Watch
 from ckpttool.versions import versions
 

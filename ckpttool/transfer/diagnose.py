@@ -15,7 +15,7 @@ from ckpttool.graph.graph import Graph, TensorRef
 from ckpttool.graph.layers import layers
 from ckpttool.graph.nonlinearity import activated
 from ckpttool.graph.rewrite import importable, without_training
-from ckpttool.graph.roles import Roles, find_roles
+from ckpttool.graph.roles import Roles, find_roles, needed_role
 from ckpttool.graph.variables import variables
 from ckpttool.runtime.build import with_gradients
 from ckpttool.runtime.function import STEP_NUMBER, GraphFunction, runner
@@ -25,7 +25,6 @@ from ckpttool.tensors import Array
 from ckpttool.transfer.feeds import check_classes, feeds, mode, wanted
 from ckpttool.transfer.model import Model
 from ckpttool.transfer.probe import Diagnosis, Probe, with_verdicts
-from ckpttool.transfer.runs.prepare import needed_role
 from ckpttool.transfer.watch import Watch
 
 BATCH = 100

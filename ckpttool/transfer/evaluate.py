@@ -8,7 +8,7 @@ from typing import Any
 from ckpttool.data.dataset import evaluation_split
 from ckpttool.graph.convolutions import convolves
 from ckpttool.graph.graph import Graph
-from ckpttool.graph.roles import Roles, find_roles
+from ckpttool.graph.roles import Roles, find_roles, needed_role
 from ckpttool.runtime.streaming import Means
 from ckpttool.runtime.tensorflow import suit_tensorflow
 from ckpttool.runtime.training import Score
@@ -16,7 +16,6 @@ from ckpttool.transfer.answers.outputs import meaning
 from ckpttool.transfer.answers.tally import Tally, Uncounted, tally_of
 from ckpttool.transfer.feeds import check_classes, feeds, inference, wanted
 from ckpttool.transfer.model import Model
-from ckpttool.transfer.runs.prepare import needed_role
 from ckpttool.transfer.watch import Watch
 
 

@@ -18,11 +18,12 @@ from ckpttool.transfer.model import Model, outputs_of, write_model
 from ckpttool.transfer.plan import PlanRow
 from ckpttool.transfer.runs.interrupt import Interrupt
 from ckpttool.transfer.runs.loop import Loop
+from ckpttool.transfer.runs.prepare import check_options, prepare
 from ckpttool.transfer.runs.recording import Recording
 from ckpttool.transfer.runs.report import Report, report_path, write_report
 from ckpttool.transfer.runs.run import Options, Position, Run, best_of
 from ckpttool.transfer.runs.saves import Every, Kept, Saved, Saves, refuse_saves
-from ckpttool.transfer.runs.training import Splits, Training, check_options, open_splits, plan_of, prepare
+from ckpttool.transfer.runs.training import Splits, Training, open_splits
 from ckpttool.transfer.watch import Watch, Watches
 
 MAY_CHANGE = ("epochs", "early_stopping", "save_every", "keep_checkpoints", "cache_dir")
@@ -35,8 +36,7 @@ def plan(model: Model, options: Options) -> list[PlanRow]:
     Raises:
         CkptError: the graph and the options do not fit one another.
     """
-    prepared = prepare(model, options, options.all_stages()[0].train, Span(total=1))
-    return plan_of(prepared.graph, prepared.frozen)
+    return prepare(model, options, options.all_stages()[0].train, Span(total=1)).plan
 
 
 def finetune(

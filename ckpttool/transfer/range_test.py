@@ -12,8 +12,9 @@ from ckpttool.runtime.recipe import Recipe
 from ckpttool.runtime.tensorflow import suit_tensorflow
 from ckpttool.transfer.model import Model
 from ckpttool.transfer.rates.curve import WINDOW, Point, RateCurve, Smoother, bearable, diverged_at
+from ckpttool.transfer.runs.prepare import check_options
 from ckpttool.transfer.runs.run import Options
-from ckpttool.transfer.runs.training import Training, check_options, open_splits
+from ckpttool.transfer.runs.training import Training, open_splits
 from ckpttool.transfer.watch import Watch
 
 WIDEST = 1e30

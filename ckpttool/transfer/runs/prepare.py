@@ -1,111 +1,94 @@
-"""Preparing to train: which weights are frozen, and the graph whose own training op trains the rest."""
+"""Preparing to train: from the options of a run to the graph whose own training op trains what they leave to it."""
 
-from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ckpttool.errors import GraphError, PlanError
-from ckpttool.graph.closure import FrozenPart, frozen_part
-from ckpttool.graph.frozen import frozen_with_layers
-from ckpttool.graph.graph import Graph, TensorRef
-from ckpttool.graph.rewrite import (
-    drop_updates,
-    importable,
-    pin_training,
-    untrainable,
-    updated_variables,
-    without_training,
-)
-from ckpttool.graph.roles import Roles, find_roles, with_roles
-from ckpttool.graph.variables import Variable, variables
+from ckpttool.errors import PlanError
+from ckpttool.graph.graph import Graph
+from ckpttool.graph.rewrite import drop_updates, importable, untrainable, without_training
+from ckpttool.graph.roles import Roles, find_roles, needed_role, with_roles
+from ckpttool.graph.stored import stored_tensors
+from ckpttool.graph.variables import variables
 from ckpttool.runtime.build import with_objective, with_training
 from ckpttool.runtime.objectives import Objective
-from ckpttool.runtime.recipe import Recipe
-from ckpttool.runtime.schedules import NO_SPAN, Span
-from ckpttool.selection import Pattern, layer_of
-from ckpttool.transfer.runs.batch_norm import averages
+from ckpttool.runtime.schedules import Span
+from ckpttool.selection import Pattern
+from ckpttool.transfer.model import Model
+from ckpttool.transfer.plan import PlanRow, plan_rows
+from ckpttool.transfer.runs.augment import check_augment
 from ckpttool.transfer.runs.dropout import put_dropout
+from ckpttool.transfer.runs.frozen import Frozen, freeze_for_training
+from ckpttool.transfer.runs.run import Options
 
 
 @dataclass(frozen=True)
-class Frozen:
-    """What training will not change: names in the checkpoint, the part below the cut, the graph with that part pinned.
+class Prepared:
+    """What a stage of a run trains: what is frozen, the graph with its training op, and the graph's roles."""
 
-    `part` is None when nothing is frozen. In `graph` the frozen layers run in inference mode, but for those whose
-    moving averages are named in `moving`.
-    """
-
-    names: tuple[str, ...]
-    part: FrozenPart | None
+    frozen: Frozen
     graph: Graph
-    moving: tuple[str, ...] = ()
+    roles: Roles
+
+    @property
+    def plan(self) -> list[PlanRow]:
+        """What becomes of each weight: it is restored from the model, and trained or frozen."""
+        return plan_rows(self.graph, {name: name for name in stored_tensors(self.graph)}, self.frozen.names)
 
 
-def freeze_for_training(
-    graph: Graph,
-    roles: Roles,
-    train: Pattern | None,
-    freeze: Pattern | None,
-    own_training_op: bool = False,
-    bn: str | None = None,
-) -> Frozen:
-    """Freeze what the patterns say, on top of what the graph itself does not train; `bn` is for moving averages.
-
-    Raises:
-        GraphError: the graph's loss is not known.
-        UnknownName: a pattern takes nothing.
-        PlanError: nothing is left to train.
-    """
-    loss = needed_role(graph, roles, "loss")
-    weights, others = _weights(graph, loss)
-    others = others if own_training_op else {}  # a new training op knows nothing of them
-    live = _live(graph, roles, loss, weights, own_training_op)
-    said = set(freeze.select([*weights, *others])) if freeze else set()
-    norm = averages(graph, weights, bn)
-    trained = (_chosen(graph, train, weights, live) - said - set(norm.fixed)) & live
-    if not trained:
-        raise PlanError(f"{graph.source}: nothing is left to train: all {len(weights)} weights are frozen")
-    kept = [name for name, variable in weights.items() if variable.trainable and name not in trained]
-    beside = others if train else [name for name in others if name in said]
-    still = [name for name in _untrained(weights, trained) if name not in norm.moving]
-    names = frozen_with_layers(graph, [*kept, *still, *beside, *norm.still], norm.moving)
-    if not names:
-        return Frozen((), None, graph)
-    below = [name for name in names if name not in others]
-    switches = [roles.training] if roles.training else []
-    part = frozen_part(graph, below, [loss], switches, norm.moving) if below else None
-    stored = tuple(dict.fromkeys(variables(graph)[name].name for name in names))
-    return Frozen(stored, part, pin_training(graph, part) if part else graph, norm.moving)
-
-
-def trainable_graph(
-    frozen: Frozen,
-    roles: Roles,
-    recipe: Recipe | None,
-    seed: int,
-    span: Span = NO_SPAN,
-    dropout: str | None = None,
-    objective: Objective | None = None,
-) -> tuple[Graph, Roles]:
-    """Return a graph whose training op leaves the frozen weights alone, and its roles.
+def prepare(model: Model, options: Options, train: str | None, span: Span) -> Prepared:
+    """Return what will be frozen, and the graph that will be trained and written, with its roles.
 
     With a recipe the graph gets a new training op, for the steps of `span`; before that dropout behind its trained
     hidden layers, and another loss, where they are asked for. Without one it keeps its own, less the frozen updates.
 
     Raises:
         PlanError: dropout or a loss is asked for, but the graph's own training op knows nothing of them.
+        CkptError: a pattern takes nothing, nothing is left to train, or an option is malformed.
     """
-    if recipe is None:
-        if dropout or objective:
+    roles = find_roles(model.graph, **options.roles)
+    frozen = _freeze(model, roles, options, train)
+    return Prepared(frozen, *_trainable(frozen, roles, options, span))
+
+
+def check_options(model: Model, options: Options) -> None:
+    """Check what depends on no rows, before any is read: every stage of a run, and what is done to images.
+
+    Raises:
+        CkptError: a pattern takes nothing, nothing is left to train, or an option is malformed.
+    """
+    check_augment(options.augment, options.cache, options.cache_augment)
+    roles = find_roles(model.graph, **options.roles)
+    for stage in options.all_stages():
+        _freeze(model, roles, options, stage.last)
+        if _depends_on_layers(options):
+            prepare(model, options, stage.train, Span(total=1))
+
+
+def _depends_on_layers(options: Options) -> bool:
+    """Say whether only the graph that is trained shows if options fit it: values by pattern, dropout, a loss."""
+    recipe = options.recipe
+    said = (recipe.lr, recipe.l1, recipe.l2, recipe.max_norm) if recipe else ()
+    return bool(options.dropout or options.objective or any("=" in text for text in said if text))
+
+
+def _freeze(model: Model, roles: Roles, options: Options, train: str | None) -> Frozen:
+    chosen, kept = (Pattern(text) if text else None for text in (train, options.freeze))
+    return freeze_for_training(model.graph, roles, chosen, kept, options.recipe is None, options.bn)
+
+
+def _trainable(frozen: Frozen, roles: Roles, options: Options, span: Span) -> tuple[Graph, Roles]:
+    """Return a graph whose training op leaves the frozen weights alone, and its roles."""
+    if options.recipe is None:
+        if options.dropout or options.objective:
             raise PlanError("--train-op trains what it was made for: leave --dropout and --objective out")
         return drop_updates(frozen.graph, frozen.names, frozen.moving), roles
     bare, roles = _bare(frozen, roles)
-    if dropout is not None:
-        bare, roles = put_dropout(bare, roles, frozen.names, dropout, seed)
-    if objective is not None:
-        bare, roles = _with_objective(bare, roles, objective, seed)
+    if options.dropout is not None:
+        bare, roles = put_dropout(bare, roles, frozen.names, options.dropout, options.seed)
+    if options.objective is not None:
+        bare, roles = _with_objective(bare, roles, options.objective, options.seed)
     trained = [v.op for v in variables(bare).values() if v.trainable and v.name not in frozen.names]
-    graph = with_training(importable(bare), str(roles.loss), trained, recipe, seed, span)
+    graph = with_training(importable(bare), str(roles.loss), trained, options.recipe, options.seed, span)
     graph = with_roles(graph, roles)
     return graph, find_roles(graph)
 
@@ -129,71 +112,3 @@ def _with_objective(graph: Graph, roles: Roles, objective: Objective, seed: int)
     logits, labels = needed_role(graph, roles, "logits"), needed_role(graph, roles, "labels")
     new = with_objective(importable(graph), logits, labels, objective, seed)
     return new, find_roles(new, needed=("training",), inputs=roles.inputs, logits=logits, labels=labels)
-
-
-def needed_role(graph: Graph, roles: Roles, role: str) -> str:
-    """Return the name that plays a role.
-
-    Raises:
-        GraphError: the graph has none.
-    """
-    name: str | None = getattr(roles, role)
-    if name is None:
-        raise GraphError(f"{graph.source}: no {role} is known; name it with --{role}, or put one on with reuse --head")
-    return name
-
-
-def _weights(graph: Graph, loss: str) -> tuple[dict[str, Variable], dict[str, Variable]]:
-    """Return the weights that the loss needs, and the others, which a training op may change all the same."""
-    ops = graph.ancestors(TensorRef.parse(loss).op)
-    weights = {name: variable for name, variable in variables(graph).items() if variable.kind == "weight"}
-    below = {name: variable for name, variable in weights.items() if variable.op in ops}
-    return below, {name: variable for name, variable in weights.items() if name not in below}
-
-
-def _untrained(weights: Mapping[str, Variable], trained: Collection[str]) -> list[str]:
-    """Return the weights that are not trainable, in layers of which nothing is trained."""
-    scopes = {layer_of(name) for name in trained}
-    return [name for name, variable in weights.items() if not variable.trainable and layer_of(name) not in scopes]
-
-
-def _live(graph: Graph, roles: Roles, loss: str, weights: Mapping[str, Variable], own_training_op: bool) -> set[str]:
-    """Return the weights that training can change: those with a gradient, or those that the graph's own op updates."""
-    if not weights:
-        raise GraphError(f"{graph.source}: the loss {loss} is computed without any weight; name another with --loss")
-    found = updated_variables(graph, str(roles.training_op)) if own_training_op else _with_gradient(graph, loss)
-    if own_training_op and not found:
-        raise GraphError(f"{graph.source}: --train-op {roles.training_op} changes no variable")
-    return {name for name, variable in weights.items() if name in found and variable.trainable}
-
-
-def _chosen(graph: Graph, train: Pattern | None, weights: Mapping[str, Variable], live: Collection[str]) -> set[str]:
-    """Return the weights that a pattern takes, all without one; none may lie in a layer that the graph keeps frozen."""
-    if train is None:
-        return set(weights)
-    chosen = set(train.select(weights))
-    _refuse_frozen(graph, chosen, live)
-    return chosen
-
-
-def _refuse_frozen(graph: Graph, chosen: Collection[str], live: Collection[str]) -> None:
-    """Refuse to train a layer that the graph itself keeps frozen, by its collections or a StopGradient op."""
-    scopes = {layer_of(name) for name in live}
-    for name in sorted(chosen):
-        if layer_of(name) not in scopes:
-            raise PlanError(
-                f"{graph.source}: --train takes {name}, which the graph itself keeps frozen; "
-                "`reuse MODEL --layers '.*' --into ORIGINAL.meta` puts the weights into the graph it was frozen from"
-            )
-
-
-def _with_gradient(graph: Graph, loss: str) -> set[str]:
-    """Return the variables that the loss has a gradient for: those that no StopGradient hides."""
-    found: set[str] = set()
-    todo = [TensorRef.parse(loss).op]
-    while todo:
-        name = todo.pop()
-        if name not in found and graph.nodes[name].op != "StopGradient":
-            found.add(name)
-            todo.extend(ref.op for ref in graph.inputs(name))
-    return {name for name, variable in variables(graph).items() if variable.op in found}

@@ -1,7 +1,6 @@
 """Training: a model, its data and its frozen part, joined and checked, ready to take steps."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from ckpttool.data.rows import IN_MEMORY
 from ckpttool.errors import PlanError
 from ckpttool.graph.closure import FrozenPart
 from ckpttool.graph.graph import Graph, TensorRef
-from ckpttool.graph.roles import Roles, find_roles
+from ckpttool.graph.roles import find_roles
 from ckpttool.graph.stored import stored_tensors
 from ckpttool.runtime.fresh import fresh_tensors
 from ckpttool.runtime.function import GraphFunction, runner
@@ -26,9 +25,9 @@ from ckpttool.tensors import Array, DType, Tensor
 from ckpttool.transfer.cache import FeatureCache, Features
 from ckpttool.transfer.feeds import check_classes, feeds, mode, wanted
 from ckpttool.transfer.model import Model
-from ckpttool.transfer.plan import PlanRow, listed, plan_rows, prefix_note
+from ckpttool.transfer.plan import listed, prefix_note
 from ckpttool.transfer.runs.augment import Augmentation, augmentation_of, check_augment
-from ckpttool.transfer.runs.prepare import Frozen, freeze_for_training, trainable_graph
+from ckpttool.transfer.runs.prepare import prepare
 from ckpttool.transfer.runs.run import Epoch, Options, reductions
 from ckpttool.transfer.runs.stages import stage_of
 from ckpttool.transfer.watch import Watch
@@ -37,15 +36,6 @@ GLOBAL_STEP = "global_step"
 BUFFER = IN_MEMORY // 4
 """Bytes of rows that are shuffled together where not all are in memory."""
 Splits = tuple[Split, Split]
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """What a stage of a run trains: what is frozen, the graph with its training op, and the graph's roles."""
-
-    frozen: Frozen
-    graph: Graph
-    roles: Roles
 
 
 class Training:
@@ -76,7 +66,7 @@ class Training:
         self._augmentation = _augmentation(splits[0], options)
         span = Span(first_step(model), length or self.epochs * self.batches)
         prepared = prepare(model, options, self._stages[self.stage].train, span)
-        self.frozen, self.graph, self.roles = prepared.frozen, prepared.graph, prepared.roles
+        self.frozen, self.graph, self.roles, self.plan = prepared.frozen, prepared.graph, prepared.roles, prepared.plan
         if options.cache and self.frozen.part is None:
             raise PlanError("--cache needs frozen layers: name them with --freeze, or the trained ones with --train")
         self.values = _values(model, self.graph, values or {}, options.seed)
@@ -179,11 +169,6 @@ class Training:
         return {**{name: array[rows] for name, array in self._rows(epoch).items()}, **mode(self.roles, True)}
 
     @property
-    def plan(self) -> list[PlanRow]:
-        """What happens to each weight."""
-        return plan_of(self.graph, self.frozen)
-
-    @property
     def notes(self) -> list[str]:
         """What TensorFlow's own patterns would take besides, what will not be in the output, what cannot be learnt."""
         patterns = [Pattern(text) for text in (self._stages[self.stage].train, self.options.freeze) if text]
@@ -223,47 +208,6 @@ def open_splits(model: Model, data: str | Path, options: Options) -> Splits:
     """
     roles = find_roles(model.graph, needed=("inputs", "labels"), **options.roles)
     return training_splits(data, wanted(model.graph, roles, options.features), options.valid)
-
-
-def check_options(model: Model, options: Options) -> None:
-    """Check what depends on no rows, before any is read: every stage of a run, and what is done to images.
-
-    Raises:
-        CkptError: a pattern takes nothing, nothing is left to train, or an option is malformed.
-    """
-    check_augment(options.augment, options.cache, options.cache_augment)
-    roles = find_roles(model.graph, **options.roles)
-    for stage in options.all_stages():
-        _freeze(model, roles, options, stage.last)
-        if _depends_on_layers(options):
-            prepare(model, options, stage.train, Span(total=1))
-
-
-def _depends_on_layers(options: Options) -> bool:
-    """Say whether only the graph that is trained shows if options fit it: values by pattern, dropout, a loss."""
-    recipe = options.recipe
-    said = (recipe.lr, recipe.l1, recipe.l2, recipe.max_norm) if recipe else ()
-    return bool(options.dropout or options.objective or any("=" in text for text in said if text))
-
-
-def _freeze(model: Model, roles: Roles, options: Options, train: str | None) -> Frozen:
-    chosen, kept = (Pattern(text) if text else None for text in (train, options.freeze))
-    return freeze_for_training(model.graph, roles, chosen, kept, options.recipe is None, options.bn)
-
-
-def prepare(model: Model, options: Options, train: str | None, span: Span) -> Prepared:
-    """Return what will be frozen, and the graph that will be trained and written, with its roles."""
-    roles = find_roles(model.graph, **options.roles)
-    frozen = _freeze(model, roles, options, train)
-    graph, roles = trainable_graph(
-        frozen, roles, options.recipe, options.seed, span, options.dropout, options.objective
-    )
-    return Prepared(frozen, graph, roles)
-
-
-def plan_of(graph: Graph, frozen: Frozen) -> list[PlanRow]:
-    """Return the plan of a training: every weight is restored from the model, and trained or frozen."""
-    return plan_rows(graph, {name: name for name in stored_tensors(graph)}, frozen.names)
 
 
 def first_step(model: Model) -> int:
