@@ -11,8 +11,9 @@ from ckpttool.cli.bar import Bar, clock
 from ckpttool.cli.plans import show_plan
 from ckpttool.data.dataset import Split, notes_of
 from ckpttool.data.estimate import human_size
-from ckpttool.transfer.cache import Estimate, Features
 from ckpttool.transfer.plan import PlanRow
+from ckpttool.transfer.runs.feature_cache import Estimate
+from ckpttool.transfer.runs.features import Features
 from ckpttool.transfer.runs.run import Epoch
 from ckpttool.transfer.watch import Progress, Watch
 

@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     from ckpttool.data.dataset import Split
     from ckpttool.graph.graph import Graph
     from ckpttool.tensors import Array
-    from ckpttool.transfer.cache import Estimate, Features
     from ckpttool.transfer.plan import PlanRow
+    from ckpttool.transfer.runs.feature_cache import Estimate
+    from ckpttool.transfer.runs.features import Features
     from ckpttool.transfer.runs.run import Epoch
 
 

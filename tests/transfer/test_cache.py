@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from ckpttool.errors import GraphError
-from ckpttool.transfer.cache import Estimate, Features, fill
+from ckpttool.transfer.cache import fill
 from ckpttool.transfer.model import Model
+from ckpttool.transfer.runs.feature_cache import Estimate
+from ckpttool.transfer.runs.features import Features
 from ckpttool.transfer.watch import Watch
 
 
@@ -34,7 +36,7 @@ class Listener(Watch):
 def test_estimate_progress_and_outcome_are_heard(
     model: Model, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ckpttool.transfer.cache.BATCH_BYTES", 100 * 16)
+    monkeypatch.setattr("ckpttool.transfer.runs.feature_cache.BATCH_BYTES", 100 * 16)
     watch = Listener()
     features = fill(model, data, "hidden1", root=tmp_path, watch=watch)
     (estimate,) = watch.estimates

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ckpttool.errors import PlanError
 from ckpttool.runtime.recipe import Recipe
-from ckpttool.transfer.cache import Features
 from ckpttool.transfer.plan import PlanRow
+from ckpttool.transfer.runs.features import Features
 from ckpttool.transfer.runs.stages import Stage, parse_stages
 
 if TYPE_CHECKING:

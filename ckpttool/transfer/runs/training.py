@@ -22,11 +22,12 @@ from ckpttool.runtime.state import State
 from ckpttool.runtime.training import Evaluator, Score, Steps, Trainer
 from ckpttool.selection import Pattern
 from ckpttool.tensors import Array, DType, Tensor
-from ckpttool.transfer.cache import FeatureCache, Features
 from ckpttool.transfer.feeds import check_classes, feeds, mode, wanted
 from ckpttool.transfer.model import Model
 from ckpttool.transfer.plan import listed, prefix_note
 from ckpttool.transfer.runs.augment import Augmentation, augmentation_of, check_augment
+from ckpttool.transfer.runs.feature_cache import FeatureCache
+from ckpttool.transfer.runs.features import Features
 from ckpttool.transfer.runs.prepare import prepare
 from ckpttool.transfer.runs.run import Epoch, Options, reductions
 from ckpttool.transfer.runs.stages import stage_of
