@@ -1,11 +1,8 @@
 """Options of augmentation: what is done to images, how many variants a cache keeps, and how rows are laid out."""
 
-from collections.abc import Callable
-from typing import Any
-
 import click
 
-Command = Callable[..., Any]
+from ckpttool.cli.options import together
 
 
 def _sizes(_context: click.Context, _option: click.Parameter, value: str | None) -> tuple[int, ...] | None:
@@ -18,7 +15,7 @@ def _sizes(_context: click.Context, _option: click.Parameter, value: str | None)
     return tuple(map(int, sizes))
 
 
-AUGMENTING = (
+augmenting = together(
     click.option(
         "--augment",
         metavar="CALLS",
@@ -35,10 +32,4 @@ AUGMENTING = (
         help="How rows are laid out as images, if neither the data nor the model says it: 28,28,1.",
     ),
 )
-
-
-def augmenting(command: Command) -> Command:
-    """Give a command the options of augmentation: `augment`, `cache_augment` and `image_shape`."""
-    for option in reversed(AUGMENTING):
-        command = option(command)
-    return command
+"""The options of augmentation: `augment`, `cache_augment` and `image_shape`."""

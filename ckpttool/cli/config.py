@@ -1,19 +1,17 @@
 """`--config FILE`: a command's options from a file of TOML, or from the report of an earlier run."""
 
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
-from ckpttool.cli.options import PATH
+from ckpttool.cli.options import PATH, Decorator
 from ckpttool.errors import FormatError, PlanError, UnknownName
 from ckpttool.remote.places import require_here
 from ckpttool.selection import suggestion
 from ckpttool.transfer.runs.report import Report, is_report
-
-Command = Callable[..., Any]
 
 TOML = 'A file of TOML with options by their long names (freeze = "hidden[12]", model, data), or a run\'s OUT.run.json'
 RULES = "What it has need not be given; the command line wins. Paths are relative to the working directory."
@@ -22,7 +20,7 @@ OWN = {"output", "overwrite", "resume", "plan", "json", "tensorboard", "plot"}
 """Where a run writes and what it prints are never taken from its report: another run has its own."""
 
 
-def config(*leave: str, repeats: bool = False) -> Callable[[Command], Command]:
+def config(*leave: str, repeats: bool = False) -> Decorator:
     """Return the option; what the file says is as if the command line had said it, where that is silent.
 
     Of a report, names in `leave` and those that the command has not are left out. A command that `repeats` runs takes

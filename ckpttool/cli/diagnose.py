@@ -33,7 +33,7 @@ COLUMNS = (
 @click.option(
     "--rows", type=click.IntRange(min=1), default=1000, show_default=True, help="How many training rows to look at."
 )
-@click.option("--valid", type=click.IntRange(min=1), help="The first N training rows are validation rows.")
+@options.held_out
 @roles
 @config("model", *ROLE_OPTIONS)
 @options.as_json

@@ -1,15 +1,14 @@
 """Options of what a network is trained for, said once."""
 
-from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
 import click
 
+from ckpttool.cli.options import Command, together
 from ckpttool.runtime.objectives import OBJECTIVES, Objective
 
-Command = Callable[..., Any]
-OPTIONS = (
+_OPTIONS = together(
     click.option("--objective", type=click.Choice(list(OBJECTIVES)), help="The loss; softmax for a new one."),
     click.option("--class-weight", metavar="N=W,...", help="Weights of classes in the loss: '3=2.0, 7=0.5'."),
     click.option("--label-smoothing", metavar="S", type=float, default=0.0, help="Share of a label given to all."),
@@ -25,7 +24,4 @@ def objective(command: Command) -> Command:
         found = Objective(objective or "softmax", class_weight, label_smoothing) if said else None
         return command(objective=found, **options)
 
-    decorated: Command = gathering
-    for option in reversed(OPTIONS):
-        decorated = option(decorated)
-    return decorated
+    return _OPTIONS(gathering)

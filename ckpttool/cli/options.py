@@ -12,6 +12,18 @@ from ckpttool.remote.places import is_url
 Command = Callable[..., Any]
 Decorator = Callable[[Command], Command]
 
+
+def together(*members: Decorator) -> Decorator:
+    """Return one decorator for several options, which the help lists in this order."""
+
+    def decorate(command: Command) -> Command:
+        for option in reversed(members):
+            command = option(command)
+        return command
+
+    return decorate
+
+
 PATH = click.Path(path_type=Path)
 """A path that need not exist: a checkpoint's prefix is not a file, so Click must not ask for one."""
 
@@ -104,12 +116,11 @@ features = click.option(
 _split = click.option(
     "--split", type=click.Choice(["train", "valid", "test"]), help="Which rows: test, else valid, else all."
 )
-_held_out = click.option("--valid", type=click.IntRange(min=1), help="The first N training rows are validation rows.")
+held_out = click.option("--valid", type=click.IntRange(min=1), help="The first N training rows are validation rows.")
 
 
-def chosen_rows(command: Command) -> Command:
-    """Give a command `--split` and `--valid`, which say together which rows of the data it takes."""
-    return _split(_held_out(command))
+chosen_rows = together(_split, held_out)
+"""`--split` and `--valid`, which say together which rows of the data a command takes."""
 
 
 tags = click.option(
@@ -148,11 +159,8 @@ def rules(required: bool) -> Decorator:
 PATTERN = "A regular expression for whole path components: 'hidden[123]'."
 
 
-def writes(command: Command) -> Command:
-    """Give a command `--output` and `--overwrite`, which belong together."""
-    return output(overwrite(command))
+writes = together(output, overwrite)
+"""`--output` and `--overwrite`, which belong together."""
 
-
-def writes_folder(command: Command) -> Command:
-    """Give a command `--output`, which is a folder, and `--overwrite`."""
-    return _folder(overwrite(command))
+writes_folder = together(_folder, overwrite)
+"""The same, where the output is a folder."""

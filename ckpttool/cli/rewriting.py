@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import click
 
-from ckpttool.cli.options import Command
+from ckpttool.cli.options import together
 from ckpttool.cli.output import report
 from ckpttool.cli.plans import carry_out_shown
 from ckpttool.transfer.plan import Writing
@@ -49,6 +49,5 @@ _outputs = click.option(
 )
 
 
-def sides(command: Command) -> Command:
-    """Give a command `--inputs` and `--outputs`."""
-    return _inputs(_outputs(command))
+sides = together(_inputs, _outputs)
+"""`--inputs` and `--outputs`."""

@@ -1,12 +1,11 @@
 """Options that say which ops of a graph are its inputs, labels, logits, loss, accuracy and training op."""
 
-from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
 import click
 
-Command = Callable[..., Any]
+from ckpttool.cli.options import Command, together
 
 ROLE_OPTIONS = {
     "inputs": "An input placeholder; may be given several times.",
@@ -26,7 +25,8 @@ def roles(command: Command) -> Command:
         said = {role: options.pop(role) for role in ROLE_OPTIONS}
         return command(roles={role: value for role, value in said.items() if value}, **options)
 
-    decorated: Command = gathering
-    for role, text in reversed(ROLE_OPTIONS.items()):
-        decorated = click.option(f"--{role}", metavar="NAME", multiple=role == "inputs", help=text)(decorated)
-    return decorated
+    members = (
+        click.option(f"--{role}", metavar="NAME", multiple=role == "inputs", help=text)
+        for role, text in ROLE_OPTIONS.items()
+    )
+    return together(*members)(gathering)

@@ -1,6 +1,5 @@
 """Options of a run of training: what is trained, for how long, on which rows, and what is saved on the way."""
 
-from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -8,25 +7,11 @@ from typing import Any
 import click
 
 from ckpttool.cli import options
-from ckpttool.cli.options import PATH
+from ckpttool.cli.options import PATH, Command, together
 from ckpttool.transfer.runs.recording import Recording
 
-Command = Callable[..., Any]
-
-
-def _together(*members: Callable[[Command], Command]) -> Callable[[Command], Command]:
-    """Return one decorator for several options, which the help lists in this order."""
-
-    def decorate(command: Command) -> Command:
-        for option in reversed(members):
-            command = option(command)
-        return command
-
-    return decorate
-
-
 _train = click.option("--train", metavar="RE", help=f"The layers to train; all others are frozen. {options.PATTERN}")
-_changed = _together(
+_changed = together(
     click.option(
         "--bn",
         metavar="MODE",
@@ -38,7 +23,7 @@ _changed = _together(
     ),
 )
 
-trained = _together(
+trained = together(
     options.freeze(),
     _train,
     click.option(
@@ -50,15 +35,15 @@ trained = _together(
     _changed,
 )
 
-trained_at_once = _together(options.freeze(), _train, _changed)
+trained_at_once = together(options.freeze(), _train, _changed)
 """What is trained by one optimizer, all in one stage."""
 
-batches = _together(
+batches = together(
     click.option("--batch-size", type=click.IntRange(min=1), default=200, show_default=True, help="Rows per step."),
     click.option("--valid", type=click.IntRange(min=1), help="Hold out the first N training rows for validation."),
 )
 
-epochs = _together(
+epochs = together(
     click.option("--epochs", type=click.IntRange(min=1), default=20, show_default=True, help="Passes over the rows."),
     batches,
     click.option(
@@ -69,7 +54,7 @@ epochs = _together(
     ),
 )
 
-saving = _together(
+saving = together(
     click.option("--save-every", metavar="WHEN", help="Save the run every '500 steps', '1 epoch' or '10 min'."),
     click.option(
         "--keep-checkpoints",
@@ -82,7 +67,7 @@ saving = _together(
     click.option("--resume", is_flag=True, help="Go on from the latest save of a run that was stopped."),
 )
 
-_RECORDING = _together(
+_RECORDING = together(
     click.option(
         "--tensorboard",
         metavar="DIR",
@@ -107,7 +92,7 @@ cache_dir = click.option(
     "--cache-dir", metavar="DIR", type=PATH, help="Where features are kept; the user's cache folder if not given."
 )
 
-caching = _together(
+caching = together(
     click.option("--cache", is_flag=True, help="Compute the frozen layers' outputs once, and train on those."),
     cache_dir,
 )

@@ -1,17 +1,14 @@
 """Options of how to train: the recipe of the training op."""
 
-from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
 import click
 
+from ckpttool.cli.options import Command, Decorator, together
 from ckpttool.runtime.optimizers import OPTIMIZERS
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.runtime.schedules import SCHEDULES
-
-Command = Callable[..., Any]
-
 
 _BY_PATTERN = "One value for all, or PATTERN=VALUE pairs."
 RECIPE = {
@@ -52,7 +49,7 @@ RECIPE = {
 """The options by the fields of a recipe."""
 
 
-def recipe_without(*absent: str) -> Callable[[Command], Command]:
+def recipe_without(*absent: str) -> Decorator:
     """Return a decorator with the options of the training op but for some, passed on as one `recipe`."""
     options = {name: option for name, option in RECIPE.items() if name not in absent}
 
@@ -61,10 +58,7 @@ def recipe_without(*absent: str) -> Callable[[Command], Command]:
         def gathering(**said: Any) -> Any:
             return command(recipe=Recipe(**{name: said.pop(name) for name in options}), **said)
 
-        decorated: Command = gathering
-        for option in reversed(options.values()):
-            decorated = option(decorated)
-        return decorated
+        return together(*options.values())(gathering)
 
     return decorate
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from ckpttool import formats
-from ckpttool.cli.options import PATH, Command, Decorator
+from ckpttool.cli.options import PATH, Decorator, together
 from ckpttool.errors import FormatError
 
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
@@ -34,9 +34,8 @@ def shard_size(required: bool = False) -> Decorator:
 _like = click.option("--like", metavar="FILE", type=PATH, help="The file whose structure OUT gets (Keras's formats).")
 
 
-def in_any_format(command: Command) -> Command:
-    """Give a command `--to`, `--shard-size` and `--like`."""
-    return _to(shard_size()(_like(command)))
+in_any_format = together(_to, shard_size(), _like)
+"""`--to`, `--shard-size` and `--like`."""
 
 
 def format_of(path: Path | None, to: str | None, like: Path | None = None) -> str:
