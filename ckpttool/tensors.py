@@ -142,6 +142,10 @@ class TensorSpec:
         """The bytes of its elements; 0 where they vary in size."""
         return self.elements * self.dtype.itemsize
 
+    def row(self) -> dict[str, Any]:
+        """Return the fields for output."""
+        return {"name": self.name, "shape": list(self.shape), "dtype": str(self.dtype), "bytes": self.nbytes}
+
 
 @dataclass(frozen=True)
 class Extent:

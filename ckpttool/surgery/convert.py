@@ -72,7 +72,7 @@ def plan_convert(
         first = next(iter(homeless.values()))
         raise FormatError(f"{to} {target.LIMITS}: {_some(list(homeless))} ({first}); --lenient leaves such tensors out")
     fates = {name: _fate(name, chosen, homeless, to) for name in source}
-    rows = tuple(_row(source, name, kind[name], fate) for name, fate in fates.items())
+    rows = tuple(source[name].spec.row() | {"kind": kind[name], "then": fate} for name, fate in fates.items())
     kept = {name: source[name] for name, fate in fates.items() if fate == "written"}
     tensors = Checkpoint(kept, source.path, source.format, source.metadata, source.left_out, source.origins)
     lost = [f"left out, as {to} cannot hold it: {name} ({reason})" for name, reason in homeless.items()]
@@ -116,12 +116,6 @@ def _fate(name: str, chosen: set[str], homeless: Collection[str], to: str) -> st
     if name not in chosen:
         return "not taken"
     return f"left out: {to} cannot hold it" if name in homeless else "written"
-
-
-def _row(source: Checkpoint, name: str, kind: str, fate: str) -> dict[str, Any]:
-    spec = source[name].spec
-    sizes = {"shape": list(spec.shape), "dtype": str(spec.dtype), "bytes": spec.nbytes}
-    return {"name": name, **sizes, "kind": kind, "then": fate}
 
 
 def _some(names: list[str]) -> str:

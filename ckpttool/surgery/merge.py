@@ -103,7 +103,8 @@ def _by_names(checkpoints: Sequence[Checkpoint], how: str, prefer: Prefer | None
     kept = {name: checkpoints[number][name] for name, number in chosen.items()}
     if not kept:
         raise PlanError("no tensor is in all of the checkpoints")
-    rows = tuple(_row(kept[name], label(checkpoints[number], number)) for name, number in chosen.items())
+    labels = [label(source, number) for number, source in enumerate(checkpoints)]
+    rows = tuple(kept[name].spec.row() | {"then": f"from {labels[number]}"} for name, number in chosen.items())
     notes = ("left out: the object graphs, which say where the tensors of one checkpoint belong",) if objects else ()
     texts = {key: text for source in _weakest_first(checkpoints, prefer) for key, text in source.metadata.items()}
     left_out = dict.fromkeys(name for source in checkpoints for name in source.left_out)
@@ -125,9 +126,3 @@ def _refuse_collisions(owners: Mapping[str, list[int]], checkpoints: Sequence[Ch
     ]
     more = f"; and {len(twice) - SHOWN} more" if len(twice) > SHOWN else ""
     raise PlanError(f"{'; '.join(listed)}{more}; --prefer says whose to take")
-
-
-def _row(tensor: Tensor, source: str) -> dict[str, Any]:
-    spec = tensor.spec
-    sizes = {"shape": list(spec.shape), "dtype": str(spec.dtype), "bytes": spec.nbytes}
-    return {"name": spec.name, **sizes, "then": f"from {source}"}

@@ -25,13 +25,9 @@ class Portrait:
 
     def row(self) -> dict[str, Any]:
         """Return the fields for JSON; `values` is nested as the tensor is, None where there are too many."""
-        spec = self.tensor.spec
         few = self.values is not None and (self.full or self.values.size <= MOST)
         return {
-            "name": spec.name,
-            "shape": list(spec.shape),
-            "dtype": str(spec.dtype),
-            "bytes": spec.nbytes,
+            **self.tensor.spec.row(),
             "summary": self.summary.row() if self.summary else None,
             "histogram": self.histogram.row() if self.histogram else None,
             "values": _nested(self.values) if few and self.values is not None else None,

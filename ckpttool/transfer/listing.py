@@ -40,7 +40,7 @@ def variable_rows(
         return
     kind = _kinds_by_names(tensors, say) if is_remote(path) else kinds_of(tensors, say, tags)
     for name in names_taken(pattern, kind, slots):
-        row = _row(tensors[name], kind[name])
+        row = tensors[name].spec.row() | {"kind": kind[name]}
         yield row | _statistics(tensors[name]) if statistics else row
 
 
@@ -123,16 +123,6 @@ def names_taken(pattern: str | None, kind: Mapping[str, str], slots: bool) -> Se
     if pattern is None:
         return list(kind)
     return Pattern(pattern).select([name for name, of in kind.items() if slots or of == "weight"])
-
-
-def _row(tensor: Tensor, kind: str) -> Row:
-    return {
-        "name": tensor.name,
-        "shape": list(tensor.shape),
-        "dtype": str(tensor.dtype),
-        "bytes": tensor.nbytes,
-        "kind": kind,
-    }
 
 
 def _statistics(tensor: Tensor) -> Row:

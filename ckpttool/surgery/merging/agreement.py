@@ -115,4 +115,4 @@ def _told(problems: Mapping[str, str]) -> str:
 
 def _row(name: str, checkpoints: Sequence[Checkpoint], fate: str) -> dict[str, Any]:
     spec = next(source for source in reversed(checkpoints) if name in source)[name].spec
-    return {"name": name, "shape": list(spec.shape), "dtype": str(spec.dtype), "bytes": spec.nbytes, "then": fate}
+    return spec.row() | {"then": fate}
