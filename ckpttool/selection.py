@@ -8,7 +8,7 @@ Components are separated by `/`; among names of which none has one, as in a stat
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from ckpttool.errors import CkptError, UnknownName
@@ -104,6 +104,15 @@ def scopes(names: Iterable[str]) -> dict[str, list[str]]:
     for name in names:
         found.setdefault(layer_of(name, between), []).append(name)
     return found
+
+
+def listed(names: Collection[str], most: int = 8) -> str:
+    """Return names for a sentence, the first ones where there are many.
+
+    >>> listed(["a", "b", "c"], most=2)
+    'a, b and 1 more'
+    """
+    return ", ".join(list(names)[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def suggestion(wanted: str, names: Iterable[str]) -> str:

@@ -10,10 +10,8 @@ from ckpttool.checkpoint import Checkpoint
 from ckpttool.errors import CkptError, FormatError
 from ckpttool.formats.format import PLAIN, Format, Writing, why_not
 from ckpttool.kinds import base_name, kinds
-from ckpttool.selection import Pattern
+from ckpttool.selection import Pattern, listed
 
-SHOWN = 5
-"""Names that a message has at most."""
 OPTIONS = {"like": "--like", "shard_bytes": "--shard-size"}
 """What the command line calls the choices of writing."""
 
@@ -70,7 +68,7 @@ def plan_convert(
     homeless = {name: reason for name, reason in reasons.items() if reason}
     if homeless and not lenient:
         first = next(iter(homeless.values()))
-        raise FormatError(f"{to} {target.LIMITS}: {_some(list(homeless))} ({first}); --lenient leaves such tensors out")
+        raise FormatError(f"{to} {target.LIMITS}: {listed(homeless)} ({first}); --lenient leaves such tensors out")
     fates = {name: _fate(name, chosen, homeless, to) for name in source}
     rows = tuple(source[name].spec.row() | {"kind": kind[name], "then": fate} for name, fate in fates.items())
     kept = {name: source[name] for name, fate in fates.items() if fate == "written"}
@@ -90,7 +88,7 @@ def left_behind(source: Checkpoint, target: Format, how: Writing = PLAIN) -> lis
     if "like" not in target.HEEDS or how.like:
         notes += [f"left out, as it is no tensor of a model: {name}" for name in source.left_out]
     if source.metadata and not target.METADATA:
-        notes.append(f"left out, as {target.NAME} keeps no texts: {_some(list(source.metadata))}")
+        notes.append(f"left out, as {target.NAME} keeps no texts: {listed(source.metadata)}")
     return notes
 
 
@@ -116,13 +114,3 @@ def _fate(name: str, chosen: set[str], homeless: Collection[str], to: str) -> st
     if name not in chosen:
         return "not taken"
     return f"left out: {to} cannot hold it" if name in homeless else "written"
-
-
-def _some(names: list[str]) -> str:
-    """Return names for a message: the first ones, and how many more.
-
-    >>> _some(["a", "b", "c", "d", "e", "f", "g"])
-    'a, b, c, d, e and 2 more'
-    """
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more

@@ -11,11 +11,11 @@ from ckpttool.errors import PlanError
 from ckpttool.formats.format import PLAIN, Writing
 from ckpttool.graph.graph import Graph
 from ckpttool.kinds import Kind
+from ckpttool.selection import listed
 from ckpttool.surgery.convert import Conversion, plan_convert
 from ckpttool.surgery.edits.steps import Edited, Step, apply
 from ckpttool.tensors import TensorSpec
 from ckpttool.transfer.opening import graph_path
-from ckpttool.transfer.plan import listed
 
 if TYPE_CHECKING:
     from ckpttool.graph.rewrite.following import Followed

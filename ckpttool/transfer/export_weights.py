@@ -17,8 +17,8 @@ from ckpttool.foreign.transformed import inverted
 from ckpttool.formats.files import refuse_existing
 from ckpttool.formats.format import Writing
 from ckpttool.graph import files
+from ckpttool.selection import listed
 from ckpttool.tensors import Tensor
-from ckpttool.transfer.plan import listed
 
 
 @dataclass(frozen=True)

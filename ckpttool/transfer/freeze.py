@@ -22,9 +22,9 @@ from ckpttool.graph.rewrite import (
 from ckpttool.graph.roles import Roles, find_roles
 from ckpttool.graph.variables import variables
 from ckpttool.kinds import base_name
-from ckpttool.selection import Pattern
+from ckpttool.selection import Pattern, listed
 from ckpttool.transfer.model import Model, WritesModel, write_model
-from ckpttool.transfer.plan import PlanRow, listed, plan_rows, prefix_note
+from ckpttool.transfer.plan import PlanRow, plan_rows, prefix_note
 
 Method = Literal["var-list", "stop-gradient"]
 

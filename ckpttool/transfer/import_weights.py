@@ -14,10 +14,11 @@ from ckpttool.graph import files
 from ckpttool.graph.graph import Graph
 from ckpttool.graph.stored import StoredTensor, stored_tensors
 from ckpttool.runtime.fresh import fresh_tensors
+from ckpttool.selection import listed
 from ckpttool.tensors import Tensor
 from ckpttool.transfer.model import WritesModel, write_model
 from ckpttool.transfer.opening import GRAPH_SUFFIXES
-from ckpttool.transfer.plan import PlanRow, listed, plan_rows
+from ckpttool.transfer.plan import PlanRow, plan_rows
 from ckpttool.transfer.sample import TOLERANCE, Sample
 from ckpttool.transfer.sides import sides
 from ckpttool.transfer.trial import settle

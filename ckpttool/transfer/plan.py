@@ -10,7 +10,7 @@ from ckpttool.errors import PlanError
 from ckpttool.graph.frozen import changed_variables
 from ckpttool.graph.graph import Graph
 from ckpttool.graph.stored import stored_tensors
-from ckpttool.selection import Pattern, layer_of
+from ckpttool.selection import Pattern, layer_of, listed
 
 
 @dataclass(frozen=True)
@@ -52,15 +52,6 @@ class Planned(Writing, Protocol):
     @property
     def rows(self) -> Sequence[PlanRow]:
         """What becomes of each weight."""
-
-
-def listed(names: Collection[str], most: int = 8) -> str:
-    """Return names for a sentence, the first ones where there are many.
-
-    >>> listed(["a", "b", "c"], most=2)
-    'a, b and 1 more'
-    """
-    return ", ".join(list(names)[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def prefix_note(pattern: Pattern, names: Iterable[str]) -> list[str]:

@@ -10,7 +10,7 @@ from ckpttool.formats.format import Writing
 from ckpttool.formats.hdf5.tree import Tree
 from ckpttool.formats.hdf5.values import MARK
 from ckpttool.formats.keras.names import Weight, weights_in
-from ckpttool.selection import suggestion
+from ckpttool.selection import listed, suggestion
 from ckpttool.tensors import Tensor
 
 
@@ -70,10 +70,10 @@ def _refuse(
     """Raise where tensors and places are not the same, or their shapes."""
     homeless = [name for old, name in placed.items() if old not in weights]
     if homeless:
-        raise PlanError(f"{tree.path} has no place for {_some(homeless)}{suggestion(homeless[0], weights)}")
+        raise PlanError(f"{tree.path} has no place for {listed(homeless, 2)}{suggestion(homeless[0], weights)}")
     empty = [name for name in weights if name not in placed]
     if empty:
-        raise PlanError(f"nothing for {_some(empty)} of {tree.path}{suggestion(empty[0], placed)}")
+        raise PlanError(f"nothing for {listed(empty, 2)} of {tree.path}{suggestion(empty[0], placed)}")
     for old, name in placed.items():
         shape = tree.tensors[weights[old].path].shape
         if tensors[name].shape != shape:
@@ -111,8 +111,3 @@ def _attributes(
     for path, found in tree.attributes.items():
         kept = {key: value for key, value in found.items() if key != MARK or path not in tree.tensors}
         yield path, {**kept, "name": names[path]} if path in names and "name" in kept else kept
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - 2} more" if len(names) > 2 else ""
-    return ", ".join(names[:2]) + more

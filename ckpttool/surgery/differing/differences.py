@@ -3,6 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
+from ckpttool.selection import listed
 from ckpttool.surgery.diff import Change, Diff
 
 COLUMNS = ("name", "difference", "max_abs", "relative", "relative_l2", "cosine")
@@ -59,12 +60,7 @@ def ranking(found: Diff) -> list[str]:
     moved = [f"{layer.name} {layer.relative_l2:.3g}" for layer in found.layers if layer.difference == "moved"]
     still = [layer.name for layer in found.layers if layer.difference == "unchanged"]
     lines = {"moved most": moved, "unchanged layers": still} if moved else {}
-    return [f"{what}: {_some(items)}" for what, items in lines.items() if items]
-
-
-def _some(items: list[str]) -> str:
-    more = f" and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
-    return ", ".join(items[:SHOWN]) + more
+    return [f"{what}: {listed(items, SHOWN)}" for what, items in lines.items() if items]
 
 
 def _row(change: Change) -> dict[str, Any]:

@@ -20,9 +20,9 @@ from ckpttool.graph.served import Served, served
 from ckpttool.graph.stored import StoredTensor, stored_tensors, window
 from ckpttool.graph.variables import Variable
 from ckpttool.lineage import recording
+from ckpttool.selection import listed
 from ckpttool.transfer.graphs.rewriting import Rewriting, Size, require_fed, values_of
 from ckpttool.transfer.model import Model
-from ckpttool.transfer.plan import listed
 
 
 @dataclass(frozen=True)

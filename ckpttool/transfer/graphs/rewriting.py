@@ -11,10 +11,10 @@ from ckpttool.graph.modes import PLACEHOLDERS, mode_placeholders
 from ckpttool.graph.savers import entries, saver_ops
 from ckpttool.graph.served import Served
 from ckpttool.graph.stored import StoredTensor, stored_tensors
+from ckpttool.selection import listed
 from ckpttool.tensors import Tensor
 from ckpttool.transfer.feeds import feeder
 from ckpttool.transfer.model import Model, WritesModel, write_model
-from ckpttool.transfer.plan import listed
 
 
 @dataclass(frozen=True)

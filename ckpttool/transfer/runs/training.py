@@ -20,11 +20,11 @@ from ckpttool.runtime.function import GraphFunction, runner
 from ckpttool.runtime.schedules import FACTOR, RATE, Span
 from ckpttool.runtime.state import State
 from ckpttool.runtime.training import Evaluator, Score, Steps, Trainer
-from ckpttool.selection import Pattern
+from ckpttool.selection import Pattern, listed
 from ckpttool.tensors import Array, DType, Tensor
 from ckpttool.transfer.feeds import check_classes, feeds, mode, wanted
 from ckpttool.transfer.model import Model
-from ckpttool.transfer.plan import listed, prefix_note
+from ckpttool.transfer.plan import prefix_note
 from ckpttool.transfer.runs.augment import Augmentation, augmentation_of, check_augment
 from ckpttool.transfer.runs.feature_cache import FeatureCache
 from ckpttool.transfer.runs.features import Features
