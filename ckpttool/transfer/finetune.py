@@ -16,13 +16,14 @@ from ckpttool.runtime.tensorflow import suit_tensorflow
 from ckpttool.surgery.verify import changed_tensors
 from ckpttool.transfer.model import Model, outputs_of, write_model
 from ckpttool.transfer.plan import PlanRow
+from ckpttool.transfer.runs.every import Every
 from ckpttool.transfer.runs.interrupt import Interrupt
 from ckpttool.transfer.runs.loop import Loop
 from ckpttool.transfer.runs.prepare import check_options, prepare
 from ckpttool.transfer.runs.recording import Recording
 from ckpttool.transfer.runs.report import Report, report_path, write_report
 from ckpttool.transfer.runs.run import Options, Position, Run, best_of
-from ckpttool.transfer.runs.saves import Every, Kept, Saved, Saves, refuse_saves
+from ckpttool.transfer.runs.saves import Kept, Saved, Saves, refuse_saves
 from ckpttool.transfer.runs.training import Splits, Training, open_splits
 from ckpttool.transfer.watch import Watch, Watches
 
@@ -74,7 +75,7 @@ def finetune(
     facts = _facts(model, data, splits)
     watch.differs(repeats.differences(facts) if repeats else [])
     saves = _saves(options, every, output, facts)
-    saved = _saved(saves) if resume else None
+    saved = saves.latest() if resume else None
     watch = Watches(*recorders, watch)
     loop = _loop(model, splits, options, watch, saves, saved)
     if not resume:
@@ -94,13 +95,6 @@ def finetune(
 def _saves(options: Options, every: Every | None, output: str | Path, facts: Mapping[str, Any]) -> Saves:
     asked = {name: value for name, value in options.flat().items() if name not in MAY_CHANGE}
     return Saves(output, every, options.keep_checkpoints, {**asked, "data": facts["data"]["fingerprint"]})
-
-
-def _saved(saves: Saves) -> Saved:
-    """Return the save to go on from."""
-    saved = saves.latest()
-    saves.require_same(saved)
-    return saved
 
 
 def _loop(model: Model, splits: Splits, options: Options, watch: Watch, saves: Saves, saved: Saved | None) -> Loop:

@@ -6,7 +6,6 @@ to be kept they are there too, as `best-0007.ckpt`.
 """
 
 import json
-import re
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -20,11 +19,10 @@ from ckpttool.graph import files
 from ckpttool.graph.graph import Graph
 from ckpttool.tensors import Tensor
 from ckpttool.transfer.model import write_model
+from ckpttool.transfer.runs.every import Every
 from ckpttool.transfer.runs.run import Epoch, Position
 
 _STATE = ".state.json"
-_EVERY = re.compile(r"(?P<count>\d+) *(?P<unit>steps?|epochs?|min(ute)?s?)")
-MINUTE = 60.0
 
 
 @dataclass(frozen=True)
@@ -38,38 +36,12 @@ class Kept:
 
 
 @dataclass(frozen=True)
-class Every:
-    """How often a run is saved: `count` steps, epochs or minutes."""
-
-    count: int
-    unit: str
-
-    @classmethod
-    def parse(cls, text: str) -> "Every":
-        """Read `500 steps`, `2 epochs` or `10 min`.
-
-        >>> Every.parse("10 min"), Every.parse("1epoch")
-        (Every(count=10, unit='minutes'), Every(count=1, unit='epochs'))
-
-        Raises:
-            PlanError: it is none of these.
-        """
-        found = _EVERY.fullmatch(text.strip())
-        if found is None or not int(found["count"]):
-            raise PlanError(f"--save-every {text!r}: expected such as '500 steps', '1 epoch' or '10 min'")
-        units = {"s": "steps", "e": "epochs", "m": "minutes"}
-        return cls(int(found["count"]), units[found["unit"][0]])
-
-
-@dataclass(frozen=True)
 class Saved:
-    """A save that is whole: where the run was, its tensors, what was kept, and what was asked for."""
+    """A save that is whole: where the run was, its tensors, and what was kept."""
 
-    prefix: Path
     position: Position
     tensors: Mapping[str, Tensor]
     kept: Kept | None
-    asked: Mapping[str, Any]
 
 
 def refuse_saves(output: str | Path) -> None:
@@ -111,18 +83,11 @@ class Saves:
         """Say whether a save is due at a position; those of epochs are due at their beginning."""
         if self._every is None or position.step == self._last_step:
             return False
-        done = {
-            "steps": position.step % self._every.count == 0,
-            "epochs": position.batch == 0 and (position.epoch - 1) % self._every.count == 0,
-            "minutes": time.monotonic() - self._last_time >= self._every.count * MINUTE,
-        }
-        return done[self._every.unit]
+        return self._every.is_due(position, time.monotonic() - self._last_time)
 
     def steps_left(self, step: int) -> int | None:
         """Return how many steps may be taken before the next save; None where steps do not decide."""
-        if self._every is None or self._every.unit != "steps":
-            return None
-        return self._every.count - step % self._every.count
+        return self._every.steps_left(step) if self._every else None
 
     def write(self, graph: Graph, tensors: Mapping[str, Tensor], position: Position, kept: Kept | None) -> Path:
         """Write a save, and forget the oldest beyond those that are kept; return its prefix."""
@@ -141,7 +106,7 @@ class Saves:
 
         Raises:
             MissingFile: there is none.
-            PlanError: the run that made it was asked for something else.
+            PlanError: the run that made it was asked for something else: an option, the model or the data differ.
         """
         states = sorted(self.folder.glob(f"*{_STATE}"))
         if not states:
@@ -151,18 +116,15 @@ class Saves:
         position = Position.from_json(state["position"])
         self.last = self._source = prefix
         self._last_step = position.step
-        return Saved(prefix, position, checkpoint.open(prefix), self._read_kept(state["kept"]), state["asked"])
+        self._require_same(state["asked"])
+        return Saved(position, checkpoint.open(prefix), self._read_kept(state["kept"]))
 
-    def require_same(self, saved: Saved) -> None:
-        """Check that the run that was saved had been asked for the same.
-
-        Raises:
-            PlanError: an option, the model or the data differ.
-        """
-        keys = [key for key in {**saved.asked, **self._asked} if saved.asked.get(key) != self._asked.get(key)]
+    def _require_same(self, asked: Mapping[str, Any]) -> None:
+        """Refuse to go on with a run that had been asked for something else."""
+        keys = [key for key in {**asked, **self._asked} if asked.get(key) != self._asked.get(key)]
         if keys:
-            was = ", ".join(f"{key} was {saved.asked.get(key)}, now {self._asked.get(key)}" for key in keys)
-            raise PlanError(f"--resume: {saved.prefix} is of a run with other options: {was}")
+            was = ", ".join(f"{key} was {asked.get(key)}, now {self._asked.get(key)}" for key in keys)
+            raise PlanError(f"--resume: {self.last} is of a run with other options: {was}")
 
     def _state_path(self, prefix: Path) -> Path:
         return prefix.with_name(f"{prefix.stem}{_STATE}")
