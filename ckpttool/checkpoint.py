@@ -1,20 +1,20 @@
 """Checkpoints: mappings of names to tensors, which are read when asked, and views made of views."""
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ckpttool import formats
-from ckpttool.errors import CkptError, PlanError, UnknownName
+from ckpttool.errors import CkptError, UnknownName
 from ckpttool.formats.format import PLAIN, Writing
 from ckpttool.formats.mirror import local
 from ckpttool.formats.tensorflow.prefix import prefix_of
 from ckpttool.kinds import OBJECT_GRAPH, Kind, kinds
 from ckpttool.lineage import recording
 from ckpttool.remote.places import refuse_url
-from ckpttool.selection import Pattern, separator, suggestion
+from ckpttool.renaming import renamed
+from ckpttool.selection import Pattern, suggestion
 from ckpttool.tensors import BY_NAME, Array, Tensor, TensorSpec
 
 __all__ = ["Checkpoint", "open", "prefix_of", "save"]
@@ -205,49 +205,6 @@ def save(
     target = formats.for_output(path, format, how.like)
     with recording.carried(path, target, how) as carrying:
         target.save(_as_tensors(tensors), path, overwrite, carrying)
-
-
-def renamed(names: list[str], rules: Mapping[str, str]) -> dict[str, str]:
-    r"""Return new name -> old name.
-
-    >>> renamed(["bert/encoder/w", "bert/pooler/w"], {"bert/encoder": "encoder"})
-    {'encoder/w': 'bert/encoder/w', 'bert/pooler/w': 'bert/pooler/w'}
-    >>> renamed(["features.0.weight"], {"features": "net"})
-    {'net.0.weight': 'features.0.weight'}
-    """
-    between = separator(names)
-    compiled = [(_compiled(pattern, between), pattern, replacement) for pattern, replacement in rules.items()]
-    unused = set(rules)
-    out: dict[str, str] = {}
-    for name in names:
-        new = name
-        for expression, pattern, replacement in compiled:
-            match = expression.match(name)
-            if match:
-                unused.discard(pattern)
-                new = _expanded(match, replacement) + name[match.end() :]
-                break
-        if new in out:
-            raise PlanError(f"{out[new]} and {name} would both be named {new}")
-        out[new] = name
-    for pattern in sorted(unused):
-        raise UnknownName(f"rename: {pattern!r} matches nothing{suggestion(pattern, names)}")
-    return out
-
-
-def _compiled(pattern: str, between: str) -> re.Pattern[str]:
-    """Compile a pattern so that it matches whole components from the root."""
-    try:
-        return re.compile(rf"(?:{pattern})(?={re.escape(between)}|\Z)", re.DOTALL)
-    except re.error as error:
-        raise CkptError(f"{pattern!r} is not a regular expression: {error}") from error
-
-
-def _expanded(match: re.Match[str], replacement: str) -> str:
-    try:
-        return match.expand(replacement)
-    except (re.error, IndexError) as error:
-        raise CkptError(f"{replacement!r} is not a replacement for {match.re.pattern!r}: {error}") from error
 
 
 def _as_tensors(values: Mapping[str, Any]) -> dict[str, Tensor] | Mapping[str, Tensor]:

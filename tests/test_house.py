@@ -13,6 +13,7 @@ FLOORS = {
     "tensors": 0,
     "selection": 0,
     "shapes": 0,
+    "renaming": 0,
     "by_pattern": 0,
     "call_syntax": 0,
     "kinds": 0,

@@ -2,9 +2,10 @@
 
 from collections.abc import Collection
 
-from ckpttool.checkpoint import Checkpoint, renamed
+from ckpttool.checkpoint import Checkpoint
 from ckpttool.errors import PlanError, UnknownName
 from ckpttool.kinds import OBJECT_GRAPH
+from ckpttool.renaming import renamed
 from ckpttool.selection import Pattern, suggestion
 from ckpttool.surgery.edits.taking import named, owners
 from ckpttool.tensors import Tensor
