@@ -140,6 +140,25 @@ class Source:
         return f"line {line}, column {column + indent}"
 
 
+def one_call(text: str, option: str, kind: str, known: Iterable[str], example: str) -> tuple[Source, ast.expr, Call]:
+    """Read an option's text that is one call of a known name; a name alone is a call without arguments.
+
+    >>> one_call("adam", "--optimizer", "optimizer", ["adam", "sgd"], "adam(0.001)")[2]
+    Call(name='adam', arguments=(), keywords=())
+
+    Raises:
+        PlanError: it is none, or there are several, or the name is not known; the message has all that are.
+    """
+    source = Source(text if "(" in text else f"{text}()", option, f"one {kind} such as {example}")
+    nodes = [node for _, node in source.statements()]
+    if len(nodes) != 1:
+        raise PlanError(f"{option} {text!r}: expected one {kind} such as {example}")
+    call, names = source.call(nodes[0]), list(known)
+    if call.name not in names:
+        raise PlanError(f"no {kind} {call.name}; known: {', '.join(names)}{suggestion(call.name, names)}")
+    return source, nodes[0], call
+
+
 def nearest(wanted: str, names: Iterable[str]) -> str:
     """Return the names nearest to one that is not there, or else all of them, as the end of a message.
 

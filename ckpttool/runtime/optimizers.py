@@ -1,13 +1,12 @@
 """Optimizers by name: a table of TensorFlow 1's, whose ops and slots a plain TensorFlow 1 program knows."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ckpttool.call_syntax import Source
+from ckpttool.call_syntax import one_call
 from ckpttool.errors import PlanError
 from ckpttool.runtime.tensorflow import tensorflow
-from ckpttool.selection import suggestion
 
 Parameters = Mapping[str, float | bool]
 
@@ -73,29 +72,13 @@ def parse(text: str) -> Rule:
         PlanError: it is no call, the table has no such optimizer, or a value cannot be.
         UnknownName: the optimizer has no such parameter.
     """
-    source = Source(text if "(" in text else f"{text}()", "--optimizer", "an optimizer such as momentum(0.01)")
-    nodes = [node for _, node in source.statements()]
-    if len(nodes) != 1:
-        raise PlanError(f"--optimizer {text!r}: expected one optimizer such as momentum(0.01, momentum=0.9)")
-    call = source.call(nodes[0])
-    require_known("optimizer", call.name, OPTIMIZERS)
+    source, node, call = one_call(text, "--optimizer", "optimizer", OPTIMIZERS, "momentum(0.01)")
     defaults = OPTIMIZERS[call.name].parameters
     given: dict[str, float | bool] = {}
-    for name, node in source.bound(nodes[0], call, list(defaults)).items():
-        given[name] = source.flag(node) if isinstance(defaults[name], bool) else source.number(node)
+    for name, said in source.bound(node, call, list(defaults)).items():
+        given[name] = source.flag(said) if isinstance(defaults[name], bool) else source.number(said)
         _check(call.name, name, given[name])
     return Rule(call.name, given.get(RATE), {name: given.get(name, defaults[name]) for name in list(defaults)[1:]})
-
-
-def require_known(what: str, name: str, known: Iterable[str]) -> None:
-    """Refuse a name that a table lacks.
-
-    Raises:
-        PlanError: it lacks it; the message has all names, and the nearest.
-    """
-    known = list(known)
-    if name not in known:
-        raise PlanError(f"no {what} {name}; known: {', '.join(known)}{suggestion(name, known)}")
 
 
 _Check = tuple[str, Callable[[float], bool]]

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from math import inf, pi
 from typing import Any
 
-from ckpttool.call_syntax import Source
+from ckpttool.call_syntax import Source, one_call
 from ckpttool.errors import PlanError
 from ckpttool.kinds import RATE_FACTOR
-from ckpttool.runtime.optimizers import require_known
 from ckpttool.runtime.tensorflow import tensorflow
 
 RATE = "learning_rate/rate:0"
@@ -102,15 +101,10 @@ def parse(text: str) -> Schedule:
         PlanError: it is no call, the table has no such schedule, or a value cannot be.
         UnknownName: the schedule has no such parameter.
     """
-    source = Source(text if "(" in text else f"{text}()", "--schedule", "a schedule such as exponential(0.1, 1000)")
-    nodes = [node for _, node in source.statements()]
-    if len(nodes) != 1:
-        raise PlanError(f"--schedule {text!r}: expected one schedule such as exponential(0.1, 1000)")
-    call = source.call(nodes[0])
-    require_known("schedule", call.name, SCHEDULES)
+    source, node, call = one_call(text, "--schedule", "schedule", SCHEDULES, "exponential(0.1, 1000)")
     defaults = SCHEDULES[call.name].parameters
-    given = source.bound(nodes[0], call, list(defaults))
-    read = {name: _read(source, node, defaults[name]) for name, node in given.items()}
+    given = source.bound(node, call, list(defaults))
+    read = {name: _read(source, said, defaults[name]) for name, said in given.items()}
     schedule = Schedule(call.name, {**defaults, **read})
     _check(schedule)
     return schedule
