@@ -76,7 +76,8 @@ class _Closure:
     ) -> None:
         self.graph = graph
         self.targets = [TensorRef.parse(text) for text in targets]
-        self.flow = Flow(graph, Flow(graph).ancestors(graph.op(ref.op).name for ref in self.targets))
+        self.whole = Flow(graph)
+        self.flow = Flow(graph, self.whole.ancestors(graph.op(ref.op).name for ref in self.targets))
         self.described = variables(graph)
         self.frozen = list(frozen)
         self.frozen_ops = self._here(self.described[key].op for key in self.frozen)
@@ -195,10 +196,10 @@ class _Closure:
 
     def _pinned(self) -> set[str]:
         """Return the ops that must see the mode as False: frozen conditionals as a whole, with their gradients."""
-        everything = Flow(self.graph).regions
+        regions = self.whole.regions
         frozen = self.core | self._frozen_above()
-        marks = {everything[op] for op in frozen if op in everything}
-        return frozen | {op for op, mark in everything.items() if mark in marks}
+        marks = {regions[op] for op in frozen if op in regions}
+        return frozen | {op for op, mark in regions.items() if mark in marks}
 
     def _frozen_above(self) -> set[str]:
         """Return the ops above trained layers that choose by the mode and use frozen weights, and no trained ones."""

@@ -1,6 +1,6 @@
 """Functions that take variables (functional conditionals and loops, calls), made to take tensors instead."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from ckpttool.errors import GraphError
 from ckpttool.formats.wire.protos.graph_pb2 import FunctionDef, NodeDef
@@ -62,21 +62,8 @@ class Functions:
 
     def _rewrite(self, function: FunctionDef, arguments: Numbers) -> None:
         """Rewrite a function in place: arguments, the ops that read them, what it returns of them."""
-        handles = _let_be_tensors(function, arguments)
-        names, renamed, nodes = {node.name for node in function.node_def}, dict[str, str](), list[NodeDef]()
-        for node in function.node_def:
-            found = {position: handles[text] for position, text in enumerate(node.input) if text in handles}
-            if found and node.op in READS:
-                renamed[f"{node.name}:value:0"] = f"{node.name}:output:0"
-                *axis, read = tensor_read(node, found[0], names)
-                read.input[2:3] = [f"{constant.name}:output:0" for constant in axis] or read.input[2:3]
-                nodes += [*axis, read]
-                continue
-            if found:
-                handles |= {
-                    f"{node.name}:output:{place}": number for place, number in self._passed(node, found).items()
-                }
-            nodes.append(node)
+        handles, renamed = _let_be_tensors(function, arguments), dict[str, str]()
+        nodes = list(self._nodes(function, handles, renamed))
         for node in nodes:
             node.input[:] = [renamed.get(text, text) for text in node.input]
         rewritten = FunctionDef(node_def=nodes)
@@ -88,6 +75,21 @@ class Functions:
             if text in handles:
                 output.type = handles[text]  # type: ignore[assignment]
                 output.ClearField("handle_data")
+
+    def _nodes(self, function: FunctionDef, handles: dict[str, int], renamed: dict[str, str]) -> Iterator[NodeDef]:
+        """Yield the nodes of a function that read tensors for handles; note what else is one, and what is renamed."""
+        names = {node.name for node in function.node_def}
+        for node in function.node_def:
+            found = {position: handles[text] for position, text in enumerate(node.input) if text in handles}
+            if found and node.op in READS:
+                renamed[f"{node.name}:value:0"] = f"{node.name}:output:0"
+                *axis, read = tensor_read(node, found[0], names)
+                read.input[2:3] = [f"{constant.name}:output:0" for constant in axis] or read.input[2:3]
+                yield from (*axis, read)
+                continue
+            passed = self._passed(node, found) if found else {}
+            handles |= {f"{node.name}:output:{place}": number for place, number in passed.items()}
+            yield node
 
     def _passed(self, node: NodeDef, found: Numbers) -> dict[int, int]:
         """Let an op of a function pass tensors on, or into a call; return which of its outputs they are."""
