@@ -1,6 +1,6 @@
 """Checkpoints: mappings of names to tensors, which are read when asked, and views made of views."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -87,8 +87,7 @@ class Checkpoint(Mapping[str, Tensor]):
         Raises:
             UnknownName: it takes none.
         """
-        taken = set(Pattern(pattern).select(self))
-        return self._view({name: name for name in self if name in taken or name == OBJECT_GRAPH})
+        return self.only({*Pattern(pattern).select(self), OBJECT_GRAPH})
 
     def drop(self, pattern: str) -> "Checkpoint":
         """Leave out the tensors that a pattern takes.
@@ -96,8 +95,11 @@ class Checkpoint(Mapping[str, Tensor]):
         Raises:
             UnknownName: it takes none.
         """
-        dropped = set(Pattern(pattern).select(self))
-        return self._view({name: name for name in self if name not in dropped})
+        return self.only(set(self).difference(Pattern(pattern).select(self)))
+
+    def only(self, names: Container[str]) -> "Checkpoint":
+        """Keep the tensors of these names."""
+        return self._view({name: name for name in self if name in names})
 
     def rename(self, rules: Mapping[str, str]) -> "Checkpoint":
         r"""Give tensors new names: each rule's pattern matches whole components from the root, `\1` is its group.

@@ -6,9 +6,8 @@ from pathlib import Path
 from ckpttool import checkpoint
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.formats.files import replacing
-from ckpttool.selection import Pattern
 from ckpttool.surgery.diff import Diff, diff
-from ckpttool.transfer.listing import Talk, kinds_of
+from ckpttool.transfer.listing import Talk, kinds_of, names_taken
 
 
 @dataclass(frozen=True)
@@ -37,10 +36,6 @@ def compare(a: Path, b: Path, pattern: str | None, slots: bool, say: Talk) -> Co
     one, other = checkpoint.open(a), checkpoint.open(b)
     kind = kinds_of(other, say) | kinds_of(one, say)
     if pattern is not None:
-        taken = set(Pattern(pattern).select([name for name, of in kind.items() if slots or of == "weight"]))
-        one, other = _only(one, taken), _only(other, taken)
+        taken = set(names_taken(pattern, kind, slots))
+        one, other = one.only(taken), other.only(taken)
     return Comparison(one, other, diff(one, other, kind))
-
-
-def _only(tensors: Checkpoint, names: set[str]) -> Checkpoint:
-    return tensors.holding({name: tensor for name, tensor in tensors.items() if name in names}, {})

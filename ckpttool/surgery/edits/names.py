@@ -1,7 +1,5 @@
 """Edits of names: which tensors stay, and what they are called. Values are not read, and are copied as they lie."""
 
-from collections.abc import Collection
-
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.errors import PlanError, UnknownName
 from ckpttool.kinds import OBJECT_GRAPH
@@ -22,7 +20,7 @@ def keep(ckpt: Checkpoint, pattern: str) -> Checkpoint:
     Raises:
         UnknownName: it takes none.
     """
-    return _only(ckpt, _with_slots(ckpt, pattern) | {OBJECT_GRAPH})
+    return ckpt.only(_with_slots(ckpt, pattern) | {OBJECT_GRAPH})
 
 
 def drop(ckpt: Checkpoint, pattern: str) -> Checkpoint:
@@ -36,7 +34,7 @@ def drop(ckpt: Checkpoint, pattern: str) -> Checkpoint:
     Raises:
         UnknownName: it takes none.
     """
-    return _only(ckpt, set(ckpt) - _with_slots(ckpt, pattern))
+    return ckpt.only(set(ckpt) - _with_slots(ckpt, pattern))
 
 
 def drop_slots(ckpt: Checkpoint) -> Checkpoint:
@@ -53,7 +51,7 @@ def drop_slots(ckpt: Checkpoint) -> Checkpoint:
     kept = {name for name, kind in ckpt.kinds().items() if kind not in ("slot", "step")}
     if len(kept) == len(ckpt):
         raise UnknownName("there are no slots and no step counters")
-    return _only(ckpt, kept)
+    return ckpt.only(kept)
 
 
 def rename(ckpt: Checkpoint, pattern: str, new: str) -> Checkpoint:
@@ -112,10 +110,6 @@ def strip_prefix(ckpt: Checkpoint, prefix: str) -> Checkpoint:
             f"--rename '{scope}(.*)=>\\1' renames the others"
         )
     return _renamed(ckpt, {name: name.removeprefix(scope) for name in names})
-
-
-def _only(ckpt: Checkpoint, names: Collection[str]) -> Checkpoint:
-    return ckpt.holding({name: tensor for name, tensor in ckpt.items() if name in names})
 
 
 def _with_slots(ckpt: Checkpoint, pattern: str) -> set[str]:
