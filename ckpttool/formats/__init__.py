@@ -89,12 +89,9 @@ def find(path: Path) -> Format:
         MissingFile: nothing is there, or a folder without a checkpoint; the message has what is near.
         FormatError: it is not a checkpoint in any format.
     """
-    for name in BUILTIN:
-        if get(name).recognises(path):
-            return get(name)
-    for name in names()[len(BUILTIN) :]:
-        if get(name).recognises(path):
-            return get(name)
+    for each in map(get, _names()):
+        if each.recognises(path):
+            return each
     raise _explain(path)
 
 

@@ -4,9 +4,9 @@ import os
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from ckpttool.errors import CorruptCheckpoint, MissingFile
-from ckpttool.formats.tensorflow.bundle_index import Stored
 from ckpttool.formats.wire import crc
 from ckpttool.remote import stand_ins
 from ckpttool.tensors import PIECE, Array
@@ -15,6 +15,15 @@ SCAN = 512 << 10
 """Bytes read at once where they are only checked; they stay in the processor's cache until their checksum is taken."""
 LFS_POINTER = b"version "
 """What the stand-in of a file that Git LFS has not fetched begins with."""
+
+
+class Stored(NamedTuple):
+    """Where bytes are in a file, their masked CRC-32C where it is known, and in which of a bundle's files they are."""
+
+    offset: int
+    size: int
+    crc: int = 0
+    shard: int = 0
 
 
 class DataFile:

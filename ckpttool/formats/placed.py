@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ckpttool.errors import CkptError
-from ckpttool.formats.data_file import DataFile
+from ckpttool.formats.data_file import DataFile, Stored
 from ckpttool.formats.format import Checked, Tensors
 from ckpttool.formats.tensorflow.bundle_data import swapped
-from ckpttool.formats.tensorflow.bundle_index import Stored
 from ckpttool.formats.truth import require_truth
 from ckpttool.tensors import Array, Extent, Tensor, TensorSpec
 
@@ -90,7 +89,7 @@ class PlacedTensors(Tensors):
     def _raw(self, name: str) -> Iterator[bytes]:
         """Yield a tensor's bytes; after the last see whether the file is what it was."""
         file, (_, spec, offset) = self.places[name].opened(), self.places[name]
-        for piece in file.stream(name, Stored(0, offset, spec.nbytes, 0)):
+        for piece in file.stream(name, Stored(offset, spec.nbytes)):
             require_truth(spec, piece, file.path)
             yield piece
         file.require_unchanged()

@@ -10,8 +10,7 @@ from typing import NamedTuple
 
 from ckpttool.errors import CorruptCheckpoint
 from ckpttool.formats.behind import Behind
-from ckpttool.formats.data_file import SCAN, DataFile
-from ckpttool.formats.tensorflow.bundle_index import Stored
+from ckpttool.formats.data_file import SCAN, DataFile, Stored
 from ckpttool.formats.truth import require_truth
 from ckpttool.formats.wire import crc
 from ckpttool.tensors import Extent, TensorSpec
@@ -125,4 +124,4 @@ class ReadBack:
 
 def _blame(name: str, moved: Moved, wanted: int) -> None:
     """Raise what is wrong with the source of bytes, if it is the source."""
-    moved.file.check(name, Stored(0, moved.extent.offset, moved.extent.nbytes, crc.mask(wanted)))
+    moved.file.check(name, Stored(moved.extent.offset, moved.extent.nbytes, crc.mask(wanted)))

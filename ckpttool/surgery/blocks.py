@@ -10,8 +10,7 @@ from typing import TypeVar
 import numpy as np
 
 from ckpttool import elementwise
-from ckpttool.formats.data_file import DataFile
-from ckpttool.formats.tensorflow.bundle_index import Stored
+from ckpttool.formats.data_file import DataFile, Stored
 from ckpttool.formats.wire import crc
 from ckpttool.tensors import BY_NAME, Array, Extent, Tensor
 
@@ -110,7 +109,7 @@ def _from_file(tensor: Tensor, extent: Extent) -> Iterator[Array]:
         CorruptCheckpoint: the checksum differs, or the file changed since it was opened.
     """
     file = DataFile(extent.path)
-    stored = Stored(0, extent.offset, extent.nbytes, crc.mask(extent.crc or 0))
+    stored = Stored(extent.offset, extent.nbytes, crc.mask(extent.crc or 0))
     little = tensor.dtype.numpy.newbyteorder("<")
     for piece in file.lent(tensor.name, stored, ELEMENTS * little.itemsize, extent.crc is not None):
         yield piece.view(little).astype(tensor.dtype.numpy, copy=False)

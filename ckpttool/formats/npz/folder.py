@@ -6,13 +6,12 @@ from functools import partial
 from pathlib import Path
 
 from ckpttool.errors import FormatError
-from ckpttool.formats.data_file import DataFile
+from ckpttool.formats.data_file import DataFile, Stored
 from ckpttool.formats.format import PLAIN, Checked, Writing
 from ckpttool.formats.npz.array import HEADER_LIMIT, StoredArray, array_of, read_header
 from ckpttool.formats.npz.format import Npz
 from ckpttool.formats.npz.writer import SUFFIX
 from ckpttool.formats.placed import ClosedFile, Place, PlacedTensors
-from ckpttool.formats.tensorflow.bundle_index import Stored
 from ckpttool.tensors import Array, Tensor
 
 
@@ -89,6 +88,6 @@ def _files(folder: Path) -> Iterator[Path]:
 
 def _read(place: Place, stored: StoredArray) -> Array:
     file = place.opened()
-    array = array_of(stored, file.stream(stored.spec.name, Stored(0, stored.start, stored.nbytes, 0)))
+    array = array_of(stored, file.stream(stored.spec.name, Stored(stored.start, stored.nbytes)))
     file.require_unchanged()
     return array

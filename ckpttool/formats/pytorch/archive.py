@@ -12,10 +12,9 @@ from typing import Any
 
 from ckpttool.errors import CorruptCheckpoint, FormatError
 from ckpttool.formats.archive import BAD_ZIP, is_zip, member_start, members
-from ckpttool.formats.data_file import DataFile
+from ckpttool.formats.data_file import DataFile, Stored
 from ckpttool.formats.pytorch.pickle import ForbiddenName, interpret
 from ckpttool.formats.pytorch.records import Storage
-from ckpttool.formats.tensorflow.bundle_index import Stored
 from ckpttool.remote import stand_ins
 
 PICKLE = re.compile(r"[^/]+/data\.pkl")
@@ -131,13 +130,13 @@ class TorchArchive:
     def part(self, storage: Storage, name: str, offset: int, size: int) -> Iterator[bytes]:
         """Yield some bytes of a storage, which was checked before."""
         stored = self._stored(self.members[f"data/{storage.key}"])
-        yield from self.file.stream(name, Stored(0, stored.offset + offset, size, 0))
+        yield from self.file.stream(name, Stored(stored.offset + offset, size))
         self.file.require_unchanged()
 
     def _stored(self, info: zipfile.ZipInfo) -> Stored:
         if info.compress_type != zipfile.ZIP_STORED:
             raise FormatError(f"{self.path}: {info.filename} is compressed, which torch.save does not do")
-        return Stored(0, member_start(self.file, info), info.file_size, 0)
+        return Stored(member_start(self.file, info), info.file_size)
 
 
 def is_torch(path: Path) -> bool:

@@ -8,9 +8,9 @@ from pathlib import Path
 from threading import Lock
 
 from ckpttool.errors import CorruptCheckpoint, FormatError
-from ckpttool.formats.data_file import DataFile
+from ckpttool.formats.data_file import DataFile, Stored
 from ckpttool.formats.tensorflow.bundle_files import BundleFiles
-from ckpttool.formats.tensorflow.bundle_index import Entry, Index, Stored
+from ckpttool.formats.tensorflow.bundle_index import Entry, Index
 from ckpttool.formats.truth import BOOL, require_truth
 from ckpttool.formats.wire import crc, strings, variants
 from ckpttool.remote.stand_ins import is_there

@@ -10,6 +10,7 @@ from typing import NamedTuple, NoReturn
 from google.protobuf.message import DecodeError
 
 from ckpttool.errors import CorruptCheckpoint, FormatError
+from ckpttool.formats.data_file import Stored
 from ckpttool.formats.tensorflow.bundle_slices import Box, box_of, require_cover
 from ckpttool.formats.wire.protos.bundle_pb2 import BundleEntryProto, BundleHeaderProto
 from ckpttool.formats.wire.slices import FULL, decode_key, encode_key
@@ -21,15 +22,6 @@ VERSION = 1
 """The version of the format that is read and written."""
 RANK_LIMIT = 254
 SIZE_LIMIT = 1 << 63
-
-
-class Stored(NamedTuple):
-    """Where bytes are, and their masked checksum."""
-
-    shard: int
-    offset: int
-    size: int
-    crc: int
 
 
 class Slice(NamedTuple):
@@ -151,7 +143,7 @@ class _Entries:
         name = text_of(key)
         spec = TensorSpec(name, self._shape(name, proto), self._dtype(name, proto.dtype))
         if proto.slices:
-            return Entry(spec, Stored(0, 0, 0, 0), self._slices(key, spec, proto))
+            return Entry(spec, Stored(0, 0), self._slices(key, spec, proto))
         return Entry(spec, self._stored(spec, proto), ())
 
     def _dtype(self, name: str, number: int) -> DType:
@@ -173,7 +165,7 @@ class _Entries:
         return shape
 
     def _stored(self, spec: TensorSpec, proto: BundleEntryProto) -> Stored:
-        stored = Stored(proto.shard_id, proto.offset, proto.size, proto.crc32c)
+        stored = Stored(proto.offset, proto.size, proto.crc32c, proto.shard_id)
         if not 0 <= stored.shard < self._shards:
             self._fail(spec.name, f"is said to be in shard {stored.shard} of {self._shards}")
         if stored.offset < 0 or stored.size < 0 or stored.offset + stored.size >= SIZE_LIMIT:

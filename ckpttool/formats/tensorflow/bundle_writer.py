@@ -12,6 +12,7 @@ from typing import BinaryIO, NamedTuple
 
 from ckpttool.errors import CkptError, CorruptCheckpoint, FormatError
 from ckpttool.formats.copying import Copier
+from ckpttool.formats.data_file import Stored
 from ckpttool.formats.dividing import divided
 from ckpttool.formats.files import finish, refuse_existing, sync_folder, writing
 from ckpttool.formats.tensorflow.bundle_data import BundleData, StoredVariant
@@ -21,7 +22,6 @@ from ckpttool.formats.tensorflow.bundle_index import (
     RANK_LIMIT,
     VERSION,
     Entry,
-    Stored,
     is_slice_key,
     key_of,
     read_index,
@@ -150,13 +150,13 @@ def _write_tensors(file: BinaryIO, path: Path, tensors: Mapping[str, Tensor], sh
                 copier.flush()
                 written.append(_write_elements(file, tensor.renamed(name), shard))
         numbers = copier.finish()
-    return written + [Written(spec, Stored(shard, at, spec.nbytes, crc.mask(found))) for spec, at, found in numbers]
+    return written + [Written(spec, Stored(at, spec.nbytes, crc.mask(found), shard)) for spec, at, found in numbers]
 
 
 def _write_elements(file: BinaryIO, tensor: Tensor, shard: int) -> Written:
     offset = file.tell()
     checksum = _write_strings(file, tensor) if tensor.dtype is STRING else _copy_variant(file, tensor)
-    return Written(tensor.spec, Stored(shard, offset, file.tell() - offset, checksum))
+    return Written(tensor.spec, Stored(offset, file.tell() - offset, checksum, shard))
 
 
 def _require_writable(spec: TensorSpec) -> None:
