@@ -9,8 +9,8 @@ from typing import NamedTuple
 from ckpttool.errors import CkptError
 from ckpttool.formats.data_file import DataFile, Stored
 from ckpttool.formats.format import Checked, Tensors
-from ckpttool.formats.tensorflow.bundle_data import swapped
 from ckpttool.formats.truth import require_truth
+from ckpttool.formats.wire.byte_order import swapped
 from ckpttool.tensors import Array, Extent, Tensor, TensorSpec
 
 

@@ -9,9 +9,6 @@ from ckpttool.graph.modes import PLACEHOLDERS
 from ckpttool.shapes import PartialShape
 from ckpttool.tensors import DType, dtype_numbered
 
-_REFERENCE = 100
-"""What a reference's number has more than that of its element type."""
-
 
 def dtype_of_output(graph: Graph, ref: TensorRef) -> DType:
     """Return the element type of an op's output, by the definition of the op that came with the graph.
@@ -30,7 +27,7 @@ def dtype_of_output(graph: Graph, ref: TensorRef) -> DType:
     numbers = [number for argument in definition.output_arg for number in _numbers(node, argument, definition)]
     if ref.index >= len(numbers):
         raise UnknownName(f"{graph.source}: {ref}: {ref.op} is a {node.op} and has {len(numbers)} outputs")
-    return dtype_numbered(numbers[ref.index] % _REFERENCE)
+    return dtype_numbered(numbers[ref.index])
 
 
 def shape_of_output(graph: Graph, ref: TensorRef) -> TensorShapeProto:

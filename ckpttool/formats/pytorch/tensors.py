@@ -9,8 +9,8 @@ from ckpttool.formats.archive import RATIO_LIMIT, UNPACKED_LIMIT
 from ckpttool.formats.format import Checked, Tensors
 from ckpttool.formats.pytorch import tree as torch_tree
 from ckpttool.formats.pytorch.archive import TorchArchive
-from ckpttool.formats.tensorflow.bundle_data import swapped
 from ckpttool.formats.truth import require_truth
+from ckpttool.formats.wire.byte_order import swapped
 from ckpttool.tensors import Array, Tensor, TensorSpec
 
 REPEATED_LIMIT = 64 << 20

@@ -13,8 +13,9 @@ from ckpttool.formats.tensorflow.bundle_files import BundleFiles
 from ckpttool.formats.tensorflow.bundle_index import Entry, Index
 from ckpttool.formats.truth import BOOL, require_truth
 from ckpttool.formats.wire import crc, strings, variants
+from ckpttool.formats.wire.byte_order import swapped
 from ckpttool.remote.stand_ins import is_there
-from ckpttool.tensors import STRING, VARIANT, Array, DType, Extent, Tensor, TensorSpec
+from ckpttool.tensors import STRING, VARIANT, Array, Extent, Tensor, TensorSpec
 
 OPEN_FILES = 64
 """Data files that are kept open at once."""
@@ -178,15 +179,3 @@ class StoredVariant(Tensor):
 def stored_parts(entry: Entry) -> list[Stored]:
     """Return where the bytes of a tensor are: one place, or one for each slice."""
     return [part.stored for part in entry.slices] or [entry.stored]
-
-
-def swapped(raw: Array, dtype: DType) -> Array:
-    """Return the bytes of elements in the other order; the parts of a complex number are swapped each for itself.
-
-    >>> import numpy as np
-    >>> from ckpttool.tensors import BY_NAME
-    >>> swapped(np.array([1, 2, 3, 4], np.uint8), BY_NAME["int16"]).tolist()
-    [2, 1, 4, 3]
-    """
-    size = dtype.itemsize // (2 if dtype.name.startswith("complex") else 1)
-    return raw.view(f"u{size}").byteswap().view("u1")
