@@ -136,7 +136,8 @@ def copy_of(graph: Graph) -> MetaGraphDef:
 def once(function: Callable[[Graph], Found]) -> Callable[[Graph], Found]:
     """Have what a function finds in a graph found once for each: graphs never change, and many modules ask the same.
 
-    What it returns is shared, so it must be a thing that nobody changes.
+    What it returns is shared, so it must be a thing that nobody changes; and it may not hold the graph, which would
+    then never be let go.
     """
     known: WeakKeyDictionary[Graph, Found] = WeakKeyDictionary()
 

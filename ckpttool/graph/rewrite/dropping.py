@@ -1,11 +1,11 @@
 """Dropping variables from a graph, with the ops that cannot do without them."""
 
 import re
-from collections.abc import Collection, Container, Iterable
+from collections.abc import Collection, Container, Iterable, Sequence
 
 from ckpttool.errors import PlanError
 from ckpttool.graph.candidates import training_ops, updaters
-from ckpttool.graph.graph import Graph, TensorRef
+from ckpttool.graph.graph import Graph, TensorRef, once
 from ckpttool.graph.rewrite.prune import keep
 from ckpttool.graph.rewrite.savers import trim_savers
 from ckpttool.graph.roles import ROLE_KEYS, find_roles
@@ -56,7 +56,8 @@ def lost_training(before: Graph, after: Graph) -> list[str]:
     return [name for name in lost if not any(name.startswith(f"{other}/") for other in lost)]
 
 
-def outputs(graph: Graph) -> list[str]:
+@once
+def outputs(graph: Graph) -> Sequence[str]:
     """Return the tensors that a graph is for: logits, loss, accuracy, and what its signatures give."""
     roles = find_roles(graph, needed=())
     found = [name for name in (roles.logits, roles.loss, roles.accuracy) if name]
