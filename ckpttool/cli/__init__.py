@@ -130,7 +130,7 @@ class Tool(click.Group):
                 formatter.write_dl(rows)
 
     def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
-        """Run a command and end the process with the exit code that DESIGN.md gives its outcome."""
+        """Run a command and end the process with the exit code that docs/design.md gives its outcome."""
         try:
             code = super().main(*args, **(extra | {"standalone_mode": False}))
             sys.stdout.flush()

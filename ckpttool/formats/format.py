@@ -56,7 +56,7 @@ PLAIN = Writing()
 
 
 class Format(Protocol):
-    """A format of checkpoints. One is a file in this folder, a line in `BUILTIN`, and a class of conformance tests."""
+    """A format of checkpoints. It is a file in a folder here, a line in `BUILTIN` and a class of conformance tests."""
 
     NAME: str
     """The name that `--to` takes."""

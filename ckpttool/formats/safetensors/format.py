@@ -91,7 +91,7 @@ class Safetensors:
         return SafetensorsTensors(path)
 
     def save(self, tensors: Mapping[str, Tensor], path: Path, overwrite: bool, how: Writing = PLAIN) -> None:
-        """Write one file, or several and an index; `safetensors_writer.write_safetensors` says how."""
+        """Write one file, or several and an index; `write_safetensors` says how."""
         write_safetensors(tensors, path, overwrite, how)
 
     def verify(self, path: Path) -> Iterator[Checked]:
