@@ -11,6 +11,7 @@ from ckpttool.foreign.layouts import parse_layout
 from ckpttool.foreign.layouts.candidates import candidates
 from ckpttool.foreign.layouts.keep import Keep
 from ckpttool.foreign.layouts.layout import Layout, Shape
+from ckpttool.foreign.layouts.pointwise import Pointwise, pointwise
 from ckpttool.foreign.reading import is_of_torch, layout_by_reader
 from ckpttool.foreign.rules import AUTO, Move
 from ckpttool.graph.graph import Graph
@@ -90,7 +91,7 @@ class Fitting:
             raise PlanError(f"{self._here(' '.join(move.sources))}: several tensors need a transform in their rule")
         by_reader = layout_by_reader(self.graph, targets[0])
         if move.transform == AUTO:
-            return by_reader
+            return self._windowed(by_reader, move, targets[0])
         if is_of_torch(self.weights) and not self.tried and self._others(move, targets):
             shape = list(self.weights[move.sources[0]].shape)
             raise PlanError(
@@ -98,6 +99,12 @@ class Fitting:
                 f"kernel, which PyTorch turns over: a rule says transform = '{by_reader}', or 'keep', or a sample tells"
             )
         return Keep()
+
+    def _windowed(self, by_reader: Layout, move: Move, target: StoredTensor) -> Layout:
+        """Return what a kernel needs that is a matrix where the graph's has a window of one, else what its op says."""
+        ways = pointwise(self.weights[move.sources[0]].shape, target.shape or ())
+        turned = [way for way in ways if way == Pointwise(dimensions=way.dimensions)]
+        return turned[0] if turned and not isinstance(by_reader, Keep) else by_reader
 
     def _others(self, move: Move, targets: Sequence[StoredTensor]) -> tuple[Layout, ...]:
         """Return the layout that turns a kernel over, where its shape does not tell whether it was."""
@@ -146,4 +153,5 @@ class Fitting:
 def _suggested(shapes: Sequence[Shape], targets: Sequence[StoredTensor]) -> str:
     """Return, as the end of a message, the transform under which a tensor would fit, if one would."""
     fitting = candidates(shapes, targets[0].shape) if len(targets) == 1 and targets[0].shape is not None else []
-    return f": transform = '{fitting[0]}' in a rule makes it fit" if fitting else ""
+    ways = [f"'{layout}'" for layout in fitting if isinstance(layout, type(fitting[0]))]
+    return f": transform = {' or '.join(ways)} in a rule makes it fit" if ways else ""

@@ -9,6 +9,7 @@ from typing import TypeVar
 from ckpttool.foreign.endings import Endings
 from ckpttool.foreign.layouts.keep import Keep
 from ckpttool.foreign.layouts.layout import Layout, Shape
+from ckpttool.foreign.layouts.pointwise import pointwise
 from ckpttool.foreign.likeness import layer_of, natural, part_of, without_numbers
 from ckpttool.foreign.numbering import aligned, by_number, counted_words
 from ckpttool.foreign.together import is_of_cell, together, whole_layers
@@ -46,8 +47,9 @@ class Matching:
             return []
         if None not in (parts := (part_of(source), part_of(target))) and len(set(parts)) > 1:
             return []
-        ways = dict.fromkeys([self.turning[target], Keep()])
-        return [way for way in ways if self.targets[target].shape in way.made_of([self.shapes[source]])]
+        shape, turning = self.targets[target].shape or (), self.turning[target]
+        found = [way for way in dict.fromkeys([turning, Keep()]) if shape in way.made_of([self.shapes[source]])]
+        return found or ([] if isinstance(turning, Keep) else [*pointwise(self.shapes[source], shape)])
 
     @cached_property
     def _groups(self) -> dict[str, Group]:

@@ -7,6 +7,7 @@ from typing import Any
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.foreign.layouts.keep import Keep
 from ckpttool.foreign.layouts.layout import Layout
+from ckpttool.foreign.layouts.pointwise import Pointwise
 from ckpttool.foreign.likeness import is_counter, natural
 from ckpttool.foreign.matching import BESIDE, NAMES, NUMBERS, ORDER, SHAPES, Matching
 from ckpttool.foreign.reading import is_of_torch, layout_by_reader
@@ -92,14 +93,14 @@ def _targets(graph: Graph) -> Iterator[StoredTensor]:
 def _habit(weights: Checkpoint, pairing: Matching) -> bool | None:
     """Say whether the source's kernels are turned over, by those whose shape tells; None where they do not agree."""
     ways = [pairing.fits(source, target) for target, (source, _) in pairing.found.items()]
-    seen = {
-        isinstance(way[0], Keep)
-        for way, target in zip(ways, pairing.found, strict=True)
-        if _tells(way, pairing, target)
-    }
+    seen = {_is_turned(way[0]) for way, target in zip(ways, pairing.found, strict=True) if _tells(way, pairing, target)}
     if not seen and is_of_torch(weights):
         return True
-    return not seen.pop() if len(seen) == 1 else None
+    return seen.pop() if len(seen) == 1 else None
+
+
+def _is_turned(layout: Layout) -> bool:
+    return layout.form == "torch" if isinstance(layout, Pointwise) else not isinstance(layout, Keep)
 
 
 def _tells(ways: list[Layout], pairing: Matching, target: str) -> bool:

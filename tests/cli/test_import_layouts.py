@@ -206,3 +206,20 @@ def test_an_lstm_of_keras_in_a_graph_of_tensorflow_1(shell: Any, tmp_path: Path)
     shell.run("export", out, *how)
     network.load_weights(tmp_path / "back.weights.h5")
     assert np.abs(network(rows).numpy() - expected).max() < 1e-5
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3, 2), (1, 3, 2)])
+def test_a_matrix_for_a_kernel_with_a_window_of_one(shell: Any, tmp_path: Path, shape: tuple[int, ...]) -> None:
+    """A refusal names the layout, and `auto` is it."""
+    tf1 = tensorflow().compat.v1
+    with tf1.Graph().as_default():
+        rows = tf1.placeholder(tf1.float32, (None, *[4] * (len(shape) - 2), 3))
+        tf1.nn.convolution(rows, tf1.get_variable("fc/kernel", shape), "SAME")
+        tf1.train.export_meta_graph(str(tmp_path / "fc.meta"))
+    weights = saved(tmp_path / "fc.pt", {"fc.weight": SQUARE[:2]})
+    how = ["import", weights, "--into", tmp_path / "fc.meta", "-o", tmp_path / "fc.ckpt"]
+    layout = "pointwise" if len(shape) == 4 else "pointwise(dimensions=1)"
+    line = shell.error(*how, "--rename", r"fc\.weight=>fc/kernel")
+    assert f"transform = '{layout}' in a rule makes it fit" in line
+    shell.run(*how, "--rules", "pytorch")
+    assert checkpoint.open(tmp_path / "fc.ckpt")["fc/kernel"].read().tolist() == SQUARE[:2].T.reshape(shape).tolist()

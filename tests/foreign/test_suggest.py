@@ -347,3 +347,19 @@ def test_numbers_that_do_not_agree_tell_nothing(new_network: Any) -> None:
     arrays = {f"a{n}.weight": np.ones((4, 4), np.float32) for n in (2, 9, 5)}
     draft = suggest(Checkpoint.of({**arrays, "top.weight": np.ones((3, 4), np.float32)}), numbered(new_network, 1, 3))
     assert [pair.confidence for pair in draft.pairs if "fc" in pair.target] == [0.5] * 3
+
+
+@pytest.mark.parametrize("dimensions", [1, 2])
+@pytest.mark.parametrize("form", ["torch", "keras"])
+def test_a_dense_layer_that_the_graph_computes_as_a_convolution(new_network: Any, form: str, dimensions: int) -> None:
+    """As slim's logits and GPT-2's kernels; a square one goes by the habit of the others."""
+    kernels = {"fc": (4, 4), "logits": (4, 3)}
+    with new_network().building() as net:
+        X = net.v1.placeholder(net.tf.float32, [2, *[6] * dimensions, 4], name="X")
+        for name, shape in kernels.items():
+            X = net.tf.nn.convolution(X, net.variable(f"{name}/w", [*[1] * dimensions, *shape]))
+    arrays = {f"{name}.weight": np.ones(s[::-1] if form == "torch" else s, np.float32) for name, s in kernels.items()}
+    found = pairs(Checkpoint.of(arrays), net.export())
+    options = [*["form=keras"] * (form == "keras"), *["dimensions=1"] * (dimensions == 1)]
+    layout = f"pointwise({', '.join(options)})" if options else "pointwise"
+    assert found == {f"{name}/w": (f"{name}.weight", layout, 0.9) for name in kernels}

@@ -9,15 +9,16 @@ from ckpttool.foreign.layouts.gru import Gru
 from ckpttool.foreign.layouts.keep import Keep
 from ckpttool.foreign.layouts.layout import Layout, Shape
 from ckpttool.foreign.layouts.lstm import Lstm
+from ckpttool.foreign.layouts.pointwise import pointwise
 
-_MATRIX = ("flatten", "dense", "cell", "attention")
+_MATRIX = ("flatten", "dense", "pointwise", "cell", "attention")
 
 OPS: Mapping[str, tuple[str, ...]] = {
     "MatMul": _MATRIX,
     "BatchMatMulV2": _MATRIX,
     "Einsum": _MATRIX,
-    "Conv2D": ("conv", "grouped"),
-    "Conv3D": ("conv", "grouped"),
+    "Conv2D": ("conv", "grouped", "pointwise"),
+    "Conv3D": ("conv", "grouped", "pointwise"),
     "DepthwiseConv2dNative": ("depthwise",),
     "Conv2DBackpropInput": ("transposed",),
     "Conv3DBackpropInputV2": ("transposed",),
@@ -80,6 +81,8 @@ def _of_kind(kind: str, sources: Sequence[Shape], target: Shape, channels: int) 
             yield Flatten(channels)
         case "dense":
             yield Dense()
+        case "pointwise":
+            yield from pointwise(sources[0], target)
         case "conv":
             yield Conv()
         case "grouped" if windows and len(sources[0]) == len(target) and target[-2] > sources[0][1] > 0:
