@@ -17,7 +17,9 @@ def flattened_channels(graph: Graph, matmul: str) -> int:
     path = _back(graph, matmul)
     flattens = [place for place, name in enumerate(path) if graph.nodes[name].op in FLATTENS]
     convolution = next((name for name in path if graph.nodes[name].op in CONVOLUTIONS), None)
-    if not flattens or convolution is None or graph.nodes[convolution].attr["data_format"].s.startswith(b"NC"):
+    attributes = graph.nodes[convolution].attr if convolution else {}
+    lies = attributes["data_format"].s if "data_format" in attributes else b""
+    if not flattens or convolution is None or lies.startswith(b"NC"):
         return 0
     return _outputs(graph, convolution)
 

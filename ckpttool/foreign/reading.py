@@ -44,7 +44,7 @@ def layout_by_reader(graph: Graph, target: StoredTensor) -> Layout:
     channels = flattened_channels(graph, first.name) if first.op == "MatMul" else 0
     if channels and target.shape and target.shape[0] > channels and target.shape[0] % channels == 0:
         return Flatten(channels)
-    turned = first.attr["transpose_b"].b or first.attr["transpose_a"].b
+    turned = any(first.attr[side].b for side in ("transpose_a", "transpose_b") if side in first.attr)
     return Keep() if turned else LAYOUTS.get(first.op, Keep())
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from ckpttool import checkpoint
+from ckpttool.graph.files import load
 from ckpttool.runtime.tensorflow import tensorflow
 
 SQUARE = np.arange(9, dtype=np.float32).reshape(3, 3)
@@ -223,3 +224,23 @@ def test_a_matrix_for_a_kernel_with_a_window_of_one(shell: Any, tmp_path: Path, 
     assert f"transform = '{layout}' in a rule makes it fit" in line
     shell.run(*how, "--rules", "pytorch")
     assert checkpoint.open(tmp_path / "fc.ckpt")["fc/kernel"].read().tolist() == SQUARE[:2].T.reshape(shape).tolist()
+
+
+def test_a_graph_that_was_asked_runs_and_is_written_as_it_was(shell: Any, tmp_path: Path) -> None:
+    """A square convolution, which a sample settles: its op gets no attribute that it has not."""
+    tf1 = tensorflow().compat.v1
+    kernel, rows = np.random.default_rng(2).normal(size=(3, 3, 3, 3)).astype(np.float32), np.ones((1, 4, 4, 3), "f4")
+    with tf1.Graph().as_default():
+        images = tf1.placeholder(tf1.float32, (None, 4, 4, 3), name="X")
+        tf1.nn.conv2d(images, tf1.get_variable("conv/kernel", (3, 3, 3, 3)), 1, "SAME", name="answer")
+        tf1.train.Saver()
+        meta = tf1.train.export_meta_graph(str(tmp_path / "conv.meta"))
+    answer = tensorflow().nn.conv2d(rows, kernel, 1, "SAME").numpy()
+    np.savez(tmp_path / "sample.npz", X=rows, answer=answer)
+    for name, values in {"kept": kernel, "turned": kernel.transpose(3, 2, 0, 1)}.items():
+        np.savez(tmp_path / f"{name}.npz", **{"conv/kernel": values})
+        how = ["--into", tmp_path / "conv.meta", "--check", tmp_path / "sample.npz"]
+        result = shell.run("import", tmp_path / f"{name}.npz", *how, "-o", tmp_path / f"{name}.ckpt")
+        assert f"conv/kernel: {'keep' if name == 'kept' else 'conv'}, as the sample tells" in result.stderr
+        written = load(tmp_path / f"{name}.ckpt").meta.graph_def
+        assert written.SerializeToString(deterministic=True) == meta.graph_def.SerializeToString(deterministic=True)
