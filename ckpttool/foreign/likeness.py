@@ -4,7 +4,19 @@ import re
 from functools import lru_cache
 
 PARTS = {
-    "weight": ("weight", "weights", "kernel", "kernels", "w", "gamma", "scale", "embeddings", "embedding", "table"),
+    "weight": (
+        "weight",
+        "weights",
+        "kernel",
+        "kernels",
+        "w",
+        "gamma",
+        "g",
+        "scale",
+        "embeddings",
+        "embedding",
+        "table",
+    ),
     "bias": ("bias", "biases", "b", "beta", "offset", "shift"),
     "mean": ("running_mean", "moving_mean", "mean"),
     "variance": ("running_var", "running_variance", "moving_variance", "moving_var", "running_std", "variance", "var"),
@@ -16,6 +28,15 @@ _LEADING = re.compile(rf"{_SHORT}(?:_|(?=\d))(?P<layer>(?![ih]h_)\w+)", re.IGNOR
 """`W1`, `b_conv1_1`, as flat names of TensorFlow 1 have it; not `weight_ih_l0`."""
 _TRAILING = re.compile(rf"(?P<layer>(?!recurrent|depthwise|pointwise)\w+?)_{_SHORT}", re.IGNORECASE)
 """`conv1_1_W`; not the second kernel that a layer of Keras has."""
+ALIASES = {
+    "bn": ("batch", "norm"),
+    "batchnorm": ("batch", "norm"),
+    "ln": ("layer", "norm"),
+    "layernorm": ("layer", "norm"),
+    "normalization": ("norm",),
+    "embeddings": ("embedding",),
+}
+"""Words of names that say the same."""
 COUNTERS = frozenset({"num_batches_tracked", "position_ids"})
 """Tensors beside weights that PyTorch saves and that no graph has a variable for."""
 
@@ -82,6 +103,11 @@ def without_numbers(name: str) -> str:
 
 
 def words_of(name: str) -> list[str]:
-    """Return the words and numbers of a name, without the last where it says the part that a tensor plays."""
+    """Return the words and numbers of a name, without the last where it says the part that a tensor plays.
+
+    >>> words_of("block_2_expand_BN/gamma"), words_of("block_2/expand/BatchNorm/gamma")
+    (['block', '2', 'expand', 'batch', 'norm'], ['block', '2', 'expand', 'batch', 'norm'])
+    """
     head = name if part_of(name) is None else layer_of(name)
-    return [word.lower() for word in re.findall(r"\d+|[A-Z]?[a-z]+|[A-Z]+", head)]
+    words = (word.lower() for word in re.findall(r"\d+|[A-Z]?[a-z]+|[A-Z]+", head))
+    return [same for word in words for same in ALIASES.get(word, (word,))]

@@ -363,3 +363,21 @@ def test_a_dense_layer_that_the_graph_computes_as_a_convolution(new_network: Any
     options = [*["form=keras"] * (form == "keras"), *["dimensions=1"] * (dimensions == 1)]
     layout = f"pointwise({', '.join(options)})" if options else "pointwise"
     assert found == {f"{name}/w": (f"{name}.weight", layout, 0.9) for name in kernels}
+
+
+def test_normalisations_are_called_many_names(new_network: Any) -> None:
+    """As keras.applications, slim and GPT-2 have them, in layers that are equally wide."""
+    scopes = {"expand_BN": "expand/BatchNorm", "project_BN": "project/BatchNorm", "LayerNorm": "ln"}
+    with new_network().building() as net:
+        X = net.v1.placeholder(net.tf.float32, [None, 4], name="X")
+        for scope in scopes.values():
+            ends = ("g", "b") if scope == "ln" else ("gamma", "beta")
+            X = X * net.variable(f"{scope}/{ends[0]}", [4]) + net.variable(f"{scope}/{ends[1]}", [4])
+    names = [f"block_1_{scope}/{end}" for scope in sorted(scopes) for end in ("beta", "gamma")]
+    found = pairs(Checkpoint.of({name: np.ones(4, np.float32) for name in names}), net.export())
+    assert {(pair[0].rpartition("/")[0], pair[2]) for pair in found.values()} == {(f"block_1_{s}", 0.9) for s in scopes}
+    assert all(
+        source.startswith(f"block_1_{old}/")
+        for old, new in scopes.items()
+        for source, *_ in [found[f"{new}/{'g' if new == 'ln' else 'gamma'}"]]
+    )
