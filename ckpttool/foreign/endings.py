@@ -26,12 +26,17 @@ class Endings(Generic[Group]):
 
     def likest(self, name: str, words: Sequence[str], groups: Iterable[Group]) -> str | None:
         """Return the one name of some groups that shares the most words at its end; None where none or several do."""
+        found = self.alike(name, words, groups)
+        return next(iter(found)) if len(found) == 1 else None
+
+    def alike(self, name: str, words: Sequence[str], groups: Iterable[Group]) -> frozenset[str]:
+        """Return the names of some groups that share the most words at their ends; none where no word is shared."""
         groups = list(groups)
         for ending in _endings(name, words):
             found = [self._names[group, ending] for group in groups if (group, ending) in self._names]
             if found:
-                return found[0][0] if len(found) == len(found[0]) == 1 else None
-        return None
+                return frozenset(same for names in found for same in names)
+        return frozenset()
 
 
 def _endings(name: str, words: Sequence[str]) -> Iterator[tuple[str, ...]]:

@@ -107,13 +107,19 @@ class Matching:
 
     def _by_names(self) -> bool:
         """Pair where of all that fit the ends of two names are the most alike, seen from either side."""
+        sides = self._alike()
+        return self._take([(s, t) for (s, *others), (t, *more) in sides if not others and not more], NAMES)
+
+    def _alike(self) -> list[tuple[list[str], list[str]]]:
+        """Return tensors and variables whose names have the same end, one that nothing else of them ends with."""
         left, wanting = self._open()
         words, names = self._words
         ours: Endings[Group] = Endings((name, words[name], [group]) for group in left for name in left[group])
         theirs: Endings[Group] = Endings((name, names[name], groups) for name, groups in wanting.items())
-        best = {name: ours.likest(name, names[name], groups) for name, groups in wanting.items()}
-        pairs = [(source, target) for target, source in best.items() if source]
-        return self._take([(s, t) for s, t in pairs if theirs.likest(s, words[s], [self._groups[s]]) == t], NAMES)
+        best = _by_value({name: ours.alike(name, names[name], groups) for name, groups in wanting.items()})
+        back = {s: theirs.alike(s, words[s], [self._groups[s]]) for sources in best for s in sources}
+        even = ((sources, targets) for sources, targets in best.items() if len(sources) == len(targets))
+        return [([*s], t) for s, t in even if all(back[source] == {*t} for source in s)]
 
     def _by_shapes(self) -> bool:
         """Pair where neither fits anything else."""
@@ -143,10 +149,18 @@ class Matching:
         )
 
     def _by_numbers(self) -> bool:
-        """Pair as many tensors as there are variables that they all fit, where their names have the same numbers."""
+        """Pair as many tensors as there are variables that they all fit, where their names have the same numbers.
+
+        Else those whose names end alike.
+        """
+        return self._take(self._same_numbers(self._even()), NUMBERS) or self._take(
+            self._same_numbers(self._alike()), NUMBERS
+        )
+
+    def _same_numbers(self, sides: Iterable[tuple[list[str], list[str]]]) -> list[tuple[str, str]]:
         words, names = self._words
-        even = [({name: words[name] for name in s}, {name: names[name] for name in t}) for s, t in self._even()]
-        return self._take([pair for sides in even for pair in by_number(*sides)], NUMBERS)
+        worded = [({name: words[name] for name in s}, {name: names[name] for name in t}) for s, t in sides]
+        return [pair for both in worded for pair in by_number(*both)]
 
     def _by_order(self) -> bool:
         """Pair as many tensors as there are variables that they all fit, if the layers that are known are in order."""

@@ -1,6 +1,7 @@
 """Numbers in names: one framework counts its layers from 0, another from 1."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import compress
 
 from ckpttool.foreign.likeness import words_of
 
@@ -37,14 +38,25 @@ def counted_words(names: Iterable[str]) -> dict[str, list[str]]:
 def by_number(words: Mapping[str, list[str]], others: Mapping[str, list[str]]) -> list[tuple[str, str]]:
     """Return names and others that have the same last numbers, where each has its counterpart; else nothing.
 
+    A number that all names of a side have does not count.
+
     >>> by_number({"W1": ["1"], "W2": ["2"]}, {"fc2/kernel": ["fc", "2"], "fc1/kernel": ["fc", "1"]})
     [('W1', 'fc1/kernel'), ('W2', 'fc2/kernel')]
     """
-    count = min(len(_digits(each)) for side in (words, others) for each in side.values())
-    ours, theirs = ({_digits(each)[-count:]: name for name, each in side.items()} for side in (words, others))
+    numbers = [_telling({name: _digits(each) for name, each in side.items()}) for side in (words, others)]
+    count = min(len(each) for side in numbers for each in side.values())
+    ours, theirs = ({each[-count:]: name for name, each in side.items()} for side in numbers)
     if count == 0 or len(ours) < len(words) or ours.keys() != theirs.keys() or any("?" in key for key in ours):
         return []
     return [(name, theirs[key]) for key, name in ours.items()]
+
+
+def _telling(numbers: Mapping[str, Key]) -> Mapping[str, Key]:
+    """Return numbers without those that are equal in all names, if names have as many."""
+    if len({*map(len, numbers.values())}) > 1 or len(numbers) == 1:
+        return numbers
+    differ = [len({*column}) > 1 for column in zip(*numbers.values(), strict=True)]
+    return {name: tuple(compress(each, differ)) for name, each in numbers.items()}
 
 
 def _digits(words: Sequence[str]) -> Key:

@@ -381,3 +381,23 @@ def test_normalisations_are_called_many_names(new_network: Any) -> None:
         for old, new in scopes.items()
         for source, *_ in [found[f"{new}/{'g' if new == 'ln' else 'gamma'}"]]
     )
+
+
+def test_names_that_end_alike_are_told_apart_by_their_numbers(new_network: Any) -> None:
+    """As in a ViT: a number that all have lies between the block's and the words that agree."""
+    with new_network().building() as net:
+        X = net.v1.placeholder(net.tf.float32, [None, 4], name="X")
+        for number in range(2):
+            for part in ("query", "key"):
+                X = net.v1.matmul(X, net.variable(f"encoderblock_{number}/Attention_1/{part}/kernel", [4, 4]))
+        net.v1.matmul(X, net.variable("head/kernel", [4, 3]))
+    names = [f"vit.layer.{number}.attention.{part}.weight" for number in (1, 0) for part in ("key", "query")]
+    found = pairs(
+        Checkpoint.of({**{name: np.ones((4, 4), "f4") for name in names}, "top.weight": np.ones((3, 4), "f4")}),
+        net.export(),
+    )
+    assert {target: pair[::2] for target, pair in found.items() if target != "head/kernel"} == {
+        f"encoderblock_{n}/Attention_1/{part}/kernel": (f"vit.layer.{n}.attention.{part}.weight", 0.6)
+        for n in range(2)
+        for part in ("query", "key")
+    }
