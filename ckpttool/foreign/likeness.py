@@ -35,8 +35,13 @@ ALIASES = {
     "layernorm": ("layer", "norm"),
     "normalization": ("norm",),
     "embeddings": ("embedding",),
+    "q": ("query",),
+    "k": ("key",),
+    "v": ("value",),
 }
 """Words of names that say the same."""
+_PROJECTION = re.compile(r"(?<![a-z])(q|k|v|query|key|value)_(?:lin|linear|proj|projection)(?![a-z])", re.IGNORECASE)
+"""An attention's projection, which others only call by what it projects to."""
 COUNTERS = frozenset({"num_batches_tracked", "position_ids"})
 """Tensors beside weights that PyTorch saves and that no graph has a variable for."""
 
@@ -108,6 +113,6 @@ def words_of(name: str) -> list[str]:
     >>> words_of("block_2_expand_BN/gamma"), words_of("block_2/expand/BatchNorm/gamma")
     (['block', '2', 'expand', 'batch', 'norm'], ['block', '2', 'expand', 'batch', 'norm'])
     """
-    head = name if part_of(name) is None else layer_of(name)
+    head = _PROJECTION.sub(r"\1", name if part_of(name) is None else layer_of(name))
     words = (word.lower() for word in re.findall(r"\d+|[A-Z]?[a-z]+|[A-Z]+", head))
     return [same for word in words for same in ALIASES.get(word, (word,))]

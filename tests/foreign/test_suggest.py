@@ -401,3 +401,17 @@ def test_names_that_end_alike_are_told_apart_by_their_numbers(new_network: Any) 
         for n in range(2)
         for part in ("query", "key")
     }
+
+
+def test_projections_of_an_attention_are_called_many_names(new_network: Any) -> None:
+    """As DistilBERT has them in a sorted file, where the order would be another."""
+    with new_network().building() as net:
+        X = net.v1.placeholder(net.tf.float32, [None, 4], name="X")
+        for part in ("query", "key", "value"):
+            net.v1.matmul(X, net.variable(f"self/{part}/kernel", [4, 4]))
+        net.v1.matmul(X, net.variable("head/kernel", [4, 3]))
+    arrays = {f"attention.{part}_lin.weight": np.ones((4, 4), np.float32) for part in "kqv"}
+    found = pairs(Checkpoint.of({**arrays, "top.weight": np.ones((3, 4), np.float32)}), net.export())
+    assert {target: pair[0] for target, pair in found.items() if target != "head/kernel"} == {
+        f"self/{part}/kernel": f"attention.{part[0]}_lin.weight" for part in ("query", "key", "value")
+    }
