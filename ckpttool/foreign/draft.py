@@ -48,7 +48,7 @@ def _blocks(draft: Draft) -> Iterator[str]:
             f"[[rule]]  # {pair.confidence}: {WHY[pair.confidence]}\n"
             f"from = {_quoted(re.escape(pair.source))}\n"
             f"to = {_quoted(pair.target.replace(chr(92), chr(92) * 2))}\n"
-            f"transform = {_quoted(str(pair.layout))}"
+            f"transform = {_quoted(str(pair.layout))}{chr(10) + 'copy = true' if pair.copy else ''}"
         )
     for name in draft.dropped:
         yield f"[[rule]]  # not a weight\nfrom = {_quoted(re.escape(name))}\ndrop = true"

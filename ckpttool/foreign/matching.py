@@ -85,8 +85,15 @@ class Matching:
         wanting = {name: groups & left.keys() for name, groups in self._fitting.items() if name not in self.found}
         return left, wanting
 
+    def unused(self) -> list[str]:
+        """Return the tensors that are not paired, and fit no variable that is open."""
+        left, wanting = self._open()
+        fitting = {name for group in set().union(*wanting.values()) for name in left[group]}
+        taken = fitting | {source for source, _ in self.found.values()}
+        return [name for name in self.shapes if name not in taken]
+
     def problems(self) -> Iterator[str]:
-        """Say what could not be paired, and why."""
+        """Say which variables could not be paired, and why."""
         left, wanting = self._open()
         used = {source for source, _ in self.found.values()}
         wanted = {target: self.targets[target].shape or () for target in wanting}
@@ -95,11 +102,6 @@ class Matching:
             sources = self._in_order(left, groups)
             why = f"{len(sources)} tensors fit, {_few(sources)}" if sources else "no tensor fits"
             yield f"{target} {list(wanted[target])}: {why}{hints.get(target, '')}"
-        fitting = set().union(*wanting.values())
-        taken = {name for group in fitting for name in left[group]} | used
-        yield from (
-            f"{name} {list(shape)}: no variable fits" for name, shape in self.shapes.items() if name not in taken
-        )
 
     def _in_order(self, left: Mapping[Group, Sequence[str]], groups: Iterable[Group]) -> list[str]:
         places = {name: place for place, name in enumerate(self.shapes)}

@@ -113,10 +113,8 @@ def _refuse(fitting: Fitting, left_out: Sequence[str], unfilled: Sequence[str], 
     misfits = [*left_out, *_unfilled(fitting, unfilled, candidates)]
     if misfits:
         more = f" (and {len(misfits) - 1} more)" if len(misfits) > 1 else ""
-        raise PlanError(
-            f"{misfits[0]}{more}; --lenient goes on without, a rule ('RE=>NEW') gives another name, and "
-            "`import --suggest` drafts rules"
-        )
+        rules = "a rule gives another name ('RE=>NEW') or leaves out ('RE=>'), and `import --suggest` drafts rules"
+        raise PlanError(f"{misfits[0]}{more}; --lenient goes on without, {rules}")
 
 
 def _unfilled(fitting: Fitting, names: Sequence[str], candidates: set[str]) -> Iterator[str]:

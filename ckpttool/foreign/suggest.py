@@ -1,7 +1,8 @@
 """A draft of rules: which tensor of a source is which variable of a graph, by names, shapes and order."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from hashlib import blake2b
 from typing import Any
 
 from ckpttool.checkpoint import Checkpoint
@@ -14,13 +15,17 @@ from ckpttool.foreign.reading import is_of_torch, layout_by_reader
 from ckpttool.graph.graph import Graph
 from ckpttool.graph.layers import layers
 from ckpttool.graph.stored import StoredTensor, stored_tensors
+from ckpttool.tensors import Tensor
 
+COPY = 1.0
+"""How sure a tensor is that holds what another does."""
 WHY = {
     NAMES: "the names end alike",
     SHAPES: "nothing else has these shapes",
     BESIDE: "the rest of its layer is there",
     NUMBERS: "the numbers of the names agree",
     ORDER: "only the order tells",
+    COPY: "the same numbers again",
 }
 
 
@@ -32,6 +37,7 @@ class Suggestion:
     target: str
     layout: Layout
     confidence: float
+    copy: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON has it."""
@@ -58,7 +64,8 @@ def suggest(weights: Checkpoint, graph: Graph) -> Draft:
     """Suggest which tensors of a source become which variables of a graph, one to one.
 
     What is not clear is left open: tensors that could change places where nothing tells which is which, square kernels
-    of a file that does not show by others whether its kernels are turned over, and what has no counterpart.
+    of a file that does not show by others whether its kernels are turned over, and what has no counterpart. Values are
+    read only where a tensor that fits nothing might hold those of another.
     """
     dropped = tuple(name for name, kind in weights.kinds().items() if kind != "weight" or is_counter(name))
     shapes = {name: weights[name].shape for name in _in_order(weights) if name not in dropped}
@@ -70,8 +77,28 @@ def suggest(weights: Checkpoint, graph: Graph) -> Draft:
     found = [_suggestion(pairing, source, target, how, habit) for target, (source, how) in pairing.found.items()]
     places = {name: place for place, name in enumerate(targets)}
     pairs = sorted((each for each in found if isinstance(each, Suggestion)), key=lambda pair: places[pair.target])
+    unused = {name: weights[name] for name in pairing.unused()}
+    copies = {pair.source: pair for pair in _copies(weights, pairs, unused)}
+    lost = [f"{name} {list(shapes[name])}: no variable fits" for name in unused if name not in copies]
     problems = [each for each in found if isinstance(each, str)]
-    return Draft(tuple(pairs), dropped, (*problems, *pairing.problems()))
+    return Draft((*pairs, *copies.values()), dropped, (*problems, *pairing.problems(), *lost))
+
+
+def _copies(weights: Checkpoint, pairs: Sequence[Suggestion], unused: Mapping[str, Tensor]) -> Iterator[Suggestion]:
+    """Yield what holds the numbers of a paired tensor again, as a kernel that is tied to an embedding."""
+    shapes = {tensor.shape for tensor in unused.values()}
+    alike = {_digest(weights[pair.source]): pair for pair in pairs if weights[pair.source].shape in shapes}
+    for name, tensor in unused.items() if alike else ():
+        same = alike.get(_digest(tensor))
+        if same and len({*tensor.read().ravel()[:1000].tolist()}) > 1:
+            yield replace(same, source=name, confidence=COPY, copy=True)
+
+
+def _digest(tensor: Tensor) -> object:
+    found = blake2b()
+    for piece in tensor.pieces():
+        found.update(piece)
+    return tensor.shape, tensor.dtype, found.digest()
 
 
 def _in_order(weights: Checkpoint) -> list[str]:

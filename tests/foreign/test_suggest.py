@@ -9,6 +9,8 @@ import torch
 
 from ckpttool import checkpoint
 from ckpttool.checkpoint import Checkpoint
+from ckpttool.foreign.draft import write_draft
+from ckpttool.foreign.rule_files import read_rules
 from ckpttool.foreign.suggest import suggest
 from ckpttool.graph.graph import Graph
 from ckpttool.tensors import Array
@@ -415,3 +417,18 @@ def test_projections_of_an_attention_are_called_many_names(new_network: Any) -> 
     assert {target: pair[0] for target, pair in found.items() if target != "head/kernel"} == {
         f"self/{part}/kernel": f"attention.{part[0]}_lin.weight" for part in ("query", "key", "value")
     }
+
+
+def test_a_kernel_that_is_tied_to_a_table_is_a_copy(new_network: Any, tmp_path: Any) -> None:
+    """As GPT-2's head; one with other numbers fits nothing."""
+    with new_network().building() as net:
+        rows = net.v1.gather(net.variable("wte", [5, 3]), net.v1.placeholder(net.tf.int32, [None]))
+        net.v1.matmul(rows, net.variable("fc/kernel", [3, 2]))
+    table = np.arange(15, dtype=np.float32).reshape(5, 3)
+    arrays = {"wte.weight": table, "fc.weight": np.ones((2, 3), np.float32), "lm_head.weight": table}
+    draft = suggest(Checkpoint.of({**arrays, "other.weight": table + 1}), net.export())
+    assert draft.open == ("other.weight [5, 3]: no variable fits",)
+    (copy,) = [pair for pair in draft.pairs if pair.copy]
+    assert (copy.source, copy.target, str(copy.layout)) == ("lm_head.weight", "wte", "keep")
+    write_draft(draft, tmp_path / "rules.toml")
+    assert read_rules(tmp_path / "rules.toml")[-1].copy

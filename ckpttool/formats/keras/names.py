@@ -104,10 +104,15 @@ def weights_in(tree: Tree) -> dict[str, Weight]:
 
 
 def _weights(tree: Tree, counts: Counter[str]) -> Iterator[Weight]:
-    for path in tree.tensors:
+    for path in sorted(tree.tensors, key=_counted):
         *groups, holder, number = ["", *path.split("/")] if "/" not in path else path.split("/")
         if holder == HOLDER and not set(groups) & set(TRAINING_STATE) and groups[:1] != list(ROOT_STATE):
             yield Weight(path, tuple(_scopes(tree, groups)), _own_name(tree, groups, number, counts))
+
+
+def _counted(path: str) -> list[tuple[int, str]]:
+    """Return a key that sorts the layers of a class as they were made: `layers/dense_2` before `layers/dense_10`."""
+    return [(int(part) if part.isdecimal() else -1, part) for part in re.split(r"(\d+)", path)]
 
 
 def _scopes(tree: Tree, groups: list[str]) -> Iterator[Scope]:

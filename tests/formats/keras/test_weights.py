@@ -211,3 +211,15 @@ def test_a_map_that_is_none(shards, text):
     shards.write_text(text)
     with pytest.raises(CorruptCheckpoint, match="map"):
         checkpoint.open(shards)
+
+
+def test_layers_of_a_class_are_in_the_order_of_the_network(tmp_path):
+    """The file's own is that of the alphabet, where the tenth is before the second."""
+    import keras
+
+    names = [f"layer_{letter}" for letter in "lkjihgfedcba"]
+    keras.Sequential([keras.Input((2,)), *(keras.layers.Dense(2, name=name) for name in names)]).save_weights(
+        tmp_path / "net.weights.h5"
+    )
+    found = checkpoint.open(tmp_path / "net.weights.h5")
+    assert list(dict.fromkeys(name.partition("/")[0] for name in found)) == names
