@@ -1,7 +1,7 @@
-"""Keras's `.keras`: a zip of a model's configuration, which is only ever copied, and its weights in HDF5.
+"""Keras's `.keras`: a zip of a model's configuration, which is copied, and its weights in HDF5.
 
-What is in `config.json` could make code run where it is deserialised; here it is bytes. The weights are read where
-they lie in the archive.
+What is in `config.json` could make code run where it is deserialised; here only the order of its names is read. The
+weights are read where they lie in the archive.
 """
 
 import zipfile
@@ -21,6 +21,7 @@ from ckpttool.formats.hdf5.tree import Tree, walk
 from ckpttool.formats.hdf5.writer import compare, write_tree
 from ckpttool.formats.keras.copy import Copy, edited, like_of
 from ckpttool.formats.keras.names import weights_in
+from ckpttool.formats.keras.order import LARGEST, in_order
 from ckpttool.remote import stand_ins
 from ckpttool.tensors import PIECE, Tensor
 
@@ -46,7 +47,8 @@ class KerasArchive:
     def open(self, path: Path) -> Hdf5Tensors:
         """List the weights by their logical names; `read_archive` and `weights_in` say what is raised."""
         tree = read_archive(path)
-        return Hdf5Tensors(tree, {name: weight.path for name, weight in weights_in(tree).items()})
+        weights = in_order(weights_in(tree), _config(path))
+        return Hdf5Tensors(tree, {name: weight.path for name, weight in weights.items()})
 
     def save(self, tensors: Mapping[str, Tensor], path: Path, overwrite: bool, how: Writing = PLAIN) -> None:
         """Write an edited copy of an archive, and read it again.
@@ -112,6 +114,15 @@ def _source(path: Path, info: zipfile.ZipInfo) -> Source:
         unpacked = Unpacked(member_bytes(path, info, WEIGHTS))
         return Source(path, info.file_size, 0, stamp_of(path), unpacked)
     return Source(path, info.file_size, member_start(DataFile(path), info), stamp_of(path))
+
+
+def _config(path: Path) -> bytes:
+    """Return the model's configuration, nothing where there is none, or one that is damaged or too large."""
+    info = members(path).get(CONFIG)
+    try:
+        return b"".join(member_bytes(path, info, CONFIG)) if info and info.file_size <= LARGEST else b""
+    except CorruptCheckpoint:
+        return b""
 
 
 def _copy_archive(like: Path, file: BinaryIO, weights: BinaryIO) -> None:

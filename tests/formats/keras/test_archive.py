@@ -261,3 +261,28 @@ def test_a_copy_of_something_else(tmp_path):
         checkpoint.save(checkpoint.open(weights), tmp_path / "new.keras")
     with pytest.raises(MissingFile, match=r"gone\.keras is missing"):
         checkpoint.save(checkpoint.open(weights), tmp_path / "new.keras", how=Writing(like=tmp_path / "gone.keras"))
+
+
+def test_weights_are_in_the_order_of_the_network(tmp_path):
+    """The file of weights has them by class; also those of a model within, and of one in another's place."""
+    import keras
+
+    layers = keras.layers
+    inner = keras.Sequential(
+        [keras.Input((4, 4, 1)), layers.Conv2D(1, 2, name="z"), layers.BatchNormalization(name="y")], name="inner"
+    )
+    inputs = keras.Input((4, 4, 1))
+    outputs = layers.Conv2D(1, 1, name="last")(inner(layers.BatchNormalization(name="first")(inputs)))
+    keras.Model(inputs, layers.Dense(1, name="a")(outputs)).save(tmp_path / "m.keras")
+    found = checkpoint.open(tmp_path / "m.keras")
+    scopes = list(dict.fromkeys(name.rpartition("/")[0] for name in found))
+    assert scopes == ["first", "inner/z", "inner/y", "last", "a"]
+
+
+@pytest.mark.parametrize("config", [b"", b"\xff", b"[" * 100_000, b'{"config": {"name": []}}', b'{"config": 3}'])
+def test_a_configuration_that_says_nothing_leaves_the_order(tmp_path, config):
+    weights = weights_file(tmp_path / "w.weights.h5", tensors_of(b=KERNEL, a=KERNEL))
+    with zipfile.ZipFile(tmp_path / "m.keras", "w") as file:
+        file.writestr("config.json", config)
+        file.write(weights, "model.weights.h5")
+    assert list(checkpoint.open(tmp_path / "m.keras")) == list(checkpoint.open(weights))
