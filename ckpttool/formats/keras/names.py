@@ -38,6 +38,8 @@ ORDER = {
     "gru_cell": ("kernel", "recurrent_kernel", "bias"),
     "simple_rnn_cell": ("kernel", "recurrent_kernel", "bias"),
     "p_re_lu": ("alpha",),
+    "einsum_dense": ("kernel", "bias"),
+    "normalization": ("mean", "variance", "count"),
 }
 """The weights of Keras's layers in the order in which they are numbered; a layer without a bias has fewer.
 
@@ -48,6 +50,7 @@ WHOLE: dict[str, dict[int, tuple[str, ...]]] = {
         2: ("moving_mean", "moving_variance"),
     },
     "layer_normalization": {2: ("gamma", "beta")},
+    "group_normalization": {2: ("gamma", "beta")},
 }
 """Layers whose weights are only told by how many there are; of three, either of the first two may be absent."""
 TRAINING_STATE = ("optimizer", "seed_generator")

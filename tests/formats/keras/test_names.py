@@ -158,3 +158,17 @@ def test_a_class_that_is_not_known_keeps_its_numbers(tmp_path: Path) -> None:
         file.create_group("layers/my_layer/vars").attrs["name"] = "mine"
         file["layers/my_layer/vars/0"] = np.zeros(1)
     assert list(open_checkpoint(tmp_path / "k.weights.h5")) == ["mine/0"]
+
+
+def test_weights_of_other_layers_are_called_as_keras_calls_them(tmp_path: Path) -> None:
+    """As EfficientNet's normalisation of its input."""
+    import keras
+    from keras import layers
+
+    inputs = keras.Input((4, 6))
+    x = layers.Normalization(name="scaled")(inputs)
+    x = layers.EinsumDense("abc,cd->abd", output_shape=(None, 8), bias_axes="d", name="product")(x)
+    model = keras.Model(inputs, layers.GroupNormalization(2, name="groups")(x))
+    model.save(tmp_path / "m.keras")
+    found = {name: tensor.shape for name, tensor in open_checkpoint(tmp_path / "m.keras").items()}
+    assert found == {variable.path: tuple(variable.shape) for variable in model.weights}
