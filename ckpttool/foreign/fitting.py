@@ -1,16 +1,18 @@
 """Whether tensors fit the variables that they are to become: names, shapes under a layout, dtypes."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.errors import PlanError
+from ckpttool.foreign.forget_bias import forget_bias
 from ckpttool.foreign.layouts import parse_layout
 from ckpttool.foreign.layouts.candidates import candidates
 from ckpttool.foreign.layouts.keep import Keep
 from ckpttool.foreign.layouts.layout import Layout, Shape
+from ckpttool.foreign.layouts.lstm import Lstm
 from ckpttool.foreign.layouts.pointwise import Pointwise, pointwise
 from ckpttool.foreign.reading import is_of_torch, layout_by_reader
 from ckpttool.foreign.rules import AUTO, Move
@@ -86,7 +88,9 @@ class Fitting:
 
     def _layout(self, move: Move, targets: Sequence[StoredTensor]) -> Layout:
         if move.transform not in (None, AUTO):
-            return parse_layout(str(move.transform)).fitted([self.weights[name].shape for name in move.sources])
+            layout = parse_layout(str(move.transform)).fitted([self.weights[name].shape for name in move.sources])
+            self._check_forget_bias(move, layout, targets)
+            return layout
         if len(move.sources) != 1 or len(targets) != 1:
             raise PlanError(f"{self._here(' '.join(move.sources))}: several tensors need a transform in their rule")
         by_reader = layout_by_reader(self.graph, targets[0])
@@ -99,6 +103,17 @@ class Fitting:
                 f"kernel, which PyTorch turns over: a rule says transform = '{by_reader}', or 'keep', or a sample tells"
             )
         return Keep()
+
+    def _check_forget_bias(self, move: Move, layout: Layout, targets: Sequence[StoredTensor]) -> None:
+        if not isinstance(layout, Lstm) or layout.target != "tf1" or layout.source == "tf1":
+            return
+        added = forget_bias(self.graph, targets[0])
+        if added is not None and added != layout.forget_bias:
+            right = replace(layout, forget_bias=added)
+            raise PlanError(
+                f"{self._here(' '.join(move.sources))}: {layout} takes {layout.forget_bias:g} off the forget gates, "
+                f"and {self._graph} adds {added:g} to those of {targets[0].name}: transform = '{right}'"
+            )
 
     def _windowed(self, by_reader: Layout, move: Move, target: StoredTensor) -> Layout:
         """Return what a kernel needs that is a matrix where the graph's has a window of one, else what its op says."""
