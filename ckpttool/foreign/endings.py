@@ -19,6 +19,7 @@ class Endings(Generic[Group]):
     def __init__(self, names: Iterable[tuple[str, Sequence[str], Iterable[Group]]]) -> None:
         """Take names, each with its words and its groups."""
         self._names: dict[tuple[Group, tuple[str, ...]], list[str]] = {}
+        self._sets: dict[tuple[frozenset[Group], tuple[str, ...]], frozenset[str]] = {}
         for name, words, groups in names:
             for group in groups:
                 for ending in _endings(name, words):
@@ -31,12 +32,18 @@ class Endings(Generic[Group]):
 
     def alike(self, name: str, words: Sequence[str], groups: Iterable[Group]) -> frozenset[str]:
         """Return the names of some groups that share the most words at their ends; none where no word is shared."""
-        groups = list(groups)
+        groups = frozenset(groups)
         for ending in _endings(name, words):
-            found = [self._names[group, ending] for group in groups if (group, ending) in self._names]
-            if found:
-                return frozenset(same for names in found for same in names)
+            if found := self._found(groups, ending):
+                return found
         return frozenset()
+
+    def _found(self, groups: frozenset[Group], ending: tuple[str, ...]) -> frozenset[str]:
+        """Return the names with an ending: one and the same set for all who ask, which costs less to compare."""
+        if (groups, ending) not in self._sets:
+            found = (self._names.get((group, ending), ()) for group in groups)
+            self._sets[groups, ending] = frozenset(same for names in found for same in names)
+        return self._sets[groups, ending]
 
 
 def _endings(name: str, words: Sequence[str]) -> Iterator[tuple[str, ...]]:

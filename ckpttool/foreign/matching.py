@@ -121,7 +121,7 @@ class Matching:
         best = _by_value({name: ours.alike(name, names[name], groups) for name, groups in wanting.items()})
         back = {s: theirs.alike(s, words[s], [self._groups[s]]) for sources in best for s in sources}
         even = ((sources, targets) for sources, targets in best.items() if len(sources) == len(targets))
-        return [([*s], t) for s, t in even if all(back[source] == {*t} for source in s)]
+        return [([*s], t) for s, t in even if {back[source] for source in s} == {frozenset(t)}]
 
     def _by_shapes(self) -> bool:
         """Pair where neither fits anything else."""

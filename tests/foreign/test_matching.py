@@ -3,7 +3,7 @@
 import pytest
 
 from ckpttool.foreign.layouts.dense import Dense
-from ckpttool.foreign.matching import NAMES, Matching
+from ckpttool.foreign.matching import NAMES, NUMBERS, Matching
 from ckpttool.graph.stored import StoredTensor
 from ckpttool.tensors import BY_NAME
 
@@ -33,4 +33,17 @@ def test_the_longest_common_ending_tells_if_no_other_is_as_long() -> None:
         "x/a/q/kernel": "a.q.weight",
         "y/b/q/kernel": "b.q.weight",
         "k/kernel": "b.k.weight",
+    }
+
+
+def test_many_names_with_one_ending_are_told_by_their_numbers() -> None:
+    count = 2000
+    found = matching(
+        [f"layer.{number}.attention.fc.weight" for number in reversed(range(count))],
+        [f"block_{number}/Attention_1/fc/kernel" for number in range(count)],
+    )
+    found.run()
+    assert found.found == {
+        f"block_{number}/Attention_1/fc/kernel": (f"layer.{number}.attention.fc.weight", NUMBERS)
+        for number in range(count)
     }
