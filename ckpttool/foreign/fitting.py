@@ -13,7 +13,7 @@ from ckpttool.foreign.layouts.candidates import candidates
 from ckpttool.foreign.layouts.keep import Keep
 from ckpttool.foreign.layouts.layout import Layout, Shape
 from ckpttool.foreign.layouts.lstm import Lstm
-from ckpttool.foreign.layouts.pointwise import Pointwise, pointwise
+from ckpttool.foreign.layouts.pointwise import pointwise
 from ckpttool.foreign.reading import is_of_torch, layout_by_reader
 from ckpttool.foreign.rules import AUTO, Move
 from ckpttool.graph.graph import Graph
@@ -116,9 +116,9 @@ class Fitting:
             )
 
     def _windowed(self, by_reader: Layout, move: Move, target: StoredTensor) -> Layout:
-        """Return what a kernel needs that is a matrix where the graph's has a window of one, else what its op says."""
+        """Return what a kernel needs that is a matrix where the graph's has a window, else what its op says."""
         ways = pointwise(self.weights[move.sources[0]].shape, target.shape or ())
-        turned = [way for way in ways if way == Pointwise(dimensions=way.dimensions)]
+        turned = [way for way in ways if way.form == "torch"]
         return turned[0] if turned and not isinstance(by_reader, Keep) else by_reader
 
     def _others(self, move: Move, targets: Sequence[StoredTensor]) -> tuple[Layout, ...]:

@@ -1,12 +1,15 @@
-"""Dense layers that a graph computes as convolutions with a window of one, as slim's classifiers and GPT-2 do."""
+"""Dense layers that a graph computes as convolutions, with a window of one or of the whole image: slim's, GPT-2's."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import prod
 from typing import ClassVar
+
+import numpy as np
 
 from ckpttool.call_syntax import nearest
 from ckpttool.errors import PlanError
-from ckpttool.foreign.layouts.layout import OneToOne, Shape
+from ckpttool.foreign.layouts.layout import OneToOne, Shape, channels_last
 from ckpttool.tensors import Array
 
 FORMS = ("torch", "keras")
@@ -17,58 +20,76 @@ DIMENSIONS = (1, 2, 3)
 class Pointwise(OneToOne):
     """The kernel of a dense layer, `[outputs, inputs]` of PyTorch or `[inputs, outputs]` of Keras, as a convolution's.
 
-    Its window has two `dimensions`, as an image has, unless it is said.
+    Its window has two `dimensions`, as an image has, and is 1 in each, unless it is said. A larger one is the whole
+    image, which the dense layer reads flattened, in PyTorch with the channels first.
 
     >>> Pointwise().shapes([(1000, 2048)]), Pointwise("keras", dimensions=1).shapes([(768, 2304)])
     ([(1, 1, 2048, 1000)], [(1, 768, 2304)])
+    >>> Pointwise(window=7).shapes([(4096, 25088)])
+    [(7, 7, 512, 4096)]
     """
 
     name: ClassVar[str] = "pointwise"
     source: ClassVar[str] = "a matrix"
-    target: ClassVar[str] = "[a 1 for each dimension, inputs, outputs]"
+    target: ClassVar[str] = "[window for each dimension, channels, outputs]"
     form: str = "torch"
     dimensions: int = 2
+    window: int = 1
 
     def __post_init__(self) -> None:
-        """Refuse a form that is not known, and dimensions that no window has."""
+        """Refuse a form that is not known, and what no window has."""
         if self.form not in FORMS:
             raise PlanError(f"{self}: no form {self.form}{nearest(self.form, FORMS)}")
         if self.dimensions not in DIMENSIONS:
             raise PlanError(f"{self}: expected 1, 2 or 3 dimensions")
+        if self.window < 1:
+            raise PlanError(f"{self}: expected a window of at least 1")
 
     def shape(self, shape: Shape) -> Shape | None:
         """Return the shape with a window."""
-        return (*self._window, *self._turned(shape)) if len(shape) == 2 else None
+        if len(shape) != 2 or self._turned(shape)[0] % prod(self._window):
+            return None
+        inputs, outputs = self._turned(shape)
+        return (*self._window, inputs // prod(self._window), outputs)
 
     def source_shape(self, shape: Shape) -> Shape | None:
         """Return the shape without the window."""
-        window, matrix = shape[: self.dimensions], shape[self.dimensions :]
-        return self._turned(matrix) if window == self._window and len(matrix) == 2 else None
+        if shape[: self.dimensions] != self._window or len(shape) != self.dimensions + 2:
+            return None
+        return self._turned((prod(shape[:-1]), shape[-1]))
 
     def turn(self, array: Array) -> Array:
         """Return a view."""
-        matrix = array.T if self.form == "torch" else array
-        return matrix.reshape(*self._window, *matrix.shape)
+        *_, channels, outputs = self.shapes([array.shape])[0]
+        if self.form == "keras":
+            return array.reshape(*self._window, channels, outputs)
+        return array.reshape(outputs, channels, *self._window).transpose(channels_last(self.dimensions + 2))
 
     def turn_back(self, array: Array) -> Array:
-        """Return a view."""
-        matrix = array.reshape(array.shape[self.dimensions :])
-        return matrix.T if self.form == "torch" else matrix
+        """Return a view where the window is 1, else a copy."""
+        channels, outputs = array.shape[-2:]
+        if self.form == "keras":
+            return array.reshape(-1, outputs)
+        first = array.transpose(np.argsort(channels_last(array.ndim)))
+        return first.reshape(outputs, channels * prod(self._window))
 
     @property
     def _window(self) -> Shape:
-        return (1,) * self.dimensions
+        return (self.window,) * self.dimensions
 
     def _turned(self, shape: Shape) -> Shape:
         return shape[::-1] if self.form == "torch" else shape
 
 
 def pointwise(source: Shape, target: Shape) -> Iterator[Pointwise]:
-    """Yield the ways in which a matrix becomes a kernel with a window of one, PyTorch's first.
+    """Yield the ways in which a matrix becomes a convolution's kernel, PyTorch's first.
 
     >>> [str(layout) for layout in pointwise((8, 8), (1, 1, 8, 8))]
     ['pointwise', 'pointwise(form=keras)']
+    >>> [str(layout) for layout in pointwise((36, 10), (3, 3, 4, 10))]
+    ['pointwise(form=keras, window=3)']
     """
     dimensions = len(target) - 2
-    made = (Pointwise(form, dimensions) for form in FORMS if len(source) == 2 and dimensions in DIMENSIONS)
-    return (layout for layout in made if layout.shape(source) == target)
+    if len(source) == 2 and dimensions in DIMENSIONS and target[0] > 0:
+        made = (Pointwise(form, dimensions, target[0]) for form in FORMS)
+        yield from (layout for layout in made if layout.shape(source) == target)

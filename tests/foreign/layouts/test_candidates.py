@@ -23,6 +23,8 @@ from ckpttool.foreign.layouts.layout import Shape
         ([(8, 10)], (1, 8, 10), "MatMul", ["pointwise(form=keras, dimensions=1)"]),
         ([(8, 8)], (1, 1, 8, 8), None, ["pointwise", "pointwise(form=keras)"]),
         ([(10, 8)], (1, 2, 8, 10), None, []),
+        ([(6, 100)], (5, 5, 4, 6), "Conv2D", ["pointwise(window=5)"]),
+        ([(100, 6)], (5, 5, 4, 6), "Conv2D", ["pointwise(form=keras, window=5)"]),
         ([(16, 8, 3, 3)], (3, 3, 8, 16), "Conv2DBackpropInput", ["transposed"]),
         ([(64,)], (64,), "FusedBatchNormV3", ["keep"]),
         ([(1000, 64)], (1000, 64), "ResourceGather", ["keep"]),

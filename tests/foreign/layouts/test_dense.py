@@ -62,6 +62,29 @@ def test_torch_dense_after_flatten(target: str, proved: Any, random: Random) -> 
     assert short.tobytes() == checked.tobytes()
 
 
+@pytest.mark.parametrize("source", ["torch", "keras"])
+def test_dense_after_flatten_as_a_convolution_of_the_whole_image(source: str, proved: Any, random: Random) -> None:
+    """slim's VGG."""
+    import keras
+    import tensorflow as tf
+    import torch
+
+    image, kernel = random(3, 4, 5, 5), random(100, 6)  # channels first
+    nhwc = image.transpose(0, 2, 3, 1)
+    if source == "torch":
+        linear = torch.nn.Linear(100, 6, bias=False)
+        [kernel] = arrays_of(linear)
+        expected = torch.nn.Sequential(torch.nn.Flatten(), linear)(torch.tensor(image)).detach()
+    else:
+        flat = np.asarray(keras.layers.Flatten()(nhwc))
+        expected = keras_layer(keras.layers.Dense(6, use_bias=False), flat, kernel)
+
+    def run(kernel: Array) -> Any:
+        return tf.nn.conv2d(nhwc, kernel, 1, "VALID")[:, 0, 0]
+
+    proved(f"pointwise({source}, window=5)", [kernel], expected, run)
+
+
 @pytest.mark.parametrize("target", ["keras", "tf1"])
 def test_torch_embedding(target: str, proved: Any) -> None:
     import keras
