@@ -54,7 +54,7 @@ def _waits_for_update(graph: Graph, name: str) -> bool:
 
 def _waits(graph: Graph, name: str) -> set[str]:
     """Return the ops that an op waits for without reading them."""
-    return {ref.op for ref in graph.inputs(name, control=True) if ref.index < 0}
+    return {text[1:] for text in graph.nodes[name].input if text.startswith("^")}
 
 
 def _only_waits(graph: Graph, name: str) -> bool:

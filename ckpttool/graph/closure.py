@@ -159,9 +159,10 @@ class _Closure:
         features = [str(ref) for ref in kinds["features"]]
         random, mixing = disturbances(self.graph, self.flow, features, self.modes)
         below = {op for op in self.frozen_ops if op in self.trunk}
+        above = set(self.frozen_ops) - below
         return FrozenPart(
             variables=tuple(key for key in self.frozen if self.described[key].op in below),
-            above=tuple(key for key in self.frozen if self.described[key].op in set(self.frozen_ops) - below),
+            above=tuple(key for key in self.frozen if self.described[key].op in above),
             ops=frozenset(self.closure),
             features=tuple(features),
             direct=tuple(str(ref) for ref in kinds["direct"]),

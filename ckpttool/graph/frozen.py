@@ -1,5 +1,6 @@
 """Which variables a frozen set really covers: moving averages share the fate of their layer."""
 
+from collections import defaultdict
 from collections.abc import Collection, Mapping
 
 from ckpttool.errors import UnknownName
@@ -21,22 +22,34 @@ def frozen_with_layers(graph: Graph, frozen: Collection[str], moving: Collection
         UnknownName: a name is not one of the graph's variables.
     """
     described = variables(graph)
-    names = {key: variable.name for key, variable in described.items()}
-    unknown = [name for name in frozen if name not in names and name not in names.values()]
+    wanted = set(frozen)
+    known = {*described, *(variable.name for variable in described.values())}
+    unknown = [name for name in frozen if name not in known]
     if unknown:
         raise UnknownName(f"{graph.source}: no variable {unknown[0]}{suggestion(unknown[0], described)}")
-    chosen = {key for key, name in names.items() if key in frozen or name in frozen}
-    changed = changed_variables(graph)
+    chosen = {key for key, variable in described.items() if key in wanted or variable.name in wanted}
+    changed, trained = changed_variables(graph), _trained_below(described)
     return [
         key
         for key, variable in described.items()
         if key in chosen
-        or (variable.kind == "weight" and key not in moving and _follows(variable, described, chosen, changed))
+        or (variable.kind == "weight" and key not in moving and _follows(variable, trained, chosen, changed))
     ]
 
 
+def _trained_below(described: Mapping[str, Variable]) -> Mapping[str, list[str]]:
+    """For each scope the trainable variables in it, also in scopes of its own."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for key, variable in described.items():
+        scope = variable.name.rpartition("/")[0] if variable.trainable else ""
+        while scope:
+            found[scope].append(key)
+            scope = scope.rpartition("/")[0]
+    return found
+
+
 def _follows(
-    variable: Variable, described: Mapping[str, Variable], chosen: Collection[str], changed: Collection[str]
+    variable: Variable, trained: Mapping[str, list[str]], chosen: Collection[str], changed: Collection[str]
 ) -> bool:
     """Say whether a weight that no optimizer trains is frozen with its layer, or never changes at all.
 
@@ -47,7 +60,7 @@ def _follows(
         return False
     scope, is_own = variable.name.rpartition("/")[0], True
     while scope:
-        siblings = [key for key, other in described.items() if other.trainable and other.name.startswith(f"{scope}/")]
+        siblings = trained.get(scope)
         if siblings and (is_own or variable.op in changed):
             return all(key in chosen for key in siblings)
         scope, is_own = scope.rpartition("/")[0], False

@@ -1,7 +1,7 @@
 """Graph: a MetaGraphDef with the look-ups that every other module of this floor needs."""
 
-from collections import defaultdict
-from collections.abc import Callable, Collection
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from functools import cached_property, wraps
 from typing import TypeVar
@@ -38,6 +38,14 @@ class TensorRef:
         return f"{self.op}:{self.index}"
 
 
+class _Refs(dict[str, TensorRef]):
+    """Tensors by what nodes write in their inputs, each read once: an op's output is read by many."""
+
+    def __missing__(self, text: str) -> TensorRef:
+        self[text] = ref = TensorRef.parse(text)
+        return ref
+
+
 class Graph:
     """A graph and its collections, saver and signatures; it is never changed in place: rewrites give new graphs."""
 
@@ -49,10 +57,11 @@ class Graph:
         """
         self.meta = meta
         self.source = source
+        self._refs = _Refs()
         self.nodes: dict[str, NodeDef] = {node.name: node for node in meta.graph_def.node}
         if len(self.nodes) != len(meta.graph_def.node):
-            names = [node.name for node in meta.graph_def.node]
-            twice = next(name for name in names if names.count(name) > 1)
+            counts = Counter(node.name for node in meta.graph_def.node)
+            twice = next(name for name, count in counts.items() if count > 1)
             raise GraphError(f"{source}: two ops are named {twice}")
 
     def __repr__(self) -> str:
@@ -70,8 +79,8 @@ class Graph:
 
     def inputs(self, name: str, control: bool = False) -> list[TensorRef]:
         """Return the tensors that an op reads; with `control`, also the ops that it only waits for (index -1)."""
-        refs = [TensorRef.parse(text) for text in self.nodes[name].input]
-        return [ref for ref in refs if control or ref.index >= 0]
+        refs = [self._refs[text] for text in self.nodes[name].input]
+        return refs if control else [ref for ref in refs if ref.index >= 0]
 
     @cached_property
     def consumers(self) -> dict[str, list[str]]:
@@ -98,6 +107,18 @@ class Graph:
         for name in self.nodes:
             for ref in self.inputs(name, control=True):
                 found[ref.op].add(name)
+        return found
+
+    def descendants(self, names: Iterable[str], control: bool = False) -> set[str]:
+        """Return the ops whose values need those of the named ops, themselves included: the inverse of `ancestors`."""
+        edges = self.users if control else self.consumers
+        found: set[str] = set()
+        todo = list(names)
+        while todo:
+            name = todo.pop()
+            if name not in found:
+                found.add(name)
+                todo.extend(edges.get(name, ()))
         return found
 
     def ancestors(self, *names: str, control: bool = False, stop: Collection[TensorRef] = ()) -> set[str]:

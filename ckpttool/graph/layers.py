@@ -17,13 +17,14 @@ from functools import cached_property
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.graph.forward import is_forward, ranks
 from ckpttool.graph.graph import Graph, TensorRef, once
-from ckpttool.graph.roles import find_roles
+from ckpttool.graph.roles import certain_roles
 from ckpttool.graph.signatures import output_tensors
 from ckpttool.graph.variables import variables
 from ckpttool.selection import layer_of
 from ckpttool.tensors import BY_NUMBER
 
 _LOOP = re.compile(r"while(_\d+)?")
+_NUMBER = re.compile(r"(_\d+)?")
 _VALUE_OPS = frozenset(
     {"Identity", "ReadVariableOp", "Enter", "RefEnter", "Switch", "RefSwitch", "RefIdentity", "Cast", "StopGradient"}
 )
@@ -137,7 +138,7 @@ class _Flow:
     @cached_property
     def _ends(self) -> set[str]:
         """The ops that computing is for."""
-        roles = find_roles(self.graph, needed=())
+        roles = certain_roles(self.graph)
         tensors = [roles.loss, roles.logits, roles.accuracy, *output_tensors(self.graph)]
         return {TensorRef.parse(name).op for name in tensors if name is not None} & set(self.graph.nodes)
 
@@ -171,9 +172,8 @@ class _Flow:
         own = layer.rpartition("/")[2]
         ops = sorted((op for weight in self.members[layer] for op in self.users[weight.op]), key=self.rank.__getitem__)
         for name in (own, re.sub(r"_\d+$", "", own)):
-            component = re.compile(re.escape(name) + r"(_\d+)?")
             for parts in (op.split("/")[:-1] for op in ops):
-                ends = [position for position, part in enumerate(parts) if component.fullmatch(part)]
+                ends = [position for position, part in enumerate(parts) if _is_numbered(part, name)]
                 if ends:
                     return "/".join(_outside_loops(parts[: ends[-1] + 1]))
         return None
@@ -191,8 +191,9 @@ class _Flow:
 
     def _widest(self, scope: str | None) -> str | None:
         """Return the outermost layer's scope around a scope: a convolution's, around its batch normalisation."""
-        around = [other for other in self.scopes.values() if other and f"{scope}/".startswith(f"{other}/")]
-        return min(around, key=len) if scope and around else scope
+        parts = (scope or "").split("/")
+        around = ("/".join(parts[:length]) for length in range(1, len(parts)))
+        return next((other for other in around if other in self._known_scopes), scope)
 
     def _region(self, layer: str, scope: str) -> set[str]:
         """Return the ops in a scope that compute on from the layer's variables, up to those that use other layers'."""
@@ -241,6 +242,15 @@ def _outside_loops(parts: list[str]) -> list[str]:
     """Cut a scope off before its first loop."""
     loops = [position for position, part in enumerate(parts) if _LOOP.fullmatch(part)]
     return parts[: loops[0]] if loops else parts
+
+
+def _is_numbered(part: str, name: str) -> bool:
+    """Say whether a scope is named so, perhaps with the number that TensorFlow puts behind a name that was taken.
+
+    >>> _is_numbered("dense_1", "dense"), _is_numbered("dense1", "dense")
+    (True, False)
+    """
+    return part.startswith(name) and _NUMBER.fullmatch(part, len(name)) is not None
 
 
 def _in_loop(op: str) -> bool:

@@ -1,11 +1,11 @@
 """Losses: what the gradients of a training op start from, and what a loss compares with labels."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from ckpttool.graph.graph import Graph, TensorRef
+from ckpttool.graph.graph import Graph, TensorRef, once
 from ckpttool.graph.variables import VARIABLE_OPS
 
 _SEED = re.compile(r"(?P<scope>.+)/(grad_ys_\d+|Fill(_\d+)?|Const(_\d+)?|ones(_like)?(_\d+)?)")
@@ -101,16 +101,20 @@ def _difference(graph: Graph, name: str) -> Iterator[Comparison]:
     """Yield a difference between what variables had a part in and what none had."""
     if graph.nodes[name].op in _DIFFERENCES and len(graph.inputs(name)) == 2:
         left, right = graph.inputs(name)
-        learned = [_is_learned(graph, side) for side in (left, right)]
-        if learned == [True, False] and _is_fed(graph, right):
+        learned = [side.op in _learned(graph) for side in (left, right)]
+        if learned == [True, False] and right.op in _fed(graph):
             yield Comparison(source(graph, left), right, "difference")
-        elif learned == [False, True] and _is_fed(graph, left):
+        elif learned == [False, True] and left.op in _fed(graph):
             yield Comparison(source(graph, right), left, "difference")
 
 
-def _is_learned(graph: Graph, ref: TensorRef) -> bool:
-    return any(graph.nodes[name].op in VARIABLE_OPS for name in graph.ancestors(ref.op))
+@once
+def _learned(graph: Graph) -> Container[str]:
+    """Return the ops whose values depend on a variable."""
+    return graph.descendants(name for name, node in graph.nodes.items() if node.op in VARIABLE_OPS)
 
 
-def _is_fed(graph: Graph, ref: TensorRef) -> bool:
-    return any(graph.nodes[name].op.startswith("Placeholder") for name in graph.ancestors(ref.op))
+@once
+def _fed(graph: Graph) -> Container[str]:
+    """Return the ops whose values depend on a placeholder."""
+    return graph.descendants(name for name, node in graph.nodes.items() if node.op.startswith("Placeholder"))

@@ -1,6 +1,6 @@
 """Results: the tensor that a graph is run for, where no loss says which its logits are."""
 
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ckpttool.errors import GraphError
@@ -72,9 +72,6 @@ def _ends(graph: Graph) -> list[str]:
     ends = [name for name in ends if not graph.nodes[name].op.endswith("Summary")]
     places = (TensorRef.parse(saver.filename_tensor_name).op for saver in savers(graph))
     files = graph.ancestors(*(op for op in places if op in graph.nodes))
-    return [name for name in ends if _is_fed(graph, name, files)]
-
-
-def _is_fed(graph: Graph, name: str, files: Container[str]) -> bool:
-    below = graph.ancestors(name) - {name}
-    return any(graph.nodes[op].op in PLACEHOLDERS and op not in files for op in below)
+    fed = {name for name, node in graph.nodes.items() if node.op in PLACEHOLDERS and name not in files}
+    needing = graph.descendants(fed)
+    return [name for name in ends if any(ref.op in needing for ref in graph.inputs(name))]

@@ -12,7 +12,7 @@ from functools import cache, cached_property, partial
 from ckpttool.errors import GraphError, UnknownName
 from ckpttool.formats.wire.protos.meta_graph_pb2 import CollectionDef
 from ckpttool.graph import candidates, placeholders
-from ckpttool.graph.graph import Graph, TensorRef, copy_of
+from ckpttool.graph.graph import Graph, TensorRef, copy_of, once
 from ckpttool.graph.losses import Comparison, comparisons
 from ckpttool.selection import suggestion
 
@@ -66,6 +66,12 @@ def needed_role(graph: Graph, roles: Roles, role: str) -> str:
     if name is None:
         raise GraphError(f"{graph.source}: no {role} is known; name it with --{role}, or put one on with reuse --head")
     return name
+
+
+@once
+def certain_roles(graph: Graph) -> Roles:
+    """Return the roles that are not ambiguous, as `find_roles` finds them where none is needed."""
+    return find_roles(graph, needed=())
 
 
 class _Resolver:

@@ -10,7 +10,7 @@ from ckpttool.graph.graph import Graph, TensorRef
 from ckpttool.graph.op_outputs import dtype_of_output
 from ckpttool.graph.results import result_of
 from ckpttool.graph.rewrite.editing import free_name
-from ckpttool.graph.roles import find_roles
+from ckpttool.graph.roles import certain_roles
 from ckpttool.graph.signatures import DEFAULT, Argument, Signature, signature_named
 from ckpttool.selection import suggestion
 
@@ -57,7 +57,7 @@ def _outputs(graph: Graph, said: Sequence[str], signed: Signature | None) -> tup
         return _said(graph, "--outputs", said), "as said"
     if signed is not None:
         return _tensors(graph, signed.outputs), f"of the signature {signed.name}"
-    logits = find_roles(graph, needed=()).logits
+    logits = certain_roles(graph).logits
     if logits is not None:
         return {"logits": logits}, "the logits"
     result = result_of(graph, "--outputs")

@@ -15,6 +15,7 @@ from typing import Any
 from ckpttool.call_syntax import Call, Source, nearest
 from ckpttool.errors import PlanError, UnknownName
 from ckpttool.graph.activations import ACTIVATIONS, INITS, Activation
+from ckpttool.graph.free_names import FreeNames
 
 SCOPE = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
 """Names that TensorFlow takes for an outermost scope (`VALID_OP_NAME_REGEX` of python/framework/ops.py)."""
@@ -92,14 +93,9 @@ def _names(source: Source, layers: list[tuple[ast.Name | None, str]]) -> Iterato
         if not SCOPE.fullmatch(target.id):
             raise source.wrong(target, "no TensorFlow scope: expected A-Z, a-z, 0-9 and _, and not _ first")
         taken.add(target.id)
+    names = FreeNames(taken)
     for target, kind in layers:
-        name = target.id if target else _free(kind, taken)
-        taken.add(name)
-        yield name
-
-
-def _free(kind: str, taken: set[str]) -> str:
-    return next(name for name in [kind, *(f"{kind}_{i}" for i in range(1, len(taken) + 1))] if name not in taken)
+        yield target.id if target else names.free(kind)
 
 
 def _count(source: Source, node: ast.expr) -> int:

@@ -19,8 +19,9 @@ def rates_of(recipe: Recipe, trained: Sequence[str], names: Sequence[str]) -> di
     Raises:
         UnknownName: a pattern takes nothing.
     """
-    layers = list(dict.fromkeys(layer_of(name) for name in reversed(trained)))
+    layers = dict.fromkeys(layer_of(name) for name in reversed(trained))
+    depths = {layer: depth for depth, layer in enumerate(layers)}
     decay = recipe.lr_decay_per_layer or 1.0
-    rates = {name: recipe.rate * decay ** layers.index(layer_of(name)) for name in trained}
+    rates = {name: recipe.rate * decay ** depths[layer_of(name)] for name in trained}
     said = recipe.rates.of(names) if recipe.rates and recipe.rates.pairs[0][0] else {}
     return {name: said.get(name, rate) for name, rate in rates.items()}

@@ -19,7 +19,7 @@ from ckpttool.graph.rewrite import (
     untrainable,
     update_ops,
 )
-from ckpttool.graph.roles import Roles, find_roles
+from ckpttool.graph.roles import Roles, certain_roles, find_roles
 from ckpttool.graph.variables import variables
 from ckpttool.kinds import base_name
 from ckpttool.selection import Pattern, listed
@@ -88,7 +88,7 @@ def freeze_graph(graph: Graph, names: Collection[str], method: Method = "var-lis
     Raises:
         UnknownName: a name is not one of the graph's variables.
     """
-    found = find_roles(graph, needed=())
+    found = certain_roles(graph)
     frozen = frozen_with_layers(graph, names)
     return _frozen_graph(graph, frozen, method, _part(graph, frozen, found), _targets(found))
 
@@ -116,7 +116,8 @@ def _part(graph: Graph, frozen: Collection[str], roles: Roles) -> FrozenPart | N
     """Return the frozen part of what computes the loss; None where the graph computes nothing with the variables."""
     targets = _targets(roles)
     below = graph.ancestors(*(TensorRef.parse(name).op for name in targets)) if targets else set()
-    used = [key for key, variable in variables(graph).items() if key in frozen and variable.op in below]
+    chosen = set(frozen)
+    used = [key for key, variable in variables(graph).items() if key in chosen and variable.op in below]
     return frozen_part(graph, used, targets, roles.training) if used else None
 
 
@@ -126,7 +127,7 @@ def _stops(graph: Graph, part: FrozenPart, readers: Collection[str]) -> list[str
     A penalty on a frozen kernel reads the kernel itself; where it reads it by its handle, its own read is stopped.
     """
     stops = []
-    held = {v.op for key, v in variables(graph).items() if key in part.variables}
+    held = {variables(graph)[key].op for key in part.variables}
     leaving = [text for text in part.constants if held & graph.ancestors(TensorRef.parse(text).op)]
     for text in (*part.features, *leaving):
         ref = TensorRef.parse(text)
@@ -160,7 +161,8 @@ def _change_notes(before: Graph, after: Graph, frozen: Collection[str]) -> list[
     notes = [f"taken out of the training: {listed(dropped)}"] if dropped else []
     pinned = [name for name in mode_placeholders(before) if f"{name}/frozen" in after.nodes]
     notes += [f"False within the frozen layers: {listed(pinned)}"] if pinned else []
-    slots = [v.name for v in variables(after).values() if v.kind == "slot" and base_name(v.name, set(frozen))]
+    owners = set(frozen)
+    slots = [v.name for v in variables(after).values() if v.kind == "slot" and base_name(v.name, owners)]
     if slots:
         notes.append(f"kept, though nothing changes them any more: {listed(slots)}")
     if any(node.device and not node.device.endswith("CPU:0") for node in before.nodes.values()):

@@ -12,7 +12,7 @@ import numpy as np
 
 from ckpttool.errors import DataError
 from ckpttool.graph.graph import Graph
-from ckpttool.graph.roles import find_roles
+from ckpttool.graph.roles import certain_roles
 from ckpttool.graph.stored import window
 from ckpttool.runtime.function import GraphFunction, runner
 from ckpttool.runtime.state import State
@@ -52,7 +52,7 @@ class Sample:
         fed, self._tensors = sides(graph, sample)
         self._sample = sample
         self._feeds = {f"{op}:0": sample[name].read() for name, op in fed.items()}
-        modes = mode(find_roles(graph, needed=()), False)
+        modes = mode(certain_roles(graph), False)
         constants = {name: value for name, value in modes.items() if name not in self._feeds}
         wanted = list(self._tensors.values())
         self._function = GraphFunction(graph, wanted, [*self._feeds, *constants], modes=constants)

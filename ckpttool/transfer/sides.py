@@ -7,7 +7,7 @@ from ckpttool.graph.graph import Graph, TensorRef
 from ckpttool.graph.layers import layers
 from ckpttool.graph.modes import PLACEHOLDERS
 from ckpttool.graph.op_outputs import dtype_of_output, known_shape, shape_of_output
-from ckpttool.graph.roles import find_roles
+from ckpttool.graph.roles import certain_roles
 from ckpttool.selection import suggestion
 from ckpttool.shapes import agrees, shown
 from ckpttool.tensors import STRING, Tensor
@@ -24,7 +24,7 @@ def sides(graph: Graph, sample: Mapping[str, Tensor]) -> tuple[dict[str, str], d
     fed = {name: TensorRef.parse(name).op for name in sample if _is_placeholder(graph, name)}
     compared = _ordered(graph, {name: _tensor(graph, name) for name in sample if name not in fed})
     if not fed or not compared:
-        inputs = ", ".join(find_roles(graph, needed=()).inputs)
+        inputs = ", ".join(certain_roles(graph).inputs)
         raise DataError(
             f"the sample has {', '.join(sample) or 'nothing'}: expected rows under a placeholder's name ({inputs}) "
             "and what a layer or op computes of them under its name"

@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Mapping
 
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
+from ckpttool.graph.free_names import FreeNames
 from ckpttool.graph.graph import Graph, TensorRef
-from ckpttool.graph.rewrite.editing import copies, free_name, input_text, redirect, type_attr, with_nodes
+from ckpttool.graph.rewrite.editing import copies, input_text, redirect, type_attr, with_nodes
 from ckpttool.graph.rewrite.savers import DTYPES
 from ckpttool.graph.savers import SAVES, Entry, entries, saver_ops
 from ckpttool.graph.variables import RESTORE_OPS
@@ -16,7 +17,7 @@ def cast_saved(graph: Graph, dtypes: Mapping[str, DType]) -> Graph:
 
     The variables keep theirs: where they differ a Cast stands between, on both ways.
     """
-    new, taken = copies(graph), set(graph.nodes)
+    new, names = copies(graph), FreeNames(graph.nodes)
     casts: dict[TensorRef, NodeDef] = {}
     for name, inputs, entry in _entries(graph):
         disk = dtypes.get(entry.key)
@@ -29,8 +30,7 @@ def cast_saved(graph: Graph, dtypes: Mapping[str, DType]) -> Graph:
         if earlier is not None:
             new[earlier].attr["SrcT" if is_restore else "DstT"].CopyFrom(type_attr(disk.number))
             continue
-        cast = free_name(f"{name}/{entry.key}/Cast", taken)
-        taken.add(cast)
+        cast = names.free(f"{name}/{entry.key}/Cast")
         if is_restore:
             source = TensorRef(name, entry.position)
             casts[source] = _cast(cast, source, disk.number, held)

@@ -8,7 +8,7 @@ from ckpttool.graph.candidates import training_ops, updaters
 from ckpttool.graph.graph import Graph, TensorRef, once
 from ckpttool.graph.rewrite.prune import keep
 from ckpttool.graph.rewrite.savers import trim_savers
-from ckpttool.graph.roles import ROLE_KEYS, find_roles
+from ckpttool.graph.roles import ROLE_KEYS, certain_roles
 from ckpttool.graph.savers import saver_ops
 from ckpttool.graph.signatures import input_arguments, output_tensors
 from ckpttool.graph.stored import stored_tensors
@@ -59,7 +59,7 @@ def lost_training(before: Graph, after: Graph) -> list[str]:
 @once
 def outputs(graph: Graph) -> Sequence[str]:
     """Return the tensors that a graph is for: logits, loss, accuracy, and what its signatures give."""
-    roles = find_roles(graph, needed=())
+    roles = certain_roles(graph)
     found = [name for name in (roles.logits, roles.loss, roles.accuracy) if name]
     return list(
         dict.fromkeys(name for name in (*found, *output_tensors(graph)) if TensorRef.parse(name).op in graph.nodes)
@@ -87,7 +87,7 @@ def _computes(graph: Graph, name: str, variable: Variable) -> bool:
 
 def _asked_for(graph: Graph, removed: Container[str]) -> list[str]:
     """Return what somebody may ask the graph for: outputs, inputs, and what collections name beside training ops."""
-    roles = find_roles(graph, needed=())
+    roles = certain_roles(graph)
     asked = [*outputs(graph), *roles.inputs, *input_arguments(graph)]
     asked += [name for name in (roles.labels, roles.training) if name]
     staying = [variable for variable in variables(graph).values() if variable.op not in removed]
@@ -146,11 +146,13 @@ def _gradients_beside(graph: Graph, removed: Collection[str]) -> set[str]:
 
 def _unused(graph: Graph, removed: set[str], kept: Container[str]) -> set[str]:
     """Return the ops that none but removed ones read or wait for."""
+    users = {name: len(found) for name, found in graph.users.items()}
     gone = set(removed)
-    todo = [ref.op for name in removed for ref in graph.inputs(name, control=True)]
+    todo = list(removed)
     while todo:
-        name = todo.pop()
-        if name not in gone and name not in kept and graph.users[name] <= gone:
-            gone.add(name)
-            todo.extend(ref.op for ref in graph.inputs(name, control=True))
+        for name in {ref.op for ref in graph.inputs(todo.pop(), control=True)}:
+            users[name] -= 1
+            if not users[name] and name not in gone and name not in kept:
+                gone.add(name)
+                todo.append(name)
     return gone - removed

@@ -1,15 +1,17 @@
 """Freezing: gradients stopped at a cut, and updates of frozen variables taken out of the training."""
 
-from collections.abc import Collection
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping
 
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import VariableDef
+from ckpttool.graph.free_names import FreeNames
 from ckpttool.graph.frozen import frozen_with_layers
 from ckpttool.graph.graph import Graph, TensorRef, copy_of
 from ckpttool.graph.op_outputs import dtype_of_output
 from ckpttool.graph.optimizer_ops import APPLY
 from ckpttool.graph.rewrite.collections import VARIABLE_COLLECTIONS
-from ckpttool.graph.rewrite.editing import copies, free_name, input_text, redirect, type_attr, with_nodes
+from ckpttool.graph.rewrite.editing import copies, input_text, redirect, type_attr, with_nodes
 from ckpttool.graph.rewrite.prune import UPDATE_OPS, keep, needed
 from ckpttool.graph.updates import written_variable
 from ckpttool.graph.variables import RESTORE_OPS, variables
@@ -34,18 +36,22 @@ def stop_gradient(graph: Graph, tensors: Collection[str], readers: Collection[st
     for name, node in new.items():
         if readers is None or name in readers:
             redirect(node, replacements)
-    nodes = []
-    for name, node in new.items():
-        nodes += [node, *(stop for ref, stop in stops.items() if ref.op == name)]
-    return Graph(with_nodes(graph, nodes), graph.source)
+    return Graph(with_nodes(graph, _each_behind(new, stops)), graph.source)
+
+
+def _each_behind(nodes: Mapping[str, NodeDef], stops: Mapping[TensorRef, NodeDef]) -> Iterator[NodeDef]:
+    """Yield nodes, behind each those that stop its outputs."""
+    behind: dict[str, list[NodeDef]] = defaultdict(list)
+    for ref, stop in stops.items():
+        behind[ref.op].append(stop)
+    for name, node in nodes.items():
+        yield from (node, *behind.get(name, ()))
 
 
 def _stop_nodes(graph: Graph, tensors: Collection[TensorRef]) -> dict[TensorRef, NodeDef]:
-    taken = set(graph.nodes)
-    stops = {}
+    names, stops = FreeNames(graph.nodes), {}
     for ref in tensors:
-        name = free_name(f"{graph.op(ref.op).name}/stop_gradient", taken)
-        taken.add(name)
+        name = names.free(f"{graph.op(ref.op).name}/stop_gradient")
         stops[ref] = NodeDef(name=name, op="StopGradient", input=[input_text(ref)])
         stops[ref].attr["T"].CopyFrom(type_attr(dtype_of_output(graph, ref).number))
     return stops
@@ -85,7 +91,8 @@ def _slots(graph: Graph, frozen: Collection[str]) -> list[str]:
 def update_ops(graph: Graph, names: Collection[str] | None = None) -> list[str]:
     """Return the ops that change the named variables (all by default) when the graph is trained, in graph order."""
     described = variables(graph)
-    wanted = {v.op for key, v in described.items() if names is None or key in names or v.name in names}
+    chosen = set(described if names is None else names)
+    wanted = {v.op for key, v in described.items() if key in chosen or v.name in chosen}
     initial = {variable.assign for variable in described.values()}
     trained = _training_ops(graph)
     return [
@@ -128,8 +135,8 @@ def _training_ops(graph: Graph) -> set[str]:
 
 def untrainable(graph: Graph, names: Collection[str]) -> Graph:
     """Return the graph with TRAINABLE_VARIABLES leaving out the named variables (checkpoint names)."""
-    described = variables(graph)
-    ops = {v.op for key, v in described.items() if key in names or v.name in names}
+    chosen = set(names)
+    ops = {v.op for key, v in variables(graph).items() if key in chosen or v.name in chosen}
     meta = copy_of(graph)
     for key in VARIABLE_COLLECTIONS & meta.collection_def.keys():
         collection = meta.collection_def[key]

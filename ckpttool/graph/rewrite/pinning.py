@@ -7,10 +7,11 @@ from ckpttool.formats.wire.protos.graph_pb2 import NodeDef, TensorProto
 from ckpttool.formats.wire.protos.meta_graph_pb2 import CondContextDef, MetaGraphDef
 from ckpttool.graph.closure import FrozenPart
 from ckpttool.graph.flow import Flow
+from ckpttool.graph.free_names import FreeNames
 from ckpttool.graph.graph import Graph, TensorRef
 from ckpttool.graph.modes import PLACEHOLDERS
 from ckpttool.graph.randomness import is_changing, is_random
-from ckpttool.graph.rewrite.editing import copies, free_name, redirect, with_nodes
+from ckpttool.graph.rewrite.editing import copies, redirect, with_nodes
 
 _FALSE = {
     10: TensorProto(bool_val=[False]),
@@ -43,6 +44,7 @@ class _Pinning:
         self.passing = _mode_only(self.flow, modes)
         self.readers = self._with_passing({*pinned, *_gradients(graph, pinned)} - set(modes))
         self.new = copies(graph)
+        self.names = FreeNames(self.new)
         self.standins: dict[str, NodeDef] = {}
 
     def rewritten(self) -> Graph:
@@ -70,10 +72,9 @@ class _Pinning:
     def _standin(self, name: str) -> str:
         """Return the op that gives, pinned, what `name` gives live; made when it is first asked for."""
         if name not in self.standins:
-            taken = {*self.new, *(node.name for node in self.standins.values())}
             node = NodeDef()
             node.CopyFrom(self.graph.nodes[name])
-            node.name = free_name(f"{name}/frozen", taken)
+            node.name = self.names.free(f"{name}/frozen")
             self.standins[name] = node
             if name in self.modes:
                 self._make_false(node)

@@ -73,13 +73,10 @@ def without_training(graph: Graph, targets: Sequence[str]) -> Graph:
 
 def _side_targets(graph: Graph, kept: Container[str]) -> list[str]:
     """Return the members of the collections beside the forward part that depend on kept variables only."""
-    ops = {variable.op for variable in variables(graph).values()}
-    sides = []
-    for text in graph.collection(UPDATE_OPS) + graph.collection(REGULARIZATION_LOSSES):
-        op = TensorRef.parse(text).op
-        if op in graph.nodes and all(name in kept for name in graph.ancestors(op, control=True) if name in ops):
-            sides.append(op)
-    return sides
+    left = (variable.op for variable in variables(graph).values() if variable.op not in kept)
+    lost = graph.descendants(left, control=True)
+    sides = (TensorRef.parse(text).op for key in (UPDATE_OPS, REGULARIZATION_LOSSES) for text in graph.collection(key))
+    return [op for op in sides if op in graph.nodes and op not in lost]
 
 
 def _with_initializers(graph: Graph, kept: set[str], targets: Sequence[str], stop: set[TensorRef]) -> set[str]:

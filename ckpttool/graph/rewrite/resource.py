@@ -9,9 +9,10 @@ from typing import NamedTuple
 from ckpttool.errors import GraphError
 from ckpttool.formats.wire.protos.graph_pb2 import DT_RESOURCE, NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef, VariableDef
+from ckpttool.graph.free_names import FreeNames
 from ckpttool.graph.graph import Graph, TensorRef
 from ckpttool.graph.rewrite.collections import VARIABLE_COLLECTIONS
-from ckpttool.graph.rewrite.editing import control_inputs, copies, free_name, set_inputs, type_attr, with_nodes
+from ckpttool.graph.rewrite.editing import control_inputs, copies, set_inputs, type_attr, with_nodes
 from ckpttool.graph.updates import UPDATES
 
 REFERENCE_VARIABLES = frozenset({"Variable", "VariableV2"})
@@ -45,7 +46,7 @@ class _Rewriter:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.new: dict[str, NodeDef] = {}
-        self.taken = set(graph.nodes)
+        self.names = FreeNames(graph.nodes)
         self.operators = {op.name: op for op in graph.meta.meta_info_def.stripped_op_list.op}
 
     def rewritten(self) -> Graph:
@@ -121,8 +122,8 @@ class _Rewriter:
 
     def _take_handles(self, node: NodeDef, count: int) -> None:
         """Let the first `count` inputs be handles and read all other references before the node."""
-        control = control_inputs(node)
-        data = []
+        waited = control_inputs(node)
+        control, data = list(waited), []
         for position, ref in enumerate(self.graph.inputs(node.name)):
             handle = self.handle(ref)
             if handle is None:
@@ -131,13 +132,12 @@ class _Rewriter:
                 data.append(handle.ref)
                 control += [handle.after] if handle.after else []
             else:
-                data.append(self._read(node.name, handle, control_inputs(node)))
+                data.append(self._read(node.name, handle, waited))
         set_inputs(node, data, control)
 
     def _read(self, reader: str, handle: _Handle, control: list[str]) -> TensorRef:
         """Add a read of a variable for one reader, which waits for what the reader waits for."""
-        name = free_name(f"{reader}/ReadVariableOp", self.taken)
-        self.taken.add(name)
+        name = self.names.free(f"{reader}/ReadVariableOp")
         node = NodeDef(name=name, op="ReadVariableOp")
         set_inputs(node, [handle.ref], control + ([handle.after] if handle.after else []))
         node.attr["dtype"].CopyFrom(type_attr(self._dtype(handle.ref)))

@@ -33,10 +33,10 @@ def trim_savers(graph: Graph, gone: Container[str]) -> Graph:
     new, removed, moved = copies(graph), set[str](), dict[TensorRef, TensorRef]()
     for name in saver_ops(graph):
         found = entries(graph, name)
-        kept = [entry.position for entry in found if entry.variable is None or entry.variable not in gone]
+        lost = {entry.position for entry in found if entry.variable is not None and entry.variable in gone}
+        kept = [entry.position for entry in found if entry.position not in lost]
         if graph.nodes[name].op in RESTORE_OPS:
-            lost = (entry for entry in found if entry.position not in kept)
-            removed.update(op for entry in lost for op in _restoring(graph, TensorRef(name, entry.position)))
+            removed.update(op for position in lost for op in _restoring(graph, TensorRef(name, position)))
             moved |= {TensorRef(name, old): TensorRef(name, place) for place, old in enumerate(kept)}
         if not kept:
             removed.add(name)
