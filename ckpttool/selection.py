@@ -13,6 +13,9 @@ from dataclasses import dataclass, field
 
 from ckpttool.errors import CkptError, UnknownName
 
+MOST_SUGGESTED = 10
+"""How many of the names that are not there, of one list, get the nearest ones said."""
+
 
 @dataclass(frozen=True)
 class Pattern:
@@ -113,6 +116,28 @@ def listed(names: Collection[str], most: int = 8) -> str:
     'a, b and 1 more'
     """
     return ", ".join(list(names)[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+class Suggestions:
+    """The nearest names for each of several that are not there.
+
+    Only the first few get one: each is held against all names, which would take hours where two files of thousands of
+    tensors have no name in common.
+
+    >>> nearest = Suggestions(["hidden1/kernel"], most=1)
+    >>> nearest.of("hiden1"), nearest.of("hiden1")
+    ('; nearest: hidden1, hidden1/kernel', '')
+    """
+
+    def __init__(self, names: Iterable[str], most: int = MOST_SUGGESTED) -> None:
+        """Take the names that are there, and how many suggestions will be made."""
+        self._names = names
+        self._left = most
+
+    def of(self, wanted: str) -> str:
+        """Return what `suggestion` does, or an empty text once enough have been made."""
+        self._left -= 1
+        return suggestion(wanted, self._names) if self._left >= 0 else ""
 
 
 def suggestion(wanted: str, names: Iterable[str]) -> str:

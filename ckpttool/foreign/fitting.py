@@ -19,7 +19,7 @@ from ckpttool.foreign.rules import AUTO, Move
 from ckpttool.graph.graph import Graph
 from ckpttool.graph.stored import StoredTensor, stored_tensors
 from ckpttool.kinds import Kind
-from ckpttool.selection import suggestion
+from ckpttool.selection import Suggestions
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,10 @@ class Fitting:
         """The kinds of the source's tensors."""
         return self.weights.kinds()
 
+    @cached_property
+    def _nearest(self) -> Suggestions:
+        return Suggestions(self.wanted)
+
     @property
     def path(self) -> Path:
         """The source, for messages."""
@@ -84,7 +88,7 @@ class Fitting:
             return self.wanted[name]
         old = " ".join(move.sources)
         became = "" if old == name else f" ({name})"
-        raise PlanError(f"{self._here(old)}{became} is no variable of {self._graph}{suggestion(name, self.wanted)}")
+        raise PlanError(f"{self._here(old)}{became} is no variable of {self._graph}{self._nearest.of(name)}")
 
     def _layout(self, move: Move, targets: Sequence[StoredTensor]) -> Layout:
         if move.transform not in (None, AUTO):

@@ -1,6 +1,6 @@
 """Which tensors become which variables: paired by name after the rules, held against the graph's shapes and dtypes."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -110,13 +110,14 @@ def _fitted(fitting: Fitting, named: Sequence[Move]) -> tuple[list[Pair], list[s
 
 def _refuse(fitting: Fitting, left_out: Sequence[str], unfilled: Sequence[str], candidates: set[str]) -> None:
     """Raise where something has no counterpart: the first problem in full, how many more there are, what helps."""
-    misfits = [*left_out, *_unfilled(fitting, unfilled, candidates)]
-    if misfits:
-        more = f" (and {len(misfits) - 1} more)" if len(misfits) > 1 else ""
+    count = len(left_out) + len(unfilled)
+    if count:
+        first = left_out[0] if left_out else _unfilled(fitting, unfilled[0], candidates)
+        more = f" (and {count - 1} more)" if count > 1 else ""
         rules = "a rule gives another name ('RE=>NEW') or leaves out ('RE=>'), and `import --suggest` drafts rules"
-        raise PlanError(f"{misfits[0]}{more}; --lenient goes on without, {rules}")
+        raise PlanError(f"{first}{more}; --lenient goes on without, {rules}")
 
 
-def _unfilled(fitting: Fitting, names: Sequence[str], candidates: set[str]) -> Iterator[str]:
+def _unfilled(fitting: Fitting, name: str, candidates: set[str]) -> str:
     graph = Path(fitting.graph.source).name
-    return (f"{fitting.path.name}: nothing for {name} of {graph}{suggestion(name, candidates)}" for name in names)
+    return f"{fitting.path.name}: nothing for {name} of {graph}{suggestion(name, candidates)}"

@@ -16,7 +16,7 @@ from ckpttool.runtime.fresh import fresh_tensors
 from ckpttool.runtime.objectives import Objective
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.runtime.tensorflow import suit_tensorflow
-from ckpttool.selection import Pattern, suggestion
+from ckpttool.selection import Pattern, Suggestions
 from ckpttool.transfer.freeze import freeze_graph
 from ckpttool.transfer.head import layer_to_build_on, layers_above, with_new_head
 from ckpttool.transfer.model import Model, WritesModel, write_model
@@ -128,7 +128,8 @@ def _reuse_into(
     """Plan the restoring of chosen layers into another graph, or into a fresh copy of the model's own."""
     graph = files.load(target) if target else model.graph
     wanted, names = stored_tensors(graph), _restorable(model, chosen)
-    problems = {name: _misfit(model, name, wanted.get(name), graph) for name in names}
+    nearest = Suggestions(wanted)
+    problems = {name: _misfit(model, name, wanted.get(name), graph, nearest) for name in names}
     left_out = tuple(problem for problem in problems.values() if problem)
     if left_out and not lenient:
         raise PlanError(f"{left_out[0]}; --lenient leaves such variables fresh")
@@ -155,10 +156,10 @@ def _restorable(model: Model, chosen: Pattern) -> list[str]:
     return names
 
 
-def _misfit(model: Model, name: str, target: StoredTensor | None, graph: Graph) -> str | None:
+def _misfit(model: Model, name: str, target: StoredTensor | None, graph: Graph, nearest: Suggestions) -> str | None:
     """Say why a tensor cannot be restored into a graph, or None when it can."""
     if target is None:
-        return f"{graph.source} has no variable {name}{suggestion(name, stored_tensors(graph))}"
+        return f"{graph.source} has no variable {name}{nearest.of(name)}"
     shape = model.checkpoint[name].shape
     if target.shape is not None and shape != target.shape:
         return f"{name} is {list(shape)} in {model.path}, {list(target.shape)} in {graph.source}"
