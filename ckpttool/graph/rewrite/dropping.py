@@ -33,8 +33,10 @@ def drop_variables(graph: Graph, names: Collection[str]) -> Graph:
     """
     gone = {member.op: member for stored in stored_tensors(graph).values() for member in stored.members}
     gone = {op: member for op, member in gone.items() if member.name in names}
+    if not gone:
+        return graph
     _refuse_needed(graph, gone)
-    return without_ops(trim_savers(graph, gone), gone) if gone else graph
+    return without_ops(trim_savers(graph, gone), gone)
 
 
 def without_ops(graph: Graph, gone: Iterable[str]) -> Graph:

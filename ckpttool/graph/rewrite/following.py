@@ -55,7 +55,9 @@ def follow(graph: Graph, edited: Checkpoint) -> Followed:
     lost = lost_training(graph, after)
     after = cast_saved(after, {old: edited[new].dtype for old, new in kept.items()})
     names = {slot: kept[owner].join(slot.rsplit(owner, 1)) for slot, owner in aside.items()}
-    after = rename_variables(rename_saved(after, lambda key: origins.get(key, key)), kept | names)
+    if any(old != new for old, new in origins.items()):
+        after = rename_saved(after, lambda key: origins.get(key, key))
+    after = rename_variables(after, kept | names)
     strange = [new for old, new in origins.items() if old not in known and old not in saved]
     return Followed(after, (*notes, *_notes(lost, strange)))
 

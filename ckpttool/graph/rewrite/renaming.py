@@ -44,6 +44,8 @@ def rename_variables(graph: Graph, names: Mapping[str, str]) -> Graph:
     Raises:
         PlanError: two ops would have one name, or TensorFlow takes no op of that name.
     """
+    if all(old == new for old, new in names.items()):
+        return graph
     renamed = _renaming(graph, names)
     _refuse_clashes(graph, renamed)
     meta = copy_of(graph)
