@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ckpttool.errors import CkptError
@@ -31,7 +31,7 @@ def as_toml(draft: Draft) -> str:
 
     >>> from ckpttool.foreign.layouts import parse_layout
     >>> from ckpttool.foreign.suggest import Suggestion
-    >>> pair = Suggestion("fc.weight", "fc/kernel", parse_layout("dense"), 0.9)
+    >>> pair = Suggestion(("fc.weight",), ("fc/kernel",), parse_layout("dense"), 0.9)
     >>> print(as_toml(Draft((pair,), (), ())).split("\n\n")[1].strip())
     [[rule]]  # 0.9: the names end alike
     from = 'fc\.weight'
@@ -46,12 +46,17 @@ def _blocks(draft: Draft) -> Iterator[str]:
     for pair in draft.pairs:
         yield (
             f"[[rule]]  # {pair.confidence}: {WHY[pair.confidence]}\n"
-            f"from = {_quoted(re.escape(pair.source))}\n"
-            f"to = {_quoted(pair.target.replace(chr(92), chr(92) * 2))}\n"
+            f"from = {_listed([re.escape(name) for name in pair.sources])}\n"
+            f"to = {_listed([name.replace(chr(92), chr(92) * 2) for name in pair.targets])}\n"
             f"transform = {_quoted(str(pair.layout))}{chr(10) + 'copy = true' if pair.copy else ''}"
         )
     for name in draft.dropped:
         yield f"[[rule]]  # not a weight\nfrom = {_quoted(re.escape(name))}\ndrop = true"
+
+
+def _listed(texts: Sequence[str]) -> str:
+    """Return one text, or a list of several."""
+    return _quoted(texts[0]) if len(texts) == 1 else f"[{', '.join(map(_quoted, texts))}]"
 
 
 def _quoted(text: str) -> str:

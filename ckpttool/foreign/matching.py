@@ -12,7 +12,7 @@ from ckpttool.foreign.layouts.layout import Layout, Shape
 from ckpttool.foreign.layouts.pointwise import pointwise
 from ckpttool.foreign.likeness import layer_of, natural, part_of, without_numbers
 from ckpttool.foreign.numbering import aligned, by_number, counted_words
-from ckpttool.foreign.together import is_of_cell, together, whole_layers
+from ckpttool.foreign.together import Joint, Together, is_of_cell, whole_layers
 from ckpttool.graph.stored import StoredTensor
 
 NAMES, SHAPES, BESIDE, NUMBERS, ORDER = 0.9, 0.8, 0.7, 0.6, 0.5
@@ -34,12 +34,14 @@ class Matching:
     turning: Mapping[str, Layout]
     is_sorted: bool
     found: dict[str, tuple[str, float]] = field(default_factory=dict)
+    joint: list[Joint] = field(default_factory=list)
 
     def run(self) -> None:
         """Pair by what is surest for as long as that goes on, then by the next, and begin again."""
         steps = (self._by_names, self._by_shapes, self._by_layer, self._by_numbers, self._by_order)
         while any(step() for step in steps):
             pass
+        self.joint += self._together().sure()
 
     def fits(self, source: str, target: str) -> list[Layout]:
         """Return the ways in which a tensor can become a variable."""
@@ -80,28 +82,37 @@ class Matching:
 
     def _open(self) -> tuple[dict[Group, list[str]], dict[str, set[Group]]]:
         """Return the tensors that are left by their groups, and the variables that are, with the groups that fit."""
-        used = {source for source, _ in self.found.values()} | self._torn_sources
+        used = self._used() | self._torn_sources
         left = _by_value({name: group for name, group in self._groups.items() if name not in used})
-        wanting = {name: groups & left.keys() for name, groups in self._fitting.items() if name not in self.found}
+        filled = {*self.found, *(name for each in self.joint for name in each.targets)}
+        wanting = {name: groups & left.keys() for name, groups in self._fitting.items() if name not in filled}
         return left, wanting
+
+    def _used(self) -> set[str]:
+        return {source for source, _ in self.found.values()} | {name for each in self.joint for name in each.sources}
+
+    def _together(self) -> Together:
+        """Return what might be made together of the tensors that are not paired, of those that fit alone too."""
+        _, wanting = self._open()
+        used = self._used()
+        left = {name: shape for name, shape in self.shapes.items() if name not in used}
+        return Together(left, {target: self.targets[target].shape or () for target in wanting})
 
     def unused(self) -> list[str]:
         """Return the tensors that are not paired, and fit no variable that is open."""
         left, wanting = self._open()
         fitting = {name for group in set().union(*wanting.values()) for name in left[group]}
-        taken = fitting | {source for source, _ in self.found.values()}
+        taken = fitting | self._used()
         return [name for name in self.shapes if name not in taken]
 
     def problems(self) -> Iterator[str]:
         """Say which variables could not be paired, and why."""
         left, wanting = self._open()
-        used = {source for source, _ in self.found.values()}
-        wanted = {target: self.targets[target].shape or () for target in wanting}
-        hints = together({name: shape for name, shape in self.shapes.items() if name not in used}, wanted)
+        together = self._together()
         for target, groups in wanting.items():
             sources = self._in_order(left, groups)
             why = f"{len(sources)} tensors fit, {_few(sources)}" if sources else "no tensor fits"
-            yield f"{target} {list(wanted[target])}: {why}{hints.get(target, '')}"
+            yield f"{target} {list(self.targets[target].shape or ())}: {why}{together.hint(target)}"
 
     def _in_order(self, left: Mapping[Group, Sequence[str]], groups: Iterable[Group]) -> list[str]:
         places = {name: place for place, name in enumerate(self.shapes)}

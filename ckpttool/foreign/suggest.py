@@ -17,24 +17,25 @@ from ckpttool.graph.layers import layers
 from ckpttool.graph.stored import StoredTensor, stored_tensors
 from ckpttool.tensors import Tensor
 
-COPY = 1.0
-"""How sure a tensor is that holds what another does."""
+TOGETHER, COPY = 0.75, 1.0
+"""How sure tensors are that make variables together, and a tensor that holds what another does."""
 WHY = {
     NAMES: "the names end alike",
     SHAPES: "nothing else has these shapes",
     BESIDE: "the rest of its layer is there",
     NUMBERS: "the numbers of the names agree",
     ORDER: "only the order tells",
+    TOGETHER: "no other layer makes these shapes",
     COPY: "the same numbers again",
 }
 
 
 @dataclass(frozen=True)
 class Suggestion:
-    """A tensor of the source, the variable that it is likely to be, how it is turned, and how sure that is."""
+    """Tensors of the source, the variables that they are likely to be, how they are turned, and how sure that is."""
 
-    source: str
-    target: str
+    sources: tuple[str, ...]
+    targets: tuple[str, ...]
     layout: Layout
     confidence: float
     copy: bool = False
@@ -43,8 +44,8 @@ class Suggestion:
         """Return it as JSON has it."""
         why = WHY[self.confidence]
         return {
-            "from": self.source,
-            "to": self.target,
+            "from": " ".join(self.sources),
+            "to": " ".join(self.targets),
             "transform": str(self.layout),
             "confidence": self.confidence,
             "why": why,
@@ -61,7 +62,7 @@ class Draft:
 
 
 def suggest(weights: Checkpoint, graph: Graph) -> Draft:
-    """Suggest which tensors of a source become which variables of a graph, one to one.
+    """Suggest which tensors of a source become which variables of a graph, one to one, or a layer's together.
 
     What is not clear is left open: tensors that could change places where nothing tells which is which, square kernels
     of a file that does not show by others whether its kernels are turned over, and what has no counterpart. Values are
@@ -76,9 +77,10 @@ def suggest(weights: Checkpoint, graph: Graph) -> Draft:
     habit = _habit(weights, pairing)
     found = [_suggestion(pairing, source, target, how, habit) for target, (source, how) in pairing.found.items()]
     places = {name: place for place, name in enumerate(targets)}
-    pairs = sorted((each for each in found if isinstance(each, Suggestion)), key=lambda pair: places[pair.target])
+    found += [Suggestion(*joint, TOGETHER) for joint in pairing.joint]
+    pairs = sorted((each for each in found if isinstance(each, Suggestion)), key=lambda pair: places[pair.targets[0]])
     unused = {name: weights[name] for name in pairing.unused()}
-    copies = {pair.source: pair for pair in _copies(weights, pairs, unused)}
+    copies = {pair.sources[0]: pair for pair in _copies(weights, pairs, unused)}
     lost = [f"{name} {list(shapes[name])}: no variable fits" for name in unused if name not in copies]
     problems = [each for each in found if isinstance(each, str)]
     return Draft((*pairs, *copies.values()), dropped, (*problems, *pairing.problems(), *lost))
@@ -87,11 +89,12 @@ def suggest(weights: Checkpoint, graph: Graph) -> Draft:
 def _copies(weights: Checkpoint, pairs: Sequence[Suggestion], unused: Mapping[str, Tensor]) -> Iterator[Suggestion]:
     """Yield what holds the numbers of a paired tensor again, as a kernel that is tied to an embedding."""
     shapes = {tensor.shape for tensor in unused.values()}
-    alike = {_digest(weights[pair.source]): pair for pair in pairs if weights[pair.source].shape in shapes}
+    alone = [(weights[pair.sources[0]], pair) for pair in pairs if len(pair.sources) == 1]
+    alike = {_digest(tensor): pair for tensor, pair in alone if tensor.shape in shapes}
     for name, tensor in unused.items() if alike else ():
         same = alike.get(_digest(tensor))
         if same and len({*tensor.read().ravel()[:1000].tolist()}) > 1:
-            yield replace(same, source=name, confidence=COPY, copy=True)
+            yield replace(same, sources=(name,), confidence=COPY, copy=True)
 
 
 def _digest(tensor: Tensor) -> object:
@@ -139,4 +142,4 @@ def _suggestion(pairing: Matching, source: str, target: str, how: float, habit: 
     ways = pairing.fits(source, target)
     if len(ways) > 1 and habit is None:
         return f"{target}: {source} fits as {' and as '.join(map(str, ways))}, and no other kernel tells; write a rule"
-    return Suggestion(source, target, ways[0] if habit is not False or len(ways) == 1 else ways[-1], how)
+    return Suggestion((source,), (target,), ways[0] if habit is not False or len(ways) == 1 else ways[-1], how)

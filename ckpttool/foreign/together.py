@@ -1,8 +1,9 @@
 """Tensors that make a variable only together, such as those of a recurrent cell: which layout a rule might name."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
+from typing import NamedTuple
 
 from ckpttool.foreign.attentions import attentions
 from ckpttool.foreign.layouts.candidates import candidates
@@ -48,36 +49,70 @@ def whole_layers(shapes: Mapping[str, Shape]) -> list[list[str]]:
     return [*cells(projections), *(layer for layer in cells(shapes) if any(map(_RECURRENT.search, layer)))]
 
 
-def together(shapes: Mapping[str, Shape], wanted: Mapping[str, Shape]) -> dict[str, str]:
-    """Return for wanted variables, as the end of a message, tensors that a layout makes them of, where there are such.
+class Joint(NamedTuple):
+    """Tensors of a source that a layout makes variables of, together."""
 
-    What else the layout makes has to be wanted too. Of several layers that it may take, one with the numbers of the
+    sources: tuple[str, ...]
+    targets: tuple[str, ...]
+    layout: Layout
+
+
+class Together:
+    """Which tensors make variables only together, of those that have no counterpart alone.
+
+    What else a layout makes has to be wanted too. Of several layers that it may take, one with the numbers of the
     variable's name is the likeliest.
 
     >>> cell = {"rnn/kernel": (3, 20), "rnn/recurrent_kernel": (5, 20), "rnn/bias": (20,)}
-    >>> together(cell, {"lstm_cell/kernel": (8, 20), "lstm_cell/bias": (20,)})["lstm_cell/kernel"]
+    >>> found = Together(cell, {"lstm_cell/kernel": (8, 20), "lstm_cell/bias": (20,)})
+    >>> found.hint("lstm_cell/kernel")
     '; a rule might take rnn/kernel rnn/recurrent_kernel rnn/bias by lstm(source=keras, target=tf1)'
+    >>> [joint.targets for joint in found.sure()]
+    [('lstm_cell/kernel', 'lstm_cell/bias')]
     """
-    layers = [*attentions(shapes), *cells(shapes)]
-    every = {*wanted.values()}
-    makers = {shape: _makers(layers, shapes, shape, every) for shape in every}
-    found = {
-        target: makers[shape].get(_numbers(target)) or next(iter(makers[shape].values()))
-        for target, shape in wanted.items()
-        if makers[shape]
-    }
-    return {target: f"; a rule might take {' '.join(names)} by {layout}" for target, (names, layout) in found.items()}
+
+    def __init__(self, shapes: Mapping[str, Shape], wanted: Mapping[str, Shape]) -> None:
+        """Take the tensors that are left and the variables that are, with their shapes."""
+        self._shapes, self._wanted = shapes, wanted
+        layers = [*attentions(shapes), *cells(shapes)]
+        every = {*wanted.values()}
+        self._makers = {shape: list(_makers(layers, shapes, shape, every)) for shape in every}
+
+    def hint(self, target: str) -> str:
+        """Return, as the end of a message, the tensors that likely make a variable; '' where there are none."""
+        found = self._likely(target) or self._makers[self._wanted[target]]
+        return f"; a rule might take {' '.join(found[0].sources)} by {found[0].layout}" if found else ""
+
+    def sure(self) -> Iterator[Joint]:
+        """Yield what can only be so: one layer makes all these variables, each the only one of its shape."""
+        groups: dict[_Maker, list[str]] = {}
+        for target in self._wanted:
+            if len(found := self._likely(target)) == 1:
+                groups.setdefault(found[0], []).append(target)
+        for maker, targets in groups.items():
+            made = maker.layout.shapes([self._shapes[name] for name in maker.sources])
+            by_shape = {self._wanted[target]: target for target in targets}
+            if len(by_shape) == len(targets) == len(made) and by_shape.keys() == {*made}:
+                yield Joint(maker.sources, tuple(by_shape[shape] for shape in made), maker.layout)
+
+    def _likely(self, target: str) -> list["_Maker"]:
+        """Return the layers that may make a variable: all, or where there are several those with its numbers."""
+        found = self._makers[self._wanted[target]]
+        return found if len(found) < 2 else [each for each in found if _numbers(each.sources[0]) == _numbers(target)]
+
+
+class _Maker(NamedTuple):
+    sources: tuple[str, ...]
+    layout: Layout
 
 
 def _makers(
     layers: Iterable[Sequence[str]], shapes: Mapping[str, Shape], wanted: Shape, every: set[Shape]
-) -> dict[tuple[str, ...], tuple[Sequence[str], Layout]]:
-    """Return the layers that a layout makes a shape of, the first with each set of numbers in its name."""
-    found: dict[tuple[str, ...], tuple[Sequence[str], Layout]] = {}
+) -> Iterator[_Maker]:
+    """Yield the layers that a layout makes a shape of."""
     for names in layers:
         if layout := _likeliest(names, [shapes[name] for name in names], wanted, every):
-            found.setdefault(_numbers(names[0]), (names, layout))
-    return found
+            yield _Maker(tuple(names), layout)
 
 
 def _numbers(name: str) -> tuple[str, ...]:

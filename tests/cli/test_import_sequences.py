@@ -149,20 +149,17 @@ def keras_source(kind: str, **options: Any) -> Callable[[Path], Path]:
     return lambda folder: of_keras(folder, layer(UNITS, return_sequences=True, name="rnn", **options))
 
 
-LSTM = ["rnn/basic_lstm_cell/kernel", "rnn/basic_lstm_cell/bias"]
-GRU = [f"rnn/gru_cell/{part}/{end}" for part in ("gates", "candidate") for end in ("kernel", "bias")]
 SPLIT = [f"attn/{part}/{end}" for part in ("query", "key", "value", "output") for end in ("kernel", "bias")]
 JOINED = [f"attn/{part}/{end}" for part in ("c_attn", "c_proj") for end in ("kernel", "bias")]
-OF_KERAS = ["gru/kernel", "gru/recurrent_kernel", "gru/bias"]
 
 CASES: dict[str, tuple[Callable[[Path], Path], Middle, list[str]]] = {
-    "torch LSTM": (torch_source("LSTM"), cell("BasicLSTMCell"), LSTM),
-    "torch GRU": (torch_source("GRU"), gru_of_keras, OF_KERAS),
+    "torch LSTM": (torch_source("LSTM"), cell("BasicLSTMCell"), []),
+    "torch GRU": (torch_source("GRU"), gru_of_keras, []),
     "torch attention": (torch_source("MultiheadAttention"), attention, SPLIT),
     "torch attention, joined": (torch_source("MultiheadAttention"), joined_attention, []),
-    "keras LSTM": (keras_source("LSTM"), cell("BasicLSTMCell"), LSTM),
+    "keras LSTM": (keras_source("LSTM"), cell("BasicLSTMCell"), []),
     "keras GRU": (keras_source("GRU"), gru_of_keras, []),
-    "keras GRU that resets before": (keras_source("GRU", reset_after=False), cell("GRUCell"), GRU),
+    "keras GRU that resets before": (keras_source("GRU", reset_after=False), cell("GRUCell"), []),
     "keras attention": (keras_source("MultiHeadAttention"), attention, SPLIT),
     "keras attention, joined": (keras_source("MultiHeadAttention"), joined_attention, JOINED),
 }
