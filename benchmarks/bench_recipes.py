@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 import ckpttool
-from ckpttool.transfer.watch import Watch
+from ckpttool.training.watch import Watch
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 HEAD = "hidden4 = dense(20, relu); outputs = dense(10)"

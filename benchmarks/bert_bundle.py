@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from ckpttool import checkpoint
-from ckpttool.tensors import BY_NAME, PIECE, Tensor, TensorSpec
+from ckpttool.core.tensors import BY_NAME, PIECE, Tensor, TensorSpec
 
 WIDTH, INNER, LAYERS, WORDS, COUNT = 1024, 4096, 24, 28_996, 385
 

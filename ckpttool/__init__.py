@@ -10,49 +10,49 @@ if TYPE_CHECKING:
     from ckpttool.checkpoint import Checkpoint as Checkpoint
     from ckpttool.checkpoint import open as open
     from ckpttool.checkpoint import save as save
-    from ckpttool.errors import CkptError as CkptError
-    from ckpttool.errors import CorruptCheckpoint as CorruptCheckpoint
-    from ckpttool.errors import DataError as DataError
-    from ckpttool.errors import ExistingOutput as ExistingOutput
-    from ckpttool.errors import FormatError as FormatError
-    from ckpttool.errors import GraphError as GraphError
-    from ckpttool.errors import Interrupted as Interrupted
-    from ckpttool.errors import MissingDependency as MissingDependency
-    from ckpttool.errors import MissingFile as MissingFile
-    from ckpttool.errors import PlanError as PlanError
-    from ckpttool.errors import UnknownName as UnknownName
+    from ckpttool.core.errors import CkptError as CkptError
+    from ckpttool.core.errors import CorruptCheckpoint as CorruptCheckpoint
+    from ckpttool.core.errors import DataError as DataError
+    from ckpttool.core.errors import ExistingOutput as ExistingOutput
+    from ckpttool.core.errors import FormatError as FormatError
+    from ckpttool.core.errors import GraphError as GraphError
+    from ckpttool.core.errors import Interrupted as Interrupted
+    from ckpttool.core.errors import MissingDependency as MissingDependency
+    from ckpttool.core.errors import MissingFile as MissingFile
+    from ckpttool.core.errors import PlanError as PlanError
+    from ckpttool.core.errors import UnknownName as UnknownName
+    from ckpttool.core.names import Pattern as Pattern
+    from ckpttool.core.tensors import Tensor as Tensor
+    from ckpttool.core.tensors import TensorSpec as TensorSpec
     from ckpttool.foreign.rules import Rule as Rule
+    from ckpttool.model.model import Model as Model
     from ckpttool.runtime.recipe import Recipe as Recipe
     from ckpttool.runtime.session_import import assign_with_placeholders as assign_with_placeholders
     from ckpttool.runtime.session_import import feed_for_assigns as feed_for_assigns
-    from ckpttool.selection import Pattern as Pattern
     from ckpttool.surgery.average import average as average
     from ckpttool.surgery.convert import plan_convert as plan_convert
     from ckpttool.surgery.diff import diff as diff
     from ckpttool.surgery.merge import merge as merge
     from ckpttool.surgery.verify import unchanged as unchanged
     from ckpttool.surgery.verify import verify as verify
-    from ckpttool.tensors import Tensor as Tensor
-    from ckpttool.tensors import TensorSpec as TensorSpec
-    from ckpttool.transfer.cache import fill
-    from ckpttool.transfer.diagnose import diagnose as diagnose
-    from ckpttool.transfer.evaluate import evaluate as evaluate
-    from ckpttool.transfer.export_weights import plan_export as plan_export
-    from ckpttool.transfer.finetune import finetune as finetune
-    from ckpttool.transfer.freeze import plan_freeze as plan_freeze
-    from ckpttool.transfer.graphs.fold import plan_fold as plan_fold
-    from ckpttool.transfer.graphs.modernize import plan_modernize as plan_modernize
-    from ckpttool.transfer.graphs.saved_model import plan_saved_model as plan_saved_model
-    from ckpttool.transfer.graphs.strip import plan_strip as plan_strip
-    from ckpttool.transfer.import_weights import plan_import as plan_import
-    from ckpttool.transfer.model import Model as Model
-    from ckpttool.transfer.new import new as new
-    from ckpttool.transfer.predict import predict as predict
-    from ckpttool.transfer.range_test import find_learning_rate as find_learning_rate
-    from ckpttool.transfer.reuse import plan_reuse as plan_reuse
-    from ckpttool.transfer.runs.recording import Recording as Recording
-    from ckpttool.transfer.runs.run import Options as Options
-    from ckpttool.transfer.statistics import statistics as statistics
+    from ckpttool.training.callbacks import Recording as Recording
+    from ckpttool.training.run import Options as Options
+    from ckpttool.verbs.cache import fill
+    from ckpttool.verbs.diagnose import diagnose as diagnose
+    from ckpttool.verbs.evaluate import evaluate as evaluate
+    from ckpttool.verbs.export_saved_model import plan_saved_model as plan_saved_model
+    from ckpttool.verbs.export_weights import plan_export as plan_export
+    from ckpttool.verbs.finetune import finetune as finetune
+    from ckpttool.verbs.fold import plan_fold as plan_fold
+    from ckpttool.verbs.freeze import plan_freeze as plan_freeze
+    from ckpttool.verbs.import_weights import plan_import as plan_import
+    from ckpttool.verbs.lr_find import find_learning_rate as find_learning_rate
+    from ckpttool.verbs.modernize import plan_modernize as plan_modernize
+    from ckpttool.verbs.new import new as new
+    from ckpttool.verbs.predict import predict as predict
+    from ckpttool.verbs.reuse import plan_reuse as plan_reuse
+    from ckpttool.verbs.stats import statistics as statistics
+    from ckpttool.verbs.strip import plan_strip as plan_strip
 
     cache = fill
 
@@ -60,49 +60,49 @@ __version__ = "0.1.0"
 
 _PLACES = {
     "Checkpoint": "checkpoint",
-    "CkptError": "errors",
-    "CorruptCheckpoint": "errors",
-    "DataError": "errors",
-    "ExistingOutput": "errors",
-    "FormatError": "errors",
-    "GraphError": "errors",
-    "Interrupted": "errors",
-    "MissingDependency": "errors",
-    "MissingFile": "errors",
-    "Model": "transfer.model",
-    "Options": "transfer.runs.run",
-    "Pattern": "selection",
-    "PlanError": "errors",
+    "CkptError": "core.errors",
+    "CorruptCheckpoint": "core.errors",
+    "DataError": "core.errors",
+    "ExistingOutput": "core.errors",
+    "FormatError": "core.errors",
+    "GraphError": "core.errors",
+    "Interrupted": "core.errors",
+    "MissingDependency": "core.errors",
+    "MissingFile": "core.errors",
+    "Model": "model.model",
+    "Options": "training.run",
+    "Pattern": "core.names",
+    "PlanError": "core.errors",
     "Recipe": "runtime.recipe",
-    "Recording": "transfer.runs.recording",
+    "Recording": "training.callbacks",
     "Rule": "foreign.rules",
-    "Tensor": "tensors",
-    "TensorSpec": "tensors",
-    "UnknownName": "errors",
+    "Tensor": "core.tensors",
+    "TensorSpec": "core.tensors",
+    "UnknownName": "core.errors",
     "assign_with_placeholders": "runtime.session_import",
     "average": "surgery.average",
-    "cache": "transfer.cache:fill",
-    "diagnose": "transfer.diagnose",
+    "cache": "verbs.cache:fill",
+    "diagnose": "verbs.diagnose",
     "diff": "surgery.diff",
-    "evaluate": "transfer.evaluate",
+    "evaluate": "verbs.evaluate",
     "feed_for_assigns": "runtime.session_import",
-    "find_learning_rate": "transfer.range_test",
-    "finetune": "transfer.finetune",
+    "find_learning_rate": "verbs.lr_find",
+    "finetune": "verbs.finetune",
     "merge": "surgery.merge",
-    "new": "transfer.new",
+    "new": "verbs.new",
     "open": "checkpoint",
     "plan_convert": "surgery.convert",
-    "plan_fold": "transfer.graphs.fold",
-    "plan_export": "transfer.export_weights",
-    "plan_freeze": "transfer.freeze",
-    "plan_import": "transfer.import_weights",
-    "plan_modernize": "transfer.graphs.modernize",
-    "plan_reuse": "transfer.reuse",
-    "plan_saved_model": "transfer.graphs.saved_model",
-    "plan_strip": "transfer.graphs.strip",
-    "predict": "transfer.predict",
+    "plan_fold": "verbs.fold",
+    "plan_export": "verbs.export_weights",
+    "plan_freeze": "verbs.freeze",
+    "plan_import": "verbs.import_weights",
+    "plan_modernize": "verbs.modernize",
+    "plan_reuse": "verbs.reuse",
+    "plan_saved_model": "verbs.export_saved_model",
+    "plan_strip": "verbs.strip",
+    "predict": "verbs.predict",
     "save": "checkpoint",
-    "statistics": "transfer.statistics",
+    "statistics": "verbs.stats",
     "unchanged": "surgery.verify",
     "verify": "surgery.verify",
 }

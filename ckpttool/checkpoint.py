@@ -6,16 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from ckpttool import formats
-from ckpttool.errors import CkptError, UnknownName
+from ckpttool.core.errors import CkptError, UnknownName
+from ckpttool.core.names import Pattern, suggestion
+from ckpttool.core.renaming import renamed
+from ckpttool.core.tensors import BY_NAME, Array, Tensor, TensorSpec
+from ckpttool.core.variable_kinds import OBJECT_GRAPH, Kind, kinds
 from ckpttool.formats.format import PLAIN, Writing
-from ckpttool.formats.mirror import local
+from ckpttool.formats.reading.mirror import local
 from ckpttool.formats.tensorflow.prefix import prefix_of
-from ckpttool.kinds import OBJECT_GRAPH, Kind, kinds
 from ckpttool.lineage import recording
-from ckpttool.remote.places import refuse_url
-from ckpttool.renaming import renamed
-from ckpttool.selection import Pattern, suggestion
-from ckpttool.tensors import BY_NAME, Array, Tensor, TensorSpec
+from ckpttool.remote.paths import refuse_url
 
 __all__ = ["Checkpoint", "open", "prefix_of", "save"]
 
@@ -123,7 +123,7 @@ class Checkpoint(Mapping[str, Tensor]):
         Raises:
             CkptError: no such dtype; on reading, a number that it cannot hold.
         """
-        from ckpttool.casting import cast_tensor
+        from ckpttool.core.casting import cast_tensor
 
         if dtype not in BY_NAME:
             raise CkptError(f"no dtype is named {dtype!r}; there are {', '.join(BY_NAME)}")

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import settings
 
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
-from ckpttool.graph.graph import Graph
+from ckpttool.graph.core import Graph
 from ckpttool.runtime.recipe import Recipe
-from ckpttool.transfer.new import new
+from ckpttool.verbs.new import new
 
 # Whoever imports TensorFlow first decides whether oneDNN computes; tests compare bits between processes.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")

@@ -7,7 +7,7 @@ import pytest
 
 from ckpttool import checkpoint
 from ckpttool.checkpoint import Checkpoint, prefix_of
-from ckpttool.errors import (
+from ckpttool.core.errors import (
     CkptError,
     CorruptCheckpoint,
     ExistingOutput,
@@ -16,8 +16,8 @@ from ckpttool.errors import (
     PlanError,
     UnknownName,
 )
+from ckpttool.core.tensors import Tensor
 from ckpttool.formats.tensorflow import checkpoint_state
-from ckpttool.tensors import Tensor
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "bundles"
 

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from ckpttool.errors import CkptError
+from ckpttool.core.errors import CkptError
 
 BLOCK = 256
 """Rows that stay together until a buffer takes them, where not all rows are in memory."""

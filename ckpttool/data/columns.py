@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from ckpttool.core.errors import DataError
+from ckpttool.core.shapes import PartialShape, agrees, shown
+from ckpttool.core.tensors import PIECE, Array, DType
 from ckpttool.data.rows import IN_MEMORY, LazyRows, Rows, part, pieces
 from ckpttool.data.wanted import InputSpec
-from ckpttool.errors import DataError
-from ckpttool.shapes import PartialShape, agrees, shown
-from ckpttool.tensors import PIECE, Array, DType
 
 FLOATS = ("float16", "bfloat16", "float32", "float64")
 INTEGERS = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
@@ -51,7 +51,7 @@ class Fitted:
 def fit(column: Column, spec: InputSpec, scale: bool) -> Fitted:
     """Give a column the shape and dtype of a placeholder; with `scale`, bytes become floats from 0 to 1.
 
-    >>> from ckpttool.tensors import BY_NAME
+    >>> from ckpttool.core.tensors import BY_NAME
     >>> pixels = Column(Path("mnist.npz"), "x_train", np.full((2, 28, 28), 255, np.uint8))
     >>> fitted = fit(pixels, InputSpec("X", (None, 784), BY_NAME["float32"]), scale=True)
     >>> fitted.array.shape, float(fitted.array.max())

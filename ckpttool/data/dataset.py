@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
+from ckpttool.core.errors import DataError
+from ckpttool.core.tensors import Array
 from ckpttool.data.columns import Column, fit, fit_labels
 from ckpttool.data.files import DataFile, open_data
 from ckpttool.data.rows import Rows
 from ckpttool.data.wanted import InputSpec, Wanted
-from ckpttool.errors import DataError
-from ckpttool.tensors import Array
 
 __all__ = [
     "InputSpec",

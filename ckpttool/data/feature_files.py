@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from ckpttool.errors import CkptError
-from ckpttool.formats.files import replacing
+from ckpttool.core.errors import CkptError
+from ckpttool.core.tensors import BY_NAME, PIECE, Array, DType, dtype_of
 from ckpttool.formats.wire import crc
-from ckpttool.tensors import BY_NAME, PIECE, Array, DType, dtype_of
+from ckpttool.formats.writing.files import replacing
 
 RowType = tuple["DType | DTypeLike", tuple[int, ...]]
 """A tensor's dtype and the shape of one row."""

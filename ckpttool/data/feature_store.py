@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from ckpttool.core.errors import CkptError, CorruptCheckpoint, MissingFile
 from ckpttool.data.feature_files import RowType, Stored, checksum, feature_bytes, from_facts, read_json, stored
 from ckpttool.data.feature_writer import DURABLE_EVERY, MANIFEST, Writer
-from ckpttool.errors import CkptError, CorruptCheckpoint, MissingFile
 
 __all__ = ["Entry", "FeatureStore", "Writer", "cache_key", "default_root", "feature_bytes"]
 

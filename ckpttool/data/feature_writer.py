@@ -9,12 +9,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from ckpttool.core.errors import CkptError
+from ckpttool.core.tensors import Array
 from ckpttool.data.estimate import human_size
 from ckpttool.data.feature_files import Stored, checksum, raw, read_json, write_json
-from ckpttool.errors import CkptError
-from ckpttool.formats.files import sync_folder
 from ckpttool.formats.wire import crc
-from ckpttool.tensors import Array
+from ckpttool.formats.writing.files import sync_folder
 
 MANIFEST, PROGRESS, LOCK = "manifest.json", "progress.json", "lock"
 DURABLE_EVERY = 64 << 20

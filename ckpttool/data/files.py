@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
+from ckpttool.core.errors import DataError, MissingFile
 from ckpttool.data.rows import Rows
 from ckpttool.data.wanted import Wanted
-from ckpttool.errors import DataError, MissingFile
-from ckpttool.remote.places import require_here
+from ckpttool.remote.paths import require_here
 
 SOURCES = {
     "keras": "a data set of Keras, keras:mnist",

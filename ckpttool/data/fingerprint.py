@@ -7,9 +7,9 @@ from itertools import islice
 
 import numpy as np
 
+from ckpttool.core.tensors import PIECE, Array
 from ckpttool.data.dataset import Split
 from ckpttool.data.rows import Rows, pieces
-from ckpttool.tensors import PIECE, Array
 
 AT_ONCE = 16
 """Pieces in memory at a time."""

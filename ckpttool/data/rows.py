@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ckpttool.tensors import Array
+from ckpttool.core.tensors import Array
 
 IN_MEMORY = 1 << 30
 """Bytes of an input that are held in memory once they are fitted to a placeholder; of a larger one rows are fitted as

@@ -15,8 +15,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.lib import format as npy
 
+from ckpttool.core.tensors import Array
 from ckpttool.data.feature_store import cache_key, default_root
-from ckpttool.tensors import Array
 
 _NOTES = "notes.json"
 _HEADER = 128

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from ckpttool.shapes import PartialShape
-from ckpttool.tensors import DType
+from ckpttool.core.shapes import PartialShape
+from ckpttool.core.tensors import DType
 
 
 @dataclass(frozen=True)

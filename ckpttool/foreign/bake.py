@@ -3,15 +3,15 @@
 from collections.abc import Iterator, Mapping
 from itertools import count
 
-from ckpttool.errors import PlanError
+from ckpttool.core.errors import PlanError
+from ckpttool.core.tensors import Array, Tensor
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef, VariableDef
-from ckpttool.graph.assign import Assignment, assignments
-from ckpttool.graph.collections import GLOBAL_VARIABLES
-from ckpttool.graph.constants import MESSAGE_LIMIT, constant
-from ckpttool.graph.graph import Graph, copy_of
-from ckpttool.graph.variables import Variable, variables
-from ckpttool.tensors import Array, Tensor
+from ckpttool.graph.contents.assign import Assignment, assignments
+from ckpttool.graph.contents.collections import GLOBAL_VARIABLES
+from ckpttool.graph.contents.constants import MESSAGE_LIMIT, constant
+from ckpttool.graph.contents.variables import Variable, variables
+from ckpttool.graph.core import Graph, copy_of
 
 
 def bake(graph: Graph, values: Mapping[str, Tensor]) -> Graph:

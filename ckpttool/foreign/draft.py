@@ -5,9 +5,9 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ckpttool.errors import CkptError
+from ckpttool.core.errors import CkptError
 from ckpttool.foreign.suggest import WHY, Draft
-from ckpttool.formats.files import replacing
+from ckpttool.formats.writing.files import replacing
 
 ABOUT = (
     "A draft: read it, edit it, and give it to `ckpttool import --rules`, with `--check` of a sample if there is one."

@@ -6,7 +6,9 @@ from functools import cached_property
 from pathlib import Path
 
 from ckpttool.checkpoint import Checkpoint
-from ckpttool.errors import PlanError
+from ckpttool.core.errors import PlanError
+from ckpttool.core.names import Suggestions
+from ckpttool.core.variable_kinds import Kind
 from ckpttool.foreign.forget_bias import forget_bias
 from ckpttool.foreign.layouts import parse_layout
 from ckpttool.foreign.layouts.candidates import candidates
@@ -16,10 +18,8 @@ from ckpttool.foreign.layouts.lstm import Lstm
 from ckpttool.foreign.layouts.pointwise import pointwise
 from ckpttool.foreign.reading import is_of_torch, layout_by_reader
 from ckpttool.foreign.rules import AUTO, Move
-from ckpttool.graph.graph import Graph
-from ckpttool.graph.stored import StoredTensor, stored_tensors
-from ckpttool.kinds import Kind
-from ckpttool.selection import Suggestions
+from ckpttool.graph.contents.stored import StoredTensor, stored_tensors
+from ckpttool.graph.core import Graph
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Dense layers behind a flattened image: how many channels the image has where a MatMul reads it in one row."""
 
-from ckpttool.graph.graph import Graph, TensorRef
-from ckpttool.graph.stored import stored_tensors
+from ckpttool.graph.contents.stored import stored_tensors
+from ckpttool.graph.core import Graph, TensorRef
 
 CONVOLUTIONS = frozenset({"Conv2D", "Conv3D"})
 FLATTENS = frozenset({"Reshape", "Flatten"})

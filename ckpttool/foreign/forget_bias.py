@@ -1,9 +1,9 @@
 """What a graph adds to the forget gates of an LSTM when it runs, which its weights must not have in them."""
 
 from ckpttool.foreign.reading import THROUGH
-from ckpttool.graph.constants import numbers
-from ckpttool.graph.graph import Graph
-from ckpttool.graph.stored import StoredTensor
+from ckpttool.graph.contents.constants import numbers
+from ckpttool.graph.contents.stored import StoredTensor
+from ckpttool.graph.core import Graph
 
 _ADDS = frozenset({"Add", "AddV2"})
 _FUSED = frozenset({"LSTMBlockCell", "BlockLSTM", "BlockLSTMV2"})

@@ -13,7 +13,7 @@ from ckpttool.foreign.layouts.pointwise import pointwise
 from ckpttool.foreign.likeness import layer_of, natural, part_of, without_numbers
 from ckpttool.foreign.numbering import aligned, by_number, counted_words
 from ckpttool.foreign.together import Joint, Together, is_of_cell, whole_layers
-from ckpttool.graph.stored import StoredTensor
+from ckpttool.graph.contents.stored import StoredTensor
 
 NAMES, SHAPES, BESIDE, NUMBERS, ORDER = 0.9, 0.8, 0.7, 0.6, 0.5
 """How sure a pair is, by what tells it."""

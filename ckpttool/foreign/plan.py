@@ -5,16 +5,16 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from ckpttool.casting import cast_tensor
 from ckpttool.checkpoint import Checkpoint
-from ckpttool.errors import PlanError
+from ckpttool.core.casting import cast_tensor
+from ckpttool.core.errors import PlanError
+from ckpttool.core.names import suggestion
+from ckpttool.core.tensors import Tensor
 from ckpttool.foreign.fitting import Fitting, Pair
 from ckpttool.foreign.rules import Move, Rule, moves
 from ckpttool.foreign.transformed import applied
-from ckpttool.graph.graph import Graph
-from ckpttool.graph.stored import StoredTensor
-from ckpttool.selection import suggestion
-from ckpttool.tensors import Tensor
+from ckpttool.graph.contents.stored import StoredTensor
+from ckpttool.graph.core import Graph
 
 
 @dataclass(frozen=True)

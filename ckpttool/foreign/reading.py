@@ -6,9 +6,9 @@ from ckpttool.foreign.layouts.conv import Conv, Depthwise, Transposed
 from ckpttool.foreign.layouts.dense import Dense, Flatten
 from ckpttool.foreign.layouts.keep import Keep
 from ckpttool.foreign.layouts.layout import Layout
-from ckpttool.graph.constants import numbers
-from ckpttool.graph.graph import Graph
-from ckpttool.graph.stored import StoredTensor
+from ckpttool.graph.contents.constants import numbers
+from ckpttool.graph.contents.stored import StoredTensor
+from ckpttool.graph.core import Graph
 
 THROUGH = frozenset({"Identity", "ReadVariableOp", "Cast", "Reshape", "ExpandDims", "Enter", "RefEnter"})
 """Ops between a variable and the one that computes with it; a convolution in one dimension expands its kernel."""

@@ -3,11 +3,11 @@
 import tomllib
 from pathlib import Path
 
-from ckpttool.errors import CkptError, MissingFile
+from ckpttool.core.errors import CkptError, MissingFile
+from ckpttool.core.names import suggestion
 from ckpttool.foreign import rulesets
 from ckpttool.foreign.rules import Rule, parse_rule
-from ckpttool.remote.places import require_here
-from ckpttool.selection import suggestion
+from ckpttool.remote.paths import require_here
 
 KEYS: dict[str, type | tuple[type, ...]] = {
     "from": (str, list),

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 
-from ckpttool.errors import CkptError, PlanError, UnknownName
+from ckpttool.core.errors import CkptError, PlanError, UnknownName
+from ckpttool.core.names import suggestion
 from ckpttool.foreign.layouts import parse_layout
-from ckpttool.selection import suggestion
 
 ARROW = "=>"
 AUTO = "auto"

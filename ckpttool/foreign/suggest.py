@@ -6,16 +6,16 @@ from hashlib import blake2b
 from typing import Any
 
 from ckpttool.checkpoint import Checkpoint
+from ckpttool.core.tensors import Tensor
 from ckpttool.foreign.layouts.keep import Keep
 from ckpttool.foreign.layouts.layout import Layout
 from ckpttool.foreign.layouts.pointwise import Pointwise
 from ckpttool.foreign.likeness import is_counter, natural
 from ckpttool.foreign.matching import BESIDE, NAMES, NUMBERS, ORDER, SHAPES, Matching
 from ckpttool.foreign.reading import is_of_torch, layout_by_reader
-from ckpttool.graph.graph import Graph
-from ckpttool.graph.layers import layers
-from ckpttool.graph.stored import StoredTensor, stored_tensors
-from ckpttool.tensors import Tensor
+from ckpttool.graph.contents.layers import layers
+from ckpttool.graph.contents.stored import StoredTensor, stored_tensors
+from ckpttool.graph.core import Graph
 
 TOGETHER, COPY = 0.75, 1.0
 """How sure tensors are that make variables together, and a tensor that holds what another does."""

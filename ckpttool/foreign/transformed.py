@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from ckpttool.core.tensors import PIECE, Array, Tensor, TensorSpec
 from ckpttool.foreign.layouts.keep import Keep
 from ckpttool.foreign.layouts.layout import Layout, Shape
-from ckpttool.tensors import PIECE, Array, Tensor, TensorSpec
 
 COLUMNS = 32
 

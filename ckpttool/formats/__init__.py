@@ -11,13 +11,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import cast
 
-from ckpttool.errors import CkptError, FormatError, MissingDependency, MissingFile
+from ckpttool.core.errors import CkptError, FormatError, MissingDependency, MissingFile
 from ckpttool.formats.format import Format
 from ckpttool.formats.tensorflow import checkpoint_state
 from ckpttool.formats.tensorflow.bundle_files import PART
 from ckpttool.formats.tensorflow.prefix import prefix_of
-from ckpttool.remote import stand_ins
-from ckpttool.remote.places import require_here
+from ckpttool.remote import sparse_files
+from ckpttool.remote.paths import require_here
 
 BUILTIN = {
     "saved-model": "ckpttool.formats.tensorflow.saved_model:SavedModel",
@@ -133,7 +133,7 @@ def _explain(path: Path) -> CkptError:
         there = ", ".join(part.name for part in parts[:3])
         return MissingFile(f"{prefix}.index is missing: there is {there}, but without an index there is no checkpoint")
     if path.is_file():
-        with stand_ins.opened(path) as file:
+        with sparse_files.opened(path) as file:
             pointer = file.read(24) == b"version https://git-lfs."
         hint = "it is a Git LFS pointer, `git lfs pull` fetches the file" if pointer else "its bytes are none of these"
         hint = f"it names those of {path.parent}, so say that folder" if path.name == checkpoint_state.NAME else hint

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ckpttool import formats
+from ckpttool.core.tensors import DTYPES
 from ckpttool.formats.format import ANY
-from ckpttool.tensors import DTYPES
 
 COLUMNS = ("name", "can", "suffixes", "cannot_hold", "limits")
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from ckpttool.core.tensors import DTYPES, RESOURCE, STRING, VARIANT, Tensor
+from ckpttool.core.variable_kinds import Kind
 from ckpttool.formats.wire.strings import as_bytes
-from ckpttool.kinds import Kind
-from ckpttool.tensors import DTYPES, RESOURCE, STRING, VARIANT, Tensor
 
 ANY = frozenset(dtype.name for dtype in DTYPES if dtype is not RESOURCE)
 """What a checkpoint of TensorFlow can hold."""

@@ -10,18 +10,18 @@ from google.protobuf import text_format
 from google.protobuf.message import DecodeError, Message
 
 from ckpttool import formats
-from ckpttool.errors import FormatError, GraphError, MissingFile
-from ckpttool.formats.files import refuse_existing, replacing
-from ckpttool.formats.mirror import local
+from ckpttool.core.errors import FormatError, GraphError, MissingFile
+from ckpttool.formats.reading.mirror import local
 from ckpttool.formats.tensorflow import checkpoint_state
 from ckpttool.formats.tensorflow.bundle_files import V1_SHARD
 from ckpttool.formats.tensorflow.prefix import prefix_of
 from ckpttool.formats.wire.protos.graph_pb2 import GraphDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef, SavedModel
 from ckpttool.formats.wire.table import MAGIC, is_table
-from ckpttool.graph.graph import Graph
+from ckpttool.formats.writing.files import refuse_existing, replacing
+from ckpttool.graph.core import Graph
 from ckpttool.lineage import recording
-from ckpttool.remote import stand_ins
+from ckpttool.remote import sparse_files
 
 _Kind = TypeVar("_Kind", bound=Message)
 SAVED_MODEL_NAMES = ("saved_model.pb", "saved_model.pbtxt")
@@ -46,7 +46,7 @@ def load(path: str | Path, tags: Collection[str] | None = None) -> Graph:
     """
     file = find(local(path))
     try:
-        data = stand_ins.read_bytes(file)
+        data = sparse_files.read_bytes(file)
     except OSError as error:
         raise MissingFile(f"{file}: {error.strerror}") from error
     _refuse_foreign(data, file)

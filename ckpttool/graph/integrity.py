@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from ckpttool.graph.graph import Graph, TensorRef
+from ckpttool.graph.core import Graph, TensorRef
 
 
 def problems(graph: Graph) -> Iterator[tuple[str, str]]:

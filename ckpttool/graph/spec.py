@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ckpttool.call_syntax import Call, Source, nearest
-from ckpttool.errors import PlanError, UnknownName
+from ckpttool.core.calls import Call, Source, nearest
+from ckpttool.core.errors import PlanError, UnknownName
 from ckpttool.graph.activations import ACTIVATIONS, INITS, Activation
 from ckpttool.graph.free_names import FreeNames
 

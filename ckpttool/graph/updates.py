@@ -5,9 +5,9 @@ After tensorflow/core/ops/{state_ops,training_ops,resource_variable_ops}.cc.
 
 from typing import NamedTuple
 
-from ckpttool.graph.graph import Graph
+from ckpttool.graph.contents.variables import is_variable
+from ckpttool.graph.core import Graph
 from ckpttool.graph.optimizer_ops import SLOTS
-from ckpttool.graph.variables import is_variable
 
 
 class Update(NamedTuple):

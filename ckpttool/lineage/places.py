@@ -4,13 +4,13 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from ckpttool.errors import FormatError
-from ckpttool.formats.files import replacing
+from ckpttool.core.errors import FormatError
 from ckpttool.formats.tensorflow.prefix import prefix_of
+from ckpttool.formats.writing.files import replacing
 from ckpttool.lineage.chain import Chain
 from ckpttool.lineage.recording import KEY
 from ckpttool.lineage.sources import Source
-from ckpttool.remote import stand_ins
+from ckpttool.remote import sparse_files
 
 SUFFIX = ".lineage.json"
 MOST_TEXT = 32 << 10
@@ -44,8 +44,8 @@ def lineage_of(path: Path, metadata: Mapping[str, str]) -> Chain:
     if KEY in metadata:
         return _parsed(metadata[KEY], path)[0]
     for place in dict.fromkeys((path_beside(path), path_beside(prefix_of(path)))):
-        if stand_ins.is_there(place):
-            chain, output = _parsed(stand_ins.read_bytes(place), place)
+        if sparse_files.is_there(place):
+            chain, output = _parsed(sparse_files.read_bytes(place), place)
             return chain if output and output.now(place.parent) == "unchanged" else Chain()
     return Chain()
 

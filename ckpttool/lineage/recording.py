@@ -15,8 +15,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ckpttool.errors import FormatError
-from ckpttool.remote.places import without_secrets
+from ckpttool.core.errors import FormatError
+from ckpttool.remote.paths import without_secrets
 
 if TYPE_CHECKING:
     from ckpttool.formats.format import Format, Tensors, Writing
@@ -44,8 +44,8 @@ class Recording:
     @cached_property
     def chain(self) -> "Chain":
         """The lineage of the outputs: those of the sources, then this command. What is opened later is no source."""
+        from ckpttool.core.versions import versions
         from ckpttool.lineage.chain import Chain, Record
-        from ckpttool.versions import versions
 
         command, *arguments = self.arguments
         sources = tuple(making() for making, _ in self._opened.values())

@@ -7,13 +7,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ckpttool.errors import CorruptCheckpoint
-from ckpttool.formats import archive
+from ckpttool.core.errors import CorruptCheckpoint
+from ckpttool.core.tensors import Tensor
+from ckpttool.formats.reading import archive
 from ckpttool.formats.tensorflow.bundle_files import V1_SHARD, BundleFiles
 from ckpttool.formats.tensorflow.prefix import prefix_of
-from ckpttool.remote import stand_ins
-from ckpttool.remote.places import spoken, without_secrets
-from ckpttool.tensors import Tensor
+from ckpttool.remote import sparse_files
+from ckpttool.remote.paths import spoken, without_secrets
 
 GRAPH = "graph"
 """What stands for a format where the source is a graph."""
@@ -99,7 +99,7 @@ def _hash(files: list[Path]) -> str:
     total = hashlib.sha256()
     for file in files:
         begin = archive.directory_of(file) if archive.is_zip(file) else 0
-        with stand_ins.opened(file) as opened:
+        with sparse_files.opened(file) as opened:
             opened.seek(begin)
             while piece := opened.read(_PIECE):
                 total.update(piece)

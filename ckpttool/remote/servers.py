@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from ckpttool.errors import CkptError, MissingDependency
+from ckpttool.core.errors import CkptError, MissingDependency
 
 WEB = ("http", "https")
 """Schemes whose servers do not say which files lie together."""

@@ -8,17 +8,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from ckpttool.errors import GraphError, PlanError
+from ckpttool.core.errors import GraphError, PlanError
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
-from ckpttool.graph.graph import Graph, TensorRef
-from ckpttool.graph.roles import ROLE_KEYS
+from ckpttool.graph.core import Graph, TensorRef
+from ckpttool.graph.roles.roles import ROLE_KEYS
 from ckpttool.graph.spec import LayerSpec
+from ckpttool.runtime.configure import running, tensorflow
 from ckpttool.runtime.dropout import dropout
 from ckpttool.runtime.layers import stack, training_switch
 from ckpttool.runtime.objectives import Objective, labels_of, put_objective
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.runtime.schedules import NO_SPAN, Span
-from ckpttool.runtime.tensorflow import running, tensorflow
 from ckpttool.runtime.training_op import put_training_op
 
 

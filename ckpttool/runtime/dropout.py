@@ -4,7 +4,7 @@ from collections.abc import Callable
 from math import prod
 from typing import Any
 
-from ckpttool.runtime.tensorflow import tensorflow
+from ckpttool.runtime.configure import tensorflow
 
 _BYTE, _TWO_BYTES = 1 << 8, 1 << 16
 """What random bytes tell apart: a rate is met to the nearest of so many levels."""

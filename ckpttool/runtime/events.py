@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from ckpttool.graph.graph import Graph
-from ckpttool.runtime.tensorflow import tensorflow
-from ckpttool.tensors import Array
+from ckpttool.core.tensors import Array
+from ckpttool.graph.core import Graph
+from ckpttool.runtime.configure import tensorflow
 
 PATTERN = "events.out.tfevents.*"
 VERSION = "brain.Event:2"

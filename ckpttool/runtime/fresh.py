@@ -3,12 +3,13 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from ckpttool.errors import GraphError
-from ckpttool.graph.graph import Graph
-from ckpttool.graph.rewrite import importable, subgraph
-from ckpttool.graph.stored import stored_tensors
-from ckpttool.runtime.tensorflow import running, tensorflow
-from ckpttool.tensors import Array, Tensor
+from ckpttool.core.errors import GraphError
+from ckpttool.core.tensors import Array, Tensor
+from ckpttool.graph.contents.stored import stored_tensors
+from ckpttool.graph.core import Graph
+from ckpttool.graph.rewrite.importable import importable
+from ckpttool.graph.rewrite.prune import subgraph
+from ckpttool.runtime.configure import running, tensorflow
 
 
 def fresh_tensors(graph: Graph, names: Collection[str], seed: int) -> dict[str, Tensor]:

@@ -4,18 +4,20 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 from typing import Any
 
-from ckpttool.errors import GraphError
-from ckpttool.graph.graph import Graph, TensorRef
-from ckpttool.graph.rewrite import importable, subgraph, to_resource
+from ckpttool.core.errors import GraphError
+from ckpttool.core.tensors import Array
+from ckpttool.graph.contents.variables import Variable, variables
+from ckpttool.graph.core import Graph, TensorRef
+from ckpttool.graph.rewrite.branch_folding import take_branches
+from ckpttool.graph.rewrite.dead_gradients import without_idle_gradients, without_zeros
 from ckpttool.graph.rewrite.functions import with_own_functions
-from ckpttool.graph.rewrite.idling import without_idle_gradients, without_zeros
+from ckpttool.graph.rewrite.importable import importable
+from ckpttool.graph.rewrite.prune import subgraph
+from ckpttool.graph.rewrite.resource import to_resource
 from ckpttool.graph.rewrite.seeds import STEP, with_steps
-from ckpttool.graph.rewrite.taking import take_branches
-from ckpttool.graph.variables import Variable, variables
+from ckpttool.runtime.configure import running, tensorflow
 from ckpttool.runtime.loops import leave_unordered, unordered_ops
 from ckpttool.runtime.state import State
-from ckpttool.runtime.tensorflow import running, tensorflow
-from ckpttool.tensors import Array
 
 _PARTS = count()
 """Numbers parts: functions go into one table of the whole process, where two parts must not share a name."""

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from math import prod
 from typing import Any
 
-from ckpttool.errors import PlanError
+from ckpttool.core.errors import PlanError
 from ckpttool.graph.activations import Activation
 from ckpttool.graph.spec import LayerSpec
+from ckpttool.runtime.configure import tensorflow
 from ckpttool.runtime.dropout import dropout
-from ckpttool.runtime.tensorflow import tensorflow
 
 MAX_NORM = "ckpttool/max_norm"
 """The collection of bounds on kernels, `hidden1/kernel=1.0`: they are kept after each step of training."""

@@ -11,8 +11,8 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from ckpttool.formats.wire.protos.graph_pb2 import DT_RESOURCE, NodeDef
-from ckpttool.graph.flow import ENTERS, SWITCHES, Flow
-from ckpttool.graph.graph import Graph, TensorRef
+from ckpttool.graph.contents.flow import ENTERS, SWITCHES, Flow
+from ckpttool.graph.core import Graph, TensorRef
 
 
 def unordered_ops(part: Graph, handles: Collection[str], wanted: Collection[str]) -> list[str]:

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ckpttool.errors import PlanError
-from ckpttool.runtime.tensorflow import tensorflow
-from ckpttool.selection import suggestion
+from ckpttool.core.errors import PlanError
+from ckpttool.core.names import suggestion
+from ckpttool.runtime.configure import tensorflow
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ckpttool.call_syntax import one_call
-from ckpttool.errors import PlanError
-from ckpttool.runtime.tensorflow import tensorflow
+from ckpttool.core.calls import one_call
+from ckpttool.core.errors import PlanError
+from ckpttool.runtime.configure import tensorflow
 
 Parameters = Mapping[str, float | bool]
 

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ckpttool.by_pattern import ByPattern
-from ckpttool.errors import PlanError
-from ckpttool.runtime.tensorflow import tensorflow
+from ckpttool.core.by_pattern import ByPattern
+from ckpttool.core.errors import PlanError
+from ckpttool.runtime.configure import tensorflow
 
 MAX_NORM = "ckpttool/max_norm"
 """The collection of the bounds that the layers were made with: strings such as `hidden1/kernel=1.0`."""

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
+from ckpttool.core.names import layer_of
 from ckpttool.runtime.recipe import Recipe
-from ckpttool.selection import layer_of
 
 
 def rates_of(recipe: Recipe, trained: Sequence[str], names: Sequence[str]) -> dict[str, float]:

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from math import inf
 
-from ckpttool.by_pattern import ByPattern
-from ckpttool.errors import PlanError
+from ckpttool.core.by_pattern import ByPattern
+from ckpttool.core.errors import PlanError
 from ckpttool.runtime import optimizers, schedules
 from ckpttool.runtime.schedules import Plateau
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from math import inf, pi
 from typing import Any
 
-from ckpttool.call_syntax import Source, one_call
-from ckpttool.errors import PlanError
-from ckpttool.kinds import RATE_FACTOR
-from ckpttool.runtime.tensorflow import tensorflow
+from ckpttool.core.calls import Source, one_call
+from ckpttool.core.errors import PlanError
+from ckpttool.core.variable_kinds import RATE_FACTOR
+from ckpttool.runtime.configure import tensorflow
 
 RATE = "learning_rate/rate:0"
 """The present base rate, a float32 scalar, in every graph with a training op of ours."""

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from ckpttool.errors import GraphError, PlanError, UnknownName
-from ckpttool.runtime.tensorflow import tensorflow
-from ckpttool.selection import suggestion
-from ckpttool.tensors import Array
+from ckpttool.core.errors import GraphError, PlanError, UnknownName
+from ckpttool.core.names import suggestion
+from ckpttool.core.tensors import Array
+from ckpttool.runtime.configure import tensorflow
 
 
 def feed_for_assigns(graph: Any, weights: Mapping[str, Any]) -> dict[Any, Array]:

@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ckpttool.errors import PlanError
-from ckpttool.graph.stored import window
-from ckpttool.graph.variables import Variable
-from ckpttool.runtime.tensorflow import tensorflow
-from ckpttool.tensors import Array, Tensor
+from ckpttool.core.errors import PlanError
+from ckpttool.core.tensors import Array, Tensor
+from ckpttool.graph.contents.stored import window
+from ckpttool.graph.contents.variables import Variable
+from ckpttool.runtime.configure import tensorflow
 
 
 class State:

@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
+from ckpttool.core.errors import GraphError
+from ckpttool.core.tensors import Array
 from ckpttool.data.rows import Rows
-from ckpttool.errors import GraphError
 from ckpttool.runtime.function import Feeds, GraphFunction, runner
 from ckpttool.runtime.state import State
-from ckpttool.tensors import Array
 
 PART_BYTES = 4 << 20
 """Bytes of rows per call: layers may give a hundred times the bytes that they are fed."""

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from ckpttool.core.tensors import Array
 from ckpttool.data.rows import IN_MEMORY
+from ckpttool.runtime.configure import running, tensorflow
 from ckpttool.runtime.function import STEP_NUMBER, Feeds, GraphFunction
 from ckpttool.runtime.state import State
 from ckpttool.runtime.streaming import Means, Stream, require_number
-from ckpttool.runtime.tensorflow import running, tensorflow
-from ckpttool.tensors import Array
 
 CHUNK = 64 << 20
 """Bytes of rows in a chunk of a larger data set."""

@@ -3,15 +3,15 @@
 from collections.abc import Sequence
 from typing import Any
 
-from ckpttool.errors import PlanError
-from ckpttool.graph.graph import TensorRef
-from ckpttool.graph.roles import ROLE_KEYS
+from ckpttool.core.errors import PlanError
+from ckpttool.graph.core import TensorRef
+from ckpttool.graph.roles.roles import ROLE_KEYS
 from ckpttool.runtime import optimizers
+from ckpttool.runtime.configure import tensorflow
 from ckpttool.runtime.penalties import bounded, max_norms, penalties
 from ckpttool.runtime.rates import rates_of
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.runtime.schedules import NO_SPAN, RATE, Span, parse, present_factor
-from ckpttool.runtime.tensorflow import tensorflow
 
 Gradients = list[tuple[Any, Any]]
 _RATE_NAME = TensorRef.parse(RATE).op.rpartition("/")[2]

@@ -7,7 +7,7 @@ Weights Leads to Wider Optima and Better Generalization", arXiv:1803.05407.
 from collections.abc import Mapping, Sequence
 
 from ckpttool.checkpoint import Checkpoint
-from ckpttool.errors import PlanError
+from ckpttool.core.errors import PlanError
 from ckpttool.surgery.merging.agreement import Joined, join
 from ckpttool.surgery.merging.choices import Choices
 from ckpttool.surgery.merging.linear import mean

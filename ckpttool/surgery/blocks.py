@@ -9,10 +9,10 @@ from typing import TypeVar
 
 import numpy as np
 
-from ckpttool import elementwise
-from ckpttool.formats.data_file import DataFile, Stored
+from ckpttool.core import elementwise
+from ckpttool.core.tensors import BY_NAME, Array, Extent, Tensor
+from ckpttool.formats.reading.data_file import DataFile, Stored
 from ckpttool.formats.wire import crc
-from ckpttool.tensors import BY_NAME, Array, Extent, Tensor
 
 ELEMENTS = 64 << 10
 """Elements of a block."""

@@ -7,10 +7,10 @@ from typing import Any
 
 from ckpttool import checkpoint, formats
 from ckpttool.checkpoint import Checkpoint
-from ckpttool.errors import CkptError, FormatError
+from ckpttool.core.errors import CkptError, FormatError
+from ckpttool.core.names import Pattern, listed
+from ckpttool.core.variable_kinds import base_name, kinds
 from ckpttool.formats.format import PLAIN, Format, Writing, why_not
-from ckpttool.kinds import base_name, kinds
-from ckpttool.selection import Pattern, listed
 
 OPTIONS = {"like": "--like", "shard_bytes": "--shard-size"}
 """What the command line calls the choices of writing."""

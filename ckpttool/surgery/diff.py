@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ckpttool.kinds import kinds
+from ckpttool.core.tensors import Tensor
+from ckpttool.core.variable_kinds import kinds
 from ckpttool.surgery.blocks import by_name, in_step, same_bytes
 from ckpttool.surgery.differing.dead import could_be_dead, newly_dead
 from ckpttool.surgery.differing.layer_changes import LayerChange, layer_changes
 from ckpttool.surgery.differing.movement import Movement, ratio
-from ckpttool.tensors import Tensor
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,12 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from ckpttool.checkpoint import Checkpoint
-from ckpttool.errors import PlanError
-from ckpttool.kinds import OBJECT_GRAPH
+from ckpttool.core.errors import PlanError
+from ckpttool.core.tensors import Tensor
+from ckpttool.core.variable_kinds import OBJECT_GRAPH
 from ckpttool.surgery.merging import METHODS
 from ckpttool.surgery.merging.agreement import SHOWN, Joined, join, label
 from ckpttool.surgery.merging.choices import Choices
-from ckpttool.tensors import Tensor
 
 Prefer = Literal["first", "last"]
 NAMES = ("union", "intersection")

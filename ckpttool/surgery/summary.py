@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ckpttool.elementwise import arrays
-from ckpttool.tensors import STRING, Array, Tensor
+from ckpttool.core.elementwise import arrays
+from ckpttool.core.tensors import STRING, Array, Tensor
 
 BINS = 20
 BARS = " ▁▂▃▄▅▆▇█"

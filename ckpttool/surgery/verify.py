@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ckpttool import formats
-from ckpttool.errors import CorruptCheckpoint, UnknownName
-from ckpttool.formats.mirror import local
+from ckpttool.core.errors import CorruptCheckpoint, UnknownName
+from ckpttool.core.names import Pattern, suggestion
+from ckpttool.core.tensors import Tensor
+from ckpttool.formats.reading.mirror import local
 from ckpttool.formats.tensorflow.prefix import prefix_of
-from ckpttool.selection import Pattern, suggestion
 from ckpttool.surgery.blocks import same_bytes
-from ckpttool.tensors import Tensor
 
 
 @dataclass(frozen=True)

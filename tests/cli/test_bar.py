@@ -12,8 +12,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from ckpttool.cli import bar
-from ckpttool.cli.bar import Bar
+from ckpttool.cli.show import progress
+from ckpttool.cli.show.progress import Bar
 
 ERASED = "\r\x1b[2K"
 
@@ -27,7 +27,9 @@ class Screen(io.StringIO):
 def screen(monkeypatch: pytest.MonkeyPatch) -> Screen:
     """A terminal of 80 columns as standard error."""
     screen = Screen()
-    monkeypatch.setattr(bar, "sys", SimpleNamespace(stderr=screen))  # pytest puts its own sys.stderr before each test
+    monkeypatch.setattr(
+        progress, "sys", SimpleNamespace(stderr=screen)
+    )  # pytest puts its own sys.stderr before each test
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "80")
     return screen
@@ -56,12 +58,12 @@ def test_a_line_is_cut_rather_than_wrapped(screen: Screen, monkeypatch: pytest.M
 
 
 def test_it_is_drawn_again_only_after_a_while(screen: Screen, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bar, "REDRAWN", 3600.0)
+    monkeypatch.setattr(progress, "REDRAWN", 3600.0)
     shown = Bar()
     shown.move("epoch", 1, 3, "one")
     shown.move("epoch", 2, 3, "two")
     assert "two" not in screen.getvalue()
-    monkeypatch.setattr(bar, "REDRAWN", 0.0)
+    monkeypatch.setattr(progress, "REDRAWN", 0.0)
     shown.move("epoch", 3, 3, "three")
     assert ERASED in screen.getvalue()
     assert plain(screen.getvalue()).endswith("three")
@@ -84,7 +86,7 @@ def test_there_is_none_in_a_pipe_or_on_a_dumb_terminal(screen: Screen, monkeypat
     Bar().move("epoch", 1, 2, "facts")
     monkeypatch.setenv("TERM", "xterm")
     piped = io.StringIO()
-    monkeypatch.setattr(bar, "sys", SimpleNamespace(stderr=piped))
+    monkeypatch.setattr(progress, "sys", SimpleNamespace(stderr=piped))
     Bar().move("epoch", 1, 2, "facts")
     assert (screen.getvalue(), piped.getvalue()) == ("", "")
 

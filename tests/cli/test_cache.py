@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ckpttool import checkpoint
-from ckpttool.transfer.runs.feature_cache import FeatureCache
+from ckpttool.training.feature_cache import FeatureCache
 
 
 @pytest.fixture
@@ -130,9 +130,9 @@ def test_damage_is_noticed_told_and_mended(
 
 FILL_AND_DIE = """
 import functools, os, signal, sys
-import ckpttool.transfer.runs.feature_cache as cache
+import ckpttool.training.feature_cache as cache
 from ckpttool.cli import main
-from ckpttool.cli.watcher import Watcher
+from ckpttool.cli.show.watcher import Watcher
 from ckpttool.data.feature_store import Entry
 
 cache.BATCH_BYTES = 160
@@ -153,7 +153,7 @@ def test_a_killed_fill_goes_on_where_it_was(
     assert not (folder / "manifest.json").exists()
     computed: list[int] = []
     compute = FeatureCache.compute
-    monkeypatch.setattr("ckpttool.transfer.runs.feature_cache.BATCH_BYTES", 160)
+    monkeypatch.setattr("ckpttool.training.feature_cache.BATCH_BYTES", 160)
     monkeypatch.setattr(FeatureCache, "compute", lambda self, rows: (computed.append(rows[0]), compute(self, rows))[1])
     assert shell.json(*arguments, tmp_path / "cache") == {"path": str(folder), "rows": 300, "bytes": 7200, "hit": False}
     assert computed[2:27] == list(range(50, 300, 10))  # the first two are the estimate's, the last the sample's

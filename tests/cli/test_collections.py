@@ -55,7 +55,7 @@ def test_options_that_belong_together(shell: Any, model: Path) -> None:
 
 
 def test_tensorflow_finds_the_collection(shell: Any, model: Path, tmp_path: Path) -> None:
-    from ckpttool.runtime.tensorflow import tensorflow
+    from ckpttool.runtime.configure import tensorflow
 
     tf1 = tensorflow().compat.v1
     shell.run("collections", model, *ADD, "-o", tmp_path / "named.meta")

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from ckpttool import checkpoint
-from ckpttool.cli.finetune import finetune
+from ckpttool.cli.commands.finetune import finetune
 from ckpttool.runtime.objectives import Objective
-from ckpttool.transfer import finetune as transfer
-from ckpttool.transfer.runs.report import write_report
-from ckpttool.transfer.runs.run import Options
+from ckpttool.training.report import write_report
+from ckpttool.training.run import Options
+from ckpttool.verbs import finetune as verb
 
 
 def bits(path: Path) -> dict[str, bytes]:
@@ -63,7 +63,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Options, bool, bool]]:
         seen.append((options, over, resume))
         raise click.ClickException("asked")
 
-    monkeypatch.setattr(transfer, "finetune", listen)
+    monkeypatch.setattr(verb, "finetune", listen)
     return seen
 
 

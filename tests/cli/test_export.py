@@ -10,7 +10,7 @@ import torch
 from safetensors.numpy import load_file
 
 from ckpttool import checkpoint
-from ckpttool.runtime.tensorflow import tensorflow
+from ckpttool.runtime.configure import tensorflow
 
 RULES = """
 [[rule]]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ckpttool import checkpoint
-from ckpttool.cli.watcher import Watcher
+from ckpttool.cli.show.watcher import Watcher
 from ckpttool.runtime.optimizers import OPTIMIZERS
 
 EPOCH = ["--epochs", "1"]

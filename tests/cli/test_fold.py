@@ -94,7 +94,7 @@ def test_a_variable_that_the_outputs_change_is_named(shell: Any, new_network: An
 def test_a_graph_beyond_two_gigabytes_is_refused_before_it_is_made(
     shell: Any, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ckpttool.transfer.graphs.fold.MESSAGE_LIMIT", 1_000_000)
+    monkeypatch.setattr("ckpttool.verbs.fold.MESSAGE_LIMIT", 1_000_000)
     message = shell.error("fold", model, "-o", tmp_path / "frozen.pb")
     assert re.match(
         rf"{model}: the frozen graph would be 103\d{{4}} bytes, and a protobuf message holds at most 1000000", message

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ckpttool import checkpoint
-from ckpttool.runtime.tensorflow import tensorflow
+from ckpttool.runtime.configure import tensorflow
 
 KERNEL = np.float32([[1, 2, 3], [4, 5, 6]])
 BIAS = np.float32([7, 8, 9])

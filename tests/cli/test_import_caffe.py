@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional
 
 from ckpttool import checkpoint
-from ckpttool.runtime.tensorflow import tensorflow
+from ckpttool.runtime.configure import tensorflow
 
 Blobs = dict[str, list[np.ndarray]]
 

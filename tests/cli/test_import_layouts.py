@@ -9,7 +9,7 @@ import torch
 
 from ckpttool import checkpoint
 from ckpttool.graph.files import load
-from ckpttool.runtime.tensorflow import tensorflow
+from ckpttool.runtime.configure import tensorflow
 
 SQUARE = np.arange(9, dtype=np.float32).reshape(3, 3)
 

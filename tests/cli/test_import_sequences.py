@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from ckpttool.runtime.tensorflow import tensorflow
+from ckpttool.runtime.configure import tensorflow
 
 TOKENS, WIDTH, UNITS, HEADS, STEPS = 11, 8, 6, 2, 5
 ROWS = np.random.default_rng(3).integers(0, TOKENS, (4, STEPS)).astype(np.int32)

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ckpttool.cli.rate_chart import chart
-from ckpttool.transfer.rates.curve import Point, RateCurve
+from ckpttool.cli.show.rate_chart import chart
+from ckpttool.verbs.rates.curve import Point, RateCurve
 
 FAST = ["--batch-size", "30"]
 

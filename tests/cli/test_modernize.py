@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ckpttool import checkpoint
-from ckpttool.graph.collections import variable_defs
+from ckpttool.graph.contents.collections import variable_defs
 from ckpttool.graph.files import load
 
 

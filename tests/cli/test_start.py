@@ -94,7 +94,7 @@ def test_a_reader_that_goes_away_is_no_error(model: Path) -> None:
 
 
 def test_a_terminal_gets_a_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    from ckpttool.cli import output
+    from ckpttool.cli.show import output
 
     monkeypatch.setenv("TERM", "dumb")
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
@@ -124,7 +124,7 @@ def test_ctrl_c_is_one_line(monkeypatch: pytest.MonkeyPatch, model: Path) -> Non
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ckpttool.cli.ops.op_rows", interrupt)
+    monkeypatch.setattr("ckpttool.cli.commands.ops.op_rows", interrupt)
     result = CliRunner().invoke(main, ["ops", str(model)])
     assert (result.exit_code, result.stdout, result.stderr) == (130, "", "Error: interrupted\n")
 
@@ -133,5 +133,5 @@ def test_what_the_system_refuses_is_one_line(monkeypatch: pytest.MonkeyPatch, sh
     def refuse(*_: object) -> None:
         raise PermissionError(13, "Permission denied", "secret.meta")
 
-    monkeypatch.setattr("ckpttool.cli.ops.op_rows", refuse)
+    monkeypatch.setattr("ckpttool.cli.commands.ops.op_rows", refuse)
     assert shell.error("ops", model) == "secret.meta: Permission denied"

@@ -46,7 +46,7 @@ def test_a_damaged_graph_beside_a_whole_checkpoint(shell: Any, copied: Path) -> 
 
 def test_a_graph_that_lacks_an_op(shell: Any, model: Path, tmp_path: Path) -> None:
     from ckpttool.graph import files
-    from ckpttool.graph.graph import Graph
+    from ckpttool.graph.core import Graph
 
     graph = files.load(model)
     place = next(i for i, node in enumerate(graph.meta.graph_def.node) if node.name == "dnn/hidden1/BiasAdd")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ckpttool import checkpoint
-from ckpttool.errors import MissingFile
+from ckpttool.core.errors import MissingFile
 from ckpttool.surgery.verify import verify
 
 CORPUS = os.environ.get("CKPTTOOL_CORPUS")

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ckpttool.transfer.graphs.fold import plan_fold
-from ckpttool.transfer.graphs.modernize import plan_modernize
-from ckpttool.transfer.graphs.saved_model import plan_saved_model
-from ckpttool.transfer.graphs.strip import plan_strip
-from ckpttool.transfer.model import Model
+from ckpttool.model.model import Model
+from ckpttool.verbs.export_saved_model import plan_saved_model
+from ckpttool.verbs.fold import plan_fold
+from ckpttool.verbs.modernize import plan_modernize
+from ckpttool.verbs.strip import plan_strip
 
 CORPUS = Path(os.environ.get("CKPTTOOL_CORPUS", "/nowhere"))
 pytestmark = pytest.mark.skipif(not CORPUS.is_dir(), reason="CKPTTOOL_CORPUS names no folder of real files")

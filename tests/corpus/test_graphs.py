@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from ckpttool.errors import CkptError, FormatError, GraphError
-from ckpttool.graph.assign import assignments
-from ckpttool.graph.collections import entries
+from ckpttool.core.errors import CkptError, FormatError, GraphError
+from ckpttool.graph.contents.assign import assignments
+from ckpttool.graph.contents.collections import entries
+from ckpttool.graph.contents.layers import layers
+from ckpttool.graph.contents.signatures import signatures
+from ckpttool.graph.contents.variables import variables
+from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.files import load
-from ckpttool.graph.graph import Graph, TensorRef
-from ckpttool.graph.layers import layers
-from ckpttool.graph.roles import find_roles
-from ckpttool.graph.signatures import signatures
-from ckpttool.graph.variables import variables
+from ckpttool.graph.roles.roles import find_roles
 
 CORPUS = Path(os.environ.get("CKPTTOOL_CORPUS", "/nowhere"))
 pytestmark = pytest.mark.skipif(not CORPUS.is_dir(), reason="CKPTTOOL_CORPUS names no folder of real files")

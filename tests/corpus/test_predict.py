@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ckpttool.transfer.model import Model
-from ckpttool.transfer.predict import predict
+from ckpttool.model.model import Model
+from ckpttool.verbs.predict import predict
 
 CORPUS = Path(os.environ.get("CKPTTOOL_CORPUS", "/nowhere"))
 pytestmark = pytest.mark.skipif(not CORPUS.is_dir(), reason="CKPTTOOL_CORPUS names no folder of real files")

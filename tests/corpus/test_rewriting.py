@@ -6,12 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ckpttool.graph.closure import frozen_part
+from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.files import load
-from ckpttool.graph.rewrite import importable, subgraph, to_resource, without_training
-from ckpttool.graph.roles import find_roles
-from ckpttool.graph.variables import variables
-from ckpttool.transfer.freeze import freeze_graph
+from ckpttool.graph.freezing.closure import frozen_part
+from ckpttool.graph.rewrite.importable import importable
+from ckpttool.graph.rewrite.prune import subgraph, without_training
+from ckpttool.graph.rewrite.resource import to_resource
+from ckpttool.graph.roles.roles import find_roles
+from ckpttool.verbs.freeze import freeze_graph
 
 CORPUS = Path(os.environ.get("CKPTTOOL_CORPUS", "/nowhere"))
 pytestmark = pytest.mark.skipif(not CORPUS.is_dir(), reason="CKPTTOOL_CORPUS names no folder of real files")

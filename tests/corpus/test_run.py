@@ -10,23 +10,23 @@ import numpy as np
 import pytest
 
 from ckpttool import checkpoint
+from ckpttool.core.errors import GraphError
+from ckpttool.core.tensors import Tensor
 from ckpttool.data.batches import batch_bounds, epoch_order
-from ckpttool.errors import GraphError
+from ckpttool.graph.contents.stored import stored_tensors
+from ckpttool.graph.core import Graph
 from ckpttool.graph.files import load
-from ckpttool.graph.graph import Graph
-from ckpttool.graph.stored import stored_tensors
+from ckpttool.model.model import Model, write_model
 from ckpttool.runtime.fresh import fresh_tensors
 from ckpttool.runtime.function import GraphFunction, runner
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.runtime.state import State
-from ckpttool.tensors import Tensor
-from ckpttool.transfer.evaluate import evaluate
-from ckpttool.transfer.finetune import finetune
-from ckpttool.transfer.import_weights import plan_import
-from ckpttool.transfer.model import Model, write_model
-from ckpttool.transfer.new import new
-from ckpttool.transfer.reuse import plan_reuse
-from ckpttool.transfer.runs.run import Options
+from ckpttool.training.run import Options
+from ckpttool.verbs.evaluate import evaluate
+from ckpttool.verbs.finetune import finetune
+from ckpttool.verbs.import_weights import plan_import
+from ckpttool.verbs.new import new
+from ckpttool.verbs.reuse import plan_reuse
 
 CORPUS = Path(os.environ.get("CKPTTOOL_CORPUS", "/nowhere"))
 pytestmark = pytest.mark.skipif(not CORPUS.is_dir(), reason="CKPTTOOL_CORPUS names no folder of real files")

@@ -16,7 +16,7 @@ from ckpttool.checkpoint import save
 from ckpttool.cli import main
 from ckpttool.foreign.rules import Rule
 from ckpttool.formats.hdf5.source import is_hdf5
-from ckpttool.transfer.import_weights import plan_import
+from ckpttool.verbs.import_weights import plan_import
 
 CORPUS = Path(os.environ.get("CKPTTOOL_CORPUS", "/nowhere"))
 pytestmark = pytest.mark.skipif(not CORPUS.is_dir(), reason="CKPTTOOL_CORPUS does not name the folder of real models")

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ckpttool.core.errors import CkptError
 from ckpttool.data.batches import batch_bounds, epoch_order
-from ckpttool.errors import CkptError
 
 
 @given(rows=st.integers(1, 3000), batch_size=st.integers(1, 4000))

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ckpttool.core.errors import DataError, MissingFile
+from ckpttool.core.tensors import BY_NAME
 from ckpttool.data import dataset
 from ckpttool.data.dataset import InputSpec, Split, Wanted, check_labels, empty_classes, open_data
-from ckpttool.errors import DataError, MissingFile
-from ckpttool.tensors import BY_NAME
 
 PIXELS = InputSpec("X", (None, 784), BY_NAME["float32"])
 DIGITS = InputSpec("y", None, BY_NAME["int32"])

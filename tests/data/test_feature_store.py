@@ -12,9 +12,9 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from ckpttool.core.errors import CkptError, CorruptCheckpoint, MissingFile
 from ckpttool.data import feature_writer
 from ckpttool.data.feature_store import Entry, FeatureStore, cache_key, default_root, feature_bytes
-from ckpttool.errors import CkptError, CorruptCheckpoint, MissingFile
 
 RELU = "dnn/hidden2/Relu:0"
 ROWS = 100

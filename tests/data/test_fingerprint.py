@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ckpttool.core.tensors import BY_NAME, PIECE, Array
 from ckpttool.data import dataset
 from ckpttool.data.dataset import InputSpec, Split, Wanted
 from ckpttool.data.fingerprint import fingerprint
-from ckpttool.tensors import BY_NAME, PIECE, Array
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (12, 4, 4)).astype(np.uint8)
 

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from ckpttool.checkpoint import Checkpoint
-from ckpttool.errors import PlanError
+from ckpttool.core.errors import PlanError
 from ckpttool.foreign.forget_bias import forget_bias
 from ckpttool.foreign.plan import pair
 from ckpttool.foreign.rules import Rule
+from ckpttool.graph.contents.stored import stored_tensors
+from ckpttool.graph.core import Graph
 from ckpttool.graph.files import load
-from ckpttool.graph.graph import Graph
-from ckpttool.graph.stored import stored_tensors
-from ckpttool.runtime.tensorflow import tensorflow
+from ckpttool.runtime.configure import tensorflow
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*deprecated:UserWarning")  # TensorFlow 1's own cells say so
 KERNEL = "cell/kernel"

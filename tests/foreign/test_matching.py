@@ -2,10 +2,10 @@
 
 import pytest
 
+from ckpttool.core.tensors import BY_NAME
 from ckpttool.foreign.layouts.dense import Dense
 from ckpttool.foreign.matching import NAMES, NUMBERS, Matching
-from ckpttool.graph.stored import StoredTensor
-from ckpttool.tensors import BY_NAME
+from ckpttool.graph.contents.stored import StoredTensor
 
 
 def matching(sources: list[str], targets: list[str]) -> Matching:

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from ckpttool.checkpoint import Checkpoint
-from ckpttool.errors import PlanError
+from ckpttool.core.errors import PlanError
+from ckpttool.core.tensors import Tensor
 from ckpttool.foreign.plan import pair
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
-from ckpttool.graph.graph import Graph
-from ckpttool.tensors import Tensor
+from ckpttool.graph.core import Graph
 
 
 def graph_of(names: list[str]) -> Graph:

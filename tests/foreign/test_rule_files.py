@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ckpttool.errors import CkptError, MissingFile
+from ckpttool.core.errors import CkptError, MissingFile
 from ckpttool.foreign.rule_files import read_rules
 from ckpttool.foreign.rules import Rule
 

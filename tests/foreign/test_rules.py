@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import pytest
 
-from ckpttool.errors import CkptError, PlanError, UnknownName
+from ckpttool.core.errors import CkptError, PlanError, UnknownName
 from ckpttool.foreign.rules import Move, Rule, moves, parse_rule
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from ckpttool import formats
-from ckpttool.errors import CkptError, CorruptCheckpoint, ExistingOutput, FormatError, MissingFile
-from ckpttool.tensors import BY_NAME, DTYPES, STRING, Tensor, TensorSpec
+from ckpttool.core.errors import CkptError, CorruptCheckpoint, ExistingOutput, FormatError, MissingFile
+from ckpttool.core.tensors import BY_NAME, DTYPES, STRING, Tensor, TensorSpec
 
 SHAPES = [(), (0, 3), (5,), (1, 2, 1, 3, 2)]
 

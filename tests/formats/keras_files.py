@@ -8,9 +8,9 @@ import h5py
 import numpy as np
 from conformance import FormatTests
 
+from ckpttool.core.tensors import STRING, Tensor
 from ckpttool.formats.format import Writing
 from ckpttool.formats.hdf5.writer import write_tree
-from ckpttool.tensors import STRING, Tensor
 
 CONFIG = b'{"class_name": "Functional", "config": {}}'
 
@@ -65,7 +65,7 @@ class EditedCopyTests(FormatTests):
 
 def network():
     """A model with nested, shared and custom layers, a recurrent and a random one, after a training step."""
-    from ckpttool.runtime.tensorflow import tensorflow
+    from ckpttool.runtime.configure import tensorflow
 
     tensorflow()
     import keras

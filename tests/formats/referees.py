@@ -11,8 +11,8 @@ import torch
 from onnx import helper, numpy_helper
 
 from ckpttool import checkpoint
+from ckpttool.core.tensors import DTYPES, STRING
 from ckpttool.formats.format import PLAIN, Writing
-from ckpttool.tensors import DTYPES, STRING
 
 QUANTISED = {dtype.name for dtype in DTYPES if dtype.name.startswith("q")}
 NUMPYS_OWN = {dtype.name for dtype in DTYPES if dtype.name == dtype.numpy_name}
@@ -169,7 +169,7 @@ class Keras(Referee):
         return f"{name}/0"
 
     def model(self, tensors):
-        from ckpttool.runtime.tensorflow import tensorflow
+        from ckpttool.runtime.configure import tensorflow
 
         tensorflow()
         import keras

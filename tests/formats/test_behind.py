@@ -2,7 +2,7 @@
 
 import pytest
 
-from ckpttool.formats.behind import Behind
+from ckpttool.formats.writing.behind import Behind
 
 
 def test_a_caller_waits_where_too_many_calls_do():

@@ -9,10 +9,10 @@ import pytest
 from conformance import tensors_of
 
 from ckpttool import checkpoint
-from ckpttool.errors import CkptError, CorruptCheckpoint
-from ckpttool.formats import copying, read_back
+from ckpttool.core.errors import CkptError, CorruptCheckpoint
+from ckpttool.core.tensors import BY_NAME, Extent, Tensor, TensorSpec
 from ckpttool.formats.tensorflow.bundle import Bundle
-from ckpttool.tensors import BY_NAME, Extent, Tensor, TensorSpec
+from ckpttool.formats.writing import copying, read_back
 
 BUNDLES = Path(__file__).parents[2] / "fixtures" / "bundles"
 SYSTEM = os.copy_file_range

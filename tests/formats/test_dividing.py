@@ -7,8 +7,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ckpttool.formats.dividing import divided
-from ckpttool.tensors import Tensor
+from ckpttool.core.tensors import Tensor
+from ckpttool.formats.writing.dividing import divided
 
 SIZES = st.dictionaries(st.sampled_from("abcdefgh"), st.integers(0, 9))
 

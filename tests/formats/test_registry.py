@@ -9,7 +9,7 @@ import pytest
 from conformance import FormatTests
 
 from ckpttool import formats
-from ckpttool.errors import FormatError, MissingDependency
+from ckpttool.core.errors import FormatError, MissingDependency
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from conformance import numbers
 from referees import REFEREES
 
 from ckpttool import checkpoint, formats
-from ckpttool.errors import CkptError
+from ckpttool.core.errors import CkptError
+from ckpttool.core.tensors import BY_NAME, DTYPES, Tensor
 from ckpttool.formats.format import Writing
-from ckpttool.tensors import BY_NAME, DTYPES, Tensor
 
 SHAPES = {"scalar": (), "empty": (0, 3), "1-D": (5,), "5-D": (1, 2, 1, 3, 2)}
 PLAIN = [dtype for dtype in DTYPES if dtype.itemsize or dtype.name == "string"]

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from ckpttool.graph.core import Graph
 from ckpttool.graph.files import load
-from ckpttool.graph.graph import Graph
 
 
 def dense(inputs: Any, units: int, name: str, activation: Any = None, **options: Any) -> Any:

@@ -2,11 +2,11 @@ from pathlib import Path
 
 import pytest
 
-from ckpttool.errors import ExistingOutput, FormatError, GraphError, MissingFile
+from ckpttool.core.errors import ExistingOutput, FormatError, GraphError, MissingFile
 from ckpttool.formats.wire.protos.graph_pb2 import GraphDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import SavedModel
+from ckpttool.graph.core import Graph
 from ckpttool.graph.files import find, load, save
-from ckpttool.graph.graph import Graph
 
 
 @pytest.fixture

@@ -4,16 +4,16 @@ import random
 
 import pytest
 
-from ckpttool.errors import CkptError
+from ckpttool.core.errors import CkptError
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
-from ckpttool.graph.assign import assignments
-from ckpttool.graph.collections import entries
-from ckpttool.graph.graph import Graph
-from ckpttool.graph.layers import layers
-from ckpttool.graph.roles import find_roles
-from ckpttool.graph.signatures import signatures
-from ckpttool.graph.variables import variables
+from ckpttool.graph.contents.assign import assignments
+from ckpttool.graph.contents.collections import entries
+from ckpttool.graph.contents.layers import layers
+from ckpttool.graph.contents.signatures import signatures
+from ckpttool.graph.contents.variables import variables
+from ckpttool.graph.core import Graph
+from ckpttool.graph.roles.roles import find_roles
 
 
 def drop_op(meta: MetaGraphDef, chance: random.Random) -> None:

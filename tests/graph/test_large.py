@@ -8,17 +8,20 @@ from typing import Any
 
 import pytest
 
-from ckpttool.errors import GraphError
+from ckpttool.core.errors import GraphError
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
 from ckpttool.graph import spec
-from ckpttool.graph.frozen import frozen_with_layers
-from ckpttool.graph.graph import Graph
-from ckpttool.graph.layers import layers
-from ckpttool.graph.losses import comparisons
-from ckpttool.graph.results import result_of
-from ckpttool.graph.rewrite import importable, stop_gradient, to_resource, without_training
-from ckpttool.graph.roles import certain_roles
+from ckpttool.graph.contents.layers import layers
+from ckpttool.graph.core import Graph
+from ckpttool.graph.freezing.frozen import frozen_with_layers
+from ckpttool.graph.freezing.updates import stop_gradient
+from ckpttool.graph.rewrite.importable import importable
+from ckpttool.graph.rewrite.prune import without_training
+from ckpttool.graph.rewrite.resource import to_resource
+from ckpttool.graph.roles.losses import comparisons
+from ckpttool.graph.roles.results import result_of
+from ckpttool.graph.roles.roles import certain_roles
 
 FLOAT = 1
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ckpttool.errors import CkptError, PlanError, UnknownName
+from ckpttool.core.errors import CkptError, PlanError, UnknownName
 from ckpttool.graph.activations import ACTIVATIONS, INITS, Activation
 from ckpttool.graph.spec import LayerSpec, parse
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ckpttool import checkpoint, formats
-from ckpttool.errors import FormatError
+from ckpttool.core.errors import FormatError
 from ckpttool.lineage.chain import Chain, Record
 from ckpttool.lineage.places import KEY, lineage_of, path_beside, write_beside
 from ckpttool.lineage.sources import Source

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ckpttool.errors import CkptError, CorruptCheckpoint, FormatError
-from ckpttool.formats.files import refuse_existing, replacing
+from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError
+from ckpttool.core.tensors import Tensor
 from ckpttool.formats.format import PLAIN, Checked, Tensors, Writing
-from ckpttool.tensors import Tensor
+from ckpttool.formats.writing.files import refuse_existing, replacing
 
 MAGIC = "#lines\n"
 

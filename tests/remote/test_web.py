@@ -13,7 +13,7 @@ import ckpttool
 from ckpttool import CkptError, CorruptCheckpoint, MissingDependency, MissingFile, checkpoint
 from ckpttool.formats.format import Writing
 from ckpttool.graph import files
-from ckpttool.remote import servers, stand_ins
+from ckpttool.remote import servers, sparse_files
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 MODEL = "my_model_final.ckpt"
@@ -69,7 +69,7 @@ def test_a_tensor_of_safetensors_costs_its_bytes_and_the_header(web, weights):
     found = checkpoint.open(web.url("w.safetensors"))
     assert set(found) == set(weights)
     listed = web.given["w.safetensors"]
-    assert header <= listed <= header + stand_ins.BLOCK
+    assert header <= listed <= header + sparse_files.BLOCK
     np.testing.assert_array_equal(found["middle"].read(), weights["middle"])
     assert web.given["w.safetensors"] <= listed + weights["middle"].nbytes
 
@@ -157,7 +157,7 @@ def test_a_server_that_knows_no_ranges_gives_a_small_file_whole(web, bundle, wei
 
 
 def test_and_a_large_one_is_refused(web, bundle, monkeypatch):
-    monkeypatch.setattr(stand_ins, "WHOLE", 100_000)
+    monkeypatch.setattr(sparse_files, "WHOLE", 100_000)
     web.ranges = False
     with pytest.raises(CkptError, match=r"data-00000-of-00001: the server sends only the whole of a file.*download it"):
         checkpoint.open(bundle)["middle"].read()

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ckpttool.errors import CkptError
+from ckpttool.core.errors import CkptError
 from ckpttool.runtime.augment import Augmenter
 
 GREY, COLOUR = (6, 8, 1), (6, 8, 3)

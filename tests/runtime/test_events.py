@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from ckpttool.graph.graph import Graph
+from ckpttool.graph.core import Graph
 from ckpttool.runtime.events import EventWriter, event_files, histogram, read_events
 
 

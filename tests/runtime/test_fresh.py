@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ckpttool.errors import GraphError
+from ckpttool.core.errors import GraphError
 from ckpttool.graph import files
 from ckpttool.runtime.fresh import fresh_tensors
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ckpttool.errors import PlanError
+from ckpttool.core.errors import PlanError
 from ckpttool.graph.activations import ACTIVATIONS, INITS
 from ckpttool.graph.spec import KINDS, parse
 from ckpttool.runtime import layers

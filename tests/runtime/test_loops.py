@@ -9,12 +9,12 @@ import pytest
 
 from ckpttool import checkpoint
 from ckpttool.data.batches import batch_bounds, epoch_order
-from ckpttool.graph.flow import ENTERS
+from ckpttool.graph.contents.flow import ENTERS
+from ckpttool.model.model import Model
 from ckpttool.runtime.recipe import Recipe
-from ckpttool.transfer.evaluate import evaluate
-from ckpttool.transfer.finetune import finetune
-from ckpttool.transfer.model import Model
-from ckpttool.transfer.runs.run import Options
+from ckpttool.training.run import Options
+from ckpttool.verbs.evaluate import evaluate
+from ckpttool.verbs.finetune import finetune
 
 STEPS, WIDTH, UNITS, ROWS, VALID = 5, 3, 6, 66, 12
 

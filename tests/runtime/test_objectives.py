@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ckpttool.errors import PlanError
+from ckpttool.core.errors import PlanError
 from ckpttool.graph import files
-from ckpttool.graph.roles import find_roles
+from ckpttool.graph.roles.roles import find_roles
+from ckpttool.model.model import Model
 from ckpttool.runtime.objectives import OBJECTIVES, Objective, put_objective
 from ckpttool.runtime.recipe import Recipe
-from ckpttool.transfer.evaluate import evaluate
-from ckpttool.transfer.finetune import finetune
-from ckpttool.transfer.model import Model
-from ckpttool.transfer.new import new
-from ckpttool.transfer.runs.run import Options
+from ckpttool.training.run import Options
+from ckpttool.verbs.evaluate import evaluate
+from ckpttool.verbs.finetune import finetune
+from ckpttool.verbs.new import new
 
 RANDOM = np.random.default_rng(5)
 LOGITS = RANDOM.normal(size=(12, 4)).astype(np.float32) * 2

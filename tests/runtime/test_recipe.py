@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from ckpttool.errors import PlanError, UnknownName
+from ckpttool.core.errors import PlanError, UnknownName
 from ckpttool.runtime.optimizers import Rule
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.runtime.schedules import Plateau

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ckpttool.errors import PlanError, UnknownName
+from ckpttool.core.errors import PlanError, UnknownName
 from ckpttool.runtime.schedules import SCHEDULES, Span, parse, present_factor
 
 STEPS = [0, 1, 7, 49, 50, 51, 99, 100, 250]

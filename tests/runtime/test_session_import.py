@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ckpttool.errors import PlanError, UnknownName
+from ckpttool.core.errors import PlanError, UnknownName
+from ckpttool.runtime.configure import tensorflow
 from ckpttool.runtime.session_import import assign_with_placeholders, feed_for_assigns
-from ckpttool.runtime.tensorflow import tensorflow
 
 WEIGHTS: dict[str, Any] = {"hidden1/kernel": [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], "hidden1/bias": [7.0, 8.0, 9.0]}
 ANSWER = [[61.0, 83.0, 105.0]]

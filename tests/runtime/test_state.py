@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ckpttool.errors import PlanError
+from ckpttool.core.errors import PlanError
+from ckpttool.core.tensors import Tensor
 from ckpttool.graph import files
-from ckpttool.graph.variables import variables
+from ckpttool.graph.contents.variables import variables
+from ckpttool.model.model import Model
 from ckpttool.runtime.state import State, initial_value
-from ckpttool.tensors import Tensor
-from ckpttool.transfer.model import Model
 
 
 def test_the_values_are_those_of_the_checkpoint_by_op(small: Path) -> None:

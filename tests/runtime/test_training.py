@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ckpttool.core.errors import GraphError
 from ckpttool.data.batches import batch_bounds, epoch_order, even_run
-from ckpttool.errors import GraphError
 from ckpttool.graph import files
+from ckpttool.model.model import Model
 from ckpttool.runtime import streaming, training
 from ckpttool.runtime.function import GraphFunction
 from ckpttool.runtime.state import State
 from ckpttool.runtime.training import Evaluator, Trainer
-from ckpttool.transfer.model import Model
 
 FED = ["X:0", "y:0"]
 

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from ckpttool import checkpoint
-from ckpttool.errors import PlanError, UnknownName
-from ckpttool.graph.rewrite import drop_updates
-from ckpttool.graph.roles import find_roles
-from ckpttool.graph.variables import variables
+from ckpttool.core.errors import PlanError, UnknownName
+from ckpttool.core.tensors import Tensor
+from ckpttool.graph.contents.variables import variables
+from ckpttool.graph.freezing.updates import drop_updates
+from ckpttool.graph.roles.roles import find_roles
 from ckpttool.runtime.build import with_training
 from ckpttool.runtime.fresh import fresh_tensors
 from ckpttool.runtime.function import GraphFunction
@@ -21,7 +22,6 @@ from ckpttool.runtime.schedules import FACTOR, NO_SPAN, RATE, Span
 from ckpttool.runtime.state import State
 from ckpttool.runtime.training import Trainer
 from ckpttool.runtime.training_op import put_training_op
-from ckpttool.tensors import Tensor
 
 STEPS, SIZE = 4, 10
 RANDOM = np.random.default_rng(2)

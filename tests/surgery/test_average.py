@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ckpttool import checkpoint
 from ckpttool.checkpoint import Checkpoint
-from ckpttool.errors import PlanError
+from ckpttool.core.errors import PlanError
 from ckpttool.surgery.average import average, plan_average
 
 Arrays = dict[str, Any]

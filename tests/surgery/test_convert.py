@@ -5,7 +5,7 @@ import pytest
 
 from ckpttool import checkpoint, formats
 from ckpttool.checkpoint import Checkpoint
-from ckpttool.errors import CkptError, FormatError, UnknownName
+from ckpttool.core.errors import CkptError, FormatError, UnknownName
 from ckpttool.formats.format import Writing
 from ckpttool.surgery.convert import plan_convert
 
@@ -155,7 +155,7 @@ def test_any_format_to_any(tmp_path, start, target):
 
 
 def numpy_dtypes(names):
-    from ckpttool.tensors import BY_NAME
+    from ckpttool.core.tensors import BY_NAME
 
     plain = [BY_NAME[name] for name in names if not name.startswith("q")]
     return [(dtype.name, dtype.numpy) for dtype in plain]

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from ckpttool import checkpoint
+from ckpttool.core.tensors import PIECE, Tensor
 from ckpttool.surgery.diff import Change, diff
-from ckpttool.tensors import PIECE, Tensor
 
 
 def tensors(**arrays):

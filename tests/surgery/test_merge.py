@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ckpttool.checkpoint import Checkpoint
-from ckpttool.errors import PlanError
-from ckpttool.kinds import OBJECT_GRAPH
+from ckpttool.core.errors import PlanError
+from ckpttool.core.variable_kinds import OBJECT_GRAPH
 from ckpttool.surgery.merge import merge, plan_merge
 from ckpttool.surgery.merging.choices import Choices
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ckpttool.core.tensors import BY_NAME, Tensor, TensorSpec
 from ckpttool.surgery.summary import histogram, summarize
-from ckpttool.tensors import BY_NAME, Tensor, TensorSpec
 
 
 def in_pieces(values: np.ndarray, size: int) -> Tensor:

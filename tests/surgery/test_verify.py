@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from ckpttool import checkpoint
-from ckpttool.errors import CorruptCheckpoint, FormatError, MissingFile, UnknownName
+from ckpttool.core.errors import CorruptCheckpoint, FormatError, MissingFile, UnknownName
+from ckpttool.core.tensors import Tensor
 from ckpttool.surgery.verify import Damage, changed_tensors, unchanged, verify
-from ckpttool.tensors import Tensor
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "bundles"
 

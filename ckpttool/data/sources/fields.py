@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ckpttool.call_syntax import Source, nearest
+from ckpttool.core.calls import Source, nearest
+from ckpttool.core.errors import DataError, UnknownName
 from ckpttool.data.sources.records import features_of, records
 from ckpttool.data.wanted import Wanted
-from ckpttool.errors import DataError, UnknownName
 from ckpttool.formats.wire.protos.example_pb2 import Feature
 
 KINDS = ("float", "int64", "bytes", "image")

@@ -6,12 +6,12 @@ from typing import Any
 import h5py
 import numpy as np
 
+from ckpttool.core.errors import DataError, FormatError
+from ckpttool.core.tensors import Array
 from ckpttool.data.files import DataFile
 from ckpttool.data.wanted import Wanted
-from ckpttool.errors import DataError, FormatError
 from ckpttool.formats.hdf5.source import is_hdf5
 from ckpttool.formats.hdf5.tree import read_tree
-from ckpttool.tensors import Array
 
 _DENSE = 4
 """Rows that lie within so many times their number are read at once, the others one by one: HDF5 is slow at that."""

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
+from ckpttool.core.errors import DataError, MissingFile
+from ckpttool.core.tensors import Array
 from ckpttool.data.files import DataFile, paths_of
 from ckpttool.data.wanted import Wanted
-from ckpttool.errors import DataError, MissingFile
-from ckpttool.tensors import Array
 
 _NAME = re.compile(r"(?P<split>train|t10k|test|valid)-(?P<what>images|labels)[.-]idx\d-ubyte(\.gz)?")
 _ANY = re.compile(r".*idx\d(-\w+)?(\.gz)?")

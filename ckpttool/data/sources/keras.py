@@ -8,12 +8,12 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
+from ckpttool.core.errors import DataError, MissingFile
+from ckpttool.core.names import suggestion
 from ckpttool.data.files import DataFile
 from ckpttool.data.sources import idx, npz
 from ckpttool.data.wanted import Wanted
-from ckpttool.errors import DataError, MissingFile
-from ckpttool.formats.files import replacing
-from ckpttool.selection import suggestion
+from ckpttool.formats.writing.files import replacing
 
 _SITE = "https://storage.googleapis.com/tensorflow/tf-keras-datasets"
 _NAME = re.compile(r"keras:(.*)")

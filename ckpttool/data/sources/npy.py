@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
+from ckpttool.core.errors import DataError, MissingFile
 from ckpttool.data.files import DataFile, paths_of
 from ckpttool.data.rows import Rows
 from ckpttool.data.wanted import Wanted
-from ckpttool.errors import DataError, MissingFile
 
 
 def recognises(path: Path) -> bool:

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from ckpttool.core.errors import DataError, FormatError
+from ckpttool.core.tensors import Array, Tensor
 from ckpttool.data.files import DataFile
 from ckpttool.data.wanted import Wanted
-from ckpttool.errors import DataError, FormatError
 from ckpttool.formats.npz.format import Npz
-from ckpttool.tensors import Array, Tensor
 
 
 def recognises(path: Path) -> bool:

@@ -12,7 +12,7 @@ from typing import IO, cast
 
 from google.protobuf.message import DecodeError
 
-from ckpttool.errors import DataError
+from ckpttool.core.errors import DataError
 from ckpttool.formats.wire.crc import extend, mask
 from ckpttool.formats.wire.protos.example_pb2 import Example, Feature
 

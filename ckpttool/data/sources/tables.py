@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from ckpttool.core.errors import DataError
+from ckpttool.core.tensors import Array
 from ckpttool.data.staging import RowWriter
 from ckpttool.data.wanted import Wanted
-from ckpttool.errors import DataError
-from ckpttool.tensors import Array
 
 Batch = Mapping[str, Array]
 """Some rows: an array per column, of text or of numbers."""

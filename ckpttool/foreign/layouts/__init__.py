@@ -4,8 +4,8 @@ import ast
 from dataclasses import MISSING
 from typing import Any
 
-from ckpttool.call_syntax import Source, nearest
-from ckpttool.errors import PlanError
+from ckpttool.core.calls import Source, nearest
+from ckpttool.core.errors import PlanError
 from ckpttool.foreign.layouts.attention import Attention
 from ckpttool.foreign.layouts.caffe_norm import CaffeBatchNorm
 from ckpttool.foreign.layouts.conv import Conv, Depthwise, Grouped, Transposed

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
-from ckpttool.errors import PlanError
+from ckpttool.core.errors import PlanError
 from ckpttool.foreign.layouts.attention_forms import AttentionForm, Keras, Tf1, Tf1Joined, Torch, TorchSplit
 from ckpttool.foreign.layouts.forms import Between
 from ckpttool.foreign.layouts.layout import Shape

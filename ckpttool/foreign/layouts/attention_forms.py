@@ -7,10 +7,10 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from ckpttool.errors import PlanError
+from ckpttool.core.errors import PlanError
+from ckpttool.core.tensors import Array
 from ckpttool.foreign.layouts.forms import Form
 from ckpttool.foreign.layouts.layout import Shape
-from ckpttool.tensors import Array
 
 
 class AttentionSizes(NamedTuple):

@@ -6,9 +6,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from ckpttool.core.tensors import Array
 from ckpttool.foreign.layouts.layout import Layout, Shape
 from ckpttool.foreign.layouts.norm import BatchNorm
-from ckpttool.tensors import Array
 
 FACTOR: Shape = (1,)
 

@@ -8,9 +8,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from ckpttool.errors import PlanError
+from ckpttool.core.errors import PlanError
+from ckpttool.core.tensors import Array
 from ckpttool.foreign.layouts.layout import ChannelsLast, OneToOne, Shape, channels_last
-from ckpttool.tensors import Array
 
 WINDOWS = (3, 4, 5)
 """The ranks of kernels with windows of one, two and three dimensions."""

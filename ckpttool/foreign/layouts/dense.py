@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ckpttool.errors import PlanError
+from ckpttool.core.errors import PlanError
+from ckpttool.core.tensors import Array
 from ckpttool.foreign.layouts.layout import ChannelsLast, OneToOne, Shape
-from ckpttool.tensors import Array
 
 
 @dataclass(frozen=True)

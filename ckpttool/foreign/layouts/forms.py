@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
-from ckpttool.call_syntax import nearest
-from ckpttool.errors import PlanError
+from ckpttool.core.calls import nearest
+from ckpttool.core.errors import PlanError
+from ckpttool.core.tensors import Array
 from ckpttool.foreign.layouts.layout import Layout, Shape
-from ckpttool.tensors import Array
 
 Sizes = TypeVar("Sizes")
 Weights = TypeVar("Weights")

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ckpttool.core.tensors import Array
 from ckpttool.foreign.layouts.layout import OneToOne, Shape
-from ckpttool.tensors import Array
 
 
 @dataclass(frozen=True)

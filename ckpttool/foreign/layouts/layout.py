@@ -7,8 +7,8 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from ckpttool.errors import PlanError
-from ckpttool.tensors import Array
+from ckpttool.core.errors import PlanError
+from ckpttool.core.tensors import Array
 
 Shape = tuple[int, ...]
 

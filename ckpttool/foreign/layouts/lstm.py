@@ -6,10 +6,10 @@ from typing import ClassVar
 
 import numpy as np
 
+from ckpttool.core.tensors import Array
 from ckpttool.foreign.layouts.forms import Between
 from ckpttool.foreign.layouts.layout import Shape
 from ckpttool.foreign.layouts.recurrent import Cell, CellForm, CellSizes, Gate, KerasCell, TorchCell
-from ckpttool.tensors import Array
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from ckpttool.errors import PlanError
+from ckpttool.core.errors import PlanError
+from ckpttool.core.tensors import Array
 from ckpttool.foreign.layouts.layout import Layout, Shape
-from ckpttool.tensors import Array
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from ckpttool.call_syntax import nearest
-from ckpttool.errors import PlanError
+from ckpttool.core.calls import nearest
+from ckpttool.core.errors import PlanError
+from ckpttool.core.tensors import Array
 from ckpttool.foreign.layouts.layout import OneToOne, Shape, channels_last
-from ckpttool.tensors import Array
 
 FORMS = ("torch", "keras")
 DIMENSIONS = (1, 2, 3)

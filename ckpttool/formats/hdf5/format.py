@@ -5,8 +5,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ckpttool.errors import FormatError
-from ckpttool.formats.files import refuse_existing, replacing
+from ckpttool.core.errors import FormatError
+from ckpttool.core.tensors import Tensor
 from ckpttool.formats.format import PLAIN, PLAIN_DTYPES, Checked, Writing
 from ckpttool.formats.hdf5.source import is_hdf5
 from ckpttool.formats.hdf5.tensors import Hdf5Tensors
@@ -15,7 +15,7 @@ from ckpttool.formats.hdf5.values import text_of
 from ckpttool.formats.hdf5.writer import LOSES, compare, write_tree
 from ckpttool.formats.keras.legacy import legacy_root
 from ckpttool.formats.keras.names import is_numbered
-from ckpttool.tensors import Tensor
+from ckpttool.formats.writing.files import refuse_existing, replacing
 
 SUFFIX = ":0"
 """What TensorFlow 1 and Keras 2 put after a variable's name; in a checkpoint it is not there."""

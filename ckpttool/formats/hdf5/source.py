@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ckpttool.errors import CkptError, CorruptCheckpoint
-from ckpttool.remote import stand_ins
+from ckpttool.core.errors import CkptError, CorruptCheckpoint
+from ckpttool.remote import sparse_files
 
 BLOCK = 64 << 10
 """Bytes of a file on a server that are fetched at once: HDF5 reads many small pieces."""
@@ -36,15 +36,15 @@ class Source:
     @classmethod
     def of(cls, path: Path) -> "Source":
         """Return the source that is a whole file."""
-        return cls(path, stand_ins.size_of(path), 0, stamp_of(path))
+        return cls(path, sparse_files.size_of(path), 0, stamp_of(path))
 
     def bytes(self) -> AbstractContextManager[Any]:
         """Return what h5py opens, to be closed after it."""
         if self.unpacked is not None:
             return self.unpacked.open()
-        whole = self.start == 0 and self.size == stand_ins.size_of(self.path)
+        whole = self.start == 0 and self.size == sparse_files.size_of(self.path)
         if whole:
-            place = stand_ins.readable(self.path, BLOCK)
+            place = sparse_files.readable(self.path, BLOCK)
             return contextlib.nullcontext(place) if isinstance(place, Path) else place
         return _Stretch(self.path, self.start, self.size)
 
@@ -59,7 +59,7 @@ def is_hdf5(path: Path) -> bool:
     """Say whether a file begins as HDF5 does; the suffix may say something else."""
     if not path.is_file():
         return False
-    with stand_ins.opened(path) as file:
+    with sparse_files.opened(path) as file:
         return file.read(len(MAGIC)) == MAGIC
 
 
@@ -104,7 +104,7 @@ class _Stretch(io.RawIOBase):
     """A part of a file that reads like a file."""
 
     def __init__(self, path: Path, start: int, size: int) -> None:
-        self._file = stand_ins.opened(path, BLOCK)
+        self._file = sparse_files.opened(path, BLOCK)
         self._start, self._size, self._at = start, size, 0
 
     def readable(self) -> bool:

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator, Mapping
 
-from ckpttool.errors import CkptError
+from ckpttool.core.errors import CkptError
+from ckpttool.core.tensors import STRING, Tensor
 from ckpttool.formats.format import Checked, Tensors
 from ckpttool.formats.hdf5.tree import Tree
-from ckpttool.tensors import STRING, Tensor
 
 
 class Hdf5Tensors(Tensors):

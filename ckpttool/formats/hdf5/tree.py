@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from ckpttool.errors import CorruptCheckpoint, FormatError, MissingFile
+from ckpttool.core.errors import CorruptCheckpoint, FormatError, MissingFile
+from ckpttool.core.tensors import STRING, Tensor, TensorSpec
 from ckpttool.formats.hdf5.source import Source, is_hdf5, opened
 from ckpttool.formats.hdf5.values import dtype_in, extent_of, is_plain, read_pieces, read_values, text_of
-from ckpttool.tensors import STRING, Tensor, TensorSpec
 
 DEEPEST = 64
 """Groups within groups; more is a loop or an attack."""

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from math import prod
 from typing import TYPE_CHECKING, Any, Literal
 
-from ckpttool.errors import CorruptCheckpoint
+from ckpttool.core.errors import CorruptCheckpoint
+from ckpttool.core.tensors import BY_NAME, PIECE, STRING, Array, DType, Extent, TensorSpec, dtype_of
 from ckpttool.formats.hdf5.source import Source, opened
-from ckpttool.formats.truth import require_truth
+from ckpttool.formats.reading.truth import require_truth
 from ckpttool.formats.wire.strings import as_bytes
-from ckpttool.tensors import BY_NAME, PIECE, STRING, Array, DType, Extent, TensorSpec, dtype_of
 
 if TYPE_CHECKING:
     import numpy as np

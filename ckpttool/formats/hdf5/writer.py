@@ -5,12 +5,12 @@ from collections.abc import Iterable, Mapping
 from math import prod
 from typing import Any, BinaryIO
 
-from ckpttool.errors import CorruptCheckpoint, FormatError, PlanError
+from ckpttool.core.errors import CorruptCheckpoint, FormatError, PlanError
+from ckpttool.core.tensors import STRING, Tensor
 from ckpttool.formats.hdf5.tree import Tree
 from ckpttool.formats.hdf5.values import MARK, blocks, stored_type
 from ckpttool.formats.wire import crc
 from ckpttool.formats.wire.strings import as_bytes
-from ckpttool.tensors import STRING, Tensor
 
 LOSES = re.compile(rb"\0")
 """Where HDF5 ends a text."""

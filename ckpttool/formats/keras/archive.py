@@ -10,10 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import IO, BinaryIO
 
-from ckpttool.errors import CkptError, CorruptCheckpoint, FormatError, PlanError
-from ckpttool.formats.archive import BAD_ZIP, is_zip, member_bytes, member_start, members
-from ckpttool.formats.data_file import DataFile
-from ckpttool.formats.files import refuse_existing, replacing, writing
+from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError, PlanError
+from ckpttool.core.tensors import PIECE, Tensor
 from ckpttool.formats.format import PLAIN, PLAIN_DTYPES, Checked, Writing
 from ckpttool.formats.hdf5.source import Source, Unpacked, stamp_of
 from ckpttool.formats.hdf5.tensors import Hdf5Tensors
@@ -22,8 +20,10 @@ from ckpttool.formats.hdf5.writer import compare, write_tree
 from ckpttool.formats.keras.copy import Copy, edited, like_of
 from ckpttool.formats.keras.names import weights_in
 from ckpttool.formats.keras.order import LARGEST, in_order
-from ckpttool.remote import stand_ins
-from ckpttool.tensors import PIECE, Tensor
+from ckpttool.formats.reading.archive import BAD_ZIP, is_zip, member_bytes, member_start, members
+from ckpttool.formats.reading.data_file import DataFile
+from ckpttool.formats.writing.files import refuse_existing, replacing, writing
+from ckpttool.remote import sparse_files
 
 CONFIG = "config.json"
 WEIGHTS = "model.weights.h5"
@@ -90,7 +90,7 @@ def is_archive(path: Path) -> bool:
     if not is_zip(path):
         return False
     try:
-        with zipfile.ZipFile(stand_ins.readable(path)) as archive:
+        with zipfile.ZipFile(sparse_files.readable(path)) as archive:
             return CONFIG in archive.namelist()
     except (*BAD_ZIP, NotImplementedError, UnicodeDecodeError):
         return path.name.endswith(KerasArchive.SUFFIXES)

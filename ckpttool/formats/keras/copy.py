@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ckpttool.errors import FormatError, MissingFile, PlanError
+from ckpttool.core.errors import FormatError, MissingFile, PlanError
+from ckpttool.core.names import listed, suggestion
+from ckpttool.core.tensors import Tensor
 from ckpttool.formats.format import Writing
 from ckpttool.formats.hdf5.tree import Tree
 from ckpttool.formats.hdf5.values import MARK
 from ckpttool.formats.keras.names import Weight, weights_in
-from ckpttool.selection import listed, suggestion
-from ckpttool.tensors import Tensor
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ckpttool.errors import FormatError
+from ckpttool.core.errors import FormatError
 from ckpttool.formats.hdf5.tree import Tree
 from ckpttool.formats.hdf5.values import text_of
 

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ckpttool.errors import CorruptCheckpoint, FormatError, MissingFile
+from ckpttool.core.errors import CorruptCheckpoint, FormatError, MissingFile
 from ckpttool.formats.hdf5.tree import Tree, read_tree
-from ckpttool.remote import stand_ins
+from ckpttool.remote import sparse_files
 
 SUFFIX = ".weights.json"
 SHARD = ".weights.h5"
@@ -19,7 +19,7 @@ def is_map(path: Path) -> bool:
     """Say whether a file is a map of weights, by its name and its first byte."""
     if not path.name.endswith(SUFFIX) or not path.is_file():
         return False
-    with stand_ins.opened(path) as file:
+    with sparse_files.opened(path) as file:
         return file.read(1) == b"{"
 
 
@@ -58,7 +58,7 @@ def _shards(path: Path) -> Iterator[str]:
 
 
 def _weight_map(path: Path) -> dict[str, Any]:
-    with stand_ins.opened(path) as file:
+    with sparse_files.opened(path) as file:
         text = file.read(LIMIT)
     try:
         found = json.loads(text)["weight_map"]
@@ -74,6 +74,6 @@ def _beside(path: Path, name: str) -> Path:
     shard = path.parent / name
     if Path(name).name != name or not name.endswith(SHARD) or shard.is_symlink():
         raise FormatError(f"{path}: the map leads to {name}; a file of weights lies beside it and is named *{SHARD}")
-    if not stand_ins.is_there(shard):
+    if not sparse_files.is_there(shard):
         raise MissingFile(f"{shard} is missing: {path.name} says that weights are in it")
     return shard

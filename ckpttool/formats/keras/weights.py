@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
-from ckpttool.errors import CorruptCheckpoint, PlanError
-from ckpttool.formats.files import refuse_existing, replacing
+from ckpttool.core.errors import CorruptCheckpoint, PlanError
+from ckpttool.core.tensors import Tensor
 from ckpttool.formats.format import PLAIN, PLAIN_DTYPES, Checked, Writing
 from ckpttool.formats.hdf5.source import is_hdf5
 from ckpttool.formats.hdf5.tensors import Hdf5Tensors
@@ -16,7 +16,7 @@ from ckpttool.formats.keras.copy import edited, like_of
 from ckpttool.formats.keras.legacy import legacy_root
 from ckpttool.formats.keras.names import is_numbered, weights_in
 from ckpttool.formats.keras.shards import SHARD, is_map, read_shards
-from ckpttool.tensors import Tensor
+from ckpttool.formats.writing.files import refuse_existing, replacing
 
 
 class KerasWeights:

@@ -9,9 +9,9 @@ from typing import IO, NamedTuple
 import numpy as np
 from numpy.lib import format as npy
 
-from ckpttool.errors import CorruptCheckpoint, FormatError
+from ckpttool.core.errors import CorruptCheckpoint, FormatError
+from ckpttool.core.tensors import BY_NAME, STRING, Array, DType, TensorSpec
 from ckpttool.formats.wire.strings import as_bytes
-from ckpttool.tensors import BY_NAME, STRING, Array, DType, TensorSpec
 
 HEADER_LIMIT = 16 << 10
 """Bytes within which a header ends; NumPy itself takes 10,000."""

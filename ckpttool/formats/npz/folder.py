@@ -5,14 +5,14 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
-from ckpttool.errors import FormatError
-from ckpttool.formats.data_file import DataFile, Stored
+from ckpttool.core.errors import FormatError
+from ckpttool.core.tensors import Array, Tensor
 from ckpttool.formats.format import PLAIN, Checked, Writing
 from ckpttool.formats.npz.array import HEADER_LIMIT, StoredArray, array_of, read_header
 from ckpttool.formats.npz.format import Npz
 from ckpttool.formats.npz.writer import SUFFIX
-from ckpttool.formats.placed import ClosedFile, Place, PlacedTensors
-from ckpttool.tensors import Array, Tensor
+from ckpttool.formats.reading.data_file import DataFile, Stored
+from ckpttool.formats.reading.placed import ClosedFile, Place, PlacedTensors
 
 
 class NpyTensors(PlacedTensors):

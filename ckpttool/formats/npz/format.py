@@ -11,14 +11,14 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from ckpttool.errors import CkptError, CorruptCheckpoint, FormatError
-from ckpttool.formats.archive import BAD_ZIP, is_zip, opened, refuse_packing
-from ckpttool.formats.files import refuse_existing, replacing
+from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError
+from ckpttool.core.tensors import DTYPES, PIECE, STRING, Array, Tensor
 from ckpttool.formats.format import PLAIN, Checked, Tensors, Writing
 from ckpttool.formats.npz.array import HEADER_LIMIT, StoredArray, array_of, read_header
 from ckpttool.formats.npz.writer import LOSES, SUFFIX, write_archive
-from ckpttool.remote import stand_ins
-from ckpttool.tensors import DTYPES, PIECE, STRING, Array, Tensor
+from ckpttool.formats.reading.archive import BAD_ZIP, is_zip, opened, refuse_packing
+from ckpttool.formats.writing.files import refuse_existing, replacing
+from ckpttool.remote import sparse_files
 
 
 class Member(NamedTuple):
@@ -92,7 +92,7 @@ class Npz:
         if not is_zip(path):
             return False
         try:
-            with zipfile.ZipFile(stand_ins.readable(path)) as archive:
+            with zipfile.ZipFile(sparse_files.readable(path)) as archive:
                 members = archive.namelist()
         except (*BAD_ZIP, NotImplementedError, UnicodeDecodeError):
             return path.suffix == ".npz"

@@ -8,9 +8,9 @@ from typing import IO, BinaryIO
 import numpy as np
 from numpy.lib import format as npy
 
-from ckpttool.errors import FormatError
+from ckpttool.core.errors import FormatError
+from ckpttool.core.tensors import STRING, Array, Tensor
 from ckpttool.formats.wire.strings import as_bytes
-from ckpttool.tensors import STRING, Array, Tensor
 
 SUFFIX = ".npy"
 LOSES = re.compile(rb"\0\Z")

@@ -6,9 +6,9 @@ The keys: https://onnx.ai/onnx/repo-docs/ExternalData.html.
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
-from ckpttool.errors import CorruptCheckpoint, FormatError, MissingFile
-from ckpttool.formats.data_file import DataFile
-from ckpttool.formats.placed import ClosedFile
+from ckpttool.core.errors import CorruptCheckpoint, FormatError, MissingFile
+from ckpttool.formats.reading.data_file import DataFile
+from ckpttool.formats.reading.placed import ClosedFile
 
 
 class Neighbours:

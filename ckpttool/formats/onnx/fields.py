@@ -6,8 +6,8 @@ The encoding: https://protobuf.dev/programming-guides/encoding. A model is one m
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from ckpttool.errors import CorruptCheckpoint
-from ckpttool.formats.data_file import DataFile
+from ckpttool.core.errors import CorruptCheckpoint
+from ckpttool.formats.reading.data_file import DataFile
 from ckpttool.formats.wire import varint
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5

@@ -6,16 +6,16 @@ from pathlib import Path
 
 from google.protobuf.message import DecodeError
 
-from ckpttool.errors import CorruptCheckpoint, FormatError
-from ckpttool.formats.data_file import LFS_POINTER, DataFile
+from ckpttool.core.errors import CorruptCheckpoint, FormatError
+from ckpttool.core.tensors import Array, Tensor, TensorSpec
 from ckpttool.formats.format import PLAIN, Checked, Writing
 from ckpttool.formats.onnx.external import Neighbours
 from ckpttool.formats.onnx.fields import Field
 from ckpttool.formats.onnx.model import Initialiser, is_model, read_model
 from ckpttool.formats.onnx.values import NUMBERED, array_of, entries, is_packed, list_of, stored_bytes, unpacked
-from ckpttool.formats.placed import Place, PlacedTensors
+from ckpttool.formats.reading.data_file import LFS_POINTER, DataFile
+from ckpttool.formats.reading.placed import Place, PlacedTensors
 from ckpttool.formats.wire.protos.onnx_pb2 import TensorProto
-from ckpttool.tensors import Array, Tensor, TensorSpec
 
 SUFFIX = ".onnx"
 

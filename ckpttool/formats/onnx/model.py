@@ -6,12 +6,12 @@ from typing import NamedTuple
 
 from google.protobuf.message import DecodeError
 
-from ckpttool.errors import CorruptCheckpoint, FormatError
-from ckpttool.formats.data_file import DataFile
+from ckpttool.core.errors import CorruptCheckpoint, FormatError
+from ckpttool.core.tensors import STRING, DType, TensorSpec
 from ckpttool.formats.onnx.fields import BYTES, VARINT, Field, fields
 from ckpttool.formats.onnx.values import DTYPES, LISTS, UNREAD, entries, list_of, stored_bytes
+from ckpttool.formats.reading.data_file import DataFile
 from ckpttool.formats.wire.protos.onnx_pb2 import StringStringEntryProto, TensorProto
-from ckpttool.tensors import STRING, DType, TensorSpec
 
 IR_VERSION, GRAPH, OPSETS, METADATA, TRAINING = 1, 7, 8, 14, 20
 KINDS = {IR_VERSION: VARINT, 5: VARINT} | dict.fromkeys((2, 3, 4, 6, GRAPH, OPSETS, METADATA, TRAINING, 25, 26), BYTES)

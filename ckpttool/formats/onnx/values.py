@@ -5,7 +5,7 @@ Which list a dtype's numbers are in, and in which form: TensorProto in onnx/onnx
 
 from typing import NamedTuple
 
-from ckpttool.tensors import BY_NAME, STRING, Array, DType, TensorSpec
+from ckpttool.core.tensors import BY_NAME, STRING, Array, DType, TensorSpec
 
 NUMBERED = {
     1: "float32",

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ckpttool.errors import CorruptCheckpoint, FormatError
-from ckpttool.formats.archive import BAD_ZIP, is_zip, member_start, members
-from ckpttool.formats.data_file import DataFile, Stored
+from ckpttool.core.errors import CorruptCheckpoint, FormatError
 from ckpttool.formats.pytorch.pickle import ForbiddenName, interpret
 from ckpttool.formats.pytorch.records import Storage
-from ckpttool.remote import stand_ins
+from ckpttool.formats.reading.archive import BAD_ZIP, is_zip, member_start, members
+from ckpttool.formats.reading.data_file import DataFile, Stored
+from ckpttool.remote import sparse_files
 
 PICKLE = re.compile(r"[^/]+/data\.pkl")
 PICKLE_LIMIT = 64 << 20
@@ -144,7 +144,7 @@ def is_torch(path: Path) -> bool:
     if not is_zip(path):
         return is_old(path)
     try:
-        with zipfile.ZipFile(stand_ins.readable(path)) as archive:
+        with zipfile.ZipFile(sparse_files.readable(path)) as archive:
             return bool(_pickles(archive.namelist()))
     except (*BAD_ZIP, NotImplementedError, UnicodeDecodeError):
         return path.suffix in (".pt", ".pth")
@@ -154,7 +154,7 @@ def is_old(path: Path) -> bool:
     """Say whether a file is older than PyTorch's zip files."""
     if not path.is_file():
         return False
-    with stand_ins.opened(path) as file:
+    with sparse_files.opened(path) as file:
         start = file.read(512)
     return start.startswith(LEGACY) or TAR.match(start) is not None
 

@@ -3,13 +3,13 @@
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from ckpttool.errors import FormatError
+from ckpttool.core.errors import FormatError
+from ckpttool.core.tensors import Tensor
 from ckpttool.formats.format import PLAIN, Checked, Writing
 from ckpttool.formats.pytorch.archive import is_torch
 from ckpttool.formats.pytorch.records import DTYPES
 from ckpttool.formats.pytorch.shards import INDEX_SUFFIX, SINGLE, ShardedTorch, locate
 from ckpttool.formats.pytorch.tensors import TorchTensors
-from ckpttool.tensors import Tensor
 
 
 class Torch:

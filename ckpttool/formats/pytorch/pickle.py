@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from ckpttool.errors import FormatError
+from ckpttool.core.errors import FormatError
 from ckpttool.formats.pytorch import records
 from ckpttool.formats.pytorch.records import KNOWN, Global, Opaque, Pairs
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ckpttool.tensors import BY_NAME, DType
+from ckpttool.core.tensors import BY_NAME, DType
 
 RANK_LIMIT = 64
 SIZE_LIMIT = 1 << 63

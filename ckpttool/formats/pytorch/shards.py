@@ -6,11 +6,11 @@ Transformers writes it: `pytorch_model.bin.index.json` with a `weight_map`.
 from collections.abc import Iterator
 from pathlib import Path
 
-from ckpttool.errors import CorruptCheckpoint, FormatError
+from ckpttool.core.errors import CorruptCheckpoint, FormatError
+from ckpttool.core.tensors import Tensor
 from ckpttool.formats.format import Checked, Tensors
 from ckpttool.formats.pytorch.tensors import TorchTensors
 from ckpttool.formats.safetensors.index import read_index
-from ckpttool.tensors import Tensor
 
 SUFFIX, INDEX_SUFFIX = ".bin", ".bin.index.json"
 SINGLE = "*model.bin"

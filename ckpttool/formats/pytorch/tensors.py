@@ -4,14 +4,14 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from ckpttool.errors import CkptError, CorruptCheckpoint, FormatError
-from ckpttool.formats.archive import RATIO_LIMIT, UNPACKED_LIMIT
+from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError
+from ckpttool.core.tensors import Array, Tensor, TensorSpec
 from ckpttool.formats.format import Checked, Tensors
 from ckpttool.formats.pytorch import tree as torch_tree
 from ckpttool.formats.pytorch.archive import TorchArchive
-from ckpttool.formats.truth import require_truth
+from ckpttool.formats.reading.archive import RATIO_LIMIT, UNPACKED_LIMIT
+from ckpttool.formats.reading.truth import require_truth
 from ckpttool.formats.wire.byte_order import swapped
-from ckpttool.tensors import Array, Tensor, TensorSpec
 
 REPEATED_LIMIT = 64 << 20
 """Bytes that a tensor may have beyond those of its storage: it repeats them (`Tensor.expand`)."""

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from ckpttool.errors import FormatError
+from ckpttool.core.errors import FormatError
 from ckpttool.formats.pytorch.records import Pairs, Unread, View
 
 MODELS = ("state_dict", "model_state_dict", "model_state", "model", "module", "net", "network", "weights")

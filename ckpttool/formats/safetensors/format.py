@@ -7,16 +7,16 @@ header, a changed number, nothing can find.
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from ckpttool.errors import CorruptCheckpoint, MissingFile
-from ckpttool.formats.data_file import LFS_POINTER, DataFile
+from ckpttool.core.errors import CorruptCheckpoint, MissingFile
+from ckpttool.core.tensors import Tensor, TensorSpec
 from ckpttool.formats.format import PLAIN, Checked, Writing
-from ckpttool.formats.placed import Place, PlacedTensors
+from ckpttool.formats.reading.data_file import LFS_POINTER, DataFile
+from ckpttool.formats.reading.placed import Place, PlacedTensors
 from ckpttool.formats.safetensors.header import LENGTH, NAMES, Header, is_safetensors, read_header
 from ckpttool.formats.safetensors.index import INDEX_SUFFIX, SUFFIX, locate, read_index
 from ckpttool.formats.safetensors.ties import ties
 from ckpttool.formats.safetensors.writer import write_safetensors
-from ckpttool.remote import stand_ins
-from ckpttool.tensors import Tensor, TensorSpec
+from ckpttool.remote import sparse_files
 
 
 class SafetensorsTensors(PlacedTensors):
@@ -82,7 +82,7 @@ class Safetensors:
         found = locate(path)
         if found is None:
             return False
-        with stand_ins.opened(found) as file:
+        with sparse_files.opened(found) as file:
             start = file.read(LENGTH + 1)
         return is_safetensors(start) or (found.name.endswith(self.SUFFIXES) and start[:LENGTH] != LFS_POINTER)
 

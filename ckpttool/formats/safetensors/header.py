@@ -8,10 +8,10 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, NoReturn
 
-from ckpttool.errors import CorruptCheckpoint, FormatError
-from ckpttool.formats.data_file import DataFile
+from ckpttool.core.errors import CorruptCheckpoint, FormatError
+from ckpttool.core.tensors import BY_NAME, DType, TensorSpec
+from ckpttool.formats.reading.data_file import DataFile
 from ckpttool.formats.wire import strict_json
-from ckpttool.tensors import BY_NAME, DType, TensorSpec
 
 LENGTH = 8
 """Bytes of the header's length, a little-endian number; a header is padded to a multiple of them."""

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from ckpttool.errors import CorruptCheckpoint, FormatError
+from ckpttool.core.errors import CorruptCheckpoint, FormatError
 from ckpttool.formats.wire import strict_json
-from ckpttool.remote import stand_ins
+from ckpttool.remote import sparse_files
 
 SUFFIX, INDEX_SUFFIX = ".safetensors", ".safetensors.index.json"
 INDEX_LIMIT = 100_000_000
@@ -83,10 +83,10 @@ def read_index(path: Path, suffix: str = SUFFIX) -> Index:
         CorruptCheckpoint: it is damaged.
         FormatError: it names a file that is not beside it, or one of another format.
     """
-    if stand_ins.size_of(path) > INDEX_LIMIT:
+    if sparse_files.size_of(path) > INDEX_LIMIT:
         raise CorruptCheckpoint(f"{path} has more than {INDEX_LIMIT} bytes, which no index needs")
     try:
-        found = strict_json.parse(stand_ins.read_bytes(path))
+        found = strict_json.parse(sparse_files.read_bytes(path))
     except ValueError as error:
         raise CorruptCheckpoint(f"{path} is not JSON in UTF-8 as it should be: {error}") from error
     weights = found.get("weight_map") if isinstance(found, dict) else None

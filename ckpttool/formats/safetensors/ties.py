@@ -5,7 +5,7 @@ An entry is the name that was left out, with the name that was kept.
 
 from collections.abc import Collection, Mapping
 
-from ckpttool.tensors import Tensor
+from ckpttool.core.tensors import Tensor
 
 
 def ties(metadata: Mapping[str, str], names: Collection[str]) -> dict[str, str]:

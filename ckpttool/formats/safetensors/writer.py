@@ -9,16 +9,16 @@ import itertools
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from ckpttool.errors import CorruptCheckpoint, FormatError
-from ckpttool.formats.copying import Copier
-from ckpttool.formats.data_file import DataFile
-from ckpttool.formats.dividing import divided
-from ckpttool.formats.files import finish, refuse_existing, replacing, sync_folder, writing
+from ckpttool.core.errors import CorruptCheckpoint, FormatError
+from ckpttool.core.tensors import Tensor
 from ckpttool.formats.format import Writing
+from ckpttool.formats.reading.data_file import DataFile
 from ckpttool.formats.safetensors.header import TEXTS, Header, encode, read_header, require_writable
 from ckpttool.formats.safetensors.index import INDEX_SUFFIX, Names, encode_index, read_index
 from ckpttool.formats.safetensors.ties import untied
-from ckpttool.tensors import Tensor
+from ckpttool.formats.writing.copying import Copier
+from ckpttool.formats.writing.dividing import divided
+from ckpttool.formats.writing.files import finish, refuse_existing, replacing, sync_folder, writing
 
 ALIGNMENT = {dtype: place for place, dtype in enumerate(TEXTS)}
 

@@ -9,7 +9,9 @@ from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
-from ckpttool.errors import CkptError, MissingFile
+from ckpttool.core.errors import CkptError, MissingFile
+from ckpttool.core.tensors import Tensor
+from ckpttool.core.variable_kinds import OBJECT_GRAPH
 from ckpttool.formats.format import ANY, PLAIN, Checked, Tensors, Writing
 from ckpttool.formats.tensorflow.bundle_data import BundleData, stored_parts
 from ckpttool.formats.tensorflow.bundle_files import BundleFiles
@@ -17,8 +19,6 @@ from ckpttool.formats.tensorflow.bundle_index import Entry, read_index
 from ckpttool.formats.tensorflow.bundle_writer import write_bundle
 from ckpttool.formats.tensorflow.object_graph import keyed
 from ckpttool.formats.tensorflow.prefix import prefix_of
-from ckpttool.kinds import OBJECT_GRAPH
-from ckpttool.tensors import Tensor
 
 READERS = 2
 """Threads that check a bundle: reading and taking checksums leave Python to the other one."""

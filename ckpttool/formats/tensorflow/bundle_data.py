@@ -7,15 +7,15 @@ from functools import partial
 from pathlib import Path
 from threading import Lock
 
-from ckpttool.errors import CorruptCheckpoint, FormatError
-from ckpttool.formats.data_file import DataFile, Stored
+from ckpttool.core.errors import CorruptCheckpoint, FormatError
+from ckpttool.core.tensors import STRING, VARIANT, Array, Extent, Tensor, TensorSpec
+from ckpttool.formats.reading.data_file import DataFile, Stored
+from ckpttool.formats.reading.truth import BOOL, require_truth
 from ckpttool.formats.tensorflow.bundle_files import BundleFiles
 from ckpttool.formats.tensorflow.bundle_index import Entry, Index
-from ckpttool.formats.truth import BOOL, require_truth
 from ckpttool.formats.wire import crc, strings, variants
 from ckpttool.formats.wire.byte_order import swapped
-from ckpttool.remote.stand_ins import is_there
-from ckpttool.tensors import STRING, VARIANT, Array, Extent, Tensor, TensorSpec
+from ckpttool.remote.sparse_files import is_there
 
 OPEN_FILES = 64
 """Data files that are kept open at once."""

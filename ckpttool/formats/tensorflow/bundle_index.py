@@ -9,13 +9,13 @@ from typing import NamedTuple, NoReturn
 
 from google.protobuf.message import DecodeError
 
-from ckpttool.errors import CorruptCheckpoint, FormatError
-from ckpttool.formats.data_file import Stored
+from ckpttool.core.errors import CorruptCheckpoint, FormatError
+from ckpttool.core.tensors import BY_NUMBER, RESOURCE, STRING, VARIANT, DType, TensorSpec
+from ckpttool.formats.reading.data_file import Stored
 from ckpttool.formats.tensorflow.bundle_slices import Box, box_of, require_cover
 from ckpttool.formats.wire.protos.bundle_pb2 import BundleEntryProto, BundleHeaderProto
 from ckpttool.formats.wire.slices import FULL, decode_key, encode_key
 from ckpttool.formats.wire.table import Table
-from ckpttool.tensors import BY_NUMBER, RESOURCE, STRING, VARIANT, DType, TensorSpec
 
 HEADER_KEY = b""
 VERSION = 1

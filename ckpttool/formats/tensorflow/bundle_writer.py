@@ -10,11 +10,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from ckpttool.errors import CkptError, CorruptCheckpoint, FormatError
-from ckpttool.formats.copying import Copier
-from ckpttool.formats.data_file import Stored
-from ckpttool.formats.dividing import divided
-from ckpttool.formats.files import finish, refuse_existing, sync_folder, writing
+from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError
+from ckpttool.core.tensors import RESOURCE, STRING, Tensor, TensorSpec
+from ckpttool.formats.reading.data_file import Stored
 from ckpttool.formats.tensorflow.bundle_data import BundleData, StoredVariant
 from ckpttool.formats.tensorflow.bundle_files import BundleFiles
 from ckpttool.formats.tensorflow.bundle_index import (
@@ -30,7 +28,9 @@ from ckpttool.formats.wire import crc, strings, variants
 from ckpttool.formats.wire.protos.bundle_pb2 import BundleEntryProto, BundleHeaderProto
 from ckpttool.formats.wire.protos.graph_pb2 import VersionDef
 from ckpttool.formats.wire.table_writer import TableWriter
-from ckpttool.tensors import RESOURCE, STRING, Tensor, TensorSpec
+from ckpttool.formats.writing.copying import Copier
+from ckpttool.formats.writing.dividing import divided
+from ckpttool.formats.writing.files import finish, refuse_existing, sync_folder, writing
 
 
 class Written(NamedTuple):

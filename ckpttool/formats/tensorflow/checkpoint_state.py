@@ -3,11 +3,11 @@
 import os
 from pathlib import Path
 
-from ckpttool.errors import CorruptCheckpoint, FormatError, MissingFile
-from ckpttool.formats.files import replacing
+from ckpttool.core.errors import CorruptCheckpoint, FormatError, MissingFile
 from ckpttool.formats.tensorflow.bundle_files import BundleFiles
 from ckpttool.formats.wire.protos.bundle_pb2 import CheckpointState
-from ckpttool.remote import stand_ins
+from ckpttool.formats.writing.files import replacing
+from ckpttool.remote import sparse_files
 
 NAME = "checkpoint"
 
@@ -47,7 +47,7 @@ def _read(path: Path) -> CheckpointState:
     from google.protobuf import text_format
 
     try:
-        return text_format.Parse(stand_ins.read_bytes(path), CheckpointState(), allow_unknown_field=True)
+        return text_format.Parse(sparse_files.read_bytes(path), CheckpointState(), allow_unknown_field=True)
     except FileNotFoundError as error:
         raise MissingFile(f"{path} is missing") from error
     except (text_format.ParseError, UnicodeDecodeError) as error:

@@ -4,11 +4,11 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from ckpttool.formats.folders import replacing_folder
+from ckpttool.core.tensors import Tensor
 from ckpttool.formats.tensorflow.bundle import Bundle
 from ckpttool.formats.tensorflow.saved_model import GRAPHS
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef, SavedModel
-from ckpttool.tensors import Tensor
+from ckpttool.formats.writing.folders import replacing_folder
 
 SCHEMA_VERSION = 1
 ASSETS = "assets"

@@ -7,7 +7,9 @@ get their new names in it, and those that are gone are taken out (`object_graph.
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from ckpttool.errors import CkptError, CorruptCheckpoint, FormatError
+from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError
+from ckpttool.core.tensors import Tensor, TensorSpec
+from ckpttool.core.variable_kinds import OBJECT_GRAPH, kinds
 from ckpttool.formats.format import ANY, PLAIN, Checked, Writing
 from ckpttool.formats.tensorflow.bundle import Bundle, BundleTensors, check_tensors, files_of
 from ckpttool.formats.tensorflow.bundle_files import BundleFiles
@@ -15,8 +17,6 @@ from ckpttool.formats.tensorflow.bundle_index import Entry
 from ckpttool.formats.tensorflow.object_graph import graph_of, path_of
 from ckpttool.formats.tensorflow.prefix import prefix_of
 from ckpttool.formats.wire.table import Table
-from ckpttool.kinds import OBJECT_GRAPH, kinds
-from ckpttool.tensors import Tensor, TensorSpec
 
 
 class ObjectTensors(BundleTensors):

@@ -12,13 +12,13 @@ from collections.abc import Iterator, Mapping
 
 from google.protobuf.message import DecodeError
 
-from ckpttool.errors import CorruptCheckpoint, FormatError
+from ckpttool.core.errors import CorruptCheckpoint, FormatError
+from ckpttool.core.names import suggestion
+from ckpttool.core.tensors import STRING, Tensor
+from ckpttool.core.variable_kinds import OBJECT_GRAPH, OBJECT_VALUE
 from ckpttool.formats.tensorflow.object_slots import embedded, slot_name, slot_nodes
 from ckpttool.formats.wire.protos.bundle_pb2 import TrackableObjectGraph
 from ckpttool.formats.wire.strings import as_bytes
-from ckpttool.kinds import OBJECT_GRAPH, OBJECT_VALUE
-from ckpttool.selection import suggestion
-from ckpttool.tensors import STRING, Tensor
 
 VALUE = "VARIABLE_VALUE"
 """The attribute that holds a variable's value; a table or an iterator has attributes of other names."""

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ckpttool.errors import MissingFile
+from ckpttool.core.errors import MissingFile
 from ckpttool.formats.tensorflow import checkpoint_state
 from ckpttool.formats.tensorflow.bundle_files import PART
 

@@ -9,15 +9,15 @@ import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from ckpttool.errors import MissingFile, PlanError
-from ckpttool.formats.folders import refuse_existing_folder, replacing_folder
+from ckpttool.core.errors import MissingFile, PlanError
+from ckpttool.core.names import suggestion
+from ckpttool.core.tensors import Tensor
+from ckpttool.core.variable_kinds import OBJECT_GRAPH
 from ckpttool.formats.format import ANY, PLAIN, Checked, Writing
 from ckpttool.formats.tensorflow.bundle import Bundle, BundleTensors
 from ckpttool.formats.tensorflow.object_checkpoint import ObjectCheckpoint
 from ckpttool.formats.tensorflow.object_graph import graph_of
-from ckpttool.kinds import OBJECT_GRAPH
-from ckpttool.selection import suggestion
-from ckpttool.tensors import Tensor
+from ckpttool.formats.writing.folders import refuse_existing_folder, replacing_folder
 
 GRAPHS = ("saved_model.pb", "saved_model.pbtxt")
 FINGERPRINT = "fingerprint.pb"

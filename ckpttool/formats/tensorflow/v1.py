@@ -10,7 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from ckpttool.errors import CkptError, CorruptCheckpoint, FormatError, MissingFile
+from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError, MissingFile
+from ckpttool.core.tensors import BY_NUMBER, DTYPES, Array, Tensor, TensorSpec
 from ckpttool.formats.format import PLAIN, Checked, Tensors, Writing
 from ckpttool.formats.tensorflow.bundle_files import V1_SHARD
 from ckpttool.formats.tensorflow.bundle_index import RANK_LIMIT, SIZE_LIMIT
@@ -21,7 +22,6 @@ from ckpttool.formats.wire.protos.graph_pb2 import TensorShapeProto
 from ckpttool.formats.wire.protos.saved_slices_pb2 import SavedSliceMeta
 from ckpttool.formats.wire.slices import FULL, Extent
 from ckpttool.formats.wire.table import is_table
-from ckpttool.tensors import BY_NUMBER, DTYPES, Array, Tensor, TensorSpec
 
 
 class Part(NamedTuple):

@@ -9,12 +9,12 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from ckpttool.errors import CorruptCheckpoint, FormatError
+from ckpttool.core.errors import CorruptCheckpoint, FormatError
+from ckpttool.core.tensors import STRING, Array, DType, TensorSpec
 from ckpttool.formats.tensorflow.bundle_index import key_of, text_of
 from ckpttool.formats.wire.protos.saved_slices_pb2 import SavedSliceMeta, SavedTensorSlices, SliceValues
 from ckpttool.formats.wire.slices import Extent, decode_key, encode_key
 from ckpttool.formats.wire.table import Table
-from ckpttool.tensors import STRING, Array, DType, TensorSpec
 
 LIST_KEY = b""
 VERSION = 1

@@ -7,7 +7,7 @@ four do not hold it), as in the first checkpoints. A tensor's checksum covers le
 import struct
 from collections.abc import Iterable, Sequence
 
-from ckpttool.errors import CkptError
+from ckpttool.core.errors import CkptError
 from ckpttool.formats.wire import crc, varint
 
 CHECKSUM = 4

@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
-from ckpttool.errors import CorruptCheckpoint
+from ckpttool.core.errors import CorruptCheckpoint
 from ckpttool.formats.wire import crc, varint
 from ckpttool.formats.wire.block import Entries, decode_block, unpack_snappy
-from ckpttool.remote import stand_ins
+from ckpttool.remote import sparse_files
 
 MAGIC = bytes.fromhex("57fb808b247547db")
 FOOTER = 48
@@ -44,7 +44,7 @@ class Handle(NamedTuple):
 
 def is_table(path: Path) -> bool:
     """Say whether a file ends with the table's magic number."""
-    with stand_ins.opened(path) as file:
+    with sparse_files.opened(path) as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - len(MAGIC)))
         return file.read() == MAGIC
@@ -63,7 +63,7 @@ class Table:
             CorruptCheckpoint: any of them is not right; the message has the file and the offset.
         """
         self.path = path
-        self._remote = stand_ins.at(path)
+        self._remote = sparse_files.at(path)
         self._descriptor = self._remote.fileno() if self._remote else os.open(path, os.O_RDONLY)
         weakref.finalize(self, os.close, self._descriptor)
         self._size = os.fstat(self._descriptor).st_size

@@ -3,7 +3,7 @@
 import struct
 from typing import BinaryIO
 
-from ckpttool.errors import CkptError
+from ckpttool.core.errors import CkptError
 from ckpttool.formats.wire import crc, varint
 from ckpttool.formats.wire.table import FOOTER, MAGIC, PLAIN, Handle
 

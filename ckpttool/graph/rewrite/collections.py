@@ -18,7 +18,7 @@ from ckpttool.formats.wire.protos.meta_graph_pb2 import (
     VariableDef,
     WhileContextDef,
 )
-from ckpttool.graph.graph import TensorRef
+from ckpttool.graph.core import TensorRef
 
 _Context = CondContextDef | WhileContextDef
 

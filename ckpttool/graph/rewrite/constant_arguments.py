@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Mapping
 
-from ckpttool.errors import GraphError
+from ckpttool.core.errors import GraphError
 from ckpttool.formats.wire.protos.graph_pb2 import FunctionDef, NodeDef
-from ckpttool.graph.graph import Graph
+from ckpttool.graph.core import Graph
 from ckpttool.graph.rewrite.constant_reads import READS, tensor_read
 from ckpttool.graph.rewrite.editing import free_name, type_attr
 from ckpttool.graph.rewrite.functions import functions_in

@@ -4,8 +4,8 @@ import math
 from collections.abc import Collection, Iterator
 
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef, TensorShapeProto
-from ckpttool.graph.constants import numbers, shape_of
-from ckpttool.graph.graph import Graph, TensorRef
+from ckpttool.graph.contents.constants import numbers, shape_of
+from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.rewrite.editing import control_inputs, copies, redirect, with_nodes
 
 

@@ -4,10 +4,10 @@ from collections.abc import Collection, Iterator
 
 import numpy as np
 
+from ckpttool.core.tensors import BY_NAME
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
-from ckpttool.graph.constants import constant
+from ckpttool.graph.contents.constants import constant
 from ckpttool.graph.rewrite.editing import free_name, type_attr
-from ckpttool.tensors import BY_NAME
 
 _READS = {
     "ReadVariableOp": ("Identity", {"dtype": "T"}),

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Mapping
 
-from ckpttool.errors import GraphError
+from ckpttool.core.errors import GraphError
 from ckpttool.formats.wire.protos.graph_pb2 import DT_RESOURCE, NodeDef
-from ckpttool.graph.graph import Graph
+from ckpttool.graph.core import Graph
 from ckpttool.graph.rewrite.constant_arguments import Functions
 from ckpttool.graph.rewrite.constant_reads import READS, tensor_read
 from ckpttool.graph.rewrite.editing import copies, type_attr, with_nodes

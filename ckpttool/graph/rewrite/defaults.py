@@ -4,13 +4,13 @@ from collections.abc import Collection
 
 import numpy as np
 
+from ckpttool.core.tensors import BY_NAME
 from ckpttool.formats.wire.protos.graph_pb2 import AttrValue, TensorShapeProto
-from ckpttool.graph.constants import constant, numbers
-from ckpttool.graph.graph import Graph
-from ckpttool.graph.modes import mode_placeholders
+from ckpttool.graph.contents.constants import constant, numbers
+from ckpttool.graph.core import Graph
+from ckpttool.graph.rewrite.branch_folding import take_branches
 from ckpttool.graph.rewrite.editing import copies, free_name, with_nodes
-from ckpttool.graph.rewrite.taking import take_branches
-from ckpttool.tensors import BY_NAME
+from ckpttool.graph.roles.modes import mode_placeholders
 
 _DEFAULTED = "PlaceholderWithDefault"
 

@@ -4,7 +4,7 @@ from collections.abc import Container, Iterable, Mapping
 
 from ckpttool.formats.wire.protos.graph_pb2 import AttrValue, NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
-from ckpttool.graph.graph import Graph, TensorRef, copy_of
+from ckpttool.graph.core import Graph, TensorRef, copy_of
 
 
 def with_nodes(graph: Graph, nodes: Iterable[NodeDef]) -> MetaGraphDef:

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ckpttool.core.tensors import STRING
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import SaverDef
-from ckpttool.graph.constants import constant
-from ckpttool.graph.graph import Graph
+from ckpttool.graph.contents.constants import constant
+from ckpttool.graph.contents.savers import slice_text
+from ckpttool.graph.contents.variables import Variable, variables
+from ckpttool.graph.core import Graph
 from ckpttool.graph.rewrite.editing import free_name, type_attr, with_nodes
-from ckpttool.graph.savers import slice_text
-from ckpttool.graph.variables import Variable, variables
-from ckpttool.tensors import STRING
 
 _KEPT, _HOURS = 5, 10000.0
 """What `tf.compat.v1.train.Saver` has by default: checkpoints that are kept, hours between those kept for good."""

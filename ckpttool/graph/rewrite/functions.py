@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 
 from ckpttool.formats.wire.protos.graph_pb2 import AttrValue, NameAttrList, NodeDef
-from ckpttool.graph.graph import Graph, copy_of
+from ckpttool.graph.core import Graph, copy_of
 
 
 def with_own_functions(graph: Graph, suffix: str) -> Graph:

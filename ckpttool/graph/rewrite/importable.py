@@ -4,7 +4,7 @@ import re
 from collections.abc import Container
 
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
-from ckpttool.graph.graph import Graph, copy_of
+from ckpttool.graph.core import Graph, copy_of
 from ckpttool.graph.rewrite.prune import drop_lost_colocations
 
 _KEPT = frozenset({"_class", "_lower_using_switch_merge"})

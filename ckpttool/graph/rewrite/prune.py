@@ -4,11 +4,11 @@ from collections.abc import Collection, Container, Iterable, Sequence
 
 from ckpttool.formats.wire.protos.graph_pb2 import AttrValue, FunctionDefLibrary, NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
-from ckpttool.graph.flow import EXITS
-from ckpttool.graph.graph import Graph, TensorRef
+from ckpttool.graph.contents.flow import EXITS
+from ckpttool.graph.contents.variables import Variable, variables
+from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.rewrite.collections import keep_what_holds, pivots
 from ckpttool.graph.rewrite.editing import with_nodes
-from ckpttool.graph.variables import Variable, variables
 
 UPDATE_OPS = "update_ops"
 REGULARIZATION_LOSSES = "regularization_losses"

@@ -6,11 +6,11 @@ TensorFlow 1's `VariableV2` hands out a reference that any op may read and `Assi
 
 from typing import NamedTuple
 
-from ckpttool.errors import GraphError
+from ckpttool.core.errors import GraphError
 from ckpttool.formats.wire.protos.graph_pb2 import DT_RESOURCE, NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef, VariableDef
+from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.free_names import FreeNames
-from ckpttool.graph.graph import Graph, TensorRef
 from ckpttool.graph.rewrite.collections import VARIABLE_COLLECTIONS
 from ckpttool.graph.rewrite.editing import control_inputs, copies, set_inputs, type_attr, with_nodes
 from ckpttool.graph.updates import UPDATES

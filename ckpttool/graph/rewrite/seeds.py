@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from zlib import crc32
 
 from ckpttool.formats.wire.protos.graph_pb2 import DT_INT64, NodeDef
-from ckpttool.graph.flow import ENTERS, Flow
-from ckpttool.graph.graph import Graph, copy_of
-from ckpttool.graph.randomness import is_random
+from ckpttool.graph.contents.flow import ENTERS, Flow
+from ckpttool.graph.core import Graph, copy_of
+from ckpttool.graph.freezing.randomness import is_random
 
 STEP = "ckpttool_step"
 """The placeholder of the step's number, an int64 scalar, in a graph that `with_steps` returns."""

@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 
-from ckpttool.errors import GraphError
+from ckpttool.core.errors import GraphError
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
-from ckpttool.graph.graph import Graph, TensorRef
-from ckpttool.graph.modes import PLACEHOLDERS
-from ckpttool.graph.op_outputs import dtype_of_output, shape_of_output
+from ckpttool.graph.contents.op_outputs import dtype_of_output, shape_of_output
+from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.rewrite.editing import copies, free_name, redirect, type_attr, with_nodes
 from ckpttool.graph.rewrite.prune import subgraph
-from ckpttool.graph.served import Served
+from ckpttool.graph.roles.modes import PLACEHOLDERS
+from ckpttool.graph.roles.served import Served
 
 
 def serving_part(graph: Graph, found: Served) -> tuple[Graph, Served]:

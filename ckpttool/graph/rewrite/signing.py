@@ -2,11 +2,11 @@
 
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef, SignatureDef, TensorInfo
-from ckpttool.graph.graph import Graph, TensorRef
-from ckpttool.graph.op_outputs import dtype_of_output, shape_of_output
+from ckpttool.graph.contents.op_outputs import dtype_of_output, shape_of_output
+from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.rewrite.editing import free_name
 from ckpttool.graph.rewrite.prune import TABLE_INITIALIZERS
-from ckpttool.graph.served import Served
+from ckpttool.graph.roles.served import Served
 
 SERVE = "serve"
 """The tag under which graphs for serving are loaded."""

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from functools import cached_property, reduce
 from typing import Any
 
+from ckpttool.core.tensors import Array
 from ckpttool.runtime.augment.colour import bounds_of, by_channel, by_pixel
 from ckpttool.runtime.augment.geometry import Shape, moved
 from ckpttool.runtime.augment.operations import Operation, parse
-from ckpttool.runtime.tensorflow import tensorflow
-from ckpttool.tensors import Array
+from ckpttool.runtime.configure import tensorflow
 
 __all__ = ["Augmenter", "Operation"]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ckpttool.runtime.augment.geometry import between
-from ckpttool.runtime.tensorflow import tensorflow
+from ckpttool.runtime.configure import tensorflow
 
 Values = Mapping[str, Any]
 

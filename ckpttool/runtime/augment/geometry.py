@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from math import pi
 from typing import Any
 
-from ckpttool.runtime.tensorflow import tensorflow
+from ckpttool.runtime.configure import tensorflow
 
 Values = Mapping[str, Any]
 Shape = tuple[int, int, int]

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ckpttool.call_syntax import Call, Source, nearest
-from ckpttool.errors import PlanError
+from ckpttool.core.calls import Call, Source, nearest
+from ckpttool.core.errors import PlanError
 from ckpttool.runtime.augment import colour, geometry
 from ckpttool.runtime.augment.geometry import Shape
 

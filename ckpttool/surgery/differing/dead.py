@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from ckpttool.core.tensors import Array, Tensor
 from ckpttool.surgery.blocks import arrays
-from ckpttool.tensors import Array, Tensor
 
 
 def newly_dead(a: Tensor, b: Tensor) -> tuple[int, int]:

@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
-from ckpttool.selection import listed
+from ckpttool.core.names import listed
 from ckpttool.surgery.diff import Change, Diff
 
 COLUMNS = ("name", "difference", "max_abs", "relative", "relative_l2", "cosine")

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import hypot
 
-from ckpttool.selection import scopes
+from ckpttool.core.names import scopes
+from ckpttool.core.tensors import Tensor
 from ckpttool.surgery.differing.movement import norm, ratio
-from ckpttool.tensors import Tensor
 
 Travel = Mapping[str, tuple[float, float] | None]
 """Of each tensor that changed the L2 norms of its difference and of what it was; None where they are not known."""

@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 
+from ckpttool.core.tensors import Array, Tensor
 from ckpttool.surgery.blocks import ELEMENTS, arrays
-from ckpttool.tensors import Array, Tensor
 
 ROW = 1 << 10
 """Elements that a product is taken of at once: from ten thousand on BLAS would start threads of its own for it."""

@@ -1,12 +1,12 @@
 """Edits of names: which tensors stay, and what they are called. Values are not read, and are copied as they lie."""
 
 from ckpttool.checkpoint import Checkpoint
-from ckpttool.errors import PlanError, UnknownName
-from ckpttool.kinds import OBJECT_GRAPH
-from ckpttool.renaming import renamed
-from ckpttool.selection import Pattern, suggestion
+from ckpttool.core.errors import PlanError, UnknownName
+from ckpttool.core.names import Pattern, suggestion
+from ckpttool.core.renaming import renamed
+from ckpttool.core.tensors import Tensor
+from ckpttool.core.variable_kinds import OBJECT_GRAPH
 from ckpttool.surgery.edits.taking import named, owners
-from ckpttool.tensors import Tensor
 
 
 def keep(ckpt: Checkpoint, pattern: str) -> Checkpoint:

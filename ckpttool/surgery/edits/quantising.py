@@ -4,14 +4,14 @@ from functools import cache
 
 import numpy as np
 
-from ckpttool.casting import cast_tensor
 from ckpttool.checkpoint import Checkpoint
-from ckpttool.elementwise import arrays, elementwise
-from ckpttool.errors import CkptError, PlanError, UnknownName
-from ckpttool.selection import suggestion
+from ckpttool.core.casting import cast_tensor
+from ckpttool.core.elementwise import arrays, elementwise
+from ckpttool.core.errors import CkptError, PlanError, UnknownName
+from ckpttool.core.names import suggestion
+from ckpttool.core.tensors import BY_NAME, Array, Tensor, TensorSpec
 from ckpttool.surgery.edits.taking import quantised, require_numbers, scale_of, taken
 from ckpttool.surgery.edits.values import cast, floats
-from ckpttool.tensors import BY_NAME, Array, Tensor, TensorSpec
 
 QUANTISED = ("float16", "bfloat16", "int8")
 LARGEST = 127

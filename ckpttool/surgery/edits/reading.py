@@ -5,10 +5,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ckpttool.call_syntax import Source, nearest
-from ckpttool.errors import PlanError, UnknownName
+from ckpttool.core.calls import Source, nearest
+from ckpttool.core.errors import PlanError, UnknownName
+from ckpttool.core.tensors import BY_NAME
 from ckpttool.surgery.edits.fills import FILLS
-from ckpttool.tensors import BY_NAME
 
 Arguments = dict[str, Any]
 

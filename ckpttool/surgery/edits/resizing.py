@@ -7,14 +7,14 @@ from zlib import crc32
 
 import numpy as np
 
-from ckpttool.casting import cast_array
 from ckpttool.checkpoint import Checkpoint
-from ckpttool.errors import PlanError
-from ckpttool.selection import layer_of
+from ckpttool.core.casting import cast_array
+from ckpttool.core.errors import PlanError
+from ckpttool.core.names import layer_of
+from ckpttool.core.tensors import INTEGERS, Array, Tensor
 from ckpttool.surgery.edits.fills import Fill
 from ckpttool.surgery.edits.shapes import axis_of, made
 from ckpttool.surgery.edits.taking import changed, is_average, require_numbers, slots_in_shape, taken
-from ckpttool.tensors import INTEGERS, Array, Tensor
 
 # Sums that an optimizer divides by and never starts at zero: a new row without one would become NaN.
 _SUMS = re.compile(r"(Adagrad|AdagradDA|Ftrl|accumulator|accum)(_\d+)?")

@@ -11,8 +11,8 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from ckpttool.errors import FormatError
-from ckpttool.remote.places import require_here
+from ckpttool.core.errors import FormatError
+from ckpttool.remote.paths import require_here
 from ckpttool.surgery.edits.steps import Step
 
 

@@ -6,11 +6,11 @@ from functools import partial
 
 import numpy as np
 
-from ckpttool.casting import cast_array
 from ckpttool.checkpoint import Checkpoint
-from ckpttool.errors import PlanError
+from ckpttool.core.casting import cast_array
+from ckpttool.core.errors import PlanError
+from ckpttool.core.tensors import Array, Tensor, TensorSpec
 from ckpttool.surgery.edits.taking import changed, is_average, require_numbers, slots_in_shape, taken
-from ckpttool.tensors import Array, Tensor, TensorSpec
 
 
 def transpose(ckpt: Checkpoint, pattern: str, order: Sequence[int], slots: bool = False) -> Checkpoint:

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ckpttool.checkpoint import Checkpoint
-from ckpttool.errors import CkptError, UnknownName
-from ckpttool.selection import suggestion
+from ckpttool.core.errors import CkptError, UnknownName
+from ckpttool.core.names import suggestion
 from ckpttool.surgery.edits.table import EDITS
 
 

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterable
 
 from ckpttool.checkpoint import Checkpoint
-from ckpttool.errors import PlanError
-from ckpttool.kinds import OBJECT_GRAPH, base_name
-from ckpttool.selection import Pattern
-from ckpttool.tensors import Tensor
+from ckpttool.core.errors import PlanError
+from ckpttool.core.names import Pattern
+from ckpttool.core.tensors import Tensor
+from ckpttool.core.variable_kinds import OBJECT_GRAPH, base_name
 
 AVERAGES = ("ExponentialMovingAverage", "average")
 """The slots that hold the variable's own values, averaged."""

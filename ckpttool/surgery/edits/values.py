@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 
 from ckpttool import checkpoint
-from ckpttool.casting import cast_array, cast_tensor
 from ckpttool.checkpoint import Checkpoint
-from ckpttool.elementwise import elementwise
-from ckpttool.errors import CkptError, FormatError, PlanError, UnknownName
-from ckpttool.selection import Pattern, suggestion
+from ckpttool.core.casting import cast_array, cast_tensor
+from ckpttool.core.elementwise import elementwise
+from ckpttool.core.errors import CkptError, FormatError, PlanError, UnknownName
+from ckpttool.core.names import Pattern, suggestion
+from ckpttool.core.tensors import BY_NAME, FLOATS, Array, Tensor
 from ckpttool.surgery.edits.taking import changed, named, require_numbers, taken
-from ckpttool.tensors import BY_NAME, FLOATS, Array, Tensor
 
 
 def cast(ckpt: Checkpoint, dtype: str, pattern: str | None = None, slots: bool = False) -> Checkpoint:

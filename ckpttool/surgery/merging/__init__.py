@@ -4,12 +4,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ckpttool.core.tensors import Tensor
 from ckpttool.surgery.merging.choices import Choices
 from ckpttool.surgery.merging.dare import dare
 from ckpttool.surgery.merging.linear import linear
 from ckpttool.surgery.merging.slerp import slerp
 from ckpttool.surgery.merging.ties import ties
-from ckpttool.tensors import Tensor
 
 
 @dataclass(frozen=True)

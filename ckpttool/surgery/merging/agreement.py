@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ckpttool.checkpoint import Checkpoint
-from ckpttool.errors import PlanError
+from ckpttool.core.errors import PlanError
+from ckpttool.core.tensors import FLOATS, Tensor, TensorSpec
 from ckpttool.surgery.merging.watching import is_finite, watched
-from ckpttool.tensors import FLOATS, Tensor, TensorSpec
 
 SHOWN = 5
 """Tensors that an error names at most."""

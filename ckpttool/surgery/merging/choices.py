@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from ckpttool.errors import PlanError
+from ckpttool.core.errors import PlanError
 
 
 @dataclass(frozen=True)

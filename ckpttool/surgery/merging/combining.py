@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from ckpttool.casting import cast_array
+from ckpttool.core.casting import cast_array
+from ckpttool.core.tensors import Array, DType, Tensor
 from ckpttool.surgery.blocks import ELEMENTS, in_step
-from ckpttool.tensors import Array, DType, Tensor
 
 Combine = Callable[[list[Array]], Array]
 """Makes one block of one block of each tensor, all of them flat and of float64, in memory that is used again."""

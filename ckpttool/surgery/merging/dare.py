@@ -9,9 +9,9 @@ from zlib import crc32
 
 import numpy as np
 
+from ckpttool.core.tensors import Array, Tensor
 from ckpttool.surgery.merging.choices import Choices
 from ckpttool.surgery.merging.combining import Combine, combined
-from ckpttool.tensors import Array, Tensor
 
 DENSITY = 0.1
 """The part of a task vector that is kept: of large models nine parts in ten can be dropped, the paper says."""

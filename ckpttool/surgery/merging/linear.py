@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ckpttool.core.tensors import Array, Tensor
 from ckpttool.surgery.merging.choices import Choices
 from ckpttool.surgery.merging.combining import Combine, combined
-from ckpttool.tensors import Array, Tensor
 
 
 def linear(tensors: Sequence[Tensor], base: Tensor | None, choices: Choices) -> Tensor:

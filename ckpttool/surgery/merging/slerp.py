@@ -7,11 +7,11 @@ one long vector.
 import math
 from collections.abc import Sequence
 
+from ckpttool.core.tensors import Array, Tensor
 from ckpttool.surgery.blocks import in_step
 from ckpttool.surgery.differing.movement import Movement
 from ckpttool.surgery.merging.choices import Choices
 from ckpttool.surgery.merging.combining import Combine, combined
-from ckpttool.tensors import Array, Tensor
 
 NEARLY_PARALLEL = 1 - 5e-4
 """Cosine from which on the arc is as good as straight, and its formula divides by nearly nothing."""

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ckpttool.core.tensors import Array, Tensor
 from ckpttool.surgery.blocks import in_step
 from ckpttool.surgery.merging.choices import Choices
 from ckpttool.surgery.merging.combining import Combine, combined, wide
-from ckpttool.tensors import Array, Tensor
 
 DENSITY = 0.2
 """The part of a task vector that the paper keeps."""

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from ckpttool.core.tensors import Array, Tensor
 from ckpttool.surgery.blocks import arrays
-from ckpttool.tensors import Array, Tensor
 
 
 def watched(tensor: Tensor, note: Callable[[], None]) -> Tensor:

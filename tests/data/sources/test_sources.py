@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ckpttool.core.errors import CkptError, DataError, MissingFile, PlanError, UnknownName
+from ckpttool.core.tensors import BY_NAME
 from ckpttool.data import rows as rows_module
 from ckpttool.data.dataset import InputSpec, Wanted, evaluation_split, training_splits
 from ckpttool.data.files import open_data
-from ckpttool.errors import CkptError, DataError, MissingFile, PlanError, UnknownName
-from ckpttool.tensors import BY_NAME
 
 WANTED = Wanted((InputSpec("X", (None, 4), BY_NAME["float32"]),), InputSpec("y", (None,), BY_NAME["int32"]))
 IMAGES = Wanted((InputSpec("X", (None, 4, 4, 3), BY_NAME["float32"]),), InputSpec("y", (None,), BY_NAME["int32"]))

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ckpttool.core.tensors import Array
 from ckpttool.foreign.layouts import parse_layout
-from ckpttool.tensors import Array
 
 Run = Callable[..., Any]
 Proof = Callable[..., list[Array]]

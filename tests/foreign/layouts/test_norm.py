@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ckpttool.errors import PlanError
+from ckpttool.core.errors import PlanError
+from ckpttool.core.tensors import Array
 from ckpttool.foreign.layouts import parse_layout
-from ckpttool.tensors import Array
 
 Random = Callable[..., Array]
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ckpttool.errors import CkptError, PlanError, UnknownName
+from ckpttool.core.errors import CkptError, PlanError, UnknownName
 from ckpttool.foreign.layouts import LAYOUTS, parse_layout
 
 

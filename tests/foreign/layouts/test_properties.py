@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ckpttool.errors import PlanError
+from ckpttool.core.errors import PlanError
 from ckpttool.foreign.layouts import LAYOUTS, parse_layout
 from ckpttool.foreign.layouts.layout import Shape
 

@@ -9,12 +9,12 @@ import pytest
 from conformance import FormatTests, tensors_of
 
 from ckpttool import checkpoint, formats
-from ckpttool.errors import CorruptCheckpoint, FormatError, PlanError
+from ckpttool.core.errors import CorruptCheckpoint, FormatError, PlanError
+from ckpttool.core.tensors import PIECE, Tensor
 from ckpttool.formats.format import Writing
 from ckpttool.formats.hdf5 import values as hdf5_values
 from ckpttool.formats.hdf5.format import Hdf5
 from ckpttool.formats.hdf5.values import blocks
-from ckpttool.tensors import PIECE, Tensor
 
 
 class TestHdf5(FormatTests):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ckpttool.checkpoint import open as open_checkpoint
-from ckpttool.errors import CkptError, CorruptCheckpoint, FormatError, MissingFile
+from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError, MissingFile
 
 SECRET = np.full(3, 42.0, np.float32)
 KERNEL = np.arange(6, dtype=np.float32).reshape(2, 3)

@@ -13,12 +13,12 @@ from keras_files import CONFIG, EditedCopyTests, account, archive, network, weig
 
 from ckpttool import checkpoint, formats
 from ckpttool.checkpoint import Checkpoint
-from ckpttool.errors import CorruptCheckpoint, FormatError, MissingFile, PlanError
-from ckpttool.formats import archive as archives
+from ckpttool.core.errors import CorruptCheckpoint, FormatError, MissingFile, PlanError
+from ckpttool.core.tensors import Tensor
 from ckpttool.formats.format import Writing
 from ckpttool.formats.keras.archive import KerasArchive
+from ckpttool.formats.reading import archive as archives
 from ckpttool.surgery.convert import plan_convert
-from ckpttool.tensors import Tensor
 
 KERNEL = np.arange(6, dtype=np.float32).reshape(2, 3)
 
@@ -98,7 +98,7 @@ def test_layers_of_an_archive_keep_their_names(saved, tmp_path):
 
 
 def test_a_vocabulary_is_copied(tmp_path):
-    from ckpttool.runtime.tensorflow import tensorflow
+    from ckpttool.runtime.configure import tensorflow
 
     tensorflow()
     import keras

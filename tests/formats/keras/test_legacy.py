@@ -6,7 +6,7 @@ import pytest
 from conformance import FormatTests, tensors_of
 
 from ckpttool import checkpoint
-from ckpttool.errors import CorruptCheckpoint, FormatError
+from ckpttool.core.errors import CorruptCheckpoint, FormatError
 from ckpttool.formats.hdf5.writer import write_tree
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ckpttool.checkpoint import open as open_checkpoint
-from ckpttool.errors import CorruptCheckpoint, FormatError
+from ckpttool.core.errors import CorruptCheckpoint, FormatError
 
 SHAPES = {
     "hidden1/kernel": (4, 5),
@@ -31,7 +31,7 @@ SHAPES = {
 @pytest.fixture(scope="module")
 def network() -> Any:
     """A Keras 3 model with nested layers, a recurrent cell, a random layer and an optimizer that has taken a step."""
-    from ckpttool.runtime.tensorflow import tensorflow
+    from ckpttool.runtime.configure import tensorflow
 
     tensorflow()
     import keras
@@ -72,7 +72,7 @@ def test_keras_3_writes_and_we_read(network: Any, tmp_path: Path, name: str) -> 
 
 
 def test_bfloat16_which_hdf5_does_not_know(tmp_path: Path) -> None:
-    from ckpttool.runtime.tensorflow import tensorflow
+    from ckpttool.runtime.configure import tensorflow
 
     tensorflow()
     import keras

@@ -10,10 +10,10 @@ from keras_files import EditedCopyTests, account, names_in, network, weights_fil
 
 from ckpttool import checkpoint
 from ckpttool.checkpoint import Checkpoint
-from ckpttool.errors import CorruptCheckpoint, FormatError, MissingFile, PlanError
+from ckpttool.core.errors import CorruptCheckpoint, FormatError, MissingFile, PlanError
+from ckpttool.core.tensors import Tensor
 from ckpttool.formats.format import Writing
 from ckpttool.formats.keras.weights import KerasWeights
-from ckpttool.tensors import Tensor
 
 
 class TestKerasWeights(EditedCopyTests):

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from conformance import FormatTests, tensors_of
 
-from ckpttool.errors import CorruptCheckpoint, FormatError
+from ckpttool.core.errors import CorruptCheckpoint, FormatError
+from ckpttool.core.tensors import DTYPES, Tensor
 from ckpttool.formats.npz.format import Npz
-from ckpttool.tensors import DTYPES, Tensor
 
 
 class TestNpz(FormatTests):

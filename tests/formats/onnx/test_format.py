@@ -9,10 +9,10 @@ from conformance import SHAPES, FormatTests, numbers
 from onnx import TensorProto, helper, numpy_helper
 
 from ckpttool import checkpoint
-from ckpttool.errors import CkptError, CorruptCheckpoint, FormatError, MissingFile
+from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError, MissingFile
+from ckpttool.core.tensors import BY_NAME, DTYPES, STRING
 from ckpttool.formats.onnx.format import Onnx
 from ckpttool.formats.onnx.values import NUMBERED
-from ckpttool.tensors import BY_NAME, DTYPES, STRING
 
 NUMBER_OF = {name: number for number, name in NUMBERED.items()}
 HELD = [BY_NAME[name] for name in NUMBERED.values()]

@@ -14,11 +14,11 @@ from conformance import SHAPES, FormatTests, numbers, tensors_of
 from referees import in_torch
 
 from ckpttool import checkpoint
-from ckpttool.errors import CorruptCheckpoint, FormatError
+from ckpttool.core.errors import CorruptCheckpoint, FormatError
+from ckpttool.core.tensors import DTYPES, Tensor
 from ckpttool.formats.pytorch import pickle as torch_pickle
 from ckpttool.formats.pytorch.format import Torch
 from ckpttool.formats.pytorch.pickle import interpret
-from ckpttool.tensors import DTYPES, Tensor
 
 HELD = [dtype for dtype in DTYPES if dtype.name in Torch.HOLDS]
 

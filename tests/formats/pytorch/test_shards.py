@@ -8,7 +8,7 @@ import safetensors.torch
 import torch
 
 from ckpttool import checkpoint
-from ckpttool.errors import CorruptCheckpoint, FormatError, MissingFile
+from ckpttool.core.errors import CorruptCheckpoint, FormatError, MissingFile
 from ckpttool.formats.pytorch.format import Torch
 
 SHARDS = {

@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ckpttool import checkpoint
-from ckpttool.errors import CorruptCheckpoint, FormatError
+from ckpttool.core.errors import CorruptCheckpoint, FormatError
+from ckpttool.core.tensors import DTYPES, Tensor
 from ckpttool.formats.format import Writing
 from ckpttool.formats.safetensors.format import Safetensors
 from ckpttool.formats.safetensors.header import DTYPES as HELD
 from ckpttool.formats.safetensors.header import NAMES, UNREAD
-from ckpttool.tensors import DTYPES, Tensor
 
 BY_PACKAGE = {"F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2", "BF16": "bfloat16"}
 

@@ -7,10 +7,10 @@ import pytest
 import safetensors.numpy
 
 from ckpttool import checkpoint
-from ckpttool.errors import CorruptCheckpoint, ExistingOutput, FormatError, MissingFile
+from ckpttool.core.errors import CorruptCheckpoint, ExistingOutput, FormatError, MissingFile
+from ckpttool.core.tensors import BY_NAME, Tensor, TensorSpec
 from ckpttool.formats.format import Writing
 from ckpttool.formats.safetensors import writer as safetensors_writer
-from ckpttool.tensors import BY_NAME, Tensor, TensorSpec
 
 VALUES = {"a": np.arange(4, dtype=np.int32), "b": np.arange(5.0), "c": np.ones(1, np.uint8), "d": np.zeros((2, 2))}
 
@@ -135,7 +135,7 @@ def test_data_is_never_renamed_over_data_and_the_index_is_last(tmp_path, monkeyp
 
 
 def test_an_interrupt_after_the_index_has_its_name_keeps_the_new_one(tmp_path, monkeypatch):
-    from ckpttool.formats import files
+    from ckpttool.formats.writing import files
 
     sync, calls = files.sync_folder, []
 

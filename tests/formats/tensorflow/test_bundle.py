@@ -9,10 +9,10 @@ from conformance import FormatTests, numbers, tensors_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ckpttool.errors import CkptError, ExistingOutput, FormatError, MissingFile
+from ckpttool.core.errors import CkptError, ExistingOutput, FormatError, MissingFile
+from ckpttool.core.tensors import BY_NAME, DTYPES, STRING, Tensor
 from ckpttool.formats.tensorflow.bundle import Bundle
 from ckpttool.formats.tensorflow.bundle_files import BundleFiles
-from ckpttool.tensors import BY_NAME, DTYPES, STRING, Tensor
 
 FIXTURES = Path(__file__).parents[3] / "fixtures" / "bundles"
 GOLDEN_INDEX = bytes.fromhex(
@@ -250,10 +250,10 @@ def write_big_endian(folder, arrays, texts):
     """Write a bundle as a big-endian machine would."""
     import struct
 
+    from ckpttool.core.tensors import dtype_of
     from ckpttool.formats.wire import crc, strings
     from ckpttool.formats.wire.protos.bundle_pb2 import BundleEntryProto
     from ckpttool.formats.wire.table_writer import TableWriter
-    from ckpttool.tensors import dtype_of
 
     data, rows = b"", {}
     for name, array in arrays.items():

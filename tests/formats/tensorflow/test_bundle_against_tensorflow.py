@@ -6,9 +6,9 @@ import pytest
 from conformance import SHAPES, numbers, tensors_of
 
 from ckpttool import checkpoint
+from ckpttool.core.tensors import BY_NAME, DTYPES, Tensor
 from ckpttool.formats.tensorflow import checkpoint_state
 from ckpttool.formats.tensorflow.bundle import Bundle
-from ckpttool.tensors import BY_NAME, DTYPES, Tensor
 
 QUANTISED = [d for d in DTYPES if d.name.startswith("q")]
 DIRECT = [d for d in DTYPES if d.itemsize and d not in QUANTISED] + [BY_NAME["string"]]
@@ -138,7 +138,7 @@ def test_the_state_file_is_understood(tf, tmp_path):
 
 
 def test_numbers_near_the_limits_of_a_dtype_cast_as_tensorflow_casts_them(tf):
-    from ckpttool.casting import cast_array
+    from ckpttool.core.casting import cast_array
 
     values = np.array([65504, 1e-8, -0.0, 1 / 3, np.inf, -np.inf, np.nan], np.float32)
     for name in ("float16", "bfloat16"):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conformance import tensors_of
 
-from ckpttool.errors import MissingFile
+from ckpttool.core.errors import MissingFile
 from ckpttool.formats.tensorflow import checkpoint_state
 from ckpttool.formats.tensorflow.bundle import Bundle
 

@@ -8,11 +8,11 @@ from conformance import tensors_of
 from crafted import CASES, DATA, built, bundle, entry, first_entry, rows, snappy_bundle, table, with_restarts, write
 
 from ckpttool import checkpoint
-from ckpttool.errors import CorruptCheckpoint, FormatError, MissingFile
+from ckpttool.core.errors import CorruptCheckpoint, FormatError, MissingFile
+from ckpttool.core.tensors import Tensor
 from ckpttool.formats.tensorflow.bundle import Bundle
 from ckpttool.formats.wire.table_writer import TableWriter
 from ckpttool.surgery.diff import diff
-from ckpttool.tensors import Tensor
 
 
 def problems(prefix):

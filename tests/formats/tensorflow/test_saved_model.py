@@ -7,12 +7,12 @@ import pytest
 from conformance import FormatTests, tensors_of
 
 from ckpttool import checkpoint
-from ckpttool.errors import CkptError, MissingFile, PlanError
+from ckpttool.core.errors import CkptError, MissingFile, PlanError
+from ckpttool.core.tensors import Tensor
 from ckpttool.formats.format import Writing
 from ckpttool.formats.tensorflow.bundle import Bundle
 from ckpttool.formats.wire.protos.meta_graph_pb2 import SavedModel as Message
 from ckpttool.surgery.verify import verify
-from ckpttool.tensors import Tensor
 
 
 def zeros(tensor):

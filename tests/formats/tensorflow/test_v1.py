@@ -6,12 +6,12 @@ from conformance import SHAPES, FormatTests, numbers, tensors_of
 from crafted import built, table
 
 from ckpttool import checkpoint
-from ckpttool.errors import CorruptCheckpoint, FormatError, MissingFile
+from ckpttool.core.errors import CorruptCheckpoint, FormatError, MissingFile
+from ckpttool.core.tensors import DTYPES, STRING, Tensor
 from ckpttool.formats.tensorflow.prefix import prefix_of
 from ckpttool.formats.tensorflow.v1 import V1
 from ckpttool.formats.wire.protos.saved_slices_pb2 import SavedTensorSlices
 from ckpttool.formats.wire.slices import FULL, encode_key
-from ckpttool.tensors import DTYPES, STRING, Tensor
 
 UNKNOWN = ("bfloat16", "qint16", "quint16", "uint32", "uint64", "float8_e5m2", "float8_e4m3fn", "int4", "uint4")
 """Dtypes that TensorFlow does not write in this format."""
@@ -155,8 +155,8 @@ def test_a_graph_beside_it_is_found(tmp_path, new_network):
         with network.v1.Session() as session:
             session.run(network.v1.global_variables_initializer())
             saver.save(session, str(tmp_path / "x.ckpt"), write_state=False)
-    from ckpttool.transfer.listing import layer_rows
-    from ckpttool.transfer.verification import verdict
+    from ckpttool.verbs.listing import layer_rows
+    from ckpttool.verbs.verify import verdict
 
     assert [(row["name"], row["output"]) for row in layer_rows(tmp_path / "x.ckpt")] == [("outputs", "outputs/Relu:0")]
     found = verdict(tmp_path / "x.ckpt")

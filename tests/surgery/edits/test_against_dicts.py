@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ckpttool import checkpoint
 from ckpttool.checkpoint import Checkpoint
-from ckpttool.errors import CkptError
+from ckpttool.core.errors import CkptError
 from ckpttool.surgery.edits.steps import Step, apply
 
 Arrays = dict[str, Any]

@@ -7,7 +7,7 @@ import pytest
 
 from ckpttool import checkpoint
 from ckpttool.checkpoint import Checkpoint
-from ckpttool.errors import CkptError, PlanError, UnknownName
+from ckpttool.core.errors import CkptError, PlanError, UnknownName
 from ckpttool.surgery.edits.names import add_prefix, drop, drop_slots, keep, rename, strip_prefix
 from ckpttool.surgery.edits.taking import owners
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ckpttool.checkpoint import Checkpoint
-from ckpttool.errors import CkptError, PlanError
+from ckpttool.core.errors import CkptError, PlanError
 from ckpttool.surgery.edits.resizing import resize
 
 TABLE = np.array([[1, 2], [3, 6]], np.float32)

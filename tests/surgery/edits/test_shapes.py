@@ -8,7 +8,7 @@ import pytest
 
 from ckpttool import checkpoint
 from ckpttool.checkpoint import Checkpoint
-from ckpttool.errors import CkptError, PlanError
+from ckpttool.core.errors import CkptError, PlanError
 from ckpttool.surgery.edits.shapes import pad, reshape, take_slice, transpose
 
 

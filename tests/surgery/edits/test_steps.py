@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ckpttool.checkpoint import Checkpoint
-from ckpttool.errors import CkptError, FormatError, UnknownName
+from ckpttool.core.errors import CkptError, FormatError, UnknownName
 from ckpttool.surgery.edits.script import read_script
 from ckpttool.surgery.edits.steps import Step, apply
 from ckpttool.surgery.edits.table import EDITS

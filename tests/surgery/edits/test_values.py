@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from ckpttool.checkpoint import Checkpoint
-from ckpttool.errors import CkptError, PlanError, UnknownName
+from ckpttool.core.errors import CkptError, PlanError, UnknownName
 from ckpttool.surgery.edits.quantising import dequantise, quantise
 from ckpttool.surgery.edits.values import cast, prune, set_value
 

@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from ckpttool.core.tensors import Tensor
 from ckpttool.surgery.merging.choices import Choices
 from ckpttool.surgery.merging.dare import dare
 from ckpttool.surgery.merging.linear import linear
 from ckpttool.surgery.merging.slerp import slerp
 from ckpttool.surgery.merging.ties import threshold, ties
-from ckpttool.tensors import Tensor
 
 Array = Any
 NUMBERS = st.floats(-8, 8, width=16).filter(lambda number: not 0 < abs(number) < 1e-3)

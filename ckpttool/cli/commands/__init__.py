@@ -1,0 +1,1 @@
+"""A file per command: its options, one verb, one output."""

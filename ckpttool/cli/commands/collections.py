@@ -1,0 +1,47 @@
+"""`ckpttool collections`."""
+
+from pathlib import Path
+
+import click
+
+from ckpttool.cli.options import shared
+from ckpttool.cli.show import output
+from ckpttool.graph import files
+from ckpttool.graph.contents.important import add_to_collection
+from ckpttool.graph.contents.listing import collection_rows
+
+COLUMNS = ("name", "kind", "size", "items")
+
+
+@click.command()
+@shared.model
+@click.argument("names", nargs=-1)
+@click.option("--add", "key", metavar="KEY", help="Append NAMES (ops, or tensors as X:0) to this collection.")
+@click.option("-o", "--output", "out", metavar="OUT", type=shared.PATH, help="The .meta to write, with --add.")
+@shared.overwrite
+@shared.tags
+@shared.as_json
+def collections(
+    model: Path,
+    names: tuple[str, ...],
+    key: str | None,
+    out: Path | None,
+    overwrite: bool,
+    tags: list[str] | None,
+    as_json: bool,
+) -> None:
+    """List the collections of MODEL, or add NAMES to one and write a new .meta.
+
+    \b
+    Example:
+      ckpttool collections my_model_final.ckpt
+      ckpttool collections my_model_final.ckpt --add my_important_ops X:0 y:0 GradientDescent -o named.meta
+    """
+    if bool(names) != bool(key) or bool(names) != bool(out):
+        raise click.UsageError("--add KEY, the NAMES to add, and -o OUT belong together")
+    graph = files.load(model, tags)
+    if key and out:
+        graph = add_to_collection(graph, key, names)
+        files.save(graph, out, overwrite)
+        graph = files.load(out)
+    output.rows(collection_rows(graph), COLUMNS, as_json)

@@ -1,0 +1,47 @@
+"""`ckpttool diff`."""
+
+from pathlib import Path
+
+import click
+
+from ckpttool.cli.options import shared
+from ckpttool.cli.show import output
+from ckpttool.formats.writing.files import refuse_existing
+from ckpttool.surgery.differing import differences
+from ckpttool.verbs.comparing import compare
+
+
+@click.command()
+@click.argument("a", type=shared.SOURCE)
+@click.argument("b", type=shared.SOURCE)
+@shared.layers("Compare only the weights of these layers.")
+@shared.slots
+@click.option("--by-layer", is_flag=True, help="Print the layers, those that moved most first, instead of tensors.")
+@click.option("--html", metavar="FILE", type=shared.PATH, help="Also write a page for a browser; it needs no network.")
+@shared.overwrite
+@shared.as_json
+def diff(
+    a: Path, b: Path, layers: str | None, slots: bool, by_layer: bool, html: Path | None, overwrite: bool, as_json: bool
+) -> None:
+    """Say which tensors differ between the checkpoints A and B, and by how much.
+
+    The largest difference of two elements is given (max_abs), and that over the largest value in A (relative); the L2
+    norm of the difference over that of A (relative_l2), and the cosine of the angle between the two; how many elements
+    are NaN or infinite in B alone, and how many rows and columns are all zeros in B alone (dead). Layers are ranked by
+    relative_l2 of their weights. The exit code is 1 when something differs, 0 when nothing does.
+
+    \b
+    Example:
+      ckpttool diff my_model_final.ckpt tuned.ckpt --html what_moved.html
+    """
+    refuse_existing([html] if html else [], overwrite)
+    compared = compare(a, b, layers, slots, output.say)
+    found = compared.found
+    printed = differences.layer_rows(found) if by_layer else differences.rows(found)
+    columns = differences.LAYER_COLUMNS if by_layer else differences.COLUMNS
+    output.report(differences.document(found), printed, columns, as_json)
+    for line in (differences.summary(found), *differences.ranking(found)):
+        output.say(line)
+    if html:
+        compared.write_page(html)
+    output.answer(found.equal)

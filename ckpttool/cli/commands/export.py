@@ -1,0 +1,49 @@
+"""`ckpttool export`."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ckpttool.cli.options import shared
+from ckpttool.cli.show.output import rows
+from ckpttool.cli.show.plans import carry_out_shown
+from ckpttool.foreign.rule_files import read_rules
+from ckpttool.verbs.export_weights import plan_export
+
+COLUMNS = ("name", "shape", "dtype", "value")
+
+
+def _needed(context: click.Context, option: click.Parameter, value: Path | None) -> Path:
+    """Ask for a file to be like: rules lead from its names to the graph's, and not back."""
+    if value is None:
+        reason = "It says the names, shapes and dtypes of OUT, to which rules do not lead back"
+        raise click.MissingParameter(reason, context, option)
+    return value
+
+
+@click.command()
+@shared.model
+@shared.rules(required=False)
+@click.option(
+    "--like", metavar="FILE", type=shared.PATH, callback=_needed, help="A file of the network as OUT shall be."
+)
+@click.option("--scope", metavar="PREFIX", default="", help="The graph has everything below this prefix.")
+@shared.lenient
+@click.option("--cast", is_flag=True, help="Let numbers change their dtype to that of FILE.")
+@shared.plan
+@shared.as_json
+@shared.writes
+def export(rules: Path | None, output: Path, overwrite: bool, plan_only: bool, as_json: bool, **what: Any) -> None:
+    """Write a model's weights for another framework, by the rules that import them: the inverse of `import`.
+
+    FILE is a file of the other framework with the same network, such as the one that was imported: OUT gets its names,
+    shapes and dtypes, and the values that the model has for them; what rules drop keeps FILE's. OUT's suffix says the
+    format: .safetensors, .npz, .h5, or .weights.h5 where FILE is one of Keras 3.
+
+    \b
+    Example:
+      ckpttool export tuned.ckpt --rules bert-pytorch-tf1 --like bert.bin -o tuned.safetensors
+    """
+    plan = plan_export(rules=read_rules(rules) if rules else [], **what)
+    carry_out_shown(plan, output, overwrite, plan_only, lambda: rows(plan.rows, COLUMNS, as_json))

@@ -1,0 +1,35 @@
+"""`ckpttool export-saved-model`: a model as TensorFlow 2 and servers load it."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ckpttool.cli.options import shared
+from ckpttool.cli.options.rewriting import carry_out, sides
+from ckpttool.graph.contents.signatures import DEFAULT
+from ckpttool.model.model import Model
+from ckpttool.verbs.export_saved_model import plan_saved_model
+
+
+@click.command()
+@shared.model
+@sides
+@click.option("--signature", metavar="NAME", default=DEFAULT, show_default=True, help="The signature's name.")
+@shared.plan
+@shared.as_json
+@shared.writes_folder
+def export_saved_model(model: Path, plan_only: bool, as_json: bool, output: Path, overwrite: bool, **said: Any) -> None:
+    """Write what computes the outputs of a model as a SavedModel, with a signature.
+
+    tf.saved_model.load, tf.compat.v1.saved_model.load and TensorFlow Serving take it: the tag is serve, the method
+    predict, and the variables are resource variables. What only training needed is left behind. What is meant without
+    --inputs and --outputs, `ckpttool strip --help` says; callers know each under NAME, else the last part of its op's
+    name, and the logits as logits.
+
+    \b
+    Example:
+      ckpttool export-saved-model my_model_final.ckpt -o exported
+      ckpttool export-saved-model my_model_final.ckpt --inputs images=X --outputs scores=dnn/outputs/BiasAdd -o exported
+    """
+    carry_out(plan_saved_model(Model.open(model), **said), output, overwrite, plan_only, as_json)

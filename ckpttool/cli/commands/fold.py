@@ -1,0 +1,33 @@
+"""`ckpttool fold`: a model in one frozen graph."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ckpttool.cli.options import shared
+from ckpttool.cli.options.rewriting import carry_out, sides
+from ckpttool.model.model import Model
+from ckpttool.verbs.fold import plan_fold
+
+
+@click.command()
+@shared.model
+@sides
+@shared.plan
+@shared.as_json
+@shared.writes
+def fold(model: Path, plan_only: bool, as_json: bool, output: Path, overwrite: bool, **said: Any) -> None:
+    """Write what computes the outputs of a model as one frozen GraphDef, a .pb without variables.
+
+    Variables become constants of the same names, also where functions take them. Placeholders that are no inputs have
+    their defaults for good, a training switch without a default is off, and conditionals that hang on them go with the
+    branch that is not taken. Then what is computed of constants alone is folded where it is a copy: Identity, and
+    Reshape of a constant that was no variable; all other ops stay. A frozen graph holds at most 2 GB, which is said
+    before anything is written. What is meant without --inputs and --outputs, `ckpttool strip --help` says.
+
+    \b
+    Example:
+      ckpttool fold my_model_final.ckpt --outputs dnn/outputs/BiasAdd -o frozen.pb
+    """
+    carry_out(plan_fold(Model.open(model), **said), output, overwrite, plan_only, as_json)

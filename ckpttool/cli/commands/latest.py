@@ -1,0 +1,33 @@
+"""`ckpttool latest`."""
+
+from pathlib import Path
+
+import click
+
+from ckpttool.cli.options import shared
+from ckpttool.cli.show import output
+from ckpttool.formats.tensorflow.training_folder import latest_in, saved_in
+
+COLUMNS = ("prefix", "step", "written", "latest")
+
+
+@click.command()
+@click.argument("folder", metavar="FOLDER", type=shared.SOURCE)
+@click.option("--all", "everything", is_flag=True, help="List the folder's checkpoints, by their steps.")
+@shared.as_json
+def latest(folder: Path, everything: bool, as_json: bool) -> None:
+    """Print the prefix of the latest checkpoint in FOLDER, for other commands to take.
+
+    It is the one that the folder's `checkpoint` file names. Where there is no such file it is the one of most steps,
+    by the number at the end of its name.
+
+    \b
+    Example:
+      ckpttool verify "$(ckpttool latest run/)"
+    """
+    prefix = latest_in(folder, output.say)
+    if everything:
+        found = [saved.row() | {"latest": saved.prefix == prefix} for saved in saved_in(folder)]
+        output.rows(found, COLUMNS, as_json)
+    else:
+        output.document({"prefix": str(prefix)}, [str(prefix)], as_json)

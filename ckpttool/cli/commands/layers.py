@@ -1,0 +1,35 @@
+"""`ckpttool layers`."""
+
+from pathlib import Path
+
+import click
+
+from ckpttool.cli.options import shared
+from ckpttool.cli.show import output
+from ckpttool.core.names import separator
+from ckpttool.graph.contents.listing import paste_patterns
+from ckpttool.verbs.listing import layer_rows
+
+COLUMNS = ("name", "parameters", "output", "variables")
+
+
+@click.command()
+@shared.model
+@shared.tags
+@shared.as_json
+def layers(model: Path, tags: list[str] | None, as_json: bool) -> None:
+    """List the layers of MODEL in data-flow order: parameters, output tensor, variables.
+
+    MODEL is a .meta file or its checkpoint's prefix, a SavedModel folder, or a GraphDef. A checkpoint without a
+    graph has the scopes of its weights for layers, and no outputs; where no name has a /, as in files of PyTorch, a
+    dot ends a scope. Patterns to paste are printed below.
+
+    \b
+    Example:
+      ckpttool layers my_model_final.ckpt
+    """
+    found = layer_rows(model, tags)
+    output.rows(found, COLUMNS, as_json)
+    between = separator(name for row in found for name in row["variables"])
+    for pattern in paste_patterns([row["name"] for row in found], between):
+        output.say(f"--layers '{pattern}'")

@@ -1,0 +1,29 @@
+"""`ckpttool log`."""
+
+from pathlib import Path
+
+import click
+
+from ckpttool.cli.options import shared
+from ckpttool.cli.show import output
+from ckpttool.verbs.log import History
+
+
+@click.command()
+@shared.checkpoint
+@shared.as_json
+def log(checkpoint: Path, as_json: bool) -> None:
+    """Say how CKPT came to be: the commands that made it, oldest first, with what each read, did and was.
+
+    What ckpttool writes carries that: in the file's metadata where its format has such (safetensors, HDF5), else
+    beside it in CKPT.lineage.json. A source is told by the SHA-256 of its files, of a TensorFlow checkpoint by that of
+    its index, which has a checksum of every tensor; one that is not what it was is `changed since` or `gone`. The exit
+    code is 1 when nothing is known.
+
+    \b
+    Example:
+      ckpttool log tuned.ckpt
+    """
+    history = History.of(checkpoint)
+    output.document(history.document(), history.lines(), as_json)
+    output.answer(bool(history))

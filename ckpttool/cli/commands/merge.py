@@ -1,0 +1,57 @@
+"""`ckpttool merge`."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ckpttool import checkpoint
+from ckpttool.cli.options import joining, shared
+from ckpttool.cli.show.output import say
+from ckpttool.surgery.merge import HOWS, plan_merge
+from ckpttool.surgery.merging.choices import Choices
+from ckpttool.verbs.listing import kinds_of
+
+
+@click.command()
+@joining.checkpoints
+@click.option("--how", type=click.Choice(HOWS), default="union", show_default=True, help="The way to merge.")
+@click.option("--prefer", type=click.Choice(["first", "last"]), help="Whose tensor it is that several have.")
+@click.option("--base", metavar="CKPT", type=shared.SOURCE, help="What the models were trained from (ties, dare).")
+@joining.weights
+@click.option("--t", type=float, metavar="T", help="How far to go from the first to the second (slerp)  [default: 0.5]")
+@click.option(
+    "--density", type=float, metavar="D", help="The part of what was learned that stays  [default: ties 0.2, dare 0.1]"
+)
+@click.option("--seed", type=click.IntRange(0, shared.MOST_SEED), help="What is drawn from (dare)  [default: 42]")
+@shared.lenient
+@shared.plan
+@shared.as_json
+@shared.writes
+def merge(
+    checkpoints: tuple[Path, ...],
+    base: Path | None,
+    output: Path | None,
+    overwrite: bool,
+    plan_only: bool,
+    as_json: bool,
+    **how: Any,
+) -> None:
+    """Merge checkpoints into one.
+
+    A union has the tensors of all, and refuses two of one name unless --prefer says whose to take; an intersection has
+    those that all have, and they are the first one's. The other ways are for models of one shape. linear is the mean of
+    their weights, slerp goes along the arc from one to another; ties and dare add up what each has learned since
+    --base: ties the largest parts that agree in sign, dare parts that are drawn at random. What is no weight is then
+    the last one's, as with average.
+
+    \b
+    Example:
+      ckpttool merge encoder.ckpt head.ckpt -o model.ckpt
+      ckpttool merge tuned_a.ckpt tuned_b.ckpt --how ties --base my_model_final.ckpt -o both.ckpt
+    """
+    opened = [checkpoint.open(path) for path in checkpoints]
+    choices = Choices(**{name: how.pop(name) for name in ("weights", "t", "density", "seed")})
+    start = checkpoint.open(base) if base else None
+    joined = plan_merge(opened, base=start, choices=choices, kind=kinds_of(opened[-1], say), **how)
+    joining.carry_out(joined, output, overwrite, plan_only, as_json)

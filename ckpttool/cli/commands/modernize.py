@@ -1,0 +1,29 @@
+"""`ckpttool modernize`: a TensorFlow 1 model with the variables of TensorFlow 2."""
+
+from pathlib import Path
+
+import click
+
+from ckpttool.cli.options import shared
+from ckpttool.cli.options.rewriting import carry_out
+from ckpttool.model.model import Model
+from ckpttool.verbs.modernize import plan_modernize
+
+
+@click.command()
+@shared.model
+@shared.plan
+@shared.as_json
+@shared.writes
+def modernize(model: Path, plan_only: bool, as_json: bool, output: Path, overwrite: bool) -> None:
+    """Write a TensorFlow 1 model with resource variables in the place of its reference variables.
+
+    VariableV2 becomes VarHandleOp with its reads, Assign and Apply... become their resource forms; collections and
+    Saver follow. All names stay, and so does the checkpoint: import_meta_graph and Saver.restore take the pair as
+    before, and training goes on with the same numbers. Devices are cleared.
+
+    \b
+    Example:
+      ckpttool modernize my_model_final.ckpt -o modern.ckpt
+    """
+    carry_out(plan_modernize(Model.open(model)), output, overwrite, plan_only, as_json)

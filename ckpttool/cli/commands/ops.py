@@ -1,0 +1,36 @@
+"""`ckpttool ops`."""
+
+from pathlib import Path
+
+import click
+
+from ckpttool.cli.options import shared
+from ckpttool.cli.show import output
+from ckpttool.graph import files
+from ckpttool.graph.contents.listing import op_rows, type_rows
+
+
+@click.command()
+@shared.model
+@click.option("--name", metavar="RE", help=f"Only ops of these names. {shared.PATTERN}")
+@click.option("--type", "op_type", metavar="RE", help="Only ops whose whole type matches: 'MatMul|BiasAdd'.")
+@click.option("--count", is_flag=True, help="How many ops of each type, instead of the ops.")
+@click.option("--inputs", is_flag=True, help="Show what each op reads; JSON always has it.")
+@shared.tags
+@shared.as_json
+def ops(
+    model: Path, name: str | None, op_type: str | None, count: bool, inputs: bool, tags: list[str] | None, as_json: bool
+) -> None:
+    """List the ops of MODEL in graph order.
+
+    MODEL is a .meta file or its checkpoint's prefix, a SavedModel folder, or a GraphDef.
+
+    \b
+    Example:
+      ckpttool ops my_model_final.ckpt --name dnn --type 'MatMul|Relu'
+    """
+    found = op_rows(files.load(model, tags), name, op_type)
+    if count:
+        output.rows(type_rows(found), ("type", "count"), as_json)
+    else:
+        output.rows(found, ("name", "type", "inputs") if inputs else ("name", "type"), as_json)

@@ -1,0 +1,29 @@
+"""`ckpttool rules`."""
+
+import click
+
+from ckpttool.cli.options import shared
+from ckpttool.cli.show.output import rows
+from ckpttool.core.errors import UnknownName
+from ckpttool.core.names import suggestion
+from ckpttool.foreign import rulesets
+
+COLUMNS = ("name", "for")
+
+
+@click.command()
+@click.argument("name", required=False)
+@shared.as_json
+def rules(name: str | None, as_json: bool) -> None:
+    """List the ready sets of rules for `import` and `export`, or print the one of a NAME, to copy and edit.
+
+    \b
+    Example:
+      ckpttool rules bert-pytorch-tf1 > my_rules.toml
+    """
+    if name is None:
+        rows([{"name": each, "for": rulesets.description(each)} for each in rulesets.FILES], COLUMNS, as_json)
+    elif name in rulesets.FILES:
+        click.echo(rulesets.FILES[name].read_text("utf-8"), nl=False)
+    else:
+        raise UnknownName(f"no ready set of rules is named {name}{suggestion(name, rulesets.FILES)}")

@@ -1,0 +1,29 @@
+"""`ckpttool split`."""
+
+from pathlib import Path
+
+import click
+
+from ckpttool.cli.options import shared
+from ckpttool.cli.options.writing import shard_size
+from ckpttool.cli.show.output import say
+from ckpttool.verbs.joining import write_in_files
+
+
+@click.command()
+@shared.source
+@shard_size(required=True)
+@shared.writes
+def split(source: Path, shard_bytes: int, output: Path, overwrite: bool) -> None:
+    """Write the checkpoint SRC in several files, with tensors of --shard-size at most in each.
+
+    A bundle gets several data files, safetensors several files and an index; OUT's suffix says which. A tensor that is
+    larger has a file to itself; strings do not count. Whoever reads the checkpoint reads it as before; join makes one
+    file of it again.
+
+    \b
+    Example:
+      ckpttool split my_model_final.ckpt --shard-size 500KB -o in_parts.ckpt
+    """
+    for line in write_in_files(source, output, overwrite, shard_bytes):
+        say(line)

@@ -1,0 +1,36 @@
+"""`ckpttool stats`."""
+
+from pathlib import Path
+
+import click
+
+from ckpttool.cli.options import shared
+from ckpttool.cli.show import output
+from ckpttool.verbs.listing import STATISTICS
+from ckpttool.verbs.stats import statistics
+
+COLUMNS = ("count", *STATISTICS)
+
+
+@click.command()
+@shared.checkpoint
+@shared.layers("Only the weights of these layers.")
+@shared.slots
+@shared.as_json
+def stats(checkpoint: Path, layers: str | None, slots: bool, as_json: bool) -> None:
+    """Sum up the numbers of each tensor of CKPT, and of all its weights together.
+
+    Mean, spread, range and norm (L2) are those of the finite numbers; zeros, NaN and infinities are counted. A terminal
+    shows a small histogram of each tensor from its least to its greatest number, JSON has its edges and counts.
+
+    Exits 1 where there is NaN or an infinity.
+
+    \b
+    Example:
+      ckpttool stats my_model_final.ckpt --layers 'hidden[123]'
+    """
+    drawn = output.for_people()
+    found = statistics(checkpoint, layers, slots, output.say, with_histograms=drawn or as_json)
+    columns = ("name", *COLUMNS, "histogram") if drawn else ("name", "kind", *COLUMNS)
+    output.report(found.row(), [*found.tensors, found.total], columns, as_json)
+    output.answer(found.finite)

@@ -1,0 +1,32 @@
+"""`ckpttool strip`: a model without what only its training needed."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ckpttool.cli.options import shared
+from ckpttool.cli.options.rewriting import carry_out, sides
+from ckpttool.model.model import Model
+from ckpttool.verbs.strip import plan_strip
+
+
+@click.command()
+@shared.model
+@sides
+@shared.plan
+@shared.as_json
+@shared.writes
+def strip(model: Path, plan_only: bool, as_json: bool, output: Path, overwrite: bool, **said: Any) -> None:
+    """Write only what the outputs of a model need from its inputs.
+
+    Gradients, training ops, optimizer slots, losses, summaries, queues and old savers go; the variables that stay keep
+    their names, values and initialisers, and get a Saver of their own. Without --outputs they are a signature's, else
+    the logits, else what no other op reads; without --inputs the placeholders that these need.
+
+    \b
+    Example:
+      ckpttool strip my_model_final.ckpt -o small.ckpt
+      ckpttool strip my_model_final.ckpt --inputs dnn/hidden2/Relu:0 --outputs dnn/outputs/BiasAdd:0 -o top.ckpt
+    """
+    carry_out(plan_strip(Model.open(model), **said), output, overwrite, plan_only, as_json)

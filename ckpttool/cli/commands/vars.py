@@ -1,0 +1,35 @@
+"""`ckpttool vars`."""
+
+from pathlib import Path
+
+import click
+
+from ckpttool.cli.options import shared
+from ckpttool.cli.show import output
+from ckpttool.verbs.listing import STATISTICS, variable_rows
+
+COLUMNS = ("name", "shape", "dtype", "bytes", "kind")
+
+
+@click.command("vars")
+@shared.checkpoint
+@shared.layers("Only the weights of these layers.")
+@shared.slots
+@click.option("--stats", is_flag=True, help="Read the values: mean, spread, range, zeros, NaN and infinities.")
+@shared.tags
+@shared.as_json
+def list_variables(
+    checkpoint: Path, layers: str | None, slots: bool, stats: bool, tags: list[str] | None, as_json: bool
+) -> None:
+    """List the tensors of CKPT: name, shape, dtype, bytes, kind (weight, slot or step).
+
+    CKPT is a checkpoint's prefix or one of its files, a folder with a checkpoint file, a SavedModel folder, or an
+    .npz. Where a graph lies beside it, that says of which kind a tensor is, else the names do. A graph without a
+    checkpoint has its variables listed.
+
+    \b
+    Example:
+      ckpttool vars my_model_final.ckpt --layers 'hidden[123]' --stats
+    """
+    columns = COLUMNS + STATISTICS if stats else COLUMNS
+    output.rows(variable_rows(checkpoint, layers, slots, stats, output.say, tags), columns, as_json)

@@ -1,0 +1,35 @@
+"""`ckpttool verify`."""
+
+from pathlib import Path
+
+import click
+
+from ckpttool.cli.options import shared
+from ckpttool.cli.show import output
+from ckpttool.verbs.verify import verdict
+
+
+@click.command()
+@shared.checkpoint
+@click.option(
+    "--unchanged",
+    metavar="RE OTHER",
+    type=(str, shared.SOURCE),
+    help="Also check that these tensors of the checkpoint OTHER have the same bytes in CKPT.",
+)
+@shared.tags
+@shared.as_json
+def verify(checkpoint: Path, unchanged: tuple[str, Path] | None, tags: list[str] | None, as_json: bool) -> None:
+    """Check every checksum and every rule of CKPT's format, and name the tensors that are damaged.
+
+    A graph beside the checkpoint is checked too; a graph without a checkpoint is checked alone. The exit code is 1
+    when something is damaged or has changed, 0 when all is well.
+
+    \b
+    Example:
+      ckpttool verify tuned.ckpt --unchanged 'hidden[12]' my_model_final.ckpt
+    """
+    found = verdict(checkpoint, unchanged, tags)
+    output.report(found.document(), found.rows, ("name", "problem"), as_json)
+    output.say(found.summary())
+    output.answer(found.holds)

@@ -1,0 +1,111 @@
+"""`--config FILE`: a command's options from a file of TOML, or from the report of an earlier run."""
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ckpttool.cli.options.shared import PATH, Decorator
+from ckpttool.core.errors import FormatError, PlanError, UnknownName
+from ckpttool.core.names import suggestion
+from ckpttool.remote.paths import require_here
+from ckpttool.training.report import Report, is_report
+
+TOML = 'A file of TOML with options by their long names (freeze = "hidden[12]", model, data), or a run\'s OUT.run.json'
+RULES = "What it has need not be given; the command line wins. Paths are relative to the working directory."
+
+OWN = {"output", "overwrite", "resume", "plan", "json", "tensorboard", "plot"}
+"""Where a run writes and what it prints are never taken from its report: another run has its own."""
+
+
+def config(*leave: str, repeats: bool = False) -> Decorator:
+    """Return the option; what the file says is as if the command line had said it, where that is silent.
+
+    Of a report, names in `leave` and those that the command has not are left out. A command that `repeats` runs takes
+    all of a report, and is passed it under that name; None where the file is TOML, or there is none.
+    """
+
+    def read(context: click.Context, option: click.Parameter, path: Path | None) -> Report | None:
+        if path is None:
+            return None
+        report, said = _read(path)
+        parameters = {_long_name(each): each for each in context.command.params if each is not option}
+        if report:
+            taken = {_spelled(key) for key in said if repeats or _spelled(key) in parameters} - {*leave, *OWN}
+            said = {key: value for key, value in said.items() if _spelled(key) in taken}
+        context.default_map = _defaults(context, parameters, said, path)
+        return report
+
+    text = f"{TOML}, {'which repeats it' if repeats else 'to take what fits'}. {RULES}"
+    return click.option(
+        "--config", "repeats", metavar="FILE", type=PATH, is_eager=True, expose_value=repeats, callback=read, help=text
+    )
+
+
+def _read(path: Path) -> tuple[Report | None, Mapping[str, Any]]:
+    """Return the report that a file is, if it is one, and the options that it says."""
+    require_here(path)
+    content = path.read_bytes()
+    if is_report(content):
+        report = Report.parse(content, path)
+        return report, {"model": report.model, "data": report.data, **report.options}
+    try:
+        return None, tomllib.loads(content.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"{path}: neither TOML nor a run report: {error}") from error
+
+
+def _long_name(parameter: click.Parameter) -> str:
+    return max(parameter.opts, key=len).removeprefix("--")
+
+
+def _spelled(key: str) -> str:
+    return key.replace("_", "-")
+
+
+def _defaults(
+    context: click.Context, parameters: Mapping[str, click.Parameter], said: Mapping[str, Any], path: Path
+) -> dict[str, Any]:
+    """Return the values by the names that Click has for them, as the texts that a shell would pass."""
+    found: dict[str, Any] = {}
+    for key, value in said.items():
+        parameter = parameters.get(_spelled(key))
+        if parameter is None:
+            near = suggestion(_spelled(key), parameters)
+            raise UnknownName(f"{path}: {key} is no option of {context.command_path}{near}")
+        name = str(parameter.name)
+        if name in found:
+            raise PlanError(f"{path}: {_spelled(key)} is there twice, with a dash and with an underscore")
+        found[name] = _texts(value) if parameter.multiple else _text(value)
+        _check(context, parameter, found[name], f"'{key}' in {path}")
+    return found
+
+
+def _check(context: click.Context, parameter: click.Parameter, value: Any, place: str) -> None:
+    """Read a value as Click will, so that what is wrong with it is said with its place."""
+    try:
+        read = parameter.type_cast_value(context, value)
+        if parameter.callback:
+            parameter.callback(context, parameter, read)
+    except click.BadParameter as error:
+        raise click.BadParameter(error.message, context, param_hint=place) from error
+
+
+def _texts(value: Any) -> list[str]:
+    return [_text(each) for each in value] if isinstance(value, list) else [_text(value)]
+
+
+def _text(value: Any) -> str:
+    """Return a value as it is typed in a shell: a table as PATTERN=VALUE pairs, a list with commas.
+
+    >>> _text({"hidden[12]": 1e-4, "outputs": 0.01}), _text([28, 28, 1])
+    ('hidden[12]=0.0001,outputs=0.01', '28,28,1')
+    """
+    match value:
+        case dict():
+            return ",".join(f"{pattern}={_text(each)}" for pattern, each in value.items())
+        case list():
+            return ",".join(map(_text, value))
+    return str(value)

@@ -1,0 +1,139 @@
+"""Output, once for all commands: a table on a terminal, TSV in a pipe, JSON anywhere; talk goes to stderr.
+
+Where CKPTTOOL_TABLE is set, a pipe gets tables too: for logs that people read.
+Names come from files that others made, so control characters in them are escaped before a terminal sees them.
+"""
+
+import json
+import math
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import click
+
+from ckpttool.remote.paths import spoken
+
+Row = Mapping[str, Any]
+
+
+def rows(found: Iterable[Row], columns: Sequence[str], as_json: bool = False) -> None:
+    """Print rows: every field in JSON, the named columns in a table or TSV."""
+    if as_json:
+        _json_rows(found)
+    elif for_people():
+        _table(found, columns)
+    else:
+        for row in found:
+            click.echo("\t".join(cell(row.get(column)) for column in columns))
+
+
+def for_people() -> bool:
+    """Say whether tables are printed: to a terminal, or where they are asked for."""
+    return sys.stdout.isatty() or bool(os.environ.get("CKPTTOOL_TABLE"))
+
+
+def document(value: Row, lines: Iterable[str], as_json: bool = False) -> None:
+    """Print an answer that is not a table: its fields in JSON, else its lines."""
+    if as_json:
+        click.echo(_dumps(value))
+    else:
+        for line in lines:
+            click.echo(escape(line))
+
+
+def say(text: str) -> None:
+    """Tell the user something that is not data."""
+    click.echo(escape(text), err=True)
+
+
+def report(value: Row, found: Iterable[Row], columns: Sequence[str], as_json: bool = False) -> None:
+    """Print an answer that is a document in JSON and rows elsewhere; no rows, no output."""
+    if as_json:
+        click.echo(_dumps(value))
+    elif listed := list(found):
+        rows(listed, columns)
+
+
+def answer(holds: bool) -> None:
+    """End a command whose answer is "no" (damage, a difference) with exit code 1."""
+    if not holds:
+        click.get_current_context().exit(1)
+
+
+def cell(value: Any) -> str:
+    """Return the text of a field.
+
+    >>> cell([784, 300]), cell(("hidden1/kernel", "hidden1/bias")), cell(None), cell(True), cell(0.25)
+    ('[784, 300]', 'hidden1/kernel, hidden1/bias', '', 'yes', '0.25')
+    """
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, (list, tuple)):
+        return _sequence(value)
+    return escape(str(value))
+
+
+def _sequence(values: Sequence[Any]) -> str:
+    """Return a shape in brackets, names joined by commas."""
+    if values and all(isinstance(value, str) for value in values):
+        return escape(", ".join(values))
+    return str(list(values))
+
+
+def escape(text: str) -> str:
+    r"""Replace control characters by their escapes; line breaks too, so that a row stays one line.
+
+    >>> escape("a\tb\x1b[31m")
+    'a\\tb\\x1b[31m'
+    """
+    text = spoken(text)
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def plain(value: Any) -> Any:
+    """Return a value as JSON can hold it: numbers that are not finite become the texts NaN, Infinity, -Infinity.
+
+    >>> plain((1.5, float("-inf"), b"ab"))
+    [1.5, '-Infinity', 'ab']
+    """
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, str):
+        return spoken(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value
+
+
+def _dumps(value: Any) -> str:
+    return json.dumps(plain(value), ensure_ascii=False, allow_nan=False)
+
+
+def _json_rows(found: Iterable[Row]) -> None:
+    """Print one JSON list, a row to a line."""
+    texts = [_dumps(row) for row in found]
+    click.echo("[" + ",\n ".join(texts) + "]")
+
+
+def _table(found: Iterable[Row], columns: Sequence[str]) -> None:
+    """Print an aligned table; long names are folded, never cut off."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in found:
+        table.add_row(*(Text(cell(row.get(column))) for column in columns))
+    Console(file=sys.stdout).print(table)

@@ -1,0 +1,1 @@
+"""What every floor needs: errors, tensors and shapes, names and patterns, the notation of calls, casting."""

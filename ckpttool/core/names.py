@@ -1,0 +1,157 @@
+"""Patterns: regular expressions that match whole path components from the root.
+
+`hidden[123]` takes `hidden1` and everything below it, `hidden1/kernel`; it does not take `hidden10/kernel`, nor
+`hidden3_aux/kernel`, which TensorFlow's own scope selection (`re.match`, a prefix match) would.
+
+Components are separated by `/`; among names of which none has one, as in a state dict of PyTorch, by `.`.
+"""
+
+import difflib
+import re
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+
+from ckpttool.core.errors import CkptError, UnknownName
+
+MOST_SUGGESTED = 10
+"""How many of the names that are not there, of one list, get the nearest ones said."""
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """A selection of names.
+
+    >>> hidden = Pattern("hidden[123]")
+    >>> hidden.matches("hidden1/kernel"), hidden.matches("hidden10/kernel")
+    (True, False)
+
+    Raises:
+        CkptError: the text is not a regular expression.
+    """
+
+    text: str
+    _prefix: re.Pattern[str] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Compile both readings of the text, whole components and TensorFlow's prefix, to refuse a bad one."""
+        try:
+            object.__setattr__(self, "_prefix", re.compile(self.text))
+            self._whole("/")
+        except re.error as error:
+            raise CkptError(f"{self.text!r} is not a regular expression: {error}") from error
+
+    def matches(self, name: str) -> bool:
+        """Say whether the pattern takes a name, or a scope above it, of components separated by `/`."""
+        return self._whole("/").fullmatch(name) is not None
+
+    def select(self, names: Iterable[str]) -> list[str]:
+        """Return the names that the pattern takes, in their order.
+
+        >>> Pattern("features[.][02]").select(["features.0.weight", "features.0.bias", "features.3.weight"])
+        ['features.0.weight', 'features.0.bias']
+
+        Raises:
+            UnknownName: it takes none; the message has the nearest names.
+        """
+        names = list(names)
+        chosen = self._taken(names)
+        if not chosen:
+            raise UnknownName(f"pattern {self.text!r} matches nothing{suggestion(self.text, names)}")
+        return chosen
+
+    def prefix_only(self, names: Iterable[str]) -> list[str]:
+        """Return the names that TensorFlow's prefix match would take and this pattern does not.
+
+        >>> Pattern("hidden[123]").prefix_only(["hidden1/kernel", "hidden10/kernel"])
+        ['hidden10/kernel']
+        """
+        names = list(names)
+        taken = set(self._taken(names))
+        return [name for name in names if self._prefix.match(name) and name not in taken]
+
+    def _taken(self, names: list[str]) -> list[str]:
+        whole = self._whole(separator(names))
+        return [name for name in names if whole.fullmatch(name)]
+
+    def _whole(self, between: str) -> re.Pattern[str]:
+        return re.compile(f"(?:{self.text})(?:{re.escape(between)}.*)?", re.DOTALL)
+
+
+def separator(names: Iterable[str]) -> str:
+    """Return what separates the components of names: `/`, or `.` where none of them has a `/`.
+
+    >>> separator(["features.0.weight"]), separator(["v1.0/fc/kernel", "v1.0/fc/bias", "step"])
+    ('.', '/')
+    """
+    return "/" if any("/" in name for name in names) else "."
+
+
+def layer_of(name: str, between: str = "/") -> str:
+    """Return the layer of a variable: its scope, or its own name where it has none.
+
+    >>> layer_of("dnn/hidden1/kernel"), layer_of("W")
+    ('dnn/hidden1', 'W')
+    """
+    return name.rpartition(between)[0] or name
+
+
+def scopes(names: Iterable[str]) -> dict[str, list[str]]:
+    """Return names by the layer that they are of, in their order.
+
+    >>> scopes(["features.0.weight", "features.0.bias", "scale"])
+    {'features.0': ['features.0.weight', 'features.0.bias'], 'scale': ['scale']}
+    """
+    names = list(names)
+    between = separator(names)
+    found: dict[str, list[str]] = {}
+    for name in names:
+        found.setdefault(layer_of(name, between), []).append(name)
+    return found
+
+
+def listed(names: Collection[str], most: int = 8) -> str:
+    """Return names for a sentence, the first ones where there are many.
+
+    >>> listed(["a", "b", "c"], most=2)
+    'a, b and 1 more'
+    """
+    return ", ".join(list(names)[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+class Suggestions:
+    """The nearest names for each of several that are not there.
+
+    Only the first few get one: each is held against all names, which would take hours where two files of thousands of
+    tensors have no name in common.
+
+    >>> nearest = Suggestions(["hidden1/kernel"], most=1)
+    >>> nearest.of("hiden1"), nearest.of("hiden1")
+    ('; nearest: hidden1, hidden1/kernel', '')
+    """
+
+    def __init__(self, names: Iterable[str], most: int = MOST_SUGGESTED) -> None:
+        """Take the names that are there, and how many suggestions will be made."""
+        self._names = names
+        self._left = most
+
+    def of(self, wanted: str) -> str:
+        """Return what `suggestion` does, or an empty text once enough have been made."""
+        self._left -= 1
+        return suggestion(wanted, self._names) if self._left >= 0 else ""
+
+
+def suggestion(wanted: str, names: Iterable[str]) -> str:
+    """Return `; nearest: a, b` for a name that is not there, or an empty text when nothing is near.
+
+    >>> suggestion("hiden1", ["hidden1/kernel", "outputs/bias"])
+    '; nearest: hidden1, hidden1/kernel'
+    """
+    candidates: dict[str, None] = {}
+    names = list(names)
+    between = separator(names)
+    for name in names:
+        parts = name.split(between)
+        candidates |= dict.fromkeys(between.join(parts[: i + 1]) for i in range(len(parts)))
+    literal = re.sub(r"[\\^$.|?*+()\[\]{}]", "", wanted)
+    nearest = difflib.get_close_matches(literal, candidates, n=3, cutoff=0.5)
+    return f"; nearest: {', '.join(nearest)}" if nearest else ""

@@ -1,0 +1,101 @@
+"""Kinds of a checkpoint's tensors by their names alone: weights, optimizer slots, step counters.
+
+A graph knows more than names do (`graph/contents/variables.py` asks it first); this is for checkpoints without one.
+"""
+
+import re
+from collections.abc import Collection, Container
+from typing import Literal
+
+Kind = Literal["weight", "slot", "step", "object-graph"]
+
+OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
+OBJECT_VALUE = "/.ATTRIBUTES/"
+"""What follows an object's path in the keys of an object checkpoint (`tf.train.Checkpoint`)."""
+
+RATE_FACTOR = "learning_rate/factor"
+"""What a learning rate that follows the performance of a run of ours was multiplied with so far."""
+
+_STEPS = re.compile(r"(global_step|step|save_counter|iter|iterations?|_iterations)(_\d+)?")
+_POWERS = re.compile(r"beta[12]_power(_\d+)?")
+# The last component of a slot's name, below the name of the variable that it belongs to: TensorFlow 1's optimizers,
+# Keras's (m, v, ...), BERT's (adam_m), moving averages and their bias correction.
+_SLOTS = re.compile(
+    r"(Momentum|AdamW?|AdaMax|RMSProp|RMSprop|Adagrad|AdagradDA|Adadelta|Ftrl|AddSign|PowerSign|LAMB|LARS"
+    r"|ExponentialMovingAverage|m|v|vhat|rms|mg|momentum|velocity|velocity_hat|norm|average|average_gradient"
+    r"|accumulator|linear|accum_grad|accum_var|accumulated_grad|accumulated_delta_var"
+    r"|adam_m|adam_v|biased|local_step)(_\d+)?"
+)
+_OPTIMIZER = re.compile(r"_?(\w*optimizer)(_\d+)?", re.IGNORECASE)
+_HYPERPARAMETER = re.compile(
+    r"(.*/)?(?i:Adam|AdamW|Adamax|Nadam|SGD|RMSprop|Adagrad|Adadelta|Ftrl|Lion|LAMB)(_\d+)?"
+    r"/(beta_1|beta_2|epsilon|learning_rate|lr|decay|momentum|rho)|learning_rate"
+)
+# Keras since TensorFlow 2.11 puts the slot's name before the variable's: Adam/m/dense/kernel.
+_SLOT_SCOPE = re.compile(
+    r"(?:.*/)?(?:Adam|AdamW|Adamax|Nadam|SGD|RMSprop|Adagrad|Adadelta|Ftrl|Lion)(?:_\d+)?/\w+/(.+)"
+)
+_PARTITION = re.compile(r"/part_\d+$")
+
+
+def kind_of_name(name: str, all_names: Container[str]) -> Kind:
+    """Return the kind of a tensor; a slot by its name is one only if the variable it names is there too.
+
+    `all_names` holds the names of the whole checkpoint; a set answers at once. TensorFlow 2's list of objects is
+    neither of the three, and has a kind of its own.
+
+    >>> names = {"hidden1/kernel", "train/hidden1/kernel/Adam_1", "beta1_power", "global_step", "memory/Momentum"}
+    >>> [kind_of_name(name, names) for name in sorted(names)]
+    ['slot', 'step', 'weight', 'weight', 'slot']
+    """
+    if name == OBJECT_GRAPH:
+        return "object-graph"
+    if OBJECT_VALUE in name:
+        return _kind_of_object(name.partition(OBJECT_VALUE)[0].split("/"))
+    last = name.rpartition("/")[2]
+    if _STEPS.fullmatch(last) or name == RATE_FACTOR:
+        return "step"
+    if _POWERS.fullmatch(last) or _HYPERPARAMETER.fullmatch(name) or base_name(name, all_names) is not None:
+        return "slot"
+    return "weight"
+
+
+def kinds(names: Collection[str]) -> dict[str, Kind]:
+    """Return the kind of each name of a checkpoint."""
+    known = frozenset(names)
+    return {name: kind_of_name(name, known) for name in names}
+
+
+def base_name(name: str, all_names: Container[str]) -> str | None:
+    """Return the variable that a slot's name belongs to, or None where it is no slot of any of them.
+
+    Optimizers made inside a scope put it before the variable's own name, so leading components may be left out.
+
+    >>> base_name("dnn/train/hidden1/kernel/Adam", {"hidden1/kernel"})
+    'hidden1/kernel'
+    """
+    scoped = _SLOT_SCOPE.fullmatch(name)
+    if scoped and scoped[1] in all_names:
+        return scoped[1]
+    base, _, last = name.rpartition("/")
+    if not _SLOTS.fullmatch(last):
+        return None
+    for candidate in (base, _PARTITION.sub("", base)):
+        parts = candidate.split("/")
+        for start in range(len(parts)):
+            tail = "/".join(parts[start:])
+            if tail and tail in all_names:
+                return tail
+    return None
+
+
+def _kind_of_object(path: list[str]) -> Kind:
+    """Return the kind of an object checkpoint's value by the path of attributes that leads to it."""
+    if ".OPTIMIZER_SLOT" in path:
+        return "slot"
+    if _STEPS.fullmatch(path[-1]):
+        return "step"
+    # Keras 3 optimizers also hold the model's own weights, and those may be stored under no other path.
+    if "_trainable_variables" in path or not any(_OPTIMIZER.fullmatch(part) for part in path[:-1]):
+        return "weight"
+    return "slot"

@@ -1,0 +1,168 @@
+"""A data file of a checkpoint: bytes that are read in pieces, where they are said to be, and checked."""
+
+import os
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from ckpttool.core.errors import CorruptCheckpoint, MissingFile
+from ckpttool.core.tensors import PIECE, Array
+from ckpttool.formats.wire import crc
+from ckpttool.remote import sparse_files
+
+SCAN = 512 << 10
+"""Bytes read at once where they are only checked; they stay in the processor's cache until their checksum is taken."""
+LFS_POINTER = b"version "
+"""What the stand-in of a file that Git LFS has not fetched begins with."""
+
+
+class Stored(NamedTuple):
+    """Where bytes are in a file, their masked CRC-32C where it is known, and in which of a bundle's files they are."""
+
+    offset: int
+    size: int
+    crc: int = 0
+    shard: int = 0
+
+
+class DataFile:
+    """A data file that was opened once, so that a later rename or removal does not mix two checkpoints."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the file.
+
+        Raises:
+            MissingFile: it is not there.
+        """
+        try:
+            self._remote = sparse_files.at(path)
+            self._descriptor = self._remote.fileno() if self._remote else os.open(path, os.O_RDONLY)
+        except FileNotFoundError as error:
+            raise MissingFile(f"{path} is missing: a data file that the checkpoint's index names") from error
+        weakref.finalize(self, os.close, self._descriptor)
+        self.path = path
+        self.stamp = self._stamp()
+        self.size = os.fstat(self._descriptor).st_size
+
+    def fileno(self) -> int:
+        """Return the descriptor, for what only the system does with bytes that were needed."""
+        return self._descriptor
+
+    def need(self, at: int, size: int) -> None:
+        """Have bytes on this machine: of a file on a server they are fetched."""
+        if self._remote:
+            self._remote.need(at, size)
+
+    def require_unchanged(self, stamp: tuple[int, ...] | None = None) -> None:
+        """Check that the file is what it was when it was opened, or when a stamp of it was taken.
+
+        Raises:
+            CorruptCheckpoint: something else has written to it, or it is another file.
+        """
+        if self._stamp() != (stamp or self.stamp):
+            raise CorruptCheckpoint(f"{self.path} changed while it was read")
+
+    def _stamp(self) -> tuple[int, ...]:
+        if self._remote:
+            return (id(self._remote),)
+        found = os.fstat(self._descriptor)
+        return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+
+    def stream(self, name: str, stored: Stored, step: int = PIECE) -> Iterator[bytes]:
+        """Yield a tensor's bytes in pieces; nothing is read when they cannot be there.
+
+        Raises:
+            CorruptCheckpoint: the file ends before them.
+        """
+        self._require_room(name, stored)
+        at, end = stored.offset, stored.offset + stored.size
+        while at < end:
+            piece = self.piece(min(step, end - at), at)
+            at += len(piece)
+            yield piece
+
+    def piece(self, size: int, at: int) -> bytes:
+        """Read so many bytes, however the system divides them.
+
+        Raises:
+            CorruptCheckpoint: the file ends before them.
+        """
+        self.need(at, size)
+        piece = os.pread(self._descriptor, size, at)
+        while len(piece) < size:
+            more = os.pread(self._descriptor, size - len(piece), at + len(piece))
+            if not more:
+                raise CorruptCheckpoint(
+                    f"{self.path}: it ends at byte {at + len(piece)}: cut off, or cut while it was read"
+                )
+            piece += more
+        return piece
+
+    def checked(self, name: str, stored: Stored) -> Iterator[bytes]:
+        """Yield a tensor's bytes in pieces, and after the last compare the checksum.
+
+        Raises:
+            CorruptCheckpoint: the file is cut off, or the checksum differs.
+        """
+        running = 0
+        for piece in self.stream(name, stored):
+            running = crc.extend(running, piece)
+            yield piece
+        self._compare(name, stored, running)
+
+    def check(self, name: str, stored: Stored) -> None:
+        """Compare the checksum of a tensor's bytes, of which only a small piece is kept at a time.
+
+        Raises:
+            CorruptCheckpoint: the file is cut off, or the checksum differs.
+        """
+        running = 0
+        for piece in self.stream(name, stored, SCAN):
+            running = crc.extend(running, piece)
+        self._compare(name, stored, running)
+
+    def lent(self, name: str, stored: Stored, step: int, compare: bool = True) -> Iterator[Array]:
+        """Yield a tensor's bytes in arrays that hold until the next one; after the last compare the checksum.
+
+        Where none is known, `compare` is false.
+
+        Raises:
+            CorruptCheckpoint: the file is cut off, or the checksum differs.
+        """
+        import numpy as np
+
+        self._require_room(name, stored)
+        running, memory = 0, np.empty(min(step, stored.size), np.uint8)
+        for start in range(0, stored.size, step):
+            piece = memory[: stored.size - start]
+            self._fill(piece, stored.offset + start)
+            running = crc.extend(running, piece) if compare else 0
+            yield piece
+        if compare:
+            self._compare(name, stored, running)
+
+    def _fill(self, piece: Array, at: int) -> None:
+        """Read into memory that is there, however the system divides the bytes."""
+        filled = 0
+        while filled < len(piece):
+            count = os.preadv(self._descriptor, [piece[filled:].data], at + filled)
+            if not count:
+                raise CorruptCheckpoint(
+                    f"{self.path}: it ends at byte {at + filled}: cut off, or cut while it was read"
+                )
+            filled += count
+
+    def _require_room(self, name: str, stored: Stored) -> None:
+        end = stored.offset + stored.size
+        if end > self.size:
+            raise CorruptCheckpoint(f"{self.path}: {name} ends at byte {end}, the file has {self.size}: it is cut off")
+        self.need(stored.offset, stored.size)
+
+    def _compare(self, name: str, stored: Stored, found: int) -> None:
+        if stored.size and crc.mask(found) != stored.crc:
+            wanted = crc.unmask(stored.crc)
+            raise CorruptCheckpoint(
+                f"{self.path}: {name} is damaged: the checksum of its {stored.size} bytes at {stored.offset} is "
+                f"{found:08x}, expected {wanted:08x}"
+            )

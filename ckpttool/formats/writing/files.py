@@ -1,0 +1,117 @@
+"""Writing that leaves an output whole or absent: beside it, to the disk, then one rename."""
+
+import contextlib
+import logging
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from ckpttool.core.errors import CkptError, ExistingOutput, MissingFile
+from ckpttool.remote.paths import refuse_url
+
+_TEMPORARY = re.compile(r"\..*\.ckpttool-(\d+)-[0-9a-f]+\.tmp", re.DOTALL)
+_log = logging.getLogger(__name__)
+
+
+def refuse_existing(paths: Iterable[Path], overwrite: bool) -> None:
+    """Check that outputs may be written.
+
+    Raises:
+        ExistingOutput: one is there already, and `overwrite` was not given.
+        MissingFile: the folder of one is not there.
+        CkptError: one is a folder, or a URL.
+    """
+    for path in paths:
+        refuse_url(path)
+        if not path.parent.is_dir():
+            raise MissingFile(f"{path.parent} is not a folder: {path} cannot be written")
+        if path.is_dir():
+            raise CkptError(f"{path} is a folder: it cannot be written as a file")
+        if not overwrite and (path.exists() or path.is_symlink()):
+            raise ExistingOutput(f"{path} exists already; --overwrite replaces it")
+
+
+def refuse_unwritable(path: Path) -> None:
+    """Check that a file can be written, for an output that is written much later.
+
+    Raises:
+        OSError: the system refuses a new file in its folder.
+    """
+    with writing(path):
+        pass
+
+
+@contextlib.contextmanager
+def replacing(path: Path, check: Callable[[Path], object] | None = None, durable: bool = True) -> Iterator[BinaryIO]:
+    """Give a file to write that becomes `path` when the block ends well, and vanishes when it does not.
+
+    The bytes are on the disk before the name is, unless the file is not `durable`: one that is soon written again need
+    not wait for the disk. `check` is called with the written file before the rename; what it raises is raised. A file
+    that is replaced hands on its mode.
+    """
+    with writing(path) as (temporary, file):
+        yield file
+        if durable:
+            finish(file)
+        file.close()
+        if check:
+            check(temporary)
+        temporary.replace(path)
+        if durable:
+            sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[tuple[Path, BinaryIO]]:
+    """Give a new temporary file beside `path`; it is removed at the end unless it was renamed."""
+    sweep(path.parent)
+    temporary = path.parent / f".{path.name[:180]}.ckpttool-{os.getpid()}-{os.urandom(6).hex()}.tmp"
+    descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+    try:
+        if path.exists():
+            os.fchmod(descriptor, path.stat().st_mode & 0o777)
+        with os.fdopen(descriptor, "w+b") as file:
+            yield temporary, file
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def finish(file: BinaryIO) -> None:
+    """Put a written file's bytes on the disk, and close it."""
+    file.flush()
+    os.fsync(file.fileno())
+    file.close()
+
+
+def sync_folder(folder: Path) -> None:
+    """Put a folder's names on the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sweep(folder: Path) -> None:
+    """Remove temporary files and folders that a process which is gone left behind."""
+    for path in folder.iterdir():
+        found = _TEMPORARY.fullmatch(path.name)
+        if found and not _alive(int(found[1])):
+            _log.warning("removed %s, left behind by an interrupted run", path)
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True

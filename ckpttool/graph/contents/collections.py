@@ -1,0 +1,59 @@
+"""Collections: the lists of ops, variables and contexts that a graph keeps under keys."""
+
+from google.protobuf.message import DecodeError
+
+from ckpttool.core.errors import FormatError
+from ckpttool.formats.wire.protos.meta_graph_pb2 import CondContextDef, VariableDef, WhileContextDef
+from ckpttool.graph.core import Graph
+
+GLOBAL_VARIABLES = ("variables", "trainable_variables", "model_variables", "moving_average_variables", "global_step")
+"""The collections whose variables a checkpoint holds; TensorFlow's own keys for them."""
+LOCAL_VARIABLES = ("local_variables", "metric_variables")
+"""The collections of variables that no checkpoint holds."""
+
+
+def variable_defs(graph: Graph, key: str) -> list[VariableDef]:
+    """Return the variables of a collection, in its order; one that lists names only gives those.
+
+    Raises:
+        FormatError: an entry is not a VariableDef.
+    """
+    collections = graph.meta.collection_def
+    if key not in collections:
+        return []
+    if collections[key].WhichOneof("kind") == "node_list":
+        return [VariableDef(variable_name=name) for name in collections[key].node_list.value]
+    try:
+        return [VariableDef.FromString(entry) for entry in collections[key].bytes_list.value]
+    except DecodeError as error:
+        raise FormatError(f"{graph.source}: collection {key} has an entry that is not a variable: {error}") from error
+
+
+def entries(graph: Graph, key: str) -> list[str | int | float]:
+    """Return what a collection holds: names, numbers, names of variables or contexts, types of messages.
+
+    Bytes that are none of these are given by their size.
+
+    Raises:
+        FormatError: a variables' collection has an entry that is no variable.
+    """
+    collection = graph.meta.collection_def[key]
+    kind = collection.WhichOneof("kind")
+    if kind == "bytes_list" and key in GLOBAL_VARIABLES + LOCAL_VARIABLES:
+        return [entry.variable_name for entry in variable_defs(graph, key)]
+    if kind == "bytes_list":
+        return [_bytes_entry(key, value) for value in collection.bytes_list.value]
+    if kind == "any_list":
+        return [value.type_url for value in collection.any_list.value]
+    return list(getattr(collection, kind).value) if kind else []
+
+
+def _bytes_entry(key: str, value: bytes) -> str:
+    """Return the name of a context of a conditional or loop, else the size."""
+    if key not in ("cond_context", "while_context"):
+        return f"{len(value)} bytes"
+    kind = CondContextDef if key == "cond_context" else WhileContextDef
+    try:
+        return kind.FromString(value).context_name
+    except DecodeError:
+        return f"{len(value)} bytes, damaged"

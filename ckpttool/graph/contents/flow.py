@@ -1,0 +1,161 @@
+"""Flow: how values run through a graph, with TensorFlow 1's conditionals and loops taken as the units that they are."""
+
+from collections import deque
+from collections.abc import Collection, Container, Iterable
+from functools import cached_property
+
+from ckpttool.graph.core import Graph, TensorRef
+
+SWITCHES = frozenset({"Switch", "RefSwitch", "_SwitchN"})
+MERGES = frozenset({"Merge", "RefMerge"})
+ENTERS = frozenset({"Enter", "RefEnter"})
+EXITS = frozenset({"Exit", "RefExit"})
+NEXT_ITERATIONS = frozenset({"NextIteration", "RefNextIteration"})
+
+
+class Flow:
+    """The ops of a graph (or some of them) with the edges that carry values.
+
+    Besides an op's data inputs these are its control inputs from the pivots of conditionals and loops: a constant
+    inside of a branch exists only where the branch is taken.
+    """
+
+    def __init__(self, graph: Graph, ops: Collection[str] | None = None) -> None:
+        """Look at all of a graph, or at `ops` alone."""
+        self.graph = graph
+        self.inputs: dict[str, list[str]] = {
+            name: [ref.op for ref in value_inputs(graph, name)] for name in graph.nodes if ops is None or name in ops
+        }
+
+    @cached_property
+    def consumers(self) -> dict[str, list[str]]:
+        """For each op the ops that its value goes into."""
+        readers: dict[str, list[str]] = {name: [] for name in self.inputs}
+        for name, inputs in self.inputs.items():
+            for source in dict.fromkeys(inputs):
+                if source in readers:
+                    readers[source].append(name)
+        return readers
+
+    def ancestors(self, names: Iterable[str]) -> set[str]:
+        """Return the ops whose values the named ops need, themselves included."""
+        return _reach(names, self.inputs)
+
+    def descendants(self, names: Iterable[str], stop: Container[str] = ()) -> set[str]:
+        """Return the ops that the named ops' values go into, themselves included, but not into or through `stop`."""
+        return _reach((name for name in names if name not in stop), self.consumers, stop)
+
+    @cached_property
+    def order(self) -> list[str]:
+        """The ops, each after those whose values it reads; a loop's way back does not count."""
+        forward = {name: self._forward_inputs(name) for name in self.inputs}
+        waiting = {name: len(sources) for name, sources in forward.items()}
+        ready = deque(name for name, count in waiting.items() if count == 0)
+        ordered: dict[str, None] = {}
+        while ready:
+            name = ready.popleft()
+            ordered[name] = None
+            for reader in self.consumers[name]:
+                if name in forward[reader]:
+                    waiting[reader] -= 1
+                    if waiting[reader] == 0:
+                        ready.append(reader)
+        return [*ordered, *(name for name in self.inputs if name not in ordered)]
+
+    @cached_property
+    def regions(self) -> dict[str, str]:
+        """For each op inside of a conditional or a loop the outermost one's mark: ops with one mark belong together.
+
+        What leaves a region (Merge, Exit) is outside of it. Where only one branch of two runs, an op inside of a region
+        may have no value at all; and inside of a loop it has many.
+        """
+        return _Regions(self).marks
+
+    def _forward_inputs(self, name: str) -> set[str]:
+        is_merge = self.graph.nodes[name].op in MERGES
+        return {
+            source
+            for source in self.inputs[name]
+            if source in self.inputs and not (is_merge and self.graph.nodes[source].op in NEXT_ITERATIONS)
+        }
+
+
+def value_inputs(graph: Graph, name: str) -> list[TensorRef]:
+    """Return the tensors that an op's value depends on; a pivot that it waits for counts (index -1)."""
+    return [ref for ref in graph.inputs(name, control=True) if ref.index >= 0 or is_pivot(graph, ref.op)]
+
+
+def is_pivot(graph: Graph, name: str) -> bool:
+    """Say whether an op stands for "this branch is taken": a switch, or the identity of one's output."""
+    node = graph.nodes.get(name)
+    if node is None or node.op in SWITCHES:
+        return node is not None
+    inputs = graph.inputs(name) if node.op == "Identity" else []
+    return bool(inputs) and inputs[0].op in graph.nodes and graph.nodes[inputs[0].op].op in SWITCHES
+
+
+def is_loop_merge(graph: Graph, name: str) -> bool:
+    """Say whether a Merge begins a loop's round, rather than ends a conditional."""
+    return any(graph.nodes[ref.op].op in NEXT_ITERATIONS for ref in graph.inputs(name) if ref.op in graph.nodes)
+
+
+def _reach(names: Iterable[str], edges: dict[str, list[str]], stop: Container[str] = ()) -> set[str]:
+    found: set[str] = set()
+    todo = [name for name in names if name in edges]
+    while todo:
+        name = todo.pop()
+        if name not in found:
+            found.add(name)
+            todo.extend(other for other in edges[name] if other in edges and other not in stop)
+    return found
+
+
+class _Regions:
+    """For each op the conditionals and loops that it is in, outermost first; marks of one conditional are joined."""
+
+    def __init__(self, flow: Flow) -> None:
+        self.flow = flow
+        self.parents: dict[str, str] = {}
+        self.stacks: dict[str, tuple[str, ...]] = {}
+        for name in flow.order:
+            self.stacks[name] = self._stack(name)
+        self.marks = {name: self._find(stack[0]) for name, stack in self.stacks.items() if stack}
+
+    def _stack(self, name: str) -> tuple[str, ...]:
+        """Return an op's marks: what it reads is in the same regions, unless it enters or leaves one."""
+        graph, kind = self.flow.graph, self.flow.graph.nodes[name].op
+        inputs = [self.stacks[source] for source in self.flow.inputs[name] if source in self.stacks]
+        stack = max(inputs, key=len, default=())
+        for other in inputs:
+            self._join(stack, other)
+        if kind in ENTERS:
+            return (*stack, "loop " + graph.nodes[name].attr["frame_name"].s.decode("utf-8", "replace"))
+        if kind in SWITCHES:
+            return stack if self._ends_round(name) else (*stack, "switch " + name)
+        if kind in MERGES:
+            return stack if is_loop_merge(graph, name) else stack[:-1]
+        return _without_loop(stack) if kind in EXITS else stack
+
+    def _ends_round(self, name: str) -> bool:
+        """Say whether a switch is a loop's own: it leaves the loop or begins the next round."""
+        inputs = self.flow.inputs[name]
+        return len(inputs) > 1 and inputs[1] in self.stacks and self.flow.graph.nodes[inputs[1]].op == "LoopCond"
+
+    def _join(self, stack: tuple[str, ...], other: tuple[str, ...]) -> None:
+        for mine, its in zip(stack, other, strict=False):
+            first, second = self._find(mine), self._find(its)
+            if first != second:
+                self.parents[second] = first
+
+    def _find(self, mark: str) -> str:
+        while mark in self.parents:
+            mark = self.parents[mark]
+        return mark
+
+
+def _without_loop(stack: tuple[str, ...]) -> tuple[str, ...]:
+    """Leave the innermost loop."""
+    for depth in range(len(stack) - 1, -1, -1):
+        if stack[depth].startswith("loop "):
+            return stack[:depth]
+    return stack

@@ -1,0 +1,261 @@
+"""Layers: the variables that share a scope, in the order in which data flows through them, and what they compute.
+
+A layer's output is the last tensor that its scope computes before another layer takes over: `dnn/hidden1/Relu:0` for
+the variables `hidden1/kernel` and `hidden1/bias`, which the ops of the scope `dnn/hidden1` use. What follows outside
+of the scope belongs to no layer: where an activation has been applied at the root (`bn1_act = tf.nn.elu(bn1)`), the
+output of `bn1` is what goes into it. Where a layer's ops share no scope of its name, its output is that of the op
+that uses the last of its variables. A layer inside a loop ends after the loop.
+"""
+
+import math
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from ckpttool.core.names import layer_of
+from ckpttool.core.tensors import BY_NUMBER
+from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
+from ckpttool.graph.contents.forward import is_forward, ranks
+from ckpttool.graph.contents.signatures import output_tensors
+from ckpttool.graph.contents.variables import variables
+from ckpttool.graph.core import Graph, TensorRef, once
+from ckpttool.graph.roles.roles import certain_roles
+
+_LOOP = re.compile(r"while(_\d+)?")
+_NUMBER = re.compile(r"(_\d+)?")
+_VALUE_OPS = frozenset(
+    {"Identity", "ReadVariableOp", "Enter", "RefEnter", "Switch", "RefSwitch", "RefIdentity", "Cast", "StopGradient"}
+)
+_JOINS = frozenset({"ConcatV2", "Concat"})
+_SHAPE_OPS = frozenset({"Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike"})
+_CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
+_LOOP_EXITS = frozenset({"Exit", "RefExit"})
+_WEIGHT_READERS = re.compile(r"(Batch)?MatMul(V2|V3)?|(DepthwiseC|C)onv\w*|BiasAdd|FusedBatchNorm\w*|Gather(V2)?")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer: `name` is the scope, `variables` their names in the checkpoint, `output` a tensor or None.
+
+    `parameters` counts the elements of the variables whose shapes are known.
+    """
+
+    name: str
+    variables: tuple[str, ...]
+    parameters: int
+    output: str | None
+
+
+@dataclass(frozen=True)
+class _Weight:
+    """A variable, or the constant that freezing made of one: its name, the op that holds it, how many elements."""
+
+    name: str
+    op: str
+    elements: int
+
+
+@once
+def layers(graph: Graph) -> Sequence[Layer]:
+    """Return the layers in data-flow order; those that nothing computes with come last.
+
+    A variable outside of any scope is a layer of its own. A frozen graph's layers come from the constants that stand
+    for variables. Where functions hold the ops (TensorFlow 2), the outputs are None.
+    """
+    return _Flow(graph, _weights(graph) or _frozen_weights(graph)).layers()
+
+
+def _weights(graph: Graph) -> list[_Weight]:
+    found = [variable for variable in variables(graph).values() if variable.kind == "weight"]
+    return [_Weight(each.name, each.op, 0 if each.shape is None else math.prod(each.shape)) for each in found]
+
+
+def _frozen_weights(graph: Graph) -> list[_Weight]:
+    """Return the float constants that are read as variables were, or that a weight's op takes directly."""
+    found = []
+    for name, node in graph.nodes.items():
+        if node.op == "Const" and _is_float(node) and any(_reads(graph, op) for op in graph.consumers.get(name, [])):
+            shape = node.attr["value"].tensor.tensor_shape
+            found.append(_Weight(name, name, math.prod(dim.size for dim in shape.dim)))
+    return found
+
+
+def _is_float(node: NodeDef) -> bool:
+    """Say whether a constant holds floats, and more than a scalar."""
+    dtype = BY_NUMBER.get(node.attr["dtype"].type)
+    return dtype is not None and "float" in dtype.name and len(node.attr["value"].tensor.tensor_shape.dim) > 0
+
+
+def _reads(graph: Graph, op: str) -> bool:
+    node = graph.nodes[op]
+    is_read = node.op == "Identity" and re.search(r"/(read|ReadVariableOp\w*)$", op) is not None
+    return is_read or _WEIGHT_READERS.fullmatch(node.op) is not None
+
+
+class _Flow:
+    """The flow of data through a graph's layers."""
+
+    def __init__(self, graph: Graph, weights: list[_Weight]) -> None:
+        self.graph = graph
+        self.members: dict[str, list[_Weight]] = defaultdict(list)
+        for weight in weights:
+            self.members[layer_of(weight.name)].append(weight)
+        self.rank = ranks(graph)
+        self.users = {weight.op: self._users(weight) for weight in weights}
+        self.owners: dict[str, set[str]] = defaultdict(set)
+        for name, members in self.members.items():
+            for op in (op for weight in members for op in self.users[weight.op]):
+                self.owners[op].add(name)
+        self.scopes = {name: self._scope(name) for name in self.members}
+
+    def layers(self) -> list[Layer]:
+        return [self._layer(name) for name in sorted(self.members, key=self._first_rank)]
+
+    def _layer(self, name: str) -> Layer:
+        members = self.members[name]
+        names = tuple(dict.fromkeys(weight.name for weight in members))
+        output = self._output(name)
+        return Layer(name, names, sum(weight.elements for weight in members), str(output) if output else None)
+
+    def _first_rank(self, name: str) -> tuple[float, float, int]:
+        """Return what orders layers: their first use, the first among what a function takes, their place."""
+        uses = [self.rank[op] for weight in self.members[name] for op in self.users[weight.op]]
+        taken = [place for weight in self.members[name] for place in self._places(weight.op)]
+        return min(uses, default=math.inf), min(taken, default=math.inf), self.rank[self.members[name][0].op]
+
+    def _places(self, op: str) -> list[int]:
+        """Return where functions take a variable: they take them in the order in which they use them."""
+        calls = [self.graph.inputs(name) for name in self._readers(op) if self.graph.nodes[name].op in _CALLS]
+        return [inputs.index(TensorRef(op, 0)) for inputs in calls if TensorRef(op, 0) in inputs]
+
+    @cached_property
+    def _needed(self) -> frozenset[str]:
+        """The ops that the loss, the logits, the accuracy or a signature's outputs need."""
+        return frozenset(self.graph.ancestors(*self._ends) if self._ends else ())
+
+    @cached_property
+    def _ends(self) -> set[str]:
+        """The ops that computing is for."""
+        roles = certain_roles(self.graph)
+        tensors = [roles.loss, roles.logits, roles.accuracy, *output_tensors(self.graph)]
+        return {TensorRef.parse(name).op for name in tensors if name is not None} & set(self.graph.nodes)
+
+    def _readers(self, op: str) -> list[str]:
+        """Return the forward ops that read an op's outputs: the needed ones where it is needed itself."""
+        forward = [name for name in self.graph.consumers.get(op, []) if is_forward(self.graph, name)]
+        return [name for name in forward if name in self._needed] if op in self._needed else forward
+
+    def _users(self, weight: _Weight) -> list[str]:
+        """Return the ops that compute with a weight's value, past reads, loop entries, switches and joined slices."""
+        found: dict[str, None] = {}
+        seen, todo = {weight.op}, [weight.op]
+        while todo:
+            for reader in self._readers(todo.pop()):
+                if not self._hands_on(reader, weight):
+                    found[reader] = None
+                elif reader not in seen:
+                    seen.add(reader)
+                    todo.append(reader)
+        computing = [op for op in found if self.graph.nodes[op].op not in _SHAPE_OPS | _CALLS]
+        return sorted(computing, key=self.rank.__getitem__)
+
+    def _hands_on(self, op: str, weight: _Weight) -> bool:
+        """Say whether an op only passes the weight's value on."""
+        kind = self.graph.nodes[op].op
+        whole = re.sub(r"/part_\d+$", "", weight.op)
+        return kind in _VALUE_OPS or (kind in _JOINS and (op == whole or op.startswith(f"{whole}/")))
+
+    def _scope(self, layer: str) -> str | None:
+        """Return the name scope in which a layer's ops are: the part of the first one's name up to the layer's own."""
+        own = layer.rpartition("/")[2]
+        ops = sorted((op for weight in self.members[layer] for op in self.users[weight.op]), key=self.rank.__getitem__)
+        for name in (own, re.sub(r"_\d+$", "", own)):
+            for parts in (op.split("/")[:-1] for op in ops):
+                ends = [position for position, part in enumerate(parts) if _is_numbered(part, name)]
+                if ends:
+                    return "/".join(_outside_loops(parts[: ends[-1] + 1]))
+        return None
+
+    def _output(self, layer: str) -> TensorRef | None:
+        """Find the last tensor that leaves what the layer computes."""
+        scope = self._widest(self.scopes[layer])
+        if scope is None:
+            first = [self.users[weight.op][0] for weight in self.members[layer] if self.users[weight.op]]
+            last = max(first, key=self.rank.__getitem__, default=None)
+            return None if last is None or self._is_aside(last, looping=False) else TensorRef(last, 0)
+        region = self._region(layer, scope)
+        leaving = [op for op in region if self._leaves(op, region)]
+        return self._tensor(max(leaving, key=self.rank.__getitem__), region) if leaving else None
+
+    def _widest(self, scope: str | None) -> str | None:
+        """Return the outermost layer's scope around a scope: a convolution's, around its batch normalisation."""
+        parts = (scope or "").split("/")
+        around = ("/".join(parts[:length]) for length in range(1, len(parts)))
+        return next((other for other in around if other in self._known_scopes), scope)
+
+    def _region(self, layer: str, scope: str) -> set[str]:
+        """Return the ops in a scope that compute on from the layer's variables, up to those that use other layers'."""
+        starts = [op for weight in self.members[layer] for op in self.users[weight.op] if _is_in(op, scope)]
+        looping = any(_in_loop(op) for op in starts)
+        region, todo = set(starts), starts
+        while todo:
+            for reader in self._readers(todo.pop()):
+                aside = not _is_in(reader, scope) or self._is_aside(reader, looping)
+                if reader not in region and not aside and not self._is_foreign(reader, layer):
+                    region.add(reader)
+                    todo.append(reader)
+        return region
+
+    def _is_foreign(self, op: str, layer: str) -> bool:
+        """Say whether an op computes with another layer's variables, or is in another's scope inside of this one's."""
+        parts = op.split("/")
+        scopes = ("/".join(parts[:length]) for length in range(len(parts) - 1, 0, -1))
+        narrowest = next((scope for scope in scopes if scope in self._known_scopes), "")
+        inside_other = bool(narrowest) and not _is_in(f"{self.scopes[layer]}/", narrowest)
+        return inside_other or bool(self.owners.get(op, set()) - {layer})
+
+    @cached_property
+    def _known_scopes(self) -> frozenset[str | None]:
+        return frozenset(self.scopes.values())
+
+    def _is_aside(self, op: str, looping: bool) -> bool:
+        """Say whether an op leads away from the layer: to mere shapes, or into a loop that it is no part of."""
+        kind = self.graph.nodes[op].op
+        return kind in _SHAPE_OPS or (not looping and (kind.startswith("TensorArray") or _in_loop(op)))
+
+    def _leaves(self, op: str, region: set[str]) -> bool:
+        """Say whether an op's value is read outside of the region, or by nothing; a loop's inside cannot be."""
+        if _in_loop(op) and self.graph.nodes[op].op not in _LOOP_EXITS:
+            return False
+        return not region.issuperset(self._readers(op)) or op in self._ends or not self.graph.consumers.get(op)
+
+    def _tensor(self, op: str, region: set[str]) -> TensorRef:
+        """Return the output of an op that is read outside of the region: the first of them."""
+        outside: Iterable[str] = [reader for reader in self._readers(op) if reader not in region]
+        read = [ref.index for reader in outside for ref in self.graph.inputs(reader) if ref.op == op]
+        return TensorRef(op, min(read, default=0))
+
+
+def _outside_loops(parts: list[str]) -> list[str]:
+    """Cut a scope off before its first loop."""
+    loops = [position for position, part in enumerate(parts) if _LOOP.fullmatch(part)]
+    return parts[: loops[0]] if loops else parts
+
+
+def _is_numbered(part: str, name: str) -> bool:
+    """Say whether a scope is named so, perhaps with the number that TensorFlow puts behind a name that was taken.
+
+    >>> _is_numbered("dense_1", "dense"), _is_numbered("dense1", "dense")
+    (True, False)
+    """
+    return part.startswith(name) and _NUMBER.fullmatch(part, len(name)) is not None
+
+
+def _in_loop(op: str) -> bool:
+    return any(_LOOP.fullmatch(part) for part in op.split("/")[:-1])
+
+
+def _is_in(op: str, scope: str) -> bool:
+    return op.startswith(f"{scope}/") or not scope

@@ -1,0 +1,72 @@
+"""What comes out of an op: the element type and, where the graph says it, the shape."""
+
+from collections.abc import Iterator
+
+from ckpttool.core.errors import UnknownName
+from ckpttool.core.shapes import PartialShape
+from ckpttool.core.tensors import DType, dtype_numbered
+from ckpttool.formats.wire.protos.graph_pb2 import NodeDef, OpDef, TensorShapeProto
+from ckpttool.graph.core import Graph, TensorRef
+from ckpttool.graph.roles.modes import PLACEHOLDERS
+
+
+def dtype_of_output(graph: Graph, ref: TensorRef) -> DType:
+    """Return the element type of an op's output, by the definition of the op that came with the graph.
+
+    Where none came, the op's attributes are asked.
+
+    Raises:
+        UnknownName: there is no such op, or it has not that many outputs.
+        FormatError: the dtype's number is unknown.
+    """
+    node = graph.op(ref.op)
+    definitions = graph.meta.meta_info_def.stripped_op_list.op
+    definition = next((found for found in definitions if found.name == node.op), None)
+    if definition is None:
+        return dtype_numbered(_noted(node, ref.index))
+    numbers = [number for argument in definition.output_arg for number in _numbers(node, argument, definition)]
+    if ref.index >= len(numbers):
+        raise UnknownName(f"{graph.source}: {ref}: {ref.op} is a {node.op} and has {len(numbers)} outputs")
+    return dtype_numbered(numbers[ref.index])
+
+
+def shape_of_output(graph: Graph, ref: TensorRef) -> TensorShapeProto:
+    """Return the shape that the graph notes for an op's output; one of unknown rank where it notes none."""
+    node = graph.op(ref.op)
+    noted = node.attr["_output_shapes"].list.shape if "_output_shapes" in node.attr else ()
+    if ref.index < len(noted):
+        return noted[ref.index]
+    shape = node.attr["shape"].shape if node.op in PLACEHOLDERS and "shape" in node.attr else None
+    return shape if shape is not None and shape.dim else TensorShapeProto(unknown_rank=True)
+
+
+def known_shape(shape: TensorShapeProto) -> PartialShape | None:
+    """Return the sizes that a message says, None where it does not even say how many there are."""
+    return None if shape.unknown_rank else tuple(dim.size if dim.size >= 0 else None for dim in shape.dim)
+
+
+def _noted(node: NodeDef, index: int) -> int:
+    """Return the dtype's number of an output, as far as the op's attributes say it; float32 where they do not."""
+    for key in ("T", "dtype", "DstT", "out_type", "output_type"):
+        if key in node.attr and node.attr[key].type:
+            return node.attr[key].type
+    for key in ("Tout", "output_types", "T"):
+        if key in node.attr and index < len(node.attr[key].list.type):
+            return node.attr[key].list.type[index]
+    return 1
+
+
+def _numbers(node: NodeDef, argument: OpDef.ArgDef, definition: OpDef) -> Iterator[int]:
+    """Yield the dtypes' numbers of one output of a definition, which may stand for several tensors."""
+    if argument.type_list_attr:
+        yield from node.attr[argument.type_list_attr].list.type
+        return
+    count = node.attr[argument.number_attr].i if argument.number_attr else 1
+    yield from [argument.type or _type(node, argument.type_attr, definition)] * count
+
+
+def _type(node: NodeDef, name: str, definition: OpDef) -> int:
+    """Return a dtype that an attribute says; one that is not there has its default."""
+    if name in node.attr:
+        return node.attr[name].type
+    return next(attribute.default_value.type for attribute in definition.attr if attribute.name == name)

@@ -1,0 +1,291 @@
+"""Spreading: which tensors of a graph have another shape once variables have, as far as its ops tell."""
+
+from collections.abc import Callable, Container, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
+from ckpttool.graph.contents.constants import numbers, shape_of
+from ckpttool.graph.contents.flow import Flow
+from ckpttool.graph.core import Graph, TensorRef
+
+Sizes = dict[int, tuple[int, int]]
+"""Old and new sizes by dimension, counted from the last: -1."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """What changes in a tensor's shape; its rank, None where it is not known."""
+
+    rank: int | None
+    sizes: Sizes
+
+
+@dataclass
+class Spread:
+    """The tensors that change, the ops in which an old size meets a new one, those beyond which nothing is known."""
+
+    tensors: dict[TensorRef, Change] = field(default_factory=dict)
+    clashes: dict[str, str] = field(default_factory=dict)
+    unclear: list[str] = field(default_factory=list)
+
+
+class _Clash(Exception):
+    """An old size meets a new one."""
+
+
+class _Unclear(Exception):
+    """An op does not tell what it does to the shape."""
+
+
+def spread(graph: Graph, changed: Mapping[str, Change], ops: Container[str]) -> Spread:
+    """Follow the new shapes of variables (by their ops) through some ops of a graph.
+
+    A clash is one of two tensors whose sizes were equal, and are no more: a kernel has more columns and its bias has
+    not, labels have fewer classes than the logits.
+    """
+    found = Spread({TensorRef(op, 0): change for op, change in changed.items()})
+    for name in Flow(graph).order:
+        changes = [found.tensors.get(ref) for ref in graph.inputs(name)] if name in ops else []
+        if any(change is not None and change.sizes for change in changes):
+            _follow(graph, name, changes, found)
+    return found
+
+
+def _follow(graph: Graph, name: str, changes: "_Changes", found: Spread) -> None:
+    """Work out what one op makes of the changes of its inputs."""
+    try:
+        change = _RULES.get(graph.nodes[name].op, _unknown)(graph, graph.nodes[name], changes)
+    except _Clash as clash:
+        found.clashes[name] = str(clash)
+    except _Unclear:
+        found.unclear.append(name)
+    else:
+        if change is not None and change.sizes:
+            found.tensors[TensorRef(name, 0)] = change
+
+
+_Changes = list[Change | None]
+_Rule = Callable[[Graph, NodeDef, _Changes], Change | None]
+
+
+def _unknown(graph: Graph, node: NodeDef, changes: _Changes) -> Change | None:
+    raise _Unclear
+
+
+def _same(graph: Graph, node: NodeDef, changes: _Changes) -> Change | None:
+    return changes[0]
+
+
+def _nothing(graph: Graph, node: NodeDef, changes: _Changes) -> Change | None:
+    return None
+
+
+def _broadcast(graph: Graph, node: NodeDef, changes: _Changes) -> Change | None:
+    """Two tensors, dimension by dimension from the last: sizes are equal, or one is 1."""
+    sizes: Sizes = {}
+    for axis, size in _all_sizes(changes):
+        for ref, change in zip(graph.inputs(node.name), changes, strict=True):
+            if _size(change, axis) not in (None, size):
+                raise _Clash(_told(graph, node, axis, size))
+            if _size(change, axis) is None:
+                _refuse_old(graph, node, ref, axis, size)
+        sizes[axis] = size
+    ranks = [_rank(graph, ref, change) for ref, change in zip(graph.inputs(node.name), changes, strict=True)]
+    return Change(None if None in ranks else max(rank for rank in ranks if rank is not None), sizes)
+
+
+def _refuse_old(graph: Graph, node: NodeDef, ref: TensorRef, axis: int, size: tuple[int, int]) -> None:
+    """Raise where a tensor that does not change has the old size in a dimension, or may have it."""
+    shape = static_shape(graph, ref)
+    if shape is None:
+        raise _Unclear
+    if -axis <= len(shape) and shape[axis] == size[0] != 1:
+        raise _Clash(_told(graph, node, axis, size))
+
+
+def _matmul(graph: Graph, node: NodeDef, changes: _Changes) -> Change | None:
+    left, right = changes[0], changes[1]
+    rows, inner = (-1, -2) if _is_set(node, "transpose_a", "adj_x") else (-2, -1)
+    below, columns = (-1, -2) if _is_set(node, "transpose_b", "adj_y") else (-2, -1)
+    _must_agree(graph, node, _size(left, inner), _size(right, below))
+    sizes = {-2: _size(left, rows), -1: _size(right, columns)}
+    return Change(2 if node.op == "MatMul" else None, {axis: size for axis, size in sizes.items() if size})
+
+
+def _bias(graph: Graph, node: NodeDef, changes: _Changes) -> Change | None:
+    axis = _channels(node)
+    _must_agree(graph, node, _size(changes[0], axis), _size(changes[1], -1))
+    return changes[0]
+
+
+def _normalise(graph: Graph, node: NodeDef, changes: _Changes) -> Change | None:
+    for change in changes[1:3]:
+        _must_agree(graph, node, _size(changes[0], _channels(node)), _size(change, -1))
+    return changes[0]
+
+
+def _convolve(graph: Graph, node: NodeDef, changes: _Changes) -> Change | None:
+    axis = _channels(node)
+    _must_agree(graph, node, _size(changes[0], axis), _size(changes[1], -2))
+    size = _size(changes[1], -1)
+    return Change(4, {axis: size} if size else {})
+
+
+def _labelled(graph: Graph, node: NodeDef, changes: _Changes) -> Change | None:
+    """Logits and labels of one shape; what comes out has a number for each row."""
+    _broadcast(graph, node, changes)
+    return None
+
+
+def _gather(graph: Graph, node: NodeDef, changes: _Changes) -> Change | None:
+    """Rows of a table: how many there are does not matter, how wide they are does."""
+    table = changes[0]
+    if table is None or table.rank is None:
+        raise _Unclear
+    return Change(None, {axis: size for axis, size in table.sizes.items() if axis != -table.rank})
+
+
+def _concat(graph: Graph, node: NodeDef, changes: _Changes) -> Change | None:
+    """Tensors end to end, such as the slices of a partitioned variable: sizes add up there, and are equal elsewhere."""
+    *parts, last = graph.inputs(node.name)
+    shapes, axis = [static_shape(graph, ref) for ref in parts], _constant(graph, last)
+    if axis is None or any(shape is None or min(shape, default=0) < 0 for shape in shapes):
+        raise _Unclear
+    known = [shape for shape in shapes if shape is not None]
+    along = axis[0] - len(known[0]) if axis[0] >= 0 else axis[0]
+    sizes: Sizes = {}
+    for place, size in _all_sizes(changes):
+        if place != along and any(_size(change, place) != size for change in changes[:-1]):
+            raise _Clash(_told(graph, node, place, size))
+        sizes[place] = size
+    if along in sizes:
+        grown = sum((_size(change, along) or (0, 0))[1] - (_size(change, along) or (0, 0))[0] for change in changes)
+        total = sum(shape[along] for shape in known)
+        sizes[along] = (total, total + grown)
+    return Change(len(known[0]), sizes)
+
+
+def _reduce(graph: Graph, node: NodeDef, changes: _Changes) -> Change | None:
+    change = changes[0]
+    axes = _constant(graph, graph.inputs(node.name)[1])
+    if change is None or axes is None or (change.rank is None and any(axis >= 0 for axis in axes)):
+        raise _Unclear
+    gone = {int(axis) - (change.rank or 0) if axis >= 0 else int(axis) for axis in axes}
+    keep = _is_set(node, "keep_dims")
+    moved = {axis: axis if keep else axis + sum(other > axis for other in gone) for axis in change.sizes}
+    rank = change.rank if keep or change.rank is None else change.rank - len(gone)
+    return Change(rank, {moved[axis]: size for axis, size in change.sizes.items() if axis not in gone})
+
+
+def _transpose(graph: Graph, node: NodeDef, changes: _Changes) -> Change | None:
+    change, order = changes[0], _constant(graph, graph.inputs(node.name)[1])
+    if change is None or order is None:
+        raise _Unclear
+    rank = len(order)
+    return Change(rank, {order.index(axis + rank) - rank: size for axis, size in change.sizes.items()})
+
+
+def _reshape(graph: Graph, node: NodeDef, changes: _Changes) -> Change | None:
+    """Hold that a shape which names the old size, or a multiple of it, clashes with the new one."""
+    if _flattened(graph, node) is not None:
+        size = _size(changes[0], -1)
+        return Change(2, {-1: size} if size else {})
+    shape = _constant(graph, graph.inputs(node.name)[1])
+    for _, size in _all_sizes(changes):
+        if shape is not None and any(value > 1 and value % size[0] == 0 for value in shape if size[0] > 1):
+            raise _Clash(f"{node.name} makes it {[int(value) for value in shape]}, which has the old {size[0]} in it")
+    raise _Unclear
+
+
+def _must_agree(graph: Graph, node: NodeDef, one: tuple[int, int] | None, other: tuple[int, int] | None) -> None:
+    size = one or other
+    if one != other and size is not None:
+        raise _Clash(_told(graph, node, -1, size))
+
+
+def _told(graph: Graph, node: NodeDef, axis: int, size: tuple[int, int]) -> str:
+    inputs = " with ".join(str(ref) for ref in graph.inputs(node.name)[:2])
+    return f"{node.name} joins {inputs}: one would have {size[1]} where the other has {size[0]}"
+
+
+def _all_sizes(changes: _Changes) -> Iterator[tuple[int, tuple[int, int]]]:
+    for change in changes:
+        yield from change.sizes.items() if change else ()
+
+
+def _size(change: Change | None, axis: int) -> tuple[int, int] | None:
+    return change.sizes.get(axis) if change else None
+
+
+def _rank(graph: Graph, ref: TensorRef, change: Change | None) -> int | None:
+    if change is not None:
+        return change.rank
+    shape = static_shape(graph, ref)
+    return None if shape is None else len(shape)
+
+
+def _is_set(node: NodeDef, *attributes: str) -> bool:
+    return any(node.attr[name].b for name in attributes if name in node.attr)
+
+
+def _channels(node: NodeDef) -> int:
+    return -3 if "data_format" in node.attr and node.attr["data_format"].s in (b"NCHW", b"NCHW_VECT_C") else -1
+
+
+def _constant(graph: Graph, ref: TensorRef) -> list[int] | None:
+    """Return the numbers of a constant scalar or vector, None where it is none."""
+    found = numbers(graph.nodes[ref.op])
+    return None if found is None or found.ndim > 1 else [int(value) for value in found.reshape(-1)]
+
+
+def _flattened(graph: Graph, node: NodeDef) -> TensorRef | None:
+    """Return what a reshape joins all dimensions of but the last, as `softmax_cross_entropy_with_logits` does."""
+    if node.op != "Reshape":
+        return None
+    source, shape = graph.inputs(node.name)
+    below = [graph.nodes[ref.op] for ref in graph.inputs(shape.op)]
+    if graph.nodes[shape.op].op != "ConcatV2" or [part.op for part in below] != ["Const", "Slice", "Const"]:
+        return None
+    sliced = graph.inputs(below[1].name)[0].op
+    return source if graph.nodes[sliced].op in ("Shape", "Const") and numbers(below[0]) == -1 else None
+
+
+def static_shape(graph: Graph, ref: TensorRef) -> tuple[int, ...] | None:
+    """Return the shape of a constant, a placeholder, or a variable's value, with -1 for what is not known."""
+    node = graph.nodes[ref.op]
+    seen: set[str] = set()
+    while node.op in _SAME and node.name not in seen and graph.inputs(node.name):
+        seen.add(node.name)
+        node = graph.nodes[graph.inputs(node.name)[0].op]
+    if node.op == "Const":
+        return shape_of(node.attr["value"].tensor)
+    if (source := _flattened(graph, node)) is not None and (shape_before := static_shape(graph, source)):
+        return (-1, shape_before[-1])
+    if "shape" not in node.attr or node.attr["shape"].shape.unknown_rank:
+        return None
+    return tuple(dim.size for dim in node.attr["shape"].shape.dim)
+
+
+_SAME = frozenset({"Identity", "ReadVariableOp", "StopGradient", "Cast", "PlaceholderWithDefault", "CheckNumerics"})
+_UNARY = _SAME | {"Relu", "Relu6", "Elu", "Selu", "LeakyRelu", "Tanh", "Sigmoid", "Softplus", "Softsign", "Softmax"}
+_UNARY |= {"LogSoftmax", "Square", "Sqrt", "Rsqrt", "Exp", "Log", "Neg", "Abs", "Sign", "Floor", "LRN", "MaxPool"}
+_UNARY |= {"AvgPool", "ZerosLike", "OnesLike", "Pow", "Reciprocal"}
+_BINARY = {"Add", "AddV2", "Sub", "Mul", "RealDiv", "Div", "DivNoNan", "Maximum", "Minimum", "SquaredDifference"}
+_BINARY |= {"Greater", "GreaterEqual", "Less", "LessEqual", "Equal", "LogicalAnd"}
+_RULES: dict[str, _Rule] = {
+    **dict.fromkeys(_UNARY, _same),
+    **dict.fromkeys(_BINARY, _broadcast),
+    **dict.fromkeys(("MatMul", "BatchMatMul", "BatchMatMulV2"), _matmul),
+    **dict.fromkeys(("BiasAdd", "BiasAddV1"), _bias),
+    **dict.fromkeys(("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3"), _normalise),
+    **dict.fromkeys(("Gather", "GatherV2", "ResourceGather"), _gather),
+    **dict.fromkeys(("Sum", "Mean", "Max", "Min", "Prod", "All", "Any", "ArgMax", "ArgMin"), _reduce),
+    **dict.fromkeys(("Shape", "L2Loss", "InTopK", "InTopKV2", "SparseSoftmaxCrossEntropyWithLogits"), _nothing),
+    **dict.fromkeys(("HistogramSummary", "VarIsInitializedOp", "IsVariableInitialized", "DisableCopyOnRead"), _nothing),
+    "SoftmaxCrossEntropyWithLogits": _labelled,
+    "ConcatV2": _concat,
+    "Conv2D": _convolve,
+    "Transpose": _transpose,
+    "Reshape": _reshape,
+}
+"""What each type of op does to a change of shape."""

@@ -1,0 +1,249 @@
+"""Variables: what a graph keeps in its checkpoint, under which name, of which kind, and how it is initialised."""
+
+import re
+from collections.abc import Container, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from ckpttool.core.errors import FormatError, GraphError
+from ckpttool.core.tensors import DType, dtype_numbered
+from ckpttool.core.variable_kinds import kind_of_name
+from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
+from ckpttool.formats.wire.protos.meta_graph_pb2 import VariableDef
+from ckpttool.graph.contents.collections import GLOBAL_VARIABLES, LOCAL_VARIABLES, variable_defs
+from ckpttool.graph.contents.saved_as import restored_keys
+from ckpttool.graph.core import Graph, TensorRef, once
+from ckpttool.graph.optimizer_ops import APPLY, POWERS, SLOTS
+
+VariableKind = Literal["weight", "slot", "step"]
+
+VARIABLE_OPS = frozenset({"Variable", "VariableV2", "VarHandleOp", "AutoReloadVariable"})
+ASSIGN_OPS = frozenset({"Assign", "AssignVariableOp"})
+READ_OPS = frozenset({"Identity", "ReadVariableOp"})
+RESTORE_OPS = frozenset({"Restore", "RestoreSlice", "RestoreV2"})
+"""The ops that read tensors of a checkpoint: one output for each name."""
+
+_MOVING = re.compile(r"/moving_(mean|variance)$")
+
+
+@dataclass(frozen=True)
+class Variable:
+    """A variable of a graph.
+
+    `name` is its name in the checkpoint; `op` the node that holds it (`hidden1/kernel/part_0` where partitioned);
+    `shape` is None where the graph does not say it; `assign` the initialiser op, `initial_value` the tensor that it
+    assigns, `read` the tensor of the value. A slice of a larger tensor has the `full_shape` and its `slice_offset`.
+    """
+
+    name: str
+    op: str
+    shape: tuple[int, ...] | None
+    dtype: DType
+    kind: VariableKind
+    trainable: bool
+    assign: str | None
+    initial_value: str | None
+    read: str | None
+    resource: bool
+    slice_offset: tuple[int, ...] | None = None
+    full_shape: tuple[int, ...] | None = None
+
+
+@once
+def variables(graph: Graph) -> Mapping[str, Variable]:
+    """Return the variables that the graph's checkpoint holds, by their names there, in graph order.
+
+    The slices of a partitioned variable share a name there: each is listed under the name of its op. A frozen graph
+    has none. Graphs without collections are read by their ops; then whatever is a float weight counts as trainable.
+
+    Raises:
+        FormatError: a collection or an attribute is malformed.
+        GraphError: a collection names a variable that is not in the graph.
+    """
+    return dict(_Reader(graph).read())
+
+
+def is_variable(node: NodeDef) -> bool:
+    """Say whether an op holds a variable."""
+    return node.op in VARIABLE_OPS
+
+
+def variable_behind(graph: Graph, ref: TensorRef) -> str | None:
+    """Return the variable op that a tensor is the plain value of, through reads and identities, or None."""
+    seen: set[str] = set()
+    while ref.op in graph.nodes and ref.op not in seen:
+        seen.add(ref.op)
+        node = graph.nodes[ref.op]
+        if is_variable(node):
+            return ref.op
+        if node.op not in READ_OPS or not graph.inputs(ref.op):
+            return None
+        ref = graph.inputs(ref.op)[0]
+    return None
+
+
+class _Reader:
+    """One reading of a graph's variables: what its collections say, and what only its ops can."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.defs = self._defs()
+        listed = self.defs if variable_defs(graph, "variables") else [*self.defs, *self._ops()]
+        self.names = {op: self._name(op) for op in listed}
+        self.slots = _slot_ops(graph)
+        trainable = variable_defs(graph, "trainable_variables")
+        self.trainable = {_op(entry.variable_name) for entry in trainable} if trainable else None
+        self.steps = {_op(entry.variable_name) for entry in variable_defs(graph, "global_step")}
+
+    def read(self) -> Iterator[tuple[str, Variable]]:
+        """Yield each variable under a key of its own, in graph order."""
+        known = frozenset(self.names.values())
+        taken: set[str] = set()
+        for op in (name for name in self.graph.nodes if name in self.names):
+            variable = self._variable(op, known)
+            key = op if variable.slice_offset is not None or variable.name in taken else variable.name
+            taken.add(key)
+            yield key, variable
+
+    def _defs(self) -> dict[str, VariableDef]:
+        """Return what the collections say of each variable's op; the fullest entry wins."""
+        found: dict[str, VariableDef] = {}
+        for key in GLOBAL_VARIABLES:
+            for entry in variable_defs(self.graph, key):
+                op = _op(entry.variable_name)
+                if op not in self.graph.nodes:
+                    raise GraphError(f"{self.graph.source}: collection {key} has {op}, which is not in the graph")
+                if is_variable(self.graph.nodes[op]) and not (op in found and found[op].initializer_name):
+                    found[op] = entry
+        return found
+
+    def _ops(self) -> list[str]:
+        """Return the variables' ops where no collection lists them, without those that are local or not restored."""
+        local = {_op(entry.variable_name) for key in LOCAL_VARIABLES for entry in variable_defs(self.graph, key)}
+        found = [name for name, node in self.graph.nodes.items() if is_variable(node) and name not in local]
+        restored = restored_keys(self.graph)
+        return [name for name in found if name in restored] if restored else found
+
+    def _name(self, op: str) -> str:
+        """Return a variable's name in the checkpoint."""
+        entry = self.defs.get(op)
+        if entry is not None:
+            return entry.save_slice_info_def.full_name or op
+        node = self.graph.nodes[op]
+        return node.attr["shared_name"].s.decode("utf-8", "replace") or op if node.op == "VarHandleOp" else op
+
+    def _variable(self, op: str, known: Container[str]) -> Variable:
+        """Join what is known of one variable."""
+        node, entry = self.graph.nodes[op], self.defs.get(op, VariableDef())
+        name, dtype = self.names[op], _dtype(node, self.graph.source)
+        kind = self._kind(op, name, known)
+        assign = _op(entry.initializer_name)
+        if assign not in self.graph.nodes or self.graph.nodes[assign].op not in ASSIGN_OPS:
+            assign = self._assign(op) or assign
+        offset, full = _slice(entry)
+        return Variable(
+            name=name,
+            op=op,
+            shape=_shape(node),
+            dtype=dtype,
+            kind=kind,
+            trainable=self._is_trainable(op, entry, kind, dtype),
+            assign=assign if assign in self.graph.nodes else None,
+            initial_value=self._initial_value(assign, entry),
+            read=entry.snapshot_name or self._read(op),
+            resource=node.op == "VarHandleOp",
+            slice_offset=offset,
+            full_shape=full,
+        )
+
+    def _kind(self, op: str, name: str, known: Container[str]) -> VariableKind:
+        """Ask the graph first (the global step, trainable, a slot), then the name; a step's name is enough."""
+        by_name = kind_of_name(name, known)
+        if op in self.steps or by_name == "step":
+            return "step"
+        if self.trainable is not None and op in self.trainable:
+            return "weight"
+        if op in self.slots:
+            return "slot"
+        return "weight" if by_name == "object-graph" else by_name
+
+    def _is_trainable(self, op: str, entry: VariableDef, kind: VariableKind, dtype: DType) -> bool:
+        if self.trainable is not None:
+            return op in self.trainable
+        if op in self.defs:
+            return entry.trainable
+        return kind == "weight" and "float" in dtype.name and not _MOVING.search(op)
+
+    def _consumers(self, op: str, ops: Container[str]) -> list[str]:
+        """Return the ops of the given types whose first input is the variable."""
+        readers = self.graph.consumers.get(op, [])
+        return [name for name in readers if self.graph.nodes[name].op in ops and self.graph.inputs(name)[0].op == op]
+
+    def _assign(self, op: str) -> str | None:
+        """Find the initialiser among the assigns: the one named after the variable, else one that restores nothing."""
+        assigns = self._consumers(op, ASSIGN_OPS)
+        own = [name for name in assigns if name == f"{op}/Assign"]
+        return next(iter(own or [name for name in assigns if not self._restores(name)]), None)
+
+    def _restores(self, assign: str) -> bool:
+        """Say whether an assign puts in what a saver has read, directly or through identities."""
+        seen: set[str] = set()
+        inputs = self.graph.inputs(assign)
+        while inputs and inputs[-1].op in self.graph.nodes and inputs[-1].op not in seen:
+            node = self.graph.nodes[inputs[-1].op]
+            if node.op in RESTORE_OPS:
+                return True
+            seen.add(node.name)
+            inputs = self.graph.inputs(node.name)[:1] if node.op in {"Identity", "Reshape"} else []
+        return False
+
+    def _initial_value(self, assign: str | None, entry: VariableDef) -> str | None:
+        """Return the tensor that the initialiser assigns; what the collection calls it, where there is no assign."""
+        if assign in self.graph.nodes and self.graph.nodes[assign].op in ASSIGN_OPS:
+            inputs = self.graph.inputs(assign)
+            return str(inputs[1]) if len(inputs) > 1 else None
+        return entry.initial_value_name or None
+
+    def _read(self, op: str) -> str | None:
+        """Find the tensor of the value: the read op named after the variable, else the first."""
+        reads = self._consumers(op, READ_OPS)
+        own = [name for name in reads if name in (f"{op}/read", f"{op}/Read/ReadVariableOp")]
+        return next((f"{name}:0" for name in own or reads), None)
+
+
+def _slot_ops(graph: Graph) -> set[str]:
+    """Return the variables that optimizers' update ops use beside the one that they update."""
+    found: set[str | None] = set()
+    for name, node in graph.nodes.items():
+        if apply := APPLY.fullmatch(node.op):
+            count = SLOTS.get(apply["optimizer"], 0) + POWERS.get(apply["optimizer"], 0)
+            found.update(variable_behind(graph, ref) for ref in graph.inputs(name)[1 : 1 + count])
+    return {op for op in found if op is not None}
+
+
+def _op(tensor: str) -> str:
+    """Return the op of a tensor's name."""
+    return TensorRef.parse(tensor).op
+
+
+def _dtype(node: NodeDef, source: str) -> DType:
+    """Return a variable's element type."""
+    try:
+        return dtype_numbered(node.attr["dtype"].type)
+    except FormatError as error:
+        raise FormatError(f"{source}: variable {node.name}: {error}") from error
+
+
+def _shape(node: NodeDef) -> tuple[int, ...] | None:
+    """Return a variable's shape, None where a dimension or the rank is unknown."""
+    shape = node.attr["shape"].shape
+    sizes = tuple(dim.size for dim in shape.dim)
+    return None if shape.unknown_rank or min(sizes, default=0) < 0 else sizes
+
+
+def _slice(entry: VariableDef) -> tuple[tuple[int, ...] | None, tuple[int, ...] | None]:
+    """Return where a slice begins and the whole tensor's shape; neither where the slice is the whole tensor."""
+    info = entry.save_slice_info_def
+    if not info.full_name or list(info.full_shape) == list(info.var_shape):
+        return None, None
+    return tuple(info.var_offset), tuple(info.full_shape)

@@ -1,0 +1,217 @@
+"""The frozen closure: what does not change while only the layers above are trained, and the cut where it ends."""
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+
+from ckpttool.core.errors import GraphError
+from ckpttool.graph.contents.flow import Flow
+from ckpttool.graph.contents.variables import variables
+from ckpttool.graph.core import Graph, TensorRef
+from ckpttool.graph.freezing.frozen import frozen_with_layers
+from ckpttool.graph.freezing.randomness import Functions, disturbances, is_changing, is_random
+from ckpttool.graph.roles.modes import CONDITIONALS, PLACEHOLDERS, SELECTS, mode_placeholders
+
+_SHAPES = frozenset({"Shape", "ShapeN", "Size", "Rank", "VariableShape"})
+_SOURCES = frozenset({"IteratorGetNext", "IteratorGetNextSync", "QueueDequeueV2", "QueueDequeueManyV2", "ReaderReadV2"})
+
+
+@dataclass(frozen=True)
+class FrozenPart:
+    """The part of a graph that stays as it is, and the tensors that lead out of it.
+
+    `variables` are the frozen variables (checkpoint names) below the cut; `above` those whose layers read what trained
+    layers compute: no cut spares their computation, they only get no updates. `ops` is the closure. The cut is the
+    tensors that the rest of the targets' graph reads: `features` are computed by the closure, and a feature cache
+    stores them; `direct` come from outside (labels, inputs that skip the closure). `constants` leave the closure too,
+    but depend on no input, so that the rest computes them again. All in graph order.
+
+    `training` are the mode placeholders, False within the closure; `pinned` the ops of frozen layers, also of those
+    above, that must see them so. `random_ops` and `batch_ops` make the features differ from run to run, or with the
+    rows that share a batch, even then: such features cannot be cached.
+    """
+
+    variables: tuple[str, ...]
+    above: tuple[str, ...]
+    ops: frozenset[str]
+    features: tuple[str, ...]
+    direct: tuple[str, ...]
+    constants: tuple[str, ...]
+    training: tuple[str, ...]
+    pinned: frozenset[str]
+    random_ops: tuple[str, ...]
+    batch_ops: tuple[str, ...]
+
+    @property
+    def cut(self) -> tuple[str, ...]:
+        """The tensors that stand in for everything below: what is computed, then what comes from outside."""
+        return self.features + self.direct
+
+
+def frozen_part(
+    graph: Graph,
+    frozen: Collection[str],
+    targets: Sequence[str],
+    training: str | Collection[str] | None = None,
+    moving: Collection[str] = (),
+) -> FrozenPart:
+    """Find what stays the same while all weights but the `frozen` ones (checkpoint names) are trained.
+
+    Only what `targets` (the loss, the logits) need counts, so gradients, savers and optimizers do not. `training`
+    names the mode placeholders; by default every placeholder of a single bool is one. Moving averages and other weights
+    that are not trainable share the fate of their layer, but for those named in `moving`. Where nothing is frozen
+    below what is trained, the features are empty.
+
+    Raises:
+        UnknownName: a frozen variable, a target or a placeholder is not in the graph.
+        GraphError: the targets depend on no frozen variable.
+    """
+    return _Closure(graph, frozen_with_layers(graph, frozen, moving), targets, training).part()
+
+
+class _Closure:
+    """One search: the sets of ops by what they depend on, each from the one before."""
+
+    def __init__(
+        self, graph: Graph, frozen: Collection[str], targets: Sequence[str], training: str | Collection[str] | None
+    ) -> None:
+        self.graph = graph
+        self.targets = [TensorRef.parse(text) for text in targets]
+        self.whole = Flow(graph)
+        self.flow = Flow(graph, self.whole.ancestors(graph.op(ref.op).name for ref in self.targets))
+        self.described = variables(graph)
+        self.frozen = list(frozen)
+        self.frozen_ops = self._here(self.described[key].op for key in self.frozen)
+        if not self.frozen_ops:
+            names = ", ".join(self.frozen[:5])
+            raise GraphError(f"{graph.source}: {', '.join(targets)} depend on none of the frozen variables {names}")
+        frozen_ops = {self.described[key].op for key in self.frozen}
+        self.live_ops = self._here(v.op for v in self.described.values() if v.op not in frozen_ops)
+        self.modes = mode_placeholders(graph, training)
+        self.functions = Functions(graph)
+        self.core: set[str] = set()
+        self._sort()
+
+    def _here(self, ops: Iterable[str]) -> list[str]:
+        return [op for op in ops if op in self.flow.inputs]
+
+    def _sort(self) -> None:
+        """Find what depends on trained variables, on data, on the mode; then the trunk, then the closure."""
+        flow = self.flow
+        self.live = self._whole_regions(flow.descendants(self.live_ops))
+        self.sources = {name for name in flow.inputs if self._is_source(name)}
+        self.data = flow.descendants(self.sources)
+        self.by_mode = flow.descendants(self.modes)
+        self.mode_only = self.by_mode - self.data - flow.descendants([*self.live_ops, *self.frozen_ops])
+        self.weights = flow.descendants(self.frozen_ops) - self.data - self.live
+        self.trunk = self._trunk()
+        marks = self._marks(self.trunk)
+        shared = {op for op in self.mode_only if flow.regions.get(op) not in marks}
+        self.core = self.trunk - self.sources - shared
+        restless = {name for name in flow.inputs if self._is_restless(name)}
+        bad = {*self.live, *self.sources, *self.modes, *restless, *(self.mode_only - self.core)} - self.core
+        bad = self._whole_regions(flow.descendants(bad, stop=self.core))
+        self.closure = self.core | (flow.descendants(self.core & self.data) - bad)
+        shapes = {name for name in flow.inputs if self.graph.nodes[name].op in _SHAPES}
+        self.by_shape = self.data - flow.descendants(self.sources, stop=shapes)
+
+    def _is_source(self, name: str) -> bool:
+        kind = self.graph.nodes[name].op
+        return (kind in PLACEHOLDERS and name not in self.modes) or kind in _SOURCES
+
+    def _is_restless(self, name: str) -> bool:
+        """Say whether an op, or a function that it calls, gives another value each time."""
+        node = self.graph.nodes[name]
+        return is_changing(node) or any(is_random(inner) for inner in self.functions.nodes(node))
+
+    def _marks(self, ops: Iterable[str]) -> set[str | None]:
+        """Return the marks of the regions that any of the ops (but not constants of the mode alone) is in."""
+        return {self.flow.regions.get(op) for op in ops if op not in self.mode_only} - {None}
+
+    def _whole_regions(self, ops: set[str]) -> set[str]:
+        """Add to ops the rest of every conditional or loop that they reach into, and all that depends on that."""
+        while True:
+            marks = {self.flow.regions[op] for op in ops if op in self.flow.regions}
+            added = {op for op, mark in self.flow.regions.items() if mark in marks} - ops - self.core
+            if not added:
+                return ops
+            ops = ops | self.flow.descendants(added, stop=self.core)
+
+    def _trunk(self) -> set[str]:
+        """Return the ops that compute with frozen variables and data, all they need, and all of their conditionals."""
+        consumers = {
+            op for op in self.data - self.live if any(source in self.weights for source in self.flow.inputs[op])
+        }
+        trunk = self.flow.ancestors(consumers)
+        while True:
+            marks = self._marks(trunk)
+            grown = trunk | self.flow.ancestors(op for op, mark in self.flow.regions.items() if mark in marks)
+            if grown == trunk:
+                return trunk
+            trunk = grown
+
+    def part(self) -> FrozenPart:
+        """Sort what leaves the closure, and say what disturbs it."""
+        outgoing = self._outgoing()
+        order = {name: position for position, name in enumerate(self.graph.nodes)}
+        kinds: dict[str, list[TensorRef]] = {"features": [], "direct": [], "constants": []}
+        for ref in sorted(outgoing, key=lambda ref: (order[ref.op], ref.index)):
+            kinds[self._kind(ref)].append(ref)
+        features = [str(ref) for ref in kinds["features"]]
+        random, mixing = disturbances(self.graph, self.flow, features, self.modes)
+        below = {op for op in self.frozen_ops if op in self.trunk}
+        above = set(self.frozen_ops) - below
+        return FrozenPart(
+            variables=tuple(key for key in self.frozen if self.described[key].op in below),
+            above=tuple(key for key in self.frozen if self.described[key].op in above),
+            ops=frozenset(self.closure),
+            features=tuple(features),
+            direct=tuple(str(ref) for ref in kinds["direct"]),
+            constants=tuple(str(ref) for ref in kinds["constants"]),
+            training=tuple(self.modes),
+            pinned=frozenset(self._pinned()),
+            random_ops=tuple(random),
+            batch_ops=tuple(mixing),
+        )
+
+    def _outgoing(self) -> set[TensorRef]:
+        """Return the tensors that the rest reads of the closure and of the sources; shapes are taken again instead."""
+        readers = [name for name in self.flow.inputs if name not in self.closure]
+        todo = [ref for name in readers for ref in self.graph.inputs(name)] + self.targets
+        found: set[TensorRef] = set()
+        seen: set[TensorRef] = set()
+        while todo:
+            ref = todo.pop()
+            if ref in seen:
+                continue
+            seen.add(ref)
+            if ref.op in self.closure and ref.op in self.by_shape:
+                todo.extend(self.graph.inputs(ref.op))
+            elif ref.op in self.closure or ref.op in self.sources:
+                found.add(ref)
+        return found
+
+    def _kind(self, ref: TensorRef) -> str:
+        if ref.op in self.sources:
+            return "direct"
+        return "features" if ref.op in self.data else "constants"
+
+    def _pinned(self) -> set[str]:
+        """Return the ops that must see the mode as False: frozen conditionals as a whole, with their gradients."""
+        regions = self.whole.regions
+        frozen = self.core | self._frozen_above()
+        marks = {regions[op] for op in frozen if op in regions}
+        return frozen | {op for op, mark in regions.items() if mark in marks}
+
+    def _frozen_above(self) -> set[str]:
+        """Return the ops above trained layers that choose by the mode and use frozen weights, and no trained ones."""
+        trained = self.flow.descendants(self.live_ops) - self.data
+        weights = self.flow.descendants(self.frozen_ops) - self.data - trained
+        spoiled = {mark for op in trained if (mark := self.flow.regions.get(op))}
+        found = set()
+        for name in self.by_mode - self.trunk:
+            reads = self.flow.inputs[name]
+            in_region = name in self.flow.regions and name in weights and self.flow.regions[name] not in spoiled
+            chooses = self.graph.nodes[name].op in CONDITIONALS | SELECTS and not any(op in trained for op in reads)
+            if in_region or (chooses and any(op in weights for op in reads)):
+                found.add(name)
+        return found

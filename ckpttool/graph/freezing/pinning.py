@@ -1,0 +1,148 @@
+"""Pinning: some ops see the `training` placeholder as False for good, others go on reading what is fed."""
+
+from collections.abc import Collection, Iterator
+
+from ckpttool.core.errors import GraphError
+from ckpttool.formats.wire.protos.graph_pb2 import NodeDef, TensorProto
+from ckpttool.formats.wire.protos.meta_graph_pb2 import CondContextDef, MetaGraphDef
+from ckpttool.graph.contents.flow import Flow
+from ckpttool.graph.core import Graph, TensorRef
+from ckpttool.graph.free_names import FreeNames
+from ckpttool.graph.freezing.closure import FrozenPart
+from ckpttool.graph.freezing.randomness import is_changing, is_random
+from ckpttool.graph.rewrite.editing import copies, redirect, with_nodes
+from ckpttool.graph.roles.modes import PLACEHOLDERS
+
+_FALSE = {
+    10: TensorProto(bool_val=[False]),
+    3: TensorProto(int_val=[0]),
+    9: TensorProto(int64_val=[0]),
+    1: TensorProto(float_val=[0.0]),
+}
+"""What "not training" is in the dtypes that mode placeholders have: bool, int32, int64, float32."""
+
+
+def pin_training(graph: Graph, part: FrozenPart) -> Graph:
+    """Return the graph with the frozen part's ops (`part.pinned`) reading its `training` placeholders as False.
+
+    A constant `<placeholder>/frozen` stands in. Ops that pass the mode on to pinned ops alone are changed where they
+    are; those that live ops read too are doubled under `<name>/frozen`. Gradients of pinned ops see the same.
+
+    Raises:
+        GraphError: a placeholder has a dtype that has no False.
+    """
+    return _Pinning(graph, part.pinned, part.training).rewritten() if part.training else graph
+
+
+class _Pinning:
+    """One rewriting: which ops pass a mode on, which readers see it pinned, and the ops that stand in."""
+
+    def __init__(self, graph: Graph, pinned: Collection[str], modes: Collection[str]) -> None:
+        self.graph = graph
+        self.modes = modes
+        self.flow = Flow(graph)
+        self.passing = _mode_only(self.flow, modes)
+        self.readers = self._with_passing({*pinned, *_gradients(graph, pinned)} - set(modes))
+        self.new = copies(graph)
+        self.names = FreeNames(self.new)
+        self.standins: dict[str, NodeDef] = {}
+
+    def rewritten(self) -> Graph:
+        for name in self.graph.nodes:
+            if name in self.readers:
+                self._let_see_false(self.new[name])
+        meta = with_nodes(self.graph, self._ordered())
+        self._pin_contexts(meta)
+        return Graph(meta, self.graph.source)
+
+    def _with_passing(self, readers: set[str]) -> set[str]:
+        """Add the ops that pass the mode on to readers alone: they need no double."""
+        for name in reversed(self.flow.order):
+            users = self.graph.users.get(name)
+            if name in self.passing and name not in self.modes and users and users <= readers:
+                readers.add(name)
+        return readers
+
+    def _let_see_false(self, node: NodeDef) -> None:
+        """Redirect what a node reads of the live mode to the ops that stand in for it."""
+        refs = self.graph.inputs(node.name, control=True)
+        live = [ref for ref in refs if ref.op in self.passing and ref.op not in self.readers]
+        redirect(node, {ref: TensorRef(self._standin(ref.op), ref.index) for ref in live})
+
+    def _standin(self, name: str) -> str:
+        """Return the op that gives, pinned, what `name` gives live; made when it is first asked for."""
+        if name not in self.standins:
+            node = NodeDef()
+            node.CopyFrom(self.graph.nodes[name])
+            node.name = self.names.free(f"{name}/frozen")
+            self.standins[name] = node
+            if name in self.modes:
+                self._make_false(node)
+            else:
+                refs = [ref for ref in self.graph.inputs(name, control=True) if ref.op in self.passing]
+                redirect(node, {ref: TensorRef(self._standin(ref.op), ref.index) for ref in refs})
+        return self.standins[name].name
+
+    def _make_false(self, node: NodeDef) -> None:
+        number = node.attr["dtype"].type
+        if number not in _FALSE:
+            raise GraphError(f"{self.graph.source}: {node.name}: a mode of dtype number {number} has no False")
+        node.op = "Const"
+        node.ClearField("input")
+        node.ClearField("attr")
+        node.attr["dtype"].type = number
+        node.attr["value"].tensor.CopyFrom(_FALSE[number])
+        node.attr["value"].tensor.dtype = number
+        node.attr["value"].tensor.tensor_shape.SetInParent()
+
+    def _ordered(self) -> Iterator[NodeDef]:
+        """Yield all nodes, each stand-in after what it stands for."""
+        for name, node in self.new.items():
+            yield node
+            if name in self.standins:
+                yield self.standins[name]
+
+    def _pin_contexts(self, meta: MetaGraphDef) -> None:
+        """Let the contexts of pinned conditionals name the pinned predicate: new gradients will ask them for it."""
+        if "cond_context" not in meta.collection_def:
+            return
+        entries = meta.collection_def["cond_context"].bytes_list.value
+        for position, raw in enumerate(entries):
+            context = CondContextDef.FromString(raw)
+            predicate = TensorRef.parse(context.pred_name)
+            if TensorRef.parse(context.pivot_name).op in self.readers and predicate.op in self.standins:
+                context.pred_name = str(TensorRef(self.standins[predicate.op].name, predicate.index))
+                entries[position] = context.SerializeToString()
+
+
+def _mode_only(flow: Flow, modes: Collection[str]) -> set[str]:
+    """Return the modes and what depends on nothing else but constants."""
+    nodes = flow.graph.nodes
+    others = {
+        name
+        for name, node in nodes.items()
+        if name not in modes
+        and (node.op in PLACEHOLDERS or is_random(node) or is_changing(node))
+        | (not flow.inputs[name] and node.op != "Const")
+    }
+    return flow.descendants(modes) - flow.descendants(others)
+
+
+def _gradients(graph: Graph, pinned: Collection[str]) -> set[str]:
+    """Return the ops that TensorFlow made as gradients of pinned ones: `gradients/<op>_grad/...`."""
+    return {name for name in graph.nodes if "_grad/" in name and _forward_op(name, pinned)}
+
+
+def _forward_op(name: str, pinned: Collection[str]) -> bool:
+    """Say whether a gradient's name holds the name of a pinned op, under whatever scopes.
+
+    >>> _forward_op("train/gradients/dnn/bn1/If_grad/If", {"dnn/bn1/If"})
+    True
+    """
+    parts = name.split("/")
+    ends = [position for position, part in enumerate(parts) if part.endswith("_grad")]
+    for end in ends:
+        forward = [*parts[:end], parts[end].removesuffix("_grad")]
+        if any("/".join(forward[start:]) in pinned for start in range(len(forward))):
+            return True
+    return False

@@ -1,0 +1,161 @@
+"""Freezing: gradients stopped at a cut, and updates of frozen variables taken out of the training."""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping
+
+from ckpttool.core.variable_kinds import base_name
+from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
+from ckpttool.formats.wire.protos.meta_graph_pb2 import VariableDef
+from ckpttool.graph.contents.op_outputs import dtype_of_output
+from ckpttool.graph.contents.variables import RESTORE_OPS, variables
+from ckpttool.graph.core import Graph, TensorRef, copy_of
+from ckpttool.graph.free_names import FreeNames
+from ckpttool.graph.freezing.frozen import frozen_with_layers
+from ckpttool.graph.optimizer_ops import APPLY
+from ckpttool.graph.rewrite.collections import VARIABLE_COLLECTIONS
+from ckpttool.graph.rewrite.editing import copies, input_text, redirect, type_attr, with_nodes
+from ckpttool.graph.rewrite.prune import UPDATE_OPS, keep, needed
+from ckpttool.graph.updates import written_variable
+
+TRAIN_OP = "train_op"
+TRAINABLE_VARIABLES = "trainable_variables"
+
+
+def stop_gradient(graph: Graph, tensors: Collection[str], readers: Collection[str] | None = None) -> Graph:
+    """Return the graph with a StopGradient op at each tensor, `<op>/stop_gradient`, which its readers read instead.
+
+    `readers` (all ops by default) are the ops to redirect: the rest of the forward graph, so that gradients that are
+    there already still find what they read.
+
+    Raises:
+        UnknownName: a tensor's op is not in the graph.
+    """
+    stops = _stop_nodes(graph, [TensorRef.parse(text) for text in tensors])
+    replacements = {ref: TensorRef(node.name, 0) for ref, node in stops.items()}
+    new = copies(graph)
+    for name, node in new.items():
+        if readers is None or name in readers:
+            redirect(node, replacements)
+    return Graph(with_nodes(graph, _each_behind(new, stops)), graph.source)
+
+
+def _each_behind(nodes: Mapping[str, NodeDef], stops: Mapping[TensorRef, NodeDef]) -> Iterator[NodeDef]:
+    """Yield nodes, behind each those that stop its outputs."""
+    behind: dict[str, list[NodeDef]] = defaultdict(list)
+    for ref, stop in stops.items():
+        behind[ref.op].append(stop)
+    for name, node in nodes.items():
+        yield from (node, *behind.get(name, ()))
+
+
+def _stop_nodes(graph: Graph, tensors: Collection[TensorRef]) -> dict[TensorRef, NodeDef]:
+    names, stops = FreeNames(graph.nodes), {}
+    for ref in tensors:
+        name = names.free(f"{graph.op(ref.op).name}/stop_gradient")
+        stops[ref] = NodeDef(name=name, op="StopGradient", input=[input_text(ref)])
+        stops[ref].attr["T"].CopyFrom(type_attr(dtype_of_output(graph, ref).number))
+    return stops
+
+
+def drop_updates(graph: Graph, names: Collection[str], moving: Collection[str] = ()) -> Graph:
+    """Return the graph without the ops that change the named variables (checkpoint names) when it is trained.
+
+    These are the optimizer's update ops, and the assigns (moving averages) that the training or UPDATE_OPS runs. They
+    leave the groups that waited for them, and the collections; what read their result reads the variable. Moving
+    averages of layers that are frozen as a whole are meant too (but not those named in `moving`), and the slots of
+    frozen variables. Initialisers and savers stay, and so do the slots, which merely change no more: a saver names
+    them all.
+
+    Raises:
+        UnknownName: a name is not one of the graph's variables.
+    """
+    frozen = frozen_with_layers(graph, names, moving)
+    removed = set(update_ops(graph, [*frozen, *_slots(graph, frozen)]))
+    if not removed:
+        return graph
+    replacements = {TensorRef(op, 0): graph.inputs(op)[0] for op in removed}
+    new = copies(graph)
+    for node in new.values():
+        while any(TensorRef.parse(text) in replacements for text in node.input):
+            redirect(node, replacements)
+    return keep(Graph(with_nodes(graph, new.values()), graph.source), new.keys() - removed)
+
+
+def _slots(graph: Graph, frozen: Collection[str]) -> list[str]:
+    """Return the slots of frozen variables; sparse updates of an embedding are made of assigns to each of them."""
+    described = variables(graph)
+    names = {described[key].name for key in frozen}
+    return [key for key, variable in described.items() if variable.kind == "slot" and base_name(variable.name, names)]
+
+
+def update_ops(graph: Graph, names: Collection[str] | None = None) -> list[str]:
+    """Return the ops that change the named variables (all by default) when the graph is trained, in graph order."""
+    described = variables(graph)
+    chosen = set(described if names is None else names)
+    wanted = {v.op for key, v in described.items() if key in chosen or v.name in chosen}
+    initial = {variable.assign for variable in described.values()}
+    trained = _training_ops(graph)
+    return [
+        name
+        for name in graph.nodes
+        if name in trained
+        and name not in initial
+        and written_variable(graph, name) in wanted
+        and not _loads(graph, name)
+    ]
+
+
+def updated_variables(graph: Graph, training_op: str) -> set[str]:
+    """Return the variables (keys of `variables`) that running an op trains or assigns to, optimizer's slots aside.
+
+    Raises:
+        UnknownName: the op is not in the graph.
+    """
+    run = needed(graph, [graph.op(TensorRef.parse(training_op).op).name])
+    written = {written_variable(graph, name) for name in run}
+    return {key for key, variable in variables(graph).items() if variable.op in written}
+
+
+def _loads(graph: Graph, name: str) -> bool:
+    return any(graph.nodes[ref.op].op in RESTORE_OPS for ref in graph.inputs(name)[1:])
+
+
+def _training_ops(graph: Graph) -> set[str]:
+    """Return all that a training step runs: what waits for an optimizer's updates, UPDATE_OPS, and what they need."""
+    roots = {name for name, node in graph.nodes.items() if APPLY.fullmatch(node.op)}
+    for name in graph.collection(TRAIN_OP) + graph.collection(UPDATE_OPS):
+        roots |= {TensorRef.parse(name).op} & graph.nodes.keys()
+    todo = [name for name in roots if APPLY.fullmatch(graph.nodes[name].op)]
+    while todo:
+        followers = graph.users.get(todo.pop(), set()) - roots
+        roots |= followers
+        todo.extend(followers)
+    return needed(graph, roots)
+
+
+def untrainable(graph: Graph, names: Collection[str]) -> Graph:
+    """Return the graph with TRAINABLE_VARIABLES leaving out the named variables (checkpoint names)."""
+    chosen = set(names)
+    ops = {v.op for key, v in variables(graph).items() if key in chosen or v.name in chosen}
+    meta = copy_of(graph)
+    for key in VARIABLE_COLLECTIONS & meta.collection_def.keys():
+        collection = meta.collection_def[key]
+        drop = key == TRAINABLE_VARIABLES
+        entries = [entry for raw in collection.bytes_list.value if (entry := _marked(raw, ops, drop)) is not None]
+        texts = [text for text in collection.node_list.value if not (drop and TensorRef.parse(text).op in ops)]
+        if collection.WhichOneof("kind") == "bytes_list":
+            collection.bytes_list.value[:] = entries
+        else:
+            collection.node_list.value[:] = texts
+        if not entries and not texts:
+            del meta.collection_def[key]
+    return Graph(meta, graph.source)
+
+
+def _marked(raw: bytes, frozen: Collection[str], drop: bool) -> bytes | None:
+    """Return an entry with a frozen variable marked as not trainable, or None where such entries are dropped."""
+    entry = VariableDef.FromString(raw)
+    if TensorRef.parse(entry.variable_name).op not in frozen:
+        return raw
+    entry.trainable = False
+    return None if drop else entry.SerializeToString()

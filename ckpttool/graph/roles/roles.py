@@ -1,0 +1,231 @@
+"""Roles: which tensors of a graph are its inputs, labels, logits, loss, accuracy and training switch, which op trains.
+
+Each is looked for in this order: what the caller says; a collection named for it, such as `ckpttool/loss`; what the
+graph computes, then names (`candidates.py`, `placeholders.py`). Where two answers are left and a collection such as the
+chapter's `my_important_ops` names one of them, that is it; else it is an error that lists them.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, fields
+from functools import cache, cached_property, partial
+
+from ckpttool.core.errors import GraphError, UnknownName
+from ckpttool.core.names import suggestion
+from ckpttool.formats.wire.protos.meta_graph_pb2 import CollectionDef
+from ckpttool.graph.core import Graph, TensorRef, copy_of, once
+from ckpttool.graph.roles import candidates, placeholders
+from ckpttool.graph.roles.losses import Comparison, comparisons
+
+ROLES = ("inputs", "labels", "logits", "loss", "accuracy", "training_op", "training")
+OPTIONS = {role: f"--{role}" for role in ROLES} | {"training_op": "--train-op"}
+"""The option that says a role on the command line."""
+ROLE_KEYS = {role: f"ckpttool/{role}" for role in ROLES}
+"""The collections in which a graph may name its roles: `ckpttool collections MODEL --add ckpttool/loss NAME -o OUT`."""
+
+_STANDARD_KEYS = frozenset({"train_op", "losses", "regularization_losses", "summaries", "summary_op", "update_ops"})
+_STANDARD_KEYS |= {"init_op", "local_init_op", "ready_op", "ready_for_local_init_op", "saved_model_main_op"}
+_STANDARD_KEYS |= {"activations", "table_initializer"}
+"""The collections that TensorFlow fills itself; any other one says what its author held to be important."""
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Names of a graph's tensors (`X:0`) and of its training op (`GradientDescent`); None where it has none."""
+
+    inputs: tuple[str, ...] = ()
+    labels: str | None = None
+    logits: str | None = None
+    loss: str | None = None
+    accuracy: str | None = None
+    training_op: str | None = None
+    training: str | None = None
+
+
+def find_roles(graph: Graph, needed: Collection[str] = ROLES, **overrides: str | Sequence[str] | None) -> Roles:
+    """Find the roles in a graph; an override says one by the name of an op or a tensor (`loss="new_loss/loss"`).
+
+    A role outside `needed` is None where it is ambiguous.
+
+    Raises:
+        UnknownName: an override names nothing; the message has the nearest names.
+        GraphError: a needed role is ambiguous; the message lists the candidates and the option that says it.
+    """
+    unknown = set(overrides) - set(ROLES)
+    if unknown:
+        raise TypeError(f"no role named {', '.join(sorted(unknown))}")
+    return _Resolver(graph, needed, {role: value for role, value in overrides.items() if value}).roles()
+
+
+def needed_role(graph: Graph, roles: Roles, role: str) -> str:
+    """Return the name that plays a role.
+
+    Raises:
+        GraphError: the graph has none.
+    """
+    name: str | None = getattr(roles, role)
+    if name is None:
+        raise GraphError(f"{graph.source}: no {role} is known; name it with --{role}, or put one on with reuse --head")
+    return name
+
+
+@once
+def certain_roles(graph: Graph) -> Roles:
+    """Return the roles that are not ambiguous, as `find_roles` finds them where none is needed."""
+    return find_roles(graph, needed=())
+
+
+class _Resolver:
+    """One search: each role is found once, and the others may lean on it."""
+
+    def __init__(self, graph: Graph, needed: Collection[str], overrides: dict[str, str | Sequence[str]]) -> None:
+        self.graph = graph
+        self.needed = needed
+        said = {role: _said(graph, role, value) for role, value in overrides.items()}
+        kept = {role: _kept(graph, role) for role in ROLES if role not in said}
+        self.said = {role: names for role, names in (kept | said).items() if names}
+        self.important = _important(graph)
+        # Inputs, labels and switches ask for the placeholders of the same few tensors.
+        self.fed = cache(partial(placeholders.placeholders_of, graph))
+
+    def roles(self) -> Roles:
+        return Roles(**{field.name: getattr(self, field.name) for field in fields(Roles)})
+
+    @cached_property
+    def inputs(self) -> tuple[str, ...]:
+        """The placeholders that the logits, else the loss, need beside labels and scalar settings; all without either.
+
+        A graph that only infers has a signature's inputs, or any placeholder.
+        """
+        if "inputs" in self.said:
+            return tuple(self.said["inputs"])
+        top = self.logits or self.loss or self.accuracy
+        signed = candidates.signature_tensors(self.graph, "inputs")
+        if top is None and (signed or self._losses):
+            return signed
+        return tuple(placeholders.inputs(self.graph, self.fed(top), self.labels))
+
+    @cached_property
+    def labels(self) -> str | None:
+        return self._one("labels", self._labels)
+
+    @cached_property
+    def logits(self) -> str | None:
+        return self._one("logits", self._logits)
+
+    @cached_property
+    def loss(self) -> str | None:
+        return self._one("loss", lambda: self._losses)
+
+    @cached_property
+    def accuracy(self) -> str | None:
+        return self._one("accuracy", lambda: candidates.accuracies(self.graph, self.logits))
+
+    @cached_property
+    def training_op(self) -> str | None:
+        return self._one("training_op", self._training_ops)
+
+    @cached_property
+    def training(self) -> str | None:
+        return self._one("training", self._switches)
+
+    def _one(self, role: str, find: Callable[[], Iterable[str]]) -> str | None:
+        """Return what was said, or the only candidate, or the only one that a collection names."""
+        if role in self.said:
+            return self._said_of(role)
+        found = list(dict.fromkeys(find()))
+        if len(found) > 1:
+            found = [name for name in found if TensorRef.parse(name).op in self.important] or found
+        if len(found) > 1 and role in self.needed:
+            raise _ambiguous(self.graph, role, found)
+        return found[0] if len(found) == 1 else None
+
+    def _training_ops(self) -> list[str]:
+        return candidates.training_ops(self.graph, self._updaters, self._said_of("loss"))
+
+    @cached_property
+    def _losses(self) -> list[str]:
+        return candidates.losses(self.graph, self.training_op, self._updaters)
+
+    @cached_property
+    def _updaters(self) -> list[str]:
+        return candidates.updaters(self.graph)
+
+    def _logits(self) -> list[str]:
+        """Return what the loss (else the accuracy that was said) compares with labels; without either, by name."""
+        if self.loss or "accuracy" in self.said:
+            return [str(pair.logits) for pair in self._comparisons]
+        return candidates.named_logits(self.graph)
+
+    def _labels(self) -> list[str]:
+        """Return the placeholders that the loss compares the logits with; without logits, those named as labels."""
+        if self.loss is None:
+            return []
+        if self.logits is None:
+            return placeholders.named_labels(self.fed(self.loss))
+        return candidates.compared_labels(self.graph, self.loss, self.logits, self._comparisons, self.fed(self.logits))
+
+    @cached_property
+    def _comparisons(self) -> list[Comparison]:
+        top = self.loss or self._said_of("accuracy")
+        return comparisons(self.graph, TensorRef.parse(top).op) if top else []
+
+    def _switches(self) -> list[str]:
+        """Return the boolean placeholders that the logits, or else the loss, need."""
+        return placeholders.switches(self.graph, self.fed(self.logits or self.loss))
+
+    def _said_of(self, role: str) -> str | None:
+        return self.said[role][0] if role in self.said else None
+
+
+def with_roles(graph: Graph, roles: Roles) -> Graph:
+    """Return the graph with a collection for each tensor that plays a role, so that it is found without being said."""
+    meta = copy_of(graph)
+    for role in ROLES:
+        found = getattr(roles, role)
+        names = list(found) if role == "inputs" else [found] if found else []
+        if names and role != "training_op":
+            collection = CollectionDef()
+            collection.node_list.value.extend(names)
+            meta.collection_def[ROLE_KEYS[role]].CopyFrom(collection)
+    return Graph(meta, graph.source)
+
+
+def _said(graph: Graph, role: str, value: str | Sequence[str]) -> list[str]:
+    """Return the names of an override, checked."""
+    names = [value] if isinstance(value, str) else list(value)
+    for name in names:
+        op = TensorRef.parse(name).op
+        if op not in graph.nodes:
+            nearest = suggestion(name, graph.nodes)
+            raise UnknownName(f"{graph.source}: {OPTIONS[role]} {name}: no such op or tensor{nearest}")
+        if role == "training" and not placeholders.is_switch(graph, op):
+            found = graph.nodes[op].op
+            raise GraphError(f"{graph.source}: --training {name} is a {found}, expected a boolean placeholder")
+    return _indexed(role, names)
+
+
+def _kept(graph: Graph, role: str) -> list[str]:
+    """Return what the collection named for a role says; nothing where the graph has none."""
+    names = graph.collection(ROLE_KEYS[role])
+    for name in names:
+        if TensorRef.parse(name).op not in graph.nodes:
+            raise UnknownName(f"{graph.source}: collection {ROLE_KEYS[role]} names {name}, which is not in the graph")
+    return _indexed(role, names)
+
+
+def _indexed(role: str, names: Iterable[str]) -> list[str]:
+    """Give tensors their index; the training op has none."""
+    refs = [TensorRef.parse(name) for name in names]
+    return [ref.op if role == "training_op" else str(ref) for ref in refs]
+
+
+def _important(graph: Graph) -> set[str]:
+    """Return the ops that collections of the graph's author name."""
+    keys = [key for key in graph.meta.collection_def if key not in _STANDARD_KEYS]
+    return {TensorRef.parse(name).op for key in keys for name in graph.collection(key)}
+
+
+def _ambiguous(graph: Graph, role: str, found: Sequence[str]) -> GraphError:
+    listed = ", ".join(found[:8]) + (", ..." if len(found) > 8 else "")
+    label = role.replace("_", " ")
+    return GraphError(f"{graph.source}: several ops could be the {label}: {listed}; say {OPTIONS[role]} NAME")

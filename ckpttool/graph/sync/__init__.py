@@ -1,0 +1,1 @@
+"""A graph follows surgery on its checkpoint: renamed, dropped, resized and cast variables."""

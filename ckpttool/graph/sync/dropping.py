@@ -1,0 +1,160 @@
+"""Dropping variables from a graph, with the ops that cannot do without them."""
+
+import re
+from collections.abc import Collection, Container, Iterable, Sequence
+
+from ckpttool.core.errors import PlanError
+from ckpttool.graph.contents.savers import saver_ops
+from ckpttool.graph.contents.signatures import input_arguments, output_tensors
+from ckpttool.graph.contents.stored import stored_tensors
+from ckpttool.graph.contents.variables import Variable, variables
+from ckpttool.graph.core import Graph, TensorRef, once
+from ckpttool.graph.rewrite.prune import keep
+from ckpttool.graph.roles.candidates import training_ops, updaters
+from ckpttool.graph.roles.roles import ROLE_KEYS, certain_roles
+from ckpttool.graph.sync.savers import trim_savers
+from ckpttool.graph.updates import RESOURCE_UPDATES, UPDATES
+
+GRADIENTS = re.compile(r"(?:.*/)?gradients(?:_\d+)?/")
+"""The scopes in which TensorFlow puts the ops of gradients."""
+_TRAINING = frozenset({"train_op", ROLE_KEYS["training_op"]})
+_LOOKS = frozenset({"Identity", "ReadVariableOp", "DisableCopyOnRead", "VarIsInitializedOp", "IsVariableInitialized"})
+"""Ops on a variable that compute nothing with it."""
+
+
+def drop_variables(graph: Graph, names: Collection[str]) -> Graph:
+    """Return the graph without variables (names in the checkpoint), and without what computes with them.
+
+    An optimizer's slot takes the training with it: the update ops that read it, the op that runs them, the gradients
+    that nothing else reads. Initialisers and savers go on with the variables that stay.
+
+    Raises:
+        PlanError: the graph's outputs need one; the message names them.
+    """
+    gone = {member.op: member for stored in stored_tensors(graph).values() for member in stored.members}
+    gone = {op: member for op, member in gone.items() if member.name in names}
+    if not gone:
+        return graph
+    _refuse_needed(graph, gone)
+    return without_ops(trim_savers(graph, gone), gone)
+
+
+def without_ops(graph: Graph, gone: Iterable[str]) -> Graph:
+    """Return the graph without some ops, all that compute with them, and all that served none but these.
+
+    Where an optimizer's update goes, all that waits for it does. The graph's outputs, inputs, and what its collections
+    name beside a training op, stay if they can.
+    """
+    removed = _followers(graph, gone)
+    removed |= _unused(graph, removed, _below(graph, _asked_for(graph, removed), removed))
+    removed |= _gradients_beside(graph, removed)
+    return keep(graph, graph.nodes.keys() - removed)
+
+
+def lost_training(before: Graph, after: Graph) -> list[str]:
+    """Return the training ops of a graph that a rewritten one has no more."""
+    found = updaters(before)
+    lost = [name for name in dict.fromkeys([*training_ops(before, found), *found]) if name not in after.nodes]
+    return [name for name in lost if not any(name.startswith(f"{other}/") for other in lost)]
+
+
+@once
+def outputs(graph: Graph) -> Sequence[str]:
+    """Return the tensors that a graph is for: logits, loss, accuracy, and what its signatures give."""
+    roles = certain_roles(graph)
+    found = [name for name in (roles.logits, roles.loss, roles.accuracy) if name]
+    return list(
+        dict.fromkeys(name for name in (*found, *output_tensors(graph)) if TensorRef.parse(name).op in graph.nodes)
+    )
+
+
+def _refuse_needed(graph: Graph, gone: dict[str, Variable]) -> None:
+    """Raise where an output needs one of some variables; in a graph without outputs, where any op computes with it."""
+    needed = {name: graph.ancestors(TensorRef.parse(name).op) for name in outputs(graph)}
+    for op, variable in gone.items():
+        found = [name for name, ops in needed.items() if op in ops]
+        if not needed and variable.kind == "weight":
+            found = [name for name in _followers(graph, [op]) if _computes(graph, name, variable)]
+        if found:
+            listed = ", ".join(found[:4]) + (", ..." if len(found) > 4 else "")
+            raise PlanError(f"{graph.source}: {variable.name} cannot be dropped: {listed} would lack it")
+
+
+def _computes(graph: Graph, name: str, variable: Variable) -> bool:
+    """Say whether an op that follows a variable is part of what the graph computes forward."""
+    node = graph.nodes[name]
+    own = name == variable.op or name.startswith((f"{variable.op}/", f"{variable.name}/"))
+    return not (own or "_grad/" in name or node.op in _LOOKS or _is_update(graph, name) or node.op == "NoOp")
+
+
+def _asked_for(graph: Graph, removed: Container[str]) -> list[str]:
+    """Return what somebody may ask the graph for: outputs, inputs, and what collections name beside training ops."""
+    roles = certain_roles(graph)
+    asked = [*outputs(graph), *roles.inputs, *input_arguments(graph)]
+    asked += [name for name in (roles.labels, roles.training) if name]
+    staying = [variable for variable in variables(graph).values() if variable.op not in removed]
+    for variable in staying:  # a program that imports the graph asks for these
+        asked += [name for name in (variable.assign, variable.initial_value, variable.read) if name]
+    return asked + [name for key in graph.meta.collection_def if key not in _TRAINING for name in graph.collection(key)]
+
+
+def _followers(graph: Graph, gone: Iterable[str]) -> set[str]:
+    """Return ops, all that compute with them, and all that comes after an optimizer's update among these.
+
+    What writes a saver's file is none of them: it can do without one tensor.
+    """
+    savers = set(saver_ops(graph))
+    found: dict[str, bool] = {}
+    todo = [(name, False) for name in gone]
+    while todo:
+        name, after_update = todo.pop()
+        if name in savers or name not in graph.nodes or (name in found and found[name] >= after_update):
+            continue
+        after_update = after_update or _trains(graph, name)
+        found[name] = after_update
+        following = (graph.users if after_update else graph.consumers).get(name, ())
+        todo += [(follower, after_update) for follower in following]
+    return set(found)
+
+
+def _trains(graph: Graph, name: str) -> bool:
+    """Say whether an op is an optimizer's update of a variable."""
+    return "Apply" in graph.nodes[name].op and _is_update(graph, name)
+
+
+def _is_update(graph: Graph, name: str) -> bool:
+    return graph.nodes[name].op in UPDATES or graph.nodes[name].op in RESOURCE_UPDATES
+
+
+def _below(graph: Graph, asked: Iterable[str], removed: Container[str]) -> set[str]:
+    """Return the ops that what is asked for needs, as far as it is not removed."""
+    found: set[str] = set()
+    todo = [TensorRef.parse(name).op for name in asked]
+    while todo:
+        name = todo.pop()
+        if name not in found and name in graph.nodes and name not in removed:
+            found.add(name)
+            todo.extend(ref.op for ref in graph.inputs(name, control=True))
+    return found
+
+
+def _gradients_beside(graph: Graph, removed: Collection[str]) -> set[str]:
+    """Return what else lies in the scopes of removed gradients and nothing outside needs: gradients of the inputs."""
+    scopes = {match[0] for name in removed if (match := GRADIENTS.match(name))}
+    inside = {name for name in graph.nodes if (match := GRADIENTS.match(name)) and match[0] in scopes}
+    outside = [name for name in graph.nodes if name not in inside and name not in removed]
+    return inside - _below(graph, [*outside, *_asked_for(graph, removed)], removed)
+
+
+def _unused(graph: Graph, removed: set[str], kept: Container[str]) -> set[str]:
+    """Return the ops that none but removed ones read or wait for."""
+    users = {name: len(found) for name, found in graph.users.items()}
+    gone = set(removed)
+    todo = list(removed)
+    while todo:
+        for name in {ref.op for ref in graph.inputs(todo.pop(), control=True)}:
+            users[name] -= 1
+            if not users[name] and name not in gone and name not in kept:
+                gone.add(name)
+                todo.append(name)
+    return gone - removed

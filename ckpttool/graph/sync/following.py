@@ -1,0 +1,111 @@
+"""A graph that follows surgery: what was done to a model's checkpoint, done to the graph that goes with it."""
+
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import dataclass
+
+from ckpttool.checkpoint import Checkpoint
+from ckpttool.core.errors import PlanError
+from ckpttool.core.variable_kinds import base_name
+from ckpttool.graph.contents.savers import saved_names
+from ckpttool.graph.contents.stored import StoredTensor, stored_tensors
+from ckpttool.graph.core import Graph
+from ckpttool.graph.sync.casting import cast_saved
+from ckpttool.graph.sync.dropping import drop_variables, lost_training
+from ckpttool.graph.sync.renaming import rename_variables
+from ckpttool.graph.sync.resizing import resize_variables
+from ckpttool.graph.sync.savers import rename_saved
+
+_NEVER_CAST = frozenset({"int4", "uint4"})
+"""The dtypes that TensorFlow's Cast takes on no processor (tensorflow/core/kernels/cast_op.cc)."""
+
+
+@dataclass(frozen=True)
+class Followed:
+    """The graph that goes with an edited checkpoint, and what a user should know of the way there."""
+
+    graph: Graph
+    notes: tuple[str, ...]
+
+
+def follow(graph: Graph, edited: Checkpoint) -> Followed:
+    """Return a model's graph changed as its checkpoint was: tensors renamed, dropped, resized, cast.
+
+    What was done is seen in the names (`edited.origins`), shapes and dtypes; no tensor is read. A plain TensorFlow
+    program that imports the graph restores the edited checkpoint and goes on training.
+
+    - A renamed variable's op has the new name, with all below its scope.
+    - Where an optimizer's slot or a step counter is dropped, the training op that needs it goes, with its gradients.
+    - Slots that the Saver does not save have names and shapes as their variables do.
+    - A resized variable has the new shape, a new initialiser where the old one was data, and constants of gradients
+      that held the old size; where those cannot be known, the training goes (`resize_variables`).
+    - A cast is one of the file alone: the graph computes in the dtype that it was made for, its Saver casts what it
+      reads and writes. So training needs nothing else, and checkpoints stay small.
+
+    Raises:
+        PlanError: the graph cannot do without a dropped tensor, with a new shape or under a new name.
+        GraphError: what the savers save cannot be told.
+    """
+    known, origins = stored_tensors(graph), _origins(edited)
+    kept = {old: new for old, new in origins.items() if old in known}
+    saved = saved_names(graph)
+    dropped = [name for name in known if name not in kept and (name in saved or not saved)]
+    aside = _slots_aside(known.keys() - kept.keys() - set(dropped), kept)
+    _refuse_cast(graph, known, edited, kept)
+    after, notes = resize_variables(drop_variables(graph, dropped), _shapes(known, edited, kept, aside))
+    lost = lost_training(graph, after)
+    after = cast_saved(after, {old: edited[new].dtype for old, new in kept.items()})
+    names = {slot: kept[owner].join(slot.rsplit(owner, 1)) for slot, owner in aside.items()}
+    if any(old != new for old, new in origins.items()):
+        after = rename_saved(after, lambda key: origins.get(key, key))
+    after = rename_variables(after, kept | names)
+    strange = [new for old, new in origins.items() if old not in known and old not in saved]
+    return Followed(after, (*notes, *_notes(lost, strange)))
+
+
+def _slots_aside(unsaved: Iterable[str], kept: Container[str]) -> dict[str, str]:
+    """Return the variable of each slot that is in the graph alone."""
+    return {slot: owner for slot in unsaved if (owner := base_name(slot, kept)) is not None}
+
+
+def _shapes(
+    known: Mapping[str, StoredTensor], edited: Checkpoint, kept: Mapping[str, str], aside: Mapping[str, str]
+) -> dict[str, tuple[int, ...]]:
+    """Return the new shape of each variable that has one, by its old name; what has no shape in the graph takes any."""
+    shapes = {old: edited[new].shape for old, new in kept.items()}
+    shapes |= {slot: shapes[owner] for slot, owner in aside.items() if known[slot].shape == known[owner].shape}
+    return {old: shape for old, shape in shapes.items() if known[old].shape not in (None, shape)}
+
+
+def _refuse_cast(graph: Graph, known: Mapping[str, StoredTensor], edited: Checkpoint, kept: Mapping[str, str]) -> None:
+    """Raise where TensorFlow could not read a tensor's dtype: without a saver that casts, in slices, or at all."""
+    has_saver = bool(saved_names(graph))
+    for old, new in kept.items():
+        disk, held = edited[new].dtype, known[old].dtype
+        if disk != held and not has_saver:
+            raise PlanError(
+                f"{graph.source}: {new} is {disk}, {held} in the graph, and the graph has no Saver to cast it"
+            )
+        if disk != held and disk.name in _NEVER_CAST:
+            raise PlanError(f"{graph.source}: {new} is {disk}, which TensorFlow does not cast to {held}")
+        if disk != held and len(known[old].members) > 1 and "float" in disk.name and disk.itemsize < 4:
+            raise PlanError(f"{graph.source}: {new} is read in slices, which TensorFlow does not do of {disk}")
+
+
+def _notes(lost: list[str], strange: list[str]) -> list[str]:
+    notes = [f"the training op goes, with its gradients: {', '.join(lost[:5])}"] if lost else []
+    return notes + ([f"in the checkpoint alone, no variable of the graph: {', '.join(strange[:5])}"] if strange else [])
+
+
+def _origins(edited: Checkpoint) -> dict[str, str]:
+    """Return the name of each tensor by the one that it had.
+
+    Raises:
+        PlanError: one tensor has become two: a graph has one variable for it.
+    """
+    found: dict[str, str] = {}
+    for name in edited:
+        old = edited.origins.get(name, name)
+        if old in found:
+            raise PlanError(f"{found[old]} and {name} are both {old}: the graph has one variable for it")
+        found[old] = name
+    return found

@@ -1,0 +1,155 @@
+"""Renaming variables, with all ops below their scopes, wherever a graph names them."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+
+from google.protobuf.message import DecodeError, Message
+
+from ckpttool.core.errors import PlanError
+from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
+from ckpttool.formats.wire.protos.meta_graph_pb2 import (
+    CollectionDef,
+    CondContextDef,
+    MetaGraphDef,
+    QueueRunnerDef,
+    SaverDef,
+    VariableDef,
+    WhileContextDef,
+)
+from ckpttool.graph.contents.variables import variables
+from ckpttool.graph.core import Graph, copy_of
+from ckpttool.graph.rewrite.collections import VARIABLE_COLLECTIONS
+
+_VALID = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
+"""What TensorFlow takes as the name of an op (tensorflow/core/framework/node_def_util.cc)."""
+_ENTRIES: dict[str, type[Message]] = {
+    **dict.fromkeys(VARIABLE_COLLECTIONS, VariableDef),
+    "savers": SaverDef,
+    "queue_runners": QueueRunnerDef,
+    "cond_context": CondContextDef,
+    "while_context": WhileContextDef,
+}
+"""The collections of messages, whose texts are all names of ops, tensors and scopes."""
+
+_Renamed = Callable[[str], str]
+
+
+def rename_variables(graph: Graph, names: Mapping[str, str]) -> Graph:
+    """Return the graph with variables under other names: `names` has the new one by the old, as a checkpoint has them.
+
+    A variable's op is renamed with all that lies below its scope (`/Assign`, `/read`, `/Initializer/...`, slices), but
+    not its slots: these are variables, and have names of their own. Inputs, colocations, shared names, collections,
+    signatures and contexts of conditionals and loops follow; the savers' constants do not.
+
+    Raises:
+        PlanError: two ops would have one name, or TensorFlow takes no op of that name.
+    """
+    if all(old == new for old, new in names.items()):
+        return graph
+    renamed = _renaming(graph, names)
+    _refuse_clashes(graph, renamed)
+    meta = copy_of(graph)
+    for node in meta.graph_def.node:
+        _rename_node(node, renamed)
+    for key, collection in meta.collection_def.items():
+        _rename_collection(key, collection, renamed)
+    _rename_texts(meta.saver_def, renamed) if meta.HasField("saver_def") else None
+    for info in _tensor_infos(meta):
+        _rename_texts(info, renamed)
+    return Graph(meta, graph.source)
+
+
+def _renaming(graph: Graph, names: Mapping[str, str]) -> _Renamed:
+    """Return what gives each op's or scope's name its new one: that of the innermost variable which it lies below."""
+    scopes = {}
+    for variable in variables(graph).values():
+        new = names.get(variable.name, variable.name)
+        scopes[variable.name] = new
+        if variable.op == variable.name or variable.op.startswith(f"{variable.name}/"):
+            scopes[variable.op] = new + variable.op.removeprefix(variable.name)
+
+    def renamed(name: str) -> str:
+        scope = name
+        while scope and scope not in scopes:
+            scope = scope.rpartition("/")[0]
+        return scopes[scope] + name.removeprefix(scope) if scope else name
+
+    return renamed
+
+
+def _refuse_clashes(graph: Graph, renamed: _Renamed) -> None:
+    owners: dict[str, str] = {}
+    for name in graph.nodes:
+        new = renamed(name)
+        if new in owners:
+            raise PlanError(f"{graph.source}: the ops {owners[new]} and {name} would both be named {new}")
+        if new != name and not _VALID.fullmatch(new):
+            raise PlanError(f"{graph.source}: {name} cannot be named {new!r}: TensorFlow takes no such name for an op")
+        owners[new] = name
+
+
+def _rename_node(node: NodeDef, renamed: _Renamed) -> None:
+    node.name = renamed(node.name)
+    node.input[:] = [_rename_text(text, renamed) for text in node.input]
+    if "_class" in node.attr:
+        places = node.attr["_class"].list.s
+        places[:] = [b"loc:@" + renamed(raw[5:].decode()).encode() if raw[:5] == b"loc:@" else raw for raw in places]
+    if node.op == "VarHandleOp" and node.attr["shared_name"].s:
+        node.attr["shared_name"].s = renamed(node.attr["shared_name"].s.decode("utf-8", "replace")).encode()
+
+
+def _rename_text(text: str, renamed: _Renamed) -> str:
+    """Rename in an op's or tensor's name, also where it is a control input.
+
+    >>> [_rename_text(text, str.upper) for text in ("^a/b", "a/b:1", "a")]
+    ['^A/B', 'A/B:1', 'A']
+    """
+    name, colon, index = text.removeprefix("^").partition(":")
+    return "^" * text.startswith("^") + renamed(name) + colon + index
+
+
+def _rename_collection(key: str, collection: CollectionDef, renamed: _Renamed) -> None:
+    """Rename in a collection, in place; what is not the message that its key promises is left as it is."""
+    texts = collection.node_list.value
+    if collection.WhichOneof("kind") == "node_list":
+        texts[:] = [_rename_text(text, renamed) for text in texts]
+    if collection.WhichOneof("kind") == "bytes_list" and key in _ENTRIES:
+        entries = collection.bytes_list.value
+        entries[:] = [_rename_entry(raw, _ENTRIES[key], renamed) for raw in entries]
+
+
+def _rename_entry(raw: bytes, kind: type[Message], renamed: _Renamed) -> bytes:
+    entry = kind()
+    try:
+        entry.ParseFromString(raw)
+    except DecodeError:
+        return raw
+    _rename_texts(entry, renamed)
+    return entry.SerializeToString()
+
+
+def _rename_texts(message: Message, renamed: _Renamed) -> None:
+    """Rename in every text of a message, in place."""
+    for field, value in message.ListFields():
+        if field.message_type is not None and field.message_type.GetOptions().map_entry:
+            _rename_map(value, renamed)
+        elif field.message_type is not None:
+            for inner in [value] if isinstance(value, Message) else value:
+                _rename_texts(inner, renamed)
+        elif isinstance(value, str):
+            setattr(message, field.name, _rename_text(value, renamed))
+        elif field.type == field.TYPE_STRING:
+            value[:] = [_rename_text(text, renamed) for text in value]
+
+
+def _rename_map(texts: object, renamed: _Renamed) -> None:
+    """Rename in the keys and values of a map of texts: the tensors that a conditional takes from outside."""
+    pairs = {_rename_text(key, renamed): _rename_text(value, renamed) for key, value in texts.items()}  # type: ignore[attr-defined]
+    texts.clear()  # type: ignore[attr-defined]
+    texts.update(pairs)  # type: ignore[attr-defined]
+
+
+def _tensor_infos(meta: MetaGraphDef) -> Iterator[Message]:
+    for signature in meta.signature_def.values():
+        yield from (*signature.inputs.values(), *signature.outputs.values())
+    yield from (asset.tensor_info for asset in meta.asset_file_def)

@@ -1,0 +1,178 @@
+"""Variables of other sizes: their shapes, their initialisers, and the constants that hold the old size."""
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ckpttool.core.errors import PlanError
+from ckpttool.core.tensors import dtype_numbered
+from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
+from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef, VariableDef
+from ckpttool.graph.contents.constants import constant, numbers, shape_of, single_number, uniform
+from ckpttool.graph.contents.savers import entries, saver_ops, slice_text, texts
+from ckpttool.graph.contents.shape_propagation import Change, Spread, spread
+from ckpttool.graph.contents.stored import stored_tensors
+from ckpttool.graph.contents.variables import Variable, is_variable
+from ckpttool.graph.core import Graph, TensorRef
+from ckpttool.graph.rewrite.collections import VARIABLE_COLLECTIONS
+from ckpttool.graph.rewrite.editing import copies, free_name, with_nodes
+from ckpttool.graph.sync.dropping import outputs, without_ops
+from ckpttool.graph.sync.refolding import may_hold, refold
+from ckpttool.graph.sync.savers import SLICED, put_texts
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class _Resize:
+    """What becomes of one variable, which may be a slice of a larger tensor."""
+
+    variable: Variable
+    old: Shape
+    new: Shape
+    whole: Shape
+
+    @property
+    def change(self) -> Change:
+        """Which dimensions have another size, counted from the last."""
+        rank = len(self.old)
+        pairs = enumerate(zip(self.old, self.new, strict=True))
+        return Change(rank, {axis - rank: sizes for axis, sizes in pairs if sizes[0] != sizes[1]})
+
+
+def resize_variables(graph: Graph, shapes: Mapping[str, Shape]) -> tuple[Graph, tuple[str, ...]]:
+    """Return the graph with variables (names in the checkpoint) of other shapes, and notes on what that led to.
+
+    Initialisers make the new shape; where one is data, or serves others too, a zero takes its place. Limits of random
+    initialisers stay as they are. `_output_shapes` attributes go. Gradients have constants in which TensorFlow folded
+    the shapes that it knew: those of an op's inputs (`.../X_grad/Shape`) get the new size; where another one could be
+    made of an old size (the factor of a mean over a kernel), the training op goes, with all that serves it.
+
+    Raises:
+        PlanError: the number of dimensions differs; slices cannot be cut so; an op joins an old size with a new one.
+    """
+    if not shapes:
+        return graph, ()
+    resizes = {resize.variable.op: resize for resize in _resizes(graph, shapes)}
+    found = _spread(graph, resizes)
+    new = copies(graph)
+    for node in new.values():
+        node.attr.pop("_output_shapes", None)
+    zeroed = {op: name for op, resize in resizes.items() if (name := _resize(graph, new, resize))}
+    _reslice(graph, new, resizes)
+    folded = refold(graph, new, found)
+    meta = with_nodes(graph, new.values())
+    _describe(meta, resizes, zeroed)
+    after = Graph(meta, graph.source)
+    return without_ops(after, folded) if folded else after, tuple(_notes(found, zeroed, folded))
+
+
+def _resizes(graph: Graph, shapes: Mapping[str, Shape]) -> Iterator[_Resize]:
+    stored = stored_tensors(graph)
+    for name, whole in shapes.items():
+        old = stored[name].shape or ()
+        if len(old) != len(whole):
+            raise PlanError(f"{graph.source}: {name} is {list(old)}; it cannot become {list(whole)}")
+        for member in stored[name].members:
+            part = member.shape or ()
+            ends = zip(part, member.slice_offset or (0,) * len(part), old, whole, strict=True)
+            # What reaches to the end of a dimension goes on doing so; the slices before it stay.
+            new = tuple(total - start if start + size == before else size for size, start, before, total in ends)
+            if min(new, default=1) <= 0:
+                raise PlanError(f"{graph.source}: {name} of {list(whole)} leaves nothing for its slice {member.op}")
+            yield _Resize(member, part, new, whole)
+
+
+def _spread(graph: Graph, resizes: Mapping[str, _Resize]) -> Spread:
+    """Follow the new shapes through what computes the graph's outputs."""
+    forward = graph.ancestors(*(TensorRef.parse(name).op for name in outputs(graph)))
+    found = spread(graph, {op: resize.change for op, resize in resizes.items()}, forward)
+    if found.clashes:
+        raise PlanError(f"{graph.source}: the new shapes do not fit: {next(iter(found.clashes.values()))}")
+    return found
+
+
+def _notes(found: Spread, zeroed: Collection[str], folded: Collection[str]) -> Iterator[str]:
+    if found.unclear:
+        yield f"what the new shapes do beyond these ops only running them tells: {', '.join(found.unclear[:5])}"
+    if zeroed:
+        yield f"initialised with 0 now, since a value of the old shape was in the graph: {', '.join(zeroed)}"
+    if folded:
+        yield f"the old sizes are in constants of the gradients: {', '.join(list(folded)[:3])}"
+
+
+def _resize(graph: Graph, new: dict[str, NodeDef], resize: _Resize) -> str | None:
+    """Give a variable and its initialiser the new shape; return the zero that stands in for an initialiser of data."""
+    variable = resize.variable
+    shape = new[variable.op].attr["shape"].shape
+    for dim, size in zip(shape.dim, resize.new, strict=True):
+        dim.size = size
+    if variable.assign is None or variable.initial_value is None or variable.assign not in graph.nodes:
+        return None
+    if _resize_initial(graph, new, resize):
+        return None
+    zero = free_name(f"{variable.op}/Initializer/resized", new)
+    new[zero] = uniform(zero, resize.new, 0, variable.dtype)
+    new[variable.assign].input[1] = zero
+    return zero
+
+
+def _resize_initial(graph: Graph, new: dict[str, NodeDef], resize: _Resize) -> bool:
+    """Change the constants of an initialiser, in place; say whether it makes the new shape now."""
+    variable = resize.variable
+    ops = graph.ancestors(TensorRef.parse(variable.initial_value or "").op)
+    own = {*ops, variable.assign}
+    if any(is_variable(graph.nodes[op]) or not own.issuperset(graph.consumers.get(op, [])) for op in ops):
+        return False
+    changed = {op: node for op in ops if (node := _resized(graph.nodes[op], resize)) is not None}
+    held = {size for size, _ in resize.change.sizes.values()}
+    left = (numbers(graph.nodes[op]) for op in ops if op not in changed)
+    if not changed or any(found is not None and may_hold(found, held) for found in left):
+        return False
+    for op, node in changed.items():
+        new[op].attr["value"].CopyFrom(node.attr["value"])
+    return True
+
+
+def _resized(node: NodeDef, resize: _Resize) -> NodeDef | None:
+    """Return a constant for the new shape, of one that is the old shape, or has it; None for others."""
+    if node.op != "Const":
+        return None
+    dtype = dtype_numbered(node.attr["dtype"].type)
+    found = numbers(node)
+    if found is not None and "int" in dtype.name and tuple(found.reshape(-1)) == resize.old and found.ndim == 1:
+        return constant(node.name, np.array(resize.new, dtype.numpy), dtype)
+    if shape_of(node.attr["value"].tensor) == resize.old and (number := single_number(node)) is not None:
+        return uniform(node.name, resize.new, number, dtype)
+    return None
+
+
+def _reslice(graph: Graph, new: dict[str, NodeDef], resizes: Mapping[str, _Resize]) -> None:
+    """Let savers ask for the new slices of partitioned variables."""
+    for name in saver_ops(graph):
+        if graph.nodes[name].op not in SLICED:
+            continue
+        place = graph.inputs(name)[2]
+        slices = texts(graph, place)
+        for entry in entries(graph, name):
+            resize = resizes.get(entry.variable or "")
+            if resize is not None and slices[entry.position]:
+                offset = resize.variable.slice_offset or (0,) * len(resize.new)
+                slices[entry.position] = slice_text(resize.whole, offset, resize.new)
+        put_texts(new[place.op], slices)
+
+
+def _describe(meta: MetaGraphDef, resizes: Mapping[str, _Resize], zeroed: Mapping[str, str]) -> None:
+    """Write slices and new initial values into the collections of variables, in place."""
+    for key in VARIABLE_COLLECTIONS & meta.collection_def.keys():
+        entries = meta.collection_def[key].bytes_list.value
+        for place, raw in enumerate(entries):
+            entry = VariableDef.FromString(raw)
+            op = TensorRef.parse(entry.variable_name).op
+            if op in zeroed:
+                entry.initial_value_name = f"{zeroed[op]}:0"
+            if op in resizes and entry.save_slice_info_def.full_name:
+                entry.save_slice_info_def.full_shape[:] = resizes[op].whole
+                entry.save_slice_info_def.var_shape[:] = resizes[op].new
+            entries[place] = entry.SerializeToString()

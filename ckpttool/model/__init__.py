@@ -1,0 +1,1 @@
+"""A model: a graph with its checkpoint; what a path means, and the plan of what becomes of it."""

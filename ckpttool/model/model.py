@@ -1,0 +1,81 @@
+"""A model: a graph with its checkpoint, opened together and written together."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ckpttool import checkpoint
+from ckpttool.core.errors import CorruptCheckpoint, PlanError
+from ckpttool.core.tensors import Tensor
+from ckpttool.formats.format import PLAIN, Writing
+from ckpttool.formats.reading.mirror import local
+from ckpttool.formats.writing.files import refuse_existing
+from ckpttool.graph import files
+from ckpttool.graph.contents.saved_as import named_as_saved
+from ckpttool.graph.contents.savers import saved_names
+from ckpttool.graph.contents.stored import stored_tensors
+from ckpttool.graph.core import Graph
+
+
+@dataclass(frozen=True)
+class Model:
+    """A graph and the values of its variables, by checkpoint name."""
+
+    path: Path
+    graph: Graph
+    checkpoint: checkpoint.Checkpoint
+
+    @classmethod
+    def open(cls, path: str | Path) -> "Model":
+        """Open a prefix with its `.meta`, a SavedModel (its folder or graph), a run's folder, or the URL of one.
+
+        Of a run's folder the latest checkpoint is meant. A graph without variables needs no checkpoint.
+
+        Raises:
+            MissingFile: the graph or the checkpoint is not there.
+        """
+        path = local(path)
+        path = path.parent if path.name in files.SAVED_MODEL_NAMES else path
+        graph = files.load(path)
+        values = checkpoint.open(path) if stored_tensors(graph) else checkpoint.Checkpoint.of({})
+        return cls(path, named_as_saved(graph, values), values)
+
+
+def outputs_of(prefix: str | Path) -> list[Path]:
+    """Return the files that mark a model under a prefix."""
+    return [Path(f"{prefix}{suffix}") for suffix in (".meta", ".index")]
+
+
+class WritesModel:
+    """What plans of models have in common: they are not carried out over a model that is there."""
+
+    def check(self, output: str | Path, overwrite: bool = False) -> None:
+        """Check that the output may be written.
+
+        Raises:
+            ExistingOutput: it is there already.
+        """
+        refuse_existing(outputs_of(output), overwrite)
+
+
+def write_model(
+    graph: Graph, tensors: Mapping[str, Tensor], output: str | Path, overwrite: bool, how: Writing = PLAIN
+) -> None:
+    """Write a graph and a checkpoint under a prefix, and read both back.
+
+    The checkpoint must have what the graph's savers save; all variables, where it has none. Every tensor's checksum is
+    compared as it is written; the names and the graph are compared here.
+
+    Raises:
+        ExistingOutput: the prefix is taken and `overwrite` is not set.
+        PlanError: one of them has no value.
+        CorruptCheckpoint: what was read back differs.
+    """
+    refuse_existing(outputs_of(output), overwrite)
+    missing = [name for name in saved_names(graph) or stored_tensors(graph) if name not in tensors]
+    if missing:
+        raise PlanError(f"{output}: no value for {', '.join(missing[:5])}")
+    with files.saving(graph, f"{output}.meta", overwrite):
+        checkpoint.save(tensors, output, "bundle", overwrite, how)
+    if set(checkpoint.open(output)) != set(tensors) or files.load(f"{output}.meta").meta != graph.meta:
+        raise CorruptCheckpoint(f"{output}: what was read back is not what was written")

@@ -1,0 +1,74 @@
+"""A portrait of one tensor: its numbers, their summary and a histogram, for people and for programs."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ckpttool.core.tensors import Array, Tensor
+from ckpttool.surgery.summary import Histogram, Summary, has_numbers, histogram, summarize, text_values
+
+MOST = 1000
+"""Elements that are shown in full."""
+
+
+@dataclass(frozen=True)
+class Portrait:
+    """What `show` shows; strings have no summary, and variants not even values."""
+
+    tensor: Tensor
+    values: Array | None
+    summary: Summary | None
+    histogram: Histogram | None
+    full: bool
+
+    def row(self) -> dict[str, Any]:
+        """Return the fields for JSON; `values` is nested as the tensor is, None where there are too many."""
+        few = self.values is not None and (self.full or self.values.size <= MOST)
+        return {
+            **self.tensor.spec.row(),
+            "summary": self.summary.row() if self.summary else None,
+            "histogram": self.histogram.row() if self.histogram else None,
+            "values": _nested(self.values) if few and self.values is not None else None,
+        }
+
+    def lines(self) -> Iterator[str]:
+        """Yield the lines of the portrait."""
+        spec = self.tensor.spec
+        yield f"{spec.name}  {list(spec.shape)}  {spec.dtype}  {spec.nbytes} bytes"
+        if self.values is not None:
+            yield from self._numbers(self.values).splitlines()
+        if self.summary is not None:
+            yield "  ".join(f"{name} {_short(value)}" for name, value in self.summary.row().items())
+        if self.histogram is not None:
+            yield from self.histogram.lines()
+
+    def _numbers(self, values: Array) -> str:
+        threshold = values.size if self.full else MOST
+        return np.array2string(values, threshold=threshold, max_line_width=100, separator=", ")
+
+
+def portrait(tensor: Tensor, full: bool = False) -> Portrait:
+    """Read a tensor and describe it; `full` keeps all of its values.
+
+    Raises:
+        CorruptCheckpoint: its checksum does not match.
+    """
+    if has_numbers(tensor):
+        summary = summarize(tensor)
+        return Portrait(tensor, tensor.read(), summary, histogram(tensor, summary), full)
+    texts = text_values(tensor)
+    values = np.array(texts, object).reshape(tensor.shape) if texts or not tensor.spec.elements else None
+    return Portrait(tensor, values, None, None, full)
+
+
+def _nested(values: Array) -> Any:
+    """Return values as nested lists of Python numbers, complex ones as pairs."""
+    if values.dtype.kind == "c":
+        return np.stack([values.real, values.imag], -1).tolist()
+    return values.tolist() if values.dtype.kind in "biufO" else values.astype(np.float64).tolist()
+
+
+def _short(value: float | None) -> str:
+    return "-" if value is None else f"{value:.6g}"

@@ -1,0 +1,108 @@
+"""The plot: the curves of a run in one picture, drawn when it is over or stopped."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ckpttool.training.callbacks.picture import Picture
+from ckpttool.training.run import Epoch, best_of
+from ckpttool.training.watch import Watch
+
+WIDTH, HEADING, LOSSES, ACCURACY, RATE = 8.0, 0.8, 2.6, 2.6, 1.6
+"""Inches of the picture, of what stands above and below its panels, and of each panel."""
+MARKED = 40
+"""Epochs up to which each is a point on its curve."""
+TRAIN, VALID, OTHER, QUIET = "#2a6fbb", "#d9622b", "#3b8b5d", "#6b6b6b"
+
+
+class Plot(Watch):
+    """Draws the curves of a run."""
+
+    def __init__(self, path: Path, title: str, overwrite: bool) -> None:
+        """Check that there can be a picture, as `Picture` does."""
+        self._picture, self._title = Picture(path, overwrite), title
+        self._epochs: list[Epoch] = []
+
+    def began(self, history: Sequence[Epoch]) -> None:
+        """Take the epochs before those of this process."""
+        self._epochs = list(history)
+
+    def finished(self, epoch: Epoch) -> None:
+        """Take an epoch."""
+        self._epochs.append(epoch)
+
+    def ended(self) -> None:
+        """Draw what there is."""
+        if self._epochs:
+            self._picture.write(self._draw())
+
+    def _draw(self) -> Any:
+        heights, panels = zip(*_panels_of(self._epochs), strict=True)
+        figure = self._picture.figure(WIDTH, HEADING + sum(heights))
+        axes = figure.subplots(len(panels), sharex=True, squeeze=False, height_ratios=heights)[:, 0]
+        best = best_of(self._epochs)
+        for axis, draw in zip(axes, panels, strict=True):
+            _style(axis)
+            axis.axvline(best.epoch, color=QUIET, linewidth=1, linestyle=(0, (2, 3)), zorder=0, label="best epoch")
+            draw(axis, self._epochs)
+        axes[0].legend(frameon=False, fontsize=9)
+        _count_epochs(axes[-1], len(self._epochs))
+        figure.suptitle(f"{self._title}: {_outcome(best)}", fontsize=11, parse_math=False)
+        return figure
+
+
+def _outcome(best: Epoch) -> str:
+    accuracy = "" if best.valid_accuracy is None else f", accuracy {best.valid_accuracy:.4f}"
+    return f"best epoch {best.epoch}, validation loss {best.valid_loss:.4f}{accuracy}"
+
+
+def _panels_of(epochs: Sequence[Epoch]) -> list[tuple[float, Any]]:
+    """Return the panels that a history has figures for, with their heights."""
+    found: list[tuple[float, Any]] = [(LOSSES, _losses)]
+    if epochs[0].valid_accuracy is not None:
+        found.append((ACCURACY, _accuracy))
+    if epochs[0].learning_rate is not None:
+        found.append((RATE, _learning_rate))
+    return found
+
+
+def _losses(axis: Any, epochs: Sequence[Epoch]) -> None:
+    _curve(axis, epochs, "loss", TRAIN, "training")
+    _curve(axis, epochs, "valid_loss", VALID, "validation")
+    axis.set_ylabel("loss")
+
+
+def _accuracy(axis: Any, epochs: Sequence[Epoch]) -> None:
+    _curve(axis, epochs, "valid_accuracy", VALID, "validation")
+    axis.set_ylabel("validation accuracy")
+
+
+def _learning_rate(axis: Any, epochs: Sequence[Epoch]) -> None:
+    _curve(axis, epochs, "learning_rate", OTHER, "learning rate")
+    axis.set_ylabel("learning rate")
+    rates = [epoch.learning_rate or 0.0 for epoch in epochs]
+    if max(rates) > 20 * min(rates) > 0:
+        axis.set_yscale("log")
+    else:
+        axis.set_ylim(0, 1.2 * max(rates) or 1.0)
+
+
+def _curve(axis: Any, epochs: Sequence[Epoch], figure: str, color: str, label: str) -> None:
+    marker = "o" if len(epochs) <= MARKED else ""
+    points = [epoch.epoch for epoch in epochs], [getattr(epoch, figure) for epoch in epochs]
+    axis.plot(*points, color=color, label=label, linewidth=1.8, marker=marker, markersize=3.5)
+
+
+def _count_epochs(axis: Any, epochs: int) -> None:
+    """Let whole numbers stand below the lowest panel."""
+    beside = max(0.5, 0.02 * epochs)
+    axis.set_xlim(1 - beside, epochs + beside)
+    axis.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+    axis.set_xlabel("epoch")
+
+
+def _style(axis: Any) -> None:
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.grid(axis="y", color="#e3e3e3", linewidth=0.8)
+    axis.set_axisbelow(True)
+    axis.tick_params(labelsize=9)

@@ -1,0 +1,72 @@
+"""TensorBoard: the figures of each epoch, histograms of what is trained, and the graph, as event files in a folder."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from ckpttool.core.errors import CkptError, ExistingOutput
+from ckpttool.core.tensors import Array
+from ckpttool.graph.contents.stored import stored_tensors
+from ckpttool.graph.core import Graph
+from ckpttool.model.plan import PlanRow
+from ckpttool.runtime.events import EventWriter, event_files, read_events
+from ckpttool.training.run import Epoch
+from ckpttool.training.watch import Watch
+
+SCALARS = ("loss", "valid_loss", "valid_accuracy", "learning_rate")
+
+
+class TensorBoard(Watch):
+    """Writes events by the step that an epoch ended with; a step that the folder has is not written again."""
+
+    def __init__(self, folder: Path, overwrite: bool, resume: bool) -> None:
+        """Check that the folder may be written: one run has one folder.
+
+        Raises:
+            ExistingOutput: it has the events of another run.
+            CkptError: it is a file.
+        """
+        self._folder, self._resume = folder, resume
+        if folder.exists() and not folder.is_dir():
+            raise CkptError(f"{folder} is a file, expected a folder for event files")
+        if event_files(folder) and not (overwrite or resume):
+            raise ExistingOutput(f"{folder} has the events of a run: name another folder, or --overwrite them")
+        self._writer: EventWriter | None = None
+
+    def planned(self, plan: Sequence[PlanRow], notes: Sequence[str]) -> None:
+        """Take which weights have histograms: those that are trained from here on."""
+        self._trained = [row.target for row in plan if row.train]
+
+    def started(self, graph: Graph) -> None:
+        """Take the graph; that of a later stage differs in its training op alone."""
+        self._graph = graph
+
+    def began(self, history: Sequence[Epoch]) -> None:
+        """Begin a file: with the graph, and with epochs that were not recorded before the run went on."""
+        if not self._resume:
+            for path in event_files(self._folder):
+                path.unlink()
+        before = list(read_events(self._folder))
+        self._step = max((event.step for event in before), default=0)
+        self._writer = EventWriter(self._folder)
+        if not any(event.graph_def for event in before):
+            self._writer.graph(self._graph)
+        for epoch in history:
+            self._record(epoch, {})
+
+    def weights(self, epoch: Epoch, read: Callable[[], Mapping[str, Array]]) -> None:
+        """Write an epoch's figures and histograms."""
+        values, stored = read(), stored_tensors(self._graph)
+        ran = [stored[name] for name in self._trained if all(part.op in values for part in stored[name].members)]
+        self._record(epoch, {tensor.name: tensor.joined(values) for tensor in ran})
+
+    def _record(self, epoch: Epoch, arrays: Mapping[str, Array]) -> None:
+        if self._writer is not None and epoch.step > self._step:
+            figures = asdict(epoch)
+            scalars = {name: figures[name] for name in SCALARS if figures[name] is not None}
+            self._writer.summary(epoch.step, scalars, arrays)
+
+    def ended(self) -> None:
+        """Close the file."""
+        if self._writer is not None:
+            self._writer.close()

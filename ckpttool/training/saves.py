@@ -1,0 +1,170 @@
+"""Saves: what a run writes on its way, so that it can go on after it was stopped.
+
+`OUT.saves/` has `step-00001100.ckpt`, a whole model with its optimizer's state, and `step-00001100.state.json`, which
+says where the run was; a save without the latter was cut short and does not count. Where the best epoch's weights are
+to be kept they are there too, as `best-0007.ckpt`.
+"""
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ckpttool import checkpoint
+from ckpttool.core.errors import CorruptCheckpoint, ExistingOutput, MissingFile, PlanError
+from ckpttool.core.tensors import Tensor
+from ckpttool.formats.writing.files import replacing
+from ckpttool.graph import files
+from ckpttool.graph.core import Graph
+from ckpttool.model.model import write_model
+from ckpttool.training.every import Every
+from ckpttool.training.run import Epoch, Position
+
+_STATE = ".state.json"
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The weights that will be written at the end: an epoch's, with the graph and the frozen set that it had."""
+
+    epoch: Epoch
+    graph: Graph
+    tensors: Mapping[str, Tensor]
+    frozen: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A save that is whole: where the run was, its tensors, and what was kept."""
+
+    position: Position
+    tensors: Mapping[str, Tensor]
+    kept: Kept | None
+
+
+def refuse_saves(output: str | Path) -> None:
+    """Refuse to begin a run where the saves of another are.
+
+    Raises:
+        ExistingOutput: there are some.
+    """
+    if any(_folder(output).glob(f"*{_STATE}")):
+        raise ExistingOutput(f"{_folder(output)} has saves of a run: go on with --resume, or --overwrite them")
+
+
+def _folder(output: str | Path) -> Path:
+    return Path(f"{output}.saves")
+
+
+class Saves:
+    """The saves of one run in their folder: when one is due, writing, finding, forgetting the old ones."""
+
+    def __init__(self, output: str | Path, every: Every | None, keep: int, asked: Mapping[str, Any]) -> None:
+        """Take where the run's result will be, and `asked`: what must be the same for a run that goes on.
+
+        `last` is the prefix of the latest save that this run has written or gone on from.
+        """
+        self.folder = _folder(output)
+        self._every, self._keep, self._asked = every, keep, json.loads(json.dumps(asked, default=str))
+        self.last: Path | None = None
+        self._source: Path | None = None
+        self._last_step, self._last_time = 0, time.monotonic()
+
+    def clear(self) -> None:
+        """Delete all saves."""
+        for path in [*self.folder.glob(f"*{_STATE}"), *self.folder.glob("*.ckpt.*")]:
+            path.unlink()
+        if self.folder.is_dir() and not any(self.folder.iterdir()):
+            self.folder.rmdir()
+
+    def due(self, position: Position) -> bool:
+        """Say whether a save is due at a position; those of epochs are due at their beginning."""
+        if self._every is None or position.step == self._last_step:
+            return False
+        return self._every.is_due(position, time.monotonic() - self._last_time)
+
+    def steps_left(self, step: int) -> int | None:
+        """Return how many steps may be taken before the next save; None where steps do not decide."""
+        return self._every.steps_left(step) if self._every else None
+
+    def write(self, graph: Graph, tensors: Mapping[str, Tensor], position: Position, kept: Kept | None) -> Path:
+        """Write a save, and forget the oldest beyond those that are kept; return its prefix."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        prefix = self.folder / f"step-{position.step:08d}.ckpt"
+        state = {"position": asdict(position), "kept": self._write_kept(kept), "asked": self._asked}
+        write_model(graph, tensors, prefix, overwrite=True)
+        with replacing(self._state_path(prefix)) as file:
+            file.write(json.dumps(state, indent=2).encode() + b"\n")
+        self.last, self._last_step, self._last_time = prefix, position.step, time.monotonic()
+        self._forget()
+        return prefix
+
+    def latest(self) -> Saved:
+        """Return the latest save that is whole.
+
+        Raises:
+            MissingFile: there is none.
+            PlanError: the run that made it was asked for something else: an option, the model or the data differ.
+        """
+        states = sorted(self.folder.glob(f"*{_STATE}"))
+        if not states:
+            raise MissingFile(f"{self.folder}: no save to go on from; leave --resume out to start from the beginning")
+        state = self._read(states[-1])
+        prefix = self.folder / f"{states[-1].name.removesuffix(_STATE)}.ckpt"
+        position = Position.from_json(state["position"])
+        self.last = self._source = prefix
+        self._last_step = position.step
+        self._require_same(state["asked"])
+        return Saved(position, checkpoint.open(prefix), self._read_kept(state["kept"]))
+
+    def _require_same(self, asked: Mapping[str, Any]) -> None:
+        """Refuse to go on with a run that had been asked for something else."""
+        keys = [key for key in {**asked, **self._asked} if asked.get(key) != self._asked.get(key)]
+        if keys:
+            was = ", ".join(f"{key} was {asked.get(key)}, now {self._asked.get(key)}" for key in keys)
+            raise PlanError(f"--resume: {self.last} is of a run with other options: {was}")
+
+    def _state_path(self, prefix: Path) -> Path:
+        return prefix.with_name(f"{prefix.stem}{_STATE}")
+
+    def _read(self, path: Path) -> Any:
+        try:
+            return json.loads(path.read_bytes())
+        except ValueError as error:
+            raise CorruptCheckpoint(f"{path}: {error}; delete it to go on from an older save") from error
+
+    def _write_kept(self, kept: Kept | None) -> dict[str, Any] | None:
+        if kept is None:
+            return None
+        prefix = self.folder / f"best-{kept.epoch.epoch:04d}.ckpt"
+        if not Path(f"{prefix}.meta").exists():
+            write_model(kept.graph, kept.tensors, prefix, overwrite=True)
+        return {"prefix": prefix.name, "epoch": asdict(kept.epoch), "frozen": list(kept.frozen)}
+
+    def _read_kept(self, state: Mapping[str, Any] | None) -> Kept | None:
+        if state is None:
+            return None
+        prefix = self.folder / state["prefix"]
+        graph = files.load(f"{prefix}.meta")
+        return Kept(Epoch(**state["epoch"]), graph, checkpoint.open(prefix), tuple(state["frozen"]))
+
+    def _forget(self) -> None:
+        """Delete the saves beyond the latest ones, and the best weights that none of these refers to.
+
+        What a run went on from stays as long as the run may read it.
+        """
+        states = sorted(self.folder.glob(f"*{_STATE}"))
+        old = [path for path in states[: -self._keep] if not self._source or path != self._state_path(self._source)]
+        for state in old:
+            state.unlink()
+            self._delete(state.name.removesuffix(_STATE))
+        named = [kept["prefix"] for state in states if state not in old and (kept := self._read(state)["kept"])]
+        for meta in self.folder.glob("best-*.ckpt.meta"):
+            if meta.name.removesuffix(".meta") not in named:
+                self._delete(meta.name.removesuffix(".ckpt.meta"))
+
+    def _delete(self, name: str) -> None:
+        for path in self.folder.glob(f"{name}.ckpt.*"):
+            path.unlink()

@@ -1,1 +1,0 @@
-"""What a model says of rows: counted, and written to files."""

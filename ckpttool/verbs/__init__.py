@@ -1,0 +1,1 @@
+"""A file per verb: what the tool does, without the command line."""

@@ -1,0 +1,101 @@
+"""Outputs: what the last layer of a graph says of a row: a class, labels that hold or not, or numbers."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from ckpttool.core.tensors import Array
+from ckpttool.data.columns import INTEGERS
+from ckpttool.graph.core import Graph, TensorRef
+from ckpttool.graph.roles.losses import comparison_kind, source
+from ckpttool.graph.roles.roles import Roles
+from ckpttool.training.feeds import label_spec
+
+Says = Literal["class", "labels", "numbers"]
+
+
+def softmax(logits: Array) -> Array:
+    """Return probabilities that add up to 1 over the last dimension.
+
+    >>> softmax(np.array([[1000.0, 1000.0]])).tolist()
+    [[0.5, 0.5]]
+    """
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    probabilities: Array = powers / powers.sum(axis=-1, keepdims=True)
+    return probabilities
+
+
+def sigmoid(logits: Array) -> Array:
+    """Return a probability for each element.
+
+    >>> sigmoid(np.array([0.0, -1000.0])).tolist()
+    [0.5, 0.0]
+    """
+    powers = np.exp(-np.abs(logits))
+    probabilities: Array = np.where(logits >= 0, 1, powers) / (1 + powers)
+    return probabilities
+
+
+def _same(outputs: Array) -> Array:
+    return outputs
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What outputs say, how probabilities are made of them, where they can be, and above what a label is said."""
+
+    says: Says
+    probabilities: Callable[[Array], Array] | None = None
+    above: float = 0.0
+
+    def columns(self, outputs: Array) -> dict[str, Array]:
+        """Return what is predicted of some rows: the class or the labels, probabilities, the outputs themselves.
+
+        >>> found = MEANINGS["sigmoid"].columns(np.array([[0.0, 2.0]]))
+        >>> {name: array.round(2).tolist() for name, array in found.items()}
+        {'labels': [[0, 1]], 'probabilities': [[0.5, 0.88]], 'logits': [[0.0, 2.0]]}
+        """
+        found = {}
+        if self.says == "class" and outputs.ndim > 1 and outputs.shape[-1] > 1:
+            found["classes"] = outputs.argmax(axis=-1)
+        if self.says == "labels":
+            found["labels"] = (outputs > self.above).astype(np.uint8)
+        if self.probabilities is not None:
+            found["probabilities"] = self.probabilities(outputs)
+        if self.probabilities is not _same:
+            found["logits" if self.probabilities else "outputs"] = outputs
+        return found
+
+
+MEANINGS = {
+    "softmax": Meaning("class", softmax),
+    "sigmoid": Meaning("labels", sigmoid),
+    "hits": Meaning("class"),
+    "difference": Meaning("numbers"),
+}
+"""By how the loss compares the outputs with labels."""
+_ACTIVATIONS = {"Softmax": Meaning("class", _same), "Sigmoid": Meaning("labels", _same, above=0.5)}
+"""By the op that makes the outputs, where no loss says what they are."""
+
+
+def meaning(graph: Graph, roles: Roles, tensor: str) -> Meaning | None:
+    """Return what a tensor of outputs says; None where the graph does not tell.
+
+    The loss says it; else an activation; else logits are classes, if labels are whole numbers, one for a row.
+    """
+    kind = comparison_kind(graph, roles.loss, tensor) if roles.loss else None
+    if kind is not None:
+        return MEANINGS[kind]
+    activation = graph.op(source(graph, TensorRef.parse(tensor)).op).op
+    if activation in _ACTIVATIONS:
+        return _ACTIVATIONS[activation]
+    return MEANINGS["hits"] if tensor == roles.logits and _are_classes(graph, roles) else None
+
+
+def _are_classes(graph: Graph, roles: Roles) -> bool:
+    if roles.labels is None:
+        return roles.loss is None
+    labels = label_spec(graph, roles)
+    return labels.dtype.name in INTEGERS and labels.dtype.name != "bool" and len(labels.shape or (None,)) == 1

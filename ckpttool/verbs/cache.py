@@ -1,0 +1,52 @@
+"""Caching: what the frozen layers give for every row of a data set, computed before any training, or found."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ckpttool.core.errors import GraphError
+from ckpttool.core.names import Pattern
+from ckpttool.data.dataset import training_splits
+from ckpttool.graph.contents.convolutions import convolves
+from ckpttool.graph.roles.roles import find_roles
+from ckpttool.model.model import Model
+from ckpttool.runtime.configure import suit_tensorflow
+from ckpttool.training.augment import augmentation_of, check_augment
+from ckpttool.training.feature_cache import FeatureCache
+from ckpttool.training.features import Features
+from ckpttool.training.feeds import wanted
+from ckpttool.training.frozen import freeze_for_training
+from ckpttool.training.watch import Watch
+
+
+def fill(
+    model: Model,
+    data: str | Path,
+    freeze: str,
+    valid: int | None = None,
+    root: str | Path | None = None,
+    roles: Mapping[str, str] | None = None,
+    watch: Watch | None = None,
+    augment: str | None = None,
+    cache_augment: int | None = None,
+    image_shape: Sequence[int] | None = None,
+    seed: int = 42,
+    features: str | None = None,
+) -> Features:
+    """Return the features of a model's frozen layers for the training and validation rows of a data set.
+
+    `augment`, `cache_augment`, `image_shape` and `seed` are those of the training that will use them.
+
+    Raises:
+        CkptError: the layers, the graph or the data do not fit one another.
+    """
+    suit_tensorflow(convolves(model.graph))
+    check_augment(augment, True, cache_augment)
+    found = find_roles(model.graph, **(roles or {}))
+    frozen = freeze_for_training(model.graph, found, None, Pattern(freeze))
+    if frozen.part is None:
+        raise GraphError(f"{model.path}: {freeze!r} leaves nothing below the trained layers to cache")
+    splits = training_splits(data, wanted(model.graph, found, features), valid)
+    watch = watch or Watch()
+    watch.prepared(splits)
+    augmentation = augmentation_of(augment, splits[0], image_shape, seed, cache_augment)
+    return FeatureCache(frozen.graph, frozen.part, model.checkpoint, splits, augmentation).open(root, watch)

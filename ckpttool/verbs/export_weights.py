@@ -1,0 +1,124 @@
+"""Export: a model's values under the names of another framework's file, by the rules that import it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ckpttool import checkpoint, formats
+from ckpttool.checkpoint import Checkpoint
+from ckpttool.core.casting import cast_tensor
+from ckpttool.core.errors import FormatError, PlanError
+from ckpttool.core.names import listed
+from ckpttool.core.tensors import Tensor
+from ckpttool.foreign.fitting import Pair
+from ckpttool.foreign.plan import Pairing, pair
+from ckpttool.foreign.rules import Rule
+from ckpttool.foreign.transformed import inverted
+from ckpttool.formats.format import Writing
+from ckpttool.formats.writing.files import refuse_existing
+from ckpttool.graph import files
+
+
+@dataclass(frozen=True)
+class Export:
+    """What an export will write: the tensors of a file such as LIKE, with the model's values for those that it has."""
+
+    model: Path
+    pairing: Pairing
+    values: Checkpoint
+
+    @property
+    def like(self) -> Checkpoint:
+        """The file whose names, shapes and dtypes the output has."""
+        return self.pairing.weights
+
+    @property
+    def pairs(self) -> list[Pair]:
+        """What gets the model's values, also where the file holds them a second time."""
+        return [*self.pairing.pairs, *self.pairing.copies]
+
+    @cached_property
+    def tensors(self) -> dict[str, Tensor]:
+        """The output's tensors in the order of LIKE, brought into its layout when they are read."""
+        made = {
+            tensor.name: cast_tensor(tensor, self.like[tensor.name].dtype)
+            for each in self.pairs
+            for tensor in inverted(each.layout, [self.values[name] for name in each.targets], each.sources)
+        }
+        return {name: made.get(name) or tensor for name, tensor in self.like.items()}
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """The plan, a row per tensor of the output: which variables its value is from, or that it is LIKE's."""
+        froms = {name: each.described(each.targets) for each in self.pairs for name in each.sources}
+        return [
+            {"name": name, "shape": tensor.shape, "dtype": str(tensor.dtype), "value": froms.get(name, "as in LIKE")}
+            for name, tensor in self.tensors.items()
+        ]
+
+    @property
+    def notes(self) -> list[str]:
+        """What keeps LIKE's value, and what of the model goes nowhere."""
+        taken = {name for each in self.pairs for name in each.sources}
+        kept = [name for name in self.like if name not in taken]
+        notes = [f"left out: {problem}" for problem in self.pairing.left_out]
+        if kept:
+            notes.append(f"as in {self.like.path}: {listed(kept)}")
+        if self.pairing.unfilled:
+            notes.append(f"of {self.model}, not written: {listed(self.pairing.unfilled)}")
+        return notes
+
+    @property
+    def done(self) -> str:
+        """What will have been done."""
+        return f"{len(self.tensors)} tensors"
+
+    def check(self, output: str | Path, overwrite: bool = False) -> None:
+        """Check that the output may be written.
+
+        Raises:
+            FormatError: its suffix says a format that is only read.
+            ExistingOutput: it is there already.
+        """
+        target = formats.for_output(Path(output))
+        if not target.WRITES:
+            raise FormatError(f"{output}: {target.NAME} {target.LIMITS}")
+        refuse_existing([Path(output)], overwrite)
+
+    def write(self, output: str | Path, overwrite: bool = False) -> None:
+        """Write the file in the format of its suffix; `checkpoint.save` says what is raised."""
+        target = formats.for_output(Path(output))
+        like = self.like.path if "like" in target.HEEDS else None
+        metadata = _metadata(self.like) if target.METADATA else {}
+        how = Writing(metadata=metadata, like=like)
+        checkpoint.save(self.like.holding(self.tensors), output, target.NAME, overwrite, how)
+
+
+def plan_export(
+    model: Path,
+    like: Path,
+    rules: list[Rule] | None = None,
+    lenient: bool = False,
+    cast: bool = False,
+    scope: str = "",
+) -> Export:
+    """Plan what `export` writes: LIKE is paired with the model's graph as an import would; no value is read.
+
+    Raises:
+        MissingFile: there is no model, or no LIKE.
+        UnknownName: a rule was used for nothing, or the checkpoint lacks a variable.
+        PlanError: something does not fit.
+    """
+    paired = pair(checkpoint.open(like), files.load(model), rules or [], scope, lenient, cast)
+    plan = Export(model, paired, checkpoint.open(model))
+    for name, tensor in plan.tensors.items():
+        if tensor.shape != plan.like[name].shape:
+            raise PlanError(f"{like.name}: {name} is {list(plan.like[name].shape)}, exported {list(tensor.shape)}")
+    return plan
+
+
+def _metadata(like: Checkpoint) -> Mapping[str, str]:
+    """Return LIKE's texts; loaders of safetensors ask for the framework that a file of PyTorch is from."""
+    return {"format": "pt", **like.metadata} if like.format == "torch" else like.metadata

@@ -1,0 +1,144 @@
+"""Fine-tuning: the layers that are not frozen are trained on a data set, from start to proof."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ckpttool import checkpoint
+from ckpttool.core.errors import CkptError, PlanError
+from ckpttool.data.dataset import notes_of
+from ckpttool.data.fingerprint import fingerprint
+from ckpttool.formats.writing.files import refuse_existing
+from ckpttool.graph.contents.convolutions import convolves
+from ckpttool.model.model import Model, outputs_of, write_model
+from ckpttool.model.plan import PlanRow
+from ckpttool.runtime.configure import suit_tensorflow
+from ckpttool.runtime.schedules import Span
+from ckpttool.surgery.verify import changed_tensors
+from ckpttool.training.callbacks import Recording
+from ckpttool.training.every import Every
+from ckpttool.training.interrupt import Interrupt
+from ckpttool.training.loop import Loop
+from ckpttool.training.prepare import check_options, prepare
+from ckpttool.training.report import Report, report_path, write_report
+from ckpttool.training.run import Options, Position, Run, best_of
+from ckpttool.training.saves import Kept, Saved, Saves, refuse_saves
+from ckpttool.training.training import Splits, Training, open_splits
+from ckpttool.training.watch import Watch, Watches
+
+MAY_CHANGE = ("epochs", "early_stopping", "save_every", "keep_checkpoints", "cache_dir")
+"""Options that a run which goes on may have other values of: they do not change the steps that were taken."""
+
+
+def plan(model: Model, options: Options) -> list[PlanRow]:
+    """Return the plan of a run's first stage without running it.
+
+    Raises:
+        CkptError: the graph and the options do not fit one another.
+    """
+    return prepare(model, options, options.all_stages()[0].train, Span(total=1)).plan
+
+
+def finetune(
+    model: Model,
+    data: str | Path,
+    options: Options,
+    output: str | Path,
+    overwrite: bool = False,
+    watch: Watch | None = None,
+    resume: bool = False,
+    repeats: Report | None = None,
+    recording: Recording | None = None,
+) -> Run:
+    """Train a model, write the best epoch (or the last) under `output`, and prove that frozen tensors stayed.
+
+    With `resume`, a run that was stopped or that saved on its way goes on from its latest save, to the same result.
+    A run that `repeats` another says how its model and data differ from those. Its history is written beside the
+    model epoch by epoch, and what `recording` asks for.
+
+    Raises:
+        Interrupted: Ctrl-C or SIGTERM; where the run was is saved.
+        CkptError: something does not fit; nothing is written then.
+    """
+    refuse_existing([*outputs_of(output), report_path(output)], overwrite)
+    if Path(output).resolve() == checkpoint.prefix_of(model.path).resolve():
+        raise PlanError(f"{output} is the model itself, which the result is compared with: write it elsewhere")
+    suit_tensorflow(convolves(model.graph), options.threads)
+    check_options(model, options)
+    if not (resume or overwrite):
+        refuse_saves(output)
+    every = None if options.save_every is None else Every.parse(options.save_every)
+    recording, watch = recording or Recording(), watch or Watch()
+    recorders = recording.of(output, overwrite, resume)
+    splits = open_splits(model, data, options)
+    facts = _facts(model, data, splits)
+    watch.differs(repeats.differences(facts) if repeats else [])
+    saves = _saves(options, every, output, facts)
+    saved = saves.latest() if resume else None
+    watch = Watches(*recorders, watch)
+    loop = _loop(model, splits, options, watch, saves, saved)
+    if not resume:
+        saves.clear()
+    with watch.run(loop.history):
+        with loop.interrupt:
+            kept = loop.run()
+        write_model(kept.graph, kept.tensors, output, overwrite)
+        proved = _prove(model, kept, output)
+    run = Run(loop.training.plan, loop.history, kept.epoch, best_of(loop.history), loop.training.features, proved)
+    write_report(output, {**facts, **_report(loop.training, run, recording)})
+    if options.save_every is None:
+        saves.clear()
+    return run
+
+
+def _saves(options: Options, every: Every | None, output: str | Path, facts: Mapping[str, Any]) -> Saves:
+    asked = {name: value for name, value in options.flat().items() if name not in MAY_CHANGE}
+    return Saves(output, every, options.keep_checkpoints, {**asked, "data": facts["data"]["fingerprint"]})
+
+
+def _loop(model: Model, splits: Splits, options: Options, watch: Watch, saves: Saves, saved: Saved | None) -> Loop:
+    """Return what trains from the beginning, or from where a save was made."""
+    position, kept, tensors = (saved.position, saved.kept, saved.tensors) if saved else (Position(), None, None)
+    training = Training(model, splits, options, watch, position.epoch, tensors)
+    return Loop(training, position, kept, saves, watch, Interrupt())
+
+
+def _prove(model: Model, kept: Kept, output: str | Path) -> tuple[str, ...]:
+    """Check that every frozen tensor of the output has the bytes it had in the model; return their names.
+
+    Raises:
+        CkptError: one has changed.
+    """
+    frozen = [name for name in kept.frozen if name in model.checkpoint]
+    changed = changed_tensors(model.checkpoint, checkpoint.open(output), frozen)
+    if changed:
+        raise CkptError(f"{output}: frozen tensors have changed: {', '.join(changed)}")
+    return tuple(frozen)
+
+
+def _facts(model: Model, data: str | Path, splits: Splits) -> dict[str, Any]:
+    """Return what a report says of the model and the data."""
+    return {
+        "model": str(model.path),
+        "data": {
+            "path": str(data),
+            "fingerprint": {split.name: fingerprint(split) for split in splits},
+            "rows": {split.name: split.rows for split in splits},
+            "preprocessing": notes_of(splits),
+        },
+    }
+
+
+def _report(training: Training, run: Run, recording: Recording) -> dict[str, Any]:
+    """Return what a report says of the run, but for the versions."""
+    return {
+        "plan": [row.as_json() for row in run.plan],
+        "options": {**training.options.flat(), **asdict(recording)},
+        "cache": str(run.features.entry.path) if run.features else None,
+        "unchanged": list(run.unchanged),
+        "left_behind": training.left_behind,
+        "best_epoch": run.best.epoch,
+        "kept_epoch": run.kept.epoch,
+        "history": [asdict(epoch) for epoch in run.history],
+    }

@@ -1,0 +1,165 @@
+"""Freezing: chosen layers are kept from changing, and the graph itself says so."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ckpttool.core.errors import PlanError
+from ckpttool.core.names import Pattern, listed
+from ckpttool.core.variable_kinds import base_name
+from ckpttool.graph.contents.op_outputs import dtype_of_output
+from ckpttool.graph.contents.variables import variables
+from ckpttool.graph.core import Graph, TensorRef
+from ckpttool.graph.freezing.closure import FrozenPart, frozen_part
+from ckpttool.graph.freezing.frozen import frozen_with_layers
+from ckpttool.graph.freezing.pinning import pin_training
+from ckpttool.graph.freezing.updates import drop_updates, stop_gradient, untrainable, update_ops
+from ckpttool.graph.rewrite.importable import importable
+from ckpttool.graph.roles.modes import mode_placeholders
+from ckpttool.graph.roles.roles import Roles, certain_roles, find_roles
+from ckpttool.model.model import Model, WritesModel, write_model
+from ckpttool.model.plan import PlanRow, plan_rows, prefix_note
+
+Method = Literal["var-list", "stop-gradient"]
+
+
+@dataclass(frozen=True)
+class Freezing(WritesModel):
+    """What will be written: the model's own values under a graph that leaves the frozen variables alone."""
+
+    model: Model
+    graph: Graph
+    frozen: tuple[str, ...]
+    rows: list[PlanRow]
+    notes: tuple[str, ...]
+
+    @property
+    def done(self) -> str:
+        """What will have been done."""
+        return f"{len(self.frozen)} variables frozen"
+
+    def write(self, output: str | Path, overwrite: bool = False) -> None:
+        """Write the graph, copy the checkpoint, and read both back.
+
+        Raises:
+            ExistingOutput: the output is there already.
+            CorruptCheckpoint: what was read back is not what was meant.
+        """
+        write_model(self.graph, self.model.checkpoint, output, overwrite)
+
+
+def plan_freeze(
+    model: Model, layers: str, method: Method = "var-list", roles: Mapping[str, str] | None = None
+) -> Freezing:
+    """Plan what `freeze` writes; nothing is written before the plan's `write`. No TensorFlow is needed.
+
+    Both methods take the frozen variables out of the graph's own training op, keep their moving averages as they are
+    and let their layers run in inference mode. `var-list` also takes them out of TRAINABLE_VARIABLES, for optimizers
+    that are put on later; `stop-gradient` puts a StopGradient op at the cut instead, which such optimizers cannot
+    pass. `roles` names the graph's ops where they are not found (`find_roles`).
+
+    Raises:
+        UnknownName: the pattern takes nothing.
+        PlanError: nothing would be left to train.
+    """
+    pattern = Pattern(layers)
+    described = variables(model.graph)
+    weights = [key for key, variable in described.items() if variable.kind == "weight"]
+    frozen = frozen_with_layers(model.graph, pattern.select(weights))
+    rows = plan_rows(model.graph, {v.name: v.name for v in described.values()}, {described[key].name for key in frozen})
+    if not any(row.train for row in rows):
+        raise PlanError(f"{model.path}: nothing is left to train: {layers!r} freezes all {len(rows)} weights")
+    found = find_roles(model.graph, needed=(), **(roles or {}))
+    part = _part(model.graph, frozen, found)
+    graph = _frozen_graph(model.graph, frozen, method, part, _targets(found))
+    notes = (*prefix_note(pattern, weights), *_cut_notes(part, method), *_change_notes(model.graph, graph, frozen))
+    return Freezing(model, graph, tuple(frozen), rows, notes)
+
+
+def freeze_graph(graph: Graph, names: Collection[str], method: Method = "var-list") -> Graph:
+    """Return a graph that leaves the named variables (checkpoint names) alone when it is trained.
+
+    Raises:
+        UnknownName: a name is not one of the graph's variables.
+    """
+    found = certain_roles(graph)
+    frozen = frozen_with_layers(graph, names)
+    return _frozen_graph(graph, frozen, method, _part(graph, frozen, found), _targets(found))
+
+
+def _frozen_graph(
+    graph: Graph, frozen: Collection[str], method: Method, part: FrozenPart | None, targets: list[str]
+) -> Graph:
+    """Pin, stop and drop, in this order: the first two need ops that the last takes away."""
+    if part is not None:
+        graph = pin_training(graph, part)
+    if part is not None and method == "stop-gradient":
+        readers = graph.ancestors(*(TensorRef.parse(name).op for name in targets)) - part.ops
+        graph = stop_gradient(graph, _stops(graph, part, readers), readers)
+    graph = drop_updates(graph, frozen)
+    # No gradient can be stopped below a frozen variable that trained layers feed: the list alone protects it.
+    left_out = frozen if method == "var-list" or part is None else part.above
+    return importable(untrainable(graph, left_out))
+
+
+def _targets(roles: Roles) -> list[str]:
+    return [name for name in (roles.loss, roles.logits, roles.accuracy) if name]
+
+
+def _part(graph: Graph, frozen: Collection[str], roles: Roles) -> FrozenPart | None:
+    """Return the frozen part of what computes the loss; None where the graph computes nothing with the variables."""
+    targets = _targets(roles)
+    below = graph.ancestors(*(TensorRef.parse(name).op for name in targets)) if targets else set()
+    chosen = set(frozen)
+    used = [key for key, variable in variables(graph).items() if key in chosen and variable.op in below]
+    return frozen_part(graph, used, targets, roles.training) if used else None
+
+
+def _stops(graph: Graph, part: FrozenPart, readers: Collection[str]) -> list[str]:
+    """Return the tensors at which gradients are stopped: the features, and what else leaves of the variables.
+
+    A penalty on a frozen kernel reads the kernel itself; where it reads it by its handle, its own read is stopped.
+    """
+    stops = []
+    held = {variables(graph)[key].op for key in part.variables}
+    leaving = [text for text in part.constants if held & graph.ancestors(TensorRef.parse(text).op)]
+    for text in (*part.features, *leaving):
+        ref = TensorRef.parse(text)
+        if graph.nodes[ref.op].op == "VarHandleOp":
+            reads = [name for name in graph.consumers[ref.op] if name in readers]
+            stops += [f"{name}:0" for name in reads if graph.nodes[name].op == "ReadVariableOp"]
+        elif _has_gradient(graph, ref):
+            stops.append(text)
+    return stops
+
+
+def _has_gradient(graph: Graph, ref: TensorRef) -> bool:
+    name = dtype_of_output(graph, ref).name
+    return "float" in name or "complex" in name
+
+
+def _cut_notes(part: FrozenPart | None, method: Method) -> list[str]:
+    """Say where the frozen part ends."""
+    if part is None:
+        return ["the graph computes no loss or logits with the frozen variables: only its collections change"]
+    notes = [f"the cut: {listed(part.features)}"] if part.features else []
+    if part.above:
+        how = "; left out of TRAINABLE_VARIABLES, no gradient is stopped" if method == "stop-gradient" else ""
+        notes.append(f"frozen above layers that are trained: {listed(part.above)}{how}")
+    return notes
+
+
+def _change_notes(before: Graph, after: Graph, frozen: Collection[str]) -> list[str]:
+    """Say what left the training, what stays without use, and what importing made necessary."""
+    dropped = update_ops(before, frozen)
+    notes = [f"taken out of the training: {listed(dropped)}"] if dropped else []
+    pinned = [name for name in mode_placeholders(before) if f"{name}/frozen" in after.nodes]
+    notes += [f"False within the frozen layers: {listed(pinned)}"] if pinned else []
+    owners = set(frozen)
+    slots = [v.name for v in variables(after).values() if v.kind == "slot" and base_name(v.name, owners)]
+    if slots:
+        notes.append(f"kept, though nothing changes them any more: {listed(slots)}")
+    if any(node.device and not node.device.endswith("CPU:0") for node in before.nodes.values()):
+        notes.append("explicit devices are cleared")
+    return notes

@@ -1,0 +1,165 @@
+"""Import: weights of another framework become the values of a graph's variables, through its assign nodes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ckpttool import checkpoint
+from ckpttool.core.errors import CkptError, MissingFile
+from ckpttool.core.names import listed
+from ckpttool.core.tensors import Tensor
+from ckpttool.foreign.bake import bake as bake_values
+from ckpttool.foreign.bake import check_size
+from ckpttool.foreign.plan import Pairing, pair
+from ckpttool.foreign.rules import Rule
+from ckpttool.graph import files
+from ckpttool.graph.contents.stored import StoredTensor, stored_tensors
+from ckpttool.graph.core import Graph
+from ckpttool.model.model import WritesModel, write_model
+from ckpttool.model.opening import GRAPH_SUFFIXES
+from ckpttool.model.plan import PlanRow, plan_rows
+from ckpttool.runtime.fresh import fresh_tensors
+from ckpttool.verbs.sample import TOLERANCE, Sample
+from ckpttool.verbs.sides import sides
+from ckpttool.verbs.trial import settle
+
+
+@dataclass(frozen=True)
+class Import(WritesModel):
+    """What an import will write: the graph, the paired tensors, the model's own values for the rest, or fresh ones.
+
+    With `bake` the paired values go into the graph's initialisers too.
+    """
+
+    graph: Graph
+    pairing: Pairing
+    own: Mapping[str, Tensor]
+    model: Path
+    seed: int
+    bake: bool
+    notes: tuple[str, ...]
+
+    @property
+    def targets(self) -> Mapping[str, StoredTensor]:
+        """What the graph's checkpoint holds, by name."""
+        return stored_tensors(self.graph)
+
+    @property
+    def rows(self) -> list[PlanRow]:
+        """The plan, a row per weight; what keeps the model's value says so by the model's name."""
+        sources = {name: source for name in self.targets if (source := self._source(name))}
+        return plan_rows(self.graph, sources)
+
+    @property
+    def done(self) -> str:
+        """What will have been done."""
+        return f"{len(self.pairing.tensors)} tensors imported"
+
+    def check(self, output: str | Path, overwrite: bool = False) -> None:
+        """Check what can be checked before anything is read or written.
+
+        Raises:
+            ExistingOutput: the output is there already.
+            PlanError: the values do not fit into a graph.
+        """
+        super().check(output, overwrite)
+        if self.bake:
+            check_size(self.graph, self.pairing.tensors)
+
+    def write(self, output: str | Path, overwrite: bool = False) -> None:
+        """Write graph and checkpoint under a prefix, and read both back.
+
+        Raises:
+            CkptError: `check` finds something, or a value cannot be read.
+            CorruptCheckpoint: what was read back differs.
+        """
+        self.check(output, overwrite)
+        graph = bake_values(self.graph, self.pairing.tensors) if self.bake else self.graph
+        write_model(graph, self.tensors(), output, overwrite)
+
+    def _source(self, name: str) -> str | None:
+        if name in self.pairing.sources:
+            return self.pairing.sources[name]
+        return f"{self.model}:{name}" if name in self.own else None
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return every tensor that the graph's checkpoint holds: imported, the model's own, or fresh."""
+        known = {**self.own, **self.pairing.tensors}
+        fresh = fresh_tensors(self.graph, [name for name in self.targets if name not in known], self.seed)
+        return {name: fresh.get(name) or known[name] for name in self.targets}
+
+
+def plan_import(
+    weights: Path,
+    into: Path,
+    rules: list[Rule] | None = None,
+    lenient: bool = False,
+    cast: bool = False,
+    bake: bool = False,
+    seed: int = 42,
+    scope: str = "",
+    sample: Path | None = None,
+    tolerance: float = TOLERANCE,
+) -> Import:
+    """Plan what `import` writes; nothing is written before the plan's `write`.
+
+    Where shapes leave a layout open, a `sample` settles it: the graph is run on it, with each.
+
+    Raises:
+        MissingFile: there is no file of weights, or no graph.
+        UnknownName: a rule was used for nothing.
+        PlanError: something does not fit.
+        DataError: the sample has nothing to feed or to compare.
+    """
+    graph = files.load(into)
+    paired = pair(checkpoint.open(weights), graph, rules or [], scope, lenient, cast, tried=sample is not None)
+    values = _own_values(into)
+    known = stored_tensors(graph)
+    own = {name: tensor for name, tensor in values.items() if name in known}
+    beyond = [name for name in values if name not in known]
+    planned = Import(graph, paired, own, into, seed, bake, tuple(_notes(paired, own, into, beyond)))
+    return planned if sample is None else _settled(planned, sample, tolerance)
+
+
+def _settled(planned: Import, sample: Path, tolerance: float) -> Import:
+    """Return the plan with the layouts that a sample shows to be right, and say which these are."""
+    arrays = checkpoint.open(sample)
+    sides(planned.graph, arrays)
+    if not any(pair.others for pair in planned.pairing.pairs):
+        return planned
+    held = Sample(planned.graph, planned.tensors(), arrays)
+    pairing = settle(planned.pairing, planned.graph, held, tolerance)
+    told = [
+        f"{pair.targets[0]}: {pair.layout}, as the sample tells"
+        for pair, before in zip(pairing.pairs, planned.pairing.pairs, strict=True)
+        if before.others
+    ]
+    return replace(planned, pairing=pairing, notes=(*planned.notes, *told))
+
+
+def _own_values(model: Path) -> Mapping[str, Tensor]:
+    """Return the values of the model's checkpoint, none where it is a graph alone."""
+    try:
+        return checkpoint.open(model)
+    except MissingFile:
+        return {}
+    except CkptError:
+        if model.is_file() and model.suffix in GRAPH_SUFFIXES:
+            return {}
+        raise
+
+
+def _notes(paired: Pairing, own: Mapping[str, Tensor], model: Path, beyond: list[str]) -> list[str]:
+    """Say what is not imported, what is not in the output, and which weights keep or get another value."""
+    notes = [f"left out: {problem}" for problem in paired.left_out]
+    if paired.dropped:
+        notes.append(f"not weights, or left out by a rule: {listed(list(paired.dropped))}")
+    kept = [name for name in paired.unfilled if name in own]
+    fresh = [name for name in paired.unfilled if name not in own]
+    if kept:
+        notes.append(f"kept from {model}: {listed(kept)}")
+    if fresh:
+        notes.append(f"fresh, by their initialisers: {listed(fresh)}")
+    if beyond:
+        notes.append(f"not in the graph, so not written: {listed(beyond)}")
+    return notes

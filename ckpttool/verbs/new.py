@@ -1,0 +1,40 @@
+"""A fresh model from a description of its layers."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ckpttool.formats.writing.files import refuse_existing
+from ckpttool.graph.contents.stored import stored_tensors
+from ckpttool.graph.spec import parse
+from ckpttool.model.model import outputs_of, write_model
+from ckpttool.model.plan import PlanRow, plan_rows
+from ckpttool.runtime.build import new_graph
+from ckpttool.runtime.configure import suit_tensorflow
+from ckpttool.runtime.fresh import fresh_tensors
+from ckpttool.runtime.objectives import Objective
+from ckpttool.runtime.recipe import Recipe
+
+
+def new(
+    input_shape: Sequence[int],
+    layers: str,
+    output: str | Path,
+    recipe: Recipe | None = None,
+    seed: int = 42,
+    overwrite: bool = False,
+    objective: Objective | None = None,
+) -> list[PlanRow]:
+    """Write a network with freshly initialised layers; return its variables as a plan.
+
+    `input_shape` is that of one row, without the rows' own dimension: `[784]`.
+
+    Raises:
+        PlanError: the layers are not in the language of SPEC, or do not fit one another.
+        ExistingOutput: the output is there already.
+    """
+    refuse_existing(outputs_of(output), overwrite)
+    described = parse(layers)
+    suit_tensorflow(any(layer.kind == "conv2d" for layer in described))
+    graph = new_graph(input_shape, described, recipe or Recipe(), objective or Objective(), seed)
+    write_model(graph, fresh_tensors(graph, stored_tensors(graph), seed), output, overwrite)
+    return plan_rows(graph, {})

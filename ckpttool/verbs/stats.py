@@ -1,0 +1,57 @@
+"""The statistics of a checkpoint's tensors: a row for each, one for all weights, and whether all numbers are finite."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ckpttool import checkpoint
+from ckpttool.surgery.summary import has_numbers, histogram, summarize, together
+from ckpttool.verbs.listing import Row, Talk, kinds_of, names_taken
+
+SMALL = 12
+"""Bins of a histogram that stands in a line."""
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """A row for each tensor, and one for all weights together."""
+
+    tensors: tuple[Row, ...]
+    total: Row
+
+    @property
+    def finite(self) -> bool:
+        """Say whether there is neither NaN nor an infinity."""
+        return not any(row["nan"] or row["inf"] for row in self.tensors)
+
+    def row(self) -> Row:
+        """Return the fields for JSON."""
+        return {"tensors": list(self.tensors), "total": self.total, "finite": self.finite}
+
+
+def statistics(
+    path: Path,
+    pattern: str | None = None,
+    slots: bool = False,
+    say: Talk = lambda _text: None,
+    with_histograms: bool = False,
+) -> Statistics:
+    """Read a checkpoint's tensors of numbers and sum each up; a pattern takes weights, with `slots` the others too.
+
+    Raises:
+        UnknownName: the pattern takes nothing.
+        CorruptCheckpoint: a tensor's checksum does not match.
+    """
+    tensors = checkpoint.open(path)
+    kind = kinds_of(tensors, say)
+    rows, weights = [], []
+    for name in names_taken(pattern, kind, slots):
+        if has_numbers(tensors[name]):
+            summary = summarize(tensors[name])
+            row: dict[str, Any] = {"name": name, "kind": kind[name], **summary.row()}
+            if with_histograms:
+                found = histogram(tensors[name], summary, SMALL)
+                row |= {"histogram": found.sparkline(), **found.row()}
+            rows.append(row)
+            weights += [summary] if kind[name] == "weight" else []
+    return Statistics(tuple(rows), {"name": "all weights", "kind": "weight", **together(weights).row()})

@@ -1,0 +1,65 @@
+"""Runs that are stopped on their way, for what must go on."""
+
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ckpttool.core.errors import Interrupted
+from ckpttool.model.model import Model
+from ckpttool.runtime.recipe import Recipe
+from ckpttool.training import loop
+from ckpttool.training.callbacks import Recording
+from ckpttool.training.run import Options, Run
+from ckpttool.training.watch import Progress, Watch
+from ckpttool.verbs.finetune import finetune
+
+OPTIONS = Options(
+    epochs=4, batch_size=30, recipe=Recipe("momentum", lr="0.05"), valid=60, freeze="hidden1", threads=None
+)
+
+
+class Killed(BaseException):
+    """What a kill looks like from inside."""
+
+
+class Killer(Watch):
+    """Kills a run, or sends it a signal, in one of its steps."""
+
+    def __init__(self, step: int, how: str) -> None:
+        self._left, self._how = step, how
+
+    def advanced(self, progress: Progress) -> None:
+        self._left -= 1
+        if self._left == 0 and self._how == "kill":
+            raise Killed
+        if self._left == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.fixture
+def train(model: Model, data: Path, tmp_path: Path) -> Callable[..., Run]:
+    """Train for four epochs of eight steps, to `out.ckpt`."""
+
+    def run(recording: Recording | None = None, resume: bool = False, **more: Any) -> Run:
+        how = {"overwrite": more.pop("overwrite", False), "watch": more.pop("watch", None), "resume": resume}
+        return finetune(model, data, replace(OPTIONS, **more), tmp_path / "out.ckpt", recording=recording, **how)
+
+    return run
+
+
+@pytest.fixture(params=["kill", "signal"])
+def stopped(request: pytest.FixtureRequest, train: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Begin such a run, which saves itself every 5 steps, and stop it in its third epoch: after 20 of 32 steps."""
+    monkeypatch.setattr(loop, "CALL_SECONDS", 1e-9)
+    monkeypatch.setattr(loop, "FIRST_CALL", 1)
+
+    def stop(recording: Recording | None = None) -> None:
+        with pytest.raises((Killed, Interrupted)):
+            train(recording, save_every="5 steps", watch=Killer(20, request.param))
+
+    return stop

@@ -1,0 +1,128 @@
+"""Which rows are images, of what shape; what each of them draws; options that do not go together."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ckpttool.core.errors import PlanError
+from ckpttool.data.columns import Column
+from ckpttool.data.dataset import Split
+from ckpttool.training.augment import Augmentation, augmentation_of, check_augment, image_shape_of, input_of_images
+
+
+def split(stored: Mapping[str, tuple[int, ...]] | None = None, **fed: tuple[int, ...]) -> Split:
+    """Five rows of each input, of these shapes."""
+    inputs: dict[str, Any] = {name: np.zeros((5, *shape), np.float32) for name, shape in fed.items()}
+    columns = {name: Column(Path("d.npz"), name, np.zeros((5, *shape))) for name, shape in (stored or {}).items()}
+    return Split("train", inputs, None, 5, (), columns)
+
+
+@pytest.mark.parametrize(
+    ("rows", "said", "expected"),
+    [
+        (split({"X": (28, 28)}, X=(784,)), None, (28, 28, 1)),
+        (split({"X": (32, 32, 3)}, X=(3072,)), None, (32, 32, 3)),
+        (split({"X": (768,)}, X=(16, 16, 3)), None, (16, 16, 3)),
+        (split(X=(784,)), None, (28, 28, 1)),
+        (split(X=(784,)), (14, 14, 4), (14, 14, 4)),
+        (split({"X": (28, 28)}, X=(784,)), (14, 56), (14, 56, 1)),
+        (split({"X": (4, 4, 8)}, X=(128,)), (4, 4, 8), (4, 4, 8)),
+    ],
+)
+def test_the_shape_is_as_said_as_stored_as_fed_or_a_square(
+    rows: Split, said: tuple[int, ...] | None, expected: tuple[int, int, int]
+) -> None:
+    assert image_shape_of(rows, "X", said) == expected
+
+
+@pytest.mark.parametrize(
+    ("rows", "said", "message"),
+    [
+        (split(X=(10,)), None, "--augment: rows of X are [10], no images that are known: --image-shape HEIGHT,WIDTH,"),
+        (split(X=(784,)), (28, 27), "--image-shape 28,27: rows of X have 784 values, expected HEIGHT,WIDTH,CHANNELS"),
+        (split(X=(784,)), (784,), "--image-shape 784: rows of X have 784 values"),
+        (split(X=(3, 32, 32)), None, "rows of X are [3, 32, 32], expected height, width and at most 4 channels"),
+        (split(X=()), None, "no images that are known"),
+        (split(X=(2, 2, 2, 2)), None, "no images that are known"),
+    ],
+)
+def test_what_are_no_images_is_refused(rows: Split, said: tuple[int, ...] | None, message: str) -> None:
+    with pytest.raises(PlanError) as refusal:
+        image_shape_of(rows, "X", said)
+    assert message in str(refusal.value)
+
+
+def test_of_several_inputs_the_first_with_images_is_meant() -> None:
+    assert input_of_images(split(X=(7,))) == "X"
+    assert input_of_images(split(age=(1,), photo=(8, 8, 3), scan=(8, 8))) == "photo"
+    assert input_of_images(split({"b": (4, 4)}, a=(16,), b=(16,))) == "b"
+    with pytest.raises(PlanError, match="rows of a, b are flat: which are images is not known; leave it out"):
+        input_of_images(split(a=(16,), b=(16,)))
+
+
+def test_nothing_is_done_unless_asked_for() -> None:
+    assert augmentation_of(None, split(X=(16,)), None, 1) is None
+    with pytest.raises(PlanError, match="--image-shape is for --augment"):
+        augmentation_of(None, split(X=(16,)), (4, 4), 1)
+    found = augmentation_of("flip()", split(X=(16,)), None, 1)
+    assert found is not None
+    assert (found.input, found.augmenter.shape, found.seed, found.variants) == ("X", (4, 4, 1), 1, None)
+
+
+@pytest.mark.parametrize(
+    ("augment", "cache", "variants", "message"),
+    [
+        ("flip()", True, None, "--augment with --cache: say with --cache-augment K how many variants"),
+        ("flip()", False, 3, "--cache-augment 3 needs --cache"),
+        (None, True, 3, "--cache-augment 3 needs --augment"),
+        (None, False, 3, "--cache-augment 3 needs --augment and --cache"),
+        ("flip()", True, 0, "--cache-augment must be 1 or more, found 0"),
+    ],
+)
+def test_options_that_do_not_go_together(augment: str | None, cache: bool, variants: int | None, message: str) -> None:
+    with pytest.raises(PlanError) as refusal:
+        check_augment(augment, cache, variants)
+    assert str(refusal.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    "good", [(None, False, None), (None, True, None), ("flip()", False, None), ("flip()", True, 2)]
+)
+def test_options_that_go_together(good: tuple[str | None, bool, int | None]) -> None:
+    check_augment(*good)
+
+
+def made(text: str = "shift(0.1); rotate(15); flip(); brightness(0.2)", seed: int = 5) -> Augmentation:
+    found = augmentation_of(text, split(X=(16,)), None, seed, 2)
+    assert found is not None
+    return found
+
+
+def test_a_row_draws_the_same_numbers_in_any_company() -> None:
+    whole = made().draws(1, np.arange(50))
+    assert whole.shape == (50, 6)
+    assert 0 <= whole.min() <= whole.max() <= 1
+    for numbers in ([49], [3, 4, 5], [0, 2, 3, 10, 48]):
+        np.testing.assert_array_equal(made().draws(1, np.array(numbers)), whole[numbers])
+
+
+def test_rows_variants_and_seeds_draw_others() -> None:
+    numbers = np.arange(1000)
+    first, second, other = made().draws(0, numbers), made().draws(1, numbers), made(seed=6).draws(0, numbers)
+    every = np.concatenate([first, second, other])
+    assert len(np.unique(every)) > 0.99 * every.size
+    np.testing.assert_allclose(every.mean(0), 0.5, atol=0.03)
+
+
+def test_a_batch_of_a_step_is_the_same_each_time_and_other_inputs_stay() -> None:
+    import tensorflow as tf
+
+    batch = {"X:0": tf.random.stateless_uniform([8, 16], [1, 2]), "y:0": tf.range(8)}
+    step = tf.function(made().prepare, autograph=False)
+    found, again, later = (step(dict(batch), tf.constant(number, tf.int64)) for number in (3, 3, 4))
+    np.testing.assert_array_equal(found["X:0"], again["X:0"])
+    assert not np.allclose(found["X:0"], later["X:0"])
+    np.testing.assert_array_equal(found["y:0"], batch["y:0"])

@@ -1,0 +1,175 @@
+"""Runs that are stopped and go on: the same numbers, to the last bit, as those of a run that was never stopped."""
+
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ckpttool import checkpoint
+from ckpttool.core.errors import CkptError, Interrupted, MissingFile, PlanError
+from ckpttool.model.model import Model
+from ckpttool.runtime.recipe import Recipe
+from ckpttool.training import loop
+from ckpttool.training.run import Epoch, Options, Run
+from ckpttool.training.watch import Progress, Watch
+from ckpttool.verbs.finetune import finetune
+
+OPTIONS = Options(epochs=4, batch_size=20, recipe=Recipe("momentum", lr="0.05"), keep="best", valid=30)
+STEPS = 4 * 13
+
+
+class Killed(BaseException):
+    """What a kill looks like from inside: nothing more runs."""
+
+
+class Killer(Watch):
+    """Kills the run, or sends it a signal, once it has taken so many steps."""
+
+    def __init__(self, after: int, act: Callable[[], None]) -> None:
+        self._left, self._act = after, act
+
+    def advanced(self, progress: Progress) -> None:
+        self._left -= 1
+        if self._left == 0:
+            self._act()
+
+
+def die() -> None:
+    raise Killed
+
+
+def terminate() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.fixture(autouse=True)
+def single_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One step per call, so that a run can be killed after each."""
+    monkeypatch.setattr(loop, "CALL_SECONDS", 1e-9)
+    monkeypatch.setattr(loop, "FIRST_CALL", 1)
+
+
+@pytest.fixture(scope="module")
+def chancy(new_network: type[Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network with dropout, whose masks have to go on where they stopped too."""
+    network = new_network()
+    tf, v1 = network.tf, network.v1
+    with network.building():
+        X, y, training = network.inputs()
+        hidden = network.dense(network.dense(X, 16, "hidden1"), 8, "hidden2")
+        dropped = v1.cond(training, lambda: tf.nn.dropout(hidden, 0.5), lambda: tf.identity(hidden))
+        network.classify(network.dense(dropped, 3, "outputs", relu=False), y, v1.train.GradientDescentOptimizer(0.1))
+    saved: Path = network.save(tmp_path_factory.mktemp("chancy") / "chancy.ckpt")
+    return saved
+
+
+def figures(run: Run) -> list[Epoch]:
+    return [replace(epoch, seconds=0.0) for epoch in run.history]
+
+
+def assert_same(one: Path, other: Path) -> None:
+    found, expected = checkpoint.open(one), checkpoint.open(other)
+    assert set(found) == set(expected)
+    for name in expected:
+        np.testing.assert_array_equal(found[name].read(), expected[name].read(), err_msg=name)
+
+
+@pytest.mark.parametrize("after", [1, 8, 13, 14, 29, STEPS - 1])
+@pytest.mark.parametrize("stop", [die, terminate], ids=["killed", "signal"])
+def test_a_run_that_goes_on_equals_one_that_was_never_stopped(
+    chancy: Path, data: Path, tmp_path: Path, after: int, stop: Callable[[], None]
+) -> None:
+    options = replace(OPTIONS, save_every="3 steps", threads=None)
+    whole = finetune(Model.open(chancy), data, options, tmp_path / "whole.ckpt")
+    with pytest.raises((Killed, Interrupted)):
+        finetune(Model.open(chancy), data, options, tmp_path / "out.ckpt", watch=Killer(after, stop))
+    if after < 3 and stop is die:
+        with pytest.raises(MissingFile, match="no save to go on from"):
+            finetune(Model.open(chancy), data, options, tmp_path / "out.ckpt", resume=True)
+        return
+    again = finetune(Model.open(chancy), data, options, tmp_path / "out.ckpt", resume=True)
+    assert figures(again) == figures(whole)
+    assert (again.kept.epoch, again.best.epoch) == (whole.kept.epoch, whole.best.epoch)
+    assert_same(tmp_path / "out.ckpt", tmp_path / "whole.ckpt")
+
+
+def test_a_run_may_be_stopped_again_and_again(chancy: Path, data: Path, tmp_path: Path) -> None:
+    whole = finetune(Model.open(chancy), data, OPTIONS, tmp_path / "whole.ckpt")
+    for attempt in range(5):
+        with pytest.raises(Interrupted):
+            watch = Killer(9, terminate)
+            finetune(Model.open(chancy), data, OPTIONS, tmp_path / "out.ckpt", watch=watch, resume=attempt > 0)
+    again = finetune(Model.open(chancy), data, OPTIONS, tmp_path / "out.ckpt", resume=True)
+    assert figures(again) == figures(whole)
+    assert_same(tmp_path / "out.ckpt", tmp_path / "whole.ckpt")
+    assert not (tmp_path / "out.ckpt.saves").exists()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        replace(OPTIONS, freeze="hidden1", cache=True),
+        replace(OPTIONS, stages="outputs=1, hidden2=2, hidden1=1"),
+        replace(OPTIONS, recipe=Recipe("adam", schedule="performance(0.5, 1)")),
+        replace(OPTIONS, recipe=Recipe("nesterov", lr="0.05", schedule="cosine()", warmup=5)),
+        replace(OPTIONS, recipe=None, roles={"training_op": "train"}),
+    ],
+    ids=["cached", "stages", "on performance", "cosine", "own op"],
+)
+def test_all_that_a_run_knows_is_saved(chancy: Path, data: Path, tmp_path: Path, options: Options) -> None:
+    options = replace(options, cache_dir=tmp_path / "cache")
+    whole = finetune(Model.open(chancy), data, options, tmp_path / "whole.ckpt")
+    for after in (20, 17):
+        with pytest.raises(Interrupted):
+            watch = Killer(after, terminate)
+            finetune(Model.open(chancy), data, options, tmp_path / "out.ckpt", watch=watch, resume=after == 17)
+    again = finetune(Model.open(chancy), data, options, tmp_path / "out.ckpt", resume=True)
+    assert figures(again) == figures(whole)
+    assert_same(tmp_path / "out.ckpt", tmp_path / "whole.ckpt")
+
+
+def test_a_finished_run_may_be_made_longer(chancy: Path, data: Path, tmp_path: Path) -> None:
+    options = replace(OPTIONS, save_every="1 epoch", keep="last")
+    whole = finetune(Model.open(chancy), data, replace(options, epochs=6), tmp_path / "whole.ckpt")
+    finetune(Model.open(chancy), data, options, tmp_path / "out.ckpt")
+    longer = replace(options, epochs=6)
+    again = finetune(Model.open(chancy), data, longer, tmp_path / "out.ckpt", overwrite=True, resume=True)
+    assert figures(again) == figures(whole)
+    assert_same(tmp_path / "out.ckpt", tmp_path / "whole.ckpt")
+
+
+def test_as_many_saves_are_kept_as_were_asked_for(chancy: Path, data: Path, tmp_path: Path) -> None:
+    options = replace(OPTIONS, save_every="5 steps", keep_checkpoints=2, keep="last")
+    finetune(Model.open(chancy), data, options, tmp_path / "out.ckpt")
+    found = sorted(path.name for path in (tmp_path / "out.ckpt.saves").glob("*.json"))
+    assert found == ["step-00000045.state.json", "step-00000050.state.json"]
+    for state in found:
+        checkpoint.open(tmp_path / "out.ckpt.saves" / state.replace(".state.json", ".ckpt"))
+
+
+def test_another_run_is_not_gone_on_with(chancy: Path, data: Path, tmp_path: Path) -> None:
+    with pytest.raises(Interrupted):
+        finetune(Model.open(chancy), data, OPTIONS, tmp_path / "out.ckpt", watch=Killer(5, terminate))
+    other = replace(OPTIONS, recipe=Recipe("momentum", lr="0.1"), seed=7)
+    with pytest.raises(PlanError, match=r"with other options: seed was 42, now 7, lr was 0.05, now 0.1"):
+        finetune(Model.open(chancy), data, other, tmp_path / "out.ckpt", resume=True)
+
+
+@pytest.mark.parametrize("text", ["often", "steps", "0 steps", "3 hours", "-1 epochs"])
+def test_how_often_must_be_readable(chancy: Path, data: Path, tmp_path: Path, text: str) -> None:
+    with pytest.raises(PlanError, match="expected such as '500 steps', '1 epoch' or '10 min'"):
+        finetune(Model.open(chancy), data, replace(OPTIONS, save_every=text), tmp_path / "out.ckpt")
+
+
+def test_a_damaged_state_is_named(chancy: Path, data: Path, tmp_path: Path) -> None:
+    with pytest.raises(Interrupted):
+        finetune(Model.open(chancy), data, OPTIONS, tmp_path / "out.ckpt", watch=Killer(5, terminate))
+    state = next((tmp_path / "out.ckpt.saves").glob("*.json"))
+    state.write_bytes(state.read_bytes()[:50])
+    with pytest.raises(CkptError, match=rf"{state.name}: .* delete it to go on from an older save"):
+        finetune(Model.open(chancy), data, OPTIONS, tmp_path / "out.ckpt", resume=True)

@@ -1,0 +1,114 @@
+"""The feature cache from Python: frozen layers in inference mode, several inputs of a cut, what mixes rows."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ckpttool.core.errors import GraphError
+from ckpttool.model.model import Model
+from ckpttool.training.feature_cache import Estimate
+from ckpttool.training.features import Features
+from ckpttool.training.watch import Watch
+from ckpttool.verbs.cache import fill
+
+
+class Listener(Watch):
+    """Remembers what it heard of a fill."""
+
+    def __init__(self) -> None:
+        self.estimates: list[Estimate] = []
+        self.rows: list[int] = []
+        self.features: list[Features] = []
+
+    def estimated(self, estimate: Estimate) -> None:
+        self.estimates.append(estimate)
+
+    def filled(self, done: int, rows: int) -> None:
+        self.rows.append(done)
+
+    def opened(self, features: Features) -> None:
+        self.features.append(features)
+
+
+def test_estimate_progress_and_outcome_are_heard(
+    model: Model, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ckpttool.training.feature_cache.BATCH_BYTES", 100 * 16)
+    watch = Listener()
+    features = fill(model, data, "hidden1", root=tmp_path, watch=watch)
+    (estimate,) = watch.estimates
+    assert (estimate.rows, estimate.bytes) == (300, 300 * 8 * 4)
+    assert features.nbytes == estimate.bytes
+    assert estimate.seconds >= 0
+    assert watch.rows == [100, 200, 300]
+    assert watch.features == [features]
+    assert not features.hit
+    assert fill(model, data, "hidden1", root=tmp_path, watch=watch).hit
+    assert len(watch.estimates) == 1
+
+
+@pytest.mark.parametrize("functional", [False, True], ids=["Switch", "If"])
+def test_batch_norm_is_cached_as_inference_computes_it(
+    foreign: Callable[..., Path], data: Path, tmp_path: Path, new_session: Any, functional: bool
+) -> None:
+    source = foreign("batch_norm", functional)
+    features = fill(Model.open(source), data, "hidden1", root=tmp_path)
+    (array,) = features.arrays.values()
+    x = np.load(data, allow_pickle=False)["x_train"]
+    session = new_session(source, source)
+    hidden = session.run("hidden1/Relu:0", {"X:0": x})
+    weights = session.weights()
+    gamma, beta, mean, variance = (
+        weights[f"hidden1/norm/{part}"] for part in ("gamma", "beta", "moving_mean", "moving_variance")
+    )
+    expected = gamma * (hidden - mean) / np.sqrt(variance + 1e-3) + beta
+    np.testing.assert_allclose(array, expected, atol=1e-5)
+
+
+def test_a_cut_through_two_paths_keeps_both(new_network: Any, data: Path, tmp_path: Path, new_session: Any) -> None:
+    with new_network().building() as net:
+        X, y, _ = net.inputs()
+        low = net.dense(X, 5, "low")
+        high = net.dense(net.dense(low, 4, "middle"), 4, "high")
+        net.classify(net.dense(net.tf.concat([low, high], 1), 3, "outputs", relu=False), y)
+    source = net.save(tmp_path / "skip.ckpt")
+    features = fill(Model.open(source), data, "low|middle", root=tmp_path / "cache")
+    assert set(features.arrays) == {"low/Relu:0", "middle/Relu:0"}
+    x = np.load(data, allow_pickle=False)["x_train"]
+    for name, array in features.arrays.items():
+        np.testing.assert_allclose(array, new_session(source, source).run(name, {"X:0": x}), atol=1e-6)
+
+
+def test_what_mixes_the_rows_of_a_batch_is_refused(new_network: Any, data: Path, tmp_path: Path) -> None:
+    with new_network().building() as net:
+        X, y, _ = net.inputs()
+        low = net.dense(X, 5, "low")
+        centred = net.tf.subtract(low, net.tf.reduce_mean(low, 0, keepdims=True), name="centred")
+        net.classify(net.dense(centred, 3, "outputs", relu=False), y)
+    model = Model.open(net.save(tmp_path / "mixed.ckpt"))
+    with pytest.raises(GraphError, match="centred:0 depends on the other rows of its batch, so it can't be cached"):
+        fill(model, data, "low", root=tmp_path / "cache")
+    assert not list((tmp_path / "cache").iterdir())
+
+
+def test_a_random_cut_is_refused_with_the_reason(foreign: Callable[..., Path], data: Path, tmp_path: Path) -> None:
+    with pytest.raises(GraphError, match=r"random even in inference mode \(dropout.*\), so it can't be cached"):
+        fill(Model.open(foreign("always_random")), data, "hidden[12]", root=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_features_of_a_split_are_its_rows(model: Model, data: Path, tmp_path: Path) -> None:
+    from ckpttool.data.dataset import training_splits
+    from ckpttool.graph.roles.roles import find_roles
+    from ckpttool.training.feeds import wanted
+
+    features = fill(model, data, "hidden1", 50, tmp_path)
+    roles = find_roles(model.graph)
+    splits = training_splits(data, wanted(model.graph, roles), 50)
+    (whole,) = features.arrays.values()
+    for split, rows in zip(splits, (slice(0, 250), slice(250, 300)), strict=True):
+        (found,) = features.of(splits, split).values()
+        np.testing.assert_array_equal(found, whole[rows])

@@ -1,0 +1,107 @@
+"""A sample from Keras against the graph that got its weights: equal, or wrong from some layer on."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ckpttool.checkpoint import Checkpoint
+from ckpttool.core.errors import DataError, UnknownName
+from ckpttool.core.tensors import Array
+from ckpttool.graph import files
+from ckpttool.runtime.recipe import Recipe
+from ckpttool.verbs.new import new
+from ckpttool.verbs.sample import compare
+
+LAYERS = """conv1 = conv2d(4, 3, relu); flat = flatten(); fc1 = dense(6, relu)
+fc2 = dense(6, relu); outputs = dense(3)"""
+
+
+@pytest.fixture(scope="module")
+def keras_model() -> Any:
+    import keras
+
+    layers = keras.layers
+    inner = [layers.Conv2D(4, 3, padding="same", activation="relu", name="conv1"), layers.Flatten()]
+    inner += [layers.Dense(6, activation="relu", name=name) for name in ("fc1", "fc2")]
+    return keras.Sequential([keras.Input((5, 5, 2)), *inner, layers.Dense(3, name="outputs")])
+
+
+@pytest.fixture(scope="module")
+def values(keras_model: Any) -> dict[str, Array]:
+    named = {"bias": np.float32(0.3), "kernel": 0}
+    found = {f"{layer.name}/{w.name}": w.numpy() for layer in keras_model.layers for w in layer.weights}
+    return {name: array + named[name.rpartition("/")[2]] for name, array in found.items()}
+
+
+@pytest.fixture(scope="module")
+def sample(keras_model: Any, values: dict[str, Array]) -> dict[str, Array]:
+    import keras
+
+    for layer in keras_model.layers:
+        layer.set_weights([values[f"{layer.name}/{weight.name}"] for weight in layer.weights])
+    outputs = {name: keras_model.get_layer(name).output for name in ("conv1", "fc1", "fc2", "outputs")}
+    rows = np.random.default_rng(0).normal(size=(4, 5, 5, 2)).astype(np.float32)
+    computed = keras.Model(keras_model.inputs[0], outputs)(rows)
+    return {"X": rows, **{name: array.numpy() for name, array in computed.items()}}
+
+
+@pytest.fixture(scope="module")
+def graph(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    path = tmp_path_factory.mktemp("fresh") / "fresh.ckpt"
+    new([5, 5, 2], LAYERS, path, Recipe())
+    return files.load(path)
+
+
+def test_a_network_computes_what_it_did_in_keras(graph: Any, values: Any, sample: Any) -> None:
+    found = compare(graph, Checkpoint.of(values), Checkpoint.of(sample))
+    assert [(row.name, row.equal, row.shape) for row in found] == [
+        ("conv1", True, (4, 5, 5, 4)),
+        ("fc1", True, (4, 6)),
+        ("fc2", True, (4, 6)),
+        ("outputs", True, (4, 3)),
+    ]
+    assert all(row.relative < 1e-6 for row in found)
+
+
+def test_a_transposed_matrix_is_where_it_goes_wrong(graph: Any, values: Any, sample: Any) -> None:
+    wrong = values | {"fc2/kernel": values["fc2/kernel"].T}
+    found = compare(graph, Checkpoint.of(wrong), Checkpoint.of(sample))
+    assert [row.name for row in found if not row.equal] == ["fc2", "outputs"]
+    expected = np.maximum(sample["fc1"] @ wrong["fc2/kernel"] + values["fc2/bias"], 0) - sample["fc2"]
+    assert found[2].max_abs == pytest.approx(np.abs(expected).max(), rel=1e-5)
+    assert found[2].relative == pytest.approx(np.abs(expected).max() / np.abs(sample["fc2"]).max(), rel=1e-5)
+
+
+def test_channels_may_come_first_and_names_may_be_those_of_tensors(graph: Any, values: Any, sample: Any) -> None:
+    other = {"X:0": sample["X"], "dnn/conv1/Relu": np.moveaxis(sample["conv1"], -1, 1), "logits": sample["outputs"]}
+    with pytest.raises(UnknownName, match="the sample's logits is no placeholder, layer or op"):
+        compare(graph, Checkpoint.of(values), Checkpoint.of(other))
+    other["dnn/outputs/BiasAdd:0"] = other.pop("logits")
+    found = compare(graph, Checkpoint.of(values), Checkpoint.of(other))
+    assert [(row.tensor, row.equal) for row in found] == [
+        ("dnn/conv1/Relu:0", True),
+        ("dnn/outputs/BiasAdd:0", True),
+    ]
+
+
+@pytest.mark.parametrize("kept", [["X"], ["fc1"], []])
+def test_a_sample_needs_rows_and_something_to_compare(graph: Any, values: Any, sample: Any, kept: list[str]) -> None:
+    with pytest.raises(DataError, match=r"expected rows under a placeholder's name \(X:0\)"):
+        compare(graph, Checkpoint.of(values), Checkpoint.of({name: sample[name] for name in kept}))
+
+
+def test_an_array_of_another_shape_is_named(graph: Any, values: Any, sample: Any) -> None:
+    with pytest.raises(DataError, match=r"the sample's fc1 is \[4, 5\], dnn/fc1/Relu:0 is \[any, 6\]"):
+        compare(graph, Checkpoint.of(values), Checkpoint.of(sample | {"fc1": sample["fc1"][:, :5]}))
+
+
+def test_rows_too_few_are_told_when_the_graph_has_run(graph: Any, values: Any, sample: Any) -> None:
+    with pytest.raises(DataError, match=r"the sample's fc1 is \[3, 6\], dnn/fc1/Relu:0 is \[4, 6\]"):
+        compare(graph, Checkpoint.of(values), Checkpoint.of(sample | {"fc1": sample["fc1"][:3]}))
+
+
+def test_numbers_that_are_none_are_not_equal(graph: Any, values: Any, sample: Any, tmp_path: Path) -> None:
+    bad = values | {"outputs/bias": np.full(3, np.inf, np.float32)}
+    assert not compare(graph, Checkpoint.of(bad), Checkpoint.of(sample))[-1].equal
