@@ -1,9 +1,11 @@
-"""Write what is generated: cli.md from `--help`, formats.md from the registry, pictures from what programs printed.
+"""Write what is generated: cli.md from `--help`, design.md's rooms from docstrings, formats.md from the registry,
+pictures from what programs printed.
 
 With `--check` say what is out of date, and write nothing. The programs are run by `make transcript` (the README's demo)
 and `make tables` (those of chapter11.md).
 """
 
+import ast
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +18,7 @@ from ckpttool.cli import COMMANDS, main
 from ckpttool.formats.description import Description
 
 DOCS = Path(__file__).parent
+PACKAGE = DOCS.parent / "ckpttool"
 README = DOCS.parent / "README.md"
 TRANSCRIPT = DOCS / "demo.txt"
 TABLES = DOCS / "chapter11.txt"
@@ -77,6 +80,30 @@ def tables() -> str:
     return "```text\n" + TABLES.read_text(encoding="utf-8") + "```"
 
 
+def rooms() -> str:
+    """Return the rooms of the house and the files in each, as their own first sentences say what they are."""
+    return "\n\n".join(_room(folder) for folder in [PACKAGE, *sorted(PACKAGE.rglob("*/"))] if _files(folder))
+
+
+def _room(folder: Path) -> str:
+    """Return a folder's purpose and its files, in a list."""
+    name = folder.relative_to(PACKAGE.parent).as_posix()
+    purpose = _purpose(folder / "__init__.py")
+    lines = [f"- `{file.name}`: {_purpose(file)}" for file in _files(folder)]
+    return "\n".join([f"**`{name}/`**: {purpose}", "", *lines])
+
+
+def _files(folder: Path) -> list[Path]:
+    """Return the files of a folder that people read."""
+    return sorted(file for file in folder.glob("*.py") if not file.name.endswith(("_pb2.py", "__.py")))
+
+
+def _purpose(file: Path) -> str:
+    """Return the first paragraph of a file's docstring, in one line."""
+    text = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
+    return " ".join(text.partition("\n\n")[0].split())
+
+
 def with_block(page: Path, name: str, block: str) -> str:
     """Return a page with the text between its two marks of a name replaced.
 
@@ -96,6 +123,7 @@ def run(check: bool) -> int:
     pages = {
         DOCS / "cli.md": cli(),
         DOCS / "chapter11.md": with_block(DOCS / "chapter11.md", "tables", tables()),
+        DOCS / "design.md": with_block(DOCS / "design.md", "rooms", rooms()),
         DOCS / "formats.md": with_block(DOCS / "formats.md", "formats", checkpoint_formats()),
         README: with_block(README, "demo", picture()),
     }

@@ -1,0 +1,12 @@
+"""A small model for the verbs; the networks and the rows are those of every test."""
+
+from pathlib import Path
+
+import pytest
+
+from ckpttool.model.model import Model
+
+
+@pytest.fixture
+def model(small: Path) -> Model:
+    return Model.open(small)
