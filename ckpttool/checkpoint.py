@@ -7,8 +7,7 @@ from typing import Any
 
 from ckpttool import formats
 from ckpttool.core.errors import CkptError, UnknownName
-from ckpttool.core.names import Pattern, suggestion
-from ckpttool.core.renaming import renamed
+from ckpttool.core.names import Pattern, renamed, suggestion
 from ckpttool.core.tensors import BY_NAME, Array, Tensor, TensorSpec
 from ckpttool.core.variable_kinds import OBJECT_GRAPH, Kind, kinds
 from ckpttool.formats.format import PLAIN, Writing

@@ -1,10 +1,11 @@
-"""Casts of numbers that are checked: what the new dtype cannot hold is an error, what it rounds is not."""
+"""Numbers changed while they are read, piece by piece; casts are checked: rounding is allowed, overflow is an error."""
+
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from ckpttool.core.elementwise import elementwise
 from ckpttool.core.errors import CkptError
-from ckpttool.core.tensors import FLOATS, INTEGERS, Array, DType, Tensor
+from ckpttool.core.tensors import FLOATS, INTEGERS, Array, DType, Tensor, TensorSpec
 
 
 def cast_tensor(tensor: Tensor, dtype: DType) -> Tensor:
@@ -40,3 +41,31 @@ def cast_array(name: str, array: Array, dtype: DType) -> Array:
         worst = array[~good].flat[0]
         raise CkptError(f"{name}: {worst} does not fit into {dtype}; leave the tensor out, or take a wider dtype")
     return new
+
+
+def elementwise(tensor: Tensor, dtype: DType, change: Callable[[Array], Array]) -> Tensor:
+    """Return a tensor of the same shape; `change` makes of any elements as many of `dtype`, when they are read.
+
+    >>> from ckpttool.core.tensors import BY_NAME
+    >>> doubled = elementwise(Tensor.of("bias", np.array([1.0, 2.0])), BY_NAME["float64"], lambda values: 2 * values)
+    >>> doubled.read().tolist(), b"".join(doubled.pieces()) == doubled.read().tobytes()
+    ([2.0, 4.0], True)
+    """
+
+    def pieces() -> Iterator[memoryview]:
+        little = dtype.numpy.newbyteorder("<")
+        for values in arrays(tensor):
+            yield memoryview(change(values).astype(little, copy=False).view(np.uint8).data)
+
+    return Tensor(TensorSpec(tensor.name, tensor.shape, dtype), lambda: change(tensor.read()), pieces)
+
+
+def arrays(tensor: Tensor) -> Iterator[Array]:
+    """Yield a tensor's elements in their order, in flat arrays of bounded size."""
+    little = tensor.dtype.numpy.newbyteorder("<")
+    rest = b""
+    for piece in tensor.pieces():
+        raw = rest + bytes(piece) if rest else piece
+        whole = len(raw) - len(raw) % little.itemsize
+        rest = bytes(raw[whole:])
+        yield np.frombuffer(raw[:whole], little).astype(tensor.dtype.numpy, copy=False)

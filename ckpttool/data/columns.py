@@ -10,8 +10,8 @@ import numpy as np
 from ckpttool.core.errors import DataError
 from ckpttool.core.shapes import PartialShape, agrees, shown
 from ckpttool.core.tensors import PIECE, Array, DType
+from ckpttool.data.files import InputSpec
 from ckpttool.data.rows import IN_MEMORY, LazyRows, Rows, part, pieces
-from ckpttool.data.wanted import InputSpec
 
 FLOATS = ("float16", "bfloat16", "float32", "float64")
 INTEGERS = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")

@@ -13,9 +13,8 @@ import numpy as np
 from ckpttool.core.errors import DataError
 from ckpttool.core.tensors import Array
 from ckpttool.data.columns import Column, fit, fit_labels
-from ckpttool.data.files import DataFile, open_data
+from ckpttool.data.files import DataFile, InputSpec, Wanted, open_data
 from ckpttool.data.rows import Rows
-from ckpttool.data.wanted import InputSpec, Wanted
 
 __all__ = [
     "InputSpec",

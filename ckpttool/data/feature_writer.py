@@ -10,8 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from ckpttool.core.errors import CkptError
-from ckpttool.core.tensors import Array
-from ckpttool.data.estimate import human_size
+from ckpttool.core.tensors import Array, human_size
 from ckpttool.data.feature_files import Stored, checksum, raw, read_json, write_json
 from ckpttool.formats.wire import crc
 from ckpttool.formats.writing.files import sync_folder

@@ -11,8 +11,9 @@ from importlib import import_module
 from pathlib import Path
 
 from ckpttool.core.errors import DataError, MissingFile
+from ckpttool.core.shapes import PartialShape
+from ckpttool.core.tensors import DType
 from ckpttool.data.rows import Rows
-from ckpttool.data.wanted import Wanted
 from ckpttool.remote.paths import require_here
 
 SOURCES = {
@@ -28,6 +29,34 @@ SOURCES = {
 }
 """The kinds of data by the modules of `sources` that read them, in the order in which they are asked."""
 _KINDS = ".npz, .npy, IDX, HDF5, .csv, .parquet, .tfrecord, folders of these or of images by class, keras:NAME"
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """What a graph's placeholder says of itself: op name, shape (None: unknown) and dtype."""
+
+    name: str
+    shape: PartialShape | None
+    dtype: DType
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The placeholders of the inputs and of the labels; `features` says what records hold, where they do not say it.
+
+    Where no labels are wanted, `beside` names those that may be there all the same, which are no inputs.
+    """
+
+    inputs: tuple[InputSpec, ...] = ()
+    labels: InputSpec | None = None
+    features: str | None = None
+    beside: tuple[str, ...] = ()
+
+    def label_names(self) -> list[str]:
+        """Return the names that a column of labels may have, the likeliest first."""
+        names = [self.labels.name] if self.labels else [name.removesuffix(":0") for name in self.beside]
+        own = [each for name in names for each in (name, name.rpartition("/")[2])]
+        return list(dict.fromkeys([*own, "y", "Y", "label", "labels", "class", "target"]))
 
 
 @dataclass(frozen=True)

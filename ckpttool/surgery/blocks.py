@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from ckpttool.core import elementwise
+from ckpttool.core import casting
 from ckpttool.core.tensors import BY_NAME, Array, Extent, Tensor
 from ckpttool.formats.reading.data_file import DataFile, Stored
 from ckpttool.formats.wire import crc
@@ -34,7 +34,7 @@ def arrays(tensor: Tensor) -> Iterator[Array]:
         CorruptCheckpoint: its checksum does not match.
     """
     lies_in_file = tensor.extent is not None and tensor.nbytes >= LARGE and tensor.dtype is not _BOOL
-    for array in _from_file(tensor, tensor.extent) if lies_in_file and tensor.extent else elementwise.arrays(tensor):
+    for array in _from_file(tensor, tensor.extent) if lies_in_file and tensor.extent else casting.arrays(tensor):
         for start in range(0, len(array), ELEMENTS):
             yield array[start : start + ELEMENTS]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ckpttool.core.elementwise import arrays
+from ckpttool.core.casting import arrays
 from ckpttool.core.tensors import STRING, Array, Tensor
 
 BINS = 20

@@ -10,7 +10,7 @@ import numpy as np
 from ckpttool.core.errors import GraphError
 from ckpttool.core.tensors import Array
 from ckpttool.data.dataset import Split, evaluation_split
-from ckpttool.data.wanted import Wanted
+from ckpttool.data.files import Wanted
 from ckpttool.graph.contents.convolutions import convolves
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.roles.results import Result, result_of

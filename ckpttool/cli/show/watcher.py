@@ -9,8 +9,8 @@ import click
 from ckpttool.cli.show import output
 from ckpttool.cli.show.plans import show_plan
 from ckpttool.cli.show.progress import Bar, clock
+from ckpttool.core.tensors import human_size
 from ckpttool.data.dataset import Split, notes_of
-from ckpttool.data.estimate import human_size
 from ckpttool.model.plan import PlanRow
 from ckpttool.training.feature_cache import Estimate
 from ckpttool.training.features import Features

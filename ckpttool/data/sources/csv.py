@@ -11,10 +11,9 @@ from typing import IO
 import numpy as np
 
 from ckpttool.core.errors import DataError
-from ckpttool.data.files import DataFile, by_split
+from ckpttool.data.files import DataFile, Wanted, by_split
 from ckpttool.data.sources.tables import Batch, Table, write_tables
 from ckpttool.data.staging import staged
-from ckpttool.data.wanted import Wanted
 
 SUFFIXES = (".csv", ".csv.gz")
 BATCH = 20_000

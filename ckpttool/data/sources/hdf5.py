@@ -8,8 +8,7 @@ import numpy as np
 
 from ckpttool.core.errors import DataError, FormatError
 from ckpttool.core.tensors import Array
-from ckpttool.data.files import DataFile
-from ckpttool.data.wanted import Wanted
+from ckpttool.data.files import DataFile, Wanted
 from ckpttool.formats.hdf5.source import is_hdf5
 from ckpttool.formats.hdf5.tree import read_tree
 

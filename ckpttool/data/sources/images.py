@@ -11,9 +11,8 @@ import numpy as np
 
 from ckpttool.core.errors import DataError, MissingDependency, PlanError
 from ckpttool.core.tensors import Array
-from ckpttool.data.files import DataFile
+from ckpttool.data.files import DataFile, Wanted
 from ckpttool.data.staging import RowWriter, staged
-from ckpttool.data.wanted import Wanted
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 _SPLITS = ("train", "valid", "test")

@@ -10,9 +10,8 @@ from pathlib import Path
 
 from ckpttool.core.errors import DataError, MissingFile
 from ckpttool.core.names import suggestion
-from ckpttool.data.files import DataFile
+from ckpttool.data.files import DataFile, Wanted
 from ckpttool.data.sources import idx, npz
-from ckpttool.data.wanted import Wanted
 from ckpttool.formats.writing.files import replacing
 
 _SITE = "https://storage.googleapis.com/tensorflow/tf-keras-datasets"

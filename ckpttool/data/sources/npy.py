@@ -5,9 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from ckpttool.core.errors import DataError, MissingFile
-from ckpttool.data.files import DataFile, paths_of
+from ckpttool.data.files import DataFile, Wanted, paths_of
 from ckpttool.data.rows import Rows
-from ckpttool.data.wanted import Wanted
 
 
 def recognises(path: Path) -> bool:

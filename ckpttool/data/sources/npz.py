@@ -9,8 +9,7 @@ import numpy as np
 
 from ckpttool.core.errors import DataError, FormatError
 from ckpttool.core.tensors import Array, Tensor
-from ckpttool.data.files import DataFile
-from ckpttool.data.wanted import Wanted
+from ckpttool.data.files import DataFile, Wanted
 from ckpttool.formats.npz.format import Npz
 
 

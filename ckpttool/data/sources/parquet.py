@@ -9,10 +9,9 @@ import numpy as np
 
 from ckpttool.core.errors import DataError, MissingDependency
 from ckpttool.core.tensors import Array
-from ckpttool.data.files import DataFile, by_split
+from ckpttool.data.files import DataFile, Wanted, by_split
 from ckpttool.data.sources.tables import Batch, Table, write_tables
 from ckpttool.data.staging import staged
-from ckpttool.data.wanted import Wanted
 
 SUFFIXES = (".parquet",)
 BATCH = 20_000

@@ -1,22 +1,34 @@
-"""Records of a TFRecord file, their checksums checked (tensorflow/core/lib/io/record_writer.cc).
+"""Records of a TFRecord file: read, their checksums checked, and what they hold.
 
-Length, its masked CRC-32C, the record, its masked CRC-32C; a file may be gzipped as a whole.
+Length, its masked CRC-32C, the record, its masked CRC-32C (tensorflow/core/lib/io/record_writer.cc); a file may be
+gzipped as a whole. What a record holds is described by the user (`features`), seen in the first record, or drafted.
 """
 
+import ast
 import gzip
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, cast
 
 from google.protobuf.message import DecodeError
 
-from ckpttool.core.errors import DataError
+from ckpttool.core.calls import Source, nearest
+from ckpttool.core.errors import DataError, UnknownName
+from ckpttool.data.files import Wanted
 from ckpttool.formats.wire.crc import extend, mask
 from ckpttool.formats.wire.protos.example_pb2 import Example, Feature
 
 _LONGEST = 1 << 31
+_KINDS = ("float", "int64", "bytes", "image")
+"""How a feature is read, as `--features` names it."""
+_EXAMPLE = "X = float(784); y = int64()"
+_RAW = ("uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64")
+"""What bytes may be."""
+_PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"RIFF")
+"""How files of images begin."""
 
 
 def features_of(path: Path, number: int, record: bytes) -> Mapping[str, Feature]:
@@ -65,3 +77,105 @@ def _opened(path: Path) -> IO[bytes]:
     with path.open("rb") as file:
         zipped = file.read(2) == b"\x1f\x8b"
     return cast(IO[bytes], gzip.open(path, "rb")) if zipped else path.open("rb")
+
+
+@dataclass(frozen=True)
+class Field:
+    """An array that records hold: the feature it is in, its kind, the shape of a row and the dtype."""
+
+    feature: str
+    kind: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
+def parse_fields(text: str) -> dict[str, Field]:
+    """Return what `--features` says: arrays by the names of the placeholders that take them.
+
+    >>> parse_fields("X = bytes('pixels', uint8, 28, 28); y = int64()")["X"]
+    Field(feature='pixels', kind='bytes', shape=(28, 28), dtype='uint8')
+
+    Raises:
+        PlanError: it is no such description.
+    """
+    source = Source(text, "--features", _EXAMPLE)
+    fields = {}
+    for target, node in source.statements():
+        if target is None:
+            raise source.wrong(node, f"expected a name before it, such as {_EXAMPLE}")
+        fields[target.id] = _field(source, target.id, node)
+    return fields
+
+
+def _field(source: Source, name: str, node: ast.expr) -> Field:
+    call = source.call(node)
+    if call.name not in _KINDS:
+        raise source.wrong(node, f"no kind {call.name!r}{nearest(call.name, _KINDS)}", UnknownName)
+    arguments = list(call.arguments)
+    feature = name
+    if arguments and isinstance(arguments[0], ast.Constant) and isinstance(arguments[0].value, str):
+        feature = source.word(arguments.pop(0))
+    dtype = {"float": "float32", "int64": "int64", "image": "uint8"}.get(call.name)
+    if dtype is None:
+        dtype = source.word(arguments.pop(0)) if arguments else "uint8"
+        if dtype not in _RAW:
+            raise source.wrong(node, f"expected one of {', '.join(_RAW)} for the bytes, found {dtype}")
+    sizes = tuple(int(source.number(each)) for each in arguments)
+    if call.name == "image" and len(sizes) != 3:
+        raise source.wrong(node, "an image needs its height, width and channels")
+    return Field(feature, call.name, sizes, dtype)
+
+
+def seen_fields(path: Path, wanted: Wanted) -> dict[str, Field]:
+    """Return what the first record holds, where that are numbers.
+
+    Raises:
+        DataError: there is none, or it holds bytes; the message says what to write.
+    """
+    first = next(records(path), None)
+    if first is None:
+        raise DataError(f"{path} has no records")
+    found = features_of(path, 0, first)
+    kinds = {name: str(feature.WhichOneof("kind")) for name, feature in found.items()}
+    unclear = [name for name, kind in kinds.items() if kind == "bytes_list"]
+    if unclear:
+        raise DataError(
+            f'{path}: {unclear[0]} is bytes; say what the records hold: --features "{_draft(found, wanted)}"'
+        )
+    labels = _label_feature(found, wanted)
+    fields = {}
+    for name, feature in found.items():
+        kind = "float" if kinds[name] == "float_list" else "int64"
+        count = len(getattr(feature, kinds[name]).value)
+        alias = "y" if name == labels else "x" if len(found) - (labels is not None) == 1 else name
+        fields[alias] = Field(name, kind, () if count == 1 else (count,), "float32" if kind == "float" else "int64")
+    return fields
+
+
+def _label_feature(found: Mapping[str, Feature], wanted: Wanted) -> str | None:
+    """Return the feature that is named as labels are, by its last component: `image/class/label`."""
+    ends = {name.rpartition("/")[2]: name for name in found}
+    return next((ends[name] for name in wanted.label_names() if name in ends), None)
+
+
+def _draft(found: Mapping[str, Feature], wanted: Wanted) -> str:
+    """Return a description of a record to be edited: each feature under the name of the placeholder it may be for."""
+    labels = _label_feature(found, wanted)
+    alone = len(found) - (labels is not None) == 1 and len(wanted.inputs) == 1
+    inputs = {name: wanted.inputs[0].name if alone else _plain(name) for name in found}
+    names = {name: wanted.labels.name if wanted.labels and name == labels else inputs[name] for name in found}
+    return "; ".join(f"{names[name]} = {_suggested(name, feature)}" for name, feature in sorted(found.items()))
+
+
+def _plain(name: str) -> str:
+    return "".join(char if char.isalnum() else "_" for char in name)
+
+
+def _suggested(name: str, feature: Feature) -> str:
+    kind = str(feature.WhichOneof("kind"))
+    if kind == "bytes_list":
+        content = b"".join(feature.bytes_list.value)
+        packed = content.startswith(_PICTURES)
+        return f"image('{name}', 28, 28, 1)" if packed else f"bytes('{name}', uint8, {len(content)})"
+    count = len(getattr(feature, kind).value)
+    return f"{'float' if kind == 'float_list' else 'int64'}('{name}'{'' if count == 1 else f', {count}'})"

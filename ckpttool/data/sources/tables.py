@@ -13,8 +13,8 @@ import numpy as np
 
 from ckpttool.core.errors import DataError
 from ckpttool.core.tensors import Array
+from ckpttool.data.files import Wanted
 from ckpttool.data.staging import RowWriter
-from ckpttool.data.wanted import Wanted
 
 Batch = Mapping[str, Array]
 """Some rows: an array per column, of text or of numbers."""

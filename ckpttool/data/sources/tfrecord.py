@@ -10,12 +10,10 @@ import numpy as np
 from ckpttool.core.calls import nearest
 from ckpttool.core.errors import DataError
 from ckpttool.core.tensors import Array
-from ckpttool.data.files import DataFile, by_split
-from ckpttool.data.sources.fields import Field, parse_fields, seen_fields
+from ckpttool.data.files import DataFile, Wanted, by_split
 from ckpttool.data.sources.images import pixels
-from ckpttool.data.sources.records import features_of, records
+from ckpttool.data.sources.records import Field, features_of, parse_fields, records, seen_fields
 from ckpttool.data.staging import RowWriter, staged
-from ckpttool.data.wanted import Wanted
 from ckpttool.formats.wire.protos.example_pb2 import Feature
 
 _MARK = ".tfrecord"

@@ -2,8 +2,7 @@
 
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import PlanError, UnknownName
-from ckpttool.core.names import Pattern, suggestion
-from ckpttool.core.renaming import renamed
+from ckpttool.core.names import Pattern, renamed, suggestion
 from ckpttool.core.tensors import Tensor
 from ckpttool.core.variable_kinds import OBJECT_GRAPH
 from ckpttool.surgery.edits.taking import named, owners

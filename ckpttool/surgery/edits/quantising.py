@@ -5,8 +5,7 @@ from functools import cache
 import numpy as np
 
 from ckpttool.checkpoint import Checkpoint
-from ckpttool.core.casting import cast_tensor
-from ckpttool.core.elementwise import arrays, elementwise
+from ckpttool.core.casting import arrays, cast_tensor, elementwise
 from ckpttool.core.errors import CkptError, PlanError, UnknownName
 from ckpttool.core.names import suggestion
 from ckpttool.core.tensors import BY_NAME, Array, Tensor, TensorSpec

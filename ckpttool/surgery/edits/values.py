@@ -7,8 +7,7 @@ import numpy as np
 
 from ckpttool import checkpoint
 from ckpttool.checkpoint import Checkpoint
-from ckpttool.core.casting import cast_array, cast_tensor
-from ckpttool.core.elementwise import elementwise
+from ckpttool.core.casting import cast_array, cast_tensor, elementwise
 from ckpttool.core.errors import CkptError, FormatError, PlanError, UnknownName
 from ckpttool.core.names import Pattern, suggestion
 from ckpttool.core.tensors import BY_NAME, FLOATS, Array, Tensor
