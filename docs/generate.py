@@ -1,5 +1,4 @@
-"""Write what is generated: cli.md from `--help`, design.md's rooms from docstrings, formats.md from the registry,
-pictures from what programs printed.
+"""Write the generated pages: cli.md from `--help`, rooms from docstrings, formats.md from the registry, pictures.
 
 With `--check` say what is out of date, and write nothing. The programs are run by `make transcript` (the README's demo)
 and `make tables` (those of chapter11.md).
