@@ -1,19 +1,14 @@
 """Writing that leaves an output whole or absent: beside it, to the disk, then one rename."""
 
 import contextlib
-import logging
 import os
-import re
-import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from ckpttool.core.errors import CkptError, ExistingOutput, MissingFile
+from ckpttool.formats.writing.temporary import sweep, temporary_name
 from ckpttool.remote.paths import refuse_url
-
-_TEMPORARY = re.compile(r"\..*\.ckpttool-(\d+)-[0-9a-f]+\.tmp", re.DOTALL)
-_log = logging.getLogger(__name__)
 
 
 def refuse_existing(paths: Iterable[Path], overwrite: bool) -> None:
@@ -68,7 +63,7 @@ def replacing(path: Path, check: Callable[[Path], object] | None = None, durable
 def writing(path: Path) -> Iterator[tuple[Path, BinaryIO]]:
     """Give a new temporary file beside `path`; it is removed at the end unless it was renamed."""
     sweep(path.parent)
-    temporary = path.parent / f".{path.name[:180]}.ckpttool-{os.getpid()}-{os.urandom(6).hex()}.tmp"
+    temporary = temporary_name(path)
     descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
     try:
         if path.exists():
@@ -93,25 +88,3 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def sweep(folder: Path) -> None:
-    """Remove temporary files and folders that a process which is gone left behind."""
-    for path in folder.iterdir():
-        found = _TEMPORARY.fullmatch(path.name)
-        if found and not _alive(int(found[1])):
-            _log.warning("removed %s, left behind by an interrupted run", path)
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        return True
-    return True

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ckpttool.core.errors import CkptError, ExistingOutput, MissingFile
-from ckpttool.formats.writing.files import sweep, sync_folder
+from ckpttool.formats.writing.files import sync_folder
+from ckpttool.formats.writing.temporary import sweep, temporary_name
 from ckpttool.remote.paths import refuse_url
 
 
@@ -38,8 +39,8 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     between the two renames, both lie beside the place, the old one under a name that ends in `.old`.
     """
     sweep(path.parent)
-    mark = f".{path.name[:180]}.ckpttool-{os.getpid()}-{os.urandom(6).hex()}"
-    new, old = path.with_name(f"{mark}.tmp"), path.with_name(f"{mark}.old")
+    new = temporary_name(path)
+    old = new.with_suffix(".old")
     new.mkdir()
     try:
         yield new

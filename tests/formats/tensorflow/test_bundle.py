@@ -195,15 +195,6 @@ def test_everything_is_on_the_disk_before_the_index_has_its_name(tmp_path, monke
     assert calls == ["fsync", "data", "fsync", "fsync", "index", "fsync"]
 
 
-def test_what_an_interrupted_run_left_is_removed(tmp_path, caplog):
-    gone = tmp_path / ".x.index.ckpttool-999999999-0a0b.tmp"
-    alive = tmp_path / f".x.index.ckpttool-{os.getpid()}-0a0b.tmp"
-    gone.touch(), alive.touch()
-    Bundle().save(tensors_of(a=np.ones(1)), tmp_path / "x", False)
-    assert (gone.exists(), alive.exists()) == (False, True)
-    assert "left behind by an interrupted run" in caplog.text
-
-
 def test_the_mode_of_a_replaced_index_stays(tmp_path):
     Bundle().save(tensors_of(a=np.ones(1)), tmp_path / "x", False)
     (tmp_path / "x.index").chmod(0o640)

@@ -1,0 +1,148 @@
+"""What an interrupted run left behind is removed where its end is certain, and left alone everywhere else."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ckpttool import checkpoint
+from ckpttool.formats.writing import temporary
+from ckpttool.formats.writing.folders import replacing_folder
+from ckpttool.formats.writing.temporary import PROC, Writer, sweep, temporary_name
+
+pytestmark = pytest.mark.skipif(not PROC.is_dir(), reason="without /proc nothing is provable")
+
+ENDED = """
+import sys
+from pathlib import Path
+from ckpttool.formats.writing.temporary import temporary_name
+print(temporary_name(Path(sys.argv[1])))
+"""
+
+
+@pytest.fixture
+def left_behind(tmp_path: Path) -> Path:
+    """Return what a process that has ended left in the folder."""
+    output = subprocess.check_output([sys.executable, "-c", ENDED, str(tmp_path / "x.index")], text=True)
+    path = Path(output.strip())
+    path.touch()
+    return path
+
+
+def changed(path: Path, **facts: object) -> Path:
+    """Give a file the name that another writer would have given it."""
+    match = temporary._NAME.fullmatch(path.name)
+    assert match is not None
+    known = match.groupdict() | facts
+    writer = "-".join(str(known[key]) for key in ("host", "boot", "namespace", "pid", "start"))
+    return path.rename(path.with_name(f".{known['output']}.ckpttool-{writer}-0a0b.{known['state']}"))
+
+
+def test_what_a_process_left_that_has_ended_is_removed(tmp_path, left_behind, caplog):
+    checkpoint.save({"a": np.ones(1)}, tmp_path / "x")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x.data-00000-of-00001", "x.index"]
+    assert f"removed {left_behind}, left behind by an interrupted run" in caplog.text
+
+
+def test_what_this_process_writes_stays(tmp_path):
+    path = temporary_name(tmp_path / "x.index")
+    path.touch()
+    sweep(tmp_path)
+    assert path.exists()
+
+
+def test_what_a_running_process_writes_stays(tmp_path):
+    writes = ENDED + "Path(sys.argv[1]).touch(); sys.stdout.flush(); sys.stdin.read()"
+    command = [sys.executable, "-c", writes, str(tmp_path / "x")]
+    with subprocess.Popen(command, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        path = Path(process.stdout.readline().strip())
+        path.touch()
+        sweep(tmp_path)
+        assert path.exists()
+        process.communicate()
+    sweep(tmp_path)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"host": "0a0b0c0d"},
+        {"namespace": "0a0b0c0d"},
+        {"boot": "0a0b0c0d", "host": "0a0b0c0d"},
+        {"boot": "0a0b0c0d", "namespace": "0a0b0c0d"},
+        {"host": "0"},
+        {"boot": "0"},
+        {"namespace": "0"},
+        {"start": "0"},
+        {"pid": "9" * 30},
+    ],
+    ids=str,
+)
+def test_what_somebody_else_may_be_writing_stays(tmp_path, left_behind, facts):
+    path = changed(left_behind, **facts)
+    sweep(tmp_path)
+    assert path.exists()
+
+
+def test_a_process_that_got_the_number_of_the_writer_is_another(tmp_path, left_behind):
+    path = changed(left_behind, pid=os.getpid())
+    sweep(tmp_path)
+    assert not path.exists()
+
+
+def test_the_number_of_a_process_that_cannot_be_asked_proves_nothing(tmp_path, left_behind, monkeypatch):
+    path = changed(left_behind, pid=os.getpid())
+    start = temporary._start
+    monkeypatch.setattr(temporary, "_start", lambda pid: None if len(seen) else seen.append(pid) or start(pid))
+    seen: list[int] = []
+    sweep(tmp_path)
+    assert path.exists()
+
+
+def test_no_process_outlives_the_boot_of_its_host(tmp_path, left_behind, monkeypatch):
+    monkeypatch.setattr(temporary, "INITIAL_NAMESPACE", str((PROC / "self/ns/pid").readlink()))
+    path = changed(left_behind, boot="0a0b0c0d", pid=os.getpid(), start=Writer.current().start)
+    sweep(tmp_path)
+    assert not path.exists()
+
+
+def test_a_container_does_not_know_its_host_from_one_that_is_named_alike(tmp_path, left_behind, monkeypatch):
+    monkeypatch.setattr(temporary, "INITIAL_NAMESPACE", "pid:[1]")
+    path = changed(left_behind, boot="0a0b0c0d")
+    sweep(tmp_path)
+    assert path.exists()
+
+
+def test_without_proc_nothing_is_removed(tmp_path, left_behind, monkeypatch):
+    monkeypatch.setattr(temporary, "PROC", tmp_path / "proc")
+    sweep(tmp_path)
+    assert left_behind.exists()
+    assert Writer.current()[1:] == ("0", "0", os.getpid(), "0")
+
+
+def test_names_of_another_scheme_stay(tmp_path):
+    path = tmp_path / ".x.index.ckpttool-999999999-0a0b.tmp"
+    path.touch()
+    sweep(tmp_path)
+    assert path.exists()
+
+
+def test_a_name_of_any_length_and_script_leaves_room_for_its_mark(tmp_path):
+    path = temporary_name(tmp_path / ("重" * 80))
+    path.touch()
+    assert path.name.startswith(".重")
+
+
+def test_an_old_folder_is_removed_once_its_replacement_is_there(tmp_path, left_behind):
+    old = changed(left_behind, state="old", output="model")
+    old.unlink(), old.mkdir(), (old / "saved_model.pb").touch()
+    sweep(tmp_path)
+    assert old.exists()
+    with replacing_folder(tmp_path / "model") as new:
+        (new / "saved_model.pb").touch()
+    sweep(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
