@@ -174,11 +174,11 @@ def open(path: Path | str) -> Checkpoint:  # noqa: A001
         CkptError: a server refuses, or cannot be reached.
     """
     path = local(path)
-    found = formats.find(path)
-    tensors = found.open(path)
-    recording.note_checkpoint(path, found.NAME, tensors)
+    format_ = formats.find(path)
+    tensors = format_.open(path)
+    recording.note_checkpoint(path, format_.NAME, tensors)
     metadata = {key: text for key, text in tensors.metadata.items() if key != recording.KEY}
-    return Checkpoint(tensors, prefix_of(path), found.NAME, metadata, tensors.left_out, stated=tensors.kinds)
+    return Checkpoint(tensors, prefix_of(path), format_.NAME, metadata, tensors.left_out, stated=tensors.kinds)
 
 
 def save(

@@ -103,10 +103,10 @@ def scopes(names: Iterable[str]) -> dict[str, list[str]]:
     """
     names = list(names)
     between = separator(names)
-    found: dict[str, list[str]] = {}
+    layers: dict[str, list[str]] = {}
     for name in names:
-        found.setdefault(layer_of(name, between), []).append(name)
-    return found
+        layers.setdefault(layer_of(name, between), []).append(name)
+    return layers
 
 
 def listed(names: Collection[str], most: int = 8) -> str:

@@ -118,10 +118,10 @@ def dtype_of(array: Array) -> DType:
     """
     if array.dtype.kind in "OSU":
         return STRING
-    found = BY_NAME.get(array.dtype.name)
-    if found is None:
+    dtype = BY_NAME.get(array.dtype.name)
+    if dtype is None:
         raise CkptError(f"no checkpoint dtype for NumPy's {array.dtype.name}")
-    return found
+    return dtype
 
 
 @dataclass(frozen=True)

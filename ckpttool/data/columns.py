@@ -81,25 +81,25 @@ def fit_labels(column: Column, spec: InputSpec) -> Fitted:
     numbers = column.array
     if classes in (None, 1) or len(numbers.shape) != 1 or numbers.dtype.kind not in "iu":
         return fit(column, spec, scale=False)
-    found = np.asarray(numbers[:])
-    wrong = np.flatnonzero((found < 0) | (found >= classes))
+    classes_of_rows = np.asarray(numbers[:])
+    wrong = np.flatnonzero((classes_of_rows < 0) | (classes_of_rows >= classes))
     if len(wrong):
         row = column.first_row + int(wrong[0])
-        raise DataError(f"{column} row {row} is {found[wrong[0]]}, expected 0 to {(classes or 0) - 1}")
-    rows = (found[:, np.newaxis] == np.arange(classes)).astype(spec.dtype.numpy)
+        raise DataError(f"{column} row {row} is {classes_of_rows[wrong[0]]}, expected 0 to {(classes or 0) - 1}")
+    rows = (classes_of_rows[:, np.newaxis] == np.arange(classes)).astype(spec.dtype.numpy)
     return Fitted(rows, (f"{column.name}: class numbers as rows of {classes}, one of them 1, for {spec.name}",))
 
 
 def _row_shape(column: Column, spec: InputSpec) -> tuple[tuple[int, ...], tuple[str, ...]]:
     """Return the shape that a row takes, and what is to be said of that."""
-    found = column.array.shape
-    wanted = fitting_shape(found[1:], spec.shape)
+    shape = column.array.shape
+    wanted = fitting_shape(shape[1:], spec.shape)
     if wanted is None:
         expected = f"rows of {shown(spec.shape[1:])}" if spec.shape else "a single value"
-        raise DataError(f"{column} has rows of {shown(found[1:])}, expected {expected} for {spec.name}")
-    if wanted == found[1:]:
+        raise DataError(f"{column} has rows of {shown(shape[1:])}, expected {expected} for {spec.name}")
+    if wanted == shape[1:]:
         return wanted, ()
-    return wanted, (f"{column.name}: {list(found)} reshaped to {[found[0], *wanted]} for {spec.name}",)
+    return wanted, (f"{column.name}: {list(shape)} reshaped to {[shape[0], *wanted]} for {spec.name}",)
 
 
 def fitting_shape(row: tuple[int, ...], wanted: PartialShape | None) -> tuple[int, ...] | None:
@@ -121,8 +121,8 @@ def _conversion(column: Column, spec: InputSpec, scale: bool) -> tuple[Callable[
     """Return what gives rows the dtype of a placeholder, and what is to be said of that."""
     dtype, name, wanted = column.array.dtype, column.name, spec.dtype
     if wanted.name not in FLOATS + INTEGERS or dtype.kind not in "biuf":
-        found = "text" if dtype.kind in "OSU" else dtype.name
-        raise DataError(f"{column} is {found}, expected {wanted} for {spec.name}")
+        kind = "text" if dtype.kind in "OSU" else dtype.name
+        raise DataError(f"{column} is {kind}, expected {wanted} for {spec.name}")
     if dtype == wanted.numpy:
         return _same, ()
     if scale and dtype == np.uint8 and wanted.name in FLOATS:

@@ -73,21 +73,21 @@ class _Request:
 
     def columns(self, split: str | None) -> _Columns | None:
         """Read the columns of a split (None: those without a split in their names), or None when there are none."""
-        found = {spec.name: self._array_name(spec, split) for spec in self.inputs}
-        if not any(found.values()):
+        array_names = {spec.name: self._array_name(spec, split) for spec in self.inputs}
+        if not any(array_names.values()):
             return None
         labels = self.labels and self._array_name(self.labels, split)
-        for spec, name in [*((spec, found[spec.name]) for spec in self.inputs), (self.labels, labels)]:
+        for spec, name in [*((spec, array_names[spec.name]) for spec in self.inputs), (self.labels, labels)]:
             if spec and not name:
                 raise self.missing(spec, split)
-        inputs = {name: self._column(array_name) for name, array_name in found.items() if array_name}
+        inputs = {name: self._column(array_name) for name, array_name in array_names.items() if array_name}
         return _Columns(inputs, self._column(labels) if labels else None)
 
     def missing(self, spec: InputSpec, split: str | None) -> DataError:
         """Return the error for an array that is not there."""
         names = [name for each in ([split] if split else ["train", None]) for name in self._possible_names(spec, each)]
-        expected, found = " or ".join(names), self.file.contents()
-        return DataError(f"{self.file.path}: no array for {spec.name}: expected {expected}, found {found}")
+        expected, contents = " or ".join(names), self.file.contents()
+        return DataError(f"{self.file.path}: no array for {spec.name}: expected {expected}, found {contents}")
 
     def split(self, name: str, columns: _Columns, *notes: str) -> Split:
         """Fit the columns to their placeholders."""
@@ -224,5 +224,5 @@ def _check_rows(columns: _Columns) -> None:
     every = [*columns.inputs.values(), *([columns.labels] if columns.labels else [])]
     counts = {column.name: column.count for column in every}
     if len(set(counts.values())) > 1:
-        found = ", ".join(f"{name} has {count} rows" for name, count in counts.items())
-        raise DataError(f"{every[0].path}: {found}; expected as many of each")
+        uneven = ", ".join(f"{name} has {count} rows" for name, count in counts.items())
+        raise DataError(f"{every[0].path}: {uneven}; expected as many of each")

@@ -76,14 +76,14 @@ def stored(tensors: Mapping[str, RowType]) -> tuple[Stored, ...]:
     """
     if not tensors:
         raise CkptError("no tensors to keep in the feature cache")
-    found = tuple(
+    numbered = tuple(
         Stored(number, name, _dtype(dtype), tuple(map(int, row_shape)))
         for number, (name, (dtype, row_shape)) in enumerate(tensors.items())
     )
-    for tensor in found:
+    for tensor in numbered:
         if not tensor.dtype.itemsize:
             raise CkptError(f"{tensor.name} holds {tensor.dtype} elements, which the feature cache cannot keep")
-    return found
+    return numbered
 
 
 def feature_bytes(tensors: Mapping[str, RowType], rows: int) -> int:

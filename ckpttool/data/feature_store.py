@@ -123,10 +123,10 @@ class Entry:
 
     def _check(self, tensor: Stored, rows: int, expected: int | None) -> None:
         path = self.path / tensor.file
-        start, found = len(tensor.header(rows)), path.stat().st_size if path.is_file() else 0
+        start, nbytes = len(tensor.header(rows)), path.stat().st_size if path.is_file() else 0
         size = start + rows * tensor.row_bytes
-        if found != size:
-            raise CorruptCheckpoint(f"{path}: the cached {tensor.name} has {found} bytes, expected {size}")
+        if nbytes != size:
+            raise CorruptCheckpoint(f"{path}: the cached {tensor.name} has {nbytes} bytes, expected {size}")
         if expected is not None and (checksum(path, start, size) != expected or not tensor.has_header(path, rows)):
             raise CorruptCheckpoint(f"{path}: the cached {tensor.name} is damaged: its checksum differs")
 

@@ -115,8 +115,8 @@ class Writer:
         needed = (self.rows - self.resume_row) * sum(tensor.row_bytes for tensor in self._tensors)
         free = shutil.disk_usage(self.path).free
         if needed > free:
-            found = f"{human_size(needed)} for the feature cache, {human_size(free)} are free"
-            raise CkptError(f"{self.path}: {found}; --cache-dir names another folder")
+            problem = f"{human_size(needed)} for the feature cache, {human_size(free)} are free"
+            raise CkptError(f"{self.path}: {problem}; --cache-dir names another folder")
 
     def _opened(self, tensor: Stored) -> FileIO:
         path, header = self.path / tensor.file, tensor.header(self.rows)

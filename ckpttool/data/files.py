@@ -69,8 +69,8 @@ class DataFile:
 
     def contents(self) -> str:
         """Return the names, shapes and types of the arrays, as an error message shows them."""
-        found = [f"{name} {list(array.shape)} {array.dtype}" for name, array in self.arrays.items()]
-        return ", ".join(found) or "nothing"
+        arrays = [f"{name} {list(array.shape)} {array.dtype}" for name, array in self.arrays.items()]
+        return ", ".join(arrays) or "nothing"
 
 
 def open_data(path: str | Path, wanted: Wanted | None = None) -> DataFile:
@@ -86,8 +86,8 @@ def open_data(path: str | Path, wanted: Wanted | None = None) -> DataFile:
     for name in SOURCES:
         source = import_module(f"ckpttool.data.sources.{name}")
         if source.recognises(path):
-            found: DataFile = source.read(path, wanted or Wanted())
-            return found
+            file: DataFile = source.read(path, wanted or Wanted())
+            return file
     if not all(each.exists() for each in paths_of(path)):
         raise MissingFile(f"{path}: no such file; data are {_KINDS}")
     raise DataError(f"{path} is no data that is known: data are {_KINDS}")
@@ -104,8 +104,8 @@ def paths_of(path: Path) -> list[Path]:
 
 def by_split(folder: Path, suffixes: tuple[str, ...]) -> dict[str | None, list[Path]]:
     """Return a folder's files of some suffixes by the split that their names begin with; None for other names."""
-    found: dict[str | None, list[Path]] = {}
+    files: dict[str | None, list[Path]] = {}
     for file in sorted(each for each in folder.iterdir() if each.name.lower().endswith(suffixes)):
         split = next((name for name in ("train", "valid", "test") if file.name.lower().startswith(name)), None)
-        found.setdefault(split, []).append(file)
-    return found
+        files.setdefault(split, []).append(file)
+    return files

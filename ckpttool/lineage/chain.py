@@ -22,15 +22,17 @@ class Record:
     date: str
 
     @classmethod
-    def from_json(cls, said: Mapping[str, Any]) -> "Record":
+    def from_json(cls, document: Mapping[str, Any]) -> "Record":
         """Read what `as_json` gave.
 
         Raises:
             KeyError, TypeError, ValueError: it is none.
         """
-        sources = tuple(map(Source.from_json, said["sources"]))
-        arguments, steps = tuple(map(str, said["arguments"])), tuple(map(str, said["steps"]))
-        return cls(str(said["command"]), arguments, sources, steps, dict(said["versions"]), str(said["date"]))
+        sources = tuple(map(Source.from_json, document["sources"]))
+        arguments, steps = tuple(map(str, document["arguments"])), tuple(map(str, document["steps"]))
+        return cls(
+            str(document["command"]), arguments, sources, steps, dict(document["versions"]), str(document["date"])
+        )
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON holds it."""
@@ -67,13 +69,13 @@ class Chain:
         return Chain(records[-MOST_RECORDS:], self.left_out + max(0, len(records) - MOST_RECORDS))
 
     @classmethod
-    def from_json(cls, said: Mapping[str, Any]) -> "Chain":
+    def from_json(cls, document: Mapping[str, Any]) -> "Chain":
         """Read what `as_json` gave.
 
         Raises:
             KeyError, TypeError, ValueError: it is none.
         """
-        return cls(tuple(map(Record.from_json, said["records"])), int(said["left_out"]))
+        return cls(tuple(map(Record.from_json, document["records"])), int(document["left_out"]))
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON holds it."""

@@ -53,7 +53,7 @@ def lineage_of(path: Path, metadata: Mapping[str, str]) -> Chain:
 def _parsed(text: str | bytes, place: Path) -> tuple[Chain, Source | None]:
     """Read a lineage, and what output it is of where it says so."""
     try:
-        said = json.loads(text)
-        return Chain.from_json(said), Source.from_json(said["output"]) if "output" in said else None
+        document = json.loads(text)
+        return Chain.from_json(document), Source.from_json(document["output"]) if "output" in document else None
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise FormatError(f"{place}: not a lineage: {error!r}") from error

@@ -45,13 +45,15 @@ class Source:
         return cls._of_files(path, GRAPH, [path])
 
     @classmethod
-    def from_json(cls, said: Mapping[str, Any]) -> "Source":
+    def from_json(cls, document: Mapping[str, Any]) -> "Source":
         """Read what `as_json` gave.
 
         Raises:
             KeyError, TypeError: it is none.
         """
-        return cls(str(said["path"]), str(said["format"]), str(said["hash"]), tuple(map(str, said["files"])))
+        return cls(
+            str(document["path"]), str(document["format"]), str(document["hash"]), tuple(map(str, document["files"]))
+        )
 
     @classmethod
     def _of_files(cls, path: Path, format: str, files: list[Path]) -> "Source":  # noqa: A002
@@ -67,14 +69,14 @@ class Source:
 
         A relative path means what it did only where the command was run, or where all lies in one folder.
         """
-        found = "gone"
+        state = "gone"
         for folder in (Path(self.path).parent, beside):
             files = [folder / name for name in self.files]
             if files and all(file.is_file() for file in files):
                 if self._is_of(files):
                     return "unchanged"
-                found = "changed since"
-        return found
+                state = "changed since"
+        return state
 
     def _is_of(self, files: list[Path]) -> bool:
         """Say whether files have the bytes that were hashed; a zip that is damaged by now has others."""

@@ -54,8 +54,8 @@ class Hdf5Rows:
             raise DataError(f"{self._path}: {self._dataset.name} cannot be read: {error}") from error
 
     def _slice(self, rows: slice) -> Array:
-        found: Array = self._dataset[rows]
-        return found
+        array: Array = self._dataset[rows]
+        return array
 
     def _chosen(self, rows: Array) -> Array:
         """Read rows in any order; HDF5 itself takes them only sorted, and each once."""
@@ -65,6 +65,6 @@ class Hdf5Rows:
         if last - first < _DENSE * len(rows):
             return np.asarray(self._slice(slice(first, last + 1))[rows - first])
         unique, places = np.unique(rows, return_inverse=True)
-        found: Array = self._dataset[unique]
-        chosen: Array = found[places]
+        array: Array = self._dataset[unique]
+        chosen: Array = array[places]
         return chosen

@@ -38,12 +38,12 @@ def read(path: Path, wanted: Wanted) -> DataFile:
     """
     if not path.is_dir():
         return DataFile(path, dict(zip("xy", map(read_idx, paths_of(path)), strict=False)))
-    found = {}
+    arrays = {}
     for file in sorted(path.iterdir()):
         if named := _NAME.fullmatch(file.name):
             split = _SPLITS.get(named["split"], named["split"])
-            found[f"{'x' if named['what'] == 'images' else 'y'}_{split}"] = read_idx(file)
-    return DataFile(path, found)
+            arrays[f"{'x' if named['what'] == 'images' else 'y'}_{split}"] = read_idx(file)
+    return DataFile(path, arrays)
 
 
 def read_idx(path: Path) -> Array:

@@ -76,9 +76,9 @@ def _images(path: Path) -> Iterator[Path]:
 
 
 def _classes(path: Path, parts: dict[Any, Path]) -> list[str]:
-    found = {split: sorted(each.name for each in place.iterdir() if each.is_dir()) for split, place in parts.items()}
-    first = next(iter(found.values()))
-    for split, names in found.items():
+    classes = {split: sorted(each.name for each in place.iterdir() if each.is_dir()) for split, place in parts.items()}
+    first = next(iter(classes.values()))
+    for split, names in classes.items():
         if names != first:
             raise DataError(f"{path}: {split} has the classes {', '.join(names)}, expected {', '.join(first)}")
     return first

@@ -48,8 +48,8 @@ class WholeArray:
         return self.shape[0]
 
     def __getitem__(self, rows: Any) -> Array:
-        found: Array = self._array[rows]
-        return found
+        array: Array = self._array[rows]
+        return array
 
     @cached_property
     def _array(self) -> Array:

@@ -135,36 +135,36 @@ def seen_fields(path: Path, wanted: Wanted) -> dict[str, Field]:
     first = next(records(path), None)
     if first is None:
         raise DataError(f"{path} has no records")
-    found = features_of(path, 0, first)
-    kinds = {name: str(feature.WhichOneof("kind")) for name, feature in found.items()}
+    features = features_of(path, 0, first)
+    kinds = {name: str(feature.WhichOneof("kind")) for name, feature in features.items()}
     unclear = [name for name, kind in kinds.items() if kind == "bytes_list"]
     if unclear:
         raise DataError(
-            f'{path}: {unclear[0]} is bytes; say what the records hold: --features "{_draft(found, wanted)}"'
+            f'{path}: {unclear[0]} is bytes; say what the records hold: --features "{_draft(features, wanted)}"'
         )
-    labels = _label_feature(found, wanted)
+    labels = _label_feature(features, wanted)
     fields = {}
-    for name, feature in found.items():
+    for name, feature in features.items():
         kind = "float" if kinds[name] == "float_list" else "int64"
         count = len(getattr(feature, kinds[name]).value)
-        alias = "y" if name == labels else "x" if len(found) - (labels is not None) == 1 else name
+        alias = "y" if name == labels else "x" if len(features) - (labels is not None) == 1 else name
         fields[alias] = Field(name, kind, () if count == 1 else (count,), "float32" if kind == "float" else "int64")
     return fields
 
 
-def _label_feature(found: Mapping[str, Feature], wanted: Wanted) -> str | None:
+def _label_feature(features: Mapping[str, Feature], wanted: Wanted) -> str | None:
     """Return the feature that is named as labels are, by its last component: `image/class/label`."""
-    ends = {name.rpartition("/")[2]: name for name in found}
+    ends = {name.rpartition("/")[2]: name for name in features}
     return next((ends[name] for name in wanted.label_names() if name in ends), None)
 
 
-def _draft(found: Mapping[str, Feature], wanted: Wanted) -> str:
+def _draft(features: Mapping[str, Feature], wanted: Wanted) -> str:
     """Return a description of a record to be edited: each feature under the name of the placeholder it may be for."""
-    labels = _label_feature(found, wanted)
-    alone = len(found) - (labels is not None) == 1 and len(wanted.inputs) == 1
-    inputs = {name: wanted.inputs[0].name if alone else _plain(name) for name in found}
-    names = {name: wanted.labels.name if wanted.labels and name == labels else inputs[name] for name in found}
-    return "; ".join(f"{names[name]} = {_suggested(name, feature)}" for name, feature in sorted(found.items()))
+    labels = _label_feature(features, wanted)
+    alone = len(features) - (labels is not None) == 1 and len(wanted.inputs) == 1
+    inputs = {name: wanted.inputs[0].name if alone else _plain(name) for name in features}
+    names = {name: wanted.labels.name if wanted.labels and name == labels else inputs[name] for name in features}
+    return "; ".join(f"{names[name]} = {_suggested(name, feature)}" for name, feature in sorted(features.items()))
 
 
 def _plain(name: str) -> str:

@@ -48,8 +48,8 @@ def chosen_columns(table: Table, wanted: Wanted) -> Columns:
     """
     labels = next((name for name in wanted.label_names() if name in table.columns), None)
     if labels is None and wanted.labels is not None:
-        found, expected = ", ".join(table.columns), ", ".join(wanted.label_names())
-        raise DataError(f"{table.path}: no column of labels, expected one named {expected}; found {found}")
+        names, expected = ", ".join(table.columns), ", ".join(wanted.label_names())
+        raise DataError(f"{table.path}: no column of labels, expected one named {expected}; found {names}")
     used = labels if wanted.labels else None
     others = [name for name in table.columns if name not in (labels, SPLIT)]
     own = {
@@ -58,10 +58,10 @@ def chosen_columns(table: Table, wanted: Wanted) -> Columns:
     }
     if len(wanted.inputs) <= 1 and not any(own.values()):
         return Columns({"x": others}, used)
-    missing = [name for name, found in own.items() if not found]
+    missing = [name for name, names in own.items() if not names]
     if missing:
         raise DataError(f"{table.path}: no column for the input {missing[0]}; found {', '.join(table.columns)}")
-    return Columns({name: found[:1] for name, found in own.items()}, used)
+    return Columns({name: names[:1] for name, names in own.items()}, used)
 
 
 def write_tables(folder: Path, tables: Mapping[str | None, Sequence[Table]], wanted: Wanted) -> list[str]:
@@ -101,11 +101,11 @@ def _classes(tables: Sequence[Table], labels: str | None) -> list[str] | None:
     """Return the names of classes in their order; None where the labels are numbers."""
     if labels is None:
         return None
-    found: set[str] = set()
+    labels_seen: set[str] = set()
     for table in tables:
         for batch in table.batches():
-            found.update(np.unique(batch[labels].astype(str)).tolist())
-    return None if all(_is_number(text) for text in found) else sorted(found)
+            labels_seen.update(np.unique(batch[labels].astype(str)).tolist())
+    return None if all(_is_number(text) for text in labels_seen) else sorted(labels_seen)
 
 
 def _is_number(text: str) -> bool:
@@ -157,10 +157,10 @@ def _arrays(table: Table, batch: Batch, columns: Columns, classes: list[str] | N
 
 def _joined(table: Table, batch: Batch, names: Sequence[str], row: int) -> Array:
     """Return columns as one array [rows, columns]; a single column of vectors stays as it is."""
-    found = [_numbers(table, batch, name, row) for name in names]
-    if len(found) == 1:
-        return found[0]
-    return np.stack(found, axis=1).astype(np.float32)
+    arrays = [_numbers(table, batch, name, row) for name in names]
+    if len(arrays) == 1:
+        return arrays[0]
+    return np.stack(arrays, axis=1).astype(np.float32)
 
 
 def _labels(table: Table, batch: Batch, name: str, classes: list[str] | None, row: int) -> Array:
@@ -181,8 +181,8 @@ def _numbers(table: Table, batch: Batch, name: str, row: int) -> Array:
         return np.asarray(values.astype(np.float64))
     except ValueError:
         wrong = next(place for place, text in enumerate(values.astype(str)) if not _is_number(text))
-        found = f"{table.path} row {row + wrong}: {name} is {values[wrong]!r}, expected a number"
-        raise DataError(f"{found}; text can only be labels") from None
+        problem = f"{table.path} row {row + wrong}: {name} is {values[wrong]!r}, expected a number"
+        raise DataError(f"{problem}; text can only be labels") from None
 
 
 def _refuse_missing(table: Table, name: str, missing: Array, row: int) -> None:

@@ -59,9 +59,9 @@ def _write(folder: Path, suffix: str, files: list[Path], fields: Mapping[str, Fi
     try:
         for path in files:
             for number, record in enumerate(records(path)):
-                found = features_of(path, number, record)
+                features = features_of(path, number, record)
                 for name, field in fields.items():
-                    waiting[name].append(_value(path, number, found, field))
+                    waiting[name].append(_value(path, number, features, field))
                 if len(next(iter(waiting.values()))) == _ROWS:
                     _flush(writers, waiting)
         _flush(writers, waiting)
@@ -77,11 +77,11 @@ def _flush(writers: Mapping[str, RowWriter], waiting: Mapping[str, list[Array]])
             rows.clear()
 
 
-def _value(path: Path, number: int, found: Mapping[str, Feature], field: Field) -> Array:
+def _value(path: Path, number: int, features: Mapping[str, Feature], field: Field) -> Array:
     """Return the array that a record has for a field."""
-    if field.feature not in found:
-        raise DataError(f"{path} record {number} has no feature {field.feature}{nearest(field.feature, found)}")
-    feature = found[field.feature]
+    if field.feature not in features:
+        raise DataError(f"{path} record {number} has no feature {field.feature}{nearest(field.feature, features)}")
+    feature = features[field.feature]
     wanted = {"float": "float_list", "int64": "int64_list"}.get(field.kind, "bytes_list")
     if feature.WhichOneof("kind") != wanted:
         raise DataError(f"{path} record {number}: {field.feature} is a {feature.WhichOneof('kind')}, not a {wanted}")
