@@ -1,16 +1,14 @@
 """The command line: one module per command, imported when it is used; errors are shown here and nowhere else."""
 
 import importlib
-import os
 import sys
 from typing import Any
 
 import click
 
 from ckpttool import __version__
-from ckpttool.core.errors import CkptError, Interrupted
+from ckpttool.cli.show import errors
 from ckpttool.lineage.recording import recording
-from ckpttool.remote.paths import spoken
 
 COMMANDS = {
     "ops": "ckpttool.cli.commands.ops:ops",
@@ -92,11 +90,6 @@ GROUPS = {
 }
 """The headings of help; a command stands under exactly one."""
 
-INTERRUPTED = 130
-"""What a shell says of a program that was stopped by Ctrl-C: 128 + SIGINT."""
-PIPE_CLOSED = 141
-"""What a shell says of a program whose reader went away: 128 + SIGPIPE."""
-
 
 class Tool(click.Group):
     """The group of all commands: loads a command when it is named, and shows its error once, in one line."""
@@ -134,59 +127,19 @@ class Tool(click.Group):
         try:
             code = super().main(*args, **(extra | {"standalone_mode": False}))
             sys.stdout.flush()
-        except click.ClickException as error:
-            code = _refuse(error)
-        except click.Abort:
-            code = _complain("interrupted", INTERRUPTED)
-        except BrokenPipeError:
-            code = _leave_pipe()
-        except OSError as error:
-            code = _complain(_os_message(error), 2)
-        except Interrupted as stopped:
-            code = _complain(str(stopped), 128 + stopped.number)
-        except CkptError as error:
-            code = _complain(str(error), 2)
+        except errors.SHOWN as error:
+            code = errors.show(error)
         sys.exit(code if isinstance(code, int) else 0)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; a closed pipe must get past Click, which would call it a failure with code 1."""
+        """Run the command; its errors are shown here, where the command is known, and not left to Click."""
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()
-        except BrokenPipeError:
-            ctx.exit(_leave_pipe())
-        except KeyboardInterrupt:
-            ctx.exit(_complain("interrupted", INTERRUPTED))
+        except errors.SHOWN as error:
+            running = ctx.invoked_subcommand
+            ctx.exit(errors.show(error, self.get_command(ctx, running) if running else None))
         return result
-
-
-def _complain(message: str, code: int) -> int:
-    """Print the one line of an error."""
-    click.echo(f"Error: {spoken(' '.join(message.split()))}", err=True)
-    return code
-
-
-def _refuse(error: click.ClickException) -> int:
-    """Print what is wrong with the command line; without any argument Click's error is the help itself."""
-    if isinstance(error, click.exceptions.NoArgsIsHelpError):
-        click.echo(error.format_message(), err=True)
-        return error.exit_code
-    context = getattr(error, "ctx", None)
-    hint = f" (see {context.command_path} --help)" if context is not None else ""
-    return _complain(error.format_message().removesuffix(".") + hint, 2)
-
-
-def _os_message(error: OSError) -> str:
-    """Say which file the system refused, and why; errors of our own say it already."""
-    if isinstance(error, CkptError) or not error.filename:
-        return str(error)
-    return f"{error.filename}: {error.strerror}"
-
-
-def _leave_pipe() -> int:
-    """Give the closed standard output a place to be flushed to at exit, so that Python stays quiet too."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return PIPE_CLOSED
 
 
 @click.group(cls=Tool, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -1,7 +1,8 @@
 """The error family: every mistake that a user can make or meet is one of these.
 
-An error is raised where the facts are known and says them: file, tensor, found, expected, and the option that
-helps. The command line shows it once, in one line, and exits with 2.
+An error is raised where the facts are known and says them: file, tensor, found, expected, and the parameter that
+helps, by its Python name in backticks: "`overwrite` replaces it". The command line shows it once, in one line, with the
+parameter spelled as its option, and exits with 2.
 """
 
 
@@ -18,11 +19,11 @@ class CorruptCheckpoint(FormatError):
 
 
 class MissingFile(CkptError, FileNotFoundError):
-    """A file, or a part of a checkpoint, is not there."""
+    """A file, or a part of a checkpoint, does not exist."""
 
 
 class ExistingOutput(CkptError, FileExistsError):
-    """An output exists already and `--overwrite` was not given."""
+    """An output exists already and `overwrite` was not given."""
 
 
 class UnknownName(CkptError, KeyError):

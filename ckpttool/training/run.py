@@ -47,19 +47,19 @@ class Options:
     roles: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, recipe: Recipe, train_op: str | None, roles: Mapping[str, Any], **more: Any) -> "Options":
+    def of(cls, recipe: Recipe, training_op: str | None, roles: Mapping[str, Any], **more: Any) -> "Options":
         """Join a recipe with the name of a training op that replaces it, as the command line gives them.
 
         Raises:
             PlanError: both are given.
         """
-        if train_op is None:
+        if training_op is None:
             return cls(recipe=recipe, roles=roles, **more)
         said = [name for name, value in asdict(recipe).items() if value != getattr(Recipe(), name)]
         if said:
             named = ", ".join(f"--{name.replace('_', '-')}" for name in said)
             raise PlanError(f"--train-op trains as it was made to: leave {named} out, or let it go for an optimizer")
-        return cls(recipe=None, roles={**roles, "training_op": train_op}, **more)
+        return cls(recipe=None, roles={**roles, "training_op": training_op}, **more)
 
     def all_stages(self) -> list[Stage]:
         """Return the stages of the run; one where none are said."""

@@ -93,7 +93,7 @@ class FormatTests:
 
     def test_an_existing_output_is_refused_and_kept(self, path):
         self.save(tensors_of(a=np.array([1.0])), path, False)
-        with pytest.raises(ExistingOutput, match="--overwrite"):
+        with pytest.raises(ExistingOutput, match="`overwrite`"):
             self.save(tensors_of(a=np.array([2.0])), path, False)
         assert self.format.open(path)["a"].read().tolist() == [1.0]
 

@@ -176,7 +176,7 @@ def test_a_model_is_edited_in_its_place(new_session: Any, tmp_path: Path) -> Non
     for part in CHAPTER.parent.glob(f"{CHAPTER.name}.*"):
         shutil.copy(part, tmp_path)
     path = tmp_path / CHAPTER.name
-    with pytest.raises(ExistingOutput, match="exists already; --overwrite replaces it"):
+    with pytest.raises(ExistingOutput, match="exists already; `overwrite` replaces it"):
         plan(path, ("add-prefix", "net")).write(path)
     plan(path, ("add-prefix", "net")).write(path, overwrite=True)
     assert set(new_session(path, path).weights()) == set(checkpoint.open(path)) != set(checkpoint.open(CHAPTER))

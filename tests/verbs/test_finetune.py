@@ -222,7 +222,7 @@ def test_what_cannot_be_done_is_said_and_nothing_is_written(
 
 
 def test_an_existing_output_is_refused(model: Model, data: Path, small: Path) -> None:
-    with pytest.raises(ExistingOutput, match="--overwrite"):
+    with pytest.raises(ExistingOutput, match="`overwrite`"):
         finetune(model, data, OPTIONS, small)
 
 

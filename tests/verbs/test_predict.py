@@ -255,7 +255,7 @@ def test_labels_of_the_file_are_neither_needed_nor_taken_for_inputs(
 
 def test_outputs_are_refused_before_anything_is_computed(model: Model, x: Any, tmp_path: Path) -> None:
     (tmp_path / "out.npz").write_bytes(b"mine")
-    with pytest.raises(ExistingOutput, match="--overwrite replaces it"):
+    with pytest.raises(ExistingOutput, match="`overwrite` replaces it"):
         predict(model, tmp_path / "rows.npz", tmp_path / "out.npz")
     assert (tmp_path / "out.npz").read_bytes() == b"mine"
     predict(model, tmp_path / "rows.npz", tmp_path / "out.npz", overwrite=True)

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from ckpttool.cli.options import shared
-from ckpttool.cli.show import output
+from ckpttool.cli.show.output import rows
 from ckpttool.graph import files
 from ckpttool.graph.contents.important import add_to_collection
 from ckpttool.graph.contents.listing import collection_rows
@@ -17,7 +17,7 @@ COLUMNS = ("name", "kind", "size", "items")
 @shared.model
 @click.argument("names", nargs=-1)
 @click.option("--add", "key", metavar="KEY", help="Append NAMES (ops, or tensors as X:0) to this collection.")
-@click.option("-o", "--output", "out", metavar="OUT", type=shared.PATH, help="The .meta to write, with --add.")
+@click.option("-o", "--output", metavar="OUT", type=shared.PATH, help="The .meta to write, with --add.")
 @shared.overwrite
 @shared.tags
 @shared.as_json
@@ -25,7 +25,7 @@ def collections(
     model: Path,
     names: tuple[str, ...],
     key: str | None,
-    out: Path | None,
+    output: Path | None,
     overwrite: bool,
     tags: list[str] | None,
     as_json: bool,
@@ -37,11 +37,11 @@ def collections(
       ckpttool collections my_model_final.ckpt
       ckpttool collections my_model_final.ckpt --add my_important_ops X:0 y:0 GradientDescent -o named.meta
     """
-    if bool(names) != bool(key) or bool(names) != bool(out):
+    if bool(names) != bool(key) or bool(names) != bool(output):
         raise click.UsageError("--add KEY, the NAMES to add, and -o OUT belong together")
     graph = files.load(model, tags)
-    if key and out:
+    if key and output:
         graph = add_to_collection(graph, key, names)
-        files.save(graph, out, overwrite)
-        graph = files.load(out)
-    output.rows(collection_rows(graph), COLUMNS, as_json)
+        files.save(graph, output, overwrite)
+        graph = files.load(output)
+    rows(collection_rows(graph), COLUMNS, as_json)

@@ -70,7 +70,7 @@ def lr_find(
       ckpttool lr-find new_model.ckpt --data mnist.npz --freeze 'hidden[12]'
     """
     picture = Picture(plot, overwrite) if plot else None
-    wanted, watch = Options.of(train_op=None, **how), Watcher(as_json=True)  # stdout is for the curve alone
+    wanted, watch = Options.of(training_op=None, **how), Watcher(as_json=True)  # stdout is for the curve alone
     curve = find_learning_rate(Model.open(model), data, wanted, low, high, steps, watch)
     _show(curve, as_json)
     if picture:

@@ -31,7 +31,12 @@ trained = together(
         metavar="RE=N,...",
         help="Unfreeze while training: the layers of the first pattern for N epochs, then those of the next too.",
     ),
-    click.option("--train-op", metavar="NAME", help="Train with the graph's own training op instead of an optimizer."),
+    click.option(
+        "--train-op",
+        "training_op",
+        metavar="NAME",
+        help="Train with the graph's own training op instead of an optimizer.",
+    ),
     _changed,
 )
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from ckpttool.cli.show.errors import spelled
 from ckpttool.remote.paths import spoken
 
 Row = Mapping[str, Any]
@@ -44,8 +45,9 @@ def document(value: Row, lines: Iterable[str], as_json: bool = False) -> None:
 
 
 def say(text: str) -> None:
-    """Tell the user something that is not data."""
-    click.echo(escape(text), err=True)
+    """Tell the user something that is not data; parameters that it names are spelled as the command's options."""
+    context = click.get_current_context(silent=True)
+    click.echo(escape(spelled(text, context.command if context else None)), err=True)
 
 
 def report(value: Row, found: Iterable[Row], columns: Sequence[str], as_json: bool = False) -> None:

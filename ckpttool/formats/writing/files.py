@@ -26,7 +26,7 @@ def refuse_existing(paths: Iterable[Path], overwrite: bool) -> None:
         if path.is_dir():
             raise CkptError(f"{path} is a folder: it cannot be written as a file")
         if not overwrite and (path.exists() or path.is_symlink()):
-            raise ExistingOutput(f"{path} exists already; --overwrite replaces it")
+            raise ExistingOutput(f"{path} exists already; `overwrite` replaces it")
 
 
 def refuse_unwritable(path: Path) -> None:

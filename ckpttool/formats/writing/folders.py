@@ -26,7 +26,7 @@ def refuse_existing_folder(path: Path, overwrite: bool, replaceable: Callable[[P
     if not (path.exists() or path.is_symlink()):
         return
     if not overwrite:
-        raise ExistingOutput(f"{path} exists already; --overwrite replaces it")
+        raise ExistingOutput(f"{path} exists already; `overwrite` replaces it")
     if path.is_symlink() or not path.is_dir() or (any(path.iterdir()) and not replaceable(path)):
         raise CkptError(f"{path} is not a folder of this kind: it is not replaced")
 

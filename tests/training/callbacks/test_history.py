@@ -71,7 +71,7 @@ def test_one_that_is_there_is_refused_before_the_first_step(
 ) -> None:
     path = tmp_path / "out.ckpt.history.csv"
     path.write_text("mine")
-    with pytest.raises(ExistingOutput, match=r"out\.ckpt\.history\.csv exists already; --overwrite replaces it"):
+    with pytest.raises(ExistingOutput, match=r"out\.ckpt\.history\.csv exists already; `overwrite` replaces it"):
         train()
     assert [each.name for each in tmp_path.iterdir()] == [path.name]
     run = train(overwrite=True)

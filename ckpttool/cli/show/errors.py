@@ -1,0 +1,82 @@
+"""Errors, shown once and in one line, with parameters spelled as the options of the command that runs.
+
+Below the command line an error names a parameter as Python does, in backticks: "`overwrite` replaces it".
+"""
+
+import os
+import re
+import sys
+
+import click
+
+from ckpttool.core.errors import CkptError, Interrupted
+from ckpttool.remote.paths import spoken
+
+SHOWN = (click.ClickException, click.Abort, KeyboardInterrupt, OSError, CkptError)
+"""The errors of users and of their systems; any other is a fault of the program, and keeps its traceback."""
+
+INTERRUPTED = 130
+"""What a shell says of a program that was stopped by Ctrl-C: 128 + SIGINT."""
+PIPE_CLOSED = 141
+"""What a shell says of a program whose reader went away: 128 + SIGPIPE."""
+
+_PARAMETER = re.compile(r"`([a-z_][a-z0-9_]*)(?:=(True|False))?`")
+
+
+def show(error: BaseException, command: click.Command | None = None) -> int:
+    """Print the one line of an error, and return the exit code for it; `command` is the one that was running."""
+    match error:
+        case click.exceptions.NoArgsIsHelpError():  # without any argument Click's error is the help itself
+            click.echo(error.format_message(), err=True)
+            return error.exit_code
+        case BrokenPipeError():
+            # The closed standard output gets a place to be flushed to at exit, so that Python stays quiet too.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return PIPE_CLOSED
+        case click.Abort() | KeyboardInterrupt():
+            message, code = "interrupted", INTERRUPTED
+        case click.ClickException():
+            context = getattr(error, "ctx", None)
+            hint = f" (see {context.command_path} --help)" if context is not None else ""
+            message, code = error.format_message().removesuffix(".") + hint, 2
+        case Interrupted():
+            message, code = str(error), 128 + error.number
+        case OSError(filename=file, strerror=reason) if file and not isinstance(error, CkptError):
+            message, code = f"{file}: {reason}", 2
+        case _:
+            message, code = str(error), 2
+    click.echo(f"Error: {spoken(' '.join(spelled(message, command).split()))}", err=True)
+    return code
+
+
+def spelled(text: str, command: click.Command | None) -> str:
+    """Return a text with each parameter of a command spelled as its option: `` `batch_size` `` as `--batch-size`.
+
+    An argument is spelled as its metavar, and `` `graph=False` `` as the flag that says so. Whatever else stands in
+    backticks is left as it is.
+
+    >>> cut = click.Command("cut", params=[click.Option(["-n", "--lines", "count"]), click.Argument(["file"])])
+    >>> spelled("`count` 3: `file` has 2 lines, `tail` has them all", cut)
+    '--lines 3: FILE has 2 lines, `tail` has them all'
+    """
+    if command is None:
+        return text
+    parameters = {each.name: each for each in command.params}
+
+    def option(match: re.Match[str]) -> str:
+        name, value = match.groups()
+        parameter = parameters.get(name)
+        if parameter is None or (value and value != _flagged(parameter)):
+            return match[0]
+        if isinstance(parameter, click.Argument):
+            return parameter.metavar or name.upper()
+        return max(parameter.opts, key=len)
+
+    return _PARAMETER.sub(option, text)
+
+
+def _flagged(parameter: click.Parameter) -> str | None:
+    """Return the value that a flag stands for; None of what is no flag."""
+    if not getattr(parameter, "is_flag", False):
+        return None
+    return str(getattr(parameter, "flag_value", None) is not False)
