@@ -9,14 +9,13 @@ from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import PlanError
 from ckpttool.core.names import Suggestions
 from ckpttool.core.variable_kinds import Kind
-from ckpttool.foreign.forget_bias import forget_bias
 from ckpttool.foreign.layouts import parse_layout
 from ckpttool.foreign.layouts.candidates import candidates
 from ckpttool.foreign.layouts.keep import Keep
 from ckpttool.foreign.layouts.layout import Layout, Shape
 from ckpttool.foreign.layouts.lstm import Lstm
 from ckpttool.foreign.layouts.pointwise import pointwise
-from ckpttool.foreign.reading import is_of_torch, layout_by_reader
+from ckpttool.foreign.readers import forget_bias, is_of_torch, layout_by_reader
 from ckpttool.foreign.rules import AUTO, Move
 from ckpttool.graph.contents.stored import StoredTensor, stored_tensors
 from ckpttool.graph.core import Graph

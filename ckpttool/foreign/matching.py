@@ -6,13 +6,20 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeVar
 
-from ckpttool.foreign.endings import Endings
+from ckpttool.foreign.joint import Joint, Together, is_of_cell, whole_layers
 from ckpttool.foreign.layouts.keep import Keep
 from ckpttool.foreign.layouts.layout import Layout, Shape
 from ckpttool.foreign.layouts.pointwise import pointwise
-from ckpttool.foreign.likeness import layer_of, natural, part_of, without_numbers
-from ckpttool.foreign.numbering import aligned, by_number, counted_words
-from ckpttool.foreign.together import Joint, Together, is_of_cell, whole_layers
+from ckpttool.foreign.names import (
+    Endings,
+    aligned,
+    by_number,
+    counted_words,
+    layer_of,
+    natural,
+    part_of,
+    without_numbers,
+)
 from ckpttool.graph.contents.stored import StoredTensor
 
 NAMES, SHAPES, BESIDE, NUMBERS, ORDER = 0.9, 0.8, 0.7, 0.6, 0.5

@@ -1,19 +1,36 @@
-"""Rules that say which of a graph's variables a source's tensors become: regular expressions and new names."""
+"""Rules that map a source's tensors to a graph's variables: regular expressions and new names.
+
+A file of rules has lines `RE => NEW`, or is a .toml with tables `[[rule]]` or a table `[rename]`.
+"""
 
 import re
+import tomllib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
+from pathlib import Path
 
-from ckpttool.core.errors import CkptError, PlanError, UnknownName
+from ckpttool.core.errors import CkptError, MissingFile, PlanError, UnknownName
 from ckpttool.core.names import suggestion
 from ckpttool.foreign.layouts import parse_layout
+from ckpttool.remote.paths import require_here
 
 ARROW = "=>"
 AUTO = "auto"
 """The transform that the ops which read a variable choose."""
+KEYS: dict[str, type | tuple[type, ...]] = {
+    "from": (str, list),
+    "to": (str, list),
+    "transform": str,
+    "drop": bool,
+    "optional": bool,
+    "copy": bool,
+}
+"""The keys of a `[[rule]]` table, and the types of their values."""
+READY_SETS = {path.stem: path for path in sorted((Path(__file__).parent / "rulesets").glob("*.toml"))}
+"""The file of each ready set of rules, for a family of networks, by its name."""
 
 
 @dataclass(frozen=True)
@@ -67,15 +84,15 @@ class Rule:
 
     def moves(self, names: Iterable[str]) -> Iterator[Move]:
         """Yield what the rule takes of some names; several patterns take only what all of them have a tensor for."""
-        found: dict[tuple[object, ...], dict[int, re.Match[str]]] = {}
+        together: dict[tuple[object, ...], dict[int, re.Match[str]]] = {}
         seen: Counter[tuple[object, ...]] = Counter()
         for name in names:
             matches = ((at, match) for at, each in enumerate(self._expressions) if (match := each.fullmatch(name)))
             for place, match in islice(matches, 1):
                 number = seen[place, match.groups()]  # names that differ where no group is are not one another's
-                found.setdefault((number, *match.groups()), {})[place] = match
+                together.setdefault((number, *match.groups()), {})[place] = match
                 seen[place, match.groups()] += 1
-        for parts in found.values():
+        for parts in together.values():
             if len(parts) == len(self.patterns):
                 yield from self._moves([parts[place] for place in sorted(parts)])
 
@@ -137,23 +154,91 @@ def moves(names: Iterable[str], rules: Sequence[Rule]) -> list[Move]:
     """
     left = dict.fromkeys(names)
     place = {name: number for number, name in enumerate(left)}
-    found: list[Move] = []
+    every: list[Move] = []
     for rule in rules:
         taken = list(rule.moves(left))
         if not taken and not rule.optional:
             raise UnknownName(f"the rule {rule} was used for nothing{suggestion(rule.patterns[0], place)}")
         for name in (name for move in taken for name in move.sources):
             del left[name]
-        found += taken
-    found += [Move((name,), (name,)) for name in left]
-    _refuse_collisions(found := sorted(found, key=lambda move: place[move.sources[0]]))
-    return found
-
-
-def _refuse_collisions(found: Sequence[Move]) -> None:
-    taken: dict[str, str] = {}
-    for move in (move for move in found if not move.copy):
+        every += taken
+    every += [Move((name,), (name,)) for name in left]
+    every.sort(key=lambda move: place[move.sources[0]])
+    sources: dict[str, str] = {}
+    for move in (move for move in every if not move.copy):
         for new in move.targets:
-            if new in taken:
-                raise PlanError(f"{taken[new]} and {move.sources[0]} would both be named {new}")
-            taken[new] = move.sources[0]
+            if new in sources:
+                raise PlanError(f"{sources[new]} and {move.sources[0]} would both be named {new}")
+            sources[new] = move.sources[0]
+    return every
+
+
+def ready_description(name: str) -> str:
+    """Return what a ready set is for: the first line of its file, a comment."""
+    return READY_SETS[name].read_text("utf-8").partition("\n")[0].removeprefix("# ")
+
+
+def read_rules(path: Path) -> list[Rule]:
+    """Read a ready set by its name, or a file of rules: lines `RE => NEW` with `#` comments, or a .toml.
+
+    A .toml has tables `[[rule]]`: `from`, a regular expression or a list of them, and `to` (with a `transform`) or
+    `drop = true`; with `optional = true` a rule may match nothing, with `copy = true` its tensors are copies of others.
+    Or it has a table `[rename]` of "RE" = "NEW".
+
+    Raises:
+        MissingFile: there is no such file or set.
+        CkptError: the content is something else, or the path is a URL.
+    """
+    require_here(path)
+    path = READY_SETS.get(str(path), path)
+    if not path.is_file():
+        near = suggestion(str(path), READY_SETS) or f"; ready sets are {', '.join(READY_SETS)}"
+        raise MissingFile(f"{path} is missing: no such file of rules{near}")
+    try:
+        text = path.read_text("utf-8")
+        if path.suffix == ".toml":
+            return _toml_rules(path, tomllib.loads(text))
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise CkptError(f"{path} is not a file of rules: {error}") from error
+    rules = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip() and not line.strip().startswith("#"):
+            try:
+                rules.append(parse_rule(line.strip()))
+            except CkptError as error:
+                raise CkptError(f"{path}, line {number}: {error}") from error
+    return rules
+
+
+def _toml_rules(path: Path, document: dict[str, object]) -> list[Rule]:
+    tables = document.get("rule")
+    if set(document) == {"rule"} and isinstance(tables, list):
+        return [_table_rule(f"{path}, rule {number}", table) for number, table in enumerate(tables, 1)]
+    table = document.get("rename")
+    if set(document) != {"rename"} or not isinstance(table, dict):
+        raise CkptError(f'{path}: rules are tables [[rule]], or a table [rename] with lines "RE" = "NEW"')
+    if not all(isinstance(new, str) for new in table.values()):
+        raise CkptError(f"{path}: a new name is not a text")
+    return [Rule(pattern, new) for pattern, new in table.items()]
+
+
+def _table_rule(where: str, table: object) -> Rule:
+    if not isinstance(table, dict):
+        raise CkptError(f"{where}: it is no table")
+    for key, value in table.items():
+        if key not in KEYS:
+            raise CkptError(f"{where}: {key} is no key of a rule{suggestion(key, KEYS)}")
+        is_list_of_texts = not isinstance(value, list) or all(isinstance(each, str) and each for each in value)
+        if not isinstance(value, KEYS[key]) or not is_list_of_texts:
+            text = "a text" if key == "transform" else "a text or a list of texts"
+            expected = "true or false" if KEYS[key] is bool else text
+            raise CkptError(f"{where}: {key} = {value!r}, expected {expected}")
+    if not table.get("from") or bool(table.get("to")) == table.get("drop", False):
+        raise CkptError(f"{where}: a rule has from, and either to or drop = true")
+    if table.get("drop") and {"transform", "copy"} & set(table):
+        raise CkptError(f"{where}: what is dropped has no transform, and is no copy")
+    old, new = (tuple(side) if isinstance(side, list) else side for side in (table["from"], table.get("to", "")))
+    try:
+        return Rule(old, new, table.get("optional", False), table.get("transform"), table.get("copy", False))
+    except CkptError as error:
+        raise CkptError(f"{where}: {error}") from error

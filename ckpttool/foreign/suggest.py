@@ -10,9 +10,9 @@ from ckpttool.core.tensors import Tensor
 from ckpttool.foreign.layouts.keep import Keep
 from ckpttool.foreign.layouts.layout import Layout
 from ckpttool.foreign.layouts.pointwise import Pointwise
-from ckpttool.foreign.likeness import is_counter, natural
 from ckpttool.foreign.matching import BESIDE, NAMES, NUMBERS, ORDER, SHAPES, Matching
-from ckpttool.foreign.reading import is_of_torch, layout_by_reader
+from ckpttool.foreign.names import is_counter, natural
+from ckpttool.foreign.readers import is_of_torch, layout_by_reader
 from ckpttool.graph.contents.layers import layers
 from ckpttool.graph.contents.stored import StoredTensor, stored_tensors
 from ckpttool.graph.core import Graph

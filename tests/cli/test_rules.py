@@ -5,9 +5,7 @@ from typing import Any
 
 import pytest
 
-from ckpttool.foreign.rule_files import read_rules
-from ckpttool.foreign.rules import Rule
-from ckpttool.foreign.rulesets import FILES
+from ckpttool.foreign.rules import READY_SETS, Rule, read_rules
 
 
 def test_the_list(shell: Any) -> None:
@@ -25,7 +23,7 @@ def test_the_list(shell: Any) -> None:
     assert shell.lines("rules")[2].startswith("caffe\tCaffe's .caffemodel.h5")
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", READY_SETS)
 def test_what_is_printed_can_be_edited_and_used(shell: Any, tmp_path: Path, name: str) -> None:
     copy = tmp_path / "rules.toml"
     copy.write_text(shell.run("rules", name).stdout)

@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from ckpttool.core.errors import CkptError, MissingFile
-from ckpttool.foreign.rule_files import read_rules
-from ckpttool.foreign.rules import Rule
+from ckpttool.foreign.rules import Rule, read_rules
 
 
 def test_files_of_lines_and_of_toml(tmp_path: Path) -> None:

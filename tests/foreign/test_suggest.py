@@ -12,7 +12,7 @@ from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.tensors import Array
 from ckpttool.foreign.draft import write_draft
 from ckpttool.foreign.layouts.lstm import Lstm
-from ckpttool.foreign.rule_files import read_rules
+from ckpttool.foreign.rules import read_rules
 from ckpttool.foreign.suggest import TOGETHER, Suggestion, suggest
 from ckpttool.graph.core import Graph
 

@@ -8,7 +8,7 @@ import click
 from ckpttool.cli.options import shared
 from ckpttool.cli.show.output import rows
 from ckpttool.cli.show.plans import carry_out_shown
-from ckpttool.foreign.rule_files import read_rules
+from ckpttool.foreign.rules import read_rules
 from ckpttool.verbs.export_weights import plan_export
 
 COLUMNS = ("name", "shape", "dtype", "value")

@@ -8,8 +8,7 @@ import click
 from ckpttool.cli.options import shared
 from ckpttool.cli.options.sampling import check_sample
 from ckpttool.cli.show.plans import carry_out
-from ckpttool.foreign.rule_files import read_rules
-from ckpttool.foreign.rules import parse_rule
+from ckpttool.foreign.rules import parse_rule, read_rules
 from ckpttool.verbs.import_weights import plan_import
 from ckpttool.verbs.sample import TOLERANCE
 

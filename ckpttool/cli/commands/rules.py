@@ -6,7 +6,7 @@ from ckpttool.cli.options import shared
 from ckpttool.cli.show.output import rows
 from ckpttool.core.errors import UnknownName
 from ckpttool.core.names import suggestion
-from ckpttool.foreign import rulesets
+from ckpttool.foreign.rules import READY_SETS, ready_description
 
 COLUMNS = ("name", "for")
 
@@ -22,8 +22,8 @@ def rules(name: str | None, as_json: bool) -> None:
       ckpttool rules bert-pytorch-tf1 > my_rules.toml
     """
     if name is None:
-        rows([{"name": each, "for": rulesets.description(each)} for each in rulesets.FILES], COLUMNS, as_json)
-    elif name in rulesets.FILES:
-        click.echo(rulesets.FILES[name].read_text("utf-8"), nl=False)
+        rows([{"name": each, "for": ready_description(each)} for each in READY_SETS], COLUMNS, as_json)
+    elif name in READY_SETS:
+        click.echo(READY_SETS[name].read_text("utf-8"), nl=False)
     else:
-        raise UnknownName(f"no ready set of rules is named {name}{suggestion(name, rulesets.FILES)}")
+        raise UnknownName(f"no ready set of rules is named {name}{suggestion(name, READY_SETS)}")

@@ -1,0 +1,192 @@
+"""Tensors that become variables only together, under one layout: the parts of recurrent cells and of attentions."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
+from typing import NamedTuple
+
+from ckpttool.foreign.layouts.candidates import candidates
+from ckpttool.foreign.layouts.layout import Layout, Shape
+from ckpttool.foreign.names import layer_of, part_of, scope_of
+
+_TORCH_CELL = re.compile(r"(?:weight|bias)_[ih]h(_l\d+(?:_reverse)?)?$")
+_RECURRENT = re.compile(r"recurrent_kernel(_\d+)?$")
+PROJECTIONS = (re.compile(r"q|query"), re.compile(r"k|key"), re.compile(r"v|value"))
+_JOINED = re.compile(
+    r"(?:(?P<scope>.+)[/.])?(?:in_proj_weight|(?:c_attn|w?qkv|qkv_proj|query_key_value)[/.][^/.]+)", re.I
+)
+"""The one kernel of query, key and value, of torch's MultiheadAttention, GPT-2 and others."""
+_AROUND = re.compile(r"^(?:to|w)?_|^w(?=[qkv]$)|_?(?:proj|projection|lin|linear|layer|dense)$")
+
+
+class Joint(NamedTuple):
+    """Tensors of a source that a layout makes variables of, together."""
+
+    sources: tuple[str, ...]
+    targets: tuple[str, ...]
+    layout: Layout
+
+
+class _Maker(NamedTuple):
+    """The tensors of a layer, and the layout under which they make a shape."""
+
+    sources: tuple[str, ...]
+    layout: Layout
+
+
+class Together:
+    """Which tensors make variables only together, among those that have no counterpart alone.
+
+    Whatever else a layout makes has to be wanted too. Of several layers, one with the numbers of the variable's name is
+    the likeliest.
+
+    >>> cell = {"rnn/kernel": (3, 20), "rnn/recurrent_kernel": (5, 20), "rnn/bias": (20,)}
+    >>> together = Together(cell, {"lstm_cell/kernel": (8, 20), "lstm_cell/bias": (20,)})
+    >>> together.hint("lstm_cell/kernel")
+    '; a rule might take rnn/kernel rnn/recurrent_kernel rnn/bias by lstm(source=keras, target=tf1)'
+    >>> [joint.targets for joint in together.sure()]
+    [('lstm_cell/kernel', 'lstm_cell/bias')]
+    """
+
+    def __init__(self, shapes: Mapping[str, Shape], wanted: Mapping[str, Shape]) -> None:
+        """Take the tensors that are left and the variables that are, with their shapes."""
+        self._shapes, self._wanted = shapes, wanted
+        layers = [*attentions(shapes), *cells(shapes)]
+        every = {*wanted.values()}
+        self._makers: dict[Shape, list[_Maker]] = {}
+        for target in every:
+            layouts = ((names, _likeliest(names, [shapes[name] for name in names], target, every)) for names in layers)
+            self._makers[target] = [_Maker(tuple(names), layout) for names, layout in layouts if layout]
+
+    def hint(self, target: str) -> str:
+        """Return, as the end of a message, the tensors that likely make a variable; '' where there are none."""
+        makers = self._likely(target) or self._makers[self._wanted[target]]
+        return f"; a rule might take {' '.join(makers[0].sources)} by {makers[0].layout}" if makers else ""
+
+    def sure(self) -> Iterator[Joint]:
+        """Yield what is unambiguous: one layer makes all these variables, each the only one of its shape."""
+        groups: dict[_Maker, list[str]] = {}
+        for target in self._wanted:
+            if len(makers := self._likely(target)) == 1:
+                groups.setdefault(makers[0], []).append(target)
+        for maker, targets in groups.items():
+            made = maker.layout.shapes([self._shapes[name] for name in maker.sources])
+            by_shape = {self._wanted[target]: target for target in targets}
+            if len(by_shape) == len(targets) == len(made) and by_shape.keys() == {*made}:
+                yield Joint(maker.sources, tuple(by_shape[shape] for shape in made), maker.layout)
+
+    def _likely(self, target: str) -> list[_Maker]:
+        """Return the layers that may make a variable: all, or where there are several those with its numbers."""
+        makers = self._makers[self._wanted[target]]
+        if len(makers) < 2:
+            return makers
+        return [each for each in makers if re.findall(r"\d+", each.sources[0]) == re.findall(r"\d+", target)]
+
+
+def _likeliest(names: Sequence[str], shapes: Sequence[Shape], target: Shape, wanted: set[Shape]) -> Layout | None:
+    """Return the layout that makes the most of what is wanted and nothing else, from the form that the names show."""
+    is_torch = re.search(r"weight(_[ih]h\w*)?$", names[0]) is not None
+
+    def rank(layout: Layout) -> tuple[int, bool]:
+        return -len({*layout.made_of(shapes)}), getattr(layout, "source", "").startswith("torch") != is_torch
+
+    layouts = _candidates(tuple(shapes), target)
+    return min((each for each in layouts if wanted.issuperset(each.made_of(shapes))), key=rank, default=None)
+
+
+@cache
+def _candidates(shapes: tuple[Shape, ...], target: Shape) -> list[Layout]:
+    return candidates(shapes, target)
+
+
+def whole_layers(shapes: Mapping[str, Shape]) -> list[list[str]]:
+    """Return the names of each layer whose tensors change their form together: Keras's cells, an attention's parts."""
+    projections = dict.fromkeys(name for names in attentions(shapes) for name in names)
+    return [*cells(projections), *(layer for layer in cells(shapes) if any(map(_RECURRENT.search, layer)))]
+
+
+def is_of_cell(name: str) -> bool:
+    """Say whether a tensor is one of PyTorch's recurrent cells, whose gates are in another order elsewhere.
+
+    >>> is_of_cell("rnn.weight_hh_l0"), is_of_cell("rnn/kernel")
+    (True, False)
+    """
+    return _TORCH_CELL.search(name) is not None
+
+
+def cells(names: Iterable[str]) -> list[list[str]]:
+    """Return names by their layers, those that have several; each layer and direction of a torch network is one.
+
+    They are in the order that layouts expect: kernels, then biases, each the inputs' before the recurrent one.
+
+    >>> cells(["lstm/bias", "lstm/kernel", "lstm/recurrent_kernel", "out/bias"])
+    [['lstm/kernel', 'lstm/recurrent_kernel', 'lstm/bias']]
+    """
+
+    def place(name: str) -> tuple[bool, bool]:
+        end = re.split(r"[/.]", name)[-1]
+        return "bias" in end, "_hh" in end or "recurrent" in end
+
+    layers: dict[str, list[str]] = {}
+    for name in names:
+        cell = _TORCH_CELL.search(name)
+        layers.setdefault(layer_of(name) + (cell[1] or "" if cell else ""), []).append(name)
+    return [sorted(each, key=place) for each in layers.values() if len(each) > 1]
+
+
+def attentions(shapes: Mapping[str, Shape]) -> Iterator[list[str]]:
+    """Yield the tensors of each attention, kernels before their biases: with the output's projection, then without.
+
+    >>> names = [f"attention.{layer}.weight" for layer in ("output.dense", "self.key", "self.query", "self.value")]
+    >>> for tensors in attentions(dict.fromkeys(names, (8, 8))):
+    ...     print(*tensors)
+    attention.self.query.weight attention.self.key.weight attention.self.value.weight attention.output.dense.weight
+    attention.self.query.weight attention.self.key.weight attention.self.value.weight
+    """
+    layers: dict[str, list[str]] = {}
+    for name in sorted(shapes, key=lambda name: part_of(name) == "bias"):
+        layers.setdefault(layer_of(name), []).append(name)
+    # an attention's layers have a matrix, a normalisation's have none
+    layers = {layer: names for layer, names in layers.items() if any(len(shapes[name]) > 1 for name in names)}
+    below: dict[str, list[str]] = {}
+    for layer in layers:
+        scope = layer
+        while scope:
+            scope = scope_of(scope)
+            below.setdefault(scope, []).append(layer)
+    for scope, members in _projections(layers):
+        projections = [name for layer in members for name in layers[layer]]
+        output = _output(scope, below, members)
+        yield from ([*projections, *layers[output]], projections) if output else (projections,)
+
+
+def _projections(layers: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, list[str]]]:
+    """Yield the layers that project to query, key and value, three or one of all, with the scope that they are in."""
+    scopes: dict[str, list[str]] = {}
+    for layer in layers:
+        scopes.setdefault(scope_of(layer), []).append(layer)
+    for scope, inside in scopes.items():
+        members = [layer for which in PROJECTIONS for layer in inside if which.fullmatch(_role(layer))]
+        if len(members) == len(PROJECTIONS):
+            yield scope, members
+    for layer, names in layers.items():
+        if joined := _JOINED.fullmatch(names[0]):
+            yield joined["scope"] or "", [layer]
+
+
+def _role(layer: str) -> str:
+    """Return the last component of a layer's name without the words that frameworks put around it.
+
+    >>> _role("attn/q_proj"), _role("attention.self.query"), _role("to_k"), _role("wv")
+    ('q', 'query', 'k', 'v')
+    """
+    return _AROUND.sub("", re.split(r"[/.:]", layer)[-1].lower())
+
+
+def _output(scope: str, below: Mapping[str, Sequence[str]], members: Sequence[str]) -> str | None:
+    """Return the one other layer in the nearest scope that has others, which is the output's projection."""
+    while True:
+        others = [layer for layer in below.get(scope, ()) if layer not in members]
+        if others or not scope:
+            return others[0] if len(others) == 1 else None
+        scope = scope_of(scope)

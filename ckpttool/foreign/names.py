@@ -1,0 +1,244 @@
+"""Names of two frameworks compared: a tensor's part, layer, words and numbers, and which names end alike."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from itertools import compress
+from typing import Generic, TypeVar
+
+PARTS = {
+    "weight": (
+        "weight",
+        "weights",
+        "kernel",
+        "kernels",
+        "w",
+        "gamma",
+        "g",
+        "scale",
+        "embeddings",
+        "embedding",
+        "table",
+    ),
+    "bias": ("bias", "biases", "b", "beta", "offset", "shift"),
+    "mean": ("running_mean", "moving_mean", "mean"),
+    "variance": ("running_var", "running_variance", "moving_variance", "moving_var", "running_std", "variance", "var"),
+}
+"""What a tensor is to its layer, and what frameworks call it; Keras 1's running_std is a variance."""
+_PART_OF = {word: part for part, words in PARTS.items() for word in words}
+_SHORT = r"(?P<part>w|weights?|kernels?|b|bias|biases|gamma|beta|(?:moving|running)_(?:mean|var|variance))"
+_LEADING = re.compile(rf"{_SHORT}(?:_|(?=\d))(?P<layer>(?![ih]h_)\w+)", re.IGNORECASE)
+"""`W1`, `b_conv1_1`, as flat names of TensorFlow 1 have it; not `weight_ih_l0`."""
+_TRAILING = re.compile(rf"(?P<layer>(?!recurrent|depthwise|pointwise)\w+?)_{_SHORT}", re.IGNORECASE)
+"""`conv1_1_W`; not the second kernel of a Keras layer."""
+ALIASES = {
+    "bn": ("batch", "norm"),
+    "batchnorm": ("batch", "norm"),
+    "ln": ("layer", "norm"),
+    "layernorm": ("layer", "norm"),
+    "normalization": ("norm",),
+    "embeddings": ("embedding",),
+    "q": ("query",),
+    "k": ("key",),
+    "v": ("value",),
+}
+"""Words that mean the same in names."""
+_PROJECTION = re.compile(r"(?<![a-z])(q|k|v|query|key|value)_(?:lin|linear|proj|projection)(?![a-z])", re.IGNORECASE)
+"""An attention's projection, which other frameworks call by what it projects to alone."""
+COUNTERS = frozenset({"num_batches_tracked", "position_ids"})
+"""Tensors beside weights that PyTorch saves and that no graph has a variable for."""
+
+Group = TypeVar("Group")
+Key = tuple[str, ...]
+"""The words around a number that say what it counts."""
+
+
+def part_of(name: str) -> str | None:
+    """Return what a tensor is to its layer by the end of its name, None where that is unknown.
+
+    Keras 1 may have put a number behind it, as TensorFlow does to make a name unique. Names without scopes often begin
+    with it, or have it last behind an underscore.
+
+    >>> part_of("features.0.weight"), part_of("bn/gamma_1"), part_of("attention/query"), part_of("b_conv1")
+    ('weight', 'weight', None, 'bias')
+    """
+    return _layer_and_part(name)[1]
+
+
+def layer_of(name: str) -> str:
+    """Return a name without its last component; where that component contains the part, its rest is the layer.
+
+    >>> layer_of("features.0.weight"), layer_of("hidden1/kernel"), layer_of("W1"), layer_of("conv1_1_b")
+    ('features.0', 'hidden1', '1', 'conv1_1')
+    """
+    return _layer_and_part(name)[0]
+
+
+@lru_cache(1 << 16)
+def _layer_and_part(name: str) -> tuple[str, str | None]:
+    scope, end = scope_of(name), re.split(r"[/.:]", name)[-1]
+    if part := _PART_OF.get((re.sub(r"_\d+$", "", end) if scope else end).lower()):
+        return scope, part
+    match = None if "." in name else _TRAILING.fullmatch(end) or _LEADING.fullmatch(end)
+    if match is None:
+        return scope, None
+    return name[: len(name) - len(end)] + match["layer"], _PART_OF[match["part"].lower()]
+
+
+def scope_of(name: str) -> str:
+    """Return a name without its last component.
+
+    >>> scope_of("encoder.attention.query"), scope_of("W1")
+    ('encoder.attention', '')
+    """
+    return re.sub(r"[/.:]?[^/.:]*$", "", name)
+
+
+def is_counter(name: str) -> bool:
+    """Say whether a name is that of a counter or an index, which is no weight."""
+    return re.split(r"[/.]", name)[-1] in COUNTERS
+
+
+def natural(name: str) -> list[tuple[int, str | int]]:
+    """Return a key that sorts names with their numbers as numbers."""
+    return [(1, int(word)) if word.isdecimal() else (0, word) for word in re.findall(r"\d+|\D+", name)]
+
+
+def without_numbers(name: str) -> str:
+    """Return a name without its numbers.
+
+    >>> without_numbers("dense/kernel"), without_numbers("dense_1/kernel")
+    ('dense/kernel', 'dense/kernel')
+    """
+    return re.sub(r"_?\d+", "", name)
+
+
+def words_of(name: str) -> list[str]:
+    """Return the words and numbers of a name, without the last where it is the part that a tensor plays.
+
+    >>> words_of("block_2_expand_BN/gamma"), words_of("block_2/expand/BatchNorm/gamma")
+    (['block', '2', 'expand', 'batch', 'norm'], ['block', '2', 'expand', 'batch', 'norm'])
+    """
+    head = _PROJECTION.sub(r"\1", name if part_of(name) is None else layer_of(name))
+    words = (word.lower() for word in re.findall(r"\d+|[A-Z]?[a-z]+|[A-Z]+", head))
+    return [same for word in words for same in ALIASES.get(word, (word,))]
+
+
+def counted_words(names: Iterable[str]) -> dict[str, list[str]]:
+    """Return the words of each name; of names such as W, W_1, W_2 the first has the number 0.
+
+    >>> counted_words(["W", "b", "W_1", "b_1"])
+    {'W': ['0'], 'b': ['0'], 'W_1': ['1'], 'b_1': ['1']}
+    """
+    words = {name: words_of(name) for name in names}
+    numbered = any(len(each) == 1 and each[0].isdecimal() for each in words.values())
+    return {name: each or ["0"] * numbered for name, each in words.items()}
+
+
+def aligned(names: Iterable[str], others: Iterable[str]) -> dict[str, list[str]]:
+    """Return the words of each name, its numbers counted as in the other names.
+
+    One framework counts its layers from 0, another from 1. Where there are not as many on both sides besides, a number
+    tells nothing: it becomes a `?`.
+
+    >>> list(aligned(["block.0.fc.weight", "block.1.fc.weight"], ["b1/fc/kernel", "b2/fc/kernel"]).values())
+    [['block', '1', 'fc'], ['block', '2', 'fc']]
+    """
+    words = counted_words(names)
+    ours, theirs = _numbers_by_key(words.values()), _numbers_by_key(counted_words(others).values())
+    shifts: dict[Key, int | None] = {}
+    for key, numbers in ours.items():
+        counterparts = theirs.get(key, numbers)
+        shift = min(counterparts) - min(numbers)
+        if {number + shift for number in numbers} == counterparts:
+            shifts[key] = shift
+        else:
+            shifts[key] = None if {min(numbers), min(counterparts)} == {0, 1} else 0
+    for each in words.values():
+        for place, key in [*_numbers(each)]:  # the keys are those of the words before any is renumbered
+            number = shifts[key]
+            each[place] = "?" if number is None else str(int(each[place]) + number)
+    return words
+
+
+def _numbers_by_key(names: Iterable[list[str]]) -> dict[Key, set[int]]:
+    numbers: dict[Key, set[int]] = {}
+    for words in names:
+        for place, key in _numbers(words):
+            numbers.setdefault(key, set()).add(int(words[place]))
+    return numbers
+
+
+def _numbers(words: list[str]) -> Iterator[tuple[int, Key]]:
+    """Yield where numbers are, with the words behind each, or where there are none with the one before it."""
+    plain = ["#" if word.isdecimal() else word for word in words]
+    for place in (place for place, word in enumerate(plain) if word == "#"):
+        behind = plain[place:]
+        yield place, tuple(behind if {*behind} != {"#"} else plain[max(0, place - 1) :])
+
+
+def by_number(words: Mapping[str, list[str]], others: Mapping[str, list[str]]) -> list[tuple[str, str]]:
+    """Return names and others that have the same last numbers, where each has its counterpart; else nothing.
+
+    A number that all names of a side have does not count.
+
+    >>> by_number({"W1": ["1"], "W2": ["2"]}, {"fc2/kernel": ["fc", "2"], "fc1/kernel": ["fc", "1"]})
+    [('W1', 'fc1/kernel'), ('W2', 'fc2/kernel')]
+    """
+    numbers = [_distinctive_numbers(side) for side in (words, others)]
+    count = min(len(each) for side in numbers for each in side.values())
+    ours, theirs = ({each[-count:]: name for name, each in side.items()} for side in numbers)
+    if count == 0 or len(ours) < len(words) or ours.keys() != theirs.keys() or any("?" in key for key in ours):
+        return []
+    return [(name, theirs[key]) for key, name in ours.items()]
+
+
+def _distinctive_numbers(words: Mapping[str, Sequence[str]]) -> Mapping[str, Key]:
+    """Return the numbers of each name, without those that are equal in all names if the names have as many."""
+    numbers = {name: tuple(w for w in each if w.isdecimal() or w == "?") for name, each in words.items()}
+    if len({*map(len, numbers.values())}) > 1 or len(numbers) == 1:
+        return numbers
+    differ = [len({*column}) > 1 for column in zip(*numbers.values(), strict=True)]
+    return {name: tuple(compress(each, differ)) for name, each in numbers.items()}
+
+
+class Endings(Generic[Group]):
+    """An index of names by the words at their ends, so that none is compared with all others; each is in some groups.
+
+    >>> words = {"layer_0/fc1/kernel": ["layer", "0", "fc", "1"], "layer_1/fc1/kernel": ["layer", "1", "fc", "1"]}
+    >>> index = Endings((name, words[name], ["matrices"]) for name in words)
+    >>> sorted(index.alike("encoder.layer.0.fc1.weight", ["encoder", "layer", "0", "fc", "1"], ["matrices"]))
+    ['layer_0/fc1/kernel']
+    >>> sorted(index.alike("fc1.weight", ["fc", "1"], ["matrices"]))  # both share as much
+    ['layer_0/fc1/kernel', 'layer_1/fc1/kernel']
+    """
+
+    def __init__(self, names: Iterable[tuple[str, Sequence[str], Iterable[Group]]]) -> None:
+        """Take names, each with its words and its groups."""
+        self._names: dict[tuple[Group, Key], list[str]] = {}
+        self._sets: dict[tuple[frozenset[Group], Key], frozenset[str]] = {}
+        for name, words, groups in names:
+            for group in groups:
+                for ending in _endings(name, words):
+                    self._names.setdefault((group, ending), []).append(name)
+
+    def alike(self, name: str, words: Sequence[str], groups: Iterable[Group]) -> frozenset[str]:
+        """Return the names of some groups that share the most words at their ends; none where no word is shared."""
+        groups = frozenset(groups)
+        for ending in _endings(name, words):
+            if (groups, ending) not in self._sets:  # one and the same set for all who ask, which costs less to compare
+                lists = (self._names.get((group, ending), ()) for group in groups)
+                self._sets[groups, ending] = frozenset(same for names in lists for same in names)
+            if names := self._sets[groups, ending]:
+                return names
+        return frozenset()
+
+
+def _endings(name: str, words: Sequence[str]) -> Iterator[Key]:
+    """Yield the endings of a name, the longest first: the same name is even more; numbers alone do not count.
+
+    >>> list(_endings("fc.0.weight", ["fc", "0"]))
+    [('fc.0.weight', '/', 'fc', '0'), ('fc', '0')]
+    """
+    yield (name, "/", *words)
+    yield from (tuple(words[at:]) for at in range(len(words)) if not all(word.isdecimal() for word in words[at:]))
