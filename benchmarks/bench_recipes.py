@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 import ckpttool
-from ckpttool.training.watch import Watch
+from ckpttool.training.callbacks.callback import Callback
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 HEAD = "hidden4 = dense(20, relu); outputs = dense(10)"
@@ -32,14 +32,14 @@ CONVOLUTIONAL = (
 BATCH, VALID = 200, 5000
 
 
-class Clock(Watch):
+class Clock(Callback):
     """Notes when each epoch was done, its validation included."""
 
     def __init__(self) -> None:
         """Begin without epochs."""
         self.times: list[float] = []
 
-    def finished(self, epoch: Any) -> None:
+    def on_epoch_end(self, epoch: Any) -> None:
         """Note the time."""
         self.times.append(time.perf_counter())
 
@@ -61,7 +61,7 @@ def cached(folder: Path, data: Path, full: bool, whole: bool = True) -> list[flo
         cache_dir=folder / "cache",
     )
     clock = Clock()
-    run = ckpttool.finetune(ckpttool.Model.open(model), data, options, tuned, watch=clock)
+    run = ckpttool.finetune(ckpttool.Model.open(model), data, options, tuned, callbacks=clock)
     return np.diff(clock.times).tolist() if whole else [epoch.seconds for epoch in run.history]
 
 

@@ -36,8 +36,9 @@ if TYPE_CHECKING:
     from ckpttool.surgery.verify import unchanged as unchanged
     from ckpttool.surgery.verify import verify as verify
     from ckpttool.training.callbacks import Recording as Recording
+    from ckpttool.training.callbacks.callback import Callback as Callback
     from ckpttool.training.run import Options as Options
-    from ckpttool.verbs.cache import fill
+    from ckpttool.verbs.cache import cache as cache
     from ckpttool.verbs.diagnose import diagnose as diagnose
     from ckpttool.verbs.evaluate import evaluate as evaluate
     from ckpttool.verbs.export_saved_model import plan_saved_model as plan_saved_model
@@ -54,11 +55,10 @@ if TYPE_CHECKING:
     from ckpttool.verbs.stats import statistics as statistics
     from ckpttool.verbs.strip import plan_strip as plan_strip
 
-    cache = fill
-
 __version__ = "0.1.0"
 
 _PLACES = {
+    "Callback": "training.callbacks.callback",
     "Checkpoint": "checkpoint",
     "CkptError": "core.errors",
     "CorruptCheckpoint": "core.errors",
@@ -81,7 +81,7 @@ _PLACES = {
     "UnknownName": "core.errors",
     "assign_with_placeholders": "runtime.session_import",
     "average": "surgery.average",
-    "cache": "verbs.cache:fill",
+    "cache": "verbs.cache",
     "diagnose": "verbs.diagnose",
     "diff": "surgery.diff",
     "evaluate": "verbs.evaluate",
@@ -106,7 +106,7 @@ _PLACES = {
     "unchanged": "surgery.verify",
     "verify": "surgery.verify",
 }
-"""The module of each public name, and after a colon what it is called there, if not the same."""
+"""The module of each public name."""
 
 __all__ = [*_PLACES]  # noqa: PLE0604 - the table above is the list
 
@@ -115,8 +115,7 @@ def __getattr__(name: str) -> Any:
     """Import a public name from where it lives."""
     if name not in _PLACES:
         raise AttributeError(f"module 'ckpttool' has no attribute {name!r}")
-    module, _, attribute = _PLACES[name].partition(":")
-    return getattr(import_module(f"ckpttool.{module}"), attribute or name)
+    return getattr(import_module(f"ckpttool.{_PLACES[name]}"), name)
 
 
 def __dir__() -> list[str]:

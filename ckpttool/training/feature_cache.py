@@ -29,8 +29,8 @@ from ckpttool.graph.rewrite.prune import subgraph
 from ckpttool.runtime.function import GraphFunction, runner
 from ckpttool.runtime.state import State
 from ckpttool.training.augment import Augmentation, check_augment
+from ckpttool.training.callbacks.callback import Callback
 from ckpttool.training.features import Features, Place, places
-from ckpttool.training.watch import Watch
 
 BATCH_BYTES = 32 << 20
 """Bytes of rows that pass through the frozen layers at once."""
@@ -111,47 +111,47 @@ class FeatureCache:
             **({"augmentation": self._augmentation.facts()} if self._augmentation else {}),
         }
 
-    def open(self, root: str | Path | None, watch: Watch) -> Features:
+    def open(self, root: str | Path | None, callback: Callback) -> Features:
         """Return the features, computed now unless the cache below `root` has them.
 
         Raises:
             GraphError: a tensor does not have a row per row of data, or differs from the live graph.
         """
         entry = FeatureStore(Path(root) if root else default_root()).entry(self.key)
-        arrays = self._kept(entry, watch)
+        arrays = self._kept(entry, callback)
         hit = arrays is not None
         if arrays is None:
-            self._fill(entry, watch)
+            self._fill(entry, callback)
             arrays = entry.open()
         features = Features(entry, arrays, self.rows, hit, self._variants)
         self._check(features)
-        watch.opened(features)
+        callback.on_cache_ready(features)
         return features
 
-    def _kept(self, entry: Entry, watch: Watch) -> Mapping[str, Array] | None:
+    def _kept(self, entry: Entry, callback: Callback) -> Mapping[str, Array] | None:
         """Return what the cache has, or None where it has nothing whole; damage is told, and filled again."""
         if not entry.is_complete():
             return None
         try:
             return entry.open()
         except CorruptCheckpoint as damage:
-            watch.damaged(damage)
+            callback.on_cache_damage(damage)
             return None
 
-    def _fill(self, entry: Entry, watch: Watch) -> None:
+    def _fill(self, entry: Entry, callback: Callback) -> None:
         size = min(self._batch_rows(), self.rows)
         self.compute(np.arange(size))  # the first call also traces, which is no measure of the rest
         began = time.perf_counter()
         sample = self.compute(np.arange(size))
         seconds = (time.perf_counter() - began) * self.rows / size
-        watch.estimated(
+        callback.on_cache_estimate(
             Estimate(self.rows, sum(array.nbytes for array in sample.values()) * self.rows // size, seconds)
         )
         shapes = {name: (array.dtype, array.shape[1:]) for name, array in sample.items()}
         with entry.fill(shapes, self.rows, self.parts, versions()) as writer:
             for start in range(writer.resume_row, self.rows, size):
                 writer.append(self.compute(np.arange(start, min(start + size, self.rows))))
-                watch.filled(min(start + size, self.rows), self.rows)
+                callback.on_cache_progress(min(start + size, self.rows), self.rows)
             writer.finish()
 
     def _batch_rows(self) -> int:

@@ -8,12 +8,12 @@ from typing import NoReturn
 from ckpttool.core.errors import Interrupted
 from ckpttool.core.tensors import Array
 from ckpttool.runtime.training import Steps
+from ckpttool.training.callbacks.callback import Callback, Progress
 from ckpttool.training.failure import explain, explain_score
 from ckpttool.training.interrupt import Interrupt
 from ckpttool.training.run import Epoch, Position, best_of, is_over
 from ckpttool.training.saves import Kept, Saves
 from ckpttool.training.training import Training
-from ckpttool.training.watch import Progress, Watch
 
 FIRST_CALL = 20
 """Steps in the first call into TensorFlow, before it is known how long a step takes."""
@@ -41,12 +41,12 @@ class Loop:
         position: Position,
         kept: Kept | None,
         saves: Saves,
-        watch: Watch,
+        callback: Callback,
         interrupt: Interrupt,
     ) -> None:
         """Take the start of a run, or where it is to go on."""
         self.training, self.position, self.kept = training, position, kept
-        self._saves, self._watch, self.interrupt = saves, watch, interrupt
+        self._saves, self._callback, self.interrupt = saves, callback, interrupt
         self._per_second: float | None = None
 
     @property
@@ -86,8 +86,8 @@ class Loop:
         epoch = Epoch(position.epoch, *figures, step=position.step, learning_rate=rate)
         position.end_epoch(epoch)
         self._keep(epoch)
-        self._watch.weights(epoch, training.state.read)
-        self._watch.finished(epoch)
+        self._callback.on_weights(epoch, training.state.read)
+        self._callback.on_epoch_end(epoch)
 
     def _steps(self) -> None:
         """Take the steps of one call."""
@@ -112,7 +112,7 @@ class Loop:
         position, training = self.position, self.training
         where = position.epoch, training.epochs, position.batch, training.batches
         loss, seconds = position.total / position.batch, position.seconds
-        self._watch.advanced(Progress(*where, loss, seconds, training.bounds[position.batch] / seconds))
+        self._callback.on_progress(Progress(*where, loss, seconds, training.bounds[position.batch] / seconds))
 
     def _keep(self, epoch: Epoch) -> None:
         if self.training.options.keep == "last" or epoch is best_of(self.history):
@@ -140,7 +140,7 @@ class Loop:
 
     def _save(self, position: Position, values: dict[str, Array]) -> str:
         prefix = self._saves.write(self.training.graph, self.training.tensors(values), position, self.kept)
-        self._watch.saved(prefix)
+        self._callback.on_save(prefix)
         return str(prefix)
 
     def _take_snapshot(self) -> Snapshot:

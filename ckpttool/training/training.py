@@ -25,13 +25,13 @@ from ckpttool.runtime.schedules import FACTOR, RATE, Span
 from ckpttool.runtime.state import State
 from ckpttool.runtime.training import Evaluator, Score, Steps, Trainer
 from ckpttool.training.augment import Augmentation, augmentation_of, check_augment
+from ckpttool.training.callbacks.callback import Callback
 from ckpttool.training.feature_cache import FeatureCache
 from ckpttool.training.features import Features
 from ckpttool.training.feeds import check_classes, feeds, mode, wanted
 from ckpttool.training.prepare import prepare
 from ckpttool.training.run import Epoch, Options, reductions
 from ckpttool.training.stages import stage_of
-from ckpttool.training.watch import Watch
 
 GLOBAL_STEP = "global_step"
 BUFFER = IN_MEMORY // 4
@@ -47,7 +47,7 @@ class Training:
         model: Model,
         splits: Splits,
         options: Options,
-        watch: Watch,
+        callback: Callback,
         epoch: int = 1,
         values: Mapping[str, Tensor] | None = None,
         length: int | None = None,
@@ -59,7 +59,7 @@ class Training:
         Raises:
             CkptError: the graph, the data or the options do not fit one another.
         """
-        self.model, self.splits, self.options, self._watch, self._length = model, splits, options, watch, length
+        self.model, self.splits, self.options, self._callback, self._length = model, splits, options, callback, length
         self._stages = options.all_stages()
         self.stage = stage_of(self._stages, epoch)
         self.epochs = sum(stage.epochs for stage in self._stages)
@@ -73,11 +73,11 @@ class Training:
         self.values = _values(model, self.graph, values or {}, options.seed)
         row = check_classes(self.graph, self.roles, self.values, self.splits)
         self._empty = empty_classes(splits[0], row[-1]) if row else []
-        watch.planned(self.plan, self.notes)
-        watch.prepared(self.splits)
+        callback.on_plan(self.plan, self.notes)
+        callback.on_data(self.splits)
         self.features = self._features(self.frozen.part) if options.cache and self.frozen.part else None
         self._build()
-        watch.started(self.graph)
+        callback.on_graph(self.graph)
 
     @property
     def batches(self) -> int:
@@ -89,11 +89,11 @@ class Training:
         if stage_of(self._stages, epoch) == self.stage:
             return self
         present = self.tensors(self.state.read())
-        return Training(self.model, self.splits, self.options, self._watch, epoch, present, self._length)
+        return Training(self.model, self.splits, self.options, self._callback, epoch, present, self._length)
 
     def _features(self, part: FrozenPart) -> Features:
         cache = FeatureCache(self.frozen.graph, part, self.model.checkpoint, self.splits, self._augmentation)
-        return cache.open(self.options.cache_dir, self._watch)
+        return cache.open(self.options.cache_dir, self._callback)
 
     def _build(self) -> None:
         """Import the step and the score, on one set of variables."""

@@ -11,21 +11,22 @@ from ckpttool.graph.roles.roles import find_roles
 from ckpttool.model.model import Model
 from ckpttool.runtime.configure import suit_tensorflow
 from ckpttool.training.augment import augmentation_of, check_augment
+from ckpttool.training.callbacks.callback import CallbackList, Callbacks, accepts_watch
 from ckpttool.training.feature_cache import FeatureCache
 from ckpttool.training.features import Features
 from ckpttool.training.feeds import wanted
 from ckpttool.training.frozen import freeze_for_training
-from ckpttool.training.watch import Watch
 
 
-def fill(
+@accepts_watch
+def cache(
     model: Model,
     data: str | Path,
     freeze: str,
     valid: int | None = None,
     root: str | Path | None = None,
     roles: Mapping[str, str] | None = None,
-    watch: Watch | None = None,
+    callbacks: Callbacks = (),
     augment: str | None = None,
     cache_augment: int | None = None,
     image_shape: Sequence[int] | None = None,
@@ -46,7 +47,7 @@ def fill(
     if frozen.part is None:
         raise GraphError(f"{model.path}: {freeze!r} leaves nothing below the trained layers to cache")
     splits = training_splits(data, wanted(model.graph, found, features), valid)
-    watch = watch or Watch()
-    watch.prepared(splits)
+    callback = CallbackList(callbacks)
+    callback.on_data(splits)
     augmentation = augmentation_of(augment, splits[0], image_shape, seed, cache_augment)
-    return FeatureCache(frozen.graph, frozen.part, model.checkpoint, splits, augmentation).open(root, watch)
+    return FeatureCache(frozen.graph, frozen.part, model.checkpoint, splits, augmentation).open(root, callback)

@@ -24,8 +24,8 @@ from ckpttool.runtime.build import with_gradients
 from ckpttool.runtime.configure import suit_tensorflow
 from ckpttool.runtime.function import STEP_NUMBER, GraphFunction, runner
 from ckpttool.runtime.state import State
+from ckpttool.training.callbacks.callback import CallbackList, Callbacks, accepts_watch
 from ckpttool.training.feeds import check_classes, feeds, mode, wanted
-from ckpttool.training.watch import Watch
 from ckpttool.verbs.probe import Diagnosis, Probe, with_verdicts
 
 BATCH = 100
@@ -34,13 +34,14 @@ SEED = 42
 """What random ops without a seed of their own draw from."""
 
 
+@accepts_watch
 def diagnose(
     model: Model,
     data: str | Path,
     rows: int = 1000,
     valid: int | None = None,
     roles: Mapping[str, str] | None = None,
-    watch: Watch | None = None,
+    callbacks: Callbacks = (),
     features: str | None = None,
 ) -> list[Diagnosis]:
     """Return what is found in each layer on a sample of the training rows, from the lowest layer to the top.
@@ -60,7 +61,7 @@ def diagnose(
     probes = probes_of(model.graph, needed_role(model.graph, found, "loss"))
     split, _ = training_splits(data, wanted(model.graph, found, features), valid)
     check_classes(model.graph, found, model.checkpoint, [split])
-    (watch or Watch()).prepared([split])
+    CallbackList(callbacks).on_data([split])
     weights = _run(model, found, probes, _batches(split, found, rows))
     return with_verdicts([probe.diagnosis(weights) for probe in probes])
 

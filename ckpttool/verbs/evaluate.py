@@ -13,8 +13,8 @@ from ckpttool.model.model import Model
 from ckpttool.runtime.configure import suit_tensorflow
 from ckpttool.runtime.streaming import Means
 from ckpttool.runtime.training import Score
+from ckpttool.training.callbacks.callback import CallbackList, Callbacks, accepts_watch
 from ckpttool.training.feeds import check_classes, feeds, inference, wanted
-from ckpttool.training.watch import Watch
 from ckpttool.verbs.answers.outputs import meaning
 from ckpttool.verbs.answers.tally import Tally, Uncounted, tally_of
 
@@ -30,13 +30,14 @@ class Evaluation(Score):
         return {"rows": self.rows, "loss": self.loss, "accuracy": self.accuracy, **self.tally.summary()}
 
 
+@accepts_watch
 def evaluate(
     model: Model,
     data: str | Path,
     split: str | None = None,
     valid: int | None = None,
     roles: Mapping[str, str] | None = None,
-    watch: Watch | None = None,
+    callbacks: Callbacks = (),
     features: str | None = None,
 ) -> Evaluation:
     """Return loss and accuracy over the test rows, else the validation rows, else all; `split` says which.
@@ -62,7 +63,7 @@ def evaluate(
     for part, values in stream.over(arrays, rows.rows):
         means.add(part, values)
         tally.add(values[-1], labels[part])
-    (watch or Watch()).prepared([rows])
+    CallbackList(callbacks).on_data([rows])
     loss, *accuracy = means.read()
     return Evaluation(rows.rows, loss, accuracy[0] if accuracy else None, tally)
 

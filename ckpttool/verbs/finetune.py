@@ -17,6 +17,7 @@ from ckpttool.runtime.configure import suit_tensorflow
 from ckpttool.runtime.schedules import Span
 from ckpttool.surgery.verify import changed_tensors
 from ckpttool.training.callbacks import Recording
+from ckpttool.training.callbacks.callback import Callback, CallbackList, Callbacks, accepts_watch
 from ckpttool.training.every import Every
 from ckpttool.training.interrupt import Interrupt
 from ckpttool.training.loop import Loop
@@ -25,7 +26,6 @@ from ckpttool.training.report import Report, report_path, write_report
 from ckpttool.training.run import Options, Position, Run, best_of
 from ckpttool.training.saves import Kept, Saved, Saves, refuse_saves
 from ckpttool.training.training import Splits, Training, open_splits
-from ckpttool.training.watch import Watch, Watches
 
 MAY_CHANGE = ("epochs", "early_stopping", "save_every", "keep_checkpoints", "cache_dir")
 """Options that a run which goes on may have other values of: they do not change the steps that were taken."""
@@ -40,13 +40,14 @@ def plan(model: Model, options: Options) -> list[PlanRow]:
     return prepare(model, options, options.all_stages()[0].train, Span(total=1)).plan
 
 
+@accepts_watch
 def finetune(
     model: Model,
     data: str | Path,
     options: Options,
     output: str | Path,
     overwrite: bool = False,
-    watch: Watch | None = None,
+    callbacks: Callbacks = (),
     resume: bool = False,
     repeats: Report | None = None,
     recording: Recording | None = None,
@@ -69,18 +70,18 @@ def finetune(
     if not (resume or overwrite):
         refuse_saves(output)
     every = None if options.save_every is None else Every.parse(options.save_every)
-    recording, watch = recording or Recording(), watch or Watch()
+    recording, callback = recording or Recording(), CallbackList(callbacks)
     recorders = recording.of(output, overwrite, resume)
     splits = open_splits(model, data, options)
     facts = _facts(model, data, splits)
-    watch.differs(repeats.differences(facts) if repeats else [])
+    callback.on_differences(repeats.differences(facts) if repeats else [])
     saves = _saves(options, every, output, facts)
     saved = saves.latest() if resume else None
-    watch = Watches(*recorders, watch)
-    loop = _loop(model, splits, options, watch, saves, saved)
+    callback = CallbackList([*recorders, *callback])
+    loop = _loop(model, splits, options, callback, saves, saved)
     if not resume:
         saves.clear()
-    with watch.run(loop.history):
+    with callback.run(loop.history):
         with loop.interrupt:
             kept = loop.run()
         write_model(kept.graph, kept.tensors, output, overwrite)
@@ -97,11 +98,13 @@ def _saves(options: Options, every: Every | None, output: str | Path, facts: Map
     return Saves(output, every, options.keep_checkpoints, {**asked, "data": facts["data"]["fingerprint"]})
 
 
-def _loop(model: Model, splits: Splits, options: Options, watch: Watch, saves: Saves, saved: Saved | None) -> Loop:
+def _loop(
+    model: Model, splits: Splits, options: Options, callback: Callback, saves: Saves, saved: Saved | None
+) -> Loop:
     """Return what trains from the beginning, or from where a save was made."""
     position, kept, tensors = (saved.position, saved.kept, saved.tensors) if saved else (Position(), None, None)
-    training = Training(model, splits, options, watch, position.epoch, tensors)
-    return Loop(training, position, kept, saves, watch, Interrupt())
+    training = Training(model, splits, options, callback, position.epoch, tensors)
+    return Loop(training, position, kept, saves, callback, Interrupt())
 
 
 def _prove(model: Model, kept: Kept, output: str | Path) -> tuple[str, ...]:

@@ -11,16 +11,17 @@ from ckpttool.graph.contents.convolutions import convolves
 from ckpttool.model.model import Model
 from ckpttool.runtime.configure import suit_tensorflow
 from ckpttool.runtime.recipe import Recipe
+from ckpttool.training.callbacks.callback import CallbackList, Callbacks, accepts_watch
 from ckpttool.training.prepare import check_options
 from ckpttool.training.run import Options
 from ckpttool.training.training import Training, open_splits
-from ckpttool.training.watch import Watch
 from ckpttool.verbs.rates.curve import WINDOW, Point, RateCurve, Smoother, bearable, diverged_at
 
 WIDEST = 1e30
 """How many times the lowest rate the highest may be: the growth is computed in float32."""
 
 
+@accepts_watch
 def find_learning_rate(
     model: Model,
     data: str | Path,
@@ -28,7 +29,7 @@ def find_learning_rate(
     low: float = 1e-6,
     high: float = 10.0,
     steps: int = 100,
-    watch: Watch | None = None,
+    callbacks: Callbacks = (),
 ) -> RateCurve:
     """Train a copy of a model for some steps, with a rate that grows from `low` to `high`, and return its losses.
 
@@ -47,7 +48,8 @@ def find_learning_rate(
     suit_tensorflow(convolves(model.graph), options.threads)
     check_options(model, tested)
     splits = open_splits(model, data, options)
-    training = Training(model, splits, tested, watch or Watch(), length=steps - 1)  # the last step has the whole factor
+    # the last step has the whole factor
+    training = Training(model, splits, tested, CallbackList(callbacks), length=steps - 1)
     return _run(training, np.geomspace(low, high, steps).tolist())
 
 

@@ -18,8 +18,8 @@ from ckpttool.graph.roles.roles import Roles, find_roles
 from ckpttool.model.model import Model
 from ckpttool.runtime.configure import suit_tensorflow
 from ckpttool.runtime.streaming import Stream
+from ckpttool.training.callbacks.callback import CallbackList, Callbacks, accepts_watch
 from ckpttool.training.feeds import feeds, inference, input_specs
-from ckpttool.training.watch import Watch
 from ckpttool.verbs.answers.files import Shapes, check_output, write_predictions
 from ckpttool.verbs.answers.outputs import MEANINGS, Meaning, meaning
 
@@ -39,6 +39,7 @@ class Prediction:
         return {**asdict(self), "output": str(self.output)}
 
 
+@accepts_watch
 def predict(
     model: Model,
     data: str | Path,
@@ -47,7 +48,7 @@ def predict(
     valid: int | None = None,
     tensor: str | None = None,
     roles: Mapping[str, str] | None = None,
-    watch: Watch | None = None,
+    callbacks: Callbacks = (),
     features: str | None = None,
     overwrite: bool = False,
 ) -> Prediction:
@@ -72,7 +73,7 @@ def predict(
     _require_fed(graph, result.tensor, found.inputs)
     beside = (known.labels,) if known.labels else ()
     rows = evaluation_split(data, Wanted(tuple(input_specs(graph, found)), None, features, beside), split, valid)
-    (watch or Watch()).prepared([rows])
+    CallbackList(callbacks).on_data([rows])
     stream = inference(graph, found, model.checkpoint, [result.tensor], feeds(found, rows))
     says = meaning(graph, known, result.tensor) or MEANINGS["difference"]
     shapes = write_predictions(path, _said(stream, says, feeds(found, rows), rows), overwrite)

@@ -15,8 +15,8 @@ from ckpttool.core.errors import CkptError, Interrupted, MissingFile, PlanError
 from ckpttool.model.model import Model
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.training import loop
+from ckpttool.training.callbacks.callback import Callback, Progress
 from ckpttool.training.run import Epoch, Options, Run
-from ckpttool.training.watch import Progress, Watch
 from ckpttool.verbs.finetune import finetune
 
 OPTIONS = Options(epochs=4, batch_size=20, recipe=Recipe("momentum", lr="0.05"), keep="best", valid=30)
@@ -27,13 +27,13 @@ class Killed(BaseException):
     """What a kill looks like from inside: nothing more runs."""
 
 
-class Killer(Watch):
+class Killer(Callback):
     """Kills the run, or sends it a signal, once it has taken so many steps."""
 
     def __init__(self, after: int, act: Callable[[], None]) -> None:
         self._left, self._act = after, act
 
-    def advanced(self, progress: Progress) -> None:
+    def on_progress(self, progress: Progress) -> None:
         self._left -= 1
         if self._left == 0:
             self._act()
@@ -87,7 +87,7 @@ def test_a_run_that_goes_on_equals_one_that_was_never_stopped(
     options = replace(OPTIONS, save_every="3 steps", threads=None)
     whole = finetune(Model.open(chancy), data, options, tmp_path / "whole.ckpt")
     with pytest.raises((Killed, Interrupted)):
-        finetune(Model.open(chancy), data, options, tmp_path / "out.ckpt", watch=Killer(after, stop))
+        finetune(Model.open(chancy), data, options, tmp_path / "out.ckpt", callbacks=Killer(after, stop))
     if after < 3 and stop is die:
         with pytest.raises(MissingFile, match="no save to go on from"):
             finetune(Model.open(chancy), data, options, tmp_path / "out.ckpt", resume=True)
@@ -102,8 +102,8 @@ def test_a_run_may_be_stopped_again_and_again(chancy: Path, data: Path, tmp_path
     whole = finetune(Model.open(chancy), data, OPTIONS, tmp_path / "whole.ckpt")
     for attempt in range(5):
         with pytest.raises(Interrupted):
-            watch = Killer(9, terminate)
-            finetune(Model.open(chancy), data, OPTIONS, tmp_path / "out.ckpt", watch=watch, resume=attempt > 0)
+            killer = Killer(9, terminate)
+            finetune(Model.open(chancy), data, OPTIONS, tmp_path / "out.ckpt", callbacks=killer, resume=attempt > 0)
     again = finetune(Model.open(chancy), data, OPTIONS, tmp_path / "out.ckpt", resume=True)
     assert figures(again) == figures(whole)
     assert_same(tmp_path / "out.ckpt", tmp_path / "whole.ckpt")
@@ -126,8 +126,8 @@ def test_all_that_a_run_knows_is_saved(chancy: Path, data: Path, tmp_path: Path,
     whole = finetune(Model.open(chancy), data, options, tmp_path / "whole.ckpt")
     for after in (20, 17):
         with pytest.raises(Interrupted):
-            watch = Killer(after, terminate)
-            finetune(Model.open(chancy), data, options, tmp_path / "out.ckpt", watch=watch, resume=after == 17)
+            killer = Killer(after, terminate)
+            finetune(Model.open(chancy), data, options, tmp_path / "out.ckpt", callbacks=killer, resume=after == 17)
     again = finetune(Model.open(chancy), data, options, tmp_path / "out.ckpt", resume=True)
     assert figures(again) == figures(whole)
     assert_same(tmp_path / "out.ckpt", tmp_path / "whole.ckpt")
@@ -154,7 +154,7 @@ def test_as_many_saves_are_kept_as_were_asked_for(chancy: Path, data: Path, tmp_
 
 def test_another_run_is_not_gone_on_with(chancy: Path, data: Path, tmp_path: Path) -> None:
     with pytest.raises(Interrupted):
-        finetune(Model.open(chancy), data, OPTIONS, tmp_path / "out.ckpt", watch=Killer(5, terminate))
+        finetune(Model.open(chancy), data, OPTIONS, tmp_path / "out.ckpt", callbacks=Killer(5, terminate))
     other = replace(OPTIONS, recipe=Recipe("momentum", lr="0.1"), seed=7)
     with pytest.raises(PlanError, match=r"with other options: seed was 42, now 7, lr was 0.05, now 0.1"):
         finetune(Model.open(chancy), data, other, tmp_path / "out.ckpt", resume=True)
@@ -168,7 +168,7 @@ def test_how_often_must_be_readable(chancy: Path, data: Path, tmp_path: Path, te
 
 def test_a_damaged_state_is_named(chancy: Path, data: Path, tmp_path: Path) -> None:
     with pytest.raises(Interrupted):
-        finetune(Model.open(chancy), data, OPTIONS, tmp_path / "out.ckpt", watch=Killer(5, terminate))
+        finetune(Model.open(chancy), data, OPTIONS, tmp_path / "out.ckpt", callbacks=Killer(5, terminate))
     state = next((tmp_path / "out.ckpt.saves").glob("*.json"))
     state.write_bytes(state.read_bytes()[:50])
     with pytest.raises(CkptError, match=rf"{state.name}: .* delete it to go on from an older save"):

@@ -11,21 +11,21 @@ from ckpttool import checkpoint
 from ckpttool.core.errors import PlanError, UnknownName
 from ckpttool.model.model import Model
 from ckpttool.runtime.recipe import Recipe
+from ckpttool.training.callbacks.callback import Callback
 from ckpttool.training.run import Options
 from ckpttool.training.stages import parse_stages
-from ckpttool.training.watch import Watch
 from ckpttool.verbs.finetune import finetune
 
 OPTIONS = Options(batch_size=30, recipe=Recipe("momentum", lr="0.05"), valid=30, keep="last")
 
 
-class Values(Watch):
+class Values(Callback):
     """Keeps the weights after each epoch."""
 
     def __init__(self) -> None:
         self.epochs: list[Any] = []
 
-    def weights(self, epoch: Any, read: Any) -> None:
+    def on_weights(self, epoch: Any, read: Any) -> None:
         self.epochs.append(dict(read()))
 
     def moved(self, before: int, after: int) -> set[str]:
@@ -38,15 +38,15 @@ def layers(names: set[str]) -> set[str]:
 
 
 def test_each_stage_trains_its_layers_and_those_before_it(small: Path, data: Path, tmp_path: Path) -> None:
-    watch = Values()
+    values = Values()
     options = replace(OPTIONS, stages="outputs=2, hidden2=2, .*=1")
-    run = finetune(Model.open(small), data, options, tmp_path / "out.ckpt", watch=watch)
+    run = finetune(Model.open(small), data, options, tmp_path / "out.ckpt", callbacks=values)
     assert [epoch.epoch for epoch in run.history] == [1, 2, 3, 4, 5]
-    assert layers(watch.moved(0, 1)) == {"outputs"}
-    assert layers(watch.moved(2, 3)) == {"outputs", "hidden2"}
-    assert layers(watch.moved(3, 4)) == {"outputs", "hidden2", "hidden1"}
+    assert layers(values.moved(0, 1)) == {"outputs"}
+    assert layers(values.moved(2, 3)) == {"outputs", "hidden2"}
+    assert layers(values.moved(3, 4)) == {"outputs", "hidden2", "hidden1"}
     found = checkpoint.open(tmp_path / "out.ckpt")
-    np.testing.assert_array_equal(found["hidden1/kernel"].read(), watch.epochs[-1]["hidden1/kernel"])
+    np.testing.assert_array_equal(found["hidden1/kernel"].read(), values.epochs[-1]["hidden1/kernel"])
 
 
 def test_what_is_kept_of_an_early_stage_has_its_frozen_layers(small: Path, data: Path, tmp_path: Path) -> None:

@@ -9,13 +9,13 @@ import pytest
 
 from ckpttool.core.errors import GraphError
 from ckpttool.model.model import Model
+from ckpttool.training.callbacks.callback import Callback
 from ckpttool.training.feature_cache import Estimate
 from ckpttool.training.features import Features
-from ckpttool.training.watch import Watch
-from ckpttool.verbs.cache import fill
+from ckpttool.verbs.cache import cache
 
 
-class Listener(Watch):
+class Listener(Callback):
     """Remembers what it heard of a fill."""
 
     def __init__(self) -> None:
@@ -23,13 +23,13 @@ class Listener(Watch):
         self.rows: list[int] = []
         self.features: list[Features] = []
 
-    def estimated(self, estimate: Estimate) -> None:
+    def on_cache_estimate(self, estimate: Estimate) -> None:
         self.estimates.append(estimate)
 
-    def filled(self, done: int, rows: int) -> None:
+    def on_cache_progress(self, done: int, rows: int) -> None:
         self.rows.append(done)
 
-    def opened(self, features: Features) -> None:
+    def on_cache_ready(self, features: Features) -> None:
         self.features.append(features)
 
 
@@ -37,17 +37,17 @@ def test_estimate_progress_and_outcome_are_heard(
     model: Model, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ckpttool.training.feature_cache.BATCH_BYTES", 100 * 16)
-    watch = Listener()
-    features = fill(model, data, "hidden1", root=tmp_path, watch=watch)
-    (estimate,) = watch.estimates
+    listener = Listener()
+    features = cache(model, data, "hidden1", root=tmp_path, callbacks=listener)
+    (estimate,) = listener.estimates
     assert (estimate.rows, estimate.bytes) == (300, 300 * 8 * 4)
     assert features.nbytes == estimate.bytes
     assert estimate.seconds >= 0
-    assert watch.rows == [100, 200, 300]
-    assert watch.features == [features]
+    assert listener.rows == [100, 200, 300]
+    assert listener.features == [features]
     assert not features.hit
-    assert fill(model, data, "hidden1", root=tmp_path, watch=watch).hit
-    assert len(watch.estimates) == 1
+    assert cache(model, data, "hidden1", root=tmp_path, callbacks=listener).hit
+    assert len(listener.estimates) == 1
 
 
 @pytest.mark.parametrize("functional", [False, True], ids=["Switch", "If"])
@@ -55,7 +55,7 @@ def test_batch_norm_is_cached_as_inference_computes_it(
     foreign: Callable[..., Path], data: Path, tmp_path: Path, new_session: Any, functional: bool
 ) -> None:
     source = foreign("batch_norm", functional)
-    features = fill(Model.open(source), data, "hidden1", root=tmp_path)
+    features = cache(Model.open(source), data, "hidden1", root=tmp_path)
     (array,) = features.arrays.values()
     x = np.load(data, allow_pickle=False)["x_train"]
     session = new_session(source, source)
@@ -75,7 +75,7 @@ def test_a_cut_through_two_paths_keeps_both(new_network: Any, data: Path, tmp_pa
         high = net.dense(net.dense(low, 4, "middle"), 4, "high")
         net.classify(net.dense(net.tf.concat([low, high], 1), 3, "outputs", relu=False), y)
     source = net.save(tmp_path / "skip.ckpt")
-    features = fill(Model.open(source), data, "low|middle", root=tmp_path / "cache")
+    features = cache(Model.open(source), data, "low|middle", root=tmp_path / "cache")
     assert set(features.arrays) == {"low/Relu:0", "middle/Relu:0"}
     x = np.load(data, allow_pickle=False)["x_train"]
     for name, array in features.arrays.items():
@@ -90,13 +90,13 @@ def test_what_mixes_the_rows_of_a_batch_is_refused(new_network: Any, data: Path,
         net.classify(net.dense(centred, 3, "outputs", relu=False), y)
     model = Model.open(net.save(tmp_path / "mixed.ckpt"))
     with pytest.raises(GraphError, match="centred:0 depends on the other rows of its batch, so it can't be cached"):
-        fill(model, data, "low", root=tmp_path / "cache")
+        cache(model, data, "low", root=tmp_path / "cache")
     assert not list((tmp_path / "cache").iterdir())
 
 
 def test_a_random_cut_is_refused_with_the_reason(foreign: Callable[..., Path], data: Path, tmp_path: Path) -> None:
     with pytest.raises(GraphError, match=r"random even in inference mode \(dropout.*\), so it can't be cached"):
-        fill(Model.open(foreign("always_random")), data, "hidden[12]", root=tmp_path)
+        cache(Model.open(foreign("always_random")), data, "hidden[12]", root=tmp_path)
     assert not list(tmp_path.iterdir())
 
 
@@ -105,7 +105,7 @@ def test_the_features_of_a_split_are_its_rows(model: Model, data: Path, tmp_path
     from ckpttool.graph.roles.roles import find_roles
     from ckpttool.training.feeds import wanted
 
-    features = fill(model, data, "hidden1", 50, tmp_path)
+    features = cache(model, data, "hidden1", 50, tmp_path)
     roles = find_roles(model.graph)
     splits = training_splits(data, wanted(model.graph, roles), 50)
     (whole,) = features.arrays.values()

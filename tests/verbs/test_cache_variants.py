@@ -10,14 +10,14 @@ from ckpttool.core.errors import CkptError, PlanError
 from ckpttool.model.model import Model
 from ckpttool.training.augment import augmentation_of
 from ckpttool.training.features import Features
-from ckpttool.verbs.cache import fill
+from ckpttool.verbs.cache import cache
 
 TEXT = "shift(0.5); flip(); brightness(0.2)"
 TRAIN, VALID, UNITS = 250, 50, 8
 
 
 def filled(model: Model, data: Path, root: Path, augment: str = TEXT, variants: int = 3, seed: int = 9) -> Features:
-    return fill(model, data, "hidden1", VALID, root, augment=augment, cache_augment=variants, seed=seed)
+    return cache(model, data, "hidden1", VALID, root, augment=augment, cache_augment=variants, seed=seed)
 
 
 def test_each_variant_is_what_the_frozen_layers_make_of_the_augmented_rows(
@@ -76,24 +76,24 @@ def test_all_that_is_drawn_from_is_in_the_key(model: Model, data: Path, tmp_path
         filled(model, data, tmp_path, variants=2),
         filled(model, data, tmp_path, seed=10),
         filled(model, data, tmp_path, "shift(0.25); flip(); brightness(0.2)"),
-        fill(model, data, "hidden1", VALID, tmp_path, augment=TEXT, cache_augment=3, seed=9, image_shape=(4, 1)),
-        fill(model, data, "hidden1", VALID, tmp_path),
+        cache(model, data, "hidden1", VALID, tmp_path, augment=TEXT, cache_augment=3, seed=9, image_shape=(4, 1)),
+        cache(model, data, "hidden1", VALID, tmp_path),
     ]
     assert not any(other.hit for other in others)
     assert len({features.entry.path for features in (first, respelled, *others)}) == 6
 
 
 def test_the_seed_is_in_no_other_key(model: Model, data: Path, tmp_path: Path) -> None:
-    plain = fill(model, data, "hidden1", VALID, tmp_path)
-    assert fill(model, data, "hidden1", VALID, tmp_path, seed=10).hit
+    plain = cache(model, data, "hidden1", VALID, tmp_path)
+    assert cache(model, data, "hidden1", VALID, tmp_path, seed=10).hit
     assert plain.summary().keys() == {"path", "rows", "bytes", "hit"}
 
 
 def test_what_cannot_be_cached_is_refused_before_anything_is_computed(model: Model, data: Path, tmp_path: Path) -> None:
     with pytest.raises(PlanError, match="--augment with --cache: say with --cache-augment K"):
-        fill(model, data, "hidden1", root=tmp_path, augment=TEXT)
+        cache(model, data, "hidden1", root=tmp_path, augment=TEXT)
     with pytest.raises(PlanError, match="--cache-augment 3 needs --augment"):
-        fill(model, data, "hidden1", root=tmp_path, cache_augment=3)
+        cache(model, data, "hidden1", root=tmp_path, cache_augment=3)
     with pytest.raises(CkptError, match="no operation spin"):
         filled(model, data, tmp_path, "spin(3)")
     assert not list(tmp_path.iterdir())
@@ -106,5 +106,5 @@ def test_images_that_the_trained_layers_see_too_cannot_be_cached(new_network: An
         net.classify(net.dense(net.tf.concat([low, X], 1), 3, "outputs", relu=False), y)
     model = Model.open(net.save(tmp_path / "skip.ckpt"))
     with pytest.raises(PlanError, match="--augment can't be cached: X goes into the trained layers too"):
-        fill(model, data, "low", root=tmp_path / "cache", augment="flip()", cache_augment=2)
+        cache(model, data, "low", root=tmp_path / "cache", augment="flip()", cache_augment=2)
     assert not (tmp_path / "cache").exists()

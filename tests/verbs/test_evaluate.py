@@ -12,7 +12,7 @@ from ckpttool.model.model import Model
 from ckpttool.runtime import streaming
 from ckpttool.runtime.objectives import OBJECTIVES, Objective
 from ckpttool.runtime.recipe import Recipe
-from ckpttool.training.watch import Watch
+from ckpttool.training.callbacks.callback import Callback
 from ckpttool.verbs.evaluate import evaluate
 from ckpttool.verbs.new import new
 
@@ -141,12 +141,12 @@ def test_what_cannot_be_counted_is_said(new_network: Any, tmp_path: Path) -> Non
 def test_what_was_done_to_the_rows_is_heard(model: Model, tmp_path: Path) -> None:
     heard: list[str] = []
 
-    class Listener(Watch):
-        def prepared(self, splits: Any) -> None:
+    class Listener(Callback):
+        def on_data(self, splits: Any) -> None:
             heard.extend(note for split in splits for note in split.notes)
 
     np.savez(tmp_path / "rows.npz", x=np.ones((2, 2, 2), np.uint8), y=np.array([0.0, 2.0]))
-    evaluate(model, tmp_path / "rows.npz", watch=Listener())
+    evaluate(model, tmp_path / "rows.npz", callbacks=Listener())
     assert heard == [
         "x: [2, 2, 2] reshaped to [2, 4] for X",
         "x: uint8 divided by 255 for the float input X",

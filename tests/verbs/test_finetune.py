@@ -13,8 +13,8 @@ from ckpttool.model.model import Model
 from ckpttool.model.plan import PlanRow
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.training.callbacks import Recording
+from ckpttool.training.callbacks.callback import Callback
 from ckpttool.training.run import Options
-from ckpttool.training.watch import Watch
 from ckpttool.verbs.evaluate import evaluate
 from ckpttool.verbs.finetune import finetune, plan
 
@@ -109,14 +109,16 @@ def test_momentum_is_saved_under_tensorflows_names_and_goes_on(model: Model, dat
     assert slots <= moved(first, second)
 
 
-class Notes(Watch):
-    def planned(self, plan: Sequence[PlanRow], notes: Sequence[str]) -> None:
+class Notes(Callback):
+    def on_plan(self, plan: Sequence[PlanRow], notes: Sequence[str]) -> None:
         self.notes = list(notes)
 
 
 def test_names_that_tensorflows_own_patterns_would_take_are_named(model: Model, data: Path, tmp_path: Path) -> None:
     heard = Notes()
-    finetune(model, data, replace(OPTIONS, epochs=1, freeze="hidden1/ker|hidden2"), tmp_path / "out.ckpt", watch=heard)
+    finetune(
+        model, data, replace(OPTIONS, epochs=1, freeze="hidden1/ker|hidden2"), tmp_path / "out.ckpt", callbacks=heard
+    )
     assert heard.notes == ["TensorFlow's prefix match would also take hidden1/kernel"]
 
 
@@ -125,7 +127,7 @@ def test_what_the_trained_graph_has_no_use_for_is_named(model: Model, data: Path
     options = replace(OPTIONS, epochs=1, train="outputs")
     finetune(model, data, replace(options, recipe=Recipe("momentum", lr="0.01")), first)
     heard = Notes()
-    finetune(Model.open(first), data, options, second, watch=heard)
+    finetune(Model.open(first), data, options, second, callbacks=heard)
     assert heard.notes == [
         "not needed by the trained graph, so not written: outputs/bias/Momentum, outputs/kernel/Momentum"
     ]

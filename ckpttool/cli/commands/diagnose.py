@@ -51,5 +51,5 @@ def diagnose(model: Path, data: Path, as_json: bool, **how: Any) -> None:
     Example:
       ckpttool diagnose new_model.ckpt --data mnist.npz
     """
-    found = verb.diagnose(Model.open(model), data, watch=Watcher(as_json), **how)
+    found = verb.diagnose(Model.open(model), data, callbacks=Watcher(as_json), **how)
     output.rows([row.as_json() for row in found], COLUMNS, as_json)

@@ -44,7 +44,7 @@ def evaluate(model: Path, data: Path, as_json: bool, **how: Any) -> None:
     Example:
       ckpttool evaluate tuned.ckpt --data mnist.npz
     """
-    found = verb.evaluate(Model.open(model), data, watch=Watcher(as_json), **how).as_json()
+    found = verb.evaluate(Model.open(model), data, callbacks=Watcher(as_json), **how).as_json()
     accuracy = "" if found["accuracy"] is None else f", accuracy {found['accuracy']:.4f}"
     document(found, [f"{found['rows']} rows: loss {found['loss']:.4f}{accuracy}"], as_json)
     if not as_json:

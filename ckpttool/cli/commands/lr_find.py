@@ -16,7 +16,7 @@ from ckpttool.cli.show import output
 from ckpttool.cli.show.rate_chart import chart
 from ckpttool.cli.show.watcher import Watcher
 from ckpttool.model.model import Model
-from ckpttool.training.callbacks.picture import Picture
+from ckpttool.training.callbacks.plot import Picture
 from ckpttool.training.run import Options
 from ckpttool.verbs.lr_find import find_learning_rate
 from ckpttool.verbs.rates.curve import RateCurve

@@ -36,6 +36,6 @@ def predict(model: Path, data: Path, output: Path, as_json: bool, **how: Any) ->
     Example:
       ckpttool predict tuned.ckpt --data mnist.npz -o predictions.csv
     """
-    found = verb.predict(Model.open(model), data, output, watch=Watcher(as_json), **how)
+    found = verb.predict(Model.open(model), data, output, callbacks=Watcher(as_json), **how)
     line = f"{output}: {', '.join(found.arrays)} of {found.rows} rows, from {found.tensor}, {found.why}"
     document(found.as_json(), [line], as_json)

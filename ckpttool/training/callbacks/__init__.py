@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from ckpttool.training.callbacks.callback import Callback
 from ckpttool.training.callbacks.history import HistoryFile
 from ckpttool.training.callbacks.plot import Plot
 from ckpttool.training.callbacks.tensorboard import TensorBoard
-from ckpttool.training.watch import Watch
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Recording:
     tensorboard: str | Path | None = None
     plot: str | Path | None = None
 
-    def of(self, output: str | Path, overwrite: bool, resume: bool) -> list[Watch]:
+    def of(self, output: str | Path, overwrite: bool, resume: bool) -> list[Callback]:
         """Return what records a run with its result under `output`; a run that goes on continues what is there.
 
         Raises:
@@ -24,7 +24,7 @@ class Recording:
             MissingDependency: a package is not installed.
             CkptError: a path is none that can be written.
         """
-        found: list[Watch] = [HistoryFile(output, overwrite or resume)]
+        found: list[Callback] = [HistoryFile(output, overwrite or resume)]
         if self.tensorboard is not None:
             found.append(TensorBoard(Path(self.tensorboard), overwrite, resume))
         if self.plot is not None:

@@ -8,8 +8,8 @@ from dataclasses import astuple, fields
 from pathlib import Path
 
 from ckpttool.formats.writing.files import refuse_existing, refuse_unwritable, replacing
+from ckpttool.training.callbacks.callback import Callback
 from ckpttool.training.run import Epoch
-from ckpttool.training.watch import Watch
 
 SECONDS = 1.0
 """How long a file serves: an epoch of cached features takes less time than writing it anew."""
@@ -20,7 +20,7 @@ def history_path(output: str | Path) -> Path:
     return Path(f"{output}.history.csv")
 
 
-class HistoryFile(Watch):
+class HistoryFile(Callback):
     """Writes the file anew after an epoch, so that it is always whole; after quick ones about once a second."""
 
     def __init__(self, output: str | Path, overwrite: bool) -> None:
@@ -35,18 +35,18 @@ class HistoryFile(Watch):
         self._epochs: list[Epoch] = []
         self._written = -SECONDS
 
-    def began(self, history: Sequence[Epoch]) -> None:
+    def on_run_begin(self, history: Sequence[Epoch]) -> None:
         """Take the epochs before those of this process."""
         self._epochs = list(history)
 
-    def finished(self, epoch: Epoch) -> None:
+    def on_epoch_end(self, epoch: Epoch) -> None:
         """Write all epochs; a kill leaves the file whole, a power cut may take it."""
         self._epochs.append(epoch)
         if time.monotonic() - self._written >= SECONDS:
             self._write(durable=False)
             self._written = time.monotonic()
 
-    def ended(self) -> None:
+    def on_run_end(self) -> None:
         """Put the file on the disk."""
         if self._epochs:
             self._write(durable=True)

@@ -1,21 +1,55 @@
-"""The plot: the curves of a run in one picture, drawn when it is over or stopped."""
+"""The plot: the curves of a run in one picture, drawn by Matplotlib when it is over or stopped."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ckpttool.training.callbacks.picture import Picture
+from ckpttool.core.errors import MissingDependency, PlanError
+from ckpttool.formats.writing.files import refuse_existing, refuse_unwritable, replacing
+from ckpttool.training.callbacks.callback import Callback
 from ckpttool.training.run import Epoch, best_of
-from ckpttool.training.watch import Watch
 
 WIDTH, HEADING, LOSSES, ACCURACY, RATE = 8.0, 0.8, 2.6, 2.6, 1.6
 """Inches of the picture, of what stands above and below its panels, and of each panel."""
 MARKED = 40
 """Epochs up to which each is a point on its curve."""
 TRAIN, VALID, OTHER, QUIET = "#2a6fbb", "#d9622b", "#3b8b5d", "#6b6b6b"
+SUFFIXES = (".png", ".pdf", ".svg")
+DOTS_PER_INCH = 150
 
 
-class Plot(Watch):
+class Picture:
+    """A file that a figure will be written to; no display is needed, and others' settings of Matplotlib stay."""
+
+    def __init__(self, path: Path, overwrite: bool) -> None:
+        """Check that the picture may be written, and that Matplotlib is there to draw it.
+
+        Raises:
+            PlanError: its name ends as no picture's does.
+            ExistingOutput: it is there already.
+            MissingDependency: Matplotlib is not installed.
+        """
+        if path.suffix.lower() not in SUFFIXES:
+            raise PlanError(f"--plot {path}: expected a name that ends with {', '.join(SUFFIXES)}")
+        refuse_existing([path], overwrite)
+        refuse_unwritable(path)
+        try:
+            from matplotlib.figure import Figure
+        except ImportError as error:
+            raise MissingDependency("--plot needs Matplotlib: pip install 'ckpttool[plot]'") from error
+        self.path, self._new = path, Figure
+
+    def figure(self, width: float, height: float) -> Any:
+        """Return a figure of so many inches to draw on."""
+        return self._new((width, height), DOTS_PER_INCH, layout="constrained")
+
+    def write(self, figure: Any) -> None:
+        """Write a figure, whole or not at all."""
+        with replacing(self.path) as file:
+            figure.savefig(file, format=self.path.suffix.lower().removeprefix("."))
+
+
+class Plot(Callback):
     """Draws the curves of a run."""
 
     def __init__(self, path: Path, title: str, overwrite: bool) -> None:
@@ -23,15 +57,15 @@ class Plot(Watch):
         self._picture, self._title = Picture(path, overwrite), title
         self._epochs: list[Epoch] = []
 
-    def began(self, history: Sequence[Epoch]) -> None:
+    def on_run_begin(self, history: Sequence[Epoch]) -> None:
         """Take the epochs before those of this process."""
         self._epochs = list(history)
 
-    def finished(self, epoch: Epoch) -> None:
+    def on_epoch_end(self, epoch: Epoch) -> None:
         """Take an epoch."""
         self._epochs.append(epoch)
 
-    def ended(self) -> None:
+    def on_run_end(self) -> None:
         """Draw what there is."""
         if self._epochs:
             self._picture.write(self._draw())

@@ -10,13 +10,13 @@ from ckpttool.graph.contents.stored import stored_tensors
 from ckpttool.graph.core import Graph
 from ckpttool.model.plan import PlanRow
 from ckpttool.runtime.events import EventWriter, event_files, read_events
+from ckpttool.training.callbacks.callback import Callback
 from ckpttool.training.run import Epoch
-from ckpttool.training.watch import Watch
 
 SCALARS = ("loss", "valid_loss", "valid_accuracy", "learning_rate")
 
 
-class TensorBoard(Watch):
+class TensorBoard(Callback):
     """Writes events by the step that an epoch ended with; a step that the folder has is not written again."""
 
     def __init__(self, folder: Path, overwrite: bool, resume: bool) -> None:
@@ -33,15 +33,15 @@ class TensorBoard(Watch):
             raise ExistingOutput(f"{folder} has the events of a run: name another folder, or --overwrite them")
         self._writer: EventWriter | None = None
 
-    def planned(self, plan: Sequence[PlanRow], notes: Sequence[str]) -> None:
+    def on_plan(self, plan: Sequence[PlanRow], notes: Sequence[str]) -> None:
         """Take which weights have histograms: those that are trained from here on."""
         self._trained = [row.target for row in plan if row.train]
 
-    def started(self, graph: Graph) -> None:
+    def on_graph(self, graph: Graph) -> None:
         """Take the graph; that of a later stage differs in its training op alone."""
         self._graph = graph
 
-    def began(self, history: Sequence[Epoch]) -> None:
+    def on_run_begin(self, history: Sequence[Epoch]) -> None:
         """Begin a file: with the graph, and with epochs that were not recorded before the run went on."""
         if not self._resume:
             for path in event_files(self._folder):
@@ -54,7 +54,7 @@ class TensorBoard(Watch):
         for epoch in history:
             self._record(epoch, {})
 
-    def weights(self, epoch: Epoch, read: Callable[[], Mapping[str, Array]]) -> None:
+    def on_weights(self, epoch: Epoch, read: Callable[[], Mapping[str, Array]]) -> None:
         """Write an epoch's figures and histograms."""
         values, stored = read(), stored_tensors(self._graph)
         ran = [stored[name] for name in self._trained if all(part.op in values for part in stored[name].members)]
@@ -66,7 +66,7 @@ class TensorBoard(Watch):
             scalars = {name: figures[name] for name in SCALARS if figures[name] is not None}
             self._writer.summary(epoch.step, scalars, arrays)
 
-    def ended(self) -> None:
+    def on_run_end(self) -> None:
         """Close the file."""
         if self._writer is not None:
             self._writer.close()

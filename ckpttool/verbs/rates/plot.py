@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ckpttool.training.callbacks.picture import Picture
+from ckpttool.training.callbacks.plot import Picture
 from ckpttool.verbs.rates.curve import RateCurve
 
 INCHES = (7.0, 4.0)

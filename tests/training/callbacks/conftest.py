@@ -14,8 +14,8 @@ from ckpttool.model.model import Model
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.training import loop
 from ckpttool.training.callbacks import Recording
+from ckpttool.training.callbacks.callback import Callback, Progress
 from ckpttool.training.run import Options, Run
-from ckpttool.training.watch import Progress, Watch
 from ckpttool.verbs.finetune import finetune
 
 OPTIONS = Options(
@@ -27,13 +27,13 @@ class Killed(BaseException):
     """What a kill looks like from inside."""
 
 
-class Killer(Watch):
+class Killer(Callback):
     """Kills a run, or sends it a signal, in one of its steps."""
 
     def __init__(self, step: int, how: str) -> None:
         self._left, self._how = step, how
 
-    def advanced(self, progress: Progress) -> None:
+    def on_progress(self, progress: Progress) -> None:
         self._left -= 1
         if self._left == 0 and self._how == "kill":
             raise Killed
@@ -46,7 +46,7 @@ def train(model: Model, data: Path, tmp_path: Path) -> Callable[..., Run]:
     """Train for four epochs of eight steps, to `out.ckpt`."""
 
     def run(recording: Recording | None = None, resume: bool = False, **more: Any) -> Run:
-        how = {"overwrite": more.pop("overwrite", False), "watch": more.pop("watch", None), "resume": resume}
+        how = {"overwrite": more.pop("overwrite", False), "callbacks": more.pop("callbacks", ()), "resume": resume}
         return finetune(model, data, replace(OPTIONS, **more), tmp_path / "out.ckpt", recording=recording, **how)
 
     return run
@@ -60,6 +60,6 @@ def stopped(request: pytest.FixtureRequest, train: Callable[..., Run], monkeypat
 
     def stop(recording: Recording | None = None) -> None:
         with pytest.raises((Killed, Interrupted)):
-            train(recording, save_every="5 steps", watch=Killer(20, request.param))
+            train(recording, save_every="5 steps", callbacks=Killer(20, request.param))
 
     return stop

@@ -10,9 +10,9 @@ import pytest
 
 from ckpttool.core.errors import ExistingOutput
 from ckpttool.training.callbacks import history
+from ckpttool.training.callbacks.callback import Callback
 from ckpttool.training.callbacks.history import HistoryFile
 from ckpttool.training.run import Epoch, Run
-from ckpttool.training.watch import Watch
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
@@ -37,11 +37,11 @@ def test_it_is_whole_after_each_epoch(
     monkeypatch.setattr(history, "SECONDS", seconds)
     found: list[str] = []
 
-    class Reader(Watch):
-        def finished(self, epoch: Epoch) -> None:
+    class Reader(Callback):
+        def on_epoch_end(self, epoch: Epoch) -> None:
             found.append("".join(row["epoch"] for row in rows_of(tmp_path / "out.ckpt.history.csv")))
 
-    train(watch=Reader())
+    train(callbacks=Reader())
     assert found == expected
     assert len(rows_of(tmp_path / "out.ckpt.history.csv")) == 4
 
@@ -60,7 +60,7 @@ def test_a_run_that_went_on_has_its_whole_history(
 
 def test_what_an_epoch_does_not_have_is_empty(tmp_path: Path) -> None:
     written = HistoryFile(tmp_path / "out", overwrite=False)
-    written.finished(Epoch(1, 0.5, 0.25, None, 0.125, 8))
+    written.on_epoch_end(Epoch(1, 0.5, 0.25, None, 0.125, 8))
     assert (tmp_path / "out.history.csv").read_text() == (
         "epoch,loss,valid_loss,valid_accuracy,seconds,step,learning_rate\n1,0.5,0.25,,0.125,8,\n"
     )
@@ -80,6 +80,6 @@ def test_one_that_is_there_is_refused_before_the_first_step(
 
 def test_a_run_without_an_epoch_leaves_none(tmp_path: Path) -> None:
     history: Any = HistoryFile(tmp_path / "out", overwrite=False)
-    history.began([])
-    history.ended()
+    history.on_run_begin([])
+    history.on_run_end()
     assert not list(tmp_path.iterdir())

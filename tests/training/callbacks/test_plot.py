@@ -19,8 +19,8 @@ from ckpttool.training.run import Epoch, Run
 def drawn(path: Path, epochs: list[Epoch]) -> Any:
     plot = Plot(path, "out.ckpt", overwrite=False)
     for epoch in epochs:
-        plot.finished(epoch)
-    plot.ended()
+        plot.on_epoch_end(epoch)
+    plot.on_run_end()
     with Image.open(path) as image:
         return np.asarray(image.convert("RGB")).astype(int)
 
@@ -68,8 +68,8 @@ def test_a_run_draws_its_whole_history(
 
 def test_a_vector_picture_and_a_name_with_dollars(tmp_path: Path) -> None:
     plot = Plot(tmp_path / "run.svg", "a$b$_^.ckpt", overwrite=False)
-    plot.finished(epoch(1))
-    plot.ended()
+    plot.on_epoch_end(epoch(1))
+    plot.on_run_end()
     assert "<svg" in (tmp_path / "run.svg").read_text()
 
 
