@@ -35,7 +35,7 @@ def bake(graph: Graph, values: Mapping[str, Tensor]) -> Graph:
     del meta.graph_def.node[:]
     meta.graph_def.node.extend(_nodes(graph, constants, found))
     _name_initial_values(meta, {f"{members[key].op}:0": f"{name}:0" for key, name in names.items()})
-    return Graph(meta, graph.source)
+    return graph.with_meta(meta)
 
 
 def check_size(graph: Graph, values: Mapping[str, Tensor]) -> None:

@@ -12,7 +12,7 @@ from ckpttool.core.names import suggestion
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
 
-Found = TypeVar("Found")
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -67,6 +67,10 @@ class Graph:
     def __repr__(self) -> str:
         return f"<Graph {self.source}, {len(self.nodes)} ops>"
 
+    def with_meta(self, meta: MetaGraphDef) -> "Graph":
+        """Return a graph of another message that is made of this one's: a rewrite, a part of it."""
+        return Graph(meta, self.source)
+
     def op(self, name: str) -> NodeDef:
         """Return an op by its name.
 
@@ -94,32 +98,32 @@ class Graph:
     @cached_property
     def readers(self) -> dict[TensorRef, list[str]]:
         """For each tensor the ops that read it, in graph order."""
-        found: dict[TensorRef, list[str]] = defaultdict(list)
+        readers: dict[TensorRef, list[str]] = defaultdict(list)
         for name in self.nodes:
             for ref in dict.fromkeys(self.inputs(name)):
-                found[ref].append(name)
-        return found
+                readers[ref].append(name)
+        return readers
 
     @cached_property
     def users(self) -> dict[str, set[str]]:
         """For each op those that read it or wait for it."""
-        found: dict[str, set[str]] = defaultdict(set)
+        users: dict[str, set[str]] = defaultdict(set)
         for name in self.nodes:
             for ref in self.inputs(name, control=True):
-                found[ref.op].add(name)
-        return found
+                users[ref.op].add(name)
+        return users
 
     def descendants(self, names: Iterable[str], control: bool = False) -> set[str]:
         """Return the ops whose values need those of the named ops, themselves included: the inverse of `ancestors`."""
         edges = self.users if control else self.consumers
-        found: set[str] = set()
+        reached: set[str] = set()
         todo = list(names)
         while todo:
             name = todo.pop()
-            if name not in found:
-                found.add(name)
+            if name not in reached:
+                reached.add(name)
                 todo.extend(edges.get(name, ()))
-        return found
+        return reached
 
     def ancestors(self, *names: str, control: bool = False, stop: Collection[TensorRef] = ()) -> set[str]:
         """Return the ops whose values the named ops need, themselves included.
@@ -130,17 +134,17 @@ class Graph:
             GraphError: an op reads one that is not in the graph.
         """
         stopped = stop and {*stop, *(TensorRef(ref.op, -1) for ref in stop)}
-        found: set[str] = set()
+        reached: set[str] = set()
         todo = list(names)
         while todo:
             name = todo.pop()
-            if name in found:
+            if name in reached:
                 continue
             if name not in self.nodes:
                 raise GraphError(f"{self.source}: an op reads {name}, which is not in the graph")
-            found.add(name)
+            reached.add(name)
             todo.extend(ref.op for ref in self.inputs(name, control) if ref not in stopped)
-        return found
+        return reached
 
     def collection(self, key: str) -> list[str]:
         """Return a node-list collection's names, empty where there is none."""
@@ -154,18 +158,18 @@ def copy_of(graph: Graph) -> MetaGraphDef:
     return meta
 
 
-def once(function: Callable[[Graph], Found]) -> Callable[[Graph], Found]:
-    """Have what a function finds in a graph found once for each: graphs never change, and many modules ask the same.
+def cached(function: Callable[[Graph], Answer]) -> Callable[[Graph], Answer]:
+    """Cache a function of a graph on the graph: graphs never change, and many modules ask the same.
 
-    What it returns is shared, so it must be a thing that nobody changes; and it may not hold the graph, which would
-    then never be let go.
+    What the function returns is shared, so nobody may change it; and it may not hold the graph, which would then never
+    be freed.
     """
-    known: WeakKeyDictionary[Graph, Found] = WeakKeyDictionary()
+    answers: WeakKeyDictionary[Graph, Answer] = WeakKeyDictionary()
 
     @wraps(function)
-    def find(graph: Graph) -> Found:
-        if graph not in known:
-            known[graph] = function(graph)
-        return known[graph]
+    def answer(graph: Graph) -> Answer:
+        if graph not in answers:
+            answers[graph] = function(graph)
+        return answers[graph]
 
-    return find
+    return answer

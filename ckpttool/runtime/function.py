@@ -8,6 +8,7 @@ from ckpttool.core.errors import GraphError
 from ckpttool.core.tensors import Array
 from ckpttool.graph.contents.variables import Variable, variables
 from ckpttool.graph.core import Graph, TensorRef
+from ckpttool.graph.ops import REQUIRED_PLACEHOLDERS
 from ckpttool.graph.rewrite.branch_folding import take_branches
 from ckpttool.graph.rewrite.dead_gradients import without_idle_gradients, without_zeros
 from ckpttool.graph.rewrite.functions import with_own_functions
@@ -88,7 +89,7 @@ class GraphFunction:
 
 
 def _refuse_unfed(part: Graph) -> None:
-    unfed = [name for name, node in part.nodes.items() if node.op in ("Placeholder", "PlaceholderV2")]
+    unfed = [name for name, node in part.nodes.items() if node.op in REQUIRED_PLACEHOLDERS]
     if unfed:
         options = "--inputs, --labels or --training"
         raise GraphError(f"{part.source}: nothing feeds {', '.join(unfed)}: no role of {options}, and no default")

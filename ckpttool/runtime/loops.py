@@ -11,8 +11,9 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from ckpttool.formats.wire.protos.graph_pb2 import DT_RESOURCE, NodeDef
-from ckpttool.graph.contents.flow import ENTERS, SWITCHES, Flow
+from ckpttool.graph.contents.flow import Flow
 from ckpttool.graph.core import Graph, TensorRef
+from ckpttool.graph.ops import ENTERS, SWITCHES
 
 
 def unordered_ops(part: Graph, handles: Collection[str], wanted: Collection[str]) -> list[str]:

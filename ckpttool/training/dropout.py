@@ -39,7 +39,7 @@ def put_dropout(graph: Graph, roles: Roles, frozen: Collection[str], rates: str,
     nodes = copies(built)
     for name in graph.nodes.keys() & nodes.keys():
         redirect(nodes[name], moved)
-    return Graph(with_nodes(built, nodes.values()), graph.source), replace(roles, training=training)
+    return graph.with_meta(with_nodes(built, nodes.values())), replace(roles, training=training)
 
 
 def hidden_outputs(graph: Graph, roles: Roles, frozen: Collection[str]) -> dict[str, str]:

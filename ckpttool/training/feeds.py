@@ -10,8 +10,8 @@ from ckpttool.data.rows import Rows
 from ckpttool.graph.contents.op_outputs import known_shape
 from ckpttool.graph.contents.signatures import input_arguments
 from ckpttool.graph.core import Graph, TensorRef
+from ckpttool.graph.ops import PLACEHOLDERS
 from ckpttool.graph.roles.losses import comparison_kind
-from ckpttool.graph.roles.modes import PLACEHOLDERS
 from ckpttool.graph.roles.roles import Roles
 from ckpttool.runtime.function import GraphFunction
 from ckpttool.runtime.state import State

@@ -13,6 +13,7 @@ from ckpttool.graph.contents.constants import MESSAGE_LIMIT, constant
 from ckpttool.graph.contents.stored import StoredTensor, stored_tensors, window
 from ckpttool.graph.contents.variables import Variable
 from ckpttool.graph.core import Graph, TensorRef
+from ckpttool.graph.ops import PLACEHOLDERS
 from ckpttool.graph.rewrite.constant_copies import without_copies
 from ckpttool.graph.rewrite.constant_variables import constant_variables
 from ckpttool.graph.rewrite.defaults import pinned_to_defaults, switched_off
@@ -20,7 +21,6 @@ from ckpttool.graph.rewrite.importable import importable
 from ckpttool.graph.rewrite.prune import subgraph
 from ckpttool.graph.rewrite.resource import to_resource
 from ckpttool.graph.rewrite.serving import serving_part
-from ckpttool.graph.roles.modes import PLACEHOLDERS
 from ckpttool.graph.roles.served import Served, served
 from ckpttool.lineage import recording
 from ckpttool.model.model import Model

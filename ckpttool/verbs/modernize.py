@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 from ckpttool.core.errors import GraphError
 from ckpttool.graph.core import Graph
+from ckpttool.graph.ops import REFERENCE_VARIABLES
 from ckpttool.graph.rewrite.importable import importable
-from ckpttool.graph.rewrite.resource import REFERENCE_VARIABLES, to_resource
+from ckpttool.graph.rewrite.resource import to_resource
 from ckpttool.model.model import Model
 from ckpttool.verbs.rewriting import RewritesModel, Size
 

@@ -11,7 +11,8 @@ from ckpttool.core.tensors import Tensor
 from ckpttool.graph.contents.savers import entries, saver_ops
 from ckpttool.graph.contents.stored import StoredTensor, stored_tensors
 from ckpttool.graph.core import Graph
-from ckpttool.graph.roles.modes import PLACEHOLDERS, mode_placeholders
+from ckpttool.graph.ops import PLACEHOLDERS
+from ckpttool.graph.roles.modes import mode_placeholders
 from ckpttool.graph.roles.served import Served
 from ckpttool.model.model import Model, WritesModel, write_model
 from ckpttool.training.feeds import feeder

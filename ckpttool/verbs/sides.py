@@ -9,7 +9,7 @@ from ckpttool.core.tensors import STRING, Tensor
 from ckpttool.graph.contents.layers import layers
 from ckpttool.graph.contents.op_outputs import dtype_of_output, known_shape, shape_of_output
 from ckpttool.graph.core import Graph, TensorRef
-from ckpttool.graph.roles.modes import PLACEHOLDERS
+from ckpttool.graph.ops import PLACEHOLDERS
 from ckpttool.graph.roles.roles import certain_roles
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from ckpttool import checkpoint
 from ckpttool.data.batches import batch_bounds, epoch_order
-from ckpttool.graph.contents.flow import ENTERS
+from ckpttool.graph.ops import ENTERS
 from ckpttool.model.model import Model
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.training.run import Options

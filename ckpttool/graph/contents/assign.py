@@ -1,4 +1,4 @@
-"""Assign nodes: the ops that give variables their first values, and the tensors through which other values can go in.
+"""What changes variables: the assign nodes that give them their first values, and the updates of training.
 
 Feeding an assign's input and running it is how weights of another framework get into a graph (chapter 11.2.2).
 """
@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from ckpttool.core.errors import GraphError, UnknownName
 from ckpttool.core.names import suggestion
 from ckpttool.core.tensors import DType
-from ckpttool.graph.contents.variables import ASSIGN_OPS, Variable, variables
+from ckpttool.graph.contents.variables import Variable, is_variable, variables
 from ckpttool.graph.core import Graph
+from ckpttool.graph.ops import ASSIGNS, RESOURCE_UPDATES, UPDATES
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,26 @@ def _named(graph: Graph, known: Mapping[str, Variable], name: str) -> Assignment
 def _assignment(graph: Graph, variable: Variable) -> Assignment | None:
     """Return a variable's assign node, None where the graph has none that takes a tensor."""
     assign, value = variable.assign, variable.initial_value
-    if assign is None or value is None or graph.nodes[assign].op not in ASSIGN_OPS:
+    if assign is None or value is None or graph.nodes[assign].op not in ASSIGNS:
         return None
     return Assignment(variable.name, assign, value, variable.shape, variable.dtype)
+
+
+def written_variable(graph: Graph, name: str) -> str | None:
+    """Return the variable op that an op changes, or None where it changes none.
+
+    A reference or handle may reach it through other updates, and into conditionals and loops.
+    """
+    node = graph.nodes[name]
+    if node.op not in UPDATES and node.op not in RESOURCE_UPDATES:
+        return None
+    seen = {name}
+    while graph.inputs(node.name):
+        source = graph.inputs(node.name)[0].op
+        if source in seen or source not in graph.nodes:
+            return None
+        seen.add(source)
+        node = graph.nodes[source]
+        if is_variable(node):
+            return node.name
+    return None

@@ -1,8 +1,7 @@
 """Whether a graph convolves: such networks are computed in another way than those of dense layers."""
 
 from ckpttool.graph.core import Graph
-
-CONVOLUTIONS = frozenset({"Conv2D", "Conv3D", "DepthwiseConv2dNative", "Conv2DBackpropInput", "Conv3DBackpropInputV2"})
+from ckpttool.graph.ops import CONVOLUTIONS
 
 
 def convolves(graph: Graph) -> bool:

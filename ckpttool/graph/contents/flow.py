@@ -5,12 +5,7 @@ from collections.abc import Collection, Container, Iterable
 from functools import cached_property
 
 from ckpttool.graph.core import Graph, TensorRef
-
-SWITCHES = frozenset({"Switch", "RefSwitch", "_SwitchN"})
-MERGES = frozenset({"Merge", "RefMerge"})
-ENTERS = frozenset({"Enter", "RefEnter"})
-EXITS = frozenset({"Exit", "RefExit"})
-NEXT_ITERATIONS = frozenset({"NextIteration", "RefNextIteration"})
+from ckpttool.graph.ops import ENTERS, EXITS, MERGES, NEXT_ITERATIONS, SWITCHES
 
 
 class Flow:

@@ -5,12 +5,8 @@ import re
 from collections import defaultdict
 
 from ckpttool.graph.core import Graph
+from ckpttool.graph.ops import ASIDE, NEXT_ITERATIONS
 
-_BACK_EDGES = frozenset({"NextIteration", "RefNextIteration"})
-_SIDE_TYPE = re.compile(
-    r"(Resource|Sparse)*Apply[A-Z].*|Assign.*|Scatter(Add|Sub|Update)|Save(V2|Slices)?|Restore(V2|Slice)?|.*Summary(V2)?"
-    r"|IsVariableInitialized|VarIsInitializedOp|NoOp|Assert|Print|L2Loss"
-)
 _SIDE_SCOPE = re.compile(
     r"gradients(_\d+)?|.+_grad|save(_\d+)?|Initializer|Regularizer|AssignMovingAvg(_\d+)?|report_uninitialized_variables"
 )
@@ -44,11 +40,11 @@ def ranks(graph: Graph) -> dict[str, int]:
 def _sources(graph: Graph, name: str) -> set[str]:
     """Return the ops that an op reads, without those of an earlier turn of a loop."""
     refs = {ref.op for ref in graph.inputs(name)}
-    return {op for op in refs if op in graph.nodes and graph.nodes[op].op not in _BACK_EDGES}
+    return {op for op in refs if op in graph.nodes and graph.nodes[op].op not in NEXT_ITERATIONS}
 
 
 def is_forward(graph: Graph, name: str) -> bool:
     """Say whether an op computes, and is not part of gradients, updates, savers, initialisers or summaries."""
-    if _SIDE_TYPE.fullmatch(graph.nodes[name].op):
+    if graph.nodes[name].op in ASIDE:
         return False
     return not any(_SIDE_SCOPE.fullmatch(part) for part in name.split("/"))

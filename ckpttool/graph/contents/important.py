@@ -22,4 +22,4 @@ def add_to_collection(graph: Graph, key: str, names: Sequence[str]) -> Graph:
         raise GraphError(f"{graph.source}: collection {key} holds a {kind}, not names of ops")
     present = set(collection.node_list.value)
     collection.node_list.value.extend(name for name in dict.fromkeys(names) if name not in present)
-    return Graph(meta, graph.source)
+    return graph.with_meta(meta)

@@ -20,19 +20,12 @@ from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.graph.contents.forward import is_forward, ranks
 from ckpttool.graph.contents.signatures import output_tensors
 from ckpttool.graph.contents.variables import variables
-from ckpttool.graph.core import Graph, TensorRef, once
+from ckpttool.graph.core import Graph, TensorRef, cached
+from ckpttool.graph.ops import CALLS, EXITS, JOINS, SHAPED_LIKE, TAKES_WEIGHTS, WEIGHT_PASSES
 from ckpttool.graph.roles.roles import certain_roles
 
 _LOOP = re.compile(r"while(_\d+)?")
 _NUMBER = re.compile(r"(_\d+)?")
-_VALUE_OPS = frozenset(
-    {"Identity", "ReadVariableOp", "Enter", "RefEnter", "Switch", "RefSwitch", "RefIdentity", "Cast", "StopGradient"}
-)
-_JOINS = frozenset({"ConcatV2", "Concat"})
-_SHAPE_OPS = frozenset({"Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike"})
-_CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
-_LOOP_EXITS = frozenset({"Exit", "RefExit"})
-_WEIGHT_READERS = re.compile(r"(Batch)?MatMul(V2|V3)?|(DepthwiseC|C)onv\w*|BiasAdd|FusedBatchNorm\w*|Gather(V2)?")
 
 
 @dataclass(frozen=True)
@@ -57,7 +50,7 @@ class _Weight:
     elements: int
 
 
-@once
+@cached
 def layers(graph: Graph) -> Sequence[Layer]:
     """Return the layers in data-flow order; those that nothing computes with come last.
 
@@ -91,7 +84,7 @@ def _is_float(node: NodeDef) -> bool:
 def _reads(graph: Graph, op: str) -> bool:
     node = graph.nodes[op]
     is_read = node.op == "Identity" and re.search(r"/(read|ReadVariableOp\w*)$", op) is not None
-    return is_read or _WEIGHT_READERS.fullmatch(node.op) is not None
+    return is_read or node.op in TAKES_WEIGHTS
 
 
 class _Flow:
@@ -127,7 +120,7 @@ class _Flow:
 
     def _places(self, op: str) -> list[int]:
         """Return where functions take a variable: they take them in the order in which they use them."""
-        calls = [self.graph.inputs(name) for name in self._readers(op) if self.graph.nodes[name].op in _CALLS]
+        calls = [self.graph.inputs(name) for name in self._readers(op) if self.graph.nodes[name].op in CALLS]
         return [inputs.index(TensorRef(op, 0)) for inputs in calls if TensorRef(op, 0) in inputs]
 
     @cached_property
@@ -158,14 +151,14 @@ class _Flow:
                 elif reader not in seen:
                     seen.add(reader)
                     todo.append(reader)
-        computing = [op for op in found if self.graph.nodes[op].op not in _SHAPE_OPS | _CALLS]
+        computing = [op for op in found if self.graph.nodes[op].op not in SHAPED_LIKE | CALLS]
         return sorted(computing, key=self.rank.__getitem__)
 
     def _hands_on(self, op: str, weight: _Weight) -> bool:
         """Say whether an op only passes the weight's value on."""
         kind = self.graph.nodes[op].op
         whole = re.sub(r"/part_\d+$", "", weight.op)
-        return kind in _VALUE_OPS or (kind in _JOINS and (op == whole or op.startswith(f"{whole}/")))
+        return kind in WEIGHT_PASSES or (kind in JOINS and (op == whole or op.startswith(f"{whole}/")))
 
     def _scope(self, layer: str) -> str | None:
         """Return the name scope in which a layer's ops are: the part of the first one's name up to the layer's own."""
@@ -223,11 +216,11 @@ class _Flow:
     def _is_aside(self, op: str, looping: bool) -> bool:
         """Say whether an op leads away from the layer: to mere shapes, or into a loop that it is no part of."""
         kind = self.graph.nodes[op].op
-        return kind in _SHAPE_OPS or (not looping and (kind.startswith("TensorArray") or _in_loop(op)))
+        return kind in SHAPED_LIKE or (not looping and (kind.startswith("TensorArray") or _in_loop(op)))
 
     def _leaves(self, op: str, region: set[str]) -> bool:
         """Say whether an op's value is read outside of the region, or by nothing; a loop's inside cannot be."""
-        if _in_loop(op) and self.graph.nodes[op].op not in _LOOP_EXITS:
+        if _in_loop(op) and self.graph.nodes[op].op not in EXITS:
             return False
         return not region.issuperset(self._readers(op)) or op in self._ends or not self.graph.consumers.get(op)
 

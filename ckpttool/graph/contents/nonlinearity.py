@@ -3,13 +3,7 @@
 from collections.abc import Collection
 
 from ckpttool.graph.core import Graph, TensorRef
-
-ACTIVATION_OPS = frozenset(
-    {"Relu", "Relu6", "LeakyRelu", "Elu", "Selu", "Sigmoid", "Tanh", "Softplus", "Softsign", "Softmax"}
-)
-_PASSES = frozenset(
-    {"Identity", "StopGradient", "Reshape", "Squeeze", "ExpandDims", "Transpose", "MaxPool", "Switch", "Merge"}
-)
+from ckpttool.graph.ops import ACTIVATIONS, PICKS
 
 
 def activated(graph: Graph, tensor: str, needed: Collection[str]) -> tuple[str, str | None]:
@@ -23,13 +17,13 @@ def activated(graph: Graph, tensor: str, needed: Collection[str]) -> tuple[str, 
     if kind is not None:
         return tensor, kind
     readers = [name for name in graph.consumers.get(ref.op, []) if name in needed]
-    after = [name for name in readers if graph.nodes[name].op in ACTIVATION_OPS - {"Softmax"}]
+    after = [name for name in readers if graph.nodes[name].op in ACTIVATIONS - {"Softmax"}]
     return (f"{after[0]}:0", graph.nodes[after[0]].op) if len(after) == 1 else (tensor, None)
 
 
 def _made_by(graph: Graph, op: str) -> str | None:
     seen: set[str] = set()
-    while graph.nodes[op].op in _PASSES and graph.nodes[op].input and op not in seen:
+    while graph.nodes[op].op in PICKS and graph.nodes[op].input and op not in seen:
         seen.add(op)
         op = graph.inputs(op)[0].op
-    return graph.nodes[op].op if graph.nodes[op].op in ACTIVATION_OPS else None
+    return graph.nodes[op].op if graph.nodes[op].op in ACTIVATIONS else None

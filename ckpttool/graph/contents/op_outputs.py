@@ -7,7 +7,7 @@ from ckpttool.core.shapes import PartialShape
 from ckpttool.core.tensors import DType, dtype_numbered
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef, OpDef, TensorShapeProto
 from ckpttool.graph.core import Graph, TensorRef
-from ckpttool.graph.roles.modes import PLACEHOLDERS
+from ckpttool.graph.ops import PLACEHOLDERS
 
 
 def dtype_of_output(graph: Graph, ref: TensorRef) -> DType:

@@ -11,8 +11,7 @@ from ckpttool.core.variable_kinds import OBJECT_GRAPH
 from ckpttool.formats.tensorflow.object_graph import ObjectGraph, graph_of
 from ckpttool.formats.wire.protos.graph_pb2 import FunctionDef, NodeDef
 from ckpttool.graph.core import Graph, TensorRef, copy_of
-
-_COPIES = frozenset({"Identity", "Cast", "Reshape"})
+from ckpttool.graph.ops import COPIES
 
 
 def restored_keys(graph: Graph) -> dict[str, str]:
@@ -44,7 +43,7 @@ def named_as_saved(graph: Graph, tensors: Mapping[str, Tensor]) -> Graph:
         name = names.get(keys.get(node.name, ""))
         if name is not None:
             node.attr["shared_name"].s = name.encode()
-    return Graph(meta, graph.source)
+    return graph.with_meta(meta)
 
 
 def _names(graph: ObjectGraph, restored: Container[str]) -> dict[str, str]:
@@ -68,7 +67,7 @@ def _assigned(function: FunctionDef) -> Iterator[tuple[str, str]]:
 def _key(nodes: Mapping[str, NodeDef], value: str) -> str | None:
     """Return the key that a value is read from; in functions outputs are named `op:output:place`."""
     op, _, place = value.partition(":")
-    while op in nodes and nodes[op].op in _COPIES:
+    while op in nodes and nodes[op].op in COPIES:
         op, _, place = nodes[op].input[0].partition(":")
     if op not in nodes or nodes[op].op != "RestoreV2":
         return None

@@ -7,16 +7,10 @@ from google.protobuf.message import DecodeError
 
 from ckpttool.core.errors import FormatError, GraphError
 from ckpttool.formats.wire.protos.meta_graph_pb2 import SaverDef
-from ckpttool.graph.contents.variables import RESTORE_OPS, is_variable
+from ckpttool.graph.contents.assign import written_variable
+from ckpttool.graph.contents.variables import is_variable
 from ckpttool.graph.core import Graph, TensorRef
-from ckpttool.graph.roles.modes import PLACEHOLDERS
-from ckpttool.graph.updates import written_variable
-
-SAVES = {"SaveV2": 3, "SaveSlices": 3, "Save": 2}
-"""The ops that write tensors, and how many inputs come before these: file, names and, but for the last, slices."""
-
-_COPIES = frozenset({"Identity", "ReadVariableOp", "Cast", "Reshape"})
-"""Ops that stand between a variable and a saver without making another value of it."""
+from ckpttool.graph.ops import COPIES, PLACEHOLDERS, RESTORES, SAVES
 
 
 @dataclass(frozen=True)
@@ -37,7 +31,7 @@ def saver_ops(graph: Graph) -> list[str]:
         FormatError: the collection of savers is malformed.
     """
     files = {TensorRef.parse(saver.filename_tensor_name).op for saver in savers(graph)}
-    names = [name for name, node in graph.nodes.items() if node.op in SAVES or node.op in RESTORE_OPS]
+    names = [name for name, node in graph.nodes.items() if node.op in SAVES or node.op in RESTORES]
     return [name for name in names if _is_of_saver(graph, name, files)]
 
 
@@ -65,7 +59,7 @@ def entries(graph: Graph, name: str) -> list[Entry]:
         GraphError: the names are computed.
     """
     keys = texts(graph, graph.inputs(name)[1])
-    if graph.nodes[name].op in RESTORE_OPS:
+    if graph.nodes[name].op in RESTORES:
         found = [_restored(graph, TensorRef(name, position)) for position in range(len(keys))]
     else:
         found = [_saved(graph, ref) for ref in graph.inputs(name)[SAVES[graph.nodes[name].op] :]]
@@ -112,7 +106,7 @@ def _saved(graph: Graph, saved: TensorRef) -> str | None:
         seen.add(ref.op)
         if is_variable(graph.op(ref.op)):
             return ref.op
-        ref = next(iter(graph.inputs(ref.op)), None) if graph.nodes[ref.op].op in _COPIES else None
+        ref = next(iter(graph.inputs(ref.op)), None) if graph.nodes[ref.op].op in COPIES else None
     return None
 
 
@@ -123,6 +117,6 @@ def _restored(graph: Graph, ref: TensorRef) -> str | None:
 
 def _assigned(graph: Graph, reader: str) -> str | None:
     found = written_variable(graph, reader)
-    if found is not None or graph.nodes[reader].op not in _COPIES:
+    if found is not None or graph.nodes[reader].op not in COPIES:
         return found
     return _restored(graph, TensorRef(reader, 0))

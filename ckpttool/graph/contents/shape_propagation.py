@@ -7,6 +7,7 @@ from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.graph.contents.constants import numbers, shape_of
 from ckpttool.graph.contents.flow import Flow
 from ckpttool.graph.core import Graph, TensorRef
+from ckpttool.graph.ops import BROADCASTING, ELEMENTWISE, SAME_SHAPE
 
 Sizes = dict[int, tuple[int, int]]
 """Old and new sizes by dimension, counted from the last: -1."""
@@ -254,7 +255,7 @@ def static_shape(graph: Graph, ref: TensorRef) -> tuple[int, ...] | None:
     """Return the shape of a constant, a placeholder, or a variable's value, with -1 for what is not known."""
     node = graph.nodes[ref.op]
     seen: set[str] = set()
-    while node.op in _SAME and node.name not in seen and graph.inputs(node.name):
+    while node.op in SAME_SHAPE and node.name not in seen and graph.inputs(node.name):
         seen.add(node.name)
         node = graph.nodes[graph.inputs(node.name)[0].op]
     if node.op == "Const":
@@ -266,15 +267,9 @@ def static_shape(graph: Graph, ref: TensorRef) -> tuple[int, ...] | None:
     return tuple(dim.size for dim in node.attr["shape"].shape.dim)
 
 
-_SAME = frozenset({"Identity", "ReadVariableOp", "StopGradient", "Cast", "PlaceholderWithDefault", "CheckNumerics"})
-_UNARY = _SAME | {"Relu", "Relu6", "Elu", "Selu", "LeakyRelu", "Tanh", "Sigmoid", "Softplus", "Softsign", "Softmax"}
-_UNARY |= {"LogSoftmax", "Square", "Sqrt", "Rsqrt", "Exp", "Log", "Neg", "Abs", "Sign", "Floor", "LRN", "MaxPool"}
-_UNARY |= {"AvgPool", "ZerosLike", "OnesLike", "Pow", "Reciprocal"}
-_BINARY = {"Add", "AddV2", "Sub", "Mul", "RealDiv", "Div", "DivNoNan", "Maximum", "Minimum", "SquaredDifference"}
-_BINARY |= {"Greater", "GreaterEqual", "Less", "LessEqual", "Equal", "LogicalAnd"}
 _RULES: dict[str, _Rule] = {
-    **dict.fromkeys(_UNARY, _same),
-    **dict.fromkeys(_BINARY, _broadcast),
+    **dict.fromkeys(ELEMENTWISE, _same),
+    **dict.fromkeys(BROADCASTING, _broadcast),
     **dict.fromkeys(("MatMul", "BatchMatMul", "BatchMatMulV2"), _matmul),
     **dict.fromkeys(("BiasAdd", "BiasAddV1"), _bias),
     **dict.fromkeys(("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3"), _normalise),

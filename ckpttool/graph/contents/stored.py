@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from ckpttool.core.tensors import Array, DType
 from ckpttool.graph.contents.variables import Variable, VariableKind, variables
-from ckpttool.graph.core import Graph, once
+from ckpttool.graph.core import Graph, cached
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class StoredTensor:
         return whole
 
 
-@once
+@cached
 def stored_tensors(graph: Graph) -> Mapping[str, StoredTensor]:
     """Return what a graph's checkpoint holds, by name, in graph order."""
     members: dict[str, list[Variable]] = {}

@@ -12,16 +12,11 @@ from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import VariableDef
 from ckpttool.graph.contents.collections import GLOBAL_VARIABLES, LOCAL_VARIABLES, variable_defs
 from ckpttool.graph.contents.saved_as import restored_keys
-from ckpttool.graph.core import Graph, TensorRef, once
-from ckpttool.graph.optimizer_ops import APPLY, POWERS, SLOTS
+from ckpttool.graph.core import Graph, TensorRef, cached
+from ckpttool.graph.ops import APPLY, ASSIGNS, POWERS, READS, RESTORES, SLOTS, VARIABLES
 
 VariableKind = Literal["weight", "slot", "step"]
 
-VARIABLE_OPS = frozenset({"Variable", "VariableV2", "VarHandleOp", "AutoReloadVariable"})
-ASSIGN_OPS = frozenset({"Assign", "AssignVariableOp"})
-READ_OPS = frozenset({"Identity", "ReadVariableOp"})
-RESTORE_OPS = frozenset({"Restore", "RestoreSlice", "RestoreV2"})
-"""The ops that read tensors of a checkpoint: one output for each name."""
 
 _MOVING = re.compile(r"/moving_(mean|variance)$")
 
@@ -49,7 +44,7 @@ class Variable:
     full_shape: tuple[int, ...] | None = None
 
 
-@once
+@cached
 def variables(graph: Graph) -> Mapping[str, Variable]:
     """Return the variables that the graph's checkpoint holds, by their names there, in graph order.
 
@@ -65,7 +60,7 @@ def variables(graph: Graph) -> Mapping[str, Variable]:
 
 def is_variable(node: NodeDef) -> bool:
     """Say whether an op holds a variable."""
-    return node.op in VARIABLE_OPS
+    return node.op in VARIABLES
 
 
 def variable_behind(graph: Graph, ref: TensorRef) -> str | None:
@@ -76,7 +71,7 @@ def variable_behind(graph: Graph, ref: TensorRef) -> str | None:
         node = graph.nodes[ref.op]
         if is_variable(node):
             return ref.op
-        if node.op not in READ_OPS or not graph.inputs(ref.op):
+        if node.op not in READS or not graph.inputs(ref.op):
             return None
         ref = graph.inputs(ref.op)[0]
     return None
@@ -138,7 +133,7 @@ class _Reader:
         name, dtype = self.names[op], _dtype(node, self.graph.source)
         kind = self._kind(op, name, known)
         assign = _op(entry.initializer_name)
-        if assign not in self.graph.nodes or self.graph.nodes[assign].op not in ASSIGN_OPS:
+        if assign not in self.graph.nodes or self.graph.nodes[assign].op not in ASSIGNS:
             assign = self._assign(op) or assign
         offset, full = _slice(entry)
         return Variable(
@@ -181,7 +176,7 @@ class _Reader:
 
     def _assign(self, op: str) -> str | None:
         """Find the initialiser among the assigns: the one named after the variable, else one that restores nothing."""
-        assigns = self._consumers(op, ASSIGN_OPS)
+        assigns = self._consumers(op, ASSIGNS)
         own = [name for name in assigns if name == f"{op}/Assign"]
         return next(iter(own or [name for name in assigns if not self._restores(name)]), None)
 
@@ -191,7 +186,7 @@ class _Reader:
         inputs = self.graph.inputs(assign)
         while inputs and inputs[-1].op in self.graph.nodes and inputs[-1].op not in seen:
             node = self.graph.nodes[inputs[-1].op]
-            if node.op in RESTORE_OPS:
+            if node.op in RESTORES:
                 return True
             seen.add(node.name)
             inputs = self.graph.inputs(node.name)[:1] if node.op in {"Identity", "Reshape"} else []
@@ -199,14 +194,14 @@ class _Reader:
 
     def _initial_value(self, assign: str | None, entry: VariableDef) -> str | None:
         """Return the tensor that the initialiser assigns; what the collection calls it, where there is no assign."""
-        if assign in self.graph.nodes and self.graph.nodes[assign].op in ASSIGN_OPS:
+        if assign in self.graph.nodes and self.graph.nodes[assign].op in ASSIGNS:
             inputs = self.graph.inputs(assign)
             return str(inputs[1]) if len(inputs) > 1 else None
         return entry.initial_value_name or None
 
     def _read(self, op: str) -> str | None:
         """Find the tensor of the value: the read op named after the variable, else the first."""
-        reads = self._consumers(op, READ_OPS)
+        reads = self._consumers(op, READS)
         own = [name for name in reads if name in (f"{op}/read", f"{op}/Read/ReadVariableOp")]
         return next((f"{name}:0" for name in own or reads), None)
 

@@ -9,10 +9,8 @@ from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.freezing.frozen import frozen_with_layers
 from ckpttool.graph.freezing.randomness import Functions, disturbances, is_changing, is_random
-from ckpttool.graph.roles.modes import CONDITIONALS, PLACEHOLDERS, SELECTS, mode_placeholders
-
-_SHAPES = frozenset({"Shape", "ShapeN", "Size", "Rank", "VariableShape"})
-_SOURCES = frozenset({"IteratorGetNext", "IteratorGetNextSync", "QueueDequeueV2", "QueueDequeueManyV2", "ReaderReadV2"})
+from ckpttool.graph.ops import CONDITIONALS, PLACEHOLDERS, SELECTS, SHAPES, STREAMS
+from ckpttool.graph.roles.modes import mode_placeholders
 
 
 @dataclass(frozen=True)
@@ -111,12 +109,12 @@ class _Closure:
         bad = {*self.live, *self.sources, *self.modes, *restless, *(self.mode_only - self.core)} - self.core
         bad = self._whole_regions(flow.descendants(bad, stop=self.core))
         self.closure = self.core | (flow.descendants(self.core & self.data) - bad)
-        shapes = {name for name in flow.inputs if self.graph.nodes[name].op in _SHAPES}
+        shapes = {name for name in flow.inputs if self.graph.nodes[name].op in SHAPES}
         self.by_shape = self.data - flow.descendants(self.sources, stop=shapes)
 
     def _is_source(self, name: str) -> bool:
         kind = self.graph.nodes[name].op
-        return (kind in PLACEHOLDERS and name not in self.modes) or kind in _SOURCES
+        return (kind in PLACEHOLDERS and name not in self.modes) or kind in STREAMS
 
     def _is_restless(self, name: str) -> bool:
         """Say whether an op, or a function that it calls, gives another value each time."""

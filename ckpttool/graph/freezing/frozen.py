@@ -5,11 +5,12 @@ from collections.abc import Collection, Mapping
 
 from ckpttool.core.errors import UnknownName
 from ckpttool.core.names import suggestion
-from ckpttool.graph.contents.variables import RESTORE_OPS, Variable, variables
-from ckpttool.graph.core import Graph, once
-from ckpttool.graph.updates import written_variable
+from ckpttool.graph.contents.assign import written_variable
+from ckpttool.graph.contents.variables import Variable, variables
+from ckpttool.graph.core import Graph, cached
+from ckpttool.graph.ops import RESTORES
 
-_GIVEN = RESTORE_OPS | {"Placeholder"}
+_GIVEN = RESTORES | {"Placeholder"}
 """What an assign that is not training puts in: a saver's tensors, or the user's."""
 
 
@@ -67,7 +68,7 @@ def _follows(
     return variable.op not in changed
 
 
-@once
+@cached
 def changed_variables(graph: Graph) -> Collection[str]:
     """Return the ops of the variables that some op changes which is neither an initialiser nor restores nor is fed."""
     initial = {variable.assign for variable in variables(graph).values()}

@@ -10,8 +10,8 @@ from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.free_names import FreeNames
 from ckpttool.graph.freezing.closure import FrozenPart
 from ckpttool.graph.freezing.randomness import is_changing, is_random
+from ckpttool.graph.ops import PLACEHOLDERS
 from ckpttool.graph.rewrite.editing import copies, redirect, with_nodes
-from ckpttool.graph.roles.modes import PLACEHOLDERS
 
 _FALSE = {
     10: TensorProto(bool_val=[False]),
@@ -53,7 +53,7 @@ class _Pinning:
                 self._let_see_false(self.new[name])
         meta = with_nodes(self.graph, self._ordered())
         self._pin_contexts(meta)
-        return Graph(meta, self.graph.source)
+        return self.graph.with_meta(meta)
 
     def _with_passing(self, readers: set[str]) -> set[str]:
         """Add the ops that pass the mode on to readers alone: they need no double."""

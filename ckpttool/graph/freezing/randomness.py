@@ -1,22 +1,12 @@
 """Randomness: the ops whose value differs from run to run, and those that mix the rows of a batch."""
 
-import re
 from collections.abc import Iterable, Mapping
 
 from ckpttool.formats.wire.protos.graph_pb2 import FunctionDef, NodeDef
-from ckpttool.graph.contents.flow import MERGES, Flow, value_inputs
+from ckpttool.graph.contents.flow import Flow, value_inputs
 from ckpttool.graph.core import Graph, TensorRef
-from ckpttool.graph.roles.modes import CONDITIONALS, SELECTS, dead_ops, known_truths
-
-_RANDOM = re.compile(
-    r"(Stateless)?(Parameterized)?(Random|TruncatedNormal|Multinomial)\w*"
-    r"|Stateful(Uniform|StandardNormal|TruncatedNormal|Random)\w*|RngReadAndSkip|\w*CandidateSampler|Fractional\w+Pool"
-)
-_CHANGING = re.compile(
-    r"(Resource)?(Sparse)?Apply\w+|Assign\w*|(Resource)?Scatter(Nd)?(Update|Add|Sub|Mul|Div|Min|Max)|CountUpTo"
-    r"|\w*Queue\w*|Iterator\w*|\w*Reader\w*|(Eager)?PyFunc\w*|Barrier\w*|Stage|Unstage|Print\w*"
-    r"|TensorArray(V\d)?|Stack(V\d)?"
-)
+from ckpttool.graph.ops import CONDITIONALS, MERGES, RANDOM, SELECTS, STATEFUL
+from ckpttool.graph.roles.modes import dead_ops, known_truths
 
 
 def is_random(node: NodeDef) -> bool:
@@ -25,12 +15,12 @@ def is_random(node: NodeDef) -> bool:
     >>> is_random(NodeDef(op="RandomUniform")), is_random(NodeDef(op="StatelessRandomNormalV2"))
     (True, True)
     """
-    return _RANDOM.fullmatch(node.op) is not None
+    return node.op in RANDOM
 
 
 def is_changing(node: NodeDef) -> bool:
     """Say whether an op has to do with more than values: assigns, queues, Python functions, an array under way."""
-    return _CHANGING.fullmatch(node.op) is not None
+    return node.op in STATEFUL
 
 
 def mixes_rows(node: NodeDef) -> bool:

@@ -6,16 +6,16 @@ from collections.abc import Collection, Iterator, Mapping
 from ckpttool.core.variable_kinds import base_name
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import VariableDef
+from ckpttool.graph.contents.assign import written_variable
 from ckpttool.graph.contents.op_outputs import dtype_of_output
-from ckpttool.graph.contents.variables import RESTORE_OPS, variables
+from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.core import Graph, TensorRef, copy_of
 from ckpttool.graph.free_names import FreeNames
 from ckpttool.graph.freezing.frozen import frozen_with_layers
-from ckpttool.graph.optimizer_ops import APPLY
+from ckpttool.graph.ops import APPLY, RESTORES
 from ckpttool.graph.rewrite.collections import VARIABLE_COLLECTIONS
 from ckpttool.graph.rewrite.editing import copies, input_text, redirect, type_attr, with_nodes
 from ckpttool.graph.rewrite.prune import UPDATE_OPS, keep, needed
-from ckpttool.graph.updates import written_variable
 
 TRAIN_OP = "train_op"
 TRAINABLE_VARIABLES = "trainable_variables"
@@ -36,7 +36,7 @@ def stop_gradient(graph: Graph, tensors: Collection[str], readers: Collection[st
     for name, node in new.items():
         if readers is None or name in readers:
             redirect(node, replacements)
-    return Graph(with_nodes(graph, _each_behind(new, stops)), graph.source)
+    return graph.with_meta(with_nodes(graph, _each_behind(new, stops)))
 
 
 def _each_behind(nodes: Mapping[str, NodeDef], stops: Mapping[TensorRef, NodeDef]) -> Iterator[NodeDef]:
@@ -78,7 +78,7 @@ def drop_updates(graph: Graph, names: Collection[str], moving: Collection[str] =
     for node in new.values():
         while any(TensorRef.parse(text) in replacements for text in node.input):
             redirect(node, replacements)
-    return keep(Graph(with_nodes(graph, new.values()), graph.source), new.keys() - removed)
+    return keep(graph.with_meta(with_nodes(graph, new.values())), new.keys() - removed)
 
 
 def _slots(graph: Graph, frozen: Collection[str]) -> list[str]:
@@ -117,7 +117,7 @@ def updated_variables(graph: Graph, training_op: str) -> set[str]:
 
 
 def _loads(graph: Graph, name: str) -> bool:
-    return any(graph.nodes[ref.op].op in RESTORE_OPS for ref in graph.inputs(name)[1:])
+    return any(graph.nodes[ref.op].op in RESTORES for ref in graph.inputs(name)[1:])
 
 
 def _training_ops(graph: Graph) -> set[str]:
@@ -149,7 +149,7 @@ def untrainable(graph: Graph, names: Collection[str]) -> Graph:
             collection.node_list.value[:] = texts
         if not entries and not texts:
             del meta.collection_def[key]
-    return Graph(meta, graph.source)
+    return graph.with_meta(meta)
 
 
 def _marked(raw: bytes, frozen: Collection[str], drop: bool) -> bytes | None:

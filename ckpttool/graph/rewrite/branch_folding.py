@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 
-from ckpttool.graph.contents.flow import MERGES, SWITCHES, Flow, is_loop_merge
+from ckpttool.graph.contents.flow import Flow, is_loop_merge
 from ckpttool.graph.core import Graph, TensorRef
+from ckpttool.graph.ops import MERGES, SWITCHES
 from ckpttool.graph.rewrite.editing import copies, redirect, with_nodes
 from ckpttool.graph.roles.modes import dead_ops, known_truths
 
@@ -33,7 +34,7 @@ def take_branches(graph: Graph, modes: Mapping[str, bool]) -> Graph:
     new = copies(graph)
     for node in new.values():
         redirect(node, final)
-    return Graph(with_nodes(graph, new.values()), graph.source)
+    return graph.with_meta(with_nodes(graph, new.values()))
 
 
 def _decided(graph: Graph, name: str, truths: Mapping[str, bool]) -> bool:

@@ -5,14 +5,13 @@ from collections.abc import Iterator, Mapping
 from ckpttool.core.errors import GraphError
 from ckpttool.formats.wire.protos.graph_pb2 import FunctionDef, NodeDef
 from ckpttool.graph.core import Graph
+from ckpttool.graph.ops import CASES, CONDITIONALS, LOOPS
 from ckpttool.graph.rewrite.constant_reads import READS, tensor_read
 from ckpttool.graph.rewrite.editing import free_name, type_attr
 from ckpttool.graph.rewrite.functions import functions_in
 
 Numbers = Mapping[int, int]
 """The number of a dtype by the position of an argument."""
-_CHOOSING = frozenset({"If", "StatelessIf", "Case", "StatelessCase"})
-"""Ops whose first input chooses among functions, and goes into none."""
 
 
 class Functions:
@@ -30,7 +29,8 @@ class Functions:
 
     def let_take(self, node: NodeDef, inputs: Numbers) -> dict[int, int]:
         """Let a call, in place, take tensors at some positions of its inputs; return which outputs are tensors then."""
-        arguments = {position - (node.op in _CHOOSING): number for position, number in inputs.items()}
+        chooses = node.op in CONDITIONALS | CASES  # the first input chooses among functions, and goes into none
+        arguments = {position - chooses: number for position, number in inputs.items()}
         called = [function for attr in node.attr.values() for function in functions_in(attr)]
         for function in called:
             function.name = self._made(function.name, arguments).signature.name
@@ -44,7 +44,7 @@ class Functions:
 
     def _outputs(self, node: NodeDef, arguments: Numbers) -> dict[int, int]:
         """Return the dtypes' numbers of outputs that were handles: a loop gives back what it took."""
-        if node.op in ("While", "StatelessWhile"):
+        if node.op in LOOPS:
             return dict(arguments)
         return {}
 

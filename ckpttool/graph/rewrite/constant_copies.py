@@ -16,7 +16,7 @@ def without_copies(graph: Graph, wanted: Collection[str], unknown: Collection[st
     names; those in a conditional or loop, which wait for its pivot, stay; so do reshaped constants (ops) whose values
     are `unknown` yet.
     """
-    reshaped = Graph(with_nodes(graph, _reshaped(graph, unknown)), graph.source)
+    reshaped = graph.with_meta(with_nodes(graph, _reshaped(graph, unknown)))
     sources = {name: _source(reshaped, name) for name in reshaped.nodes if name not in wanted}
     straight = {name: source for name, source in sources.items() if source is not None and source != name}
     places = {
@@ -25,7 +25,7 @@ def without_copies(graph: Graph, wanted: Collection[str], unknown: Collection[st
     new = copies(reshaped)
     for node in new.values():
         redirect(node, places)
-    return Graph(with_nodes(reshaped, new.values()), graph.source)
+    return graph.with_meta(with_nodes(reshaped, new.values()))
 
 
 def _reshaped(graph: Graph, unknown: Collection[str]) -> Iterator[NodeDef]:

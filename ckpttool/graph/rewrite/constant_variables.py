@@ -5,12 +5,12 @@ from collections.abc import Iterator, Mapping
 from ckpttool.core.errors import GraphError
 from ckpttool.formats.wire.protos.graph_pb2 import DT_RESOURCE, NodeDef
 from ckpttool.graph.core import Graph
+from ckpttool.graph.ops import FLOW
 from ckpttool.graph.rewrite.constant_arguments import Functions
 from ckpttool.graph.rewrite.constant_reads import READS, tensor_read
 from ckpttool.graph.rewrite.editing import copies, type_attr, with_nodes
 
 VARIABLE = "VarHandleOp"
-_FLOW = frozenset({"Switch", "Merge", "Enter", "Exit", "Identity", "NextIteration"})
 
 
 def constant_variables(graph: Graph) -> Graph:
@@ -22,7 +22,7 @@ def constant_variables(graph: Graph) -> Graph:
     rewriter = _Rewriter(graph)
     meta = with_nodes(graph, rewriter.nodes())
     meta.graph_def.library.function.extend(rewriter.functions.made.values())
-    return Graph(meta, graph.source)
+    return graph.with_meta(meta)
 
 
 class _Rewriter:
@@ -52,7 +52,7 @@ class _Rewriter:
             node = self.graph.nodes[name]
             if node.op == VARIABLE:
                 self.handles[name] = name
-            elif node.op in _FLOW and node.attr["T"].type == DT_RESOURCE:
+            elif node.op in FLOW and node.attr["T"].type == DT_RESOURCE:
                 sources = (self.variable(ref.op) for ref in self.graph.inputs(name))
                 self.handles[name] = next((source for source in sources if source), None)
         return self.handles[name]
@@ -62,7 +62,7 @@ class _Rewriter:
         if node.op in READS:
             yield from tensor_read(node, numbers[0], self.graph.nodes)
             return
-        if node.op in _FLOW:
+        if node.op in FLOW:
             node.attr["T"].CopyFrom(type_attr(next(iter(numbers.values()))))
         elif self.functions.is_call(node):
             self.functions.let_take(node, numbers)

@@ -28,10 +28,10 @@ def without_idle_gradients(graph: Graph, wanted: Sequence[str], fed: Collection[
     new = copies(graph)
     for name in siblings:
         set_inputs(new[name], graph.inputs(name))
-    used = needed(Graph(with_nodes(graph, new.values()), graph.source), [*wanted, *effects], stop)
+    used = needed(graph.with_meta(with_nodes(graph, new.values())), [*wanted, *effects], stop)
     for name, waited in siblings.items():
         set_inputs(new[name], graph.inputs(name), [op for op in waited if op in used])
-    return Graph(with_nodes(graph, new.values()), graph.source)
+    return graph.with_meta(with_nodes(graph, new.values()))
 
 
 def without_zeros(graph: Graph) -> Graph:
@@ -43,7 +43,7 @@ def without_zeros(graph: Graph) -> Graph:
         if node.op == "AddN" and 0 < len(kept) < len(terms):
             set_inputs(node, kept, control_inputs(node))
             node.attr["N"].i = len(kept)
-    return Graph(with_nodes(graph, new.values()), graph.source)
+    return graph.with_meta(with_nodes(graph, new.values()))
 
 
 def _siblings(graph: Graph, name: str) -> list[str]:

@@ -29,7 +29,7 @@ def switched_off(graph: Graph, fed: Collection[str]) -> Graph:
             node.input.append(default.name)
             node.attr["shape"].CopyFrom(AttrValue(shape=TensorShapeProto()))
             defaults.append(default)
-    return Graph(with_nodes(graph, [*defaults, *new.values()]), graph.source) if defaults else graph
+    return graph.with_meta(with_nodes(graph, [*defaults, *new.values()])) if defaults else graph
 
 
 def pinned_to_defaults(graph: Graph, fed: Collection[str]) -> Graph:
@@ -47,7 +47,7 @@ def pinned_to_defaults(graph: Graph, fed: Collection[str]) -> Graph:
         new[name].attr["T"].CopyFrom(new[name].attr["dtype"])
         for key in ("dtype", "shape"):
             new[name].attr.pop(key, None)
-    return Graph(with_nodes(taken, new.values()), graph.source)
+    return graph.with_meta(with_nodes(taken, new.values()))
 
 
 def _truth(graph: Graph, name: str) -> bool | None:

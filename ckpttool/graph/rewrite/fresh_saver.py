@@ -35,7 +35,7 @@ def with_saver(graph: Graph) -> Graph:
                 version=SaverDef.V2,
             )
         )
-    return Graph(meta, graph.source)
+    return graph.with_meta(meta)
 
 
 def _nodes(scope: str, members: Sequence[Variable]) -> list[NodeDef]:

@@ -22,7 +22,7 @@ def with_own_functions(graph: Graph, suffix: str) -> Graph:
         gradient.function_name += suffix if gradient.function_name in names else ""
         gradient.gradient_func += suffix if gradient.gradient_func in names else ""
     _rename_nodes(meta.graph_def.node, names, suffix)
-    return Graph(meta, graph.source)
+    return graph.with_meta(meta)
 
 
 def _rename_nodes(nodes: Iterable[NodeDef], names: set[str], suffix: str) -> None:

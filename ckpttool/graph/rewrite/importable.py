@@ -34,7 +34,7 @@ def importable(graph: Graph) -> Graph:
             _mend(node, local)
     if not _VERSION.fullmatch(meta.meta_info_def.tensorflow_version):
         meta.meta_info_def.ClearField("tensorflow_version")
-    return Graph(meta, graph.source)
+    return graph.with_meta(meta)
 
 
 def _mend(node: NodeDef, ops: Container[str]) -> None:

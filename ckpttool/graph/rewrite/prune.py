@@ -4,9 +4,9 @@ from collections.abc import Collection, Container, Iterable, Sequence
 
 from ckpttool.formats.wire.protos.graph_pb2 import AttrValue, FunctionDefLibrary, NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
-from ckpttool.graph.contents.flow import EXITS
 from ckpttool.graph.contents.variables import Variable, variables
 from ckpttool.graph.core import Graph, TensorRef
+from ckpttool.graph.ops import EXITS
 from ckpttool.graph.rewrite.collections import keep_what_holds, pivots
 from ckpttool.graph.rewrite.editing import with_nodes
 
@@ -55,7 +55,7 @@ def keep(graph: Graph, ops: Container[str]) -> Graph:
         _forget(node, ops)
     _filter_library(meta)
     keep_what_holds(meta, ops)
-    return Graph(meta, graph.source)
+    return graph.with_meta(meta)
 
 
 def without_training(graph: Graph, targets: Sequence[str]) -> Graph:

@@ -11,12 +11,9 @@ from ckpttool.formats.wire.protos.graph_pb2 import DT_RESOURCE, NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef, VariableDef
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.free_names import FreeNames
+from ckpttool.graph.ops import REFERENCE_FLOW, REFERENCE_VARIABLES, UPDATES
 from ckpttool.graph.rewrite.collections import VARIABLE_COLLECTIONS
 from ckpttool.graph.rewrite.editing import control_inputs, copies, set_inputs, type_attr, with_nodes
-from ckpttool.graph.updates import UPDATES
-
-REFERENCE_VARIABLES = frozenset({"Variable", "VariableV2"})
-_FLOW = {f"Ref{name}": name for name in ("Switch", "Merge", "Enter", "Exit", "Identity", "NextIteration")}
 
 
 class _Handle(NamedTuple):
@@ -56,7 +53,7 @@ class _Rewriter:
                 node.attr.pop("_output_shapes", None)  # true of the reference, and the import would compare it
             self.new[name] = node
         named = self._collections(self.graph.meta)
-        return Graph(_merge(with_nodes(self.graph, self.new.values()), named), self.graph.source)
+        return self.graph.with_meta(_merge(with_nodes(self.graph, self.new.values()), named))
 
     def handle(self, ref: TensorRef, seen: frozenset[str] = frozenset()) -> _Handle | None:
         """Return the handle that a tensor was a reference to, or None where it is a plain value."""
@@ -66,7 +63,7 @@ class _Rewriter:
         if node.op in REFERENCE_VARIABLES:
             return _Handle(ref, None)
         inputs = self.graph.inputs(ref.op)
-        if node.op in _FLOW:
+        if node.op in REFERENCE_FLOW:
             is_reference = any(self.handle(text, seen | {ref.op}) for text in inputs)
             return _Handle(ref, None) if is_reference and not (node.op == "RefMerge" and ref.index == 1) else None
         if node.op in UPDATES and UPDATES[node.op].returns_reference and ref.index == 0:
@@ -82,7 +79,7 @@ class _Rewriter:
             _to_handle(node)
         elif is_reference and node.op in UPDATES:
             self._update(node)
-        elif is_reference and node.op in _FLOW:
+        elif is_reference and node.op in REFERENCE_FLOW:
             self._flow(node)
         elif is_reference and node.op == "Identity":
             self._read_in_place(node)
@@ -109,7 +106,7 @@ class _Rewriter:
     def _flow(self, node: NodeDef) -> None:
         """Rewrite a reference's way through a conditional or a loop: the handle goes instead."""
         self._take_handles(node, len(self.graph.inputs(node.name)) if node.op == "RefMerge" else 1)
-        node.op = _FLOW[node.op]
+        node.op = REFERENCE_FLOW[node.op]
         node.attr["T"].CopyFrom(type_attr(DT_RESOURCE))
 
     def _read_in_place(self, node: NodeDef) -> None:

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from zlib import crc32
 
 from ckpttool.formats.wire.protos.graph_pb2 import DT_INT64, NodeDef
-from ckpttool.graph.contents.flow import ENTERS, Flow
+from ckpttool.graph.contents.flow import Flow
 from ckpttool.graph.core import Graph, copy_of
 from ckpttool.graph.freezing.randomness import is_random
+from ckpttool.graph.ops import ENTERS
 
 STEP = "ckpttool_step"
 """The placeholder of the step's number, an int64 scalar, in a graph that `with_steps` returns."""
@@ -35,7 +36,7 @@ def with_steps(graph: Graph, seed: int) -> Graph:
     its name an op draws the same numbers in any part of its graph.
     """
     meta = copy_of(graph)
-    changed = Graph(meta, graph.source)
+    changed = graph.with_meta(meta)
     for scope, node in _nodes(changed):
         if is_random(node) and not node.op.startswith(_GIVEN_STATE):
             _give_seed(node, seed, f"{scope}{node.name}")
@@ -45,7 +46,7 @@ def with_steps(graph: Graph, seed: int) -> Graph:
         _add_placeholder(meta.graph_def.node.add())
     for node in drawn:
         _make_stateless(node, meta.graph_def.node.add(), meta.graph_def.node.add())
-    return Graph(meta, graph.source)
+    return graph.with_meta(meta)
 
 
 def _give_seed(node: NodeDef, seed: int, name: str) -> None:

@@ -6,9 +6,9 @@ from ckpttool.core.errors import GraphError
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.graph.contents.op_outputs import dtype_of_output, shape_of_output
 from ckpttool.graph.core import Graph, TensorRef
+from ckpttool.graph.ops import PLACEHOLDERS
 from ckpttool.graph.rewrite.editing import copies, free_name, redirect, type_attr, with_nodes
 from ckpttool.graph.rewrite.prune import subgraph
-from ckpttool.graph.roles.modes import PLACEHOLDERS
 from ckpttool.graph.roles.served import Served
 
 
@@ -41,7 +41,7 @@ def _with_placeholders(graph: Graph, part: Graph, cut: Sequence[TensorRef], foun
     places = {ref: TensorRef(node.name, 0) for ref, node in made.items()}
     for node in new.values():
         redirect(node, places)
-    whole = Graph(with_nodes(part, [*made.values(), *new.values()]), graph.source)
+    whole = graph.with_meta(with_nodes(part, [*made.values(), *new.values()]))
     renamed = {str(ref): str(place) for ref, place in places.items()}
     inputs = {key: renamed.get(tensor, tensor) for key, tensor in found.inputs.items()}
     return whole, Served(inputs, found.outputs, found.why)

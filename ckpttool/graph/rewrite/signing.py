@@ -43,7 +43,7 @@ def signed(graph: Graph, name: str, signature: SignatureDef) -> Graph:
         main = free_name("init_tables", graph.nodes)
         meta.graph_def.node.append(NodeDef(name=main, op="NoOp", input=[f"^{op}" for op in tables]))
         meta.collection_def[MAIN_OP].node_list.value.append(main)
-    return Graph(meta, graph.source)
+    return graph.with_meta(meta)
 
 
 def _info(graph: Graph, tensor: str) -> TensorInfo:

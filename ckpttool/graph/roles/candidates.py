@@ -10,13 +10,10 @@ from functools import cache
 
 from ckpttool.graph.contents.signatures import DEFAULT
 from ckpttool.graph.core import Graph, TensorRef
-from ckpttool.graph.optimizer_ops import APPLY
+from ckpttool.graph.ops import APPLY, HITS, REDUCTIONS
 from ckpttool.graph.roles.losses import Comparison, loss_of_gradients
 from ckpttool.graph.roles.placeholders import is_switch, last_part, placeholders_of
 
-_REDUCTIONS = frozenset({"Mean", "Sum", "AddN", "Add", "AddV2", "Sub", "Mul", "RealDiv", "Div", "DivNoNan", "Neg"})
-_REDUCTIONS |= {"Identity", "Squeeze", "Reshape", "Select", "SelectV2", "Merge"}
-_REDUCTIONS |= {"StatefulPartitionedCall", "PartitionedCall"}
 _BACKWARD = re.compile(r"(^|/)(gradients(_\d+)?|save(_\d+)?)/|_grad/")
 _LOSS_NAMES = tuple(re.compile(rule, re.IGNORECASE) for rule in (r"loss", r"(total_?loss|cost)", r".*(loss|cost)"))
 _ACCURACY = re.compile(r"(.*_)?acc(uracy)?(_\d+)?", re.IGNORECASE)
@@ -121,7 +118,7 @@ def _counts_hits(graph: Graph, name: str) -> bool:
     comparison = _first_input(graph, cast) if _type(graph, cast) == "Cast" else ""
     if _type(graph, comparison) == "Equal":
         return all(_type(graph, ref.op) != "Const" for ref in graph.inputs(comparison))
-    return _type(graph, comparison) in {"InTopK", "InTopKV2"}
+    return _type(graph, comparison) in HITS
 
 
 def _first_input(graph: Graph, name: str) -> str:
@@ -137,7 +134,7 @@ def _type(graph: Graph, name: str) -> str:
 
 def _reductions(graph: Graph) -> list[str]:
     """Return the ops that could be a loss or an accuracy: float reductions outside gradients and optimizers."""
-    return [name for name, node in graph.nodes.items() if node.op in _REDUCTIONS and not _BACKWARD.search(name)]
+    return [name for name, node in graph.nodes.items() if node.op in REDUCTIONS and not _BACKWARD.search(name)]
 
 
 def _topmost(names: Sequence[str], below: Callable[[str], set[str]]) -> list[str]:

@@ -3,26 +3,12 @@
 import re
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
-from typing import Literal
 
-from ckpttool.graph.contents.variables import VARIABLE_OPS
-from ckpttool.graph.core import Graph, TensorRef, once
+from ckpttool.graph.core import Graph, TensorRef, cached
+from ckpttool.graph.ops import COMPARISONS, DIFFERENCES, FORMS, VARIABLES, CompareKind
 
 _SEED = re.compile(r"(?P<scope>.+)/(grad_ys_\d+|Fill(_\d+)?|Const(_\d+)?|ones(_like)?(_\d+)?)")
 _SIGMOID = re.compile(r"(.*/)?logistic_loss(_\d+)?/mul")
-_DIFFERENCES = frozenset({"Sub", "SquaredDifference"})
-_FORMS = frozenset({"Identity", "Reshape", "Squeeze", "StopGradient"})
-"""Ops that hand on values in another form."""
-
-CompareKind = Literal["softmax", "sigmoid", "hits", "difference"]
-"""How a loss compares: a cross entropy of classes or of each output by itself, the best class, or numbers."""
-_KINDS: dict[str, CompareKind] = {
-    "SparseSoftmaxCrossEntropyWithLogits": "softmax",
-    "SoftmaxCrossEntropyWithLogits": "softmax",
-    "InTopK": "hits",
-    "InTopKV2": "hits",
-}
-"""Ops that read logits and labels, in this order."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +67,7 @@ def comparison_kind(graph: Graph, loss: str, logits: str) -> CompareKind | None:
 def source(graph: Graph, ref: TensorRef) -> TensorRef:
     """Return what a tensor is, followed back through ops that only give it another form."""
     seen: set[str] = set()
-    while graph.nodes[ref.op].op in _FORMS and ref.op not in seen and graph.inputs(ref.op):
+    while graph.nodes[ref.op].op in FORMS and ref.op not in seen and graph.inputs(ref.op):
         seen.add(ref.op)
         ref = graph.inputs(ref.op)[0]
     return ref
@@ -92,14 +78,14 @@ def _cross_entropy(graph: Graph, name: str) -> Iterator[Comparison]:
     op, inputs = graph.nodes[name].op, graph.inputs(name)
     if len(inputs) < 2:
         return
-    kind = _KINDS.get(op) or ("sigmoid" if op == "Mul" and _SIGMOID.fullmatch(name) else None)
+    kind = COMPARISONS.get(op) or ("sigmoid" if op == "Mul" and _SIGMOID.fullmatch(name) else None)
     if kind is not None:
         yield Comparison(source(graph, inputs[0]), inputs[1], kind)
 
 
 def _difference(graph: Graph, name: str) -> Iterator[Comparison]:
     """Yield a difference between what variables had a part in and what none had."""
-    if graph.nodes[name].op in _DIFFERENCES and len(graph.inputs(name)) == 2:
+    if graph.nodes[name].op in DIFFERENCES and len(graph.inputs(name)) == 2:
         left, right = graph.inputs(name)
         learned = [side.op in _learned(graph) for side in (left, right)]
         if learned == [True, False] and right.op in _fed(graph):
@@ -108,13 +94,13 @@ def _difference(graph: Graph, name: str) -> Iterator[Comparison]:
             yield Comparison(source(graph, right), left, "difference")
 
 
-@once
+@cached
 def _learned(graph: Graph) -> Container[str]:
     """Return the ops whose values depend on a variable."""
-    return graph.descendants(name for name, node in graph.nodes.items() if node.op in VARIABLE_OPS)
+    return graph.descendants(name for name, node in graph.nodes.items() if node.op in VARIABLES)
 
 
-@once
+@cached
 def _fed(graph: Graph) -> Container[str]:
     """Return the ops whose values depend on a placeholder."""
     return graph.descendants(name for name, node in graph.nodes.items() if node.op.startswith("Placeholder"))

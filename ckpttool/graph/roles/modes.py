@@ -3,14 +3,11 @@
 from collections.abc import Collection, Mapping
 
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
-from ckpttool.graph.contents.flow import MERGES, SWITCHES, Flow, value_inputs
+from ckpttool.graph.contents.flow import Flow, value_inputs
 from ckpttool.graph.core import Graph, TensorRef
+from ckpttool.graph.ops import FORMS, MERGES, PLACEHOLDERS, SWITCHES
 
-PLACEHOLDERS = frozenset({"Placeholder", "PlaceholderV2", "PlaceholderWithDefault"})
-SELECTS = frozenset({"Select", "SelectV2"})
-CONDITIONALS = frozenset({"If", "StatelessIf"})
 _BOOL = 10
-_PASSING = frozenset({"Identity", "Squeeze", "StopGradient", "Reshape", "ExpandDims"})
 
 
 def mode_placeholders(graph: Graph, given: str | Collection[str] | None = None) -> list[str]:
@@ -42,7 +39,7 @@ def known_truths(flow: Flow, modes: Mapping[str, bool]) -> dict[str, bool]:
         inputs = [ref.op for ref in flow.graph.inputs(name)]
         if name in truths or not inputs:
             continue
-        if node.op in _PASSING and inputs[0] in truths:
+        if node.op in FORMS and inputs[0] in truths:
             truths[name] = truths[inputs[0]]
         elif node.op == "LogicalNot" and inputs[0] in truths:
             truths[name] = not truths[inputs[0]]

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from ckpttool.formats.wire.protos.graph_pb2 import DT_BOOL, NodeDef
 from ckpttool.graph.core import Graph, TensorRef
-from ckpttool.graph.roles.modes import PLACEHOLDERS
+from ckpttool.graph.ops import PLACEHOLDERS
 
 _SWITCHES = re.compile(
     r"(is_?)?train(ing)?(_?(phase|mode|flag))?|phase(_train)?|mode|keras_learning_phase", re.IGNORECASE

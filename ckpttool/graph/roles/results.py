@@ -8,12 +8,10 @@ from ckpttool.core.tensors import STRING
 from ckpttool.graph.contents.savers import savers
 from ckpttool.graph.contents.signatures import Signature, signature_named
 from ckpttool.graph.core import Graph, TensorRef
-from ckpttool.graph.roles.modes import PLACEHOLDERS
+from ckpttool.graph.ops import NO_RESULT, PLACEHOLDERS
 
 _KEYS = ("probabilities", "logits", "scores", "predictions", "outputs", "output")
 """Names under which a signature may give what is asked for, beside other things."""
-_SILENT = ("NoOp", "Assert", "SaveV2", "Save", "MergeV2Checkpoints", "PrintV2", "WriteFile")
-"""Ops that give nothing, or nothing of a row."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +66,7 @@ def _given(signature: Signature) -> dict[str, str]:
 
 def _ends(graph: Graph) -> list[str]:
     """Return the ops that need what is fed (a saver's file aside) and that no op reads."""
-    ends = [name for name, node in graph.nodes.items() if node.op not in _SILENT and name not in graph.consumers]
+    ends = [name for name, node in graph.nodes.items() if node.op not in NO_RESULT and name not in graph.consumers]
     ends = [name for name in ends if not graph.nodes[name].op.endswith("Summary")]
     places = (TensorRef.parse(saver.filename_tensor_name).op for saver in savers(graph))
     files = graph.ancestors(*(op for op in places if op in graph.nodes))

@@ -12,7 +12,7 @@ from functools import cache, cached_property, partial
 from ckpttool.core.errors import GraphError, UnknownName
 from ckpttool.core.names import suggestion
 from ckpttool.formats.wire.protos.meta_graph_pb2 import CollectionDef
-from ckpttool.graph.core import Graph, TensorRef, copy_of, once
+from ckpttool.graph.core import Graph, TensorRef, cached, copy_of
 from ckpttool.graph.roles import candidates, placeholders
 from ckpttool.graph.roles.losses import Comparison, comparisons
 
@@ -68,7 +68,7 @@ def needed_role(graph: Graph, roles: Roles, role: str) -> str:
     return name
 
 
-@once
+@cached
 def certain_roles(graph: Graph) -> Roles:
     """Return the roles that are not ambiguous, as `find_roles` finds them where none is needed."""
     return find_roles(graph, needed=())
@@ -187,7 +187,7 @@ def with_roles(graph: Graph, roles: Roles) -> Graph:
             collection = CollectionDef()
             collection.node_list.value.extend(names)
             meta.collection_def[ROLE_KEYS[role]].CopyFrom(collection)
-    return Graph(meta, graph.source)
+    return graph.with_meta(meta)
 
 
 def _said(graph: Graph, role: str, value: str | Sequence[str]) -> list[str]:

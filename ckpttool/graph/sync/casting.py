@@ -4,12 +4,11 @@ from collections.abc import Iterator, Mapping
 
 from ckpttool.core.tensors import DType
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
-from ckpttool.graph.contents.savers import SAVES, Entry, entries, saver_ops
-from ckpttool.graph.contents.variables import RESTORE_OPS
+from ckpttool.graph.contents.savers import Entry, entries, saver_ops
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.free_names import FreeNames
+from ckpttool.graph.ops import RESTORES, SAVER_DTYPES, SAVES
 from ckpttool.graph.rewrite.editing import copies, input_text, redirect, type_attr, with_nodes
-from ckpttool.graph.sync.savers import DTYPES
 
 
 def cast_saved(graph: Graph, dtypes: Mapping[str, DType]) -> Graph:
@@ -25,7 +24,7 @@ def cast_saved(graph: Graph, dtypes: Mapping[str, DType]) -> Graph:
             continue
         held = _dtype(new[name], entry.position)
         _put_dtype(new[name], entry.position, disk)
-        is_restore = graph.nodes[name].op in RESTORE_OPS
+        is_restore = graph.nodes[name].op in RESTORES
         earlier = _earlier_cast(graph, name, inputs, entry)
         if earlier is not None:
             new[earlier].attr["SrcT" if is_restore else "DstT"].CopyFrom(type_attr(disk.number))
@@ -41,7 +40,7 @@ def cast_saved(graph: Graph, dtypes: Mapping[str, DType]) -> Graph:
     through = {ref: TensorRef(cast.name, 0) for ref, cast in casts.items()}
     for node in new.values():
         redirect(node, through)
-    return Graph(with_nodes(graph, [*new.values(), *casts.values()]), graph.source)
+    return graph.with_meta(with_nodes(graph, [*new.values(), *casts.values()]))
 
 
 def _entries(graph: Graph) -> Iterator[tuple[str, list[TensorRef], Entry]]:
@@ -53,7 +52,7 @@ def _entries(graph: Graph) -> Iterator[tuple[str, list[TensorRef], Entry]]:
 
 def _earlier_cast(graph: Graph, name: str, inputs: list[TensorRef], entry: Entry) -> str | None:
     """Return the cast that stands between a saver's op and a variable already, None where none does."""
-    if graph.nodes[name].op in RESTORE_OPS:
+    if graph.nodes[name].op in RESTORES:
         around = graph.readers.get(TensorRef(name, entry.position), [])
     else:
         around = [inputs[SAVES[graph.nodes[name].op] + entry.position].op]
@@ -62,16 +61,16 @@ def _earlier_cast(graph: Graph, name: str, inputs: list[TensorRef], entry: Entry
 
 def _dtype(node: NodeDef, position: int) -> int:
     """Return the number of the dtype of a tensor of a saver's op."""
-    if node.op not in DTYPES:
+    if node.op not in SAVER_DTYPES:
         return int(node.attr["dt"].type)
-    return int(node.attr[DTYPES[node.op]].list.type[position])
+    return int(node.attr[SAVER_DTYPES[node.op]].list.type[position])
 
 
 def _put_dtype(node: NodeDef, position: int, dtype: DType) -> None:
-    if node.op not in DTYPES:
+    if node.op not in SAVER_DTYPES:
         node.attr["dt"].CopyFrom(type_attr(dtype.number))
     else:
-        node.attr[DTYPES[node.op]].list.type[position] = dtype.number  # type: ignore[call-overload]
+        node.attr[SAVER_DTYPES[node.op]].list.type[position] = dtype.number  # type: ignore[call-overload]
     node.attr.pop("_output_shapes", None)
 
 

@@ -8,18 +8,16 @@ from ckpttool.graph.contents.savers import saver_ops
 from ckpttool.graph.contents.signatures import input_arguments, output_tensors
 from ckpttool.graph.contents.stored import stored_tensors
 from ckpttool.graph.contents.variables import Variable, variables
-from ckpttool.graph.core import Graph, TensorRef, once
+from ckpttool.graph.core import Graph, TensorRef, cached
+from ckpttool.graph.ops import LOOKS, RESOURCE_UPDATES, UPDATES
 from ckpttool.graph.rewrite.prune import keep
 from ckpttool.graph.roles.candidates import training_ops, updaters
 from ckpttool.graph.roles.roles import ROLE_KEYS, certain_roles
 from ckpttool.graph.sync.savers import trim_savers
-from ckpttool.graph.updates import RESOURCE_UPDATES, UPDATES
 
 GRADIENTS = re.compile(r"(?:.*/)?gradients(?:_\d+)?/")
 """The scopes in which TensorFlow puts the ops of gradients."""
 _TRAINING = frozenset({"train_op", ROLE_KEYS["training_op"]})
-_LOOKS = frozenset({"Identity", "ReadVariableOp", "DisableCopyOnRead", "VarIsInitializedOp", "IsVariableInitialized"})
-"""Ops on a variable that compute nothing with it."""
 
 
 def drop_variables(graph: Graph, names: Collection[str]) -> Graph:
@@ -58,7 +56,7 @@ def lost_training(before: Graph, after: Graph) -> list[str]:
     return [name for name in lost if not any(name.startswith(f"{other}/") for other in lost)]
 
 
-@once
+@cached
 def outputs(graph: Graph) -> Sequence[str]:
     """Return the tensors that a graph is for: logits, loss, accuracy, and what its signatures give."""
     roles = certain_roles(graph)
@@ -84,7 +82,7 @@ def _computes(graph: Graph, name: str, variable: Variable) -> bool:
     """Say whether an op that follows a variable is part of what the graph computes forward."""
     node = graph.nodes[name]
     own = name == variable.op or name.startswith((f"{variable.op}/", f"{variable.name}/"))
-    return not (own or "_grad/" in name or node.op in _LOOKS or _is_update(graph, name) or node.op == "NoOp")
+    return not (own or "_grad/" in name or node.op in LOOKS or _is_update(graph, name) or node.op == "NoOp")
 
 
 def _asked_for(graph: Graph, removed: Container[str]) -> list[str]:

@@ -56,7 +56,7 @@ def rename_variables(graph: Graph, names: Mapping[str, str]) -> Graph:
     _rename_texts(meta.saver_def, renamed) if meta.HasField("saver_def") else None
     for info in _tensor_infos(meta):
         _rename_texts(info, renamed)
-    return Graph(meta, graph.source)
+    return graph.with_meta(meta)
 
 
 def _renaming(graph: Graph, names: Mapping[str, str]) -> _Renamed:

@@ -15,11 +15,12 @@ from ckpttool.graph.contents.shape_propagation import Change, Spread, spread
 from ckpttool.graph.contents.stored import stored_tensors
 from ckpttool.graph.contents.variables import Variable, is_variable
 from ckpttool.graph.core import Graph, TensorRef
+from ckpttool.graph.ops import SLICED_SAVERS
 from ckpttool.graph.rewrite.collections import VARIABLE_COLLECTIONS
 from ckpttool.graph.rewrite.editing import copies, free_name, with_nodes
 from ckpttool.graph.sync.dropping import outputs, without_ops
 from ckpttool.graph.sync.refolding import may_hold, refold
-from ckpttool.graph.sync.savers import SLICED, put_texts
+from ckpttool.graph.sync.savers import put_texts
 
 Shape = tuple[int, ...]
 
@@ -64,7 +65,7 @@ def resize_variables(graph: Graph, shapes: Mapping[str, Shape]) -> tuple[Graph, 
     folded = refold(graph, new, found)
     meta = with_nodes(graph, new.values())
     _describe(meta, resizes, zeroed)
-    after = Graph(meta, graph.source)
+    after = graph.with_meta(meta)
     return without_ops(after, folded) if folded else after, tuple(_notes(found, zeroed, folded))
 
 
@@ -151,7 +152,7 @@ def _resized(node: NodeDef, resize: _Resize) -> NodeDef | None:
 def _reslice(graph: Graph, new: dict[str, NodeDef], resizes: Mapping[str, _Resize]) -> None:
     """Let savers ask for the new slices of partitioned variables."""
     for name in saver_ops(graph):
-        if graph.nodes[name].op not in SLICED:
+        if graph.nodes[name].op not in SLICED_SAVERS:
             continue
         place = graph.inputs(name)[2]
         slices = texts(graph, place)

@@ -3,17 +3,12 @@
 from collections.abc import Callable, Container, Iterator
 
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
-from ckpttool.graph.contents.savers import SAVES, entries, saver_ops, texts
-from ckpttool.graph.contents.variables import RESTORE_OPS
+from ckpttool.graph.contents.assign import written_variable
+from ckpttool.graph.contents.savers import entries, saver_ops, texts
 from ckpttool.graph.core import Graph, TensorRef, copy_of
+from ckpttool.graph.ops import RESTORES, SAVER_DTYPES, SAVES, SLICED_SAVERS
 from ckpttool.graph.rewrite.editing import control_inputs, copies, redirect, set_inputs, with_nodes
 from ckpttool.graph.rewrite.prune import keep
-from ckpttool.graph.updates import written_variable
-
-SLICED = frozenset({"SaveV2", "SaveSlices", "RestoreV2", "RestoreSlice"})
-"""The ops whose third input says which slice of a tensor is meant."""
-DTYPES = {"SaveV2": "dtypes", "SaveSlices": "T", "Save": "T", "RestoreV2": "dtypes"}
-"""The attribute with a dtype for each tensor; a `Restore` of version 1 has one tensor and `dt`."""
 
 
 def rename_saved(graph: Graph, renamed: Callable[[str], str]) -> Graph:
@@ -22,7 +17,7 @@ def rename_saved(graph: Graph, renamed: Callable[[str], str]) -> Graph:
     for name in saver_ops(graph):
         place = graph.inputs(name)[1]
         put_texts(new[place.op], [renamed(key) for key in texts(graph, place)])
-    return Graph(with_nodes(graph, new.values()), graph.source)
+    return graph.with_meta(with_nodes(graph, new.values()))
 
 
 def trim_savers(graph: Graph, gone: Container[str]) -> Graph:
@@ -35,7 +30,7 @@ def trim_savers(graph: Graph, gone: Container[str]) -> Graph:
         found = entries(graph, name)
         lost = {entry.position for entry in found if entry.variable is not None and entry.variable in gone}
         kept = [entry.position for entry in found if entry.position not in lost]
-        if graph.nodes[name].op in RESTORE_OPS:
+        if graph.nodes[name].op in RESTORES:
             removed.update(op for position in lost for op in _restoring(graph, TensorRef(name, position)))
             moved |= {TensorRef(name, old): TensorRef(name, place) for place, old in enumerate(kept)}
         if not kept:
@@ -45,7 +40,7 @@ def trim_savers(graph: Graph, gone: Container[str]) -> Graph:
     _forget_shards(graph, new, removed)
     for node in new.values():
         redirect(node, moved)
-    trimmed = keep(Graph(with_nodes(graph, new.values()), graph.source), new.keys() - removed)
+    trimmed = keep(graph.with_meta(with_nodes(graph, new.values())), new.keys() - removed)
     return trimmed if saver_ops(trimmed) else _without_savers(trimmed)
 
 
@@ -61,10 +56,10 @@ def put_texts(node: NodeDef, values: list[str]) -> None:
 def _keep_entries(graph: Graph, new: dict[str, NodeDef], name: str, kept: list[int]) -> None:
     """Let an op of a saver write or read some of its tensors only, in place."""
     node, inputs = new[name], graph.inputs(name)
-    for place in inputs[1 : 3 if node.op in SLICED else 2]:
+    for place in inputs[1 : 3 if node.op in SLICED_SAVERS else 2]:
         found = texts(graph, place)
         put_texts(new[place.op], [found[position] for position in kept])
-    types = node.attr[DTYPES[node.op]].list.type
+    types = node.attr[SAVER_DTYPES[node.op]].list.type
     types[:] = [types[position] for position in kept]
     if node.op in SAVES:
         first = SAVES[node.op]
@@ -96,4 +91,4 @@ def _without_savers(graph: Graph) -> Graph:
     meta = copy_of(graph)
     meta.ClearField("saver_def")
     meta.collection_def.pop("savers", None)
-    return Graph(meta, graph.source)
+    return graph.with_meta(meta)
