@@ -1,173 +1,226 @@
-"""Python's call syntax as a notation: parsed by `ast`, taken apart here, and never evaluated.
+"""The one notation for what is chosen by name and has parameters: Python's call syntax, `momentum(0.01)`.
 
-What is not a call, a name, a number, a list of numbers, a string, True, False or None is refused, with
-its place and text.
+    hidden4 = dense(20, leaky_relu(0.2)); outputs = dense(10)
+
+What can be called is a class: a frozen dataclass below a family of `Call`, whose fields are the parameters and whose
+`__post_init__` checks them. To add an optimizer, a schedule, a layer is to write its class. Texts are never evaluated.
 """
 
 import ast
-import sys
-import warnings
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
+from math import inf
+from types import NoneType, UnionType
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, Union, get_args, get_origin
 
+from ckpttool.core.call_text import CallText, ParsedCall, nearest
 from ckpttool.core.errors import PlanError, UnknownName
 from ckpttool.core.names import suggestion
-
-LONGEST = 100_000
-"""Characters of a text: nobody writes longer ones, and the parser's memory stays bounded."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """A call taken apart: the function's name, and the arguments as they were written."""
+    """A call that was read. A family sets `noun` and `example`, and each class of it `name`.
 
-    name: str
-    arguments: tuple[ast.expr, ...] = ()
-    keywords: tuple[ast.keyword, ...] = ()
+    A field's type says how its value is written: int, float, bool, str (a word), `Literal` or `Annotated[str, names]`
+    (one of some words), `tuple[float, ...]` (`[1, 0.5]`), `tuple[int, int]` (`(3, 2)`, or 3 for both), another family
+    (a call or a word), and any of these `| None`.
 
+    >>> @dataclass(frozen=True)
+    ... class Pet(Call):
+    ...     noun, example = "pet", "cat(9)"
+    >>> @dataclass(frozen=True)
+    ... class Cat(Pet):
+    ...     '''An animal that falls on its feet. It purrs.'''
+    ...     name = "cat"
+    ...     lives: int = 9
+    ...     def __post_init__(self) -> None:
+    ...         above_zero("lives", self.lives)
+    >>> Pet.read("cat(7)", "--pet"), str(Cat(7)), str(Cat()), Cat.describe()
+    (Cat(lives=7), 'cat(lives=7)', 'cat', ('cat(lives=9)', 'An animal that falls on its feet.'))
+    """
 
-class Source:
-    """A text of calls, named or not, one per line or parted by semicolons."""
+    name: ClassVar[str]
+    noun: ClassVar[str]
+    """What one of the family is called in messages."""
+    example: ClassVar[str]
+    """A call of the family, for messages."""
 
-    def __init__(
-        self, text: str, what: str = "layers", example: str = "a layer such as hidden4 = dense(20, relu)"
-    ) -> None:
-        """Keep the lines without their indentation, which a shell's quoting may have put there.
+    @classmethod
+    def known(cls) -> dict[str, type[Self]]:
+        """Return the classes of the family by name, in the order in which they are defined."""
+        own = {cls.name: cls} if "name" in vars(cls) else {}
+        return own | {name: each for below in cls.__subclasses__() for name, each in below.known().items()}
 
-        `what` it describes (`layers`, `--optimizer`) and an `example` are for messages.
-        """
-        self.what, self._example = what, example
-        lines = text.splitlines()
-        self._lines = [line.strip() for line in lines]
-        self._indents = [len(line) - len(line.lstrip()) for line in lines]
-
-    def statements(self) -> Iterator[tuple[ast.Name | None, ast.expr]]:
-        """Yield the name and the expression of each `name = call(...)` or `call(...)`.
+    @classmethod
+    def read(cls, text: str, parameter: str) -> Self:
+        """Read a text that is one call; a name alone is a call without arguments. `parameter` is for messages.
 
         Raises:
-            PlanError: something else is there, or the text is not Python's syntax.
+            PlanError: it is none, or there are several, or a value is not valid.
+            UnknownName: the family has no such class, or the class no such parameter.
         """
-        for statement in self._parsed().body:
-            match statement:
-                case ast.Expr(value=value):
-                    yield None, value
-                case ast.Assign(targets=[ast.Name() as target], value=value):
-                    yield target, value
-                case _:
-                    raise self.wrong(statement, f"expected {self._example}")
+        whole = CallText(text if "(" in text else f"{text}()", parameter, f"one {cls.noun} such as {cls.example}")
+        statements = list(whole.statements())
+        if len(statements) != 1 or statements[0][0] is not None:
+            raise PlanError(f"{parameter} {text!r}: expected one {cls.noun} such as {cls.example}")
+        node = statements[0][1]
+        return _instance(whole, node, whole.call(node), cls, alone=True)
 
-    def wrong(self, node: ast.AST, problem: str, error: type[PlanError | UnknownName] = PlanError) -> Exception:
-        """Return an error that says where it is and what was found there."""
-        found = ast.get_source_segment("\n".join(self._lines), node) or ""
-        line, start = getattr(node, "lineno", 1), getattr(node, "col_offset", 0)
-        column = len(self._lines[line - 1].encode()[:start].decode()) + 1
-        return error(f"{self.what}, {self._place(line, column)}, at {_shorten(found)!r}: {problem}")
+    @classmethod
+    def read_all(cls, text: str, parameter: str) -> list[tuple[str | None, Self]]:
+        """Read a text of calls, each with the name that stands before it, if one does.
 
-    def call(self, node: ast.expr) -> Call:
-        """Take the call of a plain name apart."""
-        match node:
-            case ast.Call(func=ast.Name(id=name)):
-                return Call(name, tuple(node.args), tuple(node.keywords))
-        raise self.wrong(node, f"expected a call such as {self._example.rpartition(' = ')[2]}")
+        Raises:
+            PlanError: it is none, two have one name, or a value is not valid.
+            UnknownName: the family has no such class, or a class no such parameter.
+        """
+        article = "an" if cls.noun[0] in "aeiou" else "a"
+        whole = CallText(text, parameter, f"{article} {cls.noun} such as {cls.example}")
+        read: list[tuple[str | None, Self]] = []
+        for target, node in whole.statements():
+            if target is not None:
+                if problem := cls.problem_of_name(target.id):
+                    raise whole.wrong(target, problem)
+                if target.id in [name for name, _ in read]:
+                    raise whole.wrong(target, f"two {cls.noun}s are named {target.id!r}")
+            read.append((target.id if target else None, _instance(whole, node, whole.call(node), cls)))
+        if not read:
+            raise PlanError(f"{parameter}: expected {article} {cls.noun} such as {cls.example}")
+        return read
 
-    def bound(self, node: ast.expr, call: Call, names: list[str]) -> dict[str, ast.expr]:
-        """Give every argument its parameter's name, as Python would."""
-        if len(call.arguments) > len(names):
-            problem = f"{call.name} takes at most {len(names)} arguments, found {len(call.arguments)}"
-            raise self.wrong(node, problem)
-        given = dict(zip(names, call.arguments, strict=False))
-        for keyword in call.keywords:
-            name = keyword.arg or "**"
-            if name not in names:
-                raise self.wrong(keyword, f"{call.name} has no argument {name!r}{nearest(name, names)}", UnknownName)
-            if name in given:
-                raise self.wrong(keyword, f"{call.name} is given {name} twice")
-            given[name] = keyword.value
-        return given
+    @classmethod
+    def problem_of_name(cls, name: str) -> str | None:
+        """Return why a call may not have a name before it; None where it may."""
+        del name
+        return None
 
-    def number(self, node: ast.expr) -> int | float:
-        """Return a finite number, with its sign."""
-        match node:
-            case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)):
-                value = -value
-            case ast.Constant(value=int() | float() as value):
-                pass
-            case _:
-                raise self.wrong(node, "expected a number")
-        if isinstance(value, bool) or abs(value) > sys.float_info.max:
-            raise self.wrong(node, "expected a finite number")
-        return value
+    @classmethod
+    def describe(cls) -> tuple[str, str]:
+        """Return the call with its parameters and their defaults, and the first sentence of the docstring."""
+        written = [
+            field.name if field.default is MISSING else f"{field.name}={written_value(field.default, field.type)}"
+            for field in fields(cls)
+        ]
+        first, end, _ = " ".join((cls.__doc__ or "").split()).partition(". ")
+        return f"{cls.name}({', '.join(written)})", f"{first}{end.strip()}"
 
-    def numbers(self, node: ast.expr) -> list[int | float]:
-        """Return the finite numbers of a list such as `[1, 0.5]`."""
-        match node:
-            case ast.List(elts=[_, *_] as elements):
-                return [self.number(element) for element in elements]
-        raise self.wrong(node, "expected a list of numbers such as [1, 0.5]")
-
-    def word(self, node: ast.expr) -> str:
-        """Return a name, plain or as a string; None is the name `None`."""
-        match node:
-            case ast.Name(id=name) | ast.Constant(value=str() as name):
-                return name
-            case ast.Constant(value=None):
-                return "None"
-        raise self.wrong(node, "expected a name such as relu")
-
-    def flag(self, node: ast.expr) -> bool:
-        """Return True or False."""
-        match node:
-            case ast.Constant(value=bool() as value):
-                return value
-        raise self.wrong(node, "expected True or False")
-
-    def _parsed(self) -> ast.Module:
-        code = "\n".join(self._lines)
-        if len(code) > LONGEST:
-            raise PlanError(f"{self.what}: {len(code)} characters, expected at most {LONGEST}")
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # Python's own advice on backslashes in strings
-                return ast.parse(code)
-        except SyntaxError as error:
-            place, found = self._place(error.lineno or 1, error.offset or 1), _shorten(error.text or code)
-            raise PlanError(f"{self.what}, {place}, at {found!r}: {error.msg}") from error
-        except (ValueError, RecursionError, MemoryError) as error:
-            raise PlanError(f"{self.what}: {_shorten(code)!r} cannot be parsed: {error}") from error
-
-    def _place(self, line: int, column: int) -> str:
-        indent = self._indents[line - 1] if line <= len(self._indents) else 0
-        return f"line {line}, column {column + indent}"
+    def __str__(self) -> str:
+        """Return the call as it is written, without the parameters that have their defaults."""
+        given = [field for field in fields(self) if getattr(self, field.name) != field.default]
+        written = [f"{field.name}={written_value(getattr(self, field.name), field.type)}" for field in given]
+        return f"{self.name}({', '.join(written)})" if written else self.name
 
 
-def one_call(text: str, option: str, kind: str, known: Iterable[str], example: str) -> tuple[Source, ast.expr, Call]:
-    """Read an option's text that is one call of a known name; a name alone is a call without arguments.
+def written_value(value: Any, kind: Any = None) -> str:
+    """Return a parameter's value as a call has it; `kind` is its type.
 
-    >>> one_call("adam", "--optimizer", "optimizer", ["adam", "sgd"], "adam(0.001)")[2]
-    Call(name='adam', arguments=(), keywords=())
+    >>> written_value(0.5), written_value(1.0), written_value((1.0, 2.0), tuple[float, ...]), written_value((3, 2))
+    ('0.5', '1', '[1, 2]', '(3, 2)')
+    """
+    if isinstance(value, tuple):
+        elements = ", ".join(map(written_value, value))
+        return f"[{elements}]" if Ellipsis in get_args(kind) else f"({elements})"
+    return str(value).removesuffix(".0") if isinstance(value, float) else str(value)
+
+
+class WrongValue(PlanError):
+    """A parameter's value is not valid; `parameter` is its name, so that a reader can point to it."""
+
+    def __init__(self, parameter: str, problem: str) -> None:
+        """Take the parameter's name and the whole message."""
+        super().__init__(problem)
+        self.parameter = parameter
+
+
+def require(parameter: str, value: Any, valid: bool, expected: str) -> None:
+    """Check a parameter; None, where a parameter may be left out, is always valid.
+
+    >>> require("rate", 2.0, False, "a number from 0 to 1")
+    Traceback (most recent call last):
+    ckpttool.core.calls.WrongValue: rate must be a number from 0 to 1, found 2
 
     Raises:
-        PlanError: it is none, or there are several, or the name is not known; the message has all that are.
+        WrongValue: it is not valid.
     """
-    source = Source(text if "(" in text else f"{text}()", option, f"one {kind} such as {example}")
-    nodes = [node for _, node in source.statements()]
-    if len(nodes) != 1:
-        raise PlanError(f"{option} {text!r}: expected one {kind} such as {example}")
-    call, names = source.call(nodes[0]), list(known)
-    if call.name not in names:
-        raise PlanError(f"no {kind} {call.name}; known: {', '.join(names)}{suggestion(call.name, names)}")
-    return source, nodes[0], call
+    if value is not None and not valid:
+        raise WrongValue(parameter, f"{parameter} must be {expected}, found {written_value(value)}")
 
 
-def nearest(wanted: str, names: Iterable[str]) -> str:
-    """Return the names nearest to one that is not there, or else all of them, as the end of a message.
+def above_zero(parameter: str, value: float | None, what: str = "a number") -> None:
+    """Check that a parameter is above 0 and finite."""
+    require(parameter, value, value is not None and 0 < value < inf, f"{what} above 0")
 
-    >>> nearest("rleu", ["relu", "tanh"]), nearest("softmax", ["relu", "tanh"])
-    ('; nearest: relu', '; there are relu, tanh')
+
+def not_negative(parameter: str, value: float | None, what: str = "a number") -> None:
+    """Check that a parameter is 0 or more and finite."""
+    require(parameter, value, value is not None and 0 <= value < inf, f"{what} not below 0")
+
+
+def below_one(parameter: str, value: float | None) -> None:
+    """Check that a parameter is at least 0 and below 1."""
+    require(parameter, value, value is not None and 0 <= value < 1, "at least 0 and below 1")
+
+
+def from_to(parameter: str, value: float | None, low: float, high: float, what: str = "a number") -> None:
+    """Check that a parameter lies in a range."""
+    within = value is not None and low <= value <= high
+    require(parameter, value, within, f"{what} from {written_value(low)} to {written_value(high)}")
+
+
+Family = TypeVar("Family", bound=Call)
+
+
+def _instance(text: CallText, node: ast.expr, call: ParsedCall, family: type[Family], alone: bool = False) -> Family:
+    """Return what a call makes: one of a family, with the values that are given.
+
+    Where the call is `alone` in the text its name says where a problem is, else the line and the column do.
     """
-    return suggestion(wanted, names) or f"; there are {', '.join(names)}"
+    known = family.known()
+    if call.name not in known:
+        problem = f"no {family.noun} {call.name}; known: {', '.join(known)}{suggestion(call.name, known)}"
+        raise UnknownName(problem) if alone else text.wrong(node, problem, UnknownName)
+    kind = known[call.name]
+    types = {field.name: field.type for field in fields(kind)}
+    given = text.bound(node, call, list(types))
+    if missing := [each.name for each in fields(kind) if each.default is MISSING and each.name not in given]:
+        raise text.wrong(node, f"{call.name} needs {' and '.join(missing)}")
+    values = {name: _value(text, value, types[name], name) for name, value in given.items()}
+    try:
+        return kind(**values)
+    except (PlanError, UnknownName) as error:
+        if alone:
+            raise PlanError(f"{text.what} {call.name}: {error}") from error
+        place = given.get(error.parameter, node) if isinstance(error, WrongValue) else node
+        raise text.wrong(place, f"{call.name}: {error}") from error
 
 
-def _shorten(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= 60 else f"{line[:57]}..."
+def _value(text: CallText, node: ast.expr, kind: Any, parameter: str) -> Any:
+    """Return a parameter's value, read as its type says."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin in (Union, UnionType):
+        if isinstance(node, ast.Constant) and node.value is None:
+            return None
+        return _value(text, node, next(each for each in arguments if each is not NoneType), parameter)
+    if origin is Literal or origin is Annotated:
+        names = arguments if origin is Literal else arguments[1]
+        if text.word(node) not in names:
+            raise text.wrong(node, f"no {parameter} {text.word(node)}{nearest(text.word(node), names)}", UnknownName)
+        return text.word(node)
+    if origin is tuple:
+        return _tuple(text, node, arguments, parameter)
+    if issubclass(kind, Call):
+        call = text.call(node) if isinstance(node, ast.Call) else ParsedCall(text.word(node))
+        return _instance(text, node, call, kind)
+    readers = {bool: text.flag, str: text.word, int: text.whole, float: text.number}
+    return kind(readers[kind](node))
+
+
+def _tuple(text: CallText, node: ast.expr, types: tuple[Any, ...], parameter: str) -> tuple[Any, ...]:
+    """Read `[1, 0.5]`, of any length, or `(3, 2)` of a fixed one, where one value alone stands for all."""
+    if Ellipsis in types:
+        if not isinstance(node, ast.List) or not node.elts:
+            raise text.wrong(node, "expected a list of numbers such as [1, 0.5]")
+        return tuple(_value(text, each, types[0], parameter) for each in node.elts)
+    fits = isinstance(node, ast.Tuple) and len(node.elts) == len(types)
+    elements = node.elts if isinstance(node, ast.Tuple) and fits else [node] * len(types)
+    return tuple(_value(text, each, kind, parameter) for each, kind in zip(elements, types, strict=True))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ckpttool.core.calls import Call, Source, nearest
+from ckpttool.core.call_text import CallText, ParsedCall, nearest
 from ckpttool.core.errors import PlanError, UnknownName
 from ckpttool.graph.activations import ACTIVATIONS, INITS, Activation
 from ckpttool.graph.free_names import FreeNames
@@ -40,7 +40,7 @@ class Parameter:
     """A parameter of a layer kind: how its value is read, and its default (None: it must be given)."""
 
     name: str
-    read: Callable[[Source, ast.expr], Any]
+    read: Callable[[CallText, ast.expr], Any]
     default: Any = None
 
 
@@ -59,7 +59,7 @@ def parse(text: str) -> list[LayerSpec]:
         PlanError: it is no such description; the message has the line, the column and what was found there.
         UnknownName: a layer kind, activation, initialiser or argument has no such name; with the nearest names.
     """
-    source = Source(text)
+    source = CallText(text, "layers", "a layer such as hidden4 = dense(20, relu)")
     statements = list(source.statements())
     if not statements:
         raise PlanError("no layers, expected some such as: hidden4 = dense(20, relu); outputs = dense(10)")
@@ -68,7 +68,7 @@ def parse(text: str) -> list[LayerSpec]:
     return [LayerSpec(name, kind, arguments) for name, (kind, arguments) in zip(names, layers, strict=True)]
 
 
-def _layer(source: Source, node: ast.expr) -> tuple[str, dict[str, Any]]:
+def _layer(source: CallText, node: ast.expr) -> tuple[str, dict[str, Any]]:
     call = source.call(node)
     kind = call.name
     if kind not in KINDS:
@@ -82,7 +82,7 @@ def _layer(source: Source, node: ast.expr) -> tuple[str, dict[str, Any]]:
     }
 
 
-def _names(source: Source, layers: list[tuple[ast.Name | None, str]]) -> Iterator[str]:
+def _names(source: CallText, layers: list[tuple[ast.Name | None, str]]) -> Iterator[str]:
     """Yield the layers' names: as given, else the kind's, numbered as TensorFlow numbers its layers."""
     taken: set[str] = set()
     for target, _ in layers:
@@ -98,14 +98,14 @@ def _names(source: Source, layers: list[tuple[ast.Name | None, str]]) -> Iterato
         yield target.id if target else names.free(kind)
 
 
-def _count(source: Source, node: ast.expr) -> int:
+def _count(source: CallText, node: ast.expr) -> int:
     value = source.number(node)
     if not isinstance(value, int) or not 0 < value <= MOST_UNITS:
         raise source.wrong(node, f"expected a whole number from 1 to {MOST_UNITS}")
     return value
 
 
-def _sizes(source: Source, node: ast.expr) -> tuple[int, int]:
+def _sizes(source: CallText, node: ast.expr) -> tuple[int, int]:
     """Read one size for both directions, or (height, width)."""
     match node:
         case ast.Tuple(elts=[height, width]):
@@ -113,36 +113,36 @@ def _sizes(source: Source, node: ast.expr) -> tuple[int, int]:
     return _count(source, node), _count(source, node)
 
 
-def _share(source: Source, node: ast.expr) -> float:
+def _share(source: CallText, node: ast.expr) -> float:
     value = float(source.number(node))
     if not 0 <= value < 1:
         raise source.wrong(node, "expected a number from 0 to below 1")
     return value
 
 
-def _positive(source: Source, node: ast.expr) -> float:
+def _positive(source: CallText, node: ast.expr) -> float:
     value = float(source.number(node))
     if value < 0:
         raise source.wrong(node, "expected 0 or more")
     return value
 
 
-def _padding(source: Source, node: ast.expr) -> str:
+def _padding(source: CallText, node: ast.expr) -> str:
     word = source.word(node).upper()
     if word not in ("SAME", "VALID"):
         raise source.wrong(node, "expected same or valid")
     return word
 
 
-def _init(source: Source, node: ast.expr) -> str:
+def _init(source: CallText, node: ast.expr) -> str:
     name = source.word(node)
     if name not in INITS:
         raise source.wrong(node, f"no initialiser {name!r}{nearest(name, INITS)}", UnknownName)
     return INITS[name]
 
 
-def _activation(source: Source, node: ast.expr) -> Activation:
-    call = source.call(node) if isinstance(node, ast.Call) else Call(source.word(node))
+def _activation(source: CallText, node: ast.expr) -> Activation:
+    call = source.call(node) if isinstance(node, ast.Call) else ParsedCall(source.word(node))
     name = "linear" if call.name == "None" else call.name
     if name not in ACTIVATIONS:
         raise source.wrong(node, f"no activation {name!r}{nearest(name, ACTIVATIONS)}", UnknownName)
@@ -153,7 +153,7 @@ def _activation(source: Source, node: ast.expr) -> Activation:
 _ACTIVATION = Parameter("activation", _activation, Activation("linear"))
 _KERNEL = (
     Parameter("init", _init, "glorot_uniform"),
-    Parameter("bias", Source.flag, True),
+    Parameter("bias", CallText.flag, True),
     Parameter("l1", _positive, 0.0),
     Parameter("l2", _positive, 0.0),
     Parameter("max_norm", _positive, 0.0),

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ckpttool.core.calls import one_call
+from ckpttool.core.call_text import one_call
 from ckpttool.core.errors import PlanError
 from ckpttool.runtime.configure import tensorflow
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import inf, pi
 from typing import Any
 
-from ckpttool.core.calls import Source, one_call
+from ckpttool.core.call_text import CallText, one_call
 from ckpttool.core.errors import PlanError
 from ckpttool.core.variable_kinds import RATE_FACTOR
 from ckpttool.runtime.configure import tensorflow
@@ -110,7 +110,7 @@ def parse(text: str) -> Schedule:
     return schedule
 
 
-def _read(source: Source, node: ast.expr, default: Value) -> Value:
+def _read(source: CallText, node: ast.expr, default: Value) -> Value:
     return tuple(source.numbers(node)) if isinstance(default, tuple) else source.number(node)
 
 

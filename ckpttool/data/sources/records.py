@@ -15,7 +15,7 @@ from typing import IO, cast
 
 from google.protobuf.message import DecodeError
 
-from ckpttool.core.calls import Source, nearest
+from ckpttool.core.call_text import CallText, nearest
 from ckpttool.core.errors import DataError, UnknownName
 from ckpttool.data.files import Wanted
 from ckpttool.formats.wire.crc import extend, mask
@@ -98,7 +98,7 @@ def parse_fields(text: str) -> dict[str, Field]:
     Raises:
         PlanError: it is no such description.
     """
-    source = Source(text, "--features", _EXAMPLE)
+    source = CallText(text, "--features", _EXAMPLE)
     fields = {}
     for target, node in source.statements():
         if target is None:
@@ -107,7 +107,7 @@ def parse_fields(text: str) -> dict[str, Field]:
     return fields
 
 
-def _field(source: Source, name: str, node: ast.expr) -> Field:
+def _field(source: CallText, name: str, node: ast.expr) -> Field:
     call = source.call(node)
     if call.name not in _KINDS:
         raise source.wrong(node, f"no kind {call.name!r}{nearest(call.name, _KINDS)}", UnknownName)

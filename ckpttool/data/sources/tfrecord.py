@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ckpttool.core.calls import nearest
+from ckpttool.core.call_text import nearest
 from ckpttool.core.errors import DataError
 from ckpttool.core.tensors import Array
 from ckpttool.data.files import DataFile, Wanted, by_split

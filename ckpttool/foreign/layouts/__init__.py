@@ -4,7 +4,7 @@ import ast
 from dataclasses import MISSING
 from typing import Any
 
-from ckpttool.core.calls import Source, nearest
+from ckpttool.core.call_text import CallText, nearest
 from ckpttool.core.errors import PlanError
 from ckpttool.foreign.layouts.attention import Attention
 from ckpttool.foreign.layouts.caffe_norm import CaffeBatchNorm
@@ -49,7 +49,7 @@ def parse_layout(text: str) -> Layout:
         PlanError: it is no call, there is no such layout, an option is missing or cannot be.
         UnknownName: the layout has no such option.
     """
-    source = Source(text if "(" in text else f"{text}()", "layout", "a layout such as flatten(channels=64)")
+    source = CallText(text if "(" in text else f"{text}()", "layout", "a layout such as flatten(channels=64)")
     statements = list(source.statements())
     if len(statements) != 1 or statements[0][0] is not None:
         raise PlanError(f"layout {text!r}: expected one such as flatten(channels=64)")
@@ -65,7 +65,7 @@ def parse_layout(text: str) -> Layout:
     return kind(**{name: _value(source, value, known[name].type) for name, value in given.items()})
 
 
-def _value(source: Source, node: ast.expr, kind: Any) -> str | int | float:
+def _value(source: CallText, node: ast.expr, kind: Any) -> str | int | float:
     """Return an option of its field's type."""
     if kind is str:
         return source.word(node)

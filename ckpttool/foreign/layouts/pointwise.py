@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from ckpttool.core.calls import nearest
+from ckpttool.core.call_text import nearest
 from ckpttool.core.errors import PlanError
 from ckpttool.core.tensors import Array
 from ckpttool.foreign.layouts.layout import OneToOne, Shape, channels_last

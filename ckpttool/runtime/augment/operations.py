@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ckpttool.core.calls import Call, Source, nearest
+from ckpttool.core.call_text import CallText, ParsedCall, nearest
 from ckpttool.core.errors import PlanError
 from ckpttool.runtime.augment import colour, geometry
 from ckpttool.runtime.augment.geometry import Shape
@@ -94,7 +94,7 @@ def parse(text: str, shape: Shape) -> Iterator[Operation]:
         PlanError: no operation, an unknown one, a parameter that cannot be, or that does not suit the images.
         UnknownName: an operation has no such parameter.
     """
-    source = Source(text, "--augment", "an operation such as shift(0.1)")
+    source = CallText(text, "--augment", "an operation such as shift(0.1)")
     statements = list(source.statements())
     if not statements:
         raise PlanError("--augment: no operation, expected some such as shift(0.1); rotate(15); flip()")
@@ -104,7 +104,7 @@ def parse(text: str, shape: Shape) -> Iterator[Operation]:
         yield _operation(source, node, shape)
 
 
-def _operation(source: Source, node: ast.expr, shape: Shape) -> Operation:
+def _operation(source: CallText, node: ast.expr, shape: Shape) -> Operation:
     call = source.call(node)
     if call.name not in OPERATIONS:
         raise source.wrong(node, f"no operation {call.name}{nearest(call.name, OPERATIONS)}")
@@ -114,7 +114,7 @@ def _operation(source: Source, node: ast.expr, shape: Shape) -> Operation:
     return operation
 
 
-def _values(source: Source, node: ast.expr, call: Call) -> dict[str, float | bool]:
+def _values(source: CallText, node: ast.expr, call: ParsedCall) -> dict[str, float | bool]:
     parameters = OPERATIONS[call.name].parameters
     given = source.bound(node, call, list(parameters))
     values: dict[str, float | bool] = {}
@@ -132,7 +132,7 @@ def _values(source: Source, node: ast.expr, call: Call) -> dict[str, float | boo
     return values
 
 
-def _check(source: Source, operation: str, name: str, node: ast.expr, value: float) -> None:
+def _check(source: CallText, operation: str, name: str, node: ast.expr, value: float) -> None:
     expected, good = _CHECKS.get(operation, ("", lambda _: True))
     if not good(value):
         raise source.wrong(node, f"{operation}: {name} must be {expected}, found {value}")

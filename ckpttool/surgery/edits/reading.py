@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ckpttool.core.calls import Source, nearest
+from ckpttool.core.call_text import CallText, nearest
 from ckpttool.core.errors import PlanError, UnknownName
 from ckpttool.core.tensors import BY_NAME
 from ckpttool.surgery.edits.fills import FILLS
@@ -157,19 +157,19 @@ def _pair(text: str, expected: str) -> tuple[str, str]:
     return chosen, what
 
 
-def _call(text: str, expected: str) -> tuple[str, Source, ast.expr]:
+def _call(text: str, expected: str) -> tuple[str, CallText, ast.expr]:
     """Take a pattern and the call that follows it apart."""
     found = _CALL.fullmatch(text.strip())
     if not found:
         raise PlanError(f"expected {expected}")
-    source = Source(found[2], "the call", expected)
+    source = CallText(found[2], "the call", expected)
     statements = list(source.statements())
     if len(statements) != 1:
         raise PlanError(f"expected {expected}")
     return found[1].strip(), source, statements[0][1]
 
 
-def _fill(source: Source, node: ast.expr) -> Arguments:
+def _fill(source: CallText, node: ast.expr) -> Arguments:
     if isinstance(node, ast.Call):
         call = source.call(node)
         if call.name != "rows":
@@ -184,7 +184,7 @@ def _fill(source: Source, node: ast.expr) -> Arguments:
     return {"fill": name}
 
 
-def _whole(source: Source, node: ast.expr) -> int:
+def _whole(source: CallText, node: ast.expr) -> int:
     found = source.number(node)
     if not isinstance(found, int):
         raise source.wrong(node, "expected a whole number")

@@ -1,0 +1,180 @@
+"""Python's call syntax as a text to read: parsed by `ast`, taken apart here, and never evaluated.
+
+What is not a call, a name, a number, a list of numbers, a string, True, False or None is refused, with its place and
+text. `calls.py` makes instances of classes of it.
+"""
+
+import ast
+import sys
+import warnings
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from ckpttool.core.errors import PlanError, UnknownName
+from ckpttool.core.names import suggestion
+
+LONGEST = 100_000
+"""Characters of a text: nobody writes longer ones, and the parser's memory stays bounded."""
+
+
+@dataclass(frozen=True)
+class ParsedCall:
+    """A call taken apart: the function's name, and the arguments as they were written."""
+
+    name: str
+    arguments: tuple[ast.expr, ...] = ()
+    keywords: tuple[ast.keyword, ...] = ()
+
+
+class CallText:
+    """A text of calls, named or not, one per line or parted by semicolons."""
+
+    def __init__(self, text: str, what: str, example: str) -> None:
+        """Keep the lines without their indentation, which a shell's quoting may have put there.
+
+        `what` the text is, and an `example` of what is expected, are for messages.
+        """
+        self.what, self._example = what, example
+        lines = text.splitlines()
+        self._lines = [line.strip() for line in lines]
+        self._indents = [len(line) - len(line.lstrip()) for line in lines]
+
+    def statements(self) -> Iterator[tuple[ast.Name | None, ast.expr]]:
+        """Yield the name and the expression of each `name = call(...)` or `call(...)`.
+
+        Raises:
+            PlanError: something else is there, or the text is not Python's syntax.
+        """
+        for statement in self._parsed().body:
+            match statement:
+                case ast.Expr(value=value):
+                    yield None, value
+                case ast.Assign(targets=[ast.Name() as target], value=value):
+                    yield target, value
+                case _:
+                    raise self.wrong(statement, f"expected {self._example}")
+
+    def wrong(self, node: ast.AST, problem: str, error: type[PlanError | UnknownName] = PlanError) -> Exception:
+        """Return an error that says where it is and what was found there."""
+        segment = ast.get_source_segment("\n".join(self._lines), node) or ""
+        line, start = getattr(node, "lineno", 1), getattr(node, "col_offset", 0)
+        column = len(self._lines[line - 1].encode()[:start].decode()) + 1
+        return error(f"{self.what}, {self._place(line, column)}, at {_shorten(segment)!r}: {problem}")
+
+    def call(self, node: ast.expr) -> ParsedCall:
+        """Take the call of a plain name apart."""
+        match node:
+            case ast.Call(func=ast.Name(id=name)):
+                return ParsedCall(name, tuple(node.args), tuple(node.keywords))
+        raise self.wrong(node, f"expected a call such as {self._example.rpartition(' = ')[2]}")
+
+    def bound(self, node: ast.expr, call: ParsedCall, names: list[str]) -> dict[str, ast.expr]:
+        """Give every argument its parameter's name, as Python would."""
+        if len(call.arguments) > len(names):
+            problem = f"{call.name} takes at most {len(names)} arguments, found {len(call.arguments)}"
+            raise self.wrong(node, problem)
+        given = dict(zip(names, call.arguments, strict=False))
+        for keyword in call.keywords:
+            name = keyword.arg or "**"
+            if name not in names:
+                raise self.wrong(keyword, f"{call.name} has no argument {name!r}{nearest(name, names)}", UnknownName)
+            if name in given:
+                raise self.wrong(keyword, f"{call.name} is given {name} twice")
+            given[name] = keyword.value
+        return given
+
+    def number(self, node: ast.expr) -> int | float:
+        """Return a finite number, with its sign."""
+        match node:
+            case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)):
+                value = -value
+            case ast.Constant(value=int() | float() as value):
+                pass
+            case _:
+                raise self.wrong(node, "expected a number")
+        if isinstance(value, bool) or abs(value) > sys.float_info.max:
+            raise self.wrong(node, "expected a finite number")
+        return value
+
+    def whole(self, node: ast.expr) -> int:
+        """Return a whole number."""
+        value = self.number(node)
+        if not isinstance(value, int):
+            raise self.wrong(node, "expected a whole number")
+        return value
+
+    def numbers(self, node: ast.expr) -> list[int | float]:
+        """Return the finite numbers of a list such as `[1, 0.5]`."""
+        match node:
+            case ast.List(elts=[_, *_] as elements):
+                return [self.number(element) for element in elements]
+        raise self.wrong(node, "expected a list of numbers such as [1, 0.5]")
+
+    def word(self, node: ast.expr) -> str:
+        """Return a name, plain or as a string; None is the name `None`."""
+        match node:
+            case ast.Name(id=name) | ast.Constant(value=str() as name):
+                return name
+            case ast.Constant(value=None):
+                return "None"
+        raise self.wrong(node, "expected a name such as relu")
+
+    def flag(self, node: ast.expr) -> bool:
+        """Return True or False."""
+        match node:
+            case ast.Constant(value=bool() as value):
+                return value
+        raise self.wrong(node, "expected True or False")
+
+    def _parsed(self) -> ast.Module:
+        code = "\n".join(self._lines)
+        if len(code) > LONGEST:
+            raise PlanError(f"{self.what}: {len(code)} characters, expected at most {LONGEST}")
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # Python's own advice on backslashes in strings
+                return ast.parse(code)
+        except SyntaxError as error:
+            place, line = self._place(error.lineno or 1, error.offset or 1), _shorten(error.text or code)
+            raise PlanError(f"{self.what}, {place}, at {line!r}: {error.msg}") from error
+        except (ValueError, RecursionError, MemoryError) as error:
+            raise PlanError(f"{self.what}: {_shorten(code)!r} cannot be parsed: {error}") from error
+
+    def _place(self, line: int, column: int) -> str:
+        indent = self._indents[line - 1] if line <= len(self._indents) else 0
+        return f"line {line}, column {column + indent}"
+
+
+def one_call(
+    text: str, option: str, kind: str, known: Iterable[str], example: str
+) -> tuple[CallText, ast.expr, ParsedCall]:
+    """Read an option's text that is one call of a known name; a name alone is a call without arguments.
+
+    >>> one_call("adam", "--optimizer", "optimizer", ["adam", "sgd"], "adam(0.001)")[2]
+    ParsedCall(name='adam', arguments=(), keywords=())
+
+    Raises:
+        PlanError: it is none, or there are several, or the name is not known; the message has all that are.
+    """
+    source = CallText(text if "(" in text else f"{text}()", option, f"one {kind} such as {example}")
+    nodes = [node for _, node in source.statements()]
+    if len(nodes) != 1:
+        raise PlanError(f"{option} {text!r}: expected one {kind} such as {example}")
+    call, names = source.call(nodes[0]), list(known)
+    if call.name not in names:
+        raise PlanError(f"no {kind} {call.name}; known: {', '.join(names)}{suggestion(call.name, names)}")
+    return source, nodes[0], call
+
+
+def nearest(wanted: str, names: Iterable[str]) -> str:
+    """Return the names nearest to one that is not there, or else all of them, as the end of a message.
+
+    >>> nearest("rleu", ["relu", "tanh"]), nearest("softmax", ["relu", "tanh"])
+    ('; nearest: relu', '; there are relu, tanh')
+    """
+    return suggestion(wanted, names) or f"; there are {', '.join(names)}"
+
+
+def _shorten(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= 60 else f"{line[:57]}..."
