@@ -5,13 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ckpttool import formats
 from ckpttool.core.errors import CkptError, UnknownName
 from ckpttool.core.names import Pattern, renamed, suggestion
 from ckpttool.core.tensors import BY_NAME, Array, Tensor, TensorSpec
 from ckpttool.core.variable_kinds import OBJECT_GRAPH, Kind, kinds
+from ckpttool.formats import registry
 from ckpttool.formats.format import PLAIN, Writing
-from ckpttool.formats.reading.mirror import local
+from ckpttool.formats.reading.url_files import local
 from ckpttool.formats.tensorflow.prefix import prefix_of
 from ckpttool.lineage import recording
 from ckpttool.remote.paths import refuse_url
@@ -174,7 +174,7 @@ def open(path: Path | str) -> Checkpoint:  # noqa: A001
         CkptError: a server refuses, or cannot be reached.
     """
     path = local(path)
-    format_ = formats.find(path)
+    format_ = registry.find(path)
     tensors = format_.open(path)
     recording.note_checkpoint(path, format_.NAME, tensors)
     metadata = {key: text for key, text in tensors.metadata.items() if key != recording.KEY}
@@ -203,7 +203,7 @@ def save(
     refuse_url(path)
     if isinstance(tensors, Checkpoint):
         how = replace(how, source=tensors.path, origins=tensors.origins)
-    target = formats.for_output(path, format, how.like)
+    target = registry.for_output(path, format, how.like)
     with recording.carried(path, target, how) as carrying:
         target.save(_as_tensors(tensors), path, overwrite, carrying)
 

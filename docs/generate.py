@@ -12,9 +12,9 @@ from pathlib import Path
 import click
 from demo import COMMANDS as DEMO
 
-from ckpttool import formats
 from ckpttool.cli import COMMANDS, main
-from ckpttool.formats.description import Description
+from ckpttool.formats import registry
+from ckpttool.formats.format import as_texts
 
 DOCS = Path(__file__).parent
 PACKAGE = DOCS.parent / "ckpttool"
@@ -55,7 +55,7 @@ def _section(title: str, shown: click.Context) -> str:
 
 def checkpoint_formats() -> str:
     """Return the table of the formats in the registry, as they describe themselves."""
-    rows = (Description.of(name).texts() for name in formats.BUILTIN)
+    rows = (as_texts(registry.get(name).describe()) for name in registry.BUILTIN)
     head = ["| format | can | outputs named | cannot hold | limits |", "| --- | --- | --- | --- | --- |"]
     return "\n".join([*head, *(f"| `{row['name']}` | {' | '.join(list(row.values())[1:])} |" for row in rows)])
 

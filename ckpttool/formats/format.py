@@ -1,11 +1,17 @@
-"""What a format is: a class that says its name, its suffixes and its limits, and opens, saves and verifies."""
+"""The base class of formats: name, suffixes, limits; open, save, verify; and what `registry` and the command line show.
+
+All that is particular to a format is declared in its class: how it is recognised, what it can hold, how its outputs are
+named, and which of its files a path may stand for.
+"""
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, ClassVar
 
+from ckpttool.core.errors import CkptError, FormatError
 from ckpttool.core.tensors import DTYPES, RESOURCE, STRING, VARIANT, Tensor
 from ckpttool.core.variable_kinds import Kind
 from ckpttool.formats.wire.strings import as_bytes
@@ -35,6 +41,16 @@ class Tensors(Mapping[str, Tensor]):
     kinds: Mapping[str, Kind] = {}
     """The kinds of tensors where the file itself says them; names tell those of the others."""
 
+    def checked(self) -> Iterator[Checked]:
+        """Read every byte of each tensor; a damaged tensor does not hide the next."""
+        for name in self:
+            try:
+                tensor = self[name]
+                parts = tensor.pieces() if tensor.dtype.itemsize else tensor.read().ravel()
+                yield Checked(name, sum(map(len, parts)))
+            except CkptError as error:
+                yield Checked(name, 0, str(error))
+
 
 @dataclass(frozen=True)
 class Writing:
@@ -55,30 +71,35 @@ class Writing:
 PLAIN = Writing()
 
 
-class Format(Protocol):
-    """A format of checkpoints. It is a file in a folder here, a line in `BUILTIN` and a class of conformance tests."""
+class Format(ABC):
+    """A format of checkpoints."""
 
-    NAME: str
-    """The name that `--to` takes."""
-    SUFFIXES: tuple[str, ...]
-    """How the names of outputs in this format end; one that is empty takes any name that no other format takes."""
-    LIMITS: str
+    NAME: ClassVar[str]
+    """The name that `to` takes."""
+    LIMITS: ClassVar[str]
     """What it cannot hold, in a sentence for the user."""
-    WRITES: bool
-    """Whether it can be written; `save` of one that cannot says what to write instead."""
-    METADATA: bool
-    """Whether it keeps texts beside its tensors."""
-    HOLDS: frozenset[str]
+    SUFFIXES: ClassVar[tuple[str, ...]] = ()
+    """How the names of outputs in this format end; one that is empty takes any name that no other format takes."""
+    HOLDS: ClassVar[frozenset[str]] = PLAIN_DTYPES
     """The names of the dtypes that it can hold."""
-    HEEDS: frozenset[str]
+    LOSES: ClassVar[re.Pattern[bytes] | None] = None
+    """What of a string it would not give back."""
+    METADATA: ClassVar[bool] = False
+    """Whether it keeps texts beside its tensors."""
+    OPTIONS: ClassVar[frozenset[str]] = frozenset()
     """Which choices of `Writing` mean something to it: `like`, `shard_bytes`."""
+    WRITES: ClassVar[bool] = True
+    """Whether it can be written."""
+    INSTEAD: ClassVar[str] = "is read only"
+    """What to write instead of a format that is read only."""
+    IN_FOLDER: ClassVar[tuple[str, ...]] = ()
+    """Files that make a folder one of this format; a web server, which does not list its folders, is asked for each."""
 
-    # LOSES: re.Pattern[bytes], for formats that would not give every string back: what they lose (see `why_not`).
-
+    @abstractmethod
     def recognises(self, path: Path) -> bool:
-        """Say, by its bytes, whether a path holds this format."""
-        ...
+        """Return whether a path holds this format, by its bytes."""
 
+    @abstractmethod
     def open(self, path: Path) -> Tensors:
         """Return the tensors of a checkpoint, read when asked.
 
@@ -86,28 +107,60 @@ class Format(Protocol):
             CorruptCheckpoint: it is damaged.
             FormatError: it uses what is not read.
         """
-        ...
 
     def save(self, tensors: Mapping[str, Tensor], path: Path, overwrite: bool, how: Writing = PLAIN) -> None:
         """Write tensors so that at any moment the old output is there whole, or the new one.
 
         Raises:
             ExistingOutput: there is one already and `overwrite` is false.
-            FormatError: a tensor is one that the format cannot hold.
+            FormatError: a tensor is one that the format cannot hold, or the format is read only.
         """
-        ...
+        raise FormatError(f"{path}: {self.INSTEAD}")
 
     def verify(self, path: Path) -> Iterator[Checked]:
         """Check every byte, tensor after tensor; a damaged tensor does not hide the next."""
-        ...
+        return self.open(path).checked()
+
+    def stem(self, name: str) -> str:
+        """Return what the names of a checkpoint's files begin with, from the name of one of them."""
+        return name
+
+    def files_beside(self, path: Path) -> list[Path]:
+        """Return the other files that a path may stand for; a web server is asked for each."""
+        return []
+
+    def files_named_in(self, folder: Path) -> list[Path]:
+        """Return what the files of `IN_FOLDER` that are there name; a web server is asked for each."""
+        return []
+
+    def why_not(self, tensor: Tensor) -> str | None:
+        """Return what of a tensor it cannot hold: its dtype, or what is in its strings; None where it can hold it."""
+        if tensor.dtype.name not in self.HOLDS:
+            return str(tensor.dtype)
+        if tensor.dtype is not STRING or self.LOSES is None:
+            return None
+        lost = any(map(self.LOSES.search, as_bytes(tensor.read().ravel().tolist(), tensor.name)))
+        return "string with a zero byte that would be lost" if lost else None
+
+    def describe(self) -> dict[str, Any]:
+        """Return what it can do, for a table: the names of the columns are `COLUMNS`."""
+        missing = [dtype.name for dtype in DTYPES if dtype.name in ANY - self.HOLDS]
+        return {
+            "name": self.NAME,
+            "can": "read, write" if self.WRITES else "read",
+            "suffixes": [suffix or "any other name" for suffix in self.SUFFIXES],
+            "cannot_hold": missing,
+            "limits": self.LIMITS,
+        }
 
 
-def why_not(target: Format, tensor: Tensor) -> str | None:
-    """Say what of a tensor a format cannot hold: its dtype, or what is in its strings; None where it can hold it."""
-    if tensor.dtype.name not in target.HOLDS:
-        return str(tensor.dtype)
-    loses: re.Pattern[bytes] | None = getattr(target, "LOSES", None)
-    if tensor.dtype is not STRING or loses is None:
-        return None
-    lost = any(map(loses.search, as_bytes(tensor.read().ravel().tolist(), tensor.name)))
-    return "string with a zero byte that would be lost" if lost else None
+COLUMNS = ("name", "can", "suffixes", "cannot_hold", "limits")
+
+
+def as_texts(row: Mapping[str, Any]) -> dict[str, str]:
+    """Return a row of `Format.describe` with each field as a text.
+
+    >>> as_texts({"name": "hdf5", "suffixes": [".h5", ".hdf5"]})
+    {'name': 'hdf5', 'suffixes': '.h5, .hdf5'}
+    """
+    return {key: ", ".join(value) if isinstance(value, list) else value for key, value in row.items()}

@@ -9,9 +9,9 @@ from typing import TypeVar
 from google.protobuf import text_format
 from google.protobuf.message import DecodeError, Message
 
-from ckpttool import formats
 from ckpttool.core.errors import FormatError, GraphError, MissingFile
-from ckpttool.formats.reading.mirror import local
+from ckpttool.formats import registry
+from ckpttool.formats.reading.url_files import local
 from ckpttool.formats.tensorflow import checkpoint_state
 from ckpttool.formats.tensorflow.bundle_files import V1_SHARD
 from ckpttool.formats.tensorflow.prefix import prefix_of
@@ -136,7 +136,7 @@ def _meta_graph(data: bytes, tags: Collection[str] | None, file: Path) -> MetaGr
             return MetaGraphDef(graph_def=message)
         if isinstance(message, MetaGraphDef) and _has_ops(message.graph_def):
             return message
-    if formats.get("onnx").recognises(file):
+    if registry.get("onnx").recognises(file):
         raise FormatError(
             f"{file}: a model of ONNX, whose ops are not read, expected a graph of TensorFlow: its tensors are for "
             "vars, layers, stats, show, diff, verify, convert, edit and import"

@@ -8,7 +8,7 @@ from ckpttool import checkpoint
 from ckpttool.core.errors import CorruptCheckpoint, PlanError
 from ckpttool.core.tensors import Tensor
 from ckpttool.formats.format import PLAIN, Writing
-from ckpttool.formats.reading.mirror import local
+from ckpttool.formats.reading.url_files import local
 from ckpttool.formats.writing.files import refuse_existing
 from ckpttool.graph import files
 from ckpttool.graph.contents.saved_as import named_as_saved

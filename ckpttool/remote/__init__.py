@@ -1,10 +1,11 @@
 """Checkpoints at URLs, through fsspec, without a format knowing of it.
 
 Formats ask paths whether a file is there, which lie beside it, and for bytes from here to there. So a URL becomes a
-path in a temporary folder, where an empty file stands in for each that the server has; `formats/mirror.py` knows which
-to ask for. Whoever opens a file asks `stand_ins` first, which has the bytes in a file without a name and fetches those
-that are not there yet. A reader that did not ask would find an empty file, and refuse it: zeros that were never fetched
-cannot pass for weights. What was fetched is kept until the process ends, so that a second look costs nothing.
+path in a temporary folder, where an empty file takes the place of each that the server has;
+`formats/reading/url_files.py` knows which to ask for. Whoever opens a file asks `sparse_files` first, which has the
+bytes in a file without a name and fetches those that are not there yet. A reader that did not ask would find an empty
+file, and refuse it: zeros that were never fetched cannot pass for weights. What was fetched is kept until the process
+ends, so that a second look costs nothing.
 
-`places` turns URLs into paths and back, `servers` is what speaks to fsspec, `ranges` says which bytes are here.
+`paths` turns URLs into paths and back, `servers` is what speaks to fsspec.
 """

@@ -24,26 +24,26 @@ _MARKS = ("ETag", "etag", "blob_id", "md5Hash", "Content-MD5", "Digest", "Last-M
 _LEAST = "the server sends only the whole of a file"
 
 
-class Found(NamedTuple):
-    """A file on a server: its size, and what changes with its bytes, where the server says that."""
+class RemoteFile(NamedTuple):
+    """A file on a server: its size, and a mark that changes with its bytes, where the server gives one."""
 
     size: int
     mark: str | None
 
 
 def lists(url: str) -> bool:
-    """Say whether a server can tell which files lie together."""
+    """Return whether a server can list a folder."""
     return _scheme(url) not in WEB
 
 
-def look(url: str) -> Found | None:
+def look(url: str) -> RemoteFile | None:
     """Ask for a file; None where there is none.
 
     Raises:
         CkptError: the server refuses, or cannot be reached.
         MissingDependency: a package is missing.
     """
-    with speaking(url):
+    with one_line_errors(url):
         system, path = _system(url)
         try:
             info = system.info(path)
@@ -52,17 +52,17 @@ def look(url: str) -> Found | None:
             if cause is None or isinstance(cause, FileNotFoundError) or getattr(cause, "status", None) in GONE:
                 return None
             raise cause from error
-        return None if "html" in str(info.get("mimetype")) else _found(info)
+        return None if "html" in str(info.get("mimetype")) else _remote_file(info)
 
 
-def listing(url: str) -> dict[str, Found | None]:
+def listing(url: str) -> dict[str, RemoteFile | None]:
     """Return what lies in a folder by name, with None for folders; nothing where there is no such folder.
 
     Raises:
         CkptError: the server refuses, or cannot be reached.
         MissingDependency: a package is missing.
     """
-    with speaking(url):
+    with one_line_errors(url):
         system, path = _system(url)
         system.invalidate_cache(path)
         try:
@@ -70,19 +70,19 @@ def listing(url: str) -> dict[str, Found | None]:
         except (FileNotFoundError, NotADirectoryError):
             return {}
         inside = [info for info in infos if info["name"].rstrip("/") != path.rstrip("/")]
-        return {info["name"].rstrip("/").rpartition("/")[2]: _found(info) for info in inside}
+        return {info["name"].rstrip("/").rpartition("/")[2]: _remote_file(info) for info in inside}
 
 
 def opened(url: str, size: int) -> Any:
     """Return fsspec's file, which fetches just what is read."""
-    with speaking(url):
+    with one_line_errors(url):
         system, path = _system(url)
         return system.open(path, "rb", cache_type="none", size=size)
 
 
 @contextlib.contextmanager
-def speaking(url: str) -> Iterator[None]:
-    """Make one line of whatever goes wrong with a server.
+def one_line_errors(url: str) -> Iterator[None]:
+    """Turn whatever goes wrong with a server into an error of one line.
 
     Raises:
         CkptError: something did.
@@ -106,12 +106,12 @@ def _reason(error: Exception) -> str:
         return f"{_LEAST}, and this one is large: download it, and name the file"
     if isinstance(error, TimeoutError):
         return f"the server did not answer within {SECONDS} seconds"
-    status, said = getattr(error, "status", None), getattr(error, "message", "")
+    status, message = getattr(error, "status", None), getattr(error, "message", "")
     if isinstance(error, PermissionError) or status in (401, 403):
         return f"the server refuses it ({status or error}): are there credentials, and may they read it?"
     if "credentials" in str(error):
         return f"{error}: set those of the service, or FSSPEC_S3_ANON=true for a public bucket"
-    text = f"the server answers {status} {said}" if status else " ".join(str(error).split())
+    text = f"the server answers {status} {message}" if status else " ".join(str(error).split())
     return text or type(error).__name__
 
 
@@ -131,7 +131,7 @@ def _web_options() -> dict[str, Any]:
     return {"headers": {"Accept-Encoding": "identity"}, "client_kwargs": {"timeout": timeout}}
 
 
-def _found(info: dict[str, Any]) -> Found | None:
+def _remote_file(info: dict[str, Any]) -> RemoteFile | None:
     """Return the file that an answer of fsspec is about.
 
     Raises:
@@ -143,7 +143,7 @@ def _found(info: dict[str, Any]) -> Found | None:
         raise CkptError(
             f"{info['name']}: the server does not say how large the file is: download it, and name the file"
         )
-    return Found(int(info["size"]), next((str(info[key]) for key in _MARKS if info.get(key)), None))
+    return RemoteFile(int(info["size"]), next((str(info[key]) for key in _MARKS if info.get(key)), None))
 
 
 def _scheme(url: str) -> str:

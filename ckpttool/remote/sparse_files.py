@@ -1,9 +1,10 @@
-"""Files that stand in for those of a server: what is asked for is fetched, once, into a file without a name."""
+"""Sparse copies of remote files: each range is fetched once, when it is needed, into a file without a name."""
 
 import io
 import os
 import tempfile
 import weakref
+from bisect import bisect_left
 from pathlib import Path
 from threading import RLock
 from typing import Any, cast
@@ -11,7 +12,6 @@ from typing import Any, cast
 from ckpttool.core.errors import CkptError, CorruptCheckpoint
 from ckpttool.remote import servers
 from ckpttool.remote.paths import spoken, url_of
-from ckpttool.remote.ranges import Ranges
 
 BLOCK = 8 << 10
 """Bytes that are fetched at least where a file is read in small pieces: the directory of a zip file, a first mark."""
@@ -22,16 +22,50 @@ STEP = 16 << 20
 WHOLE = 64 << 20
 """The size of a file that is fetched whole from a server that knows no ranges; a larger one is refused."""
 
-_known: dict[Path, "StandIn"] = {}
+_known: dict[Path, "SparseFile"] = {}
 
 
-class StandIn:
-    """A file of a server, of which some bytes are here."""
+class Ranges:
+    """Which bytes of a file are here: ascending ranges that neither touch nor overlap.
 
-    def __init__(self, url: str, found: servers.Found) -> None:
-        """Note what the server has; nothing is fetched yet."""
-        self.url, self.size, self.mark = url, found.size, found.mark
-        self._there, self._lock, self._source = Ranges(), RLock(), None
+    >>> there = Ranges()
+    >>> there.add(0, 10), there.add(20, 30), there.missing(5, 25), there.behind(30)
+    (None, None, [(10, 20)], 10)
+    """
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._ranges: list[tuple[int, int]] = []
+
+    def add(self, start: int, stop: int) -> None:
+        """Add a range, and join it with those that it touches."""
+        touched = [each for each in self._ranges if each[0] <= stop and each[1] >= start]
+        self._ranges = [each for each in self._ranges if each not in touched]
+        joined = min(start, *(each[0] for each in touched), start), max(stop, *(each[1] for each in touched), stop)
+        self._ranges.insert(bisect_left(self._ranges, joined), joined)
+
+    def missing(self, start: int, stop: int) -> list[tuple[int, int]]:
+        """Return the ranges from `start` to `stop` that are not there."""
+        gaps = []
+        for begin, end in self._ranges:
+            if end > start and begin < stop:
+                if begin > start:
+                    gaps.append((start, begin))
+                start = end
+        return [*gaps, (start, stop)] if start < stop else gaps
+
+    def behind(self, at: int) -> int:
+        """Return how many bytes are there that end just before a byte."""
+        return next((stop - start for start, stop in self._ranges if stop == at), 0)
+
+
+class SparseFile:
+    """A remote file of which some ranges are here."""
+
+    def __init__(self, url: str, remote: servers.RemoteFile) -> None:
+        """Take what the server says of the file; nothing is fetched yet."""
+        self.url, self.size, self.mark = url, remote.size, remote.mark
+        self._ranges, self._lock, self._source = Ranges(), RLock(), None
         with tempfile.TemporaryFile() as file:
             self._descriptor = os.dup(file.fileno())
         os.truncate(self._descriptor, self.size)
@@ -50,13 +84,13 @@ class StandIn:
         """
         stop = min(start + size, self.size)
         with self._lock:
-            if start < stop and self._there.missing(start, stop):
-                ahead = start + min(self._there.behind(start), AHEAD)
-                for gap in self._there.missing(start, min(max(stop, ahead), self.size)):
+            if start < stop and self._ranges.missing(start, stop):
+                ahead = start + min(self._ranges.behind(start), AHEAD)
+                for gap in self._ranges.missing(start, min(max(stop, ahead), self.size)):
                     self._fetch(*gap)
 
     def _fetch(self, start: int, stop: int) -> None:
-        """Fetch a stretch, or all of a file that is small enough, where the server gives no stretches."""
+        """Fetch a range, or all of a file that is small enough, where the server ignores ranges."""
         try:
             self._take(start, stop)
         except CkptError as error:
@@ -66,28 +100,25 @@ class StandIn:
             self._take(0, self.size)
 
     def _take(self, start: int, stop: int) -> None:
-        for at in range(start, stop, STEP):
-            size = min(STEP, stop - at)
-            piece = self._read(at, size)
-            if len(piece) != size:
-                raise CorruptCheckpoint(f"{spoken(self.url)}: the server gave {len(piece)} bytes at {at}, not {size}")
-            os.pwrite(self._descriptor, piece, at)
-            self._there.add(at, at + size)
-
-    def _read(self, at: int, size: int) -> bytes:
         if self._source is None:
             self._source = servers.opened(self.url, self.size)
         source = cast(Any, self._source)
-        with servers.speaking(self.url):
-            source.seek(at)
-            return cast(bytes, source.read(size))
+        for at in range(start, stop, STEP):
+            size = min(STEP, stop - at)
+            with servers.one_line_errors(self.url):
+                source.seek(at)
+                piece = source.read(size)
+            if len(piece) != size:
+                raise CorruptCheckpoint(f"{spoken(self.url)}: the server gave {len(piece)} bytes at {at}, not {size}")
+            os.pwrite(self._descriptor, piece, at)
+            self._ranges.add(at, at + size)
 
 
 class _Reading(io.RawIOBase):
-    """A stand-in that is read like a file."""
+    """A sparse file as a binary stream."""
 
-    def __init__(self, stand_in: StandIn) -> None:
-        self._stand_in, self._descriptor, self._at = stand_in, stand_in.fileno(), 0
+    def __init__(self, sparse: SparseFile) -> None:
+        self._sparse, self._descriptor, self._at = sparse, sparse.fileno(), 0
 
     def readable(self) -> bool:
         return True
@@ -96,11 +127,11 @@ class _Reading(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self._at = offset + (0, self._at, self._stand_in.size)[whence]
+        self._at = offset + (0, self._at, self._sparse.size)[whence]
         return self._at
 
     def readinto(self, buffer: Any) -> int:
-        self._stand_in.need(self._at, len(buffer))
+        self._sparse.need(self._at, len(buffer))
         count = os.preadv(self._descriptor, [buffer], self._at)
         self._at += count
         return count
@@ -111,19 +142,19 @@ class _Reading(io.RawIOBase):
         super().close()
 
 
-def put(place: Path, found: servers.Found) -> StandIn:
-    """Have a file stand in for one that a server has; what is here of it stays, if it is the same."""
+def put(place: Path, remote: servers.RemoteFile) -> SparseFile:
+    """Put a sparse file at a place for one that a server has; bytes already fetched stay if it has not changed."""
     known, url = _known.get(place), url_of(place)
-    if known and known.url == url and known.mark and (known.size, known.mark) == (found.size, found.mark):
+    if known and known.url == url and known.mark and (known.size, known.mark) == (remote.size, remote.mark):
         return known
     place.parent.mkdir(parents=True, exist_ok=True)
     place.touch()
-    _known[place] = StandIn(str(url), found)
+    _known[place] = SparseFile(str(url), remote)
     return _known[place]
 
 
-def at(path: Path) -> StandIn | None:
-    """Return what stands in at a path, or None at one that is the machine's own; a server is asked where need be.
+def at(path: Path) -> SparseFile | None:
+    """Return the sparse file at a path, or None for a local one; the server is asked where need be.
 
     Raises:
         CkptError: the server refuses, or cannot be reached.
@@ -134,40 +165,40 @@ def at(path: Path) -> StandIn | None:
     return renewed(path)
 
 
-def renewed(place: Path) -> StandIn | None:
-    """Ask the server for a file, though it may be known from before; one that is gone there goes here."""
-    found = servers.look(str(url_of(place)))
-    if found is None:
+def renewed(place: Path) -> SparseFile | None:
+    """Ask the server for a file again; one that is gone there is removed here."""
+    remote = servers.look(str(url_of(place)))
+    if remote is None:
         _known.pop(place, None)
         place.unlink(missing_ok=True)
-    return put(place, found) if found else None
+    return put(place, remote) if remote else None
 
 
 def is_there(path: Path) -> bool:
-    """Say whether a file is there, here or on a server."""
+    """Return whether a file exists, here or on a server."""
     return path.is_file() or at(path) is not None
 
 
 def opened(path: Path, block: int = BLOCK) -> io.BufferedReader:
     """Open a file to read."""
-    stand_in = at(path)
-    return io.BufferedReader(_Reading(stand_in), block) if stand_in else path.open("rb")
+    sparse = at(path)
+    return io.BufferedReader(_Reading(sparse), block) if sparse else path.open("rb")
 
 
 def read_bytes(path: Path) -> bytes:
     """Return all bytes of a file."""
-    if stand_in := at(path):
-        stand_in.need(0, stand_in.size)
+    if sparse := at(path):
+        sparse.need(0, sparse.size)
     with opened(path) as file:
         return file.read()
 
 
 def readable(path: Path, block: int = BLOCK) -> Path | io.BufferedReader:
-    """Return what a library that takes paths and files can read: a path of the machine's own as it is."""
+    """Return what a library that takes paths and files can read: a local path as it is."""
     return opened(path, block) if at(path) else path
 
 
 def size_of(path: Path) -> int:
     """Return the size of a file."""
-    stand_in = at(path)
-    return stand_in.size if stand_in else path.stat().st_size
+    sparse = at(path)
+    return sparse.size if sparse else path.stat().st_size

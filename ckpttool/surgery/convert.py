@@ -5,12 +5,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ckpttool import checkpoint, formats
+from ckpttool import checkpoint
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import CkptError, FormatError
 from ckpttool.core.names import Pattern, listed
 from ckpttool.core.variable_kinds import base_name, kinds
-from ckpttool.formats.format import PLAIN, Format, Writing, why_not
+from ckpttool.formats import registry
+from ckpttool.formats.format import PLAIN, Format, Writing
 
 OPTIONS = {"like": "--like", "shard_bytes": "--shard-size"}
 """What the command line calls the choices of writing."""
@@ -60,11 +61,11 @@ def plan_convert(
         UnknownName: the pattern takes nothing.
         CkptError: no format has the name, or it does not heed a choice that was made.
     """
-    target = formats.get(to)
+    target = registry.get(to)
     _require(target, how)
     kind = kind or kinds(source)
     chosen = _chosen(kind, layers, drop_slots)
-    reasons = {name: why_not(target, source[name]) for name in source if name in chosen}
+    reasons = {name: target.why_not(source[name]) for name in source if name in chosen}
     homeless = {name: reason for name, reason in reasons.items() if reason}
     if homeless and not lenient:
         first = next(iter(homeless.values()))
@@ -85,7 +86,7 @@ def with_texts(source: Checkpoint, target: Format, how: Writing = PLAIN) -> Writ
 def left_behind(source: Checkpoint, target: Format, how: Writing = PLAIN) -> list[str]:
     """Say what beside tensors does not come along; an edited copy of the source keeps what is no tensor of a model."""
     notes = []
-    if "like" not in target.HEEDS or how.like:
+    if "like" not in target.OPTIONS or how.like:
         notes += [f"left out, as it is no tensor of a model: {name}" for name in source.left_out]
     if source.metadata and not target.METADATA:
         notes.append(f"left out, as {target.NAME} keeps no texts: {listed(source.metadata)}")
@@ -96,8 +97,8 @@ def _require(target: Format, how: Writing) -> None:
     if not target.WRITES:
         raise FormatError(f"{target.NAME} {target.LIMITS}")
     for choice, option in OPTIONS.items():
-        if getattr(how, choice) is not None and choice not in target.HEEDS:
-            heed = [name for name in formats.names() if choice in formats.get(name).HEEDS]
+        if getattr(how, choice) is not None and choice not in target.OPTIONS:
+            heed = [name for name in registry.names() if choice in registry.get(name).OPTIONS]
             raise CkptError(f"{option} means nothing to {target.NAME}, only to {', '.join(heed)}")
 
 

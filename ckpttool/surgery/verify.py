@@ -4,11 +4,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ckpttool import formats
 from ckpttool.core.errors import CorruptCheckpoint, UnknownName
 from ckpttool.core.names import Pattern, suggestion
 from ckpttool.core.tensors import Tensor
-from ckpttool.formats.reading.mirror import local
+from ckpttool.formats import registry
+from ckpttool.formats.reading.url_files import local
 from ckpttool.formats.tensorflow.prefix import prefix_of
 from ckpttool.surgery.blocks import same_bytes
 
@@ -60,7 +60,7 @@ def verify(path: Path | str) -> Report:
         FormatError: what is there is not one that is read.
     """
     path = local(path)
-    found = formats.find(path)
+    found = registry.find(path)
     try:
         checked = list(found.verify(path))
     except CorruptCheckpoint as error:

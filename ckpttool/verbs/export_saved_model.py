@@ -5,8 +5,9 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from ckpttool import checkpoint, formats
+from ckpttool import checkpoint
 from ckpttool.core.errors import CorruptCheckpoint
+from ckpttool.formats import registry
 from ckpttool.formats.format import PLAIN
 from ckpttool.formats.tensorflow.new_saved_model import ASSETS, write_saved_model
 from ckpttool.formats.tensorflow.saved_model import is_saved_model
@@ -52,7 +53,7 @@ class Exporting(Rewriting):
             CorruptCheckpoint: what was read back is not what was meant.
         """
         self.check(output, overwrite)
-        carried = recording.carried(Path(output), formats.get("saved-model"), PLAIN) if self.values else nullcontext()
+        carried = recording.carried(Path(output), registry.get("saved-model"), PLAIN) if self.values else nullcontext()
         with carried:
             write_saved_model(self.graph.meta, self.values, Path(output), _assets(self.model, self.graph))
         found = set(checkpoint.open(output)) if self.values else set()

@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ckpttool import checkpoint, formats
+from ckpttool import checkpoint
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.casting import cast_tensor
 from ckpttool.core.errors import FormatError, PlanError
@@ -16,6 +16,7 @@ from ckpttool.foreign.fitting import Pair
 from ckpttool.foreign.plan import Pairing, pair
 from ckpttool.foreign.rules import Rule
 from ckpttool.foreign.transformed import inverted
+from ckpttool.formats import registry
 from ckpttool.formats.format import Writing
 from ckpttool.formats.writing.files import refuse_existing
 from ckpttool.graph import files
@@ -82,15 +83,15 @@ class Export:
             FormatError: its suffix says a format that is only read.
             ExistingOutput: it is there already.
         """
-        target = formats.for_output(Path(output))
+        target = registry.for_output(Path(output))
         if not target.WRITES:
             raise FormatError(f"{output}: {target.NAME} {target.LIMITS}")
         refuse_existing([Path(output)], overwrite)
 
     def write(self, output: str | Path, overwrite: bool = False) -> None:
         """Write the file in the format of its suffix; `checkpoint.save` says what is raised."""
-        target = formats.for_output(Path(output))
-        like = self.like.path if "like" in target.HEEDS else None
+        target = registry.for_output(Path(output))
+        like = self.like.path if "like" in target.OPTIONS else None
         metadata = _metadata(self.like) if target.METADATA else {}
         how = Writing(metadata=metadata, like=like)
         checkpoint.save(self.like.holding(self.tensors), output, target.NAME, overwrite, how)

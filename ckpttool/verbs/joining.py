@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from ckpttool import checkpoint, formats
+from ckpttool import checkpoint
 from ckpttool.checkpoint import Checkpoint
+from ckpttool.formats import registry
 from ckpttool.formats.format import PLAIN, Writing
 from ckpttool.formats.tensorflow import checkpoint_state
 from ckpttool.graph import files
@@ -19,7 +20,7 @@ def write_joined(joined: Joined, output: Path, overwrite: bool, note_latest: boo
 
     `note_latest` makes it the latest checkpoint of its folder.
     """
-    tensors, target = joined.tensors, formats.for_output(output)
+    tensors, target = joined.tensors, registry.for_output(output)
     said = write_with_graph(tensors, output, overwrite, with_texts(tensors, target))
     if note_latest:
         checkpoint_state.write(output.parent, output)
@@ -34,7 +35,7 @@ def write_in_files(source: Path, output: Path, overwrite: bool, shard_bytes: int
         FormatError: it cannot hold a tensor.
     """
     how = Writing(shard_bytes=shard_bytes)
-    plan = plan_convert(checkpoint.open(source), formats.for_output(output).NAME, how=how)
+    plan = plan_convert(checkpoint.open(source), registry.for_output(output).NAME, how=how)
     return [*plan.notes, write_with_graph(plan.tensors, output, overwrite, plan.how)]
 
 
@@ -60,7 +61,7 @@ def write_with_graph(tensors: Checkpoint, output: Path, overwrite: bool, how: Wr
 def _graph_for(tensors: Checkpoint, output: Path) -> Graph | None:
     """Return the graph that the output can have."""
     meta = Path(f"{tensors.path}.meta")
-    if formats.for_output(output).NAME != "bundle" or not meta.is_file():
+    if registry.for_output(output).NAME != "bundle" or not meta.is_file():
         return None
     graph = files.load(meta)
     return graph if stored_tensors(graph).keys() <= tensors.keys() else None

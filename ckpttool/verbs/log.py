@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ckpttool import formats
 from ckpttool.core.errors import FormatError, MissingFile
+from ckpttool.formats import registry
 from ckpttool.formats.tensorflow.prefix import prefix_of
 from ckpttool.lineage.chain import Chain, Record
 from ckpttool.lineage.places import lineage_of, path_beside
@@ -78,7 +78,7 @@ def _versions(record: Record) -> str:
 def _metadata(path: Path) -> Mapping[str, str]:
     """Return the texts that a checkpoint keeps; a graph alone is no checkpoint and keeps none."""
     try:
-        return formats.find(path).open(path).metadata
+        return registry.find(path).open(path).metadata
     except (FormatError, MissingFile):
         if path.is_file() and path_beside(path).is_file():
             return {}

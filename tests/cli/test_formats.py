@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from ckpttool import formats
+from ckpttool.formats import registry
 
 
 def test_a_row_to_a_format_in_the_order_of_the_registry(shell: Any) -> None:
     rows = [line.split("\t") for line in shell.lines("formats")]
-    assert [row[0] for row in rows][: len(formats.BUILTIN)] == list(formats.BUILTIN)
+    assert [row[0] for row in rows][: len(registry.BUILTIN)] == list(registry.BUILTIN)
     assert {len(row) for row in rows} == {5}
     npz = next(row for row in rows if row[0] == "npz")
     assert npz[1:3] == ["read, write", ".npz"]
@@ -25,7 +25,7 @@ def test_json_has_lists(shell: Any) -> None:
             *("string", "qint8", "quint8", "qint32", "qint16", "quint16"),
             *("complex128", "variant", "int4", "uint4"),
         ],
-        "limits": formats.get("safetensors").LIMITS,
+        "limits": registry.get("safetensors").LIMITS,
     }
     assert by_name["onnx"]["can"] == "read"
     assert "any other name" in by_name["bundle"]["suffixes"]

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ckpttool import formats
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, ExistingOutput, FormatError, MissingFile
 from ckpttool.core.tensors import BY_NAME, DTYPES, STRING, Tensor, TensorSpec
+from ckpttool.formats import registry
 
 SHAPES = [(), (0, 3), (5,), (1, 2, 1, 3, 2)]
 
@@ -37,7 +37,7 @@ class FormatTests:
 
     @property
     def format(self):
-        return formats.get(self.name)
+        return registry.get(self.name)
 
     def save(self, tensors, path, overwrite):
         self.format.save(tensors, path, overwrite)
@@ -69,10 +69,10 @@ class FormatTests:
 
     def test_bytes_decide_which_format_it_is(self, path):
         self.save(tensors_of(a=np.zeros(3)), path, False)
-        assert formats.find(path) is self.format
+        assert registry.find(path) is self.format
 
     def test_the_suffix_decides_what_is_written(self, path):
-        assert formats.for_output(path) is self.format
+        assert registry.for_output(path) is self.format
 
     def test_every_name_is_listed_and_no_other(self, path):
         names = [f"layer{i}/kernel" for i in range(300)]
@@ -168,6 +168,6 @@ class FormatTests:
     def _reads_well(self, path: Path) -> bool:
         """Say whether all is well; anything but our own errors is a failure of the test."""
         try:
-            return not any(item.problem for item in formats.find(path).verify(path))
+            return not any(item.problem for item in registry.find(path).verify(path))
         except (CorruptCheckpoint, FormatError):
             return False

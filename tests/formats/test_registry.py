@@ -8,21 +8,21 @@ import numpy as np
 import pytest
 from conformance import FormatTests
 
-from ckpttool import formats
 from ckpttool.core.errors import FormatError, MissingDependency
+from ckpttool.formats import registry
 
 
 @pytest.fixture
 def fresh():
     """Forget what was found before and after a test."""
-    formats._added.cache_clear()
+    registry._added.cache_clear()
     yield
-    formats._added.cache_clear()
+    registry._added.cache_clear()
 
 
 def test_every_format_says_what_it_is():
-    for name in formats.BUILTIN:
-        found = formats.get(name)
+    for name in registry.BUILTIN:
+        found = registry.get(name)
         assert name == found.NAME
         assert type(found.SUFFIXES) is tuple
         assert found.LIMITS
@@ -32,7 +32,7 @@ def test_every_format_has_conformance_tests():
     modules = [run_path(str(path)) for path in Path(__file__).parent.glob("*/test_*.py")]
     classes = [found for module in modules for key, found in module.items() if key.startswith("Test")]
     tested = {found.name for found in classes if issubclass(found, FormatTests)}
-    assert tested == set(formats.BUILTIN)
+    assert tested == set(registry.BUILTIN)
 
 
 def test_a_package_whose_format_cannot_be_loaded_is_named(fresh, monkeypatch, tmp_path):
@@ -40,13 +40,13 @@ def test_a_package_whose_format_cannot_be_loaded_is_named(fresh, monkeypatch, tm
     monkeypatch.setattr(
         "importlib.metadata.entry_points", lambda group: [EntryPoint("lines", "no_such_package:Lines", group)]
     )
-    assert formats.names() == [*formats.BUILTIN, "lines"]
+    assert registry.names() == [*registry.BUILTIN, "lines"]
     with pytest.raises(
         MissingDependency, match=r"format no_such_package:Lines, which a package adds, cannot be loaded"
     ):
-        formats.get("lines")
+        registry.get("lines")
     np.savez(tmp_path / "x.npz", a=np.zeros(1))
-    assert formats.find(tmp_path / "x.npz").NAME == "npz"
+    assert registry.find(tmp_path / "x.npz").NAME == "npz"
 
 
 def test_listing_a_bundle_imports_neither_numpy_nor_tensorflow(pytestconfig):
@@ -63,4 +63,4 @@ def test_listing_a_bundle_imports_neither_numpy_nor_tensorflow(pytestconfig):
 def test_the_file_that_names_checkpoints_is_told_from_one(tmp_path):
     (tmp_path / "checkpoint").write_text('model_checkpoint_path: "model.ckpt-7"')
     with pytest.raises(FormatError, match=f"names those of {tmp_path}, so say that folder"):
-        formats.find(tmp_path / "checkpoint")
+        registry.find(tmp_path / "checkpoint")

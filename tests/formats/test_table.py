@@ -7,15 +7,16 @@ import pytest
 from conformance import numbers
 from referees import REFEREES
 
-from ckpttool import checkpoint, formats
+from ckpttool import checkpoint
 from ckpttool.core.errors import CkptError
 from ckpttool.core.tensors import BY_NAME, DTYPES, Tensor
+from ckpttool.formats import registry
 from ckpttool.formats.format import Writing
 
 SHAPES = {"scalar": (), "empty": (0, 3), "1-D": (5,), "5-D": (1, 2, 1, 3, 2)}
 PLAIN = [dtype for dtype in DTYPES if dtype.itemsize or dtype.name == "string"]
 WRITTEN = [name for name, referee in REFEREES.items() if referee.reads]
-SHARDED = [name for name in WRITTEN if "shard_bytes" in formats.get(name).HEEDS]
+SHARDED = [name for name in WRITTEN if "shard_bytes" in registry.get(name).OPTIONS]
 
 
 def bank(dtypes):
@@ -44,8 +45,8 @@ def path(tmp_path, name):
 
 
 def test_every_format_has_a_referee_and_every_written_one_is_read_by_it():
-    assert {name for name in formats.BUILTIN if formats.get(name).WRITES} == set(WRITTEN)
-    assert REFEREES.keys() == formats.BUILTIN.keys()
+    assert {name for name in registry.BUILTIN if registry.get(name).WRITES} == set(WRITTEN)
+    assert REFEREES.keys() == registry.BUILTIN.keys()
 
 
 @pytest.mark.parametrize("name", REFEREES)
@@ -66,7 +67,7 @@ def test_what_the_library_writes_is_read(name, path, record_property):
     ("name", "shard_bytes"), [*((name, None) for name in WRITTEN), *((name, 64) for name in SHARDED)]
 )
 def test_what_is_written_the_library_reads(name, path, shard_bytes, record_property):
-    referee, target = REFEREES[name], formats.get(name)
+    referee, target = REFEREES[name], registry.get(name)
     dtypes = [dtype.name for dtype in PLAIN if dtype.name in referee.dtypes & target.HOLDS]
     tensors = bank(dtypes)
     referee.save(target, tensors, path, Writing(shard_bytes=shard_bytes))
@@ -78,9 +79,9 @@ def test_what_is_written_the_library_reads(name, path, shard_bytes, record_prope
 
 @pytest.mark.parametrize("name", REFEREES)
 def test_what_a_format_cannot_hold_is_refused(name, path, record_property):
-    refused = [dtype.name for dtype in PLAIN if dtype.name not in formats.get(name).HOLDS]
+    refused = [dtype.name for dtype in PLAIN if dtype.name not in registry.get(name).HOLDS]
     for dtype in refused:
         with pytest.raises(CkptError):
-            formats.get(name).save(bank([dtype]), path, False)
+            registry.get(name).save(bank([dtype]), path, False)
         assert not path.exists()
     record_property("refused", [name, refused])

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ckpttool import checkpoint, formats
+from ckpttool import checkpoint
 from ckpttool.core.errors import FormatError
+from ckpttool.formats import registry
 from ckpttool.lineage.chain import Chain, Record
 from ckpttool.lineage.places import KEY, lineage_of, path_beside, write_beside
 from ckpttool.lineage.sources import Source
@@ -22,7 +23,7 @@ def saved(tmp_path: Path) -> Path:
     """A bundle with a lineage beside it."""
     path = tmp_path / "x.ckpt"
     checkpoint.save({"w": np.arange(3)}, path)
-    write_beside(path, Source.of(path, "bundle", formats.get("bundle").open(path)), CHAIN)
+    write_beside(path, Source.of(path, "bundle", registry.get("bundle").open(path)), CHAIN)
     return path
 
 

@@ -5,14 +5,15 @@ from pathlib import Path
 
 import numpy as np
 
-from ckpttool import checkpoint, formats
+from ckpttool import checkpoint
+from ckpttool.formats import registry
 from ckpttool.lineage.sources import Source
 
 W = {"w": np.arange(4, dtype=np.float32)}
 
 
 def source(path: Path) -> Source:
-    found = formats.find(path)
+    found = registry.find(path)
     return Source.of(path, found.NAME, found.open(path))
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError
 from ckpttool.core.tensors import Tensor
-from ckpttool.formats.format import PLAIN, Checked, Tensors, Writing
+from ckpttool.formats.format import PLAIN, Checked, Format, Tensors, Writing
 from ckpttool.formats.writing.files import refuse_existing, replacing
 
 MAGIC = "#lines\n"
@@ -38,16 +38,13 @@ class LinesTensors(Tensors):
         return len(self._arrays)
 
 
-class Lines:
+class Lines(Format):
     """The format; `ckpttool.formats.format.Format` says what each member is for."""
 
     NAME = "lines"
     SUFFIXES = (".lines",)
     LIMITS = "holds vectors of float64 whose names have no spaces; keeps no checksums"
-    WRITES = True
-    METADATA = False
     HOLDS = frozenset({"float64"})
-    HEEDS: frozenset[str] = frozenset()
 
     def recognises(self, path: Path) -> bool:
         """Say whether a file begins as one of these does."""

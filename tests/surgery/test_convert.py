@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from ckpttool import checkpoint, formats
+from ckpttool import checkpoint
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import CkptError, FormatError, UnknownName
+from ckpttool.formats import registry
 from ckpttool.formats.format import Writing
 from ckpttool.surgery.convert import plan_convert
 
@@ -135,8 +136,8 @@ def test_a_choice_that_means_nothing_is_refused(source, choice):
 
 
 def test_formats_that_are_only_read_are_refused(source):
-    for name in formats.names():
-        if not formats.get(name).WRITES:
+    for name in registry.names():
+        if not registry.get(name).WRITES:
             with pytest.raises(FormatError, match=f"{name} is read only"):
                 plan_convert(source, name)
 
@@ -144,7 +145,7 @@ def test_formats_that_are_only_read_are_refused(source):
 @pytest.mark.parametrize("target", ["bundle", "npz", "safetensors", "hdf5"])
 @pytest.mark.parametrize("start", ["bundle", "npz", "safetensors", "hdf5"])
 def test_any_format_to_any(tmp_path, start, target):
-    held = formats.get(start).HOLDS & formats.get(target).HOLDS - {"string", "variant"}
+    held = registry.get(start).HOLDS & registry.get(target).HOLDS - {"string", "variant"}
     values = {f"layer/{name}": np.arange(6).reshape(2, 3).astype(dtype) for name, dtype in numpy_dtypes(held)}
     checkpoint.save(values, tmp_path / "a", start)
     plan_convert(checkpoint.open(tmp_path / "a"), target).write(tmp_path / "b")

@@ -2,10 +2,10 @@
 
 import click
 
-from ckpttool import formats
 from ckpttool.cli.options import shared
 from ckpttool.cli.show import output
-from ckpttool.formats.description import COLUMNS, Description
+from ckpttool.formats import registry
+from ckpttool.formats.format import COLUMNS, as_texts
 
 
 @click.command("formats")
@@ -20,5 +20,5 @@ def list_formats(as_json: bool) -> None:
     Example:
       ckpttool formats --json
     """
-    described = [Description.of(name) for name in formats.names()]
-    output.rows([one.row() if as_json else one.texts() for one in described], COLUMNS, as_json)
+    rows = [registry.get(name).describe() for name in registry.names()]
+    output.rows(rows if as_json else [as_texts(row) for row in rows], COLUMNS, as_json)

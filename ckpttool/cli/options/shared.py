@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from ckpttool.formats.reading.mirror import local
+from ckpttool.formats.reading.url_files import local
 from ckpttool.remote.paths import is_url
 
 Command = Callable[..., Any]

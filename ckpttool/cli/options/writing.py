@@ -5,9 +5,9 @@ from pathlib import Path
 
 import click
 
-from ckpttool import formats
 from ckpttool.cli.options.shared import PATH, Decorator, together
 from ckpttool.core.errors import FormatError
+from ckpttool.formats import registry
 
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
 
@@ -48,7 +48,7 @@ def format_of(path: Path | None, to: str | None, like: Path | None = None) -> st
     if path is None and to is None:
         raise click.UsageError("the plan depends on the format: --to or -o says which", click.get_current_context())
     try:
-        return formats.for_output(path or Path(), to, like).NAME
+        return registry.for_output(path or Path(), to, like).NAME
     except FormatError as error:
         hint = "; --to names a format for any suffix" if to is None else ""
         raise FormatError(f"{error}{hint}") from error

@@ -7,7 +7,7 @@ from typing import Any
 
 from ckpttool.core.errors import FormatError
 from ckpttool.core.tensors import Tensor
-from ckpttool.formats.format import PLAIN, PLAIN_DTYPES, Checked, Writing
+from ckpttool.formats.format import PLAIN, Format, Writing
 from ckpttool.formats.hdf5.source import is_hdf5
 from ckpttool.formats.hdf5.tensors import Hdf5Tensors
 from ckpttool.formats.hdf5.tree import Tree, read_tree
@@ -21,17 +21,14 @@ SUFFIX = ":0"
 """What TensorFlow 1 and Keras 2 put after a variable's name; in a checkpoint it is not there."""
 
 
-class Hdf5:
+class Hdf5(Format):
     """HDF5 of anyone's making."""
 
     NAME = "hdf5"
     SUFFIXES = (".h5", ".hdf5")
     LIMITS = "holds every dtype but resources and variants; names are paths of groups; there are no checksums"
-    WRITES = True
     METADATA = True
-    HOLDS = PLAIN_DTYPES
     LOSES = LOSES
-    HEEDS: frozenset[str] = frozenset()
 
     def recognises(self, path: Path) -> bool:
         """Say whether a file is HDF5 in none of Keras's layouts."""
@@ -56,10 +53,6 @@ class Hdf5:
         sums: dict[str, int] = {}
         with replacing(path, partial(_check, tensors, sums)) as file:
             sums.update(write_tree(file, tensors, {"": how.metadata}))
-
-    def verify(self, path: Path) -> Iterator[Checked]:
-        """Read every dataset; damage shows where HDF5 has a checksum for it, or cannot find its way."""
-        return self.open(path).checked()
 
 
 def _is_plain(tree: Tree) -> bool:

@@ -12,7 +12,7 @@ from typing import IO, BinaryIO
 
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError, PlanError
 from ckpttool.core.tensors import PIECE, Tensor
-from ckpttool.formats.format import PLAIN, PLAIN_DTYPES, Checked, Writing
+from ckpttool.formats.format import PLAIN, Checked, Format, Writing
 from ckpttool.formats.hdf5.source import Source, Unpacked, stamp_of
 from ckpttool.formats.hdf5.tensors import Hdf5Tensors
 from ckpttool.formats.hdf5.tree import Tree, walk
@@ -29,16 +29,13 @@ CONFIG = "config.json"
 WEIGHTS = "model.weights.h5"
 
 
-class KerasArchive:
+class KerasArchive(Format):
     """A whole model of Keras 2.15 or 3."""
 
     NAME = "keras"
     SUFFIXES = (".keras",)
     LIMITS = "an edited copy of a .keras file: the weights that are there, in their shapes; the configuration stays"
-    WRITES = True
-    METADATA = False
-    HOLDS = PLAIN_DTYPES
-    HEEDS = frozenset({"like"})
+    OPTIONS = frozenset({"like"})
 
     def recognises(self, path: Path) -> bool:
         """Say whether a file is a zip with a model's configuration and weights."""

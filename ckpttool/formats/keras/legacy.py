@@ -3,26 +3,24 @@
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NoReturn
 
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
-from ckpttool.core.tensors import Tensor
-from ckpttool.formats.format import PLAIN, PLAIN_DTYPES, Checked, Writing
+from ckpttool.formats.format import Format
 from ckpttool.formats.hdf5.source import is_hdf5
 from ckpttool.formats.hdf5.tensors import Hdf5Tensors
 from ckpttool.formats.hdf5.tree import Tree, read_tree
 
 
-class KerasLegacy:
+class KerasLegacy(Format):
     """Weights or whole models of Keras 1 and 2, and of Keras 3 where it is asked for the old layout."""
 
     NAME = "keras-legacy"
-    SUFFIXES = ()
     LIMITS = "is read only: what is named `.h5` is written as a tree of datasets, which Keras does not load"
     WRITES = False
-    METADATA = False
-    HOLDS = PLAIN_DTYPES
-    HEEDS: frozenset[str] = frozenset()
+    INSTEAD = (
+        "files of Keras 1 and 2 are read, not written; an output named .weights.h5 can be an edited copy "
+        "of a file of Keras 3, one named .h5 a tree of datasets"
+    )
 
     def recognises(self, path: Path) -> bool:
         """Say whether a file is HDF5 that lists its layers."""
@@ -37,21 +35,6 @@ class KerasLegacy:
         """
         tree = read_tree(path)
         return Hdf5Tensors(tree, _places(tree))
-
-    def save(self, tensors: Mapping[str, Tensor], path: Path, overwrite: bool, how: Writing = PLAIN) -> NoReturn:
-        """Say what can be written instead.
-
-        Raises:
-            FormatError: always.
-        """
-        raise FormatError(
-            f"{path}: files of Keras 1 and 2 are read, not written; an output named .weights.h5 can be an edited copy "
-            "of a file of Keras 3, one named .h5 a tree of datasets"
-        )
-
-    def verify(self, path: Path) -> Iterator[Checked]:
-        """Read every dataset; damage shows where HDF5 has a checksum for it, or cannot find its way."""
-        return self.open(path).checked()
 
 
 def legacy_root(tree: Tree) -> str | None:

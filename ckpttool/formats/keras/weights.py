@@ -1,12 +1,12 @@
 """Keras 3's weights: `.weights.h5`, or a `.weights.json` with several; layers by their names, never by their order."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
 from ckpttool.core.errors import CorruptCheckpoint, PlanError
 from ckpttool.core.tensors import Tensor
-from ckpttool.formats.format import PLAIN, PLAIN_DTYPES, Checked, Writing
+from ckpttool.formats.format import PLAIN, Format, Writing
 from ckpttool.formats.hdf5.source import is_hdf5
 from ckpttool.formats.hdf5.tensors import Hdf5Tensors
 from ckpttool.formats.hdf5.tree import Tree, read_tree
@@ -19,16 +19,13 @@ from ckpttool.formats.keras.shards import SHARD, is_map, read_shards
 from ckpttool.formats.writing.files import refuse_existing, replacing
 
 
-class KerasWeights:
+class KerasWeights(Format):
     """The weights of a Keras 3 model."""
 
     NAME = "keras-weights"
     SUFFIXES = (SHARD,)
     LIMITS = "an edited copy of a file of Keras 3, in one file: the weights that are there, in their shapes"
-    WRITES = True
-    METADATA = False
-    HOLDS = PLAIN_DTYPES
-    HEEDS = frozenset({"like"})
+    OPTIONS = frozenset({"like"})
 
     def recognises(self, path: Path) -> bool:
         """Say whether a file is HDF5 with Keras 3's numbered weights, or a map of such files."""
@@ -46,10 +43,6 @@ class KerasWeights:
         sums: dict[str, int] = {}
         with replacing(path, partial(self._check, tensors, copy.tensors, sums)) as file:
             sums.update(write_tree(file, copy.tensors, copy.attributes))
-
-    def verify(self, path: Path) -> Iterator[Checked]:
-        """Read every dataset; damage shows where HDF5 has a checksum for it, or cannot find its way."""
-        return self.open(path).checked()
 
     def _check(
         self, names: Mapping[str, Tensor], written: Mapping[str, Tensor], sums: Mapping[str, int], path: Path

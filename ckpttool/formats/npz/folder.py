@@ -1,13 +1,13 @@
 """Folders of `.npy` files: an array to a file, whose path in the folder is the tensor's name."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 from ckpttool.core.errors import FormatError
-from ckpttool.core.tensors import Array, Tensor
-from ckpttool.formats.format import PLAIN, Checked, Writing
+from ckpttool.core.tensors import Array
+from ckpttool.formats.format import Format
 from ckpttool.formats.npz.array import HEADER_LIMIT, StoredArray, array_of, read_header
 from ckpttool.formats.npz.format import Npz
 from ckpttool.formats.npz.writer import SUFFIX
@@ -43,16 +43,14 @@ class NpyTensors(PlacedTensors):
             self.coded[name] = partial(_read, self.places[name], found)
 
 
-class Npy:
+class Npy(Format):
     """A folder of NumPy's files of one array."""
 
     NAME = "npy"
-    SUFFIXES = ()
     LIMITS = "is read only, a folder of .npy files whose paths are the names: save an .npz; keeps no checksums"
     WRITES = False
-    METADATA = False
+    INSTEAD = "folders of .npy files are read only; --to npz writes the same arrays in one file"
     HOLDS = Npz.HOLDS
-    HEEDS: frozenset[str] = frozenset()
 
     def recognises(self, path: Path) -> bool:
         """Say whether a path is a folder with an array anywhere in it."""
@@ -61,18 +59,6 @@ class Npy:
     def open(self, path: Path) -> NpyTensors:
         """List the arrays; `NpyTensors` says what is raised."""
         return NpyTensors(path)
-
-    def save(self, tensors: Mapping[str, Tensor], path: Path, overwrite: bool, how: Writing = PLAIN) -> None:
-        """Refuse to write.
-
-        Raises:
-            FormatError: always.
-        """
-        raise FormatError(f"{path}: folders of .npy files are read only; --to npz writes the same arrays in one file")
-
-    def verify(self, path: Path) -> Iterator[Checked]:
-        """Check that every array can be read; there are no checksums."""
-        return self.open(path).checked()
 
 
 def _files(folder: Path) -> Iterator[Path]:

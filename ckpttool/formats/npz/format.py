@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError
 from ckpttool.core.tensors import DTYPES, PIECE, STRING, Array, Tensor
-from ckpttool.formats.format import PLAIN, Checked, Tensors, Writing
+from ckpttool.formats.format import PLAIN, Checked, Format, Tensors, Writing
 from ckpttool.formats.npz.array import HEADER_LIMIT, StoredArray, array_of, read_header
 from ckpttool.formats.npz.writer import LOSES, SUFFIX, write_archive
 from ckpttool.formats.reading.archive import BAD_ZIP, is_zip, opened, refuse_packing
@@ -75,17 +75,14 @@ class NpzTensors(Tensors):
         return array_of(member.array, self.raw(member))
 
 
-class Npz:
+class Npz(Format):
     """NumPy's archive of arrays."""
 
     NAME = "npz"
     SUFFIXES = (".npz",)
     LIMITS = "holds NumPy's own dtypes: no bfloat16, int4, float8 or quantised ones, no variants"
-    WRITES = True
-    METADATA = False
     HOLDS = frozenset(dtype.name for dtype in DTYPES if dtype.name == dtype.numpy_name) | {STRING.name}
     LOSES = LOSES
-    HEEDS: frozenset[str] = frozenset()
 
     def recognises(self, path: Path) -> bool:
         """Say whether a file is a zip whose first member is an array (or that has none)."""

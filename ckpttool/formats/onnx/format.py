@@ -1,14 +1,13 @@
 """ONNX models: the initialisers of the graph, without the onnx package; data may lie in files beside the model."""
 
-from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
 from google.protobuf.message import DecodeError
 
-from ckpttool.core.errors import CorruptCheckpoint, FormatError
-from ckpttool.core.tensors import Array, Tensor, TensorSpec
-from ckpttool.formats.format import PLAIN, Checked, Writing
+from ckpttool.core.errors import CorruptCheckpoint
+from ckpttool.core.tensors import Array, TensorSpec
+from ckpttool.formats.format import Format
 from ckpttool.formats.onnx.external import Neighbours
 from ckpttool.formats.onnx.fields import Field
 from ckpttool.formats.onnx.model import Initialiser, is_model, read_model
@@ -45,16 +44,14 @@ class OnnxTensors(PlacedTensors):
             self.coded[name] = partial(_unpacked, self.places[name])
 
 
-class Onnx:
+class Onnx(Format):
     """The format of onnx.ai."""
 
     NAME = "onnx"
-    SUFFIXES = ()
     LIMITS = "is read only, its graph's initialisers: save safetensors; keeps no checksums"
     WRITES = False
-    METADATA = False
+    INSTEAD = "models of ONNX are read only; --to safetensors keeps the same tensors"
     HOLDS = frozenset(NUMBERED.values())
-    HEEDS: frozenset[str] = frozenset()
 
     def recognises(self, path: Path) -> bool:
         """Say whether a file is a model, field by field, or is named as one and is no pointer to it."""
@@ -68,18 +65,6 @@ class Onnx:
     def open(self, path: Path) -> OnnxTensors:
         """List the initialisers; `OnnxTensors` says what is raised."""
         return OnnxTensors(path)
-
-    def save(self, tensors: Mapping[str, Tensor], path: Path, overwrite: bool, how: Writing = PLAIN) -> None:
-        """Refuse to write.
-
-        Raises:
-            FormatError: always.
-        """
-        raise FormatError(f"{path}: models of ONNX are read only; --to safetensors keeps the same tensors")
-
-    def verify(self, path: Path) -> Iterator[Checked]:
-        """Check that every tensor can be read and has the numbers that its shape says; there are no checksums."""
-        return self.open(path).checked()
 
 
 def _listed(file: DataFile, spec: TensorSpec, message: Field) -> Array:

@@ -1,27 +1,22 @@
 """PyTorch's `.pt`, `.pth` and `.bin`: a checkpoint in one file, or in several with an index."""
 
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from ckpttool.core.errors import FormatError
-from ckpttool.core.tensors import Tensor
-from ckpttool.formats.format import PLAIN, Checked, Writing
+from ckpttool.formats.format import Format
 from ckpttool.formats.pytorch.archive import is_torch
 from ckpttool.formats.pytorch.records import DTYPES
 from ckpttool.formats.pytorch.shards import INDEX_SUFFIX, SINGLE, ShardedTorch, locate
 from ckpttool.formats.pytorch.tensors import TorchTensors
 
 
-class Torch:
+class Torch(Format):
     """The format of `torch.save`."""
 
     NAME = "torch"
-    SUFFIXES = ()
     LIMITS = "is read only: save safetensors, which PyTorch users load with `safetensors.torch.load_file`"
     WRITES = False
-    METADATA = False
+    INSTEAD = "files of torch.save are read only; --to safetensors writes what PyTorch loads too"
     HOLDS = frozenset(dtype.name for dtype in DTYPES.values())
-    HEEDS: frozenset[str] = frozenset()
 
     def recognises(self, path: Path) -> bool:
         """Say whether there is a file of `torch.save`, of now or of old, or an index of some: at the path or in it."""
@@ -34,15 +29,3 @@ class Torch:
         """List the tensors; `TorchTensors` and `ShardedTorch` say what is raised."""
         found = locate(path) or path
         return ShardedTorch(found) if found.name.endswith(INDEX_SUFFIX) else TorchTensors(found)
-
-    def save(self, tensors: Mapping[str, Tensor], path: Path, overwrite: bool, how: Writing = PLAIN) -> None:
-        """Refuse to write.
-
-        Raises:
-            FormatError: always.
-        """
-        raise FormatError(f"{path}: files of torch.save are read only; --to safetensors writes what PyTorch loads too")
-
-    def verify(self, path: Path) -> Iterator[Checked]:
-        """Read every tensor's storage and compare its checksum, then those of what was left out."""
-        return self.open(path).checked()

@@ -4,16 +4,16 @@ The format: https://github.com/huggingface/safetensors#format. It keeps no check
 header, a changed number, nothing can find.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from ckpttool.core.errors import CorruptCheckpoint, MissingFile
 from ckpttool.core.tensors import Tensor, TensorSpec
-from ckpttool.formats.format import PLAIN, Checked, Writing
+from ckpttool.formats.format import PLAIN, Format, Writing
 from ckpttool.formats.reading.data_file import LFS_POINTER, DataFile
 from ckpttool.formats.reading.placed import Place, PlacedTensors
 from ckpttool.formats.safetensors.header import LENGTH, NAMES, Header, is_safetensors, read_header
-from ckpttool.formats.safetensors.index import INDEX_SUFFIX, SUFFIX, locate, read_index
+from ckpttool.formats.safetensors.index import INDEX_SUFFIX, SUFFIX, Names, locate, read_index
 from ckpttool.formats.safetensors.ties import ties
 from ckpttool.formats.safetensors.writer import write_safetensors
 from ckpttool.remote import sparse_files
@@ -64,16 +64,16 @@ class SafetensorsTensors(PlacedTensors):
         self.metadata, self.left_out = index.metadata | texts, tuple(left_out)
 
 
-class Safetensors:
+class Safetensors(Format):
     """The format of Hugging Face's hub."""
 
     NAME = "safetensors"
     SUFFIXES = (SUFFIX, INDEX_SUFFIX)
     LIMITS = "holds numbers only: no strings, variants, int4, complex128 or quantised ones; keeps no checksums"
-    WRITES = True
     METADATA = True
     HOLDS = frozenset(NAMES.values())
-    HEEDS = frozenset({"shard_bytes"})
+    OPTIONS = frozenset({"shard_bytes"})
+    IN_FOLDER = ("model" + INDEX_SUFFIX, "model" + SUFFIX)
 
     def recognises(self, path: Path) -> bool:
         """Say whether there is a file with such a header, or an index of some: at the path, beside it, or in it."""
@@ -94,6 +94,10 @@ class Safetensors:
         """Write one file, or several and an index; `write_safetensors` says how."""
         write_safetensors(tensors, path, overwrite, how)
 
-    def verify(self, path: Path) -> Iterator[Checked]:
-        """Check the rules of the header, that every byte can be read, and truth values; there are no checksums."""
-        return self.open(path).checked()
+    def stem(self, name: str) -> str:
+        """Return what the names of several files and their index begin with."""
+        return name.removesuffix(INDEX_SUFFIX).removesuffix(SUFFIX)
+
+    def files_beside(self, path: Path) -> list[Path]:
+        """Return the index beside a name that several files may be meant by."""
+        return [Names.of(path).index] if path.name.endswith(SUFFIX) else []

@@ -12,9 +12,10 @@ from pathlib import Path
 from ckpttool.core.errors import CkptError, MissingFile
 from ckpttool.core.tensors import Tensor
 from ckpttool.core.variable_kinds import OBJECT_GRAPH
-from ckpttool.formats.format import ANY, PLAIN, Checked, Tensors, Writing
+from ckpttool.formats.format import ANY, PLAIN, Checked, Format, Tensors, Writing
+from ckpttool.formats.tensorflow import checkpoint_state
 from ckpttool.formats.tensorflow.bundle_data import BundleData, stored_parts
-from ckpttool.formats.tensorflow.bundle_files import BundleFiles
+from ckpttool.formats.tensorflow.bundle_files import PART, BundleFiles
 from ckpttool.formats.tensorflow.bundle_index import Entry, read_index
 from ckpttool.formats.tensorflow.bundle_writer import write_bundle
 from ckpttool.formats.tensorflow.object_graph import keyed
@@ -45,19 +46,19 @@ class BundleTensors(Tensors):
         return len(self.entries)
 
 
-class Bundle:
+class Bundle(Format):
     """TensorFlow's checkpoints, version 2."""
 
     NAME = "bundle"
     SUFFIXES = (".ckpt", ".index", "")
     LIMITS = "holds every dtype but resources; a variant can be copied from another bundle, not made"
-    WRITES = True
-    METADATA = False
     HOLDS = ANY
-    HEEDS = frozenset({"shard_bytes"})
+    OPTIONS = frozenset({"shard_bytes"})
+
+    IN_FOLDER = (checkpoint_state.NAME,)
 
     def recognises(self, path: Path) -> bool:
-        """Say whether there is an index at a path: of its prefix, or its folder."""
+        """Return whether there is an index at a path: of its prefix, or its folder."""
         return BundleFiles.of(prefix_of(path)).index.is_file()
 
     def open(self, path: Path) -> BundleTensors:
@@ -80,6 +81,20 @@ class Bundle:
     def verify(self, path: Path) -> Iterator[Checked]:
         """Check every byte of every tensor, and that no two lie on one another."""
         yield from check_tensors(self.open(path))
+
+    def stem(self, name: str) -> str:
+        """Return the last part of the prefix that a file's name begins with."""
+        return PART.sub("", name)
+
+    def files_beside(self, path: Path) -> list[Path]:
+        """Return the index and the graph of a prefix, or of one of its files."""
+        prefix = path.with_name(self.stem(path.name))
+        return [Path(f"{prefix}.index"), Path(f"{prefix}.meta")]
+
+    def files_named_in(self, folder: Path) -> list[Path]:
+        """Return the files of the latest checkpoint that a folder's `checkpoint` file names."""
+        latest = checkpoint_state.latest(folder)
+        return [latest, *self.files_beside(latest)]
 
 
 def check_tensors(bundle: BundleTensors) -> Iterator[Checked]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError
 from ckpttool.core.tensors import Tensor, TensorSpec
 from ckpttool.core.variable_kinds import OBJECT_GRAPH, kinds
-from ckpttool.formats.format import ANY, PLAIN, Checked, Writing
+from ckpttool.formats.format import ANY, PLAIN, Checked, Format, Writing
 from ckpttool.formats.tensorflow.bundle import Bundle, BundleTensors, check_tensors, files_of
 from ckpttool.formats.tensorflow.bundle_files import BundleFiles
 from ckpttool.formats.tensorflow.bundle_index import Entry
@@ -35,16 +35,13 @@ class ObjectTensors(BundleTensors):
         self.entries = {name: _named(self.entries[key], name) for name, key in self.stored_as.items()}
 
 
-class ObjectCheckpoint:
+class ObjectCheckpoint(Format):
     """TensorFlow 2's object checkpoints."""
 
     NAME = "object"
-    SUFFIXES = ()
     LIMITS = "is a bundle with an object graph: written where there is one, read again by TensorFlow 2 by path"
-    WRITES = True
-    METADATA = False
     HOLDS = ANY
-    HEEDS = frozenset({"shard_bytes"})
+    OPTIONS = frozenset({"shard_bytes"})
 
     def recognises(self, path: Path) -> bool:
         """Say whether a bundle has an object graph."""

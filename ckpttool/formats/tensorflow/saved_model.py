@@ -13,7 +13,7 @@ from ckpttool.core.errors import MissingFile, PlanError
 from ckpttool.core.names import suggestion
 from ckpttool.core.tensors import Tensor
 from ckpttool.core.variable_kinds import OBJECT_GRAPH
-from ckpttool.formats.format import ANY, PLAIN, Checked, Writing
+from ckpttool.formats.format import ANY, PLAIN, Checked, Format, Writing
 from ckpttool.formats.tensorflow.bundle import Bundle, BundleTensors
 from ckpttool.formats.tensorflow.object_checkpoint import ObjectCheckpoint
 from ckpttool.formats.tensorflow.object_graph import graph_of
@@ -24,16 +24,14 @@ FINGERPRINT = "fingerprint.pb"
 """Hashes of the parts, the variables among them: a copy with other values has no use for it, and TensorFlow no need."""
 
 
-class SavedModel:
+class SavedModel(Format):
     """The variables of a SavedModel."""
 
     NAME = "saved-model"
-    SUFFIXES = ()
     LIMITS = "an edited copy of a SavedModel's folder: the variables that are there, in their shapes and dtypes"
-    WRITES = True
-    METADATA = False
     HOLDS = ANY
-    HEEDS = frozenset({"like"})
+    OPTIONS = frozenset({"like"})
+    IN_FOLDER = (GRAPHS[0],)
 
     def recognises(self, path: Path) -> bool:
         """Say whether a path is a folder with a graph and variables."""
@@ -64,6 +62,10 @@ class SavedModel:
     def verify(self, path: Path) -> Iterator[Checked]:
         """Check every byte of the variables."""
         yield from _inner(path).verify(_prefix(path))
+
+    def files_named_in(self, folder: Path) -> list[Path]:
+        """Return the index of a folder's variables."""
+        return [Path(f"{_prefix(folder)}.index")]
 
 
 def is_saved_model(path: Path) -> bool:

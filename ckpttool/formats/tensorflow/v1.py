@@ -5,14 +5,14 @@ The format: tensorflow/core/util/tensor_slice_{writer,reader}.cc. It has no chec
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError, MissingFile
 from ckpttool.core.tensors import BY_NUMBER, DTYPES, Array, Tensor, TensorSpec
-from ckpttool.formats.format import PLAIN, Checked, Tensors, Writing
+from ckpttool.formats.format import Checked, Format, Tensors
 from ckpttool.formats.tensorflow.bundle_files import V1_SHARD
 from ckpttool.formats.tensorflow.bundle_index import RANK_LIMIT, SIZE_LIMIT
 from ckpttool.formats.tensorflow.bundle_slices import Box, box_of, require_cover
@@ -91,16 +91,14 @@ class V1Tensors(Tensors):
         return whole
 
 
-class V1:
+class V1(Format):
     """TensorFlow's checkpoints, version 1."""
 
     NAME = "v1"
-    SUFFIXES = ()
     LIMITS = "is read only: save a bundle, which every TensorFlow since 0.12 reads"
     WRITES = False
-    METADATA = False
+    INSTEAD = "checkpoints of version 1 are read only; --to bundle writes what replaced them"
     HOLDS = frozenset(dtype.name for dtype in DTYPES if holds(dtype))
-    HEEDS: frozenset[str] = frozenset()
 
     def recognises(self, path: Path) -> bool:
         """Say whether a path is a table that no index's name belongs to, or a prefix of such."""
@@ -119,14 +117,6 @@ class V1:
             if not file.is_file():
                 raise MissingFile(f"{file} is missing: the checkpoint {prefix_of(path)} has {len(files)} files")
         return V1Tensors(files)
-
-    def save(self, tensors: Mapping[str, Tensor], path: Path, overwrite: bool, how: Writing = PLAIN) -> None:
-        """Refuse to write.
-
-        Raises:
-            FormatError: always.
-        """
-        raise FormatError(f"{path}: checkpoints of version 1 are read only; --to bundle writes what replaced them")
 
     def verify(self, path: Path) -> Iterator[Checked]:
         """Read every slice of every tensor, then check that every block is whole and holds nothing else."""

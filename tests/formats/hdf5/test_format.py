@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from conformance import FormatTests, tensors_of
 
-from ckpttool import checkpoint, formats
+from ckpttool import checkpoint
 from ckpttool.core.errors import CorruptCheckpoint, FormatError, PlanError
 from ckpttool.core.tensors import PIECE, Tensor
+from ckpttool.formats import registry
 from ckpttool.formats.format import Writing
 from ckpttool.formats.hdf5 import values as hdf5_values
 from ckpttool.formats.hdf5.format import Hdf5
@@ -189,4 +190,4 @@ def test_a_file_that_is_replaced_is_not_mixed(tmp_path):
 def test_a_suffix_that_lies(tmp_path):
     Hdf5().save(tensors_of(a=np.zeros(3)), tmp_path / "w.h5", False)
     lying = (tmp_path / "w.h5").rename(tmp_path / "w.keras")
-    assert formats.find(lying).NAME == "hdf5"
+    assert registry.find(lying).NAME == "hdf5"

@@ -11,10 +11,11 @@ import pytest
 from conformance import tensors_of
 from keras_files import CONFIG, EditedCopyTests, account, archive, network, weights_file
 
-from ckpttool import checkpoint, formats
+from ckpttool import checkpoint
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import CorruptCheckpoint, FormatError, MissingFile, PlanError
 from ckpttool.core.tensors import Tensor
+from ckpttool.formats import registry
 from ckpttool.formats.format import Writing
 from ckpttool.formats.keras.archive import KerasArchive
 from ckpttool.formats.reading import archive as archives
@@ -248,7 +249,7 @@ def test_weights_that_point_out_of_the_archive(tmp_path, monkeypatch, kind):
 def test_damage_of_a_member_is_named(tmp_path):
     path = hand_made(tmp_path)
     path.write_bytes(path.read_bytes().replace(b'"Functional"', b'"functional"'))
-    problems = {item.name: item.problem for item in formats.find(path).verify(path)}
+    problems = {item.name: item.problem for item in registry.find(path).verify(path)}
     assert [name for name, problem in problems.items() if problem] == ["config.json"]
     with pytest.raises(CorruptCheckpoint, match=r"config\.json is damaged"):
         checkpoint.save(checkpoint.open(path), tmp_path / "copy.keras")

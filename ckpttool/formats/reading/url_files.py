@@ -1,0 +1,88 @@
+"""From a URL to a local path: sparse files are put there for the remote files that the URL may stand for.
+
+Where fsspec can list a folder, all that belongs together is put there. A web server lists nothing: it is asked, name by
+name, for what the formats declare (`Format.files_beside`, `IN_FOLDER`, `files_named_in`).
+"""
+
+from pathlib import Path
+
+from ckpttool.core.errors import CkptError, MissingDependency
+from ckpttool.formats import registry
+from ckpttool.remote import servers, sparse_files
+from ckpttool.remote.paths import is_url, place_of, url_of
+
+
+def local(path: Path | str) -> Path:
+    """Return a path to read from: for a URL that of its sparse files; any other path as it is.
+
+    Raises:
+        CkptError: the server refuses, or cannot be reached.
+        MissingDependency: a package is missing.
+    """
+    if not is_url(path):
+        return Path(path)
+    place = place_of(path)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if not _put_listed(place):
+        _put_by_name(place)
+    return place
+
+
+def _put_listed(place: Path) -> bool:
+    """Put what a server lists, in the folder, else beside the name; some servers list nothing and can be read."""
+    if not servers.lists(str(url_of(place))):
+        return False
+    try:
+        if _put_folder(place, ""):
+            _put_folder(place / "variables", "")
+            return True
+        stem = place.name
+        for each in registry.every():
+            stem = each.stem(stem)
+        return _put_folder(place.parent, stem)
+    except MissingDependency:
+        raise
+    except CkptError:
+        return False
+
+
+def _put_folder(folder: Path, start: str) -> bool:
+    """Put the files of a folder whose names begin with `start`; return whether there are any."""
+    listing = servers.listing(str(url_of(folder)))
+    files = {name: file for name, file in listing.items() if file and name.startswith(start)}
+    for name, file in files.items():
+        sparse_files.put(folder / name, file)
+    return bool(files)
+
+
+def _put_by_name(place: Path) -> None:
+    """Put what a server has of the names that a path may stand for, as a file or as a folder.
+
+    Raises:
+        CkptError: there is none, because the server refuses.
+    """
+    formats, refusals = list(registry.every()), list[CkptError]()
+    if _put_each([place, *(path for each in formats for path in each.files_beside(place))], refusals):
+        return
+    place.mkdir(exist_ok=True)
+    _put_each([place / name for each in formats for name in each.IN_FOLDER], refusals)
+    for each in formats:
+        if any((place / name).is_file() for name in each.IN_FOLDER):
+            _put_each(each.files_named_in(place), refusals)
+    if not any(place.iterdir()):
+        place.rmdir()
+        if refusals:
+            raise refusals[0]
+
+
+def _put_each(places: list[Path], refusals: list[CkptError]) -> bool:
+    """Put those that are there; return whether any is. A server that allows no listing refuses what is not there."""
+    any_there = False
+    for place in dict.fromkeys(places):
+        try:
+            any_there = sparse_files.renewed(place) is not None or any_there
+        except MissingDependency:
+            raise
+        except CkptError as error:
+            refusals.append(error)
+    return any_there

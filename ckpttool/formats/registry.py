@@ -1,0 +1,144 @@
+"""The registry of formats: a line for each, imported when it is first used.
+
+Bytes decide before suffixes do: a file is what it holds. Formats are asked in the order of the table. To add one: a
+class derived from `formats.format.Format`, a line here, a class of conformance tests and a fixture. Other packages add
+theirs under the entry point group `ckpttool.formats`.
+"""
+
+import difflib
+from collections.abc import Iterator
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import cast
+
+from ckpttool.core.errors import CkptError, FormatError, MissingDependency, MissingFile
+from ckpttool.formats.format import Format
+from ckpttool.formats.tensorflow import checkpoint_state
+from ckpttool.formats.tensorflow.bundle_files import PART
+from ckpttool.formats.tensorflow.prefix import prefix_of
+from ckpttool.remote import sparse_files
+from ckpttool.remote.paths import require_here
+
+BUILTIN = {
+    "saved-model": "ckpttool.formats.tensorflow.saved_model:SavedModel",
+    "object": "ckpttool.formats.tensorflow.object_checkpoint:ObjectCheckpoint",
+    "bundle": "ckpttool.formats.tensorflow.bundle:Bundle",
+    "v1": "ckpttool.formats.tensorflow.v1:V1",
+    "safetensors": "ckpttool.formats.safetensors.format:Safetensors",
+    "torch": "ckpttool.formats.pytorch.format:Torch",
+    "npz": "ckpttool.formats.npz.format:Npz",
+    "keras": "ckpttool.formats.keras.archive:KerasArchive",
+    "keras-weights": "ckpttool.formats.keras.weights:KerasWeights",
+    "keras-legacy": "ckpttool.formats.keras.legacy:KerasLegacy",
+    "hdf5": "ckpttool.formats.hdf5.format:Hdf5",
+    "onnx": "ckpttool.formats.onnx.format:Onnx",
+    "npy": "ckpttool.formats.npz.folder:Npy",
+}
+FOREIGN_SUFFIXES = (".bin", ".json", ".pt", ".pth", ".npy", ".npz", ".pb", ".onnx", ".meta")
+"""Suffixes that say a format: an output named so is that, or refused, and never a bundle with an odd prefix."""
+
+
+@cache
+def _added() -> dict[str, str]:
+    from importlib.metadata import entry_points  # slow to import, and seldom needed
+
+    return {entry.name: entry.value for entry in entry_points(group="ckpttool.formats")}
+
+
+@cache
+def _load(location: str) -> Format:
+    module, _, name = location.partition(":")
+    try:
+        return cast(Format, getattr(import_module(module), name)())
+    except (ImportError, AttributeError) as error:
+        raise MissingDependency(f"the format {location}, which a package adds, cannot be loaded: {error}") from error
+
+
+def names() -> list[str]:
+    """Return the names of all formats.
+
+    >>> names()[:2]
+    ['saved-model', 'object']
+    """
+    return [*BUILTIN, *(name for name in _added() if name not in BUILTIN)]
+
+
+def every() -> Iterator[Format]:
+    """Yield all formats; packages are only asked for theirs when ours are not enough."""
+    yield from map(get, BUILTIN)
+    yield from (get(name) for name in _added() if name not in BUILTIN)
+
+
+def get(name: str) -> Format:
+    """Return the format of a name.
+
+    Raises:
+        CkptError: there is none.
+        MissingDependency: another package adds it, and cannot be loaded.
+    """
+    location = BUILTIN.get(name) or _added().get(name)
+    if location is None:
+        raise CkptError(f"no format is named {name!r}; there are {', '.join(names())}")
+    return _load(location)
+
+
+def find(path: Path) -> Format:
+    """Return the format of what is at a path.
+
+    Raises:
+        MissingFile: nothing is there, or a folder without a checkpoint; the message has what is near.
+        FormatError: it is not a checkpoint in any format.
+    """
+    for candidate in every():
+        if candidate.recognises(path):
+            return candidate
+    raise _explain(path)
+
+
+def for_output(path: Path, name: str | None = None, like: Path | None = None) -> Format:
+    """Return the format to write: the one named, else the one of the suffix, else that of `like`, else a bundle.
+
+    >>> for_output(Path("weights.npz")).NAME, for_output(Path("model-1000")).NAME
+    ('npz', 'bundle')
+
+    Raises:
+        CkptError: no format has the name, or `like` is a URL.
+        FormatError: the suffix says a format that is not written.
+    """
+    if like is not None:
+        require_here(like)
+    if name is not None:
+        return get(name)
+    for candidate in every():
+        if any(suffix and path.name.endswith(suffix) for suffix in candidate.SUFFIXES):
+            return candidate
+    if path.suffix in FOREIGN_SUFFIXES:
+        written = [
+            f"{each.NAME} ({', '.join(suffixes)})"
+            for each in every()
+            if each.WRITES and (suffixes := [suffix for suffix in each.SUFFIXES if suffix])
+        ]
+        raise FormatError(f"{path}: no format writes {path.suffix} files; suffixes say {', '.join(written)}")
+    return get("bundle") if like is None else find(like)
+
+
+def _explain(path: Path) -> CkptError:
+    """Return why nothing can be opened at a path, with what would help."""
+    prefix = prefix_of(path)
+    neighbours = sorted(prefix.parent.iterdir()) if prefix.parent.is_dir() else []
+    parts = [part for part in neighbours if PART.sub("", part.name) == prefix.name and part != prefix]
+    if parts:
+        there = ", ".join(part.name for part in parts[:3])
+        return MissingFile(f"{prefix}.index is missing: there is {there}, but without an index there is no checkpoint")
+    if path.is_file():
+        with sparse_files.opened(path) as file:
+            pointer = file.read(24) == b"version https://git-lfs."
+        hint = "it is a Git LFS pointer, `git lfs pull` fetches the file" if pointer else "its bytes are none of these"
+        hint = f"it names those of {path.parent}, so say that folder" if path.name == checkpoint_state.NAME else hint
+        return FormatError(f"{path} is not a checkpoint ({', '.join(names())}): {hint}")
+    if prefix != path:
+        return MissingFile(f"{prefix}.index is missing: {path} stands for the checkpoint {prefix.name}")
+    known = sorted({PART.sub("", part.name) for part in neighbours} - {""})
+    near = difflib.get_close_matches(prefix.name, known, n=3, cutoff=0.5)
+    return MissingFile(f"{path} is missing: no such checkpoint{'; nearest: ' + ', '.join(near) if near else ''}")
