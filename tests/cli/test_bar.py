@@ -15,7 +15,9 @@ import pytest
 from ckpttool.cli.show import progress
 from ckpttool.cli.show.progress import Bar
 
-ERASED = "\r\x1b[2K"
+REDRAWN = "\r\x1b[2K"
+ERASED = "\n\r\x1b[1A\x1b[2K"
+"""The end of a bar: `rich` goes to the next line, back, and leaves that empty."""
 
 
 class Screen(io.StringIO):
@@ -36,8 +38,8 @@ def screen(monkeypatch: pytest.MonkeyPatch) -> Screen:
 
 
 def plain(text: str) -> str:
-    """The text without its colors."""
-    return re.sub(r"\x1b\[[\d;]*m", "", text)
+    """The text without its colors, and without the cursor's going and coming."""
+    return re.sub(r"\x1b\[(\d;?)*m|\x1b\[\?25[hl]", "", text)
 
 
 def test_a_line_says_what_is_under_way_and_how_far(screen: Screen) -> None:
@@ -45,7 +47,7 @@ def test_a_line_says_what_is_under_way_and_how_far(screen: Screen) -> None:
     line = plain(screen.getvalue())
     assert line.startswith("epoch 2/4 ━━━━")
     assert line.rstrip().endswith("step 30/40  loss 0.1234")
-    assert len(line) <= 79
+    assert len(line) <= 80
     assert "\n" not in line
 
 
@@ -53,7 +55,7 @@ def test_a_line_is_cut_rather_than_wrapped(screen: Screen, monkeypatch: pytest.M
     monkeypatch.setenv("COLUMNS", "40")
     Bar().move("epoch 2/4", 30, 40, "step 30/40  12,345 rows/s  loss 0.1234")
     assert plain(screen.getvalue()).startswith("epoch 2/4 ")
-    assert len(plain(screen.getvalue())) <= 39
+    assert len(plain(screen.getvalue())) <= 40
     assert "\n" not in screen.getvalue()
 
 
@@ -65,20 +67,28 @@ def test_it_is_drawn_again_only_after_a_while(screen: Screen, monkeypatch: pytes
     assert "two" not in screen.getvalue()
     monkeypatch.setattr(progress, "REDRAWN", 0.0)
     shown.move("epoch", 3, 3, "three")
-    assert ERASED in screen.getvalue()
-    assert plain(screen.getvalue()).endswith("three")
+    first, last = plain(screen.getvalue()).split(REDRAWN)
+    assert (first.split()[-1], last.split()[-1]) == ("one", "three")
 
 
 def test_what_is_printed_stands_above_it(screen: Screen) -> None:
     shown = Bar()
     shown.move("epoch", 1, 2, "facts")
-    line = screen.getvalue()
+    line = plain(screen.getvalue())
     with shown.aside():
         screen.write("printed\n")
-    assert screen.getvalue() == f"{line}{ERASED}printed\n{line}"
+    stopped = f"{line}{REDRAWN}{line}{ERASED}"
+    assert plain(screen.getvalue()) == f"{stopped}printed\n{REDRAWN}{line}"
     shown.clear()
     shown.clear()
-    assert screen.getvalue() == f"{line}{ERASED}printed\n{line}{ERASED}"
+    assert plain(screen.getvalue()) == f"{stopped}printed\n{REDRAWN}{stopped}"
+
+
+def test_the_cursor_is_back_when_it_is_gone(screen: Screen) -> None:
+    shown = Bar()
+    shown.move("epoch", 1, 2, "facts")
+    shown.clear()
+    assert re.findall(r"\x1b\[\?25[hl]", screen.getvalue()) == ["\x1b[?25l", "\x1b[?25h"]
 
 
 def test_there_is_none_in_a_pipe_or_on_a_dumb_terminal(screen: Screen, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,4 +147,4 @@ def test_an_error_has_a_line_of_its_own(
     code, _, screen = on_a_terminal("finetune", small, "--data", data, *options)
     assert code == 2
     assert "step 1/1" in screen
-    assert re.search(r"\r\x1b\[2KError: .*loss became[^\n]*\n$", screen)
+    assert re.search(re.escape(ERASED) + r"Error: .*loss became[^\n]*\n$", screen)

@@ -132,12 +132,16 @@ FILL_AND_DIE = """
 import functools, os, signal, sys
 import ckpttool.training.feature_cache as cache
 from ckpttool.cli import main
-from ckpttool.cli.show.watcher import Watcher
+from ckpttool.cli.show.progress import ProgressPrinter
 from ckpttool.data.feature_store import Entry
 
 cache.BATCH_BYTES = 160
 Entry.fill = functools.partialmethod(Entry.fill, durable_every=1)
-Watcher.on_cache_progress = lambda self, done, rows: os.kill(os.getpid(), signal.SIGKILL) if done == 50 else None
+def kill(self, done, rows):
+    if done == 50:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+ProgressPrinter.on_cache_progress = kill
 main(sys.argv[1:])
 """
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ckpttool import checkpoint
-from ckpttool.cli.show.watcher import Watcher
+from ckpttool.cli.show.progress import ProgressPrinter
 from ckpttool.runtime.optimizers import OPTIMIZERS
 
 EPOCH = ["--epochs", "1"]
@@ -261,7 +261,7 @@ def test_weights_that_are_no_numbers_are_never_written(
 def test_a_run_that_is_stopped_says_how_to_go_on(
     shell: Any, small: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Watcher, "advanced", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr(ProgressPrinter, "on_progress", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     out, saved = tmp_path / "out.ckpt", tmp_path / "out.ckpt.saves" / "step-00000001.ckpt"
     command = ["finetune", small, "--data", data, "--epochs", "3", "-o", out]
     result = shell.run(*command, exit_code=128 + signal.SIGTERM)

@@ -10,7 +10,7 @@ from ckpttool.cli.options.augmenting import augmenting
 from ckpttool.cli.options.config import config
 from ckpttool.cli.options.roles import roles
 from ckpttool.cli.show.output import document
-from ckpttool.cli.show.watcher import Watcher
+from ckpttool.cli.show.progress import ProgressPrinter
 from ckpttool.model.model import Model
 from ckpttool.verbs import cache as verb
 
@@ -45,5 +45,5 @@ def cache(
     Example:
       ckpttool cache new_model.ckpt --freeze 'hidden[12]' --data mnist.npz
     """
-    features = verb.cache(Model.open(model), data, freeze, valid, cache_dir, callbacks=Watcher(as_json), **how)
+    features = verb.cache(Model.open(model), data, freeze, valid, cache_dir, callbacks=ProgressPrinter(as_json), **how)
     document(features.summary(), [str(features.entry.path)], as_json)

@@ -9,7 +9,7 @@ from ckpttool.cli.options import shared
 from ckpttool.cli.options.config import config
 from ckpttool.cli.options.roles import ROLE_OPTIONS, roles
 from ckpttool.cli.show import output
-from ckpttool.cli.show.watcher import Watcher
+from ckpttool.cli.show.progress import ProgressPrinter
 from ckpttool.model.model import Model
 from ckpttool.verbs import diagnose as verb
 
@@ -51,5 +51,5 @@ def diagnose(model: Path, data: Path, as_json: bool, **how: Any) -> None:
     Example:
       ckpttool diagnose new_model.ckpt --data mnist.npz
     """
-    found = verb.diagnose(Model.open(model), data, callbacks=Watcher(as_json), **how)
+    found = verb.diagnose(Model.open(model), data, callbacks=ProgressPrinter(as_json), **how)
     output.rows([row.as_json() for row in found], COLUMNS, as_json)

@@ -10,7 +10,7 @@ from ckpttool.cli.options import shared
 from ckpttool.cli.options.config import config
 from ckpttool.cli.options.roles import ROLE_OPTIONS, roles
 from ckpttool.cli.show.output import document, for_people, rows, say
-from ckpttool.cli.show.watcher import Watcher
+from ckpttool.cli.show.progress import ProgressPrinter
 from ckpttool.model.model import Model
 from ckpttool.verbs import evaluate as verb
 
@@ -44,7 +44,7 @@ def evaluate(model: Path, data: Path, as_json: bool, **how: Any) -> None:
     Example:
       ckpttool evaluate tuned.ckpt --data mnist.npz
     """
-    found = verb.evaluate(Model.open(model), data, callbacks=Watcher(as_json), **how).as_json()
+    found = verb.evaluate(Model.open(model), data, callbacks=ProgressPrinter(as_json), **how).as_json()
     accuracy = "" if found["accuracy"] is None else f", accuracy {found['accuracy']:.4f}"
     document(found, [f"{found['rows']} rows: loss {found['loss']:.4f}{accuracy}"], as_json)
     if not as_json:

@@ -12,7 +12,7 @@ from ckpttool.cli.options.objective import objective
 from ckpttool.cli.options.roles import roles
 from ckpttool.cli.show.output import document
 from ckpttool.cli.show.plans import show_plan
-from ckpttool.cli.show.watcher import Watcher
+from ckpttool.cli.show.progress import ProgressPrinter
 from ckpttool.model.model import Model
 from ckpttool.training.callbacks import Recording
 from ckpttool.training.report import Report
@@ -66,6 +66,6 @@ def finetune(
     if plan_only:
         show_plan(verb.plan(opened, wanted), as_json)
         return
-    watch = Watcher(as_json)
+    watch = ProgressPrinter(as_json)
     run = verb.finetune(opened, data, wanted, output, overwrite, watch, resume, repeats, recording)
     document(run.summary(), run.lines(output), as_json)

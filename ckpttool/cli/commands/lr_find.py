@@ -13,8 +13,8 @@ from ckpttool.cli.options.config import config
 from ckpttool.cli.options.objective import objective
 from ckpttool.cli.options.roles import roles
 from ckpttool.cli.show import output
+from ckpttool.cli.show.progress import ProgressPrinter
 from ckpttool.cli.show.rate_chart import chart
-from ckpttool.cli.show.watcher import Watcher
 from ckpttool.model.model import Model
 from ckpttool.training.callbacks.plot import Picture
 from ckpttool.training.run import Options
@@ -70,7 +70,7 @@ def lr_find(
       ckpttool lr-find new_model.ckpt --data mnist.npz --freeze 'hidden[12]'
     """
     picture = Picture(plot, overwrite) if plot else None
-    wanted, watch = Options.of(training_op=None, **how), Watcher(as_json=True)  # stdout is for the curve alone
+    wanted, watch = Options.of(training_op=None, **how), ProgressPrinter(as_json=True)  # stdout is for the curve alone
     curve = find_learning_rate(Model.open(model), data, wanted, low, high, steps, watch)
     _show(curve, as_json)
     if picture:

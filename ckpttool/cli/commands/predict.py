@@ -9,7 +9,7 @@ from ckpttool.cli.options import shared
 from ckpttool.cli.options.config import config
 from ckpttool.cli.options.roles import ROLE_OPTIONS, roles
 from ckpttool.cli.show.output import document
-from ckpttool.cli.show.watcher import Watcher
+from ckpttool.cli.show.progress import ProgressPrinter
 from ckpttool.model.model import Model
 from ckpttool.verbs import predict as verb
 
@@ -36,6 +36,6 @@ def predict(model: Path, data: Path, output: Path, as_json: bool, **how: Any) ->
     Example:
       ckpttool predict tuned.ckpt --data mnist.npz -o predictions.csv
     """
-    found = verb.predict(Model.open(model), data, output, callbacks=Watcher(as_json), **how)
+    found = verb.predict(Model.open(model), data, output, callbacks=ProgressPrinter(as_json), **how)
     line = f"{output}: {', '.join(found.arrays)} of {found.rows} rows, from {found.tensor}, {found.why}"
     document(found.as_json(), [line], as_json)

@@ -1,72 +1,183 @@
-"""The bar: one line at the foot of a terminal that says how far a long command is."""
+"""What a terminal shows while a long verb works: plan, notes, epochs, and a bar at its foot."""
 
 import contextlib
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ckpttool.cli.show import output
+from ckpttool.cli.show.plans import show_plan
+from ckpttool.core.tensors import human_size
+from ckpttool.data.dataset import Split, notes_of
+from ckpttool.model.plan import PlanRow
+from ckpttool.training.callbacks.callback import Callback, Progress
+from ckpttool.training.feature_cache import Estimate
+from ckpttool.training.features import Features
+from ckpttool.training.run import Epoch
+
+if TYPE_CHECKING:
+    import rich.progress
 
 REDRAWN = 0.1
 """Seconds for which a bar stays as it was drawn: an epoch may take less, and must not wait for its picture."""
-LEAST = 10
-"""Columns that the bar itself has at least."""
+MIN_COLUMNS = 10
+"""Columns that the bar itself has at least; the text beside it is cut off before."""
 
 
 class Bar:
-    """Drawn on standard error where that is a terminal; elsewhere there is none."""
+    """A bar of `rich` on standard error where that is a terminal; elsewhere nothing, and `rich` is not imported."""
 
     def __init__(self) -> None:
         """Draw nothing yet."""
         self._terminal = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
-        self._line = ""
         self._drawn = 0.0
+        self._progress: rich.progress.Progress | None = None
 
     def move(self, label: str, done: int, total: int, facts: str) -> None:
-        """Say what is under way, how far it is, and what else is known of it."""
-        if self._terminal and (not self._line or time.monotonic() - self._drawn >= REDRAWN):
-            self._erase()
-            self._line, self._drawn = _line(label, done, total, facts), time.monotonic()
-            self._draw()
+        """Show what is under way, how far it is, and what else is known of it."""
+        if not self._terminal:
+            return
+        first = self._progress is None
+        progress = self._progress = self._progress or _progress(label)
+        due = time.monotonic() - self._drawn >= REDRAWN
+        progress.update(progress.task_ids[0], description=label, completed=done, total=total, facts=facts)
+        if first:
+            progress.start()
+        elif due:
+            progress.refresh()
+        if first or due:
+            self._drawn = time.monotonic()
 
     def clear(self) -> None:
         """Take the bar away."""
-        self._erase()
-        self._line = ""
+        if self._progress:
+            self._progress.stop()
+        self._progress = None
 
     @contextlib.contextmanager
     def aside(self) -> Iterator[None]:
-        """Leave the foot of the terminal to what is printed in the block."""
-        self._erase()
+        """Leave the foot of the terminal to what is printed in the block, to standard output too."""
+        if self._progress:
+            self._progress.stop()
         yield
-        self._draw()
-
-    def _draw(self) -> None:
-        if self._line:
-            sys.stderr.write(self._line)
-            sys.stderr.flush()
-
-    def _erase(self) -> None:
-        if self._line:
-            sys.stderr.write("\r\x1b[2K")
-            sys.stderr.flush()
+        if self._progress:
+            self._progress.start()
 
 
-def _line(label: str, done: int, total: int, facts: str) -> str:
-    """Return the line, as wide as the terminal but for a column, so that it does not wrap."""
+def _progress(label: str) -> "rich.progress.Progress":
+    """Return a line of label, bar and facts, which is gone when it is stopped."""
     from rich.console import Console
-    from rich.progress_bar import ProgressBar
-    from rich.table import Table
+    from rich.progress import BarColumn, Progress, TextColumn
+    from rich.table import Column
 
-    console = Console(file=sys.stderr)
-    console.width -= 1
-    grid = Table.grid(padding=(0, 1), expand=True)
-    grid.add_column(no_wrap=True, min_width=len(label))
-    grid.add_column(ratio=1, min_width=LEAST)
-    grid.add_column(no_wrap=True, overflow="ellipsis")
-    grid.add_row(label, ProgressBar(total, done), facts)
-    with console.capture() as captured:
-        console.print(grid)
-    return captured.get().rstrip("\n")
+    named = TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, min_width=len(label)))
+    bar = BarColumn(None, table_column=Column(ratio=1, min_width=MIN_COLUMNS))
+    facts = TextColumn("{task.fields[facts]}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis"))
+    shown = Progress(
+        named,
+        bar,
+        facts,
+        console=Console(file=sys.stderr),
+        auto_refresh=False,
+        transient=True,
+        redirect_stdout=False,
+        redirect_stderr=False,
+        expand=True,
+    )
+    shown.add_task(label, facts="")
+    return shown
+
+
+class ProgressPrinter(Callback):
+    """Prints the plan and the epochs, to stderr where stdout is kept for JSON; a bar says how far a run is."""
+
+    def __init__(self, as_json: bool) -> None:
+        """Take whether stdout is kept for JSON."""
+        self._as_json = as_json
+        self._bar = Bar()
+        self._noted: set[str] = set()
+        click.get_current_context().call_on_close(self._bar.clear)
+
+    def _say(self, *texts: str) -> None:
+        with self._bar.aside():
+            for text in texts:
+                output.say(text)
+
+    def on_plan(self, plan: Sequence[PlanRow], notes: Sequence[str]) -> None:
+        """Print the plan as a table, and the notes below it."""
+        with self._bar.aside():
+            if not self._as_json:
+                show_plan(plan)
+        self._say(*notes)
+
+    def on_differences(self, notes: Sequence[str]) -> None:
+        """Say what is unlike the run that is repeated."""
+        self._say(*notes)
+
+    def on_data(self, splits: Sequence[Split]) -> None:
+        """Say what was done to the data, once: a later stage has the same rows."""
+        notes = [note for note in notes_of(splits) if note not in self._noted]
+        self._noted.update(notes)
+        self._say(*(f"data: {note}" for note in notes))
+
+    def on_cache_estimate(self, estimate: Estimate) -> None:
+        """Say the cost before a fill."""
+        cost = f"{human_size(estimate.bytes)}, about {estimate.seconds:.1f} s"
+        self._say(f"cache: {estimate.rows} rows to compute, {cost}")
+        self._fill_began: tuple[float, int] | None = None
+
+    def on_cache_progress(self, done: int, rows: int) -> None:
+        """Move the bar on, at the speed since the first rows."""
+        began, first = self._fill_began = self._fill_began or (time.monotonic(), done)
+        speed = (done - first) / max(time.monotonic() - began, 1e-9)
+        left = f"  {speed:,.0f} rows/s  {clock((rows - done) / speed)} left" if speed else ""
+        self._bar.move("cache", done, rows, f"{done:,}/{rows:,} rows{left}")
+        if done == rows:
+            self._bar.clear()
+
+    def on_cache_damage(self, damage: Exception) -> None:
+        """Say what was wrong with the cached features."""
+        self._say(f"cache: {damage}; it is filled again")
+
+    def on_cache_ready(self, features: Features) -> None:
+        """Say whether the cache had the features."""
+        found = "hit" if features.hit else "filled"
+        self._say(f"cache: {found}, {features.rows} rows, {human_size(features.nbytes)}, {features.entry.path}")
+
+    def on_progress(self, progress: Progress) -> None:
+        """Move the bar on."""
+        facts = (
+            f"step {progress.step}/{progress.steps}  {progress.rows_per_second:,.0f} rows/s  loss {progress.loss:.4f}"
+            f"  {clock(progress.seconds_left)} left, run {clock(progress.run_left)}"
+        )
+        self._bar.move(f"epoch {progress.epoch}/{progress.epochs}", progress.step, progress.steps, facts)
+
+    def on_epoch_end(self, epoch: Epoch) -> None:
+        """Print the line of an epoch."""
+        with self._bar.aside():
+            click.echo(epoch_line(epoch), err=self._as_json)
+
+    def on_save(self, path: Path) -> None:
+        """Say where the run is saved."""
+        self._say(f"saved as {path}")
+
+    def on_run_end(self) -> None:
+        """Take the bar away."""
+        self._bar.clear()
+
+
+def epoch_line(epoch: Epoch) -> str:
+    """Return the line that is printed when an epoch is done."""
+    accuracy = "" if epoch.valid_accuracy is None else f"  accuracy {epoch.valid_accuracy:.4f}"
+    return (
+        f"epoch {epoch.epoch:3d}  loss {epoch.loss:.4f}  validation loss {epoch.valid_loss:.4f}{accuracy}"
+        f"  {epoch.seconds:.2f} s"
+    )
 
 
 def clock(seconds: float) -> str:
