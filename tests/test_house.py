@@ -166,7 +166,7 @@ STILL_NAMING_OPTIONS = {
     "verbs",
 }
 """The rooms whose texts have not been changed yet; none at the end."""
-ABOUT_THE_SHELL = {"ckpttool/remote/paths.py", "ckpttool/foreign/draft.py"}
+ABOUT_THE_SHELL = {"ckpttool/remote/paths.py", "ckpttool/foreign/suggest.py"}
 """Files that take command lines apart, or write what is pasted into a shell."""
 
 

@@ -48,7 +48,7 @@ def check_size(graph: Graph, values: Mapping[str, Tensor]) -> None:
     if size > MESSAGE_LIMIT:
         raise PlanError(
             f"{graph.source}: with the values it would be {size} bytes, and a protobuf message holds at most "
-            f"{MESSAGE_LIMIT}; without --bake they are in the checkpoint alone"
+            f"{MESSAGE_LIMIT}; without `bake` they are in the checkpoint alone"
         )
 
 

@@ -7,9 +7,8 @@ from functools import cached_property
 from typing import TypeVar
 
 from ckpttool.foreign.joint import Joint, Together, is_of_cell, whole_layers
-from ckpttool.foreign.layouts.keep import Keep
-from ckpttool.foreign.layouts.layout import Layout, Shape
-from ckpttool.foreign.layouts.pointwise import pointwise
+from ckpttool.foreign.layouts.dense import pointwise
+from ckpttool.foreign.layouts.layout import Keep, Layout, Shape
 from ckpttool.foreign.names import (
     Endings,
     aligned,
@@ -31,7 +30,7 @@ Value = TypeVar("Value")
 
 @dataclass
 class Matching:
-    """Tensors and variables that are paired, surest first; `found` has for each variable its tensor, and by what.
+    """Tensors and variables that are paired, surest first; `pairs` has each variable's tensor, and how sure that is.
 
     Where the source's names are sorted, their order is that of layers only for names that differ in their numbers.
     """
@@ -40,7 +39,7 @@ class Matching:
     targets: Mapping[str, StoredTensor]
     turning: Mapping[str, Layout]
     is_sorted: bool
-    found: dict[str, tuple[str, float]] = field(default_factory=dict)
+    pairs: dict[str, tuple[str, float]] = field(default_factory=dict)
     joint: list[Joint] = field(default_factory=list)
 
     def run(self) -> None:
@@ -57,8 +56,8 @@ class Matching:
         if None not in (parts := (part_of(source), part_of(target))) and len(set(parts)) > 1:
             return []
         shape, turning = self.targets[target].shape or (), self.turning[target]
-        found = [way for way in dict.fromkeys([turning, Keep()]) if shape in way.made_of([self.shapes[source]])]
-        return found or ([] if isinstance(turning, Keep) else [*pointwise(self.shapes[source], shape)])
+        ways = [way for way in dict.fromkeys([turning, Keep()]) if shape in way.made_of([self.shapes[source]])]
+        return ways or ([] if isinstance(turning, Keep) else [*pointwise(self.shapes[source], shape)])
 
     @cached_property
     def _groups(self) -> dict[str, Group]:
@@ -91,12 +90,12 @@ class Matching:
         """Return the tensors that are left by their groups, and the variables that are, with the groups that fit."""
         used = self._used() | self._torn_sources
         left = _by_value({name: group for name, group in self._groups.items() if name not in used})
-        filled = {*self.found, *(name for each in self.joint for name in each.targets)}
+        filled = {*self.pairs, *(name for each in self.joint for name in each.targets)}
         wanting = {name: groups & left.keys() for name, groups in self._fitting.items() if name not in filled}
         return left, wanting
 
     def _used(self) -> set[str]:
-        return {source for source, _ in self.found.values()} | {name for each in self.joint for name in each.sources}
+        return {source for source, _ in self.pairs.values()} | {name for each in self.joint for name in each.sources}
 
     def _together(self) -> Together:
         """Return what might be made together of the tensors that are not paired, of those that fit alone too."""
@@ -154,7 +153,7 @@ class Matching:
         """Pair where one tensor fits that lies beside those which the rest of the variable's layer got."""
         left, wanting = self._open()
         beside: dict[str, set[str]] = {}
-        for target, (source, _) in self.found.items():
+        for target, (source, _) in self.pairs.items():
             beside.setdefault(layer_of(target), set()).add(layer_of(source))
         inside = _by_value({name: (layer_of(name), group) for group, names in left.items() for name in names})
         near = {
@@ -187,7 +186,7 @@ class Matching:
         layers = {name: layer_of(name) or name for name in self.shapes}
         ordered = sorted({*layers.values()}, key=natural) if self.is_sorted else dict.fromkeys(layers.values())
         places = {layer: place for place, layer in enumerate(ordered)}
-        known = [places[layers[self.found[target][0]]] for target in self.targets if target in self.found]
+        known = [places[layers[self.pairs[target][0]]] for target in self.targets if target in self.pairs]
         if known != sorted(known):
             return False
         alone = [(s, t) for s, t in self._even() if not self.is_sorted or len({*map(without_numbers, s)}) == 1]
@@ -203,9 +202,9 @@ class Matching:
         return [(sources, targets) for sources, targets in even if len(sources) == len(targets)]
 
     def _take(self, pairs: Iterable[tuple[str, str]], how: float) -> bool:
-        before = len(self.found)
-        self.found |= {target: (source, how) for source, target in pairs}
-        return len(self.found) > before
+        before = len(self.pairs)
+        self.pairs |= {target: (source, how) for source, target in pairs}
+        return len(self.pairs) > before
 
 
 def _by_value(values: Mapping[str, Value]) -> dict[Value, list[str]]:

@@ -3,8 +3,7 @@
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.foreign.layouts.conv import Conv, Depthwise, Transposed
 from ckpttool.foreign.layouts.dense import Dense, Flatten
-from ckpttool.foreign.layouts.keep import Keep
-from ckpttool.foreign.layouts.layout import Layout
+from ckpttool.foreign.layouts.layout import Keep, Layout
 from ckpttool.graph.contents.constants import numbers
 from ckpttool.graph.contents.stored import StoredTensor, stored_tensors
 from ckpttool.graph.core import Graph, TensorRef

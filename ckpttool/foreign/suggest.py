@@ -1,24 +1,34 @@
-"""A draft of rules: which tensor of a source is which variable of a graph, by names, shapes and order."""
+"""A draft of rules: which tensor of a source is which variable of a graph, by names, shapes and order.
 
+It is written as a file to read and edit: TOML with what tells each rule, and what is open, in comments.
+"""
+
+import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
+from pathlib import Path
 from typing import Any
 
 from ckpttool.checkpoint import Checkpoint
+from ckpttool.core.errors import CkptError
 from ckpttool.core.tensors import Tensor
-from ckpttool.foreign.layouts.keep import Keep
-from ckpttool.foreign.layouts.layout import Layout
-from ckpttool.foreign.layouts.pointwise import Pointwise
+from ckpttool.foreign.layouts.dense import Pointwise
+from ckpttool.foreign.layouts.layout import Keep, Layout
 from ckpttool.foreign.matching import BESIDE, NAMES, NUMBERS, ORDER, SHAPES, Matching
 from ckpttool.foreign.names import is_counter, natural
 from ckpttool.foreign.readers import is_of_torch, layout_by_reader
+from ckpttool.formats.writing.files import replacing
 from ckpttool.graph.contents.layers import layers
 from ckpttool.graph.contents.stored import StoredTensor, stored_tensors
 from ckpttool.graph.core import Graph
 
 TOGETHER, COPY = 0.75, 1.0
 """How sure tensors are that make variables together, and a tensor that holds what another does."""
+ABOUT = (
+    "A draft: read it, edit it, and give it to `ckpttool import --rules`, with `--check` of a sample if there is one."
+)
 WHY = {
     NAMES: "the names end alike",
     SHAPES: "nothing else has these shapes",
@@ -68,22 +78,22 @@ def suggest(weights: Checkpoint, graph: Graph) -> Draft:
     of a file that does not show by others whether its kernels are turned over, and what has no counterpart. Values are
     read only where a tensor that fits nothing might hold those of another.
     """
+    is_sorted = [*weights] == sorted(weights)
+    ordered = sorted(weights, key=natural) if is_sorted else list(weights)
     dropped = tuple(name for name, kind in weights.kinds().items() if kind != "weight" or is_counter(name))
-    shapes = {name: weights[name].shape for name in _in_order(weights) if name not in dropped}
+    shapes = {name: weights[name].shape for name in ordered if name not in dropped}
     targets = {target.name: target for target in _targets(graph)}
     turning = {name: layout_by_reader(graph, target) for name, target in targets.items()}
-    pairing = Matching(shapes, targets, turning, is_sorted=_is_sorted(weights))
-    pairing.run()
-    habit = _habit(weights, pairing)
-    found = [_suggestion(pairing, source, target, how, habit) for target, (source, how) in pairing.found.items()]
+    matching = Matching(shapes, targets, turning, is_sorted)
+    matching.run()
+    pairs, problems = _with_layouts(matching, _are_transposed(weights, matching))
+    pairs += [Suggestion(*joint, TOGETHER) for joint in matching.joint]
     places = {name: place for place, name in enumerate(targets)}
-    found += [Suggestion(*joint, TOGETHER) for joint in pairing.joint]
-    pairs = sorted((each for each in found if isinstance(each, Suggestion)), key=lambda pair: places[pair.targets[0]])
-    unused = {name: weights[name] for name in pairing.unused()}
+    pairs.sort(key=lambda pair: places[pair.targets[0]])
+    unused = {name: weights[name] for name in matching.unused()}
     copies = {pair.sources[0]: pair for pair in _copies(weights, pairs, unused)}
     lost = [f"{name} {list(shapes[name])}: no variable fits" for name in unused if name not in copies]
-    problems = [each for each in found if isinstance(each, str)]
-    return Draft((*pairs, *copies.values()), dropped, (*problems, *pairing.problems(), *lost))
+    return Draft((*pairs, *copies.values()), dropped, (*problems, *matching.problems(), *lost))
 
 
 def _copies(weights: Checkpoint, pairs: Sequence[Suggestion], unused: Mapping[str, Tensor]) -> Iterator[Suggestion]:
@@ -98,19 +108,10 @@ def _copies(weights: Checkpoint, pairs: Sequence[Suggestion], unused: Mapping[st
 
 
 def _digest(tensor: Tensor) -> object:
-    found = blake2b()
+    digest = blake2b()
     for piece in tensor.pieces():
-        found.update(piece)
-    return tensor.shape, tensor.dtype, found.digest()
-
-
-def _in_order(weights: Checkpoint) -> list[str]:
-    """Return names in the source's order; where that is the alphabet's, with their numbers in order."""
-    return sorted(weights, key=natural) if _is_sorted(weights) else list(weights)
-
-
-def _is_sorted(weights: Checkpoint) -> bool:
-    return [*weights] == sorted(weights)
+        digest.update(piece)
+    return tensor.shape, tensor.dtype, digest.digest()
 
 
 def _targets(graph: Graph) -> Iterator[StoredTensor]:
@@ -120,26 +121,73 @@ def _targets(graph: Graph) -> Iterator[StoredTensor]:
     return (stored[name] for name in dict.fromkeys([*flowing, *stored]) if name in stored)
 
 
-def _habit(weights: Checkpoint, pairing: Matching) -> bool | None:
-    """Say whether the source's kernels are turned over, by those whose shape tells; None where they do not agree."""
-    ways = [pairing.fits(source, target) for target, (source, _) in pairing.found.items()]
-    seen = {_is_turned(way[0]) for way, target in zip(ways, pairing.found, strict=True) if _tells(way, pairing, target)}
+def _are_transposed(weights: Checkpoint, matching: Matching) -> bool | None:
+    """Say whether the source's kernels are transposed, by those whose shape tells; None where they do not agree."""
+    seen = set()
+    for target, (source, _) in matching.pairs.items():
+        ways = matching.fits(source, target)
+        if len(ways) == 1 and not isinstance(matching.turning[target], Keep):
+            (way,) = ways
+            seen.add(way.form == "torch" if isinstance(way, Pointwise) else not isinstance(way, Keep))
     if not seen and is_of_torch(weights):
         return True
     return seen.pop() if len(seen) == 1 else None
 
 
-def _is_turned(layout: Layout) -> bool:
-    return layout.form == "torch" if isinstance(layout, Pointwise) else not isinstance(layout, Keep)
+def _with_layouts(matching: Matching, transposed: bool | None) -> tuple[list[Suggestion], list[str]]:
+    """Return the pairs with their layouts, and why that is not known of others."""
+    pairs, problems = [], []
+    for target, (source, confidence) in matching.pairs.items():
+        ways = matching.fits(source, target)
+        if len(ways) > 1 and transposed is None:
+            fits = " and as ".join(map(str, ways))
+            problems.append(f"{target}: {source} fits as {fits}, and no other kernel tells; write a rule")
+        else:
+            way = ways[-1] if transposed is False else ways[0]
+            pairs.append(Suggestion((source,), (target,), way, confidence))
+    return pairs, problems
 
 
-def _tells(ways: list[Layout], pairing: Matching, target: str) -> bool:
-    return len(ways) == 1 and not isinstance(pairing.turning[target], Keep)
+def write_draft(draft: Draft, path: Path) -> None:
+    """Write a draft as a file of rules, whole or not at all.
+
+    Raises:
+        CkptError: the name does not say that it is TOML.
+    """
+    if path.suffix != ".toml":
+        raise CkptError(f"{path}: a draft of rules is TOML, expected a name that ends in .toml")
+    with replacing(path) as file:
+        file.write(as_toml(draft).encode())
 
 
-def _suggestion(pairing: Matching, source: str, target: str, how: float, habit: bool | None) -> Suggestion | str:
-    """Return the pair with its layout, or why that is not known."""
-    ways = pairing.fits(source, target)
-    if len(ways) > 1 and habit is None:
-        return f"{target}: {source} fits as {' and as '.join(map(str, ways))}, and no other kernel tells; write a rule"
-    return Suggestion((source,), (target,), ways[0] if habit is not False or len(ways) == 1 else ways[-1], how)
+def as_toml(draft: Draft) -> str:
+    r"""Return the rules of a draft, each with how sure it is.
+
+    >>> from ckpttool.foreign.layouts import parse_layout
+    >>> pair = Suggestion(("fc.weight",), ("fc/kernel",), parse_layout("dense"), 0.9)
+    >>> print(as_toml(Draft((pair,), (), ())).split("\n\n")[1].strip())
+    [[rule]]  # 0.9: the names end alike
+    from = 'fc\.weight'
+    to = 'fc/kernel'
+    transform = 'dense'
+    """
+    problems = (problem if problem.isprintable() else json.dumps(problem) for problem in draft.open)
+    blocks = ["\n".join([f"# {ABOUT}", *(f"# open: {problem}" for problem in problems)])]
+    for pair in draft.pairs:
+        sources = [re.escape(name) for name in pair.sources]
+        targets = [name.replace("\\", "\\\\") for name in pair.targets]
+        lines = [
+            f"[[rule]]  # {pair.confidence}: {WHY[pair.confidence]}",
+            f"from = {_toml(sources)}",
+            f"to = {_toml(targets)}",
+            f"transform = {_toml([str(pair.layout)])}",
+        ]
+        blocks.append("\n".join([*lines, *["copy = true"] * pair.copy]))
+    blocks += [f"[[rule]]  # not a weight\nfrom = {_toml([re.escape(name)])}\ndrop = true" for name in draft.dropped]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _toml(texts: Sequence[str]) -> str:
+    """Return one text, or a list of several: between single quotes, or with quotes and control characters escaped."""
+    quoted = [f"'{text}'" if text.isprintable() and "'" not in text else json.dumps(text) for text in texts]
+    return quoted[0] if len(quoted) == 1 else f"[{', '.join(quoted)}]"

@@ -12,10 +12,8 @@ from ckpttool.core.casting import cast_tensor
 from ckpttool.core.errors import FormatError, PlanError
 from ckpttool.core.names import listed
 from ckpttool.core.tensors import Tensor
-from ckpttool.foreign.fitting import Pair
-from ckpttool.foreign.plan import Pairing, pair
+from ckpttool.foreign.pairing import Pair, Pairing, pair
 from ckpttool.foreign.rules import Rule
-from ckpttool.foreign.transformed import inverted
 from ckpttool.formats import registry
 from ckpttool.formats.format import Writing
 from ckpttool.formats.writing.files import refuse_existing
@@ -46,7 +44,7 @@ class Export:
         made = {
             tensor.name: cast_tensor(tensor, self.like[tensor.name].dtype)
             for each in self.pairs
-            for tensor in inverted(each.layout, [self.values[name] for name in each.targets], each.sources)
+            for tensor in each.layout.inverted([self.values[name] for name in each.targets], each.sources)
         }
         return {name: made.get(name) or tensor for name, tensor in self.like.items()}
 

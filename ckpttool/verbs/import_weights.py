@@ -10,7 +10,7 @@ from ckpttool.core.names import listed
 from ckpttool.core.tensors import Tensor
 from ckpttool.foreign.bake import bake as bake_values
 from ckpttool.foreign.bake import check_size
-from ckpttool.foreign.plan import Pairing, pair
+from ckpttool.foreign.pairing import Pairing, pair
 from ckpttool.foreign.rules import Rule
 from ckpttool.graph import files
 from ckpttool.graph.contents.stored import StoredTensor, stored_tensors

@@ -5,10 +5,8 @@ from dataclasses import replace
 from itertools import product
 
 from ckpttool.core.errors import PlanError
-from ckpttool.foreign.fitting import Pair
 from ckpttool.foreign.layouts.layout import Layout
-from ckpttool.foreign.plan import Pairing
-from ckpttool.foreign.transformed import applied
+from ckpttool.foreign.pairing import Pair, Pairing
 from ckpttool.graph.contents.layers import layers
 from ckpttool.graph.core import Graph
 from ckpttool.verbs.sample import Sample
@@ -69,5 +67,5 @@ def _tried(waiting: Sequence[Pair]) -> Iterator[tuple[Layout, ...]]:
 
 def _set(sample: Sample, pairing: Pairing, pairs: Sequence[Pair], ways: Sequence[Layout]) -> None:
     for pair, way in zip(pairs, ways, strict=True):
-        (tensor,) = applied(way, [pairing.weights[name] for name in pair.sources], pair.targets)
+        (tensor,) = way.applied([pairing.weights[name] for name in pair.sources], pair.targets)
         sample.set(tensor.name, tensor.read())

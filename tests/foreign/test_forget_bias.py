@@ -8,7 +8,7 @@ import pytest
 
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import PlanError
-from ckpttool.foreign.plan import pair
+from ckpttool.foreign.pairing import pair
 from ckpttool.foreign.readers import forget_bias
 from ckpttool.foreign.rules import Rule
 from ckpttool.graph.contents.stored import stored_tensors

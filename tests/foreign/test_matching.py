@@ -18,18 +18,18 @@ def test_that_many_layers_are_alike_is_asked_once(monkeypatch: pytest.MonkeyPatc
     asked = []
     fits = Matching.fits
     monkeypatch.setattr(Matching, "fits", lambda *args: asked.append(args) or fits(*args))
-    found = matching(
+    result = matching(
         [f"block.{number}.fc.weight" for number in range(2000)], [f"block/{number}/fc/kernel" for number in range(2000)]
     )
-    found.run()
-    assert found.found == {f"block/{n}/fc/kernel": (f"block.{n}.fc.weight", NAMES) for n in range(2000)}
+    result.run()
+    assert result.pairs == {f"block/{n}/fc/kernel": (f"block.{n}.fc.weight", NAMES) for n in range(2000)}
     assert len(asked) == 2000  # each variable is held against all tensors at once
 
 
 def test_the_longest_common_ending_tells_if_no_other_is_as_long() -> None:
-    found = matching(["a.q.weight", "b.q.weight", "b.k.weight"], ["x/a/q/kernel", "y/b/q/kernel", "k/kernel"])
-    found.run()
-    assert {target: source for target, (source, _) in found.found.items()} == {
+    result = matching(["a.q.weight", "b.q.weight", "b.k.weight"], ["x/a/q/kernel", "y/b/q/kernel", "k/kernel"])
+    result.run()
+    assert {target: source for target, (source, _) in result.pairs.items()} == {
         "x/a/q/kernel": "a.q.weight",
         "y/b/q/kernel": "b.q.weight",
         "k/kernel": "b.k.weight",
@@ -38,12 +38,12 @@ def test_the_longest_common_ending_tells_if_no_other_is_as_long() -> None:
 
 def test_many_names_with_one_ending_are_told_by_their_numbers() -> None:
     count = 2000
-    found = matching(
+    result = matching(
         [f"layer.{number}.attention.fc.weight" for number in reversed(range(count))],
         [f"block_{number}/Attention_1/fc/kernel" for number in range(count)],
     )
-    found.run()
-    assert found.found == {
+    result.run()
+    assert result.pairs == {
         f"block_{number}/Attention_1/fc/kernel": (f"layer.{number}.attention.fc.weight", NUMBERS)
         for number in range(count)
     }

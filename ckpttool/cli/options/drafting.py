@@ -4,9 +4,8 @@ from pathlib import Path
 
 from ckpttool import checkpoint
 from ckpttool.cli.show.output import answer, rows, say
-from ckpttool.foreign.draft import write_draft
 from ckpttool.foreign.matching import ORDER
-from ckpttool.foreign.suggest import suggest
+from ckpttool.foreign.suggest import suggest, write_draft
 from ckpttool.formats.writing.files import refuse_existing
 from ckpttool.graph import files
 

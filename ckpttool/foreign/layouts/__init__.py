@@ -7,15 +7,11 @@ from typing import Any
 from ckpttool.core.call_text import CallText, nearest
 from ckpttool.core.errors import PlanError
 from ckpttool.foreign.layouts.attention import Attention
-from ckpttool.foreign.layouts.caffe_norm import CaffeBatchNorm
 from ckpttool.foreign.layouts.conv import Conv, Depthwise, Grouped, Transposed
-from ckpttool.foreign.layouts.dense import Dense, Flatten
-from ckpttool.foreign.layouts.gru import Gru
-from ckpttool.foreign.layouts.keep import Embedding, Keep, LayerNorm
-from ckpttool.foreign.layouts.layout import Layout, options
-from ckpttool.foreign.layouts.lstm import Lstm
-from ckpttool.foreign.layouts.norm import BatchNorm
-from ckpttool.foreign.layouts.pointwise import Pointwise
+from ckpttool.foreign.layouts.dense import Dense, Embedding, Flatten, Pointwise
+from ckpttool.foreign.layouts.layout import Keep, Layout, options
+from ckpttool.foreign.layouts.norm import BatchNorm, CaffeBatchNorm, LayerNorm
+from ckpttool.foreign.layouts.recurrent import Gru, Lstm
 
 __all__ = ["LAYOUTS", "Layout", "parse_layout"]
 

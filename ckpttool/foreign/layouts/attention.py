@@ -1,13 +1,197 @@
-"""Attention with several heads: the projections of query, key and value, and the output's."""
+"""Attention with several heads: the projections of query, key and value, and the output's.
 
+Query, key and value are joined in one matrix or split, their heads apart or not.
+"""
+
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from typing import ClassVar, NamedTuple, Self
+
+import numpy as np
 
 from ckpttool.core.errors import PlanError
-from ckpttool.foreign.layouts.attention_forms import AttentionForm, Keras, Tf1, Tf1Joined, Torch, TorchSplit
-from ckpttool.foreign.layouts.forms import Between
+from ckpttool.core.tensors import Array
+from ckpttool.foreign.layouts.forms import Between, Form
 from ckpttool.foreign.layouts.layout import Shape
+
+
+class AttentionSizes(NamedTuple):
+    """The width of the model, that of all heads together; whether there are biases, and an output's projection."""
+
+    width: int
+    inner: int
+    biased: bool
+    output: bool
+
+
+class Projection(NamedTuple):
+    """A kernel `[inputs, outputs]` with its bias, if it has one."""
+
+    kernel: Array
+    bias: Array | None
+
+
+Projections = list[Projection]
+"""Those of query, key and value, then the output's where there is one."""
+
+
+class AttentionForm(Form[AttentionSizes, Projections]):
+    """The form of an attention: kernels, each with its bias behind it or none; the output's last, or left out."""
+
+    kernels: ClassVar[int] = 3
+    """How many kernels query, key and value have."""
+    rank: ClassVar[int] = 2
+
+    @abstractmethod
+    def width_and_inner(self, first: Shape) -> tuple[int, int]:
+        """Return the two sizes that the first kernel's shape says."""
+
+    def sizes(self, shapes: Sequence[Shape]) -> AttentionSizes | None:
+        """Return the sizes under which this form has these shapes."""
+        if not shapes or len(shapes[0]) != self.rank:
+            return None
+        biased = len(shapes) > 1 and len(shapes[1]) < len(shapes[0])
+        output = len(shapes) > self.kernels * (1 + biased)
+        sizes = AttentionSizes(*self.width_and_inner(shapes[0]), biased, output)
+        return sizes if self.shapes(sizes) == list(shapes) else None
+
+
+class Matrices(AttentionForm):
+    """Kernels that are matrices: one of query, key and value or three, `[inputs, outputs]` or turned over."""
+
+    turned: ClassVar[bool] = False
+
+    @property
+    def parts(self) -> int:
+        """How many of query, key and value lie in a kernel."""
+        return 3 // self.kernels
+
+    def width_and_inner(self, first: Shape) -> tuple[int, int]:
+        """Read the kernel's shape."""
+        width, outputs = first[::-1] if self.turned else first
+        return width, outputs // self.parts
+
+    def shapes(self, sizes: AttentionSizes) -> list[Shape]:
+        """Return the shapes of matrices and vectors."""
+        sides = [(sizes.width, self.parts * sizes.inner)] * self.kernels
+        sides += [(sizes.inner, sizes.width)] * sizes.output
+        both = [(kernel[::-1] if self.turned else kernel, kernel[1:]) for kernel in sides]
+        return [shape for pair in both for shape in pair[: 1 + sizes.biased]]
+
+    def read(self, arrays: Sequence[Array]) -> Projections:
+        """Split what is joined."""
+        found = [Projection(self._turn(kernel), bias) for kernel, bias in with_biases(arrays)]
+        return [*_split(found[: self.kernels], self.parts), *found[self.kernels :]]
+
+    def write(self, weights: Projections) -> list[Array]:
+        """Join what is split."""
+        found = [*_join(weights[:3], self.parts), *weights[3:]]
+        return in_turn([Projection(self._turn(kernel), bias) for kernel, bias in found])
+
+    def _turn(self, kernel: Array) -> Array:
+        return kernel.T if self.turned else kernel
+
+
+def _split(projections: Projections, parts: int) -> Projections:
+    """Part each projection along its outputs."""
+    found = []
+    for kernel, bias in projections:
+        biases = [None] * parts if bias is None else np.split(bias, parts)
+        found += [Projection(*each) for each in zip(np.split(kernel, parts, 1), biases, strict=True)]
+    return found
+
+
+def _join(projections: Projections, parts: int) -> Projections:
+    """Join so many projections at a time along their outputs."""
+    if parts == 1:
+        return projections
+    kernels, biases = zip(*projections, strict=True)
+    return [Projection(np.concatenate(kernels, 1), None if biases[0] is None else np.concatenate(biases))]
+
+
+def with_biases(arrays: Sequence[Array]) -> Projections:
+    """Pair kernels with the biases behind them, which have fewer dimensions."""
+    biased = len(arrays) > 1 and arrays[1].ndim < arrays[0].ndim
+    if biased:
+        return [Projection(*pair) for pair in zip(arrays[::2], arrays[1::2], strict=True)]
+    return [Projection(kernel, None) for kernel in arrays]
+
+
+def in_turn(projections: Projections) -> list[Array]:
+    """Return kernels and biases in turn."""
+    return [array for pair in projections for array in pair if array is not None]
+
+
+class Torch(Matrices):
+    """MultiheadAttention: in_proj_weight, in_proj_bias, out_proj."""
+
+    words = "in_proj kernel [3 * inner, width], bias [3 * inner], output kernel [width, inner], bias [width]"
+    kernels, turned = 1, True
+
+
+class TorchSplit(Matrices):
+    """Three dense layers of PyTorch, as those of BERT."""
+
+    words = "kernel [inner, width], bias [inner] of query, key, value, output kernel [width, inner], bias [width]"
+    turned = True
+
+
+class Tf1(Matrices):
+    """Three dense layers of TensorFlow, as those of BERT."""
+
+    words = "kernel [width, inner], bias [inner] of query, key, value, output kernel [inner, width], bias [width]"
+
+
+class Tf1Joined(Matrices):
+    """One dense layer for all three, as that of GPT-2."""
+
+    words = "joined kernel [width, 3 * inner], bias [3 * inner], output kernel [inner, width], bias [width]"
+    kernels = 1
+
+
+@dataclass(frozen=True)
+class Keras(AttentionForm):
+    """Keras's MultiHeadAttention, whose kernels have a dimension for the heads."""
+
+    words: ClassVar[str] = (
+        "kernel [width, heads, size], bias [heads, size] of query, key, value, "
+        "output kernel [heads, size, width], bias [width]"
+    )
+    rank: ClassVar[int] = 3
+    heads: int
+
+    def width_and_inner(self, first: Shape) -> tuple[int, int]:
+        """Read the query kernel's shape."""
+        return first[0], first[-1] * self.heads
+
+    def shapes(self, sizes: AttentionSizes) -> list[Shape]:
+        """Return shapes with the heads apart."""
+        if not self.heads or sizes.inner % self.heads:
+            raise PlanError(f"attention of {sizes.inner} outputs: expected heads that divide them, found {self.heads}")
+        head = (self.heads, sizes.inner // self.heads)
+        both: list[tuple[Shape, Shape]] = [((sizes.width, *head), head)] * 3
+        both += [((*head, sizes.width), (sizes.width,))] * sizes.output
+        return [shape for pair in both for shape in pair[: 1 + sizes.biased]]
+
+    def read(self, arrays: Sequence[Array]) -> Projections:
+        """Join the heads."""
+        found = with_biases(arrays)
+        inner = [kernel.reshape(len(kernel), -1) for kernel, _ in found[:3]]
+        outer = [kernel.reshape(-1, kernel.shape[-1]) for kernel, _ in found[3:]]
+        biases = [None if bias is None else bias.reshape(-1) for _, bias in found]
+        return [Projection(*each) for each in zip([*inner, *outer], biases, strict=True)]
+
+    def write(self, weights: Projections) -> list[Array]:
+        """Part the heads."""
+        head = (self.heads, -1)
+        inner = [
+            Projection(kernel.reshape(len(kernel), *head), None if bias is None else bias.reshape(head))
+            for kernel, bias in weights[:3]
+        ]
+        outer = [Projection(kernel.reshape(*head, kernel.shape[-1]), bias) for kernel, bias in weights[3:]]
+        return in_turn([*inner, *outer])
+
 
 FORMS: dict[str, AttentionForm] = {
     "torch": Torch(),

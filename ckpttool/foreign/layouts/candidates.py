@@ -4,12 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from ckpttool.foreign.layouts.attention import Attention
 from ckpttool.foreign.layouts.conv import WINDOWS, Conv, Depthwise, Grouped, Transposed
-from ckpttool.foreign.layouts.dense import Dense, Flatten
-from ckpttool.foreign.layouts.gru import Gru
-from ckpttool.foreign.layouts.keep import Keep
-from ckpttool.foreign.layouts.layout import Layout, Shape
-from ckpttool.foreign.layouts.lstm import Lstm
-from ckpttool.foreign.layouts.pointwise import pointwise
+from ckpttool.foreign.layouts.dense import Dense, Flatten, pointwise
+from ckpttool.foreign.layouts.layout import Keep, Layout, Shape
+from ckpttool.foreign.layouts.recurrent import Gru, Lstm
 
 _MATRIX = ("flatten", "dense", "pointwise", "cell", "attention")
 

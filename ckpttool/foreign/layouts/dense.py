@@ -1,11 +1,22 @@
-"""Dense layers: `[outputs, inputs]` in PyTorch and Caffe, `[inputs, outputs]` in Keras and TensorFlow."""
+"""Matrices: dense layers, also behind a flattened image or computed as convolutions, and embeddings.
 
+A dense layer's kernel is `[outputs, inputs]` in PyTorch and Caffe, `[inputs, outputs]` in Keras and TensorFlow.
+"""
+
+from collections.abc import Iterator
 from dataclasses import dataclass
+from math import prod
 from typing import ClassVar
 
+import numpy as np
+
+from ckpttool.core.call_text import nearest
 from ckpttool.core.errors import PlanError
 from ckpttool.core.tensors import Array
-from ckpttool.foreign.layouts.layout import ChannelsLast, OneToOne, Shape
+from ckpttool.foreign.layouts.layout import ChannelsLast, Keep, OneToOne, Shape, channels_last
+
+FORMS = ("torch", "keras")
+DIMENSIONS = (1, 2, 3)
 
 
 @dataclass(frozen=True)
@@ -70,3 +81,92 @@ class Flatten(OneToOne):
         if self.height:
             return inputs == self.channels * self.height * self.width
         return not inputs % self.channels
+
+
+@dataclass(frozen=True)
+class Pointwise(OneToOne):
+    """The kernel of a dense layer, `[outputs, inputs]` of PyTorch or `[inputs, outputs]` of Keras, as a convolution's.
+
+    Its window has two `dimensions`, as an image has, and is 1 in each, unless it is said. A larger one is the whole
+    image, which the dense layer reads flattened, in PyTorch with the channels first.
+
+    >>> Pointwise().shapes([(1000, 2048)]), Pointwise("keras", dimensions=1).shapes([(768, 2304)])
+    ([(1, 1, 2048, 1000)], [(1, 768, 2304)])
+    >>> Pointwise(window=7).shapes([(4096, 25088)])
+    [(7, 7, 512, 4096)]
+    """
+
+    name: ClassVar[str] = "pointwise"
+    source: ClassVar[str] = "a matrix"
+    target: ClassVar[str] = "[window for each dimension, channels, outputs]"
+    form: str = "torch"
+    dimensions: int = 2
+    window: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse a form that is not known, and what no window has."""
+        if self.form not in FORMS:
+            raise PlanError(f"{self}: no form {self.form}{nearest(self.form, FORMS)}")
+        if self.dimensions not in DIMENSIONS:
+            raise PlanError(f"{self}: expected 1, 2 or 3 dimensions")
+        if self.window < 1:
+            raise PlanError(f"{self}: expected a window of at least 1")
+
+    def shape(self, shape: Shape) -> Shape | None:
+        """Return the shape with a window."""
+        if len(shape) != 2 or self._turned(shape)[0] % prod(self._window):
+            return None
+        inputs, outputs = self._turned(shape)
+        return (*self._window, inputs // prod(self._window), outputs)
+
+    def source_shape(self, shape: Shape) -> Shape | None:
+        """Return the shape without the window."""
+        if shape[: self.dimensions] != self._window or len(shape) != self.dimensions + 2:
+            return None
+        return self._turned((prod(shape[:-1]), shape[-1]))
+
+    def turn(self, array: Array) -> Array:
+        """Return a view."""
+        *_, channels, outputs = self.shapes([array.shape])[0]
+        if self.form == "keras":
+            return array.reshape(*self._window, channels, outputs)
+        return array.reshape(outputs, channels, *self._window).transpose(channels_last(self.dimensions + 2))
+
+    def turn_back(self, array: Array) -> Array:
+        """Return a view where the window is 1, else a copy."""
+        channels, outputs = array.shape[-2:]
+        if self.form == "keras":
+            return array.reshape(-1, outputs)
+        first = array.transpose(np.argsort(channels_last(array.ndim)))
+        return first.reshape(outputs, channels * prod(self._window))
+
+    @property
+    def _window(self) -> Shape:
+        return (self.window,) * self.dimensions
+
+    def _turned(self, shape: Shape) -> Shape:
+        return shape[::-1] if self.form == "torch" else shape
+
+
+def pointwise(source: Shape, target: Shape) -> Iterator[Pointwise]:
+    """Yield the ways in which a matrix becomes a convolution's kernel, PyTorch's first.
+
+    >>> [str(layout) for layout in pointwise((8, 8), (1, 1, 8, 8))]
+    ['pointwise', 'pointwise(form=keras)']
+    >>> [str(layout) for layout in pointwise((36, 10), (3, 3, 4, 10))]
+    ['pointwise(form=keras, window=3)']
+    """
+    dimensions = len(target) - 2
+    if len(source) == 2 and dimensions in DIMENSIONS and target[0] > 0:
+        made = (Pointwise(form, dimensions, target[0]) for form in FORMS)
+        yield from (layout for layout in made if layout.shape(source) == target)
+
+
+@dataclass(frozen=True)
+class Embedding(Keep):
+    """The rows of a vocabulary, `[tokens, width]` everywhere: a dense layer's transpose would be another table."""
+
+    name: ClassVar[str] = "embedding"
+    source: ClassVar[str] = "[tokens, width]"
+    target: ClassVar[str] = "[tokens, width]"
+    ranks: ClassVar[range] = range(2, 3)

@@ -1,16 +1,18 @@
-"""What a layout is: how a layer's weights lie in a source's arrays, and how in those of the graph."""
+"""What a layout is: how a layer's weights are arranged in a source's arrays, and how in those of the graph."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import Field, fields
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import Field, dataclass, fields
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from ckpttool.core.errors import PlanError
-from ckpttool.core.tensors import Array
+from ckpttool.core.tensors import PIECE, Array, Tensor, TensorSpec
 
 Shape = tuple[int, ...]
+COLUMNS = 32
+"""Columns of a transposed array that are copied at a time, which the processor's cache likes better."""
 
 
 class Layout(ABC):
@@ -42,6 +44,30 @@ class Layout(ABC):
         """Return the layout with the options that a source's shapes say where none are given; by default, itself."""
         del shapes
         return self
+
+    def applied(self, tensors: Sequence[Tensor], names: Sequence[str]) -> list[Tensor]:
+        """Return the variables, under their names, that the layout makes of a source's tensors when they are read."""
+        return self._lazily(self.apply, tensors, names, self.shapes([tensor.shape for tensor in tensors]))
+
+    def inverted(self, tensors: Sequence[Tensor], names: Sequence[str]) -> list[Tensor]:
+        """Return the source's tensors, under their names, that the layout made the variables of."""
+        return self._lazily(self.invert, tensors, names, self.source_shapes([tensor.shape for tensor in tensors]))
+
+    def _lazily(
+        self,
+        change: Callable[[Sequence[Array]], list[Array]],
+        tensors: Sequence[Tensor],
+        names: Sequence[str],
+        shapes: Sequence[Shape],
+    ) -> list[Tensor]:
+        def view(place: int) -> Array:
+            return change([tensor.read() for tensor in tensors])[place]
+
+        def lazy(place: int) -> Tensor:
+            spec = TensorSpec(names[place], shapes[place], tensors[0].dtype)
+            return Tensor(spec, lambda: _in_c_order(view(place)), lambda: _pieces(view(place)))
+
+        return [lazy(place) for place in range(len(names))]
 
     def made_of(self, shapes: Sequence[Shape]) -> list[Shape]:
         """Return `shapes`, and none where the layout does not fit."""
@@ -116,6 +142,46 @@ class OneToOne(Layout):
         return [self.turn_back(arrays[0])]
 
 
+@dataclass(frozen=True)
+class Keep(OneToOne):
+    """The array as it is: whatever Keras and TensorFlow share, and every bias.
+
+    >>> Keep().shapes([(784, 300)])
+    [(784, 300)]
+    """
+
+    name: ClassVar[str] = "keep"
+    source: ClassVar[str] = "one array"
+    target: ClassVar[str] = "one array"
+    ranks: ClassVar[range] = range(33)
+
+    def shape(self, shape: Shape) -> Shape | None:
+        """Return the same shape."""
+        return shape if len(shape) in self.ranks else None
+
+    def source_shape(self, shape: Shape) -> Shape | None:
+        """Return the same shape."""
+        return self.shape(shape)
+
+    def turn(self, array: Array) -> Array:
+        """Return the same array."""
+        return array
+
+    def turn_back(self, array: Array) -> Array:
+        """Return the same array."""
+        return array
+
+    def _lazily(
+        self,
+        change: Callable[[Sequence[Array]], list[Array]],
+        tensors: Sequence[Tensor],
+        names: Sequence[str],
+        shapes: Sequence[Shape],
+    ) -> list[Tensor]:
+        del change, shapes
+        return [tensors[0].renamed(names[0])]
+
+
 class ChannelsLast(OneToOne):
     """A layout that moves a kernel's window first and turns the other two dimensions over; both ways are views."""
 
@@ -145,3 +211,22 @@ def channels_last(rank: int) -> tuple[int, ...]:
     ((1, 0), (2, 3, 1, 0))
     """
     return (*range(2, rank), 1, 0)
+
+
+def _pieces(array: Array) -> Iterator[memoryview]:
+    """Yield an array's little-endian bytes in C order, a piece at a time, whatever its memory layout."""
+    little = array.dtype.newbyteorder("<")
+    rows = max(1, PIECE // max(1, array[0].nbytes)) if array.size else 1
+    for start in range(0, len(array), rows):
+        piece = _in_c_order(array[start : start + rows]).astype(little, copy=False)
+        yield memoryview(piece.reshape(-1).view(np.uint8).data).toreadonly()
+
+
+def _in_c_order(array: Array) -> Array:
+    """Return an array in C order, without a second copy where it is so already."""
+    if array.flags.c_contiguous:
+        return array
+    ordered = np.empty(array.shape, array.dtype)
+    for start in range(0, array.shape[-1], COLUMNS):
+        ordered[..., start : start + COLUMNS] = array[..., start : start + COLUMNS]
+    return ordered

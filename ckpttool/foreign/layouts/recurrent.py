@@ -1,163 +1,230 @@
-"""Recurrent cells gate by gate, and the forms that LSTM and GRU share: PyTorch's and Keras's."""
+"""Recurrent cells: LSTM and GRU, and the forms that TensorFlow 1 has of them.
+
+An LSTM computes the same everywhere; the gates' order, the biases and the forget gate's constant differ. There are two
+kinds of GRU that no weights make equal, by whether the reset gate acts before the recurrent product or after it.
+"""
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import numpy as np
 
 from ckpttool.core.errors import PlanError
 from ckpttool.core.tensors import Array
-from ckpttool.foreign.layouts.forms import Form
+from ckpttool.foreign.layouts.forms import Between
+from ckpttool.foreign.layouts.gates import Cell, CellForm, CellSizes, Gate, KerasCell, TorchCell
 from ckpttool.foreign.layouts.layout import Shape
 
 
-class CellSizes(NamedTuple):
-    """The width of the inputs, the number of units, and whether there are biases."""
-
-    inputs: int
-    units: int
-    biased: bool
-
-
 @dataclass(frozen=True)
-class Gate:
-    """A gate: kernels `[inputs, units]` and `[units, units]`; none, one or two biases; a constant added to them."""
+class Tf1Lstm(CellForm):
+    """TensorFlow 1's BasicLSTMCell, LSTMCell and LSTMBlockCell, which add `forget_bias` when they run.
 
-    kernel: Array
-    recurrent: Array
-    biases: tuple[Array, ...]
-    added: float = 0.0
-
-    def bias(self, added: float = 0.0) -> Array:
-        """Return one bias for all of them, less what the target adds itself; a sum is made in float64."""
-        rest = self.added - added
-        if len(self.biases) == 1 and not rest:
-            return self.biases[0]
-        total = sum((bias.astype(np.float64) for bias in self.biases), np.float64(rest))
-        return np.asarray(total).astype(self.biases[0].dtype)
-
-    def two_biases(self) -> tuple[Array, Array]:
-        """Return the input's and the recurrent bias; a single one is the input's, and the other is zero."""
-        if len(self.biases) == 2 and not self.added:
-            return self.biases[0], self.biases[1]
-        return self.bias(), np.zeros_like(self.biases[0])
-
-
-Cell = dict[str, Gate]
-"""A cell's gates, by a letter: LSTM i(nput), f(orget), g (what goes in), o(utput); GRU r(eset), z (update), n(ew)."""
-
-
-@dataclass(frozen=True)
-class CellForm(Form[CellSizes, Cell]):
-    """The form of a cell's weights; `gates` is the order in which they lie side by side."""
-
-    may_lack_biases: ClassVar[bool] = True
-    gates: str
-
-    @abstractmethod
-    def inputs_and_units(self, first: Shape) -> tuple[int, int]:
-        """Return the two sizes that the first array's shape says."""
-
-    def sizes(self, shapes: Sequence[Shape]) -> CellSizes | None:
-        """Return the sizes under which this form has these shapes."""
-        if not shapes or len(shapes[0]) != 2:
-            return None
-        inputs, units = self.inputs_and_units(shapes[0])
-        tried = [CellSizes(inputs, units, biased) for biased in ((True, False) if self.may_lack_biases else (True,))]
-        return next((sizes for sizes in tried if inputs > 0 and self.shapes(sizes) == list(shapes)), None)
-
-    def require_biases(self, sizes: CellSizes) -> None:
-        """Refuse a cell without biases.
-
-        Raises:
-            PlanError: it has none.
-        """
-        if not sizes.biased:
-            raise PlanError(
-                f"a cell of {sizes.units} units without biases is none of TensorFlow 1, whose cells have them"
-            )
-
-    def side_by_side(self, cell: Cell, part: Callable[[Gate], Array]) -> Array:
-        """Return a part of each gate, in this form's order, along the last axis."""
-        return np.concatenate([part(cell[gate]) for gate in self.gates], -1)
-
-    def split(self, array: Array) -> list[Array]:
-        """Return the gates' parts of an array that has them side by side along its last axis."""
-        return np.split(array, len(self.gates), -1)
-
-
-@dataclass(frozen=True)
-class TorchCell(CellForm):
-    """PyTorch's LSTM and GRU: `weight_ih_l0`, `weight_hh_l0`, and both biases or none."""
-
-    words: ClassVar[str] = (
-        "weight_ih [gates * units, inputs], weight_hh [gates * units, units], and bias_ih, bias_hh [gates * units]"
-    )
-
-    def inputs_and_units(self, first: Shape) -> tuple[int, int]:
-        """Read weight_ih's shape."""
-        return first[1], first[0] // len(self.gates)
-
-    def shapes(self, sizes: CellSizes) -> list[Shape]:
-        """Return two matrices, and two vectors where there are biases."""
-        width = len(self.gates) * sizes.units
-        return [(width, sizes.inputs), (width, sizes.units), *[(width,)] * (2 * sizes.biased)]
-
-    def read(self, arrays: Sequence[Array]) -> Cell:
-        """Return each gate."""
-        kernels, recurrent, *biases = [self.split(array.T) for array in arrays]
-        pairs = list(zip(*biases, strict=True)) or [()] * len(self.gates)
-        return {gate: Gate(kernels[at], recurrent[at], pairs[at]) for at, gate in enumerate(self.gates)}
-
-    def write(self, cell: Cell) -> list[Array]:
-        """Return the matrices and the biases."""
-        matrices = [self.side_by_side(cell, lambda gate: gate.kernel).T]
-        matrices.append(self.side_by_side(cell, lambda gate: gate.recurrent).T)
-        return [*matrices, *two_biases(self, cell)]
-
-
-def two_biases(form: CellForm, cell: Cell) -> list[Array]:
-    """Return the input's and the recurrent biases, or nothing where the cell has none."""
-    if not cell[form.gates[0]].biases:
-        return []
-    return [form.side_by_side(cell, lambda gate, at=at: gate.two_biases()[at]) for at in (0, 1)]  # type: ignore[misc]
-
-
-@dataclass(frozen=True)
-class KerasCell(CellForm):
-    """Keras's LSTM and GRU: `kernel`, `recurrent_kernel`, and `bias` or none, in two rows for a GRU that resets after.
-
-    A file of Keras 1, where the kernels of the gates are arrays of their own, has another form.
+    See `call` of BasicLSTMCell in tensorflow/python/keras/layers/legacy_rnn/rnn_cell_impl.py.
     """
 
-    words: ClassVar[str] = "kernel [inputs, gates * units], recurrent_kernel [units, gates * units], and bias"
-    rows: int = 1
+    words: ClassVar[str] = "kernel [inputs + units, 4 * units], bias [4 * units]"
+    may_lack_biases: ClassVar[bool] = False
+    gates: str = "igfo"
+    forget_bias: float = 1.0
 
     def inputs_and_units(self, first: Shape) -> tuple[int, int]:
         """Read the kernel's shape."""
-        return first[0], first[1] // len(self.gates)
+        units = first[1] // len(self.gates)
+        return first[0] - units, units
 
     def shapes(self, sizes: CellSizes) -> list[Shape]:
-        """Return two matrices, and the bias where there is one."""
+        """Return a matrix and a vector."""
+        self.require_biases(sizes)
         width = len(self.gates) * sizes.units
-        bias = (width,) if self.rows == 1 else (self.rows, width)
-        return [(sizes.inputs, width), (sizes.units, width), *[bias] * sizes.biased]
+        return [(sizes.inputs + sizes.units, width), (width,)]
 
     def read(self, arrays: Sequence[Array]) -> Cell:
         """Return each gate."""
-        kernels, recurrent = self.split(arrays[0]), self.split(arrays[1])
-        rows = [self.split(row) for bias in arrays[2:] for row in bias.reshape(self.rows, -1)]
-        biases = list(zip(*rows, strict=True)) or [()] * len(self.gates)
-        return {gate: Gate(kernels[at], recurrent[at], biases[at]) for at, gate in enumerate(self.gates)}
+        units = len(arrays[1]) // len(self.gates)
+        parts = zip(self.gates, self.split(arrays[0]), self.split(arrays[1]), strict=True)
+        return {
+            gate: Gate(kernel[:-units], kernel[-units:], (bias,), self._added(gate)) for gate, kernel, bias in parts
+        }
 
     def write(self, cell: Cell) -> list[Array]:
-        """Return the matrices and the bias."""
-        matrices = [self.side_by_side(cell, lambda gate: gate.kernel)]
-        matrices.append(self.side_by_side(cell, lambda gate: gate.recurrent))
-        if not cell[self.gates[0]].biases:
-            return matrices
-        if self.rows == 2:
-            return [*matrices, np.stack(two_biases(self, cell))]
-        return [*matrices, self.side_by_side(cell, Gate.bias)]
+        """Return the joined matrix and the bias."""
+        kernel = np.concatenate(
+            [
+                self.side_by_side(cell, lambda gate: gate.kernel),
+                self.side_by_side(cell, lambda gate: gate.recurrent),
+            ]
+        )
+        return [kernel, np.concatenate([cell[gate].bias(self._added(gate)) for gate in self.gates])]
+
+    def _added(self, gate: str) -> float:
+        return self.forget_bias if gate == "f" else 0.0
+
+
+LSTM_FORMS: dict[str, CellForm] = {"torch": TorchCell("ifgo"), "keras": KerasCell("ifgo"), "tf1": Tf1Lstm()}
+
+
+@dataclass(frozen=True)
+class Lstm(Between):
+    """An LSTM cell, from one form to another; each layer and each direction is a cell of its own.
+
+    - `torch`: weight_ih, weight_hh, bias_ih, bias_hh, or no biases; gates i, f, g, o
+    - `keras`: kernel, recurrent_kernel, bias, or no bias; the same gates
+    - `tf1`: kernel, bias of a BasicLSTMCell, LSTMCell or LSTMBlockCell without peepholes and projection; gates
+      i, g, f, o. It adds `forget_bias` to the forget gate when it runs, so that is taken off here: say what the
+      graph's cell was made with (1.0 unless it was told)
+
+    Two biases become their sum; the way back gives the sum as bias_ih and zeros as bias_hh, which is the same layer.
+    Sums are made in float64 and rounded once; the forget gate's may so differ in the last bits on the way back.
+
+    >>> Lstm("torch", "tf1").shapes([(20, 3), (20, 5), (20,), (20,)])
+    [(8, 20), (20,)]
+    """
+
+    name: ClassVar[str] = "lstm"
+    forms: ClassVar[tuple[str, ...]] = tuple(LSTM_FORMS)
+    forget_bias: float = 1.0
+
+    def form(self, name: str) -> CellForm:
+        """Return a form; TensorFlow 1's with the constant that its cell adds."""
+        return Tf1Lstm(forget_bias=self.forget_bias) if name == "tf1" else LSTM_FORMS[name]
+
+
+@dataclass(frozen=True)
+class Tf1Gru(CellForm):
+    """What TensorFlow 1's cells share: the gates r and z in one kernel, the candidate, n, apart."""
+
+    may_lack_biases: ClassVar[bool] = False
+    gates: str = "rz"
+
+    def inputs_and_units(self, first: Shape) -> tuple[int, int]:
+        """Read the shape of the gates' kernel."""
+        units = first[1] // 2
+        return first[0] - units, units
+
+    def shapes(self, sizes: CellSizes) -> list[Shape]:
+        """Return the shapes of the gates, then of the candidate."""
+        self.require_biases(sizes)
+        inputs, units, _ = sizes
+        return [(inputs + units, 2 * units), (2 * units,), *self.candidate_shapes(inputs, units)]
+
+    def read(self, arrays: Sequence[Array]) -> Cell:
+        """Return each gate."""
+        units = len(arrays[1]) // 2
+        parts = zip(self.gates, self.split(arrays[0]), self.split(arrays[1]), strict=True)
+        cell = {gate: Gate(kernel[:-units], kernel[-units:], (bias,)) for gate, kernel, bias in parts}
+        return cell | {"n": self.read_candidate(arrays[2:], units)}
+
+    def write(self, cell: Cell) -> list[Array]:
+        """Return the gates, then the candidate."""
+        kernels = [self.side_by_side(cell, lambda gate: gate.kernel)]
+        kernels.append(self.side_by_side(cell, lambda gate: gate.recurrent))
+        return [np.concatenate(kernels), self.side_by_side(cell, Gate.bias), *self.write_candidate(cell["n"])]
+
+    @abstractmethod
+    def candidate_shapes(self, inputs: int, units: int) -> list[Shape]:
+        """Return the shapes of the candidate's arrays."""
+
+    @abstractmethod
+    def read_candidate(self, arrays: Sequence[Array], units: int) -> Gate:
+        """Return the candidate."""
+
+    @abstractmethod
+    def write_candidate(self, gate: Gate) -> list[Array]:
+        """Return the candidate's arrays."""
+
+
+@dataclass(frozen=True)
+class Joined(Tf1Gru):
+    """GRUCell, which resets before.
+
+    See its `call` in tensorflow/python/keras/layers/legacy_rnn/rnn_cell_impl.py.
+    """
+
+    words: ClassVar[str] = (
+        "gates kernel [inputs + units, 2 * units], bias [2 * units], candidate kernel [inputs + units, units], "
+        "bias [units]"
+    )
+
+    def candidate_shapes(self, inputs: int, units: int) -> list[Shape]:
+        """Return a matrix and a vector."""
+        return [(inputs + units, units), (units,)]
+
+    def read_candidate(self, arrays: Sequence[Array], units: int) -> Gate:
+        """Take the kernel apart."""
+        return Gate(arrays[0][:-units], arrays[0][-units:], (arrays[1],))
+
+    def write_candidate(self, gate: Gate) -> list[Array]:
+        """Join the kernels."""
+        return [np.concatenate([gate.kernel, gate.recurrent]), gate.bias()]
+
+
+@dataclass(frozen=True)
+class Parted(Tf1Gru):
+    """CudnnCompatibleGRUCell, which resets after; a CudnnGRU is saved in the same form.
+
+    See tensorflow/contrib/cudnn_rnn/python/ops/cudnn_rnn_ops.py of TensorFlow 1.15.
+    """
+
+    words: ClassVar[str] = (
+        "gates kernel [inputs + units, 2 * units], bias [2 * units], candidate's input_projection kernel "
+        "[inputs, units], bias [units], hidden_projection kernel [units, units], bias [units]"
+    )
+
+    def candidate_shapes(self, inputs: int, units: int) -> list[Shape]:
+        """Return two matrices, each with its vector."""
+        return [(inputs, units), (units,), (units, units), (units,)]
+
+    def read_candidate(self, arrays: Sequence[Array], units: int) -> Gate:
+        """Join what the two projections have."""
+        return Gate(arrays[0], arrays[2], (arrays[1], arrays[3]))
+
+    def write_candidate(self, gate: Gate) -> list[Array]:
+        """Return the two projections."""
+        bias, recurrent_bias = gate.two_biases()
+        return [gate.kernel, bias, gate.recurrent, recurrent_bias]
+
+
+RESET_AFTER: dict[str, CellForm] = {"torch": TorchCell("rzn"), "keras": KerasCell("zrn", rows=2), "tf1_cudnn": Parted()}
+RESET_BEFORE: dict[str, CellForm] = {"keras_reset_before": KerasCell("zrn"), "tf1": Joined()}
+
+
+@dataclass(frozen=True)
+class Gru(Between):
+    """A GRU cell, from one form to another; each layer and each direction is a cell of its own.
+
+    The reset gate acts after the recurrent product in:
+
+    - `torch`: weight_ih, weight_hh, bias_ih, bias_hh, or no biases; gates r, z, n
+    - `keras`: kernel, recurrent_kernel, bias, or no bias, of a GRU with `reset_after=True`; gates z, r, n; both biases
+    - `tf1_cudnn`: gates/kernel, gates/bias, candidate/input_projection/kernel, its bias,
+      candidate/hidden_projection/kernel, its bias
+
+    and before it in:
+
+    - `keras_reset_before`: the same arrays as `keras`, one bias
+    - `tf1`: gates/kernel, gates/bias, candidate/kernel, candidate/bias of a GRUCell; gates r, z
+
+    `tf1_cudnn` has one bias for r and z, the sum; the way back gives it as bias_ih, and zeros as bias_hh.
+
+    >>> Gru("torch", "keras").shapes([(15, 3), (15, 5), (15,), (15,)])
+    [(3, 15), (5, 15), (2, 15)]
+    """
+
+    name: ClassVar[str] = "gru"
+    forms: ClassVar[tuple[str, ...]] = (*RESET_AFTER, *RESET_BEFORE)
+
+    def __post_init__(self) -> None:
+        """Refuse what no weights make equal."""
+        super().__post_init__()
+        if (self.source in RESET_AFTER) != (self.target in RESET_AFTER):
+            raise PlanError(
+                f"{self}: no weights make them equal: the reset gate acts after the recurrent product in "
+                f"{', '.join(RESET_AFTER)}, before it in {', '.join(RESET_BEFORE)}"
+            )
+
+    def form(self, name: str) -> CellForm:
+        """Return a form."""
+        return RESET_AFTER[name] if name in RESET_AFTER else RESET_BEFORE[name]

@@ -5,8 +5,7 @@ from pathlib import Path
 
 from ckpttool.foreign.layouts import LAYOUTS, parse_layout
 from ckpttool.foreign.layouts.attention import Attention
-from ckpttool.foreign.layouts.gru import Gru
-from ckpttool.foreign.layouts.lstm import Lstm
+from ckpttool.foreign.layouts.recurrent import Gru, Lstm
 
 PAGE = (Path(__file__).parents[3] / "docs" / "layouts.md").read_text(encoding="utf-8")
 

@@ -9,7 +9,7 @@ import pytest
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import PlanError
 from ckpttool.core.tensors import Tensor
-from ckpttool.foreign.plan import pair
+from ckpttool.foreign.pairing import pair
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
 from ckpttool.graph.core import Graph
@@ -41,7 +41,7 @@ def compared(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_the_nearest_names_are_looked_for_only_where_they_are_said(compared: list[str]) -> None:
     tensors = {f"a/{number}": Tensor.of(f"a/{number}", np.zeros(2, np.float32)) for number in range(100)}
     graph = graph_of([f"b/{number}" for number in range(100)])
-    with pytest.raises(PlanError, match=r"a/0 is no variable of graph.meta \(and 199 more\); --lenient"):
+    with pytest.raises(PlanError, match=r"a/0 is no variable of graph.meta \(and 199 more\); `lenient`"):
         pair(Checkpoint(tensors), graph)
     assert compared == [f"a/{number}" for number in range(10)]
 

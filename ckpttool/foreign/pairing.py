@@ -1,0 +1,265 @@
+"""Which tensors become which variables: paired by name after the rules; shapes and dtypes are checked."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from ckpttool.checkpoint import Checkpoint
+from ckpttool.core.casting import cast_tensor
+from ckpttool.core.errors import PlanError
+from ckpttool.core.names import Suggestions, suggestion
+from ckpttool.core.tensors import Tensor
+from ckpttool.foreign.layouts import parse_layout
+from ckpttool.foreign.layouts.candidates import candidates
+from ckpttool.foreign.layouts.dense import pointwise
+from ckpttool.foreign.layouts.layout import Keep, Layout, Shape
+from ckpttool.foreign.layouts.recurrent import Lstm
+from ckpttool.foreign.readers import forget_bias, is_of_torch, layout_by_reader
+from ckpttool.foreign.rules import AUTO, Move, Rule, moves
+from ckpttool.graph.contents.stored import StoredTensor, stored_tensors
+from ckpttool.graph.core import Graph
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Tensors of a source, the variables that they become, by their names in the checkpoint, and how.
+
+    `others` are layouts that fit as well where no rule names one.
+    """
+
+    sources: tuple[str, ...]
+    targets: tuple[str, ...]
+    layout: Layout
+    others: tuple[Layout, ...] = ()
+
+    def described(self, names: Sequence[str]) -> str:
+        """Return the names of one side, and the layout that is not plain `keep`."""
+        return " ".join(names) if isinstance(self.layout, Keep) else f"{' '.join(names)} by {self.layout}"
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """What of a file becomes which of the graph's variables, and what finds no counterpart.
+
+    `left_out` says what of the file is not imported and why, `dropped` what the rules or the file's format leave out,
+    and training state that the graph has no variable for; `unfilled` has the weights that get no value. `copies` are
+    pairs that an import leaves out and an export writes.
+    """
+
+    weights: Checkpoint
+    wanted: Mapping[str, StoredTensor]
+    pairs: tuple[Pair, ...]
+    left_out: tuple[str, ...]
+    dropped: tuple[str, ...]
+    unfilled: tuple[str, ...]
+    copies: tuple[Pair, ...] = ()
+
+    @cached_property
+    def tensors(self) -> dict[str, Tensor]:
+        """The tensors to import under the variables' names, read and brought into their layout when asked."""
+        made = (
+            tensor
+            for pair in self.pairs
+            for tensor in pair.layout.applied([self.weights[name] for name in pair.sources], pair.targets)
+        )
+        return {tensor.name: cast_tensor(tensor, self.wanted[tensor.name].dtype) for tensor in made}
+
+    @cached_property
+    def sources(self) -> dict[str, str]:
+        """Where each variable's value is from: the names in the file, and the layout that is not plain `keep`."""
+        return {target: pair.described(pair.sources) for pair in self.pairs for target in pair.targets}
+
+
+def pair(
+    weights: Checkpoint,
+    graph: Graph,
+    rules: Sequence[Rule] = (),
+    scope: str = "",
+    lenient: bool = False,
+    cast: bool = False,
+    tried: bool = False,
+) -> Pairing:
+    """Pair a file's tensors with the variables of a graph; no value is read.
+
+    With `scope` every new name is put below that prefix of the graph's names. Without `lenient` every tensor must find
+    its variable, and every weight its tensor. With `cast` numbers may change their dtype. What shapes leave open is
+    `tried` later.
+
+    Raises:
+        UnknownName: a rule was used for nothing.
+        PlanError: two tensors would get one name, a tensor or a weight has no counterpart, a shape or a dtype differs.
+    """
+    fitting = _Fitting(weights, graph, cast, tried)
+    prefix = f"{scope.rstrip('/')}/" if scope else ""
+    named = [replace(move, targets=tuple(prefix + name for name in move.targets)) for move in moves(weights, rules)]
+    dropped = {move for move in named if not move.targets or move.copy or fitting.is_state(move)}
+    wanted = [move for move in named if move not in dropped]
+    pairs, left_out = fitting.pairs(wanted)
+    filled = {target for pair in pairs for target in pair.targets}
+    unfilled = [name for name, target in fitting.wanted.items() if target.kind == "weight" and name not in filled]
+    if not lenient:
+        named_targets = {target for move in wanted for target in move.targets}
+        _refuse(fitting, left_out, [name for name in unfilled if name not in named_targets], named_targets)
+    if not pairs:
+        raise PlanError(f"nothing of {fitting.path} fits {graph.source}: {left_out[0] if left_out else 'it is empty'}")
+    skipped = (*(name for move in named if move in dropped for name in move.sources), *weights.left_out)
+    copies, _ = fitting.pairs([move for move in named if move.copy])
+    return Pairing(weights, fitting.wanted, tuple(pairs), tuple(left_out), skipped, tuple(unfilled), tuple(copies))
+
+
+def _refuse(fitting: "_Fitting", left_out: Sequence[str], unfilled: Sequence[str], candidates: set[str]) -> None:
+    """Raise where something has no counterpart: the first problem in full, how many more there are, what helps."""
+    count = len(left_out) + len(unfilled)
+    if not count:
+        return
+    first = left_out[0] if left_out else ""
+    if not left_out:
+        missing = f"nothing for {unfilled[0]} of {fitting.graph_name}{suggestion(unfilled[0], candidates)}"
+        first = f"{fitting.path.name}: {missing}"
+    more = f" (and {count - 1} more)" if count > 1 else ""
+    rules = "a rule gives another name ('RE=>NEW') or leaves out ('RE=>'), and `import --suggest` drafts rules"
+    raise PlanError(f"{first}{more}; `lenient` goes on without, {rules}")
+
+
+@dataclass(frozen=True)
+class _Fitting:
+    """A source's tensors checked against a graph's variables; with `cast` numbers may change their dtype.
+
+    What shapes leave open will be `tried` on a sample, or is refused where the source is one of PyTorch.
+    """
+
+    weights: Checkpoint
+    graph: Graph
+    cast: bool
+    tried: bool
+
+    @property
+    def wanted(self) -> Mapping[str, StoredTensor]:
+        """What the graph's checkpoint holds, by name."""
+        return stored_tensors(self.graph)
+
+    @property
+    def path(self) -> Path:
+        """The source, for messages."""
+        return self.weights.path or Path("the weights")
+
+    @property
+    def graph_name(self) -> str:
+        """The graph's file, for messages."""
+        return Path(self.graph.source).name
+
+    @cached_property
+    def _kinds(self) -> Mapping[str, str]:
+        return self.weights.kinds()
+
+    @cached_property
+    def _nearest(self) -> Suggestions:
+        return Suggestions(self.wanted)
+
+    def is_state(self, move: Move) -> bool:
+        """Say whether tensors are training state of a name that the graph lacks: no error, as it has no use for it."""
+        no_weights = all(self._kinds[name] != "weight" for name in move.sources)
+        return no_weights and not self.wanted.keys() & {*move.targets}
+
+    def pairs(self, named: Sequence[Move]) -> tuple[list[Pair], list[str]]:
+        """Return the pairs that fit, and what is wrong with the others."""
+        pairs, problems = [], []
+        for move in named:
+            try:
+                pairs.append(self._pair(move))
+            except PlanError as problem:
+                problems.append(str(problem))
+        return pairs, problems
+
+    def _pair(self, move: Move) -> Pair:
+        """Return the pair that a move makes.
+
+        Raises:
+            PlanError: a variable does not exist, or a shape or a dtype does not fit; the message says what would.
+        """
+        old = " ".join(move.sources)
+        for name in move.targets:
+            if name not in self.wanted:
+                renamed = "" if old == name else f" ({name})"
+                nearest = self._nearest.of(name)
+                raise PlanError(f"{self._here(old)}{renamed} is no variable of {self.graph_name}{nearest}")
+        targets = [self.wanted[name] for name in move.targets]
+        layout = self._layout(move, targets)
+        self._check_shapes(move, layout, targets)
+        for target in targets:
+            self._check_dtype(move.sources, target)
+        return Pair(move.sources, move.targets, layout, self._others(move, targets))
+
+    def _layout(self, move: Move, targets: Sequence[StoredTensor]) -> Layout:
+        here = self._here(" ".join(move.sources))
+        if move.transform not in (None, AUTO):
+            layout = parse_layout(str(move.transform)).fitted([self.weights[name].shape for name in move.sources])
+            if isinstance(layout, Lstm) and layout.target == "tf1" != layout.source:
+                added = forget_bias(self.graph, targets[0])
+                if added is not None and added != layout.forget_bias:
+                    raise PlanError(
+                        f"{here}: {layout} takes {layout.forget_bias:g} off the forget gates, and {self.graph_name} "
+                        f"adds {added:g} to those of {targets[0].name}: "
+                        f"transform = '{replace(layout, forget_bias=added)}'"
+                    )
+            return layout
+        if len(move.sources) != 1 or len(targets) != 1:
+            raise PlanError(f"{here}: several tensors need a transform in their rule")
+        by_reader = layout_by_reader(self.graph, targets[0])
+        shape = self.weights[move.sources[0]].shape
+        if move.transform == AUTO:
+            # a kernel may be a matrix where the graph's has a window
+            windowed = [way for way in pointwise(shape, targets[0].shape or ()) if way.form == "torch"]
+            return windowed[0] if windowed and not isinstance(by_reader, Keep) else by_reader
+        if is_of_torch(self.weights) and not self.tried and self._others(move, targets):
+            raise PlanError(
+                f"{here} is {list(shape)} either way, and {targets[0].name} in {self.graph_name} is a kernel, which "
+                f"PyTorch stores transposed: a rule says transform = '{by_reader}', or 'keep', or a sample tells"
+            )
+        return Keep()
+
+    def _others(self, move: Move, targets: Sequence[StoredTensor]) -> tuple[Layout, ...]:
+        """Return the layout that transposes a kernel, where its shape does not tell whether it was."""
+        if move.transform is not None or len(move.sources) != 1:
+            return ()
+        shape = self.weights[move.sources[0]].shape
+        if len(shape) < 2 or shape != targets[0].shape:
+            return ()
+        by_reader = layout_by_reader(self.graph, targets[0])
+        return (by_reader,) if not isinstance(by_reader, Keep) and shape in by_reader.made_of([shape]) else ()
+
+    def _check_shapes(self, move: Move, layout: Layout, targets: Sequence[StoredTensor]) -> None:
+        shapes = [self.weights[name].shape for name in move.sources]
+        here = self._here(" ".join(move.sources))
+        try:
+            made = layout.shapes(shapes)
+        except PlanError as error:
+            raise PlanError(f"{here}: {error}{_suggested(shapes, targets)}") from error
+        if len(made) != len(targets):
+            raise PlanError(f"{here}: {layout} makes {len(made)} tensors, and the rule names {len(targets)}")
+        for shape, target in zip(made, targets, strict=True):
+            if target.shape not in (None, shape):
+                given = " ".join(str(list(each)) for each in shapes)
+                by = "" if isinstance(layout, Keep) else f", by {layout} {list(shape)}"
+                wanted = f"{target.name} in {self.graph_name} is {list(target.shape or ())}"
+                raise PlanError(f"{here} is {given}{by}, {wanted}{_suggested(shapes, targets)}")
+
+    def _check_dtype(self, sources: Sequence[str], target: StoredTensor) -> None:
+        for name in sources:
+            dtype = self.weights[name].dtype
+            castable = dtype.is_number and target.dtype.is_number
+            if dtype is not target.dtype and not (self.cast and castable):
+                hint = "; `cast` changes it" if castable else ""
+                given = f"{self._here(name)} is {dtype}"
+                raise PlanError(f"{given}, {target.name} in {self.graph_name} is {target.dtype}{hint}")
+
+    def _here(self, name: str) -> str:
+        return f"{self.path.name}: {name}"
+
+
+def _suggested(shapes: Sequence[Shape], targets: Sequence[StoredTensor]) -> str:
+    """Return, as the end of a message, the transform under which a tensor would fit, if one would."""
+    fitting = candidates(shapes, targets[0].shape) if len(targets) == 1 and targets[0].shape is not None else []
+    ways = [f"'{layout}'" for layout in fitting if isinstance(layout, type(fitting[0]))]
+    return f": transform = {' or '.join(ways)} in a rule makes it fit" if ways else ""
