@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+from itertools import groupby
 from typing import Any
 
 import click
@@ -11,84 +12,41 @@ from ckpttool.cli.show import errors
 from ckpttool.lineage.recording import recording
 
 COMMANDS = {
-    "ops": "ckpttool.cli.commands.ops:ops",
-    "vars": "ckpttool.cli.commands.vars:list_variables",
-    "layers": "ckpttool.cli.commands.layers:layers",
-    "show": "ckpttool.cli.commands.show:show",
-    "collections": "ckpttool.cli.commands.collections:collections",
-    "diff": "ckpttool.cli.commands.diff:diff",
-    "verify": "ckpttool.cli.commands.verify:verify",
-    "log": "ckpttool.cli.commands.log:log",
-    "stats": "ckpttool.cli.commands.stats:stats",
-    "latest": "ckpttool.cli.commands.latest:latest",
-    "formats": "ckpttool.cli.commands.formats:list_formats",
-    "rules": "ckpttool.cli.commands.rules:rules",
-    "edit": "ckpttool.cli.commands.edit:edit",
-    "convert": "ckpttool.cli.commands.convert:convert",
-    "average": "ckpttool.cli.commands.average:average",
-    "merge": "ckpttool.cli.commands.merge:merge",
-    "split": "ckpttool.cli.commands.split:split",
-    "join": "ckpttool.cli.commands.join:join",
-    "modernize": "ckpttool.cli.commands.modernize:modernize",
-    "strip": "ckpttool.cli.commands.strip:strip",
-    "export-saved-model": "ckpttool.cli.commands.export_saved_model:export_saved_model",
-    "fold": "ckpttool.cli.commands.fold:fold",
-    "new": "ckpttool.cli.commands.new:new",
-    "reuse": "ckpttool.cli.commands.reuse:reuse",
-    "freeze": "ckpttool.cli.commands.freeze:freeze",
-    "cache": "ckpttool.cli.commands.cache:cache",
-    "import": "ckpttool.cli.commands.import_:import_weights",
-    "export": "ckpttool.cli.commands.export:export",
-    "lr-find": "ckpttool.cli.commands.lr_find:lr_find",
-    "finetune": "ckpttool.cli.commands.finetune:finetune",
-    "evaluate": "ckpttool.cli.commands.evaluate:evaluate",
-    "predict": "ckpttool.cli.commands.predict:predict",
-    "diagnose": "ckpttool.cli.commands.diagnose:diagnose",
+    "ops": ("Look", "ops:ops"),
+    "vars": ("Look", "vars:list_variables"),
+    "layers": ("Look", "layers:layers"),
+    "show": ("Look", "show:show"),
+    "collections": ("Look", "collections:collections"),
+    "diff": ("Look", "diff:diff"),
+    "verify": ("Look", "verify:verify"),
+    "log": ("Look", "log:log"),
+    "stats": ("Look", "stats:stats"),
+    "latest": ("Look", "latest:latest"),
+    "formats": ("Look", "formats:list_formats"),
+    "rules": ("Look", "rules:rules"),
+    "edit": ("Change", "edit:edit"),
+    "convert": ("Change", "convert:convert"),
+    "average": ("Change", "average:average"),
+    "merge": ("Change", "merge:merge"),
+    "split": ("Change", "split:split"),
+    "join": ("Change", "join:join"),
+    "modernize": ("Change", "modernize:modernize"),
+    "strip": ("Change", "strip:strip"),
+    "export-saved-model": ("Change", "export_saved_model:export_saved_model"),
+    "fold": ("Change", "fold:fold"),
+    "new": ("Transfer", "new:new"),
+    "reuse": ("Transfer", "reuse:reuse"),
+    "freeze": ("Transfer", "freeze:freeze"),
+    "cache": ("Transfer", "cache:cache"),
+    "import": ("Transfer", "import_:import_weights"),
+    "export": ("Transfer", "export:export"),
+    "lr-find": ("Transfer", "lr_find:lr_find"),
+    "finetune": ("Transfer", "finetune:finetune"),
+    "evaluate": ("Transfer", "evaluate:evaluate"),
+    "predict": ("Transfer", "predict:predict"),
+    "diagnose": ("Transfer", "diagnose:diagnose"),
 }
-"""Where each command lives, in the order in which help lists them."""
-
-GROUPS = {
-    "Look": (
-        "ops",
-        "vars",
-        "layers",
-        "show",
-        "collections",
-        "diff",
-        "verify",
-        "stats",
-        "latest",
-        "log",
-        "formats",
-        "rules",
-    ),
-    "Change": (
-        "edit",
-        "convert",
-        "average",
-        "merge",
-        "split",
-        "join",
-        "modernize",
-        "strip",
-        "export-saved-model",
-        "fold",
-    ),
-    "Transfer": (
-        "new",
-        "reuse",
-        "freeze",
-        "cache",
-        "import",
-        "export",
-        "lr-find",
-        "finetune",
-        "evaluate",
-        "predict",
-        "diagnose",
-    ),
-}
-"""The headings of help; a command stands under exactly one."""
+"""The commands in the order in which help lists them: the heading of each, and its function in `commands/`."""
 
 
 class Tool(click.Group):
@@ -102,8 +60,9 @@ class Tool(click.Group):
         """Import the module of a command; None where there is no such command."""
         if cmd_name not in COMMANDS:
             return None
-        module, _, attribute = COMMANDS[cmd_name].partition(":")
-        command: click.Command = getattr(importlib.import_module(module), attribute)
+        _, place = COMMANDS[cmd_name]
+        module, _, function = place.partition(":")
+        command: click.Command = getattr(importlib.import_module(f"ckpttool.cli.commands.{module}"), function)
         return command
 
     def resolve_command(
@@ -115,12 +74,10 @@ class Tool(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands under their headings."""
-        for heading, names in GROUPS.items():
-            rows = [
-                (name, command.get_short_help_str(200)) for name in names if (command := self.get_command(ctx, name))
-            ]
+        for heading, names in groupby(COMMANDS, key=lambda name: COMMANDS[name][0]):
+            commands = {name: self.get_command(ctx, name) for name in names}
             with formatter.section(heading):
-                formatter.write_dl(rows)
+                formatter.write_dl([(name, each.get_short_help_str(200)) for name, each in commands.items() if each])
 
     def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
         """Run a command and end the process with the exit code that docs/design.md gives its outcome."""

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from ckpttool.cli.click_private import given_in_order
 from ckpttool.cli.options.shared import Command
 from ckpttool.lineage.recording import note_steps
 from ckpttool.surgery.edits.script import read_script
@@ -22,12 +23,11 @@ class InOrder(click.Command):
     """A command that is passed `edits`: name and text of each edit option that was given, in their order."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse twice: Click keeps the order of an option's values, but not that of one option to the next."""
-        given, _, order = self.make_parser(ctx).parse_args(list(args))
-        options = [option for option in order if isinstance(option, EditOption)]
-        values = {option: iter(given[str(option.name)]) for option in options}
-        edits = [(option.opts[0].removeprefix("--"), next(values[option])) for option in options]
-        ctx.params["edits"] = [(name, "" if text is True else text) for name, text in edits]
+        """Parse twice: once for the order of the edits, then as ever."""
+        edits = given_in_order(self, ctx, args, EditOption)
+        ctx.params["edits"] = [
+            (option.opts[0].removeprefix("--"), "" if text is True else text) for option, text in edits
+        ]
         return super().parse_args(ctx, args)
 
 

@@ -9,6 +9,7 @@ import sys
 
 import click
 
+from ckpttool.cli.click_private import is_help
 from ckpttool.core.errors import CkptError, Interrupted
 from ckpttool.remote.paths import spoken
 
@@ -26,7 +27,7 @@ _PARAMETER = re.compile(r"`([a-z_][a-z0-9_]*)(?:=(True|False))?`")
 def show(error: BaseException, command: click.Command | None = None) -> int:
     """Print the one line of an error, and return the exit code for it; `command` is the one that was running."""
     match error:
-        case click.exceptions.NoArgsIsHelpError():  # without any argument Click's error is the help itself
+        case click.ClickException() if is_help(error):
             click.echo(error.format_message(), err=True)
             return error.exit_code
         case BrokenPipeError():
