@@ -10,8 +10,8 @@ import pytest
 
 from ckpttool import checkpoint
 from ckpttool.formats.writing import temporary
-from ckpttool.formats.writing.folders import replacing_folder
-from ckpttool.formats.writing.temporary import PROC, Writer, sweep, temporary_name
+from ckpttool.formats.writing.files import replacing_folder
+from ckpttool.formats.writing.temporary import PROC, WriterProcess, sweep, temporary_name
 
 pytestmark = pytest.mark.skipif(not PROC.is_dir(), reason="without /proc nothing is provable")
 
@@ -105,7 +105,7 @@ def test_the_number_of_a_process_that_cannot_be_asked_proves_nothing(tmp_path, l
 
 def test_no_process_outlives_the_boot_of_its_host(tmp_path, left_behind, monkeypatch):
     monkeypatch.setattr(temporary, "INITIAL_NAMESPACE", str((PROC / "self/ns/pid").readlink()))
-    path = changed(left_behind, boot="0a0b0c0d", pid=os.getpid(), start=Writer.current().start)
+    path = changed(left_behind, boot="0a0b0c0d", pid=os.getpid(), start=WriterProcess.current().start)
     sweep(tmp_path)
     assert not path.exists()
 
@@ -121,7 +121,7 @@ def test_without_proc_nothing_is_removed(tmp_path, left_behind, monkeypatch):
     monkeypatch.setattr(temporary, "PROC", tmp_path / "proc")
     sweep(tmp_path)
     assert left_behind.exists()
-    assert Writer.current()[1:] == ("0", "0", os.getpid(), "0")
+    assert WriterProcess.current()[1:] == ("0", "0", os.getpid(), "0")
 
 
 def test_names_of_another_scheme_stay(tmp_path):

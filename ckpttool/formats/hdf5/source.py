@@ -21,7 +21,7 @@ _FAULTS = (OSError, RuntimeError, KeyError, ValueError, TypeError, UnicodeDecode
 
 
 @dataclass(frozen=True)
-class Source:
+class Hdf5Source:
     """An HDF5 file: `size` bytes from `start` of a file, or in `unpacked`; `path` is what messages name.
 
     `stamp` says which file it was when it was found: a read of another one would mix two.
@@ -34,7 +34,7 @@ class Source:
     unpacked: "Unpacked | None" = None
 
     @classmethod
-    def of(cls, path: Path) -> "Source":
+    def of(cls, path: Path) -> "Hdf5Source":
         """Return the source that is a whole file."""
         return cls(path, sparse_files.size_of(path), 0, stamp_of(path))
 
@@ -64,7 +64,7 @@ def is_hdf5(path: Path) -> bool:
 
 
 @contextlib.contextmanager
-def opened(source: Source, name: str | None = None) -> Iterator[Any]:
+def opened(source: Hdf5Source, name: str | None = None) -> Iterator[Any]:
     """Open a file to read, all of it or the dataset of a name; what the library reports of damage becomes one line.
 
     Raises:

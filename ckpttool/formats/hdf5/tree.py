@@ -14,7 +14,7 @@ import numpy as np
 
 from ckpttool.core.errors import CorruptCheckpoint, FormatError, MissingFile
 from ckpttool.core.tensors import STRING, Tensor, TensorSpec
-from ckpttool.formats.hdf5.source import Source, is_hdf5, opened
+from ckpttool.formats.hdf5.source import Hdf5Source, is_hdf5, opened
 from ckpttool.formats.hdf5.values import dtype_in, extent_of, is_plain, read_pieces, read_values, text_of
 
 DEEPEST = 64
@@ -68,11 +68,11 @@ def read_tree(path: Path) -> Tree:
         raise MissingFile(f"{path} is missing: no such file")
     if not is_hdf5(path):
         raise FormatError(f"{path} is not an HDF5 file")
-    return walk(Source.of(path))
+    return walk(Hdf5Source.of(path))
 
 
 @lru_cache(maxsize=1)
-def walk(source: Source) -> Tree:
+def walk(source: Hdf5Source) -> Tree:
     """List what is in a source; each format that asks whether it is its own gets the same walk."""
     tree = Tree(source.path)
     with opened(source) as file:
@@ -83,7 +83,7 @@ def walk(source: Source) -> Tree:
 class _Walk:
     """One walk through a file: every link is looked at before it is followed."""
 
-    def __init__(self, tree: Tree, source: Source) -> None:
+    def __init__(self, tree: Tree, source: Hdf5Source) -> None:
         self.tree = tree
         self.source = source
         self.stored = 0

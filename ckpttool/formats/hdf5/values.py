@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ckpttool.core.errors import CorruptCheckpoint
 from ckpttool.core.tensors import BY_NAME, PIECE, STRING, Array, DType, Extent, TensorSpec, dtype_of
-from ckpttool.formats.hdf5.source import Source, opened
-from ckpttool.formats.reading.truth import require_truth
+from ckpttool.formats.hdf5.source import Hdf5Source, opened
+from ckpttool.formats.reading.data_file import require_truth
 from ckpttool.formats.wire.strings import as_bytes
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def dtype_in(dataset: Any) -> DType | None:
     return STRING if kind.kind in "OSU" else dtype_of(np.empty(0, kind))
 
 
-def extent_of(source: Source, dataset: Any, spec: TensorSpec) -> Extent | None:
+def extent_of(source: Hdf5Source, dataset: Any, spec: TensorSpec) -> Extent | None:
     """Return where a dataset's bytes lie in its file as they are, where they do."""
     import h5py
 
@@ -67,7 +67,7 @@ def extent_of(source: Source, dataset: Any, spec: TensorSpec) -> Extent | None:
     return Extent(source.path, source.start + offset, spec.nbytes, stamp=source.stamp)
 
 
-def read_values(source: Source, place: str, spec: TensorSpec) -> Array:
+def read_values(source: Hdf5Source, place: str, spec: TensorSpec) -> Array:
     """Read one dataset.
 
     Raises:
@@ -78,7 +78,7 @@ def read_values(source: Source, place: str, spec: TensorSpec) -> Array:
         return _strings(source, dataset, spec) if spec.dtype is STRING else _numbers(source, dataset[()], spec, "=")
 
 
-def read_pieces(source: Source, place: str, spec: TensorSpec) -> Iterator[memoryview]:
+def read_pieces(source: Hdf5Source, place: str, spec: TensorSpec) -> Iterator[memoryview]:
     """Yield the bytes of a dataset of numbers, little-endian and in C order; `read_values` says what is raised."""
     import numpy as np
 
@@ -112,13 +112,13 @@ def blocks(shape: tuple[int, ...], itemsize: int, chunks: tuple[int, ...] | None
             yield (slice(start, stop),), (stop - start, *shape[1:])
 
 
-def _same(source: Source, dataset: Any, spec: TensorSpec) -> Any:
+def _same(source: Hdf5Source, dataset: Any, spec: TensorSpec) -> Any:
     if tuple(dataset.shape) != spec.shape or dtype_in(dataset) is not spec.dtype:
         raise CorruptCheckpoint(f"{source.path}: {spec.name} changed while the file was read")
     return dataset
 
 
-def _numbers(source: Source, found: Any, spec: TensorSpec, order: Literal["<", "="]) -> Array:
+def _numbers(source: Hdf5Source, found: Any, spec: TensorSpec, order: Literal["<", "="]) -> Array:
     """Return numbers of the dtype's own type, in a byte order."""
     import numpy as np
 
@@ -129,7 +129,7 @@ def _numbers(source: Source, found: Any, spec: TensorSpec, order: Literal["<", "
     return array.astype(array.dtype.newbyteorder(order), copy=False)
 
 
-def _strings(source: Source, dataset: Any, spec: TensorSpec) -> Array:
+def _strings(source: Hdf5Source, dataset: Any, spec: TensorSpec) -> Array:
     """Read texts; together they cannot be longer than the file they are in."""
     import numpy as np
 

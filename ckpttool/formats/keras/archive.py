@@ -13,11 +13,11 @@ from typing import IO, BinaryIO
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError, PlanError
 from ckpttool.core.tensors import PIECE, Tensor
 from ckpttool.formats.format import PLAIN, Checked, Format, Writing
-from ckpttool.formats.hdf5.source import Source, Unpacked, stamp_of
+from ckpttool.formats.hdf5.source import Hdf5Source, Unpacked, stamp_of
 from ckpttool.formats.hdf5.tensors import Hdf5Tensors
 from ckpttool.formats.hdf5.tree import Tree, walk
 from ckpttool.formats.hdf5.writer import compare, write_tree
-from ckpttool.formats.keras.copy import Copy, edited, like_of
+from ckpttool.formats.keras.copy import EditedCopy, edited, like_of
 from ckpttool.formats.keras.names import weights_in
 from ckpttool.formats.keras.order import LARGEST, in_order
 from ckpttool.formats.reading.archive import BAD_ZIP, is_zip, member_bytes, member_start, members
@@ -75,7 +75,7 @@ class KerasArchive(Format):
                 yield Checked(info.filename, 0, str(error))
         yield from self.open(path).checked()
 
-    def _check(self, copy: Copy, sums: Mapping[str, int], path: Path) -> None:
+    def _check(self, copy: EditedCopy, sums: Mapping[str, int], path: Path) -> None:
         problem = next((item.problem for item in self.verify(path) if item.problem), None)
         if problem:
             raise CorruptCheckpoint(problem)
@@ -106,11 +106,11 @@ def read_archive(path: Path) -> Tree:
     return walk(_source(path, found[WEIGHTS]))
 
 
-def _source(path: Path, info: zipfile.ZipInfo) -> Source:
+def _source(path: Path, info: zipfile.ZipInfo) -> Hdf5Source:
     if info.compress_type != zipfile.ZIP_STORED:
         unpacked = Unpacked(member_bytes(path, info, WEIGHTS))
-        return Source(path, info.file_size, 0, stamp_of(path), unpacked)
-    return Source(path, info.file_size, member_start(DataFile(path), info), stamp_of(path))
+        return Hdf5Source(path, info.file_size, 0, stamp_of(path), unpacked)
+    return Hdf5Source(path, info.file_size, member_start(DataFile(path), info), stamp_of(path))
 
 
 def _config(path: Path) -> bytes:

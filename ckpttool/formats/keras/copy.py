@@ -15,7 +15,7 @@ from ckpttool.formats.keras.names import Weight, weights_in
 
 
 @dataclass(frozen=True)
-class Copy:
+class EditedCopy:
     """What a copy holds, by path: the tensors, those of a training state among them, and the attributes.
 
     `renamed` has the layers that get another name: the old one and the new one.
@@ -41,7 +41,7 @@ def like_of(path: Path, how: Writing) -> Path:
     return like
 
 
-def edited(tree: Tree, tensors: Mapping[str, Tensor], how: Writing) -> Copy:
+def edited(tree: Tree, tensors: Mapping[str, Tensor], how: Writing) -> EditedCopy:
     """Put tensors into the places of a Keras 3 file that have their names.
 
     An optimizer's state and a random generator's stay as they are in it. Where tensors were renamed since they were
@@ -61,7 +61,7 @@ def edited(tree: Tree, tensors: Mapping[str, Tensor], how: Writing) -> Copy:
     new = {weights[old].path: tensors[name] for old, name in placed.items()}
     names = _layer_names(tree, {weights[old]: name for old, name in placed.items()})
     renamed = {old: names[group] for group, old in _own_names(weights.values()) if names[group] != old}
-    return Copy({**tree.tensors, **new}, dict(_attributes(tree, new, names)), renamed)
+    return EditedCopy({**tree.tensors, **new}, dict(_attributes(tree, new, names)), renamed)
 
 
 def _refuse(

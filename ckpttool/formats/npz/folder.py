@@ -11,11 +11,11 @@ from ckpttool.formats.format import Format
 from ckpttool.formats.npz.array import HEADER_LIMIT, StoredArray, array_of, read_header
 from ckpttool.formats.npz.format import Npz
 from ckpttool.formats.npz.writer import SUFFIX
-from ckpttool.formats.reading.data_file import DataFile, Stored
-from ckpttool.formats.reading.placed import ClosedFile, Place, PlacedTensors
+from ckpttool.formats.reading.data_file import ByteRange, DataFile
+from ckpttool.formats.reading.raw_tensors import ClosedFile, RawTensors, TensorLocation
 
 
-class NpyTensors(PlacedTensors):
+class NpyTensors(RawTensors):
     """The arrays of a folder by their paths, without the suffix; other files are left out, and named."""
 
     def __init__(self, folder: Path) -> None:
@@ -38,9 +38,9 @@ class NpyTensors(PlacedTensors):
     def _take(self, name: str, path: Path) -> None:
         file = DataFile(path)
         found = read_header(path, name, file.piece(min(file.size, HEADER_LIMIT), 0), file.size)
-        self.places[name] = Place(ClosedFile.of(file), found.spec, found.start)
+        self.locations[name] = TensorLocation(ClosedFile.of(file), found.spec, found.start)
         if not found.plain:
-            self.coded[name] = partial(_read, self.places[name], found)
+            self.coded[name] = partial(_read, self.locations[name], found)
 
 
 class Npy(Format):
@@ -72,8 +72,8 @@ def _files(folder: Path) -> Iterator[Path]:
         yield from (Path(root, name) for name in sorted(names))
 
 
-def _read(place: Place, stored: StoredArray) -> Array:
+def _read(place: TensorLocation, stored: StoredArray) -> Array:
     file = place.opened()
-    array = array_of(stored, file.stream(stored.spec.name, Stored(stored.start, stored.nbytes)))
+    array = array_of(stored, file.stream(stored.spec.name, ByteRange(stored.start, stored.nbytes)))
     file.require_unchanged()
     return array

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from ckpttool.core.errors import CorruptCheckpoint, FormatError, MissingFile
 from ckpttool.formats.reading.data_file import DataFile
-from ckpttool.formats.reading.placed import ClosedFile
+from ckpttool.formats.reading.raw_tensors import ClosedFile
 
 
 class Neighbours:

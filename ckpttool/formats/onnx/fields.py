@@ -16,7 +16,7 @@ _LONGEST = 20
 """Bytes that a tag and a length take at most."""
 
 
-class Field(NamedTuple):
+class WireField(NamedTuple):
     """A field of a message: its number and wire type, where its tag is, and from where to where its value is."""
 
     number: int
@@ -26,7 +26,7 @@ class Field(NamedTuple):
     end: int
 
 
-def fields(file: DataFile, start: int, end: int) -> Iterator[Field]:
+def fields(file: DataFile, start: int, end: int) -> Iterator[WireField]:
     """Yield the fields of the message between two places of a file.
 
     Raises:
@@ -46,14 +46,14 @@ def fields(file: DataFile, start: int, end: int) -> Iterator[Field]:
         at = field.end
 
 
-def _field(head: bytes, at: int) -> Field:
+def _field(head: bytes, at: int) -> WireField:
     tag, after = varint.decode(head, 0, len(head))
     number, kind = tag >> 3, tag & 7
     if kind in _FIXED:
-        return Field(number, kind, at, at + after, at + after + _FIXED[kind])
+        return WireField(number, kind, at, at + after, at + after + _FIXED[kind])
     if kind not in (VARINT, BYTES) or not number:
         raise ValueError(f"no field is numbered {number} with the type {kind}")
     value, then = varint.decode(head, after, len(head))
     if kind == VARINT:
-        return Field(number, kind, at, at + after, at + then)
-    return Field(number, kind, at, at + then, at + then + value)
+        return WireField(number, kind, at, at + after, at + then)
+    return WireField(number, kind, at, at + then, at + then + value)

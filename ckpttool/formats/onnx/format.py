@@ -9,17 +9,17 @@ from ckpttool.core.errors import CorruptCheckpoint
 from ckpttool.core.tensors import Array, TensorSpec
 from ckpttool.formats.format import Format
 from ckpttool.formats.onnx.external import Neighbours
-from ckpttool.formats.onnx.fields import Field
+from ckpttool.formats.onnx.fields import WireField
 from ckpttool.formats.onnx.model import Initialiser, is_model, read_model
 from ckpttool.formats.onnx.values import NUMBERED, array_of, entries, is_packed, list_of, stored_bytes, unpacked
 from ckpttool.formats.reading.data_file import LFS_POINTER, DataFile
-from ckpttool.formats.reading.placed import Place, PlacedTensors
+from ckpttool.formats.reading.raw_tensors import RawTensors, TensorLocation
 from ckpttool.formats.wire.protos.onnx_pb2 import TensorProto
 
 SUFFIX = ".onnx"
 
 
-class OnnxTensors(PlacedTensors):
+class OnnxTensors(RawTensors):
     """The initialisers of a model by name, in its order; constants in nodes are left out, and named."""
 
     def __init__(self, path: Path) -> None:
@@ -34,14 +34,14 @@ class OnnxTensors(PlacedTensors):
 
     def _take(self, name: str, found: Initialiser, file: DataFile, beside: Neighbours) -> None:
         if found.external is None:
-            self.places[name] = Place(file, found.spec, (found.raw or found.message).start)
+            self.locations[name] = TensorLocation(file, found.spec, (found.raw or found.message).start)
         else:
             there, offset = beside.place(name, found.external, stored_bytes(found.spec))
-            self.places[name] = Place(there, found.spec, offset)
+            self.locations[name] = TensorLocation(there, found.spec, offset)
         if not found.raw and found.external is None:
             self.coded[name] = partial(_listed, file, found.spec, found.message)
         elif is_packed(found.spec.dtype):
-            self.coded[name] = partial(_unpacked, self.places[name])
+            self.coded[name] = partial(_unpacked, self.locations[name])
 
 
 class Onnx(Format):
@@ -67,7 +67,7 @@ class Onnx(Format):
         return OnnxTensors(path)
 
 
-def _listed(file: DataFile, spec: TensorSpec, message: Field) -> Array:
+def _listed(file: DataFile, spec: TensorSpec, message: WireField) -> Array:
     """Return a tensor whose numbers are a list in its message."""
     import numpy as np
 
@@ -82,7 +82,7 @@ def _listed(file: DataFile, spec: TensorSpec, message: Field) -> Array:
         raise CorruptCheckpoint(f"{file.path}: {spec.name} is damaged: {error}") from error
 
 
-def _unpacked(place: Place) -> Array:
+def _unpacked(place: TensorLocation) -> Array:
     """Return a tensor of numbers of 4 bits."""
     import numpy as np
 

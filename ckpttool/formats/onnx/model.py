@@ -8,7 +8,7 @@ from google.protobuf.message import DecodeError
 
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
 from ckpttool.core.tensors import STRING, DType, TensorSpec
-from ckpttool.formats.onnx.fields import BYTES, VARINT, Field, fields
+from ckpttool.formats.onnx.fields import BYTES, VARINT, WireField, fields
 from ckpttool.formats.onnx.values import DTYPES, LISTS, UNREAD, entries, list_of, stored_bytes
 from ckpttool.formats.reading.data_file import DataFile
 from ckpttool.formats.wire.protos.onnx_pb2 import StringStringEntryProto, TensorProto
@@ -32,8 +32,8 @@ class Initialiser(NamedTuple):
     """A tensor of a model: what it is, its message, and the place of its bytes (`raw`) or of the file with them."""
 
     spec: TensorSpec
-    message: Field
-    raw: Field | None
+    message: WireField
+    raw: WireField | None
     external: dict[str, str] | None
 
 
@@ -80,20 +80,20 @@ def read_model(file: DataFile) -> Model:
     return Model(initialisers, _metadata(file, top), (*_constants(file, graphs[0]), *training))
 
 
-def _known_fields(file: DataFile) -> Iterator[Field]:
+def _known_fields(file: DataFile) -> Iterator[WireField]:
     for field in fields(file, 0, file.size):
         if KINDS.get(field.number) != field.kind:
             raise CorruptCheckpoint(f"{file.path} is not a model of ONNX: byte {field.at} begins no field of one")
         yield field
 
 
-def _message(file: DataFile, field: Field) -> Field:
+def _message(file: DataFile, field: WireField) -> WireField:
     if field.kind != BYTES:
         raise CorruptCheckpoint(f"{file.path} is damaged: what begins at byte {field.at} should be a message")
     return field
 
 
-def _initialiser(file: DataFile, message: Field) -> Initialiser:
+def _initialiser(file: DataFile, message: WireField) -> Initialiser:
     """Read what a tensor's message says, but not its data, whose size is held against its shape."""
     parts = list(fields(file, message.start, message.end))
     head = _header(file, message, parts)
@@ -116,7 +116,7 @@ def _initialiser(file: DataFile, message: Field) -> Initialiser:
     return Initialiser(spec, message, None, None)
 
 
-def _header(file: DataFile, message: Field, parts: list[Field]) -> TensorProto:
+def _header(file: DataFile, message: WireField, parts: list[WireField]) -> TensorProto:
     said = [part for part in parts if part.number in HEADER]
     if sum(part.end - part.at for part in said) > HEADER_LIMIT:
         raise CorruptCheckpoint(f"{file.path}: the tensor at byte {message.start} has a name or a shape beyond measure")
@@ -151,7 +151,7 @@ def _require(file: DataFile, spec: TensorSpec, found: int, wanted: int, exact: b
         )
 
 
-def _metadata(file: DataFile, top: list[Field]) -> dict[str, str]:
+def _metadata(file: DataFile, top: list[WireField]) -> dict[str, str]:
     """Return the texts of the model."""
     texts: dict[str, str] = {}
     for field in top:
@@ -166,7 +166,7 @@ def _metadata(file: DataFile, top: list[Field]) -> dict[str, str]:
     return texts
 
 
-def _constants(file: DataFile, graph: Field) -> Iterator[str]:
+def _constants(file: DataFile, graph: WireField) -> Iterator[str]:
     """Yield the outputs of nodes that hold tensors, and of those with graphs that do: no initialisers of the model."""
     todo = [("", graph)]
     while todo:
@@ -181,7 +181,7 @@ def _constants(file: DataFile, graph: Field) -> Iterator[str]:
                     yield owner or output
 
 
-def _node(file: DataFile, node: Field) -> tuple[str, list[Field], bool]:
+def _node(file: DataFile, node: WireField) -> tuple[str, list[WireField], bool]:
     """Return a node's first output, the graphs in its attributes, and whether they hold a tensor."""
     output, inner, holds = "", [], False
     for field in fields(file, node.start, node.end):

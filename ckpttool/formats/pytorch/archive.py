@@ -14,7 +14,7 @@ from ckpttool.core.errors import CorruptCheckpoint, FormatError
 from ckpttool.formats.pytorch.pickle import ForbiddenName, interpret
 from ckpttool.formats.pytorch.records import Storage
 from ckpttool.formats.reading.archive import BAD_ZIP, is_zip, member_start, members
-from ckpttool.formats.reading.data_file import DataFile, Stored
+from ckpttool.formats.reading.data_file import ByteRange, DataFile
 from ckpttool.remote import sparse_files
 
 PICKLE = re.compile(r"[^/]+/data\.pkl")
@@ -130,13 +130,13 @@ class TorchArchive:
     def part(self, storage: Storage, name: str, offset: int, size: int) -> Iterator[bytes]:
         """Yield some bytes of a storage, which was checked before."""
         stored = self._stored(self.members[f"data/{storage.key}"])
-        yield from self.file.stream(name, Stored(stored.offset + offset, size))
+        yield from self.file.stream(name, ByteRange(stored.offset + offset, size))
         self.file.require_unchanged()
 
-    def _stored(self, info: zipfile.ZipInfo) -> Stored:
+    def _stored(self, info: zipfile.ZipInfo) -> ByteRange:
         if info.compress_type != zipfile.ZIP_STORED:
             raise FormatError(f"{self.path}: {info.filename} is compressed, which torch.save does not do")
-        return Stored(member_start(self.file, info), info.file_size)
+        return ByteRange(member_start(self.file, info), info.file_size)
 
 
 def is_torch(path: Path) -> bool:

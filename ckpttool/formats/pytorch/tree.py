@@ -21,7 +21,7 @@ TENSOR = "tensor"
 """The name of a file's tensor that has no other."""
 
 
-class Found(NamedTuple):
+class FoundTensors(NamedTuple):
     """Tensors by name, texts beside them, and the keys of what was left out."""
 
     tensors: dict[str, View]
@@ -29,7 +29,7 @@ class Found(NamedTuple):
     left_out: tuple[str, ...]
 
 
-def find(value: Any) -> Found:
+def find(value: Any) -> FoundTensors:
     """Name the tensors of a checkpoint: a state dict's own names, paths joined by slashes for others.
 
     Raises:
@@ -38,7 +38,7 @@ def find(value: Any) -> Found:
     """
     walk = _Walk()
     if not isinstance(value, Pairs):
-        return Found(dict(walk.tensors(value, "")), {}, ())
+        return FoundTensors(dict(walk.tensors(value, "")), {}, ())
     model = next((key for key in MODELS if _is_state_dict(dict(_texts(value)).get(key))), None)
     tensors: dict[str, View] = {}
     metadata: dict[str, str] = {}
@@ -55,7 +55,7 @@ def find(value: Any) -> Found:
             if name in tensors:
                 raise ValueError(f"two tensors are named {name}")
             tensors[name] = view
-    return Found(tensors, ties(tensors) | metadata, tuple(left_out))
+    return FoundTensors(tensors, ties(tensors) | metadata, tuple(left_out))
 
 
 def ties(tensors: dict[str, View]) -> dict[str, str]:

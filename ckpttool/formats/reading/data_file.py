@@ -1,15 +1,28 @@
-"""A data file of a checkpoint: bytes that are read in pieces, where they are said to be, and checked."""
+"""A data file of a checkpoint: bytes that are read in pieces, at stated offsets, and checked."""
 
 import os
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ckpttool.core.errors import CorruptCheckpoint, MissingFile
-from ckpttool.core.tensors import PIECE, Array
+from ckpttool.core.tensors import BY_NAME, PIECE, Array, TensorSpec
 from ckpttool.formats.wire import crc
 from ckpttool.remote import sparse_files
+
+BOOL = BY_NAME["bool"]
+
+
+def require_truth(spec: TensorSpec, piece: Any, path: Path) -> None:
+    """Check the bytes of a piece (bytes, or an array of them) where a tensor holds truth values.
+
+    Raises:
+        CorruptCheckpoint: one is neither 0 nor 1.
+    """
+    if spec.dtype is BOOL and bytes(piece).translate(None, b"\0\1"):
+        raise CorruptCheckpoint(f"{path}: {spec.name} holds a bool that is neither 0 nor 1")
+
 
 SCAN = 512 << 10
 """Bytes read at once where they are only checked; they stay in the processor's cache until their checksum is taken."""
@@ -17,7 +30,7 @@ LFS_POINTER = b"version "
 """What the stand-in of a file that Git LFS has not fetched begins with."""
 
 
-class Stored(NamedTuple):
+class ByteRange(NamedTuple):
     """Where bytes are in a file, their masked CRC-32C where it is known, and in which of a bundle's files they are."""
 
     offset: int
@@ -69,7 +82,7 @@ class DataFile:
         found = os.fstat(self._descriptor)
         return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
 
-    def stream(self, name: str, stored: Stored, step: int = PIECE) -> Iterator[bytes]:
+    def stream(self, name: str, stored: ByteRange, step: int = PIECE) -> Iterator[bytes]:
         """Yield a tensor's bytes in pieces; nothing is read when they cannot be there.
 
         Raises:
@@ -99,7 +112,7 @@ class DataFile:
             piece += more
         return piece
 
-    def checked(self, name: str, stored: Stored) -> Iterator[bytes]:
+    def checked(self, name: str, stored: ByteRange) -> Iterator[bytes]:
         """Yield a tensor's bytes in pieces, and after the last compare the checksum.
 
         Raises:
@@ -111,7 +124,7 @@ class DataFile:
             yield piece
         self._compare(name, stored, running)
 
-    def check(self, name: str, stored: Stored) -> None:
+    def check(self, name: str, stored: ByteRange) -> None:
         """Compare the checksum of a tensor's bytes, of which only a small piece is kept at a time.
 
         Raises:
@@ -122,7 +135,7 @@ class DataFile:
             running = crc.extend(running, piece)
         self._compare(name, stored, running)
 
-    def lent(self, name: str, stored: Stored, step: int, compare: bool = True) -> Iterator[Array]:
+    def lent(self, name: str, stored: ByteRange, step: int, compare: bool = True) -> Iterator[Array]:
         """Yield a tensor's bytes in arrays that hold until the next one; after the last compare the checksum.
 
         Where none is known, `compare` is false.
@@ -153,13 +166,13 @@ class DataFile:
                 )
             filled += count
 
-    def _require_room(self, name: str, stored: Stored) -> None:
+    def _require_room(self, name: str, stored: ByteRange) -> None:
         end = stored.offset + stored.size
         if end > self.size:
             raise CorruptCheckpoint(f"{self.path}: {name} ends at byte {end}, the file has {self.size}: it is cut off")
         self.need(stored.offset, stored.size)
 
-    def _compare(self, name: str, stored: Stored, found: int) -> None:
+    def _compare(self, name: str, stored: ByteRange, found: int) -> None:
         if stored.size and crc.mask(found) != stored.crc:
             wanted = crc.unmask(stored.crc)
             raise CorruptCheckpoint(

@@ -11,7 +11,7 @@ from ckpttool.core.errors import CorruptCheckpoint, MissingFile
 from ckpttool.core.tensors import Tensor, TensorSpec
 from ckpttool.formats.format import PLAIN, Format, Writing
 from ckpttool.formats.reading.data_file import LFS_POINTER, DataFile
-from ckpttool.formats.reading.placed import Place, PlacedTensors
+from ckpttool.formats.reading.raw_tensors import RawTensors, TensorLocation
 from ckpttool.formats.safetensors.header import LENGTH, NAMES, Header, is_safetensors, read_header
 from ckpttool.formats.safetensors.index import INDEX_SUFFIX, SUFFIX, Names, locate, read_index
 from ckpttool.formats.safetensors.ties import ties
@@ -19,7 +19,7 @@ from ckpttool.formats.safetensors.writer import write_safetensors
 from ckpttool.remote import sparse_files
 
 
-class SafetensorsTensors(PlacedTensors):
+class SafetensorsTensors(RawTensors):
     """The tensors of a checkpoint by name, file after file in the order of their bytes."""
 
     def __init__(self, path: Path) -> None:
@@ -41,12 +41,14 @@ class SafetensorsTensors(PlacedTensors):
             header = read_header(single)
             self.metadata = header.metadata
             self._take(single, header)
-        for alias, kept in ties(self.metadata, self.places).items():
-            file, spec, offset = self.places[kept]
-            self.places.setdefault(alias, Place(file, TensorSpec(alias, spec.shape, spec.dtype), offset))
+        for alias, kept in ties(self.metadata, self.locations).items():
+            file, spec, offset = self.locations[kept]
+            self.locations.setdefault(alias, TensorLocation(file, TensorSpec(alias, spec.shape, spec.dtype), offset))
 
     def _take(self, file: DataFile, header: Header) -> None:
-        self.places.update({name: Place(file, spec, offset) for name, (spec, offset) in header.places.items()})
+        self.locations.update(
+            {name: TensorLocation(file, spec, offset) for name, (spec, offset) in header.locations.items()}
+        )
 
     def _take_indexed(self, path: Path) -> None:
         """Take the tensors that an index names; what a file holds beside them is left out, and named."""
@@ -56,10 +58,10 @@ class SafetensorsTensors(PlacedTensors):
         for name, wanted in index.files.items():
             file = DataFile(path.with_name(name))
             header = read_header(file)
-            if missing := sorted(wanted - header.places.keys()):
+            if missing := sorted(wanted - header.locations.keys()):
                 raise CorruptCheckpoint(f"{path}: {missing[0]} is said to be in {name}, which does not hold it")
-            left_out += [f"{name}: {other}" for other in header.places if other not in wanted]
-            self._take(file, Header({key: header.places[key] for key in header.places if key in wanted}, {}))
+            left_out += [f"{name}: {other}" for other in header.locations if other not in wanted]
+            self._take(file, Header({key: header.locations[key] for key in header.locations if key in wanted}, {}))
             texts = header.metadata | texts
         self.metadata, self.left_out = index.metadata | texts, tuple(left_out)
 

@@ -49,7 +49,7 @@ UNREAD = {"F4", "F6_E2M3", "F6_E3M2", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ"}
 class Header(NamedTuple):
     """Tensors with the place of their first byte in the file, in the order of their bytes, and the texts beside."""
 
-    places: dict[str, tuple[TensorSpec, int]]
+    locations: dict[str, tuple[TensorSpec, int]]
     metadata: dict[str, str]
 
 
@@ -78,7 +78,7 @@ def read_header(file: DataFile) -> Header:
     if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
         raise CorruptCheckpoint(f"{file.path}: {METADATA} is {str(metadata)[:80]}, expected texts under names")
     reader = _Reader(file, LENGTH + len(raw))
-    return Header(reader.places({name: reader.tensor(name, said) for name, said in found.items()}), metadata)
+    return Header(reader.locations({name: reader.tensor(name, said) for name, said in found.items()}), metadata)
 
 
 def encode(specs: Iterable[TensorSpec], metadata: Mapping[str, str]) -> bytes:
@@ -156,18 +156,18 @@ class _Reader:
             self._fail(name, f"is said to have {end - start} bytes, {shape} has {spec.nbytes}")
         return spec, start, end
 
-    def places(self, tensors: dict[str, tuple[TensorSpec, int, int]]) -> dict[str, tuple[TensorSpec, int]]:
+    def locations(self, tensors: dict[str, tuple[TensorSpec, int, int]]) -> dict[str, tuple[TensorSpec, int]]:
         """Check that tensors lie one after the other from the header to the end of the file, and say where."""
-        places, reached = {}, 0
+        locations, reached = {}, 0
         for name, (spec, start, end) in sorted(tensors.items(), key=lambda item: item[1][1:]):
             if start != reached:
                 self._fail(name, f"begins at byte {start} of the data, where {reached} is next: a gap, or an overlap")
-            places[name] = (spec, self._start + start)
+            locations[name] = (spec, self._start + start)
             reached = end
         if self._start + reached != self._file.size:
             wanted, found = self._start + reached, self._file.size
             raise CorruptCheckpoint(f"{self._file.path} has {found} bytes, its header says {wanted}: it is damaged")
-        return places
+        return locations
 
     def _shape(self, name: str, said: Any) -> tuple[int, ...]:
         if not _are_sizes(said):

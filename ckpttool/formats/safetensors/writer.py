@@ -16,8 +16,7 @@ from ckpttool.formats.reading.data_file import DataFile
 from ckpttool.formats.safetensors.header import TEXTS, Header, encode, read_header, require_writable
 from ckpttool.formats.safetensors.index import INDEX_SUFFIX, Names, encode_index, read_index
 from ckpttool.formats.safetensors.ties import untied
-from ckpttool.formats.writing.copying import Copier
-from ckpttool.formats.writing.dividing import divided
+from ckpttool.formats.writing.copying import Copier, split_by_size
 from ckpttool.formats.writing.files import finish, refuse_existing, replacing, sync_folder, writing
 
 ALIGNMENT = {dtype: place for place, dtype in enumerate(TEXTS)}
@@ -35,7 +34,7 @@ def write_safetensors(tensors: Mapping[str, Tensor], path: Path, overwrite: bool
     for tensor in named.values():
         require_writable(tensor.spec)
     named, metadata = untied(named, how.metadata)
-    names, shards = Names.of(path), divided(named, how.shard_bytes)
+    names, shards = Names.of(path), split_by_size(named, how.shard_bytes)
     several = len(shards) > 1 or path.name.endswith(INDEX_SUFFIX)
     old = [shard for shard, _ in names.shards()]
     refuse_existing([names.index, names.single, *(old if several else ())], overwrite)

@@ -16,7 +16,7 @@ from ckpttool.formats.format import ANY, PLAIN, Checked, Format, Tensors, Writin
 from ckpttool.formats.tensorflow import checkpoint_state
 from ckpttool.formats.tensorflow.bundle_data import BundleData, stored_parts
 from ckpttool.formats.tensorflow.bundle_files import PART, BundleFiles
-from ckpttool.formats.tensorflow.bundle_index import Entry, read_index
+from ckpttool.formats.tensorflow.bundle_index import BundleEntry, read_index
 from ckpttool.formats.tensorflow.bundle_writer import write_bundle
 from ckpttool.formats.tensorflow.object_graph import keyed
 from ckpttool.formats.tensorflow.prefix import prefix_of
@@ -120,9 +120,9 @@ def files_of(path: Path) -> BundleFiles:
     raise MissingFile(f"{files.index} is missing: there is no checkpoint {prefix}")
 
 
-def _portions(entries: Mapping[str, Entry]) -> Iterator[list[tuple[str, Entry]]]:
+def _portions(entries: Mapping[str, BundleEntry]) -> Iterator[list[tuple[str, BundleEntry]]]:
     """Yield the entries in portions of some megabytes: much for one reader, little to keep the other waiting."""
-    portion: list[tuple[str, Entry]] = []
+    portion: list[tuple[str, BundleEntry]] = []
     nbytes = 0
     for item in entries.items():
         portion.append(item)
@@ -133,11 +133,11 @@ def _portions(entries: Mapping[str, Entry]) -> Iterator[list[tuple[str, Entry]]]
     yield portion
 
 
-def _check_all(data: BundleData, portion: list[tuple[str, Entry]]) -> list[Checked]:
+def _check_all(data: BundleData, portion: list[tuple[str, BundleEntry]]) -> list[Checked]:
     return [_check(data, name, entry) for name, entry in portion]
 
 
-def _check(data: BundleData, name: str, entry: Entry) -> Checked:
+def _check(data: BundleData, name: str, entry: BundleEntry) -> Checked:
     try:
         return Checked(name, data.check(entry))
     except CkptError as error:

@@ -9,10 +9,9 @@ from threading import Lock
 
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
 from ckpttool.core.tensors import STRING, VARIANT, Array, Extent, Tensor, TensorSpec
-from ckpttool.formats.reading.data_file import DataFile, Stored
-from ckpttool.formats.reading.truth import BOOL, require_truth
+from ckpttool.formats.reading.data_file import BOOL, ByteRange, DataFile, require_truth
 from ckpttool.formats.tensorflow.bundle_files import BundleFiles
-from ckpttool.formats.tensorflow.bundle_index import Entry, Index
+from ckpttool.formats.tensorflow.bundle_index import BundleEntry, Index
 from ckpttool.formats.wire import crc, strings, variants
 from ckpttool.formats.wire.byte_order import swapped
 from ckpttool.remote.sparse_files import is_there
@@ -32,14 +31,14 @@ class BundleData:
         self._opening = Lock()
         self._paths: dict[int, Path] = {}
 
-    def tensor(self, entry: Entry) -> Tensor:
+    def tensor(self, entry: BundleEntry) -> Tensor:
         """Return the tensor of an entry; it is read when asked."""
         if entry.spec.dtype is VARIANT:
             return StoredVariant(entry.spec, partial(self._variant, entry))
         pieces = partial(self._pieces, entry) if entry.spec.dtype.itemsize else None
         return Tensor(entry.spec, partial(self._read, entry), pieces, self._extent(entry))
 
-    def check(self, entry: Entry) -> int:
+    def check(self, entry: BundleEntry) -> int:
         """Check every byte of a tensor without keeping it, and return how many there are.
 
         Raises:
@@ -68,7 +67,7 @@ class BundleData:
             return other if is_there(other) else path
         return path
 
-    def _extent(self, entry: Entry) -> Extent | None:
+    def _extent(self, entry: BundleEntry) -> Extent | None:
         """Say where a tensor's bytes lie, if they are in one place and in the order in which they are given."""
         if not entry.spec.nbytes or entry.slices or self._index.big_endian:
             return None
@@ -87,7 +86,7 @@ class BundleData:
             self._open.move_to_end(number)
             return self._open[number]
 
-    def _pieces(self, entry: Entry) -> Iterator[memoryview]:
+    def _pieces(self, entry: BundleEntry) -> Iterator[memoryview]:
         if entry.slices:
             yield from Tensor.of(entry.spec.name, self._read(entry), entry.spec.dtype).pieces()
             return
@@ -100,7 +99,7 @@ class BundleData:
             else:
                 yield memoryview(piece)
 
-    def _read(self, entry: Entry) -> Array:
+    def _read(self, entry: BundleEntry) -> Array:
         if entry.spec.dtype is STRING:
             return self._strings(entry)
         if not entry.slices:
@@ -114,11 +113,11 @@ class BundleData:
             array[part.box.region] = self._whole(entry, part.stored, part.box.shape)
         return array
 
-    def _require_room(self, entry: Entry, stored: Stored) -> None:
+    def _require_room(self, entry: BundleEntry, stored: ByteRange) -> None:
         """Refuse bytes beyond the end of their file, before memory is set aside for them."""
         next(self._file(stored.shard).stream(entry.spec.name, stored, 1), None)
 
-    def _whole(self, entry: Entry, stored: Stored, shape: tuple[int, ...]) -> Array:
+    def _whole(self, entry: BundleEntry, stored: ByteRange, shape: tuple[int, ...]) -> Array:
         import numpy as np
 
         self._require_room(entry, stored)
@@ -132,7 +131,7 @@ class BundleData:
             raw = swapped(raw, entry.spec.dtype)
         return raw.view(entry.spec.dtype.numpy).reshape(shape)
 
-    def _strings(self, entry: Entry) -> Array:
+    def _strings(self, entry: BundleEntry) -> Array:
         import numpy as np
 
         raw, array = self._raw(entry), np.empty(entry.spec.elements, object)
@@ -142,7 +141,7 @@ class BundleData:
             raise self._damaged(entry, error) from error
         return array.reshape(entry.spec.shape)
 
-    def _variant(self, entry: Entry) -> bytes:
+    def _variant(self, entry: BundleEntry) -> bytes:
         if self._index.big_endian:
             raise FormatError(f"{self._files.index}: {entry.spec.name} is a big-endian variant, which is not read")
         raw = self._raw(entry)
@@ -153,10 +152,10 @@ class BundleData:
             raise self._damaged(entry, error) from error
         return raw
 
-    def _raw(self, entry: Entry) -> bytes:
+    def _raw(self, entry: BundleEntry) -> bytes:
         return b"".join(self._file(entry.stored.shard).stream(entry.spec.name, entry.stored))
 
-    def _damaged(self, entry: Entry, why: ValueError) -> CorruptCheckpoint:
+    def _damaged(self, entry: BundleEntry, why: ValueError) -> CorruptCheckpoint:
         return CorruptCheckpoint(f"{self.shard_path(entry.stored.shard)}: {entry.spec.name} is damaged: {why}")
 
 
@@ -176,6 +175,6 @@ class StoredVariant(Tensor):
         raise FormatError(f"{self.name} is a variant: it can be listed and copied, but not read")
 
 
-def stored_parts(entry: Entry) -> list[Stored]:
+def stored_parts(entry: BundleEntry) -> list[ByteRange]:
     """Return where the bytes of a tensor are: one place, or one for each slice."""
     return [part.stored for part in entry.slices] or [entry.stored]

@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
 from ckpttool.core.tensors import BY_NUMBER, RESOURCE, STRING, VARIANT, DType, TensorSpec
-from ckpttool.formats.reading.data_file import Stored
+from ckpttool.formats.reading.data_file import ByteRange
 from ckpttool.formats.tensorflow.bundle_slices import Box, box_of, require_cover
 from ckpttool.formats.wire.protos.bundle_pb2 import BundleEntryProto, BundleHeaderProto
 from ckpttool.formats.wire.slices import FULL, decode_key, encode_key
@@ -24,19 +24,19 @@ RANK_LIMIT = 254
 SIZE_LIMIT = 1 << 63
 
 
-class Slice(NamedTuple):
+class StoredSlice(NamedTuple):
     """A part of a partitioned tensor, and where its bytes are."""
 
     box: Box
-    stored: Stored
+    stored: ByteRange
 
 
-class Entry(NamedTuple):
+class BundleEntry(NamedTuple):
     """A tensor: what it is, and where it is stored, whole or in slices."""
 
     spec: TensorSpec
-    stored: Stored
-    slices: tuple[Slice, ...]
+    stored: ByteRange
+    slices: tuple[StoredSlice, ...]
 
 
 class Index(NamedTuple):
@@ -44,7 +44,7 @@ class Index(NamedTuple):
 
     shards: int
     big_endian: bool
-    entries: dict[str, Entry]
+    entries: dict[str, BundleEntry]
 
 
 def text_of(key: bytes) -> str:
@@ -118,7 +118,7 @@ class _Entries:
         self._protos = protos
         self._used: set[bytes] = set()
 
-    def all(self) -> dict[str, Entry]:
+    def all(self) -> dict[str, BundleEntry]:
         """Return every tensor; slices are part of theirs.
 
         Raises:
@@ -139,12 +139,12 @@ class _Entries:
     def _fail(self, name: str, what: str) -> NoReturn:
         raise CorruptCheckpoint(f"{self._path}: {name} {what}")
 
-    def _entry(self, key: bytes, proto: BundleEntryProto) -> Entry:
+    def _entry(self, key: bytes, proto: BundleEntryProto) -> BundleEntry:
         name = text_of(key)
         spec = TensorSpec(name, self._shape(name, proto), self._dtype(name, proto.dtype))
         if proto.slices:
-            return Entry(spec, Stored(0, 0), self._slices(key, spec, proto))
-        return Entry(spec, self._stored(spec, proto), ())
+            return BundleEntry(spec, ByteRange(0, 0), self._slices(key, spec, proto))
+        return BundleEntry(spec, self._stored(spec, proto), ())
 
     def _dtype(self, name: str, number: int) -> DType:
         dtype = BY_NUMBER.get(number)
@@ -164,8 +164,8 @@ class _Entries:
             self._fail(name, f"has the impossible shape {list(shape)}")
         return shape
 
-    def _stored(self, spec: TensorSpec, proto: BundleEntryProto) -> Stored:
-        stored = Stored(proto.offset, proto.size, proto.crc32c, proto.shard_id)
+    def _stored(self, spec: TensorSpec, proto: BundleEntryProto) -> ByteRange:
+        stored = ByteRange(proto.offset, proto.size, proto.crc32c, proto.shard_id)
         if not 0 <= stored.shard < self._shards:
             self._fail(spec.name, f"is said to be in shard {stored.shard} of {self._shards}")
         if stored.offset < 0 or stored.size < 0 or stored.offset + stored.size >= SIZE_LIMIT:
@@ -178,7 +178,7 @@ class _Entries:
             self._fail(spec.name, f"is said to hold {spec.elements} elements in {stored.size} bytes")
         return stored
 
-    def _slices(self, key: bytes, spec: TensorSpec, proto: BundleEntryProto) -> tuple[Slice, ...]:
+    def _slices(self, key: bytes, spec: TensorSpec, proto: BundleEntryProto) -> tuple[StoredSlice, ...]:
         if not spec.dtype.itemsize:
             self._fail(spec.name, f"is {spec.dtype} in slices, only numbers can be")
         slices = tuple(self._slice(key, spec, extents) for extents in _extents(proto))
@@ -188,7 +188,7 @@ class _Entries:
             self._fail(spec.name, f"cannot be joined: {error}")
         return slices
 
-    def _slice(self, key: bytes, spec: TensorSpec, extents: tuple[tuple[int, int], ...]) -> Slice:
+    def _slice(self, key: bytes, spec: TensorSpec, extents: tuple[tuple[int, int], ...]) -> StoredSlice:
         try:
             box = box_of(extents or (FULL,) * len(spec.shape), spec.shape)
         except ValueError as error:
@@ -199,7 +199,7 @@ class _Entries:
         part = TensorSpec(spec.name, box.shape, spec.dtype)
         if proto.slices or proto.dtype != spec.dtype.number or self._shape(spec.name, proto) != box.shape:
             self._fail(spec.name, f"has a slice from {list(box.start)} whose dtype or shape differs from what it says")
-        return Slice(box, self._stored(part, proto))
+        return StoredSlice(box, self._stored(part, proto))
 
 
 def least_size(spec: TensorSpec) -> int:

@@ -12,14 +12,14 @@ from typing import BinaryIO, NamedTuple
 
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError
 from ckpttool.core.tensors import RESOURCE, STRING, Tensor, TensorSpec
-from ckpttool.formats.reading.data_file import Stored
+from ckpttool.formats.reading.data_file import ByteRange
 from ckpttool.formats.tensorflow.bundle_data import BundleData, StoredVariant
 from ckpttool.formats.tensorflow.bundle_files import BundleFiles
 from ckpttool.formats.tensorflow.bundle_index import (
     HEADER_KEY,
     RANK_LIMIT,
     VERSION,
-    Entry,
+    BundleEntry,
     is_slice_key,
     key_of,
     read_index,
@@ -28,16 +28,15 @@ from ckpttool.formats.wire import crc, strings, variants
 from ckpttool.formats.wire.protos.bundle_pb2 import BundleEntryProto, BundleHeaderProto
 from ckpttool.formats.wire.protos.graph_pb2 import VersionDef
 from ckpttool.formats.wire.table_writer import TableWriter
-from ckpttool.formats.writing.copying import Copier
-from ckpttool.formats.writing.dividing import divided
+from ckpttool.formats.writing.copying import Copier, split_by_size
 from ckpttool.formats.writing.files import finish, refuse_existing, sync_folder, writing
 
 
-class Written(NamedTuple):
+class WrittenTensor(NamedTuple):
     """A tensor that is in the data file."""
 
     spec: TensorSpec
-    stored: Stored
+    stored: ByteRange
 
 
 def write_bundle(
@@ -55,7 +54,7 @@ def write_bundle(
     """
     old = [path for path, _, _ in files.shards()]
     refuse_existing([files.index, *old], overwrite)
-    parts = divided(tensors, shard_bytes)
+    parts = split_by_size(tensors, shard_bytes)
     count = _unused_count(files, len(parts))
     new = [files.shard(number, count) for number in range(count)]
     try:
@@ -87,9 +86,9 @@ def _remove(paths: Iterable[Path]) -> None:
         path.unlink(missing_ok=True)
 
 
-def _write_data(parts: list[dict[str, Tensor]], shards: list[Path]) -> list[Written]:
+def _write_data(parts: list[dict[str, Tensor]], shards: list[Path]) -> list[WrittenTensor]:
     """Write shards, those without a part empty; their names appear when they are on the disk."""
-    written: list[Written] = []
+    written: list[WrittenTensor] = []
     for number, shard in enumerate(shards):
         with writing(shard) as (temporary, file):
             written += _write_tensors(file, temporary, parts[number] if number < len(parts) else {}, number)
@@ -99,7 +98,7 @@ def _write_data(parts: list[dict[str, Tensor]], shards: list[Path]) -> list[Writ
     return written
 
 
-def _write_index(files: BundleFiles, written: list[Written], count: int) -> None:
+def _write_index(files: BundleFiles, written: list[WrittenTensor], count: int) -> None:
     """Write the index, read everything through it, and give it its name: from then on the bundle is there."""
     with writing(files.index) as (temporary, file):
         table = TableWriter(file)
@@ -113,11 +112,11 @@ def _write_index(files: BundleFiles, written: list[Written], count: int) -> None
         sync_folder(files.index.parent)
 
 
-def _read_back(index_path: Path, files: BundleFiles, written: list[Written]) -> None:
+def _read_back(index_path: Path, files: BundleFiles, written: list[WrittenTensor]) -> None:
     """Check that the index says what was written, and what only it has the checksums of: strings and variants."""
     index = read_index(index_path)
     data = BundleData(files, index)
-    if index.entries != {item.spec.name: Entry(item.spec, item.stored, ()) for item in written}:
+    if index.entries != {item.spec.name: BundleEntry(item.spec, item.stored, ()) for item in written}:
         raise CorruptCheckpoint(f"{files.index}: the index that was written does not read back as it should")
     for entry in index.entries.values():
         if not entry.spec.dtype.itemsize:
@@ -128,7 +127,7 @@ def _header(count: int) -> bytes:
     return BundleHeaderProto(num_shards=count, version=VersionDef(producer=VERSION)).SerializeToString()
 
 
-def _entry(item: Written) -> bytes:
+def _entry(item: WrittenTensor) -> bytes:
     proto = BundleEntryProto(dtype=item.spec.dtype.number)  # type: ignore[arg-type]
     proto.shape.SetInParent()
     for size in item.spec.shape:
@@ -138,7 +137,7 @@ def _entry(item: Written) -> bytes:
     return proto.SerializeToString()
 
 
-def _write_tensors(file: BinaryIO, path: Path, tensors: Mapping[str, Tensor], shard: int) -> list[Written]:
+def _write_tensors(file: BinaryIO, path: Path, tensors: Mapping[str, Tensor], shard: int) -> list[WrittenTensor]:
     """Write a shard's tensors, those of numbers read back as they are; strings and variants the index checks later."""
     written = []
     with Copier(file, path) as copier:
@@ -150,13 +149,15 @@ def _write_tensors(file: BinaryIO, path: Path, tensors: Mapping[str, Tensor], sh
                 copier.flush()
                 written.append(_write_elements(file, tensor.renamed(name), shard))
         numbers = copier.finish()
-    return written + [Written(spec, Stored(at, spec.nbytes, crc.mask(found), shard)) for spec, at, found in numbers]
+    return written + [
+        WrittenTensor(spec, ByteRange(at, spec.nbytes, crc.mask(found), shard)) for spec, at, found in numbers
+    ]
 
 
-def _write_elements(file: BinaryIO, tensor: Tensor, shard: int) -> Written:
+def _write_elements(file: BinaryIO, tensor: Tensor, shard: int) -> WrittenTensor:
     offset = file.tell()
     checksum = _write_strings(file, tensor) if tensor.dtype is STRING else _copy_variant(file, tensor)
-    return Written(tensor.spec, Stored(offset, file.tell() - offset, checksum, shard))
+    return WrittenTensor(tensor.spec, ByteRange(offset, file.tell() - offset, checksum, shard))
 
 
 def _require_writable(spec: TensorSpec) -> None:

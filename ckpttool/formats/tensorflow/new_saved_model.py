@@ -8,7 +8,7 @@ from ckpttool.core.tensors import Tensor
 from ckpttool.formats.tensorflow.bundle import Bundle
 from ckpttool.formats.tensorflow.saved_model import GRAPHS
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef, SavedModel
-from ckpttool.formats.writing.folders import replacing_folder
+from ckpttool.formats.writing.files import replacing_folder
 
 SCHEMA_VERSION = 1
 ASSETS = "assets"

@@ -13,7 +13,7 @@ from ckpttool.core.variable_kinds import OBJECT_GRAPH, kinds
 from ckpttool.formats.format import ANY, PLAIN, Checked, Format, Writing
 from ckpttool.formats.tensorflow.bundle import Bundle, BundleTensors, check_tensors, files_of
 from ckpttool.formats.tensorflow.bundle_files import BundleFiles
-from ckpttool.formats.tensorflow.bundle_index import Entry
+from ckpttool.formats.tensorflow.bundle_index import BundleEntry
 from ckpttool.formats.tensorflow.object_graph import graph_of, path_of
 from ckpttool.formats.tensorflow.prefix import prefix_of
 from ckpttool.formats.wire.table import Table
@@ -85,7 +85,7 @@ def _names(keys: Iterable[str], known: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
-def _named(entry: Entry, name: str) -> Entry:
+def _named(entry: BundleEntry, name: str) -> BundleEntry:
     return entry._replace(spec=TensorSpec(name, entry.spec.shape, entry.spec.dtype))
 
 

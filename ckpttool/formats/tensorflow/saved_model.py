@@ -17,7 +17,7 @@ from ckpttool.formats.format import ANY, PLAIN, Checked, Format, Writing
 from ckpttool.formats.tensorflow.bundle import Bundle, BundleTensors
 from ckpttool.formats.tensorflow.object_checkpoint import ObjectCheckpoint
 from ckpttool.formats.tensorflow.object_graph import graph_of
-from ckpttool.formats.writing.folders import refuse_existing_folder, replacing_folder
+from ckpttool.formats.writing.files import refuse_existing_folder, replacing_folder
 
 GRAPHS = ("saved_model.pb", "saved_model.pbtxt")
 FINGERPRINT = "fingerprint.pb"

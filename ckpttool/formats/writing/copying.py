@@ -1,31 +1,34 @@
 """Writing tensors of numbers into an open file at the speed of the disk, each byte read back.
 
-A tensor that says where its bytes lie (`Tensor.extent`) is moved by the system, and neighbours are moved in one call;
-the bytes of others pass through Python, a piece at a time, and are written while the next ones are made.
+A tensor that knows where its bytes are stored (`Tensor.extent`) is copied by the system, and neighbours are copied in
+one call; the bytes of others pass through Python, a piece at a time, and are written while the next ones are made.
 """
 
+import errno
+import os
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Self
 
 from ckpttool.core.errors import CkptError
 from ckpttool.core.tensors import Extent, Tensor, TensorSpec
-from ckpttool.formats.reading.data_file import DataFile
+from ckpttool.formats.reading.data_file import SCAN, DataFile
 from ckpttool.formats.wire import crc
-from ckpttool.formats.writing.behind import Behind
-from ckpttool.formats.writing.moving import move
-from ckpttool.formats.writing.read_back import Moved, ReadBack, Span
+from ckpttool.formats.writing.read_back import BackgroundWriter, CopySource, ReadBack, WrittenRange
 
 STEP = 16 << 20
-"""Bytes that the system is asked to move at once: what was moved is read back while more is."""
+"""Bytes that the system is asked to copy at once: what was copied is read back while more is."""
 PIECES = 4
 """Pieces that may wait to be written."""
 OPEN_FILES = 64
 """Sources that are kept open at once."""
+REFUSALS = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
+"""What the system answers where it cannot copy between two files: reading and writing will do it."""
 
 
-class Placed(NamedTuple):
+class CopiedTensor(NamedTuple):
     """A tensor that was written: where, and the CRC-32C of its bytes."""
 
     spec: TensorSpec
@@ -35,18 +38,13 @@ class Placed(NamedTuple):
 
 @dataclass
 class _Run:
-    """Neighbouring bytes of a source that wait to be moved together."""
+    """Neighbouring bytes of a source that wait to be copied together."""
 
     source: DataFile
     offset: int
-    place: int
+    target_offset: int
     nbytes: int = 0
-    spans: list[Span] = field(default_factory=list)
-
-    def takes(self, path: Path, offset: int, nbytes: int) -> bool:
-        """Say whether bytes of a file follow those that wait, and are not too many."""
-        neighbours = self.source.path == path and self.offset + self.nbytes == offset
-        return neighbours and self.nbytes + nbytes <= STEP
+    ranges: list[WrittenRange] = field(default_factory=list)
 
 
 class Copier:
@@ -55,11 +53,11 @@ class Copier:
     def __init__(self, file: BinaryIO, path: Path) -> None:
         """Take a file that was opened to be written, and its present name."""
         self._file = file
-        self._writes = Behind(PIECES)
+        self._writes = BackgroundWriter(PIECES)
         self._read_back = ReadBack(path)
         self._sources: OrderedDict[Path, DataFile] = OrderedDict()
         self._run: _Run | None = None
-        self._places: dict[str, tuple[TensorSpec, int]] = {}
+        self._offsets: dict[str, tuple[TensorSpec, int]] = {}
         self._running = 0
 
     def __enter__(self) -> Self:
@@ -79,24 +77,24 @@ class Copier:
         """
         if tensor.extent and tensor.nbytes:
             _require_size(tensor, tensor.extent.nbytes)
-            self._move(tensor.spec, tensor.extent)
+            self._copy(tensor.spec, tensor.extent)
         else:
             self._write(tensor)
 
     def flush(self) -> None:
-        """Write and move what waits; the file then stands at its end, and other things can be written there."""
+        """Write and copy what waits; the file then stands at its end, and other things can be written there."""
         self._writes.wait()
         run, self._run = self._run, None
         if run is None:
             return
         self._file.flush()
-        move(run.source, run.offset, run.nbytes, self._file.fileno(), run.place)
-        self._file.seek(run.place + run.nbytes)
-        for span in run.spans:
-            self._follow(span)
+        copy_bytes(run.source, run.offset, run.nbytes, self._file.fileno(), run.target_offset)
+        self._file.seek(run.target_offset + run.nbytes)
+        for written in run.ranges:
+            self._follow(written)
 
-    def finish(self) -> list[Placed]:
-        """Write what is left, wait until all is read back, and say where each tensor is.
+    def finish(self) -> list[CopiedTensor]:
+        """Write what is left, wait until all is read back, and return where each tensor is.
 
         Raises:
             CorruptCheckpoint: a source is damaged or has changed, or something reads back as other than was written.
@@ -104,24 +102,23 @@ class Copier:
         self.flush()
         self._file.flush()
         self._read_back.finish()
-        found = self._read_back.checksums
-        return [Placed(spec, place, found.get(name, 0)) for name, (spec, place) in self._places.items()]
+        checksums = self._read_back.checksums
+        return [CopiedTensor(spec, offset, checksums.get(name, 0)) for name, (spec, offset) in self._offsets.items()]
 
-    def _move(self, spec: TensorSpec, extent: Extent) -> None:
-        moved = Moved(self._source(extent), extent)
+    def _copy(self, spec: TensorSpec, extent: Extent) -> None:
+        """Have the system copy a tensor's bytes: those that follow on the bytes that wait join them, up to `STEP`."""
+        origin = CopySource(self._open_source(extent), extent)
         for start in range(0, extent.nbytes, STEP):
-            nbytes = min(STEP, extent.nbytes - start)
-            run = self._run_for(moved, extent.offset + start, nbytes)
-            place = run.place + run.nbytes
-            run.spans.append(Span(spec, start, nbytes, place, extent.crc, moved))
+            offset, nbytes = extent.offset + start, min(STEP, extent.nbytes - start)
+            run = self._run
+            adjacent = run and run.source.path == extent.path and run.offset + run.nbytes == offset
+            if run is None or not adjacent or run.nbytes + nbytes > STEP:
+                self.flush()
+                run = self._run = _Run(origin.file, offset, self._file.tell())
+            target_offset = run.target_offset + run.nbytes
+            run.ranges.append(WrittenRange(spec, start, nbytes, target_offset, extent.crc, origin))
             run.nbytes += nbytes
-            self._places.setdefault(spec.name, (spec, place))
-
-    def _run_for(self, moved: Moved, offset: int, nbytes: int) -> _Run:
-        if self._run is None or not self._run.takes(moved.extent.path, offset, nbytes):
-            self.flush()
-            self._run = _Run(moved.file, offset, self._file.tell())
-        return self._run
+            self._offsets.setdefault(spec.name, (spec, target_offset))
 
     def _write(self, tensor: Tensor) -> None:
         if self._run:
@@ -141,18 +138,18 @@ class Copier:
         self._running = crc.extend(self._running, np.frombuffer(piece, np.uint8))
 
     def _end(self, spec: TensorSpec) -> None:
-        place, found = self._file.tell() - spec.nbytes, self._running
-        self._places[spec.name], self._running = (spec, place), 0
+        offset, checksum = self._file.tell() - spec.nbytes, self._running
+        self._offsets[spec.name], self._running = (spec, offset), 0
         if spec.nbytes:
-            self._follow(Span(spec, 0, spec.nbytes, place, found))
+            self._follow(WrittenRange(spec, 0, spec.nbytes, offset, checksum))
 
-    def _follow(self, span: Span) -> None:
-        if self._read_back.follow(span):
+    def _follow(self, written: WrittenRange) -> None:
+        if self._read_back.follow(written):
             self._file.flush()
             self._read_back.start()
 
-    def _source(self, extent: Extent) -> DataFile:
-        """Return an open source, which is what it was when the extent was told; those used longest ago are closed."""
+    def _open_source(self, extent: Extent) -> DataFile:
+        """Open the file of an extent; raises if it changed since the extent was made. The least used are closed."""
         if extent.path not in self._sources:
             self._sources[extent.path] = DataFile(extent.path)
             if len(self._sources) > OPEN_FILES:
@@ -167,3 +164,52 @@ class Copier:
 def _require_size(tensor: Tensor, size: int) -> None:
     if size != tensor.nbytes:
         raise CkptError(f"{tensor.name} gave {size} bytes, {tensor.dtype} {list(tensor.shape)} has {tensor.nbytes}")
+
+
+def copy_bytes(source: DataFile, offset: int, nbytes: int, target: int, target_offset: int) -> None:
+    """Copy bytes into an open descriptor: by the system where it can, as quickly as `cp`, else through Python.
+
+    Raises:
+        CorruptCheckpoint: the source ends before them.
+    """
+    source.need(offset, nbytes)
+    copied = 0
+    while copied < nbytes and hasattr(os, "copy_file_range"):  # Linux has it
+        try:
+            count = os.copy_file_range(
+                source.fileno(), target, nbytes - copied, offset + copied, target_offset + copied
+            )
+        except OSError as error:
+            if error.errno not in REFUSALS:
+                raise
+            break
+        if not count:
+            break
+        copied += count
+    while copied < nbytes:
+        piece = source.piece(min(SCAN, nbytes - copied), offset + copied)
+        written = 0
+        while written < len(piece):
+            written += os.pwrite(target, piece[written:], target_offset + copied + written)
+        copied += len(piece)
+
+
+def split_by_size(tensors: Mapping[str, Tensor], limit: int | None) -> list[dict[str, Tensor]]:
+    """Put tensors into files in their order; one that is larger than the limit has a file to itself.
+
+    Strings and variants, whose size is not known before they are read, do not count.
+
+    >>> import numpy as np
+    >>> files = split_by_size({name: Tensor.of(name, np.zeros(3, np.float32)) for name in "abc"}, 24)
+    >>> [list(tensors) for tensors in files]
+    [['a', 'b'], ['c']]
+    """
+    files: list[dict[str, Tensor]] = [{}]
+    nbytes = 0
+    for name, tensor in tensors.items():
+        if limit is not None and files[-1] and nbytes + tensor.nbytes > limit:
+            files.append({})
+            nbytes = 0
+        files[-1][name] = tensor
+        nbytes += tensor.nbytes
+    return files

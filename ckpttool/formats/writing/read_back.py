@@ -5,17 +5,52 @@ What was read back is put on the disk at once: at the end little is left to wait
 """
 
 import os
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ckpttool.core.errors import CorruptCheckpoint
 from ckpttool.core.tensors import Extent, TensorSpec
-from ckpttool.formats.reading.data_file import SCAN, DataFile, Stored
-from ckpttool.formats.reading.truth import require_truth
+from ckpttool.formats.reading.data_file import SCAN, ByteRange, DataFile, require_truth
 from ckpttool.formats.wire import crc
-from ckpttool.formats.writing.behind import Behind
 
-PORTION, SPAN_COST = 8 << 20, 8 << 10
+
+class BackgroundWriter:
+    """A second thread for what releases Python's lock: reading, writing, checksums. A later call raises its errors.
+
+    >>> writer, seen = BackgroundWriter(most=2), []
+    >>> for number in range(5):
+    ...     writer.call(seen.append, number)
+    >>> writer.wait()
+    >>> seen
+    [0, 1, 2, 3, 4]
+    """
+
+    def __init__(self, most: int) -> None:
+        """Let at most so many calls wait: what they hold is kept in memory until then."""
+        self._most = most
+        self._thread = ThreadPoolExecutor(1)
+        self._calls: deque[Future[Any]] = deque()
+
+    def call(self, function: Callable[..., object], *arguments: object) -> None:
+        """Call a function after those before it; block while too many wait."""
+        while self._calls and (self._calls[0].done() or len(self._calls) >= self._most):
+            self._calls.popleft().result()
+        self._calls.append(self._thread.submit(function, *arguments))
+
+    def wait(self) -> None:
+        """Wait until all is done."""
+        while self._calls:
+            self._calls.popleft().result()
+
+    def stop(self) -> None:
+        """End the thread; what it has not begun it leaves."""
+        self._thread.shutdown(cancel_futures=True)
+
+
+PORTION, RANGE_COST = 8 << 20, 8 << 10
 """Bytes that the thread takes on at a time; what a small tensor costs is worth some thousand bytes of a large one."""
 MOST = 64
 """Portions that may wait."""
@@ -23,25 +58,25 @@ SYNCED = 64 << 20
 """Bytes that are put on the disk at once."""
 
 
-class Moved(NamedTuple):
-    """Where bytes were moved from."""
+class CopySource(NamedTuple):
+    """Where bytes were copied from."""
 
     file: DataFile
     extent: Extent
 
 
-class Span(NamedTuple):
-    """Bytes of a tensor that were written: from which of its bytes, how many, and where they are in the target.
+class WrittenRange(NamedTuple):
+    """Bytes of a tensor that were written: from which of its bytes, how many, and their offset in the target.
 
-    `crc` is what the whole tensor's checksum should be, where it is known; `moved` says where they came from.
+    `crc` is what the whole tensor's checksum should be, where it is known; `origin` says from where they were copied.
     """
 
     spec: TensorSpec
     start: int
     nbytes: int
-    place: int
+    offset: int
     crc: int | None
-    moved: Moved | None = None
+    origin: CopySource | None = None
 
     @property
     def last(self) -> bool:
@@ -50,21 +85,21 @@ class Span(NamedTuple):
 
 
 class ReadBack:
-    """Follows a file that is being written; spans are to be given in order, and a tensor's one after the other."""
+    """Follows a file that is being written; ranges are to be given in order, and a tensor's one after the other."""
 
     def __init__(self, target: Path) -> None:
         """Open the file that is written, by a descriptor of its own."""
         self.checksums: dict[str, int] = {}
         self._target = DataFile(target)
-        self._checks = Behind(MOST)
-        self._portion: list[Span] = []
+        self._checks = BackgroundWriter(MOST)
+        self._portion: list[WrittenRange] = []
         self._waiting = self._unsynced = 0
-        self._found = self._source = 0
+        self._checksum = self._origin_checksum = 0
 
-    def follow(self, span: Span) -> bool:
-        """Take a span that is written; say whether so many wait that `start` is due."""
-        self._portion.append(span)
-        self._waiting += span.nbytes + SPAN_COST
+    def follow(self, written: WrittenRange) -> bool:
+        """Take a range that is written; return whether so many wait that `start` is due."""
+        self._portion.append(written)
+        self._waiting += written.nbytes + RANGE_COST
         return self._waiting >= PORTION
 
     def start(self) -> None:
@@ -89,39 +124,35 @@ class ReadBack:
         """End the thread; what it has not begun it leaves."""
         self._checks.stop()
 
-    def _check_all(self, spans: list[Span]) -> None:
-        for span in spans:
-            self._check(span)
-            self._unsynced += span.nbytes
+    def _check_all(self, ranges: list[WrittenRange]) -> None:
+        for written in ranges:
+            self._check(written)
+            self._unsynced += written.nbytes
         if self._unsynced >= SYNCED:
             os.fsync(self._target.fileno())
             self._unsynced = 0
 
-    def _check(self, span: Span) -> None:
-        """Add a span to the checksums of its tensor; with the last one compare them."""
-        if not span.start:
-            self._found = self._source = 0
-        for at in range(0, span.nbytes, SCAN):
-            size = min(SCAN, span.nbytes - at)
-            piece = self._target.piece(size, span.place + at)
-            require_truth(span.spec, piece, span.moved.extent.path if span.moved else self._target.path)
-            self._found = crc.extend(self._found, piece)
-            if span.moved and span.crc is None:
-                origin = span.moved.file.piece(size, span.moved.extent.offset + span.start + at)
-                self._source = crc.extend(self._source, origin)
-        if span.last:
-            self._compare(span, self._source if span.crc is None else span.crc)
+    def _check(self, written: WrittenRange) -> None:
+        """Add a range to the checksums of its tensor; with the last one compare them."""
+        if not written.start:
+            self._checksum = self._origin_checksum = 0
+        for at in range(0, written.nbytes, SCAN):
+            size = min(SCAN, written.nbytes - at)
+            piece = self._target.piece(size, written.offset + at)
+            require_truth(written.spec, piece, written.origin.extent.path if written.origin else self._target.path)
+            self._checksum = crc.extend(self._checksum, piece)
+            if written.origin and written.crc is None:
+                origin = written.origin.file.piece(size, written.origin.extent.offset + written.start + at)
+                self._origin_checksum = crc.extend(self._origin_checksum, origin)
+        if written.last:
+            self._compare(written, self._origin_checksum if written.crc is None else written.crc)
 
-    def _compare(self, span: Span, wanted: int) -> None:
-        if span.moved and span.crc is None:
-            span.moved.file.require_unchanged()
-        if self._found != wanted:
-            if span.moved:
-                _blame(span.spec.name, span.moved, wanted)
-            raise CorruptCheckpoint(f"{self._target.path}: {span.spec.name} does not read back as it was written")
-        self.checksums[span.spec.name] = self._found
-
-
-def _blame(name: str, moved: Moved, wanted: int) -> None:
-    """Raise what is wrong with the source of bytes, if it is the source."""
-    moved.file.check(name, Stored(moved.extent.offset, moved.extent.nbytes, crc.mask(wanted)))
+    def _compare(self, written: WrittenRange, wanted: int) -> None:
+        if written.origin and written.crc is None:
+            written.origin.file.require_unchanged()
+        if self._checksum != wanted:
+            if written.origin:  # raises what is wrong with the source, if it is the source
+                file, extent = written.origin
+                file.check(written.spec.name, ByteRange(extent.offset, extent.nbytes, crc.mask(wanted)))
+            raise CorruptCheckpoint(f"{self._target.path}: {written.spec.name} does not read back as it was written")
+        self.checksums[written.spec.name] = self._checksum

@@ -34,7 +34,7 @@ _NAME = re.compile(
 _log = logging.getLogger(__name__)
 
 
-class Writer(NamedTuple):
+class WriterProcess(NamedTuple):
     """The process that writes an output; `UNKNOWN` for what the system does not tell."""
 
     host: str
@@ -59,7 +59,7 @@ class Writer(NamedTuple):
 
     def is_dead(self) -> bool:
         """Return whether it is certain that the process has ended."""
-        current = Writer.current()
+        current = WriterProcess.current()
         if UNKNOWN in (*self, *current) or (self.host, self.namespace) != (current.host, current.namespace):
             return False
         if self.boot != current.boot:
@@ -77,7 +77,7 @@ class Writer(NamedTuple):
 def temporary_name(path: Path) -> Path:
     """Return a new name beside an output for what is not finished, that says which process writes it."""
     output = os.fsencode(path.name)[:LONGEST].decode(errors="ignore")
-    writer = "-".join(map(str, Writer.current()))
+    writer = "-".join(map(str, WriterProcess.current()))
     return path.with_name(f".{output}.ckpttool-{writer}-{os.urandom(6).hex()}.tmp")
 
 
@@ -87,7 +87,7 @@ def sweep(folder: Path) -> None:
         match = _NAME.fullmatch(path.name)
         if match is None:
             continue
-        writer = Writer(match["host"], match["boot"], match["namespace"], int(match["pid"]), match["start"])
+        writer = WriterProcess(match["host"], match["boot"], match["namespace"], int(match["pid"]), match["start"])
         is_last_copy = match["state"] == "old" and not (folder / match["output"]).exists()
         if is_last_copy or not writer.is_dead():
             continue

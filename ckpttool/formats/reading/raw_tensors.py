@@ -1,4 +1,4 @@
-"""Tensors whose bytes lie in files as they are: little-endian, in C order, one after the other."""
+"""Tensors that are stored raw: little-endian, in C order, at an offset of a file; without checksums."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -9,13 +9,12 @@ from typing import NamedTuple
 from ckpttool.core.errors import CkptError
 from ckpttool.core.tensors import Array, Extent, Tensor, TensorSpec
 from ckpttool.formats.format import Checked, Tensors
-from ckpttool.formats.reading.data_file import DataFile, Stored
-from ckpttool.formats.reading.truth import require_truth
+from ckpttool.formats.reading.data_file import ByteRange, DataFile, require_truth
 from ckpttool.formats.wire.byte_order import swapped
 
 
 class ClosedFile(NamedTuple):
-    """A data file that is opened when it is read: there may be more than a process may have open at once."""
+    """A data file that is opened when it is read: there may be more of them than a process can hold open."""
 
     path: Path
     stamp: tuple[int, ...]
@@ -27,7 +26,7 @@ class ClosedFile(NamedTuple):
         return cls(file.path, file.stamp, file.size)
 
 
-class Place(NamedTuple):
+class TensorLocation(NamedTuple):
     """Where a tensor's bytes begin in a file, and what it is."""
 
     file: DataFile | ClosedFile
@@ -35,7 +34,7 @@ class Place(NamedTuple):
     offset: int
 
     def opened(self) -> DataFile:
-        """Return the file, opened.
+        """Open the file; raises if it changed since it was first read.
 
         Raises:
             MissingFile: it is gone.
@@ -48,59 +47,53 @@ class Place(NamedTuple):
         return file
 
 
-class PlacedTensors(Tensors):
-    """Tensors by name, each where its place says; there are no checksums.
-
-    Those whose bytes are in another form are in `coded` too, with what reads them.
-    """
+class RawTensors(Tensors):
+    """Tensors by name, each with its location; one that is stored in another form has its reader in `coded`."""
 
     def __init__(self) -> None:
         """Begin without tensors."""
-        self.places: dict[str, Place] = {}
+        self.locations: dict[str, TensorLocation] = {}
         self.coded: dict[str, Callable[[], Array]] = {}
 
     def __getitem__(self, name: str) -> Tensor:
-        file, spec, offset = self.places[name]
+        file, spec, offset = self.locations[name]
         if name in self.coded:
             return Tensor(spec, self.coded[name])
         extent = Extent(file.path, offset, spec.nbytes, None, file.stamp)
-        return Tensor(spec, partial(self._read, name), partial(self._pieces, name), extent)
+        return Tensor(spec, partial(self._read, name), partial(self._raw, name), extent)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.places)
+        return iter(self.locations)
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self.locations)
 
     def checked(self) -> Iterator[Checked]:
-        """Read every byte of each tensor; truth values are checked, and that the files stay what they are."""
-        for name in self:
+        """Read every byte of each tensor; bools are checked, and that the files do not change meanwhile."""
+        for name, (_, spec, _) in self.locations.items():
             try:
-                yield Checked(name, self._check(name))
+                if name not in self.coded:
+                    nbytes = sum(map(len, self._raw(name)))
+                else:
+                    array = self.coded[name]()
+                    nbytes = array.nbytes if spec.nbytes else sum(map(len, array.ravel()))
+                yield Checked(name, nbytes)
             except CkptError as error:
                 yield Checked(name, 0, str(error))
 
-    def _check(self, name: str) -> int:
-        if name in self.coded:
-            array = self.coded[name]()
-            return array.nbytes if self.places[name].spec.nbytes else sum(map(len, array.ravel()))
-        return sum(map(len, self._raw(name)))
-
-    def _raw(self, name: str) -> Iterator[bytes]:
-        """Yield a tensor's bytes; after the last see whether the file is what it was."""
-        file, (_, spec, offset) = self.places[name].opened(), self.places[name]
-        for piece in file.stream(name, Stored(offset, spec.nbytes)):
+    def _raw(self, name: str) -> Iterator[memoryview]:
+        """Yield a tensor's bytes; raises after the last if the file changed meanwhile."""
+        _, spec, offset = self.locations[name]
+        file = self.locations[name].opened()
+        for piece in file.stream(name, ByteRange(offset, spec.nbytes)):
             require_truth(spec, piece, file.path)
-            yield piece
+            yield memoryview(piece)
         file.require_unchanged()
-
-    def _pieces(self, name: str) -> Iterator[memoryview]:
-        return map(memoryview, self._raw(name))
 
     def _read(self, name: str) -> Array:
         import numpy as np
 
-        _, spec, _ = self.places[name]
+        _, spec, _ = self.locations[name]
         raw = np.empty(spec.nbytes, np.uint8)
         at = 0
         for piece in self._raw(name):
