@@ -52,12 +52,12 @@ def test_a_dense_layer_has_no_gates(tmp_path: Path) -> None:
 
 
 def test_a_rule_that_says_another_is_refused_with_the_right_one(tmp_path: Path) -> None:
-    found = graph(tmp_path, "LSTMCell", forget_bias=0.0)
+    found = graph(tmp_path, "LSTMCell", forget_bias=0)
     shapes = {"kernel": (3, 20), "recurrent_kernel": (5, 20), "bias": (20,)}
     weights = Checkpoint.of({name: np.ones(shape, np.float32) for name, shape in shapes.items()})
     targets = tuple(sorted(stored_tensors(found), reverse=True))
     rule = Rule(tuple(shapes), targets, transform="lstm(keras, tf1)")
-    right = r"takes 1 off the forget gates, .* adds 0 to those of .*: transform = 'lstm\(.*, forget_bias=0.0\)'"
+    right = r"takes 1 off the forget gates, .* adds 0 to those of .*: transform = 'lstm\(.*, forget_bias=0\)'"
     with pytest.raises(PlanError, match=right):
         pair(weights, found, [rule])
     assert (

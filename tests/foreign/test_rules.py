@@ -87,7 +87,7 @@ def test_patterns_whose_groups_cannot_agree() -> None:
 
 
 def test_a_transform_that_is_no_layout() -> None:
-    with pytest.raises(PlanError, match="no layout densse; nearest: dense"):
+    with pytest.raises(UnknownName, match=r"no layout densse; known: .*; nearest: dense"):
         Rule("a", "b", transform="densse")
 
 

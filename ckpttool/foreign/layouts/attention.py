@@ -10,6 +10,7 @@ from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
 
+from ckpttool.core.calls import WrongValue
 from ckpttool.core.errors import PlanError
 from ckpttool.core.tensors import Array
 from ckpttool.foreign.layouts.forms import Between, Form
@@ -227,7 +228,7 @@ class Attention(Between):
         """Refuse Keras's form as a target without its heads."""
         super().__post_init__()
         if self.heads < 0 or (self.target == "keras" and not self.heads):
-            raise PlanError(f"{self}: expected heads=N above 0")
+            raise WrongValue("heads", "expected heads=N above 0")
 
     def fitted(self, shapes: Sequence[Shape]) -> Self:
         """Return the layout with the heads of Keras's query kernel, `[width, heads, size]`."""

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from ckpttool.core.calls import above_zero
 from ckpttool.core.errors import PlanError
 from ckpttool.core.tensors import Array
 from ckpttool.foreign.layouts.layout import ChannelsLast, OneToOne, Shape, channels_last
@@ -58,9 +59,8 @@ class Depthwise(OneToOne):
     multiplier: int = 1
 
     def __post_init__(self) -> None:
-        """Refuse a multiplier that is none."""
-        if self.multiplier < 1:
-            raise PlanError(f"{self}: expected a multiplier above 0")
+        """Refuse a multiplier below 1."""
+        above_zero("multiplier", self.multiplier)
 
     def shape(self, shape: Shape) -> Shape | None:
         """Part the outputs by their channel."""
@@ -100,9 +100,8 @@ class Grouped(OneToOne):
     groups: int
 
     def __post_init__(self) -> None:
-        """Refuse a number of groups that is none."""
-        if self.groups < 1:
-            raise PlanError(f"{self}: expected a number of groups above 0")
+        """Refuse less than one group."""
+        above_zero("groups", self.groups)
 
     def shape(self, shape: Shape) -> Shape | None:
         """Return the shape of the full kernel."""

@@ -6,16 +6,17 @@ A dense layer's kernel is `[outputs, inputs]` in PyTorch and Caffe, `[inputs, ou
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
-from typing import ClassVar
+from typing import ClassVar, Literal, get_args
 
 import numpy as np
 
-from ckpttool.core.call_text import nearest
+from ckpttool.core.calls import above_zero, require
 from ckpttool.core.errors import PlanError
 from ckpttool.core.tensors import Array
 from ckpttool.foreign.layouts.layout import ChannelsLast, Keep, OneToOne, Shape, channels_last
 
-FORMS = ("torch", "keras")
+DenseForm = Literal["torch", "keras"]
+FORMS: tuple[DenseForm, ...] = get_args(DenseForm)
 DIMENSIONS = (1, 2, 3)
 
 
@@ -55,7 +56,7 @@ class Flatten(OneToOne):
     def __post_init__(self) -> None:
         """Refuse sizes that no image has."""
         if self.channels < 1 or min(self.height, self.width) < 0 or bool(self.height) != bool(self.width):
-            raise PlanError(f"{self}: expected sizes above 0 such as flatten(64) or flatten(64, 7, 7)")
+            raise PlanError("expected sizes above 0 such as flatten(64) or flatten(64, 7, 7)")
 
     def shape(self, shape: Shape) -> Shape | None:
         """Return the shape turned over."""
@@ -99,18 +100,14 @@ class Pointwise(OneToOne):
     name: ClassVar[str] = "pointwise"
     source: ClassVar[str] = "a matrix"
     target: ClassVar[str] = "[window for each dimension, channels, outputs]"
-    form: str = "torch"
+    form: DenseForm = "torch"
     dimensions: int = 2
     window: int = 1
 
     def __post_init__(self) -> None:
-        """Refuse a form that is not known, and what no window has."""
-        if self.form not in FORMS:
-            raise PlanError(f"{self}: no form {self.form}{nearest(self.form, FORMS)}")
-        if self.dimensions not in DIMENSIONS:
-            raise PlanError(f"{self}: expected 1, 2 or 3 dimensions")
-        if self.window < 1:
-            raise PlanError(f"{self}: expected a window of at least 1")
+        """Refuse impossible windows."""
+        require("dimensions", self.dimensions, self.dimensions in DIMENSIONS, "1, 2 or 3")
+        above_zero("window", self.window)
 
     def shape(self, shape: Shape) -> Shape | None:
         """Return the shape with a window."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
 from ckpttool.core.call_text import nearest
-from ckpttool.core.errors import PlanError
+from ckpttool.core.calls import WrongValue
 from ckpttool.core.tensors import Array
 from ckpttool.foreign.layouts.layout import Layout, Shape
 
@@ -46,9 +46,9 @@ class Between(Layout):
 
     def __post_init__(self) -> None:
         """Refuse a form that is not known."""
-        for name in (self.source, self.target):
+        for parameter, name in {"source": self.source, "target": self.target}.items():
             if name not in self.forms:
-                raise PlanError(f"{self}: no form {name}{nearest(name, self.forms)}")
+                raise WrongValue(parameter, f"no form {name}{nearest(name, self.forms)}")
 
     @abstractmethod
     def form(self, name: str) -> Form[Any, Any]:

@@ -2,11 +2,12 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import Field, dataclass, fields
-from typing import Any, ClassVar, Self
+from dataclasses import dataclass
+from typing import ClassVar, Self
 
 import numpy as np
 
+from ckpttool.core.calls import Call
 from ckpttool.core.errors import PlanError
 from ckpttool.core.tensors import PIECE, Array, Tensor, TensorSpec
 
@@ -15,14 +16,15 @@ COLUMNS = 32
 """Columns of a transposed array that are copied at a time, which the processor's cache likes better."""
 
 
-class Layout(ABC):
+class Layout(Call, ABC):
     """A way from a source's arrays to a graph's, and back; a subclass is a frozen dataclass of its options.
 
     `apply` and `invert` keep the dtype and give views where they can, so that nothing large is copied twice. All four
     methods refuse what does not fit with a PlanError.
     """
 
-    name: ClassVar[str]
+    noun: ClassVar[str] = "layout"
+    example: ClassVar[str] = "flatten(channels=64)"
 
     @abstractmethod
     def shapes(self, shapes: Sequence[Shape]) -> list[Shape]:
@@ -76,21 +78,10 @@ class Layout(ABC):
         except PlanError:
             return []
 
-    def __str__(self) -> str:
-        """Return the call as a rule has it, without the options that have their defaults."""
-        values = [(option, getattr(self, option.name)) for option in options(type(self))]
-        given = [f"{option.name}={value}" for option, value in values if value != option.default]
-        return f"{self.name}({', '.join(given)})" if given else self.name
-
     def wrong(self, found: Sequence[Shape], expected: str) -> PlanError:
         """Return an error that says which shapes were found."""
         shapes = " ".join(str(list(shape)) for shape in found) or "nothing"
         return PlanError(f"{self}: found {shapes}, expected {expected}")
-
-
-def options(kind: type[Layout]) -> tuple[Field[Any], ...]:
-    """Return the options of a layout, the fields of its dataclass."""
-    return fields(kind)  # type: ignore[arg-type]
 
 
 class OneToOne(Layout):

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from ckpttool.core.calls import not_negative
 from ckpttool.core.errors import PlanError
 from ckpttool.core.tensors import Array
 from ckpttool.foreign.layouts.layout import Keep, Layout, Shape
@@ -37,8 +38,8 @@ class BatchNorm(Layout):
 
     def __post_init__(self) -> None:
         """Refuse epsilons that cannot be."""
-        if min(self.epsilon, self.target_epsilon) < 0:
-            raise PlanError(f"{self}: expected epsilons not below 0")
+        not_negative("epsilon", self.epsilon)
+        not_negative("target_epsilon", self.target_epsilon)
 
     def shapes(self, shapes: Sequence[Shape]) -> list[Shape]:
         """Return the same shapes."""

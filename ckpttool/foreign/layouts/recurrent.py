@@ -221,8 +221,8 @@ class Gru(Between):
         super().__post_init__()
         if (self.source in RESET_AFTER) != (self.target in RESET_AFTER):
             raise PlanError(
-                f"{self}: no weights make them equal: the reset gate acts after the recurrent product in "
-                f"{', '.join(RESET_AFTER)}, before it in {', '.join(RESET_BEFORE)}"
+                f"no weights make {self.source} and {self.target} equal: the reset gate acts after the recurrent "
+                f"product in {', '.join(RESET_AFTER)}, before it in {', '.join(RESET_BEFORE)}"
             )
 
     def form(self, name: str) -> CellForm:

@@ -84,5 +84,5 @@ def test_blobs_of_another_layer(shapes: list[tuple[int, ...]], found: str) -> No
 
 
 def test_epsilons_that_cannot_be() -> None:
-    with pytest.raises(PlanError, match="expected epsilons not below 0"):
+    with pytest.raises(PlanError, match="epsilon must be a number not below 0"):
         parse_layout("caffe_batch_norm(-1e-5)")

@@ -135,7 +135,7 @@ def test_arrays_that_do_not_fit(shapes: list[tuple[int, ...]], found: str) -> No
 
 
 def test_epsilons_that_cannot_be() -> None:
-    with pytest.raises(PlanError, match="expected epsilons not below 0"):
+    with pytest.raises(PlanError, match="epsilon must be a number not below 0"):
         parse_layout("batch_norm(-1e-5, 1e-3)")
     with pytest.raises(PlanError, match="batch_norm needs target_epsilon"):
         parse_layout("batch_norm(1e-5)")

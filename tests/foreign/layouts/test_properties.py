@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ckpttool.core.errors import PlanError
-from ckpttool.foreign.layouts import LAYOUTS, parse_layout
+from ckpttool.foreign.layouts import Layout, parse_layout
 from ckpttool.foreign.layouts.layout import Shape
 
 DTYPES = [np.float16, np.float32, np.float64, np.int8, ml_dtypes.bfloat16]
@@ -111,7 +111,7 @@ TEXTS = [
 
 
 def test_every_layout_is_among_them() -> None:
-    assert {text.partition("(")[0] for text in TEXTS} == set(LAYOUTS)
+    assert {text.partition("(")[0] for text in TEXTS} == set(Layout.known())
 
 
 @given(st.sampled_from(TEXTS), st.lists(st.lists(st.integers(0, 6), max_size=5).map(tuple), max_size=5))
