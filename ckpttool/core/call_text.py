@@ -103,13 +103,6 @@ class CallText:
             raise self.wrong(node, "expected a whole number")
         return value
 
-    def numbers(self, node: ast.expr) -> list[int | float]:
-        """Return the finite numbers of a list such as `[1, 0.5]`."""
-        match node:
-            case ast.List(elts=[_, *_] as elements):
-                return [self.number(element) for element in elements]
-        raise self.wrong(node, "expected a list of numbers such as [1, 0.5]")
-
     def word(self, node: ast.expr) -> str:
         """Return a name, plain or as a string; None is the name `None`."""
         match node:
@@ -143,27 +136,6 @@ class CallText:
     def _place(self, line: int, column: int) -> str:
         indent = self._indents[line - 1] if line <= len(self._indents) else 0
         return f"line {line}, column {column + indent}"
-
-
-def one_call(
-    text: str, option: str, kind: str, known: Iterable[str], example: str
-) -> tuple[CallText, ast.expr, ParsedCall]:
-    """Read an option's text that is one call of a known name; a name alone is a call without arguments.
-
-    >>> one_call("adam", "--optimizer", "optimizer", ["adam", "sgd"], "adam(0.001)")[2]
-    ParsedCall(name='adam', arguments=(), keywords=())
-
-    Raises:
-        PlanError: it is none, or there are several, or the name is not known; the message has all that are.
-    """
-    source = CallText(text if "(" in text else f"{text}()", option, f"one {kind} such as {example}")
-    nodes = [node for _, node in source.statements()]
-    if len(nodes) != 1:
-        raise PlanError(f"{option} {text!r}: expected one {kind} such as {example}")
-    call, names = source.call(nodes[0]), list(known)
-    if call.name not in names:
-        raise PlanError(f"no {kind} {call.name}; known: {', '.join(names)}{suggestion(call.name, names)}")
-    return source, nodes[0], call
 
 
 def nearest(wanted: str, names: Iterable[str]) -> str:

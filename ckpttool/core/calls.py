@@ -117,9 +117,9 @@ def written_value(value: Any, kind: Any = None) -> str:
     >>> written_value(0.5), written_value(1.0), written_value((1.0, 2.0), tuple[float, ...]), written_value((3, 2))
     ('0.5', '1', '[1, 2]', '(3, 2)')
     """
-    if isinstance(value, tuple):
+    if isinstance(value, tuple | list):
         elements = ", ".join(map(written_value, value))
-        return f"[{elements}]" if Ellipsis in get_args(kind) else f"({elements})"
+        return f"[{elements}]" if isinstance(value, list) or Ellipsis in get_args(kind) else f"({elements})"
     return str(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
 

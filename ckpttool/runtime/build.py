@@ -18,7 +18,7 @@ from ckpttool.runtime.dropout import dropout
 from ckpttool.runtime.layers import stack, training_switch
 from ckpttool.runtime.objectives import Objective, labels_of, put_objective
 from ckpttool.runtime.recipe import Recipe
-from ckpttool.runtime.schedules import NO_SPAN, Span
+from ckpttool.runtime.schedules import UNKNOWN_STEPS, RunSteps
 from ckpttool.runtime.training_op import put_training_op
 
 
@@ -75,7 +75,7 @@ def with_objective(graph: Graph, logits: str, labels: str, objective: Objective,
 
 
 def with_training(
-    graph: Graph, loss: str, trainable: Sequence[str], recipe: Recipe, seed: int, span: Span = NO_SPAN
+    graph: Graph, loss: str, trainable: Sequence[str], recipe: Recipe, seed: int, span: RunSteps = UNKNOWN_STEPS
 ) -> Graph:
     """Put a training op on a graph that has none: gradients of `loss` for the variables whose ops are named."""
     with _building(seed, graph) as built:

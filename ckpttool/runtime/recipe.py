@@ -1,12 +1,12 @@
 """The recipe of a training op: optimizer, rates, schedule, penalties and clipping, as a user types them."""
 
 from dataclasses import dataclass
-from math import inf
 
 from ckpttool.core.by_pattern import ByPattern
+from ckpttool.core.calls import above_zero, not_negative, require
 from ckpttool.core.errors import PlanError
-from ckpttool.runtime import optimizers, schedules
-from ckpttool.runtime.schedules import Plateau
+from ckpttool.runtime.optimizers import Optimizer
+from ckpttool.runtime.schedules import Performance, Schedule
 
 
 @dataclass(frozen=True)
@@ -41,28 +41,35 @@ class Recipe:
     def __post_init__(self) -> None:
         """Refuse what cannot train."""
         for name in ("clip_value", "clip_norm", "clip_global_norm", "lr_decay_per_layer"):
-            _require_above_zero(name, getattr(self, name))
-        if self.lr_decay_per_layer is not None and self.lr_decay_per_layer > 1:
-            raise PlanError(f"--lr-decay-per-layer must be at most 1, found {self.lr_decay_per_layer}")
-        if self.warmup < 0:
-            raise PlanError(f"--warmup must be a number of steps, found {self.warmup}")
+            above_zero(_option(name), getattr(self, name))
+        decay = self.lr_decay_per_layer
+        require("--lr-decay-per-layer", decay, decay is None or decay <= 1, "at most 1")
+        require("--warmup", self.warmup, self.warmup >= 0, "a number of steps")
         for _, rate in self.rates.pairs if self.rates else ():
-            _require_above_zero("lr", rate)
+            above_zero("--lr", rate)
         for name in ("l1", "l2", "max_norm"):
-            self._require_not_negative(name)
-        self._require_one_rate()
-        schedules.parse(self.schedule)
+            scales = self.by_pattern(name)
+            for _, scale in scales.pairs if scales else ():
+                not_negative(_option(name), scale)
+        own, lr = self.update_rule.learning_rate, self._one_rate
+        if own is not None and lr is not None and own != lr:
+            raise PlanError(f"--optimizer {self.optimizer!r} has the rate {own}, --lr says {lr}: leave one out")
+        _ = self.rate_schedule  # raises where it cannot be read
 
     @property
-    def rule(self) -> optimizers.Rule:
-        """The optimizer, taken apart."""
-        return optimizers.parse(self.optimizer)
+    def update_rule(self) -> Optimizer:
+        """The optimizer, read."""
+        return Optimizer.read(self.optimizer, "--optimizer")
+
+    @property
+    def rate_schedule(self) -> Schedule:
+        """The schedule, read."""
+        return Schedule.read(self.schedule, "--schedule")
 
     @property
     def rate(self) -> float:
         """The base rate: `lr`, where that is one value, else the optimizer's."""
-        said = self._said_rate()
-        return said if said is not None else self.rule.base_rate
+        return self.update_rule.base_rate if self._one_rate is None else self._one_rate
 
     @property
     def rates(self) -> ByPattern[float] | None:
@@ -70,38 +77,22 @@ class Recipe:
         return self.by_pattern("lr")
 
     @property
-    def plateau(self) -> Plateau | None:
+    def plateau(self) -> Performance | None:
         """When the run itself lowers the rate, None where it does not."""
-        schedule = schedules.parse(self.schedule)
-        if schedule.name != "performance":
-            return None
-        return Plateau(float(schedule.parameters["factor"]), int(schedule.parameters["patience"]))
+        schedule = self.rate_schedule
+        return schedule if isinstance(schedule, Performance) else None
 
     def by_pattern(self, name: str) -> ByPattern[float] | None:
         """Return a field's numbers by pattern, None where it says nothing."""
         text = getattr(self, name)
         return None if text is None else ByPattern.parse(text, _option(name), float)
 
-    def _said_rate(self) -> float | None:
+    @property
+    def _one_rate(self) -> float | None:
+        """The rate that `lr` says for all."""
         pattern, rate = self.rates.pairs[0] if self.rates else (None, None)
         return rate if pattern is None else None
-
-    def _require_one_rate(self) -> None:
-        called, said = self.rule.rate, self._said_rate()
-        if called is not None and said is not None and called != said:
-            raise PlanError(f"--optimizer {self.optimizer!r} has the rate {called}, --lr says {said}: leave one out")
-
-    def _require_not_negative(self, name: str) -> None:
-        said = self.by_pattern(name)
-        for _, value in said.pairs if said else ():
-            if not 0 <= value < inf:
-                raise PlanError(f"{_option(name)} must be a number not below 0, found {value}")
 
 
 def _option(name: str) -> str:
     return f"--{name.replace('_', '-')}"
-
-
-def _require_above_zero(name: str, value: float | None) -> None:
-    if value is not None and not 0 < value < inf:
-        raise PlanError(f"{_option(name)} must be a number above 0, found {value}")

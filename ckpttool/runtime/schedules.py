@@ -1,12 +1,14 @@
-"""Schedules of the learning rate by name: factors on the base rate, computed in the graph from the global step."""
+"""Schedules of the learning rate: factors on the base rate, computed in the graph from the global step.
 
-import ast
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from math import inf, pi
+Where a schedule's `steps` are given, t is the global step itself, so that it goes on where an earlier run stopped.
+Where they are not, s is the whole run without its warm-up, and t is counted from there.
+"""
+
+from dataclasses import dataclass, replace
+from math import pi
 from typing import Any
 
-from ckpttool.core.call_text import CallText, one_call
+from ckpttool.core.calls import Call, above_zero, from_to, require, written_value
 from ckpttool.core.errors import PlanError
 from ckpttool.core.variable_kinds import RATE_FACTOR
 from ckpttool.runtime.configure import tensorflow
@@ -16,137 +18,178 @@ RATE = "learning_rate/rate:0"
 FACTOR = RATE_FACTOR
 """The variable of `performance`: the product of the factors so far. It is for the run to change."""
 
-Value = float | tuple[float, ...] | None
-
 
 @dataclass(frozen=True)
-class Span:
+class RunSteps:
     """The steps of a run, for what is as long as the run: the first one's number, and how many (None: not known)."""
 
     begin: int = 0
     total: int | None = None
 
 
-NO_SPAN = Span()
+UNKNOWN_STEPS = RunSteps()
 
 
 @dataclass(frozen=True)
-class Schedule:
-    """A schedule as it was asked for: its row of the table, and its parameters; `steps` None is the whole run."""
+class Schedule(Call):
+    """What the base rate is multiplied with at a step t; `steps` s.
 
-    name: str
-    parameters: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Plateau:
-    """Multiply the rate by `factor` when `patience` epochs went by without a better one."""
-
-    factor: float
-    patience: int
-
-
-def _piecewise(tf: Any, position: Any, steps: Any, factors: Any) -> Any:
-    return tf.gather(tf.constant(factors), tf.math.count_nonzero(position > tf.constant(steps)))
-
-
-def _polynomial(tf: Any, position: Any, steps: float, power: float, end: float) -> Any:
-    return (1 - end) * (1 - tf.minimum(position / steps, 1.0)) ** power + end
-
-
-def _cosine(tf: Any, position: Any, steps: float, end: float) -> Any:
-    return (1 - end) * 0.5 * (1 + tf.cos(pi * tf.minimum(position / steps, 1.0))) + end
-
-
-def _performance(tf: Any, position: Any, factor: float, patience: float) -> Any:
-    return tf.compat.v1.Variable(1.0, trainable=False, name=FACTOR.rpartition("/")[2], dtype=tf.float32)
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A row of the table: the parameters with their defaults, and the factor at a position, a float32 scalar."""
-
-    parameters: Mapping[str, Value]
-    factor: Callable[..., Any]
-
-
-SCHEDULES: dict[str, Kind] = {
-    "constant": Kind({}, lambda tf, position: None),
-    "piecewise": Kind({"steps": (), "factors": ()}, _piecewise),
-    "performance": Kind({"factor": 0.5, "patience": 3}, _performance),
-    "exponential": Kind({"rate": 0.1, "steps": None}, lambda tf, position, rate, steps: rate ** (position / steps)),
-    "power": Kind({"steps": None, "c": 1.0}, lambda tf, position, steps, c: (1 + position / steps) ** -c),
-    "polynomial": Kind({"steps": None, "power": 1.0, "end": 0.0}, _polynomial),
-    "cosine": Kind({"steps": None, "end": 0.0}, _cosine),
-}
-"""What the base rate is multiplied with at a step t; `steps` s.
-
-`piecewise([1000, 2000], [1, 0.1, 0.01])`: the first factor up to step 1000, the second up to 2000, then the third.
-`performance`: 1, times `factor` whenever an epoch count of `patience` brought no better one. `exponential`: rate^(t/s).
-`power`: (1 + t/s)^-c. `polynomial`: from 1 to `end` by (1 - t/s)^power. `cosine`: from 1 to `end` by half a cosine
-(Loshchilov and Hutter 2017). The first five are those of chapter 11.3.
-
-Where `steps` is given t is the global step itself, so that a schedule goes on where an earlier run stopped. Where it is
-not, s is the whole run without its warm-up, and t is counted from there.
-"""
-
-
-def parse(text: str) -> Schedule:
-    """Read `cosine`, `exponential(0.1, 1000)` or `piecewise([1000], [1, 0.1])`.
-
-    >>> parse("power(100)")
-    Schedule(name='power', parameters={'steps': 100, 'c': 1.0})
-
-    Raises:
-        PlanError: it is no call, the table has no such schedule, or a value cannot be.
-        UnknownName: the schedule has no such parameter.
+    >>> Schedule.read("power(100)", "--schedule")
+    Power(steps=100.0, c=1.0)
     """
-    source, node, call = one_call(text, "--schedule", "schedule", SCHEDULES, "exponential(0.1, 1000)")
-    defaults = SCHEDULES[call.name].parameters
-    given = source.bound(node, call, list(defaults))
-    read = {name: _read(source, said, defaults[name]) for name, said in given.items()}
-    schedule = Schedule(call.name, {**defaults, **read})
-    _check(schedule)
-    return schedule
+
+    noun, example = "schedule", "exponential(0.1, 1000)"
+
+    def at(self, position: Any) -> Any:
+        """Return the factor at a step, both float32 scalars of the graph; None where it is always 1."""
+        raise NotImplementedError
 
 
-def _read(source: CallText, node: ast.expr, default: Value) -> Value:
-    return tuple(source.numbers(node)) if isinstance(default, tuple) else source.number(node)
+@dataclass(frozen=True)
+class Constant(Schedule):
+    """The same rate at every step."""
+
+    name = "constant"
+
+    def at(self, position: Any) -> None:
+        """Leave the rate as it is."""
 
 
-_ABOVE_ZERO = ("a number above 0", lambda value: 0 < value < inf)
-_SHARE = ("between 0 and 1", lambda value: 0 <= value <= 1)
-_CHECKS: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    "steps": _ABOVE_ZERO,
-    "rate": _ABOVE_ZERO,
-    "c": _ABOVE_ZERO,
-    "power": _ABOVE_ZERO,
-    "end": _SHARE,
-    "factor": ("above 0 and below 1", lambda value: 0 < value < 1),
-    "patience": ("a whole number above 0", lambda value: value == int(value) and value > 0),
-}
+@dataclass(frozen=True)
+class Piecewise(Schedule):
+    """A factor for each piece between some steps.
+
+    `piecewise([1000, 2000], [1, 0.1, 0.01])`: the first factor up to step 1000, the second up to 2000, then the third.
+    """
+
+    name = "piecewise"
+    steps: tuple[float, ...] = ()
+    factors: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check that the steps grow, and that there is one factor more."""
+        steps, factors = self.steps, self.factors
+        if not steps or list(steps) != sorted(set(steps)) or steps[0] <= 0:
+            raise PlanError(f"expected steps that grow, such as [1000, 2000], found {written_value(list(steps))}")
+        if len(factors) != len(steps) + 1 or min(factors) <= 0:
+            expected = f"{len(steps) + 1} factors above 0, one for each piece between {len(steps)} steps"
+            raise PlanError(f"expected {expected}, found {written_value(list(factors))}")
+
+    def at(self, position: Any) -> Any:
+        """Return the factor of the piece."""
+        tf = tensorflow()
+        return tf.gather(tf.constant(self.factors), tf.math.count_nonzero(position > tf.constant(self.steps)))
 
 
-def _check(schedule: Schedule) -> None:
-    """Refuse a parameter that makes no schedule."""
-    if schedule.name == "piecewise":
-        _check_pieces(**schedule.parameters)
-        return
-    for name, value in schedule.parameters.items():
-        expected, good = _CHECKS[name]
-        if value is not None and not good(value):
-            raise PlanError(f"--schedule {schedule.name}: {name} must be {expected}, found {value}")
+@dataclass(frozen=True)
+class Performance(Schedule):
+    """The rate times `factor` whenever `patience` epochs went by without a better one."""
+
+    name = "performance"
+    factor: float = 0.5
+    patience: int = 3
+
+    def __post_init__(self) -> None:
+        """Check the parameters."""
+        require("factor", self.factor, 0 < self.factor < 1, "above 0 and below 1")
+        above_zero("patience", self.patience, "a whole number")
+
+    def at(self, position: Any) -> Any:
+        """Return a variable, `FACTOR`: 1 until the run changes it."""
+        tf = tensorflow()
+        return tf.compat.v1.Variable(1.0, trainable=False, name=FACTOR.rpartition("/")[2], dtype=tf.float32)
 
 
-def _check_pieces(steps: Any, factors: Any) -> None:
-    if not steps or list(steps) != sorted(set(steps)) or steps[0] <= 0:
-        raise PlanError(f"--schedule piecewise: expected steps that grow, such as [1000, 2000], found {list(steps)}")
-    if len(factors) != len(steps) + 1 or min(factors) <= 0:
-        expected = f"{len(steps) + 1} factors above 0, one for each piece between {len(steps)} steps"
-        raise PlanError(f"--schedule piecewise: expected {expected}, found {list(factors)}")
+class Decay(Schedule):
+    """A schedule that lasts for some steps; None is the whole run."""
+
+    steps: float | None
+
+    def __post_init__(self) -> None:
+        """Check the steps."""
+        above_zero("steps", self.steps)
 
 
-def present_factor(schedule: Schedule, warmup: int, step: Any, span: Span) -> Any:
+@dataclass(frozen=True)
+class Exponential(Decay):
+    """A rate that falls exponentially: rate^(t/s)."""
+
+    name = "exponential"
+    rate: float = 0.1
+    steps: float | None = None
+
+    def __post_init__(self) -> None:
+        """Check the parameters."""
+        super().__post_init__()
+        above_zero("rate", self.rate)
+
+    def at(self, position: Any) -> Any:
+        """Return the factor."""
+        return self.rate ** (position / self.steps)
+
+
+@dataclass(frozen=True)
+class Power(Decay):
+    """A rate that falls by a power: (1 + t/s)^-c."""
+
+    name = "power"
+    steps: float | None = None
+    c: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check the parameters."""
+        super().__post_init__()
+        above_zero("c", self.c)
+
+    def at(self, position: Any) -> Any:
+        """Return the factor."""
+        return (1 + position / self.steps) ** -self.c
+
+
+@dataclass(frozen=True)
+class Polynomial(Decay):
+    """A rate that falls from 1 to `end` by (1 - t/s)^power."""
+
+    name = "polynomial"
+    steps: float | None = None
+    power: float = 1.0
+    end: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the parameters."""
+        super().__post_init__()
+        above_zero("power", self.power)
+        from_to("end", self.end, 0, 1)
+
+    def at(self, position: Any) -> Any:
+        """Return the factor."""
+        left = 1 - tensorflow().minimum(position / self.steps, 1.0)
+        return (1 - self.end) * left**self.power + self.end
+
+
+@dataclass(frozen=True)
+class Cosine(Decay):
+    """A rate that falls from 1 to `end` by half a cosine (Loshchilov and Hutter 2017)."""
+
+    name = "cosine"
+    steps: float | None = None
+    end: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the parameters."""
+        super().__post_init__()
+        from_to("end", self.end, 0, 1)
+
+    def at(self, position: Any) -> Any:
+        """Return the factor."""
+        tf = tensorflow()
+        return (1 - self.end) * 0.5 * (1 + tf.cos(pi * tf.minimum(position / self.steps, 1.0))) + self.end
+
+
+SCHEDULES = Schedule.known()
+
+
+def present_factor(schedule: Schedule, warmup: int, step: Any, run: RunSteps) -> Any:
     """Return the factor on the base rate at a step, a float32 scalar of the graph; None where it is always 1.
 
     The factor of a warm-up grows linearly from `1 / warmup` at the run's first step to 1.
@@ -154,27 +197,19 @@ def present_factor(schedule: Schedule, warmup: int, step: Any, span: Span) -> An
     Raises:
         PlanError: the schedule is as long as the run, and nobody knows how long that is.
     """
-    tf, parameters = tensorflow(), dict(schedule.parameters)
+    tf = tensorflow()
     begin = 0
-    if "steps" in parameters and parameters["steps"] is None:
-        begin, parameters["steps"] = span.begin + warmup, _length(schedule, warmup, span)
-    parameters = {name: _as_floats(value) for name, value in parameters.items()}
-    factor = SCHEDULES[schedule.name].factor(tf, _since(tf, step, begin), **parameters)
+    if isinstance(schedule, Decay) and schedule.steps is None:
+        if run.total is None:
+            example = f"{schedule.name}(steps=1000)"
+            raise PlanError(f"--schedule {schedule.name}: how long a run will be is not known here; say it: {example}")
+        begin, steps = run.begin + warmup, float(max(1, run.total - warmup))
+        schedule = replace(schedule, steps=steps)  # type: ignore[call-arg]  # a field of each subclass
+    factor = schedule.at(_since(tf, step, begin))
     if not warmup:
         return factor
-    grown = tf.minimum((_since(tf, step, span.begin) + 1) / warmup, 1.0)
+    grown = tf.minimum((_since(tf, step, run.begin) + 1) / warmup, 1.0)
     return grown if factor is None else grown * factor
-
-
-def _length(schedule: Schedule, warmup: int, span: Span) -> int:
-    if span.total is None:
-        example = f"{schedule.name}(steps=1000)"
-        raise PlanError(f"--schedule {schedule.name}: how long a run will be is not known here; say it: {example}")
-    return max(1, span.total - warmup)
-
-
-def _as_floats(value: Any) -> Any:
-    return tuple(map(float, value)) if isinstance(value, tuple) else float(value)
 
 
 def _since(tf: Any, step: Any, begin: int) -> Any:

@@ -1,23 +1,26 @@
-"""The training op of a recipe: gradients, clipped, and the updates that an optimizer makes of them."""
+"""The training op of a recipe: the rate of each variable, penalties, clipped gradients, updates, bounds on norms.
+
+Penalties and bounds are for kernels only, which are tensors of rank 2 and more.
+"""
 
 from collections.abc import Sequence
 from typing import Any
 
+from ckpttool.core.by_pattern import ByPattern
 from ckpttool.core.errors import PlanError
+from ckpttool.core.names import layer_of
 from ckpttool.graph.core import TensorRef
 from ckpttool.graph.roles.roles import ROLE_KEYS
-from ckpttool.runtime import optimizers
 from ckpttool.runtime.configure import tensorflow
-from ckpttool.runtime.penalties import bounded, max_norms, penalties
-from ckpttool.runtime.rates import rates_of
+from ckpttool.runtime.layers import MAX_NORM
 from ckpttool.runtime.recipe import Recipe
-from ckpttool.runtime.schedules import NO_SPAN, RATE, Span, parse, present_factor
+from ckpttool.runtime.schedules import RATE, UNKNOWN_STEPS, RunSteps, present_factor
 
 Gradients = list[tuple[Any, Any]]
 _RATE_NAME = TensorRef.parse(RATE).op.rpartition("/")[2]
 
 
-def put_training_op(recipe: Recipe, loss: Any, variables: Sequence[Any], span: Span = NO_SPAN) -> Any:
+def put_training_op(recipe: Recipe, loss: Any, variables: Sequence[Any], run: RunSteps = UNKNOWN_STEPS) -> Any:
     """Put gradients and updates on a TensorFlow 1 graph and return its training op, which counts the global step.
 
     It has the name that TensorFlow gives it (`Momentum`), and so have the slots. Penalties are in what is
@@ -29,69 +32,90 @@ def put_training_op(recipe: Recipe, loss: Any, variables: Sequence[Any], span: S
     """
     tf1 = tensorflow().compat.v1
     names = [variable.op.name for variable in tf1.global_variables()]
-    bounds = max_norms(recipe.by_pattern("max_norm"), variables, names)
+    bounds = _max_norms(recipe.by_pattern("max_norm"), variables, names)
     step = _global_step(tf1)
     trained = [variable.op.name for variable in variables]
-    rates = dict(zip(trained, _present_rates(recipe, trained, names, step, span), strict=True))
+    rates = dict(zip(trained, _present_rates(recipe, trained, names, step, run), strict=True))
     total = _penalised(recipe, loss, variables, names)
-    minimizer = optimizers.make(recipe.rule, rates, lambda: [bounded(*pair) for pair in bounds])
+    minimizer = recipe.update_rule.make(rates, lambda: [_bounded(*pair) for pair in bounds])
     pairs = _clipped(recipe, _gradients(minimizer, loss, total, variables))
     return minimizer.apply_gradients(pairs, global_step=step)
 
 
 def _global_step(tf1: Any) -> Any:
     """Return the graph's counter of steps, or a new one."""
-    found = tf1.get_collection(tf1.GraphKeys.GLOBAL_STEP)
-    return (
-        found[0]
-        if found
-        else tf1.get_variable(
-            "global_step",
-            [],
-            "int64",
-            tf1.zeros_initializer(),
-            trainable=False,
-            collections=[tf1.GraphKeys.GLOBAL_VARIABLES, tf1.GraphKeys.GLOBAL_STEP],
-        )
-    )
+    keys = tf1.GraphKeys
+    if steps := tf1.get_collection(keys.GLOBAL_STEP):
+        return steps[0]
+    collections = [keys.GLOBAL_VARIABLES, keys.GLOBAL_STEP]
+    zeros = tf1.zeros_initializer()
+    return tf1.get_variable("global_step", [], "int64", zeros, trainable=False, collections=collections)
 
 
-def _present_rates(recipe: Recipe, trained: Sequence[str], names: Sequence[str], step: Any, span: Span) -> list[Any]:
+def rates_of(recipe: Recipe, trained: Sequence[str], names: Sequence[str]) -> dict[str, float]:
+    """Return the base rate of each trained variable, in graph order; `names` are those of all weights.
+
+    What a pattern says is taken as it is. The others have the recipe's rate, and with a decay per layer the top
+    trained layer (the last in graph order) has it, and each one below the decay times the rate of the one above it.
+
+    >>> names = ["h/kernel", "h/bias", "outputs/bias"]
+    >>> rates_of(Recipe(lr="outputs/bias=1", lr_decay_per_layer=0.5), names, names)
+    {'h/kernel': 0.005, 'h/bias': 0.005, 'outputs/bias': 1.0}
+
+    Raises:
+        UnknownName: a pattern takes nothing.
+    """
+    layers = dict.fromkeys(layer_of(name) for name in reversed(trained))
+    depths = {layer: depth for depth, layer in enumerate(layers)}
+    decay = recipe.lr_decay_per_layer or 1.0
+    rates = {name: recipe.rate * decay ** depths[layer_of(name)] for name in trained}
+    said = recipe.rates.of(names) if recipe.rates and recipe.rates.pairs[0][0] else {}
+    return {name: said.get(name, rate) for name, rate in rates.items()}
+
+
+def _present_rates(recipe: Recipe, trained: Sequence[str], names: Sequence[str], step: Any, run: RunSteps) -> list[Any]:
     """Return the rate of each variable at a step, one scalar for all that have the same; the base rate is `RATE`."""
     tf = tensorflow()
+
+    def scaled(rate: float, factor: Any, name: str | None = None) -> Any:
+        constant = tf.constant(rate, tf.float32, name=name if factor is None else None)
+        return constant if factor is None else tf.multiply(constant, factor, name=name)
+
     with tf.name_scope("learning_rate/"):
-        factor = present_factor(parse(recipe.schedule), recipe.warmup, step, span)
-        scaled = {recipe.rate: _scaled(tf, recipe.rate, factor, _RATE_NAME)}
+        factor = present_factor(recipe.rate_schedule, recipe.warmup, step, run)
+        present = {recipe.rate: scaled(recipe.rate, factor, _RATE_NAME)}
         rates = rates_of(recipe, trained, names).values()
         for rate in rates:
-            scaled[rate] = scaled[rate] if rate in scaled else _scaled(tf, rate, factor)
-    return [scaled[rate] for rate in rates]
-
-
-def _scaled(tf: Any, rate: float, factor: Any, name: str | None = None) -> Any:
-    rate = tf.constant(rate, tf.float32, name=name if factor is None else None)
-    return rate if factor is None else tf.multiply(rate, factor, name=name)
+            present[rate] = present[rate] if rate in present else scaled(rate, factor)
+    return [present[rate] for rate in rates]
 
 
 def _penalised(recipe: Recipe, loss: Any, variables: Sequence[Any], names: Sequence[str]) -> Any:
-    """Return what is differentiated: the loss, and the penalties where there are any."""
+    """Return what is differentiated: the loss, and the penalties where there are any.
+
+    They are sum(|w|) and sum(w^2) / 2 times a scale, as in `tf.contrib.layers`, chapter 11.4.
+    """
     tf = tensorflow()
+    measures = {"l1": lambda weights: tf.reduce_sum(tf.abs(weights)), "l2": tf.nn.l2_loss}
     with tf.name_scope("penalties/"):
-        scales = {f"--{name}": recipe.by_pattern(name) for name in ("l1", "l2")}
-        found = [tf.cast(penalty, loss.dtype) for penalty in penalties(scales, variables, names)]
+        penalties = [
+            tf.cast(tf.cast(scale, variable.dtype.base_dtype) * measure(variable), loss.dtype)
+            for name, measure in measures.items()
+            for variable, scale in _of_kernels(name, recipe.by_pattern(name), variables, names)
+        ]
         kept = tf.compat.v1.get_collection_ref(ROLE_KEYS["loss"])
-        if found or kept:
+        if penalties or kept:
             kept[:] = [loss]
-        return tf.add_n([loss, *found], name="penalised_loss") if found else loss
+        return tf.add_n([loss, *penalties], name="penalised_loss") if penalties else loss
 
 
 def _gradients(minimizer: Any, loss: Any, total: Any, variables: Sequence[Any]) -> Gradients:
-    found = minimizer.compute_gradients(total, list(variables)) if variables else []
-    pairs = [pair for pair in found if pair[0] is not None]
+    computed = minimizer.compute_gradients(total, list(variables)) if variables else []
+    pairs = [pair for pair in computed if pair[0] is not None]
     if not pairs:
         raise PlanError(f"nothing to train: {loss.name} has no gradient for any variable that is not frozen")
-    if len(pairs) < len(found):
-        lost = ", ".join(variable.op.name for gradient, variable in found if gradient is None)
+    if len(pairs) < len(computed):
+        lost = ", ".join(variable.op.name for gradient, variable in computed if gradient is None)
         raise PlanError(f"{loss.name} has no gradient for {lost}, though it depends on it: freeze it")
     return pairs
 
@@ -107,3 +131,54 @@ def _clipped(recipe: Recipe, pairs: Gradients) -> Gradients:
     if recipe.clip_global_norm is not None:
         gradients, _ = tf.clip_by_global_norm(gradients, recipe.clip_global_norm)
     return list(zip(gradients, variables, strict=True))
+
+
+def _max_norms(
+    bounds: ByPattern[float] | None, trained: Sequence[Any], names: Sequence[str]
+) -> list[tuple[Any, float]]:
+    """Return the trained kernels with a bound on their norms: the recipe's, else the one the layer was made with.
+
+    Raises:
+        UnknownName: a pattern takes nothing.
+        PlanError: a pattern takes vectors alone.
+    """
+    entries = tensorflow().compat.v1.get_collection(MAX_NORM)
+    made_with = ((entry.decode() if isinstance(entry, bytes) else entry).rpartition("=") for entry in entries)
+    try:
+        by_name = {name: float(bound) for name, _, bound in made_with}
+    except ValueError as error:
+        raise PlanError(f"collection {MAX_NORM}: expected NAME=NUMBER: {error}") from error
+    by_name |= {kernel.op.name: bound for kernel, bound in _of_kernels("max_norm", bounds, trained, names, zeros=True)}
+    return [(variable, by_name[variable.op.name]) for variable in trained if by_name.get(variable.op.name)]
+
+
+def _of_kernels(
+    parameter: str, values: ByPattern[float] | None, trained: Sequence[Any], names: Sequence[str], zeros: bool = False
+) -> list[tuple[Any, float]]:
+    """Return the trained kernels with what a parameter says of them; 0 says that it leaves them alone.
+
+    `names` are those of all weights: a pattern may take one that is not trained.
+    """
+    if values is None:
+        return []
+    kernels = {variable.op.name: variable for variable in trained if variable.shape.rank != 1 and variable.shape.rank}
+    for pattern, value in values.pairs:
+        taken = [variable.op.name for variable in trained if pattern is not None and pattern.matches(variable.op.name)]
+        if taken and pattern is not None and not any(name in kernels for name in taken):
+            option, vectors = f"--{parameter.replace('_', '-')}", ", ".join(taken)
+            raise PlanError(f"{option} '{pattern.text}={value}': expected a kernel, of rank 2 or more, found {vectors}")
+    chosen = values.of(names)
+    return [(kernels[name], chosen[name]) for name in kernels if (zeros and name in chosen) or chosen.get(name)]
+
+
+def _bounded(variable: Any, bound: float) -> Any:
+    """Return an op that scales the vectors of a kernel that are longer than a bound down to it.
+
+    Those of a kernel `[inputs, outputs]` are its rows, as in chapter 11.4.4 (`clip_by_norm(weights, bound, axes=1)`),
+    those of a convolution's its filters: everything but the last axis.
+    """
+    tf = tensorflow()
+    weights = variable.read_value()
+    axes = [1] if variable.shape.rank == 2 else list(range(variable.shape.rank - 1))
+    norms = tf.sqrt(tf.reduce_sum(tf.square(weights), axes, keepdims=True))
+    return variable.assign(weights * (bound / tf.maximum(norms, bound)), read_value=False)

@@ -16,7 +16,7 @@ from ckpttool.model.model import Model
 from ckpttool.model.plan import PlanRow, plan_rows
 from ckpttool.runtime.build import with_objective, with_training
 from ckpttool.runtime.objectives import Objective
-from ckpttool.runtime.schedules import Span
+from ckpttool.runtime.schedules import RunSteps
 from ckpttool.training.augment import check_augment
 from ckpttool.training.dropout import put_dropout
 from ckpttool.training.frozen import Frozen, freeze_for_training
@@ -37,7 +37,7 @@ class Prepared:
         return plan_rows(self.graph, {name: name for name in stored_tensors(self.graph)}, self.frozen.names)
 
 
-def prepare(model: Model, options: Options, train: str | None, span: Span) -> Prepared:
+def prepare(model: Model, options: Options, train: str | None, span: RunSteps) -> Prepared:
     """Return what will be frozen, and the graph that will be trained and written, with its roles.
 
     With a recipe the graph gets a new training op, for the steps of `span`; before that dropout behind its trained
@@ -63,7 +63,7 @@ def check_options(model: Model, options: Options) -> None:
     for stage in options.all_stages():
         _freeze(model, roles, options, stage.last)
         if _depends_on_layers(options):
-            prepare(model, options, stage.train, Span(total=1))
+            prepare(model, options, stage.train, RunSteps(total=1))
 
 
 def _depends_on_layers(options: Options) -> bool:
@@ -78,7 +78,7 @@ def _freeze(model: Model, roles: Roles, options: Options, train: str | None) -> 
     return freeze_for_training(model.graph, roles, chosen, kept, options.recipe is None, options.bn)
 
 
-def _trainable(frozen: Frozen, roles: Roles, options: Options, span: Span) -> tuple[Graph, Roles]:
+def _trainable(frozen: Frozen, roles: Roles, options: Options, span: RunSteps) -> tuple[Graph, Roles]:
     """Return a graph whose training op leaves the frozen weights alone, and its roles."""
     if options.recipe is None:
         if options.dropout or options.objective:

@@ -21,7 +21,7 @@ from ckpttool.model.model import Model
 from ckpttool.model.plan import prefix_note
 from ckpttool.runtime.fresh import fresh_tensors
 from ckpttool.runtime.function import GraphFunction, runner
-from ckpttool.runtime.schedules import FACTOR, RATE, Span
+from ckpttool.runtime.schedules import FACTOR, RATE, RunSteps
 from ckpttool.runtime.state import State
 from ckpttool.runtime.training import Evaluator, Score, Steps, Trainer
 from ckpttool.training.augment import Augmentation, augmentation_of, check_augment
@@ -65,7 +65,7 @@ class Training:
         self.epochs = sum(stage.epochs for stage in self._stages)
         self.bounds = batch_bounds(splits[0].rows, options.batch_size)
         self._augmentation = _augmentation(splits[0], options)
-        span = Span(first_step(model), length or self.epochs * self.batches)
+        span = RunSteps(first_step(model), length or self.epochs * self.batches)
         prepared = prepare(model, options, self._stages[self.stage].train, span)
         self.frozen, self.graph, self.roles, self.plan = prepared.frozen, prepared.graph, prepared.roles, prepared.plan
         if options.cache and self.frozen.part is None:

@@ -14,7 +14,7 @@ from ckpttool.graph.contents.convolutions import convolves
 from ckpttool.model.model import Model, outputs_of, write_model
 from ckpttool.model.plan import PlanRow
 from ckpttool.runtime.configure import suit_tensorflow
-from ckpttool.runtime.schedules import Span
+from ckpttool.runtime.schedules import RunSteps
 from ckpttool.surgery.verify import changed_tensors
 from ckpttool.training.callbacks import Recording
 from ckpttool.training.callbacks.callback import Callback, CallbackList, Callbacks, accepts_watch
@@ -37,7 +37,7 @@ def plan(model: Model, options: Options) -> list[PlanRow]:
     Raises:
         CkptError: the graph and the options do not fit one another.
     """
-    return prepare(model, options, options.all_stages()[0].train, Span(total=1)).plan
+    return prepare(model, options, options.all_stages()[0].train, RunSteps(total=1)).plan
 
 
 @accepts_watch

@@ -58,7 +58,7 @@ def _growing(options: Options, low: float, high: float) -> Recipe:
     recipe = options.recipe
     if recipe is None:
         raise PlanError("--train-op has a rate of its own: a rate can be looked for with an --optimizer")
-    if recipe.rule.rate is not None:
+    if recipe.update_rule.learning_rate is not None:
         raise PlanError(f"--optimizer {recipe.optimizer!r} says a rate, which is what is looked for: leave it out")
     for name in ("lr", "schedule", "warmup"):
         if getattr(recipe, name) != getattr(Recipe(), name):

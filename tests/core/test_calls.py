@@ -6,13 +6,12 @@ from typing import Annotated, Any, Literal
 
 import pytest
 
-from ckpttool.core.call_text import ParsedCall
-from ckpttool.core.calls import above_zero, below_one, from_to, not_negative, require
+from ckpttool.core.calls import Call, above_zero, below_one, from_to, not_negative, require
 from ckpttool.core.errors import CkptError, PlanError, UnknownName
 
 
 @dataclass(frozen=True)
-class Coat(ParsedCall):
+class Coat(Call):
     noun, example = "coat", "fur(long)"
 
 
@@ -28,7 +27,7 @@ class Bare(Coat):
 
 
 @dataclass(frozen=True)
-class Animal(ParsedCall):
+class Animal(Call):
     noun, example = "animal", "tom = cat(9)"
 
     @classmethod

@@ -18,7 +18,7 @@ from ckpttool.runtime.fresh import fresh_tensors
 from ckpttool.runtime.function import GraphFunction
 from ckpttool.runtime.optimizers import OPTIMIZERS
 from ckpttool.runtime.recipe import Recipe
-from ckpttool.runtime.schedules import FACTOR, NO_SPAN, RATE, Span
+from ckpttool.runtime.schedules import FACTOR, RATE, UNKNOWN_STEPS, RunSteps
 from ckpttool.runtime.state import State
 from ckpttool.runtime.training import Trainer
 from ckpttool.runtime.training_op import put_training_op
@@ -219,7 +219,7 @@ class Weights:
         value = KERNEL if name == "kernel" else BIAS
         return self.v1.get_variable(f"{layer}/{name}", initializer=value, use_resource=False)
 
-    def step(self, recipe: Recipe, steps: int = 1, span: Span = NO_SPAN, trained: int = 0) -> dict[str, Any]:
+    def step(self, recipe: Recipe, steps: int = 1, span: RunSteps = UNKNOWN_STEPS, trained: int = 0) -> dict[str, Any]:
         """Train the variables from number `trained` on; return all."""
         op = put_training_op(recipe, self.loss, self.variables[trained:], span)
         self.session.run(self.v1.global_variables_initializer())
