@@ -1,17 +1,17 @@
 """Values in the graph itself: initialisers that give imported values, so that running them needs no file."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from itertools import count
 
 from ckpttool.core.errors import PlanError
 from ckpttool.core.tensors import Array, Tensor
-from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef, VariableDef
-from ckpttool.graph.contents.assign import Assignment, assignments
+from ckpttool.graph.contents.assign import assignments
 from ckpttool.graph.contents.collections import GLOBAL_VARIABLES
 from ckpttool.graph.contents.constants import MESSAGE_LIMIT, constant
 from ckpttool.graph.contents.variables import Variable, variables
-from ckpttool.graph.core import Graph, copy_of
+from ckpttool.graph.core import Graph
+from ckpttool.graph.rewrite.editing import Draft
 
 
 def bake(graph: Graph, values: Mapping[str, Tensor]) -> Graph:
@@ -31,11 +31,16 @@ def bake(graph: Graph, values: Mapping[str, Tensor]) -> Graph:
         found[key].op: constant(names[key], _part(values[variable.name].read(), variable), variable.dtype)
         for key, variable in members.items()
     }
-    meta = copy_of(graph)
-    del meta.graph_def.node[:]
-    meta.graph_def.node.extend(_nodes(graph, constants, found))
-    _name_initial_values(meta, {f"{members[key].op}:0": f"{name}:0" for key, name in names.items()})
-    return graph.with_meta(meta)
+    draft = Draft(graph)
+    draft.nodes = {}
+    for name, node in graph.nodes.items():  # each constant before the assign that now reads it
+        if name in constants:
+            draft.add(constants[name])
+        draft.add(node)
+        if name in constants:
+            draft.op(name).input[1] = constants[name].name
+    _name_initial_values(draft.header, {f"{members[key].op}:0": f"{name}:0" for key, name in names.items()})
+    return draft.sealed()
 
 
 def check_size(graph: Graph, values: Mapping[str, Tensor]) -> None:
@@ -64,20 +69,6 @@ def _part(value: Array, variable: Variable) -> Array:
         return value
     bounds = zip(variable.slice_offset, variable.shape, strict=True)
     return value[tuple(slice(start, start + size) for start, size in bounds)]
-
-
-def _nodes(graph: Graph, constants: Mapping[str, NodeDef], found: Mapping[str, Assignment]) -> Iterator[NodeDef]:
-    """Yield the graph's ops, each constant before the assign that now reads it."""
-    fed = {assignment.op for assignment in found.values()}
-    for node in graph.meta.graph_def.node:
-        if node.name in fed:
-            yield constants[node.name]
-            changed = NodeDef()
-            changed.CopyFrom(node)
-            changed.input[1] = constants[node.name].name
-            yield changed
-        else:
-            yield node
 
 
 def _name_initial_values(meta: MetaGraphDef, new: Mapping[str, str]) -> None:

@@ -47,29 +47,70 @@ class _Refs(dict[str, TensorRef]):
 
 
 class Graph:
-    """A graph and its collections, saver and signatures; it is never changed in place: rewrites give new graphs."""
+    """A graph and its collections, saver and signatures; it is never changed in place.
 
-    def __init__(self, meta: MetaGraphDef, source: str = "graph") -> None:
-        """Wrap a message; `source` is the path that errors name.
+    A rewrite gives another graph (`having`, or a `Draft` of it), which shares with this one all that it does not
+    change. So ask `header` for collections and the like, and `meta` only where the whole message is needed.
+    """
+
+    def __init__(self, meta: MetaGraphDef, source: str = "graph", nodes: Collection[NodeDef] | None = None) -> None:
+        """Wrap a message; `source` is the path that errors name, `nodes` are the ops if the message has none itself.
 
         Raises:
             GraphError: two ops have one name.
         """
-        self.meta = meta
+        self.header = meta
+        """The message of which everything but its ops counts: collections, functions, saver, signatures, versions."""
         self.source = source
-        self._refs = _Refs()
-        self.nodes: dict[str, NodeDef] = {node.name: node for node in meta.graph_def.node}
-        if len(self.nodes) != len(meta.graph_def.node):
-            counts = Counter(node.name for node in meta.graph_def.node)
+        self.refs = _Refs()
+        """Tensors by what ops write in their inputs."""
+        self._is_whole = nodes is None
+        ops = meta.graph_def.node if nodes is None else nodes
+        self.nodes: dict[str, NodeDef] = {node.name: node for node in ops}
+        if len(self.nodes) != len(ops):
+            counts = Counter(node.name for node in ops)
             twice = next(name for name, count in counts.items() if count > 1)
             raise GraphError(f"{source}: two ops are named {twice}")
 
+    @cached_property
+    def meta(self) -> MetaGraphDef:
+        """The whole message; of a rewritten graph it is put together when it is first asked for."""
+        if self._is_whole:
+            return self.header
+        meta = MetaGraphDef()
+        meta.CopyFrom(self.header)
+        meta.graph_def.node.extend(self.nodes.values())
+        return meta
+
+    @cached_property
+    def bare_header(self) -> MetaGraphDef:
+        """The header without ops; copied whole once, so that fields which are unknown here stay."""
+        if not self._is_whole:
+            return self.header
+        bare = MetaGraphDef()
+        bare.CopyFrom(self.header)
+        del bare.graph_def.node[:]
+        return bare
+
+    def header_copy(self) -> MetaGraphDef:
+        """Return the header without ops, the caller's to change."""
+        header = MetaGraphDef()
+        header.CopyFrom(self.bare_header)
+        return header
+
+    def having(self, nodes: Iterable[NodeDef] | None = None, header: MetaGraphDef | None = None) -> "Graph":
+        """Return a graph with other ops or another header (one without ops); what is not given is shared.
+
+        Raises:
+            GraphError: two ops have one name.
+        """
+        ops = list(self.nodes.values() if nodes is None else nodes)
+        graph = Graph(self.bare_header if header is None else header, self.source, ops)
+        graph.refs = self.refs
+        return graph
+
     def __repr__(self) -> str:
         return f"<Graph {self.source}, {len(self.nodes)} ops>"
-
-    def with_meta(self, meta: MetaGraphDef) -> "Graph":
-        """Return a graph of another message that is made of this one's: a rewrite, a part of it."""
-        return Graph(meta, self.source)
 
     def op(self, name: str) -> NodeDef:
         """Return an op by its name.
@@ -83,7 +124,7 @@ class Graph:
 
     def inputs(self, name: str, control: bool = False) -> list[TensorRef]:
         """Return the tensors that an op reads; with `control`, also the ops that it only waits for (index -1)."""
-        refs = [self._refs[text] for text in self.nodes[name].input]
+        refs = [self.refs[text] for text in self.nodes[name].input]
         return refs if control else [ref for ref in refs if ref.index >= 0]
 
     @cached_property
@@ -148,14 +189,7 @@ class Graph:
 
     def collection(self, key: str) -> list[str]:
         """Return a node-list collection's names, empty where there is none."""
-        return list(self.meta.collection_def[key].node_list.value) if key in self.meta.collection_def else []
-
-
-def copy_of(graph: Graph) -> MetaGraphDef:
-    """Return a graph's message, ours to change."""
-    meta = MetaGraphDef()
-    meta.CopyFrom(graph.meta)
-    return meta
+        return list(self.header.collection_def[key].node_list.value) if key in self.header.collection_def else []
 
 
 def cached(function: Callable[[Graph], Answer]) -> Callable[[Graph], Answer]:

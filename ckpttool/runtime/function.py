@@ -64,8 +64,9 @@ class GraphFunction:
         self.wanted = list(wanted)
         self._read = {str(ref) for name in part.nodes for ref in part.inputs(name)}
         self._unordered = unordered_ops(part, handles, wanted)
-        self._definition = tensorflow().compat.v1.GraphDef(versions={"producer": part.meta.graph_def.versions.producer})
-        self._definition.library.ParseFromString(part.meta.graph_def.library.SerializeToString())
+        around = part.header.graph_def
+        self._definition = tensorflow().compat.v1.GraphDef(versions={"producer": around.versions.producer})
+        self._definition.library.ParseFromString(around.library.SerializeToString())
         _register(self._definition.library)
         for name, node in part.nodes.items():
             if name not in handles:

@@ -8,7 +8,7 @@ from ckpttool.core.errors import PlanError
 from ckpttool.graph.contents.layers import layers
 from ckpttool.graph.contents.stored import stored_tensors
 from ckpttool.graph.core import Graph, TensorRef
-from ckpttool.graph.rewrite.editing import copies, redirect, with_nodes
+from ckpttool.graph.rewrite.editing import Draft
 from ckpttool.graph.rewrite.importable import importable
 from ckpttool.graph.roles.roles import Roles
 from ckpttool.runtime.build import with_dropout
@@ -36,10 +36,9 @@ def put_dropout(graph: Graph, roles: Roles, frozen: Collection[str], rates: str,
             raise PlanError(f"{graph.source}: {name} has dropout already; train with it, without --dropout")
     built, made, training = with_dropout(importable(graph), places, roles.training, seed)
     moved = {TensorRef.parse(old): TensorRef.parse(new) for old, new in made.items()}
-    nodes = copies(built)
-    for name in graph.nodes.keys() & nodes.keys():
-        redirect(nodes[name], moved)
-    return graph.with_meta(with_nodes(built, nodes.values())), replace(roles, training=training)
+    draft = Draft(built)
+    draft.redirect(moved, graph.nodes.keys() & built.nodes.keys())
+    return draft.sealed(), replace(roles, training=training)
 
 
 def hidden_outputs(graph: Graph, roles: Roles, frozen: Collection[str]) -> dict[str, str]:

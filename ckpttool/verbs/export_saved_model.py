@@ -35,7 +35,7 @@ class Exporting(Rewriting):
     @property
     def done(self) -> str:
         """What will have been done."""
-        return f"signature {next(iter(self.graph.meta.signature_def))}, {self.size.variables} variables"
+        return f"signature {next(iter(self.graph.header.signature_def))}, {self.size.variables} variables"
 
     def check(self, output: str | Path, overwrite: bool = False) -> None:
         """Check that the output may be written.
@@ -85,5 +85,5 @@ def plan_saved_model(
 def _assets(model: Model, graph: Graph) -> Path | None:
     """Return the folder of the files that a graph's tables read, where it comes from a SavedModel."""
     folder = model.path / ASSETS
-    named = graph.meta.asset_file_def or ASSETS_KEY in graph.meta.collection_def
+    named = graph.header.asset_file_def or ASSETS_KEY in graph.header.collection_def
     return folder if named and folder.is_dir() else None

@@ -54,7 +54,7 @@ class Folding(Rewriting):
             CorruptCheckpoint: what was read back is not what was meant.
         """
         self.check(output, overwrite)
-        whole = GraphDef(versions=self.graph.meta.graph_def.versions, library=self.graph.meta.graph_def.library)
+        whole = GraphDef(versions=self.graph.header.graph_def.versions, library=self.graph.header.graph_def.library)
         whole.node.extend(self._nodes())
         with replacing(Path(output)) as file:
             file.write(whole.SerializeToString(deterministic=True))

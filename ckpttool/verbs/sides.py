@@ -85,7 +85,7 @@ def _check_compared(graph: Graph, array: Tensor, ref: TensorRef) -> None:
     shape = known_shape(shape_of_output(graph, ref))
     if array.dtype is STRING:
         raise DataError(f"the sample's {array.name} is text, expected numbers")
-    if graph.meta.meta_info_def.stripped_op_list.op:  # else the dtype would be a guess
+    if graph.header.meta_info_def.stripped_op_list.op:  # else the dtype would be a guess
         dtype = dtype_of_output(graph, ref)
         if dtype is not array.dtype and not (dtype.is_number and array.dtype.is_number):
             raise DataError(f"the sample's {array.name} is {array.dtype}, {ref} is {dtype}")

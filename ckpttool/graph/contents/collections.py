@@ -18,7 +18,7 @@ def variable_defs(graph: Graph, key: str) -> list[VariableDef]:
     Raises:
         FormatError: an entry is not a VariableDef.
     """
-    collections = graph.meta.collection_def
+    collections = graph.header.collection_def
     if key not in collections:
         return []
     if collections[key].WhichOneof("kind") == "node_list":
@@ -37,7 +37,7 @@ def entries(graph: Graph, key: str) -> list[str | int | float]:
     Raises:
         FormatError: a variables' collection has an entry that is no variable.
     """
-    collection = graph.meta.collection_def[key]
+    collection = graph.header.collection_def[key]
     kind = collection.WhichOneof("kind")
     if kind == "bytes_list" and key in GLOBAL_VARIABLES + LOCAL_VARIABLES:
         return [entry.variable_name for entry in variable_defs(graph, key)]

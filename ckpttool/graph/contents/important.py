@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from ckpttool.core.errors import GraphError
-from ckpttool.graph.core import Graph, TensorRef, copy_of
+from ckpttool.graph.core import Graph, TensorRef
 
 
 def add_to_collection(graph: Graph, key: str, names: Sequence[str]) -> Graph:
@@ -15,11 +15,11 @@ def add_to_collection(graph: Graph, key: str, names: Sequence[str]) -> Graph:
     """
     for name in names:
         graph.op(TensorRef.parse(name).op)
-    meta = copy_of(graph)
-    collection = meta.collection_def[key]
+    header = graph.header_copy()
+    collection = header.collection_def[key]
     kind = collection.WhichOneof("kind")
     if kind not in (None, "node_list"):
         raise GraphError(f"{graph.source}: collection {key} holds a {kind}, not names of ops")
     present = set(collection.node_list.value)
     collection.node_list.value.extend(name for name in dict.fromkeys(names) if name not in present)
-    return graph.with_meta(meta)
+    return graph.having(header=header)

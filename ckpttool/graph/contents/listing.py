@@ -43,7 +43,7 @@ PASTED = 16
 
 def collection_rows(graph: Graph) -> list[Row]:
     """Return `{"name", "kind", "size", "items"}` of the graph's collections; variables are listed by their names."""
-    return [_collection_row(key, graph) for key in sorted(graph.meta.collection_def)]
+    return [_collection_row(key, graph) for key in sorted(graph.header.collection_def)]
 
 
 def paste_patterns(layers: Sequence[str], between: str = "/") -> list[str]:
@@ -80,7 +80,7 @@ def _of_type(nodes: Sequence[NodeDef], op_type: str) -> list[NodeDef]:
 
 
 def _collection_row(key: str, graph: Graph) -> Row:
-    collection = graph.meta.collection_def[key]
+    collection = graph.header.collection_def[key]
     kind = collection.WhichOneof("kind") or "empty"
     items = entries(graph, key)
     return {"name": key, "kind": kind.removesuffix("_list"), "size": len(items), "items": items}

@@ -20,7 +20,7 @@ def dtype_of_output(graph: Graph, ref: TensorRef) -> DType:
         FormatError: the dtype's number is unknown.
     """
     node = graph.op(ref.op)
-    definitions = graph.meta.meta_info_def.stripped_op_list.op
+    definitions = graph.header.meta_info_def.stripped_op_list.op
     definition = next((found for found in definitions if found.name == node.op), None)
     if definition is None:
         return dtype_numbered(_noted(node, ref.index))

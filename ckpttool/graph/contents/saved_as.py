@@ -10,15 +10,18 @@ from ckpttool.core.tensors import Tensor
 from ckpttool.core.variable_kinds import OBJECT_GRAPH
 from ckpttool.formats.tensorflow.object_graph import ObjectGraph, graph_of
 from ckpttool.formats.wire.protos.graph_pb2 import FunctionDef, NodeDef
-from ckpttool.graph.core import Graph, TensorRef, copy_of
+from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.ops import COPIES
+from ckpttool.graph.rewrite.editing import Draft
+
+_COPIES = frozenset({"Identity", "Cast", "Reshape"})
 
 
 def restored_keys(graph: Graph) -> dict[str, str]:
     """Return the key of each variable op that the graph's saver restores, where the saver is a function; else none."""
-    call = graph.nodes.get(TensorRef.parse(graph.meta.saver_def.restore_op_name).op)
+    call = graph.nodes.get(TensorRef.parse(graph.header.saver_def.restore_op_name).op)
     name = call.attr["f"].func.name if call is not None and "f" in call.attr else None
-    functions = (each for each in graph.meta.graph_def.library.function if each.signature.name == name)
+    functions = (each for each in graph.header.graph_def.library.function if each.signature.name == name)
     function = next(functions, None)
     if call is None or function is None:
         return {}
@@ -38,12 +41,11 @@ def named_as_saved(graph: Graph, tensors: Mapping[str, Tensor]) -> Graph:
     if not keys or OBJECT_GRAPH not in tensors:
         return graph
     names = _names(graph_of(tensors, graph.source), set(keys.values()))
-    meta = copy_of(graph)
-    for node in meta.graph_def.node:
-        name = names.get(keys.get(node.name, ""))
-        if name is not None:
-            node.attr["shared_name"].s = name.encode()
-    return graph.with_meta(meta)
+    draft = Draft(graph)
+    for op, key in keys.items():
+        if key in names:
+            draft.op(op).attr["shared_name"].s = names[key].encode()
+    return draft.sealed()
 
 
 def _names(graph: ObjectGraph, restored: Container[str]) -> dict[str, str]:

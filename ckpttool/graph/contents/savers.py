@@ -37,8 +37,8 @@ def saver_ops(graph: Graph) -> list[str]:
 
 def savers(graph: Graph) -> list[SaverDef]:
     """Return the graph's savers: its own, and those in the collection of them."""
-    found = [graph.meta.saver_def] if graph.meta.HasField("saver_def") else []
-    collections = graph.meta.collection_def
+    found = [graph.header.saver_def] if graph.header.HasField("saver_def") else []
+    collections = graph.header.collection_def
     entries = collections["savers"].bytes_list.value if "savers" in collections else ()
     try:
         found += [SaverDef.FromString(raw) for raw in entries]

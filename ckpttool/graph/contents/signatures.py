@@ -39,7 +39,7 @@ def signatures(graph: Graph) -> dict[str, Signature]:
         FormatError: a dtype's number is unknown.
     """
     found = {}
-    for name, definition in sorted(graph.meta.signature_def.items()):
+    for name, definition in sorted(graph.header.signature_def.items()):
         if not name.startswith("__saved_model_"):
             sides = [
                 {key: _argument(info) for key, info in sorted(side.items())}

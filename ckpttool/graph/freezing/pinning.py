@@ -1,6 +1,6 @@
 """Pinning: some ops see the `training` placeholder as False for good, others go on reading what is fed."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 
 from ckpttool.core.errors import GraphError
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef, TensorProto
@@ -11,7 +11,7 @@ from ckpttool.graph.free_names import FreeNames
 from ckpttool.graph.freezing.closure import FrozenPart
 from ckpttool.graph.freezing.randomness import is_changing, is_random
 from ckpttool.graph.ops import PLACEHOLDERS
-from ckpttool.graph.rewrite.editing import copies, redirect, with_nodes
+from ckpttool.graph.rewrite.editing import Draft, copy_of, redirect
 
 _FALSE = {
     10: TensorProto(bool_val=[False]),
@@ -43,17 +43,19 @@ class _Pinning:
         self.flow = Flow(graph)
         self.passing = _mode_only(self.flow, modes)
         self.readers = self._with_passing({*pinned, *_gradients(graph, pinned)} - set(modes))
-        self.new = copies(graph)
-        self.names = FreeNames(self.new)
+        self.draft = Draft(graph)
+        self.names = FreeNames(graph.nodes)
         self.standins: dict[str, NodeDef] = {}
 
     def rewritten(self) -> Graph:
         for name in self.graph.nodes:
             if name in self.readers:
-                self._let_see_false(self.new[name])
-        meta = with_nodes(self.graph, self._ordered())
-        self._pin_contexts(meta)
-        return self.graph.with_meta(meta)
+                self._let_see_false(name)
+        for name, node in self.standins.items():
+            self.draft.add(node, behind=name)
+        if "cond_context" in self.graph.header.collection_def:
+            self._pin_contexts(self.draft.header)
+        return self.draft.sealed()
 
     def _with_passing(self, readers: set[str]) -> set[str]:
         """Add the ops that pass the mode on to readers alone: they need no double."""
@@ -63,17 +65,17 @@ class _Pinning:
                 readers.add(name)
         return readers
 
-    def _let_see_false(self, node: NodeDef) -> None:
-        """Redirect what a node reads of the live mode to the ops that stand in for it."""
-        refs = self.graph.inputs(node.name, control=True)
+    def _let_see_false(self, name: str) -> None:
+        """Redirect what an op reads of the live mode to the ops that stand in for it."""
+        refs = self.graph.inputs(name, control=True)
         live = [ref for ref in refs if ref.op in self.passing and ref.op not in self.readers]
-        redirect(node, {ref: TensorRef(self._standin(ref.op), ref.index) for ref in live})
+        if live:
+            redirect(self.draft.op(name), {ref: TensorRef(self._standin(ref.op), ref.index) for ref in live})
 
     def _standin(self, name: str) -> str:
         """Return the op that gives, pinned, what `name` gives live; made when it is first asked for."""
         if name not in self.standins:
-            node = NodeDef()
-            node.CopyFrom(self.graph.nodes[name])
+            node = copy_of(self.graph.nodes[name])
             node.name = self.names.free(f"{name}/frozen")
             self.standins[name] = node
             if name in self.modes:
@@ -95,17 +97,8 @@ class _Pinning:
         node.attr["value"].tensor.dtype = number
         node.attr["value"].tensor.tensor_shape.SetInParent()
 
-    def _ordered(self) -> Iterator[NodeDef]:
-        """Yield all nodes, each stand-in after what it stands for."""
-        for name, node in self.new.items():
-            yield node
-            if name in self.standins:
-                yield self.standins[name]
-
     def _pin_contexts(self, meta: MetaGraphDef) -> None:
         """Let the contexts of pinned conditionals name the pinned predicate: new gradients will ask them for it."""
-        if "cond_context" not in meta.collection_def:
-            return
         entries = meta.collection_def["cond_context"].bytes_list.value
         for position, raw in enumerate(entries):
             context = CondContextDef.FromString(raw)

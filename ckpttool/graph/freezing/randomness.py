@@ -38,7 +38,7 @@ class Functions:
     def __init__(self, graph: Graph) -> None:
         """Take the graph's library."""
         self.bodies: dict[str, FunctionDef] = {
-            function.signature.name: function for function in graph.meta.graph_def.library.function
+            function.signature.name: function for function in graph.header.graph_def.library.function
         }
 
     def nodes(self, node: NodeDef, truth: bool | None = None) -> list[NodeDef]:

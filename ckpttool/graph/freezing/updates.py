@@ -1,7 +1,6 @@
 """Freezing: gradients stopped at a cut, and updates of frozen variables taken out of the training."""
 
-from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection
 
 from ckpttool.core.variable_kinds import base_name
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
@@ -9,12 +8,12 @@ from ckpttool.formats.wire.protos.meta_graph_pb2 import VariableDef
 from ckpttool.graph.contents.assign import written_variable
 from ckpttool.graph.contents.op_outputs import dtype_of_output
 from ckpttool.graph.contents.variables import variables
-from ckpttool.graph.core import Graph, TensorRef, copy_of
+from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.free_names import FreeNames
 from ckpttool.graph.freezing.frozen import frozen_with_layers
 from ckpttool.graph.ops import APPLY, RESTORES
 from ckpttool.graph.rewrite.collections import VARIABLE_COLLECTIONS
-from ckpttool.graph.rewrite.editing import copies, input_text, redirect, type_attr, with_nodes
+from ckpttool.graph.rewrite.editing import Draft, input_text, redirect, type_attr
 from ckpttool.graph.rewrite.prune import UPDATE_OPS, keep, needed
 
 TRAIN_OP = "train_op"
@@ -31,21 +30,11 @@ def stop_gradient(graph: Graph, tensors: Collection[str], readers: Collection[st
         UnknownName: a tensor's op is not in the graph.
     """
     stops = _stop_nodes(graph, [TensorRef.parse(text) for text in tensors])
-    replacements = {ref: TensorRef(node.name, 0) for ref, node in stops.items()}
-    new = copies(graph)
-    for name, node in new.items():
-        if readers is None or name in readers:
-            redirect(node, replacements)
-    return graph.with_meta(with_nodes(graph, _each_behind(new, stops)))
-
-
-def _each_behind(nodes: Mapping[str, NodeDef], stops: Mapping[TensorRef, NodeDef]) -> Iterator[NodeDef]:
-    """Yield nodes, behind each those that stop its outputs."""
-    behind: dict[str, list[NodeDef]] = defaultdict(list)
-    for ref, stop in stops.items():
-        behind[ref.op].append(stop)
-    for name, node in nodes.items():
-        yield from (node, *behind.get(name, ()))
+    draft = Draft(graph)
+    draft.redirect({ref: TensorRef(node.name, 0) for ref, node in stops.items()}, readers)
+    for ref, node in stops.items():
+        draft.add(node, behind=ref.op)
+    return draft.sealed()
 
 
 def _stop_nodes(graph: Graph, tensors: Collection[TensorRef]) -> dict[TensorRef, NodeDef]:
@@ -74,11 +63,12 @@ def drop_updates(graph: Graph, names: Collection[str], moving: Collection[str] =
     if not removed:
         return graph
     replacements = {TensorRef(op, 0): graph.inputs(op)[0] for op in removed}
-    new = copies(graph)
-    for node in new.values():
-        while any(TensorRef.parse(text) in replacements for text in node.input):
-            redirect(node, replacements)
-    return keep(graph.with_meta(with_nodes(graph, new.values())), new.keys() - removed)
+    draft = Draft(graph)
+    for ref in replacements:
+        for reader in graph.consumers[ref.op]:
+            while any(graph.refs[text] in replacements for text in draft.nodes[reader].input):
+                redirect(draft.op(reader), replacements)
+    return keep(draft.sealed(), graph.nodes.keys() - removed)
 
 
 def _slots(graph: Graph, frozen: Collection[str]) -> list[str]:
@@ -137,9 +127,9 @@ def untrainable(graph: Graph, names: Collection[str]) -> Graph:
     """Return the graph with TRAINABLE_VARIABLES leaving out the named variables (checkpoint names)."""
     chosen = set(names)
     ops = {v.op for key, v in variables(graph).items() if key in chosen or v.name in chosen}
-    meta = copy_of(graph)
-    for key in VARIABLE_COLLECTIONS & meta.collection_def.keys():
-        collection = meta.collection_def[key]
+    header = graph.header_copy()
+    for key in VARIABLE_COLLECTIONS & header.collection_def.keys():
+        collection = header.collection_def[key]
         drop = key == TRAINABLE_VARIABLES
         entries = [entry for raw in collection.bytes_list.value if (entry := _marked(raw, ops, drop)) is not None]
         texts = [text for text in collection.node_list.value if not (drop and TensorRef.parse(text).op in ops)]
@@ -148,8 +138,8 @@ def untrainable(graph: Graph, names: Collection[str]) -> Graph:
         else:
             collection.node_list.value[:] = texts
         if not entries and not texts:
-            del meta.collection_def[key]
-    return graph.with_meta(meta)
+            del header.collection_def[key]
+    return graph.having(header=header)
 
 
 def _marked(raw: bytes, frozen: Collection[str], drop: bool) -> bytes | None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from ckpttool.graph.contents.flow import Flow, is_loop_merge
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.ops import MERGES, SWITCHES
-from ckpttool.graph.rewrite.editing import copies, redirect, with_nodes
+from ckpttool.graph.rewrite.editing import Draft
 from ckpttool.graph.roles.modes import dead_ops, known_truths
 
 Replacements = dict[TensorRef, TensorRef]
@@ -31,10 +31,9 @@ def take_branches(graph: Graph, modes: Mapping[str, bool]) -> Graph:
             if len(live) == 1:
                 replacements[TensorRef(name, 0)] = live[0]
     final = {ref: _followed(ref, replacements) for ref in replacements}
-    new = copies(graph)
-    for node in new.values():
-        redirect(node, final)
-    return graph.with_meta(with_nodes(graph, new.values()))
+    draft = Draft(graph)
+    draft.redirect(final)
+    return draft.sealed()
 
 
 def _decided(graph: Graph, name: str, truths: Mapping[str, bool]) -> bool:

@@ -20,7 +20,7 @@ class Functions:
     def __init__(self, graph: Graph) -> None:
         """Take the graph's library."""
         self.graph = graph
-        self.library = {function.signature.name: function for function in graph.meta.graph_def.library.function}
+        self.library = {function.signature.name: function for function in graph.header.graph_def.library.function}
         self.made: dict[tuple[str, tuple[tuple[int, int], ...]], FunctionDef] = {}
 
     def is_call(self, node: NodeDef) -> bool:

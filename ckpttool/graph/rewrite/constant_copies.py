@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef, TensorShapeProto
 from ckpttool.graph.contents.constants import numbers, shape_of
 from ckpttool.graph.core import Graph, TensorRef
-from ckpttool.graph.rewrite.editing import control_inputs, copies, redirect, with_nodes
+from ckpttool.graph.rewrite.editing import Draft, control_inputs
 
 
 def without_copies(graph: Graph, wanted: Collection[str], unknown: Collection[str] = ()) -> Graph:
@@ -16,16 +16,15 @@ def without_copies(graph: Graph, wanted: Collection[str], unknown: Collection[st
     names; those in a conditional or loop, which wait for its pivot, stay; so do reshaped constants (ops) whose values
     are `unknown` yet.
     """
-    reshaped = graph.with_meta(with_nodes(graph, _reshaped(graph, unknown)))
+    reshaped = graph.having(_reshaped(graph, unknown))
     sources = {name: _source(reshaped, name) for name in reshaped.nodes if name not in wanted}
     straight = {name: source for name, source in sources.items() if source is not None and source != name}
     places = {
         TensorRef(name, index): TensorRef(source, index) for name, source in straight.items() for index in (0, -1)
     }
-    new = copies(reshaped)
-    for node in new.values():
-        redirect(node, places)
-    return graph.with_meta(with_nodes(reshaped, new.values()))
+    draft = Draft(reshaped)
+    draft.redirect(places)
+    return draft.sealed()
 
 
 def _reshaped(graph: Graph, unknown: Collection[str]) -> Iterator[NodeDef]:

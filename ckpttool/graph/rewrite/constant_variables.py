@@ -8,7 +8,7 @@ from ckpttool.graph.core import Graph
 from ckpttool.graph.ops import FLOW
 from ckpttool.graph.rewrite.constant_arguments import Functions
 from ckpttool.graph.rewrite.constant_reads import READS, tensor_read
-from ckpttool.graph.rewrite.editing import copies, type_attr, with_nodes
+from ckpttool.graph.rewrite.editing import copy_of, type_attr
 
 VARIABLE = "VarHandleOp"
 
@@ -20,9 +20,9 @@ def constant_variables(graph: Graph) -> Graph:
         GraphError: an op changes a variable, or is not known to only read it.
     """
     rewriter = _Rewriter(graph)
-    meta = with_nodes(graph, rewriter.nodes())
-    meta.graph_def.library.function.extend(rewriter.functions.made.values())
-    return graph.with_meta(meta)
+    nodes, header = list(rewriter.nodes()), graph.header_copy()
+    header.graph_def.library.function.extend(rewriter.functions.made.values())
+    return graph.having(nodes, header)
 
 
 class _Rewriter:
@@ -35,13 +35,13 @@ class _Rewriter:
 
     def nodes(self) -> Iterator[NodeDef]:
         """Yield the new nodes."""
-        for name, node in copies(self.graph).items():
+        for name, node in self.graph.nodes.items():
             held = {place: v for place, ref in enumerate(self.graph.inputs(name)) if (v := self.variable(ref.op))}
             if node.op == VARIABLE:
                 yield _empty(node)
             elif held:
                 numbers = {place: self.graph.nodes[held[place]].attr["dtype"].type for place in held}
-                yield from self._rewritten(node, numbers, next(iter(held.values())))
+                yield from self._rewritten(copy_of(node), numbers, next(iter(held.values())))
             else:
                 yield node
 

@@ -11,7 +11,7 @@ from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.graph.contents.constants import numbers
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.freezing.randomness import is_changing
-from ckpttool.graph.rewrite.editing import control_inputs, copies, set_inputs, with_nodes
+from ckpttool.graph.rewrite.editing import Draft, control_inputs, set_inputs
 from ckpttool.graph.rewrite.prune import needed
 
 
@@ -25,25 +25,29 @@ def without_idle_gradients(graph: Graph, wanted: Sequence[str], fed: Collection[
     part = needed(graph, wanted, stop)
     siblings = {name: found for name in part if (found := _siblings(graph, name))}
     effects = [name for name in part if is_changing(graph.nodes[name]) or graph.nodes[name].op == "Assert"]
-    new = copies(graph)
+    alone = Draft(graph)
     for name in siblings:
-        set_inputs(new[name], graph.inputs(name))
-    used = needed(graph.with_meta(with_nodes(graph, new.values())), [*wanted, *effects], stop)
+        set_inputs(alone.op(name), graph.inputs(name))
+    used = needed(alone.sealed(), [*wanted, *effects], stop)
+    draft = Draft(graph)
     for name, waited in siblings.items():
-        set_inputs(new[name], graph.inputs(name), [op for op in waited if op in used])
-    return graph.with_meta(with_nodes(graph, new.values()))
+        if any(op not in used for op in waited):
+            set_inputs(draft.op(name), graph.inputs(name), [op for op in waited if op in used])
+    return draft.sealed()
 
 
 def without_zeros(graph: Graph) -> Graph:
     """Return the graph in which sums leave out what is filled with zeros."""
-    new = copies(graph)
-    for name, node in new.items():
+    draft = Draft(graph)
+    for name, node in graph.nodes.items():
+        if node.op != "AddN":
+            continue
         terms = graph.inputs(name)
         kept = [ref for ref in terms if not _is_zeros(graph, graph.nodes.get(ref.op))]
-        if node.op == "AddN" and 0 < len(kept) < len(terms):
-            set_inputs(node, kept, control_inputs(node))
-            node.attr["N"].i = len(kept)
-    return graph.with_meta(with_nodes(graph, new.values()))
+        if 0 < len(kept) < len(terms):
+            set_inputs(draft.op(name), kept, control_inputs(node))
+            draft.op(name).attr["N"].i = len(kept)
+    return draft.sealed()
 
 
 def _siblings(graph: Graph, name: str) -> list[str]:

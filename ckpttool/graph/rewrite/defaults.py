@@ -9,7 +9,7 @@ from ckpttool.formats.wire.protos.graph_pb2 import AttrValue, TensorShapeProto
 from ckpttool.graph.contents.constants import constant, numbers
 from ckpttool.graph.core import Graph
 from ckpttool.graph.rewrite.branch_folding import take_branches
-from ckpttool.graph.rewrite.editing import copies, free_name, with_nodes
+from ckpttool.graph.rewrite.editing import Draft, free_name
 from ckpttool.graph.roles.modes import mode_placeholders
 
 _DEFAULTED = "PlaceholderWithDefault"
@@ -20,16 +20,17 @@ def switched_off(graph: Graph, fed: Collection[str]) -> Graph:
 
     A switch is a placeholder of a single truth value.
     """
-    new, defaults = copies(graph), []
+    draft, defaults = Draft(graph), {}
     for name in mode_placeholders(graph):
-        node = new[name]
-        if name not in fed and node.op != _DEFAULTED:
+        if name not in fed and graph.nodes[name].op != _DEFAULTED:
+            node = draft.op(name)
             default = constant(free_name(f"{name}/default", graph.nodes), np.array(False), BY_NAME["bool"])
             node.op = _DEFAULTED
             node.input.append(default.name)
             node.attr["shape"].CopyFrom(AttrValue(shape=TensorShapeProto()))
-            defaults.append(default)
-    return graph.with_meta(with_nodes(graph, [*defaults, *new.values()])) if defaults else graph
+            defaults[default.name] = default
+    draft.nodes = defaults | draft.nodes
+    return draft.sealed()
 
 
 def pinned_to_defaults(graph: Graph, fed: Collection[str]) -> Graph:
@@ -40,14 +41,13 @@ def pinned_to_defaults(graph: Graph, fed: Collection[str]) -> Graph:
     pinned = [name for name, node in graph.nodes.items() if node.op == _DEFAULTED and name not in fed]
     switches = mode_placeholders(graph)
     truths = {name: truth for name in pinned if name in switches and (truth := _truth(graph, name)) is not None}
-    taken = take_branches(graph, truths)
-    new = copies(taken)
-    for name in pinned:
-        new[name].op = "Identity"
-        new[name].attr["T"].CopyFrom(new[name].attr["dtype"])
+    draft = Draft(take_branches(graph, truths))
+    for node in map(draft.op, pinned):
+        node.op = "Identity"
+        node.attr["T"].CopyFrom(node.attr["dtype"])
         for key in ("dtype", "shape"):
-            new[name].attr.pop(key, None)
-    return graph.with_meta(with_nodes(taken, new.values()))
+            node.attr.pop(key, None)
+    return draft.sealed()
 
 
 def _truth(graph: Graph, name: str) -> bool | None:

@@ -1,28 +1,80 @@
-"""What every rewrite needs: a graph with other nodes, names that are free, inputs that are redirected."""
+"""What every rewrite needs: a draft of the new graph, names that are free, inputs that are redirected."""
 
 from collections.abc import Container, Iterable, Mapping
 
 from ckpttool.formats.wire.protos.graph_pb2 import AttrValue, NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
-from ckpttool.graph.core import Graph, TensorRef, copy_of
+from ckpttool.graph.core import Graph, TensorRef
 
 
-def with_nodes(graph: Graph, nodes: Iterable[NodeDef]) -> MetaGraphDef:
-    """Return the graph's message with other nodes; the nodes are copied."""
-    nodes = list(nodes)
-    meta = copy_of(graph)
-    del meta.graph_def.node[:]
-    meta.graph_def.node.extend(nodes)
-    return meta
+class Draft:
+    """A graph on its way to another one: an op or the header is copied when it is changed, all else is shared.
+
+    `graph` stays as it was and answers questions, for ops are changed by the answers to them:
+
+        draft = Draft(graph)
+        for name in graph.consumers["X"]:
+            draft.op(name).input[0] = "Z"
+        return draft.sealed()
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        """Begin with all that a graph has."""
+        self.graph = graph
+        self.nodes: dict[str, NodeDef] = dict(graph.nodes)
+        """The ops as they are now, in the order in which the new graph has them; `op` gives one to change."""
+        self._behind: dict[str, list[NodeDef]] = {}
+        self._header: MetaGraphDef | None = None
+
+    def op(self, name: str) -> NodeDef:
+        """Return an op to be changed in place, but for its name."""
+        node = self.nodes[name]
+        if node is self.graph.nodes.get(name):
+            self.nodes[name] = copy_of(node)
+        return self.nodes[name]
+
+    @property
+    def header(self) -> MetaGraphDef:
+        """The collections, functions, saver and signatures, to be changed in place; it has no ops."""
+        if self._header is None:
+            self._header = self.graph.header_copy()
+        return self._header
+
+    def add(self, *nodes: NodeDef, behind: str | None = None) -> None:
+        """Put ops behind another one, or last."""
+        if behind is None:
+            self.nodes |= {node.name: node for node in nodes}
+        else:
+            self._behind.setdefault(behind, []).extend(nodes)
+
+    def redirect(self, replacements: Mapping[TensorRef, TensorRef], readers: Container[str] | None = None) -> None:
+        """Let ops (all, or those named by `readers`) read other tensors in the places of some."""
+        refs = self.graph.refs
+        for name, node in list(self.nodes.items()) if replacements else ():
+            if (readers is None or name in readers) and any(refs[text] in replacements for text in node.input):
+                redirect(self.op(name), replacements)
+
+    def sealed(self) -> Graph:
+        """Return the new graph; the old one where nothing has changed.
+
+        Raises:
+            GraphError: two ops have one name.
+        """
+        old = self.graph.nodes
+        nodes = list(self.nodes.values())
+        if self._behind:
+            nodes = [each for node in nodes for each in (node, *self._behind.get(node.name, ()))]
+        header = None if self._header is None or self._header == self.graph.bare_header else self._header
+        if header is None and len(old) == len(nodes) and all(node is old.get(node.name) for node in nodes):
+            return self.graph
+        return self.graph.having(nodes, header)
 
 
-def copies(graph: Graph) -> dict[str, NodeDef]:
-    """Return the graph's nodes by name, in order, each a copy that may be changed."""
-    found = {}
-    for name, node in graph.nodes.items():
-        found[name] = NodeDef()
-        found[name].CopyFrom(node)
-    return found
+def copy_of(node: NodeDef) -> NodeDef:
+    """Return an op like another one, to be changed."""
+    copy = NodeDef()
+    copy.CopyFrom(node)
+    return copy
 
 
 def free_name(wanted: str, taken: Container[str]) -> str:

@@ -11,7 +11,7 @@ from ckpttool.graph.contents.constants import constant
 from ckpttool.graph.contents.savers import slice_text
 from ckpttool.graph.contents.variables import Variable, variables
 from ckpttool.graph.core import Graph
-from ckpttool.graph.rewrite.editing import free_name, type_attr, with_nodes
+from ckpttool.graph.rewrite.editing import Draft, free_name, type_attr
 
 _KEPT, _HOURS = 5, 10000.0
 """What `tf.compat.v1.train.Saver` has by default: checkpoints that are kept, hours between those kept for good."""
@@ -21,11 +21,12 @@ def with_saver(graph: Graph) -> Graph:
     """Return a graph that has lost its savers with one of its own, of every variable that its checkpoint holds."""
     members = list(variables(graph).values())
     scope = free_name("save", {name.partition("/")[0] for name in graph.nodes})
-    meta = with_nodes(graph, [*graph.nodes.values(), *(_nodes(scope, members) if members else ())])
-    meta.collection_def.pop("savers", None)
-    meta.ClearField("saver_def")
+    draft = Draft(graph)
+    draft.header.collection_def.pop("savers", None)
+    draft.header.ClearField("saver_def")
     if members:
-        meta.saver_def.CopyFrom(
+        draft.add(*_nodes(scope, members))
+        draft.header.saver_def.CopyFrom(
             SaverDef(
                 filename_tensor_name=f"{scope}/Const:0",
                 save_tensor_name=f"{scope}/control_dependency:0",
@@ -35,7 +36,7 @@ def with_saver(graph: Graph) -> Graph:
                 version=SaverDef.V2,
             )
         )
-    return graph.with_meta(meta)
+    return draft.sealed()
 
 
 def _nodes(scope: str, members: Sequence[Variable]) -> list[NodeDef]:

@@ -3,16 +3,17 @@
 from collections.abc import Iterable, Iterator
 
 from ckpttool.formats.wire.protos.graph_pb2 import AttrValue, NameAttrList, NodeDef
-from ckpttool.graph.core import Graph, copy_of
+from ckpttool.graph.core import Graph
+from ckpttool.graph.rewrite.editing import Draft
 
 
 def with_own_functions(graph: Graph, suffix: str) -> Graph:
     """Return the graph with `suffix` on the name of each function of its library, and on each use of it."""
-    meta = copy_of(graph)
-    library = meta.graph_def.library
-    names = {function.signature.name for function in library.function}
+    names = {function.signature.name for function in graph.header.graph_def.library.function}
     if not names:
         return graph
+    draft = Draft(graph)
+    library = draft.header.graph_def.library
     for function in library.function:
         function.signature.name += suffix
         for attr in function.attr.values():
@@ -21,8 +22,9 @@ def with_own_functions(graph: Graph, suffix: str) -> Graph:
     for gradient in library.gradient:
         gradient.function_name += suffix if gradient.function_name in names else ""
         gradient.gradient_func += suffix if gradient.gradient_func in names else ""
-    _rename_nodes(meta.graph_def.node, names, suffix)
-    return graph.with_meta(meta)
+    callers = (name for name, node in graph.nodes.items() if node.op in names or any(map(_calls, node.attr.values())))
+    _rename_nodes(map(draft.op, callers), names, suffix)
+    return draft.sealed()
 
 
 def _rename_nodes(nodes: Iterable[NodeDef], names: set[str], suffix: str) -> None:
@@ -39,6 +41,10 @@ def _rename_attr(attr: AttrValue, names: set[str], suffix: str) -> None:
             function.name += suffix
         for nested in function.attr.values():
             _rename_attr(nested, names, suffix)
+
+
+def _calls(attr: AttrValue) -> bool:
+    return any(True for _ in functions_in(attr))
 
 
 def functions_in(attr: AttrValue) -> Iterator[NameAttrList]:

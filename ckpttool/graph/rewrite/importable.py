@@ -4,8 +4,9 @@ import re
 from collections.abc import Container
 
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
-from ckpttool.graph.core import Graph, copy_of
-from ckpttool.graph.rewrite.prune import drop_lost_colocations
+from ckpttool.graph.core import Graph
+from ckpttool.graph.rewrite.editing import Draft
+from ckpttool.graph.rewrite.prune import drop_lost_colocations, has_lost_colocation
 
 _KEPT = frozenset({"_class", "_lower_using_switch_merge"})
 _VERSION = re.compile(r"\d+(\.\d+)*((a|b|rc|-rc|-alpha|-beta|-dev)\d*)?(\.?(post|dev)\d+)?(\+[\w.]+)?")
@@ -24,17 +25,18 @@ def importable(graph: Graph) -> Graph:
 
     Attributes that the importing version does not know are left: it drops those that have their default value.
     """
-    meta = copy_of(graph)
-    for node in meta.graph_def.node:
-        _mend(node, graph.nodes)
-    for function in meta.graph_def.library.function:
+    draft = Draft(graph)
+    for name, node in graph.nodes.items():
+        if node.device or has_lost_colocation(node, graph.nodes) or any(map(_is_note, node.attr)):
+            _mend(draft.op(name), graph.nodes)
+    for function in draft.header.graph_def.library.function:
         _drop_notes(function.attr)
         local = {node.name for node in function.node_def}
         for node in function.node_def:
             _mend(node, local)
-    if not _VERSION.fullmatch(meta.meta_info_def.tensorflow_version):
-        meta.meta_info_def.ClearField("tensorflow_version")
-    return graph.with_meta(meta)
+    if not _VERSION.fullmatch(graph.header.meta_info_def.tensorflow_version):
+        draft.header.meta_info_def.ClearField("tensorflow_version")
+    return draft.sealed()
 
 
 def _mend(node: NodeDef, ops: Container[str]) -> None:
@@ -43,7 +45,11 @@ def _mend(node: NodeDef, ops: Container[str]) -> None:
     drop_lost_colocations(node, ops)
 
 
+def _is_note(key: str) -> bool:
+    return key.startswith("_") and key not in _KEPT
+
+
 def _drop_notes(attributes: object) -> None:
     """Drop the attributes that only the program which wrote the graph could read."""
-    for key in [key for key in attributes if key.startswith("_") and key not in _KEPT]:  # type: ignore[attr-defined]
+    for key in [key for key in attributes if _is_note(key)]:  # type: ignore[attr-defined]
         del attributes[key]  # type: ignore[attr-defined]

@@ -3,12 +3,11 @@
 from collections.abc import Collection, Container, Iterable, Sequence
 
 from ckpttool.formats.wire.protos.graph_pb2 import AttrValue, FunctionDefLibrary, NodeDef
-from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
 from ckpttool.graph.contents.variables import Variable, variables
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.ops import EXITS
 from ckpttool.graph.rewrite.collections import keep_what_holds, pivots
-from ckpttool.graph.rewrite.editing import with_nodes
+from ckpttool.graph.rewrite.editing import Draft
 
 UPDATE_OPS = "update_ops"
 REGULARIZATION_LOSSES = "regularization_losses"
@@ -50,12 +49,13 @@ def keep(graph: Graph, ops: Container[str]) -> Graph:
 
     Control inputs from, and colocations with, ops that are left out are dropped.
     """
-    meta = with_nodes(graph, (node for name, node in graph.nodes.items() if name in ops))
-    for node in meta.graph_def.node:
-        _forget(node, ops)
-    _filter_library(meta)
-    keep_what_holds(meta, ops)
-    return graph.with_meta(meta)
+    draft = Draft(graph)
+    draft.nodes = {name: node for name, node in graph.nodes.items() if name in ops}
+    for name in list(draft.nodes):
+        _forget(draft, name, ops)
+    _filter_library(draft)
+    keep_what_holds(draft.header, ops)
+    return draft.sealed()
 
 
 def without_training(graph: Graph, targets: Sequence[str]) -> Graph:
@@ -85,7 +85,7 @@ def _with_initializers(graph: Graph, kept: set[str], targets: Sequence[str], sto
     while True:
         extra = [name for variable in described.values() if variable.op in kept for name in _belongings(variable)]
         extra += _table_initializers(graph, kept)
-        extra += [*_exits(graph, kept), *pivots(graph.meta, kept)]
+        extra += [*_exits(graph, kept), *pivots(graph.header, kept)]
         grown = needed(graph, [*targets, *(name for name in extra if TensorRef.parse(name).op in graph.nodes)], stop)
         if grown <= kept:
             return kept
@@ -108,13 +108,23 @@ def _exits(graph: Graph, kept: Collection[str]) -> list[str]:
     return [name for name in exits if all(ref.op in kept for ref in graph.inputs(name))]
 
 
-def _forget(node: NodeDef, ops: Container[str]) -> None:
-    """Drop a node's control inputs from ops that are gone, and its colocation with them."""
+def _forget(draft: Draft, name: str, ops: Container[str]) -> None:
+    """Drop an op's control inputs from ops that are gone, and its colocation with them."""
+    node = draft.nodes[name]
     texts = [text for text in node.input if not text.startswith("^") or text[1:] in ops]
     if len(texts) != len(node.input):
-        del node.input[:]
-        node.input.extend(texts)
-    drop_lost_colocations(node, ops)
+        draft.op(name).input[:] = texts
+    if has_lost_colocation(node, ops):
+        drop_lost_colocations(draft.op(name), ops)
+
+
+def has_lost_colocation(node: NodeDef, ops: Container[str]) -> bool:
+    """Say whether an op is to be where another one is (`loc:@op`) that is gone."""
+    return "_class" in node.attr and any(_is_lost(raw, ops) for raw in node.attr["_class"].list.s)
+
+
+def _is_lost(location: bytes, ops: Container[str]) -> bool:
+    return location.startswith(b"loc:@") and location[5:].decode("utf-8", "replace") not in ops
 
 
 def drop_lost_colocations(node: NodeDef, ops: Container[str]) -> None:
@@ -122,7 +132,7 @@ def drop_lost_colocations(node: NodeDef, ops: Container[str]) -> None:
     if "_class" not in node.attr:
         return
     places = node.attr["_class"].list.s
-    kept = [raw for raw in places if not raw.startswith(b"loc:@") or raw[5:].decode("utf-8", "replace") in ops]
+    kept = [raw for raw in places if not _is_lost(raw, ops)]
     if len(kept) == len(places):
         return
     del places[:]
@@ -131,12 +141,12 @@ def drop_lost_colocations(node: NodeDef, ops: Container[str]) -> None:
         del node.attr["_class"]
 
 
-def _filter_library(meta: MetaGraphDef) -> None:
-    """Keep the functions that the nodes call, and those that these call; gradients of kept functions too."""
-    library = meta.graph_def.library
+def _filter_library(draft: Draft) -> None:
+    """Keep the functions that the ops call, and those that these call; gradients of kept functions too."""
+    library = draft.header.graph_def.library
     if not library.function:
         return
-    kept = called_functions(library, meta.graph_def.node)
+    kept = called_functions(library, draft.nodes.values())
     filtered = FunctionDefLibrary(
         function=[function for function in library.function if function.signature.name in kept],
         gradient=[gradient for gradient in library.gradient if gradient.function_name in kept],

@@ -13,7 +13,7 @@ from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.free_names import FreeNames
 from ckpttool.graph.ops import REFERENCE_FLOW, REFERENCE_VARIABLES, UPDATES
 from ckpttool.graph.rewrite.collections import VARIABLE_COLLECTIONS
-from ckpttool.graph.rewrite.editing import control_inputs, copies, set_inputs, type_attr, with_nodes
+from ckpttool.graph.rewrite.editing import control_inputs, copy_of, set_inputs, type_attr
 
 
 class _Handle(NamedTuple):
@@ -44,16 +44,20 @@ class _Rewriter:
         self.graph = graph
         self.new: dict[str, NodeDef] = {}
         self.names = FreeNames(graph.nodes)
-        self.operators = {op.name: op for op in graph.meta.meta_info_def.stripped_op_list.op}
+        self.operators = {op.name: op for op in graph.header.meta_info_def.stripped_op_list.op}
 
     def rewritten(self) -> Graph:
-        for name, node in copies(self.graph).items():
-            self._rewrite(node)
-            if node.op != self.graph.nodes[name].op:
+        for name, old in self.graph.nodes.items():
+            node = old
+            if old.op in REFERENCE_VARIABLES or any(self.handle(ref) for ref in self.graph.inputs(name)):
+                node = copy_of(old)
+                self._rewrite(node)
+            if node.op != old.op:
                 node.attr.pop("_output_shapes", None)  # true of the reference, and the import would compare it
-            self.new[name] = node
-        named = self._collections(self.graph.meta)
-        return self.graph.with_meta(_merge(with_nodes(self.graph, self.new.values()), named))
+            self.new[name] = node  # behind the reads that it now needs
+        header = self.graph.header_copy()
+        _merge(header, self._collections(header))
+        return self.graph.having(self.new.values(), header)
 
     def handle(self, ref: TensorRef, seen: frozenset[str] = frozenset()) -> _Handle | None:
         """Return the handle that a tensor was a reference to, or None where it is a plain value."""
@@ -182,7 +186,7 @@ def _to_handle(node: NodeDef) -> None:
         node.attr["shared_name"].s = node.name.encode()
 
 
-def _merge(meta: MetaGraphDef, named: dict[str, str]) -> MetaGraphDef:
+def _merge(meta: MetaGraphDef, named: dict[str, str]) -> None:
     """Put new names and resource variables into the collections and signatures, in place."""
     for key, collection in meta.collection_def.items():
         for position, text in enumerate(collection.node_list.value):
@@ -195,7 +199,6 @@ def _merge(meta: MetaGraphDef, named: dict[str, str]) -> MetaGraphDef:
         for info in (*signature.inputs.values(), *signature.outputs.values()):
             if info.name in named:
                 info.name = named[info.name]
-    return meta
 
 
 def _resource_entry(raw: bytes) -> bytes:

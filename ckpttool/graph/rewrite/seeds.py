@@ -4,14 +4,14 @@ TensorFlow's random ops count their draws inside of the op, where no checkpoint 
 after it was stopped would draw other numbers than one that was not.
 """
 
-from collections.abc import Iterator
 from zlib import crc32
 
 from ckpttool.formats.wire.protos.graph_pb2 import DT_INT64, NodeDef
 from ckpttool.graph.contents.flow import Flow
-from ckpttool.graph.core import Graph, copy_of
+from ckpttool.graph.core import Graph
 from ckpttool.graph.freezing.randomness import is_random
 from ckpttool.graph.ops import ENTERS
+from ckpttool.graph.rewrite.editing import Draft
 
 STEP = "ckpttool_step"
 """The placeholder of the step's number, an int64 scalar, in a graph that `with_steps` returns."""
@@ -35,41 +35,48 @@ def with_steps(graph: Graph, seed: int) -> Graph:
     a seed where they have none, since TensorFlow draws other numbers in each run where `seed` and `seed2` are 0. By
     its name an op draws the same numbers in any part of its graph.
     """
-    meta = copy_of(graph)
-    changed = graph.with_meta(meta)
-    for scope, node in _nodes(changed):
-        if is_random(node) and not node.op.startswith(_GIVEN_STATE):
-            _give_seed(node, seed, f"{scope}{node.name}")
-    looped = set(Flow(changed).regions) if any(node.op in ENTERS for node in meta.graph_def.node) else set()
-    drawn = [node for node in meta.graph_def.node if node.op in _STATELESS and node.name not in looped]
+    draft = Draft(graph)
+    for name, node in graph.nodes.items():
+        if _needs_seed(node):
+            _give_seed(draft.op(name), seed, name)
+    for function in draft.header.graph_def.library.function:
+        for node in filter(_needs_seed, function.node_def):
+            _give_seed(node, seed, f"{function.signature.name}/{node.name}")
+    looped = set(Flow(graph).regions) if any(node.op in ENTERS for node in graph.nodes.values()) else set()
+    drawn = [name for name, node in graph.nodes.items() if node.op in _STATELESS and name not in looped]
     if drawn:
-        _add_placeholder(meta.graph_def.node.add())
-    for node in drawn:
-        _make_stateless(node, meta.graph_def.node.add(), meta.graph_def.node.add())
-    return graph.with_meta(meta)
+        draft.add(_placeholder())
+    for name in drawn:
+        draft.add(*_make_stateless(draft.op(name)))
+    return draft.sealed()
+
+
+def _needs_seed(node: NodeDef) -> bool:
+    if not is_random(node) or node.op.startswith(_GIVEN_STATE):
+        return False
+    return not any(key in node.attr and node.attr[key].i for key in ("seed", "seed2"))
 
 
 def _give_seed(node: NodeDef, seed: int, name: str) -> None:
-    if not (node.attr["seed"].i or node.attr["seed2"].i):
-        node.attr["seed"].i = seed
-        node.attr["seed2"].i = 1 + (crc32(name.encode()) >> 1)
+    node.attr["seed"].i = seed
+    node.attr["seed2"].i = 1 + (crc32(name.encode()) >> 1)
 
 
-def _add_placeholder(node: NodeDef) -> None:
-    node.name, node.op = STEP, "Placeholder"
+def _placeholder() -> NodeDef:
+    node = NodeDef(name=STEP, op="Placeholder")
     node.attr["dtype"].type = DT_INT64
     node.attr["shape"].shape.SetInParent()
+    return node
 
 
-def _make_stateless(node: NodeDef, own: NodeDef, both: NodeDef) -> None:
-    """Turn a random op into its stateless form, seeded with a number of its own (`own`) and the step (`both`)."""
+def _make_stateless(node: NodeDef) -> tuple[NodeDef, NodeDef]:
+    """Turn a random op into its stateless form; return what seeds it: a number of its own, and that with the step."""
     kind, renamed, place = _STATELESS[node.op]
-    own.name, own.op = f"{node.name}/ckpttool_seed", "Const"
+    own = NodeDef(name=f"{node.name}/ckpttool_seed", op="Const")
     own.attr["dtype"].type = own.attr["value"].tensor.dtype = DT_INT64
     own.attr["value"].tensor.tensor_shape.SetInParent()
     own.attr["value"].tensor.int64_val.append(_number(node))
-    both.name, both.op = f"{node.name}/ckpttool_seeds", "Pack"
-    both.input.extend([own.name, STEP])
+    both = NodeDef(name=f"{node.name}/ckpttool_seeds", op="Pack", input=[own.name, STEP])
     both.attr["T"].type, both.attr["N"].i, both.attr["axis"].i = DT_INT64, 2, 0
     node.op = kind
     node.input.insert(place, both.name)
@@ -78,17 +85,9 @@ def _make_stateless(node: NodeDef, own: NodeDef, both: NodeDef) -> None:
     attributes.attr["Tseed"].type = DT_INT64
     node.ClearField("attr")
     node.MergeFrom(attributes)
+    return own, both
 
 
 def _number(node: NodeDef) -> int:
     """Return one number, from 0 to 2 ** 63 - 1, for the two seeds of an op."""
     return (node.attr["seed"].i & 0x7FFFFFFF) << 32 | node.attr["seed2"].i & 0xFFFFFFFF
-
-
-def _nodes(graph: Graph) -> Iterator[tuple[str, NodeDef]]:
-    """Yield a graph's nodes and those of its functions, each with its function's name as scope."""
-    for node in graph.meta.graph_def.node:
-        yield "", node
-    for function in graph.meta.graph_def.library.function:
-        for node in function.node_def:
-            yield f"{function.signature.name}/", node

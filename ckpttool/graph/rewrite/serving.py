@@ -6,8 +6,9 @@ from ckpttool.core.errors import GraphError
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.graph.contents.op_outputs import dtype_of_output, shape_of_output
 from ckpttool.graph.core import Graph, TensorRef
+from ckpttool.graph.free_names import FreeNames
 from ckpttool.graph.ops import PLACEHOLDERS
-from ckpttool.graph.rewrite.editing import copies, free_name, redirect, type_attr, with_nodes
+from ckpttool.graph.rewrite.editing import Draft, type_attr
 from ckpttool.graph.rewrite.prune import subgraph
 from ckpttool.graph.roles.served import Served
 
@@ -34,17 +35,16 @@ def serving_part(graph: Graph, found: Served) -> tuple[Graph, Served]:
 
 def _with_placeholders(graph: Graph, part: Graph, cut: Sequence[TensorRef], found: Served) -> tuple[Graph, Served]:
     """Put a placeholder in the place of each tensor that is read and no longer made."""
-    new, made = copies(part), dict[TensorRef, NodeDef]()
+    names, made = FreeNames(part.nodes), dict[TensorRef, NodeDef]()
     for ref in cut:
-        wanted = ref.op if ref.index == 0 else f"{ref.op}_{ref.index}"
-        made[ref] = _placeholder(graph, ref, free_name(wanted, {*new, *(node.name for node in made.values())}))
+        made[ref] = _placeholder(graph, ref, names.free(ref.op if ref.index == 0 else f"{ref.op}_{ref.index}"))
     places = {ref: TensorRef(node.name, 0) for ref, node in made.items()}
-    for node in new.values():
-        redirect(node, places)
-    whole = graph.with_meta(with_nodes(part, [*made.values(), *new.values()]))
+    draft = Draft(part)
+    draft.redirect(places)
+    draft.nodes = {node.name: node for node in made.values()} | draft.nodes
     renamed = {str(ref): str(place) for ref, place in places.items()}
     inputs = {key: renamed.get(tensor, tensor) for key, tensor in found.inputs.items()}
-    return whole, Served(inputs, found.outputs, found.why)
+    return draft.sealed(), Served(inputs, found.outputs, found.why)
 
 
 def _placeholder(graph: Graph, ref: TensorRef, name: str) -> NodeDef:

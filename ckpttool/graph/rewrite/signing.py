@@ -30,20 +30,21 @@ def signed(graph: Graph, name: str, signature: SignatureDef) -> Graph:
     TensorFlow 2's own description of a graph, as a tree of Python objects, goes: it names functions that are gone.
     """
     fields = ("meta_info_def", "graph_def", "saver_def", "collection_def", "asset_file_def")
-    meta = MetaGraphDef(**{field: getattr(graph.meta, field) for field in fields})
-    if not graph.meta.HasField("saver_def"):
-        meta.ClearField("saver_def")
-    del meta.meta_info_def.tags[:]
-    meta.meta_info_def.tags.append(SERVE)
-    meta.signature_def[name].CopyFrom(signature)
+    header = MetaGraphDef(**{field: getattr(graph.bare_header, field) for field in fields})
+    if not graph.header.HasField("saver_def"):
+        header.ClearField("saver_def")
+    nodes = list(graph.nodes.values())
+    del header.meta_info_def.tags[:]
+    header.meta_info_def.tags.append(SERVE)
+    header.signature_def[name].CopyFrom(signature)
     for key in (MAIN_OP, _LEGACY):
-        meta.collection_def.pop(key, None)
+        header.collection_def.pop(key, None)
     tables = [op for op in graph.collection(TABLE_INITIALIZERS) if op in graph.nodes]
     if tables:
         main = free_name("init_tables", graph.nodes)
-        meta.graph_def.node.append(NodeDef(name=main, op="NoOp", input=[f"^{op}" for op in tables]))
-        meta.collection_def[MAIN_OP].node_list.value.append(main)
-    return graph.with_meta(meta)
+        nodes.append(NodeDef(name=main, op="NoOp", input=[f"^{op}" for op in tables]))
+        header.collection_def[MAIN_OP].node_list.value.append(main)
+    return graph.having(nodes, header)
 
 
 def _info(graph: Graph, tensor: str) -> TensorInfo:

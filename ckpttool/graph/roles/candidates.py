@@ -84,7 +84,7 @@ def named_logits(graph: Graph) -> list[str]:
 
 def signature_tensors(graph: Graph, side: str) -> tuple[str, ...]:
     """Return the tensors of the default signature's `inputs` or `outputs` that are in the graph."""
-    signatures = graph.meta.signature_def
+    signatures = graph.header.signature_def
     if DEFAULT not in signatures:
         return ()
     infos = getattr(signatures[DEFAULT], side)

@@ -55,7 +55,7 @@ def _is_setting(graph: Graph, name: str) -> bool:
 def _is_scalar(graph: Graph, node: NodeDef) -> bool:
     """Say whether a placeholder is known to hold a scalar."""
     shape = node.attr["shape"].shape
-    if node.op == "Placeholder" and graph.meta.graph_def.versions.producer < _EMPTY_MEANS_SCALAR:
+    if node.op == "Placeholder" and graph.header.graph_def.versions.producer < _EMPTY_MEANS_SCALAR:
         return False
     return "shape" in node.attr and not shape.unknown_rank and not shape.dim
 

@@ -12,7 +12,7 @@ from functools import cache, cached_property, partial
 from ckpttool.core.errors import GraphError, UnknownName
 from ckpttool.core.names import suggestion
 from ckpttool.formats.wire.protos.meta_graph_pb2 import CollectionDef
-from ckpttool.graph.core import Graph, TensorRef, cached, copy_of
+from ckpttool.graph.core import Graph, TensorRef, cached
 from ckpttool.graph.roles import candidates, placeholders
 from ckpttool.graph.roles.losses import Comparison, comparisons
 
@@ -179,15 +179,15 @@ class _Resolver:
 
 def with_roles(graph: Graph, roles: Roles) -> Graph:
     """Return the graph with a collection for each tensor that plays a role, so that it is found without being said."""
-    meta = copy_of(graph)
+    header = graph.header_copy()
     for role in ROLES:
         found = getattr(roles, role)
         names = list(found) if role == "inputs" else [found] if found else []
         if names and role != "training_op":
             collection = CollectionDef()
             collection.node_list.value.extend(names)
-            meta.collection_def[ROLE_KEYS[role]].CopyFrom(collection)
-    return graph.with_meta(meta)
+            header.collection_def[ROLE_KEYS[role]].CopyFrom(collection)
+    return graph.having(header=header)
 
 
 def _said(graph: Graph, role: str, value: str | Sequence[str]) -> list[str]:
@@ -221,7 +221,7 @@ def _indexed(role: str, names: Iterable[str]) -> list[str]:
 
 def _important(graph: Graph) -> set[str]:
     """Return the ops that collections of the graph's author name."""
-    keys = [key for key in graph.meta.collection_def if key not in _STANDARD_KEYS]
+    keys = [key for key in graph.header.collection_def if key not in _STANDARD_KEYS]
     return {TensorRef.parse(name).op for key in keys for name in graph.collection(key)}
 
 

@@ -8,7 +8,7 @@ from ckpttool.graph.contents.savers import Entry, entries, saver_ops
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.free_names import FreeNames
 from ckpttool.graph.ops import RESTORES, SAVER_DTYPES, SAVES
-from ckpttool.graph.rewrite.editing import copies, input_text, redirect, type_attr, with_nodes
+from ckpttool.graph.rewrite.editing import Draft, input_text, type_attr
 
 
 def cast_saved(graph: Graph, dtypes: Mapping[str, DType]) -> Graph:
@@ -16,18 +16,18 @@ def cast_saved(graph: Graph, dtypes: Mapping[str, DType]) -> Graph:
 
     The variables keep theirs: where they differ a Cast stands between, on both ways.
     """
-    new, names = copies(graph), FreeNames(graph.nodes)
+    draft, names = Draft(graph), FreeNames(graph.nodes)
     casts: dict[TensorRef, NodeDef] = {}
     for name, inputs, entry in _entries(graph):
         disk = dtypes.get(entry.key)
-        if disk is None or entry.variable is None or _dtype(new[name], entry.position) == disk.number:
+        if disk is None or entry.variable is None or _dtype(draft.nodes[name], entry.position) == disk.number:
             continue
-        held = _dtype(new[name], entry.position)
-        _put_dtype(new[name], entry.position, disk)
+        held = _dtype(draft.nodes[name], entry.position)
+        _put_dtype(draft.op(name), entry.position, disk)
         is_restore = graph.nodes[name].op in RESTORES
         earlier = _earlier_cast(graph, name, inputs, entry)
         if earlier is not None:
-            new[earlier].attr["SrcT" if is_restore else "DstT"].CopyFrom(type_attr(disk.number))
+            draft.op(earlier).attr["SrcT" if is_restore else "DstT"].CopyFrom(type_attr(disk.number))
             continue
         cast = names.free(f"{name}/{entry.key}/Cast")
         if is_restore:
@@ -36,11 +36,10 @@ def cast_saved(graph: Graph, dtypes: Mapping[str, DType]) -> Graph:
         else:
             place = SAVES[graph.nodes[name].op] + entry.position
             casts[TensorRef(cast, 0)] = _cast(cast, inputs[place], held, disk.number)
-            new[name].input[place] = cast
-    through = {ref: TensorRef(cast.name, 0) for ref, cast in casts.items()}
-    for node in new.values():
-        redirect(node, through)
-    return graph.with_meta(with_nodes(graph, [*new.values(), *casts.values()]))
+            draft.op(name).input[place] = cast
+    draft.redirect({ref: TensorRef(cast.name, 0) for ref, cast in casts.items()})
+    draft.add(*casts.values())
+    return draft.sealed()
 
 
 def _entries(graph: Graph) -> Iterator[tuple[str, list[TensorRef], Entry]]:

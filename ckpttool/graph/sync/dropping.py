@@ -93,7 +93,8 @@ def _asked_for(graph: Graph, removed: Container[str]) -> list[str]:
     staying = [variable for variable in variables(graph).values() if variable.op not in removed]
     for variable in staying:  # a program that imports the graph asks for these
         asked += [name for name in (variable.assign, variable.initial_value, variable.read) if name]
-    return asked + [name for key in graph.meta.collection_def if key not in _TRAINING for name in graph.collection(key)]
+    keys = [key for key in graph.header.collection_def if key not in _TRAINING]
+    return asked + [name for key in keys for name in graph.collection(key)]
 
 
 def _followers(graph: Graph, gone: Iterable[str]) -> set[str]:

@@ -10,18 +10,19 @@ from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.graph.contents.constants import constant, numbers, shape_of
 from ckpttool.graph.contents.shape_propagation import Change, Spread
 from ckpttool.graph.core import Graph, TensorRef
+from ckpttool.graph.rewrite.editing import Draft
 from ckpttool.graph.sync.dropping import GRADIENTS
 
 _SHAPE = re.compile(r"Shape(?:_(\d+))?")
 
 
-def refold(graph: Graph, new: dict[str, NodeDef], found: Spread) -> list[str]:
+def refold(draft: Draft, found: Spread) -> list[str]:
     """Put new sizes into the constants of gradients, in place; return those of which it is not known what they hold.
 
     TensorFlow names the gradient of an op after it, and in it the shape of the op's input 1 `Shape_1`: that is known.
     Any other number that is a multiple of an old size may be made of it.
     """
-    unknown = []
+    graph, unknown = draft.graph, []
     for name, node in graph.nodes.items():
         start = GRADIENTS.match(name)
         if start is None or node.op != "Const":
@@ -29,7 +30,8 @@ def refold(graph: Graph, new: dict[str, NodeDef], found: Spread) -> list[str]:
         forward = _forward_op(graph, name[start.end() :])
         changes = _changes(graph, forward, found)
         if (put := _refolded(node, forward, changes)) is not None:
-            new[name].attr["value"].CopyFrom(constant(name, put, dtype_numbered(node.attr["dtype"].type)).attr["value"])
+            new = constant(name, put, dtype_numbered(node.attr["dtype"].type))
+            draft.op(name).attr["value"].CopyFrom(new.attr["value"])
         elif _is_suspect(node, _held(changes if forward and not found.unclear else list(found.tensors.values()))):
             unknown.append(name)
     return unknown

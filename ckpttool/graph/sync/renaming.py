@@ -17,8 +17,9 @@ from ckpttool.formats.wire.protos.meta_graph_pb2 import (
     WhileContextDef,
 )
 from ckpttool.graph.contents.variables import variables
-from ckpttool.graph.core import Graph, copy_of
+from ckpttool.graph.core import Graph
 from ckpttool.graph.rewrite.collections import VARIABLE_COLLECTIONS
+from ckpttool.graph.rewrite.editing import copy_of
 
 _VALID = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
 """What TensorFlow takes as the name of an op (tensorflow/core/framework/node_def_util.cc)."""
@@ -48,15 +49,16 @@ def rename_variables(graph: Graph, names: Mapping[str, str]) -> Graph:
         return graph
     renamed = _renaming(graph, names)
     _refuse_clashes(graph, renamed)
-    meta = copy_of(graph)
-    for node in meta.graph_def.node:
+    nodes = [copy_of(node) for node in graph.nodes.values()]
+    for node in nodes:
         _rename_node(node, renamed)
-    for key, collection in meta.collection_def.items():
+    header = graph.header_copy()
+    for key, collection in header.collection_def.items():
         _rename_collection(key, collection, renamed)
-    _rename_texts(meta.saver_def, renamed) if meta.HasField("saver_def") else None
-    for info in _tensor_infos(meta):
+    _rename_texts(header.saver_def, renamed) if header.HasField("saver_def") else None
+    for info in _tensor_infos(header):
         _rename_texts(info, renamed)
-    return graph.with_meta(meta)
+    return graph.having(nodes, header)
 
 
 def _renaming(graph: Graph, names: Mapping[str, str]) -> _Renamed:

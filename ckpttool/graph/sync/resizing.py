@@ -17,7 +17,7 @@ from ckpttool.graph.contents.variables import Variable, is_variable
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.ops import SLICED_SAVERS
 from ckpttool.graph.rewrite.collections import VARIABLE_COLLECTIONS
-from ckpttool.graph.rewrite.editing import copies, free_name, with_nodes
+from ckpttool.graph.rewrite.editing import Draft, free_name
 from ckpttool.graph.sync.dropping import outputs, without_ops
 from ckpttool.graph.sync.refolding import may_hold, refold
 from ckpttool.graph.sync.savers import put_texts
@@ -57,15 +57,15 @@ def resize_variables(graph: Graph, shapes: Mapping[str, Shape]) -> tuple[Graph, 
         return graph, ()
     resizes = {resize.variable.op: resize for resize in _resizes(graph, shapes)}
     found = _spread(graph, resizes)
-    new = copies(graph)
-    for node in new.values():
-        node.attr.pop("_output_shapes", None)
-    zeroed = {op: name for op, resize in resizes.items() if (name := _resize(graph, new, resize))}
-    _reslice(graph, new, resizes)
-    folded = refold(graph, new, found)
-    meta = with_nodes(graph, new.values())
-    _describe(meta, resizes, zeroed)
-    after = graph.with_meta(meta)
+    draft = Draft(graph)
+    for op, node in graph.nodes.items():
+        if "_output_shapes" in node.attr:
+            del draft.op(op).attr["_output_shapes"]
+    zeroed = {op: name for op, resize in resizes.items() if (name := _resize(draft, resize))}
+    _reslice(draft, resizes)
+    folded = refold(draft, found)
+    _describe(draft.header, resizes, zeroed)
+    after = draft.sealed()
     return without_ops(after, folded) if folded else after, tuple(_notes(found, zeroed, folded))
 
 
@@ -103,25 +103,25 @@ def _notes(found: Spread, zeroed: Collection[str], folded: Collection[str]) -> I
         yield f"the old sizes are in constants of the gradients: {', '.join(list(folded)[:3])}"
 
 
-def _resize(graph: Graph, new: dict[str, NodeDef], resize: _Resize) -> str | None:
+def _resize(draft: Draft, resize: _Resize) -> str | None:
     """Give a variable and its initialiser the new shape; return the zero that stands in for an initialiser of data."""
     variable = resize.variable
-    shape = new[variable.op].attr["shape"].shape
+    shape = draft.op(variable.op).attr["shape"].shape
     for dim, size in zip(shape.dim, resize.new, strict=True):
         dim.size = size
-    if variable.assign is None or variable.initial_value is None or variable.assign not in graph.nodes:
+    if variable.assign is None or variable.initial_value is None or variable.assign not in draft.nodes:
         return None
-    if _resize_initial(graph, new, resize):
+    if _resize_initial(draft, resize):
         return None
-    zero = free_name(f"{variable.op}/Initializer/resized", new)
-    new[zero] = uniform(zero, resize.new, 0, variable.dtype)
-    new[variable.assign].input[1] = zero
+    zero = free_name(f"{variable.op}/Initializer/resized", draft.nodes)
+    draft.add(uniform(zero, resize.new, 0, variable.dtype))
+    draft.op(variable.assign).input[1] = zero
     return zero
 
 
-def _resize_initial(graph: Graph, new: dict[str, NodeDef], resize: _Resize) -> bool:
+def _resize_initial(draft: Draft, resize: _Resize) -> bool:
     """Change the constants of an initialiser, in place; say whether it makes the new shape now."""
-    variable = resize.variable
+    graph, variable = draft.graph, resize.variable
     ops = graph.ancestors(TensorRef.parse(variable.initial_value or "").op)
     own = {*ops, variable.assign}
     if any(is_variable(graph.nodes[op]) or not own.issuperset(graph.consumers.get(op, [])) for op in ops):
@@ -132,7 +132,7 @@ def _resize_initial(graph: Graph, new: dict[str, NodeDef], resize: _Resize) -> b
     if not changed or any(found is not None and may_hold(found, held) for found in left):
         return False
     for op, node in changed.items():
-        new[op].attr["value"].CopyFrom(node.attr["value"])
+        draft.op(op).attr["value"].CopyFrom(node.attr["value"])
     return True
 
 
@@ -149,8 +149,9 @@ def _resized(node: NodeDef, resize: _Resize) -> NodeDef | None:
     return None
 
 
-def _reslice(graph: Graph, new: dict[str, NodeDef], resizes: Mapping[str, _Resize]) -> None:
+def _reslice(draft: Draft, resizes: Mapping[str, _Resize]) -> None:
     """Let savers ask for the new slices of partitioned variables."""
+    graph = draft.graph
     for name in saver_ops(graph):
         if graph.nodes[name].op not in SLICED_SAVERS:
             continue
@@ -161,7 +162,7 @@ def _reslice(graph: Graph, new: dict[str, NodeDef], resizes: Mapping[str, _Resiz
             if resize is not None and slices[entry.position]:
                 offset = resize.variable.slice_offset or (0,) * len(resize.new)
                 slices[entry.position] = slice_text(resize.whole, offset, resize.new)
-        put_texts(new[place.op], slices)
+        put_texts(draft.op(place.op), slices)
 
 
 def _describe(meta: MetaGraphDef, resizes: Mapping[str, _Resize], zeroed: Mapping[str, str]) -> None:

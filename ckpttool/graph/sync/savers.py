@@ -5,19 +5,19 @@ from collections.abc import Callable, Container, Iterator
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.graph.contents.assign import written_variable
 from ckpttool.graph.contents.savers import entries, saver_ops, texts
-from ckpttool.graph.core import Graph, TensorRef, copy_of
+from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.ops import RESTORES, SAVER_DTYPES, SAVES, SLICED_SAVERS
-from ckpttool.graph.rewrite.editing import control_inputs, copies, redirect, set_inputs, with_nodes
+from ckpttool.graph.rewrite.editing import Draft, control_inputs, set_inputs
 from ckpttool.graph.rewrite.prune import keep
 
 
 def rename_saved(graph: Graph, renamed: Callable[[str], str]) -> Graph:
     """Return the graph whose savers write and read tensors under other names."""
-    new = copies(graph)
+    draft = Draft(graph)
     for name in saver_ops(graph):
         place = graph.inputs(name)[1]
-        put_texts(new[place.op], [renamed(key) for key in texts(graph, place)])
-    return graph.with_meta(with_nodes(graph, new.values()))
+        put_texts(draft.op(place.op), [renamed(key) for key in texts(graph, place)])
+    return draft.sealed()
 
 
 def trim_savers(graph: Graph, gone: Container[str]) -> Graph:
@@ -25,7 +25,7 @@ def trim_savers(graph: Graph, gone: Container[str]) -> Graph:
 
     The assigns through which these were restored go too. A saver that is left with nothing goes.
     """
-    new, removed, moved = copies(graph), set[str](), dict[TensorRef, TensorRef]()
+    draft, removed, moved = Draft(graph), set[str](), dict[TensorRef, TensorRef]()
     for name in saver_ops(graph):
         found = entries(graph, name)
         lost = {entry.position for entry in found if entry.variable is not None and entry.variable in gone}
@@ -36,11 +36,10 @@ def trim_savers(graph: Graph, gone: Container[str]) -> Graph:
         if not kept:
             removed.add(name)
         elif len(kept) < len(found):
-            _keep_entries(graph, new, name, kept)
-    _forget_shards(graph, new, removed)
-    for node in new.values():
-        redirect(node, moved)
-    trimmed = keep(graph.with_meta(with_nodes(graph, new.values())), new.keys() - removed)
+            _keep_entries(draft, name, kept)
+    _forget_shards(draft, removed)
+    draft.redirect(moved)
+    trimmed = keep(draft.sealed(), graph.nodes.keys() - removed)
     return trimmed if saver_ops(trimmed) else _without_savers(trimmed)
 
 
@@ -53,12 +52,13 @@ def put_texts(node: NodeDef, values: list[str]) -> None:
         node.attr.pop("_output_shapes", None)
 
 
-def _keep_entries(graph: Graph, new: dict[str, NodeDef], name: str, kept: list[int]) -> None:
+def _keep_entries(draft: Draft, name: str, kept: list[int]) -> None:
     """Let an op of a saver write or read some of its tensors only, in place."""
-    node, inputs = new[name], graph.inputs(name)
+    graph = draft.graph
+    node, inputs = draft.op(name), graph.inputs(name)
     for place in inputs[1 : 3 if node.op in SLICED_SAVERS else 2]:
         found = texts(graph, place)
-        put_texts(new[place.op], [found[position] for position in kept])
+        put_texts(draft.op(place.op), [found[position] for position in kept])
     types = node.attr[SAVER_DTYPES[node.op]].list.type
     types[:] = [types[position] for position in kept]
     if node.op in SAVES:
@@ -75,20 +75,21 @@ def _restoring(graph: Graph, ref: TensorRef) -> Iterator[str]:
             yield from _restoring(graph, TensorRef(reader, 0))
 
 
-def _forget_shards(graph: Graph, new: dict[str, NodeDef], removed: set[str]) -> None:
+def _forget_shards(draft: Draft, removed: set[str]) -> None:
     """Let what joins the shards of a saver leave out the files to which nothing is written any more."""
+    graph = draft.graph
     files = {graph.inputs(name)[0] for name in removed if graph.nodes[name].op in SAVES}
     for name in graph.nodes if files else ():
         joining = graph.consumers.get(name, [])
         if graph.nodes[name].op == "Pack" and any(graph.nodes[op].op == "MergeV2Checkpoints" for op in joining):
             kept = [ref for ref in graph.inputs(name) if ref not in files]
-            set_inputs(new[name], kept, control_inputs(graph.nodes[name]))
-            new[name].attr["N"].i = len(kept)
-            new[name].attr.pop("_output_shapes", None)
+            set_inputs(draft.op(name), kept, control_inputs(graph.nodes[name]))
+            draft.op(name).attr["N"].i = len(kept)
+            draft.op(name).attr.pop("_output_shapes", None)
 
 
 def _without_savers(graph: Graph) -> Graph:
-    meta = copy_of(graph)
-    meta.ClearField("saver_def")
-    meta.collection_def.pop("savers", None)
-    return graph.with_meta(meta)
+    header = graph.header_copy()
+    header.ClearField("saver_def")
+    header.collection_def.pop("savers", None)
+    return graph.having(header=header)

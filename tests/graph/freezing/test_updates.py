@@ -6,7 +6,7 @@ from ckpttool.core.errors import GraphError, UnknownName
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
 from ckpttool.graph.contents.op_outputs import dtype_of_output
-from ckpttool.graph.core import Graph, TensorRef, copy_of
+from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.freezing.closure import frozen_part
 from ckpttool.graph.freezing.pinning import pin_training
 from ckpttool.graph.freezing.updates import drop_updates, stop_gradient, untrainable, update_ops, updated_variables
@@ -116,7 +116,8 @@ def test_a_mode_that_has_no_false_is_refused(new_network):
         X, y, training = net.inputs()
         h = net.batch_norm(net.dense(X, 5, "h1", relu=False), training, "bn1")
         net.classify(net.dense(h, 3, "out", relu=False), y)
-    meta = copy_of(net.export())
+    meta = MetaGraphDef()
+    meta.CopyFrom(net.export().meta)
     for node in meta.graph_def.node:
         if node.name == "training":
             node.attr["dtype"].type = 7

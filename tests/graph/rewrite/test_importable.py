@@ -2,7 +2,8 @@
 
 import pytest
 
-from ckpttool.graph.core import Graph, copy_of
+from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
+from ckpttool.graph.core import Graph
 from ckpttool.graph.rewrite.importable import importable
 
 
@@ -15,7 +16,8 @@ def plain(new_network):
 
 
 def spoiled(graph, spoil):
-    meta = copy_of(graph)
+    meta = MetaGraphDef()
+    meta.CopyFrom(graph.meta)
     spoil(meta, {node.name: node for node in meta.graph_def.node})
     return Graph(meta, "old.meta")
 
