@@ -46,18 +46,6 @@ def outputs_of(prefix: str | Path) -> list[Path]:
     return [Path(f"{prefix}{suffix}") for suffix in (".meta", ".index")]
 
 
-class WritesModel:
-    """What plans of models have in common: they are not carried out over a model that is there."""
-
-    def check(self, output: str | Path, overwrite: bool = False) -> None:
-        """Check that the output may be written.
-
-        Raises:
-            ExistingOutput: it is there already.
-        """
-        refuse_existing(outputs_of(output), overwrite)
-
-
 def write_model(
     graph: Graph, tensors: Mapping[str, Tensor], output: str | Path, overwrite: bool, how: Writing = PLAIN
 ) -> None:

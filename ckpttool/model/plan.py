@@ -1,4 +1,4 @@
-"""The plan: what a command will do to each variable, shown before it is done."""
+"""The plan: what a verb will write, shown before it is written; and the rows of plans that fill a model's weights."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -8,9 +8,49 @@ from typing import Any, Protocol
 
 from ckpttool.core.errors import PlanError
 from ckpttool.core.names import Pattern, layer_of, listed
+from ckpttool.formats.writing.files import refuse_existing
 from ckpttool.graph.contents.stored import stored_tensors
 from ckpttool.graph.core import Graph
 from ckpttool.graph.freezing.frozen import changed_variables
+from ckpttool.model.model import outputs_of
+
+
+class Row(Protocol):
+    """A row of a plan that has more to it than what people are shown."""
+
+    def cells(self) -> Mapping[str, Any]:
+        """Return the row as people are shown it; the keys are the columns."""
+
+    def as_json(self) -> Mapping[str, Any]:
+        """Return the row as `--json` prints it."""
+
+
+class Plan(Protocol):
+    """What a verb will write. Nothing is written before `write`; all that will be lost is in `notes`.
+
+    Every verb that writes returns one, and the command line's `execute` shows, checks and writes it.
+    """
+
+    @property
+    def rows(self) -> Sequence[Row | Mapping[str, Any]]:
+        """What will become of each weight, tensor or measure."""
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What is lost or left out, and what else a user should know before anything is written."""
+
+    @property
+    def done(self) -> str:
+        """What is true of the output afterwards: `written and read back, 6 tensors restored`."""
+
+    def as_json(self) -> Any:
+        """Return the plan as `--json` prints it."""
+
+    def check(self, output: str | Path, overwrite: bool = False) -> None:
+        """Raise what can be raised before anything is shown: that the output exists."""
+
+    def write(self, output: str | Path, overwrite: bool = False) -> Sequence[str] | None:
+        """Write the output and read it back; return what was noticed on the way, if anything was."""
 
 
 @dataclass(frozen=True)
@@ -27,31 +67,32 @@ class PlanRow:
         """Return the row as `--json` prints it."""
         return asdict(self) | {"shape": list(self.shape)}
 
+    def cells(self) -> dict[str, Any]:
+        """Return the row as people are shown it."""
+        value = "fresh" if self.source is None else f"restored from {self.source}"
+        then = "trained" if self.train else "frozen"
+        return {"layer": self.layer, "variable": self.target, "shape": self.shape, "value": value, "then": then}
 
-class Writing(Protocol):
-    """What a verb will write, made before anything is written: shown with `--plan`, carried out by `write`."""
 
+class _WithRows(Protocol):
     @property
-    def notes(self) -> Sequence[str]:
-        """What a user should know besides."""
+    def rows(self) -> Sequence[PlanRow]: ...
 
-    @property
-    def done(self) -> str:
-        """What will have been done, for a person: `6 tensors restored`."""
+
+class ModelPlan:
+    """What the plans have in common that write a model under a prefix: `rows`, one for each of its weights."""
+
+    def as_json(self: _WithRows) -> list[dict[str, Any]]:
+        """Return the plan as `--json` prints it."""
+        return [row.as_json() for row in self.rows]
 
     def check(self, output: str | Path, overwrite: bool = False) -> None:
-        """Raise what can be raised before anything is shown: an output that exists."""
+        """Check that the output may be written.
 
-    def write(self, output: str | Path, overwrite: bool = False) -> None:
-        """Write it and read it back."""
-
-
-class Planned(Writing, Protocol):
-    """What a verb will do to each weight of the model that it writes under a prefix."""
-
-    @property
-    def rows(self) -> Sequence[PlanRow]:
-        """What becomes of each weight."""
+        Raises:
+            ExistingOutput: it is there already.
+        """
+        refuse_existing(outputs_of(output), overwrite)
 
 
 def prefix_note(pattern: Pattern, names: Iterable[str]) -> list[str]:

@@ -6,8 +6,8 @@ from pathlib import Path
 from ckpttool import checkpoint
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.formats.writing.files import replacing
+from ckpttool.model.resolve import Talk, kinds_of, names_taken
 from ckpttool.surgery.diff import Diff, diff
-from ckpttool.verbs.listing import Talk, kinds_of, names_taken
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Editing a checkpoint: a plan of what becomes of each tensor, and what is written of it."""
+"""Edit: a checkpoint with other names, shapes, dtypes and values, and the graph beside it changed likewise."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,22 +7,25 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ckpttool import checkpoint
 from ckpttool.checkpoint import Checkpoint
-from ckpttool.core.errors import PlanError
+from ckpttool.core.errors import CkptError, PlanError
 from ckpttool.core.names import listed
 from ckpttool.core.tensors import TensorSpec
 from ckpttool.core.variable_kinds import Kind
-from ckpttool.formats.format import PLAIN, Writing
-from ckpttool.graph.core import Graph
-from ckpttool.model.opening import graph_path
+from ckpttool.formats.format import Writing
+from ckpttool.model.checkpoint_plan import CheckpointPlan
+from ckpttool.model.resolve import graph_path, kinds_of
 from ckpttool.surgery.convert import Conversion, plan_convert
 from ckpttool.surgery.edits.steps import Edited, Step, apply
 
 if TYPE_CHECKING:
     from ckpttool.graph.sync.following import Followed
 
+MOVES = ("transpose", "reshape")
+"""Edits that put elements where the ops of a graph do not look for them."""
+
 
 @dataclass(frozen=True)
-class Row:
+class EditRow:
     """A tensor before and after: `before` is None where it is new, `after` where it is not written."""
 
     before: TensorSpec | None
@@ -40,65 +43,81 @@ class Row:
             "edits": list(self.edits),
         }
 
+    def cells(self) -> dict[str, Any]:
+        """Return the row as people are shown it: a shape or dtype that changes stands before what it becomes."""
+        cells = self.as_json()
+        if self.before and self.after and self.before.shape != self.after.shape:
+            cells["shape"] = f"{list(self.before.shape)} -> {list(self.after.shape)}"
+        if self.before and self.after and self.before.dtype != self.after.dtype:
+            cells["dtype"] = f"{self.before.dtype} -> {self.after.dtype}"
+        return cells
+
 
 @dataclass(frozen=True)
-class Editing:
-    """What will be written: the edited tensors, in a format, and the graph that goes with them, where one does.
+class EditPlan(CheckpointPlan):
+    """The edited tensors that will be written, and the graph that goes along; a row for each that was or will be."""
 
-    There is a row for every tensor that was or will be, and notes.
-    """
-
-    conversion: Conversion
-    rows: tuple[Row, ...]
-    notes: tuple[str, ...]
-    graph: Graph | None = None
+    rows: Sequence[EditRow] = ()
 
     @property
     def done(self) -> str:
-        """What will have been done."""
+        """What is true of the output afterwards."""
         graph = " and the graph" if self.graph else ""
-        return f"{len(self.conversion.tensors)} tensors ({self.conversion.nbytes} bytes){graph}"
+        return f"written and read back as {self.to}, {len(self.tensors)} tensors ({self.nbytes} bytes){graph}"
+
+    def as_json(self) -> list[dict[str, Any]]:
+        """Return the plan as `--json` prints it."""
+        return [row.as_json() for row in self.rows]
 
     def write(self, output: str | Path, overwrite: bool = False) -> list[str]:
         """Write the tensors and the graph, whole or not at all.
 
-        Return what is to be said: how sparse those are that were pruned, and that a graph of before is still there.
+        Return how sparse those are that were pruned, and whether the graph of before is still there.
 
         Raises:
             ExistingOutput: the output is there already.
             CkptError: a value does not fit into its new dtype.
         """
-        prefix = str(output).removesuffix(".index")
-        if self.graph:
-            from ckpttool.model.model import write_model
-
-            write_model(self.graph, self.conversion.tensors, prefix, overwrite)
-        else:
-            self.conversion.write(output, overwrite)
+        noticed = super().write(output, overwrite)
         pruned = [row.after.name for row in self.rows if row.after and any(e.startswith("prune ") for e in row.edits)]
-        said = list(_sparsities(checkpoint.open(output), pruned)) if pruned else []
-        old = Path(f"{prefix}.meta")
-        if not self.graph and self.conversion.to == "bundle" and old.exists():
-            said.append(f"{old} is still the graph that was there before")
-        return said
+        if pruned:
+            from ckpttool.surgery.summary import summarize  # needs NumPy, which most edits do not
+
+            written = checkpoint.open(output)
+            for name in (name for name in pruned if name in written):
+                summary = summarize(written[name])
+                noticed.append(f"{name}: {summary.zeros / max(summary.count, 1):.1%} zeros")
+        old = Path(f"{str(output).removesuffix('.index')}.meta")
+        if not self.graph and self.to == "bundle" and old.exists():
+            noticed.append(f"{old} is still the graph that was there before")
+        return noticed
 
 
 def plan_edit(
     source: Checkpoint,
     steps: Sequence[Step],
     to: str = "bundle",
-    lenient: bool = False,
-    how: Writing = PLAIN,
-    kinds: Mapping[str, str] | None = None,
+    slots: bool = False,
+    allow_truncate: bool = False,
+    seed: int = 42,
     with_graph: bool = True,
-    **settings: Any,
-) -> Editing:
+    lenient: bool = False,
+    like: Path | None = None,
+    shard_bytes: int | None = None,
+) -> EditPlan:
     """Plan what `edit` writes: no value is read and nothing is written before the plan's `write`.
 
-    `kinds` says what is a slot, where more than the names is known. The settings are those that edits heed: `slots`,
-    `allow_truncate`, `seed`. Where `lenient`, edits that take nothing and tensors that the format cannot hold are left
-    out, and listed. The `.meta` beside a TensorFlow checkpoint follows into a bundle (`graph.rewrite.following`) where
-    `with_graph` is true.
+    Args:
+        source: The checkpoint; a `.meta` beside it says which tensors are slots, and follows into a bundle.
+        steps: The edits, in their order.
+        to: The name of the format to write.
+        slots: Let patterns take the optimizer's tensors too.
+        allow_truncate: Let `resize` discard what lies beyond a smaller size.
+        seed: The random seed of what `resize` draws.
+        with_graph: Let the `.meta` follow; False writes the checkpoint alone.
+        lenient: Leave out edits that take nothing and tensors that the format cannot hold, and list them.
+        like: A file whose structure the output gets (Keras's formats).
+        shard_bytes: The most that a file holds, where the format has several.
 
     >>> import numpy as np
     >>> ckpt = Checkpoint.of({"hidden1/kernel": np.zeros((2, 3), np.float32), "global_step": np.array(7)})
@@ -111,64 +130,75 @@ def plan_edit(
         PlanError: an edit is refused, nothing would be left, or the graph cannot do with what would be.
         FormatError: the format cannot hold a tensor.
     """
-    edited = apply(_stating(source, kinds or source.kinds()), steps, settings, lenient)
+    notes: list[str] = []
+    kinds = kinds_of(source, notes.append)
+    settings = {"slots": slots, "allow_truncate": allow_truncate, "seed": seed}
+    edited = apply(_with_kinds(source, kinds), steps, settings, lenient)
     if not edited.tensors:
         raise PlanError(f"{source.path}: nothing would be left of {len(source)} tensors")
-    conversion = plan_convert(edited.tensors, to, lenient=lenient, how=how, kind=edited.tensors.kinds())
-    meta = graph_path(source.path)
-    followed = _followed(meta, edited) if meta and with_graph and _takes_graph(meta, to) else None
-    notes = [f"skipped: {problem}" for problem in edited.skipped]
+    how = Writing(like=like, shard_bytes=shard_bytes)
+    converted = plan_convert(edited.tensors, to, lenient=lenient, how=how, kind=edited.tensors.kinds())
+    notes += [f"skipped: {problem}" for problem in edited.skipped]
     if edited.dropped:
         notes.append(f"dropped: {listed(list(edited.dropped))}")
-    notes += [*conversion.notes, *_graph_notes(source, to, meta, followed)]
-    rows = tuple(_rows(source, edited, conversion))
-    return Editing(conversion, rows, tuple(notes), followed.graph if followed else None)
+    notes += converted.notes
+    graph = None
+    meta = graph_path(source.path)
+    # `import_meta_graph` reads a .meta, and its Saver a bundle. An edited copy of a SavedModel has a graph of its own.
+    if meta and with_graph and meta.name.endswith(".meta") and to == "bundle":
+        followed = follow_edits(meta, edited)
+        graph = followed.graph
+        notes += [f"the graph follows: {meta}", *followed.notes]
+    elif meta and to != "saved-model":
+        notes.append(f"the graph beside {source.path} does not come along: the output is a checkpoint alone")
+    rows = tuple(_rows(source, edited, converted))
+    return EditPlan(converted.tensors, to, rows, tuple(notes), converted.how, graph)
 
 
-def _followed(meta: Path, edited: Edited) -> "Followed":
-    from ckpttool.verbs.edited_graph import follow_edits  # takes as long to import as most edits without a graph
-
-    return follow_edits(meta, edited)
-
-
-def _takes_graph(meta: Path, to: str) -> bool:
-    """Say whether a graph can go with its tensors: what `import_meta_graph` reads, into what its Saver does."""
-    return meta.name.endswith(".meta") and to == "bundle"
-
-
-def _graph_notes(source: Checkpoint, to: str, meta: Path | None, followed: "Followed | None") -> list[str]:
-    """Say what becomes of the graph beside a checkpoint; an edited copy of a SavedModel has its own."""
-    if followed:
-        return [f"the graph follows: {meta}", *followed.notes]
-    if meta is None or to == "saved-model":
-        return []
-    return [f"the graph beside {source.path} does not come along: the output is a checkpoint alone"]
-
-
-def _stating(source: Checkpoint, kinds: Mapping[str, str]) -> Checkpoint:
+def _with_kinds(source: Checkpoint, kinds: Mapping[str, str]) -> Checkpoint:
     """Return a checkpoint whose tensors keep their kinds, whatever becomes of their names and of one another."""
     known = cast("Mapping[str, Kind]", {source.origins.get(name, name): kind for name, kind in kinds.items()})
     about = (source.metadata, source.left_out, source.origins)
     return Checkpoint(source, source.path, source.format, *about, stated=known)
 
 
-def _rows(source: Checkpoint, edited: Edited, conversion: Conversion) -> Iterator[Row]:
+def _rows(source: Checkpoint, edited: Edited, converted: Conversion) -> Iterator[EditRow]:
     before = {source.origins.get(name, name): tensor.spec for name, tensor in source.items()}
     for name, tensor in edited.tensors.items():
         old = before.get(edited.tensors.origins.get(name, name))
         edits = edited.done[name]
-        if name in conversion.tensors:
-            yield Row(old, tensor.spec, edits)
+        if name in converted.tensors:
+            yield EditRow(old, tensor.spec, edits)
         else:
-            yield Row(old, None, (*edits, f"left out: {conversion.to} cannot hold it"))
+            yield EditRow(old, None, (*edits, f"left out: {converted.to} cannot hold it"))
     for origin, edits in edited.dropped.items():
-        yield Row(before.get(origin), None, edits)
+        yield EditRow(before.get(origin), None, edits)
 
 
-def _sparsities(written: Checkpoint, names: Sequence[str]) -> Iterator[str]:
-    from ckpttool.surgery.summary import summarize  # needs NumPy, which most edits do not
+def follow_edits(meta: Path, edited: Edited) -> "Followed":
+    """Return the graph of a `.meta` as it goes with the edited tensors, and what is to be said of it.
 
-    for name in names:
-        if name in written:
-            found = summarize(written[name])
-            yield f"{name}: {found.zeros / max(found.count, 1):.1%} zeros"
+    Raises:
+        CkptError: the graph cannot be read, or cannot follow: it could restore a tensor, and would compute something
+            else with it. The message has the reason and the way out.
+    """
+    # These take as long to import as most edits without a graph.
+    from ckpttool.graph import files
+    from ckpttool.graph.contents.stored import stored_tensors
+    from ckpttool.graph.sync.following import follow
+    from ckpttool.surgery.edits.taking import quantised
+
+    try:
+        graph = files.load(meta)
+        known, tensors = stored_tensors(graph), edited.tensors
+        for name in (name for name in tensors if tensors.origins.get(name, name) in known):
+            moved = next((step for step in edited.done[name] if step.split()[0] in MOVES), None)
+            if moved:
+                raise PlanError(f"{graph.source}: {name} is used by the graph as it was before {moved}")
+        for name in quantised(tensors):
+            if tensors.origins.get(name, name) in known:
+                problem = "is int8 with a scale, which the graph does not multiply it with"
+                raise PlanError(f"{graph.source}: {name} {problem}")
+        return follow(graph, tensors)
+    except CkptError as error:
+        raise type(error)(f"{error}; `with_graph=False` writes the checkpoint alone") from error

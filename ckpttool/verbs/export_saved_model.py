@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ckpttool import checkpoint
-from ckpttool.core.errors import CorruptCheckpoint
+from ckpttool.core.errors import CorruptCheckpoint, PlanError
+from ckpttool.core.names import listed
 from ckpttool.formats import registry
 from ckpttool.formats.format import PLAIN
 from ckpttool.formats.tensorflow.new_saved_model import ASSETS, write_saved_model
@@ -15,6 +16,7 @@ from ckpttool.formats.writing.files import refuse_existing_folder
 from ckpttool.graph import files
 from ckpttool.graph.contents.signatures import DEFAULT
 from ckpttool.graph.core import Graph
+from ckpttool.graph.ops import PLACEHOLDERS
 from ckpttool.graph.rewrite.collections import ASSETS as ASSETS_KEY
 from ckpttool.graph.rewrite.defaults import switched_off
 from ckpttool.graph.rewrite.fresh_saver import with_saver
@@ -22,20 +24,23 @@ from ckpttool.graph.rewrite.importable import importable
 from ckpttool.graph.rewrite.resource import to_resource
 from ckpttool.graph.rewrite.serving import serving_part
 from ckpttool.graph.rewrite.signing import signature_of, signed
-from ckpttool.graph.roles.served import served
+from ckpttool.graph.roles.modes import mode_placeholders
+from ckpttool.graph.roles.served import Served, served
 from ckpttool.lineage import recording
 from ckpttool.model.model import Model
-from ckpttool.verbs.rewriting import Rewriting, Size, require_fed, values_of
+from ckpttool.model.rewrite_plan import RewritePlan, keys_of
+from ckpttool.training.feeds import feeder
 
 
 @dataclass(frozen=True)
-class Exporting(Rewriting):
+class SavedModelPlan(RewritePlan):
     """The part of a model that its outputs need, with a signature."""
 
     @property
     def done(self) -> str:
-        """What will have been done."""
-        return f"signature {next(iter(self.graph.header.signature_def))}, {self.size.variables} variables"
+        """What is true of the output afterwards."""
+        signature = next(iter(self.graph.header.signature_def))
+        return f"written and read back, signature {signature}, {len(self.keys)} variables"
 
     def check(self, output: str | Path, overwrite: bool = False) -> None:
         """Check that the output may be written.
@@ -63,7 +68,7 @@ class Exporting(Rewriting):
 
 def plan_saved_model(
     model: Model, inputs: Sequence[str] = (), outputs: Sequence[str] = (), signature: str = DEFAULT
-) -> Exporting:
+) -> SavedModelPlan:
     """Plan what `export-saved-model` writes; nothing is written before the plan's `write`. No TensorFlow is needed.
 
     `served` says what inputs and outputs are where they are not given. Reference variables become resource variables,
@@ -78,8 +83,26 @@ def plan_saved_model(
     require_fed(part, found)
     bare = with_saver(to_resource(importable(switched_off(part, found.fed))))
     graph = signed(bare, signature, signature_of(part, found))
-    values = values_of(model, graph)
-    return Exporting(model, graph, values, found, Size.of(graph, values), ())
+    return SavedModelPlan(model, graph, keys_of(model, graph), found)
+
+
+def require_fed(graph: Graph, served: Served) -> None:
+    """Check that every placeholder of a part is fed, has a default, or is a training switch, which is off then.
+
+    Raises:
+        PlanError: one is not, or rows come from a queue or an iterator; the message names it and the way out.
+    """
+    source = feeder(graph, served.outputs.values())
+    if source is not None:
+        raise PlanError(f"{graph.source}: {source} brings the rows; specify `inputs` {source}:0 (or :1, ...)")
+    bare = PLACEHOLDERS - {"PlaceholderWithDefault"}
+    fed = served.fed.union(mode_placeholders(graph))
+    unfed = [name for name, node in graph.nodes.items() if node.op in bare and name not in fed]
+    if unfed:
+        raise PlanError(
+            f"{graph.source}: the outputs need {listed(unfed)}, which no input feeds and no default; "
+            f"specify `inputs` with all that is fed, or other `outputs`"
+        )
 
 
 def _assets(model: Model, graph: Graph) -> Path | None:

@@ -50,12 +50,16 @@ class Export:
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """The plan, a row per tensor of the output: which variables its value is from, or that it is LIKE's."""
+        """A row per tensor of the output: which variables its value is from, or that it is LIKE's."""
         froms = {name: each.described(each.targets) for each in self.pairs for name in each.sources}
         return [
             {"name": name, "shape": tensor.shape, "dtype": str(tensor.dtype), "value": froms.get(name, "as in LIKE")}
             for name, tensor in self.tensors.items()
         ]
+
+    def as_json(self) -> list[dict[str, Any]]:
+        """Return the plan as `--json` prints it."""
+        return self.rows
 
     @property
     def notes(self) -> list[str]:
@@ -71,8 +75,8 @@ class Export:
 
     @property
     def done(self) -> str:
-        """What will have been done."""
-        return f"{len(self.tensors)} tensors"
+        """What is true of the output afterwards."""
+        return f"written and read back, {len(self.tensors)} tensors"
 
     def check(self, output: str | Path, overwrite: bool = False) -> None:
         """Check that the output may be written.

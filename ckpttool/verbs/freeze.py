@@ -18,14 +18,14 @@ from ckpttool.graph.freezing.updates import drop_updates, stop_gradient, untrain
 from ckpttool.graph.rewrite.importable import importable
 from ckpttool.graph.roles.modes import mode_placeholders
 from ckpttool.graph.roles.roles import Roles, certain_roles, find_roles
-from ckpttool.model.model import Model, WritesModel, write_model
-from ckpttool.model.plan import PlanRow, plan_rows, prefix_note
+from ckpttool.model.model import Model, write_model
+from ckpttool.model.plan import ModelPlan, PlanRow, plan_rows, prefix_note
 
 Method = Literal["var-list", "stop-gradient"]
 
 
 @dataclass(frozen=True)
-class Freezing(WritesModel):
+class Freezing(ModelPlan):
     """What will be written: the model's own values under a graph that leaves the frozen variables alone."""
 
     model: Model
@@ -36,8 +36,8 @@ class Freezing(WritesModel):
 
     @property
     def done(self) -> str:
-        """What will have been done."""
-        return f"{len(self.frozen)} variables frozen"
+        """What is true of the output afterwards."""
+        return f"written and read back, {len(self.frozen)} variables frozen"
 
     def write(self, output: str | Path, overwrite: bool = False) -> None:
         """Write the graph, copy the checkpoint, and read both back.

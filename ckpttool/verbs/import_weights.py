@@ -15,9 +15,9 @@ from ckpttool.foreign.rules import Rule
 from ckpttool.graph import files
 from ckpttool.graph.contents.stored import StoredTensor, stored_tensors
 from ckpttool.graph.core import Graph
-from ckpttool.model.model import WritesModel, write_model
-from ckpttool.model.opening import GRAPH_SUFFIXES
-from ckpttool.model.plan import PlanRow, plan_rows
+from ckpttool.model.model import write_model
+from ckpttool.model.plan import ModelPlan, PlanRow, plan_rows
+from ckpttool.model.resolve import GRAPH_SUFFIXES
 from ckpttool.runtime.fresh import fresh_tensors
 from ckpttool.verbs.sample import TOLERANCE, Sample
 from ckpttool.verbs.sides import sides
@@ -25,7 +25,7 @@ from ckpttool.verbs.trial import settle
 
 
 @dataclass(frozen=True)
-class Import(WritesModel):
+class Import(ModelPlan):
     """What an import will write: the graph, the paired tensors, the model's own values for the rest, or fresh ones.
 
     With `bake` the paired values go into the graph's initialisers too.
@@ -52,8 +52,8 @@ class Import(WritesModel):
 
     @property
     def done(self) -> str:
-        """What will have been done."""
-        return f"{len(self.pairing.tensors)} tensors imported"
+        """What is true of the output afterwards."""
+        return f"written and read back, {len(self.pairing.tensors)} tensors imported"
 
     def check(self, output: str | Path, overwrite: bool = False) -> None:
         """Check what can be checked before anything is read or written.

@@ -1,23 +1,21 @@
 """Listings that need a checkpoint and, where one lies beside it, its graph: variables by kind, layers by scope."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict
 from math import prod
 from pathlib import Path
 from typing import Any
 
 from ckpttool import checkpoint
-from ckpttool.core.errors import FormatError, GraphError, UnknownName
-from ckpttool.core.names import Pattern, scopes, suggestion
+from ckpttool.core.errors import UnknownName
+from ckpttool.core.names import scopes, suggestion
 from ckpttool.core.tensors import Tensor
-from ckpttool.core.variable_kinds import OBJECT_GRAPH
 from ckpttool.formats.tensorflow.object_graph import EXPORTED_TWICE
 from ckpttool.graph.core import Graph
-from ckpttool.model.opening import graph_beside, graph_path, open_either
+from ckpttool.model.resolve import Talk, graph_beside, graph_path, kinds_of, names_taken, open_either
 from ckpttool.remote.paths import is_remote
 
 Row = dict[str, Any]
-Talk = Callable[[str], None]
 STATISTICS = ("mean", "std", "min", "max", "zeros", "nan", "inf", "norm")
 
 
@@ -42,27 +40,6 @@ def variable_rows(
     for name in names_taken(pattern, kind, slots):
         row = tensors[name].spec.row() | {"kind": kind[name]}
         yield row | _statistics(tensors[name]) if statistics else row
-
-
-def kinds_of(tensors: checkpoint.Checkpoint, say: Talk, tags: Collection[str] | None = None) -> dict[str, str]:
-    """Return each tensor's kind: what the graph says where one lies beside the checkpoint, else by the names.
-
-    An object graph knows what the optimizer's are; the graph of a TensorFlow 2 model has only names.
-    """
-    found: dict[str, str] = dict(tensors.kinds())
-    if OBJECT_GRAPH in tensors:
-        return found
-    try:
-        graph = graph_beside(tensors.path, tags)
-        if graph is None:
-            return found
-        from ckpttool.graph.contents.variables import variables
-
-        described = variables(graph).values()
-    except (FormatError, GraphError) as error:
-        say(f"kinds are told by the names alone: {error}")
-        return found
-    return found | {variable.name: variable.kind for variable in described if variable.name in found}
 
 
 def _kinds_by_names(tensors: checkpoint.Checkpoint, say: Talk) -> Mapping[str, str]:
@@ -112,17 +89,6 @@ def _graph_rows(graph: Graph, pattern: str | None, slots: bool) -> Iterator[Row]
         shape = None if variable.shape is None else list(variable.shape)
         nbytes = None if shape is None else prod(shape) * variable.dtype.itemsize
         yield {"name": name, "shape": shape, "dtype": str(variable.dtype), "bytes": nbytes, "kind": variable.kind}
-
-
-def names_taken(pattern: str | None, kind: Mapping[str, str], slots: bool) -> Sequence[str]:
-    """Return the names that a pattern takes: weights, with `slots` of every kind; all names where there is none.
-
-    Raises:
-        UnknownName: it takes nothing.
-    """
-    if pattern is None:
-        return list(kind)
-    return Pattern(pattern).select([name for name, of in kind.items() if slots or of == "weight"])
 
 
 def _statistics(tensor: Tensor) -> Row:

@@ -8,20 +8,20 @@ from ckpttool.graph.ops import REFERENCE_VARIABLES
 from ckpttool.graph.rewrite.importable import importable
 from ckpttool.graph.rewrite.resource import to_resource
 from ckpttool.model.model import Model
-from ckpttool.verbs.rewriting import RewritesModel, Size
+from ckpttool.model.rewrite_plan import RewritePlan
 
 
 @dataclass(frozen=True)
-class Modernizing(RewritesModel):
+class ModernizePlan(RewritePlan):
     """The same model, its variables of the other kind."""
 
     @property
     def done(self) -> str:
-        """What will have been done."""
-        return f"{_references(self.model.graph)} reference variables are resource variables now"
+        """What is true of the output afterwards."""
+        return f"written and read back, {_references(self.model.graph)} reference variables are resource variables now"
 
 
-def plan_modernize(model: Model) -> Modernizing:
+def plan_modernize(model: Model) -> ModernizePlan:
     """Plan what `modernize` writes; nothing is written before the plan's `write`. No TensorFlow is needed.
 
     Names stay: of variables, reads, assigns, updates, savers; so the checkpoint is copied as it is. Devices are
@@ -33,14 +33,10 @@ def plan_modernize(model: Model) -> Modernizing:
     if not _references(model.graph):
         raise GraphError(f"{model.graph.source}: no reference variable: there is nothing to modernize")
     graph = to_resource(importable(model.graph))
-    return Modernizing(model, graph, model.checkpoint, None, Size.of(graph, model.checkpoint), _remarks(model.graph))
+    devices = sorted({node.device for node in model.graph.nodes.values() if node.device})
+    remarks = (f"devices are cleared: {', '.join(devices)}",) if devices else ()
+    return ModernizePlan(model, graph, {name: name for name in model.checkpoint}, remarks=remarks)
 
 
 def _references(graph: Graph) -> int:
     return sum(node.op in REFERENCE_VARIABLES for node in graph.nodes.values())
-
-
-def _remarks(graph: Graph) -> tuple[str, ...]:
-    """Say what went besides."""
-    devices = sorted({node.device for node in graph.nodes.values() if node.device})
-    return (f"devices are cleared: {', '.join(devices)}",) if devices else ()

@@ -13,8 +13,8 @@ from ckpttool.graph import files
 from ckpttool.graph.contents.convolutions import convolves
 from ckpttool.graph.contents.stored import StoredTensor, stored_tensors
 from ckpttool.graph.core import Graph
-from ckpttool.model.model import Model, WritesModel, write_model
-from ckpttool.model.plan import PlanRow, plan_rows, prefix_note, require_coverage
+from ckpttool.model.model import Model, write_model
+from ckpttool.model.plan import ModelPlan, PlanRow, plan_rows, prefix_note, require_coverage
 from ckpttool.runtime.configure import suit_tensorflow
 from ckpttool.runtime.fresh import fresh_tensors
 from ckpttool.runtime.objectives import Objective
@@ -24,7 +24,7 @@ from ckpttool.verbs.head import layer_to_build_on, layers_above, with_new_head
 
 
 @dataclass(frozen=True)
-class Reuse(WritesModel):
+class Reuse(ModelPlan):
     """What will be written: a graph, and for each restored variable the checkpoint name that it comes from."""
 
     model: Model
@@ -41,8 +41,8 @@ class Reuse(WritesModel):
 
     @property
     def done(self) -> str:
-        """What will have been done."""
-        return f"{len(self.sources)} tensors restored"
+        """What is true of the output afterwards."""
+        return f"written and read back, {len(self.sources)} tensors restored"
 
     def write(self, output: str | Path, overwrite: bool = False) -> None:
         """Run the initialisers of what starts fresh, and write the model; what was restored is compared after it.

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from ckpttool import checkpoint
+from ckpttool.model.resolve import Talk, kinds_of, names_taken
 from ckpttool.surgery.summary import has_numbers, histogram, summarize, together
-from ckpttool.verbs.listing import Row, Talk, kinds_of, names_taken
+from ckpttool.verbs.listing import Row
 
 SMALL = 12
 """Bins of a histogram that stands in a line."""

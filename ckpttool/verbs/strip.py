@@ -9,21 +9,21 @@ from ckpttool.graph.rewrite.serving import serving_part
 from ckpttool.graph.roles.roles import Roles, with_roles
 from ckpttool.graph.roles.served import served
 from ckpttool.model.model import Model
-from ckpttool.verbs.rewriting import RewritesModel, Size, values_of
+from ckpttool.model.rewrite_plan import RewritePlan, keys_of
 
 
 @dataclass(frozen=True)
-class Stripping(RewritesModel):
+class StripPlan(RewritePlan):
     """The part of a model that its outputs need."""
 
     @property
     def done(self) -> str:
-        """What will have been done."""
+        """What is true of the output afterwards."""
         ops = len(self.model.graph.nodes.keys() - self.graph.nodes.keys())
-        return f"{ops} ops and {self.before.variables - self.size.variables} tensors left out"
+        return f"written and read back, {ops} ops and {len(self.model.checkpoint) - len(self.keys)} tensors left out"
 
 
-def plan_strip(model: Model, inputs: Sequence[str] = (), outputs: Sequence[str] = ()) -> Stripping:
+def plan_strip(model: Model, inputs: Sequence[str] = (), outputs: Sequence[str] = ()) -> StripPlan:
     """Plan what `strip` writes; nothing is written before the plan's `write`. No TensorFlow is needed.
 
     `served` says what inputs and outputs are where they are not given. An input that is no placeholder becomes one.
@@ -36,5 +36,4 @@ def plan_strip(model: Model, inputs: Sequence[str] = (), outputs: Sequence[str] 
     part, found = serving_part(model.graph, served(model.graph, inputs, outputs))
     roles = Roles(inputs=tuple(found.inputs.values()), logits=found.outputs.get("logits"))
     graph = with_roles(with_saver(importable(part)), roles)
-    values = values_of(model, graph)
-    return Stripping(model, graph, values, found, Size.of(graph, values), ())
+    return StripPlan(model, graph, keys_of(model, graph), found)

@@ -10,7 +10,7 @@ from ckpttool.checkpoint import prefix_of
 from ckpttool.core.errors import CorruptCheckpoint, FormatError, GraphError
 from ckpttool.graph.core import Graph
 from ckpttool.graph.integrity import problems
-from ckpttool.model.opening import graph_beside, open_either
+from ckpttool.model.resolve import graph_beside, open_either
 from ckpttool.surgery import verify as checkpoints
 
 

@@ -130,7 +130,7 @@ def test_what_a_placeholder_gives_when_it_is_not_fed(shell: Any, new_network: An
     message = shell.error("export-saved-model", model, "-o", out, "--outputs", "scores")
     assert message == (
         f"{model}.meta: the outputs need keep_prob, which no input feeds and no default; "
-        "say --inputs with all that is fed, or other --outputs"
+        "specify --inputs with all that is fed, or other --outputs"
     )
     shell.run("export-saved-model", model, "-o", out, "--outputs", "scores", "--inputs", "X,keep=keep_prob")
     x = feed["X:0"]

@@ -10,11 +10,9 @@ import pytest
 
 from ckpttool import checkpoint
 from ckpttool.core.errors import CkptError, ExistingOutput, FormatError, PlanError
-from ckpttool.formats.format import Writing
 from ckpttool.graph import files
 from ckpttool.surgery.edits.steps import Step
-from ckpttool.verbs.edit import Editing, plan_edit
-from ckpttool.verbs.listing import kinds_of
+from ckpttool.verbs.edit import EditPlan, plan_edit
 
 CHAPTER = Path(__file__).parents[2] / "fixtures" / "my_model_final.ckpt"
 
@@ -32,9 +30,8 @@ def adam(new_network: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def plan(path: Path, *steps: tuple[str, str], to: str = "bundle", **settings: Any) -> Editing:
-    source = checkpoint.open(path)
-    return plan_edit(source, [Step(*step) for step in steps], to, kinds=kinds_of(source, print), **settings)
+def plan(path: Path, *steps: tuple[str, str], to: str = "bundle", **settings: Any) -> EditPlan:
+    return plan_edit(checkpoint.open(path), [Step(*step) for step in steps], to, **settings)
 
 
 def batch(path: Path) -> dict[str, Any]:
@@ -138,7 +135,9 @@ def test_without_slots_another_optimizer_goes_on(new_session: Any, adam: Path, t
 def test_what_a_graph_cannot_follow_is_refused_before_anything_is_written(
     tmp_path: Path, edit: tuple[str, str], message: str
 ) -> None:
-    with pytest.raises(PlanError, match=f"{CHAPTER}.meta: .*{message}.*; --no-graph writes the checkpoint alone"):
+    with pytest.raises(
+        PlanError, match=f"{CHAPTER}.meta: .*{message}.*; `with_graph=False` writes the checkpoint alone"
+    ):
         plan(CHAPTER, edit)
     planned = plan(CHAPTER, edit, with_graph=False)
     assert planned.write(tmp_path / "alone.ckpt") == []
@@ -164,8 +163,7 @@ def test_a_saved_model_keeps_the_graph_that_it_has(tmp_path: Path) -> None:
     module.weight = tf.Variable([1.0, 2.0], name="weight")
     tf.saved_model.save(module, str(tmp_path / "model"))
     (name,) = (name for name, kind in checkpoint.open(tmp_path / "model").kinds().items() if kind == "weight")
-    how = Writing(like=tmp_path / "model")
-    planned = plan(tmp_path / "model", ("set", f"{name}=7"), to="saved-model", how=how)
+    planned = plan(tmp_path / "model", ("set", f"{name}=7"), to="saved-model", like=tmp_path / "model")
     assert planned.notes == ()
     planned.write(tmp_path / "edited")
     assert tf.saved_model.load(str(tmp_path / "edited")).weight.numpy().tolist() == [7, 7]
@@ -189,7 +187,7 @@ def test_a_graph_that_cannot_be_read_cannot_follow(tmp_path: Path) -> None:
         shutil.copy(part, tmp_path)
     path = tmp_path / CHAPTER.name
     Path(f"{path}.meta").write_bytes(b"no graph")
-    with pytest.raises(FormatError, match=r"ckpt\.meta: .*; --no-graph writes the checkpoint alone"):
+    with pytest.raises(FormatError, match=r"ckpt\.meta: .*; `with_graph=False` writes the checkpoint alone"):
         plan(path, ("add-prefix", "net"))
     plan(path, ("add-prefix", "net"), with_graph=False)
 

@@ -4,13 +4,9 @@ from pathlib import Path
 
 import click
 
-from ckpttool import checkpoint
 from ckpttool.cli.options import joining, shared
-from ckpttool.cli.show.output import say
-from ckpttool.core.errors import PlanError
-from ckpttool.formats.tensorflow.training_folder import saved_in
-from ckpttool.surgery.average import plan_average
-from ckpttool.verbs.listing import kinds_of
+from ckpttool.cli.show.plans import execute
+from ckpttool.verbs.average import plan_average
 
 
 @click.command()
@@ -48,22 +44,7 @@ def average(
       ckpttool average run/model-1000 run/model-2000 run/model-3000 -o run/mean
       ckpttool average run/ --last 5 -o run/mean --latest
     """
-    opened = [checkpoint.open(path) for path in (checkpoints if last is None else _last_of(checkpoints, last))]
-    joined = plan_average(opened, weights, decay, lenient, kinds_of(opened[-1], say))
-    joining.carry_out(joined, output, overwrite, plan_only, as_json, latest)
-
-
-def _last_of(folders: tuple[Path, ...], count: int) -> list[Path]:
-    """Return the checkpoints of most steps in the one folder that was named, and say which they are.
-
-    Raises:
-        UsageError: several were named.
-        PlanError: it does not have as many.
-    """
-    if len(folders) > 1:
+    if last is not None and len(checkpoints) > 1:
         raise click.UsageError("--last takes one folder of checkpoints", click.get_current_context())
-    found = [saved.prefix for saved in saved_in(folders[0])]
-    if len(found) < count:
-        raise PlanError(f"{folders[0]}: {len(found)} checkpoints, fewer than --last {count}")
-    say(f"averaged: {', '.join(map(str, found[-count:]))}")
-    return found[-count:]
+    plan = plan_average(checkpoints, None if plan_only else output, weights, decay, last, lenient, latest)
+    execute(plan, output, overwrite, plan_only, as_json, with_table=False)

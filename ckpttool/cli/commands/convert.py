@@ -5,15 +5,10 @@ from typing import Any
 
 import click
 
-from ckpttool import checkpoint
 from ckpttool.cli.options import shared
 from ckpttool.cli.options.writing import format_of, in_any_format
-from ckpttool.cli.show.output import rows, say
-from ckpttool.formats.format import Writing
-from ckpttool.surgery.convert import plan_convert
-from ckpttool.verbs.listing import kinds_of
-
-COLUMNS = ("name", "shape", "dtype", "bytes", "kind", "then")
+from ckpttool.cli.show.plans import execute
+from ckpttool.verbs.convert import plan_convert
 
 
 @click.command()
@@ -45,15 +40,5 @@ def convert(
     Example:
       ckpttool convert my_model_final.ckpt -o my_model.safetensors
     """
-    tensors = checkpoint.open(source)
-    how = Writing(like=like, shard_bytes=shard_bytes)
-    plan = plan_convert(tensors, format_of(output, to, like), how=how, kind=kinds_of(tensors, say), **what)
-    written = None if plan_only else output
-    if written is not None:
-        plan.write(written, overwrite)
-    if plan_only or as_json:
-        rows(plan.rows, COLUMNS, as_json)
-    for note in plan.notes:
-        say(note)
-    if written is not None:
-        say(f"{written}: written and read back as {plan.to}, {len(plan.tensors)} tensors ({plan.nbytes} bytes)")
+    plan = plan_convert(source, format_of(output, to, like), like=like, shard_bytes=shard_bytes, **what)
+    execute(plan, output, overwrite, plan_only, as_json, with_table=False)

@@ -9,12 +9,8 @@ from ckpttool import checkpoint
 from ckpttool.cli.options import shared
 from ckpttool.cli.options.in_order import InOrder, edit_options, steps
 from ckpttool.cli.options.writing import format_of, in_any_format
-from ckpttool.cli.show.output import cell, rows, say
-from ckpttool.formats.format import Writing
-from ckpttool.verbs.edit import Row, plan_edit
-from ckpttool.verbs.listing import kinds_of
-
-COLUMNS = ("source", "target", "shape", "dtype", "edits")
+from ckpttool.cli.show.plans import execute
+from ckpttool.verbs.edit import plan_edit
 
 
 @click.command(cls=InOrder)
@@ -52,24 +48,7 @@ def edit(
       ckpttool edit my_model_final.ckpt --rename 'hidden(\\d)=>fc\\1' --cast bfloat16 -o small.ckpt
       ckpttool edit bert.ckpt --resize 'embeddings = to(32000, axis=0, fill=mean)' -o grown.ckpt
     """
-    tensors = checkpoint.open(source)
-    how = Writing(like=like, shard_bytes=shard_bytes)
-    target = format_of(output or tensors.path, to, like)
-    plan = plan_edit(tensors, steps(edits), target, how=how, kinds=kinds_of(tensors, say), **settings)
-    written = plan.write(output, overwrite) if output is not None and not plan_only else None
-    for line in (*plan.notes, *(written or ())):
-        say(line)
-    if written is not None:
-        say(f"{output}: written and read back as {target}, {plan.done}")
-    if plan_only or as_json:
-        rows([row.as_json() for row in plan.rows] if as_json else map(_cells, plan.rows), COLUMNS, as_json)
-
-
-def _cells(row: Row) -> dict[str, Any]:
-    """Return a row for people: what a shape or a dtype was stands before what it becomes."""
-    cells = row.as_json()
-    for key in ("shape", "dtype"):
-        now = cell(cells[key])
-        was = cell(getattr(row.before, key)) if row.before else now
-        cells[key] = now if was == now else f"{was} -> {now}"
-    return cells
+    opened = checkpoint.open(source)
+    target = format_of(output or opened.path, to, like)
+    plan = plan_edit(opened, steps(edits), target, like=like, shard_bytes=shard_bytes, **settings)
+    execute(plan, output, overwrite, plan_only, as_json, with_table=False)

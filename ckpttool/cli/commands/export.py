@@ -6,12 +6,9 @@ from typing import Any
 import click
 
 from ckpttool.cli.options import shared
-from ckpttool.cli.show.output import rows
-from ckpttool.cli.show.plans import carry_out_shown
+from ckpttool.cli.show.plans import execute
 from ckpttool.foreign.rules import read_rules
 from ckpttool.verbs.export_weights import plan_export
-
-COLUMNS = ("name", "shape", "dtype", "value")
 
 
 def _needed(context: click.Context, option: click.Parameter, value: Path | None) -> Path:
@@ -46,4 +43,4 @@ def export(rules: Path | None, output: Path, overwrite: bool, plan_only: bool, a
       ckpttool export tuned.ckpt --rules bert-pytorch-tf1 --like bert.bin -o tuned.safetensors
     """
     plan = plan_export(rules=read_rules(rules) if rules else [], **what)
-    carry_out_shown(plan, output, overwrite, plan_only, lambda: rows(plan.rows, COLUMNS, as_json))
+    execute(plan, output, overwrite, plan_only, as_json)

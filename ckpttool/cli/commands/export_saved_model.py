@@ -6,7 +6,8 @@ from typing import Any
 import click
 
 from ckpttool.cli.options import shared
-from ckpttool.cli.options.rewriting import carry_out, sides
+from ckpttool.cli.options.rewriting import sides
+from ckpttool.cli.show.plans import execute
 from ckpttool.graph.contents.signatures import DEFAULT
 from ckpttool.model.model import Model
 from ckpttool.verbs.export_saved_model import plan_saved_model
@@ -32,4 +33,4 @@ def export_saved_model(model: Path, plan_only: bool, as_json: bool, output: Path
       ckpttool export-saved-model my_model_final.ckpt -o exported
       ckpttool export-saved-model my_model_final.ckpt --inputs images=X --outputs scores=dnn/outputs/BiasAdd -o exported
     """
-    carry_out(plan_saved_model(Model.open(model), **said), output, overwrite, plan_only, as_json)
+    execute(plan_saved_model(Model.open(model), **said), output, overwrite, plan_only, as_json)

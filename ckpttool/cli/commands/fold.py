@@ -6,7 +6,8 @@ from typing import Any
 import click
 
 from ckpttool.cli.options import shared
-from ckpttool.cli.options.rewriting import carry_out, sides
+from ckpttool.cli.options.rewriting import sides
+from ckpttool.cli.show.plans import execute
 from ckpttool.model.model import Model
 from ckpttool.verbs.fold import plan_fold
 
@@ -30,4 +31,4 @@ def fold(model: Path, plan_only: bool, as_json: bool, output: Path, overwrite: b
     Example:
       ckpttool fold my_model_final.ckpt --outputs dnn/outputs/BiasAdd -o frozen.pb
     """
-    carry_out(plan_fold(Model.open(model), **said), output, overwrite, plan_only, as_json)
+    execute(plan_fold(Model.open(model), **said), output, overwrite, plan_only, as_json)

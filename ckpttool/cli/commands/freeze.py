@@ -7,7 +7,7 @@ import click
 
 from ckpttool.cli.options import shared
 from ckpttool.cli.options.roles import roles
-from ckpttool.cli.show.plans import carry_out
+from ckpttool.cli.show.plans import execute
 from ckpttool.model.model import Model
 from ckpttool.verbs.freeze import plan_freeze
 
@@ -36,4 +36,4 @@ def freeze(model: Path, plan_only: bool, as_json: bool, output: Path, overwrite:
     Example:
       ckpttool freeze my_model_final.ckpt --layers 'hidden[12]' --method stop-gradient -o frozen.ckpt
     """
-    carry_out(plan_freeze(Model.open(model), **how), output, overwrite, plan_only, as_json)
+    execute(plan_freeze(Model.open(model), **how), output, overwrite, plan_only, as_json)

@@ -7,7 +7,7 @@ import click
 
 from ckpttool.cli.options import shared
 from ckpttool.cli.options.sampling import check_sample
-from ckpttool.cli.show.plans import carry_out
+from ckpttool.cli.show.plans import execute
 from ckpttool.foreign.rules import parse_rule, read_rules
 from ckpttool.verbs.import_weights import plan_import
 from ckpttool.verbs.sample import TOLERANCE
@@ -69,6 +69,6 @@ def import_weights(
         return
     chosen = [*map(parse_rule, rename), *(read_rules(rules) if rules else [])]
     planned = plan_import(weights, rules=chosen, sample=sample, tolerance=tolerance, **how)
-    carry_out(planned, output, overwrite, plan_only, as_json)
+    execute(planned, output, overwrite, plan_only, as_json)
     if not plan_only:
         check_sample(output, sample, tolerance, as_json)

@@ -5,8 +5,8 @@ from pathlib import Path
 import click
 
 from ckpttool.cli.options import shared
-from ckpttool.cli.show.output import say
-from ckpttool.verbs.joining import write_in_files
+from ckpttool.cli.show.plans import execute
+from ckpttool.verbs.join import plan_join
 
 
 @click.command()
@@ -19,5 +19,4 @@ def join(source: Path, output: Path, overwrite: bool) -> None:
     Example:
       ckpttool join in_parts.ckpt -o whole.ckpt
     """
-    for line in write_in_files(source, output, overwrite, None):
-        say(line)
+    execute(plan_join(source, output), output, overwrite, with_table=False)

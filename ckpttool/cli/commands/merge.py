@@ -5,12 +5,9 @@ from typing import Any
 
 import click
 
-from ckpttool import checkpoint
 from ckpttool.cli.options import joining, shared
-from ckpttool.cli.show.output import say
-from ckpttool.surgery.merge import HOWS, plan_merge
-from ckpttool.surgery.merging.choices import Choices
-from ckpttool.verbs.listing import kinds_of
+from ckpttool.cli.show.plans import execute
+from ckpttool.verbs.merge import HOWS, plan_merge
 
 
 @click.command()
@@ -30,7 +27,6 @@ from ckpttool.verbs.listing import kinds_of
 @shared.writes
 def merge(
     checkpoints: tuple[Path, ...],
-    base: Path | None,
     output: Path | None,
     overwrite: bool,
     plan_only: bool,
@@ -50,8 +46,5 @@ def merge(
       ckpttool merge encoder.ckpt head.ckpt -o model.ckpt
       ckpttool merge tuned_a.ckpt tuned_b.ckpt --how ties --base my_model_final.ckpt -o both.ckpt
     """
-    opened = [checkpoint.open(path) for path in checkpoints]
-    choices = Choices(**{name: how.pop(name) for name in ("weights", "t", "density", "seed")})
-    start = checkpoint.open(base) if base else None
-    joined = plan_merge(opened, base=start, choices=choices, kind=kinds_of(opened[-1], say), **how)
-    joining.carry_out(joined, output, overwrite, plan_only, as_json)
+    plan = plan_merge(checkpoints, output, **how)
+    execute(plan, output, overwrite, plan_only, as_json, with_table=False)

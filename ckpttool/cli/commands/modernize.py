@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from ckpttool.cli.options import shared
-from ckpttool.cli.options.rewriting import carry_out
+from ckpttool.cli.show.plans import execute
 from ckpttool.model.model import Model
 from ckpttool.verbs.modernize import plan_modernize
 
@@ -26,4 +26,4 @@ def modernize(model: Path, plan_only: bool, as_json: bool, output: Path, overwri
     Example:
       ckpttool modernize my_model_final.ckpt -o modern.ckpt
     """
-    carry_out(plan_modernize(Model.open(model)), output, overwrite, plan_only, as_json)
+    execute(plan_modernize(Model.open(model)), output, overwrite, plan_only, as_json)

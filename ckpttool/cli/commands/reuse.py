@@ -7,7 +7,7 @@ import click
 
 from ckpttool.cli.options import recipe, shared
 from ckpttool.cli.options.objective import objective
-from ckpttool.cli.show.plans import carry_out
+from ckpttool.cli.show.plans import execute
 from ckpttool.model.model import Model
 from ckpttool.verbs.reuse import plan_reuse
 
@@ -55,4 +55,4 @@ def reuse(source: Path, plan_only: bool, as_json: bool, output: Path, overwrite:
       ckpttool reuse my_model_final.ckpt --layers 'hidden[123]' \\
         --head 'hidden4 = dense(20, relu); outputs = dense(10)' -o new_model.ckpt
     """
-    carry_out(plan_reuse(Model.open(source), **how), output, overwrite, plan_only, as_json)
+    execute(plan_reuse(Model.open(source), **how), output, overwrite, plan_only, as_json)

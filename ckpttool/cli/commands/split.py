@@ -6,8 +6,8 @@ import click
 
 from ckpttool.cli.options import shared
 from ckpttool.cli.options.writing import shard_size
-from ckpttool.cli.show.output import say
-from ckpttool.verbs.joining import write_in_files
+from ckpttool.cli.show.plans import execute
+from ckpttool.verbs.split import plan_split
 
 
 @click.command()
@@ -25,5 +25,4 @@ def split(source: Path, shard_bytes: int, output: Path, overwrite: bool) -> None
     Example:
       ckpttool split my_model_final.ckpt --shard-size 500KB -o in_parts.ckpt
     """
-    for line in write_in_files(source, output, overwrite, shard_bytes):
-        say(line)
+    execute(plan_split(source, output, shard_bytes), output, overwrite, with_table=False)

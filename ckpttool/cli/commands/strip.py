@@ -6,7 +6,8 @@ from typing import Any
 import click
 
 from ckpttool.cli.options import shared
-from ckpttool.cli.options.rewriting import carry_out, sides
+from ckpttool.cli.options.rewriting import sides
+from ckpttool.cli.show.plans import execute
 from ckpttool.model.model import Model
 from ckpttool.verbs.strip import plan_strip
 
@@ -29,4 +30,4 @@ def strip(model: Path, plan_only: bool, as_json: bool, output: Path, overwrite: 
       ckpttool strip my_model_final.ckpt -o small.ckpt
       ckpttool strip my_model_final.ckpt --inputs dnn/hidden2/Relu:0 --outputs dnn/outputs/BiasAdd:0 -o top.ckpt
     """
-    carry_out(plan_strip(Model.open(model), **said), output, overwrite, plan_only, as_json)
+    execute(plan_strip(Model.open(model), **said), output, overwrite, plan_only, as_json)

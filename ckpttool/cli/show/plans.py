@@ -1,38 +1,53 @@
-"""Showing a plan: what a command does to each variable, before it does it."""
+"""Plans: shown before anything is written, then written, and what was written is said."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ckpttool.cli.show.output import rows, say
-from ckpttool.model.plan import Planned, PlanRow, Writing
+from ckpttool.cli.show.output import report, rows, say
 
-COLUMNS = ("layer", "variable", "shape", "value", "then")
-
-
-def show_plan(plan: Sequence[PlanRow], as_json: bool = False) -> None:
-    """Print a plan as a table, TSV or JSON."""
-    rows([row.as_json() for row in plan] if as_json else map(_cells, plan), COLUMNS, as_json)
+if TYPE_CHECKING:
+    from ckpttool.model.plan import Plan, PlanRow, Row
 
 
-def carry_out(planned: Planned, output: Path, overwrite: bool, plan_only: bool, as_json: bool) -> None:
-    """Show a plan and, unless that is all that was asked for, write what it says and say that it was done."""
-    carry_out_shown(planned, output, overwrite, plan_only, lambda: show_plan(planned.rows, as_json))
+def execute(
+    plan: "Plan",
+    output: Path | None,
+    overwrite: bool = False,
+    plan_only: bool = False,
+    as_json: bool = False,
+    with_table: bool = True,
+) -> None:
+    """Show a plan and, unless that is all that was asked for, write what it says and say that it was done.
 
-
-def carry_out_shown(planned: Writing, output: Path, overwrite: bool, plan_only: bool, show: Callable[[], None]) -> None:
-    """Carry out a plan that has a way of its own to be shown."""
-    if not plan_only:
-        planned.check(output, overwrite)
-    show()
-    for note in planned.notes:
+    What will be lost is said before anything is written. Without `with_table` the rows are printed only where the plan
+    or JSON was asked for.
+    """
+    destination = None if plan_only else output
+    if destination is not None:
+        plan.check(destination, overwrite)
+    if with_table or plan_only or as_json:
+        _show(plan.as_json() if as_json else [_cells(row) for row in plan.rows], as_json)
+    for note in plan.notes:
         say(note)
-    if not plan_only:
-        planned.write(output, overwrite)
-        say(f"{output}: written and read back, {planned.done}")
+    if destination is not None:
+        for notice in plan.write(destination, overwrite) or ():
+            say(notice)
+        say(f"{destination}: {plan.done}")
 
 
-def _cells(row: PlanRow) -> dict[str, Any]:
-    source = "fresh" if row.source is None else f"restored from {row.source}"
-    then = "trained" if row.train else "frozen"
-    return {"layer": row.layer, "variable": row.target, "shape": row.shape, "value": source, "then": then}
+def show_plan(plan: Sequence["PlanRow"], as_json: bool = False) -> None:
+    """Print the rows of a plan as a table, TSV or JSON."""
+    _show([row.as_json() if as_json else row.cells() for row in plan], as_json)
+
+
+def _show(found: Any, as_json: bool) -> None:
+    """Print rows, whose keys are the columns of the table; in JSON also a document."""
+    if isinstance(found, Mapping):
+        report(found, (), (), as_json)
+    elif as_json or found:
+        rows(found, list(found[0]) if found else (), as_json)
+
+
+def _cells(row: "Row | Mapping[str, Any]") -> Mapping[str, Any]:
+    return row if isinstance(row, Mapping) else row.cells()

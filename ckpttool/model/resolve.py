@@ -1,13 +1,17 @@
-"""What a path means to commands that look: a checkpoint where there is one, else a graph alone."""
+"""What a path stands for: a checkpoint or a graph alone; the graph beside a checkpoint; which tensors are weights."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from ckpttool import checkpoint
-from ckpttool.core.errors import CorruptCheckpoint, FormatError, MissingFile
+from ckpttool.core.errors import CorruptCheckpoint, FormatError, GraphError, MissingFile
+from ckpttool.core.names import Pattern
+from ckpttool.core.variable_kinds import OBJECT_GRAPH
 from ckpttool.graph import files
 from ckpttool.graph.core import Graph
 
+Talk = Callable[[str], None]
+"""What takes a sentence for the user."""
 GRAPH_SUFFIXES = (".meta", ".pb", ".pbtxt")
 
 
@@ -49,3 +53,36 @@ def graph_path(prefix: Path | None) -> Path | None:
     if prefix.name == "variables" and prefix.parent.name == "variables":
         paths = [*(prefix.parent.parent / name for name in files.SAVED_MODEL_NAMES), *paths]
     return next((path for path in paths if path.exists()), None)
+
+
+def kinds_of(tensors: checkpoint.Checkpoint, say: Talk, tags: Collection[str] | None = None) -> dict[str, str]:
+    """Return each tensor's kind: what the graph beside the checkpoint says, else what the names do.
+
+    An object graph knows what the optimizer's are; the graph of a TensorFlow 2 model has only names. `say` is told
+    where the graph cannot be read.
+    """
+    kinds: dict[str, str] = dict(tensors.kinds())
+    if OBJECT_GRAPH in tensors:
+        return kinds
+    try:
+        graph = graph_beside(tensors.path, tags)
+        if graph is None:
+            return kinds
+        from ckpttool.graph.contents.variables import variables  # not needed where there is no graph
+
+        described = variables(graph).values()
+    except (FormatError, GraphError) as error:
+        say(f"kinds are told by the names alone: {error}")
+        return kinds
+    return kinds | {variable.name: variable.kind for variable in described if variable.name in kinds}
+
+
+def names_taken(pattern: str | None, kind: Mapping[str, str], slots: bool) -> Sequence[str]:
+    """Return the names that a pattern takes: weights, with `slots` of every kind; all names where there is none.
+
+    Raises:
+        UnknownName: it takes nothing.
+    """
+    if pattern is None:
+        return list(kind)
+    return Pattern(pattern).select([name for name, of in kind.items() if slots or of == "weight"])

@@ -1,0 +1,133 @@
+"""The plan of a rewritten model: another graph with the values of its variables, and how large both become."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ckpttool.core.errors import PlanError
+from ckpttool.core.names import listed
+from ckpttool.core.tensors import Tensor
+from ckpttool.formats.writing.files import refuse_existing
+from ckpttool.graph.contents.savers import entries, saver_ops
+from ckpttool.graph.contents.stored import stored_tensors
+from ckpttool.graph.core import Graph
+from ckpttool.graph.roles.served import Served
+from ckpttool.model.model import Model, outputs_of, write_model
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much a model holds: ops, bytes of its graph, variables, bytes of their values."""
+
+    ops: int
+    graph_bytes: int
+    variables: int
+    variable_bytes: int
+
+    @classmethod
+    def of(cls, graph: Graph, values: Mapping[str, Tensor]) -> "Size":
+        """Measure a graph and the values of its variables."""
+        nbytes = sum(tensor.nbytes for tensor in values.values())
+        return cls(len(graph.nodes), graph.meta.ByteSize(), len(values), nbytes)
+
+
+@dataclass(frozen=True)
+class RewritePlan:
+    """A model that will be written under a prefix; plans whose output is another check and write it otherwise.
+
+    `keys` has the name in the model's checkpoint of each tensor of the output; `served` says what the graph is run for
+    (None: for anything), `remarks` what a user should know besides.
+    """
+
+    model: Model
+    graph: Graph
+    keys: Mapping[str, str]
+    served: Served | None = None
+    remarks: tuple[str, ...] = ()
+
+    @cached_property
+    def values(self) -> dict[str, Tensor]:
+        """The tensors of the output, read when they are written."""
+        return {name: self.model.checkpoint[key].renamed(name) for name, key in self.keys.items()}
+
+    @property
+    def before(self) -> Size:
+        """What the model holds that is rewritten."""
+        return Size.of(self.model.graph, self.model.checkpoint)
+
+    @property
+    def after(self) -> Size:
+        """What the output will hold."""
+        return Size.of(self.graph, self.values)
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """The measures of the model, a row for each, before and after."""
+        before, after = vars(self.before), vars(self.after)
+        return [{"what": key.replace("_", " "), "before": before[key], "after": after[key]} for key in before]
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What is fed and what is asked for, what of the checkpoint is left out, and the remarks."""
+        return (*self._served_notes(), *self._left_out_notes(), *self.remarks)
+
+    def _served_notes(self) -> Iterator[str]:
+        if self.served is not None:
+            sides = (self.served.inputs, self.served.outputs)
+            inputs, outputs = (listed([f"{key}={tensor}" for key, tensor in side.items()]) for side in sides)
+            yield f"inputs: {inputs or 'none'}"
+            yield f"outputs: {outputs}, {self.served.why}"
+
+    def _left_out_notes(self) -> Iterator[str]:
+        used = set(self.keys.values())
+        left_out = [name for name in self.model.checkpoint if name not in used]
+        if left_out:
+            yield f"left out of the checkpoint: {listed(left_out)}"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the plan as `--json` prints it."""
+        sides = {"inputs": dict(self.served.inputs), "outputs": dict(self.served.outputs)} if self.served else {}
+        return sides | {"before": vars(self.before), "after": vars(self.after), "notes": list(self.remarks)}
+
+    def check(self, output: str | Path, overwrite: bool = False) -> None:
+        """Check that the output may be written.
+
+        Raises:
+            ExistingOutput: it is there already.
+        """
+        refuse_existing(outputs_of(output), overwrite)
+
+    def write(self, output: str | Path, overwrite: bool = False) -> None:
+        """Write the graph and the values of its variables, and read both back.
+
+        Raises:
+            ExistingOutput: the output is there already.
+            CorruptCheckpoint: what was read back is not what was meant.
+        """
+        write_model(self.graph, self.values, output, overwrite)
+
+
+def keys_of(model: Model, graph: Graph) -> dict[str, str]:
+    """Return the name in a model's checkpoint of each tensor that the checkpoint of a graph made of it holds.
+
+    Savers may keep a variable under another name than its own (a moving average in the place of what it is of).
+
+    Raises:
+        PlanError: one has no value.
+    """
+    saved = {
+        entry.variable: entry.key
+        for saver in saver_ops(model.graph)
+        for entry in entries(model.graph, saver)
+        if entry.variable and entry.key in model.checkpoint
+    }
+    keys = {
+        name: name if name in model.checkpoint else saved.get(stored.members[0].op)
+        for name, stored in stored_tensors(graph).items()
+    }
+    missing = [name for name, key in keys.items() if key is None]
+    if missing:
+        raise PlanError(f"{model.path}: no value for {listed(missing)}")
+    return {name: key for name, key in keys.items() if key is not None}

@@ -1,0 +1,68 @@
+"""Average: the mean of checkpoints of one model, with the graph of the last."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ckpttool import checkpoint
+from ckpttool.core.errors import PlanError
+from ckpttool.formats.tensorflow import checkpoint_state
+from ckpttool.formats.tensorflow.training_folder import saved_in
+from ckpttool.model.checkpoint_plan import CheckpointPlan
+from ckpttool.model.resolve import kinds_of
+from ckpttool.surgery import average as surgery
+
+
+@dataclass(frozen=True)
+class AveragePlan(CheckpointPlan):
+    """The average that will be written; with `latest` its folder's `checkpoint` file names it."""
+
+    latest: bool = False
+
+    def write(self, output: str | Path, overwrite: bool = False) -> list[str]:
+        """Write the tensors and the graph as every checkpoint is written."""
+        noticed = super().write(output, overwrite)
+        if self.latest:
+            checkpoint_state.write(Path(output).parent, Path(output))
+        return noticed
+
+
+def plan_average(
+    checkpoints: Sequence[Path],
+    output: Path | None,
+    weights: Sequence[float] | None = None,
+    decay: float | None = None,
+    last: int | None = None,
+    lenient: bool = False,
+    latest: bool = False,
+) -> AveragePlan:
+    """Plan what `average` writes: a weighted mean, or a moving average with a `decay` between 0 and 1.
+
+    With `last` the checkpoints are the `last` ones of most steps in the one folder that is named. `lenient` leaves out
+    weights on which the checkpoints do not agree; `latest` makes the output the latest checkpoint of its folder.
+
+    Raises:
+        PlanError: there are too few checkpoints, they do not agree, or the weights do not fit.
+    """
+    notes: list[str] = []
+    if last is not None:
+        checkpoints = _newest(checkpoints, last)
+        notes.append(f"averaged: {', '.join(map(str, checkpoints))}")
+    opened = [checkpoint.open(path) for path in checkpoints]
+    kinds = kinds_of(opened[-1], notes.append) if opened else {}
+    combined = surgery.plan_average(opened, weights, decay, lenient, kinds)
+    return replace(AveragePlan.of_combined(combined, output, notes), latest=latest)
+
+
+def _newest(folders: Sequence[Path], count: int) -> list[Path]:
+    """Return the checkpoints of most steps in the one folder that was named.
+
+    Raises:
+        PlanError: several were named, or it does not have as many.
+    """
+    if len(folders) > 1:
+        raise PlanError("`last` takes one folder of checkpoints")
+    prefixes = [saved.prefix for saved in saved_in(folders[0])]
+    if len(prefixes) < count:
+        raise PlanError(f"{folders[0]}: {len(prefixes)} checkpoints, fewer than `last` {count}")
+    return prefixes[-count:]

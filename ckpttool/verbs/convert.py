@@ -1,0 +1,56 @@
+"""Convert: a checkpoint in another format."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ckpttool import checkpoint
+from ckpttool.formats.format import Writing
+from ckpttool.model.checkpoint_plan import CheckpointPlan
+from ckpttool.model.resolve import graph_path, kinds_of
+from ckpttool.surgery import convert as surgery
+
+
+@dataclass(frozen=True)
+class ConvertPlan(CheckpointPlan):
+    """The checkpoint that will be written, in the format that was asked for."""
+
+    @property
+    def done(self) -> str:
+        """What is true of the output afterwards."""
+        return f"written and read back as {self.to}, {len(self.tensors)} tensors ({self.nbytes} bytes)"
+
+
+def plan_convert(
+    source: Path,
+    to: str,
+    layers: str | None = None,
+    drop_slots: bool = False,
+    lenient: bool = False,
+    like: Path | None = None,
+    shard_bytes: int | None = None,
+) -> ConvertPlan:
+    """Plan what `convert` writes.
+
+    Args:
+        source: The checkpoint.
+        to: The name of a format (`ckpttool.formats.names()`).
+        layers: A pattern of weights, which come with their slots; None takes everything.
+        drop_slots: Leave out the optimizer's slots.
+        lenient: Leave out the tensors that the format cannot hold.
+        like: A file whose structure the output gets (Keras's formats).
+        shard_bytes: The most that a file holds, where the format has several.
+
+    Raises:
+        FormatError: the format is only read, or cannot hold a tensor; the message has their names.
+        UnknownName: the pattern takes nothing.
+        CkptError: no format has the name, or it does not heed a choice that was made.
+    """
+    notes: list[str] = []
+    tensors = checkpoint.open(source)
+    kinds = kinds_of(tensors, notes.append)
+    how = Writing(like=like, shard_bytes=shard_bytes)
+    converted = surgery.plan_convert(tensors, to, layers, drop_slots, lenient, how, kinds)
+    notes += converted.notes
+    if graph_path(tensors.path) and to != "saved-model":
+        notes.append(f"the graph beside {tensors.path} does not come along: the output is a checkpoint alone")
+    return ConvertPlan(converted.tensors, to, converted.rows, notes, converted.how)

@@ -1,0 +1,52 @@
+"""Merge: checkpoints made one, with the graph of the last where it fits."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ckpttool import checkpoint
+from ckpttool.model.checkpoint_plan import CheckpointPlan
+from ckpttool.model.resolve import kinds_of
+from ckpttool.surgery import merge as surgery
+from ckpttool.surgery.merge import Prefer
+from ckpttool.surgery.merging.choices import Choices
+
+HOWS = surgery.HOWS
+"""The ways to merge."""
+
+
+def plan_merge(
+    checkpoints: Sequence[Path],
+    output: Path | None,
+    how: str = "union",
+    prefer: Prefer | None = None,
+    base: Path | None = None,
+    weights: tuple[float, ...] | None = None,
+    t: float | None = None,
+    density: float | None = None,
+    seed: int | None = None,
+    lenient: bool = False,
+) -> CheckpointPlan:
+    """Plan what `merge` writes.
+
+    Args:
+        checkpoints: Two or more, in the order in which they count.
+        output: Where the plan will be written; its suffix says the format. None for a plan that is only shown.
+        how: One of `HOWS`: union, intersection, or a method that computes weights.
+        prefer: Whose tensor it is that several have (union, intersection).
+        base: What the models were trained from (ties, dare).
+        weights: How much each checkpoint counts (linear, ties, dare).
+        t: How far to go from the first to the second, 0 to 1 (slerp).
+        density: The part of what was learned that stays, 0 to 1 (ties, dare).
+        seed: What is drawn from (dare).
+        lenient: Leave out weights on which the checkpoints do not agree.
+
+    Raises:
+        PlanError: a union has a name twice and nothing is preferred; weights do not agree; an option does not fit.
+    """
+    notes: list[str] = []
+    opened = [checkpoint.open(path) for path in checkpoints]
+    start = checkpoint.open(base) if base else None
+    kinds = kinds_of(opened[-1], notes.append)
+    choices = Choices(weights=weights, t=t, density=density, seed=seed)
+    combined = surgery.plan_merge(opened, how, prefer, start, choices, lenient, kinds)
+    return CheckpointPlan.of_combined(combined, output, notes)
