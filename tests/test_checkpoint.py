@@ -17,7 +17,7 @@ from ckpttool.core.errors import (
     UnknownName,
 )
 from ckpttool.core.tensors import Tensor
-from ckpttool.formats.tensorflow import checkpoint_state
+from ckpttool.formats.tensorflow.prefix import record_checkpoint, recorded_checkpoint
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "bundles"
 
@@ -191,7 +191,7 @@ def test_the_format_may_be_said(tmp_path):
 def test_every_path_of_a_checkpoint_opens_it(tmp_path):
     for path in FIXTURES.glob("adam.ckpt-3.*"):
         shutil.copy(path, tmp_path)
-    checkpoint_state.write(tmp_path, tmp_path / "adam.ckpt-3")
+    record_checkpoint(tmp_path, tmp_path / "adam.ckpt-3")
     prefix = tmp_path / "adam.ckpt-3"
     for path in (prefix, *tmp_path.glob("adam.ckpt-3.*"), tmp_path, str(tmp_path) + "/"):
         assert prefix_of(path) == prefix
@@ -268,7 +268,7 @@ class TestStateFile:
     def test_a_folder_that_was_moved(self, tmp_path):
         checkpoint.save({"w": np.ones(2)}, tmp_path / "a")
         self.state(tmp_path, "/home/someone/models/a")
-        assert checkpoint_state.latest(tmp_path) == tmp_path / "a"
+        assert recorded_checkpoint(tmp_path) == tmp_path / "a"
 
     @pytest.mark.parametrize("path", ["../out", "/etc/passwd", "sub/../../out", "..", "/", "a\\000b"])
     def test_it_does_not_lead_out(self, tmp_path, path):

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from ckpttool.core.errors import CkptError, FormatError
 from ckpttool.core.tensors import DTYPES, RESOURCE, STRING, VARIANT, Tensor
 from ckpttool.core.variable_kinds import Kind
-from ckpttool.formats.wire.strings import as_bytes
+from ckpttool.formats.wire.elements import as_bytes
 
 ANY = frozenset(dtype.name for dtype in DTYPES if dtype is not RESOURCE)
 """What a checkpoint of TensorFlow can hold."""

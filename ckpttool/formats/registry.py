@@ -14,9 +14,7 @@ from typing import cast
 
 from ckpttool.core.errors import CkptError, FormatError, MissingDependency, MissingFile
 from ckpttool.formats.format import Format
-from ckpttool.formats.tensorflow import checkpoint_state
-from ckpttool.formats.tensorflow.bundle_files import PART
-from ckpttool.formats.tensorflow.prefix import prefix_of
+from ckpttool.formats.tensorflow.prefix import PART, STATE_FILE, prefix_of
 from ckpttool.remote import sparse_files
 from ckpttool.remote.paths import require_here
 
@@ -135,7 +133,7 @@ def _explain(path: Path) -> CkptError:
         with sparse_files.opened(path) as file:
             pointer = file.read(24) == b"version https://git-lfs."
         hint = "it is a Git LFS pointer, `git lfs pull` fetches the file" if pointer else "its bytes are none of these"
-        hint = f"it names those of {path.parent}, so say that folder" if path.name == checkpoint_state.NAME else hint
+        hint = f"it names those of {path.parent}, so say that folder" if path.name == STATE_FILE else hint
         return FormatError(f"{path} is not a checkpoint ({', '.join(names())}): {hint}")
     if prefix != path:
         return MissingFile(f"{prefix}.index is missing: {path} stands for the checkpoint {prefix.name}")

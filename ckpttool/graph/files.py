@@ -12,9 +12,7 @@ from google.protobuf.message import DecodeError, Message
 from ckpttool.core.errors import FormatError, GraphError, MissingFile
 from ckpttool.formats import registry
 from ckpttool.formats.reading.url_files import local
-from ckpttool.formats.tensorflow import checkpoint_state
-from ckpttool.formats.tensorflow.bundle_files import V1_SHARD
-from ckpttool.formats.tensorflow.prefix import prefix_of
+from ckpttool.formats.tensorflow.prefix import STATE_FILE, V1_SHARD, prefix_of
 from ckpttool.formats.wire.protos.graph_pb2 import GraphDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef, SavedModel
 from ckpttool.formats.wire.table import MAGIC, is_table
@@ -110,7 +108,7 @@ def _in_folder(path: Path) -> Path:
             return path / name
     if path.with_name(f"{path.name}.meta").is_file():
         return path.with_name(f"{path.name}.meta")
-    if (path / checkpoint_state.NAME).is_file() and (latest := Path(f"{prefix_of(path)}.meta")).is_file():
+    if (path / STATE_FILE).is_file() and (latest := Path(f"{prefix_of(path)}.meta")).is_file():
         return latest
     metas = sorted(file.name for file in path.glob("*.meta"))
     hint = f"; it has {', '.join(metas[:5])}: name one" if metas else ""

@@ -10,8 +10,7 @@ from typing import Any
 from ckpttool.core.errors import CorruptCheckpoint
 from ckpttool.core.tensors import Tensor
 from ckpttool.formats.reading import archive
-from ckpttool.formats.tensorflow.bundle_files import V1_SHARD, BundleFiles
-from ckpttool.formats.tensorflow.prefix import prefix_of
+from ckpttool.formats.tensorflow.prefix import V1_SHARD, BundleFiles, prefix_of
 from ckpttool.remote import sparse_files
 from ckpttool.remote.paths import spoken, without_secrets
 

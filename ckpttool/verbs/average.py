@@ -6,8 +6,7 @@ from pathlib import Path
 
 from ckpttool import checkpoint
 from ckpttool.core.errors import PlanError
-from ckpttool.formats.tensorflow import checkpoint_state
-from ckpttool.formats.tensorflow.training_folder import saved_in
+from ckpttool.formats.tensorflow.prefix import checkpoints_in, record_checkpoint
 from ckpttool.model.checkpoint_plan import CheckpointPlan
 from ckpttool.model.resolve import kinds_of
 from ckpttool.surgery import average as surgery
@@ -23,7 +22,7 @@ class AveragePlan(CheckpointPlan):
         """Write the tensors and the graph as every checkpoint is written."""
         noticed = super().write(output, overwrite)
         if self.latest:
-            checkpoint_state.write(Path(output).parent, Path(output))
+            record_checkpoint(Path(output).parent, Path(output))
         return noticed
 
 
@@ -62,7 +61,7 @@ def _newest(folders: Sequence[Path], count: int) -> list[Path]:
     """
     if len(folders) > 1:
         raise PlanError("`last` takes one folder of checkpoints")
-    prefixes = [saved.prefix for saved in saved_in(folders[0])]
+    prefixes = [saved.prefix for saved in checkpoints_in(folders[0])]
     if len(prefixes) < count:
         raise PlanError(f"{folders[0]}: {len(prefixes)} checkpoints, fewer than `last` {count}")
     return prefixes[-count:]

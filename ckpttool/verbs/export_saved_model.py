@@ -10,8 +10,7 @@ from ckpttool.core.errors import CorruptCheckpoint, PlanError
 from ckpttool.core.names import listed
 from ckpttool.formats import registry
 from ckpttool.formats.format import PLAIN
-from ckpttool.formats.tensorflow.new_saved_model import ASSETS, write_saved_model
-from ckpttool.formats.tensorflow.saved_model import is_saved_model
+from ckpttool.formats.tensorflow.saved_model import ASSETS, is_saved_model, write_saved_model
 from ckpttool.formats.writing.files import refuse_existing_folder
 from ckpttool.graph import files
 from ckpttool.graph.contents.signatures import DEFAULT

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import cramjam
 
+from ckpttool.formats.tensorflow.slices import FULL, encode_key
 from ckpttool.formats.wire import crc, varint
 from ckpttool.formats.wire.protos.bundle_pb2 import BundleEntryProto
-from ckpttool.formats.wire.slices import FULL, encode_key
 from ckpttool.formats.wire.table import FOOTER, MAGIC, Handle
 from ckpttool.formats.wire.table_writer import BlockBuilder
 

@@ -6,7 +6,7 @@ import click
 
 from ckpttool.cli.options import shared
 from ckpttool.cli.show import output
-from ckpttool.formats.tensorflow.training_folder import latest_in, saved_in
+from ckpttool.formats.tensorflow.prefix import checkpoints_in, latest_checkpoint
 
 COLUMNS = ("prefix", "step", "written", "latest")
 
@@ -25,9 +25,9 @@ def latest(folder: Path, everything: bool, as_json: bool) -> None:
     Example:
       ckpttool verify "$(ckpttool latest run/)"
     """
-    prefix = latest_in(folder, output.say)
+    prefix = latest_checkpoint(folder, output.say)
     if everything:
-        found = [saved.row() | {"latest": saved.prefix == prefix} for saved in saved_in(folder)]
+        found = [saved.row() | {"latest": saved.prefix == prefix} for saved in checkpoints_in(folder)]
         output.rows(found, COLUMNS, as_json)
     else:
         output.document({"prefix": str(prefix)}, [str(prefix)], as_json)

@@ -8,7 +8,7 @@ from ckpttool.core.errors import CorruptCheckpoint
 from ckpttool.core.tensors import BY_NAME, PIECE, STRING, Array, DType, Extent, TensorSpec, dtype_of
 from ckpttool.formats.hdf5.source import Hdf5Source, opened
 from ckpttool.formats.reading.data_file import require_truth
-from ckpttool.formats.wire.strings import as_bytes
+from ckpttool.formats.wire.elements import as_bytes
 
 if TYPE_CHECKING:
     import numpy as np

@@ -10,7 +10,7 @@ from ckpttool.core.tensors import STRING, Tensor
 from ckpttool.formats.hdf5.tree import Tree
 from ckpttool.formats.hdf5.values import MARK, blocks, stored_type
 from ckpttool.formats.wire import crc
-from ckpttool.formats.wire.strings import as_bytes
+from ckpttool.formats.wire.elements import as_bytes
 
 LOSES = re.compile(rb"\0")
 """Where HDF5 ends a text."""

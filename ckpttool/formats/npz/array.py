@@ -11,7 +11,7 @@ from numpy.lib import format as npy
 
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
 from ckpttool.core.tensors import BY_NAME, STRING, Array, DType, TensorSpec
-from ckpttool.formats.wire.strings import as_bytes
+from ckpttool.formats.wire.elements import as_bytes
 
 HEADER_LIMIT = 16 << 10
 """Bytes within which a header ends; NumPy itself takes 10,000."""

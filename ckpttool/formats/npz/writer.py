@@ -10,7 +10,7 @@ from numpy.lib import format as npy
 
 from ckpttool.core.errors import FormatError
 from ckpttool.core.tensors import STRING, Array, Tensor
-from ckpttool.formats.wire.strings import as_bytes
+from ckpttool.formats.wire.elements import as_bytes
 
 SUFFIX = ".npy"
 LOSES = re.compile(rb"\0\Z")

@@ -10,8 +10,7 @@ from ckpttool.formats.format import Checked, Tensors
 from ckpttool.formats.pytorch import tree as torch_tree
 from ckpttool.formats.pytorch.archive import TorchArchive
 from ckpttool.formats.reading.archive import RATIO_LIMIT, UNPACKED_LIMIT
-from ckpttool.formats.reading.data_file import require_truth
-from ckpttool.formats.wire.byte_order import swapped
+from ckpttool.formats.reading.data_file import require_truth, swapped
 
 REPEATED_LIMIT = 64 << 20
 """Bytes that a tensor may have beyond those of its storage: it repeats them (`Tensor.expand`)."""

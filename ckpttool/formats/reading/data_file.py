@@ -7,23 +7,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ckpttool.core.errors import CorruptCheckpoint, MissingFile
-from ckpttool.core.tensors import BY_NAME, PIECE, Array, TensorSpec
+from ckpttool.core.tensors import BY_NAME, PIECE, Array, DType, TensorSpec
 from ckpttool.formats.wire import crc
 from ckpttool.remote import sparse_files
 
 BOOL = BY_NAME["bool"]
-
-
-def require_truth(spec: TensorSpec, piece: Any, path: Path) -> None:
-    """Check the bytes of a piece (bytes, or an array of them) where a tensor holds truth values.
-
-    Raises:
-        CorruptCheckpoint: one is neither 0 nor 1.
-    """
-    if spec.dtype is BOOL and bytes(piece).translate(None, b"\0\1"):
-        raise CorruptCheckpoint(f"{path}: {spec.name} holds a bool that is neither 0 nor 1")
-
-
 SCAN = 512 << 10
 """Bytes read at once where they are only checked; they stay in the processor's cache until their checksum is taken."""
 LFS_POINTER = b"version "
@@ -179,3 +167,25 @@ class DataFile:
                 f"{self.path}: {name} is damaged: the checksum of its {stored.size} bytes at {stored.offset} is "
                 f"{found:08x}, expected {wanted:08x}"
             )
+
+
+def require_truth(spec: TensorSpec, piece: Any, path: Path) -> None:
+    """Check the bytes of a piece (bytes, or an array of them) where a tensor holds truth values.
+
+    Raises:
+        CorruptCheckpoint: one is neither 0 nor 1.
+    """
+    if spec.dtype is BOOL and bytes(piece).translate(None, b"\0\1"):
+        raise CorruptCheckpoint(f"{path}: {spec.name} holds a bool that is neither 0 nor 1")
+
+
+def swapped(raw: Array, dtype: DType) -> Array:
+    """Return the bytes of elements in the other order; the parts of a complex number are swapped each for itself.
+
+    >>> import numpy as np
+    >>> from ckpttool.core.tensors import BY_NAME
+    >>> swapped(np.array([1, 2, 3, 4], np.uint8), BY_NAME["int16"]).tolist()
+    [2, 1, 4, 3]
+    """
+    size = dtype.itemsize // (2 if dtype.name.startswith("complex") else 1)
+    return raw.view(f"u{size}").byteswap().view("u1")

@@ -9,8 +9,7 @@ from typing import NamedTuple
 from ckpttool.core.errors import CkptError
 from ckpttool.core.tensors import Array, Extent, Tensor, TensorSpec
 from ckpttool.formats.format import Checked, Tensors
-from ckpttool.formats.reading.data_file import ByteRange, DataFile, require_truth
-from ckpttool.formats.wire.byte_order import swapped
+from ckpttool.formats.reading.data_file import ByteRange, DataFile, require_truth, swapped
 
 
 class ClosedFile(NamedTuple):

@@ -13,13 +13,11 @@ from ckpttool.core.errors import CkptError, MissingFile
 from ckpttool.core.tensors import Tensor
 from ckpttool.core.variable_kinds import OBJECT_GRAPH
 from ckpttool.formats.format import ANY, PLAIN, Checked, Format, Tensors, Writing
-from ckpttool.formats.tensorflow import checkpoint_state
 from ckpttool.formats.tensorflow.bundle_data import BundleData, stored_parts
-from ckpttool.formats.tensorflow.bundle_files import PART, BundleFiles
 from ckpttool.formats.tensorflow.bundle_index import BundleEntry, read_index
 from ckpttool.formats.tensorflow.bundle_writer import write_bundle
 from ckpttool.formats.tensorflow.object_graph import keyed
-from ckpttool.formats.tensorflow.prefix import prefix_of
+from ckpttool.formats.tensorflow.prefix import PART, STATE_FILE, BundleFiles, prefix_of, recorded_checkpoint
 
 READERS = 2
 """Threads that check a bundle: reading and taking checksums leave Python to the other one."""
@@ -55,7 +53,7 @@ class Bundle(Format):
     HOLDS = ANY
     OPTIONS = frozenset({"shard_bytes"})
 
-    IN_FOLDER = (checkpoint_state.NAME,)
+    IN_FOLDER = (STATE_FILE,)
 
     def recognises(self, path: Path) -> bool:
         """Return whether there is an index at a path: of its prefix, or its folder."""
@@ -93,7 +91,7 @@ class Bundle(Format):
 
     def files_named_in(self, folder: Path) -> list[Path]:
         """Return the files of the latest checkpoint that a folder's `checkpoint` file names."""
-        latest = checkpoint_state.latest(folder)
+        latest = recorded_checkpoint(folder)
         return [latest, *self.files_beside(latest)]
 
 

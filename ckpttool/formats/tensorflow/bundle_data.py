@@ -9,11 +9,11 @@ from threading import Lock
 
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
 from ckpttool.core.tensors import STRING, VARIANT, Array, Extent, Tensor, TensorSpec
-from ckpttool.formats.reading.data_file import BOOL, ByteRange, DataFile, require_truth
-from ckpttool.formats.tensorflow.bundle_files import BundleFiles
+from ckpttool.formats.reading.data_file import BOOL, ByteRange, DataFile, require_truth, swapped
 from ckpttool.formats.tensorflow.bundle_index import BundleEntry, Index
-from ckpttool.formats.wire import crc, strings, variants
-from ckpttool.formats.wire.byte_order import swapped
+from ckpttool.formats.tensorflow.prefix import BundleFiles
+from ckpttool.formats.wire import crc
+from ckpttool.formats.wire.elements import decode_strings, variant_checksum
 from ckpttool.remote.sparse_files import is_there
 
 OPEN_FILES = 64
@@ -136,7 +136,7 @@ class BundleData:
 
         raw, array = self._raw(entry), np.empty(entry.spec.elements, object)
         try:
-            array[:] = strings.decode(raw, len(array), entry.stored.crc, self._index.big_endian) if raw else []
+            array[:] = decode_strings(raw, len(array), entry.stored.crc, self._index.big_endian) if raw else []
         except ValueError as error:
             raise self._damaged(entry, error) from error
         return array.reshape(entry.spec.shape)
@@ -146,7 +146,7 @@ class BundleData:
             raise FormatError(f"{self._files.index}: {entry.spec.name} is a big-endian variant, which is not read")
         raw = self._raw(entry)
         try:
-            if variants.checksum(raw, entry.spec.elements) != entry.stored.crc:
+            if variant_checksum(raw, entry.spec.elements) != entry.stored.crc:
                 raise ValueError("the checksum does not match")
         except ValueError as error:
             raise self._damaged(entry, error) from error

@@ -12,9 +12,8 @@ from google.protobuf.message import DecodeError
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
 from ckpttool.core.tensors import BY_NUMBER, RESOURCE, STRING, VARIANT, DType, TensorSpec
 from ckpttool.formats.reading.data_file import ByteRange
-from ckpttool.formats.tensorflow.bundle_slices import Box, box_of, require_cover
+from ckpttool.formats.tensorflow.slices import FULL, Box, box_of, decode_key, encode_key, require_cover
 from ckpttool.formats.wire.protos.bundle_pb2 import BundleEntryProto, BundleHeaderProto
-from ckpttool.formats.wire.slices import FULL, decode_key, encode_key
 from ckpttool.formats.wire.table import Table
 
 HEADER_KEY = b""

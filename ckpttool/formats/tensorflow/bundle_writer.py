@@ -14,7 +14,6 @@ from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError
 from ckpttool.core.tensors import RESOURCE, STRING, Tensor, TensorSpec
 from ckpttool.formats.reading.data_file import ByteRange
 from ckpttool.formats.tensorflow.bundle_data import BundleData, StoredVariant
-from ckpttool.formats.tensorflow.bundle_files import BundleFiles
 from ckpttool.formats.tensorflow.bundle_index import (
     HEADER_KEY,
     RANK_LIMIT,
@@ -24,7 +23,9 @@ from ckpttool.formats.tensorflow.bundle_index import (
     key_of,
     read_index,
 )
-from ckpttool.formats.wire import crc, strings, variants
+from ckpttool.formats.tensorflow.prefix import BundleFiles
+from ckpttool.formats.wire import crc
+from ckpttool.formats.wire.elements import as_bytes, encode_string_lengths, variant_checksum
 from ckpttool.formats.wire.protos.bundle_pb2 import BundleEntryProto, BundleHeaderProto
 from ckpttool.formats.wire.protos.graph_pb2 import VersionDef
 from ckpttool.formats.wire.table_writer import TableWriter
@@ -171,10 +172,10 @@ def _require_writable(spec: TensorSpec) -> None:
 
 
 def _write_strings(file: BinaryIO, tensor: Tensor) -> int:
-    elements = strings.as_bytes(tensor.read().ravel().tolist(), tensor.name)
+    elements = as_bytes(tensor.read().ravel().tolist(), tensor.name)
     if len(elements) != tensor.spec.elements:
         raise CkptError(f"{tensor.name} gave {len(elements)} strings, its shape {list(tensor.shape)} has others")
-    head, running = strings.encode_lengths(elements)
+    head, running = encode_string_lengths(elements)
     file.write(head)
     for element in elements:
         file.write(element)
@@ -187,4 +188,4 @@ def _copy_variant(file: BinaryIO, tensor: Tensor) -> int:
         raise FormatError(f"{tensor.name} is a variant, which can only be copied from another bundle")
     raw = tensor.stored_bytes()
     file.write(raw)
-    return variants.checksum(raw, tensor.spec.elements)
+    return variant_checksum(raw, tensor.spec.elements)

@@ -12,10 +12,9 @@ from ckpttool.core.tensors import Tensor, TensorSpec
 from ckpttool.core.variable_kinds import OBJECT_GRAPH, kinds
 from ckpttool.formats.format import ANY, PLAIN, Checked, Format, Writing
 from ckpttool.formats.tensorflow.bundle import Bundle, BundleTensors, check_tensors, files_of
-from ckpttool.formats.tensorflow.bundle_files import BundleFiles
 from ckpttool.formats.tensorflow.bundle_index import BundleEntry
 from ckpttool.formats.tensorflow.object_graph import graph_of, path_of
-from ckpttool.formats.tensorflow.prefix import prefix_of
+from ckpttool.formats.tensorflow.prefix import BundleFiles, prefix_of
 from ckpttool.formats.wire.table import Table
 
 

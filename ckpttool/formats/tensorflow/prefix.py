@@ -1,13 +1,69 @@
-"""From what a user names - a prefix, one of its files, a folder - to the prefix of a checkpoint."""
+"""Which checkpoint a path means: prefixes and their files, folders, and the file named `checkpoint`.
 
+A prefix is not a file, and it may end in a slash (TensorFlow's tensor_bundle/naming.cc). In the file named `checkpoint`
+TensorFlow records the latest checkpoint of a folder (checkpoint_state.proto).
+"""
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-from ckpttool.core.errors import MissingFile
-from ckpttool.formats.tensorflow import checkpoint_state
-from ckpttool.formats.tensorflow.bundle_files import PART
+from ckpttool.core.errors import CorruptCheckpoint, FormatError, MissingFile
+from ckpttool.formats.wire.protos.bundle_pb2 import CheckpointState
+from ckpttool.formats.writing.files import replacing
+from ckpttool.remote import sparse_files
+from ckpttool.remote.paths import is_remote
 
+_SHARD = re.compile(r"\.data-(\d{5,})-of-(\d{5,})")
+V1_SHARD = re.compile(r"-(\d{5}|\?{5})-of-(\d{5})\Z")
+"""How the name of a file of a checkpoint of version 1 ends that has several; TensorFlow writes for all `?????`."""
+PART = re.compile(rf"(\.index|\.meta|\.data-\d{{5,}}-of-\d{{5,}}|{V1_SHARD.pattern})\Z")
+"""How the name of a part of a model ends."""
+STATE_FILE = "checkpoint"
 OTHERS = ("*.safetensors*", "*.bin.index.json", "*model.bin", "**/*.npy")
 """What makes a folder a checkpoint of another format."""
+_STEP = re.compile(r"-(\d+)(\.ckpt)?\Z")
+"""How the names of a run's checkpoints end: model.ckpt-1000, ckpt-5, and Keras's cp-0005.ckpt."""
+
+
+@dataclass(frozen=True)
+class BundleFiles:
+    """The names of a bundle's files.
+
+    >>> BundleFiles("my_model.ckpt").shard(0, 1).name
+    'my_model.ckpt.data-00000-of-00001'
+    """
+
+    prefix: str
+
+    @classmethod
+    def of(cls, prefix: Path) -> "BundleFiles":
+        """Return the names for a prefix; a folder that holds a file named `.index` is a prefix that ends in a slash."""
+        whole = cls(str(prefix))
+        inside = cls(f"{prefix}/")
+        return inside if not whole.index.is_file() and inside.index.is_file() else whole
+
+    @property
+    def index(self) -> Path:
+        """The file that says which tensors there are: where it is, there is a checkpoint."""
+        return Path(self.prefix + ".index")
+
+    def shard(self, number: int, count: int) -> Path:
+        """Return the name of the file with the bytes of one shard's tensors."""
+        return Path(f"{self.prefix}.data-{number:05d}-of-{count:05d}")
+
+    def shards(self) -> Iterator[tuple[Path, int, int]]:
+        """Yield each data file that is there, with its number and the count in its name."""
+        start = Path(self.prefix + ".index").name.removesuffix(".index")
+        folder = self.index.parent
+        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+            match = _SHARD.fullmatch(path.name.removeprefix(start)) if path.name.startswith(start) else None
+            if match:
+                yield path, int(match[1]), int(match[2])
 
 
 def prefix_of(path: Path | str) -> Path:
@@ -43,8 +99,8 @@ def _without_part(path: Path) -> Path:
 def _in_folder(folder: Path) -> Path:
     if (folder / ".index").is_file():
         return folder
-    if (folder / checkpoint_state.NAME).is_file():
-        return _without_part(checkpoint_state.latest(folder))
+    if (folder / STATE_FILE).is_file():
+        return _without_part(recorded_checkpoint(folder))
     variables = folder / "variables" / "variables"
     if Path(f"{variables}.index").is_file():
         return variables
@@ -58,3 +114,122 @@ def _in_folder(folder: Path) -> Path:
     if any(any(folder.glob(pattern)) for pattern in OTHERS):
         return folder
     raise MissingFile(f"{folder} is a folder without a checkpoint: no `checkpoint` file, no .index, no variables")
+
+
+def recorded_checkpoint(directory: Path) -> Path:
+    """Return the prefix of a folder's latest checkpoint.
+
+    The path in the file counts only inside the folder. An absolute one, from where the folder was made, is looked for
+    by its last part, so that a folder can be moved.
+
+    Raises:
+        MissingFile: the folder has no such file.
+        CorruptCheckpoint: it is not a text-format CheckpointState, or names no checkpoint.
+        FormatError: it leads out of the folder.
+    """
+    from google.protobuf import text_format
+
+    path = directory / STATE_FILE
+    try:
+        state = text_format.Parse(sparse_files.read_bytes(path), CheckpointState(), allow_unknown_field=True)
+    except FileNotFoundError as error:
+        raise MissingFile(f"{path} is missing") from error
+    except (text_format.ParseError, UnicodeDecodeError) as error:
+        raise CorruptCheckpoint(f"{path} is not a checkpoint state file: {error}") from error
+    stored = state.model_checkpoint_path
+    if not stored:
+        raise CorruptCheckpoint(f"{path} names no checkpoint")
+    try:
+        return _confined(directory, stored)
+    except (ValueError, OSError) as error:
+        raise FormatError(f"{path} names the checkpoint {stored!r}, which {error}") from error
+
+
+def record_checkpoint(directory: Path, prefix: Path) -> None:
+    """Record a checkpoint in a folder as its latest and only one; TensorFlow's `latest_checkpoint` will return it."""
+    from google.protobuf import text_format
+
+    relative = os.path.relpath(prefix, directory)
+    state = CheckpointState(model_checkpoint_path=relative, all_model_checkpoint_paths=[relative])
+    with replacing(directory / STATE_FILE) as file:
+        file.write(text_format.MessageToString(state).encode())
+
+
+def _confined(directory: Path, stored: str) -> Path:
+    """Return a stored path inside the folder.
+
+    Raises:
+        ValueError: it leads out of it.
+    """
+    inside = directory / stored
+    if inside.parent.resolve().is_relative_to(directory.resolve()) and inside.name not in ("", ".."):
+        return inside
+    moved = directory / Path(stored).name
+    if Path(stored).is_absolute() and (moved.is_file() or BundleFiles.of(moved).index.is_file()):
+        return moved
+    raise ValueError("is outside of its folder")
+
+
+@dataclass(frozen=True)
+class FolderCheckpoint:
+    """A checkpoint of a folder: its prefix, the step in its name, and when its index was written, in seconds.
+
+    Of one at a URL that is not known.
+    """
+
+    prefix: Path
+    step: int | None
+    time: float | None
+
+    def row(self) -> dict[str, Any]:
+        """Return the fields for output, the time in UTC."""
+        time = None if self.time is None else datetime.fromtimestamp(self.time, UTC)
+        written = time and time.isoformat(" ", "seconds")
+        return {"prefix": str(self.prefix), "step": self.step, "written": written}
+
+
+def checkpoints_in(folder: Path) -> list[FolderCheckpoint]:
+    """Return the bundles of a folder by their steps, then by time; those without a step come first.
+
+    Raises:
+        MissingFile: it is no folder, or has none.
+    """
+    _require_folder(folder)
+    checkpoints = []
+    for index in folder.iterdir():
+        if index.name.endswith(".index") and index.is_file():
+            prefix = index.with_name(index.name.removesuffix(".index"))
+            step = _STEP.search(prefix.name)
+            time = None if is_remote(index) else index.stat().st_mtime
+            checkpoints.append(FolderCheckpoint(prefix, int(step[1]) if step else None, time))
+    if not checkpoints:
+        below = sorted({path.parent.name for path in folder.glob("*/*.index")})
+        hint = f"; look in {', '.join(below[:5])}" if below else ""
+        raise MissingFile(f"{folder} is a folder without a checkpoint: no .index is in it{hint}")
+    return sorted(checkpoints, key=lambda each: (-1 if each.step is None else each.step, each.time or 0))
+
+
+def latest_checkpoint(folder: Path, say: Callable[[str], None]) -> Path:
+    """Return the prefix of the checkpoint that a folder's `checkpoint` file names, else that of most steps.
+
+    `say` is called with the reason where the file does not help.
+
+    Raises:
+        MissingFile: it is no folder, or has no checkpoint.
+        FormatError: the file is damaged, or leads out of the folder.
+    """
+    _require_folder(folder)
+    try:
+        prefix = recorded_checkpoint(folder)
+        if BundleFiles.of(prefix).index.is_file() or prefix.is_file():
+            return prefix
+        raise MissingFile(f"{folder / STATE_FILE} names {prefix}, which is not there")
+    except MissingFile as error:
+        prefix = checkpoints_in(folder)[-1].prefix
+        say(f"{error}; {prefix.name} is the checkpoint of most steps")
+        return prefix
+
+
+def _require_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        raise MissingFile(f"{folder} is not a folder")

@@ -17,6 +17,8 @@ from ckpttool.formats.format import ANY, PLAIN, Checked, Format, Writing
 from ckpttool.formats.tensorflow.bundle import Bundle, BundleTensors
 from ckpttool.formats.tensorflow.object_checkpoint import ObjectCheckpoint
 from ckpttool.formats.tensorflow.object_graph import graph_of
+from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
+from ckpttool.formats.wire.protos.meta_graph_pb2 import SavedModel as SavedModelProto
 from ckpttool.formats.writing.files import refuse_existing_folder, replacing_folder
 
 GRAPHS = ("saved_model.pb", "saved_model.pbtxt")
@@ -125,3 +127,20 @@ def _require_same(tensors: Mapping[str, Tensor], model: Mapping[str, Tensor], li
         if (found.shape, found.dtype) != (tensor.shape, tensor.dtype):
             what, expected = f"{found.dtype} {list(found.shape)}", f"{tensor.dtype} {list(tensor.shape)}"
             raise PlanError(f"{name} is {what}, expected {expected} as in {like}; {hint}")
+
+
+SCHEMA_VERSION = 1
+ASSETS = "assets"
+"""The folder of files that a graph reads."""
+
+
+def write_saved_model(meta: MetaGraphDef, tensors: Mapping[str, Tensor], path: Path, assets: Path | None) -> None:
+    """Write a folder with a graph, its variables and a copy of its assets (a folder of files), whole or not at all."""
+    with replacing_folder(path) as folder:
+        (folder / "variables").mkdir()
+        if tensors:
+            Bundle().save(tensors, folder / "variables" / "variables", False)
+        if assets is not None:
+            shutil.copytree(assets, folder / ASSETS)
+        model = SavedModelProto(saved_model_schema_version=SCHEMA_VERSION, meta_graphs=[meta])
+        (folder / GRAPHS[0]).write_bytes(model.SerializeToString(deterministic=True))

@@ -1,6 +1,8 @@
 """TensorFlow's checkpoints of version 1: a file, or one for each shard, without an index; Savers wrote them until 1.0.
 
-The format: tensorflow/core/util/tensor_slice_{writer,reader}.cc. It has no checksums of tensors, only of blocks.
+A file is a sorted table of slices, the first entry of which lists them. The messages are SavedTensorSlices
+(tensorflow/core/util/saved_tensor_slice.proto), the files those of tensor_slice_{writer,reader}.cc there. It has no
+checksums of tensors, only of blocks.
 """
 
 import math
@@ -8,20 +10,128 @@ import re
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from google.protobuf.message import DecodeError
 
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError, MissingFile
-from ckpttool.core.tensors import BY_NUMBER, DTYPES, Array, Tensor, TensorSpec
+from ckpttool.core.tensors import BY_NUMBER, DTYPES, STRING, Array, DType, Tensor, TensorSpec
 from ckpttool.formats.format import Checked, Format, Tensors
-from ckpttool.formats.tensorflow.bundle_files import V1_SHARD
-from ckpttool.formats.tensorflow.bundle_index import RANK_LIMIT, SIZE_LIMIT
-from ckpttool.formats.tensorflow.bundle_slices import Box, box_of, require_cover
-from ckpttool.formats.tensorflow.prefix import prefix_of
-from ckpttool.formats.tensorflow.v1_shard import Shard, holds
-from ckpttool.formats.wire.protos.graph_pb2 import TensorShapeProto
-from ckpttool.formats.wire.protos.saved_slices_pb2 import SavedSliceMeta
-from ckpttool.formats.wire.slices import FULL, Extent
-from ckpttool.formats.wire.table import is_table
+from ckpttool.formats.tensorflow.bundle_index import RANK_LIMIT, SIZE_LIMIT, key_of, text_of
+from ckpttool.formats.tensorflow.prefix import V1_SHARD, prefix_of
+from ckpttool.formats.tensorflow.slices import FULL, Box, Extent, box_of, decode_key, encode_key, require_cover
+from ckpttool.formats.wire.protos.saved_slices_pb2 import SavedSliceMeta, SavedTensorSlices, SliceValues
+from ckpttool.formats.wire.table import Table, is_table
+
+LIST_KEY = b""
+VERSION = 1
+"""The version of the format that is read; files of before TensorFlow 0.6 do not say theirs."""
+PACKED = {
+    "float32": "float_val",
+    "float64": "double_val",
+    "complex64": "scomplex_val",
+    "complex128": "dcomplex_val",
+}
+"""Fields with the numbers as they lie in memory."""
+VARINTS = {
+    **dict.fromkeys(("int32", "int16", "int8", "uint8", "uint16", "qint8", "quint8", "qint32"), "int_val"),
+    "int64": "int64_val",
+    "bool": "bool_val",
+    "float16": "half_val",
+    "bfloat16": "half_val",
+}
+"""Fields with a number for each element; that of a half is its bits."""
+
+
+class Shard:
+    """One file, and the slices that it lists."""
+
+    def __init__(self, path: Path) -> None:
+        """Read the list; slices are read when a tensor is.
+
+        Raises:
+            CorruptCheckpoint: the table or the list is damaged.
+            FormatError: it is a bundle's index, or of a version that is not read.
+        """
+        self.path = path
+        self._table = Table(path)
+        key, value = next(iter(self._table), (None, b""))
+        if key != LIST_KEY:
+            raise CorruptCheckpoint(f"{path}: the list of tensors is missing: the first key is {key!r}")
+        if value[:1] == b"\x08":  # where a bundle's header has its number of shards
+            raise FormatError(f"{path} is a bundle's index under a name that does not end in .index: rename it")
+        listed = self._parse(value, "the list of tensors").meta
+        needs = listed.versions.min_consumer
+        if needs > VERSION or VERSION in listed.versions.bad_consumers:
+            raise FormatError(f"{path}: written for readers of version {needs} and above, this one is {VERSION}")
+        self.listed: list[SavedSliceMeta] = list(listed.tensor)
+
+    def read(self, spec: TensorSpec, extents: tuple[Extent, ...]) -> Array:
+        """Return a slice's values; `spec` has the slice's own shape.
+
+        Raises:
+            CorruptCheckpoint: its block is damaged, it is not there, or holds other than the list says.
+        """
+        try:
+            value = self._table.get(encode_key(key_of(spec.name), extents))
+        except CorruptCheckpoint as error:
+            raise CorruptCheckpoint(f"{error}: {spec.name} is damaged") from error
+        if value is None:
+            raise CorruptCheckpoint(f"{self.path}: {spec.name} is listed, but a slice of it is not there")
+        try:
+            return _array(spec, self._parse(value, spec.name).data.data)
+        except ValueError as error:
+            raise CorruptCheckpoint(f"{self.path}: {spec.name} is damaged: {error}") from error
+
+    def stored(self) -> Iterator[tuple[str, tuple[Extent, ...]]]:
+        """Yield the name and the place of every slice that is there; every block is checked on the way."""
+        for key, _ in self._table:
+            if key != LIST_KEY:
+                try:
+                    name, extents = decode_key(key)
+                except ValueError as error:
+                    raise CorruptCheckpoint(f"{self.path}: the key {key!r} is damaged: {error}") from error
+                yield text_of(name), extents
+
+    def _parse(self, value: bytes, what: str) -> SavedTensorSlices:
+        try:
+            return SavedTensorSlices.FromString(value)
+        except DecodeError as error:
+            raise CorruptCheckpoint(f"{self.path}: {what} is damaged: {error}") from error
+
+
+def holds(dtype: DType) -> bool:
+    """Return whether such files have values of a dtype."""
+    return dtype is STRING or dtype.name in PACKED or dtype.name in VARINTS
+
+
+def _array(spec: TensorSpec, values: SliceValues) -> Array:
+    """Return values in their shape; memory is taken for those that are there, never for those that are claimed."""
+    import numpy as np
+
+    if spec.dtype is STRING:
+        _require_count(spec, len(values.string_val))
+        array = np.empty(spec.elements, object)
+        array[:] = list(values.string_val)
+    elif spec.dtype.name in PACKED:
+        raw = bytearray().join(getattr(values, PACKED[spec.dtype.name]))
+        _require_count(spec, len(raw) / spec.dtype.itemsize)
+        array = np.frombuffer(raw, spec.dtype.numpy.newbyteorder("<")).astype(spec.dtype.numpy, copy=False)
+    else:
+        varints = getattr(values, VARINTS[spec.dtype.name])
+        _require_count(spec, len(varints))
+        numbers = np.fromiter(varints, np.int64, len(varints))
+        own: Any = "u2" if "float" in spec.dtype.name else spec.dtype.numpy  # of a half or a bfloat16 they are the bits
+        narrow = numbers.astype(own)
+        if (narrow != numbers).any():
+            raise ValueError(f"a number is too large for {spec.dtype}")
+        array = narrow.view(spec.dtype.numpy)
+    return array.reshape(spec.shape)
+
+
+def _require_count(spec: TensorSpec, count: float) -> None:
+    if count != spec.elements:
+        raise ValueError(f"{count:g} elements are there, {list(spec.shape)} has {spec.elements}")
 
 
 class Part(NamedTuple):
@@ -101,7 +211,7 @@ class V1(Format):
     HOLDS = frozenset(dtype.name for dtype in DTYPES if holds(dtype))
 
     def recognises(self, path: Path) -> bool:
-        """Say whether a path is a table that no index's name belongs to, or a prefix of such."""
+        """Return whether a path is a table that is not a bundle's index, or a prefix of such."""
         return bool(_files(path))
 
     def open(self, path: Path) -> V1Tensors:
@@ -121,20 +231,11 @@ class V1(Format):
     def verify(self, path: Path) -> Iterator[Checked]:
         """Read every slice of every tensor, then check that every block is whole and holds nothing else."""
         tensors, whole = self.open(path), True
-        for name in tensors:
-            checked = _check(tensors, name)
+        for checked in tensors.checked():
             whole = whole and checked.problem is None
             yield checked
         if whole:
             yield from _unlisted(tensors)
-
-
-def _check(tensors: V1Tensors, name: str) -> Checked:
-    try:
-        array = tensors[name].read()
-        return Checked(name, array.nbytes if tensors.specs[name].nbytes else sum(map(len, array.ravel())))
-    except CkptError as error:
-        return Checked(name, 0, str(error))
 
 
 def _unlisted(tensors: V1Tensors) -> Iterator[Checked]:
@@ -150,15 +251,15 @@ def _unlisted(tensors: V1Tensors) -> Iterator[Checked]:
 
 
 def _files(path: Path) -> list[Path]:
-    """Return the files of a checkpoint: all that the count in a shard's name says, be they there or not."""
+    """Return the files of a checkpoint: as many as a shard's name counts, whether they exist or not."""
     if path.is_dir():
         try:
             path = prefix_of(path)
         except CkptError:
             return []
     if _is_file(path):
-        found = V1_SHARD.search(path.name)
-        return _shards(path.with_name(path.name[: found.start()]), int(found[2])) if found else [path]
+        match = V1_SHARD.search(path.name)
+        return _shards(path.with_name(path.name[: match.start()]), int(match[2])) if match else [path]
     prefix = prefix_of(path)
     pattern = re.compile(re.escape(prefix.name) + V1_SHARD.pattern)
     near = prefix.parent.iterdir() if prefix.parent.is_dir() else ()
@@ -167,7 +268,7 @@ def _files(path: Path) -> list[Path]:
 
 
 def _is_file(path: Path) -> bool:
-    """Say whether a path is a file of such a checkpoint; an index is a table too."""
+    """Return whether a path is a file of such a checkpoint; an index is a table too."""
     return not path.name.endswith((".meta", ".index")) and path.is_file() and is_table(path)
 
 
@@ -179,11 +280,8 @@ def _spec(path: Path, listed: SavedSliceMeta) -> TensorSpec:
     name, dtype = listed.name, BY_NUMBER.get(listed.type)
     if dtype is None or not holds(dtype):
         raise FormatError(f"{path}: {name} has dtype number {listed.type} ({dtype or 'unknown'}), which is not read")
-    return TensorSpec(name, _shape(path, name, listed.shape), dtype)
-
-
-def _shape(path: Path, name: str, shape: TensorShapeProto) -> tuple[int, ...]:
-    sizes = tuple(dim.size for dim in shape.dim)
-    if shape.unknown_rank or len(sizes) > RANK_LIMIT or min(sizes, default=0) < 0 or math.prod(sizes) >= SIZE_LIMIT:
+    sizes = tuple(dim.size for dim in listed.shape.dim)
+    unknown = listed.shape.unknown_rank
+    if unknown or len(sizes) > RANK_LIMIT or min(sizes, default=0) < 0 or math.prod(sizes) >= SIZE_LIMIT:
         raise CorruptCheckpoint(f"{path}: {name} has the impossible shape {list(sizes)}")
-    return sizes
+    return TensorSpec(name, sizes, dtype)

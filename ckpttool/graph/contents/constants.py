@@ -8,7 +8,7 @@ import numpy as np
 
 from ckpttool.core.errors import FormatError
 from ckpttool.core.tensors import STRING, Array, DType, dtype_numbered
-from ckpttool.formats.tensorflow.v1_shard import PACKED, VARINTS
+from ckpttool.formats.tensorflow.v1 import PACKED, VARINTS
 from ckpttool.formats.wire.protos.graph_pb2 import DataType, NodeDef, TensorProto
 
 MESSAGE_LIMIT = (2 << 30) - 1

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ckpttool.core.errors import CkptError, ExistingOutput, FormatError, MissingFile
 from ckpttool.core.tensors import BY_NAME, DTYPES, STRING, Tensor
 from ckpttool.formats.tensorflow.bundle import Bundle
-from ckpttool.formats.tensorflow.bundle_files import BundleFiles
+from ckpttool.formats.tensorflow.prefix import BundleFiles
 
 FIXTURES = Path(__file__).parents[3] / "fixtures" / "bundles"
 GOLDEN_INDEX = bytes.fromhex(
@@ -242,7 +242,8 @@ def write_big_endian(folder, arrays, texts):
     import struct
 
     from ckpttool.core.tensors import dtype_of
-    from ckpttool.formats.wire import crc, strings
+    from ckpttool.formats.wire import crc
+    from ckpttool.formats.wire.elements import encode_string_lengths, string_lengths_checksum
     from ckpttool.formats.wire.protos.bundle_pb2 import BundleEntryProto
     from ckpttool.formats.wire.table_writer import TableWriter
 
@@ -252,9 +253,9 @@ def write_big_endian(folder, arrays, texts):
         raw = array.view(f"u{array.itemsize // part}").byteswap().tobytes()
         rows[name] = (dtype_of(array), array.shape, len(data), len(raw), crc.mask(crc.extend(0, raw)))
         data += raw
-    checksum = strings.lengths_checksum([len(text) for text in texts], big_endian=True)
+    checksum = string_lengths_checksum([len(text) for text in texts], big_endian=True)
     stored = struct.pack(">I", crc.mask(checksum))
-    head = strings.encode_lengths(texts)[0][:-4] + stored
+    head = encode_string_lengths(texts)[0][:-4] + stored
     running = crc.extend(crc.extend(checksum, stored), b"".join(texts))
     rows["s"] = (STRING, (len(texts),), len(data), len(head) + sum(map(len, texts)), crc.mask(running))
     data += head + b"".join(texts)

@@ -7,8 +7,8 @@ from conformance import SHAPES, numbers, tensors_of
 
 from ckpttool import checkpoint
 from ckpttool.core.tensors import BY_NAME, DTYPES, Tensor
-from ckpttool.formats.tensorflow import checkpoint_state
 from ckpttool.formats.tensorflow.bundle import Bundle
+from ckpttool.formats.tensorflow.prefix import record_checkpoint, recorded_checkpoint
 
 QUANTISED = [d for d in DTYPES if d.name.startswith("q")]
 DIRECT = [d for d in DTYPES if d.itemsize and d not in QUANTISED] + [BY_NAME["string"]]
@@ -131,10 +131,10 @@ def test_variants_are_copied_so_that_tensorflow_reads_them(tf, tmp_path):
 
 def test_the_state_file_is_understood(tf, tmp_path):
     checkpoint.save({"a": np.zeros(1, np.float32)}, tmp_path / "x.ckpt-3")
-    checkpoint_state.write(tmp_path, tmp_path / "x.ckpt-3")
+    record_checkpoint(tmp_path, tmp_path / "x.ckpt-3")
     assert tf.train.latest_checkpoint(str(tmp_path)) == str(tmp_path / "x.ckpt-3")
     tf.compat.v1.train.update_checkpoint_state(str(tmp_path), "x.ckpt-3", ["x.ckpt-2", "x.ckpt-3"])
-    assert checkpoint_state.latest(tmp_path) == tmp_path / "x.ckpt-3"
+    assert recorded_checkpoint(tmp_path) == tmp_path / "x.ckpt-3"
 
 
 def test_numbers_near_the_limits_of_a_dtype_cast_as_tensorflow_casts_them(tf):

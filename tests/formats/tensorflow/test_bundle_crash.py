@@ -9,8 +9,8 @@ import pytest
 from conformance import tensors_of
 
 from ckpttool.core.errors import MissingFile
-from ckpttool.formats.tensorflow import checkpoint_state
 from ckpttool.formats.tensorflow.bundle import Bundle
+from ckpttool.formats.tensorflow.prefix import record_checkpoint, recorded_checkpoint
 
 CALLS = [(os, "open"), (os, "fsync"), (Path, "rename"), (Path, "replace"), (Path, "unlink")]
 OLD, NEW = {"a": [1.0] * 4, "gone": [5.0]}, {"a": [2.0] * 4, "text": [b"x"]}
@@ -97,18 +97,18 @@ def test_a_full_disk_leaves_the_old_one_or_the_new(tmp_path, monkeypatch, existi
 
 
 def test_the_state_file_is_replaced_whole(tmp_path, monkeypatch):
-    checkpoint_state.write(tmp_path, tmp_path / "old")
+    record_checkpoint(tmp_path, tmp_path / "old")
     for number in range(1, 8):
         with monkeypatch.context() as patch:
             before_call(patch, number, lambda: (_ for _ in ()).throw(OSError(errno.EIO, "broken")))
             try:
-                checkpoint_state.write(tmp_path, tmp_path / "new")
+                record_checkpoint(tmp_path, tmp_path / "new")
                 break
             except OSError:
                 pass
-        assert checkpoint_state.latest(tmp_path).name in ("old", "new")
-        checkpoint_state.write(tmp_path, tmp_path / "old")
-    assert checkpoint_state.latest(tmp_path).name == "new"
+        assert recorded_checkpoint(tmp_path).name in ("old", "new")
+        record_checkpoint(tmp_path, tmp_path / "old")
+    assert recorded_checkpoint(tmp_path).name == "new"
 
 
 def test_an_interrupt_after_the_commit_does_not_remove_the_new_data(tmp_path, monkeypatch):

@@ -170,7 +170,7 @@ def test_damage_is_not_copied_by_a_verb(tmp_path):
 
 
 def test_a_hundred_thousand_slices_are_checked_quickly(tmp_path):
-    from ckpttool.formats.tensorflow.bundle_slices import Box, require_cover
+    from ckpttool.formats.tensorflow.slices import Box, require_cover
 
     boxes = [Box((i % 300, i // 300), (1, 1)) for i in range(90_000)]
     require_cover(boxes, (300, 300))
@@ -179,7 +179,7 @@ def test_a_hundred_thousand_slices_are_checked_quickly(tmp_path):
 
 
 def test_built_blocks_have_what_was_put_in():
-    from ckpttool.formats.wire.block import decode_block
+    from ckpttool.formats.wire.table import decode_block
 
     pairs = [(f"k{i:03}".encode(), b"v" * i) for i in range(200)]
     assert decode_block(built(pairs)) == pairs

@@ -9,9 +9,9 @@ from ckpttool.core.errors import CorruptCheckpoint, FormatError
 from ckpttool.core.tensors import BY_NAME, Tensor, TensorSpec
 from ckpttool.core.variable_kinds import OBJECT_GRAPH, base_name
 from ckpttool.formats.tensorflow.bundle import Bundle
-from ckpttool.formats.tensorflow.bundle_files import BundleFiles
 from ckpttool.formats.tensorflow.bundle_writer import write_bundle
 from ckpttool.formats.tensorflow.object_checkpoint import ObjectCheckpoint
+from ckpttool.formats.tensorflow.prefix import BundleFiles
 from ckpttool.formats.wire.protos.bundle_pb2 import TrackableObjectGraph
 from ckpttool.surgery.verify import verify
 

@@ -9,9 +9,9 @@ from ckpttool import checkpoint
 from ckpttool.core.errors import CorruptCheckpoint, FormatError, MissingFile
 from ckpttool.core.tensors import DTYPES, STRING, Tensor
 from ckpttool.formats.tensorflow.prefix import prefix_of
+from ckpttool.formats.tensorflow.slices import FULL, encode_key
 from ckpttool.formats.tensorflow.v1 import V1
 from ckpttool.formats.wire.protos.saved_slices_pb2 import SavedTensorSlices
-from ckpttool.formats.wire.slices import FULL, encode_key
 
 UNKNOWN = ("bfloat16", "qint16", "quint16", "uint32", "uint64", "float8_e5m2", "float8_e4m3fn", "int4", "uint4")
 """Dtypes that TensorFlow does not write in this format."""

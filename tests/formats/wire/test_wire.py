@@ -7,7 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ckpttool.core.errors import CkptError
-from ckpttool.formats.wire import crc, slices, strings, table_writer, variants, varint
+from ckpttool.formats.tensorflow import slices
+from ckpttool.formats.wire import crc, table_writer, varint
+from ckpttool.formats.wire.elements import (
+    decode_strings,
+    encode_string_lengths,
+    string_lengths_checksum,
+    variant_checksum,
+)
 
 
 @pytest.mark.parametrize(
@@ -87,29 +94,29 @@ def test_any_bytes_are_a_slice_key_or_a_value_error(raw):
 def test_string_lengths_over_four_bytes_count_as_eight():
     lengths = [1, 2**32, 3]
     expected = struct.pack("<IQI", *lengths)
-    assert strings.lengths_checksum(lengths) == crc.extend(0, expected)
-    assert strings.lengths_checksum(lengths, big_endian=True) == crc.extend(0, struct.pack(">IQI", *lengths))
+    assert string_lengths_checksum(lengths) == crc.extend(0, expected)
+    assert string_lengths_checksum(lengths, big_endian=True) == crc.extend(0, struct.pack(">IQI", *lengths))
 
 
 def test_strings_come_back_and_a_wrong_checksum_does_not():
     texts = [b"hello", b"", b"x" * 300]
-    head, running = strings.encode_lengths(texts)
+    head, running = encode_string_lengths(texts)
     data = head + b"".join(texts)
     stored = crc.mask(crc.extend(running, b"".join(texts)))
-    assert strings.decode(data, 3, stored) == texts
+    assert decode_strings(data, 3, stored) == texts
     with pytest.raises(ValueError, match="the checksum does not match"):
-        strings.decode(data, 3, stored ^ 1)
+        decode_strings(data, 3, stored ^ 1)
     with pytest.raises(ValueError, match="add up to 305 bytes, 306 are there"):
-        strings.decode(data + b"!", 3, stored)
+        decode_strings(data + b"!", 3, stored)
 
 
 def test_a_variant_with_bytes_left_over():
     body = b"proto"
     running = crc.extend(crc.extend(0, struct.pack("<Q", 5)), body)
     data = b"\x05" + body + struct.pack("<I", crc.mask(running))
-    assert variants.checksum(data, 1) == crc.mask(crc.extend(running, data[-4:]))
+    assert variant_checksum(data, 1) == crc.mask(crc.extend(running, data[-4:]))
     with pytest.raises(ValueError, match="1 bytes are left over"):
-        variants.checksum(data + b"x", 1)
+        variant_checksum(data + b"x", 1)
 
 
 @pytest.mark.parametrize(

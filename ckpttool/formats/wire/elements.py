@@ -1,7 +1,11 @@
-"""String tensors: the lengths, a checksum of the lengths, then the bytes (WriteStringTensor in tensor_bundle.cc).
+"""String and variant tensors in bundles, whose elements vary in size.
 
-On disk a length is a varint. In the checksums it is a number of four bytes in the writer's byte order (eight where
-four do not hold it), as in the first checkpoints. A tensor's checksum covers lengths, the stored checksum and bytes.
+Strings are their lengths, a checksum of the lengths, then the bytes (WriteStringTensor in tensor_bundle.cc). On disk a
+length is a varint. In the checksums it is a number of four bytes in the writer's byte order (eight where four do not
+hold it), as in the first checkpoints. A tensor's checksum covers lengths, the stored checksum and bytes.
+
+Variants (TensorLists, optionals) are checked and copied, never decoded: their contents name code to run. Each is its
+length, a VariantTensorDataProto, and the checksum of everything so far (WriteVariantTensor).
 """
 
 import struct
@@ -13,18 +17,18 @@ from ckpttool.formats.wire import crc, varint
 CHECKSUM = 4
 
 
-def encode_lengths(strings: Sequence[bytes]) -> tuple[bytes, int]:
+def encode_string_lengths(strings: Sequence[bytes]) -> tuple[bytes, int]:
     """Return the part before the bytes, and its checksum, which the bytes are then added to.
 
-    >>> encode_lengths([b"hello", b"", b"x" * 300])[0].hex()
+    >>> encode_string_lengths([b"hello", b"", b"x" * 300])[0].hex()
     '0500ac02812c1d6d'
     """
-    running = lengths_checksum([len(text) for text in strings])
+    running = string_lengths_checksum([len(text) for text in strings])
     stored = struct.pack("<I", crc.mask(running))
     return b"".join(varint.encode(len(text)) for text in strings) + stored, crc.extend(running, stored)
 
 
-def lengths_checksum(lengths: Sequence[int], big_endian: bool = False) -> int:
+def string_lengths_checksum(lengths: Sequence[int], big_endian: bool = False) -> int:
     """Return the checksum of lengths as numbers of four bytes, or of eight where they are larger."""
     order = ">" if big_endian else "<"
     if max(lengths, default=0) <= 0xFFFFFFFF:
@@ -34,7 +38,7 @@ def lengths_checksum(lengths: Sequence[int], big_endian: bool = False) -> int:
     return crc.extend(0, b"".join(struct.pack(order + ("I" if n <= 0xFFFFFFFF else "Q"), n) for n in lengths))
 
 
-def decode(data: bytes, count: int, stored_crc: int, big_endian: bool = False) -> list[bytes]:
+def decode_strings(data: bytes, count: int, stored_crc: int, big_endian: bool = False) -> list[bytes]:
     """Return the strings of a tensor of `count` elements whose bytes, all of them, are `data`.
 
     Raises:
@@ -43,7 +47,7 @@ def decode(data: bytes, count: int, stored_crc: int, big_endian: bool = False) -
     if count + CHECKSUM > len(data):
         raise ValueError(f"{count} strings cannot be in {len(data)} bytes")
     lengths, at = _lengths(data, count)
-    running = lengths_checksum(lengths, big_endian)
+    running = string_lengths_checksum(lengths, big_endian)
     (stored,) = struct.unpack_from(">I" if big_endian else "<I", data, at)
     if crc.mask(running) != stored:
         raise ValueError("the checksum of the string lengths does not match")
@@ -82,3 +86,24 @@ def as_bytes(elements: Iterable[object], name: str) -> list[bytes]:
         else:
             raise CkptError(f"{name} holds a {type(element).__name__}, a string tensor holds bytes or text")
     return out
+
+
+def variant_checksum(data: bytes, count: int) -> int:
+    """Check the bytes of a variant tensor of `count` elements, and return the masked checksum of the whole.
+
+    Raises:
+        ValueError: lengths do not fit, or the checksum of an element does not match.
+    """
+    running = at = 0
+    for _ in range(count):
+        length, start = varint.decode(data, at, len(data))
+        end = start + length
+        if end + 4 > len(data):
+            raise ValueError(f"a variant of {length} bytes does not fit")
+        running = crc.extend(crc.extend(running, struct.pack("<Q", length)), data[start:end])
+        if data[end : end + 4] != struct.pack("<I", crc.mask(running)):
+            raise ValueError("the checksum of a variant does not match")
+        running, at = crc.extend(running, data[end : end + 4]), end + 4
+    if at != len(data):
+        raise ValueError(f"{len(data) - at} bytes are left over after the last variant")
+    return crc.mask(running)
