@@ -77,13 +77,15 @@ class Call:
         article = "an" if cls.noun[0] in "aeiou" else "a"
         whole = CallText(text, parameter, f"{article} {cls.noun} such as {cls.example}")
         read: list[tuple[str | None, Self]] = []
+        taken: set[str] = set()
         for target, node in whole.statements():
+            read.append((target.id if target else None, _instance(whole, node, whole.call(node), cls)))
             if target is not None:
                 if problem := cls.problem_of_name(target.id):
                     raise whole.wrong(target, problem)
-                if target.id in [name for name, _ in read]:
+                if target.id in taken:
                     raise whole.wrong(target, f"two {cls.noun}s are named {target.id!r}")
-            read.append((target.id if target else None, _instance(whole, node, whole.call(node), cls)))
+                taken.add(target.id)
         if not read:
             raise PlanError(f"{parameter}: expected {article} {cls.noun} such as {cls.example}")
         return read

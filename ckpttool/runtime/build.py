@@ -12,13 +12,12 @@ from ckpttool.core.errors import GraphError, PlanError
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.roles.roles import ROLE_KEYS
-from ckpttool.graph.spec import LayerSpec
+from ckpttool.runtime.activations import dropout
 from ckpttool.runtime.configure import running, tensorflow
-from ckpttool.runtime.dropout import dropout
-from ckpttool.runtime.layers import stack, training_switch
 from ckpttool.runtime.objectives import Objective, labels_of, put_objective
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.runtime.schedules import UNKNOWN_STEPS, RunSteps
+from ckpttool.runtime.spec import LayerSpec, stack, training_switch
 from ckpttool.runtime.training_op import put_training_op
 
 

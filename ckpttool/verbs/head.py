@@ -14,10 +14,10 @@ from ckpttool.graph.freezing.updates import drop_updates, untrainable
 from ckpttool.graph.rewrite.importable import importable
 from ckpttool.graph.rewrite.prune import without_training
 from ckpttool.graph.roles.roles import find_roles
-from ckpttool.graph.spec import parse
 from ckpttool.runtime.build import Place, with_head, with_training
 from ckpttool.runtime.objectives import Objective
 from ckpttool.runtime.recipe import Recipe
+from ckpttool.runtime.spec import parse
 
 LOSS = "loss/loss:0"
 """The loss of a graph with a head of ours."""

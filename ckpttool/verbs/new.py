@@ -5,14 +5,15 @@ from pathlib import Path
 
 from ckpttool.formats.writing.files import refuse_existing
 from ckpttool.graph.contents.stored import stored_tensors
-from ckpttool.graph.spec import parse
 from ckpttool.model.model import outputs_of, write_model
 from ckpttool.model.plan import PlanRow, plan_rows
 from ckpttool.runtime.build import new_graph
 from ckpttool.runtime.configure import suit_tensorflow
 from ckpttool.runtime.fresh import fresh_tensors
+from ckpttool.runtime.layers import Conv2D
 from ckpttool.runtime.objectives import Objective
 from ckpttool.runtime.recipe import Recipe
+from ckpttool.runtime.spec import parse
 
 
 def new(
@@ -34,7 +35,7 @@ def new(
     """
     refuse_existing(outputs_of(output), overwrite)
     described = parse(layers)
-    suit_tensorflow(any(layer.kind == "conv2d" for layer in described))
+    suit_tensorflow(any(isinstance(spec.layer, Conv2D) for spec in described))
     graph = new_graph(input_shape, described, recipe or Recipe(), objective or Objective(), seed)
     write_model(graph, fresh_tensors(graph, stored_tensors(graph), seed), output, overwrite)
     return plan_rows(graph, {})

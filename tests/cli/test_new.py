@@ -9,6 +9,7 @@ import pytest
 from ckpttool import checkpoint
 from ckpttool.runtime.optimizers import OPTIMIZERS
 from ckpttool.runtime.schedules import SCHEDULES
+from ckpttool.runtime.spec import LAYERS
 
 SPEC = "hidden1 = dense(5, leaky_relu(0.2), init=he); outputs = dense(3)"
 
@@ -80,10 +81,10 @@ def test_a_layer_may_bear_the_name_of_an_op(shell: Any, data: Path, tmp_path: Pa
     [
         (
             ["--layers", "outputs = dens(3)"],
-            "layers, line 1, column 11, at 'dens(3)': no layer kind 'dens'; nearest: dense",
+            f"layers, line 1, column 11, at 'dens(3)': no layer dens; known: {', '.join(LAYERS)}; nearest: dense",
         ),
         (["--layers", "outputs = dense(3"], "layers, line 1, column 16, at 'outputs = dense(3': '(' was never closed"),
-        (["--layers", ""], "no layers, expected some such as: hidden4 = dense(20, relu); outputs = dense(10)"),
+        (["--layers", ""], "layers: expected a layer such as hidden4 = dense(20, relu)"),
         (
             ["--input", "28,28,1"],
             "outputs: dense needs inputs of [rows, units], X:0 is (None, 28, 28, 1); put flatten() before it",

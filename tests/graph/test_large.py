@@ -11,7 +11,6 @@ import pytest
 from ckpttool.core.errors import GraphError
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
-from ckpttool.graph import spec
 from ckpttool.graph.contents.layers import layers
 from ckpttool.graph.core import Graph
 from ckpttool.graph.freezing.frozen import frozen_with_layers
@@ -22,6 +21,7 @@ from ckpttool.graph.rewrite.resource import to_resource
 from ckpttool.graph.roles.losses import comparisons
 from ckpttool.graph.roles.results import result_of
 from ckpttool.graph.roles.roles import certain_roles
+from ckpttool.runtime import spec
 
 FLOAT = 1
 

@@ -7,16 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ckpttool.core.errors import CkptError, PlanError, UnknownName
-from ckpttool.graph.activations import ACTIVATIONS, INITS, Activation
-from ckpttool.graph.spec import LayerSpec, parse
+from ckpttool.runtime.activations import ACTIVATIONS, INITIALIZERS, LeakyRelu, Selu
+from ckpttool.runtime.layers import Dense
+from ckpttool.runtime.spec import LAYERS, LayerSpec, parse
 
 
 def dense(
-    name: str, units: int, activation: str = "linear", init: str = "glorot_uniform", bias: bool = True
+    name: str, units: int, activation: str | None = None, init: str = "glorot_uniform", bias: bool = True
 ) -> LayerSpec:
-    parameters = dict(ACTIVATIONS[activation])
-    arguments = {"units": units, "activation": Activation(activation, parameters), "init": init, "bias": bias}
-    return LayerSpec(name, "dense", arguments | {"l1": 0.0, "l2": 0.0, "max_norm": 0.0})
+    return LayerSpec(name, Dense(units, ACTIVATIONS[activation]() if activation else None, init, bias))
 
 
 def test_the_designs_example() -> None:
@@ -29,11 +28,11 @@ def test_the_designs_example() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("h = dense(7, elu, he)", dense("h", 7, "elu", "he_normal")),
-        ("h = dense(7, tanh, 'xavier', False)", dense("h", 7, "tanh", "glorot_uniform", False)),
-        ("h = dense(bias=False, init=he_uniform, units=7)", dense("h", 7, "linear", "he_uniform", False)),
+        ("h = dense(7, elu, he)", dense("h", 7, "elu", "he")),
+        ("h = dense(7, tanh, 'xavier', False)", dense("h", 7, "tanh", "xavier", False)),
+        ("h = dense(bias=False, init=he_uniform, units=7)", dense("h", 7, None, "he_uniform", False)),
         ("h = dense(7, None)", dense("h", 7)),
-        ("h = dense(7, linear)", dense("h", 7)),
+        ("h = dense(7, linear)", dense("h", 7, "linear")),
         ("h = dense(7, relu())", dense("h", 7, "relu")),
         ("h = dense(7, leaky_relu)", dense("h", 7, "leaky_relu")),
         ("h = dense(2147483647)", dense("h", 2**31 - 1)),
@@ -45,45 +44,56 @@ def test_arguments_by_place_by_name_and_by_default(text: str, expected: LayerSpe
 
 @pytest.mark.parametrize("given_alpha", ["leaky_relu(0.2)", "leaky_relu(alpha=0.2)", "leaky_relu(alpha=2e-1)"])
 def test_an_activation_takes_its_parameter(given_alpha: str) -> None:
-    assert parse(f"dense(3, {given_alpha})")[0].arguments["activation"] == Activation("leaky_relu", {"alpha": 0.2})
-    assert parse("dense(3, leaky_relu(-1))")[0].arguments["activation"].parameters == {"alpha": -1.0}
+    assert parse(f"dense(3, {given_alpha})") == [LayerSpec("dense", Dense(3, LeakyRelu(0.2)))]
+    assert parse("dense(3, leaky_relu(-1))") == [LayerSpec("dense", Dense(3, LeakyRelu(-1.0)))]
 
 
-def test_every_initialiser_has_a_full_name() -> None:
-    assert set(INITS.values()) == {
-        f"{name}_{kind}" for name in ("glorot", "he", "lecun") for kind in ("uniform", "normal")
+def test_short_names_of_initialisers_are_those_of_tensorflow() -> None:
+    assert [parse(f"dense(1, init={name})")[0] for name in INITIALIZERS] == [
+        dense("dense", 1, init=name) for name in INITIALIZERS
+    ]
+    full = {f"{name}_{kind}" for name in ("glorot", "he", "lecun") for kind in ("uniform", "normal")}
+    assert {
+        short: next(name for name in sorted(full) if INITIALIZERS[name] == INITIALIZERS[short])
+        for short in INITIALIZERS
+        if short not in full
+    } == {
+        "glorot": "glorot_uniform",
+        "xavier": "glorot_uniform",
+        "xavier_uniform": "glorot_uniform",
+        "xavier_normal": "glorot_normal",
+        "he": "he_normal",
+        "lecun": "lecun_normal",
     }
-    assert {name: parse(f"dense(1, init={name})")[0].arguments["init"] for name in INITS} == INITS
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("conv2d(8)", {"filters": 8, "kernel": (3, 3), "strides": (1, 1), "padding": "SAME", "bias": True}),
-        ("conv2d(8, (5, 3), relu, 2, valid)", {"kernel": (5, 3), "strides": (2, 2), "padding": "VALID"}),
+        ("conv2d(8)", {"filters": 8, "kernel": (3, 3), "strides": (1, 1), "padding": "same", "bias": True}),
+        ("conv2d(8, (5, 3), relu, 2, valid)", {"kernel": (5, 3), "strides": (2, 2), "padding": "valid"}),
         ("dense(8, l1=0.1, l2=1e-3, max_norm=1)", {"l1": 0.1, "l2": 1e-3, "max_norm": 1.0}),
-        ("max_pool()", {"size": (2, 2), "strides": (), "padding": "VALID"}),
-        ("avg_pool(3, 2, same)", {"size": (3, 3), "strides": (2, 2), "padding": "SAME"}),
-        ("batch_norm(0.9)", {"momentum": 0.9, "epsilon": 1e-3, "activation": Activation("linear")}),
+        ("max_pool()", {"size": (2, 2), "strides": None, "padding": "valid"}),
+        ("avg_pool(3, 2, same)", {"size": (3, 3), "strides": (2, 2), "padding": "same"}),
+        ("batch_norm(0.9)", {"momentum": 0.9, "epsilon": 1e-3, "activation": None}),
         ("dropout(0.5)", {"rate": 0.5}),
-        ("activation(selu)", {"function": Activation("selu")}),
+        ("activation(selu)", {"function": Selu()}),
         ("flatten()", {}),
     ],
 )
 def test_every_kind_has_its_own_parameters(text: str, expected: dict[str, object]) -> None:
-    arguments = parse(text)[0].arguments
-    assert {name: arguments[name] for name in expected} == expected
+    layer = parse(text)[0].layer
+    assert {name: getattr(layer, name) for name in expected} == expected
 
 
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
         ("conv2d(8, (5, 3, 1))", "expected a number"),
-        ("conv2d(8, 0)", "expected a whole number from 1"),
-        ("conv2d(8, padding=full)", "at 'full': expected same or valid"),
-        ("dropout(1)", "at '1': expected a number from 0 to below 1"),
+        ("conv2d(8, 0)", "at '0': conv2d: kernel must be a whole number from 1"),
+        ("dropout(1)", "at '1': dropout: rate must be at least 0 and below 1, found 1"),
         ("dropout()", "dropout needs rate"),
-        ("dense(8, l2=-1)", "at '-1': expected 0 or more"),
+        ("dense(8, l2=-1)", "at '-1': dense: l2 must be a number not below 0, found -1"),
         ("flatten(3)", "flatten takes at most 0 arguments, found 1"),
     ],
 )
@@ -104,22 +114,26 @@ def test_layers_without_names_are_numbered_around_those_with() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("h = dens(20)", "layers, line 1, column 5, at 'dens(20)': no layer kind 'dens'; nearest: dense"),
-        ("h = conv(20)", "layers, line 1, column 5, at 'conv(20)': no layer kind 'conv'; nearest: conv2d"),
+        (
+            "h = dens(20)",
+            f"layers, line 1, column 5, at 'dens(20)': no layer dens; known: {', '.join(LAYERS)}; nearest: dense",
+        ),
+        ("h = conv(20)", f"at 'conv(20)': no layer conv; known: {', '.join(LAYERS)}; nearest: conv2d"),
         (
             "h = dense(20, rleu)",
-            "layers, line 1, column 15, at 'rleu': no activation 'rleu'; nearest: relu, rrelu, elu",
+            f"column 15, at 'rleu': no activation rleu; known: {', '.join(ACTIVATIONS)}; nearest: relu, rrelu, elu",
         ),
         (
             "h = dense(20, Relu(1))",
-            "layers, line 1, column 15, at 'Relu(1)': no activation 'Relu'; nearest: elu, selu, relu",
+            f"at 'Relu(1)': no activation Relu; known: {', '.join(ACTIVATIONS)}; nearest: elu, selu, relu",
         ),
         (
             "h = dense(20, unit=3)",
             "layers, line 1, column 15, at 'unit=3': dense has no argument 'unit'; nearest: units",
         ),
         ("h = dense(20, **x)", "at '**x': dense has no argument '**'; there are units, activation, init, bias"),
-        ("h = dense(20, init=hee)", "at 'hee': no initialiser 'hee'; nearest: he"),
+        ("conv2d(8, padding=full)", "at 'full': no padding full; there are same, valid"),
+        ("h = dense(20, init=hee)", "at 'hee': no init hee; nearest: he"),
         ("h = dense(2, leaky_relu(beta=1))", "at 'beta=1': leaky_relu has no argument 'beta'; there are alpha"),
     ],
 )
@@ -131,16 +145,16 @@ def test_unknown_names_are_told_with_the_nearest(text: str, expected: str) -> No
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("", "no layers, expected some such as: hidden4 = dense(20, relu); outputs = dense(10)"),
-        ("# nothing", "no layers"),
+        ("", "layers: expected a layer such as hidden4 = dense(20, relu)"),
+        ("# nothing", "layers: expected a layer such as"),
         ("h = dense()", "line 1, column 5, at 'dense()': dense needs units"),
         ("h = dense(relu)", "at 'relu': expected a number"),
-        ("h = dense(0)", "at '0': expected a whole number from 1 to 2147483647"),
-        ("h = dense(-5)", "at '-5': expected a whole number from 1"),
-        ("h = dense(2.0)", "at '2.0': expected a whole number from 1"),
+        ("h = dense(0)", "at '0': dense: units must be a whole number from 1 to 2147483647, found 0"),
+        ("h = dense(-5)", "at '-5': dense: units must be a whole number from 1"),
+        ("h = dense(2.0)", "at '2.0': expected a whole number"),
         ("h = dense(True)", "at 'True': expected a finite number"),
         ("h = dense('20')", "at \"'20'\": expected a number"),
-        ("h = dense(2147483648)", "expected a whole number from 1"),
+        ("h = dense(2147483648)", "units must be a whole number from 1"),
         ("h = dense(2j)", "expected a number"),
         ("h = dense(2, leaky_relu(1e999))", "at '1e999': expected a finite number"),
         (f"h = dense(2, leaky_relu({'9' * 400}))", "expected a finite number"),
@@ -224,7 +238,7 @@ def test_any_text_is_layers_or_a_clear_error(text: str) -> None:
 
 @given(
     st.lists(
-        st.tuples(st.integers(1, 2**31 - 1), st.sampled_from(list(ACTIVATIONS)), st.sampled_from(list(INITS))),
+        st.tuples(st.integers(1, 2**31 - 1), st.sampled_from(list(ACTIVATIONS)), st.sampled_from(list(INITIALIZERS))),
         min_size=1,
         max_size=8,
     ),
@@ -232,4 +246,4 @@ def test_any_text_is_layers_or_a_clear_error(text: str) -> None:
 )
 def test_what_is_written_is_what_is_read(layers: list[tuple[int, str, str]], between: str) -> None:
     text = between.join(f"h{i} = dense({u}, {a}, init={init})" for i, (u, a, init) in enumerate(layers))
-    assert parse(text) == [dense(f"h{i}", u, a, INITS[init]) for i, (u, a, init) in enumerate(layers)]
+    assert parse(text) == [dense(f"h{i}", u, a, init) for i, (u, a, init) in enumerate(layers)]
