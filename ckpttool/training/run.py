@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ckpttool.core.errors import PlanError
 from ckpttool.model.plan import PlanRow
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.training.features import Features
@@ -45,21 +44,6 @@ class Options:
     save_every: str | None = None
     keep_checkpoints: int = 3
     roles: Mapping[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, recipe: Recipe, training_op: str | None, roles: Mapping[str, Any], **more: Any) -> "Options":
-        """Join a recipe with the name of a training op that replaces it, as the command line gives them.
-
-        Raises:
-            PlanError: both are given.
-        """
-        if training_op is None:
-            return cls(recipe=recipe, roles=roles, **more)
-        said = [name for name, value in asdict(recipe).items() if value != getattr(Recipe(), name)]
-        if said:
-            named = ", ".join(f"--{name.replace('_', '-')}" for name in said)
-            raise PlanError(f"--train-op trains as it was made to: leave {named} out, or let it go for an optimizer")
-        return cls(recipe=None, roles={**roles, "training_op": training_op}, **more)
 
     def all_stages(self) -> list[Stage]:
         """Return the stages of the run; one where none are said."""

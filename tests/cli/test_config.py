@@ -57,10 +57,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Options, bool, bool]]:
     """The options, --overwrite and --resume that `finetune` was asked for; it is not run."""
     seen: list[tuple[Options, bool, bool]] = []
 
-    def listen(
-        model: Any, data: Any, options: Options, out: Any, over: bool, watch: Any, resume: bool, *_: Any
-    ) -> None:
-        seen.append((options, over, resume))
+    def listen(_model: Any, _data: Any, options: Options, _output: Any, **given: Any) -> None:
+        seen.append((options, given["overwrite"], given["resume"]))
         raise click.ClickException("asked")
 
     monkeypatch.setattr(verb, "finetune", listen)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ckpttool.cli.show.rate_chart import chart
+from ckpttool.cli.commands.lr_find import chart
 from ckpttool.verbs.rates.curve import Point, RateCurve
 
 FAST = ["--batch-size", "30"]

@@ -4,23 +4,25 @@ from pathlib import Path
 
 import click
 
-from ckpttool.cli.options import joining, shared
+from ckpttool.cli.options.general import json_option, lenient_option, plan_option
+from ckpttool.cli.options.reading import checkpoints_argument, weights_option
+from ckpttool.cli.options.writing import output_options
 from ckpttool.cli.show.plans import execute
 from ckpttool.verbs.average import plan_average
 
 
 @click.command()
-@joining.checkpoints
-@joining.weights
+@checkpoints_argument
+@weights_option
 @click.option(
     "--decay", type=float, metavar="D", help="A moving average: from each checkpoint to the next D of it stays."
 )
 @click.option("--last", type=click.IntRange(2), metavar="N", help="The N checkpoints of most steps in the folder CKPT.")
 @click.option("--latest", is_flag=True, help="Note OUT as the latest checkpoint of its folder.")
-@shared.lenient
-@shared.plan
-@shared.as_json
-@shared.writes
+@lenient_option
+@plan_option
+@json_option
+@output_options
 def average(
     checkpoints: tuple[Path, ...],
     weights: tuple[float, ...] | None,

@@ -1,14 +1,15 @@
 """`ckpttool cache`: the outputs of frozen layers, computed once."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
-from ckpttool.cli.options import run, shared
-from ckpttool.cli.options.augmenting import augmenting
-from ckpttool.cli.options.config import config
-from ckpttool.cli.options.roles import roles
+from ckpttool.cli.options.config import config_option
+from ckpttool.cli.options.general import json_option, seed_option
+from ckpttool.cli.options.reading import freeze_option, model_argument
+from ckpttool.cli.options.rows import augment_options, cache_dir_option, data_option, features_option, roles_options
 from ckpttool.cli.show.output import document
 from ckpttool.cli.show.progress import ProgressPrinter
 from ckpttool.model.model import Model
@@ -16,25 +17,30 @@ from ckpttool.verbs import cache as verb
 
 
 @click.command()
-@shared.model
-@shared.freeze(required=True)
-@shared.data
-@shared.features
+@model_argument
+@freeze_option(required=True)
+@data_option
+@features_option
 @click.option("--valid", type=click.IntRange(min=1), help="Hold out the first N training rows, as finetune will.")
-@run.cache_dir
-@augmenting
-@shared.seed
-@roles
-@config()
-@shared.as_json
+@cache_dir_option
+@augment_options
+@seed_option
+@roles_options
+@config_option()
+@json_option
 def cache(
     model: Path,
     freeze: str,
     data: Path,
+    features: str | None,
     valid: int | None,
     cache_dir: Path | None,
+    augment: str | None,
+    cache_augment: int | None,
+    image_shape: tuple[int, ...] | None,
+    seed: int,
+    roles: Mapping[str, Any],
     as_json: bool,
-    **how: Any,
 ) -> None:
     """Compute what the frozen layers of MODEL make of every row, and keep it for `finetune --cache`.
 
@@ -45,5 +51,18 @@ def cache(
     Example:
       ckpttool cache new_model.ckpt --freeze 'hidden[12]' --data mnist.npz
     """
-    features = verb.cache(Model.open(model), data, freeze, valid, cache_dir, callbacks=ProgressPrinter(as_json), **how)
-    document(features.summary(), [str(features.entry.path)], as_json)
+    cached = verb.cache(
+        Model.open(model),
+        data,
+        freeze,
+        valid=valid,
+        root=cache_dir,
+        roles=roles,
+        callbacks=ProgressPrinter(as_json),
+        augment=augment,
+        cache_augment=cache_augment,
+        image_shape=image_shape,
+        seed=seed,
+        features=features,
+    )
+    document(cached.summary(), [str(cached.entry.path)], as_json)

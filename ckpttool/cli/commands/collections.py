@@ -4,7 +4,9 @@ from pathlib import Path
 
 import click
 
-from ckpttool.cli.options import shared
+from ckpttool.cli.options.general import PATH, json_option
+from ckpttool.cli.options.reading import model_argument, tags_option
+from ckpttool.cli.options.writing import overwrite_option
 from ckpttool.cli.show.output import rows
 from ckpttool.graph import files
 from ckpttool.graph.contents.important import add_to_collection
@@ -14,13 +16,13 @@ COLUMNS = ("name", "kind", "size", "items")
 
 
 @click.command()
-@shared.model
+@model_argument
 @click.argument("names", nargs=-1)
 @click.option("--add", "key", metavar="KEY", help="Append NAMES (ops, or tensors as X:0) to this collection.")
-@click.option("-o", "--output", metavar="OUT", type=shared.PATH, help="The .meta to write, with --add.")
-@shared.overwrite
-@shared.tags
-@shared.as_json
+@click.option("-o", "--output", metavar="OUT", type=PATH, help="The .meta to write, with --add.")
+@overwrite_option
+@tags_option
+@json_option
 def collections(
     model: Path,
     names: tuple[str, ...],

@@ -1,35 +1,37 @@
 """`ckpttool convert`: a checkpoint in another format."""
 
 from pathlib import Path
-from typing import Any
 
 import click
 
-from ckpttool.cli.options import shared
-from ckpttool.cli.options.writing import format_of, in_any_format
+from ckpttool.cli.options.general import json_option, lenient_option, plan_option
+from ckpttool.cli.options.reading import layers_option, source_argument
+from ckpttool.cli.options.writing import format_of, format_options, output_options
 from ckpttool.cli.show.plans import execute
 from ckpttool.verbs.convert import plan_convert
 
 
 @click.command()
-@shared.source
-@in_any_format
-@shared.layers("Only the weights of these layers, with their slots.")
+@source_argument
+@format_options
+@layers_option("Only the weights of these layers, with their slots.")
 @click.option("--drop-slots", is_flag=True, help="Leave out the optimizer's slots.")
-@shared.lenient
-@shared.plan
-@shared.as_json
-@shared.writes
+@lenient_option
+@plan_option
+@json_option
+@output_options
 def convert(
     source: Path,
     to: str | None,
     shard_bytes: int | None,
     like: Path | None,
+    layers: str | None,
+    drop_slots: bool,
+    lenient: bool,
     plan_only: bool,
     as_json: bool,
     output: Path | None,
     overwrite: bool,
-    **what: Any,
 ) -> None:
     """Write the checkpoint SRC in another format: the one of OUT's suffix, or the one that --to names.
 
@@ -40,5 +42,5 @@ def convert(
     Example:
       ckpttool convert my_model_final.ckpt -o my_model.safetensors
     """
-    plan = plan_convert(source, format_of(output, to, like), like=like, shard_bytes=shard_bytes, **what)
+    plan = plan_convert(source, format_of(output, to, like), layers, drop_slots, lenient, like, shard_bytes)
     execute(plan, output, overwrite, plan_only, as_json, with_table=False)

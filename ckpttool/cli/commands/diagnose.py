@@ -1,13 +1,15 @@
 """`ckpttool diagnose`: vanishing and exploding gradients, dead and saturated units."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
-from ckpttool.cli.options import shared
-from ckpttool.cli.options.config import config
-from ckpttool.cli.options.roles import ROLE_OPTIONS, roles
+from ckpttool.cli.options.config import config_option
+from ckpttool.cli.options.general import json_option
+from ckpttool.cli.options.reading import model_argument
+from ckpttool.cli.options.rows import ROLES, data_option, features_option, held_out_option, roles_options
 from ckpttool.cli.show import output
 from ckpttool.cli.show.progress import ProgressPrinter
 from ckpttool.model.model import Model
@@ -28,17 +30,25 @@ COLUMNS = (
 
 
 @click.command()
-@shared.model
-@shared.data
-@shared.features
+@model_argument
+@data_option
+@features_option
 @click.option(
     "--rows", type=click.IntRange(min=1), default=1000, show_default=True, help="How many training rows to look at."
 )
-@shared.held_out
-@roles
-@config("model", *ROLE_OPTIONS)
-@shared.as_json
-def diagnose(model: Path, data: Path, as_json: bool, **how: Any) -> None:
+@held_out_option
+@roles_options
+@config_option("model", *ROLES)
+@json_option
+def diagnose(
+    model: Path,
+    data: Path,
+    features: str | None,
+    rows: int,
+    valid: int | None,
+    roles: Mapping[str, Any],
+    as_json: bool,
+) -> None:
     """Show how activations and gradients are spread over the layers of MODEL, and what is wrong there.
 
     Per layer, from the lowest to the top: mean and standard deviation of the activations, and of the gradients of a
@@ -51,5 +61,13 @@ def diagnose(model: Path, data: Path, as_json: bool, **how: Any) -> None:
     Example:
       ckpttool diagnose new_model.ckpt --data mnist.npz
     """
-    found = verb.diagnose(Model.open(model), data, callbacks=ProgressPrinter(as_json), **how)
-    output.rows([row.as_json() for row in found], COLUMNS, as_json)
+    layers = verb.diagnose(
+        Model.open(model),
+        data,
+        rows=rows,
+        valid=valid,
+        roles=roles,
+        callbacks=ProgressPrinter(as_json),
+        features=features,
+    )
+    output.rows([layer.as_json() for layer in layers], COLUMNS, as_json)

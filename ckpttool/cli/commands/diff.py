@@ -4,7 +4,9 @@ from pathlib import Path
 
 import click
 
-from ckpttool.cli.options import shared
+from ckpttool.cli.options.general import PATH, json_option
+from ckpttool.cli.options.reading import SOURCE, layers_option, slots_option
+from ckpttool.cli.options.writing import overwrite_option
 from ckpttool.cli.show import output
 from ckpttool.formats.writing.files import refuse_existing
 from ckpttool.surgery.differing import differences
@@ -12,14 +14,14 @@ from ckpttool.verbs.comparing import compare
 
 
 @click.command()
-@click.argument("a", type=shared.SOURCE)
-@click.argument("b", type=shared.SOURCE)
-@shared.layers("Compare only the weights of these layers.")
-@shared.slots
+@click.argument("a", type=SOURCE)
+@click.argument("b", type=SOURCE)
+@layers_option("Compare only the weights of these layers.")
+@slots_option
 @click.option("--by-layer", is_flag=True, help="Print the layers, those that moved most first, instead of tensors.")
-@click.option("--html", metavar="FILE", type=shared.PATH, help="Also write a page for a browser; it needs no network.")
-@shared.overwrite
-@shared.as_json
+@click.option("--html", metavar="FILE", type=PATH, help="Also write a page for a browser; it needs no network.")
+@overwrite_option
+@json_option
 def diff(
     a: Path, b: Path, layers: str | None, slots: bool, by_layer: bool, html: Path | None, overwrite: bool, as_json: bool
 ) -> None:

@@ -1,41 +1,46 @@
 """`ckpttool edit`: a checkpoint with other names, shapes, dtypes and values."""
 
 from pathlib import Path
-from typing import Any
 
 import click
 
 from ckpttool import checkpoint
-from ckpttool.cli.options import shared
-from ckpttool.cli.options.in_order import InOrder, edit_options, steps
-from ckpttool.cli.options.writing import format_of, in_any_format
+from ckpttool.cli.options.edits import EditCommand, edit_options
+from ckpttool.cli.options.general import json_option, lenient_option, plan_option, seed_option
+from ckpttool.cli.options.reading import slots_option, source_argument
+from ckpttool.cli.options.writing import format_of, format_options, output_options
 from ckpttool.cli.show.plans import execute
+from ckpttool.surgery.edits.steps import Step
 from ckpttool.verbs.edit import plan_edit
 
 
-@click.command(cls=InOrder)
-@shared.source
+@click.command(cls=EditCommand)
+@source_argument
 @edit_options
-@shared.slots
+@slots_option
 @click.option("--allow-truncate", is_flag=True, help="Let --resize discard what is beyond a smaller size.")
-@shared.seed
+@seed_option
 @click.option("--no-graph", "with_graph", flag_value=False, default=True, help="Leave the .meta beside SRC behind.")
-@in_any_format
-@shared.lenient
-@shared.plan
-@shared.as_json
-@shared.writes
+@format_options
+@lenient_option
+@plan_option
+@json_option
+@output_options
 def edit(
     source: Path,
-    edits: list[tuple[str, str]],
+    steps: list[Step],
+    slots: bool,
+    allow_truncate: bool,
+    seed: int,
+    with_graph: bool,
     to: str | None,
     shard_bytes: int | None,
     like: Path | None,
+    lenient: bool,
     plan_only: bool,
     as_json: bool,
     output: Path | None,
     overwrite: bool,
-    **settings: Any,
 ) -> None:
     """Write the checkpoint SRC edited: edits are applied in the order in which they are given.
 
@@ -50,5 +55,16 @@ def edit(
     """
     opened = checkpoint.open(source)
     target = format_of(output or opened.path, to, like)
-    plan = plan_edit(opened, steps(edits), target, like=like, shard_bytes=shard_bytes, **settings)
+    plan = plan_edit(
+        opened,
+        steps,
+        target,
+        slots=slots,
+        allow_truncate=allow_truncate,
+        seed=seed,
+        with_graph=with_graph,
+        lenient=lenient,
+        like=like,
+        shard_bytes=shard_bytes,
+    )
     execute(plan, output, overwrite, plan_only, as_json, with_table=False)

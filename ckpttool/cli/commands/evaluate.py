@@ -6,9 +6,10 @@ from typing import Any
 
 import click
 
-from ckpttool.cli.options import shared
-from ckpttool.cli.options.config import config
-from ckpttool.cli.options.roles import ROLE_OPTIONS, roles
+from ckpttool.cli.options.config import config_option
+from ckpttool.cli.options.general import json_option
+from ckpttool.cli.options.reading import model_argument
+from ckpttool.cli.options.rows import ROLES, data_option, features_option, roles_options, split_options
 from ckpttool.cli.show.output import document, for_people, rows, say
 from ckpttool.cli.show.progress import ProgressPrinter
 from ckpttool.model.model import Model
@@ -24,14 +25,22 @@ MOST_CLASSES = 20
 
 
 @click.command()
-@shared.model
-@shared.data
-@shared.features
-@shared.chosen_rows
-@roles
-@config("model", *ROLE_OPTIONS)
-@shared.as_json
-def evaluate(model: Path, data: Path, as_json: bool, **how: Any) -> None:
+@model_argument
+@data_option
+@features_option
+@split_options
+@roles_options
+@config_option("model", *ROLES)
+@json_option
+def evaluate(
+    model: Path,
+    data: Path,
+    features: str | None,
+    split: str | None,
+    valid: int | None,
+    roles: Mapping[str, Any],
+    as_json: bool,
+) -> None:
     """Print the loss and the accuracy of MODEL on the rows of a data set, and figures of each class.
 
     After the line of loss and accuracy there is a line for each class: its rows, the share of them that was found
@@ -44,31 +53,34 @@ def evaluate(model: Path, data: Path, as_json: bool, **how: Any) -> None:
     Example:
       ckpttool evaluate tuned.ckpt --data mnist.npz
     """
-    found = verb.evaluate(Model.open(model), data, callbacks=ProgressPrinter(as_json), **how).as_json()
-    accuracy = "" if found["accuracy"] is None else f", accuracy {found['accuracy']:.4f}"
-    document(found, [f"{found['rows']} rows: loss {found['loss']:.4f}{accuracy}"], as_json)
+    evaluation = verb.evaluate(
+        Model.open(model),
+        data,
+        split=split,
+        valid=valid,
+        roles=roles,
+        callbacks=ProgressPrinter(as_json),
+        features=features,
+    )
+    figures = evaluation.as_json()
+    accuracy = "" if figures["accuracy"] is None else f", accuracy {figures['accuracy']:.4f}"
+    document(figures, [f"{figures['rows']} rows: loss {figures['loss']:.4f}{accuracy}"], as_json)
     if not as_json:
-        _figures(found)
+        _print_tables(figures)
 
 
-def _figures(found: Mapping[str, Any]) -> None:
-    """Print what there is besides loss and accuracy."""
+def _print_tables(figures: Mapping[str, Any]) -> None:
+    """Print the figures besides loss and accuracy: of each class or label, errors, the confusion table."""
     for name, columns in COLUMNS.items():
-        if name in found:
-            rows(found[name], columns)
-    if errors := [{"error": name, "value": found[name]} for name in ERRORS if name in found]:
+        if name in figures:
+            rows(figures[name], columns)
+    if errors := [{"error": name, "value": figures[name]} for name in ERRORS if name in figures]:
         rows(errors, ("error", "value"))
-    if for_people() and len(found.get("confusion", ())) in range(1, MOST_CLASSES + 1):
+    if for_people() and len(figures.get("confusion", ())) in range(1, MOST_CLASSES + 1):
         click.echo()
-        _confusion(found["confusion"])
-    if "note" in found:
-        say(found["note"])
-
-
-def _confusion(counts: list[list[int]]) -> None:
-    """Print how many rows of each class were taken for each."""
-    classes = [str(number) for number in range(len(counts))]
-    table = [
-        {"class": number, **dict(zip(classes, row, strict=True))} for number, row in zip(classes, counts, strict=True)
-    ]
-    rows(table, ("class", *classes))
+        counts = figures["confusion"]
+        classes = [str(number) for number in range(len(counts))]
+        table = [{"class": true} | dict(zip(classes, row, strict=True)) for true, row in enumerate(counts)]
+        rows(table, ("class", *classes))
+    if "note" in figures:
+        say(figures["note"])

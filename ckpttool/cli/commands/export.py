@@ -1,11 +1,12 @@
 """`ckpttool export`."""
 
 from pathlib import Path
-from typing import Any
 
 import click
 
-from ckpttool.cli.options import shared
+from ckpttool.cli.options.general import PATH, json_option, lenient_option, plan_option
+from ckpttool.cli.options.reading import model_argument, rules_option
+from ckpttool.cli.options.writing import output_options
 from ckpttool.cli.show.plans import execute
 from ckpttool.foreign.rules import read_rules
 from ckpttool.verbs.export_weights import plan_export
@@ -20,18 +21,27 @@ def _needed(context: click.Context, option: click.Parameter, value: Path | None)
 
 
 @click.command()
-@shared.model
-@shared.rules(required=False)
-@click.option(
-    "--like", metavar="FILE", type=shared.PATH, callback=_needed, help="A file of the network as OUT shall be."
-)
+@model_argument
+@rules_option
+@click.option("--like", metavar="FILE", type=PATH, callback=_needed, help="A file of the network as OUT shall be.")
 @click.option("--scope", metavar="PREFIX", default="", help="The graph has everything below this prefix.")
-@shared.lenient
+@lenient_option
 @click.option("--cast", is_flag=True, help="Let numbers change their dtype to that of FILE.")
-@shared.plan
-@shared.as_json
-@shared.writes
-def export(rules: Path | None, output: Path, overwrite: bool, plan_only: bool, as_json: bool, **what: Any) -> None:
+@plan_option
+@json_option
+@output_options
+def export(
+    model: Path,
+    rules: Path | None,
+    like: Path,
+    scope: str,
+    lenient: bool,
+    cast: bool,
+    plan_only: bool,
+    as_json: bool,
+    output: Path,
+    overwrite: bool,
+) -> None:
     """Write a model's weights for another framework, by the rules that import them: the inverse of `import`.
 
     FILE is a file of the other framework with the same network, such as the one that was imported: OUT gets its names,
@@ -42,5 +52,5 @@ def export(rules: Path | None, output: Path, overwrite: bool, plan_only: bool, a
     Example:
       ckpttool export tuned.ckpt --rules bert-pytorch-tf1 --like bert.bin -o tuned.safetensors
     """
-    plan = plan_export(rules=read_rules(rules) if rules else [], **what)
+    plan = plan_export(model, like, read_rules(rules) if rules else [], lenient, cast, scope)
     execute(plan, output, overwrite, plan_only, as_json)

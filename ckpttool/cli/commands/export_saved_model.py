@@ -1,12 +1,12 @@
 """`ckpttool export-saved-model`: a model as TensorFlow 2 and servers load it."""
 
 from pathlib import Path
-from typing import Any
 
 import click
 
-from ckpttool.cli.options import shared
-from ckpttool.cli.options.rewriting import sides
+from ckpttool.cli.options.general import json_option, plan_option
+from ckpttool.cli.options.reading import model_argument
+from ckpttool.cli.options.writing import folder_options, inputs_outputs_options
 from ckpttool.cli.show.plans import execute
 from ckpttool.graph.contents.signatures import DEFAULT
 from ckpttool.model.model import Model
@@ -14,13 +14,22 @@ from ckpttool.verbs.export_saved_model import plan_saved_model
 
 
 @click.command()
-@shared.model
-@sides
+@model_argument
+@inputs_outputs_options
 @click.option("--signature", metavar="NAME", default=DEFAULT, show_default=True, help="The signature's name.")
-@shared.plan
-@shared.as_json
-@shared.writes_folder
-def export_saved_model(model: Path, plan_only: bool, as_json: bool, output: Path, overwrite: bool, **said: Any) -> None:
+@plan_option
+@json_option
+@folder_options
+def export_saved_model(
+    model: Path,
+    inputs: tuple[str, ...],
+    outputs: tuple[str, ...],
+    signature: str,
+    plan_only: bool,
+    as_json: bool,
+    output: Path,
+    overwrite: bool,
+) -> None:
     """Write what computes the outputs of a model as a SavedModel, with a signature.
 
     tf.saved_model.load, tf.compat.v1.saved_model.load and TensorFlow Serving take it: the tag is serve, the method
@@ -33,4 +42,4 @@ def export_saved_model(model: Path, plan_only: bool, as_json: bool, output: Path
       ckpttool export-saved-model my_model_final.ckpt -o exported
       ckpttool export-saved-model my_model_final.ckpt --inputs images=X --outputs scores=dnn/outputs/BiasAdd -o exported
     """
-    execute(plan_saved_model(Model.open(model), **said), output, overwrite, plan_only, as_json)
+    execute(plan_saved_model(Model.open(model), inputs, outputs, signature), output, overwrite, plan_only, as_json)

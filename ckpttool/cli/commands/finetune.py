@@ -1,15 +1,15 @@
 """`ckpttool finetune`: training from the shell."""
 
 from pathlib import Path
-from typing import Any
 
 import click
 
-from ckpttool.cli.options import recipe, run, shared
-from ckpttool.cli.options.augmenting import augmenting
-from ckpttool.cli.options.config import config
-from ckpttool.cli.options.objective import objective
-from ckpttool.cli.options.roles import roles
+from ckpttool.cli.options.config import config_option
+from ckpttool.cli.options.general import json_option, plan_option
+from ckpttool.cli.options.reading import model_argument
+from ckpttool.cli.options.rows import data_option
+from ckpttool.cli.options.training import run_options
+from ckpttool.cli.options.writing import output_options
 from ckpttool.cli.show.output import document
 from ckpttool.cli.show.plans import show_plan
 from ckpttool.cli.show.progress import ProgressPrinter
@@ -21,35 +21,24 @@ from ckpttool.verbs import finetune as verb
 
 
 @click.command()
-@shared.model
-@shared.data
-@run.trained
-@recipe.recipe
-@objective
-@run.epochs
-@run.caching
-@augmenting
-@shared.features
-@run.saving
-@run.recording
-@run.threads
-@roles
-@shared.seed
-@config(repeats=True)
-@shared.plan
-@shared.as_json
-@shared.writes
+@model_argument
+@data_option
+@run_options
+@config_option(repeats=True)
+@plan_option
+@json_option
+@output_options
 def finetune(
     model: Path,
     data: Path,
-    output: Path,
-    overwrite: bool,
-    plan_only: bool,
-    as_json: bool,
+    options: Options,
     resume: bool,
     recording: Recording,
     repeats: Report | None,
-    **how: Any,
+    plan_only: bool,
+    as_json: bool,
+    output: Path,
+    overwrite: bool,
 ) -> None:
     """Train the layers of MODEL that are not frozen, and write the best epoch.
 
@@ -62,10 +51,19 @@ def finetune(
     Example:
       ckpttool finetune new_model.ckpt --data mnist.npz --freeze 'hidden[12]' --cache -o tuned.ckpt
     """
-    opened, wanted = Model.open(model), Options.of(**how)
+    opened = Model.open(model)
     if plan_only:
-        show_plan(verb.plan(opened, wanted), as_json)
+        show_plan(verb.plan(opened, options), as_json)
         return
-    watch = ProgressPrinter(as_json)
-    run = verb.finetune(opened, data, wanted, output, overwrite, watch, resume, repeats, recording)
+    run = verb.finetune(
+        opened,
+        data,
+        options,
+        output,
+        overwrite=overwrite,
+        callbacks=ProgressPrinter(as_json),
+        resume=resume,
+        repeats=repeats,
+        recording=recording,
+    )
     document(run.summary(), run.lines(output), as_json)

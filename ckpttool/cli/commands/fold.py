@@ -1,24 +1,32 @@
 """`ckpttool fold`: a model in one frozen graph."""
 
 from pathlib import Path
-from typing import Any
 
 import click
 
-from ckpttool.cli.options import shared
-from ckpttool.cli.options.rewriting import sides
+from ckpttool.cli.options.general import json_option, plan_option
+from ckpttool.cli.options.reading import model_argument
+from ckpttool.cli.options.writing import inputs_outputs_options, output_options
 from ckpttool.cli.show.plans import execute
 from ckpttool.model.model import Model
 from ckpttool.verbs.fold import plan_fold
 
 
 @click.command()
-@shared.model
-@sides
-@shared.plan
-@shared.as_json
-@shared.writes
-def fold(model: Path, plan_only: bool, as_json: bool, output: Path, overwrite: bool, **said: Any) -> None:
+@model_argument
+@inputs_outputs_options
+@plan_option
+@json_option
+@output_options
+def fold(
+    model: Path,
+    inputs: tuple[str, ...],
+    outputs: tuple[str, ...],
+    plan_only: bool,
+    as_json: bool,
+    output: Path,
+    overwrite: bool,
+) -> None:
     """Write what computes the outputs of a model as one frozen GraphDef, a .pb without variables.
 
     Variables become constants of the same names, also where functions take them. Placeholders that are no inputs have
@@ -31,4 +39,4 @@ def fold(model: Path, plan_only: bool, as_json: bool, output: Path, overwrite: b
     Example:
       ckpttool fold my_model_final.ckpt --outputs dnn/outputs/BiasAdd -o frozen.pb
     """
-    execute(plan_fold(Model.open(model), **said), output, overwrite, plan_only, as_json)
+    execute(plan_fold(Model.open(model), inputs, outputs), output, overwrite, plan_only, as_json)

@@ -2,14 +2,14 @@
 
 import click
 
-from ckpttool.cli.options import shared
+from ckpttool.cli.options.general import json_option
 from ckpttool.cli.show import output
 from ckpttool.formats import registry
 from ckpttool.formats.format import COLUMNS, as_texts
 
 
 @click.command("formats")
-@shared.as_json
+@json_option
 def list_formats(as_json: bool) -> None:
     """List the formats of checkpoints: what each can do, how its outputs are named, and what it cannot hold.
 

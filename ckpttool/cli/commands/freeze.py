@@ -1,20 +1,23 @@
 """`ckpttool freeze`: chosen layers kept from changing, in the graph itself."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
-from ckpttool.cli.options import shared
-from ckpttool.cli.options.roles import roles
+from ckpttool.cli.options.general import json_option, plan_option
+from ckpttool.cli.options.reading import layers_option, model_argument
+from ckpttool.cli.options.rows import roles_options
+from ckpttool.cli.options.writing import output_options
 from ckpttool.cli.show.plans import execute
 from ckpttool.model.model import Model
-from ckpttool.verbs.freeze import plan_freeze
+from ckpttool.verbs.freeze import Method, plan_freeze
 
 
 @click.command()
-@shared.model
-@shared.layers("The layers to freeze.", required=True)
+@model_argument
+@layers_option("The layers to freeze.", required=True)
 @click.option(
     "--method",
     type=click.Choice(["var-list", "stop-gradient"]),
@@ -22,11 +25,20 @@ from ckpttool.verbs.freeze import plan_freeze
     show_default=True,
     help="Leave the variables out of TRAINABLE_VARIABLES, or stop gradients at the cut.",
 )
-@roles
-@shared.plan
-@shared.as_json
-@shared.writes
-def freeze(model: Path, plan_only: bool, as_json: bool, output: Path, overwrite: bool, **how: Any) -> None:
+@roles_options
+@plan_option
+@json_option
+@output_options
+def freeze(
+    model: Path,
+    layers: str,
+    method: Method,
+    roles: Mapping[str, Any],
+    plan_only: bool,
+    as_json: bool,
+    output: Path,
+    overwrite: bool,
+) -> None:
     """Write the model with chosen layers frozen, whoever trains it.
 
     The graph's own training op no longer changes them, their moving averages stay, and they run in inference mode. The
@@ -36,4 +48,4 @@ def freeze(model: Path, plan_only: bool, as_json: bool, output: Path, overwrite:
     Example:
       ckpttool freeze my_model_final.ckpt --layers 'hidden[12]' --method stop-gradient -o frozen.ckpt
     """
-    execute(plan_freeze(Model.open(model), **how), output, overwrite, plan_only, as_json)
+    execute(plan_freeze(Model.open(model), layers, method, roles), output, overwrite, plan_only, as_json)

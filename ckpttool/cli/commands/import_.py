@@ -1,46 +1,56 @@
-"""`ckpttool import`."""
+"""`ckpttool import`: weights of another framework, a draft of rules for them, and a check of the result."""
 
 from pathlib import Path
-from typing import Any
 
 import click
 
-from ckpttool.cli.options import shared
-from ckpttool.cli.options.sampling import check_sample
+from ckpttool import checkpoint
+from ckpttool.cli.options.general import PATH, json_option, lenient_option, plan_option, seed_option
+from ckpttool.cli.options.reading import SOURCE, rules_option
+from ckpttool.cli.options.writing import output_options
+from ckpttool.cli.show.output import answer, rows, say
 from ckpttool.cli.show.plans import execute
 from ckpttool.foreign.rules import parse_rule, read_rules
+from ckpttool.formats.writing.files import refuse_existing
+from ckpttool.graph import files
+from ckpttool.model.model import Model
 from ckpttool.verbs.import_weights import plan_import
-from ckpttool.verbs.sample import TOLERANCE
+from ckpttool.verbs.sample import TOLERANCE, compare
 
 
 @click.command("import")
-@click.argument("weights", type=shared.SOURCE)
-@click.option("--into", metavar="MODEL", type=shared.SOURCE, required=True, help="The graph (.meta or prefix) to fill.")
-@shared.rules(required=False)
+@click.argument("weights", type=SOURCE)
+@click.option("--into", metavar="MODEL", type=SOURCE, required=True, help="The graph (.meta or prefix) to fill.")
+@rules_option
 @click.option("--rename", metavar="RE=>NEW", multiple=True, help="A rule; may be repeated. Before those of --rules.")
 @click.option("--scope", metavar="PREFIX", default="", help="Put every tensor below this prefix of the graph's names.")
 @click.option("--suggest", is_flag=True, help="Write a draft of rules as OUT (.toml) instead, to read and edit.")
-@click.option("--check", "sample", metavar="SAMPLE", type=shared.PATH, help="Compare with what the source computed.")
+@click.option("--check", "sample", metavar="SAMPLE", type=PATH, help="Compare with what the source computed.")
 @click.option("--tolerance", type=click.FloatRange(min=0), default=TOLERANCE, show_default=True, help="Of --check.")
-@shared.lenient
+@lenient_option
 @click.option("--cast", is_flag=True, help="Let numbers change their dtype to the graph's.")
 @click.option("--bake", is_flag=True, help="Also write the values into the .meta, as what its initialisers give.")
-@shared.seed
-@shared.plan
-@shared.as_json
-@shared.writes
+@seed_option
+@plan_option
+@json_option
+@output_options
 def import_weights(
     weights: Path,
+    into: Path,
     rules: Path | None,
     rename: tuple[str, ...],
+    scope: str,
     suggest: bool,
     sample: Path | None,
     tolerance: float,
-    output: Path,
-    overwrite: bool,
+    lenient: bool,
+    cast: bool,
+    bake: bool,
+    seed: int,
     plan_only: bool,
     as_json: bool,
-    **how: Any,
+    output: Path,
+    overwrite: bool,
 ) -> None:
     """Write weights of another framework into a graph's variables, as a model with a checkpoint.
 
@@ -59,16 +69,62 @@ def import_weights(
       ckpttool import bert.bin --into bert.meta --rules bert-pytorch-tf1 -o imported.ckpt
     """
     if suggest:
-        if rules or rename or sample or how["scope"]:
+        if rules or rename or sample or scope:
             raise click.UsageError(
                 "--suggest drafts rules for whole names: not with --rules, --rename, --scope or --check"
             )
-        from ckpttool.cli.options.drafting import draft_rules
-
-        draft_rules(weights, how["into"], output, overwrite, as_json)
+        _draft_rules(weights, into, output, overwrite, as_json)
         return
-    chosen = [*map(parse_rule, rename), *(read_rules(rules) if rules else [])]
-    planned = plan_import(weights, rules=chosen, sample=sample, tolerance=tolerance, **how)
-    execute(planned, output, overwrite, plan_only, as_json)
+    all_rules = [*map(parse_rule, rename), *(read_rules(rules) if rules else [])]
+    plan = plan_import(
+        weights,
+        into,
+        rules=all_rules,
+        lenient=lenient,
+        cast=cast,
+        bake=bake,
+        seed=seed,
+        scope=scope,
+        sample=sample,
+        tolerance=tolerance,
+    )
+    execute(plan, output, overwrite, plan_only, as_json)
     if not plan_only:
-        check_sample(output, sample, tolerance, as_json)
+        _check_sample(output, sample, tolerance, as_json)
+
+
+def _draft_rules(weights: Path, into: Path, output: Path, overwrite: bool, as_json: bool) -> None:
+    """Write a draft of rules, print its rows, and say what is open; the answer is no where something is."""
+    from ckpttool.foreign.matching import ORDER
+    from ckpttool.foreign.suggest import suggest, write_draft
+
+    refuse_existing([output], overwrite)
+    draft = suggest(checkpoint.open(weights), files.load(into))
+    write_draft(draft, output)
+    rows((pair.as_json() for pair in draft.pairs), ("from", "to", "transform", "confidence", "why"), as_json)
+    for problem in draft.open:
+        say(f"open: {problem}")
+    if guessed := sum(pair.confidence == ORDER for pair in draft.pairs):
+        say(f"only the order tells {guessed} of the rules, which may be wrong: --check the import with a sample")
+    say(f"{output}: {len(draft.pairs)} rules, {len(draft.dropped)} tensors dropped, {len(draft.open)} open; edit it")
+    answer(not draft.open)
+
+
+def _check_sample(model: Path, sample: Path | None, tolerance: float, as_json: bool) -> None:
+    """Print how far each layer is from the sample, and say which goes wrong first; the answer is no where one does."""
+    if sample is None:
+        say("nothing was checked numerically: --check SAMPLE holds the model against what the source computed")
+        return
+    opened = Model.open(model)
+    differences = compare(opened.graph, opened.checkpoint, checkpoint.open(sample), tolerance)
+    if not as_json:
+        columns = ("name", "tensor", "shape", "max_abs", "relative", "equal")
+        rows((difference.as_json() for difference in differences), columns)
+    wrong = next((difference for difference in differences if not difference.equal), None)
+    if wrong is None:
+        largest = max(difference.relative for difference in differences)
+        say(f"checked: {len(differences)} tensors equal the sample's to {largest:.1e} of the largest number")
+    else:
+        apart = f"{wrong.relative:.1e} of the largest number apart, expected at most {tolerance:.1e}"
+        say(f"wrong from {wrong.name} on ({wrong.tensor}): {apart}")
+    answer(wrong is None)

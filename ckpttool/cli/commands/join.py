@@ -4,14 +4,15 @@ from pathlib import Path
 
 import click
 
-from ckpttool.cli.options import shared
+from ckpttool.cli.options.reading import source_argument
+from ckpttool.cli.options.writing import output_options
 from ckpttool.cli.show.plans import execute
 from ckpttool.verbs.join import plan_join
 
 
 @click.command()
-@shared.source
-@shared.writes
+@source_argument
+@output_options
 def join(source: Path, output: Path, overwrite: bool) -> None:
     """Write the checkpoint SRC, whose tensors lie in several files, in one: a bundle, or another by OUT's suffix.
 

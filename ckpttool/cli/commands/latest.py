@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from ckpttool.cli.options import shared
+from ckpttool.cli.options.general import json_option
+from ckpttool.cli.options.reading import SOURCE
 from ckpttool.cli.show import output
 from ckpttool.formats.tensorflow.prefix import checkpoints_in, latest_checkpoint
 
@@ -12,9 +13,9 @@ COLUMNS = ("prefix", "step", "written", "latest")
 
 
 @click.command()
-@click.argument("folder", metavar="FOLDER", type=shared.SOURCE)
+@click.argument("folder", metavar="FOLDER", type=SOURCE)
 @click.option("--all", "everything", is_flag=True, help="List the folder's checkpoints, by their steps.")
-@shared.as_json
+@json_option
 def latest(folder: Path, everything: bool, as_json: bool) -> None:
     """Print the prefix of the latest checkpoint in FOLDER, for other commands to take.
 

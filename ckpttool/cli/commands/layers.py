@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from ckpttool.cli.options import shared
+from ckpttool.cli.options.general import json_option
+from ckpttool.cli.options.reading import model_argument, tags_option
 from ckpttool.cli.show import output
 from ckpttool.core.names import separator
 from ckpttool.graph.contents.listing import paste_patterns
@@ -14,9 +15,9 @@ COLUMNS = ("name", "parameters", "output", "variables")
 
 
 @click.command()
-@shared.model
-@shared.tags
-@shared.as_json
+@model_argument
+@tags_option
+@json_option
 def layers(model: Path, tags: list[str] | None, as_json: bool) -> None:
     """List the layers of MODEL in data-flow order: parameters, output tensor, variables.
 

@@ -4,14 +4,15 @@ from pathlib import Path
 
 import click
 
-from ckpttool.cli.options import shared
+from ckpttool.cli.options.general import json_option
+from ckpttool.cli.options.reading import checkpoint_argument
 from ckpttool.cli.show import output
 from ckpttool.verbs.log import History
 
 
 @click.command()
-@shared.checkpoint
-@shared.as_json
+@checkpoint_argument
+@json_option
 def log(checkpoint: Path, as_json: bool) -> None:
     """Say how CKPT came to be: the commands that made it, oldest first, with what each read, did and was.
 

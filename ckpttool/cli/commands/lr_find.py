@@ -2,19 +2,18 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict
+from math import log
 from pathlib import Path
-from typing import Any
 
 import click
 
-from ckpttool.cli.options import recipe, run, shared
-from ckpttool.cli.options.augmenting import augmenting
-from ckpttool.cli.options.config import config
-from ckpttool.cli.options.objective import objective
-from ckpttool.cli.options.roles import roles
+from ckpttool.cli.options.config import config_option
+from ckpttool.cli.options.general import PATH, json_option
+from ckpttool.cli.options.reading import model_argument
+from ckpttool.cli.options.rows import data_option
+from ckpttool.cli.options.training import rate_test_options
 from ckpttool.cli.show import output
 from ckpttool.cli.show.progress import ProgressPrinter
-from ckpttool.cli.show.rate_chart import chart
 from ckpttool.model.model import Model
 from ckpttool.training.callbacks.plot import Picture
 from ckpttool.training.run import Options
@@ -22,37 +21,31 @@ from ckpttool.verbs.lr_find import find_learning_rate
 from ckpttool.verbs.rates.curve import RateCurve
 from ckpttool.verbs.rates.plot import draw_rates
 
+WIDTH, HEIGHT = 64, 12
+"""Columns and rows of the chart itself; with the losses before it a line has less than 80."""
+
 
 @click.command()
-@shared.model
-@shared.data
-@run.trained_at_once
-@recipe.recipe_without("lr", "schedule", "warmup")
-@objective
+@model_argument
+@data_option
 @click.option("--from", "low", metavar="RATE", type=float, default=1e-6, show_default=True, help="The first rate.")
 @click.option("--to", "high", metavar="RATE", type=float, default=10.0, show_default=True, help="The last rate.")
 @click.option("--steps", type=click.IntRange(min=20), default=100, show_default=True, help="How many rates to try.")
-@run.batches
-@run.caching
-@augmenting
-@shared.features
-@run.threads
-@roles
-@shared.seed
-@config()
-@click.option("--plot", metavar="FILE", type=shared.PATH, help="Draw the curve: .png, .pdf or .svg.")
+@rate_test_options
+@config_option()
+@click.option("--plot", metavar="FILE", type=PATH, help="Draw the curve: .png, .pdf or .svg.")
 @click.option("--overwrite", is_flag=True, help="Replace the --plot file where it exists.")
-@shared.as_json
+@json_option
 def lr_find(
     model: Path,
     data: Path,
     low: float,
     high: float,
     steps: int,
+    options: Options,
     plot: Path | None,
     overwrite: bool,
     as_json: bool,
-    **how: Any,
 ) -> None:
     """Suggest a learning rate for MODEL, by a few steps with rates that grow.
 
@@ -70,8 +63,8 @@ def lr_find(
       ckpttool lr-find new_model.ckpt --data mnist.npz --freeze 'hidden[12]'
     """
     picture = Picture(plot, overwrite) if plot else None
-    wanted, watch = Options.of(training_op=None, **how), ProgressPrinter(as_json=True)  # stdout is for the curve alone
-    curve = find_learning_rate(Model.open(model), data, wanted, low, high, steps, watch)
+    callbacks = ProgressPrinter(as_json=True)  # stdout is for the curve alone
+    curve = find_learning_rate(Model.open(model), data, options, low, high, steps, callbacks)
     _show(curve, as_json)
     if picture:
         draw_rates(picture, curve)
@@ -98,3 +91,30 @@ def _advice(curve: RateCurve) -> Iterator[str]:
         yield "the loss was still falling at the end: a higher --to may show a better rate"
     yield f"steepest {curve.steepest:.2g}, valley {curve.valley:.2g}, minimum {curve.minimum:.2g}"
     yield f"suggestion: --lr {curve.suggestion:.2g}"
+
+
+def chart(curve: RateCurve) -> Iterator[str]:
+    """Yield the smoothed loss over log(rate) from the top down, an axis with `^` at the suggestion, and its ends.
+
+    A loss above the first ones is shown in the top row.
+    """
+    if len(curve.points) < 2:
+        return
+    low, high = curve.span
+    first, last = curve.points[0].rate, curve.points[-1].rate
+    grid = [[" "] * WIDTH for _ in range(HEIGHT)]
+    for point in curve.points:
+        row = round((high - point.smoothed) / (high - low or 1.0) * (HEIGHT - 1))
+        grid[max(0, row)][_column(point.rate, first, last)] = "*"
+    for number, line in enumerate(grid):
+        shown = {0: f"{high:.4g}", HEIGHT - 1: f"{low:.4g}"}.get(number, "")
+        yield f"{shown:>10} |{''.join(line)}".rstrip()
+    axis = ["-"] * WIDTH
+    if curve.suggestion is not None and curve.suggestion >= first:
+        axis[_column(curve.suggestion, first, last)] = "^"
+    yield f"{'loss':>10} +{''.join(axis)}"
+    yield f"{'rate':>10}  {f'{first:.3g}':<{WIDTH // 2}}{f'{last:.3g}':>{WIDTH // 2}}"
+
+
+def _column(rate: float, first: float, last: float) -> int:
+    return round(log(rate / first) / log(last / first) * (WIDTH - 1))

@@ -1,37 +1,46 @@
 """`ckpttool merge`."""
 
 from pathlib import Path
-from typing import Any
 
 import click
 
-from ckpttool.cli.options import joining, shared
+from ckpttool.cli.options.general import MAX_SEED, json_option, lenient_option, plan_option
+from ckpttool.cli.options.reading import SOURCE, checkpoints_argument, weights_option
+from ckpttool.cli.options.writing import output_options
 from ckpttool.cli.show.plans import execute
+from ckpttool.surgery.merge import Prefer
 from ckpttool.verbs.merge import HOWS, plan_merge
 
 
 @click.command()
-@joining.checkpoints
+@checkpoints_argument
 @click.option("--how", type=click.Choice(HOWS), default="union", show_default=True, help="The way to merge.")
 @click.option("--prefer", type=click.Choice(["first", "last"]), help="Whose tensor it is that several have.")
-@click.option("--base", metavar="CKPT", type=shared.SOURCE, help="What the models were trained from (ties, dare).")
-@joining.weights
+@click.option("--base", metavar="CKPT", type=SOURCE, help="What the models were trained from (ties, dare).")
+@weights_option
 @click.option("--t", type=float, metavar="T", help="How far to go from the first to the second (slerp)  [default: 0.5]")
 @click.option(
     "--density", type=float, metavar="D", help="The part of what was learned that stays  [default: ties 0.2, dare 0.1]"
 )
-@click.option("--seed", type=click.IntRange(0, shared.MOST_SEED), help="What is drawn from (dare)  [default: 42]")
-@shared.lenient
-@shared.plan
-@shared.as_json
-@shared.writes
+@click.option("--seed", type=click.IntRange(0, MAX_SEED), help="What is drawn from (dare)  [default: 42]")
+@lenient_option
+@plan_option
+@json_option
+@output_options
 def merge(
     checkpoints: tuple[Path, ...],
-    output: Path | None,
-    overwrite: bool,
+    how: str,
+    prefer: Prefer | None,
+    base: Path | None,
+    weights: tuple[float, ...] | None,
+    t: float | None,
+    density: float | None,
+    seed: int | None,
+    lenient: bool,
     plan_only: bool,
     as_json: bool,
-    **how: Any,
+    output: Path | None,
+    overwrite: bool,
 ) -> None:
     """Merge checkpoints into one.
 
@@ -46,5 +55,5 @@ def merge(
       ckpttool merge encoder.ckpt head.ckpt -o model.ckpt
       ckpttool merge tuned_a.ckpt tuned_b.ckpt --how ties --base my_model_final.ckpt -o both.ckpt
     """
-    plan = plan_merge(checkpoints, output, **how)
+    plan = plan_merge(checkpoints, output, how, prefer, base, weights, t, density, seed, lenient)
     execute(plan, output, overwrite, plan_only, as_json, with_table=False)

@@ -4,17 +4,19 @@ from pathlib import Path
 
 import click
 
-from ckpttool.cli.options import shared
+from ckpttool.cli.options.general import json_option, plan_option
+from ckpttool.cli.options.reading import model_argument
+from ckpttool.cli.options.writing import output_options
 from ckpttool.cli.show.plans import execute
 from ckpttool.model.model import Model
 from ckpttool.verbs.modernize import plan_modernize
 
 
 @click.command()
-@shared.model
-@shared.plan
-@shared.as_json
-@shared.writes
+@model_argument
+@plan_option
+@json_option
+@output_options
 def modernize(model: Path, plan_only: bool, as_json: bool, output: Path, overwrite: bool) -> None:
     """Write a TensorFlow 1 model with resource variables in the place of its reference variables.
 

@@ -1,13 +1,16 @@
 """`ckpttool new`: a fresh model."""
 
-from typing import Any
+from pathlib import Path
 
 import click
 
-from ckpttool.cli.options import recipe, shared
-from ckpttool.cli.options.config import config
-from ckpttool.cli.options.objective import objective
+from ckpttool.cli.options.config import config_option
+from ckpttool.cli.options.general import json_option, seed_option
+from ckpttool.cli.options.training import objective_options, recipe_options
+from ckpttool.cli.options.writing import output_options
 from ckpttool.cli.show.plans import show_plan
+from ckpttool.runtime.objectives import Objective
+from ckpttool.runtime.recipe import Recipe
 from ckpttool.verbs import new as verb
 
 
@@ -24,13 +27,22 @@ def _shape(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int,
     "--input", "shape", metavar="SHAPE", callback=_shape, required=True, help="The shape of one row: 784, or 28,28,1."
 )
 @click.option("--layers", metavar="SPEC", required=True, help="The layers, from the input to the logits.")
-@objective
-@recipe.recipe
-@shared.seed
-@config()
-@shared.as_json
-@shared.writes
-def new(layers: str, as_json: bool, shape: tuple[int, ...], **settings: Any) -> None:
+@objective_options
+@recipe_options
+@seed_option
+@config_option()
+@json_option
+@output_options
+def new(
+    shape: tuple[int, ...],
+    layers: str,
+    objective: Objective | None,
+    recipe: Recipe,
+    seed: int,
+    as_json: bool,
+    output: Path,
+    overwrite: bool,
+) -> None:
     """Write a fresh model: its layers initialised, with loss, accuracy and a training op.
 
     A layer in SPEC is NAME = KIND(...), one after the other, parted by semicolons:
@@ -49,4 +61,6 @@ def new(layers: str, as_json: bool, shape: tuple[int, ...], **settings: Any) -> 
     Example:
       ckpttool new --input 784 --layers 'hidden1 = dense(300, relu, init=he); outputs = dense(10)' -o fresh.ckpt
     """
-    show_plan(verb.new(shape, layers, **settings), as_json)
+    show_plan(
+        verb.new(shape, layers, output, recipe=recipe, seed=seed, overwrite=overwrite, objective=objective), as_json
+    )

@@ -4,20 +4,21 @@ from pathlib import Path
 
 import click
 
-from ckpttool.cli.options import shared
+from ckpttool.cli.options.general import json_option
+from ckpttool.cli.options.reading import PATTERN, model_argument, tags_option
 from ckpttool.cli.show import output
 from ckpttool.graph import files
 from ckpttool.graph.contents.listing import op_rows, type_rows
 
 
 @click.command()
-@shared.model
-@click.option("--name", metavar="RE", help=f"Only ops of these names. {shared.PATTERN}")
+@model_argument
+@click.option("--name", metavar="RE", help=f"Only ops of these names. {PATTERN}")
 @click.option("--type", "op_type", metavar="RE", help="Only ops whose whole type matches: 'MatMul|BiasAdd'.")
 @click.option("--count", is_flag=True, help="How many ops of each type, instead of the ops.")
 @click.option("--inputs", is_flag=True, help="Show what each op reads; JSON always has it.")
-@shared.tags
-@shared.as_json
+@tags_option
+@json_option
 def ops(
     model: Path, name: str | None, op_type: str | None, count: bool, inputs: bool, tags: list[str] | None, as_json: bool
 ) -> None:

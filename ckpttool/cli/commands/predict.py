@@ -1,13 +1,16 @@
 """`ckpttool predict`: what a model says of each row."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
-from ckpttool.cli.options import shared
-from ckpttool.cli.options.config import config
-from ckpttool.cli.options.roles import ROLE_OPTIONS, roles
+from ckpttool.cli.options.config import config_option
+from ckpttool.cli.options.general import json_option
+from ckpttool.cli.options.reading import model_argument
+from ckpttool.cli.options.rows import ROLES, data_option, features_option, roles_options, split_options
+from ckpttool.cli.options.writing import output_options
 from ckpttool.cli.show.output import document
 from ckpttool.cli.show.progress import ProgressPrinter
 from ckpttool.model.model import Model
@@ -15,16 +18,27 @@ from ckpttool.verbs import predict as verb
 
 
 @click.command()
-@shared.model
-@shared.data
-@shared.features
-@shared.writes
-@shared.chosen_rows
+@model_argument
+@data_option
+@features_option
+@output_options
+@split_options
 @click.option("--tensor", metavar="NAME", help="What to predict with, if not the logits or the signature's output.")
-@roles
-@config("model", *ROLE_OPTIONS)
-@shared.as_json
-def predict(model: Path, data: Path, output: Path, as_json: bool, **how: Any) -> None:
+@roles_options
+@config_option("model", *ROLES)
+@json_option
+def predict(
+    model: Path,
+    data: Path,
+    features: str | None,
+    output: Path,
+    overwrite: bool,
+    split: str | None,
+    valid: int | None,
+    tensor: str | None,
+    roles: Mapping[str, Any],
+    as_json: bool,
+) -> None:
     """Write what MODEL says of each row of a data set to an .npz or a .csv; the rows need no labels.
 
     Of classes that is the likeliest one and the probability of each, of several labels those that hold and the
@@ -36,6 +50,17 @@ def predict(model: Path, data: Path, output: Path, as_json: bool, **how: Any) ->
     Example:
       ckpttool predict tuned.ckpt --data mnist.npz -o predictions.csv
     """
-    found = verb.predict(Model.open(model), data, output, callbacks=ProgressPrinter(as_json), **how)
-    line = f"{output}: {', '.join(found.arrays)} of {found.rows} rows, from {found.tensor}, {found.why}"
-    document(found.as_json(), [line], as_json)
+    written = verb.predict(
+        Model.open(model),
+        data,
+        output,
+        split=split,
+        valid=valid,
+        tensor=tensor,
+        roles=roles,
+        callbacks=ProgressPrinter(as_json),
+        features=features,
+        overwrite=overwrite,
+    )
+    line = f"{output}: {', '.join(written.arrays)} of {written.rows} rows, from {written.tensor}, {written.why}"
+    document(written.as_json(), [line], as_json)

@@ -1,14 +1,17 @@
 """`ckpttool reuse`: chosen layers restored, the rest new."""
 
 from pathlib import Path
-from typing import Any
 
 import click
 
-from ckpttool.cli.options import recipe, shared
-from ckpttool.cli.options.objective import objective
+from ckpttool.cli.options.general import json_option, lenient_option, plan_option, seed_option
+from ckpttool.cli.options.reading import SOURCE, freeze_option, layers_option, source_argument
+from ckpttool.cli.options.training import objective_options, recipe_options
+from ckpttool.cli.options.writing import output_options
 from ckpttool.cli.show.plans import execute
 from ckpttool.model.model import Model
+from ckpttool.runtime.objectives import Objective
+from ckpttool.runtime.recipe import Recipe
 from ckpttool.verbs.reuse import plan_reuse
 
 
@@ -24,13 +27,13 @@ def _percent(ctx: click.Context, param: click.Parameter, value: str) -> float:
 
 
 @click.command()
-@shared.source
-@shared.layers("The layers to restore.", required=True)
+@source_argument
+@layers_option("The layers to restore.", required=True)
 @click.option("--head", metavar="SPEC", help="New layers to put on above the last restored one; the rest is cut off.")
 @click.option("--after", metavar="LAYER", help="Put the head on above this layer instead.")
-@click.option("--into", metavar="TARGET", type=shared.SOURCE, help="Restore into this graph (.meta) instead.")
-@shared.freeze()
-@shared.lenient
+@click.option("--into", metavar="TARGET", type=SOURCE, help="Restore into this graph (.meta) instead.")
+@freeze_option()
+@lenient_option
 @click.option(
     "--require",
     metavar="SHARE",
@@ -38,13 +41,29 @@ def _percent(ctx: click.Context, param: click.Parameter, value: str) -> float:
     default="0%",
     help="Refuse when less of the parameters is restored: 95%.",
 )
-@objective
-@recipe.recipe
-@shared.seed
-@shared.plan
-@shared.as_json
-@shared.writes
-def reuse(source: Path, plan_only: bool, as_json: bool, output: Path, overwrite: bool, **how: Any) -> None:
+@objective_options
+@recipe_options
+@seed_option
+@plan_option
+@json_option
+@output_options
+def reuse(
+    source: Path,
+    layers: str,
+    head: str | None,
+    after: str | None,
+    into: Path | None,
+    freeze: str | None,
+    lenient: bool,
+    require: float,
+    objective: Objective | None,
+    recipe: Recipe,
+    seed: int,
+    plan_only: bool,
+    as_json: bool,
+    output: Path,
+    overwrite: bool,
+) -> None:
     """Restore the layers that a pattern takes, and let the rest start fresh.
 
     With --head the network is cut above the last restored layer and new layers are put on, with loss, accuracy and a
@@ -55,4 +74,17 @@ def reuse(source: Path, plan_only: bool, as_json: bool, output: Path, overwrite:
       ckpttool reuse my_model_final.ckpt --layers 'hidden[123]' \\
         --head 'hidden4 = dense(20, relu); outputs = dense(10)' -o new_model.ckpt
     """
-    execute(plan_reuse(Model.open(source), **how), output, overwrite, plan_only, as_json)
+    plan = plan_reuse(
+        Model.open(source),
+        layers,
+        head=head,
+        after=after,
+        into=into,
+        freeze=freeze,
+        lenient=lenient,
+        require=require,
+        recipe=recipe,
+        seed=seed,
+        objective=objective,
+    )
+    execute(plan, output, overwrite, plan_only, as_json)

@@ -2,7 +2,7 @@
 
 import click
 
-from ckpttool.cli.options import shared
+from ckpttool.cli.options.general import json_option
 from ckpttool.cli.show.output import rows
 from ckpttool.core.errors import UnknownName
 from ckpttool.core.names import suggestion
@@ -13,7 +13,7 @@ COLUMNS = ("name", "for")
 
 @click.command()
 @click.argument("name", required=False)
-@shared.as_json
+@json_option
 def rules(name: str | None, as_json: bool) -> None:
     """List the ready sets of rules for `import` and `export`, or print the one of a NAME, to copy and edit.
 

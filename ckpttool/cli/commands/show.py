@@ -4,17 +4,18 @@ from pathlib import Path
 
 import click
 
-from ckpttool.cli.options import shared
+from ckpttool.cli.options.general import json_option
+from ckpttool.cli.options.reading import checkpoint_argument
 from ckpttool.cli.show import output
 from ckpttool.surgery.tensor_report import portrait
 from ckpttool.verbs.listing import find_tensor
 
 
 @click.command()
-@shared.checkpoint
+@checkpoint_argument
 @click.argument("name")
 @click.option("--full", is_flag=True, help="All numbers, however many.")
-@shared.as_json
+@json_option
 def show(checkpoint: Path, name: str, full: bool, as_json: bool) -> None:
     """Show one tensor of CKPT: its numbers, a summary, and a histogram.
 

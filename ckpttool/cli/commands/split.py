@@ -4,16 +4,16 @@ from pathlib import Path
 
 import click
 
-from ckpttool.cli.options import shared
-from ckpttool.cli.options.writing import shard_size
+from ckpttool.cli.options.reading import source_argument
+from ckpttool.cli.options.writing import output_options, shard_size_option
 from ckpttool.cli.show.plans import execute
 from ckpttool.verbs.split import plan_split
 
 
 @click.command()
-@shared.source
-@shard_size(required=True)
-@shared.writes
+@source_argument
+@shard_size_option(required=True)
+@output_options
 def split(source: Path, shard_bytes: int, output: Path, overwrite: bool) -> None:
     """Write the checkpoint SRC in several files, with tensors of --shard-size at most in each.
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from ckpttool.cli.options import shared
+from ckpttool.cli.options.general import json_option
+from ckpttool.cli.options.reading import checkpoint_argument, layers_option, slots_option
 from ckpttool.cli.show import output
 from ckpttool.verbs.listing import STATISTICS
 from ckpttool.verbs.stats import statistics
@@ -13,10 +14,10 @@ COLUMNS = ("count", *STATISTICS)
 
 
 @click.command()
-@shared.checkpoint
-@shared.layers("Only the weights of these layers.")
-@shared.slots
-@shared.as_json
+@checkpoint_argument
+@layers_option("Only the weights of these layers.")
+@slots_option
+@json_option
 def stats(checkpoint: Path, layers: str | None, slots: bool, as_json: bool) -> None:
     """Sum up the numbers of each tensor of CKPT, and of all its weights together.
 

@@ -1,24 +1,32 @@
 """`ckpttool strip`: a model without what only its training needed."""
 
 from pathlib import Path
-from typing import Any
 
 import click
 
-from ckpttool.cli.options import shared
-from ckpttool.cli.options.rewriting import sides
+from ckpttool.cli.options.general import json_option, plan_option
+from ckpttool.cli.options.reading import model_argument
+from ckpttool.cli.options.writing import inputs_outputs_options, output_options
 from ckpttool.cli.show.plans import execute
 from ckpttool.model.model import Model
 from ckpttool.verbs.strip import plan_strip
 
 
 @click.command()
-@shared.model
-@sides
-@shared.plan
-@shared.as_json
-@shared.writes
-def strip(model: Path, plan_only: bool, as_json: bool, output: Path, overwrite: bool, **said: Any) -> None:
+@model_argument
+@inputs_outputs_options
+@plan_option
+@json_option
+@output_options
+def strip(
+    model: Path,
+    inputs: tuple[str, ...],
+    outputs: tuple[str, ...],
+    plan_only: bool,
+    as_json: bool,
+    output: Path,
+    overwrite: bool,
+) -> None:
     """Write only what the outputs of a model need from its inputs.
 
     Gradients, training ops, optimizer slots, losses, summaries, queues and old savers go; the variables that stay keep
@@ -30,4 +38,4 @@ def strip(model: Path, plan_only: bool, as_json: bool, output: Path, overwrite: 
       ckpttool strip my_model_final.ckpt -o small.ckpt
       ckpttool strip my_model_final.ckpt --inputs dnn/hidden2/Relu:0 --outputs dnn/outputs/BiasAdd:0 -o top.ckpt
     """
-    execute(plan_strip(Model.open(model), **said), output, overwrite, plan_only, as_json)
+    execute(plan_strip(Model.open(model), inputs, outputs), output, overwrite, plan_only, as_json)

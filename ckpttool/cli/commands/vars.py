@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from ckpttool.cli.options import shared
+from ckpttool.cli.options.general import json_option
+from ckpttool.cli.options.reading import checkpoint_argument, layers_option, slots_option, tags_option
 from ckpttool.cli.show import output
 from ckpttool.verbs.listing import STATISTICS, variable_rows
 
@@ -12,12 +13,12 @@ COLUMNS = ("name", "shape", "dtype", "bytes", "kind")
 
 
 @click.command("vars")
-@shared.checkpoint
-@shared.layers("Only the weights of these layers.")
-@shared.slots
+@checkpoint_argument
+@layers_option("Only the weights of these layers.")
+@slots_option
 @click.option("--stats", is_flag=True, help="Read the values: mean, spread, range, zeros, NaN and infinities.")
-@shared.tags
-@shared.as_json
+@tags_option
+@json_option
 def list_variables(
     checkpoint: Path, layers: str | None, slots: bool, stats: bool, tags: list[str] | None, as_json: bool
 ) -> None:

@@ -4,21 +4,22 @@ from pathlib import Path
 
 import click
 
-from ckpttool.cli.options import shared
+from ckpttool.cli.options.general import json_option
+from ckpttool.cli.options.reading import SOURCE, checkpoint_argument, tags_option
 from ckpttool.cli.show import output
 from ckpttool.verbs.verify import verdict
 
 
 @click.command()
-@shared.checkpoint
+@checkpoint_argument
 @click.option(
     "--unchanged",
     metavar="RE OTHER",
-    type=(str, shared.SOURCE),
+    type=(str, SOURCE),
     help="Also check that these tensors of the checkpoint OTHER have the same bytes in CKPT.",
 )
-@shared.tags
-@shared.as_json
+@tags_option
+@json_option
 def verify(checkpoint: Path, unchanged: tuple[str, Path] | None, tags: list[str] | None, as_json: bool) -> None:
     """Check every checksum and every rule of CKPT's format, and name the tensors that are damaged.
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ckpttool.cli.options.shared import PATH, Decorator
+from ckpttool.cli.options.general import PATH, Decorator
 from ckpttool.core.errors import FormatError, PlanError, UnknownName
 from ckpttool.core.names import suggestion
 from ckpttool.remote.paths import require_here
@@ -20,7 +20,7 @@ OWN = {"output", "overwrite", "resume", "plan", "json", "tensorboard", "plot"}
 """Where a run writes and what it prints are never taken from its report: another run has its own."""
 
 
-def config(*leave: str, repeats: bool = False) -> Decorator:
+def config_option(*leave: str, repeats: bool = False) -> Decorator:
     """Return the option; what the file says is as if the command line had said it, where that is silent.
 
     Of a report, names in `leave` and those that the command has not are left out. A command that `repeats` runs takes

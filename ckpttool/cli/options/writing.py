@@ -1,13 +1,46 @@
-"""How a checkpoint is written: the options of commands whose output may be in any format."""
+"""What a command writes: where, whether it replaces what exists, in which format, and what a rewritten graph is for."""
 
 import re
 from pathlib import Path
 
 import click
 
-from ckpttool.cli.options.shared import PATH, Decorator, together
+from ckpttool.cli.options.general import PATH, Decorator, together
 from ckpttool.core.errors import FormatError
 from ckpttool.formats import registry
+
+
+def _needed_to_write(context: click.Context, option: click.Parameter, value: Path | None) -> Path | None:
+    """Ask for the output, unless only the plan is to be printed."""
+    if value is None and not context.params.get("plan_only"):
+        raise click.MissingParameter(ctx=context, param=option)
+    return value
+
+
+def _no_folder(context: click.Context, option: click.Parameter, value: Path | None) -> Path | None:
+    """Ask for the output, which is no folder."""
+    value = _needed_to_write(context, option, value)
+    if value is not None and value.is_dir():
+        raise click.BadParameter(f"{value} is a folder, expected a prefix such as {value / 'model.ckpt'}")
+    return value
+
+
+overwrite_option = click.option("--overwrite", is_flag=True, help="Replace OUT where it exists.")
+
+output_options = together(
+    click.option(
+        "-o", "--output", metavar="OUT", type=PATH, callback=_no_folder, help="The prefix (or file) to write."
+    ),
+    overwrite_option,
+)
+"""`--output` and `--overwrite`, which belong together."""
+
+folder_options = together(
+    click.option("-o", "--output", metavar="FOLDER", type=PATH, callback=_needed_to_write, help="The folder to write."),
+    overwrite_option,
+)
+"""The same, where the output is a folder."""
+
 
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
 
@@ -16,26 +49,24 @@ def _size(_ctx: click.Context, _param: click.Parameter, value: str | None) -> in
     """Read `2GB`, `500MB`, `1GiB` or a number of bytes."""
     if value is None:
         return None
-    found = re.fullmatch(r"(\d+)\s*([KMG]?I?)B?", value.strip().upper())
-    if not found or found[2] not in UNITS or not int(found[1]):
+    size = re.fullmatch(r"(\d+)\s*([KMG]?I?)B?", value.strip().upper())
+    if not size or size[2] not in UNITS or not int(size[1]):
         raise click.BadParameter(f"{value!r} is not a size such as 2GB, 500MB or 1GiB")
-    return int(found[1]) * UNITS[found[2]]
+    return int(size[1]) * UNITS[size[2]]
 
 
-_to = click.option("--to", metavar="FORMAT", help="The format to write, where OUT's suffix does not say it.")
-
-
-def shard_size(required: bool = False) -> Decorator:
+def shard_size_option(required: bool = False) -> Decorator:
     """Return the option that says how large a file may become."""
     text = "Write several files of at most 2GB, 500MB, ..."
     return click.option("--shard-size", "shard_bytes", metavar="SIZE", callback=_size, required=required, help=text)
 
 
-_like = click.option("--like", metavar="FILE", type=PATH, help="The file whose structure OUT gets (Keras's formats).")
-
-
-in_any_format = together(_to, shard_size(), _like)
-"""`--to`, `--shard-size` and `--like`."""
+format_options = together(
+    click.option("--to", metavar="FORMAT", help="The format to write, where OUT's suffix does not say it."),
+    shard_size_option(),
+    click.option("--like", metavar="FILE", type=PATH, help="The file whose structure OUT gets (Keras's formats)."),
+)
+"""`--to`, `--shard-size` and `--like`: for commands whose output may be in any format."""
 
 
 def format_of(path: Path | None, to: str | None, like: Path | None = None) -> str:
@@ -52,3 +83,25 @@ def format_of(path: Path | None, to: str | None, like: Path | None = None) -> st
     except FormatError as error:
         hint = "; --to names a format for any suffix" if to is None else ""
         raise FormatError(f"{error}{hint}") from error
+
+
+def _names(_context: click.Context, _option: click.Parameter, value: str | None) -> tuple[str, ...]:
+    """Read names that commas divide."""
+    return tuple(text.strip() for text in (value or "").split(",") if text.strip())
+
+
+inputs_outputs_options = together(
+    click.option(
+        "--inputs",
+        metavar="X,...",
+        callback=_names,
+        help="The tensors that are fed, also as NAME=TENSOR; one that is no placeholder becomes one.",
+    ),
+    click.option(
+        "--outputs",
+        metavar="Y,...",
+        callback=_names,
+        help="The tensors that are asked for, also as NAME=TENSOR.",
+    ),
+)
+"""`--inputs` and `--outputs` of a graph that is rewritten for them."""

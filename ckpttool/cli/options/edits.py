@@ -1,0 +1,50 @@
+"""Edits: options whose order on the command line counts; the command is passed them as `steps`, in the order given."""
+
+from pathlib import Path
+
+import click
+
+from ckpttool.cli.click_private import given_in_order
+from ckpttool.cli.options.general import Decorator, together
+from ckpttool.lineage.recording import note_steps
+from ckpttool.surgery.edits.script import read_script
+from ckpttool.surgery.edits.steps import Step
+from ckpttool.surgery.edits.table import EDITS
+
+SCRIPT = "script"
+
+
+class EditOption(click.Option):
+    """An option that stands for an edit, and may be given again and again."""
+
+
+class EditCommand(click.Command):
+    """A command that is passed `steps`: the edits that were given, and those of the scripts among them."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse as ever, and then once more for the order of the edits; the output's lineage has them."""
+        given = list(args)
+        rest = super().parse_args(ctx, args)
+        steps: list[Step] = []
+        for option, text in given_in_order(self, ctx, given, EditOption):
+            flag = max(option.opts, key=len)
+            if option.name == SCRIPT:
+                steps += read_script(Path(text))
+            else:
+                place = flag if text is True else f"{flag} {text!r}"
+                steps.append(Step(flag.removeprefix("--"), "" if text is True else text, place))
+        note_steps(steps)
+        ctx.params["steps"] = steps
+        return rest
+
+
+def _edit_option(name: str, metavar: str | None, text: str) -> Decorator:
+    how = {"metavar": metavar} if metavar else {"is_flag": True}
+    return click.option(f"--{name}", cls=EditOption, multiple=True, expose_value=False, help=text, **how)
+
+
+edit_options = together(
+    *(_edit_option(name, edit.value, edit.help) for name, edit in EDITS.items()),
+    _edit_option(SCRIPT, "FILE", 'Edits from TOML, one by one: [[edit]] and below it rename = "RE=>NEW".'),
+)
+"""An option for each edit, and `--script`, which holds several."""

@@ -1,0 +1,73 @@
+"""What options are made of, and those that any command may have: `--json`, `--plan`, `--lenient`, `--seed`."""
+
+from collections.abc import Callable
+from functools import wraps
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+import click
+
+Command = Callable[..., Any]
+Decorator = Callable[[Command], Command]
+
+PATH = click.Path(path_type=Path)
+"""A path that need not exist: a checkpoint's prefix is not a file, so Click must not ask for one."""
+
+
+def together(*options: Decorator) -> Decorator:
+    """Return one decorator for several options, which the help lists in this order."""
+
+    def decorate(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def as_value(name: str, build: Callable[..., object], *options: Decorator) -> Decorator:
+    """Return a decorator for options that a command is passed as one value.
+
+    `build` makes the value of those options of the command that its own parameters name; the command is passed it as
+    `name` in their place. Options that stand before this in the help may be among them.
+
+    >>> @click.command()
+    ... @as_value("size", lambda height, width: height * width, *(click.option(f"--{each}") for each in ("h", "w")))
+    ... def draw(size): ...
+    >>> [option.name for option in draw.params]
+    ['h', 'w']
+    """
+    parameters = signature(build).parameters
+
+    def decorate(command: Command) -> Command:
+        @wraps(command)
+        def joining(**given: Any) -> Any:
+            joined = {each: given.pop(each) for each in parameters if each in given}
+            return command(**given, **{name: build(**joined)})
+
+        return together(*options)(joining)
+
+    return decorate
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+
+plan_option = click.option(
+    "--plan", "plan_only", is_flag=True, is_eager=True, help="Print what would be done, and stop."
+)
+
+lenient_option = click.option(
+    "--lenient", is_flag=True, help="Go on where something does not match, and list what was left out."
+)
+
+MAX_SEED = 2**31 - 1
+"""The largest seed that TensorFlow tells from others."""
+
+seed_option = click.option(
+    "--seed",
+    type=click.IntRange(0, MAX_SEED),
+    default=42,
+    show_default=True,
+    help="What all randomness comes from.",
+)

@@ -1,0 +1,77 @@
+"""What a command reads: models and checkpoints, from a path or a URL, and which part of them it takes."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ckpttool.cli.options.general import PATH, Decorator
+from ckpttool.formats.reading.url_files import local
+from ckpttool.remote.paths import is_url
+
+
+class _Source(click.Path):
+    """A path to read from; of a URL, the one where its files stand in."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return a path; a `Path` made of a URL would lose one of its slashes."""
+        return local(value) if is_url(value) else super().convert(value, param, ctx)
+
+
+SOURCE = _Source(path_type=Path)
+"""A checkpoint or a graph that is read: a path or a URL."""
+
+checkpoint_argument = click.argument("checkpoint", metavar="CKPT", type=SOURCE)
+"""A checkpoint: a prefix, one of its files, a folder with a `checkpoint` file, a SavedModel folder, or an `.npz`."""
+
+model_argument = click.argument("model", metavar="MODEL", type=SOURCE)
+"""A graph: a `.meta` or its checkpoint's prefix, a SavedModel, or a GraphDef."""
+
+source_argument = click.argument("source", metavar="SRC", type=SOURCE)
+"""The model or checkpoint that a command takes from."""
+
+checkpoints_argument = click.argument("checkpoints", nargs=-1, required=True, metavar="CKPT CKPT ...", type=SOURCE)
+
+
+def _numbers(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[float, ...] | None:
+    """Read numbers that commas divide."""
+    try:
+        return None if value is None else tuple(float(part) for part in value.split(","))
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r} is not a list of numbers such as 1,2,3") from error
+
+
+weights_option = click.option(
+    "--weights", metavar="N,N,...", callback=_numbers, help="How much each checkpoint counts, in their order."
+)
+
+tags_option = click.option(
+    "--tags",
+    metavar="TAG,...",
+    callback=lambda _context, _option, value: None if value is None else [tag for tag in value.split(",") if tag],
+    help="Which graph of a SavedModel that has several: 'serve', or 'serve,gpu'.",
+)
+
+PATTERN = "A regular expression for whole path components: 'hidden[123]'."
+
+slots_option = click.option("--slots", is_flag=True, help="Let patterns take optimizer slots and step counters too.")
+
+
+def layers_option(help_text: str, required: bool = False) -> Decorator:
+    """Return the option that chooses layers by a pattern."""
+    return click.option("--layers", metavar="RE", required=required, help=f"{help_text} {PATTERN}")
+
+
+def freeze_option(required: bool = False) -> Decorator:
+    """Return the option that chooses the layers which training must not change."""
+    return click.option(
+        "--freeze", metavar="RE", required=required, help=f"Layers that training must not change. {PATTERN}"
+    )
+
+
+rules_option = click.option(
+    "--rules",
+    metavar="RULES",
+    type=PATH,
+    help="A ready set (see `ckpttool rules`), a .toml of [[rule]] tables, or a file of lines RE => NEW.",
+)

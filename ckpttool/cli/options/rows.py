@@ -1,0 +1,99 @@
+"""Rows of data: which are read, what in a graph they are fed to, and how images among them are changed."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from ckpttool.cli.options.general import PATH, as_value, together
+
+data_option = click.option(
+    "--data",
+    metavar="DATA",
+    type=PATH,
+    required=True,
+    help="Rows: an .npz or .h5 with x_train, y_train, x_valid, y_valid, x_test, y_test or the placeholders' names; "
+    "x.npy,y.npy; IDX files; .csv, .parquet, .tfrecord; a folder of these, or of images by class; keras:NAME.",
+)
+
+features_option = click.option(
+    "--features",
+    metavar="SPEC",
+    help="What .tfrecord records hold: \"X = image('image/encoded', 28, 28, 1); y = int64()\".",
+)
+
+held_out_option = click.option(
+    "--valid", type=click.IntRange(min=1), help="The first N training rows are validation rows."
+)
+
+split_options = together(
+    click.option(
+        "--split", type=click.Choice(["train", "valid", "test"]), help="Which rows: test, else valid, else all."
+    ),
+    held_out_option,
+)
+"""`--split` and `--valid`, which say together which rows of the data a command takes."""
+
+cache_dir_option = click.option(
+    "--cache-dir", metavar="DIR", type=PATH, help="Where features are kept; the user's cache folder if not given."
+)
+
+
+ROLES = ("inputs", "labels", "logits", "loss", "accuracy", "training")
+"""What an op can be to a graph, each with an option."""
+
+
+def _roles(
+    inputs: tuple[str, ...],
+    labels: str | None,
+    logits: str | None,
+    loss: str | None,
+    accuracy: str | None,
+    training: str | None,
+) -> Mapping[str, Any]:
+    """Return the roles that were given."""
+    given = zip(ROLES, (inputs, labels, logits, loss, accuracy, training), strict=True)
+    return {role: name for role, name in given if name}
+
+
+roles_options = as_value(
+    "roles",
+    _roles,
+    click.option("--inputs", metavar="NAME", multiple=True, help="An input placeholder; may be given several times."),
+    click.option("--labels", metavar="NAME", help="The placeholder of the labels."),
+    click.option("--logits", metavar="NAME", help="The tensor that the loss compares with the labels."),
+    click.option("--loss", metavar="NAME", help="The tensor that training makes small."),
+    click.option("--accuracy", metavar="NAME", help="The tensor of the accuracy."),
+    click.option("--training", metavar="NAME", help="The boolean placeholder that is True while training."),
+)
+"""An option for each role, passed on as one mapping `roles` of those that were given."""
+
+
+def _sizes(_context: click.Context, _option: click.Parameter, value: str | None) -> tuple[int, ...] | None:
+    """Read `28,28,1`."""
+    if value is None:
+        return None
+    sizes = value.split(",")
+    if len(sizes) not in (2, 3) or not all(size.strip().isdecimal() for size in sizes):
+        raise click.BadParameter(f"expected HEIGHT,WIDTH or HEIGHT,WIDTH,CHANNELS such as 28,28,1, found {value!r}")
+    return tuple(map(int, sizes))
+
+
+augment_options = together(
+    click.option(
+        "--augment",
+        metavar="CALLS",
+        help="Change each image when it is trained on: shift, rotate, scale, flip, crop, brightness, contrast, "
+        "saturation, hue; 'shift(0.1); rotate(15); flip()'.",
+    ),
+    click.option(
+        "--cache-augment", metavar="K", type=click.IntRange(min=1), help="Cache K augmented variants of each row."
+    ),
+    click.option(
+        "--image-shape",
+        metavar="H,W,C",
+        callback=_sizes,
+        help="How rows are laid out as images, if neither the data nor the model says it: 28,28,1.",
+    ),
+)
+"""The options of augmentation: `augment`, `cache_augment` and `image_shape`."""

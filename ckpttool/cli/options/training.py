@@ -1,0 +1,206 @@
+"""How a model is trained: the recipe of its training op, its objective, and the options of a run."""
+
+from dataclasses import asdict, replace
+
+import click
+
+from ckpttool.cli.options.general import PATH, Decorator, as_value, seed_option, together
+from ckpttool.cli.options.reading import PATTERN, freeze_option
+from ckpttool.cli.options.rows import augment_options, cache_dir_option, features_option, roles_options
+from ckpttool.core.errors import PlanError
+from ckpttool.runtime.objectives import OBJECTIVES, Objective
+from ckpttool.runtime.optimizers import OPTIMIZERS
+from ckpttool.runtime.recipe import Recipe
+from ckpttool.runtime.schedules import SCHEDULES
+from ckpttool.training.callbacks import Recording
+from ckpttool.training.run import Options
+
+_BY_PATTERN = "One value for all, or PATTERN=VALUE pairs."
+RECIPE = {
+    "optimizer": click.option(
+        "--optimizer",
+        metavar="CALL",
+        default="sgd",
+        show_default=True,
+        help=f"{', '.join(OPTIMIZERS)}; with parameters: 'momentum(0.01, momentum=0.9)'.",
+    ),
+    "lr": click.option("--lr", metavar="RATE", help=f"The learning rate, if not the optimizer's. {_BY_PATTERN}"),
+    "lr_decay_per_layer": click.option(
+        "--lr-decay-per-layer", metavar="R", type=float, help="Each layer has R of the rate of that above."
+    ),
+    "schedule": click.option(
+        "--schedule",
+        metavar="CALL",
+        default="constant",
+        show_default=True,
+        help=f"How the rate changes: {', '.join(SCHEDULES)}; with parameters: 'exponential(0.1, steps=1000)'.",
+    ),
+    "warmup": click.option(
+        "--warmup", metavar="STEPS", type=int, default=0, help="Let the rate grow over STEPS steps first."
+    ),
+    "l1": click.option("--l1", metavar="SCALE", help=f"Add SCALE * sum(|w|) of the kernels to the loss. {_BY_PATTERN}"),
+    "l2": click.option(
+        "--l2", metavar="SCALE", help=f"Add SCALE * sum(w^2) / 2 of the kernels to the loss. {_BY_PATTERN}"
+    ),
+    "max_norm": click.option(
+        "--max-norm", metavar="NORM", help=f"Bound the norms of kernels after each step. {_BY_PATTERN}"
+    ),
+    "clip_value": click.option("--clip-value", metavar="V", type=float, help="Clip each gradient element to [-V, V]."),
+    "clip_norm": click.option("--clip-norm", metavar="V", type=float, help="Clip the norm of each gradient to V."),
+    "clip_global_norm": click.option(
+        "--clip-global-norm", metavar="V", type=float, help="Clip the norm of all gradients together to V."
+    ),
+}
+"""The options by the fields of a recipe."""
+
+
+def _recipe_options(*absent: str) -> Decorator:
+    """Return the options of the training op but for some, passed on as one `recipe`."""
+    return as_value("recipe", Recipe, *(option for name, option in RECIPE.items() if name not in absent))
+
+
+recipe_options = _recipe_options()
+
+
+def _objective(objective: str | None, class_weight: str | None, label_smoothing: float) -> Objective | None:
+    if (objective, class_weight, label_smoothing) == (None, None, 0.0):
+        return None
+    return Objective(objective or "softmax", class_weight, label_smoothing)
+
+
+objective_options = as_value(
+    "objective",
+    _objective,
+    click.option("--objective", type=click.Choice(list(OBJECTIVES)), help="The loss; softmax for a new one."),
+    click.option("--class-weight", metavar="N=W,...", help="Weights of classes in the loss: '3=2.0, 7=0.5'."),
+    click.option("--label-smoothing", metavar="S", type=float, default=0.0, help="Share of a label given to all."),
+)
+"""What a network is trained for, passed on as one `objective`; None where nothing is given."""
+
+_train = click.option("--train", metavar="RE", help=f"The layers to train; all others are frozen. {PATTERN}")
+_stages = click.option(
+    "--stages",
+    metavar="RE=N,...",
+    help="Unfreeze while training: the layers of the first pattern for N epochs, then those of the next too.",
+)
+_train_op = click.option(
+    "--train-op",
+    "training_op",
+    metavar="NAME",
+    help="Train with the graph's own training op instead of an optimizer.",
+)
+_changed = together(
+    click.option(
+        "--bn",
+        metavar="MODE",
+        help="Batch normalisation: train, freeze (averages stay), stats (only they move), or RE=MODE pairs; "
+        "frozen layers have freeze, others train.",
+    ),
+    click.option(
+        "--dropout", metavar="RATE", help="Put dropout behind each trained hidden layer; one rate, or RE=RATE pairs."
+    ),
+)
+_epochs = click.option(
+    "--epochs", type=click.IntRange(min=1), default=20, show_default=True, help="Passes over the rows."
+)
+_batches = together(
+    click.option("--batch-size", type=click.IntRange(min=1), default=200, show_default=True, help="Rows per step."),
+    click.option("--valid", type=click.IntRange(min=1), help="Hold out the first N training rows for validation."),
+)
+_kept = together(
+    click.option(
+        "--early-stopping", metavar="N", type=click.IntRange(min=1), help="End after N epochs without a better one."
+    ),
+    click.option(
+        "--keep", type=click.Choice(["best", "last"]), default="best", show_default=True, help="What to write."
+    ),
+)
+_cache = click.option("--cache", is_flag=True, help="Compute the frozen layers' outputs once, and train on those.")
+_saves = together(
+    click.option("--save-every", metavar="WHEN", help="Save the run every '500 steps', '1 epoch' or '10 min'."),
+    click.option(
+        "--keep-checkpoints",
+        metavar="N",
+        type=click.IntRange(min=1),
+        default=3,
+        show_default=True,
+        help="How many of these saves to keep, in OUT.saves.",
+    ),
+    click.option("--resume", is_flag=True, help="Go on from the latest save of a run that was stopped."),
+)
+_recorded = as_value(
+    "recording",
+    Recording,
+    click.option(
+        "--tensorboard",
+        metavar="DIR",
+        type=PATH,
+        help="Write figures, histograms of the trained weights and the graph for `tensorboard --logdir DIR`.",
+    ),
+    click.option("--plot", metavar="FILE", type=PATH, help="Draw the curves at the end: a .png, .pdf or .svg."),
+)
+_threads = click.option(
+    "--threads",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="Cores an op computes on; with 1 a run repeats to the last bit.",
+)
+
+
+def _with_training_op(options: Options, training_op: str | None) -> Options:
+    """Return the options of a run that trains with the graph's own op, if that is named.
+
+    Raises:
+        PlanError: they say how to train besides.
+    """
+    if training_op is None:
+        return options
+    given = [name for name, value in asdict(options.recipe or Recipe()).items() if value != getattr(Recipe(), name)]
+    if given:
+        named = ", ".join(f"`{name}`" for name in given)
+        raise PlanError(f"`training_op` trains as it was made to: leave {named} out, or let it go for an optimizer")
+    return replace(options, recipe=None, roles={**options.roles, "training_op": training_op})
+
+
+run_options = together(
+    freeze_option(),
+    _train,
+    _stages,
+    _train_op,
+    _changed,
+    recipe_options,
+    objective_options,
+    _epochs,
+    _batches,
+    _kept,
+    _cache,
+    cache_dir_option,
+    augment_options,
+    features_option,
+    _saves,
+    _recorded,
+    _threads,
+    roles_options,
+    seed_option,
+    as_value("options", Options),
+    as_value("options", _with_training_op),
+)
+"""All that can be said of a run: passed on as `options`, with `resume` and `recording` beside them."""
+
+rate_test_options = together(
+    freeze_option(),
+    _train,
+    _changed,
+    _recipe_options("lr", "schedule", "warmup"),
+    objective_options,
+    _batches,
+    _cache,
+    cache_dir_option,
+    augment_options,
+    features_option,
+    _threads,
+    roles_options,
+    seed_option,
+    as_value("options", Options),
+)
+"""What a learning rate range test has of these: one optimizer, all in one stage, passed on as `options`."""
