@@ -13,7 +13,7 @@ from ckpttool.formats import registry
 from ckpttool.formats.format import PLAIN, Writing
 from ckpttool.formats.reading.url_files import local
 from ckpttool.formats.tensorflow.prefix import prefix_of
-from ckpttool.lineage import recording
+from ckpttool.lineage.provenance import KEY, UNKNOWN, Command, Provenance, SourceFile, carried
 from ckpttool.remote.paths import refuse_url
 
 __all__ = ["Checkpoint", "open", "prefix_of", "save"]
@@ -37,10 +37,12 @@ class Checkpoint(Mapping[str, Tensor]):
         left_out: tuple[str, ...] = (),
         origins: Mapping[str, str] | None = None,
         stated: Mapping[str, Kind] | None = None,
+        provenance: Provenance = UNKNOWN,
     ) -> None:
         """Wrap tensors; the rest says where they are from, under which names if others, and what else is there.
 
-        `stated` has the kinds that the file says, by the names there.
+        `stated` has the kinds that the file says, by the names there; `provenance` the files that they were made of,
+        which views keep and `save` writes.
         """
         self._tensors = tensors
         self.path = path
@@ -48,12 +50,13 @@ class Checkpoint(Mapping[str, Tensor]):
         self.metadata = dict(metadata or {})
         self.left_out = left_out
         self.origins = dict(origins or {})
+        self.provenance = provenance
         self._stated = stated or {}
 
     @classmethod
-    def of(cls, values: Mapping[str, Tensor | Array]) -> "Checkpoint":
+    def of(cls, values: Mapping[str, Tensor | Array], provenance: Provenance = UNKNOWN) -> "Checkpoint":
         """Make a checkpoint of arrays (or tensors) in memory."""
-        return cls(_as_tensors(values))
+        return cls(_as_tensors(values), provenance=provenance)
 
     def __getitem__(self, name: str) -> Tensor:
         try:
@@ -86,7 +89,7 @@ class Checkpoint(Mapping[str, Tensor]):
         Raises:
             UnknownName: it takes none.
         """
-        return self.only({*Pattern(pattern).select(self), OBJECT_GRAPH})
+        return self.only({*Pattern(pattern).select(self), OBJECT_GRAPH}).after(f"keep {pattern}")
 
     def drop(self, pattern: str) -> "Checkpoint":
         """Leave out the tensors that a pattern takes.
@@ -94,7 +97,7 @@ class Checkpoint(Mapping[str, Tensor]):
         Raises:
             UnknownName: it takes none.
         """
-        return self.only(set(self).difference(Pattern(pattern).select(self)))
+        return self.only(set(self).difference(Pattern(pattern).select(self))).after(f"drop {pattern}")
 
     def only(self, names: Container[str]) -> "Checkpoint":
         """Keep the tensors of these names."""
@@ -112,7 +115,8 @@ class Checkpoint(Mapping[str, Tensor]):
             CkptError: a pattern or a replacement is not a regular expression's.
         """
         kept = {OBJECT_GRAPH: OBJECT_GRAPH} if OBJECT_GRAPH in self else {}
-        return self._view(renamed([name for name in self if name not in kept], rules) | kept)
+        view = self._view(renamed([name for name in self if name not in kept], rules) | kept)
+        return view.after(f"rename {', '.join(f'{pattern}=>{new}' for pattern, new in rules.items())}")
 
     def cast(self, dtype: str) -> "Checkpoint":
         """Give every weight and slot of numbers (integers, floats) another dtype, checked when it is read.
@@ -128,14 +132,26 @@ class Checkpoint(Mapping[str, Tensor]):
             raise CkptError(f"no dtype is named {dtype!r}; there are {', '.join(BY_NAME)}")
         kept = {name for name, kind in self.kinds().items() if kind not in ("weight", "slot")}
         change = {name: name for name in self}
-        return self._view(change, lambda t: t if t.name in kept else cast_tensor(t, BY_NAME[dtype]))
+        view = self._view(change, lambda t: t if t.name in kept else cast_tensor(t, BY_NAME[dtype]))
+        return view.after(f"cast {dtype}")
 
     def holding(self, tensors: Mapping[str, Tensor], names: Mapping[str, str] | None = None) -> "Checkpoint":
         """Return a checkpoint of the same file with other tensors; `names` has the names here of those renamed."""
         here = {new: (names or {}).get(new, new) for new in tensors}
         origins = {new: self.origins.get(old, old) for new, old in here.items()}
         origins = {new: old for new, old in origins.items() if new != old}
-        return Checkpoint(tensors, self.path, self.format, self.metadata, self.left_out, origins, self._stated)
+        about = (self.path, self.format, self.metadata, self.left_out, origins, self._stated)
+        return Checkpoint(tensors, *about, self.provenance)
+
+    def after(self, edit: str) -> "Checkpoint":
+        """Return the same tensors; what is saved of them says that this edit was made."""
+        return self.made_of(self.provenance.then(edit))
+
+    def made_of(self, provenance: Provenance) -> "Checkpoint":
+        """Return the same tensors; what is saved of them says that they were made of this."""
+        same = self.holding(self._tensors)
+        same.provenance = provenance
+        return same
 
     def _view(self, names: dict[str, str], change: Callable[[Tensor], Tensor] | None = None) -> "Checkpoint":
         return self.holding(_View(self._tensors, names, change), names)
@@ -176,9 +192,10 @@ def open(path: Path | str) -> Checkpoint:  # noqa: A001
     path = local(path)
     format_ = registry.find(path)
     tensors = format_.open(path)
-    recording.note_checkpoint(path, format_.NAME, tensors)
-    metadata = {key: text for key, text in tensors.metadata.items() if key != recording.KEY}
-    return Checkpoint(tensors, prefix_of(path), format_.NAME, metadata, tensors.left_out, stated=tensors.kinds)
+    metadata = {key: text for key, text in tensors.metadata.items() if key != KEY}
+    provenance = Provenance((SourceFile.of_checkpoint(path, format_.NAME, tensors),))
+    about = (prefix_of(path), format_.NAME, metadata, tensors.left_out)
+    return Checkpoint(tensors, *about, stated=tensors.kinds, provenance=provenance)
 
 
 def save(
@@ -187,12 +204,14 @@ def save(
     format: str | None = None,  # noqa: A002
     overwrite: bool = False,
     how: Writing = PLAIN,
+    command: Command | None = None,
 ) -> None:
     """Write tensors or arrays, one at a time, in the format named, or in that of the path's suffix, or as a bundle.
 
     `how` has what a format leaves open: metadata, a file whose structure to take (and whose format, where neither name
     nor suffix says one), the size of shards. At any moment the old output is there whole, or the new one. What is
-    written is read again before it counts. Where a command writes, the output carries its lineage.
+    written is read again before it counts. The output carries its lineage: the files that the tensors were read from,
+    the edits since, and the `command` that makes it.
 
     Raises:
         ExistingOutput: there is one already and `overwrite` was not given.
@@ -201,10 +220,11 @@ def save(
     """
     path = Path(path)
     refuse_url(path)
+    provenance = UNKNOWN
     if isinstance(tensors, Checkpoint):
-        how = replace(how, source=tensors.path, origins=tensors.origins)
+        how, provenance = replace(how, source=tensors.path, origins=tensors.origins), tensors.provenance
     target = registry.for_output(path, format, how.like)
-    with recording.carried(path, target, how) as carrying:
+    with carried(provenance, command, path, target, how) as carrying:
         target.save(_as_tensors(tensors), path, overwrite, carrying)
 
 

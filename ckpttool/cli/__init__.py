@@ -9,7 +9,8 @@ import click
 
 from ckpttool import __version__
 from ckpttool.cli.show import errors
-from ckpttool.lineage.recording import recording
+from ckpttool.cli.show.plans import GIVEN
+from ckpttool.lineage.provenance import Command
 
 COMMANDS = {
     "ops": ("Look", "ops:ops"),
@@ -68,8 +69,8 @@ class Tool(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Note the command line as it was given, before it is taken apart: outputs carry it in their lineage."""
-        ctx.with_resource(recording(args))
+        """Keep the command line as it was given, before it is taken apart: outputs carry it in their lineage."""
+        ctx.meta[GIVEN] = Command(args[0], tuple(args[1:]))
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

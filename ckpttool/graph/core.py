@@ -11,6 +11,7 @@ from ckpttool.core.errors import GraphError, UnknownName
 from ckpttool.core.names import suggestion
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
+from ckpttool.lineage.provenance import UNKNOWN, Provenance
 
 Answer = TypeVar("Answer")
 
@@ -53,8 +54,16 @@ class Graph:
     change. So ask `header` for collections and the like, and `meta` only where the whole message is needed.
     """
 
-    def __init__(self, meta: MetaGraphDef, source: str = "graph", nodes: Collection[NodeDef] | None = None) -> None:
+    def __init__(
+        self,
+        meta: MetaGraphDef,
+        source: str = "graph",
+        nodes: Collection[NodeDef] | None = None,
+        provenance: Provenance = UNKNOWN,
+    ) -> None:
         """Wrap a message; `source` is the path that errors name, `nodes` are the ops if the message has none itself.
+
+        `provenance` has the files that the graph was made of.
 
         Raises:
             GraphError: two ops have one name.
@@ -62,6 +71,7 @@ class Graph:
         self.header = meta
         """The message of which everything but its ops counts: collections, functions, saver, signatures, versions."""
         self.source = source
+        self.provenance = provenance
         self.refs = _Refs()
         """Tensors by what ops write in their inputs."""
         self._is_whole = nodes is None
@@ -105,7 +115,7 @@ class Graph:
             GraphError: two ops have one name.
         """
         ops = list(self.nodes.values() if nodes is None else nodes)
-        graph = Graph(self.bare_header if header is None else header, self.source, ops)
+        graph = Graph(self.bare_header if header is None else header, self.source, ops, self.provenance)
         graph.refs = self.refs
         return graph
 

@@ -18,7 +18,7 @@ from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef, SavedModel
 from ckpttool.formats.wire.table import MAGIC, is_table
 from ckpttool.formats.writing.files import refuse_existing, replacing
 from ckpttool.graph.core import Graph
-from ckpttool.lineage import recording
+from ckpttool.lineage.provenance import Command, Provenance, SourceFile, carry_graph
 from ckpttool.remote import sparse_files
 
 _Kind = TypeVar("_Kind", bound=Message)
@@ -48,21 +48,21 @@ def load(path: str | Path, tags: Collection[str] | None = None) -> Graph:
     except OSError as error:
         raise MissingFile(f"{file}: {error.strerror}") from error
     _refuse_foreign(data, file)
-    recording.note_graph(file)
+    provenance = Provenance((SourceFile.of_graph(file),))
     if file.name in SAVED_MODEL_NAMES:
-        return Graph(_tagged(_parse(data, SavedModel, file), tags, file), str(file))
-    return Graph(_meta_graph(data, tags, file), str(file))
+        return Graph(_tagged(_parse(data, SavedModel, file), tags, file), str(file), provenance=provenance)
+    return Graph(_meta_graph(data, tags, file), str(file), provenance=provenance)
 
 
-def save(graph: Graph, path: str | Path, overwrite: bool = False) -> None:
-    """Write a graph as a `.meta`, whole or not at all; where a command writes, its lineage lies beside.
+def save(graph: Graph, path: str | Path, overwrite: bool = False, command: Command | None = None) -> None:
+    """Write a graph as a `.meta`, whole or not at all; its lineage lies beside.
 
     Raises:
         ExistingOutput: the file is there and `overwrite` is not given.
     """
     with saving(graph, path, overwrite):
         pass
-    recording.carry_graph(Path(path))
+    carry_graph(graph.provenance, command, Path(path))
 
 
 @contextmanager

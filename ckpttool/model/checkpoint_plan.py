@@ -10,6 +10,7 @@ from ckpttool.checkpoint import Checkpoint
 from ckpttool.formats import registry
 from ckpttool.formats.format import PLAIN, Writing
 from ckpttool.formats.writing.files import refuse_existing
+from ckpttool.lineage.provenance import Command
 from ckpttool.surgery.convert import left_behind, with_texts
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class CheckpointPlan:
         elif not Path(output).is_dir():
             refuse_existing([Path(output)], overwrite)
 
-    def write(self, output: str | Path, overwrite: bool = False) -> list[str]:
+    def write(self, output: str | Path, overwrite: bool = False, command: Command | None = None) -> list[str]:
         """Write the tensors and the graph, whole or not at all; return which of them are not finite.
 
         Raises:
@@ -81,9 +82,11 @@ class CheckpointPlan:
         if self.graph:
             from ckpttool.model.model import write_model
 
-            write_model(self.graph, self.tensors, str(output).removesuffix(".index"), overwrite, self.how)
+            write_model(
+                self.graph, self.tensors, str(output).removesuffix(".index"), overwrite, self.how, command=command
+            )
         else:
-            checkpoint.save(self.tensors, output, self.to, overwrite, self.how)
+            checkpoint.save(self.tensors, output, self.to, overwrite, self.how, command)
         return list(self.flaws.values())
 
 

@@ -15,6 +15,7 @@ from ckpttool.graph.contents.saved_as import named_as_saved
 from ckpttool.graph.contents.savers import saved_names
 from ckpttool.graph.contents.stored import stored_tensors
 from ckpttool.graph.core import Graph
+from ckpttool.lineage.provenance import Command, Provenance
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,11 @@ class Model:
     path: Path
     graph: Graph
     checkpoint: checkpoint.Checkpoint
+
+    @property
+    def provenance(self) -> Provenance:
+        """The files of the graph and of the checkpoint."""
+        return Provenance.joined(self.graph.provenance, self.checkpoint.provenance)
 
     @classmethod
     def open(cls, path: str | Path) -> "Model":
@@ -47,9 +53,18 @@ def outputs_of(prefix: str | Path) -> list[Path]:
 
 
 def write_model(
-    graph: Graph, tensors: Mapping[str, Tensor], output: str | Path, overwrite: bool, how: Writing = PLAIN
+    graph: Graph,
+    tensors: Mapping[str, Tensor],
+    output: str | Path,
+    overwrite: bool,
+    how: Writing = PLAIN,
+    provenance: Provenance | None = None,
+    command: Command | None = None,
 ) -> None:
     """Write a graph and a checkpoint under a prefix, and read both back.
+
+    The lineage says that `command` made them, of the files of the `provenance`: where none is given those of the graph
+    and of the tensors.
 
     The checkpoint must have what the graph's savers save; all variables, where it has none. Every tensor's checksum is
     compared as it is written; the names and the graph are compared here.
@@ -63,7 +78,9 @@ def write_model(
     missing = [name for name in saved_names(graph) or stored_tensors(graph) if name not in tensors]
     if missing:
         raise PlanError(f"{output}: no value for {', '.join(missing[:5])}")
+    values = tensors if isinstance(tensors, checkpoint.Checkpoint) else checkpoint.Checkpoint.of(tensors)
+    values = values.made_of(provenance or Provenance.joined(graph.provenance, values.provenance))
     with files.saving(graph, f"{output}.meta", overwrite):
-        checkpoint.save(tensors, output, "bundle", overwrite, how)
+        checkpoint.save(values, output, "bundle", overwrite, how, command)
     if set(checkpoint.open(output)) != set(tensors) or files.load(f"{output}.meta").meta != graph.meta:
         raise CorruptCheckpoint(f"{output}: what was read back is not what was written")

@@ -12,6 +12,7 @@ from ckpttool.formats.writing.files import refuse_existing
 from ckpttool.graph.contents.stored import stored_tensors
 from ckpttool.graph.core import Graph
 from ckpttool.graph.freezing.frozen import changed_variables
+from ckpttool.lineage.provenance import Command
 from ckpttool.model.model import outputs_of
 
 
@@ -49,8 +50,13 @@ class Plan(Protocol):
     def check(self, output: str | Path, overwrite: bool = False) -> None:
         """Raise what can be raised before anything is shown: that the output exists."""
 
-    def write(self, output: str | Path, overwrite: bool = False) -> Sequence[str] | None:
-        """Write the output and read it back; return what was noticed on the way, if anything was."""
+    def write(
+        self, output: str | Path, overwrite: bool = False, command: Command | None = None
+    ) -> Sequence[str] | None:
+        """Write the output and read it back; return what was noticed on the way, if anything was.
+
+        `command` stands in the output's lineage as what made it; by default the verb.
+        """
 
 
 @dataclass(frozen=True)

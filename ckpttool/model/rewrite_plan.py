@@ -14,6 +14,7 @@ from ckpttool.graph.contents.savers import entries, saver_ops
 from ckpttool.graph.contents.stored import stored_tensors
 from ckpttool.graph.core import Graph
 from ckpttool.graph.roles.served import Served
+from ckpttool.lineage.provenance import Command
 from ckpttool.model.model import Model, outputs_of, write_model
 
 
@@ -99,14 +100,14 @@ class RewritePlan:
         """
         refuse_existing(outputs_of(output), overwrite)
 
-    def write(self, output: str | Path, overwrite: bool = False) -> None:
+    def write(self, output: str | Path, overwrite: bool = False, command: Command | None = None) -> None:
         """Write the graph and the values of its variables, and read both back.
 
         Raises:
             ExistingOutput: the output is there already.
             CorruptCheckpoint: what was read back is not what was meant.
         """
-        write_model(self.graph, self.values, output, overwrite)
+        write_model(self.graph, self.values, output, overwrite, provenance=self.model.provenance, command=command)
 
 
 def keys_of(model: Model, graph: Graph) -> dict[str, str]:

@@ -12,6 +12,7 @@ from ckpttool.core.names import Pattern, listed
 from ckpttool.core.variable_kinds import base_name, kinds
 from ckpttool.formats import registry
 from ckpttool.formats.format import PLAIN, Format, Writing
+from ckpttool.lineage.provenance import Command
 
 OPTIONS = {"like": "--like", "shard_bytes": "--shard-size"}
 """What the command line calls the choices of writing."""
@@ -32,9 +33,9 @@ class Conversion:
         """The bytes of the tensors that will be written; those of strings are not counted."""
         return sum(spec.nbytes for spec in self.tensors.specs())
 
-    def write(self, output: Path | str, overwrite: bool = False) -> None:
+    def write(self, output: Path | str, overwrite: bool = False, command: Command | None = None) -> None:
         """Write them, whole or not at all; `checkpoint.save` says what is raised."""
-        checkpoint.save(self.tensors, output, self.to, overwrite, self.how)
+        checkpoint.save(self.tensors, output, self.to, overwrite, self.how, command)
 
 
 def plan_convert(
@@ -73,7 +74,7 @@ def plan_convert(
     fates = {name: _fate(name, chosen, homeless, to) for name in source}
     rows = tuple(source[name].spec.row() | {"kind": kind[name], "then": fate} for name, fate in fates.items())
     kept = {name: source[name] for name, fate in fates.items() if fate == "written"}
-    tensors = Checkpoint(kept, source.path, source.format, source.metadata, source.left_out, source.origins)
+    tensors = source.holding(kept)
     lost = [f"left out, as {to} cannot hold it: {name} ({reason})" for name, reason in homeless.items()]
     return Conversion(tensors, to, with_texts(source, target, how), rows, (*lost, *left_behind(source, target, how)))
 

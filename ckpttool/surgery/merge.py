@@ -8,6 +8,7 @@ from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import PlanError
 from ckpttool.core.tensors import Tensor
 from ckpttool.core.variable_kinds import OBJECT_GRAPH
+from ckpttool.lineage.provenance import Provenance
 from ckpttool.surgery.merging import METHODS
 from ckpttool.surgery.merging.agreement import SHOWN, Joined, join, label
 from ckpttool.surgery.merging.choices import Choices
@@ -108,7 +109,8 @@ def _by_names(checkpoints: Sequence[Checkpoint], how: str, prefer: Prefer | None
     notes = ("left out: the object graphs, which say where the tensors of one checkpoint belong",) if objects else ()
     texts = {key: text for source in _weakest_first(checkpoints, prefer) for key, text in source.metadata.items()}
     left_out = dict.fromkeys(name for source in checkpoints for name in source.left_out)
-    return Joined(Checkpoint(kept, metadata=texts, left_out=tuple(left_out)), rows, notes)
+    made_of = Provenance.joined(*(source.provenance for source in checkpoints))
+    return Joined(Checkpoint(kept, metadata=texts, left_out=tuple(left_out), provenance=made_of), rows, notes)
 
 
 def _weakest_first(checkpoints: Sequence[Checkpoint], prefer: Prefer | None) -> Sequence[Checkpoint]:

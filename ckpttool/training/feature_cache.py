@@ -18,7 +18,6 @@ import numpy as np
 
 from ckpttool.core.errors import CorruptCheckpoint, GraphError, PlanError
 from ckpttool.core.tensors import Array, Tensor
-from ckpttool.core.versions import versions
 from ckpttool.data.dataset import Split
 from ckpttool.data.feature_store import Entry, FeatureStore, cache_key, default_root
 from ckpttool.data.fingerprint import fingerprint
@@ -26,6 +25,7 @@ from ckpttool.graph.core import Graph
 from ckpttool.graph.freezing.closure import FrozenPart
 from ckpttool.graph.rewrite.importable import importable
 from ckpttool.graph.rewrite.prune import subgraph
+from ckpttool.lineage.records import versions
 from ckpttool.runtime.function import GraphFunction, runner
 from ckpttool.runtime.state import State
 from ckpttool.training.augment import Augmentation, check_augment

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ckpttool.core.errors import FormatError
-from ckpttool.core.versions import versions
 from ckpttool.formats.writing.files import replacing
+from ckpttool.lineage.records import versions
 
 
 def report_path(output: str | Path) -> Path:

@@ -7,6 +7,7 @@ from pathlib import Path
 from ckpttool import checkpoint
 from ckpttool.core.errors import PlanError
 from ckpttool.formats.tensorflow.prefix import checkpoints_in, record_checkpoint
+from ckpttool.lineage.provenance import Command
 from ckpttool.model.checkpoint_plan import CheckpointPlan
 from ckpttool.model.resolve import kinds_of
 from ckpttool.surgery import average as surgery
@@ -18,9 +19,9 @@ class AveragePlan(CheckpointPlan):
 
     latest: bool = False
 
-    def write(self, output: str | Path, overwrite: bool = False) -> list[str]:
+    def write(self, output: str | Path, overwrite: bool = False, command: Command | None = None) -> list[str]:
         """Write the tensors and the graph as every checkpoint is written."""
-        noticed = super().write(output, overwrite)
+        noticed = super().write(output, overwrite, command)
         if self.latest:
             record_checkpoint(Path(output).parent, Path(output))
         return noticed

@@ -12,6 +12,7 @@ from ckpttool.core.names import listed
 from ckpttool.core.tensors import TensorSpec
 from ckpttool.core.variable_kinds import Kind
 from ckpttool.formats.format import Writing
+from ckpttool.lineage.provenance import Command
 from ckpttool.model.checkpoint_plan import CheckpointPlan
 from ckpttool.model.resolve import graph_path, kinds_of
 from ckpttool.surgery.convert import Conversion, plan_convert
@@ -69,7 +70,7 @@ class EditPlan(CheckpointPlan):
         """Return the plan as `--json` prints it."""
         return [row.as_json() for row in self.rows]
 
-    def write(self, output: str | Path, overwrite: bool = False) -> list[str]:
+    def write(self, output: str | Path, overwrite: bool = False, command: Command | None = None) -> list[str]:
         """Write the tensors and the graph, whole or not at all.
 
         Return how sparse those are that were pruned, and whether the graph of before is still there.
@@ -78,7 +79,7 @@ class EditPlan(CheckpointPlan):
             ExistingOutput: the output is there already.
             CkptError: a value does not fit into its new dtype.
         """
-        noticed = super().write(output, overwrite)
+        noticed = super().write(output, overwrite, command)
         pruned = [row.after.name for row in self.rows if row.after and any(e.startswith("prune ") for e in row.edits)]
         if pruned:
             from ckpttool.surgery.summary import summarize  # needs NumPy, which most edits do not
@@ -159,7 +160,7 @@ def _with_kinds(source: Checkpoint, kinds: Mapping[str, str]) -> Checkpoint:
     """Return a checkpoint whose tensors keep their kinds, whatever becomes of their names and of one another."""
     known = cast("Mapping[str, Kind]", {source.origins.get(name, name): kind for name, kind in kinds.items()})
     about = (source.metadata, source.left_out, source.origins)
-    return Checkpoint(source, source.path, source.format, *about, stated=known)
+    return Checkpoint(source, source.path, source.format, *about, stated=known, provenance=source.provenance)
 
 
 def _rows(source: Checkpoint, edited: Edited, converted: Conversion) -> Iterator[EditRow]:

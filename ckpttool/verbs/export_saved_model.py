@@ -25,7 +25,7 @@ from ckpttool.graph.rewrite.serving import serving_part
 from ckpttool.graph.rewrite.signing import signature_of, signed
 from ckpttool.graph.roles.modes import mode_placeholders
 from ckpttool.graph.roles.served import Served, served
-from ckpttool.lineage import recording
+from ckpttool.lineage.provenance import Command, carried
 from ckpttool.model.model import Model
 from ckpttool.model.rewrite_plan import RewritePlan, keys_of
 from ckpttool.training.feeds import feeder
@@ -49,16 +49,18 @@ class SavedModelPlan(RewritePlan):
         """
         refuse_existing_folder(Path(output), overwrite, is_saved_model)
 
-    def write(self, output: str | Path, overwrite: bool = False) -> None:
+    def write(self, output: str | Path, overwrite: bool = False, command: Command | None = None) -> None:
         """Write the folder, whole or not at all, and read it back.
 
         Raises:
             ExistingOutput: the output is there already.
             CorruptCheckpoint: what was read back is not what was meant.
         """
+        command = command or Command.of_call("export-saved-model", self.model.path, output)
         self.check(output, overwrite)
-        carried = recording.carried(Path(output), registry.get("saved-model"), PLAIN) if self.values else nullcontext()
-        with carried:
+        target = registry.get("saved-model")
+        lineage = carried(self.model.provenance, command, Path(output), target, PLAIN) if self.values else nullcontext()
+        with lineage:
             write_saved_model(self.graph.meta, self.values, Path(output), _assets(self.model, self.graph))
         found = set(checkpoint.open(output)) if self.values else set()
         if found != set(self.values) or files.load(output).meta != self.graph.meta:

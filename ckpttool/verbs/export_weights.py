@@ -18,6 +18,7 @@ from ckpttool.formats import registry
 from ckpttool.formats.format import Writing
 from ckpttool.formats.writing.files import refuse_existing
 from ckpttool.graph import files
+from ckpttool.lineage.provenance import Command
 
 
 @dataclass(frozen=True)
@@ -90,13 +91,14 @@ class Export:
             raise FormatError(f"{output}: {target.NAME} {target.LIMITS}")
         refuse_existing([Path(output)], overwrite)
 
-    def write(self, output: str | Path, overwrite: bool = False) -> None:
+    def write(self, output: str | Path, overwrite: bool = False, command: Command | None = None) -> None:
         """Write the file in the format of its suffix; `checkpoint.save` says what is raised."""
+        command = command or Command.of_call("export", self.model, output)
         target = registry.for_output(Path(output))
         like = self.like.path if "like" in target.OPTIONS else None
         metadata = _metadata(self.like) if target.METADATA else {}
         how = Writing(metadata=metadata, like=like)
-        checkpoint.save(self.like.holding(self.tensors), output, target.NAME, overwrite, how)
+        checkpoint.save(self.like.holding(self.tensors), output, target.NAME, overwrite, how, command)
 
 
 def plan_export(

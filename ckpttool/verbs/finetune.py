@@ -11,6 +11,7 @@ from ckpttool.data.dataset import notes_of
 from ckpttool.data.fingerprint import fingerprint
 from ckpttool.formats.writing.files import refuse_existing
 from ckpttool.graph.contents.convolutions import convolves
+from ckpttool.lineage.provenance import Command
 from ckpttool.model.model import Model, outputs_of, write_model
 from ckpttool.model.plan import PlanRow
 from ckpttool.runtime.configure import suit_tensorflow
@@ -51,17 +52,19 @@ def finetune(
     resume: bool = False,
     repeats: Report | None = None,
     recording: Recording | None = None,
+    command: Command | None = None,
 ) -> Run:
     """Train a model, write the best epoch (or the last) under `output`, and prove that frozen tensors stayed.
 
     With `resume`, a run that was stopped or that saved on its way goes on from its latest save, to the same result.
     A run that `repeats` another says how its model and data differ from those. Its history is written beside the
-    model epoch by epoch, and what `recording` asks for.
+    model epoch by epoch, and what `recording` asks for. `command` stands in its lineage as what made it.
 
     Raises:
         Interrupted: Ctrl-C or SIGTERM; where the run was is saved.
         CkptError: something does not fit; nothing is written then.
     """
+    command = command or Command.of_call("finetune", model.path, output)
     refuse_existing([*outputs_of(output), report_path(output)], overwrite)
     if Path(output).resolve() == checkpoint.prefix_of(model.path).resolve():
         raise PlanError(f"{output} is the model itself, which the result is compared with: write it elsewhere")
@@ -84,7 +87,7 @@ def finetune(
     with callback.run(loop.history):
         with loop.interrupt:
             kept = loop.run()
-        write_model(kept.graph, kept.tensors, output, overwrite)
+        write_model(kept.graph, kept.tensors, output, overwrite, provenance=model.provenance, command=command)
         proved = _prove(model, kept, output)
     run = Run(loop.training.plan, loop.history, kept.epoch, best_of(loop.history), loop.training.features, proved)
     write_report(output, {**facts, **_report(loop.training, run, recording)})

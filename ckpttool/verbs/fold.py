@@ -21,7 +21,7 @@ from ckpttool.graph.rewrite.prune import subgraph
 from ckpttool.graph.rewrite.resource import to_resource
 from ckpttool.graph.rewrite.serving import serving_part
 from ckpttool.graph.roles.served import served
-from ckpttool.lineage import recording
+from ckpttool.lineage.provenance import Command, carry_graph
 from ckpttool.model.model import Model
 from ckpttool.model.rewrite_plan import RewritePlan, Size, keys_of
 from ckpttool.verbs.export_saved_model import require_fed
@@ -56,13 +56,14 @@ class FoldPlan(RewritePlan):
         """
         refuse_existing([Path(output)], overwrite)
 
-    def write(self, output: str | Path, overwrite: bool = False) -> None:
+    def write(self, output: str | Path, overwrite: bool = False, command: Command | None = None) -> None:
         """Write the GraphDef, whole or not at all, and read it back.
 
         Raises:
             ExistingOutput: the output is there already.
             CorruptCheckpoint: what was read back is not what was meant.
         """
+        command = command or Command.of_call("fold", self.model.path, output)
         self.check(output, overwrite)
         whole = GraphDef(versions=self.graph.header.graph_def.versions, library=self.graph.header.graph_def.library)
         members = {member.op: (stored, member) for stored in self.stored.values() for member in stored.members}
@@ -74,7 +75,7 @@ class FoldPlan(RewritePlan):
                 whole.node.append(node)
         with replacing(Path(output)) as file:
             file.write(whole.SerializeToString(deterministic=True))
-        recording.carry_graph(Path(output))
+        carry_graph(self.model.provenance, command, Path(output))
         if files.load(output).meta.graph_def != whole:
             raise CorruptCheckpoint(f"{output}: what was read back is not what was written")
 

@@ -18,6 +18,7 @@ from ckpttool.graph.freezing.updates import drop_updates, stop_gradient, untrain
 from ckpttool.graph.rewrite.importable import importable
 from ckpttool.graph.roles.modes import mode_placeholders
 from ckpttool.graph.roles.roles import Roles, certain_roles, find_roles
+from ckpttool.lineage.provenance import Command
 from ckpttool.model.model import Model, write_model
 from ckpttool.model.plan import ModelPlan, PlanRow, plan_rows, prefix_note
 
@@ -39,14 +40,15 @@ class Freezing(ModelPlan):
         """What is true of the output afterwards."""
         return f"written and read back, {len(self.frozen)} variables frozen"
 
-    def write(self, output: str | Path, overwrite: bool = False) -> None:
+    def write(self, output: str | Path, overwrite: bool = False, command: Command | None = None) -> None:
         """Write the graph, copy the checkpoint, and read both back.
 
         Raises:
             ExistingOutput: the output is there already.
             CorruptCheckpoint: what was read back is not what was meant.
         """
-        write_model(self.graph, self.model.checkpoint, output, overwrite)
+        command = command or Command.of_call("freeze", self.model.path, output)
+        write_model(self.graph, self.model.checkpoint, output, overwrite, command=command)
 
 
 def plan_freeze(

@@ -15,6 +15,7 @@ from ckpttool.foreign.rules import Rule
 from ckpttool.graph import files
 from ckpttool.graph.contents.stored import StoredTensor, stored_tensors
 from ckpttool.graph.core import Graph
+from ckpttool.lineage.provenance import Command, Provenance
 from ckpttool.model.model import write_model
 from ckpttool.model.plan import ModelPlan, PlanRow, plan_rows
 from ckpttool.model.resolve import GRAPH_SUFFIXES
@@ -38,6 +39,7 @@ class Import(ModelPlan):
     seed: int
     bake: bool
     notes: tuple[str, ...]
+    provenance: Provenance
 
     @property
     def targets(self) -> Mapping[str, StoredTensor]:
@@ -66,16 +68,17 @@ class Import(ModelPlan):
         if self.bake:
             check_size(self.graph, self.pairing.tensors)
 
-    def write(self, output: str | Path, overwrite: bool = False) -> None:
+    def write(self, output: str | Path, overwrite: bool = False, command: Command | None = None) -> None:
         """Write graph and checkpoint under a prefix, and read both back.
 
         Raises:
             CkptError: `check` finds something, or a value cannot be read.
             CorruptCheckpoint: what was read back differs.
         """
+        command = command or Command.of_call("import", self.model, output)
         self.check(output, overwrite)
         graph = bake_values(self.graph, self.pairing.tensors) if self.bake else self.graph
-        write_model(graph, self.tensors(), output, overwrite)
+        write_model(graph, self.tensors(), output, overwrite, provenance=self.provenance, command=command)
 
     def _source(self, name: str) -> str | None:
         if name in self.pairing.sources:
@@ -112,12 +115,14 @@ def plan_import(
         DataError: the sample has nothing to feed or to compare.
     """
     graph = files.load(into)
-    paired = pair(checkpoint.open(weights), graph, rules or [], scope, lenient, cast, tried=sample is not None)
+    source = checkpoint.open(weights)
+    paired = pair(source, graph, rules or [], scope, lenient, cast, tried=sample is not None)
     values = _own_values(into)
+    made_of = Provenance.joined(graph.provenance, source.provenance, values.provenance)
     known = stored_tensors(graph)
     own = {name: tensor for name, tensor in values.items() if name in known}
     beyond = [name for name in values if name not in known]
-    planned = Import(graph, paired, own, into, seed, bake, tuple(_notes(paired, own, into, beyond)))
+    planned = Import(graph, paired, own, into, seed, bake, tuple(_notes(paired, own, into, beyond)), made_of)
     return planned if sample is None else _settled(planned, sample, tolerance)
 
 
@@ -137,15 +142,15 @@ def _settled(planned: Import, sample: Path, tolerance: float) -> Import:
     return replace(planned, pairing=pairing, notes=(*planned.notes, *told))
 
 
-def _own_values(model: Path) -> Mapping[str, Tensor]:
+def _own_values(model: Path) -> checkpoint.Checkpoint:
     """Return the values of the model's checkpoint, none where it is a graph alone."""
     try:
         return checkpoint.open(model)
     except MissingFile:
-        return {}
+        return checkpoint.Checkpoint.of({})
     except CkptError:
         if model.is_file() and model.suffix in GRAPH_SUFFIXES:
-            return {}
+            return checkpoint.Checkpoint.of({})
         raise
 
 

@@ -10,9 +10,8 @@ from typing import Any
 from ckpttool.core.errors import FormatError, MissingFile
 from ckpttool.formats import registry
 from ckpttool.formats.tensorflow.prefix import prefix_of
-from ckpttool.lineage.chain import Chain, Record
-from ckpttool.lineage.places import lineage_of, path_beside
-from ckpttool.lineage.sources import Source
+from ckpttool.lineage.records import Chain, Record, Source
+from ckpttool.lineage.storage import lineage_of, path_beside
 from ckpttool.remote import sparse_files
 from ckpttool.training.report import report_path
 

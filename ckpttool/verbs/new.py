@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ckpttool.formats.writing.files import refuse_existing
 from ckpttool.graph.contents.stored import stored_tensors
+from ckpttool.lineage.provenance import Command
 from ckpttool.model.model import outputs_of, write_model
 from ckpttool.model.plan import PlanRow, plan_rows
 from ckpttool.runtime.build import new_graph
@@ -24,18 +25,21 @@ def new(
     seed: int = 42,
     overwrite: bool = False,
     objective: Objective | None = None,
+    command: Command | None = None,
 ) -> list[PlanRow]:
     """Write a network with freshly initialised layers; return its variables as a plan.
 
-    `input_shape` is that of one row, without the rows' own dimension: `[784]`.
+    `input_shape` is that of one row, without the rows' own dimension: `[784]`. `command` stands in the output's lineage
+    as what made it.
 
     Raises:
         PlanError: the layers are not in the language of SPEC, or do not fit one another.
         ExistingOutput: the output is there already.
     """
+    command = command or Command("new", ("-o", str(output)))
     refuse_existing(outputs_of(output), overwrite)
     described = parse(layers)
     suit_tensorflow(any(isinstance(spec.layer, Conv2D) for spec in described))
     graph = new_graph(input_shape, described, recipe or Recipe(), objective or Objective(), seed)
-    write_model(graph, fresh_tensors(graph, stored_tensors(graph), seed), output, overwrite)
+    write_model(graph, fresh_tensors(graph, stored_tensors(graph), seed), output, overwrite, command=command)
     return plan_rows(graph, {})

@@ -13,6 +13,7 @@ from ckpttool.graph import files
 from ckpttool.graph.contents.convolutions import convolves
 from ckpttool.graph.contents.stored import StoredTensor, stored_tensors
 from ckpttool.graph.core import Graph
+from ckpttool.lineage.provenance import Command, Provenance
 from ckpttool.model.model import Model, write_model
 from ckpttool.model.plan import ModelPlan, PlanRow, plan_rows, prefix_note, require_coverage
 from ckpttool.runtime.configure import suit_tensorflow
@@ -44,16 +45,19 @@ class Reuse(ModelPlan):
         """What is true of the output afterwards."""
         return f"written and read back, {len(self.sources)} tensors restored"
 
-    def write(self, output: str | Path, overwrite: bool = False) -> None:
+    def write(self, output: str | Path, overwrite: bool = False, command: Command | None = None) -> None:
         """Run the initialisers of what starts fresh, and write the model; what was restored is compared after it.
 
         Raises:
             ExistingOutput: the output is there already.
         """
+        command = command or Command.of_call("reuse", self.model.path, output)
         self.check(output, overwrite)
         fresh = [name for name in stored_tensors(self.graph) if name not in self.sources]
         restored = {name: self.model.checkpoint[source] for name, source in self.sources.items()}
-        write_model(self.graph, restored | fresh_tensors(self.graph, fresh, self.seed), output, overwrite)
+        values = restored | fresh_tensors(self.graph, fresh, self.seed)
+        made_of = Provenance.joined(self.model.provenance, self.graph.provenance)
+        write_model(self.graph, values, output, overwrite, provenance=made_of, command=command)
 
 
 def plan_reuse(

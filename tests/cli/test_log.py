@@ -140,10 +140,10 @@ def test_a_run_of_training_and_its_report(shell: Any, small: Path, data: Path, t
     shell.run("finetune", small, "--data", data, "--epochs", "1", "--save-every", "1 epoch", "-o", out)
     shell.run("convert", out, "-o", tmp_path / "tuned.npz")
     found = shell.json("log", out)
-    assert [record["command"] for record in found["records"]] == ["finetune"]
+    assert [record["command"] for record in found["records"]] == ["new", "finetune"]
     assert (found["run"]["model"], found["run"]["best_epoch"]) == (str(small), 1)
     assert shell.lines("log", out)[-1] == f"run: {out}.run.json: {small} trained on {data}, best epoch 1"
-    assert told(shell, tmp_path / "tuned.npz")[-1] == ("convert", ["tuned.ckpt", "tuned.ckpt.meta"])
+    assert told(shell, tmp_path / "tuned.npz")[-1] == ("convert", ["tuned.ckpt"])
 
 
 def test_the_oldest_records_of_a_long_chain_are_left_out(shell: Any, tiny: Path) -> None:
@@ -224,8 +224,3 @@ def test_a_folder_of_shards(shell: Any, tiny: Path, tmp_path: Path) -> None:
     assert source["files"] == [*(shard.name for shard in shards), out.name]
     shards[0].write_bytes(shards[0].read_bytes()[:-1] + b"\x07")
     assert shell.json("log", tmp_path / "a.npz")["records"][1]["sources"][0]["now"] == "changed since"
-
-
-def test_nothing_is_carried_where_no_command_runs(tiny: Path, tmp_path: Path) -> None:
-    checkpoint.save(checkpoint.open(tiny), tmp_path / "a.ckpt")
-    assert not list(tmp_path.glob("*.lineage.json"))

@@ -11,7 +11,7 @@ from ckpttool.cli.options.rows import data_option
 from ckpttool.cli.options.training import run_options
 from ckpttool.cli.options.writing import output_options
 from ckpttool.cli.show.output import document
-from ckpttool.cli.show.plans import show_plan
+from ckpttool.cli.show.plans import command_line, show_plan
 from ckpttool.cli.show.progress import ProgressPrinter
 from ckpttool.model.model import Model
 from ckpttool.training.callbacks import Recording
@@ -65,5 +65,6 @@ def finetune(
         resume=resume,
         repeats=repeats,
         recording=recording,
+        command=command_line(),
     )
     document(run.summary(), run.lines(output), as_json)

@@ -6,7 +6,6 @@ import click
 
 from ckpttool.cli.click_private import given_in_order
 from ckpttool.cli.options.general import Decorator, together
-from ckpttool.lineage.recording import note_steps
 from ckpttool.surgery.edits.script import read_script
 from ckpttool.surgery.edits.steps import Step
 from ckpttool.surgery.edits.table import EDITS
@@ -22,7 +21,7 @@ class EditCommand(click.Command):
     """A command that is passed `steps`: the edits that were given, and those of the scripts among them."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse as ever, and then once more for the order of the edits; the output's lineage has them."""
+        """Parse as ever, and then once more for the order of the edits."""
         given = list(args)
         rest = super().parse_args(ctx, args)
         steps: list[Step] = []
@@ -33,7 +32,6 @@ class EditCommand(click.Command):
             else:
                 place = flag if text is True else f"{flag} {text!r}"
                 steps.append(Step(flag.removeprefix("--"), "" if text is True else text, place))
-        note_steps(steps)
         ctx.params["steps"] = steps
         return rest
 

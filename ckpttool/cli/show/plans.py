@@ -4,10 +4,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from ckpttool.cli.show.output import report, rows, say
 
 if TYPE_CHECKING:
+    from ckpttool.lineage.provenance import Command
     from ckpttool.model.plan import Plan, PlanRow, Row
+
+GIVEN = "ckpttool.command"
+"""Under what the command line is kept in Click's context."""
 
 
 def execute(
@@ -31,9 +37,15 @@ def execute(
     for note in plan.notes:
         say(note)
     if destination is not None:
-        for notice in plan.write(destination, overwrite) or ():
+        for notice in plan.write(destination, overwrite, command_line()) or ():
             say(notice)
         say(f"{destination}: {plan.done}")
+
+
+def command_line() -> "Command | None":
+    """Return the command that runs, as it was given, for the lineage of what it writes."""
+    given: Command | None = click.get_current_context().find_root().meta.get(GIVEN)
+    return given
 
 
 def show_plan(plan: Sequence["PlanRow"], as_json: bool = False) -> None:

@@ -33,9 +33,10 @@ class Step:
             raise UnknownName(f"{self.place}: no edit is named {self.edit}{suggestion(self.edit, EDITS)}")
         heeded = {key: settings[key] for key in found.heeds if key in settings}
         try:
-            return found.function(ckpt, **found.read(self.text), **heeded)
+            edited = found.function(ckpt, **found.read(self.text), **heeded)
         except CkptError as error:
             raise type(error)(f"{self.place or self}: {error}") from error
+        return edited.made_of(ckpt.provenance.then(str(self)))
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import Any
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import PlanError
 from ckpttool.core.tensors import FLOATS, Tensor, TensorSpec
+from ckpttool.lineage.provenance import Provenance
 from ckpttool.surgery.merging.watching import is_finite, watched
 
 SHOWN = 5
@@ -58,7 +59,7 @@ def join(
         name: f"left out: {why}" for name, why in problems.items()
     }
     return Joined(
-        last.holding(kept),
+        last.holding(kept).made_of(Provenance.joined(*(source.provenance for source in checkpoints))),
         tuple(_row(name, checkpoints, fate) for name, fate in fates.items()),
         tuple(f"left out: {why}" for why in problems.values()),
         flaws,

@@ -10,9 +10,8 @@ import pytest
 from ckpttool import checkpoint
 from ckpttool.core.errors import FormatError
 from ckpttool.formats import registry
-from ckpttool.lineage.chain import Chain, Record
-from ckpttool.lineage.places import KEY, lineage_of, path_beside, write_beside
-from ckpttool.lineage.sources import Source
+from ckpttool.lineage.records import Chain, Record, Source
+from ckpttool.lineage.storage import KEY, lineage_of, path_beside, write_beside
 
 SOURCE = Source("a.ckpt", "bundle", "sha256:00", ("a.ckpt.index",))
 CHAIN = Chain((Record("edit", ("a.ckpt",), (SOURCE,), ("cast float16",), {"numpy": "2"}, "2026-01-01"),), 2)

@@ -7,9 +7,8 @@ from pathlib import Path
 from ckpttool.core.errors import FormatError
 from ckpttool.formats.tensorflow.prefix import prefix_of
 from ckpttool.formats.writing.files import replacing
-from ckpttool.lineage.chain import Chain
-from ckpttool.lineage.recording import KEY
-from ckpttool.lineage.sources import Source
+from ckpttool.lineage.provenance import KEY
+from ckpttool.lineage.records import Chain, Source
 from ckpttool.remote import sparse_files
 
 SUFFIX = ".lineage.json"

@@ -1,0 +1,162 @@
+"""Provenance: what data was made of. Checkpoints and graphs carry it, views of them keep it, and what is saved has it.
+
+Nothing is hashed before something is written: most commands only look.
+"""
+
+import contextlib
+import json
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ckpttool.core.errors import FormatError
+from ckpttool.remote.paths import without_secrets
+
+if TYPE_CHECKING:
+    from ckpttool.formats.format import Format, Tensors, Writing
+    from ckpttool.lineage.records import Chain, Source
+
+KEY = "ckpttool.lineage"
+"""The name of the lineage among the texts that a format keeps."""
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Command:
+    """What makes an output: a command or function, and its arguments as they were given.
+
+    >>> Command("vars", ("https://me:key@host/model.ckpt",)).shown
+    ('vars', 'https://host/model.ckpt')
+    """
+
+    name: str
+    arguments: tuple[str, ...] = ()
+
+    @classmethod
+    def of_call(cls, verb: str, source: object, output: object) -> "Command":
+        """Return what stands for a call of a verb as a function."""
+        return cls(verb, (str(source), "-o", str(output)))
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """The name and the arguments, without the secrets of URLs."""
+        return self.name, *map(without_secrets, self.arguments)
+
+
+class SourceFile:
+    """A file that was opened: hashed when something is written that was made of it, and once."""
+
+    def __init__(self, path: Path, hash_it: Callable[[], "Source"], metadata: Mapping[str, str]) -> None:
+        """Take where it is, what gives its hash, and the texts that it keeps, its own lineage among them."""
+        self.path, self._hash_it, self._metadata = path, hash_it, metadata
+
+    @classmethod
+    def of_checkpoint(cls, path: Path, format_name: str, tensors: "Tensors") -> "SourceFile":
+        """Return the source that an opened checkpoint is."""
+
+        def hash_it() -> "Source":
+            from ckpttool.lineage.records import Source
+
+            return Source.of(path, format_name, tensors)
+
+        return cls(path, hash_it, tensors.metadata)
+
+    @classmethod
+    def of_graph(cls, file: Path) -> "SourceFile":
+        """Return the source that the file of a graph is."""
+
+        def hash_it() -> "Source":
+            from ckpttool.lineage.records import Source
+
+            return Source.of_graph(file)
+
+        return cls(file, hash_it, {})
+
+    @cached_property
+    def source(self) -> "Source":
+        """The file with its hash."""
+        return self._hash_it()
+
+    @cached_property
+    def chain(self) -> "Chain":
+        """The file's own lineage; one that is damaged is no reason not to go on."""
+        from ckpttool.lineage.records import Chain
+        from ckpttool.lineage.storage import lineage_of
+
+        try:
+            return lineage_of(self.path, self._metadata)
+        except FormatError as error:
+            _log.warning("%s; it is left out of the output's lineage", error)
+            return Chain()
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """The files that data was read from, in the order in which they were opened, and the edits since."""
+
+    files: tuple[SourceFile, ...] = ()
+    edits: tuple[str, ...] = ()
+
+    @classmethod
+    def joined(cls, *parts: "Provenance") -> "Provenance":
+        """Return the provenance of what is made of several; a file that several were read from counts once."""
+        files: dict[str, SourceFile] = {}
+        for file in (file for part in parts for file in part.files):
+            files.setdefault(str(file.path), file)
+        return cls(tuple(files.values()), tuple(edit for part in parts for edit in part.edits))
+
+    def then(self, edit: str) -> "Provenance":
+        """Return the provenance after one more edit."""
+        return replace(self, edits=(*self.edits, edit))
+
+    def chain(self, command: Command) -> "Chain":
+        """Return the lineage of an output: those of the files, then the command that makes it."""
+        from ckpttool.lineage.records import Chain, Record, versions
+
+        name, *arguments = command.shown
+        date = datetime.now(UTC).isoformat(timespec="seconds")
+        sources = tuple(file.source for file in self.files)
+        record = Record(name, tuple(arguments), sources, self.edits, versions(), date)
+        return Chain.joined(file.chain for file in self.files).then(record)
+
+
+UNKNOWN = Provenance()
+"""That of arrays in memory."""
+
+
+@contextlib.contextmanager
+def carried(
+    provenance: Provenance, command: Command | None, output: Path, target: "Format", how: "Writing"
+) -> Iterator["Writing"]:
+    """Give how to write an output so that it carries its lineage; where the format has no place, put it beside.
+
+    Arrays in memory that no command writes have none.
+    """
+    if command is None and not provenance.files:
+        yield how
+        return
+    from ckpttool.lineage.records import Source
+    from ckpttool.lineage.storage import MOST_TEXT, write_beside
+
+    chain = provenance.chain(command or Command("save", (str(output),)))
+    text = json.dumps(chain.as_json())
+    if target.METADATA and len(text) <= MOST_TEXT:
+        yield replace(how, metadata={**how.metadata, KEY: text})
+    else:
+        yield how
+        write_beside(output, Source.of(output, target.NAME, target.open(output)), chain)
+
+
+def carry_graph(provenance: Provenance, command: Command | None, output: Path) -> None:
+    """Put the lineage beside a graph that was written without a checkpoint."""
+    if command is None and not provenance.files:
+        return
+    from ckpttool.lineage.records import Source
+    from ckpttool.lineage.storage import write_beside
+
+    chain = provenance.chain(command or Command("save", (str(output),)))
+    write_beside(output, Source.of_graph(output), chain)

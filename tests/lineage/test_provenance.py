@@ -1,0 +1,80 @@
+"""Provenance: what was made of a file says so, whoever made it: a command, a function, a thread, another process."""
+
+import multiprocessing
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ckpttool import checkpoint
+from ckpttool.checkpoint import Checkpoint
+from ckpttool.lineage.provenance import UNKNOWN, Command
+from ckpttool.lineage.records import Chain
+from ckpttool.lineage.storage import lineage_of
+from ckpttool.surgery.average import average
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    checkpoint.save({"fc/kernel": np.ones((2, 3), np.float32), "fc/bias": np.zeros(3, np.float32)}, tmp_path / "tiny")
+    return tmp_path / "tiny"
+
+
+def shown(chain: Chain) -> list[tuple[str, list[str], tuple[str, ...]]]:
+    """Each record as its command, the names of its sources, and its edits."""
+    return [(each.command, [Path(source.path).name for source in each.sources], each.steps) for each in chain.records]
+
+
+def test_views_keep_it_and_say_what_was_edited(tiny: Path, tmp_path: Path) -> None:
+    checkpoint.save(checkpoint.open(tiny).select("fc").rename({"fc": "dense"}).cast("float16"), tmp_path / "a.ckpt")
+    edits = ("keep fc", "rename fc=>dense", "cast float16")
+    assert shown(lineage_of(tmp_path / "a.ckpt", {})) == [("save", ["tiny"], edits)]
+
+
+def test_what_several_files_became_is_of_all_of_them(tiny: Path, tmp_path: Path) -> None:
+    checkpoint.save(checkpoint.open(tiny).cast("float64").cast("float32"), tmp_path / "other.ckpt")
+    mean = average([checkpoint.open(tiny), checkpoint.open(tmp_path / "other.ckpt"), checkpoint.open(tiny)])
+    checkpoint.save(mean, tmp_path / "mean.ckpt", command=Command("average", ("tiny", "other.ckpt")))
+    first, last = shown(lineage_of(tmp_path / "mean.ckpt", {}))
+    assert first == ("save", ["tiny"], ("cast float64", "cast float32"))
+    assert last == ("average", ["tiny", "other.ckpt"], ())
+
+
+def test_arrays_in_memory_have_none_unless_a_command_writes_them(tmp_path: Path) -> None:
+    arrays = Checkpoint.of({"w": np.zeros(2)})
+    assert arrays.provenance is UNKNOWN
+    checkpoint.save(arrays, tmp_path / "a.npz")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
+    checkpoint.save(arrays, tmp_path / "b.npz", command=Command("new"))
+    assert shown(lineage_of(tmp_path / "b.npz", {})) == [("new", [], ())]
+
+
+def convert(source: Path, output: Path) -> None:
+    checkpoint.save(checkpoint.open(source), output)
+
+
+def test_threads_do_not_mix_theirs(tiny: Path, tmp_path: Path) -> None:
+    names = [f"{number}.npz" for number in range(8)]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(convert, [tiny] * 8, [tmp_path / name for name in names]))
+        list(pool.map(convert, [tmp_path / name for name in names], [tmp_path / f"of_{name}" for name in names]))
+    for name in names:
+        assert shown(lineage_of(tmp_path / f"of_{name}", {})) == [("save", ["tiny"], ()), ("save", [name], ())]
+
+
+def test_another_process_carries_it_too(tiny: Path, tmp_path: Path) -> None:
+    process = multiprocessing.get_context("spawn").Process(target=convert, args=(tiny, tmp_path / "a.npz"))
+    process.start()
+    process.join()
+    assert shown(lineage_of(tmp_path / "a.npz", {})) == [("save", ["tiny"], ())]
+
+
+def test_signatures_and_passwords_of_urls_are_not_in_it() -> None:
+    url = "https://me:key@host/a/model.ckpt"
+    command = Command("diff", (f"{url}?X-Amz-Signature=1&b=2", "--like=s3://key@bucket/x", "--rename", "a@b=>c?"))
+    (record,) = UNKNOWN.chain(command).records
+    assert (record.command, record.arguments) == (
+        "diff",
+        ("https://host/a/model.ckpt", "--like=s3://bucket/x", "--rename", "a@b=>c?"),
+    )
