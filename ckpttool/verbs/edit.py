@@ -187,7 +187,7 @@ def follow_edits(meta: Path, edited: Edited) -> "Followed":
     from ckpttool.graph import files
     from ckpttool.graph.contents.stored import stored_tensors
     from ckpttool.graph.sync.following import follow
-    from ckpttool.surgery.edits.taking import quantised
+    from ckpttool.surgery.edits.edit import quantised
 
     try:
         graph = files.load(meta)

@@ -197,7 +197,7 @@ def test_the_seed_decides_what_is_drawn(shell: Any, source: Path, tmp_path: Path
         (["--transpose", "hidden1=1,0"], "hidden1/bias is [3]: 1,0 is no order of 1 dimensions"),
         (["--to", "keras"], "keras"),
         (["--kep", "x"], "No such option '--kep'"),
-        (["--resize", "hidden1 = to(3, fill=mode)"], "no fill 'mode'; nearest: "),
+        (["--resize", "hidden1 = to(3, fill=mode)"], "no fill mode; known: mean, zeros, normal, rows; nearest: "),
     ],
 )  # fmt: skip
 def test_wrong_uses_are_refused(shell: Any, source: Path, tmp_path: Path, options: list[str], message: str) -> None:

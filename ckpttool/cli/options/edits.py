@@ -6,9 +6,8 @@ import click
 
 from ckpttool.cli.click_private import given_in_order
 from ckpttool.cli.options.general import Decorator, together
-from ckpttool.surgery.edits.script import read_script
-from ckpttool.surgery.edits.steps import Step
-from ckpttool.surgery.edits.table import EDITS
+from ckpttool.surgery.edits import EDITS
+from ckpttool.surgery.edits.steps import Step, read_script
 
 SCRIPT = "script"
 
@@ -42,7 +41,7 @@ def _edit_option(name: str, metavar: str | None, text: str) -> Decorator:
 
 
 edit_options = together(
-    *(_edit_option(name, edit.value, edit.help) for name, edit in EDITS.items()),
+    *(_edit_option(name, edit.notation, edit.help()) for name, edit in EDITS.items()),
     _edit_option(SCRIPT, "FILE", 'Edits from TOML, one by one: [[edit]] and below it rename = "RE=>NEW".'),
 )
 """An option for each edit, and `--script`, which holds several."""

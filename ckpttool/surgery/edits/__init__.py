@@ -1,4 +1,50 @@
-"""Edits of a checkpoint: each is a pure function from a Checkpoint to a Checkpoint, and reads no value by itself.
+"""Edits of a checkpoint: a class each, in the table by which the command line and scripts know them."""
 
-`table.py` has them as the command line knows them, `steps.py` applies several in their order.
-"""
+from ckpttool.surgery.edits.edit import Edit
+from ckpttool.surgery.edits.names import AddPrefix, Drop, DropSlots, Keep, Rename, StripPrefix
+from ckpttool.surgery.edits.quantising import Dequantise, Quantise
+from ckpttool.surgery.edits.resizing import Resize
+from ckpttool.surgery.edits.shapes import Pad, Reshape, Slice, Transpose
+from ckpttool.surgery.edits.values import Cast, Prune, SetValue
+
+__all__ = [
+    "EDITS",
+    "AddPrefix",
+    "Cast",
+    "Dequantise",
+    "Drop",
+    "DropSlots",
+    "Edit",
+    "Keep",
+    "Pad",
+    "Prune",
+    "Quantise",
+    "Rename",
+    "Reshape",
+    "Resize",
+    "SetValue",
+    "Slice",
+    "StripPrefix",
+    "Transpose",
+]
+
+_KINDS: tuple[type[Edit], ...] = (
+    Keep,
+    Drop,
+    DropSlots,
+    Rename,
+    AddPrefix,
+    StripPrefix,
+    Cast,
+    Transpose,
+    Reshape,
+    Slice,
+    Pad,
+    Resize,
+    Prune,
+    SetValue,
+    Quantise,
+    Dequantise,
+)
+EDITS = {kind.name: kind for kind in _KINDS}
+"""Every edit by its name, in the order in which help lists them."""

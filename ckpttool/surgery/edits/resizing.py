@@ -1,129 +1,208 @@
 """Resizing along an axis: new rows for a vocabulary, other outputs for a head; bias and slots go along."""
 
 import re
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar, Self
 from zlib import crc32
 
-import numpy as np
-
 from ckpttool.checkpoint import Checkpoint
-from ckpttool.core.casting import cast_array
+from ckpttool.core.calls import Call, not_negative
 from ckpttool.core.errors import PlanError
 from ckpttool.core.names import layer_of
 from ckpttool.core.tensors import INTEGERS, Array, Tensor
-from ckpttool.surgery.edits.fills import Fill
-from ckpttool.surgery.edits.shapes import axis_of, made
-from ckpttool.surgery.edits.taking import changed, is_average, require_numbers, slots_in_shape, taken
+from ckpttool.surgery.edits.edit import (
+    Edit,
+    changed,
+    is_average,
+    require_numbers,
+    slots_in_shape,
+    split_call,
+    taken,
+)
+from ckpttool.surgery.edits.shapes import axis_of, reshaped, resized_shape
 
 # Sums that an optimizer divides by and never starts at zero: a new row without one would become NaN.
 _SUMS = re.compile(r"(Adagrad|AdagradDA|Ftrl|accumulator|accum)(_\d+)?")
 
 
+class Fill(Call):
+    """What the new rows of a tensor are made of."""
+
+    noun: ClassVar[str] = "fill"
+    example: ClassVar[str] = "mean"
+    needs_rows: ClassVar[bool] = True
+    """Whether there must be rows to make others of."""
+    needs_numbers: ClassVar[bool] = True
+
+    @abstractmethod
+    def new(self, array: Array, axis: int, count: int, seed: tuple[int, int]) -> Array:
+        """Return so many new rows for an array, along an axis; floats, or of the array's dtype."""
+
+
 @dataclass(frozen=True)
-class _Resizing:
-    """How a tensor is resized: its new size along an axis, what fills it, the rows to copy and the seed."""
+class Mean(Fill):
+    """The mean of the rows that there are."""
 
-    axis: int
-    to: int
-    fill: Fill
-    rows: tuple[int, ...]
-    seed: tuple[int, int]
+    name: ClassVar[str] = "mean"
 
+    def new(self, array: Array, axis: int, count: int, seed: tuple[int, int]) -> Array:
+        """Return one row, which stands for all."""
+        import numpy as np
 
-def resize(
-    ckpt: Checkpoint,
-    pattern: str,
-    to: int,
-    axis: int = 0,
-    fill: Fill = "mean",
-    rows: Sequence[int] = (),
-    allow_truncate: bool = False,
-    seed: int = 42,
-    slots: bool = False,
-) -> Checkpoint:
-    """Give the tensors that a pattern takes another size along an axis; what is there stays first.
-
-    New rows are the mean of those there; zeros; drawn from a normal distribution with the mean and the spread of the
-    whole tensor; or copies of the given `rows` in turn, of all where none are given. Along the last axis the biases of
-    the same layer that are as long go along, with the same fill. A variable's slots go along too: averages of it are
-    filled as it is, sums of squares (Adagrad, Ftrl) with their mean, others with zeros.
-
-    >>> before = Checkpoint.of({"out/kernel": np.array([[1.0, 3.0]]), "out/bias": np.array([5.0, 7.0])})
-    >>> {name: tensor.read().tolist() for name, tensor in resize(before, "out/kernel", 3, axis=1).items()}
-    {'out/kernel': [[1.0, 3.0, 2.0]], 'out/bias': [5.0, 7.0, 6.0]}
-
-    Raises:
-        UnknownName: the pattern takes nothing.
-        PlanError: a tensor has no such axis, there is nothing to make new rows of, or some would be lost and
-            `allow_truncate` is false.
-    """
-    names = taken(ckpt, pattern, slots)
-    axes = _axes(ckpt, names, axis)
-    how = {name: _Resizing(at, to, fill, tuple(rows), (seed, crc32(name.encode()))) for name, at in axes.items()}
-    for slot, owner in slots_in_shape(ckpt, axes).items():
-        whole = how[owner]
-        if slot not in how:
-            how[slot] = _Resizing(whole.axis, to, _fill_of_slot(slot, fill), whole.rows, whole.seed)
-    return changed(ckpt, how, lambda tensor: _resized(tensor, how[tensor.name], allow_truncate))
+        return np.asarray(array.mean(axis, dtype=np.float64, keepdims=True))
 
 
-def _axes(ckpt: Checkpoint, names: Sequence[str], axis: int) -> dict[str, int]:
-    """Return the axis along which each tensor is resized: of those taken, and of the biases that go along."""
-    vectors = [name for name in taken(ckpt, None) if len(ckpt[name].shape) == 1]
-    along: dict[str, int] = {}
-    for name in names:
-        shape = ckpt[name].shape
-        if len(shape) > 1 and axis_of(ckpt[name], axis) == len(shape) - 1:
-            beside = [vector for vector in vectors if layer_of(vector) == layer_of(name)]
-            along |= {bias: 0 for bias in beside if ckpt[bias].shape == shape[-1:]}
-    return along | {name: axis_of(ckpt[name], axis) for name in names if name not in along}
+@dataclass(frozen=True)
+class Zeros(Fill):
+    """Zeros."""
+
+    name: ClassVar[str] = "zeros"
+    needs_rows: ClassVar[bool] = False
+
+    def new(self, array: Array, axis: int, count: int, seed: tuple[int, int]) -> Array:
+        """Return zeros."""
+        import numpy as np
+
+        return np.zeros(resized_shape(array.shape, axis, count), array.dtype)
 
 
-def _fill_of_slot(slot: str, fill: Fill) -> Fill:
-    if is_average(slot):
-        return fill
-    return "mean" if _SUMS.fullmatch(slot.rpartition("/")[2]) else "zeros"
+@dataclass(frozen=True)
+class Normal(Fill):
+    """Draws from a normal distribution with the mean and the spread of the whole tensor."""
 
+    name: ClassVar[str] = "normal"
 
-def _resized(tensor: Tensor, how: _Resizing, allow_truncate: bool) -> Tensor:
-    """Check what can be checked without the values, and say how they are made."""
-    size = tensor.shape[how.axis]
-    where = f"{tensor.name} is {list(tensor.shape)}"
-    if how.to == size:
-        return tensor
-    if how.to < size and not allow_truncate:
-        raise PlanError(f"{where}: {size - how.to} of {size} along axis {how.axis} would be lost (--allow-truncate)")
-    if how.to > size and not size and how.fill != "zeros":
-        raise PlanError(f"{where}: there is nothing along axis {how.axis} that new ones could be made of; fill=zeros")
-    if wrong := [row for row in how.rows if not 0 <= row < size]:
-        raise PlanError(f"{where}: there is no {wrong[0]} along axis {how.axis} to copy")
-    if how.to > size and how.fill != "rows":
-        require_numbers(tensor, f"filled with {how.fill}")
-    shape = [*tensor.shape[: how.axis], how.to, *tensor.shape[how.axis + 1 :]]
-    return made(tensor, shape, lambda array: _values(tensor, array, how))
+    def new(self, array: Array, axis: int, count: int, seed: tuple[int, int]) -> Array:
+        """Return draws."""
+        import numpy as np
 
-
-def _values(tensor: Tensor, array: Array, how: _Resizing) -> Array:
-    size = array.shape[how.axis]
-    if how.to < size:
-        return array.take(range(how.to), how.axis)
-    return np.concatenate([array, _new(tensor, array, how)], how.axis)
-
-
-def _new(tensor: Tensor, array: Array, how: _Resizing) -> Array:
-    """Return the new part, in the tensor's dtype."""
-    size = array.shape[how.axis]
-    shape = [*array.shape[: how.axis], how.to - size, *array.shape[how.axis + 1 :]]
-    if how.fill == "zeros":
-        return np.zeros(shape, array.dtype)
-    if how.fill == "rows":
-        rows = how.rows or range(size)
-        return array.take([rows[place % len(rows)] for place in range(how.to - size)], how.axis)
-    if how.fill == "mean":
-        new = array.mean(how.axis, dtype=np.float64, keepdims=True)
-    else:
         centre, spread = array.mean(dtype=np.float64), array.std(dtype=np.float64)
-        new = np.random.default_rng(how.seed).normal(centre, spread, shape)
-    whole = np.rint(new) if tensor.dtype.name in INTEGERS else new
-    return np.broadcast_to(cast_array(tensor.name, whole, tensor.dtype), shape)
+        return np.random.default_rng(seed).normal(centre, spread, resized_shape(array.shape, axis, count))
+
+
+@dataclass(frozen=True)
+class Rows(Fill):
+    """Copies of some rows in turn, of all where none are given."""
+
+    name: ClassVar[str] = "rows"
+    needs_numbers: ClassVar[bool] = False
+    rows: tuple[int, ...] = ()
+
+    def new(self, array: Array, axis: int, count: int, seed: tuple[int, int]) -> Array:
+        """Return copies."""
+        rows = self.rows or range(array.shape[axis])
+        return array.take([rows[place % len(rows)] for place in range(count)], axis)
+
+
+@dataclass(frozen=True)
+class To(Call):
+    """The new size along an axis, and what is put there."""
+
+    name: ClassVar[str] = "to"
+    noun: ClassVar[str] = "size"
+    example: ClassVar[str] = "to(32000, axis=0, fill=mean)"
+    size: int
+    axis: int = 0
+    fill: Fill = Mean()
+
+    def __post_init__(self) -> None:
+        """Refuse a negative size."""
+        not_negative("size", self.size)
+
+
+@dataclass(frozen=True)
+class Resize(Edit):
+    """Another size, biases along: fill mean, zeros, normal, rows, rows([0, 1]).
+
+    The rows that there are stay first. Along the last axis the biases of the same layer that are as long go along, with
+    the same fill. A variable's slots go along too: averages of it are filled as it is, sums of squares (Adagrad, Ftrl)
+    with their mean, others with zeros.
+
+    >>> import numpy as np
+    >>> before = Checkpoint.of({"out/kernel": np.array([[1.0, 3.0]]), "out/bias": np.array([5.0, 7.0])})
+    >>> after = Resize("out/kernel", To(3, axis=1)).apply(before)
+    >>> {name: tensor.read().tolist() for name, tensor in after.items()}
+    {'out/kernel': [[1.0, 3.0, 2.0]], 'out/bias': [5.0, 7.0, 6.0]}
+    >>> Resize.parse("embeddings/.* = to(32000, fill=rows([3, 5]))").to
+    To(size=32000, axis=0, fill=Rows(rows=(3, 5)))
+    """
+
+    name: ClassVar[str] = "resize"
+    notation: ClassVar[str] = "'RE = to(N, axis=0, fill=mean)'"
+    pattern: str
+    to: To
+    allow_truncate: bool = False
+    seed: int = 42
+    slots: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `RE = to(SIZE, axis=0, fill=mean)`; `fill=rows([3, 5])` names the rows to copy."""
+        pattern, call = split_call(text, "RE = to(32000, axis=0, fill=mean)")
+        return cls(pattern, To.read(call, "the call"))
+
+    def apply(self, ckpt: Checkpoint) -> Checkpoint:
+        """Return the tensors resized.
+
+        Raises:
+            UnknownName: the pattern takes nothing.
+            PlanError: a tensor has no such axis, there is nothing to make new rows of, or some would be lost and
+                `allow_truncate` is false.
+        """
+        axes = self._axes(ckpt, taken(ckpt, self.pattern, self.slots))
+        fills = dict.fromkeys(axes, self.to.fill)
+        seeds = {name: crc32(name.encode()) for name in axes}
+        for slot, owner in slots_in_shape(ckpt, axes).items():
+            if slot not in axes:
+                is_sum = _SUMS.fullmatch(slot.rpartition("/")[2])
+                fills[slot] = self.to.fill if is_average(slot) else Mean() if is_sum else Zeros()
+                axes[slot], seeds[slot] = axes[owner], seeds[owner]
+        return changed(
+            ckpt, axes, lambda each: self._resized(each, axes[each.name], fills[each.name], seeds[each.name])
+        )
+
+    def _axes(self, ckpt: Checkpoint, names: Sequence[str]) -> dict[str, int]:
+        """Return the axis along which each tensor is resized: of those taken, and of the biases that go along."""
+        vectors = [name for name in taken(ckpt, None) if len(ckpt[name].shape) == 1]
+        along: dict[str, int] = {}
+        for name in names:
+            shape = ckpt[name].shape
+            if len(shape) > 1 and axis_of(ckpt[name], self.to.axis) == len(shape) - 1:
+                beside = [vector for vector in vectors if layer_of(vector) == layer_of(name)]
+                along |= {bias: 0 for bias in beside if ckpt[bias].shape == shape[-1:]}
+        return along | {name: axis_of(ckpt[name], self.to.axis) for name in names if name not in along}
+
+    def _resized(self, tensor: Tensor, axis: int, fill: Fill, name_seed: int) -> Tensor:
+        """Check what can be checked without the values, and say how they are made."""
+        size, new_size = tensor.shape[axis], self.to.size
+        here = f"{tensor.name} is {list(tensor.shape)}"
+        if new_size == size:
+            return tensor
+        if new_size < size and not self.allow_truncate:
+            raise PlanError(f"{here}: {size - new_size} of {size} along axis {axis} would be lost (`allow_truncate`)")
+        if new_size > size and not size and fill.needs_rows:
+            raise PlanError(f"{here}: there is nothing along axis {axis} that new ones could be made of; fill=zeros")
+        rows = fill.rows if isinstance(fill, Rows) else ()
+        if wrong := [row for row in rows if not 0 <= row < size]:
+            raise PlanError(f"{here}: there is no {wrong[0]} along axis {axis} to copy")
+        if new_size > size and fill.needs_numbers:
+            require_numbers(tensor, f"filled with {fill.name}")
+
+        def resize(array: Array) -> Array:
+            import numpy as np
+
+            from ckpttool.core.casting import cast_array
+
+            if new_size < size:
+                return array.take(range(new_size), axis)
+            new = fill.new(array, axis, new_size - size, (self.seed, name_seed))
+            if new.dtype != array.dtype:
+                whole = np.rint(new) if tensor.dtype.name in INTEGERS else new
+                new = cast_array(tensor.name, whole, tensor.dtype)
+            return np.concatenate(
+                [array, np.broadcast_to(new, resized_shape(array.shape, axis, new_size - size))], axis
+            )
+
+        return reshaped(tensor, resized_shape(tensor.shape, axis, new_size), resize)

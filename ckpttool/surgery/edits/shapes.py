@@ -1,87 +1,226 @@
 """Edits of shapes. The slots of a variable whose shape is changed are changed with it."""
 
 import math
+import re
 from collections.abc import Callable, Sequence
-from functools import partial
-
-import numpy as np
+from dataclasses import dataclass
+from typing import ClassVar, Self
 
 from ckpttool.checkpoint import Checkpoint
-from ckpttool.core.casting import cast_array
 from ckpttool.core.errors import PlanError
 from ckpttool.core.tensors import Array, Tensor, TensorSpec
-from ckpttool.surgery.edits.taking import changed, is_average, require_numbers, slots_in_shape, taken
+from ckpttool.surgery.edits.edit import (
+    Edit,
+    changed,
+    is_average,
+    number,
+    require_numbers,
+    slots_in_shape,
+    split_value,
+    taken,
+    whole_numbers,
+)
 
 
-def transpose(ckpt: Checkpoint, pattern: str, order: Sequence[int], slots: bool = False) -> Checkpoint:
-    """Put the dimensions into another order: `(1, 0)` turns a matrix over.
+@dataclass(frozen=True)
+class Transpose(Edit):
+    """Put dimensions into another order.
 
+    `1,0` transposes a matrix.
+
+    >>> import numpy as np
     >>> before = Checkpoint.of({"fc/kernel": np.array([[1, 2, 3], [4, 5, 6]])})
-    >>> transpose(before, "fc/kernel", (1, 0))["fc/kernel"].read().tolist()
+    >>> Transpose("fc/kernel", (1, 0)).apply(before)["fc/kernel"].read().tolist()
     [[1, 4], [2, 5], [3, 6]]
-
-    Raises:
-        UnknownName: the pattern takes nothing.
-        PlanError: a tensor has another number of dimensions.
     """
-    names = taken(ckpt, pattern, slots)
-    return changed(ckpt, [*names, *slots_in_shape(ckpt, names)], partial(_transposed, order))
+
+    name: ClassVar[str] = "transpose"
+    notation: ClassVar[str] = "RE=1,0"
+    pattern: str
+    order: tuple[int, ...]
+    slots: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `RE=1,0`."""
+        pattern, value = split_value(text, cls.notation)
+        return cls(pattern, whole_numbers(value, "axes such as 1,0"))
+
+    def apply(self, ckpt: Checkpoint) -> Checkpoint:
+        """Return the tensors transposed.
+
+        Raises:
+            UnknownName: the pattern takes nothing.
+            PlanError: a tensor has another number of dimensions.
+        """
+        names = taken(ckpt, self.pattern, self.slots)
+        return changed(ckpt, [*names, *slots_in_shape(ckpt, names)], self._transposed)
+
+    def _transposed(self, tensor: Tensor) -> Tensor:
+        rank = len(tensor.shape)
+        if sorted(self.order) != list(range(rank)):
+            axes = ",".join(map(str, self.order))
+            raise PlanError(f"{tensor.name} is {list(tensor.shape)}: {axes} is no order of {rank} dimensions")
+        return reshaped(tensor, [tensor.shape[axis] for axis in self.order], lambda array: array.transpose(self.order))
 
 
-def reshape(ckpt: Checkpoint, pattern: str, shape: Sequence[int], slots: bool = False) -> Checkpoint:
-    """Read the same elements in another shape; one size may be -1, and follows from the others.
+@dataclass(frozen=True)
+class Reshape(Edit):
+    """The same elements in another shape.
 
+    One size may be -1, and follows from the others.
+
+    >>> import numpy as np
     >>> before = Checkpoint.of({"conv/kernel": np.zeros((28, 28, 1, 32))})
-    >>> reshape(before, "conv/kernel", (784, -1))["conv/kernel"].shape
+    >>> Reshape("conv/kernel", (784, -1)).apply(before)["conv/kernel"].shape
     (784, 32)
-
-    Raises:
-        UnknownName: the pattern takes nothing.
-        PlanError: a tensor has another number of elements.
     """
-    names = taken(ckpt, pattern, slots)
-    return changed(ckpt, [*names, *slots_in_shape(ckpt, names)], partial(_reshaped, shape))
+
+    name: ClassVar[str] = "reshape"
+    notation: ClassVar[str] = "RE=784,300"
+    pattern: str
+    shape: tuple[int, ...]
+    slots: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `RE=784,300`; nothing after the equals sign is the shape of a scalar."""
+        pattern, value = split_value(text, cls.notation)
+        return cls(pattern, whole_numbers(value, "sizes such as 784,300") if value else ())
+
+    def apply(self, ckpt: Checkpoint) -> Checkpoint:
+        """Return the tensors reshaped.
+
+        Raises:
+            UnknownName: the pattern takes nothing.
+            PlanError: a tensor has another number of elements.
+        """
+        names = taken(ckpt, self.pattern, self.slots)
+        return changed(ckpt, [*names, *slots_in_shape(ckpt, names)], self._reshaped)
+
+    def _reshaped(self, tensor: Tensor) -> Tensor:
+        shape, elements = self.shape, tensor.spec.elements
+        known = math.prod(size for size in shape if size != -1)
+        if shape.count(-1) == 1 and known and not elements % known:
+            shape = tuple(elements // known if size == -1 else size for size in shape)
+        if min(shape, default=0) < 0 or math.prod(shape) != elements:
+            here = f"{tensor.name} is {list(tensor.shape)}"
+            raise PlanError(f"{here}, {elements} elements: they do not make {list(shape)}")
+        new = TensorSpec(tensor.name, shape, tensor.dtype)
+        return Tensor(new, lambda: tensor.read().reshape(shape), tensor.pieces, tensor.extent)
 
 
-def take_slice(
-    ckpt: Checkpoint, pattern: str, axis: int, start: int | None, stop: int | None, slots: bool = False
-) -> Checkpoint:
-    """Keep what lies from `start` to before `stop` along an axis; negative numbers count from the end.
+@dataclass(frozen=True)
+class Slice(Edit):
+    """Keep a part along an axis.
 
+    It goes from `start` to before `stop`; negative numbers count from the end.
+
+    >>> import numpy as np
     >>> before = Checkpoint.of({"outputs/bias": np.array([1, 2, 3, 4])})
-    >>> take_slice(before, "outputs", 0, 1, 3)["outputs/bias"].read().tolist()
+    >>> Slice("outputs", 0, 1, 3).apply(before)["outputs/bias"].read().tolist()
     [2, 3]
-
-    Raises:
-        UnknownName: the pattern takes nothing.
-        PlanError: a tensor has no such axis, or not as many elements along it.
+    >>> Slice.parse("embeddings=0::100")
+    Slice(pattern='embeddings', axis=0, start=None, stop=100, slots=False)
     """
-    names = taken(ckpt, pattern, slots)
-    return changed(ckpt, [*names, *slots_in_shape(ckpt, names)], partial(_sliced, axis, start, stop))
+
+    name: ClassVar[str] = "slice"
+    notation: ClassVar[str] = "RE=AXIS:START:STOP"
+    pattern: str
+    axis: int
+    start: int | None
+    stop: int | None
+    slots: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `RE=axis:start:stop`; start or stop may be missing."""
+        pattern, value = split_value(text, "RE=axis:start:stop")
+        match = re.fullmatch(r"(-?\d+):(-?\d+)?:(-?\d+)?", value)
+        if not match:
+            raise PlanError(f"{value!r} is no part of a tensor, expected axis:start:stop such as 0:0:100")
+        start, stop = (None if each is None else int(each) for each in match.groups()[1:])
+        return cls(pattern, int(match[1]), start, stop)
+
+    def apply(self, ckpt: Checkpoint) -> Checkpoint:
+        """Return the tensors sliced.
+
+        Raises:
+            UnknownName: the pattern takes nothing.
+            PlanError: a tensor has no such axis, or not as many elements along it.
+        """
+        names = taken(ckpt, self.pattern, self.slots)
+        return changed(ckpt, [*names, *slots_in_shape(ckpt, names)], self._sliced)
+
+    def _sliced(self, tensor: Tensor) -> Tensor:
+        axis = axis_of(tensor, self.axis)
+        size = tensor.shape[axis]
+        first, end, _ = slice(self.start, self.stop).indices(size)
+        if max(abs(self.start or 0), abs(self.stop or 0)) > size or end <= first:
+            given = f"{'' if self.start is None else self.start}:{'' if self.stop is None else self.stop}"
+            raise PlanError(f"{tensor.name} is {list(tensor.shape)}: {given} takes nothing, or more than is there")
+        part = (slice(None),) * axis + (slice(first, end),)
+        return reshaped(tensor, resized_shape(tensor.shape, axis, end - first), lambda array: array[part])
 
 
-def pad(
-    ckpt: Checkpoint, pattern: str, axis: int, before: int, after: int, value: float = 0, slots: bool = False
-) -> Checkpoint:
-    """Put elements of one value before and behind those along an axis; an optimizer's slots get zeros.
+@dataclass(frozen=True)
+class Pad(Edit):
+    """Put a value around an axis.
 
+    Before and behind the elements along it; an optimizer's slots get zeros.
+
+    >>> import numpy as np
     >>> ckpt = Checkpoint.of({"outputs/bias": np.array([1, 2]), "outputs/bias/Momentum": np.array([5, 6])})
-    >>> {name: tensor.read().tolist() for name, tensor in pad(ckpt, "outputs", 0, 1, 2, value=9).items()}
+    >>> {name: tensor.read().tolist() for name, tensor in Pad("outputs", 0, 1, 2, value=9).apply(ckpt).items()}
     {'outputs/bias': [9, 1, 2, 9, 9], 'outputs/bias/Momentum': [0, 5, 6, 0, 0]}
-
-    Raises:
-        UnknownName: the pattern takes nothing.
-        PlanError: a tensor has no such axis, or holds no numbers.
-        CkptError: its dtype cannot hold the value.
+    >>> Pad.parse("outputs=-1:0,2:0.5")
+    Pad(pattern='outputs', axis=-1, before=0, after=2, value=0.5, slots=False)
     """
-    names = taken(ckpt, pattern, slots)
-    along = slots_in_shape(ckpt, names)
-    zero = {slot for slot in along if slot not in names and not is_average(slot)}
 
-    def padded(tensor: Tensor) -> Tensor:
-        return _padded(tensor, axis, (before, after), 0 if tensor.name in zero else value)
+    name: ClassVar[str] = "pad"
+    notation: ClassVar[str] = "RE=AXIS:BEFORE,AFTER[:VALUE]"
+    pattern: str
+    axis: int
+    before: int
+    after: int
+    value: float = 0
+    slots: bool = False
 
-    return changed(ckpt, [*names, *along], padded)
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `RE=axis:before,after[:value]`."""
+        pattern, value = split_value(text, "RE=axis:before,after[:value]")
+        match = re.fullmatch(r"(-?\d+):(\d+),(\d+)(?::(.+))?", value)
+        if not match:
+            expected = "expected axis:before,after or axis:before,after:value such as 0:0,2"
+            raise PlanError(f"{value!r} is no padding, {expected}")
+        axis, before, after = (int(each) for each in match.groups()[:3])
+        return cls(pattern, axis, before, after, number(match[4] or "0"))
+
+    def apply(self, ckpt: Checkpoint) -> Checkpoint:
+        """Return the tensors padded.
+
+        Raises:
+            UnknownName: the pattern takes nothing.
+            PlanError: a tensor has no such axis, or holds no numbers.
+            CkptError: its dtype cannot hold the value.
+        """
+        names = taken(ckpt, self.pattern, self.slots)
+        along = slots_in_shape(ckpt, names)
+        zero = {slot for slot in along if slot not in names and not is_average(slot)}
+        return changed(ckpt, [*names, *along], lambda each: self._padded(each, 0 if each.name in zero else self.value))
+
+    def _padded(self, tensor: Tensor, value: float) -> Tensor:
+        import numpy as np
+
+        from ckpttool.core.casting import cast_array
+
+        require_numbers(tensor, "padded")
+        axis = axis_of(tensor, self.axis)
+        filling = cast_array(tensor.name, np.asarray(value), tensor.dtype)
+        around = [(self.before, self.after) if place == axis else (0, 0) for place in range(len(tensor.shape))]
+        shape = resized_shape(tensor.shape, axis, tensor.shape[axis] + self.before + self.after)
+        return reshaped(tensor, shape, lambda array: np.pad(array, around, constant_values=filling))
 
 
 def axis_of(tensor: Tensor, axis: int) -> int:
@@ -96,46 +235,21 @@ def axis_of(tensor: Tensor, axis: int) -> int:
     return axis % rank
 
 
-def made(tensor: Tensor, shape: Sequence[int], make: Callable[[Array], Array]) -> Tensor:
+def resized_shape(shape: Sequence[int], axis: int, size: int) -> list[int]:
+    """Return a shape with another size along an axis.
+
+    >>> resized_shape((2, 3), 1, 5)
+    [2, 5]
+    """
+    return [*shape[:axis], size, *shape[axis + 1 :]]
+
+
+def reshaped(tensor: Tensor, shape: Sequence[int], make: Callable[[Array], Array]) -> Tensor:
     """Return a tensor of another shape whose elements `make` makes of the tensor's own, when they are read."""
-    return Tensor(
-        TensorSpec(tensor.name, tuple(shape), tensor.dtype), lambda: np.asarray(make(tensor.read()), order="C")
-    )
 
+    def read() -> Array:
+        import numpy as np
 
-def _transposed(order: Sequence[int], tensor: Tensor) -> Tensor:
-    if sorted(order) != list(range(len(tensor.shape))):
-        axes = ",".join(map(str, order))
-        raise PlanError(f"{tensor.name} is {list(tensor.shape)}: {axes} is no order of {len(tensor.shape)} dimensions")
-    return made(tensor, [tensor.shape[axis] for axis in order], lambda array: array.transpose(order))
+        return np.asarray(make(tensor.read()), order="C")
 
-
-def _reshaped(shape: Sequence[int], tensor: Tensor) -> Tensor:
-    known, elements = math.prod(size for size in shape if size != -1), tensor.spec.elements
-    if list(shape).count(-1) == 1 and known and not elements % known:
-        shape = [elements // known if size == -1 else size for size in shape]
-    if min(shape, default=0) < 0 or math.prod(shape) != elements:
-        raise PlanError(f"{tensor.name} is {list(tensor.shape)}, {elements} elements: they do not make {list(shape)}")
-    new = TensorSpec(tensor.name, tuple(shape), tensor.dtype)
-    return Tensor(new, lambda: tensor.read().reshape(new.shape), tensor.pieces, tensor.extent)
-
-
-def _sliced(axis: int, start: int | None, stop: int | None, tensor: Tensor) -> Tensor:
-    axis = axis_of(tensor, axis)
-    size = tensor.shape[axis]
-    first, end, _ = slice(start, stop).indices(size)
-    if max(abs(start or 0), abs(stop or 0)) > size or end <= first:
-        asked = f"{'' if start is None else start}:{'' if stop is None else stop}"
-        raise PlanError(f"{tensor.name} is {list(tensor.shape)}: {asked} takes nothing, or more than is there")
-    shape = [*tensor.shape[:axis], end - first, *tensor.shape[axis + 1 :]]
-    place = (slice(None),) * axis + (slice(first, end),)
-    return made(tensor, shape, lambda array: array[place])
-
-
-def _padded(tensor: Tensor, axis: int, widths: tuple[int, int], value: float) -> Tensor:
-    require_numbers(tensor, "padded")
-    axis = axis_of(tensor, axis)
-    filling = cast_array(tensor.name, np.asarray(value), tensor.dtype)
-    around = [widths if place == axis else (0, 0) for place in range(len(tensor.shape))]
-    shape = [size + sum(each) for size, each in zip(tensor.shape, around, strict=True)]
-    return made(tensor, shape, lambda array: np.pad(array, around, constant_values=filling))
+    return Tensor(TensorSpec(tensor.name, tuple(shape), tensor.dtype), read)

@@ -1,13 +1,26 @@
-"""Edits applied one after the other, with a record of what each of them did to which tensor."""
+r"""Edits applied one after the other, with a record of what each of them did to which tensor; scripts of edits.
 
+A script is TOML with a table for each edit:
+
+[[edit]]
+rename = "hidden(\\d)=>fc\\1"
+
+[[edit]]
+drop-slots = true
+"""
+
+import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from ckpttool.checkpoint import Checkpoint
-from ckpttool.core.errors import CkptError, UnknownName
+from ckpttool.core.errors import CkptError, FormatError, UnknownName
 from ckpttool.core.names import suggestion
-from ckpttool.surgery.edits.table import EDITS
+from ckpttool.remote.paths import require_here
+from ckpttool.surgery.edits import EDITS
+from ckpttool.surgery.edits.edit import SETTINGS
 
 
 @dataclass(frozen=True)
@@ -22,18 +35,18 @@ class Step:
         return f"{self.edit} {self.text}".strip()
 
     def apply(self, ckpt: Checkpoint, settings: Mapping[str, Any]) -> Checkpoint:
-        """Return the edited checkpoint; of the settings the edit takes those that it heeds.
+        """Return the edited checkpoint; of the settings the edit takes those that it has fields for.
 
         Raises:
             UnknownName: no edit has the name, or it takes nothing.
             CkptError: the text is not understood, or the edit is refused; the message has the place.
         """
-        found = EDITS.get(self.edit)
-        if found is None:
+        kind = EDITS.get(self.edit)
+        if kind is None:
             raise UnknownName(f"{self.place}: no edit is named {self.edit}{suggestion(self.edit, EDITS)}")
-        heeded = {key: settings[key] for key in found.heeds if key in settings}
+        own = {key: settings[key] for key in SETTINGS if key in settings and key in kind.__dataclass_fields__}
         try:
-            edited = found.function(ckpt, **found.read(self.text), **heeded)
+            edited = replace(kind.parse(self.text), **own).apply(ckpt)
         except CkptError as error:
             raise type(error)(f"{self.place or self}: {error}") from error
         return edited.made_of(ckpt.provenance.then(str(self)))
@@ -51,10 +64,10 @@ class Edited:
     def then(self, step: Step, settings: Mapping[str, Any]) -> "Edited":
         """Return what one more edit makes of it."""
         after = step.apply(self.tensors, settings)
-        before = {_origin(self.tensors, name): name for name in self.tensors}
+        before = {self.tensors.origins.get(name, name): name for name in self.tensors}
         done: dict[str, tuple[str, ...]] = {}
         for name in after:
-            old = before.pop(_origin(after, name), None)
+            old = before.pop(after.origins.get(name, name), None)
             untouched = old is not None and after[name] is self.tensors[old]
             done[name] = (() if old is None else self.done[old]) + (() if untouched else (str(step),))
         gone = {origin: (*self.done[name], str(step)) for origin, name in before.items()}
@@ -67,8 +80,8 @@ def apply(
     """Apply edits in their order; where `lenient`, those that take nothing are skipped, and listed with the reason.
 
     >>> import numpy as np
-    >>> found = apply(Checkpoint.of({"fc/bias": np.zeros(2)}), [Step("rename", "fc=>out"), Step("cast", "float16")])
-    >>> dict(found.done)
+    >>> edited = apply(Checkpoint.of({"fc/bias": np.zeros(2)}), [Step("rename", "fc=>out"), Step("cast", "float16")])
+    >>> dict(edited.done)
     {'out/bias': ('rename fc=>out', 'cast float16')}
 
     Raises:
@@ -76,16 +89,42 @@ def apply(
         CkptError: one is refused.
     """
     # Tensors are made once: what an edit leaves alone is the same object behind it.
-    found = Edited(source.holding(dict(source)), dict.fromkeys(source, ()))
+    edited = Edited(source.holding(dict(source)), dict.fromkeys(source, ()))
     for step in steps:
         try:
-            found = found.then(step, settings or {})
+            edited = edited.then(step, settings or {})
         except UnknownName as error:
             if not lenient:
                 raise
-            found = Edited(found.tensors, found.done, found.dropped, (*found.skipped, str(error)))
-    return found
+            edited = Edited(edited.tensors, edited.done, edited.dropped, (*edited.skipped, str(error)))
+    return edited
 
 
-def _origin(ckpt: Checkpoint, name: str) -> str:
-    return ckpt.origins.get(name, name)
+def read_script(path: Path) -> list[Step]:
+    """Return the edits of a script; whether they exist is seen when they are applied.
+
+    Raises:
+        FormatError: it is not TOML, or has something else; the message has the number of the entry.
+        CkptError: it is a URL.
+    """
+    require_here(path)
+    try:
+        script = tomllib.loads(path.read_text("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"{path}: no TOML: {error}") from error
+    entries = script.get("edit")
+    if set(script) != {"edit"} or not isinstance(entries, list):
+        raise FormatError(f'{path}: expected a table for each edit: [[edit]] and below it rename = "RE=>NEW"')
+    return [_step(path, number, entry) for number, entry in enumerate(entries, 1)]
+
+
+def _step(path: Path, number: int, entry: Any) -> Step:
+    place = f"{path}, edit {number}"
+    if not isinstance(entry, dict) or len(entry) != 1:
+        given = ", ".join(entry) if isinstance(entry, dict) else repr(entry)
+        raise FormatError(f"{place}: expected one edit, found {given or 'none'}; each has its own [[edit]]")
+    ((key, value),) = entry.items()
+    if not isinstance(value, str) and value is not True:
+        raise FormatError(f"{place}: {key} is {value!r}, expected a text (true where an edit takes no value)")
+    name, text = key.replace("_", "-"), "" if value is True else value
+    return Step(name, text, f"{place}, {name} {text!r}" if text else f"{place}, {name}")

@@ -1,89 +1,76 @@
 """Edits of values: another dtype, small ones set to zero, others put in their place."""
 
-from functools import partial
+import re
+from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
+from typing import ClassVar, Self
 
 from ckpttool import checkpoint
 from ckpttool.checkpoint import Checkpoint
-from ckpttool.core.casting import cast_array, cast_tensor, elementwise
+from ckpttool.core.calls import Call
 from ckpttool.core.errors import CkptError, FormatError, PlanError, UnknownName
 from ckpttool.core.names import Pattern, suggestion
 from ckpttool.core.tensors import BY_NAME, FLOATS, Array, Tensor
-from ckpttool.surgery.edits.taking import changed, named, require_numbers, taken
+from ckpttool.surgery.edits.edit import (
+    Edit,
+    changed,
+    named,
+    number,
+    require_numbers,
+    split_call,
+    split_value,
+    taken,
+)
 
 
-def cast(ckpt: Checkpoint, dtype: str, pattern: str | None = None, slots: bool = False) -> Checkpoint:
-    """Give tensors another dtype: those that a pattern takes, of whatever kind, or all weights that are floats.
+@dataclass(frozen=True)
+class Cast(Edit):
+    """Another dtype: of the weights that are floats, or what RE takes.
 
-    With `slots` an optimizer's floats count as weights. What the dtype rounds is rounded to the nearest; what it
-    cannot hold is an error when it is read.
+    With `slots` an optimizer's floats count as weights. What the dtype rounds is rounded to the nearest; what it cannot
+    hold is an error when it is read.
 
+    >>> import numpy as np
     >>> before = Checkpoint.of({"fc/kernel": np.array([1.5, 2.0]), "fc/kernel/Adam": np.array([0.5, 0.0])})
-    >>> [str(tensor.dtype) for tensor in cast(before, "float16").values()]
+    >>> [str(tensor.dtype) for tensor in Cast("float16").apply(before).values()]
     ['float16', 'float64']
-
-    Raises:
-        UnknownName: nothing is taken.
-        PlanError: the pattern takes what is no number.
-        CkptError: nothing can be cast to the dtype.
     """
-    if dtype not in BY_NAME:
-        raise CkptError(f"no dtype is named {dtype!r}{suggestion(dtype, BY_NAME)}")
-    names = floats(ckpt, slots) if pattern is None else Pattern(pattern).select(named(ckpt))
-    for name in names:
-        require_numbers(ckpt[name], f"cast to {dtype}")
-    return changed(ckpt, names, lambda tensor: cast_tensor(tensor, BY_NAME[dtype]))
+
+    name: ClassVar[str] = "cast"
+    notation: ClassVar[str] = "[RE=]DTYPE"
+    dtype: str
+    pattern: str | None = None
+    slots: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `DTYPE` or `PATTERN=DTYPE`."""
+        return cls(*dtype_and_pattern(text))
+
+    def apply(self, ckpt: Checkpoint) -> Checkpoint:
+        """Return the tensors cast.
+
+        Raises:
+            UnknownName: nothing is taken.
+            PlanError: the pattern takes what is no number.
+            CkptError: nothing can be cast to the dtype.
+        """
+        from ckpttool.core.casting import cast_tensor
+
+        if self.dtype not in BY_NAME:
+            raise CkptError(f"no dtype is named {self.dtype!r}{suggestion(self.dtype, BY_NAME)}")
+        names = floats(ckpt, self.slots) if self.pattern is None else Pattern(self.pattern).select(named(ckpt))
+        for name in names:
+            require_numbers(ckpt[name], f"cast to {self.dtype}")
+        return changed(ckpt, names, lambda tensor: cast_tensor(tensor, BY_NAME[self.dtype]))
 
 
-def prune(
-    ckpt: Checkpoint, pattern: str, share: float | None = None, below: float | None = None, slots: bool = False
-) -> Checkpoint:
-    """Set the smallest magnitudes of each tensor to zero: a share of its elements, or all that are below a bound.
-
-    Of equal magnitudes the first ones go. NaN is no magnitude, and stays.
-
-    >>> before = Checkpoint.of({"fc/kernel": np.array([0.1, -3.0, 0.5, -0.2])})
-    >>> prune(before, "fc", share=0.5)["fc/kernel"].read().tolist()
-    [0.0, -3.0, 0.5, 0.0]
-    >>> prune(before, "fc", below=0.2)["fc/kernel"].read().tolist()
-    [0.0, -3.0, 0.5, -0.2]
-
-    Raises:
-        UnknownName: the pattern takes nothing.
-        PlanError: the share is none, or a tensor holds no numbers.
-    """
-    if share is not None and not 0 <= share <= 1:
-        raise PlanError(f"{share:g} is no share of elements, expected a number from 0 to 1")
-    names = taken(ckpt, pattern, slots)
-    for name in names:
-        require_numbers(ckpt[name], "pruned")
-    if below is not None:
-        return changed(ckpt, names, lambda tensor: elementwise(tensor, tensor.dtype, partial(_without_below, below)))
-    return changed(ckpt, names, partial(_pruned, share or 0.0))
-
-
-def set_value(ckpt: Checkpoint, name: str, value: float | Path, key: str | None = None) -> Checkpoint:
-    """Put other numbers in a tensor's place: one for all elements, or an array of its shape from a file.
-
-    The file is an `.npy`, or with a `key` any checkpoint. Shape and dtype stay.
-
-    >>> set_value(Checkpoint.of({"outputs/bias": np.array([1.0, 2.0])}), "outputs/bias", 0.5)["outputs/bias"].read()
-    array([0.5, 0.5])
-
-    Raises:
-        UnknownName: there is no such tensor, or none of that key in the file.
-        PlanError: the shapes differ, or either holds no numbers.
-        CkptError: the dtype cannot hold the numbers.
-    """
-    tensor = ckpt[name]
-    require_numbers(tensor, "set")
-    new = _of_file(value, key) if isinstance(value, Path) else _filled(tensor, value)
-    require_numbers(new, "taken for another tensor")
-    if new.shape != tensor.shape:
-        raise PlanError(f"{name} is {list(tensor.shape)}, what {value} has for it is {list(new.shape)}")
-    return changed(ckpt, [name], lambda old: cast_tensor(new, old.dtype).renamed(name))
+def dtype_and_pattern(text: str) -> tuple[str, str | None]:
+    """Read `DTYPE` or `PATTERN=DTYPE`."""
+    if text in BY_NAME or "=" not in text:
+        return text, None
+    pattern, dtype = split_value(text, "PATTERN=DTYPE")
+    return dtype, pattern
 
 
 def floats(ckpt: Checkpoint, slots: bool = False) -> list[str]:
@@ -98,43 +85,170 @@ def floats(ckpt: Checkpoint, slots: bool = False) -> list[str]:
     return names
 
 
-def _without_below(below: float, values: Array) -> Array:
-    return np.where(_magnitudes(values) < below, np.zeros((), values.dtype), values)
+@dataclass(frozen=True)
+class Magnitude(Call):
+    """A bound: smaller magnitudes are pruned."""
+
+    name: ClassVar[str] = "magnitude"
+    noun: ClassVar[str] = "bound"
+    example: ClassVar[str] = "magnitude(1e-3)"
+    bound: float
 
 
-def _pruned(share: float, tensor: Tensor) -> Tensor:
-    count = int(share * tensor.spec.elements)
-    return Tensor(tensor.spec, lambda: _without_smallest(tensor.read(), count)) if count else tensor
+@dataclass(frozen=True)
+class Prune(Edit):
+    """Set the smallest to zero: a share, or magnitude(BOUND).
+
+    A share of each tensor's elements, or all whose magnitudes are below a bound. Of equal magnitudes the first ones go.
+    NaN is no magnitude, and stays.
+
+    >>> import numpy as np
+    >>> before = Checkpoint.of({"fc/kernel": np.array([0.1, -3.0, 0.5, -0.2])})
+    >>> Prune("fc", share=0.5).apply(before)["fc/kernel"].read().tolist()
+    [0.0, -3.0, 0.5, 0.0]
+    >>> Prune("fc", below=0.2).apply(before)["fc/kernel"].read().tolist()
+    [0.0, -3.0, 0.5, -0.2]
+    >>> Prune.parse("hidden.* = magnitude(1e-3)").below
+    0.001
+    """
+
+    name: ClassVar[str] = "prune"
+    notation: ClassVar[str] = "RE=SHARE"
+    pattern: str
+    share: float | None = None
+    below: float | None = None
+    slots: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `RE=0.5`, a share, or `RE=magnitude(1e-3)`, a bound."""
+        if text.rstrip().endswith(")"):
+            pattern, call = split_call(text, "RE = magnitude(1e-3)")
+            return cls(pattern, below=Magnitude.read(call, "the call").bound)
+        pattern, share = split_value(text, "RE=0.5")
+        return cls(pattern, share=float(number(share)))
+
+    def __post_init__(self) -> None:
+        """Refuse a share that is none."""
+        if self.share is not None and not 0 <= self.share <= 1:
+            raise PlanError(f"{self.share:g} is no share of elements, expected a number from 0 to 1")
+
+    def apply(self, ckpt: Checkpoint) -> Checkpoint:
+        """Return the tensors pruned.
+
+        Raises:
+            UnknownName: the pattern takes nothing.
+            PlanError: a tensor holds no numbers.
+        """
+        names = taken(ckpt, self.pattern, self.slots)
+        for name in names:
+            require_numbers(ckpt[name], "pruned")
+        return changed(ckpt, names, self._pruned)
+
+    def _pruned(self, tensor: Tensor) -> Tensor:
+        from ckpttool.core.casting import elementwise
+
+        if self.below is not None:
+            below = self.below
+            return elementwise(tensor, tensor.dtype, lambda values: _zeroed(values, _magnitudes(values) < below))
+        count = int((self.share or 0.0) * tensor.spec.elements)
+        return Tensor(tensor.spec, lambda: _without_smallest(tensor.read(), count)) if count else tensor
 
 
 def _without_smallest(array: Array, count: int) -> Array:
     """Return an array whose `count` smallest magnitudes are zero."""
+    import numpy as np
+
     magnitudes = _magnitudes(array).reshape(-1)
     bound = np.partition(magnitudes, count - 1)[count - 1]
     gone = magnitudes < bound
     equal = np.flatnonzero(magnitudes == bound)
     gone[equal[: count - np.count_nonzero(gone)]] = True
-    return np.where(gone.reshape(array.shape), np.zeros((), array.dtype), array)
+    return _zeroed(array, gone.reshape(array.shape))
+
+
+def _zeroed(array: Array, gone: Array) -> Array:
+    import numpy as np
+
+    return np.where(gone, np.zeros((), array.dtype), array)
 
 
 def _magnitudes(array: Array) -> Array:
     """Return magnitudes in a dtype that sorts fast and holds those of a narrow one, or of integers."""
+    import numpy as np
+
     if array.dtype.kind != "f" or array.dtype.itemsize < 4:
         array = array.astype(np.float64 if array.dtype.itemsize >= 4 else np.float32)
-    found: Array = np.abs(array)
-    return found
+    magnitudes: Array = np.abs(array)
+    return magnitudes
 
 
-def _filled(tensor: Tensor, value: float) -> Tensor:
-    filling = cast_array(tensor.name, np.asarray(value), tensor.dtype)
-    return Tensor(tensor.spec, lambda: np.full(tensor.shape, filling))
+@dataclass(frozen=True)
+class SetValue(Edit):
+    """Other numbers: a number, FILE.npy, FILE.npz:KEY.
 
+    One for all elements, or an array of the tensor's shape from an `.npy`, or with a `key` from any checkpoint. Shape
+    and dtype stay.
 
-def _of_file(path: Path, key: str | None) -> Tensor:
-    """Return the array of an .npy, which stays on the disk, or a tensor of a checkpoint."""
-    if key is not None:
-        return checkpoint.open(path)[key]
-    try:
-        return Tensor.of(str(path), np.load(path, mmap_mode="r", allow_pickle=False))
-    except (ValueError, EOFError) as error:
-        raise FormatError(f"{path} is no .npy of numbers: {error}") from error
+    >>> import numpy as np
+    >>> before = Checkpoint.of({"outputs/bias": np.array([1.0, 2.0])})
+    >>> SetValue("outputs/bias", 0.5).apply(before)["outputs/bias"].read()
+    array([0.5, 0.5])
+    >>> SetValue.parse("outputs/bias=w.npz:b").key
+    'b'
+    """
+
+    name: ClassVar[str] = "set"
+    notation: ClassVar[str] = "NAME=VALUE"
+    tensor: str
+    value: float | Path
+    key: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `NAME=0.5`, `NAME=file.npy` or `NAME=file:key`, a tensor of a checkpoint such as an .npz."""
+        name, equals, what = (each.strip() for each in text.partition("="))
+        if not (name and equals and what):
+            raise PlanError("expected NAME=VALUE, where VALUE is a number, FILE.npy or FILE:KEY")
+        if re.fullmatch(r"[-+]?(\d.*|\.\d.*|inf|nan)", what) and ":" not in what and not what.endswith(".npy"):
+            return cls(name, number(what))
+        file, colon, key = what.partition(":")
+        if not colon and not file.endswith(".npy"):
+            raise PlanError(f"{what!r} is no number, no FILE.npy and no FILE:KEY")
+        return cls(name, Path(file), key or None)
+
+    def apply(self, ckpt: Checkpoint) -> Checkpoint:
+        """Return the checkpoint with the other numbers.
+
+        Raises:
+            UnknownName: there is no such tensor, or none of that key in the file.
+            PlanError: the shapes differ, or either holds no numbers.
+            CkptError: the dtype cannot hold the numbers.
+        """
+        import numpy as np
+
+        from ckpttool.core.casting import cast_array, cast_tensor
+
+        tensor = ckpt[self.tensor]
+        require_numbers(tensor, "set")
+        if isinstance(self.value, Path):
+            new = self._stored(self.value)
+        else:
+            filling = cast_array(tensor.name, np.asarray(self.value), tensor.dtype)
+            new = Tensor(tensor.spec, lambda: np.full(tensor.shape, filling))
+        require_numbers(new, "taken for another tensor")
+        if new.shape != tensor.shape:
+            given = f"what {self.value} has for it is {list(new.shape)}"
+            raise PlanError(f"{self.tensor} is {list(tensor.shape)}, {given}")
+        return changed(ckpt, [self.tensor], lambda old: cast_tensor(new, old.dtype).renamed(self.tensor))
+
+    def _stored(self, path: Path) -> Tensor:
+        """Return the array of an .npy, which stays on the disk, or a tensor of a checkpoint."""
+        import numpy as np
+
+        if self.key is not None:
+            return checkpoint.open(path)[self.key]
+        try:
+            return Tensor.of(str(path), np.load(path, mmap_mode="r", allow_pickle=False))
+        except (ValueError, EOFError) as error:
+            raise FormatError(f"{path} is no .npy of numbers: {error}") from error

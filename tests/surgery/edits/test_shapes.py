@@ -9,7 +9,8 @@ import pytest
 from ckpttool import checkpoint
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import CkptError, PlanError
-from ckpttool.surgery.edits.shapes import pad, reshape, take_slice, transpose
+from ckpttool.surgery.edits import Edit
+from ckpttool.surgery.edits.shapes import Pad, Reshape, Slice, Transpose
 
 
 @pytest.fixture
@@ -26,19 +27,19 @@ def ckpt() -> Checkpoint:
 
 
 def test_slots_are_changed_with_their_variables_and_scalars_stay(ckpt: Checkpoint) -> None:
-    found = transpose(ckpt, "fc/kernel", (1, 0))
+    found = Transpose("fc/kernel", (1, 0)).apply(ckpt)
     assert [found[name].shape for name in found] == [(3, 2), (3, 2), (), (3,), (2,)]
     assert found["fc/kernel/Adam"].read().tolist() == [[0, 3], [1, 4], [2, 5]]
 
 
 def test_strings_have_shapes_too(ckpt: Checkpoint) -> None:
-    assert take_slice(ckpt, "words", 0, -1, None)["words"].read().tolist() == [b"b"]
+    assert Slice("words", 0, -1, None).apply(ckpt)["words"].read().tolist() == [b"b"]
 
 
 def test_a_reshaped_tensor_is_still_copied_by_the_system(ckpt: Checkpoint, tmp_path: Path) -> None:
     checkpoint.save(ckpt, tmp_path / "a.ckpt")
     source = checkpoint.open(tmp_path / "a.ckpt")
-    found = reshape(source, "fc/kernel", (3, -1))
+    found = Reshape("fc/kernel", (3, -1)).apply(source)
     assert (found["fc/kernel"].shape, found["fc/kernel"].extent) == ((3, 2), source["fc/kernel"].extent)
     checkpoint.save(found, tmp_path / "b.ckpt")
     assert checkpoint.open(tmp_path / "b.ckpt")["fc/kernel"].read().tolist() == [[0, 1], [2, 3], [4, 5]]
@@ -47,7 +48,7 @@ def test_a_reshaped_tensor_is_still_copied_by_the_system(ckpt: Checkpoint, tmp_p
 @pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16, np.int8, ml_dtypes.float8_e4m3fn, ml_dtypes.int4])
 def test_narrow_numbers_are_padded_as_others_are(dtype: type) -> None:
     ckpt = Checkpoint.of({"x": np.array([1, 2], dtype)})
-    found = pad(ckpt, "x", 0, 1, 0, value=3)["x"]
+    found = Pad("x", 0, 1, 0, value=3).apply(ckpt)["x"]
     assert (found.dtype, found.read().astype(int).tolist()) == (ckpt["x"].dtype, [3, 1, 2])
     assert b"".join(found.pieces()) == np.array([3, 1, 2], dtype).tobytes()
 
@@ -55,24 +56,27 @@ def test_narrow_numbers_are_padded_as_others_are(dtype: type) -> None:
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (lambda c: transpose(c, "fc", (1, 0)), r"fc/bias is \[3\]: 1,0 is no order of 1 dimensions"),
-        (lambda c: transpose(c, "fc/kernel", (0, 0)), "0,0 is no order of 2 dimensions"),
-        (lambda c: reshape(c, "fc/kernel", (4, -1)), r"fc/kernel is \[2, 3\], 6 elements: they do not make \[4, -1\]"),
-        (lambda c: reshape(c, "fc/kernel", (-1, -1)), r"do not make \[-1, -1\]"),
-        (lambda c: reshape(c, "fc/kernel", (-2, -3)), r"do not make \[-2, -3\]"),
-        (lambda c: take_slice(c, "fc/kernel", 2, 0, 1), r"fc/kernel is \[2, 3\]: it has no axis 2"),
-        (lambda c: take_slice(c, "fc/kernel", 1, 0, 4), "0:4 takes nothing, or more than is there"),
-        (lambda c: take_slice(c, "fc/kernel", 1, 2, 2), "2:2 takes nothing"),
-        (lambda c: pad(c, "words", 0, 1, 1), "words holds string elements, which cannot be padded"),
-        (lambda c: pad(c, "fc/kernel", 1, 1, 1, value=1e39), "fc/kernel: 1e\\+39 does not fit into float32"),
+        (Transpose("fc", (1, 0)), r"fc/bias is \[3\]: 1,0 is no order of 1 dimensions"),
+        (Transpose("fc/kernel", (0, 0)), "0,0 is no order of 2 dimensions"),
+        (
+            Reshape("fc/kernel", (4, -1)),
+            r"fc/kernel is \[2, 3\], 6 elements: they do not make \[4, -1\]",
+        ),
+        (Reshape("fc/kernel", (-1, -1)), r"do not make \[-1, -1\]"),
+        (Reshape("fc/kernel", (-2, -3)), r"do not make \[-2, -3\]"),
+        (Slice("fc/kernel", 2, 0, 1), r"fc/kernel is \[2, 3\]: it has no axis 2"),
+        (Slice("fc/kernel", 1, 0, 4), "0:4 takes nothing, or more than is there"),
+        (Slice("fc/kernel", 1, 2, 2), "2:2 takes nothing"),
+        (Pad("words", 0, 1, 1), "words holds string elements, which cannot be padded"),
+        (Pad("fc/kernel", 1, 1, 1, value=1e39), "fc/kernel: 1e\\+39 does not fit into float32"),
     ],
 )
-def test_what_is_refused(ckpt: Checkpoint, edit: object, message: str) -> None:
+def test_what_is_refused(ckpt: Checkpoint, edit: Edit, message: str) -> None:
     with pytest.raises(CkptError, match=message):
-        edit(ckpt)  # type: ignore[operator]
+        edit.apply(ckpt)
 
 
 def test_a_slot_of_another_shape_cannot_go_along(ckpt: Checkpoint) -> None:
     odd = Checkpoint.of({**{name: t.read() for name, t in ckpt.items()}, "fc/kernel/Ftrl": np.zeros(2)})
-    with pytest.raises(PlanError, match=r"fc/kernel/Ftrl is \[2\] and cannot go along with fc/kernel, .*--drop-slots"):
-        transpose(odd, "fc/kernel", (1, 0))
+    with pytest.raises(PlanError, match=r"fc/kernel/Ftrl is \[2\] and cannot go along with fc/kernel, .*`drop_slots`"):
+        Transpose("fc/kernel", (1, 0)).apply(odd)

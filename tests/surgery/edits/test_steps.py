@@ -1,16 +1,15 @@
 """Several edits: their order, their record, scripts, and how their texts are read."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import CkptError, FormatError, UnknownName
-from ckpttool.surgery.edits.script import read_script
-from ckpttool.surgery.edits.steps import Step, apply
-from ckpttool.surgery.edits.table import EDITS
+from ckpttool.surgery.edits import EDITS, Cast, Edit, Reshape, Resize, SetValue, Slice, Transpose
+from ckpttool.surgery.edits.resizing import Rows, To
+from ckpttool.surgery.edits.steps import Step, apply, read_script
 
 
 @pytest.fixture
@@ -93,19 +92,19 @@ def test_an_edit_that_is_none(ckpt: Checkpoint) -> None:
         ("pad", "a=0:1,1:x", "'x' is no number"),
         ("pad", "a=0:-1,1", "'0:-1,1' is no padding"),
         ("resize", "a=3", r"expected RE = to\(32000, axis=0, fill=mean\)"),
-        ("resize", "a = to(3); to(4)", "expected RE = to"),
-        ("resize", "a = two(3)", r"expected to\(SIZE\)"),
-        ("resize", "a = to()", "to needs a size"),
-        ("resize", "a = to(-1)", "expected a size, 0 or more"),
+        ("resize", "a = to(3); to(4)", "expected one size such as to"),
+        ("resize", "a = two(3)", "no size two; known: to"),
+        ("resize", "a = to()", "to needs size"),
+        ("resize", "a = to(-1)", "size must be a number not below 0, found -1"),
         ("resize", "a = to(2.5)", "expected a whole number"),
         ("resize", "a = to(3, axes=1)", "to has no argument 'axes'; nearest: axis"),
-        ("resize", "a = to(3, fill=men)", "no fill 'men'; nearest: mean"),
-        ("resize", "a = to(3, fill=mean(1))", "expected one of mean, zeros, normal, rows"),
-        ("resize", "a = to(3, fill=rows(1))", "expected a number"),
+        ("resize", "a = to(3, fill=men)", "no fill men; known: mean, zeros, normal, rows; nearest: mean"),
+        ("resize", "a = to(3, fill=mean(1))", "mean takes at most 0 arguments, found 1"),
+        ("resize", "a = to(3, fill=rows(1))", "expected a list of numbers"),
         ("resize", "a = to(__import__('os'))", "expected a number"),
         ("prune", "a=half", "'half' is no number"),
-        ("prune", "a = magnitude()", "magnitude needs a bound"),
-        ("prune", "a = size(3)", r"expected a share such as 0.5, or magnitude\(BOUND\)"),
+        ("prune", "a = magnitude()", "magnitude needs bound"),
+        ("prune", "a = size(3)", "no bound size; known: magnitude"),
         ("set", "a", "expected NAME=VALUE"),
         ("set", "a=b", "'b' is no number, no FILE.npy and no FILE:KEY"),
         ("drop-slots", "a", "it takes no value"),
@@ -119,16 +118,16 @@ def test_texts_that_are_not_understood(ckpt: Checkpoint, edit: str, text: str, m
 @pytest.mark.parametrize(
     ("edit", "text", "expected"),
     [
-        ("cast", "a(?=/)=float16", {"pattern": "a(?=/)", "dtype": "float16"}),
-        ("transpose", "a/(?!b)=2,0,1", {"pattern": "a/(?!b)", "order": (2, 0, 1)}),
-        ("reshape", "a=", {"pattern": "a", "shape": ()}),
-        ("slice", "a = -1:-3:", {"pattern": "a", "axis": -1, "start": -3, "stop": None}),
-        ("resize", "(?=x)a = to(5, fill=rows)", {"pattern": "(?=x)a", "to": 5, "fill": "rows"}),
-        ("set", "a/b=-1e-3", {"name": "a/b", "value": -0.001}),
-        ("set", "a/b=9007199254740993", {"name": "a/b", "value": 9007199254740993}),
-        ("set", "a/b=1.npy", {"name": "a/b", "value": Path("1.npy"), "key": None}),
-        ("set", "a/b=1.npz:x:0", {"name": "a/b", "value": Path("1.npz"), "key": "x:0"}),
+        ("cast", "a(?=/)=float16", Cast("float16", "a(?=/)")),
+        ("transpose", "a/(?!b)=2,0,1", Transpose("a/(?!b)", (2, 0, 1))),
+        ("reshape", "a=", Reshape("a", ())),
+        ("slice", "a = -1:-3:", Slice("a", -1, -3, None)),
+        ("resize", "(?=x)a = to(5, fill=rows)", Resize("(?=x)a", To(5, fill=Rows()))),
+        ("set", "a/b=-1e-3", SetValue("a/b", -0.001)),
+        ("set", "a/b=9007199254740993", SetValue("a/b", 9007199254740993)),
+        ("set", "a/b=1.npy", SetValue("a/b", Path("1.npy"))),
+        ("set", "a/b=1.npz:x:0", SetValue("a/b", Path("1.npz"), "x:0")),
     ],
 )
-def test_texts_are_read(edit: str, text: str, expected: dict[str, Any]) -> None:
-    assert EDITS[edit].read(text) == expected
+def test_texts_are_read(edit: str, text: str, expected: Edit) -> None:
+    assert EDITS[edit].parse(text) == expected

@@ -1,6 +1,10 @@
-"""Which tensors an edit takes, and what goes along with them."""
+"""What an edit of a checkpoint is, how its text is read, which tensors it takes and what goes along with them."""
 
+import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import ClassVar, Self
 
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import PlanError
@@ -10,6 +14,100 @@ from ckpttool.core.variable_kinds import OBJECT_GRAPH, base_name
 
 AVERAGES = ("ExponentialMovingAverage", "average")
 """The slots that hold the variable's own values, averaged."""
+SETTINGS = ("slots", "allow_truncate", "seed")
+"""Fields that are set once for several edits, not in the text of one."""
+_CALL = re.compile(r"(.+?)=\s*([a-z]+\s*\(.*\))", re.DOTALL)
+"""A pattern and a call; the call's own keywords have their equals signs inside of its brackets."""
+
+
+@dataclass(frozen=True)
+class Edit(ABC):
+    """An edit: a pure function from a Checkpoint to a Checkpoint, that reads no value by itself.
+
+    A subclass is a frozen dataclass of its parameters; the first line of its docstring is its help. As renaming needs
+    no NumPy, which takes long to import, it is imported where it is used.
+    """
+
+    name: ClassVar[str]
+    """What the edit is called in scripts and on the command line."""
+    notation: ClassVar[str] = ""
+    """How its text is written; empty where it has none."""
+
+    @classmethod
+    def help(cls) -> str:
+        """Return the first line of the docstring."""
+        return (cls.__doc__ or "").partition("\n")[0]
+
+    @classmethod
+    @abstractmethod
+    def parse(cls, text: str) -> Self:
+        """Return the edit that a text says.
+
+        Raises:
+            PlanError: it is not in the notation.
+        """
+
+    @abstractmethod
+    def apply(self, ckpt: Checkpoint) -> Checkpoint:
+        """Return the edited checkpoint.
+
+        Raises:
+            UnknownName: the edit takes nothing.
+            CkptError: it is refused.
+        """
+
+
+def split_value(text: str, notation: str) -> tuple[str, str]:
+    """Split `PATTERN=VALUE`.
+
+    Raises:
+        PlanError: one of the two is missing.
+    """
+    pattern, equals, value = (each.strip() for each in text.rpartition("="))
+    if not (pattern and equals):
+        raise PlanError(f"expected {notation}")
+    return pattern, value
+
+
+def split_call(text: str, notation: str) -> tuple[str, str]:
+    """Split `PATTERN = call(...)`.
+
+    >>> split_call("fc/.* = to(20, axis=1)", "RE = to(20)")
+    ('fc/.*', 'to(20, axis=1)')
+
+    Raises:
+        PlanError: it is something else.
+    """
+    match = _CALL.fullmatch(text.strip())
+    if not match:
+        raise PlanError(f"expected {notation}")
+    return match[1].strip(), match[2]
+
+
+def whole_numbers(text: str, expected: str) -> tuple[int, ...]:
+    """Read `784,300`.
+
+    Raises:
+        PlanError: it is something else.
+    """
+    try:
+        return tuple(int(each) for each in text.split(","))
+    except ValueError as error:
+        raise PlanError(f"{text!r}: expected {expected}") from error
+
+
+def number(text: str) -> int | float:
+    """Read an integer or a float.
+
+    Raises:
+        PlanError: it is neither.
+    """
+    for read in (int, float):
+        try:
+            return read(text)
+        except ValueError:
+            continue
+    raise PlanError(f"{text!r} is no number")
 
 
 def named(ckpt: Checkpoint) -> list[str]:
@@ -61,14 +159,14 @@ def slots_in_shape(ckpt: Checkpoint, names: Iterable[str]) -> dict[str, str]:
         PlanError: one has another shape than its variable.
     """
     names = set(names)
-    found = {slot: owner for slot, owner in owners(ckpt).items() if owner in names - {slot} and ckpt[slot].shape != ()}
-    for slot, owner in found.items():
+    slots = {slot: owner for slot, owner in owners(ckpt).items() if owner in names - {slot} and ckpt[slot].shape != ()}
+    for slot, owner in slots.items():
         if ckpt[slot].shape != ckpt[owner].shape:
             raise PlanError(
                 f"{slot} is {list(ckpt[slot].shape)} and cannot go along with {owner}, which is "
-                f"{list(ckpt[owner].shape)}; --drop-slots before this leaves it out"
+                f"{list(ckpt[owner].shape)}; `drop_slots` before this leaves it out"
             )
-    return found
+    return slots
 
 
 def changed(ckpt: Checkpoint, names: Iterable[str], change: Callable[[Tensor], Tensor]) -> Checkpoint:
