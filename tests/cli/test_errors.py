@@ -6,8 +6,9 @@ from typing import Any
 import click
 import pytest
 
-from ckpttool.cli.show import errors, output
+from ckpttool.cli.show import errors
 from ckpttool.cli.show.errors import spelled
+from ckpttool.cli.show.tables import say
 from ckpttool.core.errors import Interrupted, MissingFile
 
 
@@ -70,8 +71,8 @@ def test_a_wrong_usage_says_where_help_is(capsys: pytest.CaptureFixture[str]) ->
 
 def test_notes_are_spelled_too(capsys: pytest.CaptureFixture[str]) -> None:
     with click.Context(command):
-        output.say("2 rows; `valid` says how many")
-    output.say("`valid`")
+        say("2 rows; `valid` says how many")
+    say("`valid`")
     assert capsys.readouterr().err == "2 rows; --valid says how many\n`valid`\n"
 
 

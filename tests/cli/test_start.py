@@ -97,11 +97,11 @@ def test_a_reader_that_goes_away_is_no_error(model: Path) -> None:
 
 
 def test_a_terminal_gets_a_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    from ckpttool.cli.show import output
+    from ckpttool.cli.show.tables import print_rows
 
     monkeypatch.setenv("TERM", "dumb")
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
-    output.rows([{"name": "[bold]x[/bold]", "shape": [2, 3]}], ("name", "shape"))
+    print_rows([{"name": "[bold]x[/bold]", "shape": [2, 3]}], ("name", "shape"))
     lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
     assert lines == ["name            shape", "[bold]x[/bold]  [2, 3]"]
 

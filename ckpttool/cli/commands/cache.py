@@ -10,8 +10,8 @@ from ckpttool.cli.options.config import config_option
 from ckpttool.cli.options.general import json_option, seed_option
 from ckpttool.cli.options.reading import freeze_option, model_argument
 from ckpttool.cli.options.rows import augment_options, cache_dir_option, data_option, features_option, roles_options
-from ckpttool.cli.show.output import document
 from ckpttool.cli.show.progress import ProgressPrinter
+from ckpttool.cli.show.tables import print_document
 from ckpttool.model.model import Model
 from ckpttool.verbs import cache as verb
 
@@ -65,4 +65,4 @@ def cache(
         seed=seed,
         features=features,
     )
-    document(cached.summary(), [str(cached.entry.path)], as_json)
+    print_document(cached.summary(), [str(cached.entry.path)], as_json)

@@ -7,8 +7,8 @@ import click
 from ckpttool.cli.options.general import PATH, json_option
 from ckpttool.cli.options.reading import model_argument, tags_option
 from ckpttool.cli.options.writing import overwrite_option
-from ckpttool.cli.show.output import rows
 from ckpttool.cli.show.plans import command_line
+from ckpttool.cli.show.tables import print_rows
 from ckpttool.graph import files
 from ckpttool.graph.contents.important import add_to_collection
 from ckpttool.graph.contents.listing import collection_rows
@@ -47,4 +47,4 @@ def collections(
         graph = add_to_collection(graph, key, names)
         files.save(graph, output, overwrite, command_line())
         graph = files.load(output)
-    rows(collection_rows(graph), COLUMNS, as_json)
+    print_rows(collection_rows(graph), COLUMNS, as_json)

@@ -10,8 +10,8 @@ from ckpttool.cli.options.config import config_option
 from ckpttool.cli.options.general import json_option
 from ckpttool.cli.options.reading import model_argument
 from ckpttool.cli.options.rows import ROLES, data_option, features_option, held_out_option, roles_options
-from ckpttool.cli.show import output
 from ckpttool.cli.show.progress import ProgressPrinter
+from ckpttool.cli.show.tables import print_rows
 from ckpttool.model.model import Model
 from ckpttool.verbs import diagnose as verb
 
@@ -70,4 +70,4 @@ def diagnose(
         callbacks=ProgressPrinter(as_json),
         features=features,
     )
-    output.rows([layer.as_json() for layer in layers], COLUMNS, as_json)
+    print_rows([layer.as_json() for layer in layers], COLUMNS, as_json)

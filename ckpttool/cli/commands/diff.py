@@ -7,7 +7,7 @@ import click
 from ckpttool.cli.options.general import PATH, json_option
 from ckpttool.cli.options.reading import SOURCE, layers_option, slots_option
 from ckpttool.cli.options.writing import overwrite_option
-from ckpttool.cli.show import output
+from ckpttool.cli.show.tables import exit_unless, print_report, say
 from ckpttool.formats.writing.files import refuse_existing
 from ckpttool.surgery.differing import differences
 from ckpttool.verbs.comparing import compare
@@ -37,13 +37,13 @@ def diff(
       ckpttool diff my_model_final.ckpt tuned.ckpt --html what_moved.html
     """
     refuse_existing([html] if html else [], overwrite)
-    compared = compare(a, b, layers, slots, output.say)
-    found = compared.found
-    printed = differences.layer_rows(found) if by_layer else differences.rows(found)
+    comparison = compare(a, b, layers, slots, say)
+    result = comparison.found
+    printed = differences.layer_rows(result) if by_layer else differences.rows(result)
     columns = differences.LAYER_COLUMNS if by_layer else differences.COLUMNS
-    output.report(differences.document(found), printed, columns, as_json)
-    for line in (differences.summary(found), *differences.ranking(found)):
-        output.say(line)
+    print_report(differences.document(result), printed, columns, as_json)
+    for line in (differences.summary(result), *differences.ranking(result)):
+        say(line)
     if html:
-        compared.write_page(html)
-    output.answer(found.equal)
+        comparison.write_page(html)
+    exit_unless(result.equal)

@@ -10,8 +10,8 @@ from ckpttool.cli.options.config import config_option
 from ckpttool.cli.options.general import json_option
 from ckpttool.cli.options.reading import model_argument
 from ckpttool.cli.options.rows import ROLES, data_option, features_option, roles_options, split_options
-from ckpttool.cli.show.output import document, for_people, rows, say
 from ckpttool.cli.show.progress import ProgressPrinter
+from ckpttool.cli.show.tables import print_document, print_rows, say, shows_tables
 from ckpttool.model.model import Model
 from ckpttool.verbs import evaluate as verb
 
@@ -64,7 +64,7 @@ def evaluate(
     )
     figures = evaluation.as_json()
     accuracy = "" if figures["accuracy"] is None else f", accuracy {figures['accuracy']:.4f}"
-    document(figures, [f"{figures['rows']} rows: loss {figures['loss']:.4f}{accuracy}"], as_json)
+    print_document(figures, [f"{figures['rows']} rows: loss {figures['loss']:.4f}{accuracy}"], as_json)
     if not as_json:
         _print_tables(figures)
 
@@ -73,14 +73,14 @@ def _print_tables(figures: Mapping[str, Any]) -> None:
     """Print the figures besides loss and accuracy: of each class or label, errors, the confusion table."""
     for name, columns in COLUMNS.items():
         if name in figures:
-            rows(figures[name], columns)
+            print_rows(figures[name], columns)
     if errors := [{"error": name, "value": figures[name]} for name in ERRORS if name in figures]:
-        rows(errors, ("error", "value"))
-    if for_people() and len(figures.get("confusion", ())) in range(1, MOST_CLASSES + 1):
+        print_rows(errors, ("error", "value"))
+    if shows_tables() and len(figures.get("confusion", ())) in range(1, MOST_CLASSES + 1):
         click.echo()
         counts = figures["confusion"]
         classes = [str(number) for number in range(len(counts))]
         table = [{"class": true} | dict(zip(classes, row, strict=True)) for true, row in enumerate(counts)]
-        rows(table, ("class", *classes))
+        print_rows(table, ("class", *classes))
     if "note" in figures:
         say(figures["note"])

@@ -10,9 +10,9 @@ from ckpttool.cli.options.reading import model_argument
 from ckpttool.cli.options.rows import data_option
 from ckpttool.cli.options.training import run_options
 from ckpttool.cli.options.writing import output_options
-from ckpttool.cli.show.output import document
 from ckpttool.cli.show.plans import command_line, show_plan
 from ckpttool.cli.show.progress import ProgressPrinter
+from ckpttool.cli.show.tables import print_document
 from ckpttool.model.model import Model
 from ckpttool.training.callbacks import Recording
 from ckpttool.training.report import Report
@@ -67,4 +67,4 @@ def finetune(
         recording=recording,
         command=command_line(),
     )
-    document(run.summary(), run.lines(output), as_json)
+    print_document(run.summary(), run.lines(output), as_json)

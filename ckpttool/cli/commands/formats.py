@@ -3,7 +3,7 @@
 import click
 
 from ckpttool.cli.options.general import json_option
-from ckpttool.cli.show import output
+from ckpttool.cli.show.tables import print_rows
 from ckpttool.formats import registry
 from ckpttool.formats.format import COLUMNS, as_texts
 
@@ -21,4 +21,4 @@ def list_formats(as_json: bool) -> None:
       ckpttool formats --json
     """
     rows = [registry.get(name).describe() for name in registry.names()]
-    output.rows(rows if as_json else [as_texts(row) for row in rows], COLUMNS, as_json)
+    print_rows(rows if as_json else [as_texts(row) for row in rows], COLUMNS, as_json)

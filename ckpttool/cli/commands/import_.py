@@ -8,8 +8,8 @@ from ckpttool import checkpoint
 from ckpttool.cli.options.general import PATH, json_option, lenient_option, plan_option, seed_option
 from ckpttool.cli.options.reading import SOURCE, rules_option
 from ckpttool.cli.options.writing import output_options
-from ckpttool.cli.show.output import answer, rows, say
 from ckpttool.cli.show.plans import execute
+from ckpttool.cli.show.tables import exit_unless, print_rows, say
 from ckpttool.foreign.rules import parse_rule, read_rules
 from ckpttool.formats.writing.files import refuse_existing
 from ckpttool.graph import files
@@ -101,13 +101,13 @@ def _draft_rules(weights: Path, into: Path, output: Path, overwrite: bool, as_js
     refuse_existing([output], overwrite)
     draft = suggest(checkpoint.open(weights), files.load(into))
     write_draft(draft, output)
-    rows((pair.as_json() for pair in draft.pairs), ("from", "to", "transform", "confidence", "why"), as_json)
+    print_rows((pair.as_json() for pair in draft.pairs), ("from", "to", "transform", "confidence", "why"), as_json)
     for problem in draft.open:
         say(f"open: {problem}")
     if guessed := sum(pair.confidence == ORDER for pair in draft.pairs):
         say(f"only the order tells {guessed} of the rules, which may be wrong: --check the import with a sample")
     say(f"{output}: {len(draft.pairs)} rules, {len(draft.dropped)} tensors dropped, {len(draft.open)} open; edit it")
-    answer(not draft.open)
+    exit_unless(not draft.open)
 
 
 def _check_sample(model: Path, sample: Path | None, tolerance: float, as_json: bool) -> None:
@@ -119,7 +119,7 @@ def _check_sample(model: Path, sample: Path | None, tolerance: float, as_json: b
     differences = compare(opened.graph, opened.checkpoint, checkpoint.open(sample), tolerance)
     if not as_json:
         columns = ("name", "tensor", "shape", "max_abs", "relative", "equal")
-        rows((difference.as_json() for difference in differences), columns)
+        print_rows((difference.as_json() for difference in differences), columns)
     wrong = next((difference for difference in differences if not difference.equal), None)
     if wrong is None:
         largest = max(difference.relative for difference in differences)
@@ -127,4 +127,4 @@ def _check_sample(model: Path, sample: Path | None, tolerance: float, as_json: b
     else:
         apart = f"{wrong.relative:.1e} of the largest number apart, expected at most {tolerance:.1e}"
         say(f"wrong from {wrong.name} on ({wrong.tensor}): {apart}")
-    answer(wrong is None)
+    exit_unless(wrong is None)

@@ -6,7 +6,7 @@ import click
 
 from ckpttool.cli.options.general import json_option
 from ckpttool.cli.options.reading import model_argument, tags_option
-from ckpttool.cli.show import output
+from ckpttool.cli.show.tables import print_rows, say
 from ckpttool.core.names import separator
 from ckpttool.graph.contents.listing import paste_patterns
 from ckpttool.verbs.listing import layer_rows
@@ -29,8 +29,8 @@ def layers(model: Path, tags: list[str] | None, as_json: bool) -> None:
     Example:
       ckpttool layers my_model_final.ckpt
     """
-    found = layer_rows(model, tags)
-    output.rows(found, COLUMNS, as_json)
-    between = separator(name for row in found for name in row["variables"])
-    for pattern in paste_patterns([row["name"] for row in found], between):
-        output.say(f"--layers '{pattern}'")
+    listed = layer_rows(model, tags)
+    print_rows(listed, COLUMNS, as_json)
+    between = separator(name for row in listed for name in row["variables"])
+    for pattern in paste_patterns([row["name"] for row in listed], between):
+        say(f"--layers '{pattern}'")

@@ -6,7 +6,7 @@ import click
 
 from ckpttool.cli.options.general import json_option
 from ckpttool.cli.options.reading import checkpoint_argument
-from ckpttool.cli.show import output
+from ckpttool.cli.show.tables import exit_unless, print_document
 from ckpttool.verbs.log import History
 
 
@@ -26,5 +26,5 @@ def log(checkpoint: Path, as_json: bool) -> None:
       ckpttool log tuned.ckpt
     """
     history = History.of(checkpoint)
-    output.document(history.document(), history.lines(), as_json)
-    output.answer(bool(history))
+    print_document(history.document(), history.lines(), as_json)
+    exit_unless(bool(history))

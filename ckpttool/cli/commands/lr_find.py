@@ -12,8 +12,8 @@ from ckpttool.cli.options.general import PATH, json_option
 from ckpttool.cli.options.reading import model_argument
 from ckpttool.cli.options.rows import data_option
 from ckpttool.cli.options.training import rate_test_options
-from ckpttool.cli.show import output
 from ckpttool.cli.show.progress import ProgressPrinter
+from ckpttool.cli.show.tables import exit_unless, print_document, print_report, say, shows_tables
 from ckpttool.model.model import Model
 from ckpttool.training.callbacks.plot import Picture
 from ckpttool.training.run import Options
@@ -68,17 +68,17 @@ def lr_find(
     _show(curve, as_json)
     if picture:
         draw_rates(picture, curve)
-    output.answer(curve.suggestion is not None)
+    exit_unless(curve.suggestion is not None)
 
 
 def _show(curve: RateCurve, as_json: bool) -> None:
     """Print the curve, and what to paste."""
-    if as_json or not output.for_people():
-        output.report(curve.as_json(), map(asdict, curve.points), ("rate", "loss", "smoothed"), as_json)
+    if as_json or not shows_tables():
+        print_report(curve.as_json(), map(asdict, curve.points), ("rate", "loss", "smoothed"), as_json)
     else:
-        output.document({}, chart(curve))
+        print_document({}, chart(curve))
     for line in _advice(curve):
-        output.say(line)
+        say(line)
 
 
 def _advice(curve: RateCurve) -> Iterator[str]:

@@ -6,7 +6,7 @@ import click
 
 from ckpttool.cli.options.general import json_option
 from ckpttool.cli.options.reading import PATTERN, model_argument, tags_option
-from ckpttool.cli.show import output
+from ckpttool.cli.show.tables import print_rows
 from ckpttool.graph import files
 from ckpttool.graph.contents.listing import op_rows, type_rows
 
@@ -30,8 +30,8 @@ def ops(
     Example:
       ckpttool ops my_model_final.ckpt --name dnn --type 'MatMul|Relu'
     """
-    found = op_rows(files.load(model, tags), name, op_type)
+    listed = op_rows(files.load(model, tags), name, op_type)
     if count:
-        output.rows(type_rows(found), ("type", "count"), as_json)
+        print_rows(type_rows(listed), ("type", "count"), as_json)
     else:
-        output.rows(found, ("name", "type", "inputs") if inputs else ("name", "type"), as_json)
+        print_rows(listed, ("name", "type", "inputs") if inputs else ("name", "type"), as_json)

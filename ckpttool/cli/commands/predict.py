@@ -11,8 +11,8 @@ from ckpttool.cli.options.general import json_option
 from ckpttool.cli.options.reading import model_argument
 from ckpttool.cli.options.rows import ROLES, data_option, features_option, roles_options, split_options
 from ckpttool.cli.options.writing import output_options
-from ckpttool.cli.show.output import document
 from ckpttool.cli.show.progress import ProgressPrinter
+from ckpttool.cli.show.tables import print_document
 from ckpttool.model.model import Model
 from ckpttool.verbs import predict as verb
 
@@ -63,4 +63,4 @@ def predict(
         overwrite=overwrite,
     )
     line = f"{output}: {', '.join(written.arrays)} of {written.rows} rows, from {written.tensor}, {written.why}"
-    document(written.as_json(), [line], as_json)
+    print_document(written.as_json(), [line], as_json)

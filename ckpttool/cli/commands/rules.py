@@ -3,7 +3,7 @@
 import click
 
 from ckpttool.cli.options.general import json_option
-from ckpttool.cli.show.output import rows
+from ckpttool.cli.show.tables import print_rows
 from ckpttool.core.errors import UnknownName
 from ckpttool.core.names import suggestion
 from ckpttool.foreign.rules import READY_SETS, ready_description
@@ -22,7 +22,7 @@ def rules(name: str | None, as_json: bool) -> None:
       ckpttool rules bert-pytorch-tf1 > my_rules.toml
     """
     if name is None:
-        rows([{"name": each, "for": ready_description(each)} for each in READY_SETS], COLUMNS, as_json)
+        print_rows([{"name": each, "for": ready_description(each)} for each in READY_SETS], COLUMNS, as_json)
     elif name in READY_SETS:
         click.echo(READY_SETS[name].read_text("utf-8"), nl=False)
     else:

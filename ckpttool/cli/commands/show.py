@@ -6,7 +6,7 @@ import click
 
 from ckpttool.cli.options.general import json_option
 from ckpttool.cli.options.reading import checkpoint_argument
-from ckpttool.cli.show import output
+from ckpttool.cli.show.tables import print_document
 from ckpttool.surgery.tensor_report import portrait
 from ckpttool.verbs.listing import find_tensor
 
@@ -25,5 +25,5 @@ def show(checkpoint: Path, name: str, full: bool, as_json: bool) -> None:
     Example:
       ckpttool show my_model_final.ckpt hidden1/bias
     """
-    found = portrait(find_tensor(checkpoint, name), full)
-    output.document(found.row(), found.lines(), as_json)
+    report = portrait(find_tensor(checkpoint, name), full)
+    print_document(report.row(), report.lines(), as_json)

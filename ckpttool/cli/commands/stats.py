@@ -6,7 +6,7 @@ import click
 
 from ckpttool.cli.options.general import json_option
 from ckpttool.cli.options.reading import checkpoint_argument, layers_option, slots_option
-from ckpttool.cli.show import output
+from ckpttool.cli.show.tables import exit_unless, print_report, say, shows_tables
 from ckpttool.verbs.listing import STATISTICS
 from ckpttool.verbs.stats import statistics
 
@@ -30,8 +30,8 @@ def stats(checkpoint: Path, layers: str | None, slots: bool, as_json: bool) -> N
     Example:
       ckpttool stats my_model_final.ckpt --layers 'hidden[123]'
     """
-    drawn = output.for_people()
-    found = statistics(checkpoint, layers, slots, output.say, with_histograms=drawn or as_json)
+    drawn = shows_tables()
+    result = statistics(checkpoint, layers, slots, say, with_histograms=drawn or as_json)
     columns = ("name", *COLUMNS, "histogram") if drawn else ("name", "kind", *COLUMNS)
-    output.report(found.row(), [*found.tensors, found.total], columns, as_json)
-    output.answer(found.finite)
+    print_report(result.row(), [*result.tensors, result.total], columns, as_json)
+    exit_unless(result.finite)

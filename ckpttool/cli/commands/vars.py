@@ -6,7 +6,7 @@ import click
 
 from ckpttool.cli.options.general import json_option
 from ckpttool.cli.options.reading import checkpoint_argument, layers_option, slots_option, tags_option
-from ckpttool.cli.show import output
+from ckpttool.cli.show.tables import print_rows, say
 from ckpttool.verbs.listing import STATISTICS, variable_rows
 
 COLUMNS = ("name", "shape", "dtype", "bytes", "kind")
@@ -33,4 +33,4 @@ def list_variables(
       ckpttool vars my_model_final.ckpt --layers 'hidden[123]' --stats
     """
     columns = COLUMNS + STATISTICS if stats else COLUMNS
-    output.rows(variable_rows(checkpoint, layers, slots, stats, output.say, tags), columns, as_json)
+    print_rows(variable_rows(checkpoint, layers, slots, stats, say, tags), columns, as_json)

@@ -6,7 +6,7 @@ import click
 
 from ckpttool.cli.options.general import json_option
 from ckpttool.cli.options.reading import SOURCE, checkpoint_argument, tags_option
-from ckpttool.cli.show import output
+from ckpttool.cli.show.tables import exit_unless, print_report, say
 from ckpttool.verbs.verify import verdict
 
 
@@ -30,7 +30,7 @@ def verify(checkpoint: Path, unchanged: tuple[str, Path] | None, tags: list[str]
     Example:
       ckpttool verify tuned.ckpt --unchanged 'hidden[12]' my_model_final.ckpt
     """
-    found = verdict(checkpoint, unchanged, tags)
-    output.report(found.document(), found.rows, ("name", "problem"), as_json)
-    output.say(found.summary())
-    output.answer(found.holds)
+    result = verdict(checkpoint, unchanged, tags)
+    print_report(result.document(), result.rows, ("name", "problem"), as_json)
+    say(result.summary())
+    exit_unless(result.holds)

@@ -1,1 +1,1 @@
-"""Options that several commands share, each said once, and what reads them."""
+"""Options that several commands share, each defined once, by what they are about."""

@@ -21,7 +21,7 @@ OWN = {"output", "overwrite", "resume", "plan", "json", "tensorboard", "plot"}
 
 
 def config_option(*leave: str, repeats: bool = False) -> Decorator:
-    """Return the option; what the file says is as if the command line had said it, where that is silent.
+    """Return the option; the file's values are as if given on the command line, where that does not give them.
 
     Of a report, names in `leave` and those that the command has not are left out. A command that `repeats` runs takes
     all of a report, and is passed it under that name; None where the file is TOML, or there is none.
@@ -30,12 +30,12 @@ def config_option(*leave: str, repeats: bool = False) -> Decorator:
     def read(context: click.Context, option: click.Parameter, path: Path | None) -> Report | None:
         if path is None:
             return None
-        report, said = _read(path)
+        report, values = _read(path)
         parameters = {_long_name(each): each for each in context.command.params if each is not option}
         if report:
-            taken = {_spelled(key) for key in said if repeats or _spelled(key) in parameters} - {*leave, *OWN}
-            said = {key: value for key, value in said.items() if _spelled(key) in taken}
-        context.default_map = _defaults(context, parameters, said, path)
+            known = {_dashed(key) for key in values if repeats or _dashed(key) in parameters} - {*leave, *OWN}
+            values = {key: value for key, value in values.items() if _dashed(key) in known}
+        context.default_map = _defaults(context, parameters, values, path)
         return report
 
     text = f"{TOML}, {'which repeats it' if repeats else 'to take what fits'}. {RULES}"
@@ -45,7 +45,7 @@ def config_option(*leave: str, repeats: bool = False) -> Decorator:
 
 
 def _read(path: Path) -> tuple[Report | None, Mapping[str, Any]]:
-    """Return the report that a file is, if it is one, and the options that it says."""
+    """Return the report that a file is, if it is one, and the options in it."""
     require_here(path)
     content = path.read_bytes()
     if is_report(content):
@@ -61,40 +61,35 @@ def _long_name(parameter: click.Parameter) -> str:
     return max(parameter.opts, key=len).removeprefix("--")
 
 
-def _spelled(key: str) -> str:
+def _dashed(key: str) -> str:
     return key.replace("_", "-")
 
 
 def _defaults(
-    context: click.Context, parameters: Mapping[str, click.Parameter], said: Mapping[str, Any], path: Path
+    context: click.Context, parameters: Mapping[str, click.Parameter], values: Mapping[str, Any], path: Path
 ) -> dict[str, Any]:
-    """Return the values by the names that Click has for them, as the texts that a shell would pass."""
-    found: dict[str, Any] = {}
-    for key, value in said.items():
-        parameter = parameters.get(_spelled(key))
+    """Return the values by the names that Click has for them, as the texts that a shell would pass.
+
+    Each is read as Click will read it, so that what is wrong with it is reported with its place in the file.
+    """
+    defaults: dict[str, Any] = {}
+    for key, value in values.items():
+        parameter = parameters.get(_dashed(key))
         if parameter is None:
-            near = suggestion(_spelled(key), parameters)
+            near = suggestion(_dashed(key), parameters)
             raise UnknownName(f"{path}: {key} is no option of {context.command_path}{near}")
         name = str(parameter.name)
-        if name in found:
-            raise PlanError(f"{path}: {_spelled(key)} is there twice, with a dash and with an underscore")
-        found[name] = _texts(value) if parameter.multiple else _text(value)
-        _check(context, parameter, found[name], f"'{key}' in {path}")
-    return found
-
-
-def _check(context: click.Context, parameter: click.Parameter, value: Any, place: str) -> None:
-    """Read a value as Click will, so that what is wrong with it is said with its place."""
-    try:
-        read = parameter.type_cast_value(context, value)
-        if parameter.callback:
-            parameter.callback(context, parameter, read)
-    except click.BadParameter as error:
-        raise click.BadParameter(error.message, context, param_hint=place) from error
-
-
-def _texts(value: Any) -> list[str]:
-    return [_text(each) for each in value] if isinstance(value, list) else [_text(value)]
+        if name in defaults:
+            raise PlanError(f"{path}: {_dashed(key)} is there twice, with a dash and with an underscore")
+        several = value if isinstance(value, list) else [value]
+        defaults[name] = [_text(each) for each in several] if parameter.multiple else _text(value)
+        try:
+            read = parameter.type_cast_value(context, defaults[name])
+            if parameter.callback:
+                parameter.callback(context, parameter, read)
+        except click.BadParameter as error:
+            raise click.BadParameter(error.message, context, param_hint=f"'{key}' in {path}") from error
+    return defaults
 
 
 def _text(value: Any) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ckpttool.cli.show.output import report, rows, say
+from ckpttool.cli.show.tables import print_report, print_rows, say
 
 if TYPE_CHECKING:
     from ckpttool.lineage.provenance import Command
@@ -56,9 +56,9 @@ def show_plan(plan: Sequence["PlanRow"], as_json: bool = False) -> None:
 def _show(found: Any, as_json: bool) -> None:
     """Print rows, whose keys are the columns of the table; in JSON also a document."""
     if isinstance(found, Mapping):
-        report(found, (), (), as_json)
+        print_report(found, (), (), as_json)
     elif as_json or found:
-        rows(found, list(found[0]) if found else (), as_json)
+        print_rows(found, list(found[0]) if found else (), as_json)
 
 
 def _cells(row: "Row | Mapping[str, Any]") -> Mapping[str, Any]:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ckpttool.cli.show import output
 from ckpttool.cli.show.plans import show_plan
+from ckpttool.cli.show.tables import say
 from ckpttool.core.tensors import human_size
 from ckpttool.data.dataset import Split, notes_of
 from ckpttool.model.plan import PlanRow
@@ -106,7 +106,7 @@ class ProgressPrinter(Callback):
     def _say(self, *texts: str) -> None:
         with self._bar.aside():
             for text in texts:
-                output.say(text)
+                say(text)
 
     def on_plan(self, plan: Sequence[PlanRow], notes: Sequence[str]) -> None:
         """Print the plan as a table, and the notes below it."""

@@ -1,4 +1,4 @@
-"""Output, once for all commands: a table on a terminal, TSV in a pipe, JSON anywhere; talk goes to stderr.
+"""What commands print: a table on a terminal, TSV in a pipe, JSON anywhere; notes and progress go to stderr.
 
 Where CKPTTOOL_TABLE is set, a pipe gets tables too: for logs that people read.
 Names come from files that others made, so control characters in them are escaped before a terminal sees them.
@@ -19,23 +19,23 @@ from ckpttool.remote.paths import spoken
 Row = Mapping[str, Any]
 
 
-def rows(found: Iterable[Row], columns: Sequence[str], as_json: bool = False) -> None:
-    """Print rows: every field in JSON, the named columns in a table or TSV."""
+def print_rows(records: Iterable[Row], columns: Sequence[str], as_json: bool = False) -> None:
+    """Print rows: every field in JSON, a row to a line; the named columns in a table or TSV."""
     if as_json:
-        _json_rows(found)
-    elif for_people():
-        _table(found, columns)
+        click.echo("[" + ",\n ".join(_dumps(row) for row in records) + "]")
+    elif shows_tables():
+        _table(records, columns)
     else:
-        for row in found:
+        for row in records:
             click.echo("\t".join(cell(row.get(column)) for column in columns))
 
 
-def for_people() -> bool:
+def shows_tables() -> bool:
     """Say whether tables are printed: to a terminal, or where they are asked for."""
     return sys.stdout.isatty() or bool(os.environ.get("CKPTTOOL_TABLE"))
 
 
-def document(value: Row, lines: Iterable[str], as_json: bool = False) -> None:
+def print_document(value: Row, lines: Iterable[str], as_json: bool = False) -> None:
     """Print an answer that is not a table: its fields in JSON, else its lines."""
     if as_json:
         click.echo(_dumps(value))
@@ -50,22 +50,22 @@ def say(text: str) -> None:
     click.echo(escape(spelled(text, context.command if context else None)), err=True)
 
 
-def report(value: Row, found: Iterable[Row], columns: Sequence[str], as_json: bool = False) -> None:
+def print_report(value: Row, records: Iterable[Row], columns: Sequence[str], as_json: bool = False) -> None:
     """Print an answer that is a document in JSON and rows elsewhere; no rows, no output."""
     if as_json:
         click.echo(_dumps(value))
-    elif listed := list(found):
-        rows(listed, columns)
+    elif listed := list(records):
+        print_rows(listed, columns)
 
 
-def answer(holds: bool) -> None:
+def exit_unless(holds: bool) -> None:
     """End a command whose answer is "no" (damage, a difference) with exit code 1."""
     if not holds:
         click.get_current_context().exit(1)
 
 
 def cell(value: Any) -> str:
-    """Return the text of a field.
+    """Return the text of a field: a shape in brackets, names joined by commas.
 
     >>> cell([784, 300]), cell(("hidden1/kernel", "hidden1/bias")), cell(None), cell(True), cell(0.25)
     ('[784, 300]', 'hidden1/kernel, hidden1/bias', '', 'yes', '0.25')
@@ -77,15 +77,9 @@ def cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, (list, tuple)):
-        return _sequence(value)
+        names = value and all(isinstance(each, str) for each in value)
+        return escape(", ".join(value)) if names else str(list(value))
     return escape(str(value))
-
-
-def _sequence(values: Sequence[Any]) -> str:
-    """Return a shape in brackets, names joined by commas."""
-    if values and all(isinstance(value, str) for value in values):
-        return escape(", ".join(values))
-    return str(list(values))
 
 
 def escape(text: str) -> str:
@@ -121,13 +115,7 @@ def _dumps(value: Any) -> str:
     return json.dumps(plain(value), ensure_ascii=False, allow_nan=False)
 
 
-def _json_rows(found: Iterable[Row]) -> None:
-    """Print one JSON list, a row to a line."""
-    texts = [_dumps(row) for row in found]
-    click.echo("[" + ",\n ".join(texts) + "]")
-
-
-def _table(found: Iterable[Row], columns: Sequence[str]) -> None:
+def _table(records: Iterable[Row], columns: Sequence[str]) -> None:
     """Print an aligned table; long names are folded, never cut off."""
     from rich.console import Console
     from rich.table import Table
@@ -136,6 +124,6 @@ def _table(found: Iterable[Row], columns: Sequence[str]) -> None:
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in columns:
         table.add_column(column, overflow="fold")
-    for row in found:
+    for row in records:
         table.add_row(*(Text(cell(row.get(column))) for column in columns))
     Console(file=sys.stdout).print(table)
