@@ -6,6 +6,7 @@ in this process on the fixtures, how many files a call goes through and how ofte
 
 import ast
 import contextlib
+import inspect
 import io
 import os
 import sys
@@ -140,7 +141,8 @@ class Walk:
             self.copies += argument.__name__ in COPIES and kind.__name__ in MESSAGES
             return
         code = frame.f_code
-        if event != "call" or code.co_name == "<module>" or not code.co_filename.startswith(str(PACKAGE)):
+        is_function = code.co_flags & inspect.CO_OPTIMIZED and not code.co_name.startswith("<")  # no body of a class
+        if event != "call" or not is_function or not code.co_filename.startswith(str(PACKAGE)):
             return
         self.files.add(code.co_filename)
         self.changes += code.co_filename != self._last
