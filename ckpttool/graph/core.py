@@ -72,6 +72,8 @@ class Graph:
         """The message of which everything but its ops counts: collections, functions, saver, signatures, versions."""
         self.source = source
         self.provenance = provenance
+        self.allowed: frozenset[str] = frozenset()
+        """The types of ops that may run though they may do more than compute (see `gate`)."""
         self.refs = _Refs()
         """Tensors by what ops write in their inputs."""
         self._is_whole = nodes is None
@@ -116,7 +118,15 @@ class Graph:
         """
         ops = list(self.nodes.values() if nodes is None else nodes)
         graph = Graph(self.bare_header if header is None else header, self.source, ops, self.provenance)
-        graph.refs = self.refs
+        graph.refs, graph.allowed = self.refs, self.allowed
+        return graph
+
+    def allowing(self, op_types: Collection[str]) -> "Graph":
+        """Return the graph with more types of ops allowed to run that may do more than compute."""
+        if self.allowed.issuperset(op_types):
+            return self
+        graph = self.having()
+        graph.allowed = self.allowed.union(op_types)
         return graph
 
     def __repr__(self) -> str:

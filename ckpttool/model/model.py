@@ -1,6 +1,6 @@
 """A model: a graph with its checkpoint, opened together and written together."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,17 +32,18 @@ class Model:
         return Provenance.joined(self.graph.provenance, self.checkpoint.provenance)
 
     @classmethod
-    def open(cls, path: str | Path) -> "Model":
+    def open(cls, path: str | Path, allow_op: Collection[str] = ()) -> "Model":
         """Open a prefix with its `.meta`, a SavedModel (its folder or graph), a run's folder, or the URL of one.
 
-        Of a run's folder the latest checkpoint is meant. A graph without variables needs no checkpoint.
+        Of a run's folder the latest checkpoint is meant. A graph without variables needs no checkpoint. `allow_op` are
+        the types of ops that may run though they may do more than compute.
 
         Raises:
             MissingFile: the graph or the checkpoint is not there.
         """
         path = local(path)
         path = path.parent if path.name in files.SAVED_MODEL_NAMES else path
-        graph = files.load(path)
+        graph = files.load(path).allowing(allow_op)
         values = checkpoint.open(path) if stored_tensors(graph) else checkpoint.Checkpoint.of({})
         return cls(path, named_as_saved(graph, values), values)
 

@@ -11,6 +11,7 @@ from typing import Any
 from ckpttool.core.errors import GraphError, PlanError
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
 from ckpttool.graph.core import Graph, TensorRef
+from ckpttool.graph.gate import require_inert
 from ckpttool.graph.roles.roles import ROLE_KEYS
 from ckpttool.runtime.activations import dropout
 from ckpttool.runtime.configure import running, tensorflow
@@ -31,7 +32,7 @@ def new_graph(
         _name_role("inputs", inputs)
         loss = _put_head(layers, inputs, "dnn", "y", objective, None)
         put_training_op(recipe, loss, tf1.trainable_variables())
-        return _export(built, "new graph")
+        return _export(built)
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def with_head(graph: Graph, place: Place, layers: Sequence[LayerSpec], objective
         _refuse_taken(built, [layer.name for layer in layers], graph.source)
         features = built.get_tensor_by_name(place.features)
         _put_head(layers, features, place.scope, place.labels, objective, place.training)
-        return _export(built, graph.source)
+        return _export(built, graph)
 
 
 def with_objective(graph: Graph, logits: str, labels: str, objective: Objective, seed: int) -> Graph:
@@ -70,7 +71,7 @@ def with_objective(graph: Graph, logits: str, labels: str, objective: Objective,
             expected = f"{dtype} {shape}, as {objective.kind} has them"
             raise PlanError(f"{graph.source}: the labels {labels} are {sides[1].shape}, expected {expected}")
         _put_objective(objective, sides[0], tensorflow().cast(sides[1], dtype))
-        return _export(built, graph.source)
+        return _export(built, graph)
 
 
 def with_training(
@@ -82,7 +83,7 @@ def with_training(
         needed = graph.ancestors(TensorRef.parse(loss).op)
         trained = [variables[name] for name in trainable if name in needed]
         put_training_op(recipe, built.get_tensor_by_name(loss), trained, span)
-        return _export(built, graph.source)
+        return _export(built, graph)
 
 
 def with_gradients(
@@ -105,7 +106,7 @@ def with_gradients(
             for name, gradient in zip(sources, found, strict=True)
             if gradient is not None
         }
-        return _export(built, graph.source), made
+        return _export(built, graph), made
 
 
 def with_dropout(
@@ -121,12 +122,18 @@ def with_dropout(
         for scope, (tensor, rate) in places.items():
             with tf1.name_scope(f"{scope}/"):
                 made[tensor] = dropout(built.get_tensor_by_name(tensor), rate, switch).name
-        return _export(built, graph.source), made, switch().name
+        return _export(built, graph), made, switch().name
 
 
 @contextmanager
 def _building(seed: int, graph: Graph | None = None) -> Iterator[Any]:
-    """Open a TensorFlow 1 graph to build in, holding `graph` already where one is given."""
+    """Open a TensorFlow 1 graph to build in, holding `graph` already where one is given.
+
+    Raises:
+        GraphError: importing it would run an op that may do more than compute.
+    """
+    if graph is not None:
+        require_inert(graph)
     tf1 = tensorflow().compat.v1
     built = tf1.Graph()
     with running(graph.source if graph else "new graph"), _version_1(), built.as_default():
@@ -188,9 +195,10 @@ def _name_role(role: str, tensor: Any | None) -> None:
     named[:] = [] if tensor is None else [tensor]
 
 
-def _export(built: Any, source: str) -> Graph:
-    """Give the graph a Saver of all its variables and return it as data."""
+def _export(built: Any, below: Graph | None = None) -> Graph:
+    """Give the graph a Saver of all its variables and return it as data; `below` is the graph that it was built on."""
     tf1 = tensorflow().compat.v1
     saver = tf1.train.Saver(tf1.global_variables())
     meta = tf1.train.export_meta_graph(graph=built, saver_def=saver.saver_def)
-    return Graph(MetaGraphDef.FromString(meta.SerializeToString()), source)
+    exported = MetaGraphDef.FromString(meta.SerializeToString())
+    return Graph(exported, below.source).allowing(below.allowed) if below else Graph(exported, "new graph")

@@ -7,6 +7,7 @@ from ckpttool.core.errors import GraphError
 from ckpttool.core.tensors import Array, Tensor
 from ckpttool.graph.contents.stored import stored_tensors
 from ckpttool.graph.core import Graph
+from ckpttool.graph.gate import require_computing
 from ckpttool.graph.rewrite.importable import importable
 from ckpttool.graph.rewrite.prune import subgraph
 from ckpttool.runtime.configure import running, tensorflow
@@ -19,7 +20,7 @@ def fresh_tensors(graph: Graph, names: Collection[str], seed: int) -> dict[str, 
     seed would else give the same values whatever is asked for. Without names TensorFlow is not needed.
 
     Raises:
-        GraphError: a variable has no initialiser.
+        GraphError: a variable has no initialiser, or it needs an op that may do more than compute.
     """
     wanted = {name: stored for name, stored in stored_tensors(graph).items() if name in names}
     initial = {member.op: member.initial_value for stored in wanted.values() for member in stored.members}
@@ -35,6 +36,7 @@ def _run_initializers(graph: Graph, wanted: Mapping[str, str], seed: int) -> dic
     tf1 = tf.compat.v1
     tensors = list(dict.fromkeys(wanted.values()))
     part = importable(subgraph(graph, tensors))
+    require_computing(part)
     with running(graph.source), tf1.Graph().as_default(), tf1.Session() as session:
         definition = tf1.GraphDef.FromString(part.meta.graph_def.SerializeToString())
         seed_random_ops(definition, seed)

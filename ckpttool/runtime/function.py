@@ -8,6 +8,7 @@ from ckpttool.core.errors import GraphError
 from ckpttool.core.tensors import Array
 from ckpttool.graph.contents.variables import Variable, variables
 from ckpttool.graph.core import Graph, TensorRef
+from ckpttool.graph.gate import require_computing
 from ckpttool.graph.ops import REQUIRED_PLACEHOLDERS
 from ckpttool.graph.rewrite.branch_folding import take_branches
 from ckpttool.graph.rewrite.dead_gradients import without_idle_gradients, without_zeros
@@ -50,13 +51,14 @@ class GraphFunction:
         With a seed, random ops draw numbers that follow from it and from the step, which is then fed as `STEP:0`.
 
         Raises:
-            GraphError: they need a placeholder that nothing feeds.
+            GraphError: they need a placeholder that nothing feeds, or an op that may do more than compute.
         """
         self.source = graph.source
         graph = take_branches(graph, {TensorRef.parse(name).op: value for name, value in (modes or {}).items()})
         part = without_idle_gradients(without_zeros(subgraph(graph, wanted, fed)), wanted, fed)
         part = to_resource(importable(subgraph(part, wanted, fed)))
         _refuse_unfed(part)
+        require_computing(part)
         part = part if seed is None else with_steps(part, seed)
         part = with_own_functions(part, f"_part{next(_PARTS)}")
         self.variables: list[Variable] = [v for v in variables(part).values() if v.op in part.nodes]

@@ -1,6 +1,6 @@
 """Import: weights of another framework become the values of a graph's variables, through its assign nodes."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -103,10 +103,12 @@ def plan_import(
     scope: str = "",
     sample: Path | None = None,
     tolerance: float = TOLERANCE,
+    allow_op: Collection[str] = (),
 ) -> Import:
     """Plan what `import` writes; nothing is written before the plan's `write`.
 
-    Where shapes leave a layout open, a `sample` settles it: the graph is run on it, with each.
+    Where shapes leave a layout open, a `sample` settles it: the graph is run on it, with each. `allow_op` are the types
+    of ops that may run though they may do more than compute.
 
     Raises:
         MissingFile: there is no file of weights, or no graph.
@@ -114,7 +116,7 @@ def plan_import(
         PlanError: something does not fit.
         DataError: the sample has nothing to feed or to compare.
     """
-    graph = files.load(into)
+    graph = files.load(into).allowing(allow_op)
     source = checkpoint.open(weights)
     paired = pair(source, graph, rules or [], scope, lenient, cast, tried=sample is not None)
     values = _own_values(into)

@@ -130,7 +130,7 @@ def _reuse_into(
     model: Model, chosen: Pattern, target: Path | None, frozen: Pattern | None, lenient: bool, seed: int
 ) -> Reuse:
     """Plan the restoring of chosen layers into another graph, or into a fresh copy of the model's own."""
-    graph = files.load(target) if target else model.graph
+    graph = files.load(target).allowing(model.graph.allowed) if target else model.graph
     wanted, names = stored_tensors(graph), _restorable(model, chosen)
     nearest = Suggestions(wanted)
     problems = {name: _misfit(model, name, wanted.get(name), graph, nearest) for name in names}

@@ -128,8 +128,8 @@ ALONE = {"train-op": "Momentum"}
 """It takes the place of a recipe."""
 ELSEWHERE = {"model", "data"}
 """In the report, beside the options."""
-NOT_REPEATED = {"config", "output", "overwrite", "resume", "plan", "json", "tensorboard", "plot"}
-"""What a run is written to and what is printed: another run has its own."""
+NOT_REPEATED = {"config", "output", "overwrite", "allow-op", "resume", "plan", "json", "tensorboard", "plot"}
+"""What a run is written to, what is printed, what is allowed: another run has its own."""
 
 
 def long_names() -> set[str]:

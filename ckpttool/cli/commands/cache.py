@@ -8,7 +8,7 @@ import click
 
 from ckpttool.cli.options.config import config_option
 from ckpttool.cli.options.general import json_option, seed_option
-from ckpttool.cli.options.reading import freeze_option, model_argument
+from ckpttool.cli.options.reading import allow_op_option, freeze_option, model_argument
 from ckpttool.cli.options.rows import augment_options, cache_dir_option, data_option, features_option, roles_options
 from ckpttool.cli.show.progress import ProgressPrinter
 from ckpttool.cli.show.tables import print_document
@@ -26,6 +26,7 @@ from ckpttool.verbs import cache as verb
 @augment_options
 @seed_option
 @roles_options
+@allow_op_option
 @config_option()
 @json_option
 def cache(
@@ -40,6 +41,7 @@ def cache(
     image_shape: tuple[int, ...] | None,
     seed: int,
     roles: Mapping[str, Any],
+    allow_op: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Compute what the frozen layers of MODEL make of every row, and keep it for `finetune --cache`.
@@ -52,7 +54,7 @@ def cache(
       ckpttool cache new_model.ckpt --freeze 'hidden[12]' --data mnist.npz
     """
     cached = verb.cache(
-        Model.open(model),
+        Model.open(model, allow_op),
         data,
         freeze,
         valid=valid,

@@ -8,7 +8,7 @@ import click
 
 from ckpttool.cli.options.config import config_option
 from ckpttool.cli.options.general import json_option
-from ckpttool.cli.options.reading import model_argument
+from ckpttool.cli.options.reading import allow_op_option, model_argument
 from ckpttool.cli.options.rows import ROLES, data_option, features_option, held_out_option, roles_options
 from ckpttool.cli.show.progress import ProgressPrinter
 from ckpttool.cli.show.tables import print_rows
@@ -38,6 +38,7 @@ COLUMNS = (
 )
 @held_out_option
 @roles_options
+@allow_op_option
 @config_option("model", *ROLES)
 @json_option
 def diagnose(
@@ -47,6 +48,7 @@ def diagnose(
     rows: int,
     valid: int | None,
     roles: Mapping[str, Any],
+    allow_op: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Show how activations and gradients are spread over the layers of MODEL, and what is wrong there.
@@ -62,7 +64,7 @@ def diagnose(
       ckpttool diagnose new_model.ckpt --data mnist.npz
     """
     layers = verb.diagnose(
-        Model.open(model),
+        Model.open(model, allow_op),
         data,
         rows=rows,
         valid=valid,

@@ -8,7 +8,7 @@ import click
 
 from ckpttool.cli.options.config import config_option
 from ckpttool.cli.options.general import json_option
-from ckpttool.cli.options.reading import model_argument
+from ckpttool.cli.options.reading import allow_op_option, model_argument
 from ckpttool.cli.options.rows import ROLES, data_option, features_option, roles_options, split_options
 from ckpttool.cli.show.progress import ProgressPrinter
 from ckpttool.cli.show.tables import print_document, print_rows, say, shows_tables
@@ -30,6 +30,7 @@ MOST_CLASSES = 20
 @features_option
 @split_options
 @roles_options
+@allow_op_option
 @config_option("model", *ROLES)
 @json_option
 def evaluate(
@@ -39,6 +40,7 @@ def evaluate(
     split: str | None,
     valid: int | None,
     roles: Mapping[str, Any],
+    allow_op: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Print the loss and the accuracy of MODEL on the rows of a data set, and figures of each class.
@@ -54,7 +56,7 @@ def evaluate(
       ckpttool evaluate tuned.ckpt --data mnist.npz
     """
     evaluation = verb.evaluate(
-        Model.open(model),
+        Model.open(model, allow_op),
         data,
         split=split,
         valid=valid,

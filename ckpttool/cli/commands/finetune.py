@@ -6,7 +6,7 @@ import click
 
 from ckpttool.cli.options.config import config_option
 from ckpttool.cli.options.general import json_option, plan_option
-from ckpttool.cli.options.reading import model_argument
+from ckpttool.cli.options.reading import allow_op_option, model_argument
 from ckpttool.cli.options.rows import data_option
 from ckpttool.cli.options.training import run_options
 from ckpttool.cli.options.writing import output_options
@@ -24,6 +24,7 @@ from ckpttool.verbs import finetune as verb
 @model_argument
 @data_option
 @run_options
+@allow_op_option
 @config_option(repeats=True)
 @plan_option
 @json_option
@@ -35,6 +36,7 @@ def finetune(
     resume: bool,
     recording: Recording,
     repeats: Report | None,
+    allow_op: tuple[str, ...],
     plan_only: bool,
     as_json: bool,
     output: Path,
@@ -51,7 +53,7 @@ def finetune(
     Example:
       ckpttool finetune new_model.ckpt --data mnist.npz --freeze 'hidden[12]' --cache -o tuned.ckpt
     """
-    opened = Model.open(model)
+    opened = Model.open(model, allow_op)
     if plan_only:
         show_plan(verb.plan(opened, options), as_json)
         return

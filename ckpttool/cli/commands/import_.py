@@ -1,12 +1,13 @@
 """`ckpttool import`: weights of another framework, a draft of rules for them, and a check of the result."""
 
+from collections.abc import Collection
 from pathlib import Path
 
 import click
 
 from ckpttool import checkpoint
 from ckpttool.cli.options.general import PATH, json_option, lenient_option, plan_option, seed_option
-from ckpttool.cli.options.reading import SOURCE, rules_option
+from ckpttool.cli.options.reading import SOURCE, allow_op_option, rules_option
 from ckpttool.cli.options.writing import output_options
 from ckpttool.cli.show.plans import execute
 from ckpttool.cli.show.tables import exit_unless, print_rows, say
@@ -30,6 +31,7 @@ from ckpttool.verbs.sample import TOLERANCE, compare
 @lenient_option
 @click.option("--cast", is_flag=True, help="Let numbers change their dtype to the graph's.")
 @click.option("--bake", is_flag=True, help="Also write the values into the .meta, as what its initialisers give.")
+@allow_op_option
 @seed_option
 @plan_option
 @json_option
@@ -46,6 +48,7 @@ def import_weights(
     lenient: bool,
     cast: bool,
     bake: bool,
+    allow_op: tuple[str, ...],
     seed: int,
     plan_only: bool,
     as_json: bool,
@@ -87,10 +90,11 @@ def import_weights(
         scope=scope,
         sample=sample,
         tolerance=tolerance,
+        allow_op=allow_op,
     )
     execute(plan, output, overwrite, plan_only, as_json)
     if not plan_only:
-        _check_sample(output, sample, tolerance, as_json)
+        _check_sample(output, sample, tolerance, allow_op, as_json)
 
 
 def _draft_rules(weights: Path, into: Path, output: Path, overwrite: bool, as_json: bool) -> None:
@@ -110,12 +114,12 @@ def _draft_rules(weights: Path, into: Path, output: Path, overwrite: bool, as_js
     exit_unless(not draft.open)
 
 
-def _check_sample(model: Path, sample: Path | None, tolerance: float, as_json: bool) -> None:
+def _check_sample(model: Path, sample: Path | None, tolerance: float, allow_op: Collection[str], as_json: bool) -> None:
     """Print how far each layer is from the sample, and say which goes wrong first; the answer is no where one does."""
     if sample is None:
         say("nothing was checked numerically: --check SAMPLE holds the model against what the source computed")
         return
-    opened = Model.open(model)
+    opened = Model.open(model, allow_op)
     differences = compare(opened.graph, opened.checkpoint, checkpoint.open(sample), tolerance)
     if not as_json:
         columns = ("name", "tensor", "shape", "max_abs", "relative", "equal")

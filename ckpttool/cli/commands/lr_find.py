@@ -9,7 +9,7 @@ import click
 
 from ckpttool.cli.options.config import config_option
 from ckpttool.cli.options.general import PATH, json_option
-from ckpttool.cli.options.reading import model_argument
+from ckpttool.cli.options.reading import allow_op_option, model_argument
 from ckpttool.cli.options.rows import data_option
 from ckpttool.cli.options.training import rate_test_options
 from ckpttool.cli.show.progress import ProgressPrinter
@@ -32,6 +32,7 @@ WIDTH, HEIGHT = 64, 12
 @click.option("--to", "high", metavar="RATE", type=float, default=10.0, show_default=True, help="The last rate.")
 @click.option("--steps", type=click.IntRange(min=20), default=100, show_default=True, help="How many rates to try.")
 @rate_test_options
+@allow_op_option
 @config_option()
 @click.option("--plot", metavar="FILE", type=PATH, help="Draw the curve: .png, .pdf or .svg.")
 @click.option("--overwrite", is_flag=True, help="Replace the --plot file where it exists.")
@@ -43,6 +44,7 @@ def lr_find(
     high: float,
     steps: int,
     options: Options,
+    allow_op: tuple[str, ...],
     plot: Path | None,
     overwrite: bool,
     as_json: bool,
@@ -64,7 +66,7 @@ def lr_find(
     """
     picture = Picture(plot, overwrite) if plot else None
     callbacks = ProgressPrinter(as_json=True)  # stdout is for the curve alone
-    curve = find_learning_rate(Model.open(model), data, options, low, high, steps, callbacks)
+    curve = find_learning_rate(Model.open(model, allow_op), data, options, low, high, steps, callbacks)
     _show(curve, as_json)
     if picture:
         draw_rates(picture, curve)

@@ -8,7 +8,7 @@ import click
 
 from ckpttool.cli.options.config import config_option
 from ckpttool.cli.options.general import json_option
-from ckpttool.cli.options.reading import model_argument
+from ckpttool.cli.options.reading import allow_op_option, model_argument
 from ckpttool.cli.options.rows import ROLES, data_option, features_option, roles_options, split_options
 from ckpttool.cli.options.writing import output_options
 from ckpttool.cli.show.progress import ProgressPrinter
@@ -25,6 +25,7 @@ from ckpttool.verbs import predict as verb
 @split_options
 @click.option("--tensor", metavar="NAME", help="What to predict with, if not the logits or the signature's output.")
 @roles_options
+@allow_op_option
 @config_option("model", *ROLES)
 @json_option
 def predict(
@@ -37,6 +38,7 @@ def predict(
     valid: int | None,
     tensor: str | None,
     roles: Mapping[str, Any],
+    allow_op: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Write what MODEL says of each row of a data set to an .npz or a .csv; the rows need no labels.
@@ -51,7 +53,7 @@ def predict(
       ckpttool predict tuned.ckpt --data mnist.npz -o predictions.csv
     """
     written = verb.predict(
-        Model.open(model),
+        Model.open(model, allow_op),
         data,
         output,
         split=split,

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from ckpttool.cli.options.general import json_option, lenient_option, plan_option, seed_option
-from ckpttool.cli.options.reading import SOURCE, freeze_option, layers_option, source_argument
+from ckpttool.cli.options.reading import SOURCE, allow_op_option, freeze_option, layers_option, source_argument
 from ckpttool.cli.options.training import objective_options, recipe_options
 from ckpttool.cli.options.writing import output_options
 from ckpttool.cli.show.plans import execute
@@ -43,6 +43,7 @@ def _percent(ctx: click.Context, param: click.Parameter, value: str) -> float:
 )
 @objective_options
 @recipe_options
+@allow_op_option
 @seed_option
 @plan_option
 @json_option
@@ -58,6 +59,7 @@ def reuse(
     require: float,
     objective: Objective | None,
     recipe: Recipe,
+    allow_op: tuple[str, ...],
     seed: int,
     plan_only: bool,
     as_json: bool,
@@ -75,7 +77,7 @@ def reuse(
         --head 'hidden4 = dense(20, relu); outputs = dense(10)' -o new_model.ckpt
     """
     plan = plan_reuse(
-        Model.open(source),
+        Model.open(source, allow_op),
         layers,
         head=head,
         after=after,

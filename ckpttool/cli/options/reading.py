@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from ckpttool.cli.options.general import PATH, Decorator
+from ckpttool.cli.show.output import say
 from ckpttool.formats.reading.url_files import local
 from ckpttool.remote.paths import is_url
 
@@ -40,6 +41,24 @@ def _numbers(_ctx: click.Context, _param: click.Parameter, value: str | None) ->
     except ValueError as error:
         raise click.BadParameter(f"{value!r} is not a list of numbers such as 1,2,3") from error
 
+
+def _say_allowed(context: click.Context, option: click.Parameter, op_types: tuple[str, ...]) -> tuple[str, ...]:
+    """Say which ops are allowed to run; a file of options, which somebody else may have written, allows none."""
+    if op_types and context.get_parameter_source(str(option.name)) is click.core.ParameterSource.DEFAULT_MAP:
+        raise click.BadParameter("is given on the command line, not in a file", context, option)
+    if op_types:
+        say(f"allowed to run, though they may do more than compute: {', '.join(op_types)}")
+    return op_types
+
+
+allow_op_option = click.option(
+    "--allow-op",
+    metavar="TYPE",
+    multiple=True,
+    callback=_say_allowed,
+    help="Run ops of this type, such as PyFunc, though they may do more than compute; may be repeated.",
+)
+"""The consent to run ops that a graph of a stranger might use to read and write files."""
 
 weights_option = click.option(
     "--weights", metavar="N,N,...", callback=_numbers, help="How much each checkpoint counts, in their order."

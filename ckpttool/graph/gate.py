@@ -1,0 +1,64 @@
+"""The gate: a graph is a program, and its author may be a stranger; what TensorFlow imports is checked here first.
+
+The ops of a part that would run, and those of all functions that go with it (calls, branches, bodies of loops, of maps,
+gradients), are held against the list of ops that compute. Others are refused by name, unless the graph says that they
+are allowed (`Graph.allowing`). A part's library holds no function that nothing in it calls, so none is overlooked.
+"""
+
+from collections.abc import Callable, Collection, Iterator
+
+from ckpttool.core.errors import GraphError
+from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
+from ckpttool.graph.computing_ops import COMPUTING, EVALUATED_AT_IMPORT, FILE_ATTRIBUTES
+from ckpttool.graph.core import Graph
+
+
+def require_computing(graph: Graph) -> None:
+    """Check, before a graph is run, that its ops compute and do nothing else.
+
+    Raises:
+        GraphError: one may do more; the message names it, its type, the function that it is in, and how to allow it.
+    """
+    functions = {function.signature.name for function in graph.header.graph_def.library.function}
+    _refuse(graph, lambda node: not _only_computes(node, functions))
+
+
+def require_inert(graph: Graph) -> None:
+    """Check, before a graph is imported but not run, that the import runs nothing that does more than compute.
+
+    TensorFlow evaluates ops without state as it imports them, where a shape depends on their value.
+
+    Raises:
+        GraphError: it may; the message is that of `require_computing`.
+    """
+    _refuse(graph, lambda node: node.op in EVALUATED_AT_IMPORT)
+
+
+def _only_computes(node: NodeDef, functions: Collection[str]) -> bool:
+    """Say whether an op computes, or calls a function of the graph, which is looked at itself."""
+    if node.op in FILE_ATTRIBUTES and node.attr[FILE_ATTRIBUTES[node.op]].s:
+        return False
+    return node.op in COMPUTING or node.op in functions
+
+
+def _refuse(graph: Graph, acts: Callable[[NodeDef], bool]) -> None:
+    """Raise where an op acts that is not allowed: the first is named, and the other types."""
+    acting = [(node, where) for node, where in _nodes(graph) if node.op not in graph.allowed and acts(node)]
+    if not acting:
+        return
+    first, where = acting[0]
+    others = sorted({node.op for node, _ in acting} - {first.op})
+    more = f" (so may {', '.join(others)})" if others else ""
+    raise GraphError(
+        f"{graph.source}: {first.name} ({first.op}){where} may do more than compute, such as write files{more}; "
+        f"`allow_op` {first.op} runs it nevertheless"
+    )
+
+
+def _nodes(graph: Graph) -> Iterator[tuple[NodeDef, str]]:
+    """Yield the ops of a graph and of its functions, with the function that each is in."""
+    for node in graph.nodes.values():
+        yield node, ""
+    for function in graph.header.graph_def.library.function:
+        for node in function.node_def:
+            yield node, f" in the function {function.signature.name}"
