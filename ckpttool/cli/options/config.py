@@ -17,7 +17,7 @@ TOML = 'A file of TOML with options by their long names (freeze = "hidden[12]", 
 RULES = "What it has need not be given; the command line wins. Paths are relative to the working directory."
 
 OWN = {"output", "overwrite", "allow-op", "resume", "plan", "json", "tensorboard", "plot"}
-"""Where a run writes, what it prints and what it is allowed are never taken from its report: another run has its own."""
+"""Where a run writes, what it prints and what it allows are never taken from its report: another run has its own."""
 
 
 def config_option(*leave: str, repeats: bool = False) -> Decorator:
