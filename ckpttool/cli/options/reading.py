@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from ckpttool.cli.options.general import PATH, Decorator
-from ckpttool.cli.show.output import say
+from ckpttool.cli.show.tables import say
 from ckpttool.formats.reading.url_files import local
 from ckpttool.remote.paths import is_url
 
