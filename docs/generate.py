@@ -14,7 +14,7 @@ from demo import COMMANDS as DEMO
 
 from ckpttool.cli import COMMANDS, main
 from ckpttool.formats import registry
-from ckpttool.formats.format import as_texts
+from ckpttool.verbs.formats import as_texts, format_rows
 
 DOCS = Path(__file__).parent
 PACKAGE = DOCS.parent / "ckpttool"
@@ -55,7 +55,7 @@ def _section(title: str, shown: click.Context) -> str:
 
 def checkpoint_formats() -> str:
     """Return the table of the formats in the registry, as they describe themselves."""
-    rows = (as_texts(registry.get(name).describe()) for name in registry.BUILTIN)
+    rows = map(as_texts, format_rows(registry.BUILTIN))
     head = ["| format | can | outputs named | cannot hold | limits |", "| --- | --- | --- | --- | --- |"]
     return "\n".join([*head, *(f"| `{row['name']}` | {' | '.join(list(row.values())[1:])} |" for row in rows)])
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from ckpttool.cli import COMMANDS
+
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "ckpttool"
 FLOORS = {
@@ -182,3 +184,18 @@ def test_options_are_named_by_the_command_line_alone(path: Path) -> None:
     """Below it a text has the parameter's name in backticks, which `ckpttool.cli.show.errors` spells as the option."""
     if part_of(path) not in STILL_NAMING_OPTIONS | {"cli"} and identity(path) not in ABOUT_THE_SHELL:
         assert naming_options(path) == []
+
+
+VERBS = {"export": "export_weights", "import": "import_weights"}
+"""The verbs whose file says what is carried besides."""
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_enters_by_the_verb_of_its_name_alone(command: str) -> None:
+    """What a command does is in the file of its name in `verbs/`; below that it knows classes and constants."""
+    path = PACKAGE / "cli" / "commands" / f"{COMMANDS[command][1].partition(':')[0]}.py"
+    ours = {name for name in imports_of(ast.parse(path.read_text())) if name.startswith("ckpttool.")}
+    verb = f"ckpttool.verbs.{VERBS.get(command, command.replace('-', '_'))}"
+    assert [name for name in ours if f"{name}.".startswith(f"{verb}.")] != []
+    beside = {name for name in ours if name.split(".")[1] not in {"cli", "core", "verbs"}}
+    assert {name for name in beside if name.rpartition(".")[2].islower()} <= {"ckpttool.checkpoint"}

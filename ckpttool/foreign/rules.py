@@ -173,11 +173,6 @@ def moves(names: Iterable[str], rules: Sequence[Rule]) -> list[Move]:
     return every
 
 
-def ready_description(name: str) -> str:
-    """Return what a ready set is for: the first line of its file, a comment."""
-    return READY_SETS[name].read_text("utf-8").partition("\n")[0].removeprefix("# ")
-
-
 def read_rules(path: Path) -> list[Rule]:
     """Read a ready set by its name, or a file of rules: lines `RE => NEW` with `#` comments, or a .toml.
 

@@ -143,7 +143,7 @@ class Format(ABC):
         return "string with a zero byte that would be lost" if lost else None
 
     def describe(self) -> dict[str, Any]:
-        """Return what it can do, for a table: the names of the columns are `COLUMNS`."""
+        """Return what it can do, for a table: a row."""
         missing = [dtype.name for dtype in DTYPES if dtype.name in ANY - self.HOLDS]
         return {
             "name": self.NAME,
@@ -152,15 +152,3 @@ class Format(ABC):
             "cannot_hold": missing,
             "limits": self.LIMITS,
         }
-
-
-COLUMNS = ("name", "can", "suffixes", "cannot_hold", "limits")
-
-
-def as_texts(row: Mapping[str, Any]) -> dict[str, str]:
-    """Return a row of `Format.describe` with each field as a text.
-
-    >>> as_texts({"name": "hdf5", "suffixes": [".h5", ".hdf5"]})
-    {'name': 'hdf5', 'suffixes': '.h5, .hdf5'}
-    """
-    return {key: ", ".join(value) if isinstance(value, list) else value for key, value in row.items()}

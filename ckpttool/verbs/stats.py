@@ -1,4 +1,4 @@
-"""The statistics of a checkpoint's tensors: a row for each, one for all weights, and whether all numbers are finite."""
+"""Stats: the numbers of a checkpoint summed up, a row for each tensor and one for all weights."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +7,6 @@ from typing import Any
 from ckpttool import checkpoint
 from ckpttool.model.resolve import Talk, kinds_of, names_taken
 from ckpttool.surgery.summary import has_numbers, histogram, summarize, together
-from ckpttool.verbs.listing import Row
 
 SMALL = 12
 """Bins of a histogram that stands in a line."""
@@ -17,15 +16,15 @@ SMALL = 12
 class Statistics:
     """A row for each tensor, and one for all weights together."""
 
-    tensors: tuple[Row, ...]
-    total: Row
+    tensors: tuple[dict[str, Any], ...]
+    total: dict[str, Any]
 
     @property
     def finite(self) -> bool:
         """Say whether there is neither NaN nor an infinity."""
         return not any(row["nan"] or row["inf"] for row in self.tensors)
 
-    def row(self) -> Row:
+    def row(self) -> dict[str, Any]:
         """Return the fields for JSON."""
         return {"tensors": list(self.tensors), "total": self.total, "finite": self.finite}
 

@@ -9,9 +9,7 @@ from ckpttool.cli.options.reading import model_argument, tags_option
 from ckpttool.cli.options.writing import overwrite_option
 from ckpttool.cli.show.plans import command_line
 from ckpttool.cli.show.tables import print_rows
-from ckpttool.graph import files
-from ckpttool.graph.contents.important import add_to_collection
-from ckpttool.graph.contents.listing import collection_rows
+from ckpttool.verbs.collections import collection_rows, write_with_names
 
 COLUMNS = ("name", "kind", "size", "items")
 
@@ -42,9 +40,8 @@ def collections(
     """
     if bool(names) != bool(key) or bool(names) != bool(output):
         raise click.UsageError("--add KEY, the NAMES to add, and -o OUT belong together")
-    graph = files.load(model, tags)
     if key and output:
-        graph = add_to_collection(graph, key, names)
-        files.save(graph, output, overwrite, command_line())
-        graph = files.load(output)
-    print_rows(collection_rows(graph), COLUMNS, as_json)
+        write_with_names(model, key, names, output, overwrite, tags, command_line())
+        print_rows(collection_rows(output), COLUMNS, as_json)
+    else:
+        print_rows(collection_rows(model, tags), COLUMNS, as_json)

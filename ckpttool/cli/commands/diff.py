@@ -8,9 +8,7 @@ from ckpttool.cli.options.general import PATH, json_option
 from ckpttool.cli.options.reading import SOURCE, layers_option, slots_option
 from ckpttool.cli.options.writing import overwrite_option
 from ckpttool.cli.show.tables import exit_unless, print_report, say
-from ckpttool.formats.writing.files import refuse_existing
-from ckpttool.surgery.differing import differences
-from ckpttool.verbs.comparing import compare
+from ckpttool.verbs.diff import compare
 
 
 @click.command()
@@ -36,14 +34,9 @@ def diff(
     Example:
       ckpttool diff my_model_final.ckpt tuned.ckpt --html what_moved.html
     """
-    refuse_existing([html] if html else [], overwrite)
-    comparison = compare(a, b, layers, slots, say)
-    result = comparison.found
-    printed = differences.layer_rows(result) if by_layer else differences.rows(result)
-    columns = differences.LAYER_COLUMNS if by_layer else differences.COLUMNS
-    print_report(differences.document(result), printed, columns, as_json)
-    for line in (differences.summary(result), *differences.ranking(result)):
+    comparison = compare(a, b, layers, slots, say, html, overwrite)
+    rows, columns = comparison.rows(by_layer)
+    print_report(comparison.as_json(), rows, columns, as_json)
+    for line in comparison.lines():
         say(line)
-    if html:
-        comparison.write_page(html)
-    exit_unless(result.equal)
+    exit_unless(comparison.equal)

@@ -8,8 +8,8 @@ from ckpttool.cli.options.general import PATH, json_option, lenient_option, plan
 from ckpttool.cli.options.reading import model_argument, rules_option
 from ckpttool.cli.options.writing import output_options
 from ckpttool.cli.show.plans import execute
-from ckpttool.foreign.rules import read_rules
 from ckpttool.verbs.export_weights import plan_export
+from ckpttool.verbs.rules import rules_of
 
 
 def _needed(context: click.Context, option: click.Parameter, value: Path | None) -> Path:
@@ -52,5 +52,5 @@ def export(
     Example:
       ckpttool export tuned.ckpt --rules bert-pytorch-tf1 --like bert.bin -o tuned.safetensors
     """
-    plan = plan_export(model, like, read_rules(rules) if rules else [], lenient, cast, scope)
+    plan = plan_export(model, like, rules_of([], rules), lenient, cast, scope)
     execute(plan, output, overwrite, plan_only, as_json)

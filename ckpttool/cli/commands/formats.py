@@ -4,8 +4,7 @@ import click
 
 from ckpttool.cli.options.general import json_option
 from ckpttool.cli.show.tables import print_rows
-from ckpttool.formats import registry
-from ckpttool.formats.format import COLUMNS, as_texts
+from ckpttool.verbs.formats import COLUMNS, as_texts, format_rows
 
 
 @click.command("formats")
@@ -20,5 +19,5 @@ def list_formats(as_json: bool) -> None:
     Example:
       ckpttool formats --json
     """
-    rows = [registry.get(name).describe() for name in registry.names()]
+    rows = format_rows()
     print_rows(rows if as_json else [as_texts(row) for row in rows], COLUMNS, as_json)

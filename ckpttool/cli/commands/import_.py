@@ -11,11 +11,9 @@ from ckpttool.cli.options.reading import SOURCE, allow_op_option, rules_option
 from ckpttool.cli.options.writing import output_options
 from ckpttool.cli.show.plans import execute
 from ckpttool.cli.show.tables import exit_unless, print_rows, say
-from ckpttool.foreign.rules import parse_rule, read_rules
-from ckpttool.formats.writing.files import refuse_existing
-from ckpttool.graph import files
 from ckpttool.model.model import Model
 from ckpttool.verbs.import_weights import plan_import
+from ckpttool.verbs.rules import draft_rules, guessed_by_order, rules_of
 from ckpttool.verbs.sample import TOLERANCE, compare
 
 
@@ -78,11 +76,10 @@ def import_weights(
             )
         _draft_rules(weights, into, output, overwrite, as_json)
         return
-    all_rules = [*map(parse_rule, rename), *(read_rules(rules) if rules else [])]
     plan = plan_import(
         weights,
         into,
-        rules=all_rules,
+        rules=rules_of(rename, rules),
         lenient=lenient,
         cast=cast,
         bake=bake,
@@ -99,16 +96,11 @@ def import_weights(
 
 def _draft_rules(weights: Path, into: Path, output: Path, overwrite: bool, as_json: bool) -> None:
     """Write a draft of rules, print its rows, and say what is open; the answer is no where something is."""
-    from ckpttool.foreign.matching import ORDER
-    from ckpttool.foreign.suggest import suggest, write_draft
-
-    refuse_existing([output], overwrite)
-    draft = suggest(checkpoint.open(weights), files.load(into))
-    write_draft(draft, output)
+    draft = draft_rules(weights, into, output, overwrite)
     print_rows((pair.as_json() for pair in draft.pairs), ("from", "to", "transform", "confidence", "why"), as_json)
     for problem in draft.open:
         say(f"open: {problem}")
-    if guessed := sum(pair.confidence == ORDER for pair in draft.pairs):
+    if guessed := guessed_by_order(draft):
         say(f"only the order tells {guessed} of the rules, which may be wrong: --check the import with a sample")
     say(f"{output}: {len(draft.pairs)} rules, {len(draft.dropped)} tensors dropped, {len(draft.open)} open; edit it")
     exit_unless(not draft.open)

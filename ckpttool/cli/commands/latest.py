@@ -7,7 +7,7 @@ import click
 from ckpttool.cli.options.general import json_option
 from ckpttool.cli.options.reading import SOURCE
 from ckpttool.cli.show.tables import print_document, print_rows, say
-from ckpttool.formats.tensorflow.prefix import checkpoints_in, latest_checkpoint
+from ckpttool.verbs import latest as verb
 
 COLUMNS = ("prefix", "step", "written", "latest")
 
@@ -26,9 +26,8 @@ def latest(folder: Path, everything: bool, as_json: bool) -> None:
     Example:
       ckpttool verify "$(ckpttool latest run/)"
     """
-    prefix = latest_checkpoint(folder, say)
     if everything:
-        checkpoints = [saved.row() | {"latest": saved.prefix == prefix} for saved in checkpoints_in(folder)]
-        print_rows(checkpoints, COLUMNS, as_json)
+        print_rows(verb.checkpoint_rows(folder, say), COLUMNS, as_json)
     else:
+        prefix = verb.latest(folder, say)
         print_document({"prefix": str(prefix)}, [str(prefix)], as_json)

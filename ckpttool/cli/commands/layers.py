@@ -7,9 +7,7 @@ import click
 from ckpttool.cli.options.general import json_option
 from ckpttool.cli.options.reading import model_argument, tags_option
 from ckpttool.cli.show.tables import print_rows, say
-from ckpttool.core.names import separator
-from ckpttool.graph.contents.listing import paste_patterns
-from ckpttool.verbs.listing import layer_rows
+from ckpttool.verbs.layers import layer_patterns, layer_rows
 
 COLUMNS = ("name", "parameters", "output", "variables")
 
@@ -29,8 +27,7 @@ def layers(model: Path, tags: list[str] | None, as_json: bool) -> None:
     Example:
       ckpttool layers my_model_final.ckpt
     """
-    listed = layer_rows(model, tags)
-    print_rows(listed, COLUMNS, as_json)
-    between = separator(name for row in listed for name in row["variables"])
-    for pattern in paste_patterns([row["name"] for row in listed], between):
+    rows = layer_rows(model, tags)
+    print_rows(rows, COLUMNS, as_json)
+    for pattern in layer_patterns(rows):
         say(f"--layers '{pattern}'")

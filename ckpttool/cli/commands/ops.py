@@ -7,8 +7,7 @@ import click
 from ckpttool.cli.options.general import json_option
 from ckpttool.cli.options.reading import PATTERN, model_argument, tags_option
 from ckpttool.cli.show.tables import print_rows
-from ckpttool.graph import files
-from ckpttool.graph.contents.listing import op_rows, type_rows
+from ckpttool.verbs.ops import op_rows, type_rows
 
 
 @click.command()
@@ -30,8 +29,8 @@ def ops(
     Example:
       ckpttool ops my_model_final.ckpt --name dnn --type 'MatMul|Relu'
     """
-    listed = op_rows(files.load(model, tags), name, op_type)
+    rows = op_rows(model, name, op_type, tags)
     if count:
-        print_rows(type_rows(listed), ("type", "count"), as_json)
+        print_rows(type_rows(rows), ("type", "count"), as_json)
     else:
-        print_rows(listed, ("name", "type", "inputs") if inputs else ("name", "type"), as_json)
+        print_rows(rows, ("name", "type", "inputs") if inputs else ("name", "type"), as_json)

@@ -4,9 +4,7 @@ import click
 
 from ckpttool.cli.options.general import json_option
 from ckpttool.cli.show.tables import print_rows
-from ckpttool.core.errors import UnknownName
-from ckpttool.core.names import suggestion
-from ckpttool.foreign.rules import READY_SETS, ready_description
+from ckpttool.verbs.rules import ready_set, ready_sets
 
 COLUMNS = ("name", "for")
 
@@ -22,8 +20,6 @@ def rules(name: str | None, as_json: bool) -> None:
       ckpttool rules bert-pytorch-tf1 > my_rules.toml
     """
     if name is None:
-        print_rows([{"name": each, "for": ready_description(each)} for each in READY_SETS], COLUMNS, as_json)
-    elif name in READY_SETS:
-        click.echo(READY_SETS[name].read_text("utf-8"), nl=False)
+        print_rows(ready_sets(), COLUMNS, as_json)
     else:
-        raise UnknownName(f"no ready set of rules is named {name}{suggestion(name, READY_SETS)}")
+        click.echo(ready_set(name), nl=False)

@@ -7,8 +7,7 @@ import click
 from ckpttool.cli.options.general import json_option
 from ckpttool.cli.options.reading import checkpoint_argument
 from ckpttool.cli.show.tables import print_document
-from ckpttool.surgery.tensor_report import portrait
-from ckpttool.verbs.listing import find_tensor
+from ckpttool.verbs.show import tensor_report
 
 
 @click.command()
@@ -25,5 +24,5 @@ def show(checkpoint: Path, name: str, full: bool, as_json: bool) -> None:
     Example:
       ckpttool show my_model_final.ckpt hidden1/bias
     """
-    report = portrait(find_tensor(checkpoint, name), full)
+    report = tensor_report(checkpoint, name, full)
     print_document(report.row(), report.lines(), as_json)

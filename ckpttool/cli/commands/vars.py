@@ -7,7 +7,7 @@ import click
 from ckpttool.cli.options.general import json_option
 from ckpttool.cli.options.reading import checkpoint_argument, layers_option, slots_option, tags_option
 from ckpttool.cli.show.tables import print_rows, say
-from ckpttool.verbs.listing import STATISTICS, variable_rows
+from ckpttool.verbs.vars import STATISTICS, variable_rows
 
 COLUMNS = ("name", "shape", "dtype", "bytes", "kind")
 

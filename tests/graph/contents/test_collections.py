@@ -3,9 +3,9 @@ import pytest
 from ckpttool.core.errors import GraphError, UnknownName
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
 from ckpttool.graph.contents.collections import entries
-from ckpttool.graph.contents.important import add_to_collection
 from ckpttool.graph.core import Graph
 from ckpttool.graph.files import load, save
+from ckpttool.verbs.collections import add_to_collection
 
 
 def test_entries_are_names_whatever_their_form(graph):

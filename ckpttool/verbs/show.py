@@ -1,11 +1,15 @@
-"""A portrait of one tensor: its numbers, their summary and a histogram, for people and for programs."""
+"""Show: one tensor, its numbers, their summary and a histogram, for people and for programs."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ckpttool import checkpoint
+from ckpttool.core.errors import UnknownName
+from ckpttool.core.names import suggestion
 from ckpttool.core.tensors import Array, Tensor
 from ckpttool.surgery.summary import Histogram, Summary, has_numbers, histogram, summarize, text_values
 
@@ -14,8 +18,8 @@ MOST = 1000
 
 
 @dataclass(frozen=True)
-class Portrait:
-    """What `show` shows; strings have no summary, and variants not even values."""
+class TensorReport:
+    """A tensor and what is known of it; strings have no summary, and variants not even values."""
 
     tensor: Tensor
     values: Array | None
@@ -34,7 +38,7 @@ class Portrait:
         }
 
     def lines(self) -> Iterator[str]:
-        """Yield the lines of the portrait."""
+        """Yield the lines for people."""
         spec = self.tensor.spec
         yield f"{spec.name}  {list(spec.shape)}  {spec.dtype}  {spec.nbytes} bytes"
         if self.values is not None:
@@ -49,18 +53,23 @@ class Portrait:
         return np.array2string(values, threshold=threshold, max_line_width=100, separator=", ")
 
 
-def portrait(tensor: Tensor, full: bool = False) -> Portrait:
-    """Read a tensor and describe it; `full` keeps all of its values.
+def tensor_report(path: Path, name: str, full: bool = False) -> TensorReport:
+    """Read a tensor of a checkpoint and describe it; `full` keeps all of its values.
 
     Raises:
+        UnknownName: there is none of that name; the message has the nearest.
         CorruptCheckpoint: its checksum does not match.
     """
+    tensors = checkpoint.open(path)
+    if name not in tensors:
+        raise UnknownName(f"{path}: no tensor named {name}{suggestion(name, tensors)}")
+    tensor = tensors[name]
     if has_numbers(tensor):
         summary = summarize(tensor)
-        return Portrait(tensor, tensor.read(), summary, histogram(tensor, summary), full)
+        return TensorReport(tensor, tensor.read(), summary, histogram(tensor, summary), full)
     texts = text_values(tensor)
     values = np.array(texts, object).reshape(tensor.shape) if texts or not tensor.spec.elements else None
-    return Portrait(tensor, values, None, None, full)
+    return TensorReport(tensor, values, None, None, full)
 
 
 def _nested(values: Array) -> Any:

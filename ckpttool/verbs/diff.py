@@ -1,0 +1,78 @@
+"""Diff: two checkpoints compared, with what the graphs beside them say of their tensors."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ckpttool import checkpoint
+from ckpttool.checkpoint import Checkpoint
+from ckpttool.formats.writing.files import refuse_existing, replacing
+from ckpttool.model.resolve import Talk, kinds_of, names_taken
+from ckpttool.surgery.diff import Diff, diff
+from ckpttool.surgery.differing import differences
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two checkpoints, or what was taken of them, and how they differ."""
+
+    a: Checkpoint
+    b: Checkpoint
+    diff: Diff
+
+    @property
+    def equal(self) -> bool:
+        """Whether nothing differs."""
+        return self.diff.equal
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the fields for JSON."""
+        return differences.document(self.diff)
+
+    def rows(self, by_layer: bool = False) -> tuple[list[dict[str, Any]], Sequence[str]]:
+        """Return a row for each tensor that differs, or for each layer, and the columns of a table of them."""
+        if by_layer:
+            return differences.layer_rows(self.diff), differences.LAYER_COLUMNS
+        return differences.rows(self.diff), differences.COLUMNS
+
+    def lines(self) -> list[str]:
+        """Return the counts, and the layers that moved most, in a few lines."""
+        return [differences.summary(self.diff), *differences.ranking(self.diff)]
+
+    def write_page(self, path: Path) -> None:
+        """Write the difference as a page for a browser, whole or not at all."""
+        from ckpttool.surgery.differing.page import page
+
+        with replacing(path) as file:
+            file.write(page(self.a, self.b, self.diff).encode("utf-8", "backslashreplace"))
+
+
+def compare(
+    a: Path,
+    b: Path,
+    pattern: str | None,
+    slots: bool,
+    say: Talk,
+    html: Path | None = None,
+    overwrite: bool = False,
+) -> Comparison:
+    """Compare two checkpoints, or the weights in them that a pattern takes; with `slots` it takes other tensors too.
+
+    A page is written to `html` where that is given.
+
+    Raises:
+        MissingFile: one is not there.
+        UnknownName: the pattern takes nothing of either.
+        ExistingOutput: the page is there already.
+    """
+    refuse_existing([html] if html else [], overwrite)
+    one, other = checkpoint.open(a), checkpoint.open(b)
+    kinds = kinds_of(other, say) | kinds_of(one, say)
+    if pattern is not None:
+        taken = set(names_taken(pattern, kinds, slots))
+        one, other = one.only(taken), other.only(taken)
+    comparison = Comparison(one, other, diff(one, other, kinds))
+    if html:
+        comparison.write_page(html)
+    return comparison

@@ -1,0 +1,51 @@
+"""Ops: the ops of a graph, or how many there are of each type."""
+
+import re
+from collections import Counter
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+from ckpttool.core.errors import CkptError, UnknownName
+from ckpttool.core.names import Pattern, suggestion
+from ckpttool.graph import files
+
+Row = dict[str, Any]
+
+
+def op_rows(
+    path: Path, name: str | None = None, op_type: str | None = None, tags: Collection[str] | None = None
+) -> list[Row]:
+    """Return `{"name", "type", "inputs"}` of a graph's ops, in graph order.
+
+    Args:
+        path: A graph, or a checkpoint with one beside it.
+        name: A pattern of op names.
+        op_type: A regular expression that must match the whole type.
+        tags: Which graph of a SavedModel that has several.
+
+    Raises:
+        UnknownName: the name or the type matches nothing.
+        CkptError: one is no regular expression.
+    """
+    graph = files.load(path, tags)
+    nodes = list(graph.nodes.values())
+    if name is not None:
+        chosen = set(Pattern(name).select(graph.nodes))
+        nodes = [node for node in nodes if node.name in chosen]
+    if op_type is not None:
+        try:
+            pattern = re.compile(op_type)
+        except re.error as error:
+            raise CkptError(f"{op_type!r} is not a regular expression: {error}") from error
+        types = {node.op for node in nodes}
+        nodes = [node for node in nodes if pattern.fullmatch(node.op)]
+        if not nodes:
+            raise UnknownName(f"no op has type {op_type!r}{suggestion(op_type, types)}")
+    return [{"name": node.name, "type": node.op, "inputs": list(node.input)} for node in nodes]
+
+
+def type_rows(ops: Sequence[Row]) -> list[Row]:
+    """Return `{"type", "count"}` of ops, the most frequent type first."""
+    counts = Counter(row["type"] for row in ops)
+    return [{"type": op_type, "count": count} for op_type, count in sorted(counts.items(), key=lambda i: (-i[1], i[0]))]

@@ -1,0 +1,65 @@
+"""Rules: what `import` and `export` go by, from lines and files; ready sets for families of networks; and drafts."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ckpttool import checkpoint
+from ckpttool.core.errors import UnknownName
+from ckpttool.core.names import suggestion
+from ckpttool.foreign.rules import READY_SETS, Rule, parse_rule, read_rules
+from ckpttool.formats.writing.files import refuse_existing
+
+if TYPE_CHECKING:
+    from ckpttool.foreign.suggest import Draft
+
+
+def ready_sets() -> list[dict[str, str]]:
+    """Return `{"name", "for"}` of the ready sets; what one is for is the first line of its file, a comment."""
+    return [
+        {"name": name, "for": path.read_text("utf-8").partition("\n")[0].removeprefix("# ")}
+        for name, path in READY_SETS.items()
+    ]
+
+
+def ready_set(name: str) -> str:
+    """Return the text of a ready set, to copy and edit.
+
+    Raises:
+        UnknownName: there is none of that name; the message has the nearest.
+    """
+    if name not in READY_SETS:
+        raise UnknownName(f"no ready set of rules is named {name}{suggestion(name, READY_SETS)}")
+    return READY_SETS[name].read_text("utf-8")
+
+
+def rules_of(lines: Sequence[str], file: Path | None) -> list[Rule]:
+    """Return the rules of lines `RE=>NEW`, and after them those of a file or a ready set.
+
+    Raises:
+        MissingFile: there is no such file or set.
+        CkptError: one is not a rule.
+    """
+    return [*map(parse_rule, lines), *(read_rules(file) if file else [])]
+
+
+def draft_rules(weights: Path, into: Path, output: Path, overwrite: bool) -> "Draft":
+    """Write a draft of the rules by which a file's weights go into a graph, as `.toml` to read and edit.
+
+    Raises:
+        ExistingOutput: the output is there already.
+    """
+    from ckpttool.foreign.suggest import suggest, write_draft  # a list of ready sets needs no graph
+    from ckpttool.graph import files
+
+    refuse_existing([output], overwrite)
+    draft = suggest(checkpoint.open(weights), files.load(into))
+    write_draft(draft, output)
+    return draft
+
+
+def guessed_by_order(draft: "Draft") -> int:
+    """Return how many rules of a draft go by the order of the tensors alone, and may be wrong."""
+    from ckpttool.foreign.matching import ORDER
+
+    return sum(pair.confidence == ORDER for pair in draft.pairs)

@@ -1,0 +1,65 @@
+"""Vars: the tensors of a checkpoint, or the variables of a graph that has none."""
+
+from collections.abc import Collection, Iterator
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from ckpttool.graph.core import Graph
+from ckpttool.model.resolve import Talk, graph_path, kinds_of, names_taken, open_either
+from ckpttool.remote.paths import is_remote
+
+STATISTICS = ("mean", "std", "min", "max", "zeros", "nan", "inf", "norm")
+
+
+def variable_rows(
+    path: Path, pattern: str | None, slots: bool, statistics: bool, say: Talk, tags: Collection[str] | None = None
+) -> Iterator[dict[str, Any]]:
+    """Yield `{"name", "shape", "dtype", "bytes", "kind"}` of a checkpoint's tensors, by name.
+
+    A graph without a checkpoint has its variables listed, and no values. `say` is told of that, and where a graph lies
+    beside and cannot be read.
+
+    Args:
+        path: A checkpoint, or a graph.
+        pattern: Which weights to list; None lists everything.
+        slots: Let the pattern take the optimizer's tensors and step counters too.
+        statistics: Add those of the values (`STATISTICS`), which are read for it; None for strings and variants.
+        say: Takes a sentence for the user.
+        tags: Which graph of a SavedModel that has several.
+
+    Raises:
+        UnknownName: the pattern takes nothing.
+    """
+    tensors = open_either(path, tags)
+    if isinstance(tensors, Graph):
+        say(f"{path}: a graph without a checkpoint; these are its variables")
+        yield from _graph_rows(tensors, pattern, slots)
+        return
+    if is_remote(path):  # on a server the graph is often larger than the index that is listed
+        kinds = dict[str, str](tensors.kinds())
+        if graph := graph_path(tensors.path):
+            say(f"kinds are told by the names alone: {graph} is not fetched for a list")
+    else:
+        kinds = kinds_of(tensors, say, tags)
+    for name in names_taken(pattern, kinds, slots):
+        tensor = tensors[name]
+        row = tensor.spec.row() | {"kind": kinds[name]}
+        if statistics:
+            from ckpttool.surgery.summary import has_numbers, summarize  # only here are values read, and NumPy needed
+
+            summary = summarize(tensor).row() if has_numbers(tensor) else dict.fromkeys(STATISTICS)
+            row |= {key: summary[key] for key in STATISTICS}
+        yield row
+
+
+def _graph_rows(graph: Graph, pattern: str | None, slots: bool) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a graph's variables; a shape that it does not say is None."""
+    from ckpttool.graph.contents.variables import variables
+
+    described = variables(graph)
+    for name in names_taken(pattern, {name: variable.kind for name, variable in described.items()}, slots):
+        variable = described[name]
+        shape = None if variable.shape is None else list(variable.shape)
+        nbytes = None if shape is None else prod(shape) * variable.dtype.itemsize
+        yield {"name": name, "shape": shape, "dtype": str(variable.dtype), "bytes": nbytes, "kind": variable.kind}
