@@ -124,6 +124,14 @@ def size() -> Iterator[tuple[str, str]]:
     yield "circles of imports", str(circles(imports(set(texts), trees, everywhere=False)))
 
 
+def has_ops(owner: Any) -> bool:
+    """Say whether a message (or, where one has just been parsed, its type) is that of a graph with its ops."""
+    kind = owner if isinstance(owner, type) else type(owner)
+    if kind.__name__ not in MESSAGES:
+        return False
+    return owner is kind or len((owner.graph_def if kind.__name__ == "MetaGraphDef" else owner).node) > 0
+
+
 class Walk:
     """What a call goes through: which files, how often from one to another, and the whole graphs that are copied."""
 
@@ -135,10 +143,8 @@ class Walk:
 
     def __call__(self, frame: Any, event: str, argument: Any) -> None:
         """Count an event of the interpreter's profiler."""
-        if event == "c_call":
-            owner = getattr(argument, "__self__", None)
-            kind = owner if isinstance(owner, type) else type(owner)
-            self.copies += argument.__name__ in COPIES and kind.__name__ in MESSAGES
+        if event == "c_return" and argument.__name__ in COPIES:
+            self.copies += has_ops(argument.__self__)
             return
         code = frame.f_code
         is_function = code.co_flags & inspect.CO_OPTIMIZED and not code.co_name.startswith("<")  # no body of a class
@@ -148,6 +154,7 @@ class Walk:
         self.changes += code.co_filename != self._last
         self._last = code.co_filename
         self.graphs += code.co_qualname == "Graph.__init__"
+        self.copies += code.co_qualname == "Graph.meta" and not frame.f_locals["self"]._is_whole  # put together
 
 
 def walk(arguments: list[str]) -> Walk:

@@ -11,7 +11,7 @@ from ckpttool.core.names import Pattern, layer_of, listed
 from ckpttool.formats.writing.files import refuse_existing
 from ckpttool.graph.contents.stored import stored_tensors
 from ckpttool.graph.core import Graph
-from ckpttool.graph.freezing.frozen import changed_variables
+from ckpttool.graph.freezing.moving_averages import changed_variables
 from ckpttool.lineage.provenance import Command
 from ckpttool.model.model import outputs_of
 

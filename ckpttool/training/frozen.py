@@ -3,30 +3,17 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+from ckpttool.core.by_pattern import ByPattern
 from ckpttool.core.errors import GraphError, PlanError
 from ckpttool.core.names import Pattern, layer_of
 from ckpttool.graph.contents.variables import Variable, variables
 from ckpttool.graph.core import Graph, TensorRef
-from ckpttool.graph.freezing.closure import FrozenPart, frozen_part
-from ckpttool.graph.freezing.frozen import frozen_with_layers
-from ckpttool.graph.freezing.pinning import pin_training
+from ckpttool.graph.freezing.frozen import Frozen
+from ckpttool.graph.freezing.moving_averages import changed_variables
 from ckpttool.graph.freezing.updates import updated_variables
 from ckpttool.graph.roles.roles import Roles, needed_role
-from ckpttool.training.batch_norm import averages
 
-
-@dataclass(frozen=True)
-class Frozen:
-    """What training will not change: names in the checkpoint, the part below the cut, the graph with that part pinned.
-
-    `part` is None when nothing is frozen. In `graph` the frozen layers run in inference mode, but for those whose
-    moving averages are named in `moving`.
-    """
-
-    names: tuple[str, ...]
-    part: FrozenPart | None
-    graph: Graph
-    moving: tuple[str, ...] = ()
+MODES = ("train", "freeze", "stats")
 
 
 def freeze_for_training(
@@ -40,63 +27,55 @@ def freeze_for_training(
     """Freeze what the patterns say, on top of what the graph itself does not train; `bn` is for moving averages.
 
     Raises:
-        GraphError: the graph's loss is not known.
+        GraphError: the graph's loss is not known, or computed without any weight.
         UnknownName: a pattern takes nothing.
-        PlanError: nothing is left to train.
+        PlanError: nothing is left to train, or the graph itself keeps frozen what `train` takes.
     """
     loss = needed_role(graph, roles, "loss")
-    weights, others = _weights(graph, loss)
-    others = others if own_training_op else {}  # a new training op knows nothing of them
-    live = _live(graph, roles, loss, weights, own_training_op)
-    said = set(freeze.select([*weights, *others])) if freeze else set()
+    needed = graph.ancestors(TensorRef.parse(loss).op)
+    every = {name: variable for name, variable in variables(graph).items() if variable.kind == "weight"}
+    weights = {name: variable for name, variable in every.items() if variable.op in needed}
+    if not weights:
+        raise GraphError(f"{graph.source}: the loss {loss} is computed without any weight; name another with `loss`")
+    # The graph's own training op may change weights that the loss does not need; a new one knows nothing of these.
+    others = [name for name in every if name not in weights] if own_training_op else []
+    live = _trainable(graph, roles, loss, weights, own_training_op)
+    chosen = set(train.select(weights)) if train else set(weights)
+    if train:
+        _refuse_frozen(graph, chosen, live)
+    frozen = set(freeze.select([*weights, *others])) if freeze else set()
     norm = averages(graph, weights, bn)
-    trained = (_chosen(graph, train, weights, live) - said - set(norm.fixed)) & live
+    trained = (chosen - frozen - set(norm.fixed)) & live
     if not trained:
         raise PlanError(f"{graph.source}: nothing is left to train: all {len(weights)} weights are frozen")
-    kept = [name for name, variable in weights.items() if variable.trainable and name not in trained]
-    beside = others if train else [name for name in others if name in said]
-    still = [name for name in _untrained(weights, trained) if name not in norm.moving]
-    names = frozen_with_layers(graph, [*kept, *still, *beside, *norm.still], norm.moving)
-    if not names:
-        return Frozen((), None, graph)
-    below = [name for name in names if name not in others]
-    switches = [roles.training] if roles.training else []
-    part = frozen_part(graph, below, [loss], switches, norm.moving) if below else None
-    stored = tuple(dict.fromkeys(variables(graph)[name].name for name in names))
-    return Frozen(stored, part, pin_training(graph, part) if part else graph, norm.moving)
-
-
-def _weights(graph: Graph, loss: str) -> tuple[dict[str, Variable], dict[str, Variable]]:
-    """Return the weights that the loss needs, and the others, which a training op may change all the same."""
-    ops = graph.ancestors(TensorRef.parse(loss).op)
-    weights = {name: variable for name, variable in variables(graph).items() if variable.kind == "weight"}
-    below = {name: variable for name, variable in weights.items() if variable.op in ops}
-    return below, {name: variable for name, variable in weights.items() if name not in below}
-
-
-def _untrained(weights: Mapping[str, Variable], trained: Collection[str]) -> list[str]:
-    """Return the weights that are not trainable, in layers of which nothing is trained."""
     scopes = {layer_of(name) for name in trained}
-    return [name for name, variable in weights.items() if not variable.trainable and layer_of(name) not in scopes]
+    kept = [name for name, variable in weights.items() if variable.trainable and name not in trained]
+    kept += [
+        name
+        for name, variable in weights.items()
+        if not variable.trainable and layer_of(name) not in scopes and name not in norm.moving
+    ]
+    kept += others if train else [name for name in others if name in frozen]
+    return Frozen.of(graph, [*kept, *norm.still], [loss], roles.training, norm.moving)
 
 
-def _live(graph: Graph, roles: Roles, loss: str, weights: Mapping[str, Variable], own_training_op: bool) -> set[str]:
+def _trainable(
+    graph: Graph, roles: Roles, loss: str, weights: Mapping[str, Variable], own_training_op: bool
+) -> set[str]:
     """Return the weights that training can change: those with a gradient, or those that the graph's own op updates."""
-    if not weights:
-        raise GraphError(f"{graph.source}: the loss {loss} is computed without any weight; name another with --loss")
-    found = updated_variables(graph, str(roles.training_op)) if own_training_op else _with_gradient(graph, loss)
-    if own_training_op and not found:
-        raise GraphError(f"{graph.source}: --train-op {roles.training_op} changes no variable")
-    return {name for name, variable in weights.items() if name in found and variable.trainable}
-
-
-def _chosen(graph: Graph, train: Pattern | None, weights: Mapping[str, Variable], live: Collection[str]) -> set[str]:
-    """Return the weights that a pattern takes, all without one; none may lie in a layer that the graph keeps frozen."""
-    if train is None:
-        return set(weights)
-    chosen = set(train.select(weights))
-    _refuse_frozen(graph, chosen, live)
-    return chosen
+    if own_training_op:
+        updated = updated_variables(graph, str(roles.training_op))
+        if not updated:
+            raise GraphError(f"{graph.source}: `training_op` {roles.training_op} changes no variable")
+        return {name for name, variable in weights.items() if name in updated and variable.trainable}
+    reached: set[str] = set()  # by the gradient of the loss, which no StopGradient lets through
+    todo = [TensorRef.parse(loss).op]
+    while todo:
+        name = todo.pop()
+        if name not in reached and graph.nodes[name].op != "StopGradient":
+            reached.add(name)
+            todo.extend(ref.op for ref in graph.inputs(name))
+    return {name for name, variable in weights.items() if variable.op in reached and variable.trainable}
 
 
 def _refuse_frozen(graph: Graph, chosen: Collection[str], live: Collection[str]) -> None:
@@ -105,18 +84,57 @@ def _refuse_frozen(graph: Graph, chosen: Collection[str], live: Collection[str])
     for name in sorted(chosen):
         if layer_of(name) not in scopes:
             raise PlanError(
-                f"{graph.source}: --train takes {name}, which the graph itself keeps frozen; "
+                f"{graph.source}: `train` takes {name}, which the graph itself keeps frozen; "
                 "`reuse MODEL --layers '.*' --into ORIGINAL.meta` puts the weights into the graph it was frozen from"
             )
 
 
-def _with_gradient(graph: Graph, loss: str) -> set[str]:
-    """Return the variables that the loss has a gradient for: those that no StopGradient hides."""
-    found: set[str] = set()
-    todo = [TensorRef.parse(loss).op]
-    while todo:
-        name = todo.pop()
-        if name not in found and graph.nodes[name].op != "StopGradient":
-            found.add(name)
-            todo.extend(ref.op for ref in graph.inputs(name))
-    return {name for name, variable in variables(graph).items() if variable.op in found}
+@dataclass(frozen=True)
+class Averages:
+    """What `bn` asks for: averages that stay (and normalise) or move whatever their layer does; weights that stay."""
+
+    still: tuple[str, ...] = ()
+    moving: tuple[str, ...] = ()
+    fixed: tuple[str, ...] = ()
+
+
+def averages(graph: Graph, weights: Mapping[str, Variable], modes: str | None) -> Averages:
+    """Read `bn`: one of `MODES` for all layers that have moving averages, or PATTERN=MODE pairs.
+
+    In `train` a layer normalises by the batch when training, and its averages move; in `freeze` it normalises by its
+    averages, which stay; `stats` is `train` with the layer's own weights (gamma and beta) fixed. A layer that is not
+    mentioned has `freeze` where its weights are frozen, else `train`.
+
+    Raises:
+        PlanError: the graph has no moving averages, or there is no such mode.
+        UnknownName: a pattern takes none of them.
+    """
+    if modes is None:
+        return Averages()
+    changed = changed_variables(graph)
+    # Moving averages are what no gradient changes, but some op of the training.
+    moving = [name for name, variable in weights.items() if not variable.trainable and variable.op in changed]
+    if not moving:
+        raise PlanError(f"{graph.source}: `bn` has nothing to say: no layer has moving averages that training moves")
+    mode_of = ByPattern.parse(modes, "`bn`", _mode).of(moving)
+    return Averages(
+        tuple(name for name, mode in mode_of.items() if mode == "freeze"),
+        tuple(name for name, mode in mode_of.items() if mode != "freeze"),
+        tuple(dict.fromkeys(own for name, mode in mode_of.items() if mode == "stats" for own in _own(name, weights))),
+    )
+
+
+def _mode(text: str) -> str:
+    if text not in MODES:
+        raise ValueError(text)
+    return text
+
+
+def _own(average: str, weights: Mapping[str, Variable]) -> list[str]:
+    """Return the trainable weights beside a moving average that have its shape: gamma and beta."""
+    scope, shape = layer_of(average), weights[average].shape
+    return [
+        name
+        for name, variable in weights.items()
+        if variable.trainable and layer_of(name) == scope and variable.shape == shape
+    ]

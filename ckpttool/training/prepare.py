@@ -1,25 +1,26 @@
 """Preparing to train: from the options of a run to the graph whose own training op trains what they leave to it."""
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from typing import Any
 
+from ckpttool.core.by_pattern import ByPattern
 from ckpttool.core.errors import PlanError
 from ckpttool.core.names import Pattern
+from ckpttool.graph.contents.layers import layers
 from ckpttool.graph.contents.stored import stored_tensors
 from ckpttool.graph.contents.variables import variables
-from ckpttool.graph.core import Graph
-from ckpttool.graph.freezing.updates import drop_updates, untrainable
+from ckpttool.graph.core import Graph, TensorRef
+from ckpttool.graph.freezing.frozen import Frozen
+from ckpttool.graph.rewrite.editing import Draft
 from ckpttool.graph.rewrite.importable import importable
-from ckpttool.graph.rewrite.prune import without_training
 from ckpttool.graph.roles.roles import Roles, find_roles, needed_role, with_roles
 from ckpttool.model.model import Model
 from ckpttool.model.plan import PlanRow, plan_rows
-from ckpttool.runtime.build import with_objective, with_training
-from ckpttool.runtime.objectives import Objective
+from ckpttool.runtime.build import with_dropout, with_objective, with_training
 from ckpttool.runtime.schedules import RunSteps
 from ckpttool.training.augment import check_augment
-from ckpttool.training.dropout import put_dropout
-from ckpttool.training.frozen import Frozen, freeze_for_training
+from ckpttool.training.frozen import freeze_for_training
 from ckpttool.training.run import Options
 
 
@@ -82,35 +83,68 @@ def _trainable(frozen: Frozen, roles: Roles, options: Options, span: RunSteps) -
     """Return a graph whose training op leaves the frozen weights alone, and its roles."""
     if options.recipe is None:
         if options.dropout or options.objective:
-            raise PlanError("--train-op trains what it was made for: leave --dropout and --objective out")
-        return drop_updates(frozen.graph, frozen.names, frozen.moving), roles
-    bare, roles = _bare(frozen, roles)
+            raise PlanError("`training_op` trains what it was made for: leave `dropout` and `objective` out")
+        return frozen.applied("updates"), roles
+    named: dict[str, Any] = {role: getattr(roles, role) for role in ("loss", "labels", "logits", "accuracy")}
+    bare = frozen.applied(forward=[*roles.inputs, *(name for name in named.values() if name)])
+    roles = find_roles(bare, needed=("training",), **named, inputs=roles.inputs)
     if options.dropout is not None:
         bare, roles = put_dropout(bare, roles, frozen.names, options.dropout, options.seed)
     if options.objective is not None:
-        bare, roles = _with_objective(bare, roles, options.objective, options.seed)
+        logits, labels = needed_role(bare, roles, "logits"), needed_role(bare, roles, "labels")
+        bare = with_objective(importable(bare), logits, labels, options.objective, options.seed)
+        roles = find_roles(bare, needed=("training",), inputs=roles.inputs, logits=logits, labels=labels)
     trained = [v.op for v in variables(bare).values() if v.trainable and v.name not in frozen.names]
     graph = with_training(importable(bare), str(roles.loss), trained, options.recipe, options.seed, span)
     graph = with_roles(graph, roles)
     return graph, find_roles(graph)
 
 
-def _bare(frozen: Frozen, roles: Roles) -> tuple[Graph, Roles]:
-    """Return the graph without any training op, and its roles without one."""
-    said: dict[str, Any] = {
-        "loss": roles.loss,
-        "labels": roles.labels,
-        "logits": roles.logits,
-        "accuracy": roles.accuracy,
+DROPOUT_SCOPE = "dropout"
+"""What the scope of a layer's dropout is called, beside the op that it is put behind."""
+
+
+def put_dropout(graph: Graph, roles: Roles, frozen: Collection[str], rates: str, seed: int) -> tuple[Graph, Roles]:
+    """Return the graph with dropout behind its trained hidden layers, by the rates of an option, and its roles.
+
+    What read a layer's output reads what dropout leaves of it. It follows the graph's training switch, or a new
+    placeholder `training`.
+
+    Raises:
+        PlanError: there is no trained hidden layer, a rate is not one, or a layer has dropout already.
+    """
+    outputs = hidden_outputs(graph, roles, frozen)
+    if not outputs:
+        raise PlanError(f"{graph.source}: `dropout` has no trained hidden layer to be put behind")
+    rate_of = ByPattern.parse(rates, "`dropout`", _rate).of(outputs)
+    for name in rate_of:
+        if f"/{DROPOUT_SCOPE}/" in outputs[name]:
+            raise PlanError(f"{graph.source}: {name} has dropout already; train with it, without `dropout`")
+    scopes = {name: f"{TensorRef.parse(output).op}/{DROPOUT_SCOPE}" for name, output in outputs.items()}
+    places = {scopes[name]: (outputs[name], rate) for name, rate in rate_of.items() if rate}
+    built, made, training = with_dropout(importable(graph), places, roles.training, seed)
+    moved = {TensorRef.parse(old): TensorRef.parse(new) for old, new in made.items()}
+    draft = Draft(built)
+    draft.redirect(moved, graph.nodes.keys() & built.nodes.keys())
+    return draft.sealed(), replace(roles, training=training)
+
+
+def hidden_outputs(graph: Graph, roles: Roles, frozen: Collection[str]) -> dict[str, str]:
+    """Return the output tensors of the hidden layers with a trained kernel, by the layers' names."""
+    below, stored = graph.ancestors(TensorRef.parse(str(roles.loss)).op), stored_tensors(graph)
+    kernels = {name for name, each in stored.items() if each.trainable and len(each.shape or ()) > 1} - set(frozen)
+    outputs = {
+        layer.name: layer.output
+        for layer in layers(graph)
+        if layer.output and TensorRef.parse(layer.output).op in below
     }
-    targets = [*roles.inputs, *(name for name in said.values() if name)]
-    bare = drop_updates(without_training(frozen.graph, targets), frozen.names, frozen.moving)
-    bare = untrainable(bare, frozen.names)
-    return bare, find_roles(bare, needed=("training",), **said, inputs=roles.inputs)
+    logits = list(outputs)[-1:]
+    trained = {layer.name for layer in layers(graph) if kernels & set(layer.variables)}
+    return {name: output for name, output in outputs.items() if name in trained and name not in logits}
 
 
-def _with_objective(graph: Graph, roles: Roles, objective: Objective, seed: int) -> tuple[Graph, Roles]:
-    """Return the graph with another loss and accuracy of its logits and labels, and its roles."""
-    logits, labels = needed_role(graph, roles, "logits"), needed_role(graph, roles, "labels")
-    new = with_objective(importable(graph), logits, labels, objective, seed)
-    return new, find_roles(new, needed=("training",), inputs=roles.inputs, logits=logits, labels=labels)
+def _rate(text: str) -> float:
+    rate = float(text)
+    if not 0 <= rate < 1:
+        raise ValueError(text)
+    return rate

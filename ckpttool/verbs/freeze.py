@@ -3,26 +3,21 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from ckpttool.core.errors import PlanError
 from ckpttool.core.names import Pattern, listed
 from ckpttool.core.variable_kinds import base_name
-from ckpttool.graph.contents.op_outputs import dtype_of_output
 from ckpttool.graph.contents.variables import variables
-from ckpttool.graph.core import Graph, TensorRef
-from ckpttool.graph.freezing.closure import FrozenPart, frozen_part
-from ckpttool.graph.freezing.frozen import frozen_with_layers
-from ckpttool.graph.freezing.pinning import pin_training
-from ckpttool.graph.freezing.updates import drop_updates, stop_gradient, untrainable, update_ops
+from ckpttool.graph.core import Graph
+from ckpttool.graph.freezing.closure import FrozenPart
+from ckpttool.graph.freezing.frozen import Frozen, Method
+from ckpttool.graph.freezing.updates import update_ops
 from ckpttool.graph.rewrite.importable import importable
 from ckpttool.graph.roles.modes import mode_placeholders
 from ckpttool.graph.roles.roles import Roles, certain_roles, find_roles
 from ckpttool.lineage.provenance import Command
 from ckpttool.model.model import Model, write_model
 from ckpttool.model.plan import ModelPlan, PlanRow, plan_rows, prefix_note
-
-Method = Literal["var-list", "stop-gradient"]
 
 
 @dataclass(frozen=True)
@@ -68,15 +63,14 @@ def plan_freeze(
     pattern = Pattern(layers)
     described = variables(model.graph)
     weights = [key for key, variable in described.items() if variable.kind == "weight"]
-    frozen = frozen_with_layers(model.graph, pattern.select(weights))
-    rows = plan_rows(model.graph, {v.name: v.name for v in described.values()}, {described[key].name for key in frozen})
+    found = find_roles(model.graph, needed=(), **(roles or {}))
+    frozen = Frozen.of(model.graph, pattern.select(weights), _targets(found), found.training)
+    rows = plan_rows(model.graph, {v.name: v.name for v in described.values()}, frozen.names)
     if not any(row.train for row in rows):
         raise PlanError(f"{model.path}: nothing is left to train: {layers!r} freezes all {len(rows)} weights")
-    found = find_roles(model.graph, needed=(), **(roles or {}))
-    part = _part(model.graph, frozen, found)
-    graph = _frozen_graph(model.graph, frozen, method, part, _targets(found))
-    notes = (*prefix_note(pattern, weights), *_cut_notes(part, method), *_change_notes(model.graph, graph, frozen))
-    return Freezing(model, graph, tuple(frozen), rows, notes)
+    graph = importable(frozen.applied(method))
+    notes = (*prefix_note(pattern, weights), *_cut_notes(frozen.part, method))
+    return Freezing(model, graph, frozen.names, rows, (*notes, *_change_notes(model.graph, graph, frozen.names)))
 
 
 def freeze_graph(graph: Graph, names: Collection[str], method: Method = "var-list") -> Graph:
@@ -86,59 +80,11 @@ def freeze_graph(graph: Graph, names: Collection[str], method: Method = "var-lis
         UnknownName: a name is not one of the graph's variables.
     """
     found = certain_roles(graph)
-    frozen = frozen_with_layers(graph, names)
-    return _frozen_graph(graph, frozen, method, _part(graph, frozen, found), _targets(found))
-
-
-def _frozen_graph(
-    graph: Graph, frozen: Collection[str], method: Method, part: FrozenPart | None, targets: list[str]
-) -> Graph:
-    """Pin, stop and drop, in this order: the first two need ops that the last takes away."""
-    if part is not None:
-        graph = pin_training(graph, part)
-    if part is not None and method == "stop-gradient":
-        readers = graph.ancestors(*(TensorRef.parse(name).op for name in targets)) - part.ops
-        graph = stop_gradient(graph, _stops(graph, part, readers), readers)
-    graph = drop_updates(graph, frozen)
-    # No gradient can be stopped below a frozen variable that trained layers feed: the list alone protects it.
-    left_out = frozen if method == "var-list" or part is None else part.above
-    return importable(untrainable(graph, left_out))
+    return importable(Frozen.of(graph, names, _targets(found), found.training).applied(method))
 
 
 def _targets(roles: Roles) -> list[str]:
     return [name for name in (roles.loss, roles.logits, roles.accuracy) if name]
-
-
-def _part(graph: Graph, frozen: Collection[str], roles: Roles) -> FrozenPart | None:
-    """Return the frozen part of what computes the loss; None where the graph computes nothing with the variables."""
-    targets = _targets(roles)
-    below = graph.ancestors(*(TensorRef.parse(name).op for name in targets)) if targets else set()
-    chosen = set(frozen)
-    used = [key for key, variable in variables(graph).items() if key in chosen and variable.op in below]
-    return frozen_part(graph, used, targets, roles.training) if used else None
-
-
-def _stops(graph: Graph, part: FrozenPart, readers: Collection[str]) -> list[str]:
-    """Return the tensors at which gradients are stopped: the features, and what else leaves of the variables.
-
-    A penalty on a frozen kernel reads the kernel itself; where it reads it by its handle, its own read is stopped.
-    """
-    stops = []
-    held = {variables(graph)[key].op for key in part.variables}
-    leaving = [text for text in part.constants if held & graph.ancestors(TensorRef.parse(text).op)]
-    for text in (*part.features, *leaving):
-        ref = TensorRef.parse(text)
-        if graph.nodes[ref.op].op == "VarHandleOp":
-            reads = [name for name in graph.consumers[ref.op] if name in readers]
-            stops += [f"{name}:0" for name in reads if graph.nodes[name].op == "ReadVariableOp"]
-        elif _has_gradient(graph, ref):
-            stops.append(text)
-    return stops
-
-
-def _has_gradient(graph: Graph, ref: TensorRef) -> bool:
-    name = dtype_of_output(graph, ref).name
-    return "float" in name or "complex" in name
 
 
 def _cut_notes(part: FrozenPart | None, method: Method) -> list[str]:

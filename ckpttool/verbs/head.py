@@ -8,9 +8,7 @@ from ckpttool.graph.contents.layers import Layer, layers
 from ckpttool.graph.contents.stored import stored_tensors
 from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.core import Graph, TensorRef
-from ckpttool.graph.freezing.closure import frozen_part
-from ckpttool.graph.freezing.pinning import pin_training
-from ckpttool.graph.freezing.updates import drop_updates, untrainable
+from ckpttool.graph.freezing.frozen import Frozen
 from ckpttool.graph.rewrite.importable import importable
 from ckpttool.graph.rewrite.prune import without_training
 from ckpttool.graph.roles.roles import find_roles
@@ -66,11 +64,11 @@ def with_new_head(
     place = Place(str(top.output), _scope_of(top), labels, training)
     whole = with_head(trunk, place, parse(head), objective, seed)
     weights = [name for name, stored in stored_tensors(whole).items() if stored.kind == "weight"]
-    cold = frozen.select(weights) if frozen else []
-    if cold:
-        whole = untrainable(drop_updates(pin_training(whole, frozen_part(whole, cold, [LOSS])), cold), cold)
+    chosen = frozen.select(weights) if frozen else []
+    if chosen:
+        whole = Frozen.of(whole, chosen, [LOSS]).applied()
     trained = [variable.op for variable in variables(whole).values() if variable.trainable]
-    return with_training(importable(whole), LOSS, trained, recipe, seed), cold
+    return with_training(importable(whole), LOSS, trained, recipe, seed), chosen
 
 
 def _scope_of(layer: Layer) -> str:

@@ -13,7 +13,7 @@ from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
 from ckpttool.graph.contents.layers import layers
 from ckpttool.graph.core import Graph
-from ckpttool.graph.freezing.frozen import frozen_with_layers
+from ckpttool.graph.freezing.moving_averages import with_moving_averages
 from ckpttool.graph.freezing.updates import stop_gradient
 from ckpttool.graph.rewrite.importable import importable
 from ckpttool.graph.rewrite.prune import without_training
@@ -83,7 +83,7 @@ def calls(action: Callable[[Any], object], given: Any) -> int:
         certain_roles,
         lambda graph: comparisons(graph, "loss"),
         lambda graph: without_training(graph, ["loss"]),
-        lambda graph: frozen_with_layers(graph, ["h1/kernel"]),
+        lambda graph: with_moving_averages(graph, ["h1/kernel"]),
         lambda graph: stop_gradient(graph, [f"{name}:0" for name in graph.nodes if name.endswith("/Mul")]),
     ],
 )

@@ -1,4 +1,4 @@
-"""Batch normalisation while training: what the averages of frozen and trained layers do, and what `--bn` says."""
+"""Batch normalisation while training: what the averages of frozen and trained layers do, and what `bn` asks for."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -141,7 +141,7 @@ def test_the_output_trains_on_in_plain_tensorflow(
 
 
 def test_what_cannot_be_said_is_refused(ours: Path, small: Path, data: Path, tmp_path: Path) -> None:
-    for bn, problem in (("on", "--bn 'on'"), ("norm1=off", "'off' is no value")):
+    for bn, problem in (("on", "`bn` 'on'"), ("norm1=off", "'off' is no value")):
         with pytest.raises(PlanError, match=problem):
             finetune(Model.open(ours), data, replace(OPTIONS, bn=bn), tmp_path / "out.ckpt")
     with pytest.raises(UnknownName, match="nrm"):

@@ -61,7 +61,7 @@ def test_a_later_run_trains_with_the_dropout_that_is_there(small: Path, data: Pa
     finetune(Model.open(small), data, replace(OPTIONS, dropout="0.5"), tmp_path / "one.ckpt")
     finetune(Model.open(tmp_path / "one.ckpt"), data, OPTIONS, tmp_path / "two.ckpt")
     assert behind(tmp_path / "two.ckpt") == ["hidden1", "hidden2"]
-    with pytest.raises(PlanError, match="hidden1 has dropout already; train with it, without --dropout"):
+    with pytest.raises(PlanError, match="hidden1 has dropout already; train with it, without `dropout`"):
         finetune(Model.open(tmp_path / "one.ckpt"), data, replace(OPTIONS, dropout="0.3"), tmp_path / "three.ckpt")
 
 
@@ -73,7 +73,7 @@ def test_a_foreign_graph_keeps_its_own_switch(foreign: Any, data: Path, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("rates", "problem"), [("1", "--dropout '1'"), ("-0.1", "no value"), ("half", "'half' is no value for it")]
+    ("rates", "problem"), [("1", "`dropout` '1'"), ("-0.1", "no value"), ("half", "'half' is no value for it")]
 )
 def test_rates_lie_from_0_to_below_1(small: Path, data: Path, tmp_path: Path, rates: str, problem: str) -> None:
     with pytest.raises(PlanError, match=problem):
@@ -86,7 +86,7 @@ def test_what_cannot_have_dropout_is_told(small: Path, data: Path, tmp_path: Pat
     with pytest.raises(PlanError, match="no trained hidden layer"):
         finetune(Model.open(small), data, replace(OPTIONS, dropout="0.1", train="outputs"), tmp_path / "out.ckpt")
     own = replace(OPTIONS, recipe=None, roles={"training_op": "GradientDescent"}, dropout="0.1")
-    with pytest.raises(PlanError, match="leave --dropout and --objective out"):
+    with pytest.raises(PlanError, match="leave `dropout` and `objective` out"):
         finetune(Model.open(small), data, own, tmp_path / "out.ckpt")
 
 

@@ -11,8 +11,9 @@ from ckpttool.cli.options.reading import layers_option, model_argument
 from ckpttool.cli.options.rows import roles_options
 from ckpttool.cli.options.writing import output_options
 from ckpttool.cli.show.plans import execute
+from ckpttool.graph.freezing.frozen import Method
 from ckpttool.model.model import Model
-from ckpttool.verbs.freeze import Method, plan_freeze
+from ckpttool.verbs.freeze import plan_freeze
 
 
 @click.command()

@@ -7,7 +7,7 @@ from ckpttool.core.errors import GraphError
 from ckpttool.graph.contents.flow import Flow
 from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.core import Graph, TensorRef
-from ckpttool.graph.freezing.frozen import frozen_with_layers
+from ckpttool.graph.freezing.moving_averages import with_moving_averages
 from ckpttool.graph.freezing.randomness import Functions, disturbances, is_changing, is_random
 from ckpttool.graph.ops import CONDITIONALS, PLACEHOLDERS, SELECTS, SHAPES, STREAMS
 from ckpttool.graph.roles.modes import mode_placeholders
@@ -63,7 +63,7 @@ def frozen_part(
         UnknownName: a frozen variable, a target or a placeholder is not in the graph.
         GraphError: the targets depend on no frozen variable.
     """
-    return _Closure(graph, frozen_with_layers(graph, frozen, moving), targets, training).part()
+    return _Closure(graph, with_moving_averages(graph, frozen, moving), targets, training).part()
 
 
 class _Closure:

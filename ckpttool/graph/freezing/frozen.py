@@ -1,76 +1,78 @@
-"""Which variables a frozen set really covers: moving averages share the fate of their layer."""
+"""Frozen: what stays as it is while the rest of a graph is trained, and the graph that keeps it so."""
 
-from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
-from ckpttool.core.errors import UnknownName
-from ckpttool.core.names import suggestion
-from ckpttool.graph.contents.assign import written_variable
-from ckpttool.graph.contents.variables import Variable, variables
-from ckpttool.graph.core import Graph, cached
-from ckpttool.graph.ops import RESTORES
+from ckpttool.graph.contents.stored import stored_tensors
+from ckpttool.graph.contents.variables import variables
+from ckpttool.graph.core import Graph, TensorRef
+from ckpttool.graph.freezing.closure import FrozenPart, frozen_part
+from ckpttool.graph.freezing.moving_averages import with_moving_averages
+from ckpttool.graph.freezing.pinning import pin_training
+from ckpttool.graph.freezing.updates import drop_updates, stop_at_cut, untrainable
+from ckpttool.graph.rewrite.prune import without_training
 
-_GIVEN = RESTORES | {"Placeholder"}
-"""What an assign that is not training puts in: a saver's tensors, or the user's."""
+Method = Literal["var-list", "stop-gradient"]
+"""How optimizers that are put on later are kept from frozen variables."""
 
 
-def frozen_with_layers(graph: Graph, frozen: Collection[str], moving: Collection[str] = ()) -> list[str]:
-    """Return the frozen weights with those that share their fate: the moving averages of layers all frozen.
+@dataclass(frozen=True)
+class Frozen:
+    """What stays as it is while the rest of a graph is trained.
 
-    Those named in `moving` do not share it.
-
-    Raises:
-        UnknownName: a name is not one of the graph's variables.
+    `names` are the frozen variables as a checkpoint has them: those chosen, and the moving averages of layers that are
+    frozen whole, but for those in `moving`. `part` is what computes the `targets` with them, and the cut where it ends;
+    None where the targets need no frozen variable. In `graph` that part runs in inference mode.
     """
-    described = variables(graph)
-    wanted = set(frozen)
-    known = {*described, *(variable.name for variable in described.values())}
-    unknown = [name for name in frozen if name not in known]
-    if unknown:
-        raise UnknownName(f"{graph.source}: no variable {unknown[0]}{suggestion(unknown[0], described)}")
-    chosen = {key for key, variable in described.items() if key in wanted or variable.name in wanted}
-    changed, trained = changed_variables(graph), _trained_below(described)
-    return [
-        key
-        for key, variable in described.items()
-        if key in chosen
-        or (variable.kind == "weight" and key not in moving and _follows(variable, trained, chosen, changed))
-    ]
 
+    graph: Graph
+    names: tuple[str, ...]
+    part: FrozenPart | None
+    targets: tuple[str, ...]
+    moving: tuple[str, ...] = ()
 
-def _trained_below(described: Mapping[str, Variable]) -> Mapping[str, list[str]]:
-    """For each scope the trainable variables in it, also in scopes of its own."""
-    found: dict[str, list[str]] = defaultdict(list)
-    for key, variable in described.items():
-        scope = variable.name.rpartition("/")[0] if variable.trainable else ""
-        while scope:
-            found[scope].append(key)
-            scope = scope.rpartition("/")[0]
-    return found
+    @classmethod
+    def of(
+        cls,
+        graph: Graph,
+        chosen: Collection[str],
+        targets: Sequence[str],
+        training: str | None = None,
+        moving: Collection[str] = (),
+    ) -> "Frozen":
+        """Find what stays with the chosen variables (names in the checkpoint) where `targets` are trained or asked for.
 
+        `training` names the mode placeholder; by default every placeholder of a single bool is one.
 
-def _follows(
-    variable: Variable, trained: Mapping[str, list[str]], chosen: Collection[str], changed: Collection[str]
-) -> bool:
-    """Say whether a weight that no optimizer trains is frozen with its layer, or never changes at all.
+        Raises:
+            UnknownName: a variable, a target or the placeholder is not in the graph.
+        """
+        described, keys = variables(graph), with_moving_averages(graph, chosen, moving)
+        needed = graph.ancestors(*(TensorRef.parse(text).op for text in targets))
+        used = [key for key in keys if described[key].op in needed]
+        part = frozen_part(graph, used, targets, training, moving) if used else None
+        names = tuple(dict.fromkeys(described[key].name for key in keys))
+        return cls(pin_training(graph, part) if part else graph, names, part, tuple(targets), tuple(moving))
 
-    The layer is the nearest scope that has trainable weights. Nothing changes what an earlier freezing has frozen; only
-    where a trained weight stands right beside it is it taken for a moving average of that layer nevertheless.
-    """
-    if variable.trainable:
-        return False
-    scope, is_own = variable.name.rpartition("/")[0], True
-    while scope:
-        siblings = trained.get(scope)
-        if siblings and (is_own or variable.op in changed):
-            return all(key in chosen for key in siblings)
-        scope, is_own = scope.rpartition("/")[0], False
-    return variable.op not in changed
+    def applied(self, method: Method | Literal["updates"] = "var-list", forward: Sequence[str] = ()) -> Graph:
+        """Return the graph whose training leaves what is frozen alone.
 
+        Frozen layers run in inference mode, and nothing updates their variables any more: that is all with `updates`.
+        Optimizers that are put on later do not find the variables in TRAINABLE_VARIABLES with `var-list`; with
+        `stop-gradient` they cannot pass the cut. With `forward` (tensors) only the part that computes these is left,
+        without any training op.
 
-@cached
-def changed_variables(graph: Graph) -> Collection[str]:
-    """Return the ops of the variables that some op changes which is neither an initialiser nor restores nor is fed."""
-    initial = {variable.assign for variable in variables(graph).values()}
-    written = {name: op for name in graph.nodes if name not in initial and (op := written_variable(graph, name))}
-    return {op for name, op in written.items() if graph.nodes[graph.inputs(name)[-1].op].op not in _GIVEN}
+        Raises:
+            UnknownName: one of `forward` is not in the graph.
+        """
+        graph, left_out = self.graph, self.names
+        if method == "stop-gradient" and self.part is not None:
+            graph = stop_at_cut(graph, self.part, self.targets)
+            # No gradient can be stopped below a frozen variable that trained layers feed: the list alone protects it.
+            left_out = self.part.above
+        if forward:
+            graph = without_training(graph, forward)
+        held = stored_tensors(graph)
+        graph = drop_updates(graph, [name for name in self.names if name in held], self.moving)
+        return graph if method == "updates" else untrainable(graph, left_out)

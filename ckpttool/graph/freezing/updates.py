@@ -10,7 +10,8 @@ from ckpttool.graph.contents.op_outputs import dtype_of_output
 from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.free_names import FreeNames
-from ckpttool.graph.freezing.frozen import frozen_with_layers
+from ckpttool.graph.freezing.closure import FrozenPart
+from ckpttool.graph.freezing.moving_averages import with_moving_averages
 from ckpttool.graph.ops import APPLY, RESTORES
 from ckpttool.graph.rewrite.collections import VARIABLE_COLLECTIONS
 from ckpttool.graph.rewrite.editing import Draft, input_text, redirect, type_attr
@@ -46,6 +47,26 @@ def _stop_nodes(graph: Graph, tensors: Collection[TensorRef]) -> dict[TensorRef,
     return stops
 
 
+def stop_at_cut(graph: Graph, part: FrozenPart, targets: Collection[str]) -> Graph:
+    """Return the graph in which no gradient of the targets gets into the frozen part.
+
+    It is stopped at the features, and at what else leaves of the variables: a penalty on a frozen kernel reads the
+    kernel itself. Where it reads it by its handle, its own read is stopped.
+    """
+    readers = graph.ancestors(*(TensorRef.parse(name).op for name in targets)) - part.ops
+    held = {variables(graph)[key].op for key in part.variables}
+    leaving = [text for text in part.constants if held & graph.ancestors(TensorRef.parse(text).op)]
+    stops = []
+    for text in (*part.features, *leaving):
+        ref = TensorRef.parse(text)
+        if graph.nodes[ref.op].op == "VarHandleOp":
+            reads = [name for name in graph.consumers[ref.op] if name in readers]
+            stops += [f"{name}:0" for name in reads if graph.nodes[name].op == "ReadVariableOp"]
+        elif any(kind in dtype_of_output(graph, ref).name for kind in ("float", "complex")):
+            stops.append(text)  # only these have gradients
+    return stop_gradient(graph, stops, readers)
+
+
 def drop_updates(graph: Graph, names: Collection[str], moving: Collection[str] = ()) -> Graph:
     """Return the graph without the ops that change the named variables (checkpoint names) when it is trained.
 
@@ -58,7 +79,7 @@ def drop_updates(graph: Graph, names: Collection[str], moving: Collection[str] =
     Raises:
         UnknownName: a name is not one of the graph's variables.
     """
-    frozen = frozen_with_layers(graph, names, moving)
+    frozen = with_moving_averages(graph, names, moving)
     removed = set(update_ops(graph, [*frozen, *_slots(graph, frozen)]))
     if not removed:
         return graph

@@ -1,45 +1,61 @@
-"""What a frozen set covers beside the weights that are named."""
+"""What is frozen, and the graph that keeps it so: each step is tested for itself; here what they make together."""
 
 import pytest
 
-from ckpttool.core.errors import UnknownName
-from ckpttool.graph.freezing.frozen import changed_variables, frozen_with_layers
-from ckpttool.graph.freezing.updates import drop_updates, untrainable
+from ckpttool.graph.contents.variables import variables
+from ckpttool.graph.freezing.frozen import Frozen
+from ckpttool.graph.freezing.updates import update_ops
+
+LOWER = ["h1/kernel", "h1/bias", "bn1/gamma", "bn1/beta"]
+AVERAGES = ["bn1/moving_mean", "bn1/moving_variance"]
 
 
 @pytest.fixture
 def graph(new_network):
+    """Two layers, the lower with batch normalisation, and a constant that nothing computes with."""
     with new_network().building() as net:
         h, y, training = net.inputs()
-        with net.v1.variable_scope("net"):
-            h = net.batch_norm(net.dense(h, 4, "h1"), training, "bn1")
-            h = net.dense(h, 3, "out", relu=False)
+        h = net.batch_norm(net.dense(h, 4, "h1", relu=False), training, "bn1")
         net.variable("table", [2], trainable=False, value=1.0)
-        net.variable("counter", [], trainable=False, value=0.0).assign_add(1.0)
-        net.classify(h, y, net.v1.train.GradientDescentOptimizer(0.1))
+        net.classify(net.dense(h, 3, "out", relu=False), y, net.v1.train.GradientDescentOptimizer(0.1))
     return net.export()
 
 
-def test_moving_averages_follow_their_layer_and_constants_are_always_frozen(graph):
-    averages = ["net/bn1/moving_mean", "net/bn1/moving_variance"]
-    assert frozen_with_layers(graph, ["net/out/bias"]) == ["net/out/bias", "table"]
-    both = ["net/bn1/gamma", "net/bn1/beta"]
-    assert frozen_with_layers(graph, both) == [*both, *averages, "table"]
-    assert frozen_with_layers(graph, both[:1]) == [*both[:1], "table"]
+def trainable(graph):
+    return [name for name, variable in variables(graph).items() if variable.trainable]
 
 
-def test_what_was_frozen_before_stays_frozen(graph):
-    names = ["net/h1/kernel", "net/h1/bias"]
-    again = untrainable(drop_updates(graph, names), names)
-    assert frozen_with_layers(again, ["net/out/bias"]) == [*names, "net/out/bias", "table"]
+def test_the_moving_averages_of_frozen_layers_stay_and_the_layers_run_in_inference_mode(graph):
+    frozen = Frozen.of(graph, LOWER, ["loss/loss:0"])
+    assert set(frozen.names) == {*LOWER, *AVERAGES, "table"}
+    assert "training/frozen" in frozen.graph.nodes
+    assert set(frozen.part.variables) == {*LOWER, *AVERAGES}
 
 
-def test_only_training_changes_a_variable(graph):
-    assert "counter" in changed_variables(graph)
-    assert "net/bn1/moving_mean" in changed_variables(graph)
-    assert "table" not in changed_variables(graph)
+def test_updates_are_dropped_by_every_method_the_list_and_the_cut_are_for_other_optimizers(graph):
+    frozen = Frozen.of(graph, LOWER, ["loss/loss:0"])
+    kept = {method: frozen.applied(method) for method in ("updates", "var-list", "stop-gradient")}
+    assert update_ops(graph, frozen.names)
+    assert not any(update_ops(each, frozen.names) for each in kept.values())
+    assert trainable(kept["updates"]) == trainable(kept["stop-gradient"]) == [*LOWER, "out/kernel", "out/bias"]
+    assert trainable(kept["var-list"]) == ["out/kernel", "out/bias"]
+    stops = {method: [name for name in each.nodes if name.endswith("/stop_gradient")] for method, each in kept.items()}
+    assert [len(found) for found in stops.values()] == [0, 0, 1]
 
 
-def test_a_name_that_is_none_is_refused(graph):
-    with pytest.raises(UnknownName, match="network: no variable net/h2/kernel; nearest: net/h1/kernel"):
-        frozen_with_layers(graph, ["net/h2/kernel"])
+def test_averages_may_move_though_their_layer_is_frozen(graph):
+    frozen = Frozen.of(graph, LOWER, ["loss/loss:0"], moving=AVERAGES)
+    assert not set(AVERAGES) & set(frozen.names)
+    assert update_ops(frozen.applied(), AVERAGES) == update_ops(graph, AVERAGES)
+
+
+def test_the_forward_part_has_no_training_and_none_of_what_it_does_not_need(graph):
+    forward = Frozen.of(graph, LOWER, ["loss/loss:0"]).applied(forward=["loss/loss:0"])
+    assert not update_ops(forward)
+    assert "table" not in variables(forward)
+    assert trainable(forward) == ["out/kernel", "out/bias"]
+
+
+def test_nothing_is_frozen_but_what_never_changes(graph):
+    frozen = Frozen.of(graph, [], ["loss/loss:0"])
+    assert (frozen.names, frozen.part, frozen.graph) == (("table",), None, graph)
