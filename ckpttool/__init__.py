@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ckpttool.core.tensors import TensorSpec as TensorSpec
     from ckpttool.foreign.rules import Rule as Rule
     from ckpttool.model.model import Model as Model
+    from ckpttool.runtime.configure import configure_tensorflow as configure_tensorflow
     from ckpttool.runtime.recipe import Recipe as Recipe
     from ckpttool.runtime.session_import import assign_with_placeholders as assign_with_placeholders
     from ckpttool.runtime.session_import import feed_for_assigns as feed_for_assigns
@@ -35,9 +36,9 @@ if TYPE_CHECKING:
     from ckpttool.surgery.merge import merge as merge
     from ckpttool.surgery.verify import unchanged as unchanged
     from ckpttool.surgery.verify import verify as verify
-    from ckpttool.training.callbacks import Recording as Recording
     from ckpttool.training.callbacks.callback import Callback as Callback
-    from ckpttool.training.run import Options as Options
+    from ckpttool.training.callbacks.recording import Recording as Recording
+    from ckpttool.training.options import Options as Options
     from ckpttool.verbs.cache import cache as cache
     from ckpttool.verbs.diagnose import diagnose as diagnose
     from ckpttool.verbs.evaluate import evaluate as evaluate
@@ -70,11 +71,11 @@ _PLACES = {
     "MissingDependency": "core.errors",
     "MissingFile": "core.errors",
     "Model": "model.model",
-    "Options": "training.run",
+    "Options": "training.options",
     "Pattern": "core.names",
     "PlanError": "core.errors",
     "Recipe": "runtime.recipe",
-    "Recording": "training.callbacks",
+    "Recording": "training.callbacks.recording",
     "Rule": "foreign.rules",
     "Tensor": "core.tensors",
     "TensorSpec": "core.tensors",
@@ -82,6 +83,7 @@ _PLACES = {
     "assign_with_placeholders": "runtime.session_import",
     "average": "surgery.average",
     "cache": "verbs.cache",
+    "configure_tensorflow": "runtime.configure",
     "diagnose": "verbs.diagnose",
     "diff": "surgery.diff",
     "evaluate": "verbs.evaluate",

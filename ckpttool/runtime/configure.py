@@ -27,7 +27,7 @@ def tensorflow() -> Any:
         MissingDependency: it is not installed.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # see `suit_tensorflow`
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # see `configure_tensorflow`
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -43,8 +43,8 @@ def tensorflow() -> Any:
     return tensorflow
 
 
-def suit_tensorflow(convolutions: bool, threads: int | None = None) -> None:
-    """Suit TensorFlow, where nobody imported it yet, to a network with convolutions or without; limit its threads.
+def configure_tensorflow(convolutions: bool = False, threads: int | None = None) -> None:
+    """Configure TensorFlow, where nobody imported it yet, with convolutions in mind or not; limit its threads.
 
     oneDNN's kernels take a fifth of the time for convolutions, and ops that run beside one another half of the rest;
     small dense layers lose by both. With one thread an op computes on one core, and oneDNN, whose sums depend on the
@@ -67,7 +67,17 @@ def _limit_threads(count: int) -> None:
     try:
         threading.set_intra_op_parallelism_threads(count)
     except RuntimeError as error:
-        raise PlanError(f"--threads {count}: TensorFlow has begun to run in this process: {error}") from error
+        raise PlanError(f"`threads` {count}: TensorFlow has begun to run in this process: {error}") from error
+
+
+def require_threads(count: int | None) -> None:
+    """Check that an op computes with as many threads as asked for; whoever owns the process has configured them.
+
+    Raises:
+        PlanError: it does not.
+    """
+    if count is not None and tensorflow().config.threading.get_intra_op_parallelism_threads() != count:
+        raise PlanError(f"`threads` {count}: call `configure_tensorflow(threads={count})` before TensorFlow runs")
 
 
 @contextlib.contextmanager

@@ -59,7 +59,7 @@ class Augmentation:
 
 
 def check_augment(augment: str | None, cache: bool, variants: int | None) -> None:
-    """Check that `--augment`, `--cache` and `--cache-augment` go together, and that the first can be read.
+    """Check that `augment`, `cache` and `cache_augment` go together, and that the first can be read.
 
     Raises:
         CkptError: they do not, or it cannot; the message says what to give.
@@ -68,29 +68,29 @@ def check_augment(augment: str | None, cache: bool, variants: int | None) -> Non
         Augmenter.parse(augment, ANY_SIZE)
     if augment and cache and variants is None:
         raise PlanError(
-            "--augment with --cache: say with --cache-augment K how many variants of each row to keep, or leave one out"
+            "`augment` with `cache`: specify `cache_augment`, how many variants of each row to keep, or leave one out"
         )
     if variants is not None and not (augment and cache):
-        missing = " and ".join(name for name, there in (("--augment", augment), ("--cache", cache)) if not there)
-        raise PlanError(f"--cache-augment {variants} needs {missing}")
+        missing = " and ".join(name for name, there in (("`augment`", augment), ("`cache`", cache)) if not there)
+        raise PlanError(f"`cache_augment` {variants} needs {missing}")
     if variants is not None and variants < 1:
-        raise PlanError(f"--cache-augment must be 1 or more, found {variants}")
+        raise PlanError(f"`cache_augment` must be 1 or more, found {variants}")
 
 
 def augmentation_of(
-    text: str | None, split: Split, said: Sequence[int] | None, seed: int, variants: int | None = None
+    text: str | None, split: Split, shape: Sequence[int] | None, seed: int, variants: int | None = None
 ) -> Augmentation | None:
-    """Return what `--augment` and `--image-shape` ask for, fitted to a data set; None where nothing is asked for.
+    """Return the augmentation that a text and a shape of images ask for, fitted to a data set; None without a text.
 
     Raises:
         PlanError: the text is no augmentation, or the rows are no images that it can be done to.
     """
     if text is None:
-        if said is not None:
-            raise PlanError("--image-shape is for --augment, which is not given")
+        if shape is not None:
+            raise PlanError("`image_shape` is for `augment`, which is not given")
         return None
     name = input_of_images(split)
-    return Augmentation(name, Augmenter.parse(text, image_shape_of(split, name, said)), seed, variants)
+    return Augmentation(name, Augmenter.parse(text, image_shape_of(split, name, shape)), seed, variants)
 
 
 def input_of_images(split: Split) -> str:
@@ -100,50 +100,43 @@ def input_of_images(split: Split) -> str:
         PlanError: there are several, and none of them has.
     """
     names = list(split.inputs)
-    found = names if len(names) == 1 else [name for name in names if any(len(row) > 1 for row in _shapes(split, name))]
-    if not found:
-        raise PlanError(f"--augment: rows of {', '.join(names)} are flat: which are images is not known; leave it out")
-    return found[0]
+    images = names if len(names) == 1 else [name for name in names if any(len(row) > 1 for row in _shapes(split, name))]
+    if not images:
+        raise PlanError(f"`augment`: rows of {', '.join(names)} are flat: which are images is not known; leave it out")
+    return images[0]
 
 
-def image_shape_of(split: Split, name: str, said: Sequence[int] | None) -> tuple[int, int, int]:
-    """Return the height, width and channels of an input's images: as said, as stored, as fed, or a square if flat.
+def image_shape_of(split: Split, name: str, given: Sequence[int] | None) -> tuple[int, int, int]:
+    """Return the height, width and channels of an input's images: as given, as stored, as fed, or a square if flat.
 
     Raises:
-        PlanError: they are not known, or what was said does not fit.
+        PlanError: they are not known, or what was given does not fit.
     """
     shapes = _shapes(split, name)
     size = prod(shapes[-1])
-    if said is not None:
-        return _said(tuple(said), name, size)
-    found = next((shape for shape in shapes if len(shape) in (2, 3)), None)
-    if found is None and len(shapes[-1]) == 1 and isqrt(size) ** 2 == size:
-        found = isqrt(size), isqrt(size)
-    if found is None or prod(found) != size:
-        raise PlanError(f"--augment: rows of {name} are {list(shapes[-1])}, no images that are known: {_HELP}")
-    height, width, channels = (*found, 1)[:3]
+    if given is not None:
+        if len(given) not in (2, 3) or min(given) < 1 or prod(given) != size:
+            text = ",".join(map(str, given))
+            raise PlanError(
+                f"`image_shape` {text}: rows of {name} have {size} values, expected HEIGHT,WIDTH,CHANNELS of those"
+            )
+        height, width, channels = (*given, 1)[:3]
+        return height, width, channels
+    shape = next((shape for shape in shapes if len(shape) in (2, 3)), None)
+    if shape is None and len(shapes[-1]) == 1 and isqrt(size) ** 2 == size:
+        shape = isqrt(size), isqrt(size)
+    if shape is None or prod(shape) != size:
+        how = "`image_shape` HEIGHT,WIDTH,CHANNELS tells how they are laid out"
+        raise PlanError(f"`augment`: rows of {name} are {list(shapes[-1])}, no images that are known: {how}")
+    height, width, channels = (*shape, 1)[:3]
     if channels > MOST_CHANNELS:
-        raise PlanError(
-            f"--augment: rows of {name} are {list(found)}, expected height, width and at most {MOST_CHANNELS} channels"
-        )
-    return height, width, channels
-
-
-_HELP = "--image-shape HEIGHT,WIDTH,CHANNELS says how they are laid out"
-
-
-def _said(said: tuple[int, ...], name: str, size: int) -> tuple[int, int, int]:
-    if len(said) not in (2, 3) or min(said) < 1 or prod(said) != size:
-        text = ",".join(map(str, said))
-        raise PlanError(
-            f"--image-shape {text}: rows of {name} have {size} values, expected HEIGHT,WIDTH,CHANNELS of those"
-        )
-    height, width, channels = (*said, 1)[:3]
+        expected = f"expected height, width and at most {MOST_CHANNELS} channels"
+        raise PlanError(f"`augment`: rows of {name} are {list(shape)}, {expected}")
     return height, width, channels
 
 
 def _shapes(split: Split, name: str) -> list[tuple[int, ...]]:
     """Return the shape of a row of an input: as it is stored, where that is known, then as it is fed."""
     stored: Mapping[str, Any] = split.stored
-    found = [tuple(stored[name].array.shape[1:])] if name in stored else []
-    return [*found, tuple(split.inputs[name].shape[1:])]
+    known = [tuple(stored[name].array.shape[1:])] if name in stored else []
+    return [*known, tuple(split.inputs[name].shape[1:])]

@@ -1,4 +1,4 @@
-"""Failure: when the loss is no number any more, which step made it so, and which layer went first."""
+"""Failure: when the loss is not finite any more, which step made it so, and which layer went first."""
 
 from collections.abc import Mapping
 
@@ -27,56 +27,51 @@ def explain(
     while done < failed:
         done += training.take(since.epoch, done, failed - done, since.step + done - since.batch).count
     step = since.step + failed - since.batch
-    what = f"the loss became {loss} in epoch {since.epoch}, at step {step + 1}"
-    first = _first(training, since.epoch, failed, step)
-    return CkptError(f"{what}: {first}; try a lower --lr, or --clip-norm. The last good weights are {good}")
+    trained = _trained(training)
+    first = _first_weights(training, trained) or _first_output(training, trained, since.epoch, failed, step)
+    return _error(f"the loss became {loss} in epoch {since.epoch}, at step {step + 1}", first, good)
 
 
 def explain_score(training: Training, position: Position, loss: float, good: str) -> CkptError:
     """Return the error for a validation loss that is not finite after all of an epoch's steps had finite ones."""
-    first = _first_weights(training, _trained(training)) or "the weights are all numbers, a validation row gives none"
-    what = f"the validation loss became {loss} in epoch {position.epoch}, after step {position.step}"
-    return CkptError(f"{what}: {first}; try a lower --lr, or --clip-norm. The last good weights are {good}")
+    first = _first_weights(training, _trained(training)) or "the weights are finite, a validation row's loss is not"
+    where = f"in epoch {position.epoch}, after step {position.step}"
+    return _error(f"the validation loss became {loss} {where}", first, good)
+
+
+def _error(what: str, first: str, good: str) -> CkptError:
+    return CkptError(f"{what}: {first}; try a lower `lr`, or `clip_norm`. The last good weights are {good}")
 
 
 def _trained(training: Training) -> list[Layer]:
     return [layer for layer in layers(training.graph) if not set(layer.variables) <= set(training.frozen.names)]
 
 
-def _first_weights(training: Training, changed: list[Layer]) -> str | None:
-    """Name the first variable of some layers that holds what is no number, if one does."""
+def _first_weights(training: Training, trained: list[Layer]) -> str | None:
+    """Name the first variable of some layers that holds a non-finite value, if one does."""
     stored, values = stored_tensors(training.graph), training.state.read()
-    for layer in changed:
+    for layer in trained:
         for name in layer.variables:
             if not all(np.isfinite(values[member.op]).all() for member in stored[name].members if member.op in values):
-                return f"{name} went first, its values are no numbers any more"
+                return f"{name} went first, its values are not finite any more"
     return None
 
 
-def _first(training: Training, epoch: int, batch: int, step: int) -> str:
-    """Say which of the trained layers first holds or gives what is no number."""
-    changed = _trained(training)
-    if found := _first_weights(training, changed):
-        return found
-    outputs = _outputs(training, [layer for layer in changed if layer.output], epoch, batch, step)
-    for name, output in outputs.items():
-        if not np.isfinite(output).all():
-            return f"{name} went first, its output is no number any more"
-    return "the outputs of all layers are numbers, the loss itself is none"
-
-
-def _outputs(training: Training, wanted: list[Layer], epoch: int, batch: int, step: int) -> dict[str, Array]:
-    """Return what layers give for a batch, as far as they lie above what is fed."""
+def _first_output(training: Training, trained: list[Layer], epoch: int, batch: int, step: int) -> str:
+    """Name the first trained layer whose output is not finite for a batch, of those above what is fed."""
     fed = training.batch(epoch, batch)
-    names = {layer.name: str(layer.output) for layer in wanted if _is_above(training, str(layer.output), set(fed))}
-    function = GraphFunction(training.graph, list(names.values()), [*fed], training.options.seed)
-    found = runner(function, training.state, {})({**fed, STEP_NUMBER: np.int64(step)})
-    return dict(zip(names, found, strict=True))
+    outputs = {layer.name: layer.output for layer in trained if layer.output and _is_above(training, layer.output, fed)}
+    function = GraphFunction(training.graph, list(outputs.values()), [*fed], training.options.seed)
+    arrays = runner(function, training.state, {})({**fed, STEP_NUMBER: np.int64(step)})
+    for name, array in zip(outputs, arrays, strict=True):
+        if not np.isfinite(array).all():
+            return f"{name} went first, its output is not finite any more"
+    return "the outputs of all layers are finite, the loss itself is not"
 
 
-def _is_above(training: Training, tensor: str, fed: set[str]) -> bool:
-    """Say whether a tensor can be computed from what is fed: no placeholder is left without."""
-    todo, seen = [TensorRef.parse(tensor)], set()
+def _is_above(training: Training, tensor: str, fed: Mapping[str, Array]) -> bool:
+    """Tell whether a tensor can be computed from what is fed: no placeholder is left without."""
+    todo, seen = [TensorRef.parse(tensor)], set[TensorRef]()
     while todo:
         ref = todo.pop()
         if str(ref) in fed or ref in seen:

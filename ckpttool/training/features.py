@@ -1,12 +1,43 @@
-"""Features: the cached tensors of the rows of a data set, and where in the cache the rows of each split are."""
+"""Features: the cut's tensors for every row of a data set, computed once and kept on disk.
 
+An entry's key is made of content: the frozen weights, the frozen part of the graph, the data and what was done to it.
+Nothing that could change the features is left out of it, and nothing else is in it.
+
+With augmentation an entry has several variants of the training rows, one after the other; the validation rows come
+last, as they are.
+"""
+
+import hashlib
+import shutil
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from ckpttool.core.tensors import Array
+import numpy as np
+
+from ckpttool.core.errors import CorruptCheckpoint, GraphError, PlanError
+from ckpttool.core.tensors import Array, Tensor
 from ckpttool.data.dataset import Split
-from ckpttool.data.feature_store import Entry
+from ckpttool.data.feature_store import Entry, FeatureStore, cache_key, default_root
+from ckpttool.data.fingerprint import fingerprint
+from ckpttool.graph.core import Graph
+from ckpttool.graph.freezing.closure import FrozenPart
+from ckpttool.graph.rewrite.importable import importable
+from ckpttool.graph.rewrite.prune import subgraph
+from ckpttool.lineage.records import versions
+from ckpttool.runtime.function import GraphFunction, runner
+from ckpttool.runtime.state import State
+from ckpttool.training.augment import Augmentation, check_augment
+from ckpttool.training.callbacks.callback import Callback
+
+BATCH_BYTES = 32 << 20
+"""Bytes of rows that pass through the frozen layers at once."""
+SAMPLE = 16
+"""Rows that are computed again, from a cache that is whole, to check it against the live graph."""
+TOLERANCE = 1e-4
+"""How far a cached feature may lie from the live one, relative to the largest: other batch sizes round otherwise."""
 
 
 @dataclass(frozen=True)
@@ -28,17 +59,17 @@ class Features:
         return sum(array.nbytes for array in self.arrays.values())
 
     def summary(self) -> dict[str, Any]:
-        """Return what `cache --json` prints."""
-        found = {"path": str(self.entry.path), "rows": self.rows, "bytes": self.nbytes, "hit": self.hit}
-        return found | ({"variants": self.variants} if self.variants > 1 else {})
+        """Return the figures as JSON has them."""
+        facts = {"path": str(self.entry.path), "rows": self.rows, "bytes": self.nbytes, "hit": self.hit}
+        return facts | ({"variants": self.variants} if self.variants > 1 else {})
 
     def of(self, splits: Sequence[Split], wanted: Split, variant: int = 0) -> dict[str, Array]:
         """Return the features of one of the splits; of the first one, those of a variant, counted from 0."""
         start = 0
-        for place in places(splits, self.variants):
-            if place.split is wanted and place.variant == (variant if wanted is splits[0] else 0):
+        for block in blocks(splits, self.variants):
+            if block.split is wanted and block.variant == (variant if wanted is splits[0] else 0):
                 return {name: array[start : start + wanted.rows] for name, array in self.arrays.items()}
-            start += place.split.rows
+            start += block.split.rows
         raise ValueError(f"no features for the split {wanted.name}, variant {variant}")
 
     def variant_of(self, epoch: int) -> int:
@@ -47,14 +78,176 @@ class Features:
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where the rows of a cache come from: a split, and which variant of it."""
+class Block:
+    """Rows of a cache that follow one another: a split, and which variant of it."""
 
     split: Split
     variant: int
 
 
-def places(splits: Sequence[Split], variants: int) -> list[Place]:
-    """Return where rows come from, in the order in which a cache has them."""
+def blocks(splits: Sequence[Split], variants: int) -> list[Block]:
+    """Return the blocks of a cache, in order: all variants of the first split, then the other splits."""
     train, *others = splits
-    return [*(Place(train, variant) for variant in range(variants)), *(Place(split, 0) for split in others)]
+    return [*(Block(train, variant) for variant in range(variants)), *(Block(split, 0) for split in others)]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a fill will cost: bytes on disk, and seconds as measured on the first rows."""
+
+    rows: int
+    bytes: int
+    seconds: float
+
+
+class FeatureCache:
+    """Fills and finds the features of one frozen part for one data set."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        part: FrozenPart,
+        values: Mapping[str, Tensor],
+        splits: Sequence[Split],
+        augmentation: Augmentation | None = None,
+    ) -> None:
+        """Take a graph whose frozen part is pinned to inference mode, and the rows to compute it for.
+
+        With an augmentation, the first split is computed in as many variants as it has.
+
+        Raises:
+            GraphError: there is nothing to cache, or it is random.
+            PlanError: the augmentation does not say how many variants, or its images go past the frozen part too.
+        """
+        self.part, self.splits, self._augmentation = part, list(splits), augmentation
+        self._refuse(graph)
+        self._variants = (augmentation.variants or 1) if augmentation else 1
+        self._blocks = blocks(self.splits, self._variants)
+        self.rows = sum(block.split.rows for block in self._blocks)
+        self._fed = [f"{name}:0" for name in splits[0].inputs]
+        function = GraphFunction(graph, part.features, self._fed)
+        self._call = runner(function, State(function.variables, values), {})
+        self.parts = self._key_parts(graph, values, [variable.name for variable in function.variables])
+        self.key = cache_key(self.parts)
+
+    def _refuse(self, graph: Graph) -> None:
+        """Refuse what can't be cached."""
+        if not self.part.features:
+            raise GraphError(
+                f"{graph.source}: no frozen layer lies below the trained ones, so there is nothing to cache"
+            )
+        if self.part.batch_ops:
+            ops = ", ".join(self.part.batch_ops[:3])
+            raise GraphError(f"{graph.source}: {ops} mix the rows of a batch, so the frozen part can't be cached")
+        if self.part.random_ops:
+            ops = ", ".join(self.part.random_ops[:3])
+            raise GraphError(
+                f"{graph.source}: the frozen part is random even in inference mode ({ops}), so it can't be cached"
+            )
+        if augmentation := self._augmentation:
+            check_augment(str(augmentation.augmenter), True, augmentation.variants)
+            if f"{augmentation.input}:0" in self.part.direct:
+                into = f"{augmentation.input} goes into the trained layers too"
+                raise PlanError(f"`augment` can't be cached: {into}; leave out `cache`")
+
+    def _key_parts(self, graph: Graph, values: Mapping[str, Tensor], weights: Sequence[str]) -> dict[str, str]:
+        """Return what the key is made of, by what it is."""
+        frozen = importable(subgraph(graph, self.part.features, self._fed)).meta.graph_def
+        return {
+            "graph": hashlib.blake2b(frozen.SerializeToString(deterministic=True)).hexdigest(),
+            "tensors": " ".join(self.part.features),
+            "weights": " ".join(f"{name}={_digest(values[name])}" for name in sorted(weights)),
+            "data": " ".join(fingerprint(split) for split in self.splits),
+            **({"augmentation": self._augmentation.facts()} if self._augmentation else {}),
+        }
+
+    def open(self, root: str | Path | None, callback: Callback) -> Features:
+        """Return the features, computed now unless the cache below `root` has them; damaged ones are computed again.
+
+        Raises:
+            GraphError: a tensor does not have a row per row of data, or differs from the live graph.
+        """
+        entry = FeatureStore(Path(root) if root else default_root()).entry(self.key)
+        arrays = None
+        if entry.is_complete():
+            try:
+                arrays = entry.open()
+            except CorruptCheckpoint as damage:
+                callback.on_cache_damage(damage)
+        hit = arrays is not None
+        if arrays is None:
+            self._fill(entry, callback)
+            arrays = entry.open()
+        features = Features(entry, arrays, self.rows, hit, self._variants)
+        self._check(features)
+        callback.on_cache_ready(features)
+        return features
+
+    def _fill(self, entry: Entry, callback: Callback) -> None:
+        """Compute all rows, some at a time, after an estimate of what that costs."""
+        first = self.splits[0]
+        per_row = sum(array.nbytes // first.rows for array in first.inputs.values())
+        size = min(max(1, BATCH_BYTES // max(1, per_row)), self.rows)
+        self.compute(np.arange(size))  # the first call also traces, which is no measure of the rest
+        began = time.perf_counter()
+        sample = self.compute(np.arange(size))
+        seconds = (time.perf_counter() - began) * self.rows / size
+        nbytes = sum(array.nbytes for array in sample.values()) * self.rows // size
+        callback.on_cache_estimate(Estimate(self.rows, nbytes, seconds))
+        shapes = {name: (array.dtype, array.shape[1:]) for name, array in sample.items()}
+        with entry.fill(shapes, self.rows, self.parts, versions()) as writer:
+            for start in range(writer.resume_row, self.rows, size):
+                stop = min(start + size, self.rows)
+                writer.append(self.compute(np.arange(start, stop)))
+                callback.on_cache_progress(stop, self.rows)
+            writer.finish()
+
+    def compute(self, rows: Array) -> dict[str, Array]:
+        """Compute the features of some rows with the live graph, by tensor name; rows are counted through all blocks.
+
+        Raises:
+            GraphError: a tensor does not have a row for each of them.
+        """
+        outputs = self._call({f"{name}:0": self._input(name, rows) for name in self.splits[0].inputs})
+        for tensor, array in zip(self.part.features, outputs, strict=True):
+            if array.ndim == 0 or len(array) != len(rows):
+                shape = list(array.shape)
+                raise GraphError(f"{tensor} is {shape} for {len(rows)} rows: not a row for each, so it can't be cached")
+        return dict(zip(self.part.features, outputs, strict=True))
+
+    def _input(self, name: str, rows: Array) -> Array:
+        """Return rows of an input, in ascending order, as the variants of their blocks have them."""
+        parts, start = [], 0
+        for block in self._blocks:
+            within = rows[(rows >= start) & (rows < start + block.split.rows)] - start
+            if len(within):
+                part: Array = block.split.inputs[name][within]
+                augmentation = self._augmentation if block.split is self.splits[0] else None
+                if augmentation is not None and name == augmentation.input:
+                    part = augmentation.variant(part, block.variant, within)
+                parts.append(part)
+            start += block.split.rows
+        return np.concatenate(parts)
+
+    def _check(self, features: Features) -> None:
+        """Compare rows from all over the cache with the live graph; one that was just filled is removed if it differs.
+
+        Raises:
+            GraphError: a tensor differs.
+        """
+        rows = np.unique(np.linspace(0, self.rows - 1, SAMPLE).astype(int))
+        for name, live in self.compute(rows).items():
+            scale = max(1.0, float(np.max(np.abs(live), initial=0.0)))
+            if np.allclose(features.arrays[name][rows], live, rtol=0, atol=TOLERANCE * scale, equal_nan=True):
+                continue
+            if features.hit:
+                raise GraphError(f"{features.entry.path}: {name} differs from the live graph; remove that folder")
+            shutil.rmtree(features.entry.path)
+            raise GraphError(f"{name} depends on the other rows of its batch, so it can't be cached")
+
+
+def _digest(tensor: Tensor) -> str:
+    digest = hashlib.blake2b(f"{tensor.dtype} {tensor.shape}".encode(), digest_size=16)
+    for piece in tensor.pieces():
+        digest.update(piece)
+    return digest.hexdigest()

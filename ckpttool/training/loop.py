@@ -1,16 +1,15 @@
 """The loop of a run: epochs of steps, a score after each, saves on the way, until it is over or stopped."""
 
+import signal
 import time
-from dataclasses import dataclass
 from math import isfinite
-from typing import NoReturn
+from types import TracebackType
+from typing import Self
 
 from ckpttool.core.errors import Interrupted
 from ckpttool.core.tensors import Array
-from ckpttool.runtime.training import Steps
 from ckpttool.training.callbacks.callback import Callback, Progress
 from ckpttool.training.failure import explain, explain_score
-from ckpttool.training.interrupt import Interrupt
 from ckpttool.training.run import Epoch, Position, best_of, is_over
 from ckpttool.training.saves import Kept, Saves
 from ckpttool.training.training import Training
@@ -18,22 +17,36 @@ from ckpttool.training.training import Training
 FIRST_CALL = 20
 """Steps in the first call into TensorFlow, before it is known how long a step takes."""
 CALL_SECONDS = 1.0
-"""About how long a call may take: the progress bar moves, and a signal is heard, between calls."""
+"""About how long a call may take: the progress bar moves, and an interrupt is seen, between calls."""
 SNAPSHOT_SECONDS = 60.0
 """How long a snapshot of the variables serves, from which steps are repeated to see what went wrong."""
 
 
-@dataclass(frozen=True)
-class Snapshot:
-    """The variables as they were before an epoch's batch, at a time."""
+class Interrupt:
+    """Ends a run after the steps under way, once it is requested; the run saves where it is.
 
-    position: Position
-    values: dict[str, Array]
-    time: float
+    A run enters it while it trains. This class takes over no signals: a program requests it from where it likes.
+    """
+
+    number: int | None = None
+    """The signal that ended the run, None as long as it is to go on."""
+
+    def request(self, number: int = signal.SIGINT) -> None:
+        """Ask the run to end; `number` is the signal that its `Interrupted` will have."""
+        self.number = number
+
+    def __enter__(self) -> Self:
+        """Begin the training."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """End the training."""
 
 
 class Loop:
-    """Trains from a position on. What it keeps is at hand in `kept`, the stage that is under way in `training`."""
+    """Trains from a position on. `kept` is what would be written now, `training` the stage that is under way."""
 
     def __init__(
         self,
@@ -46,7 +59,7 @@ class Loop:
     ) -> None:
         """Take the start of a run, or where it is to go on."""
         self.training, self.position, self.kept = training, position, kept
-        self._saves, self._callback, self.interrupt = saves, callback, interrupt
+        self._saves, self._callback, self._interrupt = saves, callback, interrupt
         self._per_second: float | None = None
 
     @property
@@ -58,101 +71,94 @@ class Loop:
         """Train until the epochs are done, or early stopping ends them; return what is to be written.
 
         Raises:
-            Interrupted: a signal came; the run is saved.
-            CkptError: the loss is no number any more.
+            Interrupted: it was requested; the run is saved.
+            CkptError: the loss is not finite any more.
         """
-        while not self._is_over():
-            self.training = self.training.at(self.position.epoch)
-            self.training.follow(self.history)
-            self._epoch()
-            self._pause()
+        with self._interrupt:
+            while not self._is_over():
+                self.training = self.training.at(self.position.epoch)
+                self.training.follow(self.history)
+                self._snapshot()
+                while self.position.batch < self.training.batches:
+                    self._take_steps()
+                    if self.position.batch < self.training.batches:
+                        self._save_or_stop()
+                self._end_epoch()
+                self._save_or_stop()
         if self.kept is None:
             raise AssertionError("a run has at least one epoch")
         return self.kept
 
-    def _epoch(self) -> None:
-        """Take the steps of the epoch under way that are left, score the model, and keep it if it is to be kept."""
-        position, training = self.position, self.training
-        self._snapshot = self._take_snapshot()
-        while position.batch < training.batches:
-            self._steps()
-            if position.batch < training.batches:
-                self._pause()
-        score = training.score()
-        if not isfinite(score.loss):
-            raise explain_score(training, position, score.loss, self._good())
-        loss, rate = position.total / training.batches, training.learning_rate()
-        figures = (loss, score.loss, score.accuracy, position.seconds)
-        epoch = Epoch(position.epoch, *figures, step=position.step, learning_rate=rate)
-        position.end_epoch(epoch)
-        self._keep(epoch)
-        self._callback.on_weights(epoch, training.state.read)
-        self._callback.on_epoch_end(epoch)
+    def _is_over(self) -> bool:
+        return is_over(self.history, self.training.epochs, self.training.options.early_stopping)
 
-    def _steps(self) -> None:
-        """Take the steps of one call."""
-        position = self.position
-        if time.monotonic() - self._snapshot.time > SNAPSHOT_SECONDS:
-            self._snapshot = self._take_snapshot()
-        taken = self.training.take(position.epoch, position.batch, self._count(), position.step, position.total)
+    def _snapshot(self) -> None:
+        """Remember the variables as they are at this position."""
+        self._since, self._values = self.position.copy(), self.training.state.read()
+        self._snapshot_time = time.monotonic()
+
+    def _take_steps(self) -> None:
+        """Take the steps of one call, as many as are done in about a second and no more than to the next save.
+
+        Raises:
+            CkptError: the loss became non-finite; it names the step, what went first, and which weights are still good.
+        """
+        position, training = self.position, self.training
+        if time.monotonic() - self._snapshot_time > SNAPSHOT_SECONDS:
+            self._snapshot()
+        count = FIRST_CALL if self._per_second is None else max(1, int(self._per_second * CALL_SECONDS))
+        count = min(count, self._saves.steps_left(position.step) or count)
+        taken = training.take(position.epoch, position.batch, count, position.step, position.total)
         if taken.failed:
-            self._fail(taken)
+            failed = position.batch + taken.count - 1
+            raise explain(training, self._since, self._values, failed, taken.total, self._last_good())
         # the first call also traced the step, which says nothing of those that follow
         self._per_second = taken.count / taken.seconds if self._per_second else FIRST_CALL / CALL_SECONDS
         position.batch, position.step = position.batch + taken.count, position.step + taken.count
         position.total, position.seconds = taken.total, position.seconds + taken.seconds
-        self._tell()
-
-    def _count(self) -> int:
-        """Return how many steps the next call takes."""
-        count = FIRST_CALL if self._per_second is None else max(1, int(self._per_second * CALL_SECONDS))
-        return min(count, self._saves.steps_left(self.position.step) or count)
-
-    def _tell(self) -> None:
-        position, training = self.position, self.training
+        loss, speed = position.total / position.batch, training.bounds[position.batch] / position.seconds
         where = position.epoch, training.epochs, position.batch, training.batches
-        loss, seconds = position.total / position.batch, position.seconds
-        self._callback.on_progress(Progress(*where, loss, seconds, training.bounds[position.batch] / seconds))
+        self._callback.on_progress(Progress(*where, loss, position.seconds, speed))
 
-    def _keep(self, epoch: Epoch) -> None:
-        if self.training.options.keep == "last" or epoch is best_of(self.history):
-            tensors = self.training.tensors(self.training.state.read())
-            self.kept = Kept(epoch, self.training.graph, tensors, self.training.frozen.names)
+    def _end_epoch(self) -> None:
+        """Score the model after an epoch's last step, and keep it if it is to be kept.
 
-    def _pause(self) -> None:
-        """Between two calls: save where it is time to, and end where a signal came."""
-        stopped = self.interrupt.number is not None and not self._is_over()
-        if not stopped and not self._saves.due(self.position):
+        Raises:
+            CkptError: the validation loss is not finite.
+        """
+        position, training = self.position, self.training
+        score = training.score()
+        if not isfinite(score.loss):
+            raise explain_score(training, position, score.loss, self._last_good())
+        loss, rate = position.total / training.batches, training.learning_rate()
+        figures = (loss, score.loss, score.accuracy, position.seconds)
+        epoch = Epoch(position.epoch, *figures, step=position.step, learning_rate=rate)
+        position.end_epoch(epoch)
+        if training.options.keep == "last" or epoch is best_of(self.history):
+            self.kept = Kept(epoch, training.graph, training.tensors(training.state.read()), training.frozen.names)
+        self._callback.on_weights(epoch, training.state.read)
+        self._callback.on_epoch_end(epoch)
+
+    def _save_or_stop(self) -> None:
+        """Save, between two calls, where a save is due; save and end where the run is interrupted."""
+        position = self.position
+        number = None if self._is_over() else self._interrupt.number
+        if number is None and not self._saves.due(position):
             return
-        prefix = self._save(self.position, self.training.state.read())
-        if stopped:
-            again = f"{self._where()}, saved as {prefix}; the same command with --resume goes on"
-            raise Interrupted(f"stopped {again}", self.interrupt.number or 0)
-
-    def _is_over(self) -> bool:
-        return is_over(self.history, self.training.epochs, self.training.options.early_stopping)
-
-    def _where(self) -> str:
-        position, batches = self.position, self.training.batches
-        if position.batch == 0:
-            return f"after epoch {position.epoch - 1}"
-        return f"in epoch {position.epoch}, after {position.batch} of {batches} steps"
+        prefix = self._save(position, self.training.state.read())
+        if number is not None:
+            where = f"after epoch {position.epoch - 1}"
+            if position.batch:
+                where = f"in epoch {position.epoch}, after {position.batch} of {self.training.batches} steps"
+            raise Interrupted(f"stopped {where}, saved as {prefix}; the same command with `resume` goes on", number)
 
     def _save(self, position: Position, values: dict[str, Array]) -> str:
         prefix = self._saves.write(self.training.graph, self.training.tensors(values), position, self.kept)
         self._callback.on_save(prefix)
         return str(prefix)
 
-    def _take_snapshot(self) -> Snapshot:
-        return Snapshot(self.position.copy(), self.training.state.read(), time.monotonic())
-
-    def _fail(self, taken: Steps) -> NoReturn:
-        """Say where the loss became no number, what went first, and which weights are still good."""
-        failed = self.position.batch + taken.count - 1
-        since, values = self._snapshot.position, self._snapshot.values
-        raise explain(self.training, since, values, failed, taken.total, self._good())
-
-    def _good(self) -> str:
-        """Return the prefix of the last weights that gave numbers: a save, which is made where there is none yet."""
-        since, values = self._snapshot.position, self._snapshot.values
-        return str(self._saves.last or (self._save(since, values) if since.step else self.training.model.path))
+    def _last_good(self) -> str:
+        """Return the prefix of the last weights with a finite loss: a save, which is made where there is none yet."""
+        if self._saves.last is not None:
+            return str(self._saves.last)
+        return self._save(self._since, self._values) if self._since.step else str(self.training.source.model.path)

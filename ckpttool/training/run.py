@@ -1,73 +1,18 @@
-"""A run of training: how it is asked for, where it is, and what it did."""
+"""A run of training: where it is, what it did, and the report `OUT.run.json`, enough to run it again."""
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from ckpttool.model.plan import PlanRow
-from ckpttool.runtime.recipe import Recipe
-from ckpttool.training.features import Features
-from ckpttool.training.stages import Stage, parse_stages
+from ckpttool.core.errors import FormatError
+from ckpttool.formats.writing.files import replacing
+from ckpttool.lineage.records import versions
 
 if TYPE_CHECKING:
-    from ckpttool.runtime.objectives import Objective
-
-
-@dataclass(frozen=True)
-class Options:
-    """How to train, each option as the command line spells it.
-
-    `recipe` None trains with the graph's own training op, `roles["training_op"]`; `objective` None keeps its loss.
-    """
-
-    train: str | None = None
-    freeze: str | None = None
-    stages: str | None = None
-    bn: str | None = None
-    dropout: str | None = None
-    recipe: Recipe | None = field(default_factory=Recipe)
-    objective: "Objective | None" = None
-    epochs: int = 20
-    batch_size: int = 200
-    seed: int = 42
-    threads: int | None = None
-    valid: int | None = None
-    features: str | None = None
-    cache: bool = False
-    cache_dir: str | Path | None = None
-    augment: str | None = None
-    cache_augment: int | None = None
-    image_shape: tuple[int, ...] | None = None
-    early_stopping: int | None = None
-    keep: Literal["best", "last"] = "best"
-    save_every: str | None = None
-    keep_checkpoints: int = 3
-    roles: Mapping[str, Any] = field(default_factory=dict)
-
-    def all_stages(self) -> list[Stage]:
-        """Return the stages of the run; one where none are said."""
-        return parse_stages(self.stages, self.train, self.epochs)
-
-    def flat(self) -> dict[str, Any]:
-        """Return the options by their names on the command line, as `--config` reads them back.
-
-        >>> Options(freeze="hidden[12]").flat()["freeze"], Options().flat()["optimizer"]
-        ('hidden[12]', 'sgd')
-        """
-        own = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in _JOINED}
-        recipe = asdict(self.recipe) if self.recipe else {}
-        objective = _as_options(self.objective) if self.objective else {}
-        roles = {("train_op" if role == "training_op" else role): name for role, name in self.roles.items()}
-        return {**own, **recipe, **objective, **roles}
-
-
-_JOINED = ("recipe", "objective", "roles")
-
-
-def _as_options(objective: "Objective") -> dict[str, Any]:
-    found = asdict(objective)
-    return {"objective": found.pop("kind"), **found}
+    from ckpttool.model.plan import PlanRow
+    from ckpttool.training.features import Features
 
 
 @dataclass(frozen=True)
@@ -108,24 +53,24 @@ class Position:
         return replace(self, history=list(self.history))
 
     @classmethod
-    def from_json(cls, found: Mapping[str, Any]) -> "Position":
+    def from_json(cls, fields: Mapping[str, Any]) -> "Position":
         """Return the position that `asdict` has made a dictionary of."""
-        return cls(**{**found, "history": [Epoch(**epoch) for epoch in found["history"]]})
+        return cls(**{**fields, "history": [Epoch(**epoch) for epoch in fields["history"]]})
 
 
 @dataclass(frozen=True)
 class Run:
     """What a run did: its plan, its history, and the epoch whose weights were written (counted from 1)."""
 
-    plan: list[PlanRow]
+    plan: list["PlanRow"]
     history: list[Epoch]
     kept: Epoch
     best: Epoch
-    features: Features | None
+    features: "Features | None"
     unchanged: tuple[str, ...]
 
     def summary(self) -> dict[str, Any]:
-        """Return what `finetune --json` prints."""
+        """Return the figures as JSON has them."""
         return {
             "plan": [row.as_json() for row in self.plan],
             "history": [asdict(epoch) for epoch in self.history],
@@ -174,3 +119,63 @@ def reductions(history: Sequence[Epoch], patience: int) -> int:
         if last - since >= patience:
             count, since = count + 1, last
     return count
+
+
+def report_path(output: str | Path) -> Path:
+    """Return where the report of a model lies: beside it."""
+    return Path(f"{output}.run.json")
+
+
+def write_report(output: str | Path, report: Mapping[str, Any]) -> None:
+    """Write a report beside a model, with the versions of what made it."""
+    text = json.dumps({**report, "versions": versions()}, indent=2, default=str)
+    with replacing(report_path(output)) as file:
+        file.write(text.encode() + b"\n")
+
+
+def is_report(content: bytes) -> bool:
+    """Tell whether a file's content looks like a report: a JSON object, which is no TOML."""
+    return content.lstrip().startswith(b"{")
+
+
+@dataclass(frozen=True)
+class Report:
+    """A report that was read: the model and the rows that the run had, and its options as `Options.flat` names them.
+
+    `fingerprint` has one for the rows of each split; options that were not given are left out.
+    """
+
+    path: Path
+    model: str
+    data: str
+    fingerprint: Mapping[str, str]
+    options: Mapping[str, Any]
+
+    @classmethod
+    def parse(cls, content: bytes, path: Path) -> "Report":
+        """Read the content of a file that `write_report` has written.
+
+        Raises:
+            FormatError: it is no report.
+        """
+        try:
+            report = json.loads(content)
+            model, data, options = report["model"], report["data"], report["options"]
+            given = {name: value for name, value in options.items() if value is not None}
+            return cls(path, str(model), str(data["path"]), dict(data["fingerprint"]), given)
+        except (ValueError, RecursionError) as error:
+            raise FormatError(f"{path}: not JSON, so no run report: {error}") from error
+        except (KeyError, TypeError, AttributeError) as error:
+            raise FormatError(f"{path}: no run report, which has model, data and options: {error}") from error
+
+    def differences(self, facts: Mapping[str, Any]) -> list[str]:
+        """Return how the model and the rows of another run, as its own report has them, differ from this one's."""
+        notes = []
+        if Path(facts["model"]).resolve() != Path(self.model).resolve():
+            notes.append(f"{self.path} is of the model {self.model}, this run is of {facts['model']}")
+        present = facts["data"]["fingerprint"]
+        changed = [split for split in self.fingerprint if present.get(split) != self.fingerprint[split]]
+        if changed:
+            rows = f"the {' and '.join(changed)} rows of {facts['data']['path']}"
+            notes.append(f"{self.path} is of other data: {rows} are not those of {self.data} then")
+        return notes

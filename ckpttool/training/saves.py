@@ -6,6 +6,7 @@ to be kept they are there too, as `best-0007.ckpt`.
 """
 
 import json
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -19,10 +20,47 @@ from ckpttool.formats.writing.files import replacing
 from ckpttool.graph import files
 from ckpttool.graph.core import Graph
 from ckpttool.model.model import write_model
-from ckpttool.training.every import Every
 from ckpttool.training.run import Epoch, Position
 
 _STATE = ".state.json"
+_EVERY = re.compile(r"(?P<count>\d+) *(?P<unit>steps?|epochs?|min(ute)?s?)")
+MINUTE = 60.0
+
+
+@dataclass(frozen=True)
+class Every:
+    """How often a run is saved: `count` steps, epochs or minutes."""
+
+    count: int
+    unit: str
+
+    @classmethod
+    def parse(cls, text: str) -> "Every":
+        """Read `500 steps`, `2 epochs` or `10 min`.
+
+        >>> Every.parse("10 min"), Every.parse("1epoch")
+        (Every(count=10, unit='minutes'), Every(count=1, unit='epochs'))
+
+        Raises:
+            PlanError: it is none of these.
+        """
+        match = _EVERY.fullmatch(text.strip())
+        if match is None or not int(match["count"]):
+            raise PlanError(f"`save_every` {text!r}: expected such as '500 steps', '1 epoch' or '10 min'")
+        units = {"s": "steps", "e": "epochs", "m": "minutes"}
+        return cls(int(match["count"]), units[match["unit"][0]])
+
+    def is_due(self, position: Position, seconds: float) -> bool:
+        """Tell whether a save is due at a position, so many seconds after the last one."""
+        if self.unit == "minutes":
+            return seconds >= self.count * MINUTE
+        if self.unit == "epochs":
+            return position.batch == 0 and (position.epoch - 1) % self.count == 0
+        return position.step % self.count == 0
+
+    def steps_left(self, step: int) -> int | None:
+        """Return how many steps may be taken before the next save; None where steps do not decide."""
+        return self.count - step % self.count if self.unit == "steps" else None
 
 
 @dataclass(frozen=True)
@@ -51,7 +89,7 @@ def refuse_saves(output: str | Path) -> None:
         ExistingOutput: there are some.
     """
     if any(_folder(output).glob(f"*{_STATE}")):
-        raise ExistingOutput(f"{_folder(output)} has saves of a run: go on with --resume, or --overwrite them")
+        raise ExistingOutput(f"{_folder(output)} has saves of a run: go on with `resume`, or `overwrite` them")
 
 
 def _folder(output: str | Path) -> Path:
@@ -80,7 +118,7 @@ class Saves:
             self.folder.rmdir()
 
     def due(self, position: Position) -> bool:
-        """Say whether a save is due at a position; those of epochs are due at their beginning."""
+        """Tell whether a save is due at a position; those of epochs are due at their beginning."""
         if self._every is None or position.step == self._last_step:
             return False
         return self._every.is_due(position, time.monotonic() - self._last_time)
@@ -110,21 +148,18 @@ class Saves:
         """
         states = sorted(self.folder.glob(f"*{_STATE}"))
         if not states:
-            raise MissingFile(f"{self.folder}: no save to go on from; leave --resume out to start from the beginning")
+            raise MissingFile(f"{self.folder}: no save to go on from; leave `resume` out to start from the beginning")
         state = self._read(states[-1])
         prefix = self.folder / f"{states[-1].name.removesuffix(_STATE)}.ckpt"
         position = Position.from_json(state["position"])
         self.last = self._source = prefix
         self._last_step = position.step
-        self._require_same(state["asked"])
+        asked = state["asked"]
+        differ = [key for key in {**asked, **self._asked} if asked.get(key) != self._asked.get(key)]
+        if differ:
+            was = ", ".join(f"{key} was {asked.get(key)}, now {self._asked.get(key)}" for key in differ)
+            raise PlanError(f"`resume`: {self.last} is of a run with other options: {was}")
         return Saved(position, checkpoint.open(prefix), self._read_kept(state["kept"]))
-
-    def _require_same(self, asked: Mapping[str, Any]) -> None:
-        """Refuse to go on with a run that had been asked for something else."""
-        keys = [key for key in {**asked, **self._asked} if asked.get(key) != self._asked.get(key)]
-        if keys:
-            was = ", ".join(f"{key} was {asked.get(key)}, now {self._asked.get(key)}" for key in keys)
-            raise PlanError(f"--resume: {self.last} is of a run with other options: {was}")
 
     def _state_path(self, prefix: Path) -> Path:
         return prefix.with_name(f"{prefix.stem}{_STATE}")

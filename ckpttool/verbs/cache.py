@@ -1,20 +1,15 @@
-"""Caching: what the frozen layers give for every row of a data set, computed before any training, or found."""
+"""Caching: what the frozen layers compute for every row of a data set, before any training, or read from disk."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ckpttool.core.errors import GraphError
 from ckpttool.core.names import Pattern
-from ckpttool.data.dataset import training_splits
-from ckpttool.graph.contents.convolutions import convolves
-from ckpttool.graph.roles.roles import find_roles
 from ckpttool.model.model import Model
-from ckpttool.runtime.configure import suit_tensorflow
 from ckpttool.training.augment import augmentation_of, check_augment
+from ckpttool.training.bound import Bound
 from ckpttool.training.callbacks.callback import CallbackList, Callbacks, accepts_watch
-from ckpttool.training.feature_cache import FeatureCache
-from ckpttool.training.features import Features
-from ckpttool.training.feeds import wanted
+from ckpttool.training.features import FeatureCache, Features
 from ckpttool.training.frozen import freeze_for_training
 
 
@@ -40,13 +35,12 @@ def cache(
     Raises:
         CkptError: the layers, the graph or the data do not fit one another.
     """
-    suit_tensorflow(convolves(model.graph))
     check_augment(augment, True, cache_augment)
-    found = find_roles(model.graph, **(roles or {}))
-    frozen = freeze_for_training(model.graph, found, None, Pattern(freeze))
+    bound = Bound.of(model, roles)
+    frozen = freeze_for_training(model.graph, bound.roles, None, Pattern(freeze))
     if frozen.part is None:
         raise GraphError(f"{model.path}: {freeze!r} leaves nothing below the trained layers to cache")
-    splits = training_splits(data, wanted(model.graph, found, features), valid)
+    splits = bound.with_training_rows(data, valid, features).splits
     callback = CallbackList(callbacks)
     callback.on_data(splits)
     augmentation = augmentation_of(augment, splits[0], image_shape, seed, cache_augment)

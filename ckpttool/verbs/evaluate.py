@@ -1,29 +1,31 @@
-"""Evaluation: what a model makes of rows that it was not trained on."""
+"""Evaluation: loss and accuracy of a model on rows that it was not trained on, and what it takes for what."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from ckpttool.data.dataset import evaluation_split
-from ckpttool.graph.contents.convolutions import convolves
-from ckpttool.graph.core import Graph
-from ckpttool.graph.roles.roles import Roles, find_roles, needed_role
+import numpy as np
+
+from ckpttool.core.tensors import Array
+from ckpttool.graph.roles.roles import needed_role
 from ckpttool.model.model import Model
-from ckpttool.runtime.configure import suit_tensorflow
 from ckpttool.runtime.streaming import Means
 from ckpttool.runtime.training import Score
+from ckpttool.training.bound import Bound
 from ckpttool.training.callbacks.callback import CallbackList, Callbacks, accepts_watch
-from ckpttool.training.feeds import check_classes, feeds, inference, wanted
-from ckpttool.verbs.answers.outputs import meaning
-from ckpttool.verbs.answers.tally import Tally, Uncounted, tally_of
+from ckpttool.verbs.meaning import Meaning, meaning
+
+MOST_CLASSES = 2000
+"""Classes of which pairs are counted: a count for each pair, 8 bytes."""
 
 
 @dataclass(frozen=True)
 class Evaluation(Score):
     """Means over the rows, `accuracy` None in a graph that has none, and what was counted row by row."""
 
-    tally: Tally
+    tally: "Tally"
 
     def as_json(self) -> dict[str, Any]:
         """Return the figures by name."""
@@ -40,7 +42,7 @@ def evaluate(
     callbacks: Callbacks = (),
     features: str | None = None,
 ) -> Evaluation:
-    """Return loss and accuracy over the test rows, else the validation rows, else all; `split` says which.
+    """Return loss and accuracy over the test rows, else the validation rows, else all; `split` names others.
 
     Where the graph's logits are known: of classes, how often each was taken for each; of labels, how often each was
     right; of numbers, how far off they are.
@@ -49,17 +51,17 @@ def evaluate(
         GraphError: the graph has no loss, labels or inputs that are known.
         DataError: the rows do not fit the graph.
     """
-    suit_tensorflow(convolves(model.graph))
-    graph, found = model.graph, find_roles(model.graph, needed=("inputs", "labels", "loss"), **(roles or {}))
-    numbers = [needed_role(graph, found, "loss"), *([found.accuracy] if found.accuracy else [])]
-    rows = evaluation_split(data, wanted(graph, found, features), split, valid)
-    row = check_classes(graph, found, model.checkpoint, [rows])
-    arrays = feeds(found, rows)
-    labels = arrays[str(found.labels)]
-    tally = _tally(graph, found, row, labels.shape[1:])
-    tensors = [*numbers, *([found.logits] if found.logits else [])]
-    stream = inference(graph, found, model.checkpoint, tensors, arrays)
-    means = Means(stream.function, len(numbers))
+    bound = Bound.of(model, roles, needed=("inputs", "labels", "loss"))
+    known = bound.roles
+    means_of = [needed_role(model.graph, known, "loss"), *([known.accuracy] if known.accuracy else [])]
+    bound = bound.with_evaluation_rows(data, split, valid, features)
+    rows = bound.splits[0]
+    row = bound.check_classes()
+    arrays = bound.feeds(rows)
+    labels = arrays[str(known.labels)]
+    tally = _tally(bound, row, labels.shape[1:])
+    stream = bound.inference([*means_of, *([known.logits] if known.logits else [])], arrays)
+    means = Means(stream.function, len(means_of))
     for part, values in stream.over(arrays, rows.rows):
         means.add(part, values)
         tally.add(values[-1], labels[part])
@@ -68,11 +70,156 @@ def evaluate(
     return Evaluation(rows.rows, loss, accuracy[0] if accuracy else None, tally)
 
 
-def _tally(graph: Graph, roles: Roles, row: tuple[int, ...] | None, labels: tuple[int, ...]) -> Tally:
+def _tally(bound: Bound, row: tuple[int, ...] | None, labels: tuple[int, ...]) -> "Tally":
     """Return what counts rows whose logits and labels have these shapes."""
-    if roles.logits is None or row is None:
-        return Uncounted("which tensor the loss compares with the labels is not known; say --logits NAME")
-    found = meaning(graph, roles, roles.logits)
-    if found is None:
-        return Uncounted(f"the loss does not say how {roles.logits} is compared with the labels")
-    return tally_of(found, row, labels)
+    logits = bound.roles.logits
+    if logits is None or row is None:
+        return Uncounted("which tensor the loss compares with the labels is not known; specify `logits`")
+    means = meaning(bound.model.graph, bound.roles, logits)
+    if means is None:
+        return Uncounted(f"the loss does not tell how {logits} is compared with the labels")
+    return tally_of(means, row, labels)
+
+
+class Tally(Protocol):
+    """Counts what the outputs of some rows make of their labels."""
+
+    def add(self, outputs: Array, labels: Array) -> None:
+        """Count some rows."""
+
+    def summary(self) -> dict[str, Any]:
+        """Return the figures as JSON has them."""
+
+
+class Confusion:
+    """How often each class was taken for each: `counts[true, predicted]`.
+
+    >>> confusion = Confusion(2)
+    >>> confusion.add(np.array([[2.0, 1.0], [2.0, 1.0], [0.0, 1.0]]), np.array([0, 1, 1]))
+    >>> confusion.counts.tolist()
+    [[1, 0], [1, 1]]
+    >>> confusion.classes()[1]
+    {'class': 1, 'rows': 2, 'accuracy': 0.5, 'precision': 1.0, 'taken_for': 0}
+    """
+
+    def __init__(self, classes: int) -> None:
+        """Begin with no rows."""
+        self.counts = np.zeros((classes, classes), np.int64)
+
+    def add(self, outputs: Array, labels: Array) -> None:
+        """Count rows; labels are class numbers, or as many numbers as there are classes, the largest of them meant."""
+        meant = labels.argmax(axis=-1) if labels.shape == outputs.shape else labels
+        pairs = meant.reshape(-1).astype(np.int64) * len(self.counts) + outputs.argmax(axis=-1).reshape(-1)
+        self.counts += np.bincount(pairs, minlength=self.counts.size).reshape(self.counts.shape)
+
+    def classes(self) -> list[dict[str, Any]]:
+        """Return for each class its rows, the share of them that was recognised, and of what was taken for it.
+
+        `taken_for` is the class that it was most often taken for, None where it was always recognised.
+        """
+        rows, taken, hits = self.counts.sum(axis=1), self.counts.sum(axis=0), self.counts.diagonal()
+        wrong = self.counts - np.diag(hits)
+        figures = zip(rows.tolist(), taken.tolist(), hits.tolist(), wrong.argmax(axis=1).tolist(), strict=True)
+        return [
+            {
+                "class": number,
+                "rows": of,
+                "accuracy": _share(hit, of),
+                "precision": _share(hit, predicted),
+                "taken_for": other if of > hit else None,
+            }
+            for number, (of, predicted, hit, other) in enumerate(figures)
+        ]
+
+    def summary(self) -> dict[str, Any]:
+        """Return the classes, and the table of counts with a list for each true class."""
+        return {"classes": self.classes(), "confusion": self.counts.tolist()}
+
+
+class Labels:
+    """How often each of several labels, which hold or not, was predicted right: where its output is above `above`."""
+
+    def __init__(self, labels: int, above: float) -> None:
+        """Begin with no rows."""
+        self._above, self._rows = above, 0
+        self._holding, self._predicted, self._both = (np.zeros(labels, np.int64) for _ in range(3))
+
+    def add(self, outputs: Array, labels: Array) -> None:
+        """Count rows; a label holds where its number is above one half."""
+        width = len(self._both)
+        predicted, holding = outputs.reshape(-1, width) > self._above, labels.reshape(-1, width) > 0.5
+        self._rows += len(predicted)
+        self._holding += holding.sum(axis=0)
+        self._predicted += predicted.sum(axis=0)
+        self._both += (predicted & holding).sum(axis=0)
+
+    def summary(self) -> dict[str, Any]:
+        """Return for each label its rows, and the shares that are right of all, of the predicted and of its own."""
+        figures = zip(self._holding.tolist(), self._predicted.tolist(), self._both.tolist(), strict=True)
+        rows = [
+            {
+                "label": number,
+                "rows": holding,
+                "accuracy": _share(self._rows - holding - predicted + 2 * both, self._rows),
+                "precision": _share(both, predicted),
+                "recall": _share(both, holding),
+            }
+            for number, (holding, predicted, both) in enumerate(figures)
+        ]
+        return {"labels": rows}
+
+
+class Errors:
+    """How far numbers are from those that they should be."""
+
+    def __init__(self) -> None:
+        """Begin with no rows."""
+        self._count, self._absolute, self._squared = 0, 0.0, 0.0
+
+    def add(self, outputs: Array, labels: Array) -> None:
+        """Count rows."""
+        difference = outputs.astype(np.float64) - labels.reshape(outputs.shape)
+        self._count += difference.size
+        self._absolute += float(np.abs(difference).sum())
+        self._squared += float(np.square(difference).sum())
+
+    def summary(self) -> dict[str, Any]:
+        """Return the mean absolute error, and the root of the mean squared one."""
+        absolute, squared = self._absolute / self._count, self._squared / self._count
+        return {"mean_absolute_error": absolute, "root_mean_squared_error": float(np.sqrt(squared))}
+
+
+class Uncounted:
+    """Counts nothing, for a reason."""
+
+    def __init__(self, why: str) -> None:
+        """Take the reason."""
+        self._why = why
+
+    def add(self, outputs: Array, labels: Array) -> None:
+        """Let rows pass."""
+
+    def summary(self) -> dict[str, Any]:
+        """Return the reason."""
+        return {"note": f"no more figures: {self._why}"}
+
+
+def tally_of(meaning: Meaning, row: tuple[int, ...], labels: tuple[int, ...]) -> Tally:
+    """Return what counts rows whose outputs and labels have these shapes.
+
+    >>> from ckpttool.verbs.meaning import MEANINGS
+    >>> tally_of(MEANINGS["difference"], (3,), ()).summary()["note"]
+    'no more figures: outputs of [3] and a label of [] for a row are not compared one by one'
+    """
+    classes = row[-1] if row else 1
+    if meaning.predicts == "class" and classes > MOST_CLASSES:
+        return Uncounted(f"{classes} classes are too many, expected at most {MOST_CLASSES}")
+    if meaning.predicts == "class" and classes > 1 and (labels == row or prod(labels) == prod(row[:-1])):
+        return Confusion(classes)
+    if meaning.predicts != "class" and prod(labels) == prod(row):
+        return Labels(prod(row), meaning.above) if meaning.predicts == "labels" else Errors()
+    return Uncounted(f"outputs of {list(row)} and a label of {list(labels)} for a row are not compared one by one")
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None

@@ -28,7 +28,7 @@ from ckpttool.graph.roles.served import Served, served
 from ckpttool.lineage.provenance import Command, carried
 from ckpttool.model.model import Model
 from ckpttool.model.rewrite_plan import RewritePlan, keys_of
-from ckpttool.training.feeds import feeder
+from ckpttool.training.bound import feeder
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """Fine-tuning: the layers that are not frozen are trained on a data set, from start to proof."""
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,23 +9,21 @@ from ckpttool.core.errors import CkptError, PlanError
 from ckpttool.data.dataset import notes_of
 from ckpttool.data.fingerprint import fingerprint
 from ckpttool.formats.writing.files import refuse_existing
-from ckpttool.graph.contents.convolutions import convolves
 from ckpttool.lineage.provenance import Command
 from ckpttool.model.model import Model, outputs_of, write_model
 from ckpttool.model.plan import PlanRow
-from ckpttool.runtime.configure import suit_tensorflow
+from ckpttool.runtime.configure import require_threads
 from ckpttool.runtime.schedules import RunSteps
 from ckpttool.surgery.verify import changed_tensors
-from ckpttool.training.callbacks import Recording
-from ckpttool.training.callbacks.callback import Callback, CallbackList, Callbacks, accepts_watch
-from ckpttool.training.every import Every
-from ckpttool.training.interrupt import Interrupt
-from ckpttool.training.loop import Loop
+from ckpttool.training.bound import Bound
+from ckpttool.training.callbacks.callback import CallbackList, Callbacks, accepts_watch
+from ckpttool.training.callbacks.recording import Recording
+from ckpttool.training.loop import Interrupt, Loop
+from ckpttool.training.options import Options
 from ckpttool.training.prepare import check_options, prepare
-from ckpttool.training.report import Report, report_path, write_report
-from ckpttool.training.run import Options, Position, Run, best_of
-from ckpttool.training.saves import Kept, Saved, Saves, refuse_saves
-from ckpttool.training.training import Splits, Training, open_splits
+from ckpttool.training.run import Position, Report, Run, best_of, report_path, write_report
+from ckpttool.training.saves import Every, Kept, Saves, refuse_saves
+from ckpttool.training.training import Training
 
 MAY_CHANGE = ("epochs", "early_stopping", "save_every", "keep_checkpoints", "cache_dir")
 """Options that a run which goes on may have other values of: they do not change the steps that were taken."""
@@ -53,61 +50,77 @@ def finetune(
     repeats: Report | None = None,
     recording: Recording | None = None,
     command: Command | None = None,
+    interrupt: Interrupt | None = None,
 ) -> Run:
     """Train a model, write the best epoch (or the last) under `output`, and prove that frozen tensors stayed.
 
     With `resume`, a run that was stopped or that saved on its way goes on from its latest save, to the same result.
-    A run that `repeats` another says how its model and data differ from those. Its history is written beside the
-    model epoch by epoch, and what `recording` asks for. `command` stands in its lineage as what made it.
+    A run that `repeats` another reports how its model and data differ from those. Its history is written beside the
+    model epoch by epoch, and what `recording` asks for. A request to `interrupt` ends it
+    early. `command` stands in its lineage as what made it.
 
     Raises:
-        Interrupted: Ctrl-C or SIGTERM; where the run was is saved.
+        Interrupted: `interrupt` was requested; where the run was is saved.
         CkptError: something does not fit; nothing is written then.
     """
     command = command or Command.of_call("finetune", model.path, output)
     refuse_existing([*outputs_of(output), report_path(output)], overwrite)
     if Path(output).resolve() == checkpoint.prefix_of(model.path).resolve():
         raise PlanError(f"{output} is the model itself, which the result is compared with: write it elsewhere")
-    suit_tensorflow(convolves(model.graph), options.threads)
+    require_threads(options.threads)
     check_options(model, options)
     if not (resume or overwrite):
         refuse_saves(output)
     every = None if options.save_every is None else Every.parse(options.save_every)
-    recording, callback = recording or Recording(), CallbackList(callbacks)
-    recorders = recording.of(output, overwrite, resume)
-    splits = open_splits(model, data, options)
-    facts = _facts(model, data, splits)
+    recording = recording or Recording()
+    callback = CallbackList([*recording.of(output, overwrite, resume), *CallbackList(callbacks)])
+    bound = Bound.of(model, options.roles, needed=("inputs", "labels"))
+    bound = bound.with_training_rows(data, options.valid, options.features)
+    facts = _facts(bound, data)
     callback.on_differences(repeats.differences(facts) if repeats else [])
-    saves = _saves(options, every, output, facts)
+
+    asked = {name: value for name, value in options.flat().items() if name not in MAY_CHANGE}
+    saves = Saves(output, every, options.keep_checkpoints, {**asked, "data": facts["data"]["fingerprint"]})
     saved = saves.latest() if resume else None
-    callback = CallbackList([*recorders, *callback])
-    loop = _loop(model, splits, options, callback, saves, saved)
+    position, kept, tensors = (saved.position, saved.kept, saved.tensors) if saved else (Position(), None, None)
+    training = Training(bound, options, callback, position.epoch, tensors)
+    loop = Loop(training, position, kept, saves, callback, interrupt or Interrupt())
     if not resume:
         saves.clear()
     with callback.run(loop.history):
-        with loop.interrupt:
-            kept = loop.run()
+        kept = loop.run()
         write_model(kept.graph, kept.tensors, output, overwrite, provenance=model.provenance, command=command)
-        proved = _prove(model, kept, output)
-    run = Run(loop.training.plan, loop.history, kept.epoch, best_of(loop.history), loop.training.features, proved)
-    write_report(output, {**facts, **_report(loop.training, run, recording)})
+        unchanged = _prove(model, kept, output)
+
+    training = loop.training
+    run = Run(training.plan, loop.history, kept.epoch, best_of(loop.history), training.features, unchanged)
+    report = {
+        "plan": [row.as_json() for row in run.plan],
+        "options": {**options.flat(), **asdict(recording)},
+        "cache": str(run.features.entry.path) if run.features else None,
+        "unchanged": list(run.unchanged),
+        "left_behind": training.left_behind,
+        "best_epoch": run.best.epoch,
+        "kept_epoch": run.kept.epoch,
+        "history": [asdict(epoch) for epoch in run.history],
+    }
+    write_report(output, {**facts, **report})
     if options.save_every is None:
         saves.clear()
     return run
 
 
-def _saves(options: Options, every: Every | None, output: str | Path, facts: Mapping[str, Any]) -> Saves:
-    asked = {name: value for name, value in options.flat().items() if name not in MAY_CHANGE}
-    return Saves(output, every, options.keep_checkpoints, {**asked, "data": facts["data"]["fingerprint"]})
-
-
-def _loop(
-    model: Model, splits: Splits, options: Options, callback: Callback, saves: Saves, saved: Saved | None
-) -> Loop:
-    """Return what trains from the beginning, or from where a save was made."""
-    position, kept, tensors = (saved.position, saved.kept, saved.tensors) if saved else (Position(), None, None)
-    training = Training(model, splits, options, callback, position.epoch, tensors)
-    return Loop(training, position, kept, saves, callback, Interrupt())
+def _facts(bound: Bound, data: str | Path) -> dict[str, Any]:
+    """Return what a report has of the model and the data."""
+    return {
+        "model": str(bound.model.path),
+        "data": {
+            "path": str(data),
+            "fingerprint": {split.name: fingerprint(split) for split in bound.splits},
+            "rows": {split.name: split.rows for split in bound.splits},
+            "preprocessing": notes_of(bound.splits),
+        },
+    }
 
 
 def _prove(model: Model, kept: Kept, output: str | Path) -> tuple[str, ...]:
@@ -121,30 +134,3 @@ def _prove(model: Model, kept: Kept, output: str | Path) -> tuple[str, ...]:
     if changed:
         raise CkptError(f"{output}: frozen tensors have changed: {', '.join(changed)}")
     return tuple(frozen)
-
-
-def _facts(model: Model, data: str | Path, splits: Splits) -> dict[str, Any]:
-    """Return what a report says of the model and the data."""
-    return {
-        "model": str(model.path),
-        "data": {
-            "path": str(data),
-            "fingerprint": {split.name: fingerprint(split) for split in splits},
-            "rows": {split.name: split.rows for split in splits},
-            "preprocessing": notes_of(splits),
-        },
-    }
-
-
-def _report(training: Training, run: Run, recording: Recording) -> dict[str, Any]:
-    """Return what a report says of the run, but for the versions."""
-    return {
-        "plan": [row.as_json() for row in run.plan],
-        "options": {**training.options.flat(), **asdict(recording)},
-        "cache": str(run.features.entry.path) if run.features else None,
-        "unchanged": list(run.unchanged),
-        "left_behind": training.left_behind,
-        "best_epoch": run.best.epoch,
-        "kept_epoch": run.kept.epoch,
-        "history": [asdict(epoch) for epoch in run.history],
-    }

@@ -13,7 +13,7 @@ from ckpttool.formats.tensorflow.prefix import prefix_of
 from ckpttool.lineage.records import Chain, Record, Source
 from ckpttool.lineage.storage import lineage_of, path_beside
 from ckpttool.remote import sparse_files
-from ckpttool.training.report import report_path
+from ckpttool.training.run import report_path
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,7 @@ from ckpttool.lineage.provenance import Command
 from ckpttool.model.model import outputs_of, write_model
 from ckpttool.model.plan import PlanRow, plan_rows
 from ckpttool.runtime.build import new_graph
-from ckpttool.runtime.configure import suit_tensorflow
 from ckpttool.runtime.fresh import fresh_tensors
-from ckpttool.runtime.layers import Conv2D
 from ckpttool.runtime.objectives import Objective
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.runtime.spec import parse
@@ -38,8 +36,6 @@ def new(
     """
     command = command or Command("new", ("-o", str(output)))
     refuse_existing(outputs_of(output), overwrite)
-    described = parse(layers)
-    suit_tensorflow(any(isinstance(spec.layer, Conv2D) for spec in described))
-    graph = new_graph(input_shape, described, recipe or Recipe(), objective or Objective(), seed)
+    graph = new_graph(input_shape, parse(layers), recipe or Recipe(), objective or Objective(), seed)
     write_model(graph, fresh_tensors(graph, stored_tensors(graph), seed), output, overwrite, command=command)
     return plan_rows(graph, {})

@@ -1,27 +1,40 @@
-"""Prediction: what a model says of each row, written to a file while it is computed."""
+"""Prediction: what a model's outputs mean for each row, written to a file while they are computed.
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+An `.npz` has an array for each thing predicted. A `.csv` has a header and a line for each row: its number, what was
+predicted, and a column for each probability.
+"""
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryFile
+from typing import IO, Any
 
 import numpy as np
 
-from ckpttool.core.errors import GraphError
-from ckpttool.core.tensors import Array
-from ckpttool.data.dataset import Split, evaluation_split
-from ckpttool.data.files import Wanted
-from ckpttool.graph.contents.convolutions import convolves
+from ckpttool import checkpoint
+from ckpttool.core.errors import CorruptCheckpoint, GraphError, PlanError
+from ckpttool.core.tensors import PIECE, Array
+from ckpttool.formats.wire.crc import extend
+from ckpttool.formats.writing.files import refuse_existing, replacing
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.roles.results import Result, result_of
 from ckpttool.graph.roles.roles import Roles, find_roles
 from ckpttool.model.model import Model
-from ckpttool.runtime.configure import suit_tensorflow
 from ckpttool.runtime.streaming import Stream
+from ckpttool.training.bound import Bound
 from ckpttool.training.callbacks.callback import CallbackList, Callbacks, accepts_watch
-from ckpttool.training.feeds import feeds, inference, input_specs
-from ckpttool.verbs.answers.files import Shapes, check_output, write_predictions
-from ckpttool.verbs.answers.outputs import MEANINGS, Meaning, meaning
+from ckpttool.verbs.meaning import MEANINGS, meaning
+
+Columns = Mapping[str, Array]
+"""Arrays of the same rows by what they hold."""
+Shapes = dict[str, tuple[int, ...]]
+
+HEADINGS = {"rows": "row", "classes": "class", "labels": "label", "probabilities": "probability", "outputs": "output"}
+"""The columns of a `.csv` by the array that they hold; it leaves out logits, which its probabilities stand for."""
 
 
 @dataclass(frozen=True)
@@ -52,11 +65,11 @@ def predict(
     features: str | None = None,
     overwrite: bool = False,
 ) -> Prediction:
-    """Write what a model says of rows, which need no labels, to an `.npz` or a `.csv`.
+    """Write what a model predicts for rows, which need no labels, to an `.npz` or a `.csv`.
 
     Of classes it is the likeliest and the probabilities, of labels those that hold and their probabilities, else the
-    outputs as they are; `rows` numbers them. Which rows: as `evaluate`. Without a loss that says what the outputs are,
-    they are what the signature gives, or the tensor that no other op reads; `tensor` says another.
+    outputs as they are; `rows` numbers them. Which rows: as `evaluate`. Without a loss that tells what the outputs are,
+    they are what the signature gives, or the tensor that no other op reads; `tensor` names another.
 
     Raises:
         GraphError: it is not known what to feed or what to predict, or that has no row for each row.
@@ -65,18 +78,29 @@ def predict(
     """
     path, graph = Path(output), model.graph
     check_output(path, overwrite)
-    suit_tensorflow(convolves(graph))
     known = find_roles(graph, needed=(), **(roles or {}))
     result = _result(graph, known, tensor)
-    said = {"inputs": result.inputs, **(roles or {}), "logits": result.tensor}
-    found = find_roles(graph, needed=("training",), **said)
-    _require_fed(graph, result.tensor, found.inputs)
-    beside = (known.labels,) if known.labels else ()
-    rows = evaluation_split(data, Wanted(tuple(input_specs(graph, found)), None, features, beside), split, valid)
+    given = {"inputs": result.inputs, **(roles or {}), "logits": result.tensor}
+    of_result = find_roles(graph, needed=("training",), **given)
+    below = graph.ancestors(TensorRef.parse(result.tensor).op)
+    if of_result.inputs and not any(TensorRef.parse(name).op in below for name in of_result.inputs):
+        inputs = ", ".join(of_result.inputs)
+        raise GraphError(f"{graph.source}: {result.tensor} depends on none of the inputs {inputs}; specify `tensor`")
+    bound = Bound(model, replace(known, inputs=of_result.inputs, training=of_result.training))
+    bound = bound.with_evaluation_rows(data, split, valid, features, labels=False)
+    rows = bound.splits[0]
     CallbackList(callbacks).on_data([rows])
-    stream = inference(graph, found, model.checkpoint, [result.tensor], feeds(found, rows))
-    says = meaning(graph, known, result.tensor) or MEANINGS["difference"]
-    shapes = write_predictions(path, _said(stream, says, feeds(found, rows), rows), overwrite)
+    arrays = bound.feeds(rows)
+    stream = bound.inference([result.tensor], arrays)
+    means = meaning(graph, known, result.tensor) or MEANINGS["difference"]
+
+    def predictions() -> Iterator[Columns]:
+        first = next(iter(rows.stored.values())).first_row
+        for part, (outputs,) in stream.over(arrays, rows.rows):
+            numbers = np.arange(first + part.start, first + part.stop)
+            yield {"rows": numbers, **means.columns(_numbers(stream, outputs, len(numbers)))}
+
+    shapes = write_predictions(path, predictions(), overwrite)
     return Prediction(path, rows.rows, result.tensor, result.why, shapes)
 
 
@@ -90,23 +114,6 @@ def _result(graph: Graph, roles: Roles, tensor: str | None) -> Result:
     return result_of(graph)
 
 
-def _require_fed(graph: Graph, tensor: str, inputs: Sequence[str]) -> None:
-    """Check that a tensor says something of what is fed."""
-    below = graph.ancestors(TensorRef.parse(tensor).op)
-    if inputs and not any(TensorRef.parse(name).op in below for name in inputs):
-        raise GraphError(
-            f"{graph.source}: {tensor} depends on none of the inputs {', '.join(inputs)}; say --tensor NAME"
-        )
-
-
-def _said(stream: Stream, says: Meaning, arrays: Mapping[str, Any], rows: Split) -> Iterator[dict[str, Array]]:
-    """Yield what is said of some rows at a time, with their numbers in the file."""
-    first = next(iter(rows.stored.values())).first_row
-    for part, (outputs,) in stream.over(arrays, rows.rows):
-        numbers = np.arange(first + part.start, first + part.stop)
-        yield {"rows": numbers, **says.columns(_numbers(stream, outputs, len(numbers)))}
-
-
 def _numbers(stream: Stream, outputs: Array, rows: int) -> Array:
     """Return outputs as numbers that NumPy's files hold.
 
@@ -115,9 +122,107 @@ def _numbers(stream: Stream, outputs: Array, rows: int) -> Array:
     """
     where = f"{stream.function.source}: {stream.function.wanted[0]} is"
     if outputs.shape[:1] != (rows,):
-        raise GraphError(f"{where} {list(outputs.shape)} for {rows} rows, expected a row for each; say --tensor NAME")
+        raise GraphError(f"{where} {list(outputs.shape)} for {rows} rows, expected a row for each; specify `tensor`")
     if outputs.dtype.kind in "OSU":
-        raise GraphError(f"{where} text, expected numbers; say --tensor NAME")
+        raise GraphError(f"{where} text, expected numbers; specify `tensor`")
     if outputs.dtype.kind in "iuc" or outputs.dtype in (np.float32, np.float64):
         return outputs
     return outputs.astype(np.uint8 if outputs.dtype.kind == "b" else np.float32)
+
+
+def check_output(path: Path, overwrite: bool) -> None:
+    """Check that predictions can be written to a file.
+
+    Raises:
+        PlanError: it is named neither `.npz` nor `.csv`.
+        ExistingOutput: it is there already.
+    """
+    if path.suffix not in _WRITERS:
+        raise PlanError(f"{path}: expected a name that ends in {' or '.join(_WRITERS)}")
+    refuse_existing([path], overwrite)
+
+
+def write_predictions(path: Path, parts: Iterable[Columns], overwrite: bool) -> Shapes:
+    """Write the rows of all parts in their order, and read back what was written; return the shape of each array.
+
+    Raises:
+        PlanError: a `.csv` cannot hold the rows.
+        CorruptCheckpoint: what was read back differs.
+    """
+    check_output(path, overwrite)
+    return _WRITERS[path.suffix](path, parts, overwrite)
+
+
+class _Scratch:
+    """Rows on disk in a file without a name, which is gone when this process is: a zip takes its arrays one by one."""
+
+    def __init__(self, file: IO[bytes], rows: Array) -> None:
+        self._file, self._row, self._dtype, self._count = file, rows.shape[1:], rows.dtype, 0
+
+    def append(self, rows: Array) -> None:
+        self._file.write(np.ascontiguousarray(rows, self._dtype).data)
+        self._count += len(rows)
+
+    def array(self) -> Array:
+        self._file.flush()
+        return np.memmap(self._file, self._dtype, "r", shape=(self._count, *self._row))
+
+
+def _write_npz(path: Path, parts: Iterable[Columns], overwrite: bool) -> Shapes:
+    scratch: dict[str, _Scratch] = {}
+    with ExitStack() as files:
+        for part in parts:
+            for name, rows in part.items():
+                if name not in scratch:
+                    scratch[name] = _Scratch(files.enter_context(TemporaryFile(dir=path.parent)), rows)
+                scratch[name].append(rows)
+        arrays = {name: each.array() for name, each in scratch.items()}
+        checkpoint.save(arrays, path, format="npz", overwrite=overwrite)
+    return {name: array.shape for name, array in arrays.items()}
+
+
+def _write_csv(path: Path, parts: Iterable[Columns], overwrite: bool) -> Shapes:
+    shapes: Shapes = {}
+    crc = 0
+
+    def check(written: Path) -> None:
+        if _crc_of(written) != crc:
+            raise CorruptCheckpoint(f"{path}: what was read back is not what was written")
+
+    with replacing(path, check) as file:
+        for part in parts:
+            columns = {name: rows for name, rows in part.items() if name in HEADINGS}
+            text = _lines(path, columns, heading=not shapes)
+            crc = extend(crc, text)
+            file.write(text)
+            shapes = {name: (shapes.get(name, (0,))[0] + len(rows), *rows.shape[1:]) for name, rows in columns.items()}
+    return shapes
+
+
+def _lines(path: Path, columns: Columns, heading: bool) -> bytes:
+    """Return the text of some rows."""
+    fields: dict[str, Any] = {}
+    for name, rows in columns.items():
+        if rows.ndim > 2:
+            raise PlanError(
+                f"{path}: {name} of {list(rows.shape[1:])} for a row do not fit into a .csv, an .npz has them"
+            )
+        each = [rows] if rows.ndim == 1 else list(rows.T)
+        names = [HEADINGS[name]] if rows.ndim == 1 else [f"{HEADINGS[name]}_{place}" for place in range(len(each))]
+        fields |= dict(zip(names, (values.astype(str) for values in each), strict=True))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([list(fields)] if heading else [])
+    writer.writerows(zip(*fields.values(), strict=True))
+    return text.getvalue().encode()
+
+
+def _crc_of(path: Path) -> int:
+    crc = 0
+    with path.open("rb") as file:
+        while piece := file.read(PIECE):
+            crc = extend(crc, piece)
+    return crc
+
+
+_WRITERS = {".npz": _write_npz, ".csv": _write_csv}

@@ -10,13 +10,11 @@ from pathlib import Path
 from ckpttool.core.errors import PlanError
 from ckpttool.core.names import Pattern, Suggestions
 from ckpttool.graph import files
-from ckpttool.graph.contents.convolutions import convolves
 from ckpttool.graph.contents.stored import StoredTensor, stored_tensors
 from ckpttool.graph.core import Graph
 from ckpttool.lineage.provenance import Command, Provenance
 from ckpttool.model.model import Model, write_model
 from ckpttool.model.plan import ModelPlan, PlanRow, plan_rows, prefix_note, require_coverage
-from ckpttool.runtime.configure import suit_tensorflow
 from ckpttool.runtime.fresh import fresh_tensors
 from ckpttool.runtime.objectives import Objective
 from ckpttool.runtime.recipe import Recipe
@@ -85,7 +83,6 @@ def plan_reuse(
         raise PlanError("--after says where a head is put on: give --head too")
     chosen, frozen = Pattern(layers), Pattern(freeze) if freeze else None
     if head:
-        suit_tensorflow(convolves(model.graph))
         planned = _reuse_head(model, chosen, head, after, frozen, recipe or Recipe(), seed, objective or Objective())
     else:
         planned = _reuse_into(model, chosen, into, frozen, lenient, seed)

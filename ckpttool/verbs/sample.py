@@ -17,7 +17,7 @@ from ckpttool.graph.core import Graph
 from ckpttool.graph.roles.roles import certain_roles
 from ckpttool.runtime.function import GraphFunction, runner
 from ckpttool.runtime.state import State
-from ckpttool.training.feeds import mode
+from ckpttool.training.bound import mode
 from ckpttool.verbs.sides import sides
 
 TOLERANCE = 1e-4

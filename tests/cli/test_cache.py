@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ckpttool import checkpoint
-from ckpttool.training.feature_cache import FeatureCache
+from ckpttool.training.features import FeatureCache
 
 
 @pytest.fixture
@@ -130,7 +130,7 @@ def test_damage_is_noticed_told_and_mended(
 
 FILL_AND_DIE = """
 import functools, os, signal, sys
-import ckpttool.training.feature_cache as cache
+import ckpttool.training.features as cache
 from ckpttool.cli import main
 from ckpttool.cli.show.progress import ProgressPrinter
 from ckpttool.data.feature_store import Entry
@@ -157,7 +157,7 @@ def test_a_killed_fill_goes_on_where_it_was(
     assert not (folder / "manifest.json").exists()
     computed: list[int] = []
     compute = FeatureCache.compute
-    monkeypatch.setattr("ckpttool.training.feature_cache.BATCH_BYTES", 160)
+    monkeypatch.setattr("ckpttool.training.features.BATCH_BYTES", 160)
     monkeypatch.setattr(FeatureCache, "compute", lambda self, rows: (computed.append(rows[0]), compute(self, rows))[1])
     assert shell.json(*arguments, tmp_path / "cache") == {"path": str(folder), "rows": 300, "bytes": 7200, "hit": False}
     assert computed[2:27] == list(range(50, 300, 10))  # the first two are the estimate's, the last the sample's
@@ -218,6 +218,6 @@ def test_variants_of_augmented_rows_are_cached(shell: Any, small: Path, data: Pa
     assert (found["rows"], found["variants"], found["hit"]) == (4 * 270 + 30, 4, False)
     assert shell.json(*augmented, "--cache-augment", "4")["hit"]
     refused = shell.run(*augmented, exit_code=2).stderr
-    assert "--cache-augment K" in refused
+    assert "--cache-augment, how many variants" in refused
     refused = shell.run(*arguments, "--augment", "flip()", "--cache-augment", "2", "--image-shape", "4", exit_code=2)
     assert "expected HEIGHT,WIDTH or HEIGHT,WIDTH,CHANNELS such as 28,28,1, found '4'" in refused.stderr

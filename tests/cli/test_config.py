@@ -14,8 +14,8 @@ import pytest
 from ckpttool import checkpoint
 from ckpttool.cli.commands.finetune import finetune
 from ckpttool.runtime.objectives import Objective
-from ckpttool.training.report import write_report
-from ckpttool.training.run import Options
+from ckpttool.training.options import Options
+from ckpttool.training.run import write_report
 from ckpttool.verbs import finetune as verb
 
 

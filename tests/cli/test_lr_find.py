@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ckpttool.cli.commands.lr_find import chart
-from ckpttool.verbs.rates.curve import Point, RateCurve
+from ckpttool.verbs.lr_find import Point, RateCurve
 
 FAST = ["--batch-size", "30"]
 
@@ -98,7 +98,7 @@ def test_rows_that_are_few_are_gone_over_again(shell: Any, small: Path, tmp_path
         (["--schedule", "cosine"], "No such option '--schedule'"),
         (["--warmup", "3"], "No such option '--warmup'"),
         (["--stages", "outputs=3"], "No such option '--stages'"),
-        (["--optimizer", "adam(0.1)"], "--optimizer 'adam(0.1)' says a rate, which is what is looked for"),
+        (["--optimizer", "adam(0.1)"], "--optimizer 'adam(0.1)' has a rate, which is what is looked for"),
         (["--optimizer", "adm"], "no optimizer adm; known: "),
         (["--freeze", "hidn1"], "pattern 'hidn1' matches nothing; nearest: hidden1"),
         (["--freeze", ".*"], "{small}.meta: nothing is left to train"),

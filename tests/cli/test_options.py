@@ -15,8 +15,8 @@ from ckpttool.cli.options.training import rate_test_options, run_options
 from ckpttool.core.errors import PlanError
 from ckpttool.runtime.objectives import Objective
 from ckpttool.runtime.recipe import Recipe
-from ckpttool.training.callbacks import Recording
-from ckpttool.training.run import Options
+from ckpttool.training.callbacks.recording import Recording
+from ckpttool.training.options import Options
 
 
 def passed(options: Any, *arguments: str) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from ckpttool.runtime.fresh import fresh_tensors
 from ckpttool.runtime.function import GraphFunction, runner
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.runtime.state import State
-from ckpttool.training.run import Options
+from ckpttool.training.options import Options
 from ckpttool.verbs.evaluate import evaluate
 from ckpttool.verbs.finetune import finetune
 from ckpttool.verbs.import_weights import plan_import

@@ -12,7 +12,7 @@ from ckpttool.data.batches import batch_bounds, epoch_order
 from ckpttool.graph.ops import ENTERS
 from ckpttool.model.model import Model
 from ckpttool.runtime.recipe import Recipe
-from ckpttool.training.run import Options
+from ckpttool.training.options import Options
 from ckpttool.verbs.evaluate import evaluate
 from ckpttool.verbs.finetune import finetune
 

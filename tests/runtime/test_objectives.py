@@ -13,7 +13,7 @@ from ckpttool.graph.roles.roles import find_roles
 from ckpttool.model.model import Model
 from ckpttool.runtime.objectives import OBJECTIVES, Objective, put_objective
 from ckpttool.runtime.recipe import Recipe
-from ckpttool.training.run import Options
+from ckpttool.training.options import Options
 from ckpttool.verbs.evaluate import evaluate
 from ckpttool.verbs.finetune import finetune
 from ckpttool.verbs.new import new

@@ -41,9 +41,9 @@ def test_the_shape_is_as_said_as_stored_as_fed_or_a_square(
 @pytest.mark.parametrize(
     ("rows", "said", "message"),
     [
-        (split(X=(10,)), None, "--augment: rows of X are [10], no images that are known: --image-shape HEIGHT,WIDTH,"),
-        (split(X=(784,)), (28, 27), "--image-shape 28,27: rows of X have 784 values, expected HEIGHT,WIDTH,CHANNELS"),
-        (split(X=(784,)), (784,), "--image-shape 784: rows of X have 784 values"),
+        (split(X=(10,)), None, "`augment`: rows of X are [10], no images that are known: `image_shape` HEIGHT,WIDTH,"),
+        (split(X=(784,)), (28, 27), "`image_shape` 28,27: rows of X have 784 values, expected HEIGHT,WIDTH,CHANNELS"),
+        (split(X=(784,)), (784,), "`image_shape` 784: rows of X have 784 values"),
         (split(X=(3, 32, 32)), None, "rows of X are [3, 32, 32], expected height, width and at most 4 channels"),
         (split(X=()), None, "no images that are known"),
         (split(X=(2, 2, 2, 2)), None, "no images that are known"),
@@ -65,7 +65,7 @@ def test_of_several_inputs_the_first_with_images_is_meant() -> None:
 
 def test_nothing_is_done_unless_asked_for() -> None:
     assert augmentation_of(None, split(X=(16,)), None, 1) is None
-    with pytest.raises(PlanError, match="--image-shape is for --augment"):
+    with pytest.raises(PlanError, match="`image_shape` is for `augment`"):
         augmentation_of(None, split(X=(16,)), (4, 4), 1)
     found = augmentation_of("flip()", split(X=(16,)), None, 1)
     assert found is not None
@@ -75,11 +75,11 @@ def test_nothing_is_done_unless_asked_for() -> None:
 @pytest.mark.parametrize(
     ("augment", "cache", "variants", "message"),
     [
-        ("flip()", True, None, "--augment with --cache: say with --cache-augment K how many variants"),
-        ("flip()", False, 3, "--cache-augment 3 needs --cache"),
-        (None, True, 3, "--cache-augment 3 needs --augment"),
-        (None, False, 3, "--cache-augment 3 needs --augment and --cache"),
-        ("flip()", True, 0, "--cache-augment must be 1 or more, found 0"),
+        ("flip()", True, None, "`augment` with `cache`: specify `cache_augment`, how many variants"),
+        ("flip()", False, 3, "`cache_augment` 3 needs `cache`"),
+        (None, True, 3, "`cache_augment` 3 needs `augment`"),
+        (None, False, 3, "`cache_augment` 3 needs `augment` and `cache`"),
+        ("flip()", True, 0, "`cache_augment` must be 1 or more, found 0"),
     ],
 )
 def test_options_that_do_not_go_together(augment: str | None, cache: bool, variants: int | None, message: str) -> None:

@@ -12,7 +12,7 @@ from ckpttool import checkpoint
 from ckpttool.core.errors import GraphError, PlanError, UnknownName
 from ckpttool.model.model import Model
 from ckpttool.runtime.recipe import Recipe
-from ckpttool.training.run import Options
+from ckpttool.training.options import Options
 from ckpttool.verbs.finetune import finetune
 from ckpttool.verbs.new import new
 

@@ -11,7 +11,7 @@ from ckpttool.core.errors import PlanError, UnknownName
 from ckpttool.graph import files
 from ckpttool.model.model import Model
 from ckpttool.runtime.recipe import Recipe
-from ckpttool.training.run import Options
+from ckpttool.training.options import Options
 from ckpttool.verbs.evaluate import evaluate
 from ckpttool.verbs.finetune import finetune
 

@@ -11,7 +11,7 @@ from ckpttool import checkpoint
 from ckpttool.core.errors import CkptError
 from ckpttool.model.model import Model
 from ckpttool.runtime.recipe import Recipe
-from ckpttool.training.run import Options
+from ckpttool.training.options import Options
 from ckpttool.verbs.finetune import finetune
 
 OPTIONS = Options(epochs=3, batch_size=20, recipe=Recipe(lr="0.05"), valid=30, keep="last")
@@ -49,7 +49,7 @@ def test_the_layer_that_went_first_is_named(fragile: Path, tmp_path: Path) -> No
     message = str(caught.value)
     assert message.startswith("the loss became nan in epoch 1, at step ")
     assert " went first, its " in message
-    assert message.endswith(f"try a lower --lr, or --clip-norm. The last good weights are {fragile}")
+    assert message.endswith(f"try a lower `lr`, or `clip_norm`. The last good weights are {fragile}")
     assert not (tmp_path / "out.ckpt.index").exists()
 
 
@@ -60,7 +60,7 @@ def test_the_last_step_of_an_epoch_may_break_the_weights(small: Path, data: Path
         finetune(Model.open(small), data, options, tmp_path / "out.ckpt")
     message = str(caught.value)
     assert message.startswith("the validation loss became nan in epoch 1, after step 1: ")
-    assert message.endswith(f"try a lower --lr, or --clip-norm. The last good weights are {small}")
+    assert message.endswith(f"try a lower `lr`, or `clip_norm`. The last good weights are {small}")
     assert not (tmp_path / "out.ckpt.index").exists()
 
 
@@ -74,7 +74,7 @@ def test_the_step_is_that_of_the_bad_row(fragile: Path, tmp_path: Path) -> None:
     with pytest.raises(CkptError) as caught:
         finetune(Model.open(fragile), rows(tmp_path, bad=100, value=1e6), options, tmp_path / "out.ckpt")
     message = str(caught.value)
-    assert "hidden2 went first, its output is no number any more" in message
+    assert "hidden2 went first, its output is not finite any more" in message
     step = int(message.partition("at step ")[2].partition(":")[0])
     good = max(2 * ((step - 1) // 2), 0)
     named = f"{tmp_path}/out.ckpt.saves/step-{good:08d}.ckpt" if good else str(fragile)

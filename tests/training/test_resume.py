@@ -1,6 +1,5 @@
 """Runs that are stopped and go on: the same numbers, to the last bit, as those of a run that was never stopped."""
 
-import os
 import signal
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,7 +15,9 @@ from ckpttool.model.model import Model
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.training import loop
 from ckpttool.training.callbacks.callback import Callback, Progress
-from ckpttool.training.run import Epoch, Options, Run
+from ckpttool.training.loop import Interrupt
+from ckpttool.training.options import Options
+from ckpttool.training.run import Epoch, Run
 from ckpttool.verbs.finetune import finetune
 
 OPTIONS = Options(epochs=4, batch_size=20, recipe=Recipe("momentum", lr="0.05"), keep="best", valid=30)
@@ -28,7 +29,7 @@ class Killed(BaseException):
 
 
 class Killer(Callback):
-    """Kills the run, or sends it a signal, once it has taken so many steps."""
+    """Kills the run, or asks it to end, once it has taken so many steps."""
 
     def __init__(self, after: int, act: Callable[[], None]) -> None:
         self._left, self._act = after, act
@@ -43,8 +44,15 @@ def die() -> None:
     raise Killed
 
 
-def terminate() -> None:
-    os.kill(os.getpid(), signal.SIGTERM)
+def stopping(after: int) -> dict[str, Any]:
+    """What ends a run once it has taken so many steps, with its state saved."""
+    interrupt = Interrupt()
+    return {"interrupt": interrupt, "callbacks": Killer(after, lambda: interrupt.request(signal.SIGTERM))}
+
+
+def dying(after: int) -> dict[str, Any]:
+    """What kills a run once it has taken so many steps."""
+    return {"callbacks": Killer(after, die)}
 
 
 @pytest.fixture(autouse=True)
@@ -80,15 +88,15 @@ def assert_same(one: Path, other: Path) -> None:
 
 
 @pytest.mark.parametrize("after", [1, 8, 13, 14, 29, STEPS - 1])
-@pytest.mark.parametrize("stop", [die, terminate], ids=["killed", "signal"])
+@pytest.mark.parametrize("stop", [dying, stopping], ids=["killed", "interrupted"])
 def test_a_run_that_goes_on_equals_one_that_was_never_stopped(
-    chancy: Path, data: Path, tmp_path: Path, after: int, stop: Callable[[], None]
+    chancy: Path, data: Path, tmp_path: Path, after: int, stop: Callable[[int], dict[str, Any]]
 ) -> None:
     options = replace(OPTIONS, save_every="3 steps", threads=None)
     whole = finetune(Model.open(chancy), data, options, tmp_path / "whole.ckpt")
     with pytest.raises((Killed, Interrupted)):
-        finetune(Model.open(chancy), data, options, tmp_path / "out.ckpt", callbacks=Killer(after, stop))
-    if after < 3 and stop is die:
+        finetune(Model.open(chancy), data, options, tmp_path / "out.ckpt", **stop(after))
+    if after < 3 and stop is dying:
         with pytest.raises(MissingFile, match="no save to go on from"):
             finetune(Model.open(chancy), data, options, tmp_path / "out.ckpt", resume=True)
         return
@@ -102,8 +110,7 @@ def test_a_run_may_be_stopped_again_and_again(chancy: Path, data: Path, tmp_path
     whole = finetune(Model.open(chancy), data, OPTIONS, tmp_path / "whole.ckpt")
     for attempt in range(5):
         with pytest.raises(Interrupted):
-            killer = Killer(9, terminate)
-            finetune(Model.open(chancy), data, OPTIONS, tmp_path / "out.ckpt", callbacks=killer, resume=attempt > 0)
+            finetune(Model.open(chancy), data, OPTIONS, tmp_path / "out.ckpt", resume=attempt > 0, **stopping(9))
     again = finetune(Model.open(chancy), data, OPTIONS, tmp_path / "out.ckpt", resume=True)
     assert figures(again) == figures(whole)
     assert_same(tmp_path / "out.ckpt", tmp_path / "whole.ckpt")
@@ -126,8 +133,7 @@ def test_all_that_a_run_knows_is_saved(chancy: Path, data: Path, tmp_path: Path,
     whole = finetune(Model.open(chancy), data, options, tmp_path / "whole.ckpt")
     for after in (20, 17):
         with pytest.raises(Interrupted):
-            killer = Killer(after, terminate)
-            finetune(Model.open(chancy), data, options, tmp_path / "out.ckpt", callbacks=killer, resume=after == 17)
+            finetune(Model.open(chancy), data, options, tmp_path / "out.ckpt", resume=after == 17, **stopping(after))
     again = finetune(Model.open(chancy), data, options, tmp_path / "out.ckpt", resume=True)
     assert figures(again) == figures(whole)
     assert_same(tmp_path / "out.ckpt", tmp_path / "whole.ckpt")
@@ -154,7 +160,7 @@ def test_as_many_saves_are_kept_as_were_asked_for(chancy: Path, data: Path, tmp_
 
 def test_another_run_is_not_gone_on_with(chancy: Path, data: Path, tmp_path: Path) -> None:
     with pytest.raises(Interrupted):
-        finetune(Model.open(chancy), data, OPTIONS, tmp_path / "out.ckpt", callbacks=Killer(5, terminate))
+        finetune(Model.open(chancy), data, OPTIONS, tmp_path / "out.ckpt", **stopping(5))
     other = replace(OPTIONS, recipe=Recipe("momentum", lr="0.1"), seed=7)
     with pytest.raises(PlanError, match=r"with other options: seed was 42, now 7, lr was 0.05, now 0.1"):
         finetune(Model.open(chancy), data, other, tmp_path / "out.ckpt", resume=True)
@@ -168,8 +174,25 @@ def test_how_often_must_be_readable(chancy: Path, data: Path, tmp_path: Path, te
 
 def test_a_damaged_state_is_named(chancy: Path, data: Path, tmp_path: Path) -> None:
     with pytest.raises(Interrupted):
-        finetune(Model.open(chancy), data, OPTIONS, tmp_path / "out.ckpt", callbacks=Killer(5, terminate))
+        finetune(Model.open(chancy), data, OPTIONS, tmp_path / "out.ckpt", **stopping(5))
     state = next((tmp_path / "out.ckpt.saves").glob("*.json"))
     state.write_bytes(state.read_bytes()[:50])
     with pytest.raises(CkptError, match=rf"{state.name}: .* delete it to go on from an older save"):
         finetune(Model.open(chancy), data, OPTIONS, tmp_path / "out.ckpt", resume=True)
+
+
+def test_a_run_takes_over_no_signals(chancy: Path, data: Path, tmp_path: Path) -> None:
+    handlers: list[Any] = []
+    killer = Killer(2, lambda: handlers.extend(signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)))
+    before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
+    finetune(Model.open(chancy), data, replace(OPTIONS, epochs=1), tmp_path / "out.ckpt", callbacks=killer)
+    assert handlers == before
+
+
+def test_the_signal_that_was_requested_is_told(chancy: Path, data: Path, tmp_path: Path) -> None:
+    with pytest.raises(Interrupted) as stopped:
+        finetune(Model.open(chancy), data, OPTIONS, tmp_path / "out.ckpt", **stopping(14))
+    saved = tmp_path / "out.ckpt.saves" / "step-00000014.ckpt"
+    assert stopped.value.number == signal.SIGTERM
+    expected = f"stopped in epoch 2, after 1 of 13 steps, saved as {saved}; the same command with `resume` goes on"
+    assert str(stopped.value) == expected

@@ -12,8 +12,7 @@ from ckpttool.core.errors import PlanError, UnknownName
 from ckpttool.model.model import Model
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.training.callbacks.callback import Callback
-from ckpttool.training.run import Options
-from ckpttool.training.stages import parse_stages
+from ckpttool.training.options import Options, parse_stages
 from ckpttool.verbs.finetune import finetune
 
 OPTIONS = Options(batch_size=30, recipe=Recipe("momentum", lr="0.05"), valid=30, keep="last")
@@ -75,7 +74,7 @@ def test_stages_are_patterns_with_a_number_of_epochs(text: str) -> None:
 def test_a_stage_that_takes_nothing_is_said_before_the_first_begins(small: Path, data: Path, tmp_path: Path) -> None:
     with pytest.raises(UnknownName, match=r"hidn1.*nearest: hidden1"):
         finetune(Model.open(small), data, replace(OPTIONS, stages="outputs=2, hidn1=2"), tmp_path / "out.ckpt")
-    with pytest.raises(PlanError, match="leave --train out"):
+    with pytest.raises(PlanError, match="leave `train` out"):
         finetune(Model.open(small), data, replace(OPTIONS, stages="outputs=2", train="outputs"), tmp_path / "o.ckpt")
 
 

@@ -9,7 +9,8 @@ import pytest
 from ckpttool.core.errors import PlanError
 from ckpttool.model.model import Model
 from ckpttool.runtime.recipe import Recipe
-from ckpttool.training.run import Options, Run
+from ckpttool.training.options import Options
+from ckpttool.training.run import Run
 from ckpttool.verbs.finetune import finetune
 from ckpttool.verbs.new import new
 
@@ -76,10 +77,10 @@ def test_variants_are_cached_and_trained_on_in_turn(model: Model, images: Path, 
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        ({"augment": "shift(0.1)", "cache": True, "freeze": "hidden1"}, "--cache-augment K how many variants"),
-        ({"cache_augment": 2}, "--cache-augment 2 needs --augment and --cache"),
-        ({"image_shape": (6, 6)}, "--image-shape is for --augment"),
-        ({"augment": "shift(0.1)", "image_shape": (5, 7)}, "--image-shape 5,7: rows of X have 36 values"),
+        ({"augment": "shift(0.1)", "cache": True, "freeze": "hidden1"}, "specify `cache_augment`, how many variants"),
+        ({"cache_augment": 2}, "`cache_augment` 2 needs `augment` and `cache`"),
+        ({"image_shape": (6, 6)}, "`image_shape` is for `augment`"),
+        ({"augment": "shift(0.1)", "image_shape": (5, 7)}, "`image_shape` 5,7: rows of X have 36 values"),
         ({"augment": "hue(0.1)"}, "hue"),
     ],
 )

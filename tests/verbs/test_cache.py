@@ -9,9 +9,9 @@ import pytest
 
 from ckpttool.core.errors import GraphError
 from ckpttool.model.model import Model
+from ckpttool.training.bound import Bound
 from ckpttool.training.callbacks.callback import Callback
-from ckpttool.training.feature_cache import Estimate
-from ckpttool.training.features import Features
+from ckpttool.training.features import Estimate, Features
 from ckpttool.verbs.cache import cache
 
 
@@ -36,7 +36,7 @@ class Listener(Callback):
 def test_estimate_progress_and_outcome_are_heard(
     model: Model, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ckpttool.training.feature_cache.BATCH_BYTES", 100 * 16)
+    monkeypatch.setattr("ckpttool.training.features.BATCH_BYTES", 100 * 16)
     listener = Listener()
     features = cache(model, data, "hidden1", root=tmp_path, callbacks=listener)
     (estimate,) = listener.estimates
@@ -101,13 +101,8 @@ def test_a_random_cut_is_refused_with_the_reason(foreign: Callable[..., Path], d
 
 
 def test_the_features_of_a_split_are_its_rows(model: Model, data: Path, tmp_path: Path) -> None:
-    from ckpttool.data.dataset import training_splits
-    from ckpttool.graph.roles.roles import find_roles
-    from ckpttool.training.feeds import wanted
-
     features = cache(model, data, "hidden1", 50, tmp_path)
-    roles = find_roles(model.graph)
-    splits = training_splits(data, wanted(model.graph, roles), 50)
+    splits = Bound.of(model).with_training_rows(data, 50, None).splits
     (whole,) = features.arrays.values()
     for split, rows in zip(splits, (slice(0, 250), slice(250, 300)), strict=True):
         (found,) = features.of(splits, split).values()

@@ -49,7 +49,7 @@ def test_each_variant_is_what_the_frozen_layers_make_of_the_augmented_rows(
 
 def test_batches_do_not_show(model: Model, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (whole,) = filled(model, data, tmp_path / "a").arrays.values()
-    monkeypatch.setattr("ckpttool.training.feature_cache.BATCH_BYTES", 70 * 16)
+    monkeypatch.setattr("ckpttool.training.features.BATCH_BYTES", 70 * 16)
     (pieces,) = filled(model, data, tmp_path / "b").arrays.values()
     np.testing.assert_allclose(pieces, whole, atol=1e-6)
 
@@ -90,9 +90,9 @@ def test_the_seed_is_in_no_other_key(model: Model, data: Path, tmp_path: Path) -
 
 
 def test_what_cannot_be_cached_is_refused_before_anything_is_computed(model: Model, data: Path, tmp_path: Path) -> None:
-    with pytest.raises(PlanError, match="--augment with --cache: say with --cache-augment K"):
+    with pytest.raises(PlanError, match="`augment` with `cache`: specify `cache_augment`, how many"):
         cache(model, data, "hidden1", root=tmp_path, augment=TEXT)
-    with pytest.raises(PlanError, match="--cache-augment 3 needs --augment"):
+    with pytest.raises(PlanError, match="`cache_augment` 3 needs `augment`"):
         cache(model, data, "hidden1", root=tmp_path, cache_augment=3)
     with pytest.raises(CkptError, match="no operation spin"):
         filled(model, data, tmp_path, "spin(3)")
@@ -105,6 +105,6 @@ def test_images_that_the_trained_layers_see_too_cannot_be_cached(new_network: An
         low = net.dense(X, 5, "low")
         net.classify(net.dense(net.tf.concat([low, X], 1), 3, "outputs", relu=False), y)
     model = Model.open(net.save(tmp_path / "skip.ckpt"))
-    with pytest.raises(PlanError, match="--augment can't be cached: X goes into the trained layers too"):
+    with pytest.raises(PlanError, match="`augment` can't be cached: X goes into the trained layers too"):
         cache(model, data, "low", root=tmp_path / "cache", augment="flip()", cache_augment=2)
     assert not (tmp_path / "cache").exists()

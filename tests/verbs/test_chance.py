@@ -13,7 +13,7 @@ from ckpttool.core.errors import GraphError
 from ckpttool.data.batches import batch_bounds, epoch_order
 from ckpttool.model.model import Model
 from ckpttool.runtime.recipe import Recipe
-from ckpttool.training.run import Options
+from ckpttool.training.options import Options
 from ckpttool.verbs.finetune import finetune
 
 OPTIONS = Options(epochs=2, batch_size=30, recipe=Recipe(lr="0.1"), seed=5, keep="last", valid=30)

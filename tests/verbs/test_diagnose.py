@@ -144,7 +144,7 @@ def test_values_that_are_not_finite_are_said(data: Path, tmp_path: Path) -> None
 
 
 def test_what_cannot_be_diagnosed_is_refused(model: Model, new_network: Any, data: Path, tmp_path: Path) -> None:
-    with pytest.raises(PlanError, match="--rows must be 1 or more, found 0"):
+    with pytest.raises(PlanError, match="`rows` must be 1 or more, found 0"):
         diagnose(model, data, rows=0)
     with new_network().building() as net:
         X, _, _ = net.inputs()

@@ -12,9 +12,9 @@ from ckpttool.core.errors import CkptError, DataError, ExistingOutput, GraphErro
 from ckpttool.model.model import Model
 from ckpttool.model.plan import PlanRow
 from ckpttool.runtime.recipe import Recipe
-from ckpttool.training.callbacks import Recording
 from ckpttool.training.callbacks.callback import Callback
-from ckpttool.training.run import Options
+from ckpttool.training.callbacks.recording import Recording
+from ckpttool.training.options import Options
 from ckpttool.verbs.evaluate import evaluate
 from ckpttool.verbs.finetune import finetune, plan
 
@@ -210,7 +210,7 @@ def test_the_last_epoch_is_written_when_asked(model: Model, data: Path, tmp_path
     [
         ({"freeze": "hidn1"}, UnknownName, "pattern 'hidn1' matches nothing; nearest: hidden1"),
         ({"freeze": ".*"}, PlanError, "nothing is left to train"),
-        ({"cache": True}, PlanError, "--cache needs frozen layers"),
+        ({"cache": True}, PlanError, "`cache` needs frozen layers"),
         ({"roles": {"loss": "los"}}, UnknownName, "--loss los"),
         ({"recipe": Recipe(lr="1e38")}, CkptError, "the loss became"),
     ],

@@ -13,12 +13,11 @@ from ckpttool.core.errors import PlanError
 from ckpttool.model.model import Model
 from ckpttool.runtime.optimizers import OPTIMIZERS
 from ckpttool.runtime.recipe import Recipe
-from ckpttool.training.run import Options
+from ckpttool.training.options import Options
 from ckpttool.training.training import Training
 from ckpttool.verbs import lr_find
 from ckpttool.verbs.finetune import finetune
-from ckpttool.verbs.lr_find import find_learning_rate
-from ckpttool.verbs.rates.curve import RateCurve
+from ckpttool.verbs.lr_find import RateCurve, find_learning_rate
 
 OPTIONS = Options(batch_size=30)
 
@@ -146,13 +145,13 @@ def test_it_is_public() -> None:
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        (Options(recipe=Recipe(lr="0.1")), "--lr says a rate, which is what is looked for: leave it out"),
-        (Options(recipe=Recipe("adam(0.1)")), "--optimizer 'adam(0.1)' says a rate"),
-        (Options(recipe=Recipe(schedule="cosine")), "--schedule says a rate"),
-        (Options(recipe=Recipe(warmup=3)), "--warmup says a rate"),
-        (Options(stages="outputs=1, .*=1"), "--stages trains other layers later"),
-        (Options(recipe=None, roles={"training_op": "GradientDescent"}), "--train-op has a rate of its own"),
-        (Options(cache=True), "--cache needs frozen layers"),
+        (Options(recipe=Recipe(lr="0.1")), "`lr` sets a rate, which is what is looked for: leave it out"),
+        (Options(recipe=Recipe("adam(0.1)")), "`optimizer` 'adam(0.1)' has a rate"),
+        (Options(recipe=Recipe(schedule="cosine")), "`schedule` sets a rate"),
+        (Options(recipe=Recipe(warmup=3)), "`warmup` sets a rate"),
+        (Options(stages="outputs=1, .*=1"), "`stages` trains other layers later"),
+        (Options(recipe=None, roles={"training_op": "GradientDescent"}), "`training_op` has a rate of its own"),
+        (Options(cache=True), "`cache` needs frozen layers"),
     ],
 )
 def test_what_does_not_go_with_a_rate_that_grows(model: Model, data: Path, options: Options, problem: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from ckpttool import checkpoint
 from ckpttool.model.model import Model
-from ckpttool.training.run import Options
+from ckpttool.training.options import Options
 from ckpttool.verbs.finetune import finetune
 
 OPTIONS = Options(epochs=2, batch_size=10, recipe=None, roles={"training_op": "train"}, keep="last", seed=3)

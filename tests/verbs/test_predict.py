@@ -14,9 +14,8 @@ from ckpttool.model.model import Model
 from ckpttool.runtime import streaming
 from ckpttool.runtime.objectives import OBJECTIVES, Objective
 from ckpttool.runtime.recipe import Recipe
-from ckpttool.verbs.answers.files import write_predictions
 from ckpttool.verbs.new import new
-from ckpttool.verbs.predict import predict
+from ckpttool.verbs.predict import predict, write_predictions
 
 LOGITS = "dnn/outputs/BiasAdd:0"
 
@@ -146,7 +145,7 @@ def test_any_tensor_of_rows_may_be_asked_for(
     [
         ("dnn/outputs/BiasAd", UnknownName, r"no op named dnn/outputs/BiasAd; .*dnn/outputs/BiasAdd"),
         ("dnn/outputs/BiasAdd:3", CkptError, "Invalid return output 3 of node 'dnn/outputs/BiasAdd'"),
-        ("outputs/kernel", GraphError, "outputs/kernel:0 depends on none of the inputs X:0; say --tensor NAME"),
+        ("outputs/kernel", GraphError, "outputs/kernel:0 depends on none of the inputs X:0; specify `tensor`"),
         ("loss/loss", GraphError, "nothing feeds y"),
     ],
 )

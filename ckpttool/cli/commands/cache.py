@@ -10,9 +10,9 @@ from ckpttool.cli.options.config import config_option
 from ckpttool.cli.options.general import json_option, seed_option
 from ckpttool.cli.options.reading import allow_op_option, freeze_option, model_argument
 from ckpttool.cli.options.rows import augment_options, cache_dir_option, data_option, features_option, roles_options
+from ckpttool.cli.process import open_to_run
 from ckpttool.cli.show.progress import ProgressPrinter
 from ckpttool.cli.show.tables import print_document
-from ckpttool.model.model import Model
 from ckpttool.verbs import cache as verb
 
 
@@ -54,7 +54,7 @@ def cache(
       ckpttool cache new_model.ckpt --freeze 'hidden[12]' --data mnist.npz
     """
     cached = verb.cache(
-        Model.open(model, allow_op),
+        open_to_run(model, allow_op),
         data,
         freeze,
         valid=valid,

@@ -10,9 +10,9 @@ from ckpttool.cli.options.config import config_option
 from ckpttool.cli.options.general import json_option
 from ckpttool.cli.options.reading import allow_op_option, model_argument
 from ckpttool.cli.options.rows import ROLES, data_option, features_option, held_out_option, roles_options
+from ckpttool.cli.process import open_to_run
 from ckpttool.cli.show.progress import ProgressPrinter
 from ckpttool.cli.show.tables import print_rows
-from ckpttool.model.model import Model
 from ckpttool.verbs import diagnose as verb
 
 COLUMNS = (
@@ -64,7 +64,7 @@ def diagnose(
       ckpttool diagnose new_model.ckpt --data mnist.npz
     """
     layers = verb.diagnose(
-        Model.open(model, allow_op),
+        open_to_run(model, allow_op),
         data,
         rows=rows,
         valid=valid,

@@ -10,9 +10,9 @@ from ckpttool.cli.options.config import config_option
 from ckpttool.cli.options.general import json_option
 from ckpttool.cli.options.reading import allow_op_option, model_argument
 from ckpttool.cli.options.rows import ROLES, data_option, features_option, roles_options, split_options
+from ckpttool.cli.process import open_to_run
 from ckpttool.cli.show.progress import ProgressPrinter
 from ckpttool.cli.show.tables import print_document, print_rows, say, shows_tables
-from ckpttool.model.model import Model
 from ckpttool.verbs import evaluate as verb
 
 COLUMNS = {
@@ -56,7 +56,7 @@ def evaluate(
       ckpttool evaluate tuned.ckpt --data mnist.npz
     """
     evaluation = verb.evaluate(
-        Model.open(model, allow_op),
+        open_to_run(model, allow_op),
         data,
         split=split,
         valid=valid,

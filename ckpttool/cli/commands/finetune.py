@@ -10,13 +10,14 @@ from ckpttool.cli.options.reading import allow_op_option, model_argument
 from ckpttool.cli.options.rows import data_option
 from ckpttool.cli.options.training import run_options
 from ckpttool.cli.options.writing import output_options
+from ckpttool.cli.process import SignalInterrupt, configure_for
 from ckpttool.cli.show.plans import command_line, show_plan
 from ckpttool.cli.show.progress import ProgressPrinter
 from ckpttool.cli.show.tables import print_document
 from ckpttool.model.model import Model
-from ckpttool.training.callbacks import Recording
-from ckpttool.training.report import Report
-from ckpttool.training.run import Options
+from ckpttool.training.callbacks.recording import Recording
+from ckpttool.training.options import Options
+from ckpttool.training.run import Report
 from ckpttool.verbs import finetune as verb
 
 
@@ -57,6 +58,7 @@ def finetune(
     if plan_only:
         show_plan(verb.plan(opened, options), as_json)
         return
+    configure_for(opened.graph, options.threads)
     run = verb.finetune(
         opened,
         data,
@@ -68,5 +70,6 @@ def finetune(
         repeats=repeats,
         recording=recording,
         command=command_line(),
+        interrupt=SignalInterrupt(),
     )
     print_document(run.summary(), run.lines(output), as_json)

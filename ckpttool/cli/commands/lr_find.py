@@ -12,14 +12,12 @@ from ckpttool.cli.options.general import PATH, json_option
 from ckpttool.cli.options.reading import allow_op_option, model_argument
 from ckpttool.cli.options.rows import data_option
 from ckpttool.cli.options.training import rate_test_options
+from ckpttool.cli.process import open_to_run
 from ckpttool.cli.show.progress import ProgressPrinter
 from ckpttool.cli.show.tables import exit_unless, print_document, print_report, say, shows_tables
-from ckpttool.model.model import Model
 from ckpttool.training.callbacks.plot import Picture
-from ckpttool.training.run import Options
-from ckpttool.verbs.lr_find import find_learning_rate
-from ckpttool.verbs.rates.curve import RateCurve
-from ckpttool.verbs.rates.plot import draw_rates
+from ckpttool.training.options import Options
+from ckpttool.verbs.lr_find import RateCurve, draw_rates, find_learning_rate
 
 WIDTH, HEIGHT = 64, 12
 """Columns and rows of the chart itself; with the losses before it a line has less than 80."""
@@ -66,7 +64,9 @@ def lr_find(
     """
     picture = Picture(plot, overwrite) if plot else None
     callbacks = ProgressPrinter(as_json=True)  # stdout is for the curve alone
-    curve = find_learning_rate(Model.open(model, allow_op), data, options, low, high, steps, callbacks)
+    curve = find_learning_rate(
+        open_to_run(model, allow_op, options.threads), data, options, low, high, steps, callbacks
+    )
     _show(curve, as_json)
     if picture:
         draw_rates(picture, curve)

@@ -8,6 +8,7 @@ from ckpttool.cli.options.config import config_option
 from ckpttool.cli.options.general import json_option, seed_option
 from ckpttool.cli.options.training import objective_options, recipe_options
 from ckpttool.cli.options.writing import output_options
+from ckpttool.cli.process import configure_for_layers
 from ckpttool.cli.show.plans import command_line, show_plan
 from ckpttool.runtime.objectives import Objective
 from ckpttool.runtime.recipe import Recipe
@@ -61,5 +62,6 @@ def new(
     Example:
       ckpttool new --input 784 --layers 'hidden1 = dense(300, relu, init=he); outputs = dense(10)' -o fresh.ckpt
     """
+    configure_for_layers(layers)
     rows = verb.new(shape, layers, output, recipe, seed, overwrite, objective, command_line())
     show_plan(rows, as_json)

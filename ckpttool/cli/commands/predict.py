@@ -11,9 +11,9 @@ from ckpttool.cli.options.general import json_option
 from ckpttool.cli.options.reading import allow_op_option, model_argument
 from ckpttool.cli.options.rows import ROLES, data_option, features_option, roles_options, split_options
 from ckpttool.cli.options.writing import output_options
+from ckpttool.cli.process import open_to_run
 from ckpttool.cli.show.progress import ProgressPrinter
 from ckpttool.cli.show.tables import print_document
-from ckpttool.model.model import Model
 from ckpttool.verbs import predict as verb
 
 
@@ -53,7 +53,7 @@ def predict(
       ckpttool predict tuned.ckpt --data mnist.npz -o predictions.csv
     """
     written = verb.predict(
-        Model.open(model, allow_op),
+        open_to_run(model, allow_op),
         data,
         output,
         split=split,

@@ -8,6 +8,7 @@ from ckpttool.cli.options.general import json_option, lenient_option, plan_optio
 from ckpttool.cli.options.reading import SOURCE, allow_op_option, freeze_option, layers_option, source_argument
 from ckpttool.cli.options.training import objective_options, recipe_options
 from ckpttool.cli.options.writing import output_options
+from ckpttool.cli.process import open_to_run
 from ckpttool.cli.show.plans import execute
 from ckpttool.model.model import Model
 from ckpttool.runtime.objectives import Objective
@@ -77,7 +78,7 @@ def reuse(
         --head 'hidden4 = dense(20, relu); outputs = dense(10)' -o new_model.ckpt
     """
     plan = plan_reuse(
-        Model.open(source, allow_op),
+        open_to_run(source, allow_op) if head else Model.open(source, allow_op),
         layers,
         head=head,
         after=after,

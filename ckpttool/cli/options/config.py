@@ -11,7 +11,7 @@ from ckpttool.cli.options.general import PATH, Decorator
 from ckpttool.core.errors import FormatError, PlanError, UnknownName
 from ckpttool.core.names import suggestion
 from ckpttool.remote.paths import require_here
-from ckpttool.training.report import Report, is_report
+from ckpttool.training.run import Report, is_report
 
 TOML = 'A file of TOML with options by their long names (freeze = "hidden[12]", model, data), or a run\'s OUT.run.json'
 RULES = "What it has need not be given; the command line wins. Paths are relative to the working directory."

@@ -12,8 +12,8 @@ from ckpttool.runtime.objectives import OBJECTIVES, Objective
 from ckpttool.runtime.optimizers import OPTIMIZERS
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.runtime.schedules import SCHEDULES
-from ckpttool.training.callbacks import Recording
-from ckpttool.training.run import Options
+from ckpttool.training.callbacks.recording import Recording
+from ckpttool.training.options import Options
 
 _BY_PATTERN = "One value for all, or PATTERN=VALUE pairs."
 RECIPE = {

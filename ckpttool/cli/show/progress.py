@@ -16,8 +16,7 @@ from ckpttool.core.tensors import human_size
 from ckpttool.data.dataset import Split, notes_of
 from ckpttool.model.plan import PlanRow
 from ckpttool.training.callbacks.callback import Callback, Progress
-from ckpttool.training.feature_cache import Estimate
-from ckpttool.training.features import Features
+from ckpttool.training.features import Estimate, Features
 from ckpttool.training.run import Epoch
 
 if TYPE_CHECKING:

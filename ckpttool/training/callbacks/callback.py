@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from ckpttool.data.dataset import Split
     from ckpttool.graph.core import Graph
     from ckpttool.model.plan import PlanRow
-    from ckpttool.training.feature_cache import Estimate
-    from ckpttool.training.features import Features
+    from ckpttool.training.features import Estimate, Features
     from ckpttool.training.run import Epoch
 
 P = ParamSpec("P")

@@ -30,13 +30,13 @@ class Picture:
             MissingDependency: Matplotlib is not installed.
         """
         if path.suffix.lower() not in SUFFIXES:
-            raise PlanError(f"--plot {path}: expected a name that ends with {', '.join(SUFFIXES)}")
+            raise PlanError(f"`plot` {path}: expected a name that ends with {', '.join(SUFFIXES)}")
         refuse_existing([path], overwrite)
         refuse_unwritable(path)
         try:
             from matplotlib.figure import Figure
         except ImportError as error:
-            raise MissingDependency("--plot needs Matplotlib: pip install 'ckpttool[plot]'") from error
+            raise MissingDependency("`plot` needs Matplotlib: pip install 'ckpttool[plot]'") from error
         self.path, self._new = path, Figure
 
     def figure(self, width: float, height: float) -> Any:
@@ -92,12 +92,12 @@ def _outcome(best: Epoch) -> str:
 
 def _panels_of(epochs: Sequence[Epoch]) -> list[tuple[float, Any]]:
     """Return the panels that a history has figures for, with their heights."""
-    found: list[tuple[float, Any]] = [(LOSSES, _losses)]
+    panels: list[tuple[float, Any]] = [(LOSSES, _losses)]
     if epochs[0].valid_accuracy is not None:
-        found.append((ACCURACY, _accuracy))
+        panels.append((ACCURACY, _accuracy))
     if epochs[0].learning_rate is not None:
-        found.append((RATE, _learning_rate))
-    return found
+        panels.append((RATE, _learning_rate))
+    return panels
 
 
 def _losses(axis: Any, epochs: Sequence[Epoch]) -> None:

@@ -30,7 +30,7 @@ class TensorBoard(Callback):
         if folder.exists() and not folder.is_dir():
             raise CkptError(f"{folder} is a file, expected a folder for event files")
         if event_files(folder) and not (overwrite or resume):
-            raise ExistingOutput(f"{folder} has the events of a run: name another folder, or --overwrite them")
+            raise ExistingOutput(f"{folder} has the events of a run: name another folder, or `overwrite` them")
         self._writer: EventWriter | None = None
 
     def on_plan(self, plan: Sequence[PlanRow], notes: Sequence[str]) -> None:

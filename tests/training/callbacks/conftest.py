@@ -1,7 +1,5 @@
 """Runs that are stopped on their way, for what must go on."""
 
-import os
-import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,9 +11,11 @@ from ckpttool.core.errors import Interrupted
 from ckpttool.model.model import Model
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.training import loop
-from ckpttool.training.callbacks import Recording
 from ckpttool.training.callbacks.callback import Callback, Progress
-from ckpttool.training.run import Options, Run
+from ckpttool.training.callbacks.recording import Recording
+from ckpttool.training.loop import Interrupt
+from ckpttool.training.options import Options
+from ckpttool.training.run import Run
 from ckpttool.verbs.finetune import finetune
 
 OPTIONS = Options(
@@ -28,17 +28,18 @@ class Killed(BaseException):
 
 
 class Killer(Callback):
-    """Kills a run, or sends it a signal, in one of its steps."""
+    """Kills a run, or asks it to end, in one of its steps."""
 
     def __init__(self, step: int, how: str) -> None:
         self._left, self._how = step, how
+        self.interrupt = Interrupt()
 
     def on_progress(self, progress: Progress) -> None:
         self._left -= 1
         if self._left == 0 and self._how == "kill":
             raise Killed
         if self._left == 0:
-            os.kill(os.getpid(), signal.SIGTERM)
+            self.interrupt.request()
 
 
 @pytest.fixture
@@ -46,20 +47,22 @@ def train(model: Model, data: Path, tmp_path: Path) -> Callable[..., Run]:
     """Train for four epochs of eight steps, to `out.ckpt`."""
 
     def run(recording: Recording | None = None, resume: bool = False, **more: Any) -> Run:
-        how = {"overwrite": more.pop("overwrite", False), "callbacks": more.pop("callbacks", ()), "resume": resume}
-        return finetune(model, data, replace(OPTIONS, **more), tmp_path / "out.ckpt", recording=recording, **how)
+        names = ("overwrite", "callbacks", "interrupt")
+        how = {"recording": recording, "resume": resume, **{name: more.pop(name) for name in names if name in more}}
+        return finetune(model, data, replace(OPTIONS, **more), tmp_path / "out.ckpt", **how)
 
     return run
 
 
-@pytest.fixture(params=["kill", "signal"])
+@pytest.fixture(params=["kill", "interrupt"])
 def stopped(request: pytest.FixtureRequest, train: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> Any:
     """Begin such a run, which saves itself every 5 steps, and stop it in its third epoch: after 20 of 32 steps."""
     monkeypatch.setattr(loop, "CALL_SECONDS", 1e-9)
     monkeypatch.setattr(loop, "FIRST_CALL", 1)
 
     def stop(recording: Recording | None = None) -> None:
+        killer = Killer(20, request.param)
         with pytest.raises((Killed, Interrupted)):
-            train(recording, save_every="5 steps", callbacks=Killer(20, request.param))
+            train(recording, save_every="5 steps", callbacks=killer, interrupt=killer.interrupt)
 
     return stop

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from ckpttool.core.errors import CkptError, ExistingOutput, MissingDependency, MissingFile, PlanError
-from ckpttool.training.callbacks import Recording
 from ckpttool.training.callbacks.plot import Plot
+from ckpttool.training.callbacks.recording import Recording
 from ckpttool.training.run import Epoch, Run
 
 
@@ -88,7 +88,7 @@ def test_what_cannot_be_drawn_is_refused_before_the_first_step(train: Callable[.
 
     (tmp_path / "there.png").write_text("mine")
     (tmp_path / "folder.png").mkdir()
-    refused("run.jpeg", PlanError, r"--plot .*run\.jpeg: expected a name that ends with \.png, \.pdf, \.svg")
+    refused("run.jpeg", PlanError, r"`plot` .*run\.jpeg: expected a name that ends with \.png, \.pdf, \.svg")
     refused("there.png", ExistingOutput, r"there\.png exists already; `overwrite` replaces it")
     refused("folder.png", CkptError, r"folder\.png is a folder")
     refused("none/run.png", MissingFile, r"none is not a folder")
@@ -97,6 +97,6 @@ def test_what_cannot_be_drawn_is_refused_before_the_first_step(train: Callable[.
 
 def test_without_matplotlib(train: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(MissingDependency, match=r"--plot needs Matplotlib: pip install 'ckpttool\[plot\]'"):
+    with pytest.raises(MissingDependency, match=r"`plot` needs Matplotlib: pip install 'ckpttool\[plot\]'"):
         train(Recording(plot=tmp_path / "run.png"))
     assert not list(tmp_path.iterdir())

@@ -12,8 +12,9 @@ from ckpttool import checkpoint
 from ckpttool.core.errors import CkptError, ExistingOutput
 from ckpttool.model.model import Model
 from ckpttool.runtime.recipe import Recipe
-from ckpttool.training.callbacks import Recording
-from ckpttool.training.run import Options, Run
+from ckpttool.training.callbacks.recording import Recording
+from ckpttool.training.options import Options
+from ckpttool.training.run import Run
 from ckpttool.verbs.finetune import finetune
 
 TRAINED = ["hidden2/bias", "hidden2/kernel", "outputs/bias", "outputs/kernel"]

@@ -1,4 +1,4 @@
-"""Outputs: what the last layer of a graph says of a row: a class, labels that hold or not, or numbers."""
+"""What the outputs of a graph mean for a row: a class, labels that hold or not, or numbers."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,9 +11,9 @@ from ckpttool.data.columns import INTEGERS
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.roles.losses import comparison_kind, source
 from ckpttool.graph.roles.roles import Roles
-from ckpttool.training.feeds import label_spec
+from ckpttool.training.bound import placeholder_spec
 
-Says = Literal["class", "labels", "numbers"]
+Predicts = Literal["class", "labels", "numbers"]
 
 
 def softmax(logits: Array) -> Array:
@@ -44,29 +44,29 @@ def _same(outputs: Array) -> Array:
 
 @dataclass(frozen=True)
 class Meaning:
-    """What outputs say, how probabilities are made of them, where they can be, and above what a label is said."""
+    """What outputs predict, how probabilities are made of them, where they can be, and above what a label holds."""
 
-    says: Says
+    predicts: Predicts
     probabilities: Callable[[Array], Array] | None = None
     above: float = 0.0
 
     def columns(self, outputs: Array) -> dict[str, Array]:
         """Return what is predicted of some rows: the class or the labels, probabilities, the outputs themselves.
 
-        >>> found = MEANINGS["sigmoid"].columns(np.array([[0.0, 2.0]]))
-        >>> {name: array.round(2).tolist() for name, array in found.items()}
+        >>> columns = MEANINGS["sigmoid"].columns(np.array([[0.0, 2.0]]))
+        >>> {name: array.round(2).tolist() for name, array in columns.items()}
         {'labels': [[0, 1]], 'probabilities': [[0.5, 0.88]], 'logits': [[0.0, 2.0]]}
         """
-        found = {}
-        if self.says == "class" and outputs.ndim > 1 and outputs.shape[-1] > 1:
-            found["classes"] = outputs.argmax(axis=-1)
-        if self.says == "labels":
-            found["labels"] = (outputs > self.above).astype(np.uint8)
+        columns = {}
+        if self.predicts == "class" and outputs.ndim > 1 and outputs.shape[-1] > 1:
+            columns["classes"] = outputs.argmax(axis=-1)
+        if self.predicts == "labels":
+            columns["labels"] = (outputs > self.above).astype(np.uint8)
         if self.probabilities is not None:
-            found["probabilities"] = self.probabilities(outputs)
+            columns["probabilities"] = self.probabilities(outputs)
         if self.probabilities is not _same:
-            found["logits" if self.probabilities else "outputs"] = outputs
-        return found
+            columns["logits" if self.probabilities else "outputs"] = outputs
+        return columns
 
 
 MEANINGS = {
@@ -77,13 +77,13 @@ MEANINGS = {
 }
 """By how the loss compares the outputs with labels."""
 _ACTIVATIONS = {"Softmax": Meaning("class", _same), "Sigmoid": Meaning("labels", _same, above=0.5)}
-"""By the op that makes the outputs, where no loss says what they are."""
+"""By the op that computes the outputs, where no loss compares them."""
 
 
 def meaning(graph: Graph, roles: Roles, tensor: str) -> Meaning | None:
-    """Return what a tensor of outputs says; None where the graph does not tell.
+    """Return what a tensor of outputs means; None where the graph does not tell.
 
-    The loss says it; else an activation; else logits are classes, if labels are whole numbers, one for a row.
+    The loss tells it; else an activation; else logits are classes, if labels are whole numbers, one for a row.
     """
     kind = comparison_kind(graph, roles.loss, tensor) if roles.loss else None
     if kind is not None:
@@ -97,5 +97,5 @@ def meaning(graph: Graph, roles: Roles, tensor: str) -> Meaning | None:
 def _are_classes(graph: Graph, roles: Roles) -> bool:
     if roles.labels is None:
         return roles.loss is None
-    labels = label_spec(graph, roles)
+    labels = placeholder_spec(graph, roles.labels)
     return labels.dtype.name in INTEGERS and labels.dtype.name != "bool" and len(labels.shape or (None,)) == 1

@@ -1,0 +1,71 @@
+"""What the command line owns of its process: how TensorFlow is configured, and what a signal does to a run."""
+
+import signal
+import threading
+from collections.abc import Collection
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+from ckpttool.graph.contents.convolutions import convolves
+from ckpttool.graph.core import Graph
+from ckpttool.model.model import Model
+from ckpttool.runtime.configure import configure_tensorflow
+from ckpttool.runtime.layers import Conv2D
+from ckpttool.runtime.spec import parse
+from ckpttool.training.loop import Interrupt
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def configure_for(graph: Graph, threads: int | None = None) -> None:
+    """Configure TensorFlow for a graph, before it is imported; ops compute with `threads`, None leaves it the number.
+
+    Raises:
+        PlanError: TensorFlow runs already, with another number of threads.
+    """
+    configure_tensorflow(convolves(graph), threads)
+
+
+def configure_for_layers(layers: str) -> None:
+    """Configure TensorFlow for a network that will be built of the layers of a SPEC."""
+    configure_tensorflow(any(isinstance(spec.layer, Conv2D) for spec in parse(layers)))
+
+
+def open_to_run(path: str | Path, allow_op: Collection[str] = (), threads: int | None = None) -> Model:
+    """Open a model whose graph will run in this process, which is configured for it; `allow_op` as `Model.open`."""
+    model = Model.open(path, allow_op)
+    configure_for(model.graph, threads)
+    return model
+
+
+class SignalInterrupt(Interrupt):
+    """Takes Ctrl-C and SIGTERM over while a run trains: the first ends it in good order, a second one as usual.
+
+    Outside of the main thread, where Python takes no signals, it takes none over.
+    """
+
+    def __init__(self) -> None:
+        """Take nothing over yet."""
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Self:
+        """Take the signals over."""
+        if threading.current_thread() is threading.main_thread():
+            self._before = {each: signal.signal(each, self._note) for each in SIGNALS}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Give the signals back."""
+        self._release()
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.request(number)
+        self._release()
+
+    def _release(self) -> None:
+        for each, handler in self._before.items():
+            signal.signal(each, handler)
+        self._before = {}

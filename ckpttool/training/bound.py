@@ -1,0 +1,146 @@
+"""A model joined with a data set: which rows are fed to which placeholders, for every verb that has data."""
+
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Self
+
+from ckpttool.checkpoint import Checkpoint
+from ckpttool.core.errors import GraphError
+from ckpttool.core.tensors import Tensor, dtype_numbered
+from ckpttool.data.dataset import InputSpec, Split, Wanted, check_labels, evaluation_split, training_splits
+from ckpttool.data.rows import Rows
+from ckpttool.graph.contents.op_outputs import known_shape
+from ckpttool.graph.contents.signatures import input_arguments
+from ckpttool.graph.core import Graph, TensorRef
+from ckpttool.graph.ops import PLACEHOLDERS
+from ckpttool.graph.roles.losses import comparison_kind
+from ckpttool.graph.roles.roles import ROLES, Roles, find_roles
+from ckpttool.model.model import Model
+from ckpttool.runtime.function import GraphFunction
+from ckpttool.runtime.state import State
+from ckpttool.runtime.streaming import Stream
+
+_FEEDERS = re.compile(r"Queue\w*Dequeue\w*|IteratorGetNext\w*|OneShotIterator|Reader(Read|ReadUpTo)(V2)?")
+"""Ops that bring rows without being fed."""
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A model with the roles of its tensors, and the splits of a data set that fit its placeholders.
+
+    `of` finds the roles, before any data is read; `with_training_rows` or `with_evaluation_rows` opens the rows.
+    """
+
+    model: Model
+    roles: Roles
+    splits: tuple[Split, ...] = ()
+
+    @classmethod
+    def of(cls, model: Model, roles: Mapping[str, str] | None = None, needed: Collection[str] = ROLES) -> Self:
+        """Find the roles of a model's graph; `roles` names some, those in `needed` must not be ambiguous.
+
+        Raises:
+            UnknownName: a name in `roles` is not in the graph.
+            GraphError: a needed role is ambiguous.
+        """
+        return cls(model, find_roles(model.graph, needed, **(roles or {})))
+
+    def with_training_rows(self, data: str | Path, valid: int | None, features: str | None) -> Self:
+        """Open the rows to train on and those to validate on; `features` describes records.
+
+        Raises:
+            GraphError: the graph has no inputs or labels that are known.
+            DataError: the rows do not fit the graph.
+        """
+        return replace(self, splits=training_splits(data, self.wanted(features), valid))
+
+    def with_evaluation_rows(
+        self, data: str | Path, split: str | None, valid: int | None, features: str | None, labels: bool = True
+    ) -> Self:
+        """Open the test rows, else the validation rows, else all; `split` names others. Labels may not be needed.
+
+        Raises:
+            GraphError: the graph has no inputs or labels that are known.
+            DataError: the rows do not fit the graph.
+        """
+        return replace(self, splits=(evaluation_split(data, self.wanted(features, labels), split, valid),))
+
+    def with_graph(self, graph: Graph, roles: Roles, values: Mapping[str, Tensor]) -> Self:
+        """Return the same rows for another graph of the model, with its roles and the values of its variables."""
+        return replace(self, model=replace(self.model, graph=graph, checkpoint=Checkpoint.of(values)), roles=roles)
+
+    def wanted(self, features: str | None = None, labels: bool = True) -> Wanted:
+        """Return what the graph wants of a data set.
+
+        Raises:
+            GraphError: no inputs are known, or no labels where they are needed.
+        """
+        graph, roles = self.model.graph, self.roles
+        if not roles.inputs:
+            tops = [name for name in (roles.logits, roles.loss) if name]
+            by = f", the graph is fed by {op}" if (op := feeder(graph, tops)) else ""
+            raise GraphError(f"{graph.source}: no input placeholder is known{by}; specify `inputs`")
+        inputs = tuple(placeholder_spec(graph, tensor) for tensor in roles.inputs)
+        if not labels:
+            return Wanted(inputs, None, features, beside=(roles.labels,) if roles.labels else ())
+        if roles.labels is None:
+            raise GraphError(f"{graph.source}: no placeholder for labels is known; specify `labels`")
+        return Wanted(inputs, placeholder_spec(graph, roles.labels), features)
+
+    def feeds(self, split: Split) -> dict[str, Rows]:
+        """Return the rows of a split by the tensors that they are fed to."""
+        arrays: dict[str, Rows] = {f"{name}:0": array for name, array in split.inputs.items()}
+        return arrays if split.labels is None else {**arrays, str(self.roles.labels): split.labels}
+
+    def inference(self, tensors: Sequence[str], fed: Iterable[str]) -> Stream:
+        """Return what computes tensors of rows, which are `fed` to others, when nothing is trained."""
+        constants = mode(self.roles, False)
+        function = GraphFunction(self.model.graph, tensors, [*fed, *constants], modes=constants)
+        return Stream(function, State(function.variables, self.model.checkpoint), constants)
+
+    def check_classes(self) -> tuple[int, ...] | None:
+        """Check that the model has an output for each label that is a class, by running it on one row.
+
+        Returns the shape that the logits of a row have, None where they are not known.
+
+        Raises:
+            DataError: a label has none.
+        """
+        roles = self.roles
+        if roles.logits is None:
+            return None
+        first = {f"{name}:0": array[:1] for name, array in self.splits[0].inputs.items()}
+        (logits,) = next(self.inference([roles.logits], first).over(first, 1))[1]
+        kind = comparison_kind(self.model.graph, roles.loss, roles.logits) if roles.loss else None
+        for split in self.splits if kind not in ("sigmoid", "difference") else ():
+            check_labels(split, logits.shape[-1])
+        return logits.shape[1:]
+
+
+def mode(roles: Roles, training: bool) -> dict[str, bool]:
+    """Return the feed of the training switch, where the graph has one."""
+    return {roles.training: training} if roles.training else {}
+
+
+def placeholder_spec(graph: Graph, tensor: str) -> InputSpec:
+    """Return the name, shape and dtype of a tensor that rows are fed to.
+
+    Raises:
+        GraphError: it is neither a placeholder nor an argument of a signature.
+    """
+    node = graph.op(TensorRef.parse(tensor).op)
+    if node.op in PLACEHOLDERS:
+        shape = known_shape(node.attr["shape"].shape) if "shape" in node.attr else None
+        return InputSpec(node.name, shape, dtype_numbered(node.attr["dtype"].type))
+    signed = input_arguments(graph).get(tensor)
+    if signed is None:
+        raise GraphError(f"{graph.source}: {node.name} is a {node.op}, expected a placeholder that rows can be fed to")
+    return InputSpec(node.name, signed.shape, signed.dtype)
+
+
+def feeder(graph: Graph, tensors: Iterable[str]) -> str | None:
+    """Return the op that brings rows out of a queue or from an iterator to what computes tensors."""
+    ops = graph.ancestors(*(TensorRef.parse(name).op for name in tensors))
+    return min((name for name in ops if _FEEDERS.fullmatch(graph.nodes[name].op)), default=None)

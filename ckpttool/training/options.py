@@ -1,0 +1,122 @@
+"""Options: how a run is asked for, in stages that unfreeze a network from its top down."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ckpttool.core.errors import PlanError
+from ckpttool.runtime.recipe import Recipe
+
+if TYPE_CHECKING:
+    from ckpttool.runtime.objectives import Objective
+
+_EXAMPLE = "'outputs=3, hidden4=3, .*=10': patterns with a number of epochs each"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Epochs in which the layers of some patterns are trained; without any, all that is not frozen."""
+
+    patterns: tuple[str, ...]
+    epochs: int
+
+    @property
+    def train(self) -> str | None:
+        """The patterns as one."""
+        return "|".join(f"(?:{pattern})" for pattern in self.patterns) if len(self.patterns) > 1 else self.last
+
+    @property
+    def last(self) -> str | None:
+        """The pattern that the stages before it do not have."""
+        return self.patterns[-1] if self.patterns else None
+
+
+def parse_stages(text: str | None, train: str | None, epochs: int) -> list[Stage]:
+    """Return the stages of a run; each trains its own layers and those of the stages before it.
+
+    >>> parse_stages("outputs=3, hidden4=10", None, 20)
+    [Stage(patterns=('outputs',), epochs=3), Stage(patterns=('outputs', 'hidden4'), epochs=10)]
+    >>> parse_stages("outputs=3, hidden4=10", None, 20)[1].train
+    '(?:outputs)|(?:hidden4)'
+
+    Raises:
+        PlanError: the text is not made of patterns with a number of epochs, or the trained layers are named twice.
+    """
+    if text is None:
+        return [Stage((train,) if train else (), epochs)]
+    if train is not None:
+        raise PlanError("`stages` says which layers are trained and when; leave `train` out")
+    stages: list[Stage] = []
+    for part in text.split(","):
+        pattern, _, count = (each.strip() for each in part.rpartition("="))
+        if not pattern or not count.isdecimal() or not int(count):
+            raise PlanError(f"`stages` {part.strip()!r}: expected {_EXAMPLE}")
+        before = stages[-1].patterns if stages else ()
+        stages.append(Stage((*before, pattern), int(count)))
+    return stages
+
+
+def stage_of(stages: list[Stage], epoch: int) -> int:
+    """Return which stage an epoch (counted from 1 through all stages) belongs to; the last one has no end."""
+    last = 0
+    for number, stage in enumerate(stages):
+        last += stage.epochs
+        if epoch <= last:
+            return number
+    return len(stages) - 1
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to train, each option as the command line names it.
+
+    `recipe` None trains with the graph's own training op, `roles["training_op"]`; `objective` None keeps its loss.
+    `threads` is what TensorFlow must have been configured to by `configure_tensorflow`; None takes any number.
+    """
+
+    train: str | None = None
+    freeze: str | None = None
+    stages: str | None = None
+    bn: str | None = None
+    dropout: str | None = None
+    recipe: Recipe | None = field(default_factory=Recipe)
+    objective: "Objective | None" = None
+    epochs: int = 20
+    batch_size: int = 200
+    seed: int = 42
+    threads: int | None = None
+    valid: int | None = None
+    features: str | None = None
+    cache: bool = False
+    cache_dir: str | Path | None = None
+    augment: str | None = None
+    cache_augment: int | None = None
+    image_shape: tuple[int, ...] | None = None
+    early_stopping: int | None = None
+    keep: Literal["best", "last"] = "best"
+    save_every: str | None = None
+    keep_checkpoints: int = 3
+    roles: Mapping[str, Any] = field(default_factory=dict)
+
+    def all_stages(self) -> list[Stage]:
+        """Return the stages of the run; one where `stages` is not given."""
+        return parse_stages(self.stages, self.train, self.epochs)
+
+    def flat(self) -> dict[str, Any]:
+        """Return the options by their names on the command line, as a configuration file has them.
+
+        >>> Options(freeze="hidden[12]").flat()["freeze"], Options().flat()["optimizer"]
+        ('hidden[12]', 'sgd')
+        """
+        own = {
+            each.name: getattr(self, each.name)
+            for each in fields(self)
+            if each.name not in ("recipe", "objective", "roles")
+        }
+        recipe = asdict(self.recipe) if self.recipe else {}
+        objective = asdict(self.objective) if self.objective else {}
+        if objective:
+            objective["objective"] = objective.pop("kind")
+        roles = {("train_op" if role == "training_op" else role): name for role, name in self.roles.items()}
+        return {**own, **recipe, **objective, **roles}

@@ -1,1 +1,0 @@
-"""The curve of a learning rate range test, and its picture."""
