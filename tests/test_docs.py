@@ -15,7 +15,8 @@ from click.testing import CliRunner
 
 import ckpttool
 from ckpttool.cli import COMMANDS, main
-from ckpttool.runtime import optimizers, schedules
+from ckpttool.runtime.optimizers import Optimizer
+from ckpttool.runtime.schedules import Schedule
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
@@ -130,7 +131,7 @@ def test_the_optimizers_and_schedules_that_the_chapter_names_are_known() -> None
     named = re.findall(r"`--(optimizer|schedule) '?([^`']+)'?`", text_of(CHAPTER["PAGE"]))
     assert len(named) > 8
     for option, call in named:
-        (optimizers if option == "optimizer" else schedules).parse(call)
+        (Optimizer if option == "optimizer" else Schedule).read(call, option)
 
 
 @pytest.mark.parametrize("table", CHAPTER["TABLES"], ids=lambda table: table.name)
