@@ -71,7 +71,7 @@ class Pairing:
         return {target: pair.described(pair.sources) for pair in self.pairs for target in pair.targets}
 
 
-def pair(
+def pair_weights(
     weights: Checkpoint,
     graph: Graph,
     rules: Sequence[Rule] = (),

@@ -12,7 +12,7 @@ from ckpttool.core.casting import cast_tensor
 from ckpttool.core.errors import FormatError, PlanError
 from ckpttool.core.names import listed
 from ckpttool.core.tensors import Tensor
-from ckpttool.foreign.pairing import Pair, Pairing, pair
+from ckpttool.foreign.pairing import Pair, Pairing, pair_weights
 from ckpttool.foreign.rules import Rule
 from ckpttool.formats import registry
 from ckpttool.formats.format import Writing
@@ -116,7 +116,7 @@ def plan_export(
         UnknownName: a rule was used for nothing, or the checkpoint lacks a variable.
         PlanError: something does not fit.
     """
-    paired = pair(checkpoint.open(like), files.load(model), rules or [], scope, lenient, cast)
+    paired = pair_weights(checkpoint.open(like), files.load(model), rules or [], scope, lenient, cast)
     plan = Export(model, paired, checkpoint.open(model))
     for name, tensor in plan.tensors.items():
         if tensor.shape != plan.like[name].shape:

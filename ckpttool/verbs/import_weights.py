@@ -1,18 +1,21 @@
 """Import: weights of another framework become the values of a graph's variables, through its assign nodes."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 
 from ckpttool import checkpoint
-from ckpttool.core.errors import CkptError, MissingFile
+from ckpttool.core.errors import CkptError, MissingFile, PlanError
 from ckpttool.core.names import listed
 from ckpttool.core.tensors import Tensor
 from ckpttool.foreign.bake import bake as bake_values
 from ckpttool.foreign.bake import check_size
-from ckpttool.foreign.pairing import Pairing, pair
+from ckpttool.foreign.layouts.layout import Layout
+from ckpttool.foreign.pairing import Pair, Pairing, pair_weights
 from ckpttool.foreign.rules import Rule
 from ckpttool.graph import files
+from ckpttool.graph.contents.layers import layers
 from ckpttool.graph.contents.stored import StoredTensor, stored_tensors
 from ckpttool.graph.core import Graph
 from ckpttool.lineage.provenance import Command, Provenance
@@ -20,9 +23,10 @@ from ckpttool.model.model import write_model
 from ckpttool.model.plan import ModelPlan, PlanRow, plan_rows
 from ckpttool.model.resolve import GRAPH_SUFFIXES
 from ckpttool.runtime.fresh import fresh_tensors
-from ckpttool.verbs.sample import TOLERANCE, Sample
-from ckpttool.verbs.sides import sides
-from ckpttool.verbs.trial import settle
+from ckpttool.verbs.sample import TOLERANCE, Sample, feeds_and_outputs
+
+MOST_TRIED = 64
+"""Layouts that are tried at once, where several layers lie between two arrays of a sample."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +53,8 @@ class Import(ModelPlan):
     @property
     def rows(self) -> list[PlanRow]:
         """The plan, a row per weight; what keeps the model's value says so by the model's name."""
-        sources = {name: source for name in self.targets if (source := self._source(name))}
-        return plan_rows(self.graph, sources)
+        own = {name: f"{self.model}:{name}" for name in self.own}
+        return plan_rows(self.graph, own | self.pairing.sources)
 
     @property
     def done(self) -> str:
@@ -79,11 +83,6 @@ class Import(ModelPlan):
         self.check(output, overwrite)
         graph = bake_values(self.graph, self.pairing.tensors) if self.bake else self.graph
         write_model(graph, self.tensors(), output, overwrite, provenance=self.provenance, command=command)
-
-    def _source(self, name: str) -> str | None:
-        if name in self.pairing.sources:
-            return self.pairing.sources[name]
-        return f"{self.model}:{name}" if name in self.own else None
 
     def tensors(self) -> dict[str, Tensor]:
         """Return every tensor that the graph's checkpoint holds: imported, the model's own, or fresh."""
@@ -118,30 +117,82 @@ def plan_import(
     """
     graph = files.load(into).allowing(allow_op)
     source = checkpoint.open(weights)
-    paired = pair(source, graph, rules or [], scope, lenient, cast, tried=sample is not None)
+    paired = pair_weights(source, graph, rules or [], scope, lenient, cast, tried=sample is not None)
     values = _own_values(into)
     made_of = Provenance.joined(graph.provenance, source.provenance, values.provenance)
     known = stored_tensors(graph)
     own = {name: tensor for name, tensor in values.items() if name in known}
     beyond = [name for name in values if name not in known]
-    planned = Import(graph, paired, own, into, seed, bake, tuple(_notes(paired, own, into, beyond)), made_of)
-    return planned if sample is None else _settled(planned, sample, tolerance)
+    plan = Import(graph, paired, own, into, seed, bake, tuple(_notes(paired, own, into, beyond)), made_of)
+    return plan if sample is None else _settled(plan, sample, tolerance)
 
 
-def _settled(planned: Import, sample: Path, tolerance: float) -> Import:
+def _settled(plan: Import, path: Path, tolerance: float) -> Import:
     """Return the plan with the layouts that a sample shows to be right, and say which these are."""
-    arrays = checkpoint.open(sample)
-    sides(planned.graph, arrays)
-    if not any(pair.others for pair in planned.pairing.pairs):
-        return planned
-    held = Sample(planned.graph, planned.tensors(), arrays)
-    pairing = settle(planned.pairing, planned.graph, held, tolerance)
-    told = [
+    sample = checkpoint.open(path)
+    feeds_and_outputs(plan.graph, sample)
+    if not any(pair.others for pair in plan.pairing.pairs):
+        return plan
+    pairing = settle(plan.pairing, plan.graph, Sample(plan.graph, plan.tensors(), sample), tolerance)
+    notes = [
         f"{pair.targets[0]}: {pair.layout}, as the sample tells"
-        for pair, before in zip(pairing.pairs, planned.pairing.pairs, strict=True)
+        for pair, before in zip(pairing.pairs, plan.pairing.pairs, strict=True)
         if before.others
     ]
-    return replace(planned, pairing=pairing, notes=(*planned.notes, *told))
+    return replace(plan, pairing=pairing, notes=(*plan.notes, *notes))
+
+
+def settle(pairing: Pairing, graph: Graph, sample: Sample, tolerance: float) -> Pairing:
+    """Return the pairing with the layout of each open pair that the sample shows to be right.
+
+    Layers are settled in the order of the data flow: each by the one layout that lets more of the arrays agree, in a
+    row from the first, than any other, together with those before it of which that was not known yet.
+
+    Raises:
+        PlanError: the sample does not tell, or no layout is right; a rule has to.
+    """
+    places = {name: place for place, name in enumerate(name for layer in layers(graph) for name in layer.variables)}
+    pairs = {pair.targets[0]: pair for pair in pairing.pairs}
+    waiting: list[Pair] = []
+    for pair in sorted(
+        (pair for pair in pairing.pairs if pair.others),
+        key=lambda pair: places[pair.targets[0]],
+    ):
+        waiting.append(pair)
+        if chosen := _best(waiting, pairing, sample, tolerance):
+            pairs |= {each.targets[0]: each for each in chosen}
+            waiting = []
+    if waiting:
+        names = ", ".join(pair.targets[0] for pair in waiting)
+        raise PlanError(
+            f"the sample does not tell how {names} lie: a rule has to say transform, or the sample has more"
+        )
+    return replace(pairing, pairs=tuple(pairs[pair.targets[0]] for pair in pairing.pairs))
+
+
+def _best(waiting: Sequence[Pair], pairing: Pairing, sample: Sample, tolerance: float) -> list[Pair]:
+    """Return pairs in the layouts with which the most arrays agree in a row; none if two are as good.
+
+    The sample's graph is left with the values of the best.
+    """
+    if 2 ** len(waiting) > MOST_TRIED:
+        names = ", ".join(pair.targets[0] for pair in waiting)
+        raise PlanError(f"the sample does not tell how {names} lie: it needs arrays of layers in between")
+
+    def set_values(layouts: Sequence[Layout]) -> None:
+        for pair, layout in zip(waiting, layouts, strict=True):
+            (tensor,) = layout.applied([pairing.weights[name] for name in pair.sources], pair.targets)
+            sample.set(tensor.name, tensor.read())
+
+    agreeing: dict[tuple[Layout, ...], int] = {}
+    for layouts in product(*((pair.layout, *pair.others) for pair in waiting)):
+        set_values(layouts)
+        equal = [difference.equal for difference in sample.differences(tolerance)]
+        agreeing[layouts] = equal.index(False) if False in equal else len(equal)
+    winners = [layouts for layouts, count in agreeing.items() if count == max(agreeing.values())]
+    set_values(winners[0])
+    pairs = [replace(pair, layout=layout, others=()) for pair, layout in zip(waiting, winners[0], strict=True)]
+    return pairs if len(winners) == 1 else []
 
 
 def _own_values(model: Path) -> checkpoint.Checkpoint:

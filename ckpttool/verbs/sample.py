@@ -1,4 +1,4 @@
-"""Samples: what a network computed elsewhere, held against what a graph computes with imported weights.
+"""Samples: what a network computed elsewhere, compared with what a graph computes with imported weights.
 
 A sample is arrays by name, an `.npz` say: rows under the names of the graph's placeholders, and under the names of its
 layers, ops or tensors what the other framework computed there of these rows.
@@ -10,15 +10,19 @@ from typing import Any
 
 import numpy as np
 
-from ckpttool.core.errors import DataError
-from ckpttool.core.tensors import Array, Tensor
+from ckpttool.core.errors import DataError, UnknownName
+from ckpttool.core.names import suggestion
+from ckpttool.core.shapes import agrees, shown
+from ckpttool.core.tensors import STRING, Array, Tensor
+from ckpttool.graph.contents.layers import layers
+from ckpttool.graph.contents.op_outputs import dtype_of_output, known_shape, shape_of_output
 from ckpttool.graph.contents.stored import window
-from ckpttool.graph.core import Graph
+from ckpttool.graph.core import Graph, TensorRef
+from ckpttool.graph.ops import PLACEHOLDERS
 from ckpttool.graph.roles.roles import certain_roles
 from ckpttool.runtime.function import GraphFunction, runner
 from ckpttool.runtime.state import State
 from ckpttool.training.bound import mode
-from ckpttool.verbs.sides import sides
 
 TOLERANCE = 1e-4
 """How far numbers may be apart, relative to the largest: float32 rounds on the way through many layers."""
@@ -40,6 +44,19 @@ class Difference:
         return {**asdict(self), "shape": list(self.shape)}
 
 
+def compare(
+    graph: Graph, values: Mapping[str, Tensor], sample: Mapping[str, Tensor], tolerance: float = TOLERANCE
+) -> list[Difference]:
+    """Run a graph on a sample's rows, and say how far each of its other arrays is from what is computed there.
+
+    The first that is not equal is where it goes wrong.
+
+    Raises:
+        CkptError: `feeds_and_outputs` or `Sample.differences` says what.
+    """
+    return Sample(graph, values, sample).differences(tolerance)
+
+
 class Sample:
     """A graph on a sample's rows, ready to be run again with other values."""
 
@@ -47,9 +64,9 @@ class Sample:
         """Take the values of the graph's variables by checkpoint name, and the sample's arrays.
 
         Raises:
-            CkptError: `sides` says what.
+            CkptError: `feeds_and_outputs` says what.
         """
-        fed, self._tensors = sides(graph, sample)
+        fed, self._tensors = feeds_and_outputs(graph, sample)
         self._sample = sample
         self._feeds = {f"{op}:0": sample[name].read() for name, op in fed.items()}
         modes = mode(certain_roles(graph), False)
@@ -71,39 +88,94 @@ class Sample:
         Raises:
             DataError: an array does not have the shape of its tensor.
         """
-        computed = zip(self._tensors.items(), self._run(self._feeds), strict=True)
-        return [
-            _difference(name, self._sample[name].read(), tensor, found, tolerance) for (name, tensor), found in computed
-        ]
+        differences = []
+        for (name, tensor), computed in zip(self._tensors.items(), self._run(self._feeds), strict=True):
+            expected = self._sample[name].read()
+            if expected.ndim == computed.ndim > 2 and expected.shape != computed.shape:
+                expected = np.moveaxis(expected, 1, -1)
+            if expected.shape != computed.shape:
+                shape = list(self._sample[name].shape)
+                raise DataError(f"the sample's {name} is {shape}, {tensor} is {list(computed.shape)}")
+            apart = np.abs(computed.astype(np.float64) - expected.astype(np.float64))
+            largest = float(apart.max(initial=0))
+            relative = largest / (float(np.abs(expected).max(initial=0)) or 1.0)
+            equal = bool(np.isfinite(apart).all()) and relative <= tolerance
+            differences.append(Difference(name, tensor, computed.shape, largest, relative, equal))
+        return differences
 
 
-def compare(
-    graph: Graph, values: Mapping[str, Tensor], sample: Mapping[str, Tensor], tolerance: float = TOLERANCE
-) -> list[Difference]:
-    """Run a graph on a sample's rows, and say how far each of its other arrays is from what is computed there.
-
-    The first that is not equal is where it goes wrong. What is raised, `Sample` and its `differences` say.
-    """
-    return Sample(graph, values, sample).differences(tolerance)
-
-
-def _difference(name: str, stored: Array, tensor: str, found: Array, tolerance: float) -> Difference:
-    expected = _matching(name, stored, tensor, found)
-    apart = np.abs(found.astype(np.float64) - expected.astype(np.float64))
-    largest = float(apart.max(initial=0))
-    relative = largest / (float(np.abs(expected).max(initial=0)) or 1.0)
-    equal = bool(np.isfinite(apart).all()) and relative <= tolerance
-    return Difference(name, tensor, found.shape, largest, relative, equal)
-
-
-def _matching(name: str, expected: Array, tensor: str, found: Array) -> Array:
-    """Return the sample's array in the shape of the graph's.
+def feeds_and_outputs(graph: Graph, sample: Mapping[str, Tensor]) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the placeholders that a sample feeds, and the tensors that it is compared with, by its names.
 
     Raises:
-        DataError: it has another.
+        UnknownName: an array has the name of nothing in the graph.
+        DataError: there is nothing to feed, or nothing to compare; an array is empty, or has no numbers to compare; a
+            shape or a dtype is not that of its tensor, as far as the graph has it.
     """
-    if expected.shape == found.shape:
-        return expected
-    if expected.ndim == found.ndim > 2 and np.moveaxis(expected, 1, -1).shape == found.shape:
-        return np.moveaxis(expected, 1, -1)
-    raise DataError(f"the sample's {name} is {list(expected.shape)}, {tensor} is {list(found.shape)}")
+    fed: dict[str, str] = {}
+    compared: dict[str, TensorRef] = {}
+    for name in sample:
+        op = TensorRef.parse(name).op
+        if op in graph.nodes and graph.nodes[op].op in PLACEHOLDERS:
+            fed[name] = op
+        else:
+            compared[name] = _tensor(graph, name)
+    if not fed or not compared:
+        inputs = ", ".join(certain_roles(graph).inputs)
+        raise DataError(
+            f"the sample has {', '.join(sample) or 'nothing'}: expected rows under a placeholder's name ({inputs}) "
+            "and what a layer or op computes of them under its name"
+        )
+    for name in sample:
+        if 0 in sample[name].shape:
+            raise DataError(f"the sample's {name} is {list(sample[name].shape)}: nothing to compare")
+    places = {op: place for place, op in enumerate(graph.nodes)}
+    compared = dict(sorted(compared.items(), key=lambda item: places[item[1].op]))
+    needed = graph.ancestors(*(ref.op for ref in compared.values()))
+    for name, op in ((name, op) for name, op in fed.items() if op in needed):
+        _check_fed(graph, sample[name], TensorRef(op, 0))
+    for name, ref in compared.items():
+        _check_compared(graph, sample[name], ref)
+    return fed, {name: str(ref) for name, ref in compared.items()}
+
+
+def _tensor(graph: Graph, name: str) -> TensorRef:
+    """Return the tensor that a name means: of an op, of one of its outputs, or of a layer."""
+    ref = TensorRef.parse(name)
+    if ref.op in graph.nodes:
+        return ref
+    outputs = {layer.name: layer.output for layer in layers(graph) if layer.output}
+    if name not in outputs:
+        near = suggestion(name, [*outputs, *graph.nodes])
+        raise UnknownName(f"{graph.source}: the sample's {name} is no placeholder, layer or op{near}")
+    return TensorRef.parse(outputs[name])
+
+
+def _check_fed(graph: Graph, array: Tensor, ref: TensorRef) -> None:
+    """Refuse rows that a placeholder does not take.
+
+    Raises:
+        DataError: the dtype is another, or the shape.
+    """
+    dtype, shape = dtype_of_output(graph, ref), known_shape(shape_of_output(graph, ref))
+    if array.dtype is not dtype or not agrees(array.shape, shape):
+        takes = f"{dtype}" if shape is None else f"{dtype} {shown(shape)}"
+        raise DataError(f"the sample's {array.name} is {array.dtype} {list(array.shape)}, {ref} takes {takes}")
+
+
+def _check_compared(graph: Graph, array: Tensor, ref: TensorRef) -> None:
+    """Refuse what cannot be compared with a tensor; the channels may come first.
+
+    Raises:
+        DataError: it is text, truth values or complex numbers where the tensor is not, or its shape is another.
+    """
+    shape = known_shape(shape_of_output(graph, ref))
+    if array.dtype is STRING:
+        raise DataError(f"the sample's {array.name} is text, expected numbers")
+    if graph.meta.meta_info_def.stripped_op_list.op:  # else the dtype would be a guess
+        dtype = dtype_of_output(graph, ref)
+        if dtype is not array.dtype and not (dtype.is_number and array.dtype.is_number):
+            raise DataError(f"the sample's {array.name} is {array.dtype}, {ref} is {dtype}")
+    last = (*array.shape[:1], *array.shape[2:], *array.shape[1:2]) if len(array.shape) > 2 else array.shape
+    if not agrees(array.shape, shape) and not agrees(last, shape):
+        raise DataError(f"the sample's {array.name} is {list(array.shape)}, {ref} is {shown(shape or ())}")

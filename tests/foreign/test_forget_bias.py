@@ -8,7 +8,7 @@ import pytest
 
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import PlanError
-from ckpttool.foreign.pairing import pair
+from ckpttool.foreign.pairing import pair_weights
 from ckpttool.foreign.readers import forget_bias
 from ckpttool.foreign.rules import Rule
 from ckpttool.graph.contents.stored import stored_tensors
@@ -59,8 +59,12 @@ def test_a_rule_that_says_another_is_refused_with_the_right_one(tmp_path: Path) 
     rule = Rule(tuple(shapes), targets, transform="lstm(keras, tf1)")
     right = r"takes 1 off the forget gates, .* adds 0 to those of .*: transform = 'lstm\(.*, forget_bias=0\)'"
     with pytest.raises(PlanError, match=right):
-        pair(weights, found, [rule])
+        pair_weights(weights, found, [rule])
     assert (
-        len(pair(weights, found, [Rule(tuple(shapes), targets, transform="lstm(keras, tf1, forget_bias=0)")]).pairs)
+        len(
+            pair_weights(
+                weights, found, [Rule(tuple(shapes), targets, transform="lstm(keras, tf1, forget_bias=0)")]
+            ).pairs
+        )
         == 1
     )
