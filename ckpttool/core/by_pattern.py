@@ -18,10 +18,10 @@ _SEPARATOR = re.compile(r",(?![^\[({]*[\])}])")
 class ByPattern(Generic[Value]):
     """Values for names: the value of the first pattern that takes a name, or one value for every name.
 
-    >>> rates = ByPattern.parse("hidden[12]=1e-4, outputs=0.01", "--lr", float)
+    >>> rates = ByPattern.parse("hidden[12]=1e-4, outputs=0.01", "`lr`", float)
     >>> rates.of(["hidden1/kernel", "hidden3/kernel", "outputs/bias"])
     {'hidden1/kernel': 0.0001, 'outputs/bias': 0.01}
-    >>> ByPattern.parse("0.1", "--lr", float).of(["hidden1/kernel"])
+    >>> ByPattern.parse("0.1", "`lr`", float).of(["hidden1/kernel"])
     {'hidden1/kernel': 0.1}
     """
 

@@ -35,7 +35,7 @@ class Call:
     ...     lives: int = 9
     ...     def __post_init__(self) -> None:
     ...         above_zero("lives", self.lives)
-    >>> Pet.read("cat(7)", "--pet"), str(Cat(7)), str(Cat()), Cat.describe()
+    >>> Pet.read("cat(7)", "`pet`"), str(Cat(7)), str(Cat()), Cat.describe()
     (Cat(lives=7), 'cat(lives=7)', 'cat', ('cat(lives=9)', 'An animal that falls on its feet.'))
     """
 

@@ -133,7 +133,7 @@ def training_splits(path: str | Path, wanted: Wanted, valid: int | None) -> tupl
         raise request.missing(request.inputs[0], None)
     held_out = request.columns("valid")
     if held_out is not None:
-        unused = (f"validation: x_valid of the file; --valid {valid} is not used",) if valid is not None else ()
+        unused = (f"validation: x_valid of the file; `valid` {valid} is not used",) if valid is not None else ()
         return request.split("train", train), request.split("valid", held_out, *unused)
     _check_rows(train)
     return _held_out(request, train, valid)

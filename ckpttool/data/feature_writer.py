@@ -116,7 +116,7 @@ class Writer:
         free = shutil.disk_usage(self.path).free
         if needed > free:
             problem = f"{human_size(needed)} for the feature cache, {human_size(free)} are free"
-            raise CkptError(f"{self.path}: {problem}; --cache-dir names another folder")
+            raise CkptError(f"{self.path}: {problem}; `cache_dir` names another folder")
 
     def _opened(self, tensor: Stored) -> FileIO:
         path, header = self.path / tensor.file, tensor.header(self.rows)
@@ -181,7 +181,7 @@ def _locked(path: Path) -> int:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
         descriptor = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
-        raise CkptError(f"{path} cannot be used as a cache: {error.strerror}; --cache-dir names another") from error
+        raise CkptError(f"{path} cannot be used as a cache: {error.strerror}; `cache_dir` names another") from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:

@@ -1,4 +1,4 @@
-"""Files of data: which source reads what `--data` names, and the arrays that it gives, each read when asked.
+"""Files of data: which source reads what `data` names, and the arrays that it gives, each read when asked.
 
 A source is a module of `sources/`, one per kind of data, with two functions: `recognises(path)` looks at names and
 first bytes, and `read(path, wanted)` gives a DataFile. To add one, write the module and its row in `SOURCES`; what is
@@ -74,7 +74,7 @@ class DataFile:
 
 
 def open_data(path: str | Path, wanted: Wanted | None = None) -> DataFile:
-    """Open what `--data` names, without reading the rows of what can be mapped.
+    """Open what `data` names, without reading the rows of what can be mapped.
 
     Raises:
         MissingFile: there is no such file.

@@ -118,7 +118,7 @@ def _refuse(fitting: "_Fitting", left_out: Sequence[str], unfilled: Sequence[str
         missing = f"nothing for {unfilled[0]} of {fitting.graph_name}{suggestion(unfilled[0], candidates)}"
         first = f"{fitting.path.name}: {missing}"
     more = f" (and {count - 1} more)" if count > 1 else ""
-    rules = "a rule gives another name ('RE=>NEW') or leaves out ('RE=>'), and `import --suggest` drafts rules"
+    rules = "a rule gives another name ('RE=>NEW') or leaves out ('RE=>'), and `suggest` drafts rules"
     raise PlanError(f"{first}{more}; `lenient` goes on without, {rules}")
 
 

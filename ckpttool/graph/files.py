@@ -186,7 +186,7 @@ def _tagged(model: SavedModel, tags: Collection[str] | None, file: Path) -> Meta
     if not graphs:
         raise FormatError(f"{file}: a SavedModel without a graph")
     if wanted is None:
-        raise GraphError(f"{file}: {len(graphs)} graphs, tagged {listed}; say which with --tags")
+        raise GraphError(f"{file}: {len(graphs)} graphs, tagged {listed}; say which with `tags`")
     raise GraphError(f"{file}: {len(found)} graphs tagged {','.join(sorted(wanted))}; it has {listed}")
 
 

@@ -56,7 +56,7 @@ class CheckpointPlan:
         return f"written and read back, {len(self.tensors)} tensors ({self.nbytes} bytes){graph}"
 
     def as_json(self) -> list[dict[str, Any]]:
-        """Return the plan as `--json` prints it, a row for every tensor."""
+        """Return the plan as JSON, a row for every tensor."""
         return [dict(row) for row in self.rows]
 
     def check(self, output: str | Path, overwrite: bool = False) -> None:

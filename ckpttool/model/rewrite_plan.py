@@ -88,7 +88,7 @@ class RewritePlan:
             yield f"left out of the checkpoint: {listed(left_out)}"
 
     def as_json(self) -> dict[str, Any]:
-        """Return the plan as `--json` prints it."""
+        """Return the plan as JSON."""
         sides = {"inputs": dict(self.served.inputs), "outputs": dict(self.served.outputs)} if self.served else {}
         return sides | {"before": vars(self.before), "after": vars(self.after), "notes": list(self.remarks)}
 

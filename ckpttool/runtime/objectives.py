@@ -25,13 +25,13 @@ class Objective:
         """Refuse what cannot be built."""
         if self.kind not in OBJECTIVES:
             near = suggestion(self.kind, OBJECTIVES)
-            raise PlanError(f"--objective {self.kind}: there are {', '.join(OBJECTIVES)}{near}")
+            raise PlanError(f"`objective` {self.kind}: there are {', '.join(OBJECTIVES)}{near}")
         if not 0 <= self.label_smoothing < 1:
-            raise PlanError(f"--label-smoothing must lie from 0 to below 1, found {self.label_smoothing}")
+            raise PlanError(f"`label_smoothing` must lie from 0 to below 1, found {self.label_smoothing}")
         if self.label_smoothing and self.kind not in _SMOOTHED:
-            raise PlanError(f"--label-smoothing has no meaning for {self.kind}, only for {', '.join(_SMOOTHED)}")
+            raise PlanError(f"`label_smoothing` has no meaning for {self.kind}, only for {', '.join(_SMOOTHED)}")
         if self.class_weight and self.kind == "mse":
-            raise PlanError("--class-weight has no meaning for mse, which has no classes")
+            raise PlanError("`class_weight` has no meaning for mse, which has no classes")
         self.weights(None)
 
     def weights(self, classes: int | None) -> list[float] | None:
@@ -44,7 +44,7 @@ class Objective:
             return None
         said = dict(_weight(part) for part in self.class_weight.split(","))
         if classes is not None and max(said) >= classes:
-            raise PlanError(f"--class-weight: no class {max(said)}, the model has {classes}: 0 to {classes - 1}")
+            raise PlanError(f"`class_weight`: no class {max(said)}, the model has {classes}: 0 to {classes - 1}")
         return [said.get(number, 1.0) for number in range(classes or 0)]
 
 
@@ -53,9 +53,9 @@ def _weight(text: str) -> tuple[int, float]:
     try:
         found = int(number), float(weight)
     except ValueError as error:
-        raise PlanError(f"--class-weight {text.strip()!r}: expected such as '3=2.0, 7=0.5'") from error
+        raise PlanError(f"`class_weight` {text.strip()!r}: expected such as '3=2.0, 7=0.5'") from error
     if found[0] < 0 or not 0 <= found[1] < float("inf"):
-        raise PlanError(f"--class-weight {text.strip()!r}: expected a class from 0 on and a weight of 0 or more")
+        raise PlanError(f"`class_weight` {text.strip()!r}: expected a class from 0 on and a weight of 0 or more")
     return found
 
 

@@ -16,7 +16,7 @@ from ckpttool.runtime.private import with_rate_per_variable
 class Optimizer(Call):
     """An optimizer: `base` is TensorFlow's class, which takes the fields; without a rate, `usual_rate` is taken.
 
-    >>> Optimizer.read("momentum(0.02)", "--optimizer")
+    >>> Optimizer.read("momentum(0.02)", "`optimizer`")
     Momentum(learning_rate=0.02, momentum=0.9)
     """
 

@@ -41,30 +41,30 @@ class Recipe:
     def __post_init__(self) -> None:
         """Refuse what cannot train."""
         for name in ("clip_value", "clip_norm", "clip_global_norm", "lr_decay_per_layer"):
-            above_zero(_option(name), getattr(self, name))
+            above_zero(f"`{name}`", getattr(self, name))
         decay = self.lr_decay_per_layer
-        require("--lr-decay-per-layer", decay, decay is None or decay <= 1, "at most 1")
-        require("--warmup", self.warmup, self.warmup >= 0, "a number of steps")
+        require("`lr_decay_per_layer`", decay, decay is None or decay <= 1, "at most 1")
+        require("`warmup`", self.warmup, self.warmup >= 0, "a number of steps")
         for _, rate in self.rates.pairs if self.rates else ():
-            above_zero("--lr", rate)
+            above_zero("`lr`", rate)
         for name in ("l1", "l2", "max_norm"):
             scales = self.by_pattern(name)
             for _, scale in scales.pairs if scales else ():
-                not_negative(_option(name), scale)
+                not_negative(f"`{name}`", scale)
         own, lr = self.update_rule.learning_rate, self._one_rate
         if own is not None and lr is not None and own != lr:
-            raise PlanError(f"--optimizer {self.optimizer!r} has the rate {own}, --lr says {lr}: leave one out")
+            raise PlanError(f"`optimizer` {self.optimizer!r} has the rate {own}, `lr` says {lr}: leave one out")
         _ = self.rate_schedule  # raises where it cannot be read
 
     @property
     def update_rule(self) -> Optimizer:
         """The optimizer, read."""
-        return Optimizer.read(self.optimizer, "--optimizer")
+        return Optimizer.read(self.optimizer, "`optimizer`")
 
     @property
     def rate_schedule(self) -> Schedule:
         """The schedule, read."""
-        return Schedule.read(self.schedule, "--schedule")
+        return Schedule.read(self.schedule, "`schedule`")
 
     @property
     def rate(self) -> float:
@@ -85,14 +85,10 @@ class Recipe:
     def by_pattern(self, name: str) -> ByPattern[float] | None:
         """Return a field's numbers by pattern, None where it says nothing."""
         text = getattr(self, name)
-        return None if text is None else ByPattern.parse(text, _option(name), float)
+        return None if text is None else ByPattern.parse(text, f"`{name}`", float)
 
     @property
     def _one_rate(self) -> float | None:
         """The rate that `lr` says for all."""
         pattern, rate = self.rates.pairs[0] if self.rates else (None, None)
         return rate if pattern is None else None
-
-
-def _option(name: str) -> str:
-    return f"--{name.replace('_', '-')}"

@@ -34,7 +34,7 @@ UNKNOWN_STEPS = RunSteps()
 class Schedule(Call):
     """What the base rate is multiplied with at a step t; `steps` s.
 
-    >>> Schedule.read("power(100)", "--schedule")
+    >>> Schedule.read("power(100)", "`schedule`")
     Power(steps=100.0, c=1.0)
     """
 
@@ -202,7 +202,7 @@ def present_factor(schedule: Schedule, warmup: int, step: Any, run: RunSteps) ->
     if isinstance(schedule, Decay) and schedule.steps is None:
         if run.total is None:
             example = f"{schedule.name}(steps=1000)"
-            raise PlanError(f"--schedule {schedule.name}: how long a run will be is not known here; say it: {example}")
+            raise PlanError(f"`schedule` {schedule.name}: how long a run will be is not known here; say it: {example}")
         begin, steps = run.begin + warmup, float(max(1, run.total - warmup))
         schedule = replace(schedule, steps=steps)  # type: ignore[call-arg]  # a field of each subclass
     factor = schedule.at(_since(tf, step, begin))

@@ -165,7 +165,7 @@ def _of_kernels(
     for pattern, value in values.pairs:
         taken = [variable.op.name for variable in trained if pattern is not None and pattern.matches(variable.op.name)]
         if taken and pattern is not None and not any(name in kernels for name in taken):
-            option, vectors = f"--{parameter.replace('_', '-')}", ", ".join(taken)
+            option, vectors = f"`{parameter}`", ", ".join(taken)
             raise PlanError(f"{option} '{pattern.text}={value}': expected a kernel, of rank 2 or more, found {vectors}")
     chosen = values.of(names)
     return [(kernels[name], chosen[name]) for name in kernels if (zeros and name in chosen) or chosen.get(name)]

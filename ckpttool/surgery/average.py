@@ -45,7 +45,7 @@ def plan_average(
         PlanError: the checkpoints do not agree, or the numbers are not fit to be weights.
     """
     if weights is not None and decay is not None:
-        raise PlanError("--weights and --decay are two ways to say the same: give one of them")
+        raise PlanError("`weights` and `decay` are two ways to say the same: give one of them")
     chosen = tuple(weights) if weights is not None else None if decay is None else _decayed(decay, len(checkpoints))
     shares = Choices(chosen).shares(len(checkpoints)) if checkpoints else ()
     return join(checkpoints, lambda tensors: mean(tensors, shares), "averaged", lenient, kind)
@@ -58,5 +58,5 @@ def _decayed(decay: float, count: int) -> tuple[float, ...]:
     (0.25, 0.25, 0.5)
     """
     if not 0 <= decay < 1:
-        raise PlanError(f"--decay {decay:g}: expected 0 or more, and less than 1")
+        raise PlanError(f"`decay` {decay:g}: expected 0 or more, and less than 1")
     return (decay ** (count - 1), *((1 - decay) * decay ** (count - 1 - n) for n in range(1, count)))

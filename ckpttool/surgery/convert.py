@@ -14,9 +14,6 @@ from ckpttool.formats import registry
 from ckpttool.formats.format import PLAIN, Format, Writing
 from ckpttool.lineage.provenance import Command
 
-OPTIONS = {"like": "--like", "shard_bytes": "--shard-size"}
-"""What the command line calls the choices of writing."""
-
 
 @dataclass(frozen=True)
 class Conversion:
@@ -70,7 +67,7 @@ def plan_convert(
     homeless = {name: reason for name, reason in reasons.items() if reason}
     if homeless and not lenient:
         first = next(iter(homeless.values()))
-        raise FormatError(f"{to} {target.LIMITS}: {listed(homeless)} ({first}); --lenient leaves such tensors out")
+        raise FormatError(f"{to} {target.LIMITS}: {listed(homeless)} ({first}); `lenient` leaves such tensors out")
     fates = {name: _fate(name, chosen, homeless, to) for name in source}
     rows = tuple(source[name].spec.row() | {"kind": kind[name], "then": fate} for name, fate in fates.items())
     kept = {name: source[name] for name, fate in fates.items() if fate == "written"}
@@ -97,10 +94,10 @@ def left_behind(source: Checkpoint, target: Format, how: Writing = PLAIN) -> lis
 def _require(target: Format, how: Writing) -> None:
     if not target.WRITES:
         raise FormatError(f"{target.NAME} {target.LIMITS}")
-    for choice, option in OPTIONS.items():
+    for choice in ("like", "shard_bytes"):
         if getattr(how, choice) is not None and choice not in target.OPTIONS:
             heed = [name for name in registry.names() if choice in registry.get(name).OPTIONS]
-            raise CkptError(f"{option} means nothing to {target.NAME}, only to {', '.join(heed)}")
+            raise CkptError(f"`{choice}` means nothing to {target.NAME}, only to {', '.join(heed)}")
 
 
 def _chosen(kind: Mapping[str, str], layers: str | None, drop_slots: bool) -> set[str]:

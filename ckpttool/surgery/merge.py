@@ -69,17 +69,17 @@ def _require_fit(how: str, prefer: Prefer | None, base: Checkpoint | None, choic
     given = {"prefer": prefer, "base": base, **vars(choices)}
     for option, value in given.items():
         if value is not None and option not in heeds:
-            raise PlanError(f"--{option} means nothing to {how}{_heeded(heeds)}")
+            raise PlanError(f"`{option}` means nothing to {how}{_heeded(heeds)}")
     if "base" in heeds and base is None:
-        raise PlanError(f"{how} needs --base, the checkpoint that the others were trained from")
+        raise PlanError(f"{how} needs `base`, the checkpoint that the others were trained from")
     for option, least in {"t": 0.0, "density": 1e-9}.items():
         value = given[option]
         if isinstance(value, float) and not least <= value <= 1:
-            raise PlanError(f"--{option} {value:g}: expected a number from 0 to 1{', and not 0' * bool(least)}")
+            raise PlanError(f"`{option}` {value:g}: expected a number from 0 to 1{', and not 0' * bool(least)}")
 
 
 def _heeded(options: Sequence[str]) -> str:
-    return f", which takes {', '.join(f'--{option}' for option in options)}" if options else ""
+    return f", which takes {', '.join(f'`{option}`' for option in options)}" if options else ""
 
 
 def _merged(how: str, tensors: list[Tensor], with_base: bool, choices: Choices) -> Tensor:
@@ -127,4 +127,4 @@ def _refuse_collisions(owners: Mapping[str, list[int]], checkpoints: Sequence[Ch
         for name, numbers in list(twice.items())[:SHOWN]
     ]
     more = f"; and {len(twice) - SHOWN} more" if len(twice) > SHOWN else ""
-    raise PlanError(f"{'; '.join(listed)}{more}; --prefer says whose to take")
+    raise PlanError(f"{'; '.join(listed)}{more}; `prefer` says whose to take")

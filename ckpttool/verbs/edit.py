@@ -34,7 +34,7 @@ class EditRow:
     edits: tuple[str, ...]
 
     def as_json(self) -> dict[str, Any]:
-        """Return the row as `--json` prints it; a tensor that is not written has the shape and dtype that it had."""
+        """Return the row as JSON; a tensor that is not written has the shape and dtype that it had."""
         spec = self.after or self.before
         return {
             "source": self.before.name if self.before else None,
@@ -67,7 +67,7 @@ class EditPlan(CheckpointPlan):
         return f"written and read back as {self.to}, {len(self.tensors)} tensors ({self.nbytes} bytes){graph}"
 
     def as_json(self) -> list[dict[str, Any]]:
-        """Return the plan as `--json` prints it."""
+        """Return the plan as JSON."""
         return [row.as_json() for row in self.rows]
 
     def write(self, output: str | Path, overwrite: bool = False, command: Command | None = None) -> list[str]:

@@ -59,7 +59,7 @@ class Export:
         ]
 
     def as_json(self) -> list[dict[str, Any]]:
-        """Return the plan as `--json` prints it."""
+        """Return the plan as JSON."""
         return self.rows
 
     @property

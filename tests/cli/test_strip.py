@@ -101,7 +101,7 @@ def test_an_existing_output_and_what_could_be_meant(shell: Any, model: Path, new
         for name in ("left", "right"):
             net.dense(X, 2, name)
     message = shell.error("strip", net.save(tmp_path / "two.ckpt"), "-o", tmp_path / "out.ckpt")
-    assert message.endswith("several tensors could be meant: left/Relu:0, right/Relu:0; say --outputs NAME")
+    assert message.endswith("several tensors could be meant: left/Relu:0, right/Relu:0; specify --outputs")
 
 
 def test_the_folder_of_a_run_means_its_latest_model(shell: Any, copied: Path) -> None:

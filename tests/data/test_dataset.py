@@ -84,7 +84,7 @@ def test_validation_rows_of_the_file_come_first_and_an_unused_number_is_said(tmp
     path = save(tmp_path / "d.npz", x_train=pairs(4), x_valid=pairs(2))
     train, valid = training_splits(path, [PAIRS], None, valid=3)
     assert (train.rows, valid.rows, train.labels) == (4, 2, None)
-    assert valid.notes == ("validation: x_valid of the file; --valid 3 is not used",)
+    assert valid.notes == ("validation: x_valid of the file; `valid` 3 is not used",)
 
 
 def test_evaluation_takes_test_rows_then_validation_rows_then_all(tmp_path: Path) -> None:

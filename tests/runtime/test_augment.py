@@ -180,7 +180,7 @@ def test_the_text_is_complete_whatever_was_left_out() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "--augment: no operation, expected some such as shift(0.1); rotate(15); flip()"),
+        ("", "`augment`: no operation, expected some such as shift(0.1); rotate(15); flip()"),
         ("shift(0.1); flp()", "line 1, column 13, at 'flp()': no operation flp; nearest: flip"),
         ("shift", "expected a call such as"),
         ("a = flip()", "an operation has no name of its own"),
@@ -203,4 +203,4 @@ def test_what_is_no_augmentation_is_refused(text: str, message: str) -> None:
     with pytest.raises(CkptError) as refusal:
         Augmenter.parse(text, GREY)
     assert message in str(refusal.value)
-    assert str(refusal.value).startswith("--augment")
+    assert str(refusal.value).startswith("`augment`")

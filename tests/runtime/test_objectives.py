@@ -99,13 +99,13 @@ def test_accuracies_are_shares_of_hits() -> None:
 @pytest.mark.parametrize(
     ("said", "problem"),
     [
-        ({"kind": "softmx"}, "--objective softmx: there are softmax, .*; nearest: softmax"),
-        ({"class_weight": "1"}, "--class-weight '1': expected such as '3=2.0, 7=0.5'"),
+        ({"kind": "softmx"}, "`objective` softmx: there are softmax, .*; nearest: softmax"),
+        ({"class_weight": "1"}, "`class_weight` '1': expected such as '3=2.0, 7=0.5'"),
         ({"class_weight": "1=-2"}, "a weight of 0 or more"),
         ({"class_weight": "-1=2"}, "a class from 0 on"),
-        ({"kind": "mse", "class_weight": "1=2"}, "--class-weight has no meaning for mse"),
-        ({"label_smoothing": 1.0}, "--label-smoothing must lie from 0 to below 1"),
-        ({"kind": "hinge", "label_smoothing": 0.1}, "--label-smoothing has no meaning for hinge"),
+        ({"kind": "mse", "class_weight": "1=2"}, "`class_weight` has no meaning for mse"),
+        ({"label_smoothing": 1.0}, "`label_smoothing` must lie from 0 to below 1"),
+        ({"kind": "hinge", "label_smoothing": 0.1}, "`label_smoothing` has no meaning for hinge"),
     ],
 )
 def test_what_has_no_meaning_is_refused(said: dict[str, Any], problem: str) -> None:
@@ -114,7 +114,7 @@ def test_what_has_no_meaning_is_refused(said: dict[str, Any], problem: str) -> N
 
 
 def test_a_class_that_the_model_lacks_has_no_weight() -> None:
-    with pytest.raises(PlanError, match="--class-weight: no class 7, the model has 4: 0 to 3"):
+    with pytest.raises(PlanError, match="`class_weight`: no class 7, the model has 4: 0 to 3"):
         computed(Objective(class_weight="7=2"), CLASSES)
 
 

@@ -21,7 +21,7 @@ def factors(text: str, warmup: int = 0, span: RunSteps = RUN, steps: Sequence[in
 
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         step = tf.compat.v1.placeholder("int64", [])
-        factor = present_factor(Schedule.read(text, "--schedule"), warmup, step, span)
+        factor = present_factor(Schedule.read(text, "`schedule`"), warmup, step, span)
         session.run(tf.compat.v1.global_variables_initializer())
         return [1.0 if factor is None else float(session.run(factor, {step: number})) for number in steps]
 
@@ -87,20 +87,20 @@ def test_a_warm_up_comes_before_any() -> None:
     ("text", "error", "problem"),
     [
         ("cosin", UnknownName, "no schedule cosin; known: constant, .*; nearest: cosine"),
-        ("cosine(0)", PlanError, "--schedule cosine: steps must be a number above 0, found 0"),
+        ("cosine(0)", PlanError, "`schedule` cosine: steps must be a number above 0, found 0"),
         ("cosine(step=3)", UnknownName, "cosine has no argument 'step'; nearest: steps"),
-        ("cosine(100, 2)", PlanError, "--schedule cosine: end must be a number from 0 to 1, found 2"),
+        ("cosine(100, 2)", PlanError, "`schedule` cosine: end must be a number from 0 to 1, found 2"),
         ("performance(2)", PlanError, "factor must be above 0 and below 1, found 2"),
         ("performance(0.5, 1.5)", PlanError, "at '1.5': expected a whole number"),
         ("piecewise", PlanError, r"expected steps that grow, such as \[1000, 2000\], found \[\]"),
         ("piecewise([2, 1], [1, 1, 1])", PlanError, "expected steps that grow"),
         ("piecewise([2], [1])", PlanError, r"expected 2 factors above 0, one for each piece .*, found \[1\]"),
-        ("piecewise(2, [1])", PlanError, "--schedule, line 1, .* expected a list of numbers such as"),
+        ("piecewise(2, [1])", PlanError, "`schedule`, line 1, .* expected a list of numbers such as"),
         ("cosine(2); cosine(3)", PlanError, "expected one schedule"),
-        ("cosine((", PlanError, "--schedule, line 1"),
-        ("", PlanError, "--schedule, line 1"),
+        ("cosine((", PlanError, "`schedule`, line 1"),
+        ("", PlanError, "`schedule`, line 1"),
     ],
 )
 def test_what_is_no_schedule_is_refused(text: str, error: type, problem: str) -> None:
     with pytest.raises(error, match=problem):
-        Schedule.read(text, "--schedule")
+        Schedule.read(text, "`schedule`")

@@ -346,9 +346,9 @@ def test_a_layers_own_bound_holds_and_an_option_wins(weights: Weights) -> None:
         (
             Recipe(l2=".*/bias=1"),
             PlanError,
-            r"--l2 '.*/bias=1.0': expected a kernel, of rank 2 or more, found low/",
+            r"`l2` '.*/bias=1.0': expected a kernel, of rank 2 or more, found low/",
         ),
-        (Recipe(max_norm="top/bias=1"), PlanError, "--max-norm 'top/bias=1.0': expected a kernel"),
+        (Recipe(max_norm="top/bias=1"), PlanError, "`max_norm` 'top/bias=1.0': expected a kernel"),
         (
             Recipe(schedule="cosine"),
             PlanError,

@@ -148,7 +148,7 @@ A = {"fc/kernel": np.zeros((2, 3), np.float32), "fc/bias": np.zeros(3, np.float3
 def test_weights_must_agree(other: Arrays, why: str) -> None:
     merged = {name: array for name, array in (A | other).items() if array is not None}
     pair = [Checkpoint.of(A), Checkpoint.of(merged)]
-    with pytest.raises(PlanError, match=f"{why}; --lenient leaves such tensors out"):
+    with pytest.raises(PlanError, match=f"{why}; `lenient` leaves such tensors out"):
         average(pair)
     plan = plan_average(pair, lenient=True)
     (left,) = other
@@ -159,7 +159,7 @@ def test_weights_must_agree(other: Arrays, why: str) -> None:
 
 def test_no_more_than_five_are_named() -> None:
     one, two = ({f"w{n}": np.zeros(size) for n in range(8)} for size in (1, 2))
-    with pytest.raises(PlanError, match=r"w0 is .*; w4 is .*; and 3 more; --lenient") as caught:
+    with pytest.raises(PlanError, match=r"w0 is .*; w4 is .*; and 3 more; `lenient`") as caught:
         average([Checkpoint.of(one), Checkpoint.of(two)])
     assert "w5" not in str(caught.value)
 
@@ -167,11 +167,11 @@ def test_no_more_than_five_are_named() -> None:
 @pytest.mark.parametrize(
     ("how", "why"),
     [
-        ({"weights": [1.0]}, "--weights has 1 numbers, expected one for each of 2 checkpoints"),
-        ({"weights": [1.0, -1.0]}, "--weights 1,-1: expected numbers of 0 or more, and not all 0"),
+        ({"weights": [1.0]}, "`weights` has 1 numbers, expected one for each of 2 checkpoints"),
+        ({"weights": [1.0, -1.0]}, "`weights` 1,-1: expected numbers of 0 or more, and not all 0"),
         ({"weights": [0.0, 0.0]}, "expected numbers of 0 or more, and not all 0"),
-        ({"weights": [1.0, np.nan]}, "--weights 1,nan"),
-        ({"decay": 1.0}, "--decay 1: expected 0 or more, and less than 1"),
+        ({"weights": [1.0, np.nan]}, "`weights` 1,nan"),
+        ({"decay": 1.0}, "`decay` 1: expected 0 or more, and less than 1"),
         ({"decay": 0.5, "weights": [1.0, 1.0]}, "two ways to say the same"),
     ],
 )

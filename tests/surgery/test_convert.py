@@ -37,7 +37,7 @@ def test_all_comes_along(source, tmp_path):
 
 
 def test_what_the_format_cannot_hold_is_named(source):
-    says = r"safetensors holds numbers only.*: vocabulary \(string\); --lenient leaves such tensors out"
+    says = r"safetensors holds numbers only.*: vocabulary \(string\); `lenient` leaves such tensors out"
     with pytest.raises(FormatError, match=says):
         plan_convert(source, "safetensors")
 
@@ -70,7 +70,7 @@ def test_lenient_says_what_it_leaves_out(source, tmp_path):
 def test_a_text_that_would_not_come_back_is_left_out_only_if_told(tmp_path, to, texts, kept):
     source = Checkpoint.of({"w": np.ones(2, np.float32), "text": np.array(texts, object)})
     if not kept:
-        says = r": text \(string with a zero byte that would be lost\); --lenient leaves such tensors out"
+        says = r": text \(string with a zero byte that would be lost\); `lenient` leaves such tensors out"
         with pytest.raises(FormatError, match=says):
             plan_convert(source, to)
     plan = plan_convert(source, to, lenient=True)
@@ -128,8 +128,8 @@ def test_what_the_source_itself_leaves_out_is_said():
 @pytest.mark.parametrize("choice", [{"shard_bytes": 9}, {"like": "x.keras"}])
 def test_a_choice_that_means_nothing_is_refused(source, choice):
     option = {
-        "shard_bytes": "--shard-size means nothing to npz, only to object, bundle, safetensors",
-        "like": "--like means nothing",
+        "shard_bytes": "`shard_bytes` means nothing to npz, only to object, bundle, safetensors",
+        "like": "`like` means nothing",
     }
     with pytest.raises(CkptError, match=option[next(iter(choice))]):
         plan_convert(source, "npz", how=Writing(**choice))

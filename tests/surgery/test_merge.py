@@ -37,7 +37,7 @@ def test_a_union_is_that_of_dicts(parts: list[set[str]], prefer: Any) -> None:
         union |= arrays
     checkpoints = [Checkpoint.of(arrays) for arrays in models]
     if prefer is None and sum(map(len, parts)) > len(union):
-        with pytest.raises(PlanError, match="; --prefer says whose to take"):
+        with pytest.raises(PlanError, match="; `prefer` says whose to take"):
             merge(checkpoints)
         return
     assert values(merge(checkpoints, prefer=prefer)) == plain(union)
@@ -60,7 +60,7 @@ def test_a_name_that_two_have_is_said_with_both() -> None:
     one, two = Checkpoint.of({"a": np.zeros(1), "b": np.zeros(1)}), Checkpoint.of({"b": np.ones(1)})
     with pytest.raises(PlanError) as caught:
         merge([one, two])
-    assert str(caught.value) == "b is in checkpoint 1 and checkpoint 2; --prefer says whose to take"
+    assert str(caught.value) == "b is in checkpoint 1 and checkpoint 2; `prefer` says whose to take"
     assert plan_merge([one, two], prefer="last").rows[1]["then"] == "from checkpoint 2"
 
 
@@ -97,16 +97,16 @@ MODEL = Checkpoint.of({"w": np.zeros(2)})
     ("how", "options", "why"),
     [
         ("sum", {}, "nothing is merged by 'sum'; there are union, intersection, linear, slerp, ties, dare"),
-        ("union", {"choices": Choices(t=0.5)}, "--t means nothing to union, which takes --prefer"),
-        ("union", {"base": MODEL}, "--base means nothing to union"),
-        ("linear", {"prefer": "first"}, "--prefer means nothing to linear, which takes --weights"),
-        ("slerp", {"choices": Choices(weights=(1.0, 1.0))}, "--weights means nothing to slerp, which takes --t"),
-        ("slerp", {"choices": Choices(t=1.5)}, "--t 1.5: expected a number from 0 to 1$"),
-        ("slerp", {"choices": Choices(t=float("nan"))}, "--t nan: expected a number from 0 to 1"),
-        ("ties", {}, "ties needs --base, the checkpoint that the others were trained from"),
-        ("ties", {"base": MODEL, "choices": Choices(seed=1)}, "--seed means nothing to ties"),
-        ("dare", {"base": MODEL, "choices": Choices(density=0.0)}, "--density 0: expected .* 0 to 1, and not 0"),
-        ("ties", {"base": MODEL, "choices": Choices(weights=(1.0,))}, "--weights has 1 numbers, expected one for each"),
+        ("union", {"choices": Choices(t=0.5)}, "`t` means nothing to union, which takes `prefer`"),
+        ("union", {"base": MODEL}, "`base` means nothing to union"),
+        ("linear", {"prefer": "first"}, "`prefer` means nothing to linear, which takes `weights`"),
+        ("slerp", {"choices": Choices(weights=(1.0, 1.0))}, "`weights` means nothing to slerp, which takes `t`"),
+        ("slerp", {"choices": Choices(t=1.5)}, "`t` 1.5: expected a number from 0 to 1$"),
+        ("slerp", {"choices": Choices(t=float("nan"))}, "`t` nan: expected a number from 0 to 1"),
+        ("ties", {}, "ties needs `base`, the checkpoint that the others were trained from"),
+        ("ties", {"base": MODEL, "choices": Choices(seed=1)}, "`seed` means nothing to ties"),
+        ("dare", {"base": MODEL, "choices": Choices(density=0.0)}, "`density` 0: expected .* 0 to 1, and not 0"),
+        ("ties", {"base": MODEL, "choices": Choices(weights=(1.0,))}, "`weights` has 1 numbers, expected one for each"),
     ],
 )
 def test_an_option_that_does_not_fit(how: str, options: Any, why: str) -> None:

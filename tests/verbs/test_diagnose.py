@@ -149,5 +149,5 @@ def test_what_cannot_be_diagnosed_is_refused(model: Model, new_network: Any, dat
     with new_network().building() as net:
         X, _, _ = net.inputs()
         net.dense(X, 3, "outputs")
-    with pytest.raises(GraphError, match="no loss is known; name it with --loss"):
+    with pytest.raises(GraphError, match="no loss is known; specify `loss`"):
         diagnose(Model.open(net.save(tmp_path / "bare.ckpt")), data)

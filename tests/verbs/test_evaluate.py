@@ -39,9 +39,7 @@ def test_two_losses_are_listed_with_the_option_that_chooses(new_network: Any, da
             loss = net.tf.reduce_mean(each, name=f"{name}_loss")
             net.v1.train.GradientDescentOptimizer(0.1).minimize(loss, name=f"{name}_train")
     model = Model.open(net.save(tmp_path / "two.ckpt"))
-    with pytest.raises(
-        GraphError, match=r"several ops could be the loss: first_loss:0, second_loss:0; say --loss NAME"
-    ):
+    with pytest.raises(GraphError, match=r"several ops could be the loss: first_loss:0, second_loss:0; specify `loss`"):
         evaluate(model, data)
     assert evaluate(model, data, roles={"loss": "second_loss"}).accuracy is None
 

@@ -23,7 +23,7 @@ from ckpttool.formats.wire.protos.example_pb2 import Example, Feature
 
 _LONGEST = 1 << 31
 _KINDS = ("float", "int64", "bytes", "image")
-"""How a feature is read, as `--features` names it."""
+"""How a feature is read, as `features` names it."""
 _EXAMPLE = "X = float(784); y = int64()"
 _RAW = ("uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64")
 """What bytes may be."""
@@ -90,7 +90,7 @@ class Field:
 
 
 def parse_fields(text: str) -> dict[str, Field]:
-    """Return what `--features` says: arrays by the names of the placeholders that take them.
+    """Return what `features` says: arrays by the names of the placeholders that take them.
 
     >>> parse_fields("X = bytes('pixels', uint8, 28, 28); y = int64()")["X"]
     Field(feature='pixels', kind='bytes', shape=(28, 28), dtype='uint8')
@@ -98,7 +98,7 @@ def parse_fields(text: str) -> dict[str, Field]:
     Raises:
         PlanError: it is no such description.
     """
-    source = CallText(text, "--features", _EXAMPLE)
+    source = CallText(text, "`features`", _EXAMPLE)
     fields = {}
     for target, node in source.statements():
         if target is None:
@@ -140,7 +140,7 @@ def seen_fields(path: Path, wanted: Wanted) -> dict[str, Field]:
     unclear = [name for name, kind in kinds.items() if kind == "bytes_list"]
     if unclear:
         raise DataError(
-            f'{path}: {unclear[0]} is bytes; say what the records hold: --features "{_draft(features, wanted)}"'
+            f'{path}: {unclear[0]} is bytes; say what the records hold: `features` "{_draft(features, wanted)}"'
         )
     labels = _label_feature(features, wanted)
     fields = {}

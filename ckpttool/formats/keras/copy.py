@@ -37,7 +37,7 @@ def like_of(path: Path, how: Writing) -> Path:
         raise MissingFile(f"{how.like} is missing: no such file to copy")
     like = how.like or how.source
     if like is None:
-        raise PlanError(f"{path} is written as an edited copy of such a file, and none is named (--like FILE)")
+        raise PlanError(f"{path} is written as an edited copy of such a file, and none is named (`like`)")
     return like
 
 

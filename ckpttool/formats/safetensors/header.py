@@ -107,7 +107,7 @@ def require_writable(spec: TensorSpec) -> None:
         FormatError: it has no such dtype or name; the message says which tensor's.
     """
     if spec.dtype not in TEXTS:
-        helps = "; --cast changes it" if spec.dtype.itemsize else ""
+        helps = "; `cast` changes it" if spec.dtype.itemsize else ""
         raise FormatError(f"{spec.name} is {spec.dtype}, which a safetensors file cannot hold{helps}")
     try:
         spec.name.encode()

@@ -61,7 +61,7 @@ class ObjectCheckpoint(Format):
             FormatError: there is no object graph, or a tensor has no place in it.
         """
         if OBJECT_GRAPH not in tensors:
-            raise FormatError(f"{path}: an object checkpoint needs the object graph of one; --to bundle does without")
+            raise FormatError(f"{path}: an object checkpoint needs the object graph of one; `to` bundle does without")
         Bundle().save(tensors, path, overwrite, how)
 
     def verify(self, path: Path) -> Iterator[Checked]:

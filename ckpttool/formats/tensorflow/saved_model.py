@@ -92,7 +92,7 @@ def _like(path: Path, how: Writing) -> Path:
         return how.like
     source = how.source.parent.parent if how.source else None
     if source is None or _prefix(source) != how.source or not is_saved_model(source):
-        raise PlanError(f"{path} is written as an edited copy of a SavedModel, and none is named (--like FOLDER)")
+        raise PlanError(f"{path} is written as an edited copy of a SavedModel, and none is named (`like`)")
     return source
 
 
@@ -116,7 +116,7 @@ def _again(tensors: Mapping[str, Tensor], model: Mapping[str, Tensor], like: Pat
 
 def _require_same(tensors: Mapping[str, Tensor], model: Mapping[str, Tensor], like: Path) -> None:
     """Check that tensors are just those of a graph, which cannot follow an edit."""
-    hint = "a SavedModel's graph keeps its variables as they are; --to bundle writes them without it"
+    hint = "a SavedModel's graph keeps its variables as they are; `to` bundle writes them without it"
     for name in tensors:
         if name not in model and name != OBJECT_GRAPH:
             raise PlanError(f"{like} has no variable {name}{suggestion(name, model)}; {hint}")

@@ -207,7 +207,7 @@ class V1(Format):
     NAME = "v1"
     LIMITS = "is read only: save a bundle, which every TensorFlow since 0.12 reads"
     WRITES = False
-    INSTEAD = "checkpoints of version 1 are read only; --to bundle writes what replaced them"
+    INSTEAD = "checkpoints of version 1 are read only; `to` bundle writes what replaced them"
     HOLDS = frozenset(dtype.name for dtype in DTYPES if holds(dtype))
 
     def recognises(self, path: Path) -> bool:

@@ -29,7 +29,7 @@ def serving_part(graph: Graph, found: Served) -> tuple[Graph, Served]:
     read = {ref for name in part.nodes for ref in part.inputs(name)}
     for ref in cut:
         if ref not in read:
-            raise GraphError(f"{graph.source}: --inputs {ref}: the outputs do not need it")
+            raise GraphError(f"{graph.source}: `inputs` {ref}: the outputs do not need it")
     return _with_placeholders(graph, part, cut, found)
 
 

@@ -23,10 +23,10 @@ class Result:
     inputs: tuple[str, ...] = ()
 
 
-def result_of(graph: Graph, option: str = "--tensor") -> Result:
+def result_of(graph: Graph, parameter: str = "tensor") -> Result:
     """Return what a signature gives, else the only tensor that depends on what is fed and that nothing reads.
 
-    `option` is the one with which it can be said.
+    `parameter` is the one that specifies another.
 
     Raises:
         GraphError: there is none, or there are several; the message lists them.
@@ -34,21 +34,21 @@ def result_of(graph: Graph, option: str = "--tensor") -> Result:
     signature = signature_named(graph)
     given = _given(signature) if signature else {}
     if signature and given:
-        key = _chosen(graph, given, option)
+        key = _chosen(graph, given, parameter)
         inputs = _needed(graph, signature, given[key])
         return Result(given[key], f"the output {key} of the signature {signature.name}", inputs)
     ends = {f"{name}:0": f"{name}:0" for name in _ends(graph)}
-    return Result(_chosen(graph, ends, option), "which no other op reads")
+    return Result(_chosen(graph, ends, parameter), "which no other op reads")
 
 
-def _chosen(graph: Graph, tensors: Mapping[str, str], option: str) -> str:
+def _chosen(graph: Graph, tensors: Mapping[str, str], parameter: str) -> str:
     """Return the only key of some tensors, or the one that is named for what is asked for."""
     if len(set(tensors.values())) == 1:
         return next(iter(tensors))
     if key := next((key for key in _KEYS if key in tensors), None):
         return key
     found = f"several tensors could be meant: {', '.join(tensors.values())}" if tensors else "no tensor needs to be fed"
-    raise GraphError(f"{graph.source}: {found}; say {option} NAME")
+    raise GraphError(f"{graph.source}: {found}; specify `{parameter}`")
 
 
 def _needed(graph: Graph, signature: Signature, tensor: str) -> tuple[str, ...]:

@@ -17,10 +17,8 @@ from ckpttool.graph.roles import candidates, placeholders
 from ckpttool.graph.roles.losses import Comparison, comparisons
 
 ROLES = ("inputs", "labels", "logits", "loss", "accuracy", "training_op", "training")
-OPTIONS = {role: f"--{role}" for role in ROLES} | {"training_op": "--train-op"}
-"""The option that says a role on the command line."""
 ROLE_KEYS = {role: f"ckpttool/{role}" for role in ROLES}
-"""The collections in which a graph may name its roles: `ckpttool collections MODEL --add ckpttool/loss NAME -o OUT`."""
+"""The collections in which a graph may name its roles; `ckpttool collections` adds one."""
 
 _STANDARD_KEYS = frozenset({"train_op", "losses", "regularization_losses", "summaries", "summary_op", "update_ops"})
 _STANDARD_KEYS |= {"init_op", "local_init_op", "ready_op", "ready_for_local_init_op", "saved_model_main_op"}
@@ -48,7 +46,7 @@ def find_roles(graph: Graph, needed: Collection[str] = ROLES, **overrides: str |
 
     Raises:
         UnknownName: an override names nothing; the message has the nearest names.
-        GraphError: a needed role is ambiguous; the message lists the candidates and the option that says it.
+        GraphError: a needed role is ambiguous; the message lists the candidates and the parameter that says it.
     """
     unknown = set(overrides) - set(ROLES)
     if unknown:
@@ -64,7 +62,7 @@ def needed_role(graph: Graph, roles: Roles, role: str) -> str:
     """
     name: str | None = getattr(roles, role)
     if name is None:
-        raise GraphError(f"{graph.source}: no {role} is known; name it with --{role}, or put one on with reuse --head")
+        raise GraphError(f"{graph.source}: no {role} is known; specify `{role}`, or put on a new head with `reuse`")
     return name
 
 
@@ -197,10 +195,10 @@ def _said(graph: Graph, role: str, value: str | Sequence[str]) -> list[str]:
         op = TensorRef.parse(name).op
         if op not in graph.nodes:
             nearest = suggestion(name, graph.nodes)
-            raise UnknownName(f"{graph.source}: {OPTIONS[role]} {name}: no such op or tensor{nearest}")
+            raise UnknownName(f"{graph.source}: `{role}` {name}: no such op or tensor{nearest}")
         if role == "training" and not placeholders.is_switch(graph, op):
             found = graph.nodes[op].op
-            raise GraphError(f"{graph.source}: --training {name} is a {found}, expected a boolean placeholder")
+            raise GraphError(f"{graph.source}: `training` {name} is a {found}, expected a boolean placeholder")
     return _indexed(role, names)
 
 
@@ -228,4 +226,4 @@ def _important(graph: Graph) -> set[str]:
 def _ambiguous(graph: Graph, role: str, found: Sequence[str]) -> GraphError:
     listed = ", ".join(found[:8]) + (", ..." if len(found) > 8 else "")
     label = role.replace("_", " ")
-    return GraphError(f"{graph.source}: several ops could be the {label}: {listed}; say {OPTIONS[role]} NAME")
+    return GraphError(f"{graph.source}: several ops could be the {label}: {listed}; specify `{role}`")

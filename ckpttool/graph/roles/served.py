@@ -46,7 +46,7 @@ def served(graph: Graph, inputs: Sequence[str] = (), outputs: Sequence[str] = ()
     signed = signature_named(graph, signature)
     given, why = _outputs(graph, outputs, signed)
     if inputs:
-        return Served(_said(graph, "--inputs", inputs), given, why)
+        return Served(_said(graph, "inputs", inputs), given, why)
     if signed is not None and not outputs:
         return Served(_tensors(graph, signed.inputs), given, why)
     return Served(_named(_placeholders(graph, given.values())), given, why)
@@ -54,20 +54,20 @@ def served(graph: Graph, inputs: Sequence[str] = (), outputs: Sequence[str] = ()
 
 def _outputs(graph: Graph, said: Sequence[str], signed: Signature | None) -> tuple[Named, str]:
     if said:
-        return _said(graph, "--outputs", said), "as said"
+        return _said(graph, "outputs", said), "as said"
     if signed is not None:
         return _tensors(graph, signed.outputs), f"of the signature {signed.name}"
     logits = certain_roles(graph).logits
     if logits is not None:
         return {"logits": logits}, "the logits"
-    result = result_of(graph, "--outputs")
+    result = result_of(graph, "outputs")
     return _named([result.tensor]), result.why
 
 
 def _tensors(graph: Graph, arguments: Mapping[str, Argument]) -> Named:
     for key, argument in arguments.items():
         if len(argument.tensors) > 1:
-            raise GraphError(f"{graph.source}: {key} of the signature is a sparse tensor; say --inputs and --outputs")
+            raise GraphError(f"{graph.source}: {key} of the signature is sparse; specify `inputs` and `outputs`")
     return {key: argument.tensors[0] for key, argument in arguments.items()}
 
 
@@ -77,20 +77,20 @@ def _placeholders(graph: Graph, tensors: Iterable[str]) -> list[str]:
     return placeholders.inputs(graph, [name for name in graph.nodes if name in needed], None)
 
 
-def _said(graph: Graph, option: str, texts: Sequence[str]) -> Named:
+def _said(graph: Graph, parameter: str, texts: Sequence[str]) -> Named:
     """Read `name=tensor` or `tensor`."""
     found: list[tuple[str, str]] = []
     for text in texts:
         key, _, tensor = text.rpartition("=")
         ref = TensorRef.parse(tensor)
         if ref.op not in graph.nodes:
-            raise UnknownName(f"{graph.source}: {option} {text}: no such tensor{suggestion(ref.op, graph.nodes)}")
+            raise UnknownName(f"{graph.source}: `{parameter}` {text}: no such tensor{suggestion(ref.op, graph.nodes)}")
         dtype_of_output(graph, ref)
         found.append((key, str(ref)))
     keys = [key for key, _ in found if key]
     twice = next((key for key in keys if keys.count(key) > 1), None)
     if twice:
-        raise PlanError(f"{option}: two tensors are named {twice}")
+        raise PlanError(f"`{parameter}`: two tensors are named {twice}")
     return {key: tensor for key, tensor in found if key} | _named([ref for key, ref in found if not key], keys)
 
 

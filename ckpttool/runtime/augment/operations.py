@@ -94,10 +94,10 @@ def parse(text: str, shape: Shape) -> Iterator[Operation]:
         PlanError: no operation, an unknown one, a parameter that cannot be, or that does not suit the images.
         UnknownName: an operation has no such parameter.
     """
-    source = CallText(text, "--augment", "an operation such as shift(0.1)")
+    source = CallText(text, "`augment`", "an operation such as shift(0.1)")
     statements = list(source.statements())
     if not statements:
-        raise PlanError("--augment: no operation, expected some such as shift(0.1); rotate(15); flip()")
+        raise PlanError("`augment`: no operation, expected some such as shift(0.1); rotate(15); flip()")
     for name, node in statements:
         if name is not None:
             raise source.wrong(name, "an operation has no name of its own")

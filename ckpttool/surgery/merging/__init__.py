@@ -27,4 +27,4 @@ METHODS = {
     "ties": Method(ties, ("base", "weights", "density")),
     "dare": Method(dare, ("base", "weights", "density", "seed")),
 }
-"""The methods by the names that `--how` takes."""
+"""The methods by the names that `how` takes."""

@@ -111,7 +111,7 @@ def _said(spec: TensorSpec | None) -> str:
 
 def _told(problems: Mapping[str, str]) -> str:
     more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
-    return f"{'; '.join(list(problems.values())[:SHOWN])}{more}; --lenient leaves such tensors out"
+    return f"{'; '.join(list(problems.values())[:SHOWN])}{more}; `lenient` leaves such tensors out"
 
 
 def _row(name: str, checkpoints: Sequence[Checkpoint], fate: str) -> dict[str, Any]:

@@ -27,8 +27,8 @@ class Choices:
         """
         weights = self.weights or (1.0,) * count
         if len(weights) != count:
-            raise PlanError(f"--weights has {len(weights)} numbers, expected one for each of {count} checkpoints")
+            raise PlanError(f"`weights` has {len(weights)} numbers, expected one for each of {count} checkpoints")
         if not all(weight >= 0 and math.isfinite(weight) for weight in weights) or not sum(weights):
             listed = ",".join(f"{weight:g}" for weight in weights)
-            raise PlanError(f"--weights {listed}: expected numbers of 0 or more, and not all 0")
+            raise PlanError(f"`weights` {listed}: expected numbers of 0 or more, and not all 0")
         return weights

@@ -260,7 +260,7 @@ def test_bytes_in_records_are_what_is_said_of_them(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         training_splits(path, WANTED, 2)
     draft = "y = int64('image/class'); X = bytes('image/raw', uint8, 4)"
-    assert str(caught.value).endswith(f'image/raw is bytes; say what the records hold: --features "{draft}"')
+    assert str(caught.value).endswith(f'image/raw is bytes; say what the records hold: `features` "{draft}"')
     said = Wanted(WANTED.inputs, WANTED.labels, "X = bytes('image/raw', uint8, 4); y = int64('image/class')")
     train, _ = training_splits(path, said, 2)
     np.testing.assert_allclose(train.inputs["X"][:], pixels[2:] / 255, rtol=1e-6)
@@ -274,7 +274,7 @@ def test_bytes_in_records_are_what_is_said_of_them(tmp_path: Path) -> None:
         ("X = bytes('raw', uint8, 4)", DataError, r"record 0 has no feature raw; nearest: image/raw"),
         ("X = float('image/raw', 4)", DataError, r"image/raw is a bytes_list, not a float_list"),
         ("X = image('image/raw', 4, 4)", PlanError, r"an image needs its height, width and channels"),
-        ("X = raw(4)", UnknownName, r"--features, line 1, column 5, at 'raw\(4\)': no kind 'raw'"),
+        ("X = raw(4)", UnknownName, r"`features`, line 1, column 5, at 'raw\(4\)': no kind 'raw'"),
         ("float(4)", PlanError, r"expected a name before it"),
         ("X = bytes('image/raw', text, 4)", PlanError, r"expected one of uint8"),
         ("X = image('image/raw', 4, 4, 3)", DataError, r"record 0: image/raw is no image"),

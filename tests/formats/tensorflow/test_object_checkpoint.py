@@ -71,7 +71,7 @@ class TestObject(FormatTests):
         assert self.files(path) == []
 
     def test_without_an_object_graph_it_is_refused(self, path):
-        with pytest.raises(FormatError, match="needs the object graph of one; --to bundle"):
+        with pytest.raises(FormatError, match="needs the object graph of one; `to` bundle"):
             checkpoint.save(tensors_of(a=np.zeros(3)), path, format="object")
         assert self.files(path) == []
 

@@ -131,7 +131,7 @@ def test_what_keras_exports_is_named_by_its_layers(tf, tmp_path):
     ("change", "words"),
     [
         (lambda found: found.rename({"line": "curve"}), "has no variable curve/b"),
-        (lambda found: found.drop("line/b"), "nothing for line/b of .*--to bundle writes them without it"),
+        (lambda found: found.drop("line/b"), "nothing for line/b of .*`to` bundle writes them without it"),
         (lambda found: found.cast("float16"), r"line/b is float16 \[1\], expected float32 \[1\]"),
         (lambda found: {**found, "line/w": doubled(found["line/b"])}, r"line/w is float32 \[1\], expected .* \[1, 1\]"),
     ],
@@ -144,7 +144,7 @@ def test_what_the_graph_does_not_have_is_refused(linear, tmp_path, change, words
 
 
 def test_there_must_be_a_model_to_copy(tmp_path):
-    with pytest.raises(PlanError, match=r"out is written as an edited copy of a SavedModel.*--like FOLDER"):
+    with pytest.raises(PlanError, match=r"out is written as an edited copy of a SavedModel.*`like`"):
         checkpoint.save(tensors_of(a=np.ones(1)), tmp_path / "out", format="saved-model")
     with pytest.raises(MissingFile, match="gone is no SavedModel"):
         checkpoint.save(tensors_of(a=np.ones(1)), tmp_path / "out", "saved-model", how=Writing(like=tmp_path / "gone"))

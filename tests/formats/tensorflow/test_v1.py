@@ -66,7 +66,7 @@ class TestV1(FormatTests):
         assert path.read_bytes().startswith(GOLDEN)
 
     def test_it_is_not_written(self, path):
-        with pytest.raises(FormatError, match=r"read only; --to bundle"):
+        with pytest.raises(FormatError, match=r"read only; `to` bundle"):
             checkpoint.save(tensors_of(a=np.zeros(3)), path, format="v1")
         assert not path.exists()
 

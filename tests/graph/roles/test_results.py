@@ -22,14 +22,14 @@ def test_several_ends_are_listed(new_network: Any) -> None:
         X, _, _ = net.inputs()
         for name in ("first", "second"):
             net.dense(X, 3, name)
-    with pytest.raises(GraphError, match=r"network: several tensors could be meant: first/Relu:0, second/Relu:0; say"):
+    with pytest.raises(GraphError, match=r"network: several tensors could be meant: first/Relu:0, second/Relu:0; specify `tensor`"):
         result_of(net.export())
 
 
 def test_a_graph_that_is_fed_nothing_says_nothing(new_network: Any) -> None:
     with new_network().building() as net:
         net.variable("alone", [3])
-    with pytest.raises(GraphError, match="network: no tensor needs to be fed; say --tensor NAME"):
+    with pytest.raises(GraphError, match="network: no tensor needs to be fed; specify `tensor`"):
         result_of(net.export())
 
 

@@ -83,7 +83,7 @@ def test_two_heads_are_ambiguous_and_the_error_lists_them(graph):
 
     assert str(caught.value).endswith(
         "second_head.meta: several ops could be the training op: GradientDescent, new_train/GradientDescent; "
-        "say --train-op NAME"
+        "specify `training_op`"
     )
 
 
@@ -109,9 +109,7 @@ def test_without_a_training_op_a_loss_is_known_by_its_name(graph):
     meta.graph_def.node.extend(kept)
     del meta.collection_def["train_op"]
 
-    with pytest.raises(
-        GraphError, match="several ops could be the loss: loss/loss:0, new_loss/loss:0; say --loss NAME"
-    ):
+    with pytest.raises(GraphError, match="several ops could be the loss: loss/loss:0, new_loss/loss:0; specify `loss`"):
         find_roles(Graph(meta))
     assert find_roles(Graph(meta), loss="loss/loss:0").logits == "dnn/outputs/BiasAdd:0"
 
@@ -134,12 +132,12 @@ def test_a_collection_of_ours_that_is_stale_is_refused(graph):
 @pytest.mark.parametrize(
     ("said", "message"),
     [
-        ({"loss": "loss/los"}, "--loss loss/los: no such op or tensor; nearest: loss/loss"),
+        ({"loss": "loss/los"}, "`loss` loss/los: no such op or tensor; nearest: loss/loss"),
         (
             {"training_op": "GradientDecent"},
-            "--train-op GradientDecent: no such op or tensor; nearest: GradientDescent",
+            "`training_op` GradientDecent: no such op or tensor; nearest: GradientDescent",
         ),
-        ({"inputs": ["X", "Z"]}, "--inputs Z: no such op or tensor"),
+        ({"inputs": ["X", "Z"]}, "`inputs` Z: no such op or tensor"),
     ],
 )
 def test_an_override_that_names_nothing_is_refused(graph, said, message):
