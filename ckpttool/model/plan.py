@@ -23,7 +23,7 @@ class Row(Protocol):
         """Return the row as people are shown it; the keys are the columns."""
 
     def as_json(self) -> Mapping[str, Any]:
-        """Return the row as `--json` prints it."""
+        """Return the row as JSON."""
 
 
 class Plan(Protocol):
@@ -45,7 +45,7 @@ class Plan(Protocol):
         """What is true of the output afterwards: `written and read back, 6 tensors restored`."""
 
     def as_json(self) -> Any:
-        """Return the plan as `--json` prints it."""
+        """Return the plan as JSON."""
 
     def check(self, output: str | Path, overwrite: bool = False) -> None:
         """Raise what can be raised before anything is shown: that the output exists."""
@@ -70,7 +70,7 @@ class PlanRow:
     train: bool
 
     def as_json(self) -> dict[str, Any]:
-        """Return the row as `--json` prints it."""
+        """Return the row as JSON."""
         return asdict(self) | {"shape": list(self.shape)}
 
     def cells(self) -> dict[str, Any]:
@@ -89,7 +89,7 @@ class ModelPlan:
     """What the plans have in common that write a model under a prefix: `rows`, one for each of its weights."""
 
     def as_json(self: _WithRows) -> list[dict[str, Any]]:
-        """Return the plan as `--json` prints it."""
+        """Return the plan as JSON."""
         return [row.as_json() for row in self.rows]
 
     def check(self, output: str | Path, overwrite: bool = False) -> None:

@@ -94,7 +94,7 @@ class GraphFunction:
 def _refuse_unfed(part: Graph) -> None:
     unfed = [name for name, node in part.nodes.items() if node.op in REQUIRED_PLACEHOLDERS]
     if unfed:
-        options = "--inputs, --labels or --training"
+        options = "`inputs`, `labels` or `training`"
         raise GraphError(f"{part.source}: nothing feeds {', '.join(unfed)}: no role of {options}, and no default")
 
 

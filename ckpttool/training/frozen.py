@@ -85,7 +85,7 @@ def _refuse_frozen(graph: Graph, chosen: Collection[str], live: Collection[str])
         if layer_of(name) not in scopes:
             raise PlanError(
                 f"{graph.source}: `train` takes {name}, which the graph itself keeps frozen; "
-                "`reuse MODEL --layers '.*' --into ORIGINAL.meta` puts the weights into the graph it was frozen from"
+                "`reuse` puts its layers into the graph that it was frozen from (`into`)"
             )
 
 

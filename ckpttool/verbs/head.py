@@ -38,7 +38,7 @@ def layer_to_build_on(graph: Graph, restored: Collection[str], after: str | None
         raise UnknownName(f"{graph.source}: no layer {after}{nearest}")
     if found[-1].output is None:
         raise GraphError(
-            f"{graph.source}: the output of the layer {found[-1].name} is not known; name another, --after"
+            f"{graph.source}: the output of the layer {found[-1].name} is not known; `after` names another"
         )
     return found[-1]
 

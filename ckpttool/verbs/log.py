@@ -38,7 +38,7 @@ class History:
         return bool(self.chain.records or self.run)
 
     def document(self) -> dict[str, Any]:
-        """Return it as `--json` prints it; each source has `now`: unchanged, changed since, or gone."""
+        """Return it as JSON; each source has `now`: unchanged, changed since, or gone."""
         said = self.chain.as_json()
         for record, told in zip(self.chain.records, said["records"], strict=True):
             for source, facts in zip(record.sources, told["sources"], strict=True):

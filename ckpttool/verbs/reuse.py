@@ -78,9 +78,9 @@ def plan_reuse(
         PlanError: something does not fit, or less than `require` percent of the parameters would be restored.
     """
     if head and into:
-        raise PlanError("--head and --into exclude one another: new layers go on SRC's graph, or TARGET has its own")
+        raise PlanError("`head` and `into` exclude one another: new layers go on SRC's graph, or TARGET has its own")
     if after and not head:
-        raise PlanError("--after says where a head is put on: give --head too")
+        raise PlanError("`after` says where a head is put on: give `head` too")
     chosen, frozen = Pattern(layers), Pattern(freeze) if freeze else None
     if head:
         planned = _reuse_head(model, chosen, head, after, frozen, recipe or Recipe(), seed, objective or Objective())
@@ -88,7 +88,7 @@ def plan_reuse(
         planned = _reuse_into(model, chosen, into, frozen, lenient, seed)
     if freeze and not any(row.train for row in planned.rows):
         raise PlanError(
-            f"{model.path}: nothing is left to train: --freeze {freeze!r} takes all {len(planned.rows)} weights"
+            f"{model.path}: nothing is left to train: `freeze` {freeze!r} takes all {len(planned.rows)} weights"
         )
     require_coverage(planned.rows, require)
     return planned
@@ -133,7 +133,7 @@ def _reuse_into(
     problems = {name: _misfit(model, name, wanted.get(name), graph, nearest) for name in names}
     left_out = tuple(problem for problem in problems.values() if problem)
     if left_out and not lenient:
-        raise PlanError(f"{left_out[0]}; --lenient leaves such variables fresh")
+        raise PlanError(f"{left_out[0]}; `lenient` leaves such variables fresh")
     sources = {name: name for name, problem in problems.items() if not problem}
     if not sources:
         raise PlanError(f"nothing to restore: {'; '.join(left_out)}")

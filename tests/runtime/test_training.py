@@ -143,5 +143,5 @@ def test_a_loss_per_row_is_refused(model: Path) -> None:
 def test_what_is_not_fed_is_named_in_one_line(model: Path) -> None:
     with pytest.raises(GraphError) as caught:
         GraphFunction(files.load(model), ["loss/loss:0"], ["X:0"])
-    assert str(caught.value).startswith(f"{model}.meta: nothing feeds y: no role of --inputs")
+    assert str(caught.value).startswith(f"{model}.meta: nothing feeds y: no role of `inputs`")
     assert "\n" not in str(caught.value)

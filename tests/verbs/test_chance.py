@@ -122,6 +122,6 @@ def test_a_setting_that_nothing_feeds_is_named(data: Path, tmp_path: Path, new_n
         dropped = network.tf.nn.dropout(network.dense(X, 8, "hidden"), rate=1 - keep, seed=1)
         network.classify(network.dense(dropped, 3, "outputs", relu=False), y)
     path = network.save(tmp_path / "network.ckpt")
-    with pytest.raises(GraphError, match="nothing feeds keep_prob: no role of --inputs, --labels or --training"):
+    with pytest.raises(GraphError, match="nothing feeds keep_prob: no role of `inputs`, `labels` or `training`"):
         finetune(Model.open(path), data, OPTIONS, tmp_path / "tuned.ckpt")
     assert not list(tmp_path.glob("tuned*"))
