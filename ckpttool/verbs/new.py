@@ -1,4 +1,4 @@
-"""A fresh model from a description of its layers."""
+"""New: a fresh model from a description of its layers."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,8 +27,15 @@ def new(
 ) -> list[PlanRow]:
     """Write a network with freshly initialised layers; return its variables as a plan.
 
-    `input_shape` is that of one row, without the rows' own dimension: `[784]`. `command` stands in the output's lineage
-    as what made it.
+    Args:
+        input_shape: The shape of one row, without the rows' own dimension: `[784]`.
+        layers: The layers from the input to the logits (SPEC).
+        output: The prefix to write.
+        recipe: The optimizer and what goes with it.
+        seed: The random seed of the initialisers.
+        overwrite: Replace the output where it exists.
+        objective: The loss and the figures.
+        command: What stands in the output's lineage as what made it.
 
     Raises:
         PlanError: the layers are not in the language of SPEC, or do not fit one another.

@@ -4,13 +4,13 @@ Three ways to say what the rest is: a head of new layers on the old graph, anoth
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ckpttool.core.errors import PlanError
 from ckpttool.core.names import Pattern, Suggestions
 from ckpttool.graph import files
-from ckpttool.graph.contents.stored import StoredTensor, stored_tensors
+from ckpttool.graph.contents.stored import stored_tensors
 from ckpttool.graph.core import Graph
 from ckpttool.lineage.provenance import Command, Provenance
 from ckpttool.model.model import Model, write_model
@@ -23,8 +23,8 @@ from ckpttool.verbs.head import layer_to_build_on, layers_above, with_new_head
 
 
 @dataclass(frozen=True)
-class Reuse(ModelPlan):
-    """What will be written: a graph, and for each restored variable the checkpoint name that it comes from."""
+class ReusePlan(ModelPlan):
+    """A graph that will be written, and for each restored variable the checkpoint name that its value comes from."""
 
     model: Model
     graph: Graph
@@ -70,8 +70,21 @@ def plan_reuse(
     recipe: Recipe | None = None,
     seed: int = 42,
     objective: Objective | None = None,
-) -> Reuse:
+) -> ReusePlan:
     """Plan what `reuse` writes; nothing is written before the plan's `write`.
+
+    Args:
+        model: Where the values come from.
+        layers: A pattern of the layers to restore.
+        head: New layers (SPEC) to put on above the last restored one; the rest is cut off.
+        after: The layer to put the head on instead.
+        into: Another graph to restore into; without `head` and `into` it is a fresh copy of the model's own.
+        freeze: A pattern of the layers that training must not change.
+        lenient: Leave variables fresh that do not fit, and list them.
+        require: The least share of the parameters to restore, in percent.
+        recipe: The optimizer and what goes with it, for a head.
+        seed: The random seed of what starts fresh.
+        objective: The loss and the figures of the head.
 
     Raises:
         UnknownName: a pattern or a layer names nothing.
@@ -80,34 +93,48 @@ def plan_reuse(
     if head and into:
         raise PlanError("`head` and `into` exclude one another: new layers go on SRC's graph, or TARGET has its own")
     if after and not head:
-        raise PlanError("`after` says where a head is put on: give `head` too")
+        raise PlanError("`after` says where a head is put on: specify `head` too")
     chosen, frozen = Pattern(layers), Pattern(freeze) if freeze else None
+    restored = restored_variables(model, chosen)
     if head:
-        planned = _reuse_head(model, chosen, head, after, frozen, recipe or Recipe(), seed, objective or Objective())
+        plan = _with_head(model, restored, head, after, frozen, recipe or Recipe(), seed, objective or Objective())
     else:
-        planned = _reuse_into(model, chosen, into, frozen, lenient, seed)
-    if freeze and not any(row.train for row in planned.rows):
+        plan = _in_graph(model, restored, into, frozen, lenient, seed)
+    if freeze and not any(row.train for row in plan.rows):
         raise PlanError(
-            f"{model.path}: nothing is left to train: `freeze` {freeze!r} takes all {len(planned.rows)} weights"
+            f"{model.path}: nothing is left to train: `freeze` {freeze!r} takes all {len(plan.rows)} weights"
         )
-    require_coverage(planned.rows, require)
-    return planned
+    require_coverage(plan.rows, require)
+    return replace(plan, notes=(*prefix_note(chosen, model.checkpoint), *plan.notes))
 
 
-def _reuse_head(
+def restored_variables(model: Model, layers: Pattern) -> list[str]:
+    """Return what is restored: the weights that a pattern takes, each of which has its value in the checkpoint.
+
+    Raises:
+        UnknownName: the pattern takes nothing.
+        PlanError: the checkpoint lacks one.
+    """
+    names = layers.select(_weights(model.graph))
+    missing = [name for name in names if name not in model.checkpoint]
+    if missing:
+        raise PlanError(f"{model.path}: the graph has {missing[0]}, the checkpoint does not")
+    return names
+
+
+def _with_head(
     model: Model,
-    chosen: Pattern,
+    restored: Collection[str],
     head: str,
     after: str | None,
     frozen: Pattern | None,
     recipe: Recipe,
     seed: int,
     objective: Objective,
-) -> Reuse:
-    """Plan a head of new layers above the last reused layer, or above the layer `after`."""
-    restored = _restorable(model, chosen)
+) -> ReusePlan:
+    """Plan a head of new layers above the last restored layer, or above the layer `after`."""
     top = layer_to_build_on(model.graph, restored, after)
-    graph, cold = with_new_head(model.graph, top, head, frozen, recipe, seed, objective)
+    graph, frozen_names = with_new_head(model.graph, top, head, frozen, recipe, seed, objective)
     held = stored_tensors(graph)
     kept = [name for name in restored if name in held]
     cut = [name for name in restored if name not in held]
@@ -118,52 +145,37 @@ def _reuse_head(
     notes = [f"cut off above {top.name}, though chosen: {', '.join(cut)}"] if cut else []
     left = layers_above(model.graph, top)
     notes += [f"left behind with the old loss, training op and slots: {', '.join(left)}"] if left else []
-    return Reuse(
-        model, graph, {name: name for name in kept}, cold, seed, (*prefix_note(chosen, model.checkpoint), *notes)
-    )
+    return ReusePlan(model, graph, {name: name for name in kept}, frozen_names, seed, tuple(notes))
 
 
-def _reuse_into(
-    model: Model, chosen: Pattern, target: Path | None, frozen: Pattern | None, lenient: bool, seed: int
-) -> Reuse:
-    """Plan the restoring of chosen layers into another graph, or into a fresh copy of the model's own."""
+def _in_graph(
+    model: Model, restored: Collection[str], target: Path | None, frozen: Pattern | None, lenient: bool, seed: int
+) -> ReusePlan:
+    """Plan the restoring of variables into another graph, or into a fresh copy of the model's own."""
     graph = files.load(target).allowing(model.graph.allowed) if target else model.graph
-    wanted, names = stored_tensors(graph), _restorable(model, chosen)
+    wanted = stored_tensors(graph)
     nearest = Suggestions(wanted)
-    problems = {name: _misfit(model, name, wanted.get(name), graph, nearest) for name in names}
-    left_out = tuple(problem for problem in problems.values() if problem)
-    if left_out and not lenient:
-        raise PlanError(f"{left_out[0]}; `lenient` leaves such variables fresh")
-    sources = {name: name for name, problem in problems.items() if not problem}
+    misfits: dict[str, str] = {}
+    for name in restored:
+        tensor, variable = model.checkpoint[name], wanted.get(name)
+        if variable is None:
+            misfits[name] = f"{graph.source} has no variable {name}{nearest.of(name)}"
+        elif variable.shape is not None and tensor.shape != variable.shape:
+            shapes = f"{list(tensor.shape)} in {model.path}, {list(variable.shape)} in {graph.source}"
+            misfits[name] = f"{name} is {shapes}"
+        elif tensor.dtype != variable.dtype:
+            misfits[name] = f"{name} is {tensor.dtype} in {model.path}, {variable.dtype} in {graph.source}"
+    if misfits and not lenient:
+        raise PlanError(f"{next(iter(misfits.values()))}; `lenient` leaves such variables fresh")
+    sources = {name: name for name in restored if name not in misfits}
     if not sources:
-        raise PlanError(f"nothing to restore: {'; '.join(left_out)}")
-    cold = frozen.select(_weights(graph)) if frozen else []
-    if cold:
-        graph = freeze_graph(graph, cold, "var-list")
-    notes = tuple(f"left out: {problem}" for problem in left_out)
-    return Reuse(model, graph, sources, cold, seed, (*prefix_note(chosen, model.checkpoint), *notes))
+        raise PlanError(f"nothing to restore: {'; '.join(misfits.values())}")
+    frozen_names = frozen.select(_weights(graph)) if frozen else []
+    if frozen_names:
+        graph = freeze_graph(graph, frozen_names, "var-list")
+    notes = tuple(f"left out: {problem}" for problem in misfits.values())
+    return ReusePlan(model, graph, sources, frozen_names, seed, notes)
 
 
 def _weights(graph: Graph) -> list[str]:
     return [name for name, stored in stored_tensors(graph).items() if stored.kind == "weight"]
-
-
-def _restorable(model: Model, chosen: Pattern) -> list[str]:
-    """Return the weights that a pattern takes; each has its value in the checkpoint."""
-    names = chosen.select(_weights(model.graph))
-    missing = [name for name in names if name not in model.checkpoint]
-    if missing:
-        raise PlanError(f"{model.path}: the graph has {missing[0]}, the checkpoint does not")
-    return names
-
-
-def _misfit(model: Model, name: str, target: StoredTensor | None, graph: Graph, nearest: Suggestions) -> str | None:
-    """Say why a tensor cannot be restored into a graph, or None when it can."""
-    if target is None:
-        return f"{graph.source} has no variable {name}{nearest.of(name)}"
-    shape = model.checkpoint[name].shape
-    if target.shape is not None and shape != target.shape:
-        return f"{name} is {list(shape)} in {model.path}, {list(target.shape)} in {graph.source}"
-    if model.checkpoint[name].dtype != target.dtype:
-        return f"{name} is {model.checkpoint[name].dtype} in {model.path}, {target.dtype} in {graph.source}"
-    return None

@@ -215,7 +215,7 @@ def test_freezing_everything_is_refused_without_a_head_too(shell: Any, small: Pa
     message = shell.error("reuse", small, "--layers", "hidden1", "--freeze", ".*", "-o", tmp_path / "out")
     assert message == f"{small}: nothing is left to train: --freeze '.*' takes all 6 weights"
     assert shell.error("reuse", small, "--layers", "hidden1", "--after", "hidden1", "-o", tmp_path / "out") == (
-        "--after says where a head is put on: give --head too"
+        "--after says where a head is put on: specify --head too"
     )
 
 
