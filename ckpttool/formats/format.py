@@ -6,10 +6,10 @@ named, and which of its files a path may stand for.
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from ckpttool.core.errors import CkptError, FormatError
 from ckpttool.core.tensors import DTYPES, RESOURCE, STRING, VARIANT, Tensor
@@ -30,6 +30,19 @@ class Checked:
     nbytes: int
     problem: str | None = None
 
+    @classmethod
+    def of(cls, name: str, pieces: Iterable[Sized]) -> Self:
+        """Read all pieces of a tensor; what reading them raises is the problem."""
+        try:
+            return cls(name, sum(map(len, pieces)))
+        except CkptError as error:
+            return cls(name, 0, str(error))
+
+
+def pieces_of(tensor: Tensor) -> Iterator[Sized]:
+    """Yield a tensor's bytes in pieces, or its strings."""
+    yield from tensor.pieces() if tensor.dtype.itemsize else tensor.read().ravel().tolist()
+
 
 class Tensors(Mapping[str, Tensor]):
     """What a format opens: tensors by name, what else the file says, and what it holds that is no tensor of a model."""
@@ -43,13 +56,7 @@ class Tensors(Mapping[str, Tensor]):
 
     def checked(self) -> Iterator[Checked]:
         """Read every byte of each tensor; a damaged tensor does not hide the next."""
-        for name in self:
-            try:
-                tensor = self[name]
-                parts = tensor.pieces() if tensor.dtype.itemsize else tensor.read().ravel()
-                yield Checked(name, sum(map(len, parts)))
-            except CkptError as error:
-                yield Checked(name, 0, str(error))
+        return (Checked.of(name, pieces_of(self[name])) for name in self)
 
 
 @dataclass(frozen=True)

@@ -25,13 +25,13 @@ BUILTIN = {
     "v1": "ckpttool.formats.tensorflow.v1:V1",
     "safetensors": "ckpttool.formats.safetensors.format:Safetensors",
     "torch": "ckpttool.formats.pytorch.format:Torch",
-    "npz": "ckpttool.formats.npz.format:Npz",
+    "npz": "ckpttool.formats.npz.npz:Npz",
     "keras": "ckpttool.formats.keras.archive:KerasArchive",
     "keras-weights": "ckpttool.formats.keras.weights:KerasWeights",
     "keras-legacy": "ckpttool.formats.keras.legacy:KerasLegacy",
     "hdf5": "ckpttool.formats.hdf5.format:Hdf5",
     "onnx": "ckpttool.formats.onnx.format:Onnx",
-    "npy": "ckpttool.formats.npz.folder:Npy",
+    "npy": "ckpttool.formats.npz.npy:Npy",
 }
 FOREIGN_SUFFIXES = (".bin", ".json", ".pt", ".pth", ".npy", ".npz", ".pb", ".onnx", ".meta")
 """Suffixes that say a format: an output named so is that, or refused, and never a bundle with an odd prefix."""

@@ -10,7 +10,7 @@ import numpy as np
 from ckpttool.core.errors import DataError, FormatError
 from ckpttool.core.tensors import Array, Tensor
 from ckpttool.data.files import DataFile, Wanted
-from ckpttool.formats.npz.format import Npz
+from ckpttool.formats.npz.npz import Npz
 
 
 def recognises(path: Path) -> bool:

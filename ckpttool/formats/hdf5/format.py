@@ -9,8 +9,7 @@ from ckpttool.core.errors import FormatError
 from ckpttool.core.tensors import Tensor
 from ckpttool.formats.format import PLAIN, Format, Writing
 from ckpttool.formats.hdf5.source import is_hdf5
-from ckpttool.formats.hdf5.tensors import Hdf5Tensors
-from ckpttool.formats.hdf5.tree import Tree, read_tree
+from ckpttool.formats.hdf5.tree import Hdf5Tensors, Tree, read_tree
 from ckpttool.formats.hdf5.values import text_of
 from ckpttool.formats.hdf5.writer import LOSES, compare, write_tree
 from ckpttool.formats.keras.legacy import legacy_root

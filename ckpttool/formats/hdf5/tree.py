@@ -4,7 +4,7 @@ HDF5 can point elsewhere (external links and storage, virtual datasets) and can 
 both are refused before anything is read, each part of a path on its own.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
@@ -14,16 +14,15 @@ import numpy as np
 
 from ckpttool.core.errors import CorruptCheckpoint, FormatError, MissingFile
 from ckpttool.core.tensors import STRING, Tensor, TensorSpec
+from ckpttool.formats.format import Checked, Tensors, pieces_of
 from ckpttool.formats.hdf5.source import Hdf5Source, is_hdf5, opened
 from ckpttool.formats.hdf5.values import dtype_in, extent_of, is_plain, read_pieces, read_values, text_of
+from ckpttool.formats.reading.archive import RATIO_LIMIT, UNPACKED_LIMIT
 
 DEEPEST = 64
 """Groups within groups; more is a loop or an attack."""
 MOST_UNPACKED = 1100
 """How many bytes one stored byte may become: deflate's limit is 1,032."""
-UNPACKED_LIMIT = 4 << 30
-RATIO_LIMIT = 100
-"""A packed dataset over both limits is refused: it is a bomb rather than weights."""
 FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 4: "szip", 5: "nbit", 6: "scaleoffset", 32000: "lzf"}
 """The filters that h5py brings along; any other would be a plug-in found on the machine."""
 
@@ -179,3 +178,29 @@ def _address(member: Any) -> int:
     import h5py
 
     return int(h5py.h5o.get_info(member.id).addr)
+
+
+class Hdf5Tensors(Tensors):
+    """Datasets by their names; those without one are left out."""
+
+    def __init__(self, tree: Tree, locations: Mapping[str, str], metadata: Mapping[str, str] | None = None) -> None:
+        """Take a file's datasets, and the path in it of each name."""
+        self.tree = tree
+        self.locations = locations
+        self.metadata = metadata or {}
+        named = set(locations.values())
+        self.left_out = tuple(path for path in tree.tensors if path not in named)
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.tree.tensors[self.locations[name]].renamed(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.locations)
+
+    def __len__(self) -> int:
+        return len(self.locations)
+
+    def checked(self) -> Iterator[Checked]:
+        """Read every dataset of the file, those too that are left out; HDF5 compares the checksums that there are."""
+        for name, path in [*self.locations.items(), *zip(self.left_out, self.left_out, strict=True)]:
+            yield Checked.of(name, pieces_of(self.tree.tensors[path]))

@@ -1,32 +1,32 @@
 """Keras's `.keras`: a zip of a model's configuration, which is copied, and its weights in HDF5.
 
-What is in `config.json` could make code run where it is deserialised; here only the order of its names is read. The
-weights are read where they lie in the archive.
+What is in `config.json` could make code run where it is deserialised; here only the order of its layers' names is read,
+which the weights do not have. The weights are read where they lie in the archive.
 """
 
+import json
 import zipfile
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import BinaryIO
 
-from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError, PlanError
+from ckpttool.core.errors import CorruptCheckpoint, FormatError, PlanError
 from ckpttool.core.tensors import PIECE, Tensor
 from ckpttool.formats.format import PLAIN, Checked, Format, Writing
 from ckpttool.formats.hdf5.source import Hdf5Source, Unpacked, stamp_of
-from ckpttool.formats.hdf5.tensors import Hdf5Tensors
-from ckpttool.formats.hdf5.tree import Tree, walk
+from ckpttool.formats.hdf5.tree import Hdf5Tensors, Tree, walk
 from ckpttool.formats.hdf5.writer import compare, write_tree
 from ckpttool.formats.keras.copy import EditedCopy, edited, like_of
-from ckpttool.formats.keras.names import weights_in
-from ckpttool.formats.keras.order import LARGEST, in_order
-from ckpttool.formats.reading.archive import BAD_ZIP, is_zip, member_bytes, member_start, members
+from ckpttool.formats.keras.names import Weight, weights_in
+from ckpttool.formats.reading.archive import is_zip, member_bytes, member_names, member_start, members
 from ckpttool.formats.reading.data_file import DataFile
 from ckpttool.formats.writing.files import refuse_existing, replacing, writing
-from ckpttool.remote import sparse_files
 
 CONFIG = "config.json"
 WEIGHTS = "model.weights.h5"
+LARGEST = 1 << 26
+"""Bytes of a configuration that is read; one of a thousand layers has about a hundredth."""
 
 
 class KerasArchive(Format):
@@ -69,10 +69,7 @@ class KerasArchive(Format):
     def verify(self, path: Path) -> Iterator[Checked]:
         """Compare the zip's checksum of each member, and read every dataset."""
         for info in members(path).values():
-            try:
-                yield Checked(info.filename, sum(map(len, member_bytes(path, info, info.filename))))
-            except CkptError as error:
-                yield Checked(info.filename, 0, str(error))
+            yield Checked.of(info.filename, member_bytes(path, info, info.filename))
         yield from self.open(path).checked()
 
     def _check(self, copy: EditedCopy, sums: Mapping[str, int], path: Path) -> None:
@@ -83,14 +80,11 @@ class KerasArchive(Format):
 
 
 def is_archive(path: Path) -> bool:
-    """Say whether a file is a zip with a model's configuration in it, or one that is damaged and named so."""
+    """Return whether a file is a zip with a model's configuration in it, or one that is damaged and named so."""
     if not is_zip(path):
         return False
-    try:
-        with zipfile.ZipFile(sparse_files.readable(path)) as archive:
-            return CONFIG in archive.namelist()
-    except (*BAD_ZIP, NotImplementedError, UnicodeDecodeError):
-        return path.name.endswith(KerasArchive.SUFFIXES)
+    names = member_names(path)
+    return path.name.endswith(KerasArchive.SUFFIXES) if names is None else CONFIG in names
 
 
 def read_archive(path: Path) -> Tree:
@@ -100,17 +94,14 @@ def read_archive(path: Path) -> Tree:
         FormatError: it has none, or a member is unsafe.
         CorruptCheckpoint: it is damaged.
     """
-    found = members(path)
-    if WEIGHTS not in found:
-        raise FormatError(f"{path} has no {WEIGHTS}: its weights are in no form that is read ({', '.join(found)})")
-    return walk(_source(path, found[WEIGHTS]))
-
-
-def _source(path: Path, info: zipfile.ZipInfo) -> Hdf5Source:
-    if info.compress_type != zipfile.ZIP_STORED:
-        unpacked = Unpacked(member_bytes(path, info, WEIGHTS))
-        return Hdf5Source(path, info.file_size, 0, stamp_of(path), unpacked)
-    return Hdf5Source(path, info.file_size, member_start(DataFile(path), info), stamp_of(path))
+    names = members(path)
+    if WEIGHTS not in names:
+        raise FormatError(f"{path} has no {WEIGHTS}: its weights are in no form that is read ({', '.join(names)})")
+    info = names[WEIGHTS]
+    if info.compress_type == zipfile.ZIP_STORED:
+        return walk(Hdf5Source(path, info.file_size, member_start(DataFile(path), info), stamp_of(path)))
+    unpacked = Unpacked(member_bytes(path, info, WEIGHTS))
+    return walk(Hdf5Source(path, info.file_size, 0, stamp_of(path), unpacked))
 
 
 def _config(path: Path) -> bytes:
@@ -128,13 +119,39 @@ def _copy_archive(like: Path, file: BinaryIO, weights: BinaryIO) -> None:
         for name, info in members(like).items():
             new = zipfile.ZipInfo(name, info.date_time)
             new.external_attr, new.compress_type = info.external_attr, info.compress_type
+            pieces = iter(partial(weights.read, PIECE), b"") if name == WEIGHTS else member_bytes(like, info, name)
             with out.open(new, "w", force_zip64=True) as member:
-                _fill(
-                    member,
-                    iter(partial(weights.read, PIECE), b"") if name == WEIGHTS else member_bytes(like, info, name),
-                )
+                for piece in pieces:
+                    member.write(piece)
 
 
-def _fill(member: IO[bytes], pieces: Iterator[bytes]) -> None:
-    for piece in pieces:
-        member.write(piece)
+def in_order(weights: Mapping[str, Weight], config: bytes) -> dict[str, Weight]:
+    """Return weights in the order in which a configuration names their layers; as they are where it names none.
+
+    Nothing is made of what the configuration says, and what is no JSON says nothing.
+    """
+    places: dict[str, int] = {}
+    for name in _names(config):
+        places.setdefault(name, len(places))
+
+    def key(name: str) -> list[int]:
+        return [places.get(scope.name, len(places)) for scope in weights[name].scopes]
+
+    return {name: weights[name] for name in sorted(weights, key=key)}
+
+
+def _names(config: bytes) -> Iterator[str]:
+    """Yield the names of the layers, each before those of the layers within."""
+    try:
+        todo = [json.loads(config)]
+    except (ValueError, RecursionError):
+        return
+    while todo:
+        value = todo.pop()
+        if isinstance(value, dict):
+            own = value.get("config")
+            if isinstance(own, dict) and isinstance(own.get("name"), str):
+                yield own["name"]
+            todo += reversed(value.values())
+        elif isinstance(value, list):
+            todo += reversed(value)

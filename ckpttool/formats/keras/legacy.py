@@ -7,8 +7,7 @@ from pathlib import Path
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
 from ckpttool.formats.format import Format
 from ckpttool.formats.hdf5.source import is_hdf5
-from ckpttool.formats.hdf5.tensors import Hdf5Tensors
-from ckpttool.formats.hdf5.tree import Tree, read_tree
+from ckpttool.formats.hdf5.tree import Hdf5Tensors, Tree, read_tree
 
 
 class KerasLegacy(Format):

@@ -1,22 +1,30 @@
-"""Keras 3's weights: `.weights.h5`, or a `.weights.json` with several; layers by their names, never by their order."""
+"""Keras 3's weights: `.weights.h5`, or several with a `.weights.json` that maps groups to files (ShardedH5IOStore).
 
-from collections.abc import Mapping
+Layers are known by their names, never by their order.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
-from ckpttool.core.errors import CorruptCheckpoint, PlanError
+from ckpttool.core.errors import CorruptCheckpoint, FormatError, MissingFile, PlanError
 from ckpttool.core.tensors import Tensor
 from ckpttool.formats.format import PLAIN, Format, Writing
 from ckpttool.formats.hdf5.source import is_hdf5
-from ckpttool.formats.hdf5.tensors import Hdf5Tensors
-from ckpttool.formats.hdf5.tree import Tree, read_tree
+from ckpttool.formats.hdf5.tree import Hdf5Tensors, Tree, read_tree
 from ckpttool.formats.hdf5.writer import compare, write_tree
 from ckpttool.formats.keras.archive import is_archive, read_archive
 from ckpttool.formats.keras.copy import edited, like_of
 from ckpttool.formats.keras.legacy import legacy_root
 from ckpttool.formats.keras.names import is_numbered, weights_in
-from ckpttool.formats.keras.shards import SHARD, is_map, read_shards
 from ckpttool.formats.writing.files import refuse_existing, replacing
+from ckpttool.remote import sparse_files
+
+SUFFIX = ".weights.json"
+SHARD = ".weights.h5"
+LIMIT = 64 << 20
+"""Bytes of a map that are read; one with a million groups has fewer."""
 
 
 class KerasWeights(Format):
@@ -28,8 +36,8 @@ class KerasWeights(Format):
     OPTIONS = frozenset({"like"})
 
     def recognises(self, path: Path) -> bool:
-        """Say whether a file is HDF5 with Keras 3's numbered weights, or a map of such files."""
-        return is_map(path) or (is_hdf5(path) and _is_ours(read_tree(path)))
+        """Return whether a file is HDF5 with Keras 3's numbered weights, or a map of such files."""
+        return _is_weights(path)
 
     def open(self, path: Path) -> Hdf5Tensors:
         """List the weights by their logical names; `read_tree` and `weights_in` say what is raised."""
@@ -53,7 +61,10 @@ class KerasWeights(Format):
             raise CorruptCheckpoint(f"{path}: its weights have other names when they are read back")
 
 
-def _is_ours(tree: Tree) -> bool:
+def _is_weights(path: Path) -> bool:
+    if is_map(path) or not is_hdf5(path):
+        return is_map(path)
+    tree = read_tree(path)
     return legacy_root(tree) is None and is_numbered(tree)
 
 
@@ -69,6 +80,61 @@ def _model(path: Path) -> Tree:
     """
     if is_archive(path):
         return read_archive(path)
-    if is_map(path) or (is_hdf5(path) and _is_ours(read_tree(path))):
+    if _is_weights(path):
         return _read(path)
     raise PlanError(f"{path} is no file of Keras 3: the output is an edited copy of one (--like FILE)")
+
+
+def is_map(path: Path) -> bool:
+    """Return whether a file is a map of weights, by its name and its first byte."""
+    if not path.name.endswith(SUFFIX) or not path.is_file():
+        return False
+    with sparse_files.opened(path) as file:
+        return file.read(1) == b"{"
+
+
+def read_shards(path: Path) -> Tree:
+    """Return what the files of a map hold, as if it were one.
+
+    Raises:
+        MissingFile: a file is not there.
+        FormatError: a file would lie elsewhere, or two hold one dataset.
+        CorruptCheckpoint: the map or a file is damaged.
+    """
+    tree = Tree(path)
+    for name in sorted(set(_shards(path))):
+        shard = read_tree(_beside(path, name))
+        if twice := next((each for each in shard.tensors if each in tree.tensors), None):
+            raise FormatError(f"{path}: {twice} is in {name} and in another file")
+        tree.tensors.update(shard.tensors)
+        tree.opaque += shard.opaque
+        for group, attributes in shard.attributes.items():
+            tree.attributes[group] = {**tree.attributes.get(group, {}), **attributes}
+    return tree
+
+
+def _shards(path: Path) -> Iterator[str]:
+    """Yield the names of the files, as often as they are named."""
+    with sparse_files.opened(path) as file:
+        text = file.read(LIMIT)
+    try:
+        weight_map = json.loads(text)["weight_map"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise CorruptCheckpoint(f"{path}: it is no map of weights: {error}") from error
+    if not isinstance(weight_map, dict):
+        raise CorruptCheckpoint(f"{path}: its weight_map is no map")
+    for names in weight_map.values():
+        for name in names if isinstance(names, list) else [names]:
+            if not isinstance(name, str):
+                raise CorruptCheckpoint(f"{path}: the map names {name!r}, which is no file")
+            yield name
+
+
+def _beside(path: Path, name: str) -> Path:
+    """Return a file beside the map."""
+    shard = path.parent / name
+    if Path(name).name != name or not name.endswith(SHARD) or shard.is_symlink():
+        raise FormatError(f"{path}: the map leads to {name}; a file of weights lies beside it and is named *{SHARD}")
+    if not sparse_files.is_there(shard):
+        raise MissingFile(f"{shard} is missing: {path.name} says that weights are in it")
+    return shard

@@ -1,4 +1,8 @@
-"""An ONNX model as far as it says which tensors it holds (onnx/onnx.proto): its fields are walked, not parsed."""
+"""An ONNX model as far as it says which tensors it holds (onnx/onnx.proto).
+
+A model is one message whose fields are walked without reading what they hold; only its small parts are parsed. The
+encoding: https://protobuf.dev/programming-guides/encoding.
+"""
 
 import math
 from collections.abc import Iterator
@@ -8,11 +12,15 @@ from google.protobuf.message import DecodeError
 
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
 from ckpttool.core.tensors import STRING, DType, TensorSpec
-from ckpttool.formats.onnx.fields import BYTES, VARINT, WireField, fields
 from ckpttool.formats.onnx.values import DTYPES, LISTS, UNREAD, entries, list_of, stored_bytes
 from ckpttool.formats.reading.data_file import DataFile
+from ckpttool.formats.wire import varint
 from ckpttool.formats.wire.protos.onnx_pb2 import StringStringEntryProto, TensorProto
 
+VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
+_FIXED = {FIXED64: 8, FIXED32: 4}
+_LONGEST = 20
+"""Bytes that a tag and a length take at most."""
 IR_VERSION, GRAPH, OPSETS, METADATA, TRAINING = 1, 7, 8, 14, 20
 KINDS = {IR_VERSION: VARINT, 5: VARINT} | dict.fromkeys((2, 3, 4, 6, GRAPH, OPSETS, METADATA, TRAINING, 25, 26), BYTES)
 """The fields of a ModelProto, with their wire types."""
@@ -26,6 +34,16 @@ HEADER = {1, 2, 3, 8, 13, 14}
 HEADER_LIMIT, TEXT_LIMIT = 1 << 20, 64 << 20
 RANK_LIMIT = 64
 SIZE_LIMIT = 1 << 63
+
+
+class WireField(NamedTuple):
+    """A field of a message: its number and wire type, where its tag is, and from where to where its value is."""
+
+    number: int
+    kind: int
+    at: int
+    start: int
+    end: int
 
 
 class Initialiser(NamedTuple):
@@ -193,3 +211,36 @@ def _node(file: DataFile, node: WireField) -> tuple[str, list[WireField], bool]:
                 holds |= part.number in (TENSOR, TENSORS) and part.kind == BYTES
                 inner += [part] if part.number in (SUBGRAPH, SUBGRAPHS) and part.kind == BYTES else []
     return output, inner, holds
+
+
+def fields(file: DataFile, start: int, end: int) -> Iterator[WireField]:
+    """Yield the fields of the message between two places of a file.
+
+    Raises:
+        CorruptCheckpoint: one has no such type, or would end after the message.
+    """
+    at = start
+    while at < end:
+        try:
+            field = _field(file.piece(min(_LONGEST, end - at), at), at)
+        except ValueError as error:
+            raise CorruptCheckpoint(f"{file.path} is damaged at byte {at}: {error}") from error
+        if field.end > end:
+            raise CorruptCheckpoint(
+                f"{file.path} is damaged or cut off: what begins at byte {at} would end at {field.end}, not by {end}"
+            )
+        yield field
+        at = field.end
+
+
+def _field(head: bytes, at: int) -> WireField:
+    tag, after = varint.decode(head, 0, len(head))
+    number, kind = tag >> 3, tag & 7
+    if kind in _FIXED:
+        return WireField(number, kind, at, at + after, at + after + _FIXED[kind])
+    if kind not in (VARINT, BYTES) or not number:
+        raise ValueError(f"no field is numbered {number} with the type {kind}")
+    value, then = varint.decode(head, after, len(head))
+    if kind == VARINT:
+        return WireField(number, kind, at, at + after, at + then)
+    return WireField(number, kind, at, at + then, at + then + value)

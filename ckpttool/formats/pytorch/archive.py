@@ -13,7 +13,7 @@ from typing import Any
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
 from ckpttool.formats.pytorch.pickle import ForbiddenName, interpret
 from ckpttool.formats.pytorch.records import Storage
-from ckpttool.formats.reading.archive import BAD_ZIP, is_zip, member_start, members
+from ckpttool.formats.reading.archive import is_zip, member_names, member_start, members
 from ckpttool.formats.reading.data_file import ByteRange, DataFile
 from ckpttool.remote import sparse_files
 
@@ -140,18 +140,15 @@ class TorchArchive:
 
 
 def is_torch(path: Path) -> bool:
-    """Say whether a file is one of PyTorch's, of now or of old."""
+    """Return whether a file is one of PyTorch's, new or old."""
     if not is_zip(path):
         return is_old(path)
-    try:
-        with zipfile.ZipFile(sparse_files.readable(path)) as archive:
-            return bool(_pickles(archive.namelist()))
-    except (*BAD_ZIP, NotImplementedError, UnicodeDecodeError):
-        return path.suffix in (".pt", ".pth")
+    names = member_names(path)
+    return path.suffix in (".pt", ".pth") if names is None else bool(_pickles(names))
 
 
 def is_old(path: Path) -> bool:
-    """Say whether a file is older than PyTorch's zip files."""
+    """Return whether a file is older than PyTorch's zip files."""
     if not path.is_file():
         return False
     with sparse_files.opened(path) as file:

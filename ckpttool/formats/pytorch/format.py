@@ -1,12 +1,169 @@
-"""PyTorch's `.pt`, `.pth` and `.bin`: a checkpoint in one file, or in several with an index."""
+"""PyTorch's `.pt`, `.pth` and `.bin`: tensors are views of storages, read without PyTorch and without running a pickle.
 
+A checkpoint is one file, or several with an index that makes them one (`pytorch_model.bin.index.json` with a
+`weight_map`, which Transformers writes); nothing in an index leads out of its folder.
+"""
+
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
-from ckpttool.formats.format import Format
-from ckpttool.formats.pytorch.archive import is_torch
+from ckpttool.core.errors import CorruptCheckpoint, FormatError
+from ckpttool.core.tensors import Array, Tensor, TensorSpec
+from ckpttool.formats.format import Checked, Format, Tensors
+from ckpttool.formats.pytorch import tree as torch_tree
+from ckpttool.formats.pytorch.archive import TorchArchive, is_torch
 from ckpttool.formats.pytorch.records import DTYPES
-from ckpttool.formats.pytorch.shards import INDEX_SUFFIX, SINGLE, ShardedTorch, locate
-from ckpttool.formats.pytorch.tensors import TorchTensors
+from ckpttool.formats.reading.archive import RATIO_LIMIT, UNPACKED_LIMIT
+from ckpttool.formats.reading.data_file import gathered, require_truth, swapped
+from ckpttool.formats.safetensors.index import read_index
+
+REPEATED_LIMIT = 64 << 20
+"""Bytes that a tensor may have beyond those of its storage: it repeats them (`Tensor.expand`)."""
+SUFFIX, INDEX_SUFFIX = ".bin", ".bin.index.json"
+SINGLE = "*model.bin"
+"""The names of weights in one file: pytorch_model.bin, adapter_model.bin; training_args.bin holds none."""
+
+
+class TorchTensors(Tensors):
+    """The tensors of a file by the names of its state dict; `metadata` has numbers, texts and ties (alias: name)."""
+
+    def __init__(self, path: Path) -> None:
+        """Interpret the pickle, and hold what it says against the members of the zip file.
+
+        Raises:
+            FormatError: it needs more than data, is in an older format, or has a tensor that is not read.
+            CorruptCheckpoint: it is damaged.
+        """
+        self.archive = TorchArchive(path)
+        value = self.archive.value()
+        try:
+            found = torch_tree.find(value)
+        except FormatError as error:
+            raise FormatError(f"{path}: {error}") from error
+        except ValueError as error:
+            raise CorruptCheckpoint(f"{path}: {error}") from error
+        self.views, self.metadata, self.left_out = found.tensors, found.metadata, found.left_out
+        self._checked: set[str] = set()
+        self._require_bytes()
+
+    def __getitem__(self, name: str) -> Tensor:
+        view = self.views[name]
+        # The system would move the bytes without comparing the zip's checksum, so it gets no extent.
+        pieces = partial(self._pieces, name) if view.whole and not self.archive.big else None
+        return Tensor(TensorSpec(name, view.shape, view.dtype), partial(self._read, name), pieces)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.views)
+
+    def __len__(self) -> int:
+        return len(self.views)
+
+    def _require_bytes(self) -> None:
+        """Check storages, each of one dtype, and that tensors do not repeat their bytes to seem much larger."""
+        kinds: dict[str, object] = {}
+        total = 0
+        for name, view in self.views.items():
+            self.archive.require(view.storage)
+            if kinds.setdefault(view.storage.key, view.storage.dtype) is not view.storage.dtype:
+                raise CorruptCheckpoint(f"{self.archive.path}: storage {view.storage.key} is said to be of two dtypes")
+            nbytes = self[name].nbytes
+            total += nbytes
+            if nbytes > view.storage.nbytes + REPEATED_LIMIT:
+                raise FormatError(f"{self.archive.path}: {name} repeats {view.storage.nbytes} bytes to {nbytes}")
+        if total > max(UNPACKED_LIMIT, RATIO_LIMIT * self.archive.file.size):
+            raise FormatError(f"{self.archive.path}: its tensors repeat {self.archive.file.size} bytes to {total}")
+
+    def _raw(self, name: str) -> Iterator[bytes]:
+        """Yield the bytes from a tensor's first element to its last, of a storage whose checksum is right."""
+        view = self.views[name]
+        size, offset = view.span * view.dtype.itemsize, view.offset * view.dtype.itemsize
+        if size == view.storage.nbytes:
+            yield from self.archive.stream(f"data/{view.storage.key}", name)
+            return
+        self.check(name)
+        yield from self.archive.part(view.storage, name, offset, size)
+
+    def check(self, name: str) -> None:
+        """Compare the checksum of a tensor's storage, once.
+
+        Raises:
+            CorruptCheckpoint: it is damaged.
+        """
+        key = self.views[name].storage.key
+        if key not in self._checked:
+            for _ in self.archive.stream(f"data/{key}", name):
+                pass
+            self._checked.add(key)
+
+    def checked(self) -> Iterator[Checked]:
+        """Read every tensor's storage and compare its checksum, then the members that hold no tensor's bytes."""
+        for name in self:
+            yield Checked.of(name, self[name].pieces())
+        held = {f"data/{view.storage.key}" for view in self.views.values()}
+        for member in (member for member in self.archive.members if member not in held):
+            checked = Checked.of(member, self.archive.stream(member, member))
+            if checked.problem or member.startswith("data/"):
+                yield checked
+
+    def _pieces(self, name: str) -> Iterator[memoryview]:
+        spec = self[name].spec
+        for piece in self._raw(name):
+            require_truth(spec, piece, self.archive.path)
+            yield memoryview(piece)
+
+    def _read(self, name: str) -> Array:
+        import numpy as np
+
+        view = self.views[name]
+        raw = gathered(self._raw(name), view.span * view.dtype.itemsize)
+        raw = swapped(raw, view.dtype) if self.archive.big else raw
+        require_truth(self[name].spec, raw, self.archive.path)
+        strides = [stride * view.dtype.itemsize for stride in view.strides]
+        flat = raw.view(view.dtype.numpy)
+        if view.whole:
+            return flat.reshape(view.shape)
+        return np.ascontiguousarray(np.lib.stride_tricks.as_strided(flat, view.shape, strides))
+
+
+class ShardedTorch(Tensors):
+    """The tensors that an index names, file after file."""
+
+    def __init__(self, path: Path) -> None:
+        """Open each file that an index names.
+
+        Raises:
+            MissingFile: one is not there.
+            CorruptCheckpoint: the index is damaged, or a file does not hold what it is said to.
+            FormatError: the index names what is not beside it; what `TorchTensors` refuses.
+        """
+        index = read_index(path, SUFFIX)
+        self._files: list[TorchTensors] = []
+        self._owners: dict[str, TorchTensors] = {}
+        texts, left_out = dict(index.metadata), []
+        for name, wanted in index.files.items():
+            file = TorchTensors(path.with_name(name))
+            if missing := sorted(wanted - file.views.keys()):
+                raise CorruptCheckpoint(f"{path}: {missing[0]} is said to be in {name}, which does not hold it")
+            left_out += [f"{name}: {other}" for other in (*(file.views.keys() - wanted), *file.left_out)]
+            self._files.append(file)
+            self._owners |= {key: file for key in file if key in wanted}
+            texts = {**file.metadata, **texts}
+        self.metadata, self.left_out = texts, tuple(left_out)
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._owners[name][name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._owners)
+
+    def __len__(self) -> int:
+        return len(self._owners)
+
+    def checked(self) -> Iterator[Checked]:
+        """Check every file."""
+        for file in self._files:
+            yield from file.checked()
 
 
 class Torch(Format):
@@ -19,7 +176,7 @@ class Torch(Format):
     HOLDS = frozenset(dtype.name for dtype in DTYPES.values())
 
     def recognises(self, path: Path) -> bool:
-        """Say whether there is a file of `torch.save`, of now or of old, or an index of some: at the path or in it."""
+        """Return whether there is a file of `torch.save`, new or old, or an index of some, at the path or in it."""
         if path.is_dir():
             return any(path.glob(f"*{INDEX_SUFFIX}")) or any(path.glob(SINGLE))
         found = locate(path)
@@ -29,3 +186,21 @@ class Torch(Format):
         """List the tensors; `TorchTensors` and `ShardedTorch` say what is raised."""
         found = locate(path) or path
         return ShardedTorch(found) if found.name.endswith(INDEX_SUFFIX) else TorchTensors(found)
+
+
+def locate(path: Path) -> Path | None:
+    """Return the file or the index that a path stands for: itself, an index beside its name, or the one in a folder.
+
+    Raises:
+        FormatError: the folder holds several.
+    """
+    if path.is_dir():
+        found = sorted(path.glob(f"*{INDEX_SUFFIX}")) or sorted(path.glob(SINGLE))
+        if len(found) > 1:
+            names = ", ".join(file.name for file in found[:5])
+            raise FormatError(f"{path} holds several checkpoints of PyTorch, name one: {names}")
+        return found[0] if found else None
+    if path.is_file():
+        return path
+    index = Path(f"{path}.index.json")
+    return index if path.name.endswith(SUFFIX) and index.is_file() else None

@@ -1,5 +1,6 @@
 """Zip archives: what every reader of one refuses, and the bytes of its members."""
 
+import copy
 import stat
 import struct
 import zipfile
@@ -21,11 +22,20 @@ LOCAL_HEADER = struct.Struct("<4s22xHH")
 
 
 def is_zip(path: Path) -> bool:
-    """Say whether a file begins as a zip does."""
+    """Return whether a file begins as a zip does."""
     if not path.is_file():
         return False
     with sparse_files.opened(path) as file:
         return file.read(4) in (b"PK\3\4", b"PK\5\6")
+
+
+def member_names(path: Path) -> list[str] | None:
+    """Return the names of the members of an archive, or None of one that is damaged."""
+    try:
+        with zipfile.ZipFile(sparse_files.readable(path)) as archive:
+            return archive.namelist()
+    except (*BAD_ZIP, NotImplementedError, UnicodeDecodeError):
+        return None
 
 
 def opened(path: Path) -> zipfile.ZipFile:
@@ -121,3 +131,10 @@ def member_start(file: DataFile, info: zipfile.ZipInfo) -> int:
     if start + info.file_size > file.size:
         raise CorruptCheckpoint(f"{file.path} is cut off: {info.filename} would end after it")
     return start
+
+
+def without_checksum(info: zipfile.ZipInfo) -> zipfile.ZipInfo:
+    """Return a member whose checksum `zipfile` does not compare, for a read of first bytes before damaged ones."""
+    info = copy.copy(info)
+    del info.CRC
+    return info

@@ -2,9 +2,9 @@
 
 import os
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from ckpttool.core.errors import CorruptCheckpoint, MissingFile
 from ckpttool.core.tensors import BY_NAME, PIECE, Array, DType, TensorSpec
@@ -12,6 +12,7 @@ from ckpttool.formats.wire import crc
 from ckpttool.remote import sparse_files
 
 BOOL = BY_NAME["bool"]
+Piece = TypeVar("Piece", bytes, Any)
 SCAN = 512 << 10
 """Bytes read at once where they are only checked; they stay in the processor's cache until their checksum is taken."""
 LFS_POINTER = b"version "
@@ -169,14 +170,17 @@ class DataFile:
             )
 
 
-def require_truth(spec: TensorSpec, piece: Any, path: Path) -> None:
-    """Check the bytes of a piece (bytes, or an array of them) where a tensor holds truth values.
+def require_truth(spec: TensorSpec, piece: Piece, path: Path) -> Piece:
+    """Return a piece (bytes, or an array of them) after a check that the bools of a bool tensor are 0 or 1.
+
+    Programs that trust others misbehave (TFSA-2022-166).
 
     Raises:
         CorruptCheckpoint: one is neither 0 nor 1.
     """
     if spec.dtype is BOOL and bytes(piece).translate(None, b"\0\1"):
         raise CorruptCheckpoint(f"{path}: {spec.name} holds a bool that is neither 0 nor 1")
+    return piece
 
 
 def swapped(raw: Array, dtype: DType) -> Array:
@@ -189,3 +193,15 @@ def swapped(raw: Array, dtype: DType) -> Array:
     """
     size = dtype.itemsize // (2 if dtype.name.startswith("complex") else 1)
     return raw.view(f"u{size}").byteswap().view("u1")
+
+
+def gathered(pieces: Iterable[Any], nbytes: int) -> Array:
+    """Return the bytes of pieces, which are as many as is said, in one array."""
+    import numpy as np
+
+    raw = np.empty(nbytes, np.uint8)
+    at = 0
+    for piece in pieces:
+        raw[at : at + len(piece)] = np.frombuffer(piece, np.uint8)
+        at += len(piece)
+    return raw

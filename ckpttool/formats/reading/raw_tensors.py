@@ -6,10 +6,9 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from ckpttool.core.errors import CkptError
 from ckpttool.core.tensors import Array, Extent, Tensor, TensorSpec
-from ckpttool.formats.format import Checked, Tensors
-from ckpttool.formats.reading.data_file import ByteRange, DataFile, require_truth, swapped
+from ckpttool.formats.format import Checked, Tensors, pieces_of
+from ckpttool.formats.reading.data_file import ByteRange, DataFile, gathered, require_truth, swapped
 
 
 class ClosedFile(NamedTuple):
@@ -69,16 +68,7 @@ class RawTensors(Tensors):
 
     def checked(self) -> Iterator[Checked]:
         """Read every byte of each tensor; bools are checked, and that the files do not change meanwhile."""
-        for name, (_, spec, _) in self.locations.items():
-            try:
-                if name not in self.coded:
-                    nbytes = sum(map(len, self._raw(name)))
-                else:
-                    array = self.coded[name]()
-                    nbytes = array.nbytes if spec.nbytes else sum(map(len, array.ravel()))
-                yield Checked(name, nbytes)
-            except CkptError as error:
-                yield Checked(name, 0, str(error))
+        return (Checked.of(name, pieces_of(self[name]) if name in self.coded else self._raw(name)) for name in self)
 
     def _raw(self, name: str) -> Iterator[memoryview]:
         """Yield a tensor's bytes; raises after the last if the file changed meanwhile."""
@@ -90,14 +80,8 @@ class RawTensors(Tensors):
         file.require_unchanged()
 
     def _read(self, name: str) -> Array:
-        import numpy as np
-
         _, spec, _ = self.locations[name]
-        raw = np.empty(spec.nbytes, np.uint8)
-        at = 0
-        for piece in self._raw(name):
-            raw[at : at + len(piece)] = np.frombuffer(piece, np.uint8)
-            at += len(piece)
+        raw = gathered(self._raw(name), spec.nbytes)
         if sys.byteorder == "big":
             raw = swapped(raw, spec.dtype)
         return raw.view(spec.dtype.numpy).reshape(spec.shape)

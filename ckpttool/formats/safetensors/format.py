@@ -1,22 +1,40 @@
 """safetensors: a JSON header and the bytes of the tensors, in one file or in several with an index.
 
-The format: https://github.com/huggingface/safetensors#format. It keeps no checksums: what lies between the rules of its
-header, a changed number, nothing can find.
+The format: https://github.com/huggingface/safetensors#format. It has no checksums: a changed number is not detected.
+
+An index is written last and makes several files a checkpoint. An existing one is replaced by one rename of its index.
+Its files keep their names until then, so the new ones must have others: their count, a part of every name, is one that
+is not in use. Files beyond those that are needed hold nothing.
+
+Of tied weights, tensors that share their bytes, `safetensors.torch.save_model` writes one; metadata names the others:
+an entry is the name that was left out, with the name that was kept.
 """
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
-from ckpttool.core.errors import CorruptCheckpoint, MissingFile
+from ckpttool.core.errors import CorruptCheckpoint, FormatError, MissingFile
 from ckpttool.core.tensors import Tensor, TensorSpec
 from ckpttool.formats.format import PLAIN, Format, Writing
 from ckpttool.formats.reading.data_file import LFS_POINTER, DataFile
 from ckpttool.formats.reading.raw_tensors import RawTensors, TensorLocation
-from ckpttool.formats.safetensors.header import LENGTH, NAMES, Header, is_safetensors, read_header
-from ckpttool.formats.safetensors.index import INDEX_SUFFIX, SUFFIX, Names, locate, read_index
-from ckpttool.formats.safetensors.ties import ties
-from ckpttool.formats.safetensors.writer import write_safetensors
+from ckpttool.formats.safetensors.header import (
+    LENGTH,
+    NAMES,
+    TEXTS,
+    Header,
+    encode,
+    is_safetensors,
+    read_header,
+    require_writable,
+)
+from ckpttool.formats.safetensors.index import INDEX_SUFFIX, SUFFIX, Names, encode_index, locate, read_index
+from ckpttool.formats.writing.copying import Copier, split_by_size
+from ckpttool.formats.writing.files import finish, refuse_existing, replacing, sync_folder, writing
 from ckpttool.remote import sparse_files
+
+ALIGNMENT = {dtype: place for place, dtype in enumerate(TEXTS)}
 
 
 class SafetensorsTensors(RawTensors):
@@ -78,7 +96,7 @@ class Safetensors(Format):
     IN_FOLDER = ("model" + INDEX_SUFFIX, "model" + SUFFIX)
 
     def recognises(self, path: Path) -> bool:
-        """Say whether there is a file with such a header, or an index of some: at the path, beside it, or in it."""
+        """Return whether there is a file with such a header, or an index of some: at the path, beside it, or in it."""
         if path.is_dir():
             return any(path.glob(f"*{SUFFIX}")) or any(path.glob(f"*{INDEX_SUFFIX}"))
         found = locate(path)
@@ -103,3 +121,104 @@ class Safetensors(Format):
     def files_beside(self, path: Path) -> list[Path]:
         """Return the index beside a name that several files may be meant by."""
         return [Names.of(path).index] if path.name.endswith(SUFFIX) else []
+
+
+def write_safetensors(tensors: Mapping[str, Tensor], path: Path, overwrite: bool, how: Writing) -> None:
+    """Write tensors into one file, or into several where `how` has a limit that they exceed or the path is an index's.
+
+    Raises:
+        ExistingOutput: there is one already, or a file of one, and `overwrite` was not given.
+        FormatError: a tensor is one that the format cannot hold.
+        CorruptCheckpoint: what was written does not read back. An old one is as it was, whatever is raised.
+    """
+    named = {name: tensor.renamed(name) for name, tensor in tensors.items()}
+    for tensor in named.values():
+        require_writable(tensor.spec)
+    named, metadata = untied(named, how.metadata)
+    names, shards = Names.of(path), split_by_size(named, how.shard_bytes)
+    several = len(shards) > 1 or path.name.endswith(INDEX_SUFFIX)
+    old = [shard for shard, _ in names.shards()]
+    refuse_existing([names.index, names.single, *(old if several else ())], overwrite)
+    if several:
+        _write_several(shards, names, metadata)
+        _remove([names.single, *old])
+    else:
+        _write_file(named, names.single, metadata)
+        _remove([names.index, *old] if names.index.exists() else [])
+
+
+def _write_several(shards: list[dict[str, Tensor]], names: Names, metadata: Mapping[str, str]) -> None:
+    count = _unused_count(names, len(shards))
+    files = {names.shard(number, count): shards[number] if number < len(shards) else {} for number in range(count)}
+    try:
+        for path, tensors in files.items():
+            _write_file(tensors, path, metadata)
+        with replacing(names.index) as file:
+            nbytes = sum(tensor.nbytes for tensors in shards for tensor in tensors.values())
+            file.write(encode_index({path.name: list(tensors) for path, tensors in files.items()}, nbytes))
+    except BaseException:
+        if not _named_by(names.index) & {path.name for path in files}:  # else the index has its name: all is there
+            _remove(files)
+        raise
+
+
+def _write_file(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]) -> None:
+    """Write one file in the order of the safetensors package, read it back, and give it its name."""
+    ordered = sorted(tensors.values(), key=lambda tensor: (-ALIGNMENT[tensor.dtype], tensor.name))
+    with writing(path) as (temporary, file):
+        file.write(encode([tensor.spec for tensor in ordered], metadata))
+        with Copier(file, temporary) as copier:
+            for tensor in ordered:
+                copier.add(tensor)
+            copied = copier.finish()
+        finish(file)
+        wanted = Header({item.spec.name: (item.spec, item.offset) for item in copied}, dict(metadata))
+        if read_header(DataFile(temporary)) != wanted:
+            raise CorruptCheckpoint(f"{path}: the header that was written does not read back as it should")
+        temporary.replace(path)
+        sync_folder(path.parent)
+
+
+def _unused_count(names: Names, least: int) -> int:
+    """Return a count of files, not below the least, that is in no name of one that is there, or should be."""
+    taken = {count for _, count in names.shards()}
+    present = _named_by(names.index)
+    free = (count for count in itertools.count(least) if count not in taken)
+    return next(count for count in free if names.shard(0, count).name not in present)
+
+
+def _named_by(index: Path) -> set[str]:
+    """Return the files that an index names; one that is damaged, or not there, names none."""
+    try:
+        return set(read_index(index).files)
+    except (FormatError, FileNotFoundError):
+        return set()
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)
+
+
+def untied(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Leave out tensors that are still tied to others, as `load_model` expects, and ties of those that are not."""
+    said = ties(metadata, tensors)
+    tied = {alias for alias, kept in said.items() if kept not in said and _shared(tensors.get(alias), tensors[kept])}
+    written = {name: tensor for name, tensor in tensors.items() if name not in tied}
+    return written, {key: text for key, text in metadata.items() if key not in said or key in tied}
+
+
+def ties(metadata: Mapping[str, str], names: Collection[str]) -> dict[str, str]:
+    """Return the entries that tie a name to one of these; other frameworks than PyTorch write none.
+
+    >>> ties({"head.weight": "embed.weight", "by": "me"}, ["embed.weight"])
+    {'head.weight': 'embed.weight'}
+    """
+    if metadata.get("format", "pt") != "pt":
+        return {}
+    return {alias: kept for alias, kept in metadata.items() if kept in names and alias != kept}
+
+
+def _shared(alias: Tensor | None, kept: Tensor) -> bool:
+    """Return whether two tensors are the same bytes of a file."""
+    return alias is not None and alias.extent is not None and alias.extent == kept.extent

@@ -9,7 +9,7 @@ from threading import Lock
 
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
 from ckpttool.core.tensors import STRING, VARIANT, Array, Extent, Tensor, TensorSpec
-from ckpttool.formats.reading.data_file import BOOL, ByteRange, DataFile, require_truth, swapped
+from ckpttool.formats.reading.data_file import BOOL, ByteRange, DataFile, gathered, require_truth, swapped
 from ckpttool.formats.tensorflow.bundle_index import BundleEntry, Index
 from ckpttool.formats.tensorflow.prefix import BundleFiles
 from ckpttool.formats.wire import crc
@@ -118,15 +118,9 @@ class BundleData:
         next(self._file(stored.shard).stream(entry.spec.name, stored, 1), None)
 
     def _whole(self, entry: BundleEntry, stored: ByteRange, shape: tuple[int, ...]) -> Array:
-        import numpy as np
-
         self._require_room(entry, stored)
-        raw = np.empty(stored.size, np.uint8)
-        at = 0
-        for piece in self._file(stored.shard).checked(entry.spec.name, stored):
-            require_truth(entry.spec, piece, self._files.index)
-            raw[at : at + len(piece)] = np.frombuffer(piece, np.uint8)
-            at += len(piece)
+        pieces = self._file(stored.shard).checked(entry.spec.name, stored)
+        raw = gathered((require_truth(entry.spec, piece, self._files.index) for piece in pieces), stored.size)
         if self._index.big_endian != (sys.byteorder == "big"):
             raw = swapped(raw, entry.spec.dtype)
         return raw.view(entry.spec.dtype.numpy).reshape(shape)

@@ -9,7 +9,7 @@ from conformance import SHAPES, FormatTests, numbers, tensors_of
 from ckpttool import checkpoint
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
 from ckpttool.core.tensors import BY_NAME, DTYPES, STRING
-from ckpttool.formats.npz.folder import Npy
+from ckpttool.formats.npz.npy import Npy
 
 
 class TestNpy(FormatTests):

@@ -7,7 +7,7 @@ from conformance import FormatTests, tensors_of
 
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
 from ckpttool.core.tensors import DTYPES, Tensor
-from ckpttool.formats.npz.format import Npz
+from ckpttool.formats.npz.npz import Npz
 
 
 class TestNpz(FormatTests):

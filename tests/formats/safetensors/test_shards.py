@@ -10,7 +10,7 @@ from ckpttool import checkpoint
 from ckpttool.core.errors import CorruptCheckpoint, ExistingOutput, FormatError, MissingFile
 from ckpttool.core.tensors import BY_NAME, Tensor, TensorSpec
 from ckpttool.formats.format import Writing
-from ckpttool.formats.safetensors import writer as safetensors_writer
+from ckpttool.formats.safetensors import format as safetensors_writer
 
 VALUES = {"a": np.arange(4, dtype=np.int32), "b": np.arange(5.0), "c": np.ones(1, np.uint8), "d": np.zeros((2, 2))}
 

@@ -1,24 +1,29 @@
-"""NumPy's .npz: a zip file with an array in each member, read without pickle (numpy/lib/format.py).
+"""NumPy's .npz: a zip file with an array in each member, read without pickle and written uncompressed, both streamed.
 
 A member's header is held against the member's size before anything is read. Objects are refused, so are two members
 of one name: programs differ in which of them they take.
 """
 
-import copy
+import re
 import zipfile
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, BinaryIO, NamedTuple
 
-from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError
-from ckpttool.core.tensors import DTYPES, PIECE, STRING, Array, Tensor
+import numpy as np
+from numpy.lib import format as npy
+
+from ckpttool.core.errors import CorruptCheckpoint, FormatError
+from ckpttool.core.tensors import PIECE, STRING, Array, Tensor
 from ckpttool.formats.format import PLAIN, Checked, Format, Tensors, Writing
-from ckpttool.formats.npz.array import HEADER_LIMIT, StoredArray, array_of, read_header
-from ckpttool.formats.npz.writer import LOSES, SUFFIX, write_archive
-from ckpttool.formats.reading.archive import BAD_ZIP, is_zip, opened, refuse_packing
+from ckpttool.formats.npz.npy import HEADER_LIMIT, HOLDS, SUFFIX, StoredArray, array_of, read_header
+from ckpttool.formats.reading.archive import BAD_ZIP, is_zip, member_names, opened, refuse_packing, without_checksum
+from ckpttool.formats.wire.elements import as_bytes
 from ckpttool.formats.writing.files import refuse_existing, replacing
-from ckpttool.remote import sparse_files
+
+LOSES = re.compile(rb"\0\Z")
+"""What NumPy takes off an array's bytes: the zeros at their end, which it fills them up with."""
 
 
 class Member(NamedTuple):
@@ -81,19 +86,14 @@ class Npz(Format):
     NAME = "npz"
     SUFFIXES = (".npz",)
     LIMITS = "holds NumPy's own dtypes: no bfloat16, int4, float8 or quantised ones, no variants"
-    HOLDS = frozenset(dtype.name for dtype in DTYPES if dtype.name == dtype.numpy_name) | {STRING.name}
+    HOLDS = HOLDS
     LOSES = LOSES
 
     def recognises(self, path: Path) -> bool:
-        """Say whether a file is a zip whose first member is an array (or that has none)."""
+        """Return whether a file is a zip whose members are all arrays; what is damaged or empty goes by its name."""
         if not is_zip(path):
             return False
-        try:
-            with zipfile.ZipFile(sparse_files.readable(path)) as archive:
-                members = archive.namelist()
-        except (*BAD_ZIP, NotImplementedError, UnicodeDecodeError):
-            return path.suffix == ".npz"
-        return path.suffix == ".npz" or (bool(members) and all(name.endswith(SUFFIX) for name in members))
+        return path.suffix == ".npz" or all(name.endswith(SUFFIX) for name in member_names(path) or [""])
 
     def open(self, path: Path) -> NpzTensors:
         """Read the headers of the arrays; `NpzTensors` says what is raised."""
@@ -108,11 +108,7 @@ class Npz(Format):
     def verify(self, path: Path) -> Iterator[Checked]:
         """Check every byte of every array against the zip's checksums."""
         tensors = self.open(path)
-        for name, member in tensors.members.items():
-            try:
-                yield Checked(name, sum(map(len, tensors.raw(member))))
-            except CkptError as error:
-                yield Checked(name, 0, str(error))
+        return (Checked.of(name, tensors.raw(member)) for name, member in tensors.members.items())
 
     def _check(self, count: int, path: Path) -> None:
         checked = list(self.verify(path))
@@ -122,21 +118,55 @@ class Npz(Format):
 
 
 def _member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Member:
-    """Read a member's header, and hold it against the member's size."""
+    """Read a member's header, and hold it against the member's size; the array after it may be damaged."""
     name = info.filename.removesuffix(SUFFIX)
     if name == info.filename:
         raise FormatError(f"{path}: the member {name} is not an array: its name does not end in {SUFFIX}")
     refuse_packing(path, info, name)
     try:
-        with archive.open(_unchecked(info)) as file:
+        with archive.open(without_checksum(info)) as file:
             head = file.read(HEADER_LIMIT)
     except (*BAD_ZIP, NotImplementedError) as error:
         raise CorruptCheckpoint(f"{path}: the header of {name} is damaged: {error}") from error
     return Member(info, read_header(path, name, head, info.file_size))
 
 
-def _unchecked(info: zipfile.ZipInfo) -> zipfile.ZipInfo:
-    """Return a member without its checksum: reading a header must not fail on the array after it."""
-    info = copy.copy(info)
-    del info.CRC
-    return info
+def write_archive(file: BinaryIO, tensors: Mapping[str, Tensor]) -> None:
+    """Write arrays into a file as an .npz, one at a time; the same tensors give the same bytes.
+
+    Raises:
+        FormatError: NumPy has no such dtype, or a zip no such name.
+    """
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        for name, tensor in tensors.items():
+            info = zipfile.ZipInfo(_member_name(name), (1980, 1, 1, 0, 0, 0))
+            with archive.open(info, "w", force_zip64=True) as member:
+                _write_array(member, tensor.renamed(name))
+
+
+def _member_name(name: str) -> str:
+    try:
+        if "\0" not in name and name.encode():
+            return name + SUFFIX
+    except UnicodeEncodeError:
+        pass
+    raise FormatError(f"an .npz cannot hold an array named {name!r}")
+
+
+def _write_array(member: IO[bytes], tensor: Tensor) -> None:
+    if tensor.dtype is STRING:
+        elements = as_bytes(tensor.read().ravel().tolist(), tensor.name)
+        if any(map(LOSES.search, elements)):
+            raise FormatError(
+                f"{tensor.name} has a string that ends in a zero byte, which an .npz cannot hold and a bundle can"
+            )
+        npy.write_array(member, np.array(elements, "S").reshape(tensor.shape), (1, 0), allow_pickle=False)
+        return
+    own = tensor.dtype.numpy_name == tensor.dtype.name  # quantised numbers would be taken for plain ones
+    if not tensor.dtype.itemsize or not own:
+        raise FormatError(f"{tensor.name} is {tensor.dtype}, which an .npz cannot hold; --cast changes it")
+    dtype = tensor.dtype.numpy.newbyteorder("<")
+    header = {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": tensor.shape}
+    npy.write_array_header_1_0(member, header)
+    for piece in tensor.pieces():
+        member.write(piece)

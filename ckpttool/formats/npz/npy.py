@@ -1,0 +1,153 @@
+"""NumPy's `.npy`, and folders of them: an array to a file, whose path in the folder is the tensor's name.
+
+A file is a header, which is held against the bytes there are, and numbers (numpy/lib/format.py).
+"""
+
+import io
+import os
+import tokenize
+from collections.abc import Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.lib import format as npy
+
+from ckpttool.core.errors import CorruptCheckpoint, FormatError
+from ckpttool.core.tensors import BY_NAME, DTYPES, STRING, Array, DType, TensorSpec
+from ckpttool.formats.format import Format
+from ckpttool.formats.reading.data_file import ByteRange, DataFile, gathered
+from ckpttool.formats.reading.raw_tensors import ClosedFile, RawTensors, TensorLocation
+from ckpttool.formats.wire.elements import as_bytes
+
+SUFFIX = ".npy"
+HOLDS = frozenset(dtype.name for dtype in DTYPES if dtype.name == dtype.numpy_name) | {STRING.name}
+"""The dtypes that NumPy has of its own, and strings."""
+HEADER_LIMIT = 16 << 10
+"""Bytes within which a header ends; NumPy itself takes 10,000."""
+_BAD_HEADER = (ValueError, SyntaxError, TypeError, KeyError, tokenize.TokenError, MemoryError, RecursionError)
+
+
+class StoredArray(NamedTuple):
+    """What a header says: the tensor, NumPy's type of it, the order of its elements, and where they begin."""
+
+    spec: TensorSpec
+    numpy: np.dtype[np.generic]
+    fortran: bool
+    start: int
+
+    @property
+    def plain(self) -> bool:
+        """Whether its bytes are those that a tensor has: numbers, little-endian, in C order."""
+        return bool(self.spec.dtype.itemsize) and not self.fortran and self.numpy.newbyteorder("<") == self.numpy
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes after the header."""
+        return self.spec.elements * self.numpy.itemsize
+
+
+def read_header(path: Path, name: str, head: bytes, size: int) -> StoredArray:
+    """Read the header among an array's first bytes, of `size` in all.
+
+    Raises:
+        CorruptCheckpoint: it is damaged, or does not fit the size.
+        FormatError: the array is not one of numbers or bytes.
+    """
+    file = io.BytesIO(head)
+    try:
+        version = npy.read_magic(file)
+        if version not in ((1, 0), (2, 0)):
+            raise ValueError(f"version {version} is for structured arrays, which are not read")
+        read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+        shape, fortran, dtype = read(file)
+    except _BAD_HEADER as error:
+        raise CorruptCheckpoint(f"{path}: the header of {name} is damaged: {error}") from error
+    array = StoredArray(TensorSpec(name, shape, _dtype(path, name, dtype)), dtype, fortran, file.tell())
+    if any(length < 0 for length in shape) or array.start + array.nbytes != size:
+        held = size - array.start
+        raise CorruptCheckpoint(f"{path}: {name} is said to be {dtype} {list(shape)}, but {held} bytes are there")
+    return array
+
+
+def array_of(stored: StoredArray, pieces: Iterable[bytes]) -> Array:
+    """Return the array of these bytes, in C order and the machine's byte order; strings as an object array of bytes."""
+    array = gathered(pieces, stored.nbytes).view(stored.numpy)
+    array = array.reshape(stored.spec.shape, order="F" if stored.fortran else "C")
+    if stored.spec.dtype is STRING:
+        strings = np.empty(array.size, object)
+        strings[:] = as_bytes(array.ravel().tolist(), "")
+        return strings.reshape(array.shape)
+    return np.ascontiguousarray(array, stored.numpy.newbyteorder("=")).reshape(stored.spec.shape)
+
+
+def _dtype(path: Path, name: str, dtype: np.dtype[np.generic]) -> DType:
+    if dtype.hasobject or dtype.names or dtype.subdtype:
+        raise FormatError(f"{path}: {name} holds Python objects or structures ({dtype}), which are never read")
+    if dtype.kind in "SU":
+        return STRING
+    if dtype.name not in BY_NAME:
+        raise FormatError(f"{path}: {name} is {dtype}, which no checkpoint dtype stands for")
+    return BY_NAME[dtype.name]
+
+
+class NpyTensors(RawTensors):
+    """The arrays of a folder by their paths, without the suffix; other files are left out, and named."""
+
+    def __init__(self, folder: Path) -> None:
+        """Read the header of every array.
+
+        Raises:
+            CorruptCheckpoint: a header is damaged, or does not fit its file.
+            FormatError: an array is not one of numbers or bytes, or a link leads out of the folder.
+        """
+        super().__init__()
+        others = []
+        for path in _files(folder):
+            name = path.relative_to(folder).as_posix()
+            if path.suffix != SUFFIX:
+                others.append(name)
+                continue
+            name, file = name.removesuffix(SUFFIX), DataFile(path)
+            array = read_header(path, name, file.piece(min(file.size, HEADER_LIMIT), 0), file.size)
+            self.locations[name] = TensorLocation(ClosedFile.of(file), array.spec, array.start)
+            if not array.plain:
+                self.coded[name] = partial(_read, self.locations[name], array)
+        self.left_out = tuple(others)
+
+
+class Npy(Format):
+    """A folder of NumPy's files of one array."""
+
+    NAME = "npy"
+    LIMITS = "is read only, a folder of .npy files whose paths are the names: save an .npz; keeps no checksums"
+    WRITES = False
+    INSTEAD = "folders of .npy files are read only; --to npz writes the same arrays in one file"
+    HOLDS = HOLDS
+
+    def recognises(self, path: Path) -> bool:
+        """Return whether a path is a folder with an array anywhere in it."""
+        return path.is_dir() and any(path.rglob(f"*{SUFFIX}"))
+
+    def open(self, path: Path) -> NpyTensors:
+        """List the arrays; `NpyTensors` says what is raised."""
+        return NpyTensors(path)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Yield the files in a folder and in those below it, in order."""
+    for root, folders, names in os.walk(folder):
+        folders.sort()
+        for each in sorted((*folders, *names)):
+            path = Path(root, each)
+            if path.is_symlink() and (each in folders or not path.resolve().is_relative_to(folder.resolve())):
+                raise FormatError(f"{path} is a link to another folder, which is not followed")
+        yield from (Path(root, name) for name in sorted(names))
+
+
+def _read(place: TensorLocation, stored: StoredArray) -> Array:
+    file = place.opened()
+    array = array_of(stored, file.stream(stored.spec.name, ByteRange(stored.start, stored.nbytes)))
+    file.require_unchanged()
+    return array
