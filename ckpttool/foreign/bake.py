@@ -11,7 +11,7 @@ from ckpttool.graph.contents.collections import GLOBAL_VARIABLES
 from ckpttool.graph.contents.constants import MESSAGE_LIMIT, constant
 from ckpttool.graph.contents.variables import Variable, variables
 from ckpttool.graph.core import Graph
-from ckpttool.graph.rewrite.editing import Draft
+from ckpttool.graph.rewrite.draft import Draft
 
 
 def bake(graph: Graph, values: Mapping[str, Tensor]) -> Graph:

@@ -10,13 +10,12 @@ from ckpttool.graph.contents.variables import Variable, variables
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.gate import require_computing
 from ckpttool.graph.ops import REQUIRED_PLACEHOLDERS
-from ckpttool.graph.rewrite.branch_folding import take_branches
-from ckpttool.graph.rewrite.dead_gradients import without_idle_gradients, without_zeros
 from ckpttool.graph.rewrite.functions import with_own_functions
 from ckpttool.graph.rewrite.importable import importable
 from ckpttool.graph.rewrite.prune import subgraph
 from ckpttool.graph.rewrite.resource import to_resource
 from ckpttool.graph.rewrite.seeds import STEP, with_steps
+from ckpttool.graph.rewrite.simplify import fold_branches, without_dead_gradients, without_zeros
 from ckpttool.runtime.configure import running, tensorflow
 from ckpttool.runtime.loops import leave_unordered, unordered_ops
 from ckpttool.runtime.state import State
@@ -54,8 +53,8 @@ class GraphFunction:
             GraphError: they need a placeholder that nothing feeds, or an op that may do more than compute.
         """
         self.source = graph.source
-        graph = take_branches(graph, {TensorRef.parse(name).op: value for name, value in (modes or {}).items()})
-        part = without_idle_gradients(without_zeros(subgraph(graph, wanted, fed)), wanted, fed)
+        graph = fold_branches(graph, {TensorRef.parse(name).op: value for name, value in (modes or {}).items()})
+        part = without_dead_gradients(without_zeros(subgraph(graph, wanted, fed)), wanted, fed)
         part = to_resource(importable(subgraph(part, wanted, fed)))
         _refuse_unfed(part)
         require_computing(part)

@@ -12,7 +12,7 @@ from ckpttool.graph.contents.stored import stored_tensors
 from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.freezing.frozen import Frozen
-from ckpttool.graph.rewrite.editing import Draft
+from ckpttool.graph.rewrite.draft import Draft
 from ckpttool.graph.rewrite.importable import importable
 from ckpttool.graph.roles.roles import Roles, find_roles, needed_role, with_roles
 from ckpttool.model.model import Model

@@ -19,7 +19,7 @@ from ckpttool.surgery.convert import Conversion, plan_convert
 from ckpttool.surgery.edits.steps import Edited, Step, apply
 
 if TYPE_CHECKING:
-    from ckpttool.graph.sync.following import Followed
+    from ckpttool.graph.sync.sync import Synced
 
 MOVES = ("transpose", "reshape")
 """Edits that put elements where the ops of a graph do not look for them."""
@@ -176,7 +176,7 @@ def _rows(source: Checkpoint, edited: Edited, converted: Conversion) -> Iterator
         yield EditRow(before.get(origin), None, edits)
 
 
-def follow_edits(meta: Path, edited: Edited) -> "Followed":
+def follow_edits(meta: Path, edited: Edited) -> "Synced":
     """Return the graph of a `.meta` as it goes with the edited tensors, and what is to be said of it.
 
     Raises:
@@ -186,7 +186,7 @@ def follow_edits(meta: Path, edited: Edited) -> "Followed":
     # These take as long to import as most edits without a graph.
     from ckpttool.graph import files
     from ckpttool.graph.contents.stored import stored_tensors
-    from ckpttool.graph.sync.following import follow
+    from ckpttool.graph.sync.sync import sync_graph
     from ckpttool.surgery.edits.edit import quantised
 
     try:
@@ -200,6 +200,6 @@ def follow_edits(meta: Path, edited: Edited) -> "Followed":
             if tensors.origins.get(name, name) in known:
                 problem = "is int8 with a scale, which the graph does not multiply it with"
                 raise PlanError(f"{graph.source}: {name} {problem}")
-        return follow(graph, tensors)
+        return sync_graph(graph, tensors)
     except CkptError as error:
         raise type(error)(f"{error}; `with_graph=False` writes the checkpoint alone") from error

@@ -17,12 +17,10 @@ from ckpttool.graph.contents.signatures import DEFAULT
 from ckpttool.graph.core import Graph
 from ckpttool.graph.ops import PLACEHOLDERS
 from ckpttool.graph.rewrite.collections import ASSETS as ASSETS_KEY
-from ckpttool.graph.rewrite.defaults import switched_off
-from ckpttool.graph.rewrite.fresh_saver import with_saver
 from ckpttool.graph.rewrite.importable import importable
 from ckpttool.graph.rewrite.resource import to_resource
-from ckpttool.graph.rewrite.serving import serving_part
-from ckpttool.graph.rewrite.signing import signature_of, signed
+from ckpttool.graph.rewrite.savers import with_saver
+from ckpttool.graph.rewrite.serving import serving_part, signature_of, signed, switched_off
 from ckpttool.graph.roles.modes import mode_placeholders
 from ckpttool.graph.roles.served import Served, served
 from ckpttool.lineage.provenance import Command, carried

@@ -13,13 +13,12 @@ from ckpttool.graph.contents.constants import MESSAGE_LIMIT, constant
 from ckpttool.graph.contents.stored import StoredTensor, stored_tensors, window
 from ckpttool.graph.core import TensorRef
 from ckpttool.graph.ops import PLACEHOLDERS
-from ckpttool.graph.rewrite.constant_copies import without_copies
 from ckpttool.graph.rewrite.constant_variables import constant_variables
-from ckpttool.graph.rewrite.defaults import pinned_to_defaults, switched_off
 from ckpttool.graph.rewrite.importable import importable
 from ckpttool.graph.rewrite.prune import subgraph
 from ckpttool.graph.rewrite.resource import to_resource
-from ckpttool.graph.rewrite.serving import serving_part
+from ckpttool.graph.rewrite.serving import pinned_to_defaults, serving_part, switched_off
+from ckpttool.graph.rewrite.simplify import without_copies
 from ckpttool.graph.roles.served import served
 from ckpttool.lineage.provenance import Command, carry_graph
 from ckpttool.model.model import Model

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ckpttool.graph.rewrite.fresh_saver import with_saver
 from ckpttool.graph.rewrite.importable import importable
+from ckpttool.graph.rewrite.savers import with_saver
 from ckpttool.graph.rewrite.serving import serving_part
 from ckpttool.graph.roles.roles import Roles, with_roles
 from ckpttool.graph.roles.served import served

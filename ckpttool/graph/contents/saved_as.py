@@ -12,7 +12,7 @@ from ckpttool.formats.tensorflow.object_graph import ObjectGraph, graph_of
 from ckpttool.formats.wire.protos.graph_pb2 import FunctionDef, NodeDef
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.ops import COPIES
-from ckpttool.graph.rewrite.editing import Draft
+from ckpttool.graph.rewrite.draft import Draft
 
 _COPIES = frozenset({"Identity", "Cast", "Reshape"})
 

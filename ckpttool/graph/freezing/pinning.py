@@ -11,7 +11,7 @@ from ckpttool.graph.free_names import FreeNames
 from ckpttool.graph.freezing.closure import FrozenPart
 from ckpttool.graph.freezing.randomness import is_changing, is_random
 from ckpttool.graph.ops import PLACEHOLDERS
-from ckpttool.graph.rewrite.editing import Draft, copy_of, redirect
+from ckpttool.graph.rewrite.draft import Draft, copy_of, redirect
 
 _FALSE = {
     10: TensorProto(bool_val=[False]),

@@ -14,7 +14,7 @@ from ckpttool.graph.freezing.closure import FrozenPart
 from ckpttool.graph.freezing.moving_averages import with_moving_averages
 from ckpttool.graph.ops import APPLY, RESTORES
 from ckpttool.graph.rewrite.collections import VARIABLE_COLLECTIONS
-from ckpttool.graph.rewrite.editing import Draft, input_text, redirect, type_attr
+from ckpttool.graph.rewrite.draft import Draft, input_text, redirect, type_attr
 from ckpttool.graph.rewrite.prune import UPDATE_OPS, keep, needed
 
 TRAIN_OP = "train_op"

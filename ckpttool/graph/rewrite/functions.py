@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from ckpttool.formats.wire.protos.graph_pb2 import AttrValue, NameAttrList, NodeDef
 from ckpttool.graph.core import Graph
-from ckpttool.graph.rewrite.editing import Draft
+from ckpttool.graph.rewrite.draft import Draft
 
 
 def with_own_functions(graph: Graph, suffix: str) -> Graph:

@@ -5,7 +5,7 @@ from collections.abc import Container
 
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.graph.core import Graph
-from ckpttool.graph.rewrite.editing import Draft
+from ckpttool.graph.rewrite.draft import Draft
 from ckpttool.graph.rewrite.prune import drop_lost_colocations, has_lost_colocation
 
 _KEPT = frozenset({"_class", "_lower_using_switch_merge"})

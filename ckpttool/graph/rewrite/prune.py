@@ -7,7 +7,7 @@ from ckpttool.graph.contents.variables import Variable, variables
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.ops import EXITS
 from ckpttool.graph.rewrite.collections import keep_what_holds, pivots
-from ckpttool.graph.rewrite.editing import Draft
+from ckpttool.graph.rewrite.draft import Draft
 
 UPDATE_OPS = "update_ops"
 REGULARIZATION_LOSSES = "regularization_losses"

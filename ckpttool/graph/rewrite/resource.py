@@ -13,7 +13,7 @@ from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.free_names import FreeNames
 from ckpttool.graph.ops import REFERENCE_FLOW, REFERENCE_VARIABLES, UPDATES
 from ckpttool.graph.rewrite.collections import VARIABLE_COLLECTIONS
-from ckpttool.graph.rewrite.editing import control_inputs, copy_of, set_inputs, type_attr
+from ckpttool.graph.rewrite.draft import control_inputs, copy_of, set_inputs, type_attr
 
 
 class _Handle(NamedTuple):

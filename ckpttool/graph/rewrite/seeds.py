@@ -11,7 +11,7 @@ from ckpttool.graph.contents.flow import Flow
 from ckpttool.graph.core import Graph
 from ckpttool.graph.freezing.randomness import is_random
 from ckpttool.graph.ops import ENTERS
-from ckpttool.graph.rewrite.editing import Draft
+from ckpttool.graph.rewrite.draft import Draft
 
 STEP = "ckpttool_step"
 """The placeholder of the step's number, an int64 scalar, in a graph that `with_steps` returns."""

@@ -9,7 +9,7 @@ from ckpttool.core.names import suggestion
 from ckpttool.graph.contents.op_outputs import dtype_of_output
 from ckpttool.graph.contents.signatures import DEFAULT, Argument, Signature, signature_named
 from ckpttool.graph.core import Graph, TensorRef
-from ckpttool.graph.rewrite.editing import free_name
+from ckpttool.graph.rewrite.draft import free_name
 from ckpttool.graph.roles import placeholders
 from ckpttool.graph.roles.results import result_of
 from ckpttool.graph.roles.roles import certain_roles

@@ -11,9 +11,9 @@ from ckpttool.graph.contents.variables import Variable, variables
 from ckpttool.graph.core import Graph, TensorRef, cached
 from ckpttool.graph.ops import LOOKS, RESOURCE_UPDATES, UPDATES
 from ckpttool.graph.rewrite.prune import keep
+from ckpttool.graph.rewrite.savers import trim_savers
 from ckpttool.graph.roles.candidates import training_ops, updaters
 from ckpttool.graph.roles.roles import ROLE_KEYS, certain_roles
-from ckpttool.graph.sync.savers import trim_savers
 
 GRADIENTS = re.compile(r"(?:.*/)?gradients(?:_\d+)?/")
 """The scopes in which TensorFlow puts the ops of gradients."""

@@ -19,7 +19,7 @@ from ckpttool.formats.wire.protos.meta_graph_pb2 import (
 from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.core import Graph
 from ckpttool.graph.rewrite.collections import VARIABLE_COLLECTIONS
-from ckpttool.graph.rewrite.editing import copy_of
+from ckpttool.graph.rewrite.draft import copy_of
 
 _VALID = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
 """What TensorFlow takes as the name of an op (tensorflow/core/framework/node_def_util.cc)."""

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 from ckpttool.graph.core import Graph
-from ckpttool.graph.rewrite.dead_gradients import without_idle_gradients, without_zeros
 from ckpttool.graph.rewrite.prune import subgraph
+from ckpttool.graph.rewrite.simplify import without_dead_gradients, without_zeros
 
 WANTED, FED = ["train", "loss/loss:0"], ["X:0", "y:0", "training:0"]
 
 
 def leaner(graph: Graph) -> Graph:
     """Its step, and what the session needs besides, stay in one graph."""
-    return without_idle_gradients(without_zeros(graph), WANTED, FED)
+    return without_dead_gradients(without_zeros(graph), WANTED, FED)
 
 
 @pytest.mark.parametrize("resource", [False, True])
@@ -51,7 +51,7 @@ def test_the_gradient_of_what_is_fed_is_left_out_and_an_assertion_beside_it_is_n
         with net.tf.control_dependencies([net.tf.group(data_gradient, name="group")]):
             net.tf.identity(net.tf.gradients(loss, kernel)[0], name="gradient")
     graph = net.export()
-    found = subgraph(without_idle_gradients(graph, ["gradient:0"]), ["gradient:0"]).nodes
+    found = subgraph(without_dead_gradients(graph, ["gradient:0"]), ["gradient:0"]).nodes
     assert "data_gradient" in found
     assert any(node.op == "Assert" for node in found.values())
 

@@ -13,16 +13,16 @@ from ckpttool.core.errors import PlanError
 from ckpttool.formats.wire.protos.meta_graph_pb2 import VariableDef
 from ckpttool.graph import files
 from ckpttool.graph.contents.stored import stored_tensors
-from ckpttool.graph.sync.following import Followed, follow
+from ckpttool.graph.sync.sync import Synced, sync_graph
 
 CHAPTER = Path(__file__).parents[3] / "fixtures" / "my_model_final.ckpt"
 
 
 @pytest.fixture
-def opened(new_session: Any, tmp_path: Path) -> Callable[[Followed, Checkpoint], Any]:
+def opened(new_session: Any, tmp_path: Path) -> Callable[[Synced, Checkpoint], Any]:
     """Write an edited checkpoint with its graph, and open both in a plain TensorFlow program."""
 
-    def open_both(followed: Followed, edited: Checkpoint) -> Any:
+    def open_both(followed: Synced, edited: Checkpoint) -> Any:
         out = tmp_path / "edited.ckpt"
         checkpoint.save(edited, out, overwrite=True)
         files.save(followed.graph, f"{out}.meta", overwrite=True)
@@ -91,7 +91,7 @@ def test_the_chapters_model_is_renamed(
     graph, ckpt = open_model(CHAPTER)
     edited = ckpt.rename(rules)
     expected = stepped(new_session(CHAPTER, CHAPTER), digits, "GradientDescent")
-    session = opened(follow(graph, edited), edited)
+    session = opened(sync_graph(graph, edited), edited)
     found = stepped(session, digits, "GradientDescent")
     assert set(found) == set(edited)
     for name, value in found.items():
@@ -103,9 +103,9 @@ def test_the_chapters_model_is_renamed(
 def test_a_prefix_that_is_stripped_again_leaves_the_graph_as_it_was(tmp_path: Path) -> None:
     graph, ckpt = open_model(CHAPTER)
     longer = ckpt.rename({"(.*)": r"model/\1"})
-    followed = follow(graph, longer)
+    followed = sync_graph(graph, longer)
     checkpoint.save(longer, tmp_path / "longer.ckpt")
-    back = follow(followed.graph, checkpoint.open(tmp_path / "longer.ckpt").rename({"model/(.*)": r"\1"}))
+    back = sync_graph(followed.graph, checkpoint.open(tmp_path / "longer.ckpt").rename({"model/(.*)": r"\1"}))
     assert back.graph.meta == graph.meta
     assert followed.notes == back.notes == ()
 
@@ -117,7 +117,7 @@ def test_slots_are_renamed_with_their_own_names(
     path = trained(resource)
     graph, ckpt = open_model(path)
     edited = ckpt.rename({r"hidden(\d)/kernel/Adam": r"memory/h\1", r"hidden(\d)": r"layer\1"})
-    session = opened(follow(graph, edited), edited)
+    session = opened(sync_graph(graph, edited), edited)
     expected, found = stepped(new_session(path, path), feed), stepped(session, feed)
     assert {"layer1/kernel", "memory/h1", "layer1/kernel/Adam_1", "layer1/bias/Adam"} <= set(found)
     for name, value in found.items():
@@ -127,16 +127,16 @@ def test_slots_are_renamed_with_their_own_names(
 def test_names_that_two_ops_would_have_are_refused() -> None:
     graph, ckpt = open_model(CHAPTER)
     with pytest.raises(PlanError, match="the ops hidden1/kernel and dnn/hidden1/MatMul would both be named dnn/hid"):
-        follow(graph, ckpt.rename({"hidden1/kernel": "dnn/hidden1/MatMul"}))
+        sync_graph(graph, ckpt.rename({"hidden1/kernel": "dnn/hidden1/MatMul"}))
     with pytest.raises(PlanError, match=r"cannot be named 'first layer/bias.*': TensorFlow takes no such name"):
-        follow(graph, ckpt.rename({"hidden1/bias": "first layer/bias"}))
+        sync_graph(graph, ckpt.rename({"hidden1/bias": "first layer/bias"}))
 
 
 def test_one_tensor_cannot_become_two_variables() -> None:
     graph, ckpt = open_model(CHAPTER)
     both = Checkpoint(dict(ckpt) | {"copy": ckpt["hidden1/bias"].renamed("copy")}, origins={"copy": "hidden1/bias"})
     with pytest.raises(PlanError, match="hidden1/bias and copy are both hidden1/bias"):
-        follow(graph, both)
+        sync_graph(graph, both)
 
 
 @pytest.mark.parametrize("resource", [False, True], ids=["reference", "resource"])
@@ -146,7 +146,7 @@ def test_dropped_slots_take_the_training_with_them(
     path = trained(resource)
     graph, ckpt = open_model(path)
     edited = ckpt.drop("(.*/)?(Adam(_1)?|beta[12]_power)")
-    followed = follow(graph, edited)
+    followed = sync_graph(graph, edited)
     assert followed.notes == ("the training op goes, with its gradients: train",)
     assert not [name for name in followed.graph.nodes if name.startswith(("gradients", "train/", "beta"))]
     session = opened(followed, edited)
@@ -159,7 +159,7 @@ def test_dropped_slots_take_the_training_with_them(
 
 def test_a_counter_that_the_training_counts_with_takes_it_along(trained: Any) -> None:
     graph, ckpt = open_model(trained())
-    followed = follow(graph, ckpt.drop("global_step"))
+    followed = sync_graph(graph, ckpt.drop("global_step"))
     assert followed.notes == ("the training op goes, with its gradients: train",)
     assert "global_step" not in stored_tensors(followed.graph)
     assert "outputs/bias/Adam" in stored_tensors(followed.graph)
@@ -168,7 +168,7 @@ def test_a_counter_that_the_training_counts_with_takes_it_along(trained: Any) ->
 def test_a_weight_that_the_outputs_need_is_not_dropped(trained: Any) -> None:
     graph, ckpt = open_model(trained())
     with pytest.raises(PlanError, match=r"hidden1/kernel cannot be dropped: outputs/BiasAdd:0, loss/loss:0, eval/acc"):
-        follow(graph, ckpt.drop("hidden1/kernel"))
+        sync_graph(graph, ckpt.drop("hidden1/kernel"))
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
@@ -178,7 +178,7 @@ def test_a_cast_is_one_of_the_file_alone(
 ) -> None:
     graph, ckpt = open_model(trained(resource))
     edited = ckpt.cast(dtype)
-    session = opened(follow(graph, edited), edited)
+    session = opened(sync_graph(graph, edited), edited)
     for name, value in session.weights().items():
         assert value.dtype == ckpt[name].dtype.numpy
         np.testing.assert_array_equal(value, edited[name].read().astype(value.dtype))
@@ -189,8 +189,8 @@ def test_a_cast_is_one_of_the_file_alone(
 
 def test_a_cast_can_be_taken_back(opened: Any, new_session: Any, digits: dict[str, Any]) -> None:
     graph, ckpt = open_model(CHAPTER)
-    small = follow(graph, ckpt.cast("float16"))
-    session = opened(follow(small.graph, ckpt), ckpt)
+    small = sync_graph(graph, ckpt.cast("float16"))
+    session = opened(sync_graph(small.graph, ckpt), ckpt)
     expected = stepped(new_session(CHAPTER, CHAPTER), digits, "GradientDescent")
     for name, value in stepped(session, digits, "GradientDescent").items():
         np.testing.assert_array_equal(value, expected[name])
@@ -202,7 +202,7 @@ def test_a_cast_needs_a_saver(new_network: Any) -> None:
         network.classify(network.dense(X, 3, "outputs", relu=False), y)
     edited = Checkpoint.of({"outputs/kernel": np.zeros((4, 3), np.float16), "outputs/bias": np.zeros(3, np.float32)})
     with pytest.raises(PlanError, match="outputs/kernel is float16, float32 in the graph, and the graph has no Saver"):
-        follow(network.export(), edited)
+        sync_graph(network.export(), edited)
 
 
 def wider(ckpt: Checkpoint, layer: str, classes: int) -> Checkpoint:
@@ -221,7 +221,7 @@ def test_more_classes_are_trained(
 ) -> None:
     graph, ckpt = open_model(trained(resource))
     edited = wider(ckpt, "outputs", 5)
-    followed = follow(graph, edited)
+    followed = sync_graph(graph, edited)
     assert followed.notes == ()
     session = opened(followed, edited)
     feed["y:0"] = np.arange(8) % 5
@@ -241,9 +241,9 @@ def test_a_kernel_without_its_bias_is_refused(trained: Any) -> None:
     values = dict(wider(ckpt, "outputs", 5)) | {"outputs/bias": ckpt["outputs/bias"]}
     message = "outputs/BiasAdd joins outputs/MatMul:0 with outputs/bias/read:0: one would have 5 where the other has 3"
     with pytest.raises(PlanError, match=message):
-        follow(graph, Checkpoint.of(values))
+        sync_graph(graph, Checkpoint.of(values))
     with pytest.raises(PlanError, match=r"hidden1/bias is \[8\]; it cannot become \[4, 2\]"):
-        follow(graph, Checkpoint.of(dict(ckpt) | {"hidden1/bias": np.zeros((4, 2), np.float32)}))
+        sync_graph(graph, Checkpoint.of(dict(ckpt) | {"hidden1/bias": np.zeros((4, 2), np.float32)}))
 
 
 def test_a_layer_above_must_take_what_the_one_below_gives(trained: Any) -> None:
@@ -251,7 +251,7 @@ def test_a_layer_above_must_take_what_the_one_below_gives(trained: Any) -> None:
     with pytest.raises(
         PlanError, match="hidden2/MatMul joins hidden1/Relu:0 with hidden2/kernel/read:0: one would have 9"
     ):
-        follow(graph, wider(ckpt, "hidden1", 9))
+        sync_graph(graph, wider(ckpt, "hidden1", 9))
 
 
 @pytest.mark.parametrize("penalty", ["reduce_sum", "reduce_mean"])
@@ -260,7 +260,7 @@ def test_sizes_folded_into_gradients_are_changed_or_take_the_training_along(
 ) -> None:
     graph, ckpt = open_model(trained(penalty=penalty))
     edited = wider(ckpt, "outputs", 5)
-    followed = follow(graph, edited)
+    followed = sync_graph(graph, edited)
     assert any(
         note.startswith("the old sizes are in constants of the gradients: gradients/") for note in followed.notes
     )
@@ -277,7 +277,7 @@ def test_added_biases_have_their_size_in_their_gradient(opened: Any, new_network
     graph, ckpt = open_model(network.save(tmp_path / "added.ckpt"))
     assert "gradients/add_grad/Shape_1" in graph.nodes
     edited = wider(ckpt, "out", 7)
-    session = opened(follow(graph, edited), edited)
+    session = opened(sync_graph(graph, edited), edited)
     session.run("train", {"X:0": np.ones((2, 4), np.float32), "y:0": [6, 6]})
     assert session.weights()["out/bias"][6] > 0.25
 
@@ -292,7 +292,7 @@ def test_dense_labels_hold_the_number_of_classes(new_network: Any, tmp_path: Pat
         network.tf.reduce_mean(each, name="loss")
     graph, ckpt = open_model(network.save(tmp_path / "dense.ckpt"))
     with pytest.raises(PlanError, match=r"the new shapes do not fit: .*one would have 5 where the other has 3"):
-        follow(graph, wider(ckpt, "outputs", 5))
+        sync_graph(graph, wider(ckpt, "outputs", 5))
 
 
 def test_initial_values_that_are_data_become_zero(opened: Any, new_network: Any, tmp_path: Path) -> None:
@@ -303,7 +303,7 @@ def test_initial_values_that_are_data_become_zero(opened: Any, new_network: Any,
         network.v1.add_to_collection("ckpttool/logits", network.graph.get_tensor_by_name("found/Identity:0"))
     graph, ckpt = open_model(network.save(tmp_path / "table.ckpt"))
     edited = Checkpoint.of({"table": np.vstack([ckpt["table"].read(), np.ones((2, 3), np.float32)])})
-    followed = follow(graph, edited)
+    followed = sync_graph(graph, edited)
     assert followed.notes == ("initialised with 0 now, since a value of the old shape was in the graph: table",)
     session = opened(followed, edited)
     assert session.run("found/Identity:0", {"ids:0": [1, 5]}).tolist() == [[3, 4, 5], [1, 1, 1]]
@@ -318,7 +318,7 @@ def test_slices_follow_their_tensor(graph: Any, opened: Any, name: str, dtype: s
     draw = np.random.default_rng(0)
     values = {n: draw.random(t.shape).astype(t.dtype.numpy) for n, t in stored_tensors(known).items()}
     ckpt = wider(Checkpoint.of(values), "outputs", 5).rename({"hidden(.)": r"layer\1", "outputs": "top"}).cast(dtype)
-    followed = follow(known, ckpt)
+    followed = sync_graph(known, ckpt)
     assert {n: t.shape for n, t in stored_tensors(followed.graph).items()} == {n: t.shape for n, t in ckpt.items()}
     entries = followed.graph.meta.collection_def["variables"].bytes_list.value
     assert "top/kernel" in [VariableDef.FromString(raw).save_slice_info_def.full_name for raw in entries]
@@ -333,11 +333,11 @@ def test_slices_are_not_cast_to_what_tensorflow_does_not_slice(graph: Any) -> No
     known = graph("partitioned")
     values = {name: np.zeros(tensor.shape, np.float32) for name, tensor in stored_tensors(known).items()}
     with pytest.raises(PlanError, match="hidden1/kernel is read in slices, which TensorFlow does not do of float16"):
-        follow(known, Checkpoint.of(values).cast("float16"))
+        sync_graph(known, Checkpoint.of(values).cast("float16"))
 
 
 def test_what_no_variable_of_the_graph_is_stays_in_the_checkpoint_alone() -> None:
     graph, ckpt = open_model(CHAPTER)
-    followed = follow(graph, Checkpoint.of(dict(ckpt) | {"extra": np.zeros(2, np.float32)}))
+    followed = sync_graph(graph, Checkpoint.of(dict(ckpt) | {"extra": np.zeros(2, np.float32)}))
     assert followed.notes == ("in the checkpoint alone, no variable of the graph: extra",)
     assert followed.graph.meta == graph.meta

@@ -9,25 +9,24 @@ from ckpttool.core.variable_kinds import base_name
 from ckpttool.graph.contents.savers import saved_names
 from ckpttool.graph.contents.stored import StoredTensor, stored_tensors
 from ckpttool.graph.core import Graph
-from ckpttool.graph.sync.casting import cast_saved
+from ckpttool.graph.rewrite.savers import cast_saved, rename_saved
 from ckpttool.graph.sync.dropping import drop_variables, lost_training
 from ckpttool.graph.sync.renaming import rename_variables
 from ckpttool.graph.sync.resizing import resize_variables
-from ckpttool.graph.sync.savers import rename_saved
 
 _NEVER_CAST = frozenset({"int4", "uint4"})
 """The dtypes that TensorFlow's Cast takes on no processor (tensorflow/core/kernels/cast_op.cc)."""
 
 
 @dataclass(frozen=True)
-class Followed:
+class Synced:
     """The graph that goes with an edited checkpoint, and what a user should know of the way there."""
 
     graph: Graph
     notes: tuple[str, ...]
 
 
-def follow(graph: Graph, edited: Checkpoint) -> Followed:
+def sync_graph(graph: Graph, edited: Checkpoint) -> Synced:
     """Return a model's graph changed as its checkpoint was: tensors renamed, dropped, resized, cast.
 
     What was done is seen in the names (`edited.origins`), shapes and dtypes; no tensor is read. A plain TensorFlow
@@ -59,7 +58,7 @@ def follow(graph: Graph, edited: Checkpoint) -> Followed:
         after = rename_saved(after, lambda key: origins.get(key, key))
     after = rename_variables(after, kept | names)
     strange = [new for old, new in origins.items() if old not in known and old not in saved]
-    return Followed(after, (*notes, *_notes(lost, strange)))
+    return Synced(after, (*notes, *_notes(lost, strange)))
 
 
 def _slots_aside(unsaved: Iterable[str], kept: Container[str]) -> dict[str, str]:

@@ -1,0 +1,249 @@
+"""Savers changed with their graph: other names or dtypes in the checkpoint, fewer variables, or a new saver of all."""
+
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+
+import numpy as np
+
+from ckpttool.core.tensors import STRING, DType
+from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
+from ckpttool.formats.wire.protos.meta_graph_pb2 import SaverDef
+from ckpttool.graph.contents.assign import written_variable
+from ckpttool.graph.contents.constants import constant
+from ckpttool.graph.contents.savers import Entry, entries, saver_ops, slice_text, texts
+from ckpttool.graph.contents.variables import Variable, variables
+from ckpttool.graph.core import Graph, TensorRef
+from ckpttool.graph.free_names import FreeNames
+from ckpttool.graph.ops import RESTORES, SAVER_DTYPES, SAVES, SLICED_SAVERS
+from ckpttool.graph.rewrite.draft import Draft, control_inputs, free_name, input_text, set_inputs, type_attr
+from ckpttool.graph.rewrite.prune import keep
+
+
+def rename_saved(graph: Graph, renamed: Callable[[str], str]) -> Graph:
+    """Return the graph whose savers write and read tensors under other names."""
+    draft = Draft(graph)
+    for name in saver_ops(graph):
+        place = graph.inputs(name)[1]
+        put_texts(draft.op(place.op), [renamed(key) for key in texts(graph, place)])
+    return draft.sealed()
+
+
+def trim_savers(graph: Graph, gone: Container[str]) -> Graph:
+    """Return the graph whose savers write and read the variables no more whose ops are named.
+
+    The assigns through which these were restored go too. A saver that is left with nothing goes.
+    """
+    draft, removed, moved = Draft(graph), set[str](), dict[TensorRef, TensorRef]()
+    for name in saver_ops(graph):
+        found = entries(graph, name)
+        lost = {entry.position for entry in found if entry.variable is not None and entry.variable in gone}
+        kept = [entry.position for entry in found if entry.position not in lost]
+        if graph.nodes[name].op in RESTORES:
+            removed.update(op for position in lost for op in _restoring(graph, TensorRef(name, position)))
+            moved |= {TensorRef(name, old): TensorRef(name, place) for place, old in enumerate(kept)}
+        if not kept:
+            removed.add(name)
+        elif len(kept) < len(found):
+            _keep_entries(draft, name, kept)
+    _forget_shards(draft, removed)
+    draft.redirect(moved)
+    trimmed = keep(draft.sealed(), graph.nodes.keys() - removed)
+    return trimmed if saver_ops(trimmed) else _without_savers(trimmed)
+
+
+def put_texts(node: NodeDef, values: list[str]) -> None:
+    """Give a Const other strings, in place: a vector of any length, or the one of a scalar."""
+    tensor = node.attr["value"].tensor
+    tensor.string_val[:] = [value.encode() for value in values]
+    if tensor.tensor_shape.dim and tensor.tensor_shape.dim[0].size != len(values):
+        tensor.tensor_shape.dim[0].size = len(values)
+        node.attr.pop("_output_shapes", None)
+
+
+def _keep_entries(draft: Draft, name: str, kept: list[int]) -> None:
+    """Let an op of a saver write or read some of its tensors only, in place."""
+    graph = draft.graph
+    node, inputs = draft.op(name), graph.inputs(name)
+    for place in inputs[1 : 3 if node.op in SLICED_SAVERS else 2]:
+        found = texts(graph, place)
+        put_texts(draft.op(place.op), [found[position] for position in kept])
+    types = node.attr[SAVER_DTYPES[node.op]].list.type
+    types[:] = [types[position] for position in kept]
+    if node.op in SAVES:
+        first = SAVES[node.op]
+        set_inputs(node, [*inputs[:first], *(inputs[first + position] for position in kept)], control_inputs(node))
+    node.attr.pop("_output_shapes", None)
+
+
+def _restoring(graph: Graph, ref: TensorRef) -> Iterator[str]:
+    """Yield the ops that a restored tensor goes through, up to the assign."""
+    for reader in graph.readers.get(ref, []):
+        yield reader
+        if written_variable(graph, reader) is None:
+            yield from _restoring(graph, TensorRef(reader, 0))
+
+
+def _forget_shards(draft: Draft, removed: set[str]) -> None:
+    """Let what joins the shards of a saver leave out the files to which nothing is written any more."""
+    graph = draft.graph
+    files = {graph.inputs(name)[0] for name in removed if graph.nodes[name].op in SAVES}
+    for name in graph.nodes if files else ():
+        joining = graph.consumers.get(name, [])
+        if graph.nodes[name].op == "Pack" and any(graph.nodes[op].op == "MergeV2Checkpoints" for op in joining):
+            kept = [ref for ref in graph.inputs(name) if ref not in files]
+            set_inputs(draft.op(name), kept, control_inputs(graph.nodes[name]))
+            draft.op(name).attr["N"].i = len(kept)
+            draft.op(name).attr.pop("_output_shapes", None)
+
+
+def _without_savers(graph: Graph) -> Graph:
+    header = graph.header_copy()
+    header.ClearField("saver_def")
+    header.collection_def.pop("savers", None)
+    return graph.having(header=header)
+
+
+def cast_saved(graph: Graph, dtypes: Mapping[str, DType]) -> Graph:
+    """Return the graph whose savers keep tensors (names in the checkpoint) in these dtypes on the disk.
+
+    The variables keep theirs: where they differ a Cast stands between, on both ways.
+    """
+    draft, names = Draft(graph), FreeNames(graph.nodes)
+    casts: dict[TensorRef, NodeDef] = {}
+    for name, inputs, entry in _entries(graph):
+        disk = dtypes.get(entry.key)
+        if disk is None or entry.variable is None or _dtype(draft.nodes[name], entry.position) == disk.number:
+            continue
+        held = _dtype(draft.nodes[name], entry.position)
+        _put_dtype(draft.op(name), entry.position, disk)
+        is_restore = graph.nodes[name].op in RESTORES
+        earlier = _earlier_cast(graph, name, inputs, entry)
+        if earlier is not None:
+            draft.op(earlier).attr["SrcT" if is_restore else "DstT"].CopyFrom(type_attr(disk.number))
+            continue
+        cast = names.free(f"{name}/{entry.key}/Cast")
+        if is_restore:
+            source = TensorRef(name, entry.position)
+            casts[source] = _cast(cast, source, disk.number, held)
+        else:
+            place = SAVES[graph.nodes[name].op] + entry.position
+            casts[TensorRef(cast, 0)] = _cast(cast, inputs[place], held, disk.number)
+            draft.op(name).input[place] = cast
+    draft.redirect({ref: TensorRef(cast.name, 0) for ref, cast in casts.items()})
+    draft.add(*casts.values())
+    return draft.sealed()
+
+
+def _entries(graph: Graph) -> Iterator[tuple[str, list[TensorRef], Entry]]:
+    """Yield each op of a saver and its inputs with each tensor that it writes or reads."""
+    for name in saver_ops(graph):
+        inputs = graph.inputs(name)
+        yield from ((name, inputs, entry) for entry in entries(graph, name))
+
+
+def _earlier_cast(graph: Graph, name: str, inputs: list[TensorRef], entry: Entry) -> str | None:
+    """Return the cast that stands between a saver's op and a variable already, None where none does."""
+    if graph.nodes[name].op in RESTORES:
+        around = graph.readers.get(TensorRef(name, entry.position), [])
+    else:
+        around = [inputs[SAVES[graph.nodes[name].op] + entry.position].op]
+    return next((op for op in around if graph.nodes[op].op == "Cast"), None)
+
+
+def _dtype(node: NodeDef, position: int) -> int:
+    """Return the number of the dtype of a tensor of a saver's op."""
+    if node.op not in SAVER_DTYPES:
+        return int(node.attr["dt"].type)
+    return int(node.attr[SAVER_DTYPES[node.op]].list.type[position])
+
+
+def _put_dtype(node: NodeDef, position: int, dtype: DType) -> None:
+    if node.op not in SAVER_DTYPES:
+        node.attr["dt"].CopyFrom(type_attr(dtype.number))
+    else:
+        node.attr[SAVER_DTYPES[node.op]].list.type[position] = dtype.number  # type: ignore[call-overload]
+    node.attr.pop("_output_shapes", None)
+
+
+def _cast(name: str, source: TensorRef, old: int, new: int) -> NodeDef:
+    cast = NodeDef(name=name, op="Cast", input=[input_text(source)])
+    cast.attr["SrcT"].CopyFrom(type_attr(old))
+    cast.attr["DstT"].CopyFrom(type_attr(new))
+    return cast
+
+
+_KEPT, _HOURS = 5, 10000.0
+"""What `tf.compat.v1.train.Saver` has by default: checkpoints that are kept, hours between those kept for good."""
+
+
+def with_saver(graph: Graph) -> Graph:
+    """Return a graph that has lost its savers with one of its own, of every variable that its checkpoint holds."""
+    members = list(variables(graph).values())
+    scope = free_name("save", {name.partition("/")[0] for name in graph.nodes})
+    draft = Draft(graph)
+    draft.header.collection_def.pop("savers", None)
+    draft.header.ClearField("saver_def")
+    if members:
+        draft.add(*_nodes(scope, members))
+        draft.header.saver_def.CopyFrom(
+            SaverDef(
+                filename_tensor_name=f"{scope}/Const:0",
+                save_tensor_name=f"{scope}/control_dependency:0",
+                restore_op_name=f"{scope}/restore_all",
+                max_to_keep=_KEPT,
+                keep_checkpoint_every_n_hours=_HOURS,
+                version=SaverDef.V2,
+            )
+        )
+    return draft.sealed()
+
+
+def _nodes(scope: str, members: Sequence[Variable]) -> list[NodeDef]:
+    """Return the saver's ops: the file's name, the tensors' names, writing, reading, and an assign to each variable."""
+    reads = {variable.op: _read(scope, variable) for variable in members if variable.resource}
+    values = [reads[variable.op].name if variable.resource else variable.op for variable in members]
+    assigns = [_assign(scope, variable, position) for position, variable in enumerate(members)]
+    place = [f"{scope}/Const", f"{scope}/tensor_names", f"{scope}/shape_and_slices"]
+    save = NodeDef(name=f"{scope}/SaveV2", op="SaveV2", input=[*place, *values])
+    restore = NodeDef(name=f"{scope}/RestoreV2", op="RestoreV2", input=place)
+    for node in (save, restore):
+        node.attr["dtypes"].list.type.extend([variable.dtype.number for variable in members])  # type: ignore[misc]
+    done = NodeDef(name=f"{scope}/control_dependency", op="Identity", input=[place[0], f"^{save.name}"])
+    done.attr["T"].CopyFrom(type_attr(STRING.number))
+    restore_all = NodeDef(name=f"{scope}/restore_all", op="NoOp", input=[f"^{node.name}" for node in assigns])
+    texts = [variable.name for variable in members], [_slice(variable) for variable in members]
+    names = [_strings(name, found) for name, found in zip(place[1:], texts, strict=True)]
+    return [*_file(scope), *names, *reads.values(), save, done, restore, *assigns, restore_all]
+
+
+def _file(scope: str) -> list[NodeDef]:
+    """Return the placeholder that a checkpoint's prefix is fed to."""
+    default = constant(f"{scope}/filename/input", np.array(b"model", object), STRING)
+    place = NodeDef(name=f"{scope}/Const", op="PlaceholderWithDefault", input=[default.name])
+    place.attr["dtype"].CopyFrom(type_attr(STRING.number))
+    place.attr["shape"].shape.SetInParent()
+    return [default, place]
+
+
+def _strings(name: str, texts: Sequence[str]) -> NodeDef:
+    return constant(name, np.array([text.encode() for text in texts], object), STRING)
+
+
+def _slice(variable: Variable) -> str:
+    """Return which part of a stored tensor a variable is, as savers write it; nothing for all of it."""
+    if variable.slice_offset is None or variable.full_shape is None or variable.shape is None:
+        return ""
+    return slice_text(variable.full_shape, variable.slice_offset, variable.shape)
+
+
+def _read(scope: str, variable: Variable) -> NodeDef:
+    node = NodeDef(name=f"{scope}/{variable.op}/ReadVariableOp", op="ReadVariableOp", input=[variable.op])
+    node.attr["dtype"].CopyFrom(type_attr(variable.dtype.number))
+    return node
+
+
+def _assign(scope: str, variable: Variable, position: int) -> NodeDef:
+    """Return the op that gives a variable what was read for it."""
+    node = NodeDef(name=f"{scope}/{variable.op}/Assign", input=[variable.op, f"{scope}/RestoreV2:{position}"])
+    node.op = "AssignVariableOp" if variable.resource else "Assign"
+    node.attr["dtype" if variable.resource else "T"].CopyFrom(type_attr(variable.dtype.number))
+    return node

@@ -1,0 +1,163 @@
+"""The same values from fewer ops: folded branches, gradients that nobody reads, zeros in sums, copies of constants.
+
+The ops that are then read no more are still there, for `subgraph` to leave out.
+"""
+
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
+
+from ckpttool.formats.wire.protos.graph_pb2 import NodeDef, TensorShapeProto
+from ckpttool.graph.contents.constants import numbers, shape_of
+from ckpttool.graph.contents.flow import Flow, is_loop_merge
+from ckpttool.graph.core import Graph, TensorRef
+from ckpttool.graph.freezing.randomness import is_changing
+from ckpttool.graph.ops import MERGES, SWITCHES
+from ckpttool.graph.rewrite.draft import Draft, control_inputs, copy_of, set_inputs
+from ckpttool.graph.rewrite.prune import needed
+from ckpttool.graph.roles.modes import dead_ops, known_truths
+
+
+def fold_branches(graph: Graph, modes: Mapping[str, bool]) -> Graph:
+    """Return the graph with what reads a conditional reading what its taken branch gives, given the modes' values.
+
+    These are the conditionals of TensorFlow 1, made of Switch and Merge ops; loops stay as they are.
+    """
+    flow = Flow(graph)
+    truths = known_truths(flow, modes)
+    decided = {
+        name
+        for name, node in graph.nodes.items()
+        if node.op in SWITCHES and any(ref.op in truths for ref in graph.inputs(name)[1:2])
+    }
+    if not decided:
+        return graph
+    dead, lost = dead_ops(flow, truths)
+    replacements: dict[TensorRef, TensorRef] = {}
+    for name, node in graph.nodes.items():
+        inputs = graph.inputs(name)
+        if name in decided:
+            replacements[TensorRef(name, int(truths[inputs[1].op]))] = inputs[0]
+        elif node.op in MERGES and not is_loop_merge(graph, name) and TensorRef(name, 1) not in graph.readers:
+            live = [ref for ref in inputs if ref not in lost and ref.op not in dead]
+            if len(live) == 1:  # and nothing reads which branch was taken (output 1)
+                replacements[TensorRef(name, 0)] = live[0]
+    draft = Draft(graph)
+    draft.redirect({ref: _last(ref, replacements) for ref in replacements})
+    return draft.sealed()
+
+
+def _last(ref: TensorRef, replacements: Mapping[TensorRef, TensorRef]) -> TensorRef:
+    while ref in replacements:
+        ref = replacements[ref]
+    return ref
+
+
+def without_dead_gradients(graph: Graph, wanted: Sequence[str], fed: Collection[str] = ()) -> Graph:
+    """Return the graph in which a gradient waits only for those of its siblings that something else needs.
+
+    `tf.gradients` computes the gradients of all inputs of an op, and lets none of them go on before all are there: each
+    passes through an `Identity` that waits for a `NoOp`, which waits for them all. So those of data, of dropout's masks
+    and of frozen weights are computed too.
+
+    `wanted` are tensors or ops that will be computed, `fed` tensors that are given. What has effects is still waited
+    for, and so is what reads a weight before it is changed.
+    """
+    stop = {TensorRef.parse(name) for name in fed}
+    part = needed(graph, wanted, stop)
+    siblings = {name: waited for name in part if (waited := _siblings(graph, name))}
+    if not siblings:
+        return graph
+    effects = [name for name in part if is_changing(graph.nodes[name]) or graph.nodes[name].op == "Assert"]
+    alone = Draft(graph)
+    for name in siblings:
+        set_inputs(alone.op(name), graph.inputs(name))
+    used = needed(alone.sealed(), [*wanted, *effects], stop)
+    draft = Draft(graph)
+    for name, waited in siblings.items():
+        set_inputs(draft.op(name), graph.inputs(name), [op for op in waited if op in used])
+    return draft.sealed()
+
+
+def _siblings(graph: Graph, name: str) -> list[str]:
+    """Return the gradients that one waits for before it is passed on, its own op among them."""
+    node = graph.nodes[name]
+    if node.op != "Identity" or [graph.nodes[op].op for op in control_inputs(node)] != ["NoOp"]:
+        return []
+    waited = control_inputs(graph.nodes[control_inputs(node)[0]])
+    return waited if graph.inputs(name)[0].op in waited else []
+
+
+def without_zeros(graph: Graph) -> Graph:
+    """Return the graph in which sums leave out what is filled with zeros.
+
+    Such is the gradient that comes out of a conditional's branch that is not taken.
+    """
+    draft = Draft(graph)
+    for name, node in graph.nodes.items():
+        if node.op == "AddN":
+            terms = graph.inputs(name)
+            kept = [ref for ref in terms if not _is_zeros(graph, graph.nodes.get(ref.op))]
+            if 0 < len(kept) < len(terms):
+                set_inputs(draft.op(name), kept, control_inputs(node))
+                draft.op(name).attr["N"].i = len(kept)
+    return draft.sealed()
+
+
+def _is_zeros(graph: Graph, node: NodeDef | None) -> bool:
+    if node is None or node.op != "Fill":
+        return False
+    value = numbers(graph.nodes[graph.inputs(node.name)[1].op])
+    return value is not None and not value.any()
+
+
+def without_copies(graph: Graph, wanted: Collection[str], unknown: Collection[str] = ()) -> Graph:
+    """Return the graph whose ops read constants straight, and in the shape in which they want them.
+
+    The copies are `Identity` of a constant, and `Reshape` of one to a constant shape. Ops that are `wanted` keep their
+    names; those in a conditional or loop, which wait for its pivot, stay; so do reshaped constants (ops) whose values
+    are `unknown` yet.
+    """
+    reshaped = graph.having(_reshaped(graph, unknown))
+    sources = {name: _source(reshaped, name) for name in reshaped.nodes if name not in wanted}
+    straight = {name: source for name, source in sources.items() if source is not None and source != name}
+    draft = Draft(reshaped)
+    draft.redirect(
+        {TensorRef(name, index): TensorRef(source, index) for name, source in straight.items() for index in (0, -1)}
+    )
+    return draft.sealed()
+
+
+def _reshaped(graph: Graph, unknown: Collection[str]) -> Iterator[NodeDef]:
+    """Yield the nodes with constants in the place of constants that are reshaped."""
+    for name, node in graph.nodes.items():
+        source = _source(graph, graph.inputs(name)[0].op) if node.op == "Reshape" else None
+        shape = _shape(graph, name, source) if source is not None and source not in unknown else None
+        if source is None or shape is None:
+            yield node
+        else:
+            constant = copy_of(graph.nodes[source])
+            constant.name = name
+            constant.attr["value"].tensor.tensor_shape.CopyFrom(shape)
+            constant.attr.pop("_output_shapes", None)
+            yield constant
+
+
+def _source(graph: Graph, name: str) -> str | None:
+    """Return the constant that an op is, or gives unchanged; None where it gives something else, or waits."""
+    while graph.nodes[name].op == "Identity" and not control_inputs(graph.nodes[name]):
+        name = graph.inputs(name)[0].op
+    node = graph.nodes[name]
+    return name if node.op == "Const" and not control_inputs(node) else None
+
+
+def _shape(graph: Graph, name: str, source: str) -> TensorShapeProto | None:
+    """Return the shape that a Reshape gives a constant, None where that is computed or does not fit."""
+    wanted = _source(graph, graph.inputs(name)[1].op)
+    sizes = numbers(graph.nodes[wanted]) if wanted is not None else None
+    if sizes is None or control_inputs(graph.nodes[name]):
+        return None
+    count = math.prod(shape_of(graph.nodes[source].attr["value"].tensor))
+    known = math.prod(int(size) for size in sizes if size >= 0)
+    whole = [int(size) if size >= 0 else count // max(known, 1) for size in sizes]
+    fits = math.prod(whole) == count and sum(size < 0 for size in sizes) <= 1
+    return TensorShapeProto(dim=[TensorShapeProto.Dim(size=size) for size in whole]) if fits else None
