@@ -8,7 +8,6 @@ import hashlib
 import json
 import os
 import re
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,11 +36,10 @@ def cache_key(parts: Mapping[str, str]) -> str:
 
 def default_root() -> Path:
     """Return the user's cache folder for this program, by the platform's convention."""
-    if given := os.environ.get("XDG_CACHE_HOME"):
-        return Path(given) / "ckpttool"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "ckpttool"
-    return Path.home() / ".cache" / "ckpttool"
+    import platformdirs
+
+    xdg = os.environ.get("XDG_CACHE_HOME")  # followed on macOS too
+    return Path(xdg) / "ckpttool" if xdg else platformdirs.user_cache_path("ckpttool", appauthor=False)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,10 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
+import platformdirs
 import pytest
+from platformdirs.macos import MacOS
+from platformdirs.unix import Unix
 
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, MissingFile
 from ckpttool.data import feature_writer
@@ -321,10 +324,10 @@ def test_the_users_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert default_root() == tmp_path / "ckpttool"
     monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setattr(Path, "home", lambda: tmp_path)
-    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(platformdirs, "PlatformDirs", Unix)
     assert default_root() == tmp_path / ".cache" / "ckpttool"
-    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(platformdirs, "PlatformDirs", MacOS)
     assert default_root() == tmp_path / "Library" / "Caches" / "ckpttool"
 
 
