@@ -46,6 +46,7 @@ class Clock(Callback):
 
 def cached(folder: Path, data: Path, full: bool, whole: bool = True) -> list[float]:
     """Return the seconds of epochs of the plain recipe or of the full one: whole, or of their training part alone."""
+    ckpttool.configure_tensorflow()
     model, tuned = (folder / f"{name}_{full}_{whole}.ckpt" for name in ("new", "tuned"))
     source = ckpttool.Model.open(FIXTURES / "my_model_final.ckpt")
     ckpttool.plan_reuse(source, "hidden[123]", head=HEAD).write(model)
@@ -66,6 +67,7 @@ def cached(folder: Path, data: Path, full: bool, whole: bool = True) -> list[flo
 
 
 def convolutional(folder: Path, data: Path) -> list[float]:
+    ckpttool.configure_tensorflow(convolutions=True)
     ckpttool.new([28, 28, 1], CONVOLUTIONAL, folder / "conv.ckpt", ckpttool.Recipe())
     options = ckpttool.Options(epochs=5, batch_size=BATCH, valid=VALID)
     run = ckpttool.finetune(ckpttool.Model.open(folder / "conv.ckpt"), data, options, folder / "conv_tuned.ckpt")

@@ -37,6 +37,7 @@ def ours(folder: Path, data: Path, cache: bool) -> list[float]:
     options = ckpttool.Options(
         freeze="hidden[12]", epochs=EPOCHS, batch_size=BATCH, valid=VALID, cache=cache, cache_dir=folder / "cache"
     )
+    ckpttool.configure_tensorflow()
     model = ckpttool.Model.open(folder / "new.ckpt")
     run = ckpttool.finetune(model, data, options, folder / f"tuned_{cache}.ckpt", overwrite=True)
     return [epoch.seconds for epoch in run.history]

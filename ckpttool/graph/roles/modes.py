@@ -34,10 +34,12 @@ def _is_mode(node: NodeDef) -> bool:
 def known_truths(flow: Flow, modes: Mapping[str, bool]) -> dict[str, bool]:
     """Return the truth values that follow from those of the mode placeholders, by the op that gives them."""
     truths = dict(modes)
-    for name in flow.order:
+    for name in flow.order if modes else ():
         node = flow.graph.nodes[name]
+        if name in truths or not (node.op in FORMS or node.op.startswith("Logical")):
+            continue
         inputs = [ref.op for ref in flow.graph.inputs(name)]
-        if name in truths or not inputs:
+        if not inputs:
             continue
         if node.op in FORMS and inputs[0] in truths:
             truths[name] = truths[inputs[0]]
@@ -54,7 +56,7 @@ def dead_ops(flow: Flow, truths: Mapping[str, bool]) -> tuple[set[str], set[Tens
     """Return the ops that never run because their branch is not taken, and the switches' outputs that never come."""
     dead: set[str] = set()
     outputs: set[TensorRef] = set()
-    for name in flow.order:
+    for name in flow.order if truths else ():
         graph, node = flow.graph, flow.graph.nodes[name]
         inputs = value_inputs(graph, name)
         lost = [ref.op in dead or ref in outputs or _lost_pivot(graph, ref, outputs) for ref in inputs]
