@@ -22,6 +22,8 @@ def fold_branches(graph: Graph, modes: Mapping[str, bool]) -> Graph:
 
     These are the conditionals of TensorFlow 1, made of Switch and Merge ops; loops stay as they are.
     """
+    if not modes or not any(node.op in SWITCHES for node in graph.nodes.values()):
+        return graph
     flow = Flow(graph)
     truths = known_truths(flow, modes)
     decided = {
