@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import PlanError
 from ckpttool.surgery.merging.agreement import Joined, join
-from ckpttool.surgery.merging.choices import Choices
 from ckpttool.surgery.merging.linear import mean
+from ckpttool.surgery.merging.method import shares
 
 
 def average(
@@ -46,9 +46,10 @@ def plan_average(
     """
     if weights is not None and decay is not None:
         raise PlanError("`weights` and `decay` are two ways to say the same: give one of them")
-    chosen = tuple(weights) if weights is not None else None if decay is None else _decayed(decay, len(checkpoints))
-    shares = Choices(chosen).shares(len(checkpoints)) if checkpoints else ()
-    return join(checkpoints, lambda tensors: mean(tensors, shares), "averaged", lenient, kind)
+    if decay is not None:
+        weights = _decayed(decay, len(checkpoints))
+    parts = shares(weights, len(checkpoints)) if checkpoints else ()
+    return join(checkpoints, lambda tensors: mean(tensors, parts), "averaged", lenient, kind)
 
 
 def _decayed(decay: float, count: int) -> tuple[float, ...]:

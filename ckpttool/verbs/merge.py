@@ -8,7 +8,6 @@ from ckpttool.model.checkpoint_plan import CheckpointPlan
 from ckpttool.model.resolve import kinds_of
 from ckpttool.surgery import merge as surgery
 from ckpttool.surgery.merge import Prefer
-from ckpttool.surgery.merging.choices import Choices
 
 HOWS = surgery.HOWS
 """The ways to merge."""
@@ -47,6 +46,5 @@ def plan_merge(
     opened = [checkpoint.open(path) for path in checkpoints]
     start = checkpoint.open(base) if base else None
     kinds = kinds_of(opened[-1], notes.append)
-    choices = Choices(weights=weights, t=t, density=density, seed=seed)
-    combined = surgery.plan_merge(opened, how, prefer, start, choices, lenient, kinds)
+    combined = surgery.plan_merge(opened, how, prefer, start, weights, t, density, seed, lenient, kinds)
     return CheckpointPlan.of_combined(combined, output, notes)

@@ -11,7 +11,6 @@ from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import PlanError
 from ckpttool.core.variable_kinds import OBJECT_GRAPH
 from ckpttool.surgery.merge import merge, plan_merge
-from ckpttool.surgery.merging.choices import Choices
 
 NAMES = st.sets(st.sampled_from(["a", "b/c", "b/d", "global_step"]), min_size=1)
 PARTS = st.lists(NAMES, min_size=2, max_size=4)
@@ -78,7 +77,7 @@ def test_what_is_no_weight_is_the_last_ones_and_never_the_bases() -> None:
         )
 
     for how in ("ties", "dare"):
-        found = values(merge([of(2), of(3)], how, base=of(1), choices=Choices(density=1.0)))
+        found = values(merge([of(2), of(3)], how, base=of(1), density=1.0))
         assert (found["global_step"], found["ids"], list(found)) == (3, [3], ["w", "global_step", "ids"])
     assert values(merge([of(1), of(3)], "linear")) == {"w": [2.0, 2.0], "global_step": 3, "ids": [3]}
     assert values(merge([of(1), of(3)], "slerp"))["global_step"] == 3
@@ -97,16 +96,16 @@ MODEL = Checkpoint.of({"w": np.zeros(2)})
     ("how", "options", "why"),
     [
         ("sum", {}, "nothing is merged by 'sum'; there are union, intersection, linear, slerp, ties, dare"),
-        ("union", {"choices": Choices(t=0.5)}, "`t` means nothing to union, which takes `prefer`"),
+        ("union", {"t": 0.5}, "`t` means nothing to union, which takes `prefer`"),
         ("union", {"base": MODEL}, "`base` means nothing to union"),
         ("linear", {"prefer": "first"}, "`prefer` means nothing to linear, which takes `weights`"),
-        ("slerp", {"choices": Choices(weights=(1.0, 1.0))}, "`weights` means nothing to slerp, which takes `t`"),
-        ("slerp", {"choices": Choices(t=1.5)}, "`t` 1.5: expected a number from 0 to 1$"),
-        ("slerp", {"choices": Choices(t=float("nan"))}, "`t` nan: expected a number from 0 to 1"),
+        ("slerp", {"weights": (1.0, 1.0)}, "`weights` means nothing to slerp, which takes `t`"),
+        ("slerp", {"t": 1.5}, "`t` 1.5: expected a number from 0 to 1$"),
+        ("slerp", {"t": float("nan")}, "`t` nan: expected a number from 0 to 1"),
         ("ties", {}, "ties needs `base`, the checkpoint that the others were trained from"),
-        ("ties", {"base": MODEL, "choices": Choices(seed=1)}, "`seed` means nothing to ties"),
-        ("dare", {"base": MODEL, "choices": Choices(density=0.0)}, "`density` 0: expected .* 0 to 1, and not 0"),
-        ("ties", {"base": MODEL, "choices": Choices(weights=(1.0,))}, "`weights` has 1 numbers, expected one for each"),
+        ("ties", {"base": MODEL, "seed": 1}, "`seed` means nothing to ties"),
+        ("dare", {"base": MODEL, "density": 0.0}, "`density` 0: expected .* 0 to 1, and not 0"),
+        ("ties", {"base": MODEL, "weights": (1.0,)}, "`weights` has 1 numbers, expected one for each"),
     ],
 )
 def test_an_option_that_does_not_fit(how: str, options: Any, why: str) -> None:

@@ -1,14 +1,16 @@
 """What several checkpoints of one model share: the weights that can be computed with, and where they do not agree."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import PlanError
-from ckpttool.core.tensors import FLOATS, Tensor, TensorSpec
+from ckpttool.core.tensors import FLOATS, Array, Tensor, TensorSpec
 from ckpttool.lineage.provenance import Provenance
-from ckpttool.surgery.merging.watching import is_finite, watched
+from ckpttool.surgery.blocks import arrays
 
 SHOWN = 5
 """Tensors that an error names at most."""
@@ -46,21 +48,25 @@ def join(
     if len(checkpoints) < 2:
         raise PlanError(f"{len(checkpoints)} checkpoints, expected two or more")
     last = checkpoints[-1]
-    shared = [name for name, of in (kind or last.kinds()).items() if of == "weight" and _has_parts(last[name])]
-    lost = [name for other in checkpoints[:-1] for name in _weights_beside(other, last)]
+    weights = [name for name, of in (kind or last.kinds()).items() if of == "weight"]
+    shared = [name for name in weights if _is_divisible(last[name])]
+    lost = [
+        name for other in checkpoints[:-1] for name, of in other.kinds().items() if of == "weight" and name not in last
+    ]
     problems = {name: why for name in [*shared, *lost] if (why := _disagreement(name, checkpoints))}
     if problems and not lenient:
-        raise PlanError(_told(problems))
+        raise PlanError(f"{shortened(list(problems.values()))}; `lenient` leaves such tensors out")
     joined = {name: None for name in shared if name not in problems}
     kept = {name: last[name] for name in last if name not in problems}
     flaws: dict[str, str] = {}
     kept |= {name: _combined(name, checkpoints, combine, flaws) for name in joined}
-    fates = {name: what if name in joined else "from the last" for name in kept} | {
-        name: f"left out: {why}" for name, why in problems.items()
-    }
+    fates = {name: what if name in joined else "from the last" for name in kept}
+    fates |= {name: f"left out: {why}" for name, why in problems.items()}
+    specs = {name: tensor.spec for source in checkpoints for name, tensor in source.items() if name in fates}
+    rows = [specs[name].row() | {"then": fate} for name, fate in fates.items()]
     return Joined(
         last.holding(kept).made_of(Provenance.joined(*(source.provenance for source in checkpoints))),
-        tuple(_row(name, checkpoints, fate) for name, fate in fates.items()),
+        tuple(rows),
         tuple(f"left out: {why}" for why in problems.values()),
         flaws,
     )
@@ -85,35 +91,61 @@ def _combined(
     return watched(combine(tensors), note)
 
 
-def _has_parts(tensor: Tensor) -> bool:
+def _is_divisible(tensor: Tensor) -> bool:
     """Say whether a tensor holds numbers between which others lie."""
     return tensor.dtype.name in FLOATS or tensor.dtype.name.startswith("complex")
 
 
-def _weights_beside(other: Checkpoint, last: Checkpoint) -> list[str]:
-    """Return the weights of a checkpoint that the last one lacks."""
-    return [name for name, of in other.kinds().items() if of == "weight" and name not in last]
-
-
 def _disagreement(name: str, checkpoints: Sequence[Checkpoint]) -> str | None:
     """Say how checkpoints do not agree on a tensor, or return None."""
-    found = {label(source, n): source[name].spec if name in source else None for n, source in enumerate(checkpoints)}
-    (first, wanted), *others = found.items()
+
+    def described(spec: TensorSpec | None) -> str:
+        return f"{spec.dtype} {list(spec.shape)}" if spec else "missing"
+
+    specs = {label(source, n): source[name].spec if name in source else None for n, source in enumerate(checkpoints)}
+    (first, expected), *others = specs.items()
     for where, spec in others:
-        if (spec and (spec.shape, spec.dtype)) != (wanted and (wanted.shape, wanted.dtype)):
-            return f"{name} is {_said(wanted)} in {first}, {_said(spec)} in {where}"
+        if (spec and (spec.shape, spec.dtype)) != (expected and (expected.shape, expected.dtype)):
+            return f"{name} is {described(expected)} in {first}, {described(spec)} in {where}"
     return None
 
 
-def _said(spec: TensorSpec | None) -> str:
-    return f"{spec.dtype} {list(spec.shape)}" if spec else "missing"
-
-
-def _told(problems: Mapping[str, str]) -> str:
+def shortened(problems: Sequence[str]) -> str:
+    """Return problems for a message, the first ones where there are many."""
     more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
-    return f"{'; '.join(list(problems.values())[:SHOWN])}{more}; `lenient` leaves such tensors out"
+    return f"{'; '.join(problems[:SHOWN])}{more}"
 
 
-def _row(name: str, checkpoints: Sequence[Checkpoint], fate: str) -> dict[str, Any]:
-    spec = next(source for source in reversed(checkpoints) if name in source)[name].spec
-    return spec.row() | {"then": fate}
+def watched(tensor: Tensor, note: Callable[[], None]) -> Tensor:
+    """Return the same tensor; once it was read, and has NaN or infinities, `note` has been called.
+
+    >>> found = []
+    >>> watched(Tensor.of("x", np.array([1.0, np.nan])), lambda: found.append("x")).read().tolist(), found
+    ([1.0, nan], ['x'])
+    """
+    little = tensor.dtype.numpy.newbyteorder("<")
+
+    def pieces() -> Iterator[memoryview]:
+        finite = True
+        for piece in tensor.pieces():
+            finite = finite and bool(np.isfinite(np.frombuffer(piece, little)).all())
+            yield piece
+        if not finite:
+            note()
+
+    def read() -> Array:
+        whole = tensor.read()
+        if not np.isfinite(whole).all():
+            note()
+        return whole
+
+    return Tensor(tensor.spec, read, pieces)
+
+
+def is_finite(tensor: Tensor) -> bool:
+    """Say whether all numbers of a tensor are finite.
+
+    >>> is_finite(Tensor.of("x", np.array([1.0, np.inf])))
+    False
+    """
+    return all(np.isfinite(block).all() for block in arrays(tensor))

@@ -1,17 +1,26 @@
 """Linear: the weighted mean of the weights (model soups, Wortsman et al. 2022, arXiv:2203.05482)."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from ckpttool.core.tensors import Array, Tensor
-from ckpttool.surgery.merging.choices import Choices
-from ckpttool.surgery.merging.combining import Combine, combined
+from ckpttool.surgery.merging.method import Combine, Method, combined, shares
 
 
-def linear(tensors: Sequence[Tensor], base: Tensor | None, choices: Choices) -> Tensor:
-    """Return the mean of tensors of one shape, weighted by `choices.weights`."""
-    return mean(tensors, choices.shares(len(tensors)))
+@dataclass(frozen=True)
+class Linear(Method):
+    """The mean of tensors of one shape, weighted by `weights`."""
+
+    name: ClassVar[str] = "linear"
+    weights: tuple[float, ...] | None = None
+
+    def merge(self, tensors: Sequence[Tensor], base: Tensor | None = None) -> Tensor:
+        """Return the mean."""
+        del base
+        return mean(tensors, shares(self.weights, len(tensors)))
 
 
 def mean(tensors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:

@@ -6,44 +6,48 @@ one long vector.
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
-from ckpttool.core.tensors import Array, Tensor
+from ckpttool.core.tensors import Tensor
 from ckpttool.surgery.blocks import in_step
 from ckpttool.surgery.differing.movement import Movement
-from ckpttool.surgery.merging.choices import Choices
-from ckpttool.surgery.merging.combining import Combine, combined
+from ckpttool.surgery.merging.method import Combine, Method, combined, require_share
 
 NEARLY_PARALLEL = 1 - 5e-4
 """Cosine from which on the arc is as good as straight, and its formula divides by nearly nothing."""
 
 
-def slerp(tensors: Sequence[Tensor], base: Tensor | None, choices: Choices) -> Tensor:
-    """Return what lies between two tensors at `choices.t`: the first at 0, the second at 1.
+@dataclass(frozen=True)
+class Slerp(Method):
+    """What lies between two tensors at `t`: the first at 0, the second at 1.
 
     >>> import numpy as np
     >>> a, b = Tensor.of("x", np.array([1.0, 0.0])), Tensor.of("x", np.array([0.0, 1.0]))
-    >>> slerp([a, b], None, Choices(t=0.5)).read().round(4).tolist()
+    >>> Slerp(t=0.5).merge([a, b]).read().round(4).tolist()
     [0.7071, 0.7071]
     """
-    return combined(tensors, lambda: _between(tensors, 0.5 if choices.t is None else choices.t))
 
+    name: ClassVar[str] = "slerp"
+    sources: ClassVar[int | None] = 2
+    t: float = 0.5
 
-def _between(tensors: Sequence[Tensor], t: float) -> Combine:
-    movement = Movement()
-    for one, other in in_step(tensors):
-        movement.add(one, other)
-    first, second = _shares(movement.cosine, t)
+    def __post_init__(self) -> None:
+        """Refuse what is not between the two."""
+        require_share("t", self.t)
 
-    def combine(blocks: list[Array]) -> Array:
-        found: Array = first * blocks[0] + second * blocks[1]
-        return found
+    def merge(self, tensors: Sequence[Tensor], base: Tensor | None = None) -> Tensor:
+        """Return the point on the arc; where there is none, that on the straight line."""
+        del base
 
-    return combine
+        def begin() -> Combine:
+            movement = Movement()
+            for one, other in in_step(tensors):
+                movement.add(one, other)
+            cosine, first, second = movement.cosine, 1 - self.t, self.t
+            if cosine is not None and abs(cosine) <= NEARLY_PARALLEL:
+                angle = math.acos(cosine)
+                first, second = (math.sin(share * angle) / math.sin(angle) for share in (first, second))
+            return lambda blocks: first * blocks[0] + second * blocks[1]
 
-
-def _shares(cosine: float | None, t: float) -> tuple[float, float]:
-    """Return how much of each tensor is taken; where there is no arc, as on the straight line."""
-    if cosine is None or abs(cosine) > NEARLY_PARALLEL:
-        return 1 - t, t
-    angle = math.acos(cosine)
-    return math.sin((1 - t) * angle) / math.sin(angle), math.sin(t * angle) / math.sin(angle)
+        return combined(tensors, begin)

@@ -6,29 +6,42 @@ model has learned, its weights less those of the base; here each tensor is trimm
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from ckpttool.core.tensors import Array, Tensor
 from ckpttool.surgery.blocks import in_step
-from ckpttool.surgery.merging.choices import Choices
-from ckpttool.surgery.merging.combining import Combine, combined, wide
-
-DENSITY = 0.2
-"""The part of a task vector that the paper keeps."""
+from ckpttool.surgery.merging.method import Combine, Method, combined, require_share, shares, wide
 
 
-def ties(tensors: Sequence[Tensor], base: Tensor, choices: Choices) -> Tensor:
-    """Return the base moved by the mean of the trimmed task vectors that agree with the elected sign.
+@dataclass(frozen=True)
+class Ties(Method):
+    """The base moved by the mean of the trimmed task vectors that agree with the elected sign.
+
+    `density` is the part of a task vector that is kept, by default that of the paper.
 
     >>> base = Tensor.of("x", np.zeros(4))
     >>> a, b = Tensor.of("x", np.array([4.0, -1, 0, 3])), Tensor.of("x", np.array([2.0, 3, 0, -9]))
-    >>> ties([a, b], base, Choices(density=0.5)).read().tolist()
+    >>> Ties(density=0.5).merge([a, b], base).read().tolist()
     [4.0, 3.0, 0.0, -9.0]
     """
-    density = DENSITY if choices.density is None else choices.density
-    weights = choices.shares(len(tensors))
-    return combined([base, *tensors], lambda: _agreed(base, tensors, weights, density))
+
+    name: ClassVar[str] = "ties"
+    needs_base: ClassVar[bool] = True
+    weights: tuple[float, ...] | None = None
+    density: float = 0.2
+
+    def __post_init__(self) -> None:
+        """Refuse a density that is none."""
+        require_share("density", self.density, above_zero=True)
+
+    def merge(self, tensors: Sequence[Tensor], base: Tensor | None = None) -> Tensor:
+        """Return the base moved."""
+        assert base is not None, "`plan_merge` requires it"
+        weights = shares(self.weights, len(tensors))
+        return combined([base, *tensors], lambda: _agreed(base, tensors, weights, self.density))
 
 
 def _agreed(base: Tensor, tensors: Sequence[Tensor], weights: Sequence[float], density: float) -> Combine:
@@ -43,8 +56,8 @@ def _agreed(base: Tensor, tensors: Sequence[Tensor], weights: Sequence[float], d
         elected = np.sign(moves.sum(0))
         agree = (np.sign(moves) == elected) & (elected != 0)
         votes = (scale * agree).sum(0)
-        found: Array = start + (moves * agree).sum(0) / np.where(votes > 0, votes, 1)
-        return found
+        moved: Array = start + (moves * agree).sum(0) / np.where(votes > 0, votes, 1)
+        return moved
 
     return combine
 

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from ckpttool.core.tensors import Tensor
-from ckpttool.surgery.merging.choices import Choices
-from ckpttool.surgery.merging.dare import dare
-from ckpttool.surgery.merging.linear import linear
-from ckpttool.surgery.merging.slerp import slerp
-from ckpttool.surgery.merging.ties import threshold, ties
+from ckpttool.surgery.merging import METHODS
+from ckpttool.surgery.merging.dare import Dare
+from ckpttool.surgery.merging.linear import Linear
+from ckpttool.surgery.merging.slerp import Slerp
+from ckpttool.surgery.merging.ties import Ties, threshold
 
 Array = Any
 NUMBERS = st.floats(-8, 8, width=16).filter(lambda number: not 0 < abs(number) < 1e-3)
@@ -46,7 +46,7 @@ def as_read(tensor: Tensor) -> Array:
 @given(tensors(2, 4), st.data())
 def test_linear_is_the_weighted_mean(given: list[Array], data: Any) -> None:
     weights = data.draw(st.lists(st.sampled_from([0.5, 1.0, 2.0]), min_size=len(given), max_size=len(given)))
-    found = as_read(linear([of(array) for array in given], None, Choices(weights=tuple(weights))))
+    found = as_read(Linear(tuple(weights)).merge([of(array) for array in given]))
     assert np.allclose(found, np.average(np.stack(given), axis=0, weights=weights), rtol=1e-14, atol=1e-14)
 
 
@@ -63,14 +63,14 @@ def shoemake(a: Array, b: Array, t: float) -> Array:
 @settings(deadline=None)
 @given(tensors(2, 2), st.sampled_from([0.0, 0.25, 0.5, 1.0]))
 def test_slerp_is_shoemakes(given: list[Array], t: float) -> None:
-    found = as_read(slerp([of(array) for array in given], None, Choices(t=t)))
+    found = as_read(Slerp(t).merge([of(array) for array in given]))
     assert np.allclose(found, shoemake(*given, t), rtol=1e-9, atol=1e-9)
 
 
 def test_slerp_keeps_the_length_where_a_mean_does_not() -> None:
     draw = np.random.default_rng(0)
     a, b = (array / np.linalg.norm(array) for array in draw.normal(size=(2, 300, 400)))
-    found = slerp([of(a), of(b)], None, Choices()).read()
+    found = Slerp().merge([of(a), of(b)]).read()
     assert np.linalg.norm(found) == pytest.approx(1)
     assert np.linalg.norm((a + b) / 2) < 0.8
 
@@ -97,15 +97,14 @@ def yadav(base: Array, models: list[Array], weights: list[float], density: float
 def test_ties_is_the_papers_algorithm(given: list[Array], density: float, data: Any) -> None:
     base, *models = given
     weights = data.draw(st.lists(st.sampled_from([0.5, 1.0, 2.0]), min_size=len(models), max_size=len(models)))
-    choices = Choices(weights=tuple(weights), density=density)
-    found = as_read(ties([of(array) for array in models], of(base), choices))
+    found = as_read(Ties(tuple(weights), density).merge([of(array) for array in models], of(base)))
     assert np.allclose(found, yadav(base, models, weights, density), rtol=1e-12, atol=1e-12)
 
 
 def test_ties_trims_whole_tensors_of_many_blocks() -> None:
     draw = np.random.default_rng(2)
     base, *models = draw.normal(size=(3, 300, 400))
-    found = ties([of(array) for array in models], of(base), Choices()).read()
+    found = Ties().merge([of(array) for array in models], of(base)).read()
     assert np.allclose(found, yadav(base, models, [1.0, 1.0], 0.2), rtol=1e-12, atol=1e-12)
 
 
@@ -129,35 +128,31 @@ def yu(base: Array, models: list[Array], density: float, seed: int) -> Array:
 @given(tensors(2, 4), DENSITIES, st.integers(0, 5))
 def test_dare_is_the_papers_formula(given: list[Array], density: float, seed: int) -> None:
     base, *models = given
-    found = as_read(dare([of(array) for array in models], of(base), Choices(density=density, seed=seed)))
+    found = as_read(Dare(density=density, seed=seed).merge([of(array) for array in models], of(base)))
     assert np.allclose(found, yu(base, models, density, seed), rtol=1e-12, atol=1e-12)
 
 
 def test_dare_draws_the_same_in_many_blocks_and_is_expected_to_stay() -> None:
     draw = np.random.default_rng(3)
     base, *models = draw.normal(size=(4, 400, 500))
-    found = dare([of(array) for array in models], of(base), Choices(density=0.5)).read()
+    found = Dare(density=0.5).merge([of(array) for array in models], of(base)).read()
     assert np.allclose(found, yu(base, models, 0.5, 42), rtol=1e-12, atol=1e-12)
     assert (found - base).mean() == pytest.approx((np.stack(models).mean(0) - base).mean(), abs=0.01)
 
 
-BASED = {"linear": (linear, False), "slerp": (slerp, False), "ties": (ties, True), "dare": (dare, True)}
-
-
-@pytest.mark.parametrize("method", BASED)
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, ml_dtypes.bfloat16, np.complex64])
 def test_a_model_merged_with_itself_stays_in_its_dtype(method: str, dtype: Any) -> None:
-    merge, based = BASED[method]
     array = np.arange(1, 7).reshape(2, 3).astype(dtype)
-    base = of(array) if based else None
-    found = as_read(merge([of(array), of(array)], base, Choices()))  # type: ignore[operator]
+    base = of(array) if METHODS[method].needs_base else None
+    found = as_read(METHODS[method]().merge([of(array), of(array)], base))
     assert (found.dtype, found.tolist()) == (array.dtype, array.tolist())
 
 
-@pytest.mark.parametrize("method", BASED)
+@pytest.mark.parametrize("method", METHODS)
 def test_nan_stays_nan(method: str) -> None:
-    merge, based = BASED[method]
     whole, flawed = np.ones(4), np.array([1.0, np.nan, 1.0, np.inf])
-    base = of(np.zeros(4)) if based else None
-    found = merge([of(whole), of(flawed)], base, Choices(density=1.0)).read()  # type: ignore[operator]
+    base = of(np.zeros(4)) if METHODS[method].needs_base else None
+    all_parts = {"density": 1.0} if METHODS[method].needs_base else {}
+    found = METHODS[method](**all_parts).merge([of(whole), of(flawed)], base).read()
     assert np.isfinite(found).tolist() == [True, False, True, False]
