@@ -8,7 +8,7 @@ from typing import Any
 from ckpttool.core.errors import CkptError, UnknownName
 from ckpttool.core.names import Pattern, renamed, suggestion
 from ckpttool.core.tensors import BY_NAME, Array, Tensor, TensorSpec
-from ckpttool.core.variable_kinds import OBJECT_GRAPH, Kind, kinds
+from ckpttool.core.variable_kinds import OBJECT_GRAPH, TensorKind, kinds
 from ckpttool.formats import registry
 from ckpttool.formats.format import PLAIN, Writing
 from ckpttool.formats.reading.url_files import local
@@ -36,7 +36,7 @@ class Checkpoint(Mapping[str, Tensor]):
         metadata: Mapping[str, str] | None = None,
         left_out: tuple[str, ...] = (),
         origins: Mapping[str, str] | None = None,
-        stated: Mapping[str, Kind] | None = None,
+        stated: Mapping[str, TensorKind] | None = None,
         provenance: Provenance = UNKNOWN,
     ) -> None:
         """Wrap tensors; the rest says where they are from, under which names if others, and what else is there.
@@ -78,7 +78,7 @@ class Checkpoint(Mapping[str, Tensor]):
         """Return name, shape and dtype of every tensor, without reading any."""
         return [tensor.spec for tensor in self._tensors.values()]
 
-    def kinds(self) -> dict[str, Kind]:
+    def kinds(self) -> dict[str, TensorKind]:
         """Return each tensor's kind: what the file says of it, else what its name does."""
         stated = {name: self._stated.get(self.origins.get(name, name)) for name in self}
         return {name: stated[name] or kind for name, kind in kinds(self).items()}

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-from ckpttool.graph.contents.convolutions import convolves
+from ckpttool.graph.contents.layers import convolves
 from ckpttool.graph.core import Graph
 from ckpttool.model.model import Model
 from ckpttool.runtime.configure import configure_tensorflow

@@ -7,7 +7,8 @@ import re
 from collections.abc import Collection, Container
 from typing import Literal
 
-Kind = Literal["weight", "slot", "step", "object-graph"]
+VariableKind = Literal["weight", "slot", "step"]
+TensorKind = VariableKind | Literal["object-graph"]
 
 OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 OBJECT_VALUE = "/.ATTRIBUTES/"
@@ -38,7 +39,7 @@ _SLOT_SCOPE = re.compile(
 _PARTITION = re.compile(r"/part_\d+$")
 
 
-def kind_of_name(name: str, all_names: Container[str]) -> Kind:
+def kind_of_name(name: str, all_names: Container[str]) -> TensorKind:
     """Return the kind of a tensor; a slot by its name is one only if the variable it names is there too.
 
     `all_names` holds the names of the whole checkpoint; a set answers at once. TensorFlow 2's list of objects is
@@ -60,7 +61,7 @@ def kind_of_name(name: str, all_names: Container[str]) -> Kind:
     return "weight"
 
 
-def kinds(names: Collection[str]) -> dict[str, Kind]:
+def kinds(names: Collection[str]) -> dict[str, TensorKind]:
     """Return the kind of each name of a checkpoint."""
     known = frozenset(names)
     return {name: kind_of_name(name, known) for name in names}
@@ -89,7 +90,7 @@ def base_name(name: str, all_names: Container[str]) -> str | None:
     return None
 
 
-def _kind_of_object(path: list[str]) -> Kind:
+def _kind_of_object(path: list[str]) -> TensorKind:
     """Return the kind of an object checkpoint's value by the path of attributes that leads to it."""
     if ".OPTIMIZER_SLOT" in path:
         return "slot"

@@ -6,9 +6,9 @@ from itertools import count
 from ckpttool.core.errors import PlanError
 from ckpttool.core.tensors import Array, Tensor
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef, VariableDef
-from ckpttool.graph.contents.assign import assignments
 from ckpttool.graph.contents.collections import GLOBAL_VARIABLES
 from ckpttool.graph.contents.constants import MESSAGE_LIMIT, constant
+from ckpttool.graph.contents.stored import assignments
 from ckpttool.graph.contents.variables import Variable, variables
 from ckpttool.graph.core import Graph
 from ckpttool.graph.rewrite.draft import Draft

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Self
 
 from ckpttool.core.errors import CkptError, FormatError
 from ckpttool.core.tensors import DTYPES, RESOURCE, STRING, VARIANT, Tensor
-from ckpttool.core.variable_kinds import Kind
+from ckpttool.core.variable_kinds import TensorKind
 from ckpttool.formats.wire.elements import as_bytes
 
 ANY = frozenset(dtype.name for dtype in DTYPES if dtype is not RESOURCE)
@@ -51,7 +51,7 @@ class Tensors(Mapping[str, Tensor]):
     """Texts that the file keeps beside its tensors."""
     left_out: tuple[str, ...] = ()
     """What is in the file and not in the mapping: an optimizer's state, a random generator's."""
-    kinds: Mapping[str, Kind] = {}
+    kinds: Mapping[str, TensorKind] = {}
     """The kinds of tensors where the file itself says them; names tell those of the others."""
 
     def checked(self) -> Iterator[Checked]:

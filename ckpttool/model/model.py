@@ -11,9 +11,7 @@ from ckpttool.formats.format import PLAIN, Writing
 from ckpttool.formats.reading.url_files import local
 from ckpttool.formats.writing.files import refuse_existing
 from ckpttool.graph import files
-from ckpttool.graph.contents.saved_as import named_as_saved
-from ckpttool.graph.contents.savers import saved_names
-from ckpttool.graph.contents.stored import stored_tensors
+from ckpttool.graph.contents.stored import named_as_saved, saved_names, stored_tensors
 from ckpttool.graph.core import Graph
 from ckpttool.lineage.provenance import Command, Provenance
 

@@ -10,8 +10,7 @@ from ckpttool.core.errors import PlanError
 from ckpttool.core.names import listed
 from ckpttool.core.tensors import Tensor
 from ckpttool.formats.writing.files import refuse_existing
-from ckpttool.graph.contents.savers import entries, saver_ops
-from ckpttool.graph.contents.stored import stored_tensors
+from ckpttool.graph.contents.stored import saver_entries, saver_ops, stored_tensors
 from ckpttool.graph.core import Graph
 from ckpttool.graph.roles.served import Served
 from ckpttool.lineage.provenance import Command
@@ -121,7 +120,7 @@ def keys_of(model: Model, graph: Graph) -> dict[str, str]:
     saved = {
         entry.variable: entry.key
         for saver in saver_ops(model.graph)
-        for entry in entries(model.graph, saver)
+        for entry in saver_entries(model.graph, saver)
         if entry.variable and entry.key in model.checkpoint
     }
     keys = {

@@ -13,8 +13,7 @@ import numpy as np
 
 from ckpttool.core.errors import GraphError, PlanError
 from ckpttool.core.tensors import Array
-from ckpttool.graph.contents.layers import layers
-from ckpttool.graph.contents.nonlinearity import activated
+from ckpttool.graph.contents.layers import activated, layers
 from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.rewrite.importable import importable

@@ -10,7 +10,7 @@ from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import CkptError, PlanError
 from ckpttool.core.names import listed
 from ckpttool.core.tensors import TensorSpec
-from ckpttool.core.variable_kinds import Kind
+from ckpttool.core.variable_kinds import TensorKind
 from ckpttool.formats.format import Writing
 from ckpttool.lineage.provenance import Command
 from ckpttool.model.checkpoint_plan import CheckpointPlan
@@ -158,7 +158,7 @@ def plan_edit(
 
 def _with_kinds(source: Checkpoint, kinds: Mapping[str, str]) -> Checkpoint:
     """Return a checkpoint whose tensors keep their kinds, whatever becomes of their names and of one another."""
-    known = cast("Mapping[str, Kind]", {source.origins.get(name, name): kind for name, kind in kinds.items()})
+    known = cast("Mapping[str, TensorKind]", {source.origins.get(name, name): kind for name, kind in kinds.items()})
     about = (source.metadata, source.left_out, source.origins)
     return Checkpoint(source, source.path, source.format, *about, stated=known, provenance=source.provenance)
 

@@ -10,7 +10,7 @@ from ckpttool import checkpoint
 from ckpttool.core.names import scopes, separator
 from ckpttool.formats.tensorflow.object_graph import EXPORTED_TWICE
 from ckpttool.graph.contents.layers import layers as graph_layers
-from ckpttool.graph.contents.saved_as import named_as_saved
+from ckpttool.graph.contents.stored import named_as_saved
 from ckpttool.graph.core import Graph
 from ckpttool.model.resolve import graph_beside, open_either
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from ckpttool.core.errors import CkptError, FormatError, GraphError
-from ckpttool.graph.contents.assign import assignments
 from ckpttool.graph.contents.collections import entries
 from ckpttool.graph.contents.layers import layers
 from ckpttool.graph.contents.signatures import signatures
+from ckpttool.graph.contents.stored import assignments
 from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.files import load

@@ -7,10 +7,10 @@ import pytest
 from ckpttool.core.errors import CkptError
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
-from ckpttool.graph.contents.assign import assignments
 from ckpttool.graph.contents.collections import entries
 from ckpttool.graph.contents.layers import layers
 from ckpttool.graph.contents.signatures import signatures
+from ckpttool.graph.contents.stored import assignments
 from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.core import Graph
 from ckpttool.graph.roles.roles import find_roles

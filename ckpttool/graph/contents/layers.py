@@ -10,18 +10,28 @@ that uses the last of its variables. A layer inside a loop ends after the loop.
 import math
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from ckpttool.core.names import layer_of
 from ckpttool.core.tensors import BY_NUMBER
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
-from ckpttool.graph.contents.forward import is_forward, ranks
+from ckpttool.graph.contents.flow import is_forward, ranks
 from ckpttool.graph.contents.signatures import output_tensors
 from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.core import Graph, TensorRef, cached
-from ckpttool.graph.ops import CALLS, EXITS, JOINS, SHAPED_LIKE, TAKES_WEIGHTS, WEIGHT_PASSES
+from ckpttool.graph.ops import (
+    ACTIVATIONS,
+    CALLS,
+    CONVOLUTIONS,
+    EXITS,
+    JOINS,
+    PICKS,
+    SHAPED_LIKE,
+    TAKES_WEIGHTS,
+    WEIGHT_PASSES,
+)
 from ckpttool.graph.roles.roles import certain_roles
 
 _LOOP = re.compile(r"while(_\d+)?")
@@ -252,3 +262,32 @@ def _in_loop(op: str) -> bool:
 
 def _is_in(op: str, scope: str) -> bool:
     return op.startswith(f"{scope}/") or not scope
+
+
+def activated(graph: Graph, tensor: str, needed: Collection[str]) -> tuple[str, str | None]:
+    """Return the tensor of a layer's activation, and the type of its op; None where the layer has none that is known.
+
+    The activation makes the tensor, or is the only one of the `needed` ops that reads it: a graph may apply it outside
+    of the layer's scope.
+    """
+    ref = TensorRef.parse(tensor)
+    kind = _made_by(graph, ref.op)
+    if kind is not None:
+        return tensor, kind
+    readers = [name for name in graph.consumers.get(ref.op, []) if name in needed]
+    after = [name for name in readers if graph.nodes[name].op in ACTIVATIONS - {"Softmax"}]
+    return (f"{after[0]}:0", graph.nodes[after[0]].op) if len(after) == 1 else (tensor, None)
+
+
+def _made_by(graph: Graph, op: str) -> str | None:
+    seen: set[str] = set()
+    while graph.nodes[op].op in PICKS and graph.nodes[op].input and op not in seen:
+        seen.add(op)
+        op = graph.inputs(op)[0].op
+    return graph.nodes[op].op if graph.nodes[op].op in ACTIVATIONS else None
+
+
+def convolves(graph: Graph) -> bool:
+    """Say whether a graph, or a function of it, has a convolution."""
+    bodies = (function.node_def for function in graph.header.graph_def.library.function)
+    return any(node.op in CONVOLUTIONS for nodes in (graph.nodes.values(), *bodies) for node in nodes)

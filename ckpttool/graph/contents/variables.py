@@ -3,20 +3,26 @@
 import re
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 from ckpttool.core.errors import FormatError, GraphError
 from ckpttool.core.tensors import DType, dtype_numbered
-from ckpttool.core.variable_kinds import kind_of_name
+from ckpttool.core.variable_kinds import VariableKind, kind_of_name
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import VariableDef
 from ckpttool.graph.contents.collections import GLOBAL_VARIABLES, LOCAL_VARIABLES, variable_defs
-from ckpttool.graph.contents.saved_as import restored_keys
 from ckpttool.graph.core import Graph, TensorRef, cached
-from ckpttool.graph.ops import APPLY, ASSIGNS, POWERS, READS, RESTORES, SLOTS, VARIABLES
-
-VariableKind = Literal["weight", "slot", "step"]
-
+from ckpttool.graph.ops import (
+    APPLY,
+    ASSIGNS,
+    COPIES,
+    POWERS,
+    READS,
+    RESOURCE_UPDATES,
+    RESTORES,
+    SLOTS,
+    UPDATES,
+    VARIABLES,
+)
 
 _MOVING = re.compile(r"/moving_(mean|variance)$")
 
@@ -68,13 +74,63 @@ def variable_behind(graph: Graph, ref: TensorRef) -> str | None:
     seen: set[str] = set()
     while ref.op in graph.nodes and ref.op not in seen:
         seen.add(ref.op)
-        node = graph.nodes[ref.op]
-        if is_variable(node):
+        if is_variable(graph.nodes[ref.op]):
             return ref.op
-        if node.op not in READS or not graph.inputs(ref.op):
+        if graph.nodes[ref.op].op not in READS or not graph.inputs(ref.op):
             return None
         ref = graph.inputs(ref.op)[0]
     return None
+
+
+def written_variable(graph: Graph, name: str) -> str | None:
+    """Return the variable op that an op changes, or None where it changes none.
+
+    A reference or handle may reach it through other updates, and into conditionals and loops.
+    """
+    node = graph.nodes[name]
+    if node.op not in UPDATES and node.op not in RESOURCE_UPDATES:
+        return None
+    seen = {name}
+    while graph.inputs(node.name):
+        source = graph.inputs(node.name)[0].op
+        if source in seen or source not in graph.nodes:
+            return None
+        seen.add(source)
+        node = graph.nodes[source]
+        if is_variable(node):
+            return node.name
+    return None
+
+
+def restored_keys(graph: Graph) -> dict[str, str]:
+    """Return the key of each variable op that the graph's saver restores, where the saver is a function; else none.
+
+    So it is in TensorFlow 2: the function takes handles, reads keys of the object checkpoint and assigns. Variables
+    that it does not know are not stored.
+    """
+    call = graph.nodes.get(TensorRef.parse(graph.header.saver_def.restore_op_name).op)
+    name = call.attr["f"].func.name if call is not None and "f" in call.attr else None
+    functions = {function.signature.name: function for function in graph.header.graph_def.library.function}
+    function = functions.get(name or "")
+    if call is None or function is None:
+        return {}
+    handles = dict(zip((a.name for a in function.signature.input_arg), graph.inputs(call.name), strict=False))
+    nodes = {node.name: node for node in function.node_def}
+    assigns = [node for node in nodes.values() if node.op == "AssignVariableOp" and node.input[0] in handles]
+    keys = {handles[node.input[0]].op: _restored_key(nodes, node.input[1]) for node in assigns}
+    return {op: key for op, key in keys.items() if key is not None}
+
+
+def _restored_key(nodes: Mapping[str, NodeDef], value: str) -> str | None:
+    """Return the key that a value is read from; in functions outputs are named `op:output:place`."""
+    op, _, place = value.partition(":")
+    while op in nodes and nodes[op].op in COPIES:
+        op, _, place = nodes[op].input[0].partition(":")
+    if op not in nodes or nodes[op].op != "RestoreV2":
+        return None
+    keys = nodes[nodes[op].input[1].partition(":")[0]].attr["value"].tensor.string_val
+    position = int(place.rpartition(":")[2])
+    return keys[position].decode("utf-8", "replace") if position < len(keys) else None
 
 
 class _Reader:
@@ -102,22 +158,22 @@ class _Reader:
 
     def _defs(self) -> dict[str, VariableDef]:
         """Return what the collections say of each variable's op; the fullest entry wins."""
-        found: dict[str, VariableDef] = {}
+        defs: dict[str, VariableDef] = {}
         for key in GLOBAL_VARIABLES:
             for entry in variable_defs(self.graph, key):
                 op = _op(entry.variable_name)
                 if op not in self.graph.nodes:
                     raise GraphError(f"{self.graph.source}: collection {key} has {op}, which is not in the graph")
-                if is_variable(self.graph.nodes[op]) and not (op in found and found[op].initializer_name):
-                    found[op] = entry
-        return found
+                if is_variable(self.graph.nodes[op]) and not (op in defs and defs[op].initializer_name):
+                    defs[op] = entry
+        return defs
 
     def _ops(self) -> list[str]:
         """Return the variables' ops where no collection lists them, without those that are local or not restored."""
         local = {_op(entry.variable_name) for key in LOCAL_VARIABLES for entry in variable_defs(self.graph, key)}
-        found = [name for name, node in self.graph.nodes.items() if is_variable(node) and name not in local]
+        ops = [name for name, node in self.graph.nodes.items() if is_variable(node) and name not in local]
         restored = restored_keys(self.graph)
-        return [name for name in found if name in restored] if restored else found
+        return [name for name in ops if name in restored] if restored else ops
 
     def _name(self, op: str) -> str:
         """Return a variable's name in the checkpoint."""
@@ -208,12 +264,12 @@ class _Reader:
 
 def _slot_ops(graph: Graph) -> set[str]:
     """Return the variables that optimizers' update ops use beside the one that they update."""
-    found: set[str | None] = set()
+    slots: set[str | None] = set()
     for name, node in graph.nodes.items():
         if apply := APPLY.fullmatch(node.op):
             count = SLOTS.get(apply["optimizer"], 0) + POWERS.get(apply["optimizer"], 0)
-            found.update(variable_behind(graph, ref) for ref in graph.inputs(name)[1 : 1 + count])
-    return {op for op in found if op is not None}
+            slots.update(variable_behind(graph, ref) for ref in graph.inputs(name)[1 : 1 + count])
+    return {op for op in slots if op is not None}
 
 
 def _op(tensor: str) -> str:

@@ -5,8 +5,7 @@ from collections.abc import Collection, Mapping
 
 from ckpttool.core.errors import UnknownName
 from ckpttool.core.names import suggestion
-from ckpttool.graph.contents.assign import written_variable
-from ckpttool.graph.contents.variables import Variable, variables
+from ckpttool.graph.contents.variables import Variable, variables, written_variable
 from ckpttool.graph.core import Graph, cached
 from ckpttool.graph.ops import RESTORES
 

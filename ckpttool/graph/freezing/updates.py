@@ -5,9 +5,8 @@ from collections.abc import Collection
 from ckpttool.core.variable_kinds import base_name
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import VariableDef
-from ckpttool.graph.contents.assign import written_variable
 from ckpttool.graph.contents.op_outputs import dtype_of_output
-from ckpttool.graph.contents.variables import variables
+from ckpttool.graph.contents.variables import variables, written_variable
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.free_names import FreeNames
 from ckpttool.graph.freezing.closure import FrozenPart

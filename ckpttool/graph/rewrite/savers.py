@@ -7,10 +7,9 @@ import numpy as np
 from ckpttool.core.tensors import STRING, DType
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import SaverDef
-from ckpttool.graph.contents.assign import written_variable
 from ckpttool.graph.contents.constants import constant
-from ckpttool.graph.contents.savers import Entry, entries, saver_ops, slice_text, texts
-from ckpttool.graph.contents.variables import Variable, variables
+from ckpttool.graph.contents.stored import SaverEntry, saver_entries, saver_ops, slice_text, texts
+from ckpttool.graph.contents.variables import Variable, variables, written_variable
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.free_names import FreeNames
 from ckpttool.graph.ops import RESTORES, SAVER_DTYPES, SAVES, SLICED_SAVERS
@@ -34,7 +33,7 @@ def trim_savers(graph: Graph, gone: Container[str]) -> Graph:
     """
     draft, removed, moved = Draft(graph), set[str](), dict[TensorRef, TensorRef]()
     for name in saver_ops(graph):
-        found = entries(graph, name)
+        found = saver_entries(graph, name)
         lost = {entry.position for entry in found if entry.variable is not None and entry.variable in gone}
         kept = [entry.position for entry in found if entry.position not in lost]
         if graph.nodes[name].op in RESTORES:
@@ -133,14 +132,14 @@ def cast_saved(graph: Graph, dtypes: Mapping[str, DType]) -> Graph:
     return draft.sealed()
 
 
-def _entries(graph: Graph) -> Iterator[tuple[str, list[TensorRef], Entry]]:
+def _entries(graph: Graph) -> Iterator[tuple[str, list[TensorRef], SaverEntry]]:
     """Yield each op of a saver and its inputs with each tensor that it writes or reads."""
     for name in saver_ops(graph):
         inputs = graph.inputs(name)
-        yield from ((name, inputs, entry) for entry in entries(graph, name))
+        yield from ((name, inputs, entry) for entry in saver_entries(graph, name))
 
 
-def _earlier_cast(graph: Graph, name: str, inputs: list[TensorRef], entry: Entry) -> str | None:
+def _earlier_cast(graph: Graph, name: str, inputs: list[TensorRef], entry: SaverEntry) -> str | None:
     """Return the cast that stands between a saver's op and a variable already, None where none does."""
     if graph.nodes[name].op in RESTORES:
         around = graph.readers.get(TensorRef(name, entry.position), [])

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from ckpttool.core.errors import GraphError
 from ckpttool.core.tensors import STRING
-from ckpttool.graph.contents.savers import savers
 from ckpttool.graph.contents.signatures import Signature, signature_named
+from ckpttool.graph.contents.stored import savers
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.ops import NO_RESULT, PLACEHOLDERS
 

@@ -4,9 +4,8 @@ import re
 from collections.abc import Collection, Container, Iterable, Sequence
 
 from ckpttool.core.errors import PlanError
-from ckpttool.graph.contents.savers import saver_ops
 from ckpttool.graph.contents.signatures import input_arguments, output_tensors
-from ckpttool.graph.contents.stored import stored_tensors
+from ckpttool.graph.contents.stored import saver_ops, stored_tensors
 from ckpttool.graph.contents.variables import Variable, variables
 from ckpttool.graph.core import Graph, TensorRef, cached
 from ckpttool.graph.ops import LOOKS, RESOURCE_UPDATES, UPDATES

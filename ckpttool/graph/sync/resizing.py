@@ -11,9 +11,8 @@ from ckpttool.core.tensors import Array, dtype_numbered
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef, VariableDef
 from ckpttool.graph.contents.constants import constant, numbers, shape_of, single_number, uniform
-from ckpttool.graph.contents.savers import entries, saver_ops, slice_text, texts
 from ckpttool.graph.contents.shape_propagation import Change, Spread, spread
-from ckpttool.graph.contents.stored import stored_tensors
+from ckpttool.graph.contents.stored import saver_entries, saver_ops, slice_text, stored_tensors, texts
 from ckpttool.graph.contents.variables import Variable, is_variable
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.ops import SLICED_SAVERS
@@ -157,7 +156,7 @@ def _reslice(draft: Draft, resizes: Mapping[str, _Resize]) -> None:
             continue
         place = graph.inputs(name)[2]
         slices = texts(graph, place)
-        for entry in entries(graph, name):
+        for entry in saver_entries(graph, name):
             resize = resizes.get(entry.variable or "")
             if resize is not None and slices[entry.position]:
                 offset = resize.variable.slice_offset or (0,) * len(resize.new)
@@ -168,8 +167,8 @@ def _reslice(draft: Draft, resizes: Mapping[str, _Resize]) -> None:
 def _describe(meta: MetaGraphDef, resizes: Mapping[str, _Resize], zeroed: Mapping[str, str]) -> None:
     """Write slices and new initial values into the collections of variables, in place."""
     for key in VARIABLE_COLLECTIONS & meta.collection_def.keys():
-        entries = meta.collection_def[key].bytes_list.value
-        for place, raw in enumerate(entries):
+        saver_entries = meta.collection_def[key].bytes_list.value
+        for place, raw in enumerate(saver_entries):
             entry = VariableDef.FromString(raw)
             op = TensorRef.parse(entry.variable_name).op
             if op in zeroed:
@@ -177,7 +176,7 @@ def _describe(meta: MetaGraphDef, resizes: Mapping[str, _Resize], zeroed: Mappin
             if op in resizes and entry.save_slice_info_def.full_name:
                 entry.save_slice_info_def.full_shape[:] = resizes[op].whole
                 entry.save_slice_info_def.var_shape[:] = resizes[op].new
-            entries[place] = entry.SerializeToString()
+            saver_entries[place] = entry.SerializeToString()
 
 
 _SHAPE = re.compile(r"Shape(?:_(\d+))?")

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import PlanError
 from ckpttool.core.variable_kinds import base_name
-from ckpttool.graph.contents.savers import saved_names
-from ckpttool.graph.contents.stored import StoredTensor, stored_tensors
+from ckpttool.graph.contents.stored import StoredTensor, saved_names, stored_tensors
 from ckpttool.graph.core import Graph
 from ckpttool.graph.rewrite.savers import cast_saved, rename_saved
 from ckpttool.graph.sync.dropping import drop_variables, lost_training

@@ -3,7 +3,7 @@ import pytest
 
 from ckpttool.core.errors import GraphError, UnknownName
 from ckpttool.core.tensors import BY_NAME
-from ckpttool.graph.contents.assign import assignments
+from ckpttool.graph.contents.stored import assignments
 from ckpttool.graph.core import Graph
 
 
