@@ -63,5 +63,14 @@ def new(
       ckpttool new --input 784 --layers 'hidden1 = dense(300, relu, init=he); outputs = dense(10)' -o fresh.ckpt
     """
     configure_for_layers(layers)
-    rows = verb.new(shape, layers, output, recipe, seed, overwrite, objective, command_line())
+    rows = verb.new(
+        shape,
+        layers,
+        output,
+        recipe=recipe,
+        seed=seed,
+        overwrite=overwrite,
+        objective=objective,
+        command=command_line(),
+    )
     show_plan(rows, as_json)

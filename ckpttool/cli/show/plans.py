@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ckpttool.model.plan import Plan, PlanRow, Row
 
 GIVEN = "ckpttool.command"
-"""Under what the command line is kept in Click's context."""
+"""The key under which the command line is kept in Click's context."""
 
 
 def execute(
@@ -53,12 +53,12 @@ def show_plan(plan: Sequence["PlanRow"], as_json: bool = False) -> None:
     _show([row.as_json() if as_json else row.cells() for row in plan], as_json)
 
 
-def _show(found: Any, as_json: bool) -> None:
+def _show(records: Any, as_json: bool) -> None:
     """Print rows, whose keys are the columns of the table; in JSON also a document."""
-    if isinstance(found, Mapping):
-        print_report(found, (), (), as_json)
-    elif as_json or found:
-        print_rows(found, list(found[0]) if found else (), as_json)
+    if isinstance(records, Mapping):
+        print_report(records, (), (), as_json)
+    elif as_json or records:
+        print_rows(records, list(records[0]) if records else (), as_json)
 
 
 def _cells(row: "Row | Mapping[str, Any]") -> Mapping[str, Any]:

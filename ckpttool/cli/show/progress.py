@@ -145,8 +145,8 @@ class ProgressPrinter(Callback):
 
     def on_cache_ready(self, features: Features) -> None:
         """Say whether the cache had the features."""
-        found = "hit" if features.hit else "filled"
-        self._say(f"cache: {found}, {features.rows} rows, {human_size(features.nbytes)}, {features.entry.path}")
+        state = "hit" if features.hit else "filled"
+        self._say(f"cache: {state}, {features.rows} rows, {human_size(features.nbytes)}, {features.entry.path}")
 
     def on_progress(self, progress: Progress) -> None:
         """Move the bar on."""

@@ -12,7 +12,6 @@ Everything else stays, and so does all of it where there is no `/proc` to ask, a
 is a folder that was set aside to be replaced; it goes only once its replacement is there.
 """
 
-import hashlib
 import logging
 import os
 import re
@@ -119,4 +118,6 @@ def _link(name: str) -> str:
 
 
 def _short(text: str) -> str:
+    import hashlib  # late: commands that only look write nothing
+
     return hashlib.blake2b(text.encode(), digest_size=4).hexdigest() if text else UNKNOWN
