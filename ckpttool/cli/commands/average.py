@@ -35,11 +35,11 @@ def average(
     as_json: bool,
     latest: bool,
 ) -> None:
-    """Write the average of checkpoints of one model: their mean, or with --weights or --decay another.
+    """Write the average of checkpoints of one model: the mean, or with --weights or --decay another.
 
-    Weights are averaged, in float64, and keep their dtype. Integers, strings, step counters, optimizer slots and the
-    object graph of a TensorFlow 2 checkpoint are those of the last one, and so is the graph: where a .meta lies beside
-    it, and OUT is a bundle, OUT gets it too. Names, shapes and dtypes of weights must agree.
+    Weights are averaged in float64, and keep their dtype. Integers, strings, step counters, optimizer slots and the
+    object graph of a TensorFlow 2 checkpoint are those of the last checkpoint; so is the graph, if it has a .meta and
+    OUT is a bundle. Names, shapes and dtypes of weights must agree.
 
     \b
     Example:

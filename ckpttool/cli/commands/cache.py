@@ -44,10 +44,10 @@ def cache(
     allow_op: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Compute what the frozen layers of MODEL make of every row, and keep it for `finetune --cache`.
+    """Compute the outputs of the frozen layers of MODEL for every row, and keep them for `finetune --cache`.
 
-    The entry's key is made of the frozen weights, the frozen part of the graph and the data: when one of them
-    changes, so does the key, and nothing stale is ever read. With --augment the key has that too, and --seed.
+    The entry's key is made of the frozen weights, the frozen part of the graph and the data, with --augment also of
+    that and --seed: when one of them changes, so does the key, and nothing stale is ever read.
 
     \b
     Example:

@@ -33,10 +33,10 @@ def convert(
     output: Path | None,
     overwrite: bool,
 ) -> None:
-    """Write the checkpoint SRC in another format: the one of OUT's suffix, or the one that --to names.
+    """Write the checkpoint SRC in another format: that of OUT's suffix, or the one given by --to.
 
-    Optimizer slots come along. Tensors that the format cannot hold are an error that names them; --lenient leaves
-    them out, and says which.
+    Optimizer slots are included. Tensors that the format cannot hold are an error that names them; --lenient leaves
+    them out, and lists them.
 
     \b
     Example:

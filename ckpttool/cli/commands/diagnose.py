@@ -51,13 +51,13 @@ def diagnose(
     allow_op: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Show how activations and gradients are spread over the layers of MODEL, and what is wrong there.
+    """Show the spread of activations and gradients over the layers of MODEL, and what is wrong there.
 
     Per layer, from the lowest to the top: mean and standard deviation of the activations, and of the gradients of a
-    row's loss for them; the share of units that are zero for all rows, and of activations at the ends of a sigmoid or
-    tanh; the norm of the weights' gradient divided by that of the weights. The verdict says vanishing or exploding
-    where gradients spread 1000 times less or more than at the top. The network runs as in training; MODEL is not
-    changed.
+    row's loss with respect to them; the share of units that are zero for all rows (dead), and of activations at the
+    ends of a sigmoid or tanh (saturated); the norm of the weights' gradient divided by that of the weights. The verdict
+    is vanishing or exploding where the gradients' spread is 1000 times smaller or larger than at the top. The network
+    runs as in training; MODEL is not changed.
 
     \b
     Example:

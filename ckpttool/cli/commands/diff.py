@@ -23,12 +23,12 @@ from ckpttool.verbs.diff import compare
 def diff(
     a: Path, b: Path, layers: str | None, slots: bool, by_layer: bool, html: Path | None, overwrite: bool, as_json: bool
 ) -> None:
-    """Say which tensors differ between the checkpoints A and B, and by how much.
+    """Show which tensors differ between the checkpoints A and B, and by how much.
 
-    The largest difference of two elements is given (max_abs), and that over the largest value in A (relative); the L2
-    norm of the difference over that of A (relative_l2), and the cosine of the angle between the two; how many elements
-    are NaN or infinite in B alone, and how many rows and columns are all zeros in B alone (dead). Layers are ranked by
-    relative_l2 of their weights. The exit code is 1 when something differs, 0 when nothing does.
+    Columns: the largest absolute difference of two elements (max_abs), also relative to the largest value in A
+    (relative); the L2 norm of the difference relative to that of A (relative_l2); the cosine similarity of the two; how
+    many elements are NaN or infinite in B alone; how many rows and columns are all zeros in B alone (dead). Layers are
+    ranked by relative_l2 of their weights. The exit code is 1 if something differs, else 0.
 
     \b
     Example:

@@ -44,9 +44,9 @@ def edit(
 ) -> None:
     """Write the checkpoint SRC edited: edits are applied in the order in which they are given.
 
-    Patterns take weights; --slots lets them take the optimizer's tensors too. The slots of a variable go along with
-    it: kept, dropped, renamed, and in another shape. An edit that takes nothing is an error. The .meta beside SRC
-    follows: variables, assign nodes, Saver, collections and shapes; TensorFlow imports and restores the pair.
+    Patterns select weights; with --slots also the optimizer's tensors. The slots of a variable follow it: kept,
+    dropped, renamed, reshaped. An edit that selects nothing is an error. The .meta beside SRC is edited too: variables,
+    assign nodes, Saver, collections and shapes; TensorFlow imports and restores the pair.
 
     \b
     Example:

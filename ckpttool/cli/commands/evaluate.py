@@ -43,13 +43,12 @@ def evaluate(
     allow_op: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Print the loss and the accuracy of MODEL on the rows of a data set, and figures of each class.
+    """Print the loss and the accuracy of MODEL on the rows of a data set, and figures for each class.
 
-    After the line of loss and accuracy there is a line for each class: its rows, the share of them that was found
-    (accuracy), the share of what was taken for it that is (precision), and the class that it was most often taken for.
-    Several labels for a row have their recall instead; numbers have their mean absolute and root mean squared error. A
-    terminal and --json also have the confusion table: a row for each true class, a column for each that it was taken
-    for.
+    For each class there is a line: its rows, its recall (accuracy), its precision, and the class that it is most often
+    confused with (taken_for). Several labels for a row have their recall instead; numbers have their mean absolute and
+    root mean squared error. A terminal and --json also have the confusion matrix: a row for each true class, a column
+    for each predicted one.
 
     \b
     Example:

@@ -45,8 +45,8 @@ def export(
     """Write a model's weights for another framework, by the rules that import them: the inverse of `import`.
 
     FILE is a file of the other framework with the same network, such as the one that was imported: OUT gets its names,
-    shapes and dtypes, and the values that the model has for them; what rules drop keeps FILE's. OUT's suffix says the
-    format: .safetensors, .npz, .h5, or .weights.h5 where FILE is one of Keras 3.
+    shapes and dtypes, with the model's values; what rules drop keeps FILE's. The format is that of OUT's suffix:
+    .safetensors, .npz, .h5, or .weights.h5 if FILE is of Keras 3.
 
     \b
     Example:

@@ -32,10 +32,10 @@ def export_saved_model(
 ) -> None:
     """Write what computes the outputs of a model as a SavedModel, with a signature.
 
-    tf.saved_model.load, tf.compat.v1.saved_model.load and TensorFlow Serving take it: the tag is serve, the method
-    predict, and the variables are resource variables. What only training needed is left behind. What is meant without
-    --inputs and --outputs, `ckpttool strip --help` says; callers know each under NAME, else the last part of its op's
-    name, and the logits as logits.
+    It loads with tf.saved_model.load, tf.compat.v1.saved_model.load and TensorFlow Serving: the tag is serve, the
+    method predict, and the variables are resource variables. What only training needs is left out. For the defaults of
+    --inputs and --outputs see `ckpttool strip --help`; the signature's keys are the given NAMEs, else the last part of
+    the op's name, and `logits` for the logits.
 
     \b
     Example:

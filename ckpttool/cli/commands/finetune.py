@@ -45,10 +45,10 @@ def finetune(
 ) -> None:
     """Train the layers of MODEL that are not frozen, and write the best epoch.
 
-    Beside the model a report OUT.run.json is written, and after each epoch OUT.history.csv; frozen tensors are
-    compared with MODEL's, byte by byte. A run that is stopped (Ctrl-C) is saved in OUT.saves, and the same command
-    with --resume goes on. With --config OUT.run.json a run is done again: on the same model and rows and with
-    --threads 1, to the same bits.
+    Beside the model a report OUT.run.json is written, and after each epoch OUT.history.csv; frozen tensors are compared
+    with MODEL's, byte by byte. A run that is stopped (Ctrl-C) is saved in OUT.saves, and the same command with --resume
+    continues it. With --config OUT.run.json a run is repeated: on the same model and rows and with --threads 1, to the
+    same bits.
 
     \b
     Example:

@@ -29,11 +29,11 @@ def fold(
 ) -> None:
     """Write what computes the outputs of a model as one frozen GraphDef, a .pb without variables.
 
-    Variables become constants of the same names, also where functions take them. Placeholders that are no inputs have
-    their defaults for good, a training switch without a default is off, and conditionals that hang on them go with the
-    branch that is not taken. Then what is computed of constants alone is folded where it is a copy: Identity, and
-    Reshape of a constant that was no variable; all other ops stay. A frozen graph holds at most 2 GB, which is said
-    before anything is written. What is meant without --inputs and --outputs, `ckpttool strip --help` says.
+    Variables become constants with the same names, in functions too. Placeholders that are no inputs are replaced by
+    their defaults, a training switch without a default is off, and conditionals that depend on them lose the branch
+    that is not taken. Ops on constants alone are then folded where the result is a copy (Identity, Reshape of a
+    constant that was no variable); all other ops stay. A frozen graph holds at most 2 GB, which is checked before
+    anything is written. For the defaults of --inputs and --outputs see `ckpttool strip --help`.
 
     \b
     Example:

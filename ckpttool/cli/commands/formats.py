@@ -12,8 +12,8 @@ from ckpttool.verbs.formats import COLUMNS, as_texts, format_rows
 def list_formats(as_json: bool) -> None:
     """List the formats of checkpoints: what each can do, how its outputs are named, and what it cannot hold.
 
-    Which format a file has, its bytes say before its name does; of an output the suffix says it, or --to. Other
-    packages add formats under the entry point group ckpttool.formats.
+    The format of a file is recognised by its content, then by its name; the format of an output follows from its suffix
+    or --to. Other packages add formats under the entry point group ckpttool.formats.
 
     \b
     Example:

@@ -40,10 +40,10 @@ def freeze(
     output: Path,
     overwrite: bool,
 ) -> None:
-    """Write the model with chosen layers frozen, whoever trains it.
+    """Write the model with chosen layers frozen, in the graph itself.
 
     The graph's own training op no longer changes them, their moving averages stay, and they run in inference mode. The
-    cut, where the frozen part ends, follows from the layers and is named.
+    cut, where the frozen part ends, follows from the layers and is printed.
 
     \b
     Example:

@@ -55,14 +55,14 @@ def import_weights(
 ) -> None:
     """Write weights of another framework into a graph's variables, as a model with a checkpoint.
 
-    WEIGHTS is a file of PyTorch (.pt, .pth, .bin), a .safetensors, an HDF5 file (any tree of datasets, or one of Keras
-    1, 2 or 3), an .npz, or a checkpoint. A tensor becomes the variable of its name; rules give other names and layouts,
+    WEIGHTS is a PyTorch file (.pt, .pth, .bin), a .safetensors, an HDF5 file (any tree of datasets, or Keras 1, 2 or
+    3), an .npz, or a checkpoint. A tensor becomes the variable of the same name; rules give other names and layouts,
     the first that matches wins, an empty NEW leaves a tensor out. Every tensor and every weight of the graph must find
-    its counterpart, unless --lenient is given: then the other weights keep the model's values, or start fresh where
+    its counterpart, unless --lenient is given: then the other weights keep the model's values, or are initialised if
     MODEL is a graph without a checkpoint.
 
-    SAMPLE is arrays by name, an .npz say: rows under the placeholders' names, and under names of layers, ops or tensors
-    what the source framework computed there. Each is compared; the exit code is 1 where one differs, and where
+    SAMPLE is arrays by name, such as an .npz: rows under the placeholders' names, and what the source framework
+    computed under names of layers, ops or tensors. Each is compared; the exit code is 1 if one differs, and if
     --suggest leaves something open.
 
     \b

@@ -14,7 +14,7 @@ from ckpttool.verbs.join import plan_join
 @source_argument
 @output_options
 def join(source: Path, output: Path, overwrite: bool) -> None:
-    """Write the checkpoint SRC, whose tensors lie in several files, in one: a bundle, or another by OUT's suffix.
+    """Write the checkpoint SRC, whose tensors are in several files, as one: a bundle, or the format of OUT's suffix.
 
     \b
     Example:

@@ -17,10 +17,10 @@ COLUMNS = ("prefix", "step", "written", "latest")
 @click.option("--all", "everything", is_flag=True, help="List the folder's checkpoints, by their steps.")
 @json_option
 def latest(folder: Path, everything: bool, as_json: bool) -> None:
-    """Print the prefix of the latest checkpoint in FOLDER, for other commands to take.
+    """Print the prefix of the latest checkpoint in FOLDER, for use by other commands.
 
-    It is the one that the folder's `checkpoint` file names. Where there is no such file it is the one of most steps,
-    by the number at the end of its name.
+    It is the one that the folder's `checkpoint` file names. Without such a file it is the one with the highest step, by
+    the number at the end of its name.
 
     \b
     Example:

@@ -19,9 +19,9 @@ COLUMNS = ("name", "parameters", "output", "variables")
 def layers(model: Path, tags: list[str] | None, as_json: bool) -> None:
     """List the layers of MODEL in data-flow order: parameters, output tensor, variables.
 
-    MODEL is a .meta file or its checkpoint's prefix, a SavedModel folder, or a GraphDef. A checkpoint without a
-    graph has the scopes of its weights for layers, and no outputs; where no name has a /, as in files of PyTorch, a
-    dot ends a scope. Patterns to paste are printed below.
+    MODEL is a .meta file or its checkpoint's prefix, a SavedModel folder, or a GraphDef. Of a checkpoint without a
+    graph the scopes of its weights are listed, without outputs; where no name has a slash, as in PyTorch files, scopes
+    end at a dot. Patterns to paste are printed below.
 
     \b
     Example:

@@ -14,12 +14,12 @@ from ckpttool.verbs.log import History
 @checkpoint_argument
 @json_option
 def log(checkpoint: Path, as_json: bool) -> None:
-    """Say how CKPT came to be: the commands that made it, oldest first, with what each read, did and was.
+    """Show the history of CKPT: the commands that made it, oldest first, with their inputs and edits.
 
-    What ckpttool writes carries that: in the file's metadata where its format has such (safetensors, HDF5), else
-    beside it in CKPT.lineage.json. A source is told by the SHA-256 of its files, of a TensorFlow checkpoint by that of
-    its index, which has a checksum of every tensor; one that is not what it was is `changed since` or `gone`. The exit
-    code is 1 when nothing is known.
+    Every output of ckpttool carries its history: in the file's metadata where its format has such (safetensors, HDF5),
+    else beside it in CKPT.lineage.json. A source is identified by the SHA-256 of its files; a TensorFlow checkpoint by
+    that of its index, which has a checksum of every tensor. A source that has changed is shown as `changed since`, a
+    missing one as `gone`. The exit code is 1 if no history is known.
 
     \b
     Example:

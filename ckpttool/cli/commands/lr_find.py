@@ -47,16 +47,15 @@ def lr_find(
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    """Suggest a learning rate for MODEL, by a few steps with rates that grow.
+    """Suggest a learning rate for MODEL, by a few steps with growing rates.
 
-    Each step has a higher rate than the one before it (Smith 2017), until the loss diverges. The suggestion is a
-    tenth of the rate at the lowest smoothed loss, or the valley's where the loss falls to the end of the range; the
-    rates of the steepest descent, the valley and the minimum are said too. Whatever finetune would train is trained on
-    a copy: MODEL is not changed, and nothing is written beside it.
+    Each step has a higher rate than the one before (Smith 2017), until the loss diverges. The suggestion is a tenth of
+    the rate at the lowest smoothed loss, or the valley's if the loss falls to the end of the range; the rates of the
+    steepest descent, the valley and the minimum are printed too. A copy is trained, as finetune would train it: MODEL
+    is not changed, and nothing is written beside it.
 
-    A terminal shows the curve, a pipe gets its rows: rate, loss, smoothed loss. Where the loss never falls by more
-    than it varies between batches there is nothing to suggest: the suggestion is null, and the exit code 1, so that no
-    script goes on without a rate.
+    A terminal shows the curve, a pipe gets its rows: rate, loss, smoothed loss. If the loss never falls by more than it
+    varies between batches, the suggestion is null and the exit code 1, so that no script goes on without a rate.
 
     \b
     Example:

@@ -44,11 +44,11 @@ def merge(
 ) -> None:
     """Merge checkpoints into one.
 
-    A union has the tensors of all, and refuses two of one name unless --prefer says whose to take; an intersection has
-    those that all have, and they are the first one's. The other ways are for models of one shape. linear is the mean of
-    their weights, slerp goes along the arc from one to another; ties and dare add up what each has learned since
-    --base: ties the largest parts that agree in sign, dare parts that are drawn at random. What is no weight is then
-    the last one's, as with average.
+    A union has the tensors of all, and refuses two with the same name unless --prefer chooses one; an intersection has
+    those that all have, with the values of the first. The other ways are for models of the same shapes: linear is the
+    mean of their weights; slerp interpolates along the arc from one to the other; ties and dare add up the changes of
+    each since --base, ties the largest that agree in sign, dare a random sample. Tensors that are no weights are then
+    those of the last, as with average.
 
     \b
     Example:

@@ -18,11 +18,11 @@ from ckpttool.verbs.modernize import plan_modernize
 @json_option
 @output_options
 def modernize(model: Path, plan_only: bool, as_json: bool, output: Path, overwrite: bool) -> None:
-    """Write a TensorFlow 1 model with resource variables in the place of its reference variables.
+    """Write a TensorFlow 1 model with resource variables in place of its reference variables.
 
     VariableV2 becomes VarHandleOp with its reads, Assign and Apply... become their resource forms; collections and
-    Saver follow. All names stay, and so does the checkpoint: import_meta_graph and Saver.restore take the pair as
-    before, and training goes on with the same numbers. Devices are cleared.
+    Saver are updated. Names and checkpoint stay the same: import_meta_graph and Saver.restore work as before, and
+    training continues with the same numbers. Devices are cleared.
 
     \b
     Example:

@@ -41,12 +41,12 @@ def predict(
     allow_op: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Write what MODEL says of each row of a data set to an .npz or a .csv; the rows need no labels.
+    """Write the predictions of MODEL for each row of a data set to an .npz or a .csv; the rows need no labels.
 
-    Of classes that is the likeliest one and the probability of each, of several labels those that hold and the
-    probability of each, else the outputs as they are. The .npz has arrays named so: rows (their numbers in the file,
-    from 0), classes or labels, probabilities and logits, or outputs; the .csv has the columns row, class,
-    probability_0 and so on. Rows are read, computed and written some at a time.
+    For classes these are the most likely one and the probability of each, for several labels those that hold and the
+    probability of each, else the outputs themselves. The .npz has the arrays rows (row numbers in the file, from 0),
+    classes or labels, probabilities and logits, or outputs; the .csv has the columns row, class, probability_0 and so
+    on. Rows are read, computed and written in batches.
 
     \b
     Example:

@@ -67,10 +67,10 @@ def reuse(
     output: Path,
     overwrite: bool,
 ) -> None:
-    """Restore the layers that a pattern takes, and let the rest start fresh.
+    """Restore the layers that match a pattern, and initialise the rest.
 
     With --head the network is cut above the last restored layer and new layers are put on, with loss, accuracy and a
-    training op; --into restores into another graph; with neither the same graph keeps the chosen layers only.
+    training op; --into restores into another graph; with neither the same graph keeps only the chosen layers' values.
 
     \b
     Example:

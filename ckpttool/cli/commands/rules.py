@@ -13,7 +13,7 @@ COLUMNS = ("name", "for")
 @click.argument("name", required=False)
 @json_option
 def rules(name: str | None, as_json: bool) -> None:
-    """List the ready sets of rules for `import` and `export`, or print the one of a NAME, to copy and edit.
+    """List the ready sets of rules for `import` and `export`, or print the set NAME, to copy and edit.
 
     \b
     Example:

@@ -16,9 +16,9 @@ from ckpttool.verbs.show import tensor_report
 @click.option("--full", is_flag=True, help="All numbers, however many.")
 @json_option
 def show(checkpoint: Path, name: str, full: bool, as_json: bool) -> None:
-    """Show one tensor of CKPT: its numbers, a summary, and a histogram.
+    """Show one tensor of CKPT: its values, a summary, and a histogram.
 
-    Of more than a thousand numbers the corners are shown; JSON then has `values` null, unless --full is given.
+    Of more than a thousand values the corners are shown; JSON then has `values` null, unless --full is given.
 
     \b
     Example:

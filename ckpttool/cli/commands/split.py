@@ -15,11 +15,11 @@ from ckpttool.verbs.split import plan_split
 @shard_size_option(required=True)
 @output_options
 def split(source: Path, shard_bytes: int, output: Path, overwrite: bool) -> None:
-    """Write the checkpoint SRC in several files, with tensors of --shard-size at most in each.
+    """Write the checkpoint SRC in several files, with at most --shard-size of tensors in each.
 
-    A bundle gets several data files, safetensors several files and an index; OUT's suffix says which. A tensor that is
-    larger has a file to itself; strings do not count. Whoever reads the checkpoint reads it as before; join makes one
-    file of it again.
+    A bundle gets several data files, safetensors several files and an index, by OUT's suffix. A larger tensor has a
+    file to itself; strings do not count. The result is read like any other checkpoint; `join` makes one file of it
+    again.
 
     \b
     Example:

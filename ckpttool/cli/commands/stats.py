@@ -18,12 +18,13 @@ COLUMNS = ("count", "mean", "std", "min", "max", "zeros", "nan", "inf", "norm")
 @slots_option
 @json_option
 def stats(checkpoint: Path, layers: str | None, slots: bool, as_json: bool) -> None:
-    """Sum up the numbers of each tensor of CKPT, and of all its weights together.
+    """Summarise the values of each tensor of CKPT, and of all its weights together.
 
-    Mean, spread, range and norm (L2) are those of the finite numbers; zeros, NaN and infinities are counted. A terminal
-    shows a small histogram of each tensor from its least to its greatest number, JSON has its edges and counts.
+    Mean, standard deviation, range and L2 norm are those of the finite values; zeros, NaN and infinities are counted. A
+    terminal shows a small histogram of each tensor from its smallest to its largest value; JSON has its edges and
+    counts.
 
-    Exits 1 where there is NaN or an infinity.
+    The exit code is 1 if there is NaN or an infinity.
 
     \b
     Example:

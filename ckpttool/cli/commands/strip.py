@@ -29,9 +29,10 @@ def strip(
 ) -> None:
     """Write only what the outputs of a model need from its inputs.
 
-    Gradients, training ops, optimizer slots, losses, summaries, queues and old savers go; the variables that stay keep
-    their names, values and initialisers, and get a Saver of their own. Without --outputs they are a signature's, else
-    the logits, else what no other op reads; without --inputs the placeholders that these need.
+    Gradients, training ops, optimizer slots, losses, summaries, queues and old savers are removed; the variables that
+    remain keep their names, values and initialisers, and get a Saver of their own. The default of --outputs is a
+    signature's outputs, else the logits, else the tensors that no other op reads; of --inputs the placeholders that
+    these need.
 
     \b
     Example:

@@ -24,9 +24,9 @@ def list_variables(
 ) -> None:
     """List the tensors of CKPT: name, shape, dtype, bytes, kind (weight, slot or step).
 
-    CKPT is a checkpoint's prefix or one of its files, a folder with a checkpoint file, a SavedModel folder, or an
-    .npz. Where a graph lies beside it, that says of which kind a tensor is, else the names do. A graph without a
-    checkpoint has its variables listed.
+    CKPT is a checkpoint's prefix or one of its files, a folder with a checkpoint file, a SavedModel folder, or an .npz.
+    The kind of a tensor comes from the graph beside the checkpoint where there is one, else from its name. A graph
+    without a checkpoint has its variables listed.
 
     \b
     Example:

@@ -23,8 +23,8 @@ from ckpttool.verbs.verify import verdict
 def verify(checkpoint: Path, unchanged: tuple[str, Path] | None, tags: list[str] | None, as_json: bool) -> None:
     """Check every checksum and every rule of CKPT's format, and name the tensors that are damaged.
 
-    A graph beside the checkpoint is checked too; a graph without a checkpoint is checked alone. The exit code is 1
-    when something is damaged or has changed, 0 when all is well.
+    A graph beside the checkpoint is checked too; a graph without a checkpoint is checked alone. The exit code is 1 if
+    something is damaged or has changed, else 0.
 
     \b
     Example:
