@@ -250,11 +250,7 @@ def longest_descent(values: Array) -> tuple[int, int]:
 def draw_rates(picture: Picture, curve: RateCurve) -> None:
     """Draw losses over rates, and a line at the suggestion."""
     figure = picture.figure(*INCHES)
-    _draw(figure.subplots(), curve)
-    picture.write(figure)
-
-
-def _draw(axis: Any, curve: RateCurve) -> None:
+    axis = figure.subplots()
     rates = [point.rate for point in curve.points]
     axis.plot(rates, [point.loss for point in curve.points], color="#c8c8c8", linewidth=1, label="loss of a batch")
     axis.plot(rates, [point.smoothed for point in curve.points], color="#2a6fbb", label="smoothed")
@@ -264,3 +260,4 @@ def _draw(axis: Any, curve: RateCurve) -> None:
     beside = 0.05 * (high - low) or 1.0
     axis.set(xscale="log", xlabel="learning rate", ylabel="loss", ylim=(low - beside, high + beside))
     axis.legend(frameon=False)
+    picture.write(figure)

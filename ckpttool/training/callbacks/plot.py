@@ -1,6 +1,7 @@
 """The plot: the curves of a run in one picture, drawn by Matplotlib when it is over or stopped."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,8 @@ from ckpttool.formats.writing.files import refuse_existing, refuse_unwritable, r
 from ckpttool.training.callbacks.callback import Callback
 from ckpttool.training.run import Epoch, best_of
 
-WIDTH, HEADING, LOSSES, ACCURACY, RATE = 8.0, 0.8, 2.6, 2.6, 1.6
-"""Inches of the picture, of what stands above and below its panels, and of each panel."""
+WIDTH, HEADING = 8.0, 0.8
+"""Inches of the picture, and of what stands above and below its panels."""
 MARKED = 40
 """Epochs up to which each is a point on its curve."""
 TRAIN, VALID, OTHER, QUIET = "#2a6fbb", "#d9622b", "#3b8b5d", "#6b6b6b"
@@ -71,72 +72,57 @@ class Plot(Callback):
             self._picture.write(self._draw())
 
     def _draw(self) -> Any:
-        heights, panels = zip(*_panels_of(self._epochs), strict=True)
+        """Draw the panels that the history has figures for, one below the other."""
+        epochs, best = self._epochs, best_of(self._epochs)
+        panels = [panel for panel in PANELS if getattr(epochs[0], panel.curves[0][0]) is not None]
+        heights = [panel.height for panel in panels]
         figure = self._picture.figure(WIDTH, HEADING + sum(heights))
         axes = figure.subplots(len(panels), sharex=True, squeeze=False, height_ratios=heights)[:, 0]
-        best = best_of(self._epochs)
-        for axis, draw in zip(axes, panels, strict=True):
-            _style(axis)
+        for axis, panel in zip(axes, panels, strict=True):
             axis.axvline(best.epoch, color=QUIET, linewidth=1, linestyle=(0, (2, 3)), zorder=0, label="best epoch")
-            draw(axis, self._epochs)
+            panel.draw(axis, epochs)
         axes[0].legend(frameon=False, fontsize=9)
-        _count_epochs(axes[-1], len(self._epochs))
-        figure.suptitle(f"{self._title}: {_outcome(best)}", fontsize=11, parse_math=False)
+        beside = max(0.5, 0.02 * len(epochs))
+        axes[-1].set_xlim(1 - beside, len(epochs) + beside)
+        axes[-1].xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)  # whole epochs
+        axes[-1].set_xlabel("epoch")
+        accuracy = "" if best.valid_accuracy is None else f", accuracy {best.valid_accuracy:.4f}"
+        outcome = f"best epoch {best.epoch}, validation loss {best.valid_loss:.4f}{accuracy}"
+        figure.suptitle(f"{self._title}: {outcome}", fontsize=11, parse_math=False)
         return figure
 
 
-def _outcome(best: Epoch) -> str:
-    accuracy = "" if best.valid_accuracy is None else f", accuracy {best.valid_accuracy:.4f}"
-    return f"best epoch {best.epoch}, validation loss {best.valid_loss:.4f}{accuracy}"
+@dataclass(frozen=True)
+class Panel:
+    """Curves of a picture, with their height in inches: each a figure of an epoch, its color and its label."""
+
+    height: float
+    label: str
+    curves: tuple[tuple[str, str, str], ...]
+    may_be_logarithmic: bool = False
+
+    def draw(self, axis: Any, epochs: Sequence[Epoch]) -> None:
+        """Draw the curves; where they are few, each epoch is a point on its curve."""
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.grid(axis="y", color="#e3e3e3", linewidth=0.8)
+        axis.set_axisbelow(True)
+        axis.tick_params(labelsize=9)
+        axis.set_ylabel(self.label)
+        marker = "o" if len(epochs) <= MARKED else ""
+        for name, color, label in self.curves:
+            values = [getattr(epoch, name) for epoch in epochs]
+            numbers = [epoch.epoch for epoch in epochs]
+            axis.plot(numbers, values, color=color, label=label, linewidth=1.8, marker=marker, markersize=3.5)
+            if self.may_be_logarithmic:
+                known = [value or 0.0 for value in values]
+                if max(known) > 20 * min(known) > 0:
+                    axis.set_yscale("log")
+                else:
+                    axis.set_ylim(0, 1.2 * max(known) or 1.0)
 
 
-def _panels_of(epochs: Sequence[Epoch]) -> list[tuple[float, Any]]:
-    """Return the panels that a history has figures for, with their heights."""
-    panels: list[tuple[float, Any]] = [(LOSSES, _losses)]
-    if epochs[0].valid_accuracy is not None:
-        panels.append((ACCURACY, _accuracy))
-    if epochs[0].learning_rate is not None:
-        panels.append((RATE, _learning_rate))
-    return panels
-
-
-def _losses(axis: Any, epochs: Sequence[Epoch]) -> None:
-    _curve(axis, epochs, "loss", TRAIN, "training")
-    _curve(axis, epochs, "valid_loss", VALID, "validation")
-    axis.set_ylabel("loss")
-
-
-def _accuracy(axis: Any, epochs: Sequence[Epoch]) -> None:
-    _curve(axis, epochs, "valid_accuracy", VALID, "validation")
-    axis.set_ylabel("validation accuracy")
-
-
-def _learning_rate(axis: Any, epochs: Sequence[Epoch]) -> None:
-    _curve(axis, epochs, "learning_rate", OTHER, "learning rate")
-    axis.set_ylabel("learning rate")
-    rates = [epoch.learning_rate or 0.0 for epoch in epochs]
-    if max(rates) > 20 * min(rates) > 0:
-        axis.set_yscale("log")
-    else:
-        axis.set_ylim(0, 1.2 * max(rates) or 1.0)
-
-
-def _curve(axis: Any, epochs: Sequence[Epoch], figure: str, color: str, label: str) -> None:
-    marker = "o" if len(epochs) <= MARKED else ""
-    points = [epoch.epoch for epoch in epochs], [getattr(epoch, figure) for epoch in epochs]
-    axis.plot(*points, color=color, label=label, linewidth=1.8, marker=marker, markersize=3.5)
-
-
-def _count_epochs(axis: Any, epochs: int) -> None:
-    """Let whole numbers stand below the lowest panel."""
-    beside = max(0.5, 0.02 * epochs)
-    axis.set_xlim(1 - beside, epochs + beside)
-    axis.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
-    axis.set_xlabel("epoch")
-
-
-def _style(axis: Any) -> None:
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.grid(axis="y", color="#e3e3e3", linewidth=0.8)
-    axis.set_axisbelow(True)
-    axis.tick_params(labelsize=9)
+PANELS = (
+    Panel(2.6, "loss", (("loss", TRAIN, "training"), ("valid_loss", VALID, "validation"))),
+    Panel(2.6, "validation accuracy", (("valid_accuracy", VALID, "validation"),)),
+    Panel(1.6, "learning rate", (("learning_rate", OTHER, "learning rate"),), may_be_logarithmic=True),
+)

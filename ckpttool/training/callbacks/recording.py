@@ -1,12 +1,21 @@
-"""What is recorded of a run: its history always, events for TensorBoard and a picture of its curves where asked for."""
+"""What is recorded of a run: its history always, events for TensorBoard and a picture of its curves where asked for.
 
-from dataclasses import dataclass
+The history, `OUT.history.csv`, has a row per epoch, for whoever draws or compares runs.
+"""
+
+import csv
+import io
+import time
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
+from ckpttool.formats.writing.files import refuse_existing, refuse_unwritable, replacing
 from ckpttool.training.callbacks.callback import Callback
-from ckpttool.training.callbacks.history import HistoryFile
-from ckpttool.training.callbacks.plot import Plot
-from ckpttool.training.callbacks.tensorboard import TensorBoard
+from ckpttool.training.run import Epoch
+
+SECONDS = 1.0
+"""How long a file serves: an epoch of cached features takes less time than writing it anew."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +35,56 @@ class Recording:
         """
         callbacks: list[Callback] = [HistoryFile(output, overwrite or resume)]
         if self.tensorboard is not None:
+            from ckpttool.training.callbacks.tensorboard import TensorBoard
+
             callbacks.append(TensorBoard(Path(self.tensorboard), overwrite, resume))
         if self.plot is not None:
+            from ckpttool.training.callbacks.plot import Plot
+
             callbacks.append(Plot(Path(self.plot), Path(output).name, overwrite or resume))
         return callbacks
+
+
+def history_path(output: str | Path) -> Path:
+    """Return where the history of a model lies: beside it."""
+    return Path(f"{output}.history.csv")
+
+
+class HistoryFile(Callback):
+    """Writes the file anew after an epoch, so that it is always whole; after quick ones about once a second."""
+
+    def __init__(self, output: str | Path, overwrite: bool) -> None:
+        """Check that it may be written.
+
+        Raises:
+            ExistingOutput: it is there already.
+        """
+        self._path = history_path(output)
+        refuse_existing([self._path], overwrite)
+        refuse_unwritable(self._path)
+        self._epochs: list[Epoch] = []
+        self._written = -SECONDS
+
+    def on_run_begin(self, history: Sequence[Epoch]) -> None:
+        """Take the epochs before those of this process."""
+        self._epochs = list(history)
+
+    def on_epoch_end(self, epoch: Epoch) -> None:
+        """Write all epochs; a kill leaves the file whole, a power cut may take it."""
+        self._epochs.append(epoch)
+        if time.monotonic() - self._written >= SECONDS:
+            self._write(durable=False)
+            self._written = time.monotonic()
+
+    def on_run_end(self) -> None:
+        """Put the file on the disk."""
+        if self._epochs:
+            self._write(durable=True)
+
+    def _write(self, durable: bool) -> None:
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(field.name for field in fields(Epoch))
+        writer.writerows(map(astuple, self._epochs))
+        with replacing(self._path, durable=durable) as file:
+            file.write(text.getvalue().encode())

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from ckpttool.core.errors import ExistingOutput
-from ckpttool.training.callbacks import history
+from ckpttool.training.callbacks import recording
 from ckpttool.training.callbacks.callback import Callback
-from ckpttool.training.callbacks.history import HistoryFile
+from ckpttool.training.callbacks.recording import HistoryFile
 from ckpttool.training.run import Epoch, Run
 
 
@@ -34,7 +34,7 @@ def test_each_epoch_is_a_row_with_all_of_its_figures(train: Callable[..., Run], 
 def test_it_is_whole_after_each_epoch(
     train: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, expected: list[str]
 ) -> None:
-    monkeypatch.setattr(history, "SECONDS", seconds)
+    monkeypatch.setattr(recording, "SECONDS", seconds)
     found: list[str] = []
 
     class Reader(Callback):
@@ -79,7 +79,7 @@ def test_one_that_is_there_is_refused_before_the_first_step(
 
 
 def test_a_run_without_an_epoch_leaves_none(tmp_path: Path) -> None:
-    history: Any = HistoryFile(tmp_path / "out", overwrite=False)
-    history.on_run_begin([])
-    history.on_run_end()
+    recording: Any = HistoryFile(tmp_path / "out", overwrite=False)
+    recording.on_run_begin([])
+    recording.on_run_end()
     assert not list(tmp_path.iterdir())
