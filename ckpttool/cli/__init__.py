@@ -11,6 +11,7 @@ from ckpttool import __version__
 from ckpttool.cli.show import errors
 from ckpttool.cli.show.plans import GIVEN
 from ckpttool.lineage.provenance import Command
+from ckpttool.runtime.configure import configure_tensorflow
 
 COMMANDS = {
     "ops": ("Look", "ops:ops"),
@@ -112,3 +113,4 @@ def main() -> None:
     Example:
       ckpttool layers my_model_final.ckpt
     """
+    configure_tensorflow()  # a command whose graph has convolutions does so again

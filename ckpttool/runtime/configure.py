@@ -1,6 +1,7 @@
-"""Where TensorFlow is imported: on use, without its chatter, with a clear word when it is not installed."""
+"""TensorFlow: imported where it is used, and configured by whoever owns the process."""
 
 import contextlib
+import logging
 import os
 import re
 import sys
@@ -14,48 +15,57 @@ _NOISE = re.compile(
     r"Graph execution error|Detected at node|Node:|Hint:|Original stack|<stack|\[\[|\s*$|\d+ root error|  |\(\d+\)"
 )
 """Lines of TensorFlow's messages that say where in its machinery something went wrong, not what."""
+_ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
+_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
+_ours: dict[str, str] = {}
+"""What `configure_tensorflow` has put into the environment, which a later call may change; the rest is the user's."""
 
 
 def tensorflow() -> Any:
-    """Return the `tensorflow` module, imported quietly; the first call takes about three seconds.
-
-    Where nobody imported it before, its ops are started by one thread: most ops of a step wait for one another, and
-    small ones cost less than passing them between threads (a cached epoch takes three quarters of the time). An op
-    still computes on all cores.
+    """Return the `tensorflow` module; the first call imports it, which takes about three seconds.
 
     Raises:
         MissingDependency: it is not installed.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # see `configure_tensorflow`
+    quiet = "tensorflow" not in sys.modules and os.environ.get(_LEVEL, "0") != "0" and os.environ.get(_ONEDNN) != "0"
     try:
-        with warnings.catch_warnings():
+        with _stderr_discarded() if quiet else contextlib.nullcontext(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            ours = "tensorflow" not in sys.modules
             import tensorflow
     except ImportError as error:
         raise MissingDependency(
             f"running a graph needs TensorFlow ({error}): pip install 'ckpttool[tensorflow]', or 'ckpttool[cpu]'"
         ) from error
-    if ours:
-        tensorflow.get_logger().setLevel("ERROR")
-        tensorflow.config.threading.set_inter_op_parallelism_threads(1)
     return tensorflow
 
 
 def configure_tensorflow(convolutions: bool = False, threads: int | None = None) -> None:
-    """Configure TensorFlow, where nobody imported it yet, with convolutions in mind or not; limit its threads.
+    """Configure TensorFlow for this process, which is to be done before it is imported.
 
-    oneDNN's kernels take a fifth of the time for convolutions, and ops that run beside one another half of the rest;
-    small dense layers lose by both. With one thread an op computes on one core, and oneDNN, whose sums depend on the
-    order in which its pieces are done, stays off: a run repeats to the last bit.
+    Only errors are logged. What the environment says already is left as it is.
+
+    Args:
+        convolutions: whether networks have convolutions. oneDNN's kernels take a fifth of the time for them, and ops
+            that run beside one another half of the rest. Without them ops are started by one thread, and oneDNN is
+            off: most ops of a step wait for one another, and small ones cost less than passing them between threads
+            (a cached epoch takes three quarters of the time). An op computes on all cores either way.
+        threads: how many threads an op computes with. With one, oneDNN, whose sums depend on the order in which its
+            pieces are done, stays off: a run repeats to the last bit.
 
     Raises:
         PlanError: TensorFlow runs already, with another number of threads.
     """
-    if threads != 1 and "tensorflow" not in sys.modules and convolutions:
-        os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-        tensorflow().config.threading.set_inter_op_parallelism_threads(0)  # as many as there are cores
+    if "tensorflow" not in sys.modules:
+        quick = convolutions and threads != 1
+        wanted = {
+            _LEVEL: "3",
+            _ONEDNN: str(int(quick)),
+            "TF_NUM_INTEROP_THREADS": "0" if quick else "1",  # 0: as many as there are cores
+        }
+        for name, value in wanted.items():
+            if os.environ.get(name) in (None, _ours.get(name)):
+                os.environ[name] = _ours[name] = value
+        logging.getLogger("tensorflow").setLevel("ERROR")
     if threads is not None:
         _limit_threads(threads)
 
@@ -68,6 +78,27 @@ def _limit_threads(count: int) -> None:
         threading.set_intra_op_parallelism_threads(count)
     except RuntimeError as error:
         raise PlanError(f"`threads` {count}: TensorFlow has begun to run in this process: {error}") from error
+
+
+@contextlib.contextmanager
+def _stderr_discarded() -> Iterator[None]:
+    """Discard what is written to standard error by C++, for as long as it takes to import TensorFlow.
+
+    With oneDNN on it says so there, whatever the log level: its logging is not initialised yet.
+    """
+    sys.stderr.flush()
+    try:
+        kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    except OSError:  # the process has no standard error
+        yield
+        return
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def require_threads(count: int | None) -> None:

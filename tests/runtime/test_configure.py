@@ -1,0 +1,104 @@
+"""TensorFlow is configured by whoever owns the process: the command line does, a library user's program is left alone.
+
+What counts is said before TensorFlow is imported, so each case has a process of its own.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+NAMES = ("TF_CPP_MIN_LOG_LEVEL", "TF_ENABLE_ONEDNN_OPTS", "TF_NUM_INTEROP_THREADS")
+THREADS = """
+import collections, glob, json, logging, os
+def state():
+    names = ("TF_CPP_MIN_LOG_LEVEL", "TF_ENABLE_ONEDNN_OPTS", "TF_NUM_INTEROP_THREADS")
+    return {name: os.environ.get(name) for name in names}
+def threads():
+    import tensorflow as tf
+    tf.function(lambda: tf.add(1, 2))()
+    return [open(path).read().strip() for path in glob.glob("/proc/self/task/*/comm")].count("tf_Compute")
+"""
+
+
+def run(program: str, *arguments: object, **environment: str) -> tuple[Any, str]:
+    """Run a program without what this process has in its environment; return what it prints as JSON, and its errors."""
+    inherited = {name: value for name, value in os.environ.items() if name not in NAMES}
+    command = [sys.executable, "-c", THREADS + program, *map(str, arguments)]
+    result = subprocess.run(command, env=inherited | environment, capture_output=True, text=True, check=True)
+    return json.loads(result.stdout or "null"), result.stderr
+
+
+def settings(level: str | None, onednn: str | None, started_by: str | None) -> Mapping[str, str | None]:
+    return dict(zip(NAMES, (level, onednn, started_by), strict=True))
+
+
+def test_a_library_users_program_is_left_as_it_is() -> None:
+    program = """
+import sys
+from ckpttool.runtime.configure import tensorflow
+before = state(), logging.getLogger("tensorflow").level
+tf = tensorflow()
+inter_op = tf.config.threading.get_inter_op_parallelism_threads()
+print(json.dumps([state() == before[0], inter_op, tf.get_logger().isEnabledFor(logging.WARNING)]))
+"""
+    assert run(program)[0] == [True, 0, True]
+
+
+@pytest.mark.parametrize(
+    ("call", "given", "expected"),
+    [
+        ("configure_tensorflow()", {}, settings("3", "0", "1")),
+        ("configure_tensorflow(convolutions=True)", {}, settings("3", "1", "0")),
+        ("configure_tensorflow(); configure_tensorflow(convolutions=True)", {}, settings("3", "1", "0")),
+        ("configure_tensorflow(convolutions=True, threads=1)", {}, settings("3", "0", "1")),
+        ("configure_tensorflow(convolutions=True)", {NAMES[1]: "0"}, settings("3", "0", "0")),
+        ("configure_tensorflow()", {NAMES[0]: "1", NAMES[2]: "5"}, settings("1", "0", "5")),
+    ],
+)
+def test_a_network_with_convolutions_is_computed_in_another_way_than_one_without(
+    call: str, given: dict[str, str], expected: Mapping[str, str | None]
+) -> None:
+    program = f"from ckpttool.runtime.configure import configure_tensorflow\n{call}\nprint(json.dumps(state()))"
+    assert run(program, **given)[0] == expected
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads are counted in /proc")
+def test_ops_are_started_by_as_many_threads_as_configured() -> None:
+    program = """
+import sys
+from ckpttool.runtime.configure import configure_tensorflow, tensorflow
+configure_tensorflow(threads=3)
+print(json.dumps([threads(), tensorflow().config.threading.get_intra_op_parallelism_threads(),
+                  tensorflow().get_logger().isEnabledFor(logging.WARNING)]))
+"""
+    assert run(program)[0] == [1, 3, False]
+
+
+def test_the_threads_of_a_running_tensorflow_stay() -> None:
+    program = """
+from ckpttool.core.errors import PlanError
+from ckpttool.runtime.configure import configure_tensorflow
+configure_tensorflow(threads=1)
+threads()
+configure_tensorflow(threads=1)
+try:
+    configure_tensorflow(threads=2)
+except PlanError as error:
+    print(json.dumps(str(error)))
+"""
+    assert run(program)[0].startswith("`threads` 2: TensorFlow has begun to run in this process: ")
+
+
+def test_nothing_of_tensorflows_start_reaches_the_terminal(tmp_path: Path) -> None:
+    program = "from ckpttool.cli import main; main(prog_name='ckpttool')"
+    layers = "conv2d(2, relu); flatten(); outputs = dense(3)"
+    made = run(program, "new", "--input", "8,8,1", "--layers", layers, "-o", tmp_path / "images.ckpt", "--json")
+    assert [row["layer"] for row in made[0]][:2] == ["conv2d", "conv2d"]
+    assert "oneDNN" not in made[1]
+    assert "absl" not in made[1]
