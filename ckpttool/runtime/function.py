@@ -1,15 +1,17 @@
 """A part of a graph as a function of its weights: imported where it is called, on variables that we own."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import count
 from typing import Any
 
 from ckpttool.core.errors import GraphError
 from ckpttool.core.tensors import Array
+from ckpttool.formats.wire.protos.graph_pb2 import DT_RESOURCE, NodeDef
+from ckpttool.graph.contents.flow import Flow
 from ckpttool.graph.contents.variables import Variable, variables
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.gate import require_computing
-from ckpttool.graph.ops import REQUIRED_PLACEHOLDERS
+from ckpttool.graph.ops import ENTERS, REQUIRED_PLACEHOLDERS, SWITCHES
 from ckpttool.graph.rewrite.functions import with_own_functions
 from ckpttool.graph.rewrite.importable import importable
 from ckpttool.graph.rewrite.prune import subgraph
@@ -17,7 +19,7 @@ from ckpttool.graph.rewrite.resource import to_resource
 from ckpttool.graph.rewrite.seeds import STEP, with_steps
 from ckpttool.graph.rewrite.simplify import fold_branches, without_dead_gradients, without_zeros
 from ckpttool.runtime.configure import running, tensorflow
-from ckpttool.runtime.loops import leave_unordered, unordered_ops
+from ckpttool.runtime.private import leave_unordered, register_functions
 from ckpttool.runtime.state import State
 
 _PARTS = count()
@@ -56,7 +58,9 @@ class GraphFunction:
         graph = fold_branches(graph, {TensorRef.parse(name).op: value for name, value in (modes or {}).items()})
         part = without_dead_gradients(without_zeros(subgraph(graph, wanted, fed)), wanted, fed)
         part = to_resource(importable(subgraph(part, wanted, fed)))
-        _refuse_unfed(part)
+        if unfed := [name for name, node in part.nodes.items() if node.op in REQUIRED_PLACEHOLDERS]:
+            roles = "`inputs`, `labels` or `training`"
+            raise GraphError(f"{part.source}: nothing feeds {', '.join(unfed)}: no role of {roles}, and no default")
         require_computing(part)
         part = part if seed is None else with_steps(part, seed)
         part = with_own_functions(part, f"_part{next(_PARTS)}")
@@ -64,11 +68,11 @@ class GraphFunction:
         handles = {variable.op for variable in self.variables}
         self.wanted = list(wanted)
         self._read = {str(ref) for name in part.nodes for ref in part.inputs(name)}
-        self._unordered = unordered_ops(part, handles, wanted)
+        self._unordered = _unordered_ops(part, handles, wanted)
         around = part.header.graph_def
         self._definition = tensorflow().compat.v1.GraphDef(versions={"producer": around.versions.producer})
         self._definition.library.ParseFromString(around.library.SerializeToString())
-        _register(self._definition.library)
+        register_functions(self._definition.library)
         for name, node in part.nodes.items():
             if name not in handles:
                 self._definition.node.add().ParseFromString(node.SerializeToString())
@@ -80,29 +84,38 @@ class GraphFunction:
         here = tf.compat.v1.get_default_graph()
         supplied = {f"{variable.op}:0": here.capture(state.handles[variable.op].handle) for variable in self.variables}
         supplied |= {name: tf.convert_to_tensor(value) for name, value in feeds.items()}
-        found: list[Any] = tf.graph_util.import_graph_def(
+        imported: list[Any] = tf.graph_util.import_graph_def(
             self._definition,
             input_map={name: value for name, value in supplied.items() if name in self._read},
             return_elements=[*self.wanted, *self._unordered],
             name="model",
         )
-        leave_unordered(found[len(self.wanted) :])
-        return found[: len(self.wanted)]
+        leave_unordered(imported[len(self.wanted) :])
+        return imported[: len(self.wanted)]
 
 
-def _refuse_unfed(part: Graph) -> None:
-    unfed = [name for name, node in part.nodes.items() if node.op in REQUIRED_PLACEHOLDERS]
-    if unfed:
-        options = "`inputs`, `labels` or `training`"
-        raise GraphError(f"{part.source}: nothing feeds {', '.join(unfed)}: no role of {options}, and no default")
+def _unordered_ops(part: Graph, handles: Collection[str], wanted: Collection[str]) -> list[str]:
+    """Return the ops of a part that are to run in its own order; none without TensorFlow 1's loops (Enter, Exit).
 
+    A `tf.function` adds control inputs of its own: it makes ops with effects run one after the other, in the order in
+    which they came. To an op inside of such a loop a control input from outside of it is an error, and an array or
+    stack that a loop fills may well come after what reads the loop's outcome. TensorFlow knows this and leaves out ops
+    that have a loop's context; but contexts are lost where a graph is imported, and those of gradients were never
+    saved. Where a variable's handle goes into a conditional (Switch) it would ask for the lost context, too.
 
-def _register(library: Any) -> None:
-    """Make functions known where a `tf.function` runs: `import_graph_def` tells only the graph that it imports into."""
-    from tensorflow.python.eager import context
+    These are all ops but the reads and updates of variables (whose ops are `handles`) outside of loops and
+    conditionals, and the ops of the `wanted` tensors: what has a loop's context may not be read from outside.
+    """
 
-    for function in library.function:
-        context.context().add_function_def(function)
+    def lost(node: NodeDef) -> bool:
+        return node.op in ENTERS or (node.op in SWITCHES and node.attr["T"].type == DT_RESOURCE)
+
+    if not any(map(lost, part.nodes.values())):
+        return []
+    regions = Flow(part).regions
+    readers = {name for handle in handles for name in part.consumers[handle] if name not in regions}
+    ordered = {*readers, *handles, *(TensorRef.parse(name).op for name in wanted)}
+    return [name for name in part.nodes if name not in ordered]
 
 
 def runner(function: GraphFunction, state: State, constants: Feeds) -> Callable[[Feeds], list[Array]]:

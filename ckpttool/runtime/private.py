@@ -41,8 +41,9 @@ def with_rate_per_variable(
 ) -> Callable[..., Any]:
     """Return a subclass of a TensorFlow 1 optimizer whose rate depends on the variable, by the name of its op.
 
-    One object keeps one set of Adam's powers. With a `decay` each step takes rate * decay of a weight away, of tensors
-    of rank 2 and more. What `after` makes runs after the updates, and before the training op is done.
+    It is made with the first of the rates, and keeps one set of Adam's powers. With a `decay` each step takes
+    rate * decay of a weight away, of tensors of rank 2 and more. What `after` makes runs after the updates, and before
+    the training op is done.
 
     Needs the methods that `tf.train.Optimizer` leaves to its subclasses (`_apply_dense` and its three kin, `_prepare`,
     `_finish`), and that they take the rate from `_lr` (Adam) or `_learning_rate` (the others) when they are called.

@@ -1,6 +1,7 @@
-"""Streaming: a part of a graph is run over rows, some at a time, and what it gives comes back part by part."""
+"""Streaming: a part of a graph is run over rows, some at a time; what it gives comes back part by part, or as means."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,15 @@ PART_BYTES = 4 << 20
 """Bytes of rows per call: layers may give a hundred times the bytes that they are fed."""
 LEAST_ROWS = 32
 """Rows per call, however large they are."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a model makes of some rows: means over the rows; `accuracy` is None in a graph that has none."""
+
+    rows: int
+    loss: float
+    accuracy: float | None
 
 
 class Stream:
@@ -47,16 +57,32 @@ class Means:
         Raises:
             GraphError: one of the means is not a single number.
         """
-        found, rows = values[: len(self._totals)], part.stop - part.start
-        for place, value in enumerate(found):
+        means, rows = values[: len(self._totals)], part.stop - part.start
+        for place, value in enumerate(means):
             require_number(self._function, place, value.shape)
-        self._totals += np.array([float(value) for value in found]) * rows
+        self._totals += np.array([float(value) for value in means]) * rows
         self._rows += rows
 
     def read(self) -> list[float]:
         """Return the means."""
-        found: list[float] = (self._totals / self._rows).tolist()
-        return found
+        means: list[float] = (self._totals / self._rows).tolist()
+        return means
+
+
+class Evaluator:
+    """Scores rows with a graph in inference mode, on the variables of a state that may be training."""
+
+    def __init__(self, function: GraphFunction, state: State, constants: Feeds) -> None:
+        """Take a part whose wanted tensors are the loss and, where there is one, the accuracy."""
+        self._stream = Stream(function, state, constants)
+
+    def score(self, arrays: Mapping[str, Rows], rows: int) -> Score:
+        """Return the mean loss and accuracy over all rows."""
+        means = Means(self._stream.function, len(self._stream.function.wanted))
+        for part, values in self._stream.over(arrays, rows):
+            means.add(part, values)
+        loss, *accuracy = means.read()
+        return Score(rows, loss, accuracy[0] if accuracy else None)
 
 
 def require_number(function: GraphFunction, place: int, shape: Any) -> None:
@@ -66,5 +92,5 @@ def require_number(function: GraphFunction, place: int, shape: Any) -> None:
         GraphError: it is not.
     """
     if shape.ndims if hasattr(shape, "ndims") else shape:
-        name, found = function.wanted[place], list(shape)
-        raise GraphError(f"{function.source}: {name} is {found}, expected one number: a mean over rows")
+        given = f"{function.wanted[place]} is {list(shape)}"
+        raise GraphError(f"{function.source}: {given}, expected one number: a mean over rows")

@@ -16,24 +16,15 @@ from ckpttool.data.rows import IN_MEMORY
 from ckpttool.runtime.configure import running, tensorflow
 from ckpttool.runtime.function import STEP_NUMBER, Feeds, GraphFunction
 from ckpttool.runtime.state import State
-from ckpttool.runtime.streaming import Means, Stream, require_number
+from ckpttool.runtime.streaming import require_number
 
 CHUNK = 64 << 20
 """Bytes of rows in a chunk of a larger data set."""
 
-Rows = Mapping[str, Any]
+Arrays = Mapping[str, Any]
 """Rows by the tensor that they are fed to: arrays, or what gives arrays for slices and for arrays of row numbers."""
 Prepare = Callable[[dict[str, Any], Any], dict[str, Any]]
 """Changes a batch inside of the loop, given the step: augmentation."""
-
-
-@dataclass(frozen=True)
-class Score:
-    """What a model makes of some rows: means over the rows; `accuracy` is None in a graph that has none."""
-
-    rows: int
-    loss: float
-    accuracy: float | None
 
 
 @dataclass(frozen=True)
@@ -58,9 +49,9 @@ class Trainer:
         self._function, self._state, self._constants = function, state, dict(constants)
         self._prepare = prepare or (lambda feeds, _: feeds)
         self._run = tensorflow().function(self._batches, autograph=False, reduce_retracing=True)
-        self._resident: tuple[Rows, dict[str, Any]] | None = None
+        self._resident: tuple[Arrays, dict[str, Any]] | None = None
 
-    def steps(self, arrays: Rows, order: Array, size: int, first: int, total: float = 0.0) -> Steps:
+    def steps(self, arrays: Arrays, order: Array, size: int, first: int, total: float = 0.0) -> Steps:
         """Take a step for each `size` rows of `order`, numbered from `first`; their losses are added to `total`.
 
         The sum does not depend on how an epoch's steps are split into calls. It ends at a loss that is not finite.
@@ -94,7 +85,7 @@ class Trainer:
         count, total = tf.while_loop(going, step, [tf.constant(0), total])
         return count, total
 
-    def _chunks(self, arrays: Rows, order: Array, size: int) -> Iterator[tuple[dict[str, Any], Any]]:
+    def _chunks(self, arrays: Arrays, order: Array, size: int) -> Iterator[tuple[dict[str, Any], Any]]:
         """Yield rows in parts that fit in memory: all of them, copied once, or some batches' rows at a time."""
         tf = tensorflow()
         if sum(array.nbytes for array in arrays.values()) <= IN_MEMORY:
@@ -106,25 +97,9 @@ class Trainer:
             part = order[start : start + per_chunk]
             yield {name: tf.constant(array[part]) for name, array in arrays.items()}, tf.range(len(part))
 
-    def _all(self, arrays: Rows) -> dict[str, Any]:
+    def _all(self, arrays: Arrays) -> dict[str, Any]:
         """Return the rows as TensorFlow holds them, copied when other ones were asked for before."""
         if self._resident is None or self._resident[0] is not arrays:
             copied = {name: tensorflow().constant(np.asarray(array[:])) for name, array in arrays.items()}
             self._resident = arrays, copied
         return self._resident[1]
-
-
-class Evaluator:
-    """Scores rows with a graph in inference mode, on the variables of a state that may be training."""
-
-    def __init__(self, function: GraphFunction, state: State, constants: Feeds) -> None:
-        """Take a part whose wanted tensors are the loss and, where there is one, the accuracy."""
-        self._stream = Stream(function, state, constants)
-
-    def score(self, arrays: Rows, rows: int) -> Score:
-        """Return the mean loss and accuracy over all rows."""
-        means = Means(self._stream.function, len(self._stream.function.wanted))
-        for part, values in self._stream.over(arrays, rows):
-            means.add(part, values)
-        loss, *accuracy = means.read()
-        return Score(rows, loss, accuracy[0] if accuracy else None)

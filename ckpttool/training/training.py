@@ -16,11 +16,11 @@ from ckpttool.graph.contents.stored import stored_tensors
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.model.model import Model
 from ckpttool.model.plan import prefix_note
-from ckpttool.runtime.fresh import fresh_tensors
 from ckpttool.runtime.function import GraphFunction, runner
 from ckpttool.runtime.schedules import FACTOR, RATE, RunSteps
-from ckpttool.runtime.state import State
-from ckpttool.runtime.training import Evaluator, Score, Steps, Trainer
+from ckpttool.runtime.state import State, fresh_tensors
+from ckpttool.runtime.streaming import Evaluator, Score
+from ckpttool.runtime.training import Steps, Trainer
 from ckpttool.training.augment import augmentation_of, check_augment
 from ckpttool.training.bound import Bound, mode
 from ckpttool.training.callbacks.callback import Callback

@@ -11,8 +11,7 @@ import numpy as np
 from ckpttool.core.tensors import Array
 from ckpttool.graph.roles.roles import needed_role
 from ckpttool.model.model import Model
-from ckpttool.runtime.streaming import Means
-from ckpttool.runtime.training import Score
+from ckpttool.runtime.streaming import Means, Score
 from ckpttool.training.bound import Bound
 from ckpttool.training.callbacks.callback import CallbackList, Callbacks, accepts_watch
 from ckpttool.verbs.meaning import Meaning, meaning

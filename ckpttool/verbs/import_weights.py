@@ -22,7 +22,7 @@ from ckpttool.lineage.provenance import Command, Provenance
 from ckpttool.model.model import write_model
 from ckpttool.model.plan import ModelPlan, PlanRow, plan_rows
 from ckpttool.model.resolve import GRAPH_SUFFIXES
-from ckpttool.runtime.fresh import fresh_tensors
+from ckpttool.runtime.state import fresh_tensors
 from ckpttool.verbs.sample import TOLERANCE, Sample, feeds_and_outputs
 
 MOST_TRIED = 64

@@ -9,10 +9,10 @@ from ckpttool.lineage.provenance import Command
 from ckpttool.model.model import outputs_of, write_model
 from ckpttool.model.plan import PlanRow, plan_rows
 from ckpttool.runtime.build import new_graph
-from ckpttool.runtime.fresh import fresh_tensors
 from ckpttool.runtime.objectives import Objective
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.runtime.spec import parse
+from ckpttool.runtime.state import fresh_tensors
 
 
 def new(

@@ -15,9 +15,9 @@ from ckpttool.graph.core import Graph
 from ckpttool.lineage.provenance import Command, Provenance
 from ckpttool.model.model import Model, write_model
 from ckpttool.model.plan import ModelPlan, PlanRow, plan_rows, prefix_note, require_coverage
-from ckpttool.runtime.fresh import fresh_tensors
 from ckpttool.runtime.objectives import Objective
 from ckpttool.runtime.recipe import Recipe
+from ckpttool.runtime.state import fresh_tensors
 from ckpttool.verbs.freeze import freeze_graph
 from ckpttool.verbs.head import layer_to_build_on, layers_above, with_new_head
 

@@ -17,10 +17,9 @@ from ckpttool.graph.contents.stored import stored_tensors
 from ckpttool.graph.core import Graph
 from ckpttool.graph.files import load
 from ckpttool.model.model import Model, write_model
-from ckpttool.runtime.fresh import fresh_tensors
 from ckpttool.runtime.function import GraphFunction, runner
 from ckpttool.runtime.recipe import Recipe
-from ckpttool.runtime.state import State
+from ckpttool.runtime.state import State, fresh_tensors
 from ckpttool.training.options import Options
 from ckpttool.verbs.evaluate import evaluate
 from ckpttool.verbs.finetune import finetune

@@ -97,7 +97,7 @@ except PlanError as error:
 
 def test_nothing_of_tensorflows_start_reaches_the_terminal(tmp_path: Path) -> None:
     program = "from ckpttool.cli import main; main(prog_name='ckpttool')"
-    layers = "conv2d(2, relu); flatten(); outputs = dense(3)"
+    layers = "conv2d(2, 3, relu); flatten(); outputs = dense(3)"
     made = run(program, "new", "--input", "8,8,1", "--layers", layers, "-o", tmp_path / "images.ckpt", "--json")
     assert [row["layer"] for row in made[0]][:2] == ["conv2d", "conv2d"]
     assert "oneDNN" not in made[1]

@@ -8,7 +8,7 @@ import pytest
 
 from ckpttool.core.errors import GraphError
 from ckpttool.graph import files
-from ckpttool.runtime.fresh import fresh_tensors
+from ckpttool.runtime.state import fresh_tensors
 
 
 @pytest.fixture(params=[None, 7], ids=["without a seed", "with a seed of its own"])

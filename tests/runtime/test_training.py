@@ -13,7 +13,8 @@ from ckpttool.model.model import Model
 from ckpttool.runtime import streaming, training
 from ckpttool.runtime.function import GraphFunction
 from ckpttool.runtime.state import State
-from ckpttool.runtime.training import Evaluator, Trainer
+from ckpttool.runtime.streaming import Evaluator
+from ckpttool.runtime.training import Trainer
 
 FED = ["X:0", "y:0"]
 

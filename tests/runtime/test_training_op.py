@@ -14,12 +14,11 @@ from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.freezing.updates import drop_updates
 from ckpttool.graph.roles.roles import find_roles
 from ckpttool.runtime.build import with_training
-from ckpttool.runtime.fresh import fresh_tensors
 from ckpttool.runtime.function import GraphFunction
 from ckpttool.runtime.optimizers import OPTIMIZERS
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.runtime.schedules import FACTOR, RATE, UNKNOWN_STEPS, RunSteps
-from ckpttool.runtime.state import State
+from ckpttool.runtime.state import State, fresh_tensors
 from ckpttool.runtime.training import Trainer
 from ckpttool.runtime.training_op import put_training_op
 
