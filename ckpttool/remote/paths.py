@@ -14,13 +14,13 @@ _queries: dict[Path, str] = {}
 
 
 def is_url(path: Path | str) -> bool:
-    """Say whether a path is a URL; a `Path` made of one has lost a slash.
+    """Return whether a path is a URL; a `Path` made of one has lost a slash.
 
     >>> is_url("s3://bucket/model.ckpt"), is_url(Path("s3://bucket/model.ckpt")), is_url("s3:/bucket"), is_url("a/b:c")
     (True, True, False, False)
     """
-    found = _URL.fullmatch(str(path))
-    return found is not None and (isinstance(path, Path) or "://" in path)
+    match = _URL.fullmatch(str(path))
+    return match is not None and (isinstance(path, Path) or "://" in path)
 
 
 def refuse_url(path: Path) -> None:
@@ -49,11 +49,11 @@ def place_of(url: Path | str) -> Path:
     Raises:
         CkptError: it leads out of itself.
     """
-    found = _URL.fullmatch(str(url))
-    if found is None or ".." in found[2].split("/"):
+    match = _URL.fullmatch(str(url))
+    if match is None or ".." in match[2].split("/"):
         raise CkptError(f"{url} is not a URL of a file")
-    rest, mark, query = found[2].partition("?") if found[1] in ("http", "https") else (found[2], "", "")
-    place = _root() / found[1] / rest
+    rest, mark, query = match[2].partition("?") if match[1] in ("http", "https") else (match[2], "", "")
+    place = _root() / match[1] / rest
     _queries[place.parent] = mark + query
     return place
 
@@ -67,7 +67,7 @@ def url_of(place: Path) -> str | None:
 
 
 def is_remote(path: Path | str) -> bool:
-    """Say whether a path is a URL, or a place of one."""
+    """Return whether a path is a URL, or a place of one."""
     return is_url(path) or url_of(Path(path)) is not None
 
 

@@ -30,7 +30,7 @@ class Hdf5(Format):
     LOSES = LOSES
 
     def recognises(self, path: Path) -> bool:
-        """Say whether a file is HDF5 in none of Keras's layouts."""
+        """Return whether a file is HDF5 in none of Keras's layouts."""
         return is_hdf5(path) and _is_plain(read_tree(path))
 
     def open(self, path: Path) -> Hdf5Tensors:
@@ -70,8 +70,8 @@ def _places(tree: Tree) -> dict[str, str]:
 
 def _metadata(tree: Tree) -> Iterator[tuple[str, str]]:
     """Yield the attributes of the file that are one text each."""
-    found: dict[str, Any] = tree.attributes[""]
-    return ((key, text_of(value)) for key, value in found.items() if isinstance(value, bytes | str))
+    attributes: dict[str, Any] = tree.attributes[""]
+    return ((key, text_of(value)) for key, value in attributes.items() if isinstance(value, bytes | str))
 
 
 def _check(tensors: Mapping[str, Tensor], sums: Mapping[str, int], path: Path) -> None:

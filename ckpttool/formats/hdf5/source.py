@@ -51,12 +51,12 @@ class Hdf5Source:
 
 def stamp_of(path: Path) -> tuple[int, ...]:
     """Return what changes when a file is replaced or written to."""
-    found = path.stat()
-    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+    status = path.stat()
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
 
 def is_hdf5(path: Path) -> bool:
-    """Say whether a file begins as HDF5 does; the suffix may say something else."""
+    """Return whether a file begins as HDF5 does; the suffix may say something else."""
     if not path.is_file():
         return False
     with sparse_files.opened(path) as file:

@@ -46,12 +46,12 @@ class Tree:
 
     def texts(self, group: str, key: str) -> list[str] | None:
         """Return an attribute that lists names, bytes or text; Keras splits long ones into key0, key1, ..."""
-        found = self.attributes.get(group, {})
-        parts = [found[key]] if key in found else []
-        while not parts or f"{key}{len(parts)}" in found:
-            if f"{key}{len(parts)}" not in found:
+        attributes = self.attributes.get(group, {})
+        parts = [attributes[key]] if key in attributes else []
+        while not parts or f"{key}{len(parts)}" in attributes:
+            if f"{key}{len(parts)}" not in attributes:
                 return None
-            parts.append(found[f"{key}{len(parts)}"])
+            parts.append(attributes[f"{key}{len(parts)}"])
         return [text_of(item) for part in parts for item in np.atleast_1d(np.asarray(part, object)).tolist()]
 
 
@@ -118,12 +118,12 @@ class _Walk:
             return group[name]
         if not isinstance(link, h5py.SoftLink) or steps > DEEPEST:
             raise FormatError(f"{self.tree.path}: {path} is a link out of the file, which is never followed")
-        found = group.file if link.path.startswith("/") else group
+        member = group.file if link.path.startswith("/") else group
         for part in (part for part in link.path.split("/") if part not in ("", ".")):
-            if not isinstance(found, h5py.Group) or part not in list(found):
+            if not isinstance(member, h5py.Group) or part not in list(member):
                 raise FormatError(f"{self.tree.path}: {path} is a link to {link.path}, which is not in the file")
-            found = self._follow(found, part, path, steps + 1)
-        return found
+            member = self._follow(member, part, path, steps + 1)
+        return member
 
     def _attributes(self, member: Any, path: str) -> None:
         """Take in the attributes that hold numbers or texts, and the names of others (references, lists)."""

@@ -26,7 +26,7 @@ def text_of(value: Any) -> str:
 
 
 def is_plain(kind: Any) -> bool:
-    """Say whether an element type is a number or a text; references and lists in a cell are not."""
+    """Return whether an element type is a number or a text; references and lists in a cell are not."""
     import h5py
 
     if kind.kind == "O":
@@ -118,11 +118,11 @@ def _same(source: Hdf5Source, dataset: Any, spec: TensorSpec) -> Any:
     return dataset
 
 
-def _numbers(source: Hdf5Source, found: Any, spec: TensorSpec, order: Literal["<", "="]) -> Array:
+def _numbers(source: Hdf5Source, values: Any, spec: TensorSpec, order: Literal["<", "="]) -> Array:
     """Return numbers of the dtype's own type, in a byte order."""
     import numpy as np
 
-    array = np.asarray(found)
+    array = np.asarray(values)
     require_truth(spec, array, source.path)
     if array.dtype.kind == "V":
         return array.view(spec.dtype.numpy)
@@ -135,11 +135,11 @@ def _strings(source: Hdf5Source, dataset: Any, spec: TensorSpec) -> Array:
 
     flat = np.empty(spec.elements, object)
     step, total = max(STRINGS_AT_ONCE // max(source.size, 1), 1), 0
-    for at, found in enumerate(_cells(dataset, spec, step)):
-        total += len(found)
+    for at, text in enumerate(_cells(dataset, spec, step)):
+        total += len(text)
         if dataset.dtype.kind == "O" and total > source.size:
             raise CorruptCheckpoint(f"{source.path}: the texts of {spec.name} are longer than the file")
-        flat[at] = found
+        flat[at] = text
     return flat.reshape(spec.shape)
 
 

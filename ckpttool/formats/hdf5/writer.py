@@ -34,8 +34,8 @@ def write_tree(file: BinaryIO, tensors: Mapping[str, Tensor], attributes: Attrib
             if path and path not in tensors:
                 out.require_group(path)
         sums = {path: _write(out, path, tensor) for path, tensor in tensors.items()}
-        for path, found in attributes.items():
-            out[path or "/"].attrs.update(found)
+        for path, values in attributes.items():
+            out[path or "/"].attrs.update(values)
     return sums
 
 
@@ -124,13 +124,13 @@ class _Stream:
 
     def take(self, size: int) -> bytes:
         """Return the next so many bytes."""
-        parts, found = [self._rest], len(self._rest)
-        while found < size:
+        parts, taken = [self._rest], len(self._rest)
+        while taken < size:
             piece = bytes(next(self._pieces, b""))
             if not piece:
                 raise CorruptCheckpoint(f"{self._tensor.name} gave fewer bytes than its shape says")
             parts.append(piece)
-            found += len(piece)
+            taken += len(piece)
         joined = b"".join(parts)
         self._rest = joined[size:]
         return joined[:size]
@@ -148,7 +148,7 @@ def _write_texts(out: Any, path: str, tensor: Tensor) -> int:
     array = tensor.read()
     texts = as_bytes(array.ravel().tolist(), tensor.name)
     if array.shape != tensor.shape:
-        raise CorruptCheckpoint(f"{tensor.name} gave {list(array.shape)} texts, {list(tensor.shape)} were said")
+        raise CorruptCheckpoint(f"{tensor.name} gave {list(array.shape)} texts, its shape is {list(tensor.shape)}")
     if any(map(LOSES.search, texts)):
         raise FormatError(
             f"{tensor.name} has a text with a zero byte in it, where HDF5 would end it; a bundle can hold it"

@@ -38,7 +38,7 @@ class KerasArchive(Format):
     OPTIONS = frozenset({"like"})
 
     def recognises(self, path: Path) -> bool:
-        """Say whether a file is a zip with a model's configuration and weights."""
+        """Return whether a file is a zip with a model's configuration and weights."""
         return is_archive(path)
 
     def open(self, path: Path) -> Hdf5Tensors:
@@ -56,7 +56,7 @@ class KerasArchive(Format):
         refuse_existing([path], overwrite)
         like = like_of(path, how)
         if not is_archive(like):
-            raise PlanError(f"{like} is no .keras archive: {path} is written as an edited copy of one (--like FILE)")
+            raise PlanError(f"{like} is no .keras archive: {path} is written as an edited copy of one (`like`)")
         copy = edited(read_archive(like), tensors, how)
         for old, new in copy.renamed.items():
             raise PlanError(f"{like}: its configuration names the layer {old} too, so it cannot be {new}")

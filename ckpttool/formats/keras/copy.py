@@ -82,7 +82,7 @@ def _refuse(
 
 def _layer_names(tree: Tree, names: Mapping[Weight, str]) -> dict[str, str]:
     """Return the name of each layer, by the group of its own weights: all weights in it must agree."""
-    found: dict[str, str] = {}
+    layers: dict[str, str] = {}
     for weight, name in names.items():
         parts = name.split("/") if name != weight.name else [*(scope.name for scope in weight.scopes), weight.own]
         if len(parts) != len(weight.scopes) + 1 or parts[-1] != weight.own:
@@ -90,14 +90,14 @@ def _layer_names(tree: Tree, names: Mapping[Weight, str]) -> dict[str, str]:
                 f"{weight.name} cannot be named {name} in {tree.path}: only its layers can have other names"
             )
         for scope, part in zip(weight.scopes, parts[:-1], strict=True):
-            if found.setdefault(scope.group, part) != part:
+            if layers.setdefault(scope.group, part) != part:
                 raise PlanError(
                     f"{weight.name} would be {name}, but another weight of the layer {scope.name} would be in "
-                    f"{found[scope.group]}: rename all of a layer's weights, or none"
+                    f"{layers[scope.group]}: rename all of a layer's weights, or none"
                 )
             if part != scope.name and "name" not in tree.attributes[scope.group]:
                 raise PlanError(f"{tree.path} keeps no name of the layer {scope.name} that could be {part}")
-    return found
+    return layers
 
 
 def _own_names(weights: Any) -> Iterator[tuple[str, str]]:
@@ -108,6 +108,6 @@ def _attributes(
     tree: Tree, new: Mapping[str, Tensor], names: Mapping[str, str]
 ) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield the attributes of each path, with the layers' names; what marks a dtype is written with the values."""
-    for path, found in tree.attributes.items():
-        kept = {key: value for key, value in found.items() if key != MARK or path not in tree.tensors}
+    for path, attributes in tree.attributes.items():
+        kept = {key: value for key, value in attributes.items() if key != MARK or path not in tree.tensors}
         yield path, {**kept, "name": names[path]} if path in names and "name" in kept else kept

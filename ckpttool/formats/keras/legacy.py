@@ -22,7 +22,7 @@ class KerasLegacy(Format):
     )
 
     def recognises(self, path: Path) -> bool:
-        """Say whether a file is HDF5 that lists its layers."""
+        """Return whether a file is HDF5 that lists its layers."""
         return is_hdf5(path) and legacy_root(read_tree(path)) is not None
 
     def open(self, path: Path) -> Hdf5Tensors:
@@ -42,11 +42,11 @@ def legacy_root(tree: Tree) -> str | None:
 
 
 def _places(tree: Tree) -> dict[str, str]:
-    found: dict[str, str] = {}
+    paths: dict[str, str] = {}
     for path, name in _listed(tree, legacy_root(tree) or ""):
-        if found.setdefault(name, path) != path:
-            raise FormatError(f"{tree.path}: {found[name]} and {path} would both be named {name}")
-    return found
+        if paths.setdefault(name, path) != path:
+            raise FormatError(f"{tree.path}: {paths[name]} and {path} would both be named {name}")
+    return paths
 
 
 def _listed(tree: Tree, root: str) -> Iterator[tuple[str, str]]:
@@ -84,5 +84,5 @@ def _layer_names(layer: str, weights: list[str]) -> Mapping[str, str]:
 
 def _after(scope: re.Pattern[str], name: str) -> str:
     """Return what follows a scope that a name begins with, or the name."""
-    found = scope.match(name)
-    return name[found.end() :] if found else name
+    match = scope.match(name)
+    return name[match.end() :] if match else name

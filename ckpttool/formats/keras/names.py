@@ -82,7 +82,7 @@ class Weight:
 
 
 def is_numbered(tree: Tree) -> bool:
-    """Say whether the file has Keras 3's groups of numbered weights."""
+    """Return whether the file has Keras 3's groups of numbered weights."""
     holders = [group for group in tree.groups if group.rpartition("/")[2] == HOLDER]
     if any("name" in tree.attributes[group] for group in holders):
         return True
@@ -97,13 +97,13 @@ def weights_in(tree: Tree) -> dict[str, Weight]:
         FormatError: two weights have one name.
     """
     counts = Counter(path.rpartition("/")[0] for path in tree.tensors)
-    found: dict[str, Weight] = {}
+    weights: dict[str, Weight] = {}
     for weight in _weights(tree, counts):
-        if weight.name in found:
-            other = found[weight.name].path
+        if weight.name in weights:
+            other = weights[weight.name].path
             raise FormatError(f"{tree.path}: {other} and {weight.path} would both be named {weight.name}")
-        found[weight.name] = weight
-    return found
+        weights[weight.name] = weight
+    return weights
 
 
 def _weights(tree: Tree, counts: Counter[str]) -> Iterator[Weight]:

@@ -82,7 +82,7 @@ def _model(path: Path) -> Tree:
         return read_archive(path)
     if _is_weights(path):
         return _read(path)
-    raise PlanError(f"{path} is no file of Keras 3: the output is an edited copy of one (--like FILE)")
+    raise PlanError(f"{path} is no file of Keras 3: the output is an edited copy of one (`like`)")
 
 
 def is_map(path: Path) -> bool:

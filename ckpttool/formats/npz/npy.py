@@ -123,7 +123,7 @@ class Npy(Format):
     NAME = "npy"
     LIMITS = "is read only, a folder of .npy files whose paths are the names: save an .npz; keeps no checksums"
     WRITES = False
-    INSTEAD = "folders of .npy files are read only; --to npz writes the same arrays in one file"
+    INSTEAD = "folders of .npy files are read only; `to` npz writes the same arrays in one file"
     HOLDS = HOLDS
 
     def recognises(self, path: Path) -> bool:

@@ -164,7 +164,7 @@ def _write_array(member: IO[bytes], tensor: Tensor) -> None:
         return
     own = tensor.dtype.numpy_name == tensor.dtype.name  # quantised numbers would be taken for plain ones
     if not tensor.dtype.itemsize or not own:
-        raise FormatError(f"{tensor.name} is {tensor.dtype}, which an .npz cannot hold; --cast changes it")
+        raise FormatError(f"{tensor.name} is {tensor.dtype}, which an .npz cannot hold; `cast` changes it")
     dtype = tensor.dtype.numpy.newbyteorder("<")
     header = {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": tensor.shape}
     npy.write_array_header_1_0(member, header)

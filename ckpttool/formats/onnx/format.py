@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError
 from ckpttool.core.errors import CorruptCheckpoint, FormatError, MissingFile
 from ckpttool.core.tensors import Array, TensorSpec
 from ckpttool.formats.format import Format
-from ckpttool.formats.onnx.model import Initialiser, WireField, is_model, read_model
+from ckpttool.formats.onnx.model import WireField, is_model, read_model
 from ckpttool.formats.onnx.values import NUMBERED, array_of, entries, is_packed, list_of, stored_bytes, unpacked
 from ckpttool.formats.reading.data_file import LFS_POINTER, DataFile
 from ckpttool.formats.reading.raw_tensors import ClosedFile, RawTensors, TensorLocation
@@ -29,7 +29,7 @@ class Neighbours:
         self._model = model
         self._files: dict[str, ClosedFile] = {}
 
-    def place(self, name: str, said: Mapping[str, str], nbytes: int) -> tuple[ClosedFile, int]:
+    def place(self, name: str, entry: Mapping[str, str], nbytes: int) -> tuple[ClosedFile, int]:
         """Return the file and the offset of a tensor's bytes.
 
         Raises:
@@ -37,11 +37,11 @@ class Neighbours:
             MissingFile: it is not there.
             CorruptCheckpoint: it does not have those bytes, or offset and length are no numbers.
         """
-        location = said.get("location", "")
+        location = entry.get("location", "")
         file = self._files.get(location) or self._open(name, location)
         self._files[location] = file
-        offset = self._number(name, said.get("offset", "0"))
-        length = self._number(name, said.get("length", str(file.size - offset)))
+        offset = self._number(name, entry.get("offset", "0"))
+        length = self._number(name, entry.get("length", str(file.size - offset)))
         if length != nbytes:
             raise CorruptCheckpoint(f"{self._model}: {name} has {nbytes} bytes, {length} are said to be in {location}")
         if offset + length > file.size:
@@ -82,19 +82,16 @@ class OnnxTensors(RawTensors):
         model = read_model(file)
         self.metadata, self.left_out = model.metadata, model.left_out
         beside = Neighbours(path)
-        for name, found in model.initialisers.items():
-            self._take(name, found, file, beside)
-
-    def _take(self, name: str, found: Initialiser, file: DataFile, beside: Neighbours) -> None:
-        if found.external is None:
-            self.locations[name] = TensorLocation(file, found.spec, (found.raw or found.message).start)
-        else:
-            there, offset = beside.place(name, found.external, stored_bytes(found.spec))
-            self.locations[name] = TensorLocation(there, found.spec, offset)
-        if not found.raw and found.external is None:
-            self.coded[name] = partial(_listed, file, found.spec, found.message)
-        elif is_packed(found.spec.dtype):
-            self.coded[name] = partial(_unpacked, self.locations[name])
+        for name, (spec, message, raw, external) in model.initialisers.items():
+            if external is None:
+                self.locations[name] = TensorLocation(file, spec, (raw or message).start)
+            else:
+                data_file, offset = beside.place(name, external, stored_bytes(spec))
+                self.locations[name] = TensorLocation(data_file, spec, offset)
+            if not raw and external is None:
+                self.coded[name] = partial(_listed, file, spec, message)
+            elif is_packed(spec.dtype):
+                self.coded[name] = partial(_unpacked, self.locations[name])
 
 
 class Onnx(Format):
@@ -103,11 +100,11 @@ class Onnx(Format):
     NAME = "onnx"
     LIMITS = "is read only, its graph's initialisers: save safetensors; keeps no checksums"
     WRITES = False
-    INSTEAD = "models of ONNX are read only; --to safetensors keeps the same tensors"
+    INSTEAD = "models of ONNX are read only; `to` safetensors keeps the same tensors"
     HOLDS = frozenset(NUMBERED.values())
 
     def recognises(self, path: Path) -> bool:
-        """Say whether a file is a model, field by field, or is named as one and is no pointer to it."""
+        """Return whether a file is a model, field by field, or is named as one and is no pointer to it."""
         if not path.is_file():
             return False
         file = DataFile(path)

@@ -64,12 +64,12 @@ class Model(NamedTuple):
 
 
 def is_model(file: DataFile) -> bool:
-    """Say whether a file is, field by field, a ModelProto with a graph."""
+    """Return whether a file is, field by field, a ModelProto with a graph."""
     try:
-        found = {(field.number, field.kind) for field in _known_fields(file)}
+        present = {(field.number, field.kind) for field in _known_fields(file)}
     except CorruptCheckpoint:
         return False
-    return (GRAPH, BYTES) in found
+    return (GRAPH, BYTES) in present
 
 
 def read_model(file: DataFile) -> Model:
@@ -90,10 +90,10 @@ def read_model(file: DataFile) -> Model:
         if field.number == SPARSE_INITIALISER:
             raise FormatError(f"{file.path} has a sparse initializer, which is not read; make it a dense one")
         if field.number == INITIALISER:
-            found = _initialiser(file, _message(file, field))
-            if found.spec.name in initialisers:
-                raise FormatError(f"{file.path}: two initializers are named {found.spec.name}")
-            initialisers[found.spec.name] = found
+            initialiser = _initialiser(file, _message(file, field))
+            if initialiser.spec.name in initialisers:
+                raise FormatError(f"{file.path}: two initializers are named {initialiser.spec.name}")
+            initialisers[initialiser.spec.name] = initialiser
     training = ("training_info",) if any(field.number == TRAINING for field in top) else ()
     return Model(initialisers, _metadata(file, top), (*_constants(file, graphs[0]), *training))
 
@@ -135,11 +135,11 @@ def _initialiser(file: DataFile, message: WireField) -> Initialiser:
 
 
 def _header(file: DataFile, message: WireField, parts: list[WireField]) -> TensorProto:
-    said = [part for part in parts if part.number in HEADER]
-    if sum(part.end - part.at for part in said) > HEADER_LIMIT:
+    described = [part for part in parts if part.number in HEADER]
+    if sum(part.end - part.at for part in described) > HEADER_LIMIT:
         raise CorruptCheckpoint(f"{file.path}: the tensor at byte {message.start} has a name or a shape beyond measure")
     try:
-        head = TensorProto.FromString(b"".join(file.piece(part.end - part.at, part.at) for part in said))
+        head = TensorProto.FromString(b"".join(file.piece(part.end - part.at, part.at) for part in described))
     except DecodeError as error:
         raise CorruptCheckpoint(f"{file.path}: the tensor at byte {message.start} is damaged") from error
     if not head.name or head.HasField("segment"):
@@ -161,11 +161,11 @@ def _dtype(file: DataFile, head: TensorProto) -> DType:
     return DTYPES[head.data_type]
 
 
-def _require(file: DataFile, spec: TensorSpec, found: int, wanted: int, exact: bool) -> None:
-    if found < wanted or (exact and found != wanted):
+def _require(file: DataFile, spec: TensorSpec, size: int, wanted: int, exact: bool) -> None:
+    if size < wanted or (exact and size != wanted):
         raise CorruptCheckpoint(
             f"{file.path}: {spec.name} is said to be {spec.dtype} {list(spec.shape)}, which takes {wanted} bytes, "
-            f"{found} are there"
+            f"{size} are there"
         )
 
 

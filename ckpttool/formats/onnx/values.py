@@ -61,7 +61,7 @@ def list_of(dtype: DType) -> Listed:
 
 
 def is_packed(dtype: DType) -> bool:
-    """Say whether two numbers share a byte."""
+    """Return whether two numbers share a byte."""
     return dtype.name in ("int4", "uint4")
 
 

@@ -52,11 +52,11 @@ class TorchArchive:
             )
         self.file = DataFile(path)
         self.path = path
-        found = members(path)
-        if not (pickles := _pickles(found)):
+        infos = members(path)
+        if not (pickles := _pickles(infos)):
             raise FormatError(f"{path} is not a file of torch.save: it has no data.pkl, or several")
         folder = pickles[0].removesuffix("data.pkl")
-        self.members = {name.removeprefix(folder): info for name, info in found.items()}
+        self.members = {name.removeprefix(folder): info for name, info in infos.items()}
         if PROGRAM in self.members:
             raise FormatError(
                 f"{path} is a program of TorchScript, which is not read; where you trust it, this takes its weights: "
@@ -157,8 +157,8 @@ def is_old(path: Path) -> bool:
 
 
 def _pickles(names: Any) -> list[str]:
-    found = [name for name in names if PICKLE.fullmatch(name)]
-    return found if len(found) == 1 else []
+    pickles = [name for name in names if PICKLE.fullmatch(name)]
+    return pickles if len(pickles) == 1 else []
 
 
 def _command(path: Path, load: str) -> str:

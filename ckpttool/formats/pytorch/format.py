@@ -38,12 +38,12 @@ class TorchTensors(Tensors):
         self.archive = TorchArchive(path)
         value = self.archive.value()
         try:
-            found = torch_tree.find(value)
+            content = torch_tree.find(value)
         except FormatError as error:
             raise FormatError(f"{path}: {error}") from error
         except ValueError as error:
             raise CorruptCheckpoint(f"{path}: {error}") from error
-        self.views, self.metadata, self.left_out = found.tensors, found.metadata, found.left_out
+        self.views, self.metadata, self.left_out = content.tensors, content.metadata, content.left_out
         self._checked: set[str] = set()
         self._require_bytes()
 
@@ -172,20 +172,20 @@ class Torch(Format):
     NAME = "torch"
     LIMITS = "is read only: save safetensors, which PyTorch users load with `safetensors.torch.load_file`"
     WRITES = False
-    INSTEAD = "files of torch.save are read only; --to safetensors writes what PyTorch loads too"
+    INSTEAD = "files of torch.save are read only; `to` safetensors writes what PyTorch loads too"
     HOLDS = frozenset(dtype.name for dtype in DTYPES.values())
 
     def recognises(self, path: Path) -> bool:
         """Return whether there is a file of `torch.save`, new or old, or an index of some, at the path or in it."""
         if path.is_dir():
             return any(path.glob(f"*{INDEX_SUFFIX}")) or any(path.glob(SINGLE))
-        found = locate(path)
-        return found is not None and (found.name.endswith(INDEX_SUFFIX) or is_torch(found))
+        file_or_index = locate(path)
+        return file_or_index is not None and (file_or_index.name.endswith(INDEX_SUFFIX) or is_torch(file_or_index))
 
     def open(self, path: Path) -> TorchTensors | ShardedTorch:
         """List the tensors; `TorchTensors` and `ShardedTorch` say what is raised."""
-        found = locate(path) or path
-        return ShardedTorch(found) if found.name.endswith(INDEX_SUFFIX) else TorchTensors(found)
+        file_or_index = locate(path) or path
+        return ShardedTorch(file_or_index) if file_or_index.name.endswith(INDEX_SUFFIX) else TorchTensors(file_or_index)
 
 
 def locate(path: Path) -> Path | None:
@@ -195,11 +195,11 @@ def locate(path: Path) -> Path | None:
         FormatError: the folder holds several.
     """
     if path.is_dir():
-        found = sorted(path.glob(f"*{INDEX_SUFFIX}")) or sorted(path.glob(SINGLE))
-        if len(found) > 1:
-            names = ", ".join(file.name for file in found[:5])
+        candidates = sorted(path.glob(f"*{INDEX_SUFFIX}")) or sorted(path.glob(SINGLE))
+        if len(candidates) > 1:
+            names = ", ".join(file.name for file in candidates[:5])
             raise FormatError(f"{path} holds several checkpoints of PyTorch, name one: {names}")
-        return found[0] if found else None
+        return candidates[0] if candidates else None
     if path.is_file():
         return path
     index = Path(f"{path}.index.json")

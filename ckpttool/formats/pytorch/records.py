@@ -132,15 +132,20 @@ def make(name: str, arguments: Any) -> Any:
     return MAKERS[name](arguments) if name in MAKERS else Opaque(name)
 
 
-def storage(said: Any) -> Storage | Unread:
+def storage(description: Any) -> Storage | Unread:
     """Return the storage that a persistent id means: a word, its class, its key, a device, a number of elements.
 
     Raises:
         ValueError: it is none.
     """
-    if not isinstance(said, tuple) or len(said) != 5 or said[0] != "storage" or not isinstance(said[1], Global):
+    if (
+        not isinstance(description, tuple)
+        or len(description) != 5
+        or description[0] != "storage"
+        or not isinstance(description[1], Global)
+    ):
         raise ValueError("an id is not that of a storage")
-    _, kind, key, _, elements = said
+    _, kind, key, _, elements = description
     if not isinstance(key, str) or not _is_size(elements):
         raise ValueError("a storage has no key, or no size")
     if kind.name in RAW_STORAGES:

@@ -48,10 +48,10 @@ def find(value: Any) -> FoundTensors:
             metadata[key] = text
         if text is not None or part is None:
             continue
-        found = [] if _is_training(key, part) else list(walk.tensors(part, "" if key == model else key))
-        if not found:
+        named = [] if _is_training(key, part) else list(walk.tensors(part, "" if key == model else key))
+        if not named:
             left_out.append(key)
-        for name, view in found:
+        for name, view in named:
             if name in tensors:
                 raise ValueError(f"two tensors are named {name}")
             tensors[name] = view
@@ -61,12 +61,12 @@ def find(value: Any) -> FoundTensors:
 def ties(tensors: dict[str, View]) -> dict[str, str]:
     """Return the names of tensors that are an earlier one again, each with that one's."""
     first: dict[Any, str] = {}
-    found = {}
+    tied = {}
     for name, view in tensors.items():
         place = (view.storage.key, view.dtype, view.offset, view.shape, view.strides)
         if first.setdefault(place, name) != name and 0 not in view.shape:
-            found[name] = first[place]
-    return found
+            tied[name] = first[place]
+    return tied
 
 
 class _Walk:

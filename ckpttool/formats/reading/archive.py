@@ -67,15 +67,15 @@ def members(path: Path) -> dict[str, zipfile.ZipInfo]:
         FormatError: a name leads elsewhere or is there twice, a member is a link, or packed to excess.
         CorruptCheckpoint: it is damaged.
     """
-    found: dict[str, zipfile.ZipInfo] = {}
+    infos: dict[str, zipfile.ZipInfo] = {}
     with opened(path) as archive:
         for info in archive.infolist():
-            if info.filename in found:
+            if info.filename in infos:
                 raise FormatError(f"{path}: two members are named {info.filename}")
             _refuse_name(path, info)
             refuse_packing(path, info, info.filename)
-            found[info.filename] = info
-    return found
+            infos[info.filename] = info
+    return infos
 
 
 def _refuse_name(path: Path, info: zipfile.ZipInfo) -> None:

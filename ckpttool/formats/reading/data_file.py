@@ -68,8 +68,8 @@ class DataFile:
     def _stamp(self) -> tuple[int, ...]:
         if self._remote:
             return (id(self._remote),)
-        found = os.fstat(self._descriptor)
-        return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+        status = os.fstat(self._descriptor)
+        return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
     def stream(self, name: str, stored: ByteRange, step: int = PIECE) -> Iterator[bytes]:
         """Yield a tensor's bytes in pieces; nothing is read when they cannot be there.
@@ -111,9 +111,9 @@ class DataFile:
         for piece in self.stream(name, stored):
             running = crc.extend(running, piece)
             yield piece
-        self._compare(name, stored, running)
+        self._compare_checksum(name, stored, running)
 
-    def check(self, name: str, stored: ByteRange) -> None:
+    def verify_checksum(self, name: str, stored: ByteRange) -> None:
         """Compare the checksum of a tensor's bytes, of which only a small piece is kept at a time.
 
         Raises:
@@ -122,7 +122,7 @@ class DataFile:
         running = 0
         for piece in self.stream(name, stored, SCAN):
             running = crc.extend(running, piece)
-        self._compare(name, stored, running)
+        self._compare_checksum(name, stored, running)
 
     def lent(self, name: str, stored: ByteRange, step: int, compare: bool = True) -> Iterator[Array]:
         """Yield a tensor's bytes in arrays that hold until the next one; after the last compare the checksum.
@@ -142,7 +142,7 @@ class DataFile:
             running = crc.extend(running, piece) if compare else 0
             yield piece
         if compare:
-            self._compare(name, stored, running)
+            self._compare_checksum(name, stored, running)
 
     def _fill(self, piece: Array, at: int) -> None:
         """Read into memory that is there, however the system divides the bytes."""
@@ -161,12 +161,12 @@ class DataFile:
             raise CorruptCheckpoint(f"{self.path}: {name} ends at byte {end}, the file has {self.size}: it is cut off")
         self.need(stored.offset, stored.size)
 
-    def _compare(self, name: str, stored: ByteRange, found: int) -> None:
-        if stored.size and crc.mask(found) != stored.crc:
+    def _compare_checksum(self, name: str, stored: ByteRange, running: int) -> None:
+        if stored.size and crc.mask(running) != stored.crc:
             wanted = crc.unmask(stored.crc)
             raise CorruptCheckpoint(
                 f"{self.path}: {name} is damaged: the checksum of its {stored.size} bytes at {stored.offset} is "
-                f"{found:08x}, expected {wanted:08x}"
+                f"{running:08x}, expected {wanted:08x}"
             )
 
 

@@ -49,13 +49,13 @@ class SafetensorsTensors(RawTensors):
             FormatError: a tensor has a dtype that is not read, or the index names what is not beside it.
         """
         super().__init__()
-        found = locate(path)
-        if found is None:
+        file_or_index = locate(path)
+        if file_or_index is None:
             raise MissingFile(f"{path} is missing: no such safetensors file")
-        if found.name.endswith(INDEX_SUFFIX):
-            self._take_indexed(found)
+        if file_or_index.name.endswith(INDEX_SUFFIX):
+            self._take_indexed(file_or_index)
         else:
-            single = DataFile(found)
+            single = DataFile(file_or_index)
             header = read_header(single)
             self.metadata = header.metadata
             self._take(single, header)
@@ -99,12 +99,12 @@ class Safetensors(Format):
         """Return whether there is a file with such a header, or an index of some: at the path, beside it, or in it."""
         if path.is_dir():
             return any(path.glob(f"*{SUFFIX}")) or any(path.glob(f"*{INDEX_SUFFIX}"))
-        found = locate(path)
-        if found is None:
+        file_or_index = locate(path)
+        if file_or_index is None:
             return False
-        with sparse_files.opened(found) as file:
+        with sparse_files.opened(file_or_index) as file:
             start = file.read(LENGTH + 1)
-        return is_safetensors(start) or (found.name.endswith(self.SUFFIXES) and start[:LENGTH] != LFS_POINTER)
+        return is_safetensors(start) or (file_or_index.name.endswith(self.SUFFIXES) and start[:LENGTH] != LFS_POINTER)
 
     def open(self, path: Path) -> SafetensorsTensors:
         """Read the headers; `SafetensorsTensors` says what is raised."""
@@ -202,10 +202,10 @@ def _remove(paths: Iterable[Path]) -> None:
 
 def untied(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Leave out tensors that are still tied to others, as `load_model` expects, and ties of those that are not."""
-    said = ties(metadata, tensors)
-    tied = {alias for alias, kept in said.items() if kept not in said and _shared(tensors.get(alias), tensors[kept])}
+    known = ties(metadata, tensors)
+    tied = {alias for alias, kept in known.items() if kept not in known and _shared(tensors.get(alias), tensors[kept])}
     written = {name: tensor for name, tensor in tensors.items() if name not in tied}
-    return written, {key: text for key, text in metadata.items() if key not in said or key in tied}
+    return written, {key: text for key, text in metadata.items() if key not in known or key in tied}
 
 
 def ties(metadata: Mapping[str, str], names: Collection[str]) -> dict[str, str]:

@@ -54,7 +54,7 @@ class Header(NamedTuple):
 
 
 def is_safetensors(start: bytes) -> bool:
-    """Say whether a file with these first nine bytes may be a safetensors file.
+    """Return whether a file with these first nine bytes may be a safetensors file.
 
     >>> is_safetensors(bytes([16, 0, 0, 0, 0, 0, 0, 0]) + b"{"), is_safetensors(bytes(9))
     (True, False)
@@ -71,14 +71,16 @@ def read_header(file: DataFile) -> Header:
     """
     raw = _raw(file)
     try:
-        found = strict_json.parse(raw)
+        header = strict_json.parse(raw)
     except ValueError as error:
         raise CorruptCheckpoint(f"{file.path}: the header is not JSON in UTF-8 as it should be: {error}") from error
-    metadata = found.pop(METADATA, {})
+    metadata = header.pop(METADATA, {})
     if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
         raise CorruptCheckpoint(f"{file.path}: {METADATA} is {str(metadata)[:80]}, expected texts under names")
     reader = _Reader(file, LENGTH + len(raw))
-    return Header(reader.locations({name: reader.tensor(name, said) for name, said in found.items()}), metadata)
+    return Header(
+        reader.locations({name: reader.tensor(name, description) for name, description in header.items()}), metadata
+    )
 
 
 def encode(specs: Iterable[TensorSpec], metadata: Mapping[str, str]) -> bytes:
@@ -87,13 +89,13 @@ def encode(specs: Iterable[TensorSpec], metadata: Mapping[str, str]) -> bytes:
     Raises:
         FormatError: a tensor has a dtype that the format has not, or a name that it cannot have; there are too many.
     """
-    said: dict[str, Any] = {METADATA: dict(metadata)} if metadata else {}
+    header: dict[str, Any] = {METADATA: dict(metadata)} if metadata else {}
     end = 0
     for spec in specs:
         require_writable(spec)
         offsets = [end, end := end + spec.nbytes]
-        said[spec.name] = {"dtype": TEXTS[spec.dtype], "shape": list(spec.shape), "data_offsets": offsets}
-    raw = json.dumps(said, ensure_ascii=False, separators=(",", ":")).encode()
+        header[spec.name] = {"dtype": TEXTS[spec.dtype], "shape": list(spec.shape), "data_offsets": offsets}
+    raw = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
     raw += b" " * (-len(raw) % LENGTH)
     if len(raw) > HEADER_LIMIT:
         raise FormatError(f"a safetensors header of {len(raw)} bytes is too large, at most {HEADER_LIMIT} are read")
@@ -140,12 +142,12 @@ class _Reader:
         self._file = file
         self._start = start
 
-    def tensor(self, name: str, said: Any) -> tuple[TensorSpec, int, int]:
+    def tensor(self, name: str, description: Any) -> tuple[TensorSpec, int, int]:
         """Return a tensor with the first and the last offset of its bytes."""
-        if not isinstance(said, dict) or said.keys() != FIELDS:
-            self._fail(name, f"is described by {str(said)[:80]}, expected {', '.join(sorted(FIELDS))}")
-        spec = TensorSpec(name, self._shape(name, said["shape"]), self._dtype(name, said["dtype"]))
-        offsets = said["data_offsets"]
+        if not isinstance(description, dict) or description.keys() != FIELDS:
+            self._fail(name, f"is described by {str(description)[:80]}, expected {', '.join(sorted(FIELDS))}")
+        spec = TensorSpec(name, self._shape(name, description["shape"]), self._dtype(name, description["dtype"]))
+        offsets = description["data_offsets"]
         if not _are_sizes(offsets) or len(offsets) != 2:
             self._fail(name, f"has the offsets {str(offsets)[:80]}, expected two numbers")
         start, end = offsets
@@ -165,20 +167,20 @@ class _Reader:
             locations[name] = (spec, self._start + start)
             reached = end
         if self._start + reached != self._file.size:
-            wanted, found = self._start + reached, self._file.size
-            raise CorruptCheckpoint(f"{self._file.path} has {found} bytes, its header says {wanted}: it is damaged")
+            wanted, size = self._start + reached, self._file.size
+            raise CorruptCheckpoint(f"{self._file.path} has {size} bytes, its header says {wanted}: it is damaged")
         return locations
 
-    def _shape(self, name: str, said: Any) -> tuple[int, ...]:
-        if not _are_sizes(said):
-            self._fail(name, f"has the shape {str(said)[:80]}, expected a list of sizes")
-        if len(said) > RANK_LIMIT:
-            self._fail(name, f"has {len(said)} dimensions, at most {RANK_LIMIT} are possible")
-        return tuple(said)
+    def _shape(self, name: str, shape: Any) -> tuple[int, ...]:
+        if not _are_sizes(shape):
+            self._fail(name, f"has the shape {str(shape)[:80]}, expected a list of sizes")
+        if len(shape) > RANK_LIMIT:
+            self._fail(name, f"has {len(shape)} dimensions, at most {RANK_LIMIT} are possible")
+        return tuple(shape)
 
-    def _dtype(self, name: str, said: Any) -> DType:
-        text = str(said)[:80]
-        if isinstance(said, str) and text in DTYPES:
+    def _dtype(self, name: str, dtype: Any) -> DType:
+        text = str(dtype)[:80]
+        if isinstance(dtype, str) and text in DTYPES:
             return DTYPES[text]
         why = "which is not read" if text in UNREAD else "which the format does not have"
         raise FormatError(f"{self._file.path}: {name} has the dtype {text}, {why}")
@@ -187,6 +189,6 @@ class _Reader:
         raise CorruptCheckpoint(f"{self._file.path}: {name} {what}")
 
 
-def _are_sizes(said: Any) -> bool:
-    """Say whether something is a list of numbers that can count things; `True` is none, nor is `2.0`."""
-    return isinstance(said, list) and all(type(size) is int and 0 <= size < SIZE_LIMIT for size in said)
+def _are_sizes(value: Any) -> bool:
+    """Return whether something is a list of numbers that can count things; `True` is none, nor is `2.0`."""
+    return isinstance(value, list) and all(type(size) is int and 0 <= size < SIZE_LIMIT for size in value)

@@ -53,9 +53,9 @@ class Names:
         """Yield each of several files that is there, with the count in its name."""
         base, folder = self.index.name.removesuffix(INDEX_SUFFIX), self.index.parent
         for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-            found = _SHARD.fullmatch(path.name.removeprefix(base)) if path.name.startswith(base) else None
-            if found:
-                yield path, int(found[2])
+            match = _SHARD.fullmatch(path.name.removeprefix(base)) if path.name.startswith(base) else None
+            if match:
+                yield path, int(match[2])
 
 
 def locate(path: Path) -> Path | None:
@@ -65,11 +65,11 @@ def locate(path: Path) -> Path | None:
         FormatError: the folder holds several.
     """
     if path.is_dir():
-        found = sorted(path.glob(f"*{INDEX_SUFFIX}")) or sorted(path.glob(f"*{SUFFIX}"))
-        if len(found) > 1:
-            names = ", ".join(file.name for file in found[:5])
+        candidates = sorted(path.glob(f"*{INDEX_SUFFIX}")) or sorted(path.glob(f"*{SUFFIX}"))
+        if len(candidates) > 1:
+            names = ", ".join(file.name for file in candidates[:5])
             raise FormatError(f"{path} holds several safetensors checkpoints, name one: {names}")
-        return found[0] if found else None
+        return candidates[0] if candidates else None
     if path.is_file():
         return path
     index = Names.of(path).index
@@ -86,25 +86,25 @@ def read_index(path: Path, suffix: str = SUFFIX) -> Index:
     if sparse_files.size_of(path) > INDEX_LIMIT:
         raise CorruptCheckpoint(f"{path} has more than {INDEX_LIMIT} bytes, which no index needs")
     try:
-        found = strict_json.parse(sparse_files.read_bytes(path))
+        document = strict_json.parse(sparse_files.read_bytes(path))
     except ValueError as error:
         raise CorruptCheckpoint(f"{path} is not JSON in UTF-8 as it should be: {error}") from error
-    weights = found.get("weight_map") if isinstance(found, dict) else None
+    weights = document.get("weight_map") if isinstance(document, dict) else None
     if not isinstance(weights, dict):
         raise CorruptCheckpoint(f"{path} has no weight_map, which says which tensor is in which file")
     files: dict[str, set[str]] = {}
     for name, file in weights.items():
         files.setdefault(_beside(path, name, file, suffix), set()).add(name)
-    said = found.get("metadata")
-    texts = said.items() if isinstance(said, dict) else ()
+    metadata = document.get("metadata")
+    texts = metadata.items() if isinstance(metadata, dict) else ()
     return Index(files, {key: text for key, text in texts if isinstance(text, str)})
 
 
 def encode_index(files: Mapping[str, Iterable[str]], nbytes: int) -> bytes:
     """Return the bytes of an index: the names of the tensors in each file, and how many bytes they have together."""
     weights = {name: file for file, names in files.items() for name in names}
-    said = {"metadata": {"total_size": nbytes}, "weight_map": weights}
-    return (json.dumps(said, ensure_ascii=False, indent=2, sort_keys=True) + "\n").encode()
+    document = {"metadata": {"total_size": nbytes}, "weight_map": weights}
+    return (json.dumps(document, ensure_ascii=False, indent=2, sort_keys=True) + "\n").encode()
 
 
 def _beside(index: Path, name: str, file: object, suffix: str) -> str:

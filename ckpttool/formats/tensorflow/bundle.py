@@ -5,7 +5,6 @@ SavedModels write it.
 """
 
 from collections.abc import Iterator, Mapping
-from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -78,7 +77,7 @@ class Bundle(Format):
 
     def verify(self, path: Path) -> Iterator[Checked]:
         """Check every byte of every tensor, and that no two lie on one another."""
-        yield from check_tensors(self.open(path))
+        yield from verify_tensors(self.open(path))
 
     def stem(self, name: str) -> str:
         """Return the last part of the prefix that a file's name begins with."""
@@ -95,12 +94,21 @@ class Bundle(Format):
         return [latest, *self.files_beside(latest)]
 
 
-def check_tensors(bundle: BundleTensors) -> Iterator[Checked]:
+def verify_tensors(bundle: BundleTensors) -> Iterator[Checked]:
     """Check every byte of every tensor, and that no two lie on one another."""
     from concurrent.futures import ThreadPoolExecutor
 
+    def verify_portion(portion: list[tuple[str, BundleEntry]]) -> list[Checked]:
+        checked = []
+        for name, entry in portion:
+            try:
+                checked.append(Checked(name, bundle.data.verify_checksum(entry)))
+            except CkptError as error:
+                checked.append(Checked(name, 0, str(error)))
+        return checked
+
     with ThreadPoolExecutor(READERS) as readers:
-        for checked in readers.map(partial(_check_all, bundle.data), _portions(bundle.entries)):
+        for checked in readers.map(verify_portion, _portions(bundle.entries)):
             yield from checked
     yield from _overlaps(bundle)
 
@@ -129,17 +137,6 @@ def _portions(entries: Mapping[str, BundleEntry]) -> Iterator[list[tuple[str, Bu
             yield portion
             portion, nbytes = [], 0
     yield portion
-
-
-def _check_all(data: BundleData, portion: list[tuple[str, BundleEntry]]) -> list[Checked]:
-    return [_check(data, name, entry) for name, entry in portion]
-
-
-def _check(data: BundleData, name: str, entry: BundleEntry) -> Checked:
-    try:
-        return Checked(name, data.check(entry))
-    except CkptError as error:
-        return Checked(name, 0, str(error))
 
 
 def _overlaps(bundle: BundleTensors) -> Iterator[Checked]:

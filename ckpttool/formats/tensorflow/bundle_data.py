@@ -38,8 +38,8 @@ class BundleData:
         pieces = partial(self._pieces, entry) if entry.spec.dtype.itemsize else None
         return Tensor(entry.spec, partial(self._read, entry), pieces, self._extent(entry))
 
-    def check(self, entry: BundleEntry) -> int:
-        """Check every byte of a tensor without keeping it, and return how many there are.
+    def verify_checksum(self, entry: BundleEntry) -> int:
+        """Compare the checksum of a tensor's bytes, which are not kept, and return how many there are.
 
         Raises:
             CorruptCheckpoint: a checksum differs, a file is cut off, or a value is impossible.
@@ -49,7 +49,7 @@ class BundleData:
             (self._variant if entry.spec.dtype is VARIANT else self._strings)(entry)
             return entry.stored.size
         for stored in stored_parts(entry):
-            self._file(stored.shard).check(entry.spec.name, stored)
+            self._file(stored.shard).verify_checksum(entry.spec.name, stored)
             for piece in self._file(stored.shard).stream(entry.spec.name, stored) if entry.spec.dtype is BOOL else ():
                 require_truth(entry.spec, piece, self._files.index)
         return entry.spec.nbytes
@@ -68,7 +68,7 @@ class BundleData:
         return path
 
     def _extent(self, entry: BundleEntry) -> Extent | None:
-        """Say where a tensor's bytes lie, if they are in one place and in the order in which they are given."""
+        """Return where a tensor's bytes are stored, if in one place and in the order in which they are read."""
         if not entry.spec.nbytes or entry.slices or self._index.big_endian:
             return None
         stored = entry.stored

@@ -220,7 +220,7 @@ def _extents(proto: BundleEntryProto) -> list[tuple[tuple[int, int], ...]]:
 
 
 def is_slice_key(key: bytes) -> bool:
-    """Say whether a key is one that stands for a slice of a partitioned tensor."""
+    """Return whether a key is one that stands for a slice of a partitioned tensor."""
     try:
         decode_key(key)
     except ValueError:

@@ -121,7 +121,7 @@ def _read_back(index_path: Path, files: BundleFiles, written: list[WrittenTensor
         raise CorruptCheckpoint(f"{files.index}: the index that was written does not read back as it should")
     for entry in index.entries.values():
         if not entry.spec.dtype.itemsize:
-            data.check(entry)
+            data.verify_checksum(entry)
 
 
 def _header(count: int) -> bytes:
@@ -151,7 +151,7 @@ def _write_tensors(file: BinaryIO, path: Path, tensors: Mapping[str, Tensor], sh
                 written.append(_write_elements(file, tensor.renamed(name), shard))
         numbers = copier.finish()
     return written + [
-        WrittenTensor(spec, ByteRange(at, spec.nbytes, crc.mask(found), shard)) for spec, at, found in numbers
+        WrittenTensor(spec, ByteRange(at, spec.nbytes, crc.mask(checksum), shard)) for spec, at, checksum in numbers
     ]
 
 

@@ -11,7 +11,7 @@ from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError
 from ckpttool.core.tensors import Tensor, TensorSpec
 from ckpttool.core.variable_kinds import OBJECT_GRAPH, kinds
 from ckpttool.formats.format import ANY, PLAIN, Checked, Format, Writing
-from ckpttool.formats.tensorflow.bundle import Bundle, BundleTensors, check_tensors, files_of
+from ckpttool.formats.tensorflow.bundle import Bundle, BundleTensors, files_of, verify_tensors
 from ckpttool.formats.tensorflow.bundle_index import BundleEntry
 from ckpttool.formats.tensorflow.object_graph import graph_of, path_of
 from ckpttool.formats.tensorflow.prefix import BundleFiles, prefix_of
@@ -43,7 +43,7 @@ class ObjectCheckpoint(Format):
     OPTIONS = frozenset({"shard_bytes"})
 
     def recognises(self, path: Path) -> bool:
-        """Say whether a bundle has an object graph."""
+        """Return whether a bundle has an object graph."""
         index = BundleFiles.of(prefix_of(path)).index
         try:
             return index.is_file() and Table(index).get(OBJECT_GRAPH.encode()) is not None
@@ -67,7 +67,7 @@ class ObjectCheckpoint(Format):
     def verify(self, path: Path) -> Iterator[Checked]:
         """Check the bundle, and that every value of the object graph is there."""
         opened, readable = self.open(path), True
-        for checked in check_tensors(opened):
+        for checked in verify_tensors(opened):
             readable = readable and not (checked.name == OBJECT_GRAPH and checked.problem)
             yield checked
         if readable:
@@ -77,11 +77,11 @@ class ObjectCheckpoint(Format):
 def _names(keys: Iterable[str], known: Mapping[str, str]) -> dict[str, str]:
     """Return name -> key; what the object graph does not name has its path, or its key where that is taken."""
     named = {key: name for name, key in known.items()}
-    found: dict[str, str] = {}
+    keys_by_name: dict[str, str] = {}
     for key in keys:
         path = path_of(key)
-        found[named.get(key) or (key if path in known or path in found else path)] = key
-    return found
+        keys_by_name[named.get(key) or (key if path in known or path in keys_by_name else path)] = key
+    return keys_by_name
 
 
 def _named(entry: BundleEntry, name: str) -> BundleEntry:

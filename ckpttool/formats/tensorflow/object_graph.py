@@ -55,8 +55,8 @@ class ObjectGraph:
         full name, its path, its key.
         """
         candidates = {key: list(_candidates(key, names)) for key, names in self._full_names().items()}
-        counts = Counter(name for found in candidates.values() for name in dict.fromkeys(found))
-        return {next((n for n in found if counts[n] == 1), key): key for key, found in candidates.items()}
+        counts = Counter(name for names in candidates.values() for name in dict.fromkeys(names))
+        return {next((n for n in names if counts[n] == 1), key): key for key, names in candidates.items()}
 
     def copies(self) -> dict[str, str]:
         """Return the names of what Keras 3 stores once more, each with that of the value that it is a copy of."""
@@ -98,11 +98,11 @@ class ObjectGraph:
         slots = slot_nodes(self._graph)
         named = [(node, a.checkpoint_key, a.full_name.removesuffix(":0")) for node, a in self._attributes()]
         variables = embedded(name for node, _, name in named if name and node not in slots)
-        found: dict[str, list[str]] = {}
+        full_names: dict[str, list[str]] = {}
         for node, key, name in named:
             better = slot_name(name, variables) if node in slots else None
-            found.setdefault(key, [better, name] if better else [name])
-        return found
+            full_names.setdefault(key, [better, name] if better else [name])
+        return full_names
 
     def _drop_others(self, keys: set[str]) -> None:
         for node in self._graph.nodes:
@@ -192,10 +192,12 @@ class _Places:
 
     def names(self, keys: Mapping[str, str]) -> dict[str, str]:
         """Return name -> key of the object graph's values that tensors, named with their keys, belong to."""
-        found = {self._names[key] if key == name else name: key for name, key in keys.items() if key in self._names}
+        of_variables = {
+            self._names[key] if key == name else name: key for name, key in keys.items() if key in self._names
+        }
         parts = tuple(key for key in keys.values() if key not in self._names)
         of_parts = {name: key for name, key in self._known.items() if any(part.startswith(key) for part in parts)}
-        return found | of_parts
+        return of_variables | of_parts
 
     def _part(self, name: str) -> str | None:
         """Return the key of what is one of several tensors of a value: a table's keys, an iterator's state."""
@@ -205,13 +207,13 @@ class _Places:
 
 def slot_nodes(graph: TrackableObjectGraph) -> set[int]:
     """Return the nodes of variables that belong to optimizers: those they list, but for the model's own in Keras 3."""
-    found = {slot.slot_variable_node_id for node in graph.nodes for slot in node.slot_variables}
+    slots = {slot.slot_variable_node_id for node in graph.nodes for slot in node.slot_variables}
     for node in graph.nodes:
         children = {child.local_name: child.node_id for child in node.children}
         if "_variables" in children and not children.keys().isdisjoint(("_iterations", "iterations")):
             own = _members(graph, children["_variables"])
-            found |= own - _members(graph, children.get("_trainable_variables"))
-    return found
+            slots |= own - _members(graph, children.get("_trainable_variables"))
+    return slots
 
 
 def slot_name(name: str, variables: Mapping[str, str]) -> str | None:

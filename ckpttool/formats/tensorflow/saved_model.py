@@ -36,7 +36,7 @@ class SavedModel(Format):
     IN_FOLDER = (GRAPHS[0],)
 
     def recognises(self, path: Path) -> bool:
-        """Say whether a path is a folder with a graph and variables."""
+        """Return whether a path is a folder with a graph and variables."""
         return is_saved_model(path) and Path(f"{_prefix(path)}.index").is_file()
 
     def open(self, path: Path) -> BundleTensors:
@@ -71,7 +71,7 @@ class SavedModel(Format):
 
 
 def is_saved_model(path: Path) -> bool:
-    """Say whether a path is a folder with a SavedModel's graph."""
+    """Return whether a path is a folder with a SavedModel's graph."""
     return any((path / name).is_file() for name in GRAPHS)
 
 
@@ -123,9 +123,9 @@ def _require_same(tensors: Mapping[str, Tensor], model: Mapping[str, Tensor], li
     for name, tensor in model.items():
         if name not in tensors and name != OBJECT_GRAPH:
             raise PlanError(f"nothing for {name} of {like}{suggestion(name, tensors)}; {hint}")
-        found = tensors[name] if name != OBJECT_GRAPH else tensor
-        if (found.shape, found.dtype) != (tensor.shape, tensor.dtype):
-            what, expected = f"{found.dtype} {list(found.shape)}", f"{tensor.dtype} {list(tensor.shape)}"
+        given = tensors[name] if name != OBJECT_GRAPH else tensor
+        if (given.shape, given.dtype) != (tensor.shape, tensor.dtype):
+            what, expected = f"{given.dtype} {list(given.shape)}", f"{tensor.dtype} {list(tensor.shape)}"
             raise PlanError(f"{name} is {what}, expected {expected} as in {like}; {hint}")
 
 

@@ -61,7 +61,7 @@ def require_cover(boxes: list[Box], shape: tuple[int, ...]) -> None:
 
 
 def _overlap(boxes: list[Box]) -> bool:
-    """Say whether two boxes share an element: sorted along the most divided axis, few can touch."""
+    """Return whether two boxes share an element: sorted along the most divided axis, few can touch."""
     if len(boxes) < 2 or not boxes[0].shape:
         return len(boxes) > 1
     import numpy as np

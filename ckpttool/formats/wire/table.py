@@ -49,7 +49,7 @@ class Handle(NamedTuple):
 
 
 def is_table(path: Path) -> bool:
-    """Say whether a file ends with the table's magic number."""
+    """Return whether a file ends with the table's magic number."""
     with sparse_files.opened(path) as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - len(MAGIC)))
@@ -120,13 +120,13 @@ class Table:
         """Read so many bytes, however the system divides them."""
         if self._remote:
             self._remote.need(offset, size)
-        found = os.pread(self._descriptor, size, offset)
-        while len(found) < size:
-            more = os.pread(self._descriptor, size - len(found), offset + len(found))
+        data = os.pread(self._descriptor, size, offset)
+        while len(data) < size:
+            more = os.pread(self._descriptor, size - len(data), offset + len(data))
             if not more:
-                self._fail(offset + len(found), "the file became shorter while it was read")
-            found += more
-        return found
+                self._fail(offset + len(data), "the file became shorter while it was read")
+            data += more
+        return data
 
     def _fail(self, offset: int, what: str) -> NoReturn:
         raise CorruptCheckpoint(f"{self.path}: {what} (at byte {offset})")

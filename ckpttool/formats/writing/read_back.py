@@ -153,6 +153,6 @@ class ReadBack:
         if self._checksum != wanted:
             if written.origin:  # raises what is wrong with the source, if it is the source
                 file, extent = written.origin
-                file.check(written.spec.name, ByteRange(extent.offset, extent.nbytes, crc.mask(wanted)))
+                file.verify_checksum(written.spec.name, ByteRange(extent.offset, extent.nbytes, crc.mask(wanted)))
             raise CorruptCheckpoint(f"{self._target.path}: {written.spec.name} does not read back as it was written")
         self.checksums[written.spec.name] = self._checksum

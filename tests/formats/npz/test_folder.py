@@ -117,5 +117,5 @@ def test_a_file_that_changed_since_is_found(folder):
 
 
 def test_nothing_is_written(tmp_path):
-    with pytest.raises(FormatError, match=r"folders of \.npy files are read only; --to npz"):
+    with pytest.raises(FormatError, match=r"folders of \.npy files are read only; `to` npz"):
         checkpoint.save({"a": np.zeros(1)}, tmp_path / "x", format="npy")

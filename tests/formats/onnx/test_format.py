@@ -88,7 +88,7 @@ def test_it_is_known_by_its_bytes(tmp_path):
 
 
 def test_nothing_is_written(tmp_path):
-    with pytest.raises(FormatError, match=r"x\.onnx: models of ONNX are read only; --to safetensors"):
+    with pytest.raises(FormatError, match=r"x\.onnx: models of ONNX are read only; `to` safetensors"):
         checkpoint.save({"a": np.zeros(1)}, tmp_path / "x.onnx", format="onnx")
 
 
