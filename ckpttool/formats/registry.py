@@ -72,7 +72,7 @@ def get(name: str) -> Format:
     """Return the format of a name.
 
     Raises:
-        CkptError: there is none.
+        CkptError: no format has the name.
         MissingDependency: another package adds it, and cannot be loaded.
     """
     location = BUILTIN.get(name) or _added().get(name)

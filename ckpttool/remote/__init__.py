@@ -1,6 +1,6 @@
 """Checkpoints at URLs, through fsspec, without a format knowing of it.
 
-Formats ask paths whether a file is there, which lie beside it, and for bytes from here to there. So a URL becomes a
+Formats ask paths whether a file exists, which files are beside it, and for ranges of bytes. So a URL becomes a
 path in a temporary folder, where an empty file takes the place of each that the server has;
 `formats/reading/url_files.py` knows which to ask for. Whoever opens a file asks `sparse_files` first, which has the
 bytes in a file without a name and fetches those that are not there yet. A reader that did not ask would find an empty

@@ -1,4 +1,4 @@
-"""Speaking to servers through fsspec: what is there, which files lie together, a file to read; errors in one line."""
+"""Servers through fsspec: metadata of a file, listing of a folder, a file to read; errors in one line."""
 
 import contextlib
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from ckpttool.core.errors import CkptError, MissingDependency
 
 WEB = ("http", "https")
-"""Schemes whose servers do not say which files lie together."""
+"""Schemes whose servers do not list folders."""
 PACKAGES = {
     "http": "fsspec[http]",
     "https": "fsspec[http]",
@@ -37,7 +37,7 @@ def lists(url: str) -> bool:
 
 
 def look(url: str) -> RemoteFile | None:
-    """Ask for a file; None where there is none.
+    """Return the metadata of a file, or None if it does not exist.
 
     Raises:
         CkptError: the server refuses, or cannot be reached.
@@ -56,7 +56,7 @@ def look(url: str) -> RemoteFile | None:
 
 
 def listing(url: str) -> dict[str, RemoteFile | None]:
-    """Return what lies in a folder by name, with None for folders; nothing where there is no such folder.
+    """Return the files of a folder by name, with None for folders; nothing if the folder does not exist.
 
     Raises:
         CkptError: the server refuses, or cannot be reached.

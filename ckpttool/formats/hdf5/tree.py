@@ -59,7 +59,7 @@ def read_tree(path: Path) -> Tree:
     """List a file's datasets and attributes; the values stay on the disk until a tensor is read.
 
     Raises:
-        MissingFile: there is no such file.
+        MissingFile: the file does not exist.
         FormatError: it is not HDF5, it points out of itself, or claims more than it holds.
         CorruptCheckpoint: it is damaged.
     """

@@ -55,7 +55,7 @@ def dtype_in(dataset: Any) -> DType | None:
 
 
 def extent_of(source: Hdf5Source, dataset: Any, spec: TensorSpec) -> Extent | None:
-    """Return where a dataset's bytes lie in its file as they are, where they do."""
+    """Return where a dataset's bytes are in its file, if they are stored raw."""
     import h5py
 
     if dataset.chunks is not None or not spec.nbytes or source.unpacked is not None:

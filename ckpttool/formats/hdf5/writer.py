@@ -33,7 +33,11 @@ def write_tree(file: BinaryIO, tensors: Mapping[str, Tensor], attributes: Attrib
         for path in attributes:
             if path and path not in tensors:
                 out.require_group(path)
-        sums = {path: _write(out, path, tensor) for path, tensor in tensors.items()}
+        sums: dict[str, int] = {}
+        for path, tensor in tensors.items():
+            if not tensor.dtype.itemsize and tensor.dtype is not STRING:
+                raise FormatError(f"{tensor.name} is {tensor.dtype}, which HDF5 cannot hold")
+            sums[path] = (_write_texts if tensor.dtype is STRING else _write_numbers)(out, path, tensor)
         for path, values in attributes.items():
             out[path or "/"].attrs.update(values)
     return sums
@@ -87,14 +91,6 @@ def _encodes(path: str) -> bool:
         return "\0" not in path and bool(path.encode())
     except UnicodeEncodeError:
         return False
-
-
-def _write(out: Any, path: str, tensor: Tensor) -> int:
-    if tensor.dtype is STRING:
-        return _write_texts(out, path, tensor)
-    if not tensor.dtype.itemsize:
-        raise FormatError(f"{tensor.name} is {tensor.dtype}, which HDF5 cannot hold")
-    return _write_numbers(out, path, tensor)
 
 
 def _write_numbers(out: Any, path: str, tensor: Tensor) -> int:

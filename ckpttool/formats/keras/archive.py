@@ -1,7 +1,7 @@
 """Keras's `.keras`: a zip of a model's configuration, which is copied, and its weights in HDF5.
 
 What is in `config.json` could make code run where it is deserialised; here only the order of its layers' names is read,
-which the weights do not have. The weights are read where they lie in the archive.
+which the weights do not have. The weights are read in place, from inside of the archive.
 """
 
 import json
@@ -105,7 +105,7 @@ def read_archive(path: Path) -> Tree:
 
 
 def _config(path: Path) -> bytes:
-    """Return the model's configuration, nothing where there is none, or one that is damaged or too large."""
+    """Return the model's configuration, or nothing if it is missing, damaged or too large."""
     info = members(path).get(CONFIG)
     try:
         return b"".join(member_bytes(path, info, CONFIG)) if info and info.file_size <= LARGEST else b""

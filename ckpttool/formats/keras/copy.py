@@ -31,7 +31,7 @@ def like_of(path: Path, how: Writing) -> Path:
 
     Raises:
         MissingFile: it is not there.
-        PlanError: there is none.
+        PlanError: neither is known.
     """
     if how.like and not how.like.is_file():
         raise MissingFile(f"{how.like} is missing: no such file to copy")

@@ -2,7 +2,7 @@
 
 Keras 3 (saving_lib.py) numbers a layer's weights below a group `vars`, whose attribute `name` is the layer's own, and
 puts layers within a layer in groups beside it. Which weight has which number follows from the layer's class. That is
-in the key of a layer that lies in a list (`layers/dense_1`), and in the name, if Keras chose it, of one that is an
+in the key of a layer that is in a list (`layers/dense_1`), and in the name, if Keras chose it, of one that is an
 attribute (`my_block/proj` with the name `dense_2`). Keras 2.13 to 2.15 wrote the same without names.
 """
 
@@ -69,7 +69,7 @@ class Scope:
 
 @dataclass(frozen=True)
 class Weight:
-    """A weight in a file of Keras 3: its path, the layers it lies in, and what it is called in the last."""
+    """A weight in a file of Keras 3: its path, the layers it is in, and what it is called in the last."""
 
     path: str
     scopes: tuple[Scope, ...]

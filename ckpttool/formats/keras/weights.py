@@ -76,7 +76,7 @@ def _model(path: Path) -> Tree:
     """Return what a file holds that is to be copied.
 
     Raises:
-        PlanError: it is none of Keras 3's.
+        PlanError: it is not a file of Keras 3.
     """
     if is_archive(path):
         return read_archive(path)
@@ -98,7 +98,7 @@ def read_shards(path: Path) -> Tree:
 
     Raises:
         MissingFile: a file is not there.
-        FormatError: a file would lie elsewhere, or two hold one dataset.
+        FormatError: a file would be elsewhere, or two hold one dataset.
         CorruptCheckpoint: the map or a file is damaged.
     """
     tree = Tree(path)

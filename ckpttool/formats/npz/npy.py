@@ -1,6 +1,6 @@
 """NumPy's `.npy`, and folders of them: an array to a file, whose path in the folder is the tensor's name.
 
-A file is a header, which is held against the bytes there are, and numbers (numpy/lib/format.py).
+A file is a header, which must match the size of the file, and numbers (numpy/lib/format.py).
 """
 
 import io

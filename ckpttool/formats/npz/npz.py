@@ -1,6 +1,6 @@
 """NumPy's .npz: a zip file with an array in each member, read without pickle and written uncompressed, both streamed.
 
-A member's header is held against the member's size before anything is read. Objects are refused, so are two members
+A member's header must match the member's size before anything is read. Objects are refused, so are two members
 of one name: programs differ in which of them they take.
 """
 
@@ -118,7 +118,7 @@ class Npz(Format):
 
 
 def _member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Member:
-    """Read a member's header, and hold it against the member's size; the array after it may be damaged."""
+    """Read a member's header and check it against the member's size; the array after it may be damaged."""
     name = info.filename.removesuffix(SUFFIX)
     if name == info.filename:
         raise FormatError(f"{path}: the member {name} is not an array: its name does not end in {SUFFIX}")
@@ -135,7 +135,7 @@ def write_archive(file: BinaryIO, tensors: Mapping[str, Tensor]) -> None:
     """Write arrays into a file as an .npz, one at a time; the same tensors give the same bytes.
 
     Raises:
-        FormatError: NumPy has no such dtype, or a zip no such name.
+        FormatError: NumPy does not have the dtype, or a zip cannot have the name.
     """
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for name, tensor in tensors.items():

@@ -33,7 +33,7 @@ class Neighbours:
         """Return the file and the offset of a tensor's bytes.
 
         Raises:
-            FormatError: the file is not in the model's folder, or is none.
+            FormatError: the path is not in the model's folder, or not a file.
             MissingFile: it is not there.
             CorruptCheckpoint: it does not have those bytes, or offset and length are no numbers.
         """

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from google.protobuf.message import DecodeError
 
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
-from ckpttool.core.tensors import STRING, DType, TensorSpec
+from ckpttool.core.tensors import STRING, TensorSpec
 from ckpttool.formats.onnx.values import DTYPES, LISTS, UNREAD, entries, list_of, stored_bytes
 from ckpttool.formats.reading.data_file import DataFile
 from ckpttool.formats.wire import varint
@@ -112,10 +112,16 @@ def _message(file: DataFile, field: WireField) -> WireField:
 
 
 def _initialiser(file: DataFile, message: WireField) -> Initialiser:
-    """Read what a tensor's message says, but not its data, whose size is held against its shape."""
+    """Read what a tensor's message says, but not its data, whose size is checked against its shape."""
     parts = list(fields(file, message.start, message.end))
     head = _header(file, message, parts)
-    spec = TensorSpec(head.name, _shape(file, head), _dtype(file, head))
+    sizes = tuple(head.dims)
+    if len(sizes) > RANK_LIMIT or min(sizes, default=0) < 0 or math.prod(filter(None, sizes)) >= SIZE_LIMIT:
+        raise CorruptCheckpoint(f"{file.path}: {head.name} has the impossible shape {list(sizes)}")
+    if head.data_type not in DTYPES:
+        named = UNREAD.get(head.data_type, "unknown")
+        raise FormatError(f"{file.path}: {head.name} has dtype number {head.data_type} ({named}), which is not read")
+    spec = TensorSpec(head.name, sizes, DTYPES[head.data_type])
     raw = [part for part in parts if part.number == RAW]
     held = {part.number for part in parts if part.number in LISTS} | {part.number for part in raw}
     external = head.data_location == TensorProto.EXTERNAL
@@ -145,20 +151,6 @@ def _header(file: DataFile, message: WireField, parts: list[WireField]) -> Tenso
     if not head.name or head.HasField("segment"):
         raise CorruptCheckpoint(f"{file.path}: the tensor at byte {message.start} has no name, or is a part of one")
     return head
-
-
-def _shape(file: DataFile, head: TensorProto) -> tuple[int, ...]:
-    sizes = tuple(head.dims)
-    if len(sizes) > RANK_LIMIT or min(sizes, default=0) < 0 or math.prod(filter(None, sizes)) >= SIZE_LIMIT:
-        raise CorruptCheckpoint(f"{file.path}: {head.name} has the impossible shape {list(sizes)}")
-    return sizes
-
-
-def _dtype(file: DataFile, head: TensorProto) -> DType:
-    if head.data_type not in DTYPES:
-        named = UNREAD.get(head.data_type, "unknown")
-        raise FormatError(f"{file.path}: {head.name} has dtype number {head.data_type} ({named}), which is not read")
-    return DTYPES[head.data_type]
 
 
 def _require(file: DataFile, spec: TensorSpec, size: int, wanted: int, exact: bool) -> None:
@@ -217,7 +209,7 @@ def fields(file: DataFile, start: int, end: int) -> Iterator[WireField]:
     """Yield the fields of the message between two places of a file.
 
     Raises:
-        CorruptCheckpoint: one has no such type, or would end after the message.
+        CorruptCheckpoint: one has an unknown type, or would end after the message.
     """
     at = start
     while at < end:

@@ -32,7 +32,7 @@ TAR = re.compile(rb"(sys_info|pickle|storages|tensors)\0.{248,251}ustar", re.DOT
 LOAD = "torch.load('{}', map_location='cpu', weights_only=False)"
 WEIGHTS = f"{LOAD}; x = x.state_dict() if hasattr(x, 'state_dict') else x['state_dict']"
 SCRIPT = "torch.jit.load('{}', map_location='cpu').state_dict()"
-"""How PyTorch loads a file of old, the weights in one of other objects, and those of a program."""
+"""How PyTorch loads an old file, the weights in a file of other objects, and those of a program."""
 
 
 class TorchArchive:

@@ -19,7 +19,7 @@ _MOVED = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 
 
 class ForbiddenName(FormatError):
-    """A pickle names a class or function that is none of those that checkpoints need."""
+    """A pickle names a class or function that checkpoints do not need."""
 
 
 def interpret(data: bytes) -> Any:
@@ -59,13 +59,13 @@ class _Machine:
             raise ValueError(f"it has the opcode {name}, which PyTorch does not write")
 
     def pop(self) -> Any:
-        """Take the value on top, which lies above the last mark."""
+        """Pop the value on top, which must be above the last mark."""
         if self.marks and len(self.stack) <= self.marks[-1]:
             raise ValueError("a mark is where a value should be")
         return self.stack.pop()
 
     def pop_marked(self) -> list[Any]:
-        """Take all that lies above the last mark, and the mark."""
+        """Pop all above the last mark, and the mark."""
         start = self.marks.pop()
         values = self.stack[start:]
         del self.stack[start:]

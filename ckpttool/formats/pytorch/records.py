@@ -110,7 +110,7 @@ class View:
 
     @property
     def whole(self) -> bool:
-        """Whether its elements lie one after the other, in order."""
+        """Whether its elements are contiguous and in order."""
         dense = 1
         for size, stride in zip(reversed(self.shape), reversed(self.strides), strict=True):
             if size > 1 and stride != dense:
@@ -136,7 +136,7 @@ def storage(description: Any) -> Storage | Unread:
     """Return the storage that a persistent id means: a word, its class, its key, a device, a number of elements.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not a storage.
     """
     if (
         not isinstance(description, tuple)

@@ -44,7 +44,7 @@ class SafetensorsTensors(RawTensors):
         """Read the headers of a file, or of each file that an index names.
 
         Raises:
-            MissingFile: there is none, or one of several is not there.
+            MissingFile: the file, or one of several, does not exist.
             CorruptCheckpoint: a header or the index breaks a rule of the format, or a file is cut off.
             FormatError: a tensor has a dtype that is not read, or the index names what is not beside it.
         """

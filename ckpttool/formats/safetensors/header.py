@@ -1,4 +1,4 @@
-"""The header of a safetensors file: what tensors there are and where they lie, every number checked before it is used.
+"""The header of a safetensors file: the tensors and their offsets, every number checked before it is used.
 
 The rules are those of https://github.com/huggingface/safetensors#format, which its own reader keeps only in part.
 """
@@ -63,7 +63,7 @@ def is_safetensors(start: bytes) -> bool:
 
 
 def read_header(file: DataFile) -> Header:
-    """Read a header, and hold it against the file's size.
+    """Read a header and check it against the file's size.
 
     Raises:
         CorruptCheckpoint: it breaks a rule of the format, or the file is cut off.
@@ -106,7 +106,7 @@ def require_writable(spec: TensorSpec) -> None:
     """Check that a safetensors file can hold a tensor.
 
     Raises:
-        FormatError: it has no such dtype or name; the message says which tensor's.
+        FormatError: it cannot hold the dtype or the name; the message has the tensor.
     """
     if spec.dtype not in TEXTS:
         helps = "; `cast` changes it" if spec.dtype.itemsize else ""
@@ -159,7 +159,7 @@ class _Reader:
         return spec, start, end
 
     def locations(self, tensors: dict[str, tuple[TensorSpec, int, int]]) -> dict[str, tuple[TensorSpec, int]]:
-        """Check that tensors lie one after the other from the header to the end of the file, and say where."""
+        """Check that tensors are contiguous from the header to the end of the file; return their offsets."""
         locations, reached = {}, 0
         for name, (spec, start, end) in sorted(tensors.items(), key=lambda item: item[1][1:]):
             if start != reached:
@@ -190,5 +190,5 @@ class _Reader:
 
 
 def _are_sizes(value: Any) -> bool:
-    """Return whether something is a list of numbers that can count things; `True` is none, nor is `2.0`."""
+    """Return whether a value is a list of sizes; `True` is not one, nor is `2.0`."""
     return isinstance(value, list) and all(type(size) is int and 0 <= size < SIZE_LIMIT for size in value)

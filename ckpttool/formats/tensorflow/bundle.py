@@ -76,7 +76,7 @@ class Bundle(Format):
         write_bundle(tensors, BundleFiles(prefix.removesuffix(".index")), overwrite, how.shard_bytes)
 
     def verify(self, path: Path) -> Iterator[Checked]:
-        """Check every byte of every tensor, and that no two lie on one another."""
+        """Check every byte of every tensor, and that no two overlap."""
         yield from verify_tensors(self.open(path))
 
     def stem(self, name: str) -> str:
@@ -95,7 +95,7 @@ class Bundle(Format):
 
 
 def verify_tensors(bundle: BundleTensors) -> Iterator[Checked]:
-    """Check every byte of every tensor, and that no two lie on one another."""
+    """Check every byte of every tensor, and that no two overlap."""
     from concurrent.futures import ThreadPoolExecutor
 
     def verify_portion(portion: list[tuple[str, BundleEntry]]) -> list[Checked]:

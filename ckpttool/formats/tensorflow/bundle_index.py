@@ -10,7 +10,7 @@ from typing import NamedTuple, NoReturn
 from google.protobuf.message import DecodeError
 
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
-from ckpttool.core.tensors import BY_NUMBER, RESOURCE, STRING, VARIANT, DType, TensorSpec
+from ckpttool.core.tensors import BY_NUMBER, RESOURCE, STRING, VARIANT, TensorSpec
 from ckpttool.formats.reading.data_file import ByteRange
 from ckpttool.formats.tensorflow.slices import FULL, Box, box_of, decode_key, encode_key, require_cover
 from ckpttool.formats.wire.protos.bundle_pb2 import BundleEntryProto, BundleHeaderProto
@@ -75,7 +75,12 @@ def read_index(path: Path) -> Index:
     if key != HEADER_KEY:
         raise CorruptCheckpoint(f"{path}: the header is missing: the first key is {key!r}, expected an empty one")
     header = _header(path, value)
-    protos = {key: _parse(path, key, value) for key, value in rows}
+    protos: dict[bytes, BundleEntryProto] = {}
+    for key, value in rows:
+        try:
+            protos[key] = BundleEntryProto.FromString(value)
+        except DecodeError as error:
+            raise CorruptCheckpoint(f"{path}: the entry of {text_of(key)!r} is damaged: {error}") from error
     big_endian = header.endianness == BundleHeaderProto.BIG
     return Index(header.num_shards, big_endian, _Entries(path, header.num_shards, protos).all())
 
@@ -101,13 +106,6 @@ def _header(path: Path, value: bytes) -> BundleHeaderProto:
     return header
 
 
-def _parse(path: Path, key: bytes, value: bytes) -> BundleEntryProto:
-    try:
-        return BundleEntryProto.FromString(value)
-    except DecodeError as error:
-        raise CorruptCheckpoint(f"{path}: the entry of {text_of(key)!r} is damaged: {error}") from error
-
-
 class _Entries:
     """Turns the messages of an index into checked entries."""
 
@@ -127,30 +125,25 @@ class _Entries:
             if proto.slices:
                 self._used.update(encode_key(key, extents) for extents in _extents(proto))
         entries = {text_of(key): self._entry(key, p) for key, p in self._protos.items() if key not in self._used}
-        for key in self._protos.keys() - self._used if self._first_is_zero() else ():
+        has_slices = next(iter(self._protos), b"").startswith(b"\0")  # keys of slices come first
+        for key in self._protos.keys() - self._used if has_slices else ():
             if is_slice_key(key):
                 self._fail(text_of(key), "is a slice of a tensor that is not there")
         return entries
-
-    def _first_is_zero(self) -> bool:
-        return next(iter(self._protos), b"").startswith(b"\0")
 
     def _fail(self, name: str, what: str) -> NoReturn:
         raise CorruptCheckpoint(f"{self._path}: {name} {what}")
 
     def _entry(self, key: bytes, proto: BundleEntryProto) -> BundleEntry:
-        name = text_of(key)
-        spec = TensorSpec(name, self._shape(name, proto), self._dtype(name, proto.dtype))
-        if proto.slices:
-            return BundleEntry(spec, ByteRange(0, 0), self._slices(key, spec, proto))
-        return BundleEntry(spec, self._stored(spec, proto), ())
-
-    def _dtype(self, name: str, number: int) -> DType:
-        dtype = BY_NUMBER.get(number)
+        name, number = text_of(key), proto.dtype
+        shape, dtype = self._shape(name, proto), BY_NUMBER.get(number)
         if dtype is None or dtype is RESOURCE:
             what = "a reference type" if number - 100 in BY_NUMBER else dtype or "unknown"
             raise FormatError(f"{self._path}: {name} has dtype number {number} ({what}), which no checkpoint can hold")
-        return dtype
+        spec = TensorSpec(name, shape, dtype)
+        if proto.slices:
+            return BundleEntry(spec, ByteRange(0, 0), self._slices(key, spec, proto))
+        return BundleEntry(spec, self._stored(spec, proto), ())
 
     def _shape(self, name: str, proto: BundleEntryProto) -> tuple[int, ...]:
         dims = proto.shape.dim

@@ -75,7 +75,7 @@ def _unused_count(files: BundleFiles, least: int) -> int:
 
 
 def _shards_named_by(index: Path) -> int | None:
-    """Return how many shards an index counts, or None where there is none, or a damaged one."""
+    """Return the number of shards in an index, or None if it is missing or damaged."""
     try:
         return read_index(index).shards
     except (FormatError, FileNotFoundError):
@@ -103,9 +103,16 @@ def _write_index(files: BundleFiles, written: list[WrittenTensor], count: int) -
     """Write the index, read everything through it, and give it its name: from then on the bundle is there."""
     with writing(files.index) as (temporary, file):
         table = TableWriter(file)
-        table.add(HEADER_KEY, _header(count))
-        for item in sorted(written, key=lambda item: key_of(item.spec.name)):
-            table.add(key_of(item.spec.name), _entry(item))
+        header = BundleHeaderProto(num_shards=count, version=VersionDef(producer=VERSION))
+        table.add(HEADER_KEY, header.SerializeToString())
+        for spec, stored in sorted(written, key=lambda item: key_of(item.spec.name)):
+            proto = BundleEntryProto(dtype=spec.dtype.number)  # type: ignore[arg-type]
+            proto.shape.SetInParent()
+            for size in spec.shape:
+                proto.shape.dim.add(size=size)
+            proto.shard_id = stored.shard
+            proto.offset, proto.size, proto.crc32c = stored.offset, stored.size, stored.crc
+            table.add(key_of(spec.name), proto.SerializeToString())
         table.finish()
         finish(file)
         _read_back(temporary, files, written)
@@ -124,41 +131,24 @@ def _read_back(index_path: Path, files: BundleFiles, written: list[WrittenTensor
             data.verify_checksum(entry)
 
 
-def _header(count: int) -> bytes:
-    return BundleHeaderProto(num_shards=count, version=VersionDef(producer=VERSION)).SerializeToString()
-
-
-def _entry(item: WrittenTensor) -> bytes:
-    proto = BundleEntryProto(dtype=item.spec.dtype.number)  # type: ignore[arg-type]
-    proto.shape.SetInParent()
-    for size in item.spec.shape:
-        proto.shape.dim.add(size=size)
-    proto.shard_id = item.stored.shard
-    proto.offset, proto.size, proto.crc32c = item.stored.offset, item.stored.size, item.stored.crc
-    return proto.SerializeToString()
-
-
 def _write_tensors(file: BinaryIO, path: Path, tensors: Mapping[str, Tensor], shard: int) -> list[WrittenTensor]:
     """Write a shard's tensors, those of numbers read back as they are; strings and variants the index checks later."""
     written = []
     with Copier(file, path) as copier:
         for name, tensor in tensors.items():
-            _require_writable(tensor.renamed(name).spec)
+            named = tensor.renamed(name)
+            _require_writable(named.spec)
             if tensor.dtype.itemsize:
-                copier.add(tensor.renamed(name))
-            else:
-                copier.flush()
-                written.append(_write_elements(file, tensor.renamed(name), shard))
+                copier.add(named)
+                continue
+            copier.flush()
+            offset = file.tell()
+            checksum = _write_strings(file, named) if tensor.dtype is STRING else _copy_variant(file, named)
+            written.append(WrittenTensor(named.spec, ByteRange(offset, file.tell() - offset, checksum, shard)))
         numbers = copier.finish()
     return written + [
         WrittenTensor(spec, ByteRange(at, spec.nbytes, crc.mask(checksum), shard)) for spec, at, checksum in numbers
     ]
-
-
-def _write_elements(file: BinaryIO, tensor: Tensor, shard: int) -> WrittenTensor:
-    offset = file.tell()
-    checksum = _write_strings(file, tensor) if tensor.dtype is STRING else _copy_variant(file, tensor)
-    return WrittenTensor(tensor.spec, ByteRange(offset, file.tell() - offset, checksum, shard))
 
 
 def _require_writable(spec: TensorSpec) -> None:

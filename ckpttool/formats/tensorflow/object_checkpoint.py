@@ -12,7 +12,6 @@ from ckpttool.core.tensors import Tensor, TensorSpec
 from ckpttool.core.variable_kinds import OBJECT_GRAPH, kinds
 from ckpttool.formats.format import ANY, PLAIN, Checked, Format, Writing
 from ckpttool.formats.tensorflow.bundle import Bundle, BundleTensors, files_of, verify_tensors
-from ckpttool.formats.tensorflow.bundle_index import BundleEntry
 from ckpttool.formats.tensorflow.object_graph import graph_of, path_of
 from ckpttool.formats.tensorflow.prefix import BundleFiles, prefix_of
 from ckpttool.formats.wire.table import Table
@@ -22,16 +21,19 @@ class ObjectTensors(BundleTensors):
     """The tensors of an object checkpoint, in the order of their names."""
 
     def __init__(self, files: BundleFiles) -> None:
-        """Read the object graph; where that fails the tensors bear their paths, so that they can be looked at."""
+        """Read the object graph; where that fails the tensors are named by their paths, so that they can be inspected."""
         super().__init__(files)
         try:
             known = graph_of(self, files.prefix).names()
         except CkptError:
             known = {}
         kind = kinds(list(self.entries))
-        self.stored_as = dict(sorted(_names(self.entries, known).items()))
+        entries, self.entries = self.entries, {}
+        self.stored_as = dict(sorted(_names(entries, known).items()))
         self.kinds = {name: kind[key] for name, key in self.stored_as.items()}
-        self.entries = {name: _named(self.entries[key], name) for name, key in self.stored_as.items()}
+        for name, key in self.stored_as.items():
+            entry = entries[key]
+            self.entries[name] = entry._replace(spec=TensorSpec(name, entry.spec.shape, entry.spec.dtype))
 
 
 class ObjectCheckpoint(Format):
@@ -84,12 +86,8 @@ def _names(keys: Iterable[str], known: Mapping[str, str]) -> dict[str, str]:
     return keys_by_name
 
 
-def _named(entry: BundleEntry, name: str) -> BundleEntry:
-    return entry._replace(spec=TensorSpec(name, entry.spec.shape, entry.spec.dtype))
-
-
 def _inconsistent(opened: ObjectTensors, source: str) -> Iterator[Checked]:
-    """Yield the values that the object graph has and the bundle has not, or the graph where it is none."""
+    """Yield the values that the object graph names and the bundle lacks, or the graph where it cannot be parsed."""
     try:
         named = graph_of(opened, source).names()
     except CorruptCheckpoint as error:

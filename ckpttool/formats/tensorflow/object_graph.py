@@ -39,7 +39,7 @@ class ObjectGraph:
         """Read the message.
 
         Raises:
-            CorruptCheckpoint: it is none.
+            CorruptCheckpoint: it is not an object graph.
         """
         self.raw = raw
         self._source = source
@@ -111,7 +111,7 @@ class ObjectGraph:
                     del node.attributes[place]
 
     def _set_names(self, names: Mapping[str, str]) -> bool:
-        """Set full names by key, and say whether that changed any."""
+        """Set full names by key; return whether that changed any."""
         changed = False
         for _, attribute in self._attributes():
             name = names.get(attribute.checkpoint_key, attribute.full_name)
@@ -145,7 +145,7 @@ def graph_of(tensors: Mapping[str, Tensor], source: str) -> ObjectGraph:
     """Return the object graph among tensors.
 
     Raises:
-        CorruptCheckpoint: the tensor of that name is none, or damaged.
+        CorruptCheckpoint: the tensor of that name is not an object graph, or is damaged.
     """
     tensor = tensors[OBJECT_GRAPH]
     if tensor.dtype is not STRING or tensor.shape != ():

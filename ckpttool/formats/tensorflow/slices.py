@@ -30,7 +30,7 @@ class Box(NamedTuple):
 
 
 def box_of(extents: tuple[Extent, ...], shape: tuple[int, ...]) -> Box:
-    """Return where a slice lies in a tensor of a shape.
+    """Return the part of a tensor that a slice holds.
 
     >>> box_of((FULL, (3, 3)), (4, 6))
     Box(start=(0, 3), shape=(4, 3))
@@ -48,7 +48,7 @@ def box_of(extents: tuple[Extent, ...], shape: tuple[int, ...]) -> Box:
 
 
 def require_cover(boxes: list[Box], shape: tuple[int, ...]) -> None:
-    """Check that boxes inside a shape cover it, and that none lies on another (TensorFlow refuses that too).
+    """Check that boxes inside a shape cover it and do not overlap (TensorFlow refuses that too).
 
     Raises:
         ValueError: there is a gap or an overlap.

@@ -1,6 +1,6 @@
 """CRC-32C, and TensorFlow's masking of stored checksums (tensorflow/core/lib/hash/crc32c.h).
 
-A checksum that lies inside the bytes that are checked again would weaken the second one, so stored ones are masked.
+A checksum inside of bytes that have a checksum again would weaken the second one, so stored ones are masked.
 """
 
 from typing import Any

@@ -108,7 +108,7 @@ class Table:
         return entries.get(key)
 
     def _data_block(self, place: int) -> Entries:
-        """Return the entries of a block, which lie above the separator before it and not above its own."""
+        """Return the entries of a block, whose keys are above the separator before it and not above its own."""
         handle, separator = self._blocks[place], self._index[place][0]
         entries = self._block_entries(handle, self._end)
         before = self._index[place - 1][0] if place else None

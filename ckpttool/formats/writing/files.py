@@ -115,7 +115,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     """Give a new folder that becomes `path` when the block ends well, and vanishes when it does not.
 
     An old one is put aside, and removed at the end. Folders cannot be exchanged in one step: if the machine stops
-    between the two renames, both lie beside the place, the old one under a name that ends in `.old`.
+    between the two renames, both are beside the place, the old one under a name that ends in `.old`.
     """
     sweep(path.parent)
     new = temporary_name(path)
