@@ -21,7 +21,7 @@ class ObjectTensors(BundleTensors):
     """The tensors of an object checkpoint, in the order of their names."""
 
     def __init__(self, files: BundleFiles) -> None:
-        """Read the object graph; where that fails the tensors are named by their paths, so that they can be inspected."""
+        """Read the object graph; where that fails, tensors are named by their paths and can be inspected."""
         super().__init__(files)
         try:
             known = graph_of(self, files.prefix).names()
