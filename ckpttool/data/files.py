@@ -14,7 +14,7 @@ from ckpttool.core.errors import DataError, MissingFile
 from ckpttool.core.shapes import PartialShape
 from ckpttool.core.tensors import DType
 from ckpttool.data.rows import Rows
-from ckpttool.remote.paths import require_here
+from ckpttool.remote.paths import refuse_url_input
 
 SOURCES = {
     "keras": "a data set of Keras, keras:mnist",
@@ -81,7 +81,7 @@ def open_data(path: str | Path, wanted: Wanted | None = None) -> DataFile:
         DataError: it is of no kind that is known, or is not what it should be.
         CkptError: it is a URL.
     """
-    require_here(path)
+    refuse_url_input(path)
     path = Path(path)
     for name in SOURCES:
         source = import_module(f"ckpttool.data.sources.{name}")

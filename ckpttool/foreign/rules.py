@@ -15,7 +15,7 @@ from pathlib import Path
 from ckpttool.core.errors import CkptError, MissingFile, PlanError, UnknownName
 from ckpttool.core.names import suggestion
 from ckpttool.foreign.layouts import parse_layout
-from ckpttool.remote.paths import require_here
+from ckpttool.remote.paths import refuse_url_input
 
 ARROW = "=>"
 AUTO = "auto"
@@ -184,7 +184,7 @@ def read_rules(path: Path) -> list[Rule]:
         MissingFile: there is no such file or set.
         CkptError: the content is something else, or the path is a URL.
     """
-    require_here(path)
+    refuse_url_input(path)
     path = READY_SETS.get(str(path), path)
     if not path.is_file():
         near = suggestion(str(path), READY_SETS) or f"; ready sets are {', '.join(READY_SETS)}"

@@ -16,7 +16,7 @@ from ckpttool.core.errors import CkptError, FormatError, MissingDependency, Miss
 from ckpttool.formats.format import Format
 from ckpttool.formats.tensorflow.prefix import PART, STATE_FILE, prefix_of
 from ckpttool.remote import sparse_files
-from ckpttool.remote.paths import require_here
+from ckpttool.remote.paths import refuse_url_input
 
 BUILTIN = {
     "saved-model": "ckpttool.formats.tensorflow.saved_model:SavedModel",
@@ -105,7 +105,7 @@ def for_output(path: Path, name: str | None = None, like: Path | None = None) ->
         FormatError: the suffix says a format that is not written.
     """
     if like is not None:
-        require_here(like)
+        refuse_url_input(like)
     if name is not None:
         return get(name)
     for candidate in every():

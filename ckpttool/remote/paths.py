@@ -1,4 +1,4 @@
-"""Where the files of a URL stand: `https://host/a/model.ckpt` at FOLDER/https/host/a/model.ckpt."""
+"""Local paths for URLs: `https://host/a/model.ckpt` is FOLDER/https/host/a/model.ckpt, in a temporary folder."""
 
 import atexit
 import re
@@ -14,7 +14,7 @@ _queries: dict[Path, str] = {}
 
 
 def is_url(path: Path | str) -> bool:
-    """Return whether a path is a URL; a `Path` made of one has lost a slash.
+    """Return whether a path is a URL; as a `Path` it has lost a slash.
 
     >>> is_url("s3://bucket/model.ckpt"), is_url(Path("s3://bucket/model.ckpt")), is_url("s3:/bucket"), is_url("a/b:c")
     (True, True, False, False)
@@ -33,8 +33,8 @@ def refuse_url(path: Path) -> None:
         raise CkptError(f"{_whole(path)} is a URL: nothing is written there; write a file, and upload that")
 
 
-def require_here(path: Path | str) -> None:
-    """Refuse to read from a URL what is no checkpoint and no graph.
+def refuse_url_input(path: Path | str) -> None:
+    """Refuse a URL as an input other than a checkpoint or a graph.
 
     Raises:
         CkptError: it is one.
@@ -43,8 +43,8 @@ def require_here(path: Path | str) -> None:
         raise CkptError(f"{_whole(path)} is a URL: only checkpoints and graphs are read there; download the file")
 
 
-def place_of(url: Path | str) -> Path:
-    """Return where the files of a URL stand; a query, which may be a secret signature, is kept apart.
+def path_of(url: Path | str) -> Path:
+    """Return the local path of a URL; a query, which may be a secret signature, is not part of it.
 
     Raises:
         CkptError: it leads out of itself.
@@ -53,33 +53,33 @@ def place_of(url: Path | str) -> Path:
     if match is None or ".." in match[2].split("/"):
         raise CkptError(f"{url} is not a URL of a file")
     rest, mark, query = match[2].partition("?") if match[1] in ("http", "https") else (match[2], "", "")
-    place = _root() / match[1] / rest
-    _queries[place.parent] = mark + query
-    return place
+    path = _root() / match[1] / rest
+    _queries[path.parent] = mark + query
+    return path
 
 
-def url_of(place: Path) -> str | None:
-    """Return the URL of what stands at a place, or None where nothing of a URL does."""
-    if not _root.cache_info().currsize or not place.is_relative_to(_root()):
+def url_of(path: Path) -> str | None:
+    """Return the URL of a local path, or None for a path that has none."""
+    if not _root.cache_info().currsize or not path.is_relative_to(_root()):
         return None
-    scheme, *rest = place.relative_to(_root()).parts
-    return f"{scheme}://{'/'.join(rest)}{_queries.get(place.parent, '')}"
+    scheme, *rest = path.relative_to(_root()).parts
+    return f"{scheme}://{'/'.join(rest)}{_queries.get(path.parent, '')}"
 
 
 def is_remote(path: Path | str) -> bool:
-    """Return whether a path is a URL, or a place of one."""
+    """Return whether a path is a URL, or the local path of one."""
     return is_url(path) or url_of(Path(path)) is not None
 
 
-def spoken(text: str) -> str:
-    """Return a text for the user, with URLs for places."""
+def with_urls(text: str) -> str:
+    """Return a text for the user, with URLs in place of their local paths."""
     if not _root.cache_info().currsize:
         return text
     return re.sub(rf"{re.escape(str(_root()))}/([^/\s]+)/", r"\1://", text)
 
 
 def without_secrets(text: str) -> str:
-    """Return a text whose URLs have no query and nothing before their host: a signature, a password.
+    """Return a text whose URLs have no query and no credentials: a signature, a password.
 
     >>> without_secrets("--into=https://me:key@host/model.ckpt?X-Amz-Signature=1")
     '--into=https://host/model.ckpt'
@@ -88,7 +88,7 @@ def without_secrets(text: str) -> str:
 
 
 def _whole(url: Path | str) -> str:
-    """Return a URL with the slash that a `Path` made of it has lost."""
+    """Return a URL with the slash that it lost as a `Path`."""
     return str(url) if "://" in str(url) else str(url).replace(":/", "://", 1)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from ckpttool.core.errors import CkptError, MissingDependency
+from ckpttool.remote.paths import without_secrets
 
 WEB = ("http", "https")
 """Schemes whose servers do not list folders."""
@@ -36,7 +37,7 @@ def lists(url: str) -> bool:
     return _scheme(url) not in WEB
 
 
-def look(url: str) -> RemoteFile | None:
+def metadata(url: str) -> RemoteFile | None:
     """Return the metadata of a file, or None if it does not exist.
 
     Raises:
@@ -88,7 +89,7 @@ def one_line_errors(url: str) -> Iterator[None]:
         CkptError: something did.
         MissingDependency: a package is missing.
     """
-    bare = url.partition("?")[0]
+    bare = without_secrets(url)
     try:
         yield
     except CkptError:
@@ -98,7 +99,7 @@ def one_line_errors(url: str) -> Iterator[None]:
         package = "ckpttool[remote]" if str(error.name).startswith("fsspec") else PACKAGES.get(scheme, error.name)
         raise MissingDependency(f"{bare}: reading {scheme}:// needs a package: pip install '{package}'") from error
     except Exception as error:  # every backend of fsspec has a family of errors of its own
-        raise CkptError(f"{bare}: {_reason(error)}") from error
+        raise CkptError(f"{bare}: {without_secrets(_reason(error))}") from error
 
 
 def _reason(error: Exception) -> str:
@@ -140,9 +141,8 @@ def _remote_file(info: dict[str, Any]) -> RemoteFile | None:
     if info.get("type") == "directory":
         return None
     if info.get("size") is None:
-        raise CkptError(
-            f"{info['name']}: the server does not say how large the file is: download it, and name the file"
-        )
+        url = without_secrets(info["name"])
+        raise CkptError(f"{url}: the server does not say how large the file is: download it, and name the file")
     return RemoteFile(int(info["size"]), next((str(info[key]) for key in _MARKS if info.get(key)), None))
 
 

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from ckpttool.core.errors import CkptError, CorruptCheckpoint
 from ckpttool.remote import servers
-from ckpttool.remote.paths import spoken, url_of
+from ckpttool.remote.paths import url_of, without_secrets
 
 BLOCK = 8 << 10
 """Bytes that are fetched at least where a file is read in small pieces: the directory of a zip file, a first mark."""
@@ -109,7 +109,9 @@ class SparseFile:
                 source.seek(at)
                 piece = source.read(size)
             if len(piece) != size:
-                raise CorruptCheckpoint(f"{spoken(self.url)}: the server gave {len(piece)} bytes at {at}, not {size}")
+                raise CorruptCheckpoint(
+                    f"{without_secrets(self.url)}: the server gave {len(piece)} bytes at {at}, not {size}"
+                )
             os.pwrite(self._descriptor, piece, at)
             self._ranges.add(at, at + size)
 
@@ -142,15 +144,15 @@ class _Reading(io.RawIOBase):
         super().close()
 
 
-def put(place: Path, remote: servers.RemoteFile) -> SparseFile:
-    """Put a sparse file at a place for one that a server has; bytes already fetched stay if it has not changed."""
-    known, url = _known.get(place), url_of(place)
+def put(path: Path, remote: servers.RemoteFile) -> SparseFile:
+    """Put a sparse file at the path of a remote one; bytes already fetched stay if it has not changed."""
+    known, url = _known.get(path), url_of(path)
     if known and known.url == url and known.mark and (known.size, known.mark) == (remote.size, remote.mark):
         return known
-    place.parent.mkdir(parents=True, exist_ok=True)
-    place.touch()
-    _known[place] = SparseFile(str(url), remote)
-    return _known[place]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    _known[path] = SparseFile(str(url), remote)
+    return _known[path]
 
 
 def at(path: Path) -> SparseFile | None:
@@ -162,16 +164,16 @@ def at(path: Path) -> SparseFile | None:
     url = url_of(path)
     if url is None or path in _known:
         return _known.get(path)
-    return renewed(path)
+    return refreshed(path)
 
 
-def renewed(place: Path) -> SparseFile | None:
+def refreshed(path: Path) -> SparseFile | None:
     """Ask the server for a file again; one that is gone there is removed here."""
-    remote = servers.look(str(url_of(place)))
+    remote = servers.metadata(str(url_of(path)))
     if remote is None:
-        _known.pop(place, None)
-        place.unlink(missing_ok=True)
-    return put(place, remote) if remote else None
+        _known.pop(path, None)
+        path.unlink(missing_ok=True)
+    return put(path, remote) if remote else None
 
 
 def is_there(path: Path) -> bool:

@@ -137,6 +137,15 @@ def test_a_query_is_asked_with_and_not_shown(web, weights):
     assert "secret" not in str(found.path)
 
 
+@pytest.mark.parametrize("status", [200, 403, 500])
+def test_an_error_does_not_show_the_query(web, weights, status):
+    checkpoint.save(weights, web.folder / "w.safetensors")
+    web.status, web.cut = status, 1
+    with pytest.raises(CkptError, match=r"w\.safetensors: the server") as caught:
+        checkpoint.open(web.url("w.safetensors?signature=secret"))
+    assert "secret" not in str(caught.value)
+
+
 def test_a_file_that_changed_on_the_server_is_fetched_anew(web, bundle, weights):
     checkpoint.open(bundle)["middle"].read()
     checkpoint.save(weights | {"middle": weights["middle"] + 1}, web.folder / "w.ckpt", overwrite=True)

@@ -10,7 +10,7 @@ import click
 from ckpttool.cli.options.general import PATH, Decorator
 from ckpttool.core.errors import FormatError, PlanError, UnknownName
 from ckpttool.core.names import suggestion
-from ckpttool.remote.paths import require_here
+from ckpttool.remote.paths import refuse_url_input
 from ckpttool.training.run import Report, is_report
 
 TOML = 'A file of TOML with options by their long names (freeze = "hidden[12]", model, data), or a run\'s OUT.run.json'
@@ -46,7 +46,7 @@ def config_option(*leave: str, repeats: bool = False) -> Decorator:
 
 def _read(path: Path) -> tuple[Report | None, Mapping[str, Any]]:
     """Return the report that a file is, if it is one, and the options in it."""
-    require_here(path)
+    refuse_url_input(path)
     content = path.read_bytes()
     if is_report(content):
         report = Report.parse(content, path)

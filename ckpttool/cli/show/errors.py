@@ -11,7 +11,7 @@ import click
 
 from ckpttool.cli.click_private import is_help
 from ckpttool.core.errors import CkptError, Interrupted
-from ckpttool.remote.paths import spoken
+from ckpttool.remote.paths import with_urls
 
 SHOWN = (click.ClickException, click.Abort, KeyboardInterrupt, OSError, CkptError)
 """The errors of users and of their systems; any other is a fault of the program, and keeps its traceback."""
@@ -46,7 +46,7 @@ def show(error: BaseException, command: click.Command | None = None) -> int:
             message, code = f"{file}: {reason}", 2
         case _:
             message, code = str(error), 2
-    click.echo(f"Error: {spoken(' '.join(spelled(message, command).split()))}", err=True)
+    click.echo(f"Error: {with_urls(' '.join(spelled(message, command).split()))}", err=True)
     return code
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from ckpttool.cli.show.errors import spelled
-from ckpttool.remote.paths import spoken
+from ckpttool.remote.paths import with_urls
 
 Row = Mapping[str, Any]
 
@@ -88,7 +88,7 @@ def escape(text: str) -> str:
     >>> escape("a\tb\x1b[31m")
     'a\\tb\\x1b[31m'
     """
-    text = spoken(text)
+    text = with_urls(text)
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
@@ -105,7 +105,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
     if isinstance(value, str):
-        return spoken(value)
+        return with_urls(value)
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value

@@ -9,7 +9,7 @@ from pathlib import Path
 from ckpttool.core.errors import CkptError, MissingDependency
 from ckpttool.formats import registry
 from ckpttool.remote import servers, sparse_files
-from ckpttool.remote.paths import is_url, place_of, url_of
+from ckpttool.remote.paths import is_url, path_of, url_of
 
 
 def local(path: Path | str) -> Path:
@@ -21,25 +21,25 @@ def local(path: Path | str) -> Path:
     """
     if not is_url(path):
         return Path(path)
-    place = place_of(path)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    if not _put_listed(place):
-        _put_by_name(place)
-    return place
+    here = path_of(path)
+    here.parent.mkdir(parents=True, exist_ok=True)
+    if not _put_listed(here):
+        _put_by_name(here)
+    return here
 
 
-def _put_listed(place: Path) -> bool:
+def _put_listed(path: Path) -> bool:
     """Put what a server lists, in the folder, else beside the name; some servers list nothing and can be read."""
-    if not servers.lists(str(url_of(place))):
+    if not servers.lists(str(url_of(path))):
         return False
     try:
-        if _put_folder(place, ""):
-            _put_folder(place / "variables", "")
+        if _put_folder(path, ""):
+            _put_folder(path / "variables", "")
             return True
-        stem = place.name
+        stem = path.name
         for each in registry.every():
             stem = each.stem(stem)
-        return _put_folder(place.parent, stem)
+        return _put_folder(path.parent, stem)
     except MissingDependency:
         raise
     except CkptError:
@@ -55,32 +55,32 @@ def _put_folder(folder: Path, start: str) -> bool:
     return bool(files)
 
 
-def _put_by_name(place: Path) -> None:
+def _put_by_name(path: Path) -> None:
     """Put what a server has of the names that a path may stand for, as a file or as a folder.
 
     Raises:
         CkptError: there is none, because the server refuses.
     """
     formats, refusals = list(registry.every()), list[CkptError]()
-    if _put_each([place, *(path for each in formats for path in each.files_beside(place))], refusals):
+    if _put_each([path, *(beside for each in formats for beside in each.files_beside(path))], refusals):
         return
-    place.mkdir(exist_ok=True)
-    _put_each([place / name for each in formats for name in each.IN_FOLDER], refusals)
+    path.mkdir(exist_ok=True)
+    _put_each([path / name for each in formats for name in each.IN_FOLDER], refusals)
     for each in formats:
-        if any((place / name).is_file() for name in each.IN_FOLDER):
-            _put_each(each.files_named_in(place), refusals)
-    if not any(place.iterdir()):
-        place.rmdir()
+        if any((path / name).is_file() for name in each.IN_FOLDER):
+            _put_each(each.files_named_in(path), refusals)
+    if not any(path.iterdir()):
+        path.rmdir()
         if refusals:
             raise refusals[0]
 
 
-def _put_each(places: list[Path], refusals: list[CkptError]) -> bool:
+def _put_each(paths: list[Path], refusals: list[CkptError]) -> bool:
     """Put those that are there; return whether any is. A server that allows no listing refuses what is not there."""
     any_there = False
-    for place in dict.fromkeys(places):
+    for path in dict.fromkeys(paths):
         try:
-            any_there = sparse_files.renewed(place) is not None or any_there
+            any_there = sparse_files.refreshed(path) is not None or any_there
         except MissingDependency:
             raise
         except CkptError as error:

@@ -18,7 +18,7 @@ from typing import Any
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import CkptError, FormatError, UnknownName
 from ckpttool.core.names import suggestion
-from ckpttool.remote.paths import require_here
+from ckpttool.remote.paths import refuse_url_input
 from ckpttool.surgery.edits import EDITS
 from ckpttool.surgery.edits.edit import SETTINGS
 
@@ -107,7 +107,7 @@ def read_script(path: Path) -> list[Step]:
         FormatError: it is not TOML, or has something else; the message has the number of the entry.
         CkptError: it is a URL.
     """
-    require_here(path)
+    refuse_url_input(path)
     try:
         script = tomllib.loads(path.read_text("utf-8-sig"))
     except (ValueError, RecursionError) as error:
