@@ -8,12 +8,12 @@ from ckpttool import checkpoint
 from ckpttool.core.errors import CorruptCheckpoint, PlanError
 from ckpttool.core.tensors import Tensor
 from ckpttool.formats.format import PLAIN, Writing
-from ckpttool.formats.reading.url_files import local
 from ckpttool.formats.writing.files import refuse_existing
 from ckpttool.graph import files
 from ckpttool.graph.contents.stored import named_as_saved, saved_names, stored_tensors
 from ckpttool.graph.core import Graph
 from ckpttool.lineage.provenance import Command, Provenance
+from ckpttool.model.resolve import resolve
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,7 @@ class Model:
         Raises:
             MissingFile: the graph or the checkpoint is not there.
         """
-        path = local(path)
-        path = path.parent if path.name in files.SAVED_MODEL_NAMES else path
+        path = resolve(path)
         graph = files.load(path).allowing(allow_op)
         values = checkpoint.open(path) if stored_tensors(graph) else checkpoint.Checkpoint.of({})
         return cls(path, named_as_saved(graph, values), values)

@@ -1,18 +1,35 @@
-"""What a path stands for: a checkpoint or a graph alone; the graph beside a checkpoint; which tensors are weights."""
+"""What a path or a URL stands for: a checkpoint or a graph; the graph beside a checkpoint; which tensors are weights.
+
+Every verb asks here; what a path means to one format is said by that format.
+"""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from ckpttool import checkpoint
-from ckpttool.core.errors import CorruptCheckpoint, FormatError, GraphError, MissingFile
+from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError, GraphError, MissingFile
 from ckpttool.core.names import Pattern
 from ckpttool.core.variable_kinds import OBJECT_GRAPH
+from ckpttool.formats.reading.url_files import local
 from ckpttool.graph import files
 from ckpttool.graph.core import Graph
 
 Talk = Callable[[str], None]
 """What takes a sentence for the user."""
 GRAPH_SUFFIXES = (".meta", ".pb", ".pbtxt")
+"""How the names of files end that are a graph alone."""
+
+
+def resolve(path: str | Path) -> Path:
+    """Return the local path of a model that a user names.
+
+    The graph of a SavedModel stands for its folder; a URL for the sparse files of what lies there.
+
+    Raises:
+        CkptError: a server refuses, or cannot be reached.
+    """
+    path = local(path)
+    return path.parent if path.name in files.SAVED_MODEL_NAMES else path
 
 
 def open_either(path: Path, tags: Collection[str] | None = None) -> checkpoint.Checkpoint | Graph:
@@ -32,6 +49,22 @@ def open_either(path: Path, tags: Collection[str] | None = None) -> checkpoint.C
         except (MissingFile, FormatError) as graph_error:
             is_graph = isinstance(graph_error, FormatError) and (path.suffix in GRAPH_SUFFIXES or path.is_dir())
             raise (graph_error if is_graph else error) from graph_error
+
+
+def checkpoint_beside(path: Path) -> checkpoint.Checkpoint:
+    """Return the checkpoint that lies with a graph; an empty one where the path is a graph alone.
+
+    Raises:
+        CkptError: there is one that cannot be read.
+    """
+    try:
+        return checkpoint.open(path)
+    except MissingFile:
+        return checkpoint.Checkpoint.of({})
+    except CkptError:
+        if path.is_file() and path.suffix in GRAPH_SUFFIXES:
+            return checkpoint.Checkpoint.of({})
+        raise
 
 
 def graph_beside(prefix: Path | None, tags: Collection[str] | None = None) -> Graph | None:

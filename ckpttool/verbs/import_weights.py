@@ -6,7 +6,7 @@ from itertools import product
 from pathlib import Path
 
 from ckpttool import checkpoint
-from ckpttool.core.errors import CkptError, MissingFile, PlanError
+from ckpttool.core.errors import PlanError
 from ckpttool.core.names import listed
 from ckpttool.core.tensors import Tensor
 from ckpttool.foreign.bake import bake as bake_values
@@ -21,7 +21,7 @@ from ckpttool.graph.core import Graph
 from ckpttool.lineage.provenance import Command, Provenance
 from ckpttool.model.model import write_model
 from ckpttool.model.plan import ModelPlan, PlanRow, plan_rows
-from ckpttool.model.resolve import GRAPH_SUFFIXES
+from ckpttool.model.resolve import checkpoint_beside
 from ckpttool.runtime.state import fresh_tensors
 from ckpttool.verbs.sample import TOLERANCE, Sample, feeds_and_outputs
 
@@ -118,7 +118,7 @@ def plan_import(
     graph = files.load(into).allowing(allow_op)
     source = checkpoint.open(weights)
     paired = pair_weights(source, graph, rules or [], scope, lenient, cast, tried=sample is not None)
-    values = _own_values(into)
+    values = checkpoint_beside(into)
     made_of = Provenance.joined(graph.provenance, source.provenance, values.provenance)
     known = stored_tensors(graph)
     own = {name: tensor for name, tensor in values.items() if name in known}
@@ -193,18 +193,6 @@ def _best(waiting: Sequence[Pair], pairing: Pairing, sample: Sample, tolerance: 
     set_values(winners[0])
     pairs = [replace(pair, layout=layout, others=()) for pair, layout in zip(waiting, winners[0], strict=True)]
     return pairs if len(winners) == 1 else []
-
-
-def _own_values(model: Path) -> checkpoint.Checkpoint:
-    """Return the values of the model's checkpoint, none where it is a graph alone."""
-    try:
-        return checkpoint.open(model)
-    except MissingFile:
-        return checkpoint.Checkpoint.of({})
-    except CkptError:
-        if model.is_file() and model.suffix in GRAPH_SUFFIXES:
-            return checkpoint.Checkpoint.of({})
-        raise
 
 
 def _notes(paired: Pairing, own: Mapping[str, Tensor], model: Path, beyond: list[str]) -> list[str]:

@@ -1,6 +1,6 @@
-"""The proof that a model's files are whole: its checkpoint's checksums and rules, and the graph beside it."""
+"""Verify: are a model's files whole? Its checkpoint's checksums and rules are checked, and the graph beside it."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,8 +37,9 @@ class Verdict:
         changed = self.compared.changed if self.compared else ()
         return [{"name": item.name, "problem": item.why} for item in (*self.damaged, *changed)]
 
-    def document(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         """Return the fields for JSON."""
+        compared = self.compared
         return {
             "path": str(self.path),
             "format": self.format,
@@ -47,10 +48,8 @@ class Verdict:
             "ops": self.ops,
             "whole": not self.damaged,
             "damaged": [{"name": item.name, "problem": item.why} for item in self.damaged],
-            "unchanged": list(self.compared.same) if self.compared else None,
-            "changed": [{"name": item.name, "problem": item.why} for item in self.compared.changed]
-            if self.compared
-            else None,
+            "unchanged": list(compared.same) if compared else None,
+            "changed": [{"name": item.name, "problem": item.why} for item in compared.changed] if compared else None,
         }
 
     def summary(self) -> str:
@@ -64,34 +63,35 @@ class Verdict:
 
 
 def verdict(path: Path, same: tuple[str, Path] | None = None, tags: Collection[str] | None = None) -> Verdict:
-    """Check a checkpoint and the graph beside it, or a graph alone; `same` is a pattern and another checkpoint.
+    """Check a checkpoint and the graph beside it, or a graph alone.
+
+    Args:
+        path: A checkpoint or a graph.
+        same: A pattern, and another checkpoint: its tensors must have the same bytes in this one.
+        tags: Which graph of a SavedModel that has several.
 
     Raises:
         MissingFile: there is nothing to check.
         FormatError: what is there is neither a checkpoint nor a graph.
         UnknownName: the pattern takes nothing.
     """
+    compared = None
     try:
-        found = open_either(path, tags)
+        opened = open_either(path, tags)
     except CorruptCheckpoint:
-        return _checkpoint_verdict(path, None, tags)
-    if isinstance(found, Graph):
-        return Verdict(path, "graph", 0, 0, len(found.nodes), tuple(_damage(found)))
-    return _checkpoint_verdict(path, _compared(found, same), tags)
-
-
-def _compared(found: checkpoint.Checkpoint, same: tuple[str, Path] | None) -> checkpoints.Unchanged | None:
-    return None if same is None else checkpoints.unchanged(checkpoint.open(same[1]), found, same[0])
-
-
-def _checkpoint_verdict(path: Path, compared: checkpoints.Unchanged | None, tags: Collection[str] | None) -> Verdict:
+        pass  # the check names what is damaged
+    else:
+        if isinstance(opened, Graph):
+            return Verdict(path, "graph", 0, 0, len(opened.nodes), _damage(opened))
+        if same is not None:
+            compared = checkpoints.unchanged(checkpoint.open(same[1]), opened, same[0])
     report = checkpoints.verify(path)
-    ops, damaged = _graph_verdict(prefix_of(path), tags)
+    ops, damaged = _check_graph_beside(prefix_of(path), tags)
     return Verdict(path, report.format, report.tensors, report.nbytes, ops, (*report.damaged, *damaged), compared)
 
 
-def _graph_verdict(prefix: Path, tags: Collection[str] | None) -> tuple[int, tuple[checkpoints.Damage, ...]]:
-    """Check the graph beside a checkpoint; of a SavedModel with several, the one that the tags name."""
+def _check_graph_beside(prefix: Path, tags: Collection[str] | None) -> tuple[int, tuple[checkpoints.Damage, ...]]:
+    """Count the ops of the graph beside a checkpoint, and check it; `tags` say which of several in a SavedModel."""
     try:
         graph = graph_beside(prefix, tags)
     except FormatError as error:
@@ -100,8 +100,8 @@ def _graph_verdict(prefix: Path, tags: Collection[str] | None) -> tuple[int, tup
         if tags is not None:
             raise
         return 0, ()
-    return (0, ()) if graph is None else (len(graph.nodes), tuple(_damage(graph)))
+    return (0, ()) if graph is None else (len(graph.nodes), _damage(graph))
 
 
-def _damage(graph: Graph) -> Iterator[checkpoints.Damage]:
-    return (checkpoints.Damage(name, why) for name, why in problems(graph))
+def _damage(graph: Graph) -> tuple[checkpoints.Damage, ...]:
+    return tuple(checkpoints.Damage(name, why) for name, why in problems(graph))

@@ -26,5 +26,5 @@ def log(checkpoint: Path, as_json: bool) -> None:
       ckpttool log tuned.ckpt
     """
     history = History.of(checkpoint)
-    print_document(history.document(), history.lines(), as_json)
+    print_document(history.as_json(), history.lines(), as_json)
     exit_unless(bool(history))

@@ -31,6 +31,6 @@ def verify(checkpoint: Path, unchanged: tuple[str, Path] | None, tags: list[str]
       ckpttool verify tuned.ckpt --unchanged 'hidden[12]' my_model_final.ckpt
     """
     result = verdict(checkpoint, unchanged, tags)
-    print_report(result.document(), result.rows, ("name", "problem"), as_json)
+    print_report(result.as_json(), result.rows, ("name", "problem"), as_json)
     say(result.summary())
     exit_unless(result.holds)

@@ -155,8 +155,7 @@ def test_a_graph_beside_it_is_found(tmp_path, new_network):
         with network.v1.Session() as session:
             session.run(network.v1.global_variables_initializer())
             saver.save(session, str(tmp_path / "x.ckpt"), write_state=False)
-    from ckpttool.verbs.listing import layer_rows
-
+    from ckpttool.verbs.layers import layer_rows
     from ckpttool.verbs.verify import verdict
 
     assert [(row["name"], row["output"]) for row in layer_rows(tmp_path / "x.ckpt")] == [("outputs", "outputs/Relu:0")]
