@@ -42,7 +42,7 @@ WHY = {
 
 @dataclass(frozen=True)
 class Suggestion:
-    """Tensors of the source, the variables that they are likely to be, how they are turned, and how sure that is."""
+    """Tensors of the source, the variables that they are likely to be, under which layout, and how sure that is."""
 
     sources: tuple[str, ...]
     targets: tuple[str, ...]
@@ -75,7 +75,7 @@ def suggest(weights: Checkpoint, graph: Graph) -> Draft:
     """Suggest which tensors of a source become which variables of a graph, one to one, or a layer's together.
 
     What is not clear is left open: tensors that could change places where nothing tells which is which, square kernels
-    of a file that does not show by others whether its kernels are turned over, and what has no counterpart. Values are
+    of a file that does not show by others whether its kernels are transposed, and what has no counterpart. Values are
     read only where a tensor that fits nothing might hold those of another.
     """
     is_sorted = [*weights] == sorted(weights)

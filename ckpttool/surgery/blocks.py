@@ -82,11 +82,11 @@ def by_name(
     lie_in_files = all(source[name].extent or not source[name].nbytes for source in sources for name in names)
     if not lie_in_files:
         return {name: act(name) for name in names}
-    found: dict[str, _Answer] = {}
+    answers: dict[str, _Answer] = {}
     with ThreadPoolExecutor(READERS) as threads:
-        for answers in threads.map(lambda portion: {name: act(name) for name in portion}, _portions(names, sources[0])):
-            found.update(answers)
-    return found
+        for more in threads.map(lambda portion: {name: act(name) for name in portion}, _portions(names, sources[0])):
+            answers.update(more)
+    return answers
 
 
 def _portions(names: Collection[str], source: Mapping[str, Tensor]) -> Iterator[list[str]]:

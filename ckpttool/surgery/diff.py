@@ -2,13 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import hypot
 
+from ckpttool.core.names import scopes
 from ckpttool.core.tensors import Tensor
 from ckpttool.core.variable_kinds import kinds
 from ckpttool.surgery.blocks import by_name, in_step, same_bytes
-from ckpttool.surgery.differing.dead import could_be_dead, newly_dead
-from ckpttool.surgery.differing.layer_changes import LayerChange, layer_changes
-from ckpttool.surgery.differing.movement import Movement, ratio
+from ckpttool.surgery.differing.movement import Movement, could_be_dead, newly_dead, norm, ratio
+
+Travel = Mapping[str, tuple[float, float] | None]
+"""Of each tensor that changed the L2 norms of its difference and of what it was; None where they are not known."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,22 @@ class Change:
 
 
 @dataclass(frozen=True)
+class LayerChange:
+    """A layer in two checkpoints.
+
+    `difference` is one of moved, unchanged, not comparable, only in A, only in B. `relative_l2` is the L2 norm of what
+    changed in all of its weights over that of the weights in the first checkpoint; None where some have no counterpart
+    of their shape.
+    """
+
+    name: str
+    difference: str
+    relative_l2: float | None
+    tensors: int
+    changed: int
+
+
+@dataclass(frozen=True)
 class Diff:
     """What differs between two checkpoints, by name, in the first one's order.
 
@@ -69,8 +88,8 @@ def diff(a: Mapping[str, Tensor], b: Mapping[str, Tensor], kind: Mapping[str, st
     >>> import numpy as np
     >>> one = {"fc/bias": Tensor.of("fc/bias", np.array([1.0, 2.0]))}
     >>> other = {"fc/bias": Tensor.of("fc/bias", np.array([1.0, 2.5]))}
-    >>> found = diff(one, other)
-    >>> found.changed[0].max_abs, found.changed[0].relative, found.layers[0].name
+    >>> result = diff(one, other)
+    >>> result.changed[0].max_abs, result.changed[0].relative, result.layers[0].name
     (0.5, 0.25, 'fc')
     """
     kind = kind or kinds([*b, *a])
@@ -91,8 +110,10 @@ def compare(name: str, a: Tensor, b: Tensor) -> Change | None:
     """Return how two tensors differ, or None. Numbers of two dtypes are compared by value and differ in any case."""
     if a.shape != b.shape:
         return Change(name, None, None, f"shape {list(a.shape)} against {list(b.shape)}")
-    if not (_numeric(a) and _numeric(b)):
-        return _compare_whole(name, a, b)
+    if not (a.dtype.itemsize and b.dtype.itemsize):  # strings, and variants where they can be, are compared as wholes
+        if a.dtype is not b.dtype:
+            return Change(name, None, None, f"{a.dtype} against {b.dtype}")
+        return None if same_bytes(a, b) else Change(name, None, None, f"{a.dtype} contents")
     if a.dtype is b.dtype and same_bytes(a, b):
         return None
     movement = Movement()
@@ -106,15 +127,43 @@ def compare(name: str, a: Tensor, b: Tensor) -> Change | None:
     return Change(name, movement.max_abs, movement.relative, why, *measured, *dead)
 
 
-def _numeric(tensor: Tensor) -> bool:
-    return tensor.dtype.itemsize > 0
+def layer_changes(
+    a: Mapping[str, Tensor], b: Mapping[str, Tensor], travel: Travel, kind: Mapping[str, str]
+) -> tuple[LayerChange, ...]:
+    """Return the layers of two checkpoints: those that moved, the farthest first, and then the others.
+
+    A layer is a scope; slots and step counters do not count.
+    """
+    weights = [name for name in [*a, *(name for name in b if name not in a)] if kind[name] == "weight"]
+    changes = [_layer_change(scope, names, a, b, travel) for scope, names in scopes(weights).items()]
+    return tuple(sorted(changes, key=_rank))
 
 
-def _compare_whole(name: str, a: Tensor, b: Tensor) -> Change | None:
-    """Compare strings, and variants where they can be, as wholes."""
-    if a.dtype is not b.dtype:
-        return Change(name, None, None, f"{a.dtype} against {b.dtype}")
-    return None if same_bytes(a, b) else Change(name, None, None, f"{a.dtype} contents")
+def _layer_change(
+    scope: str, names: list[str], a: Mapping[str, Tensor], b: Mapping[str, Tensor], travel: Travel
+) -> LayerChange:
+    both = [name for name in names if name in a and name in b]
+    changed = [name for name in both if name in travel]
+    counts = (len(names), len(changed) + len(names) - len(both))
+    if not both:
+        only = {(name in a) for name in names}
+        what = "not comparable" if len(only) > 1 else "only in A" if only.pop() else "only in B"
+        return LayerChange(scope, what, None, *counts)
+    if not counts[1]:
+        return LayerChange(scope, "unchanged", 0.0, *counts)
+    steps = [travel[name] for name in changed]
+    if len(both) < len(names) or None in steps:
+        return LayerChange(scope, "not comparable", None, *counts)
+    known = [step for step in steps if step is not None]
+    still = [norm(a[name]) for name in both if name not in travel and a[name].dtype.itemsize]
+    distance, length = hypot(*(step[0] for step in known)), hypot(*(step[1] for step in known), *still)
+    return LayerChange(scope, "moved", ratio(distance, length), *counts)
+
+
+def _rank(layer: LayerChange) -> tuple[int, float]:
+    """Return what layers are sorted by; those of one rank keep their order."""
+    order = ("moved", "not comparable", "only in A", "only in B", "unchanged")
+    return order.index(layer.difference), -(layer.relative_l2 or 0.0)
 
 
 def _travel(change: Change) -> tuple[float, float] | None:

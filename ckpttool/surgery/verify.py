@@ -57,16 +57,16 @@ def verify(path: Path | str) -> Report:
 
     Raises:
         MissingFile: there is no checkpoint.
-        FormatError: what is there is not one that is read.
+        FormatError: its format is not read.
     """
     path = local(path)
-    found = registry.find(path)
+    reader = registry.find(path)
     try:
-        checked = list(found.verify(path))
+        checked = list(reader.verify(path))
     except CorruptCheckpoint as error:
-        return Report(path, found.NAME, 0, 0, (Damage(str(prefix_of(path)), str(error)),))
+        return Report(path, reader.NAME, 0, 0, (Damage(str(prefix_of(path)), str(error)),))
     damaged = tuple(Damage(item.name, item.problem) for item in checked if item.problem is not None)
-    return Report(path, found.NAME, len({i.name for i in checked}), sum(item.nbytes for item in checked), damaged)
+    return Report(path, reader.NAME, len({i.name for i in checked}), sum(item.nbytes for item in checked), damaged)
 
 
 def unchanged(a: Mapping[str, Tensor], b: Mapping[str, Tensor], pattern: str) -> Unchanged:

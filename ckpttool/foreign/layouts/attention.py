@@ -59,7 +59,7 @@ class AttentionForm(Form[AttentionSizes, Projections]):
 
 
 class Matrices(AttentionForm):
-    """Kernels that are matrices: one of query, key and value or three, `[inputs, outputs]` or turned over."""
+    """Kernels that are matrices: one of query, key and value or three, `[inputs, outputs]` or transposed."""
 
     turned: ClassVar[bool] = False
 
@@ -82,13 +82,13 @@ class Matrices(AttentionForm):
 
     def read(self, arrays: Sequence[Array]) -> Projections:
         """Split what is joined."""
-        found = [Projection(self._turn(kernel), bias) for kernel, bias in with_biases(arrays)]
-        return [*_split(found[: self.kernels], self.parts), *found[self.kernels :]]
+        projections = [Projection(self._turn(kernel), bias) for kernel, bias in with_biases(arrays)]
+        return [*_split(projections[: self.kernels], self.parts), *projections[self.kernels :]]
 
     def write(self, weights: Projections) -> list[Array]:
         """Join what is split."""
-        found = [*_join(weights[:3], self.parts), *weights[3:]]
-        return in_turn([Projection(self._turn(kernel), bias) for kernel, bias in found])
+        joined = [*_join(weights[:3], self.parts), *weights[3:]]
+        return in_turn([Projection(self._turn(kernel), bias) for kernel, bias in joined])
 
     def _turn(self, kernel: Array) -> Array:
         return kernel.T if self.turned else kernel
@@ -96,11 +96,11 @@ class Matrices(AttentionForm):
 
 def _split(projections: Projections, parts: int) -> Projections:
     """Part each projection along its outputs."""
-    found = []
+    parted = []
     for kernel, bias in projections:
         biases = [None] * parts if bias is None else np.split(bias, parts)
-        found += [Projection(*each) for each in zip(np.split(kernel, parts, 1), biases, strict=True)]
-    return found
+        parted += [Projection(*each) for each in zip(np.split(kernel, parts, 1), biases, strict=True)]
+    return parted
 
 
 def _join(projections: Projections, parts: int) -> Projections:
@@ -177,10 +177,10 @@ class Keras(AttentionForm):
 
     def read(self, arrays: Sequence[Array]) -> Projections:
         """Join the heads."""
-        found = with_biases(arrays)
-        inner = [kernel.reshape(len(kernel), -1) for kernel, _ in found[:3]]
-        outer = [kernel.reshape(-1, kernel.shape[-1]) for kernel, _ in found[3:]]
-        biases = [None if bias is None else bias.reshape(-1) for _, bias in found]
+        projections = with_biases(arrays)
+        inner = [kernel.reshape(len(kernel), -1) for kernel, _ in projections[:3]]
+        outer = [kernel.reshape(-1, kernel.shape[-1]) for kernel, _ in projections[3:]]
+        biases = [None if bias is None else bias.reshape(-1) for _, bias in projections]
         return [Projection(*each) for each in zip([*inner, *outer], biases, strict=True)]
 
     def write(self, weights: Projections) -> list[Array]:

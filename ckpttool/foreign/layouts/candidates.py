@@ -57,7 +57,7 @@ def candidates(
     """Return the layouts that make an array of the variable's shape of the sources, likeliest first.
 
     `channels`, those of an image that is flattened before the op, let `flatten` be among them. Where an array fits
-    both turned over and as it is, such as a square matrix, what moves something comes first, as PyTorch's files want
+    both transposed and as it is, such as a square matrix, what moves something comes first, as PyTorch's files want
     it, and `keep`, as Keras's want it, last; what the other tensors of the file need decides.
 
     >>> [str(layout) for layout in candidates([(300, 300)], (300, 300), "MatMul")]

@@ -22,7 +22,7 @@ DIMENSIONS = (1, 2, 3)
 
 @dataclass(frozen=True)
 class Dense(ChannelsLast):
-    """The kernel of a dense layer, turned over.
+    """The kernel of a dense layer, transposed.
 
     >>> Dense().shapes([(300, 784)])
     [(784, 300)]
@@ -59,11 +59,11 @@ class Flatten(OneToOne):
             raise PlanError("expected sizes above 0 such as flatten(64) or flatten(64, 7, 7)")
 
     def shape(self, shape: Shape) -> Shape | None:
-        """Return the shape turned over."""
+        """Return the shape transposed."""
         return (shape[1], shape[0]) if len(shape) == 2 and self._fits(shape[1]) else None
 
     def source_shape(self, shape: Shape) -> Shape | None:
-        """Return the shape turned over."""
+        """Return the shape transposed."""
         return (shape[1], shape[0]) if len(shape) == 2 and self._fits(shape[0]) else None
 
     def turn(self, array: Array) -> Array:
@@ -88,7 +88,7 @@ class Flatten(OneToOne):
 class Pointwise(OneToOne):
     """The kernel of a dense layer, `[outputs, inputs]` of PyTorch or `[inputs, outputs]` of Keras, as a convolution's.
 
-    Its window has two `dimensions`, as an image has, and is 1 in each, unless it is said. A larger one is the whole
+    Its window has two `dimensions`, as an image has, and is 1 in each, by default. A larger one is the whole
     image, which the dense layer reads flattened, in PyTorch with the channels first.
 
     >>> Pointwise().shapes([(1000, 2048)]), Pointwise("keras", dimensions=1).shapes([(768, 2304)])

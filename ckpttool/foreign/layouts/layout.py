@@ -78,10 +78,10 @@ class Layout(Call, ABC):
         except PlanError:
             return []
 
-    def wrong(self, found: Sequence[Shape], expected: str) -> PlanError:
+    def wrong(self, shapes: Sequence[Shape], expected: str) -> PlanError:
         """Return an error that says which shapes were found."""
-        shapes = " ".join(str(list(shape)) for shape in found) or "nothing"
-        return PlanError(f"{self}: found {shapes}, expected {expected}")
+        found = " ".join(str(list(shape)) for shape in shapes) or "nothing"
+        return PlanError(f"{self}: found {found}, expected {expected}")
 
 
 class OneToOne(Layout):
@@ -110,17 +110,17 @@ class OneToOne(Layout):
 
     def shapes(self, shapes: Sequence[Shape]) -> list[Shape]:
         """Return the one shape."""
-        found = self.shape(shapes[0]) if len(shapes) == 1 else None
-        if found is None:
+        shape = self.shape(shapes[0]) if len(shapes) == 1 else None
+        if shape is None:
             raise self.wrong(shapes, self.source)
-        return [found]
+        return [shape]
 
     def source_shapes(self, shapes: Sequence[Shape]) -> list[Shape]:
         """Return the one shape."""
-        found = self.source_shape(shapes[0]) if len(shapes) == 1 else None
-        if found is None:
+        shape = self.source_shape(shapes[0]) if len(shapes) == 1 else None
+        if shape is None:
             raise self.wrong(shapes, self.target)
-        return [found]
+        return [shape]
 
     def apply(self, arrays: Sequence[Array]) -> list[Array]:
         """Return the one array."""
@@ -174,7 +174,7 @@ class Keep(OneToOne):
 
 
 class ChannelsLast(OneToOne):
-    """A layout that moves a kernel's window first and turns the other two dimensions over; both ways are views."""
+    """A layout that moves a kernel's window first and swaps the other two dimensions; both ways are views."""
 
     ranks: ClassVar[Sequence[int]]
 

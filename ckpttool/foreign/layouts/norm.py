@@ -37,7 +37,7 @@ class BatchNorm(Layout):
     target_epsilon: float
 
     def __post_init__(self) -> None:
-        """Refuse epsilons that cannot be."""
+        """Refuse negative epsilons."""
         not_negative("epsilon", self.epsilon)
         not_negative("target_epsilon", self.target_epsilon)
 
@@ -97,7 +97,7 @@ class CaffeBatchNorm(Layout):
     target_epsilon: float = 1e-5
 
     def __post_init__(self) -> None:
-        """Refuse epsilons that cannot be."""
+        """Refuse negative epsilons."""
         BatchNorm(self.epsilon, self.target_epsilon)
 
     def shapes(self, shapes: Sequence[Shape]) -> list[Shape]:

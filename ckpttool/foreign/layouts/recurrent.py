@@ -74,7 +74,7 @@ class Lstm(Between):
     - `keras`: kernel, recurrent_kernel, bias, or no bias; the same gates
     - `tf1`: kernel, bias of a BasicLSTMCell, LSTMCell or LSTMBlockCell without peepholes and projection; gates
       i, g, f, o. It adds `forget_bias` to the forget gate when it runs, so that is taken off here: say what the
-      graph's cell was made with (1.0 unless it was told)
+      graph's cell was made with (1.0 by default)
 
     Two biases become their sum; the way back gives the sum as bias_ih and zeros as bias_hh, which is the same layer.
     Sums are made in float64 and rounded once; the forget gate's may so differ in the last bits on the way back.

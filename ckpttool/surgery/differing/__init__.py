@@ -1,1 +1,1 @@
-"""How two checkpoints differ: measured, told in rows and shown on a page."""
+"""How two checkpoints differ: measured, as rows and on a page."""

@@ -1,4 +1,4 @@
-"""A difference between two checkpoints, told: as rows, as a document, in a line."""
+"""A difference between two checkpoints as rows, as a document, and in a line."""
 
 from dataclasses import asdict
 from typing import Any
@@ -12,59 +12,59 @@ SHOWN = 3
 """Layers that the summary names."""
 
 
-def document(found: Diff) -> dict[str, Any]:
+def document(diff: Diff) -> dict[str, Any]:
     """Return the fields for JSON."""
     return {
-        "only_a": list(found.only_a),
-        "only_b": list(found.only_b),
+        "only_a": list(diff.only_a),
+        "only_b": list(diff.only_b),
         "changed": [
-            asdict(change) | {"relative_l2": change.relative_l2, "kind": found.kinds.get(change.name)}
-            for change in found.changed
+            asdict(change) | {"relative_l2": change.relative_l2, "kind": diff.kinds.get(change.name)}
+            for change in diff.changed
         ],
-        "same": list(found.same),
-        "layers": layer_rows(found),
+        "same": list(diff.same),
+        "layers": layer_rows(diff),
     }
 
 
-def rows(found: Diff) -> list[dict[str, Any]]:
+def rows(diff: Diff) -> list[dict[str, Any]]:
     """Return a row to a tensor that differs: weights first, then slots and step counters.
 
     >>> rows(Diff(("old",), (), (), ("bias",), {"old": "weight"}))
     [{'name': 'old', 'difference': 'only in A', 'kind': 'weight'}]
     """
-    only = [(name, "only in A") for name in found.only_a] + [(name, "only in B") for name in found.only_b]
-    told: list[dict[str, Any]] = [{"name": name, "difference": what} for name, what in only]
-    told += [_row(change) for change in found.changed]
-    known = [row | {"kind": found.kinds.get(row["name"])} for row in told]
-    return sorted(known, key=lambda row: row["kind"] != "weight")
+    only = [(name, "only in A") for name in diff.only_a] + [(name, "only in B") for name in diff.only_b]
+    rows: list[dict[str, Any]] = [{"name": name, "difference": what} for name, what in only]
+    rows += [_row(change) for change in diff.changed]
+    with_kinds = [row | {"kind": diff.kinds.get(row["name"])} for row in rows]
+    return sorted(with_kinds, key=lambda row: row["kind"] != "weight")
 
 
-def layer_rows(found: Diff) -> list[dict[str, Any]]:
+def layer_rows(diff: Diff) -> list[dict[str, Any]]:
     """Return a row to a layer, those that moved most first."""
-    return [asdict(layer) for layer in found.layers]
+    return [asdict(layer) for layer in diff.layers]
 
 
-def summary(found: Diff) -> str:
+def summary(diff: Diff) -> str:
     """Return the counts in a line."""
     counts = [
-        (found.same, "same"),
-        (found.changed, "changed"),
-        (found.only_a, "only in A"),
-        (found.only_b, "only in B"),
+        (diff.same, "same"),
+        (diff.changed, "changed"),
+        (diff.only_a, "only in A"),
+        (diff.only_b, "only in B"),
     ]
     return ", ".join(f"{len(items)} {what}" for items, what in counts if items) or "both are empty"
 
 
-def ranking(found: Diff) -> list[str]:
+def ranking(diff: Diff) -> list[str]:
     """Return a line with the layers that moved most, and one with those that did not; none where none moved."""
-    moved = [f"{layer.name} {layer.relative_l2:.3g}" for layer in found.layers if layer.difference == "moved"]
-    still = [layer.name for layer in found.layers if layer.difference == "unchanged"]
+    moved = [f"{layer.name} {layer.relative_l2:.3g}" for layer in diff.layers if layer.difference == "moved"]
+    still = [layer.name for layer in diff.layers if layer.difference == "unchanged"]
     lines = {"moved most": moved, "unchanged layers": still} if moved else {}
     return [f"{what}: {listed(items, SHOWN)}" for what, items in lines.items() if items]
 
 
 def _row(change: Change) -> dict[str, Any]:
-    troubles = {
+    problems = {
         "NaN": change.nan,
         "infinite": change.inf,
         "dead rows": change.dead_rows,
@@ -72,7 +72,7 @@ def _row(change: Change) -> dict[str, Any]:
     }
     return {
         "name": change.name,
-        "difference": ", ".join([change.why, *(f"{count} {what}" for what, count in troubles.items() if count)]),
+        "difference": ", ".join([change.why, *(f"{count} {what}" for what, count in problems.items() if count)]),
         "max_abs": change.max_abs,
         "relative": change.relative,
         "relative_l2": change.relative_l2,

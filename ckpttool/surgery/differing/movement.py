@@ -1,4 +1,4 @@
-"""How far one tensor is from another: largest difference, distance, angle, gathered over blocks of both."""
+"""How far one tensor is from another: largest difference, distance, angle, new zeros, gathered over blocks of both."""
 
 import math
 
@@ -117,6 +117,39 @@ def ratio(part: float, whole: float) -> float:
     if not part:
         return 0.0
     return part / whole if whole else math.inf
+
+
+def newly_dead(a: Tensor, b: Tensor) -> tuple[int, int]:
+    """Return how many rows and columns are all zeros in `b` and were not in `a`, a tensor of the same shape.
+
+    The last dimension has the columns: the outputs of TensorFlow's kernels. Rows are those of matrices.
+
+    >>> a, b = Tensor.of("a", np.ones((2, 3))), Tensor.of("b", np.array([[1.0, 0, 2], [3, 0, 4]]))
+    >>> newly_dead(a, b)
+    (0, 1)
+    """
+    if not could_be_dead(b.shape, b.spec.elements):
+        return 0, 0
+    (rows_a, columns_a), (rows_b, columns_b) = _alive(a), _alive(b)
+    rows = int(np.count_nonzero(rows_a & ~rows_b)) if len(b.shape) == 2 else 0
+    return rows, int(np.count_nonzero(columns_a & ~columns_b))
+
+
+def could_be_dead(shape: tuple[int, ...], zeros: int) -> bool:
+    """Say whether so many zeros are enough for a row or a column of a tensor of this shape."""
+    return len(shape) > 1 and 0 < min(int(np.prod(shape[:-1])), shape[-1]) <= zeros
+
+
+def _alive(tensor: Tensor) -> tuple[Array, Array]:
+    """Return which rows and which columns of a tensor hold anything but zeros."""
+    rows, columns = np.zeros(int(np.prod(tensor.shape[:-1])), bool), np.zeros(tensor.shape[-1], bool)
+    start = 0
+    for block in arrays(tensor):
+        places = start + np.flatnonzero(block != 0)
+        rows[places // len(columns)] = True
+        columns[places % len(columns)] = True
+        start += len(block)
+    return rows, columns
 
 
 def _product(a: Array, b: Array) -> float:

@@ -9,9 +9,8 @@ from string import Template
 from typing import Any
 
 from ckpttool.checkpoint import Checkpoint
-from ckpttool.surgery.diff import Diff
+from ckpttool.surgery.diff import Diff, LayerChange
 from ckpttool.surgery.differing.differences import rows, summary
-from ckpttool.surgery.differing.layer_changes import LayerChange
 
 COLUMNS = ("name", "shape", "dtype", "kind", "difference", "max_abs", "relative", "relative_l2", "cosine")
 HEADS = {"max_abs": "max abs", "relative_l2": "relative L2"}
@@ -25,31 +24,31 @@ TROUBLES = {
 _UNITS = ("bytes", "kB", "MB", "GB", "TB")
 
 
-def page(a: Checkpoint, b: Checkpoint, found: Diff) -> str:
+def page(a: Checkpoint, b: Checkpoint, diff: Diff) -> str:
     """Return the page; every tensor of both is on it."""
-    told = _told(a, b, found)
-    weights = [row for row in told if row["kind"] == "weight"]
-    others = [row for row in told if row["kind"] != "weight"]
+    every = _all_rows(a, b, diff)
+    weights = [row for row in every if row["kind"] == "weight"]
+    others = [row for row in every if row["kind"] != "weight"]
     template = Template(resources.files("ckpttool.surgery.differing").joinpath("page.html").read_text("utf-8"))
     return template.substitute(
         title=escape(f"{_name(a)} against {_name(b)}"),
-        summary=escape(f"Tensors: {summary(found)}."),
+        summary=escape(f"Tensors: {summary(diff)}."),
         files=_file("A", a) + _file("B", b),
-        counts="".join(_counts(found)),
-        layers="\n".join(_layers(found.layers)),
+        counts="".join(_counts(diff)),
+        layers="\n".join(_layers(diff.layers)),
         weights=_table("weights", weights),
         others=_folded(others),
     )
 
 
-def _told(a: Checkpoint, b: Checkpoint, found: Diff) -> list[dict[str, Any]]:
+def _all_rows(a: Checkpoint, b: Checkpoint, diff: Diff) -> list[dict[str, Any]]:
     """Return a row to each tensor: those that differ, the farthest moved first, then the others."""
-    same = [{"name": name, "difference": "unchanged", "kind": found.kinds[name]} for name in found.same]
-    told = sorted(rows(found), key=lambda row: -(row.get("relative_l2") or 0.0)) + same
-    for row in told:
+    same = [{"name": name, "difference": "unchanged", "kind": diff.kinds[name]} for name in diff.same]
+    every = sorted(rows(diff), key=lambda row: -(row.get("relative_l2") or 0.0)) + same
+    for row in every:
         spec = (a if row["name"] in a else b)[row["name"]].spec
         row |= {"shape": str(list(spec.shape)), "dtype": str(spec.dtype)}
-    return told
+    return every
 
 
 def _name(tensors: Checkpoint) -> str:
@@ -75,14 +74,14 @@ def _size(nbytes: float) -> str:
     return f"{nbytes:.3g} {_UNITS[unit]}"
 
 
-def _counts(found: Diff) -> Iterator[str]:
+def _counts(diff: Diff) -> Iterator[str]:
     """Yield what is worth a glance: layers by what became of them, then what is wrong with B."""
-    kinds = [layer.difference for layer in found.layers]
+    kinds = [layer.difference for layer in diff.layers]
     for what in dict.fromkeys(kinds):
         mark = ' class="still"' if what == "unchanged" else ""
         yield f"<li{mark}>layers {what}: {kinds.count(what)}</li>"
     for trouble in ("nan", "inf", "dead_rows", "dead_columns"):
-        if count := sum(getattr(change, trouble) or 0 for change in found.changed):
+        if count := sum(getattr(change, trouble) or 0 for change in diff.changed):
             yield f'<li class="bad">{TROUBLES[trouble]}: {count}</li>'
 
 
@@ -93,10 +92,10 @@ def _layers(layers: tuple[LayerChange, ...]) -> Iterator[str]:
         still = layer.difference == "unchanged"
         row, rank = ' class="still"' if still else "", number if layer.difference == "moved" else ""
         bar = _bar(layer.relative_l2, farthest) if layer.difference == "moved" else "<i></i>"
-        said = _percent(layer.relative_l2 or 0.0) if layer.difference == "moved" else _badge(layer.difference)
+        figure = _percent(layer.relative_l2 or 0.0) if layer.difference == "moved" else _badge(layer.difference)
         yield (
             f'<tr{row}><td class="number">{rank}</td><td class="name"><code>{escape(layer.name)}</code></td>'
-            f'<td class="bar{" still" if still else ""}">{bar}</td><td class="number">{said}</td>'
+            f'<td class="bar{" still" if still else ""}">{bar}</td><td class="number">{figure}</td>'
             f'<td class="number">{layer.changed} of {layer.tensors}</td></tr>'
         )
 
@@ -115,11 +114,11 @@ def _badge(difference: str) -> str:
     return f'<span class="badge{mark}">{escape(difference)}</span>'
 
 
-def _table(identity: str, told: list[dict[str, Any]]) -> str:
+def _table(identity: str, table_rows: list[dict[str, Any]]) -> str:
     heads = "".join(
         f'<th{_number(column)}><button type="button">{HEADS.get(column, column)}</button></th>' for column in COLUMNS
     )
-    body = "\n".join(_row(row) for row in told)
+    body = "\n".join(_row(row) for row in table_rows)
     return (
         f'<input type="search" placeholder="find a name" aria-label="find a name in {identity}">'
         f'<div class="wide"><table class="sortable" id="{identity}"><thead><tr>{heads}</tr></thead>\n'
@@ -148,8 +147,10 @@ def _number(column: str) -> str:
     return ' class="number"' if column in NUMBERS else ""
 
 
-def _folded(told: list[dict[str, Any]]) -> str:
+def _folded(table_rows: list[dict[str, Any]]) -> str:
     """Return what is no weight, folded away."""
-    if not told:
+    if not table_rows:
         return ""
-    return f"<details><summary>{len(told)} slots and step counters</summary>{_table('others', told)}</details>"
+    return (
+        f"<details><summary>{len(table_rows)} slots and step counters</summary>{_table('others', table_rows)}</details>"
+    )

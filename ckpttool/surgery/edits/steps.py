@@ -25,7 +25,7 @@ from ckpttool.surgery.edits.edit import SETTINGS
 
 @dataclass(frozen=True)
 class Step:
-    """An edit to be applied: its name in `EDITS`, the text of its value, and where that was said."""
+    """An edit to be applied: its name in `EDITS`, the text of its value, and where it was given."""
 
     edit: str
     text: str = ""

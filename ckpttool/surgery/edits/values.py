@@ -129,7 +129,7 @@ class Prune(Edit):
         return cls(pattern, share=float(number(share)))
 
     def __post_init__(self) -> None:
-        """Refuse a share that is none."""
+        """Refuse a share outside 0 to 1."""
         if self.share is not None and not 0 <= self.share <= 1:
             raise PlanError(f"{self.share:g} is no share of elements, expected a number from 0 to 1")
 

@@ -18,7 +18,7 @@ SHOWN = 5
 
 @dataclass(frozen=True)
 class Joined:
-    """The checkpoint that several become; a row for every tensor of theirs, and what is to be said.
+    """The checkpoint that several become; a row for every tensor of theirs, and notes.
 
     `flaws` fills while the tensors are read: what came out that is no finite number, by name.
     """
@@ -119,8 +119,8 @@ def shortened(problems: Sequence[str]) -> str:
 def watched(tensor: Tensor, note: Callable[[], None]) -> Tensor:
     """Return the same tensor; once it was read, and has NaN or infinities, `note` has been called.
 
-    >>> found = []
-    >>> watched(Tensor.of("x", np.array([1.0, np.nan])), lambda: found.append("x")).read().tolist(), found
+    >>> flawed = []
+    >>> watched(Tensor.of("x", np.array([1.0, np.nan])), lambda: flawed.append("x")).read().tolist(), flawed
     ([1.0, nan], ['x'])
     """
     little = tensor.dtype.numpy.newbyteorder("<")

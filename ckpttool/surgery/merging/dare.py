@@ -35,7 +35,7 @@ class Dare(Method):
     seed: int = 42
 
     def __post_init__(self) -> None:
-        """Refuse a density that is none."""
+        """Refuse a density that is not above 0 and at most 1."""
         require_share("density", self.density, above_zero=True)
 
     def merge(self, tensors: Sequence[Tensor], base: Tensor | None = None) -> Tensor:

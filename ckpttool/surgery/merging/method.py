@@ -78,7 +78,7 @@ def combined(tensors: Sequence[Tensor], begin: Callable[[], Combine]) -> Tensor:
         combine, memory = begin(), [np.empty(2 * min(ELEMENTS, tensor.spec.elements)) for tensor in tensors]
         for blocks in in_step(tensors):
             widened = [wide(block, own) for block, own in zip(blocks, memory, strict=True)]
-            with np.errstate(over="ignore", invalid="ignore"):  # what is not finite stays so, and is said elsewhere
+            with np.errstate(over="ignore", invalid="ignore"):  # what is not finite stays so, and is reported elsewhere
                 block = combine(widened)
             yield narrow(like.name, block, like.dtype)
 
