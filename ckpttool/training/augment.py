@@ -10,7 +10,7 @@ import numpy as np
 from ckpttool.core.errors import PlanError
 from ckpttool.core.tensors import Array
 from ckpttool.data.dataset import Split
-from ckpttool.runtime.augment import Augmenter
+from ckpttool.runtime.augmenter import Augmenter
 
 COUNTED = 4
 """How many 64-bit numbers NumPy's Philox makes at each count."""

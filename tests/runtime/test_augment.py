@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ckpttool.core.errors import CkptError
-from ckpttool.runtime.augment import Augmenter
+from ckpttool.runtime.augmenter import Augmenter
 
 GREY, COLOUR = (6, 8, 1), (6, 8, 3)
 EVERYTHING = (
@@ -180,18 +180,21 @@ def test_the_text_is_complete_whatever_was_left_out() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "`augment`: no operation, expected some such as shift(0.1); rotate(15); flip()"),
-        ("shift(0.1); flp()", "line 1, column 13, at 'flp()': no operation flp; nearest: flip"),
+        ("", "`augment`: expected an operation such as shift(0.1); rotate(15); flip()"),
+        (
+            "shift(0.1); flp()",
+            "line 1, column 13, at 'flp()': no operation flp; known: shift, rotate, scale, flip, crop, ",
+        ),
         ("shift", "expected a call such as"),
         ("a = flip()", "an operation has no name of its own"),
         ("shift()", "shift needs horizontal"),
-        ("scale(0.5)", "scale needs low and high"),
+        ("scale(0.5)", "scale needs high"),
         ("shift(1.5)", "shift: horizontal must be a fraction from 0 to 1, found 1.5"),
         ("rotate(-5)", "rotate: degrees must be degrees from 0 to 180, found -5"),
         ("scale(0, 2)", "scale: low must be a factor above 0, found 0"),
-        ("contrast(1.2, 0.8)", "contrast: low is above high"),
+        ("contrast(1.2, 0.8)", "contrast: low must be at most high, 0.8, found 1.2"),
         ("crop(7, 4)", "crop: a window of 7 x 4 pixels, the images have 6 x 8"),
-        ("crop(2.5, 4)", "crop: height must be a whole number of pixels above 0, found 2.5"),
+        ("crop(2.5, 4)", "at '2.5': expected a whole number"),
         ("flip(0.5)", "expected True or False"),
         ("flip(diagonal=True)", "flip has no argument 'diagonal'; nearest: horizontal"),
         ("hue(0.1)", "hue needs images of 3 channels, red, green and blue; these have 1 channel"),

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from ckpttool.cli.options.general import PATH, as_value, together
+from ckpttool.runtime.augmentations import OPERATIONS
 
 data_option = click.option(
     "--data",
@@ -83,8 +84,7 @@ augment_options = together(
     click.option(
         "--augment",
         metavar="CALLS",
-        help="Change each image when it is trained on: shift, rotate, scale, flip, crop, brightness, contrast, "
-        "saturation, hue; 'shift(0.1); rotate(15); flip()'.",
+        help=f"Change each image when it is trained on: {', '.join(OPERATIONS)}; 'shift(0.1); rotate(15); flip()'.",
     ),
     click.option(
         "--cache-augment", metavar="K", type=click.IntRange(min=1), help="Cache K augmented variants of each row."

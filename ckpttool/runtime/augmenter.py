@@ -8,13 +8,10 @@ from dataclasses import dataclass
 from functools import cached_property, reduce
 from typing import Any
 
+from ckpttool.core.errors import PlanError
 from ckpttool.core.tensors import Array
-from ckpttool.runtime.augment.colour import bounds_of, by_channel, by_pixel
-from ckpttool.runtime.augment.geometry import Shape, moved
-from ckpttool.runtime.augment.operations import Operation, parse
+from ckpttool.runtime.augmentations import Bounds, Colour, Move, Operation, Shape
 from ckpttool.runtime.configure import tensorflow
-
-__all__ = ["Augmenter", "Operation"]
 
 
 @dataclass(frozen=True)
@@ -42,7 +39,11 @@ class Augmenter:
             UnknownName: an operation has no such parameter.
         """
         height, width, channels = shape
-        return cls(tuple(parse(text, (height, width, channels))), (height, width, channels))
+        operations = tuple(operation for _, operation in Operation.read_all(text, "`augment`"))
+        for operation in operations:
+            if problem := operation.problem_with((height, width, channels)):
+                raise PlanError(f"`augment`: {problem}")
+        return cls(operations, (height, width, channels))
 
     def __str__(self) -> str:
         """Return the operations with all their parameters, whatever was left out or spaced otherwise."""
@@ -67,8 +68,10 @@ class Augmenter:
         tf = tensorflow()
         images = tf.cast(tf.reshape(rows, [-1, *self.shape]), tf.float32)
         drawn = list(zip(self.operations, tf.split(draws, [each.draws for each in self.operations], 1), strict=True))
-        images = self._moved(images, [pair for pair in drawn if pair[0].moves])
-        images = self._coloured(images, [pair for pair in drawn if not pair[0].moves], rows.dtype.is_integer)
+        maps = [operation.matrix(each, self.shape) for operation, each in drawn if isinstance(operation, Move)]
+        images = _moved(images, reduce(tf.matmul, maps)) if maps else images
+        colours = [(operation, each) for operation, each in drawn if isinstance(operation, Colour)]
+        images = self._coloured(images, colours, 255.0 if rows.dtype.is_integer else 1.0) if colours else images
         whole = tf.round(images) if rows.dtype.is_integer else images
         changed = tf.reshape(tf.saturate_cast(whole, rows.dtype), tf.shape(rows))
         changed.set_shape(rows.shape)
@@ -83,16 +86,32 @@ class Augmenter:
     def _applied(self) -> Any:
         return tensorflow().function(self.apply, autograph=False, reduce_retracing=True)
 
-    def _moved(self, images: Any, drawn: list[tuple[Operation, Any]]) -> Any:
-        maps = [operation.apply(draws, self.shape) for operation, draws in drawn]
-        return moved(images, reduce(tensorflow().matmul, maps)) if maps else images
-
-    def _coloured(self, images: Any, drawn: list[tuple[Operation, Any]], whole: bool) -> Any:
-        """Apply what changes colours, each kept in range."""
-        if not drawn:
-            return images
-        channels = by_channel(images)
-        bounds = bounds_of(channels, 255.0 if whole else 1.0)
+    def _coloured(self, images: Any, drawn: Sequence[tuple[Colour, Any]], top: float) -> Any:
+        """Apply what changes colours, each kept in range, with the pixels of a channel together."""
+        tf = tensorflow()
+        height, width, channels = self.shape
+        flat = tf.reshape(images, [-1, height * width, channels])
+        values = tf.transpose(flat, [0, 2, 1]) if channels > 1 else tf.reshape(images, [-1, 1, height * width])
+        low, high = (find(values, [1, 2], keepdims=True) for find in (tf.reduce_min, tf.reduce_max))
+        bounds = Bounds(top, tf.minimum(low, 0.0), tf.maximum(high, top))
         for operation, draws in drawn:
-            channels = tensorflow().clip_by_value(operation.apply(channels, draws, bounds), bounds.low, bounds.high)
-        return by_pixel(channels, self.shape)
+            values = tf.clip_by_value(operation.recolour(values, draws, bounds), bounds.low, bounds.high)
+        return tf.reshape(tf.transpose(values, [0, 2, 1]) if channels > 1 else values, [-1, *self.shape])
+
+
+def _moved(images: Any, maps: Any) -> Any:
+    """Return images [n, height, width, channels], each read where its map says."""
+    tf = tensorflow()
+    _, height, width, _ = images.shape
+    x, y = (width - 1) / 2, (height - 1) / 2
+    parts = maps[:, :2, :]
+    corner = parts[:, :, 2] + [x, y] - parts[:, :, 0] * x - parts[:, :, 1] * y
+    transforms = tf.concat([parts[:, 0, :2], corner[:, :1], parts[:, 1, :2], corner[:, 1:], 0 * corner], 1)
+    return tf.raw_ops.ImageProjectiveTransformV3(
+        images=images,
+        transforms=transforms,
+        output_shape=[height, width],
+        fill_value=0.0,
+        interpolation="BILINEAR",
+        fill_mode="NEAREST",
+    )
