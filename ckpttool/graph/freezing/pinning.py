@@ -42,35 +42,28 @@ class _Pinning:
         self.modes = modes
         self.flow = Flow(graph)
         self.passing = _mode_only(self.flow, modes)
-        self.readers = self._with_passing({*pinned, *_gradients(graph, pinned)} - set(modes))
+        # TensorFlow makes gradients of an op as `gradients/<op>_grad/...`.
+        gradients = {name for name in graph.nodes if "_grad/" in name and _is_gradient_of(name, pinned)}
+        self.readers = {*pinned, *gradients} - set(modes)
+        for name in reversed(self.flow.order):  # what passes the mode on to readers alone needs no double
+            users = graph.users.get(name)
+            if name in self.passing and name not in modes and users and users <= self.readers:
+                self.readers.add(name)
         self.draft = Draft(graph)
         self.names = FreeNames(graph.nodes)
         self.standins: dict[str, NodeDef] = {}
 
     def rewritten(self) -> Graph:
         for name in self.graph.nodes:
-            if name in self.readers:
-                self._let_see_false(name)
+            refs = self.graph.inputs(name, control=True) if name in self.readers else []
+            live = [ref for ref in refs if ref.op in self.passing and ref.op not in self.readers]
+            if live:
+                redirect(self.draft.op(name), {ref: TensorRef(self._standin(ref.op), ref.index) for ref in live})
         for name, node in self.standins.items():
             self.draft.add(node, behind=name)
         if "cond_context" in self.graph.header.collection_def:
             self._pin_contexts(self.draft.header)
         return self.draft.sealed()
-
-    def _with_passing(self, readers: set[str]) -> set[str]:
-        """Add the ops that pass the mode on to readers alone: they need no double."""
-        for name in reversed(self.flow.order):
-            users = self.graph.users.get(name)
-            if name in self.passing and name not in self.modes and users and users <= readers:
-                readers.add(name)
-        return readers
-
-    def _let_see_false(self, name: str) -> None:
-        """Redirect what an op reads of the live mode to the ops that stand in for it."""
-        refs = self.graph.inputs(name, control=True)
-        live = [ref for ref in refs if ref.op in self.passing and ref.op not in self.readers]
-        if live:
-            redirect(self.draft.op(name), {ref: TensorRef(self._standin(ref.op), ref.index) for ref in live})
 
     def _standin(self, name: str) -> str:
         """Return the op that gives, pinned, what `name` gives live; made when it is first asked for."""
@@ -121,15 +114,10 @@ def _mode_only(flow: Flow, modes: Collection[str]) -> set[str]:
     return flow.descendants(modes) - flow.descendants(others)
 
 
-def _gradients(graph: Graph, pinned: Collection[str]) -> set[str]:
-    """Return the ops that TensorFlow made as gradients of pinned ones: `gradients/<op>_grad/...`."""
-    return {name for name in graph.nodes if "_grad/" in name and _forward_op(name, pinned)}
-
-
-def _forward_op(name: str, pinned: Collection[str]) -> bool:
+def _is_gradient_of(name: str, pinned: Collection[str]) -> bool:
     """Say whether a gradient's name holds the name of a pinned op, under whatever scopes.
 
-    >>> _forward_op("train/gradients/dnn/bn1/If_grad/If", {"dnn/bn1/If"})
+    >>> _is_gradient_of("train/gradients/dnn/bn1/If_grad/If", {"dnn/bn1/If"})
     True
     """
     parts = name.split("/")

@@ -29,21 +29,15 @@ def stop_gradient(graph: Graph, tensors: Collection[str], readers: Collection[st
     Raises:
         UnknownName: a tensor's op is not in the graph.
     """
-    stops = _stop_nodes(graph, [TensorRef.parse(text) for text in tensors])
-    draft = Draft(graph)
-    draft.redirect({ref: TensorRef(node.name, 0) for ref, node in stops.items()}, readers)
-    for ref, node in stops.items():
-        draft.add(node, behind=ref.op)
-    return draft.sealed()
-
-
-def _stop_nodes(graph: Graph, tensors: Collection[TensorRef]) -> dict[TensorRef, NodeDef]:
-    names, stops = FreeNames(graph.nodes), {}
-    for ref in tensors:
+    names, draft, stops = FreeNames(graph.nodes), Draft(graph), dict[TensorRef, TensorRef]()
+    for ref in map(TensorRef.parse, tensors):
         name = names.free(f"{graph.op(ref.op).name}/stop_gradient")
-        stops[ref] = NodeDef(name=name, op="StopGradient", input=[input_text(ref)])
-        stops[ref].attr["T"].CopyFrom(type_attr(dtype_of_output(graph, ref).number))
-    return stops
+        stop = NodeDef(name=name, op="StopGradient", input=[input_text(ref)])
+        stop.attr["T"].CopyFrom(type_attr(dtype_of_output(graph, ref).number))
+        stops[ref] = TensorRef(name, 0)
+        draft.add(stop, behind=ref.op)
+    draft.redirect(stops, readers)
+    return draft.sealed()
 
 
 def stop_at_cut(graph: Graph, part: FrozenPart, targets: Collection[str]) -> Graph:

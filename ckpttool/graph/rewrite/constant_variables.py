@@ -14,6 +14,17 @@ from ckpttool.graph.rewrite.draft import copy_of, free_name, type_attr
 from ckpttool.graph.rewrite.functions import functions_in
 
 VARIABLE = "VarHandleOp"
+Numbers = Mapping[int, int]
+"""The number of a dtype by the position of an argument."""
+_READS = {
+    "ReadVariableOp": ("Identity", {"dtype": "T"}),
+    "VariableShape": ("Shape", {"out_type": "out_type"}),
+    "ResourceGather": ("GatherV2", {"dtype": "Tparams", "Tindices": "Tindices", "batch_dims": "batch_dims"}),
+    "ResourceGatherNd": ("GatherNd", {"dtype": "Tparams", "Tindices": "Tindices"}),
+}
+"""What does the same to a tensor, and how the attributes are called there."""
+READS = frozenset({*_READS, "VarIsInitializedOp"})
+_INT32 = BY_NAME["int32"]
 
 
 def constant_variables(graph: Graph) -> Graph:
@@ -37,15 +48,32 @@ class _Rewriter:
         self.handles: dict[str, str | None] = {}
 
     def nodes(self) -> Iterator[NodeDef]:
-        """Yield the new nodes."""
-        for name, node in self.graph.nodes.items():
+        """Yield the new nodes: constants for variables, and for what passes handles on or reads a variable."""
+        for name, old in self.graph.nodes.items():
             held = {place: v for place, ref in enumerate(self.graph.inputs(name)) if (v := self.variable(ref.op))}
-            if node.op == VARIABLE:
-                yield _empty(node)
-            elif held:
-                numbers = {place: self.graph.nodes[held[place]].attr["dtype"].type for place in held}
-                yield from self._rewritten(copy_of(node), numbers, next(iter(held.values())))
+            numbers = {place: self.graph.nodes[variable].attr["dtype"].type for place, variable in held.items()}
+            if old.op == VARIABLE:
+                node = NodeDef(name=name, op="Const")
+                node.attr["dtype"].CopyFrom(old.attr["dtype"])
+                node.attr["value"].tensor.dtype = old.attr["dtype"].type
+                node.attr["value"].tensor.tensor_shape.CopyFrom(old.attr["shape"].shape)
+                yield node
+            elif not held:
+                yield old
+            elif old.op in READS:
+                yield from tensor_read(copy_of(old), numbers[0], self.graph.nodes)
             else:
+                node = copy_of(old)
+                node.ClearField("experimental_type")
+                if node.op in FLOW:
+                    node.attr["T"].CopyFrom(type_attr(next(iter(numbers.values()))))
+                elif self.functions.is_call(node):
+                    self.functions.let_take(node, numbers)
+                else:
+                    raise GraphError(
+                        f"{self.graph.source}: {name} ({node.op}) may change the variable {next(iter(held.values()))}, "
+                        f"which therefore cannot be a constant"
+                    )
                 yield node
 
     def variable(self, name: str) -> str | None:
@@ -59,37 +87,6 @@ class _Rewriter:
                 sources = (self.variable(ref.op) for ref in self.graph.inputs(name))
                 self.handles[name] = next((source for source in sources if source), None)
         return self.handles[name]
-
-    def _rewritten(self, node: NodeDef, numbers: Mapping[int, int], variable: str) -> Iterator[NodeDef]:
-        """Yield what stands in for an op that passes handles on, or reads a variable."""
-        if node.op in READS:
-            yield from tensor_read(node, numbers[0], self.graph.nodes)
-            return
-        if node.op in FLOW:
-            node.attr["T"].CopyFrom(type_attr(next(iter(numbers.values()))))
-        elif self.functions.is_call(node):
-            self.functions.let_take(node, numbers)
-        else:
-            raise GraphError(
-                f"{self.graph.source}: {node.name} ({node.op}) may change the variable {variable}, "
-                f"which therefore cannot be a constant"
-            )
-        node.ClearField("experimental_type")
-        yield node
-
-
-def _empty(variable: NodeDef) -> NodeDef:
-    """Return a constant of a variable's name, dtype and shape that has no value yet."""
-    node = NodeDef(name=variable.name, op="Const")
-    node.attr["dtype"].CopyFrom(variable.attr["dtype"])
-    tensor = node.attr["value"].tensor
-    tensor.dtype = variable.attr["dtype"].type
-    tensor.tensor_shape.CopyFrom(variable.attr["shape"].shape)
-    return node
-
-
-Numbers = Mapping[int, int]
-"""The number of a dtype by the position of an argument."""
 
 
 class Functions:
@@ -118,13 +115,7 @@ class Functions:
             for position, number in arguments.items():
                 node.attr[key].list.type[position] = number  # type: ignore[call-overload]
         node.attr.pop("output_shapes", None)  # of the handles
-        return self._outputs(node, arguments)
-
-    def _outputs(self, node: NodeDef, arguments: Numbers) -> dict[int, int]:
-        """Return the dtypes' numbers of outputs that were handles: a loop gives back what it took."""
-        if node.op in LOOPS:
-            return dict(arguments)
-        return {}
+        return dict(arguments) if node.op in LOOPS else {}  # a loop gives back what it took
 
     def _made(self, name: str, arguments: Numbers) -> FunctionDef:
         """Return a function that takes tensors for some arguments, made when it is first asked for."""
@@ -140,7 +131,15 @@ class Functions:
 
     def _rewrite(self, function: FunctionDef, arguments: Numbers) -> None:
         """Rewrite a function in place: arguments, the ops that read them, what it returns of them."""
-        handles, renamed = _let_be_tensors(function, arguments), dict[str, str]()
+        for position, number in arguments.items():
+            argument = function.signature.input_arg[position]
+            argument.type = number  # type: ignore[assignment]
+            argument.ClearField("handle_data")
+            argument.ClearField("experimental_full_type")
+            function.arg_attr.pop(position, None)
+        function.resource_arg_unique_id.clear()
+        handles = {function.signature.input_arg[position].name: number for position, number in arguments.items()}
+        renamed: dict[str, str] = {}
         nodes = list(self._nodes(function, handles, renamed))
         for node in nodes:
             node.input[:] = [renamed.get(text, text) for text in node.input]
@@ -158,50 +157,26 @@ class Functions:
         """Yield the nodes of a function that read tensors for handles; note what else is one, and what is renamed."""
         names = {node.name for node in function.node_def}
         for node in function.node_def:
-            found = {position: handles[text] for position, text in enumerate(node.input) if text in handles}
-            if found and node.op in READS:
+            held = {position: handles[text] for position, text in enumerate(node.input) if text in handles}
+            if held and node.op in READS:
                 renamed[f"{node.name}:value:0"] = f"{node.name}:output:0"
-                *axis, read = tensor_read(node, found[0], names)
+                *axis, read = tensor_read(node, held[0], names)
                 read.input[2:3] = [f"{constant.name}:output:0" for constant in axis] or read.input[2:3]
                 yield from (*axis, read)
                 continue
-            passed = self._passed(node, found) if found else {}
+            passed: Numbers = {}
+            if held and node.op == "Identity":
+                node.attr["T"].CopyFrom(type_attr(held[0]))
+                passed = {0: held[0]}
+            elif held and self.is_call(node):
+                passed = self.let_take(node, held)
+            elif held:
+                raise GraphError(
+                    f"{self.graph.source}: {node.name} ({node.op}) in a function may change a variable, which "
+                    f"therefore cannot be a constant"
+                )
             handles |= {f"{node.name}:output:{place}": number for place, number in passed.items()}
             yield node
-
-    def _passed(self, node: NodeDef, found: Numbers) -> dict[int, int]:
-        """Let an op of a function pass tensors on, or into a call; return which of its outputs they are."""
-        if node.op == "Identity":
-            node.attr["T"].CopyFrom(type_attr(found[0]))
-            return {0: found[0]}
-        if not self.is_call(node):
-            raise GraphError(
-                f"{self.graph.source}: {node.name} ({node.op}) in a function may change a variable, which therefore "
-                f"cannot be a constant"
-            )
-        return self.let_take(node, found)
-
-
-def _let_be_tensors(function: FunctionDef, arguments: Numbers) -> dict[str, int]:
-    """Give arguments other dtypes, in place; return the dtypes' numbers by their names."""
-    for position, number in arguments.items():
-        argument = function.signature.input_arg[position]
-        argument.type = number  # type: ignore[assignment]
-        argument.ClearField("handle_data")
-        argument.ClearField("experimental_full_type")
-        function.arg_attr.pop(position, None)
-    function.resource_arg_unique_id.clear()
-    return {function.signature.input_arg[position].name: number for position, number in arguments.items()}
-
-
-_READS = {
-    "ReadVariableOp": ("Identity", {"dtype": "T"}),
-    "VariableShape": ("Shape", {"out_type": "out_type"}),
-    "ResourceGather": ("GatherV2", {"dtype": "Tparams", "Tindices": "Tindices", "batch_dims": "batch_dims"}),
-    "ResourceGatherNd": ("GatherNd", {"dtype": "Tparams", "Tindices": "Tindices"}),
-}
-"""What does the same to a tensor, and how the attributes are called there."""
-READS = frozenset({*_READS, "VarIsInitializedOp"})
 
 
 def tensor_read(node: NodeDef, number: int, taken: Collection[str]) -> Iterator[NodeDef]:
@@ -225,6 +200,3 @@ def tensor_read(node: NodeDef, number: int, taken: Collection[str]) -> Iterator[
         node.attr["Taxis"].CopyFrom(type_attr(_INT32.number))
         node.input.insert(2, axis.name)
     yield node
-
-
-_INT32 = BY_NAME["int32"]

@@ -1,50 +1,10 @@
-"""Renaming a graph's functions: TensorFlow keeps one table of them for a whole process, by name."""
+"""A graph's library of functions: which of them ops call, and names of their own for all."""
 
 from collections.abc import Iterable, Iterator
 
-from ckpttool.formats.wire.protos.graph_pb2 import AttrValue, NameAttrList, NodeDef
+from ckpttool.formats.wire.protos.graph_pb2 import AttrValue, FunctionDefLibrary, NameAttrList, NodeDef
 from ckpttool.graph.core import Graph
 from ckpttool.graph.rewrite.draft import Draft
-
-
-def with_own_functions(graph: Graph, suffix: str) -> Graph:
-    """Return the graph with `suffix` on the name of each function of its library, and on each use of it."""
-    names = {function.signature.name for function in graph.header.graph_def.library.function}
-    if not names:
-        return graph
-    draft = Draft(graph)
-    library = draft.header.graph_def.library
-    for function in library.function:
-        function.signature.name += suffix
-        for attr in function.attr.values():
-            _rename_attr(attr, names, suffix)
-        _rename_nodes(function.node_def, names, suffix)
-    for gradient in library.gradient:
-        gradient.function_name += suffix if gradient.function_name in names else ""
-        gradient.gradient_func += suffix if gradient.gradient_func in names else ""
-    callers = (name for name, node in graph.nodes.items() if node.op in names or any(map(_calls, node.attr.values())))
-    _rename_nodes(map(draft.op, callers), names, suffix)
-    return draft.sealed()
-
-
-def _rename_nodes(nodes: Iterable[NodeDef], names: set[str], suffix: str) -> None:
-    for node in nodes:
-        if node.op in names:
-            node.op += suffix
-        for attr in node.attr.values():
-            _rename_attr(attr, names, suffix)
-
-
-def _rename_attr(attr: AttrValue, names: set[str], suffix: str) -> None:
-    for function in functions_in(attr):
-        if function.name in names:
-            function.name += suffix
-        for nested in function.attr.values():
-            _rename_attr(nested, names, suffix)
-
-
-def _calls(attr: AttrValue) -> bool:
-    return any(True for _ in functions_in(attr))
 
 
 def functions_in(attr: AttrValue) -> Iterator[NameAttrList]:
@@ -52,3 +12,63 @@ def functions_in(attr: AttrValue) -> Iterator[NameAttrList]:
     if attr.WhichOneof("value") == "func":
         yield attr.func
     yield from attr.list.func if attr.WhichOneof("value") == "list" else ()
+
+
+def called_functions(library: FunctionDefLibrary, nodes: Iterable[NodeDef]) -> set[str]:
+    """Return the names of the functions of a library that nodes call, directly or through others, or as gradients."""
+    bodies = {function.signature.name: function for function in library.function}
+    gradients = {gradient.function_name: gradient.gradient_func for gradient in library.gradient}
+    called: set[str] = set()
+    todo = [name for node in nodes for name in (node.op, *_named(node.attr.values()))]
+    while todo:
+        name = todo.pop()
+        if name in called or name not in bodies:
+            continue
+        called.add(name)
+        todo.extend(inner for node in bodies[name].node_def for inner in (node.op, *_named(node.attr.values())))
+        todo.append(gradients.get(name, ""))
+        todo.extend(value.s.decode("utf-8", "replace") for value in bodies[name].attr.values() if value.s)
+    return called
+
+
+def _named(attrs: Iterable[AttrValue]) -> Iterator[str]:
+    """Yield the names of the functions in attributes, and of those that these are given in turn."""
+    for attr in attrs:
+        for function in functions_in(attr):
+            yield function.name
+            yield from _named(function.attr.values())
+
+
+def with_own_functions(graph: Graph, suffix: str) -> Graph:
+    """Return the graph with `suffix` on the name of each function of its library, and on each use of it.
+
+    TensorFlow keeps one table of functions for a whole process, by name.
+    """
+    names = {function.signature.name for function in graph.header.graph_def.library.function}
+    if not names:
+        return graph
+    draft = Draft(graph)
+    library = draft.header.graph_def.library
+    for function in library.function:
+        function.signature.name += suffix
+        _rename(function.attr.values(), names, suffix)
+        for node in function.node_def:
+            node.op += suffix if node.op in names else ""
+            _rename(node.attr.values(), names, suffix)
+    for gradient in library.gradient:
+        gradient.function_name += suffix if gradient.function_name in names else ""
+        gradient.gradient_func += suffix if gradient.gradient_func in names else ""
+    for name, node in graph.nodes.items():
+        if node.op in names:
+            draft.op(name).op += suffix
+        if any(True for _ in _named(node.attr.values())):
+            _rename(draft.op(name).attr.values(), names, suffix)
+    return draft.sealed()
+
+
+def _rename(attrs: Iterable[AttrValue], names: set[str], suffix: str) -> None:
+    """Rename the functions that attributes name, in place."""
+    for attr in attrs:
+        for function in functions_in(attr):
+            function.name += suffix if function.name in names else ""
+            _rename(function.attr.values(), names, suffix)

@@ -2,12 +2,13 @@
 
 from collections.abc import Collection, Container, Iterable, Sequence
 
-from ckpttool.formats.wire.protos.graph_pb2 import AttrValue, FunctionDefLibrary, NodeDef
-from ckpttool.graph.contents.variables import Variable, variables
+from ckpttool.formats.wire.protos.graph_pb2 import FunctionDefLibrary, NodeDef
+from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.ops import EXITS
 from ckpttool.graph.rewrite.collections import keep_what_holds, pivots
 from ckpttool.graph.rewrite.draft import Draft
+from ckpttool.graph.rewrite.functions import called_functions
 
 UPDATE_OPS = "update_ops"
 REGULARIZATION_LOSSES = "regularization_losses"
@@ -51,9 +52,18 @@ def keep(graph: Graph, ops: Container[str]) -> Graph:
     """
     draft = Draft(graph)
     draft.nodes = {name: node for name, node in graph.nodes.items() if name in ops}
-    for name in list(draft.nodes):
-        _forget(draft, name, ops)
-    _filter_library(draft)
+    for name, node in list(draft.nodes.items()):
+        inputs = [text for text in node.input if not text.startswith("^") or text[1:] in ops]
+        if len(inputs) != len(node.input):
+            draft.op(name).input[:] = inputs
+        if has_lost_colocation(node, ops):
+            drop_lost_colocations(draft.op(name), ops)
+    library = draft.header.graph_def.library
+    if library.function:
+        called = called_functions(library, draft.nodes.values())
+        functions = [function for function in library.function if function.signature.name in called]
+        gradients = [gradient for gradient in library.gradient if gradient.function_name in called]
+        library.CopyFrom(FunctionDefLibrary(function=functions, gradient=gradients))
     keep_what_holds(draft.header, ops)
     return draft.sealed()
 
@@ -68,54 +78,37 @@ def without_training(graph: Graph, targets: Sequence[str]) -> Graph:
         UnknownName: a target is not in the graph.
     """
     kept = subgraph(graph, targets, initializers=True).nodes
-    return subgraph(graph, [*targets, *_side_targets(graph, kept)], initializers=True)
-
-
-def _side_targets(graph: Graph, kept: Container[str]) -> list[str]:
-    """Return the members of the collections beside the forward part that depend on kept variables only."""
     left = (variable.op for variable in variables(graph).values() if variable.op not in kept)
     lost = graph.descendants(left, control=True)
     sides = (TensorRef.parse(text).op for key in (UPDATE_OPS, REGULARIZATION_LOSSES) for text in graph.collection(key))
-    return [op for op in sides if op in graph.nodes and op not in lost]
+    beside = [op for op in sides if op in graph.nodes and op not in lost]
+    return subgraph(graph, [*targets, *beside], initializers=True)
 
 
 def _with_initializers(graph: Graph, kept: set[str], targets: Sequence[str], stop: set[TensorRef]) -> set[str]:
-    """Add what initialises the kept variables and tables, the variables that this needs in turn, and loops' own ops."""
-    described = variables(graph)
+    """Add what initialises the kept variables and tables, the variables that this needs in turn, and loops' own ops.
+
+    Nothing that is computed needs a table's initialiser, and all look-ups do. The exits of kept loops stay, also of
+    those values that nothing reads: their gradients start there, at zero.
+    """
+    tables = [name for name in graph.collection(TABLE_INITIALIZERS) if name in graph.nodes]
+    tables = [name for name in tables if graph.inputs(name)]
+    exits = [name for name, node in graph.nodes.items() if node.op in EXITS]
     while True:
-        extra = [name for variable in described.values() if variable.op in kept for name in _belongings(variable)]
-        extra += _table_initializers(graph, kept)
-        extra += [*_exits(graph, kept), *pivots(graph.header, kept)]
-        grown = needed(graph, [*targets, *(name for name in extra if TensorRef.parse(name).op in graph.nodes)], stop)
+        extra = [
+            name
+            for variable in variables(graph).values()
+            if variable.op in kept
+            for name in (variable.assign, variable.initial_value, variable.read)
+            if name and TensorRef.parse(name).op in graph.nodes
+        ]
+        extra += [name for name in tables if graph.inputs(name)[0].op in kept]
+        extra += [name for name in exits if all(ref.op in kept for ref in graph.inputs(name))]
+        extra += [name for name in pivots(graph.header, kept) if TensorRef.parse(name).op in graph.nodes]
+        grown = needed(graph, [*targets, *extra], stop)
         if grown <= kept:
             return kept
         kept |= grown
-
-
-def _belongings(variable: Variable) -> list[str]:
-    return [name for name in (variable.assign, variable.initial_value, variable.read) if name]
-
-
-def _table_initializers(graph: Graph, kept: Container[str]) -> list[str]:
-    """Return the initialisers of kept look-up tables; nothing that is computed needs them, and all look-ups do."""
-    names = [name for name in graph.collection(TABLE_INITIALIZERS) if name in graph.nodes]
-    return [name for name in names if graph.inputs(name) and graph.inputs(name)[0].op in kept]
-
-
-def _exits(graph: Graph, kept: Collection[str]) -> list[str]:
-    """Return the exits of kept loops, also of those values that nothing reads: their gradients start there, at zero."""
-    exits = [name for name, node in graph.nodes.items() if node.op in EXITS]
-    return [name for name in exits if all(ref.op in kept for ref in graph.inputs(name))]
-
-
-def _forget(draft: Draft, name: str, ops: Container[str]) -> None:
-    """Drop an op's control inputs from ops that are gone, and its colocation with them."""
-    node = draft.nodes[name]
-    texts = [text for text in node.input if not text.startswith("^") or text[1:] in ops]
-    if len(texts) != len(node.input):
-        draft.op(name).input[:] = texts
-    if has_lost_colocation(node, ops):
-        drop_lost_colocations(draft.op(name), ops)
 
 
 def has_lost_colocation(node: NodeDef, ops: Container[str]) -> bool:
@@ -123,60 +116,14 @@ def has_lost_colocation(node: NodeDef, ops: Container[str]) -> bool:
     return "_class" in node.attr and any(_is_lost(raw, ops) for raw in node.attr["_class"].list.s)
 
 
-def _is_lost(location: bytes, ops: Container[str]) -> bool:
-    return location.startswith(b"loc:@") and location[5:].decode("utf-8", "replace") not in ops
-
-
 def drop_lost_colocations(node: NodeDef, ops: Container[str]) -> None:
     """Drop `_class` entries (`loc:@op`) that name ops which are gone: TensorFlow refuses to import them."""
-    if "_class" not in node.attr:
-        return
-    places = node.attr["_class"].list.s
-    kept = [raw for raw in places if not _is_lost(raw, ops)]
-    if len(kept) == len(places):
-        return
-    del places[:]
-    places.extend(kept)
-    if not kept:
-        del node.attr["_class"]
+    if has_lost_colocation(node, ops):
+        places = [raw for raw in node.attr["_class"].list.s if not _is_lost(raw, ops)]
+        node.attr["_class"].list.s[:] = places
+        if not places:
+            del node.attr["_class"]
 
 
-def _filter_library(draft: Draft) -> None:
-    """Keep the functions that the ops call, and those that these call; gradients of kept functions too."""
-    library = draft.header.graph_def.library
-    if not library.function:
-        return
-    kept = called_functions(library, draft.nodes.values())
-    filtered = FunctionDefLibrary(
-        function=[function for function in library.function if function.signature.name in kept],
-        gradient=[gradient for gradient in library.gradient if gradient.function_name in kept],
-    )
-    library.CopyFrom(filtered)
-
-
-def called_functions(library: FunctionDefLibrary, nodes: Iterable[NodeDef]) -> set[str]:
-    """Return the names of the functions of a library that nodes call, directly or through others."""
-    bodies = {function.signature.name: function for function in library.function}
-    gradients = {gradient.function_name: gradient.gradient_func for gradient in library.gradient}
-    found: set[str] = set()
-    todo = [name for node in nodes for name in _mentioned(node)]
-    while todo:
-        name = todo.pop()
-        if name in found or name not in bodies:
-            continue
-        found.add(name)
-        todo.extend(mentioned for node in bodies[name].node_def for mentioned in _mentioned(node))
-        todo.append(gradients.get(name, ""))
-        todo.extend(value.s.decode("utf-8", "replace") for value in bodies[name].attr.values() if value.s)
-    return found
-
-
-def _mentioned(node: NodeDef) -> list[str]:
-    """Return what may be functions' names in a node: its type, and the functions in its attributes."""
-    return [node.op] + [name for value in node.attr.values() for name in _functions_of(value)]
-
-
-def _functions_of(value: AttrValue) -> list[str]:
-    if value.WhichOneof("value") == "func":
-        return [value.func.name, *(name for inner in value.func.attr.values() for name in _functions_of(inner))]
-    return [function.name for function in value.list.func] if value.WhichOneof("value") == "list" else []
+def _is_lost(location: bytes, ops: Container[str]) -> bool:
+    return location.startswith(b"loc:@") and location[5:].decode("utf-8", "replace") not in ops

@@ -34,7 +34,18 @@ def to_resource(graph: Graph) -> Graph:
     """
     if not any(node.op in REFERENCE_VARIABLES for node in graph.nodes.values()):
         return graph
-    return _Rewriter(graph).rewritten()
+    rewriter = _Rewriter(graph)
+    for name, old in graph.nodes.items():
+        node = old
+        if old.op in REFERENCE_VARIABLES or any(rewriter.handle(ref) for ref in graph.inputs(name)):
+            node = copy_of(old)
+            rewriter.rewrite(node)
+        if node.op != old.op:
+            node.attr.pop("_output_shapes", None)  # true of the reference, and the import would compare it
+        rewriter.new[name] = node  # behind the reads that it now needs
+    header = graph.header_copy()
+    rewriter.rewrite_header(header)
+    return graph.having(rewriter.new.values(), header)
 
 
 class _Rewriter:
@@ -45,19 +56,6 @@ class _Rewriter:
         self.new: dict[str, NodeDef] = {}
         self.names = FreeNames(graph.nodes)
         self.operators = {op.name: op for op in graph.header.meta_info_def.stripped_op_list.op}
-
-    def rewritten(self) -> Graph:
-        for name, old in self.graph.nodes.items():
-            node = old
-            if old.op in REFERENCE_VARIABLES or any(self.handle(ref) for ref in self.graph.inputs(name)):
-                node = copy_of(old)
-                self._rewrite(node)
-            if node.op != old.op:
-                node.attr.pop("_output_shapes", None)  # true of the reference, and the import would compare it
-            self.new[name] = node  # behind the reads that it now needs
-        header = self.graph.header_copy()
-        _merge(header, self._collections(header))
-        return self.graph.having(self.new.values(), header)
 
     def handle(self, ref: TensorRef, seen: frozenset[str] = frozenset()) -> _Handle | None:
         """Return the handle that a tensor was a reference to, or None where it is a plain value."""
@@ -75,18 +73,34 @@ class _Rewriter:
             return _Handle(through.ref, ref.op) if through else None
         return None
 
-    def _rewrite(self, node: NodeDef) -> None:
-        """Rewrite a node in place."""
+    def rewrite(self, node: NodeDef) -> None:
+        """Rewrite a node in place: a variable, or an op that reads a reference."""
         first = next(iter(self.graph.inputs(node.name)), None)
         is_reference = first is not None and self.handle(first) is not None
         if node.op in REFERENCE_VARIABLES:
-            _to_handle(node)
+            node.op = "VarHandleOp"
+            if not node.attr["shared_name"].s:
+                node.attr["shared_name"].s = node.name.encode()
         elif is_reference and node.op in UPDATES:
-            self._update(node)
-        elif is_reference and node.op in REFERENCE_FLOW:
-            self._flow(node)
-        elif is_reference and node.op == "Identity":
-            self._read_in_place(node)
+            form = UPDATES[node.op]
+            self._take_handles(node, form.references)
+            node.op = form.resource
+            for old, new in form.renamed_attrs:
+                if old in node.attr:
+                    node.attr[new].CopyFrom(type_attr(node.attr[old].type))
+                    del node.attr[old]
+            for name in form.dropped_attrs:
+                node.attr.pop(name, None)
+        elif is_reference and node.op in REFERENCE_FLOW:  # the handle goes through the conditional or loop instead
+            self._take_handles(node, len(self.graph.inputs(node.name)) if node.op == "RefMerge" else 1)
+            node.op = REFERENCE_FLOW[node.op]
+            node.attr["T"].CopyFrom(type_attr(DT_RESOURCE))
+        elif is_reference and node.op == "Identity":  # becomes the read itself, under the same name
+            dtype = node.attr["T"].type
+            self._take_handles(node, 1)
+            node.op = "ReadVariableOp"
+            del node.attr["T"]
+            node.attr["dtype"].CopyFrom(type_attr(dtype))
         elif is_reference and node.op == "IsVariableInitialized":
             self._take_handles(node, 1)
             node.op = "VarIsInitializedOp"
@@ -94,32 +108,6 @@ class _Rewriter:
         else:
             self._refuse_references(node)
             self._take_handles(node, 0)
-
-    def _update(self, node: NodeDef) -> None:
-        """Rewrite an op that changes variables: Assign, Scatter..., Apply..."""
-        form = UPDATES[node.op]
-        self._take_handles(node, form.references)
-        node.op = form.resource
-        for old, new in form.renamed_attrs:
-            if old in node.attr:
-                node.attr[new].CopyFrom(type_attr(node.attr[old].type))
-                del node.attr[old]
-        for name in form.dropped_attrs:
-            node.attr.pop(name, None)
-
-    def _flow(self, node: NodeDef) -> None:
-        """Rewrite a reference's way through a conditional or a loop: the handle goes instead."""
-        self._take_handles(node, len(self.graph.inputs(node.name)) if node.op == "RefMerge" else 1)
-        node.op = REFERENCE_FLOW[node.op]
-        node.attr["T"].CopyFrom(type_attr(DT_RESOURCE))
-
-    def _read_in_place(self, node: NodeDef) -> None:
-        """Make the identity that read a reference the read of the variable, under the same name."""
-        dtype = node.attr["T"].type
-        self._take_handles(node, 1)
-        node.op = "ReadVariableOp"
-        del node.attr["T"]
-        node.attr["dtype"].CopyFrom(type_attr(dtype))
 
     def _take_handles(self, node: NodeDef, count: int) -> None:
         """Let the first `count` inputs be handles and read all other references before the node."""
@@ -166,42 +154,27 @@ class _Rewriter:
                 f"{self.graph.source}: {node.name} ({node.op}) needs a reference variable and has no resource form"
             )
 
-    def _collections(self, meta: MetaGraphDef) -> dict[str, str]:
-        """Return new names for the tensors in collections and signatures that were references: their reads."""
-        texts = [text for entry in meta.collection_def.values() for text in entry.node_list.value if ":" in text]
-        for signature in meta.signature_def.values():
-            texts += [info.name for info in (*signature.inputs.values(), *signature.outputs.values())]
-        named = {}
-        for text in dict.fromkeys(texts):
+    def rewrite_header(self, header: MetaGraphDef) -> None:
+        """Let collections and signatures name the reads of what were references, and resource variables."""
+        infos = [
+            info
+            for signature in header.signature_def.values()
+            for info in (*signature.inputs.values(), *signature.outputs.values())
+        ]
+        texts = [text for entry in header.collection_def.values() for text in entry.node_list.value if ":" in text]
+        reads = {}
+        for text in dict.fromkeys([*texts, *(info.name for info in infos)]):
             handle = self.handle(TensorRef.parse(text))
             if handle is not None:
-                named[text] = str(self._read(TensorRef.parse(text).op, handle, []))
-        return named
-
-
-def _to_handle(node: NodeDef) -> None:
-    """Make a variable's node the op that gives its handle."""
-    node.op = "VarHandleOp"
-    if not node.attr["shared_name"].s:
-        node.attr["shared_name"].s = node.name.encode()
-
-
-def _merge(meta: MetaGraphDef, named: dict[str, str]) -> None:
-    """Put new names and resource variables into the collections and signatures, in place."""
-    for key, collection in meta.collection_def.items():
-        for position, text in enumerate(collection.node_list.value):
-            collection.node_list.value[position] = named.get(text, text)
-        if key in VARIABLE_COLLECTIONS and collection.WhichOneof("kind") == "bytes_list":
-            entries = [_resource_entry(raw) for raw in collection.bytes_list.value]
-            del collection.bytes_list.value[:]
-            collection.bytes_list.value.extend(entries)
-    for signature in meta.signature_def.values():
-        for info in (*signature.inputs.values(), *signature.outputs.values()):
-            if info.name in named:
-                info.name = named[info.name]
-
-
-def _resource_entry(raw: bytes) -> bytes:
-    entry = VariableDef.FromString(raw)
-    entry.is_resource = True
-    return entry.SerializeToString()
+                reads[text] = str(self._read(TensorRef.parse(text).op, handle, []))
+        for info in infos:
+            if info.name in reads:
+                info.name = reads[info.name]
+        for key, collection in header.collection_def.items():
+            for position, text in enumerate(collection.node_list.value):
+                collection.node_list.value[position] = reads.get(text, text)
+            if key in VARIABLE_COLLECTIONS and collection.WhichOneof("kind") == "bytes_list":
+                for position, raw in enumerate(collection.bytes_list.value):
+                    entry = VariableDef.FromString(raw)
+                    entry.is_resource = True
+                    collection.bytes_list.value[position] = entry.SerializeToString()

@@ -8,7 +8,7 @@ from ckpttool.core.tensors import STRING, DType
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import SaverDef
 from ckpttool.graph.contents.constants import constant
-from ckpttool.graph.contents.stored import SaverEntry, saver_entries, saver_ops, slice_text, texts
+from ckpttool.graph.contents.stored import saver_entries, saver_ops, slice_text, texts
 from ckpttool.graph.contents.variables import Variable, variables, written_variable
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.free_names import FreeNames
@@ -33,20 +33,32 @@ def trim_savers(graph: Graph, gone: Container[str]) -> Graph:
     """
     draft, removed, moved = Draft(graph), set[str](), dict[TensorRef, TensorRef]()
     for name in saver_ops(graph):
-        found = saver_entries(graph, name)
-        lost = {entry.position for entry in found if entry.variable is not None and entry.variable in gone}
-        kept = [entry.position for entry in found if entry.position not in lost]
+        members = saver_entries(graph, name)
+        lost = {entry.position for entry in members if entry.variable is not None and entry.variable in gone}
+        kept = [entry.position for entry in members if entry.position not in lost]
         if graph.nodes[name].op in RESTORES:
             removed.update(op for position in lost for op in _restoring(graph, TensorRef(name, position)))
             moved |= {TensorRef(name, old): TensorRef(name, place) for place, old in enumerate(kept)}
         if not kept:
             removed.add(name)
-        elif len(kept) < len(found):
+        elif len(kept) < len(members):
             _keep_entries(draft, name, kept)
-    _forget_shards(draft, removed)
+    files = {graph.inputs(name)[0] for name in removed if graph.nodes[name].op in SAVES}
+    for name in graph.nodes if files else ():  # what joins shards leaves out files to which nothing is written any more
+        readers = (graph.nodes[op].op for op in graph.consumers.get(name, []))
+        if graph.nodes[name].op == "Pack" and "MergeV2Checkpoints" in readers:
+            shards = [ref for ref in graph.inputs(name) if ref not in files]
+            set_inputs(draft.op(name), shards, control_inputs(graph.nodes[name]))
+            draft.op(name).attr["N"].i = len(shards)
+            draft.op(name).attr.pop("_output_shapes", None)
     draft.redirect(moved)
     trimmed = keep(draft.sealed(), graph.nodes.keys() - removed)
-    return trimmed if saver_ops(trimmed) else _without_savers(trimmed)
+    if saver_ops(trimmed):
+        return trimmed
+    header = trimmed.header_copy()
+    header.ClearField("saver_def")
+    header.collection_def.pop("savers", None)
+    return trimmed.having(header=header)
 
 
 def put_texts(node: NodeDef, values: list[str]) -> None:
@@ -63,8 +75,8 @@ def _keep_entries(draft: Draft, name: str, kept: list[int]) -> None:
     graph = draft.graph
     node, inputs = draft.op(name), graph.inputs(name)
     for place in inputs[1 : 3 if node.op in SLICED_SAVERS else 2]:
-        found = texts(graph, place)
-        put_texts(draft.op(place.op), [found[position] for position in kept])
+        values = texts(graph, place)
+        put_texts(draft.op(place.op), [values[position] for position in kept])
     types = node.attr[SAVER_DTYPES[node.op]].list.type
     types[:] = [types[position] for position in kept]
     if node.op in SAVES:
@@ -81,26 +93,6 @@ def _restoring(graph: Graph, ref: TensorRef) -> Iterator[str]:
             yield from _restoring(graph, TensorRef(reader, 0))
 
 
-def _forget_shards(draft: Draft, removed: set[str]) -> None:
-    """Let what joins the shards of a saver leave out the files to which nothing is written any more."""
-    graph = draft.graph
-    files = {graph.inputs(name)[0] for name in removed if graph.nodes[name].op in SAVES}
-    for name in graph.nodes if files else ():
-        joining = graph.consumers.get(name, [])
-        if graph.nodes[name].op == "Pack" and any(graph.nodes[op].op == "MergeV2Checkpoints" for op in joining):
-            kept = [ref for ref in graph.inputs(name) if ref not in files]
-            set_inputs(draft.op(name), kept, control_inputs(graph.nodes[name]))
-            draft.op(name).attr["N"].i = len(kept)
-            draft.op(name).attr.pop("_output_shapes", None)
-
-
-def _without_savers(graph: Graph) -> Graph:
-    header = graph.header_copy()
-    header.ClearField("saver_def")
-    header.collection_def.pop("savers", None)
-    return graph.having(header=header)
-
-
 def cast_saved(graph: Graph, dtypes: Mapping[str, DType]) -> Graph:
     """Return the graph whose savers keep tensors (names in the checkpoint) in these dtypes on the disk.
 
@@ -108,44 +100,33 @@ def cast_saved(graph: Graph, dtypes: Mapping[str, DType]) -> Graph:
     """
     draft, names = Draft(graph), FreeNames(graph.nodes)
     casts: dict[TensorRef, NodeDef] = {}
-    for name, inputs, entry in _entries(graph):
-        disk = dtypes.get(entry.key)
-        if disk is None or entry.variable is None or _dtype(draft.nodes[name], entry.position) == disk.number:
-            continue
-        held = _dtype(draft.nodes[name], entry.position)
-        _put_dtype(draft.op(name), entry.position, disk)
-        is_restore = graph.nodes[name].op in RESTORES
-        earlier = _earlier_cast(graph, name, inputs, entry)
-        if earlier is not None:
-            draft.op(earlier).attr["SrcT" if is_restore else "DstT"].CopyFrom(type_attr(disk.number))
-            continue
-        cast = names.free(f"{name}/{entry.key}/Cast")
-        if is_restore:
-            source = TensorRef(name, entry.position)
-            casts[source] = _cast(cast, source, disk.number, held)
-        else:
-            place = SAVES[graph.nodes[name].op] + entry.position
-            casts[TensorRef(cast, 0)] = _cast(cast, inputs[place], held, disk.number)
-            draft.op(name).input[place] = cast
+    for name in saver_ops(graph):
+        inputs, is_restore = graph.inputs(name), graph.nodes[name].op in RESTORES
+        for entry in saver_entries(graph, name):
+            disk = dtypes.get(entry.key)
+            held = _dtype(draft.nodes[name], entry.position)
+            if disk is None or entry.variable is None or held == disk.number:
+                continue
+            _put_dtype(draft.op(name), entry.position, disk)
+            place = entry.position if is_restore else SAVES[graph.nodes[name].op] + entry.position
+            ref = TensorRef(name, place) if is_restore else inputs[place]
+            around = graph.readers.get(ref, []) if is_restore else [ref.op]
+            earlier = next((op for op in around if graph.nodes[op].op == "Cast"), None)
+            if earlier is not None:
+                draft.op(earlier).attr["SrcT" if is_restore else "DstT"].CopyFrom(type_attr(disk.number))
+                continue
+            cast = NodeDef(name=names.free(f"{name}/{entry.key}/Cast"), op="Cast", input=[input_text(ref)])
+            source, target = (disk.number, held) if is_restore else (held, disk.number)
+            cast.attr["SrcT"].CopyFrom(type_attr(source))
+            cast.attr["DstT"].CopyFrom(type_attr(target))
+            if is_restore:
+                casts[ref] = cast
+            else:
+                draft.op(name).input[place] = cast.name
+                draft.add(cast)
     draft.redirect({ref: TensorRef(cast.name, 0) for ref, cast in casts.items()})
     draft.add(*casts.values())
     return draft.sealed()
-
-
-def _entries(graph: Graph) -> Iterator[tuple[str, list[TensorRef], SaverEntry]]:
-    """Yield each op of a saver and its inputs with each tensor that it writes or reads."""
-    for name in saver_ops(graph):
-        inputs = graph.inputs(name)
-        yield from ((name, inputs, entry) for entry in saver_entries(graph, name))
-
-
-def _earlier_cast(graph: Graph, name: str, inputs: list[TensorRef], entry: SaverEntry) -> str | None:
-    """Return the cast that stands between a saver's op and a variable already, None where none does."""
-    if graph.nodes[name].op in RESTORES:
-        around = graph.readers.get(TensorRef(name, entry.position), [])
-    else:
-        around = [inputs[SAVES[graph.nodes[name].op] + entry.position].op]
-    return next((op for op in around if graph.nodes[op].op == "Cast"), None)
 
 
 def _dtype(node: NodeDef, position: int) -> int:
@@ -163,68 +144,61 @@ def _put_dtype(node: NodeDef, position: int, dtype: DType) -> None:
     node.attr.pop("_output_shapes", None)
 
 
-def _cast(name: str, source: TensorRef, old: int, new: int) -> NodeDef:
-    cast = NodeDef(name=name, op="Cast", input=[input_text(source)])
-    cast.attr["SrcT"].CopyFrom(type_attr(old))
-    cast.attr["DstT"].CopyFrom(type_attr(new))
-    return cast
-
-
-_KEPT, _HOURS = 5, 10000.0
-"""What `tf.compat.v1.train.Saver` has by default: checkpoints that are kept, hours between those kept for good."""
-
-
 def with_saver(graph: Graph) -> Graph:
-    """Return a graph that has lost its savers with one of its own, of every variable that its checkpoint holds."""
+    """Return a graph that has lost its savers with one of its own, of every variable that its checkpoint holds.
+
+    Its ops are named as TensorFlow names them, and it keeps as many checkpoints as `tf.compat.v1.train.Saver`.
+    """
     members = list(variables(graph).values())
     scope = free_name("save", {name.partition("/")[0] for name in graph.nodes})
     draft = Draft(graph)
     draft.header.collection_def.pop("savers", None)
     draft.header.ClearField("saver_def")
     if members:
-        draft.add(*_nodes(scope, members))
+        draft.add(*_saver_nodes(scope, members))
         draft.header.saver_def.CopyFrom(
             SaverDef(
                 filename_tensor_name=f"{scope}/Const:0",
                 save_tensor_name=f"{scope}/control_dependency:0",
                 restore_op_name=f"{scope}/restore_all",
-                max_to_keep=_KEPT,
-                keep_checkpoint_every_n_hours=_HOURS,
+                max_to_keep=5,
+                keep_checkpoint_every_n_hours=10000.0,
                 version=SaverDef.V2,
             )
         )
     return draft.sealed()
 
 
-def _nodes(scope: str, members: Sequence[Variable]) -> list[NodeDef]:
-    """Return the saver's ops: the file's name, the tensors' names, writing, reading, and an assign to each variable."""
-    reads = {variable.op: _read(scope, variable) for variable in members if variable.resource}
-    values = [reads[variable.op].name if variable.resource else variable.op for variable in members]
-    assigns = [_assign(scope, variable, position) for position, variable in enumerate(members)]
-    place = [f"{scope}/Const", f"{scope}/tensor_names", f"{scope}/shape_and_slices"]
+def _saver_nodes(scope: str, members: Sequence[Variable]) -> Iterator[NodeDef]:
+    """Yield a saver's ops: the file's name, the tensors' names, reads, writing, reading, an assign to each variable."""
+    default = constant(f"{scope}/filename/input", np.array(b"model", object), STRING)
+    file = NodeDef(name=f"{scope}/Const", op="PlaceholderWithDefault", input=[default.name])
+    file.attr["dtype"].CopyFrom(type_attr(STRING.number))
+    file.attr["shape"].shape.SetInParent()
+    yield from (default, file)
+    place = [file.name, f"{scope}/tensor_names", f"{scope}/shape_and_slices"]
+    for name, texts_of in ((place[1], [each.name for each in members]), (place[2], [_slice(each) for each in members])):
+        yield constant(name, np.array([text.encode() for text in texts_of], object), STRING)
+    values, assigns = [], []
+    for position, variable in enumerate(members):
+        dtype = type_attr(variable.dtype.number)
+        if variable.resource:
+            read = NodeDef(name=f"{scope}/{variable.op}/ReadVariableOp", op="ReadVariableOp", input=[variable.op])
+            read.attr["dtype"].CopyFrom(dtype)
+            yield read
+        values.append(read.name if variable.resource else variable.op)
+        assign = NodeDef(name=f"{scope}/{variable.op}/Assign", input=[variable.op, f"{scope}/RestoreV2:{position}"])
+        assign.op = "AssignVariableOp" if variable.resource else "Assign"
+        assign.attr["dtype" if variable.resource else "T"].CopyFrom(dtype)
+        assigns.append(assign)
     save = NodeDef(name=f"{scope}/SaveV2", op="SaveV2", input=[*place, *values])
+    done = NodeDef(name=f"{scope}/control_dependency", op="Identity", input=[file.name, f"^{save.name}"])
+    done.attr["T"].CopyFrom(type_attr(STRING.number))
     restore = NodeDef(name=f"{scope}/RestoreV2", op="RestoreV2", input=place)
     for node in (save, restore):
         node.attr["dtypes"].list.type.extend([variable.dtype.number for variable in members])  # type: ignore[misc]
-    done = NodeDef(name=f"{scope}/control_dependency", op="Identity", input=[place[0], f"^{save.name}"])
-    done.attr["T"].CopyFrom(type_attr(STRING.number))
     restore_all = NodeDef(name=f"{scope}/restore_all", op="NoOp", input=[f"^{node.name}" for node in assigns])
-    texts = [variable.name for variable in members], [_slice(variable) for variable in members]
-    names = [_strings(name, found) for name, found in zip(place[1:], texts, strict=True)]
-    return [*_file(scope), *names, *reads.values(), save, done, restore, *assigns, restore_all]
-
-
-def _file(scope: str) -> list[NodeDef]:
-    """Return the placeholder that a checkpoint's prefix is fed to."""
-    default = constant(f"{scope}/filename/input", np.array(b"model", object), STRING)
-    place = NodeDef(name=f"{scope}/Const", op="PlaceholderWithDefault", input=[default.name])
-    place.attr["dtype"].CopyFrom(type_attr(STRING.number))
-    place.attr["shape"].shape.SetInParent()
-    return [default, place]
-
-
-def _strings(name: str, texts: Sequence[str]) -> NodeDef:
-    return constant(name, np.array([text.encode() for text in texts], object), STRING)
+    yield from (save, done, restore, *assigns, restore_all)
 
 
 def _slice(variable: Variable) -> str:
@@ -232,17 +206,3 @@ def _slice(variable: Variable) -> str:
     if variable.slice_offset is None or variable.full_shape is None or variable.shape is None:
         return ""
     return slice_text(variable.full_shape, variable.slice_offset, variable.shape)
-
-
-def _read(scope: str, variable: Variable) -> NodeDef:
-    node = NodeDef(name=f"{scope}/{variable.op}/ReadVariableOp", op="ReadVariableOp", input=[variable.op])
-    node.attr["dtype"].CopyFrom(type_attr(variable.dtype.number))
-    return node
-
-
-def _assign(scope: str, variable: Variable, position: int) -> NodeDef:
-    """Return the op that gives a variable what was read for it."""
-    node = NodeDef(name=f"{scope}/{variable.op}/Assign", input=[variable.op, f"{scope}/RestoreV2:{position}"])
-    node.op = "AssignVariableOp" if variable.resource else "Assign"
-    node.attr["dtype" if variable.resource else "T"].CopyFrom(type_attr(variable.dtype.number))
-    return node

@@ -1,7 +1,7 @@
 """Variables of other sizes: their shapes, their initialisers, and the constants that hold the old size."""
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +22,7 @@ from ckpttool.graph.rewrite.savers import put_texts
 from ckpttool.graph.sync.dropping import GRADIENTS, outputs, without_ops
 
 Shape = tuple[int, ...]
+_SHAPE = re.compile(r"Shape(?:_(\d+))?")
 
 
 @dataclass(frozen=True)
@@ -55,17 +56,28 @@ def resize_variables(graph: Graph, shapes: Mapping[str, Shape]) -> tuple[Graph, 
     if not shapes:
         return graph, ()
     resizes = {resize.variable.op: resize for resize in _resizes(graph, shapes)}
-    found = _spread(graph, resizes)
+    forward = graph.ancestors(*(TensorRef.parse(name).op for name in outputs(graph)))
+    changes = spread(graph, {op: resize.change for op, resize in resizes.items()}, forward)
+    if changes.clashes:
+        raise PlanError(f"{graph.source}: the new shapes do not fit: {next(iter(changes.clashes.values()))}")
     draft = Draft(graph)
     for op, node in graph.nodes.items():
         if "_output_shapes" in node.attr:
             del draft.op(op).attr["_output_shapes"]
     zeroed = {op: name for op, resize in resizes.items() if (name := _resize(draft, resize))}
     _reslice(draft, resizes)
-    folded = refold(draft, found)
     _describe(draft.header, resizes, zeroed)
+    folded = _refold(draft, changes)
     after = draft.sealed()
-    return without_ops(after, folded) if folded else after, tuple(_notes(found, zeroed, folded))
+    notes = []
+    if changes.unclear:
+        listed = ", ".join(changes.unclear[:5])
+        notes.append(f"what the new shapes do beyond these ops only running them tells: {listed}")
+    if zeroed:
+        notes.append(f"initialised with 0 now, since a value of the old shape was in the graph: {', '.join(zeroed)}")
+    if folded:
+        notes.append(f"the old sizes are in constants of the gradients: {', '.join(folded[:3])}")
+    return without_ops(after, folded) if folded else after, tuple(notes)
 
 
 def _resizes(graph: Graph, shapes: Mapping[str, Shape]) -> Iterator[_Resize]:
@@ -82,24 +94,6 @@ def _resizes(graph: Graph, shapes: Mapping[str, Shape]) -> Iterator[_Resize]:
             if min(new, default=1) <= 0:
                 raise PlanError(f"{graph.source}: {name} of {list(whole)} leaves nothing for its slice {member.op}")
             yield _Resize(member, part, new, whole)
-
-
-def _spread(graph: Graph, resizes: Mapping[str, _Resize]) -> Spread:
-    """Follow the new shapes through what computes the graph's outputs."""
-    forward = graph.ancestors(*(TensorRef.parse(name).op for name in outputs(graph)))
-    found = spread(graph, {op: resize.change for op, resize in resizes.items()}, forward)
-    if found.clashes:
-        raise PlanError(f"{graph.source}: the new shapes do not fit: {next(iter(found.clashes.values()))}")
-    return found
-
-
-def _notes(found: Spread, zeroed: Collection[str], folded: Collection[str]) -> Iterator[str]:
-    if found.unclear:
-        yield f"what the new shapes do beyond these ops only running them tells: {', '.join(found.unclear[:5])}"
-    if zeroed:
-        yield f"initialised with 0 now, since a value of the old shape was in the graph: {', '.join(zeroed)}"
-    if folded:
-        yield f"the old sizes are in constants of the gradients: {', '.join(list(folded)[:3])}"
 
 
 def _resize(draft: Draft, resize: _Resize) -> str | None:
@@ -128,7 +122,7 @@ def _resize_initial(draft: Draft, resize: _Resize) -> bool:
     changed = {op: node for op in ops if (node := _resized(graph.nodes[op], resize)) is not None}
     held = {size for size, _ in resize.change.sizes.values()}
     left = (numbers(graph.nodes[op]) for op in ops if op not in changed)
-    if not changed or any(found is not None and may_hold(found, held) for found in left):
+    if not changed or any(values is not None and may_hold(values, held) for values in left):
         return False
     for op, node in changed.items():
         draft.op(op).attr["value"].CopyFrom(node.attr["value"])
@@ -140,8 +134,8 @@ def _resized(node: NodeDef, resize: _Resize) -> NodeDef | None:
     if node.op != "Const":
         return None
     dtype = dtype_numbered(node.attr["dtype"].type)
-    found = numbers(node)
-    if found is not None and "int" in dtype.name and tuple(found.reshape(-1)) == resize.old and found.ndim == 1:
+    values = numbers(node)
+    if values is not None and "int" in dtype.name and tuple(values.reshape(-1)) == resize.old and values.ndim == 1:
         return constant(node.name, np.array(resize.new, dtype.numpy), dtype)
     if shape_of(node.attr["value"].tensor) == resize.old and (number := single_number(node)) is not None:
         return uniform(node.name, resize.new, number, dtype)
@@ -167,8 +161,8 @@ def _reslice(draft: Draft, resizes: Mapping[str, _Resize]) -> None:
 def _describe(meta: MetaGraphDef, resizes: Mapping[str, _Resize], zeroed: Mapping[str, str]) -> None:
     """Write slices and new initial values into the collections of variables, in place."""
     for key in VARIABLE_COLLECTIONS & meta.collection_def.keys():
-        saver_entries = meta.collection_def[key].bytes_list.value
-        for place, raw in enumerate(saver_entries):
+        definitions = meta.collection_def[key].bytes_list.value
+        for place, raw in enumerate(definitions):
             entry = VariableDef.FromString(raw)
             op = TensorRef.parse(entry.variable_name).op
             if op in zeroed:
@@ -176,13 +170,10 @@ def _describe(meta: MetaGraphDef, resizes: Mapping[str, _Resize], zeroed: Mappin
             if op in resizes and entry.save_slice_info_def.full_name:
                 entry.save_slice_info_def.full_shape[:] = resizes[op].whole
                 entry.save_slice_info_def.var_shape[:] = resizes[op].new
-            saver_entries[place] = entry.SerializeToString()
+            definitions[place] = entry.SerializeToString()
 
 
-_SHAPE = re.compile(r"Shape(?:_(\d+))?")
-
-
-def refold(draft: Draft, found: Spread) -> list[str]:
+def _refold(draft: Draft, spread_of: Spread) -> list[str]:
     """Put new sizes into the constants of gradients, in place; return those of which it is not known what they hold.
 
     TensorFlow names the gradient of an op after it, and in it the shape of the op's input 1 `Shape_1`: that is known.
@@ -193,14 +184,38 @@ def refold(draft: Draft, found: Spread) -> list[str]:
         start = GRADIENTS.match(name)
         if start is None or node.op != "Const":
             continue
-        forward = _forward_op(graph, name[start.end() :])
-        changes = _changes(graph, forward, found)
-        if (put := _refolded(node, forward, changes)) is not None:
+        parts = name[start.end() :].split("_grad/")
+        heads = ("_grad/".join(parts[:count]) for count in range(len(parts) - 1, 0, -1))
+        forward = next((head for head in heads if head in graph.nodes), None)
+        inputs = [spread_of.tensors.get(ref) for ref in graph.inputs(forward)] if forward else []
+        if (put := _refolded(node, inputs)) is not None:
             new = constant(name, put, dtype_numbered(node.attr["dtype"].type))
             draft.op(name).attr["value"].CopyFrom(new.attr["value"])
-        elif _is_suspect(node, _held(changes if forward and not found.unclear else list(found.tensors.values()))):
+            continue
+        changes = list(spread_of.tensors.values())
+        if forward and not spread_of.unclear:
+            changes = [change for change in (*inputs, spread_of.tensors.get(TensorRef(forward, 0))) if change]
+        held = {old for change in changes for old, _ in change.sizes.values()}
+        values, shape = numbers(node), shape_of(node.attr["value"].tensor)
+        if held.intersection(shape) - {1} or (values is not None and may_hold(values, held)):
             unknown.append(name)
     return unknown
+
+
+def _refolded(node: NodeDef, inputs: Sequence[Change | None]) -> Array | None:
+    """Return the shape of an op's input with the new sizes, None where a constant is no such shape, or stays."""
+    last = _SHAPE.fullmatch(node.name.rpartition("/")[2])
+    values = numbers(node)
+    if last is None or values is None or values.ndim != 1:
+        return None
+    place = int(last[1] or 0)
+    change = inputs[place] if place < len(inputs) else None
+    if change is None or any(-axis > len(values) or values[axis] != size[0] for axis, size in change.sizes.items()):
+        return None
+    put = np.array(values)
+    for axis, size in change.sizes.items():
+        put[axis] = size[1]
+    return put
 
 
 def may_hold(values: Array, sizes: Collection[int]) -> bool:
@@ -210,43 +225,3 @@ def may_hold(values: Array, sizes: Collection[int]) -> bool:
     (True, False)
     """
     return any(value > 1 and value % size == 0 for value in values.reshape(-1).tolist() for size in sizes if size > 1)
-
-
-def _forward_op(graph: Graph, name: str) -> str | None:
-    """Return the op of whose gradient a name below `gradients/` is part, None where it is none's."""
-    parts = name.split("_grad/")
-    heads = ("_grad/".join(parts[:count]) for count in range(len(parts) - 1, 0, -1))
-    return next((head for head in heads if head in graph.nodes), None)
-
-
-def _changes(graph: Graph, forward: str | None, found: Spread) -> list[Change | None]:
-    """Return what changes in an op's inputs, then in its output."""
-    if forward is None:
-        return []
-    return [found.tensors.get(ref) for ref in (*graph.inputs(forward), TensorRef(forward, 0))]
-
-
-def _refolded(node: NodeDef, forward: str | None, changes: list[Change | None]) -> Array | None:
-    """Return the shape of an op's input with the new sizes, None where a constant is no such shape, or stays."""
-    last = _SHAPE.fullmatch(node.name.rpartition("/")[2])
-    values = numbers(node)
-    if forward is None or last is None or values is None or values.ndim != 1:
-        return None
-    place = int(last[1] or 0)
-    change = changes[place] if place < len(changes) - 1 else None
-    if change is None or any(-axis > len(values) or values[axis] != size[0] for axis, size in change.sizes.items()):
-        return None
-    put = np.array(values)
-    for axis, size in change.sizes.items():
-        put[axis] = size[1]
-    return put
-
-
-def _held(changes: Collection[Change | None]) -> set[int]:
-    return {old for change in changes if change is not None for old, _ in change.sizes.values()}
-
-
-def _is_suspect(node: NodeDef, sizes: set[int]) -> bool:
-    values = numbers(node)
-    shape = shape_of(node.attr["value"].tensor)
-    return bool(sizes.intersection(shape) - {1}) or (values is not None and may_hold(values, sizes))

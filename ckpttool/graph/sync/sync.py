@@ -1,6 +1,6 @@
 """A graph that follows surgery: what was done to a model's checkpoint, done to the graph that goes with it."""
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ckpttool.checkpoint import Checkpoint
@@ -47,31 +47,26 @@ def sync_graph(graph: Graph, edited: Checkpoint) -> Synced:
     kept = {old: new for old, new in origins.items() if old in known}
     saved = saved_names(graph)
     dropped = [name for name in known if name not in kept and (name in saved or not saved)]
-    aside = _slots_aside(known.keys() - kept.keys() - set(dropped), kept)
+    unsaved = known.keys() - kept.keys() - set(dropped)
+    slots = {slot: owner for slot in unsaved if (owner := base_name(slot, kept)) is not None}
     _refuse_cast(graph, known, edited, kept)
-    after, notes = resize_variables(drop_variables(graph, dropped), _shapes(known, edited, kept, aside))
+    shapes = {old: edited[new].shape for old, new in kept.items()}
+    shapes |= {slot: shapes[owner] for slot, owner in slots.items() if known[slot].shape == known[owner].shape}
+    # What has no shape in the graph takes any.
+    resized = {old: shape for old, shape in shapes.items() if known[old].shape not in (None, shape)}
+    after, notes = resize_variables(drop_variables(graph, dropped), resized)
     lost = lost_training(graph, after)
     after = cast_saved(after, {old: edited[new].dtype for old, new in kept.items()})
-    names = {slot: kept[owner].join(slot.rsplit(owner, 1)) for slot, owner in aside.items()}
     if any(old != new for old, new in origins.items()):
         after = rename_saved(after, lambda key: origins.get(key, key))
+    names = {slot: kept[owner].join(slot.rsplit(owner, 1)) for slot, owner in slots.items()}
     after = rename_variables(after, kept | names)
+    if lost:
+        notes += (f"the training op goes, with its gradients: {', '.join(lost[:5])}",)
     strange = [new for old, new in origins.items() if old not in known and old not in saved]
-    return Synced(after, (*notes, *_notes(lost, strange)))
-
-
-def _slots_aside(unsaved: Iterable[str], kept: Container[str]) -> dict[str, str]:
-    """Return the variable of each slot that is in the graph alone."""
-    return {slot: owner for slot in unsaved if (owner := base_name(slot, kept)) is not None}
-
-
-def _shapes(
-    known: Mapping[str, StoredTensor], edited: Checkpoint, kept: Mapping[str, str], aside: Mapping[str, str]
-) -> dict[str, tuple[int, ...]]:
-    """Return the new shape of each variable that has one, by its old name; what has no shape in the graph takes any."""
-    shapes = {old: edited[new].shape for old, new in kept.items()}
-    shapes |= {slot: shapes[owner] for slot, owner in aside.items() if known[slot].shape == known[owner].shape}
-    return {old: shape for old, shape in shapes.items() if known[old].shape not in (None, shape)}
+    if strange:
+        notes += (f"in the checkpoint alone, no variable of the graph: {', '.join(strange[:5])}",)
+    return Synced(after, notes)
 
 
 def _refuse_cast(graph: Graph, known: Mapping[str, StoredTensor], edited: Checkpoint, kept: Mapping[str, str]) -> None:
@@ -89,21 +84,16 @@ def _refuse_cast(graph: Graph, known: Mapping[str, StoredTensor], edited: Checkp
             raise PlanError(f"{graph.source}: {new} is read in slices, which TensorFlow does not do of {disk}")
 
 
-def _notes(lost: list[str], strange: list[str]) -> list[str]:
-    notes = [f"the training op goes, with its gradients: {', '.join(lost[:5])}"] if lost else []
-    return notes + ([f"in the checkpoint alone, no variable of the graph: {', '.join(strange[:5])}"] if strange else [])
-
-
 def _origins(edited: Checkpoint) -> dict[str, str]:
     """Return the name of each tensor by the one that it had.
 
     Raises:
         PlanError: one tensor has become two: a graph has one variable for it.
     """
-    found: dict[str, str] = {}
+    names: dict[str, str] = {}
     for name in edited:
         old = edited.origins.get(name, name)
-        if old in found:
-            raise PlanError(f"{found[old]} and {name} are both {old}: the graph has one variable for it")
-        found[old] = name
-    return found
+        if old in names:
+            raise PlanError(f"{names[old]} and {name} are both {old}: the graph has one variable for it")
+        names[old] = name
+    return names
