@@ -1,7 +1,7 @@
 """Graph: a MetaGraphDef with the look-ups that every other module of this floor needs."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, wraps
 from typing import TypeVar
@@ -207,9 +207,42 @@ class Graph:
             todo.extend(ref.op for ref in self.inputs(name, control) if ref not in stopped)
         return reached
 
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """Yield the name of each op that reads what is not there, or has no type, with what is wrong."""
+        for name, node in self.nodes.items():
+            if not node.op:
+                yield name, "has no type"
+            for text in node.input:
+                if self.refs[text].op not in self.nodes:
+                    yield name, f"reads {text}, which is not in the graph"
+
     def collection(self, key: str) -> list[str]:
         """Return a node-list collection's names, empty where there is none."""
         return list(self.header.collection_def[key].node_list.value) if key in self.header.collection_def else []
+
+
+class FreeNames:
+    """Names that no op has, each given once; the numbers that are taken are not counted through again.
+
+    >>> names = FreeNames({"save"})
+    >>> [names.free("save"), names.free("save"), names.free("load")]
+    ['save_1', 'save_2', 'load']
+    """
+
+    def __init__(self, taken: Iterable[str]) -> None:
+        """Begin with the names that ops have."""
+        self._taken = set(taken)
+        self._counts: dict[str, int] = {}
+
+    def free(self, wanted: str) -> str:
+        """Return the name, numbered as TensorFlow does where it is taken; it is taken then."""
+        name, count = wanted, self._counts.get(wanted, 0)
+        while name in self._taken:
+            count += 1
+            name = f"{wanted}_{count}"
+        self._counts[wanted] = count
+        self._taken.add(name)
+        return name
 
 
 def cached(function: Callable[[Graph], Answer]) -> Callable[[Graph], Answer]:

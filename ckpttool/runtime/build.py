@@ -12,7 +12,7 @@ from ckpttool.core.errors import GraphError, PlanError
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.gate import require_inert
-from ckpttool.graph.roles.roles import ROLE_KEYS
+from ckpttool.graph.roles.resolve import ROLE_KEYS
 from ckpttool.runtime.activations import dropout
 from ckpttool.runtime.configure import running, tensorflow
 from ckpttool.runtime.objectives import Objective, labels_of, put_objective

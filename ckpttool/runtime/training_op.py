@@ -10,7 +10,7 @@ from ckpttool.core.by_pattern import ByPattern
 from ckpttool.core.errors import PlanError
 from ckpttool.core.names import layer_of
 from ckpttool.graph.core import TensorRef
-from ckpttool.graph.roles.roles import ROLE_KEYS
+from ckpttool.graph.roles.resolve import ROLE_KEYS
 from ckpttool.runtime.configure import tensorflow
 from ckpttool.runtime.layers import MAX_NORM
 from ckpttool.runtime.recipe import Recipe

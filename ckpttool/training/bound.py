@@ -15,8 +15,8 @@ from ckpttool.graph.contents.op_outputs import known_shape
 from ckpttool.graph.contents.signatures import input_arguments
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.ops import PLACEHOLDERS
-from ckpttool.graph.roles.losses import comparison_kind
-from ckpttool.graph.roles.roles import ROLES, Roles, find_roles
+from ckpttool.graph.roles.candidates import comparison_kind
+from ckpttool.graph.roles.resolve import ROLES, Roles, find_roles
 from ckpttool.model.model import Model
 from ckpttool.runtime.function import GraphFunction
 from ckpttool.runtime.state import State

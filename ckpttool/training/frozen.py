@@ -11,7 +11,7 @@ from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.freezing.frozen import Frozen
 from ckpttool.graph.freezing.moving_averages import changed_variables
 from ckpttool.graph.freezing.updates import updated_variables
-from ckpttool.graph.roles.roles import Roles, needed_role
+from ckpttool.graph.roles.resolve import Roles, needed_role
 
 MODES = ("train", "freeze", "stats")
 

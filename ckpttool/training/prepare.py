@@ -14,7 +14,7 @@ from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.freezing.frozen import Frozen
 from ckpttool.graph.rewrite.draft import Draft
 from ckpttool.graph.rewrite.importable import importable
-from ckpttool.graph.roles.roles import Roles, find_roles, needed_role, with_roles
+from ckpttool.graph.roles.resolve import Roles, find_roles, needed_role, with_roles
 from ckpttool.model.model import Model
 from ckpttool.model.plan import PlanRow, plan_rows
 from ckpttool.runtime.build import with_dropout, with_objective, with_training

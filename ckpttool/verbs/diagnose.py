@@ -18,7 +18,7 @@ from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.rewrite.importable import importable
 from ckpttool.graph.rewrite.prune import without_training
-from ckpttool.graph.roles.roles import needed_role
+from ckpttool.graph.roles.resolve import needed_role
 from ckpttool.model.model import Model
 from ckpttool.runtime.build import with_gradients
 from ckpttool.runtime.function import STEP_NUMBER, GraphFunction, runner

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ckpttool.core.tensors import Array
-from ckpttool.graph.roles.roles import needed_role
+from ckpttool.graph.roles.resolve import needed_role
 from ckpttool.model.model import Model
 from ckpttool.runtime.streaming import Means, Score
 from ckpttool.training.bound import Bound

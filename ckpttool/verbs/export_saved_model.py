@@ -21,7 +21,7 @@ from ckpttool.graph.rewrite.importable import importable
 from ckpttool.graph.rewrite.resource import to_resource
 from ckpttool.graph.rewrite.savers import with_saver
 from ckpttool.graph.rewrite.serving import serving_part, signature_of, signed, switched_off
-from ckpttool.graph.roles.modes import mode_placeholders
+from ckpttool.graph.roles.placeholders import mode_placeholders
 from ckpttool.graph.roles.served import Served, served
 from ckpttool.lineage.provenance import Command, carried
 from ckpttool.model.model import Model

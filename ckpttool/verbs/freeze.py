@@ -13,8 +13,8 @@ from ckpttool.graph.freezing.closure import FrozenPart
 from ckpttool.graph.freezing.frozen import Frozen, Method
 from ckpttool.graph.freezing.updates import update_ops
 from ckpttool.graph.rewrite.importable import importable
-from ckpttool.graph.roles.modes import mode_placeholders
-from ckpttool.graph.roles.roles import Roles, certain_roles, find_roles
+from ckpttool.graph.roles.placeholders import mode_placeholders
+from ckpttool.graph.roles.resolve import Roles, certain_roles, find_roles
 from ckpttool.lineage.provenance import Command
 from ckpttool.model.model import Model, write_model
 from ckpttool.model.plan import ModelPlan, PlanRow, plan_rows, prefix_note

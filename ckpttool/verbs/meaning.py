@@ -9,8 +9,8 @@ import numpy as np
 from ckpttool.core.tensors import Array
 from ckpttool.data.columns import INTEGERS
 from ckpttool.graph.core import Graph, TensorRef
-from ckpttool.graph.roles.losses import comparison_kind, source
-from ckpttool.graph.roles.roles import Roles
+from ckpttool.graph.roles.candidates import comparison_kind, source
+from ckpttool.graph.roles.resolve import Roles
 from ckpttool.training.bound import placeholder_spec
 
 Predicts = Literal["class", "labels", "numbers"]

@@ -21,8 +21,8 @@ from ckpttool.core.tensors import PIECE, Array
 from ckpttool.formats.wire.crc import extend
 from ckpttool.formats.writing.files import refuse_existing, replacing
 from ckpttool.graph.core import Graph, TensorRef
-from ckpttool.graph.roles.results import Result, result_of
-from ckpttool.graph.roles.roles import Roles, find_roles
+from ckpttool.graph.roles.resolve import Roles, find_roles
+from ckpttool.graph.roles.served import Result, result_of
 from ckpttool.model.model import Model
 from ckpttool.runtime.streaming import Stream
 from ckpttool.training.bound import Bound

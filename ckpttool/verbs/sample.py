@@ -19,7 +19,7 @@ from ckpttool.graph.contents.op_outputs import dtype_of_output, known_shape, sha
 from ckpttool.graph.contents.stored import window
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.ops import PLACEHOLDERS
-from ckpttool.graph.roles.roles import certain_roles
+from ckpttool.graph.roles.resolve import certain_roles
 from ckpttool.runtime.function import GraphFunction, runner
 from ckpttool.runtime.state import State
 from ckpttool.training.bound import mode

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from ckpttool.graph.rewrite.importable import importable
 from ckpttool.graph.rewrite.savers import with_saver
 from ckpttool.graph.rewrite.serving import serving_part
-from ckpttool.graph.roles.roles import Roles, with_roles
+from ckpttool.graph.roles.resolve import Roles, with_roles
 from ckpttool.graph.roles.served import served
 from ckpttool.model.model import Model
 from ckpttool.model.rewrite_plan import RewritePlan, keys_of

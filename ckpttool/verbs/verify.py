@@ -9,7 +9,6 @@ from ckpttool import checkpoint
 from ckpttool.checkpoint import prefix_of
 from ckpttool.core.errors import CorruptCheckpoint, FormatError, GraphError
 from ckpttool.graph.core import Graph
-from ckpttool.graph.integrity import problems
 from ckpttool.model.resolve import graph_beside, open_either
 from ckpttool.surgery import verify as checkpoints
 
@@ -104,4 +103,4 @@ def _check_graph_beside(prefix: Path, tags: Collection[str] | None) -> tuple[int
 
 
 def _damage(graph: Graph) -> tuple[checkpoints.Damage, ...]:
-    return tuple(checkpoints.Damage(name, why) for name, why in problems(graph))
+    return tuple(checkpoints.Damage(name, why) for name, why in graph.problems())

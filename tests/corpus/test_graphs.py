@@ -14,7 +14,7 @@ from ckpttool.graph.contents.stored import assignments
 from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.files import load
-from ckpttool.graph.roles.roles import find_roles
+from ckpttool.graph.roles.resolve import find_roles
 
 CORPUS = Path(os.environ.get("CKPTTOOL_CORPUS", "/nowhere"))
 pytestmark = pytest.mark.skipif(not CORPUS.is_dir(), reason="CKPTTOOL_CORPUS names no folder of real files")
@@ -51,7 +51,7 @@ def look(graph: Graph) -> None:
     try:
         find_roles(graph)
     except GraphError as error:
-        assert "say --" in str(error)
+        assert "; specify `" in str(error)
 
 
 @pytest.mark.parametrize(

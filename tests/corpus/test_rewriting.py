@@ -12,7 +12,7 @@ from ckpttool.graph.freezing.closure import frozen_part
 from ckpttool.graph.rewrite.importable import importable
 from ckpttool.graph.rewrite.prune import subgraph, without_training
 from ckpttool.graph.rewrite.resource import to_resource
-from ckpttool.graph.roles.roles import find_roles
+from ckpttool.graph.roles.resolve import find_roles
 from ckpttool.verbs.freeze import freeze_graph
 
 CORPUS = Path(os.environ.get("CKPTTOOL_CORPUS", "/nowhere"))

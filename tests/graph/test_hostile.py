@@ -13,7 +13,7 @@ from ckpttool.graph.contents.signatures import signatures
 from ckpttool.graph.contents.stored import assignments
 from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.core import Graph
-from ckpttool.graph.roles.roles import find_roles
+from ckpttool.graph.roles.resolve import find_roles
 
 
 def drop_op(meta: MetaGraphDef, chance: random.Random) -> None:

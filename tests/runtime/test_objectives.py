@@ -9,7 +9,7 @@ import pytest
 
 from ckpttool.core.errors import PlanError
 from ckpttool.graph import files
-from ckpttool.graph.roles.roles import find_roles
+from ckpttool.graph.roles.resolve import find_roles
 from ckpttool.model.model import Model
 from ckpttool.runtime.objectives import OBJECTIVES, Objective, put_objective
 from ckpttool.runtime.recipe import Recipe

@@ -12,7 +12,7 @@ from ckpttool.core.errors import PlanError, UnknownName
 from ckpttool.core.tensors import Tensor
 from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.freezing.updates import drop_updates
-from ckpttool.graph.roles.roles import find_roles
+from ckpttool.graph.roles.resolve import find_roles
 from ckpttool.runtime.build import with_training
 from ckpttool.runtime.function import GraphFunction
 from ckpttool.runtime.optimizers import OPTIMIZERS

@@ -8,7 +8,7 @@ import pytest
 from ckpttool import checkpoint
 from ckpttool.core.errors import CkptError, ExistingOutput, MissingFile
 from ckpttool.graph import files
-from ckpttool.graph.roles.roles import find_roles
+from ckpttool.graph.roles.resolve import find_roles
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.verbs.new import new
 

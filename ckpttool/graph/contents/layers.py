@@ -32,7 +32,7 @@ from ckpttool.graph.ops import (
     TAKES_WEIGHTS,
     WEIGHT_PASSES,
 )
-from ckpttool.graph.roles.roles import certain_roles
+from ckpttool.graph.roles.resolve import certain_roles
 
 _LOOP = re.compile(r"while(_\d+)?")
 _NUMBER = re.compile(r"(_\d+)?")

@@ -10,7 +10,7 @@ from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.freezing.moving_averages import with_moving_averages
 from ckpttool.graph.freezing.randomness import Functions, disturbances, is_changing, is_random
 from ckpttool.graph.ops import CONDITIONALS, PLACEHOLDERS, SELECTS, SHAPES, STREAMS
-from ckpttool.graph.roles.modes import mode_placeholders
+from ckpttool.graph.roles.placeholders import mode_placeholders
 
 
 @dataclass(frozen=True)

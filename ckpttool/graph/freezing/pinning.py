@@ -6,8 +6,7 @@ from ckpttool.core.errors import GraphError
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef, TensorProto
 from ckpttool.formats.wire.protos.meta_graph_pb2 import CondContextDef, MetaGraphDef
 from ckpttool.graph.contents.flow import Flow
-from ckpttool.graph.core import Graph, TensorRef
-from ckpttool.graph.free_names import FreeNames
+from ckpttool.graph.core import FreeNames, Graph, TensorRef
 from ckpttool.graph.freezing.closure import FrozenPart
 from ckpttool.graph.freezing.randomness import is_changing, is_random
 from ckpttool.graph.ops import PLACEHOLDERS

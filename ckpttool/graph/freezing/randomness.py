@@ -6,7 +6,7 @@ from ckpttool.formats.wire.protos.graph_pb2 import FunctionDef, NodeDef
 from ckpttool.graph.contents.flow import Flow, value_inputs
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.ops import CONDITIONALS, MERGES, RANDOM, SELECTS, STATEFUL
-from ckpttool.graph.roles.modes import dead_ops, known_truths
+from ckpttool.graph.roles.placeholders import dead_ops, known_truths
 
 
 def is_random(node: NodeDef) -> bool:

@@ -7,8 +7,7 @@ from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import VariableDef
 from ckpttool.graph.contents.op_outputs import dtype_of_output
 from ckpttool.graph.contents.variables import variables, written_variable
-from ckpttool.graph.core import Graph, TensorRef
-from ckpttool.graph.free_names import FreeNames
+from ckpttool.graph.core import FreeNames, Graph, TensorRef
 from ckpttool.graph.freezing.closure import FrozenPart
 from ckpttool.graph.freezing.moving_averages import with_moving_averages
 from ckpttool.graph.ops import APPLY, RESTORES

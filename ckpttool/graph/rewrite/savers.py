@@ -10,8 +10,7 @@ from ckpttool.formats.wire.protos.meta_graph_pb2 import SaverDef
 from ckpttool.graph.contents.constants import constant
 from ckpttool.graph.contents.stored import saver_entries, saver_ops, slice_text, texts
 from ckpttool.graph.contents.variables import Variable, variables, written_variable
-from ckpttool.graph.core import Graph, TensorRef
-from ckpttool.graph.free_names import FreeNames
+from ckpttool.graph.core import FreeNames, Graph, TensorRef
 from ckpttool.graph.ops import RESTORES, SAVER_DTYPES, SAVES, SLICED_SAVERS
 from ckpttool.graph.rewrite.draft import Draft, control_inputs, free_name, input_text, set_inputs, type_attr
 from ckpttool.graph.rewrite.prune import keep

@@ -10,13 +10,12 @@ from ckpttool.formats.wire.protos.graph_pb2 import AttrValue, NodeDef, TensorSha
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef, SignatureDef, TensorInfo
 from ckpttool.graph.contents.constants import constant, numbers
 from ckpttool.graph.contents.op_outputs import dtype_of_output, shape_of_output
-from ckpttool.graph.core import Graph, TensorRef
-from ckpttool.graph.free_names import FreeNames
+from ckpttool.graph.core import FreeNames, Graph, TensorRef
 from ckpttool.graph.ops import PLACEHOLDERS
 from ckpttool.graph.rewrite.draft import Draft, free_name, type_attr
 from ckpttool.graph.rewrite.prune import TABLE_INITIALIZERS, subgraph
 from ckpttool.graph.rewrite.simplify import fold_branches
-from ckpttool.graph.roles.modes import mode_placeholders
+from ckpttool.graph.roles.placeholders import mode_placeholders
 from ckpttool.graph.roles.served import Served
 
 SERVE = "serve"

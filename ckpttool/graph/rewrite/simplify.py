@@ -14,7 +14,7 @@ from ckpttool.graph.freezing.randomness import is_changing
 from ckpttool.graph.ops import MERGES, SWITCHES
 from ckpttool.graph.rewrite.draft import Draft, control_inputs, copy_of, set_inputs
 from ckpttool.graph.rewrite.prune import needed
-from ckpttool.graph.roles.modes import dead_ops, known_truths
+from ckpttool.graph.roles.placeholders import dead_ops, known_truths
 
 
 def fold_branches(graph: Graph, modes: Mapping[str, bool]) -> Graph:

@@ -1,11 +1,12 @@
-"""Placeholders: what a tensor needs to be fed, and which of it are inputs, labels, switches and scalar settings."""
+"""Placeholders: what a tensor needs to be fed; inputs, labels, settings; and modes, which decide what is computed."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 from ckpttool.formats.wire.protos.graph_pb2 import DT_BOOL, NodeDef
+from ckpttool.graph.contents.flow import Flow, value_inputs
 from ckpttool.graph.core import Graph, TensorRef
-from ckpttool.graph.ops import PLACEHOLDERS
+from ckpttool.graph.ops import FORMS, MERGES, PLACEHOLDERS, SWITCHES
 
 _SWITCHES = re.compile(
     r"(is_?)?train(ing)?(_?(phase|mode|flag))?|phase(_train)?|mode|keras_learning_phase", re.IGNORECASE
@@ -24,16 +25,16 @@ def placeholders_of(graph: Graph, tensor: str | None) -> list[str]:
 
 def inputs(graph: Graph, fed: Iterable[str], labels: str | None) -> list[str]:
     """Return the placeholders beside labels, switches and scalar settings; only settings where there are no others."""
-    found = [name for name in fed if not is_switch(graph, name) and f"{name}:0" != labels]
-    plain = [name for name in found if not _is_setting(graph, name)]
-    return [f"{name}:0" for name in plain or found]
+    others = [name for name in fed if not is_switch(graph, name) and f"{name}:0" != labels]
+    plain = [name for name in others if not _is_setting(graph, name)]
+    return [f"{name}:0" for name in plain or others]
 
 
 def switches(graph: Graph, fed: Iterable[str]) -> list[str]:
     """Return the boolean ones among placeholders; where some are named as a training switch, these."""
-    found = [name for name in fed if is_switch(graph, name)]
-    named = [name for name in found if _SWITCHES.fullmatch(last_part(name))]
-    return [f"{name}:0" for name in named or found]
+    boolean = [name for name in fed if is_switch(graph, name)]
+    named = [name for name in boolean if _SWITCHES.fullmatch(last_part(name))]
+    return [f"{name}:0" for name in named or boolean]
 
 
 def named_labels(fed: Iterable[str]) -> list[str]:
@@ -49,17 +50,71 @@ def is_switch(graph: Graph, name: str) -> bool:
 
 def _is_setting(graph: Graph, name: str) -> bool:
     """Say whether a placeholder is a scalar setting such as `keep_prob` or a learning rate."""
-    return bool(_SETTINGS.fullmatch(last_part(name))) or _is_scalar(graph, graph.nodes[name])
-
-
-def _is_scalar(graph: Graph, node: NodeDef) -> bool:
-    """Say whether a placeholder is known to hold a scalar."""
-    shape = node.attr["shape"].shape
+    if _SETTINGS.fullmatch(last_part(name)):
+        return True
+    node = graph.nodes[name]
     if node.op == "Placeholder" and graph.header.graph_def.versions.producer < _EMPTY_MEANS_SCALAR:
         return False
-    return "shape" in node.attr and not shape.unknown_rank and not shape.dim
+    return "shape" in node.attr and not node.attr["shape"].shape.unknown_rank and not node.attr["shape"].shape.dim
 
 
 def last_part(name: str) -> str:
     """Return the name of an op without its scopes: `Relu` of `dnn/hidden2/Relu`."""
     return name.rpartition("/")[2]
+
+
+def mode_placeholders(graph: Graph, given: str | Collection[str] | None = None) -> list[str]:
+    """Return the ops of the given tensors (or one), else every placeholder that holds one truth value.
+
+    Raises:
+        UnknownName: a given one is not in the graph.
+    """
+    if given:
+        given = [given] if isinstance(given, str) else given
+        return [graph.op(TensorRef.parse(name).op).name for name in given]
+    return [name for name, node in graph.nodes.items() if _is_mode(node)]
+
+
+def _is_mode(node: NodeDef) -> bool:
+    """Say whether a node is a placeholder for one bool; old graphs leave its rank open."""
+    is_bool = node.op in PLACEHOLDERS and node.attr["dtype"].type == DT_BOOL
+    return is_bool and (node.attr["shape"].shape.unknown_rank or not node.attr["shape"].shape.dim)
+
+
+def known_truths(flow: Flow, modes: Mapping[str, bool]) -> dict[str, bool]:
+    """Return the truth values that follow from those of the mode placeholders, by the op that gives them."""
+    truths = dict(modes)
+    for name in flow.order if modes else ():
+        node = flow.graph.nodes[name]
+        if name in truths or not (node.op in FORMS or node.op.startswith("Logical")):
+            continue
+        inputs = [ref.op for ref in flow.graph.inputs(name)]
+        if not inputs:
+            continue
+        if node.op in FORMS and inputs[0] in truths:
+            truths[name] = truths[inputs[0]]
+        elif node.op == "LogicalNot" and inputs[0] in truths:
+            truths[name] = not truths[inputs[0]]
+        elif node.op == "LogicalAnd" and any(truths.get(source) is False for source in inputs):
+            truths[name] = False
+        elif node.op == "LogicalOr" and any(truths.get(source) is True for source in inputs):
+            truths[name] = True
+    return truths
+
+
+def dead_ops(flow: Flow, truths: Mapping[str, bool]) -> tuple[set[str], set[TensorRef]]:
+    """Return the ops that never run because their branch is not taken, and the switches' outputs that never come."""
+    dead: set[str] = set()
+    outputs: set[TensorRef] = set()
+    for name in flow.order if truths else ():
+        graph, node = flow.graph, flow.graph.nodes[name]
+        inputs = value_inputs(graph, name)
+        lost = [
+            ref.op in dead or ref in outputs or (ref.index < 0 and not outputs.isdisjoint(graph.inputs(ref.op)))
+            for ref in inputs
+        ]
+        if any(lost) and (node.op not in MERGES or all(lost)):
+            dead.add(name)
+        elif node.op in SWITCHES and len(inputs) > 1 and inputs[1].op in truths:
+            outputs.add(TensorRef(name, 0 if truths[inputs[1].op] else 1))
+    return dead, outputs

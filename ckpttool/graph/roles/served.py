@@ -1,4 +1,4 @@
-"""What a graph is run for: the inputs and outputs that were said, those of a signature, else those that are found."""
+"""What a graph is run for: the inputs and outputs that are given, those of a signature, else those that are found."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -6,15 +6,20 @@ from dataclasses import dataclass
 
 from ckpttool.core.errors import GraphError, PlanError, UnknownName
 from ckpttool.core.names import suggestion
+from ckpttool.core.tensors import STRING
 from ckpttool.graph.contents.op_outputs import dtype_of_output
 from ckpttool.graph.contents.signatures import DEFAULT, Argument, Signature, signature_named
+from ckpttool.graph.contents.stored import savers
 from ckpttool.graph.core import Graph, TensorRef
+from ckpttool.graph.ops import NO_RESULT, PLACEHOLDERS
 from ckpttool.graph.rewrite.draft import free_name
 from ckpttool.graph.roles import placeholders
-from ckpttool.graph.roles.results import result_of
-from ckpttool.graph.roles.roles import certain_roles
+from ckpttool.graph.roles.resolve import certain_roles
 
 Named = Mapping[str, str]
+
+_KEYS = ("probabilities", "logits", "scores", "predictions", "outputs", "output")
+"""Names under which a signature may give what is asked for, beside other things."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,7 @@ def served(graph: Graph, inputs: Sequence[str] = (), outputs: Sequence[str] = ()
     """Find what is given and what is asked for.
 
     Each of `inputs` and `outputs` is a tensor (`X:0`, an op for its first output), or one with the name that callers
-    use (`images=X:0`). Where they are not said, those of the signature are meant (the default one, or the only one);
+    use (`images=X:0`). Where they are not given, those of the signature are meant (the default one, or the only one);
     without any the outputs are the logits, else what no other op reads, and the inputs the placeholders that they need.
 
     Raises:
@@ -44,17 +49,20 @@ def served(graph: Graph, inputs: Sequence[str] = (), outputs: Sequence[str] = ()
         GraphError: several tensors could be the outputs; the message lists them.
     """
     signed = signature_named(graph, signature)
-    given, why = _outputs(graph, outputs, signed)
+    result, why = _outputs(graph, outputs, signed)
     if inputs:
-        return Served(_said(graph, "inputs", inputs), given, why)
+        return Served(_parsed(graph, "inputs", inputs), result, why)
     if signed is not None and not outputs:
-        return Served(_tensors(graph, signed.inputs), given, why)
-    return Served(_named(_placeholders(graph, given.values())), given, why)
+        return Served(_tensors(graph, signed.inputs), result, why)
+    needed = {name for tensor in result.values() for name in placeholders.placeholders_of(graph, tensor)}
+    fed = placeholders.inputs(graph, [name for name in graph.nodes if name in needed], None)
+    return Served(_named(fed), result, why)
 
 
-def _outputs(graph: Graph, said: Sequence[str], signed: Signature | None) -> tuple[Named, str]:
-    if said:
-        return _said(graph, "outputs", said), "as said"
+def _outputs(graph: Graph, given: Sequence[str], signed: Signature | None) -> tuple[Named, str]:
+    """Return the outputs by name, and why they are these."""
+    if given:
+        return _parsed(graph, "outputs", given), "as specified"
     if signed is not None:
         return _tensors(graph, signed.outputs), f"of the signature {signed.name}"
     logits = certain_roles(graph).logits
@@ -65,33 +73,28 @@ def _outputs(graph: Graph, said: Sequence[str], signed: Signature | None) -> tup
 
 
 def _tensors(graph: Graph, arguments: Mapping[str, Argument]) -> Named:
+    """Return the tensors of a signature's side; a sparse one has three, which callers cannot name at once."""
     for key, argument in arguments.items():
         if len(argument.tensors) > 1:
             raise GraphError(f"{graph.source}: {key} of the signature is sparse; specify `inputs` and `outputs`")
     return {key: argument.tensors[0] for key, argument in arguments.items()}
 
 
-def _placeholders(graph: Graph, tensors: Iterable[str]) -> list[str]:
-    """Return the placeholders that tensors need, without switches and scalar settings, in graph order."""
-    needed = {name for tensor in tensors for name in placeholders.placeholders_of(graph, tensor)}
-    return placeholders.inputs(graph, [name for name in graph.nodes if name in needed], None)
-
-
-def _said(graph: Graph, parameter: str, texts: Sequence[str]) -> Named:
-    """Read `name=tensor` or `tensor`."""
-    found: list[tuple[str, str]] = []
+def _parsed(graph: Graph, parameter: str, texts: Sequence[str]) -> Named:
+    """Read `name=tensor` or `tensor`, each checked."""
+    pairs: list[tuple[str, str]] = []
     for text in texts:
         key, _, tensor = text.rpartition("=")
         ref = TensorRef.parse(tensor)
         if ref.op not in graph.nodes:
             raise UnknownName(f"{graph.source}: `{parameter}` {text}: no such tensor{suggestion(ref.op, graph.nodes)}")
         dtype_of_output(graph, ref)
-        found.append((key, str(ref)))
-    keys = [key for key, _ in found if key]
+        pairs.append((key, str(ref)))
+    keys = [key for key, _ in pairs if key]
     twice = next((key for key in keys if keys.count(key) > 1), None)
     if twice:
         raise PlanError(f"`{parameter}`: two tensors are named {twice}")
-    return {key: tensor for key, tensor in found if key} | _named([ref for key, ref in found if not key], keys)
+    return {key: tensor for key, tensor in pairs if key} | _named([ref for key, ref in pairs if not key], keys)
 
 
 def _named(tensors: Iterable[str], taken: Iterable[str] = ()) -> dict[str, str]:
@@ -100,11 +103,64 @@ def _named(tensors: Iterable[str], taken: Iterable[str] = ()) -> dict[str, str]:
     >>> dict(_named(["dnn/outputs/BiasAdd:0", "aux/BiasAdd:0"]))
     {'BiasAdd': 'dnn/outputs/BiasAdd:0', 'BiasAdd_1': 'aux/BiasAdd:0'}
     """
-    found, used = dict[str, str](), set(taken)
+    named, used = dict[str, str](), set(taken)
     for tensor in tensors:
         ref = TensorRef.parse(tensor)
         base = re.sub(r"\W", "_", placeholders.last_part(ref.op)) + (f"_{ref.index}" if ref.index else "")
         name = free_name(base, used)
         used.add(name)
-        found[name] = tensor
-    return found
+        named[name] = tensor
+    return named
+
+
+@dataclass(frozen=True)
+class Result:
+    """A tensor, why it is that one (printed after its name), and what is fed for it where a signature says so."""
+
+    tensor: str
+    why: str
+    inputs: tuple[str, ...] = ()
+
+
+def result_of(graph: Graph, parameter: str = "tensor") -> Result:
+    """Return what a signature gives, else the only tensor that depends on what is fed and that nothing reads.
+
+    `parameter` is the one that specifies another.
+
+    Raises:
+        GraphError: there is none, or there are several; the message lists them.
+    """
+    signature = signature_named(graph)
+    outputs = signature.outputs.items() if signature else ()
+    numbers = {key: out.tensors[0] for key, out in outputs if len(out.tensors) == 1 and out.dtype is not STRING}
+    if signature and numbers:
+        key = _chosen(graph, numbers, parameter)
+        below = graph.ancestors(TensorRef.parse(numbers[key]).op)
+        arguments = (tensor for argument in signature.inputs.values() for tensor in argument.tensors)
+        needed = tuple(tensor for tensor in arguments if TensorRef.parse(tensor).op in below)
+        return Result(numbers[key], f"the output {key} of the signature {signature.name}", needed)
+    ends = {f"{name}:0": f"{name}:0" for name in _ends(graph)}
+    return Result(_chosen(graph, ends, parameter), "which no other op reads")
+
+
+def _chosen(graph: Graph, tensors: Mapping[str, str], parameter: str) -> str:
+    """Return the only key of some tensors, or the one that is named for what is asked for."""
+    if len(set(tensors.values())) == 1:
+        return next(iter(tensors))
+    if key := next((key for key in _KEYS if key in tensors), None):
+        return key
+    problem = (
+        f"several tensors could be meant: {', '.join(tensors.values())}" if tensors else "no tensor needs to be fed"
+    )
+    raise GraphError(f"{graph.source}: {problem}; specify `{parameter}`")
+
+
+def _ends(graph: Graph) -> list[str]:
+    """Return the ops that need what is fed (a saver's file aside) and that no op reads."""
+    ends = [name for name, node in graph.nodes.items() if node.op not in NO_RESULT and name not in graph.consumers]
+    ends = [name for name in ends if not graph.nodes[name].op.endswith("Summary")]
+    places = (TensorRef.parse(saver.filename_tensor_name).op for saver in savers(graph))
+    files = graph.ancestors(*(op for op in places if op in graph.nodes))
+    fed = {name for name, node in graph.nodes.items() if node.op in PLACEHOLDERS and name not in files}
+    needing = graph.descendants(fed)
+    return [name for name in ends if any(ref.op in needing for ref in graph.inputs(name))]

@@ -12,7 +12,7 @@ from ckpttool.graph.ops import LOOKS, RESOURCE_UPDATES, UPDATES
 from ckpttool.graph.rewrite.prune import keep
 from ckpttool.graph.rewrite.savers import trim_savers
 from ckpttool.graph.roles.candidates import training_ops, updaters
-from ckpttool.graph.roles.roles import ROLE_KEYS, certain_roles
+from ckpttool.graph.roles.resolve import ROLE_KEYS, certain_roles
 
 GRADIENTS = re.compile(r"(?:.*/)?gradients(?:_\d+)?/")
 """The scopes in which TensorFlow puts the ops of gradients."""

@@ -4,7 +4,7 @@ from ckpttool.core.errors import GraphError, UnknownName
 from ckpttool.formats.wire.protos.graph_pb2 import DT_FLOAT
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
 from ckpttool.graph.core import Graph
-from ckpttool.graph.roles.roles import ROLE_KEYS, Roles, find_roles
+from ckpttool.graph.roles.resolve import ROLE_KEYS, Roles, find_roles
 
 CHAPTER = Roles(
     inputs=("X:0",),

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from ckpttool.core.errors import GraphError
-from ckpttool.graph.roles.results import Result, result_of
+from ckpttool.graph.roles.served import Result, result_of
 
 
 def test_summaries_and_what_is_not_fed_do_not_count(new_network: Any) -> None:

@@ -1,8 +1,8 @@
 """Roles: which tensors of a graph are its inputs, labels, logits, loss, accuracy and training switch, which op trains.
 
-Each is looked for in this order: what the caller says; a collection named for it, such as `ckpttool/loss`; what the
-graph computes, then names (`candidates.py`, `placeholders.py`). Where two answers are left and a collection such as the
-chapter's `my_important_ops` names one of them, that is it; else it is an error that lists them.
+Each is looked for in this order: what the caller specifies; a collection named for it, such as `ckpttool/loss`; what
+the graph computes, then names (`candidates.py`, `placeholders.py`). Where two answers are left and a collection such as
+the chapter's `my_important_ops` names one of them, that is it; else it is an error that lists them.
 """
 
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -14,7 +14,7 @@ from ckpttool.core.names import suggestion
 from ckpttool.formats.wire.protos.meta_graph_pb2 import CollectionDef
 from ckpttool.graph.core import Graph, TensorRef, cached
 from ckpttool.graph.roles import candidates, placeholders
-from ckpttool.graph.roles.losses import Comparison, comparisons
+from ckpttool.graph.roles.candidates import Comparison, comparisons
 
 ROLES = ("inputs", "labels", "logits", "loss", "accuracy", "training_op", "training")
 ROLE_KEYS = {role: f"ckpttool/{role}" for role in ROLES}
@@ -78,9 +78,9 @@ class _Resolver:
     def __init__(self, graph: Graph, needed: Collection[str], overrides: dict[str, str | Sequence[str]]) -> None:
         self.graph = graph
         self.needed = needed
-        said = {role: _said(graph, role, value) for role, value in overrides.items()}
-        kept = {role: _kept(graph, role) for role in ROLES if role not in said}
-        self.said = {role: names for role, names in (kept | said).items() if names}
+        given = {role: _checked(graph, role, value) for role, value in overrides.items()}
+        collected = {role: _collected(graph, role) for role in ROLES if role not in given}
+        self.given = {role: names for role, names in (collected | given).items() if names}
         self.important = _important(graph)
         # Inputs, labels and switches ask for the placeholders of the same few tensors.
         self.fed = cache(partial(placeholders.placeholders_of, graph))
@@ -94,8 +94,8 @@ class _Resolver:
 
         A graph that only infers has a signature's inputs, or any placeholder.
         """
-        if "inputs" in self.said:
-            return tuple(self.said["inputs"])
+        if "inputs" in self.given:
+            return tuple(self.given["inputs"])
         top = self.logits or self.loss or self.accuracy
         signed = candidates.signature_tensors(self.graph, "inputs")
         if top is None and (signed or self._losses):
@@ -127,18 +127,21 @@ class _Resolver:
         return self._one("training", self._switches)
 
     def _one(self, role: str, find: Callable[[], Iterable[str]]) -> str | None:
-        """Return what was said, or the only candidate, or the only one that a collection names."""
-        if role in self.said:
-            return self._said_of(role)
-        found = list(dict.fromkeys(find()))
-        if len(found) > 1:
-            found = [name for name in found if TensorRef.parse(name).op in self.important] or found
-        if len(found) > 1 and role in self.needed:
-            raise _ambiguous(self.graph, role, found)
-        return found[0] if len(found) == 1 else None
+        """Return what was given, or the only candidate, or the only one that a collection names."""
+        if role in self.given:
+            return self._given(role)
+        names = list(dict.fromkeys(find()))
+        if len(names) > 1:
+            names = [name for name in names if TensorRef.parse(name).op in self.important] or names
+        if len(names) > 1 and role in self.needed:
+            listed = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+            label = role.replace("_", " ")
+            problem = f"several ops could be the {label}: {listed}; specify `{role}`"
+            raise GraphError(f"{self.graph.source}: {problem}")
+        return names[0] if len(names) == 1 else None
 
     def _training_ops(self) -> list[str]:
-        return candidates.training_ops(self.graph, self._updaters, self._said_of("loss"))
+        return candidates.training_ops(self.graph, self._updaters, self._given("loss"))
 
     @cached_property
     def _losses(self) -> list[str]:
@@ -149,8 +152,8 @@ class _Resolver:
         return candidates.updaters(self.graph)
 
     def _logits(self) -> list[str]:
-        """Return what the loss (else the accuracy that was said) compares with labels; without either, by name."""
-        if self.loss or "accuracy" in self.said:
+        """Return what the loss (else the accuracy that was given) compares with labels; without either, by name."""
+        if self.loss or "accuracy" in self.given:
             return [str(pair.logits) for pair in self._comparisons]
         return candidates.named_logits(self.graph)
 
@@ -164,23 +167,23 @@ class _Resolver:
 
     @cached_property
     def _comparisons(self) -> list[Comparison]:
-        top = self.loss or self._said_of("accuracy")
+        top = self.loss or self._given("accuracy")
         return comparisons(self.graph, TensorRef.parse(top).op) if top else []
 
     def _switches(self) -> list[str]:
         """Return the boolean placeholders that the logits, or else the loss, need."""
         return placeholders.switches(self.graph, self.fed(self.logits or self.loss))
 
-    def _said_of(self, role: str) -> str | None:
-        return self.said[role][0] if role in self.said else None
+    def _given(self, role: str) -> str | None:
+        return self.given[role][0] if role in self.given else None
 
 
 def with_roles(graph: Graph, roles: Roles) -> Graph:
-    """Return the graph with a collection for each tensor that plays a role, so that it is found without being said."""
+    """Return the graph with a collection for each tensor that plays a role, so that it need not be specified again."""
     header = graph.header_copy()
     for role in ROLES:
-        found = getattr(roles, role)
-        names = list(found) if role == "inputs" else [found] if found else []
+        value = getattr(roles, role)
+        names = list(value) if role == "inputs" else [value] if value else []
         if names and role != "training_op":
             collection = CollectionDef()
             collection.node_list.value.extend(names)
@@ -188,7 +191,7 @@ def with_roles(graph: Graph, roles: Roles) -> Graph:
     return graph.having(header=header)
 
 
-def _said(graph: Graph, role: str, value: str | Sequence[str]) -> list[str]:
+def _checked(graph: Graph, role: str, value: str | Sequence[str]) -> list[str]:
     """Return the names of an override, checked."""
     names = [value] if isinstance(value, str) else list(value)
     for name in names:
@@ -197,13 +200,13 @@ def _said(graph: Graph, role: str, value: str | Sequence[str]) -> list[str]:
             nearest = suggestion(name, graph.nodes)
             raise UnknownName(f"{graph.source}: `{role}` {name}: no such op or tensor{nearest}")
         if role == "training" and not placeholders.is_switch(graph, op):
-            found = graph.nodes[op].op
-            raise GraphError(f"{graph.source}: `training` {name} is a {found}, expected a boolean placeholder")
+            op_type = graph.nodes[op].op
+            raise GraphError(f"{graph.source}: `training` {name} is a {op_type}, expected a boolean placeholder")
     return _indexed(role, names)
 
 
-def _kept(graph: Graph, role: str) -> list[str]:
-    """Return what the collection named for a role says; nothing where the graph has none."""
+def _collected(graph: Graph, role: str) -> list[str]:
+    """Return what the collection named for a role has; nothing where the graph has none."""
     names = graph.collection(ROLE_KEYS[role])
     for name in names:
         if TensorRef.parse(name).op not in graph.nodes:
@@ -221,9 +224,3 @@ def _important(graph: Graph) -> set[str]:
     """Return the ops that collections of the graph's author name."""
     keys = [key for key in graph.header.collection_def if key not in _STANDARD_KEYS]
     return {TensorRef.parse(name).op for key in keys for name in graph.collection(key)}
-
-
-def _ambiguous(graph: Graph, role: str, found: Sequence[str]) -> GraphError:
-    listed = ", ".join(found[:8]) + (", ..." if len(found) > 8 else "")
-    label = role.replace("_", " ")
-    return GraphError(f"{graph.source}: several ops could be the {label}: {listed}; specify `{role}`")
