@@ -19,7 +19,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def configure_for(graph: Graph, threads: int | None = None) -> None:
-    """Configure TensorFlow for a graph, before it is imported; ops compute with `threads`, None leaves it the number.
+    """Configure TensorFlow for a graph before it is imported; without `threads` it chooses how many ops compute on.
 
     Raises:
         PlanError: TensorFlow runs already, with another number of threads.

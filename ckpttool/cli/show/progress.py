@@ -33,7 +33,7 @@ class Bar:
 
     def __init__(self) -> None:
         """Draw nothing yet."""
-        self._terminal = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        self._terminal = sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
         self._drawn = 0.0
         self._progress: rich.progress.Progress | None = None
 
@@ -81,7 +81,7 @@ def _progress(label: str) -> "rich.progress.Progress":
         named,
         bar,
         facts,
-        console=Console(file=sys.stderr),
+        console=Console(file=sys.stderr, force_terminal=True),
         auto_refresh=False,
         transient=True,
         redirect_stdout=False,
