@@ -7,19 +7,29 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ckpttool.core.errors import PlanError
-from ckpttool.core.names import Pattern, Suggestions
+from ckpttool.core.errors import GraphError, PlanError, UnknownName
+from ckpttool.core.names import Pattern, Suggestions, suggestion
 from ckpttool.graph import files
+from ckpttool.graph.contents.layers import Layer, layers
 from ckpttool.graph.contents.stored import stored_tensors
-from ckpttool.graph.core import Graph
+from ckpttool.graph.contents.variables import variables
+from ckpttool.graph.core import Graph, TensorRef
+from ckpttool.graph.freezing.frozen import Frozen
+from ckpttool.graph.rewrite.importable import importable
+from ckpttool.graph.rewrite.prune import without_training
+from ckpttool.graph.roles.resolve import find_roles
 from ckpttool.lineage.provenance import Command, Provenance
 from ckpttool.model.model import Model, write_model
 from ckpttool.model.plan import ModelPlan, PlanRow, plan_rows, prefix_note, require_coverage
+from ckpttool.runtime.build import Place, with_head, with_training
 from ckpttool.runtime.objectives import Objective
 from ckpttool.runtime.recipe import Recipe
+from ckpttool.runtime.spec import parse
 from ckpttool.runtime.state import fresh_tensors
 from ckpttool.verbs.freeze import freeze_graph
-from ckpttool.verbs.head import layer_to_build_on, layers_above, with_new_head
+
+LOSS = "loss/loss:0"
+"""The loss of a graph with a head of ours."""
 
 
 @dataclass(frozen=True)
@@ -133,8 +143,18 @@ def _with_head(
     objective: Objective,
 ) -> ReusePlan:
     """Plan a head of new layers above the last restored layer, or above the layer `after`."""
-    top = layer_to_build_on(model.graph, restored, after)
-    graph, frozen_names = with_new_head(model.graph, top, head, frozen, recipe, seed, objective)
+    top, output = _layer_below_head(model.graph, restored, after)
+    trunk = importable(without_training(model.graph, [output]))
+    labels = "y" if "y" not in trunk.nodes else "labels"
+    # The scope of `dnn/hidden3/Relu:0`, the output of `hidden3`, is `dnn`: the new layers' ops go there too.
+    scope, within, _ = f"/{TensorRef.parse(output).op}".partition(f"/{top.name}/")
+    place = Place(output, scope.strip("/") if within else "", labels, find_roles(trunk, needed=()).training)
+    graph = with_head(trunk, place, parse(head), objective, seed)
+    frozen_names = frozen.select(_weights(graph)) if frozen else []
+    if frozen_names:
+        graph = Frozen.of(graph, frozen_names, [LOSS]).applied()
+    trained = [variable.op for variable in variables(graph).values() if variable.trainable]
+    graph = with_training(importable(graph), LOSS, trained, recipe, seed)
     held = stored_tensors(graph)
     kept = [name for name in restored if name in held]
     cut = [name for name in restored if name not in held]
@@ -142,10 +162,31 @@ def _with_head(
         raise PlanError(
             f"{model.path}: nothing to restore: {', '.join(cut)} lie above {top.name}, where the head is put on"
         )
+    below = model.graph.ancestors(TensorRef.parse(output).op)
+    outputs = {layer.name: layer.output for layer in layers(model.graph)}
+    left = [name for name, tensor in outputs.items() if tensor and TensorRef.parse(tensor).op not in below]
     notes = [f"cut off above {top.name}, though chosen: {', '.join(cut)}"] if cut else []
-    left = layers_above(model.graph, top)
     notes += [f"left behind with the old loss, training op and slots: {', '.join(left)}"] if left else []
     return ReusePlan(model, graph, {name: name for name in kept}, frozen_names, seed, tuple(notes))
+
+
+def _layer_below_head(graph: Graph, restored: Collection[str], after: str | None) -> tuple[Layer, str]:
+    """Return the layer named `after`, else the last in the data flow with a restored variable; and its output.
+
+    Raises:
+        UnknownName: there is no such layer; the message names the nearest, or all.
+        GraphError: its output tensor is not known.
+    """
+    known = layers(graph)
+    fit = [layer for layer in known if layer.name == after or (not after and set(layer.variables) & set(restored))]
+    if not fit:
+        names = [layer.name for layer in known]
+        nearest = suggestion(after or "", names) or f"; layers: {', '.join(names)}"
+        raise UnknownName(f"{graph.source}: no layer {after}{nearest}")
+    top = fit[-1]
+    if top.output is None:
+        raise GraphError(f"{graph.source}: the output of the layer {top.name} is not known; `after` names another")
+    return top, top.output
 
 
 def _in_graph(
