@@ -147,8 +147,6 @@ class Softplus(_OfTensorFlow):
     name, function = "softplus", "softplus"
 
 
-ACTIVATIONS = Activation.known()
-
 _SCALINGS = {
     f"{name}_{kind}": (scale, mode, distribution)
     for name, scale, mode in (("glorot", 1.0, "fan_avg"), ("he", 2.0, "fan_in"), ("lecun", 1.0, "fan_in"))

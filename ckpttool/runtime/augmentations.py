@@ -272,9 +272,6 @@ class Hue(Colour):
         return value - chroma + chroma * tf.clip_by_value(tf.concat(shares, 1), 0.0, 1.0)
 
 
-OPERATIONS = Operation.known()
-
-
 def _between(draws: Any, low: float, high: float) -> Any:
     """Return the place of draws (0 to 1) in a range."""
     return low + draws * (high - low)

@@ -15,7 +15,7 @@ from ckpttool.graph.gate import require_inert
 from ckpttool.graph.roles.resolve import ROLE_KEYS
 from ckpttool.runtime.activations import dropout
 from ckpttool.runtime.configure import running, tensorflow
-from ckpttool.runtime.objectives import Objective, labels_of, put_objective
+from ckpttool.runtime.objectives import Objective, put_objective
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.runtime.schedules import UNKNOWN_STEPS, RunSteps
 from ckpttool.runtime.spec import LayerSpec, stack, training_switch
@@ -66,7 +66,7 @@ def with_objective(graph: Graph, logits: str, labels: str, objective: Objective,
     """
     with _building(seed, graph) as built:
         sides = built.get_tensor_by_name(logits), built.get_tensor_by_name(labels)
-        dtype, shape = labels_of(objective.kind, sides[0])
+        dtype, shape = objective.loss.labels(sides[0])
         if sides[1].shape.rank not in (None, len(shape)):
             expected = f"{dtype} {shape}, as {objective.kind} has them"
             raise PlanError(f"{graph.source}: the labels {labels} are {sides[1].shape}, expected {expected}")
@@ -177,7 +177,7 @@ def _put_head(
     logits = stack(layers, inputs, scope, training)
     if logits.shape.rank != 2:
         raise PlanError(f"the last layer, {layers[-1].name}, gives {logits.shape}, expected [rows, outputs]")
-    placeholder = tf1.placeholder(*labels_of(objective.kind, logits), name=labels)
+    placeholder = tf1.placeholder(*objective.loss.labels(logits), name=labels)
     _name_role("labels", placeholder)
     return _put_objective(objective, logits, placeholder)
 

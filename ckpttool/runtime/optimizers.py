@@ -168,6 +168,3 @@ class Ftrl(Optimizer):
         above_zero("initial_accumulator_value", self.initial_accumulator_value)
         not_negative("l1_regularization_strength", self.l1_regularization_strength)
         not_negative("l2_regularization_strength", self.l2_regularization_strength)
-
-
-OPTIMIZERS = Optimizer.known()

@@ -186,9 +186,6 @@ class Cosine(Decay):
         return (1 - self.end) * 0.5 * (1 + tf.cos(pi * tf.minimum(position / self.steps, 1.0))) + self.end
 
 
-SCHEDULES = Schedule.known()
-
-
 def present_factor(schedule: Schedule, warmup: int, step: Any, run: RunSteps) -> Any:
     """Return the factor on the base rate at a step, a float32 scalar of the graph; None where it is always 1.
 

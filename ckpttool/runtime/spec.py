@@ -15,11 +15,9 @@ from ckpttool.runtime.configure import tensorflow
 from ckpttool.runtime.layers import Layer
 from ckpttool.runtime.normalisation import BatchNorm, LayerNorm
 
-__all__ = ["LAYERS", "BatchNorm", "LayerNorm", "LayerSpec", "parse", "stack", "training_switch"]
+__all__ = ["BatchNorm", "Layer", "LayerNorm", "LayerSpec", "parse", "stack", "training_switch"]
 
 TRAINING = "training"
-LAYERS = Layer.known()
-"""Every layer by its name in SPEC: the classes of the modules that are imported here."""
 
 
 @dataclass(frozen=True)

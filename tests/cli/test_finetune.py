@@ -11,7 +11,7 @@ import pytest
 
 from ckpttool import checkpoint
 from ckpttool.cli.show.progress import ProgressPrinter
-from ckpttool.runtime.optimizers import OPTIMIZERS
+from ckpttool.runtime.optimizers import Optimizer
 
 EPOCH = ["--epochs", "1"]
 
@@ -218,7 +218,7 @@ def test_files_that_are_no_data_are_refused(shell: Any, small: Path, data: Path,
         (["--training", "X"], "{small}.meta: --training X is a Placeholder, expected a boolean placeholder"),
         (["--train-op", "Adam"], "{small}.meta: --train-op Adam: no such op or tensor"),
         (["--train-op", "loss/loss"], "{small}.meta: --train-op loss/loss changes no variable"),
-        (["--optimizer", "adm"], f"no optimizer adm; known: {', '.join(OPTIMIZERS)}; nearest: adam, adamw"),
+        (["--optimizer", "adm"], f"no optimizer adm; known: {', '.join(Optimizer.known())}; nearest: adam, adamw"),
         (["--lr", "nan"], "--lr must be a number above 0, found nan"),
         (["--batch-size", "0"],
          "Invalid value for '--batch-size': 0 is not in the range x>=1 (see main finetune --help)"),

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from ckpttool import checkpoint
-from ckpttool.runtime.optimizers import OPTIMIZERS
-from ckpttool.runtime.schedules import SCHEDULES
-from ckpttool.runtime.spec import LAYERS
+from ckpttool.runtime.optimizers import Optimizer
+from ckpttool.runtime.schedules import Schedule
+from ckpttool.runtime.spec import Layer
 
 SPEC = "hidden1 = dense(5, leaky_relu(0.2), init=he); outputs = dense(3)"
 
@@ -81,7 +81,8 @@ def test_a_layer_may_bear_the_name_of_an_op(shell: Any, data: Path, tmp_path: Pa
     [
         (
             ["--layers", "outputs = dens(3)"],
-            f"layers, line 1, column 11, at 'dens(3)': no layer dens; known: {', '.join(LAYERS)}; nearest: dense",
+            "layers, line 1, column 11, at 'dens(3)': no layer dens; "
+            f"known: {', '.join(Layer.known())}; nearest: dense",
         ),
         (["--layers", "outputs = dense(3"], "layers, line 1, column 16, at 'outputs = dense(3': '(' was never closed"),
         (["--layers", ""], "layers: expected a layer such as hidden4 = dense(20, relu)"),
@@ -93,7 +94,7 @@ def test_a_layer_may_bear_the_name_of_an_op(shell: Any, data: Path, tmp_path: Pa
             ["--input", "0"],
             "Invalid value for '--input': '0' is not a shape such as 784 or 28,28,1 (see main new --help)",
         ),
-        (["--optimizer", "momntum"], f"no optimizer momntum; known: {', '.join(OPTIMIZERS)}; nearest: momentum"),
+        (["--optimizer", "momntum"], f"no optimizer momntum; known: {', '.join(Optimizer.known())}; nearest: momentum"),
         (["--lr", "nan"], "--lr must be a number above 0, found nan"),
         (["--lr", "inf"], "--lr must be a number above 0, found inf"),
         (["--lr", "-1"], "--lr must be a number above 0, found -1"),
@@ -105,7 +106,7 @@ def test_a_layer_may_bear_the_name_of_an_op(shell: Any, data: Path, tmp_path: Pa
             ["--optimizer", "sgd(0.1, rate=2)"],
             "--optimizer, line 1, column 10, at 'rate=2': sgd has no argument 'rate'; there are learning_rate",
         ),
-        (["--schedule", "cosin"], f"no schedule cosin; known: {', '.join(SCHEDULES)}; nearest: cosine"),
+        (["--schedule", "cosin"], f"no schedule cosin; known: {', '.join(Schedule.known())}; nearest: cosine"),
         (
             ["--schedule", "cosine"],
             "--schedule cosine: how long a run will be is not known here; say it: cosine(steps=1000)",

@@ -11,7 +11,7 @@ from ckpttool.core.errors import PlanError
 from ckpttool.graph import files
 from ckpttool.graph.roles.resolve import find_roles
 from ckpttool.model.model import Model
-from ckpttool.runtime.objectives import OBJECTIVES, Objective, put_objective
+from ckpttool.runtime.objectives import Loss, Objective, put_objective
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.training.options import Options
 from ckpttool.verbs.evaluate import evaluate
@@ -133,7 +133,7 @@ def rows(tmp_path: Path, kind: str) -> Path:
     return tmp_path / "rows.npz"
 
 
-@pytest.mark.parametrize("kind", OBJECTIVES)
+@pytest.mark.parametrize("kind", Loss.known())
 def test_a_model_for_each_objective_is_made_found_and_learns(tmp_path: Path, kind: str) -> None:
     new([4], "outputs = dense(3)", tmp_path / "new.ckpt", Recipe(), objective=Objective(kind))
     roles = find_roles(files.load(tmp_path / "new.ckpt"))

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ckpttool.runtime.optimizers import OPTIMIZERS
+from ckpttool.runtime.optimizers import Optimizer
 from ckpttool.runtime.private import leave_unordered, register_functions, with_rate_per_variable
 
 
@@ -60,7 +60,7 @@ STEP = [0.1, -0.2]
 
 def trained(tf: Any, name: str, rates: dict[str, float], resource: bool, decay: float = 0.0) -> dict[str, Any]:
     """Take a step with the gradient STEP for variables of two elements, each with a rate of its own."""
-    tf1, kind = tf.compat.v1, OPTIMIZERS[name]()
+    tf1, kind = tf.compat.v1, Optimizer.known()[name]()
     with tf1.Graph().as_default(), tf1.Session() as session:
         variables = {
             variable: tf1.get_variable(variable, initializer=tf1.constant([[1.0, 2.0]]), use_resource=resource)
@@ -79,7 +79,7 @@ def trained(tf: Any, name: str, rates: dict[str, float], resource: bool, decay: 
         return {variable: session.run(tensor) for variable, tensor in variables.items()}
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", Optimizer.known())
 @pytest.mark.parametrize("resource", [False, True], ids=["reference variables", "resource variables"])
 def test_each_variable_is_updated_by_its_own_rate(tf: Any, name: str, resource: bool) -> None:
     together = trained(tf, name, {"low": 0.01, "high": 0.5}, resource)

@@ -7,15 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ckpttool.core.errors import CkptError, PlanError, UnknownName
-from ckpttool.runtime.activations import ACTIVATIONS, INITIALIZERS, LeakyRelu, Selu
+from ckpttool.runtime.activations import INITIALIZERS, Activation, LeakyRelu, Selu
 from ckpttool.runtime.layers import Dense
-from ckpttool.runtime.spec import LAYERS, LayerSpec, parse
+from ckpttool.runtime.spec import Layer, LayerSpec, parse
 
 
 def dense(
     name: str, units: int, activation: str | None = None, init: str = "glorot_uniform", bias: bool = True
 ) -> LayerSpec:
-    return LayerSpec(name, Dense(units, ACTIVATIONS[activation]() if activation else None, init, bias))
+    return LayerSpec(name, Dense(units, Activation.known()[activation]() if activation else None, init, bias))
 
 
 def test_the_designs_example() -> None:
@@ -116,16 +116,18 @@ def test_layers_without_names_are_numbered_around_those_with() -> None:
     [
         (
             "h = dens(20)",
-            f"layers, line 1, column 5, at 'dens(20)': no layer dens; known: {', '.join(LAYERS)}; nearest: dense",
+            "layers, line 1, column 5, at 'dens(20)': no layer dens; "
+            f"known: {', '.join(Layer.known())}; nearest: dense",
         ),
-        ("h = conv(20)", f"at 'conv(20)': no layer conv; known: {', '.join(LAYERS)}; nearest: conv2d"),
+        ("h = conv(20)", f"at 'conv(20)': no layer conv; known: {', '.join(Layer.known())}; nearest: conv2d"),
         (
             "h = dense(20, rleu)",
-            f"column 15, at 'rleu': no activation rleu; known: {', '.join(ACTIVATIONS)}; nearest: relu, rrelu, elu",
+            "layers, line 1, column 15, at 'rleu': no activation rleu; "
+            f"known: {', '.join(Activation.known())}; nearest: relu, rrelu, elu",
         ),
         (
             "h = dense(20, Relu(1))",
-            f"at 'Relu(1)': no activation Relu; known: {', '.join(ACTIVATIONS)}; nearest: elu, selu, relu",
+            f"at 'Relu(1)': no activation Relu; known: {', '.join(Activation.known())}; nearest: elu, selu, relu",
         ),
         (
             "h = dense(20, unit=3)",
@@ -238,7 +240,9 @@ def test_any_text_is_layers_or_a_clear_error(text: str) -> None:
 
 @given(
     st.lists(
-        st.tuples(st.integers(1, 2**31 - 1), st.sampled_from(list(ACTIVATIONS)), st.sampled_from(list(INITIALIZERS))),
+        st.tuples(
+            st.integers(1, 2**31 - 1), st.sampled_from(list(Activation.known())), st.sampled_from(list(INITIALIZERS))
+        ),
         min_size=1,
         max_size=8,
     ),

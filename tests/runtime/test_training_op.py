@@ -15,7 +15,7 @@ from ckpttool.graph.freezing.updates import drop_updates
 from ckpttool.graph.roles.resolve import find_roles
 from ckpttool.runtime.build import with_training
 from ckpttool.runtime.function import GraphFunction
-from ckpttool.runtime.optimizers import OPTIMIZERS
+from ckpttool.runtime.optimizers import Optimizer
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.runtime.schedules import FACTOR, RATE, UNKNOWN_STEPS, RunSteps
 from ckpttool.runtime.state import State, fresh_tensors
@@ -92,10 +92,10 @@ def assert_same(found: dict[str, Any], expected: dict[str, Any]) -> None:
 
 
 def test_every_optimizer_of_the_table_has_a_referee() -> None:
-    assert REFERENCES.keys() == OPTIMIZERS.keys()
+    assert REFERENCES.keys() == Optimizer.known().keys()
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", Optimizer.known())
 @pytest.mark.parametrize("resource", [False, True], ids=["reference variables", "resource variables"])
 def test_an_optimizer_steps_as_tensorflows_own_and_goes_on_from_its_slots(
     name: str, resource: bool, new_network: Any, new_session: Any, tmp_path: Path
@@ -131,7 +131,7 @@ def embedding(new_network: Any, optimizer: Callable[[Any], Any] | None, resource
     return net
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", Optimizer.known())
 @pytest.mark.parametrize("resource", [False, True], ids=["reference variables", "resource variables"])
 def test_sparse_gradients(name: str, resource: bool, new_network: Any, new_session: Any, tmp_path: Path) -> None:
     call, optimizer = REFERENCES[name]

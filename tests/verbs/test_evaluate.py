@@ -10,7 +10,7 @@ import pytest
 from ckpttool.core.errors import DataError, GraphError
 from ckpttool.model.model import Model
 from ckpttool.runtime import streaming
-from ckpttool.runtime.objectives import OBJECTIVES, Objective
+from ckpttool.runtime.objectives import Loss, Objective
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.training.callbacks.callback import Callback
 from ckpttool.verbs.evaluate import evaluate
@@ -56,7 +56,7 @@ def objective_rows(kind: str) -> tuple[Any, Any]:
     }.get(kind, numbers.argmax(1))
 
 
-@pytest.fixture(params=OBJECTIVES)
+@pytest.fixture(params=Loss.known())
 def judged(request: pytest.FixtureRequest, tmp_path: Path, new_session: Any) -> tuple[str, dict[str, Any], Any, Any]:
     """An objective, what is said of a model of it, and the labels and logits that a plain session has."""
     kind, path = request.param, tmp_path / "new.ckpt"

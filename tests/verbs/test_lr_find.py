@@ -11,7 +11,7 @@ import pytest
 import ckpttool
 from ckpttool.core.errors import PlanError
 from ckpttool.model.model import Model
-from ckpttool.runtime.optimizers import OPTIMIZERS
+from ckpttool.runtime.optimizers import Optimizer
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.training.options import Options
 from ckpttool.training.training import Training
@@ -31,7 +31,7 @@ def losses(curve: RateCurve) -> list[float]:
     return [point.loss for point in curve.points]
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", Optimizer.known())
 def test_a_rate_is_found_and_the_model_stays_as_it_is(model: Model, data: Path, optimizer: str) -> None:
     before = files(model.path)
     curve = find_learning_rate(model, data, replace(OPTIONS, recipe=Recipe(optimizer)))

@@ -12,7 +12,7 @@ from ckpttool.core.errors import CkptError, DataError, ExistingOutput, GraphErro
 from ckpttool.data import rows as rows_module
 from ckpttool.model.model import Model
 from ckpttool.runtime import streaming
-from ckpttool.runtime.objectives import OBJECTIVES, Objective
+from ckpttool.runtime.objectives import Loss, Objective
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.verbs.new import new
 from ckpttool.verbs.predict import predict, write_predictions
@@ -76,7 +76,7 @@ def test_a_csv_says_the_same(model: Model, x: Any, tmp_path: Path) -> None:
         np.testing.assert_array_equal(read, arrays["probabilities"][:, number])
 
 
-@pytest.mark.parametrize("kind", OBJECTIVES)
+@pytest.mark.parametrize("kind", Loss.known())
 def test_what_is_said_follows_from_the_objective(kind: str, x: Any, tmp_path: Path, new_session: Any) -> None:
     path = tmp_path / "new.ckpt"
     new([4], "outputs = dense(3)", path, Recipe(), objective=Objective(kind))

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from ckpttool.cli.options.general import PATH, as_value, together
-from ckpttool.runtime.augmentations import OPERATIONS
+from ckpttool.runtime.augmentations import Operation
 
 data_option = click.option(
     "--data",
@@ -84,7 +84,8 @@ augment_options = together(
     click.option(
         "--augment",
         metavar="CALLS",
-        help=f"Change each image when it is trained on: {', '.join(OPERATIONS)}; 'shift(0.1); rotate(15); flip()'.",
+        help=f"Change each image when it is trained on: {', '.join(Operation.known())}; "
+        "'shift(0.1); rotate(15); flip()'.",
     ),
     click.option(
         "--cache-augment", metavar="K", type=click.IntRange(min=1), help="Cache K augmented variants of each row."

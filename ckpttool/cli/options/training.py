@@ -8,10 +8,10 @@ from ckpttool.cli.options.general import PATH, Decorator, as_value, seed_option,
 from ckpttool.cli.options.reading import PATTERN, freeze_option
 from ckpttool.cli.options.rows import augment_options, cache_dir_option, features_option, roles_options
 from ckpttool.core.errors import PlanError
-from ckpttool.runtime.objectives import OBJECTIVES, Objective
-from ckpttool.runtime.optimizers import OPTIMIZERS
+from ckpttool.runtime.objectives import Loss, Objective
+from ckpttool.runtime.optimizers import Optimizer
 from ckpttool.runtime.recipe import Recipe
-from ckpttool.runtime.schedules import SCHEDULES
+from ckpttool.runtime.schedules import Schedule
 from ckpttool.training.callbacks.recording import Recording
 from ckpttool.training.options import Options
 
@@ -22,7 +22,7 @@ RECIPE = {
         metavar="CALL",
         default="sgd",
         show_default=True,
-        help=f"{', '.join(OPTIMIZERS)}; with parameters: 'momentum(0.01, momentum=0.9)'.",
+        help=f"{', '.join(Optimizer.known())}; with parameters: 'momentum(0.01, momentum=0.9)'.",
     ),
     "lr": click.option("--lr", metavar="RATE", help=f"The learning rate, if not the optimizer's. {_BY_PATTERN}"),
     "lr_decay_per_layer": click.option(
@@ -33,7 +33,7 @@ RECIPE = {
         metavar="CALL",
         default="constant",
         show_default=True,
-        help=f"How the rate changes: {', '.join(SCHEDULES)}; with parameters: 'exponential(0.1, steps=1000)'.",
+        help=f"How the rate changes: {', '.join(Schedule.known())}; with parameters: 'exponential(0.1, steps=1000)'.",
     ),
     "warmup": click.option(
         "--warmup", metavar="STEPS", type=int, default=0, help="Let the rate grow over STEPS steps first."
@@ -71,7 +71,7 @@ def _objective(objective: str | None, class_weight: str | None, label_smoothing:
 objective_options = as_value(
     "objective",
     _objective,
-    click.option("--objective", type=click.Choice(list(OBJECTIVES)), help="The loss; softmax for a new one."),
+    click.option("--objective", type=click.Choice(list(Loss.known())), help="The loss; softmax for a new one."),
     click.option("--class-weight", metavar="N=W,...", help="Weights of classes in the loss: '3=2.0, 7=0.5'."),
     click.option("--label-smoothing", metavar="S", type=float, default=0.0, help="Share of a label given to all."),
 )
