@@ -155,8 +155,6 @@ def test_wire_protos_are_the_only_generated_code() -> None:
 
 
 OPTION = re.compile(r"(?<![\w-])--[a-z{]")
-STILL_NAMING_OPTIONS = {"formats"}
-"""The rooms whose texts have not been changed yet; none at the end."""
 ABOUT_THE_SHELL = {"ckpttool/remote/paths.py", "ckpttool/foreign/suggest.py"}
 """Files that take command lines apart, or write what is pasted into a shell."""
 
@@ -172,7 +170,7 @@ def naming_options(path: Path) -> list[str]:
 @pytest.mark.parametrize("path", SOURCES, ids=identity)
 def test_options_are_named_by_the_command_line_alone(path: Path) -> None:
     """Below it a text has the parameter's name in backticks, which `ckpttool.cli.show.errors` spells as the option."""
-    if part_of(path) not in STILL_NAMING_OPTIONS | {"cli"} and identity(path) not in ABOUT_THE_SHELL:
+    if part_of(path) != "cli" and identity(path) not in ABOUT_THE_SHELL:
         assert naming_options(path) == []
 
 

@@ -62,6 +62,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Options, bool, bool]]:
         raise click.ClickException("asked")
 
     monkeypatch.setattr(verb, "finetune", listen)
+    monkeypatch.setattr("ckpttool.cli.commands.finetune.configure_for", lambda *_: None)  # this process may run already
     return seen
 
 
