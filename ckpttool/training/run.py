@@ -94,7 +94,7 @@ def best_of(history: Sequence[Epoch]) -> Epoch:
 
 
 def is_over(history: Sequence[Epoch], epochs: int, early_stopping: int | None) -> bool:
-    """Say whether a run has had its epochs, or `early_stopping` of them without a better one.
+    """Tell whether a run has had its epochs, or `early_stopping` of them without a better one.
 
     >>> history = [Epoch(number, 1.0, 1.0, accuracy, 0.1) for number, accuracy in enumerate([0.5, 0.6, 0.6], 1)]
     >>> is_over(history, 20, 1), is_over(history, 20, 2), is_over(history, 3, None)

@@ -108,7 +108,7 @@ def _result(graph: Graph, roles: Roles, tensor: str | None) -> Result:
     """Return what is asked for, else the logits, else what the graph is run for."""
     if tensor is not None:
         graph.op(TensorRef.parse(tensor).op)
-        return Result(str(TensorRef.parse(tensor)), "as was said")
+        return Result(str(TensorRef.parse(tensor)), "as asked for")
     if roles.logits is not None:
         return Result(roles.logits, "the logits")
     return result_of(graph)

@@ -133,7 +133,7 @@ def test_any_tensor_of_rows_may_be_asked_for(
     model: Model, small: Path, x: Any, new_session: Any, tmp_path: Path
 ) -> None:
     found = predict(model, tmp_path / "rows.npz", tmp_path / "out.npz", tensor="dnn/hidden1/Relu")
-    assert (found.tensor, found.why) == ("dnn/hidden1/Relu:0", "as was said")
+    assert (found.tensor, found.why) == ("dnn/hidden1/Relu:0", "as asked for")
     arrays = arrays_of(tmp_path / "out.npz")
     assert list(arrays) == ["rows", "outputs"], "the loss compares another tensor with the labels"
     expected = new_session(small, small).run("dnn/hidden1/Relu:0", {"X:0": x})
