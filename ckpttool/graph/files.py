@@ -179,15 +179,15 @@ def _tagged(model: SavedModel, tags: Collection[str] | None, file: Path) -> Meta
     graphs = list(model.meta_graphs)
     wanted = None if tags is None else set(tags)
     exact = [meta for meta in graphs if wanted is None or set(meta.meta_info_def.tags) == wanted]
-    found = exact or [meta for meta in graphs if wanted is not None and wanted <= set(meta.meta_info_def.tags)]
-    if len(found) == 1:
-        return found[0]
+    chosen = exact or [meta for meta in graphs if wanted is not None and wanted <= set(meta.meta_info_def.tags)]
+    if len(chosen) == 1:
+        return chosen[0]
     listed = "; ".join(",".join(meta.meta_info_def.tags) or "(no tags)" for meta in graphs)
     if not graphs:
         raise FormatError(f"{file}: a SavedModel without a graph")
     if wanted is None:
         raise GraphError(f"{file}: {len(graphs)} graphs, tagged {listed}; say which with `tags`")
-    raise GraphError(f"{file}: {len(found)} graphs tagged {','.join(sorted(wanted))}; it has {listed}")
+    raise GraphError(f"{file}: {len(chosen)} graphs tagged {','.join(sorted(wanted))}; it has {listed}")
 
 
 def _refuse_foreign(data: bytes, file: Path) -> None:

@@ -167,13 +167,13 @@ def test_ops_without_state_that_act_are_known():
 def test_every_import_of_a_graph_is_behind_the_gate():
     """Whoever imports a graph elsewhere, or starts to load models by other means, comes by here."""
     imports = re.compile(r"\.import_graph_def\(|\.import_meta_graph\(|saved_model\.load\(|wrap_function\(|load_model\(")
-    found = {}
+    gates = {}
     for path in sorted(PACKAGE.rglob("*.py")):
         code = path.read_text(encoding="utf-8")
         if imports.search(code):
-            found[path.relative_to(PACKAGE).as_posix()] = re.findall(r"^    +(require_\w+)\(", code, re.MULTILINE)
-    assert found == {
+            gates[path.relative_to(PACKAGE).as_posix()] = re.findall(r"^    +(require_\w+)\(", code, re.MULTILINE)
+    assert gates == {
         "runtime/build.py": ["require_inert"],
-        "runtime/fresh.py": ["require_computing"],
+        "runtime/state.py": ["require_computing"],
         "runtime/function.py": ["require_computing"],
     }

@@ -52,12 +52,12 @@ def numbers(node: NodeDef) -> Array | None:
     shape, dtype = shape_of(tensor), _dtype(tensor)
     if dtype is None or dtype.itemsize == 0 or math.prod(shape) > _FEW or "complex" in dtype.name:
         return None
-    found = _given(tensor, dtype)
-    if 0 < found.size < math.prod(shape):
-        found = np.concatenate([found, np.full(math.prod(shape) - found.size, found[-1])])
-    elif not found.size:
-        found = np.zeros(math.prod(shape), dtype.numpy)
-    return found.reshape(shape) if found.size == math.prod(shape) else None
+    values = _stored_values(tensor, dtype)
+    if 0 < values.size < math.prod(shape):
+        values = np.concatenate([values, np.full(math.prod(shape) - values.size, values[-1])])
+    elif not values.size:
+        values = np.zeros(math.prod(shape), dtype.numpy)
+    return values.reshape(shape) if values.size == math.prod(shape) else None
 
 
 def single_number(node: NodeDef) -> float | None:
@@ -66,8 +66,8 @@ def single_number(node: NodeDef) -> float | None:
     dtype = _dtype(tensor)
     if dtype is None or dtype.itemsize == 0 or dtype.name not in _FIELDS or "complex" in dtype.name:
         return None
-    found = _given(tensor, dtype)
-    return float(found[0]) if found.size and (found == found[0]).all() else None
+    values = _stored_values(tensor, dtype)
+    return float(values[0]) if values.size and (values == values[0]).all() else None
 
 
 def shape_of(tensor: TensorProto) -> tuple[int, ...]:
@@ -95,7 +95,7 @@ def _dtype(tensor: TensorProto) -> DType | None:
         return None
 
 
-def _given(tensor: TensorProto, dtype: DType) -> Array:
+def _stored_values(tensor: TensorProto, dtype: DType) -> Array:
     """Return the numbers that are there, in a row: those at the end that repeat the last may not be."""
     if tensor.tensor_content:
         usable = len(tensor.tensor_content) // dtype.itemsize * dtype.itemsize

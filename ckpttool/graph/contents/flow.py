@@ -97,14 +97,14 @@ def is_loop_merge(graph: Graph, name: str) -> bool:
 
 
 def _reach(names: Iterable[str], edges: dict[str, list[str]], stop: Container[str] = ()) -> set[str]:
-    found: set[str] = set()
+    reached: set[str] = set()
     todo = [name for name in names if name in edges]
     while todo:
         name = todo.pop()
-        if name not in found:
-            found.add(name)
+        if name not in reached:
+            reached.add(name)
             todo.extend(other for other in edges[name] if other in edges and other not in stop)
-    return found
+    return reached
 
 
 class _Regions:

@@ -71,18 +71,18 @@ def layers(graph: Graph) -> Sequence[Layer]:
 
 
 def _weights(graph: Graph) -> list[_Weight]:
-    found = [variable for variable in variables(graph).values() if variable.kind == "weight"]
-    return [_Weight(each.name, each.op, 0 if each.shape is None else math.prod(each.shape)) for each in found]
+    weights = [variable for variable in variables(graph).values() if variable.kind == "weight"]
+    return [_Weight(each.name, each.op, 0 if each.shape is None else math.prod(each.shape)) for each in weights]
 
 
 def _frozen_weights(graph: Graph) -> list[_Weight]:
     """Return the float constants that are read as variables were, or that a weight's op takes directly."""
-    found = []
+    weights = []
     for name, node in graph.nodes.items():
         if node.op == "Const" and _is_float(node) and any(_reads(graph, op) for op in graph.consumers.get(name, [])):
             shape = node.attr["value"].tensor.tensor_shape
-            found.append(_Weight(name, name, math.prod(dim.size for dim in shape.dim)))
-    return found
+            weights.append(_Weight(name, name, math.prod(dim.size for dim in shape.dim)))
+    return weights
 
 
 def _is_float(node: NodeDef) -> bool:
@@ -152,16 +152,16 @@ class _Flow:
 
     def _users(self, weight: _Weight) -> list[str]:
         """Return the ops that compute with a weight's value, past reads, loop entries, switches and joined slices."""
-        found: dict[str, None] = {}
+        readers: dict[str, None] = {}
         seen, todo = {weight.op}, [weight.op]
         while todo:
             for reader in self._readers(todo.pop()):
                 if not self._hands_on(reader, weight):
-                    found[reader] = None
+                    readers[reader] = None
                 elif reader not in seen:
                     seen.add(reader)
                     todo.append(reader)
-        computing = [op for op in found if self.graph.nodes[op].op not in SHAPED_LIKE | CALLS]
+        computing = [op for op in readers if self.graph.nodes[op].op not in SHAPED_LIKE | CALLS]
         return sorted(computing, key=self.rank.__getitem__)
 
     def _hands_on(self, op: str, weight: _Weight) -> bool:

@@ -21,7 +21,7 @@ def dtype_of_output(graph: Graph, ref: TensorRef) -> DType:
     """
     node = graph.op(ref.op)
     definitions = graph.header.meta_info_def.stripped_op_list.op
-    definition = next((found for found in definitions if found.name == node.op), None)
+    definition = next((definition for definition in definitions if definition.name == node.op), None)
     if definition is None:
         return dtype_numbered(_noted(node, ref.index))
     numbers = [number for argument in definition.output_arg for number in _numbers(node, argument, definition)]

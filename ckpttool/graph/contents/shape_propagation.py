@@ -1,4 +1,4 @@
-"""Spreading: which tensors of a graph have another shape once variables have, as far as its ops tell."""
+"""Shape propagation: which tensors of a graph have another shape once variables have, as far as its ops tell."""
 
 from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ class Change:
 
 
 @dataclass
-class Spread:
+class Propagation:
     """The tensors that change, the ops in which an old size meets a new one, those beyond which nothing is known."""
 
     tensors: dict[TensorRef, Change] = field(default_factory=dict)
@@ -38,31 +38,31 @@ class _Unclear(Exception):
     """An op does not tell what it does to the shape."""
 
 
-def spread(graph: Graph, changed: Mapping[str, Change], ops: Container[str]) -> Spread:
+def propagate_shapes(graph: Graph, changed: Mapping[str, Change], ops: Container[str]) -> Propagation:
     """Follow the new shapes of variables (by their ops) through some ops of a graph.
 
     A clash is one of two tensors whose sizes were equal, and are no more: a kernel has more columns and its bias has
     not, labels have fewer classes than the logits.
     """
-    found = Spread({TensorRef(op, 0): change for op, change in changed.items()})
+    result = Propagation({TensorRef(op, 0): change for op, change in changed.items()})
     for name in Flow(graph).order:
-        changes = [found.tensors.get(ref) for ref in graph.inputs(name)] if name in ops else []
+        changes = [result.tensors.get(ref) for ref in graph.inputs(name)] if name in ops else []
         if any(change is not None and change.sizes for change in changes):
-            _follow(graph, name, changes, found)
-    return found
+            _follow(graph, name, changes, result)
+    return result
 
 
-def _follow(graph: Graph, name: str, changes: "_Changes", found: Spread) -> None:
+def _follow(graph: Graph, name: str, changes: "_Changes", result: Propagation) -> None:
     """Work out what one op makes of the changes of its inputs."""
     try:
         change = _RULES.get(graph.nodes[name].op, _unknown)(graph, graph.nodes[name], changes)
     except _Clash as clash:
-        found.clashes[name] = str(clash)
+        result.clashes[name] = str(clash)
     except _Unclear:
-        found.unclear.append(name)
+        result.unclear.append(name)
     else:
         if change is not None and change.sizes:
-            found.tensors[TensorRef(name, 0)] = change
+            result.tensors[TensorRef(name, 0)] = change
 
 
 _Changes = list[Change | None]
@@ -87,7 +87,7 @@ def _broadcast(graph: Graph, node: NodeDef, changes: _Changes) -> Change | None:
     for axis, size in _all_sizes(changes):
         for ref, change in zip(graph.inputs(node.name), changes, strict=True):
             if _size(change, axis) not in (None, size):
-                raise _Clash(_told(graph, node, axis, size))
+                raise _Clash(_mismatch(graph, node, axis, size))
             if _size(change, axis) is None:
                 _refuse_old(graph, node, ref, axis, size)
         sizes[axis] = size
@@ -101,7 +101,7 @@ def _refuse_old(graph: Graph, node: NodeDef, ref: TensorRef, axis: int, size: tu
     if shape is None:
         raise _Unclear
     if -axis <= len(shape) and shape[axis] == size[0] != 1:
-        raise _Clash(_told(graph, node, axis, size))
+        raise _Clash(_mismatch(graph, node, axis, size))
 
 
 def _matmul(graph: Graph, node: NodeDef, changes: _Changes) -> Change | None:
@@ -157,7 +157,7 @@ def _concat(graph: Graph, node: NodeDef, changes: _Changes) -> Change | None:
     sizes: Sizes = {}
     for place, size in _all_sizes(changes):
         if place != along and any(_size(change, place) != size for change in changes[:-1]):
-            raise _Clash(_told(graph, node, place, size))
+            raise _Clash(_mismatch(graph, node, place, size))
         sizes[place] = size
     if along in sizes:
         grown = sum((_size(change, along) or (0, 0))[1] - (_size(change, along) or (0, 0))[0] for change in changes)
@@ -201,10 +201,10 @@ def _reshape(graph: Graph, node: NodeDef, changes: _Changes) -> Change | None:
 def _must_agree(graph: Graph, node: NodeDef, one: tuple[int, int] | None, other: tuple[int, int] | None) -> None:
     size = one or other
     if one != other and size is not None:
-        raise _Clash(_told(graph, node, -1, size))
+        raise _Clash(_mismatch(graph, node, -1, size))
 
 
-def _told(graph: Graph, node: NodeDef, axis: int, size: tuple[int, int]) -> str:
+def _mismatch(graph: Graph, node: NodeDef, axis: int, size: tuple[int, int]) -> str:
     inputs = " with ".join(str(ref) for ref in graph.inputs(node.name)[:2])
     return f"{node.name} joins {inputs}: one would have {size[1]} where the other has {size[0]}"
 
@@ -235,8 +235,8 @@ def _channels(node: NodeDef) -> int:
 
 def _constant(graph: Graph, ref: TensorRef) -> list[int] | None:
     """Return the numbers of a constant scalar or vector, None where it is none."""
-    found = numbers(graph.nodes[ref.op])
-    return None if found is None or found.ndim > 1 else [int(value) for value in found.reshape(-1)]
+    array = numbers(graph.nodes[ref.op])
+    return None if array is None or array.ndim > 1 else [int(value) for value in array.reshape(-1)]
 
 
 def _flattened(graph: Graph, node: NodeDef) -> TensorRef | None:

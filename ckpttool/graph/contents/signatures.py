@@ -38,22 +38,22 @@ def signatures(graph: Graph) -> dict[str, Signature]:
     Raises:
         FormatError: a dtype's number is unknown.
     """
-    found = {}
+    named = {}
     for name, definition in sorted(graph.header.signature_def.items()):
         if not name.startswith("__saved_model_"):
             sides = [
                 {key: _argument(info) for key, info in sorted(side.items())}
                 for side in (definition.inputs, definition.outputs)
             ]
-            found[name] = Signature(name, definition.method_name, *sides)
-    return found
+            named[name] = Signature(name, definition.method_name, *sides)
+    return named
 
 
 def signature_named(graph: Graph, name: str = DEFAULT) -> Signature | None:
     """Return the signature of a name, else the default one, else the only one; None where there are others, or none."""
-    found = signatures(graph)
-    only = next(iter(found.values())) if len(found) == 1 else None
-    return found.get(name) or found.get(DEFAULT) or only
+    named = signatures(graph)
+    only = next(iter(named.values())) if len(named) == 1 else None
+    return named.get(name) or named.get(DEFAULT) or only
 
 
 def output_tensors(graph: Graph) -> list[str]:

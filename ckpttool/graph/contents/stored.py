@@ -68,7 +68,7 @@ def stored_tensors(graph: Graph) -> Mapping[str, StoredTensor]:
     members: dict[str, list[Variable]] = {}
     for variable in variables(graph).values():
         members.setdefault(variable.name, []).append(variable)
-    return {name: stored_tensor(name, found) for name, found in members.items()}
+    return {name: stored_tensor(name, joined) for name, joined in members.items()}
 
 
 def stored_tensor(name: str, members: list[Variable]) -> StoredTensor:

@@ -11,7 +11,7 @@ from ckpttool.core.tensors import Array, dtype_numbered
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef, VariableDef
 from ckpttool.graph.contents.constants import constant, numbers, shape_of, single_number, uniform
-from ckpttool.graph.contents.shape_propagation import Change, Spread, spread
+from ckpttool.graph.contents.shape_propagation import Change, Propagation, propagate_shapes
 from ckpttool.graph.contents.stored import saver_entries, saver_ops, slice_text, stored_tensors, texts
 from ckpttool.graph.contents.variables import Variable, is_variable
 from ckpttool.graph.core import Graph, TensorRef
@@ -57,7 +57,7 @@ def resize_variables(graph: Graph, shapes: Mapping[str, Shape]) -> tuple[Graph, 
         return graph, ()
     resizes = {resize.variable.op: resize for resize in _resizes(graph, shapes)}
     forward = graph.ancestors(*(TensorRef.parse(name).op for name in outputs(graph)))
-    changes = spread(graph, {op: resize.change for op, resize in resizes.items()}, forward)
+    changes = propagate_shapes(graph, {op: resize.change for op, resize in resizes.items()}, forward)
     if changes.clashes:
         raise PlanError(f"{graph.source}: the new shapes do not fit: {next(iter(changes.clashes.values()))}")
     draft = Draft(graph)
@@ -173,7 +173,7 @@ def _describe(meta: MetaGraphDef, resizes: Mapping[str, _Resize], zeroed: Mappin
             definitions[place] = entry.SerializeToString()
 
 
-def _refold(draft: Draft, spread_of: Spread) -> list[str]:
+def _refold(draft: Draft, spread_of: Propagation) -> list[str]:
     """Put new sizes into the constants of gradients, in place; return those of which it is not known what they hold.
 
     TensorFlow names the gradient of an op after it, and in it the shape of the op's input 1 `Shape_1`: that is known.
