@@ -1,6 +1,6 @@
 """Converting a checkpoint: what of it goes into another format, and what that cannot hold."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -57,10 +57,15 @@ def plan_convert(
     Raises:
         FormatError: the format is only read, or cannot hold a tensor; the message has their names.
         UnknownName: the pattern takes nothing.
-        CkptError: no format has the name, or it does not heed a choice that was made.
+        CkptError: no format has the name, or it does not take an option of writing.
     """
     target = registry.get(to)
-    _require(target, how)
+    if not target.WRITES:
+        raise FormatError(f"{target.NAME} {target.LIMITS}")
+    for choice in ("like", "shard_bytes"):
+        if getattr(how, choice) is not None and choice not in target.OPTIONS:
+            others = [name for name in registry.names() if choice in registry.get(name).OPTIONS]
+            raise CkptError(f"`{choice}` means nothing to {target.NAME}, only to {', '.join(others)}")
     kind = kind or kinds(source)
     chosen = _chosen(kind, layers, drop_slots)
     reasons = {name: target.why_not(source[name]) for name in source if name in chosen}
@@ -68,7 +73,8 @@ def plan_convert(
     if homeless and not lenient:
         first = next(iter(homeless.values()))
         raise FormatError(f"{to} {target.LIMITS}: {listed(homeless)} ({first}); `lenient` leaves such tensors out")
-    fates = {name: _fate(name, chosen, homeless, to) for name in source}
+    fates = dict.fromkeys(source, "not taken") | dict.fromkeys(reasons, "written")
+    fates |= dict.fromkeys(homeless, f"left out: {to} cannot hold it")
     rows = tuple(source[name].spec.row() | {"kind": kind[name], "then": fate} for name, fate in fates.items())
     kept = {name: source[name] for name, fate in fates.items() if fate == "written"}
     tensors = source.holding(kept)
@@ -91,15 +97,6 @@ def left_behind(source: Checkpoint, target: Format, how: Writing = PLAIN) -> lis
     return notes
 
 
-def _require(target: Format, how: Writing) -> None:
-    if not target.WRITES:
-        raise FormatError(f"{target.NAME} {target.LIMITS}")
-    for choice in ("like", "shard_bytes"):
-        if getattr(how, choice) is not None and choice not in target.OPTIONS:
-            heed = [name for name in registry.names() if choice in registry.get(name).OPTIONS]
-            raise CkptError(f"`{choice}` means nothing to {target.NAME}, only to {', '.join(heed)}")
-
-
 def _chosen(kind: Mapping[str, str], layers: str | None, drop_slots: bool) -> set[str]:
     """Return the names that were asked for."""
     kept = [name for name, of in kind.items() if of != "slot" or not drop_slots]
@@ -107,9 +104,3 @@ def _chosen(kind: Mapping[str, str], layers: str | None, drop_slots: bool) -> se
         return set(kept)
     weights = set(Pattern(layers).select([name for name in kept if kind[name] == "weight"]))
     return weights | {name for name in kept if kind[name] == "slot" and base_name(name, kind) in weights}
-
-
-def _fate(name: str, chosen: set[str], homeless: Collection[str], to: str) -> str:
-    if name not in chosen:
-        return "not taken"
-    return f"left out: {to} cannot hold it" if name in homeless else "written"

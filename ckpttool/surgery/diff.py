@@ -96,13 +96,17 @@ def diff(a: Mapping[str, Tensor], b: Mapping[str, Tensor], kind: Mapping[str, st
     both = [name for name in a if name in b]
     changes = by_name(both, lambda name: compare(name, a[name], b[name]), [a, b])
     changed = {name: change for name, change in changes.items() if change}
+    travel: Travel = {
+        name: None if change.distance is None or change.norm is None else (change.distance, change.norm)
+        for name, change in changed.items()
+    }
     return Diff(
         tuple(name for name in a if name not in b),
         tuple(name for name in b if name not in a),
         tuple(changed.values()),
         tuple(name for name in both if name not in changed),
         kind,
-        layer_changes(a, b, {name: _travel(change) for name, change in changed.items()}, kind),
+        layer_changes(a, b, travel, kind),
     )
 
 
@@ -164,8 +168,3 @@ def _rank(layer: LayerChange) -> tuple[int, float]:
     """Return what layers are sorted by; those of one rank keep their order."""
     order = ("moved", "not comparable", "only in A", "only in B", "unchanged")
     return order.index(layer.difference), -(layer.relative_l2 or 0.0)
-
-
-def _travel(change: Change) -> tuple[float, float] | None:
-    """Return how far a tensor went, and from how far out."""
-    return None if change.distance is None or change.norm is None else (change.distance, change.norm)

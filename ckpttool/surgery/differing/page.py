@@ -9,6 +9,7 @@ from string import Template
 from typing import Any
 
 from ckpttool.checkpoint import Checkpoint
+from ckpttool.core.tensors import human_size
 from ckpttool.surgery.diff import Diff, LayerChange
 from ckpttool.surgery.differing.differences import rows, summary
 
@@ -21,7 +22,6 @@ TROUBLES = {
     "dead_rows": "rows that became all zeros",
     "dead_columns": "columns that became all zeros",
 }
-_UNITS = ("bytes", "kB", "MB", "GB", "TB")
 
 
 def page(a: Checkpoint, b: Checkpoint, diff: Diff) -> str:
@@ -58,20 +58,8 @@ def _name(tensors: Checkpoint) -> str:
 def _file(letter: str, tensors: Checkpoint) -> str:
     size = sum(spec.nbytes for spec in tensors.specs())
     path = escape(str(tensors.path or "in memory"))
-    what = f"{tensors.format or 'arrays'}, {len(tensors)} tensors, {_size(size)}"
+    what = f"{tensors.format or 'arrays'}, {len(tensors)} tensors, {human_size(size)}"
     return f'<div class="card"><b>{letter}</b><code>{path}</code><span>{escape(what)}</span></div>'
-
-
-def _size(nbytes: float) -> str:
-    """Return a size with its unit.
-
-    >>> _size(1034840), _size(12)
-    ('1.03 MB', '12 bytes')
-    """
-    unit = 0
-    while nbytes >= 1000 and unit < len(_UNITS) - 1:
-        nbytes, unit = nbytes / 1000, unit + 1
-    return f"{nbytes:.3g} {_UNITS[unit]}"
 
 
 def _counts(diff: Diff) -> Iterator[str]:
@@ -90,23 +78,17 @@ def _layers(layers: tuple[LayerChange, ...]) -> Iterator[str]:
     farthest = max((layer.relative_l2 or 0.0 for layer in layers if layer.relative_l2 != inf), default=0.0)
     for number, layer in enumerate(layers, start=1):
         still = layer.difference == "unchanged"
-        row, rank = ' class="still"' if still else "", number if layer.difference == "moved" else ""
-        bar = _bar(layer.relative_l2, farthest) if layer.difference == "moved" else "<i></i>"
-        figure = _percent(layer.relative_l2 or 0.0) if layer.difference == "moved" else _badge(layer.difference)
+        row, rank, bar, figure = ' class="still"' if still else "", "", "<i></i>", _badge(layer.difference)
+        if layer.difference == "moved":
+            distance = layer.relative_l2 or 0.0
+            part = min(1.0, distance / farthest) if farthest else 1.0
+            rank, bar = str(number), f'<i><i style="width: {100 * part:.2f}%"></i></i>'
+            figure = "was all zeros" if isinf(distance) else f"{100 * distance:.3g} %"
         yield (
             f'<tr{row}><td class="number">{rank}</td><td class="name"><code>{escape(layer.name)}</code></td>'
             f'<td class="bar{" still" if still else ""}">{bar}</td><td class="number">{figure}</td>'
             f'<td class="number">{layer.changed} of {layer.tensors}</td></tr>'
         )
-
-
-def _bar(value: float | None, farthest: float) -> str:
-    part = min(1.0, (value or 0.0) / farthest) if farthest else 1.0
-    return f'<i><i style="width: {100 * part:.2f}%"></i></i>'
-
-
-def _percent(value: float) -> str:
-    return "was all zeros" if isinf(value) else f"{100 * value:.3g} %"
 
 
 def _badge(difference: str) -> str:
@@ -115,8 +97,9 @@ def _badge(difference: str) -> str:
 
 
 def _table(identity: str, table_rows: list[dict[str, Any]]) -> str:
+    classes = {column: ' class="number"' if column in NUMBERS else "" for column in COLUMNS}
     heads = "".join(
-        f'<th{_number(column)}><button type="button">{HEADS.get(column, column)}</button></th>' for column in COLUMNS
+        f'<th{classes[column]}><button type="button">{HEADS.get(column, column)}</button></th>' for column in COLUMNS
     )
     body = "\n".join(_row(row) for row in table_rows)
     return (
@@ -141,10 +124,6 @@ def _figure(value: float | None) -> str:
     exact = "Infinity" if value == inf else repr(value)
     shown = f"{value:.6g}" if isfinite(value) else "∞"
     return f'<td class="number" data-value="{exact}">{shown}</td>'
-
-
-def _number(column: str) -> str:
-    return ' class="number"' if column in NUMBERS else ""
 
 
 def _folded(table_rows: list[dict[str, Any]]) -> str:
