@@ -13,8 +13,7 @@ from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.gate import require_computing
 from ckpttool.graph.ops import ENTERS, REQUIRED_PLACEHOLDERS, SWITCHES
 from ckpttool.graph.rewrite.functions import with_own_functions
-from ckpttool.graph.rewrite.importable import importable
-from ckpttool.graph.rewrite.prune import subgraph
+from ckpttool.graph.rewrite.importable import importable_part
 from ckpttool.graph.rewrite.resource import to_resource
 from ckpttool.graph.rewrite.seeds import STEP, with_steps
 from ckpttool.graph.rewrite.simplify import fold_branches, without_dead_gradients, without_zeros
@@ -56,8 +55,8 @@ class GraphFunction:
         """
         self.source = graph.source
         graph = fold_branches(graph, {TensorRef.parse(name).op: value for name, value in (modes or {}).items()})
-        part = without_dead_gradients(without_zeros(subgraph(graph, wanted, fed)), wanted, fed)
-        part = to_resource(importable(subgraph(part, wanted, fed)))
+        graph = without_dead_gradients(without_zeros(graph), wanted, fed)
+        part = to_resource(importable_part(graph, wanted, fed))
         if unfed := [name for name, node in part.nodes.items() if node.op in REQUIRED_PLACEHOLDERS]:
             roles = "`inputs`, `labels` or `training`"
             raise GraphError(f"{part.source}: nothing feeds {', '.join(unfed)}: no role of {roles}, and no default")

@@ -9,8 +9,7 @@ from ckpttool.graph.contents.stored import stored_tensors, window
 from ckpttool.graph.contents.variables import Variable
 from ckpttool.graph.core import Graph
 from ckpttool.graph.gate import require_computing
-from ckpttool.graph.rewrite.importable import importable
-from ckpttool.graph.rewrite.prune import subgraph
+from ckpttool.graph.rewrite.importable import importable_part
 from ckpttool.runtime.configure import running, tensorflow
 
 
@@ -77,7 +76,7 @@ def _run_initializers(graph: Graph, wanted: Mapping[str, str], seed: int) -> dic
     tf = tensorflow()
     tf1 = tf.compat.v1
     tensors = list(dict.fromkeys(wanted.values()))
-    part = importable(subgraph(graph, tensors))
+    part = importable_part(graph, tensors)
     require_computing(part)
     with running(graph.source), tf1.Graph().as_default(), tf1.Session() as session:
         definition = tf1.GraphDef.FromString(part.meta.graph_def.SerializeToString())

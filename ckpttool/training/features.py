@@ -24,8 +24,7 @@ from ckpttool.data.feature_store import Entry, FeatureStore, cache_key, default_
 from ckpttool.data.fingerprint import fingerprint
 from ckpttool.graph.core import Graph
 from ckpttool.graph.freezing.closure import FrozenPart
-from ckpttool.graph.rewrite.importable import importable
-from ckpttool.graph.rewrite.prune import subgraph
+from ckpttool.graph.rewrite.importable import importable_part
 from ckpttool.lineage.records import versions
 from ckpttool.runtime.function import GraphFunction, runner
 from ckpttool.runtime.state import State
@@ -152,7 +151,7 @@ class FeatureCache:
 
     def _key_parts(self, graph: Graph, values: Mapping[str, Tensor], weights: Sequence[str]) -> dict[str, str]:
         """Return what the key is made of, by what it is."""
-        frozen = importable(subgraph(graph, self.part.features, self._fed)).meta.graph_def
+        frozen = importable_part(graph, self.part.features, self._fed).meta.graph_def
         return {
             "graph": hashlib.blake2b(frozen.SerializeToString(deterministic=True)).hexdigest(),
             "tensors": " ".join(self.part.features),

@@ -1,12 +1,12 @@
 """Mending what TensorFlow refuses to import from graphs that older versions of it wrote."""
 
 import re
-from collections.abc import Container
+from collections.abc import Collection, Container, Sequence
 
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.graph.core import Graph
 from ckpttool.graph.rewrite.draft import Draft
-from ckpttool.graph.rewrite.prune import drop_lost_colocations, has_lost_colocation
+from ckpttool.graph.rewrite.prune import drop_lost_colocations, has_lost_colocation, part_ops, prune
 
 _KEPT = frozenset({"_class", "_lower_using_switch_merge"})
 _VERSION = re.compile(r"\d+(\.\d+)*((a|b|rc|-rc|-alpha|-beta|-dev)\d*)?(\.?(post|dev)\d+)?(\+[\w.]+)?")
@@ -26,20 +26,37 @@ def importable(graph: Graph) -> Graph:
     Attributes that the importing version does not know are left: it drops those that have their default value.
     """
     draft = Draft(graph)
-    for name, node in graph.nodes.items():
-        if node.device or has_lost_colocation(node, graph.nodes) or any(map(_is_note, node.attr)):
-            _mend(draft.op(name), graph.nodes)
+    _mend(draft)
+    return draft.sealed()
+
+
+def importable_part(graph: Graph, targets: Sequence[str], boundary: Collection[str] = ()) -> Graph:
+    """Return `importable(subgraph(graph, targets, boundary))`, made in one go.
+
+    Raises:
+        UnknownName: a target is not in the graph.
+        GraphError: an op reads one that is not in the graph.
+    """
+    draft = Draft(graph)
+    prune(draft, part_ops(graph, targets, boundary))
+    _mend(draft)
+    return draft.sealed()
+
+
+def _mend(draft: Draft) -> None:
+    for name, node in list(draft.nodes.items()):
+        if node.device or has_lost_colocation(node, draft.nodes) or any(map(_is_note, node.attr)):
+            _mend_node(draft.op(name), draft.nodes)
     for function in draft.header.graph_def.library.function:
         _drop_notes(function.attr)
         local = {node.name for node in function.node_def}
         for node in function.node_def:
-            _mend(node, local)
-    if not _VERSION.fullmatch(graph.header.meta_info_def.tensorflow_version):
+            _mend_node(node, local)
+    if not _VERSION.fullmatch(draft.header.meta_info_def.tensorflow_version):
         draft.header.meta_info_def.ClearField("tensorflow_version")
-    return draft.sealed()
 
 
-def _mend(node: NodeDef, ops: Container[str]) -> None:
+def _mend_node(node: NodeDef, ops: Container[str]) -> None:
     _drop_notes(node.attr)
     node.ClearField("device")
     drop_lost_colocations(node, ops)

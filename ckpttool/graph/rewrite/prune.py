@@ -26,13 +26,18 @@ def subgraph(graph: Graph, targets: Sequence[str], boundary: Collection[str] = (
         UnknownName: a target is not in the graph.
         GraphError: an op reads one that is not in the graph.
     """
+    return keep(graph, part_ops(graph, targets, boundary, initializers))
+
+
+def part_ops(
+    graph: Graph, targets: Sequence[str], boundary: Collection[str] = (), initializers: bool = False
+) -> set[str]:
+    """Return the ops of the part that `subgraph` cuts out."""
     stop = {TensorRef.parse(text) for text in boundary}
     for target in targets:
         graph.op(TensorRef.parse(target).op)
     kept = needed(graph, targets, stop)
-    if initializers:
-        kept = _with_initializers(graph, kept, targets, stop)
-    return keep(graph, kept)
+    return _with_initializers(graph, kept, targets, stop) if initializers else kept
 
 
 def needed(graph: Graph, targets: Iterable[str], stop: Collection[TensorRef] = ()) -> set[str]:
@@ -51,7 +56,13 @@ def keep(graph: Graph, ops: Container[str]) -> Graph:
     Control inputs from, and colocations with, ops that are left out are dropped.
     """
     draft = Draft(graph)
-    draft.nodes = {name: node for name, node in graph.nodes.items() if name in ops}
+    prune(draft, ops)
+    return draft.sealed()
+
+
+def prune(draft: Draft, ops: Container[str]) -> None:
+    """Do to a draft what `keep` does to a graph."""
+    draft.nodes = {name: node for name, node in draft.nodes.items() if name in ops}
     for name, node in list(draft.nodes.items()):
         inputs = [text for text in node.input if not text.startswith("^") or text[1:] in ops]
         if len(inputs) != len(node.input):
@@ -65,7 +76,6 @@ def keep(graph: Graph, ops: Container[str]) -> Graph:
         gradients = [gradient for gradient in library.gradient if gradient.function_name in called]
         library.CopyFrom(FunctionDefLibrary(function=functions, gradient=gradients))
     keep_what_holds(draft.header, ops)
-    return draft.sealed()
 
 
 def without_training(graph: Graph, targets: Sequence[str]) -> Graph:

@@ -13,7 +13,7 @@ from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.freezing.randomness import is_changing
 from ckpttool.graph.ops import MERGES, SWITCHES
 from ckpttool.graph.rewrite.draft import Draft, control_inputs, copy_of, set_inputs
-from ckpttool.graph.rewrite.prune import needed
+from ckpttool.graph.rewrite.prune import part_ops
 from ckpttool.graph.roles.placeholders import dead_ops, known_truths
 
 
@@ -64,8 +64,7 @@ def without_dead_gradients(graph: Graph, wanted: Sequence[str], fed: Collection[
     `wanted` are tensors or ops that will be computed, `fed` tensors that are given. What has effects is still waited
     for, and so is what reads a weight before it is changed.
     """
-    stop = {TensorRef.parse(name) for name in fed}
-    part = needed(graph, wanted, stop)
+    part = part_ops(graph, wanted, fed)
     siblings = {name: waited for name in part if (waited := _siblings(graph, name))}
     if not siblings:
         return graph
@@ -73,7 +72,7 @@ def without_dead_gradients(graph: Graph, wanted: Sequence[str], fed: Collection[
     alone = Draft(graph)
     for name in siblings:
         set_inputs(alone.op(name), graph.inputs(name))
-    used = needed(alone.sealed(), [*wanted, *effects], stop)
+    used = part_ops(alone.sealed(), [*wanted, *effects], fed)
     draft = Draft(graph)
     for name, waited in siblings.items():
         set_inputs(draft.op(name), graph.inputs(name), [op for op in waited if op in used])
@@ -108,7 +107,8 @@ def without_zeros(graph: Graph) -> Graph:
 def _is_zeros(graph: Graph, node: NodeDef | None) -> bool:
     if node is None or node.op != "Fill":
         return False
-    value = numbers(graph.nodes[graph.inputs(node.name)[1].op])
+    filling = [graph.nodes.get(ref.op) for ref in graph.inputs(node.name)[1:2]]
+    value = numbers(filling[0]) if filling and filling[0] is not None else None
     return value is not None and not value.any()
 
 
