@@ -280,8 +280,8 @@ def test_commands_say_the_url(web, served_model, run, tmp_path):
 
 
 def test_the_lineage_says_the_url(served_model, run, tmp_path):
-    run("edit", served_model, "--keep", "hidden1", "-o", tmp_path / "one.safetensors")
-    (record,) = json.loads(run("log", tmp_path / "one.safetensors", "--json"))["records"]
+    run("edit", served_model, "--rename", "hidden1=>first", "-o", tmp_path / "one.ckpt")
+    (record,) = json.loads(run("log", tmp_path / "one.ckpt", "--json"))["records"]
     assert {source["path"] for source in record["sources"]} == {served_model, f"{served_model}.meta"}
 
 
