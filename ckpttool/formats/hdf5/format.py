@@ -1,9 +1,8 @@
 """HDF5 trees: any file of datasets in groups, where a tensor's name is its path."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from ckpttool.core.errors import FormatError
 from ckpttool.core.tensors import Tensor
@@ -34,9 +33,16 @@ class Hdf5(Format):
         return is_hdf5(path) and _is_plain(read_tree(path))
 
     def open(self, path: Path) -> Hdf5Tensors:
-        """List the datasets by their paths, without `:0` at the end; `read_tree` says what is raised."""
+        """List the datasets by their paths, without `:0` at the end; attributes that are one text each are metadata."""
         tree = read_tree(path)
-        return Hdf5Tensors(tree, _places(tree), dict(_metadata(tree)))
+        paths: dict[str, str] = {}
+        for dataset in tree.tensors:
+            name = dataset.removesuffix(SUFFIX)
+            if name in paths:
+                raise FormatError(f"{path}: {name} and {name}{SUFFIX} would both be named {name}")
+            paths[name] = dataset
+        texts = {key: text_of(text) for key, text in tree.attributes[""].items() if isinstance(text, bytes | str)}
+        return Hdf5Tensors(tree, paths, texts)
 
     def save(self, tensors: Mapping[str, Tensor], path: Path, overwrite: bool, how: Writing = PLAIN) -> None:
         """Write a dataset per tensor and an attribute of the file per text of the metadata, and read all again.
@@ -56,22 +62,6 @@ class Hdf5(Format):
 
 def _is_plain(tree: Tree) -> bool:
     return legacy_root(tree) is None and not is_numbered(tree)
-
-
-def _places(tree: Tree) -> dict[str, str]:
-    names: dict[str, str] = {}
-    for path in tree.tensors:
-        name = path.removesuffix(SUFFIX)
-        if name in names:
-            raise FormatError(f"{tree.path}: {name} and {name}{SUFFIX} would both be named {name}")
-        names[name] = path
-    return names
-
-
-def _metadata(tree: Tree) -> Iterator[tuple[str, str]]:
-    """Yield the attributes of the file that are one text each."""
-    attributes: dict[str, Any] = tree.attributes[""]
-    return ((key, text_of(value)) for key, value in attributes.items() if isinstance(value, bytes | str))
 
 
 def _check(tensors: Mapping[str, Tensor], sums: Mapping[str, int], path: Path) -> None:

@@ -1,6 +1,6 @@
 """An edited copy of a Keras 3 file: its structure, with the values of its weights replaced by name."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,27 +57,23 @@ def edited(tree: Tree, tensors: Mapping[str, Tensor], how: Writing) -> EditedCop
     weights = weights_in(tree)
     origins = how.origins if tree.path == how.source else {}
     placed = {origins.get(name, name): name for name in tensors}
-    _refuse(tree, tensors, placed, weights)
-    new = {weights[old].path: tensors[name] for old, name in placed.items()}
-    names = _layer_names(tree, {weights[old]: name for old, name in placed.items()})
-    renamed = {old: names[group] for group, old in _own_names(weights.values()) if names[group] != old}
-    return EditedCopy({**tree.tensors, **new}, dict(_attributes(tree, new, names)), renamed)
-
-
-def _refuse(
-    tree: Tree, tensors: Mapping[str, Tensor], placed: Mapping[str, str], weights: Mapping[str, Weight]
-) -> None:
-    """Raise where tensors and places are not the same, or their shapes."""
-    homeless = [name for old, name in placed.items() if old not in weights]
-    if homeless:
+    if homeless := [name for old, name in placed.items() if old not in weights]:
         raise PlanError(f"{tree.path} has no place for {listed(homeless, 2)}{suggestion(homeless[0], weights)}")
-    empty = [name for name in weights if name not in placed]
-    if empty:
+    if empty := [name for name in weights if name not in placed]:
         raise PlanError(f"nothing for {listed(empty, 2)} of {tree.path}{suggestion(empty[0], placed)}")
     for old, name in placed.items():
         shape = tree.tensors[weights[old].path].shape
         if tensors[name].shape != shape:
             raise PlanError(f"{name} is {list(tensors[name].shape)}, its place in {tree.path} is {list(shape)}")
+    new = {weights[old].path: tensors[name] for old, name in placed.items()}
+    names = _layer_names(tree, {weights[old]: name for old, name in placed.items()})
+    scopes = [scope for weight in weights.values() for scope in weight.scopes]
+    renamed = {scope.name: names[scope.group] for scope in scopes if names[scope.group] != scope.name}
+    attributes: dict[str, Mapping[str, Any]] = {}
+    for path, own in tree.attributes.items():
+        kept = {key: value for key, value in own.items() if key != MARK or path not in tree.tensors}  # with the values
+        attributes[path] = {**kept, "name": names[path]} if path in names and "name" in kept else kept
+    return EditedCopy({**tree.tensors, **new}, attributes, renamed)
 
 
 def _layer_names(tree: Tree, names: Mapping[Weight, str]) -> dict[str, str]:
@@ -98,16 +94,3 @@ def _layer_names(tree: Tree, names: Mapping[Weight, str]) -> dict[str, str]:
             if part != scope.name and "name" not in tree.attributes[scope.group]:
                 raise PlanError(f"{tree.path} keeps no name of the layer {scope.name} that could be {part}")
     return layers
-
-
-def _own_names(weights: Any) -> Iterator[tuple[str, str]]:
-    return ((scope.group, scope.name) for weight in weights for scope in weight.scopes)
-
-
-def _attributes(
-    tree: Tree, new: Mapping[str, Tensor], names: Mapping[str, str]
-) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield the attributes of each path, with the layers' names; what marks a dtype is written with the values."""
-    for path, attributes in tree.attributes.items():
-        kept = {key: value for key, value in attributes.items() if key != MARK or path not in tree.tensors}
-        yield path, {**kept, "name": names[path]} if path in names and "name" in kept else kept

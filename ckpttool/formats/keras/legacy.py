@@ -33,20 +33,16 @@ class KerasLegacy(Format):
             CorruptCheckpoint: an attribute names a weight that is not there.
         """
         tree = read_tree(path)
-        return Hdf5Tensors(tree, _places(tree))
+        paths: dict[str, str] = {}
+        for dataset, name in _listed(tree, legacy_root(tree) or ""):
+            if paths.setdefault(name, dataset) != dataset:
+                raise FormatError(f"{path}: {paths[name]} and {dataset} would both be named {name}")
+        return Hdf5Tensors(tree, paths)
 
 
 def legacy_root(tree: Tree) -> str | None:
     """Return the group that lists the layers: the file itself, or `model_weights` of a whole model."""
     return next((group for group in ("", "model_weights") if tree.texts(group, "layer_names") is not None), None)
-
-
-def _places(tree: Tree) -> dict[str, str]:
-    paths: dict[str, str] = {}
-    for path, name in _listed(tree, legacy_root(tree) or ""):
-        if paths.setdefault(name, path) != path:
-            raise FormatError(f"{tree.path}: {paths[name]} and {path} would both be named {name}")
-    return paths
 
 
 def _listed(tree: Tree, root: str) -> Iterator[tuple[str, str]]:

@@ -98,19 +98,16 @@ def weights_in(tree: Tree) -> dict[str, Weight]:
     """
     counts = Counter(path.rpartition("/")[0] for path in tree.tensors)
     weights: dict[str, Weight] = {}
-    for weight in _weights(tree, counts):
+    for path in sorted(tree.tensors, key=_counted):
+        *groups, holder, number = ["", *path.split("/")] if "/" not in path else path.split("/")
+        if holder != HOLDER or set(groups) & set(TRAINING_STATE) or groups[:1] == list(ROOT_STATE):
+            continue
+        weight = Weight(path, tuple(_scopes(tree, groups)), _own_name(tree, groups, number, counts))
         if weight.name in weights:
             other = weights[weight.name].path
             raise FormatError(f"{tree.path}: {other} and {weight.path} would both be named {weight.name}")
         weights[weight.name] = weight
     return weights
-
-
-def _weights(tree: Tree, counts: Counter[str]) -> Iterator[Weight]:
-    for path in sorted(tree.tensors, key=_counted):
-        *groups, holder, number = ["", *path.split("/")] if "/" not in path else path.split("/")
-        if holder == HOLDER and not set(groups) & set(TRAINING_STATE) and groups[:1] != list(ROOT_STATE):
-            yield Weight(path, tuple(_scopes(tree, groups)), _own_name(tree, groups, number, counts))
 
 
 def _counted(path: str) -> list[tuple[int, str]]:
@@ -127,22 +124,19 @@ def _scopes(tree: Tree, groups: list[str]) -> Iterator[Scope]:
 
 
 def _own_name(tree: Tree, groups: list[str], number: str, counts: Counter[str]) -> str:
-    """Return what a numbered weight is called in its layer's class; the number where the class is not known."""
+    """Return what a numbered weight is called in its layer's class; the number where the class is not known.
+
+    The class is in the layer's key and, where it is an attribute of another layer, in its name.
+    """
     count = counts[_holder(groups)]
-    for kind in _kinds(tree, groups):
+    kinds = [_unnumbered(groups[-1])] if groups else []
+    if groups and _holder(groups[:-1]) in tree.attributes:
+        kinds.append(_unnumbered(text_of(tree.attributes[_holder(groups)].get("name", ""))))
+    for kind in kinds:
         order = WHOLE.get(kind, {}).get(count) or ORDER.get(kind, ())
         if number.isdigit() and int(number) < len(order) and count <= len(order):
             return order[int(number)]
     return number
-
-
-def _kinds(tree: Tree, groups: list[str]) -> Iterator[str]:
-    """Yield what says a layer's class: its key and, where it is an attribute of another layer, its name."""
-    if not groups:
-        return
-    yield _unnumbered(groups[-1])
-    if _holder(groups[:-1]) in tree.attributes:
-        yield _unnumbered(text_of(tree.attributes[_holder(groups)].get("name", "")))
 
 
 def _unnumbered(name: str) -> str:

@@ -39,7 +39,9 @@ def find(value: Any) -> FoundTensors:
     walk = _Walk()
     if not isinstance(value, Pairs):
         return FoundTensors(dict(walk.tensors(value, "")), {}, ())
-    model = next((key for key in MODELS if _is_state_dict(dict(_texts(value)).get(key))), None)
+    parts = dict(_texts(value))
+    state_dicts = (key for key in MODELS if isinstance(parts.get(key), Pairs))
+    model = next((key for key in state_dicts if any(isinstance(part, View) for _, part in parts[key])), None)
     tensors: dict[str, View] = {}
     metadata: dict[str, str] = {}
     left_out: list[str] = []
@@ -103,10 +105,6 @@ def _text(value: Any) -> str | None:
     if isinstance(value, (bool, float, str)) or (isinstance(value, int) and value.bit_length() <= 64):
         return str(value) if len(str(value)) <= TEXT_LIMIT else None
     return None
-
-
-def _is_state_dict(value: Any) -> bool:
-    return isinstance(value, Pairs) and any(isinstance(part, View) for _, part in value)
 
 
 def _is_training(key: str, value: Any) -> bool:

@@ -148,7 +148,10 @@ def write_safetensors(tensors: Mapping[str, Tensor], path: Path, overwrite: bool
 
 
 def _write_several(shards: list[dict[str, Tensor]], names: Names, metadata: Mapping[str, str]) -> None:
-    count = _unused_count(names, len(shards))
+    present = _named_by(names.index)
+    taken = {count for _, count in names.shards()}
+    free = (count for count in itertools.count(len(shards)) if count not in taken)
+    count = next(count for count in free if names.shard(0, count).name not in present)  # in no name that is in use
     files = {names.shard(number, count): shards[number] if number < len(shards) else {} for number in range(count)}
     try:
         for path, tensors in files.items():
@@ -177,14 +180,6 @@ def _write_file(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str
             raise CorruptCheckpoint(f"{path}: the header that was written does not read back as it should")
         temporary.replace(path)
         sync_folder(path.parent)
-
-
-def _unused_count(names: Names, least: int) -> int:
-    """Return a count of files, not below the least, that is in no name of one that is there, or should be."""
-    taken = {count for _, count in names.shards()}
-    present = _named_by(names.index)
-    free = (count for count in itertools.count(least) if count not in taken)
-    return next(count for count in free if names.shard(0, count).name not in present)
 
 
 def _named_by(index: Path) -> set[str]:

@@ -56,7 +56,8 @@ def write_bundle(
     old = [path for path, _, _ in files.shards()]
     refuse_existing([files.index, *old], overwrite)
     parts = split_by_size(tensors, shard_bytes)
-    count = _unused_count(files, len(parts))
+    taken = {_shards_named_by(files.index), *(count for _, _, count in files.shards())}
+    count = next(count for count in itertools.count(len(parts)) if count not in taken)  # in no name that is in use
     new = [files.shard(number, count) for number in range(count)]
     try:
         written = _write_data(parts, new)
@@ -66,12 +67,6 @@ def write_bundle(
             _remove(new)
         raise
     _remove(old)
-
-
-def _unused_count(files: BundleFiles, least: int) -> int:
-    """Return a count of shards, not below the least, that is in the name of no data file, nor in the old index."""
-    taken = {_shards_named_by(files.index), *(count for _, _, count in files.shards())}
-    return next(count for count in itertools.count(least) if count not in taken)
 
 
 def _shards_named_by(index: Path) -> int | None:

@@ -4,7 +4,7 @@ The object graph is a tensor of the mapping too. When it is saved it is made to 
 get their new names in it, and those that are gone are taken out (`object_graph.keyed`).
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError
@@ -29,7 +29,12 @@ class ObjectTensors(BundleTensors):
             known = {}
         kind = kinds(list(self.entries))
         entries, self.entries = self.entries, {}
-        self.stored_as = dict(sorted(_names(entries, known).items()))
+        named = {key: name for name, key in known.items()}
+        keys: dict[str, str] = {}
+        for key in entries:  # what the object graph does not name has its path, or its key where that is taken
+            path = path_of(key)
+            keys[named.get(key) or (key if path in known or path in keys else path)] = key
+        self.stored_as = dict(sorted(keys.items()))
         self.kinds = {name: kind[key] for name, key in self.stored_as.items()}
         for name, key in self.stored_as.items():
             entry = entries[key]
@@ -74,16 +79,6 @@ class ObjectCheckpoint(Format):
             yield checked
         if readable:
             yield from _inconsistent(opened, str(prefix_of(path)))
-
-
-def _names(keys: Iterable[str], known: Mapping[str, str]) -> dict[str, str]:
-    """Return name -> key; what the object graph does not name has its path, or its key where that is taken."""
-    named = {key: name for name, key in known.items()}
-    keys_by_name: dict[str, str] = {}
-    for key in keys:
-        path = path_of(key)
-        keys_by_name[named.get(key) or (key if path in known or path in keys_by_name else path)] = key
-    return keys_by_name
 
 
 def _inconsistent(opened: ObjectTensors, source: str) -> Iterator[Checked]:

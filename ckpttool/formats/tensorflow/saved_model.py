@@ -54,7 +54,8 @@ class SavedModel(Format):
         refuse_existing_folder(path, overwrite, is_saved_model)
         like = _like(path, how)
         model = self.open(like)
-        tensors = {**tensors, **_again(tensors, model, like)}
+        copies = graph_of(model, str(like)).copies() if OBJECT_GRAPH in model else {}
+        tensors = {**tensors, **{copy: tensors[own].renamed(copy) for copy, own in copies.items() if own in tensors}}
         _require_same(tensors, model, like)
         kept = {OBJECT_GRAPH: model[OBJECT_GRAPH]} if OBJECT_GRAPH in model else {}
         with replacing_folder(path) as folder:
@@ -106,12 +107,6 @@ def _copy_rest(like: Path, folder: Path) -> None:
         ignore=lambda at, names: {"variables", FINGERPRINT} & set(names) if Path(at) == like else set(),
     )
     (folder / "variables").mkdir()
-
-
-def _again(tensors: Mapping[str, Tensor], model: Mapping[str, Tensor], like: Path) -> dict[str, Tensor]:
-    """Return what a model stores once more of these tensors."""
-    copies = graph_of(model, str(like)).copies() if OBJECT_GRAPH in model else {}
-    return {copy: tensors[name].renamed(copy) for copy, name in copies.items() if name in tensors}
 
 
 def _require_same(tensors: Mapping[str, Tensor], model: Mapping[str, Tensor], like: Path) -> None:

@@ -234,20 +234,15 @@ class V1(Format):
         for checked in tensors.checked():
             whole = whole and checked.problem is None
             yield checked
-        if whole:
-            yield from _unlisted(tensors)
-
-
-def _unlisted(tensors: V1Tensors) -> Iterator[Checked]:
-    """Yield the slices that no list has, and blocks that are damaged although no listed slice is in them."""
-    listed = {(name, part.extents) for name, parts in tensors.parts.items() for part in parts}
-    for shard in tensors.shards:
-        try:
-            for name, extents in shard.stored():
-                if (name, extents) not in listed:
-                    yield Checked(name, 0, f"{shard.path}: {name} has a slice that the list of tensors does not have")
-        except CorruptCheckpoint as error:
-            yield Checked(str(shard.path), 0, str(error))
+        listed = {(name, part.extents) for name, parts in tensors.parts.items() for part in parts}
+        for shard in tensors.shards if whole else ():
+            try:
+                for name, extents in shard.stored():
+                    if (name, extents) not in listed:
+                        why = f"{shard.path}: {name} has a slice that the list of tensors does not have"
+                        yield Checked(name, 0, why)
+            except CorruptCheckpoint as error:
+                yield Checked(str(shard.path), 0, str(error))
 
 
 def _files(path: Path) -> list[Path]:
