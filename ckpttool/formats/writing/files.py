@@ -83,7 +83,7 @@ def finish(file: BinaryIO) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Put a folder's names on the disk."""
+    """Put a folder's names, or a file's bytes, on the disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -124,8 +124,9 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     try:
         yield new
         for root, _, names in os.walk(new):
-            for each in (*names, "."):
-                _sync(Path(root, each))
+            for each in (Path(root, name) for name in (*names, ".")):
+                if not each.is_symlink():  # which has no bytes of its own
+                    sync_folder(each)
         if path.exists():
             path.rename(old)
         new.rename(path)
@@ -135,14 +136,3 @@ def replacing_folder(path: Path) -> Iterator[Path]:
             old.rename(path)
         for folder in (new, old):
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def _sync(path: Path) -> None:
-    """Put a file or a folder on the disk; a link has no bytes of its own."""
-    if path.is_symlink():
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -258,7 +258,7 @@ def test_damage_of_a_member_is_named(tmp_path):
 
 def test_a_copy_of_something_else(tmp_path):
     weights = weights_file(tmp_path / "w.weights.h5", tensors_of(**{"hidden1/kernel": KERNEL}))
-    with pytest.raises(PlanError, match=r"w\.weights\.h5 is no \.keras archive.*--like"):
+    with pytest.raises(PlanError, match=r"w\.weights\.h5 is no \.keras archive.*`like`"):
         checkpoint.save(checkpoint.open(weights), tmp_path / "new.keras")
     with pytest.raises(MissingFile, match=r"gone\.keras is missing"):
         checkpoint.save(checkpoint.open(weights), tmp_path / "new.keras", how=Writing(like=tmp_path / "gone.keras"))

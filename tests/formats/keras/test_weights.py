@@ -147,7 +147,7 @@ def test_what_does_not_fit_is_named(saved, tmp_path):
 
 
 def test_without_a_file_to_copy(saved, tmp_path):
-    with pytest.raises(PlanError, match=r"x\.weights\.h5 is written as an edited copy .*--like"):
+    with pytest.raises(PlanError, match=r"x\.weights\.h5 is written as an edited copy .*`like`"):
         checkpoint.save({"a": np.ones(1)}, tmp_path / "x.weights.h5")
     checkpoint.save({"a": np.ones(1)}, tmp_path / "a.npz")
     with pytest.raises(PlanError, match=r"a\.npz is no file of Keras 3"):
