@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from ckpttool.surgery.verify import verify as verify
     from ckpttool.training.callbacks.callback import Callback as Callback
     from ckpttool.training.callbacks.recording import Recording as Recording
+    from ckpttool.training.loop import Interrupt as Interrupt
     from ckpttool.training.options import Options as Options
     from ckpttool.verbs.cache import cache as cache
     from ckpttool.verbs.diagnose import diagnose as diagnose
@@ -67,6 +68,7 @@ _PLACES = {
     "ExistingOutput": "core.errors",
     "FormatError": "core.errors",
     "GraphError": "core.errors",
+    "Interrupt": "training.loop",
     "Interrupted": "core.errors",
     "MissingDependency": "core.errors",
     "MissingFile": "core.errors",
