@@ -1,4 +1,4 @@
-"""Patterns: regular expressions that match whole path components from the root.
+"""Patterns: regular expressions that match whole path components from the root; values by pattern.
 
 `hidden[123]` takes `hidden1` and everything below it, `hidden1/kernel`; it does not take `hidden10/kernel`, nor
 `hidden3_aux/kernel`, which TensorFlow's own scope selection (`re.match`, a prefix match) would.
@@ -8,8 +8,9 @@ Components are separated by `/`; among names of which none has one, as in a stat
 
 import difflib
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 from ckpttool.core.errors import CkptError, PlanError, UnknownName
 
@@ -75,6 +76,56 @@ class Pattern:
 
     def _whole(self, between: str) -> re.Pattern[str]:
         return re.compile(f"(?:{self.text})(?:{re.escape(between)}.*)?", re.DOTALL)
+
+
+Value = TypeVar("Value")
+_BETWEEN_PAIRS = re.compile(r",(?![^\[({]*[\])}])")
+"""A comma that stands in no brackets of a regular expression."""
+
+
+@dataclass(frozen=True)
+class ByPattern(Generic[Value]):
+    """Values for names: the value of the first pattern that takes a name, or one value for every name.
+
+    >>> rates = ByPattern.parse("hidden[12]=1e-4, outputs=0.01", "`lr`", float)
+    >>> rates.of(["hidden1/kernel", "hidden3/kernel", "outputs/bias"])
+    {'hidden1/kernel': 0.0001, 'outputs/bias': 0.01}
+    >>> ByPattern.parse("0.1", "`lr`", float).of(["hidden1/kernel"])
+    {'hidden1/kernel': 0.1}
+    """
+
+    pairs: tuple[tuple[Pattern | None, Value], ...]
+
+    @classmethod
+    def parse(cls, text: str, parameter: str, read: Callable[[str], Value]) -> "ByPattern[Value]":
+        """Read one value, or pairs `PATTERN=VALUE`; `read` makes a value of its text, or raises a ValueError.
+
+        Raises:
+            PlanError: a value cannot be read, or pairs and a value for all are mixed.
+        """
+        pairs: list[tuple[Pattern | None, Value]] = []
+        for part in _BETWEEN_PAIRS.split(text):
+            pattern, equals, value = (each.strip() for each in part.rpartition("="))
+            try:
+                pairs.append((Pattern(pattern) if equals else None, read(value)))
+            except ValueError as error:
+                raise PlanError(f"{parameter} {part.strip()!r}: {value!r} is no value for it") from error
+        if len(pairs) > 1 and any(pattern is None for pattern, _ in pairs):
+            raise PlanError(f"{parameter} {text!r}: expected one value for all, or PATTERN=VALUE pairs, not both")
+        return cls(tuple(pairs))
+
+    def of(self, names: Iterable[str]) -> dict[str, Value]:
+        """Return the value of each name that has one, in the names' order.
+
+        Raises:
+            UnknownName: a pattern takes none of the names.
+        """
+        names = list(names)
+        values: dict[str, Value] = {}
+        for pattern, value in self.pairs:
+            for name in names if pattern is None else pattern.select(names):
+                values.setdefault(name, value)
+        return {name: values[name] for name in names if name in values}
 
 
 def separator(names: Iterable[str]) -> str:

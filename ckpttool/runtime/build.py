@@ -36,7 +36,7 @@ def new_graph(
 
 
 @dataclass(frozen=True)
-class Place:
+class HeadPlacement:
     """Where a head goes: the tensor below it, the scope of its ops, the labels' name, the graph's training switch."""
 
     features: str
@@ -45,7 +45,9 @@ class Place:
     training: str | None
 
 
-def with_head(graph: Graph, place: Place, layers: Sequence[LayerSpec], objective: Objective, seed: int) -> Graph:
+def with_head(
+    graph: Graph, place: HeadPlacement, layers: Sequence[LayerSpec], objective: Objective, seed: int
+) -> Graph:
     """Put layers, loss, accuracy and labels on a tensor of a graph that holds no others; the training op comes later.
 
     Raises:
@@ -100,10 +102,10 @@ def with_gradients(
         sources = {name: built.get_tensor_by_name(name) for name in tensors} | {
             name: variables[name] for name in weights
         }
-        found = tf1.gradients(built.get_tensor_by_name(loss), list(sources.values()))
+        gradients = tf1.gradients(built.get_tensor_by_name(loss), list(sources.values()))
         made = {
             name: tf1.identity(gradient, name="ckpttool_gradient").name
-            for name, gradient in zip(sources, found, strict=True)
+            for name, gradient in zip(sources, gradients, strict=True)
             if gradient is not None
         }
         return _export(built, graph), made

@@ -55,11 +55,11 @@ class EventWriter:
     def summary(self, step: int, scalars: Mapping[str, float], arrays: Mapping[str, Array]) -> None:
         """Write numbers, and the histograms of arrays, of one step: all of them or, where it is killed, none."""
         value = self._messages.Summary.Value
-        found = [value(tag=tag, simple_value=number) for tag, number in scalars.items()]
+        values = [value(tag=tag, simple_value=number) for tag, number in scalars.items()]
         for tag, array in arrays.items():
             if facts := histogram(array):
-                found.append(value(tag=tag, histo=self._messages.HistogramProto(**facts)))
-        self._write(step=step, summary=self._messages.Summary(value=found))
+                values.append(value(tag=tag, histo=self._messages.HistogramProto(**facts)))
+        self._write(step=step, summary=self._messages.Summary(value=values))
 
     def _write(self, **what: Any) -> None:
         self._writer.write(self._messages.Event(wall_time=time.time(), **what).SerializeToString())

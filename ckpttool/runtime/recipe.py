@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from ckpttool.core.by_pattern import ByPattern
 from ckpttool.core.calls import above_zero, not_negative, require
 from ckpttool.core.errors import PlanError
+from ckpttool.core.names import ByPattern
 from ckpttool.runtime.optimizers import Optimizer
 from ckpttool.runtime.schedules import Performance, Schedule
 

@@ -7,7 +7,7 @@ The first feeds what the variables' initialisers assign; the second runs assign 
 variables in a checkpoint (`hidden1/kernel`); values are arrays, tensors or nested lists of numbers.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -26,8 +26,12 @@ def feed_for_assigns(graph: Any, weights: Mapping[str, Any]) -> dict[Any, Array]
         GraphError: a variable has no assign node.
         PlanError: a shape or a dtype differs.
     """
-    found = _variables(graph)
-    return {_assigned_tensor(_named(found, name)): _value(name, found[name], weights[name]) for name in weights}
+    feeds = {}
+    for name, variable in _variables(graph, weights).items():
+        if variable.initializer is None or len(variable.initializer.inputs) < 2:
+            raise GraphError(f"variable {variable.op.name} has no assign node")
+        feeds[variable.initializer.inputs[1]] = _value(name, variable, weights[name])
+    return feeds
 
 
 def assign_with_placeholders(session: Any, weights: Mapping[str, Any]) -> None:
@@ -38,31 +42,28 @@ def assign_with_placeholders(session: Any, weights: Mapping[str, Any]) -> None:
         PlanError: a shape or a dtype differs.
     """
     tf1 = tensorflow().compat.v1
-    found = _variables(session.graph)
-    values = {name: _value(name, _named(found, name), value) for name, value in weights.items()}
+    variables = _variables(session.graph, weights)
+    values = {name: _value(name, variable, weights[name]) for name, variable in variables.items()}
     with session.graph.as_default(), tf1.name_scope("import"):
-        holders = {name: tf1.placeholder(found[name].dtype.base_dtype, value.shape) for name, value in values.items()}
-        assigns = [tf1.assign(found[name], holder).op for name, holder in holders.items()]
+        holders = {
+            name: tf1.placeholder(variables[name].dtype.base_dtype, value.shape) for name, value in values.items()
+        }
+        assigns = [tf1.assign(variables[name], holder).op for name, holder in holders.items()]
     session.run(assigns, {holder: values[name] for name, holder in holders.items()})
 
 
-def _variables(graph: Any) -> dict[str, Any]:
-    """Return the variables of a graph's collection by their names in a checkpoint."""
+def _variables(graph: Any, names: Iterable[str]) -> dict[str, Any]:
+    """Return variables of a graph's collection by their names in a checkpoint.
+
+    Raises:
+        UnknownName: the graph has no such variable.
+    """
     collected = graph.get_collection(tensorflow().compat.v1.GraphKeys.GLOBAL_VARIABLES)
-    return {variable.op.name: variable for variable in collected}
-
-
-def _named(found: Mapping[str, Any], name: str) -> Any:
-    if name not in found:
-        raise UnknownName(f"the graph has no variable named {name}{suggestion(name, found)}")
-    return found[name]
-
-
-def _assigned_tensor(variable: Any) -> Any:
-    """Return the tensor that a variable's initialiser assigns."""
-    if variable.initializer is None or len(variable.initializer.inputs) < 2:
-        raise GraphError(f"variable {variable.op.name} has no assign node")
-    return variable.initializer.inputs[1]
+    variables = {variable.op.name: variable for variable in collected}
+    for name in names:
+        if name not in variables:
+            raise UnknownName(f"the graph has no variable named {name}{suggestion(name, variables)}")
+    return {name: variables[name] for name in names}
 
 
 def _value(name: str, variable: Any, value: Any) -> Array:

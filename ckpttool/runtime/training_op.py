@@ -6,9 +6,8 @@ Penalties and bounds are for kernels only, which are tensors of rank 2 and more.
 from collections.abc import Sequence
 from typing import Any
 
-from ckpttool.core.by_pattern import ByPattern
 from ckpttool.core.errors import PlanError
-from ckpttool.core.names import layer_of
+from ckpttool.core.names import ByPattern, layer_of
 from ckpttool.graph.core import TensorRef
 from ckpttool.graph.roles.resolve import ROLE_KEYS
 from ckpttool.runtime.configure import tensorflow
@@ -69,8 +68,8 @@ def rates_of(recipe: Recipe, trained: Sequence[str], names: Sequence[str]) -> di
     depths = {layer: depth for depth, layer in enumerate(layers)}
     decay = recipe.lr_decay_per_layer or 1.0
     rates = {name: recipe.rate * decay ** depths[layer_of(name)] for name in trained}
-    said = recipe.rates.of(names) if recipe.rates and recipe.rates.pairs[0][0] else {}
-    return {name: said.get(name, rate) for name, rate in rates.items()}
+    by_pattern = recipe.rates.of(names) if recipe.rates and recipe.rates.pairs[0][0] else {}
+    return {name: by_pattern.get(name, rate) for name, rate in rates.items()}
 
 
 def _present_rates(recipe: Recipe, trained: Sequence[str], names: Sequence[str], step: Any, run: RunSteps) -> list[Any]:

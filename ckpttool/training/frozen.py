@@ -3,9 +3,8 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from ckpttool.core.by_pattern import ByPattern
 from ckpttool.core.errors import GraphError, PlanError
-from ckpttool.core.names import Pattern, layer_of
+from ckpttool.core.names import ByPattern, Pattern, layer_of
 from ckpttool.graph.contents.variables import Variable, variables
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.freezing.frozen import Frozen

@@ -4,9 +4,8 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ckpttool.core.by_pattern import ByPattern
 from ckpttool.core.errors import PlanError
-from ckpttool.core.names import Pattern
+from ckpttool.core.names import ByPattern, Pattern
 from ckpttool.graph.contents.layers import layers
 from ckpttool.graph.contents.stored import stored_tensors
 from ckpttool.graph.contents.variables import variables

@@ -21,7 +21,7 @@ from ckpttool.graph.roles.resolve import find_roles
 from ckpttool.lineage.provenance import Command, Provenance
 from ckpttool.model.model import Model, write_model
 from ckpttool.model.plan import ModelPlan, PlanRow, plan_rows, prefix_note, require_coverage
-from ckpttool.runtime.build import Place, with_head, with_training
+from ckpttool.runtime.build import HeadPlacement, with_head, with_training
 from ckpttool.runtime.objectives import Objective
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.runtime.spec import parse
@@ -148,7 +148,7 @@ def _with_head(
     labels = "y" if "y" not in trunk.nodes else "labels"
     # The scope of `dnn/hidden3/Relu:0`, the output of `hidden3`, is `dnn`: the new layers' ops go there too.
     scope, within, _ = f"/{TensorRef.parse(output).op}".partition(f"/{top.name}/")
-    place = Place(output, scope.strip("/") if within else "", labels, find_roles(trunk, needed=()).training)
+    place = HeadPlacement(output, scope.strip("/") if within else "", labels, find_roles(trunk, needed=()).training)
     graph = with_head(trunk, place, parse(head), objective, seed)
     frozen_names = frozen.select(_weights(graph)) if frozen else []
     if frozen_names:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from ckpttool.core.by_pattern import ByPattern
 from ckpttool.core.errors import PlanError, UnknownName
+from ckpttool.core.names import ByPattern
 
 NAMES = ["hidden1/kernel", "hidden10/kernel", "outputs/kernel"]
 
