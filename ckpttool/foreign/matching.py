@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeVar
 
+from ckpttool.core.names import listed
 from ckpttool.foreign.joint import Joint, Together, is_of_cell, whole_layers
 from ckpttool.foreign.layouts.dense import pointwise
 from ckpttool.foreign.layouts.layout import Keep, Layout, Shape
@@ -117,12 +118,15 @@ class Matching:
         together = self._together()
         for target, groups in wanting.items():
             sources = self._in_order(left, groups)
-            why = f"{len(sources)} tensors fit, {_few(sources)}" if sources else "no tensor fits"
+            why = f"{len(sources)} tensors fit, {listed(sources, most=3)}" if sources else "no tensor fits"
             yield f"{target} {list(self.targets[target].shape or ())}: {why}{together.hint(target)}"
 
     def _in_order(self, left: Mapping[Group, Sequence[str]], groups: Iterable[Group]) -> list[str]:
-        places = {name: place for place, name in enumerate(self.shapes)}
-        return sorted((name for group in groups for name in left[group]), key=places.__getitem__)
+        return sorted((name for group in groups for name in left[group]), key=self._places.__getitem__)
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {name: place for place, name in enumerate(self.shapes)}
 
     def _by_names(self) -> bool:
         """Pair where of all that fit the ends of two names are the most alike, seen from either side."""
@@ -218,7 +222,3 @@ def _by_value(values: Mapping[str, Value]) -> dict[Value, list[str]]:
 def _torn(shapes: Mapping[str, Shape], fitting: set[str]) -> set[str]:
     """Return the tensors of layers that change their form as a whole, and fit only in part."""
     return {name for layer in whole_layers(shapes) if not fitting.issuperset(layer) for name in layer}
-
-
-def _few(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -23,7 +23,7 @@ from ckpttool.lineage.provenance import Command
 
 @dataclass(frozen=True)
 class Export:
-    """What an export will write: the tensors of a file such as LIKE, with the model's values for those that it has."""
+    """What an export will write: the tensors of a file like `like`, with the model's values for those that it has."""
 
     model: Path
     pairing: Pairing
@@ -41,7 +41,7 @@ class Export:
 
     @cached_property
     def tensors(self) -> dict[str, Tensor]:
-        """The output's tensors in the order of LIKE, brought into its layout when they are read."""
+        """The output's tensors in the order of `like`, brought into its layout when they are read."""
         made = {
             tensor.name: cast_tensor(tensor, self.like[tensor.name].dtype)
             for each in self.pairs
@@ -51,7 +51,7 @@ class Export:
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """A row per tensor of the output: which variables its value is from, or that it is LIKE's."""
+        """A row per tensor of the output: which variables its value is from, or that it keeps that of `like`."""
         froms = {name: each.described(each.targets) for each in self.pairs for name in each.sources}
         return [
             {"name": name, "shape": tensor.shape, "dtype": str(tensor.dtype), "value": froms.get(name, "as in LIKE")}
@@ -64,7 +64,7 @@ class Export:
 
     @property
     def notes(self) -> list[str]:
-        """What keeps LIKE's value, and what of the model goes nowhere."""
+        """What keeps the value of `like`, and what of the model goes nowhere."""
         taken = {name for each in self.pairs for name in each.sources}
         kept = [name for name in self.like if name not in taken]
         notes = [f"left out: {problem}" for problem in self.pairing.left_out]
@@ -109,10 +109,18 @@ def plan_export(
     cast: bool = False,
     scope: str = "",
 ) -> Export:
-    """Plan what `export` writes: LIKE is paired with the model's graph as an import would; no value is read.
+    """Plan what `export` writes: `like` is paired with the model's graph as an import would; no value is read.
+
+    Args:
+        model: The model whose values are exported.
+        like: A file of the other framework with the same network: the output gets its names, shapes and dtypes.
+        rules: Those that import such a file.
+        lenient: Leave out tensors without a variable; they keep the values of `like`.
+        cast: Let numbers change their dtype to that of `like`.
+        scope: A prefix of the graph's names, below which everything is.
 
     Raises:
-        MissingFile: there is no model, or no LIKE.
+        MissingFile: there is no model, or no such file as `like`.
         UnknownName: a rule was used for nothing, or the checkpoint lacks a variable.
         PlanError: something does not fit.
     """
@@ -125,5 +133,5 @@ def plan_export(
 
 
 def _metadata(like: Checkpoint) -> Mapping[str, str]:
-    """Return LIKE's texts; loaders of safetensors ask for the framework that a file of PyTorch is from."""
+    """Return the texts of `like`; loaders of safetensors ask for the framework that a file of PyTorch is from."""
     return {"format": "pt", **like.metadata} if like.format == "torch" else like.metadata

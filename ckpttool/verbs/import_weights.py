@@ -106,8 +106,18 @@ def plan_import(
 ) -> Import:
     """Plan what `import` writes; nothing is written before the plan's `write`.
 
-    Where shapes leave a layout open, a `sample` settles it: the graph is run on it, with each. `allow_op` are the types
-    of ops that may run though they may do more than compute.
+    Args:
+        weights: A file of another framework, or a checkpoint.
+        into: The graph to fill, with the checkpoint beside it, if there is one.
+        rules: Which tensor becomes which variable, where the names differ; the first that matches wins.
+        lenient: Leave out tensors without a variable; other weights keep the model's value, or start fresh.
+        cast: Let numbers change their dtype to the graph's.
+        bake: Also write the values into the graph's initialisers.
+        seed: The random seed of what starts fresh.
+        scope: A prefix of the graph's names, below which every tensor is put.
+        sample: What the source computed; where shapes leave a layout open, the graph is run on it with each.
+        tolerance: How far numbers may be from the sample's, relative to the largest.
+        allow_op: Types of ops that may run though they may do more than compute.
 
     Raises:
         MissingFile: there is no file of weights, or no graph.
