@@ -241,7 +241,7 @@ def test_a_graph_that_queues_feed_is_refused_with_what_to_say(tmp_path: Path) ->
         lambda: finetune(model, tmp_path / "rows.npz", OPTIONS, tmp_path / "out.ckpt"),
     ):
         with pytest.raises(
-            GraphError, match=r"no input placeholder .* fed by read_batch_features/fifo_queue_Dequeue; .*--inputs"
+            GraphError, match=r"no input placeholder .* fed by read_batch_features/fifo_queue_Dequeue; .*`inputs`"
         ):
             use()
     assert not list(tmp_path.glob("out*"))
