@@ -1,4 +1,4 @@
-"""Exporting: a model as a SavedModel that TensorFlow 1 and 2 load, written without TensorFlow."""
+"""Export-saved-model: a model as a SavedModel that TensorFlow 1 and 2 load, written without TensorFlow."""
 
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -60,8 +60,8 @@ class SavedModelPlan(RewritePlan):
         lineage = carried(self.model.provenance, command, Path(output), target, PLAIN) if self.values else nullcontext()
         with lineage:
             write_saved_model(self.graph.meta, self.values, Path(output), _assets(self.model, self.graph))
-        found = set(checkpoint.open(output)) if self.values else set()
-        if found != set(self.values) or files.load(output).meta != self.graph.meta:
+        names = set(checkpoint.open(output)) if self.values else set()
+        if names != set(self.values) or files.load(output).meta != self.graph.meta:
             raise CorruptCheckpoint(f"{output}: what was read back is not what was written")
 
 
@@ -70,19 +70,25 @@ def plan_saved_model(
 ) -> SavedModelPlan:
     """Plan what `export-saved-model` writes; nothing is written before the plan's `write`. No TensorFlow is needed.
 
-    `served` says what inputs and outputs are where they are not given. Reference variables become resource variables,
-    which TensorFlow 2 needs. A training switch without a default is off unless it is fed.
+    Where inputs or outputs are not given, `graph.roles.served` says what they are. Reference variables become
+    resource variables, which TensorFlow 2 needs. A training switch without a default is off unless it is fed.
+
+    Args:
+        model: What is rewritten.
+        inputs: The tensors that are fed, also as NAME=TENSOR; one that is no placeholder becomes one.
+        outputs: The tensors that are asked for, also as NAME=TENSOR.
+        signature: The name of the signature.
 
     Raises:
         UnknownName: an input or output is not in the graph.
         GraphError: several tensors could be the outputs, or an op has no form for resource variables.
         PlanError: a placeholder is not fed, or the checkpoint lacks a variable.
     """
-    part, found = serving_part(model.graph, served(model.graph, inputs, outputs, signature))
-    require_fed(part, found)
-    bare = with_saver(to_resource(importable(switched_off(part, found.fed))))
-    graph = signed(bare, signature, signature_of(part, found))
-    return SavedModelPlan(model, graph, keys_of(model, graph), found)
+    part, serving = serving_part(model.graph, served(model.graph, inputs, outputs, signature))
+    require_fed(part, serving)
+    bare = with_saver(to_resource(importable(switched_off(part, serving.fed))))
+    graph = signed(bare, signature, signature_of(part, serving))
+    return SavedModelPlan(model, graph, keys_of(model, graph), serving)
 
 
 def require_fed(graph: Graph, served: Served) -> None:

@@ -1,4 +1,4 @@
-"""Folding: a model in one frozen graph, its variables constants."""
+"""Fold: a model in one frozen graph, its variables constants."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -82,8 +82,13 @@ class FoldPlan(RewritePlan):
 def plan_fold(model: Model, inputs: Sequence[str] = (), outputs: Sequence[str] = ()) -> FoldPlan:
     """Plan what `fold` writes; no value is read before the plan's `write`. No TensorFlow is needed.
 
-    `served` says what inputs and outputs are where they are not given. Placeholders that are no inputs have their
-    defaults for good; a training switch without a default is off.
+    Where inputs or outputs are not given, `graph.roles.served` says what they are. Placeholders that are no inputs
+    have their defaults for good; a training switch without a default is off.
+
+    Args:
+        model: What is rewritten.
+        inputs: The tensors that are fed, also as NAME=TENSOR; one that is no placeholder becomes one.
+        outputs: The tensors that are asked for, also as NAME=TENSOR.
 
     Raises:
         UnknownName: an input or output is not in the graph.
@@ -91,21 +96,21 @@ def plan_fold(model: Model, inputs: Sequence[str] = (), outputs: Sequence[str] =
         PlanError: a placeholder is not fed, the checkpoint lacks a variable, or the graph would exceed what a protobuf
             message holds.
     """
-    part, found = serving_part(model.graph, served(model.graph, inputs, outputs))
-    require_fed(part, found)
+    part, serving = serving_part(model.graph, served(model.graph, inputs, outputs))
+    require_fed(part, serving)
     tables = [name for name in part.collection("table_initializer") if name in part.nodes]
-    wanted = [*found.outputs.values(), *found.inputs.values(), *tables]
-    untrained = pinned_to_defaults(switched_off(part, found.fed), found.fed)
+    wanted = [*serving.outputs.values(), *serving.inputs.values(), *tables]
+    untrained = pinned_to_defaults(switched_off(part, serving.fed), serving.fed)
     bare = to_resource(importable(subgraph(untrained, wanted)))
     members = [member.op for tensor in stored_tensors(bare).values() for member in tensor.members]
     fixed = {TensorRef.parse(name).op for name in wanted}
     graph = subgraph(without_copies(constant_variables(bare), fixed, members), wanted)
-    pinned = [name for name, node in part.nodes.items() if node.op in PLACEHOLDERS and name not in found.fed]
+    pinned = [name for name, node in part.nodes.items() if node.op in PLACEHOLDERS and name not in serving.fed]
     remarks = (
         *([f"not fed any more, as if it never was: {listed(pinned)}"] if pinned else []),
         *(f"to be run before the first use: {name}" for name in tables),
     )
-    plan = FoldPlan(model, graph, keys_of(model, bare), found, remarks, stored_tensors(bare))
+    plan = FoldPlan(model, graph, keys_of(model, bare), serving, remarks, stored_tensors(bare))
     if plan.nbytes > MESSAGE_LIMIT:
         raise PlanError(
             f"{model.path}: the frozen graph would be {plan.nbytes} bytes, and a protobuf message holds at most "

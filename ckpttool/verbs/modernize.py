@@ -1,4 +1,4 @@
-"""Modernizing: the reference variables of a TensorFlow 1 graph become resource variables, which TensorFlow 2 runs."""
+"""Modernize: the reference variables of a TensorFlow 1 graph become resource variables, which TensorFlow 2 runs."""
 
 from dataclasses import dataclass
 

@@ -36,7 +36,14 @@ def statistics(
     say: Talk = lambda _text: None,
     with_histograms: bool = False,
 ) -> Statistics:
-    """Read a checkpoint's tensors of numbers and sum each up; a pattern takes weights, with `slots` the others too.
+    """Read a checkpoint's tensors of numbers and sum each up.
+
+    Args:
+        path: The checkpoint.
+        pattern: Which weights; None takes everything.
+        slots: Let the pattern take the optimizer's tensors and step counters too.
+        say: Takes a sentence for the user.
+        with_histograms: Count values by bins too, which reads each tensor twice.
 
     Raises:
         UnknownName: the pattern takes nothing.
@@ -50,8 +57,8 @@ def statistics(
             summary = summarize(tensors[name])
             row: dict[str, Any] = {"name": name, "kind": kind[name], **summary.row()}
             if with_histograms:
-                found = histogram(tensors[name], summary, SMALL)
-                row |= {"histogram": found.sparkline(), **found.row()}
+                bins = histogram(tensors[name], summary, SMALL)
+                row |= {"histogram": bins.sparkline(), **bins.row()}
             rows.append(row)
             weights += [summary] if kind[name] == "weight" else []
     return Statistics(tuple(rows), {"name": "all weights", "kind": "weight", **together(weights).row()})

@@ -1,4 +1,4 @@
-"""Stripping: what a model needs to compute its outputs, without gradients, slots, summaries and old savers."""
+"""Strip: what a model needs to compute its outputs, without gradients, slots, summaries and old savers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,14 +26,19 @@ class StripPlan(RewritePlan):
 def plan_strip(model: Model, inputs: Sequence[str] = (), outputs: Sequence[str] = ()) -> StripPlan:
     """Plan what `strip` writes; nothing is written before the plan's `write`. No TensorFlow is needed.
 
-    `served` says what inputs and outputs are where they are not given. An input that is no placeholder becomes one.
+    Where inputs or outputs are not given, `graph.roles.served` says what they are.
+
+    Args:
+        model: What is rewritten.
+        inputs: The tensors that are fed, also as NAME=TENSOR; one that is no placeholder becomes one.
+        outputs: The tensors that are asked for, also as NAME=TENSOR.
 
     Raises:
         UnknownName: an input or output is not in the graph.
         GraphError: several tensors could be the outputs, or an input is not needed.
         PlanError: the checkpoint lacks a variable.
     """
-    part, found = serving_part(model.graph, served(model.graph, inputs, outputs))
-    roles = Roles(inputs=tuple(found.inputs.values()), logits=found.outputs.get("logits"))
+    part, serving = serving_part(model.graph, served(model.graph, inputs, outputs))
+    roles = Roles(inputs=tuple(serving.inputs.values()), logits=serving.outputs.get("logits"))
     graph = with_roles(with_saver(importable(part)), roles)
-    return StripPlan(model, graph, keys_of(model, graph), found)
+    return StripPlan(model, graph, keys_of(model, graph), serving)
