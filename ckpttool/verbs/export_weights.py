@@ -22,7 +22,7 @@ from ckpttool.lineage.provenance import Command
 
 
 @dataclass(frozen=True)
-class Export:
+class ExportPlan:
     """What an export will write: the tensors of a file like `like`, with the model's values for those that it has."""
 
     model: Path
@@ -108,7 +108,7 @@ def plan_export(
     lenient: bool = False,
     cast: bool = False,
     scope: str = "",
-) -> Export:
+) -> ExportPlan:
     """Plan what `export` writes: `like` is paired with the model's graph as an import would; no value is read.
 
     Args:
@@ -125,7 +125,7 @@ def plan_export(
         PlanError: something does not fit.
     """
     paired = pair_weights(checkpoint.open(like), files.load(model), rules or [], scope, lenient, cast)
-    plan = Export(model, paired, checkpoint.open(model))
+    plan = ExportPlan(model, paired, checkpoint.open(model))
     for name, tensor in plan.tensors.items():
         if tensor.shape != plan.like[name].shape:
             raise PlanError(f"{like.name}: {name} is {list(plan.like[name].shape)}, exported {list(tensor.shape)}")

@@ -30,7 +30,7 @@ MOST_TRIED = 64
 
 
 @dataclass(frozen=True)
-class Import(ModelPlan):
+class ImportPlan(ModelPlan):
     """What an import will write: the graph, the paired tensors, the model's own values for the rest, or fresh ones.
 
     With `bake` the paired values go into the graph's initialisers too.
@@ -103,7 +103,7 @@ def plan_import(
     sample: Path | None = None,
     tolerance: float = TOLERANCE,
     allow_op: Collection[str] = (),
-) -> Import:
+) -> ImportPlan:
     """Plan what `import` writes; nothing is written before the plan's `write`.
 
     Args:
@@ -133,11 +133,11 @@ def plan_import(
     known = stored_tensors(graph)
     own = {name: tensor for name, tensor in values.items() if name in known}
     beyond = [name for name in values if name not in known]
-    plan = Import(graph, paired, own, into, seed, bake, tuple(_notes(paired, own, into, beyond)), made_of)
+    plan = ImportPlan(graph, paired, own, into, seed, bake, tuple(_notes(paired, own, into, beyond)), made_of)
     return plan if sample is None else _settled(plan, sample, tolerance)
 
 
-def _settled(plan: Import, path: Path, tolerance: float) -> Import:
+def _settled(plan: ImportPlan, path: Path, tolerance: float) -> ImportPlan:
     """Return the plan with the layouts that a sample shows to be right, and say which these are."""
     sample = checkpoint.open(path)
     feeds_and_outputs(plan.graph, sample)
