@@ -1,4 +1,4 @@
-"""Write the generated pages: cli.md from `--help`, rooms from docstrings, formats.md from the registry, pictures.
+"""Write the generated pages: cli.md from `--help`, calls.md and rooms from docstrings, formats.md, pictures.
 
 With `--check` say what is out of date, and write nothing. The programs are run by `make transcript` (the README's demo)
 and `make tables` (those of chapter11.md).
@@ -13,7 +13,15 @@ import click
 from demo import COMMANDS as DEMO
 
 from ckpttool.cli import COMMANDS, main
+from ckpttool.core.calls import Call
+from ckpttool.foreign.layouts import Layout
 from ckpttool.formats import registry
+from ckpttool.runtime.activations import INITIALIZERS, Activation
+from ckpttool.runtime.augmentations import Operation
+from ckpttool.runtime.objectives import Loss
+from ckpttool.runtime.optimizers import Optimizer
+from ckpttool.runtime.schedules import Schedule
+from ckpttool.runtime.spec import Layer
 from ckpttool.verbs.formats import as_texts, format_rows
 
 DOCS = Path(__file__).parent
@@ -23,6 +31,21 @@ TRANSCRIPT = DOCS / "demo.txt"
 TABLES = DOCS / "chapter11.txt"
 WIDTH = 100
 CLI_HEADER = "# Commands\n\nWritten by `make docs` from `--help`; change the commands' own texts, not this page.\n"
+CALLS_HEADER = """# What is written as a call
+
+Written by `make docs` from docstrings; change those, not this page. Arguments are given by place or by name, as in
+Python; a call without arguments may be its name alone where one is expected. Nothing is evaluated.
+"""
+CALLS: dict[str, type[Call]] = {
+    "Optimizers, `--optimizer`": Optimizer,
+    "Schedules of the learning rate, `--schedule`": Schedule,
+    "Losses, `--objective`": Loss,
+    "Operations on images, `--augment`": Operation,
+    "Layers, `--layers` of `new` and `--head` of `reuse`": Layer,
+    "Activations of layers": Activation,
+    "Layouts of weights, in rules of `import`": Layout,
+}
+"""The families of calls by the heading that each has on the page."""
 SHOWN = ("reuse", "finetune")
 """The commands of the demo that the README shows; its closing table is shown too."""
 
@@ -51,6 +74,16 @@ def _context(command: click.Command, name: str) -> click.Context:
 def _section(title: str, shown: click.Context) -> str:
     """Return a heading and a help text."""
     return f"## {title}\n\n```text\n{shown.get_help()}\n```\n"
+
+
+def calls() -> str:
+    """Return the page of what is written as a call: a table to a family, each class as it describes itself."""
+    sections = []
+    for heading, family in CALLS.items():
+        rows = [f"| `{call}` | {summary} |" for call, summary in (each.describe() for each in family.known().values())]
+        sections.append("\n".join([f"## {heading}\n", "| call | |", "| --- | --- |", *rows]))
+    names = ", ".join(f"`{name}`" for name in INITIALIZERS)
+    return "\n".join([CALLS_HEADER, "\n\n".join(sections), f"\nInitialisers of layers, `init`: {names}.\n"])
 
 
 def checkpoint_formats() -> str:
@@ -121,6 +154,7 @@ def run(check: bool) -> int:
     """Write the pages, or compare them with what they should be; return the exit code."""
     pages = {
         DOCS / "cli.md": cli(),
+        DOCS / "calls.md": calls(),
         DOCS / "chapter11.md": with_block(DOCS / "chapter11.md", "tables", tables()),
         DOCS / "design.md": with_block(DOCS / "design.md", "rooms", rooms()),
         DOCS / "formats.md": with_block(DOCS / "formats.md", "formats", checkpoint_formats()),

@@ -7,6 +7,7 @@ What can be called is a class: a frozen dataclass below a family of `Call`, whos
 """
 
 import ast
+import re
 from dataclasses import MISSING, dataclass, fields
 from math import inf
 from types import NoneType, UnionType
@@ -103,8 +104,8 @@ class Call:
             field.name if field.default is MISSING else f"{field.name}={written_value(field.default, field.type)}"
             for field in fields(cls)
         ]
-        first, end, _ = " ".join((cls.__doc__ or "").split()).partition(". ")
-        return f"{cls.name}({', '.join(written)})", f"{first}{end.strip()}"
+        summary = re.split(r"(?<=[.]) (?=[A-Z`])", " ".join((cls.__doc__ or "").split()))[0]
+        return f"{cls.name}({', '.join(written)})", summary
 
     def __str__(self) -> str:
         """Return the call as it is written, without the parameters that have their defaults."""

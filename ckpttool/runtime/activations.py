@@ -28,16 +28,6 @@ def activate(activation: Activation | None, inputs: Any, switch: Switch) -> Any:
     return inputs if activation is None else activation.apply(inputs, switch)
 
 
-class _OfTensorFlow(Activation):
-    """A function of `tf.nn` without parameters."""
-
-    function: ClassVar[str]
-
-    def apply(self, inputs: Any, switch: Switch) -> Any:
-        """Return the activations."""
-        return getattr(tensorflow().nn, self.function)(inputs)
-
-
 @dataclass(frozen=True)
 class Linear(Activation):
     """No activation, which None is, too."""
@@ -47,6 +37,16 @@ class Linear(Activation):
     def apply(self, inputs: Any, switch: Switch) -> Any:
         """Return the inputs."""
         return inputs
+
+
+class _OfTensorFlow(Activation):
+    """A function of `tf.nn` without parameters."""
+
+    function: ClassVar[str]
+
+    def apply(self, inputs: Any, switch: Switch) -> Any:
+        """Return the activations."""
+        return getattr(tensorflow().nn, self.function)(inputs)
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,12 @@ class Optimizer(Call):
         """Refuse a parameter with which nothing would be trained, or that TensorFlow would refuse."""
         above_zero("learning_rate", self.learning_rate)
 
+    @classmethod
+    def describe(cls) -> tuple[str, str]:
+        """Return the call with its parameters, the usual rate among them, and the first sentence of the docstring."""
+        call, summary = super().describe()
+        return call.replace("learning_rate=None", f"learning_rate={cls.usual_rate}"), summary
+
     @property
     def base_rate(self) -> float:
         """The rate that was given, else the usual one."""
