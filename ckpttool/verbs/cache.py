@@ -30,7 +30,21 @@ def cache(
 ) -> Features:
     """Return the features of a model's frozen layers for the training and validation rows of a data set.
 
-    `augment`, `cache_augment`, `image_shape` and `seed` are those of the training that will use them.
+    They are read from the cache where it has them, else computed and kept there.
+
+    Args:
+        model: The model whose layers are frozen.
+        data: A path, or one of the other sources of rows.
+        freeze: A pattern that takes the frozen layers.
+        valid: How many of the first training rows are held out, as in the training that will use the features.
+        root: The folder of the cache; None is the user's own.
+        roles: Names of tensors by role, where they are not found in the graph.
+        callbacks: One callback or several, which are called while the cache is filled.
+        augment: How images are changed, as in that training, and so are `cache_augment`, `image_shape` and `seed`.
+        cache_augment: How many variants of each training row are kept.
+        image_shape: Height, width and channels of a row, where the data does not tell.
+        seed: The random seed of the variants.
+        features: What records hold, where they do not tell.
 
     Raises:
         CkptError: the layers, the graph or the data do not fit one another.

@@ -53,7 +53,16 @@ def diagnose(
     """Return the figures of each layer on a sample of the training rows, from the lowest layer to the top.
 
     The network runs as in training: dropout is on (and draws the same each time) and batch normalisation uses the
-    batch, of 100 rows. Nothing is changed. The rows lie evenly over the whole training set.
+    batch, of 100 rows. Nothing is changed.
+
+    Args:
+        model: The model.
+        data: A path, or one of the other sources of rows, with labels.
+        rows: How many rows to look at; they lie evenly over the whole training set.
+        valid: How many of the first training rows are held out.
+        roles: Names of tensors by role, where they are not found in the graph.
+        callbacks: One callback or several; they are passed the rows and what was done to them.
+        features: What records hold, where they do not tell.
 
     Raises:
         PlanError: no rows are asked for.

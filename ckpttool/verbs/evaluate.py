@@ -41,10 +41,19 @@ def evaluate(
     callbacks: Callbacks = (),
     features: str | None = None,
 ) -> Evaluation:
-    """Return loss and accuracy over the test rows, else the validation rows, else all; `split` names others.
+    """Return loss and accuracy over the test rows, else the validation rows, else all.
 
     Where the graph's logits are known: of classes, how often each was taken for each; of labels, how often each was
     right; of numbers, how far off they are.
+
+    Args:
+        model: The model, which is not changed.
+        data: A path, or one of the other sources of rows, with labels.
+        split: "train", "valid" or "test".
+        valid: How many of the first training rows were held out, which are then the validation rows.
+        roles: Names of tensors by role, where they are not found in the graph.
+        callbacks: One callback or several; they are passed the rows and what was done to them.
+        features: What records hold, where they do not tell.
 
     Raises:
         GraphError: the graph has no loss, labels or inputs that are known.

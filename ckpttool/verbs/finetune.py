@@ -54,10 +54,21 @@ def finetune(
 ) -> Run:
     """Train a model, write the best epoch (or the last) under `output`, and prove that frozen tensors stayed.
 
-    With `resume`, a run that was stopped or that saved on its way goes on from its latest save, to the same result.
-    A run that `repeats` another reports how its model and data differ from those. Its history is written beside the
-    model epoch by epoch, and what `recording` asks for. A request to `interrupt` ends it
-    early. `command` stands in its lineage as what made it.
+    The history is written beside the model epoch by epoch, and a report, with which the run can be repeated.
+
+    Args:
+        model: The model to begin with, which is not changed.
+        data: A path, or one of the other sources of rows, with labels.
+        options: What is trained, how, and for how long.
+        output: The prefix of the result.
+        overwrite: Whether what lies there is replaced.
+        callbacks: One callback or several, which are called while the run goes on.
+        resume: Whether a run that was stopped, or that saved on its way, goes on from its latest save, to the same
+            result.
+        repeats: The report of an earlier run; how the model and the data differ from those is passed to the callbacks.
+        recording: What is recorded besides the history.
+        command: What stands in the lineage of the output as what made it.
+        interrupt: What ends the run early, once it is requested.
 
     Raises:
         Interrupted: `interrupt` was requested; where the run was is saved.

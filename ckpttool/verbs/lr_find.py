@@ -54,6 +54,15 @@ def find_learning_rate(
     Neural Networks"; exponential growth is from fastai). The test ends early where the loss diverges. Steps are
     taken as `finetune` would, from the model's own optimizer state on if it has one; the model itself is not changed.
 
+    Args:
+        model: The model.
+        data: A path, or one of the other sources of rows, with labels.
+        options: What is trained and how; they may not set a rate.
+        low: The first rate.
+        high: The last rate.
+        steps: How many rates to try.
+        callbacks: One callback or several; they are passed the plan and the rows.
+
     Raises:
         PlanError: the options set a rate, or the range is empty.
         CkptError: the graph, the data or the options do not fit one another.

@@ -69,7 +69,19 @@ def predict(
 
     Of classes it is the likeliest and the probabilities, of labels those that hold and their probabilities, else the
     outputs as they are; `rows` numbers them. Which rows: as `evaluate`. Without a loss that tells what the outputs are,
-    they are what the signature gives, or the tensor that no other op reads; `tensor` names another.
+    they are what the signature gives, or the tensor that no other op reads.
+
+    Args:
+        model: The model, which is not changed.
+        data: A path, or one of the other sources of rows.
+        output: A file that ends in `.npz` or `.csv`.
+        split: "train", "valid" or "test".
+        valid: How many of the first training rows were held out, which are then the validation rows.
+        tensor: What to predict with instead.
+        roles: Names of tensors by role, where they are not found in the graph.
+        callbacks: One callback or several; they are passed the rows and what was done to them.
+        features: What records hold, where they do not tell.
+        overwrite: Whether an output that exists is replaced.
 
     Raises:
         GraphError: it is not known what to feed or what to predict, or that has no row for each row.
