@@ -96,7 +96,10 @@ class _Closure:
         """Find what depends on trained variables, on data, on the mode; then the trunk, then the closure."""
         flow = self.flow
         self.live = self._whole_regions(flow.descendants(self.live_ops))
-        self.sources = {name for name in flow.inputs if self._is_source(name)}
+        kinds = {name: self.graph.nodes[name].op for name in flow.inputs}
+        self.sources = {
+            name for name, kind in kinds.items() if (kind in PLACEHOLDERS and name not in self.modes) or kind in STREAMS
+        }
         self.data = flow.descendants(self.sources)
         self.by_mode = flow.descendants(self.modes)
         self.mode_only = self.by_mode - self.data - flow.descendants([*self.live_ops, *self.frozen_ops])
@@ -105,21 +108,16 @@ class _Closure:
         marks = self._marks(self.trunk)
         shared = {op for op in self.mode_only if flow.regions.get(op) not in marks}
         self.core = self.trunk - self.sources - shared
-        restless = {name for name in flow.inputs if self._is_restless(name)}
+        restless = {  # what gives another value each time, or calls a function that does
+            name
+            for name in flow.inputs
+            if is_changing(self.graph.nodes[name]) or any(map(is_random, self.functions.nodes(self.graph.nodes[name])))
+        }
         bad = {*self.live, *self.sources, *self.modes, *restless, *(self.mode_only - self.core)} - self.core
         bad = self._whole_regions(flow.descendants(bad, stop=self.core))
         self.closure = self.core | (flow.descendants(self.core & self.data) - bad)
         shapes = {name for name in flow.inputs if self.graph.nodes[name].op in SHAPES}
         self.by_shape = self.data - flow.descendants(self.sources, stop=shapes)
-
-    def _is_source(self, name: str) -> bool:
-        kind = self.graph.nodes[name].op
-        return (kind in PLACEHOLDERS and name not in self.modes) or kind in STREAMS
-
-    def _is_restless(self, name: str) -> bool:
-        """Say whether an op, or a function that it calls, gives another value each time."""
-        node = self.graph.nodes[name]
-        return is_changing(node) or any(is_random(inner) for inner in self.functions.nodes(node))
 
     def _marks(self, ops: Iterable[str]) -> set[str | None]:
         """Return the marks of the regions that any of the ops (but not constants of the mode alone) is in."""
@@ -149,12 +147,10 @@ class _Closure:
 
     def part(self) -> FrozenPart:
         """Sort what leaves the closure, and say what disturbs it."""
-        outgoing = self._outgoing()
         order = {name: position for position, name in enumerate(self.graph.nodes)}
-        kinds: dict[str, list[TensorRef]] = {"features": [], "direct": [], "constants": []}
-        for ref in sorted(outgoing, key=lambda ref: (order[ref.op], ref.index)):
-            kinds[self._kind(ref)].append(ref)
-        features = [str(ref) for ref in kinds["features"]]
+        outgoing = sorted(self._outgoing(), key=lambda ref: (order[ref.op], ref.index))
+        computed = [ref for ref in outgoing if ref.op not in self.sources]
+        features = [str(ref) for ref in computed if ref.op in self.data]
         random, mixing = disturbances(self.graph, self.flow, features, self.modes)
         below = {op for op in self.frozen_ops if op in self.trunk}
         above = set(self.frozen_ops) - below
@@ -163,8 +159,8 @@ class _Closure:
             above=tuple(key for key in self.frozen if self.described[key].op in above),
             ops=frozenset(self.closure),
             features=tuple(features),
-            direct=tuple(str(ref) for ref in kinds["direct"]),
-            constants=tuple(str(ref) for ref in kinds["constants"]),
+            direct=tuple(str(ref) for ref in outgoing if ref.op in self.sources),
+            constants=tuple(str(ref) for ref in computed if ref.op not in self.data),
             training=tuple(self.modes),
             pinned=frozenset(self._pinned()),
             random_ops=tuple(random),
@@ -175,7 +171,7 @@ class _Closure:
         """Return the tensors that the rest reads of the closure and of the sources; shapes are taken again instead."""
         readers = [name for name in self.flow.inputs if name not in self.closure]
         todo = [ref for name in readers for ref in self.graph.inputs(name)] + self.targets
-        found: set[TensorRef] = set()
+        outgoing: set[TensorRef] = set()
         seen: set[TensorRef] = set()
         while todo:
             ref = todo.pop()
@@ -185,13 +181,8 @@ class _Closure:
             if ref.op in self.closure and ref.op in self.by_shape:
                 todo.extend(self.graph.inputs(ref.op))
             elif ref.op in self.closure or ref.op in self.sources:
-                found.add(ref)
-        return found
-
-    def _kind(self, ref: TensorRef) -> str:
-        if ref.op in self.sources:
-            return "direct"
-        return "features" if ref.op in self.data else "constants"
+                outgoing.add(ref)
+        return outgoing
 
     def _pinned(self) -> set[str]:
         """Return the ops that must see the mode as False: frozen conditionals as a whole, with their gradients."""
@@ -205,11 +196,11 @@ class _Closure:
         trained = self.flow.descendants(self.live_ops) - self.data
         weights = self.flow.descendants(self.frozen_ops) - self.data - trained
         spoiled = {mark for op in trained if (mark := self.flow.regions.get(op))}
-        found = set()
+        above = set()
         for name in self.by_mode - self.trunk:
             reads = self.flow.inputs[name]
             in_region = name in self.flow.regions and name in weights and self.flow.regions[name] not in spoiled
             chooses = self.graph.nodes[name].op in CONDITIONALS | SELECTS and not any(op in trained for op in reads)
             if in_region or (chooses and any(op in weights for op in reads)):
-                found.add(name)
-        return found
+                above.add(name)
+        return above

@@ -28,24 +28,19 @@ def with_moving_averages(graph: Graph, frozen: Collection[str], moving: Collecti
     if unknown:
         raise UnknownName(f"{graph.source}: no variable {unknown[0]}{suggestion(unknown[0], described)}")
     chosen = {key for key, variable in described.items() if key in wanted or variable.name in wanted}
-    changed, trained = changed_variables(graph), _trained_below(described)
+    trained: dict[str, list[str]] = defaultdict(list)  # by the scopes that these variables lie in
+    for key, variable in described.items():
+        scope = variable.name.rpartition("/")[0] if variable.trainable else ""
+        while scope:
+            trained[scope].append(key)
+            scope = scope.rpartition("/")[0]
+    changed = changed_variables(graph)
     return [
         key
         for key, variable in described.items()
         if key in chosen
         or (variable.kind == "weight" and key not in moving and _follows(variable, trained, chosen, changed))
     ]
-
-
-def _trained_below(described: Mapping[str, Variable]) -> Mapping[str, list[str]]:
-    """For each scope the trainable variables in it, also in scopes of its own."""
-    found: dict[str, list[str]] = defaultdict(list)
-    for key, variable in described.items():
-        scope = variable.name.rpartition("/")[0] if variable.trainable else ""
-        while scope:
-            found[scope].append(key)
-            scope = scope.rpartition("/")[0]
-    return found
 
 
 def _follows(

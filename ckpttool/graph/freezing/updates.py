@@ -72,7 +72,11 @@ def drop_updates(graph: Graph, names: Collection[str], moving: Collection[str] =
         UnknownName: a name is not one of the graph's variables.
     """
     frozen = with_moving_averages(graph, names, moving)
-    removed = set(update_ops(graph, [*frozen, *_slots(graph, frozen)]))
+    described = variables(graph)
+    owners = {described[key].name for key in frozen}
+    # Sparse updates of an embedding are made of assigns to each of its slots.
+    slots = [key for key, each in described.items() if each.kind == "slot" and base_name(each.name, owners)]
+    removed = set(update_ops(graph, [*frozen, *slots]))
     if not removed:
         return graph
     replacements = {TensorRef(op, 0): graph.inputs(op)[0] for op in removed}
@@ -84,13 +88,6 @@ def drop_updates(graph: Graph, names: Collection[str], moving: Collection[str] =
     return keep(draft.sealed(), graph.nodes.keys() - removed)
 
 
-def _slots(graph: Graph, frozen: Collection[str]) -> list[str]:
-    """Return the slots of frozen variables; sparse updates of an embedding are made of assigns to each of them."""
-    described = variables(graph)
-    names = {described[key].name for key in frozen}
-    return [key for key, variable in described.items() if variable.kind == "slot" and base_name(variable.name, names)]
-
-
 def update_ops(graph: Graph, names: Collection[str] | None = None) -> list[str]:
     """Return the ops that change the named variables (all by default) when the graph is trained, in graph order."""
     described = variables(graph)
@@ -98,14 +95,9 @@ def update_ops(graph: Graph, names: Collection[str] | None = None) -> list[str]:
     wanted = {v.op for key, v in described.items() if key in chosen or v.name in chosen}
     initial = {variable.assign for variable in described.values()}
     trained = _training_ops(graph)
-    return [
-        name
-        for name in graph.nodes
-        if name in trained
-        and name not in initial
-        and written_variable(graph, name) in wanted
-        and not _loads(graph, name)
-    ]
+    writers = [name for name in graph.nodes if name in trained and name not in initial]
+    writers = [name for name in writers if written_variable(graph, name) in wanted]
+    return [name for name in writers if all(graph.nodes[ref.op].op not in RESTORES for ref in graph.inputs(name)[1:])]
 
 
 def updated_variables(graph: Graph, training_op: str) -> set[str]:
@@ -117,10 +109,6 @@ def updated_variables(graph: Graph, training_op: str) -> set[str]:
     run = needed(graph, [graph.op(TensorRef.parse(training_op).op).name])
     written = {written_variable(graph, name) for name in run}
     return {key for key, variable in variables(graph).items() if variable.op in written}
-
-
-def _loads(graph: Graph, name: str) -> bool:
-    return any(graph.nodes[ref.op].op in RESTORES for ref in graph.inputs(name)[1:])
 
 
 def _training_ops(graph: Graph) -> set[str]:

@@ -43,15 +43,28 @@ def without_ops(graph: Graph, gone: Iterable[str]) -> Graph:
     name beside a training op, stay if they can.
     """
     removed = _followers(graph, gone)
-    removed |= _unused(graph, removed, _below(graph, _asked_for(graph, removed), removed))
-    removed |= _gradients_beside(graph, removed)
+    kept = _below(graph, _asked_for(graph, removed), removed)
+    users = {name: len(readers) for name, readers in graph.users.items()}
+    todo = list(removed)
+    while todo:  # what only removed ops read or wait for goes too
+        for name in {ref.op for ref in graph.inputs(todo.pop(), control=True)}:
+            users[name] -= 1
+            if not users[name] and name not in removed and name not in kept:
+                removed.add(name)
+                todo.append(name)
+    # Gradients of the inputs lie beside removed ones, and nothing outside of these scopes needs them.
+    scopes = {match[0] for name in removed if (match := GRADIENTS.match(name))}
+    inside = {name for name in graph.nodes if (match := GRADIENTS.match(name)) and match[0] in scopes}
+    outside = [name for name in graph.nodes if name not in inside and name not in removed]
+    removed |= inside - _below(graph, [*outside, *_asked_for(graph, removed)], removed)
     return keep(graph, graph.nodes.keys() - removed)
 
 
 def lost_training(before: Graph, after: Graph) -> list[str]:
     """Return the training ops of a graph that a rewritten one has no more."""
-    found = updaters(before)
-    lost = [name for name in dict.fromkeys([*training_ops(before, found), *found]) if name not in after.nodes]
+    updating = updaters(before)
+    ops = dict.fromkeys([*training_ops(before, updating), *updating])
+    lost = [name for name in ops if name not in after.nodes]
     return [name for name in lost if not any(name.startswith(f"{other}/") for other in lost)]
 
 
@@ -59,29 +72,30 @@ def lost_training(before: Graph, after: Graph) -> list[str]:
 def outputs(graph: Graph) -> Sequence[str]:
     """Return the tensors that a graph is for: logits, loss, accuracy, and what its signatures give."""
     roles = certain_roles(graph)
-    found = [name for name in (roles.logits, roles.loss, roles.accuracy) if name]
-    return list(
-        dict.fromkeys(name for name in (*found, *output_tensors(graph)) if TensorRef.parse(name).op in graph.nodes)
-    )
+    names = [name for name in (roles.logits, roles.loss, roles.accuracy, *output_tensors(graph)) if name]
+    return list(dict.fromkeys(name for name in names if TensorRef.parse(name).op in graph.nodes))
 
 
 def _refuse_needed(graph: Graph, gone: dict[str, Variable]) -> None:
     """Raise where an output needs one of some variables; in a graph without outputs, where any op computes with it."""
     needed = {name: graph.ancestors(TensorRef.parse(name).op) for name in outputs(graph)}
     for op, variable in gone.items():
-        found = [name for name, ops in needed.items() if op in ops]
+        lacking = [name for name, ops in needed.items() if op in ops]
         if not needed and variable.kind == "weight":
-            found = [name for name in _followers(graph, [op]) if _computes(graph, name, variable)]
-        if found:
-            listed = ", ".join(found[:4]) + (", ..." if len(found) > 4 else "")
+            own = (f"{variable.op}/", f"{variable.name}/")
+            lacking = [
+                name
+                for name in _followers(graph, [op])
+                if name != op and not name.startswith(own) and _computes_forward(graph, name)
+            ]
+        if lacking:
+            listed = ", ".join(lacking[:4]) + (", ..." if len(lacking) > 4 else "")
             raise PlanError(f"{graph.source}: {variable.name} cannot be dropped: {listed} would lack it")
 
 
-def _computes(graph: Graph, name: str, variable: Variable) -> bool:
-    """Say whether an op that follows a variable is part of what the graph computes forward."""
-    node = graph.nodes[name]
-    own = name == variable.op or name.startswith((f"{variable.op}/", f"{variable.name}/"))
-    return not (own or "_grad/" in name or node.op in LOOKS or _is_update(graph, name) or node.op == "NoOp")
+def _computes_forward(graph: Graph, name: str) -> bool:
+    kind = graph.nodes[name].op
+    return not ("_grad/" in name or kind in LOOKS or kind == "NoOp" or _is_update(graph, name))
 
 
 def _asked_for(graph: Graph, removed: Container[str]) -> list[str]:
@@ -102,22 +116,18 @@ def _followers(graph: Graph, gone: Iterable[str]) -> set[str]:
     What writes a saver's file is none of them: it can do without one tensor.
     """
     savers = set(saver_ops(graph))
-    found: dict[str, bool] = {}
+    followers: dict[str, bool] = {}
     todo = [(name, False) for name in gone]
     while todo:
         name, after_update = todo.pop()
-        if name in savers or name not in graph.nodes or (name in found and found[name] >= after_update):
+        if name in savers or name not in graph.nodes or (name in followers and followers[name] >= after_update):
             continue
-        after_update = after_update or _trains(graph, name)
-        found[name] = after_update
+        # An optimizer's update of a variable: what waits for it comes after it.
+        after_update = after_update or ("Apply" in graph.nodes[name].op and _is_update(graph, name))
+        followers[name] = after_update
         following = (graph.users if after_update else graph.consumers).get(name, ())
         todo += [(follower, after_update) for follower in following]
-    return set(found)
-
-
-def _trains(graph: Graph, name: str) -> bool:
-    """Say whether an op is an optimizer's update of a variable."""
-    return "Apply" in graph.nodes[name].op and _is_update(graph, name)
+    return set(followers)
 
 
 def _is_update(graph: Graph, name: str) -> bool:
@@ -126,33 +136,11 @@ def _is_update(graph: Graph, name: str) -> bool:
 
 def _below(graph: Graph, asked: Iterable[str], removed: Container[str]) -> set[str]:
     """Return the ops that what is asked for needs, as far as it is not removed."""
-    found: set[str] = set()
+    below: set[str] = set()
     todo = [TensorRef.parse(name).op for name in asked]
     while todo:
         name = todo.pop()
-        if name not in found and name in graph.nodes and name not in removed:
-            found.add(name)
+        if name not in below and name in graph.nodes and name not in removed:
+            below.add(name)
             todo.extend(ref.op for ref in graph.inputs(name, control=True))
-    return found
-
-
-def _gradients_beside(graph: Graph, removed: Collection[str]) -> set[str]:
-    """Return what else lies in the scopes of removed gradients and nothing outside needs: gradients of the inputs."""
-    scopes = {match[0] for name in removed if (match := GRADIENTS.match(name))}
-    inside = {name for name in graph.nodes if (match := GRADIENTS.match(name)) and match[0] in scopes}
-    outside = [name for name in graph.nodes if name not in inside and name not in removed]
-    return inside - _below(graph, [*outside, *_asked_for(graph, removed)], removed)
-
-
-def _unused(graph: Graph, removed: set[str], kept: Container[str]) -> set[str]:
-    """Return the ops that none but removed ones read or wait for."""
-    users = {name: len(found) for name, found in graph.users.items()}
-    gone = set(removed)
-    todo = list(removed)
-    while todo:
-        for name in {ref.op for ref in graph.inputs(todo.pop(), control=True)}:
-            users[name] -= 1
-            if not users[name] and name not in gone and name not in kept:
-                gone.add(name)
-                todo.append(name)
-    return gone - removed
+    return below
