@@ -63,8 +63,8 @@ def plan_freeze(
     pattern = Pattern(layers)
     described = variables(model.graph)
     weights = [key for key, variable in described.items() if variable.kind == "weight"]
-    found = find_roles(model.graph, needed=(), **(roles or {}))
-    frozen = Frozen.of(model.graph, pattern.select(weights), _targets(found), found.training)
+    known = find_roles(model.graph, needed=(), **(roles or {}))
+    frozen = Frozen.of(model.graph, pattern.select(weights), _targets(known), known.training)
     rows = plan_rows(model.graph, {v.name: v.name for v in described.values()}, frozen.names)
     if not any(row.train for row in rows):
         raise PlanError(f"{model.path}: nothing is left to train: {layers!r} freezes all {len(rows)} weights")
@@ -79,8 +79,8 @@ def freeze_graph(graph: Graph, names: Collection[str], method: Method = "var-lis
     Raises:
         UnknownName: a name is not one of the graph's variables.
     """
-    found = certain_roles(graph)
-    return importable(Frozen.of(graph, names, _targets(found), found.training).applied(method))
+    roles = certain_roles(graph)
+    return importable(Frozen.of(graph, names, _targets(roles), roles.training).applied(method))
 
 
 def _targets(roles: Roles) -> list[str]:

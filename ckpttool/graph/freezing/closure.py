@@ -8,8 +8,8 @@ from ckpttool.graph.contents.flow import Flow
 from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.freezing.moving_averages import with_moving_averages
-from ckpttool.graph.freezing.randomness import Functions, disturbances, is_changing, is_random
-from ckpttool.graph.ops import CONDITIONALS, PLACEHOLDERS, SELECTS, SHAPES, STREAMS
+from ckpttool.graph.freezing.randomness import Functions, disturbances
+from ckpttool.graph.ops import CONDITIONALS, PLACEHOLDERS, RANDOM, SELECTS, SHAPES, STATEFUL, STREAMS
 from ckpttool.graph.roles.placeholders import mode_placeholders
 
 
@@ -111,7 +111,8 @@ class _Closure:
         restless = {  # what gives another value each time, or calls a function that does
             name
             for name in flow.inputs
-            if is_changing(self.graph.nodes[name]) or any(map(is_random, self.functions.nodes(self.graph.nodes[name])))
+            if self.graph.nodes[name].op in STATEFUL
+            or any(node.op in RANDOM for node in self.functions.nodes(self.graph.nodes[name]))
         }
         bad = {*self.live, *self.sources, *self.modes, *restless, *(self.mode_only - self.core)} - self.core
         bad = self._whole_regions(flow.descendants(bad, stop=self.core))

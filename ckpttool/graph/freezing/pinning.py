@@ -8,8 +8,7 @@ from ckpttool.formats.wire.protos.meta_graph_pb2 import CondContextDef, MetaGrap
 from ckpttool.graph.contents.flow import Flow
 from ckpttool.graph.core import FreeNames, Graph, TensorRef
 from ckpttool.graph.freezing.closure import FrozenPart
-from ckpttool.graph.freezing.randomness import is_changing, is_random
-from ckpttool.graph.ops import PLACEHOLDERS
+from ckpttool.graph.ops import PLACEHOLDERS, RANDOM, STATEFUL
 from ckpttool.graph.rewrite.draft import Draft, copy_of, redirect
 
 _FALSE = {
@@ -107,7 +106,7 @@ def _mode_only(flow: Flow, modes: Collection[str]) -> set[str]:
         name
         for name, node in nodes.items()
         if name not in modes
-        and (node.op in PLACEHOLDERS or is_random(node) or is_changing(node))
+        and (node.op in PLACEHOLDERS or node.op in RANDOM or node.op in STATEFUL)
         | (not flow.inputs[name] and node.op != "Const")
     }
     return flow.descendants(modes) - flow.descendants(others)

@@ -9,8 +9,7 @@ from zlib import crc32
 from ckpttool.formats.wire.protos.graph_pb2 import DT_INT64, NodeDef
 from ckpttool.graph.contents.flow import Flow
 from ckpttool.graph.core import Graph
-from ckpttool.graph.freezing.randomness import is_random
-from ckpttool.graph.ops import ENTERS
+from ckpttool.graph.ops import ENTERS, RANDOM
 from ckpttool.graph.rewrite.draft import Draft
 
 STEP = "ckpttool_step"
@@ -52,7 +51,7 @@ def with_steps(graph: Graph, seed: int) -> Graph:
 
 
 def _needs_seed(node: NodeDef) -> bool:
-    if not is_random(node) or node.op.startswith(_GIVEN_STATE):
+    if node.op not in RANDOM or node.op.startswith(_GIVEN_STATE):
         return False
     return not any(key in node.attr and node.attr[key].i for key in ("seed", "seed2"))
 

@@ -10,8 +10,7 @@ from ckpttool.formats.wire.protos.graph_pb2 import NodeDef, TensorShapeProto
 from ckpttool.graph.contents.constants import numbers, shape_of
 from ckpttool.graph.contents.flow import Flow, is_loop_merge
 from ckpttool.graph.core import Graph, TensorRef
-from ckpttool.graph.freezing.randomness import is_changing
-from ckpttool.graph.ops import MERGES, SWITCHES
+from ckpttool.graph.ops import MERGES, STATEFUL, SWITCHES
 from ckpttool.graph.rewrite.draft import Draft, control_inputs, copy_of, set_inputs
 from ckpttool.graph.rewrite.prune import part_ops
 from ckpttool.graph.roles.placeholders import dead_ops, known_truths
@@ -68,7 +67,7 @@ def without_dead_gradients(graph: Graph, wanted: Sequence[str], fed: Collection[
     siblings = {name: waited for name in part if (waited := _siblings(graph, name))}
     if not siblings:
         return graph
-    effects = [name for name in part if is_changing(graph.nodes[name]) or graph.nodes[name].op == "Assert"]
+    effects = [name for name in part if graph.nodes[name].op in STATEFUL or graph.nodes[name].op == "Assert"]
     alone = Draft(graph)
     for name in siblings:
         set_inputs(alone.op(name), graph.inputs(name))
