@@ -54,7 +54,9 @@ def path_of(url: Path | str) -> Path:
         raise CkptError(f"{url} is not a URL of a file")
     rest, mark, query = match[2].partition("?") if match[1] in ("http", "https") else (match[2], "", "")
     path = _root() / match[1] / rest
-    _queries[path.parent] = mark + query
+    _queries[path] = mark + query
+    if query:
+        _queries[path.parent] = mark + query  # for the files beside it that it stands for
     return path
 
 
@@ -63,7 +65,7 @@ def url_of(path: Path) -> str | None:
     if not _root.cache_info().currsize or not path.is_relative_to(_root()):
         return None
     scheme, *rest = path.relative_to(_root()).parts
-    return f"{scheme}://{'/'.join(rest)}{_queries.get(path.parent, '')}"
+    return f"{scheme}://{'/'.join(rest)}{_queries.get(path, _queries.get(path.parent, ''))}"
 
 
 def is_remote(path: Path | str) -> bool:

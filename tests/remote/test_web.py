@@ -14,6 +14,7 @@ from ckpttool import CkptError, CorruptCheckpoint, MissingDependency, MissingFil
 from ckpttool.formats.format import Writing
 from ckpttool.graph import files
 from ckpttool.remote import servers, sparse_files
+from ckpttool.remote.paths import path_of, url_of
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 MODEL = "my_model_final.ckpt"
@@ -135,6 +136,13 @@ def test_a_query_is_asked_with_and_not_shown(web, weights):
     found["middle"].read()
     assert set(web.given) == {"w.safetensors?signature=secret"}
     assert "secret" not in str(found.path)
+
+
+def test_each_of_two_files_is_asked_for_with_its_own_query():
+    urls = [f"https://host/folder/{name}.ckpt?signature={name}" for name in ("a", "b")]
+    places = [path_of(url) for url in urls]
+    assert [url_of(place) for place in places] == urls
+    assert url_of(places[1].with_name("b.ckpt.index")) == "https://host/folder/b.ckpt.index?signature=b"
 
 
 @pytest.mark.parametrize("status", [200, 403, 500])
