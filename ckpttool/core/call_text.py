@@ -14,7 +14,7 @@ from ckpttool.core.errors import PlanError, UnknownName
 from ckpttool.core.names import suggestion
 
 LONGEST = 100_000
-"""Characters of a text: nobody writes longer ones, and the parser's memory stays bounded."""
+"""The most characters of a text, so that the parser's memory stays bounded."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class CallText:
         """Yield the name and the expression of each `name = call(...)` or `call(...)`.
 
         Raises:
-            PlanError: something else is there, or the text is not Python's syntax.
+            PlanError: a statement is something else, or the text is not valid Python.
         """
         for statement in self._parsed().body:
             match statement:
@@ -55,7 +55,7 @@ class CallText:
                     raise self.wrong(statement, f"expected {self._example}")
 
     def wrong(self, node: ast.AST, problem: str, error: type[PlanError | UnknownName] = PlanError) -> Exception:
-        """Return an error that says where it is and what was found there."""
+        """Return an error with the line, the column and the text of a node."""
         segment = ast.get_source_segment("\n".join(self._lines), node) or ""
         line, start = getattr(node, "lineno", 1), getattr(node, "col_offset", 0)
         column = len(self._lines[line - 1].encode()[:start].decode()) + 1

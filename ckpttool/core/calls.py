@@ -22,9 +22,9 @@ from ckpttool.core.names import suggestion
 class Call:
     """A call that was read. A family sets `noun` and `example`, and each class of it `name`.
 
-    A field's type says how its value is written: int, float, bool, str (a word), `Literal` or `Annotated[str, names]`
-    (one of some words), `tuple[float, ...]` (`[1, 0.5]`), `tuple[int, int]` (`(3, 2)`, or 3 for both), another family
-    (a call or a word), and any of these `| None`.
+    How a value is written follows from its field's type: int, float, bool, str (a word), `Literal` or
+    `Annotated[str, names]` (one of some words), `tuple[float, ...]` (`[1, 0.5]`), `tuple[int, int]` (`(3, 2)`, or 3 for
+    both), another family (a call or a word), and any of these `| None`.
 
     >>> @dataclass(frozen=True)
     ... class Pet(Call):
@@ -176,7 +176,7 @@ Family = TypeVar("Family", bound=Call)
 def _instance(text: CallText, node: ast.expr, call: ParsedCall, family: type[Family], alone: bool = False) -> Family:
     """Return what a call makes: one of a family, with the values that are given.
 
-    Where the call is `alone` in the text its name says where a problem is, else the line and the column do.
+    Where the call is `alone` in the text messages have its name, else the line and the column.
     """
     known = family.known()
     if call.name not in known:
@@ -198,7 +198,7 @@ def _instance(text: CallText, node: ast.expr, call: ParsedCall, family: type[Fam
 
 
 def _value(text: CallText, node: ast.expr, kind: Any, parameter: str) -> Any:
-    """Return a parameter's value, read as its type says."""
+    """Return a parameter's value, read according to its type."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin in (Union, UnionType):
         if isinstance(node, ast.Constant) and node.value is None:

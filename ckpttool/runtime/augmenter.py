@@ -18,10 +18,10 @@ from ckpttool.runtime.configure import tensorflow
 class Augmenter:
     """Operations on images of one shape (height, width, channels).
 
-    What moves pixels (shift, rotate, scale, flip, crop) is done first, in the order it was said, as one transform:
+    What moves pixels (shift, rotate, scale, flip, crop) is done first, in the order given, as one transform:
     bilinear, with the nearest pixel where it reads outside of the image. Brightness, contrast, saturation and hue
     follow in their order. Floats are taken to lie in 0 to 1 and whole numbers in 0 to 255, and colours are clipped to
-    that; where an image itself has values outside (it was standardised, say) to its own range.
+    that; where an image itself has values outside (it was standardised, for instance) to its own range.
     """
 
     operations: tuple[Operation, ...]
@@ -100,7 +100,7 @@ class Augmenter:
 
 
 def _moved(images: Any, maps: Any) -> Any:
-    """Return images [n, height, width, channels], each read where its map says."""
+    """Return images [n, height, width, channels], each pixel read at the place that its map gives."""
     tf = tensorflow()
     _, height, width, _ = images.shape
     x, y = (width - 1) / 2, (height - 1) / 2

@@ -14,7 +14,7 @@ from ckpttool.core.errors import CkptError, GraphError, MissingDependency, PlanE
 _NOISE = re.compile(
     r"Graph execution error|Detected at node|Node:|Hint:|Original stack|<stack|\[\[|\s*$|\d+ root error|  |\(\d+\)"
 )
-"""Lines of TensorFlow's messages that say where in its machinery something went wrong, not what."""
+"""Lines of TensorFlow's messages about where an error was raised, not what it is."""
 _ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
 _LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 _ours: dict[str, str] = {}
@@ -42,7 +42,7 @@ def tensorflow() -> Any:
 def configure_tensorflow(convolutions: bool = False, threads: int | None = None) -> None:
     """Configure TensorFlow for this process, which is to be done before it is imported.
 
-    Only errors are logged. What the environment says already is left as it is.
+    Only errors are logged. Environment variables that are set already are left as they are.
 
     Args:
         convolutions: whether networks have convolutions. oneDNN's kernels take a fifth of the time for them, and ops
@@ -84,7 +84,7 @@ def _limit_threads(count: int) -> None:
 def _stderr_discarded() -> Iterator[None]:
     """Discard what is written to standard error by C++, for as long as it takes to import TensorFlow.
 
-    With oneDNN on it says so there, whatever the log level: its logging is not initialised yet.
+    With oneDNN on, the import prints so whatever the log level, because logging is not initialised yet.
     """
     sys.stderr.flush()
     try:
@@ -113,7 +113,7 @@ def require_threads(count: int | None) -> None:
 
 @contextlib.contextmanager
 def running(source: str) -> Iterator[None]:
-    """Turn what TensorFlow says against a graph, while it is built, imported or run, into one line that names it.
+    """Turn an error of TensorFlow, while a graph is built, imported or run, into one line that names the graph.
 
     Raises:
         GraphError: TensorFlow refused the graph or what it was fed.
@@ -127,7 +127,7 @@ def running(source: str) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    """Return the line of a message that says what is wrong, with the graph's own names of its ops."""
+    """Return the line of a message that describes the error, with the graph's own names of its ops."""
     text = str(error.args[0]) if isinstance(error, KeyError) else getattr(error, "message", None) or str(error)
     lines = [line for line in text.splitlines() if not _NOISE.match(line)]
     return re.sub(r"\bmodel/| \[Op:\w+\]", "", lines[0].strip()) if lines else type(error).__name__

@@ -1,6 +1,6 @@
 """Event files, which TensorBoard shows: scalars, histograms and a graph, by TensorFlow's own record writer.
 
-A file is a sequence of TFRecords, each a message `Event`; the first one says the version of the format.
+A file is a sequence of TFRecords, each a message `Event`; the first one has the version of the format.
 https://github.com/tensorflow/tensorflow/blob/master/tensorflow/core/util/event.proto
 """
 
@@ -41,7 +41,7 @@ class EventWriter:
     """Writes one new file of a folder; each event is on its way to the disk before the next is made."""
 
     def __init__(self, folder: Path) -> None:
-        """Make the folder, and a file that TensorBoard reads after those that are there."""
+        """Make the folder, and a file that TensorBoard reads after the existing ones."""
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / PATTERN.replace("*", f"{time.time():.6f}.{platform.node()}")
         self._messages = tensorflow().compat.v1

@@ -22,7 +22,7 @@ class Recipe:
     0.05
 
     Raises:
-        PlanError: a field is malformed, or says what cannot train.
+        PlanError: a field is malformed, or its value cannot train.
         UnknownName: an optimizer or a schedule has no such parameter.
     """
 
@@ -53,7 +53,7 @@ class Recipe:
                 not_negative(f"`{name}`", scale)
         own, lr = self.update_rule.learning_rate, self._one_rate
         if own is not None and lr is not None and own != lr:
-            raise PlanError(f"`optimizer` {self.optimizer!r} has the rate {own}, `lr` says {lr}: leave one out")
+            raise PlanError(f"`optimizer` {self.optimizer!r} has the rate {own}, `lr` is {lr}: specify one of them")
         _ = self.rate_schedule  # raises where it cannot be read
 
     @property
@@ -73,7 +73,7 @@ class Recipe:
 
     @property
     def rates(self) -> ByPattern[float] | None:
-        """The rates that `lr` says."""
+        """The rates given by `lr`."""
         return self.by_pattern("lr")
 
     @property
@@ -83,12 +83,12 @@ class Recipe:
         return schedule if isinstance(schedule, Performance) else None
 
     def by_pattern(self, name: str) -> ByPattern[float] | None:
-        """Return a field's numbers by pattern, None where it says nothing."""
+        """Return a field's numbers by pattern, None where it is not given."""
         text = getattr(self, name)
         return None if text is None else ByPattern.parse(text, f"`{name}`", float)
 
     @property
     def _one_rate(self) -> float | None:
-        """The rate that `lr` says for all."""
+        """The rate given by `lr` for all variables, if it is one."""
         pattern, rate = self.rates.pairs[0] if self.rates else (None, None)
         return rate if pattern is None else None

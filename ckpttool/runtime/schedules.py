@@ -192,14 +192,16 @@ def present_factor(schedule: Schedule, warmup: int, step: Any, run: RunSteps) ->
     The factor of a warm-up grows linearly from `1 / warmup` at the run's first step to 1.
 
     Raises:
-        PlanError: the schedule is as long as the run, and nobody knows how long that is.
+        PlanError: the schedule is as long as the run, and the length of the run is not known.
     """
     tf = tensorflow()
     begin = 0
     if isinstance(schedule, Decay) and schedule.steps is None:
         if run.total is None:
             example = f"{schedule.name}(steps=1000)"
-            raise PlanError(f"`schedule` {schedule.name}: how long a run will be is not known here; say it: {example}")
+            raise PlanError(
+                f"`schedule` {schedule.name}: the length of the run is not known here, specify it: {example}"
+            )
         begin, steps = run.begin + warmup, float(max(1, run.total - warmup))
         schedule = replace(schedule, steps=steps)  # type: ignore[call-arg]  # a field of each subclass
     factor = schedule.at(_since(tf, step, begin))

@@ -29,7 +29,7 @@ Prepare = Callable[[dict[str, Any], Any], dict[str, Any]]
 
 @dataclass(frozen=True)
 class Steps:
-    """Steps that were taken: how many, the sum of losses so far, the seconds; the last one's loss may be no number."""
+    """Steps that were taken: how many, the sum of losses so far, the seconds; the last one's loss may be non-finite."""
 
     count: int
     total: float

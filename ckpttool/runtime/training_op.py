@@ -23,7 +23,7 @@ def put_training_op(recipe: Recipe, loss: Any, variables: Sequence[Any], run: Ru
     """Put gradients and updates on a TensorFlow 1 graph and return its training op, which counts the global step.
 
     It has the name that TensorFlow gives it (`Momentum`), and so have the slots. Penalties are in what is
-    differentiated; `loss` stays the graph's loss, and a collection says so where they differ.
+    differentiated; `loss` stays the graph's loss, and is kept in a collection where they differ.
 
     Raises:
         PlanError: there is no variable, or one that the loss has no gradient for.
@@ -54,7 +54,7 @@ def _global_step(tf1: Any) -> Any:
 def rates_of(recipe: Recipe, trained: Sequence[str], names: Sequence[str]) -> dict[str, float]:
     """Return the base rate of each trained variable, in graph order; `names` are those of all weights.
 
-    What a pattern says is taken as it is. The others have the recipe's rate, and with a decay per layer the top
+    A rate given by a pattern is taken as it is. The others have the recipe's rate, and with a decay per layer the top
     trained layer (the last in graph order) has it, and each one below the decay times the rate of the one above it.
 
     >>> names = ["h/kernel", "h/bias", "outputs/bias"]
@@ -154,7 +154,7 @@ def _max_norms(
 def _of_kernels(
     parameter: str, values: ByPattern[float] | None, trained: Sequence[Any], names: Sequence[str], zeros: bool = False
 ) -> list[tuple[Any, float]]:
-    """Return the trained kernels with what a parameter says of them; 0 says that it leaves them alone.
+    """Return the trained kernels with the value of a parameter for each; those with 0 are left out unless `zeros`.
 
     `names` are those of all weights: a pattern may take one that is not trained.
     """

@@ -109,7 +109,7 @@ def test_a_layer_may_bear_the_name_of_an_op(shell: Any, data: Path, tmp_path: Pa
         (["--schedule", "cosin"], f"no schedule cosin; known: {', '.join(Schedule.known())}; nearest: cosine"),
         (
             ["--schedule", "cosine"],
-            "--schedule cosine: how long a run will be is not known here; say it: cosine(steps=1000)",
+            "--schedule cosine: the length of the run is not known here, specify it: cosine(steps=1000)",
         ),
         (
             ["--max-norm", "outputs/bias=1"],

@@ -351,7 +351,7 @@ def test_a_layers_own_bound_holds_and_an_option_wins(weights: Weights) -> None:
         (
             Recipe(schedule="cosine"),
             PlanError,
-            r"how long a run will be is not known here; .* cosine\(steps=1000\)",
+            r"the length of the run is not known here, .* cosine\(steps=1000\)",
         ),
     ],
 )
