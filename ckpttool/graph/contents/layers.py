@@ -10,13 +10,13 @@ that uses the last of its variables. A layer inside a loop ends after the loop.
 import math
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import takewhile
 
 from ckpttool.core.names import layer_of
 from ckpttool.core.tensors import BY_NUMBER
-from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.graph.contents.flow import is_forward, ranks
 from ckpttool.graph.contents.signatures import output_tensors
 from ckpttool.graph.contents.variables import variables
@@ -67,37 +67,30 @@ def layers(graph: Graph) -> Sequence[Layer]:
     A variable outside of any scope is a layer of its own. A frozen graph's layers come from the constants that stand
     for variables. Where functions hold the ops (TensorFlow 2), the outputs are None.
     """
-    return _Flow(graph, _weights(graph) or _frozen_weights(graph)).layers()
-
-
-def _weights(graph: Graph) -> list[_Weight]:
     weights = [variable for variable in variables(graph).values() if variable.kind == "weight"]
-    return [_Weight(each.name, each.op, 0 if each.shape is None else math.prod(each.shape)) for each in weights]
+    held = [_Weight(each.name, each.op, 0 if each.shape is None else math.prod(each.shape)) for each in weights]
+    return _LayerFlow(graph, held or _frozen_weights(graph)).layers()
 
 
 def _frozen_weights(graph: Graph) -> list[_Weight]:
-    """Return the float constants that are read as variables were, or that a weight's op takes directly."""
+    """Return the float constants, no scalars, that are read as variables were or that a weight's op takes directly."""
+
+    def reads_weight(op: str) -> bool:
+        node = graph.nodes[op]
+        is_read = node.op == "Identity" and re.search(r"/(read|ReadVariableOp\w*)$", op) is not None
+        return is_read or node.op in TAKES_WEIGHTS
+
     weights = []
     for name, node in graph.nodes.items():
-        if node.op == "Const" and _is_float(node) and any(_reads(graph, op) for op in graph.consumers.get(name, [])):
-            shape = node.attr["value"].tensor.tensor_shape
-            weights.append(_Weight(name, name, math.prod(dim.size for dim in shape.dim)))
+        if node.op != "Const" or not any(reads_weight(op) for op in graph.consumers.get(name, [])):
+            continue
+        dtype, dims = BY_NUMBER.get(node.attr["dtype"].type), node.attr["value"].tensor.tensor_shape.dim
+        if dims and dtype is not None and "float" in dtype.name:
+            weights.append(_Weight(name, name, math.prod(dim.size for dim in dims)))
     return weights
 
 
-def _is_float(node: NodeDef) -> bool:
-    """Say whether a constant holds floats, and more than a scalar."""
-    dtype = BY_NUMBER.get(node.attr["dtype"].type)
-    return dtype is not None and "float" in dtype.name and len(node.attr["value"].tensor.tensor_shape.dim) > 0
-
-
-def _reads(graph: Graph, op: str) -> bool:
-    node = graph.nodes[op]
-    is_read = node.op == "Identity" and re.search(r"/(read|ReadVariableOp\w*)$", op) is not None
-    return is_read or node.op in TAKES_WEIGHTS
-
-
-class _Flow:
+class _LayerFlow:
     """The flow of data through a graph's layers."""
 
     def __init__(self, graph: Graph, weights: list[_Weight]) -> None:
@@ -114,24 +107,26 @@ class _Flow:
         self.scopes = {name: self._scope(name) for name in self.members}
 
     def layers(self) -> list[Layer]:
-        return [self._layer(name) for name in sorted(self.members, key=self._first_rank)]
-
-    def _layer(self, name: str) -> Layer:
-        members = self.members[name]
-        names = tuple(dict.fromkeys(weight.name for weight in members))
-        output = self._output(name)
-        return Layer(name, names, sum(weight.elements for weight in members), str(output) if output else None)
+        ordered = []
+        for name in sorted(self.members, key=self._first_rank):
+            members, output = self.members[name], self._output(name)
+            names = tuple(dict.fromkeys(weight.name for weight in members))
+            parameters = sum(weight.elements for weight in members)
+            ordered.append(Layer(name, names, parameters, None if output is None else str(output)))
+        return ordered
 
     def _first_rank(self, name: str) -> tuple[float, float, int]:
-        """Return what orders layers: their first use, the first among what a function takes, their place."""
-        uses = [self.rank[op] for weight in self.members[name] for op in self.users[weight.op]]
-        taken = [place for weight in self.members[name] for place in self._places(weight.op)]
-        return min(uses, default=math.inf), min(taken, default=math.inf), self.rank[self.members[name][0].op]
+        """Return what orders layers: their first use, their place among what a function takes, that in the graph.
 
-    def _places(self, op: str) -> list[int]:
-        """Return where functions take a variable: they take them in the order in which they use them."""
-        calls = [self.graph.inputs(name) for name in self._readers(op) if self.graph.nodes[name].op in CALLS]
-        return [inputs.index(TensorRef(op, 0)) for inputs in calls if TensorRef(op, 0) in inputs]
+        Functions take variables in the order in which they use them.
+        """
+        members = self.members[name]
+        uses = [self.rank[op] for weight in members for op in self.users[weight.op]]
+        taken = []
+        for weight in members:
+            calls = [self.graph.inputs(op) for op in self._readers(weight.op) if self.graph.nodes[op].op in CALLS]
+            taken += [inputs.index(TensorRef(weight.op, 0)) for inputs in calls if TensorRef(weight.op, 0) in inputs]
+        return min(uses, default=math.inf), min(taken, default=math.inf), self.rank[members[0].op]
 
     @cached_property
     def _needed(self) -> frozenset[str]:
@@ -152,11 +147,14 @@ class _Flow:
 
     def _users(self, weight: _Weight) -> list[str]:
         """Return the ops that compute with a weight's value, past reads, loop entries, switches and joined slices."""
+        whole = re.sub(r"/part_\d+$", "", weight.op)
         readers: dict[str, None] = {}
         seen, todo = {weight.op}, [weight.op]
         while todo:
             for reader in self._readers(todo.pop()):
-                if not self._hands_on(reader, weight):
+                op_type = self.graph.nodes[reader].op
+                joins = op_type in JOINS and (reader == whole or reader.startswith(f"{whole}/"))
+                if op_type not in WEIGHT_PASSES and not joins:
                     readers[reader] = None
                 elif reader not in seen:
                     seen.add(reader)
@@ -164,39 +162,39 @@ class _Flow:
         computing = [op for op in readers if self.graph.nodes[op].op not in SHAPED_LIKE | CALLS]
         return sorted(computing, key=self.rank.__getitem__)
 
-    def _hands_on(self, op: str, weight: _Weight) -> bool:
-        """Say whether an op only passes the weight's value on."""
-        kind = self.graph.nodes[op].op
-        whole = re.sub(r"/part_\d+$", "", weight.op)
-        return kind in WEIGHT_PASSES or (kind in JOINS and (op == whole or op.startswith(f"{whole}/")))
-
     def _scope(self, layer: str) -> str | None:
-        """Return the name scope in which a layer's ops are: the part of the first one's name up to the layer's own."""
+        """Return the name scope in which a layer's ops are: the part of the first one's name up to the layer's own.
+
+        It ends before the first loop.
+        """
         own = layer.rpartition("/")[2]
         ops = sorted((op for weight in self.members[layer] for op in self.users[weight.op]), key=self.rank.__getitem__)
         for name in (own, re.sub(r"_\d+$", "", own)):
             for parts in (op.split("/")[:-1] for op in ops):
                 ends = [position for position, part in enumerate(parts) if _is_numbered(part, name)]
                 if ends:
-                    return "/".join(_outside_loops(parts[: ends[-1] + 1]))
+                    return "/".join(takewhile(lambda part: not _LOOP.fullmatch(part), parts[: ends[-1] + 1]))
         return None
 
     def _output(self, layer: str) -> TensorRef | None:
-        """Find the last tensor that leaves what the layer computes."""
-        scope = self._widest(self.scopes[layer])
+        """Find the last tensor that leaves what the layer computes: of an op's outputs the first that is read outside.
+
+        Where another layer's scope is around this one's, that is meant: a convolution's, around its normalisation.
+        """
+        scope = self.scopes[layer]
         if scope is None:
             first = [self.users[weight.op][0] for weight in self.members[layer] if self.users[weight.op]]
             last = max(first, key=self.rank.__getitem__, default=None)
             return None if last is None or self._is_aside(last, looping=False) else TensorRef(last, 0)
-        region = self._region(layer, scope)
-        leaving = [op for op in region if self._leaves(op, region)]
-        return self._tensor(max(leaving, key=self.rank.__getitem__), region) if leaving else None
-
-    def _widest(self, scope: str | None) -> str | None:
-        """Return the outermost layer's scope around a scope: a convolution's, around its batch normalisation."""
-        parts = (scope or "").split("/")
+        parts = scope.split("/")
         around = ("/".join(parts[:length]) for length in range(1, len(parts)))
-        return next((other for other in around if other in self._known_scopes), scope)
+        region = self._region(layer, next((other for other in around if other in self._known_scopes), scope))
+        op = max((op for op in region if self._leaves(op, region)), key=self.rank.__getitem__, default=None)
+        if op is None:
+            return None
+        outside = [reader for reader in self._readers(op) if reader not in region]
+        read = [ref.index for reader in outside for ref in self.graph.inputs(reader) if ref.op == op]
+        return TensorRef(op, min(read, default=0))
 
     def _region(self, layer: str, scope: str) -> set[str]:
         """Return the ops in a scope that compute on from the layer's variables, up to those that use other layers'."""
@@ -233,18 +231,6 @@ class _Flow:
         if _in_loop(op) and self.graph.nodes[op].op not in EXITS:
             return False
         return not region.issuperset(self._readers(op)) or op in self._ends or not self.graph.consumers.get(op)
-
-    def _tensor(self, op: str, region: set[str]) -> TensorRef:
-        """Return the output of an op that is read outside of the region: the first of them."""
-        outside: Iterable[str] = [reader for reader in self._readers(op) if reader not in region]
-        read = [ref.index for reader in outside for ref in self.graph.inputs(reader) if ref.op == op]
-        return TensorRef(op, min(read, default=0))
-
-
-def _outside_loops(parts: list[str]) -> list[str]:
-    """Cut a scope off before its first loop."""
-    loops = [position for position, part in enumerate(parts) if _LOOP.fullmatch(part)]
-    return parts[: loops[0]] if loops else parts
 
 
 def _is_numbered(part: str, name: str) -> bool:

@@ -1,11 +1,9 @@
 """What comes out of an op: the element type and, where the graph says it, the shape."""
 
-from collections.abc import Iterator
-
 from ckpttool.core.errors import UnknownName
 from ckpttool.core.shapes import PartialShape
 from ckpttool.core.tensors import DType, dtype_numbered
-from ckpttool.formats.wire.protos.graph_pb2 import NodeDef, OpDef, TensorShapeProto
+from ckpttool.formats.wire.protos.graph_pb2 import NodeDef, TensorShapeProto
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.ops import PLACEHOLDERS
 
@@ -24,7 +22,16 @@ def dtype_of_output(graph: Graph, ref: TensorRef) -> DType:
     definition = next((definition for definition in definitions if definition.name == node.op), None)
     if definition is None:
         return dtype_numbered(_noted(node, ref.index))
-    numbers = [number for argument in definition.output_arg for number in _numbers(node, argument, definition)]
+    defaults: dict[str, int] = {attribute.name: attribute.default_value.type for attribute in definition.attr}
+    numbers: list[int] = []
+    for argument in definition.output_arg:  # which may stand for several tensors
+        if argument.type_list_attr:
+            numbers += node.attr[argument.type_list_attr].list.type
+            continue
+        count = node.attr[argument.number_attr].i if argument.number_attr else 1
+        key = argument.type_attr
+        number = argument.type or (node.attr[key].type if key in node.attr else defaults.get(key, 0))
+        numbers += [number] * count
     if ref.index >= len(numbers):
         raise UnknownName(f"{graph.source}: {ref}: {ref.op} is a {node.op} and has {len(numbers)} outputs")
     return dtype_numbered(numbers[ref.index])
@@ -54,19 +61,3 @@ def _noted(node: NodeDef, index: int) -> int:
         if key in node.attr and index < len(node.attr[key].list.type):
             return node.attr[key].list.type[index]
     return 1
-
-
-def _numbers(node: NodeDef, argument: OpDef.ArgDef, definition: OpDef) -> Iterator[int]:
-    """Yield the dtypes' numbers of one output of a definition, which may stand for several tensors."""
-    if argument.type_list_attr:
-        yield from node.attr[argument.type_list_attr].list.type
-        return
-    count = node.attr[argument.number_attr].i if argument.number_attr else 1
-    yield from [argument.type or _type(node, argument.type_attr, definition)] * count
-
-
-def _type(node: NodeDef, name: str, definition: OpDef) -> int:
-    """Return a dtype that an attribute says; one that is not there has its default."""
-    if name in node.attr:
-        return node.attr[name].type
-    return next(attribute.default_value.type for attribute in definition.attr if attribute.name == name)

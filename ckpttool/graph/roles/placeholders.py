@@ -3,7 +3,7 @@
 import re
 from collections.abc import Collection, Iterable, Mapping
 
-from ckpttool.formats.wire.protos.graph_pb2 import DT_BOOL, NodeDef
+from ckpttool.formats.wire.protos.graph_pb2 import DT_BOOL
 from ckpttool.graph.contents.flow import Flow, value_inputs
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.ops import FORMS, MERGES, PLACEHOLDERS, SWITCHES
@@ -72,13 +72,9 @@ def mode_placeholders(graph: Graph, given: str | Collection[str] | None = None) 
     if given:
         given = [given] if isinstance(given, str) else given
         return [graph.op(TensorRef.parse(name).op).name for name in given]
-    return [name for name, node in graph.nodes.items() if _is_mode(node)]
-
-
-def _is_mode(node: NodeDef) -> bool:
-    """Say whether a node is a placeholder for one bool; old graphs leave its rank open."""
-    is_bool = node.op in PLACEHOLDERS and node.attr["dtype"].type == DT_BOOL
-    return is_bool and (node.attr["shape"].shape.unknown_rank or not node.attr["shape"].shape.dim)
+    fed = ((name, node.attr) for name, node in graph.nodes.items() if is_switch(graph, name))
+    shapes = ((name, attr["shape"].shape) for name, attr in fed)
+    return [name for name, shape in shapes if shape.unknown_rank or not shape.dim]  # old graphs leave the rank open
 
 
 def known_truths(flow: Flow, modes: Mapping[str, bool]) -> dict[str, bool]:

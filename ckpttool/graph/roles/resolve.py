@@ -120,11 +120,13 @@ class _Resolver:
 
     @cached_property
     def training_op(self) -> str | None:
-        return self._one("training_op", self._training_ops)
+        find = partial(candidates.training_ops, self.graph)
+        return self._one("training_op", lambda: find(self._updaters, self._given("loss")))
 
     @cached_property
     def training(self) -> str | None:
-        return self._one("training", self._switches)
+        """The boolean placeholder that the logits, or else the loss, need."""
+        return self._one("training", lambda: placeholders.switches(self.graph, self.fed(self.logits or self.loss)))
 
     def _one(self, role: str, find: Callable[[], Iterable[str]]) -> str | None:
         """Return what was given, or the only candidate, or the only one that a collection names."""
@@ -139,9 +141,6 @@ class _Resolver:
             problem = f"several ops could be the {label}: {listed}; specify `{role}`"
             raise GraphError(f"{self.graph.source}: {problem}")
         return names[0] if len(names) == 1 else None
-
-    def _training_ops(self) -> list[str]:
-        return candidates.training_ops(self.graph, self._updaters, self._given("loss"))
 
     @cached_property
     def _losses(self) -> list[str]:
@@ -169,10 +168,6 @@ class _Resolver:
     def _comparisons(self) -> list[Comparison]:
         top = self.loss or self._given("accuracy")
         return comparisons(self.graph, TensorRef.parse(top).op) if top else []
-
-    def _switches(self) -> list[str]:
-        """Return the boolean placeholders that the logits, or else the loss, need."""
-        return placeholders.switches(self.graph, self.fed(self.logits or self.loss))
 
     def _given(self, role: str) -> str | None:
         return self.given[role][0] if role in self.given else None
