@@ -1,6 +1,6 @@
 """The plan of a rewritten model: another graph with the values of its variables, and how large both become."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -71,20 +71,15 @@ class RewritePlan:
     @property
     def notes(self) -> Sequence[str]:
         """What is fed and what is asked for, what of the checkpoint is left out, and the remarks."""
-        return (*self._served_notes(), *self._left_out_notes(), *self.remarks)
-
-    def _served_notes(self) -> Iterator[str]:
+        notes = []
         if self.served is not None:
             sides = (self.served.inputs, self.served.outputs)
             inputs, outputs = (listed([f"{key}={tensor}" for key, tensor in side.items()]) for side in sides)
-            yield f"inputs: {inputs or 'none'}"
-            yield f"outputs: {outputs}, {self.served.why}"
-
-    def _left_out_notes(self) -> Iterator[str]:
+            notes += [f"inputs: {inputs or 'none'}", f"outputs: {outputs}, {self.served.why}"]
         used = set(self.keys.values())
-        left_out = [name for name in self.model.checkpoint if name not in used]
-        if left_out:
-            yield f"left out of the checkpoint: {listed(left_out)}"
+        if left_out := [name for name in self.model.checkpoint if name not in used]:
+            notes.append(f"left out of the checkpoint: {listed(left_out)}")
+        return (*notes, *self.remarks)
 
     def as_json(self) -> dict[str, Any]:
         """Return the plan as JSON."""
