@@ -139,7 +139,7 @@ def is_report(content: bytes) -> bool:
 
 
 @dataclass(frozen=True)
-class Report:
+class RunReport:
     """A report that was read: the model and the rows that the run had, and its options as `Options.flat` names them.
 
     `fingerprint` has one for the rows of each split; options that were not given are left out.
@@ -152,7 +152,7 @@ class Report:
     options: Mapping[str, Any]
 
     @classmethod
-    def parse(cls, content: bytes, path: Path) -> "Report":
+    def parse(cls, content: bytes, path: Path) -> "RunReport":
         """Read the content of a file that `write_report` has written.
 
         Raises:

@@ -21,7 +21,7 @@ from ckpttool.training.callbacks.recording import Recording
 from ckpttool.training.loop import Interrupt, Loop
 from ckpttool.training.options import Options
 from ckpttool.training.prepare import check_options, prepare
-from ckpttool.training.run import Position, Report, Run, best_of, report_path, write_report
+from ckpttool.training.run import Position, Run, RunReport, best_of, report_path, write_report
 from ckpttool.training.saves import Every, Kept, Saves, refuse_saves
 from ckpttool.training.training import Training
 
@@ -47,7 +47,7 @@ def finetune(
     overwrite: bool = False,
     callbacks: Callbacks = (),
     resume: bool = False,
-    repeats: Report | None = None,
+    repeats: RunReport | None = None,
     recording: Recording | None = None,
     command: Command | None = None,
     interrupt: Interrupt | None = None,

@@ -17,7 +17,7 @@ from ckpttool.cli.show.tables import print_document
 from ckpttool.model.model import Model
 from ckpttool.training.callbacks.recording import Recording
 from ckpttool.training.options import Options
-from ckpttool.training.run import Report
+from ckpttool.training.run import RunReport
 from ckpttool.verbs import finetune as verb
 
 
@@ -36,7 +36,7 @@ def finetune(
     options: Options,
     resume: bool,
     recording: Recording,
-    repeats: Report | None,
+    repeats: RunReport | None,
     allow_op: tuple[str, ...],
     plan_only: bool,
     as_json: bool,

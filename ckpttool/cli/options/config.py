@@ -11,7 +11,7 @@ from ckpttool.cli.options.general import PATH, Decorator
 from ckpttool.core.errors import FormatError, PlanError, UnknownName
 from ckpttool.core.names import suggestion
 from ckpttool.remote.paths import refuse_url_input
-from ckpttool.training.run import Report, is_report
+from ckpttool.training.run import RunReport, is_report
 
 TOML = 'A file of TOML with options by their long names (freeze = "hidden[12]", model, data), or a run\'s OUT.run.json'
 RULES = "What it has need not be given; the command line wins. Paths are relative to the working directory."
@@ -27,7 +27,7 @@ def config_option(*leave: str, repeats: bool = False) -> Decorator:
     all of a report, and is passed it under that name; None where the file is TOML, or there is none.
     """
 
-    def read(context: click.Context, option: click.Parameter, path: Path | None) -> Report | None:
+    def read(context: click.Context, option: click.Parameter, path: Path | None) -> RunReport | None:
         if path is None:
             return None
         report, values = _read(path)
@@ -44,12 +44,12 @@ def config_option(*leave: str, repeats: bool = False) -> Decorator:
     )
 
 
-def _read(path: Path) -> tuple[Report | None, Mapping[str, Any]]:
+def _read(path: Path) -> tuple[RunReport | None, Mapping[str, Any]]:
     """Return the report that a file is, if it is one, and the options in it."""
     refuse_url_input(path)
     content = path.read_bytes()
     if is_report(content):
-        report = Report.parse(content, path)
+        report = RunReport.parse(content, path)
         return report, {"model": report.model, "data": report.data, **report.options}
     try:
         return None, tomllib.loads(content.decode("utf-8-sig"))
