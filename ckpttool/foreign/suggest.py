@@ -21,7 +21,7 @@ from ckpttool.foreign.names import is_counter, natural
 from ckpttool.foreign.readers import is_of_torch, layout_by_reader
 from ckpttool.formats.writing.files import replacing
 from ckpttool.graph.contents.layers import layers
-from ckpttool.graph.contents.stored import StoredTensor, stored_tensors
+from ckpttool.graph.contents.stored import stored_tensors
 from ckpttool.graph.core import Graph
 
 TOGETHER, COPY = 0.75, 1.0
@@ -82,7 +82,9 @@ def suggest(weights: Checkpoint, graph: Graph) -> Draft:
     ordered = sorted(weights, key=natural) if is_sorted else list(weights)
     dropped = tuple(name for name, kind in weights.kinds().items() if kind != "weight" or is_counter(name))
     shapes = {name: weights[name].shape for name in ordered if name not in dropped}
-    targets = {target.name: target for target in _targets(graph)}
+    stored = {name: target for name, target in stored_tensors(graph).items() if target.kind == "weight"}
+    flowing = [name for layer in layers(graph) for name in layer.variables]  # as data flows through them
+    targets = {name: stored[name] for name in dict.fromkeys([*flowing, *stored]) if name in stored}
     turning = {name: layout_by_reader(graph, target) for name, target in targets.items()}
     matching = Matching(shapes, targets, turning, is_sorted)
     matching.run()
@@ -112,13 +114,6 @@ def _digest(tensor: Tensor) -> object:
     for piece in tensor.pieces():
         digest.update(piece)
     return tensor.shape, tensor.dtype, digest.digest()
-
-
-def _targets(graph: Graph) -> Iterator[StoredTensor]:
-    """Yield the graph's weights in the order in which data flows through them."""
-    stored = {name: target for name, target in stored_tensors(graph).items() if target.kind == "weight"}
-    flowing = [name for layer in layers(graph) for name in layer.variables]
-    return (stored[name] for name in dict.fromkeys([*flowing, *stored]) if name in stored)
 
 
 def _are_transposed(weights: Checkpoint, matching: Matching) -> bool | None:

@@ -140,7 +140,8 @@ def layer_changes(
     """
     weights = [name for name in [*a, *(name for name in b if name not in a)] if kind[name] == "weight"]
     changes = [_layer_change(scope, names, a, b, travel) for scope, names in scopes(weights).items()]
-    return tuple(sorted(changes, key=_rank))
+    order = ("moved", "not comparable", "only in A", "only in B", "unchanged")
+    return tuple(sorted(changes, key=lambda each: (order.index(each.difference), -(each.relative_l2 or 0.0))))
 
 
 def _layer_change(
@@ -162,9 +163,3 @@ def _layer_change(
     still = [norm(a[name]) for name in both if name not in travel and a[name].dtype.itemsize]
     distance, length = hypot(*(step[0] for step in known)), hypot(*(step[1] for step in known), *still)
     return LayerChange(scope, "moved", ratio(distance, length), *counts)
-
-
-def _rank(layer: LayerChange) -> tuple[int, float]:
-    """Return what layers are sorted by; those of one rank keep their order."""
-    order = ("moved", "not comparable", "only in A", "only in B", "unchanged")
-    return order.index(layer.difference), -(layer.relative_l2 or 0.0)

@@ -1,6 +1,5 @@
 """Export: a model's values under the names of another framework's file, by the rules that import it."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -96,7 +95,10 @@ class ExportPlan:
         command = command or Command.of_call("export", self.model, output)
         target = registry.for_output(Path(output))
         like = self.like.path if "like" in target.OPTIONS else None
-        metadata = _metadata(self.like) if target.METADATA else {}
+        metadata = self.like.metadata if target.METADATA else {}
+        if target.METADATA and self.like.format == "torch":
+            # loaders of safetensors ask for the framework that a file of PyTorch is from
+            metadata = {"format": "pt", **metadata}
         how = Writing(metadata=metadata, like=like)
         checkpoint.save(self.like.holding(self.tensors), output, target.NAME, overwrite, how, command)
 
@@ -130,8 +132,3 @@ def plan_export(
         if tensor.shape != plan.like[name].shape:
             raise PlanError(f"{like.name}: {name} is {list(plan.like[name].shape)}, exported {list(tensor.shape)}")
     return plan
-
-
-def _metadata(like: Checkpoint) -> Mapping[str, str]:
-    """Return the texts of `like`; loaders of safetensors ask for the framework that a file of PyTorch is from."""
-    return {"format": "pt", **like.metadata} if like.format == "torch" else like.metadata

@@ -64,18 +64,15 @@ class BatchNorm(Layout):
         *gamma, variance = arrays
         wide = variance.astype(np.float64)
         if gamma:
-            return [self._scaled(gamma[0], wide, old, new), variance]
+            if (wide + old <= 0).any():
+                raise PlanError(f"{self}: a variance of {float(wide.min()):g} with epsilon {old:g} has no root")
+            scaled = gamma[0].astype(np.float64) * np.sqrt((wide + new) / (wide + old))
+            return [scaled.astype(gamma[0].dtype), variance]
         moved = wide + (old - new)
         if (moved < 0).any():
             least = float(wide.min())
             raise PlanError(f"{self}: a variance of {least:g} would be negative; gamma and variance together can be")
         return [moved.astype(variance.dtype)]
-
-    def _scaled(self, gamma: Array, variance: Array, old: float, new: float) -> Array:
-        if (variance + old <= 0).any():
-            raise PlanError(f"{self}: a variance of {float(variance.min()):g} with epsilon {old:g} has no root")
-        scaled = gamma.astype(np.float64) * np.sqrt((variance + new) / (variance + old))
-        return scaled.astype(gamma.dtype)
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ def page(a: Checkpoint, b: Checkpoint, diff: Diff) -> str:
     every = _all_rows(a, b, diff)
     weights = [row for row in every if row["kind"] == "weight"]
     others = [row for row in every if row["kind"] != "weight"]
+    folded = f"<details><summary>{len(others)} slots and step counters</summary>{_table('others', others)}</details>"
     template = Template(resources.files("ckpttool.surgery.differing").joinpath("page.html").read_text("utf-8"))
     return template.substitute(
         title=escape(f"{_name(a)} against {_name(b)}"),
@@ -37,7 +38,7 @@ def page(a: Checkpoint, b: Checkpoint, diff: Diff) -> str:
         counts="".join(_counts(diff)),
         layers="\n".join(_layers(diff.layers)),
         weights=_table("weights", weights),
-        others=_folded(others),
+        others=folded if others else "",
     )
 
 
@@ -124,12 +125,3 @@ def _figure(value: float | None) -> str:
     exact = "Infinity" if value == inf else repr(value)
     shown = f"{value:.6g}" if isfinite(value) else "∞"
     return f'<td class="number" data-value="{exact}">{shown}</td>'
-
-
-def _folded(table_rows: list[dict[str, Any]]) -> str:
-    """Return what is no weight, folded away."""
-    if not table_rows:
-        return ""
-    return (
-        f"<details><summary>{len(table_rows)} slots and step counters</summary>{_table('others', table_rows)}</details>"
-    )

@@ -49,7 +49,8 @@ def join(
         raise PlanError(f"{len(checkpoints)} checkpoints, expected two or more")
     last = checkpoints[-1]
     weights = [name for name, of in (kind or last.kinds()).items() if of == "weight"]
-    shared = [name for name in weights if _is_divisible(last[name])]
+    dtypes = {name: last[name].dtype.name for name in weights}
+    shared = [name for name, dtype in dtypes.items() if dtype in FLOATS or dtype.startswith("complex")]
     lost = [
         name for other in checkpoints[:-1] for name, of in other.kinds().items() if of == "weight" and name not in last
     ]
@@ -89,11 +90,6 @@ def _combined(
         flaws[name] = f"{name} has NaN or infinities, {whence}"
 
     return watched(combine(tensors), note)
-
-
-def _is_divisible(tensor: Tensor) -> bool:
-    """Say whether a tensor holds numbers between which others lie."""
-    return tensor.dtype.name in FLOATS or tensor.dtype.name.startswith("complex")
 
 
 def _disagreement(name: str, checkpoints: Sequence[Checkpoint]) -> str | None:

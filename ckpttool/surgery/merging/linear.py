@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from ckpttool.core.tensors import Array, Tensor
-from ckpttool.surgery.merging.method import Combine, Method, combined, shares
+from ckpttool.surgery.merging.method import Method, combined, shares
 
 
 @dataclass(frozen=True)
@@ -32,14 +32,10 @@ def mean(tensors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
     """
     counted = [weight for weight in weights if weight]
     taken = [tensor for tensor, weight in zip(tensors, weights, strict=True) if weight]
-    return combined(taken, lambda: _mean_of(counted))
-
-
-def _mean_of(weights: Sequence[float]) -> Combine:
-    total = sum(weights)
+    total = sum(counted)
 
     def combine(blocks: list[Array]) -> Array:
-        for block, weight in zip(blocks, weights, strict=True):
+        for block, weight in zip(blocks, counted, strict=True):
             if weight != 1:
                 np.multiply(block, weight, out=block)
         gathered = blocks[0]
@@ -48,4 +44,4 @@ def _mean_of(weights: Sequence[float]) -> Combine:
         gathered /= total
         return gathered
 
-    return combine
+    return combined(taken, lambda: combine)
