@@ -23,18 +23,17 @@ def dtype_of_output(graph: Graph, ref: TensorRef) -> DType:
     if definition is None:
         return dtype_numbered(_noted(node, ref.index))
     defaults: dict[str, int] = {attribute.name: attribute.default_value.type for attribute in definition.attr}
-    numbers: list[int] = []
-    for argument in definition.output_arg:  # which may stand for several tensors
-        if argument.type_list_attr:
-            numbers += node.attr[argument.type_list_attr].list.type
-            continue
+    position = ref.index  # among the tensors of the arguments still to come, of which one may stand for several
+    for argument in definition.output_arg:
+        listed = node.attr[argument.type_list_attr].list.type if argument.type_list_attr else None
         count = node.attr[argument.number_attr].i if argument.number_attr else 1
-        key = argument.type_attr
-        number = argument.type or (node.attr[key].type if key in node.attr else defaults.get(key, 0))
-        numbers += [number] * count
-    if ref.index >= len(numbers):
-        raise UnknownName(f"{graph.source}: {ref}: {ref.op} is a {node.op} and has {len(numbers)} outputs")
-    return dtype_numbered(numbers[ref.index])
+        count = count if listed is None else len(listed)
+        if position < count:
+            key = argument.type_attr
+            single = argument.type or (node.attr[key].type if key in node.attr else defaults.get(key, 0))
+            return dtype_numbered(single if listed is None else listed[position])
+        position -= max(count, 0)
+    raise UnknownName(f"{graph.source}: {ref}: {ref.op} is a {node.op} and has {ref.index - position} outputs")
 
 
 def shape_of_output(graph: Graph, ref: TensorRef) -> TensorShapeProto:
