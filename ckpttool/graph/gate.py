@@ -36,7 +36,8 @@ def require_inert(graph: Graph) -> None:
 
 def _only_computes(node: NodeDef, functions: Collection[str]) -> bool:
     """Say whether an op computes, or calls a function of the graph, which is looked at itself."""
-    if node.op in FILE_ATTRIBUTES and node.attr[FILE_ATTRIBUTES[node.op]].s:
+    attribute = FILE_ATTRIBUTES.get(node.op, "")
+    if attribute in node.attr and node.attr[attribute].s:  # asking for one that is not there would put it there
         return False
     return node.op in COMPUTING or node.op in functions
 
