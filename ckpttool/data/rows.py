@@ -55,7 +55,7 @@ class LazyRows:
         return self._make(np.asarray(self._source[rows]))
 
 
-class Part:
+class RowRange:
     """Some rows that follow one another."""
 
     def __init__(self, source: Rows, start: int, stop: int) -> None:
@@ -80,7 +80,7 @@ class Part:
 
 def part(source: Rows, start: int, stop: int) -> Rows:
     """Return some rows that follow one another: a view of an array, or a `Part`."""
-    return source[start:stop] if isinstance(source, np.ndarray) else Part(source, start, stop)
+    return source[start:stop] if isinstance(source, np.ndarray) else RowRange(source, start, stop)
 
 
 def pieces(rows: Rows, piece: int) -> Any:

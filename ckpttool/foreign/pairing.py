@@ -16,7 +16,7 @@ from ckpttool.foreign.layouts.dense import pointwise
 from ckpttool.foreign.layouts.layout import Keep, Layout, Shape
 from ckpttool.foreign.layouts.recurrent import Lstm
 from ckpttool.foreign.readers import forget_bias, is_of_torch, layout_by_reader
-from ckpttool.foreign.rules import AUTO, Move, Rule, moves
+from ckpttool.foreign.rules import AUTO, Rule, TensorMove, moves
 from ckpttool.graph.contents.stored import StoredTensor, stored_tensors
 from ckpttool.graph.core import Graph
 
@@ -157,12 +157,12 @@ class _Fitting:
     def _nearest(self) -> Suggestions:
         return Suggestions(self.wanted)
 
-    def is_state(self, move: Move) -> bool:
+    def is_state(self, move: TensorMove) -> bool:
         """Say whether tensors are training state of a name that the graph lacks: no error, as it has no use for it."""
         no_weights = all(self._kinds[name] != "weight" for name in move.sources)
         return no_weights and not self.wanted.keys() & {*move.targets}
 
-    def pairs(self, named: Sequence[Move]) -> tuple[list[Pair], list[str]]:
+    def pairs(self, named: Sequence[TensorMove]) -> tuple[list[Pair], list[str]]:
         """Return the pairs that fit, and what is wrong with the others."""
         pairs, problems = [], []
         for move in named:
@@ -172,7 +172,7 @@ class _Fitting:
                 problems.append(str(problem))
         return pairs, problems
 
-    def _pair(self, move: Move) -> Pair:
+    def _pair(self, move: TensorMove) -> Pair:
         """Return the pair that a move makes.
 
         Raises:
@@ -191,7 +191,7 @@ class _Fitting:
             self._check_dtype(move.sources, target)
         return Pair(move.sources, move.targets, layout, self._others(move, targets))
 
-    def _layout(self, move: Move, targets: Sequence[StoredTensor]) -> Layout:
+    def _layout(self, move: TensorMove, targets: Sequence[StoredTensor]) -> Layout:
         here = self._here(" ".join(move.sources))
         if move.transform not in (None, AUTO):
             layout = parse_layout(str(move.transform)).fitted([self.weights[name].shape for name in move.sources])
@@ -219,7 +219,7 @@ class _Fitting:
             )
         return Keep()
 
-    def _others(self, move: Move, targets: Sequence[StoredTensor]) -> tuple[Layout, ...]:
+    def _others(self, move: TensorMove, targets: Sequence[StoredTensor]) -> tuple[Layout, ...]:
         """Return the layout that transposes a kernel, where its shape does not tell whether it was."""
         if move.transform is not None or len(move.sources) != 1:
             return ()
@@ -229,7 +229,7 @@ class _Fitting:
         by_reader = layout_by_reader(self.graph, targets[0])
         return (by_reader,) if not isinstance(by_reader, Keep) and shape in by_reader.made_of([shape]) else ()
 
-    def _check_shapes(self, move: Move, layout: Layout, targets: Sequence[StoredTensor]) -> None:
+    def _check_shapes(self, move: TensorMove, layout: Layout, targets: Sequence[StoredTensor]) -> None:
         shapes = [self.weights[name].shape for name in move.sources]
         here = self._here(" ".join(move.sources))
         try:

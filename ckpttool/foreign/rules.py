@@ -34,7 +34,7 @@ READY_SETS = {path.stem: path for path in sorted((Path(__file__).parent / "rules
 
 
 @dataclass(frozen=True)
-class Move:
+class TensorMove:
     """Tensors that become variables together, in the order of the rule; without targets they are left out.
 
     A `copy` holds what another move gives the variables: it is left out too, and only an export writes it.
@@ -82,7 +82,7 @@ class Rule:
         if self.transform not in (None, AUTO):
             parse_layout(str(self.transform))
 
-    def moves(self, names: Iterable[str]) -> Iterator[Move]:
+    def moves(self, names: Iterable[str]) -> Iterator[TensorMove]:
         """Yield what the rule takes of some names; several patterns take only what all of them have a tensor for."""
         together: dict[tuple[object, ...], dict[int, re.Match[str]]] = {}
         seen: Counter[tuple[object, ...]] = Counter()
@@ -115,14 +115,14 @@ class Rule:
     def _expressions(self) -> list[re.Pattern[str]]:
         return [re.compile(f"(?:{pattern})(?P<below_it>/.*)?", re.DOTALL) for pattern in self.patterns]
 
-    def _moves(self, matches: Sequence[re.Match[str]]) -> Iterator[Move]:
+    def _moves(self, matches: Sequence[re.Match[str]]) -> Iterator[TensorMove]:
         sources = tuple(match.string for match in matches)
         targets = tuple(matches[0].expand(new) + (matches[0]["below_it"] or "") for new in self._replacements)
         if len(sources) == len(targets) and self.transform in (None, AUTO, "keep"):
             pairs = zip(sources, targets, strict=True)
-            yield from (Move((old,), (new,), self.transform, self.copy) for old, new in pairs)
+            yield from (TensorMove((old,), (new,), self.transform, self.copy) for old, new in pairs)
         else:
-            yield Move(sources, targets, self.transform, self.copy)
+            yield TensorMove(sources, targets, self.transform, self.copy)
 
 
 def parse_rule(text: str) -> Rule:
@@ -140,7 +140,7 @@ def parse_rule(text: str) -> Rule:
     return Rule(pattern.strip(), replacement.strip())
 
 
-def moves(names: Iterable[str], rules: Sequence[Rule]) -> list[Move]:
+def moves(names: Iterable[str], rules: Sequence[Rule]) -> list[TensorMove]:
     """Return what becomes of each name, in their order; the first rule that matches wins, else a name stays.
 
     >>> for move in moves(["fc1/kernel", "step"], [Rule("fc1", "hidden1"), Rule("step", "")]):
@@ -154,7 +154,7 @@ def moves(names: Iterable[str], rules: Sequence[Rule]) -> list[Move]:
     """
     left = dict.fromkeys(names)
     place = {name: number for number, name in enumerate(left)}
-    every: list[Move] = []
+    every: list[TensorMove] = []
     for rule in rules:
         taken = list(rule.moves(left))
         if not taken and not rule.optional:
@@ -162,7 +162,7 @@ def moves(names: Iterable[str], rules: Sequence[Rule]) -> list[Move]:
         for name in (name for move in taken for name in move.sources):
             del left[name]
         every += taken
-    every += [Move((name,), (name,)) for name in left]
+    every += [TensorMove((name,), (name,)) for name in left]
     every.sort(key=lambda move: place[move.sources[0]])
     sources: dict[str, str] = {}
     for move in (move for move in every if not move.copy):

@@ -63,7 +63,7 @@ class Suggestion:
 
 
 @dataclass(frozen=True)
-class Draft:
+class RuleDraft:
     """Pairs in the graph's order, the source's tensors that are no weights, and what is open, each with why."""
 
     pairs: tuple[Suggestion, ...]
@@ -71,7 +71,7 @@ class Draft:
     open: tuple[str, ...]
 
 
-def suggest(weights: Checkpoint, graph: Graph) -> Draft:
+def suggest(weights: Checkpoint, graph: Graph) -> RuleDraft:
     """Suggest which tensors of a source become which variables of a graph, one to one, or a layer's together.
 
     What is not clear is left open: tensors that could change places where nothing tells which is which, square kernels
@@ -95,7 +95,7 @@ def suggest(weights: Checkpoint, graph: Graph) -> Draft:
     unused = {name: weights[name] for name in matching.unused()}
     copies = {pair.sources[0]: pair for pair in _copies(weights, pairs, unused)}
     lost = [f"{name} {list(shapes[name])}: no variable fits" for name in unused if name not in copies]
-    return Draft((*pairs, *copies.values()), dropped, (*problems, *matching.problems(), *lost))
+    return RuleDraft((*pairs, *copies.values()), dropped, (*problems, *matching.problems(), *lost))
 
 
 def _copies(weights: Checkpoint, pairs: Sequence[Suggestion], unused: Mapping[str, Tensor]) -> Iterator[Suggestion]:
@@ -143,7 +143,7 @@ def _with_layouts(matching: Matching, transposed: bool | None) -> tuple[list[Sug
     return pairs, problems
 
 
-def write_draft(draft: Draft, path: Path) -> None:
+def write_draft(draft: RuleDraft, path: Path) -> None:
     """Write a draft as a file of rules, whole or not at all.
 
     Raises:
@@ -155,7 +155,7 @@ def write_draft(draft: Draft, path: Path) -> None:
         file.write(as_toml(draft).encode())
 
 
-def as_toml(draft: Draft) -> str:
+def as_toml(draft: RuleDraft) -> str:
     r"""Return the rules of a draft, each with how sure it is.
 
     >>> from ckpttool.foreign.layouts import parse_layout

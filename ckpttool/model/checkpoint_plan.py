@@ -15,7 +15,7 @@ from ckpttool.surgery.convert import left_behind, with_texts
 
 if TYPE_CHECKING:
     from ckpttool.graph.core import Graph
-    from ckpttool.surgery.merging.agreement import Joined
+    from ckpttool.surgery.merging.agreement import JoinedCheckpoints
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class CheckpointPlan:
     flaws: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of_combined(cls, combined: "Joined", output: Path | None, notes: Sequence[str]) -> Self:
+    def of_combined(cls, combined: "JoinedCheckpoints", output: Path | None, notes: Sequence[str]) -> Self:
         """Plan to write what several checkpoints became; without an `output` the plan is only shown."""
         tensors = combined.tensors
         if output is None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import PlanError
-from ckpttool.surgery.merging.agreement import Joined, join
+from ckpttool.surgery.merging.agreement import JoinedCheckpoints, join
 from ckpttool.surgery.merging.linear import mean
 from ckpttool.surgery.merging.method import shares
 
@@ -35,7 +35,7 @@ def plan_average(
     decay: float | None = None,
     lenient: bool = False,
     kind: Mapping[str, str] | None = None,
-) -> Joined:
+) -> JoinedCheckpoints:
     """Plan the mean of checkpoints' weights: of all alike, by `weights`, or by a `decay` from each to the next.
 
     With a decay d the average begins with the first checkpoint and becomes d times itself and 1 - d times the next one.

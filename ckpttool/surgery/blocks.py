@@ -11,7 +11,7 @@ import numpy as np
 
 from ckpttool.core import casting
 from ckpttool.core.tensors import BY_NAME, Array, Extent, Tensor
-from ckpttool.formats.reading.data_file import ByteRange, DataFile
+from ckpttool.formats.reading.data_file import ByteRange, CheckpointFile
 from ckpttool.formats.wire import crc
 
 ELEMENTS = 64 << 10
@@ -108,7 +108,7 @@ def _from_file(tensor: Tensor, extent: Extent) -> Iterator[Array]:
     Raises:
         CorruptCheckpoint: the checksum differs, or the file changed since it was opened.
     """
-    file = DataFile(extent.path)
+    file = CheckpointFile(extent.path)
     stored = ByteRange(extent.offset, extent.nbytes, crc.mask(extent.crc or 0))
     little = tensor.dtype.numpy.newbyteorder("<")
     for piece in file.lent(tensor.name, stored, ELEMENTS * little.itemsize, extent.crc is not None):

@@ -15,7 +15,7 @@ Travel = Mapping[str, tuple[float, float] | None]
 
 
 @dataclass(frozen=True)
-class Change:
+class TensorChange:
     """A tensor that differs.
 
     `max_abs` is the largest difference of two elements, `relative` that over the largest absolute value in the first
@@ -69,7 +69,7 @@ class Diff:
 
     only_a: tuple[str, ...]
     only_b: tuple[str, ...]
-    changed: tuple[Change, ...]
+    changed: tuple[TensorChange, ...]
     same: tuple[str, ...]
     kinds: Mapping[str, str] = field(default_factory=dict)
     layers: tuple[LayerChange, ...] = ()
@@ -110,14 +110,14 @@ def diff(a: Mapping[str, Tensor], b: Mapping[str, Tensor], kind: Mapping[str, st
     )
 
 
-def compare(name: str, a: Tensor, b: Tensor) -> Change | None:
+def compare(name: str, a: Tensor, b: Tensor) -> TensorChange | None:
     """Return how two tensors differ, or None. Numbers of two dtypes are compared by value and differ in any case."""
     if a.shape != b.shape:
-        return Change(name, None, None, f"shape {list(a.shape)} against {list(b.shape)}")
+        return TensorChange(name, None, None, f"shape {list(a.shape)} against {list(b.shape)}")
     if not (a.dtype.itemsize and b.dtype.itemsize):  # strings, and variants where they can be, are compared as wholes
         if a.dtype is not b.dtype:
-            return Change(name, None, None, f"{a.dtype} against {b.dtype}")
-        return None if same_bytes(a, b) else Change(name, None, None, f"{a.dtype} contents")
+            return TensorChange(name, None, None, f"{a.dtype} against {b.dtype}")
+        return None if same_bytes(a, b) else TensorChange(name, None, None, f"{a.dtype} contents")
     if a.dtype is b.dtype and same_bytes(a, b):
         return None
     movement = Movement()
@@ -128,7 +128,7 @@ def compare(name: str, a: Tensor, b: Tensor) -> Change | None:
     why = "values" if a.dtype is b.dtype else f"{a.dtype} against {b.dtype}"
     dead = newly_dead(a, b) if could_be_dead(b.shape, movement.zeros) else (0, 0)
     measured = (movement.distance, movement.norm, movement.cosine, movement.nan, movement.inf)
-    return Change(name, movement.max_abs, movement.relative, why, *measured, *dead)
+    return TensorChange(name, movement.max_abs, movement.relative, why, *measured, *dead)
 
 
 def layer_changes(

@@ -9,7 +9,7 @@ from ckpttool.core.errors import PlanError
 from ckpttool.core.variable_kinds import OBJECT_GRAPH
 from ckpttool.lineage.provenance import Provenance
 from ckpttool.surgery.merging import METHODS
-from ckpttool.surgery.merging.agreement import Joined, join, label, shortened
+from ckpttool.surgery.merging.agreement import JoinedCheckpoints, join, label, shortened
 from ckpttool.surgery.merging.method import Method, shares
 
 Prefer = Literal["first", "last"]
@@ -41,7 +41,7 @@ def plan_merge(
     seed: int | None = None,
     lenient: bool = False,
     kind: Mapping[str, str] | None = None,
-) -> Joined:
+) -> JoinedCheckpoints:
     """Plan what several checkpoints become.
 
     Args:
@@ -93,7 +93,7 @@ def _method(how: str, given: Mapping[str, Any]) -> Method | None:
     return kind(**{name: value for name, value in given.items() if name != "base"})
 
 
-def _by_names(checkpoints: Sequence[Checkpoint], how: str, prefer: Prefer | None) -> Joined:
+def _by_names(checkpoints: Sequence[Checkpoint], how: str, prefer: Prefer | None) -> JoinedCheckpoints:
     """Choose tensors by their names; an object graph, which has places for one checkpoint's alone, is left out."""
     if len(checkpoints) < 2:
         raise PlanError(f"{len(checkpoints)} checkpoints, expected two or more")
@@ -120,4 +120,6 @@ def _by_names(checkpoints: Sequence[Checkpoint], how: str, prefer: Prefer | None
     texts = {key: text for source in strongest_last for key, text in source.metadata.items()}
     left_out = dict.fromkeys(name for source in checkpoints for name in source.left_out)
     made_of = Provenance.joined(*(source.provenance for source in checkpoints))
-    return Joined(Checkpoint(kept, metadata=texts, left_out=tuple(left_out), provenance=made_of), rows, notes)
+    return JoinedCheckpoints(
+        Checkpoint(kept, metadata=texts, left_out=tuple(left_out), provenance=made_of), rows, notes
+    )

@@ -11,7 +11,7 @@ from ckpttool.foreign.rules import READY_SETS, Rule, parse_rule, read_rules
 from ckpttool.formats.writing.files import refuse_existing
 
 if TYPE_CHECKING:
-    from ckpttool.foreign.suggest import Draft
+    from ckpttool.foreign.suggest import RuleDraft
 
 
 def ready_sets() -> list[dict[str, str]]:
@@ -43,7 +43,7 @@ def rules_of(lines: Sequence[str], file: Path | None) -> list[Rule]:
     return [*map(parse_rule, lines), *(read_rules(file) if file else [])]
 
 
-def draft_rules(weights: Path, into: Path, output: Path, overwrite: bool) -> "Draft":
+def draft_rules(weights: Path, into: Path, output: Path, overwrite: bool) -> "RuleDraft":
     """Write a draft of the rules by which a file's weights go into a graph, as `.toml` to read and edit.
 
     Raises:
@@ -58,7 +58,7 @@ def draft_rules(weights: Path, into: Path, output: Path, overwrite: bool) -> "Dr
     return draft
 
 
-def guessed_by_order(draft: "Draft") -> int:
+def guessed_by_order(draft: "RuleDraft") -> int:
     """Return how many rules of a draft go by the order of the tensors alone, and may be wrong."""
     from ckpttool.foreign.matching import ORDER
 

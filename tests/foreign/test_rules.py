@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ckpttool.core.errors import CkptError, MissingFile, PlanError, UnknownName
-from ckpttool.foreign.rules import Move, Rule, moves, parse_rule, read_rules
+from ckpttool.foreign.rules import Rule, TensorMove, moves, parse_rule, read_rules
 
 
 def rename(names: Iterable[str], rules: Sequence[Rule]) -> dict[str, str]:
@@ -64,9 +64,9 @@ def test_several_tensors_go_together_where_their_groups_agree() -> None:
     rule = Rule(parts, r"rnn_\1/kernel", transform="lstm(torch, keras)")
     names = ["layer1.weight_hh", "layer0.weight_ih", "layer0.weight_hh", "layer2.weight_ih"]
     assert moves(names, [rule]) == [
-        Move(("layer1.weight_hh",), ("layer1.weight_hh",)),
-        Move(("layer0.weight_ih", "layer0.weight_hh"), ("rnn_0/kernel",), "lstm(torch, keras)"),
-        Move(("layer2.weight_ih",), ("layer2.weight_ih",)),
+        TensorMove(("layer1.weight_hh",), ("layer1.weight_hh",)),
+        TensorMove(("layer0.weight_ih", "layer0.weight_hh"), ("rnn_0/kernel",), "lstm(torch, keras)"),
+        TensorMove(("layer2.weight_ih",), ("layer2.weight_ih",)),
     ]
 
 
@@ -94,9 +94,9 @@ def test_a_transform_that_is_no_layout() -> None:
 def test_as_many_new_names_as_patterns_are_pairs() -> None:
     rule = Rule((r"(.*)\.weight", r"(.*)\.running_mean"), (r"\1/gamma", r"\1/moving_mean"), transform="auto")
     assert moves(["bn.running_mean", "fc.weight", "bn.weight"], [rule]) == [
-        Move(("bn.running_mean",), ("bn/moving_mean",), "auto"),
-        Move(("fc.weight",), ("fc.weight",)),
-        Move(("bn.weight",), ("bn/gamma",), "auto"),
+        TensorMove(("bn.running_mean",), ("bn/moving_mean",), "auto"),
+        TensorMove(("fc.weight",), ("fc.weight",)),
+        TensorMove(("bn.weight",), ("bn/gamma",), "auto"),
     ]
 
 

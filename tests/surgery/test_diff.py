@@ -7,7 +7,7 @@ import pytest
 
 from ckpttool import checkpoint
 from ckpttool.core.tensors import PIECE, Tensor
-from ckpttool.surgery.diff import Change, diff
+from ckpttool.surgery.diff import TensorChange, diff
 
 
 def tensors(**arrays):
@@ -20,9 +20,9 @@ def test_all_kinds_of_difference():
     found = diff(a, b)
     assert (found.only_a, found.only_b, found.same, found.equal) == (("gone",), ("new",), ("same",), False)
     assert found.changed == (
-        Change("kernel", 1.0, 0.25, "values", 1.0, math.sqrt(17), pytest.approx(13 / math.sqrt(170)), 0, 0, 0, 0),
-        Change("shape", None, None, "shape [2] against [1, 2]"),
-        Change("text", None, None, "string contents"),
+        TensorChange("kernel", 1.0, 0.25, "values", 1.0, math.sqrt(17), pytest.approx(13 / math.sqrt(170)), 0, 0, 0, 0),
+        TensorChange("shape", None, None, "shape [2] against [1, 2]"),
+        TensorChange("text", None, None, "string contents"),
     )
 
 

@@ -137,7 +137,7 @@ class Tf1Gru(CellForm):
 
 
 @dataclass(frozen=True)
-class Joined(Tf1Gru):
+class GruCellTf1(Tf1Gru):
     """GRUCell, which resets before.
 
     See its `call` in tensorflow/python/keras/layers/legacy_rnn/rnn_cell_impl.py.
@@ -188,7 +188,7 @@ class Parted(Tf1Gru):
 
 
 RESET_AFTER: dict[str, CellForm] = {"torch": TorchCell("rzn"), "keras": KerasCell("zrn", rows=2), "tf1_cudnn": Parted()}
-RESET_BEFORE: dict[str, CellForm] = {"keras_reset_before": KerasCell("zrn"), "tf1": Joined()}
+RESET_BEFORE: dict[str, CellForm] = {"keras_reset_before": KerasCell("zrn"), "tf1": GruCellTf1()}
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from ckpttool.formats.hdf5.writer import compare, write_tree
 from ckpttool.formats.keras.copy import EditedCopy, edited, like_of
 from ckpttool.formats.keras.names import Weight, weights_in
 from ckpttool.formats.reading.archive import is_zip, member_bytes, member_names, member_start, members
-from ckpttool.formats.reading.data_file import DataFile
+from ckpttool.formats.reading.data_file import CheckpointFile
 from ckpttool.formats.writing.files import refuse_existing, replacing, writing
 
 CONFIG = "config.json"
@@ -99,7 +99,7 @@ def read_archive(path: Path) -> Tree:
         raise FormatError(f"{path} has no {WEIGHTS}: its weights are in no form that is read ({', '.join(names)})")
     info = names[WEIGHTS]
     if info.compress_type == zipfile.ZIP_STORED:
-        return walk(Hdf5Source(path, info.file_size, member_start(DataFile(path), info), stamp_of(path)))
+        return walk(Hdf5Source(path, info.file_size, member_start(CheckpointFile(path), info), stamp_of(path)))
     unpacked = Unpacked(member_bytes(path, info, WEIGHTS))
     return walk(Hdf5Source(path, info.file_size, 0, stamp_of(path), unpacked))
 

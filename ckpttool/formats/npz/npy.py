@@ -17,7 +17,7 @@ from numpy.lib import format as npy
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
 from ckpttool.core.tensors import BY_NAME, DTYPES, STRING, Array, DType, TensorSpec
 from ckpttool.formats.format import Format
-from ckpttool.formats.reading.data_file import ByteRange, DataFile, gathered
+from ckpttool.formats.reading.data_file import ByteRange, CheckpointFile, gathered
 from ckpttool.formats.reading.raw_tensors import ClosedFile, RawTensors, TensorLocation
 from ckpttool.formats.wire.elements import as_bytes
 
@@ -109,7 +109,7 @@ class NpyTensors(RawTensors):
             if path.suffix != SUFFIX:
                 others.append(name)
                 continue
-            name, file = name.removesuffix(SUFFIX), DataFile(path)
+            name, file = name.removesuffix(SUFFIX), CheckpointFile(path)
             array = read_header(path, name, file.piece(min(file.size, HEADER_LIMIT), 0), file.size)
             self.locations[name] = TensorLocation(ClosedFile.of(file), array.spec, array.start)
             if not array.plain:

@@ -14,7 +14,7 @@ from ckpttool.core.tensors import Array, TensorSpec
 from ckpttool.formats.format import Format
 from ckpttool.formats.onnx.model import WireField, is_model, read_model
 from ckpttool.formats.onnx.values import NUMBERED, array_of, entries, is_packed, list_of, stored_bytes, unpacked
-from ckpttool.formats.reading.data_file import LFS_POINTER, DataFile
+from ckpttool.formats.reading.data_file import LFS_POINTER, CheckpointFile
 from ckpttool.formats.reading.raw_tensors import ClosedFile, RawTensors, TensorLocation
 from ckpttool.formats.wire.protos.onnx_pb2 import TensorProto
 
@@ -62,7 +62,7 @@ class Neighbours:
             raise MissingFile(f"{folder / path} is missing: {name} of {self._model.name} is in it")
         if not (folder / path).is_file():
             raise FormatError(f"{folder / path} is not a file: {name} of {self._model.name} is said to be in it")
-        return ClosedFile.of(DataFile(folder / path))
+        return ClosedFile.of(CheckpointFile(folder / path))
 
     def _number(self, name: str, text: str) -> int:
         if not (text.isascii() and text.isdigit() and len(text) < 20):
@@ -78,7 +78,7 @@ class OnnxTensors(RawTensors):
     def __init__(self, path: Path) -> None:
         """Walk the model's fields; `read_model` and `Neighbours.place` say what is raised."""
         super().__init__()
-        file = DataFile(path)
+        file = CheckpointFile(path)
         model = read_model(file)
         self.metadata, self.left_out = model.metadata, model.left_out
         beside = Neighbours(path)
@@ -107,7 +107,7 @@ class Onnx(Format):
         """Return whether a file is a model, field by field, or is named as one and is no pointer to it."""
         if not path.is_file():
             return False
-        file = DataFile(path)
+        file = CheckpointFile(path)
         if path.suffix == SUFFIX:
             return file.piece(min(file.size, len(LFS_POINTER)), 0) != LFS_POINTER
         return is_model(file)
@@ -117,7 +117,7 @@ class Onnx(Format):
         return OnnxTensors(path)
 
 
-def _listed(file: DataFile, spec: TensorSpec, message: WireField) -> Array:
+def _listed(file: CheckpointFile, spec: TensorSpec, message: WireField) -> Array:
     """Return a tensor whose numbers are a list in its message."""
     import numpy as np
 

@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
 from ckpttool.core.tensors import STRING, TensorSpec
 from ckpttool.formats.onnx.values import DTYPES, LISTS, UNREAD, entries, list_of, stored_bytes
-from ckpttool.formats.reading.data_file import DataFile
+from ckpttool.formats.reading.data_file import CheckpointFile
 from ckpttool.formats.wire import varint
 from ckpttool.formats.wire.protos.onnx_pb2 import StringStringEntryProto, TensorProto
 
@@ -55,7 +55,7 @@ class Initialiser(NamedTuple):
     external: dict[str, str] | None
 
 
-class Model(NamedTuple):
+class OnnxModel(NamedTuple):
     """What a file holds: tensors by name, texts, and what is in it and is no initialiser."""
 
     initialisers: dict[str, Initialiser]
@@ -63,7 +63,7 @@ class Model(NamedTuple):
     left_out: tuple[str, ...]
 
 
-def is_model(file: DataFile) -> bool:
+def is_model(file: CheckpointFile) -> bool:
     """Return whether a file is, field by field, a ModelProto with a graph."""
     try:
         present = {(field.number, field.kind) for field in _known_fields(file)}
@@ -72,7 +72,7 @@ def is_model(file: DataFile) -> bool:
     return (GRAPH, BYTES) in present
 
 
-def read_model(file: DataFile) -> Model:
+def read_model(file: CheckpointFile) -> OnnxModel:
     """Find the initialisers of the main graph.
 
     Raises:
@@ -95,23 +95,23 @@ def read_model(file: DataFile) -> Model:
                 raise FormatError(f"{file.path}: two initializers are named {initialiser.spec.name}")
             initialisers[initialiser.spec.name] = initialiser
     training = ("training_info",) if any(field.number == TRAINING for field in top) else ()
-    return Model(initialisers, _metadata(file, top), (*_constants(file, graphs[0]), *training))
+    return OnnxModel(initialisers, _metadata(file, top), (*_constants(file, graphs[0]), *training))
 
 
-def _known_fields(file: DataFile) -> Iterator[WireField]:
+def _known_fields(file: CheckpointFile) -> Iterator[WireField]:
     for field in fields(file, 0, file.size):
         if KINDS.get(field.number) != field.kind:
             raise CorruptCheckpoint(f"{file.path} is not a model of ONNX: byte {field.at} begins no field of one")
         yield field
 
 
-def _message(file: DataFile, field: WireField) -> WireField:
+def _message(file: CheckpointFile, field: WireField) -> WireField:
     if field.kind != BYTES:
         raise CorruptCheckpoint(f"{file.path} is damaged: what begins at byte {field.at} should be a message")
     return field
 
 
-def _initialiser(file: DataFile, message: WireField) -> Initialiser:
+def _initialiser(file: CheckpointFile, message: WireField) -> Initialiser:
     """Read what a tensor's message says, but not its data, whose size is checked against its shape."""
     parts = list(fields(file, message.start, message.end))
     head = _header(file, message, parts)
@@ -140,7 +140,7 @@ def _initialiser(file: DataFile, message: WireField) -> Initialiser:
     return Initialiser(spec, message, None, None)
 
 
-def _header(file: DataFile, message: WireField, parts: list[WireField]) -> TensorProto:
+def _header(file: CheckpointFile, message: WireField, parts: list[WireField]) -> TensorProto:
     described = [part for part in parts if part.number in HEADER]
     if sum(part.end - part.at for part in described) > HEADER_LIMIT:
         raise CorruptCheckpoint(f"{file.path}: the tensor at byte {message.start} has a name or a shape beyond measure")
@@ -153,7 +153,7 @@ def _header(file: DataFile, message: WireField, parts: list[WireField]) -> Tenso
     return head
 
 
-def _require(file: DataFile, spec: TensorSpec, size: int, wanted: int, exact: bool) -> None:
+def _require(file: CheckpointFile, spec: TensorSpec, size: int, wanted: int, exact: bool) -> None:
     if size < wanted or (exact and size != wanted):
         raise CorruptCheckpoint(
             f"{file.path}: {spec.name} is said to be {spec.dtype} {list(spec.shape)}, which takes {wanted} bytes, "
@@ -161,7 +161,7 @@ def _require(file: DataFile, spec: TensorSpec, size: int, wanted: int, exact: bo
         )
 
 
-def _metadata(file: DataFile, top: list[WireField]) -> dict[str, str]:
+def _metadata(file: CheckpointFile, top: list[WireField]) -> dict[str, str]:
     """Return the texts of the model."""
     texts: dict[str, str] = {}
     for field in top:
@@ -176,7 +176,7 @@ def _metadata(file: DataFile, top: list[WireField]) -> dict[str, str]:
     return texts
 
 
-def _constants(file: DataFile, graph: WireField) -> Iterator[str]:
+def _constants(file: CheckpointFile, graph: WireField) -> Iterator[str]:
     """Yield the outputs of nodes that hold tensors, and of those with graphs that do: no initialisers of the model."""
     todo = [("", graph)]
     while todo:
@@ -191,7 +191,7 @@ def _constants(file: DataFile, graph: WireField) -> Iterator[str]:
                     yield owner or output
 
 
-def _node(file: DataFile, node: WireField) -> tuple[str, list[WireField], bool]:
+def _node(file: CheckpointFile, node: WireField) -> tuple[str, list[WireField], bool]:
     """Return a node's first output, the graphs in its attributes, and whether they hold a tensor."""
     output, inner, holds = "", [], False
     for field in fields(file, node.start, node.end):
@@ -205,7 +205,7 @@ def _node(file: DataFile, node: WireField) -> tuple[str, list[WireField], bool]:
     return output, inner, holds
 
 
-def fields(file: DataFile, start: int, end: int) -> Iterator[WireField]:
+def fields(file: CheckpointFile, start: int, end: int) -> Iterator[WireField]:
     """Yield the fields of the message between two places of a file.
 
     Raises:

@@ -14,7 +14,7 @@ from ckpttool.core.errors import CorruptCheckpoint, FormatError
 from ckpttool.formats.pytorch.pickle import ForbiddenName, interpret
 from ckpttool.formats.pytorch.records import Storage
 from ckpttool.formats.reading.archive import is_zip, member_names, member_start, members
-from ckpttool.formats.reading.data_file import ByteRange, DataFile
+from ckpttool.formats.reading.data_file import ByteRange, CheckpointFile
 from ckpttool.remote import sparse_files
 
 PICKLE = re.compile(r"[^/]+/data\.pkl")
@@ -50,7 +50,7 @@ class TorchArchive:
                 f"{path} is in the format of PyTorch before 1.6, which is not read; where you trust it, this converts "
                 f"it: {_command(path, LOAD)}"
             )
-        self.file = DataFile(path)
+        self.file = CheckpointFile(path)
         self.path = path
         infos = members(path)
         if not (pickles := _pickles(infos)):

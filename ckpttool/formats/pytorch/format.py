@@ -166,7 +166,7 @@ class ShardedTorch(Tensors):
             yield from file.checked()
 
 
-class Torch(Format):
+class PyTorch(Format):
     """The format of `torch.save`."""
 
     NAME = "torch"

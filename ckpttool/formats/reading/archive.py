@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
 from ckpttool.core.tensors import PIECE
-from ckpttool.formats.reading.data_file import DataFile
+from ckpttool.formats.reading.data_file import CheckpointFile
 from ckpttool.remote import sparse_files
 
 UNPACKED_LIMIT = 4 << 30
@@ -111,7 +111,7 @@ def member_bytes(path: Path, info: zipfile.ZipInfo, name: str) -> Iterator[bytes
         raise CorruptCheckpoint(f"{path}: {name} is damaged: {error}") from error
 
 
-def member_start(file: DataFile, info: zipfile.ZipInfo) -> int:
+def member_start(file: CheckpointFile, info: zipfile.ZipInfo) -> int:
     """Return where the bytes of a member that is not packed begin.
 
     Raises:

@@ -28,7 +28,7 @@ class ByteRange(NamedTuple):
     shard: int = 0
 
 
-class DataFile:
+class CheckpointFile:
     """A data file that was opened once, so that a later rename or removal does not mix two checkpoints."""
 
     def __init__(self, path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from ckpttool.core.tensors import Array, Extent, Tensor, TensorSpec
 from ckpttool.formats.format import Checked, Tensors, pieces_of
-from ckpttool.formats.reading.data_file import ByteRange, DataFile, gathered, require_truth, swapped
+from ckpttool.formats.reading.data_file import ByteRange, CheckpointFile, gathered, require_truth, swapped
 
 
 class ClosedFile(NamedTuple):
@@ -19,7 +19,7 @@ class ClosedFile(NamedTuple):
     size: int
 
     @classmethod
-    def of(cls, file: DataFile) -> "ClosedFile":
+    def of(cls, file: CheckpointFile) -> "ClosedFile":
         """Remember which file it is, as it is now."""
         return cls(file.path, file.stamp, file.size)
 
@@ -27,20 +27,20 @@ class ClosedFile(NamedTuple):
 class TensorLocation(NamedTuple):
     """Where a tensor's bytes begin in a file, and what it is."""
 
-    file: DataFile | ClosedFile
+    file: CheckpointFile | ClosedFile
     spec: TensorSpec
     offset: int
 
-    def opened(self) -> DataFile:
+    def opened(self) -> CheckpointFile:
         """Open the file; raises if it changed since it was first read.
 
         Raises:
             MissingFile: it is gone.
             CorruptCheckpoint: it is another than it was.
         """
-        if isinstance(self.file, DataFile):
+        if isinstance(self.file, CheckpointFile):
             return self.file
-        file = DataFile(self.file.path)
+        file = CheckpointFile(self.file.path)
         file.require_unchanged(self.file.stamp)
         return file
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from ckpttool.core.errors import CorruptCheckpoint, FormatError, MissingFile
 from ckpttool.core.tensors import Tensor, TensorSpec
 from ckpttool.formats.format import PLAIN, Format, Writing
-from ckpttool.formats.reading.data_file import LFS_POINTER, DataFile
+from ckpttool.formats.reading.data_file import LFS_POINTER, CheckpointFile
 from ckpttool.formats.reading.raw_tensors import RawTensors, TensorLocation
 from ckpttool.formats.safetensors.header import (
     LENGTH,
@@ -55,7 +55,7 @@ class SafetensorsTensors(RawTensors):
         if file_or_index.name.endswith(INDEX_SUFFIX):
             self._take_indexed(file_or_index)
         else:
-            single = DataFile(file_or_index)
+            single = CheckpointFile(file_or_index)
             header = read_header(single)
             self.metadata = header.metadata
             self._take(single, header)
@@ -63,7 +63,7 @@ class SafetensorsTensors(RawTensors):
             file, spec, offset = self.locations[kept]
             self.locations.setdefault(alias, TensorLocation(file, TensorSpec(alias, spec.shape, spec.dtype), offset))
 
-    def _take(self, file: DataFile, header: Header) -> None:
+    def _take(self, file: CheckpointFile, header: Header) -> None:
         self.locations.update(
             {name: TensorLocation(file, spec, offset) for name, (spec, offset) in header.locations.items()}
         )
@@ -74,7 +74,7 @@ class SafetensorsTensors(RawTensors):
         texts: dict[str, str] = {}
         left_out: list[str] = []
         for name, wanted in index.files.items():
-            file = DataFile(path.with_name(name))
+            file = CheckpointFile(path.with_name(name))
             header = read_header(file)
             if missing := sorted(wanted - header.locations.keys()):
                 raise CorruptCheckpoint(f"{path}: {missing[0]} is said to be in {name}, which does not hold it")
@@ -176,7 +176,7 @@ def _write_file(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str
             copied = copier.finish()
         finish(file)
         wanted = Header({item.spec.name: (item.spec, item.offset) for item in copied}, dict(metadata))
-        if read_header(DataFile(temporary)) != wanted:
+        if read_header(CheckpointFile(temporary)) != wanted:
             raise CorruptCheckpoint(f"{path}: the header that was written does not read back as it should")
         temporary.replace(path)
         sync_folder(path.parent)

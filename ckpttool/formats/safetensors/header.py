@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
 from ckpttool.core.tensors import BY_NAME, DType, TensorSpec
-from ckpttool.formats.reading.data_file import DataFile
+from ckpttool.formats.reading.data_file import CheckpointFile
 from ckpttool.formats.wire import strict_json
 
 LENGTH = 8
@@ -62,7 +62,7 @@ def is_safetensors(start: bytes) -> bool:
     return start[LENGTH:] == b"{" and int.from_bytes(start[:LENGTH], "little") <= HEADER_LIMIT
 
 
-def read_header(file: DataFile) -> Header:
+def read_header(file: CheckpointFile) -> Header:
     """Read a header and check it against the file's size.
 
     Raises:
@@ -119,7 +119,7 @@ def require_writable(spec: TensorSpec) -> None:
         raise FormatError(f"a safetensors file cannot hold a tensor named {METADATA}: the name has another meaning")
 
 
-def _raw(file: DataFile) -> bytes:
+def _raw(file: CheckpointFile) -> bytes:
     if file.size < LENGTH:
         raise CorruptCheckpoint(f"{file.path} has {file.size} bytes, fewer than the length of a header: it is cut off")
     size = int.from_bytes(file.piece(LENGTH, 0), "little")
@@ -138,7 +138,7 @@ def _raw(file: DataFile) -> bytes:
 class _Reader:
     """Turns what a header says into checked tensors."""
 
-    def __init__(self, file: DataFile, start: int) -> None:
+    def __init__(self, file: CheckpointFile, start: int) -> None:
         self._file = file
         self._start = start
 

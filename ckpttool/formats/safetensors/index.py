@@ -19,7 +19,7 @@ INDEX_LIMIT = 100_000_000
 _SHARD = re.compile(r"-(\d{5,})-of-(\d{5,})\.safetensors")
 
 
-class Index(NamedTuple):
+class ShardIndex(NamedTuple):
     """The files by name, each with the tensors that it is said to hold, and the texts beside."""
 
     files: dict[str, set[str]]
@@ -76,7 +76,7 @@ def locate(path: Path) -> Path | None:
     return index if path.name.endswith(SUFFIX) and index.is_file() else None
 
 
-def read_index(path: Path, suffix: str = SUFFIX) -> Index:
+def read_index(path: Path, suffix: str = SUFFIX) -> ShardIndex:
     """Read and check an index of files with a suffix; they need not be there.
 
     Raises:
@@ -97,7 +97,7 @@ def read_index(path: Path, suffix: str = SUFFIX) -> Index:
         files.setdefault(_beside(path, name, file, suffix), set()).add(name)
     metadata = document.get("metadata")
     texts = metadata.items() if isinstance(metadata, dict) else ()
-    return Index(files, {key: text for key, text in texts if isinstance(text, str)})
+    return ShardIndex(files, {key: text for key, text in texts if isinstance(text, str)})
 
 
 def encode_index(files: Mapping[str, Iterable[str]], nbytes: int) -> bytes:

@@ -9,8 +9,8 @@ from threading import Lock
 
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
 from ckpttool.core.tensors import STRING, VARIANT, Array, Extent, Tensor, TensorSpec
-from ckpttool.formats.reading.data_file import BOOL, ByteRange, DataFile, gathered, require_truth, swapped
-from ckpttool.formats.tensorflow.bundle_index import BundleEntry, Index
+from ckpttool.formats.reading.data_file import BOOL, ByteRange, CheckpointFile, gathered, require_truth, swapped
+from ckpttool.formats.tensorflow.bundle_index import BundleEntry, BundleIndex
 from ckpttool.formats.tensorflow.prefix import BundleFiles
 from ckpttool.formats.wire import crc
 from ckpttool.formats.wire.elements import decode_strings, variant_checksum
@@ -23,11 +23,11 @@ OPEN_FILES = 64
 class BundleData:
     """Reads and checks the tensors of a bundle whose index was read."""
 
-    def __init__(self, files: BundleFiles, index: Index) -> None:
+    def __init__(self, files: BundleFiles, index: BundleIndex) -> None:
         """Join an index with the names of its data files, which are opened when a tensor is read."""
         self._files = files
         self._index = index
-        self._open: OrderedDict[int, DataFile] = OrderedDict()
+        self._open: OrderedDict[int, CheckpointFile] = OrderedDict()
         self._opening = Lock()
         self._paths: dict[int, Path] = {}
 
@@ -76,11 +76,11 @@ class BundleData:
             self._paths[stored.shard] = self.shard_path(stored.shard)
         return Extent(self._paths[stored.shard], stored.offset, stored.size, crc.unmask(stored.crc))
 
-    def _file(self, number: int) -> DataFile:
+    def _file(self, number: int) -> CheckpointFile:
         """Return an open data file; the ones used longest ago are closed."""
         with self._opening:
             if number not in self._open:
-                self._open[number] = DataFile(self.shard_path(number))
+                self._open[number] = CheckpointFile(self.shard_path(number))
                 if len(self._open) > OPEN_FILES:
                     self._open.popitem(last=False)
             self._open.move_to_end(number)

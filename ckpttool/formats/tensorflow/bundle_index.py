@@ -14,7 +14,7 @@ from ckpttool.core.tensors import BY_NUMBER, RESOURCE, STRING, VARIANT, TensorSp
 from ckpttool.formats.reading.data_file import ByteRange
 from ckpttool.formats.tensorflow.slices import FULL, Box, box_of, decode_key, encode_key, require_cover
 from ckpttool.formats.wire.protos.bundle_pb2 import BundleEntryProto, BundleHeaderProto
-from ckpttool.formats.wire.table import Table
+from ckpttool.formats.wire.table import SortedTable
 
 HEADER_KEY = b""
 VERSION = 1
@@ -38,7 +38,7 @@ class BundleEntry(NamedTuple):
     slices: tuple[StoredSlice, ...]
 
 
-class Index(NamedTuple):
+class BundleIndex(NamedTuple):
     """What an index file says."""
 
     shards: int
@@ -63,14 +63,14 @@ def key_of(name: str) -> bytes:
         raise FormatError(f"{name!r} cannot be written as bytes") from error
 
 
-def read_index(path: Path) -> Index:
+def read_index(path: Path) -> BundleIndex:
     """Read and check an index file; the data files need not be there.
 
     Raises:
         CorruptCheckpoint: it is damaged, or says what cannot be.
         FormatError: it says what is not read: a version, a resource, a dtype without a number here.
     """
-    rows = iter(Table(path))
+    rows = iter(SortedTable(path))
     key, value = next(rows, (None, b""))
     if key != HEADER_KEY:
         raise CorruptCheckpoint(f"{path}: the header is missing: the first key is {key!r}, expected an empty one")
@@ -82,7 +82,7 @@ def read_index(path: Path) -> Index:
         except DecodeError as error:
             raise CorruptCheckpoint(f"{path}: the entry of {text_of(key)!r} is damaged: {error}") from error
     big_endian = header.endianness == BundleHeaderProto.BIG
-    return Index(header.num_shards, big_endian, _Entries(path, header.num_shards, protos).all())
+    return BundleIndex(header.num_shards, big_endian, _Entries(path, header.num_shards, protos).all())
 
 
 def _header(path: Path, value: bytes) -> BundleHeaderProto:

@@ -14,7 +14,7 @@ from ckpttool.formats.format import ANY, PLAIN, Checked, Format, Writing
 from ckpttool.formats.tensorflow.bundle import Bundle, BundleTensors, files_of, verify_tensors
 from ckpttool.formats.tensorflow.object_graph import graph_of, path_of
 from ckpttool.formats.tensorflow.prefix import BundleFiles, prefix_of
-from ckpttool.formats.wire.table import Table
+from ckpttool.formats.wire.table import SortedTable
 
 
 class ObjectTensors(BundleTensors):
@@ -53,7 +53,7 @@ class ObjectCheckpoint(Format):
         """Return whether a bundle has an object graph."""
         index = BundleFiles.of(prefix_of(path)).index
         try:
-            return index.is_file() and Table(index).get(OBJECT_GRAPH.encode()) is not None
+            return index.is_file() and SortedTable(index).get(OBJECT_GRAPH.encode()) is not None
         except CkptError:
             return False  # the bundle's own reader says what is wrong
 

@@ -21,7 +21,7 @@ from ckpttool.formats.tensorflow.bundle_index import RANK_LIMIT, SIZE_LIMIT, key
 from ckpttool.formats.tensorflow.prefix import V1_SHARD, prefix_of
 from ckpttool.formats.tensorflow.slices import FULL, Box, Extent, box_of, decode_key, encode_key, require_cover
 from ckpttool.formats.wire.protos.saved_slices_pb2 import SavedSliceMeta, SavedTensorSlices, SliceValues
-from ckpttool.formats.wire.table import Table, is_table
+from ckpttool.formats.wire.table import SortedTable, is_table
 
 LIST_KEY = b""
 VERSION = 1
@@ -54,7 +54,7 @@ class Shard:
             FormatError: it is a bundle's index, or of a version that is not read.
         """
         self.path = path
-        self._table = Table(path)
+        self._table = SortedTable(path)
         key, value = next(iter(self._table), (None, b""))
         if key != LIST_KEY:
             raise CorruptCheckpoint(f"{path}: the list of tensors is missing: the first key is {key!r}")
@@ -134,7 +134,7 @@ def _require_count(spec: TensorSpec, count: float) -> None:
         raise ValueError(f"{count:g} elements are there, {list(spec.shape)} has {spec.elements}")
 
 
-class Part(NamedTuple):
+class V1Slice(NamedTuple):
     """A slice of a tensor: which part of it, under which key, in which file."""
 
     box: Box
@@ -154,7 +154,7 @@ class V1Tensors(Tensors):
         """
         self.shards = [Shard(path) for path in paths]
         self.specs: dict[str, TensorSpec] = {}
-        self.parts: dict[str, list[Part]] = {}
+        self.parts: dict[str, list[V1Slice]] = {}
         for shard in self.shards:
             for listed in shard.listed:
                 self._add(shard, listed)
@@ -185,7 +185,7 @@ class V1Tensors(Tensors):
                 box = box_of(extents, spec.shape)
             except ValueError as error:
                 raise CorruptCheckpoint(f"{shard.path}: {spec.name} cannot be joined: {error}") from error
-            parts.append(Part(box, extents, shard))
+            parts.append(V1Slice(box, extents, shard))
 
     def _read(self, name: str) -> Array:
         """Read the slices, and only then take memory for the whole."""

@@ -56,7 +56,7 @@ def is_table(path: Path) -> bool:
         return file.read() == MAGIC
 
 
-class Table:
+class SortedTable:
     """A table that is checked when it is opened, and whose entries come whole or not at all.
 
     Blocks are read when they are asked for, so a table of any size can be opened.

@@ -14,7 +14,7 @@ from typing import BinaryIO, NamedTuple, Self
 
 from ckpttool.core.errors import CkptError
 from ckpttool.core.tensors import Extent, Tensor, TensorSpec
-from ckpttool.formats.reading.data_file import SCAN, DataFile
+from ckpttool.formats.reading.data_file import SCAN, CheckpointFile
 from ckpttool.formats.wire import crc
 from ckpttool.formats.writing.read_back import BackgroundWriter, CopySource, ReadBack, WrittenRange
 
@@ -40,7 +40,7 @@ class CopiedTensor(NamedTuple):
 class _Run:
     """Neighbouring bytes of a source that wait to be copied together."""
 
-    source: DataFile
+    source: CheckpointFile
     offset: int
     target_offset: int
     nbytes: int = 0
@@ -55,7 +55,7 @@ class Copier:
         self._file = file
         self._writes = BackgroundWriter(PIECES)
         self._read_back = ReadBack(path)
-        self._sources: OrderedDict[Path, DataFile] = OrderedDict()
+        self._sources: OrderedDict[Path, CheckpointFile] = OrderedDict()
         self._run: _Run | None = None
         self._offsets: dict[str, tuple[TensorSpec, int]] = {}
         self._running = 0
@@ -148,10 +148,10 @@ class Copier:
             self._file.flush()
             self._read_back.start()
 
-    def _open_source(self, extent: Extent) -> DataFile:
+    def _open_source(self, extent: Extent) -> CheckpointFile:
         """Open the file of an extent; raises if it changed since the extent was made. The least used are closed."""
         if extent.path not in self._sources:
-            self._sources[extent.path] = DataFile(extent.path)
+            self._sources[extent.path] = CheckpointFile(extent.path)
             if len(self._sources) > OPEN_FILES:
                 self._sources.popitem(last=False)
         self._sources.move_to_end(extent.path)
@@ -166,7 +166,7 @@ def _require_size(tensor: Tensor, size: int) -> None:
         raise CkptError(f"{tensor.name} gave {size} bytes, {tensor.dtype} {list(tensor.shape)} has {tensor.nbytes}")
 
 
-def copy_bytes(source: DataFile, offset: int, nbytes: int, target: int, target_offset: int) -> None:
+def copy_bytes(source: CheckpointFile, offset: int, nbytes: int, target: int, target_offset: int) -> None:
     """Copy bytes into an open descriptor: by the system where it can, as quickly as `cp`, else through Python.
 
     Raises:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from ckpttool.core.errors import CorruptCheckpoint
 from ckpttool.core.tensors import Extent, TensorSpec
-from ckpttool.formats.reading.data_file import SCAN, ByteRange, DataFile, require_truth
+from ckpttool.formats.reading.data_file import SCAN, ByteRange, CheckpointFile, require_truth
 from ckpttool.formats.wire import crc
 
 
@@ -61,7 +61,7 @@ SYNCED = 64 << 20
 class CopySource(NamedTuple):
     """Where bytes were copied from."""
 
-    file: DataFile
+    file: CheckpointFile
     extent: Extent
 
 
@@ -90,7 +90,7 @@ class ReadBack:
     def __init__(self, target: Path) -> None:
         """Open the file that is written, by a descriptor of its own."""
         self.checksums: dict[str, int] = {}
-        self._target = DataFile(target)
+        self._target = CheckpointFile(target)
         self._checks = BackgroundWriter(MOST)
         self._portion: list[WrittenRange] = []
         self._waiting = self._unsynced = 0

@@ -14,7 +14,7 @@ Sizes = dict[int, tuple[int, int]]
 
 
 @dataclass(frozen=True)
-class Change:
+class ShapeChange:
     """What changes in a tensor's shape; its rank, None where it is not known."""
 
     rank: int | None
@@ -25,7 +25,7 @@ class Change:
 class Propagation:
     """The tensors that change, the ops in which an old size meets a new one, those beyond which nothing is known."""
 
-    tensors: dict[TensorRef, Change] = field(default_factory=dict)
+    tensors: dict[TensorRef, ShapeChange] = field(default_factory=dict)
     clashes: dict[str, str] = field(default_factory=dict)
     unclear: list[str] = field(default_factory=list)
 
@@ -38,7 +38,7 @@ class _Unclear(Exception):
     """An op does not tell what it does to the shape."""
 
 
-def propagate_shapes(graph: Graph, changed: Mapping[str, Change], ops: Container[str]) -> Propagation:
+def propagate_shapes(graph: Graph, changed: Mapping[str, ShapeChange], ops: Container[str]) -> Propagation:
     """Follow the new shapes of variables (by their ops) through some ops of a graph.
 
     A clash is one of two tensors whose sizes were equal, and are no more: a kernel has more columns and its bias has
@@ -65,23 +65,23 @@ def _follow(graph: Graph, name: str, changes: "_Changes", result: Propagation) -
             result.tensors[TensorRef(name, 0)] = change
 
 
-_Changes = list[Change | None]
-_Rule = Callable[[Graph, NodeDef, _Changes], Change | None]
+_Changes = list[ShapeChange | None]
+_Rule = Callable[[Graph, NodeDef, _Changes], ShapeChange | None]
 
 
-def _unknown(graph: Graph, node: NodeDef, changes: _Changes) -> Change | None:
+def _unknown(graph: Graph, node: NodeDef, changes: _Changes) -> ShapeChange | None:
     raise _Unclear
 
 
-def _same(graph: Graph, node: NodeDef, changes: _Changes) -> Change | None:
+def _same(graph: Graph, node: NodeDef, changes: _Changes) -> ShapeChange | None:
     return changes[0]
 
 
-def _nothing(graph: Graph, node: NodeDef, changes: _Changes) -> Change | None:
+def _nothing(graph: Graph, node: NodeDef, changes: _Changes) -> ShapeChange | None:
     return None
 
 
-def _broadcast(graph: Graph, node: NodeDef, changes: _Changes) -> Change | None:
+def _broadcast(graph: Graph, node: NodeDef, changes: _Changes) -> ShapeChange | None:
     """Two tensors, dimension by dimension from the last: sizes are equal, or one is 1."""
     sizes: Sizes = {}
     for axis, size in _all_sizes(changes):
@@ -92,7 +92,7 @@ def _broadcast(graph: Graph, node: NodeDef, changes: _Changes) -> Change | None:
                 _refuse_old(graph, node, ref, axis, size)
         sizes[axis] = size
     ranks = [_rank(graph, ref, change) for ref, change in zip(graph.inputs(node.name), changes, strict=True)]
-    return Change(None if None in ranks else max(rank for rank in ranks if rank is not None), sizes)
+    return ShapeChange(None if None in ranks else max(rank for rank in ranks if rank is not None), sizes)
 
 
 def _refuse_old(graph: Graph, node: NodeDef, ref: TensorRef, axis: int, size: tuple[int, int]) -> None:
@@ -104,49 +104,49 @@ def _refuse_old(graph: Graph, node: NodeDef, ref: TensorRef, axis: int, size: tu
         raise _Clash(_mismatch(graph, node, axis, size))
 
 
-def _matmul(graph: Graph, node: NodeDef, changes: _Changes) -> Change | None:
+def _matmul(graph: Graph, node: NodeDef, changes: _Changes) -> ShapeChange | None:
     left, right = changes[0], changes[1]
     rows, inner = (-1, -2) if _is_set(node, "transpose_a", "adj_x") else (-2, -1)
     below, columns = (-1, -2) if _is_set(node, "transpose_b", "adj_y") else (-2, -1)
     _must_agree(graph, node, _size(left, inner), _size(right, below))
     sizes = {-2: _size(left, rows), -1: _size(right, columns)}
-    return Change(2 if node.op == "MatMul" else None, {axis: size for axis, size in sizes.items() if size})
+    return ShapeChange(2 if node.op == "MatMul" else None, {axis: size for axis, size in sizes.items() if size})
 
 
-def _bias(graph: Graph, node: NodeDef, changes: _Changes) -> Change | None:
+def _bias(graph: Graph, node: NodeDef, changes: _Changes) -> ShapeChange | None:
     axis = _channels(node)
     _must_agree(graph, node, _size(changes[0], axis), _size(changes[1], -1))
     return changes[0]
 
 
-def _normalise(graph: Graph, node: NodeDef, changes: _Changes) -> Change | None:
+def _normalise(graph: Graph, node: NodeDef, changes: _Changes) -> ShapeChange | None:
     for change in changes[1:3]:
         _must_agree(graph, node, _size(changes[0], _channels(node)), _size(change, -1))
     return changes[0]
 
 
-def _convolve(graph: Graph, node: NodeDef, changes: _Changes) -> Change | None:
+def _convolve(graph: Graph, node: NodeDef, changes: _Changes) -> ShapeChange | None:
     axis = _channels(node)
     _must_agree(graph, node, _size(changes[0], axis), _size(changes[1], -2))
     size = _size(changes[1], -1)
-    return Change(4, {axis: size} if size else {})
+    return ShapeChange(4, {axis: size} if size else {})
 
 
-def _labelled(graph: Graph, node: NodeDef, changes: _Changes) -> Change | None:
+def _labelled(graph: Graph, node: NodeDef, changes: _Changes) -> ShapeChange | None:
     """Logits and labels of one shape; what comes out has a number for each row."""
     _broadcast(graph, node, changes)
     return None
 
 
-def _gather(graph: Graph, node: NodeDef, changes: _Changes) -> Change | None:
+def _gather(graph: Graph, node: NodeDef, changes: _Changes) -> ShapeChange | None:
     """Rows of a table: how many there are does not matter, how wide they are does."""
     table = changes[0]
     if table is None or table.rank is None:
         raise _Unclear
-    return Change(None, {axis: size for axis, size in table.sizes.items() if axis != -table.rank})
+    return ShapeChange(None, {axis: size for axis, size in table.sizes.items() if axis != -table.rank})
 
 
-def _concat(graph: Graph, node: NodeDef, changes: _Changes) -> Change | None:
+def _concat(graph: Graph, node: NodeDef, changes: _Changes) -> ShapeChange | None:
     """Tensors end to end, such as the slices of a partitioned variable: sizes add up there, and are equal elsewhere."""
     *parts, last = graph.inputs(node.name)
     shapes, axis = [static_shape(graph, ref) for ref in parts], _constant(graph, last)
@@ -163,10 +163,10 @@ def _concat(graph: Graph, node: NodeDef, changes: _Changes) -> Change | None:
         grown = sum((_size(change, along) or (0, 0))[1] - (_size(change, along) or (0, 0))[0] for change in changes)
         total = sum(shape[along] for shape in known)
         sizes[along] = (total, total + grown)
-    return Change(len(known[0]), sizes)
+    return ShapeChange(len(known[0]), sizes)
 
 
-def _reduce(graph: Graph, node: NodeDef, changes: _Changes) -> Change | None:
+def _reduce(graph: Graph, node: NodeDef, changes: _Changes) -> ShapeChange | None:
     change = changes[0]
     axes = _constant(graph, graph.inputs(node.name)[1])
     if change is None or axes is None or (change.rank is None and any(axis >= 0 for axis in axes)):
@@ -175,22 +175,22 @@ def _reduce(graph: Graph, node: NodeDef, changes: _Changes) -> Change | None:
     keep = _is_set(node, "keep_dims")
     moved = {axis: axis if keep else axis + sum(other > axis for other in gone) for axis in change.sizes}
     rank = change.rank if keep or change.rank is None else change.rank - len(gone)
-    return Change(rank, {moved[axis]: size for axis, size in change.sizes.items() if axis not in gone})
+    return ShapeChange(rank, {moved[axis]: size for axis, size in change.sizes.items() if axis not in gone})
 
 
-def _transpose(graph: Graph, node: NodeDef, changes: _Changes) -> Change | None:
+def _transpose(graph: Graph, node: NodeDef, changes: _Changes) -> ShapeChange | None:
     change, order = changes[0], _constant(graph, graph.inputs(node.name)[1])
     if change is None or order is None:
         raise _Unclear
     rank = len(order)
-    return Change(rank, {order.index(axis + rank) - rank: size for axis, size in change.sizes.items()})
+    return ShapeChange(rank, {order.index(axis + rank) - rank: size for axis, size in change.sizes.items()})
 
 
-def _reshape(graph: Graph, node: NodeDef, changes: _Changes) -> Change | None:
+def _reshape(graph: Graph, node: NodeDef, changes: _Changes) -> ShapeChange | None:
     """Hold that a shape which names the old size, or a multiple of it, clashes with the new one."""
     if _flattened(graph, node) is not None:
         size = _size(changes[0], -1)
-        return Change(2, {-1: size} if size else {})
+        return ShapeChange(2, {-1: size} if size else {})
     shape = _constant(graph, graph.inputs(node.name)[1])
     for _, size in _all_sizes(changes):
         if shape is not None and any(value > 1 and value % size[0] == 0 for value in shape if size[0] > 1):
@@ -214,11 +214,11 @@ def _all_sizes(changes: _Changes) -> Iterator[tuple[int, tuple[int, int]]]:
         yield from change.sizes.items() if change else ()
 
 
-def _size(change: Change | None, axis: int) -> tuple[int, int] | None:
+def _size(change: ShapeChange | None, axis: int) -> tuple[int, int] | None:
     return change.sizes.get(axis) if change else None
 
 
-def _rank(graph: Graph, ref: TensorRef, change: Change | None) -> int | None:
+def _rank(graph: Graph, ref: TensorRef, change: ShapeChange | None) -> int | None:
     if change is not None:
         return change.rank
     shape = static_shape(graph, ref)

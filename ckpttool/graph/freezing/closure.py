@@ -8,7 +8,7 @@ from ckpttool.graph.contents.flow import Flow
 from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.freezing.moving_averages import with_moving_averages
-from ckpttool.graph.freezing.randomness import Functions, disturbances
+from ckpttool.graph.freezing.randomness import CalledFunctions, disturbances
 from ckpttool.graph.ops import CONDITIONALS, PLACEHOLDERS, RANDOM, SELECTS, SHAPES, STATEFUL, STREAMS
 from ckpttool.graph.roles.placeholders import mode_placeholders
 
@@ -85,7 +85,7 @@ class _Closure:
         frozen_ops = {self.described[key].op for key in self.frozen}
         self.live_ops = self._here(v.op for v in self.described.values() if v.op not in frozen_ops)
         self.modes = mode_placeholders(graph, training)
-        self.functions = Functions(graph)
+        self.functions = CalledFunctions(graph)
         self.core: set[str] = set()
         self._sort()
 

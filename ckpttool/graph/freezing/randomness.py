@@ -10,7 +10,7 @@ from ckpttool.graph.rewrite.functions import functions_in
 from ckpttool.graph.roles.placeholders import dead_ops, known_truths
 
 
-class Functions:
+class CalledFunctions:
     """The functions of a graph, to look into what calls them."""
 
     def __init__(self, graph: Graph) -> None:
@@ -61,7 +61,7 @@ def disturbances(
         elif kind in SELECTS and truth is not None:
             inputs = [inputs[0], inputs[1 if truth else 2]]
         todo.extend(ref.op for ref in inputs)
-    functions, random, mixing = Functions(graph), list[str](), list[str]()
+    functions, random, mixing = CalledFunctions(graph), list[str](), list[str]()
     for name in (name for name in graph.nodes if name in needed):
         for node in functions.nodes(graph.nodes[name], needed[name]):
             label = node.name if node.name == name else f"{name}/{node.name}"

@@ -44,7 +44,7 @@ class _Rewriter:
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self.functions = Functions(graph)
+        self.functions = ConstantFunctions(graph)
         self.handles: dict[str, str | None] = {}
 
     def nodes(self) -> Iterator[NodeDef]:
@@ -89,7 +89,7 @@ class _Rewriter:
         return self.handles[name]
 
 
-class Functions:
+class ConstantFunctions:
     """The functions of a graph, and those made of them that take tensors in the place of handles."""
 
     def __init__(self, graph: Graph) -> None:

@@ -22,7 +22,7 @@ _ACCURACY = re.compile(r"(.*_)?acc(uracy)?(_\d+)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
-class Comparison:
+class LossComparison:
     """Two tensors that a loss compares: what the layers computed, and what it should be."""
 
     logits: TensorRef
@@ -100,7 +100,7 @@ def signature_tensors(graph: Graph, side: str) -> tuple[str, ...]:
 
 
 def compared_labels(
-    graph: Graph, loss: str, logits: str, pairs: Iterable[Comparison], fed: Container[str]
+    graph: Graph, loss: str, logits: str, pairs: Iterable[LossComparison], fed: Container[str]
 ) -> list[str]:
     """Return the placeholders that the loss's comparisons hold the logits against; `fed` are those of the logits."""
     sides = [str(pair.labels) for pair in pairs if str(pair.logits) == logits] or [loss]
@@ -173,7 +173,7 @@ def _differentiated(graph: Graph, scope: str, reader: str) -> str | None:
     return next((head for head in heads if head in graph.nodes), None)
 
 
-def comparisons(graph: Graph, loss: str) -> list[Comparison]:
+def comparisons(graph: Graph, loss: str) -> list[LossComparison]:
     """Return what a loss (or an accuracy) compares with labels: cross entropies; where it has none, differences.
 
     The logits are followed back through reshapes and identities to the op that computed them.
@@ -200,25 +200,25 @@ def source(graph: Graph, ref: TensorRef) -> TensorRef:
     return ref
 
 
-def _cross_entropy(graph: Graph, name: str) -> Iterator[Comparison]:
+def _cross_entropy(graph: Graph, name: str) -> Iterator[LossComparison]:
     """Yield the sides of a softmax or sigmoid cross entropy; the latter's scope holds `mul` = logits * labels."""
     op, inputs = graph.nodes[name].op, graph.inputs(name)
     if len(inputs) < 2:
         return
     kind = COMPARISONS.get(op) or ("sigmoid" if op == "Mul" and _SIGMOID.fullmatch(name) else None)
     if kind is not None:
-        yield Comparison(source(graph, inputs[0]), inputs[1], kind)
+        yield LossComparison(source(graph, inputs[0]), inputs[1], kind)
 
 
-def _difference(graph: Graph, name: str) -> Iterator[Comparison]:
+def _difference(graph: Graph, name: str) -> Iterator[LossComparison]:
     """Yield a difference between what variables had a part in and what none had."""
     if graph.nodes[name].op in DIFFERENCES and len(graph.inputs(name)) == 2:
         left, right = graph.inputs(name)
         learned = [side.op in _learned(graph) for side in (left, right)]
         if learned == [True, False] and right.op in _fed(graph):
-            yield Comparison(source(graph, left), right, "difference")
+            yield LossComparison(source(graph, left), right, "difference")
         elif learned == [False, True] and left.op in _fed(graph):
-            yield Comparison(source(graph, right), left, "difference")
+            yield LossComparison(source(graph, right), left, "difference")
 
 
 @cached

@@ -14,7 +14,7 @@ from ckpttool.core.names import suggestion
 from ckpttool.formats.wire.protos.meta_graph_pb2 import CollectionDef
 from ckpttool.graph.core import Graph, TensorRef, cached
 from ckpttool.graph.roles import candidates, placeholders
-from ckpttool.graph.roles.candidates import Comparison, comparisons
+from ckpttool.graph.roles.candidates import LossComparison, comparisons
 
 ROLES = ("inputs", "labels", "logits", "loss", "accuracy", "training_op", "training")
 ROLE_KEYS = {role: f"ckpttool/{role}" for role in ROLES}
@@ -165,7 +165,7 @@ class _Resolver:
         return candidates.compared_labels(self.graph, self.loss, self.logits, self._comparisons, self.fed(self.logits))
 
     @cached_property
-    def _comparisons(self) -> list[Comparison]:
+    def _comparisons(self) -> list[LossComparison]:
         top = self.loss or self._given("accuracy")
         return comparisons(self.graph, TensorRef.parse(top).op) if top else []
 

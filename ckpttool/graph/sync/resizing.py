@@ -11,7 +11,7 @@ from ckpttool.core.tensors import Array, dtype_numbered
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef, VariableDef
 from ckpttool.graph.contents.constants import constant, numbers, shape_of, single_number, uniform
-from ckpttool.graph.contents.shape_propagation import Change, Propagation, propagate_shapes
+from ckpttool.graph.contents.shape_propagation import Propagation, ShapeChange, propagate_shapes
 from ckpttool.graph.contents.stored import saver_entries, saver_ops, slice_text, stored_tensors, texts
 from ckpttool.graph.contents.variables import Variable, is_variable
 from ckpttool.graph.core import Graph, TensorRef
@@ -35,11 +35,11 @@ class _Resize:
     whole: Shape
 
     @property
-    def change(self) -> Change:
+    def change(self) -> ShapeChange:
         """Which dimensions have another size, counted from the last."""
         rank = len(self.old)
         pairs = enumerate(zip(self.old, self.new, strict=True))
-        return Change(rank, {axis - rank: sizes for axis, sizes in pairs if sizes[0] != sizes[1]})
+        return ShapeChange(rank, {axis - rank: sizes for axis, sizes in pairs if sizes[0] != sizes[1]})
 
 
 def resize_variables(graph: Graph, shapes: Mapping[str, Shape]) -> tuple[Graph, tuple[str, ...]]:
@@ -202,7 +202,7 @@ def _refold(draft: Draft, spread_of: Propagation) -> list[str]:
     return unknown
 
 
-def _refolded(node: NodeDef, inputs: Sequence[Change | None]) -> Array | None:
+def _refolded(node: NodeDef, inputs: Sequence[ShapeChange | None]) -> Array | None:
     """Return the shape of an op's input with the new sizes, None where a constant is no such shape, or stays."""
     last = _SHAPE.fullmatch(node.name.rpartition("/")[2])
     values = numbers(node)

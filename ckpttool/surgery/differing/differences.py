@@ -4,7 +4,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ckpttool.core.names import listed
-from ckpttool.surgery.diff import Change, Diff
+from ckpttool.surgery.diff import Diff, TensorChange
 
 COLUMNS = ("name", "difference", "max_abs", "relative", "relative_l2", "cosine")
 LAYER_COLUMNS = ("name", "difference", "relative_l2", "tensors", "changed")
@@ -63,7 +63,7 @@ def ranking(diff: Diff) -> list[str]:
     return [f"{what}: {listed(items, SHOWN)}" for what, items in lines.items() if items]
 
 
-def _row(change: Change) -> dict[str, Any]:
+def _row(change: TensorChange) -> dict[str, Any]:
     problems = {
         "NaN": change.nan,
         "infinite": change.inf,

@@ -83,7 +83,7 @@ class Normal(Fill):
 
 
 @dataclass(frozen=True)
-class Rows(Fill):
+class RowsFill(Fill):
     """Copies of some rows in turn, of all where none are given."""
 
     name: ClassVar[str] = "rows"
@@ -184,7 +184,7 @@ class Resize(Edit):
             raise PlanError(f"{here}: {size - new_size} of {size} along axis {axis} would be lost (`allow_truncate`)")
         if new_size > size and not size and fill.needs_rows:
             raise PlanError(f"{here}: there is nothing along axis {axis} that new ones could be made of; fill=zeros")
-        rows = fill.rows if isinstance(fill, Rows) else ()
+        rows = fill.rows if isinstance(fill, RowsFill) else ()
         if wrong := [row for row in rows if not 0 <= row < size]:
             raise PlanError(f"{here}: there is no {wrong[0]} along axis {axis} to copy")
         if new_size > size and fill.needs_numbers:

@@ -17,7 +17,7 @@ SHOWN = 5
 
 
 @dataclass(frozen=True)
-class Joined:
+class JoinedCheckpoints:
     """The checkpoint that several become; a row for every tensor of theirs, and notes.
 
     `flaws` fills while the tensors are read: what came out that is no finite number, by name.
@@ -35,7 +35,7 @@ def join(
     what: str,
     lenient: bool = False,
     kind: Mapping[str, str] | None = None,
-) -> Joined:
+) -> JoinedCheckpoints:
     """Combine the weights of several checkpoints of one model, and take everything else from the last.
 
     Weights are combined where they are floats or complex numbers; integers, strings, step counters, optimizer slots and
@@ -65,7 +65,7 @@ def join(
     fates |= {name: f"left out: {why}" for name, why in problems.items()}
     specs = {name: tensor.spec for source in checkpoints for name, tensor in source.items() if name in fates}
     rows = [specs[name].row() | {"then": fate} for name, fate in fates.items()]
-    return Joined(
+    return JoinedCheckpoints(
         last.holding(kept).made_of(Provenance.joined(*(source.provenance for source in checkpoints))),
         tuple(rows),
         tuple(f"left out: {why}" for why in problems.values()),

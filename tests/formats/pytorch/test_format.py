@@ -17,10 +17,10 @@ from ckpttool import checkpoint
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
 from ckpttool.core.tensors import DTYPES, Tensor
 from ckpttool.formats.pytorch import pickle as torch_pickle
-from ckpttool.formats.pytorch.format import Torch
+from ckpttool.formats.pytorch.format import PyTorch
 from ckpttool.formats.pytorch.pickle import interpret
 
-HELD = [dtype for dtype in DTYPES if dtype.name in Torch.HOLDS]
+HELD = [dtype for dtype in DTYPES if dtype.name in PyTorch.HOLDS]
 
 
 def values(opened):
@@ -35,7 +35,7 @@ def saved(path, value, **options):
 class TestTorch(FormatTests):
     name = "torch"
     suffix = ".pt"
-    refused = tuple(dtype.name for dtype in DTYPES if dtype.name not in Torch.HOLDS)
+    refused = tuple(dtype.name for dtype in DTYPES if dtype.name not in PyTorch.HOLDS)
 
     def save(self, tensors, path, overwrite):
         saved(path, {name: in_torch(tensor.read()) for name, tensor in tensors.items()})
@@ -52,7 +52,7 @@ class TestTorch(FormatTests):
     def test_what_torch_writes_is_read(self, path, dtype, shape):
         array = numbers(dtype, shape)
         self.save(tensors_of(before=np.zeros(3)) | {"a/b": Tensor.of("a/b", array)}, path, False)
-        read = Torch().open(path)["a/b"]
+        read = PyTorch().open(path)["a/b"]
         back = read.read()
         assert (read.dtype, back.dtype, back.shape) == (dtype, dtype.numpy, shape)
         assert back.tobytes() == array.tobytes() == b"".join(read.pieces())
@@ -60,7 +60,7 @@ class TestTorch(FormatTests):
 
 def test_nothing_is_written(tmp_path):
     with pytest.raises(FormatError, match=r"x\.pt: files of torch\.save are read only; `to` safetensors"):
-        Torch().save({}, tmp_path / "x.pt", False)
+        PyTorch().save({}, tmp_path / "x.pt", False)
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ WEIGHTS = {
 def test_a_state_dict_keeps_its_names(fixtures):
     opened = checkpoint.open(fixtures / "state_dict.pt")
     assert (opened.format, values(opened), opened.metadata, opened.left_out) == ("torch", WEIGHTS, {}, ())
-    assert {checked.problem for checked in Torch().verify(fixtures / "state_dict.pt")} == {None}
+    assert {checked.problem for checked in PyTorch().verify(fixtures / "state_dict.pt")} == {None}
 
 
 def test_a_checkpoint_of_lightning(fixtures):
@@ -93,7 +93,7 @@ def test_a_checkpoint_of_lightning(fixtures):
     assert values(opened) == {**WEIGHTS, score: 1.5}
     assert opened.metadata == {"epoch": "3", "global_step": "120", "pytorch-lightning_version": "2.4.0"}
     assert opened.left_out == ("loops", "optimizer_states", "lr_schedulers", "hyper_parameters")
-    checked = [found.name for found in Torch().verify(fixtures / "lightning.ckpt")]
+    checked = [found.name for found in PyTorch().verify(fixtures / "lightning.ckpt")]
     assert checked[: len(opened)] == list(opened)
     assert all(name.startswith("data/") for name in checked[len(opened) :])  # the optimizer's
 
@@ -123,7 +123,7 @@ def test_views_of_one_storage(fixtures):
 def test_every_dtype(fixtures, name):
     opened = checkpoint.open(fixtures / name)
     assert {name: str(tensor.dtype) for name, tensor in opened.items()} == {name: name for name in opened}
-    assert set(opened) == set(Torch.HOLDS)
+    assert set(opened) == set(PyTorch.HOLDS)
     for tensor in opened.values():
         expected = np.arange(6).reshape(2, 3).astype(tensor.dtype.numpy)
         assert tensor.read().tolist() == expected.tolist()
@@ -131,7 +131,7 @@ def test_every_dtype(fixtures, name):
 
 def test_a_file_without_checksums_is_read(fixtures):
     assert values(checkpoint.open(fixtures / "no_checksums.pt")) == WEIGHTS
-    assert {checked.problem for checked in Torch().verify(fixtures / "no_checksums.pt")} == {None}
+    assert {checked.problem for checked in PyTorch().verify(fixtures / "no_checksums.pt")} == {None}
 
 
 def test_torch_agrees_on_a_model_with_everything(tmp_path):
@@ -456,7 +456,7 @@ def test_two_members_of_one_name_are_refused(tmp_path):
 
 def test_two_pickles_are_no_checkpoint(tmp_path):
     with pytest.raises(FormatError, match=r"has no data\.pkl, or several"):
-        Torch().open(crafted(tmp_path, {"w": tensor()}, **{"y/data.pkl": b""}))
+        PyTorch().open(crafted(tmp_path, {"w": tensor()}, **{"y/data.pkl": b""}))
 
 
 def test_packed_members_are_refused(tmp_path):
@@ -507,7 +507,7 @@ def test_a_bool_that_is_none_is_refused(tmp_path):
     path = crafted(tmp_path, said, **{"x/data/0": bytes([2] * 24)})
     with pytest.raises(CorruptCheckpoint, match="neither 0 nor 1"):
         checkpoint.open(path)["w"].read()
-    assert [bool(checked.problem) for checked in Torch().verify(path)] == [True]
+    assert [bool(checked.problem) for checked in PyTorch().verify(path)] == [True]
 
 
 def test_it_is_converted_to_safetensors_with_its_texts(fixtures, tmp_path):

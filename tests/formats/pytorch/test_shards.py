@@ -9,7 +9,7 @@ import torch
 
 from ckpttool import checkpoint
 from ckpttool.core.errors import CorruptCheckpoint, FormatError, MissingFile
-from ckpttool.formats.pytorch.format import Torch
+from ckpttool.formats.pytorch.format import PyTorch
 
 SHARDS = {
     "pytorch_model-00001-of-00002.bin": {"embed.weight": torch.arange(6.0).reshape(3, 2)},
@@ -44,7 +44,7 @@ def test_it_is_opened_by_its_folder_its_name_or_its_index(folder, place):
         "head.bias": [0, 0],
     }
     assert (opened.format, opened.left_out) == ("torch", ())
-    assert {item.name: item.problem for item in Torch().verify(folder / place)} == dict.fromkeys(WEIGHTS)
+    assert {item.name: item.problem for item in PyTorch().verify(folder / place)} == dict.fromkeys(WEIGHTS)
 
 
 def test_a_folder_with_one_file(tmp_path):

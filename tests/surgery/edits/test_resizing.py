@@ -7,7 +7,7 @@ import pytest
 
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import CkptError, PlanError
-from ckpttool.surgery.edits.resizing import Fill, Mean, Normal, Resize, Rows, To, Zeros
+from ckpttool.surgery.edits.resizing import Fill, Mean, Normal, Resize, RowsFill, To, Zeros
 
 MEAN = Mean()
 TABLE = np.array([[1, 2], [3, 6]], np.float32)
@@ -60,8 +60,8 @@ def test_a_head_grows_with_its_bias_and_their_slots(ckpt: Checkpoint) -> None:
 
 def test_rows_are_copied_in_turn(ckpt: Checkpoint) -> None:
     one, two = TABLE.tolist()
-    assert grown(ckpt, "embeddings", 5, fill=Rows())["embeddings"] == [one, two, one, two, one]
-    assert grown(ckpt, "embeddings", 4, fill=Rows((1,)))["embeddings"] == [one, two, two, two]
+    assert grown(ckpt, "embeddings", 5, fill=RowsFill())["embeddings"] == [one, two, one, two, one]
+    assert grown(ckpt, "embeddings", 4, fill=RowsFill((1,)))["embeddings"] == [one, two, two, two]
 
 
 def test_draws_follow_from_the_seed_and_the_name() -> None:
@@ -97,7 +97,7 @@ def test_the_same_size_changes_nothing(ckpt: Checkpoint) -> None:
     [
         ({"pattern": "embedings", "to": 3}, "'embedings' matches nothing; nearest: embeddings"),
         ({"pattern": "other", "to": 3, "axis": 1}, r"other/bias is \[2\]: it has no axis 1"),
-        ({"pattern": "embeddings", "to": 3, "fill": Rows((2,))}, "there is no 2 along axis 0 to copy"),
+        ({"pattern": "embeddings", "to": 3, "fill": RowsFill((2,))}, "there is no 2 along axis 0 to copy"),
     ],
 )
 def test_what_is_refused(ckpt: Checkpoint, how: dict[str, Any], message: str) -> None:
@@ -112,4 +112,4 @@ def test_of_nothing_only_zeros_are_made() -> None:
     assert resize(none, "x", 1, fill=Zeros())["x"].read().tolist() == [[0, 0]]
     with pytest.raises(PlanError, match="words holds string elements, which cannot be filled with mean"):
         resize(none, "words", 2)
-    assert resize(none, "words", 2, fill=Rows())["words"].read().tolist() == [b"a", b"a"]
+    assert resize(none, "words", 2, fill=RowsFill())["words"].read().tolist() == [b"a", b"a"]

@@ -8,7 +8,7 @@ import pytest
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import CkptError, FormatError, UnknownName
 from ckpttool.surgery.edits import EDITS, Cast, Edit, Reshape, Resize, SetValue, Slice, Transpose
-from ckpttool.surgery.edits.resizing import Rows, To
+from ckpttool.surgery.edits.resizing import RowsFill, To
 from ckpttool.surgery.edits.steps import Step, apply, read_script
 
 
@@ -122,7 +122,7 @@ def test_texts_that_are_not_understood(ckpt: Checkpoint, edit: str, text: str, m
         ("transpose", "a/(?!b)=2,0,1", Transpose("a/(?!b)", (2, 0, 1))),
         ("reshape", "a=", Reshape("a", ())),
         ("slice", "a = -1:-3:", Slice("a", -1, -3, None)),
-        ("resize", "(?=x)a = to(5, fill=rows)", Resize("(?=x)a", To(5, fill=Rows()))),
+        ("resize", "(?=x)a = to(5, fill=rows)", Resize("(?=x)a", To(5, fill=RowsFill()))),
         ("set", "a/b=-1e-3", SetValue("a/b", -0.001)),
         ("set", "a/b=9007199254740993", SetValue("a/b", 9007199254740993)),
         ("set", "a/b=1.npy", SetValue("a/b", Path("1.npy"))),
