@@ -23,6 +23,8 @@ class Optimizer(Call):
     noun, example = "optimizer", "momentum(0.01)"
     base: ClassVar[str]
     usual_rate: ClassVar[float] = 0.01
+    slots: ClassVar[tuple[str, ...]] = ()
+    """What TensorFlow names the slots of a variable, below its own name: `hidden1/kernel/Momentum`."""
 
     learning_rate: float | None = None
 
@@ -67,7 +69,7 @@ class GradientDescent(Optimizer):
 class Momentum(Optimizer):
     """Momentum (Polyak 1964)."""
 
-    name, base = "momentum", "MomentumOptimizer"
+    name, base, slots = "momentum", "MomentumOptimizer", ("Momentum",)
     momentum: float = 0.9
 
     def __post_init__(self) -> None:
@@ -91,7 +93,7 @@ class Nesterov(Momentum):
 class Adagrad(Optimizer):
     """Adagrad (Duchi et al. 2011)."""
 
-    name, base = "adagrad", "AdagradOptimizer"
+    name, base, slots = "adagrad", "AdagradOptimizer", ("Adagrad",)
     initial_accumulator_value: float = 0.1
 
     def __post_init__(self) -> None:
@@ -105,6 +107,7 @@ class RMSProp(Optimizer):
     """RMSProp (Tieleman and Hinton 2012)."""
 
     name, base, usual_rate = "rmsprop", "RMSPropOptimizer", 0.001
+    slots = ("RMSProp", "RMSProp_1")  # and RMSProp_2 where it is centered
     decay: float = 0.9
     momentum: float = 0.0
     epsilon: float = 1e-10
@@ -122,7 +125,7 @@ class RMSProp(Optimizer):
 class Adam(Optimizer):
     """Adam (Kingma and Ba 2015)."""
 
-    name, base, usual_rate = "adam", "AdamOptimizer", 0.001
+    name, base, usual_rate, slots = "adam", "AdamOptimizer", 0.001, ("Adam", "Adam_1")
     beta1: float = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-8
@@ -142,7 +145,7 @@ class AdamW(Optimizer):
     Each step takes `rate * weight_decay` of a weight away.
     """
 
-    name, base, usual_rate = "adamw", "AdamOptimizer", 0.001
+    name, base, usual_rate, slots = "adamw", "AdamOptimizer", 0.001, ("Adam", "Adam_1")
     weight_decay: float = 0.01
     beta1: float = 0.9
     beta2: float = 0.999
@@ -161,7 +164,7 @@ class AdamW(Optimizer):
 class Ftrl(Optimizer):
     """Follow the regularised leader (McMahan et al. 2013)."""
 
-    name, base = "ftrl", "FtrlOptimizer"
+    name, base, slots = "ftrl", "FtrlOptimizer", ("Ftrl", "Ftrl_1")
     learning_rate_power: float = -0.5
     initial_accumulator_value: float = 0.1
     l1_regularization_strength: float = 0.0

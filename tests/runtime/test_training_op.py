@@ -146,6 +146,15 @@ def test_sparse_gradients(name: str, resource: bool, new_network: Any, new_sessi
     assert_same(found, session.weights())
 
 
+@pytest.mark.parametrize("name", Optimizer.known())
+def test_slots_have_the_names_that_an_optimizer_says(name: str, new_network: Any) -> None:
+    call, _ = REFERENCES[name]
+    graph = with_training(network(new_network).export(), "loss/loss:0", WEIGHTS, Recipe(call), 1)
+    slots = {variable.name for variable in variables(graph).values() if variable.kind == "slot"}
+    of_weights = {slot for slot in slots if not slot.startswith("beta")}
+    assert of_weights == {f"{weight}/{slot}" for weight in WEIGHTS for slot in Optimizer.known()[name].slots}
+
+
 def test_the_training_op_runs_on_in_a_plain_program(new_network: Any, new_session: Any) -> None:
     recipe = Recipe("adam", schedule="exponential(0.5, 2)", l2="1e-3", max_norm="0.5", clip_global_norm=1.0)
     graph = with_training(network(new_network).export(), "loss/loss:0", WEIGHTS, recipe, 1)

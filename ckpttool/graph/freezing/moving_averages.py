@@ -1,4 +1,7 @@
-"""Which variables a frozen set really covers: moving averages share the fate of their layer."""
+"""Moving averages of frozen layers are frozen too: which those are, and which variables any training changes.
+
+`frozen.py` keeps them still: their updates are dropped (`updates.py`), and their layer runs in inference mode.
+"""
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping
