@@ -11,11 +11,11 @@ from ckpttool.graph.contents.stored import stored_tensors
 from ckpttool.graph.core import TensorRef
 from ckpttool.runtime.function import STEP_NUMBER, GraphFunction, runner
 from ckpttool.training.run import Position
-from ckpttool.training.training import Training
+from ckpttool.training.trainer import Trainer
 
 
 def explain(
-    training: Training, since: Position, values: Mapping[str, Array], failed: int, loss: float, good: str
+    training: Trainer, since: Position, values: Mapping[str, Array], failed: int, loss: float, good: str
 ) -> CkptError:
     """Return the error for a loss that is not finite in the epoch's batch `failed`.
 
@@ -32,7 +32,7 @@ def explain(
     return _error(f"the loss became {loss} in epoch {since.epoch}, at step {step + 1}", first, good)
 
 
-def explain_score(training: Training, position: Position, loss: float, good: str) -> CkptError:
+def explain_score(training: Trainer, position: Position, loss: float, good: str) -> CkptError:
     """Return the error for a validation loss that is not finite after all of an epoch's steps had finite ones."""
     first = _first_weights(training, _trained(training)) or "the weights are finite, a validation row's loss is not"
     where = f"in epoch {position.epoch}, after step {position.step}"
@@ -43,11 +43,11 @@ def _error(what: str, first: str, good: str) -> CkptError:
     return CkptError(f"{what}: {first}; try a lower `lr`, or `clip_norm`. The last good weights are {good}")
 
 
-def _trained(training: Training) -> list[Layer]:
+def _trained(training: Trainer) -> list[Layer]:
     return [layer for layer in layers(training.graph) if not set(layer.variables) <= set(training.frozen.names)]
 
 
-def _first_weights(training: Training, trained: list[Layer]) -> str | None:
+def _first_weights(training: Trainer, trained: list[Layer]) -> str | None:
     """Name the first variable of some layers that holds a non-finite value, if one does."""
     stored, values = stored_tensors(training.graph), training.state.read()
     for layer in trained:
@@ -57,7 +57,7 @@ def _first_weights(training: Training, trained: list[Layer]) -> str | None:
     return None
 
 
-def _first_output(training: Training, trained: list[Layer], epoch: int, batch: int, step: int) -> str:
+def _first_output(training: Trainer, trained: list[Layer], epoch: int, batch: int, step: int) -> str:
     """Name the first trained layer whose output is not finite for a batch, of those above what is fed."""
     fed = training.batch(epoch, batch)
     outputs = {layer.name: layer.output for layer in trained if layer.output and _is_above(training, layer.output, fed)}
@@ -69,7 +69,7 @@ def _first_output(training: Training, trained: list[Layer], epoch: int, batch: i
     return "the outputs of all layers are finite, the loss itself is not"
 
 
-def _is_above(training: Training, tensor: str, fed: Mapping[str, Array]) -> bool:
+def _is_above(training: Trainer, tensor: str, fed: Mapping[str, Array]) -> bool:
     """Tell whether a tensor can be computed from what is fed: no placeholder is left without."""
     todo, seen = [TensorRef.parse(tensor)], set[TensorRef]()
     while todo:

@@ -12,7 +12,7 @@ from ckpttool.training.callbacks.callback import Callback, Progress
 from ckpttool.training.failure import explain, explain_score
 from ckpttool.training.run import Epoch, Position, best_of, is_over
 from ckpttool.training.saves import Kept, Saves
-from ckpttool.training.training import Training
+from ckpttool.training.trainer import Trainer
 
 FIRST_CALL = 20
 """Steps in the first call into TensorFlow, before it is known how long a step takes."""
@@ -50,7 +50,7 @@ class Loop:
 
     def __init__(
         self,
-        training: Training,
+        training: Trainer,
         position: Position,
         kept: Kept | None,
         saves: Saves,

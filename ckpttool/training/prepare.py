@@ -19,7 +19,7 @@ from ckpttool.model.plan import PlanRow, plan_rows
 from ckpttool.runtime.build import with_dropout, with_objective, with_training
 from ckpttool.runtime.schedules import RunSteps
 from ckpttool.training.augment import check_augment
-from ckpttool.training.frozen import freeze_for_training
+from ckpttool.training.freezing import freeze_for_training
 from ckpttool.training.options import Options
 
 

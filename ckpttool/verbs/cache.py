@@ -10,7 +10,7 @@ from ckpttool.training.augment import augmentation_of, check_augment
 from ckpttool.training.bound import Bound
 from ckpttool.training.callbacks.callback import CallbackList, Callbacks, accepts_watch
 from ckpttool.training.features import FeatureCache, Features
-from ckpttool.training.frozen import freeze_for_training
+from ckpttool.training.freezing import freeze_for_training
 
 
 @accepts_watch

@@ -14,7 +14,7 @@ from ckpttool.model.model import Model
 from ckpttool.runtime.streaming import Means, Score
 from ckpttool.training.bound import Bound
 from ckpttool.training.callbacks.callback import CallbackList, Callbacks, accepts_watch
-from ckpttool.verbs.meaning import Meaning, meaning
+from ckpttool.verbs.outputs import Meaning, meaning
 
 MOST_CLASSES = 2000
 """Classes of which pairs are counted: a count for each pair, 8 bytes."""
@@ -215,7 +215,7 @@ class Uncounted:
 def tally_of(meaning: Meaning, row: tuple[int, ...], labels: tuple[int, ...]) -> Tally:
     """Return what counts rows whose outputs and labels have these shapes.
 
-    >>> from ckpttool.verbs.meaning import MEANINGS
+    >>> from ckpttool.verbs.outputs import MEANINGS
     >>> tally_of(MEANINGS["difference"], (3,), ()).summary()["note"]
     'no more figures: outputs of [3] and a label of [] for a row are not compared one by one'
     """

@@ -23,7 +23,7 @@ from ckpttool.training.options import Options
 from ckpttool.training.prepare import check_options, prepare
 from ckpttool.training.run import Position, Run, RunReport, best_of, report_path, write_report
 from ckpttool.training.saves import Every, Kept, Saves, refuse_saves
-from ckpttool.training.training import Training
+from ckpttool.training.trainer import Trainer
 
 MAY_CHANGE = ("epochs", "early_stopping", "save_every", "keep_checkpoints", "cache_dir")
 """Options that a run which goes on may have other values of: they do not change the steps that were taken."""
@@ -94,7 +94,7 @@ def finetune(
     saves = Saves(output, every, options.keep_checkpoints, {**asked, "data": facts["data"]["fingerprint"]})
     saved = saves.latest() if resume else None
     position, kept, tensors = (saved.position, saved.kept, saved.tensors) if saved else (Position(), None, None)
-    training = Training(bound, options, callback, position.epoch, tensors)
+    training = Trainer(bound, options, callback, position.epoch, tensors)
     loop = Loop(training, position, kept, saves, callback, interrupt or Interrupt())
     if not resume:
         saves.clear()

@@ -19,7 +19,7 @@ from ckpttool.training.callbacks.callback import CallbackList, Callbacks, accept
 from ckpttool.training.callbacks.plot import Picture
 from ckpttool.training.options import Options
 from ckpttool.training.prepare import check_options
-from ckpttool.training.training import Training
+from ckpttool.training.trainer import Trainer
 
 WIDEST = 1e30
 """How many times the lowest rate the highest may be: the growth is computed in float32."""
@@ -75,7 +75,7 @@ def find_learning_rate(
     check_options(model, tested)
     bound = Bound.of(model, options.roles, needed=("inputs", "labels"))
     bound = bound.with_training_rows(data, options.valid, options.features)
-    training = Training(bound, tested, CallbackList(callbacks), length=steps - 1)  # the last step has the whole factor
+    training = Trainer(bound, tested, CallbackList(callbacks), length=steps - 1)  # the last step has the whole factor
     return _run(training, np.geomspace(low, high, steps).tolist())
 
 
@@ -94,7 +94,7 @@ def _growing(options: Options, low: float, high: float) -> Recipe:
     return replace(recipe, lr=str(low), schedule=f"exponential({high / low})")
 
 
-def _run(training: Training, rates: list[float]) -> "RateCurve":
+def _run(training: Trainer, rates: list[float]) -> "RateCurve":
     """Take a step with each rate, until the loss diverges."""
     window = len(rates) // WINDOW
     smoother, points, bound = Smoother(window), list[Point](), inf

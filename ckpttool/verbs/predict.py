@@ -27,7 +27,7 @@ from ckpttool.model.model import Model
 from ckpttool.runtime.streaming import Stream
 from ckpttool.training.bound import Bound
 from ckpttool.training.callbacks.callback import CallbackList, Callbacks, accepts_watch
-from ckpttool.verbs.meaning import MEANINGS, meaning
+from ckpttool.verbs.outputs import MEANINGS, meaning
 
 Columns = Mapping[str, Array]
 """Arrays of the same rows by what they hold."""

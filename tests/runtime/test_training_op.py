@@ -14,12 +14,12 @@ from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.freezing.updates import drop_updates
 from ckpttool.graph.roles.resolve import find_roles
 from ckpttool.runtime.build import with_training
+from ckpttool.runtime.epochs import EpochRunner
 from ckpttool.runtime.function import GraphFunction
 from ckpttool.runtime.optimizers import Optimizer
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.runtime.schedules import FACTOR, RATE, UNKNOWN_STEPS, RunSteps
 from ckpttool.runtime.state import State, fresh_tensors
-from ckpttool.runtime.training import Trainer
 from ckpttool.runtime.training_op import put_training_op
 
 STEPS, SIZE = 4, 10
@@ -79,7 +79,7 @@ def train(graph: Any, op: str, values: Any, first: int) -> dict[str, Any]:
     """Take steps as `finetune` does; return the variables."""
     function = GraphFunction(graph, ["loss/loss:0", op], ["X:0", "y:0"])
     state = State(variables(graph).values(), values)
-    Trainer(function, state, {}).steps(
+    EpochRunner(function, state, {}).steps(
         {"X:0": X, "y:0": Y}, np.arange(first * SIZE, (first + STEPS) * SIZE), SIZE, first
     )
     return state.read()

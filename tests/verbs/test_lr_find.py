@@ -14,7 +14,7 @@ from ckpttool.model.model import Model
 from ckpttool.runtime.optimizers import Optimizer
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.training.options import Options
-from ckpttool.training.training import Training
+from ckpttool.training.trainer import Trainer
 from ckpttool.verbs import lr_find
 from ckpttool.verbs.finetune import finetune
 from ckpttool.verbs.lr_find import RateCurve, find_learning_rate
@@ -48,13 +48,13 @@ def test_the_same_seed_gives_the_same_curve(model: Model, data: Path) -> None:
 
 def test_the_rates_are_those_in_the_graph(model: Model, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A model that was trained has a counter of steps: the rates begin at the first one all the same."""
-    take, found = Training.take, list[float | None]()
+    take, found = Trainer.take, list[float | None]()
 
-    def heard(training: Training, *where: Any) -> Any:
+    def heard(training: Trainer, *where: Any) -> Any:
         found.append(training.learning_rate())
         return take(training, *where)
 
-    monkeypatch.setattr(Training, "take", heard)
+    monkeypatch.setattr(Trainer, "take", heard)
     curve = find_learning_rate(model, data, OPTIONS, 1e-5, 1e-1, 21)
     np.testing.assert_allclose(found, [point.rate for point in curve.points], rtol=1e-4)
     np.testing.assert_allclose(found, [10 ** (-5 + number / 5) for number in range(21)], rtol=1e-4)

@@ -9,7 +9,7 @@ from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.freezing.closure import FrozenPart, frozen_part
 from ckpttool.graph.freezing.moving_averages import with_moving_averages
-from ckpttool.graph.freezing.pinning import pin_training
+from ckpttool.graph.freezing.training_switch import pin_training
 from ckpttool.graph.freezing.updates import drop_updates, stop_at_cut, untrainable
 from ckpttool.graph.rewrite.prune import without_training
 

@@ -8,7 +8,7 @@ from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
 from ckpttool.graph.contents.op_outputs import dtype_of_output
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.freezing.closure import frozen_part
-from ckpttool.graph.freezing.pinning import pin_training
+from ckpttool.graph.freezing.training_switch import pin_training
 from ckpttool.graph.freezing.updates import drop_updates, stop_gradient, untrainable, update_ops, updated_variables
 
 

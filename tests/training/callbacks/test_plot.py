@@ -74,8 +74,8 @@ def test_a_vector_picture_and_a_name_with_dollars(tmp_path: Path) -> None:
 
 
 def test_the_settings_of_others_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = dict(mpl.rcParams)  # reading them may choose a backend, which imports pyplot
     monkeypatch.delitem(sys.modules, "matplotlib.pyplot", raising=False)
-    settings = dict(mpl.rcParams)
     drawn(tmp_path / "run.png", [epoch(1)])
     assert dict(mpl.rcParams) == settings
     assert "matplotlib.pyplot" not in sys.modules

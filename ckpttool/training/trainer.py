@@ -1,4 +1,4 @@
-"""Training: a bound model and its frozen part, prepared and checked, ready to take the steps of one stage."""
+"""The trainer of a stage: a bound model and its frozen part, prepared and checked, ready to take the steps of one stage."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -16,11 +16,11 @@ from ckpttool.graph.contents.stored import stored_tensors
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.model.model import Model
 from ckpttool.model.plan import prefix_note
+from ckpttool.runtime.epochs import EpochRunner, Steps
 from ckpttool.runtime.function import GraphFunction, runner
 from ckpttool.runtime.schedules import FACTOR, RATE, RunSteps
 from ckpttool.runtime.state import State, fresh_tensors
 from ckpttool.runtime.streaming import Evaluator, Score
-from ckpttool.runtime.training import Steps, Trainer
 from ckpttool.training.augment import augmentation_of, check_augment
 from ckpttool.training.bound import Bound, mode
 from ckpttool.training.callbacks.callback import Callback
@@ -34,7 +34,7 @@ BUFFER = IN_MEMORY // 4
 """Bytes of rows that are shuffled together where not all are in memory."""
 
 
-class Training:
+class Trainer:
     """A model, its data and its frozen part, ready to take the steps of one stage."""
 
     def __init__(
@@ -94,7 +94,7 @@ class Training:
         score = GraphFunction(self.graph, scores, fed, modes=inference)
         needed = {variable.op: variable for variable in [*step.variables, *score.variables]}
         self.state = State(needed.values(), self.values)
-        self._trainer = Trainer(step, self.state, training, augment)
+        self._trainer = EpochRunner(step, self.state, training, augment)
         self._evaluator = Evaluator(score, self.state, inference)
         ours = TensorRef.parse(RATE).op in self.graph.nodes
         self._rate = runner(GraphFunction(self.graph, [RATE]), self.state, {}) if ours else None
@@ -113,12 +113,12 @@ class Training:
         """The number of steps in an epoch."""
         return len(self.bounds) - 1
 
-    def at(self, epoch: int) -> "Training":
+    def at(self, epoch: int) -> "Trainer":
         """Return what trains an epoch: this, or the next stage, which begins with the present values."""
         if stage_of(self._stages, epoch) == self.stage:
             return self
         present = self.tensors(self.state.read())
-        return Training(self.source, self.options, self._callback, epoch, present, self._length)
+        return Trainer(self.source, self.options, self._callback, epoch, present, self._length)
 
     def follow(self, history: Sequence[Epoch]) -> None:
         """Set what depends on how the epochs went: the factor of a rate that follows the performance."""

@@ -10,11 +10,11 @@ from ckpttool.core.errors import GraphError
 from ckpttool.data.batches import batch_bounds, epoch_order, even_run
 from ckpttool.graph import files
 from ckpttool.model.model import Model
-from ckpttool.runtime import streaming, training
+from ckpttool.runtime import epochs, streaming
+from ckpttool.runtime.epochs import EpochRunner
 from ckpttool.runtime.function import GraphFunction
 from ckpttool.runtime.state import State
 from ckpttool.runtime.streaming import Evaluator
-from ckpttool.runtime.training import Trainer
 
 FED = ["X:0", "y:0"]
 
@@ -35,13 +35,15 @@ def arrays(rows: int) -> dict[str, Any]:
 
 
 @pytest.fixture
-def trainer(model: Path) -> tuple[Trainer, State]:
+def trainer(model: Path) -> tuple[EpochRunner, State]:
     function = GraphFunction(files.load(model), ["loss/loss:0", "train"], FED)
     state = State(function.variables, Model.open(model).checkpoint)
-    return Trainer(function, state, {}), state
+    return EpochRunner(function, state, {}), state
 
 
-def take(loop: Trainer, rows: dict[str, Any], order: Any, bounds: Any, count: int = 100, total: float = 0.0) -> float:
+def take(
+    loop: EpochRunner, rows: dict[str, Any], order: Any, bounds: Any, count: int = 100, total: float = 0.0
+) -> float:
     """Take an epoch's steps, at most `count` in a call; return the sum of their losses."""
     first = 0
     while first < len(bounds) - 1:
@@ -55,9 +57,9 @@ def take(loop: Trainer, rows: dict[str, Any], order: Any, bounds: Any, count: in
 
 @pytest.mark.parametrize("in_memory", [1 << 30, 400, 1], ids=["resident", "chunks", "a batch at a time"])
 def test_two_epochs_are_those_of_a_plain_loop(
-    trainer: tuple[Trainer, State], model: Path, new_session: Any, monkeypatch: pytest.MonkeyPatch, in_memory: int
+    trainer: tuple[EpochRunner, State], model: Path, new_session: Any, monkeypatch: pytest.MonkeyPatch, in_memory: int
 ) -> None:
-    monkeypatch.setattr(training, "IN_MEMORY", in_memory)
+    monkeypatch.setattr(epochs, "IN_MEMORY", in_memory)
     rows, (loop, state) = arrays(53), trainer
     session, bounds = new_session(model, model), batch_bounds(53, 10)
     for epoch in (1, 2):
@@ -74,7 +76,7 @@ def test_two_epochs_are_those_of_a_plain_loop(
         np.testing.assert_allclose(found[name], value, atol=1e-5)
 
 
-def test_how_steps_are_split_into_calls_changes_no_bit(trainer: tuple[Trainer, State]) -> None:
+def test_how_steps_are_split_into_calls_changes_no_bit(trainer: tuple[EpochRunner, State]) -> None:
     rows, (loop, state) = arrays(53), trainer
     before, order, bounds = state.read(), epoch_order(53, 4, 1), batch_bounds(53, 5)
     whole = take(loop, rows, order, bounds), state.read()
@@ -85,7 +87,7 @@ def test_how_steps_are_split_into_calls_changes_no_bit(trainer: tuple[Trainer, S
         np.testing.assert_array_equal(value, split[1][name])
 
 
-def test_no_step_is_taken_after_a_loss_that_is_no_number(trainer: tuple[Trainer, State]) -> None:
+def test_no_step_is_taken_after_a_loss_that_is_no_number(trainer: tuple[EpochRunner, State]) -> None:
     rows, loop = arrays(40), trainer[0]
     rows["X:0"][25, 0] = np.inf  # on some processors the ReLU of what is no number is 0
     taken = loop.steps(rows, np.arange(40), 10, first=0)
@@ -96,10 +98,10 @@ def test_no_step_is_taken_after_a_loss_that_is_no_number(trainer: tuple[Trainer,
     ("in_memory", "expected"), [(53 * 24, [53, 53]), (53 * 24 - 1, [44, 9]), (23 * 24, [22, 22, 9])]
 )
 def test_chunks_hold_no_more_than_the_limit_and_whole_batches(
-    trainer: tuple[Trainer, State], monkeypatch: pytest.MonkeyPatch, in_memory: int, expected: list[int]
+    trainer: tuple[EpochRunner, State], monkeypatch: pytest.MonkeyPatch, in_memory: int, expected: list[int]
 ) -> None:
     """A row has 24 bytes; four batches of 11 rows are one run of even ones, the last of 9 is another."""
-    monkeypatch.setattr(training, "IN_MEMORY", in_memory)
+    monkeypatch.setattr(epochs, "IN_MEMORY", in_memory)
     loop, seen = trainer[0], []
     monkeypatch.setattr(loop, "_run", lambda chunk, *_: seen.append(len(chunk["X:0"])) or (0, 0.0))
     for first, last, size in ((0, 44, 11), (44, 53, 9)):
@@ -107,7 +109,7 @@ def test_chunks_hold_no_more_than_the_limit_and_whole_batches(
     assert seen == expected
 
 
-def test_one_row_and_one_batch(trainer: tuple[Trainer, State]) -> None:
+def test_one_row_and_one_batch(trainer: tuple[EpochRunner, State]) -> None:
     assert np.isfinite(trainer[0].steps(arrays(1), np.array([0]), 1, 0).total)
 
 
@@ -136,7 +138,7 @@ def test_a_loss_per_row_is_refused(model: Path) -> None:
     function = GraphFunction(files.load(model), [each, "train"], FED)
     state = State(function.variables, Model.open(model).checkpoint)
     with pytest.raises(GraphError, match=r"SparseSoftmaxCrossEntropyWithLogits:0 is \[.*\], expected one number"):
-        Trainer(function, state, {}).steps(arrays(6), np.arange(6), 3, 0)
+        EpochRunner(function, state, {}).steps(arrays(6), np.arange(6), 3, 0)
     with pytest.raises(GraphError, match=r"is \[6\], expected one number: a mean over rows"):
         Evaluator(GraphFunction(files.load(model), [each], FED), state, {}).score(arrays(6), 6)
 

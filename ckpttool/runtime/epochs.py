@@ -41,7 +41,7 @@ class Steps:
         return not isfinite(self.total)
 
 
-class Trainer:
+class EpochRunner:
     """Runs steps of a graph's training op on variables that it owns."""
 
     def __init__(self, function: GraphFunction, state: State, constants: Feeds, prepare: Prepare | None = None) -> None:
