@@ -1,4 +1,4 @@
-"""The trainer of a stage: a bound model and its frozen part, prepared and checked, ready to take the steps of one stage."""
+"""The trainer of a stage: a bound model and its frozen part, prepared, checked, and ready to take its steps."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
