@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ckpttool import checkpoint
-from ckpttool.core.errors import CorruptCheckpoint, ExistingOutput, MissingFile, PlanError
+from ckpttool.core.errors import CorruptCheckpoint, ExistingOutput, PlanError
 from ckpttool.core.tensors import Tensor
 from ckpttool.formats.writing.files import replacing
 from ckpttool.graph import files
@@ -139,16 +139,15 @@ class Saves:
         self._forget()
         return prefix
 
-    def latest(self) -> Saved:
-        """Return the latest save that is whole.
+    def latest(self) -> Saved | None:
+        """Return the latest save that is whole; None where nothing was saved yet.
 
         Raises:
-            MissingFile: there is none.
             PlanError: the run that made it was asked for something else: an option, the model or the data differ.
         """
         states = sorted(self.folder.glob(f"*{_STATE}"))
         if not states:
-            raise MissingFile(f"{self.folder}: no save to go on from; leave `resume` out to start from the beginning")
+            return None
         state = self._read(states[-1])
         prefix = self.folder / f"{states[-1].name.removesuffix(_STATE)}.ckpt"
         position = Position.from_json(state["position"])

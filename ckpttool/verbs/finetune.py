@@ -88,15 +88,17 @@ def finetune(
     bound = Bound.of(model, options.roles, needed=("inputs", "labels"))
     bound = bound.with_training_rows(data, options.valid, options.features)
     facts = _facts(bound, data)
-    callback.on_differences(repeats.differences(facts) if repeats else [])
+    callback.on_notes(repeats.differences(facts) if repeats else [])
 
     asked = {name: value for name, value in options.flat().items() if name not in MAY_CHANGE}
     saves = Saves(output, every, options.keep_checkpoints, {**asked, "data": facts["data"]["fingerprint"]})
     saved = saves.latest() if resume else None
+    if resume and saved is None:
+        callback.on_notes([f"{saves.folder}: nothing was saved yet: the run starts from the beginning"])
     position, kept, tensors = (saved.position, saved.kept, saved.tensors) if saved else (Position(), None, None)
     training = Trainer(bound, options, callback, position.epoch, tensors)
     loop = Loop(training, position, kept, saves, callback, interrupt or Interrupt())
-    if not resume:
+    if saved is None:
         saves.clear()
     with callback.run(loop.history):
         kept = loop.run()

@@ -278,6 +278,20 @@ def test_a_run_that_is_stopped_says_how_to_go_on(
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"out.ckpt.{name}" for name in written]
 
 
+def test_the_line_of_a_job_that_may_be_stopped_is_the_same_at_every_start(
+    shell: Any, small: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out.ckpt"
+    command = ["finetune", small, "--data", data, "--epochs", "2", "-o", out, "--resume"]
+    monkeypatch.setattr(ProgressPrinter, "on_progress", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    first = shell.run(*command, exit_code=128 + signal.SIGTERM)
+    assert f"{out}.saves: nothing was saved yet: the run starts from the beginning\n" in first.stderr
+    monkeypatch.undo()
+    second = shell.run(*command)
+    assert "nothing was saved yet" not in second.stderr
+    assert [line[:9] for line in second.stdout.splitlines() if line.startswith("epoch")] == ["epoch   2"]
+
+
 def test_the_model_itself_is_never_the_output(shell: Any, small: Path, data: Path, tmp_path: Path) -> None:
     own = tmp_path / "own.ckpt"
     shell.run("reuse", small, "--layers", ".*", "-o", own)

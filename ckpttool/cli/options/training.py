@@ -126,7 +126,11 @@ _saves = together(
         show_default=True,
         help="How many of these saves to keep, in OUT.saves.",
     ),
-    click.option("--resume", is_flag=True, help="Go on from the latest save of a run that was stopped."),
+    click.option(
+        "--resume",
+        is_flag=True,
+        help="Go on from the latest save of a run that was stopped; begin where nothing is saved yet.",
+    ),
 )
 _recorded = as_value(
     "recording",

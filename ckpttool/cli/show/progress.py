@@ -114,8 +114,8 @@ class ProgressPrinter(Callback):
                 show_plan(plan)
         self._say(*notes)
 
-    def on_differences(self, notes: Sequence[str]) -> None:
-        """Say what is unlike the run that is repeated."""
+    def on_notes(self, notes: Sequence[str]) -> None:
+        """Say what is unlike the run that is repeated, or that there is nothing to resume."""
         self._say(*notes)
 
     def on_data(self, splits: Sequence[Split]) -> None:

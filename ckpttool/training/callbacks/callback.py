@@ -61,8 +61,8 @@ class Callback:
     def on_plan(self, plan: Sequence["PlanRow"], notes: Sequence[str]) -> None:
         """Receive the plan, and what a user should know of it, before the first step."""
 
-    def on_differences(self, notes: Sequence[str]) -> None:
-        """Receive how the model and the data differ from those of the run that is repeated."""
+    def on_notes(self, notes: Sequence[str]) -> None:
+        """Receive how a run differs from the one that it repeats, or that there is nothing to resume."""
 
     def on_data(self, splits: Sequence["Split"]) -> None:
         """Receive the rows that will be used, and what was done to them."""
