@@ -93,6 +93,8 @@ class Format(ABC):
     """What of a string it would not give back."""
     METADATA: ClassVar[bool] = False
     """Whether it keeps texts beside its tensors."""
+    EXPECTED_METADATA: ClassVar[Mapping[str, str]] = {}
+    """Texts without which other readers refuse a file that has any, and what they are where nobody gives others."""
     OPTIONS: ClassVar[frozenset[str]] = frozenset()
     """Which choices of `Writing` mean something to it: `like`, `shard_bytes`."""
     WRITES: ClassVar[bool] = True

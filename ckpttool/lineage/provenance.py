@@ -145,7 +145,7 @@ def carried(
     chain = provenance.chain(command or Command("save", (str(output),)))
     text = json.dumps(chain.as_json())
     if target.METADATA and len(text) <= MOST_TEXT:
-        yield replace(how, metadata={**how.metadata, KEY: text})
+        yield replace(how, metadata={**target.EXPECTED_METADATA, **how.metadata, KEY: text})
     else:
         yield how
         write_beside(output, Source.of(output, target.NAME, target.open(output)), chain)

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 
 from ckpttool import checkpoint
 from ckpttool.checkpoint import Checkpoint
+from ckpttool.formats.format import Writing
 from ckpttool.lineage.provenance import UNKNOWN, Command
 from ckpttool.lineage.records import Chain
 from ckpttool.lineage.storage import lineage_of
@@ -78,3 +80,12 @@ def test_signatures_and_passwords_of_urls_are_not_in_it() -> None:
         "diff",
         ("https://host/a/model.ckpt", "--like=s3://bucket/x", "--rename", "a@b=>c?"),
     )
+
+
+def test_a_lineage_never_stands_alone_where_readers_ask_for_a_format(tiny: Path, tmp_path: Path) -> None:
+    """transformers 4 takes a file without metadata, and refuses one whose metadata has no format."""
+    checkpoint.save(checkpoint.open(tiny), tmp_path / "a.safetensors")
+    checkpoint.save(checkpoint.open(tiny), tmp_path / "b.safetensors", how=Writing(metadata={"format": "tf"}))
+    for name, expected in (("a", "pt"), ("b", "tf")):
+        with safe_open(str(tmp_path / f"{name}.safetensors"), "np") as file:
+            assert (file.metadata()["format"], sorted(file.metadata())) == (expected, ["ckpttool.lineage", "format"])

@@ -13,6 +13,7 @@ an entry is the name that was left out, with the name that was kept.
 import itertools
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
+from typing import ClassVar
 
 from ckpttool.core.errors import CorruptCheckpoint, FormatError, MissingFile
 from ckpttool.core.tensors import Tensor, TensorSpec
@@ -91,6 +92,8 @@ class Safetensors(Format):
     SUFFIXES = (SUFFIX, INDEX_SUFFIX)
     LIMITS = "holds numbers only: no strings, variants, int4, complex128 or quantised ones; keeps no checksums"
     METADATA = True
+    EXPECTED_METADATA: ClassVar[Mapping[str, str]] = {"format": "pt"}
+    """transformers 4 refuses a file whose metadata has no format (`modeling_utils.load_state_dict`)."""
     HOLDS = frozenset(NAMES.values())
     OPTIONS = frozenset({"shard_bytes"})
     IN_FOLDER = ("model" + INDEX_SUFFIX, "model" + SUFFIX)
