@@ -13,7 +13,8 @@ from ckpttool.core.tensors import Array, Tensor, TensorSpec
 from ckpttool.formats.format import Checked, Format, Tensors
 from ckpttool.formats.pytorch import tree as torch_tree
 from ckpttool.formats.pytorch.archive import TorchArchive, is_torch
-from ckpttool.formats.pytorch.records import DTYPES
+from ckpttool.formats.pytorch.numpy_arrays import NumpyArray
+from ckpttool.formats.pytorch.records import DTYPES, View
 from ckpttool.formats.reading.archive import RATIO_LIMIT, UNPACKED_LIMIT
 from ckpttool.formats.reading.data_file import gathered, require_truth, swapped
 from ckpttool.formats.safetensors.index import read_index
@@ -43,21 +44,27 @@ class TorchTensors(Tensors):
             raise FormatError(f"{path}: {error}") from error
         except ValueError as error:
             raise CorruptCheckpoint(f"{path}: {error}") from error
-        self.views, self.metadata, self.left_out = content.tensors, content.metadata, content.left_out
+        self._names = list(content.tensors)
+        self.views = {name: leaf for name, leaf in content.tensors.items() if isinstance(leaf, View)}
+        self._arrays = {name: leaf for name, leaf in content.tensors.items() if isinstance(leaf, NumpyArray)}
+        self.metadata, self.left_out = content.metadata, content.left_out
         self._checked: set[str] = set()
         self._require_bytes()
 
     def __getitem__(self, name: str) -> Tensor:
+        if array := self._arrays.get(name):
+            assert array.dtype is not None
+            return Tensor(TensorSpec(name, array.shape, array.dtype), array.read)
         view = self.views[name]
         # The system would move the bytes without comparing the zip's checksum, so it gets no extent.
         pieces = partial(self._pieces, name) if view.whole and not self.archive.big else None
         return Tensor(TensorSpec(name, view.shape, view.dtype), partial(self._read, name), pieces)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.views)
+        return iter(self._names)
 
     def __len__(self) -> int:
-        return len(self.views)
+        return len(self._names)
 
     def _require_bytes(self) -> None:
         """Check storages, each of one dtype, and that tensors do not repeat their bytes to seem much larger."""
@@ -143,9 +150,9 @@ class ShardedTorch(Tensors):
         texts, left_out = dict(index.metadata), []
         for name, wanted in index.files.items():
             file = TorchTensors(path.with_name(name))
-            if missing := sorted(wanted - file.views.keys()):
+            if missing := sorted(wanted - file.keys()):
                 raise CorruptCheckpoint(f"{path}: {missing[0]} is said to be in {name}, which does not hold it")
-            left_out += [f"{name}: {other}" for other in (*(file.views.keys() - wanted), *file.left_out)]
+            left_out += [f"{name}: {other}" for other in (*(file.keys() - wanted), *file.left_out)]
             self._files.append(file)
             self._owners |= {key: file for key in file if key in wanted}
             texts = {**file.metadata, **texts}

@@ -11,6 +11,7 @@ from typing import Any
 
 from ckpttool.core.errors import FormatError
 from ckpttool.formats.pytorch import records
+from ckpttool.formats.pytorch.numpy_arrays import NumpyArray, NumpyType
 from ckpttool.formats.pytorch.records import KNOWN, Global, Opaque, Pairs
 
 OPCODE_LIMIT = 5_000_000
@@ -150,9 +151,11 @@ def _reduce(machine: _Machine, _: Any) -> None:
 
 
 def _build(machine: _Machine, _: Any) -> None:
-    """Drop an object's state: those that are read have none that matters (`_metadata` of a state dict)."""
-    machine.pop()
-    machine.top(Opaque, Pairs)
+    """Give arrays of NumPy their state; that of others does not matter (`_metadata` of a state dict)."""
+    state = machine.pop()
+    built = machine.top(Opaque, Pairs, NumpyArray, NumpyType)
+    if isinstance(built, (NumpyArray, NumpyType)):
+        built.build(state)
 
 
 def _storage(machine: _Machine, _: Any) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ckpttool.core.tensors import BY_NAME, DType
+from ckpttool.formats.pytorch.numpy_arrays import encoded, numpy_type, reconstructed, scalar
 
 RANK_LIMIT = 64
 SIZE_LIMIT = 1 << 63
@@ -207,6 +208,7 @@ TENSOR_MAKERS: dict[str, Callable[[tuple[Any, ...]], Any]] = {
     "torch._utils._rebuild_parameter": _first,
     "torch._utils._rebuild_parameter_with_state": _first,
 }
+_NUMPY = {"_reconstruct": reconstructed, "scalar": scalar}
 MAKERS: dict[str, Callable[[tuple[Any, ...]], Any]] = {
     "collections.OrderedDict": lambda _: Pairs(),
     "collections.defaultdict": lambda _: Pairs(),
@@ -219,6 +221,10 @@ MAKERS: dict[str, Callable[[tuple[Any, ...]], Any]] = {
     "torch.Size": _first,
     **TENSOR_MAKERS,
     "torch._tensor._rebuild_from_type_v2": _subclass,
+    "_codecs.encode": encoded,
+    "builtins.bytes": lambda arguments: None if arguments else b"",  # as protocol 2 has no bytes
+    "numpy.dtype": numpy_type,
+    **{f"numpy.{core}.multiarray.{name}": make for core in ("core", "_core") for name, make in _NUMPY.items()},
 }
 """What a call of a name makes of its arguments."""
 KNOWN = {
@@ -239,7 +245,6 @@ KNOWN = {
     "builtins.bytearray",
     "builtins.complex",
     "builtins.slice",
-    "_codecs.encode",
     "argparse.Namespace",
     "types.SimpleNamespace",
     "datetime.datetime",
@@ -247,12 +252,7 @@ KNOWN = {
     "pathlib.Path",
     "pathlib.PosixPath",
     "pathlib.WindowsPath",
-    "numpy.dtype",
     "numpy.ndarray",
-    "numpy.core.multiarray.scalar",
-    "numpy.core.multiarray._reconstruct",
-    "numpy._core.multiarray.scalar",
-    "numpy._core.multiarray._reconstruct",
     "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint",
     "pytorch_lightning.callbacks.early_stopping.EarlyStopping",
 }

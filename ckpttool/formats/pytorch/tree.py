@@ -5,7 +5,11 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from ckpttool.core.errors import FormatError
-from ckpttool.formats.pytorch.records import Pairs, Unread, View
+from ckpttool.formats.pytorch.numpy_arrays import NumpyArray
+from ckpttool.formats.pytorch.records import Opaque, Pairs, Unread, View
+
+Leaf = View | NumpyArray
+"""What is a tensor in a tree."""
 
 MODELS = ("state_dict", "model_state_dict", "model_state", "model", "module", "net", "network", "weights")
 """Keys under which programs keep a model's state dict; the first of them that is there keeps its names."""
@@ -22,9 +26,9 @@ TENSOR = "tensor"
 
 
 class FoundTensors(NamedTuple):
-    """Tensors by name, texts beside them, and the keys of what was left out."""
+    """Tensors by name, texts beside them, and the paths of what was left out."""
 
-    tensors: dict[str, View]
+    tensors: dict[str, Leaf]
     metadata: dict[str, str]
     left_out: tuple[str, ...]
 
@@ -38,11 +42,11 @@ def find(value: Any) -> FoundTensors:
     """
     walk = _Walk()
     if not isinstance(value, Pairs):
-        return FoundTensors(dict(walk.tensors(value, "")), {}, ())
+        return FoundTensors(dict(walk.tensors(value, "")), {}, tuple(walk.unknown))
     parts = dict(_texts(value))
     state_dicts = (key for key in MODELS if isinstance(parts.get(key), Pairs))
-    model = next((key for key in state_dicts if any(isinstance(part, View) for _, part in parts[key])), None)
-    tensors: dict[str, View] = {}
+    model = next((key for key in state_dicts if any(isinstance(part, Leaf) for _, part in parts[key])), None)
+    tensors: dict[str, Leaf] = {}
     metadata: dict[str, str] = {}
     left_out: list[str] = []
     for key, part in _texts(value):
@@ -50,9 +54,10 @@ def find(value: Any) -> FoundTensors:
             metadata[key] = text
         if text is not None or part is None:
             continue
+        walk.unknown.clear()
+        walk.takes_arrays = model in (None, key)  # beside a model they are figures of the training
         named = [] if _is_training(key, part) else list(walk.tensors(part, "" if key == model else key))
-        if not named:
-            left_out.append(key)
+        left_out += walk.unknown if named else [key]
         for name, view in named:
             if name in tensors:
                 raise ValueError(f"two tensors are named {name}")
@@ -60,11 +65,13 @@ def find(value: Any) -> FoundTensors:
     return FoundTensors(tensors, ties(tensors) | metadata, tuple(left_out))
 
 
-def ties(tensors: dict[str, View]) -> dict[str, str]:
+def ties(tensors: dict[str, Leaf]) -> dict[str, str]:
     """Return the names of tensors that are an earlier one again, each with that one's."""
     first: dict[Any, str] = {}
     tied = {}
     for name, view in tensors.items():
+        if isinstance(view, NumpyArray):
+            continue
         place = (view.storage.key, view.dtype, view.offset, view.shape, view.strides)
         if first.setdefault(place, name) != name and 0 not in view.shape:
             tied[name] = first[place]
@@ -72,18 +79,22 @@ def ties(tensors: dict[str, View]) -> dict[str, str]:
 
 
 class _Walk:
-    """Looks through lists and dicts, and counts what it looks at."""
+    """Looks through lists and dicts, counts what it looks at, and notes the paths of what it does not understand."""
 
     def __init__(self) -> None:
         self.visits = 0
+        self.unknown: list[str] = []
+        self.takes_arrays = True
 
-    def tensors(self, value: Any, name: str, depth: int = 0) -> Iterator[tuple[str, View]]:
+    def tensors(self, value: Any, name: str, depth: int = 0) -> Iterator[tuple[str, Leaf]]:
         """Yield the tensors in a value, with their names."""
         self.visits += 1 + len(name) // NAME_SHARE
         if depth > DEPTH_LIMIT or self.visits > VISITS_LIMIT:
             raise ValueError("its lists and dicts are nested without end")
-        if isinstance(value, View):
+        if isinstance(value, View) or (isinstance(value, NumpyArray) and value.dtype and self.takes_arrays):
             yield name or TENSOR, value
+        elif isinstance(value, (Opaque, NumpyArray)):
+            self.unknown.append(name or TENSOR)
         elif isinstance(value, Unread):
             raise FormatError(f"{name or TENSOR} {value.why}, and no such tensor is read")
         elif isinstance(value, Pairs):
