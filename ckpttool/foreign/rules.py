@@ -56,7 +56,7 @@ class Rule:
     are too, such as a kernel that is tied to an embedding.
 
     >>> list(Rule("fc(\\d)", r"hidden\1").moves(["fc1/kernel", "fc10/kernel"]))
-    [Move(sources=('fc1/kernel',), targets=('hidden1/kernel',), transform=None, copy=False)]
+    [TensorMove(sources=('fc1/kernel',), targets=('hidden1/kernel',), transform=None, copy=False)]
 
     Raises:
         CkptError: a pattern is not a regular expression, a new name has a group that the first pattern lacks, the

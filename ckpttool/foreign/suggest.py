@@ -160,7 +160,7 @@ def as_toml(draft: RuleDraft) -> str:
 
     >>> from ckpttool.foreign.layouts import parse_layout
     >>> pair = Suggestion(("fc.weight",), ("fc/kernel",), parse_layout("dense"), 0.9)
-    >>> print(as_toml(Draft((pair,), (), ())).split("\n\n")[1].strip())
+    >>> print(as_toml(RuleDraft((pair,), (), ())).split("\n\n")[1].strip())
     [[rule]]  # 0.9: the names end alike
     from = 'fc\.weight'
     to = 'fc/kernel'

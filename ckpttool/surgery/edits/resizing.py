@@ -126,7 +126,7 @@ class Resize(Edit):
     >>> {name: tensor.read().tolist() for name, tensor in after.items()}
     {'out/kernel': [[1.0, 3.0, 2.0]], 'out/bias': [5.0, 7.0, 6.0]}
     >>> Resize.parse("embeddings/.* = to(32000, fill=rows([3, 5]))").to
-    To(size=32000, axis=0, fill=Rows(rows=(3, 5)))
+    To(size=32000, axis=0, fill=RowsFill(rows=(3, 5)))
     """
 
     name: ClassVar[str] = "resize"
