@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import ckpttool
-from ckpttool.core.errors import CorruptCheckpoint
+from ckpttool.core.errors import FormatError
 from ckpttool.core.tensors import Tensor
 from ckpttool.formats.reading import archive
 from ckpttool.formats.tensorflow.prefix import V1_SHARD, BundleFiles, prefix_of
@@ -88,7 +88,7 @@ class Source:
         """Say whether files have the bytes that were hashed; a zip that is damaged by now has others."""
         try:
             return _hash(files) == self.hash
-        except CorruptCheckpoint:
+        except FormatError:
             return False
 
 

@@ -43,11 +43,21 @@ def opened(path: Path) -> zipfile.ZipFile:
 
     Raises:
         CorruptCheckpoint: it is damaged.
+        FormatError: something stands in front of it, such as another archive, of which nothing would be seen.
     """
     try:
-        return zipfile.ZipFile(sparse_files.readable(path))
+        archive = zipfile.ZipFile(sparse_files.readable(path))
     except (*BAD_ZIP, NotImplementedError, UnicodeDecodeError) as error:
         raise CorruptCheckpoint(f"{path}: the zip file is damaged or cut off: {error}") from error
+    before = min((info.header_offset for info in archive.infolist()), default=0)
+    if before > 0:
+        archive.close()
+        shards = " (so does torch.distributed.checkpoint: `dcp_to_torch_save` makes one file of a folder)"
+        raise FormatError(
+            f"{path}: {before} bytes stand in front of its zip archive, such as another archive"
+            f"{shards if path.suffix == '.distcp' else ''}; one file holds one checkpoint"
+        )
+    return archive
 
 
 def directory_of(path: Path) -> int:
