@@ -4,11 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ckpttool.runtime.configure import tensorflow
+from ckpttool.runtime.configure import configure_tensorflow, tensorflow
 
 
 def exported(path: Path, build: Callable[..., Any], *sizes: Any) -> Path:
     """Write the graph of a network, without a checkpoint."""
+    configure_tensorflow()  # the process is ours; only the first call before the import matters
     tf1 = tensorflow().compat.v1
     with tf1.Graph().as_default():
         build(tf1, *sizes)

@@ -66,6 +66,7 @@ def run(command: str, folder: Path) -> Iterator[str]:
 
 def table(folder: Path) -> list[str]:
     """Compare the old model with the reused and the fine-tuned one."""
+    ckpttool.configure_tensorflow()  # this process is ours: no log messages
     old, new, tuned = (ckpttool.Model.open(folder / f"{name}.ckpt") for name in ("my_model_final", "new", "tuned"))
     taken = ckpttool.diff(old.checkpoint, new.checkpoint).same
     report = json.loads((folder / "tuned.ckpt.run.json").read_text(encoding="utf-8"))
