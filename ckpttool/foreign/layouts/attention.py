@@ -6,6 +6,7 @@ Query, key and value are joined in one matrix or split, their heads apart or not
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
@@ -178,19 +179,25 @@ class Keras(AttentionForm):
     def read(self, arrays: Sequence[Array]) -> Projections:
         """Join the heads."""
         projections = with_biases(arrays)
-        inner = [kernel.reshape(len(kernel), -1) for kernel, _ in projections[:3]]
-        outer = [kernel.reshape(-1, kernel.shape[-1]) for kernel, _ in projections[3:]]
+        inner = [kernel.reshape(len(kernel), prod(kernel.shape[1:])) for kernel, _ in projections[:3]]
+        outer = [kernel.reshape(prod(kernel.shape[:-1]), kernel.shape[-1]) for kernel, _ in projections[3:]]
         biases = [None if bias is None else bias.reshape(-1) for _, bias in projections]
         return [Projection(*each) for each in zip([*inner, *outer], biases, strict=True)]
 
     def write(self, weights: Projections) -> list[Array]:
         """Part the heads."""
-        head = (self.heads, -1)
+        heads = self.heads
         inner = [
-            Projection(kernel.reshape(len(kernel), *head), None if bias is None else bias.reshape(head))
+            Projection(
+                kernel.reshape(len(kernel), heads, kernel.shape[1] // heads),
+                None if bias is None else bias.reshape(heads, len(bias) // heads),
+            )
             for kernel, bias in weights[:3]
         ]
-        outer = [Projection(kernel.reshape(*head, kernel.shape[-1]), bias) for kernel, bias in weights[3:]]
+        outer = [
+            Projection(kernel.reshape(heads, len(kernel) // heads, kernel.shape[-1]), bias)
+            for kernel, bias in weights[3:]
+        ]
         return in_turn([*inner, *outer])
 
 

@@ -133,7 +133,7 @@ class Pointwise(OneToOne):
         """Return a view where the window is 1, else a copy."""
         channels, outputs = array.shape[-2:]
         if self.form == "keras":
-            return array.reshape(-1, outputs)
+            return array.reshape(prod(array.shape[:-1]), outputs)
         first = array.transpose(np.argsort(channels_last(array.ndim)))
         return first.reshape(outputs, channels * prod(self._window))
 

@@ -138,3 +138,9 @@ def refused_by_value(text: str) -> bool:
 def test_a_layout_s_text_is_read_again(text: str) -> None:
     layout = parse_layout(text)
     assert parse_layout(str(layout)) == layout
+
+
+@pytest.mark.parametrize("text", ["pointwise(keras)", "pointwise(torch)", "dense"])
+def test_a_layer_without_inputs_and_outputs_goes_there_and_back(text: str) -> None:
+    layout, empty = parse_layout(text), np.zeros((0, 0), np.float16)
+    assert [array.shape for array in layout.invert(layout.apply([empty]))] == [(0, 0)]
