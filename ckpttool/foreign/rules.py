@@ -14,7 +14,6 @@ from pathlib import Path
 
 from ckpttool.core.errors import CkptError, MissingFile, PlanError, UnknownName
 from ckpttool.core.names import suggestion
-from ckpttool.foreign.layouts import parse_layout
 from ckpttool.remote.paths import refuse_url_input
 
 ARROW = "=>"
@@ -80,6 +79,8 @@ class Rule:
         if len({pattern.groups for pattern in patterns}) > 1:
             raise CkptError(f"the rule {self}: its patterns have different numbers of groups")
         if self.transform not in (None, AUTO):
+            from ckpttool.foreign.layouts import parse_layout  # needs NumPy, which listing rules does not
+
             parse_layout(str(self.transform))
 
     def moves(self, names: Iterable[str]) -> Iterator[TensorMove]:
