@@ -42,13 +42,19 @@ class TorchArchive:
         """Read the zip's directory.
 
         Raises:
-            FormatError: it is older than the zip format, a program, or has members that are not read.
+            FormatError: it is older than the zip format, a program, a part of a distributed checkpoint, or has members
+                that are not read.
             CorruptCheckpoint: it is damaged.
         """
         if is_old(path):
             raise FormatError(
                 f"{path} is in the format of PyTorch before 1.6, which is not read; where you trust it, this converts "
                 f"it: {_command(path, LOAD)}"
+            )
+        if path.suffix == ".distcp":
+            raise FormatError(
+                f"{path} is a part of a folder of torch.distributed.checkpoint, which is not read; this makes one file "
+                f"of the folder: python -m torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER NEW.pt"
             )
         self.file = CheckpointFile(path)
         self.path = path

@@ -52,11 +52,8 @@ def opened(path: Path) -> zipfile.ZipFile:
     before = min((info.header_offset for info in archive.infolist()), default=0)
     if before > 0:
         archive.close()
-        shards = " (so does torch.distributed.checkpoint: `dcp_to_torch_save` makes one file of a folder)"
-        raise FormatError(
-            f"{path}: {before} bytes stand in front of its zip archive, such as another archive"
-            f"{shards if path.suffix == '.distcp' else ''}; one file holds one checkpoint"
-        )
+        where = f"{path}: {before} bytes stand in front of its zip archive"
+        raise FormatError(f"{where}, such as another archive; one file holds one checkpoint")
     return archive
 
 
