@@ -10,7 +10,7 @@ from ckpttool.core.names import Pattern, renamed, suggestion
 from ckpttool.core.tensors import BY_NAME, Array, Tensor, TensorSpec
 from ckpttool.core.variable_kinds import OBJECT_GRAPH, TensorKind, kinds
 from ckpttool.formats import registry
-from ckpttool.formats.format import PLAIN, Writing
+from ckpttool.formats.format import PLAIN, Format, Writing
 from ckpttool.formats.reading.url_files import local
 from ckpttool.formats.tensorflow.prefix import prefix_of
 from ckpttool.lineage.provenance import KEY, UNKNOWN, Command, Provenance, SourceFile, carried
@@ -210,8 +210,8 @@ def save(
 
     `how` has what a format leaves open: metadata, a file whose structure to take (and whose format, where neither name
     nor suffix says one), the size of shards. At any moment the old output is there whole, or the new one. What is
-    written is read again before it counts. The output carries its lineage: the files that the tensors were read from,
-    the edits since, and the `command` that makes it.
+    written is read again before it counts. An object graph goes only into a format that has a use for it. The output
+    carries its lineage: the files that the tensors were read from, the edits since, and the `command` that makes it.
 
     Raises:
         ExistingOutput: there is one already and `overwrite` was not given.
@@ -225,7 +225,15 @@ def save(
         how, provenance = replace(how, source=tensors.path, origins=tensors.origins), tensors.provenance
     target = registry.for_output(path, format, how.like)
     with carried(provenance, command, path, target, how) as carrying:
-        target.save(_as_tensors(tensors), path, overwrite, carrying)
+        named = storable(tensors, target) if isinstance(tensors, Checkpoint) else _as_tensors(tensors)
+        target.save(named, path, overwrite, carrying)
+
+
+def storable(tensors: Checkpoint, target: Format) -> Checkpoint:
+    """Return what a format is given of a checkpoint: all but the object graph, if it has no use for one."""
+    if target.OBJECT_GRAPH or OBJECT_GRAPH not in tensors:
+        return tensors
+    return tensors.only(set(tensors) - {OBJECT_GRAPH})
 
 
 def _as_tensors(values: Mapping[str, Any]) -> dict[str, Tensor] | Mapping[str, Tensor]:

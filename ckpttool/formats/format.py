@@ -93,6 +93,8 @@ class Format(ABC):
     """What of a string it would not give back."""
     METADATA: ClassVar[bool] = False
     """Whether it keeps texts beside its tensors."""
+    OBJECT_GRAPH: ClassVar[bool] = False
+    """Whether it has a use for TensorFlow 2's object graph, which says where the tensors of a checkpoint belong."""
     EXPECTED_METADATA: ClassVar[Mapping[str, str]] = {}
     """Texts without which other readers refuse a file that has any, and what they are where nobody gives others."""
     OPTIONS: ClassVar[frozenset[str]] = frozenset()

@@ -42,7 +42,8 @@ class CheckpointPlan:
         target = registry.for_output(output)
         graph, behind = graph_alongside(tensors, target.NAME)
         notes = (*notes, *combined.notes, *left_behind(tensors, target), *behind)
-        return cls(tensors, target.NAME, combined.rows, notes, with_texts(tensors, target), graph, combined.flaws)
+        stored = checkpoint.storable(tensors, target)
+        return cls(stored, target.NAME, combined.rows, notes, with_texts(tensors, target), graph, combined.flaws)
 
     @property
     def nbytes(self) -> int:

@@ -9,7 +9,7 @@ from ckpttool import checkpoint
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import CkptError, FormatError
 from ckpttool.core.names import Pattern, listed
-from ckpttool.core.variable_kinds import base_name, kinds
+from ckpttool.core.variable_kinds import OBJECT_GRAPH, base_name, kinds
 from ckpttool.formats import registry
 from ckpttool.formats.format import PLAIN, Format, Writing
 from ckpttool.lineage.provenance import Command
@@ -67,7 +67,7 @@ def plan_convert(
             others = [name for name in registry.names() if choice in registry.get(name).OPTIONS]
             raise CkptError(f"`{choice}` means nothing to {target.NAME}, only to {', '.join(others)}")
     kind = kind or kinds(source)
-    chosen = _chosen(kind, layers, drop_slots)
+    chosen = _chosen(kind, layers, drop_slots) & set(checkpoint.storable(source, target))
     reasons = {name: target.why_not(source[name]) for name in source if name in chosen}
     homeless = {name: reason for name, reason in reasons.items() if reason}
     if homeless and not lenient:
@@ -92,6 +92,8 @@ def left_behind(source: Checkpoint, target: Format, how: Writing = PLAIN) -> lis
     notes = []
     if "like" not in target.OPTIONS or how.like:
         notes += [f"left out, as it is no tensor of a model: {name}" for name in source.left_out]
+    if OBJECT_GRAPH in source and not target.OBJECT_GRAPH:
+        notes.append(f"left out, as {target.NAME} has no places for objects: the object graph ({OBJECT_GRAPH})")
     if source.metadata and not target.METADATA:
         notes.append(f"left out, as {target.NAME} keeps no texts: {listed(source.metadata)}")
     return notes

@@ -50,6 +50,7 @@ class Bundle(Format):
     SUFFIXES = (".ckpt", ".index", "")
     LIMITS = "holds every dtype but resources; a variant can be copied from another bundle, not made"
     HOLDS = ANY
+    OBJECT_GRAPH = True
     OPTIONS = frozenset({"shard_bytes"})
 
     IN_FOLDER = (STATE_FILE,)

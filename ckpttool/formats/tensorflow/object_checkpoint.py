@@ -47,6 +47,7 @@ class ObjectCheckpoint(Format):
     NAME = "object"
     LIMITS = "is a bundle with an object graph: written where there is one, read again by TensorFlow 2 by path"
     HOLDS = ANY
+    OBJECT_GRAPH = True
     OPTIONS = frozenset({"shard_bytes"})
 
     def recognises(self, path: Path) -> bool:

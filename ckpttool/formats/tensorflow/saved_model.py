@@ -32,6 +32,7 @@ class SavedModel(Format):
     NAME = "saved-model"
     LIMITS = "an edited copy of a SavedModel's folder: the variables that are there, in their shapes and dtypes"
     HOLDS = ANY
+    OBJECT_GRAPH = True
     OPTIONS = frozenset({"like"})
     IN_FOLDER = (GRAPHS[0],)
 

@@ -60,8 +60,11 @@ class Drop(Edit):
 
 
 def _with_slots(ckpt: Checkpoint, pattern: str) -> set[str]:
-    """Return what a pattern takes of all tensors, with the slots of the variables among it."""
-    names = set(Pattern(pattern).select(named(ckpt)))
+    """Return what a pattern takes of all tensors, with the slots of the variables among it.
+
+    An object graph is taken only by a pattern that has its name: `.*` means tensors of a model.
+    """
+    names = set(Pattern(pattern).select(ckpt if OBJECT_GRAPH in pattern else named(ckpt)))
     return names | {slot for slot, owner in owners(ckpt).items() if owner in names}
 
 
