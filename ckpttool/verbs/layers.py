@@ -1,6 +1,5 @@
 """Layers: the layers of a model in data-flow order, and patterns that name them."""
 
-import re
 from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 from ckpttool import checkpoint
 from ckpttool.core.names import scopes, separator
+from ckpttool.core.pattern_text import shortest_pattern
 from ckpttool.formats.tensorflow.object_graph import EXPORTED_TWICE
 from ckpttool.graph.contents.layers import layers as graph_layers
 from ckpttool.graph.contents.stored import named_as_saved
@@ -15,7 +15,7 @@ from ckpttool.graph.core import Graph
 from ckpttool.model.resolve import graph_beside, open_either
 
 PASTED = 16
-"""Layers that a pattern names one by one; more are named by the scopes above them."""
+"""Layers that are told apart; of more the scopes above them are."""
 
 
 def layer_rows(path: Path, tags: Collection[str] | None = None) -> list[dict[str, Any]]:
@@ -52,45 +52,28 @@ def _is_copy(name: str) -> bool:
 
 
 def layer_patterns(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """Return patterns for the layers of `layer_rows`, ready to paste."""
-    return paste_patterns([row["name"] for row in rows], separator(name for row in rows for name in row["variables"]))
+    """Return patterns for the layers of `layer_rows`, ready to paste: all of them, then all but the last.
 
+    Of many layers the last scope is left away.
 
-def paste_patterns(layers: Sequence[str], between: str = "/") -> list[str]:
-    """Return patterns for layers in data-flow order, ready to paste: all of them, then all but the last.
-
-    Of many layers the scopes above them are named; components are separated by `between`.
-
-    >>> paste_patterns(["hidden1", "hidden2", "hidden3", "outputs"])
-    ['hidden[123]|outputs', 'hidden[123]']
-    >>> paste_patterns([f"block{block}/conv{layer}" for block in (1, 2, 3) for layer in range(20)])
-    ['block[123]', 'block[12]']
+    >>> rows = [{"name": name, "variables": (f"{name}/kernel",)} for name in ("hidden1", "hidden2", "outputs")]
+    >>> layer_patterns(rows)
+    ['hidden[12]|outputs', 'hidden[12]']
     """
-    depth = max((name.count(between) + 1 for name in layers), default=1)
-    while depth > 1 and len(_scopes(layers, depth, between)) > PASTED:
+    between = separator(name for row in rows for name in row["variables"])
+    layers = [row["name"].split(between) for row in rows]
+    depth = max(map(len, layers), default=1)
+    while depth > 1 and len({tuple(layer[:depth]) for layer in layers}) > PASTED:
         depth -= 1
-    scopes = _scopes(layers, depth, between)
-    return [_folded(cut) for cut in (scopes, scopes[:-1]) if cut]
-
-
-def _scopes(names: Sequence[str], depth: int, between: str) -> list[str]:
-    """Return the first components of names, each once, in their order."""
-    return list(dict.fromkeys(between.join(name.split(between)[:depth]) for name in names))
-
-
-def _folded(names: Sequence[str]) -> str:
-    """Return one pattern for names, those that differ in a last digit folded into a class."""
-    stems: dict[str, list[str]] = {}
-    for name in names:
-        stem, digit = (name[:-1], name[-1]) if re.search(r"(?<!\d)\d$", name) else (name, "")
-        stems.setdefault(stem, []).append(digit)
-    return "|".join(_stem_pattern(stem, digits) for stem, digits in stems.items())
-
-
-def _stem_pattern(stem: str, digits: Sequence[str]) -> str:
-    escaped = re.sub(r"([.^$*+?{}\[\]\\|()])", r"\\\1", stem)
-    named = sorted(set(digits) - {""})
-    if not named:
-        return escaped
-    ending = named[0] if len(named) == 1 else f"[{''.join(named)}]"
-    return f"{escaped}|{escaped}{ending}" if "" in digits else escaped + ending
+    last = layers[-1][:depth] if layers else []
+    lower, top = (
+        [
+            name
+            for row, layer in zip(rows, layers, strict=True)
+            if (layer[:depth] == last) == is_last
+            for name in row["variables"]
+        ]
+        for is_last in (False, True)
+    )
+    patterns = (shortest_pattern([*lower, *top], between=between), shortest_pattern(lower, top, between))
+    return [pattern for pattern in patterns if pattern]

@@ -18,7 +18,7 @@ def test_the_chapters_network(shell: Any, model: Path) -> None:
         "hidden5\t2550\tdnn/hidden5/Relu:0\thidden5/kernel, hidden5/bias",
         "outputs\t510\tdnn/outputs/BiasAdd:0\toutputs/kernel, outputs/bias",
     ]
-    assert result.stderr.splitlines() == ["--layers 'hidden[12345]|outputs'", "--layers 'hidden[12345]'"]
+    assert result.stderr.splitlines() == ["--layers 'hidden[1-5]|outputs'", "--layers 'hidden[1-5]'"]
 
 
 def test_a_printed_pattern_takes_what_it_says(shell: Any, model: Path) -> None:
@@ -65,7 +65,7 @@ def test_dots_end_scopes_where_no_name_has_a_slash(shell: Any, dotted: Path) -> 
         ["features.3", "148"],
         ["classifier", "10"],
     ]
-    assert result.stderr.splitlines()[1] == r"--layers 'features\.[013]'"
+    assert result.stderr.splitlines()[1] == "--layers 'features'"
 
 
 def test_a_pattern_of_dotted_layers_takes_what_it_says(shell: Any, dotted: Path, tmp_path: Path) -> None:

@@ -1,0 +1,94 @@
+"""The text of a pattern for some names: as short as it can easily be made, and it takes no others."""
+
+import re
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+
+Spelling = tuple[frozenset[str], ...]
+"""Names of one length: the characters that may stand at each position."""
+Components = Sequence[str]
+
+
+def shortest_pattern(names: Iterable[str], others: Iterable[str] = (), between: str = "/") -> str:
+    """Return a pattern that takes names and none of the others; `between` separates their components.
+
+    A scope of which everything is wanted stands for what is in it; names that differ in one character share a class.
+
+    >>> shortest_pattern(["hidden1/kernel", "hidden1/bias", "hidden2/kernel", "outputs/kernel"])
+    'hidden[12]|outputs'
+    >>> shortest_pattern(["dnn/dense/w", "dnn/dense_1/w", "dnn/dense_2/w", "wide/w"], others=["dnn/outputs/w"])
+    'wide|dnn/dense(_[12])?'
+    >>> shortest_pattern([f"net/block{block}/{layer}" for block in range(5) for layer in "ab"], others=["net/block4/c"])
+    'net/(block[0-3]|block4/[ab])'
+    """
+    wanted, unwanted = ([name.split(between) for name in some] for some in (names, others))
+    return "|".join(_alternatives(wanted, unwanted, between))
+
+
+def _alternatives(wanted: Iterable[Components], unwanted: Iterable[Components], between: str) -> list[str]:
+    """Return the patterns for what is wanted of one scope: scopes that are wanted whole, then parts of the others."""
+    chosen, left = _by_first(wanted), _by_first(unwanted)
+    texts = _folded([scope for scope in chosen if scope not in left])
+    parts: dict[str, list[str]] = {}
+    for scope in chosen.keys() & left.keys():
+        inside = _alternatives([rest for rest in chosen[scope] if rest], left[scope], between)
+        if inside:
+            joined = inside[0] if len(inside) == 1 else f"({'|'.join(inside)})"
+            parts.setdefault(f"{re.escape(between)}{joined}", []).append(scope)
+        if [] in chosen[scope]:  # the name of a tensor, and of a scope that is not wanted
+            parts.setdefault(f"(?!{re.escape(between)})", []).append(scope)
+    return texts + [f"{_one_of(_folded(sorted(scopes)))}{inside}" for inside, scopes in sorted(parts.items())]
+
+
+def _by_first(names: Iterable[Components]) -> dict[str, list[Components]]:
+    below: dict[str, list[Components]] = {}
+    for first, *rest in names:
+        below.setdefault(first, []).append(rest)
+    return below
+
+
+def _one_of(alternatives: Sequence[str]) -> str:
+    return alternatives[0] if len(alternatives) == 1 else f"({'|'.join(alternatives)})"
+
+
+def _folded(names: Iterable[str]) -> list[str]:
+    """Return patterns for names without components: `dense`, `dense_1` and `dense_2` are `dense(_[12])?`."""
+    spellings: list[Spelling] = [tuple(frozenset(character) for character in name) for name in names]
+    while (fewer := _with_classes(spellings)) != spellings:
+        spellings = fewer
+    texts = ["".join(map(_class, spelling)) for spelling in spellings]
+    stems = {text for text in texts if any(other.startswith(f"{text}_") for other in texts)}
+    endings = {stem: [text.removeprefix(stem) for text in texts if text.startswith(f"{stem}_")] for stem in stems}
+    taken = {stem + ending for stem, several in endings.items() for ending in several}
+    return [f"{text}({'|'.join(endings[text])})?" if text in stems else text for text in texts if text not in taken]
+
+
+def _with_classes(spellings: list[Spelling]) -> list[Spelling]:
+    """Join, from the last position to the first, those that differ in one letter or digit alone."""
+    for position in reversed(range(max(map(len, spellings), default=0))):
+        alike: dict[tuple[object, ...], Spelling] = {}
+        for spelling in spellings:
+            if position >= len(spelling) or not all(character.isalnum() for character in spelling[position]):
+                alike[(spelling,)] = spelling
+                continue
+            before, characters, after = spelling[:position], spelling[position], spelling[position + 1 :]
+            same = alike.get((before, after))
+            alike[before, after] = (*before, characters | same[position] if same else characters, *after)
+        spellings = list(alike.values())
+    return spellings
+
+
+def _class(characters: frozenset[str]) -> str:
+    """Return one character, escaped where it means something, or a class; four in a row or more are a range.
+
+    >>> _class(frozenset("12357")), _class(frozenset("abcde")), _class(frozenset("."))
+    ('[12357]', '[a-e]', '[.]')
+    """
+    if len(characters) == 1:
+        (character,) = characters
+        return (
+            f"[{character}]" if character in ".$*+?{}|()[" else f"\\{character}" if character in "\\^]" else character
+        )
+    runs = groupby(enumerate(sorted(characters)), key=lambda pair: ord(pair[1]) - pair[0])
+    rows = [[character for _, character in run] for _, run in runs]
+    return f"[{''.join(''.join(row) if len(row) < 4 else f'{row[0]}-{row[-1]}' for row in rows)}]"
