@@ -31,7 +31,7 @@ def _alternatives(wanted: Iterable[Components], unwanted: Iterable[Components], 
     texts = _folded([scope for scope in chosen if scope not in left])
     parts: dict[str, list[str]] = {}
     for scope in chosen.keys() & left.keys():
-        inside = _alternatives([rest for rest in chosen[scope] if rest], left[scope], between)
+        inside = _alternatives(filter(None, chosen[scope]), filter(None, left[scope]), between)
         if inside:
             joined = inside[0] if len(inside) == 1 else f"({'|'.join(inside)})"
             parts.setdefault(f"{re.escape(between)}{joined}", []).append(scope)
