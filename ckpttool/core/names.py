@@ -3,7 +3,9 @@
 `hidden[123]` takes `hidden1` and everything below it, `hidden1/kernel`; it does not take `hidden10/kernel`, nor
 `hidden3_aux/kernel`, which TensorFlow's own scope selection (`re.match`, a prefix match) would.
 
-Components are separated by `/`; among names of which none has one, as in a state dict of PyTorch, by `.`.
+Components are separated by `/`, and what follows the last `/` by dots: `state_dict_ema/features.0.weight` is in
+`state_dict_ema`, `state_dict_ema/features` and `state_dict_ema/features.0`, for a state dict of PyTorch has a tree of
+its own. A dot before a `/` separates nothing: `v1.0/fc/kernel` is in `v1.0`, and in no `v1`.
 """
 
 import difflib
@@ -14,6 +16,8 @@ from typing import Generic, TypeVar
 
 from ckpttool.core.errors import CkptError, PlanError, UnknownName
 
+SEPARATOR = r"(?:/|(?<=[^/])\.(?=[^/]*\Z))"
+"""What ends a component: a `/`, and a dot where no `/` follows."""
 MOST_SUGGESTED = 10
 """How many of the names that are not there, of one list, get the nearest ones said."""
 
@@ -32,18 +36,19 @@ class Pattern:
 
     text: str
     _prefix: re.Pattern[str] = field(init=False, repr=False, compare=False)
+    _whole: re.Pattern[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Compile both readings of the text, whole components and TensorFlow's prefix, to refuse a bad one."""
         try:
             object.__setattr__(self, "_prefix", re.compile(self.text))
-            self._whole("/")
+            object.__setattr__(self, "_whole", re.compile(f"(?:{self.text})(?:{SEPARATOR}.*)?", re.DOTALL))
         except re.error as error:
             raise CkptError(f"{self.text!r} is not a regular expression: {error}") from error
 
     def matches(self, name: str) -> bool:
-        """Say whether the pattern takes a name, or a scope above it, of components separated by `/`."""
-        return self._whole("/").fullmatch(name) is not None
+        """Say whether the pattern takes a name, or a scope above it."""
+        return self._whole.fullmatch(name) is not None
 
     def select(self, names: Iterable[str]) -> list[str]:
         """Return the names that the pattern takes, in their order.
@@ -55,7 +60,7 @@ class Pattern:
             UnknownName: it takes none; the message has the nearest names.
         """
         names = list(names)
-        chosen = self._taken(names)
+        chosen = [name for name in names if self.matches(name)]
         if not chosen:
             raise UnknownName(f"pattern {self.text!r} matches nothing{suggestion(self.text, names)}")
         return chosen
@@ -66,16 +71,7 @@ class Pattern:
         >>> Pattern("hidden[123]").prefix_only(["hidden1/kernel", "hidden10/kernel"])
         ['hidden10/kernel']
         """
-        names = list(names)
-        taken = set(self._taken(names))
-        return [name for name in names if self._prefix.match(name) and name not in taken]
-
-    def _taken(self, names: list[str]) -> list[str]:
-        whole = self._whole(separator(names))
-        return [name for name in names if whole.fullmatch(name)]
-
-    def _whole(self, between: str) -> re.Pattern[str]:
-        return re.compile(f"(?:{self.text})(?:{re.escape(between)}.*)?", re.DOTALL)
+        return [name for name in names if self._prefix.match(name) and not self.matches(name)]
 
 
 Value = TypeVar("Value")
@@ -128,22 +124,39 @@ class ByPattern(Generic[Value]):
         return {name: values[name] for name in names if name in values}
 
 
-def separator(names: Iterable[str]) -> str:
-    """Return what separates the components of names: `/`, or `.` where none of them has a `/`.
+def scopes_above(name: str) -> list[str]:
+    """Return the scopes that a name is in, from the root, and itself.
 
-    >>> separator(["features.0.weight"]), separator(["v1.0/fc/kernel", "v1.0/fc/bias", "step"])
-    ('.', '/')
+    >>> scopes_above("ema/features.0.weight"), scopes_above("v1.0/fc")
+    (['ema', 'ema/features', 'ema/features.0', 'ema/features.0.weight'], ['v1.0', 'v1.0/fc'])
     """
-    return "/" if any("/" in name for name in names) else "."
+    return [*(name[:end] for end in _ends(name)), name]
 
 
-def layer_of(name: str, between: str = "/") -> str:
+def components(name: str) -> list[str]:
+    """Return the components of a name, all but the first with what separates them from the one before.
+
+    >>> components("ema/features.0.weight")
+    ['ema', '/features', '.0', '.weight']
+    """
+    ends = _ends(name)
+    return [name[start:end] for start, end in zip([0, *ends], [*ends, len(name)], strict=True)]
+
+
+def _ends(name: str) -> list[int]:
+    last = name.rfind("/") + 1
+    return [at for at, sign in enumerate(name) if sign == "/" or (sign == "." and at > last)]
+
+
+def layer_of(name: str) -> str:
     """Return the layer of a variable: its scope, or its own name where it has none.
 
-    >>> layer_of("dnn/hidden1/kernel"), layer_of("W")
-    ('dnn/hidden1', 'W')
+    >>> layer_of("dnn/hidden1/kernel"), layer_of("features.0.weight"), layer_of("W")
+    ('dnn/hidden1', 'features.0', 'W')
     """
-    return name.rpartition(between)[0] or name
+    above, _, last = name.rpartition("/")
+    scope = last.rpartition(".")[0]
+    return (f"{above}/{scope}" if above and scope else scope or above) or name
 
 
 def scopes(names: Iterable[str]) -> dict[str, list[str]]:
@@ -152,11 +165,9 @@ def scopes(names: Iterable[str]) -> dict[str, list[str]]:
     >>> scopes(["features.0.weight", "features.0.bias", "scale"])
     {'features.0': ['features.0.weight', 'features.0.bias'], 'scale': ['scale']}
     """
-    names = list(names)
-    between = separator(names)
     layers: dict[str, list[str]] = {}
     for name in names:
-        layers.setdefault(layer_of(name, between), []).append(name)
+        layers.setdefault(layer_of(name), []).append(name)
     return layers
 
 
@@ -197,12 +208,7 @@ def suggestion(wanted: str, names: Iterable[str]) -> str:
     >>> suggestion("hiden1", ["hidden1/kernel", "outputs/bias"])
     '; nearest: hidden1, hidden1/kernel'
     """
-    candidates: dict[str, None] = {}
-    names = list(names)
-    between = separator(names)
-    for name in names:
-        parts = name.split(between)
-        candidates |= dict.fromkeys(between.join(parts[: i + 1]) for i in range(len(parts)))
+    candidates = dict.fromkeys(scope for name in names for scope in scopes_above(name))
     literal = re.sub(r"[\\^$.|?*+()\[\]{}]", "", wanted)
     nearest = difflib.get_close_matches(literal, candidates, n=3, cutoff=0.5)
     return f"; nearest: {', '.join(nearest)}" if nearest else ""
@@ -221,8 +227,7 @@ def renamed(names: list[str], rules: Mapping[str, str]) -> dict[str, str]:
         PlanError: two names would become one.
         CkptError: a pattern or a replacement is not a regular expression's.
     """
-    between = separator(names)
-    compiled = [(_compiled(pattern, between), pattern, replacement) for pattern, replacement in rules.items()]
+    compiled = [(_compiled(pattern), pattern, replacement) for pattern, replacement in rules.items()]
     unused = set(rules)
     out: dict[str, str] = {}
     for name in names:
@@ -241,10 +246,10 @@ def renamed(names: list[str], rules: Mapping[str, str]) -> dict[str, str]:
     return out
 
 
-def _compiled(pattern: str, between: str) -> re.Pattern[str]:
+def _compiled(pattern: str) -> re.Pattern[str]:
     """Compile a pattern so that it matches whole components from the root."""
     try:
-        return re.compile(rf"(?:{pattern})(?={re.escape(between)}|\Z)", re.DOTALL)
+        return re.compile(rf"(?:{pattern})(?={SEPARATOR}|\Z)", re.DOTALL)
     except re.error as error:
         raise CkptError(f"{pattern!r} is not a regular expression: {error}") from error
 

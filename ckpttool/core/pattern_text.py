@@ -1,16 +1,18 @@
 """The text of a pattern for some names: as short as it can easily be made, and it takes no others."""
 
-import re
 from collections.abc import Iterable, Sequence
 from itertools import groupby
+
+from ckpttool.core.names import components
 
 Spelling = tuple[frozenset[str], ...]
 """Names of one length: the characters that may stand at each position."""
 Components = Sequence[str]
+"""Of a name; all but the first begin with what separates them from the one before."""
 
 
-def shortest_pattern(names: Iterable[str], others: Iterable[str] = (), between: str = "/") -> str:
-    """Return a pattern that takes names and none of the others; `between` separates their components.
+def shortest_pattern(names: Iterable[str], others: Iterable[str] = ()) -> str:
+    """Return a pattern that takes names and none of the others.
 
     A scope of which everything is wanted stands for what is in it; names that differ in one character share a class.
 
@@ -21,23 +23,28 @@ def shortest_pattern(names: Iterable[str], others: Iterable[str] = (), between: 
     >>> shortest_pattern([f"net/block{block}/{layer}" for block in range(5) for layer in "ab"], others=["net/block4/c"])
     'net/(block[0-3]|block4/[ab])'
     """
-    wanted, unwanted = ([name.split(between) for name in some] for some in (names, others))
-    return "|".join(_alternatives(wanted, unwanted, between))
+    wanted, unwanted = ([components(name) for name in some] for some in (names, others))
+    return "|".join(_alternatives(wanted, unwanted))
 
 
-def _alternatives(wanted: Iterable[Components], unwanted: Iterable[Components], between: str) -> list[str]:
+def _alternatives(wanted: Iterable[Components], unwanted: Iterable[Components]) -> list[str]:
     """Return the patterns for what is wanted of one scope: scopes that are wanted whole, then parts of the others."""
     chosen, left = _by_first(wanted), _by_first(unwanted)
     texts = _folded([scope for scope in chosen if scope not in left])
     parts: dict[str, list[str]] = {}
     for scope in chosen.keys() & left.keys():
-        inside = _alternatives(filter(None, chosen[scope]), filter(None, left[scope]), between)
-        if inside:
-            joined = inside[0] if len(inside) == 1 else f"({'|'.join(inside)})"
-            parts.setdefault(f"{re.escape(between)}{joined}", []).append(scope)
+        separators = {rest[0][0] for rest in left[scope] if rest}
+        for sign in sorted(separators | {rest[0][0] for rest in chosen[scope] if rest}):
+            if inside := _alternatives(_after(sign, chosen[scope]), _after(sign, left[scope])):
+                parts.setdefault(f"{_class(frozenset(sign))}{_one_of(inside)}", []).append(scope)
         if [] in chosen[scope]:  # the name of a tensor, and of a scope that is not wanted
-            parts.setdefault(f"(?!{re.escape(between)})", []).append(scope)
+            parts.setdefault(f"(?!{_class(frozenset(separators))})", []).append(scope)
     return texts + [f"{_one_of(_folded(sorted(scopes)))}{inside}" for inside, scopes in sorted(parts.items())]
+
+
+def _after(separator: str, names: Iterable[Components]) -> list[Components]:
+    """Return the components of names whose first begins with a separator, without it."""
+    return [(name[0][1:], *name[1:]) for name in names if name and name[0][0] == separator]
 
 
 def _by_first(names: Iterable[Components]) -> dict[str, list[Components]]:

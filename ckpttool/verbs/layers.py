@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ckpttool import checkpoint
-from ckpttool.core.names import scopes, separator
+from ckpttool.core.names import scopes, scopes_above
 from ckpttool.core.pattern_text import shortest_pattern
 from ckpttool.formats.tensorflow.object_graph import EXPORTED_TWICE
 from ckpttool.graph.contents.layers import layers as graph_layers
@@ -60,8 +60,7 @@ def layer_patterns(rows: Sequence[dict[str, Any]]) -> list[str]:
     >>> layer_patterns(rows)
     ['hidden[12]|outputs', 'hidden[12]']
     """
-    between = separator(name for row in rows for name in row["variables"])
-    layers = [row["name"].split(between) for row in rows]
+    layers = [scopes_above(row["name"]) for row in rows]
     depth = max(map(len, layers), default=1)
     while depth > 1 and len({tuple(layer[:depth]) for layer in layers}) > PASTED:
         depth -= 1
@@ -75,5 +74,5 @@ def layer_patterns(rows: Sequence[dict[str, Any]]) -> list[str]:
         ]
         for is_last in (False, True)
     )
-    patterns = (shortest_pattern([*lower, *top], between=between), shortest_pattern(lower, top, between))
+    patterns = (shortest_pattern([*lower, *top]), shortest_pattern(lower, top))
     return [pattern for pattern in patterns if pattern]

@@ -5,10 +5,13 @@ from typing import ClassVar, Self
 
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import PlanError, UnknownName
-from ckpttool.core.names import Pattern, renamed, suggestion
+from ckpttool.core.names import Pattern, renamed, scopes_above, suggestion
 from ckpttool.core.tensors import Tensor
 from ckpttool.core.variable_kinds import OBJECT_GRAPH
 from ckpttool.surgery.edits.edit import Edit, named, owners
+
+DOTTED = ("torch", "safetensors", "onnx")
+"""Formats of PyTorch's names, in which dots separate also where no name has one to show it."""
 
 
 @dataclass(frozen=True)
@@ -144,11 +147,13 @@ class Rename(Edit):
 class AddPrefix(Edit):
     """Put a scope before every name.
 
-    `model`, or `model/`, makes `model/hidden1/kernel`.
+    `model` makes `model/hidden1/kernel`, and `model.features.0.weight` of a dotted name; `model/` and `model.` say which.
 
     >>> import numpy as np
     >>> list(AddPrefix("model").apply(Checkpoint.of({"hidden1/kernel": np.zeros(2)})))
     ['model/hidden1/kernel']
+    >>> list(AddPrefix("model").apply(Checkpoint.of({"features.0.weight": np.zeros(2), "scale": np.zeros(2)})))
+    ['model.features.0.weight', 'model.scale']
     """
 
     name: ClassVar[str] = "add-prefix"
@@ -166,8 +171,11 @@ class AddPrefix(Edit):
         Raises:
             PlanError: the prefix is empty.
         """
-        scope = _scope(self.prefix)
-        return _renamed(ckpt, {name: scope + name for name in named(ckpt)})
+        scope, between = _scope(self.prefix)
+        own = {name: next((each for each in "/." if each in name.strip(".")), "") for name in named(ckpt)}
+        dotted = "." in own.values() or ("/" not in own.values() and ckpt.format in DOTTED)
+        default = "." if dotted else "/"
+        return _renamed(ckpt, {name: scope + (between or each or default) + name for name, each in own.items()})
 
 
 @dataclass(frozen=True)
@@ -177,6 +185,8 @@ class StripPrefix(Edit):
     >>> import numpy as np
     >>> list(StripPrefix("model/").apply(Checkpoint.of({"model/hidden1/kernel": np.zeros(2)})))
     ['hidden1/kernel']
+    >>> list(StripPrefix("module").apply(Checkpoint.of({"module.features.0.weight": np.zeros(2)})))
+    ['features.0.weight']
     """
 
     name: ClassVar[str] = "strip-prefix"
@@ -195,23 +205,26 @@ class StripPrefix(Edit):
             UnknownName: no name begins with it.
             PlanError: some do not, or the prefix is empty.
         """
-        scope, names = _scope(self.prefix), named(ckpt)
-        without = [name for name in names if not name.startswith(scope)]
-        if len(without) == len(names):
-            raise UnknownName(f"no name begins with {scope}{suggestion(self.prefix, names)}")
+        (scope, between), names = _scope(self.prefix), named(ckpt)
+        within = {name for name in names if scope in scopes_above(name)[:-1] and name.startswith(scope + between)}
+        without = [name for name in names if name not in within]
+        if not within:
+            raise UnknownName(f"no name begins with {scope}{between or '/'}{suggestion(self.prefix, names)}")
         if without:
+            sign = "/" if all(name[len(scope)] == "/" for name in within) else "[/.]"
             raise PlanError(
-                f"{len(without)} names do not begin with {scope}, {without[0]} among them; "
-                f"`rename` '{scope}(.*)=>\\1' renames the others"
+                f"{len(without)} names do not begin with {scope}{between or sign}, {without[0]} among them; "
+                f"`rename` '{scope}{sign}(.*)=>\\1' renames the others"
             )
-        return _renamed(ckpt, {name: name.removeprefix(scope) for name in names})
+        return _renamed(ckpt, {name: name[len(scope) + 1 :] for name in names})
 
 
-def _scope(prefix: str) -> str:
-    scope = prefix.rstrip("/")
+def _scope(prefix: str) -> tuple[str, str]:
+    """Return a scope, and the separator after it where the text ends with one."""
+    scope = prefix.rstrip("/.")
     if not scope:
         raise PlanError("the prefix is empty")
-    return f"{scope}/"
+    return scope, prefix[len(scope) :][:1]
 
 
 def _renamed(ckpt: Checkpoint, names: dict[str, str]) -> Checkpoint:
