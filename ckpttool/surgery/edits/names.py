@@ -147,7 +147,7 @@ class Rename(Edit):
 class AddPrefix(Edit):
     """Put a scope before every name.
 
-    `model` makes `model/hidden1/kernel`, and `model.features.0.weight` of a dotted name; `model/` and `model.` say which.
+    `model` makes `model/hidden1/kernel`, `model.features.0.weight` of a dotted name; `model/` and `model.` are kept.
 
     >>> import numpy as np
     >>> list(AddPrefix("model").apply(Checkpoint.of({"hidden1/kernel": np.zeros(2)})))
