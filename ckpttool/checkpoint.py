@@ -8,7 +8,7 @@ from typing import Any
 from ckpttool.core.errors import CkptError, UnknownName
 from ckpttool.core.names import Pattern, renamed, suggestion
 from ckpttool.core.tensors import BY_NAME, Array, Tensor, TensorSpec
-from ckpttool.core.variable_kinds import OBJECT_GRAPH, TensorKind, kinds
+from ckpttool.core.variable_kinds import OBJECT_GRAPH, TensorKind, base_name, kinds
 from ckpttool.formats import registry
 from ckpttool.formats.format import PLAIN, Format, Writing
 from ckpttool.formats.reading.url_files import local
@@ -38,11 +38,12 @@ class Checkpoint(Mapping[str, Tensor]):
         origins: Mapping[str, str] | None = None,
         stated: Mapping[str, TensorKind] | None = None,
         provenance: Provenance = UNKNOWN,
+        owners: Mapping[str, str] | None = None,
     ) -> None:
         """Wrap tensors; the rest says where they are from, under which names if others, and what else is there.
 
-        `stated` has the kinds that the file says, by the names there; `provenance` the files that they were made of,
-        which views keep and `save` writes.
+        `stated` has the kinds that the file or a graph beside it says, by the names there, and `owners` the variables
+        of slots; `provenance` the files that they were made of, which views keep and `save` writes.
         """
         self._tensors = tensors
         self.path = path
@@ -51,7 +52,8 @@ class Checkpoint(Mapping[str, Tensor]):
         self.left_out = left_out
         self.origins = dict(origins or {})
         self.provenance = provenance
-        self._stated = stated or {}
+        self._stated = dict(stated or {})
+        self._owners = dict(owners or {})
 
     @classmethod
     def of(cls, values: Mapping[str, Tensor | Array], provenance: Provenance = UNKNOWN) -> "Checkpoint":
@@ -82,6 +84,28 @@ class Checkpoint(Mapping[str, Tensor]):
         """Return each tensor's kind: what the file says of it, else what its name does."""
         stated = {name: self._stated.get(self.origins.get(name, name)) for name in self}
         return {name: stated[name] or kind for name, kind in kinds(self).items()}
+
+    def owners(self) -> dict[str, str]:
+        """Return the variable of each slot: what a graph says, else what both are named in the file.
+
+        >>> import numpy as np
+        >>> names = ["fc/kernel", "Adam/m/fc/kernel", "step"]
+        >>> Checkpoint.of(dict.fromkeys(names, np.zeros(2))).owners()
+        {'Adam/m/fc/kernel': 'fc/kernel'}
+        """
+        here = {self.origins.get(name, name): name for name in self}
+        slots = {self.origins.get(name, name): name for name, kind in self.kinds().items() if kind == "slot"}
+        bases = {slot: self._owners.get(origin) or base_name(origin, here) for origin, slot in slots.items()}
+        return {slot: here[base] for slot, base in bases.items() if base is not None and base in here}
+
+    def described(self, kinds: Mapping[str, TensorKind], owners: Mapping[str, str]) -> "Checkpoint":
+        """Return the same tensors with kinds and slots' variables that are known of them, by the names here."""
+        names = {name: self.origins.get(name, name) for name in self}
+        same = self.holding(self._tensors)
+        same._stated = self._stated | {names[name]: kind for name, kind in kinds.items() if name in names}
+        known = {names[slot]: names[owner] for slot, owner in owners.items() if slot in names and owner in names}
+        same._owners = self._owners | known
+        return same
 
     def select(self, pattern: str) -> "Checkpoint":
         """Keep the tensors that a pattern takes, and the object graph that says where they belong.
@@ -141,7 +165,7 @@ class Checkpoint(Mapping[str, Tensor]):
         origins = {new: self.origins.get(old, old) for new, old in here.items()}
         origins = {new: old for new, old in origins.items() if new != old}
         about = (self.path, self.format, self.metadata, self.left_out, origins, self._stated)
-        return Checkpoint(tensors, *about, self.provenance)
+        return Checkpoint(tensors, *about, self.provenance, self._owners)
 
     def after(self, edit: str) -> "Checkpoint":
         """Return the same tensors; what is saved of them says that this edit was made."""

@@ -88,26 +88,26 @@ def graph_path(prefix: Path | None) -> Path | None:
     return next((path for path in paths if path.exists()), None)
 
 
-def kinds_of(tensors: checkpoint.Checkpoint, say: Talk, tags: Collection[str] | None = None) -> dict[str, str]:
-    """Return each tensor's kind: what the graph beside the checkpoint says, else what the names do.
+def described(tensors: checkpoint.Checkpoint, say: Talk, tags: Collection[str] | None = None) -> checkpoint.Checkpoint:
+    """Return a checkpoint whose kinds and slots' variables are those that the graph beside it says, else the names.
 
     An object graph knows what the optimizer's are; the graph of a TensorFlow 2 model has only names. `say` is told
     where the graph cannot be read.
     """
-    kinds: dict[str, str] = dict(tensors.kinds())
     if OBJECT_GRAPH in tensors:
-        return kinds
+        return tensors
     try:
         graph = graph_beside(tensors.path, tags)
         if graph is None:
-            return kinds
+            return tensors
         from ckpttool.graph.contents.variables import variables  # not needed where there is no graph
 
-        described = variables(graph).values()
+        known = variables(graph).values()
     except (FormatError, GraphError) as error:
         say(f"kinds are told by the names alone: {error}")
-        return kinds
-    return kinds | {variable.name: variable.kind for variable in described if variable.name in kinds}
+        return tensors
+    owners = {variable.name: variable.owner for variable in known if variable.owner is not None}
+    return tensors.described({variable.name: variable.kind for variable in known}, owners)
 
 
 def names_taken(pattern: str | None, kind: Mapping[str, str], slots: bool) -> Sequence[str]:

@@ -4,7 +4,7 @@ Polyak and Juditsky 1992, "Acceleration of stochastic approximation by averaging
 Weights Leads to Wider Optima and Better Generalization", arXiv:1803.05407.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import PlanError
@@ -34,7 +34,6 @@ def plan_average(
     weights: Sequence[float] | None = None,
     decay: float | None = None,
     lenient: bool = False,
-    kind: Mapping[str, str] | None = None,
 ) -> JoinedCheckpoints:
     """Plan the mean of checkpoints' weights: of all alike, by `weights`, or by a `decay` from each to the next.
 
@@ -49,7 +48,7 @@ def plan_average(
     if decay is not None:
         weights = _decayed(decay, len(checkpoints))
     parts = shares(weights, len(checkpoints)) if checkpoints else ()
-    return join(checkpoints, lambda tensors: mean(tensors, parts), "averaged", lenient, kind)
+    return join(checkpoints, lambda tensors: mean(tensors, parts), "averaged", lenient)
 
 
 def _decayed(decay: float, count: int) -> tuple[float, ...]:

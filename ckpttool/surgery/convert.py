@@ -1,6 +1,5 @@
 """Converting a checkpoint: what of it goes into another format, and what that cannot hold."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ from ckpttool import checkpoint
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import CkptError, FormatError
 from ckpttool.core.names import Pattern, listed
-from ckpttool.core.variable_kinds import OBJECT_GRAPH, base_name, kinds
+from ckpttool.core.variable_kinds import OBJECT_GRAPH
 from ckpttool.formats import registry
 from ckpttool.formats.format import PLAIN, Format, Writing
 from ckpttool.lineage.provenance import Command
@@ -42,12 +41,11 @@ def plan_convert(
     drop_slots: bool = False,
     lenient: bool = False,
     how: Writing = PLAIN,
-    kind: Mapping[str, str] | None = None,
 ) -> Conversion:
     """Say what of a checkpoint goes into the format named `to`.
 
     `layers` takes weights, and their slots come along unless `drop_slots`; without it all is taken. `lenient` leaves
-    out what the format cannot hold. `kind` says what is a weight, where more than the names is known.
+    out what the format cannot hold.
 
     >>> import numpy as np
     >>> values = {"fc/kernel": np.zeros((2, 3)), "fc/kernel/Momentum": np.zeros((2, 3)), "global_step": np.array(7)}
@@ -66,8 +64,8 @@ def plan_convert(
         if getattr(how, choice) is not None and choice not in target.OPTIONS:
             others = [name for name in registry.names() if choice in registry.get(name).OPTIONS]
             raise CkptError(f"`{choice}` means nothing to {target.NAME}, only to {', '.join(others)}")
-    kind = kind or kinds(source)
-    chosen = _chosen(kind, layers, drop_slots) & set(checkpoint.storable(source, target))
+    kind = source.kinds()
+    chosen = _chosen(source, layers, drop_slots) & set(checkpoint.storable(source, target))
     reasons = {name: target.why_not(source[name]) for name in source if name in chosen}
     homeless = {name: reason for name, reason in reasons.items() if reason}
     if homeless and not lenient:
@@ -99,10 +97,12 @@ def left_behind(source: Checkpoint, target: Format, how: Writing = PLAIN) -> lis
     return notes
 
 
-def _chosen(kind: Mapping[str, str], layers: str | None, drop_slots: bool) -> set[str]:
+def _chosen(source: Checkpoint, layers: str | None, drop_slots: bool) -> set[str]:
     """Return the names that were asked for."""
+    kind = source.kinds()
     kept = [name for name, of in kind.items() if of != "slot" or not drop_slots]
     if layers is None:
         return set(kept)
     weights = set(Pattern(layers).select([name for name in kept if kind[name] == "weight"]))
-    return weights | {name for name in kept if kind[name] == "slot" and base_name(name, kind) in weights}
+    slots = () if drop_slots else source.owners().items()
+    return weights | {slot for slot, owner in slots if owner in weights}

@@ -40,7 +40,6 @@ def plan_merge(
     density: float | None = None,
     seed: int | None = None,
     lenient: bool = False,
-    kind: Mapping[str, str] | None = None,
 ) -> JoinedCheckpoints:
     """Plan what several checkpoints become.
 
@@ -55,7 +54,6 @@ def plan_merge(
         density: The part of a task vector that is kept, 0 to 1 (ties, dare).
         seed: The random seed (dare).
         lenient: Leave out weights on which the checkpoints do not agree.
-        kind: What is a weight in the last checkpoint, where more than the names is known.
 
     Raises:
         PlanError: a union has a name twice and nothing is preferred; weights do not agree; a parameter does not fit.
@@ -69,8 +67,8 @@ def plan_merge(
     if weights is not None:
         shares(weights, len(checkpoints))
     if base is None:
-        return join(checkpoints, method.merge, how, lenient, kind)
-    return join([base, *checkpoints], lambda tensors: method.merge(tensors[1:], tensors[0]), how, lenient, kind)
+        return join(checkpoints, method.merge, how, lenient)
+    return join([base, *checkpoints], lambda tensors: method.merge(tensors[1:], tensors[0]), how, lenient)
 
 
 def _method(how: str, given: Mapping[str, Any]) -> Method | None:

@@ -9,7 +9,7 @@ from ckpttool.core.errors import PlanError
 from ckpttool.formats.tensorflow.prefix import checkpoints_in, record_checkpoint
 from ckpttool.lineage.provenance import Command
 from ckpttool.model.checkpoint_plan import CheckpointPlan
-from ckpttool.model.resolve import kinds_of
+from ckpttool.model.resolve import described
 from ckpttool.surgery import average as surgery
 
 
@@ -48,9 +48,8 @@ def plan_average(
     if last is not None:
         checkpoints = _newest(checkpoints, last)
         notes.append(f"averaged: {', '.join(map(str, checkpoints))}")
-    opened = [checkpoint.open(path) for path in checkpoints]
-    kinds = kinds_of(opened[-1], notes.append) if opened else {}
-    combined = surgery.plan_average(opened, weights, decay, lenient, kinds)
+    opened = [described(checkpoint.open(path), notes.append) for path in checkpoints]
+    combined = surgery.plan_average(opened, weights, decay, lenient)
     return replace(AveragePlan.of_combined(combined, output, notes), latest=latest)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from ckpttool import checkpoint
 from ckpttool.formats.format import Writing
 from ckpttool.model.checkpoint_plan import CheckpointPlan
-from ckpttool.model.resolve import graph_path, kinds_of
+from ckpttool.model.resolve import described, graph_path
 from ckpttool.surgery import convert as surgery
 
 
@@ -46,10 +46,9 @@ def plan_convert(
         CkptError: no format has the name, or it does not heed a choice that was made.
     """
     notes: list[str] = []
-    tensors = checkpoint.open(source)
-    kinds = kinds_of(tensors, notes.append)
+    tensors = described(checkpoint.open(source), notes.append)
     how = Writing(like=like, shard_bytes=shard_bytes)
-    converted = surgery.plan_convert(tensors, to, layers, drop_slots, lenient, how, kinds)
+    converted = surgery.plan_convert(tensors, to, layers, drop_slots, lenient, how)
     notes += converted.notes
     if graph_path(tensors.path) and to != "saved-model":
         notes.append(f"the graph beside {tensors.path} does not come along: the output is a checkpoint alone")

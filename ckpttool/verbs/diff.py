@@ -8,7 +8,7 @@ from typing import Any
 from ckpttool import checkpoint
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.formats.writing.files import refuse_existing, replacing
-from ckpttool.model.resolve import Talk, kinds_of, names_taken
+from ckpttool.model.resolve import Talk, described, names_taken
 from ckpttool.surgery.diff import Diff, diff
 from ckpttool.surgery.differing import differences
 
@@ -67,8 +67,8 @@ def compare(
         ExistingOutput: the page is there already.
     """
     refuse_existing([html] if html else [], overwrite)
-    one, other = checkpoint.open(a), checkpoint.open(b)
-    kinds = kinds_of(other, say) | kinds_of(one, say)
+    one, other = (described(checkpoint.open(path), say) for path in (a, b))
+    kinds = other.kinds() | one.kinds()
     if pattern is not None:
         taken = set(names_taken(pattern, kinds, slots))
         one, other = one.only(taken), other.only(taken)

@@ -1,20 +1,19 @@
 """Edit: a checkpoint with other names, shapes, dtypes and values, and the graph beside it changed likewise."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from ckpttool import checkpoint
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import CkptError, PlanError
 from ckpttool.core.names import listed
 from ckpttool.core.tensors import TensorSpec
-from ckpttool.core.variable_kinds import TensorKind
 from ckpttool.formats.format import Writing
 from ckpttool.lineage.provenance import Command
 from ckpttool.model.checkpoint_plan import CheckpointPlan
-from ckpttool.model.resolve import graph_path, kinds_of
+from ckpttool.model.resolve import described, graph_path
 from ckpttool.surgery.convert import Conversion, plan_convert
 from ckpttool.surgery.edits.steps import Edited, Step, apply
 
@@ -122,7 +121,7 @@ def plan_edit(
 
     >>> import numpy as np
     >>> ckpt = Checkpoint.of({"hidden1/kernel": np.zeros((2, 3), np.float32), "global_step": np.array(7)})
-    >>> plan = plan_edit(ckpt, [Step("drop-slots"), Step("rename", "hidden1=>fc"), Step("transpose", "fc=1,0")])
+    >>> plan = plan_edit(ckpt, [Step("drop", "global_step"), Step("rename", "hidden1=>fc"), Step("transpose", "fc=1,0")])
     >>> [(row.before.name, row.after and row.after.shape) for row in plan.rows]
     [('hidden1/kernel', (3, 2)), ('global_step', None)]
 
@@ -132,13 +131,12 @@ def plan_edit(
         FormatError: the format cannot hold a tensor.
     """
     notes: list[str] = []
-    kinds = kinds_of(source, notes.append)
     settings = {"slots": slots, "allow_truncate": allow_truncate, "seed": seed}
-    edited = apply(_with_kinds(source, kinds), steps, settings, lenient)
+    edited = apply(described(source, notes.append), steps, settings, lenient)
     if not edited.tensors:
         raise PlanError(f"{source.path}: nothing would be left of {len(source)} tensors")
     how = Writing(like=like, shard_bytes=shard_bytes)
-    converted = plan_convert(edited.tensors, to, lenient=lenient, how=how, kind=edited.tensors.kinds())
+    converted = plan_convert(edited.tensors, to, lenient=lenient, how=how)
     notes += [f"skipped: {problem}" for problem in edited.skipped]
     if edited.dropped:
         notes.append(f"dropped: {listed(list(edited.dropped))}")
@@ -154,13 +152,6 @@ def plan_edit(
         notes.append(f"the graph beside {source.path} does not come along: the output is a checkpoint alone")
     rows = tuple(_rows(source, edited, converted))
     return EditPlan(converted.tensors, to, rows, tuple(notes), converted.how, graph)
-
-
-def _with_kinds(source: Checkpoint, kinds: Mapping[str, str]) -> Checkpoint:
-    """Return a checkpoint whose tensors keep their kinds, whatever becomes of their names and of one another."""
-    known = cast("Mapping[str, TensorKind]", {source.origins.get(name, name): kind for name, kind in kinds.items()})
-    about = (source.metadata, source.left_out, source.origins)
-    return Checkpoint(source, source.path, source.format, *about, stated=known, provenance=source.provenance)
 
 
 def _rows(source: Checkpoint, edited: Edited, converted: Conversion) -> Iterator[EditRow]:

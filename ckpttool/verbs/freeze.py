@@ -6,7 +6,6 @@ from pathlib import Path
 
 from ckpttool.core.errors import PlanError
 from ckpttool.core.names import Pattern, listed
-from ckpttool.core.variable_kinds import base_name
 from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.core import Graph
 from ckpttool.graph.freezing.closure import FrozenPart
@@ -104,8 +103,7 @@ def _change_notes(before: Graph, after: Graph, frozen: Collection[str]) -> list[
     notes = [f"taken out of the training: {listed(dropped)}"] if dropped else []
     pinned = [name for name in mode_placeholders(before) if f"{name}/frozen" in after.nodes]
     notes += [f"False within the frozen layers: {listed(pinned)}"] if pinned else []
-    owners = set(frozen)
-    slots = [v.name for v in variables(after).values() if v.kind == "slot" and base_name(v.name, owners)]
+    slots = [v.name for v in variables(after).values() if v.owner in frozen]
     if slots:
         notes.append(f"kept, though nothing changes them any more: {listed(slots)}")
     if any(node.device and not node.device.endswith("CPU:0") for node in before.nodes.values()):

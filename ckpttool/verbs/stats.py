@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ckpttool import checkpoint
-from ckpttool.model.resolve import Talk, kinds_of, names_taken
+from ckpttool.model.resolve import Talk, described, names_taken
 from ckpttool.surgery.summary import has_numbers, histogram, summarize, together
 
 SMALL = 12
@@ -49,8 +49,8 @@ def statistics(
         UnknownName: the pattern takes nothing.
         CorruptCheckpoint: a tensor's checksum does not match.
     """
-    tensors = checkpoint.open(path)
-    kind = kinds_of(tensors, say)
+    tensors = described(checkpoint.open(path), say)
+    kind = tensors.kinds()
     rows, weights = [], []
     for name in names_taken(pattern, kind, slots):
         if has_numbers(tensors[name]):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ckpttool.graph.core import Graph
-from ckpttool.model.resolve import Talk, graph_path, kinds_of, names_taken, open_either
+from ckpttool.model.resolve import Talk, described, graph_path, names_taken, open_either
 from ckpttool.remote.paths import is_remote
 
 STATISTICS = ("mean", "std", "min", "max", "zeros", "nan", "inf", "norm")
@@ -37,11 +37,11 @@ def variable_rows(
         yield from _graph_rows(tensors, pattern, slots)
         return
     if is_remote(path):  # on a server the graph is often larger than the index that is listed
-        kinds = dict[str, str](tensors.kinds())
+        kinds = tensors.kinds()
         if graph := graph_path(tensors.path):
             say(f"kinds are told by the names alone: {graph} is not fetched for a list")
     else:
-        kinds = kinds_of(tensors, say, tags)
+        kinds = described(tensors, say, tags).kinds()
     for name in names_taken(pattern, kinds, slots):
         tensor = tensors[name]
         row = tensor.spec.row() | {"kind": kinds[name]}

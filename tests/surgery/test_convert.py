@@ -101,7 +101,7 @@ def test_only_what_is_taken_can_be_refused(source):
 
 def test_who_knows_more_than_the_names_says_what_a_slot_is(source):
     kind = dict.fromkeys(VALUES, "weight") | {"out/bias": "slot"}
-    assert "out/bias" not in plan_convert(source, "bundle", drop_slots=True, kind=kind).tensors
+    assert "out/bias" not in plan_convert(source.described(kind, {}), "bundle", drop_slots=True).tensors
 
 
 def test_a_pattern_that_takes_nothing(source):

@@ -109,7 +109,8 @@ def test_without_slots_another_optimizer_goes_on(new_session: Any, adam: Path, t
     )
     planned.write(out)
     session, feed = new_session(out, out), batch(adam)
-    assert set(session.weights()) == {"hidden1/kernel", "hidden1/bias", "outputs/kernel", "outputs/bias"}
+    weights = {"hidden1/kernel", "hidden1/bias", "outputs/kernel", "outputs/bias"}
+    assert set(session.weights()) == weights | ({"global_step"} & set(checkpoint.open(adam)))
     with session.graph.as_default():
         loss = session.graph.get_tensor_by_name("loss/loss:0")
         train = session.v1.train.MomentumOptimizer(0.1, 0.9).minimize(loss, name="more")
@@ -213,7 +214,7 @@ def test_slots_that_a_saver_does_not_save_follow_their_variables(
     assert shapes == weights | {f"{name}/Momentum": shape for name, shape in weights.items()}
 
 
-def test_a_shard_of_slots_alone_goes_with_them(new_network: Any, new_session: Any, tmp_path: Path) -> None:
+def test_a_shard_of_a_dropped_counter_alone_goes_with_it(new_network: Any, new_session: Any, tmp_path: Path) -> None:
     network, path = new_network(), tmp_path / "sharded.ckpt"
     with network.building():
         weight = network.variable("weight", [3], value=1.0)
@@ -222,7 +223,7 @@ def test_a_shard_of_slots_alone_goes_with_them(new_network: Any, new_session: An
         network.tf.identity(weight, name="logits")
         network.v1.train.Saver(sharded=True).export_meta_graph(f"{path}.meta")
     checkpoint.save({"weight": np.arange(3, dtype=np.float32), "global_step": np.array(7)}, path)
-    plan(path, ("drop-slots", "")).write(tmp_path / "out.ckpt")
+    plan(path, ("drop", "global_step")).write(tmp_path / "out.ckpt")
     assert new_session(tmp_path / "out.ckpt", tmp_path / "out.ckpt").weights()["weight"].tolist() == [0, 1, 2]
 
 

@@ -45,6 +45,11 @@ class StoredTensor:
         return self.members[0].kind
 
     @property
+    def owner(self) -> str | None:
+        """The name of the variable whose slot it is."""
+        return self.members[0].owner
+
+    @property
     def trainable(self) -> bool:
         """Whether the graph trains it."""
         return any(member.trainable for member in self.members)

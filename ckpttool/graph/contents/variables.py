@@ -6,20 +6,18 @@ from dataclasses import dataclass
 
 from ckpttool.core.errors import FormatError, GraphError
 from ckpttool.core.tensors import DType, dtype_numbered
-from ckpttool.core.variable_kinds import VariableKind, kind_of_name
+from ckpttool.core.variable_kinds import VariableKind, base_name, kind_of_name
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import VariableDef
 from ckpttool.graph.contents.collections import GLOBAL_VARIABLES, LOCAL_VARIABLES, variable_defs
+from ckpttool.graph.contents.slots import applied_slots, assigned_slots
 from ckpttool.graph.core import Graph, TensorRef, cached
 from ckpttool.graph.ops import (
-    APPLY,
     ASSIGNS,
     COPIES,
-    POWERS,
     READS,
     RESOURCE_UPDATES,
     RESTORES,
-    SLOTS,
     UPDATES,
     VARIABLES,
 )
@@ -34,6 +32,7 @@ class Variable:
     `name` is its name in the checkpoint; `op` the node that holds it (`hidden1/kernel/part_0` where partitioned);
     `shape` is None where the graph does not say it; `assign` the initialiser op, `initial_value` the tensor that it
     assigns, `read` the tensor of the value. A slice of a larger tensor has the `full_shape` and its `slice_offset`.
+    `owner` is the name of the variable whose slot it is, where the graph's updates or its own name tell.
     """
 
     name: str
@@ -48,6 +47,7 @@ class Variable:
     resource: bool
     slice_offset: tuple[int, ...] | None = None
     full_shape: tuple[int, ...] | None = None
+    owner: str | None = None
 
 
 @cached
@@ -141,10 +141,10 @@ class _Reader:
         self.defs = self._defs()
         listed = self.defs if variable_defs(graph, "variables") else [*self.defs, *self._ops()]
         self.names = {op: self._name(op) for op in listed}
-        self.slots = _slot_ops(graph)
         trainable = variable_defs(graph, "trainable_variables")
         self.trainable = {_op(entry.variable_name) for entry in trainable} if trainable else None
         self.steps = {_op(entry.variable_name) for entry in variable_defs(graph, "global_step")}
+        self.slots = self._slots()
 
     def read(self) -> Iterator[tuple[str, Variable]]:
         """Yield each variable under a key of its own, in graph order."""
@@ -155,6 +155,15 @@ class _Reader:
             key = op if variable.slice_offset is not None or variable.name in taken else variable.name
             taken.add(key)
             yield key, variable
+
+    def _slots(self) -> dict[str, str | None]:
+        """Return the variables that optimizers keep, and whose each one is: by their own ops, else by plain ones."""
+        slots = applied_slots(self.graph)
+        trained = self.trainable or set()
+        others = [op for op in self.names if op not in slots and op not in trained and op not in self.steps]
+        others = [op for op in others if not _MOVING.search(op)]
+        initial = {f"{op}/Assign" for op in self.names} | {_op(entry.initializer_name) for entry in self.defs.values()}
+        return slots | assigned_slots(self.graph, trained & self.names.keys(), others, initial)
 
     def _defs(self) -> dict[str, VariableDef]:
         """Return what the collections say of each variable's op; the fullest entry wins."""
@@ -205,6 +214,7 @@ class _Reader:
             resource=node.op == "VarHandleOp",
             slice_offset=offset,
             full_shape=full,
+            owner=self._owner(op, name, known) if kind == "slot" else None,
         )
 
     def _kind(self, op: str, name: str, known: Container[str]) -> VariableKind:
@@ -217,6 +227,11 @@ class _Reader:
         if op in self.slots:
             return "slot"
         return "weight" if by_name == "object-graph" else by_name
+
+    def _owner(self, op: str, name: str, known: Container[str]) -> str | None:
+        """Return the name of a slot's variable: the graph says it, else the slot's own name does."""
+        owner = self.slots.get(op)
+        return self.names[owner] if owner in self.names else base_name(name, known)
 
     def _is_trainable(self, op: str, entry: VariableDef, kind: VariableKind, dtype: DType) -> bool:
         if self.trainable is not None:
@@ -260,16 +275,6 @@ class _Reader:
         reads = self._consumers(op, READS)
         own = [name for name in reads if name in (f"{op}/read", f"{op}/Read/ReadVariableOp")]
         return next((f"{name}:0" for name in own or reads), None)
-
-
-def _slot_ops(graph: Graph) -> set[str]:
-    """Return the variables that optimizers' update ops use beside the one that they update."""
-    slots: set[str | None] = set()
-    for name, node in graph.nodes.items():
-        if apply := APPLY.fullmatch(node.op):
-            count = SLOTS.get(apply["optimizer"], 0) + POWERS.get(apply["optimizer"], 0)
-            slots.update(variable_behind(graph, ref) for ref in graph.inputs(name)[1 : 1 + count])
-    return {op for op in slots if op is not None}
 
 
 def _op(tensor: str) -> str:

@@ -2,7 +2,6 @@
 
 from collections.abc import Collection
 
-from ckpttool.core.variable_kinds import base_name
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import VariableDef
 from ckpttool.graph.contents.op_outputs import dtype_of_output
@@ -75,7 +74,7 @@ def drop_updates(graph: Graph, names: Collection[str], moving: Collection[str] =
     described = variables(graph)
     owners = {described[key].name for key in frozen}
     # Sparse updates of an embedding are made of assigns to each of its slots.
-    slots = [key for key, each in described.items() if each.kind == "slot" and base_name(each.name, owners)]
+    slots = [key for key, each in described.items() if each.owner in owners]
     removed = set(update_ops(graph, [*frozen, *slots]))
     if not removed:
         return graph

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import PlanError
-from ckpttool.core.variable_kinds import base_name
 from ckpttool.graph.contents.stored import StoredTensor, saved_names, stored_tensors
 from ckpttool.graph.core import Graph
 from ckpttool.graph.rewrite.savers import cast_saved, rename_saved
@@ -48,7 +47,7 @@ def sync_graph(graph: Graph, edited: Checkpoint) -> Synced:
     saved = saved_names(graph)
     dropped = [name for name in known if name not in kept and (name in saved or not saved)]
     unsaved = known.keys() - kept.keys() - set(dropped)
-    slots = {slot: owner for slot in unsaved if (owner := base_name(slot, kept)) is not None}
+    slots = {slot: owner for slot in unsaved if (owner := known[slot].owner) in kept}
     _refuse_cast(graph, known, edited, kept)
     shapes = {old: edited[new].shape for old, new in kept.items()}
     shapes |= {slot: shapes[owner] for slot, owner in slots.items() if known[slot].shape == known[owner].shape}

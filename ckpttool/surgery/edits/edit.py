@@ -10,7 +10,7 @@ from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import PlanError
 from ckpttool.core.names import Pattern
 from ckpttool.core.tensors import Tensor
-from ckpttool.core.variable_kinds import OBJECT_GRAPH, base_name
+from ckpttool.core.variable_kinds import OBJECT_GRAPH
 
 AVERAGES = ("ExponentialMovingAverage", "average")
 """The slots that hold the variable's own values, averaged."""
@@ -139,19 +139,6 @@ def taken(ckpt: Checkpoint, pattern: str | None, slots: bool = False) -> list[st
     return names if pattern is None else Pattern(pattern).select(names)
 
 
-def owners(ckpt: Checkpoint) -> dict[str, str]:
-    """Return the variable of each slot, by the names that both have in the file, whatever they are called here.
-
-    >>> import numpy as np
-    >>> owners(Checkpoint.of({"fc/kernel": np.zeros(2), "Adam/m/fc/kernel": np.zeros(2), "step": np.zeros(())}))
-    {'Adam/m/fc/kernel': 'fc/kernel'}
-    """
-    here = {ckpt.origins.get(name, name): name for name in ckpt}
-    slots = [name for name, kind in ckpt.kinds().items() if kind == "slot"]
-    bases = {slot: base_name(ckpt.origins.get(slot, slot), here) for slot in slots}
-    return {slot: here[base] for slot, base in bases.items() if base is not None}
-
-
 def slots_in_shape(ckpt: Checkpoint, names: Iterable[str]) -> dict[str, str]:
     """Return the slots that change their shape with their variables, and whose each one is; a scalar stays.
 
@@ -159,7 +146,7 @@ def slots_in_shape(ckpt: Checkpoint, names: Iterable[str]) -> dict[str, str]:
         PlanError: one has another shape than its variable.
     """
     names = set(names)
-    slots = {slot: owner for slot, owner in owners(ckpt).items() if owner in names - {slot} and ckpt[slot].shape != ()}
+    slots = {slot: owner for slot, owner in ckpt.owners().items() if owner in names - {slot} and ckpt[slot].shape != ()}
     for slot, owner in slots.items():
         if ckpt[slot].shape != ckpt[owner].shape:
             raise PlanError(

@@ -8,7 +8,7 @@ from ckpttool.core.errors import PlanError, UnknownName
 from ckpttool.core.names import Pattern, renamed, scopes_above, suggestion
 from ckpttool.core.tensors import Tensor
 from ckpttool.core.variable_kinds import OBJECT_GRAPH
-from ckpttool.surgery.edits.edit import Edit, named, owners
+from ckpttool.surgery.edits.edit import Edit, named
 
 DOTTED = ("torch", "safetensors", "onnx")
 """Formats of PyTorch's names, in which dots separate also where no name has one to show it."""
@@ -68,17 +68,17 @@ def _with_slots(ckpt: Checkpoint, pattern: str) -> set[str]:
     An object graph is taken only by a pattern that has its name: `.*` means tensors of a model.
     """
     names = set(Pattern(pattern).select(ckpt if OBJECT_GRAPH in pattern else named(ckpt)))
-    return names | {slot for slot, owner in owners(ckpt).items() if owner in names}
+    return names | {slot for slot, owner in ckpt.owners().items() if owner in names}
 
 
 @dataclass(frozen=True)
 class DropSlots(Edit):
-    """Leave out the optimizer's slots and step counters.
+    """Leave out the optimizer's slots; step counters stay.
 
     >>> import numpy as np
     >>> names = ["fc/kernel", "fc/kernel/Adam", "fc/kernel/Adam_1", "beta1_power", "global_step"]
     >>> list(DropSlots().apply(Checkpoint.of(dict.fromkeys(names, np.zeros(2)))))
-    ['fc/kernel']
+    ['fc/kernel', 'global_step']
     """
 
     name: ClassVar[str] = "drop-slots"
@@ -96,9 +96,9 @@ class DropSlots(Edit):
         Raises:
             UnknownName: all are.
         """
-        kept = {name for name, kind in ckpt.kinds().items() if kind not in ("slot", "step")}
+        kept = {name for name, kind in ckpt.kinds().items() if kind != "slot"}
         if len(kept) == len(ckpt):
-            raise UnknownName("there are no slots and no step counters")
+            raise UnknownName("there are no slots")
         return ckpt.only(kept)
 
 
@@ -136,7 +136,7 @@ class Rename(Edit):
             PlanError: two tensors would have one name, or one none.
         """
         names = {old: new for new, old in renamed(named(ckpt), {self.pattern: self.new}).items()}
-        for slot, owner in owners(ckpt).items():
+        for slot, owner in ckpt.owners().items():
             if names[slot] == slot and names[owner] != owner:
                 before, within, after = f"/{slot}/".rpartition(f"/{owner}/")
                 names[slot] = f"{before}/{names[owner]}/{after}".strip("/") if within else slot

@@ -1,6 +1,6 @@
 """What several checkpoints of one model share: the weights that can be computed with, and where they do not agree."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,13 +34,12 @@ def join(
     combine: Callable[[list[Tensor]], Tensor],
     what: str,
     lenient: bool = False,
-    kind: Mapping[str, str] | None = None,
 ) -> JoinedCheckpoints:
     """Combine the weights of several checkpoints of one model, and take everything else from the last.
 
     Weights are combined where they are floats or complex numbers; integers, strings, step counters, optimizer slots and
-    an object graph are the last one's. `what` says in the rows what was done, `kind` what is a weight in the last one,
-    where more than the names is known; `lenient` leaves out weights on which the checkpoints do not agree.
+    an object graph are the last one's. `what` says in the rows what was done; `lenient` leaves out weights on which the
+    checkpoints do not agree.
 
     Raises:
         PlanError: there are fewer than two checkpoints, or they do not agree; the message says on what.
@@ -48,7 +47,7 @@ def join(
     if len(checkpoints) < 2:
         raise PlanError(f"{len(checkpoints)} checkpoints, expected two or more")
     last = checkpoints[-1]
-    weights = [name for name, of in (kind or last.kinds()).items() if of == "weight"]
+    weights = [name for name, of in last.kinds().items() if of == "weight"]
     dtypes = {name: last[name].dtype.name for name in weights}
     shared = [name for name, dtype in dtypes.items() if dtype in FLOATS or dtype.startswith("complex")]
     lost = [

@@ -83,7 +83,7 @@ def strip(arrays: Arrays) -> Arrays:
 
 
 def drop_slots(arrays: Arrays) -> Arrays:
-    kept = {name: array for name, array in arrays.items() if not is_slot(name) and not is_step(name)}
+    kept = {name: array for name, array in arrays.items() if not is_slot(name)}
     if len(kept) == len(arrays):
         raise Refused
     return kept

@@ -1,0 +1,149 @@
+"""Slots: the variables that optimizers keep beside those that they train, by what the graph does with them.
+
+What an optimizer is called, and what it calls its slots, does not count: `AdamOptimizer(name="Adam2")` has the slots
+`kernel/Adam2` and `kernel/Adam2_1`, BERT's optimizer has `kernel/adam_m`.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from ckpttool.graph.contents.flow import Flow
+from ckpttool.graph.core import Graph, TensorRef
+from ckpttool.graph.ops import (
+    APPLY,
+    PLACEHOLDERS,
+    POWERS,
+    RESOURCE_UPDATES,
+    SAVES,
+    SLOTS,
+    UPDATES,
+    VARIABLES,
+    WEIGHT_PASSES,
+)
+
+_POWER = frozenset({"Pow"})
+"""How Keras computes a power of its beta, which it keeps in a variable."""
+
+
+def applied_slots(graph: Graph) -> dict[str, str | None]:
+    """Return the variable ops that optimizers' own ops (`ApplyAdam`) change or read beside the one that they train.
+
+    Each has the op of that one; None belongs to what serves all, such as the powers of Adam's betas.
+    """
+    owners: dict[str, str | None] = {}
+    for name, node in graph.nodes.items():
+        if apply := APPLY.fullmatch(node.op):
+            slots, powers = SLOTS.get(apply["optimizer"], 0), POWERS.get(apply["optimizer"], 0)
+            behind = [_variable(graph, ref) for ref in graph.inputs(name)[: 1 + slots + powers]]
+            owners |= {op: None for op in behind[1 + slots :] if op is not None}
+            owners |= {op: behind[0] for op in behind[1 : 1 + slots] if op is not None}
+    return owners
+
+
+def _variable(graph: Graph, ref: TensorRef) -> str | None:
+    """Return the variable op that a tensor is the reference, handle or value of, also after an update of it."""
+    seen: set[str] = set()
+    while ref.op in graph.nodes and ref.op not in seen:
+        seen.add(ref.op)
+        op = graph.nodes[ref.op].op
+        if op in VARIABLES:
+            return ref.op
+        if not (op in WEIGHT_PASSES or op in _POWER or op in UPDATES) or not graph.inputs(ref.op):
+            return None
+        ref = graph.inputs(ref.op)[0]
+    return None
+
+
+def assigned_slots(
+    graph: Graph, trained: Collection[str], others: Collection[str], initial: Collection[str]
+) -> dict[str, str]:
+    """Return those of `others` (variable ops) that an optimizer made of plain ops keeps, with whose each one is.
+
+    So are BERT's Adam, LAMB, and Adam's updates of an embedding. A slot is read where just one of the `trained` is
+    updated, and its own update depends on that one. A moving average of a weight is one too: it follows a single
+    weight, and nothing that is fed is computed with it. `initial` are the ops that give first values.
+    """
+    writers = _writers(graph, {*trained, *others}, initial)
+    candidates = [op for op in others if op in writers]
+    if not candidates:
+        return {}
+    marks = _Marks.of(graph, [*candidates, *trained])
+    values = {op: marks.values(names) for op, names in writers.items()}
+    owners: dict[str, str] = {}
+    for slot in candidates:
+        read_by = [op for op in trained if op in values and marks.has(values[op], slot)]
+        followed = [op for op in trained if marks.has(values[slot], op)]
+        if len(read_by) == 1 and read_by[0] in followed and _fits(graph, slot, read_by[0]):
+            owners[slot] = read_by[0]
+        elif not read_by and len(followed) == 1 and _is_average(marks, slot, values[slot]):
+            owners[slot] = followed[0]
+    return owners
+
+
+def _writers(graph: Graph, wanted: Collection[str], initial: Collection[str]) -> Mapping[str, Sequence[str]]:
+    """Return the ops that change each of some variable ops, but for those that give first values."""
+    writers: dict[str, list[str]] = {}
+    for name, node in graph.nodes.items():
+        if (node.op in UPDATES or node.op in RESOURCE_UPDATES) and name not in initial and graph.inputs(name):
+            variable = _variable(graph, graph.inputs(name)[0])
+            if variable is not None and variable in wanted:
+                writers.setdefault(variable, []).append(name)
+    return writers
+
+
+def _fits(graph: Graph, slot: str, owner: str) -> bool:
+    """Say whether a slot has the sizes of its variable, or some of them: of a factor, or of a number for all of it."""
+    sizes = [{dim.size for dim in graph.nodes[op].attr["shape"].shape.dim} for op in (slot, owner)]
+    return sizes[0] <= {*sizes[1], 1}
+
+
+def _is_average(marks: "_Marks", slot: str, values: int) -> bool:
+    """Say whether a variable follows weights alone, and whether no more is done with it than that."""
+    return not values & marks.fed and slot not in marks.computing
+
+
+@dataclass(frozen=True)
+class _Marks:
+    """For each op which of some variables its value depends on, a bit for each, and whether on what is fed."""
+
+    graph: Graph
+    bits: Mapping[str, int]
+    own: Mapping[str, int]
+    computing: frozenset[str]
+    """The variables that are computed with together with what is fed, but where something is updated."""
+
+    fed: int = 1
+
+    @classmethod
+    def of(cls, graph: Graph, variables: Sequence[str]) -> "_Marks":
+        own = {op: 2 << place for place, op in enumerate(variables)}
+        bits: dict[str, int] = {}
+        mixed = 0
+        for name in Flow(graph).order:
+            inputs = graph.inputs(name)
+            mark = own.get(name, 0) | cls._is_fed(graph, name)
+            for ref in inputs:
+                mark |= bits.get(ref.op, 0)
+            bits[name] = mark
+            node = graph.nodes[name]
+            if mark & cls.fed and not (node.op in UPDATES or node.op in RESOURCE_UPDATES or node.op in SAVES):
+                mixed |= mark
+        return cls(graph, bits, own, frozenset(op for op, bit in own.items() if bit & mixed))
+
+    @staticmethod
+    def _is_fed(graph: Graph, name: str) -> int:
+        """Return the bit of what is fed for what rows come in by: a placeholder, or an iterator or queue's op."""
+        op = graph.nodes[name].op
+        return int(op in PLACEHOLDERS or not (graph.inputs(name) or op in VARIABLES or op in {"Const", "NoOp"}))
+
+    def values(self, updates: Sequence[str]) -> int:
+        """Return what the values depend on that some ops change a variable by."""
+        mark = 0
+        for name in updates:
+            for ref in self.graph.inputs(name)[1:]:
+                mark |= self.bits[ref.op]
+        return mark
+
+    def has(self, mark: int, variable: str) -> bool:
+        """Say whether a variable is among what is marked."""
+        return bool(mark & self.own[variable])
