@@ -121,7 +121,8 @@ def plan_edit(
 
     >>> import numpy as np
     >>> ckpt = Checkpoint.of({"hidden1/kernel": np.zeros((2, 3), np.float32), "global_step": np.array(7)})
-    >>> plan = plan_edit(ckpt, [Step("drop", "global_step"), Step("rename", "hidden1=>fc"), Step("transpose", "fc=1,0")])
+    >>> steps = [Step("drop", "global_step"), Step("rename", "hidden1=>fc"), Step("transpose", "fc=1,0")]
+    >>> plan = plan_edit(ckpt, steps)
     >>> [(row.before.name, row.after and row.after.shape) for row in plan.rows]
     [('hidden1/kernel', (3, 2)), ('global_step', None)]
 

@@ -4,8 +4,10 @@ What an optimizer is called, and what it calls its slots, does not count: `AdamO
 `kernel/Adam2` and `kernel/Adam2_1`, BERT's optimizer has `kernel/adam_m`.
 """
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from ckpttool.graph.contents.flow import Flow
 from ckpttool.graph.core import Graph, TensorRef
@@ -14,6 +16,7 @@ from ckpttool.graph.ops import (
     PLACEHOLDERS,
     POWERS,
     RESOURCE_UPDATES,
+    RESTORES,
     SAVES,
     SLOTS,
     UPDATES,
@@ -21,6 +24,7 @@ from ckpttool.graph.ops import (
     WEIGHT_PASSES,
 )
 
+_GRADIENT = re.compile(r"_grad/")
 _POWER = frozenset({"Pow"})
 """How Keras computes a power of its beta, which it keeps in a variable."""
 
@@ -60,8 +64,9 @@ def assigned_slots(
     """Return those of `others` (variable ops) that an optimizer made of plain ops keeps, with whose each one is.
 
     So are BERT's Adam, LAMB, and Adam's updates of an embedding. A slot is read where just one of the `trained` is
-    updated, and its own update depends on that one. A moving average of a weight is one too: it follows a single
-    weight, and nothing that is fed is computed with it. `initial` are the ops that give first values.
+    updated, its own update depends on that one, and nothing that has a gradient is computed with it. A moving average
+    of a weight is one too: it follows a single weight, and nothing that is fed is computed with it. `initial` are the
+    ops that give first values.
     """
     writers = _writers(graph, {*trained, *others}, initial)
     candidates = [op for op in others if op in writers]
@@ -73,6 +78,8 @@ def assigned_slots(
     for slot in candidates:
         read_by = [op for op in trained if op in values and marks.has(values[op], slot)]
         followed = [op for op in trained if marks.has(values[slot], op)]
+        if slot in marks.differentiated:
+            continue
         if len(read_by) == 1 and read_by[0] in followed and _fits(graph, slot, read_by[0]):
             owners[slot] = read_by[0]
         elif not read_by and len(followed) == 1 and _is_average(marks, slot, values[slot]):
@@ -102,6 +109,18 @@ def _is_average(marks: "_Marks", slot: str, values: int) -> bool:
     return not values & marks.fed and slot not in marks.computing
 
 
+def _differentiated(graph: Graph) -> set[str]:
+    """Return the ops that have a gradient: TensorFlow computes that of `loss/loss` in `gradients/loss/loss_grad/`."""
+    scopes = {name[: found.start()] for name in graph.nodes for found in _GRADIENT.finditer(name)}
+    ops = set[str]()
+    for scope in scopes:
+        name = scope
+        while name and name not in graph.nodes:
+            name = name.partition("/")[2]
+        ops |= {name} - {""}
+    return ops
+
+
 @dataclass(frozen=True)
 class _Marks:
     """For each op which of some variables its value depends on, a bit for each, and whether on what is fed."""
@@ -112,23 +131,31 @@ class _Marks:
     computing: frozenset[str]
     """The variables that are computed with together with what is fed, but where something is updated."""
 
-    fed: int = 1
+    differentiated: frozenset[str]
+    """The variables that something with a gradient is computed with."""
+
+    fed: ClassVar[int] = 1
+    """The bit of what is fed."""
 
     @classmethod
     def of(cls, graph: Graph, variables: Sequence[str]) -> "_Marks":
         own = {op: 2 << place for place, op in enumerate(variables)}
         bits: dict[str, int] = {}
-        mixed = 0
+        forward, mixed, followed = _differentiated(graph), 0, 0
         for name in Flow(graph).order:
-            inputs = graph.inputs(name)
+            op = graph.nodes[name].op
             mark = own.get(name, 0) | cls._is_fed(graph, name)
-            for ref in inputs:
+            for ref in graph.inputs(name) if op not in RESTORES else ():
                 mark |= bits.get(ref.op, 0)
             bits[name] = mark
-            node = graph.nodes[name]
-            if mark & cls.fed and not (node.op in UPDATES or node.op in RESOURCE_UPDATES or node.op in SAVES):
+            if mark & cls.fed and not (op in UPDATES or op in RESOURCE_UPDATES or op in SAVES):
                 mixed |= mark
-        return cls(graph, bits, own, frozenset(op for op, bit in own.items() if bit & mixed))
+            if name in forward:
+                followed |= mark
+        computing, differentiated = (
+            frozenset(op for op, bit in own.items() if bit & found) for found in (mixed, followed)
+        )
+        return cls(graph, bits, own, computing, differentiated)
 
     @staticmethod
     def _is_fed(graph: Graph, name: str) -> int:

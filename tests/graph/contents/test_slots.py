@@ -1,0 +1,142 @@
+"""Slots are found by what updates a variable: under any name of the optimizer, of the scopes and of the slots."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ckpttool.graph import files
+from ckpttool.graph.contents.variables import Variable, variables
+
+WEIGHTS = {"embed/table", "h/kernel", "h/bias"}
+
+
+@pytest.fixture
+def v1() -> Iterator[Any]:
+    import tensorflow as tf
+
+    with tf.Graph().as_default():
+        yield tf.compat.v1
+
+
+def network(v1: Any, resource: bool = False) -> Any:
+    """Return the loss of a network that looks words up, so that one gradient is sparse."""
+    import tensorflow as tf
+
+    def weight(name: str, shape: list[int]) -> Any:
+        return v1.get_variable(name, shape, use_resource=resource)
+
+    words = v1.placeholder(tf.int32, [None], "words")
+    labels = v1.placeholder(tf.float32, [None, 3], "labels")
+    rows = tf.gather(weight("embed/table", [7, 4]), words)
+    outputs = tf.tanh(tf.matmul(rows, weight("h/kernel", [4, 3])) + weight("h/bias", [3]))
+    return tf.reduce_mean(tf.square(outputs - labels), name="loss")
+
+
+def saved(v1: Any, folder: Path) -> dict[str, Variable]:
+    v1.train.Saver().export_meta_graph(str(folder / "model.ckpt.meta"))
+    return dict(variables(files.load(folder / "model.ckpt.meta")))
+
+
+def owners(found: dict[str, Variable]) -> dict[str, str | None]:
+    return {name: variable.owner for name, variable in found.items() if variable.kind == "slot"}
+
+
+def adam_of_bert(v1: Any, loss: Any, clipped: bool = True) -> None:
+    """Adam with weight decay, and LAMB's ratio, as BERT's and ALBERT's `optimization.py` write it in plain ops."""
+    import tensorflow as tf
+
+    variables, updates = v1.trainable_variables(), []
+    gradients = [tf.convert_to_tensor(gradient) for gradient in tf.gradients(loss, variables)]
+    if clipped:
+        gradients, _ = tf.clip_by_global_norm(gradients, 1.0)
+    for variable, gradient in zip(variables, gradients, strict=True):
+        name = variable.op.name
+        moments = [
+            v1.get_variable(f"{name}/{end}", variable.shape, trainable=False, initializer=v1.zeros_initializer())
+            for end in ("adam_m", "second")
+        ]
+        mean = 0.9 * moments[0] + 0.1 * gradient
+        square = 0.999 * moments[1] + 0.001 * tf.square(gradient)
+        step = mean / (tf.sqrt(square) + 1e-6) + 0.01 * variable
+        ratio = tf.norm(variable) / tf.norm(step)
+        updates += [variable.assign(variable - 0.1 * ratio * step), moments[0].assign(mean), moments[1].assign(square)]
+    count = v1.train.get_or_create_global_step()
+    tf.group(*updates, count.assign(count + 1), name="train")
+
+
+Optimize = Callable[[Any, Any], None]
+
+
+def minimized(make: Callable[[Any], Any]) -> Optimize:
+    return lambda v1, loss: make(v1.train).minimize(loss, global_step=v1.train.get_or_create_global_step()) and None
+
+
+@pytest.mark.parametrize("resource", [False, True], ids=["reference", "resource"])
+@pytest.mark.parametrize(
+    ("optimize", "ends"),
+    [
+        (minimized(lambda train: train.AdamOptimizer(name="Adam2")), ["Adam2", "Adam2_1"]),
+        (minimized(lambda train: train.MomentumOptimizer(0.1, 0.9, name="sgd")), ["sgd"]),
+        (minimized(lambda train: train.RMSPropOptimizer(0.1, centered=True, name="r")), ["r", "r_1", "r_2"]),
+        (minimized(lambda train: train.FtrlOptimizer(0.1, name="f")), ["f", "f_1"]),
+        (adam_of_bert, ["adam_m", "second"]),
+    ],
+    ids=["adam", "momentum", "rmsprop", "ftrl", "bert"],
+)
+def test_the_name_of_the_optimizer_does_not_count(
+    v1: Any, tmp_path: Path, optimize: Optimize, ends: list[str], resource: bool
+) -> None:
+    optimize(v1, network(v1, resource))
+    found = saved(v1, tmp_path)
+    owned = {slot: owner for slot, owner in owners(found).items() if owner is not None}
+    assert owned == {f"{name}/{end}": name for name in WEIGHTS for end in ends}
+    assert {name for name, variable in found.items() if variable.kind == "weight"} == WEIGHTS
+    assert found["global_step"].kind == "step"
+
+
+def test_several_optimizers_in_scopes_of_their_own(v1: Any, tmp_path: Path) -> None:
+    loss = network(v1)
+    with v1.variable_scope("trainer/first"):
+        v1.train.AdamOptimizer(name="A").minimize(loss)
+    with v1.variable_scope("second"):
+        v1.train.MomentumOptimizer(0.1, 0.9, name="B").minimize(loss, var_list=v1.trainable_variables("h"))
+    found = owners(saved(v1, tmp_path))
+    assert {slot for slot, owner in found.items() if owner == "h/bias"} == {
+        *("trainer/first/h/bias/A", "trainer/first/h/bias/A_1", "second/h/bias/B")
+    }
+    assert {name for name, owner in found.items() if owner is None} == {
+        *("trainer/first/beta1_power", "trainer/first/beta2_power")
+    }
+
+
+def test_averages_of_weights_have_them_as_owners_and_batch_norm_stays(v1: Any, tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    x = v1.placeholder(tf.float32, [None, 4], "X")
+    kernel = v1.get_variable("h/kernel", [4, 3])
+    hidden = tf.matmul(x, kernel)
+    mean = v1.get_variable("norm/running", [3], trainable=False)
+    update = v1.assign(mean, 0.9 * mean + 0.1 * tf.reduce_mean(hidden, 0))
+    loss = tf.reduce_mean(tf.square(hidden - mean))
+    train = v1.train.GradientDescentOptimizer(0.1).minimize(loss)
+    with tf.control_dependencies([train, update]):
+        tf.train.ExponentialMovingAverage(0.9, name="shadow").apply([kernel])
+    found = saved(v1, tmp_path)
+    assert owners(found) == {"h/kernel/shadow": "h/kernel"}
+    assert found["norm/running"].kind == "weight"
+
+
+def test_a_target_network_that_follows_another_is_made_of_weights(v1: Any, tmp_path: Path) -> None:
+    """Its copies are computed with, as no average is."""
+    import tensorflow as tf
+
+    x = v1.placeholder(tf.float32, [None, 4], "X")
+    online = v1.get_variable("online/kernel", [4, 2])
+    target = v1.get_variable("target/kernel", [4, 2], trainable=False)
+    values = tf.stop_gradient(tf.reduce_max(tf.matmul(x, target), 1))
+    loss = tf.reduce_mean(tf.square(tf.reduce_max(tf.matmul(x, online), 1) - values))
+    v1.train.RMSPropOptimizer(0.1).minimize(loss)
+    v1.assign(target, online, name="follow")
+    assert saved(v1, tmp_path)["target/kernel"].kind == "weight"
