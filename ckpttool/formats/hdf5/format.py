@@ -10,7 +10,7 @@ from ckpttool.formats.format import PLAIN, Format, Writing
 from ckpttool.formats.hdf5.source import is_hdf5
 from ckpttool.formats.hdf5.tree import Hdf5Tensors, Tree, read_tree
 from ckpttool.formats.hdf5.values import text_of
-from ckpttool.formats.hdf5.writer import LOSES, compare, write_tree
+from ckpttool.formats.hdf5.writer import LOSES, compare, name_and_scope, write_tree
 from ckpttool.formats.keras.legacy import legacy_root
 from ckpttool.formats.keras.names import is_numbered
 from ckpttool.formats.writing.files import refuse_existing, replacing
@@ -47,14 +47,15 @@ class Hdf5(Format):
     def save(self, tensors: Mapping[str, Tensor], path: Path, overwrite: bool, how: Writing = PLAIN) -> None:
         """Write a dataset per tensor and an attribute of the file per text of the metadata, and read all again.
 
+        Where a name is also a scope of others, as a variable's is of its slots, or ends with `:0`, all are written as
+        TensorFlow writes tensors' names, with `:0` at the end.
+
         Raises:
-            PlanError: a name is that of a dataset and of a group.
             FormatError: HDF5 cannot hold a tensor or a name, or Keras would take the file for its own.
         """
         refuse_existing([path], overwrite)
-        lost = next((name for name in tensors if name.endswith(SUFFIX)), None)
-        if lost:
-            raise FormatError(f"{lost} would be {lost.removesuffix(SUFFIX)} when it is read; rename it")
+        if name_and_scope(tensors) or any(name.endswith(SUFFIX) for name in tensors):
+            tensors = {f"{name}{SUFFIX}": tensor for name, tensor in tensors.items()}
         sums: dict[str, int] = {}
         with replacing(path, partial(_check, tensors, sums)) as file:
             sums.update(write_tree(file, tensors, {"": how.metadata}))

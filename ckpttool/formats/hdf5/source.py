@@ -17,6 +17,10 @@ from ckpttool.remote import sparse_files
 BLOCK = 64 << 10
 """Bytes of a file on a server that are fetched at once: HDF5 reads many small pieces."""
 MAGIC = b"\x89HDF\r\n\x1a\n"
+USER_BLOCK = 512
+"""The least bytes that another program may have put before the signature; there are twice as many, or four times ..."""
+TAR = (257, b"ustar")
+"""Where a tar archive has its mark; its first member begins at 512 too, and would hide the others."""
 _FAULTS = (OSError, RuntimeError, KeyError, ValueError, TypeError, UnicodeDecodeError)
 
 
@@ -56,11 +60,27 @@ def stamp_of(path: Path) -> tuple[int, ...]:
 
 
 def is_hdf5(path: Path) -> bool:
-    """Return whether a file begins as HDF5 does; the suffix may say something else."""
+    """Return whether a file has HDF5's signature, also behind a user block (as MATLAB 7.3 has one); suffixes can lie.
+
+    Of a file on a server the first bytes are looked at, and no long user block is found.
+    """
     if not path.is_file():
         return False
+    remote = sparse_files.at(path) is not None
+    last = sparse_files.BLOCK - len(MAGIC) if remote else path.stat().st_size
     with sparse_files.opened(path) as file:
-        return file.read(len(MAGIC)) == MAGIC
+        if file.read(len(MAGIC)) == MAGIC:
+            return True
+        file.seek(TAR[0])
+        if file.read(len(TAR[1])) == TAR[1]:
+            return False
+        start = USER_BLOCK
+        while start <= last:
+            file.seek(start)
+            if file.read(len(MAGIC)) == MAGIC:
+                return True
+            start *= 2
+    return False
 
 
 @contextlib.contextmanager

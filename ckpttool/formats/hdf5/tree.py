@@ -8,15 +8,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn, cast
 
 import numpy as np
 
 from ckpttool.core.errors import CorruptCheckpoint, FormatError, MissingFile
-from ckpttool.core.tensors import STRING, Tensor, TensorSpec
+from ckpttool.core.tensors import STRING, DType, Tensor, TensorSpec
 from ckpttool.formats.format import Checked, Tensors, pieces_of
 from ckpttool.formats.hdf5.source import Hdf5Source, is_hdf5, opened
-from ckpttool.formats.hdf5.values import dtype_in, extent_of, is_plain, read_pieces, read_values, text_of
+from ckpttool.formats.hdf5.values import dtype_in, extent_of, is_plain, oddity, read_pieces, read_values, text_of
 from ckpttool.formats.reading.archive import RATIO_LIMIT, UNPACKED_LIMIT
 
 DEEPEST = 64
@@ -31,12 +31,13 @@ FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 4: "szip", 5: "nbit", 6: "s
 class Tree:
     """What an HDF5 file holds: its datasets as tensors by path, and the attributes of groups and datasets by path.
 
-    `opaque` names the attributes that hold neither numbers nor texts.
+    `odd` has the datasets that hold neither numbers nor texts, with what they hold; `opaque` names such attributes.
     """
 
     path: Path
     tensors: dict[str, Tensor] = field(default_factory=dict)
     attributes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    odd: dict[str, str] = field(default_factory=dict)
     opaque: list[str] = field(default_factory=list)
 
     @property
@@ -103,11 +104,13 @@ class _Walk:
 
         if isinstance(member, h5py.Group):
             self.group(member, path, above)
-        elif isinstance(member, h5py.Dataset):
+        elif not isinstance(member, h5py.Dataset):
+            self.tree.odd[path] = "a type of elements"
+        elif what := oddity(member):
+            self.tree.odd[path] = what
+        else:
             self.tree.tensors[path] = self._tensor(member, path)
             self._attributes(member, path)
-        else:
-            raise FormatError(f"{self.tree.path}: {path} is neither a group nor a dataset")
 
     def _follow(self, group: Any, name: str, path: str, steps: int = 0) -> Any:
         """Return what a link leads to, where it stays in the file; soft links are taken one part at a time."""
@@ -135,18 +138,14 @@ class _Walk:
         """Check a dataset against the file, and return it as a tensor that opens the file again to be read."""
         if dataset.is_virtual or dataset.external:
             raise FormatError(f"{self.tree.path}: {path} keeps its values in another file, which is never read")
-        if dataset.shape is None:
-            raise FormatError(f"{self.tree.path}: {path} has no shape (a null dataset)")
-        unknown = [number for number in _filters(dataset) if number not in FILTERS]
-        if unknown:
-            raise FormatError(f"{self.tree.path}: {path} is packed with filter {unknown[0]}, which is not known")
-        dtype = dtype_in(dataset)
-        if dtype is None:
-            raise FormatError(f"{self.tree.path}: {path} holds {dataset.dtype}, neither numbers nor texts")
         self._check_size(dataset, path)
-        spec = TensorSpec(path, tuple(dataset.shape), dtype)
+        spec = TensorSpec(path, tuple(dataset.shape), cast(DType, dtype_in(dataset)))
+        unknown = [number for number in _filters(dataset) if number not in FILTERS]
+        if unknown:  # it is listed, and whoever reads it is told
+            reason = f"{self.tree.path}: {path} is packed with filter {unknown[0]}, which is not known"
+            return Tensor(spec, partial(_refuse, reason), partial(_refuse, reason))
         place = (self.source, str(dataset.name), spec)
-        pieces = None if dtype is STRING else partial(read_pieces, *place)
+        pieces = None if spec.dtype is STRING else partial(read_pieces, *place)
         return Tensor(spec, partial(read_values, *place), pieces, extent_of(self.source, dataset, spec))
 
     def _check_size(self, dataset: Any, path: str) -> None:
@@ -166,6 +165,10 @@ class _Walk:
             raise CorruptCheckpoint(
                 f"{self.tree.path}: the datasets up to {path} are said to take more bytes than the file has"
             )
+
+
+def _refuse(reason: str) -> NoReturn:
+    raise FormatError(reason)
 
 
 def _filters(dataset: Any) -> list[int]:
@@ -189,7 +192,8 @@ class Hdf5Tensors(Tensors):
         self.locations = locations
         self.metadata = metadata or {}
         named = set(locations.values())
-        self.left_out = tuple(path for path in tree.tensors if path not in named)
+        self._unnamed = tuple(path for path in tree.tensors if path not in named)
+        self.left_out = (*self._unnamed, *(f"{path} ({what})" for path, what in tree.odd.items()))
 
     def __getitem__(self, name: str) -> Tensor:
         return self.tree.tensors[self.locations[name]].renamed(name)
@@ -202,5 +206,5 @@ class Hdf5Tensors(Tensors):
 
     def checked(self) -> Iterator[Checked]:
         """Read every dataset of the file, those too that are left out; HDF5 compares the checksums that there are."""
-        for name, path in [*self.locations.items(), *zip(self.left_out, self.left_out, strict=True)]:
+        for name, path in [*self.locations.items(), *zip(self._unnamed, self._unnamed, strict=True)]:
             yield Checked.of(name, pieces_of(self.tree.tensors[path]))

@@ -54,6 +54,25 @@ def dtype_in(dataset: Any) -> DType | None:
     return STRING if kind.kind in "OSU" else dtype_of(np.empty(0, kind))
 
 
+def oddity(dataset: Any) -> str | None:
+    """Return what a dataset holds that is no array of numbers or texts; None for one of these."""
+    import h5py
+
+    if dataset.shape is None:
+        return "nothing, not even a shape"
+    try:
+        kind = dataset.dtype
+    except TypeError:
+        return "elements of a type that NumPy lacks"
+    if dtype_in(dataset) is not None:
+        return None
+    if h5py.check_ref_dtype(kind) is not None:
+        return "references to objects"
+    if (each := h5py.check_vlen_dtype(kind)) is not None:
+        return f"lists of {each}"
+    return f"records of {', '.join(kind.names)}" if kind.names else f"elements of {kind}"
+
+
 def extent_of(source: Hdf5Source, dataset: Any, spec: TensorSpec) -> Extent | None:
     """Return where a dataset's bytes are in its file, if they are stored raw."""
     import h5py

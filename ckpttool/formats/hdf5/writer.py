@@ -47,17 +47,29 @@ def check_paths(paths: Iterable[str]) -> None:
     """Check that names can be paths in one file; `write_tree` says what is raised."""
     paths = set(paths)
     for path in paths:
-        parts = path.split("/")
-        if not _encodes(path) or {"", "."} & set(parts):
+        if not _encodes(path) or {"", "."} & set(path.split("/")):
             raise FormatError(
                 f"HDF5 cannot hold a dataset named {path!r}: a name is a path, its parts are group/dataset"
             )
-        for depth in range(1, len(parts)):
-            above = "/".join(parts[:depth])
-            if above in paths:
-                raise PlanError(
-                    f"{above} and {path} cannot be in one HDF5 file: {above} would be a dataset and a group"
-                )
+    if above := name_and_scope(paths):
+        below = next(path for path in paths if path.startswith(f"{above}/"))
+        raise PlanError(f"{above} and {below} cannot be in one HDF5 file: {above} would be a dataset and a group")
+
+
+def name_and_scope(paths: Iterable[str]) -> str | None:
+    """Return a path of which another one goes on.
+
+    >>> name_and_scope({"kernel", "kernel/Momentum", "bias"}), name_and_scope({"kernel:0", "kernel/Momentum:0"})
+    ('kernel', None)
+    """
+    known = frozenset(paths)
+    for path in known:
+        above = path.rpartition("/")[0]
+        while above:
+            if above in known:
+                return above
+            above = above.rpartition("/")[0]
+    return None
 
 
 def compare(tree: Tree, tensors: Mapping[str, Tensor], sums: Mapping[str, int]) -> None:

@@ -50,10 +50,12 @@ def edited(tree: Tree, tensors: Mapping[str, Tensor], how: Writing) -> EditedCop
     Raises:
         PlanError: a tensor has no place, a place no tensor, a shape differs, or weights of one layer were renamed
             differently.
-        FormatError: the file has an attribute that cannot be copied.
+        FormatError: the file has an attribute or a dataset that cannot be copied.
     """
     if tree.opaque:
         raise FormatError(f"{tree.path}: {tree.opaque[0]} is an attribute that holds neither numbers nor texts")
+    for path, what in tree.odd.items():
+        raise FormatError(f"{tree.path}: {path} holds {what}, which cannot be copied")
     weights = weights_in(tree)
     origins = how.origins if tree.path == how.source else {}
     placed = {origins.get(name, name): name for name in tensors}

@@ -84,15 +84,18 @@ def test_names_that_are_no_path(tmp_path, name):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_name_that_is_a_dataset_and_a_group(tmp_path):
-    with pytest.raises(PlanError, match="a and a/b/c cannot be in one HDF5 file"):
-        Hdf5().save(tensors_of(**{"a": np.ones(1), "a/b/c": np.ones(1)}), tmp_path / "w.h5", False)
+@pytest.mark.parametrize("names", [["a", "a/b/c"], ["w:0"], ["w:0", "w"], ["w:0", "w/m"]])
+def test_names_that_are_scopes_too_or_end_so_are_written_as_names_of_tensors(tmp_path, names):
+    Hdf5().save(tensors_of(**{name: np.ones(1) for name in names}), tmp_path / "w.h5", False)
+    assert sorted(Hdf5().open(tmp_path / "w.h5")) == sorted(names)
+    with h5py.File(tmp_path / "w.h5") as file:
+        assert all(f"{name}:0" in file for name in names)
+
+
+def test_a_name_that_is_a_dataset_and_a_group_all_the_same(tmp_path):
+    with pytest.raises(PlanError, match="a:0 and a:0/b:0 cannot be in one HDF5 file"):
+        Hdf5().save(tensors_of(**{"a": np.ones(1), "a/b": np.ones(1), "a:0/b": np.ones(1)}), tmp_path / "w.h5", False)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_name_that_would_be_read_as_another(tmp_path):
-    with pytest.raises(FormatError, match="w:0 would be w when it is read"):
-        Hdf5().save(tensors_of(**{"w:0": np.ones(1)}), tmp_path / "w.h5", False)
 
 
 def test_names_that_would_make_it_a_file_of_keras(tmp_path):

@@ -139,10 +139,6 @@ def null(file: Any) -> None:
         external_storage,
         virtual,
         circle,
-        reference,
-        lists_in_cells,
-        named_type,
-        null,
     ],
 )
 def test_what_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fill: Callable[[Any], None]) -> None:
@@ -153,6 +149,43 @@ def test_what_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fill: 
         open_checkpoint(write(tmp_path / "w.h5", fill))
     assert str(tmp_path / "w.h5") in str(refused.value)
     assert "42" not in str(refused.value)
+
+
+def records(file: Any) -> None:
+    file["w"] = np.zeros(2, [("a", "f4"), ("b", "i4")])
+
+
+@pytest.mark.parametrize(
+    ("fill", "what"),
+    [
+        (reference, "references to objects"),
+        (lists_in_cells, "lists of int32"),
+        (named_type, "a type of elements"),
+        (null, "nothing, not even a shape"),
+        (records, "records of a, b"),
+    ],
+)
+def test_what_is_no_array_of_numbers_is_left_out_and_said(
+    tmp_path: Path, fill: Callable[[Any], None], what: str
+) -> None:
+    path = write(tmp_path / "w.h5", lambda file: (fill(file), file.create_dataset("kernel", data=KERNEL)))
+    opened = open_checkpoint(path)
+    assert opened.left_out == (f"w ({what})",)
+    np.testing.assert_array_equal(opened["kernel"].read(), KERNEL)
+
+
+def test_a_dataset_that_cannot_be_unpacked_is_listed_and_the_others_are_read(tmp_path: Path) -> None:
+    path = write(tmp_path / "w.h5", lambda file: file.create_dataset("w", data=KERNEL, compression="gzip"))
+    unknown = bytes([32015 & 255, 32015 >> 8])
+    with h5py.File(path, "a") as file:
+        file["kernel"] = KERNEL
+    whole = path.read_bytes()
+    place = whole.index(b"deflate")
+    path.write_bytes(whole[: place - 8] + unknown + whole[place - 6 :])
+    opened = open_checkpoint(path)
+    np.testing.assert_array_equal(opened["kernel"].read(), KERNEL)
+    with pytest.raises(FormatError, match="w is packed with filter 32015, which is not known"):
+        opened["w"].read()
 
 
 @pytest.mark.parametrize("chunks", [None, (1 << 20,)])
