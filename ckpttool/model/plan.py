@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ckpttool.core.errors import PlanError
-from ckpttool.core.names import Pattern, layer_of, listed
+from ckpttool.core.names import Pattern, layer_of
+from ckpttool.core.notes import notes_about
 from ckpttool.formats.writing.files import refuse_existing
 from ckpttool.graph.contents.stored import stored_tensors
 from ckpttool.graph.core import Graph
@@ -103,8 +104,7 @@ class ModelPlan:
 
 def prefix_note(pattern: Pattern, names: Iterable[str]) -> list[str]:
     """Say which names TensorFlow's own scope selection would take besides, where it would."""
-    more = pattern.prefix_only(names)
-    return [f"TensorFlow's prefix match would also take {listed(more)}"] if more else []
+    return notes_about("TensorFlow's prefix match would also take", pattern.prefix_only(names))
 
 
 def plan_rows(graph: Graph, sources: Mapping[str, str], frozen: Collection[str] = ()) -> list[PlanRow]:

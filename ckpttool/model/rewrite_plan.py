@@ -8,6 +8,7 @@ from typing import Any
 
 from ckpttool.core.errors import PlanError
 from ckpttool.core.names import listed
+from ckpttool.core.notes import notes_about
 from ckpttool.core.tensors import Tensor
 from ckpttool.formats.writing.files import refuse_existing
 from ckpttool.graph.contents.stored import saver_entries, saver_ops, stored_tensors
@@ -71,14 +72,13 @@ class RewritePlan:
     @property
     def notes(self) -> Sequence[str]:
         """What is fed and what is asked for, what of the checkpoint is left out, and the remarks."""
-        notes = []
+        notes: list[str] = []
         if self.served is not None:
             sides = (self.served.inputs, self.served.outputs)
             inputs, outputs = (listed([f"{key}={tensor}" for key, tensor in side.items()]) for side in sides)
             notes += [f"inputs: {inputs or 'none'}", f"outputs: {outputs}, {self.served.why}"]
         used = set(self.keys.values())
-        if left_out := [name for name in self.model.checkpoint if name not in used]:
-            notes.append(f"left out of the checkpoint: {listed(left_out)}")
+        notes += notes_about("left out of the checkpoint", (name for name in self.model.checkpoint if name not in used))
         return (*notes, *self.remarks)
 
     def as_json(self) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from ckpttool import checkpoint
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import CkptError, FormatError
 from ckpttool.core.names import Pattern, listed
+from ckpttool.core.notes import notes_about
 from ckpttool.core.variable_kinds import OBJECT_GRAPH
 from ckpttool.formats import registry
 from ckpttool.formats.format import PLAIN, Format, Writing
@@ -76,7 +77,9 @@ def plan_convert(
     rows = tuple(source[name].spec.row() | {"kind": kind[name], "then": fate} for name, fate in fates.items())
     kept = {name: source[name] for name, fate in fates.items() if fate == "written"}
     tensors = source.holding(kept)
-    lost = [f"left out, as {to} cannot hold it: {name} ({reason})" for name, reason in homeless.items()]
+    lost = notes_about(
+        f"left out, as {to} cannot hold it", (f"{name} ({why})" for name, why in homeless.items()), most=3
+    )
     return Conversion(tensors, to, with_texts(source, target, how), rows, (*lost, *left_behind(source, target, how)))
 
 
@@ -87,13 +90,13 @@ def with_texts(source: Checkpoint, target: Format, how: Writing = PLAIN) -> Writ
 
 def left_behind(source: Checkpoint, target: Format, how: Writing = PLAIN) -> list[str]:
     """Say what beside tensors does not come along; an edited copy of the source keeps what is no tensor of a model."""
-    notes = []
+    notes: list[str] = []
     if "like" not in target.OPTIONS or how.like:
-        notes += [f"left out, as it is no tensor of a model: {name}" for name in source.left_out]
+        notes += notes_about("left out, as it is no tensor of a model", source.left_out, most=3)
     if OBJECT_GRAPH in source and not target.OBJECT_GRAPH:
         notes.append(f"left out, as {target.NAME} has no places for objects: the object graph ({OBJECT_GRAPH})")
     if source.metadata and not target.METADATA:
-        notes.append(f"left out, as {target.NAME} keeps no texts: {listed(source.metadata)}")
+        notes += notes_about(f"left out, as {target.NAME} keeps no texts", source.metadata)
     return notes
 
 

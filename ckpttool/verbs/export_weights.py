@@ -9,7 +9,7 @@ from ckpttool import checkpoint
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.casting import cast_tensor
 from ckpttool.core.errors import FormatError, PlanError
-from ckpttool.core.names import listed
+from ckpttool.core.notes import notes_about
 from ckpttool.core.tensors import Tensor
 from ckpttool.foreign.pairing import Pair, Pairing, pair_weights
 from ckpttool.foreign.rules import Rule
@@ -66,12 +66,11 @@ class ExportPlan:
         """What keeps the value of `like`, and what of the model goes nowhere."""
         taken = {name for each in self.pairs for name in each.sources}
         kept = [name for name in self.like if name not in taken]
-        notes = [f"left out: {problem}" for problem in self.pairing.left_out]
-        if kept:
-            notes.append(f"as in {self.like.path}: {listed(kept)}")
-        if self.pairing.unfilled:
-            notes.append(f"of {self.model}, not written: {listed(self.pairing.unfilled)}")
-        return notes
+        return [
+            *notes_about("left out", self.pairing.left_out, most=1),
+            *notes_about(f"as in {self.like.path}", kept),
+            *notes_about(f"of {self.model}, not written", self.pairing.unfilled),
+        ]
 
     @property
     def done(self) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ckpttool import checkpoint
 from ckpttool.core.errors import PlanError
-from ckpttool.core.names import listed
+from ckpttool.core.notes import notes_about
 from ckpttool.core.tensors import Tensor
 from ckpttool.foreign.bake import bake as bake_values
 from ckpttool.foreign.bake import check_size
@@ -207,15 +207,10 @@ def _best(waiting: Sequence[Pair], pairing: Pairing, sample: Sample, tolerance: 
 
 def _notes(paired: Pairing, own: Mapping[str, Tensor], model: Path, beyond: list[str]) -> list[str]:
     """Say what is not imported, what is not in the output, and which weights keep or get another value."""
-    notes = [f"left out: {problem}" for problem in paired.left_out]
-    if paired.dropped:
-        notes.append(f"not weights, or left out by a rule: {listed(list(paired.dropped))}")
-    kept = [name for name in paired.unfilled if name in own]
-    fresh = [name for name in paired.unfilled if name not in own]
-    if kept:
-        notes.append(f"kept from {model}: {listed(kept)}")
-    if fresh:
-        notes.append(f"fresh, by their initialisers: {listed(fresh)}")
-    if beyond:
-        notes.append(f"not in the graph, so not written: {listed(beyond)}")
-    return notes
+    return [
+        *notes_about("left out", paired.left_out, most=1),
+        *notes_about("not weights, or left out by a rule", paired.dropped),
+        *notes_about(f"kept from {model}", (name for name in paired.unfilled if name in own)),
+        *notes_about("fresh, by their initialisers", (name for name in paired.unfilled if name not in own)),
+        *notes_about("not in the graph, so not written", beyond),
+    ]

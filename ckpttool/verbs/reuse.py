@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ckpttool.core.errors import GraphError, PlanError, UnknownName
 from ckpttool.core.names import Pattern, Suggestions, suggestion
+from ckpttool.core.notes import notes_about
 from ckpttool.graph import files
 from ckpttool.graph.contents.layers import Layer, layers
 from ckpttool.graph.contents.stored import stored_tensors
@@ -214,7 +215,7 @@ def _in_graph(
     frozen_names = frozen.select(_weights(graph)) if frozen else []
     if frozen_names:
         graph = freeze_graph(graph, frozen_names, "var-list")
-    notes = tuple(f"left out: {problem}" for problem in misfits.values())
+    notes = tuple(notes_about("left out", misfits.values(), most=1))
     return ReusePlan(model, graph, sources, frozen_names, seed, notes)
 
 

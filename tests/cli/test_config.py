@@ -129,7 +129,7 @@ ALONE = {"train-op": "Momentum"}
 """It takes the place of a recipe."""
 ELSEWHERE = {"model", "data"}
 """In the report, beside the options."""
-NOT_REPEATED = {"config", "output", "overwrite", "allow-op", "resume", "plan", "json", "tensorboard", "plot"}
+NOT_REPEATED = {"config", "output", "overwrite", "allow-op", "resume", "plan", "json", "tensorboard", "plot", "verbose"}
 """What a run is written to, what is printed, what is allowed: another run has its own."""
 
 

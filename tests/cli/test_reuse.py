@@ -105,7 +105,10 @@ def test_what_does_not_fit_the_target_is_an_error(shell: Any, small: Path, other
 
 def test_lenient_lists_what_it_leaves_out(shell: Any, small: Path, other: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.ckpt"
-    result = shell.run("reuse", small, "--into", other, "--layers", ".*", "--lenient", "-o", out)
+    arguments = ("reuse", small, "--into", other, "--layers", ".*", "--lenient", "-o", out)
+    first = f"left out: hidden2/kernel is [8, 6] in {small}, [8, 7] in {other}.meta and 3 more (-v names all 4)"
+    assert shell.run(*arguments).stderr.splitlines() == [first, f"{out}: written and read back, 2 tensors restored"]
+    result = shell.run(*arguments, "-v", "--overwrite")
     assert result.stderr.splitlines() == [
         f"left out: hidden2/kernel is [8, 6] in {small}, [8, 7] in {other}.meta",
         f"left out: hidden2/bias is [6] in {small}, [7] in {other}.meta",
@@ -161,7 +164,7 @@ def test_the_prefix_warning_names_what_tensorflow_would_have_taken(
         net.classify(net.dense(hidden, 3, "outputs", relu=False), y)
     source = net.save(tmp_path / "ten.ckpt")
     result = shell.run("reuse", source, "--layers", "hidden1", "--plan")
-    assert result.stderr == "TensorFlow's prefix match would also take hidden10/bias, hidden10/kernel\n"
+    assert result.stderr == "TensorFlow's prefix match would also take: hidden10/bias, hidden10/kernel\n"
     fresh = [row["target"] for row in shell.json("reuse", source, "--layers", "hidden1", "--plan") if not row["source"]]
     assert fresh == ["hidden10/kernel", "hidden10/bias", "outputs/kernel", "outputs/bias"]
 

@@ -119,7 +119,7 @@ def test_names_that_tensorflows_own_patterns_would_take_are_named(model: Model, 
     finetune(
         model, data, replace(OPTIONS, epochs=1, freeze="hidden1/ker|hidden2"), tmp_path / "out.ckpt", callbacks=heard
     )
-    assert heard.notes == ["TensorFlow's prefix match would also take hidden1/kernel"]
+    assert heard.notes == ["TensorFlow's prefix match would also take: hidden1/kernel"]
 
 
 def test_what_the_trained_graph_has_no_use_for_is_named(model: Model, data: Path, tmp_path: Path) -> None:

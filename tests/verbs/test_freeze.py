@@ -185,7 +185,7 @@ def test_the_plan_says_what_is_frozen_and_what_tensorflow_would_have_taken(plain
         ("hidden10", "hidden10/kernel", (5, 5), True),
     ]
     assert planned.notes[:2] == (
-        "TensorFlow's prefix match would also take hidden10/kernel, hidden10/bias",
+        "TensorFlow's prefix match would also take: hidden10/kernel, hidden10/bias",
         "the cut: hidden1/Relu:0",
     )
     assert planned.notes[-1].startswith("kept, though nothing changes them any more: hidden1/kernel/Momentum")

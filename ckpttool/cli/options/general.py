@@ -61,6 +61,23 @@ lenient_option = click.option(
     "--lenient", is_flag=True, help="Go on where something does not match, and list what was left out."
 )
 
+VERBOSE = "ckpttool.verbose"
+"""The key under which `--verbose` is kept in Click's context: it is for whoever prints notes, not for commands."""
+
+
+def _keep_verbose(context: click.Context, _option: click.Parameter, value: bool) -> None:
+    context.meta[VERBOSE] = value
+
+
+verbose_option = click.option(
+    "-v",
+    "--verbose",
+    is_flag=True,
+    expose_value=False,
+    callback=_keep_verbose,
+    help="Name everything that is left out, a line each.",
+)
+
 MAX_SEED = 2**31 - 1
 """The largest seed that TensorFlow tells from others."""
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from ckpttool.cli.options.general import PATH, Decorator, together
+from ckpttool.cli.options.general import PATH, Decorator, together, verbose_option
 from ckpttool.core.errors import FormatError
 from ckpttool.formats import registry
 
@@ -32,12 +32,14 @@ output_options = together(
         "-o", "--output", metavar="OUT", type=PATH, callback=_no_folder, help="The prefix (or file) to write."
     ),
     overwrite_option,
+    verbose_option,
 )
 """`--output` and `--overwrite`, which belong together."""
 
 folder_options = together(
     click.option("-o", "--output", metavar="FOLDER", type=PATH, callback=_needed_to_write, help="The folder to write."),
     overwrite_option,
+    verbose_option,
 )
 """The same, where the output is a folder."""
 

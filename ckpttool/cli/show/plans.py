@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ckpttool.cli.options.general import VERBOSE
 from ckpttool.cli.show.tables import print_report, print_rows, say
+from ckpttool.core.notes import Note
 
 if TYPE_CHECKING:
     from ckpttool.lineage.provenance import Command
@@ -34,12 +36,25 @@ def execute(
         plan.check(destination, overwrite)
     if with_table or plan_only or as_json:
         _show(plan.as_json() if as_json else [_cells(row) for row in plan.rows], as_json)
-    for note in plan.notes:
-        say(note)
+    show_notes(plan.notes)
     if destination is not None:
         for notice in plan.write(destination, overwrite, command_line()) or ():
             say(notice)
         say(f"{destination}: {plan.done}")
+
+
+def show_notes(notes: Sequence[str]) -> None:
+    """Print notes, a line each; all that one stands for where the command is to be verbose."""
+    context = click.get_current_context(silent=True)
+    verbose = context.meta.get(VERBOSE) if context else None
+    for note in notes:
+        if not isinstance(note, Note) or verbose is None or not (verbose or note.shortened):
+            say(note)
+        elif verbose:
+            for line in note.lines:
+                say(line)
+        else:
+            say(f"{note} (-v names all {len(note.lines)})")
 
 
 def command_line() -> "Command | None":

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ckpttool.cli.show.plans import show_plan
+from ckpttool.cli.show.plans import show_notes, show_plan
 from ckpttool.cli.show.tables import say
 from ckpttool.core.tensors import human_size
 from ckpttool.data.dataset import Split, notes_of
@@ -112,7 +112,7 @@ class ProgressPrinter(Callback):
         with self._bar.aside():
             if not self._as_json:
                 show_plan(plan)
-        self._say(*notes)
+            show_notes(notes)
 
     def on_notes(self, notes: Sequence[str]) -> None:
         """Say what is unlike the run that is repeated, or that there is nothing to resume."""

@@ -8,6 +8,7 @@ import numpy as np
 
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import PlanError
+from ckpttool.core.notes import notes_about
 from ckpttool.core.tensors import FLOATS, Array, Tensor, TensorSpec
 from ckpttool.lineage.provenance import Provenance
 from ckpttool.surgery.blocks import arrays
@@ -67,7 +68,7 @@ def join(
     return JoinedCheckpoints(
         last.holding(kept).made_of(Provenance.joined(*(source.provenance for source in checkpoints))),
         tuple(rows),
-        tuple(f"left out: {why}" for why in problems.values()),
+        tuple(notes_about("left out", problems.values(), most=1)),
         flaws,
     )
 
