@@ -190,8 +190,9 @@ STATEFUL = Family(
 
 # What training and evaluating are made of
 
-CompareKind = Literal["softmax", "sigmoid", "hits", "difference"]
-"""How a loss compares: a cross entropy of classes or of each output by itself, the best class, or numbers."""
+CompareKind = Literal["softmax", "sigmoid", "hits", "chances", "hinge", "difference"]
+"""How a loss compares: a cross entropy of classes or of each output by itself, the best class, probabilities of labels,
+which side of a margin an output is on, or numbers."""
 COMPARISONS: dict[str, CompareKind] = {
     "SparseSoftmaxCrossEntropyWithLogits": "softmax",
     "SoftmaxCrossEntropyWithLogits": "softmax",

@@ -15,7 +15,7 @@ from ckpttool.graph.contents.op_outputs import known_shape
 from ckpttool.graph.contents.signatures import input_arguments
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.ops import PLACEHOLDERS
-from ckpttool.graph.roles.candidates import comparison_kind
+from ckpttool.graph.roles.comparisons import comparison_kind
 from ckpttool.graph.roles.resolve import ROLES, Roles, find_roles
 from ckpttool.model.model import Model
 from ckpttool.runtime.function import GraphFunction
@@ -24,6 +24,8 @@ from ckpttool.runtime.streaming import Stream
 
 _FEEDERS = re.compile(r"Queue\w*Dequeue\w*|IteratorGetNext\w*|OneShotIterator|Reader(Read|ReadUpTo)(V2)?")
 """Ops that bring rows without being fed."""
+_NO_CLASSES = frozenset({"sigmoid", "chances", "hinge", "difference"})
+"""How losses compare outputs with labels that are no numbers of classes."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ class Bound:
         first = {f"{name}:0": array[:1] for name, array in self.splits[0].inputs.items()}
         (logits,) = next(self.inference([roles.logits], first).over(first, 1))[1]
         kind = comparison_kind(self.model.graph, roles.loss, roles.logits) if roles.loss else None
-        for split in self.splits if kind not in ("sigmoid", "difference") else ():
+        for split in self.splits if kind not in _NO_CLASSES else ():
             check_labels(split, logits.shape[-1])
         return logits.shape[1:]
 

@@ -9,7 +9,7 @@ import numpy as np
 from ckpttool.core.tensors import Array
 from ckpttool.data.columns import INTEGERS
 from ckpttool.graph.core import Graph, TensorRef
-from ckpttool.graph.roles.candidates import comparison_kind, source
+from ckpttool.graph.roles.comparisons import comparison_kind, source
 from ckpttool.graph.roles.resolve import Roles
 from ckpttool.training.bound import placeholder_spec
 
@@ -73,6 +73,8 @@ MEANINGS = {
     "softmax": Meaning("class", softmax),
     "sigmoid": Meaning("labels", sigmoid),
     "hits": Meaning("class"),
+    "chances": Meaning("labels", _same, above=0.5),
+    "hinge": Meaning("labels"),
     "difference": Meaning("numbers"),
 }
 """By how the loss compares the outputs with labels."""

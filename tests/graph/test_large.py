@@ -18,7 +18,7 @@ from ckpttool.graph.freezing.updates import stop_gradient
 from ckpttool.graph.rewrite.importable import importable
 from ckpttool.graph.rewrite.prune import without_training
 from ckpttool.graph.rewrite.resource import to_resource
-from ckpttool.graph.roles.candidates import comparisons
+from ckpttool.graph.roles.comparisons import comparisons
 from ckpttool.graph.roles.resolve import certain_roles
 from ckpttool.graph.roles.served import result_of
 from ckpttool.runtime import spec

@@ -6,10 +6,11 @@ from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import VariableDef
 from ckpttool.graph.contents.op_outputs import dtype_of_output
 from ckpttool.graph.contents.variables import variables, written_variable
+from ckpttool.graph.contents.weight_updates import weight_updates
 from ckpttool.graph.core import FreeNames, Graph, TensorRef
 from ckpttool.graph.freezing.closure import FrozenPart
 from ckpttool.graph.freezing.moving_averages import with_moving_averages
-from ckpttool.graph.ops import APPLY, RESTORES
+from ckpttool.graph.ops import RESTORES
 from ckpttool.graph.rewrite.collections import VARIABLE_COLLECTIONS
 from ckpttool.graph.rewrite.draft import Draft, input_text, redirect, type_attr
 from ckpttool.graph.rewrite.prune import UPDATE_OPS, keep, needed
@@ -112,10 +113,11 @@ def updated_variables(graph: Graph, training_op: str) -> set[str]:
 
 def _training_ops(graph: Graph) -> set[str]:
     """Return all that a training step runs: what waits for an optimizer's updates, UPDATE_OPS, and what they need."""
-    roots = {name for name, node in graph.nodes.items() if APPLY.fullmatch(node.op)}
+    updates = weight_updates(graph)
+    roots = set(updates)
     for name in graph.collection(TRAIN_OP) + graph.collection(UPDATE_OPS):
         roots |= {TensorRef.parse(name).op} & graph.nodes.keys()
-    todo = [name for name in roots if APPLY.fullmatch(graph.nodes[name].op)]
+    todo = list(updates)
     while todo:
         followers = graph.users.get(todo.pop(), set()) - roots
         roots |= followers

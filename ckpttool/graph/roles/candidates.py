@@ -1,69 +1,23 @@
-"""Candidates: the ops and tensors of a graph that could be what trains it, its loss, logits, labels and accuracy.
+"""Candidates: the ops and tensors of a graph that could be its loss, logits, labels and accuracy.
 
 They are found by what the graph computes (the loss is where the training op's gradients start, the logits and labels
 are what the loss compares), then by names. Each function returns all that could be meant; `resolve.py` decides.
 """
 
 import re
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Iterable, Sequence
 from functools import cache
 
 from ckpttool.graph.contents.signatures import DEFAULT
-from ckpttool.graph.core import Graph, TensorRef, cached
-from ckpttool.graph.ops import APPLY, COMPARISONS, DIFFERENCES, FORMS, HITS, REDUCTIONS, VARIABLES, CompareKind
+from ckpttool.graph.core import Graph, TensorRef
+from ckpttool.graph.ops import HITS, REDUCTIONS
+from ckpttool.graph.roles.comparisons import LossComparison
 from ckpttool.graph.roles.placeholders import is_switch, last_part, placeholders_of
 
 _BACKWARD = re.compile(r"(^|/)(gradients(_\d+)?|save(_\d+)?)/|_grad/")
 _LOSS_NAMES = tuple(re.compile(rule, re.IGNORECASE) for rule in (r"loss", r"(total_?loss|cost)", r".*(loss|cost)"))
 _SEED = re.compile(r"(?P<scope>.+)/(grad_ys_\d+|Fill(_\d+)?|Const(_\d+)?|ones(_like)?(_\d+)?)")
-_SIGMOID = re.compile(r"(.*/)?logistic_loss(_\d+)?/mul")
 _ACCURACY = re.compile(r"(.*_)?acc(uracy)?(_\d+)?", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class LossComparison:
-    """Two tensors that a loss compares: what the layers computed, and what it should be."""
-
-    logits: TensorRef
-    labels: TensorRef
-    kind: CompareKind
-
-
-def training_ops(graph: Graph, updating: Sequence[str], loss: str | None = None) -> list[str]:
-    """Return the collected training ops, else the updating ones; of several those that train a loss, or their group.
-
-    A group is the op that waits for all of them and for nothing else: a `tf.group` of two optimizers.
-    """
-    collected = dict.fromkeys(TensorRef.parse(name).op for name in graph.collection("train_op"))
-    ops = [name for name in collected if name in graph.nodes] or list(updating)
-    if len(ops) < 2:
-        return ops
-    if loss is not None:
-        return [name for name in ops if loss in loss_of_gradients(graph, name)] or ops
-    return [name for name in graph.nodes if _only_waits(graph, name) and _waits(graph, name) == set(ops)][:1] or ops
-
-
-def updaters(graph: Graph) -> list[str]:
-    """Return the ops that wait for updates; `GradientDescent` stands for its own `GradientDescent/update`."""
-    waiting = []
-    for name in graph.nodes:
-        waits = _waits(graph, name)
-        if f"{name}/update" in waits or any(APPLY.fullmatch(_type(graph, op)) for op in waits):
-            waiting.append(name)
-    inner = {f"{name}/update" for name in waiting}
-    outer = [name for name in waiting if name not in inner]
-    return [name for name in outer if _only_waits(graph, name) or f"{name}/update" in graph.nodes]
-
-
-def _waits(graph: Graph, name: str) -> set[str]:
-    """Return the ops that an op waits for without reading them."""
-    return {text[1:] for text in graph.nodes[name].input if text.startswith("^")}
-
-
-def _only_waits(graph: Graph, name: str) -> bool:
-    """Say whether an op computes nothing itself, so that it can only be there to be run."""
-    return _type(graph, name) == "NoOp"
 
 
 def losses(graph: Graph, training_op: str | None, updating: Sequence[str]) -> list[str]:
@@ -171,63 +125,3 @@ def _differentiated(graph: Graph, scope: str, reader: str) -> str | None:
     parts = reader.removeprefix(f"{scope}/").split("_grad/")
     heads = ("_grad/".join(parts[:count]) for count in range(1, len(parts)))
     return next((head for head in heads if head in graph.nodes), None)
-
-
-def comparisons(graph: Graph, loss: str) -> list[LossComparison]:
-    """Return what a loss (or an accuracy) compares with labels: cross entropies; where it has none, differences.
-
-    The logits are followed back through reshapes and identities to the op that computed them.
-    """
-    needed = graph.ancestors(loss)
-    names = [name for name in graph.nodes if name in needed]
-    exact = [pair for name in names for pair in _cross_entropy(graph, name)]
-    return exact or [pair for name in names for pair in _difference(graph, name)]
-
-
-def comparison_kind(graph: Graph, loss: str, logits: str) -> CompareKind | None:
-    """Return how a loss tensor compares a tensor of logits with labels, None where it compares other ones."""
-    wanted = source(graph, TensorRef.parse(logits))
-    pairs = comparisons(graph, TensorRef.parse(loss).op)
-    return next((pair.kind for pair in pairs if pair.logits == wanted), None)
-
-
-def source(graph: Graph, ref: TensorRef) -> TensorRef:
-    """Return what a tensor is, followed back through ops that only give it another form."""
-    seen: set[str] = set()
-    while graph.nodes[ref.op].op in FORMS and ref.op not in seen and graph.inputs(ref.op):
-        seen.add(ref.op)
-        ref = graph.inputs(ref.op)[0]
-    return ref
-
-
-def _cross_entropy(graph: Graph, name: str) -> Iterator[LossComparison]:
-    """Yield the sides of a softmax or sigmoid cross entropy; the latter's scope holds `mul` = logits * labels."""
-    op, inputs = graph.nodes[name].op, graph.inputs(name)
-    if len(inputs) < 2:
-        return
-    kind = COMPARISONS.get(op) or ("sigmoid" if op == "Mul" and _SIGMOID.fullmatch(name) else None)
-    if kind is not None:
-        yield LossComparison(source(graph, inputs[0]), inputs[1], kind)
-
-
-def _difference(graph: Graph, name: str) -> Iterator[LossComparison]:
-    """Yield a difference between what variables had a part in and what none had."""
-    if graph.nodes[name].op in DIFFERENCES and len(graph.inputs(name)) == 2:
-        left, right = graph.inputs(name)
-        learned = [side.op in _learned(graph) for side in (left, right)]
-        if learned == [True, False] and right.op in _fed(graph):
-            yield LossComparison(source(graph, left), right, "difference")
-        elif learned == [False, True] and left.op in _fed(graph):
-            yield LossComparison(source(graph, right), left, "difference")
-
-
-@cached
-def _learned(graph: Graph) -> Container[str]:
-    """Return the ops whose values depend on a variable."""
-    return graph.descendants(name for name, node in graph.nodes.items() if node.op in VARIABLES)
-
-
-@cached
-def _fed(graph: Graph) -> Container[str]:
-    """Return the ops whose values depend on a placeholder."""
-    return graph.descendants(name for name, node in graph.nodes.items() if node.op.startswith("Placeholder"))

@@ -10,11 +10,12 @@ from dataclasses import dataclass, fields
 from functools import cache, cached_property, partial
 
 from ckpttool.core.errors import GraphError, UnknownName
-from ckpttool.core.names import suggestion
+from ckpttool.core.names import listed, suggestion
 from ckpttool.formats.wire.protos.meta_graph_pb2 import CollectionDef
 from ckpttool.graph.core import Graph, TensorRef, cached
 from ckpttool.graph.roles import candidates, placeholders
-from ckpttool.graph.roles.candidates import LossComparison, comparisons
+from ckpttool.graph.roles.comparisons import LossComparison, comparisons
+from ckpttool.graph.roles.training_ops import training_ops, updaters, with_layers
 
 ROLES = ("inputs", "labels", "logits", "loss", "accuracy", "training_op", "training")
 ROLE_KEYS = {role: f"ckpttool/{role}" for role in ROLES}
@@ -120,8 +121,7 @@ class _Resolver:
 
     @cached_property
     def training_op(self) -> str | None:
-        find = partial(candidates.training_ops, self.graph)
-        return self._one("training_op", lambda: find(self._updaters, self._given("loss")))
+        return self._one("training_op", lambda: self._training_ops)
 
     @cached_property
     def training(self) -> str | None:
@@ -136,19 +136,23 @@ class _Resolver:
         if len(names) > 1:
             names = [name for name in names if TensorRef.parse(name).op in self.important] or names
         if len(names) > 1 and role in self.needed:
-            listed = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
-            label = role.replace("_", " ")
-            problem = f"several ops could be the {label}: {listed}; specify `{role}`"
+            found = with_layers(self.graph, names) if role == "training_op" else listed(names)
+            problem = f"several ops could be the {role.replace('_', ' ')}: {found}; specify `{role}`"
             raise GraphError(f"{self.graph.source}: {problem}")
         return names[0] if len(names) == 1 else None
 
     @cached_property
     def _losses(self) -> list[str]:
-        return candidates.losses(self.graph, self.training_op, self._updaters)
+        return candidates.losses(self.graph, self.training_op, updaters(self.graph))
 
     @cached_property
-    def _updaters(self) -> list[str]:
-        return candidates.updaters(self.graph)
+    def _training_ops(self) -> list[str]:
+        """The training ops; where the loss is given, those whose gradients start there."""
+        loss = self._given("loss")
+        if loss is None:
+            return training_ops(self.graph)
+        of_loss = [name for name in updaters(self.graph) if loss in candidates.loss_of_gradients(self.graph, name)]
+        return training_ops(self.graph, of_loss)
 
     def _logits(self) -> list[str]:
         """Return what the loss (else the accuracy that was given) compares with labels; without either, by name."""

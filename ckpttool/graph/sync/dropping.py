@@ -7,12 +7,13 @@ from ckpttool.core.errors import PlanError
 from ckpttool.graph.contents.signatures import input_arguments, output_tensors
 from ckpttool.graph.contents.stored import saver_ops, stored_tensors
 from ckpttool.graph.contents.variables import Variable, variables
+from ckpttool.graph.contents.weight_updates import weight_updates
 from ckpttool.graph.core import Graph, TensorRef, cached
 from ckpttool.graph.ops import LOOKS, RESOURCE_UPDATES, UPDATES
 from ckpttool.graph.rewrite.prune import keep
 from ckpttool.graph.rewrite.savers import trim_savers
-from ckpttool.graph.roles.candidates import training_ops, updaters
 from ckpttool.graph.roles.resolve import ROLE_KEYS, certain_roles
+from ckpttool.graph.roles.training_ops import training_ops, updaters
 
 GRADIENTS = re.compile(r"(?:.*/)?gradients(?:_\d+)?/")
 """The scopes in which TensorFlow puts the ops of gradients."""
@@ -62,8 +63,7 @@ def without_ops(graph: Graph, gone: Iterable[str]) -> Graph:
 
 def lost_training(before: Graph, after: Graph) -> list[str]:
     """Return the training ops of a graph that a rewritten one has no more."""
-    updating = updaters(before)
-    ops = dict.fromkeys([*training_ops(before, updating), *updating])
+    ops = dict.fromkeys([*training_ops(before), *updaters(before)])
     lost = [name for name in ops if name not in after.nodes]
     return [name for name in lost if not any(name.startswith(f"{other}/") for other in lost)]
 
@@ -115,7 +115,7 @@ def _followers(graph: Graph, gone: Iterable[str]) -> set[str]:
 
     What writes a saver's file is none of them: it can do without one tensor.
     """
-    savers = set(saver_ops(graph))
+    savers, updates = set(saver_ops(graph)), weight_updates(graph)
     followers: dict[str, bool] = {}
     todo = [(name, False) for name in gone]
     while todo:
@@ -123,7 +123,7 @@ def _followers(graph: Graph, gone: Iterable[str]) -> set[str]:
         if name in savers or name not in graph.nodes or (name in followers and followers[name] >= after_update):
             continue
         # An optimizer's update of a variable: what waits for it comes after it.
-        after_update = after_update or ("Apply" in graph.nodes[name].op and _is_update(graph, name))
+        after_update = after_update or name in updates
         followers[name] = after_update
         following = (graph.users if after_update else graph.consumers).get(name, ())
         todo += [(follower, after_update) for follower in following]

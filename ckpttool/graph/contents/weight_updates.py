@@ -1,0 +1,25 @@
+"""Weight updates: the ops with which training changes what it trains, optimizers' own and those made of plain ops."""
+
+from ckpttool.graph.contents.dependence import Dependence
+from ckpttool.graph.contents.variables import variables, written_variable
+from ckpttool.graph.core import Graph, cached
+from ckpttool.graph.ops import APPLY, RESOURCE_UPDATES, UPDATES
+
+
+@cached
+def weight_updates(graph: Graph) -> frozenset[str]:
+    """Return optimizers' ops (`ApplyAdam`), and the assigns that make a trained variable's new value of its old one.
+
+    What gives a first value, restores one or copies another variable's is none: nothing is trained with that.
+    """
+    applied = {name for name, node in graph.nodes.items() if APPLY.fullmatch(node.op)}
+    trained = {variable.op for variable in variables(graph).values() if variable.trainable}
+    initial = {variable.assign for variable in variables(graph).values()}
+    plain = [name for name, node in graph.nodes.items() if node.op in UPDATES or node.op in RESOURCE_UPDATES]
+    plain = [name for name in plain if name not in applied and name not in initial]
+    written = {name: op for name in plain if (op := written_variable(graph, name)) in trained and op is not None}
+    if not written:
+        return frozenset(applied)
+    dependence = Dependence.of(graph, sorted(set(written.values())))
+    changed = (name for name, op in written.items() if dependence.has(dependence.values([name]), op))
+    return frozenset(applied.union(changed))

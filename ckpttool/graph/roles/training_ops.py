@@ -1,0 +1,66 @@
+"""Training ops: what is run to train, and which layers each of several trains."""
+
+from collections.abc import Collection, Sequence
+
+from ckpttool.core.names import layer_of, listed
+from ckpttool.graph.contents.variables import variables, written_variable
+from ckpttool.graph.contents.weight_updates import weight_updates
+from ckpttool.graph.core import Graph, TensorRef, cached
+
+
+@cached
+def updaters(graph: Graph) -> Sequence[str]:
+    """Return the ops that wait for updates of weights; `Adam` stands for its own `Adam/update`."""
+    updates, waiting = weight_updates(graph), []
+    for name in graph.nodes:
+        waits = _waits(graph, name)
+        if f"{name}/update" in waits or not updates.isdisjoint(waits):
+            waiting.append(name)
+    inner = {f"{name}/update" for name in waiting}
+    outer = [name for name in waiting if name not in inner]
+    outer = [name for name in outer if _only_waits(graph, name) or f"{name}/update" in graph.nodes]
+    # An embedding's updates are several, with a group of their own: `Adam/update_words/embedding/group_deps`.
+    scopes = {f"{name}/" for name in outer}
+    return [name for name in outer if not _scopes(name) & scopes]
+
+
+def training_ops(graph: Graph, differentiated: Collection[str] | None = None) -> list[str]:
+    """Return the collected training ops, else the updating ones; of several their group, or those that train a loss.
+
+    A group is the op that waits for all of them and for nothing else: a `tf.group` of two optimizers. `differentiated`
+    are the training ops whose gradients start at the loss that was given.
+    """
+    collected = dict.fromkeys(TensorRef.parse(name).op for name in graph.collection("train_op"))
+    ops = [name for name in collected if name in graph.nodes] or list(updaters(graph))
+    if len(ops) < 2:
+        return ops
+    if differentiated is not None:
+        return [name for name in ops if name in differentiated] or ops
+    return [name for name in graph.nodes if _only_waits(graph, name) and _waits(graph, name) == set(ops)][:1] or ops
+
+
+def trained_layers(graph: Graph, training_op: str) -> list[str]:
+    """Return the layers whose weights an op trains, in graph order."""
+    run = graph.ancestors(training_op, control=True) & weight_updates(graph)
+    written = {written_variable(graph, name) for name in run}
+    return list(dict.fromkeys(layer_of(each.name) for each in variables(graph).values() if each.op in written))
+
+
+def with_layers(graph: Graph, ops: Sequence[str]) -> str:
+    """Return training ops for a sentence, with what each trains."""
+    return ", ".join(f"{name} (trains {listed(trained_layers(graph, name), most=4)})" for name in ops)
+
+
+def _scopes(name: str) -> set[str]:
+    """Return the scopes that an op is in, each with its slash."""
+    return {name[: place + 1] for place, letter in enumerate(name) if letter == "/"}
+
+
+def _waits(graph: Graph, name: str) -> set[str]:
+    """Return the ops that an op waits for without reading them."""
+    return {text[1:] for text in graph.nodes[name].input if text.startswith("^")}
+
+
+def _only_waits(graph: Graph, name: str) -> bool:
+    """Say whether an op computes nothing itself, so that it can only be there to be run."""
+    return graph.nodes[name].op == "NoOp"
