@@ -74,6 +74,8 @@ class Graph:
         self.provenance = provenance
         self.allowed: frozenset[str] = frozenset()
         """The types of ops that may run though they may do more than compute (see `gate`)."""
+        self.whole: Graph | None = None
+        """The graph that was read, which this one was made of by rewrites; None for that one itself."""
         self.refs = _Refs()
         """Tensors by what ops write in their inputs."""
         self._is_whole = nodes is None
@@ -118,7 +120,7 @@ class Graph:
         """
         ops = list(self.nodes.values() if nodes is None else nodes)
         graph = Graph(self.bare_header if header is None else header, self.source, ops, self.provenance)
-        graph.refs, graph.allowed = self.refs, self.allowed
+        graph.refs, graph.allowed, graph.whole = self.refs, self.allowed, self.whole or self
         return graph
 
     def allowing(self, op_types: Collection[str]) -> "Graph":

@@ -83,18 +83,17 @@ class CheckpointPlan:
         if self.graph:
             from ckpttool.model.model import write_model
 
-            write_model(
-                self.graph, self.tensors, str(output).removesuffix(".index"), overwrite, self.how, command=command
-            )
-        else:
-            checkpoint.save(self.tensors, output, self.to, overwrite, self.how, command)
+            prefix = str(output).removesuffix(".index")
+            noticed = write_model(self.graph, self.tensors, prefix, overwrite, self.how, command=command)
+            return [*noticed, *self.flaws.values()]
+        checkpoint.save(self.tensors, output, self.to, overwrite, self.how, command)
         return list(self.flaws.values())
 
 
 def graph_alongside(tensors: Checkpoint, to: str) -> "tuple[Graph | None, list[str]]":
     """Return the graph of the `.meta` beside the checkpoint that tensors are from, where it goes with them.
 
-    It does into a bundle that has all of its variables. Otherwise the note says that it is left behind.
+    It does into a bundle that has all that its saver restores. Otherwise the note says that it is left behind.
     """
     meta = Path(f"{tensors.path}.meta")
     if tensors.path is None or not meta.is_file() or to == "saved-model":
@@ -103,8 +102,9 @@ def graph_alongside(tensors: Checkpoint, to: str) -> "tuple[Graph | None, list[s
     if to != "bundle":
         return None, [f"{behind}: the output is a checkpoint alone"]
     from ckpttool.graph import files
+    from ckpttool.graph.contents.savers import saved_names
     from ckpttool.graph.contents.stored import stored_tensors
 
     graph = files.load(meta)
-    missing = [name for name in stored_tensors(graph) if name not in tensors]
+    missing = [name for name in saved_names(graph) or stored_tensors(graph) if name not in tensors]
     return (None, [f"{behind}: the output lacks its {missing[0]}"]) if missing else (graph, [])

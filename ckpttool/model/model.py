@@ -10,8 +10,11 @@ from ckpttool.core.tensors import Tensor
 from ckpttool.formats.format import PLAIN, Writing
 from ckpttool.formats.writing.files import refuse_existing
 from ckpttool.graph import files
-from ckpttool.graph.contents.stored import named_as_saved, saved_names, stored_tensors
+from ckpttool.graph.contents.restoring import require_restorable, restore_problems
+from ckpttool.graph.contents.savers import saved_names
+from ckpttool.graph.contents.stored import named_as_saved, stored_tensors
 from ckpttool.graph.core import Graph
+from ckpttool.graph.rewrite.old_savers import with_savers_of_version_2
 from ckpttool.lineage.provenance import Command, Provenance
 from ckpttool.model.resolve import resolve
 
@@ -58,18 +61,20 @@ def write_model(
     how: Writing = PLAIN,
     provenance: Provenance | None = None,
     command: Command | None = None,
-) -> None:
+) -> list[str]:
     """Write a graph and a checkpoint under a prefix, and read both back.
 
     The lineage says that `command` made them, of the files of the `provenance`: where none is given those of the graph
     and of the tensors.
 
-    The checkpoint must have what the graph's savers save; all variables, where it has none. Every tensor's checksum is
-    compared as it is written; the names and the graph are compared here.
+    The checkpoint must have what the graph's own saver restores, as it asks for it; all variables, where the graph has
+    none. A saver of TensorFlow 0.x, which reads files of version 1 only, is rewritten to read what is written; that is
+    said in what is returned. Every tensor's checksum is compared as it is written; names, shapes and dtypes are
+    compared with what the saver's ops read, and the graph with what was meant.
 
     Raises:
         ExistingOutput: the prefix is taken and `overwrite` is not set.
-        PlanError: one of them has no value.
+        PlanError: one of them has no value, or another shape or dtype.
         CorruptCheckpoint: what was read back differs.
     """
     refuse_existing(outputs_of(output), overwrite)
@@ -78,7 +83,24 @@ def write_model(
         raise PlanError(f"{output}: no value for {', '.join(missing[:5])}")
     values = tensors if isinstance(tensors, checkpoint.Checkpoint) else checkpoint.Checkpoint.of(tensors)
     values = values.made_of(provenance or Provenance.joined(graph.provenance, values.provenance))
-    with files.saving(graph, f"{output}.meta", overwrite):
+    written = with_savers_of_version_2(graph)
+    require_restorable(written, {spec.name: spec for spec in values.specs()})
+    with files.saving(written, f"{output}.meta", overwrite):
         checkpoint.save(values, output, "bundle", overwrite, how, command)
-    if set(checkpoint.open(output)) != set(tensors) or files.load(f"{output}.meta").meta != graph.meta:
+    _check_written(output, written, values)
+    if written is graph:
+        return []
+    return [f"the Saver of {graph.source} reads files of version 1 only; that of {output}.meta reads both versions"]
+
+
+def _check_written(output: str | Path, graph: Graph, values: checkpoint.Checkpoint) -> None:
+    """Read a model back, and compare it with what was meant and with what its own saver asks for.
+
+    Raises:
+        CorruptCheckpoint: it differs.
+    """
+    found, read = checkpoint.open(output), files.load(f"{output}.meta")
+    if set(found) != set(values) or read.meta != graph.meta:
         raise CorruptCheckpoint(f"{output}: what was read back is not what was written")
+    for problem in restore_problems(read, {spec.name: spec for spec in found.specs()}):
+        raise CorruptCheckpoint(f"{output}: what was read back could not be restored: {problem}")

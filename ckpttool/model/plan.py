@@ -115,7 +115,7 @@ def plan_rows(graph: Graph, sources: Mapping[str, str], frozen: Collection[str] 
     changed = changed_variables(graph)
     return [
         PlanRow(
-            layer_of(name),
+            layer_of(stored.own_name),
             name,
             stored.shape or (),
             sources.get(name),

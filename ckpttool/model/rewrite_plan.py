@@ -11,7 +11,9 @@ from ckpttool.core.names import listed
 from ckpttool.core.notes import notes_about
 from ckpttool.core.tensors import Tensor
 from ckpttool.formats.writing.files import refuse_existing
-from ckpttool.graph.contents.stored import saver_entries, saver_ops, stored_tensors
+from ckpttool.graph.contents.savers import made_of
+from ckpttool.graph.contents.stored import StoredTensor, stored_tensors
+from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.core import Graph
 from ckpttool.graph.roles.served import Served
 from ckpttool.lineage.provenance import Command
@@ -94,35 +96,36 @@ class RewritePlan:
         """
         refuse_existing(outputs_of(output), overwrite)
 
-    def write(self, output: str | Path, overwrite: bool = False, command: Command | None = None) -> None:
-        """Write the graph and the values of its variables, and read both back.
+    def write(self, output: str | Path, overwrite: bool = False, command: Command | None = None) -> list[str] | None:
+        """Write the graph and the values of its variables, and read both back; return what was noticed.
 
         Raises:
             ExistingOutput: the output is there already.
             CorruptCheckpoint: what was read back is not what was meant.
         """
-        write_model(self.graph, self.values, output, overwrite, provenance=self.model.provenance, command=command)
+        provenance = self.model.provenance
+        return write_model(self.graph, self.values, output, overwrite, provenance=provenance, command=command)
 
 
 def keys_of(model: Model, graph: Graph) -> dict[str, str]:
     """Return the name in a model's checkpoint of each tensor that the checkpoint of a graph made of it holds.
 
-    Savers may keep a variable under another name than its own (a moving average in the place of what it is of).
-
     Raises:
         PlanError: one has no value.
     """
-    saved = {
-        entry.variable: entry.key
-        for saver in saver_ops(model.graph)
-        for entry in saver_entries(model.graph, saver)
-        if entry.variable and entry.key in model.checkpoint
-    }
-    keys = {
-        name: name if name in model.checkpoint else saved.get(stored.members[0].op)
-        for name, stored in stored_tensors(graph).items()
-    }
-    missing = [name for name, key in keys.items() if key is None]
-    if missing:
-        raise PlanError(f"{model.path}: no value for {listed(missing)}")
-    return {name: key for name, key in keys.items() if key is not None}
+    held = {variable.op: variable.name for variable in variables(model.graph).values()}
+    keys = {}
+    for name, stored in stored_tensors(graph).items():
+        keys[name] = held.get(stored.members[0].op, name)
+        if keys[name] not in model.checkpoint:
+            raise PlanError(f"{model.path}: {no_value(model.graph, stored)}")
+    return keys
+
+
+def no_value(graph: Graph, stored: StoredTensor) -> str:
+    """Say that a variable has no value in a checkpoint, and what of there it would have been made of."""
+    parts = made_of(graph, stored.members[0].op)
+    if parts:
+        return f"no value for {stored.name}: the graph's Saver computes it of {listed(parts)}, which only it can do"
+    called = "" if stored.own_name == stored.name else f", from which the graph's Saver restores {stored.own_name}"
+    return f"no value for {stored.name}{called}"

@@ -10,8 +10,11 @@ from typing import Any
 
 from ckpttool.core.errors import GraphError, PlanError
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
+from ckpttool.graph.contents.stored import stored_tensors
+from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.gate import require_inert
+from ckpttool.graph.rewrite.savers import rename_saved
 from ckpttool.graph.roles.resolve import ROLE_KEYS
 from ckpttool.runtime.activations import dropout
 from ckpttool.runtime.configure import running, tensorflow
@@ -203,4 +206,26 @@ def _export(built: Any, below: Graph | None = None) -> Graph:
     saver = tf1.train.Saver(tf1.global_variables())
     meta = tf1.train.export_meta_graph(graph=built, saver_def=saver.saver_def)
     exported = MetaGraphDef.FromString(meta.SerializeToString())
-    return Graph(exported, below.source).allowing(below.allowed) if below else Graph(exported, "new graph")
+    if below is None:
+        return Graph(exported, "new graph")
+    return _keyed_as(below, Graph(exported, below.source).allowing(below.allowed))
+
+
+def _keyed_as(below: Graph, graph: Graph) -> Graph:
+    """Return a graph with its variables under the names in the checkpoint that those of the one below have.
+
+    Raises:
+        GraphError: two variables would have one name.
+    """
+    known = {**variables(below.whole or below), **variables(below)}.values()
+    keys = {variable.own_name: variable.name for variable in known}
+    owners: dict[str, str] = {}
+    for own in stored_tensors(graph):
+        key = keys.get(own, own)
+        if key in owners:
+            raise GraphError(
+                f"{below.source}: the Saver keeps {owners[key]} as {key}, and {own} would have that name too; name a "
+                f"layer of the head otherwise, or leave the variable out (`strip` does)"
+            )
+        owners[key] = own
+    return rename_saved(graph, lambda own: keys.get(own, own))

@@ -46,7 +46,9 @@ def initial_value(variable: Variable, values: Mapping[str, Tensor]) -> Array:
         PlanError: there is no value, or its shape differs.
     """
     if variable.name not in values:
-        raise PlanError(f"no value for the variable {variable.name}: the checkpoint does not have it")
+        own = f"{variable.own_name}, which is {variable.name} in the Saver"
+        called = variable.name if variable.own_name == variable.name else own
+        raise PlanError(f"no value for the variable {called}: the checkpoint does not have it")
     array = values[variable.name].read()[window(variable)]
     if variable.shape is not None and array.shape != variable.shape:
         shapes = f"{list(array.shape)} in the checkpoint, {list(variable.shape)} in the graph"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from ckpttool.core.errors import GraphError, PlanError
 from ckpttool.core.names import ByPattern, Pattern, layer_of
-from ckpttool.graph.contents.variables import Variable, variables
+from ckpttool.graph.contents.variables import Variable, taken_by, variables
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.freezing.frozen import Frozen
 from ckpttool.graph.freezing.moving_averages import changed_variables
@@ -39,20 +39,20 @@ def freeze_for_training(
     # The graph's own training op may change weights that the loss does not need; a new one knows nothing of these.
     others = [name for name in every if name not in weights] if own_training_op else []
     live = _trainable(graph, roles, loss, weights, own_training_op)
-    chosen = set(train.select(weights)) if train else set(weights)
+    chosen = set(taken_by(train, weights)) if train else set(weights)
     if train:
-        _refuse_frozen(graph, chosen, live)
-    frozen = set(freeze.select([*weights, *others])) if freeze else set()
+        _refuse_frozen(graph, weights, chosen, live)
+    frozen = set(taken_by(freeze, {name: every[name] for name in (*weights, *others)})) if freeze else set()
     norm = averages(graph, weights, bn)
     trained = (chosen - frozen - set(norm.fixed)) & live
     if not trained:
         raise PlanError(f"{graph.source}: nothing is left to train: all {len(weights)} weights are frozen")
-    scopes = {layer_of(name) for name in trained}
+    scopes = {layer_of(weights[name].own_name) for name in trained}
     kept = [name for name, variable in weights.items() if variable.trainable and name not in trained]
     kept += [
         name
         for name, variable in weights.items()
-        if not variable.trainable and layer_of(name) not in scopes and name not in norm.moving
+        if not variable.trainable and layer_of(variable.own_name) not in scopes and name not in norm.moving
     ]
     kept += others if train else [name for name in others if name in frozen]
     return Frozen.of(graph, [*kept, *norm.still], [loss], roles.training, norm.moving)
@@ -77,11 +77,13 @@ def _trainable(
     return {name for name, variable in weights.items() if variable.op in reached and variable.trainable}
 
 
-def _refuse_frozen(graph: Graph, chosen: Collection[str], live: Collection[str]) -> None:
+def _refuse_frozen(
+    graph: Graph, weights: Mapping[str, Variable], chosen: Collection[str], live: Collection[str]
+) -> None:
     """Refuse to train a layer that the graph itself keeps frozen, by its collections or a StopGradient op."""
-    scopes = {layer_of(name) for name in live}
+    scopes = {layer_of(weights[name].own_name) for name in live}
     for name in sorted(chosen):
-        if layer_of(name) not in scopes:
+        if layer_of(weights[name].own_name) not in scopes:
             raise PlanError(
                 f"{graph.source}: `train` takes {name}, which the graph itself keeps frozen; "
                 "`reuse` puts its layers into the graph that it was frozen from (`into`)"
@@ -131,9 +133,9 @@ def _mode(text: str) -> str:
 
 def _own(average: str, weights: Mapping[str, Variable]) -> list[str]:
     """Return the trainable weights beside a moving average that have its shape: gamma and beta."""
-    scope, shape = layer_of(average), weights[average].shape
+    scope, shape = layer_of(weights[average].own_name), weights[average].shape
     return [
         name
         for name, variable in weights.items()
-        if variable.trainable and layer_of(name) == scope and variable.shape == shape
+        if variable.trainable and layer_of(variable.own_name) == scope and variable.shape == shape
     ]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ckpttool.core.errors import PlanError
 from ckpttool.core.names import Pattern, listed
+from ckpttool.graph.contents.stored import chosen_weights
 from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.core import Graph
 from ckpttool.graph.freezing.closure import FrozenPart
@@ -34,7 +35,7 @@ class Freezing(ModelPlan):
         """What is true of the output afterwards."""
         return f"written and read back, {len(self.frozen)} variables frozen"
 
-    def write(self, output: str | Path, overwrite: bool = False, command: Command | None = None) -> None:
+    def write(self, output: str | Path, overwrite: bool = False, command: Command | None = None) -> list[str]:
         """Write the graph, copy the checkpoint, and read both back.
 
         Raises:
@@ -42,7 +43,7 @@ class Freezing(ModelPlan):
             CorruptCheckpoint: what was read back is not what was meant.
         """
         command = command or Command.of_call("freeze", self.model.path, output)
-        write_model(self.graph, self.model.checkpoint, output, overwrite, command=command)
+        return write_model(self.graph, self.model.checkpoint, output, overwrite, command=command)
 
 
 def plan_freeze(
@@ -63,7 +64,7 @@ def plan_freeze(
     described = variables(model.graph)
     weights = [key for key, variable in described.items() if variable.kind == "weight"]
     known = find_roles(model.graph, needed=(), **(roles or {}))
-    frozen = Frozen.of(model.graph, pattern.select(weights), _targets(known), known.training)
+    frozen = Frozen.of(model.graph, chosen_weights(model.graph, pattern), _targets(known), known.training)
     rows = plan_rows(model.graph, {v.name: v.name for v in described.values()}, frozen.names)
     if not any(row.train for row in rows):
         raise PlanError(f"{model.path}: nothing is left to train: {layers!r} freezes all {len(rows)} weights")

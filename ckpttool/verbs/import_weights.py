@@ -72,7 +72,7 @@ class ImportPlan(ModelPlan):
         if self.bake:
             check_size(self.graph, self.pairing.tensors)
 
-    def write(self, output: str | Path, overwrite: bool = False, command: Command | None = None) -> None:
+    def write(self, output: str | Path, overwrite: bool = False, command: Command | None = None) -> list[str]:
         """Write graph and checkpoint under a prefix, and read both back.
 
         Raises:
@@ -82,7 +82,7 @@ class ImportPlan(ModelPlan):
         command = command or Command.of_call("import", self.model, output)
         self.check(output, overwrite)
         graph = bake_values(self.graph, self.pairing.tensors) if self.bake else self.graph
-        write_model(graph, self.tensors(), output, overwrite, provenance=self.provenance, command=command)
+        return write_model(graph, self.tensors(), output, overwrite, provenance=self.provenance, command=command)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return every tensor that the graph's checkpoint holds: imported, the model's own, or fresh."""

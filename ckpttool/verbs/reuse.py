@@ -12,7 +12,7 @@ from ckpttool.core.names import Pattern, Suggestions, suggestion
 from ckpttool.core.notes import notes_about
 from ckpttool.graph import files
 from ckpttool.graph.contents.layers import Layer, layers
-from ckpttool.graph.contents.stored import stored_tensors
+from ckpttool.graph.contents.stored import StoredTensor, chosen_weights, stored_tensors
 from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.freezing.frozen import Frozen
@@ -54,7 +54,7 @@ class ReusePlan(ModelPlan):
         """What is true of the output afterwards."""
         return f"written and read back, {len(self.sources)} tensors restored"
 
-    def write(self, output: str | Path, overwrite: bool = False, command: Command | None = None) -> None:
+    def write(self, output: str | Path, overwrite: bool = False, command: Command | None = None) -> list[str]:
         """Run the initialisers of what starts fresh, and write the model; what was restored is compared after it.
 
         Raises:
@@ -66,7 +66,7 @@ class ReusePlan(ModelPlan):
         restored = {name: self.model.checkpoint[source] for name, source in self.sources.items()}
         values = restored | fresh_tensors(self.graph, fresh, self.seed)
         made_of = Provenance.joined(self.model.provenance, self.graph.provenance)
-        write_model(self.graph, values, output, overwrite, provenance=made_of, command=command)
+        return write_model(self.graph, values, output, overwrite, provenance=made_of, command=command)
 
 
 def plan_reuse(
@@ -126,7 +126,7 @@ def restored_variables(model: Model, layers: Pattern) -> list[str]:
         UnknownName: the pattern takes nothing.
         PlanError: the checkpoint lacks one.
     """
-    names = layers.select(_weights(model.graph))
+    names = chosen_weights(model.graph, layers)
     missing = [name for name in names if name not in model.checkpoint]
     if missing:
         raise PlanError(f"{model.path}: the graph has {missing[0]}, the checkpoint does not")
@@ -151,7 +151,7 @@ def _with_head(
     scope, within, _ = f"/{TensorRef.parse(output).op}".partition(f"/{top.name}/")
     place = HeadPlacement(output, scope.strip("/") if within else "", labels, find_roles(trunk, needed=()).training)
     graph = with_head(trunk, place, parse(head), objective, seed)
-    frozen_names = frozen.select(_weights(graph)) if frozen else []
+    frozen_names = chosen_weights(graph, frozen) if frozen else []
     if frozen_names:
         graph = Frozen.of(graph, frozen_names, [LOSS]).applied()
     trained = [variable.op for variable in variables(graph).values() if variable.trainable]
@@ -190,6 +190,22 @@ def _layer_below_head(graph: Graph, restored: Collection[str], after: str | None
     return top, top.output
 
 
+def _counterparts(source: Graph, target: Graph, names: Collection[str]) -> dict[str, StoredTensor | None]:
+    """Return the weight of another graph that stands for each of some weights; None where there is none.
+
+    First the one that has the same name in its checkpoint, then the one that programs call the same.
+    """
+    held, given = stored_tensors(target), stored_tensors(source)
+    weights = {name: each for name, each in held.items() if each.kind == "weight"}
+    own = {each.own_name: each for each in weights.values()}
+
+    def counterpart(name: str) -> StoredTensor | None:
+        called = given[name].own_name
+        return weights.get(name) or own.get(called) or own.get(name) or weights.get(called) or held.get(name)
+
+    return {name: counterpart(name) for name in names}
+
+
 def _in_graph(
     model: Model, restored: Collection[str], target: Path | None, frozen: Pattern | None, lenient: bool, seed: int
 ) -> ReusePlan:
@@ -198,8 +214,11 @@ def _in_graph(
     wanted = stored_tensors(graph)
     nearest = Suggestions(wanted)
     misfits: dict[str, str] = {}
-    for name in restored:
-        tensor, variable = model.checkpoint[name], wanted.get(name)
+    sources: dict[str, str] = {}
+    for name, variable in _counterparts(model.graph, graph, restored).items():
+        # What the target's own saver would restore there comes first: an average, where it reads averages.
+        source = variable.name if variable is not None and variable.name in model.checkpoint else name
+        tensor = model.checkpoint[source]
         if variable is None:
             misfits[name] = f"{graph.source} has no variable {name}{nearest.of(name)}"
         elif variable.shape is not None and tensor.shape != variable.shape:
@@ -207,17 +226,14 @@ def _in_graph(
             misfits[name] = f"{name} is {shapes}"
         elif tensor.dtype != variable.dtype:
             misfits[name] = f"{name} is {tensor.dtype} in {model.path}, {variable.dtype} in {graph.source}"
+        else:
+            sources[variable.name] = source
     if misfits and not lenient:
         raise PlanError(f"{next(iter(misfits.values()))}; `lenient` leaves such variables fresh")
-    sources = {name: name for name in restored if name not in misfits}
     if not sources:
         raise PlanError(f"nothing to restore: {'; '.join(misfits.values())}")
-    frozen_names = frozen.select(_weights(graph)) if frozen else []
+    frozen_names = chosen_weights(graph, frozen) if frozen else []
     if frozen_names:
         graph = freeze_graph(graph, frozen_names, "var-list")
     notes = tuple(notes_about("left out", misfits.values(), most=1))
     return ReusePlan(model, graph, sources, frozen_names, seed, notes)
-
-
-def _weights(graph: Graph) -> list[str]:
-    return [name for name, stored in stored_tensors(graph).items() if stored.kind == "weight"]

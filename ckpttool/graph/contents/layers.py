@@ -53,8 +53,9 @@ class Layer:
 
 @dataclass(frozen=True)
 class _Weight:
-    """A variable, or the constant that freezing made of one: its name, the op that holds it, how many elements."""
+    """A variable, or the constant that freezing made of one: its layer, name, op, and how many elements it has."""
 
+    layer: str
     name: str
     op: str
     elements: int
@@ -68,7 +69,10 @@ def layers(graph: Graph) -> Sequence[Layer]:
     for variables. Where functions hold the ops (TensorFlow 2), the outputs are None.
     """
     weights = [variable for variable in variables(graph).values() if variable.kind == "weight"]
-    held = [_Weight(each.name, each.op, 0 if each.shape is None else math.prod(each.shape)) for each in weights]
+    held = [
+        _Weight(layer_of(each.own_name), each.name, each.op, 0 if each.shape is None else math.prod(each.shape))
+        for each in weights
+    ]
     return _LayerFlow(graph, held or _frozen_weights(graph)).layers()
 
 
@@ -86,7 +90,7 @@ def _frozen_weights(graph: Graph) -> list[_Weight]:
             continue
         dtype, dims = BY_NUMBER.get(node.attr["dtype"].type), node.attr["value"].tensor.tensor_shape.dim
         if dims and dtype is not None and "float" in dtype.name:
-            weights.append(_Weight(name, name, math.prod(dim.size for dim in dims)))
+            weights.append(_Weight(layer_of(name), name, name, math.prod(dim.size for dim in dims)))
     return weights
 
 
@@ -97,7 +101,7 @@ class _LayerFlow:
         self.graph = graph
         self.members: dict[str, list[_Weight]] = defaultdict(list)
         for weight in weights:
-            self.members[layer_of(weight.name)].append(weight)
+            self.members[weight.layer].append(weight)
         self.rank = ranks(graph)
         self.users = {weight.op: self._users(weight) for weight in weights}
         self.owners: dict[str, set[str]] = defaultdict(set)

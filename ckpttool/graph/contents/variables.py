@@ -5,21 +5,20 @@ from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 
 from ckpttool.core.errors import FormatError, GraphError
+from ckpttool.core.names import Pattern
 from ckpttool.core.tensors import DType, dtype_numbered
 from ckpttool.core.variable_kinds import VariableKind, base_name, kind_of_name
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import VariableDef
 from ckpttool.graph.contents.collections import GLOBAL_VARIABLES, LOCAL_VARIABLES, variable_defs
+from ckpttool.graph.contents.savers import restored_keys, saver_keys, slice_of
 from ckpttool.graph.contents.slots import applied_slots, assigned_slots
+from ckpttool.graph.contents.variable_ops import is_variable
 from ckpttool.graph.core import Graph, TensorRef, cached
 from ckpttool.graph.ops import (
     ASSIGNS,
-    COPIES,
     READS,
-    RESOURCE_UPDATES,
     RESTORES,
-    UPDATES,
-    VARIABLES,
 )
 
 _MOVING = re.compile(r"/moving_(mean|variance)$")
@@ -29,13 +28,15 @@ _MOVING = re.compile(r"/moving_(mean|variance)$")
 class Variable:
     """A variable of a graph.
 
-    `name` is its name in the checkpoint; `op` the node that holds it (`hidden1/kernel/part_0` where partitioned);
+    `name` is its name in the checkpoint, which the graph's saver may have chosen, `own_name` that which programs know;
+    `op` is the node that holds it (`hidden1/kernel/part_0` where partitioned);
     `shape` is None where the graph does not say it; `assign` the initialiser op, `initial_value` the tensor that it
     assigns, `read` the tensor of the value. A slice of a larger tensor has the `full_shape` and its `slice_offset`.
     `owner` is the name of the variable whose slot it is, where the graph's updates or its own name tell.
     """
 
     name: str
+    own_name: str
     op: str
     shape: tuple[int, ...] | None
     dtype: DType
@@ -64,73 +65,17 @@ def variables(graph: Graph) -> Mapping[str, Variable]:
     return dict(_Reader(graph).read())
 
 
-def is_variable(node: NodeDef) -> bool:
-    """Say whether an op holds a variable."""
-    return node.op in VARIABLES
+def taken_by(pattern: Pattern, held: Mapping[str, Variable]) -> list[str]:
+    """Return the variables that a pattern takes by their names in the checkpoint, or by their own.
 
+    An own name that is another variable's name in the checkpoint means that one.
 
-def variable_behind(graph: Graph, ref: TensorRef) -> str | None:
-    """Return the variable op that a tensor is the plain value of, through reads and identities, or None."""
-    seen: set[str] = set()
-    while ref.op in graph.nodes and ref.op not in seen:
-        seen.add(ref.op)
-        if is_variable(graph.nodes[ref.op]):
-            return ref.op
-        if graph.nodes[ref.op].op not in READS or not graph.inputs(ref.op):
-            return None
-        ref = graph.inputs(ref.op)[0]
-    return None
-
-
-def written_variable(graph: Graph, name: str) -> str | None:
-    """Return the variable op that an op changes, or None where it changes none.
-
-    A reference or handle may reach it through other updates, and into conditionals and loops.
+    Raises:
+        UnknownName: it takes none.
     """
-    node = graph.nodes[name]
-    if node.op not in UPDATES and node.op not in RESOURCE_UPDATES:
-        return None
-    seen = {name}
-    while graph.inputs(node.name):
-        source = graph.inputs(node.name)[0].op
-        if source in seen or source not in graph.nodes:
-            return None
-        seen.add(source)
-        node = graph.nodes[source]
-        if is_variable(node):
-            return node.name
-    return None
-
-
-def restored_keys(graph: Graph) -> dict[str, str]:
-    """Return the key of each variable op that the graph's saver restores, where the saver is a function; else none.
-
-    So it is in TensorFlow 2: the function takes handles, reads keys of the object checkpoint and assigns. Variables
-    that it does not know are not stored.
-    """
-    call = graph.nodes.get(TensorRef.parse(graph.header.saver_def.restore_op_name).op)
-    name = call.attr["f"].func.name if call is not None and "f" in call.attr else None
-    functions = {function.signature.name: function for function in graph.header.graph_def.library.function}
-    function = functions.get(name or "")
-    if call is None or function is None:
-        return {}
-    handles = dict(zip((a.name for a in function.signature.input_arg), graph.inputs(call.name), strict=False))
-    nodes = {node.name: node for node in function.node_def}
-    assigns = [node for node in nodes.values() if node.op == "AssignVariableOp" and node.input[0] in handles]
-    keys = {handles[node.input[0]].op: _restored_key(nodes, node.input[1]) for node in assigns}
-    return {op: key for op, key in keys.items() if key is not None}
-
-
-def _restored_key(nodes: Mapping[str, NodeDef], value: str) -> str | None:
-    """Return the key that a value is read from; in functions outputs are named `op:output:place`."""
-    op, _, place = value.partition(":")
-    while op in nodes and nodes[op].op in COPIES:
-        op, _, place = nodes[op].input[0].partition(":")
-    if op not in nodes or nodes[op].op != "RestoreV2":
-        return None
-    keys = nodes[nodes[op].input[1].partition(":")[0]].attr["value"].tensor.string_val
-    position = int(place.rpartition(":")[2])
-    return keys[position].decode("utf-8", "replace") if position < len(keys) else None
+    own = {variable.own_name: name for name, variable in held.items() if variable.own_name not in held}
+    taken = set(pattern.select([*held, *own]))
+    return [name for name, variable in held.items() if name in taken or variable.own_name in taken & own.keys()]
 
 
 class _Reader:
@@ -140,7 +85,10 @@ class _Reader:
         self.graph = graph
         self.defs = self._defs()
         listed = self.defs if variable_defs(graph, "variables") else [*self.defs, *self._ops()]
-        self.names = {op: self._name(op) for op in listed}
+        self.keys = {op: entry for op, entry in saver_keys(graph).items() if op in graph.nodes}
+        self.own_names = {op: self._own_name(op) for op in [*listed, *(op for op in self.keys if op not in listed)]}
+        self.names = {op: self.keys[op].key if op in self.keys else own for op, own in self.own_names.items()}
+        self.called = {own: self.names[op] for op, own in self.own_names.items()}
         trainable = variable_defs(graph, "trainable_variables")
         self.trainable = {_op(entry.variable_name) for entry in trainable} if trainable else None
         self.steps = {_op(entry.variable_name) for entry in variable_defs(graph, "global_step")}
@@ -148,7 +96,7 @@ class _Reader:
 
     def read(self) -> Iterator[tuple[str, Variable]]:
         """Yield each variable under a key of its own, in graph order."""
-        known = frozenset(self.names.values())
+        known = frozenset(self.own_names.values())
         taken: set[str] = set()
         for op in (name for name in self.graph.nodes if name in self.names):
             variable = self._variable(op, known)
@@ -184,8 +132,8 @@ class _Reader:
         restored = restored_keys(self.graph)
         return [name for name in ops if name in restored] if restored else ops
 
-    def _name(self, op: str) -> str:
-        """Return a variable's name in the checkpoint."""
+    def _own_name(self, op: str) -> str:
+        """Return a variable's name, which is also the one in the checkpoint where no saver says otherwise."""
         entry = self.defs.get(op)
         if entry is not None:
             return entry.save_slice_info_def.full_name or op
@@ -195,14 +143,15 @@ class _Reader:
     def _variable(self, op: str, known: Container[str]) -> Variable:
         """Join what is known of one variable."""
         node, entry = self.graph.nodes[op], self.defs.get(op, VariableDef())
-        name, dtype = self.names[op], _dtype(node, self.graph.source)
-        kind = self._kind(op, name, known)
+        own_name, dtype = self.own_names[op], _dtype(node, self.graph.source)
+        kind = self._kind(op, own_name, known)
         assign = _op(entry.initializer_name)
         if assign not in self.graph.nodes or self.graph.nodes[assign].op not in ASSIGNS:
             assign = self._assign(op) or assign
-        offset, full = _slice(entry)
+        offset, full = _slice(entry, self.keys[op].part if op in self.keys else "")
         return Variable(
-            name=name,
+            name=self.names[op],
+            own_name=own_name,
             op=op,
             shape=_shape(node),
             dtype=dtype,
@@ -214,7 +163,7 @@ class _Reader:
             resource=node.op == "VarHandleOp",
             slice_offset=offset,
             full_shape=full,
-            owner=self._owner(op, name, known) if kind == "slot" else None,
+            owner=self._owner(op, own_name, known) if kind == "slot" else None,
         )
 
     def _kind(self, op: str, name: str, known: Container[str]) -> VariableKind:
@@ -231,7 +180,8 @@ class _Reader:
     def _owner(self, op: str, name: str, known: Container[str]) -> str | None:
         """Return the name of a slot's variable: the graph says it, else the slot's own name does."""
         owner = self.slots.get(op)
-        return self.names[owner] if owner in self.names else base_name(name, known)
+        base = base_name(name, known)
+        return self.names[owner] if owner in self.names else self.called.get(str(base))
 
     def _is_trainable(self, op: str, entry: VariableDef, kind: VariableKind, dtype: DType) -> bool:
         if self.trainable is not None:
@@ -297,9 +247,13 @@ def _shape(node: NodeDef) -> tuple[int, ...] | None:
     return None if shape.unknown_rank or min(sizes, default=0) < 0 else sizes
 
 
-def _slice(entry: VariableDef) -> tuple[tuple[int, ...] | None, tuple[int, ...] | None]:
-    """Return where a slice begins and the whole tensor's shape; neither where the slice is the whole tensor."""
+def _slice(entry: VariableDef, part: str) -> tuple[tuple[int, ...] | None, tuple[int, ...] | None]:
+    """Return where a slice begins and the whole tensor's shape; neither where the slice is the whole tensor.
+
+    A graph without collections has the part that its saver reads.
+    """
     info = entry.save_slice_info_def
-    if not info.full_name or list(info.full_shape) == list(info.var_shape):
-        return None, None
-    return tuple(info.var_offset), tuple(info.full_shape)
+    if info.full_name and list(info.full_shape) != list(info.var_shape):
+        return tuple(info.var_offset), tuple(info.full_shape)
+    read = slice_of(part) if part and not info.full_name else None
+    return (read[1], read[0]) if read is not None and read[0] != read[2] else (None, None)

@@ -1,7 +1,8 @@
 """Weight updates: the ops with which training changes what it trains, optimizers' own and those made of plain ops."""
 
 from ckpttool.graph.contents.dependence import Dependence
-from ckpttool.graph.contents.variables import variables, written_variable
+from ckpttool.graph.contents.variable_ops import written_variable
+from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.core import Graph, cached
 from ckpttool.graph.ops import APPLY, RESOURCE_UPDATES, UPDATES
 

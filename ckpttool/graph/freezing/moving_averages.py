@@ -8,7 +8,8 @@ from collections.abc import Collection, Mapping
 
 from ckpttool.core.errors import UnknownName
 from ckpttool.core.names import suggestion
-from ckpttool.graph.contents.variables import Variable, variables, written_variable
+from ckpttool.graph.contents.variable_ops import written_variable
+from ckpttool.graph.contents.variables import Variable, variables
 from ckpttool.graph.core import Graph, cached
 from ckpttool.graph.ops import RESTORES
 
@@ -33,7 +34,7 @@ def with_moving_averages(graph: Graph, frozen: Collection[str], moving: Collecti
     chosen = {key for key, variable in described.items() if key in wanted or variable.name in wanted}
     trained: dict[str, list[str]] = defaultdict(list)  # by the scopes that these variables lie in
     for key, variable in described.items():
-        scope = variable.name.rpartition("/")[0] if variable.trainable else ""
+        scope = variable.own_name.rpartition("/")[0] if variable.trainable else ""
         while scope:
             trained[scope].append(key)
             scope = scope.rpartition("/")[0]
@@ -56,7 +57,7 @@ def _follows(
     """
     if variable.trainable:
         return False
-    scope, is_own = variable.name.rpartition("/")[0], True
+    scope, is_own = variable.own_name.rpartition("/")[0], True
     while scope:
         siblings = trained.get(scope)
         if siblings and (is_own or variable.op in changed):

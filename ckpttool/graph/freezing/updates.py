@@ -5,7 +5,8 @@ from collections.abc import Collection
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import VariableDef
 from ckpttool.graph.contents.op_outputs import dtype_of_output
-from ckpttool.graph.contents.variables import variables, written_variable
+from ckpttool.graph.contents.variable_ops import written_variable
+from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.contents.weight_updates import weight_updates
 from ckpttool.graph.core import FreeNames, Graph, TensorRef
 from ckpttool.graph.freezing.closure import FrozenPart

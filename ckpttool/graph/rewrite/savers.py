@@ -8,8 +8,9 @@ from ckpttool.core.tensors import STRING, DType
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import SaverDef
 from ckpttool.graph.contents.constants import constant
-from ckpttool.graph.contents.stored import saver_entries, saver_ops, slice_text, texts
-from ckpttool.graph.contents.variables import Variable, variables, written_variable
+from ckpttool.graph.contents.savers import saver_entries, saver_ops, slice_text, texts
+from ckpttool.graph.contents.variable_ops import written_variable
+from ckpttool.graph.contents.variables import Variable, variables
 from ckpttool.graph.core import FreeNames, Graph, TensorRef
 from ckpttool.graph.ops import RESTORES, SAVER_DTYPES, SAVES, SLICED_SAVERS
 from ckpttool.graph.rewrite.draft import Draft, control_inputs, free_name, input_text, set_inputs, type_attr
@@ -104,14 +105,15 @@ def cast_saved(graph: Graph, dtypes: Mapping[str, DType]) -> Graph:
         for entry in saver_entries(graph, name):
             disk = dtypes.get(entry.key)
             held = _dtype(draft.nodes[name], entry.position)
-            if disk is None or entry.variable is None or held == disk.number:
+            if disk is None or held == disk.number:
                 continue
             _put_dtype(draft.op(name), entry.position, disk)
             place = entry.position if is_restore else SAVES[graph.nodes[name].op] + entry.position
             ref = TensorRef(name, place) if is_restore else inputs[place]
             around = graph.readers.get(ref, []) if is_restore else [ref.op]
             earlier = next((op for op in around if graph.nodes[op].op == "Cast"), None)
-            if earlier is not None:
+            alone = len(around) == 1 if is_restore else graph.readers.get(ref, []) == [name]
+            if earlier is not None and alone:
                 draft.op(earlier).attr["SrcT" if is_restore else "DstT"].CopyFrom(type_attr(disk.number))
                 continue
             cast = NodeDef(name=names.free(f"{name}/{entry.key}/Cast"), op="Cast", input=[input_text(ref)])

@@ -8,8 +8,8 @@ from ckpttool.core.errors import GraphError, PlanError, UnknownName
 from ckpttool.core.names import suggestion
 from ckpttool.core.tensors import STRING
 from ckpttool.graph.contents.op_outputs import dtype_of_output
+from ckpttool.graph.contents.savers import savers
 from ckpttool.graph.contents.signatures import DEFAULT, Argument, Signature, signature_named
-from ckpttool.graph.contents.stored import savers
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.ops import NO_RESULT, PLACEHOLDERS
 from ckpttool.graph.rewrite.draft import free_name

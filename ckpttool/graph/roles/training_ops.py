@@ -3,7 +3,8 @@
 from collections.abc import Collection, Sequence
 
 from ckpttool.core.names import layer_of, listed
-from ckpttool.graph.contents.variables import variables, written_variable
+from ckpttool.graph.contents.variable_ops import written_variable
+from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.contents.weight_updates import weight_updates
 from ckpttool.graph.core import Graph, TensorRef, cached
 

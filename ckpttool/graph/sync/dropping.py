@@ -4,8 +4,9 @@ import re
 from collections.abc import Collection, Container, Iterable, Sequence
 
 from ckpttool.core.errors import PlanError
+from ckpttool.graph.contents.savers import saver_ops
 from ckpttool.graph.contents.signatures import input_arguments, output_tensors
-from ckpttool.graph.contents.stored import saver_ops, stored_tensors
+from ckpttool.graph.contents.stored import stored_tensors
 from ckpttool.graph.contents.variables import Variable, variables
 from ckpttool.graph.contents.weight_updates import weight_updates
 from ckpttool.graph.core import Graph, TensorRef, cached
@@ -82,7 +83,7 @@ def _refuse_needed(graph: Graph, gone: dict[str, Variable]) -> None:
     for op, variable in gone.items():
         lacking = [name for name, ops in needed.items() if op in ops]
         if not needed and variable.kind == "weight":
-            own = (f"{variable.op}/", f"{variable.name}/")
+            own = (f"{variable.op}/", f"{variable.own_name}/")
             lacking = [
                 name
                 for name in _followers(graph, [op])

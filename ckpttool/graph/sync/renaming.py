@@ -36,7 +36,7 @@ _Renamed = Callable[[str], str]
 
 
 def rename_variables(graph: Graph, names: Mapping[str, str]) -> Graph:
-    """Return the graph with variables under other names: `names` has the new one by the old, as a checkpoint has them.
+    """Return the graph with variables under other names: `names` has the new one by the variable's own.
 
     A variable's op is renamed with all that lies below its scope (`/Assign`, `/read`, `/Initializer/...`, slices), but
     not its slots: these are variables, and have names of their own. Inputs, colocations, shared names, collections,
@@ -65,10 +65,10 @@ def _renaming(graph: Graph, names: Mapping[str, str]) -> _Renamed:
     """Return what gives each op's or scope's name its new one: that of the innermost variable which it lies below."""
     scopes = {}
     for variable in variables(graph).values():
-        new = names.get(variable.name, variable.name)
-        scopes[variable.name] = new
-        if variable.op == variable.name or variable.op.startswith(f"{variable.name}/"):
-            scopes[variable.op] = new + variable.op.removeprefix(variable.name)
+        own = variable.own_name
+        scopes[own] = new = names.get(own, own)
+        if variable.op == own or variable.op.startswith(f"{own}/"):
+            scopes[variable.op] = new + variable.op.removeprefix(own)
 
     def renamed(name: str) -> str:
         scope = name

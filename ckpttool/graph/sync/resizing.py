@@ -11,9 +11,11 @@ from ckpttool.core.tensors import Array, dtype_numbered
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef, VariableDef
 from ckpttool.graph.contents.constants import constant, numbers, shape_of, single_number, uniform
+from ckpttool.graph.contents.savers import saver_entries, saver_ops, slice_text, texts
 from ckpttool.graph.contents.shape_propagation import Propagation, ShapeChange, propagate_shapes
-from ckpttool.graph.contents.stored import saver_entries, saver_ops, slice_text, stored_tensors, texts
-from ckpttool.graph.contents.variables import Variable, is_variable
+from ckpttool.graph.contents.stored import stored_tensors
+from ckpttool.graph.contents.variable_ops import is_variable
+from ckpttool.graph.contents.variables import Variable
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.ops import SLICED_SAVERS
 from ckpttool.graph.rewrite.collections import VARIABLE_COLLECTIONS

@@ -5,8 +5,11 @@ from dataclasses import dataclass
 
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import PlanError
-from ckpttool.graph.contents.stored import StoredTensor, saved_names, stored_tensors
+from ckpttool.graph.contents.restoring import require_restorable
+from ckpttool.graph.contents.savers import saved_names
+from ckpttool.graph.contents.stored import StoredTensor, stored_tensors
 from ckpttool.graph.core import Graph
+from ckpttool.graph.rewrite.old_savers import with_savers_of_version_2
 from ckpttool.graph.rewrite.savers import cast_saved, rename_saved
 from ckpttool.graph.sync.dropping import drop_variables, lost_training
 from ckpttool.graph.sync.renaming import rename_variables
@@ -30,7 +33,7 @@ def sync_graph(graph: Graph, edited: Checkpoint) -> Synced:
     What was done is seen in the names (`edited.origins`), shapes and dtypes; no tensor is read. A plain TensorFlow
     program that imports the graph restores the edited checkpoint and goes on training.
 
-    - A renamed variable's op has the new name, with all below its scope.
+    - A renamed variable's op has the new name, with all below its scope; not where a saver has names of its own.
     - Where an optimizer's slot or a step counter is dropped, the training op that needs it goes, with its gradients.
     - Slots that the Saver does not save have names and shapes as their variables do.
     - A resized variable has the new shape, a new initialiser where the old one was data, and constants of gradients
@@ -39,7 +42,8 @@ def sync_graph(graph: Graph, edited: Checkpoint) -> Synced:
       reads and writes. So training needs nothing else, and checkpoints stay small.
 
     Raises:
-        PlanError: the graph cannot do without a dropped tensor, with a new shape or under a new name.
+        PlanError: the graph cannot do without a dropped tensor, with a new shape or under a new name, or its saver
+            could not restore what is written.
         GraphError: what the savers save cannot be told.
     """
     known, origins = stored_tensors(graph), _origins(edited)
@@ -55,17 +59,34 @@ def sync_graph(graph: Graph, edited: Checkpoint) -> Synced:
     resized = {old: shape for old, shape in shapes.items() if known[old].shape not in (None, shape)}
     after, notes = resize_variables(drop_variables(graph, dropped), resized)
     lost = lost_training(graph, after)
-    after = cast_saved(after, {old: edited[new].dtype for old, new in kept.items()})
+    after = cast_saved(after, {old: edited[new].dtype for old, new in origins.items()})
     if any(old != new for old, new in origins.items()):
         after = rename_saved(after, lambda key: origins.get(key, key))
-    names = {slot: kept[owner].join(slot.rsplit(owner, 1)) for slot, owner in slots.items()}
-    after = rename_variables(after, kept | names)
+    names = {known[key].own_name: _own_name(known[key], new) for key, new in kept.items()}
+    for slot, owner in slots.items():
+        own, base = known[slot].own_name, known[owner].own_name
+        names[own] = names[base].join(own.rsplit(base, 1))
+    after = rename_variables(after, names)
     if lost:
         notes += (f"the training op goes, with its gradients: {', '.join(lost[:5])}",)
     strange = [new for old, new in origins.items() if old not in known and old not in saved]
     if strange:
         notes += (f"in the checkpoint alone, no variable of the graph: {', '.join(strange[:5])}",)
+    require_restorable(with_savers_of_version_2(after), {spec.name: spec for spec in edited.specs()})
     return Synced(after, notes)
+
+
+def _own_name(stored: StoredTensor, key: str) -> str:
+    """Return the name of a variable whose tensor gets another key: the key, where that is its name.
+
+    Where a saver keeps the variable under a name that goes on from its own, as an average's does, so does the new key.
+    Where the saver was told a name that has nothing to do with it, that one alone changes.
+    """
+    own = stored.own_name
+    more = stored.name.removeprefix(own)
+    if stored.name == own or (more != stored.name and more.startswith("/") and key.endswith(more)):
+        return key.removesuffix(more) if more else key
+    return own
 
 
 def _refuse_cast(graph: Graph, known: Mapping[str, StoredTensor], edited: Checkpoint, kept: Mapping[str, str]) -> None:

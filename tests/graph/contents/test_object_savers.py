@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from ckpttool import checkpoint
+from ckpttool.graph.contents.savers import restored_keys
 from ckpttool.graph.contents.stored import named_as_saved
-from ckpttool.graph.contents.variables import restored_keys, variables
+from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.core import Graph
 from ckpttool.graph.files import load
 

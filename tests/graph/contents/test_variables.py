@@ -16,6 +16,7 @@ def test_a_variable_says_what_it_is_and_how_it_is_initialised(graph):
     ]
     assert found["hidden1/kernel"] == Variable(
         name="hidden1/kernel",
+        own_name="hidden1/kernel",
         op="hidden1/kernel",
         shape=(8, 5),
         dtype=BY_NAME["float32"],

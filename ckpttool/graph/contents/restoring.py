@@ -1,0 +1,81 @@
+"""Restoring: whether a graph's own saver would restore a checkpoint, told from its ops and the index alone.
+
+`Saver.restore` fails where a key is not there, where the dtype or the slice that an op asks for is not the one in the
+file, where a variable has another shape, and where an op reads files of another version.
+"""
+
+from collections.abc import Iterator, Mapping
+
+from ckpttool.core.errors import PlanError
+from ckpttool.core.tensors import BY_NUMBER, TensorSpec
+from ckpttool.graph.contents.savers import SaverEntry, own_entries, slice_of
+from ckpttool.graph.contents.variable_ops import written_variable
+from ckpttool.graph.contents.variables import variables
+from ckpttool.graph.core import Graph, TensorRef
+from ckpttool.graph.ops import RESTORES, SAVER_DTYPES
+
+
+def require_restorable(graph: Graph, specs: Mapping[str, TensorSpec]) -> None:
+    """Check that a graph's own saver would restore tensors of these names, shapes and dtypes.
+
+    Raises:
+        PlanError: it would not; the message has the first reason.
+    """
+    for problem in restore_problems(graph, specs):
+        raise PlanError(f"{graph.source}: its Saver could not restore this: {problem}")
+
+
+def restore_problems(graph: Graph, specs: Mapping[str, TensorSpec]) -> Iterator[str]:
+    """Yield why the graph's own saver could not restore tensors: what an op asks for, and what there is."""
+    shapes = {variable.op: variable.shape for variable in variables(graph).values()}
+    for op, entry in own_entries(graph):
+        if graph.nodes[op].op not in RESTORES:
+            continue
+        spec = specs.get(entry.key)
+        if graph.nodes[op].op != "RestoreV2":
+            yield f"{op} ({graph.nodes[op].op}) reads files of version 1 only"
+        if spec is None:
+            yield f"no value for {entry.key}"
+            continue
+        asked = BY_NUMBER.get(_dtype_number(graph, op, entry.position))
+        if asked != spec.dtype:
+            yield f"{entry.key} is {spec.dtype}, and {op} reads {asked}"
+        shape: tuple[int, ...] | None = spec.shape
+        if entry.part:
+            read = slice_of(entry.part)
+            if read is None or read[0] != spec.shape or not _lies_in(*read):
+                yield f"{entry.key} is {list(spec.shape)}, and {op} reads the slice {entry.part!r}"
+            shape = read and read[2]
+        if shape is not None and _assigns_as_it_is(graph, op, entry) and shapes.get(str(entry.variable)) is not None:
+            held = shapes[str(entry.variable)] or ()
+            if held != shape:
+                yield f"{entry.key} is {list(shape)}, and {entry.variable} is {list(held)}"
+
+
+def _dtype_number(graph: Graph, op: str, position: int) -> int:
+    """Return the number of the dtype that a saver's op reads; 0 where the op does not say it."""
+    node = graph.nodes[op]
+    key = SAVER_DTYPES.get(node.op, "dt")
+    if key not in node.attr:
+        return 0
+    types = node.attr[key].list.type
+    if key == "dt":
+        return int(node.attr[key].type)
+    return int(types[position]) if position < len(types) else 0
+
+
+def _lies_in(whole: tuple[int, ...], start: tuple[int, ...], sizes: tuple[int, ...]) -> bool:
+    return all(first >= 0 and first + size <= of for first, size, of in zip(start, sizes, whole, strict=True))
+
+
+def _assigns_as_it_is(graph: Graph, op: str, entry: SaverEntry) -> bool:
+    """Say whether what is read goes into its variable in the shape that it has, which the assign compares."""
+    todo = list(graph.readers.get(TensorRef(op, entry.position), []))
+    while todo:
+        reader = todo.pop()
+        node = graph.nodes[reader]
+        if entry.variable is not None and written_variable(graph, reader) == entry.variable:
+            return "validate_shape" not in node.attr or node.attr["validate_shape"].b
+        if node.op in ("Identity", "Cast"):
+            todo += graph.consumers.get(reader, [])
+    return False

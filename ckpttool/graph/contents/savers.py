@@ -1,0 +1,250 @@
+"""Savers: what a graph writes to its checkpoint and reads from it, under which keys.
+
+A saver of TensorFlow 1 is made of ops that write and read tensors by their names; one of TensorFlow 2 is a function.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from google.protobuf.message import DecodeError
+
+from ckpttool.core.errors import FormatError, GraphError
+from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
+from ckpttool.formats.wire.protos.meta_graph_pb2 import SaverDef
+from ckpttool.graph.contents.variable_ops import is_variable, written_variable
+from ckpttool.graph.core import Graph, TensorRef, cached
+from ckpttool.graph.ops import COPIES, PLACEHOLDERS, RESTORES, SAVES, SLICED_SAVERS
+
+
+@dataclass(frozen=True)
+class SaverEntry:
+    """A tensor that an op of a saver writes or reads: its key in the checkpoint, and the variable op that it is of.
+
+    `variable` is None where ops that compute stand between the two. `part` says which part of the tensor it is, as
+    savers write it; it is empty for the whole.
+    """
+
+    position: int
+    key: str
+    variable: str | None
+    part: str = ""
+
+
+def saver_ops(graph: Graph) -> list[str]:
+    """Return the ops of the graph's savers that write or read tensors, in graph order.
+
+    A `RestoreV2` that initialises variables from another checkpoint is none: its file is not the saver's.
+
+    Raises:
+        FormatError: the collection of savers is malformed.
+    """
+    files = {TensorRef.parse(saver.filename_tensor_name).op for saver in savers(graph)}
+
+    def is_of_saver(name: str) -> bool:
+        """Say whether the file of an op is a saver's; where the graph names no saver, whether it can be fed."""
+        inputs = graph.inputs(name)
+        below = graph.ancestors(inputs[0].op) if inputs else set()
+        return bool(below & files) if files else any(graph.nodes[op].op in PLACEHOLDERS for op in below)
+
+    ops = [name for name, node in graph.nodes.items() if node.op in SAVES or node.op in RESTORES]
+    return [name for name in ops if is_of_saver(name)]
+
+
+def savers(graph: Graph) -> list[SaverDef]:
+    """Return the graph's savers: its own, and those in the collection of them."""
+    own = [graph.header.saver_def] if graph.header.HasField("saver_def") else []
+    collections = graph.header.collection_def
+    listed = collections["savers"].bytes_list.value if "savers" in collections else ()
+    try:
+        return own + [SaverDef.FromString(raw) for raw in listed]
+    except DecodeError as error:
+        raise FormatError(f"{graph.source}: collection savers has an entry that is not a saver: {error}") from error
+
+
+@cached
+def own_saver_ops(graph: Graph) -> Sequence[str]:
+    """Return the ops with which the graph's own saver writes and reads: that of the checkpoint beside the graph.
+
+    It is the one that `import_meta_graph` returns. A graph that names none has those of its collection, or any.
+    """
+    ops = saver_ops(graph)
+    known = savers(graph)
+    if not known or not ops:
+        return ops
+    ends = [TensorRef.parse(name).op for name in (known[0].restore_op_name, known[0].save_tensor_name)]
+    run = graph.ancestors(*(name for name in ends if name in graph.nodes), control=True)
+    return [name for name in ops if name in run]
+
+
+@cached
+def own_entries(graph: Graph) -> Sequence[tuple[str, SaverEntry]]:
+    """Return what the graph's own saver reads and then what it writes, each with the op that does it.
+
+    Raises:
+        GraphError: the names are computed.
+    """
+    ops = own_saver_ops(graph)
+    restores = [name for name in ops if graph.nodes[name].op in RESTORES]
+    saves = [name for name in ops if graph.nodes[name].op in SAVES]
+    return [(name, entry) for name in (*restores, *saves) for entry in saver_entries(graph, name)]
+
+
+@cached
+def saver_keys(graph: Graph) -> Mapping[str, SaverEntry]:
+    """Return which tensor of its checkpoint each variable op gets: what the graph's own saver restores there.
+
+    That is not always the variable's name: an average may be read in the place of what it is of, and a saver may be
+    given names of its own. A part of a graph that has left its saver behind keeps the keys of the whole.
+    """
+    try:
+        entries = own_entries(graph)
+    except GraphError:  # names that are computed: the variables' own have to do
+        entries = ()
+    if not entries:
+        return saver_keys(graph.whole) if graph.whole is not None else {}
+    keys: dict[str, SaverEntry] = {}
+    for op, entry in entries:
+        is_restore = graph.nodes[op].op in RESTORES
+        held = _restored(graph, TensorRef(op, entry.position)) if is_restore else [entry.variable]
+        for variable in held:
+            if variable is not None:
+                keys.setdefault(variable, entry)
+    return keys
+
+
+def saved_names(graph: Graph) -> set[str]:
+    """Return the keys under which the graph's own saver writes tensors and reads them."""
+    return {entry.key for _, entry in own_entries(graph)}
+
+
+def made_of(graph: Graph, variable: str) -> list[str]:
+    """Return the keys of what the graph's own saver reads and computes a variable of, where it is no key's plain value.
+
+    A recurrent layer for graphics processors is kept so: many tensors in the checkpoint, one opaque variable.
+    """
+    readers = ((op, entry) for op, entry in own_entries(graph) if graph.nodes[op].op in RESTORES)
+    return [
+        entry.key
+        for op, entry in readers
+        if entry.variable is None
+        and any(
+            written_variable(graph, name) == variable
+            for name in graph.descendants(graph.readers.get(TensorRef(op, entry.position), []))
+        )
+    ]
+
+
+def saver_entries(graph: Graph, name: str) -> list[SaverEntry]:
+    """Return what an op of a saver writes or reads.
+
+    Raises:
+        GraphError: the names are computed, or missing.
+    """
+    node, inputs = graph.nodes[name], graph.inputs(name)
+    if len(inputs) < (3 if node.op in SLICED_SAVERS else 2):
+        raise GraphError(f"{graph.source}: {name} ({node.op}) names no tensors")
+    keys = texts(graph, inputs[1])
+    parts = texts(graph, inputs[2]) if node.op in SLICED_SAVERS else [""] * len(keys)
+    if node.op in RESTORES:
+        held = [next(iter(_restored(graph, TensorRef(name, position))), None) for position in range(len(keys))]
+    else:
+        held = [_saved(graph, ref) for ref in inputs[SAVES[node.op] :]]
+    described = zip(keys, held, parts, strict=False)
+    return [SaverEntry(position, *each) for position, each in enumerate(described)]
+
+
+def texts(graph: Graph, ref: TensorRef) -> list[str]:
+    """Return the strings of a constant.
+
+    Raises:
+        GraphError: the tensor is computed.
+    """
+    node = graph.op(ref.op)
+    if node.op != "Const":
+        raise GraphError(f"{graph.source}: {ref.op} is a {node.op}, expected a Const with the names that a saver uses")
+    tensor = node.attr["value"].tensor
+    strings = [raw.decode("utf-8", "replace") for raw in tensor.string_val]
+    count = tensor.tensor_shape.dim[0].size if tensor.tensor_shape.dim else 1
+    return strings + strings[-1:] * (count - len(strings))  # what repeats at the end may be left out
+
+
+def slice_text(whole: Sequence[int], offset: Sequence[int], sizes: Sequence[int]) -> str:
+    """Return a slice of a tensor as savers write it (TensorSlice::ParseShapeAndSlice in TensorFlow).
+
+    >>> slice_text((10, 4), (0, 0), (5, 4))
+    '10 4 0,5:0,4'
+    """
+    parts = ":".join(f"{start},{size}" for start, size in zip(offset, sizes, strict=True))
+    return f"{' '.join(map(str, whole))} {parts}"
+
+
+def slice_of(text: str) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]] | None:
+    """Return the whole tensor's shape, where a slice begins, and its shape; None where the text is no such slice.
+
+    >>> slice_of("10 4 0,5:-")
+    ((10, 4), (0, 0), (5, 4))
+    """
+    *sizes, last = text.split(" ")
+    try:
+        whole = tuple(map(int, sizes))
+        pairs = [part.split(",") for part in last.split(":")] if whole else []
+        starts = tuple(0 if pair == ["-"] else int(pair[0]) for pair in pairs)
+        lengths = [size if pair == ["-"] else int(pair[1]) for pair, size in zip(pairs, whole, strict=True)]
+    except (ValueError, IndexError):
+        return None
+    return whole, starts, tuple(lengths)
+
+
+def _saved(graph: Graph, saved: TensorRef) -> str | None:
+    """Return the variable op whose value is written, through reads, copies and casts."""
+    ref: TensorRef | None = saved
+    seen: set[str] = set()
+    while ref is not None and ref.op not in seen:
+        seen.add(ref.op)
+        if is_variable(graph.op(ref.op)):
+            return ref.op
+        ref = next(iter(graph.inputs(ref.op)), None) if graph.nodes[ref.op].op in COPIES else None
+    return None
+
+
+def _restored(graph: Graph, ref: TensorRef) -> list[str]:
+    """Return the variable ops that a tensor that was read is assigned to, through copies and casts."""
+    held = []
+    for reader in graph.readers.get(ref, []):
+        variable = written_variable(graph, reader)
+        if variable is not None:
+            held.append(variable)
+        elif graph.nodes[reader].op in COPIES:
+            held += _restored(graph, TensorRef(reader, 0))
+    return held
+
+
+def restored_keys(graph: Graph) -> dict[str, str]:
+    """Return the key of each variable op that the graph's saver restores, where the saver is a function; else none.
+
+    So it is in TensorFlow 2: the function takes handles, reads keys of the object checkpoint and assigns. Variables
+    that it does not know are not stored.
+    """
+    call = graph.nodes.get(TensorRef.parse(graph.header.saver_def.restore_op_name).op)
+    name = call.attr["f"].func.name if call is not None and "f" in call.attr else None
+    functions = {function.signature.name: function for function in graph.header.graph_def.library.function}
+    function = functions.get(name or "")
+    if call is None or function is None:
+        return {}
+    handles = dict(zip((a.name for a in function.signature.input_arg), graph.inputs(call.name), strict=False))
+    nodes = {node.name: node for node in function.node_def}
+    assigns = [node for node in nodes.values() if node.op == "AssignVariableOp" and node.input[0] in handles]
+    keys = {handles[node.input[0]].op: _restored_key(nodes, node.input[1]) for node in assigns}
+    return {op: key for op, key in keys.items() if key is not None}
+
+
+def _restored_key(nodes: Mapping[str, NodeDef], value: str) -> str | None:
+    """Return the key that a value is read from; in functions outputs are named `op:output:place`."""
+    op, _, place = value.partition(":")
+    while op in nodes and nodes[op].op in COPIES:
+        op, _, place = nodes[op].input[0].partition(":")
+    if op not in nodes or nodes[op].op != "RestoreV2":
+        return None
+    keys = nodes[nodes[op].input[1].partition(":")[0]].attr["value"].tensor.string_val
+    position = int(place.rpartition(":")[2])
+    return keys[position].decode("utf-8", "replace") if position < len(keys) else None

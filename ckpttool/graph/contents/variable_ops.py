@@ -1,0 +1,43 @@
+"""Ops that hold variables, those that read one and those that change one."""
+
+from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
+from ckpttool.graph.core import Graph, TensorRef
+from ckpttool.graph.ops import READS, RESOURCE_UPDATES, UPDATES, VARIABLES
+
+
+def is_variable(node: NodeDef) -> bool:
+    """Say whether an op holds a variable."""
+    return node.op in VARIABLES
+
+
+def variable_behind(graph: Graph, ref: TensorRef) -> str | None:
+    """Return the variable op that a tensor is the plain value of, through reads and identities, or None."""
+    seen: set[str] = set()
+    while ref.op in graph.nodes and ref.op not in seen:
+        seen.add(ref.op)
+        if is_variable(graph.nodes[ref.op]):
+            return ref.op
+        if graph.nodes[ref.op].op not in READS or not graph.inputs(ref.op):
+            return None
+        ref = graph.inputs(ref.op)[0]
+    return None
+
+
+def written_variable(graph: Graph, name: str) -> str | None:
+    """Return the variable op that an op changes, or None where it changes none.
+
+    A reference or handle may reach it through other updates, and into conditionals and loops.
+    """
+    node = graph.nodes[name]
+    if node.op not in UPDATES and node.op not in RESOURCE_UPDATES:
+        return None
+    seen = {name}
+    while graph.inputs(node.name):
+        source = graph.inputs(node.name)[0].op
+        if source in seen or source not in graph.nodes:
+            return None
+        seen.add(source)
+        node = graph.nodes[source]
+        if is_variable(node):
+            return node.name
+    return None

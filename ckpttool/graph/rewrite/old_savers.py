@@ -1,0 +1,93 @@
+"""Savers of TensorFlow 0.x rewritten: their ops read and write files of version 1 only, and we write version 2.
+
+`RestoreV2` reads both versions, so a rewritten graph still restores the checkpoints that it had.
+"""
+
+import numpy as np
+
+from ckpttool.core.tensors import STRING
+from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
+from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef, SaverDef
+from ckpttool.graph.contents.constants import constant
+from ckpttool.graph.contents.savers import texts
+from ckpttool.graph.core import Graph, TensorRef
+from ckpttool.graph.ops import SAVER_DTYPES, SAVES, SLICED_SAVERS
+from ckpttool.graph.rewrite.draft import Draft, control_inputs, free_name, input_text, set_inputs, type_attr
+
+_NEW = {"Save": "SaveV2", "SaveSlices": "SaveV2", "Restore": "RestoreV2", "RestoreSlice": "RestoreV2"}
+"""The ops of version 1 and those of version 2 that do the same."""
+
+
+def with_savers_of_version_2(graph: Graph) -> Graph:
+    """Return the graph whose savers read and write checkpoints of version 2; one that reads them stays as it is.
+
+    Ops keep their names, and what is saved its keys. Where shards were written, each under a name of its own, they are
+    merged into one checkpoint as TensorFlow 1 does it.
+
+    Raises:
+        GraphError: the names that a saver uses are computed.
+    """
+    old = [name for name, node in graph.nodes.items() if node.op in _NEW]
+    if not any(_NEW[graph.nodes[name].op] == "RestoreV2" for name in old):
+        return graph
+    draft = Draft(graph)
+    for name in old:
+        _renew(draft, name)
+    for name, node in graph.nodes.items():
+        if node.op == "ShardedFilespec":
+            _merge(draft, name)
+    _say_version_2(draft.header)
+    return draft.sealed()
+
+
+def _renew(draft: Draft, name: str) -> None:
+    """Make a saver's op one of version 2, in place: names and slices are vectors, dtypes a list."""
+    node, (file, keys, *rest) = draft.op(name), draft.graph.inputs(name)
+    is_sliced = node.op in SLICED_SAVERS
+    count = len(texts(draft.graph, keys))
+    slices = texts(draft.graph, rest[0]) if is_sliced else [""] * count
+    vectors = {f"{name}/tensor_names": texts(draft.graph, keys), f"{name}/shape_and_slices": slices}
+    places = []
+    for wanted, values in vectors.items():
+        place = free_name(f"{wanted}_v2", draft.nodes)
+        draft.add(constant(place, np.array([value.encode() for value in values], object), STRING))
+        places.append(TensorRef(place, 0))
+    data = rest[1:] if is_sliced else rest
+    types = list(node.attr[SAVER_DTYPES[node.op]].list.type) if node.op in SAVES else [node.attr["dt"].type]
+    set_inputs(node, [file, *places, *data], control_inputs(node))
+    node.op = _NEW[node.op]
+    for key in ("T", "dt", "preferred_shard", "_output_shapes"):
+        node.attr.pop(key, None)
+    node.attr["dtypes"].list.type.extend(types)
+
+
+def _merge(draft: Draft, name: str) -> None:
+    """Let the op that named all shards merge them and name the checkpoint, in place."""
+    graph = draft.graph
+    saves = [op for op in control_inputs(graph.nodes[name]) if op in graph.nodes and graph.nodes[op].op in SAVES]
+    if not saves:
+        return
+    node, file = draft.op(name), graph.inputs(name)[0]
+    shards = NodeDef(name=free_name(f"{name}/checkpoint_prefixes", draft.nodes), op="Pack")
+    set_inputs(shards, [graph.inputs(op)[0] for op in saves], saves)
+    shards.attr["N"].i = len(saves)
+    shards.attr["T"].CopyFrom(type_attr(STRING.number))
+    merge = NodeDef(name=free_name(f"{name}/MergeV2Checkpoints", draft.nodes), op="MergeV2Checkpoints")
+    merge.input.extend([shards.name, input_text(file)])
+    merge.attr["delete_old_dirs"].b = False
+    draft.add(shards, merge)
+    node.op = "Identity"
+    node.attr["T"].CopyFrom(type_attr(STRING.number))
+    set_inputs(node, [file], [merge.name])
+
+
+def _say_version_2(header: MetaGraphDef) -> None:
+    """Give the savers their new version, in place."""
+    if header.HasField("saver_def"):
+        header.saver_def.version = SaverDef.V2
+    if "savers" in header.collection_def:
+        listed = header.collection_def["savers"].bytes_list.value
+        for place, raw in enumerate(listed):
+            saver = SaverDef.FromString(raw)
+            saver.version = SaverDef.V2
+            listed[place] = saver.SerializeToString()
