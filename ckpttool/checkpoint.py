@@ -123,6 +123,11 @@ class Checkpoint(Mapping[str, Tensor]):
         """
         return self.only(set(self).difference(Pattern(pattern).select(self))).after(f"drop {pattern}")
 
+    @property
+    def framework(self) -> str | None:
+        """The framework that arranged the tensors, as the file or its lineage says; None where nothing does."""
+        return self.provenance.framework
+
     def only(self, names: Container[str]) -> "Checkpoint":
         """Keep the tensors of these names."""
         return self._view({name: name for name in self if name in names})
@@ -217,7 +222,7 @@ def open(path: Path | str) -> Checkpoint:  # noqa: A001
     format_ = registry.find(path)
     tensors = format_.open(path)
     metadata = {key: text for key, text in tensors.metadata.items() if key != KEY}
-    provenance = Provenance((SourceFile.of_checkpoint(path, format_.NAME, tensors),))
+    provenance = Provenance((SourceFile.of_checkpoint(path, format_, tensors),))
     about = (prefix_of(path), format_.NAME, metadata, tensors.left_out)
     return Checkpoint(tensors, *about, stated=tensors.kinds, provenance=provenance)
 

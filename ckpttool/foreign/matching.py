@@ -7,9 +7,9 @@ from functools import cached_property
 from typing import TypeVar
 
 from ckpttool.core.names import listed
+from ckpttool.foreign.evidence import Evidence
 from ckpttool.foreign.joint import Joint, Together, is_of_cell, whole_layers
-from ckpttool.foreign.layouts.dense import pointwise
-from ckpttool.foreign.layouts.layout import Keep, Layout, Shape
+from ckpttool.foreign.layouts.layout import Layout, Shape
 from ckpttool.foreign.names import (
     Endings,
     aligned,
@@ -20,12 +20,14 @@ from ckpttool.foreign.names import (
     part_of,
     without_numbers,
 )
+from ckpttool.foreign.readers import Reading
+from ckpttool.formats.format import Arrangement
 from ckpttool.graph.contents.stored import StoredTensor
 
 NAMES, SHAPES, BESIDE, NUMBERS, ORDER = 0.9, 0.8, 0.7, 0.6, 0.5
 """How sure a pair is, by what tells it."""
 
-Group = tuple[Shape, str | None, bool]
+Group = tuple[Shape, str | None, bool, Arrangement]
 Value = TypeVar("Value")
 
 
@@ -38,7 +40,8 @@ class Matching:
 
     shapes: Mapping[str, Shape]
     targets: Mapping[str, StoredTensor]
-    turning: Mapping[str, Layout]
+    readings: Mapping[str, Reading]
+    evidence: Evidence
     is_sorted: bool
     pairs: dict[str, tuple[str, float]] = field(default_factory=dict)
     joint: list[Joint] = field(default_factory=list)
@@ -56,14 +59,14 @@ class Matching:
             return []
         if None not in (parts := (part_of(source), part_of(target))) and len(set(parts)) > 1:
             return []
-        shape, turning = self.targets[target].shape or (), self.turning[target]
-        ways = [way for way in dict.fromkeys([turning, Keep()]) if shape in way.made_of([self.shapes[source]])]
-        return ways or ([] if isinstance(turning, Keep) else [*pointwise(self.shapes[source], shape)])
+        shape = self.targets[target].shape or ()
+        return self.evidence.ways(source, self.shapes[source], self.readings[target], shape)
 
     @cached_property
     def _groups(self) -> dict[str, Group]:
-        """The group of each tensor: what has one shape and plays one part fits the same variables."""
-        return {name: (shape, part_of(name), is_of_cell(name)) for name, shape in self.shapes.items()}
+        """The group of each tensor: what has one shape, plays one part and lies in one way fits the same variables."""
+        said = self.evidence.said
+        return {name: (shape, part_of(name), is_of_cell(name), said(name)) for name, shape in self.shapes.items()}
 
     @cached_property
     def _fitting(self) -> dict[str, set[Group]]:

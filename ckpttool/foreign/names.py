@@ -85,6 +85,15 @@ def _layer_and_part(name: str) -> tuple[str, str | None]:
     return name[: len(name) - len(end)] + match["layer"], _PART_OF[match["part"].lower()]
 
 
+def part_word(name: str) -> str:
+    """Return the last component of a name, which frameworks have words of their own for.
+
+    >>> part_word("features.0.weight"), part_word("fc1/kernel")
+    ('weight', 'kernel')
+    """
+    return re.split(r"[/.:]", name)[-1]
+
+
 def scope_of(name: str) -> str:
     """Return a name without its last component.
 

@@ -10,12 +10,13 @@ from ckpttool.core.casting import cast_tensor
 from ckpttool.core.errors import PlanError
 from ckpttool.core.names import Suggestions, suggestion
 from ckpttool.core.tensors import Tensor
+from ckpttool.foreign.evidence import Evidence, Told, has_outputs_first, kind_of, told
 from ckpttool.foreign.layouts import parse_layout
 from ckpttool.foreign.layouts.candidates import candidates
-from ckpttool.foreign.layouts.dense import pointwise
 from ckpttool.foreign.layouts.layout import Keep, Layout, Shape
 from ckpttool.foreign.layouts.recurrent import Lstm
-from ckpttool.foreign.readers import forget_bias, is_of_torch, layout_by_reader
+from ckpttool.foreign.names import part_word
+from ckpttool.foreign.readers import Reading, forget_bias, reading
 from ckpttool.foreign.rules import AUTO, Rule, TensorMove, moves
 from ckpttool.graph.contents.stored import StoredTensor, stored_tensors
 from ckpttool.graph.core import Graph
@@ -90,9 +91,9 @@ def pair_weights(
         UnknownName: a rule was used for nothing.
         PlanError: two tensors would get one name, a tensor or a weight has no counterpart, a shape or a dtype differs.
     """
-    fitting = _Fitting(weights, graph, cast, tried)
     prefix = f"{scope.rstrip('/')}/" if scope else ""
     named = [replace(move, targets=tuple(prefix + name for name in move.targets)) for move in moves(weights, rules)]
+    fitting = _Fitting(weights, graph, tuple(named), cast, tried)
     dropped = {move for move in named if not move.targets or move.copy or fitting.is_state(move)}
     wanted = [move for move in named if move not in dropped]
     pairs, left_out = fitting.pairs(wanted)
@@ -126,11 +127,13 @@ def _refuse(fitting: "_Fitting", left_out: Sequence[str], unfilled: Sequence[str
 class _Fitting:
     """A source's tensors checked against a graph's variables; with `cast` numbers may change their dtype.
 
-    What shapes leave open will be `tried` on a sample, or is refused where the source is one of PyTorch.
+    `moves` is what becomes of all of them. What shapes leave open will be `tried` on a sample, or is refused where
+    nothing tells that the tensor may be kept as it is.
     """
 
     weights: Checkpoint
     graph: Graph
+    moves: tuple[TensorMove, ...]
     cast: bool
     tried: bool
 
@@ -206,28 +209,81 @@ class _Fitting:
             return layout
         if len(move.sources) != 1 or len(targets) != 1:
             raise PlanError(f"{here}: several tensors need a transform in their rule")
-        by_reader = layout_by_reader(self.graph, targets[0])
-        shape = self.weights[move.sources[0]].shape
+        source, target = move.sources[0], targets[0]
+        ways, first = self._ways(source, target), self._outputs_first(source, target)
         if move.transform == AUTO:
-            # a kernel may be a matrix where the graph's has a window
-            windowed = [way for way in pointwise(shape, targets[0].shape or ()) if way.form == "torch"]
-            return windowed[0] if windowed and not isinstance(by_reader, Keep) else by_reader
-        if is_of_torch(self.weights) and not self.tried and self._others(move, targets):
-            raise PlanError(
-                f"{here} is {list(shape)} either way, and {targets[0].name} in {self.graph_name} is a kernel, which "
-                f"PyTorch stores transposed: a rule says transform = '{by_reader}', or 'keep', or a sample tells"
-            )
+            if len(ways) > 1 and first is None and not self._reading(target).is_known:
+                raise PlanError(f"{here} {self._either(source, target, ways)}")
+            # a rule that says `auto` is one for PyTorch, unless something tells that this tensor lies otherwise
+            fitting = [way for way in ways if has_outputs_first(way) is not (first is False)] or ways
+            return fitting[0] if fitting else self._reading(target).turning
+        if not self.tried and self._is_doubtful(source, target, ways, first):
+            raise PlanError(f"{here} {self._either(source, target, ways)}")
         return Keep()
 
+    def _is_doubtful(self, source: str, target: StoredTensor, ways: Sequence[Layout], first: bool | None) -> bool:
+        """Say whether a tensor that would be kept as it is may have to be transposed: its shape does not tell."""
+        if self.weights[source].shape != target.shape or all(isinstance(way, Keep) for way in ways):
+            return False
+        if len(ways) == 1 or first is not None:
+            return len(ways) == 1 or first is True
+        return part_word(source) != part_word(target.name)  # else it is the same variable, in the same framework
+
+    def _either(self, source: str, target: StoredTensor, ways: Sequence[Layout]) -> str:
+        """Return, as the end of a message, why a tensor's layout is in doubt, and what settles it."""
+        shape, named = list(self.weights[source].shape), f"{target.name} in {self.graph_name}"
+        others = [f"'{way}'" for way in ways if not isinstance(way, Keep)]
+        settled = f"a rule says transform = {' or '.join(others)}, or 'keep', or a sample tells"
+        if self._evidence.said(source).outputs_first is not None:
+            return f"is {shape} either way, and by the ops of the file {named} needs it otherwise: {settled}"
+        if not self._reading(target).is_known:
+            return f"is {shape} either way, and no op tells how {named} is read: {settled}"
+        if self._evidence.framework == "torch":
+            return f"is {shape} either way, and {named} is a kernel, which PyTorch stores transposed: {settled}"
+        if self._outputs_first(source, target):
+            return f"is {shape} either way, and the file's other kernels are transposed to {named}: {settled}"
+        return f"is {shape} either way, and nothing tells whether {named} is its transpose: {settled}"
+
+    @cached_property
+    def _evidence(self) -> Evidence:
+        return Evidence(self.weights)
+
+    @cached_property
+    def _readings(self) -> dict[str, Reading]:
+        return {}
+
+    def _reading(self, target: StoredTensor) -> Reading:
+        """Return how the graph reads a variable, which is looked for once."""
+        if target.name not in self._readings:
+            self._readings[target.name] = reading(self.graph, target)
+        return self._readings[target.name]
+
+    def _ways(self, source: str, target: StoredTensor) -> list[Layout]:
+        """Return the layouts that fit by the shapes and by the source's own ops."""
+        return self._evidence.ways(source, self.weights[source].shape, self._reading(target), target.shape or ())
+
+    def _outputs_first(self, source: str, target: StoredTensor) -> bool | None:
+        """Say whether a tensor has its outputs first, None where nothing tells."""
+        ways, read = self._ways(source, target), self._reading(target)
+        if len(ways) < 2:
+            return has_outputs_first(ways[0]) if ways else None
+        first = self._evidence.outputs_first(kind_of(read, ways[0]), self._told)
+        return first if read.is_known or not first else None
+
+    @cached_property
+    def _told(self) -> Told:
+        """How the kernels lie whose shape tells, of those that are paired one to one, whatever their rules say."""
+        single = ((move.sources[0], move.targets[0]) for move in self.moves if len(move.sources + move.targets) == 2)
+        paired = ((name, self.wanted[target]) for name, target in single if target in self.wanted)
+        return told((self._reading(target), self._ways(name, target)) for name, target in paired)
+
     def _others(self, move: TensorMove, targets: Sequence[StoredTensor]) -> tuple[Layout, ...]:
-        """Return the layout that transposes a kernel, where its shape does not tell whether it was."""
-        if move.transform is not None or len(move.sources) != 1:
+        """Return the layouts that fit as well as the tensor as it is, where no rule names one."""
+        if move.transform is not None or len(move.sources) != 1 or len(targets) != 1:
             return ()
-        shape = self.weights[move.sources[0]].shape
-        if len(shape) < 2 or shape != targets[0].shape:
+        if self.weights[move.sources[0]].shape != targets[0].shape:
             return ()
-        by_reader = layout_by_reader(self.graph, targets[0])
-        return (by_reader,) if not isinstance(by_reader, Keep) and shape in by_reader.made_of([shape]) else ()
+        return tuple(way for way in self._ways(move.sources[0], targets[0]) if not isinstance(way, Keep))
 
     def _check_shapes(self, move: TensorMove, layout: Layout, targets: Sequence[StoredTensor]) -> None:
         shapes = [self.weights[name].shape for name in move.sources]

@@ -1,18 +1,41 @@
-"""The ops that read a variable, and what they say of its layout in PyTorch's and Caffe's files."""
+"""The ops that read a variable, and what they say of the layout that it needs."""
 
-from ckpttool.checkpoint import Checkpoint
+from collections.abc import Iterator
+from typing import NamedTuple
+
 from ckpttool.foreign.layouts.conv import Conv, Depthwise, Transposed
 from ckpttool.foreign.layouts.dense import Dense, Flatten
 from ckpttool.foreign.layouts.layout import Keep, Layout
 from ckpttool.graph.contents.constants import numbers
 from ckpttool.graph.contents.stored import StoredTensor, stored_tensors
 from ckpttool.graph.core import Graph, TensorRef
+from ckpttool.graph.ops import PLACEHOLDERS
 
-THROUGH = frozenset({"Identity", "ReadVariableOp", "Cast", "Reshape", "ExpandDims", "Enter", "RefEnter"})
+
+def _types(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+THROUGH = _types(
+    """
+    Identity ReadVariableOp Cast Reshape ExpandDims Squeeze Enter RefEnter Slice StridedSlice
+    FakeQuantWithMinMaxArgs FakeQuantWithMinMaxVars FakeQuantWithMinMaxVarsPerChannel QuantizeAndDequantizeV2
+    QuantizeAndDequantizeV3 QuantizeAndDequantizeV4
+    """
+)
 """Ops between a variable and the one that computes with it; a convolution in one dimension expands its kernel."""
-LOOKUPS = frozenset({"Gather", "GatherV2", "ResourceGather"})
+LOOKUPS = _types(
+    """
+    Gather GatherV2 ResourceGather GatherNd ResourceGatherNd SparseSegmentSum SparseSegmentMean SparseSegmentSqrtN
+    """
+)
 LAYOUTS: dict[str, Layout] = {
     "MatMul": Dense(),
+    "SparseMatMul": Dense(),
+    "BatchMatMul": Dense(),
+    "BatchMatMulV2": Dense(),
+    "BatchMatMulV3": Dense(),
+    "Einsum": Dense(),
     "Conv2D": Conv(),
     "Conv3D": Conv(),
     "Conv2DBackpropInput": Transposed(),
@@ -20,6 +43,15 @@ LAYOUTS: dict[str, Layout] = {
 }
 """What the kernel that an op reads needs; a depthwise kernel's multiplier follows from its shape."""
 READERS = frozenset({*LAYOUTS, *LOOKUPS, "DepthwiseConv2dNative"})
+ELEMENTWISE = _types(
+    """
+    Add AddV2 AddN BiasAdd Sub Mul Div RealDiv DivNoNan Maximum Minimum Neg Pow SquaredDifference Select SelectV2 Pack
+    ConcatV2 Softplus Softmax Sigmoid Tanh Relu Exp Rsqrt FusedBatchNorm FusedBatchNormV2 FusedBatchNormV3
+    """
+)
+"""Ops that take the numbers of a variable as they lie."""
+TRANSPOSES = {0: ("transpose_a", "adj_x"), 1: ("transpose_b", "adj_y")}
+"""The attributes by which a product transposes an input, by its place."""
 CONVOLUTIONS = frozenset({"Conv2D", "Conv3D"})
 FLATTENS = frozenset({"Reshape", "Flatten"})
 POOLED_AWAY = frozenset({"Mean", "Max", "Sum", "ArgMax"})
@@ -30,47 +62,131 @@ _TO_GATES = THROUGH | _ADDS | {"MatMul", "BiasAdd", "Split"}
 """Ops between a cell's kernel and its gates."""
 
 
-def is_of_torch(weights: Checkpoint) -> bool:
-    """Say whether PyTorch made a source: a file of its own, or a safetensors file whose metadata says so."""
-    return weights.format == "torch" or weights.metadata.get("format") == "pt"
+class Reading(NamedTuple):
+    """How a graph reads a variable.
 
-
-def layout_by_reader(graph: Graph, target: StoredTensor) -> Layout:
-    """Return the layout for PyTorch's array of a variable: a kernel is transposed, everything else is kept.
-
-    Behind a flattened image the kernel's rows are put in order too. The first op counts, as those of gradients come
-    later. A table whose rows are looked up is no kernel, even where a MatMul reads it too, nor is a matrix that its
-    MatMul transposes.
+    `turning` makes it of an array with its outputs first, as PyTorch has kernels. `outputs_first` says that the graph
+    has it so itself, and `is_known` whether any op tells; where none does, the array may be a kernel or not.
     """
-    readers = _readers(graph, target)
-    if not readers or any(graph.nodes[name].op in LOOKUPS for name in readers):
+
+    turning: Layout = Keep()
+    outputs_first: bool = False
+    is_known: bool = True
+
+    def of_outputs_first(self, channels_first: bool | None = None) -> Layout:
+        """Return the layout for a kernel with its outputs first; the channels of an image count if it is flattened."""
+        return Dense() if isinstance(self.turning, Flatten) and channels_first is False else self.turning
+
+    def of_inputs_first(self, channels_first: bool | None = None) -> Layout:
+        """Return the layout for a kernel with its inputs first."""
+        if self.outputs_first:
+            return Dense()
+        if isinstance(self.turning, Flatten) and channels_first:
+            return Flatten(self.turning.channels, form="keras")
         return Keep()
-    first = graph.nodes[readers[0]]
-    if first.op == "DepthwiseConv2dNative" and target.shape:
-        return Depthwise(target.shape[-1])
-    channels = flattened_channels(graph, first.name) if first.op == "MatMul" else 0
-    if channels and target.shape and target.shape[0] > channels and target.shape[0] % channels == 0:
-        return Flatten(channels)
-    transposed = any(first.attr[side].b for side in ("transpose_a", "transpose_b") if side in first.attr)
-    return Keep() if transposed else LAYOUTS.get(first.op, Keep())
 
 
-def _readers(graph: Graph, target: StoredTensor) -> list[str]:
-    """Return the ops that compute with a variable, those that read it directly first, in the graph's order."""
-    consumers: dict[str, None] = {}
-    todo = [member.op for member in target.members]
-    for op in todo:
-        new = [name for name in graph.consumers.get(op, []) if name not in consumers]
-        todo += [name for name in new if graph.nodes[name].op in THROUGH or _is_identity_transpose(graph, name)]
-        consumers |= dict.fromkeys(new)
-    return [name for name in consumers if graph.nodes[name].op in READERS]
+class _Reader(NamedTuple):
+    """An op that computes with a variable, at which place it reads it, and whether that was transposed before."""
+
+    name: str
+    place: int
+    swapped: bool
 
 
-def _is_identity_transpose(graph: Graph, name: str) -> bool:
-    """Say whether an op is a transpose that leaves the dimensions where they are, as old versions of tensordot have."""
-    inputs = graph.inputs(name) if graph.nodes[name].op == "Transpose" else []
+def reading(graph: Graph, target: StoredTensor) -> Reading:
+    """Return how a graph reads a variable.
+
+    Behind a flattened image a kernel's rows are put in order too. The first op counts, as those of gradients come
+    later. A table whose rows are looked up is no kernel, even where a MatMul reads it too. A vector lies in one way.
+    """
+    if target.shape is not None and len(target.shape) < 2:
+        return Reading()
+    readers = list(_readers(graph, target))
+    kernels = [reader for reader in readers if graph.nodes[reader.name].op in READERS]
+    if not kernels:
+        return Reading(is_known=any(graph.nodes[reader.name].op in ELEMENTWISE for reader in readers))
+    if any(_is_lookup(graph, reader) for reader in kernels):
+        return Reading()
+    return _of_kernel(graph, target, kernels[0])
+
+
+def _of_kernel(graph: Graph, target: StoredTensor, reader: _Reader) -> Reading:
+    """Return how the op that computes with a kernel has it."""
+    node = graph.nodes[reader.name]
+    if node.op == "DepthwiseConv2dNative" and target.shape:
+        return Reading(Depthwise(target.shape[-1]))
+    layout = LAYOUTS[node.op] if node.op in LAYOUTS else Keep()
+    is_matrix = target.shape is None or len(target.shape) == 2
+    if not isinstance(layout, Dense) or not is_matrix:
+        return Reading(layout if reader.place == 1 and not isinstance(layout, Dense) else Keep())
+    if reader.place == 0 and not _is_fed(graph, graph.inputs(reader.name)[1]):
+        return Reading(is_known=False)  # a product of two variables: either may be the kernel
+    if _has_outputs_first(graph, reader):
+        return Reading(outputs_first=True)
+    channels = flattened_channels(graph, reader.name) if reader.place == 1 else 0
+    is_flattened = channels and target.shape and target.shape[0] > channels and target.shape[0] % channels == 0
+    return Reading(Flatten(channels) if is_flattened else layout)
+
+
+def _has_outputs_first(graph: Graph, reader: _Reader) -> bool:
+    """Say whether a product reads a matrix with its outputs first, as it is in the variable."""
+    attributes, place = graph.nodes[reader.name].attr, reader.place
+    if graph.nodes[reader.name].op == "Einsum":
+        inputs, _, output = attributes["equation"].s.decode().replace(" ", "").partition("->")
+        words = inputs.split(",")[place]
+        return (words[:1] in output and words[-1:] not in output) != reader.swapped
+    transposed = any(attributes[name].b for name in TRANSPOSES.get(place, ()) if name in attributes)
+    return (transposed != reader.swapped) == (place == 1)
+
+
+def _is_fed(graph: Graph, ref: TensorRef) -> bool:
+    """Say whether a tensor is computed of what is fed."""
+    return any(graph.nodes[op].op in PLACEHOLDERS for op in graph.ancestors(ref.op) if op in graph.nodes)
+
+
+def _is_lookup(graph: Graph, reader: _Reader) -> bool:
+    """Say whether an op takes rows of a table, be it as a product with rows that are 0 in all places but one."""
+    inputs = graph.inputs(reader.name)
+    if graph.nodes[reader.name].op in LOOKUPS:
+        return reader.place == 0
+    if graph.nodes[reader.name].op not in LAYOUTS or reader.place != 1 or not inputs:
+        return False
+    name = inputs[0].op
+    while name in graph.nodes and graph.nodes[name].op in ("Cast", "Reshape", "Identity") and graph.inputs(name):
+        name = graph.inputs(name)[0].op
+    return name in graph.nodes and graph.nodes[name].op == "OneHot"
+
+
+def _readers(graph: Graph, target: StoredTensor) -> Iterator[_Reader]:
+    """Yield the ops that compute with a variable, those that read it directly first, in the graph's order."""
+    todo = [(member.op, False) for member in target.members]
+    seen: set[str] = set()
+    for op, swapped in todo:
+        for name in (name for name in graph.consumers.get(op, []) if name not in seen):
+            seen.add(name)
+            node, place = graph.nodes[name], [ref.op for ref in graph.inputs(name)].index(op)
+            order = _order(graph, name) if node.op == "Transpose" else None
+            if node.op in THROUGH or order == sorted(order or []) or _makes_a_kernel(graph, name):
+                todo.append((name, swapped))
+            elif order and order == [*range(len(order) - 2), len(order) - 1, len(order) - 2]:
+                todo.append((name, not swapped))
+            yield _Reader(name, place, swapped)
+
+
+def _order(graph: Graph, name: str) -> list[int] | None:
+    """Return the axes in the order of a transpose; old versions of tensordot have some that change nothing."""
+    inputs = graph.inputs(name)
     order = numbers(graph.nodes[inputs[1].op]) if len(inputs) == 2 and inputs[1].op in graph.nodes else None
-    return order is not None and order.tolist() == list(range(order.size))
+    return None if order is None else [int(axis) for axis in order.tolist()]
+
+
+def _makes_a_kernel(graph: Graph, name: str) -> bool:
+    """Say whether an op computes a kernel of a variable, number by number: a layer reads it as such."""
+    if graph.nodes[name].op not in ELEMENTWISE:
+        return False
+    readers = (reader for reader in graph.consumers.get(name, []) if graph.nodes[reader].op in READERS - LOOKUPS)
+    return any([ref.op for ref in graph.inputs(reader)][1:2] == [name] for reader in readers)
 
 
 def flattened_channels(graph: Graph, matmul: str) -> int:

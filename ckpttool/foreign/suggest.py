@@ -14,11 +14,11 @@ from typing import Any
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import CkptError
 from ckpttool.core.tensors import Tensor
-from ckpttool.foreign.layouts.dense import Pointwise
-from ckpttool.foreign.layouts.layout import Keep, Layout
+from ckpttool.foreign.evidence import Evidence, has_outputs_first, kind_of, told
+from ckpttool.foreign.layouts.layout import Layout
 from ckpttool.foreign.matching import BESIDE, NAMES, NUMBERS, ORDER, SHAPES, Matching
 from ckpttool.foreign.names import is_counter, natural
-from ckpttool.foreign.readers import is_of_torch, layout_by_reader
+from ckpttool.foreign.readers import reading
 from ckpttool.formats.writing.files import replacing
 from ckpttool.graph.contents.layers import layers
 from ckpttool.graph.contents.stored import stored_tensors
@@ -85,10 +85,10 @@ def suggest(weights: Checkpoint, graph: Graph) -> RuleDraft:
     stored = {name: target for name, target in stored_tensors(graph).items() if target.kind == "weight"}
     flowing = [name for layer in layers(graph) for name in layer.variables]  # as data flows through them
     targets = {name: stored[name] for name in dict.fromkeys([*flowing, *stored]) if name in stored}
-    turning = {name: layout_by_reader(graph, target) for name, target in targets.items()}
-    matching = Matching(shapes, targets, turning, is_sorted)
+    readings = {name: reading(graph, target) for name, target in targets.items()}
+    matching = Matching(shapes, targets, readings, Evidence(weights), is_sorted)
     matching.run()
-    pairs, problems = _with_layouts(matching, _are_transposed(weights, matching))
+    pairs, problems = _with_layouts(matching)
     pairs += [Suggestion(*joint, TOGETHER) for joint in matching.joint]
     places = {name: place for place, name in enumerate(targets)}
     pairs.sort(key=lambda pair: places[pair.targets[0]])
@@ -116,30 +116,21 @@ def _digest(tensor: Tensor) -> object:
     return tensor.shape, tensor.dtype, digest.digest()
 
 
-def _are_transposed(weights: Checkpoint, matching: Matching) -> bool | None:
-    """Say whether the source's kernels are transposed, by those whose shape tells; None where they do not agree."""
-    seen = set()
-    for target, (source, _) in matching.pairs.items():
-        ways = matching.fits(source, target)
-        if len(ways) == 1 and not isinstance(matching.turning[target], Keep):
-            (way,) = ways
-            seen.add(way.form == "torch" if isinstance(way, Pointwise) else not isinstance(way, Keep))
-    if not seen and is_of_torch(weights):
-        return True
-    return seen.pop() if len(seen) == 1 else None
-
-
-def _with_layouts(matching: Matching, transposed: bool | None) -> tuple[list[Suggestion], list[str]]:
+def _with_layouts(matching: Matching) -> tuple[list[Suggestion], list[str]]:
     """Return the pairs with their layouts, and why that is not known of others."""
     pairs, problems = [], []
+    ways = {target: matching.fits(source, target) for target, (source, _) in matching.pairs.items()}
+    known = told((matching.readings[target], fitting) for target, fitting in ways.items())
     for target, (source, confidence) in matching.pairs.items():
-        ways = matching.fits(source, target)
-        if len(ways) > 1 and transposed is None:
-            fits = " and as ".join(map(str, ways))
-            problems.append(f"{target}: {source} fits as {fits}, and no other kernel tells; write a rule")
+        fitting, read = ways[target], matching.readings[target]
+        first = matching.evidence.outputs_first(kind_of(read, fitting[0]), known) if len(fitting) > 1 else True
+        chosen = [way for way in fitting if len(fitting) == 1 or has_outputs_first(way) is first]
+        if len(chosen) == 1 and (read.is_known or first is False or len(fitting) == 1):
+            pairs.append(Suggestion((source,), (target,), chosen[0], confidence))
         else:
-            way = ways[-1] if transposed is False else ways[0]
-            pairs.append(Suggestion((source,), (target,), way, confidence))
+            fits = " and as ".join(map(str, fitting))
+            why = "no other kernel tells" if read.is_known else "no op tells how the graph reads it"
+            problems.append(f"{target}: {source} fits as {fits}, and {why}; write a rule")
     return pairs, problems
 
 

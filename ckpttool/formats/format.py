@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 from ckpttool.core.errors import CkptError, FormatError
 from ckpttool.core.tensors import DTYPES, RESOURCE, STRING, VARIANT, Tensor
@@ -59,6 +59,19 @@ class Tensors(Mapping[str, Tensor]):
         return (Checked.of(name, pieces_of(self[name])) for name in self)
 
 
+class Arrangement(NamedTuple):
+    """What the ops in a file say of a tensor that they read.
+
+    `outputs_first` is whether a kernel's outputs come before its inputs, as PyTorch has them, `channels_first` whether
+    the rows of a kernel behind a flattened image are in the order of one with its channels first, `epsilon` that of the
+    normalisation whose tensor it is; each is None where it is not known, or means nothing.
+    """
+
+    outputs_first: bool | None = None
+    channels_first: bool | None = None
+    epsilon: float | None = None
+
+
 @dataclass(frozen=True)
 class Writing:
     """How to write, where a format leaves a choice.
@@ -91,6 +104,8 @@ class Format(ABC):
     """The names of the dtypes that it can hold."""
     LOSES: ClassVar[re.Pattern[bytes] | None] = None
     """What of a string it would not give back."""
+    FRAMEWORK: ClassVar[str | None] = None
+    """The framework that arranges the tensors of such files (`torch`, `keras` ...), where it is always the same."""
     METADATA: ClassVar[bool] = False
     """Whether it keeps texts beside its tensors."""
     OBJECT_GRAPH: ClassVar[bool] = False
@@ -118,6 +133,16 @@ class Format(ABC):
             CorruptCheckpoint: it is damaged.
             FormatError: it uses what is not read.
         """
+
+    def framework(self, tensors: Tensors) -> str | None:
+        """Return the framework that arranged the tensors of a file, None where the file does not say it."""
+        del tensors
+        return self.FRAMEWORK
+
+    def arrangements(self, path: Path) -> Mapping[str, Arrangement]:
+        """Return what the ops in a file say of the tensors that they read; most files hold no ops."""
+        del path
+        return {}
 
     def save(self, tensors: Mapping[str, Tensor], path: Path, overwrite: bool, how: Writing = PLAIN) -> None:
         """Write tensors so that at any moment the old output is there whole, or the new one.

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ckpttool.core.errors import FormatError
 from ckpttool.remote.paths import without_secrets
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 KEY = "ckpttool.lineage"
 """The name of the lineage among the texts that a format keeps."""
+GRAPHS_FRAMEWORK = "tensorflow"
+"""The framework of graphs, which arranges what is written beside one."""
+MOVES = ("transpose ", "reshape ")
+"""Edits after which a tensor is arranged as the user wanted it."""
 _log = logging.getLogger(__name__)
 
 
@@ -47,23 +51,33 @@ class Command:
         return self.name, *map(without_secrets, self.arguments)
 
 
+class _Framework(NamedTuple):
+    """The framework that a file says it is of, that of every file of its format, and whether it is a graph."""
+
+    said: str | None
+    always: str | None
+    is_graph: bool = False
+
+
 class SourceFile:
     """A file that was opened: hashed when something is written that was made of it, and once."""
 
-    def __init__(self, path: Path, hash_it: Callable[[], "Source"], metadata: Mapping[str, str]) -> None:
-        """Take where it is, what gives its hash, and the texts that it keeps, its own lineage among them."""
-        self.path, self._hash_it, self._metadata = path, hash_it, metadata
+    def __init__(
+        self, path: Path, hash_it: Callable[[], "Source"], metadata: Mapping[str, str], framework: "_Framework"
+    ) -> None:
+        """Take where it is, what gives its hash, the texts that it keeps, its own lineage among them, and its kind."""
+        self.path, self._hash_it, self._metadata, self._framework = path, hash_it, metadata, framework
 
     @classmethod
-    def of_checkpoint(cls, path: Path, format_name: str, tensors: "Tensors") -> "SourceFile":
+    def of_checkpoint(cls, path: Path, format_: "Format", tensors: "Tensors") -> "SourceFile":
         """Return the source that an opened checkpoint is."""
 
         def hash_it() -> "Source":
             from ckpttool.lineage.records import Source
 
-            return Source.of(path, format_name, tensors)
+            return Source.of(path, format_.NAME, tensors)
 
-        return cls(path, hash_it, tensors.metadata)
+        return cls(path, hash_it, tensors.metadata, _Framework(format_.framework(tensors), format_.FRAMEWORK))
 
     @classmethod
     def of_graph(cls, file: Path) -> "SourceFile":
@@ -74,7 +88,7 @@ class SourceFile:
 
             return Source.of_graph(file)
 
-        return cls(file, hash_it, {})
+        return cls(file, hash_it, {}, _Framework(GRAPHS_FRAMEWORK, GRAPHS_FRAMEWORK, is_graph=True))
 
     @cached_property
     def source(self) -> "Source":
@@ -93,6 +107,20 @@ class SourceFile:
             _log.warning("%s; it is left out of the output's lineage", error)
             return Chain()
 
+    @property
+    def framework(self) -> str | None:
+        """The framework that arranged the tensors.
+
+        The lineage of what was converted says it, for what is written here names a framework for the sake of others.
+        """
+        records = self.chain.records
+        return (records[-1].framework or self._framework.always) if records else self._framework.said
+
+    @property
+    def is_graph(self) -> bool:
+        """Whether it is a graph."""
+        return self._framework.is_graph
+
 
 @dataclass(frozen=True)
 class Provenance:
@@ -109,6 +137,18 @@ class Provenance:
             files.setdefault(str(file.path), file)
         return cls(tuple(files.values()), tuple(edit for part in parts for edit in part.edits))
 
+    @property
+    def framework(self) -> str | None:
+        """The framework that arranged the tensors; None where nothing says it, or several did, or an edit moved axes.
+
+        What is made with a graph is arranged as that reads it.
+        """
+        if any(file.is_graph for file in self.files):
+            return GRAPHS_FRAMEWORK
+        known = {file.framework for file in self.files}
+        moved = any(edit.startswith(MOVES) for edit in self.edits)
+        return None if moved or len(known) != 1 else known.pop()
+
     def then(self, edit: str) -> "Provenance":
         """Return the provenance after one more edit."""
         return replace(self, edits=(*self.edits, edit))
@@ -120,7 +160,7 @@ class Provenance:
         name, *arguments = command.shown
         date = datetime.now(UTC).isoformat(timespec="seconds")
         sources = tuple(file.source for file in self.files)
-        record = Record(name, tuple(arguments), sources, self.edits, versions(), date)
+        record = Record(name, tuple(arguments), sources, self.edits, versions(), date, self.framework)
         return Chain.joined(file.chain for file in self.files).then(record)
 
 

@@ -94,7 +94,10 @@ class Source:
 
 @dataclass(frozen=True)
 class Record:
-    """What one command did: its name and arguments, what it read, the edits where it made some, when, with what."""
+    """What one command did: its name and arguments, what it read, the edits where it made some, when, with what.
+
+    `framework` is the one that arranged the tensors of the output, None where that is not known.
+    """
 
     command: str
     arguments: tuple[str, ...]
@@ -102,6 +105,7 @@ class Record:
     steps: tuple[str, ...]
     versions: Mapping[str, str]
     date: str
+    framework: str | None = None
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> "Record":
@@ -112,9 +116,9 @@ class Record:
         """
         sources = tuple(map(Source.from_json, document["sources"]))
         arguments, steps = tuple(map(str, document["arguments"])), tuple(map(str, document["steps"]))
-        return cls(
-            str(document["command"]), arguments, sources, steps, dict(document["versions"]), str(document["date"])
-        )
+        date, framework = str(document["date"]), document.get("framework")
+        known = framework if isinstance(framework, str) else None
+        return cls(str(document["command"]), arguments, sources, steps, dict(document["versions"]), date, known)
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON holds it."""
@@ -125,6 +129,7 @@ class Record:
             "steps": list(self.steps),
             "versions": dict(self.versions),
             "date": self.date,
+            "framework": self.framework,
         }
 
 

@@ -2,16 +2,20 @@
 
 import pytest
 
+from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.tensors import BY_NAME
+from ckpttool.foreign.evidence import Evidence
 from ckpttool.foreign.layouts.dense import Dense
 from ckpttool.foreign.matching import NAMES, NUMBERS, Matching
+from ckpttool.foreign.readers import Reading
 from ckpttool.graph.contents.stored import StoredTensor
 
 
 def matching(sources: list[str], targets: list[str]) -> Matching:
     """Tensors and variables that all fit one another."""
     stored = {name: StoredTensor(name, (2, 3), BY_NAME["float32"], ()) for name in targets}
-    return Matching(dict.fromkeys(sources, (3, 2)), stored, dict.fromkeys(targets, Dense()), is_sorted=False)
+    readings, evidence = dict.fromkeys(targets, Reading(Dense())), Evidence(Checkpoint({}))
+    return Matching(dict.fromkeys(sources, (3, 2)), stored, readings, evidence, is_sorted=False)
 
 
 def test_that_many_layers_are_alike_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,9 +8,13 @@ import pytest
 
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import PlanError
+from ckpttool.foreign.layouts.dense import Dense
 from ckpttool.foreign.pairing import pair_weights
-from ckpttool.foreign.readers import forget_bias
+from ckpttool.foreign.readers import Reading, forget_bias, reading
 from ckpttool.foreign.rules import Rule
+from ckpttool.foreign.suggest import suggest
+from ckpttool.formats.wire.protos.graph_pb2 import GraphDef, NodeDef
+from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
 from ckpttool.graph.contents.stored import stored_tensors
 from ckpttool.graph.core import Graph
 from ckpttool.graph.files import load
@@ -68,3 +72,54 @@ def test_a_rule_that_says_another_is_refused_with_the_right_one(tmp_path: Path) 
         )
         == 1
     )
+
+
+def test_how_a_graph_reads_its_variables() -> None:
+    """Products in each form, tables, what is computed with number by number, and what no op tells about."""
+    tf = tensorflow()
+    v1 = tf.compat.v1
+    with v1.Graph().as_default() as graph_:
+        x = v1.placeholder(tf.float32, (None, 4))
+        made: dict[str, Any] = {}
+
+        def variable(name: str) -> Any:
+            made[name] = v1.get_variable(name, (4, 4))
+            return made[name]
+
+        tf.matmul(x, variable("plain"))
+        tf.matmul(x, variable("transposed"), transpose_b=True)
+        tf.matmul(x, tf.transpose(variable("turned")))
+        tf.matmul(variable("left"), x, transpose_b=True)
+        tf.einsum("bi,io->bo", x, variable("einsum"))
+        tf.einsum("bi,oi->bo", x, variable("einsum_turned"))
+        tf.matmul(v1.placeholder(tf.float32, (2, None, 4)), variable("batched"))
+        tf.matmul(tf.one_hot(v1.placeholder(tf.int32, (None,)), 4), variable("looked_up"))
+        tf.matmul(tf.gather(variable("tied"), [0, 1]), made["tied"], transpose_b=True)
+        tf.matmul(x, variable("scaled") * 2.0)
+        x + variable("added")[1:]
+        tf.matmul(variable("embedded"), variable("projection"))
+        tf.linalg.inv(variable("custom"))
+        variable("unread")
+        meta = v1.train.export_meta_graph(graph=graph_)
+    found = Graph(MetaGraphDef.FromString(meta.SerializeToString()))
+    read = {name: reading(found, tensor) for name, tensor in stored_tensors(found).items()}
+    assert {name for name, each in read.items() if each == Reading(Dense())} == {
+        *("plain", "einsum", "batched", "scaled", "projection")
+    }
+    assert {name for name, each in read.items() if each.outputs_first} == {
+        *("transposed", "turned", "left", "einsum_turned")
+    }
+    assert {name for name, each in read.items() if not each.is_known} == {"embedded", "custom", "unread"}
+    assert {name for name, each in read.items() if each == Reading()} == {"looked_up", "tied", "added"}
+
+
+def test_a_square_matrix_that_no_op_tells_about_is_not_taken_for_a_table() -> None:
+    node = NodeDef(name="w", op="VariableV2")
+    node.attr["dtype"].type = 1
+    for _ in range(2):
+        node.attr["shape"].shape.dim.add().size = 4
+    found, square = Graph(MetaGraphDef(graph_def=GraphDef(node=[node]))), np.ones((4, 4), np.float32)
+    draft = suggest(Checkpoint.of({"w": square}), found)
+    assert draft.open[0] == "w: w fits as dense and as keep, and no op tells how the graph reads it; write a rule"
+    with pytest.raises(PlanError, match="no op tells how w in graph is read: a rule says transform = 'dense'"):
+        pair_weights(Checkpoint.of({"a.weight": square}), found, [Rule(r"a\.weight", "w")])

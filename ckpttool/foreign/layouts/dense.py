@@ -40,10 +40,11 @@ class Flatten(OneToOne):
 
     PyTorch and Caffe flatten `[channels, height, width]`, TensorFlow `[height, width, channels]`: the kernel
     `[outputs, channels * height * width]` becomes `[height * width * channels, outputs]`. The channels alone say how
-    the inputs are put in order; a height and a width, where they are given, must fit.
+    the inputs are put in order; a height and a width, where they are given, must fit. With the form `keras` the source
+    has its inputs first too, as a MatMul of ONNX or Keras on Theano, and only their order changes.
 
-    >>> Flatten(channels=64).shapes([(128, 3136)])
-    [(3136, 128)]
+    >>> Flatten(channels=64).shapes([(128, 3136)]), Flatten(64, form="keras").shapes([(3136, 128)])
+    ([(3136, 128)], [(3136, 128)])
     """
 
     name: ClassVar[str] = "flatten"
@@ -52,6 +53,7 @@ class Flatten(OneToOne):
     channels: int
     height: int = 0
     width: int = 0
+    form: DenseForm = "torch"
 
     def __post_init__(self) -> None:
         """Refuse sizes that no image has."""
@@ -59,15 +61,19 @@ class Flatten(OneToOne):
             raise PlanError("expected sizes above 0 such as flatten(64) or flatten(64, 7, 7)")
 
     def shape(self, shape: Shape) -> Shape | None:
-        """Return the shape transposed."""
-        return (shape[1], shape[0]) if len(shape) == 2 and self._fits(shape[1]) else None
+        """Return the shape with the inputs first."""
+        shape = shape[::-1] if self.form == "torch" else shape
+        return shape if len(shape) == 2 and self._fits(shape[0]) else None
 
     def source_shape(self, shape: Shape) -> Shape | None:
-        """Return the shape transposed."""
-        return (shape[1], shape[0]) if len(shape) == 2 and self._fits(shape[0]) else None
+        """Return the shape as the form has it."""
+        if len(shape) != 2 or not self._fits(shape[0]):
+            return None
+        return shape[::-1] if self.form == "torch" else shape
 
     def turn(self, array: Array) -> Array:
         """Return a copy with the channels last among the inputs."""
+        array = array if self.form == "torch" else array.T
         outputs, inputs = array.shape
         parted = array.reshape(outputs, self.channels, inputs // self.channels)
         return parted.transpose(2, 1, 0).reshape(inputs, outputs)
@@ -76,7 +82,8 @@ class Flatten(OneToOne):
         """Return a copy with the channels first among the inputs."""
         inputs, outputs = array.shape
         parted = array.reshape(inputs // self.channels, self.channels, outputs)
-        return parted.transpose(2, 1, 0).reshape(outputs, inputs)
+        first = parted.transpose(2, 1, 0).reshape(outputs, inputs)
+        return first if self.form == "torch" else first.T
 
     def _fits(self, inputs: int) -> bool:
         if self.height:

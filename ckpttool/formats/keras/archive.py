@@ -33,6 +33,7 @@ class KerasArchive(Format):
     """A whole model of Keras 2.15 or 3."""
 
     NAME = "keras"
+    FRAMEWORK = "keras"
     SUFFIXES = (".keras",)
     LIMITS = "an edited copy of a .keras file: the weights that are there, in their shapes; the configuration stays"
     OPTIONS = frozenset({"like"})

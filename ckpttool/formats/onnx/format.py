@@ -11,7 +11,8 @@ from google.protobuf.message import DecodeError
 
 from ckpttool.core.errors import CorruptCheckpoint, FormatError, MissingFile
 from ckpttool.core.tensors import Array, TensorSpec
-from ckpttool.formats.format import Format
+from ckpttool.formats.format import Arrangement, Format
+from ckpttool.formats.onnx.arrangement import arrangements
 from ckpttool.formats.onnx.model import WireField, is_model, read_model
 from ckpttool.formats.onnx.values import NUMBERED, array_of, entries, is_packed, list_of, stored_bytes, unpacked
 from ckpttool.formats.reading.data_file import LFS_POINTER, CheckpointFile
@@ -98,6 +99,7 @@ class Onnx(Format):
     """The format of onnx.ai."""
 
     NAME = "onnx"
+    FRAMEWORK = "onnx"
     LIMITS = "is read only, its graph's initialisers: save safetensors; keeps no checksums"
     WRITES = False
     INSTEAD = "models of ONNX are read only; `to` safetensors keeps the same tensors"
@@ -111,6 +113,10 @@ class Onnx(Format):
         if path.suffix == SUFFIX:
             return file.piece(min(file.size, len(LFS_POINTER)), 0) != LFS_POINTER
         return is_model(file)
+
+    def arrangements(self, path: Path) -> Mapping[str, Arrangement]:
+        """Return what the nodes of the main graph say of its initialisers."""
+        return arrangements(CheckpointFile(path))
 
     def open(self, path: Path) -> OnnxTensors:
         """List the initialisers; `OnnxTensors` says what is raised."""

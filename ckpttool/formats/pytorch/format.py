@@ -177,6 +177,7 @@ class PyTorch(Format):
     """The format of `torch.save`."""
 
     NAME = "torch"
+    FRAMEWORK = "torch"
     LIMITS = "is read only: save safetensors, which PyTorch users load with `safetensors.torch.load_file`"
     WRITES = False
     INSTEAD = "files of torch.save are read only; `to` safetensors writes what PyTorch loads too"

@@ -17,7 +17,7 @@ from typing import ClassVar
 
 from ckpttool.core.errors import CorruptCheckpoint, FormatError, MissingFile
 from ckpttool.core.tensors import Tensor, TensorSpec
-from ckpttool.formats.format import PLAIN, Format, Writing
+from ckpttool.formats.format import PLAIN, Format, Tensors, Writing
 from ckpttool.formats.reading.data_file import LFS_POINTER, CheckpointFile
 from ckpttool.formats.reading.raw_tensors import RawTensors, TensorLocation
 from ckpttool.formats.safetensors.header import (
@@ -35,6 +35,8 @@ from ckpttool.formats.writing.copying import Copier, split_by_size
 from ckpttool.formats.writing.files import finish, refuse_existing, replacing, sync_folder, writing
 from ckpttool.remote import sparse_files
 
+FRAMEWORKS = {"pt": "torch", "tf": "tensorflow", "flax": "flax"}
+"""What the entry `format` of the metadata calls frameworks."""
 ALIGNMENT = {dtype: place for place, dtype in enumerate(TEXTS)}
 
 
@@ -108,6 +110,10 @@ class Safetensors(Format):
         with sparse_files.opened(file_or_index) as file:
             start = file.read(LENGTH + 1)
         return is_safetensors(start) or (file_or_index.name.endswith(self.SUFFIXES) and start[:LENGTH] != LFS_POINTER)
+
+    def framework(self, tensors: Tensors) -> str | None:
+        """Return what the entry `format` says, which Hugging Face's libraries write."""
+        return FRAMEWORKS.get(tensors.metadata.get("format", ""))
 
     def open(self, path: Path) -> SafetensorsTensors:
         """Read the headers; `SafetensorsTensors` says what is raised."""

@@ -47,6 +47,7 @@ class Bundle(Format):
     """TensorFlow's checkpoints, version 2."""
 
     NAME = "bundle"
+    FRAMEWORK = "tensorflow"
     SUFFIXES = (".ckpt", ".index", "")
     LIMITS = "holds every dtype but resources; a variant can be copied from another bundle, not made"
     HOLDS = ANY

@@ -45,6 +45,7 @@ class ObjectCheckpoint(Format):
     """TensorFlow 2's object checkpoints."""
 
     NAME = "object"
+    FRAMEWORK = "tensorflow"
     LIMITS = "is a bundle with an object graph: written where there is one, read again by TensorFlow 2 by path"
     HOLDS = ANY
     OBJECT_GRAPH = True

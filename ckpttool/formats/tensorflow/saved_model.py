@@ -30,6 +30,7 @@ class SavedModel(Format):
     """The variables of a SavedModel."""
 
     NAME = "saved-model"
+    FRAMEWORK = "tensorflow"
     LIMITS = "an edited copy of a SavedModel's folder: the variables that are there, in their shapes and dtypes"
     HOLDS = ANY
     OBJECT_GRAPH = True

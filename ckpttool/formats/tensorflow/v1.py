@@ -205,6 +205,7 @@ class V1(Format):
     """TensorFlow's checkpoints, version 1."""
 
     NAME = "v1"
+    FRAMEWORK = "tensorflow"
     LIMITS = "is read only: save a bundle, which every TensorFlow since 0.12 reads"
     WRITES = False
     INSTEAD = "checkpoints of version 1 are read only; `to` bundle writes what replaced them"

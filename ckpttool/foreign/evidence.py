@@ -1,0 +1,110 @@
+"""Evidence of how a source's kernels lie, tensor by tensor: its own ops, then its other kernels, then its framework.
+
+PyTorch and Caffe have a kernel's outputs first, TensorFlow, Keras and Flax its inputs; in ONNX each op has it as it
+likes. Where shapes do not tell, as of square matrices, this has to; what nothing tells stays open.
+"""
+
+from collections.abc import Iterable
+from functools import cached_property
+from typing import Literal, NamedTuple
+
+from ckpttool.checkpoint import Checkpoint
+from ckpttool.foreign.layouts.conv import Conv, Depthwise, Grouped, Transposed
+from ckpttool.foreign.layouts.dense import Dense, Flatten, Pointwise, pointwise
+from ckpttool.foreign.layouts.layout import Keep, Layout, Shape
+from ckpttool.foreign.readers import Reading
+from ckpttool.formats import registry
+from ckpttool.formats.format import Arrangement
+
+Kind = Literal["dense", "conv"]
+FRAMEWORKS = {"torch": True, "caffe": True, "tensorflow": False, "keras": False, "flax": False}
+"""Whether the kernels of a framework have their outputs first."""
+_WINDOWED = (Conv, Transposed, Depthwise, Grouped)
+
+
+class Told(NamedTuple):
+    """How kernels of each kind lie in a source, by those whose shape tells: outputs first, inputs first, or both."""
+
+    dense: frozenset[bool]
+    conv: frozenset[bool]
+
+
+class Evidence:
+    """What a source says of its kernels."""
+
+    def __init__(self, weights: Checkpoint) -> None:
+        """Take the source; its ops are read when they are first asked for."""
+        self._weights = weights
+
+    @cached_property
+    def framework(self) -> str | None:
+        """The framework that arranged the source."""
+        return self._weights.framework
+
+    @cached_property
+    def _said(self) -> dict[str, Arrangement]:
+        if self._weights.format is None or self._weights.path is None:
+            return {}
+        said = registry.get(self._weights.format).arrangements(self._weights.path)
+        return {name: said[origin] for name, origin in self._origins.items() if origin in said}
+
+    @cached_property
+    def _origins(self) -> dict[str, str]:
+        return {name: self._weights.origins.get(name, name) for name in self._weights}
+
+    def said(self, name: str) -> Arrangement:
+        """Return what the ops of the source say of a tensor."""
+        return self._said.get(name, Arrangement())
+
+    def ways(self, name: str, shape: Shape, reading: Reading, target: Shape) -> list[Layout]:
+        """Return the layouts that make a variable of a tensor by the shapes and by the source's ops, likeliest first.
+
+        That for outputs first comes first; two are left where neither tells.
+        """
+        first, channels_first, _ = self.said(name)
+        asked: list[Layout] = []
+        if not reading.is_known:  # which may be no kernel: its shape alone does not say that it is one
+            asked = [Dense(), Conv(), Keep()] if shape == target and first is not False else [Keep()]
+        elif first is None:
+            asked = [reading.turning, Keep()]
+        else:
+            asked = [reading.of_outputs_first(channels_first) if first else reading.of_inputs_first(channels_first)]
+        ways = [way for way in dict.fromkeys(asked) if target in way.made_of([shape])]
+        if ways or isinstance(reading.turning, Keep):
+            return ways
+        forms = {None: ("torch", "keras"), True: ("torch",), False: ("keras",)}[first]
+        return [way for way in pointwise(shape, target) if way.form in forms]
+
+    def outputs_first(self, kind: Kind, told: Told) -> bool | None:
+        """Say how a kernel of a kind lies whose shape does not tell; None where nothing does.
+
+        Those of its kind come before the framework, for GPT-2's in PyTorch are as TensorFlow's. Only TensorFlow and its
+        like have windows first, and nobody has outputs first and windows too, so then other kinds tell as well.
+        """
+        own, other = (told.dense, told.conv) if kind == "dense" else (told.conv, told.dense)
+        if own:
+            return next(iter(own)) if len(own) == 1 else None
+        if self.framework in FRAMEWORKS:
+            return FRAMEWORKS[self.framework]
+        if self.framework == "onnx" and kind == "conv":
+            return True
+        return kind == "conv" if other == {kind == "conv"} else None
+
+
+def told(pairs: Iterable[tuple[Reading, list[Layout]]]) -> Told:
+    """Return how kernels lie by those that fit in one way alone, as each is read and what fits."""
+    seen: dict[Kind, set[bool]] = {"dense": set(), "conv": set()}
+    for reading, ways in pairs:
+        if len(ways) == 1 and not isinstance(reading.turning, Keep):
+            seen[kind_of(reading, ways[0])].add(has_outputs_first(ways[0]))
+    return Told(frozenset(seen["dense"]), frozenset(seen["conv"]))
+
+
+def has_outputs_first(way: Layout) -> bool:
+    """Say whether a layout is for a kernel with its outputs first."""
+    return way.form == "torch" if isinstance(way, Pointwise | Flatten) else not isinstance(way, Keep)
+
+
+def kind_of(reading: Reading, way: Layout) -> Kind:
+    """Return the kind of a kernel in the source: a matrix, or one with a window."""
+    return "conv" if isinstance(reading.turning, _WINDOWED) and not isinstance(way, Pointwise) else "dense"

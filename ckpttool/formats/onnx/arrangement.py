@@ -1,0 +1,180 @@
+"""What the nodes of an ONNX model say of its initialisers: how each kernel lies, and a normalisation's epsilon.
+
+Convolutions have their outputs first, as PyTorch does; a MatMul has its inputs first, a Gemm as `transB` says. All
+images have their channels first, unless they are transposed before they are flattened. The operators:
+https://onnx.ai/onnx/operators.
+"""
+
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from ckpttool.core.errors import CorruptCheckpoint
+from ckpttool.formats.format import Arrangement
+from ckpttool.formats.onnx.model import FIXED32, GRAPH, NODE, NODE_ATTRIBUTE, NODE_OUTPUT, VARINT, WireField, fields
+from ckpttool.formats.reading.data_file import CheckpointFile
+from ckpttool.formats.wire import varint
+
+NODE_INPUT, NODE_TYPE = 1, 4
+ATTRIBUTE_NAME, ATTRIBUTE_FLOAT, ATTRIBUTE_INTEGER, ATTRIBUTE_INTEGERS = 1, 2, 3, 8
+NAME_LIMIT = 64 << 10
+CONVOLUTIONS = frozenset({"Conv", "ConvTranspose", "ConvInteger", "FusedConv"})
+PRODUCTS = frozenset({"MatMul", "MatMulInteger", "FusedMatMul", "Gemm"})
+IMAGES = CONVOLUTIONS | {"MaxPool", "AveragePool", "BatchNormalization", "InstanceNormalization"}
+"""Ops whose output is an image with its channels first."""
+FLATTENS = frozenset({"Flatten", "Reshape"})
+ALONG = frozenset({"Identity", "Cast", "CastLike", "Dropout", "QuantizeLinear", "DequantizeLinear"})
+"""Ops that give their first input in the same arrangement."""
+EPSILON = 1e-5
+"""That of a BatchNormalization which names none."""
+
+
+@dataclass(frozen=True)
+class OnnxNode:
+    """An op of the main graph: its type, its inputs and outputs by name, and the numbers among its attributes."""
+
+    type: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    numbers: Mapping[str, float | tuple[int, ...]] = field(default_factory=dict)
+
+    def flag(self, name: str) -> bool:
+        """Say whether an attribute is there, and not 0."""
+        return bool(self.numbers.get(name, 0))
+
+
+class Reader(NamedTuple):
+    """A node that reads a tensor, at which place among its inputs, and whether two axes were swapped on the way."""
+
+    node: OnnxNode
+    place: int
+    swapped: bool
+
+
+def arrangements(file: CheckpointFile) -> dict[str, Arrangement]:
+    """Return what the nodes of a model's main graph say of the tensors that they read, by name.
+
+    Raises:
+        CorruptCheckpoint: the file is damaged.
+    """
+    try:
+        return _Wiring(list(_nodes(file))).arrangements()
+    except ValueError as error:
+        raise CorruptCheckpoint(f"{file.path}: a node is damaged: {error}") from error
+
+
+class _Wiring:
+    """Which node reads and which makes each tensor."""
+
+    def __init__(self, nodes: list[OnnxNode]) -> None:
+        self.readers: dict[str, list[tuple[OnnxNode, int]]] = {}
+        self.makers: dict[str, OnnxNode] = {}
+        for node in nodes:
+            for place, name in enumerate(node.inputs):
+                self.readers.setdefault(name, []).append((node, place))
+            self.makers |= dict.fromkeys(node.outputs, node)
+
+    def arrangements(self) -> dict[str, Arrangement]:
+        """Return what is known of each tensor that no node makes; the first node that says something counts."""
+        found: dict[str, Arrangement] = {}
+        for name in self.readers:
+            said = map(self._said, self._readers(name)) if name not in self.makers else iter(())
+            if first := next((each for each in said if each != Arrangement()), None):
+                found[name] = first
+        return found
+
+    def _readers(self, name: str) -> Iterator[Reader]:
+        """Yield the nodes that read a tensor, also behind those that only cast or transpose it."""
+        todo, seen = [(name, False)], {name}
+        for tensor, swapped in todo:
+            for node, place in self.readers.get(tensor, ()):
+                yield Reader(node, place, swapped)
+                turns = node.type == "Transpose"
+                if place == 0 and (turns or node.type in ALONG) and node.outputs and node.outputs[0] not in seen:
+                    seen.add(node.outputs[0])
+                    todo.append((node.outputs[0], swapped != (turns and _swaps(node))))
+
+    def _said(self, reader: Reader) -> Arrangement:
+        """Return what a node says of the tensor that it reads."""
+        node, place, swapped = reader
+        if node.type == "BatchNormalization" and place:
+            return Arrangement(epsilon=float(node.numbers.get("epsilon", EPSILON)))  # type: ignore[arg-type]
+        if node.type in CONVOLUTIONS and place == 1:
+            return Arrangement(outputs_first=not swapped)
+        if node.type not in PRODUCTS or place > 1:
+            return Arrangement()
+        transposed = node.flag("transB" if place else "transA") != swapped
+        if place == 0:
+            return Arrangement(outputs_first=not transposed)
+        return Arrangement(transposed, self._channels_first(node.inputs[0]))
+
+    def _channels_first(self, name: str) -> bool | None:
+        """Say in which order a product reads a flattened image; None where it reads none."""
+        flattened, last = False, False
+        for _ in range(len(self.makers)):
+            node = self.makers.get(name)
+            if node is None or not node.inputs or node.type in PRODUCTS:
+                return None
+            if node.type in IMAGES:
+                return not last if flattened else None
+            flattened |= node.type in FLATTENS
+            last |= node.type == "Transpose" and _is_channels_last(node)
+            name = node.inputs[0]
+        return None
+
+
+def _swaps(node: OnnxNode) -> bool:
+    """Say whether a Transpose swaps the last two axes, as it does for a matrix where it names none."""
+    order = node.numbers.get("perm", (1, 0))
+    return isinstance(order, tuple) and len(order) > 1 and order[-2:] == (len(order) - 1, len(order) - 2)
+
+
+def _is_channels_last(node: OnnxNode) -> bool:
+    """Say whether a Transpose puts the channels of an image last."""
+    order = node.numbers.get("perm", ())
+    return isinstance(order, tuple) and len(order) > 2 and order == (0, *range(2, len(order)), 1)
+
+
+def _nodes(file: CheckpointFile) -> Iterator[OnnxNode]:
+    """Yield the nodes of the main graph; what their attributes hold of tensors is not read."""
+    for graph in (each for each in fields(file, 0, file.size) if each.number == GRAPH):
+        for node in (each for each in fields(file, graph.start, graph.end) if each.number == NODE):
+            parts = list(fields(file, node.start, node.end))
+            texts = {number: _texts(file, parts, number) for number in (NODE_INPUT, NODE_OUTPUT, NODE_TYPE)}
+            numbers = dict(_attribute(file, part) for part in parts if part.number == NODE_ATTRIBUTE)
+            yield OnnxNode("".join(texts[NODE_TYPE]), texts[NODE_INPUT], texts[NODE_OUTPUT], numbers)
+
+
+def _texts(file: CheckpointFile, parts: list[WireField], number: int) -> tuple[str, ...]:
+    return tuple(_text(file, part) for part in parts if part.number == number)
+
+
+def _text(file: CheckpointFile, part: WireField) -> str:
+    return file.piece(min(part.end - part.start, NAME_LIMIT), part.start).decode("utf-8", "backslashreplace")
+
+
+def _attribute(file: CheckpointFile, message: WireField) -> tuple[str, float | tuple[int, ...]]:
+    """Return an attribute's name, and its number or integers; 0 where it holds something else."""
+    name, value = "", 0.0
+    integers: list[int] = []
+    for part in fields(file, message.start, message.end):
+        if part.number == ATTRIBUTE_NAME:
+            name = _text(file, part)
+        elif part.number == ATTRIBUTE_FLOAT and part.kind == FIXED32:
+            (value,) = struct.unpack("<f", file.piece(4, part.start))
+        elif part.number in (ATTRIBUTE_INTEGER, ATTRIBUTE_INTEGERS):
+            read = [*_integers(file, part)]
+            value, integers = float(read[0]) if read else 0.0, integers + read * (part.number == ATTRIBUTE_INTEGERS)
+    return name, tuple(integers) or value
+
+
+def _integers(file: CheckpointFile, part: WireField) -> Iterator[int]:
+    """Yield one integer, or those that are packed."""
+    raw = file.piece(min(part.end - part.start, NAME_LIMIT), part.start)
+    place = 0
+    while place < len(raw):
+        value, place = varint.decode(raw, place, len(raw))
+        yield value
+        if part.kind == VARINT:
+            return

@@ -1,0 +1,93 @@
+"""A model of ONNX whose products have square kernels: each lies as the node that reads it says, whatever others do."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+CONV = "conv1 = conv2d({width}, 3, relu)"
+TOP = {
+    "pool": ["GlobalAveragePool", "Flatten"],
+    "flatten": ["Flatten"],
+    "channels_last": ["Transpose", "Flatten"],
+}
+"""What lies between the convolution and the product."""
+LAYERS = {"pool": "global_avg_pool()", "flatten": "flatten()", "channels_last": "flatten()"}
+
+
+def write(folder: Path, top: str, product: str, width: int = 4) -> None:
+    """Write a convolution and a product of a square kernel, in the way that a `product` has it, with a sample."""
+    numbers = np.random.default_rng(0)
+    inputs = width if top == "pool" else 2 * 2 * width
+
+    def drawn(*shape: int) -> np.ndarray:
+        return (numbers.standard_normal(shape) * 0.3).astype(np.float32)
+
+    weights = {"conv1.weight": drawn(width, 3, 3, 3), "conv1.bias": drawn(width)}
+    weights |= {"onnx::MatMul_21": drawn(inputs, inputs), "fc1.bias": drawn(inputs)}
+    nodes = [helper.make_node("Conv", ["X", "conv1.weight", "conv1.bias"], ["c"], pads=[1, 1, 1, 1])]
+    nodes.append(helper.make_node("Relu", ["c"], ["0"]))
+    for number, kind in enumerate(TOP[top], 1):
+        order = {"perm": [0, 2, 3, 1]} if kind == "Transpose" else {}
+        nodes.append(helper.make_node(kind, [str(number - 1)], [str(number)], **order))
+    kernel, here = "onnx::MatMul_21", str(len(TOP[top]))
+    if product == "transposed":
+        nodes.append(helper.make_node("Transpose", [kernel], ["t"]))
+        kernel = "t"
+    if product.startswith("gemm"):
+        nodes.append(helper.make_node("Gemm", [here, kernel, "fc1.bias"], ["Y"], transB=int(product == "gemm")))
+    else:
+        nodes.append(helper.make_node("MatMul", [here, kernel], ["m"]))
+        nodes.append(helper.make_node("Add", ["m", "fc1.bias"], ["Y"]))
+    image = helper.make_tensor_value_info("X", onnx.TensorProto.FLOAT, [5, 3, 2, 2])
+    output = helper.make_tensor_value_info("Y", onnx.TensorProto.FLOAT, [5, inputs])
+    held = [numpy_helper.from_array(value, name) for name, value in weights.items()]
+    graph = helper.make_graph(nodes, "g", [image], [output], held)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    onnx.checker.check_model(model)
+    onnx.save(model, folder / "square.onnx")
+    rows = numbers.standard_normal((5, 3, 2, 2)).astype(np.float32)
+    (computed,) = ReferenceEvaluator(model).run(None, {"X": rows})
+    np.savez(folder / "sample.npz", X=rows.transpose(0, 2, 3, 1), fc1=computed)
+
+
+def make(folder: Path) -> None:
+    """As PyTorch exports a Linear that is called with more than two dimensions: a MatMul, its inputs first."""
+    write(folder, "pool", "matmul")
+
+
+@pytest.mark.parametrize("product", ["matmul", "gemm", "gemm_inputs_first", "transposed"])
+@pytest.mark.parametrize("top", TOP)
+def test_the_draft_heeds_the_node_that_reads_a_kernel(
+    folder: Path, run: Callable[..., str], top: str, product: str
+) -> None:
+    write(folder, top, product)
+    units = 4 if top == "pool" else 16
+    run(
+        "ckpttool new --input 2,2,3 -o g.ckpt --layers "
+        f"'conv1 = conv2d(4, 3, relu); between = {LAYERS[top]}; fc1 = dense({units})'"
+    )
+    run("ckpttool import square.onnx --into g.ckpt.meta --suggest -o rules.toml")
+    command = "ckpttool import square.onnx --into g.ckpt --rules rules.toml --check sample.npz"
+    assert "checked: 1 tensors equal" in run(f"{command} --tolerance 1e-5 -o o.ckpt")
+
+
+def test_once_converted_nothing_tells_any_more_and_it_stays_open(folder: Path, run: Callable[..., str]) -> None:
+    run("ckpttool new --input 2,2,3 -o g.ckpt --layers 'conv1 = conv2d(4, 3); p = global_avg_pool(); fc1 = dense(4)'")
+    run("ckpttool convert square.onnx -o square.npz")
+    printed = run("ckpttool import square.npz --into g.ckpt.meta --suggest -o rules.toml", exit_code=1)
+    assert "open: fc1/kernel: onnx::MatMul_21 fits as dense and as keep, and no other kernel tells" in printed
+
+
+def test_a_rule_without_a_transform_is_held_against_the_nodes(folder: Path, run: Callable[..., str]) -> None:
+    """A MatMul's kernel is kept; one of a Gemm that transposes is refused, with the transform that its rule needs."""
+    run("ckpttool new --input 2,2,3 -o g.ckpt --layers 'conv1 = conv2d(4, 3); p = global_avg_pool(); fc1 = dense(4)'")
+    rules = r"--rename 'onnx::MatMul_21=>fc1/kernel' --rename '(fc1|conv1)\.bias=>\1/bias' --rename 'conv1\.weight=>'"
+    command = f"ckpttool import square.onnx --into g.ckpt {rules} --lenient -o o.ckpt"
+    assert "fc1/kernel\t[4, 4]\trestored from onnx::MatMul_21\t" in run(command)
+    write(folder, "pool", "gemm")
+    assert "a rule says transform = 'dense', or 'keep'" in run(f"{command} --overwrite")
