@@ -57,7 +57,7 @@ def cached(folder: Path, data: Path, full: bool, whole: bool = True) -> list[flo
         dropout="0.5" if full else None,
         epochs=22,
         batch_size=BATCH,
-        valid=VALID,
+        valid=f"first:{VALID}",
         cache=True,
         cache_dir=folder / "cache",
     )
@@ -69,7 +69,7 @@ def cached(folder: Path, data: Path, full: bool, whole: bool = True) -> list[flo
 def convolutional(folder: Path, data: Path) -> list[float]:
     ckpttool.configure_tensorflow(convolutions=True)
     ckpttool.new([28, 28, 1], CONVOLUTIONAL, folder / "conv.ckpt", ckpttool.Recipe())
-    options = ckpttool.Options(epochs=5, batch_size=BATCH, valid=VALID)
+    options = ckpttool.Options(epochs=5, batch_size=BATCH, valid=f"first:{VALID}")
     run = ckpttool.finetune(ckpttool.Model.open(folder / "conv.ckpt"), data, options, folder / "conv_tuned.ckpt")
     return [epoch.seconds for epoch in run.history]
 

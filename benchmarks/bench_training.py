@@ -35,7 +35,12 @@ def prepare(folder: Path) -> None:
 
 def ours(folder: Path, data: Path, cache: bool) -> list[float]:
     options = ckpttool.Options(
-        freeze="hidden[12]", epochs=EPOCHS, batch_size=BATCH, valid=VALID, cache=cache, cache_dir=folder / "cache"
+        freeze="hidden[12]",
+        epochs=EPOCHS,
+        batch_size=BATCH,
+        valid=f"first:{VALID}",
+        cache=cache,
+        cache_dir=folder / "cache",
     )
     ckpttool.configure_tensorflow()
     model = ckpttool.Model.open(folder / "new.ckpt")

@@ -19,7 +19,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "chapter11.md"
-TRAINING = ("--epochs", "20", "--valid", "5000", "--keep", "last")
+TRAINING = ("--epochs", "20", "--valid", "first:5000", "--keep", "last")
 """What each training gets besides the page's options; of an option that is given twice the last one holds."""
 BLOCK = re.compile(r"^```sh\n(.*?)^```", re.DOTALL | re.MULTILINE)
 

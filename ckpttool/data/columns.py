@@ -11,7 +11,7 @@ from ckpttool.core.errors import DataError
 from ckpttool.core.shapes import PartialShape, agrees, shown
 from ckpttool.core.tensors import PIECE, Array, DType
 from ckpttool.data.files import InputSpec
-from ckpttool.data.rows import IN_MEMORY, LazyRows, Rows, part, pieces
+from ckpttool.data.rows import IN_MEMORY, LazyRows, Rows, chosen, pieces
 
 FLOATS = ("float16", "bfloat16", "float32", "float64")
 INTEGERS = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
@@ -20,12 +20,12 @@ BYTE_MAXIMUM = 255
 
 @dataclass(frozen=True, eq=False)
 class Column:
-    """A stored array, or a part of its rows: where it came from, for messages, and what it holds."""
+    """A stored array, or the rows of some `numbers`: where it came from, for messages, and what it holds."""
 
     path: Path
     name: str
     array: Rows
-    first_row: int = 0
+    numbers: Array | None = None
 
     def __str__(self) -> str:
         return f"{self.path}: {self.name}"
@@ -35,9 +35,13 @@ class Column:
         """The number of rows; 0 for a scalar."""
         return len(self.array) if self.array.shape else 0
 
-    def rows(self, start: int, stop: int) -> "Column":
-        """Return some of the rows, as a view."""
-        return replace(self, array=part(self.array, start, stop), first_row=self.first_row + start)
+    def rows(self, numbers: Array) -> "Column":
+        """Return the rows of some numbers, which ascend; they are read when they are asked for."""
+        return replace(self, array=chosen(self.array, numbers), numbers=numbers)
+
+    def row(self, place: int) -> int:
+        """Return the number that a row has in the stored array."""
+        return place if self.numbers is None else int(self.numbers[place])
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +88,7 @@ def fit_labels(column: Column, spec: InputSpec) -> Fitted:
     classes_of_rows = np.asarray(numbers[:])
     wrong = np.flatnonzero((classes_of_rows < 0) | (classes_of_rows >= classes))
     if len(wrong):
-        row = column.first_row + int(wrong[0])
+        row = column.row(int(wrong[0]))
         raise DataError(f"{column} row {row} is {classes_of_rows[wrong[0]]}, expected 0 to {(classes or 0) - 1}")
     rows = (classes_of_rows[:, np.newaxis] == np.arange(classes)).astype(spec.dtype.numpy)
     return Fitted(rows, (f"{column.name}: class numbers as rows of {classes}, one of them 1, for {spec.name}",))
@@ -171,4 +175,4 @@ def _check_kept(column: Column, start: int, stored: Array, fitted: Array) -> Non
         place = int(np.flatnonzero(~kept.reshape(len(kept), -1).all(axis=1))[0])
         value = stored[place].reshape(-1)[int(np.flatnonzero(~kept[place].reshape(-1))[0])]
         expected = f"a value that {fitted.dtype.name} holds" if np.isfinite(value) else "finite numbers"
-        raise DataError(f"{column} row {column.first_row + start + place} holds {value}, expected {expected}")
+        raise DataError(f"{column} row {column.row(start + place)} holds {value}, expected {expected}")

@@ -5,15 +5,17 @@ placeholders that take them (`X`, `y`, `X_train` ...); several inputs go by thei
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from ckpttool.core.errors import DataError
 from ckpttool.core.tensors import Array
-from ckpttool.data.columns import Column, fit, fit_labels
-from ckpttool.data.files import DataFile, InputSpec, Wanted, open_data
+from ckpttool.data.columns import INTEGERS, Column, fit, fit_labels
+from ckpttool.data.drawing import classes_of
+from ckpttool.data.files import GROUP, DataFile, InputSpec, Wanted, open_data
+from ckpttool.data.held_out import HeldOut, Sides
 from ckpttool.data.rows import Rows
 
 __all__ = [
@@ -23,11 +25,13 @@ __all__ = [
     "check_labels",
     "empty_classes",
     "evaluation_split",
+    "held_out_split",
     "notes_of",
     "open_data",
     "training_splits",
 ]
 
+A_TENTH = HeldOut()
 SPLITS = ("train", "valid", "test")
 
 
@@ -35,7 +39,8 @@ SPLITS = ("train", "valid", "test")
 class Split:
     """Rows for one purpose: an array per input placeholder (by op name), their labels, and what was done to them.
 
-    `stored` has the columns as the file holds them, by op name; those of the labels under `labels_stored`.
+    `stored` has the columns as the file holds them, by op name; those of the labels under `labels_stored`. `sides` says
+    how rows were held out, None where the file itself has validation rows, or all were taken.
     """
 
     name: str
@@ -45,6 +50,13 @@ class Split:
     notes: tuple[str, ...] = ()
     stored: Mapping[str, Column] = field(default_factory=dict, repr=False)
     labels_stored: Column | None = field(default=None, repr=False)
+    sides: Sides | None = field(default=None, repr=False)
+
+    @property
+    def numbers(self) -> Array:
+        """The numbers that the rows have in the file."""
+        numbers = next((column.numbers for column in self.stored.values()), None)
+        return np.arange(self.rows) if numbers is None else numbers
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,9 +70,9 @@ class _Columns:
     def rows(self) -> int:
         return next(iter(self.inputs.values())).count
 
-    def part(self, start: int, stop: int) -> "_Columns":
-        inputs = {name: column.rows(start, stop) for name, column in self.inputs.items()}
-        return _Columns(inputs, self.labels and self.labels.rows(start, stop))
+    def part(self, numbers: Array) -> "_Columns":
+        inputs = {name: column.rows(numbers) for name, column in self.inputs.items()}
+        return _Columns(inputs, self.labels and self.labels.rows(numbers))
 
 
 @dataclass(frozen=True)
@@ -83,11 +95,44 @@ class _Request:
         inputs = {name: self._column(array_name) for name, array_name in array_names.items() if array_name}
         return _Columns(inputs, self._column(labels) if labels else None)
 
+    def has(self, split: str) -> bool:
+        """Say whether there are rows of a split."""
+        return any(self._array_name(spec, split) for spec in self.inputs)
+
+    def training_columns(self) -> _Columns:
+        """Read the columns of the rows to train on, those that a rule may hold out among them."""
+        train = self.columns("train") or self.columns(None)
+        if train is None:
+            raise self.missing(self.inputs[0], None)
+        return train
+
+    @property
+    def labels_are_whole(self) -> bool:
+        """Whether the labels' placeholder takes whole numbers alone, as those of classes do, or a place for each."""
+        shape = self.labels.shape if self.labels else None
+        places = shape[1] if shape is not None and len(shape) == 2 else None
+        return self.labels is not None and (self.labels.dtype.name in INTEGERS or places not in (None, 1))
+
+    def groups(self, name: str, rows: int) -> Array:
+        """Return the group of each training row."""
+        names = [f"{each}{split}" for split in ("_train", "") for each in (GROUP, name)]
+        found = next((each for each in names if each in self.file.arrays), None)
+        if found is None:
+            expected = f"expected {name} or {name}_train, found {self.file.contents()}"
+            raise DataError(f"{self.file.path}: no array for `group` {name}: {expected}")
+        groups = np.asarray(self.file.arrays[found][:])
+        if groups.shape != (rows,):
+            raise DataError(
+                f"{self.file.path}: {found} is {list(groups.shape)}, expected a group for each of {rows} rows"
+            )
+        return groups
+
     def missing(self, spec: InputSpec, split: str | None) -> DataError:
         """Return the error for an array that is not there."""
         names = [name for each in ([split] if split else ["train", None]) for name in self._possible_names(spec, each)]
         expected, contents = " or ".join(names), self.file.contents()
-        return DataError(f"{self.file.path}: no array for {spec.name}: expected {expected}, found {contents}")
+        held_out = "; `valid` says which rows were held out" if split == "valid" else ""
+        return DataError(f"{self.file.path}: no array for {spec.name}: expected {expected}, found {contents}{held_out}")
 
     def split(self, name: str, columns: _Columns, *notes: str) -> Split:
         """Fit the columns to their placeholders."""
@@ -118,50 +163,66 @@ class _Request:
         return Column(self.file.path, name, self.file.arrays[name])
 
 
-def training_splits(path: str | Path, wanted: Wanted, valid: int | None) -> tuple[Split, Split]:
+def training_splits(path: str | Path, wanted: Wanted, held_out: HeldOut = A_TENTH) -> tuple[Split, Split]:
     """Return the rows to train on and those to validate on, fitted to the placeholders.
 
-    Validation rows are `x_valid` where the file has it, else the first `valid` training rows, else the last tenth.
+    Validation rows are `x_valid` where the file has it, else training rows that are held out by the rule; those that
+    are drawn are so by class, where the labels are classes.
 
     Raises:
         MissingFile: no such file.
         DataError: an array is missing, damaged, empty or does not fit; a value is not finite; too few rows.
     """
     request = _request(path, wanted)
-    train = request.columns("train") or request.columns(None)
-    if train is None:
-        raise request.missing(request.inputs[0], None)
-    held_out = request.columns("valid")
-    if held_out is not None:
-        unused = (f"validation: x_valid of the file; `valid` {valid} is not used",) if valid is not None else ()
-        return request.split("train", train), request.split("valid", held_out, *unused)
-    _check_rows(train)
-    return _held_out(request, train, valid)
+    train = request.training_columns()
+    given = request.columns("valid")
+    if given is None:
+        return _held_out(request, train, held_out)
+    unused = [f"validation: x_valid of the file; {asked} is not used" for asked in held_out.asks()]
+    return request.split("train", train), request.split("valid", given, *unused)
 
 
-def _held_out(request: _Request, columns: _Columns, valid: int | None) -> tuple[Split, Split]:
+def held_out_split(path: str | Path, wanted: Wanted, held_out: HeldOut, split: str | None = None) -> Split | None:
+    """Return the training rows that a rule holds out, or leaves ("train"); None where the file's own rows come first.
+
+    Those are its validation rows and, where no split is named, its test rows.
+
+    Raises:
+        MissingFile: no such file.
+        DataError: as `training_splits`.
+    """
+    request = _request(path, wanted)
+    if request.has("valid") or (split is None and request.has("test")):
+        return None
+    train = request.training_columns()
+    sides = _sides(request, train, held_out)
+    rows = sides.kept if split == "train" else sides.held
+    return replace(request.split(split or "valid", train.part(rows), sides.note), sides=sides)
+
+
+def _held_out(request: _Request, columns: _Columns, held_out: HeldOut) -> tuple[Split, Split]:
+    sides = _sides(request, columns, held_out)
+    train, valid = columns.part(sides.kept), columns.part(sides.held)
+    return request.split("train", train), replace(request.split("valid", valid, sides.note), sides=sides)
+
+
+def _sides(request: _Request, columns: _Columns, held_out: HeldOut) -> Sides:
+    _check_rows(columns)
     rows = columns.rows
     if rows < 2:
         found = f"{request.file.path}: training rows: {rows}"
         raise DataError(f"{found}, expected at least 2, one to validate on, or x_valid in the file")
-    count = max(1, rows // 10) if valid is None else valid
-    if not 0 < count < rows:
-        raise DataError(f"{request.file.path}: {count} of {rows} rows for validation, expected 1 to {rows - 1}")
-    if valid is None:
-        note = f"validation: the last tenth, {count} of {rows} rows"
-        return _both(request, columns.part(0, rows - count), columns.part(rows - count, rows), note)
-    note = f"validation: the first {count} of {rows} training rows"
-    return _both(request, columns.part(count, rows), columns.part(0, count), note)
+    drawn = held_out.place == "drawn"
+    classes = classes_of(columns.labels.array[:], request.labels_are_whole) if drawn and columns.labels else None
+    groups = request.groups(held_out.group, rows) if held_out.group else None
+    try:
+        return held_out.sides(rows, classes, groups)
+    except DataError as error:
+        raise DataError(f"{request.file.path}: {error}") from error
 
 
-def _both(request: _Request, train: _Columns, held_out: _Columns, note: str) -> tuple[Split, Split]:
-    return request.split("train", train), request.split("valid", held_out, note)
-
-
-def evaluation_split(path: str | Path, wanted: Wanted, split: str | None = None, valid: int | None = None) -> Split:
+def evaluation_split(path: str | Path, wanted: Wanted, split: str | None = None) -> Split:
     """Return the test rows, else the validation rows, else all; `split` (train, valid or test) names others.
-
-    With `valid`, train and valid mean the rows that `training_splits` makes of the file.
 
     Raises:
         MissingFile: no such file.
@@ -170,8 +231,6 @@ def evaluation_split(path: str | Path, wanted: Wanted, split: str | None = None,
     request = _request(path, wanted)
     if split not in (None, *SPLITS):
         raise DataError(f"{split!r} is no split, expected one of {', '.join(SPLITS)}")
-    if valid is not None and split in ("train", "valid"):
-        return training_splits(path, wanted, valid)[split == "valid"]
     for name in (split,) if split else ("test", "valid", None, "train"):
         columns = request.columns(name)
         if columns is not None:
@@ -195,7 +254,7 @@ def check_labels(split: Split, classes: int) -> None:
         return
     place = np.argwhere((labels < 0) | (labels >= classes))[0]
     column = split.labels_stored
-    row = int(place[0]) + (column.first_row if column else 0)
+    row = column.row(int(place[0])) if column else int(place[0])
     found = f"{column or 'labels'} row {row} is {labels[tuple(place)]}"
     raise DataError(f"{found}, expected 0 to {classes - 1}: the model has {classes} outputs")
 

@@ -28,6 +28,8 @@ SOURCES = {
     "images": "a folder with a folder of images for each class",
 }
 """The kinds of data by the modules of `sources` that read them, in the order in which they are asked."""
+GROUP = "(group)"
+"""The array of the groups of rows, as a whole number for each, where a source makes arrays itself."""
 _KINDS = ".npz, .npy, IDX, HDF5, .csv, .parquet, .tfrecord, folders of these or of images by class, keras:NAME"
 
 
@@ -44,13 +46,15 @@ class InputSpec:
 class Wanted:
     """The placeholders of the inputs and of the labels; `features` says what records hold, where they do not say it.
 
-    Where no labels are wanted, `beside` names those that may be there all the same, which are no inputs.
+    Where no labels are wanted, `beside` names those that may be there all the same, which are no inputs. `group` names
+    the column of rows that belong together, which is no input either.
     """
 
     inputs: tuple[InputSpec, ...] = ()
     labels: InputSpec | None = None
     features: str | None = None
     beside: tuple[str, ...] = ()
+    group: str | None = None
 
     def label_names(self) -> list[str]:
         """Return the names that a column of labels may have, the likeliest first."""

@@ -78,8 +78,31 @@ class RowRange:
         return self._source[np.asarray(rows) + self._start]
 
 
-def part(source: Rows, start: int, stop: int) -> Rows:
-    """Return some rows that follow one another: a view of an array, or a `Part`."""
+class ChosenRows:
+    """Some rows, by their numbers in the source."""
+
+    def __init__(self, source: Rows, numbers: Array) -> None:
+        """Take the numbers, in the order of the rows."""
+        self._source, self._numbers = source, numbers
+        self.shape, self.dtype = (len(numbers), *source.shape[1:]), source.dtype
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes that all rows have."""
+        return prod(self.shape) * int(self.dtype.itemsize)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: Any) -> Array:
+        return self._source[self._numbers[rows]]
+
+
+def chosen(source: Rows, numbers: Array) -> Rows:
+    """Return some rows, whose numbers ascend: of an array a view, where they follow one another."""
+    start, stop = (int(numbers[0]), int(numbers[-1]) + 1) if len(numbers) else (0, 0)
+    if stop - start != len(numbers):
+        return ChosenRows(source, numbers)
     return source[start:stop] if isinstance(source, np.ndarray) else RowRange(source, start, stop)
 
 

@@ -9,7 +9,8 @@ from typing import Self
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import GraphError
 from ckpttool.core.tensors import Tensor, dtype_numbered
-from ckpttool.data.dataset import InputSpec, Split, Wanted, check_labels, evaluation_split, training_splits
+from ckpttool.data.dataset import InputSpec, Split, Wanted, check_labels, training_splits
+from ckpttool.data.held_out import HeldOut
 from ckpttool.data.rows import Rows
 from ckpttool.graph.contents.op_outputs import known_shape
 from ckpttool.graph.contents.signatures import input_arguments
@@ -21,6 +22,7 @@ from ckpttool.model.model import Model
 from ckpttool.runtime.function import GraphFunction
 from ckpttool.runtime.state import State
 from ckpttool.runtime.streaming import Stream
+from ckpttool.training.evaluation_rows import Which, evaluation_rows
 
 _FEEDERS = re.compile(r"Queue\w*Dequeue\w*|IteratorGetNext\w*|OneShotIterator|Reader(Read|ReadUpTo)(V2)?")
 """Ops that bring rows without being fed."""
@@ -49,25 +51,26 @@ class Bound:
         """
         return cls(model, find_roles(model.graph, needed, **(roles or {})))
 
-    def with_training_rows(self, data: str | Path, valid: int | None, features: str | None) -> Self:
+    def with_training_rows(self, data: str | Path, held_out: HeldOut, features: str | None) -> Self:
         """Open the rows to train on and those to validate on; `features` describes records.
 
         Raises:
             GraphError: the graph has no inputs or labels that are known.
             DataError: the rows do not fit the graph.
         """
-        return replace(self, splits=training_splits(data, self.wanted(features), valid))
+        wanted = replace(self.wanted(features), group=held_out.group)
+        return replace(self, splits=training_splits(data, wanted, held_out))
 
-    def with_evaluation_rows(
-        self, data: str | Path, split: str | None, valid: int | None, features: str | None, labels: bool = True
-    ) -> Self:
-        """Open the test rows, else the validation rows, else all; `split` names others. Labels may not be needed.
+    def with_evaluation_rows(self, data: str | Path, which: Which, features: str | None, labels: bool = True) -> Self:
+        """Open the rows to judge by, or those that are to be predicted, which need no labels.
 
         Raises:
             GraphError: the graph has no inputs or labels that are known.
             DataError: the rows do not fit the graph.
         """
-        return replace(self, splits=(evaluation_split(data, self.wanted(features, labels), split, valid),))
+        wanted = self.wanted(features, labels)
+        labelled = wanted if labels or self.roles.labels is None else self.wanted(features)
+        return replace(self, splits=(evaluation_rows(data, wanted, labelled, which, self.model.path),))
 
     def with_graph(self, graph: Graph, roles: Roles, values: Mapping[str, Tensor]) -> Self:
         """Return the same rows for another graph of the model, with its roles and the values of its variables."""

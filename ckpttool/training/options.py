@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ckpttool.core.errors import PlanError
+from ckpttool.data.held_out import HeldOut
 from ckpttool.runtime.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -72,7 +73,9 @@ class Options:
     """How to train, each option as the command line names it.
 
     `recipe` None trains with the graph's own training op, `roles["training_op"]`; `objective` None keeps its loss.
-    `threads` is what TensorFlow must have been configured to by `configure_tensorflow`; None takes any number.
+    `valid` says which training rows are held out: a number or `20%` of them are drawn, `first:5000` and `last:10%` are
+    taken by their places; rows with one value of `group` stay on one side. `threads` is what TensorFlow must have been
+    configured to by `configure_tensorflow`; None takes any number.
     """
 
     train: str | None = None
@@ -86,7 +89,8 @@ class Options:
     batch_size: int = 200
     seed: int = 42
     threads: int | None = None
-    valid: int | None = None
+    valid: int | str | None = None
+    group: str | None = None
     features: str | None = None
     cache: bool = False
     cache_dir: str | Path | None = None
@@ -98,6 +102,15 @@ class Options:
     save_every: str | None = None
     keep_checkpoints: int = 3
     roles: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def held_out(self) -> HeldOut:
+        """The rule by which rows are held out, where the data has no validation rows.
+
+        Raises:
+            PlanError: it is not said as it can be.
+        """
+        return HeldOut.parse(self.valid, self.group, self.seed)
 
     def all_stages(self) -> list[Stage]:
         """Return the stages of the run; one where `stages` is not given."""

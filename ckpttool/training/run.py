@@ -1,18 +1,25 @@
 """A run of training: where it is, what it did, and the report `OUT.run.json`, enough to run it again."""
 
 import json
+import logging
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ckpttool.core.errors import FormatError
+from ckpttool.data.held_out import HeldOut
+from ckpttool.formats.tensorflow.prefix import prefix_of
 from ckpttool.formats.writing.files import replacing
 from ckpttool.lineage.records import versions
 
 if TYPE_CHECKING:
+    from ckpttool.data.dataset import Split
     from ckpttool.model.plan import PlanRow
     from ckpttool.training.features import Features
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -142,7 +149,8 @@ def is_report(content: bytes) -> bool:
 class RunReport:
     """A report that was read: the model and the rows that the run had, and its options as `Options.flat` names them.
 
-    `fingerprint` has one for the rows of each split; options that were not given are left out.
+    `fingerprint` has one for the rows of each split; options that were not given are left out. `held_out` is the rule
+    that validation rows were chosen by, None where the data had their own.
     """
 
     path: Path
@@ -150,6 +158,7 @@ class RunReport:
     data: str
     fingerprint: Mapping[str, str]
     options: Mapping[str, Any]
+    held_out: HeldOut | None
 
     @classmethod
     def parse(cls, content: bytes, path: Path) -> "RunReport":
@@ -161,12 +170,35 @@ class RunReport:
         try:
             report = json.loads(content)
             model, data, options = report["model"], report["data"], report["options"]
+            if "held_out" not in data:
+                options, data = _with_rule(options, data)
             given = {name: value for name, value in options.items() if value is not None}
-            return cls(path, str(model), str(data["path"]), dict(data["fingerprint"]), given)
+            held_out = HeldOut.from_json(data["held_out"]) if data["held_out"] else None
+            return cls(path, str(model), str(data["path"]), dict(data["fingerprint"]), given, held_out)
+        except FormatError as error:
+            raise FormatError(f"{path}: no run report: {error}") from error
         except (ValueError, RecursionError) as error:
             raise FormatError(f"{path}: not JSON, so no run report: {error}") from error
         except (KeyError, TypeError, AttributeError) as error:
             raise FormatError(f"{path}: no run report, which has model, data and options: {error}") from error
+
+    @classmethod
+    def beside(cls, model: str | Path) -> "RunReport | None":
+        """Read the report of the run that made a model, where it lies beside it; one that is damaged is left out."""
+        path = Path(model) if Path(model).is_dir() else report_path(prefix_of(Path(model)))
+        if not path.is_file():
+            return None
+        try:
+            return cls.parse(path.read_bytes(), path)
+        except FormatError as error:
+            _log.warning("%s; which rows were held out is not known", error)
+            return None
+
+    def has_rows(self, split: "Split") -> bool:
+        """Say whether the run had the rows of a split, in that of the same name."""
+        from ckpttool.data.fingerprint import fingerprint
+
+        return self.fingerprint.get(split.name) == fingerprint(split)
 
     def differences(self, facts: Mapping[str, Any]) -> list[str]:
         """Return how the model and the rows of another run, as its own report has them, differ from this one's."""
@@ -179,3 +211,20 @@ class RunReport:
             rows = f"the {' and '.join(changed)} rows of {facts['data']['path']}"
             notes.append(f"{self.path} is of other data: {rows} are not those of {self.data} then")
         return notes
+
+
+def rule_before(valid: int | None) -> str:
+    """Return the rule that held out what `valid` meant before rows were drawn: the first ones, or the last tenth.
+
+    >>> rule_before(5000), rule_before(None)
+    ('first:5000', 'last:10%')
+    """
+    return "last:10%" if valid is None else f"first:{valid}"
+
+
+def _with_rule(options: Mapping[str, Any], data: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what an older report has, with the rule that it followed where rows were held out."""
+    rule = rule_before(options.get("valid"))
+    drawn = any(re.match("validation: the (first|last)", note) for note in data.get("preprocessing", ()))
+    valid = rule if drawn or options.get("valid") is not None else None
+    return {**options, "valid": valid}, {**data, "held_out": HeldOut.parse(rule).as_json() if drawn else None}

@@ -20,7 +20,7 @@ from ckpttool.formats.writing.files import replacing
 from ckpttool.graph import files
 from ckpttool.graph.core import Graph
 from ckpttool.model.model import write_model
-from ckpttool.training.run import Epoch, Position
+from ckpttool.training.run import Epoch, Position, rule_before
 
 _STATE = ".state.json"
 _EVERY = re.compile(r"(?P<count>\d+) *(?P<unit>steps?|epochs?|min(ute)?s?)")
@@ -92,6 +92,34 @@ def refuse_saves(output: str | Path) -> None:
         raise ExistingOutput(f"{_folder(output)} has saves of a run: go on with `resume`, or `overwrite` them")
 
 
+def asked_before(output: str | Path) -> Mapping[str, Any] | None:
+    """Return what the run of the latest save was asked for, None where nothing was saved yet.
+
+    Raises:
+        CorruptCheckpoint: the save is damaged.
+    """
+    states = sorted(_folder(output).glob(f"*{_STATE}"))
+    asked: Mapping[str, Any] | None = _read(states[-1])["asked"] if states else None
+    return asked
+
+
+def is_before_draws(asked: Mapping[str, Any]) -> bool:
+    """Say whether a run was asked for when rows were not drawn yet."""
+    return "group" not in asked
+
+
+def as_asked_now(asked: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what a run was asked for, as it would be asked for now."""
+    return {**asked, "valid": rule_before(asked["valid"]), "group": None} if is_before_draws(asked) else asked
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except ValueError as error:
+        raise CorruptCheckpoint(f"{path}: {error}; delete it to go on from an older save") from error
+
+
 def _folder(output: str | Path) -> Path:
     return Path(f"{output}.saves")
 
@@ -148,12 +176,12 @@ class Saves:
         states = sorted(self.folder.glob(f"*{_STATE}"))
         if not states:
             return None
-        state = self._read(states[-1])
+        state = _read(states[-1])
         prefix = self.folder / f"{states[-1].name.removesuffix(_STATE)}.ckpt"
         position = Position.from_json(state["position"])
         self.last = self._source = prefix
         self._last_step = position.step
-        asked = state["asked"]
+        asked = as_asked_now(state["asked"])
         differ = [key for key in {**asked, **self._asked} if asked.get(key) != self._asked.get(key)]
         if differ:
             was = ", ".join(f"{key} was {asked.get(key)}, now {self._asked.get(key)}" for key in differ)
@@ -162,12 +190,6 @@ class Saves:
 
     def _state_path(self, prefix: Path) -> Path:
         return prefix.with_name(f"{prefix.stem}{_STATE}")
-
-    def _read(self, path: Path) -> Any:
-        try:
-            return json.loads(path.read_bytes())
-        except ValueError as error:
-            raise CorruptCheckpoint(f"{path}: {error}; delete it to go on from an older save") from error
 
     def _write_kept(self, kept: Kept | None) -> dict[str, Any] | None:
         if kept is None:
@@ -194,7 +216,7 @@ class Saves:
         for state in old:
             state.unlink()
             self._delete(state.name.removesuffix(_STATE))
-        named = [kept["prefix"] for state in states if state not in old and (kept := self._read(state)["kept"])]
+        named = [kept["prefix"] for state in states if state not in old and (kept := _read(state)["kept"])]
         for meta in self.folder.glob("best-*.ckpt.meta"):
             if meta.name.removesuffix(".meta") not in named:
                 self._delete(meta.name.removesuffix(".ckpt.meta"))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ckpttool.core.errors import GraphError
 from ckpttool.core.names import Pattern
+from ckpttool.data.held_out import HeldOut
 from ckpttool.model.model import Model
 from ckpttool.training.augment import augmentation_of, check_augment
 from ckpttool.training.bound import Bound
@@ -18,7 +19,7 @@ def cache(
     model: Model,
     data: str | Path,
     freeze: str,
-    valid: int | None = None,
+    valid: int | str | None = None,
     root: str | Path | None = None,
     roles: Mapping[str, str] | None = None,
     callbacks: Callbacks = (),
@@ -27,6 +28,7 @@ def cache(
     image_shape: Sequence[int] | None = None,
     seed: int = 42,
     features: str | None = None,
+    group: str | None = None,
 ) -> Features:
     """Return the features of a model's frozen layers for the training and validation rows of a data set.
 
@@ -36,15 +38,16 @@ def cache(
         model: The model whose layers are frozen.
         data: A path, or one of the other sources of rows.
         freeze: A pattern that takes the frozen layers.
-        valid: How many of the first training rows are held out, as in the training that will use the features.
+        valid: Which of the training rows are held out, as in the training that will use the features.
         root: The folder of the cache; None is the user's own.
         roles: Names of tensors by role, where they are not found in the graph.
         callbacks: One callback or several, which are called while the cache is filled.
         augment: How images are changed, as in that training, and so are `cache_augment`, `image_shape` and `seed`.
         cache_augment: How many variants of each training row are kept.
         image_shape: Height, width and channels of a row, where the data does not tell.
-        seed: The random seed of the variants.
+        seed: The random seed of the draw and of the variants.
         features: What records hold, where they do not tell.
+        group: The column of rows that are held out together, as in that training.
 
     Raises:
         CkptError: the layers, the graph or the data do not fit one another.
@@ -54,7 +57,7 @@ def cache(
     frozen = freeze_for_training(model.graph, bound.roles, None, Pattern(freeze))
     if frozen.part is None:
         raise GraphError(f"{model.path}: {freeze!r} leaves nothing below the trained layers to cache")
-    splits = bound.with_training_rows(data, valid, features).splits
+    splits = bound.with_training_rows(data, HeldOut.parse(valid, group, seed), features).splits
     callback = CallbackList(callbacks)
     callback.on_data(splits)
     augmentation = augmentation_of(augment, splits[0], image_shape, seed, cache_augment)

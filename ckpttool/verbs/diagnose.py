@@ -13,6 +13,7 @@ import numpy as np
 
 from ckpttool.core.errors import GraphError, PlanError
 from ckpttool.core.tensors import Array
+from ckpttool.data.held_out import HeldOut
 from ckpttool.graph.contents.layers import activated, layers
 from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.core import Graph, TensorRef
@@ -25,6 +26,8 @@ from ckpttool.runtime.function import STEP_NUMBER, GraphFunction, runner
 from ckpttool.runtime.state import State
 from ckpttool.training.bound import Bound, mode
 from ckpttool.training.callbacks.callback import CallbackList, Callbacks, accepts_watch
+from ckpttool.training.evaluation_rows import Which
+from ckpttool.training.run import RunReport
 
 BATCH = 100
 """Rows that pass through the network at once."""
@@ -45,10 +48,12 @@ def diagnose(
     model: Model,
     data: str | Path,
     rows: int = 1000,
-    valid: int | None = None,
+    valid: int | str | None = None,
     roles: Mapping[str, str] | None = None,
     callbacks: Callbacks = (),
     features: str | None = None,
+    group: str | None = None,
+    seed: int | None = None,
 ) -> list["Diagnosis"]:
     """Return the figures of each layer on a sample of the training rows, from the lowest layer to the top.
 
@@ -59,7 +64,9 @@ def diagnose(
         model: The model.
         data: A path, or one of the other sources of rows, with labels.
         rows: How many rows to look at; they lie evenly over the whole training set.
-        valid: How many of the first training rows are held out.
+        valid: Which of the training rows were held out: 60, 20%, first:5000; what the model's run says if not given.
+        group: The column of rows that were held out together.
+        seed: The random seed of that draw.
         roles: Names of tensors by role, where they are not found in the graph.
         callbacks: One callback or several; they are passed the rows and what was done to them.
         features: What records hold, where they do not tell.
@@ -73,7 +80,8 @@ def diagnose(
         raise PlanError(f"`rows` must be 1 or more, found {rows}")
     bound = Bound.of(model, roles, needed=("inputs", "labels", "loss"))
     probes = probes_of(model.graph, needed_role(model.graph, bound.roles, "loss"))
-    bound = bound.with_training_rows(data, valid, features)
+    held_out = Which(None, valid, group, seed).rule(RunReport.beside(model.path)) or HeldOut()
+    bound = bound.with_training_rows(data, held_out, features)
     bound = replace(bound, splits=bound.splits[:1])
     bound.check_classes()
     CallbackList(callbacks).on_data(bound.splits)

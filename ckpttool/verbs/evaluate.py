@@ -14,6 +14,7 @@ from ckpttool.model.model import Model
 from ckpttool.runtime.streaming import Means, Score
 from ckpttool.training.bound import Bound
 from ckpttool.training.callbacks.callback import CallbackList, Callbacks, accepts_watch
+from ckpttool.training.evaluation_rows import Which
 from ckpttool.verbs.outputs import Meaning, meaning
 
 MOST_CLASSES = 2000
@@ -36,12 +37,16 @@ def evaluate(
     model: Model,
     data: str | Path,
     split: str | None = None,
-    valid: int | None = None,
+    valid: int | str | None = None,
     roles: Mapping[str, str] | None = None,
     callbacks: Callbacks = (),
     features: str | None = None,
+    group: str | None = None,
+    seed: int | None = None,
 ) -> Evaluation:
     """Return loss and accuracy over the test rows, else the validation rows, else all.
+
+    The validation rows are those of the file, else those that the run which made the model has held out.
 
     Where the graph's logits are known: of classes, how often each was taken for each; of labels, how often each was
     right; of numbers, how far off they are.
@@ -50,7 +55,9 @@ def evaluate(
         model: The model, which is not changed.
         data: A path, or one of the other sources of rows, with labels.
         split: "train", "valid" or "test".
-        valid: How many of the first training rows were held out, which are then the validation rows.
+        valid: Which of the training rows were held out: 60, 20%, first:5000; what the model's run says if not given.
+        group: The column of rows that were held out together.
+        seed: The random seed of that draw.
         roles: Names of tensors by role, where they are not found in the graph.
         callbacks: One callback or several; they are passed the rows and what was done to them.
         features: What records hold, where they do not tell.
@@ -62,7 +69,7 @@ def evaluate(
     bound = Bound.of(model, roles, needed=("inputs", "labels", "loss"))
     known = bound.roles
     means_of = [needed_role(model.graph, known, "loss"), *([known.accuracy] if known.accuracy else [])]
-    bound = bound.with_evaluation_rows(data, split, valid, features)
+    bound = bound.with_evaluation_rows(data, Which(split, valid, group, seed), features)
     rows = bound.splits[0]
     row = bound.check_classes()
     arrays = bound.feeds(rows)

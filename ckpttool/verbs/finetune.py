@@ -1,6 +1,7 @@
 """Fine-tuning: the layers that are not frozen are trained on a data set, from start to proof."""
 
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,8 @@ from ckpttool.training.callbacks.recording import Recording
 from ckpttool.training.loop import Interrupt, Loop
 from ckpttool.training.options import Options
 from ckpttool.training.prepare import check_options, prepare
-from ckpttool.training.run import Position, Run, RunReport, best_of, report_path, write_report
-from ckpttool.training.saves import Every, Kept, Saves, refuse_saves
+from ckpttool.training.run import Position, Run, RunReport, best_of, report_path, rule_before, write_report
+from ckpttool.training.saves import Every, Kept, Saves, asked_before, is_before_draws, refuse_saves
 from ckpttool.training.trainer import Trainer
 
 MAY_CHANGE = ("epochs", "early_stopping", "save_every", "keep_checkpoints", "cache_dir")
@@ -79,6 +80,7 @@ def finetune(
     if Path(output).resolve() == checkpoint.prefix_of(model.path).resolve():
         raise PlanError(f"{output} is the model itself, which the result is compared with: write it elsewhere")
     require_threads(options.threads)
+    options, going_on = _as_begun(options, asked_before(output)) if resume else (options, [])
     check_options(model, options)
     if not (resume or overwrite):
         refuse_saves(output)
@@ -86,9 +88,11 @@ def finetune(
     recording = recording or Recording()
     callback = CallbackList([*recording.of(output, overwrite, resume), *CallbackList(callbacks)])
     bound = Bound.of(model, options.roles, needed=("inputs", "labels"))
-    bound = bound.with_training_rows(data, options.valid, options.features)
+    bound = bound.with_training_rows(data, options.held_out, options.features)
+    if bound.splits[1].sides:
+        options = replace(options, valid=str(options.held_out))
     facts = _facts(bound, data)
-    callback.on_notes(repeats.differences(facts) if repeats else [])
+    callback.on_notes([*going_on, *(repeats.differences(facts) if repeats else [])])
 
     asked = {name: value for name, value in options.flat().items() if name not in MAY_CHANGE}
     saves = Saves(output, every, options.keep_checkpoints, {**asked, "data": facts["data"]["fingerprint"]})
@@ -123,14 +127,28 @@ def finetune(
     return run
 
 
+def _as_begun(options: Options, asked: Mapping[str, Any] | None) -> tuple[Options, list[str]]:
+    """Return the options of a run that goes on, with what it was begun with where these do not say it."""
+    if asked is None:
+        return options, []
+    if not is_before_draws(asked):
+        return (options if options.valid is not None else replace(options, valid=asked["valid"])), []
+    rule = rule_before(asked["valid"])
+    if options.valid is not None and str(options.valid) != str(asked["valid"]):
+        return options, []
+    return replace(options, valid=rule), [f"the run was begun when rows were not drawn: it goes on with `valid` {rule}"]
+
+
 def _facts(bound: Bound, data: str | Path) -> dict[str, Any]:
     """Return what a report has of the model and the data."""
+    sides = bound.splits[1].sides
     return {
         "model": str(bound.model.path),
         "data": {
             "path": str(data),
             "fingerprint": {split.name: fingerprint(split) for split in bound.splits},
             "rows": {split.name: split.rows for split in bound.splits},
+            "held_out": sides.as_json() if sides else None,
             "preprocessing": notes_of(bound.splits),
         },
     }

@@ -74,7 +74,7 @@ def find_learning_rate(
     require_threads(options.threads)
     check_options(model, tested)
     bound = Bound.of(model, options.roles, needed=("inputs", "labels"))
-    bound = bound.with_training_rows(data, options.valid, options.features)
+    bound = bound.with_training_rows(data, options.held_out, options.features)
     training = Trainer(bound, tested, CallbackList(callbacks), length=steps - 1)  # the last step has the whole factor
     return _run(training, np.geomspace(low, high, steps).tolist())
 

@@ -27,6 +27,7 @@ from ckpttool.model.model import Model
 from ckpttool.runtime.streaming import Stream
 from ckpttool.training.bound import Bound
 from ckpttool.training.callbacks.callback import CallbackList, Callbacks, accepts_watch
+from ckpttool.training.evaluation_rows import Which
 from ckpttool.verbs.outputs import MEANINGS, meaning
 
 Columns = Mapping[str, Array]
@@ -58,25 +59,30 @@ def predict(
     data: str | Path,
     output: str | Path,
     split: str | None = None,
-    valid: int | None = None,
+    valid: int | str | None = None,
     tensor: str | None = None,
     roles: Mapping[str, str] | None = None,
     callbacks: Callbacks = (),
     features: str | None = None,
     overwrite: bool = False,
+    group: str | None = None,
+    seed: int | None = None,
 ) -> Prediction:
     """Write what a model predicts for rows, which need no labels, to an `.npz` or a `.csv`.
 
     Of classes it is the likeliest and the probabilities, of labels those that hold and their probabilities, else the
-    outputs as they are; `rows` numbers them. Which rows: as `evaluate`. Without a loss that tells what the outputs are,
-    they are what the signature gives, or the tensor that no other op reads.
+    outputs as they are; `rows` numbers them. Without a loss that tells what the outputs are,
+    they are what the signature gives, or the tensor that no other op reads. Where no split is named, these are the test
+    rows, else the file's validation rows, else all.
 
     Args:
         model: The model, which is not changed.
         data: A path, or one of the other sources of rows.
         output: A file that ends in `.npz` or `.csv`.
         split: "train", "valid" or "test".
-        valid: How many of the first training rows were held out, which are then the validation rows.
+        valid: Which of the training rows were held out: 60, 20%, first:5000; what the model's run says if not given.
+        group: The column of rows that were held out together.
+        seed: The random seed of that draw.
         tensor: What to predict with instead.
         roles: Names of tensors by role, where they are not found in the graph.
         callbacks: One callback or several; they are passed the rows and what was done to them.
@@ -99,7 +105,8 @@ def predict(
         inputs = ", ".join(of_result.inputs)
         raise GraphError(f"{graph.source}: {result.tensor} depends on none of the inputs {inputs}; specify `tensor`")
     bound = Bound(model, replace(known, inputs=of_result.inputs, training=of_result.training))
-    bound = bound.with_evaluation_rows(data, split, valid, features, labels=False)
+    which = Which(split, valid, group, seed, judge=False)
+    bound = bound.with_evaluation_rows(data, which, features, labels=False)
     rows = bound.splits[0]
     CallbackList(callbacks).on_data([rows])
     arrays = bound.feeds(rows)
@@ -107,9 +114,8 @@ def predict(
     means = meaning(graph, known, result.tensor) or MEANINGS["difference"]
 
     def predictions() -> Iterator[Columns]:
-        first = next(iter(rows.stored.values())).first_row
         for part, (outputs,) in stream.over(arrays, rows.rows):
-            numbers = np.arange(first + part.start, first + part.stop)
+            numbers = rows.numbers[part]
             yield {"rows": numbers, **means.columns(_numbers(stream, outputs, len(numbers)))}
 
     shapes = write_predictions(path, predictions(), overwrite)

@@ -42,7 +42,7 @@ def test_filled_once_and_found_after(shell: Any, small: Path, data: Path, tmp_pa
 def test_the_features_are_the_frozen_layers_outputs(
     cache: Callable[..., dict[str, Any]], small: Path, data: Path, new_session: Any
 ) -> None:
-    found = cache()
+    found = cache(small, data, "hidden[12]", "--valid", "last:10%")
     (features,) = (np.load(path, allow_pickle=False) for path in Path(found["path"]).glob("*.npy"))
     x = np.load(data, allow_pickle=False)["x_train"]
     elu = new_session(small, small).run("dnn/hidden2/Elu:0", {"X:0": x})

@@ -119,7 +119,15 @@ SAID: dict[str, Any] = {
     **{"optimizer": "momentum(0.01)", "lr": "0.01", "lr-decay-per-layer": "0.5", "schedule": "cosine(100)"},
     **{"warmup": "3", "l1": "0.1", "l2": "hidden1=0.1", "max-norm": "2.5", "clip-value": "1.5", "clip-norm": "0.1"},
     **{"clip-global-norm": "1e-30", "objective": "softmax", "class-weight": "1=2.0", "label-smoothing": "0.1"},
-    **{"epochs": "3", "batch-size": "7", "valid": "9", "early-stopping": "4", "keep": "last", "cache": None},
+    **{
+        "epochs": "3",
+        "batch-size": "7",
+        "valid": "9",
+        "group": "g",
+        "early-stopping": "4",
+        "keep": "last",
+        "cache": None,
+    },
     **{"cache-dir": "kept here", "augment": "flip()", "cache-augment": "2", "image-shape": "2,2,1"},
     **{"features": "X = float(4)", "save-every": "2 epochs", "keep-checkpoints": "1", "threads": "1", "seed": "3"},
     **{"inputs": "X", "labels": "y", "logits": "logits", "loss": "loss", "accuracy": "acc", "training": "training"},
@@ -148,7 +156,7 @@ def test_every_option_comes_back_from_a_report(
     typed = [word for name, value in said.items() for word in (f"--{name}", value) if word is not None]
     shell.run("finetune", small, "--data", "d.npz", *typed, "-o", tmp_path / "o", exit_code=2)
     flat = asked[0][0].flat()
-    facts = {"model": str(small), "data": {"path": "d.npz", "fingerprint": {}}}
+    facts = {"model": str(small), "data": {"path": "d.npz", "fingerprint": {}, "held_out": None}}
     own = {"overwrite": True, "resume": True, "plot": "curves.png", "tensorboard": "events"}
     write_report(tmp_path / "o", {**facts, "options": {**flat, **own}})
     shell.run("finetune", "--config", tmp_path / "o.run.json", "-o", tmp_path / "again", exit_code=2)

@@ -32,8 +32,8 @@ def scores(path: Path, x: Any, y: Any) -> tuple[float, float]:
         ([], "test", slice(None)),
         (["--split", "test"], "test", slice(None)),
         (["--split", "train"], "train", slice(None)),
-        (["--split", "valid", "--valid", "40"], "train", slice(0, 40)),
-        (["--split", "train", "--valid", "40"], "train", slice(40, None)),
+        (["--split", "valid", "--valid", "first:40"], "train", slice(0, 40)),
+        (["--split", "train", "--valid", "first:40"], "train", slice(40, None)),
     ],
 )
 def test_the_rows_that_are_asked_for(

@@ -12,6 +12,7 @@ from ckpttool.core.errors import DataError, MissingFile
 from ckpttool.core.tensors import BY_NAME
 from ckpttool.data import dataset
 from ckpttool.data.dataset import InputSpec, Split, Wanted, check_labels, empty_classes, open_data
+from ckpttool.data.held_out import HeldOut
 
 PIXELS = InputSpec("X", (None, 784), BY_NAME["float32"])
 DIGITS = InputSpec("y", None, BY_NAME["int32"])
@@ -20,7 +21,8 @@ FIXTURES = Path(__file__).parents[2] / "fixtures"
 
 
 def training_splits(path: Path, inputs: list[InputSpec], labels: InputSpec | None, valid: int | None) -> Any:
-    return dataset.training_splits(path, Wanted(tuple(inputs), labels), valid)
+    held_out = HeldOut.parse(None if valid is None else f"first:{valid}")
+    return dataset.training_splits(path, Wanted(tuple(inputs), labels), held_out)
 
 
 def evaluation_split(path: Path, inputs: list[InputSpec], labels: InputSpec | None, *which: Any, **more: Any) -> Split:
@@ -73,18 +75,20 @@ def test_bytes_become_floats_as_the_chapter_makes_them_and_the_first_rows_are_he
     assert valid.notes[0] == "validation: the first 5 of 20 training rows"
 
 
-def test_without_a_number_the_last_tenth_is_held_out(tmp_path: Path) -> None:
-    path = save(tmp_path / "d.npz", X=pairs(30), y=np.arange(30))
+def test_without_a_number_a_tenth_is_drawn_by_class(tmp_path: Path) -> None:
+    path = save(tmp_path / "d.npz", X=pairs(30), y=np.arange(30) // 10)
     train, valid = training_splits(path, [PAIRS], InputSpec("y", (None,), BY_NAME["int64"]), None)
-    np.testing.assert_array_equal(valid.inputs["X"], pairs(30)[27:])
-    assert (train.rows, valid.notes) == (27, ("validation: the last tenth, 3 of 30 rows",))
+    assert valid.labels is not None and valid.labels.tolist() == [0, 1, 2]
+    np.testing.assert_array_equal(valid.inputs["X"], pairs(30)[valid.numbers])
+    np.testing.assert_array_equal(train.inputs["X"], np.delete(pairs(30), valid.numbers, axis=0))
+    assert valid.notes[0] == "validation: 3 of 30 rows, drawn by class with seed 42"
 
 
 def test_validation_rows_of_the_file_come_first_and_an_unused_number_is_said(tmp_path: Path) -> None:
     path = save(tmp_path / "d.npz", x_train=pairs(4), x_valid=pairs(2))
     train, valid = training_splits(path, [PAIRS], None, valid=3)
     assert (train.rows, valid.rows, train.labels) == (4, 2, None)
-    assert valid.notes == ("validation: x_valid of the file; `valid` 3 is not used",)
+    assert valid.notes[0] == "validation: x_valid of the file; `valid` first:3 is not used"
 
 
 def test_evaluation_takes_test_rows_then_validation_rows_then_all(tmp_path: Path) -> None:
@@ -98,8 +102,6 @@ def test_evaluation_takes_test_rows_then_validation_rows_then_all(tmp_path: Path
     assert evaluated("x_train") == ("train", 1)
     assert evaluated("X") == ("all", 1)
     assert evaluated("x_test", "x_train", split="train") == ("train", 2)
-    assert evaluated("x_test", "y_test", "x_train", split="train", valid=1) == ("train", 2)
-    assert evaluated("x_test", "y_test", "x_train", split="valid", valid=1) == ("valid", 1)
 
 
 def test_a_split_that_the_file_does_not_have_is_refused(mnist: Path) -> None:
@@ -225,7 +227,7 @@ def test_rows_of_inputs_and_labels_must_be_as_many(tmp_path: Path) -> None:
     assert refusal(path, [PAIRS], DIGITS, 1).startswith("d.npz: x_train has 4 rows, y_train has 0 rows")
 
 
-@pytest.mark.parametrize("valid", [4, 5, 0, -1])
+@pytest.mark.parametrize("valid", [4, 5])
 def test_rows_must_be_left_to_train_on_and_to_validate(tmp_path: Path, valid: int) -> None:
     said = refusal(save(tmp_path / "d.npz", x=pairs(4)), [PAIRS], None, valid)
     assert said == f"d.npz: {valid} of 4 rows for validation, expected 1 to 3"

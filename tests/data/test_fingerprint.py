@@ -10,12 +10,13 @@ from ckpttool.core.tensors import BY_NAME, PIECE, Array
 from ckpttool.data import dataset
 from ckpttool.data.dataset import InputSpec, Split, Wanted
 from ckpttool.data.fingerprint import fingerprint
+from ckpttool.data.held_out import HeldOut
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (12, 4, 4)).astype(np.uint8)
 
 
 def training_splits(path: Path, inputs: list[InputSpec], labels: InputSpec | None, valid: int | None) -> Any:
-    return dataset.training_splits(path, Wanted(tuple(inputs), labels), valid)
+    return dataset.training_splits(path, Wanted(tuple(inputs), labels), HeldOut.parse(valid))
 
 
 def evaluation_split(path: Path, inputs: list[InputSpec], labels: InputSpec | None, *which: Any, **more: Any) -> Split:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from ckpttool.core.errors import GraphError
+from ckpttool.data.held_out import HeldOut
 from ckpttool.model.model import Model
 from ckpttool.training.bound import Bound
 from ckpttool.training.callbacks.callback import Callback
@@ -55,7 +56,7 @@ def test_batch_norm_is_cached_as_inference_computes_it(
     foreign: Callable[..., Path], data: Path, tmp_path: Path, new_session: Any, functional: bool
 ) -> None:
     source = foreign("batch_norm", functional)
-    features = cache(Model.open(source), data, "hidden1", root=tmp_path)
+    features = cache(Model.open(source), data, "hidden1", valid="last:10%", root=tmp_path)
     (array,) = features.arrays.values()
     x = np.load(data, allow_pickle=False)["x_train"]
     session = new_session(source, source)
@@ -75,7 +76,7 @@ def test_a_cut_through_two_paths_keeps_both(new_network: Any, data: Path, tmp_pa
         high = net.dense(net.dense(low, 4, "middle"), 4, "high")
         net.classify(net.dense(net.tf.concat([low, high], 1), 3, "outputs", relu=False), y)
     source = net.save(tmp_path / "skip.ckpt")
-    features = cache(Model.open(source), data, "low|middle", root=tmp_path / "cache")
+    features = cache(Model.open(source), data, "low|middle", valid="last:10%", root=tmp_path / "cache")
     assert set(features.arrays) == {"low/Relu:0", "middle/Relu:0"}
     x = np.load(data, allow_pickle=False)["x_train"]
     for name, array in features.arrays.items():
@@ -102,7 +103,7 @@ def test_a_random_cut_is_refused_with_the_reason(foreign: Callable[..., Path], d
 
 def test_the_features_of_a_split_are_its_rows(model: Model, data: Path, tmp_path: Path) -> None:
     features = cache(model, data, "hidden1", 50, tmp_path)
-    splits = Bound.of(model).with_training_rows(data, 50, None).splits
+    splits = Bound.of(model).with_training_rows(data, HeldOut(50), None).splits
     (whole,) = features.arrays.values()
     for split, rows in zip(splits, (slice(0, 250), slice(250, 300)), strict=True):
         (found,) = features.of(splits, split).values()

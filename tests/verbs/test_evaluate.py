@@ -146,6 +146,7 @@ def test_what_was_done_to_the_rows_is_heard(model: Model, tmp_path: Path) -> Non
     np.savez(tmp_path / "rows.npz", x=np.ones((2, 2, 2), np.uint8), y=np.array([0.0, 2.0]))
     evaluate(model, tmp_path / "rows.npz", callbacks=Listener())
     assert heard == [
+        "all rows: there are no test or validation rows, and no run's report says which were held out",
         "x: [2, 2, 2] reshaped to [2, 4] for X",
         "x: uint8 divided by 255 for the float input X",
         "y: float64 cast to int32 for y",

@@ -115,7 +115,7 @@ def test_rows_on_disk_are_predicted_some_at_a_time(
 
 
 def test_rows_are_numbered_as_in_the_file(model: Model, data: Path, tmp_path: Path) -> None:
-    predict(model, data, tmp_path / "out.csv", split="train", valid=290)
+    predict(model, data, tmp_path / "out.csv", split="train", valid="first:290")
     assert table_of(tmp_path / "out.csv")["row"] == [str(number) for number in range(290, 300)]
 
 

@@ -9,7 +9,15 @@ import click
 from ckpttool.cli.options.config import config_option
 from ckpttool.cli.options.general import json_option, seed_option
 from ckpttool.cli.options.reading import allow_op_option, freeze_option, model_argument
-from ckpttool.cli.options.rows import augment_options, cache_dir_option, data_option, features_option, roles_options
+from ckpttool.cli.options.rows import (
+    augment_options,
+    cache_dir_option,
+    data_option,
+    features_option,
+    group_option,
+    roles_options,
+    valid_option,
+)
 from ckpttool.cli.process import open_to_run
 from ckpttool.cli.show.progress import ProgressPrinter
 from ckpttool.cli.show.tables import print_document
@@ -21,7 +29,8 @@ from ckpttool.verbs import cache as verb
 @freeze_option(required=True)
 @data_option
 @features_option
-@click.option("--valid", type=click.IntRange(min=1), help="Hold out the first N training rows, as finetune will.")
+@valid_option
+@group_option
 @cache_dir_option
 @augment_options
 @seed_option
@@ -34,7 +43,8 @@ def cache(
     freeze: str,
     data: Path,
     features: str | None,
-    valid: int | None,
+    valid: str | None,
+    group: str | None,
     cache_dir: Path | None,
     augment: str | None,
     cache_augment: int | None,
@@ -58,6 +68,7 @@ def cache(
         data,
         freeze,
         valid=valid,
+        group=group,
         root=cache_dir,
         roles=roles,
         callbacks=ProgressPrinter(as_json),

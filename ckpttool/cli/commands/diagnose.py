@@ -9,7 +9,7 @@ import click
 from ckpttool.cli.options.config import config_option
 from ckpttool.cli.options.general import json_option
 from ckpttool.cli.options.reading import allow_op_option, model_argument
-from ckpttool.cli.options.rows import ROLES, data_option, features_option, held_out_option, roles_options
+from ckpttool.cli.options.rows import ROLES, data_option, features_option, held_out_options, roles_options
 from ckpttool.cli.process import open_to_run
 from ckpttool.cli.show.progress import ProgressPrinter
 from ckpttool.cli.show.tables import print_rows
@@ -36,7 +36,7 @@ COLUMNS = (
 @click.option(
     "--rows", type=click.IntRange(min=1), default=1000, show_default=True, help="How many training rows to look at."
 )
-@held_out_option
+@held_out_options
 @roles_options
 @allow_op_option
 @config_option("model", *ROLES)
@@ -46,7 +46,9 @@ def diagnose(
     data: Path,
     features: str | None,
     rows: int,
-    valid: int | None,
+    valid: str | None,
+    group: str | None,
+    seed: int | None,
     roles: Mapping[str, Any],
     allow_op: tuple[str, ...],
     as_json: bool,
@@ -68,6 +70,8 @@ def diagnose(
         data,
         rows=rows,
         valid=valid,
+        group=group,
+        seed=seed,
         roles=roles,
         callbacks=ProgressPrinter(as_json),
         features=features,

@@ -5,7 +5,9 @@ from typing import Any
 
 import click
 
-from ckpttool.cli.options.general import PATH, as_value, together
+from ckpttool.cli.options.general import MAX_SEED, PATH, as_value, together
+from ckpttool.core.errors import PlanError
+from ckpttool.data.held_out import HeldOut
 from ckpttool.runtime.augmentations import Operation
 
 data_option = click.option(
@@ -23,17 +25,51 @@ features_option = click.option(
     help="What .tfrecord records hold: \"X = image('image/encoded', 28, 28, 1); y = int64()\".",
 )
 
-held_out_option = click.option(
-    "--valid", type=click.IntRange(min=1), help="The first N training rows are validation rows."
+
+def _held_out(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
+    """Check what `--valid` says."""
+    try:
+        HeldOut.parse(value)
+    except PlanError as error:
+        raise click.BadParameter(str(error).removeprefix("`valid` "), context, option) from error
+    return value
+
+
+valid_option = click.option(
+    "--valid",
+    metavar="ROWS",
+    callback=_held_out,
+    help="Training rows to hold out for validation: 60 or 20% are drawn, by class; first:5000, last:10% are not. "
+    "A tenth if not given; not used if the data has validation rows.",
 )
+group_option = click.option(
+    "--group",
+    metavar="COLUMN",
+    help="Rows with one value here (a patient) are never on both sides: an array or column, or an expression for the "
+    "names of images.",
+)
+_known = "if not as the report of MODEL's run says"
+held_out_options = together(
+    click.option(
+        "--valid",
+        metavar="ROWS",
+        callback=_held_out,
+        help=f"Which training rows were held out, {_known}: 20%, first:5000.",
+    ),
+    click.option("--group", metavar="COLUMN", help="The column of rows that were held out together."),
+    click.option("--seed", type=click.IntRange(0, MAX_SEED), help=f"What the rows were drawn with, {_known}."),
+)
+"""How rows were held out: `--valid`, `--group` and `--seed`."""
 
 split_options = together(
     click.option(
-        "--split", type=click.Choice(["train", "valid", "test"]), help="Which rows: test, else valid, else all."
+        "--split",
+        type=click.Choice(["train", "valid", "test"]),
+        help="Which rows: test, else valid, else all.",
     ),
-    held_out_option,
+    held_out_options,
 )
-"""`--split` and `--valid`, which say together which rows of the data a command takes."""
+"""`--split` and how rows were held out, which say together which rows of the data a command takes."""
 
 cache_dir_option = click.option(
     "--cache-dir", metavar="DIR", type=PATH, help="Where features are kept; the user's cache folder if not given."

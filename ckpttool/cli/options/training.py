@@ -6,7 +6,14 @@ import click
 
 from ckpttool.cli.options.general import PATH, Decorator, as_value, seed_option, together
 from ckpttool.cli.options.reading import PATTERN, freeze_option
-from ckpttool.cli.options.rows import augment_options, cache_dir_option, features_option, roles_options
+from ckpttool.cli.options.rows import (
+    augment_options,
+    cache_dir_option,
+    features_option,
+    group_option,
+    roles_options,
+    valid_option,
+)
 from ckpttool.core.errors import PlanError
 from ckpttool.runtime.objectives import Loss, Objective
 from ckpttool.runtime.optimizers import Optimizer
@@ -105,7 +112,8 @@ _epochs = click.option(
 )
 _batches = together(
     click.option("--batch-size", type=click.IntRange(min=1), default=200, show_default=True, help="Rows per step."),
-    click.option("--valid", type=click.IntRange(min=1), help="Hold out the first N training rows for validation."),
+    valid_option,
+    group_option,
 )
 _kept = together(
     click.option(

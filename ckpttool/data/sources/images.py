@@ -1,8 +1,10 @@
 """A folder of images: a folder for each class, or `train/CLASS`, `valid/CLASS`, `test/CLASS`; any size, resized.
 
-Where no labels are wanted, the images may lie in the folder itself.
+Where no labels are wanted, the images may lie in the folder itself. Images have no columns: their groups are told by
+what a regular expression finds in their names, so that `p[0-9]+` takes `p07_left.png` and `p07_right.png` as of one.
 """
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -11,7 +13,8 @@ import numpy as np
 
 from ckpttool.core.errors import DataError, MissingDependency, PlanError
 from ckpttool.core.tensors import Array
-from ckpttool.data.files import DataFile, Wanted
+from ckpttool.data.drawing import group_keys
+from ckpttool.data.files import GROUP, DataFile, Wanted
 from ckpttool.data.staging import RowWriter, staged
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
@@ -43,12 +46,16 @@ def read(path: Path, wanted: Wanted) -> DataFile:
 
     def write(folder: Path) -> list[str]:
         for split, place in parts.items():
-            _write(folder, f"_{split}" if split else "", place, classes, shape)
+            suffix = f"_{split}" if split else ""
+            files = _write(folder, suffix, place, classes, shape)
+            if wanted.group is not None:
+                np.save(folder / f"{GROUP}{suffix}.npy", _groups(path, files, wanted.group))
         numbered = ", ".join(f"{name} = {number}" for number, name in enumerate(classes))
         order = "images: in the order of their names" if classes == [_NO_CLASS] else f"classes: {numbered}"
         return [order, f"images: resized to {' x '.join(map(str, shape))}"]
 
-    arrays, notes = staged(_images(path), {"images": shape}, write)
+    how = {"images": shape, **({"group": wanted.group} if wanted.group else {})}
+    arrays, notes = staged(_images(path), how, write)
     return DataFile(path, arrays, notes)
 
 
@@ -84,7 +91,22 @@ def _classes(path: Path, parts: dict[Any, Path]) -> list[str]:
     return first
 
 
-def _write(folder: Path, suffix: str, place: Path, classes: list[str], shape: tuple[int, int, int]) -> None:
+def _groups(path: Path, files: list[Path], pattern: str) -> Array:
+    """Return the group of each image: what the pattern finds in its name, or its first parenthesis there."""
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise PlanError(f"`group` {pattern!r} is no regular expression for the names of images: {error}") from error
+    found = [compiled.search(file.name) for file in files]
+    if None in found:
+        name = files[found.index(None)].relative_to(path)
+        raise DataError(f"{path}: `group` {pattern!r} finds nothing in {name}; it is a regular expression for names")
+    return group_keys(np.array([(match[1] if compiled.groups else match[0]) or "" for match in found if match]))
+
+
+def _write(folder: Path, suffix: str, place: Path, classes: list[str], shape: tuple[int, int, int]) -> list[Path]:
+    """Write the images and labels of a split; return the images' paths in their order."""
+    every: list[Path] = []
     with (
         RowWriter(folder / f"x{suffix}.npy", shape, np.uint8) as images,
         RowWriter(folder / f"y{suffix}.npy", (), np.int64) as labels,
@@ -96,6 +118,8 @@ def _write(folder: Path, suffix: str, place: Path, classes: list[str], shape: tu
             for file in files:
                 images.append(pixels(file, str(file), shape)[np.newaxis])
                 labels.append(np.array([number]))
+            every += files
+    return every
 
 
 def pixels(file: Path | IO[bytes], name: str, shape: tuple[int, int, int]) -> Array:

@@ -136,6 +136,7 @@ def seen_fields(path: Path, wanted: Wanted) -> dict[str, Field]:
     if first is None:
         raise DataError(f"{path} has no records")
     features = features_of(path, 0, first)
+    features = {name: feature for name, feature in features.items() if name != wanted.group}
     kinds = {name: str(feature.WhichOneof("kind")) for name, feature in features.items()}
     unclear = [name for name, kind in kinds.items() if kind == "bytes_list"]
     if unclear:

@@ -1,7 +1,7 @@
 """Tables: rows of named columns, as CSV and Parquet hold them, made into inputs and labels.
 
 Columns that bear placeholders' names are theirs. Where the model has one input that no column is named for, it takes
-all columns but those of the labels and of `split`, in their order.
+all columns but those of the labels, of groups and of `split`, in their order.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,7 +13,8 @@ import numpy as np
 
 from ckpttool.core.errors import DataError
 from ckpttool.core.tensors import Array
-from ckpttool.data.files import Wanted
+from ckpttool.data.drawing import group_keys
+from ckpttool.data.files import GROUP, Wanted
 from ckpttool.data.staging import RowWriter
 
 Batch = Mapping[str, Array]
@@ -34,10 +35,11 @@ class Table:
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns go where: those of each input by the array's name, and that of the labels."""
+    """Which columns go where: those of each input by the array's name, that of the labels, and that of groups."""
 
     inputs: Mapping[str, Sequence[str]]
     labels: str | None
+    group: str | None = None
 
 
 def chosen_columns(table: Table, wanted: Wanted) -> Columns:
@@ -51,17 +53,18 @@ def chosen_columns(table: Table, wanted: Wanted) -> Columns:
         names, expected = ", ".join(table.columns), ", ".join(wanted.label_names())
         raise DataError(f"{table.path}: no column of labels, expected one named {expected}; found {names}")
     used = labels if wanted.labels else None
-    others = [name for name in table.columns if name not in (labels, SPLIT)]
+    group = wanted.group if wanted.group in table.columns else None
+    others = [name for name in table.columns if name not in (labels, SPLIT, group)]
     own = {
         spec.name: [name for name in (spec.name, spec.name.rpartition("/")[2]) if name in others]
         for spec in wanted.inputs
     }
     if len(wanted.inputs) <= 1 and not any(own.values()):
-        return Columns({"x": others}, used)
+        return Columns({"x": others}, used, group)
     missing = [name for name, names in own.items() if not names]
     if missing:
         raise DataError(f"{table.path}: no column for the input {missing[0]}; found {', '.join(table.columns)}")
-    return Columns({name: names[:1] for name, names in own.items()}, used)
+    return Columns({name: names[:1] for name, names in own.items()}, used, group)
 
 
 def write_tables(folder: Path, tables: Mapping[str | None, Sequence[Table]], wanted: Wanted) -> list[str]:
@@ -152,6 +155,9 @@ def _arrays(table: Table, batch: Batch, columns: Columns, classes: list[str] | N
     arrays = {name: _joined(table, batch, used, row) for name, used in columns.inputs.items()}
     if columns.labels is not None:
         arrays["y"] = _labels(table, batch, columns.labels, classes, row)
+    if columns.group is not None:
+        _refuse_missing(table, columns.group, batch[columns.group].astype(str) == "", row)
+        arrays[GROUP] = group_keys(batch[columns.group])
     return arrays
 
 

@@ -10,7 +10,8 @@ import numpy as np
 from ckpttool.core.call_text import nearest
 from ckpttool.core.errors import DataError
 from ckpttool.core.tensors import Array
-from ckpttool.data.files import DataFile, Wanted, by_split
+from ckpttool.data.drawing import group_keys
+from ckpttool.data.files import GROUP, DataFile, Wanted, by_split
 from ckpttool.data.sources.images import pixels
 from ckpttool.data.sources.records import Field, features_of, parse_fields, records, seen_fields
 from ckpttool.data.staging import RowWriter, staged
@@ -39,6 +40,8 @@ def read(path: Path, wanted: Wanted) -> DataFile:
     files = {split: [file for file in some if _MARK in file.name] for split, some in files.items()}
     every = [file for some in files.values() for file in some]
     fields = seen_fields(every[0], wanted) if wanted.features is None else parse_fields(wanted.features)
+    if wanted.group is not None:
+        fields[GROUP] = Field(wanted.group, "group", (), "int64")
 
     def write(folder: Path) -> list[str]:
         for split, some in files.items():
@@ -83,7 +86,7 @@ def _value(path: Path, number: int, features: Mapping[str, Feature], field: Fiel
         raise DataError(f"{path} record {number} has no feature {field.feature}{nearest(field.feature, features)}")
     feature = features[field.feature]
     wanted = {"float": "float_list", "int64": "int64_list"}.get(field.kind, "bytes_list")
-    if feature.WhichOneof("kind") != wanted:
+    if field.kind != "group" and feature.WhichOneof("kind") != wanted:
         raise DataError(f"{path} record {number}: {field.feature} is a {feature.WhichOneof('kind')}, not a {wanted}")
     try:
         return _READERS[field.kind](feature, field, path, number)
@@ -114,10 +117,17 @@ def _image(feature: Feature, field: Field, path: Path, number: int) -> Array:
     return pixels(io.BytesIO(b"".join(feature.bytes_list.value)), name, (height, width, channels))
 
 
+def _group(feature: Feature, field: Field, path: Path, number: int) -> Array:
+    kind = feature.WhichOneof("kind")
+    values = getattr(feature, kind).value if kind else ()
+    return group_keys(np.array([" ".join(map(str, values))])).reshape(())
+
+
 _READERS: dict[str, Callable[[Feature, Field, Path, int], Array]] = {
     "float": _floats,
     "int64": _integers,
     "bytes": _raw,
     "image": _image,
+    "group": _group,
 }
 """How a feature is read, by the kind of its field."""

@@ -11,15 +11,22 @@ import pytest
 
 from ckpttool.core.errors import CkptError, DataError, MissingFile, PlanError, UnknownName
 from ckpttool.core.tensors import BY_NAME
+from ckpttool.data import dataset
 from ckpttool.data import rows as rows_module
-from ckpttool.data.dataset import InputSpec, Wanted, evaluation_split, training_splits
+from ckpttool.data.dataset import InputSpec, Split, Wanted, evaluation_split
 from ckpttool.data.files import open_data
+from ckpttool.data.held_out import HeldOut
 
 WANTED = Wanted((InputSpec("X", (None, 4), BY_NAME["float32"]),), InputSpec("y", (None,), BY_NAME["int32"]))
 IMAGES = Wanted((InputSpec("X", (None, 4, 4, 3), BY_NAME["float32"]),), InputSpec("y", (None,), BY_NAME["int32"]))
 RANDOM = np.random.default_rng(3)
 X = {name: RANDOM.normal(size=(count, 4)).astype(np.float32) for name, count in (("train", 30), ("test", 7))}
 Y = {name: RANDOM.integers(0, 3, len(x)) for name, x in X.items()}
+
+
+def training_splits(path: Path, wanted: Wanted, first: int | None) -> tuple[Split, Split]:
+    """Hold out the first rows, a tenth by chance without a number."""
+    return dataset.training_splits(path, wanted, HeldOut.parse(None if first is None else f"first:{first}"))
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,149 @@
+"""Drawing: some of many rows by chance, with each class in its share, and with groups of rows kept together."""
+
+import hashlib
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ckpttool.core.errors import DataError
+from ckpttool.core.tensors import Array
+
+_DRAW = 0x68656C64
+"""Sets the draw's random numbers apart from those of an epoch's order, which follow from the same seed."""
+FEW_VALUES = 5
+"""Rows for each value that whole numbers have at least, on average, where they may be classes or something counted."""
+
+Numbers = NDArray[np.int64]
+
+
+def shuffled(count: int, seed: int) -> Numbers:
+    """Return the numbers below `count` in an order that follows from the seed alone, under any version of NumPy.
+
+    >>> shuffled(5, 42).tolist() == shuffled(5, 42).tolist()
+    True
+    """
+    order: Numbers = np.argsort(np.random.PCG64([seed, _DRAW]).random_raw(count), kind="stable")
+    return order
+
+
+def draw(rows: int, count: int, classes: Numbers | None, seed: int) -> Numbers:
+    """Return the numbers of `count` of the rows, ascending; with classes, each has its share of them.
+
+    A class of two rows or more is on both sides where the count allows it.
+
+    >>> draw(10, 2, np.array([0] * 5 + [1] * 5), 42).tolist()
+    [1, 5]
+    """
+    order = shuffled(rows, seed)
+    if classes is None:
+        return np.sort(order[:count])
+    _, codes, sizes = np.unique(classes, return_inverse=True, return_counts=True)
+    by_class = order[np.argsort(codes[order], kind="stable")]
+    firsts = np.cumsum(sizes) - sizes
+    places = np.arange(rows) - np.repeat(firsts, sizes)
+    drawn: Numbers = by_class[places < np.repeat(shares(sizes, count, seed), sizes)]
+    return np.sort(drawn)
+
+
+def shares(sizes: Numbers, count: int, seed: int) -> Numbers:
+    """Return how many of `count` each class gets: in proportion to its size, and none or all only where it must be.
+
+    >>> shares(np.array([90, 9, 1]), 10, 42).tolist()
+    [9, 1, 0]
+    """
+    exact = sizes * (count / sizes.sum())
+    least = np.minimum(1, sizes - 1)
+    least = least if least.sum() <= count else np.zeros_like(sizes)
+    most = sizes - 1 if (sizes - 1).sum() >= count else sizes
+    given: Numbers = np.clip(np.floor(exact + 1e-9).astype(np.int64), least, most)
+    ties = shuffled(len(sizes), seed)
+    while missing := count - int(given.sum()):
+        step = 1 if missing > 0 else -1
+        open_ = np.flatnonzero(given < most if step > 0 else given > least)
+        wanting = open_[np.lexsort((ties[open_], step * (given - exact)[open_]))]
+        given[wanting[: abs(missing)]] += step
+    return given
+
+
+def draw_groups(count: int, classes: Numbers | None, groups: Array, seed: int) -> tuple[Numbers, str]:
+    """Return the numbers of about `count` rows that are whole groups, ascending, and how many of the groups these are.
+
+    Groups are taken in a random order, each that brings the rows, and those of each class, nearer to their shares.
+
+    >>> held, said = draw_groups(2, None, np.array(["a", "a", "b", "b", "c", "c"]), 42)
+    >>> len(held), said
+    (2, '1 of 3 groups')
+
+    Raises:
+        DataError: all rows are of one group.
+    """
+    _, members = np.unique(groups, return_inverse=True)
+    total = int(members.max()) + 1
+    if total < 2:
+        raise DataError("all rows are of one group, so none can be held out: expected two groups or more")
+    codes = np.zeros(len(members), np.int64) if classes is None else np.unique(classes, return_inverse=True)[1]
+    lack = np.bincount(codes) * (count / len(members))
+    pairs, of_pair = np.unique(members * (int(codes.max()) + 1) + codes, return_counts=True)
+    group_of_pair, class_of_pair = np.divmod(pairs, int(codes.max()) + 1)
+    starts = np.searchsorted(group_of_pair, np.arange(total + 1))
+    held: list[int] = []
+    nearest = (np.inf, 0)
+    for group in shuffled(total, seed).tolist():
+        part = slice(starts[group], starts[group + 1])
+        these, rows = class_of_pair[part], of_pair[part]
+        size, left = int(rows.sum()), float(lack.sum())
+        farther = float((rows * (rows - 2 * lack[these])).sum()) + size * (size - 2 * left)
+        nearest = min(nearest, (farther, group))
+        if farther < 0 and len(held) < total - 1:
+            lack[these] -= rows
+            held.append(group)
+    held = held or [nearest[1]]
+    return np.flatnonzero(np.isin(members, held)), f"{len(held)} of {total} groups"
+
+
+def group_keys(values: Array) -> Numbers:
+    """Return a whole number for each value, a text or a number, the same wherever it is met.
+
+    >>> bool(group_keys(np.array(["a", "b", "a"]))[2] == group_keys(np.array(["a"]))[0])
+    True
+    """
+    unique, places = np.unique(values.astype(str), return_inverse=True)
+    digests = [hashlib.blake2b(text.encode(), digest_size=8).digest() for text in unique.tolist()]
+    keys: Numbers = np.frombuffer(b"".join(digests), "<i8").astype(np.int64)[places]
+    return keys
+
+
+def classes_of(labels: Any, whole: bool) -> Numbers | None:
+    """Return a class for each row, by which a draw can go: its label, or the rarest of several; None for amounts.
+
+    Whole numbers are classes where they are known to be (`whole`), or where each comes often enough.
+
+    >>> classes_of(np.array([[0, 1], [1, 0]]), False).tolist(), classes_of(np.array([0.5, 1.5]), False)
+    ([1, 0], None)
+    """
+    labels = np.asarray(labels)
+    labels = labels.reshape(len(labels)) if labels.size == len(labels) else labels
+    if labels.ndim == 2:
+        return _of_several(labels)
+    if labels.ndim != 1 or labels.dtype.kind not in "biuf" or not np.isfinite(labels).all():
+        return None
+    if labels.dtype.kind == "f" and not np.array_equal(labels, np.round(labels)):
+        return None
+    values, codes = np.unique(labels, return_inverse=True)
+    if not (whole or len(values) <= 2 or len(values) * FEW_VALUES <= len(labels)):
+        return None
+    return np.asarray(labels, np.int64) if np.array_equal(values, values.astype(np.int64)) else codes
+
+
+def _of_several(labels: Array) -> Numbers | None:
+    """Return the likeliest of each row's shares, or the rarest of the labels that hold, -1 where none does."""
+    numbers = labels.astype(np.float64)
+    likeliest: Numbers = numbers.argmax(axis=1)
+    if numbers.min() >= 0 and np.allclose(numbers.sum(axis=1), 1, atol=1e-3):
+        return likeliest
+    if not np.isin(labels, (0, 1)).all():
+        return None
+    rare = np.argsort(labels.sum(axis=0, dtype=np.int64), kind="stable")
+    holds = labels[:, rare].astype(bool)
+    return np.where(holds.any(axis=1), rare[holds.argmax(axis=1)], -1)

@@ -1,0 +1,146 @@
+"""Held-out rows: which of the training rows are kept back to judge by, as `valid`, `group` and a seed say it.
+
+A draw follows from the seed, the labels and the groups alone, so the rows are found again wherever these are the same;
+a run's report has the rule, and a digest of the row numbers that it gave.
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from ckpttool.core.errors import DataError, FormatError, PlanError
+
+if TYPE_CHECKING:
+    from ckpttool.core.tensors import Array
+    from ckpttool.data.drawing import Numbers
+
+Place = Literal["drawn", "first", "last"]
+TENTH = Fraction(1, 10)
+SEED = 42
+_VALID = re.compile(r"(?:(?P<place>first|last):)?(?P<number>\d+(?:\.\d+)?)(?P<percent>%)?")
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """A rule: how many rows, or which share of them, drawn or at one end, and what a draw follows from.
+
+    `group` names a column of which all rows with one value stay on one side.
+
+    >>> str(HeldOut()), str(HeldOut.parse("first:5000")), HeldOut.parse("12.5%").count(300)
+    ('10%', 'first:5000', 37)
+    """
+
+    part: int | Fraction = TENTH
+    place: Place = "drawn"
+    group: str | None = None
+    seed: int = SEED
+
+    @classmethod
+    def parse(cls, valid: int | str | None, group: str | None = None, seed: int = SEED) -> Self:
+        """Read a number, a share `20%`, either with `first:` or `last:` before it; None is a tenth.
+
+        Raises:
+            PlanError: it is none of these, or groups are named for rows that are not drawn.
+        """
+        match = _VALID.fullmatch("10%" if valid is None else str(valid).replace(" ", ""))
+        number = Fraction(Decimal(match["number"])) if match else Fraction(0)
+        share = bool(match and match["percent"])
+        if match is None or not (0 < number < 100 if share else number >= 1 and number.denominator == 1):
+            raise PlanError(
+                f"`valid` {valid!r}: expected a number of rows or a share such as 20%, or first:5000, last:10%"
+            )
+        place: Place = {"first": "first", "last": "last"}.get(match["place"], "drawn")  # type: ignore[assignment]
+        if group is not None and place != "drawn":
+            raise PlanError(
+                f"`valid` {valid} takes rows by their places, `group` needs them drawn: leave one of them out"
+            )
+        return cls(number / 100 if share else int(number), place, group, seed)
+
+    def __str__(self) -> str:
+        """Return what `parse` reads."""
+        text = str(self.part) if isinstance(self.part, int) else f"{float(self.part * 100)!r}%".replace(".0%", "%")
+        return text if self.place == "drawn" else f"{self.place}:{text}"
+
+    def count(self, rows: int) -> int:
+        """Return how many of so many rows are held out."""
+        return self.part if isinstance(self.part, int) else max(1, int(rows * self.part))
+
+    def sides(self, rows: int, classes: "Numbers | None", groups: "Array | None") -> "Sides":
+        """Choose rows, by their classes and groups where there are some.
+
+        Raises:
+            DataError: none would be left on one side.
+        """
+        import numpy as np
+
+        from ckpttool.data.drawing import draw, draw_groups
+
+        count = self.count(rows)
+        if not 0 < count < rows:
+            raise DataError(f"{count} of {rows} rows for validation, expected 1 to {rows - 1}")
+        if self.place != "drawn":
+            held = np.arange(count) if self.place == "first" else np.arange(rows - count, rows)
+            return Sides(self, held, rows, f"the {self.place} {count} of {rows} training rows")
+        stratified = " by class" if classes is not None else ""
+        if groups is None:
+            return Sides(
+                self, draw(rows, count, classes, self.seed), rows, f"{count} of {rows} rows, drawn{stratified}"
+            )
+        held, of_groups = draw_groups(count, classes, groups, self.seed)
+        text = f"{len(held)} of {rows} rows, {of_groups} by {self.group}, drawn{stratified}"
+        return Sides(self, held, rows, text)
+
+    def asks(self) -> list[str]:
+        """Return the parameters that say something else than a tenth by chance, which nobody need have asked for."""
+        part = [f"`valid` {self}"] if (self.part, self.place) != (TENTH, "drawn") else []
+        return [*part, *([f"`group` {self.group}"] if self.group else [])]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what `from_json` reads."""
+        return {"rule": str(self), "group": self.group, "seed": self.seed}
+
+    @classmethod
+    def from_json(cls, facts: Mapping[str, Any]) -> Self:
+        """Read what a report has of a rule.
+
+        Raises:
+            FormatError: it is none.
+        """
+        try:
+            return cls.parse(facts["rule"], facts["group"], int(facts["seed"]))
+        except (KeyError, TypeError, ValueError, PlanError) as error:
+            raise FormatError(f"no rule for held-out rows: {error}") from error
+
+
+@dataclass(frozen=True, eq=False)
+class Sides:
+    """The rows that a rule has chosen of so many, by number and in their order, and how that is said."""
+
+    rule: HeldOut
+    held: "Numbers"
+    rows: int
+    said: str
+
+    @property
+    def kept(self) -> "Numbers":
+        """The rows that are left to train on."""
+        import numpy as np
+
+        kept = np.ones(self.rows, bool)
+        kept[self.held] = False
+        return np.flatnonzero(kept)
+
+    @property
+    def note(self) -> str:
+        """How the rows were chosen, for a person."""
+        seed = f" with seed {self.rule.seed}" if self.rule.place == "drawn" else ""
+        return f"validation: {self.said}{seed}"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the rule and what it gave: enough to get the same rows again, and to see that they are the same."""
+        digest = hashlib.blake2b(self.held.astype("<i8").tobytes(), digest_size=16).hexdigest()
+        return {**self.rule.as_json(), "rows": len(self.held), "of": self.rows, "digest": digest}
