@@ -1,8 +1,8 @@
 """`finetune`: what it prints, writes and proves; every wrong use is one line, and leaves nothing behind."""
 
 import json
-import re
 import os
+import re
 import signal
 from pathlib import Path
 from typing import Any
