@@ -5,6 +5,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from ckpttool.core.notes import notes_about
 from ckpttool.graph.core import Graph
 from ckpttool.model.resolve import Talk, described, graph_path, names_taken, open_either
 from ckpttool.remote.paths import is_remote
@@ -17,8 +18,8 @@ def variable_rows(
 ) -> Iterator[dict[str, Any]]:
     """Yield `{"name", "shape", "dtype", "bytes", "kind"}` of a checkpoint's tensors, by name.
 
-    A graph without a checkpoint has its variables listed, and no values. `say` is told of that, and where a graph lies
-    beside and cannot be read.
+    A graph without a checkpoint has its variables listed, and no values. `say` is told of that, of what else the file
+    holds, and where a graph lies beside and cannot be read.
 
     Args:
         path: A checkpoint, or a graph.
@@ -36,6 +37,9 @@ def variable_rows(
         say(f"{path}: a graph without a checkpoint; these are its variables")
         yield from _graph_rows(tensors, pattern, slots)
         return
+    if pattern is None:
+        for note in notes_about("left out, as it is no tensor that is read", tensors.left_out, most=3):
+            say(note)
     if is_remote(path):  # on a server the graph is often larger than the index that is listed
         kinds = tensors.kinds()
         if graph := graph_path(tensors.path):

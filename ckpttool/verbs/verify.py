@@ -8,6 +8,7 @@ from typing import Any
 from ckpttool import checkpoint
 from ckpttool.checkpoint import prefix_of
 from ckpttool.core.errors import CorruptCheckpoint, FormatError, GraphError
+from ckpttool.core.names import listed
 from ckpttool.graph.core import Graph
 from ckpttool.model.resolve import graph_beside, open_either
 from ckpttool.surgery import verify as checkpoints
@@ -15,7 +16,7 @@ from ckpttool.surgery import verify as checkpoints
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was checked, what is damaged, and (where that was asked) which tensors have changed."""
+    """What was checked, what is damaged, which tensors have changed (where that was asked), and what is no tensor."""
 
     path: Path
     format: str
@@ -24,6 +25,7 @@ class Verdict:
     ops: int
     damaged: tuple[checkpoints.Damage, ...]
     compared: checkpoints.Unchanged | None = None
+    left_out: tuple[str, ...] = ()
 
     @property
     def holds(self) -> bool:
@@ -47,6 +49,7 @@ class Verdict:
             "ops": self.ops,
             "whole": not self.damaged,
             "damaged": [{"name": item.name, "problem": item.why} for item in self.damaged],
+            "left_out": list(self.left_out),
             "unchanged": list(compared.same) if compared else None,
             "changed": [{"name": item.name, "problem": item.why} for item in compared.changed] if compared else None,
         }
@@ -58,7 +61,9 @@ class Verdict:
         result = f"{len(self.damaged)} damaged" if self.damaged else "whole"
         compared = self.compared
         same = f"; {len(compared.same)} unchanged, {len(compared.changed)} changed" if compared else ""
-        return f"{self.path}: {' and '.join(checked)} checked: {result}{same}"
+        entries = f"{len(self.left_out)} entr{'y' if len(self.left_out) == 1 else 'ies'}"
+        left_out = f"; {entries} left out: {listed(self.left_out)}" if self.left_out else ""
+        return f"{self.path}: {' and '.join(checked)} checked: {result}{same}{left_out}"
 
 
 def verdict(path: Path, same: tuple[str, Path] | None = None, tags: Collection[str] | None = None) -> Verdict:
@@ -74,7 +79,8 @@ def verdict(path: Path, same: tuple[str, Path] | None = None, tags: Collection[s
         FormatError: what is there is neither a checkpoint nor a graph.
         UnknownName: the pattern takes nothing.
     """
-    compared = None
+    compared: checkpoints.Unchanged | None = None
+    left_out: tuple[str, ...] = ()
     try:
         opened = open_either(path, tags)
     except CorruptCheckpoint:
@@ -82,11 +88,13 @@ def verdict(path: Path, same: tuple[str, Path] | None = None, tags: Collection[s
     else:
         if isinstance(opened, Graph):
             return Verdict(path, "graph", 0, 0, len(opened.nodes), _damage(opened))
+        left_out = opened.left_out
         if same is not None:
             compared = checkpoints.unchanged(checkpoint.open(same[1]), opened, same[0])
     report = checkpoints.verify(path)
     ops, damaged = _check_graph_beside(prefix_of(path), tags)
-    return Verdict(path, report.format, report.tensors, report.nbytes, ops, (*report.damaged, *damaged), compared)
+    damaged = (*report.damaged, *damaged)
+    return Verdict(path, report.format, report.tensors, report.nbytes, ops, damaged, compared, left_out)
 
 
 def _check_graph_beside(prefix: Path, tags: Collection[str] | None) -> tuple[int, tuple[checkpoints.Damage, ...]]:

@@ -20,8 +20,8 @@ def layers(model: Path, tags: list[str] | None, as_json: bool) -> None:
     """List the layers of MODEL in data-flow order: parameters, output tensor, variables.
 
     MODEL is a .meta file or its checkpoint's prefix, a SavedModel folder, or a GraphDef. Of a checkpoint without a
-    graph the scopes of its weights are listed, without outputs; where no name has a slash, as in PyTorch files, scopes
-    end at a dot. Patterns to paste are printed below.
+    graph the scopes of its weights are listed, without outputs; what follows a name's last slash has scopes that end at
+    dots, as in PyTorch's names. Patterns to paste are printed below.
 
     \b
     Example:

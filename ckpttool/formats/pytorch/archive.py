@@ -1,4 +1,4 @@
-"""The zip file that `torch.save` writes: a pickle, and a member to each storage, as its bytes are.
+"""The zip file that `torch.save` and `torch.jit.save` write: a pickle, and a member to each storage, as its bytes are.
 
 The layout: torch/serialization.py, caffe2/serialize/inline_container.cc.
 """
@@ -6,33 +6,28 @@ The layout: torch/serialization.py, caffe2/serialize/inline_container.cc.
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
-from ckpttool.formats.pytorch.pickle import ForbiddenName, interpret
-from ckpttool.formats.pytorch.records import Storage
-from ckpttool.formats.reading.archive import is_zip, member_names, member_start, members
+from ckpttool.formats.format import Checked
+from ckpttool.formats.pytorch.makers import ForbiddenName, storage
+from ckpttool.formats.pytorch.modules import Classes, Constants, classes_in
+from ckpttool.formats.pytorch.pickle import interpret
+from ckpttool.formats.pytorch.records import Pairs, Storage, Unread
+from ckpttool.formats.reading.archive import is_zip, member_bytes, member_names, member_start, members
 from ckpttool.formats.reading.data_file import ByteRange, CheckpointFile
-from ckpttool.remote import sparse_files
 
 PICKLE = re.compile(r"[^/]+/data\.pkl")
 PICKLE_LIMIT = 64 << 20
-PLAIN_NAME = re.compile(r"[\w./ -]+")
-NAMES = ("OLD", "NEW")
-PROGRAM = "constants.pkl"
-"""What TorchScript's files have beside: they are programs."""
-LEGACY = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")
-"""How the files of PyTorch 0.2 to 1.5 begin: a pickle of a magic number."""
-TAR = re.compile(rb"(sys_info|pickle|storages|tensors)\0.{248,251}ustar", re.DOTALL)
-"""How those of 0.1 begin."""
-
-
-LOAD = "torch.load('{}', map_location='cpu', weights_only=False)"
-WEIGHTS = f"{LOAD}; x = x.state_dict() if hasattr(x, 'state_dict') else x['state_dict']"
-SCRIPT = "torch.jit.load('{}', map_location='cpu').state_dict()"
-"""How PyTorch loads an old file, the weights in a file of other objects, and those of a program."""
+PROGRAM, CODE = "constants.pkl", re.compile(r"code/__torch__[/.]?(.*)[.]py")
+"""What TorchScript's files have beside: constants of a program, and its code, of which only lists of names are read."""
+PACKED = "code/"
+"""Where members are compressed."""
+DATA, CONSTANTS = "data/", "constants/"
+"""Folders of storages."""
 
 
 class TorchArchive:
@@ -42,15 +37,9 @@ class TorchArchive:
         """Read the zip's directory.
 
         Raises:
-            FormatError: it is older than the zip format, a program, a part of a distributed checkpoint, or has members
-                that are not read.
+            FormatError: it is a part of a distributed checkpoint, or has members that are not read.
             CorruptCheckpoint: it is damaged.
         """
-        if is_old(path):
-            raise FormatError(
-                f"{path} is in the format of PyTorch before 1.6, which is not read; where you trust it, this converts "
-                f"it: {_command(path, LOAD)}"
-            )
         if path.suffix == ".distcp":
             raise FormatError(
                 f"{path} is a part of a folder of torch.distributed.checkpoint, which is not read; this makes one file "
@@ -63,33 +52,38 @@ class TorchArchive:
             raise FormatError(f"{path} is not a file of torch.save: it has no data.pkl, or several")
         folder = pickles[0].removesuffix("data.pkl")
         self.members = {name.removeprefix(folder): info for name, info in infos.items()}
-        if PROGRAM in self.members:
-            raise FormatError(
-                f"{path} is a program of TorchScript, which is not read; where you trust it, this takes its weights: "
-                f"{_command(path, SCRIPT)}"
-            )
         order = self.record("byteorder") if "byteorder" in self.members else b"little"
         if order not in (b"little", b"big"):
             raise CorruptCheckpoint(f"{path}: its byteorder is {order[:20]!r}, expected little or big")
         self.big = order == b"big"
 
     def value(self) -> Any:
-        """Return what the pickle holds, as records.
+        """Return what the pickle holds, as records; of a program the constants too, as a dict of both.
 
         Raises:
-            FormatError: it names what no checkpoint needs.
+            FormatError: it names what could act.
             CorruptCheckpoint: it is damaged.
         """
-        data = self.record("data.pkl")
-        try:
-            return interpret(data)
-        except ForbiddenName as error:
-            raise FormatError(
-                f"{self.path}: its pickle names {error}, which is never imported or run here; save the weights alone "
-                f"where you trust it and have that class: {_command(self.path, WEIGHTS)}"
-            ) from error
-        except ValueError as error:
-            raise CorruptCheckpoint(f"{self.path}: its pickle is damaged: {error}") from error
+        value = interpreted(self.path, self.record("data.pkl"), storage)
+        if PROGRAM not in self.members:
+            return value
+        constants = interpreted(self.path, self.record(PROGRAM), _constant)
+        if not isinstance(constants, tuple):
+            raise CorruptCheckpoint(f"{self.path}: its constants are no tuple")
+        return Pairs([("model", value), ("constants", Constants(constants))]) if constants else value
+
+    def classes(self) -> Classes:
+        """Return the parameters and buffers of a program's classes.
+
+        Raises:
+            CorruptCheckpoint: its code is damaged.
+        """
+        listed: dict[str, list[str]] = {}
+        for member in self.members:
+            if found := CODE.fullmatch(member):
+                code = self.record(member).decode(errors="replace")
+                listed |= classes_in(found[1].replace("/", "."), code)
+        return listed
 
     def record(self, name: str) -> bytes:
         """Return a small member's bytes, checked.
@@ -108,7 +102,7 @@ class TorchArchive:
         Raises:
             CorruptCheckpoint: they are not.
         """
-        info = self.members.get(f"data/{storage.key}")
+        info = self.members.get(_member(storage))
         if info is None:
             raise CorruptCheckpoint(f"{self.path}: its pickle names the storage {storage.key}, which is not there")
         if info.file_size != storage.nbytes:
@@ -123,6 +117,9 @@ class TorchArchive:
             CorruptCheckpoint: it is damaged, or the file changed.
         """
         info, running = self.members[member], 0
+        if member.startswith(PACKED) and info.compress_type != zipfile.ZIP_STORED:
+            yield from member_bytes(self.path, info, name)
+            return
         for piece in self.file.stream(name, self._stored(info)):
             running = zlib.crc32(piece, running)
             yield piece
@@ -133,9 +130,21 @@ class TorchArchive:
             )
         self.file.require_unchanged()
 
+    def storage(self, storage: Storage, name: str) -> Iterator[bytes]:
+        """Yield the bytes of a storage, read for what has a name; `stream` says what is raised."""
+        yield from self.stream(_member(storage), name)
+
+    def rest(self, held: Iterable[Storage]) -> Iterator[Checked]:
+        """Check the members that hold no tensor's bytes: storages of what was left out, and what else is damaged."""
+        used = set(map(_member, held))
+        for member in (member for member in self.members if member not in used):
+            checked = Checked.of(member, self.stream(member, member))
+            if checked.problem or member.startswith((DATA, CONSTANTS)):
+                yield checked
+
     def part(self, storage: Storage, name: str, offset: int, size: int) -> Iterator[bytes]:
         """Yield some bytes of a storage, which was checked before."""
-        stored = self._stored(self.members[f"data/{storage.key}"])
+        stored = self._stored(self.members[_member(storage)])
         yield from self.file.stream(name, ByteRange(stored.offset + offset, size))
         self.file.require_unchanged()
 
@@ -145,29 +154,58 @@ class TorchArchive:
         return ByteRange(member_start(self.file, info), info.file_size)
 
 
-def is_torch(path: Path) -> bool:
-    """Return whether a file is one of PyTorch's, new or old."""
+def is_archive(path: Path) -> bool:
+    """Return whether a file is a zip of PyTorch's."""
     if not is_zip(path):
-        return is_old(path)
+        return False
     names = member_names(path)
     return path.suffix in (".pt", ".pth") if names is None else bool(_pickles(names))
 
 
-def is_old(path: Path) -> bool:
-    """Return whether a file is older than PyTorch's zip files."""
-    if not path.is_file():
-        return False
-    with sparse_files.opened(path) as file:
-        start = file.read(512)
-    return start.startswith(LEGACY) or TAR.match(start) is not None
+def interpreted(path: Path, data: bytes | IO[bytes], persistent: Callable[[Any], Any]) -> Any:
+    """Return what a pickle of a file holds, as records; `interpret` has the parameters.
+
+    Raises:
+        FormatError: it names what could act.
+        CorruptCheckpoint: it is damaged.
+    """
+    try:
+        return interpret(data if isinstance(data, bytes) else _Bounded(data), persistent)
+    except ForbiddenName as error:
+        raise FormatError(
+            f"{path}: its pickle names {error}, which is never imported or run here and could act where PyTorch loads "
+            f"this file: no weights need it, so it is not read"
+        ) from error
+    except ValueError as error:
+        raise CorruptCheckpoint(f"{path}: its pickle is damaged: {error}") from error
+
+
+class _Bounded:
+    """A file in which nothing that is read at once is longer than a pickle may be."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.tell = file.tell
+
+    def read(self, size: int) -> bytes:
+        if size > PICKLE_LIMIT:
+            raise ValueError(f"it has a text of {size} bytes, at most {PICKLE_LIMIT} are read")
+        return self._file.read(size)
+
+    def readline(self) -> bytes:
+        return self._file.readline(PICKLE_LIMIT)
+
+
+def _member(storage: Storage) -> str:
+    return storage.key if storage.key.startswith(CONSTANTS) else f"{DATA}{storage.key}"
+
+
+def _constant(description: Any) -> Storage | Unread:
+    """Return the storage that a program's constants mean by an id."""
+    held = storage(description)
+    return replace(held, key=f"{CONSTANTS}{held.key}") if isinstance(held, Storage) else held
 
 
 def _pickles(names: Any) -> list[str]:
     pickles = [name for name in names if PICKLE.fullmatch(name)]
     return pickles if len(pickles) == 1 else []
-
-
-def _command(path: Path, load: str) -> str:
-    """Return the line that converts a file with PyTorch; a name that a shell might take for more is not in it."""
-    old, new = (str(path), str(path.with_name(f"{path.stem}.new.pt"))) if PLAIN_NAME.fullmatch(str(path)) else NAMES
-    return f"""python -c "import torch; x = {load.format(old)}; torch.save(x, '{new}')\""""

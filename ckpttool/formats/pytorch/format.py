@@ -12,9 +12,11 @@ from ckpttool.core.errors import CorruptCheckpoint, FormatError
 from ckpttool.core.tensors import Array, Tensor, TensorSpec
 from ckpttool.formats.format import Checked, Format, Tensors
 from ckpttool.formats.pytorch import tree as torch_tree
-from ckpttool.formats.pytorch.archive import TorchArchive, is_torch
+from ckpttool.formats.pytorch.archive import TorchArchive, is_archive
+from ckpttool.formats.pytorch.legacy import OldFile, is_old
+from ckpttool.formats.pytorch.makers import DTYPES
 from ckpttool.formats.pytorch.numpy_arrays import NumpyArray
-from ckpttool.formats.pytorch.records import DTYPES, View
+from ckpttool.formats.pytorch.records import View
 from ckpttool.formats.reading.archive import RATIO_LIMIT, UNPACKED_LIMIT
 from ckpttool.formats.reading.data_file import gathered, require_truth, swapped
 from ckpttool.formats.safetensors.index import read_index
@@ -33,15 +35,13 @@ class TorchTensors(Tensors):
         """Interpret the pickle, and hold what it says against the members of the zip file.
 
         Raises:
-            FormatError: it needs more than data, is in an older format, or has a tensor that is not read.
+            FormatError: it names what could act where PyTorch loads it, or has members that are not read.
             CorruptCheckpoint: it is damaged.
         """
-        self.archive = TorchArchive(path)
-        value = self.archive.value()
+        self.archive = OldFile(path) if is_old(path) else TorchArchive(path)
+        value, classes = self.archive.value(), self.archive.classes()
         try:
-            content = torch_tree.find(value)
-        except FormatError as error:
-            raise FormatError(f"{path}: {error}") from error
+            content = torch_tree.find(value, classes)
         except ValueError as error:
             raise CorruptCheckpoint(f"{path}: {error}") from error
         self._names = list(content.tensors)
@@ -86,7 +86,7 @@ class TorchTensors(Tensors):
         view = self.views[name]
         size, offset = view.span * view.dtype.itemsize, view.offset * view.dtype.itemsize
         if size == view.storage.nbytes:
-            yield from self.archive.stream(f"data/{view.storage.key}", name)
+            yield from self.archive.storage(view.storage, name)
             return
         self.check(name)
         yield from self.archive.part(view.storage, name, offset, size)
@@ -97,21 +97,17 @@ class TorchTensors(Tensors):
         Raises:
             CorruptCheckpoint: it is damaged.
         """
-        key = self.views[name].storage.key
-        if key not in self._checked:
-            for _ in self.archive.stream(f"data/{key}", name):
+        storage = self.views[name].storage
+        if storage.key not in self._checked:
+            for _ in self.archive.storage(storage, name):
                 pass
-            self._checked.add(key)
+            self._checked.add(storage.key)
 
     def checked(self) -> Iterator[Checked]:
-        """Read every tensor's storage and compare its checksum, then the members that hold no tensor's bytes."""
+        """Read every tensor's storage and compare its checksum, then what holds no tensor's bytes."""
         for name in self:
             yield Checked.of(name, self[name].pieces())
-        held = {f"data/{view.storage.key}" for view in self.views.values()}
-        for member in (member for member in self.archive.members if member not in held):
-            checked = Checked.of(member, self.archive.stream(member, member))
-            if checked.problem or member.startswith("data/"):
-                yield checked
+        yield from self.archive.rest(view.storage for view in self.views.values())
 
     def _pieces(self, name: str) -> Iterator[memoryview]:
         spec = self[name].spec
@@ -188,7 +184,9 @@ class PyTorch(Format):
         if path.is_dir():
             return any(path.glob(f"*{INDEX_SUFFIX}")) or any(path.glob(SINGLE))
         file_or_index = locate(path)
-        return file_or_index is not None and (file_or_index.name.endswith(INDEX_SUFFIX) or is_torch(file_or_index))
+        return file_or_index is not None and (
+            file_or_index.name.endswith(INDEX_SUFFIX) or is_archive(file_or_index) or is_old(file_or_index)
+        )
 
     def open(self, path: Path) -> TorchTensors | ShardedTorch:
         """List the tensors; `TorchTensors` and `ShardedTorch` say what is raised."""

@@ -62,6 +62,7 @@ class NumpyArray:
         sizes_fit = isinstance(shape, tuple) and len(shape) <= RANK_LIMIT
         if not sizes_fit or not all(type(size) is int and size >= 0 for size in shape):
             raise ValueError("an array of NumPy has a shape that cannot be")
+        raw = raw.encode("latin-1") if isinstance(raw, str) else raw  # as Python 2 has its bytes
         self.dtype = kind.dtype if isinstance(raw, bytes) else None
         self.shape, self.big, self.fortran = shape, kind.big, fortran is True
         self.raw = raw if isinstance(raw, bytes) else b""
@@ -100,6 +101,20 @@ def scalar(arguments: tuple[Any, ...]) -> NumpyArray:
         raise ValueError("a scalar of NumPy has no dtype, or no bytes")
     array = NumpyArray()
     array.build((1, (), arguments[0], False, arguments[1]))
+    return array
+
+
+def from_buffer(arguments: tuple[Any, ...]) -> NumpyArray:
+    """Return an array whose bytes come first, as protocol 5 has it: bytes, dtype, shape, order.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if len(arguments) != 4:
+        raise ValueError("an array of NumPy has no dtype, shape or order")
+    raw, kind, shape, order = arguments
+    array = NumpyArray()
+    array.build((1, shape, kind, order == "F", bytes(raw) if isinstance(raw, bytearray) else raw))
     return array
 
 

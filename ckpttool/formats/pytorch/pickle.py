@@ -1,7 +1,7 @@
 """The pickle in a file of PyTorch, interpreted without running anything: opcodes on a small stack of inert records.
 
-The opcodes: Lib/pickletools.py. Those that Python 3 writes at protocols 2 to 5 are taken, and the names of
-`torch_records.KNOWN`; nothing is imported, looked up or called for them.
+The opcodes: Lib/pickletools.py. Those that Python writes at protocols 2 to 5 are taken, and any name that could not
+act where PyTorch loads the file; nothing is imported, looked up or called for one.
 """
 
 import pickletools
@@ -9,28 +9,26 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from ckpttool.core.errors import FormatError
-from ckpttool.formats.pytorch import records
+from ckpttool.formats.pytorch import makers
 from ckpttool.formats.pytorch.numpy_arrays import NumpyArray, NumpyType
-from ckpttool.formats.pytorch.records import KNOWN, Global, Opaque, Pairs
+from ckpttool.formats.pytorch.records import Global, Object, Pairs, Unread, View
 
 OPCODE_LIMIT = 5_000_000
 _MOVED = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 """Modules that protocol 2 calls as Python 2 did."""
 
 
-class ForbiddenName(FormatError):
-    """A pickle names a class or function that checkpoints do not need."""
+def interpret(data: Any, persistent: Callable[[Any], Any] = makers.storage) -> Any:
+    """Return what a pickle holds: numbers, texts, lists, tuples, and the records of `records.py`.
 
-
-def interpret(data: bytes) -> Any:
-    """Return what a pickle holds: numbers, texts, lists, tuples, and the records of `torch_records`.
+    `data` is bytes or a file, of which what follows the pickle is not read. `persistent` returns what an id means that
+    leads out of the pickle.
 
     Raises:
         ValueError: it is damaged, or has an opcode that PyTorch does not write.
-        ForbiddenName: it names what is not known to be needed.
+        ForbiddenName: it names what could act.
     """
-    machine = _Machine()
+    machine = _Machine(persistent)
     try:
         for count, (opcode, argument, _) in enumerate(pickletools.genops(data)):
             if count == OPCODE_LIMIT:
@@ -45,7 +43,8 @@ def interpret(data: bytes) -> Any:
 class _Machine:
     """A stack, the places of marks on it, and what was put aside."""
 
-    def __init__(self) -> None:
+    def __init__(self, persistent: Callable[[Any], Any]) -> None:
+        self.persistent = persistent
         self.stack: list[Any] = []
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
@@ -73,7 +72,7 @@ class _Machine:
         return values
 
     def top(self, *kinds: type) -> Any:
-        """Return the value on top, which is to be changed."""
+        """Return the value on top, which is to be changed: of one of some kinds, or an object, which takes anything."""
         if type(self.stack[-1]) not in kinds:
             raise ValueError(f"{type(self.stack[-1]).__name__} is where {kinds[0].__name__} should be")
         return self.stack[-1]
@@ -100,24 +99,36 @@ def _marked_tuple(machine: _Machine, _: Any) -> None:
     machine.stack.append(tuple(machine.pop_marked()))
 
 
+def _items(machine: _Machine) -> list[Any]:
+    """Return the list on top, or that of an object, whose class may be one of lists or sets."""
+    top: list[Any] | Object = machine.top(list, Object)
+    return top.items if isinstance(top, Object) else top
+
+
+def _pairs(machine: _Machine) -> Pairs:
+    """Return the dict on top, or that of an object, whose class may be one of dicts."""
+    top: Pairs | Object = machine.top(Pairs, Object)
+    return top.pairs if isinstance(top, Object) else top
+
+
 def _append(machine: _Machine, _: Any) -> None:
     value = machine.pop()
-    machine.top(list).append(value)
+    _items(machine).append(value)
 
 
 def _appends(machine: _Machine, _: Any) -> None:
     values = machine.pop_marked()
-    machine.top(list).extend(values)
+    _items(machine).extend(values)
 
 
 def _set_item(machine: _Machine, _: Any) -> None:
     value, key = machine.pop(), machine.pop()
-    machine.top(Pairs).append((key, value))
+    _pairs(machine).append((key, value))
 
 
 def _set_items(machine: _Machine, _: Any) -> None:
     values = machine.pop_marked()
-    machine.top(Pairs).extend(zip(values[::2], values[1::2], strict=True))
+    _pairs(machine).extend(zip(values[::2], values[1::2], strict=True))
 
 
 def _put(machine: _Machine, place: int | None) -> None:
@@ -131,8 +142,7 @@ def _get(machine: _Machine, place: int) -> None:
 def _global(machine: _Machine, name: str) -> None:
     module, _, rest = name.partition(" ")
     name = f"{_MOVED.get(module, module)}.{rest}"
-    if name not in KNOWN:
-        raise ForbiddenName(name)
+    makers.require_harmless(name)
     machine.stack.append(Global(name))
 
 
@@ -145,21 +155,30 @@ def _stack_global(machine: _Machine, _: Any) -> None:
 
 def _reduce(machine: _Machine, _: Any) -> None:
     arguments, called = machine.pop(), machine.pop()
-    if not isinstance(called, Global):
+    if not isinstance(called, (Global, Object)):
         raise ValueError("what is called is no name")
-    machine.stack.append(records.make(called.name, arguments))
+    made = makers.make(called.name, arguments) if isinstance(called, Global) else Object(called.name)
+    machine.stack.append(made)
+
+
+def _new_with_names(machine: _Machine, _: Any) -> None:
+    """Make an object of a class that takes arguments by name, which do not matter."""
+    machine.pop()
+    _reduce(machine, None)
 
 
 def _build(machine: _Machine, _: Any) -> None:
-    """Give arrays of NumPy their state; that of others does not matter (`_metadata` of a state dict)."""
+    """Give an array of NumPy or an object its state; that of others does not matter (`_metadata` of a state dict)."""
     state = machine.pop()
-    built = machine.top(Opaque, Pairs, NumpyArray, NumpyType)
+    built = machine.top(Object, Pairs, NumpyArray, NumpyType, View, Unread, list)
     if isinstance(built, (NumpyArray, NumpyType)):
         built.build(state)
+    elif isinstance(built, Object):
+        built.state = state
 
 
-def _storage(machine: _Machine, _: Any) -> None:
-    machine.stack.append(records.storage(machine.pop()))
+def _persistent(machine: _Machine, _: Any) -> None:
+    machine.stack.append(machine.persistent(machine.pop()))
 
 
 def _nothing(machine: _Machine, _: Any) -> None:
@@ -169,6 +188,7 @@ def _nothing(machine: _Machine, _: Any) -> None:
 VALUES = {
     *("BININT", "BININT1", "BININT2", "LONG1", "LONG4", "BINFLOAT", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
     *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"),
+    *("BINSTRING", "SHORT_BINSTRING"),  # texts of Python 2, which are bytes, as latin-1
 }
 """Opcodes whose argument is a value."""
 STEPS: dict[str, Callable[[_Machine, Any], None]] = {
@@ -198,6 +218,7 @@ STEPS: dict[str, Callable[[_Machine, Any], None]] = {
     "REDUCE": _reduce,
     "NEWOBJ": _reduce,
     "BUILD": _build,
-    "BINPERSID": _storage,
+    "NEWOBJ_EX": _new_with_names,
+    "BINPERSID": _persistent,
 }
 """What each other opcode does."""

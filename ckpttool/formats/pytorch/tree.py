@@ -4,17 +4,18 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from ckpttool.core.errors import FormatError
+from ckpttool.formats.pytorch.modules import TENSORS, Classes, Constants, is_module, members
 from ckpttool.formats.pytorch.numpy_arrays import NumpyArray
-from ckpttool.formats.pytorch.records import Opaque, Pairs, Unread, View
+from ckpttool.formats.pytorch.records import Object, Pairs, Unread, View
 
 Leaf = View | NumpyArray
 """What is a tensor in a tree."""
 
-MODELS = ("state_dict", "model_state_dict", "model_state", "model", "module", "net", "network", "weights")
-"""Keys under which programs keep a model's state dict; the first of them that is there keeps its names."""
+MODELS = ("state_dict", "model_state_dict", "model_state", "model", "module", "net", "network", "weights", "ema")
+"""Keys under which programs keep a model, or its state dict; the first of them that is there keeps its names."""
 TRAINING = re.compile(r"(\w+_)?(optim(izers?)?|schedulers?|scaler|rng)(_\w+)?")
 """Keys under which they keep what training needs: the states of optimizers and random generators."""
+OPTIMIZERS = "torch.optim."
 DEPTH_LIMIT = 100
 VISITS_LIMIT = 1_000_000
 """Values that are looked at; for a few bytes a file can have one list a million times in another."""
@@ -33,19 +34,19 @@ class FoundTensors(NamedTuple):
     left_out: tuple[str, ...]
 
 
-def find(value: Any) -> FoundTensors:
+def find(value: Any, classes: Classes) -> FoundTensors:
     """Name the tensors of a checkpoint: a state dict's own names, paths joined by slashes for others.
+
+    Of a module the names are those of its state dict. `classes` has what a program's code says of its modules.
 
     Raises:
         ValueError: it is nested without end, or two tensors have one name.
-        FormatError: one is of a kind that is not read.
     """
-    walk = _Walk()
-    if not isinstance(value, Pairs):
+    walk = _Walk(classes)
+    if not _is_dict(value):
         return FoundTensors(dict(walk.tensors(value, "")), {}, tuple(walk.unknown))
     parts = dict(_texts(value))
-    state_dicts = (key for key in MODELS if isinstance(parts.get(key), Pairs))
-    model = next((key for key in state_dicts if any(isinstance(part, Leaf) for _, part in parts[key])), None)
+    model = next((key for key in MODELS if key in parts and _is_model(parts[key])), None)
     tensors: dict[str, Leaf] = {}
     metadata: dict[str, str] = {}
     left_out: list[str] = []
@@ -56,8 +57,9 @@ def find(value: Any) -> FoundTensors:
             continue
         walk.unknown.clear()
         walk.takes_arrays = model in (None, key)  # beside a model they are figures of the training
-        named = [] if _is_training(key, part) else list(walk.tensors(part, "" if key == model else key))
-        left_out += walk.unknown if named else [key]
+        aside = _is_training(key, part) or (isinstance(part, Constants) and tensors)
+        named = [] if aside else list(walk.tensors(part, "" if key == model else key))
+        left_out += walk.unknown if named or walk.unread else [key]
         for name, view in named:
             if name in tensors:
                 raise ValueError(f"two tensors are named {name}")
@@ -79,12 +81,19 @@ def ties(tensors: dict[str, Leaf]) -> dict[str, str]:
 
 
 class _Walk:
-    """Looks through lists and dicts, counts what it looks at, and notes the paths of what it does not understand."""
+    """Looks through lists, dicts and objects, counts what it looks at, and notes what it does not understand."""
 
-    def __init__(self) -> None:
+    def __init__(self, classes: Classes) -> None:
+        self.classes = classes
         self.visits = 0
         self.unknown: list[str] = []
         self.takes_arrays = True
+        self.seen: set[int] = set()
+
+    @property
+    def unread(self) -> bool:
+        """Whether there is a tensor among what it noted."""
+        return any(" (" in name for name in self.unknown)
 
     def tensors(self, value: Any, name: str, depth: int = 0) -> Iterator[tuple[str, Leaf]]:
         """Yield the tensors in a value, with their names."""
@@ -93,10 +102,14 @@ class _Walk:
             raise ValueError("its lists and dicts are nested without end")
         if isinstance(value, View) or (isinstance(value, NumpyArray) and value.dtype and self.takes_arrays):
             yield name or TENSOR, value
-        elif isinstance(value, (Opaque, NumpyArray)):
+        elif isinstance(value, NumpyArray):
             self.unknown.append(name or TENSOR)
         elif isinstance(value, Unread):
-            raise FormatError(f"{name or TENSOR} {value.why}, and no such tensor is read")
+            self.unknown.append(f"{name or TENSOR} ({value.why})")
+        elif is_module(value):
+            yield from self._module(value, name, "/" if name else "", depth)
+        elif isinstance(value, Object):
+            yield from self._object(value, name, depth)
         elif isinstance(value, Pairs):
             for key, part in _texts(value):
                 yield from self.tensors(part, f"{name}/{key}" if name else key, depth + 1)
@@ -104,10 +117,36 @@ class _Walk:
             for number, part in enumerate(value):
                 yield from self.tensors(part, f"{name}/{number}" if name else str(number), depth + 1)
 
+    def _module(self, module: Object, name: str, between: str, depth: int) -> Iterator[tuple[str, Leaf]]:
+        """Yield what a module's state dict would hold, dots between modules; `between` comes after its own name."""
+        for member in members(module, self.classes):
+            path = f"{name}{between}{member.name}"
+            if member.value is not None and not member.saved:
+                self.unknown.append(f"{path} (is an attribute of its module, and in no state dict)")
+            elif is_module(member.value):
+                self.visits += 1
+                if depth > DEPTH_LIMIT:
+                    raise ValueError("its modules are nested without end")
+                yield from self._module(member.value, path, ".", depth + 1)
+            else:
+                yield from self.tensors(member.value, path, depth + 1)
 
-def _texts(pairs: Pairs) -> Iterator[tuple[str, Any]]:
+    def _object(self, value: Object, name: str, depth: int) -> Iterator[tuple[str, Leaf]]:
+        """Yield the tensors in an object, which are looked for once; one without any is named as it is."""
+        if id(value) in self.seen:
+            return
+        self.seen.add(id(value))
+        before = len(self.unknown)
+        inside = [*self.tensors(value.pairs or value.attributes, name, depth + 1)]
+        inside += self.tensors(value.items, name, depth + 1)
+        yield from inside
+        if not inside and not any(" (" in noted for noted in self.unknown[before:]):
+            self.unknown[before:] = [name or TENSOR]
+
+
+def _texts(pairs: Any) -> Iterator[tuple[str, Any]]:
     """Yield keys as texts: numbers are as they are read, what else a key may be is no part of a name."""
-    for key, value in pairs:
+    for key, value in pairs if isinstance(pairs, Pairs) else pairs.pairs or pairs.attributes:
         yield str(key) if isinstance(key, (str, int, float)) else "?", value
 
 
@@ -118,5 +157,17 @@ def _text(value: Any) -> str | None:
     return None
 
 
+def _is_dict(value: Any) -> bool:
+    """Say whether a value has keys: a dict, or an object of a class of dicts, or of any other but a module's."""
+    return isinstance(value, Pairs) or (isinstance(value, Object) and not is_module(value))
+
+
+def _is_model(value: Any) -> bool:
+    """Say whether a value is a module or a state dict: a dict with tensors in it, not below."""
+    return is_module(value) or (_is_dict(value) and any(isinstance(part, TENSORS) for _, part in _texts(value)))
+
+
 def _is_training(key: str, value: Any) -> bool:
-    return TRAINING.fullmatch(key) is not None and (isinstance(value, (Pairs, list, tuple)) or "rng" in key)
+    if isinstance(value, Object) and value.name.startswith(OPTIMIZERS):
+        return True
+    return TRAINING.fullmatch(key) is not None and (isinstance(value, (Pairs, Object, list, tuple)) or "rng" in key)
