@@ -219,7 +219,7 @@ def _written(network: Any, kind: str, functional: bool, folder: Path) -> Path:
             elif kind == "dropout":
                 layer = network.dropout(layer, training, f"dropout{number}")
             else:
-                layer = network.tf.nn.dropout(layer, 0.5, seed=3)
+                layer *= network.tf.random.uniform(network.tf.shape(layer), seed=3)
         logits = network.dense(layer, 3, "outputs", relu=False)
         network.classify(logits, labels, network.v1.train.GradientDescentOptimizer(0.1))
     path: Path = network.save(folder / "foreign.ckpt")

@@ -175,6 +175,10 @@ BROADCASTING = frozenset(
     }
 )
 """What computes with two tensors element by element."""
+ADDS = frozenset({"Add", "AddV2", "AddN", "Sub", "Neg"})
+"""What adds terms up, with their signs."""
+SCALES = frozenset({"Mul", "RealDiv", "Div"})
+"""What multiplies, or divides."""
 
 RANDOM = Family(
     r"(Stateless)?(Parameterized)?(Random|TruncatedNormal|Multinomial)\w*"

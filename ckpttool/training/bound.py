@@ -16,6 +16,7 @@ from ckpttool.graph.contents.op_outputs import known_shape
 from ckpttool.graph.contents.signatures import input_arguments
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.ops import PLACEHOLDERS
+from ckpttool.graph.rewrite.inference import Inference, in_inference
 from ckpttool.graph.roles.comparisons import comparison_kind
 from ckpttool.graph.roles.resolve import ROLES, Roles, find_roles
 from ckpttool.model.model import Model
@@ -102,8 +103,12 @@ class Bound:
     def inference(self, tensors: Sequence[str], fed: Iterable[str]) -> Stream:
         """Return what computes tensors of rows, which are `fed` to others, when nothing is trained."""
         constants = mode(self.roles, False)
-        function = GraphFunction(self.model.graph, tensors, [*fed, *constants], modes=constants)
+        function = GraphFunction(self.in_inference(tensors, fed).graph, tensors, [*fed, *constants], modes=constants)
         return Stream(function, State(function.variables, self.model.checkpoint), constants)
+
+    def in_inference(self, tensors: Sequence[str], fed: Iterable[str]) -> Inference:
+        """Return the graph in which tensors are computed as when nothing is trained, and what was done to it."""
+        return in_inference(self.model.graph, tensors, [*fed, *mode(self.roles, False)])
 
     def check_classes(self) -> tuple[int, ...] | None:
         """Check that the model has an output for each label that is a class, by running it on one row.

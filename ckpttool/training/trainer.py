@@ -14,6 +14,7 @@ from ckpttool.data.dataset import Split, empty_classes
 from ckpttool.data.rows import IN_MEMORY, Rows
 from ckpttool.graph.contents.stored import stored_tensors
 from ckpttool.graph.core import Graph, TensorRef
+from ckpttool.graph.rewrite.inference import in_inference
 from ckpttool.model.model import Model
 from ckpttool.model.plan import prefix_note
 from ckpttool.runtime.epochs import EpochRunner, Steps
@@ -91,7 +92,7 @@ class Trainer:
         averages = [TensorRef.parse(name).op for name in self.graph.collection("update_ops")]
         step = GraphFunction(self.graph, [str(roles.loss), str(roles.training_op), *averages], fed, seed, training)
         scores = [str(roles.loss), *([roles.accuracy] if roles.accuracy else [])]
-        score = GraphFunction(self.graph, scores, fed, modes=inference)
+        score = GraphFunction(in_inference(self.graph, scores, fed).graph, scores, fed, modes=inference)
         needed = {variable.op: variable for variable in [*step.variables, *score.variables]}
         self.state = State(needed.values(), self.values)
         self._trainer = EpochRunner(step, self.state, training, augment)
@@ -166,6 +167,7 @@ class Trainer:
         patterns = [Pattern(text) for text in (self._stages[self.stage].train, self.options.freeze) if text]
         names = stored_tensors(self.source.model.graph)
         notes = [note for pattern in patterns for note in prefix_note(pattern, names)]
+        notes += self.frozen.notes
         if self.left_behind:
             notes.append(f"not needed by the trained graph, so not written: {listed(self.left_behind)}")
         if self._empty:

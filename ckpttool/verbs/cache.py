@@ -59,6 +59,7 @@ def cache(
         raise GraphError(f"{model.path}: {freeze!r} leaves nothing below the trained layers to cache")
     splits = bound.with_training_rows(data, HeldOut.parse(valid, group, seed), features).splits
     callback = CallbackList(callbacks)
+    callback.on_notes(frozen.notes)
     callback.on_data(splits)
     augmentation = augmentation_of(augment, splits[0], image_shape, seed, cache_augment)
     return FeatureCache(frozen.graph, frozen.part, model.checkpoint, splits, augmentation).open(root, callback)

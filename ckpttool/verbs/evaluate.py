@@ -75,7 +75,9 @@ def evaluate(
     arrays = bound.feeds(rows)
     labels = arrays[str(known.labels)]
     tally = _tally(bound, row, labels.shape[1:])
-    stream = bound.inference([*means_of, *([known.logits] if known.logits else [])], arrays)
+    wanted = [*means_of, *([known.logits] if known.logits else [])]
+    CallbackList(callbacks).on_notes(bound.in_inference(wanted, arrays).notes)
+    stream = bound.inference(wanted, arrays)
     means = Means(stream.function, len(means_of))
     for part, values in stream.over(arrays, rows.rows):
         means.add(part, values)

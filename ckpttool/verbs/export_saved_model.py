@@ -18,6 +18,7 @@ from ckpttool.graph.core import Graph
 from ckpttool.graph.ops import PLACEHOLDERS
 from ckpttool.graph.rewrite.collections import ASSETS as ASSETS_KEY
 from ckpttool.graph.rewrite.importable import importable
+from ckpttool.graph.rewrite.inference import in_inference
 from ckpttool.graph.rewrite.resource import to_resource
 from ckpttool.graph.rewrite.savers import with_saver
 from ckpttool.graph.rewrite.serving import serving_part, signature_of, signed, switched_off
@@ -84,11 +85,13 @@ def plan_saved_model(
         GraphError: several tensors could be the outputs, or an op has no form for resource variables.
         PlanError: a placeholder is not fed, or the checkpoint lacks a variable.
     """
-    part, serving = serving_part(model.graph, served(model.graph, inputs, outputs, signature))
+    serves = served(model.graph, inputs, outputs, signature)
+    inference = in_inference(model.graph, serves.outputs.values(), serves.inputs.values())
+    part, serving = serving_part(inference.graph, serves)
     require_fed(part, serving)
     bare = with_saver(to_resource(importable(switched_off(part, serving.fed))))
     graph = signed(bare, signature, signature_of(part, serving))
-    return SavedModelPlan(model, graph, keys_of(model, graph), serving)
+    return SavedModelPlan(model, graph, keys_of(model, graph), serving, tuple(inference.notes))
 
 
 def require_fed(graph: Graph, served: Served) -> None:

@@ -15,6 +15,7 @@ from ckpttool.graph.core import TensorRef
 from ckpttool.graph.ops import PLACEHOLDERS
 from ckpttool.graph.rewrite.constant_variables import constant_variables
 from ckpttool.graph.rewrite.importable import importable
+from ckpttool.graph.rewrite.inference import in_inference
 from ckpttool.graph.rewrite.prune import subgraph
 from ckpttool.graph.rewrite.resource import to_resource
 from ckpttool.graph.rewrite.serving import pinned_to_defaults, serving_part, switched_off
@@ -96,7 +97,9 @@ def plan_fold(model: Model, inputs: Sequence[str] = (), outputs: Sequence[str] =
         PlanError: a placeholder is not fed, the checkpoint lacks a variable, or the graph would exceed what a protobuf
             message holds.
     """
-    part, serving = serving_part(model.graph, served(model.graph, inputs, outputs))
+    serves = served(model.graph, inputs, outputs)
+    inference = in_inference(model.graph, serves.outputs.values(), serves.inputs.values())
+    part, serving = serving_part(inference.graph, serves)
     require_fed(part, serving)
     tables = [name for name in part.collection("table_initializer") if name in part.nodes]
     wanted = [*serving.outputs.values(), *serving.inputs.values(), *tables]
@@ -107,6 +110,7 @@ def plan_fold(model: Model, inputs: Sequence[str] = (), outputs: Sequence[str] =
     graph = subgraph(without_copies(constant_variables(bare), fixed, members), wanted)
     pinned = [name for name, node in part.nodes.items() if node.op in PLACEHOLDERS and name not in serving.fed]
     remarks = (
+        *inference.notes,
         *([f"not fed any more, as if it never was: {listed(pinned)}"] if pinned else []),
         *(f"to be run before the first use: {name}" for name in tables),
     )

@@ -69,7 +69,7 @@ def plan_freeze(
     if not any(row.train for row in rows):
         raise PlanError(f"{model.path}: nothing is left to train: {layers!r} freezes all {len(rows)} weights")
     graph = importable(frozen.applied(method))
-    notes = (*prefix_note(pattern, weights), *_cut_notes(frozen.part, method))
+    notes = (*prefix_note(pattern, weights), *frozen.notes, *_cut_notes(frozen.part, method))
     return Freezing(model, graph, frozen.names, rows, (*notes, *_change_notes(model.graph, graph, frozen.names)))
 
 

@@ -110,6 +110,7 @@ def predict(
     rows = bound.splits[0]
     CallbackList(callbacks).on_data([rows])
     arrays = bound.feeds(rows)
+    CallbackList(callbacks).on_notes(bound.in_inference([result.tensor], arrays).notes)
     stream = bound.inference([result.tensor], arrays)
     means = meaning(graph, known, result.tensor) or MEANINGS["difference"]
 

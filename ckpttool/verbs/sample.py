@@ -19,6 +19,7 @@ from ckpttool.graph.contents.op_outputs import dtype_of_output, known_shape, sha
 from ckpttool.graph.contents.stored import window
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.ops import PLACEHOLDERS
+from ckpttool.graph.rewrite.inference import in_inference
 from ckpttool.graph.roles.resolve import certain_roles
 from ckpttool.runtime.function import GraphFunction, runner
 from ckpttool.runtime.state import State
@@ -72,7 +73,8 @@ class Sample:
         modes = mode(certain_roles(graph), False)
         constants = {name: value for name, value in modes.items() if name not in self._feeds}
         wanted = list(self._tensors.values())
-        self._function = GraphFunction(graph, wanted, [*self._feeds, *constants], modes=constants)
+        given = [*self._feeds, *constants]
+        self._function = GraphFunction(in_inference(graph, wanted, given).graph, wanted, given, modes=constants)
         self._state = State(self._function.variables, values)
         self._run = runner(self._function, self._state, constants)
 

@@ -38,7 +38,7 @@ def plan_strip(model: Model, inputs: Sequence[str] = (), outputs: Sequence[str] 
         GraphError: several tensors could be the outputs, or an input is not needed.
         PlanError: the checkpoint lacks a variable.
     """
-    part, serving = serving_part(model.graph, served(model.graph, inputs, outputs))
+    part, serving = serving_part(model.graph, served(model.graph, inputs, outputs), training=True)
     roles = Roles(inputs=tuple(serving.inputs.values()), logits=serving.outputs.get("logits"))
     graph = with_roles(with_saver(importable(part)), roles)
     return StripPlan(model, graph, keys_of(model, graph), serving)

@@ -196,7 +196,7 @@ def test_what_cannot_be_cached_is_refused_with_the_reason(
 
     random = foreign("always_random")
     assert refusal(random, "hidden[12]").startswith(
-        f"{random}.meta: the frozen part is random even in inference mode (dropout"
+        f"{random}.meta: the frozen part is random even in inference mode (random_uniform"
     )
     assert refusal(small, "hiden1") == "pattern 'hiden1' matches nothing; nearest: hidden1, hidden2, hidden1/bias"
     assert refusal(small, ".*") == f"{small}.meta: nothing is left to train: all 6 weights are frozen"

@@ -115,7 +115,7 @@ class ProgressPrinter(Callback):
             show_notes(notes)
 
     def on_notes(self, notes: Sequence[str]) -> None:
-        """Say what is unlike the run that is repeated, or that there is nothing to resume."""
+        """Say what was rewritten, what is unlike the run that is repeated, that there is nothing to resume."""
         self._say(*notes)
 
     def on_data(self, splits: Sequence[Split]) -> None:

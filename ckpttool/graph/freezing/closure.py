@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from ckpttool.core.errors import GraphError
+from ckpttool.graph.contents.batch_norms import batch_norms
 from ckpttool.graph.contents.flow import Flow
 from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.core import Graph, TensorRef
@@ -108,12 +109,15 @@ class _Closure:
         marks = self._marks(self.trunk)
         shared = {op for op in self.mode_only if flow.regions.get(op) not in marks}
         self.core = self.trunk - self.sources - shared
-        restless = {  # what gives another value each time, or calls a function that does
+        restless = {  # what gives another value each time, or calls a function that does; and with each batch
             name
             for name in flow.inputs
             if self.graph.nodes[name].op in STATEFUL
             or any(node.op in RANDOM for node in self.functions.nodes(self.graph.nodes[name]))
         }
+        restless |= {
+            ref.op for norm in batch_norms(self.graph) for ref in (norm.mean, norm.variance)
+        } & flow.inputs.keys()
         bad = {*self.live, *self.sources, *self.modes, *restless, *(self.mode_only - self.core)} - self.core
         bad = self._whole_regions(flow.descendants(bad, stop=self.core))
         self.closure = self.core | (flow.descendants(self.core & self.data) - bad)

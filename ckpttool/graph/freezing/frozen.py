@@ -11,6 +11,8 @@ from ckpttool.graph.freezing.closure import FrozenPart, frozen_part
 from ckpttool.graph.freezing.moving_averages import with_moving_averages
 from ckpttool.graph.freezing.training_switch import pin_training
 from ckpttool.graph.freezing.updates import drop_updates, stop_at_cut, untrainable
+from ckpttool.graph.rewrite.averaging import with_averages
+from ckpttool.graph.rewrite.inference import Inference, built_for_training, without_dropouts
 from ckpttool.graph.rewrite.prune import without_training
 
 Method = Literal["var-list", "stop-gradient"]
@@ -23,7 +25,8 @@ class Frozen:
 
     `names` are the frozen variables as a checkpoint has them: those chosen, and the moving averages of layers that are
     frozen whole, but for those in `moving`. `part` is what computes the `targets` with them, and the cut where it ends;
-    None where the targets need no frozen variable. In `graph` that part runs in inference mode.
+    None where the targets need no frozen variable. In `graph` that part runs in inference mode; `notes` say what was
+    rewritten for that, where no switch does it.
     """
 
     graph: Graph
@@ -31,6 +34,7 @@ class Frozen:
     part: FrozenPart | None
     targets: tuple[str, ...]
     moving: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -47,13 +51,14 @@ class Frozen:
 
         Raises:
             UnknownName: a variable, a target or the placeholder is not in the graph.
+            GraphError: what a frozen layer computes in inference mode cannot be told.
         """
         described, keys = variables(graph), with_moving_averages(graph, chosen, moving)
-        needed = graph.ancestors(*(TensorRef.parse(text).op for text in targets))
-        used = [key for key in keys if described[key].op in needed]
-        part = frozen_part(graph, used, targets, training, moving) if used else None
         names = tuple(dict.fromkeys(described[key].name for key in keys))
-        return cls(pin_training(graph, part) if part else graph, names, part, tuple(targets), tuple(moving))
+        inference = _in_inference(graph, keys, targets, training, moving)
+        part = _part(inference.graph, keys, targets, training, moving)
+        pinned = pin_training(inference.graph, part) if part else inference.graph
+        return cls(pinned, names, part, tuple(targets), tuple(moving), tuple(inference.notes))
 
     def applied(self, method: Method | Literal["updates"] = "var-list", forward: Sequence[str] = ()) -> Graph:
         """Return the graph whose training leaves what is frozen alone.
@@ -76,3 +81,36 @@ class Frozen:
         held = stored_tensors(graph)
         graph = drop_updates(graph, [name for name in self.names if name in held], self.moving)
         return graph if method == "updates" else untrainable(graph, left_out)
+
+
+def _part(
+    graph: Graph, keys: Sequence[str], targets: Sequence[str], training: str | None, moving: Collection[str]
+) -> FrozenPart | None:
+    """Return the part of a graph that computes with frozen variables (keys of `variables`), None where none does."""
+    described, needed = variables(graph), graph.ancestors(*(TensorRef.parse(text).op for text in targets))
+    used = [key for key in keys if described[key].op in needed]
+    return frozen_part(graph, used, targets, training, moving) if used else None
+
+
+def _in_inference(
+    graph: Graph, keys: Sequence[str], targets: Sequence[str], training: str | None, moving: Collection[str]
+) -> Inference:
+    """Rewrite what is built for training, without a switch, in the frozen part.
+
+    Batch normalisations whose averages are frozen use them, and dropouts between frozen layers let all pass.
+
+    Raises:
+        GraphError: what that is in inference mode cannot be told.
+    """
+    norms, off = built_for_training(graph, targets)
+    if not norms and not off:
+        return Inference(graph)
+    described = variables(graph)
+    still = {described[key].op for key in keys}
+    known = [norm for norm in norms if norm.averages and not norm.problem and still.issuperset(norm.averages)]
+    averaged = with_averages(graph, known)
+    part = _part(averaged, keys, targets, training, moving)
+    inside = part.pinned if part else frozenset[str]()
+    averaged = with_averages(averaged, [norm for norm in norms if norm.problem and norm.op in inside])
+    off = [dropout for dropout in off if dropout.output.op in inside]
+    return Inference.of(without_dropouts(averaged, off), known, off)

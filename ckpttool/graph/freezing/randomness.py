@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from ckpttool.formats.wire.protos.graph_pb2 import FunctionDef, NodeDef
+from ckpttool.graph.contents.batch_norms import mixes_rows
 from ckpttool.graph.contents.flow import Flow, value_inputs
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.ops import CONDITIONALS, MERGES, RANDOM, SELECTS
@@ -45,9 +46,24 @@ def disturbances(
     Conditionals (Switch and Merge, If, Select) whose predicate follows from that are followed in their taken branch.
     An op of a function is named `call/op`.
     """
-    truths = known_truths(flow, dict.fromkeys(pinned, False))
+    needed = live_ops(flow, tensors, pinned)
+    functions, random, mixing = CalledFunctions(graph), list[str](), list[str]()
+    for name in (name for name in graph.nodes if name in needed):
+        for node in functions.nodes(graph.nodes[name], needed[name]):
+            label = node.name if node.name == name else f"{name}/{node.name}"
+            random += [label] if node.op in RANDOM else []
+            mixing += [label] if mixes_rows(node) else []
+    return random, mixing
+
+
+def live_ops(flow: Flow, tensors: Iterable[str], pinned: Iterable[str]) -> dict[str, bool | None]:
+    """Return the ops that tensors need when `pinned` placeholders are False, in whatever order.
+
+    With each conditional comes what decides it, where that is known.
+    """
+    graph, truths = flow.graph, known_truths(flow, dict.fromkeys(pinned, False))
     dead, lost = dead_ops(flow, truths)
-    needed: dict[str, bool | None] = {}  # and what decides them, where they are conditionals and it is known
+    needed: dict[str, bool | None] = {}
     todo = [TensorRef.parse(text).op for text in tensors]
     while todo:
         name = todo.pop()
@@ -61,16 +77,4 @@ def disturbances(
         elif kind in SELECTS and truth is not None:
             inputs = [inputs[0], inputs[1 if truth else 2]]
         todo.extend(ref.op for ref in inputs)
-    functions, random, mixing = CalledFunctions(graph), list[str](), list[str]()
-    for name in (name for name in graph.nodes if name in needed):
-        for node in functions.nodes(graph.nodes[name], needed[name]):
-            label = node.name if node.name == name else f"{name}/{node.name}"
-            random += [label] if node.op in RANDOM else []
-            mixing += [label] if _mixes_rows(node) else []
-    return random, mixing
-
-
-def _mixes_rows(node: NodeDef) -> bool:
-    """Say whether an op normalises by the batch that it sees; TensorFlow's default for `is_training` is True."""
-    trains = node.attr["is_training"].b if "is_training" in node.attr else True
-    return node.op.startswith("FusedBatchNorm") and not node.op.startswith("FusedBatchNormGrad") and trains
+    return needed

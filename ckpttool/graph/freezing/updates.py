@@ -13,8 +13,8 @@ from ckpttool.graph.freezing.closure import FrozenPart
 from ckpttool.graph.freezing.moving_averages import with_moving_averages
 from ckpttool.graph.ops import RESTORES
 from ckpttool.graph.rewrite.collections import VARIABLE_COLLECTIONS
-from ckpttool.graph.rewrite.draft import Draft, input_text, redirect, type_attr
-from ckpttool.graph.rewrite.prune import UPDATE_OPS, keep, needed
+from ckpttool.graph.rewrite.draft import Draft, input_text, type_attr
+from ckpttool.graph.rewrite.prune import UPDATE_OPS, needed, without_updates
 
 TRAIN_OP = "train_op"
 TRAINABLE_VARIABLES = "trainable_variables"
@@ -77,16 +77,7 @@ def drop_updates(graph: Graph, names: Collection[str], moving: Collection[str] =
     owners = {described[key].name for key in frozen}
     # Sparse updates of an embedding are made of assigns to each of its slots.
     slots = [key for key, each in described.items() if each.owner in owners]
-    removed = set(update_ops(graph, [*frozen, *slots]))
-    if not removed:
-        return graph
-    replacements = {TensorRef(op, 0): graph.inputs(op)[0] for op in removed}
-    draft = Draft(graph)
-    for ref in replacements:
-        for reader in graph.consumers[ref.op]:
-            while any(graph.refs[text] in replacements for text in draft.nodes[reader].input):
-                redirect(draft.op(reader), replacements)
-    return keep(draft.sealed(), graph.nodes.keys() - removed)
+    return without_updates(graph, update_ops(graph, [*frozen, *slots]))
 
 
 def update_ops(graph: Graph, names: Collection[str] | None = None) -> list[str]:

@@ -3,11 +3,13 @@
 from collections.abc import Collection, Container, Iterable, Sequence
 
 from ckpttool.formats.wire.protos.graph_pb2 import FunctionDefLibrary, NodeDef
+from ckpttool.graph.contents.averages import averages
+from ckpttool.graph.contents.batch_norms import batch_norms
 from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.ops import EXITS
 from ckpttool.graph.rewrite.collections import keep_what_holds, pivots
-from ckpttool.graph.rewrite.draft import Draft
+from ckpttool.graph.rewrite.draft import Draft, redirect
 from ckpttool.graph.rewrite.functions import called_functions
 
 UPDATE_OPS = "update_ops"
@@ -78,21 +80,73 @@ def prune(draft: Draft, ops: Container[str]) -> None:
     keep_what_holds(draft.header, ops)
 
 
+def without_updates(graph: Graph, updates: Collection[str]) -> Graph:
+    """Return the graph without ops that change variables; what read their result reads the variable.
+
+    They leave the groups that waited for them, and the collections.
+    """
+    if not updates:
+        return graph
+    replacements = {TensorRef(op, 0): graph.inputs(op)[0] for op in updates}
+    draft = Draft(graph)
+    for ref in replacements:
+        for reader in graph.consumers[ref.op]:
+            while any(graph.refs[text] in replacements for text in draft.nodes[reader].input):
+                redirect(draft.op(reader), replacements)
+    return keep(draft.sealed(), graph.nodes.keys() - set(updates))
+
+
 def without_training(graph: Graph, targets: Sequence[str]) -> Graph:
     """Return the forward part that `targets` (logits, loss, accuracy, inputs) need, ready for a new training op.
 
-    Gradients, optimizer ops, slots, savers and summaries are left behind. Variables keep their initialisers. Of the
-    collections, UPDATE_OPS keeps the moving averages of kept variables, REGULARIZATION_LOSSES the penalties on them.
+    Gradients, optimizer ops, slots, savers and summaries are left behind. Variables keep their initialisers, and moving
+    averages of what is kept their updates. REGULARIZATION_LOSSES keeps the penalties on kept variables.
 
     Raises:
         UnknownName: a target is not in the graph.
     """
-    kept = subgraph(graph, targets, initializers=True).nodes
-    left = (variable.op for variable in variables(graph).values() if variable.op not in kept)
+    kept = part_ops(graph, targets, initializers=True)
+    penalties = [TensorRef.parse(text).op for text in graph.collection(REGULARIZATION_LOSSES)]
+    lost = graph.descendants(variable.op for variable in variables(graph).values() if variable.op not in kept)
+    return with_updates(graph, [*targets, *(op for op in penalties if op in graph.nodes and op not in lost)])
+
+
+def with_updates(graph: Graph, targets: Sequence[str], boundary: Collection[str] = ()) -> Graph:
+    """Return the part that `subgraph` cuts out, with initialisers, and with what moves the moving averages on it.
+
+    UPDATE_OPS lists the ops that do, so that whoever trains the part finds them; also those that only an old training
+    op waited for.
+
+    Raises:
+        UnknownName: a target is not in the graph.
+    """
+    kept = part_ops(graph, targets, boundary, initializers=True)
+    listed, others = _updates(graph, kept)
+    part = subgraph(graph, [*targets, *listed, *others], boundary, initializers=True)
+    if not others:
+        return part
+    header = part.header_copy()
+    header.collection_def[UPDATE_OPS].node_list.value.extend(others)
+    return part.having(header=header)
+
+
+def _updates(graph: Graph, kept: Collection[str]) -> tuple[list[str], list[str]]:
+    """Return the ops of UPDATE_OPS that need nothing that is left behind, and what else moves averages of what is kept.
+
+    An average itself may not be needed: where normalisation is built for training, only its update reads it.
+    """
+    held = [average for average in averages(graph) if average.statistic[-1].op in kept]
+    moved = {op for average in held for op in (average.variable, *average.helpers)}
+    left = (
+        variable.op for variable in variables(graph).values() if variable.op not in kept and variable.op not in moved
+    )
     lost = graph.descendants(left, control=True)
-    sides = (TensorRef.parse(text).op for key in (UPDATE_OPS, REGULARIZATION_LOSSES) for text in graph.collection(key))
-    beside = [op for op in sides if op in graph.nodes and op not in lost]
-    return subgraph(graph, [*targets, *beside], initializers=True)
+    listed = [TensorRef.parse(text).op for text in graph.collection(UPDATE_OPS)]
+    listed = [op for op in listed if op in graph.nodes and op not in lost]
+    known = needed(graph, listed) | set(kept)
+    own = {op for norm in batch_norms(graph) if norm.op in kept for op in norm.averages or ()} | set(kept)
+    others = [name for average in held if average.variable in own for name in average.updates]
+    return listed, [name for name in dict.fromkeys(others) if name not in known and name not in lost]
 
 
 def _with_initializers(graph: Graph, kept: set[str], targets: Sequence[str], stop: set[TensorRef]) -> set[str]:

@@ -13,7 +13,7 @@ from ckpttool.graph.contents.op_outputs import dtype_of_output, shape_of_output
 from ckpttool.graph.core import FreeNames, Graph, TensorRef
 from ckpttool.graph.ops import PLACEHOLDERS
 from ckpttool.graph.rewrite.draft import Draft, free_name, type_attr
-from ckpttool.graph.rewrite.prune import TABLE_INITIALIZERS, subgraph
+from ckpttool.graph.rewrite.prune import TABLE_INITIALIZERS, subgraph, with_updates
 from ckpttool.graph.rewrite.simplify import fold_branches
 from ckpttool.graph.roles.placeholders import mode_placeholders
 from ckpttool.graph.roles.served import Served
@@ -29,11 +29,12 @@ _LEGACY = "legacy_init_op"
 _DEFAULTED = "PlaceholderWithDefault"
 
 
-def serving_part(graph: Graph, serves: Served) -> tuple[Graph, Served]:
+def serving_part(graph: Graph, serves: Served, training: bool = False) -> tuple[Graph, Served]:
     """Return what outputs need from inputs, with the variables' initialisers, and the inputs and outputs there.
 
     An input that was no placeholder becomes one, and what computed it goes: `dnn/hidden1/Relu:0` keeps its name,
-    another output of an op gets one of its own.
+    another output of an op gets one of its own. Where `training` goes on with the part, it keeps what moves the moving
+    averages of what it computes.
 
     Raises:
         GraphError: the outputs do not need such an input.
@@ -41,7 +42,8 @@ def serving_part(graph: Graph, serves: Served) -> tuple[Graph, Served]:
     refs = [TensorRef.parse(text) for text in serves.inputs.values()]
     cut = [ref for ref in refs if graph.nodes[ref.op].op not in PLACEHOLDERS]
     kept = [str(ref) for ref in refs if ref not in cut]
-    part = subgraph(graph, [*serves.outputs.values(), *kept], [str(ref) for ref in cut], initializers=True)
+    wanted, boundary = [*serves.outputs.values(), *kept], [str(ref) for ref in cut]
+    part = with_updates(graph, wanted, boundary) if training else subgraph(graph, wanted, boundary, initializers=True)
     names, made = FreeNames(part.nodes), dict[TensorRef, NodeDef]()
     for ref in cut:
         if ref not in part.readers:

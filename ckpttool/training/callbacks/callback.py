@@ -62,7 +62,7 @@ class Callback:
         """Receive the plan, and what a user should know of it, before the first step."""
 
     def on_notes(self, notes: Sequence[str]) -> None:
-        """Receive how a run differs from the one that it repeats, or that there is nothing to resume."""
+        """Receive what a user should know: what was rewritten, how a run differs from the one that it repeats."""
 
     def on_data(self, splits: Sequence["Split"]) -> None:
         """Receive the rows that will be used, and what was done to them."""

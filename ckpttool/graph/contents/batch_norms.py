@@ -1,0 +1,175 @@
+"""Batch normalisations built for training: what normalises by the batch it sees, and the averages that stand for it.
+
+They are so for good, in the structure of the graph: a fused op with `is_training`, or `tf.nn.moments` whose variance
+goes through `rsqrt(variance + epsilon)`. What a placeholder switches is none of them.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from ckpttool.core.names import layer_of
+from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
+from ckpttool.graph.contents.averages import Average, averages, forms
+from ckpttool.graph.contents.constants import numbers
+from ckpttool.graph.contents.variable_ops import variable_behind
+from ckpttool.graph.contents.variables import Variable, variables
+from ckpttool.graph.core import Graph, TensorRef, cached
+from ckpttool.graph.ops import ADDS, FORMS, SCALES
+
+_ROOTS = frozenset({"Rsqrt", "Sqrt", "Pow"})
+_STANDARD = (("moving_mean", "moving_variance"), ("moving_mean", "moving_var"), ("running_mean", "running_var"))
+"""What averages are called where no op says of what they are."""
+_MOMENTS = FORMS | ADDS | SCALES | {"Mean", "Sum", "Square", "SquaredDifference", "Pow", "Cast"}
+"""What a variance is computed with, from the mean on."""
+_NEAR = 64
+"""How many ops of a variance are looked through for its mean; TensorFlow's have three."""
+
+
+@dataclass(frozen=True)
+class BatchNorm:
+    """A batch normalisation that always uses its batch.
+
+    `op` is the fused op, else the root that it divides by; `mean` and `variance` are the batch's, and `averages` the
+    variables (ops) that stand for them, None where there are none. `updates` move these. A `problem` says why it
+    cannot be told which variables they are.
+    """
+
+    name: str
+    op: str
+    mean: TensorRef
+    variance: TensorRef
+    averages: tuple[str, str] | None
+    updates: tuple[str, ...] = ()
+    problem: str | None = None
+
+    @property
+    def is_fused(self) -> bool:
+        """Whether one op normalises, and gives the mean and the variance too."""
+        return self.mean.op == self.op
+
+
+@cached
+def batch_norms(graph: Graph) -> Sequence[BatchNorm]:
+    """Return the batch normalisations of a graph that are built for training, in graph order."""
+    return list(_Search(graph).found())
+
+
+def mixes_rows(node: NodeDef) -> bool:
+    """Say whether an op normalises by the batch that it sees; TensorFlow's default for `is_training` is True."""
+    trains = node.attr["is_training"].b if "is_training" in node.attr else True
+    return node.op.startswith("FusedBatchNorm") and not node.op.startswith("FusedBatchNormGrad") and trains
+
+
+class _Search:
+    """One search: candidates by their ops, and the variables that stand for what each of them computes."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.by_op: Mapping[str, Variable] = {variable.op: variable for variable in variables(graph).values()}
+        self.averaged: dict[TensorRef, list[Average]] = defaultdict(list)
+
+    def found(self) -> Iterator[BatchNorm]:
+        nodes = self.graph.nodes
+        fused = [name for name, node in nodes.items() if mixes_rows(node) and not self._is_of_rows(name)]
+        roots = [name for name, node in nodes.items() if node.op in _ROOTS]
+        if not fused and not roots:
+            return
+        for average in averages(self.graph):
+            for ref in average.statistic:
+                self.averaged[ref].append(average)
+        for name in fused:
+            scale = self._scale(self.graph.inputs(name)[1:3])
+            yield self._norm(name, TensorRef(name, 1), TensorRef(name, 2), scale)
+        for name in roots:
+            if (moments := self._moments(name)) is not None:
+                factors = [ref for each in self.graph.consumers[name] for ref in self.graph.inputs(each)]
+                yield self._norm(name, *moments, self._scale(factors))
+
+    def _is_of_rows(self, name: str) -> bool:
+        """Say whether a fused op normalises each row by itself: so Keras computes its layer normalisation."""
+        node, (inputs, *_) = self.graph.nodes[name], self.graph.inputs(name)
+        if node.attr["data_format"].s != b"NCHW" or self.graph.nodes[inputs.op].op != "Reshape":
+            return False
+        shape = self.graph.nodes[self.graph.inputs(inputs.op)[1].op]
+        first = self.graph.nodes[self.graph.inputs(shape.name)[0].op] if shape.op == "Pack" else shape
+        sizes = numbers(first)
+        return sizes is not None and sizes.size > 0 and int(sizes.reshape(-1)[0]) == 1
+
+    def _scale(self, factors: Sequence[TensorRef]) -> Variable | None:
+        """Return gamma or beta: a trainable variable among what a normalisation scales and shifts by."""
+        behind = [variable_behind(self.graph, each) for ref in factors for each in forms(self.graph, ref)]
+        known = [self.by_op[op] for op in behind if op is not None and op in self.by_op]
+        return next((variable for variable in known if variable.trainable), None)
+
+    def _moments(self, root: str) -> tuple[TensorRef, TensorRef] | None:
+        """Return the mean and the variance of a batch that a root is taken of, once an epsilon is added."""
+        below = self.graph.inputs(root)[0]
+        terms = self.graph.inputs(below.op) if self.graph.nodes[below.op].op in {"Add", "AddV2"} else [below]
+        for term in terms:
+            variance = forms(self.graph, term)[-1]
+            mean = self._mean_below(variance) if variance in self.averaged else self._mean_of_moments(variance)
+            if mean is not None:
+                return mean, variance
+        return None
+
+    def _mean_below(self, variance: TensorRef) -> TensorRef | None:
+        """Return the nearest tensor that has an average too among those that a variance is computed with."""
+        todo = list(self.graph.inputs(variance.op))
+        for ref in todo:
+            if ref in self.averaged:
+                return forms(self.graph, ref)[-1]
+            if len(todo) < _NEAR and self.graph.nodes[ref.op].op in _MOMENTS:
+                todo += [each for each in self.graph.inputs(ref.op) if each not in todo]
+        return None
+
+    def _mean_of_moments(self, variance: TensorRef) -> TensorRef | None:
+        """Return the mean where a variance is that of `tf.nn.moments`, over the rows of a batch."""
+        squares = self.graph.inputs(variance.op)[0] if self._is_over_rows(variance.op) else None
+        if squares is None or self.graph.nodes[squares.op].op != "SquaredDifference":
+            return None
+        means = [forms(self.graph, ref)[-1] for ref in self.graph.inputs(squares.op)]
+        return next((ref for ref in means if self._is_over_rows(ref.op)), None)
+
+    def _is_over_rows(self, name: str) -> bool:
+        if self.graph.nodes[name].op != "Mean":
+            return False
+        axes = numbers(self.graph.nodes[self.graph.inputs(name)[1].op])
+        return axes is not None and 0 in axes
+
+    def _norm(self, op: str, mean: TensorRef, variance: TensorRef, scale: Variable | None) -> BatchNorm:
+        """Join a normalisation with its averages: those that are updated by it, else those of the usual names."""
+        found = [self.averaged.get(ref, []) for ref in (mean, variance)]
+        if all(found):
+            name = layer_of(self.by_op[found[0][0].variable].name)
+            updates = tuple(dict.fromkeys(update for each in found for average in each for update in average.updates))
+            problem = self._problem(name, [average.variable for each in found for average in each])
+            first, second = (each[0].variable for each in found)
+            return BatchNorm(name, op, mean, variance, (first, second), updates, problem)
+        name = layer_of(scale.name) if scale else op.rpartition("/")[0] or op
+        named = self._named_averages(name)
+        problem = self._problem(name, []) if named or scale is None else self._open(name, scale)
+        return BatchNorm(name, op, mean, variance, named, (), problem)
+
+    def _problem(self, name: str, found: Sequence[str]) -> str | None:
+        renorm = [each.name for each in self.by_op.values() if each.name.startswith(f"{name}/renorm_")]
+        if renorm:
+            return f"it is a batch renormalisation ({renorm[0]})"
+        if len(set(found)) > 2:
+            return f"{', '.join(dict.fromkeys(found))} are all averages of what it computes"
+        return None
+
+    def _named_averages(self, scope: str) -> tuple[str, str] | None:
+        ops = {variable.name: variable.op for variable in self.by_op.values() if not variable.trainable}
+        pairs = ([ops.get(f"{scope}/{name}") for name in names] for names in _STANDARD)
+        return next(((mean, variance) for mean, variance in pairs if mean and variance), None)
+
+    def _open(self, scope: str, scale: Variable) -> str | None:
+        """Return what is open where variables could be the averages, but no op says which is which."""
+        beside = [
+            variable.name
+            for variable in self.by_op.values()
+            if variable.kind == "weight" and not variable.trainable and layer_of(variable.name) == scope
+        ]
+        beside = [name for name in beside if name != scale.name]
+        return f"no op says of what {', '.join(beside)} are averages" if beside else None

@@ -1,0 +1,149 @@
+"""Dropouts that are always on: where a random mask leaves values out, and what passes where none is left out.
+
+A mask is a comparison of uniform numbers, `floor(keep + uniform)` or `uniform >= rate`, in whatever shape (whole
+channels, rows, layers); it multiplies what is scaled up by as much as is left out, or selects it, else zeros.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+
+from ckpttool.graph.contents.constants import single_number
+from ckpttool.graph.contents.variable_ops import is_variable
+from ckpttool.graph.core import Graph, TensorRef, cached
+from ckpttool.graph.ops import ADDS, ENTERS, FORMS, PLACEHOLDERS, RANDOM, SCALES, SELECTS, SHAPED_LIKE
+
+_COMPARES = frozenset({"Floor", "Less", "LessEqual", "Greater", "GreaterEqual"})
+_TO_MASK = FORMS | ENTERS | {"Cast", "LogicalNot"}
+_DRAWN = FORMS | ENTERS | ADDS | SCALES | {"Cast"}
+"""What stands between uniform numbers and their comparison."""
+_SETTING = FORMS | ENTERS | ADDS | SCALES | {"Cast", "Const", "Reciprocal", "Minimum", "Maximum"}
+"""What the rate of a dropout, and the factor that goes with it, are computed with."""
+
+
+@dataclass(frozen=True)
+class Dropout:
+    """A dropout: the tensor that it gives, and the one that passes in inference mode; a `problem` where there is none.
+
+    `setting` are the placeholders that its rate is computed of.
+    """
+
+    name: str
+    output: TensorRef
+    passes: TensorRef
+    setting: frozenset[str] = frozenset()
+    problem: str | None = None
+
+
+@cached
+def dropouts(graph: Graph) -> Sequence[Dropout]:
+    """Return the dropouts of a graph, in graph order."""
+    draws = [name for name, node in graph.nodes.items() if node.op in RANDOM and "Uniform" in node.op]
+    found = {dropout.output: dropout for name in draws for dropout in _of_draw(graph, name)}
+    return list(found.values())
+
+
+def _of_draw(graph: Graph, draw: str) -> Iterator[Dropout]:
+    """Yield what is left out by a mask that is drawn by an op."""
+    for compare, setting in _compared(graph, TensorRef(draw, 0), frozenset({draw})):
+        masks = [TensorRef(compare, 0)]
+        for mask in masks:  # which grows by its other forms
+            readers = graph.readers.get(mask, [])
+            masks += [TensorRef(name, 0) for name in readers if graph.nodes[name].op in _TO_MASK]
+        readers_of = [(mask, name) for mask in masks for name in graph.readers.get(mask, []) if "_grad/" not in name]
+        filled = {name for _, name in readers_of if graph.nodes[name].op == "Sub"}  # `1 - mask` fills what is left out
+        for mask, name in readers_of:
+            others = [ref for ref in graph.inputs(name) if ref != mask]
+            if graph.nodes[name].op == "Mul" and others[0].op not in filled:
+                yield _alpha(graph, name, others[0], filled) if filled else _dropout(graph, name, others[0], setting)
+            elif graph.nodes[name].op in SELECTS and (kept := _selected(graph, others)) is not None:
+                yield _dropout(graph, name, kept, setting)
+
+
+def _compared(graph: Graph, ref: TensorRef, drawn: frozenset[str]) -> Iterator[tuple[str, frozenset[str]]]:
+    """Yield the ops that compare uniform numbers with a setting, and the placeholders that this is computed of."""
+    for reader in graph.readers.get(ref, []):
+        kind = graph.nodes[reader].op
+        others = [other for other in graph.inputs(reader) if other != ref]
+        settings = [_placeholders_of(graph, other, drawn) for other in others]
+        if None in settings or kind not in _COMPARES | _DRAWN:
+            continue
+        if kind in _COMPARES:
+            yield reader, frozenset[str]().union(*(each or () for each in settings))
+        else:
+            for compare, further in _compared(graph, TensorRef(reader, 0), drawn):
+                yield compare, further.union(*(each or () for each in settings))
+
+
+def _placeholders_of(graph: Graph, ref: TensorRef, drawn: Collection[str] = ()) -> frozenset[str] | None:
+    """Return the placeholders that a setting is computed of, None where it is no setting but depends on more."""
+    found, todo, seen = set[str](), [ref.op], set[str]()
+    while todo:
+        name = todo.pop()
+        node = graph.nodes[name]
+        if name in seen or name in drawn:
+            continue
+        seen.add(name)
+        if node.op in PLACEHOLDERS:
+            found.add(name)
+        elif is_variable(node) or node.op in {"ReadVariableOp", "Shape"}:
+            continue
+        elif node.op not in _SETTING:
+            return None
+        else:
+            todo += [each.op for each in graph.inputs(name)]
+    return frozenset(found)
+
+
+def _dropout(graph: Graph, name: str, kept: TensorRef, setting: frozenset[str]) -> Dropout:
+    """Return the dropout that an op is, which multiplies what is kept by a mask or selects it."""
+    output = TensorRef(name, 0)
+    passes = _unscaled(graph, kept)
+    if passes is None and (after := _scaled_after(graph, output)) is not None:
+        output, passes = after, kept
+    if passes is None:
+        return Dropout(name, output, output, setting, "it drops values without scaling up those that it keeps")
+    return Dropout(name, output, passes, setting)
+
+
+def _alpha(graph: Graph, name: str, kept: TensorRef, filled: Collection[str]) -> Dropout:
+    """Return a dropout that fills what it drops, then scales all: `a * (x * mask + alpha * (1 - mask)) + b`."""
+    output = TensorRef(name, 0)
+    for kind in ("Add", "Mul", "Add"):
+        readers = [each for each in graph.readers.get(output, []) if "_grad/" not in each]
+        if len(readers) != 1 or graph.nodes[readers[0]].op not in {kind, f"{kind}V2"}:
+            return Dropout(name, output, output, problem="what it puts in the place of what it drops is not known")
+        output = TensorRef(readers[0], 0)
+    return Dropout(name, output, kept)
+
+
+def _selected(graph: Graph, branches: Sequence[TensorRef]) -> TensorRef | None:
+    """Return the branch of a Select that is not zeros."""
+    zeros = [ref for ref in branches if _is_zeros(graph, ref)]
+    return next((ref for ref in branches if ref not in zeros), None) if len(zeros) == 1 else None
+
+
+def _is_zeros(graph: Graph, ref: TensorRef) -> bool:
+    node = graph.nodes[ref.op]
+    if node.op == "Fill":
+        node = graph.nodes[graph.inputs(ref.op)[1].op]
+    return node.op in SHAPED_LIKE or single_number(node) == 0
+
+
+def _unscaled(graph: Graph, ref: TensorRef) -> TensorRef | None:
+    """Return what a tensor is a multiple of, by a setting; None where it is none."""
+    if graph.nodes[ref.op].op not in SCALES:
+        return None
+    first, second = graph.inputs(ref.op)
+    if _placeholders_of(graph, second) is not None:
+        return first
+    return second if graph.nodes[ref.op].op == "Mul" and _placeholders_of(graph, first) is not None else None
+
+
+def _scaled_after(graph: Graph, ref: TensorRef) -> TensorRef | None:
+    """Return the only multiple of a masked tensor that is read, where it is scaled after the mask."""
+    readers = [name for name in graph.readers.get(ref, []) if graph.nodes[name].op not in SHAPED_LIKE]
+    forward = [name for name in readers if "_grad/" not in name]
+    if len(forward) != 1:
+        return None
+    scaled = TensorRef(forward[0], 0)
+    return scaled if _unscaled(graph, scaled) == ref else None

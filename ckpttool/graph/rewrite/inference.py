@@ -1,0 +1,121 @@
+"""Inference: a graph that is built for training for good, made to compute what it would when nothing is trained.
+
+Batch normalisations use their moving averages, dropouts let all pass, and averages are read but not moved.
+What a placeholder switches is left to the switch.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from ckpttool.core.errors import GraphError
+from ckpttool.core.names import listed
+from ckpttool.graph.contents.averages import averages, forms
+from ckpttool.graph.contents.batch_norms import BatchNorm, batch_norms
+from ckpttool.graph.contents.dropouts import Dropout, dropouts
+from ckpttool.graph.contents.flow import Flow
+from ckpttool.graph.contents.variable_ops import written_variable
+from ckpttool.graph.core import Graph, TensorRef
+from ckpttool.graph.freezing.randomness import live_ops
+from ckpttool.graph.rewrite.averaging import WAY_OUT, with_averages
+from ckpttool.graph.rewrite.draft import Draft, control_inputs
+from ckpttool.graph.rewrite.prune import needed, without_updates
+from ckpttool.graph.roles.placeholders import mode_placeholders
+
+
+@dataclass(frozen=True)
+class Inference:
+    """A graph in inference mode, and what became of what was built for training in it, by name."""
+
+    graph: Graph
+    batch_norms: tuple[str, ...] = ()
+    dropouts: tuple[str, ...] = ()
+    by_batch: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, graph: Graph, norms: Collection[BatchNorm], off: Collection[Dropout]) -> "Inference":
+        """Name what was rewritten in a graph, and what could not be for want of averages."""
+        return cls(
+            graph,
+            _names(norm.name for norm in norms if norm.averages),
+            _names(dropout.name for dropout in off),
+            _names(norm.name for norm in norms if not norm.averages),
+        )
+
+    @property
+    def notes(self) -> list[str]:
+        """What was done, in a line; and what still uses its batch, for want of averages."""
+        parts = [_counted(self.batch_norms, "batch norm"), _counted(self.dropouts, "dropout")]
+        done = " and ".join(part for part in parts if part)
+        names = listed([*self.batch_norms, *self.dropouts])
+        notes = [f"{done}, built for training, rewritten to inference: {names}"] if done else []
+        if self.by_batch:
+            notes.append(f"normalised by the batch even so, for want of moving averages: {listed(self.by_batch)}")
+        return notes
+
+
+def in_inference(graph: Graph, wanted: Iterable[str], fed: Iterable[str] = ()) -> Inference:
+    """Return a graph in which the `wanted` tensors are computed as in inference mode, given those that are `fed`.
+
+    Raises:
+        GraphError: which averages stand for a batch's statistics cannot be told, nor what a dropout lets pass.
+    """
+    wanted, stop = list(wanted), {TensorRef.parse(text) for text in fed}
+    given = {ref.op for ref in stop}
+    norms, off = built_for_training(graph, wanted, stop)
+    off = [dropout for dropout in off if not dropout.setting & given]
+    rewritten = without_dropouts(with_averages(graph, norms), off)
+    run = needed(rewritten, wanted, stop)
+    moved = {update for average in averages(graph) for update in average.updates} | _ranges(graph)
+    return Inference.of(without_updates(rewritten, moved & run), norms, off)
+
+
+def built_for_training(
+    graph: Graph, wanted: Iterable[str], stop: Collection[TensorRef] = ()
+) -> tuple[list[BatchNorm], list[Dropout]]:
+    """Return what always computes as in training among the ops that `wanted` tensors need, whatever a mode says."""
+    if not (norms := batch_norms(graph)) and not dropouts(graph):
+        return [], []
+    flow, wanted = Flow(graph), list(wanted)
+    below = graph.ancestors(*(TensorRef.parse(text).op for text in wanted), stop=stop)
+    live = below & live_ops(flow, wanted, mode_placeholders(graph)).keys()
+    live = {name for name in live if not flow.regions.get(name, "").startswith("switch ")}
+    return [norm for norm in norms if norm.op in live], [each for each in dropouts(graph) if each.output.op in live]
+
+
+def without_dropouts(graph: Graph, off: Collection[Dropout]) -> Graph:
+    """Return the graph in which dropouts let all pass.
+
+    Raises:
+        GraphError: what passes cannot be told.
+    """
+    for dropout in off:
+        if dropout.problem:
+            raise GraphError(f"{graph.source}: {dropout.name}: {dropout.problem}; {WAY_OUT}")
+    passes = {dropout.output: dropout.passes for dropout in off}
+    draft = Draft(graph)
+    draft.redirect({output: _last(output, passes) for output in passes})
+    return draft.sealed()
+
+
+def _last(ref: TensorRef, passes: Mapping[TensorRef, TensorRef]) -> TensorRef:
+    while ref in passes:
+        ref = passes[ref]
+    return ref
+
+
+def _ranges(graph: Graph) -> set[str]:
+    """Return the ops that move the ranges of fake quantisations, which these read as they move them."""
+    found = set[str]()
+    for name, node in graph.nodes.items():
+        if node.op.startswith("FakeQuantWithMinMaxVars") and not node.op.endswith("Gradient"):
+            for ref in (each for given in graph.inputs(name)[1:3] for each in forms(graph, given)):
+                found |= {op for op in (ref.op, *control_inputs(graph.nodes[ref.op])) if written_variable(graph, op)}
+    return found
+
+
+def _names(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(names))
+
+
+def _counted(names: Sequence[str], noun: str) -> str:
+    return f"{len(names)} {noun}{'' if len(names) == 1 else 's'}" if names else ""
