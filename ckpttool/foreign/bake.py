@@ -4,10 +4,11 @@ from collections.abc import Mapping
 
 from ckpttool.core.errors import PlanError
 from ckpttool.core.tensors import Tensor
+from ckpttool.formats.tensorflow.tensor_proto import MESSAGE_LIMIT
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import VariableDef
 from ckpttool.graph.contents.collections import GLOBAL_VARIABLES
-from ckpttool.graph.contents.constants import MESSAGE_LIMIT, constant
+from ckpttool.graph.contents.constants import constant
 from ckpttool.graph.contents.stored import assignments, window
 from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.core import FreeNames, Graph

@@ -31,6 +31,7 @@ BUILTIN = {
     "keras-legacy": "ckpttool.formats.keras.legacy:KerasLegacy",
     "hdf5": "ckpttool.formats.hdf5.format:Hdf5",
     "onnx": "ckpttool.formats.onnx.format:Onnx",
+    "frozen": "ckpttool.formats.tensorflow.frozen_graph:FrozenGraph",
     "npy": "ckpttool.formats.npz.npy:Npy",
 }
 FOREIGN_SUFFIXES = (".bin", ".json", ".pt", ".pth", ".npy", ".npz", ".pb", ".onnx", ".meta")

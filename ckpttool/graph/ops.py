@@ -156,8 +156,6 @@ ACTIVATIONS = frozenset(
     {"Relu", "Relu6", "LeakyRelu", "Elu", "Selu", "Sigmoid", "Tanh", "Softplus", "Softsign", "Softmax"}
 )
 CONVOLUTIONS = frozenset({"Conv2D", "Conv3D", "DepthwiseConv2dNative", "Conv2DBackpropInput", "Conv3DBackpropInputV2"})
-TAKES_WEIGHTS = Family(r"(Batch)?MatMul(V2|V3)?|(DepthwiseC|C)onv\w*|BiasAdd|FusedBatchNorm\w*|Gather(V2)?")
-"""What takes a layer's weights as an input of its own."""
 SAME_SHAPE = frozenset(
     {"Identity", "ReadVariableOp", "StopGradient", "Cast", "PlaceholderWithDefault", "CheckNumerics"}
 )

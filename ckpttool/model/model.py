@@ -8,6 +8,7 @@ from ckpttool import checkpoint
 from ckpttool.core.errors import CorruptCheckpoint, PlanError
 from ckpttool.core.tensors import Tensor
 from ckpttool.formats.format import PLAIN, Writing
+from ckpttool.formats.tensorflow.frozen_graph import FrozenTensors
 from ckpttool.formats.writing.files import refuse_existing
 from ckpttool.graph import files
 from ckpttool.graph.contents.restoring import require_restorable, restore_problems
@@ -15,6 +16,7 @@ from ckpttool.graph.contents.savers import saved_names
 from ckpttool.graph.contents.stored import named_as_saved, stored_tensors
 from ckpttool.graph.core import Graph
 from ckpttool.graph.rewrite.old_savers import with_savers_of_version_2
+from ckpttool.graph.rewrite.thaw import thawed
 from ckpttool.lineage.provenance import Command, Provenance
 from ckpttool.model.resolve import resolve
 
@@ -46,6 +48,15 @@ class Model:
         graph = files.load(path).allowing(allow_op)
         values = checkpoint.open(path) if stored_tensors(graph) else checkpoint.Checkpoint.of({})
         return cls(path, named_as_saved(graph, values), values)
+
+    def thawed(self) -> "Model":
+        """Return the model of a frozen graph with variables for constants, whose values are its checkpoint.
+
+        A model that has variables, and one without any such constant, is returned as it is.
+        """
+        if stored_tensors(self.graph) or not (values := FrozenTensors(self.path, self.graph.nodes)):
+            return self
+        return Model(self.path, thawed(self.graph), checkpoint.Checkpoint(values, self.path, "frozen"))
 
 
 def outputs_of(prefix: str | Path) -> list[Path]:

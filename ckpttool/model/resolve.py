@@ -82,6 +82,8 @@ def graph_path(prefix: Path | None) -> Path | None:
     """Return the file of the graph that lies with a checkpoint; None where none does."""
     if prefix is None:
         return None
+    if prefix.suffix in GRAPH_SUFFIXES and prefix.is_file():  # a frozen graph is both
+        return prefix
     paths = [prefix / ".meta" if prefix.is_dir() else Path(f"{prefix}.meta")]
     if prefix.name == "variables" and prefix.parent.name == "variables":
         paths = [*(prefix.parent.parent / name for name in files.SAVED_MODEL_NAMES), *paths]

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from ckpttool.core.errors import CorruptCheckpoint, PlanError
 from ckpttool.core.names import listed
+from ckpttool.formats.tensorflow.tensor_proto import MESSAGE_LIMIT
 from ckpttool.formats.wire.protos.graph_pb2 import GraphDef
 from ckpttool.formats.writing.files import refuse_existing, replacing
 from ckpttool.graph import files
-from ckpttool.graph.contents.constants import MESSAGE_LIMIT, constant
+from ckpttool.graph.contents.constants import constant
 from ckpttool.graph.contents.stored import StoredTensor, stored_tensors, window
 from ckpttool.graph.core import TensorRef
 from ckpttool.graph.ops import PLACEHOLDERS

@@ -105,6 +105,7 @@ def plan_reuse(
         raise PlanError("`head` and `into` exclude one another: new layers go on SRC's graph, or TARGET has its own")
     if after and not head:
         raise PlanError("`after` says where a head is put on: specify `head` too")
+    model = model.thawed()
     chosen, frozen = Pattern(layers), Pattern(freeze) if freeze else None
     restored = restored_variables(model, chosen)
     if head:

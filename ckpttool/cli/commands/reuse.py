@@ -71,6 +71,7 @@ def reuse(
 
     With --head the network is cut above the last restored layer and new layers are put on, with loss, accuracy and a
     training op; --into restores into another graph; with neither the same graph keeps only the chosen layers' values.
+    The constants of a frozen graph (.pb) become variables again.
 
     \b
     Example:

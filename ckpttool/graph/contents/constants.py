@@ -7,15 +7,11 @@ from typing import cast
 import numpy as np
 
 from ckpttool.core.errors import FormatError
-from ckpttool.core.tensors import STRING, Array, DType, dtype_numbered
-from ckpttool.formats.tensorflow.v1 import PACKED, VARINTS
+from ckpttool.core.tensors import STRING, Array, DType
+from ckpttool.formats.tensorflow.tensor_proto import FIELDS, dtype_in, shape_of, stored_values
 from ckpttool.formats.wire.protos.graph_pb2 import DataType, NodeDef, TensorProto
 
-MESSAGE_LIMIT = (2 << 30) - 1
-"""The most bytes that a protobuf message can have."""
-
 _FEW = 64
-_FIELDS = PACKED | VARINTS
 
 
 def constant(name: str, value: Array, dtype: DType) -> NodeDef:
@@ -36,11 +32,11 @@ def uniform(name: str, shape: Sequence[int], value: float, dtype: DType) -> Node
         FormatError: a constant of that dtype cannot be.
     """
     node, tensor = _empty(name, shape, dtype)
-    if dtype.name not in _FIELDS:
+    if dtype.name not in FIELDS:
         raise FormatError(f"{name}: a constant of dtype {dtype} cannot be made")
     number = np.array(value, dtype.numpy)
-    bits = int(number.view(np.uint16)) if _FIELDS[dtype.name] == "half_val" else number.item()
-    getattr(tensor, _FIELDS[dtype.name]).append(bits)
+    bits = int(number.view(np.uint16)) if FIELDS[dtype.name] == "half_val" else number.item()
+    getattr(tensor, FIELDS[dtype.name]).append(bits)
     return node
 
 
@@ -49,10 +45,10 @@ def numbers(node: NodeDef) -> Array | None:
     if node.op != "Const":
         return None
     tensor = node.attr["value"].tensor
-    shape, dtype = shape_of(tensor), _dtype(tensor)
+    shape, dtype = shape_of(tensor), dtype_in(tensor)
     if dtype is None or dtype.itemsize == 0 or math.prod(shape) > _FEW or "complex" in dtype.name:
         return None
-    values = _stored_values(tensor, dtype)
+    values = stored_values(tensor, dtype)
     if 0 < values.size < math.prod(shape):
         values = np.concatenate([values, np.full(math.prod(shape) - values.size, values[-1])])
     elif not values.size:
@@ -63,16 +59,11 @@ def numbers(node: NodeDef) -> Array | None:
 def single_number(node: NodeDef) -> float | None:
     """Return the number that a Const op holds in every place, None where it is no such constant."""
     tensor = node.attr["value"].tensor if node.op == "Const" else TensorProto()
-    dtype = _dtype(tensor)
-    if dtype is None or dtype.itemsize == 0 or dtype.name not in _FIELDS or "complex" in dtype.name:
+    dtype = dtype_in(tensor)
+    if dtype is None or dtype.itemsize == 0 or dtype.name not in FIELDS or "complex" in dtype.name:
         return None
-    values = _stored_values(tensor, dtype)
+    values = stored_values(tensor, dtype)
     return float(values[0]) if values.size and (values == values[0]).all() else None
-
-
-def shape_of(tensor: TensorProto) -> tuple[int, ...]:
-    """Return the shape of a constant's tensor."""
-    return tuple(dim.size for dim in tensor.tensor_shape.dim)
 
 
 def _empty(name: str, shape: Sequence[int], dtype: DType) -> tuple[NodeDef, TensorProto]:
@@ -86,22 +77,3 @@ def _empty(name: str, shape: Sequence[int], dtype: DType) -> tuple[NodeDef, Tens
     for size in shape:
         tensor.tensor_shape.dim.add(size=size)
     return node, tensor
-
-
-def _dtype(tensor: TensorProto) -> DType | None:
-    try:
-        return dtype_numbered(tensor.dtype)
-    except FormatError:
-        return None
-
-
-def _stored_values(tensor: TensorProto, dtype: DType) -> Array:
-    """Return the numbers that are there, in a row: those at the end that repeat the last may not be."""
-    if tensor.tensor_content:
-        usable = len(tensor.tensor_content) // dtype.itemsize * dtype.itemsize
-        return np.frombuffer(tensor.tensor_content[:usable], dtype.numpy)
-    field = _FIELDS.get(dtype.name)
-    values = list(getattr(tensor, field)) if field else []
-    if field == "half_val":
-        return np.array(values, np.uint16).view(dtype.numpy)
-    return np.array(values, dtype.numpy)

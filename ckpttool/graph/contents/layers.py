@@ -16,7 +16,8 @@ from functools import cached_property
 from itertools import takewhile
 
 from ckpttool.core.names import layer_of
-from ckpttool.core.tensors import BY_NUMBER
+from ckpttool.formats.tensorflow.frozen_weights import frozen_weights
+from ckpttool.formats.tensorflow.tensor_proto import shape_of
 from ckpttool.graph.contents.flow import is_forward, ranks
 from ckpttool.graph.contents.signatures import output_tensors
 from ckpttool.graph.contents.variables import variables
@@ -29,7 +30,6 @@ from ckpttool.graph.ops import (
     JOINS,
     PICKS,
     SHAPED_LIKE,
-    TAKES_WEIGHTS,
     WEIGHT_PASSES,
 )
 from ckpttool.graph.roles.resolve import certain_roles
@@ -77,21 +77,11 @@ def layers(graph: Graph) -> Sequence[Layer]:
 
 
 def _frozen_weights(graph: Graph) -> list[_Weight]:
-    """Return the float constants, no scalars, that are read as variables were or that a weight's op takes directly."""
-
-    def reads_weight(op: str) -> bool:
-        node = graph.nodes[op]
-        is_read = node.op == "Identity" and re.search(r"/(read|ReadVariableOp\w*)$", op) is not None
-        return is_read or node.op in TAKES_WEIGHTS
-
-    weights = []
-    for name, node in graph.nodes.items():
-        if node.op != "Const" or not any(reads_weight(op) for op in graph.consumers.get(name, [])):
-            continue
-        dtype, dims = BY_NUMBER.get(node.attr["dtype"].type), node.attr["value"].tensor.tensor_shape.dim
-        if dims and dtype is not None and "float" in dtype.name:
-            weights.append(_Weight(layer_of(name), name, name, math.prod(dim.size for dim in dims)))
-    return weights
+    """Return the constants of a frozen graph that were variables."""
+    shapes = {
+        name: (op, shape_of(graph.nodes[op].attr["value"].tensor)) for name, op in frozen_weights(graph.nodes).items()
+    }
+    return [_Weight(layer_of(name), name, op, math.prod(shape)) for name, (op, shape) in shapes.items()]
 
 
 class _LayerFlow:

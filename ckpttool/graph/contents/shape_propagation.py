@@ -3,8 +3,9 @@
 from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from ckpttool.formats.tensorflow.tensor_proto import shape_of
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
-from ckpttool.graph.contents.constants import numbers, shape_of
+from ckpttool.graph.contents.constants import numbers
 from ckpttool.graph.contents.flow import Flow
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.ops import BROADCASTING, ELEMENTWISE, SAME_SHAPE

@@ -11,7 +11,7 @@ from ckpttool.core.names import suggestion
 from ckpttool.graph.contents.variable_ops import written_variable
 from ckpttool.graph.contents.variables import Variable, variables
 from ckpttool.graph.core import Graph, cached
-from ckpttool.graph.ops import RESTORES
+from ckpttool.graph.ops import COPIES, RESTORES
 
 _GIVEN = RESTORES | {"Placeholder"}
 """What an assign that is not training puts in: a saver's tensors, or the user's."""
@@ -71,4 +71,13 @@ def changed_variables(graph: Graph) -> Collection[str]:
     """Return the ops of the variables that some op changes which is neither an initialiser nor restores nor is fed."""
     initial = {variable.assign for variable in variables(graph).values()}
     written = {name: op for name in graph.nodes if name not in initial and (op := written_variable(graph, name))}
-    return {op for name, op in written.items() if graph.nodes[graph.inputs(name)[-1].op].op not in _GIVEN}
+    return {op for name, op in written.items() if not _is_given(graph, graph.inputs(name)[-1].op)}
+
+
+def _is_given(graph: Graph, op: str) -> bool:
+    """Say whether a value comes from a saver or from the user, straight or through copies."""
+    seen: set[str] = set()
+    while op not in seen and graph.nodes[op].op in COPIES and graph.inputs(op):
+        seen.add(op)
+        op = graph.inputs(op)[0].op
+    return graph.nodes[op].op in _GIVEN

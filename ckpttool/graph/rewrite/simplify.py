@@ -6,8 +6,9 @@ The ops that are then read no more are still there, for `subgraph` to leave out.
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
+from ckpttool.formats.tensorflow.tensor_proto import shape_of
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef, TensorShapeProto
-from ckpttool.graph.contents.constants import numbers, shape_of
+from ckpttool.graph.contents.constants import numbers
 from ckpttool.graph.contents.flow import Flow, is_loop_merge
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.ops import MERGES, STATEFUL, SWITCHES

@@ -8,9 +8,10 @@ import numpy as np
 
 from ckpttool.core.errors import PlanError
 from ckpttool.core.tensors import Array, dtype_numbered
+from ckpttool.formats.tensorflow.tensor_proto import shape_of
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef, VariableDef
-from ckpttool.graph.contents.constants import constant, numbers, shape_of, single_number, uniform
+from ckpttool.graph.contents.constants import constant, numbers, single_number, uniform
 from ckpttool.graph.contents.savers import saver_entries, saver_ops, slice_text, texts
 from ckpttool.graph.contents.shape_propagation import Propagation, ShapeChange, propagate_shapes
 from ckpttool.graph.contents.stored import stored_tensors

@@ -1,0 +1,104 @@
+"""Frozen graphs as checkpoints: a GraphDef (also in a MetaGraphDef) whose weights are constants. Read only."""
+
+from collections.abc import Iterator
+from functools import lru_cache, partial
+from pathlib import Path
+
+from google.protobuf import text_format
+from google.protobuf.message import DecodeError
+
+from ckpttool.core.errors import CorruptCheckpoint
+from ckpttool.core.tensors import BY_NUMBER, Tensor, TensorSpec
+from ckpttool.formats.format import Format, Tensors
+from ckpttool.formats.tensorflow.frozen_weights import frozen_weights
+from ckpttool.formats.tensorflow.tensor_proto import array_of, shape_of
+from ckpttool.formats.wire.protos.graph_pb2 import GraphDef, NodeDef
+from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
+from ckpttool.remote import sparse_files
+
+SUFFIXES = (".pb", ".pbtxt", ".meta")
+"""How the names of files with graphs end."""
+LARGE = 64
+"""Elements from which a constant of floats that is no weight is named as left out."""
+
+
+class FrozenTensors(Tensors):
+    """The constants that were variables, under the names of these."""
+
+    def __init__(self, path: Path, nodes: dict[str, NodeDef]) -> None:
+        """Find them among the ops of a graph."""
+        self._path, self._nodes = path, nodes
+        self._ops = frozen_weights(nodes)
+        weights = set(self._ops.values())
+        others = {
+            name: shape_of(node.attr["value"].tensor)
+            for name, node in nodes.items()
+            if node.op == "Const" and name not in weights
+        }
+        specs = [self._spec(name, name) for name in others]
+        self.left_out = tuple(spec.name for spec in specs if spec.elements >= LARGE and "float" in spec.dtype.name)
+
+    def _spec(self, name: str, op: str) -> TensorSpec:
+        tensor = self._nodes[op].attr["value"].tensor
+        dtype = BY_NUMBER.get(tensor.dtype)
+        if dtype is None or min(shape_of(tensor), default=0) < 0:
+            raise CorruptCheckpoint(f"{self._path}: the constant {op} has no dtype that is known, or no shape")
+        return TensorSpec(name, shape_of(tensor), dtype)
+
+    def __getitem__(self, name: str) -> Tensor:
+        spec = self._spec(name, self._ops[name])
+        return Tensor(spec, partial(array_of, self._nodes[self._ops[name]].attr["value"].tensor, spec, str(self._path)))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._ops)
+
+    def __len__(self) -> int:
+        return len(self._ops)
+
+
+class FrozenGraph(Format):
+    """A graph whose weights are constants."""
+
+    NAME = "frozen"
+    LIMITS = "is read only: the constants of a graph that were variables; no checksums; `fold` makes one of a model"
+    WRITES = False
+    INSTEAD = "a frozen graph is read, not written; `fold` makes one of a model"
+
+    def recognises(self, path: Path) -> bool:
+        """Return whether a file is a graph without variables that has such constants."""
+        if path.suffix not in SUFFIXES or not path.is_file():
+            return False
+        return bool(frozen_weights(_nodes(path, _stamp(path))))
+
+    def open(self, path: Path) -> FrozenTensors:
+        """Find the constants; their values are made when a tensor is read.
+
+        Raises:
+            CorruptCheckpoint: one has no dtype or shape, or other numbers than these say.
+        """
+        return FrozenTensors(path, _nodes(path, _stamp(path)))
+
+
+def _stamp(path: Path) -> tuple[int, int, int]:
+    status = path.stat()
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+@lru_cache(maxsize=1)
+def _nodes(path: Path, stamp: tuple[int, int, int]) -> dict[str, NodeDef]:
+    """Return the ops of a graph's file; none where it is no graph, or where two ops have one name."""
+    data = sparse_files.read_bytes(path)
+    for kind in (GraphDef, MetaGraphDef):
+        message = kind()
+        try:
+            if path.suffix == ".pbtxt":
+                text_format.Parse(data.decode(), message)
+            else:
+                message.ParseFromString(data)
+        except (DecodeError, text_format.ParseError, UnicodeDecodeError, RecursionError):
+            continue
+        nodes = message.node if isinstance(message, GraphDef) else message.graph_def.node
+        named = {node.name: node for node in nodes}
+        if named and len(named) == len(nodes) and all(node.name and node.op for node in nodes):
+            return named
+    return {}

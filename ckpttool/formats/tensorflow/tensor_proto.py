@@ -1,0 +1,68 @@
+"""The tensors that lie in messages: in the Const ops of a graph (tensorflow/core/framework/tensor.proto)."""
+
+import math
+from typing import TYPE_CHECKING
+
+from ckpttool.core.errors import CorruptCheckpoint, FormatError
+from ckpttool.core.tensors import STRING, Array, DType, TensorSpec, dtype_numbered
+from ckpttool.formats.tensorflow.v1 import PACKED, VARINTS
+
+if TYPE_CHECKING:
+    from ckpttool.formats.wire.protos.graph_pb2 import TensorProto
+
+FIELDS = PACKED | VARINTS
+"""The fields with the numbers of each dtype, where they are not bytes."""
+MESSAGE_LIMIT = (2 << 30) - 1
+"""The most bytes that a protobuf message can have."""
+
+
+def shape_of(tensor: "TensorProto") -> tuple[int, ...]:
+    """Return the shape of a message's tensor."""
+    return tuple(dim.size for dim in tensor.tensor_shape.dim)
+
+
+def dtype_in(tensor: "TensorProto") -> DType | None:
+    """Return the dtype of a message's tensor, None where it is none that is known."""
+    try:
+        return dtype_numbered(tensor.dtype)
+    except FormatError:
+        return None
+
+
+def stored_values(tensor: "TensorProto", dtype: DType) -> Array:
+    """Return the numbers that are there, in a row: those at the end that repeat the last may not be."""
+    import numpy as np
+
+    if tensor.tensor_content:
+        usable = len(tensor.tensor_content) // dtype.itemsize * dtype.itemsize
+        return np.frombuffer(tensor.tensor_content[:usable], dtype.numpy.newbyteorder("<")).astype(dtype.numpy)
+    field = FIELDS.get(dtype.name)
+    values = list(getattr(tensor, field)) if field else []
+    if field == "half_val":
+        return np.array(values, np.uint16).view(dtype.numpy)
+    return np.array(values, dtype.numpy)
+
+
+def array_of(tensor: "TensorProto", spec: TensorSpec, source: str) -> Array:
+    """Return the whole tensor of a message: what is left out at its end repeats the last number, or is zero.
+
+    Raises:
+        CorruptCheckpoint: there are more numbers than the shape has, or it claims more than a message holds.
+    """
+    import numpy as np
+
+    if spec.dtype is STRING:
+        texts = list(tensor.string_val)
+        values = np.empty(len(texts), object)
+        values[:] = texts
+    else:
+        values = stored_values(tensor, spec.dtype)
+    count = math.prod(spec.shape)
+    if len(values) > count or count * max(spec.dtype.itemsize, 1) > MESSAGE_LIMIT:
+        raise CorruptCheckpoint(f"{source}: {spec.name} is damaged: {len(values)} numbers for {list(spec.shape)}")
+    if len(values) < count:
+        empty = b"" if spec.dtype is STRING else np.zeros((), spec.dtype.numpy)
+        values = np.concatenate(
+            [values, np.full(count - len(values), values[-1] if len(values) else empty, values.dtype)]
+        )
+    return values.reshape(spec.shape)
