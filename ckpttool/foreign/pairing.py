@@ -1,7 +1,7 @@
 """Which tensors become which variables: paired by name after the rules; shapes and dtypes are checked."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from ckpttool.foreign.layouts.candidates import candidates
 from ckpttool.foreign.layouts.layout import Keep, Layout, Shape
 from ckpttool.foreign.layouts.recurrent import Lstm
 from ckpttool.foreign.names import part_word
+from ckpttool.foreign.parametrised import Parametrised, Resolved, is_parametrisation, resolved
 from ckpttool.foreign.readers import Reading, forget_bias, reading
 from ckpttool.foreign.rules import AUTO, Rule, TensorMove, moves
 from ckpttool.graph.contents.stored import StoredTensor, stored_tensors
@@ -43,11 +44,13 @@ class Pair:
 class Pairing:
     """What of a file becomes which of the graph's variables, and what finds no counterpart.
 
-    `left_out` says what of the file is not imported and why, `dropped` what the rules or the file's format leave out,
-    and training state that the graph has no variable for; `unfilled` has the weights that get no value. `copies` are
-    pairs that an import leaves out and an export writes.
+    `weights` are the `file`'s tensors, whole those that it has in parts: `computed` says which. `left_out` says what of
+    them is not imported and why, `dropped` what the rules or the file's format leave out, and training state that the
+    graph has no variable for; `unfilled` has the weights that get no value. `copies` are pairs that an import leaves
+    out and an export writes.
     """
 
+    file: Checkpoint
     weights: Checkpoint
     wanted: Mapping[str, StoredTensor]
     pairs: tuple[Pair, ...]
@@ -55,6 +58,7 @@ class Pairing:
     dropped: tuple[str, ...]
     unfilled: tuple[str, ...]
     copies: tuple[Pair, ...] = ()
+    computed: Mapping[str, Parametrised] = field(default_factory=dict)
 
     @cached_property
     def tensors(self) -> dict[str, Tensor]:
@@ -91,9 +95,11 @@ def pair_weights(
         UnknownName: a rule was used for nothing.
         PlanError: two tensors would get one name, a tensor or a weight has no counterpart, a shape or a dtype differs.
     """
+    file = resolved(weights, rules)
+    weights = file.weights
     prefix = f"{scope.rstrip('/')}/" if scope else ""
     named = [replace(move, targets=tuple(prefix + name for name in move.targets)) for move in moves(weights, rules)]
-    fitting = _Fitting(weights, graph, tuple(named), cast, tried)
+    fitting = _Fitting(file, graph, tuple(named), cast, tried)
     dropped = {move for move in named if not move.targets or move.copy or fitting.is_state(move)}
     wanted = [move for move in named if move not in dropped]
     pairs, left_out = fitting.pairs(wanted)
@@ -106,7 +112,8 @@ def pair_weights(
         raise PlanError(f"nothing of {fitting.path} fits {graph.source}: {left_out[0] if left_out else 'it is empty'}")
     skipped = (*(name for move in named if move in dropped for name in move.sources), *weights.left_out)
     copies, _ = fitting.pairs([move for move in named if move.copy])
-    return Pairing(weights, fitting.wanted, tuple(pairs), tuple(left_out), skipped, tuple(unfilled), tuple(copies))
+    parts = (tuple(pairs), tuple(left_out), skipped, tuple(unfilled), tuple(copies))
+    return Pairing(file.source, weights, fitting.wanted, *parts, file.made)
 
 
 def _refuse(fitting: "_Fitting", left_out: Sequence[str], unfilled: Sequence[str], candidates: set[str]) -> None:
@@ -131,7 +138,7 @@ class _Fitting:
     nothing tells that the tensor may be kept as it is.
     """
 
-    weights: Checkpoint
+    file: Resolved
     graph: Graph
     moves: tuple[TensorMove, ...]
     cast: bool
@@ -141,6 +148,11 @@ class _Fitting:
     def wanted(self) -> Mapping[str, StoredTensor]:
         """What the graph's checkpoint holds, by name."""
         return stored_tensors(self.graph)
+
+    @property
+    def weights(self) -> Checkpoint:
+        """The source's tensors."""
+        return self.file.weights
 
     @property
     def path(self) -> Path:
@@ -182,6 +194,8 @@ class _Fitting:
             PlanError: a variable does not exist, or a shape or a dtype does not fit; the message says what would.
         """
         old = " ".join(move.sources)
+        for name in move.sources if not is_parametrisation(move.transform) else ():
+            self.file.require_whole(name)
         for name in move.targets:
             if name not in self.wanted:
                 renamed = "" if old == name else f" ({name})"

@@ -97,6 +97,10 @@ class Rule:
             if len(parts) == len(self.patterns):
                 yield from self._moves([parts[place] for place in sorted(parts)])
 
+    def takes(self, name: str) -> bool:
+        """Say whether one of the patterns matches a name."""
+        return any(expression.fullmatch(name) for expression in self._expressions)
+
     def __str__(self) -> str:
         sides = (each if isinstance(each, str) else list(each) for each in (self.pattern, self.replacement))
         return f" {ARROW} ".join(map(repr, sides))

@@ -18,6 +18,7 @@ from ckpttool.foreign.evidence import Evidence, has_outputs_first, kind_of, told
 from ckpttool.foreign.layouts.layout import Layout
 from ckpttool.foreign.matching import BESIDE, NAMES, NUMBERS, ORDER, SHAPES, Matching
 from ckpttool.foreign.names import is_counter, natural
+from ckpttool.foreign.parametrised import resolved
 from ckpttool.foreign.readers import reading
 from ckpttool.formats.writing.files import replacing
 from ckpttool.graph.contents.layers import layers
@@ -64,11 +65,15 @@ class Suggestion:
 
 @dataclass(frozen=True)
 class RuleDraft:
-    """Pairs in the graph's order, the source's tensors that are no weights, and what is open, each with why."""
+    """Pairs in the graph's order, the source's tensors that are no weights, and what is open, each with why.
+
+    `computed` says which of the source's weights are computed of which parts.
+    """
 
     pairs: tuple[Suggestion, ...]
     dropped: tuple[str, ...]
     open: tuple[str, ...]
+    computed: tuple[str, ...] = ()
 
 
 def suggest(weights: Checkpoint, graph: Graph) -> RuleDraft:
@@ -78,10 +83,12 @@ def suggest(weights: Checkpoint, graph: Graph) -> RuleDraft:
     of a file that does not show by others whether its kernels are transposed, and what has no counterpart. Values are
     read only where a tensor that fits nothing might hold those of another.
     """
+    file = resolved(weights)
+    weights = file.weights
     is_sorted = [*weights] == sorted(weights)
     ordered = sorted(weights, key=natural) if is_sorted else list(weights)
     dropped = tuple(name for name, kind in weights.kinds().items() if kind != "weight" or is_counter(name))
-    shapes = {name: weights[name].shape for name in ordered if name not in dropped}
+    shapes = {name: weights[name].shape for name in ordered if name not in dropped and name not in file.alone}
     stored = {name: target for name, target in stored_tensors(graph).items() if target.kind == "weight"}
     flowing = [name for layer in layers(graph) for name in layer.variables]  # as data flows through them
     targets = {name: stored[name] for name in dict.fromkeys([*flowing, *stored]) if name in stored}
@@ -95,7 +102,9 @@ def suggest(weights: Checkpoint, graph: Graph) -> RuleDraft:
     unused = {name: weights[name] for name in matching.unused()}
     copies = {pair.sources[0]: pair for pair in _copies(weights, pairs, unused)}
     lost = [f"{name} {list(shapes[name])}: no variable fits" for name in unused if name not in copies]
-    return RuleDraft((*pairs, *copies.values()), dropped, (*problems, *matching.problems(), *lost))
+    lost += [file.problem(name) for name in file.alone]
+    computed = tuple(map(str, file.made.values()))
+    return RuleDraft((*pairs, *copies.values()), dropped, (*problems, *matching.problems(), *lost), computed)
 
 
 def _copies(weights: Checkpoint, pairs: Sequence[Suggestion], unused: Mapping[str, Tensor]) -> Iterator[Suggestion]:
@@ -157,8 +166,8 @@ def as_toml(draft: RuleDraft) -> str:
     to = 'fc/kernel'
     transform = 'dense'
     """
-    problems = (problem if problem.isprintable() else json.dumps(problem) for problem in draft.open)
-    blocks = ["\n".join([f"# {ABOUT}", *(f"# open: {problem}" for problem in problems)])]
+    said = (*draft.computed, *(f"open: {problem}" for problem in draft.open))
+    blocks = ["\n".join([f"# {ABOUT}", *(f"# {each if each.isprintable() else json.dumps(each)}" for each in said)])]
     for pair in draft.pairs:
         sources = [re.escape(name) for name in pair.sources]
         targets = [name.replace("\\", "\\\\") for name in pair.targets]

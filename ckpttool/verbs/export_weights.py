@@ -1,5 +1,6 @@
 """Export: a model's values under the names of another framework's file, by the rules that import it."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -31,7 +32,7 @@ class ExportPlan:
     @property
     def like(self) -> Checkpoint:
         """The file whose names, shapes and dtypes the output has."""
-        return self.pairing.weights
+        return self.pairing.file
 
     @property
     def pairs(self) -> list[Pair]:
@@ -42,16 +43,23 @@ class ExportPlan:
     def tensors(self) -> dict[str, Tensor]:
         """The output's tensors in the order of `like`, brought into its layout when they are read."""
         made = {
-            tensor.name: cast_tensor(tensor, self.like[tensor.name].dtype)
+            tensor.name: cast_tensor(tensor, self.pairing.weights[tensor.name].dtype)
             for each in self.pairs
             for tensor in each.layout.inverted([self.values[name] for name in each.targets], each.sources)
         }
+        for whole in (self.pairing.computed[name] for name in [*made] if name in self.pairing.computed):
+            made |= {part.name: part for part in whole.layout.inverted([made[whole.name]], whole.parts)}
         return {name: made.get(name) or tensor for name, tensor in self.like.items()}
+
+    def _in_file(self, sources: Iterable[str]) -> list[str]:
+        """Return names as the file has them: those of the parts of a weight that it does not have whole."""
+        computed = self.pairing.computed
+        return [part for name in sources for part in (computed[name].parts if name in computed else (name,))]
 
     @property
     def rows(self) -> list[dict[str, Any]]:
         """A row per tensor of the output: which variables its value is from, or that it keeps that of `like`."""
-        froms = {name: each.described(each.targets) for each in self.pairs for name in each.sources}
+        froms = {name: each.described(each.targets) for each in self.pairs for name in self._in_file(each.sources)}
         return [
             {"name": name, "shape": tensor.shape, "dtype": str(tensor.dtype), "value": froms.get(name, "as in LIKE")}
             for name, tensor in self.tensors.items()
@@ -64,7 +72,7 @@ class ExportPlan:
     @property
     def notes(self) -> list[str]:
         """What keeps the value of `like`, and what of the model goes nowhere."""
-        taken = {name for each in self.pairs for name in each.sources}
+        taken = {name for each in self.pairs for name in self._in_file(each.sources)}
         kept = [name for name in self.like if name not in taken]
         return [
             *notes_about("left out", self.pairing.left_out, most=1),

@@ -5,6 +5,7 @@ from ckpttool.foreign.layouts.conv import Conv, Depthwise, Grouped, Transposed
 from ckpttool.foreign.layouts.dense import Dense, Embedding, Flatten, Pointwise
 from ckpttool.foreign.layouts.layout import Keep, Layout
 from ckpttool.foreign.layouts.norm import BatchNorm, CaffeBatchNorm, LayerNorm
+from ckpttool.foreign.layouts.parametrised import Pruned, SpectralNorm, WeightNorm
 from ckpttool.foreign.layouts.recurrent import Gru, Lstm
 
 __all__ = [
@@ -23,7 +24,10 @@ __all__ = [
     "Layout",
     "Lstm",
     "Pointwise",
+    "Pruned",
+    "SpectralNorm",
     "Transposed",
+    "WeightNorm",
     "parse_layout",
 ]
 
