@@ -20,6 +20,7 @@ from ckpttool.core.errors import CorruptCheckpoint, GraphError, PlanError
 from ckpttool.core.tensors import PIECE, Array
 from ckpttool.formats.wire.crc import extend
 from ckpttool.formats.writing.files import refuse_existing, replacing
+from ckpttool.graph.contents.named import tensor_named
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.roles.resolve import Roles, find_roles
 from ckpttool.graph.roles.served import Result, result_of
@@ -126,8 +127,7 @@ def predict(
 def _result(graph: Graph, roles: Roles, tensor: str | None) -> Result:
     """Return what is asked for, else the logits, else what the graph is run for."""
     if tensor is not None:
-        graph.op(TensorRef.parse(tensor).op)
-        return Result(str(TensorRef.parse(tensor)), "as asked for")
+        return Result(str(tensor_named(graph, tensor, f"`tensor` {tensor}")), "as asked for")
     if roles.logits is not None:
         return Result(roles.logits, "the logits")
     return result_of(graph)

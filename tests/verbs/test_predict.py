@@ -143,7 +143,7 @@ def test_any_tensor_of_rows_may_be_asked_for(
 @pytest.mark.parametrize(
     ("tensor", "error", "message"),
     [
-        ("dnn/outputs/BiasAd", UnknownName, r"no op named dnn/outputs/BiasAd; .*dnn/outputs/BiasAdd"),
+        ("dnn/outputs/BiasAd", UnknownName, r"dnn/outputs/BiasAd: no such op or tensor; nearest: dnn/outputs/BiasAdd"),
         ("dnn/outputs/BiasAdd:3", CkptError, "Invalid return output 3 of node 'dnn/outputs/BiasAdd'"),
         ("outputs/kernel", GraphError, "outputs/kernel:0 depends on none of the inputs X:0; specify `tensor`"),
         ("loss/loss", GraphError, "nothing feeds y"),

@@ -10,6 +10,12 @@ from ckpttool.graph.core import Graph
 from ckpttool.graph.ops import PLACEHOLDERS, RESOURCE_UPDATES, RESTORES, SAVES, UPDATES, VARIABLES
 
 _GRADIENT = re.compile(r"_grad/")
+_GRADIENTS = re.compile(r"_grad/|(^|/)gradients(_\d+)?/|(^|/)gradient_tape/")
+
+
+def is_gradient(name: str) -> bool:
+    """Say whether an op is named as `tf.gradients` names what it makes."""
+    return _GRADIENTS.search(name) is not None
 
 
 def differentiated_ops(graph: Graph) -> set[str]:

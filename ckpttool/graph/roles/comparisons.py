@@ -49,6 +49,17 @@ def comparisons(graph: Graph, loss: str) -> list[LossComparison]:
     return exact or [pair for name in names for pair in _difference(graph, name)]
 
 
+def beside_rows(graph: Graph, loss: str) -> list[TensorRef]:
+    """Return what a loss computes with together with what is fed for it, latest first: what else could be outputs."""
+    needed = graph.ancestors(loss)
+    found: dict[TensorRef, None] = {}
+    for name in (name for name in reversed(graph.nodes) if name in needed):
+        inputs = graph.inputs(name)
+        if any(ref.op in _fed(graph) - _learned(graph) for ref in inputs):
+            found |= {source(graph, ref): None for ref in inputs if ref.op in _learned(graph) & _fed(graph)}
+    return list(found)
+
+
 def comparison_kind(graph: Graph, loss: str, logits: str) -> CompareKind | None:
     """Return how a loss tensor compares a tensor of logits with labels, None where it compares other ones."""
     wanted = source(graph, TensorRef.parse(logits))

@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 from ckpttool.formats.wire.protos.graph_pb2 import DT_BOOL
 from ckpttool.graph.contents.flow import Flow, value_inputs
+from ckpttool.graph.contents.named import tensor_named
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.ops import FORMS, MERGES, PLACEHOLDERS, SWITCHES
 
@@ -71,7 +72,7 @@ def mode_placeholders(graph: Graph, given: str | Collection[str] | None = None) 
     """
     if given:
         given = [given] if isinstance(given, str) else given
-        return [graph.op(TensorRef.parse(name).op).name for name in given]
+        return [tensor_named(graph, name).op for name in given]
     fed = ((name, node.attr) for name, node in graph.nodes.items() if is_switch(graph, name))
     shapes = ((name, attr["shape"].shape) for name, attr in fed)
     return [name for name, shape in shapes if shape.unknown_rank or not shape.dim]  # old graphs leave the rank open

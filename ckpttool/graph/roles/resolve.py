@@ -10,8 +10,9 @@ from dataclasses import dataclass, fields
 from functools import cache, cached_property, partial
 
 from ckpttool.core.errors import GraphError, UnknownName
-from ckpttool.core.names import listed, suggestion
+from ckpttool.core.names import listed
 from ckpttool.formats.wire.protos.meta_graph_pb2 import CollectionDef
+from ckpttool.graph.contents.named import tensor_named
 from ckpttool.graph.core import Graph, TensorRef, cached
 from ckpttool.graph.roles import candidates, placeholders
 from ckpttool.graph.roles.comparisons import LossComparison, comparisons
@@ -71,6 +72,13 @@ def needed_role(graph: Graph, roles: Roles, role: str) -> str:
 def certain_roles(graph: Graph) -> Roles:
     """Return the roles that are not ambiguous, as `find_roles` finds them where none is needed."""
     return find_roles(graph, needed=())
+
+
+@cached
+def compared_logits(graph: Graph) -> list[str]:
+    """Return the logits; where a graph has several, all that its losses compare with labels."""
+    roles = certain_roles(graph)
+    return [roles.logits] if roles.logits else _Resolver(graph, (), {}).compared
 
 
 class _Resolver:
@@ -173,6 +181,13 @@ class _Resolver:
         top = self.loss or self._given("accuracy")
         return comparisons(self.graph, TensorRef.parse(top).op) if top else []
 
+    @property
+    def compared(self) -> list[str]:
+        """What each of the losses compares with labels."""
+        losses = [self.loss] if self.loss else self._losses
+        pairs = (pair for loss in losses for pair in comparisons(self.graph, TensorRef.parse(loss).op))
+        return list(dict.fromkeys(str(pair.logits) for pair in pairs))
+
     def _given(self, role: str) -> str | None:
         return self.given[role][0] if role in self.given else None
 
@@ -194,14 +209,11 @@ def _checked(graph: Graph, role: str, value: str | Sequence[str]) -> list[str]:
     """Return the names of an override, checked."""
     names = [value] if isinstance(value, str) else list(value)
     for name in names:
-        op = TensorRef.parse(name).op
-        if op not in graph.nodes:
-            nearest = suggestion(name, graph.nodes)
-            raise UnknownName(f"{graph.source}: `{role}` {name}: no such op or tensor{nearest}")
+        op = tensor_named(graph, name, f"`{role}` {name}").op
         if role == "training" and not placeholders.is_switch(graph, op):
             op_type = graph.nodes[op].op
             raise GraphError(f"{graph.source}: `training` {name} is a {op_type}, expected a boolean placeholder")
-    return _indexed(role, names)
+    return _indexed(role, [str(tensor_named(graph, name)) for name in names])
 
 
 def _collected(graph: Graph, role: str) -> list[str]:

@@ -4,17 +4,19 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ckpttool.core.errors import GraphError, PlanError, UnknownName
-from ckpttool.core.names import suggestion
+from ckpttool.core.errors import GraphError, PlanError
+from ckpttool.core.names import listed
 from ckpttool.core.tensors import STRING
+from ckpttool.graph.contents.named import tensor_named
 from ckpttool.graph.contents.op_outputs import dtype_of_output
 from ckpttool.graph.contents.savers import savers
 from ckpttool.graph.contents.signatures import DEFAULT, Argument, Signature, signature_named
 from ckpttool.graph.core import Graph, TensorRef
-from ckpttool.graph.ops import NO_RESULT, PLACEHOLDERS
 from ckpttool.graph.rewrite.draft import free_name
 from ckpttool.graph.roles import placeholders
-from ckpttool.graph.roles.resolve import certain_roles
+from ckpttool.graph.roles.comparisons import beside_rows
+from ckpttool.graph.roles.ends import ends
+from ckpttool.graph.roles.resolve import certain_roles, compared_logits
 
 Named = Mapping[str, str]
 
@@ -65,9 +67,11 @@ def _outputs(graph: Graph, given: Sequence[str], signed: Signature | None) -> tu
         return _parsed(graph, "outputs", given), "as specified"
     if signed is not None:
         return _tensors(graph, signed.outputs), f"of the signature {signed.name}"
-    logits = certain_roles(graph).logits
-    if logits is not None:
-        return {"logits": logits}, "the logits"
+    logits = compared_logits(graph)
+    if len(logits) == 1:
+        return {"logits": logits[0]}, "the logits"
+    if logits:
+        return _named(logits), "what the loss compares with labels"
     result = result_of(graph, "outputs")
     return _named([result.tensor]), result.why
 
@@ -85,9 +89,7 @@ def _parsed(graph: Graph, parameter: str, texts: Sequence[str]) -> Named:
     pairs: list[tuple[str, str]] = []
     for text in texts:
         key, _, tensor = text.rpartition("=")
-        ref = TensorRef.parse(tensor)
-        if ref.op not in graph.nodes:
-            raise UnknownName(f"{graph.source}: `{parameter}` {text}: no such tensor{suggestion(ref.op, graph.nodes)}")
+        ref = tensor_named(graph, tensor, f"`{parameter}` {text}")
         dtype_of_output(graph, ref)
         pairs.append((key, str(ref)))
     keys = [key for key, _ in pairs if key]
@@ -139,8 +141,8 @@ def result_of(graph: Graph, parameter: str = "tensor") -> Result:
         arguments = (tensor for argument in signature.inputs.values() for tensor in argument.tensors)
         needed = tuple(tensor for tensor in arguments if TensorRef.parse(tensor).op in below)
         return Result(numbers[key], f"the output {key} of the signature {signature.name}", needed)
-    ends = {f"{name}:0": f"{name}:0" for name in _ends(graph)}
-    return Result(_chosen(graph, ends, parameter), "which no other op reads")
+    found = compared_logits(graph) or _ends(graph, parameter)
+    return Result(_chosen(graph, {name: name for name in found}, parameter), "which no other op reads")
 
 
 def _chosen(graph: Graph, tensors: Mapping[str, str], parameter: str) -> str:
@@ -149,18 +151,22 @@ def _chosen(graph: Graph, tensors: Mapping[str, str], parameter: str) -> str:
         return next(iter(tensors))
     if key := next((key for key in _KEYS if key in tensors), None):
         return key
-    problem = (
-        f"several tensors could be meant: {', '.join(tensors.values())}" if tensors else "no tensor needs to be fed"
-    )
+    found = listed(tensors.values(), most=6)
+    problem = f"several tensors could be meant: {found}" if tensors else "no tensor needs to be fed"
     raise GraphError(f"{graph.source}: {problem}; specify `{parameter}`")
 
 
-def _ends(graph: Graph) -> list[str]:
-    """Return the ops that need what is fed (a saver's file aside) and that no op reads."""
-    ends = [name for name, node in graph.nodes.items() if node.op not in NO_RESULT and name not in graph.consumers]
-    ends = [name for name in ends if not graph.nodes[name].op.endswith("Summary")]
-    places = (TensorRef.parse(saver.filename_tensor_name).op for saver in savers(graph))
-    files = graph.ancestors(*(op for op in places if op in graph.nodes))
-    fed = {name for name, node in graph.nodes.items() if node.op in PLACEHOLDERS and name not in files}
-    needing = graph.descendants(fed)
-    return [name for name in ends if any(ref.op in needing for ref in graph.inputs(name))]
+def _ends(graph: Graph, parameter: str) -> list[str]:
+    """Return the tensors that the graph could be there for.
+
+    Raises:
+        GraphError: there are only its loss and what depends on that.
+    """
+    roles = certain_roles(graph)
+    judging = {TensorRef.parse(name).op for name in (roles.loss, roles.accuracy) if name}
+    found = ends(graph, {*judging, *(TensorRef.parse(name).op for name in [roles.labels] if name)})
+    if found and roles.loss and graph.descendants(judging).issuperset(found):
+        near = listed([str(ref) for ref in beside_rows(graph, TensorRef.parse(roles.loss).op)], most=4)
+        problem = f"it is not known which outputs the loss {roles.loss} compares with labels"
+        raise GraphError(f"{graph.source}: {problem}{f': {near}' if near else ''}; specify `{parameter}`")
+    return [f"{name}:0" for name in found]

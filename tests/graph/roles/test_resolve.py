@@ -82,8 +82,8 @@ def test_two_heads_are_ambiguous_and_the_error_lists_them(graph):
         find_roles(graph("second_head"))
 
     assert str(caught.value).endswith(
-        "second_head.meta: several ops could be the training op: GradientDescent, new_train/GradientDescent; "
-        "specify `training_op`"
+        "second_head.meta: several ops could be the training op: GradientDescent (trains hidden1, hidden2, "
+        "outputs), new_train/GradientDescent (trains hidden1, hidden2, new_outputs); specify `training_op`"
     )
 
 

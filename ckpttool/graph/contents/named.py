@@ -1,0 +1,36 @@
+"""Tensors as people name them: `X:0`, the op `X`, or the scope that TensorFlow put an op into."""
+
+import difflib
+
+from ckpttool.core.errors import UnknownName
+from ckpttool.core.names import listed
+from ckpttool.graph.core import Graph, TensorRef
+from ckpttool.graph.ops import ASIDE, NO_RESULT
+
+
+def tensor_named(graph: Graph, text: str, asked: str = "") -> TensorRef:
+    """Return the tensor that a text names; `asked` is what a message says of where the text stood.
+
+    The name of an op is that of its first output. TensorFlow puts the op of `table.lookup(ids, name="class_name")` into
+    a scope of that name, so that a scope is the one op in it whose result nothing else in it reads.
+
+    Raises:
+        UnknownName: there is no such op, or several are the results of the scope; the message has the nearest.
+    """
+    ref = TensorRef.parse(text)
+    if ref.op in graph.nodes:
+        return ref
+    results = scope_results(graph, ref.op.rstrip("/"))
+    if len(results) == 1:
+        return TensorRef(results[0], ref.index)
+    near = results or difflib.get_close_matches(ref.op, graph.nodes, n=3, cutoff=0.5)
+    nearest = f"; nearest: {listed(near, most=4)}" if near else ""
+    raise UnknownName(f"{graph.source}: {asked or text}: no such op or tensor{nearest}")
+
+
+def scope_results(graph: Graph, scope: str) -> list[str]:
+    """Return the ops below a scope that compute something which no op below it reads."""
+    inside = [name for name in graph.nodes if name.startswith(f"{scope}/")]
+    known = set(inside)
+    computing = [name for name in inside if graph.nodes[name].op not in ASIDE and graph.nodes[name].op not in NO_RESULT]
+    return [name for name in computing if known.isdisjoint(graph.consumers.get(name, ()))]

@@ -1,0 +1,83 @@
+"""Ends: the tensors that a graph could be there for, where neither a loss nor a signature says which.
+
+These are what no other op of the forward part reads. Gradients, updates, savers, summaries and initialisers are no part
+of it, nor is what depends on labels: nobody wants to have those served.
+"""
+
+import re
+from collections.abc import Collection, Iterable
+
+from ckpttool.graph.contents.dependence import is_gradient
+from ckpttool.graph.contents.flow import Flow
+from ckpttool.graph.contents.stored import savers
+from ckpttool.graph.core import Graph, TensorRef
+from ckpttool.graph.ops import ASIDE, EXITS, NO_RESULT, PLACEHOLDERS, SHAPED_LIKE, STREAMS, VARIABLES
+from ckpttool.graph.roles.placeholders import inputs, last_part, named_labels, placeholders_of
+
+_NAMED = re.compile(
+    r"(.*_)?(logits?|prob(abilit(y|ies)|s)?|predictions?|preds?|softmax|sigmoid|scores?|outputs?|out|y_?(hat|pred)|result)"
+    r"(_\d+)?",
+    re.IGNORECASE,
+)
+"""What people call their outputs."""
+_SUMMARIES = re.compile(r".*Summary(V2)?")
+
+
+def ends(graph: Graph, beside: Collection[str] = ()) -> list[str]:
+    """Return the ops that a graph could be there for, the likeliest first; `beside` are those of a loss and labels.
+
+    What needs none of the labels comes alone where there is any; so does what depends on variables, where some are.
+    """
+    forward = _forward(graph)
+    labels = {TensorRef.parse(name).op for name in named_labels(placeholders_of(graph, None))}
+    judged = graph.descendants({*labels, *beside} & graph.nodes.keys())
+    plain = [name for name in graph.nodes if name in forward and name not in judged]
+    found = _unread(graph, plain) or _unread(graph, [name for name in graph.nodes if name in forward])
+    learned = _values_of(graph, (name for name, node in graph.nodes.items() if node.op in VARIABLES))
+    found = [name for name in found if name in learned] or found
+    return sorted(found, key=lambda name: (not _NAMED.fullmatch(last_part(name)), graph.nodes[name].op in EXITS))
+
+
+def _forward(graph: Graph) -> set[str]:
+    """Return the ops that compute something of what is fed, and serve neither training nor saving nor reports."""
+    places = (TensorRef.parse(saver.filename_tensor_name).op for saver in savers(graph))
+    files = graph.ancestors(*(op for op in places if op in graph.nodes))
+    fed = [name for name, node in graph.nodes.items() if node.op in PLACEHOLDERS and name not in files]
+    rows = {TensorRef.parse(name).op for name in inputs(graph, fed, None)}
+    rows |= {name for name, node in graph.nodes.items() if node.op in STREAMS}
+    backward = graph.descendants(name for name in graph.nodes if is_gradient(name))
+    needing = _values_of(graph, rows) - rows - backward
+    return {name for name in needing if not _is_aside(graph, name)}
+
+
+def _values_of(graph: Graph, names: Iterable[str]) -> set[str]:
+    """Return the ops whose values are computed from those of some ops, their shapes aside."""
+    reached: set[str] = set()
+    todo = list(names)
+    while todo:
+        name = todo.pop()
+        if name not in reached and graph.nodes[name].op not in SHAPED_LIKE:
+            reached.add(name)
+            todo.extend(graph.consumers.get(name, ()))
+    return reached
+
+
+def _is_aside(graph: Graph, name: str) -> bool:
+    op = graph.nodes[name].op
+    return op in ASIDE or op in NO_RESULT
+
+
+def _unread(graph: Graph, names: Collection[str]) -> list[str]:
+    """Return those of some ops that none of them reads.
+
+    What summaries alone read is left out where there are others, and so is what is inside of a conditional or a loop.
+    """
+    known, inner = set(names), Flow(graph).regions
+    found = [name for name in names if known.isdisjoint(graph.consumers.get(name, ()))]
+    return [name for name in found if not (_is_report(graph, name) or name in inner)] or found
+
+
+def _is_report(graph: Graph, name: str) -> bool:
+    """Say whether summaries read a value, and nothing else does."""
+    readers = graph.consumers.get(name, [])
+    return bool(readers) and all(_SUMMARIES.fullmatch(graph.nodes[reader].op) for reader in readers)
