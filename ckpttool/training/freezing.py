@@ -11,6 +11,7 @@ from ckpttool.graph.freezing.frozen import Frozen
 from ckpttool.graph.freezing.moving_averages import changed_variables
 from ckpttool.graph.freezing.updates import updated_variables
 from ckpttool.graph.roles.resolve import Roles, needed_role
+from ckpttool.graph.roles.training_ops import trained_layers, training_ops, with_layers
 
 MODES = ("train", "freeze", "stats")
 
@@ -64,8 +65,10 @@ def _trainable(
     """Return the weights that training can change: those with a gradient, or those that the graph's own op updates."""
     if own_training_op:
         updated = updated_variables(graph, str(roles.training_op))
-        if not updated:
-            raise GraphError(f"{graph.source}: `training_op` {roles.training_op} changes no variable")
+        if not trained_layers(graph, str(roles.training_op)):
+            others = training_ops(graph)
+            known = f"; it has {with_layers(graph, others)}" if others else ", and no op of the graph does"
+            raise GraphError(f"{graph.source}: `training_op` {roles.training_op} trains no variable{known}")
         return {name for name, variable in weights.items() if name in updated and variable.trainable}
     reached: set[str] = set()  # by the gradient of the loss, which no StopGradient lets through
     todo = [TensorRef.parse(loss).op]

@@ -13,7 +13,7 @@ from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.freezing.frozen import Frozen
 from ckpttool.graph.rewrite.draft import Draft
 from ckpttool.graph.rewrite.importable import importable
-from ckpttool.graph.roles.resolve import Roles, find_roles, needed_role, with_roles
+from ckpttool.graph.roles.resolve import ROLES, Roles, find_roles, needed_role, with_roles
 from ckpttool.model.model import Model
 from ckpttool.model.plan import PlanRow, plan_rows
 from ckpttool.runtime.build import with_dropout, with_objective, with_training
@@ -21,6 +21,9 @@ from ckpttool.runtime.schedules import RunSteps
 from ckpttool.training.augment import check_augment
 from ckpttool.training.freezing import freeze_for_training
 from ckpttool.training.options import Options
+
+NEEDED = tuple(role for role in ROLES if role != "training_op")
+"""The roles that training needs: a new training op is put on the graph, or one of its own was named."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ def prepare(model: Model, options: Options, train: str | None, span: RunSteps) -
         PlanError: dropout or a loss is asked for, but the graph's own training op knows nothing of them.
         CkptError: a pattern takes nothing, nothing is left to train, or an option is malformed.
     """
-    roles = find_roles(model.graph, **options.roles)
+    roles = find_roles(model.graph, NEEDED, **options.roles)
     frozen = _freeze(model, roles, options, train)
     return Prepared(frozen, *_trainable(frozen, roles, options, span))
 
@@ -59,7 +62,7 @@ def check_options(model: Model, options: Options) -> None:
         CkptError: a pattern takes nothing, nothing is left to train, or an option is malformed.
     """
     check_augment(options.augment, options.cache, options.cache_augment)
-    roles = find_roles(model.graph, **options.roles)
+    roles = find_roles(model.graph, NEEDED, **options.roles)
     for stage in options.all_stages():
         _freeze(model, roles, options, stage.last)
         if _depends_on_layers(options):
@@ -81,8 +84,9 @@ def _freeze(model: Model, roles: Roles, options: Options, train: str | None) -> 
 def _trainable(frozen: Frozen, roles: Roles, options: Options, span: RunSteps) -> tuple[Graph, Roles]:
     """Return a graph whose training op leaves the frozen weights alone, and its roles."""
     if options.recipe is None:
-        if options.dropout or options.objective:
-            raise PlanError("`training_op` trains what it was made for: leave `dropout` and `objective` out")
+        given = [f"`{name}`" for name in ("dropout", "objective") if getattr(options, name)]
+        if given:
+            raise PlanError(f"`training_op` trains what it was made for: leave {' and '.join(given)} out")
         return frozen.applied("updates"), roles
     named: dict[str, Any] = {role: getattr(roles, role) for role in ("loss", "labels", "logits", "accuracy")}
     bare = frozen.applied(forward=[*roles.inputs, *(name for name in named.values() if name)])

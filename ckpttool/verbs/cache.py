@@ -53,7 +53,7 @@ def cache(
         CkptError: the layers, the graph or the data do not fit one another.
     """
     check_augment(augment, True, cache_augment)
-    bound = Bound.of(model, roles)
+    bound = Bound.of(model, roles, needed=("inputs", "labels", "loss"))
     frozen = freeze_for_training(model.graph, bound.roles, None, Pattern(freeze))
     if frozen.part is None:
         raise GraphError(f"{model.path}: {freeze!r} leaves nothing below the trained layers to cache")

@@ -94,7 +94,8 @@ _train_op = click.option(
     "--train-op",
     "training_op",
     metavar="NAME",
-    help="Train with the graph's own training op instead of an optimizer.",
+    help="Train with the graph's own training op as it is; not with --optimizer and the options that go with it "
+    "(--lr, --schedule, --l2, --clip-norm, ...), --dropout or --objective.",
 )
 _changed = together(
     click.option(
@@ -168,9 +169,10 @@ def _with_training_op(options: Options, training_op: str | None) -> Options:
     if training_op is None:
         return options
     given = [name for name, value in asdict(options.recipe or Recipe()).items() if value != getattr(Recipe(), name)]
+    given += [name for name in ("dropout", "objective") if getattr(options, name) is not None]
     if given:
-        named = ", ".join(f"`{name}`" for name in given)
-        raise PlanError(f"`training_op` trains as it was made to: leave {named} out, or let it go for an optimizer")
+        named, others = ", ".join(f"`{name}`" for name in given), "an `optimizer` is put on the graph without it"
+        raise PlanError(f"`training_op` {training_op} trains as it was made to: leave {named} out; {others}")
     return replace(options, recipe=None, roles={**options.roles, "training_op": training_op})
 
 

@@ -209,6 +209,9 @@ def _checked(graph: Graph, role: str, value: str | Sequence[str]) -> list[str]:
     """Return the names of an override, checked."""
     names = [value] if isinstance(value, str) else list(value)
     for name in names:
+        if role == "training_op" and name.removesuffix(":0") not in graph.nodes and updaters(graph):
+            known = with_layers(graph, updaters(graph))
+            raise UnknownName(f"{graph.source}: `training_op` {name}: no such op; the graph has {known}")
         op = tensor_named(graph, name, f"`{role}` {name}").op
         if role == "training" and not placeholders.is_switch(graph, op):
             op_type = graph.nodes[op].op

@@ -12,14 +12,11 @@ from ckpttool.graph.core import Graph, TensorRef, cached
 @cached
 def updaters(graph: Graph) -> Sequence[str]:
     """Return the ops that wait for updates of weights; `Adam` stands for its own `Adam/update`."""
-    updates, waiting = weight_updates(graph), []
-    for name in graph.nodes:
-        waits = _waits(graph, name)
-        if f"{name}/update" in waits or not updates.isdisjoint(waits):
-            waiting.append(name)
-    inner = {f"{name}/update" for name in waiting}
-    outer = [name for name in waiting if name not in inner]
-    outer = [name for name in outer if _only_waits(graph, name) or f"{name}/update" in graph.nodes]
+    updates = weight_updates(graph)
+    waiting = [name for name in graph.nodes if _only_waits(graph, name) and not updates.isdisjoint(_waits(graph, name))]
+    # With a global step `Adam` counts it, and waits for `Adam/update`, itself or by the constant that it adds.
+    counting = {name: name.removesuffix("/update") for name in waiting if name.endswith("/update")}
+    outer = [counting[name] if counting.get(name) in graph.nodes else name for name in waiting]
     # An embedding's updates are several, with a group of their own: `Adam/update_words/embedding/group_deps`.
     scopes = {f"{name}/" for name in outer}
     return [name for name in outer if not _scopes(name) & scopes]
