@@ -85,7 +85,7 @@ def test_what_is_recorded_and_resumed_stands_beside_the_options() -> None:
 def test_the_graphs_own_training_op_takes_the_place_of_a_recipe() -> None:
     options = passed(run_options, "--train-op=train", "--labels=y")["options"]
     assert options == Options(recipe=None, roles={"labels": "y", "training_op": "train"})
-    with pytest.raises(PlanError, match="`training_op` .* trains as it was made to: leave `lr`, `l2` out"):
+    with pytest.raises(PlanError, match=r"`training_op` .* trains as it was made to: leave `lr`, `l2` out"):
         passed(run_options, "--train-op=train", "--lr=1", "--l2=1")
 
 

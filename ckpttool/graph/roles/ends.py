@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable
 
 from ckpttool.graph.contents.dependence import is_gradient
 from ckpttool.graph.contents.flow import Flow
-from ckpttool.graph.contents.stored import savers
+from ckpttool.graph.contents.savers import savers
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.ops import ASIDE, EXITS, NO_RESULT, PLACEHOLDERS, SHAPED_LIKE, STREAMS, VARIABLES
 from ckpttool.graph.roles.placeholders import inputs, last_part, named_labels, placeholders_of

@@ -9,7 +9,6 @@ from ckpttool.core.names import listed
 from ckpttool.core.tensors import STRING
 from ckpttool.graph.contents.named import tensor_named
 from ckpttool.graph.contents.op_outputs import dtype_of_output
-from ckpttool.graph.contents.savers import savers
 from ckpttool.graph.contents.signatures import DEFAULT, Argument, Signature, signature_named
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.rewrite.draft import free_name
