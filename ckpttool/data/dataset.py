@@ -13,6 +13,7 @@ import numpy as np
 from ckpttool.core.errors import DataError
 from ckpttool.core.tensors import Array
 from ckpttool.data.columns import INTEGERS, Column, fit, fit_labels
+from ckpttool.data.doubts import few_rows, missing_classes, present, repeated_rows, shared_groups
 from ckpttool.data.drawing import classes_of
 from ckpttool.data.files import GROUP, DataFile, InputSpec, Wanted, open_data
 from ckpttool.data.held_out import HeldOut, Sides
@@ -113,12 +114,13 @@ class _Request:
         places = shape[1] if shape is not None and len(shape) == 2 else None
         return self.labels is not None and (self.labels.dtype.name in INTEGERS or places not in (None, 1))
 
-    def groups(self, name: str, rows: int) -> Array:
-        """Return the group of each training row."""
-        names = [f"{each}{split}" for split in ("_train", "") for each in (GROUP, name)]
+    def groups(self, name: str, rows: int, split: str = "train") -> Array:
+        """Return the group of each row of a split."""
+        suffixes = ("_train", "") if split == "train" else (f"_{split}",)
+        names = [f"{each}{suffix}" for suffix in suffixes for each in (GROUP, name)]
         found = next((each for each in names if each in self.file.arrays), None)
         if found is None:
-            expected = f"expected {name} or {name}_train, found {self.file.contents()}"
+            expected = f"expected {' or '.join(names[1::2])}, found {self.file.contents()}"
             raise DataError(f"{self.file.path}: no array for `group` {name}: {expected}")
         groups = np.asarray(self.file.arrays[found][:])
         if groups.shape != (rows,):
@@ -177,9 +179,14 @@ def training_splits(path: str | Path, wanted: Wanted, held_out: HeldOut = A_TENT
     train = request.training_columns()
     given = request.columns("valid")
     if given is None:
-        return _held_out(request, train, held_out)
-    unused = [f"validation: x_valid of the file; {asked} is not used" for asked in held_out.asks()]
-    return request.split("train", train), request.split("valid", given, *unused)
+        return _with_doubts(*_held_out(request, train, held_out))
+    notes = [f"validation: x_valid of the file; {asked} is not used" for asked in held_out.asks()]
+    if held_out.group is not None:
+        groups = (
+            request.groups(held_out.group, each.rows, name) for name, each in (("train", train), ("valid", given))
+        )
+        notes += shared_groups(*groups, held_out.group)
+    return _with_doubts(request.split("train", train), request.split("valid", given, *notes))
 
 
 def held_out_split(path: str | Path, wanted: Wanted, held_out: HeldOut, split: str | None = None) -> Split | None:
@@ -204,6 +211,13 @@ def _held_out(request: _Request, columns: _Columns, held_out: HeldOut) -> tuple[
     sides = _sides(request, columns, held_out)
     train, valid = columns.part(sides.kept), columns.part(sides.held)
     return request.split("train", train), replace(request.split("valid", valid, sides.note), sides=sides)
+
+
+def _with_doubts(train: Split, valid: Split) -> tuple[Split, Split]:
+    """Say of the rows to judge by what makes their judgement worth less."""
+    stored = ([each.stored[name].array for name in train.inputs] for each in (train, valid))
+    doubts = [*few_rows(valid.rows), *missing_classes(train.labels, valid.labels), *repeated_rows(*stored)]
+    return train, replace(valid, notes=(*valid.notes, *doubts))
 
 
 def _sides(request: _Request, columns: _Columns, held_out: HeldOut) -> Sides:
@@ -260,17 +274,15 @@ def check_labels(split: Split, classes: int) -> None:
 
 
 def empty_classes(split: Split, classes: int) -> list[int]:
-    """Return the classes that no row is labelled with, where the labels are class numbers: these cannot be learnt."""
+    """Return the classes that no row is labelled with, where the labels are classes: these cannot be learnt."""
     labels = split.labels
-    if (
-        labels is None
-        or labels.dtype.kind not in "iu"
-        or labels.ndim != 1
-        or labels.min() < 0
-        or labels.max() >= classes
-    ):
+    if labels is None or classes_of(labels, labels.dtype.kind in "iu") is None:
         return []
-    return np.flatnonzero(np.bincount(labels, minlength=classes) == 0).tolist()
+    found = present(labels)
+    places = labels.shape[1] if labels.ndim == 2 and labels.shape[1] > 1 else None
+    if places not in (None, classes) or (places is None and labels.dtype.kind not in "iu"):
+        return []
+    return [] if found - set(range(classes)) else sorted(set(range(classes)) - found)
 
 
 def _request(path: str | Path, wanted: Wanted) -> _Request:

@@ -1,15 +1,13 @@
 """Fingerprints: the content of a data set as a short text, for cache keys and run reports."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
 
 import numpy as np
 
 from ckpttool.core.tensors import PIECE, Array
 from ckpttool.data.dataset import Split
-from ckpttool.data.rows import Rows, pieces
+from ckpttool.data.rows import Rows, batched, pieces
 
 AT_ONCE = 16
 """Pieces in memory at a time."""
@@ -48,10 +46,3 @@ def _content(rows: Rows) -> bytes:
 
 def _hash(piece: Array) -> bytes:
     return hashlib.blake2b(np.ascontiguousarray(piece).reshape(-1).view(np.uint8).data, digest_size=32).digest()
-
-
-def batched(items: Iterable[Array], count: int) -> Iterator[list[Array]]:
-    """Yield lists of so many items, the last one shorter."""
-    iterator = iter(items)
-    while group := list(islice(iterator, count)):
-        yield group

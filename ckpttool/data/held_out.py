@@ -95,9 +95,8 @@ class HeldOut:
         return Sides(self, held, rows, text)
 
     def asks(self) -> list[str]:
-        """Return the parameters that say something else than a tenth by chance, which nobody need have asked for."""
-        part = [f"`valid` {self}"] if (self.part, self.place) != (TENTH, "drawn") else []
-        return [*part, *([f"`group` {self.group}"] if self.group else [])]
+        """Return the parameters that ask for other rows than a tenth by chance."""
+        return [f"`valid` {self}"] if (self.part, self.place) != (TENTH, "drawn") else []
 
     def as_json(self) -> dict[str, Any]:
         """Return what `from_json` reads."""

@@ -1,6 +1,7 @@
 """Rows: what arrays, mapped files and HDF5 have in common, so that a data set may be larger than memory."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from math import prod
 from typing import Any, Protocol
 
@@ -111,3 +112,10 @@ def pieces(rows: Rows, piece: int) -> Any:
     count = max(1, piece // max(1, rows.nbytes // max(1, len(rows))))
     for start in range(0, len(rows), count):
         yield start, np.asarray(rows[start : start + count])
+
+
+def batched(items: Iterable[Array], count: int) -> Iterator[list[Array]]:
+    """Yield lists of so many items, the last one shorter."""
+    iterator = iter(items)
+    while group := list(islice(iterator, count)):
+        yield group

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ckpttool.core.errors import DataError
 from ckpttool.data.dataset import Split, Wanted, evaluation_split, held_out_split
+from ckpttool.data.doubts import few_rows
 from ckpttool.data.held_out import HeldOut
 from ckpttool.training.run import RunReport
 
@@ -55,7 +56,11 @@ def evaluation_rows(data: str | Path, wanted: Wanted, labelled: Wanted, which: W
     Raises:
         DataError: the rows do not fit, there are none, or they are not those that the model's run held out.
     """
-    report = RunReport.beside(model)
+    split = _rows(data, wanted, labelled, which, RunReport.beside(model))
+    return replace(split, notes=(*split.notes, *few_rows(split.rows))) if which.judge else split
+
+
+def _rows(data: str | Path, wanted: Wanted, labelled: Wanted, which: Which, report: RunReport | None) -> Split:
     rule = which.rule(report)
     wanted, labelled = (replace(each, group=rule.group if rule else None) for each in (wanted, labelled))
     held_out = None

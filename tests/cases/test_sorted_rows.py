@@ -127,6 +127,27 @@ def test_rows_by_their_places_as_before(folder: Path, run: Run) -> None:
     assert "no array for --group wing" in run("ckpttool finetune net.ckpt --data rows.npz --group wing -o x", 2)
 
 
+def test_what_makes_a_judgement_worth_less_is_said(folder: Path, run: Run) -> None:
+    arrays = dict(np.load("rows.npz"))
+    x, y = arrays["x_train"], arrays["y_train"]
+    x[20:40] = x[:20]
+    np.savez("doubtful.npz", x_train=x[:40], y_train=y[:40], x_valid=x[30:35], y_valid=y[30:35])
+    said = run(f"ckpttool finetune net.ckpt --data doubtful.npz {SCRATCH} -o doubtful.ckpt")
+    for line in (
+        "5 rows to judge by, fewer than 20: one of them is 20% of the accuracy",
+        "no validation row has the label 0",
+        "5 of 5 validation rows are training rows too, by their inputs: they say less of new rows",
+        "no training row has the label 2",
+    ):
+        assert line in said.splitlines() or f"data: {line}" in said.splitlines()
+    assert not [line for line in said.splitlines() if "fewer" in line and "5 rows" not in line]
+    assert "fewer than 20" not in run(f"ckpttool finetune net.ckpt --data rows.npz --valid 20 {SCRATCH} -o 20.ckpt")
+    grouped = {"wing_train": np.arange(40) // 10, "wing_valid": np.arange(5), **dict(np.load("doubtful.npz"))}
+    np.savez("wings.npz", **grouped)
+    said = run(f"ckpttool finetune net.ckpt --data wings.npz --group wing {SCRATCH} -o wings.ckpt")
+    assert "4 of 5 groups by wing have training rows too" in said
+
+
 def before(path: str, valid: int | None) -> None:
     """Make a report or a save what it was when rows were held out by their places."""
     document = json.loads(Path(path).read_text())

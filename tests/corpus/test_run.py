@@ -33,7 +33,7 @@ pytestmark = pytest.mark.skipif(not CORPUS.is_dir(), reason="CKPTTOOL_CORPUS nam
 CROWDS = CORPUS / "crowd_counting_3frameworks"
 SERVING = CORPUS / "serving_testdata"
 FIRST_BRANCH = r"[wb]_conv\d_1"
-OPTIONS = Options(epochs=2, batch_size=3, recipe=Recipe(lr="1e-3"), keep="last", seed=4, valid=3)
+OPTIONS = Options(epochs=2, batch_size=3, recipe=Recipe(lr="1e-3"), keep="last", seed=4, valid="first:3")
 
 
 def values(path: Path) -> dict[str, np.ndarray]:

@@ -71,7 +71,9 @@ def test_training_through_a_loop_equals_a_session(
     recurrent: Path, sequences: Path, tmp_path: Path, new_session: Callable[..., Any], optimizer: Recipe | None
 ) -> None:
     roles = {} if optimizer else {"training_op": "train"}
-    options = Options(epochs=3, batch_size=10, seed=4, valid=VALID, keep="last", recipe=optimizer, roles=roles)
+    options = Options(
+        epochs=3, batch_size=10, seed=4, valid=f"first:{VALID}", keep="last", recipe=optimizer, roles=roles
+    )
     run = finetune(Model.open(recurrent), sequences, options, tmp_path / "tuned.ckpt")
     tuned = checkpoint.open(tmp_path / "tuned.ckpt")
     expected = by_session(new_session(recurrent, recurrent), sequences, 3, 10, 4)

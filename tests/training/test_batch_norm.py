@@ -16,7 +16,7 @@ from ckpttool.training.options import Options
 from ckpttool.verbs.finetune import finetune
 from ckpttool.verbs.new import new
 
-OPTIONS = Options(epochs=2, batch_size=30, recipe=Recipe("momentum", lr="0.05"), valid=30, keep="last")
+OPTIONS = Options(epochs=2, batch_size=30, recipe=Recipe("momentum", lr="0.05"), valid="first:30", keep="last")
 SPEC = """
 hidden1 = dense(8); norm1 = batch_norm(momentum=0.9, activation=relu)
 hidden2 = dense(6); norm2 = batch_norm(momentum=0.9, activation=relu)

@@ -15,7 +15,7 @@ from ckpttool.training.options import Options
 from ckpttool.verbs.evaluate import evaluate
 from ckpttool.verbs.finetune import finetune
 
-OPTIONS = Options(epochs=2, batch_size=30, recipe=Recipe(lr="0.05"), valid=30, keep="last")
+OPTIONS = Options(epochs=2, batch_size=30, recipe=Recipe(lr="0.05"), valid="first:30", keep="last")
 
 
 def behind(path: Path) -> list[str]:
@@ -53,7 +53,7 @@ def test_it_changes_training_and_not_inference(
 
 def test_what_is_trained_with_it_is_evaluated_without(small: Path, data: Path, tmp_path: Path) -> None:
     run = finetune(Model.open(small), data, replace(OPTIONS, dropout="0.5"), tmp_path / "out.ckpt")
-    found = evaluate(Model.open(tmp_path / "out.ckpt"), data, "valid", valid=30)
+    found = evaluate(Model.open(tmp_path / "out.ckpt"), data, "valid", valid="first:30")
     assert found.loss == pytest.approx(run.history[-1].valid_loss)
 
 

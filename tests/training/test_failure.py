@@ -14,7 +14,7 @@ from ckpttool.runtime.recipe import Recipe
 from ckpttool.training.options import Options
 from ckpttool.verbs.finetune import finetune
 
-OPTIONS = Options(epochs=3, batch_size=20, recipe=Recipe(lr="0.05"), valid=30, keep="last")
+OPTIONS = Options(epochs=3, batch_size=20, recipe=Recipe(lr="0.05"), valid="first:30", keep="last")
 
 
 @pytest.fixture

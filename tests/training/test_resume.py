@@ -20,7 +20,7 @@ from ckpttool.training.options import Options
 from ckpttool.training.run import Epoch, Run
 from ckpttool.verbs.finetune import finetune
 
-OPTIONS = Options(epochs=4, batch_size=20, recipe=Recipe("momentum", lr="0.05"), keep="best", valid=30)
+OPTIONS = Options(epochs=4, batch_size=20, recipe=Recipe("momentum", lr="0.05"), keep="best", valid="first:30")
 STEPS = 4 * 13
 
 

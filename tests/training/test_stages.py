@@ -15,7 +15,7 @@ from ckpttool.training.callbacks.callback import Callback
 from ckpttool.training.options import Options, parse_stages
 from ckpttool.verbs.finetune import finetune
 
-OPTIONS = Options(batch_size=30, recipe=Recipe("momentum", lr="0.05"), valid=30, keep="last")
+OPTIONS = Options(batch_size=30, recipe=Recipe("momentum", lr="0.05"), valid="first:30", keep="last")
 
 
 class Values(Callback):

@@ -14,7 +14,7 @@ from ckpttool.training.run import Run
 from ckpttool.verbs.finetune import finetune
 from ckpttool.verbs.new import new
 
-OPTIONS = Options(epochs=4, batch_size=20, recipe=Recipe(lr="0.1"), valid=30, keep="last")
+OPTIONS = Options(epochs=4, batch_size=20, recipe=Recipe(lr="0.1"), valid="first:30", keep="last")
 
 
 @pytest.fixture(scope="module")

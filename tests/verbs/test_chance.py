@@ -16,7 +16,7 @@ from ckpttool.runtime.recipe import Recipe
 from ckpttool.training.options import Options
 from ckpttool.verbs.finetune import finetune
 
-OPTIONS = Options(epochs=2, batch_size=30, recipe=Recipe(lr="0.1"), seed=5, keep="last", valid=30)
+OPTIONS = Options(epochs=2, batch_size=30, recipe=Recipe(lr="0.1"), seed=5, keep="last", valid="first:30")
 OWN = replace(OPTIONS, recipe=None, roles={"training_op": "train"})
 
 

@@ -65,7 +65,9 @@ def test_training_matches_a_plain_tensorflow_loop(model: Model, data: Path, tmp_
     from ckpttool.data.batches import batch_bounds, epoch_order
 
     out = tmp_path / "tuned.ckpt"
-    options = replace(OPTIONS, epochs=2, recipe=None, roles={"training_op": "GradientDescent"}, keep="last", valid=30)
+    options = replace(
+        OPTIONS, epochs=2, recipe=None, roles={"training_op": "GradientDescent"}, keep="last", valid="first:30"
+    )
     finetune(model, data, options, out)
     tf1 = tf.compat.v1
     arrays = np.load(data, allow_pickle=False)
