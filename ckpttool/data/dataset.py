@@ -182,10 +182,8 @@ def training_splits(path: str | Path, wanted: Wanted, held_out: HeldOut = A_TENT
         return _with_doubts(*_held_out(request, train, held_out))
     notes = [f"validation: x_valid of the file; {asked} is not used" for asked in held_out.asks()]
     if held_out.group is not None:
-        groups = (
-            request.groups(held_out.group, each.rows, name) for name, each in (("train", train), ("valid", given))
-        )
-        notes += shared_groups(*groups, held_out.group)
+        trained = request.groups(held_out.group, train.rows)
+        notes += shared_groups(trained, request.groups(held_out.group, given.rows, "valid"), held_out.group)
     return _with_doubts(request.split("train", train), request.split("valid", given, *notes))
 
 
