@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ckpttool.core.errors import CkptError, CorruptCheckpoint
+from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError
 from ckpttool.remote import sparse_files
 
 BLOCK = 64 << 10
@@ -102,6 +102,40 @@ def opened(source: Hdf5Source, name: str | None = None) -> Iterator[Any]:
         raise
     except _FAULTS as error:
         raise CorruptCheckpoint(f"{subject}: HDF5 cannot read it: {' '.join(str(error).split())}") from error
+
+
+def bytes_after(source: Hdf5Source) -> int:
+    """Return how many bytes follow what HDF5 takes for the end of its file.
+
+    On a server the end is not fetched for that, and behind a user block it is not known.
+
+    Raises:
+        FormatError: they are another HDF5 file, of which nothing would be seen.
+    """
+    if source.start == 0 and source.unpacked is None and sparse_files.at(source.path):
+        return 0
+    with source.bytes() as place, place.open("rb") if isinstance(place, Path) else place as file:
+        end = end_address(file.read(64))
+        if end is None or end >= source.size:
+            return 0
+        file.seek(end)
+        after = source.size - end
+        if file.read(len(MAGIC)) == MAGIC:
+            where = f"{source.path}: {after} bytes follow its end"
+            raise FormatError(f"{where}, which are another HDF5 file; one file holds one checkpoint")
+    return after
+
+
+def end_address(superblock: bytes) -> int | None:
+    """Return where a file says that it ends; None where that is not told.
+
+    The superblock: https://docs.hdfgroup.org/hdf5/develop/_f_m_t3.html#Superblock.
+    """
+    if not superblock.startswith(MAGIC) or len(superblock) < 64:
+        return None
+    version = superblock[8]
+    size, at = (superblock[13], 40 + 4 * version) if version < 2 else (superblock[9], 28)
+    return int.from_bytes(superblock[at : at + 8], "little") if size == 8 and version < 4 else None
 
 
 class Unpacked:

@@ -15,7 +15,7 @@ import numpy as np
 from ckpttool.core.errors import CorruptCheckpoint, FormatError, MissingFile
 from ckpttool.core.tensors import STRING, DType, Tensor, TensorSpec
 from ckpttool.formats.format import Checked, Tensors, pieces_of
-from ckpttool.formats.hdf5.source import Hdf5Source, is_hdf5, opened
+from ckpttool.formats.hdf5.source import Hdf5Source, bytes_after, is_hdf5, opened
 from ckpttool.formats.hdf5.values import dtype_in, extent_of, is_plain, oddity, read_pieces, read_values, text_of
 from ckpttool.formats.reading.archive import RATIO_LIMIT, UNPACKED_LIMIT
 
@@ -77,6 +77,8 @@ def walk(source: Hdf5Source) -> Tree:
     tree = Tree(source.path)
     with opened(source) as file:
         _Walk(tree, source).group(file, "", ())
+    if after := bytes_after(source):
+        tree.odd[f"{after} bytes"] = "after the end of what HDF5 knows"
     return tree
 
 

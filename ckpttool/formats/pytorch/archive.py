@@ -26,6 +26,9 @@ PROGRAM, CODE = "constants.pkl", re.compile(r"code/__torch__[/.]?(.*)[.]py")
 """What TorchScript's files have beside: constants of a program, and its code, of which only lists of names are read."""
 PACKED = "code/"
 """Where members are compressed."""
+DISTRIBUTED = ".distcp"
+PLAIN_NAME = re.compile(r"[\w./-]+")
+"""Paths that a shell takes as they are."""
 DATA, CONSTANTS = "data/", "constants/"
 """Folders of storages."""
 
@@ -40,11 +43,7 @@ class TorchArchive:
             FormatError: it is a part of a distributed checkpoint, or has members that are not read.
             CorruptCheckpoint: it is damaged.
         """
-        if path.suffix == ".distcp":
-            raise FormatError(
-                f"{path} is a part of a folder of torch.distributed.checkpoint, which is not read; this makes one file "
-                f"of the folder: python -m torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER NEW.pt"
-            )
+        refuse_distributed(path)
         self.file = CheckpointFile(path)
         self.path = path
         infos = members(path)
@@ -160,6 +159,29 @@ def is_archive(path: Path) -> bool:
         return False
     names = member_names(path)
     return path.suffix in (".pt", ".pth") if names is None else bool(_pickles(names))
+
+
+def is_distributed(path: Path) -> bool:
+    """Return whether a path is a folder of torch.distributed.checkpoint, or a part of one."""
+    return path.suffix == DISTRIBUTED or (path.is_dir() and any(path.glob(f"*{DISTRIBUTED}")))
+
+
+def refuse_distributed(path: Path) -> None:
+    """Refuse what torch.distributed.checkpoint writes: its files hold an archive for each part of a tensor.
+
+    Raises:
+        FormatError: it is such a folder, or a part of one.
+    """
+    if not is_distributed(path):
+        return
+    folder = path if path.is_dir() else path.parent
+    folder = folder if folder.name else folder.absolute()
+    plain = PLAIN_NAME.fullmatch(str(folder.absolute()))
+    old, new = (str(folder), f"{folder}.pt") if plain else ("FOLDER", "NEW.pt")
+    raise FormatError(
+        f"{path} is {'a' if path.is_dir() else 'a part of a'} folder of torch.distributed.checkpoint, which is not "
+        f"read; this makes one file of it: python -m torch.distributed.checkpoint.format_utils dcp_to_torch {old} {new}"
+    )
 
 
 def interpreted(path: Path, data: bytes | IO[bytes], persistent: Callable[[Any], Any]) -> Any:

@@ -12,7 +12,7 @@ from ckpttool.core.errors import CorruptCheckpoint, FormatError
 from ckpttool.core.tensors import Array, Tensor, TensorSpec
 from ckpttool.formats.format import Checked, Format, Tensors
 from ckpttool.formats.pytorch import tree as torch_tree
-from ckpttool.formats.pytorch.archive import TorchArchive, is_archive
+from ckpttool.formats.pytorch.archive import TorchArchive, is_archive, is_distributed, refuse_distributed
 from ckpttool.formats.pytorch.legacy import OldFile, is_old
 from ckpttool.formats.pytorch.makers import DTYPES
 from ckpttool.formats.pytorch.numpy_arrays import NumpyArray
@@ -182,14 +182,19 @@ class PyTorch(Format):
     def recognises(self, path: Path) -> bool:
         """Return whether there is a file of `torch.save`, new or old, or an index of some, at the path or in it."""
         if path.is_dir():
-            return any(path.glob(f"*{INDEX_SUFFIX}")) or any(path.glob(SINGLE))
+            return any(path.glob(f"*{INDEX_SUFFIX}")) or any(path.glob(SINGLE)) or is_distributed(path)
         file_or_index = locate(path)
         return file_or_index is not None and (
             file_or_index.name.endswith(INDEX_SUFFIX) or is_archive(file_or_index) or is_old(file_or_index)
         )
 
     def open(self, path: Path) -> TorchTensors | ShardedTorch:
-        """List the tensors; `TorchTensors` and `ShardedTorch` say what is raised."""
+        """List the tensors; `TorchTensors` and `ShardedTorch` say what is raised.
+
+        Raises:
+            FormatError: it is a folder of torch.distributed.checkpoint.
+        """
+        refuse_distributed(path)
         file_or_index = locate(path) or path
         return ShardedTorch(file_or_index) if file_or_index.name.endswith(INDEX_SUFFIX) else TorchTensors(file_or_index)
 

@@ -17,6 +17,10 @@ UNPACKED_LIMIT = 4 << 30
 RATIO_LIMIT = 100
 """A compressed member over both limits is refused: it is a bomb rather than weights."""
 BAD_ZIP = (zipfile.BadZipFile, zlib.error, EOFError)
+END_MARK, END_SIZE, LONGEST_COMMENT = b"PK\5\6", 22, 0xFFFF
+"""What ends an archive, before a comment."""
+MOST_BETWEEN = 0xFFFF + 24
+"""Bytes that an extra field and a data descriptor take together at most."""
 LOCAL_HEADER = struct.Struct("<4s22xHH")
 """What comes before a member's bytes: 30 bytes that end in the lengths of its name and of an extra field."""
 
@@ -26,7 +30,7 @@ def is_zip(path: Path) -> bool:
     if not path.is_file():
         return False
     with sparse_files.opened(path) as file:
-        return file.read(4) in (b"PK\3\4", b"PK\5\6")
+        return file.read(4) in (b"PK\3\4", END_MARK)
 
 
 def member_names(path: Path) -> list[str] | None:
@@ -43,18 +47,42 @@ def opened(path: Path) -> zipfile.ZipFile:
 
     Raises:
         CorruptCheckpoint: it is damaged.
-        FormatError: something stands in front of it, such as another archive, of which nothing would be seen.
+        FormatError: there is something before, after or within it, such as another archive, that would not be seen.
     """
     try:
         archive = zipfile.ZipFile(sparse_files.readable(path))
     except (*BAD_ZIP, NotImplementedError, UnicodeDecodeError) as error:
         raise CorruptCheckpoint(f"{path}: the zip file is damaged or cut off: {error}") from error
-    before = min((info.header_offset for info in archive.infolist()), default=0)
-    if before > 0:
+    if problem := _unaccounted(path, archive):
         archive.close()
-        where = f"{path}: {before} bytes stand in front of its zip archive"
-        raise FormatError(f"{where}, such as another archive; one file holds one checkpoint")
+        raise FormatError(f"{path}: {problem}, such as another archive; one file holds one checkpoint")
     return archive
+
+
+def _unaccounted(path: Path, archive: zipfile.ZipFile) -> str | None:
+    """Say which bytes of an archive nothing in its directory stands for; None where there are none.
+
+    Between members there may be an extra field, which fills a member up to where it should begin, and the sizes of one
+    whose writer did not know them.
+    """
+    reached = 0
+    for info in sorted(archive.infolist(), key=lambda info: info.header_offset):
+        gap = info.header_offset - reached
+        if gap > 0 and not reached:
+            return f"{gap} bytes stand in front of its zip archive"
+        if gap > MOST_BETWEEN:
+            return f"{gap} bytes stand in front of its member {info.filename}"
+        reached = info.header_offset + LOCAL_HEADER.size + len(info.filename) + info.compress_size
+    if (gap := archive.start_dir - reached) > MOST_BETWEEN:
+        return f"{gap} bytes stand in front of the directory of its zip archive"
+    with sparse_files.opened(path) as file:
+        file.seek(-END_SIZE - len(archive.comment), 2)
+        if file.read(len(END_MARK)) == END_MARK:
+            return None
+        file.seek(max(0, file.seek(0, 2) - END_SIZE - LONGEST_COMMENT))
+        tail = file.read()
+    after = len(tail) - tail.rfind(END_MARK) - END_SIZE - len(archive.comment)
+    return f"{after} bytes follow its zip archive"
 
 
 def directory_of(path: Path) -> int:

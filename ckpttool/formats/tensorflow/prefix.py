@@ -24,7 +24,7 @@ V1_SHARD = re.compile(r"-(\d{5}|\?{5})-of-(\d{5})\Z")
 PART = re.compile(rf"(\.index|\.meta|\.data-\d{{5,}}-of-\d{{5,}}|{V1_SHARD.pattern})\Z")
 """How the name of a part of a model ends."""
 STATE_FILE = "checkpoint"
-OTHERS = ("*.safetensors*", "*.bin.index.json", "*model.bin", "**/*.npy")
+OTHERS = ("*.safetensors*", "*.bin.index.json", "*model.bin", "*.distcp", "**/*.npy")
 """What makes a folder a checkpoint of another format."""
 _STEP = re.compile(r"-(\d+)(\.ckpt)?\Z")
 """How the names of a run's checkpoints end: model.ckpt-1000, ckpt-5, and Keras's cp-0005.ckpt."""
@@ -113,7 +113,7 @@ def _in_folder(folder: Path) -> Path:
         raise MissingFile(f"{folder} holds several checkpoints, name one: {', '.join(prefixes[:5])}")
     if any(any(folder.glob(pattern)) for pattern in OTHERS):
         return folder
-    raise MissingFile(f"{folder} is a folder without a checkpoint: no `checkpoint` file, no .index, no variables")
+    raise MissingFile(f"{folder} is a folder without a checkpoint: no file named checkpoint, no .index, no variables")
 
 
 def recorded_checkpoint(directory: Path) -> Path:

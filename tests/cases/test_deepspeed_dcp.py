@@ -1,0 +1,61 @@
+"""What DeepSpeed keeps of a model, and a folder of torch.distributed.checkpoint."""
+
+import collections
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed.checkpoint as dcp
+
+import ckpttool
+
+
+def state() -> dict[str, torch.Tensor]:
+    torch.manual_seed(0)
+    return collections.OrderedDict(
+        {"layers.0.weight": torch.randn(3, 3).half(), "layers.0.bias": torch.randn(3).half()}
+    )
+
+
+def make(folder: Path) -> None:
+    model: dict[str, Any] = {"module": state(), "buffer_names": [], "optimizer": None, "dp_world_size": 1}
+    shapes = collections.OrderedDict((name, tensor.shape) for name, tensor in state().items())
+    model |= {"param_shapes": [shapes], "ds_config": {"train_batch_size": 8}, "ds_version": "0.14.0", "global_steps": 5}
+    torch.save(model, folder / "mp_rank_00_model_states.pt")
+    flat = torch.cat([tensor.flatten().float() for tensor in state().values()])
+    optimizer = {"optimizer_state_dict": {"single_partition_of_fp32_groups": [flat]}, "ds_version": "0.14.0"}
+    torch.save(optimizer, folder / "zero_pp_rank_0_mp_rank_00_optim_states.pt")
+    dcp.save({"model": state()}, checkpoint_id=folder / "dcp", no_dist=True)
+
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def values(path: str) -> dict[str, Any]:
+    return {name: tensor.read().tolist() for name, tensor in ckpttool.open(path).items()}
+
+
+def test_the_module_of_deepspeed(folder: Path, run: Callable[[str], str]) -> None:
+    assert values("mp_rank_00_model_states.pt") == {name: tensor.tolist() for name, tensor in state().items()}
+    assert "5 entries" not in run("ckpttool vars mp_rank_00_model_states.pt")
+
+
+def test_a_part_of_its_optimizer_holds_no_weights_and_says_so(folder: Path, run: Callable[[str], str]) -> None:
+    printed = run("ckpttool vars zero_pp_rank_0_mp_rank_00_optim_states.pt")
+    assert "left out" in printed and "optimizer_state_dict" in printed
+
+
+@pytest.mark.parametrize("path", ["dcp", "dcp/__0_0.distcp"])
+def test_a_distributed_checkpoint_is_refused_with_the_line_that_works(
+    folder: Path, run: Callable[..., str], path: str
+) -> None:
+    said = run(f"ckpttool vars {path}", 2)
+    assert "torch.distributed.checkpoint" in said
+    line = said.partition(": python ")[2].strip()
+    subprocess.run([sys.executable, *shlex.split(line)], check=True, capture_output=True, cwd=folder)
+    assert values(shlex.split(line)[-1]) == {name: tensor.tolist() for name, tensor in state().items()}
