@@ -7,6 +7,7 @@ label times a logarithm. So are hinge losses; of any other loss a difference bet
 from collections.abc import Callable, Collection, Container, Iterator
 from dataclasses import dataclass, replace
 
+from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.graph.core import Graph, TensorRef, cached
 from ckpttool.graph.ops import (
     COMPARISONS,
@@ -36,7 +37,7 @@ class LossComparison:
 
 
 def comparisons(graph: Graph, loss: str) -> list[LossComparison]:
-    """Return what a loss (or an accuracy) compares with labels: cross entropies; where it has none, differences.
+    """Return what a loss (or an accuracy) compares with labels: cross entropies, and differences from other labels.
 
     The logits are followed back through reshapes and identities to the op that computed them.
     """
@@ -46,7 +47,12 @@ def comparisons(graph: Graph, loss: str) -> list[LossComparison]:
     exact = [pair for name in names for pair in _exact(graph, name, logistic)]
     binary = {pair.logits for pair in exact if pair.kind == "chances"}
     exact = [replace(pair, kind="chances") if pair.logits in binary else pair for pair in exact]
-    return exact or [pair for name in names for pair in _difference(graph, name)]
+    differences = [pair for name in names for pair in _difference(graph, name)]
+    apart = [pair for pair in differences if _rows_of(graph, pair.logits).isdisjoint(_rows_of(graph, pair.labels))]
+    if not exact:
+        return apart or differences  # what is held against its own input is an autoencoder, or a shortcut
+    used = {row for pair in exact for ref in (pair.logits, pair.labels) for row in _rows_of(graph, ref)}
+    return exact + [pair for pair in apart if used.isdisjoint(_rows_of(graph, pair.labels))]
 
 
 def beside_rows(graph: Graph, loss: str) -> list[TensorRef]:
@@ -158,8 +164,17 @@ def _difference(graph: Graph, name: str) -> Iterator[LossComparison]:
     """Yield a difference between what variables had a part in and what none had."""
     if graph.nodes[name].op in DIFFERENCES and len(graph.inputs(name)) == 2:
         for outputs, labels in (graph.inputs(name), graph.inputs(name)[::-1]):
-            if outputs.op in _learned(graph) and labels.op in _fed(graph) - _learned(graph):
+            if outputs.op in _learned(graph) & _fed(graph) and labels.op in _fed(graph) - _learned(graph):
                 yield LossComparison(source(graph, outputs), labels, "difference")
+
+
+def _rows_of(graph: Graph, ref: TensorRef) -> set[str]:
+    """Return the placeholders, iterators and queues that a tensor is computed from."""
+    return {name for name in graph.ancestors(ref.op) if _is_source(graph.nodes[name])}
+
+
+def _is_source(node: NodeDef) -> bool:
+    return node.op in PLACEHOLDERS or node.op in STREAMS
 
 
 @cached
@@ -178,5 +193,4 @@ def _learned(graph: Graph) -> frozenset[str]:
 @cached
 def _fed(graph: Graph) -> frozenset[str]:
     """Return the ops whose values depend on what is fed, or comes out of a queue or an iterator."""
-    sources = (name for name, node in graph.nodes.items() if node.op in PLACEHOLDERS or node.op in STREAMS)
-    return frozenset(graph.descendants(sources))
+    return frozenset(graph.descendants(name for name, node in graph.nodes.items() if _is_source(node)))

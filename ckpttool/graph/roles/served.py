@@ -162,10 +162,12 @@ def _ends(graph: Graph, parameter: str) -> list[str]:
         GraphError: there are only its loss and what depends on that.
     """
     roles = certain_roles(graph)
-    judging = {TensorRef.parse(name).op for name in (roles.loss, roles.accuracy) if name}
-    found = ends(graph, {*judging, *(TensorRef.parse(name).op for name in [roles.labels] if name)})
-    if found and roles.loss and graph.descendants(judging).issuperset(found):
-        near = listed([str(ref) for ref in beside_rows(graph, TensorRef.parse(roles.loss).op)], most=4)
-        problem = f"it is not known which outputs the loss {roles.loss} compares with labels"
-        raise GraphError(f"{graph.source}: {problem}{f': {near}' if near else ''}; specify `{parameter}`")
+    beside = {TensorRef.parse(name).op for name in (roles.loss, roles.accuracy, roles.labels) if name}
+    found = ends(graph, beside)
+    if roles.loss and roles.labels is None:  # then an op on the way to the loss may be one that judges
+        loss = TensorRef.parse(roles.loss).op
+        if not set(found) - graph.ancestors(loss) - graph.descendants([loss]):
+            near = listed([str(ref) for ref in beside_rows(graph, loss)], most=4)
+            problem = f"it is not known which outputs the loss {roles.loss} compares with labels"
+            raise GraphError(f"{graph.source}: {problem}{f': {near}' if near else ''}; specify `{parameter}`")
     return [f"{name}:0" for name in found]
