@@ -13,16 +13,19 @@ from typing import Any
 
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import CkptError
+from ckpttool.core.names import listed
 from ckpttool.core.tensors import Tensor
+from ckpttool.foreign.epsilons import gaps
 from ckpttool.foreign.evidence import Evidence, has_outputs_first, kind_of, told
-from ckpttool.foreign.layouts.layout import Layout
+from ckpttool.foreign.layouts.layout import Keep, Layout
+from ckpttool.foreign.layouts.norm import BatchNorm
 from ckpttool.foreign.matching import BESIDE, NAMES, NUMBERS, ORDER, SHAPES, Matching
-from ckpttool.foreign.names import is_counter, natural
+from ckpttool.foreign.names import is_counter, layer_of, natural
 from ckpttool.foreign.parametrised import resolved
 from ckpttool.foreign.readers import reading
 from ckpttool.formats.writing.files import replacing
 from ckpttool.graph.contents.layers import layers
-from ckpttool.graph.contents.stored import stored_tensors
+from ckpttool.graph.contents.stored import StoredTensor, stored_tensors
 from ckpttool.graph.core import Graph
 
 TOGETHER, COPY = 0.75, 1.0
@@ -67,13 +70,13 @@ class Suggestion:
 class RuleDraft:
     """Pairs in the graph's order, the source's tensors that are no weights, and what is open, each with why.
 
-    `computed` says which of the source's weights are computed of which parts.
+    `notes` say which of the source's weights are computed of which parts, and what was assumed.
     """
 
     pairs: tuple[Suggestion, ...]
     dropped: tuple[str, ...]
     open: tuple[str, ...]
-    computed: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def suggest(weights: Checkpoint, graph: Graph) -> RuleDraft:
@@ -96,6 +99,7 @@ def suggest(weights: Checkpoint, graph: Graph) -> RuleDraft:
     matching = Matching(shapes, targets, readings, Evidence(weights), is_sorted)
     matching.run()
     pairs, problems = _with_layouts(matching)
+    pairs, folded = _with_epsilons(pairs, graph, targets, matching.evidence)
     pairs += [Suggestion(*joint, TOGETHER) for joint in matching.joint]
     places = {name: place for place, name in enumerate(targets)}
     pairs.sort(key=lambda pair: places[pair.targets[0]])
@@ -103,8 +107,8 @@ def suggest(weights: Checkpoint, graph: Graph) -> RuleDraft:
     copies = {pair.sources[0]: pair for pair in _copies(weights, pairs, unused)}
     lost = [f"{name} {list(shapes[name])}: no variable fits" for name in unused if name not in copies]
     lost += [file.problem(name) for name in file.alone]
-    computed = tuple(map(str, file.made.values()))
-    return RuleDraft((*pairs, *copies.values()), dropped, (*problems, *matching.problems(), *lost), computed)
+    notes = (*map(str, file.made.values()), *folded)
+    return RuleDraft((*pairs, *copies.values()), dropped, (*problems, *matching.problems(), *lost), notes)
 
 
 def _copies(weights: Checkpoint, pairs: Sequence[Suggestion], unused: Mapping[str, Tensor]) -> Iterator[Suggestion]:
@@ -143,6 +147,23 @@ def _with_layouts(matching: Matching) -> tuple[list[Suggestion], list[str]]:
     return pairs, problems
 
 
+def _with_epsilons(
+    pairs: Sequence[Suggestion], graph: Graph, targets: Mapping[str, StoredTensor], evidence: Evidence
+) -> tuple[list[Suggestion], list[str]]:
+    """Return the pairs with the difference of epsilons taken up by batch normalisations, and say in which."""
+    by_target = {pair.targets[0]: pair for pair in pairs if isinstance(pair.layout, Keep)}
+    kept = {target: pair.sources[0] for target, pair in by_target.items()}
+    notes: dict[BatchNorm, list[str]] = {}
+    for gap in gaps(graph, targets, kept, evidence):
+        joined = [by_target.pop(target) for target in gap.targets]
+        sources = tuple(pair.sources[0] for pair in joined)
+        sure = min(pair.confidence for pair in joined)
+        by_target[gap.targets[0]] = Suggestion(sources, gap.targets, gap.layout, sure)
+        notes.setdefault(gap.layout, []).append(layer_of(gap.variance))
+    said = [f"{layout.difference}, which rules make up for: {listed(layers)}" for layout, layers in notes.items()]
+    return [*(pair for pair in pairs if not isinstance(pair.layout, Keep)), *by_target.values()], said
+
+
 def write_draft(draft: RuleDraft, path: Path) -> None:
     """Write a draft as a file of rules, whole or not at all.
 
@@ -166,7 +187,7 @@ def as_toml(draft: RuleDraft) -> str:
     to = 'fc/kernel'
     transform = 'dense'
     """
-    said = (*draft.computed, *(f"open: {problem}" for problem in draft.open))
+    said = (*draft.notes, *(f"open: {problem}" for problem in draft.open))
     blocks = ["\n".join([f"# {ABOUT}", *(f"# {each if each.isprintable() else json.dumps(each)}" for each in said)])]
     for pair in draft.pairs:
         sources = [re.escape(name) for name in pair.sources]

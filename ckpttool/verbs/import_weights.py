@@ -1,17 +1,23 @@
 """Import: weights of another framework become the values of a graph's variables, through its assign nodes."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import product
 from pathlib import Path
 
 from ckpttool import checkpoint
 from ckpttool.core.errors import PlanError
+from ckpttool.core.names import listed
 from ckpttool.core.notes import notes_about
-from ckpttool.core.tensors import Tensor
+from ckpttool.core.tensors import Array, Tensor
 from ckpttool.foreign.bake import bake as bake_values
 from ckpttool.foreign.bake import check_size
-from ckpttool.foreign.layouts.layout import Layout
+from ckpttool.foreign.epsilons import EpsilonGap, gaps
+from ckpttool.foreign.evidence import Evidence
+from ckpttool.foreign.layouts.layout import Keep, Layout
+from ckpttool.foreign.layouts.norm import BatchNorm
+from ckpttool.foreign.names import layer_of
 from ckpttool.foreign.pairing import Pair, Pairing, pair_weights
 from ckpttool.foreign.rules import Rule
 from ckpttool.graph import files
@@ -49,6 +55,13 @@ class ImportPlan(ModelPlan):
     def targets(self) -> Mapping[str, StoredTensor]:
         """What the graph's checkpoint holds, by name."""
         return stored_tensors(self.graph)
+
+    @cached_property
+    def epsilons(self) -> list[EpsilonGap]:
+        """The batch normalisations that get their tensors as they are, though the graph's epsilon is another."""
+        pairs = (pair for pair in self.pairing.pairs if isinstance(pair.layout, Keep) and len(pair.sources) == 1)
+        sources = {pair.targets[0]: pair.sources[0] for pair in pairs}
+        return list(gaps(self.graph, self.targets, sources, Evidence(self.pairing.weights)))
 
     @property
     def rows(self) -> list[PlanRow]:
@@ -134,7 +147,49 @@ def plan_import(
     own = {name: tensor for name, tensor in values.items() if name in known}
     beyond = [name for name in values if name not in known]
     plan = ImportPlan(graph, paired, own, into, seed, bake, tuple(_notes(paired, own, into, beyond)), made_of)
+    plan = replace(plan, notes=(*plan.notes, *_about_epsilons(plan.epsilons)))
     return plan if sample is None else _settled(plan, sample, tolerance)
+
+
+def _about_epsilons(found: Sequence[EpsilonGap]) -> Iterator[str]:
+    """Say which epsilons differ, and what makes up for it."""
+    for layout in dict.fromkeys(gap.layout for gap in found):
+        names = [layer_of(gap.variance) for gap in found if gap.layout == layout]
+        yield from notes_about(f"{layout.difference}; `suggest` drafts rules that make up for it", names)
+
+
+def epsilon_cause(
+    plan: ImportPlan, values: Mapping[str, Tensor], sample: Mapping[str, Tensor], tolerance: float = TOLERANCE
+) -> str | None:
+    """Say whether epsilons of batch normalisations are why a sample differs, by what is computed with others.
+
+    `values` is what was imported: as it was, where the epsilons differ, or with a difference made up for that is none.
+    """
+    folded = [pair for pair in plan.pairing.pairs if isinstance(pair.layout, BatchNorm)]
+    if not plan.epsilons and not folded:
+        return None
+    run = Sample(plan.graph, values, sample)
+    before = max(difference.relative for difference in run.differences(tolerance))
+    for gap in plan.epsilons:
+        _set(run, gap.targets, gap.layout.apply([values[name].read() for name in gap.targets]))
+    for pair in folded if not plan.epsilons else ():
+        _set(run, pair.targets, pair.layout.invert([values[name].read() for name in pair.targets]))
+    after = run.differences(tolerance)
+    largest, is_all = max(difference.relative for difference in after), all(difference.equal for difference in after)
+    if not is_all and largest > before / 2:
+        return None
+    why = "which is why" if is_all else "which is a part of it"
+    if not plan.epsilons:
+        same = "the source's batch normalisations have the graph's epsilon"
+        return f"{same}, {why}: transform = 'keep' leaves {largest:.1e}"
+    layout, names = plan.epsilons[0].layout, listed([layer_of(gap.variance) for gap in plan.epsilons], most=3)
+    rule = f"transform = '{layout}' in a rule for gamma and variance, as `suggest` drafts it, leaves {largest:.1e}"
+    return f"{layout.difference} ({names}), {why}: {rule}"
+
+
+def _set(run: Sample, names: Sequence[str], arrays: Sequence[Array]) -> None:
+    for name, array in zip(names, arrays, strict=True):
+        run.set(name, array)
 
 
 def _settled(plan: ImportPlan, path: Path, tolerance: float) -> ImportPlan:

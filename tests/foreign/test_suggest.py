@@ -115,8 +115,8 @@ def test_convolutions_and_batch_normalisation_of_torch(new_network: Any, tmp_pat
     found = pairs(saved(modules, tmp_path), net.export())
     assert found["conv1/kernel"] == ("stem.weight", "conv", 0.8)
     assert found["conv2/kernel"] == ("body.weight", "conv", 0.8)
-    assert found["bn2/moving_variance"][0] == "norm_b.running_var"
-    assert found["bn1/gamma"][0] == "norm_a.weight"
+    assert found["bn2/moving_mean"][0] == "norm_b.running_mean"
+    assert found["bn1/gamma"][:2] == ("norm_a.weight", "batch_norm(epsilon=1e-05, target_epsilon=0.001)")
     assert {pair[2] for name, pair in found.items() if name.startswith("bn")} == {0.5, 0.7}
 
 

@@ -12,7 +12,7 @@ from ckpttool.cli.options.writing import output_options
 from ckpttool.cli.show.plans import execute
 from ckpttool.cli.show.tables import exit_unless, print_rows, say
 from ckpttool.model.model import Model
-from ckpttool.verbs.import_weights import plan_import
+from ckpttool.verbs.import_weights import ImportPlan, epsilon_cause, plan_import
 from ckpttool.verbs.rules import draft_rules, guessed_by_order, rules_of
 from ckpttool.verbs.sample import TOLERANCE, compare
 
@@ -91,7 +91,7 @@ def import_weights(
     )
     execute(plan, output, overwrite, plan_only, as_json)
     if not plan_only:
-        _check_sample(output, sample, tolerance, allow_op, as_json)
+        _check_sample(plan, output, sample, tolerance, allow_op, as_json)
 
 
 def _draft_rules(weights: Path, into: Path, output: Path, overwrite: bool, as_json: bool) -> None:
@@ -106,7 +106,9 @@ def _draft_rules(weights: Path, into: Path, output: Path, overwrite: bool, as_js
     exit_unless(not draft.open)
 
 
-def _check_sample(model: Path, sample: Path | None, tolerance: float, allow_op: Collection[str], as_json: bool) -> None:
+def _check_sample(
+    plan: ImportPlan, model: Path, sample: Path | None, tolerance: float, allow_op: Collection[str], as_json: bool
+) -> None:
     """Print how far each layer is from the sample, and say which goes wrong first; the answer is no where one does."""
     if sample is None:
         say("nothing was checked numerically: --check SAMPLE holds the model against what the source computed")
@@ -122,5 +124,8 @@ def _check_sample(model: Path, sample: Path | None, tolerance: float, allow_op: 
         say(f"checked: {len(differences)} tensors equal the sample's to {largest:.1e} of the largest number")
     else:
         apart = f"{wrong.relative:.1e} of the largest number apart, expected at most {tolerance:.1e}"
-        say(f"wrong from {wrong.name} on ({wrong.tensor}): {apart}")
+        cause = epsilon_cause(plan, opened.checkpoint, checkpoint.open(sample), tolerance)
+        say(f"wrong {'at' if cause else 'from'} {wrong.name}{'' if cause else ' on'} ({wrong.tensor}): {apart}")
+        if cause:
+            say(cause)
     exit_unless(wrong is None)

@@ -41,6 +41,14 @@ class BatchNorm(Layout):
         not_negative("epsilon", self.epsilon)
         not_negative("target_epsilon", self.target_epsilon)
 
+    @property
+    def difference(self) -> str:
+        """What it makes up for, in words."""
+        return (
+            f"the epsilon of batch normalisations is {self.epsilon:g} in the source (PyTorch's default, where the file "
+            f"does not say it) and {self.target_epsilon:g} in the graph"
+        )
+
     def shapes(self, shapes: Sequence[Shape]) -> list[Shape]:
         """Return the same shapes."""
         if len(shapes) not in (1, 2) or len({*shapes}) > 1 or len(shapes[0]) != 1:
