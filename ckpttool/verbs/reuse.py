@@ -18,6 +18,7 @@ from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.freezing.frozen import Frozen
 from ckpttool.graph.rewrite.importable import importable
 from ckpttool.graph.rewrite.prune import without_training
+from ckpttool.graph.rewrite.whole_rows import with_whole_rows
 from ckpttool.graph.roles.resolve import find_roles
 from ckpttool.lineage.provenance import Command, Provenance
 from ckpttool.model.model import Model, write_model
@@ -146,7 +147,7 @@ def _with_head(
 ) -> ReusePlan:
     """Plan a head of new layers above the last restored layer, or above the layer `after`."""
     top, output = _layer_below_head(model.graph, restored, after)
-    trunk = importable(without_training(model.graph, [output]))
+    trunk = importable(without_training(with_whole_rows(model.graph, [output]), [output]))
     labels = "y" if "y" not in trunk.nodes else "labels"
     # The scope of `dnn/hidden3/Relu:0`, the output of `hidden3`, is `dnn`: the new layers' ops go there too.
     scope, within, _ = f"/{TensorRef.parse(output).op}".partition(f"/{top.name}/")

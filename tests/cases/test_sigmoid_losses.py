@@ -121,7 +121,8 @@ def test_a_network_is_folded_to_what_its_loss_compares(
     meant = "labels" if name in LABELS else "classes" if name in CLASSES else "outputs"
     np.savez(tmp_path / "rows.npz", x_test=np.ones((3, 4), np.float32))
     run(f"ckpttool predict {name} --data rows.npz -o predicted.npz")
-    assert meant in np.load(tmp_path / "predicted.npz").files
+    with np.load(tmp_path / "predicted.npz") as predicted:
+        assert meant in predicted.files
 
 
 def test_probabilities_are_those_of_the_session(folder: Path, run: Run) -> None:
@@ -129,7 +130,8 @@ def test_probabilities_are_those_of_the_session(folder: Path, run: Run) -> None:
         expected = save(folder, name)
         np.savez(folder / "two.npz", x_test=np.array([[1.0] * 4, [2.0] * 4], np.float32))
         run(f"ckpttool predict {name} --data two.npz -o {name}.npz")
-        assert np.allclose(np.load(folder / f"{name}.npz")["probabilities"], 1 / (1 + np.exp(-expected)), atol=1e-6)
+        with np.load(folder / f"{name}.npz") as predicted:
+            assert np.allclose(predicted["probabilities"], 1 / (1 + np.exp(-expected)), atol=1e-6)
 
 
 def test_a_network_of_two_outputs_gives_both(folder: Path, run: Run) -> None:
@@ -144,7 +146,8 @@ def test_a_network_of_two_outputs_gives_both(folder: Path, run: Run) -> None:
 
 def test_rows_are_evaluated_without_any_name(folder: Path, run: Run) -> None:
     for name in ("plain", "named", "sigmoid", "log"):
-        assert "rows" in run(f"ckpttool evaluate {name} --data data.npz --json")
+        found = run(f"ckpttool evaluate {name} --data data.npz --json")
+        assert found == run(f"ckpttool evaluate {name} --data data.npz --json --logits scores/add --labels target")
 
 
 def test_what_is_not_known_is_asked_with_few_likely_names(

@@ -3,7 +3,7 @@
 import difflib
 
 from ckpttool.core.errors import UnknownName
-from ckpttool.core.names import listed
+from ckpttool.core.names import listed, scopes_above
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.ops import ASIDE, NO_RESULT
 
@@ -23,9 +23,17 @@ def tensor_named(graph: Graph, text: str, asked: str = "") -> TensorRef:
     results = scope_results(graph, ref.op.rstrip("/"))
     if len(results) == 1:
         return TensorRef(results[0], ref.index)
-    near = results or difflib.get_close_matches(ref.op, graph.nodes, n=3, cutoff=0.5)
+    near = results or _nearest(graph, ref.op)
     nearest = f"; nearest: {listed(near, most=4)}" if near else ""
     raise UnknownName(f"{graph.source}: {asked or text}: no such op or tensor{nearest}")
+
+
+def _nearest(graph: Graph, name: str) -> list[str]:
+    """Return the ops, and those that scopes are taken for, of the names that are most like one."""
+    names = dict.fromkeys(scope for op in graph.nodes for scope in scopes_above(op))
+    near = difflib.get_close_matches(name, names, n=4, cutoff=0.5)
+    meant = [op for each in near for op in ([each] if each in graph.nodes else scope_results(graph, each)[:1])]
+    return list(dict.fromkeys(meant))
 
 
 def scope_results(graph: Graph, scope: str) -> list[str]:

@@ -15,6 +15,7 @@ from ckpttool.graph.ops import PLACEHOLDERS
 from ckpttool.graph.rewrite.draft import Draft, free_name, type_attr
 from ckpttool.graph.rewrite.prune import TABLE_INITIALIZERS, subgraph, with_updates
 from ckpttool.graph.rewrite.simplify import fold_branches
+from ckpttool.graph.rewrite.whole_rows import with_whole_rows
 from ckpttool.graph.roles.placeholders import mode_placeholders
 from ckpttool.graph.roles.served import Served
 
@@ -39,6 +40,7 @@ def serving_part(graph: Graph, serves: Served, training: bool = False) -> tuple[
     Raises:
         GraphError: the outputs do not need such an input.
     """
+    graph = with_whole_rows(graph, list(serves.outputs.values()))
     refs = [TensorRef.parse(text) for text in serves.inputs.values()]
     cut = [ref for ref in refs if graph.nodes[ref.op].op not in PLACEHOLDERS]
     kept = [str(ref) for ref in refs if ref not in cut]

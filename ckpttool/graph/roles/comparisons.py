@@ -168,6 +168,12 @@ def _difference(graph: Graph, name: str) -> Iterator[LossComparison]:
                 yield LossComparison(source(graph, outputs), labels, "difference")
 
 
+@cached
+def computed_of_rows(graph: Graph) -> frozenset[str]:
+    """Return the ops whose values depend on variables and on what is fed."""
+    return _learned(graph) & _fed(graph)
+
+
 def _rows_of(graph: Graph, ref: TensorRef) -> set[str]:
     """Return the placeholders, iterators and queues that a tensor is computed from."""
     return {name for name in graph.ancestors(ref.op) if _is_source(graph.nodes[name])}

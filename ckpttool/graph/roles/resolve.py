@@ -16,6 +16,7 @@ from ckpttool.graph.contents.named import tensor_named
 from ckpttool.graph.core import Graph, TensorRef, cached
 from ckpttool.graph.roles import candidates, placeholders
 from ckpttool.graph.roles.comparisons import LossComparison, comparisons
+from ckpttool.graph.roles.towers import first_tower
 from ckpttool.graph.roles.training_ops import training_ops, updaters, with_layers
 
 ROLES = ("inputs", "labels", "logits", "loss", "accuracy", "training_op", "training")
@@ -76,9 +77,9 @@ def certain_roles(graph: Graph) -> Roles:
 
 @cached
 def compared_logits(graph: Graph) -> list[str]:
-    """Return the logits; where a graph has several, all that its losses compare with labels."""
+    """Return the logits; where a graph has several, all that its losses compare with labels, of towers the first."""
     roles = certain_roles(graph)
-    return [roles.logits] if roles.logits else _Resolver(graph, (), {}).compared
+    return [roles.logits] if roles.logits else first_tower(graph, _Resolver(graph, (), {}).compared)
 
 
 class _Resolver:

@@ -68,7 +68,7 @@ def _outputs(graph: Graph, given: Sequence[str], signed: Signature | None) -> tu
         return _tensors(graph, signed.outputs), f"of the signature {signed.name}"
     logits = compared_logits(graph)
     if len(logits) == 1:
-        return {"logits": logits[0]}, "the logits"
+        return {"logits": logits[0]}, "the logits" if certain_roles(graph).logits else "the logits of the first tower"
     if logits:
         return _named(logits), "what the loss compares with labels"
     result = result_of(graph, "outputs")
