@@ -10,7 +10,7 @@ from ckpttool.core.casting import cast_tensor
 from ckpttool.core.errors import PlanError
 from ckpttool.core.names import Suggestions, suggestion
 from ckpttool.core.tensors import Tensor
-from ckpttool.foreign.evidence import Evidence, Told, has_outputs_first, kind_of, told
+from ckpttool.foreign.evidence import FRAMEWORKS, Evidence, Told, has_outputs_first, kind_of, told
 from ckpttool.foreign.layouts import parse_layout
 from ckpttool.foreign.layouts.candidates import candidates
 from ckpttool.foreign.layouts.layout import Keep, Layout, Shape
@@ -19,7 +19,7 @@ from ckpttool.foreign.names import part_word
 from ckpttool.foreign.parametrised import Parametrised, Resolved, is_parametrisation, resolved
 from ckpttool.foreign.readers import Reading, forget_bias, reading
 from ckpttool.foreign.rules import AUTO, Rule, TensorMove, moves
-from ckpttool.graph.contents.stored import StoredTensor, stored_tensors
+from ckpttool.graph.contents.stored import StoredTensor, stored_alone, stored_tensors
 from ckpttool.graph.core import Graph
 
 
@@ -84,8 +84,9 @@ def pair_weights(
     lenient: bool = False,
     cast: bool = False,
     tried: bool = False,
+    held: Checkpoint | None = None,
 ) -> Pairing:
-    """Pair a file's tensors with the variables of a graph; no value is read.
+    """Pair a file's tensors with the variables of a graph, or with what a checkpoint without one holds; none is read.
 
     With `scope` every new name is put below that prefix of the graph's names. Without `lenient` every tensor must find
     its variable, and every weight its tensor. With `cast` numbers may change their dtype. What shapes leave open is
@@ -99,7 +100,7 @@ def pair_weights(
     weights = file.weights
     prefix = f"{scope.rstrip('/')}/" if scope else ""
     named = [replace(move, targets=tuple(prefix + name for name in move.targets)) for move in moves(weights, rules)]
-    fitting = _Fitting(file, graph, tuple(named), cast, tried)
+    fitting = _Fitting(file, graph, tuple(named), cast, tried, held)
     dropped = {move for move in named if not move.targets or move.copy or fitting.is_state(move)}
     wanted = [move for move in named if move not in dropped]
     pairs, left_out = fitting.pairs(wanted)
@@ -143,11 +144,12 @@ class _Fitting:
     moves: tuple[TensorMove, ...]
     cast: bool
     tried: bool
+    held: Checkpoint | None = None
 
-    @property
+    @cached_property
     def wanted(self) -> Mapping[str, StoredTensor]:
-        """What the graph's checkpoint holds, by name."""
-        return stored_tensors(self.graph)
+        """What the graph's checkpoint holds, or the checkpoint that has no graph, by name."""
+        return stored_tensors(self.graph) if self.held is None else stored_alone(self.held)
 
     @property
     def weights(self) -> Checkpoint:
@@ -241,13 +243,17 @@ class _Fitting:
             return False
         if len(ways) == 1 or first is not None:
             return len(ways) == 1 or first is True
+        theirs = FRAMEWORKS.get(self._evidence.framework or "")
+        if self.held is not None and theirs is not None and theirs is FRAMEWORKS.get(self.held.framework or ""):
+            return False  # whatever it is, both have it in one way
         return part_word(source) != part_word(target.name)  # else it is the same variable, in the same framework
 
     def _either(self, source: str, target: StoredTensor, ways: Sequence[Layout]) -> str:
         """Return, as the end of a message, why a tensor's layout is in doubt, and what settles it."""
         shape, named = list(self.weights[source].shape), f"{target.name} in {self.graph_name}"
         others = [f"'{way}'" for way in ways if not isinstance(way, Keep)]
-        settled = f"a rule says transform = {' or '.join(others)}, or 'keep', or a sample tells"
+        sample = ", or a sample tells" if self.held is None else ""
+        settled = f"a rule says transform = {' or '.join(others)}, or 'keep'{sample}"
         if self._evidence.said(source).outputs_first is not None:
             return f"is {shape} either way, and by the ops of the file {named} needs it otherwise: {settled}"
         if not self._reading(target).is_known:

@@ -25,7 +25,7 @@ from ckpttool.foreign.parametrised import resolved
 from ckpttool.foreign.readers import reading
 from ckpttool.formats.writing.files import replacing
 from ckpttool.graph.contents.layers import layers
-from ckpttool.graph.contents.stored import StoredTensor, stored_tensors
+from ckpttool.graph.contents.stored import StoredTensor, stored_alone, stored_tensors
 from ckpttool.graph.core import Graph
 
 TOGETHER, COPY = 0.75, 1.0
@@ -79,8 +79,10 @@ class RuleDraft:
     notes: tuple[str, ...] = ()
 
 
-def suggest(weights: Checkpoint, graph: Graph) -> RuleDraft:
+def suggest(weights: Checkpoint, graph: Graph, held: Checkpoint | None = None) -> RuleDraft:
     """Suggest which tensors of a source become which variables of a graph, one to one, or a layer's together.
+
+    Where a checkpoint without a graph is to be filled, the variables are what it has `held`.
 
     What is not clear is left open: tensors that could change places where nothing tells which is which, square kernels
     of a file that does not show by others whether its kernels are transposed, and what has no counterpart. Values are
@@ -92,7 +94,8 @@ def suggest(weights: Checkpoint, graph: Graph) -> RuleDraft:
     ordered = sorted(weights, key=natural) if is_sorted else list(weights)
     dropped = tuple(name for name, kind in weights.kinds().items() if kind != "weight" or is_counter(name))
     shapes = {name: weights[name].shape for name in ordered if name not in dropped and name not in file.alone}
-    stored = {name: target for name, target in stored_tensors(graph).items() if target.kind == "weight"}
+    known = stored_tensors(graph) if held is None else stored_alone(held)
+    stored = {name: target for name, target in known.items() if target.kind == "weight"}
     flowing = [name for layer in layers(graph) for name in layer.variables]  # as data flows through them
     targets = {name: stored[name] for name in dict.fromkeys([*flowing, *stored]) if name in stored}
     readings = {name: reading(graph, target) for name, target in targets.items()}
@@ -189,6 +192,13 @@ def as_toml(draft: RuleDraft) -> str:
     """
     said = (*draft.notes, *(f"open: {problem}" for problem in draft.open))
     blocks = ["\n".join([f"# {ABOUT}", *(f"# {each if each.isprintable() else json.dumps(each)}" for each in said)])]
+    scopes = tuple(f"{name}/" for pair in draft.pairs for name in pair.sources)
+    drops = {
+        name: f"[[rule]]  # not a weight\nfrom = {_toml([re.escape(name)])}\ndrop = true\noptional = true"
+        for name in draft.dropped
+    }
+    slots = [name for name in drops if name.startswith(scopes)]  # which the rules of their variables would take too
+    blocks += [drops.pop(name) for name in slots]
     for pair in draft.pairs:
         sources = [re.escape(name) for name in pair.sources]
         targets = [name.replace("\\", "\\\\") for name in pair.targets]
@@ -199,8 +209,7 @@ def as_toml(draft: RuleDraft) -> str:
             f"transform = {_toml([str(pair.layout)])}",
         ]
         blocks.append("\n".join([*lines, *["copy = true"] * pair.copy]))
-    blocks += [f"[[rule]]  # not a weight\nfrom = {_toml([re.escape(name)])}\ndrop = true" for name in draft.dropped]
-    return "\n\n".join(blocks) + "\n"
+    return "\n\n".join([*blocks, *drops.values()]) + "\n"
 
 
 def _toml(texts: Sequence[str]) -> str:

@@ -11,6 +11,7 @@ from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError, Grap
 from ckpttool.core.names import Pattern
 from ckpttool.core.variable_kinds import OBJECT_GRAPH
 from ckpttool.formats.reading.url_files import local
+from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
 from ckpttool.graph import files
 from ckpttool.graph.core import Graph
 
@@ -65,6 +66,25 @@ def checkpoint_beside(path: Path) -> checkpoint.Checkpoint:
         if path.is_file() and path.suffix in GRAPH_SUFFIXES:
             return checkpoint.Checkpoint.of({})
         raise
+
+
+def graph_to_fill(path: Path) -> tuple[Graph, checkpoint.Checkpoint | None]:
+    """Return the graph of a path whose variables are to get values; of a checkpoint alone one without ops, and it.
+
+    Raises:
+        MissingFile: there is neither.
+        FormatError: the graph cannot be read.
+    """
+    try:
+        return files.load(path), None
+    except (MissingFile, FormatError) as error:
+        try:
+            held = checkpoint.open(path)
+        except CkptError:
+            raise error from None
+        if graph_path(held.path) is not None:
+            raise
+        return Graph(MetaGraphDef(), str(path)), held
 
 
 def graph_beside(prefix: Path | None, tags: Collection[str] | None = None) -> Graph | None:

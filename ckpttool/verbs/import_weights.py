@@ -20,14 +20,14 @@ from ckpttool.foreign.layouts.norm import BatchNorm
 from ckpttool.foreign.names import layer_of
 from ckpttool.foreign.pairing import Pair, Pairing, pair_weights
 from ckpttool.foreign.rules import Rule
-from ckpttool.graph import files
 from ckpttool.graph.contents.layers import layers
 from ckpttool.graph.contents.stored import StoredTensor, stored_tensors
 from ckpttool.graph.core import Graph
 from ckpttool.lineage.provenance import Command, Provenance
+from ckpttool.model.fill_plan import FillPlan
 from ckpttool.model.model import write_model
 from ckpttool.model.plan import ModelPlan, PlanRow, plan_rows
-from ckpttool.model.resolve import checkpoint_beside
+from ckpttool.model.resolve import checkpoint_beside, graph_to_fill
 from ckpttool.runtime.state import fresh_tensors
 from ckpttool.verbs.sample import TOLERANCE, Sample, feeds_and_outputs
 
@@ -116,12 +116,12 @@ def plan_import(
     sample: Path | None = None,
     tolerance: float = TOLERANCE,
     allow_op: Collection[str] = (),
-) -> ImportPlan:
+) -> "ImportPlan | FillPlan":
     """Plan what `import` writes; nothing is written before the plan's `write`.
 
     Args:
         weights: A file of another framework, or a checkpoint.
-        into: The graph to fill, with the checkpoint beside it, if there is one.
+        into: The graph to fill, with the checkpoint beside it, if there is one; or a checkpoint without a graph.
         rules: Which tensor becomes which variable, where the names differ; the first that matches wins.
         lenient: Leave out tensors without a variable; other weights keep the model's value, or start fresh.
         cast: Let numbers change their dtype to the graph's.
@@ -133,14 +133,18 @@ def plan_import(
         allow_op: Types of ops that may run though they may do more than compute.
 
     Raises:
-        MissingFile: there is no file of weights, or no graph.
+        MissingFile: there is no file of weights, or neither a graph nor a checkpoint.
         UnknownName: a rule was used for nothing.
         PlanError: something does not fit.
         DataError: the sample has nothing to feed or to compare.
     """
-    graph = files.load(into).allowing(allow_op)
-    source = checkpoint.open(weights)
-    paired = pair_weights(source, graph, rules or [], scope, lenient, cast, tried=sample is not None)
+    graph, held = graph_to_fill(into)
+    graph, source = graph.allowing(allow_op), checkpoint.open(weights)
+    if held is not None and (sample or bake):
+        raise PlanError(f"{into} is a checkpoint without a graph: `{'sample' if sample else 'bake'}` needs one")
+    paired = pair_weights(source, graph, rules or [], scope, lenient, cast, sample is not None, held)
+    if held is not None:
+        return FillPlan.of(paired, held, _notes(paired, held, into, []))
     values = checkpoint_beside(into)
     made_of = Provenance.joined(graph.provenance, source.provenance, values.provenance)
     known = stored_tensors(graph)

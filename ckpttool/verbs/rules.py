@@ -50,10 +50,10 @@ def draft_rules(weights: Path, into: Path, output: Path, overwrite: bool) -> "Ru
         ExistingOutput: the output is there already.
     """
     from ckpttool.foreign.suggest import suggest, write_draft  # a list of ready sets needs no graph
-    from ckpttool.graph import files
+    from ckpttool.model.resolve import graph_to_fill
 
     refuse_existing([output], overwrite)
-    draft = suggest(checkpoint.open(weights), files.load(into))
+    draft = suggest(checkpoint.open(weights), *graph_to_fill(into))
     write_draft(draft, output)
     return draft
 

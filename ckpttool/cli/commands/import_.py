@@ -19,7 +19,13 @@ from ckpttool.verbs.sample import TOLERANCE, compare
 
 @click.command("import")
 @click.argument("weights", type=SOURCE)
-@click.option("--into", metavar="MODEL", type=SOURCE, required=True, help="The graph (.meta or prefix) to fill.")
+@click.option(
+    "--into",
+    metavar="MODEL",
+    type=SOURCE,
+    required=True,
+    help="The graph (.meta or prefix) to fill, or a checkpoint without one.",
+)
 @rules_option
 @click.option("--rename", metavar="RE=>NEW", multiple=True, help="A rule; may be repeated. Before those of --rules.")
 @click.option("--scope", metavar="PREFIX", default="", help="Put every tensor below this prefix of the graph's names.")
@@ -59,7 +65,8 @@ def import_weights(
     3), an .npz, or a checkpoint. A tensor becomes the variable of the same name; rules give other names and layouts,
     the first that matches wins, an empty NEW leaves a tensor out. Every tensor and every weight of the graph must find
     its counterpart, unless --lenient is given: then the other weights keep the model's values, or are initialised if
-    MODEL is a graph without a checkpoint.
+    MODEL is a graph without a checkpoint. A MODEL that is a checkpoint alone, as TensorFlow 2 and Keras 3 write it, is
+    written again with other values; its object graph, optimizer and counters stay as they are.
 
     SAMPLE is arrays by name, such as an .npz: rows under the placeholders' names, and what the source framework
     computed under names of layers, ops or tensors. Each is compared; the exit code is 1 if one differs, and if
@@ -90,7 +97,7 @@ def import_weights(
         allow_op=allow_op,
     )
     execute(plan, output, overwrite, plan_only, as_json)
-    if not plan_only:
+    if not plan_only and isinstance(plan, ImportPlan):
         _check_sample(plan, output, sample, tolerance, allow_op, as_json)
 
 
@@ -101,7 +108,9 @@ def _draft_rules(weights: Path, into: Path, output: Path, overwrite: bool, as_js
     for problem in draft.open:
         say(f"open: {problem}")
     if guessed := guessed_by_order(draft):
-        say(f"only the order tells {guessed} of the rules, which may be wrong: --check the import with a sample")
+        say(
+            f"only the order tells {guessed} of the rules, which may be wrong: --check the import into a graph with a sample"
+        )
     say(f"{output}: {len(draft.pairs)} rules, {len(draft.dropped)} tensors dropped, {len(draft.open)} open; edit it")
     exit_unless(not draft.open)
 

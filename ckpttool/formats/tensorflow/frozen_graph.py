@@ -61,6 +61,7 @@ class FrozenGraph(Format):
 
     NAME = "frozen"
     LIMITS = "is read only: the constants of a graph that were variables; no checksums; `fold` makes one of a model"
+    FRAMEWORK = "tensorflow"
     WRITES = False
     INSTEAD = "a frozen graph is read, not written; `fold` makes one of a model"
 

@@ -24,9 +24,10 @@ class ObjectTensors(BundleTensors):
         """Read the object graph; where that fails, tensors are named by their paths and can be inspected."""
         super().__init__(files)
         try:
-            known = graph_of(self, files.prefix).names()
+            objects = graph_of(self, files.prefix)
+            known, state = objects.names(), objects.state_keys()
         except CkptError:
-            known = {}
+            known, state = {}, set()
         kind = kinds(list(self.entries))
         entries, self.entries = self.entries, {}
         named = {key: name for name, key in known.items()}
@@ -35,7 +36,11 @@ class ObjectTensors(BundleTensors):
             path = path_of(key)
             keys[named.get(key) or (key if path in known or path in keys else path)] = key
         self.stored_as = dict(sorted(keys.items()))
+        by_name = kinds(list(self.stored_as))
         self.kinds = {name: kind[key] for name, key in self.stored_as.items()}
+        for name, key in self.stored_as.items():
+            if self.kinds[name] == "weight" and (key in state or by_name[name] == "slot"):
+                self.kinds[name] = "slot"
         for name, key in self.stored_as.items():
             entry = entries[key]
             self.entries[name] = entry._replace(spec=TensorSpec(name, entry.spec.shape, entry.spec.dtype))

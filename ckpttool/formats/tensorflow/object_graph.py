@@ -58,6 +58,11 @@ class ObjectGraph:
         counts = Counter(name for names in candidates.values() for name in dict.fromkeys(names))
         return {next((n for n in names if counts[n] == 1), key): key for key, names in candidates.items()}
 
+    def state_keys(self) -> set[str]:
+        """Return the keys of what belongs to optimizers, whatever the program calls these: slots, rates, counters."""
+        state = slot_nodes(self._graph) | optimizer_values(self._graph)
+        return {attribute.checkpoint_key for node, attribute in self._attributes() if node in state}
+
     def copies(self) -> dict[str, str]:
         """Return the names of what Keras 3 stores once more, each with that of the value that it is a copy of."""
         known, full = self.names(), self._full_names()
@@ -208,12 +213,24 @@ class _Places:
 def slot_nodes(graph: TrackableObjectGraph) -> set[int]:
     """Return the nodes of variables that belong to optimizers: those they list, but for the model's own in Keras 3."""
     slots = {slot.slot_variable_node_id for node in graph.nodes for slot in node.slot_variables}
+    for children in _optimizers(graph):
+        own = _members(graph, children.get("_variables"))
+        slots |= own - _members(graph, children.get("_trainable_variables"))
+    return slots
+
+
+def optimizer_values(graph: TrackableObjectGraph) -> set[int]:
+    """Return the nodes of the values that are attributes of optimizers: rates, counters, powers."""
+    return {node for children in _optimizers(graph) for node in children.values() if 0 <= node < len(graph.nodes)}
+
+
+def _optimizers(graph: TrackableObjectGraph) -> Iterator[dict[str, int]]:
+    """Yield the children of each optimizer by name: of what lists slots, or variables and a counter."""
     for node in graph.nodes:
         children = {child.local_name: child.node_id for child in node.children}
-        if "_variables" in children and not children.keys().isdisjoint(("_iterations", "iterations")):
-            own = _members(graph, children["_variables"])
-            slots |= own - _members(graph, children.get("_trainable_variables"))
-    return slots
+        counts = "_variables" in children and not children.keys().isdisjoint(("_iterations", "iterations"))
+        if node.slot_variables or counts:
+            yield children
 
 
 def slot_name(name: str, variables: Mapping[str, str]) -> str | None:

@@ -7,6 +7,7 @@ by their names; one of TensorFlow 2 is a function, and an object graph beside th
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import GraphError, UnknownName
 from ckpttool.core.names import Pattern, suggestion
 from ckpttool.core.tensors import Array, DType, Tensor
@@ -81,6 +82,15 @@ def chosen_weights(graph: Graph, pattern: Pattern) -> list[str]:
     """
     firsts = {name: each.members[0] for name, each in stored_tensors(graph).items() if each.kind == "weight"}
     return taken_by(pattern, firsts)
+
+
+def stored_alone(held: Checkpoint) -> Mapping[str, StoredTensor]:
+    """Return what a checkpoint without a graph holds, as if variables of these names did that no op reads."""
+    return {
+        name: stored_tensor(name, [Variable(name, name, name, spec.shape, spec.dtype, kind, kind == "weight")])
+        for name, kind in held.kinds().items()
+        if kind != "object-graph" and (spec := held[name].spec)
+    }
 
 
 def stored_tensor(name: str, members: list[Variable]) -> StoredTensor:

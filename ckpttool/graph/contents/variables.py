@@ -42,10 +42,10 @@ class Variable:
     dtype: DType
     kind: VariableKind
     trainable: bool
-    assign: str | None
-    initial_value: str | None
-    read: str | None
-    resource: bool
+    assign: str | None = None
+    initial_value: str | None = None
+    read: str | None = None
+    resource: bool = True
     slice_offset: tuple[int, ...] | None = None
     full_shape: tuple[int, ...] | None = None
     owner: str | None = None

@@ -331,3 +331,29 @@ def test_a_value_that_the_object_graph_has_and_the_file_has_not_is_damage(tmp_pa
     (damage,) = verify(tmp_path / "x").damaged
     assert damage.name == "b"
     assert "is in the object graph, but its value is not there" in damage.why
+
+
+@pytest.mark.parametrize("attribute", ["opt", "optimizer", "trainer"])
+def test_slots_and_rates_are_told_by_the_object_graph_whatever_the_optimizer_is_called(tf, tmp_path, attribute):
+    from ckpttool.verbs.layers import layer_rows
+
+    keras = pytest.importorskip("keras")
+    module = tf.Module()
+    module.w, module.b = tf.Variable(tf.zeros([3, 4])), tf.Variable(tf.zeros([4]))
+    optimizer = keras.optimizers.Adam()
+    optimizer.build([module.w, module.b])
+    tf.train.Checkpoint(net=module, **{attribute: optimizer}).write(str(tmp_path / "c"))
+    found = checkpoint.open(tmp_path / "c").kinds()
+    assert [name for name, kind in found.items() if kind == "weight"] == ["net/b", "net/w"]
+    assert sorted(found.values()) == [
+        "object-graph",
+        "slot",
+        "slot",
+        "slot",
+        "slot",
+        "slot",
+        "step",
+        "weight",
+        "weight",
+    ]
+    assert [row["name"] for row in layer_rows(tmp_path / "c")] == ["net"]
