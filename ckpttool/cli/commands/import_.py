@@ -108,9 +108,8 @@ def _draft_rules(weights: Path, into: Path, output: Path, overwrite: bool, as_js
     for problem in draft.open:
         say(f"open: {problem}")
     if guessed := guessed_by_order(draft):
-        say(
-            f"only the order tells {guessed} of the rules, which may be wrong: --check the import into a graph with a sample"
-        )
+        why = "only the order tells"
+        say(f"{why} {guessed} of the rules, which may be wrong: --check the import into a graph with a sample")
     say(f"{output}: {len(draft.pairs)} rules, {len(draft.dropped)} tensors dropped, {len(draft.open)} open; edit it")
     exit_unless(not draft.open)
 
