@@ -1,7 +1,8 @@
 """Checkpoints merged into one: all of their tensors, those that they share, or something between their weights."""
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any, Literal
 
 from ckpttool.checkpoint import Checkpoint
@@ -9,8 +10,9 @@ from ckpttool.core.errors import PlanError
 from ckpttool.core.variable_kinds import OBJECT_GRAPH
 from ckpttool.lineage.provenance import Provenance
 from ckpttool.surgery.merging import METHODS
+from ckpttool.surgery.merging.adapters import refuse_adapters
 from ckpttool.surgery.merging.agreement import JoinedCheckpoints, join, label, shortened
-from ckpttool.surgery.merging.method import Method, shares
+from ckpttool.surgery.merging.method import Method
 
 Prefer = Literal["first", "last"]
 NAMES = ("union", "intersection")
@@ -49,26 +51,37 @@ def plan_merge(
             weights that share names.
         prefer: Whose tensor it is that several have (union, intersection).
         base: What the models were trained from (ties, dare).
-        weights: How much each checkpoint counts (linear, ties, dare).
+        weights: How much each checkpoint counts (linear, sum, ties, dare).
         t: How far to go from the first to the second, 0 to 1 (slerp).
         density: The part of a task vector that is kept, 0 to 1 (ties, dare).
         seed: The random seed (dare).
-        lenient: Leave out weights on which the checkpoints do not agree.
+        lenient: Leave out weights on which the checkpoints do not agree; join an adapter to a model by their names.
 
     Raises:
-        PlanError: a union has a name twice and nothing is preferred; weights do not agree; a parameter does not fit.
+        PlanError: a union has a name twice and nothing is preferred, or an adapter; weights do not agree; a parameter
+            does not fit.
     """
     parameters = {"prefer": prefer, "base": base, "weights": weights, "t": t, "density": density, "seed": seed}
     method = _method(how, {name: value for name, value in parameters.items() if value is not None})
     if method is None:
+        if how == "union" and not lenient:
+            refuse_adapters(checkpoints)
         return _by_names(checkpoints, how, prefer)
     if method.sources not in (None, len(checkpoints)):
         raise PlanError(f"{how} merges {method.sources} checkpoints, not {len(checkpoints)}")
-    if weights is not None:
-        shares(weights, len(checkpoints))
+    parts = method.parts(len(checkpoints))
     if base is None:
-        return join(checkpoints, method.merge, how, lenient)
+        joined = join(checkpoints, method.merge, how, lenient)
+        return replace(joined, notes=(*joined.notes, *_divided(how, weights, parts)))
     return join([base, *checkpoints], lambda tensors: method.merge(tensors[1:], tensors[0]), how, lenient)
+
+
+def _divided(how: str, weights: tuple[float, ...] | None, parts: Sequence[float]) -> list[str]:
+    """Say that weights which were given are divided by their sum, and what adds them as they are."""
+    if weights is None or how != "linear" or math.isclose(total := sum(parts), 1):
+        return []
+    given, each = (",".join(f"{part / by:.4g}" for part in parts) for by in (1, total))
+    return [f"a mean: the weights {given} are divided by their sum, {total:g}, to {each}; `how` sum does not divide"]
 
 
 def _method(how: str, given: Mapping[str, Any]) -> Method | None:

@@ -33,7 +33,7 @@ def plan_merge(
         how: One of `HOWS`: union, intersection, or a method that computes weights.
         prefer: Whose tensor it is that several have (union, intersection).
         base: What the models were trained from (ties, dare).
-        weights: How much each checkpoint counts (linear, ties, dare).
+        weights: How much each checkpoint counts (linear, sum, ties, dare).
         t: How far to go from the first to the second, 0 to 1 (slerp).
         density: The part of what was learned that stays, 0 to 1 (ties, dare).
         seed: What is drawn from (dare).

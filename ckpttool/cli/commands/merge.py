@@ -46,13 +46,15 @@ def merge(
 
     A union has the tensors of all, and refuses two with the same name unless --prefer chooses one; an intersection has
     those that all have, with the values of the first. The other ways are for models of the same shapes: linear is the
-    mean of their weights; slerp interpolates along the arc from one to the other; ties and dare add up the changes of
-    each since --base, ties the largest that agree in sign, dare a random sample. Tensors that are no weights are then
-    those of the last, as with average.
+    mean of their weights, whose --weights are divided by their sum; sum adds them as they are, such as a difference to
+    a model (negative --weights subtract); slerp interpolates along the arc from one to the other; ties and dare add up
+    the changes of each since --base, ties the largest that agree in sign, dare a random sample. Tensors that are no
+    weights are then those of the last, as with average.
 
     \b
     Example:
       ckpttool merge encoder.ckpt head.ckpt -o model.ckpt
+      ckpttool merge base.safetensors delta.safetensors --how sum -o tuned.safetensors
       ckpttool merge tuned_a.ckpt tuned_b.ckpt --how ties --base my_model_final.ckpt -o both.ckpt
     """
     plan = plan_merge(checkpoints, output, how, prefer, base, weights, t, density, seed, lenient)

@@ -1,4 +1,9 @@
-"""Linear: the weighted mean of the weights (model soups, Wortsman et al. 2022, arXiv:2203.05482)."""
+"""Weighted sums of weights, divided by the weights' sum or not.
+
+Divided they are a mean (model soups, Wortsman et al. 2022, arXiv:2203.05482), or a point beyond one where a weight is
+negative. Undivided they add a difference to a model and take one from it (task arithmetic, Ilharco et al. 2023,
+arXiv:2212.04089).
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,8 +11,12 @@ from typing import ClassVar
 
 import numpy as np
 
+from ckpttool.core.errors import PlanError
 from ckpttool.core.tensors import Array, Tensor
-from ckpttool.surgery.merging.method import Method, combined, shares
+from ckpttool.surgery.merging.method import Method, combined, factors
+
+NO_SUM = 1e-9
+"""The part of all weights that their sum has at least, to be divided by."""
 
 
 @dataclass(frozen=True)
@@ -17,10 +26,44 @@ class Linear(Method):
     name: ClassVar[str] = "linear"
     weights: tuple[float, ...] | None = None
 
+    def parts(self, count: int) -> tuple[float, ...]:
+        """Return how much each counts; some may count against the others.
+
+        Raises:
+            PlanError: there is no sum to divide by.
+        """
+        weights = factors(self.weights, count)
+        if abs(sum(weights)) <= NO_SUM * sum(map(abs, weights)):
+            listed = ",".join(f"{weight:g}" for weight in weights)
+            raise PlanError(f"`weights` {listed}: linear divides by their sum, which is 0; `how` sum does not divide")
+        return weights
+
     def merge(self, tensors: Sequence[Tensor], base: Tensor | None = None) -> Tensor:
         """Return the mean."""
         del base
-        return mean(tensors, shares(self.weights, len(tensors)))
+        return mean(tensors, self.parts(len(tensors)))
+
+
+@dataclass(frozen=True)
+class Sum(Method):
+    """The sum of tensors of one shape, each times its weight: a model and a difference, or the difference of two.
+
+    >>> tuned, base = Tensor.of("x", np.array([3.0, 5.0])), Tensor.of("x", np.array([1.0, 2.0]))
+    >>> Sum((1.0, -1.0)).merge([tuned, base]).read().tolist()
+    [2.0, 3.0]
+    """
+
+    name: ClassVar[str] = "sum"
+    weights: tuple[float, ...] | None = None
+
+    def parts(self, count: int) -> tuple[float, ...]:
+        """Return what each is multiplied by."""
+        return factors(self.weights, count)
+
+    def merge(self, tensors: Sequence[Tensor], base: Tensor | None = None) -> Tensor:
+        """Return the sum."""
+        del base
+        return weighted(tensors, self.parts(len(tensors)), 1.0)
 
 
 def mean(tensors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
@@ -30,9 +73,13 @@ def mean(tensors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
     >>> mean([a, b], [2.0, 1.0]).read()
     array([2., 4.])
     """
-    counted = [weight for weight in weights if weight]
-    taken = [tensor for tensor, weight in zip(tensors, weights, strict=True) if weight]
-    total = sum(counted)
+    return weighted(tensors, weights, sum(weight for weight in weights if weight))
+
+
+def weighted(tensors: Sequence[Tensor], weights: Sequence[float], divisor: float) -> Tensor:
+    """Return the sum of tensors, each times its weight, divided by a number; a tensor of weight 0 is not read."""
+    counted = [weight for weight in weights if weight] or [0.0]
+    taken = [tensor for tensor, weight in zip(tensors, weights, strict=True) if weight] or tensors[-1:]
 
     def combine(blocks: list[Array]) -> Array:
         for block, weight in zip(blocks, counted, strict=True):
@@ -41,7 +88,7 @@ def mean(tensors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
         gathered = blocks[0]
         for block in blocks[1:]:
             gathered += block
-        gathered /= total
+        gathered /= divisor
         return gathered
 
     return combined(taken, lambda: combine)

@@ -27,6 +27,14 @@ class Method(ABC):
     sources: ClassVar[int | None] = None
     """How many models it merges, if not any number."""
 
+    def parts(self, count: int) -> tuple[float, ...]:
+        """Return how much each of so many models counts.
+
+        Raises:
+            PlanError: the weights that were given are not such.
+        """
+        return shares(getattr(self, "weights", None), count)
+
     @abstractmethod
     def merge(self, tensors: Sequence[Tensor], base: Tensor | None = None) -> Tensor:
         """Return a tensor that is made of the models', when it is read.
@@ -42,12 +50,24 @@ def shares(weights: Sequence[float] | None, count: int) -> tuple[float, ...]:
     Raises:
         PlanError: they are not as many, or no weights.
     """
-    weights = tuple(weights) if weights else (1.0,) * count
-    if len(weights) != count:
-        raise PlanError(f"`weights` has {len(weights)} numbers, expected one for each of {count} checkpoints")
+    weights = factors(weights, count)
     if not all(weight >= 0 and math.isfinite(weight) for weight in weights) or not sum(weights):
         listed = ",".join(f"{weight:g}" for weight in weights)
         raise PlanError(f"`weights` {listed}: expected numbers of 0 or more, and not all 0")
+    return weights
+
+
+def factors(weights: Sequence[float] | None, count: int) -> tuple[float, ...]:
+    """Return a number for each of so many checkpoints, which may be negative: those given, or ones.
+
+    Raises:
+        PlanError: they are not as many, or one is not finite.
+    """
+    weights = tuple(weights) if weights else (1.0,) * count
+    if len(weights) != count:
+        raise PlanError(f"`weights` has {len(weights)} numbers, expected one for each of {count} checkpoints")
+    if not all(map(math.isfinite, weights)):
+        raise PlanError(f"`weights` {','.join(f'{weight:g}' for weight in weights)}: expected finite numbers")
     return weights
 
 

@@ -146,7 +146,8 @@ def test_a_model_merged_with_itself_stays_in_its_dtype(method: str, dtype: Any) 
     array = np.arange(1, 7).reshape(2, 3).astype(dtype)
     base = of(array) if METHODS[method].needs_base else None
     found = as_read(METHODS[method]().merge([of(array), of(array)], base))
-    assert (found.dtype, found.tolist()) == (array.dtype, array.tolist())
+    expected = array + array if method == "sum" else array
+    assert (found.dtype, found.tolist()) == (array.dtype, expected.tolist())
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -1,0 +1,53 @@
+"""Adapters: checkpoints of small factors that change the weights of another, told by their names.
+
+The names are those of PEFT, diffusers and kohya's scripts: LoRA (Hu et al. 2021, arXiv:2106.09685), LoHa, LoKr, IA3.
+"""
+
+import re
+from collections.abc import Collection, Sequence
+
+from ckpttool.checkpoint import Checkpoint
+from ckpttool.core.errors import PlanError
+from ckpttool.core.names import listed
+from ckpttool.surgery.merging.agreement import label
+
+_KINDS = {
+    "LoRA": r"lora_(A|B|E|embedding_[AB]|magnitude_vector|up|down)|lora[._](up|down)|lora_linear_layer",
+    "LoHa": "hada_w[12](_[ab])?",
+    "LoKr": "lokr_w[12](_[ab])?",
+    "IA3": "ia3_l",
+}
+_NAMES = {kind: re.compile(rf"(^|.*[./_])({parts})([._/].*|$)", re.DOTALL) for kind, parts in _KINDS.items()}
+SHARE = 0.5
+"""The part of its names that makes a checkpoint an adapter; the rest are alphas, or layers that were trained whole."""
+
+
+def adapter_kind(names: Collection[str]) -> str | None:
+    """Return which kind of adapter names are those of, None where they are no adapter's.
+
+    >>> adapter_kind(["base_model.model.q_proj.lora_A.weight", "base_model.model.q_proj.lora_B.weight"])
+    'LoRA'
+    >>> adapter_kind(["q_proj.weight", "k_proj.weight", "q_proj.lora_A.weight"])
+    """
+    for kind, pattern in _NAMES.items():
+        if names and sum(pattern.match(name) is not None for name in names) >= SHARE * len(names):
+            return kind
+    return None
+
+
+def refuse_adapters(checkpoints: Sequence[Checkpoint]) -> None:
+    """Check that no adapter is to be joined by names to a model, which would stay as it is.
+
+    Raises:
+        PlanError: one is.
+    """
+    kinds = [adapter_kind(source) for source in checkpoints]
+    if all(kinds) or not any(kinds):
+        return
+    number, kind = next((number, kind) for number, kind in enumerate(kinds) if kind)
+    adapter, model = checkpoints[number], checkpoints[kinds.index(None)]
+    raise PlanError(
+        f"{label(adapter, number)} is an adapter ({kind}): its {len(adapter)} tensors ({listed(list(adapter), 1)}) are "
+        f"factors of changes to the weights of {label(model, kinds.index(None))}, which a union leaves as they are; "
+        f"merging them in is for PEFT (`PeftModel.merge_and_unload`); `lenient` writes the union all the same"
+    )

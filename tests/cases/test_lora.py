@@ -1,0 +1,65 @@
+"""A base model and a LoRA adapter with the names that PEFT gives."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+PROJECTIONS = [f"model.layers.{layer}.self_attn.{part}_proj" for layer in range(2) for part in "qv"]
+
+
+def factors(down: str, up: str, prefix: str = "base_model.model.") -> dict[str, torch.Tensor]:
+    names = {down: (2, 8), up: (8, 2)}
+    return {f"{prefix}{stem}.{name}": torch.randn(shape) for stem in PROJECTIONS for name, shape in names.items()}
+
+
+def make(folder: Path) -> None:
+    torch.manual_seed(0)
+    base = {f"{stem}.weight": torch.randn(8, 8) for stem in PROJECTIONS} | {"model.embed.weight": torch.randn(11, 8)}
+    save_file(base, folder / "base.safetensors", {"format": "pt"})
+    (folder / "adapter").mkdir()
+    save_file(factors("lora_A.weight", "lora_B.weight"), folder / "adapter" / "adapter_model.safetensors")
+    (folder / "adapter" / "adapter_config.json").write_text(json.dumps({"r": 2, "lora_alpha": 4, "peft_type": "LORA"}))
+
+
+def test_a_union_with_an_adapter_is_refused_and_says_what_it_is(folder: Path, run: Callable[..., str]) -> None:
+    said = run("ckpttool merge base.safetensors adapter -o x.safetensors", 2)
+    assert "adapter is an adapter (LoRA): its 8 tensors" in said
+    assert "merge_and_unload" in said
+    assert not (folder / "x.safetensors").exists()
+    run("ckpttool merge base.safetensors adapter --lenient -o x.safetensors")
+    assert len(load_file(folder / "x.safetensors")) == 5 + 8
+
+
+@pytest.mark.parametrize(
+    ("down", "up", "prefix"),
+    [
+        ("lora_A.default.weight", "lora_B.default.weight", "base_model.model."),
+        ("lora_down.weight", "lora_up.weight", "lora_te_"),
+        ("lora.down.weight", "lora.up.weight", "unet."),
+        ("hada_w1_a", "hada_w1_b", ""),
+    ],
+)
+@pytest.mark.parametrize("prefer", ["", " --prefer first"])
+def test_adapters_of_others(
+    folder: Path, run: Callable[..., str], down: str, up: str, prefix: str, prefer: str
+) -> None:
+    torch.save(factors(down, up, prefix), folder / "other.bin")
+    assert "is an adapter" in run(f"ckpttool merge base.safetensors other.bin{prefer} -o x.safetensors", 2)
+    assert "is an adapter" in run(f"ckpttool merge other.bin base.safetensors{prefer} -o x.safetensors", 2)
+
+
+def test_two_adapters_are_joined(folder: Path, run: Callable[[str], str]) -> None:
+    save_file(factors("lora_A.weight", "lora_B.weight", "head."), folder / "head.safetensors")
+    run("ckpttool merge adapter head.safetensors -o both.safetensors")
+    assert len(load_file(folder / "both.safetensors")) == 16
+
+
+def test_a_model_that_has_an_adapter_in_it_is_a_model(folder: Path, run: Callable[[str], str]) -> None:
+    one = {"model.layers.0.self_attn.q_proj.lora_A.weight": torch.ones(2, 8)}
+    save_file(load_file(folder / "base.safetensors") | one, folder / "with.safetensors")
+    save_file({"head.weight": torch.ones(2)}, folder / "head.safetensors")
+    run("ckpttool merge with.safetensors head.safetensors -o out.safetensors")
