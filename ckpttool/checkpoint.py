@@ -13,6 +13,7 @@ from ckpttool.formats import registry
 from ckpttool.formats.format import PLAIN, Format, Writing
 from ckpttool.formats.reading.url_files import local
 from ckpttool.formats.tensorflow.prefix import prefix_of
+from ckpttool.formats.ties import ties_here
 from ckpttool.lineage.provenance import KEY, UNKNOWN, Command, Provenance, SourceFile, carried
 from ckpttool.remote.paths import refuse_url
 
@@ -122,6 +123,18 @@ class Checkpoint(Mapping[str, Tensor]):
             UnknownName: it takes none.
         """
         return self.only(set(self).difference(Pattern(pattern).select(self))).after(f"drop {pattern}")
+
+    def ties(self) -> dict[str, str]:
+        """Return the tensors that are another one again, as PyTorch ties a head to its embedding, each with that one.
+
+        >>> import numpy as np
+        >>> both = dict.fromkeys(["embed.weight", "head.weight"], np.zeros((3, 2)))
+        >>> Checkpoint(Checkpoint.of(both), metadata={"head.weight": "embed.weight"}).ties()
+        {'head.weight': 'embed.weight'}
+        """
+        known = ties_here(self.metadata, self.origins, self)
+        specs = {name: (self[name].shape, self[name].dtype) for name in [*known, *known.values()]}
+        return {alias: kept for alias, kept in known.items() if specs[alias] == specs[kept]}
 
     @property
     def framework(self) -> str | None:

@@ -9,6 +9,7 @@ from ckpttool import checkpoint
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import CkptError, PlanError
 from ckpttool.core.names import listed
+from ckpttool.core.notes import notes_about
 from ckpttool.core.tensors import TensorSpec
 from ckpttool.formats.format import Writing
 from ckpttool.lineage.provenance import Command
@@ -20,6 +21,8 @@ from ckpttool.surgery.edits.steps import Edited, Step, apply
 if TYPE_CHECKING:
     from ckpttool.graph.sync.sync import Synced
 
+NAMINGS = ("rename ", "strip-prefix ", "add-prefix ")
+"""Edits that leave what a tensor holds."""
 MOVES = ("transpose", "reshape")
 """Edits that put elements where the ops of a graph do not look for them."""
 
@@ -141,6 +144,7 @@ def plan_edit(
     notes += [f"skipped: {problem}" for problem in edited.skipped]
     if edited.dropped:
         notes.append(f"dropped: {listed(list(edited.dropped))}")
+    notes += notes_about("edited apart, so not tied any more", _parted(edited))
     notes += converted.notes
     graph = None
     meta = graph_path(source.path)
@@ -153,6 +157,14 @@ def plan_edit(
         notes.append(f"the graph beside {source.path} does not come along: the output is a checkpoint alone")
     rows = tuple(_rows(source, edited, converted))
     return EditPlan(converted.tensors, to, rows, tuple(notes), converted.how, graph)
+
+
+def _parted(edited: Edited) -> Iterator[str]:
+    """Yield pairs of tensors that were tied, and of which not the same was made."""
+    for alias, kept in edited.tensors.ties().items():
+        done = [[edit for edit in edited.done[name] if not edit.startswith(NAMINGS)] for name in (alias, kept)]
+        if done[0] != done[1]:
+            yield f"{alias} and {kept}"
 
 
 def _rows(source: Checkpoint, edited: Edited, converted: Conversion) -> Iterator[EditRow]:

@@ -6,12 +6,11 @@ An index is written last and makes several files a checkpoint. An existing one i
 Its files keep their names until then, so the new ones must have others: their count, a part of every name, is one that
 is not in use. Files beyond those that are needed hold nothing.
 
-Of tied weights, tensors that share their bytes, `safetensors.torch.save_model` writes one; metadata names the others:
-an entry is the name that was left out, with the name that was kept.
+Of tied weights one is written, as `safetensors.torch.save_model` does it: `formats.ties`.
 """
 
 import itertools
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -31,6 +30,7 @@ from ckpttool.formats.safetensors.header import (
     require_writable,
 )
 from ckpttool.formats.safetensors.index import INDEX_SUFFIX, SUFFIX, Names, encode_index, locate, read_index
+from ckpttool.formats.ties import ties, untied
 from ckpttool.formats.writing.copying import Copier, split_by_size
 from ckpttool.formats.writing.files import finish, refuse_existing, replacing, sync_folder, writing
 from ckpttool.remote import sparse_files
@@ -143,7 +143,7 @@ def write_safetensors(tensors: Mapping[str, Tensor], path: Path, overwrite: bool
     named = {name: tensor.renamed(name) for name, tensor in tensors.items()}
     for tensor in named.values():
         require_writable(tensor.spec)
-    named, metadata = untied(named, how.metadata)
+    named, metadata = untied(named, how.metadata, how.origins)
     names, shards = Names.of(path), split_by_size(named, how.shard_bytes)
     several = len(shards) > 1 or path.name.endswith(INDEX_SUFFIX)
     old = [shard for shard, _ in names.shards()]
@@ -202,27 +202,3 @@ def _named_by(index: Path) -> set[str]:
 def _remove(paths: Iterable[Path]) -> None:
     for path in paths:
         path.unlink(missing_ok=True)
-
-
-def untied(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Leave out tensors that are still tied to others, as `load_model` expects, and ties of those that are not."""
-    known = ties(metadata, tensors)
-    tied = {alias for alias, kept in known.items() if kept not in known and _shared(tensors.get(alias), tensors[kept])}
-    written = {name: tensor for name, tensor in tensors.items() if name not in tied}
-    return written, {key: text for key, text in metadata.items() if key not in known or key in tied}
-
-
-def ties(metadata: Mapping[str, str], names: Collection[str]) -> dict[str, str]:
-    """Return the entries that tie a name to one of these; other frameworks than PyTorch write none.
-
-    >>> ties({"head.weight": "embed.weight", "by": "me"}, ["embed.weight"])
-    {'head.weight': 'embed.weight'}
-    """
-    if metadata.get("format", "pt") != "pt":
-        return {}
-    return {alias: kept for alias, kept in metadata.items() if kept in names and alias != kept}
-
-
-def _shared(alias: Tensor | None, kept: Tensor) -> bool:
-    """Return whether two tensors are the same bytes of a file."""
-    return alias is not None and alias.extent is not None and alias.extent == kept.extent

@@ -156,6 +156,14 @@ def slots_in_shape(ckpt: Checkpoint, names: Iterable[str]) -> dict[str, str]:
     return slots
 
 
+def with_tied(ckpt: Checkpoint, names: Iterable[str]) -> list[str]:
+    """Return names, and those of the tensors that are tied to them, which have the same shape."""
+    ties, names = ckpt.ties(), list(names)
+    groups = {ties.get(name, name) for name in names}
+    tied = [name for name in [*ties, *dict.fromkeys(ties.values())] if ties.get(name, name) in groups]
+    return list(dict.fromkeys([*names, *tied]))
+
+
 def changed(ckpt: Checkpoint, names: Iterable[str], change: Callable[[Tensor], Tensor]) -> Checkpoint:
     """Return a checkpoint in which some tensors are changed, and all keep their names."""
     new = {name: change(ckpt[name]) for name in names}

@@ -20,6 +20,7 @@ from ckpttool.surgery.edits.edit import (
     slots_in_shape,
     split_call,
     taken,
+    with_tied,
 )
 from ckpttool.surgery.edits.shapes import axis_of, reshaped, resized_shape
 
@@ -116,9 +117,10 @@ class To(Call):
 class Resize(Edit):
     """Another size, biases along: fill mean, zeros, normal, rows, rows([0, 1]).
 
-    The rows that there are stay first. Along the last axis the biases of the same layer that are as long go along, with
-    the same fill. A variable's slots go along too: averages of it are filled as it is, sums of squares (Adagrad, Ftrl)
-    with their mean, others with zeros.
+    The rows that there are stay first. Along the outputs, the last axis (in PyTorch's files the first), the biases of
+    the same layer that are as long go along, with the same fill, and so does what is tied to a tensor. A variable's
+    slots go along too: averages of it are filled as it is, sums of squares (Adagrad, Ftrl) with their mean, others with
+    zeros.
 
     >>> import numpy as np
     >>> before = Checkpoint.of({"out/kernel": np.array([[1.0, 3.0]]), "out/bias": np.array([5.0, 7.0])})
@@ -151,9 +153,9 @@ class Resize(Edit):
             PlanError: a tensor has no such axis, there is nothing to make new rows of, or some would be lost and
                 `allow_truncate` is false.
         """
-        axes = self._axes(ckpt, taken(ckpt, self.pattern, self.slots))
-        fills = dict.fromkeys(axes, self.to.fill)
-        seeds = {name: crc32(name.encode()) for name in axes}
+        axes = self._axes(ckpt, with_tied(ckpt, taken(ckpt, self.pattern, self.slots)))
+        fills, ties = dict.fromkeys(axes, self.to.fill), ckpt.ties()
+        seeds = {name: crc32(ties.get(name, name).encode()) for name in axes}
         for slot, owner in slots_in_shape(ckpt, axes).items():
             if slot not in axes:
                 is_sum = _SUMS.fullmatch(slot.rpartition("/")[2])
@@ -167,11 +169,13 @@ class Resize(Edit):
         """Return the axis along which each tensor is resized: of those taken, and of the biases that go along."""
         vectors = [name for name in taken(ckpt, None) if len(ckpt[name].shape) == 1]
         along: dict[str, int] = {}
+        is_torch = ckpt.framework == "torch"
         for name in names:
             shape = ckpt[name].shape
-            if len(shape) > 1 and axis_of(ckpt[name], self.to.axis) == len(shape) - 1:
+            outputs = 0 if is_torch else len(shape) - 1
+            if len(shape) > 1 and axis_of(ckpt[name], self.to.axis) == outputs:
                 beside = [vector for vector in vectors if layer_of(vector) == layer_of(name)]
-                along |= {bias: 0 for bias in beside if ckpt[bias].shape == shape[-1:]}
+                along |= {bias: 0 for bias in beside if ckpt[bias].shape == (shape[outputs],)}
         return along | {name: axis_of(ckpt[name], self.to.axis) for name in names if name not in along}
 
     def _resized(self, tensor: Tensor, axis: int, fill: Fill, name_seed: int) -> Tensor:

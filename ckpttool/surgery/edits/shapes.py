@@ -19,6 +19,7 @@ from ckpttool.surgery.edits.edit import (
     split_value,
     taken,
     whole_numbers,
+    with_tied,
 )
 
 
@@ -149,7 +150,7 @@ class Slice(Edit):
             UnknownName: the pattern takes nothing.
             PlanError: a tensor has no such axis, or not as many elements along it.
         """
-        names = taken(ckpt, self.pattern, self.slots)
+        names = with_tied(ckpt, taken(ckpt, self.pattern, self.slots))
         return changed(ckpt, [*names, *slots_in_shape(ckpt, names)], self._sliced)
 
     def _sliced(self, tensor: Tensor) -> Tensor:
@@ -205,7 +206,7 @@ class Pad(Edit):
             PlanError: a tensor has no such axis, or holds no numbers.
             CkptError: its dtype cannot hold the value.
         """
-        names = taken(ckpt, self.pattern, self.slots)
+        names = with_tied(ckpt, taken(ckpt, self.pattern, self.slots))
         along = slots_in_shape(ckpt, names)
         zero = {slot for slot in along if slot not in names and not is_average(slot)}
         return changed(ckpt, [*names, *along], lambda each: self._padded(each, 0 if each.name in zero else self.value))

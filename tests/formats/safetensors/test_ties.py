@@ -67,9 +67,25 @@ def test_a_name_that_was_dropped_does_not_come_back(saved, tmp_path):
     assert alias not in checkpoint.open(copy)
 
 
-def test_ties_of_pytorch_are_written_out_for_load_file(tmp_path):
+def test_ties_of_pytorch_are_written_as_the_package_does(tmp_path):
     torch.save(Model(3.0).state_dict(), tmp_path / "model.pt")
     opened, model = checkpoint.open(tmp_path / "model.pt"), Model()
     copy = write(opened, tmp_path / "copy.safetensors", opened.metadata)
-    model.load_state_dict(safetensors.torch.load_file(copy), strict=True)
+    assert names_in(copy)[0] == ["embed.weight", "head.bias"]
+    assert safetensors.torch.load_model(model, str(copy)) == (set(), [])
     assert model.head.weight.tolist() == [[3, 3]] * 3
+
+
+def test_ties_follow_new_names_and_dtypes(saved, tmp_path):
+    opened = checkpoint.open(saved)
+    renamed = opened.rename({"embed": "table", "head": "top"}).cast("float64")
+    copy = write(renamed, tmp_path / "copy.safetensors", renamed.metadata)
+    assert checkpoint.open(copy).ties() == {"top.weight": "table.weight"}
+    assert len(names_in(copy)[0]) == 2
+
+
+def test_a_tie_to_what_is_not_there_is_forgotten(saved, tmp_path):
+    opened = checkpoint.open(saved)
+    copy = write(opened.drop(r"embed\..*"), tmp_path / "copy.safetensors", opened.metadata)
+    assert names_in(copy)[0] == ["head.bias", "head.weight"]
+    assert checkpoint.open(copy).ties() == {}

@@ -1,0 +1,58 @@
+"""Tied weights: tensors of a PyTorch model that share their numbers, such as an embedding and the head above it.
+
+`torch.save` writes them as views of one storage, `safetensors.torch.save_model` writes one of them; a text beside the
+tensors names each other one, with the one that is there. `safetensors.torch.load_model` refuses a file with both.
+"""
+
+from collections.abc import Collection, Mapping
+from hashlib import blake2b
+
+from ckpttool.core.tensors import Tensor
+
+
+def ties(metadata: Mapping[str, str], names: Collection[str]) -> dict[str, str]:
+    """Return the entries that tie a name to one of these; other frameworks than PyTorch write none.
+
+    >>> ties({"head.weight": "embed.weight", "by": "me"}, ["embed.weight"])
+    {'head.weight': 'embed.weight'}
+    """
+    if metadata.get("format", "pt") != "pt":
+        return {}
+    return {alias: kept for alias, kept in metadata.items() if kept in names and alias != kept}
+
+
+def ties_here(metadata: Mapping[str, str], origins: Mapping[str, str], names: Collection[str]) -> dict[str, str]:
+    """Return the ties among tensors by the names that they have here; `origins` has those in the file of the renamed.
+
+    >>> ties_here({"head": "embed"}, {"table": "embed"}, ["table", "head"])
+    {'head': 'table'}
+    """
+    here = {origins.get(name, name): name for name in names}
+    known = ties(metadata, here)
+    return {here[alias]: here[kept] for alias, kept in known.items() if alias in here and kept not in known}
+
+
+def untied(
+    tensors: Mapping[str, Tensor], metadata: Mapping[str, str], origins: Mapping[str, str]
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Leave out tensors that still hold the numbers of those that they were tied to, and keep these ties alone."""
+    known = ties_here(metadata, origins, tensors)
+    tied = {alias: kept for alias, kept in known.items() if _is_same(tensors[alias], tensors[kept])}
+    in_file = {origins.get(name, name) for name in tensors}
+    stale = {key for key in ties(metadata, in_file) if key not in tied or tied[key] != metadata[key]}
+    written = {name: tensor for name, tensor in tensors.items() if name not in tied}
+    return written, {key: text for key, text in metadata.items() if key not in stale} | tied
+
+
+def _is_same(alias: Tensor, kept: Tensor) -> bool:
+    """Return whether two tensors are the same bytes of a file, or hold the same."""
+    if (alias.shape, alias.dtype) != (kept.shape, kept.dtype) or not alias.dtype.itemsize:
+        return False
+    return (alias.extent is not None and alias.extent == kept.extent) or _digest(alias) == _digest(kept)
+
+
+def _digest(tensor: Tensor) -> bytes:
+    digest = blake2b()
+    for piece in tensor.pieces():
+        digest.update(piece)
+    return digest.digest()
