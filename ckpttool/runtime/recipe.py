@@ -8,6 +8,9 @@ from ckpttool.core.names import ByPattern
 from ckpttool.runtime.optimizers import Optimizer
 from ckpttool.runtime.schedules import Performance, Schedule
 
+OPTIMIZER = "sgd"
+"""What trains where nothing else is said."""
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -16,7 +19,8 @@ class Recipe:
     `optimizer` and `schedule` are calls such as `momentum(0.01, momentum=0.9)` and `cosine(1000)`, or names. `lr`,
     `l1`, `l2` and `max_norm` are one value for all, or `PATTERN=VALUE` pairs: `hidden[12]=1e-4, outputs=1e-2`; a
     penalty of 0 is none. `lr_decay_per_layer` is the ratio of a layer's rate to that of the layer above it. `warmup` is
-    in steps. Gradients are clipped by their elements, then each by its norm, then by the norm of all.
+    in steps. Without an `optimizer` it is `sgd`, but for new heads on few rows. Gradients are clipped by elements, then
+    each by its norm, then by the norm of all.
 
     >>> Recipe("momentum", lr="0.05").rate
     0.05
@@ -26,7 +30,7 @@ class Recipe:
         UnknownName: an optimizer or a schedule has no such parameter.
     """
 
-    optimizer: str = "sgd"
+    optimizer: str | None = None
     lr: str | None = None
     lr_decay_per_layer: float | None = None
     schedule: str = "constant"
@@ -59,7 +63,7 @@ class Recipe:
     @property
     def update_rule(self) -> Optimizer:
         """The optimizer, read."""
-        return Optimizer.read(self.optimizer, "`optimizer`")
+        return Optimizer.read(self.optimizer or OPTIMIZER, "`optimizer`")
 
     @property
     def rate_schedule(self) -> Schedule:

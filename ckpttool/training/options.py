@@ -12,6 +12,8 @@ from ckpttool.runtime.recipe import Recipe
 if TYPE_CHECKING:
     from ckpttool.runtime.objectives import Objective
 
+BATCH_SIZE = 200
+"""Rows per step where nothing else is said."""
 _EXAMPLE = "'outputs=3, hidden4=3, .*=10': patterns with a number of epochs each"
 
 
@@ -75,7 +77,8 @@ class Options:
     `recipe` None trains with the graph's own training op, `roles["training_op"]`; `objective` None keeps its loss.
     `valid` says which training rows are held out: a number or `20%` of them are drawn, `first:5000` and `last:10%` are
     taken by their places; rows with one value of `group` stay on one side. `threads` is what TensorFlow must have been
-    configured to by `configure_tensorflow`; None takes any number.
+    configured to by `configure_tensorflow`; None takes any number. `batch_size` None is 200, or an eighth
+    of few rows at most.
     """
 
     train: str | None = None
@@ -86,7 +89,7 @@ class Options:
     recipe: Recipe | None = field(default_factory=Recipe)
     objective: "Objective | None" = None
     epochs: int = 20
-    batch_size: int = 200
+    batch_size: int | None = None
     seed: int = 42
     threads: int | None = None
     valid: int | str | None = None
@@ -120,7 +123,7 @@ class Options:
         """Return the options by their names on the command line, as a configuration file has them.
 
         >>> Options(freeze="hidden[12]").flat()["freeze"], Options().flat()["optimizer"]
-        ('hidden[12]', 'sgd')
+        ('hidden[12]', None)
         """
         own = {
             each.name: getattr(self, each.name)

@@ -26,7 +26,7 @@ from ckpttool.training.augment import augmentation_of, check_augment
 from ckpttool.training.bound import Bound, mode
 from ckpttool.training.callbacks.callback import Callback
 from ckpttool.training.features import FeatureCache
-from ckpttool.training.options import Options, stage_of
+from ckpttool.training.options import BATCH_SIZE, Options, stage_of
 from ckpttool.training.prepare import prepare
 from ckpttool.training.run import Epoch, reductions
 
@@ -58,7 +58,7 @@ class Trainer:
         self._stages = options.all_stages()
         self.stage = stage_of(self._stages, epoch)
         self.epochs = sum(stage.epochs for stage in self._stages)
-        self.bounds = batch_bounds(source.splits[0].rows, options.batch_size)
+        self.bounds = batch_bounds(source.splits[0].rows, options.batch_size or BATCH_SIZE)
         check_augment(options.augment, options.cache, options.cache_augment)
         variants = options.cache_augment
         augmentation = augmentation_of(options.augment, source.splits[0], options.image_shape, options.seed, variants)

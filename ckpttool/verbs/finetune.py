@@ -1,7 +1,6 @@
 """Fine-tuning: the layers that are not frozen are trained on a data set, from start to proof."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +18,12 @@ from ckpttool.surgery.verify import changed_tensors
 from ckpttool.training.bound import Bound
 from ckpttool.training.callbacks.callback import CallbackList, Callbacks, accepts_watch
 from ckpttool.training.callbacks.recording import Recording
+from ckpttool.training.defaults import as_begun, settled
 from ckpttool.training.loop import Interrupt, Loop
 from ckpttool.training.options import Options
 from ckpttool.training.prepare import check_options, prepare
-from ckpttool.training.run import Position, Run, RunReport, best_of, report_path, rule_before, write_report
-from ckpttool.training.saves import Every, Kept, Saves, asked_before, is_before_draws, refuse_saves
+from ckpttool.training.run import Position, Run, RunReport, best_of, report_path, write_report
+from ckpttool.training.saves import Every, Kept, Saves, asked_before, refuse_saves
 from ckpttool.training.trainer import Trainer
 
 MAY_CHANGE = ("epochs", "early_stopping", "save_every", "keep_checkpoints", "cache_dir")
@@ -80,7 +80,7 @@ def finetune(
     if Path(output).resolve() == checkpoint.prefix_of(model.path).resolve():
         raise PlanError(f"{output} is the model itself, which the result is compared with: write it elsewhere")
     require_threads(options.threads)
-    options, going_on = _as_begun(options, asked_before(output)) if resume else (options, [])
+    options, going_on = as_begun(options, asked_before(output)) if resume else (options, [])
     check_options(model, options)
     if not (resume or overwrite):
         refuse_saves(output)
@@ -89,8 +89,7 @@ def finetune(
     callback = CallbackList([*recording.of(output, overwrite, resume), *CallbackList(callbacks)])
     bound = Bound.of(model, options.roles, needed=("inputs", "labels"))
     bound = bound.with_training_rows(data, options.held_out, options.features)
-    if bound.splits[1].sides:
-        options = replace(options, valid=str(options.held_out))
+    options, chosen = settled(options, bound)
     facts = _facts(bound, data)
     callback.on_notes([*going_on, *(repeats.differences(facts) if repeats else [])])
 
@@ -101,6 +100,7 @@ def finetune(
         callback.on_notes([f"{saves.folder}: nothing was saved yet: the run starts from the beginning"])
     position, kept, tensors = (saved.position, saved.kept, saved.tensors) if saved else (Position(), None, None)
     training = Trainer(bound, options, callback, position.epoch, tensors)
+    callback.on_notes(chosen)
     loop = Loop(training, position, kept, saves, callback, interrupt or Interrupt())
     if saved is None:
         saves.clear()
@@ -114,6 +114,7 @@ def finetune(
     report = {
         "plan": [row.as_json() for row in run.plan],
         "options": {**options.flat(), **asdict(recording)},
+        "notes": [*going_on, *chosen],
         "cache": str(run.features.entry.path) if run.features else None,
         "unchanged": list(run.unchanged),
         "left_behind": training.left_behind,
@@ -125,18 +126,6 @@ def finetune(
     if options.save_every is None:
         saves.clear()
     return run
-
-
-def _as_begun(options: Options, asked: Mapping[str, Any] | None) -> tuple[Options, list[str]]:
-    """Return the options of a run that goes on, with what it was begun with where these do not say it."""
-    if asked is None:
-        return options, []
-    if not is_before_draws(asked):
-        return (options if options.valid is not None else replace(options, valid=asked["valid"])), []
-    rule = rule_before(asked["valid"])
-    if options.valid is not None and str(options.valid) != str(asked["valid"]):
-        return options, []
-    return replace(options, valid=rule), [f"the run was begun when rows were not drawn: it goes on with `valid` {rule}"]
 
 
 def _facts(bound: Bound, data: str | Path) -> dict[str, Any]:

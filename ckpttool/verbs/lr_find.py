@@ -17,6 +17,7 @@ from ckpttool.runtime.recipe import Recipe
 from ckpttool.training.bound import Bound
 from ckpttool.training.callbacks.callback import CallbackList, Callbacks, accepts_watch
 from ckpttool.training.callbacks.plot import Picture
+from ckpttool.training.defaults import settled
 from ckpttool.training.options import Options
 from ckpttool.training.prepare import check_options
 from ckpttool.training.trainer import Trainer
@@ -70,12 +71,14 @@ def find_learning_rate(
     if not (0 < low < high < inf and high / low <= WIDEST and steps > 1):
         asked = f"{steps} steps from {low} to {high}"
         raise PlanError(f"{asked}: expected two steps or more, from a rate above 0 to one at most 1e30 times as high")
-    tested = replace(options, recipe=_growing(options, low, high))
     require_threads(options.threads)
-    check_options(model, tested)
+    check_options(model, replace(options, recipe=_growing(options, low, high)))
     bound = Bound.of(model, options.roles, needed=("inputs", "labels"))
     bound = bound.with_training_rows(data, options.held_out, options.features)
-    training = Trainer(bound, tested, CallbackList(callbacks), length=steps - 1)  # the last step has the whole factor
+    tested, notes = settled(replace(options, recipe=_growing(options, low, high)), bound)
+    callback = CallbackList(callbacks)
+    training = Trainer(bound, tested, callback, length=steps - 1)  # the last step has the whole factor
+    callback.on_notes(notes)
     return _run(training, np.geomspace(low, high, steps).tolist())
 
 

@@ -265,7 +265,7 @@ def test_a_run_that_is_stopped_says_how_to_go_on(
 ) -> None:
     monkeypatch.setattr(ProgressPrinter, "on_progress", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     out, saved = tmp_path / "out.ckpt", tmp_path / "out.ckpt.saves" / "step-00000001.ckpt"
-    command = ["finetune", small, "--data", data, "--epochs", "3", "-o", out]
+    command = ["finetune", small, "--data", data, "--epochs", "3", "--batch-size", "200", "-o", out]
     result = shell.run(*command, exit_code=128 + signal.SIGTERM)
     stopped = f"Error: stopped after epoch 1, saved as {saved}; the same command with --resume goes on\n"
     assert result.stderr.endswith(stopped)
@@ -284,7 +284,7 @@ def test_the_line_of_a_job_that_may_be_stopped_is_the_same_at_every_start(
     shell: Any, small: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out.ckpt"
-    command = ["finetune", small, "--data", data, "--epochs", "2", "-o", out, "--resume"]
+    command = ["finetune", small, "--data", data, "--epochs", "2", "--batch-size", "200", "-o", out, "--resume"]
     monkeypatch.setattr(ProgressPrinter, "on_progress", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     first = shell.run(*command, exit_code=128 + signal.SIGTERM)
     assert f"{out}.saves: nothing was saved yet: the run starts from the beginning\n" in first.stderr

@@ -27,9 +27,8 @@ RECIPE = {
     "optimizer": click.option(
         "--optimizer",
         metavar="CALL",
-        default="sgd",
-        show_default=True,
-        help=f"{', '.join(Optimizer.known())}; with parameters: 'momentum(0.01, momentum=0.9)'.",
+        help=f"{', '.join(Optimizer.known())}; with parameters: 'momentum(0.01, momentum=0.9)'. If not given, sgd; "
+        "adam where finetune trains a new head on under 5000 rows and there is no --lr.",
     ),
     "lr": click.option("--lr", metavar="RATE", help=f"The learning rate, if not the optimizer's. {_BY_PATTERN}"),
     "lr_decay_per_layer": click.option(
@@ -112,7 +111,12 @@ _epochs = click.option(
     "--epochs", type=click.IntRange(min=1), default=20, show_default=True, help="Passes over the rows."
 )
 _batches = together(
-    click.option("--batch-size", type=click.IntRange(min=1), default=200, show_default=True, help="Rows per step."),
+    click.option(
+        "--batch-size",
+        metavar="N",
+        type=click.IntRange(min=1),
+        help="Rows per step. If not given, 200, for a new head on under 5000 rows an eighth of them at most.",
+    ),
     valid_option,
     group_option,
 )

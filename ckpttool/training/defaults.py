@@ -1,0 +1,77 @@
+"""Defaults: what a run does where its options do not say it: what the run did that it goes on with, else by its rows.
+
+A new head on few rows needs more and other steps than a whole network on many: with 200 rows a step and plain gradient
+descent it would hardly have moved when the epochs are over.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from ckpttool.graph.contents.layers import layers
+from ckpttool.graph.roles.resolve import Roles
+from ckpttool.lineage.storage import lineage_of
+from ckpttool.model.model import Model
+from ckpttool.runtime.recipe import OPTIMIZER
+from ckpttool.training.bound import Bound
+from ckpttool.training.options import BATCH_SIZE, Options
+from ckpttool.training.run import rule_before
+from ckpttool.training.saves import is_before_draws
+
+FEW_ROWS = 5000
+"""Training rows of which fewer are few for a new head."""
+PART = 8
+"""A batch has one part in so many of few rows at most."""
+FEW_STEPS = 10
+"""Steps an epoch of which fewer are said."""
+OF_FEW_ROWS = "adam"
+
+
+def as_begun(options: Options, asked: Mapping[str, Any] | None) -> tuple[Options, list[str]]:
+    """Return the options of a run that goes on, with what it was begun with where these do not say it, and notes."""
+    if asked is None:
+        return options, []
+    recipe = options.recipe
+    if recipe is not None and recipe.optimizer is None and recipe.lr is None:
+        recipe = replace(recipe, optimizer=asked.get("optimizer"))
+    options = replace(options, recipe=recipe, batch_size=options.batch_size or asked["batch_size"])
+    if not is_before_draws(asked):
+        return (options if options.valid is not None else replace(options, valid=asked["valid"])), []
+    rule = rule_before(asked["valid"])
+    if options.valid is not None and str(options.valid) != str(asked["valid"]):
+        return options, []
+    return replace(options, valid=rule), [f"the run was begun when rows were not drawn: it goes on with `valid` {rule}"]
+
+
+def settled(options: Options, bound: Bound) -> tuple[Options, list[str]]:
+    """Return the options with all that they leave open, and what is to be said of that."""
+    rows = bound.splits[0].rows
+    few = rows < FEW_ROWS and has_new_head(bound.model, bound.roles)
+    batch_size = options.batch_size or (min(BATCH_SIZE, max(1, rows // PART)) if few else BATCH_SIZE)
+    recipe, chosen = options.recipe, []
+    if recipe is not None and recipe.optimizer is None:
+        recipe = replace(recipe, optimizer=OF_FEW_ROWS if few and recipe.lr is None else OPTIMIZER)
+        chosen += ["`optimizer` adam"] if recipe.optimizer == OF_FEW_ROWS else []
+    if options.batch_size is None and batch_size < BATCH_SIZE:
+        chosen.append(f"`batch_size` {batch_size}")
+    notes = [f"a new head and {rows} training rows, under {FEW_ROWS}: {', '.join(chosen)}"] if chosen else []
+    steps = max(1, rows // batch_size)
+    if steps < FEW_STEPS:
+        few_steps = f"{steps} step{'s' * (steps > 1)} an epoch, under {FEW_STEPS}"
+        notes.append(f"{few_steps}: a smaller `batch_size` or more `epochs` take more")
+    valid = str(options.held_out) if bound.splits[1].sides else options.valid
+    return replace(options, recipe=recipe, batch_size=batch_size, valid=valid), notes
+
+
+def has_new_head(model: Model, roles: Roles) -> bool:
+    """Say whether the layer of the logits was never trained: its biases are zero; without any, by its lineage."""
+    top = next((layer for layer in layers(model.graph) if roles.logits and layer.output == roles.logits), None)
+    if top is None:
+        return False
+    weights = [model.checkpoint[name] for name in top.variables if name in model.checkpoint]
+    biases = [weight for weight in weights if len(weight.shape) == 1]
+    if biases:
+        return not any(bias.read().any() for bias in biases)
+    commands = [record.command for record in lineage_of(model.path, model.checkpoint.metadata).records]
+    known = [command for command in commands if command in ("new", "reuse", "finetune", "import")]
+    return known[-1:] in (["new"], ["reuse"])
