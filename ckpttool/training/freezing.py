@@ -1,10 +1,11 @@
 """What a run of training leaves alone: the weights that its options freeze, and those that the graph itself does."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from ckpttool.core.errors import GraphError, PlanError
 from ckpttool.core.names import ByPattern, Pattern, layer_of
+from ckpttool.graph.contents.batch_norms import batch_norms
 from ckpttool.graph.contents.variables import Variable, taken_by, variables
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.freezing.frozen import Frozen
@@ -33,6 +34,8 @@ def freeze_for_training(
     """
     loss = needed_role(graph, roles, "loss")
     needed = graph.ancestors(TensorRef.parse(loss).op)
+    # What is normalised by its batch alone has averages all the same, which no op of the loss reads.
+    needed |= {op for norm in batch_norms(graph) if norm.op in needed for op in norm.averages or ()}
     every = {name: variable for name, variable in variables(graph).items() if variable.kind == "weight"}
     weights = {name: variable for name, variable in every.items() if variable.op in needed}
     if not weights:
@@ -53,10 +56,18 @@ def freeze_for_training(
     kept += [
         name
         for name, variable in weights.items()
-        if not variable.trainable and layer_of(variable.own_name) not in scopes and name not in norm.moving
+        if not variable.trainable and not scopes.intersection(_scopes(variable)) and name not in norm.moving
     ]
     kept += others if train else [name for name in others if name in frozen]
     return Frozen.of(graph, [*kept, *norm.still], [loss], roles.training, norm.moving)
+
+
+def _scopes(variable: Variable) -> Iterator[str]:
+    """Yield the scopes that a variable is in, the innermost first."""
+    scope = layer_of(variable.own_name)
+    while scope:
+        yield scope
+        scope = scope.rpartition("/")[0]
 
 
 def _trainable(

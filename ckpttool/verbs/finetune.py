@@ -149,7 +149,7 @@ def _prove(model: Model, kept: Kept, output: str | Path) -> tuple[str, ...]:
     Raises:
         CkptError: one has changed.
     """
-    frozen = [name for name in kept.frozen if name in model.checkpoint]
+    frozen = [name for name in kept.frozen if name in model.checkpoint and name in kept.tensors]
     changed = changed_tensors(model.checkpoint, checkpoint.open(output), frozen)
     if changed:
         raise CkptError(f"{output}: frozen tensors have changed: {', '.join(changed)}")

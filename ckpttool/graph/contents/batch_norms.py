@@ -141,18 +141,18 @@ class _Search:
         """Join a normalisation with its averages: those that are updated by it, else those of the usual names."""
         found = [self.averaged.get(ref, []) for ref in (mean, variance)]
         if all(found):
-            name = layer_of(self.by_op[found[0][0].variable].name)
+            name = layer_of(self.by_op[found[0][0].variable].own_name)
             updates = tuple(dict.fromkeys(update for each in found for average in each for update in average.updates))
             problem = self._problem(name, [average.variable for each in found for average in each])
             first, second = (each[0].variable for each in found)
             return BatchNorm(name, op, mean, variance, (first, second), updates, problem)
-        name = layer_of(scale.name) if scale else op.rpartition("/")[0] or op
+        name = layer_of(scale.own_name) if scale else op.rpartition("/")[0] or op
         named = self._named_averages(name)
         problem = self._problem(name, []) if named or scale is None else self._open(name, scale)
         return BatchNorm(name, op, mean, variance, named, (), problem)
 
     def _problem(self, name: str, found: Sequence[str]) -> str | None:
-        renorm = [each.name for each in self.by_op.values() if each.name.startswith(f"{name}/renorm_")]
+        renorm = [each.own_name for each in self.by_op.values() if each.own_name.startswith(f"{name}/renorm_")]
         if renorm:
             return f"it is a batch renormalisation ({renorm[0]})"
         if len(set(found)) > 2:
@@ -160,16 +160,16 @@ class _Search:
         return None
 
     def _named_averages(self, scope: str) -> tuple[str, str] | None:
-        ops = {variable.name: variable.op for variable in self.by_op.values() if not variable.trainable}
+        ops = {variable.own_name: variable.op for variable in self.by_op.values() if not variable.trainable}
         pairs = ([ops.get(f"{scope}/{name}") for name in names] for names in _STANDARD)
         return next(((mean, variance) for mean, variance in pairs if mean and variance), None)
 
     def _open(self, scope: str, scale: Variable) -> str | None:
         """Return what is open where variables could be the averages, but no op says which is which."""
         beside = [
-            variable.name
+            variable.own_name
             for variable in self.by_op.values()
-            if variable.kind == "weight" and not variable.trainable and layer_of(variable.name) == scope
+            if variable.kind == "weight" and not variable.trainable and layer_of(variable.own_name) == scope
         ]
-        beside = [name for name in beside if name != scale.name]
+        beside = [name for name in beside if name != scale.own_name]
         return f"no op says of what {', '.join(beside)} are averages" if beside else None

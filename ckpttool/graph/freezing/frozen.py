@@ -79,7 +79,7 @@ class Frozen:
         if forward:
             graph = without_training(graph, forward)
         held = stored_tensors(graph)
-        graph = drop_updates(graph, [name for name in self.names if name in held], self.moving)
+        graph = drop_updates(graph, [name for name in self.names if name in held], self.moving, self.targets)
         return graph if method == "updates" else untrainable(graph, left_out)
 
 

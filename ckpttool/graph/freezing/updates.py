@@ -1,6 +1,6 @@
 """Freezing: gradients stopped at a cut, and updates of frozen variables taken out of the training."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import VariableDef
@@ -12,7 +12,7 @@ from ckpttool.graph.core import FreeNames, Graph, TensorRef
 from ckpttool.graph.freezing.closure import FrozenPart
 from ckpttool.graph.freezing.moving_averages import with_moving_averages
 from ckpttool.graph.ops import RESTORES
-from ckpttool.graph.rewrite.collections import VARIABLE_COLLECTIONS
+from ckpttool.graph.rewrite.collections import VARIABLE_COLLECTIONS, is_there
 from ckpttool.graph.rewrite.draft import Draft, input_text, type_attr
 from ckpttool.graph.rewrite.prune import UPDATE_OPS, needed, without_updates
 
@@ -60,14 +60,16 @@ def stop_at_cut(graph: Graph, part: FrozenPart, targets: Collection[str]) -> Gra
     return stop_gradient(graph, stops, readers)
 
 
-def drop_updates(graph: Graph, names: Collection[str], moving: Collection[str] = ()) -> Graph:
+def drop_updates(
+    graph: Graph, names: Collection[str], moving: Collection[str] = (), targets: Sequence[str] = ()
+) -> Graph:
     """Return the graph without the ops that change the named variables (checkpoint names) when it is trained.
 
-    These are the optimizer's update ops, and the assigns (moving averages) that the training or UPDATE_OPS runs. They
-    leave the groups that waited for them, and the collections; what read their result reads the variable. Moving
-    averages of layers that are frozen as a whole are meant too (but not those named in `moving`), and the slots of
-    frozen variables. Initialisers and savers stay, and so do the slots, which merely change no more: a saver names
-    them all.
+    These are the optimizer's update ops, and the assigns (moving averages) that the training, UPDATE_OPS or the
+    computing of `targets` runs. They leave the groups that waited for them, and the collections; what read their result
+    reads the variable. Moving averages of layers that are frozen as a whole are meant too (but not those named in
+    `moving`), and the slots of frozen variables. Initialisers and savers stay, and so do the slots, which merely change
+    no more: a saver names them all.
 
     Raises:
         UnknownName: a name is not one of the graph's variables.
@@ -77,16 +79,19 @@ def drop_updates(graph: Graph, names: Collection[str], moving: Collection[str] =
     owners = {described[key].name for key in frozen}
     # Sparse updates of an embedding are made of assigns to each of its slots.
     slots = [key for key, each in described.items() if each.owner in owners]
-    return without_updates(graph, update_ops(graph, [*frozen, *slots]))
+    return without_updates(graph, update_ops(graph, [*frozen, *slots], targets))
 
 
-def update_ops(graph: Graph, names: Collection[str] | None = None) -> list[str]:
-    """Return the ops that change the named variables (all by default) when the graph is trained, in graph order."""
+def update_ops(graph: Graph, names: Collection[str] | None = None, targets: Sequence[str] = ()) -> list[str]:
+    """Return the ops that change the named variables (all by default) when the graph is trained, in graph order.
+
+    Those are meant too that already run where `targets` (the loss) are computed.
+    """
     described = variables(graph)
     chosen = set(described if names is None else names)
     wanted = {v.op for key, v in described.items() if key in chosen or v.name in chosen}
     initial = {variable.assign for variable in described.values()}
-    trained = _training_ops(graph)
+    trained = _training_ops(graph) | needed(graph, [text for text in targets if is_there(text, graph.nodes)])
     writers = [name for name in graph.nodes if name in trained and name not in initial]
     writers = [name for name in writers if written_variable(graph, name) in wanted]
     return [name for name in writers if all(graph.nodes[ref.op].op not in RESTORES for ref in graph.inputs(name)[1:])]

@@ -30,15 +30,20 @@ class Inference:
     batch_norms: tuple[str, ...] = ()
     dropouts: tuple[str, ...] = ()
     by_batch: tuple[str, ...] = ()
+    still: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, graph: Graph, norms: Collection[BatchNorm], off: Collection[Dropout]) -> "Inference":
-        """Name what was rewritten in a graph, and what could not be for want of averages."""
+    def of(
+        cls, graph: Graph, norms: Collection[BatchNorm], off: Collection[Dropout], still: Iterable[str] = ()
+    ) -> "Inference":
+        """Name what was rewritten in a graph, what could not be for want of averages, and what moves no more."""
+        own = {op for norm in norms for op in norm.averages or ()}
         return cls(
             graph,
             _names(norm.name for norm in norms if norm.averages),
             _names(dropout.name for dropout in off),
             _names(norm.name for norm in norms if not norm.averages),
+            _names(op for op in still if op not in own),
         )
 
     @property
@@ -48,6 +53,8 @@ class Inference:
         done = " and ".join(part for part in parts if part)
         names = listed([*self.batch_norms, *self.dropouts])
         notes = [f"{done}, built for training, rewritten to inference: {names}"] if done else []
+        if self.still:
+            notes.append(f"read as they are, though training moves them first: {listed(self.still)}")
         if self.by_batch:
             notes.append(f"normalised by the batch even so, for want of moving averages: {listed(self.by_batch)}")
         return notes
@@ -66,7 +73,9 @@ def in_inference(graph: Graph, wanted: Iterable[str], fed: Iterable[str] = ()) -
     rewritten = without_dropouts(with_averages(graph, norms), off)
     run = needed(rewritten, wanted, stop)
     moved = {update for average in averages(graph) for update in average.updates} | _ranges(graph)
-    return Inference.of(without_updates(rewritten, moved & run), norms, off)
+    moved &= run
+    still = [op for name in rewritten.nodes if name in moved and (op := written_variable(rewritten, name))]
+    return Inference.of(without_updates(rewritten, moved), norms, off, still)
 
 
 def built_for_training(
