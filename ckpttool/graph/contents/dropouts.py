@@ -5,7 +5,7 @@ channels, rows, layers); it multiplies what is scaled up by as much as is left o
 """
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ckpttool.graph.contents.constants import single_number
 from ckpttool.graph.contents.variable_ops import is_variable
@@ -38,8 +38,14 @@ class Dropout:
 def dropouts(graph: Graph) -> Sequence[Dropout]:
     """Return the dropouts of a graph, in graph order."""
     draws = [name for name, node in graph.nodes.items() if node.op in RANDOM and "Uniform" in node.op]
-    found = {dropout.output: dropout for name in draws for dropout in _of_draw(graph, name)}
+    found = {each.output: replace(each, name=_scope(each, name)) for name in draws for each in _of_draw(graph, name)}
     return list(found.values())
+
+
+def _scope(dropout: Dropout, draw: str) -> str:
+    """Return what a dropout is called: the scope in which its numbers are drawn too, else its own op."""
+    scope = dropout.name.rpartition("/")[0]
+    return scope if scope and draw.startswith(f"{scope}/") else dropout.name
 
 
 def _of_draw(graph: Graph, draw: str) -> Iterator[Dropout]:
@@ -108,9 +114,9 @@ def _dropout(graph: Graph, name: str, kept: TensorRef, setting: frozenset[str]) 
 def _alpha(graph: Graph, name: str, kept: TensorRef, filled: Collection[str]) -> Dropout:
     """Return a dropout that fills what it drops, then scales all: `a * (x * mask + alpha * (1 - mask)) + b`."""
     output = TensorRef(name, 0)
-    for kind in ("Add", "Mul", "Add"):
+    for kinds in (ADDS, SCALES, ADDS):
         readers = [each for each in graph.readers.get(output, []) if "_grad/" not in each]
-        if len(readers) != 1 or graph.nodes[readers[0]].op not in {kind, f"{kind}V2"}:
+        if len(readers) != 1 or graph.nodes[readers[0]].op not in kinds:
             return Dropout(name, output, output, problem="what it puts in the place of what it drops is not known")
         output = TensorRef(readers[0], 0)
     return Dropout(name, output, kept)
