@@ -20,6 +20,7 @@ from ckpttool.runtime.activations import dropout
 from ckpttool.runtime.configure import running, tensorflow
 from ckpttool.runtime.objectives import Objective, put_objective
 from ckpttool.runtime.recipe import Recipe
+from ckpttool.runtime.registered import require_registered
 from ckpttool.runtime.schedules import UNKNOWN_STEPS, RunSteps
 from ckpttool.runtime.spec import LayerSpec, stack, training_switch
 from ckpttool.runtime.training_op import put_training_op
@@ -138,6 +139,7 @@ def _building(seed: int, graph: Graph | None = None) -> Iterator[Any]:
         GraphError: importing it would run an op that may do more than compute.
     """
     if graph is not None:
+        require_registered(graph)
         require_inert(graph)
     tf1 = tensorflow().compat.v1
     built = tf1.Graph()

@@ -19,6 +19,7 @@ from ckpttool.graph.rewrite.seeds import STEP, with_steps
 from ckpttool.graph.rewrite.simplify import fold_branches, without_dead_gradients, without_zeros
 from ckpttool.runtime.configure import running, tensorflow
 from ckpttool.runtime.private import leave_unordered, register_functions
+from ckpttool.runtime.registered import require_registered
 from ckpttool.runtime.state import State
 
 _PARTS = count()
@@ -60,6 +61,7 @@ class GraphFunction:
         if unfed := [name for name, node in part.nodes.items() if node.op in REQUIRED_PLACEHOLDERS]:
             roles = "`inputs`, `labels` or `training`"
             raise GraphError(f"{part.source}: nothing feeds {', '.join(unfed)}: no role of {roles}, and no default")
+        require_registered(part)
         require_computing(part)
         part = part if seed is None else with_steps(part, seed)
         part = with_own_functions(part, f"_part{next(_PARTS)}")

@@ -10,6 +10,16 @@ from typing import Any
 from ckpttool.runtime.configure import tensorflow
 
 
+def is_registered(op: str) -> bool:
+    """Say whether TensorFlow, with all that was loaded into it, knows a type of op.
+
+    Needs `op_def_registry.get(type)`, which gives None of what it does not know.
+    """
+    from tensorflow.python.framework import op_def_registry
+
+    return op_def_registry.get(op) is not None
+
+
 def register_functions(library: Any) -> None:
     """Make the functions of a `FunctionDefLibrary` known to the process, where each `tf.function` finds them.
 

@@ -11,6 +11,7 @@ from ckpttool.graph.core import Graph
 from ckpttool.graph.gate import require_computing
 from ckpttool.graph.rewrite.importable import importable_part
 from ckpttool.runtime.configure import running, tensorflow
+from ckpttool.runtime.registered import require_registered
 
 
 class State:
@@ -79,6 +80,7 @@ def _run_initializers(graph: Graph, wanted: Mapping[str, str], seed: int) -> dic
     tf1 = tf.compat.v1
     tensors = list(dict.fromkeys(wanted.values()))
     part = importable_part(graph, tensors)
+    require_registered(part)
     require_computing(part)
     with running(graph.source), tf1.Graph().as_default(), tf1.Session() as session:
         definition = tf1.GraphDef.FromString(part.meta.graph_def.SerializeToString())

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ckpttool.runtime.optimizers import Optimizer
-from ckpttool.runtime.private import leave_unordered, register_functions, with_rate_per_variable
+from ckpttool.runtime.private import is_registered, leave_unordered, register_functions, with_rate_per_variable
 
 
 @pytest.fixture
@@ -14,6 +14,10 @@ def tf() -> Any:
     import tensorflow
 
     return tensorflow
+
+
+def test_types_of_ops_are_known_or_not() -> None:
+    assert (is_registered("Relu"), is_registered("HorovodAllreduce")) == (True, False)
 
 
 def test_functions_of_an_imported_graph_are_found_inside_of_a_loop(tf: Any) -> None:
