@@ -16,6 +16,15 @@ def agrees(shape: Sequence[int], wanted: Sequence[int | None] | None) -> bool:
     return len(shape) == len(wanted) and all(size in (None, found) for found, size in zip(shape, wanted, strict=True))
 
 
+def written(shape: Sequence[int | None]) -> str:
+    """Return a shape as options take it.
+
+    >>> written((None, 28, 28))
+    '[?,28,28]'
+    """
+    return f"[{','.join('?' if size is None else str(size) for size in shape)}]"
+
+
 def shown(shape: Sequence[int | None]) -> str:
     """Return a shape as messages have it.
 

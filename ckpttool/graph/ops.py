@@ -118,8 +118,13 @@ COPIES = frozenset({"Identity", "ReadVariableOp", "Cast", "Reshape"})
 
 PLACEHOLDERS = frozenset({"Placeholder", "PlaceholderV2", "PlaceholderWithDefault"})
 REQUIRED_PLACEHOLDERS = PLACEHOLDERS - {"PlaceholderWithDefault"}
-STREAMS = frozenset({"IteratorGetNext", "IteratorGetNextSync", "QueueDequeueV2", "QueueDequeueManyV2", "ReaderReadV2"})
+STREAMS = Family(
+    r"(MultiDevice)?IteratorGetNext\w*|DatasetToSingleElement|Queue\w*Dequeue\w*|BarrierTakeMany"
+    r"|Reader(Read|ReadUpTo)(V2)?|RecordInput|Unstage|InfeedDequeue(Tuple)?"
+)
 """Where rows come into a graph that nobody feeds."""
+TEXT_PARSERS = Family(r"Parse(Single)?(Sequence)?Example(V2)?|ParseTensor|Decode\w+|StringToNumber|Substr")
+"""What makes numbers of texts, or texts of texts: serialised records, images, lines."""
 SELECTS = frozenset({"Select", "SelectV2"})
 CONDITIONALS = frozenset({"If", "StatelessIf"})
 CASES = frozenset({"Case", "StatelessCase"})

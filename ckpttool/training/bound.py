@@ -1,13 +1,13 @@
 """A model joined with a data set: which rows are fed to which placeholders, for every verb that has data."""
 
-import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import GraphError
+from ckpttool.core.shapes import written
 from ckpttool.core.tensors import Tensor, dtype_numbered
 from ckpttool.data.dataset import InputSpec, Split, Wanted, check_labels, training_splits
 from ckpttool.data.held_out import HeldOut
@@ -16,6 +16,8 @@ from ckpttool.graph.contents.op_outputs import known_shape
 from ckpttool.graph.contents.signatures import input_arguments
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.ops import PLACEHOLDERS
+from ckpttool.graph.rewrite.any_rows import built_for
+from ckpttool.graph.rewrite.feeding import feeding
 from ckpttool.graph.rewrite.inference import Inference, in_inference
 from ckpttool.graph.roles.comparisons import comparison_kind
 from ckpttool.graph.roles.resolve import ROLES, Roles, find_roles
@@ -25,8 +27,6 @@ from ckpttool.runtime.state import State
 from ckpttool.runtime.streaming import Stream
 from ckpttool.training.evaluation_rows import Which, evaluation_rows
 
-_FEEDERS = re.compile(r"Queue\w*Dequeue\w*|IteratorGetNext\w*|OneShotIterator|Reader(Read|ReadUpTo)(V2)?")
-"""Ops that bring rows without being fed."""
 _NO_CLASSES = frozenset({"sigmoid", "chances", "hinge", "difference"})
 """How losses compare outputs with labels that are no numbers of classes."""
 
@@ -35,22 +35,30 @@ _NO_CLASSES = frozenset({"sigmoid", "chances", "hinge", "difference"})
 class Bound:
     """A model with the roles of its tensors, and the splits of a data set that fit its placeholders.
 
-    `of` finds the roles, before any data is read; `with_training_rows` or `with_evaluation_rows` opens the rows.
+    `of` finds the roles, before any data is read; `with_training_rows` or `with_evaluation_rows` opens the rows. Where
+    a pipeline brought rows into the graph, `model` has placeholders: `given` are the roles that were specified, as this
+    graph has them, `notes` say what was done.
     """
 
     model: Model
     roles: Roles
     splits: tuple[Split, ...] = ()
+    given: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, model: Model, roles: Mapping[str, str] | None = None, needed: Collection[str] = ROLES) -> Self:
+    def of(cls, model: Model, roles: Mapping[str, Any] | None = None, needed: Collection[str] = ROLES) -> Self:
         """Find the roles of a model's graph; `roles` names some, those in `needed` must not be ambiguous.
 
         Raises:
             UnknownName: a name in `roles` is not in the graph.
             GraphError: a needed role is ambiguous.
         """
-        return cls(model, find_roles(model.graph, needed, **(roles or {})))
+        given = roles or {}
+        fed = feeding(model.graph, given.get("inputs", ()), given.get("labels"), as_built="training_op" in given)
+        own = fed.roles(given)
+        found = find_roles(fed.graph, needed, **own)
+        return cls(replace(model, graph=fed.graph), found, given=own, notes=fed.notes)
 
     def with_training_rows(self, data: str | Path, held_out: HeldOut, features: str | None) -> Self:
         """Open the rows to train on and those to validate on; `features` describes records.
@@ -71,7 +79,9 @@ class Bound:
         """
         wanted = self.wanted(features, labels)
         labelled = wanted if labels or self.roles.labels is None else self.wanted(features)
-        return replace(self, splits=(evaluation_rows(data, wanted, labelled, which, self.model.path),))
+        bound = replace(self, splits=(evaluation_rows(data, wanted, labelled, which, self.model.path),))
+        bound.require_batches([bound.splits[0].rows])
+        return bound
 
     def with_graph(self, graph: Graph, roles: Roles, values: Mapping[str, Tensor]) -> Self:
         """Return the same rows for another graph of the model, with its roles and the values of its variables."""
@@ -85,9 +95,7 @@ class Bound:
         """
         graph, roles = self.model.graph, self.roles
         if not roles.inputs:
-            tops = [name for name in (roles.logits, roles.loss) if name]
-            by = f", the graph is fed by {op}" if (op := feeder(graph, tops)) else ""
-            raise GraphError(f"{graph.source}: no input placeholder is known{by}; specify `inputs`")
+            raise GraphError(f"{graph.source}: no input placeholder is known; specify `inputs`")
         inputs = tuple(placeholder_spec(graph, tensor) for tensor in roles.inputs)
         if not labels:
             return Wanted(inputs, None, features, beside=(roles.labels,) if roles.labels else ())
@@ -99,6 +107,28 @@ class Bound:
         """Return the rows of a split by the tensors that they are fed to."""
         arrays: dict[str, Rows] = {f"{name}:0": array for name, array in split.inputs.items()}
         return arrays if split.labels is None else {**arrays, str(self.roles.labels): split.labels}
+
+    def require_batches(self, sizes: Iterable[int]) -> None:
+        """Check that so many rows can be fed at once.
+
+        Raises:
+            GraphError: a placeholder takes another number; the message has what opens it, or what keeps it from that.
+        """
+        graph, roles = self.model.graph, self.roles
+        labelled = any(split.labels is not None for split in self.splits)
+        for tensor in (*roles.inputs, *([roles.labels] if roles.labels and labelled else [])):
+            shape = placeholder_spec(graph, tensor).shape
+            rows = shape and (shape[0] or built_for(graph, [TensorRef.parse(tensor).op]))
+            other = next((size for size in sizes if rows not in (None, size)), None)
+            if shape and other:
+                first = f"{graph.source}: {tensor} takes batches of {rows}, and {other} rows would be fed"
+                if "training_op" in self.given:
+                    reason = "so do the gradients of the training op"
+                    raise GraphError(f"{first}; {reason}: leave `training_op` out, for an `optimizer`")
+                place = f"{TensorRef.parse(tensor).op}{written((None, *shape[1:]))}"
+                feeding(graph, [place])
+                parameter = "labels" if tensor == roles.labels else "inputs"
+                raise GraphError(f"{first}; `{parameter}` '{place}' lets it take any number")
 
     def inference(self, tensors: Sequence[str], fed: Iterable[str]) -> Stream:
         """Return what computes tensors of rows, which are `fed` to others, when nothing is trained."""
@@ -148,9 +178,3 @@ def placeholder_spec(graph: Graph, tensor: str) -> InputSpec:
     if signed is None:
         raise GraphError(f"{graph.source}: {node.name} is a {node.op}, expected a placeholder that rows can be fed to")
     return InputSpec(node.name, signed.shape, signed.dtype)
-
-
-def feeder(graph: Graph, tensors: Iterable[str]) -> str | None:
-    """Return the op that brings rows out of a queue or from an iterator to what computes tensors."""
-    ops = graph.ancestors(*(TensorRef.parse(name).op for name in tensors))
-    return min((name for name in ops if _FEEDERS.fullmatch(graph.nodes[name].op)), default=None)

@@ -59,6 +59,7 @@ class Trainer:
         self.stage = stage_of(self._stages, epoch)
         self.epochs = sum(stage.epochs for stage in self._stages)
         self.bounds = batch_bounds(source.splits[0].rows, options.batch_size or BATCH_SIZE)
+        source.require_batches({*np.diff(self.bounds).tolist(), source.splits[1].rows})
         check_augment(options.augment, options.cache, options.cache_augment)
         variants = options.cache_augment
         augmentation = augmentation_of(options.augment, source.splits[0], options.image_shape, options.seed, variants)

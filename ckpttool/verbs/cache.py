@@ -54,12 +54,12 @@ def cache(
     """
     check_augment(augment, True, cache_augment)
     bound = Bound.of(model, roles, needed=("inputs", "labels", "loss"))
-    frozen = freeze_for_training(model.graph, bound.roles, None, Pattern(freeze))
+    frozen = freeze_for_training(bound.model.graph, bound.roles, None, Pattern(freeze))
     if frozen.part is None:
         raise GraphError(f"{model.path}: {freeze!r} leaves nothing below the trained layers to cache")
     splits = bound.with_training_rows(data, HeldOut.parse(valid, group, seed), features).splits
     callback = CallbackList(callbacks)
-    callback.on_notes(frozen.notes)
+    callback.on_notes([*bound.notes, *frozen.notes])
     callback.on_data(splits)
     augmentation = augmentation_of(augment, splits[0], image_shape, seed, cache_augment)
     return FeatureCache(frozen.graph, frozen.part, model.checkpoint, splits, augmentation).open(root, callback)

@@ -79,12 +79,15 @@ def diagnose(
     if rows < 1:
         raise PlanError(f"`rows` must be 1 or more, found {rows}")
     bound = Bound.of(model, roles, needed=("inputs", "labels", "loss"))
-    probes = probes_of(model.graph, needed_role(model.graph, bound.roles, "loss"))
+    graph = bound.model.graph
+    probes = probes_of(graph, needed_role(graph, bound.roles, "loss"))
     held_out = Which(None, valid, group, seed).rule(RunReport.beside(model.path)) or HeldOut()
     bound = bound.with_training_rows(data, held_out, features)
     bound = replace(bound, splits=bound.splits[:1])
     bound.check_classes()
-    CallbackList(callbacks).on_data(bound.splits)
+    callback = CallbackList(callbacks)
+    callback.on_notes(bound.notes)
+    callback.on_data(bound.splits)
     weights = _run(bound, probes, rows)
     return with_verdicts([probe.diagnosis(weights) for probe in probes])
 

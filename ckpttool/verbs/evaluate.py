@@ -82,7 +82,9 @@ def evaluate(
     for part, values in stream.over(arrays, rows.rows):
         means.add(part, values)
         tally.add(values[-1], labels[part])
-    CallbackList(callbacks).on_data([rows])
+    callback = CallbackList(callbacks)
+    callback.on_notes(bound.notes)
+    callback.on_data([rows])
     loss, *accuracy = means.read()
     return Evaluation(rows.rows, loss, accuracy[0] if accuracy else None, tally)
 

@@ -18,16 +18,14 @@ from ckpttool.graph.core import Graph
 from ckpttool.graph.ops import PLACEHOLDERS
 from ckpttool.graph.rewrite.collections import ASSETS as ASSETS_KEY
 from ckpttool.graph.rewrite.importable import importable
-from ckpttool.graph.rewrite.inference import in_inference
 from ckpttool.graph.rewrite.resource import to_resource
 from ckpttool.graph.rewrite.savers import with_saver
 from ckpttool.graph.rewrite.serving import serving_part, signature_of, signed, switched_off
 from ckpttool.graph.roles.placeholders import mode_placeholders
-from ckpttool.graph.roles.served import Served, served
+from ckpttool.graph.roles.served import Served
 from ckpttool.lineage.provenance import Command, carried
 from ckpttool.model.model import Model
 from ckpttool.model.rewrite_plan import RewritePlan, keys_of
-from ckpttool.training.bound import feeder
 
 
 @dataclass(frozen=True)
@@ -85,24 +83,20 @@ def plan_saved_model(
         GraphError: several tensors could be the outputs, or an op has no form for resource variables.
         PlanError: a placeholder is not fed, or the checkpoint lacks a variable.
     """
-    serves = served(model.graph, inputs, outputs, signature)
-    inference = in_inference(model.graph, serves.outputs.values(), serves.inputs.values())
-    part, serving = serving_part(inference.graph, serves)
+    found = serving_part(model.graph, inputs, outputs, signature)
+    part, serving = found.part, found.served
     require_fed(part, serving)
     bare = with_saver(to_resource(importable(switched_off(part, serving.fed))))
     graph = signed(bare, signature, signature_of(part, serving))
-    return SavedModelPlan(model, graph, keys_of(model, graph), serving, tuple(inference.notes))
+    return SavedModelPlan(model, graph, keys_of(model, graph), serving, found.notes)
 
 
 def require_fed(graph: Graph, served: Served) -> None:
     """Check that every placeholder of a part is fed, has a default, or is a training switch, which is off then.
 
     Raises:
-        PlanError: one is not, or rows come from a queue or an iterator; the message names it and the way out.
+        PlanError: one is not; the message names it and the way out.
     """
-    source = feeder(graph, served.outputs.values())
-    if source is not None:
-        raise PlanError(f"{graph.source}: {source} brings the rows; specify `inputs` {source}:0 (or :1, ...)")
     bare = PLACEHOLDERS - {"PlaceholderWithDefault"}
     fed = served.fed.union(mode_placeholders(graph))
     unfed = [name for name, node in graph.nodes.items() if node.op in bare and name not in fed]

@@ -36,7 +36,9 @@ def plan(model: Model, options: Options) -> list[PlanRow]:
     Raises:
         CkptError: the graph and the options do not fit one another.
     """
-    return prepare(model, options, options.all_stages()[0].train, RunSteps(total=1)).plan
+    bound = Bound.of(model, options.roles, needed=("inputs", "labels"))
+    options = replace(options, roles=bound.given)
+    return prepare(bound.model, options, options.all_stages()[0].train, RunSteps(total=1)).plan
 
 
 @accepts_watch
@@ -81,17 +83,18 @@ def finetune(
         raise PlanError(f"{output} is the model itself, which the result is compared with: write it elsewhere")
     require_threads(options.threads)
     options, going_on = as_begun(options, asked_before(output)) if resume else (options, [])
-    check_options(model, options)
+    bound = Bound.of(model, options.roles, needed=("inputs", "labels"))
+    check_options(bound.model, replace(options, roles=bound.given))
     if not (resume or overwrite):
         refuse_saves(output)
     every = None if options.save_every is None else Every.parse(options.save_every)
     recording = recording or Recording()
     callback = CallbackList([*recording.of(output, overwrite, resume), *CallbackList(callbacks)])
-    bound = Bound.of(model, options.roles, needed=("inputs", "labels"))
     bound = bound.with_training_rows(data, options.held_out, options.features)
     options, chosen = settled(options, bound)
+    fitted = replace(options, roles=bound.given)
     facts = _facts(bound, data)
-    callback.on_notes([*going_on, *(repeats.differences(facts) if repeats else [])])
+    callback.on_notes([*bound.notes, *going_on, *(repeats.differences(facts) if repeats else [])])
 
     asked = {name: value for name, value in options.flat().items() if name not in MAY_CHANGE}
     saves = Saves(output, every, options.keep_checkpoints, {**asked, "data": facts["data"]["fingerprint"]})
@@ -99,7 +102,7 @@ def finetune(
     if resume and saved is None:
         callback.on_notes([f"{saves.folder}: nothing was saved yet: the run starts from the beginning"])
     position, kept, tensors = (saved.position, saved.kept, saved.tensors) if saved else (Position(), None, None)
-    training = Trainer(bound, options, callback, position.epoch, tensors)
+    training = Trainer(bound, fitted, callback, position.epoch, tensors)
     callback.on_notes(chosen)
     loop = Loop(training, position, kept, saves, callback, interrupt or Interrupt())
     if saved is None:

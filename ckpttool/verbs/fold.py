@@ -16,12 +16,10 @@ from ckpttool.graph.core import TensorRef
 from ckpttool.graph.ops import PLACEHOLDERS
 from ckpttool.graph.rewrite.constant_variables import constant_variables
 from ckpttool.graph.rewrite.importable import importable
-from ckpttool.graph.rewrite.inference import in_inference
 from ckpttool.graph.rewrite.prune import subgraph
 from ckpttool.graph.rewrite.resource import to_resource
 from ckpttool.graph.rewrite.serving import pinned_to_defaults, serving_part, switched_off
 from ckpttool.graph.rewrite.simplify import without_copies
-from ckpttool.graph.roles.served import served
 from ckpttool.lineage.provenance import Command, carry_graph
 from ckpttool.model.model import Model
 from ckpttool.model.rewrite_plan import RewritePlan, Size, keys_of
@@ -98,9 +96,8 @@ def plan_fold(model: Model, inputs: Sequence[str] = (), outputs: Sequence[str] =
         PlanError: a placeholder is not fed, the checkpoint lacks a variable, or the graph would exceed what a protobuf
             message holds.
     """
-    serves = served(model.graph, inputs, outputs)
-    inference = in_inference(model.graph, serves.outputs.values(), serves.inputs.values())
-    part, serving = serving_part(inference.graph, serves)
+    found = serving_part(model.graph, inputs, outputs)
+    part, serving = found.part, found.served
     require_fed(part, serving)
     tables = [name for name in part.collection("table_initializer") if name in part.nodes]
     wanted = [*serving.outputs.values(), *serving.inputs.values(), *tables]
@@ -111,7 +108,7 @@ def plan_fold(model: Model, inputs: Sequence[str] = (), outputs: Sequence[str] =
     graph = subgraph(without_copies(constant_variables(bare), fixed, members), wanted)
     pinned = [name for name, node in part.nodes.items() if node.op in PLACEHOLDERS and name not in serving.fed]
     remarks = (
-        *inference.notes,
+        *found.notes,
         *([f"not fed any more, as if it never was: {listed(pinned)}"] if pinned else []),
         *(f"to be run before the first use: {name}" for name in tables),
     )

@@ -71,12 +71,15 @@ def find_learning_rate(
     if not (0 < low < high < inf and high / low <= WIDEST and steps > 1):
         asked = f"{steps} steps from {low} to {high}"
         raise PlanError(f"{asked}: expected two steps or more, from a rate above 0 to one at most 1e30 times as high")
+    tested = replace(options, recipe=_growing(options, low, high))
     require_threads(options.threads)
-    check_options(model, replace(options, recipe=_growing(options, low, high)))
     bound = Bound.of(model, options.roles, needed=("inputs", "labels"))
+    tested = replace(tested, roles=bound.given)
+    check_options(bound.model, tested)
     bound = bound.with_training_rows(data, options.held_out, options.features)
-    tested, notes = settled(replace(options, recipe=_growing(options, low, high)), bound)
+    tested, notes = settled(tested, bound)
     callback = CallbackList(callbacks)
+    callback.on_notes(bound.notes)
     training = Trainer(bound, tested, callback, length=steps - 1)  # the last step has the whole factor
     callback.on_notes(notes)
     return _run(training, np.geomspace(low, high, steps).tolist())

@@ -22,6 +22,7 @@ from ckpttool.formats.wire.crc import extend
 from ckpttool.formats.writing.files import refuse_existing, replacing
 from ckpttool.graph.contents.named import tensor_named
 from ckpttool.graph.core import Graph, TensorRef
+from ckpttool.graph.rewrite.feeding import feeding
 from ckpttool.graph.roles.resolve import Roles, find_roles
 from ckpttool.graph.roles.served import Result, result_of
 from ckpttool.model.model import Model
@@ -62,7 +63,7 @@ def predict(
     split: str | None = None,
     valid: int | str | None = None,
     tensor: str | None = None,
-    roles: Mapping[str, str] | None = None,
+    roles: Mapping[str, Any] | None = None,
     callbacks: Callbacks = (),
     features: str | None = None,
     overwrite: bool = False,
@@ -95,11 +96,13 @@ def predict(
         DataError: the rows do not fit the graph.
         ExistingOutput: the output is there already.
     """
-    path, graph = Path(output), model.graph
+    path, asked = Path(output), roles or {}
     check_output(path, overwrite)
-    known = find_roles(graph, needed=(), **(roles or {}))
+    fed = feeding(model.graph, asked.get("inputs", ()), asked.get("labels"), [tensor] if tensor else ())
+    graph, model = fed.graph, replace(model, graph=fed.graph)
+    known = find_roles(graph, needed=(), **fed.roles(asked))
     result = _result(graph, known, tensor)
-    given = {"inputs": result.inputs, **(roles or {}), "logits": result.tensor}
+    given = {"inputs": result.inputs, **fed.roles(asked), "logits": result.tensor}
     of_result = find_roles(graph, needed=("training",), **given)
     below = graph.ancestors(TensorRef.parse(result.tensor).op)
     if of_result.inputs and not any(TensorRef.parse(name).op in below for name in of_result.inputs):
@@ -109,9 +112,10 @@ def predict(
     which = Which(split, valid, group, seed, judge=False)
     bound = bound.with_evaluation_rows(data, which, features, labels=False)
     rows = bound.splits[0]
-    CallbackList(callbacks).on_data([rows])
+    callback = CallbackList(callbacks)
     arrays = bound.feeds(rows)
-    CallbackList(callbacks).on_notes(bound.in_inference([result.tensor], arrays).notes)
+    callback.on_notes([*fed.notes, *bound.in_inference([result.tensor], arrays).notes])
+    callback.on_data([rows])
     stream = bound.inference([result.tensor], arrays)
     means = meaning(graph, known, result.tensor) or MEANINGS["difference"]
 

@@ -3,7 +3,7 @@
 Three ways to say what the rest is: a head of new layers on the old graph, another graph, or the same graph.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from ckpttool.graph.contents.stored import StoredTensor, chosen_weights, stored_
 from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.freezing.frozen import Frozen
+from ckpttool.graph.rewrite.feeding import Feeding, feeding
 from ckpttool.graph.rewrite.importable import importable
 from ckpttool.graph.rewrite.prune import without_training
 from ckpttool.graph.rewrite.whole_rows import with_whole_rows
@@ -82,6 +83,8 @@ def plan_reuse(
     recipe: Recipe | None = None,
     seed: int = 42,
     objective: Objective | None = None,
+    inputs: Sequence[str] = (),
+    labels: str | None = None,
 ) -> ReusePlan:
     """Plan what `reuse` writes; nothing is written before the plan's `write`.
 
@@ -97,6 +100,8 @@ def plan_reuse(
         recipe: The optimizer and what goes with it, for a head.
         seed: The random seed of what starts fresh.
         objective: The loss and the figures of the head.
+        inputs: Where rows are fed, also NAME=TENSOR and with a shape, `X[?,28,28,1]`; else where pipelines end.
+        labels: Where labels are fed, likewise; a head has its own.
 
     Raises:
         UnknownName: a pattern or a layer names nothing.
@@ -107,12 +112,20 @@ def plan_reuse(
     if after and not head:
         raise PlanError("`after` says where a head is put on: specify `head` too")
     model = model.thawed()
+    if head and labels:
+        raise PlanError("`labels` are those of the old loss, and `head` has a loss of its own: leave `labels` out")
     chosen, frozen = Pattern(layers), Pattern(freeze) if freeze else None
     restored = restored_variables(model, chosen)
     if head:
-        plan = _with_head(model, restored, head, after, frozen, recipe or Recipe(), seed, objective or Objective())
+        place = _above(model.graph, restored, after, inputs)
+        plan = _with_head(model, restored, head, place, frozen, recipe or Recipe(), seed, objective or Objective())
     else:
-        plan = _in_graph(model, restored, into, frozen, lenient, seed)
+        target = files.load(into).allowing(model.graph.allowed) if into else model.graph
+        fed = feeding(target, inputs, labels, as_built=not inputs)
+        # The gradients of a graph that was built for so many rows hold that number too.
+        kept = Feeding(target) if fed.rows and not (inputs or labels) else fed
+        plan = _in_graph(model, restored, kept.graph, frozen, lenient, seed)
+        plan = replace(plan, notes=(*kept.notes, *plan.notes))
     if freeze and not any(row.train for row in plan.rows):
         raise PlanError(
             f"{model.path}: nothing is left to train: `freeze` {freeze!r} takes all {len(plan.rows)} weights"
@@ -139,20 +152,21 @@ def _with_head(
     model: Model,
     restored: Collection[str],
     head: str,
-    after: str | None,
+    place: "_Place",
     frozen: Pattern | None,
     recipe: Recipe,
     seed: int,
     objective: Objective,
 ) -> ReusePlan:
-    """Plan a head of new layers above the last restored layer, or above the layer `after`."""
-    top, output = _layer_below_head(model.graph, restored, after)
-    trunk = importable(without_training(with_whole_rows(model.graph, [output]), [output]))
+    """Plan a head of new layers above a layer."""
+    top, output = place.top, place.output
+    trunk = importable(without_training(place.fed.graph, [output]))
     labels = "y" if "y" not in trunk.nodes else "labels"
     # The scope of `dnn/hidden3/Relu:0`, the output of `hidden3`, is `dnn`: the new layers' ops go there too.
     scope, within, _ = f"/{TensorRef.parse(output).op}".partition(f"/{top.name}/")
-    place = HeadPlacement(output, scope.strip("/") if within else "", labels, find_roles(trunk, needed=()).training)
-    graph = with_head(trunk, place, parse(head), objective, seed)
+    training = find_roles(trunk, needed=()).training
+    put = HeadPlacement(output, scope.strip("/") if within else "", labels, training)
+    graph = with_head(trunk, put, parse(head), objective, seed)
     frozen_names = chosen_weights(graph, frozen) if frozen else []
     if frozen_names:
         graph = Frozen.of(graph, frozen_names, [LOSS]).applied()
@@ -168,9 +182,25 @@ def _with_head(
     below = model.graph.ancestors(TensorRef.parse(output).op)
     outputs = {layer.name: layer.output for layer in layers(model.graph)}
     left = [name for name, tensor in outputs.items() if tensor and TensorRef.parse(tensor).op not in below]
-    notes = [f"cut off above {top.name}, though chosen: {', '.join(cut)}"] if cut else []
+    notes = list(place.fed.notes)
+    notes += [f"cut off above {top.name}, though chosen: {', '.join(cut)}"] if cut else []
     notes += [f"left behind with the old loss, training op and slots: {', '.join(left)}"] if left else []
     return ReusePlan(model, graph, {name: name for name in kept}, frozen_names, seed, tuple(notes))
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a head is put on: a layer, its output tensor, and the graph that rows are fed to."""
+
+    top: Layer
+    output: str
+    fed: Feeding
+
+
+def _above(graph: Graph, restored: Collection[str], after: str | None, inputs: Sequence[str]) -> _Place:
+    """Return where a head is put on, in the graph whose pipeline placeholders have replaced."""
+    top, output = _layer_below_head(graph, restored, after)
+    return _Place(top, output, feeding(with_whole_rows(graph, [output]), inputs, tops=[output]))
 
 
 def _layer_below_head(graph: Graph, restored: Collection[str], after: str | None) -> tuple[Layer, str]:
@@ -209,10 +239,9 @@ def _counterparts(source: Graph, target: Graph, names: Collection[str]) -> dict[
 
 
 def _in_graph(
-    model: Model, restored: Collection[str], target: Path | None, frozen: Pattern | None, lenient: bool, seed: int
+    model: Model, restored: Collection[str], graph: Graph, frozen: Pattern | None, lenient: bool, seed: int
 ) -> ReusePlan:
     """Plan the restoring of variables into another graph, or into a fresh copy of the model's own."""
-    graph = files.load(target).allowing(model.graph.allowed) if target else model.graph
     wanted = stored_tensors(graph)
     nearest = Suggestions(wanted)
     misfits: dict[str, str] = {}

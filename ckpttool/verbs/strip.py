@@ -1,13 +1,13 @@
 """Strip: what a model needs to compute its outputs, without gradients, slots, summaries and old savers."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 
+from ckpttool.graph.core import Graph
 from ckpttool.graph.rewrite.importable import importable
 from ckpttool.graph.rewrite.savers import with_saver
-from ckpttool.graph.rewrite.serving import serving_part
-from ckpttool.graph.roles.resolve import Roles, with_roles
-from ckpttool.graph.roles.served import served
+from ckpttool.graph.rewrite.serving import Serving, serving_part
+from ckpttool.graph.roles.resolve import Roles, certain_roles, find_roles, with_roles
 from ckpttool.model.model import Model
 from ckpttool.model.rewrite_plan import RewritePlan, keys_of
 
@@ -38,7 +38,16 @@ def plan_strip(model: Model, inputs: Sequence[str] = (), outputs: Sequence[str] 
         GraphError: several tensors could be the outputs, or an input is not needed.
         PlanError: the checkpoint lacks a variable.
     """
-    part, serving = serving_part(model.graph, served(model.graph, inputs, outputs), training=True)
-    roles = Roles(inputs=tuple(serving.inputs.values()), logits=serving.outputs.get("logits"))
-    graph = with_roles(with_saver(importable(part)), roles)
-    return StripPlan(model, graph, keys_of(model, graph), serving)
+    found = serving_part(model.graph, inputs, outputs, training=True)
+    graph = with_roles(with_saver(importable(found.part)), _roles(model.graph, found))
+    return StripPlan(model, graph, keys_of(model, graph), found.served, found.notes)
+
+
+def _roles(graph: Graph, found: Serving) -> Roles:
+    """Return what the inputs and outputs are to the part that is left: by their names, else as in the graph."""
+    known = asdict(certain_roles(graph))
+    outputs = found.served.outputs
+    meant = {role: outputs.get(role) or known[role] for role in ("logits", "loss", "accuracy")}
+    roles = find_roles(found.part, (), **{role: name for role, name in meant.items() if name in outputs.values()})
+    inputs = tuple(tensor for tensor in found.served.inputs.values() if tensor != roles.labels)
+    return replace(roles, inputs=inputs, training=None)

@@ -6,6 +6,7 @@ import click
 
 from ckpttool.cli.options.general import json_option, lenient_option, plan_option, seed_option
 from ckpttool.cli.options.reading import SOURCE, allow_op_option, freeze_option, layers_option, source_argument
+from ckpttool.cli.options.rows import inputs_option, labels_option
 from ckpttool.cli.options.training import objective_options, recipe_options
 from ckpttool.cli.options.writing import output_options
 from ckpttool.cli.process import open_to_run
@@ -42,6 +43,8 @@ def _percent(ctx: click.Context, param: click.Parameter, value: str) -> float:
     default="0%",
     help="Refuse when less of the parameters is restored: 95%.",
 )
+@inputs_option
+@labels_option
 @objective_options
 @recipe_options
 @allow_op_option
@@ -58,6 +61,8 @@ def reuse(
     freeze: str | None,
     lenient: bool,
     require: float,
+    inputs: tuple[str, ...],
+    labels: str | None,
     objective: Objective | None,
     recipe: Recipe,
     allow_op: tuple[str, ...],
@@ -72,6 +77,7 @@ def reuse(
     With --head the network is cut above the last restored layer and new layers are put on, with loss, accuracy and a
     training op; --into restores into another graph; with neither the same graph keeps only the chosen layers' values.
     The constants of a frozen graph (.pb) become variables again.
+    Where tf.data, a queue or a reader brought the rows, the new model has placeholders.
 
     \b
     Example:
@@ -90,5 +96,7 @@ def reuse(
         recipe=recipe,
         seed=seed,
         objective=objective,
+        inputs=inputs,
+        labels=labels,
     )
     execute(plan, output, overwrite, plan_only, as_json)

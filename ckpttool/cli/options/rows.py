@@ -76,6 +76,14 @@ cache_dir_option = click.option(
 )
 
 
+inputs_option = click.option(
+    "--inputs",
+    metavar="NAME",
+    multiple=True,
+    help="An input: a placeholder, or a tensor that becomes one; also NAME=TENSOR, 'X[?,28,28,1]', and several times.",
+)
+labels_option = click.option("--labels", metavar="NAME", help="The labels, likewise.")
+
 ROLES = ("inputs", "labels", "logits", "loss", "accuracy", "training")
 """What an op can be to a graph, each with an option."""
 
@@ -96,8 +104,8 @@ def _roles(
 roles_options = as_value(
     "roles",
     _roles,
-    click.option("--inputs", metavar="NAME", multiple=True, help="An input placeholder; may be given several times."),
-    click.option("--labels", metavar="NAME", help="The placeholder of the labels."),
+    inputs_option,
+    labels_option,
     click.option("--logits", metavar="NAME", help="The tensor that the loss compares with the labels."),
     click.option("--loss", metavar="NAME", help="The tensor that training makes small."),
     click.option("--accuracy", metavar="NAME", help="The tensor of the accuracy."),

@@ -8,6 +8,7 @@ import click
 from ckpttool.cli.options.general import PATH, Decorator, together, verbose_option
 from ckpttool.core.errors import FormatError
 from ckpttool.formats import registry
+from ckpttool.graph.roles.places import parted
 
 
 def _needed_to_write(context: click.Context, option: click.Parameter, value: Path | None) -> Path | None:
@@ -88,8 +89,8 @@ def format_of(path: Path | None, to: str | None, like: Path | None = None) -> st
 
 
 def _names(_context: click.Context, _option: click.Parameter, value: str | None) -> tuple[str, ...]:
-    """Read names that commas divide."""
-    return tuple(text.strip() for text in (value or "").split(",") if text.strip())
+    """Read names that commas divide, but for those within a shape."""
+    return tuple(parted([value or ""]))
 
 
 inputs_outputs_options = together(
@@ -97,7 +98,8 @@ inputs_outputs_options = together(
         "--inputs",
         metavar="X,...",
         callback=_names,
-        help="The tensors that are fed, also as NAME=TENSOR; one that is no placeholder becomes one.",
+        help="The tensors that are fed, also as NAME=TENSOR; one that is no placeholder becomes one. "
+        "With a shape, 'X[?,28,28,1]', it takes such rows, any number with a ?.",
     ),
     click.option(
         "--outputs",

@@ -135,7 +135,7 @@ class _Reader:
 @cached
 def _of_rows(graph: Graph) -> frozenset[str]:
     """Return the ops whose values, and not only shapes, depend on the rows that a graph gets."""
-    rows = [name for name, node in graph.nodes.items() if node.op in PLACEHOLDERS | STREAMS]
+    rows = [name for name, node in graph.nodes.items() if node.op in PLACEHOLDERS or node.op in STREAMS]
     rows = [name for name in rows if not _is_scalar(graph, name)]
     shapes = {name for name, node in graph.nodes.items() if node.op in SHAPES}
     return frozenset(Flow(graph).descendants(rows, stop=shapes))

@@ -8,7 +8,7 @@ from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.graph.contents.constants import numbers
 from ckpttool.graph.contents.flow import Flow
 from ckpttool.graph.core import Graph, TensorRef
-from ckpttool.graph.ops import BROADCASTING, ELEMENTWISE, SAME_SHAPE
+from ckpttool.graph.ops import BROADCASTING, ELEMENTWISE, PLACEHOLDERS, SAME_SHAPE, STREAMS
 
 Sizes = dict[int, tuple[int, int]]
 """Old and new sizes by dimension, counted from the last: -1."""
@@ -179,6 +179,14 @@ def _reduce(graph: Graph, node: NodeDef, changes: _Changes) -> ShapeChange | Non
     return ShapeChange(rank, {moved[axis]: size for axis, size in change.sizes.items() if axis not in gone})
 
 
+def _pad(graph: Graph, node: NodeDef, changes: _Changes) -> ShapeChange | None:
+    """Hold that nothing is put around the dimensions that change."""
+    change, borders = changes[0], numbers(graph.nodes[graph.inputs(node.name)[1].op])
+    if change is None or borders is None or any(borders[axis].any() for axis in change.sizes):
+        raise _Unclear
+    return change
+
+
 def _transpose(graph: Graph, node: NodeDef, changes: _Changes) -> ShapeChange | None:
     change, order = changes[0], _constant(graph, graph.inputs(node.name)[1])
     if change is None or order is None:
@@ -252,6 +260,56 @@ def _flattened(graph: Graph, node: NodeDef) -> TensorRef | None:
     return source if graph.nodes[sliced].op in ("Shape", "Const") and numbers(below[0]) == -1 else None
 
 
+_PASSES_ROWS = ELEMENTWISE | BROADCASTING | {"Pad", "PadV2", "MirrorPad"}
+_PASSES_ROWS |= {"ResizeBilinear", "ResizeNearestNeighbor", "ResizeBicubic", "ResizeArea"}
+
+
+def first_inputs(graph: Graph, changed: Mapping[str, ShapeChange]) -> dict[TensorRef, ShapeChange]:
+    """Return what rows are fed to layers whose weights (by their ops) take another number of channels or units.
+
+    These are placeholders, or what a pipeline brings, with nothing between them and the layer but ops that go element
+    by element.
+    """
+    found: dict[TensorRef, ShapeChange] = {}
+    values = _values_of(graph, changed)
+    for name, node in graph.nodes.items():
+        inputs = graph.inputs(name) if node.op in ("Conv2D", "DepthwiseConv2dNative", "MatMul") else []
+        change = values.get(inputs[1].op) if len(inputs) == 2 else None
+        size = change.sizes.get(-2) if change else None
+        fed = _fed_through(graph, inputs[0]) if size else None
+        if size is not None and fed is not None and not _is_set(node, "transpose_a", "transpose_b"):
+            found[fed] = ShapeChange(4 if "Conv" in node.op else 2, {_channels(node): size})
+    return found
+
+
+def _values_of(graph: Graph, changed: Mapping[str, ShapeChange]) -> dict[str, ShapeChange]:
+    """Return the changes of variables by the ops that give their values, unchanged."""
+    values = dict(changed)
+    todo = list(changed)
+    while todo:
+        op = todo.pop()
+        for reader in graph.consumers.get(op, ()):
+            if graph.nodes[reader].op in SAME_SHAPE and reader not in values:
+                values[reader] = values[op]
+                todo.append(reader)
+    return values
+
+
+def _fed_through(graph: Graph, ref: TensorRef) -> TensorRef | None:
+    """Return the placeholder or the pipeline's tensor that a tensor is made of, element by element; None for others."""
+    seen: set[str] = set()
+    while ref.op not in seen:
+        seen.add(ref.op)
+        node = graph.nodes[ref.op]
+        if node.op in PLACEHOLDERS or node.op in STREAMS:
+            return ref
+        sources = [each for each in graph.inputs(ref.op) if graph.nodes[each.op].op != "Const"]
+        if node.op not in _PASSES_ROWS or len(sources) != 1:
+            return None
+        ref = sources[0]
+    return None
+
+
 def static_shape(graph: Graph, ref: TensorRef) -> tuple[int, ...] | None:
     """Return the shape of a constant, a placeholder, or a variable's value, with -1 for what is not known."""
     node = graph.nodes[ref.op]
@@ -281,6 +339,8 @@ _RULES: dict[str, _Rule] = {
     "SoftmaxCrossEntropyWithLogits": _labelled,
     "ConcatV2": _concat,
     "Conv2D": _convolve,
+    **dict.fromkeys(("Pad", "PadV2", "MirrorPad"), _pad),
+    **dict.fromkeys(("ResizeBilinear", "ResizeNearestNeighbor", "ResizeBicubic", "ResizeArea"), _same),
     "Transpose": _transpose,
     "Reshape": _reshape,
 }

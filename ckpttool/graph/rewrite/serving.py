@@ -1,6 +1,7 @@
 """Serving: the part of a graph that computes outputs from inputs, defaults for what nobody feeds, and a signature."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -10,14 +11,18 @@ from ckpttool.formats.wire.protos.graph_pb2 import AttrValue, NodeDef, TensorSha
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef, SignatureDef, TensorInfo
 from ckpttool.graph.contents.constants import constant, numbers
 from ckpttool.graph.contents.op_outputs import dtype_of_output, shape_of_output
-from ckpttool.graph.core import FreeNames, Graph, TensorRef
+from ckpttool.graph.contents.signatures import DEFAULT
+from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.ops import PLACEHOLDERS
-from ckpttool.graph.rewrite.draft import Draft, free_name, type_attr
+from ckpttool.graph.rewrite.draft import Draft, free_name
+from ckpttool.graph.rewrite.feeding import feeding, with_placeholders
+from ckpttool.graph.rewrite.inference import in_inference
 from ckpttool.graph.rewrite.prune import TABLE_INITIALIZERS, subgraph, with_updates
 from ckpttool.graph.rewrite.simplify import fold_branches
 from ckpttool.graph.rewrite.whole_rows import with_whole_rows
 from ckpttool.graph.roles.placeholders import mode_placeholders
-from ckpttool.graph.roles.served import Served
+from ckpttool.graph.roles.places import Place
+from ckpttool.graph.roles.served import Served, served
 
 SERVE = "serve"
 """The tag under which graphs for serving are loaded."""
@@ -30,35 +35,52 @@ _LEGACY = "legacy_init_op"
 _DEFAULTED = "PlaceholderWithDefault"
 
 
-def serving_part(graph: Graph, serves: Served, training: bool = False) -> tuple[Graph, Served]:
-    """Return what outputs need from inputs, with the variables' initialisers, and the inputs and outputs there.
+@dataclass(frozen=True)
+class Serving:
+    """The part of a graph that computes outputs from inputs, these as they are called in it, and what was done."""
 
-    An input that was no placeholder becomes one, and what computed it goes: `dnn/hidden1/Relu:0` keeps its name,
-    another output of an op gets one of its own. Where `training` goes on with the part, it keeps what moves the moving
-    averages of what it computes.
+    part: Graph
+    served: Served
+    notes: tuple[str, ...]
+
+
+def serving_part(
+    graph: Graph,
+    inputs: Sequence[str] = (),
+    outputs: Sequence[str] = (),
+    signature: str = DEFAULT,
+    training: bool = False,
+) -> Serving:
+    """Return what outputs need from inputs (as `served` finds them), with the variables' initialisers.
+
+    Where a pipeline brings rows, placeholders take its place, and an input that was no placeholder becomes one
+    (`feeding`); what computed it goes. The part runs in inference mode, unless `training` goes on with it: then it
+    keeps what moves the moving averages of what it computes.
 
     Raises:
-        GraphError: the outputs do not need such an input.
+        UnknownName: an input or output is not in the graph.
+        GraphError: several tensors could be the outputs; they do not need an input.
     """
-    graph = with_whole_rows(graph, list(serves.outputs.values()))
-    refs = [TensorRef.parse(text) for text in serves.inputs.values()]
-    cut = [ref for ref in refs if graph.nodes[ref.op].op not in PLACEHOLDERS]
-    kept = [str(ref) for ref in refs if ref not in cut]
-    wanted, boundary = [*serves.outputs.values(), *kept], [str(ref) for ref in cut]
-    part = with_updates(graph, wanted, boundary) if training else subgraph(graph, wanted, boundary, initializers=True)
-    names, made = FreeNames(part.nodes), dict[TensorRef, NodeDef]()
-    for ref in cut:
-        if ref not in part.readers:
-            raise GraphError(f"{graph.source}: `inputs` {ref}: the outputs do not need it")
-        made[ref] = NodeDef(name=names.free(ref.op if ref.index == 0 else f"{ref.op}_{ref.index}"), op="Placeholder")
-        made[ref].attr["dtype"].CopyFrom(type_attr(dtype_of_output(graph, ref).number))
-        made[ref].attr["shape"].shape.CopyFrom(shape_of_output(graph, ref))
-    draft = Draft(part)
-    draft.redirect({ref: TensorRef(node.name, 0) for ref, node in made.items()})
-    draft.nodes = {node.name: node for node in made.values()} | draft.nodes
-    renamed = {str(ref): f"{node.name}:0" for ref, node in made.items()}
-    inputs = {key: renamed.get(tensor, tensor) for key, tensor in serves.inputs.items()}
-    return draft.sealed(), Served(inputs, serves.outputs, serves.why)
+    asked = served(feeding(graph).graph, (), outputs, signature)
+    fed = feeding(with_whole_rows(graph, list(asked.outputs.values())), inputs, tops=asked.outputs.values())
+    again = [f"{key}={tensor}" for key, tensor in asked.outputs.items()]
+    given = served(fed.graph, fed.named_inputs, again).inputs if fed.places or fed.made else asked.inputs
+    serves = Served(given, asked.outputs, asked.why)
+    refs = {key: TensorRef.parse(tensor) for key, tensor in given.items()}
+    computed = [Place(ref) for ref in refs.values() if fed.graph.nodes[ref.op].op not in PLACEHOLDERS]
+    whole, made = with_placeholders(fed.graph, computed)
+    tensors = {key: made.get(ref, ref) for key, ref in refs.items()}
+    needed = whole.ancestors(*(TensorRef.parse(tensor).op for tensor in serves.outputs.values()))
+    for old, new in {**fed.made, **made}.items():
+        if new in tensors.values() and new.op not in needed:
+            raise GraphError(f"{graph.source}: `inputs` {old}: the outputs do not need it")
+    named = {key: str(ref) for key, ref in tensors.items()}
+    wanted, result = [*serves.outputs.values(), *named.values()], Served(named, serves.outputs, serves.why)
+    if training:
+        return Serving(with_updates(whole, wanted), result, fed.notes)
+    inference = in_inference(whole, serves.outputs.values(), named.values())
+    part = subgraph(inference.graph, wanted, initializers=True)
+    return Serving(part, result, (*fed.notes, *inference.notes))
 
 
 def switched_off(graph: Graph, fed: Collection[str]) -> Graph:

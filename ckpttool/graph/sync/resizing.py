@@ -7,18 +7,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from ckpttool.core.errors import PlanError
+from ckpttool.core.shapes import written
 from ckpttool.core.tensors import Array, dtype_numbered
 from ckpttool.formats.tensorflow.tensor_proto import shape_of
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef, VariableDef
 from ckpttool.graph.contents.constants import constant, numbers, single_number, uniform
+from ckpttool.graph.contents.op_outputs import known_shape
 from ckpttool.graph.contents.savers import saver_entries, saver_ops, slice_text, texts
-from ckpttool.graph.contents.shape_propagation import Propagation, ShapeChange, propagate_shapes
+from ckpttool.graph.contents.shape_propagation import Propagation, ShapeChange, first_inputs, propagate_shapes
 from ckpttool.graph.contents.stored import stored_tensors
 from ckpttool.graph.contents.variable_ops import is_variable
 from ckpttool.graph.contents.variables import Variable
 from ckpttool.graph.core import Graph, TensorRef
-from ckpttool.graph.ops import SLICED_SAVERS
+from ckpttool.graph.ops import PLACEHOLDERS, SLICED_SAVERS
 from ckpttool.graph.rewrite.collections import VARIABLE_COLLECTIONS
 from ckpttool.graph.rewrite.draft import Draft, free_name
 from ckpttool.graph.rewrite.savers import put_texts
@@ -60,10 +62,18 @@ def resize_variables(graph: Graph, shapes: Mapping[str, Shape]) -> tuple[Graph, 
         return graph, ()
     resizes = {resize.variable.op: resize for resize in _resizes(graph, shapes)}
     forward = graph.ancestors(*(TensorRef.parse(name).op for name in outputs(graph)))
-    changes = propagate_shapes(graph, {op: resize.change for op, resize in resizes.items()}, forward)
+    resized = {op: resize.change for op, resize in resizes.items()}
+    fed = first_inputs(graph, resized)
+    if brought := next((ref for ref in fed if graph.nodes[ref.op].op not in PLACEHOLDERS), None):
+        way = f"`strip` with the inputs X={brought} puts a placeholder there, which follows"
+        raise PlanError(f"{graph.source}: the new shapes do not fit what {brought.op} brings; {way}")
+    placeholders = {ref.op: change for ref, change in fed.items()}
+    changes = propagate_shapes(graph, resized | placeholders, forward)
     if changes.clashes:
         raise PlanError(f"{graph.source}: the new shapes do not fit: {next(iter(changes.clashes.values()))}")
     draft = Draft(graph)
+    for op, change in placeholders.items():
+        _resize_placeholder(draft.op(op), change)
     for op, node in graph.nodes.items():
         if "_output_shapes" in node.attr:
             del draft.op(op).attr["_output_shapes"]
@@ -72,7 +82,7 @@ def resize_variables(graph: Graph, shapes: Mapping[str, Shape]) -> tuple[Graph, 
     _describe(draft.header, resizes, zeroed)
     folded = _refold(draft, changes)
     after = draft.sealed()
-    notes = []
+    notes = [f"{op}:0 takes {_shape_text(after.nodes[op])} now" for op in placeholders]
     if changes.unclear:
         listed = ", ".join(changes.unclear[:5])
         notes.append(f"what the new shapes do beyond these ops only running them tells: {listed}")
@@ -81,6 +91,19 @@ def resize_variables(graph: Graph, shapes: Mapping[str, Shape]) -> tuple[Graph, 
     if folded:
         notes.append(f"the old sizes are in constants of the gradients: {', '.join(folded[:3])}")
     return without_ops(after, folded) if folded else after, tuple(notes)
+
+
+def _resize_placeholder(node: NodeDef, change: ShapeChange) -> None:
+    """Give a placeholder the new sizes where it says the old ones."""
+    dims = node.attr["shape"].shape.dim if "shape" in node.attr else []
+    for axis, (old, new) in change.sizes.items():
+        if -axis <= len(dims) and dims[axis].size == old:
+            dims[axis].size = new
+
+
+def _shape_text(node: NodeDef) -> str:
+    shape = known_shape(node.attr["shape"].shape) if "shape" in node.attr else None
+    return "any shape" if shape is None else written(shape)
 
 
 def _resizes(graph: Graph, shapes: Mapping[str, Shape]) -> Iterator[_Resize]:

@@ -1,0 +1,136 @@
+"""Pipelines: where the rows that iterators, queues and readers bring come into a network, and what they are like."""
+
+from collections.abc import Collection, Iterable, Iterator
+
+from ckpttool.core.shapes import PartialShape
+from ckpttool.core.tensors import STRING
+from ckpttool.graph.contents.op_outputs import dtype_of_output, known_shape, shape_of_output
+from ckpttool.graph.core import Graph, TensorRef, cached
+from ckpttool.graph.ops import (
+    CASES,
+    CONDITIONALS,
+    FORMS,
+    MERGES,
+    PLACEHOLDERS,
+    SELECTS,
+    STREAMS,
+    SWITCHES,
+    TEXT_PARSERS,
+    VARIABLES,
+)
+from ckpttool.graph.rewrite.functions import called_functions
+
+_STRINGS_STAY = FORMS | {"IdentityN"}
+
+
+def pipeline_ends(
+    graph: Graph, needed: Collection[str] | None = None, stop: Collection[TensorRef] = ()
+) -> list[TensorRef]:
+    """Return the tensors in which the pipelines end that bring rows to the `needed` ops; else to variables.
+
+    The tensors of `stop` bring rows too: others of the same ops are then among these only if they are needed.
+
+    Where a conditional takes the rows of one of several pipelines, its outcome is the end of them all. Serialised
+    records and coded images belong to the pipeline: it ends where they have become numbers.
+    """
+    sources = _sources(graph, needed)
+    tensors = [ref for ref in graph.readers if ref.op in sources and ref not in stop]
+    if stop and needed is not None:
+        tensors = [ref for ref in tensors if not {*needed}.isdisjoint(graph.readers[ref])]
+    ends = _defaults(graph, _joined(graph, {*tensors}))
+    order = {name: place for place, name in enumerate(graph.nodes)}
+    found = {end for ref in ends for end in _as_numbers(graph, ref)}
+    return sorted(found, key=lambda ref: (order[ref.op], ref.index))
+
+
+def stream_of(graph: Graph, tensors: Iterable[str]) -> str | None:
+    """Return the op that brings rows out of a queue or from an iterator to what computes tensors."""
+    needed = graph.ancestors(*(TensorRef.parse(name).op for name in tensors))
+    return min((name for name in needed if is_stream(graph, name)), default=None)
+
+
+def is_stream(graph: Graph, name: str) -> bool:
+    """Say whether an op brings rows without being fed; a conditional whose branches do, too."""
+    node, streaming = graph.nodes[name], _streaming_functions(graph)
+    return node.op in STREAMS or (
+        node.op in CONDITIONALS | CASES
+        and not streaming.isdisjoint(called_functions(graph.header.graph_def.library, [node]))
+    )
+
+
+@cached
+def _streaming_functions(graph: Graph) -> frozenset[str]:
+    """Return the names of the functions that bring rows themselves."""
+    functions = graph.header.graph_def.library.function
+    return frozenset(each.signature.name for each in functions if any(node.op in STREAMS for node in each.node_def))
+
+
+def streamed_shape(graph: Graph, ref: TensorRef) -> PartialShape | None:
+    """Return the shape of a tensor that a pipeline brings, as far as the graph tells it."""
+    noted = known_shape(shape_of_output(graph, ref))
+    if noted is not None:
+        return noted
+    node = graph.nodes[ref.op]
+    if "output_shapes" in node.attr and ref.index < len(node.attr["output_shapes"].list.shape):
+        return known_shape(node.attr["output_shapes"].list.shape[ref.index])
+    queue = graph.nodes[graph.inputs(ref.op)[0].op] if graph.inputs(ref.op) else node
+    if node.op in STREAMS and "shapes" in queue.attr and ref.index < len(queue.attr["shapes"].list.shape):
+        row = known_shape(queue.attr["shapes"].list.shape[ref.index])
+        return row if row is None or ("Many" not in node.op and "UpTo" not in node.op) else (None, *row)
+    return None
+
+
+def _sources(graph: Graph, needed: Collection[str] | None) -> set[str]:
+    """Return the ops that bring the rows; where it is not known what needs them, those whose rows meet variables."""
+    streams = [name for name in graph.nodes if (needed is None or name in needed) and is_stream(graph, name)]
+    if needed is not None or not streams:
+        return {*streams}
+    learned = graph.descendants(name for name, node in graph.nodes.items() if node.op in VARIABLES)
+    return {name for name in streams if not learned or not learned.isdisjoint(graph.descendants([name]))}
+
+
+def _joined(graph: Graph, tensors: set[TensorRef]) -> set[TensorRef]:
+    """Put the outcome of a conditional in the place of the pipelines that it chooses from."""
+    for name, node in graph.nodes.items() if tensors else ():
+        if node.op not in MERGES and node.op not in SELECTS:
+            continue
+        sides = graph.inputs(name) if node.op in MERGES else graph.inputs(name)[1:]
+        traced = [list(_passed(graph, ref)) for ref in sides]
+        if traced and all(path[-1] in tensors for path in traced):
+            inner = {name, *(ref.op for path in traced for ref in path)}
+            alone = {path[-1] for path in traced if inner.issuperset(graph.readers[path[-1]])}
+            tensors = {*(tensors - alone), TensorRef(name, 0)}
+    return tensors
+
+
+def _defaults(graph: Graph, tensors: set[TensorRef]) -> set[TensorRef]:
+    """Put a placeholder whose default a pipeline brings in that one's place."""
+    ends: set[TensorRef] = set()
+    for ref in tensors:
+        readers = graph.readers[ref]
+        fed = [TensorRef(name, 0) for name in readers if graph.nodes[name].op in PLACEHOLDERS]
+        ends.update(fed)
+        if len(fed) < len(readers):
+            ends.add(ref)
+    return ends
+
+
+def _passed(graph: Graph, ref: TensorRef) -> Iterator[TensorRef]:
+    """Yield a tensor, and what it was before it was passed on into and out of branches."""
+    yield ref
+    while graph.nodes[ref.op].op in SWITCHES | {"Identity"}:
+        ref = graph.inputs(ref.op)[0]
+        yield ref
+
+
+def _as_numbers(graph: Graph, ref: TensorRef) -> list[TensorRef]:
+    """Return the numbers that parsers make of a text; the text itself where not only parsers read it."""
+    if dtype_of_output(graph, ref) is not STRING:
+        return [ref]
+    ends: list[TensorRef] = []
+    for reader in graph.readers.get(ref, ()):
+        if graph.nodes[reader].op not in TEXT_PARSERS and graph.nodes[reader].op not in _STRINGS_STAY:
+            return [ref]
+        for made in (each for each in graph.readers if each.op == reader):
+            ends.extend(_as_numbers(graph, made))
+    return ends or [ref]

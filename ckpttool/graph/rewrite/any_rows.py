@@ -1,0 +1,321 @@
+"""Any number of rows: a graph that was built for a batch of a fixed size, made to take any.
+
+Where TensorFlow knew how many rows a batch has, it put the number into constants: into the shapes that tensors are
+reshaped to or filled with, zeros that a recurrent cell begins with, the divisor of a sum of losses. These are computed
+of the rows that are fed instead.
+"""
+
+import re
+from collections.abc import Collection, Iterable, Iterator
+
+import numpy as np
+
+from ckpttool.core.tensors import BY_NAME, Array, DType, dtype_numbered
+from ckpttool.formats.tensorflow.tensor_proto import shape_of
+from ckpttool.formats.wire.protos.graph_pb2 import NodeDef, TensorShapeProto
+from ckpttool.graph.contents.constants import constant, numbers, single_number, uniform
+from ckpttool.graph.contents.op_outputs import known_shape, shape_of_output
+from ckpttool.graph.core import FreeNames, Graph, TensorRef
+from ckpttool.graph.ops import BROADCASTING, ENTERS, JOINS, LOOPS, SELECTS, SHAPES
+from ckpttool.graph.rewrite.draft import Draft, set_inputs, type_attr
+
+_INT32 = BY_NAME["int32"]
+_GRADIENTS = re.compile(r"(?:.*/)?gradients(?:_\d+)?/")
+_FOLDED = re.compile(r"(?:.*/)?Shape(?:_\d+)?")
+_SHAPE_INPUT = {
+    **dict.fromkeys(("Reshape", "BroadcastTo", "Tile"), 1),
+    **dict.fromkeys(("Fill", "EmptyTensorList", "TensorListReserve", "RandomUniform", "RandomStandardNormal"), 0),
+    **dict.fromkeys(("TruncatedNormal", "RandomUniformInt", "StatelessRandomUniformV2"), 0),
+}
+"""Which input of an op says the shape of what it gives."""
+_TAKES_ROWS = BROADCASTING | JOINS | SELECTS | ENTERS | LOOPS | {"MatMul"}
+"""What may compute with rows and with a constant that has as many."""
+
+
+def with_any_rows(graph: Graph, placeholders: Collection[str], rows: int) -> tuple[Graph, list[str]]:
+    """Return the graph whose placeholders of `rows` rows take any number, and what in it still needs that number.
+
+    Gradients and training ops are left as they are.
+    """
+    if not placeholders:
+        return graph, []
+    rewriting = _Rewriting(graph, placeholders, rows)
+    holders = list(rewriting.holders())
+    return (graph if holders else rewriting.done()), holders
+
+
+def without_shapes(graph: Graph) -> Graph:
+    """Return the graph without the shapes that were noted for what its ops give."""
+    draft = Draft(graph)
+    for name, node in graph.nodes.items():
+        if "_output_shapes" in node.attr:
+            del draft.op(name).attr["_output_shapes"]
+    return draft.sealed()
+
+
+def built_for(graph: Graph, placeholders: Collection[str]) -> int | None:
+    """Return the number of rows that tensors are reshaped to have behind placeholders that take any; None for none."""
+    below = graph.descendants(placeholders)
+    for name in (name for name in graph.nodes if name in below and graph.nodes[name].op == "Reshape"):
+        before = known_shape(shape_of_output(graph, graph.inputs(name)[0]))
+        after = numbers(graph.nodes[graph.inputs(name)[1].op])
+        sizes = after.tolist() if after is not None and after.ndim == 1 else []
+        fixed = bool(sizes) and (min(sizes) > 0 or sizes[0] > 1)
+        if fixed and before and before[0] is None and not _GRADIENTS.match(name):
+            return int(sizes[0])
+    return None
+
+
+class _Rewriting:
+    """One rewrite: what depends on the rows, the constants beside that, and the number of rows as a tensor."""
+
+    def __init__(self, graph: Graph, placeholders: Collection[str], rows: int) -> None:
+        self.graph, self.rows, self.placeholders = graph, rows, placeholders
+        self.draft, self.names = Draft(graph), FreeNames(graph.nodes)
+        shapes = {name for name, node in graph.nodes.items() if node.op in SHAPES}
+        self.below = {name for name in self._descendants(shapes) if not _GRADIENTS.match(name)}
+        self.beside = graph.ancestors(*self.below) - self.below
+        self.dynamic: dict[str, TensorRef] = {}
+        """By a constant's name what is computed in its place."""
+        self.count: TensorRef | None = None
+
+    def _descendants(self, stop: Collection[str]) -> set[str]:
+        reached: set[str] = set()
+        todo = list(self.placeholders)
+        while todo:
+            name = todo.pop()
+            if name not in reached and name not in stop:
+                reached.add(name)
+                todo.extend(self.graph.consumers.get(name, ()))
+        return reached
+
+    def holders(self) -> Iterator[str]:
+        """Yield what cannot do with another number of rows."""
+        for name in (name for name in self.graph.nodes if name in self.below):
+            node = self.graph.nodes[name]
+            if node.op == "Unpack" and node.attr["num"].i == self.rows > 1 and not node.attr["axis"].i:
+                yield f"{name} parts them into {self.rows} tensors"
+            elif node.op == "Squeeze" and self.rows == 1 and self._squeezes_rows(node):
+                yield f"{name} takes the dimension of the rows away"
+            elif node.op == "StridedSlice" and self._has_rows(name) and not self._takes_all(name):
+                yield f"{name} takes some of them"
+            elif node.op == "Reshape" and self._of_rows(name) is None:
+                yield f"{name} makes them {self._wanted(name)}"
+        for name in (name for name in self.graph.nodes if name in self.beside):
+            if self.graph.nodes[name].op.startswith("TensorArrayV") and self.rows > 1:
+                size = numbers(self.graph.nodes[self.graph.inputs(name)[0].op])
+                if size is not None and size.size == 1 and int(size.reshape(-1)[0]) == self.rows:
+                    yield f"{name} has a place for each of {self.rows}"
+
+    def _squeezes_rows(self, node: NodeDef) -> bool:
+        axes = list(node.attr["squeeze_dims"].list.i) if "squeeze_dims" in node.attr else []
+        return 0 in axes or (not axes and self._has_rows(node.name))
+
+    def _has_rows(self, name: str) -> bool:
+        """Say whether an op's first input has the rows as its first dimension, as far as the graph noted it."""
+        ref = self.graph.inputs(name)[0]
+        shape = known_shape(shape_of_output(self.graph, ref))
+        return ref.op in self.placeholders or bool(shape and shape[0] == self.rows)
+
+    def _takes_all(self, name: str) -> bool:
+        """Say whether a slice has all rows."""
+        node = self.graph.nodes[name]
+        if node.attr["ellipsis_mask"].i & 1 or node.attr["new_axis_mask"].i & 1:
+            return True
+        if node.attr["shrink_axis_mask"].i & 1:
+            return False
+        begin, end = (numbers(self.graph.nodes[ref.op]) for ref in self.graph.inputs(name)[1:3])
+        from_first = bool(node.attr["begin_mask"].i & 1) or (begin is not None and int(begin[0]) == 0)
+        to_last = bool(node.attr["end_mask"].i & 1) or (end is not None and int(end[0]) == self.rows)
+        return from_first and to_last
+
+    def _wanted(self, name: str) -> list[int] | None:
+        """Return the constant shape that an op makes its input, None where it is computed."""
+        values = numbers(self.graph.nodes[self.graph.inputs(name)[1].op])
+        return None if values is None or values.ndim != 1 else [int(value) for value in values]
+
+    def _of_rows(self, name: str) -> int | None:
+        """Return which size of a constant shape goes with the number of rows, -1 for none, None where it is unclear."""
+        wanted = self._wanted(name)
+        if not wanted or wanted[0] == -1:
+            return -1
+        if self.rows == 1:
+            return 0 if wanted[0] == 1 or len(wanted) == 1 else None
+        exact = [place for place, size in enumerate(wanted) if size == self.rows]
+        if exact and (exact[0] == 0 or -1 not in wanted):
+            return exact[0]
+        if wanted[0] % self.rows == 0 and wanted[0]:
+            return 0
+        return -1 if -1 in wanted or not self._has_rows(name) else None
+
+    def done(self) -> Graph:
+        """Return the graph in which the number of rows is that of the rows that are fed."""
+        for name in self.placeholders:
+            shape = self.draft.op(name).attr["shape"].shape
+            _open(shape, self.rows)
+        for name in [name for name in self.graph.nodes if name in self.below or name in self.beside]:
+            self._follow(name)
+        return without_shapes(self.draft.sealed())
+
+    def _follow(self, name: str) -> None:
+        """Let one op follow the number of rows."""
+        node = self.graph.nodes[name]
+        if node.op in LOOPS and "output_shapes" in node.attr:
+            for shape in self.draft.op(name).attr["output_shapes"].list.shape:
+                _open(shape, self.rows)
+        if node.op == "Reshape" and name in self.below:
+            self._reshape(name)
+        elif node.op in _SHAPE_INPUT and name not in self.below:
+            self._put(name, _SHAPE_INPUT[node.op], self._shape(self.graph.inputs(name)[_SHAPE_INPUT[node.op]]))
+        elif node.op in ("RealDiv", "Div", "Mul") and name in self.below:
+            self._divide(name)
+        elif node.op == "Range" and self.rows > 1 and self._leads(self.graph.inputs(name)[1]):
+            self._put(name, 1, self._scalar(self.graph.inputs(name)[1]))
+        if (node.op in _TAKES_ROWS and name in self.below) or node.op in ENTERS:
+            for place, ref in enumerate(self.graph.inputs(name)):
+                self._put(name, place, self._filled(ref))
+        for place, ref in enumerate(self.graph.inputs(name)):
+            if _FOLDED.fullmatch(ref.op) and self._leads(ref):
+                self._put(name, place, self._vector(ref))
+
+    def _put(self, name: str, place: int, ref: TensorRef | None) -> None:
+        """Let an op read another tensor at a place."""
+        if ref is not None:
+            node = self.draft.op(name)
+            control = [text[1:] for text in node.input if text.startswith("^")]
+            present = [self.graph.refs[text] for text in node.input if not text.startswith("^")]
+            present[place] = ref
+            set_inputs(node, present, control)
+
+    def _reshape(self, name: str) -> None:
+        """Let a reshape leave the size open that goes with the rows."""
+        ref, wanted, place = self.graph.inputs(name)[1], self._wanted(name), self._of_rows(name)
+        if not wanted:
+            self._put(name, 1, self._shape(ref))
+        elif place is not None and place >= 0:
+            if -1 in wanted:
+                self._put(name, 1, self._vector(ref, wanted[0] // self.rows))
+            else:
+                sizes = [-1 if other == place else size for other, size in enumerate(wanted)]
+                dtype = dtype_numbered(self.graph.nodes[ref.op].attr["dtype"].type)
+                self._put(name, 1, self._add(constant(self.names.free(ref.op), _ints(sizes, dtype), dtype)))
+
+    def _shape(self, ref: TensorRef) -> TensorRef | None:
+        """Return what follows the rows in the place of a shape, None where it does, or has nothing to do with them."""
+        node = self.graph.nodes[ref.op]
+        if node.op == "Const":
+            several = shape_of(node.attr["value"].tensor)[:1] > (1,)
+            return self._vector(ref) if several and self.rows > 1 and self._leads(ref) else None
+        if node.op in ("Identity", "Cast", "Pack", "ConcatV2"):
+            first = self.graph.inputs(ref.op)[0]
+            if self.graph.nodes[first.op].op != "Const":
+                self._put(ref.op, 0, self._shape(first))
+            elif node.op in ("Pack", "ConcatV2") and self.rows > 1 and self._leads(first):
+                self._put(ref.op, 0, self._scalar(first) if node.op == "Pack" else self._vector(first))
+        return None
+
+    def _leads(self, ref: TensorRef) -> bool:
+        """Say whether a constant's first number is that of the rows."""
+        values = numbers(self.graph.nodes[ref.op])
+        if values is None or values.ndim > 1 or values.dtype.kind != "i":
+            return False
+        return bool(values.size) and int(values.reshape(-1)[0]) == self.rows
+
+    def _divide(self, name: str) -> None:
+        """Let a sum over the rows be divided by as many as there are."""
+        inputs = self.graph.inputs(name)
+        if self.rows == 1 or not any(self._sums_rows(ref) for ref in inputs):
+            return
+        for place, ref in enumerate(inputs):
+            number = single_number(self.graph.nodes[ref.op])
+            factor = self.graph.nodes[name].op == "Mul"
+            if number is None or not np.isclose(number, 1 / self.rows if factor else self.rows, rtol=1e-6, atol=0):
+                continue
+            dtype = dtype_numbered(self.graph.nodes[ref.op].attr["dtype"].type)
+            count = self._cast(self._scalar(None), dtype)
+            self._put(name, place, self._op("Reciprocal", ref.op, [count], T=dtype) if factor else count)
+
+    def _sums_rows(self, ref: TensorRef) -> bool:
+        """Say whether a tensor is a sum over the rows."""
+        if self.graph.nodes[ref.op].op != "Sum" or ref.op not in self.below:
+            return False
+        axes = numbers(self.graph.nodes[self.graph.inputs(ref.op)[1].op])
+        return axes is not None and 0 in axes.reshape(-1)
+
+    def _filled(self, ref: TensorRef) -> TensorRef | None:
+        """Return a constant that is alike everywhere with as many rows as are fed, None for any other tensor."""
+        node = self.graph.nodes[ref.op]
+        shape = shape_of(node.attr["value"].tensor) if node.op == "Const" else ()
+        if self.rows == 1 or len(shape) < 2 or shape[0] != self.rows or (number := single_number(node)) is None:
+            return None
+        if ref.op not in self.dynamic:
+            dtype = dtype_numbered(node.attr["dtype"].type)
+            sizes = self._add(constant(self.names.free(f"{ref.op}/shape"), _ints(shape, _INT32), _INT32))
+            value = self._add(uniform(self.names.free(f"{ref.op}/value"), (), number, dtype))
+            filled = self._op("Fill", ref.op, [self._pack(sizes.op, list(shape), _INT32, 1), value], T=dtype)
+            self.dynamic[ref.op] = filled
+        return self.dynamic[ref.op]
+
+    def _vector(self, ref: TensorRef, factor: int = 1) -> TensorRef:
+        """Return a constant shape whose first size is the number of the rows, or a multiple of it."""
+        if ref.op not in self.dynamic:
+            values = numbers(self.graph.nodes[ref.op])
+            sizes = [] if values is None else [int(value) for value in values.reshape(-1)]
+            dtype = dtype_numbered(self.graph.nodes[ref.op].attr["dtype"].type)
+            self.dynamic[ref.op] = self._pack(ref.op, sizes, dtype, factor)
+        return self.dynamic[ref.op]
+
+    def _pack(self, name: str, sizes: list[int], dtype: DType, factor: int) -> TensorRef:
+        """Return sizes as a tensor, the first of them computed."""
+        first = self._cast(self._scalar(None), dtype)
+        if factor > 1:
+            times = self._add(constant(self.names.free(f"{name}/factor"), np.array(factor, dtype.numpy), dtype))
+            first = self._op("Mul", f"{name}/times", [first, times], T=dtype)
+        others = [
+            self._add(constant(self.names.free(f"{name}/{place}"), np.array(size, dtype.numpy), dtype))
+            for place, size in enumerate(sizes[1:], 1)
+        ]
+        packed = self._op("Pack", name, [first, *others], T=dtype)
+        self.draft.op(packed.op).attr["N"].i = 1 + len(others)
+        return packed
+
+    def _scalar(self, ref: TensorRef | None) -> TensorRef:
+        """Return how many rows are fed, of the dtype of a constant that said so."""
+        if self.count is None:
+            fed = next(iter(self.placeholders))
+            dtype = dtype_numbered(self.graph.nodes[fed].attr["dtype"].type)
+            shape = self._op("Shape", f"{fed}/Shape", [TensorRef(fed, 0)], T=dtype, out_type=_INT32)
+            bounds = [
+                self._add(constant(self.names.free(f"{fed}/rows/{name}"), _ints([value], _INT32), _INT32))
+                for name, value in (("begin", 0), ("end", 1), ("step", 1))
+            ]
+            self.count = self._op("StridedSlice", f"{fed}/rows", [shape, *bounds], T=_INT32, Index=_INT32)
+            self.draft.op(self.count.op).attr["shrink_axis_mask"].i = 1
+        if ref is None:
+            return self.count
+        return self._cast(self.count, dtype_numbered(self.graph.nodes[ref.op].attr["dtype"].type))
+
+    def _cast(self, ref: TensorRef, dtype: DType) -> TensorRef:
+        return ref if dtype == _INT32 else self._op("Cast", f"{ref.op}/Cast", [ref], SrcT=_INT32, DstT=dtype)
+
+    def _op(self, op_type: str, name: str, inputs: Iterable[TensorRef], **dtypes: DType) -> TensorRef:
+        """Add an op to the graph."""
+        node = NodeDef(name=self.names.free(name), op=op_type)
+        set_inputs(node, inputs)
+        for key, dtype in dtypes.items():
+            node.attr[key].CopyFrom(type_attr(dtype.number))
+        return self._add(node)
+
+    def _add(self, node: NodeDef) -> TensorRef:
+        self.draft.add(node)
+        return TensorRef(node.name, 0)
+
+
+def _open(shape: TensorShapeProto, rows: int) -> None:
+    """Leave the first size of a shape open where it is the number of rows."""
+    if shape.dim and shape.dim[0].size == rows:
+        shape.dim[0].size = -1
+
+
+def _ints(values: Iterable[int], dtype: DType) -> Array:
+    return np.array(list(values), dtype.numpy)

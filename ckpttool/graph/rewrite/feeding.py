@@ -1,0 +1,272 @@
+"""Feeding: placeholders where rows come into a graph, at the end of a pipeline or at tensors that are named.
+
+A placeholder has the name of the op that it stands for, so that what was `IteratorGetNext:0` still is; a second output
+of that op is `IteratorGetNext_1:0`. With a name of its own (`X=IteratorGetNext:0`) it is called that.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ckpttool.core.errors import GraphError, UnknownName
+from ckpttool.core.names import listed, suggestion
+from ckpttool.core.shapes import PartialShape, written
+from ckpttool.formats.wire.protos.graph_pb2 import NodeDef, TensorShapeProto
+from ckpttool.graph.contents.op_outputs import dtype_of_output, known_shape
+from ckpttool.graph.contents.pipelines import pipeline_ends, streamed_shape
+from ckpttool.graph.contents.signatures import input_arguments
+from ckpttool.graph.core import FreeNames, Graph, TensorRef
+from ckpttool.graph.ops import PLACEHOLDERS
+from ckpttool.graph.rewrite.any_rows import built_for, with_any_rows, without_shapes
+from ckpttool.graph.rewrite.draft import Draft, type_attr
+from ckpttool.graph.rewrite.prune import prune
+from ckpttool.graph.roles.places import Place, parted
+from ckpttool.graph.roles.resolve import certain_roles
+
+
+@dataclass(frozen=True)
+class Feeding:
+    """A graph that rows are fed to, the tensors that were named as they are called in it, and what was done."""
+
+    graph: Graph
+    places: tuple[Place, ...] = ()
+    labels: str | None = None
+    notes: tuple[str, ...] = ()
+    made: Mapping[TensorRef, TensorRef] = field(default_factory=dict)
+    """The new placeholders by the tensors that they stand for."""
+    rows: int | None = None
+    """How many rows a new placeholder takes at a time, None for any number."""
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The tensors that were given as inputs."""
+        return tuple(str(place.tensor) for place in self.places)
+
+    @property
+    def named_inputs(self) -> list[str]:
+        """The same, with the names that callers use for them."""
+        return [f"{place.name}={place.tensor}" if place.name else str(place.tensor) for place in self.places]
+
+    def roles(self, roles: Mapping[str, Any] | None) -> dict[str, Any]:
+        """Return roles that were given for the graph as it was, as this graph has them."""
+        own = {"inputs": self.inputs, "labels": self.labels}
+        return {**(roles or {}), **{role: value for role, value in own.items() if value}}
+
+
+def feeding(
+    graph: Graph,
+    inputs: str | Sequence[str] = (),
+    labels: str | None = None,
+    tops: Iterable[str] = (),
+    as_built: bool = False,
+) -> Feeding:
+    """Put placeholders where a graph's rows come from: at `inputs` and `labels`, and where pipelines end.
+
+    The pipelines are those that `tops` (tensors) need; without any, the loss, the logits and the accuracy. A tensor may
+    be given with the name and the shape of its placeholder: `X=IteratorGetNext:0[?,28,28,1]`. Where a batch had a fixed
+    number of rows, any number of rows is let through, unless the graph is to stay `as_built`.
+
+    Raises:
+        UnknownName: there is no such tensor.
+        GraphError: something in the graph needs the fixed number of rows that a given shape leaves open.
+    """
+    texts = parted([inputs] if isinstance(inputs, str) else inputs)
+    places = [Place.parse(text) for text in texts]
+    label = Place.parse(labels, "labels") if labels else None
+    asked = [*places, *([label] if label else [])]
+    for place, text in zip(asked, [*texts, labels or ""], strict=False):
+        _check(graph, place, f"`{'labels' if place is label else 'inputs'}` {text}")
+    new = {place.tensor: place for place in asked if _is_new(graph, place)}
+    needed = _needed(graph, tops, new.keys())
+    ends = pipeline_ends(graph, needed, new.keys())
+    fed, made = with_placeholders(graph, [*new.values(), *(Place(ref) for ref in ends if ref not in new)])
+    now = [replace(place, tensor=made.get(place.tensor, place.tensor)) for place in asked]
+    result, freed, rows = _any_rows(_shaped(fed, now), graph, made, now, as_built)
+    if any(place.shape for place in now):
+        result = without_shapes(result)
+    shown = {
+        ref: tensor
+        for ref, tensor in made.items()
+        if ref in new or needed is None or not needed.isdisjoint(graph.readers[ref])
+    }
+    notes = [*([_said(graph, result, shown)] if shown else []), *freed]
+    labels = str(now[-1].tensor) if label else None
+    return Feeding(result, tuple(now[: len(places)]), labels, ("; ".join(notes),) if notes else (), made, rows)
+
+
+def _check(graph: Graph, place: Place, given: str) -> None:
+    """Check that a place is in the graph."""
+    if place.tensor.op not in graph.nodes:
+        nearest = suggestion(place.tensor.op, graph.nodes)
+        raise UnknownName(f"{graph.source}: {given}: no such tensor{nearest}")
+    dtype_of_output(graph, place.tensor)
+
+
+def _is_new(graph: Graph, place: Place) -> bool:
+    """Say whether a place needs a placeholder: it has none, and no signature takes rows there."""
+    return graph.nodes[place.tensor.op].op not in PLACEHOLDERS and str(place.tensor) not in input_arguments(graph)
+
+
+def _needed(graph: Graph, tops: Iterable[str], stop: Collection[TensorRef]) -> set[str] | None:
+    """Return the ops that the given tensors need, else those of the loss, logits and accuracy."""
+    roles = certain_roles(graph)
+    names = [*tops] or [name for name in (roles.loss, roles.logits, roles.accuracy) if name]
+    ops = [op for op in (TensorRef.parse(name).op for name in names) if op in graph.nodes]
+    return graph.ancestors(*ops, stop=stop) if ops else None
+
+
+def with_placeholders(graph: Graph, places: Sequence[Place]) -> tuple[Graph, dict[TensorRef, TensorRef]]:
+    """Put placeholders in the places of tensors, and return these by the tensors that they stand for.
+
+    An op of which all that is read is fed goes; what was its first output keeps its name.
+    """
+    if not places:
+        return graph, {}
+    draft, names = Draft(graph), FreeNames(graph.nodes)
+    fed = {place.tensor for place in places}
+    read = {ref.op: {each for each in graph.readers if each.op == ref.op} for ref in fed}
+    gone = {op for op, tensors in read.items() if fed.issuperset(tensors)}
+    made: dict[TensorRef, TensorRef] = {}
+    for place in places:
+        ref = place.tensor
+        stays = ref.op in gone and not ref.index
+        own = stays and place.name in (None, ref.op)
+        name = ref.op if own else names.free(place.name or (f"{ref.op}_{ref.index}" if ref.index else ref.op))
+        made[ref] = TensorRef(name, 0)
+        node = _placeholder(graph, ref, name)
+        draft.add(node, behind=None if own else ref.op)
+        if stays and not own:
+            draft.add(_copy(node, ref.op))
+    for name in {user for op in gone for user in graph.users.get(op, ())}:
+        left = [text for text in draft.nodes[name].input if not (text.startswith("^") and text[1:] in gone)]
+        if len(left) < len(draft.nodes[name].input):
+            draft.op(name).input[:] = left
+    draft.redirect({ref: new for ref, new in made.items() if ref.op not in gone or ref.index})
+    return _without(draft.sealed(), gone - {ref.op for ref in made if not ref.index}), made
+
+
+def _copy(placeholder: NodeDef, name: str) -> NodeDef:
+    """Return an op that gives what a placeholder does, under a name that has been in use."""
+    node = NodeDef(name=name, op="Identity", input=[placeholder.name])
+    node.attr["T"].CopyFrom(placeholder.attr["dtype"])
+    return node
+
+
+def _without(graph: Graph, gone: set[str]) -> Graph:
+    """Return the graph without ops that nothing reads."""
+    draft = Draft(graph)
+    prune(draft, graph.nodes.keys() - gone) if gone else None
+    return draft.sealed()
+
+
+def _placeholder(graph: Graph, ref: TensorRef, name: str) -> NodeDef:
+    """Return a placeholder for a tensor, of its dtype and, as far as that is known, of its shape."""
+    node = NodeDef(name=name, op="Placeholder")
+    node.attr["dtype"].CopyFrom(type_attr(dtype_of_output(graph, ref).number))
+    node.attr["shape"].shape.CopyFrom(shape_message(streamed_shape(graph, ref)))
+    return node
+
+
+def shape_message(shape: PartialShape | None) -> TensorShapeProto:
+    """Return a shape as graphs have it."""
+    if shape is None:
+        return TensorShapeProto(unknown_rank=True)
+    message = TensorShapeProto()
+    for size in shape:
+        message.dim.add(size=-1 if size is None else size)
+    message.SetInParent()
+    return message
+
+
+def _shaped(graph: Graph, places: Sequence[Place]) -> Graph:
+    """Return the graph with other shapes of placeholders."""
+    draft = Draft(graph)
+    asked = [place for place in places if place.shape is not None]
+    for place in asked:
+        node = graph.nodes[place.tensor.op]
+        if node.op not in PLACEHOLDERS:
+            raise GraphError(f"{graph.source}: {place.tensor} is a {node.op}, whose shape cannot be given")
+        draft.op(node.name).attr["shape"].shape.CopyFrom(shape_message(place.shape))
+    return draft.sealed()
+
+
+def _any_rows(
+    graph: Graph, before: Graph, made: Mapping[TensorRef, TensorRef], places: Sequence[Place], as_built: bool
+) -> tuple[Graph, list[str], int | None]:
+    """Return the graph that takes any number of rows where it took a fixed one, notes on that, a number that stays.
+
+    Raises:
+        GraphError: something holds a number that was asked to be left open.
+    """
+    counts, opened = _fixed(graph, made, _asked(before, made, places))
+    rows = next(iter(counts.values()), None)
+    if as_built or rows is None:
+        return graph, [], rows
+    named = [place.tensor.op for place in places if place.shape]
+    alike = list(dict.fromkeys([*counts, *(op for op in _batches_of(graph, rows) if op not in named)]))
+    result, holders = with_any_rows(graph, alike, rows)
+    if holders and opened:
+        raise GraphError(f"{graph.source}: {alike[0]} takes batches of {rows} and no others: {holders[0]}")
+    count = "one row" if rows == 1 else f"{rows} rows"
+    if holders:
+        return graph, [f"{count} at a time, for {holders[0]}"], rows
+    return result, [f"any number of rows at a time, where the graph was built for {count}"], None
+
+
+_Asked = Mapping[str, tuple[PartialShape | None, PartialShape]]
+"""By a placeholder's op the shape that it had, and the one that was asked for."""
+
+
+def _asked(before: Graph, made: Mapping[TensorRef, TensorRef], places: Sequence[Place]) -> _Asked:
+    """Return the shapes that were asked for, beside those of the graph as it was."""
+    stood = {new: ref for ref, new in made.items()}
+    return {
+        place.tensor.op: (_size_before(before, stood.get(place.tensor, place.tensor)), place.shape)
+        for place in places
+        if place.shape
+    }
+
+
+def _fixed(graph: Graph, made: Mapping[TensorRef, TensorRef], asked: _Asked) -> tuple[dict[str, int], dict[str, int]]:
+    """Return the fixed numbers of rows by the placeholders that will take any; those that were asked to apart."""
+    fresh = {ref.op: _sizes(graph, Place(ref)) for ref in made.values() if ref.op not in asked}
+    if any(shape == () for shape in fresh.values()):  # rows come one by one: a first size is no number of rows
+        fresh = {}
+    built = built_for(graph, [*fresh, *(op for op, (_, new) in asked.items() if new[0] is None)])
+    before = {op: (old[0] if old else None) or (None if new[0] else built) for op, (old, new) in asked.items()}
+    opened = {op: count for op, count in before.items() if count and asked[op][1][0] != count}
+    counts = {op: shape[0] or built for op, shape in fresh.items() if shape}
+    return {op: count for op, count in counts.items() if count} | opened, opened
+
+
+def _size_before(graph: Graph, ref: TensorRef) -> PartialShape | None:
+    """Return the shape that a tensor had, as far as that is known."""
+    is_placeholder = graph.nodes[ref.op].op in PLACEHOLDERS
+    return _sizes(graph, Place(ref)) if is_placeholder else streamed_shape(graph, ref)
+
+
+def _sizes(graph: Graph, place: Place) -> PartialShape | None:
+    """Return the shape of a placeholder, None where there is none of that name."""
+    node = graph.nodes.get(place.tensor.op)
+    known = node is not None and node.op in PLACEHOLDERS and "shape" in node.attr
+    return known_shape(node.attr["shape"].shape) if node is not None and known else None
+
+
+def _batches_of(graph: Graph, rows: int) -> list[str]:
+    """Return the placeholders that take so many rows, or whose rows are reshaped to be as many."""
+    sizes = {name: _sizes(graph, Place(TensorRef(name, 0))) for name in graph.nodes}
+    return [name for name, shape in sizes.items() if shape and rows == (shape[0] or built_for(graph, [name]))]
+
+
+def _said(before: Graph, graph: Graph, made: Mapping[TensorRef, TensorRef]) -> str:
+    """Return in a line what is fed now."""
+    sizes = {ref: _sizes(graph, Place(ref)) for ref in made.values()}
+    fed = [f"{ref} {_shown(sizes[ref])} {dtype_of_output(graph, ref)}" for ref in made.values()]
+    ops = {op: before.nodes[op].op if op in before.nodes else "" for op in dict.fromkeys(ref.op for ref in made)}
+    places = listed([f"{op} ({kind})" if kind != op else op for op, kind in ops.items()])
+    return f"rows are fed where {places} brought them: {listed(fed)}"
+
+
+def _shown(shape: PartialShape | None) -> str:
+    """Return a shape as `inputs` takes it."""
+    return "of any shape" if shape is None else written(shape)
