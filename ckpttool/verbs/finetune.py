@@ -1,6 +1,6 @@
 """Fine-tuning: the layers that are not frozen are trained on a data set, from start to proof."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 

@@ -148,8 +148,8 @@ def test_a_plan_and_wrong_uses(shell: Any, model: Path, tmp_path: Path) -> None:
         (
             "--outputs",
             "dnn/outputs/BiasAd",
-        ): "no such tensor; nearest: dnn/outputs/BiasAdd",
-        ("--inputs", "x=Y"): "--inputs x=Y: no such tensor",
+        ): "no such op or tensor; nearest: dnn/outputs/BiasAdd",
+        ("--inputs", "x=Y"): "--inputs x=Y: no such op or tensor",
         (
             "--outputs",
             "dnn/outputs/BiasAdd:1",

@@ -111,7 +111,7 @@ def test_a_plan_and_wrong_uses(shell: Any, model: Path, tmp_path: Path) -> None:
     assert shell.error("fold", model, "-o", out) == f"{out} exists already; --overwrite replaces it"
     message = shell.error("fold", model, "--outputs", "dnn/outputs/BiasAd", "-o", out, "--overwrite")
     assert message.startswith(
-        f"{model}.meta: --outputs dnn/outputs/BiasAd: no such tensor; nearest: dnn/outputs/BiasAdd"
+        f"{model}.meta: --outputs dnn/outputs/BiasAd: no such op or tensor; nearest: dnn/outputs/BiasAdd"
     )
 
 

@@ -8,10 +8,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ckpttool.core.errors import GraphError, UnknownName
-from ckpttool.core.names import listed, suggestion
+from ckpttool.core.errors import GraphError
+from ckpttool.core.names import listed
 from ckpttool.core.shapes import PartialShape, written
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef, TensorShapeProto
+from ckpttool.graph.contents.named import tensor_named
 from ckpttool.graph.contents.op_outputs import dtype_of_output, known_shape
 from ckpttool.graph.contents.pipelines import pipeline_ends, streamed_shape
 from ckpttool.graph.contents.signatures import input_arguments
@@ -71,11 +72,9 @@ def feeding(
         GraphError: something in the graph needs the fixed number of rows that a given shape leaves open.
     """
     texts = parted([inputs] if isinstance(inputs, str) else inputs)
-    places = [Place.parse(text) for text in texts]
-    label = Place.parse(labels, "labels") if labels else None
+    places = [_place(graph, text, "inputs") for text in texts]
+    label = _place(graph, labels, "labels") if labels else None
     asked = [*places, *([label] if label else [])]
-    for place, text in zip(asked, [*texts, labels or ""], strict=False):
-        _check(graph, place, f"`{'labels' if place is label else 'inputs'}` {text}")
     new = {place.tensor: place for place in asked if _is_new(graph, place)}
     needed = _needed(graph, tops, new.keys())
     ends = pipeline_ends(graph, needed, new.keys())
@@ -94,12 +93,12 @@ def feeding(
     return Feeding(result, tuple(now[: len(places)]), labels, ("; ".join(notes),) if notes else (), made, rows)
 
 
-def _check(graph: Graph, place: Place, given: str) -> None:
-    """Check that a place is in the graph."""
-    if place.tensor.op not in graph.nodes:
-        nearest = suggestion(place.tensor.op, graph.nodes)
-        raise UnknownName(f"{graph.source}: {given}: no such tensor{nearest}")
-    dtype_of_output(graph, place.tensor)
+def _place(graph: Graph, text: str, parameter: str) -> Place:
+    """Read a place, which must be in the graph."""
+    place = Place.parse(text, parameter)
+    ref = tensor_named(graph, str(place.tensor), f"`{parameter}` {text}")
+    dtype_of_output(graph, ref)
+    return replace(place, tensor=ref)
 
 
 def _is_new(graph: Graph, place: Place) -> bool:
