@@ -27,7 +27,10 @@ def read(path: Path, wanted: Wanted) -> DataFile:
     if not Npz().recognises(path):
         raise DataError(f"{path} is not a .npz file of data, expected one as numpy.savez writes it")
     try:
-        return DataFile(path, {name: WholeArray(tensor) for name, tensor in Npz().open(path).items()})
+        arrays = Npz().open(path)
+        if arrays.left_out:
+            raise DataError(f"{path}: {arrays.left_out[0]}")
+        return DataFile(path, {name: WholeArray(tensor) for name, tensor in arrays.items()})
     except FormatError as error:
         raise DataError(str(error)) from error
 

@@ -29,6 +29,10 @@ HEADER_LIMIT = 16 << 10
 _BAD_HEADER = (ValueError, SyntaxError, TypeError, KeyError, tokenize.TokenError, MemoryError, RecursionError)
 
 
+class UnreadArray(Exception):
+    """An array of what no checkpoint holds, such as objects; its text goes on from the array's name."""
+
+
 class StoredArray(NamedTuple):
     """What a header says: the tensor, NumPy's type of it, the order of its elements, and where they begin."""
 
@@ -53,18 +57,20 @@ def read_header(path: Path, name: str, head: bytes, size: int) -> StoredArray:
 
     Raises:
         CorruptCheckpoint: it is damaged, or does not fit the size.
-        FormatError: the array is not one of numbers or bytes.
+        UnreadArray: the array is not one of numbers or bytes.
     """
     file = io.BytesIO(head)
     try:
         version = npy.read_magic(file)
+        if version == (3, 0):
+            raise UnreadArray("holds structures, which are never read")
         if version not in ((1, 0), (2, 0)):
-            raise ValueError(f"version {version} is for structured arrays, which are not read")
+            raise ValueError(f"version {version} is none that NumPy writes")
         read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
         shape, fortran, dtype = read(file)
     except _BAD_HEADER as error:
         raise CorruptCheckpoint(f"{path}: the header of {name} is damaged: {error}") from error
-    array = StoredArray(TensorSpec(name, shape, _dtype(path, name, dtype)), dtype, fortran, file.tell())
+    array = StoredArray(TensorSpec(name, shape, _dtype(dtype)), dtype, fortran, file.tell())
     if any(length < 0 for length in shape) or array.start + array.nbytes != size:
         held = size - array.start
         raise CorruptCheckpoint(f"{path}: {name} is said to be {dtype} {list(shape)}, but {held} bytes are there")
@@ -82,25 +88,25 @@ def array_of(stored: StoredArray, pieces: Iterable[bytes]) -> Array:
     return np.ascontiguousarray(array, stored.numpy.newbyteorder("=")).reshape(stored.spec.shape)
 
 
-def _dtype(path: Path, name: str, dtype: np.dtype[np.generic]) -> DType:
+def _dtype(dtype: np.dtype[np.generic]) -> DType:
     if dtype.hasobject or dtype.names or dtype.subdtype:
-        raise FormatError(f"{path}: {name} holds Python objects or structures ({dtype}), which are never read")
+        raise UnreadArray(f"holds Python objects or structures ({dtype}), which are never read")
     if dtype.kind in "SU":
         return STRING
     if dtype.name not in BY_NAME:
-        raise FormatError(f"{path}: {name} is {dtype}, which no checkpoint dtype stands for")
+        raise UnreadArray(f"is {dtype}, which no checkpoint dtype stands for")
     return BY_NAME[dtype.name]
 
 
 class NpyTensors(RawTensors):
-    """The arrays of a folder by their paths, without the suffix; other files are left out, and named."""
+    """The arrays of a folder by their paths, without the suffix; others, and other files, are left out and named."""
 
     def __init__(self, folder: Path) -> None:
         """Read the header of every array.
 
         Raises:
             CorruptCheckpoint: a header is damaged, or does not fit its file.
-            FormatError: an array is not one of numbers or bytes, or a link leads out of the folder.
+            FormatError: a link leads out of the folder.
         """
         super().__init__()
         others = []
@@ -110,7 +116,11 @@ class NpyTensors(RawTensors):
                 others.append(name)
                 continue
             name, file = name.removesuffix(SUFFIX), CheckpointFile(path)
-            array = read_header(path, name, file.piece(min(file.size, HEADER_LIMIT), 0), file.size)
+            try:
+                array = read_header(path, name, file.piece(min(file.size, HEADER_LIMIT), 0), file.size)
+            except UnreadArray as why:
+                others.append(f"{name} ({why})")
+                continue
             self.locations[name] = TensorLocation(ClosedFile.of(file), array.spec, array.start)
             if not array.plain:
                 self.coded[name] = partial(_read, self.locations[name], array)

@@ -17,7 +17,7 @@ from numpy.lib import format as npy
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
 from ckpttool.core.tensors import PIECE, STRING, Array, Tensor
 from ckpttool.formats.format import PLAIN, Checked, Format, Tensors, Writing
-from ckpttool.formats.npz.npy import HEADER_LIMIT, HOLDS, SUFFIX, StoredArray, array_of, read_header
+from ckpttool.formats.npz.npy import HEADER_LIMIT, HOLDS, SUFFIX, StoredArray, UnreadArray, array_of, read_header
 from ckpttool.formats.reading.archive import BAD_ZIP, is_zip, member_names, opened, refuse_packing, without_checksum
 from ckpttool.formats.wire.elements import as_bytes
 from ckpttool.formats.writing.files import refuse_existing, replacing
@@ -41,16 +41,21 @@ class NpzTensors(Tensors):
 
         Raises:
             CorruptCheckpoint: the zip is damaged, or a header does not fit its member.
-            FormatError: a member is not an array of numbers or bytes, or two have one name.
+            FormatError: two members have one name, or one is packed to excess.
         """
         self.path = path
         self.members: dict[str, Member] = {}
         self._archive = opened(path)  # once: its directory has a line for each array
+        left_out: dict[str, str] = {}
         for info in self._archive.infolist():
-            member = _member(path, self._archive, info)
-            if member.array.spec.name in self.members:
+            name = info.filename.removesuffix(SUFFIX)
+            if name in self.members or name in left_out:
                 raise FormatError(f"{path}: two members are named {info.filename}")
-            self.members[member.array.spec.name] = member
+            try:
+                self.members[name] = _member(path, self._archive, info)
+            except UnreadArray as why:
+                left_out[name] = f"{name} ({why})"
+        self.left_out = tuple(left_out.values())
 
     def __getitem__(self, name: str) -> Tensor:
         member = self.members[name]
@@ -121,7 +126,7 @@ def _member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Memb
     """Read a member's header and check it against the member's size; the array after it may be damaged."""
     name = info.filename.removesuffix(SUFFIX)
     if name == info.filename:
-        raise FormatError(f"{path}: the member {name} is not an array: its name does not end in {SUFFIX}")
+        raise UnreadArray(f"is no array: its name does not end in {SUFFIX}")
     refuse_packing(path, info, name)
     try:
         with archive.open(without_checksum(info)) as file:

@@ -6,10 +6,11 @@ Data may be in files beside the model, and never anywhere else (https://onnx.ai/
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import NoReturn
 
 from google.protobuf.message import DecodeError
 
-from ckpttool.core.errors import CorruptCheckpoint, FormatError, MissingFile
+from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError, MissingFile
 from ckpttool.core.tensors import Array, TensorSpec
 from ckpttool.formats.format import Arrangement, Format
 from ckpttool.formats.onnx.arrangement import arrangements
@@ -77,7 +78,10 @@ class OnnxTensors(RawTensors):
     """The initialisers of a model by name, in its order; constants in nodes are left out, and named."""
 
     def __init__(self, path: Path) -> None:
-        """Walk the model's fields; `read_model` and `Neighbours.place` say what is raised."""
+        """Walk the model's fields; `read_model` and `Neighbours.place` say what is raised.
+
+        What data files do not hold is raised where a tensor in them is read.
+        """
         super().__init__()
         file = CheckpointFile(path)
         model = read_model(file)
@@ -87,7 +91,12 @@ class OnnxTensors(RawTensors):
             if external is None:
                 self.locations[name] = TensorLocation(file, spec, (raw or message).start)
             else:
-                data_file, offset = beside.place(name, external, stored_bytes(spec))
+                try:
+                    data_file, offset = beside.place(name, external, stored_bytes(spec))
+                except (MissingFile, CorruptCheckpoint) as error:  # the others are read all the same
+                    self.locations[name] = TensorLocation(file, spec, 0)
+                    self.coded[name] = partial(_refuse, error)
+                    continue
                 self.locations[name] = TensorLocation(data_file, spec, offset)
             if not raw and external is None:
                 self.coded[name] = partial(_listed, file, spec, message)
@@ -121,6 +130,11 @@ class Onnx(Format):
     def open(self, path: Path) -> OnnxTensors:
         """List the initialisers; `OnnxTensors` says what is raised."""
         return OnnxTensors(path)
+
+
+def _refuse(error: CkptError) -> NoReturn:
+    """Say why a tensor's bytes are not there, when they are asked for."""
+    raise error
 
 
 def _listed(file: CheckpointFile, spec: TensorSpec, message: WireField) -> Array:

@@ -21,13 +21,18 @@ VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 _FIXED = {FIXED64: 8, FIXED32: 4}
 _LONGEST = 20
 """Bytes that a tag and a length take at most."""
-IR_VERSION, GRAPH, OPSETS, METADATA, TRAINING = 1, 7, 8, 14, 20
-KINDS = {IR_VERSION: VARINT, 5: VARINT} | dict.fromkeys((2, 3, 4, 6, GRAPH, OPSETS, METADATA, TRAINING, 25, 26), BYTES)
+IR_VERSION, GRAPH, OPSETS, METADATA, TRAINING, FUNCTIONS = 1, 7, 8, 14, 20, 25
+KINDS = {IR_VERSION: VARINT, 5: VARINT} | dict.fromkeys(
+    (2, 3, 4, 6, GRAPH, OPSETS, METADATA, TRAINING, FUNCTIONS, 26), BYTES
+)
 """The fields of a ModelProto, with their wire types."""
 NODE, INITIALISER, SPARSE_INITIALISER = 1, 5, 15
-NODE_OUTPUT, NODE_ATTRIBUTE = 2, 5
-TENSOR, SUBGRAPH, TENSORS, SUBGRAPHS = 5, 6, 10, 11
+NODE_OUTPUT, NODE_OPERATOR, NODE_ATTRIBUTE, NODE_DOMAIN = 2, 4, 5, 7
+TENSOR, SUBGRAPH, LISTED_FLOATS, TENSORS, SUBGRAPHS, SPARSE, SPARSES = 5, 6, 7, 10, 11, 22, 23
 """Fields of a GraphProto, a NodeProto and an AttributeProto."""
+FUNCTION_NODE, SPARSE_VALUES = 7, 1
+"""Those of the nodes of a FunctionProto, and of the values of a SparseTensorProto."""
+CONSTANT, ML = b"Constant", b"ai.onnx.ml"
 RAW = 9
 HEADER = {1, 2, 3, 8, 13, 14}
 """The fields of a TensorProto that say what it is; the others hold its data, or a comment."""
@@ -77,7 +82,7 @@ def read_model(file: CheckpointFile) -> OnnxModel:
 
     Raises:
         CorruptCheckpoint: the file is damaged or cut off, or a tensor is not what its message says.
-        FormatError: a tensor is sparse or has a dtype that is not read.
+        FormatError: two have one name.
     """
     top = list(_known_fields(file))
     graphs = [field for field in top if field.number == GRAPH]
@@ -86,16 +91,32 @@ def read_model(file: CheckpointFile) -> OnnxModel:
     if not any(field.number == OPSETS for field in top):
         raise CorruptCheckpoint(f"{file.path}: the model does not say which operators it uses: it is cut off")
     initialisers: dict[str, Initialiser] = {}
+    unread: list[str] = []
     for field in fields(file, graphs[0].start, graphs[0].end):
         if field.number == SPARSE_INITIALISER:
-            raise FormatError(f"{file.path} has a sparse initializer, which is not read; make it a dense one")
+            unread.append(f"{_sparse_name(file, _message(file, field))} (a sparse initializer)")
         if field.number == INITIALISER:
             initialiser = _initialiser(file, _message(file, field))
+            if isinstance(initialiser, str):
+                unread.append(initialiser)
+                continue
             if initialiser.spec.name in initialisers:
                 raise FormatError(f"{file.path}: two initializers are named {initialiser.spec.name}")
             initialisers[initialiser.spec.name] = initialiser
+    functions = [_message(file, field) for field in top if field.number == FUNCTIONS]
+    inside = (name for function in functions for name in _constants(file, function, FUNCTION_NODE))
     training = ("training_info",) if any(field.number == TRAINING for field in top) else ()
-    return OnnxModel(initialisers, _metadata(file, top), (*_constants(file, graphs[0]), *training))
+    left_out = (*unread, *_constants(file, graphs[0], NODE), *inside, *training)
+    return OnnxModel(initialisers, _metadata(file, top), left_out)
+
+
+def _sparse_name(file: CheckpointFile, message: WireField) -> str:
+    """Return the name of a sparse tensor, which is that of its values."""
+    for field in fields(file, message.start, message.end):
+        if field.number == SPARSE_VALUES:
+            values = _message(file, field)
+            return _header(file, values, list(fields(file, values.start, values.end))).name
+    raise CorruptCheckpoint(f"{file.path}: the sparse initializer at byte {message.start} has no values")
 
 
 def _known_fields(file: CheckpointFile) -> Iterator[WireField]:
@@ -111,8 +132,11 @@ def _message(file: CheckpointFile, field: WireField) -> WireField:
     return field
 
 
-def _initialiser(file: CheckpointFile, message: WireField) -> Initialiser:
-    """Read what a tensor's message says, but not its data, whose size is checked against its shape."""
+def _initialiser(file: CheckpointFile, message: WireField) -> Initialiser | str:
+    """Read what a tensor's message says, but not its data, whose size is checked against its shape.
+
+    Of one whose dtype is not read its name is returned, and that.
+    """
     parts = list(fields(file, message.start, message.end))
     head = _header(file, message, parts)
     sizes = tuple(head.dims)
@@ -120,7 +144,7 @@ def _initialiser(file: CheckpointFile, message: WireField) -> Initialiser:
         raise CorruptCheckpoint(f"{file.path}: {head.name} has the impossible shape {list(sizes)}")
     if head.data_type not in DTYPES:
         named = UNREAD.get(head.data_type, "unknown")
-        raise FormatError(f"{file.path}: {head.name} has dtype number {head.data_type} ({named}), which is not read")
+        return f"{head.name} (has dtype number {head.data_type}, {named}, which is not read)"
     spec = TensorSpec(head.name, sizes, DTYPES[head.data_type])
     raw = [part for part in parts if part.number == RAW]
     held = {part.number for part in parts if part.number in LISTS} | {part.number for part in raw}
@@ -176,33 +200,42 @@ def _metadata(file: CheckpointFile, top: list[WireField]) -> dict[str, str]:
     return texts
 
 
-def _constants(file: CheckpointFile, graph: WireField) -> Iterator[str]:
-    """Yield the outputs of nodes that hold tensors, and of those with graphs that do: no initialisers of the model."""
-    todo = [("", graph)]
+def _constants(file: CheckpointFile, graph: WireField, nodes: int) -> Iterator[str]:
+    """Yield the outputs of nodes that hold tensors, and of those with graphs that do: no initialisers of the model.
+
+    `nodes` is the field of the nodes in the graph, or in the function that stands for one.
+    """
+    todo = [("", graph, nodes)]
     while todo:
-        owner, graph = todo.pop()
+        owner, graph, nodes = todo.pop()
         for field in fields(file, graph.start, graph.end):
-            if field.number == INITIALISER and owner:
+            if field.number in (INITIALISER, SPARSE_INITIALISER) and owner:
                 yield owner
-            elif field.number == NODE:
+            elif field.number == nodes:
                 output, inner, holds = _node(file, _message(file, field))
-                todo += [(owner or output, subgraph) for subgraph in inner]
+                todo += [(owner or output, subgraph, NODE) for subgraph in inner]
                 if holds:
                     yield owner or output
 
 
 def _node(file: CheckpointFile, node: WireField) -> tuple[str, list[WireField], bool]:
-    """Return a node's first output, the graphs in its attributes, and whether they hold a tensor."""
-    output, inner, holds = "", [], False
+    """Return a node's first output, the graphs in its attributes, and whether they hold a tensor.
+
+    Lists of floats are weights in the operators of `ai.onnx.ml`, and where they are constants.
+    """
+    output, inner, holds, listed, weighs = "", [], False, False, False
     for field in fields(file, node.start, node.end):
         if field.number == NODE_OUTPUT and not output:
             size = min(field.end - field.start, HEADER_LIMIT)
             output = file.piece(size, field.start).decode("utf-8", "backslashreplace")
+        elif field.number in (NODE_OPERATOR, NODE_DOMAIN):
+            weighs |= file.piece(min(field.end - field.start, len(ML)), field.start) in (CONSTANT, ML)
         elif field.number == NODE_ATTRIBUTE:
             for part in fields(file, *_message(file, field)[3:]):
-                holds |= part.number in (TENSOR, TENSORS) and part.kind == BYTES
+                holds |= part.number in (TENSOR, TENSORS, SPARSE, SPARSES) and part.kind == BYTES
+                listed |= part.number == LISTED_FLOATS
                 inner += [part] if part.number in (SUBGRAPH, SUBGRAPHS) and part.kind == BYTES else []
-    return output, inner, holds
+    return output, inner, holds or (listed and weighs)
 
 
 def fields(file: CheckpointFile, start: int, end: int) -> Iterator[WireField]:

@@ -49,7 +49,7 @@ class SafetensorsTensors(RawTensors):
         Raises:
             MissingFile: the file, or one of several, does not exist.
             CorruptCheckpoint: a header or the index breaks a rule of the format, or a file is cut off.
-            FormatError: a tensor has a dtype that is not read, or the index names what is not beside it.
+            FormatError: a tensor has a dtype that the format has not, or the index names what is not beside it.
         """
         super().__init__()
         file_or_index = locate(path)
@@ -60,7 +60,7 @@ class SafetensorsTensors(RawTensors):
         else:
             single = CheckpointFile(file_or_index)
             header = read_header(single)
-            self.metadata = header.metadata
+            self.metadata, self.left_out = header.metadata, tuple(_named(header.unread))
             self._take(single, header)
         for alias, kept in ties(self.metadata, self.locations).items():
             file, spec, offset = self.locations[kept]
@@ -79,12 +79,18 @@ class SafetensorsTensors(RawTensors):
         for name, wanted in index.files.items():
             file = CheckpointFile(path.with_name(name))
             header = read_header(file)
-            if missing := sorted(wanted - header.locations.keys()):
+            if missing := sorted(wanted - header.locations.keys() - header.unread.keys()):
                 raise CorruptCheckpoint(f"{path}: {missing[0]} is said to be in {name}, which does not hold it")
             left_out += [f"{name}: {other}" for other in header.locations if other not in wanted]
+            left_out += _named(header.unread)
             self._take(file, Header({key: header.locations[key] for key in header.locations if key in wanted}, {}))
             texts = header.metadata | texts
         self.metadata, self.left_out = index.metadata | texts, tuple(left_out)
+
+
+def _named(unread: Mapping[str, str]) -> list[str]:
+    """Return what is said of tensors whose dtype is not read."""
+    return [f"{name} ({dtype}, which is not read)" for name, dtype in unread.items()]
 
 
 class Safetensors(Format):

@@ -6,6 +6,7 @@ The rules are those of https://github.com/huggingface/safetensors#format, which 
 import json
 import math
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple, NoReturn
 
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
@@ -42,15 +43,19 @@ NAMES = {
 """The format's names of dtypes, in its order of alignment: tensors of the last come first in a file."""
 DTYPES = {text: BY_NAME[name] for text, name in NAMES.items()}
 TEXTS = {dtype: text for text, dtype in DTYPES.items()}
-UNREAD = {"F4", "F6_E2M3", "F6_E3M2", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ"}
-"""Dtypes of the format that no checkpoint of TensorFlow has."""
+UNREAD = {"F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8}
+"""Dtypes of the format that no checkpoint of TensorFlow has, and the bits of an element."""
 
 
 class Header(NamedTuple):
-    """Tensors with the place of their first byte in the file, in the order of their bytes, and the texts beside."""
+    """Tensors with the place of their first byte in the file, in the order of their bytes, and the texts beside.
+
+    `unread` has those whose dtype is not read, with its name.
+    """
 
     locations: dict[str, tuple[TensorSpec, int]]
     metadata: dict[str, str]
+    unread: Mapping[str, str] = MappingProxyType({})
 
 
 def is_safetensors(start: bytes) -> bool:
@@ -67,7 +72,7 @@ def read_header(file: CheckpointFile) -> Header:
 
     Raises:
         CorruptCheckpoint: it breaks a rule of the format, or the file is cut off.
-        FormatError: a tensor has a dtype that is not read.
+        FormatError: a tensor has a dtype that the format has not.
     """
     raw = _raw(file)
     try:
@@ -78,9 +83,9 @@ def read_header(file: CheckpointFile) -> Header:
     if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
         raise CorruptCheckpoint(f"{file.path}: {METADATA} is {str(metadata)[:80]}, expected texts under names")
     reader = _Reader(file, LENGTH + len(raw))
-    return Header(
-        reader.locations({name: reader.tensor(name, description) for name, description in header.items()}), metadata
-    )
+    places = reader.locations({name: reader.tensor(name, description) for name, description in header.items()})
+    unread = {name: place for name, place in places.items() if isinstance(place, str)}
+    return Header({name: place for name, place in places.items() if not isinstance(place, str)}, metadata, unread)
 
 
 def encode(specs: Iterable[TensorSpec], metadata: Mapping[str, str]) -> bytes:
@@ -142,29 +147,33 @@ class _Reader:
         self._file = file
         self._start = start
 
-    def tensor(self, name: str, description: Any) -> tuple[TensorSpec, int, int]:
-        """Return a tensor with the first and the last offset of its bytes."""
+    def tensor(self, name: str, description: Any) -> tuple[TensorSpec | str, int, int]:
+        """Return a tensor, or the dtype that is not read, with the first and the last offset of its bytes."""
         if not isinstance(description, dict) or description.keys() != FIELDS:
             self._fail(name, f"is described by {str(description)[:80]}, expected {', '.join(sorted(FIELDS))}")
-        spec = TensorSpec(name, self._shape(name, description["shape"]), self._dtype(name, description["dtype"]))
+        shape, dtype = self._shape(name, description["shape"]), self._dtype(name, description["dtype"])
         offsets = description["data_offsets"]
         if not _are_sizes(offsets) or len(offsets) != 2:
             self._fail(name, f"has the offsets {str(offsets)[:80]}, expected two numbers")
         start, end = offsets
-        if math.prod(size for size in spec.shape if size) * spec.dtype.itemsize >= SIZE_LIMIT:
-            self._fail(name, f"has the impossible shape {list(spec.shape)}")
-        if end - start != spec.nbytes:
-            shape = f"{spec.dtype} {list(spec.shape)}"
-            self._fail(name, f"is said to have {end - start} bytes, {shape} has {spec.nbytes}")
-        return spec, start, end
+        bits = UNREAD[dtype] if isinstance(dtype, str) else 8 * dtype.itemsize
+        if math.prod(size for size in shape if size) * bits >= 8 * SIZE_LIMIT:
+            self._fail(name, f"has the impossible shape {list(shape)}")
+        nbytes = math.prod(shape) * bits // 8
+        if end - start != nbytes:
+            self._fail(name, f"is said to have {end - start} bytes, {dtype} {list(shape)} has {nbytes}")
+        return dtype if isinstance(dtype, str) else TensorSpec(name, shape, dtype), start, end
 
-    def locations(self, tensors: dict[str, tuple[TensorSpec, int, int]]) -> dict[str, tuple[TensorSpec, int]]:
+    def locations(
+        self, tensors: dict[str, tuple[TensorSpec | str, int, int]]
+    ) -> dict[str, tuple[TensorSpec, int] | str]:
         """Check that tensors are contiguous from the header to the end of the file; return their offsets."""
-        locations, reached = {}, 0
+        locations: dict[str, tuple[TensorSpec, int] | str] = {}
+        reached = 0
         for name, (spec, start, end) in sorted(tensors.items(), key=lambda item: item[1][1:]):
             if start != reached:
                 self._fail(name, f"begins at byte {start} of the data, where {reached} is next: a gap, or an overlap")
-            locations[name] = (spec, self._start + start)
+            locations[name] = spec if isinstance(spec, str) else (spec, self._start + start)
             reached = end
         if self._start + reached != self._file.size:
             wanted, size = self._start + reached, self._file.size
@@ -178,12 +187,11 @@ class _Reader:
             self._fail(name, f"has {len(shape)} dimensions, at most {RANK_LIMIT} are possible")
         return tuple(shape)
 
-    def _dtype(self, name: str, dtype: Any) -> DType:
+    def _dtype(self, name: str, dtype: Any) -> DType | str:
         text = str(dtype)[:80]
-        if isinstance(dtype, str) and text in DTYPES:
-            return DTYPES[text]
-        why = "which is not read" if text in UNREAD else "which the format does not have"
-        raise FormatError(f"{self._file.path}: {name} has the dtype {text}, {why}")
+        if isinstance(dtype, str) and (text in DTYPES or text in UNREAD):
+            return DTYPES.get(text, text)
+        raise FormatError(f"{self._file.path}: {name} has the dtype {text}, which the format does not have")
 
     def _fail(self, name: str, what: str) -> NoReturn:
         raise CorruptCheckpoint(f"{self._file.path}: {name} {what}")

@@ -103,10 +103,11 @@ def test_links_out_of_the_folder_are_refused(folder, target):
         checkpoint.open(folder)
 
 
-def test_pickled_objects_are_refused(folder):
+def test_pickled_objects_are_left_out(folder):
     np.save(folder / "objects.npy", np.array([{}], object), allow_pickle=True)
-    with pytest.raises(FormatError, match="objects holds Python objects"):
-        checkpoint.open(folder)
+    opened = checkpoint.open(folder)
+    assert "objects" not in opened
+    assert "objects (holds Python objects or structures (object), which are never read)" in opened.left_out
 
 
 def test_a_file_that_changed_since_is_found(folder):
