@@ -1,6 +1,6 @@
 """Checkpoints: mappings of names to tensors, which are read when asked, and views made of views."""
 
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Collection, Container, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 from ckpttool.core.errors import CkptError, UnknownName
 from ckpttool.core.names import Pattern, renamed, suggestion
 from ckpttool.core.tensors import BY_NAME, Array, Tensor, TensorSpec
-from ckpttool.core.variable_kinds import OBJECT_GRAPH, TensorKind, base_name, kinds
+from ckpttool.core.variable_kinds import OBJECT_GRAPH, TensorKind, base_name, is_average, kinds
 from ckpttool.formats import registry
 from ckpttool.formats.format import PLAIN, Format, Writing
 from ckpttool.formats.reading.url_files import local
@@ -40,11 +40,13 @@ class Checkpoint(Mapping[str, Tensor]):
         stated: Mapping[str, TensorKind] | None = None,
         provenance: Provenance = UNKNOWN,
         owners: Mapping[str, str] | None = None,
+        averages: Collection[str] = (),
     ) -> None:
         """Wrap tensors; the rest says where they are from, under which names if others, and what else is there.
 
         `stated` has the kinds that the file or a graph beside it says, by the names there, and `owners` the variables
-        of slots; `provenance` the files that they were made of, which views keep and `save` writes.
+        of slots, of which some are `averages`; `provenance` the files that they were made of, which views keep and
+        `save` writes.
         """
         self._tensors = tensors
         self.path = path
@@ -55,6 +57,7 @@ class Checkpoint(Mapping[str, Tensor]):
         self.provenance = provenance
         self._stated = dict(stated or {})
         self._owners = dict(owners or {})
+        self._averages = frozenset(averages)
 
     @classmethod
     def of(cls, values: Mapping[str, Tensor | Array], provenance: Provenance = UNKNOWN) -> "Checkpoint":
@@ -99,13 +102,28 @@ class Checkpoint(Mapping[str, Tensor]):
         bases = {slot: self._owners.get(origin) or base_name(origin, here) for origin, slot in slots.items()}
         return {slot: here[base] for slot, base in bases.items() if base is not None and base in here}
 
-    def described(self, kinds: Mapping[str, TensorKind], owners: Mapping[str, str]) -> "Checkpoint":
-        """Return the same tensors with kinds and slots' variables that are known of them, by the names here."""
+    def averages(self) -> dict[str, str]:
+        """Return the slots that are moving averages of their variables' values, each with its variable."""
+        names = {name: self.origins.get(name, name) for name in self}
+        return {
+            slot: owner
+            for slot, owner in self.owners().items()
+            if names[slot] in self._averages or is_average(names[slot])
+        }
+
+    def described(
+        self, kinds: Mapping[str, TensorKind], owners: Mapping[str, str], averages: Collection[str] = ()
+    ) -> "Checkpoint":
+        """Return the same tensors with what is known of them: kinds, slots' variables, which slots are averages.
+
+        All by the names here.
+        """
         names = {name: self.origins.get(name, name) for name in self}
         same = self.holding(self._tensors)
         same._stated = self._stated | {names[name]: kind for name, kind in kinds.items() if name in names}
         known = {names[slot]: names[owner] for slot, owner in owners.items() if slot in names and owner in names}
         same._owners = self._owners | known
+        same._averages = self._averages.union(names[slot] for slot in averages if slot in names)
         return same
 
     def select(self, pattern: str) -> "Checkpoint":
@@ -183,7 +201,7 @@ class Checkpoint(Mapping[str, Tensor]):
         origins = {new: self.origins.get(old, old) for new, old in here.items()}
         origins = {new: old for new, old in origins.items() if new != old}
         about = (self.path, self.format, self.metadata, self.left_out, origins, self._stated)
-        return Checkpoint(tensors, *about, self.provenance, self._owners)
+        return Checkpoint(tensors, *about, self.provenance, self._owners, self._averages)
 
     def after(self, edit: str) -> "Checkpoint":
         """Return the same tensors; what is saved of them says that this edit was made."""

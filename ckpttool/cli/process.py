@@ -32,9 +32,11 @@ def configure_for_layers(layers: str) -> None:
     configure_tensorflow(any(isinstance(spec.layer, Conv2D) for spec in parse(layers)))
 
 
-def open_to_run(path: str | Path, allow_op: Collection[str] = (), threads: int | None = None) -> Model:
-    """Open a model whose graph will run in this process, which is configured for it; `allow_op` as `Model.open`."""
-    model = Model.open(path, allow_op)
+def open_to_run(
+    path: str | Path, allow_op: Collection[str] = (), threads: int | None = None, ema: bool = False
+) -> Model:
+    """Open a model whose graph will run in this process, which is configured for it; the rest is as in `Model.open`."""
+    model = Model.open(path, allow_op, ema)
     configure_for(model.graph, threads)
     return model
 

@@ -36,6 +36,7 @@ _HYPERPARAMETER = re.compile(
 _SLOT_SCOPE = re.compile(
     r"(?:.*/)?(?:Adam|AdamW|Adamax|Nadam|SGD|RMSprop|Adagrad|Adadelta|Ftrl|Lion)(?:_\d+)?/\w+/(.+)"
 )
+_AVERAGES = ("ExponentialMovingAverage", "average")
 _PARTITION = re.compile(r"/part_\d+$")
 
 
@@ -88,6 +89,15 @@ def base_name(name: str, all_names: Container[str]) -> str | None:
             if tail and tail in all_names:
                 return tail
     return None
+
+
+def is_average(slot: str) -> bool:
+    """Say whether a slot's name says that it holds averages of its variable's values.
+
+    >>> is_average("fc/kernel/ExponentialMovingAverage"), is_average("fc/kernel/Momentum")
+    (True, False)
+    """
+    return slot.rpartition("/")[2].startswith(_AVERAGES)
 
 
 def _kind_of_object(path: list[str]) -> TensorKind:

@@ -75,7 +75,7 @@ class Graph:
         self.allowed: frozenset[str] = frozenset()
         """The types of ops that may run though they may do more than compute (see `gate`)."""
         self.whole: Graph | None = None
-        """The graph that was read, which this one was made of by rewrites; None for that one itself."""
+        """The graph that this one was made of by rewrites, whose saver counts where this one has left it behind."""
         self.refs = _Refs()
         """Tensors by what ops write in their inputs."""
         self._is_whole = nodes is None
@@ -129,6 +129,12 @@ class Graph:
             return self
         graph = self.having()
         graph.allowed = self.allowed.union(op_types)
+        return graph
+
+    def apart(self) -> "Graph":
+        """Return the graph as one that was read: what it is made of has a saver of other names."""
+        graph = self.having()
+        graph.whole = None
         return graph
 
     def __repr__(self) -> str:

@@ -1,11 +1,11 @@
 """A model: a graph with its checkpoint, opened together and written together."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ckpttool import checkpoint
-from ckpttool.core.errors import CorruptCheckpoint, PlanError
+from ckpttool.core.errors import CorruptCheckpoint, PlanError, UnknownName
 from ckpttool.core.tensors import Tensor
 from ckpttool.formats.format import PLAIN, Writing
 from ckpttool.formats.tensorflow.frozen_graph import FrozenTensors
@@ -18,7 +18,8 @@ from ckpttool.graph.core import Graph
 from ckpttool.graph.rewrite.old_savers import with_savers_of_version_2
 from ckpttool.graph.rewrite.thaw import thawed
 from ckpttool.lineage.provenance import Command, Provenance
-from ckpttool.model.resolve import resolve
+from ckpttool.model.resolve import as_graph_knows, resolve
+from ckpttool.surgery.edits.values import Averages
 
 
 @dataclass(frozen=True)
@@ -35,11 +36,11 @@ class Model:
         return Provenance.joined(self.graph.provenance, self.checkpoint.provenance)
 
     @classmethod
-    def open(cls, path: str | Path, allow_op: Collection[str] = ()) -> "Model":
+    def open(cls, path: str | Path, allow_op: Collection[str] = (), ema: bool = False) -> "Model":
         """Open a prefix with its `.meta`, a SavedModel (its folder or graph), a run's folder, or the URL of one.
 
         Of a run's folder the latest checkpoint is meant. A graph without variables needs no checkpoint. `allow_op` are
-        the types of ops that may run though they may do more than compute.
+        the types of ops that may run though they may do more than compute. With `ema` the weights are `averaged`.
 
         Raises:
             MissingFile: the graph or the checkpoint is not there.
@@ -47,7 +48,20 @@ class Model:
         path = resolve(path)
         graph = files.load(path).allowing(allow_op)
         values = checkpoint.open(path) if stored_tensors(graph) else checkpoint.Checkpoint.of({})
-        return cls(path, named_as_saved(graph, values), values)
+        model = cls(path, named_as_saved(graph, values), values)
+        return model.averaged() if ema else model
+
+    def averaged(self) -> "Model":
+        """Return the model with moving averages in the places of the weights that they are of.
+
+        Raises:
+            UnknownName: it has none.
+        """
+        try:
+            values = Averages().apply(as_graph_knows(self.checkpoint, self.graph))
+        except UnknownName as error:
+            raise UnknownName(f"{self.path}: {error}") from error
+        return replace(self, checkpoint=values.after("ema"))
 
     def thawed(self) -> "Model":
         """Return the model of a frozen graph with variables for constants, whose values are its checkpoint.

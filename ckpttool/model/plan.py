@@ -11,8 +11,10 @@ from ckpttool.core.names import Pattern, layer_of
 from ckpttool.core.notes import notes_about
 from ckpttool.formats.writing.files import refuse_existing
 from ckpttool.graph.contents.stored import stored_tensors
+from ckpttool.graph.contents.variables import initialising_file
 from ckpttool.graph.core import Graph
 from ckpttool.graph.freezing.moving_averages import changed_variables
+from ckpttool.graph.ops import RESTORES
 from ckpttool.lineage.provenance import Command
 from ckpttool.model.model import outputs_of
 
@@ -124,6 +126,14 @@ def plan_rows(graph: Graph, sources: Mapping[str, str], frozen: Collection[str] 
         for name, stored in stored_tensors(graph).items()
         if stored.kind == "weight"
     ]
+
+
+def file_notes(graph: Graph, fresh: Collection[str]) -> list[str]:
+    """Say which variables start by their first initialisers, since the graph's own would read files."""
+    members = [(name, stored.members[0]) for name, stored in stored_tensors(graph).items() if name in fresh]
+    files = {name: initialising_file(graph, member) for name, member in members if not RESTORES & graph.allowed}
+    things = [f"{name} ({file})" for name, file in files.items() if file is not None]
+    return notes_about("fresh by its first initialiser, and not from the file that the graph names", things)
 
 
 def require_coverage(rows: Iterable[PlanRow], percent: float) -> None:

@@ -122,14 +122,20 @@ def described(tensors: checkpoint.Checkpoint, say: Talk, tags: Collection[str] |
         graph = graph_beside(tensors.path, tags)
         if graph is None:
             return tensors
-        from ckpttool.graph.contents.variables import variables  # not needed where there is no graph
-
-        known = variables(graph).values()
+        return as_graph_knows(tensors, graph)
     except (FormatError, GraphError) as error:
         say(f"kinds are told by the names alone: {error}")
         return tensors
+
+
+def as_graph_knows(tensors: checkpoint.Checkpoint, graph: Graph) -> checkpoint.Checkpoint:
+    """Return a checkpoint with the kinds, slots' variables and averages that its graph says."""
+    from ckpttool.graph.contents.variables import variables  # not needed where there is no graph
+
+    known = variables(graph).values()
     owners = {variable.name: variable.owner for variable in known if variable.owner is not None}
-    return tensors.described({variable.name: variable.kind for variable in known}, owners)
+    averages = [variable.name for variable in known if variable.is_average]
+    return tensors.described({variable.name: variable.kind for variable in known}, owners, averages)
 
 
 def names_taken(pattern: str | None, kind: Mapping[str, str], slots: bool) -> Sequence[str]:

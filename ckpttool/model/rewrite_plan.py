@@ -11,7 +11,7 @@ from ckpttool.core.names import listed
 from ckpttool.core.notes import notes_about
 from ckpttool.core.tensors import Tensor
 from ckpttool.formats.writing.files import refuse_existing
-from ckpttool.graph.contents.savers import made_of
+from ckpttool.graph.contents.savers import computed_variables
 from ckpttool.graph.contents.stored import StoredTensor, stored_tensors
 from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.core import Graph
@@ -124,8 +124,8 @@ def keys_of(model: Model, graph: Graph) -> dict[str, str]:
 
 def no_value(graph: Graph, stored: StoredTensor) -> str:
     """Say that a variable has no value in a checkpoint, and what of there it would have been made of."""
-    parts = made_of(graph, stored.members[0].op)
+    parts = computed_variables(graph).get(stored.members[0].op)
     if parts:
-        return f"no value for {stored.name}: the graph's Saver computes it of {listed(parts)}, which only it can do"
+        return f"no value for {stored.name}: the graph's Saver computes {stored.own_name} of {listed(parts)}"
     called = "" if stored.own_name == stored.name else f", from which the graph's Saver restores {stored.own_name}"
     return f"no value for {stored.name}{called}"

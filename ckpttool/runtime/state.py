@@ -1,15 +1,19 @@
 """State: the variables of a running graph, owned by us; their values, from a checkpoint or from initialisers."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from ckpttool.core.errors import GraphError, PlanError
 from ckpttool.core.tensors import Array, Tensor
 from ckpttool.graph.contents.stored import stored_tensors, window
-from ckpttool.graph.contents.variables import Variable
-from ckpttool.graph.core import Graph
+from ckpttool.graph.contents.variable_ops import is_variable
+from ckpttool.graph.contents.variables import Variable, initial_value_of, variables
+from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.gate import require_computing
+from ckpttool.graph.rewrite.constant_variables import constant_variables
+from ckpttool.graph.rewrite.draft import Draft
 from ckpttool.graph.rewrite.importable import importable_part
+from ckpttool.graph.rewrite.resource import to_resource
 from ckpttool.runtime.configure import running, tensorflow
 from ckpttool.runtime.registered import require_registered
 
@@ -57,37 +61,98 @@ def initial_value(variable: Variable, values: Mapping[str, Tensor]) -> Array:
     return array
 
 
-def fresh_tensors(graph: Graph, names: Collection[str], seed: int) -> dict[str, Tensor]:
+def fresh_tensors(
+    graph: Graph, names: Collection[str], seed: int, known: Mapping[str, Tensor] | None = None
+) -> dict[str, Tensor]:
     """Run the initialisers of the named tensors of a graph's checkpoint, and return what they give.
 
     Random initialisers get their seeds from `seed`, also those with one of their own: a graph that was built with a
-    seed would else give the same values whatever is asked for. Without names TensorFlow is not needed.
+    seed would else give the same values whatever is asked for. An initialiser that reads other variables, as that of
+    a moving average does, gets their `known` values (by checkpoint name), else what their own initialisers give.
+    Without names TensorFlow is not needed.
 
     Raises:
-        GraphError: a variable has no initialiser, or it needs an op that may do more than compute.
+        GraphError: a variable has no initialiser, it needs an op that may do more than compute, or reads a file.
     """
     wanted = {name: stored for name, stored in stored_tensors(graph).items() if name in names}
-    initial = {member.op: member.initial_value for stored in wanted.values() for member in stored.members}
-    for op, tensor in initial.items():
-        if tensor is None:
-            raise GraphError(f"{graph.source}: {op} has no initialiser, so it cannot start fresh")
-    values = _run_initializers(graph, {op: str(tensor) for op, tensor in initial.items()}, seed) if wanted else {}
+    if not wanted:
+        return {}
+    values = _Initializers(graph, seed, known or {}).values([m.op for each in wanted.values() for m in each.members])
     return {name: Tensor.of(name, stored.joined(values), stored.dtype) for name, stored in wanted.items()}
 
 
-def _run_initializers(graph: Graph, wanted: Mapping[str, str], seed: int) -> dict[str, Array]:
-    tf = tensorflow()
-    tf1 = tf.compat.v1
-    tensors = list(dict.fromkeys(wanted.values()))
-    part = importable_part(graph, tensors)
-    require_registered(part)
-    require_computing(part)
-    with running(graph.source), tf1.Graph().as_default(), tf1.Session() as session:
-        definition = tf1.GraphDef.FromString(part.meta.graph_def.SerializeToString())
-        _seed_random_ops(definition, seed)
-        arrays = session.run(tf.graph_util.import_graph_def(definition, return_elements=tensors, name=""))
-    values = dict(zip(tensors, arrays, strict=True))
-    return {name: values[tensor] for name, tensor in wanted.items()}
+class _Initializers:
+    """The initialisers of a graph's variables, each run when what it reads is known."""
+
+    def __init__(self, graph: Graph, seed: int, known: Mapping[str, Tensor]) -> None:
+        self.graph, self.seed, self.known = graph, seed, known
+        self.variables = {variable.op: variable for variable in variables(graph).values()}
+
+    def values(self, wanted: Collection[str]) -> dict[str, Array]:
+        """Return the initial values of some variables, by their ops.
+
+        Raises:
+            GraphError: one has no initialiser, or they read one another's variables.
+        """
+        needed = {op: self._reads(op) for op in wanted}
+        while more := {op for read in needed.values() for op in read if op not in needed and not self._is_known(op)}:
+            needed |= {op: self._reads(op) for op in more}
+        given = {op: self._given(op) for read in needed.values() for op in read if op not in needed}
+        values: dict[str, Array] = {}
+        while left := [op for op in needed if op not in values]:
+            ready = [op for op in left if needed[op] <= values.keys() | given.keys()]
+            if not ready:
+                raise GraphError(f"{self.graph.source}: the initialisers of {', '.join(left)} need one another")
+            values |= self._run(ready, {**given, **values})
+        return values
+
+    def _initial(self, op: str) -> str:
+        initial = initial_value_of(self.graph, self.variables[op]) if op in self.variables else None
+        if initial is None:
+            raise GraphError(f"{self.graph.source}: {op} has no initialiser, so it cannot start fresh")
+        return initial
+
+    def _reads(self, op: str) -> set[str]:
+        """Return the variables that an initialiser reads."""
+        below = self.graph.ancestors(TensorRef.parse(self._initial(op)).op)
+        return {name for name in below if is_variable(self.graph.nodes[name])}
+
+    def _is_known(self, op: str) -> bool:
+        return op in self.variables and self.variables[op].name in self.known
+
+    def _given(self, op: str) -> Array:
+        return initial_value(self.variables[op], self.known)
+
+    def _run(self, ops: Sequence[str], values: Mapping[str, Array]) -> dict[str, Array]:
+        tf = tensorflow()
+        tf1 = tf.compat.v1
+        wanted = {op: self._initial(op) for op in ops}
+        tensors = list(dict.fromkeys(wanted.values()))
+        part = _fed_with_variables(importable_part(self.graph, tensors))
+        require_registered(part)
+        require_computing(part)
+        with running(self.graph.source), tf1.Graph().as_default(), tf1.Session() as session:
+            definition = tf1.GraphDef.FromString(part.meta.graph_def.SerializeToString())
+            _seed_random_ops(definition, self.seed)
+            made = tf.graph_util.import_graph_def(definition, return_elements=tensors, name="")
+            feeds = {f"{op}:0": value for op, value in values.items() if op in part.nodes}
+            arrays = dict(zip(tensors, session.run(made, feeds), strict=True))
+        return {op: arrays[tensor] for op, tensor in wanted.items()}
+
+
+def _fed_with_variables(part: Graph) -> Graph:
+    """Return a part in which placeholders stand for its variables."""
+    held = [name for name, node in part.nodes.items() if is_variable(node)]
+    if not held:
+        return part
+    draft = Draft(constant_variables(to_resource(part)))
+    for name in held:
+        node = draft.op(name)
+        shape = node.attr["value"].tensor.tensor_shape
+        node.op = "Placeholder"
+        node.attr["shape"].shape.CopyFrom(shape)
+        del node.attr["value"]
+    return draft.sealed()
 
 
 def _seed_random_ops(definition: Any, seed: int) -> None:

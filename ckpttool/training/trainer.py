@@ -209,7 +209,7 @@ def _values(model: Model, graph: Graph, present: Mapping[str, Tensor], seed: int
     weights = [name for name in missing if stored[name].kind == "weight"]
     if weights:
         raise PlanError(f"{model.path}: the graph has {weights[0]}, the checkpoint does not")
-    fresh = fresh_tensors(graph, missing, seed)
+    fresh = fresh_tensors(graph, missing, seed, {name: tensor for name, tensor in known.items() if tensor is not None})
     values = {name: tensor or fresh[name] for name, tensor in known.items()}
     steps = {name: cast_tensor(values[name], stored[name].dtype) for name in stored if stored[name].kind == "step"}
     return {**values, **steps}

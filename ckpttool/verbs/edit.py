@@ -19,10 +19,13 @@ from ckpttool.surgery.convert import Conversion, plan_convert
 from ckpttool.surgery.edits.steps import Edited, Step, apply
 
 if TYPE_CHECKING:
+    from ckpttool.graph.core import Graph
     from ckpttool.graph.sync.sync import Synced
 
 NAMINGS = ("rename ", "strip-prefix ", "add-prefix ")
 """Edits that leave what a tensor holds."""
+SHAPES = ("transpose", "reshape", "slice", "pad", "resize", "drop", "keep")
+"""Edits after which ops of a saver would compute with other shapes, or with nothing."""
 MOVES = ("transpose", "reshape")
 """Edits that put elements where the ops of a graph do not look for them."""
 
@@ -204,6 +207,18 @@ def follow_edits(meta: Path, edited: Edited) -> "Synced":
             if tensors.origins.get(name, name) in known:
                 problem = "is int8 with a scale, which the graph does not multiply it with"
                 raise PlanError(f"{graph.source}: {name} {problem}")
+        _refuse_computed(graph, edited)
         return sync_graph(graph, tensors)
     except CkptError as error:
         raise type(error)(f"{error}; `with_graph=False` writes the checkpoint alone") from error
+
+
+def _refuse_computed(graph: "Graph", edited: Edited) -> None:
+    """Raise where the graph's saver would compute a variable of tensors that have other shapes now, or are gone."""
+    from ckpttool.graph.contents.savers import computed_variables
+
+    tensors = edited.tensors
+    done = {tensors.origins.get(name, name): edits for name, edits in edited.done.items()} | dict(edited.dropped)
+    for variable, keys in computed_variables(graph).items():
+        for key in (key for key in keys if any(step.split()[0] in SHAPES for step in done.get(key, ()))):
+            raise PlanError(f"{graph.source}: the graph's Saver computes {variable} of {key} as it was")

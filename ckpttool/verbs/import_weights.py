@@ -26,7 +26,7 @@ from ckpttool.graph.core import Graph
 from ckpttool.lineage.provenance import Command, Provenance
 from ckpttool.model.fill_plan import FillPlan
 from ckpttool.model.model import write_model
-from ckpttool.model.plan import ModelPlan, PlanRow, plan_rows
+from ckpttool.model.plan import ModelPlan, PlanRow, file_notes, plan_rows
 from ckpttool.model.resolve import checkpoint_beside, graph_to_fill
 from ckpttool.runtime.state import fresh_tensors
 from ckpttool.verbs.sample import TOLERANCE, Sample, feeds_and_outputs
@@ -100,7 +100,7 @@ class ImportPlan(ModelPlan):
     def tensors(self) -> dict[str, Tensor]:
         """Return every tensor that the graph's checkpoint holds: imported, the model's own, or fresh."""
         known = {**self.own, **self.pairing.tensors}
-        fresh = fresh_tensors(self.graph, [name for name in self.targets if name not in known], self.seed)
+        fresh = fresh_tensors(self.graph, [name for name in self.targets if name not in known], self.seed, known)
         return {name: fresh.get(name) or known[name] for name in self.targets}
 
 
@@ -150,7 +150,9 @@ def plan_import(
     known = stored_tensors(graph)
     own = {name: tensor for name, tensor in values.items() if name in known}
     beyond = [name for name in values if name not in known]
-    plan = ImportPlan(graph, paired, own, into, seed, bake, tuple(_notes(paired, own, into, beyond)), made_of)
+    fresh = [name for name in known if name not in own and name not in paired.sources]
+    notes = (*_notes(paired, own, into, beyond), *file_notes(graph, fresh))
+    plan = ImportPlan(graph, paired, own, into, seed, bake, notes, made_of)
     plan = replace(plan, notes=(*plan.notes, *_about_epsilons(plan.epsilons)))
     return plan if sample is None else _settled(plan, sample, tolerance)
 

@@ -23,7 +23,7 @@ from ckpttool.graph.rewrite.whole_rows import with_whole_rows
 from ckpttool.graph.roles.resolve import find_roles
 from ckpttool.lineage.provenance import Command, Provenance
 from ckpttool.model.model import Model, write_model
-from ckpttool.model.plan import ModelPlan, PlanRow, plan_rows, prefix_note, require_coverage
+from ckpttool.model.plan import ModelPlan, PlanRow, file_notes, plan_rows, prefix_note, require_coverage
 from ckpttool.runtime.build import HeadPlacement, with_head, with_training
 from ckpttool.runtime.objectives import Objective
 from ckpttool.runtime.recipe import Recipe
@@ -66,7 +66,7 @@ class ReusePlan(ModelPlan):
         self.check(output, overwrite)
         fresh = [name for name in stored_tensors(self.graph) if name not in self.sources]
         restored = {name: self.model.checkpoint[source] for name, source in self.sources.items()}
-        values = restored | fresh_tensors(self.graph, fresh, self.seed)
+        values = restored | fresh_tensors(self.graph, fresh, self.seed, restored)
         made_of = Provenance.joined(self.model.provenance, self.graph.provenance)
         return write_model(self.graph, values, output, overwrite, provenance=made_of, command=command)
 
@@ -266,5 +266,5 @@ def _in_graph(
     frozen_names = chosen_weights(graph, frozen) if frozen else []
     if frozen_names:
         graph = freeze_graph(graph, frozen_names, "var-list")
-    notes = tuple(notes_about("left out", misfits.values(), most=1))
+    notes = (*notes_about("left out", misfits.values(), most=1), *file_notes(graph, wanted.keys() - sources.keys()))
     return ReusePlan(model, graph, sources, frozen_names, seed, notes)

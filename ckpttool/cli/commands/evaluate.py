@@ -8,7 +8,7 @@ import click
 
 from ckpttool.cli.options.config import config_option
 from ckpttool.cli.options.general import json_option
-from ckpttool.cli.options.reading import allow_op_option, model_argument
+from ckpttool.cli.options.reading import allow_op_option, ema_option, model_argument
 from ckpttool.cli.options.rows import ROLES, data_option, features_option, roles_options, split_options
 from ckpttool.cli.process import open_to_run
 from ckpttool.cli.show.progress import ProgressPrinter
@@ -29,6 +29,7 @@ MOST_CLASSES = 20
 @data_option
 @features_option
 @split_options
+@ema_option
 @roles_options
 @allow_op_option
 @config_option("model", *ROLES)
@@ -41,6 +42,7 @@ def evaluate(
     valid: str | None,
     group: str | None,
     seed: int | None,
+    ema: bool,
     roles: Mapping[str, Any],
     allow_op: tuple[str, ...],
     as_json: bool,
@@ -57,7 +59,7 @@ def evaluate(
       ckpttool evaluate tuned.ckpt --data mnist.npz
     """
     evaluation = verb.evaluate(
-        open_to_run(model, allow_op),
+        open_to_run(model, allow_op, ema=ema),
         data,
         split=split,
         valid=valid,

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from ckpttool.cli.options.general import json_option, plan_option
-from ckpttool.cli.options.reading import model_argument
+from ckpttool.cli.options.reading import ema_option, model_argument
 from ckpttool.cli.options.writing import folder_options, inputs_outputs_options
 from ckpttool.cli.show.plans import execute
 from ckpttool.graph.contents.signatures import DEFAULT
@@ -15,6 +15,7 @@ from ckpttool.verbs.export_saved_model import plan_saved_model
 
 @click.command()
 @model_argument
+@ema_option
 @inputs_outputs_options
 @click.option("--signature", metavar="NAME", default=DEFAULT, show_default=True, help="The signature's name.")
 @plan_option
@@ -22,6 +23,7 @@ from ckpttool.verbs.export_saved_model import plan_saved_model
 @folder_options
 def export_saved_model(
     model: Path,
+    ema: bool,
     inputs: tuple[str, ...],
     outputs: tuple[str, ...],
     signature: str,
@@ -42,4 +44,6 @@ def export_saved_model(
       ckpttool export-saved-model my_model_final.ckpt -o exported
       ckpttool export-saved-model my_model_final.ckpt --inputs images=X --outputs scores=dnn/outputs/BiasAdd -o exported
     """
-    execute(plan_saved_model(Model.open(model), inputs, outputs, signature), output, overwrite, plan_only, as_json)
+    execute(
+        plan_saved_model(Model.open(model, ema=ema), inputs, outputs, signature), output, overwrite, plan_only, as_json
+    )

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from ckpttool.cli.options.general import json_option, plan_option
-from ckpttool.cli.options.reading import model_argument
+from ckpttool.cli.options.reading import ema_option, model_argument
 from ckpttool.cli.options.writing import inputs_outputs_options, output_options
 from ckpttool.cli.show.plans import execute
 from ckpttool.model.model import Model
@@ -14,12 +14,14 @@ from ckpttool.verbs.fold import plan_fold
 
 @click.command()
 @model_argument
+@ema_option
 @inputs_outputs_options
 @plan_option
 @json_option
 @output_options
 def fold(
     model: Path,
+    ema: bool,
     inputs: tuple[str, ...],
     outputs: tuple[str, ...],
     plan_only: bool,
@@ -39,4 +41,4 @@ def fold(
     Example:
       ckpttool fold my_model_final.ckpt --outputs dnn/outputs/BiasAdd -o frozen.pb
     """
-    execute(plan_fold(Model.open(model), inputs, outputs), output, overwrite, plan_only, as_json)
+    execute(plan_fold(Model.open(model, ema=ema), inputs, outputs), output, overwrite, plan_only, as_json)

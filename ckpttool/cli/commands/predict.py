@@ -8,7 +8,7 @@ import click
 
 from ckpttool.cli.options.config import config_option
 from ckpttool.cli.options.general import json_option
-from ckpttool.cli.options.reading import allow_op_option, model_argument
+from ckpttool.cli.options.reading import allow_op_option, ema_option, model_argument
 from ckpttool.cli.options.rows import ROLES, data_option, features_option, roles_options, split_options
 from ckpttool.cli.options.writing import output_options
 from ckpttool.cli.process import open_to_run
@@ -24,6 +24,7 @@ from ckpttool.verbs import predict as verb
 @output_options
 @split_options
 @click.option("--tensor", metavar="NAME", help="What to predict with, if not the logits or the signature's output.")
+@ema_option
 @roles_options
 @allow_op_option
 @config_option("model", *ROLES)
@@ -39,6 +40,7 @@ def predict(
     group: str | None,
     seed: int | None,
     tensor: str | None,
+    ema: bool,
     roles: Mapping[str, Any],
     allow_op: tuple[str, ...],
     as_json: bool,
@@ -55,7 +57,7 @@ def predict(
       ckpttool predict tuned.ckpt --data mnist.npz -o predictions.csv
     """
     written = verb.predict(
-        open_to_run(model, allow_op),
+        open_to_run(model, allow_op, ema=ema),
         data,
         output,
         split=split,

@@ -5,7 +5,14 @@ from pathlib import Path
 import click
 
 from ckpttool.cli.options.general import json_option, lenient_option, plan_option, seed_option
-from ckpttool.cli.options.reading import SOURCE, allow_op_option, freeze_option, layers_option, source_argument
+from ckpttool.cli.options.reading import (
+    SOURCE,
+    allow_op_option,
+    ema_option,
+    freeze_option,
+    layers_option,
+    source_argument,
+)
 from ckpttool.cli.options.rows import inputs_option, labels_option
 from ckpttool.cli.options.training import objective_options, recipe_options
 from ckpttool.cli.options.writing import output_options
@@ -34,6 +41,7 @@ def _percent(ctx: click.Context, param: click.Parameter, value: str) -> float:
 @click.option("--head", metavar="SPEC", help="New layers to put on above the last restored one; the rest is cut off.")
 @click.option("--after", metavar="LAYER", help="Put the head on above this layer instead.")
 @click.option("--into", metavar="TARGET", type=SOURCE, help="Restore into this graph (.meta) instead.")
+@ema_option
 @freeze_option()
 @lenient_option
 @click.option(
@@ -58,6 +66,7 @@ def reuse(
     head: str | None,
     after: str | None,
     into: Path | None,
+    ema: bool,
     freeze: str | None,
     lenient: bool,
     require: float,
@@ -85,7 +94,7 @@ def reuse(
         --head 'hidden4 = dense(20, relu); outputs = dense(10)' -o new_model.ckpt
     """
     plan = plan_reuse(
-        open_to_run(source, allow_op) if head else Model.open(source, allow_op),
+        open_to_run(source, allow_op, ema=ema) if head else Model.open(source, allow_op, ema),
         layers,
         head=head,
         after=after,

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from ckpttool.cli.options.general import json_option, plan_option
-from ckpttool.cli.options.reading import model_argument
+from ckpttool.cli.options.reading import ema_option, model_argument
 from ckpttool.cli.options.writing import inputs_outputs_options, output_options
 from ckpttool.cli.show.plans import execute
 from ckpttool.model.model import Model
@@ -14,12 +14,14 @@ from ckpttool.verbs.strip import plan_strip
 
 @click.command()
 @model_argument
+@ema_option
 @inputs_outputs_options
 @plan_option
 @json_option
 @output_options
 def strip(
     model: Path,
+    ema: bool,
     inputs: tuple[str, ...],
     outputs: tuple[str, ...],
     plan_only: bool,
@@ -39,4 +41,4 @@ def strip(
       ckpttool strip my_model_final.ckpt -o small.ckpt
       ckpttool strip my_model_final.ckpt --inputs dnn/hidden2/Relu:0 --outputs dnn/outputs/BiasAdd:0 -o top.ckpt
     """
-    execute(plan_strip(Model.open(model), inputs, outputs), output, overwrite, plan_only, as_json)
+    execute(plan_strip(Model.open(model, ema=ema), inputs, outputs), output, overwrite, plan_only, as_json)

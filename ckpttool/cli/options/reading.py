@@ -73,6 +73,10 @@ tags_option = click.option(
 
 PATTERN = "A regular expression for whole path components: 'hidden[123]'."
 
+ema_option = click.option(
+    "--ema", is_flag=True, help="Take the moving averages of the weights (EMA) in the places of the weights."
+)
+
 slots_option = click.option("--slots", is_flag=True, help="Let patterns take optimizer slots and step counters too.")
 
 

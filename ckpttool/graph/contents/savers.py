@@ -117,21 +117,20 @@ def saved_names(graph: Graph) -> set[str]:
     return {entry.key for _, entry in own_entries(graph)}
 
 
-def made_of(graph: Graph, variable: str) -> list[str]:
-    """Return the keys of what the graph's own saver reads and computes a variable of, where it is no key's plain value.
+@cached
+def computed_variables(graph: Graph) -> Mapping[str, Sequence[str]]:
+    """Return the variable ops that the graph's own saver computes of what it reads, with the keys of that.
 
     A recurrent layer for graphics processors is kept so: many tensors in the checkpoint, one opaque variable.
     """
-    readers = ((op, entry) for op, entry in own_entries(graph) if graph.nodes[op].op in RESTORES)
-    return [
-        entry.key
-        for op, entry in readers
-        if entry.variable is None
-        and any(
-            written_variable(graph, name) == variable
-            for name in graph.descendants(graph.readers.get(TensorRef(op, entry.position), []))
-        )
-    ]
+    keys: dict[str, list[str]] = {}
+    for op, entry in own_entries(graph):
+        if graph.nodes[op].op in RESTORES and entry.variable is None:
+            behind = graph.descendants(graph.readers.get(TensorRef(op, entry.position), []))
+            for variable in dict.fromkeys(written_variable(graph, name) for name in behind):
+                if variable is not None:
+                    keys.setdefault(variable, []).append(entry.key)
+    return keys
 
 
 def saver_entries(graph: Graph, name: str) -> list[SaverEntry]:

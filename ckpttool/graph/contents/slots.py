@@ -18,6 +18,14 @@ from ckpttool.graph.ops import (
     WEIGHT_PASSES,
 )
 
+_ARITHMETIC = VARIABLES | frozenset(
+    {
+        *("Const", "Identity", "ReadVariableOp", "Cast", "Enter", "Switch", "Merge"),
+        *("Sub", "Mul", "Add", "AddV2", "AddN", "RealDiv", "Div", "Neg", "Pow", "Sqrt", "Square"),
+        *("Minimum", "Maximum", "Select", "SelectV2", "Less", "Greater"),
+    }
+)
+"""What an average is made of its variable with."""
 _POWER = frozenset({"Pow"})
 """How Keras computes a power of its beta, which it keeps in a variable."""
 
@@ -78,6 +86,32 @@ def assigned_slots(
         elif not read_by and len(followed) == 1 and _is_average(marks, slot, values[slot]):
             owners[slot] = followed[0]
     return owners
+
+
+def averages(graph: Graph, owners: Mapping[str, str | None], initial: Collection[str]) -> set[str]:
+    """Return those slots that are averages of their variables' values: plain arithmetic makes them of these alone."""
+    writers = _writers(graph, [slot for slot, owner in owners.items() if owner is not None], initial)
+    return {slot for slot, ops in writers.items() if any(_is_made_of(graph, op, slot, owners[slot]) for op in ops)}
+
+
+def _is_made_of(graph: Graph, update: str, slot: str, owner: str | None) -> bool:
+    """Say whether an update's value is made of a variable, the slot itself and numbers that are no variables' own."""
+    seen: set[str] = set()
+    todo = [ref.op for ref in graph.inputs(update)[1:]]
+    while todo:
+        name = todo.pop()
+        if name in seen or name not in graph.nodes:
+            continue
+        seen.add(name)
+        node = graph.nodes[name]
+        if node.op not in _ARITHMETIC or (node.op in VARIABLES and name not in (slot, owner) and _sizes(graph, name)):
+            return False
+        todo += [ref.op for ref in graph.inputs(name)]
+    return owner in seen and _sizes(graph, slot) == _sizes(graph, str(owner))
+
+
+def _sizes(graph: Graph, variable: str) -> list[int]:
+    return [dim.size for dim in graph.nodes[variable].attr["shape"].shape.dim]
 
 
 def _writers(graph: Graph, wanted: Collection[str], initial: Collection[str]) -> Mapping[str, Sequence[str]]:

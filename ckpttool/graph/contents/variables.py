@@ -7,16 +7,17 @@ from dataclasses import dataclass
 from ckpttool.core.errors import FormatError, GraphError
 from ckpttool.core.names import Pattern
 from ckpttool.core.tensors import DType, dtype_numbered
-from ckpttool.core.variable_kinds import VariableKind, base_name, kind_of_name
+from ckpttool.core.variable_kinds import VariableKind, base_name, is_average, kind_of_name
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import VariableDef
 from ckpttool.graph.contents.collections import GLOBAL_VARIABLES, LOCAL_VARIABLES, variable_defs
 from ckpttool.graph.contents.savers import restored_keys, saver_keys, slice_of
-from ckpttool.graph.contents.slots import applied_slots, assigned_slots
+from ckpttool.graph.contents.slots import applied_slots, assigned_slots, averages
 from ckpttool.graph.contents.variable_ops import is_variable
 from ckpttool.graph.core import Graph, TensorRef, cached
 from ckpttool.graph.ops import (
     ASSIGNS,
+    PLACEHOLDERS,
     READS,
     RESTORES,
 )
@@ -32,7 +33,8 @@ class Variable:
     `op` is the node that holds it (`hidden1/kernel/part_0` where partitioned);
     `shape` is None where the graph does not say it; `assign` the initialiser op, `initial_value` the tensor that it
     assigns, `read` the tensor of the value. A slice of a larger tensor has the `full_shape` and its `slice_offset`.
-    `owner` is the name of the variable whose slot it is, where the graph's updates or its own name tell.
+    `owner` is the name of the variable whose slot it is, where the graph's updates or its own name tell; `is_average`
+    says that it is a moving average of that one.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Variable:
     slice_offset: tuple[int, ...] | None = None
     full_shape: tuple[int, ...] | None = None
     owner: str | None = None
+    is_average: bool = False
 
 
 @cached
@@ -78,6 +81,41 @@ def taken_by(pattern: Pattern, held: Mapping[str, Variable]) -> list[str]:
     return [name for name, variable in held.items() if name in taken or variable.own_name in taken & own.keys()]
 
 
+def initial_value_of(graph: Graph, variable: Variable) -> str | None:
+    """Return the tensor that gives a variable its first value: that of its initialiser, which may read no file.
+
+    `init_from_checkpoint` gives a variable another initialiser, which reads a file that is long gone; the first one is
+    still in the graph. Where ops that read files are allowed, the file is read.
+
+    Raises:
+        GraphError: a file is all that could give it.
+    """
+    file = initialising_file(graph, variable)
+    if file is None or variable.initial_value is None or RESTORES & graph.allowed:
+        return variable.initial_value
+    others = [name for name in graph.consumers.get(variable.op, []) if graph.nodes[name].op in ASSIGNS]
+    values = [str(graph.inputs(name)[1]) for name in others if graph.inputs(name)[0].op == variable.op]
+    for value in values:
+        below = graph.ancestors(TensorRef.parse(value).op)
+        if not any(graph.nodes[op].op in RESTORES | PLACEHOLDERS for op in below):
+            return value
+    raise GraphError(
+        f"{graph.source}: {variable.name} has no initialiser but one that reads the file {file}, so it cannot start "
+        f"fresh: restore it too"
+    )
+
+
+def initialising_file(graph: Graph, variable: Variable) -> str | None:
+    """Return the path of the file that a variable's initialiser reads; None where it reads none."""
+    below = graph.ancestors(TensorRef.parse(variable.initial_value).op) if variable.initial_value else ()
+    for name in below:
+        if graph.nodes[name].op in RESTORES and graph.inputs(name):
+            attributes = graph.nodes[graph.inputs(name)[0].op].attr
+            texts = attributes["value"].tensor.string_val if "value" in attributes else ()
+            return (texts[0] if texts else b"?").decode("utf-8", "replace")
+    return None
+
+
 class _Reader:
     """One reading of a graph's variables: what its collections say, and what only its ops can."""
 
@@ -93,6 +131,7 @@ class _Reader:
         self.trainable = {_op(entry.variable_name) for entry in trainable} if trainable else None
         self.steps = {_op(entry.variable_name) for entry in variable_defs(graph, "global_step")}
         self.slots = self._slots()
+        self.averages = averages(graph, self.slots, self._initial())
 
     def read(self) -> Iterator[tuple[str, Variable]]:
         """Yield each variable under a key of its own, in graph order."""
@@ -110,8 +149,12 @@ class _Reader:
         trained = self.trainable or set()
         others = [op for op in self.names if op not in slots and op not in trained and op not in self.steps]
         others = [op for op in others if not _MOVING.search(op)]
-        initial = {f"{op}/Assign" for op in self.names} | {_op(entry.initializer_name) for entry in self.defs.values()}
+        initial = self._initial()
         return slots | assigned_slots(self.graph, trained & self.names.keys(), others, initial)
+
+    def _initial(self) -> set[str]:
+        """Return the ops that give first values."""
+        return {f"{op}/Assign" for op in self.names} | {_op(entry.initializer_name) for entry in self.defs.values()}
 
     def _defs(self) -> dict[str, VariableDef]:
         """Return what the collections say of each variable's op; the fullest entry wins."""
@@ -164,6 +207,7 @@ class _Reader:
             slice_offset=offset,
             full_shape=full,
             owner=self._owner(op, own_name, known) if kind == "slot" else None,
+            is_average=kind == "slot" and (op in self.averages or is_average(own_name)),
         )
 
     def _kind(self, op: str, name: str, known: Container[str]) -> VariableKind:

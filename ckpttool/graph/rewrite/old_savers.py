@@ -64,7 +64,8 @@ def _renew(draft: Draft, name: str) -> None:
 def _merge(draft: Draft, name: str) -> None:
     """Let the op that named all shards merge them and name the checkpoint, in place."""
     graph = draft.graph
-    saves = [op for op in control_inputs(graph.nodes[name]) if op in graph.nodes and graph.nodes[op].op in SAVES]
+    before = graph.ancestors(name, control=True)
+    saves = [op for op, each in graph.nodes.items() if op in before and each.op in SAVES]
     if not saves:
         return
     node, file = draft.op(name), graph.inputs(name)[0]

@@ -23,7 +23,7 @@ def rename_saved(graph: Graph, renamed: Callable[[str], str]) -> Graph:
     for name in saver_ops(graph):
         place = graph.inputs(name)[1]
         put_texts(draft.op(place.op), [renamed(key) for key in texts(graph, place)])
-    return draft.sealed()
+    return draft.sealed().apart()
 
 
 def trim_savers(graph: Graph, gone: Container[str]) -> Graph:

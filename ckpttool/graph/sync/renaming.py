@@ -58,7 +58,7 @@ def rename_variables(graph: Graph, names: Mapping[str, str]) -> Graph:
     _rename_texts(header.saver_def, renamed) if header.HasField("saver_def") else None
     for info in _tensor_infos(header):
         _rename_texts(info, renamed)
-    return graph.having(nodes, header)
+    return graph.having(nodes, header).apart()
 
 
 def _renaming(graph: Graph, names: Mapping[str, str]) -> _Renamed:

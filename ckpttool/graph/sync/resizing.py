@@ -20,7 +20,7 @@ from ckpttool.graph.contents.stored import stored_tensors
 from ckpttool.graph.contents.variable_ops import is_variable
 from ckpttool.graph.contents.variables import Variable
 from ckpttool.graph.core import Graph, TensorRef
-from ckpttool.graph.ops import PLACEHOLDERS, SLICED_SAVERS
+from ckpttool.graph.ops import PLACEHOLDERS, RESTORES, SLICED_SAVERS
 from ckpttool.graph.rewrite.collections import VARIABLE_COLLECTIONS
 from ckpttool.graph.rewrite.draft import Draft, free_name
 from ckpttool.graph.rewrite.savers import put_texts
@@ -79,6 +79,7 @@ def resize_variables(graph: Graph, shapes: Mapping[str, Shape]) -> tuple[Graph, 
             del draft.op(op).attr["_output_shapes"]
     zeroed = {op: name for op, resize in resizes.items() if (name := _resize(draft, resize))}
     _reslice(draft, resizes)
+    _reform(draft, resizes)
     _describe(draft.header, resizes, zeroed)
     folded = _refold(draft, changes)
     after = draft.sealed()
@@ -182,6 +183,19 @@ def _reslice(draft: Draft, resizes: Mapping[str, _Resize]) -> None:
                 offset = resize.variable.slice_offset or (0,) * len(resize.new)
                 slices[entry.position] = slice_text(resize.whole, offset, resize.new)
         put_texts(draft.op(place.op), slices)
+
+
+def _reform(draft: Draft, resizes: Mapping[str, _Resize]) -> None:
+    """Let a saver that gives what it reads a variable's shape give it the new one."""
+    graph = draft.graph
+    restores = [name for name in saver_ops(graph) if graph.nodes[name].op in RESTORES]
+    read = [(name, entry) for name in restores for entry in saver_entries(graph, name) if entry.variable in resizes]
+    for name, entry in read:
+        resize = resizes[str(entry.variable)]
+        for reader in graph.readers.get(TensorRef(name, entry.position), []):
+            place = graph.inputs(reader)[-1].op
+            if graph.nodes[reader].op == "Reshape" and (new := _resized(graph.nodes[place], resize)) is not None:
+                draft.op(place).attr["value"].CopyFrom(new.attr["value"])
 
 
 def _describe(meta: MetaGraphDef, resizes: Mapping[str, _Resize], zeroed: Mapping[str, str]) -> None:

@@ -5,11 +5,12 @@ from ckpttool.surgery.edits.names import AddPrefix, Drop, DropSlots, Keep, Renam
 from ckpttool.surgery.edits.quantising import Dequantise, Quantise
 from ckpttool.surgery.edits.resizing import Resize
 from ckpttool.surgery.edits.shapes import Pad, Reshape, Slice, Transpose
-from ckpttool.surgery.edits.values import Cast, Prune, SetValue
+from ckpttool.surgery.edits.values import Averages, Cast, Prune, SetValue
 
 __all__ = [
     "EDITS",
     "AddPrefix",
+    "Averages",
     "Cast",
     "Dequantise",
     "Drop",
@@ -43,6 +44,7 @@ _KINDS: tuple[type[Edit], ...] = (
     Resize,
     Prune,
     SetValue,
+    Averages,
     Quantise,
     Dequantise,
 )

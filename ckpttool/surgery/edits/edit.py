@@ -12,8 +12,6 @@ from ckpttool.core.names import Pattern
 from ckpttool.core.tensors import Tensor
 from ckpttool.core.variable_kinds import OBJECT_GRAPH
 
-AVERAGES = ("ExponentialMovingAverage", "average")
-"""The slots that hold the variable's own values, averaged."""
 SETTINGS = ("slots", "allow_truncate", "seed")
 """Fields that are set once for several edits, not in the text of one."""
 _CALL = re.compile(r"(.+?)=\s*([a-z]+\s*\(.*\))", re.DOTALL)
@@ -168,11 +166,6 @@ def changed(ckpt: Checkpoint, names: Iterable[str], change: Callable[[Tensor], T
     """Return a checkpoint in which some tensors are changed, and all keep their names."""
     new = {name: change(ckpt[name]) for name in names}
     return ckpt.holding({name: new.get(name) or tensor for name, tensor in ckpt.items()})
-
-
-def is_average(slot: str) -> bool:
-    """Say whether a slot holds averages of its variable's values."""
-    return slot.rpartition("/")[2].startswith(AVERAGES)
 
 
 def require_numbers(tensor: Tensor, what: str) -> None:

@@ -15,7 +15,6 @@ from ckpttool.core.tensors import INTEGERS, Array, Tensor
 from ckpttool.surgery.edits.edit import (
     Edit,
     changed,
-    is_average,
     require_numbers,
     slots_in_shape,
     split_call,
@@ -156,10 +155,11 @@ class Resize(Edit):
         axes = self._axes(ckpt, with_tied(ckpt, taken(ckpt, self.pattern, self.slots)))
         fills, ties = dict.fromkeys(axes, self.to.fill), ckpt.ties()
         seeds = {name: crc32(ties.get(name, name).encode()) for name in axes}
+        averages = ckpt.averages()
         for slot, owner in slots_in_shape(ckpt, axes).items():
             if slot not in axes:
                 is_sum = _SUMS.fullmatch(slot.rpartition("/")[2])
-                fills[slot] = self.to.fill if is_average(slot) else Mean() if is_sum else Zeros()
+                fills[slot] = self.to.fill if slot in averages else Mean() if is_sum else Zeros()
                 axes[slot], seeds[slot] = axes[owner], seeds[owner]
         return changed(
             ckpt, axes, lambda each: self._resized(each, axes[each.name], fills[each.name], seeds[each.name])

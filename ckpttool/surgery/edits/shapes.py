@@ -12,7 +12,6 @@ from ckpttool.core.tensors import Array, Tensor, TensorSpec
 from ckpttool.surgery.edits.edit import (
     Edit,
     changed,
-    is_average,
     number,
     require_numbers,
     slots_in_shape,
@@ -208,7 +207,8 @@ class Pad(Edit):
         """
         names = with_tied(ckpt, taken(ckpt, self.pattern, self.slots))
         along = slots_in_shape(ckpt, names)
-        zero = {slot for slot in along if slot not in names and not is_average(slot)}
+        averages = ckpt.averages()
+        zero = {slot for slot in along if slot not in names and slot not in averages}
         return changed(ckpt, [*names, *along], lambda each: self._padded(each, 0 if each.name in zero else self.value))
 
     def _padded(self, tensor: Tensor, value: float) -> Tensor:

@@ -24,6 +24,44 @@ from ckpttool.surgery.edits.edit import (
 
 
 @dataclass(frozen=True)
+class Averages(Edit):
+    """Moving averages (EMA) in the places of the weights that they are of.
+
+    The averages themselves stay, as a graph's Saver names them.
+
+    >>> import numpy as np
+    >>> names = {"fc/kernel": np.zeros(2), "fc/kernel/ExponentialMovingAverage": np.ones(2), "fc/bias": np.zeros(1)}
+    >>> {name: tensor.read().tolist() for name, tensor in Averages().apply(Checkpoint.of(names)).items()}
+    {'fc/kernel': [1.0, 1.0], 'fc/kernel/ExponentialMovingAverage': [1.0, 1.0], 'fc/bias': [0.0]}
+    """
+
+    name: ClassVar[str] = "ema"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Refuse a text."""
+        if text:
+            raise PlanError("it takes no value")
+        return cls()
+
+    def apply(self, ckpt: Checkpoint) -> Checkpoint:
+        """Return the averaged weights.
+
+        Raises:
+            UnknownName: no slot is an average of a weight.
+            PlanError: an average has another shape or dtype than its weight.
+        """
+        averages = {owner: slot for slot, owner in ckpt.averages().items()}
+        if not averages:
+            raise UnknownName("there are no moving averages of weights; where a Saver reads them, they are the weights")
+        for owner, slot in averages.items():
+            mine, other = ckpt[owner].spec, ckpt[slot].spec
+            if (mine.shape, mine.dtype) != (other.shape, other.dtype):
+                raise PlanError(f"{slot} is {other.dtype} {list(other.shape)}, {owner} {mine.dtype} {list(mine.shape)}")
+        return changed(ckpt, averages, lambda weight: ckpt[averages[weight.name]].renamed(weight.name))
+
+
+@dataclass(frozen=True)
 class Cast(Edit):
     """Another dtype: of the weights that are floats, or what RE takes.
 
