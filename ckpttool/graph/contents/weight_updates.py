@@ -4,7 +4,7 @@ from ckpttool.graph.contents.dependence import Dependence
 from ckpttool.graph.contents.variable_ops import written_variable
 from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.core import Graph, cached
-from ckpttool.graph.ops import APPLY, RESOURCE_UPDATES, UPDATES
+from ckpttool.graph.ops import APPLY, ASSIGNS, RESOURCE_UPDATES, UPDATES
 
 
 @cached
@@ -21,6 +21,8 @@ def weight_updates(graph: Graph) -> frozenset[str]:
     written = {name: op for name in plain if (op := written_variable(graph, name)) in trained and op is not None}
     if not written:
         return frozenset(applied)
-    dependence = Dependence.of(graph, sorted(set(written.values())))
-    changed = (name for name, op in written.items() if dependence.has(dependence.values([name]), op))
+    replaced = {name: op for name, op in written.items() if graph.nodes[name].op in ASSIGNS}
+    applied |= written.keys() - replaced.keys()  # what adds to a variable or subtracts from it
+    dependence = Dependence.of(graph, sorted(set(replaced.values())))
+    changed = (name for name, op in replaced.items() if dependence.has(dependence.values([name]), op))
     return frozenset(applied.union(changed))

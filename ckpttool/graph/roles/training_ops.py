@@ -3,6 +3,7 @@
 from collections.abc import Collection, Sequence
 
 from ckpttool.core.names import layer_of, listed
+from ckpttool.graph.contents.dependence import is_gradient
 from ckpttool.graph.contents.variable_ops import written_variable
 from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.contents.weight_updates import weight_updates
@@ -19,7 +20,9 @@ def updaters(graph: Graph) -> Sequence[str]:
     outer = [counting[name] if counting.get(name) in graph.nodes else name for name in waiting]
     # An embedding's updates are several, with a group of their own: `Adam/update_words/embedding/group_deps`.
     scopes = {f"{name}/" for name in outer}
-    return [name for name in outer if not _scopes(name) & scopes]
+    outer = [name for name in outer if not _scopes(name) & scopes]
+    # What bounds the norms of weights changes them too, and trains nothing.
+    return [name for name in outer if any(map(is_gradient, graph.ancestors(name, control=True)))] or outer
 
 
 def training_ops(graph: Graph, differentiated: Collection[str] | None = None) -> list[str]:

@@ -8,6 +8,7 @@ import pytest
 
 from ckpttool.graph import files
 from ckpttool.graph.contents.variables import Variable, variables
+from ckpttool.graph.roles.training_ops import training_ops, with_layers
 
 WEIGHTS = {"embed/table", "h/kernel", "h/bias"}
 
@@ -108,6 +109,48 @@ def test_several_optimizers_in_scopes_of_their_own(v1: Any, tmp_path: Path) -> N
     }
     assert {name for name, owner in found.items() if owner is None} == {
         *("trainer/first/beta1_power", "trainer/first/beta2_power")
+    }
+
+
+def test_an_optimizer_of_ones_own(v1: Any, tmp_path: Path) -> None:
+    """As people subclass `Optimizer`: `_zeros_slot`, and plain assigns that read one another's outcome."""
+
+    class Own(v1.train.Optimizer):
+        def __init__(self) -> None:
+            super().__init__(False, "Own")
+
+        def _create_slots(self, variables: list[Any]) -> None:
+            for variable in variables:
+                self._zeros_slot(variable, "sums", self._name)
+
+        def _resource_apply_dense(self, gradient: Any, variable: Any) -> Any:
+            sums = self.get_slot(variable, "sums")
+            return variable.assign_sub(0.1 * sums.assign(0.9 * sums + gradient))
+
+        def _resource_apply_sparse(self, gradient: Any, variable: Any, rows: Any) -> Any:
+            import tensorflow as tf
+
+            return self._resource_apply_dense(tf.scatter_nd(rows[:, None], gradient, variable.shape), variable)
+
+    Own().minimize(network(v1, resource=True))
+    found = saved(v1, tmp_path)
+    assert owners(found) == {f"{name}/Own": name for name in WEIGHTS}
+    graph = files.load(tmp_path / "model.ckpt.meta")
+    assert with_layers(graph, training_ops(graph)) == "Own (trains embed, h)"
+
+
+def test_gradients_that_are_summed_up_first(v1: Any, tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    optimizer, trained = v1.train.MomentumOptimizer(0.1, 0.9, name="late"), []
+    for gradient, variable in optimizer.compute_gradients(network(v1)):
+        name = f"summed_{variable.op.name.replace('/', '_')}"
+        total = v1.get_variable(name, variable.shape, trainable=False)
+        v1.assign_add(total, tf.convert_to_tensor(gradient), name=f"{name}_add")
+        trained.append((total, variable))
+    optimizer.apply_gradients(trained)
+    assert owners(saved(v1, tmp_path)) == {
+        end: name for name in WEIGHTS for end in (f"summed_{name.replace('/', '_')}", f"{name}/late")
     }
 
 
