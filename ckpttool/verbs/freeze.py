@@ -13,7 +13,7 @@ from ckpttool.graph.freezing.closure import FrozenPart
 from ckpttool.graph.freezing.frozen import Frozen, Method
 from ckpttool.graph.freezing.updates import update_ops
 from ckpttool.graph.rewrite.importable import importable
-from ckpttool.graph.roles.placeholders import mode_placeholders
+from ckpttool.graph.roles.placeholders import constant_switches, mode_placeholders
 from ckpttool.graph.roles.resolve import Roles, certain_roles, find_roles
 from ckpttool.lineage.provenance import Command
 from ckpttool.model.model import Model, write_model
@@ -102,7 +102,8 @@ def _change_notes(before: Graph, after: Graph, frozen: Collection[str]) -> list[
     """Say what left the training, what stays without use, and what importing made necessary."""
     dropped = update_ops(before, frozen)
     notes = [f"taken out of the training: {listed(dropped)}"] if dropped else []
-    pinned = [name for name in mode_placeholders(before) if f"{name}/frozen" in after.nodes]
+    switches = (*mode_placeholders(before), *constant_switches(before))
+    pinned = [name for name in switches if f"{name}/frozen" in after.nodes]
     notes += [f"False within the frozen layers: {listed(pinned)}"] if pinned else []
     slots = [v.name for v in variables(after).values() if v.owner in frozen]
     if slots:

@@ -11,7 +11,7 @@ from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.freezing.moving_averages import with_moving_averages
 from ckpttool.graph.freezing.randomness import CalledFunctions, disturbances
 from ckpttool.graph.ops import CONDITIONALS, PLACEHOLDERS, RANDOM, SELECTS, SHAPES, STATEFUL, STREAMS
-from ckpttool.graph.roles.placeholders import mode_placeholders
+from ckpttool.graph.roles.placeholders import constant_switches, mode_placeholders
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class _Closure:
             raise GraphError(f"{graph.source}: {', '.join(targets)} depend on none of the frozen variables {names}")
         frozen_ops = {self.described[key].op for key in self.frozen}
         self.live_ops = self._here(v.op for v in self.described.values() if v.op not in frozen_ops)
-        self.modes = mode_placeholders(graph, training)
+        self.modes = [*mode_placeholders(graph, training), *constant_switches(graph)]
         self.functions = CalledFunctions(graph)
         self.core: set[str] = set()
         self._sort()

@@ -5,7 +5,7 @@ What a placeholder switches is left to the switch.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ckpttool.core.errors import GraphError
 from ckpttool.core.names import listed
@@ -19,6 +19,7 @@ from ckpttool.graph.freezing.randomness import live_ops
 from ckpttool.graph.rewrite.averaging import WAY_OUT, with_averages
 from ckpttool.graph.rewrite.draft import Draft, control_inputs
 from ckpttool.graph.rewrite.prune import needed, without_updates
+from ckpttool.graph.rewrite.set_switches import with_switches_off
 from ckpttool.graph.roles.placeholders import mode_placeholders
 
 
@@ -31,6 +32,7 @@ class Inference:
     dropouts: tuple[str, ...] = ()
     by_batch: tuple[str, ...] = ()
     still: tuple[str, ...] = ()
+    switches: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -53,6 +55,8 @@ class Inference:
         done = " and ".join(part for part in parts if part)
         names = listed([*self.batch_norms, *self.dropouts])
         notes = [f"{done}, built for training, rewritten to inference: {names}"] if done else []
+        if self.switches:
+            notes.append(f"off, though the graph sets it: {listed(self.switches)}")
         if self.still:
             notes.append(f"read as they are, though training moves them first: {listed(self.still)}")
         if self.by_batch:
@@ -68,6 +72,7 @@ def in_inference(graph: Graph, wanted: Iterable[str], fed: Iterable[str] = ()) -
     """
     wanted, stop = list(wanted), {TensorRef.parse(text) for text in fed}
     given = {ref.op for ref in stop}
+    graph, switches = with_switches_off(graph, needed(graph, wanted, stop), given)
     norms, off = built_for_training(graph, wanted, stop)
     off = [dropout for dropout in off if not dropout.setting & given]
     rewritten = without_dropouts(with_averages(graph, norms), off)
@@ -75,7 +80,7 @@ def in_inference(graph: Graph, wanted: Iterable[str], fed: Iterable[str] = ()) -
     moved = {update for average in averages(graph) for update in average.updates} | _ranges(graph)
     moved &= run
     still = [op for name in rewritten.nodes if name in moved and (op := written_variable(rewritten, name))]
-    return Inference.of(without_updates(rewritten, moved), norms, off, still)
+    return replace(Inference.of(without_updates(rewritten, moved), norms, off, still), switches=tuple(switches))
 
 
 def built_for_training(

@@ -3,7 +3,8 @@
 import re
 from collections.abc import Collection, Iterable, Mapping
 
-from ckpttool.formats.wire.protos.graph_pb2 import DT_BOOL
+from ckpttool.formats.wire.protos.graph_pb2 import DT_BOOL, NodeDef
+from ckpttool.graph.contents.constants import numbers
 from ckpttool.graph.contents.flow import Flow, value_inputs
 from ckpttool.graph.contents.named import tensor_named
 from ckpttool.graph.core import Graph, TensorRef
@@ -36,6 +37,15 @@ def switches(graph: Graph, fed: Iterable[str]) -> list[str]:
     boolean = [name for name in fed if is_switch(graph, name)]
     named = [name for name in boolean if _SWITCHES.fullmatch(last_part(name))]
     return [f"{name}:0" for name in named or boolean]
+
+
+def is_named_switch(name: str) -> bool:
+    """Say whether an op is named as a training switch.
+
+    >>> is_named_switch("net/is_training_1"), is_named_switch("training/Adam")
+    (True, False)
+    """
+    return _SWITCHES.fullmatch(re.sub(r"_\d+$", "", last_part(name))) is not None
 
 
 def named_labels(fed: Iterable[str]) -> list[str]:
@@ -76,6 +86,18 @@ def mode_placeholders(graph: Graph, given: str | Collection[str] | None = None) 
     fed = ((name, node.attr) for name, node in graph.nodes.items() if is_switch(graph, name))
     shapes = ((name, attr["shape"].shape) for name, attr in fed)
     return [name for name, shape in shapes if shape.unknown_rank or not shape.dim]  # old graphs leave the rank open
+
+
+def constant_switches(graph: Graph) -> list[str]:
+    """Return the constants that are named as training switches and are True: `is_training = tf.constant(True)`."""
+    named = [name for name, node in graph.nodes.items() if node.op == "Const" and is_named_switch(name)]
+    return [name for name in named if is_true(graph.nodes[name])]
+
+
+def is_true(node: NodeDef) -> bool:
+    """Say whether an op is the constant True, a single one."""
+    value = numbers(node)
+    return value is not None and value.dtype == bool and value.tolist() is True
 
 
 def known_truths(flow: Flow, modes: Mapping[str, bool]) -> dict[str, bool]:

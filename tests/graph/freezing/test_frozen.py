@@ -59,3 +59,13 @@ def test_the_forward_part_has_no_training_and_none_of_what_it_does_not_need(grap
 def test_nothing_is_frozen_but_what_never_changes(graph):
     frozen = Frozen.of(graph, [], ["loss/loss:0"])
     assert (frozen.names, frozen.part, frozen.graph) == (("table",), None, graph)
+
+
+def test_frozen_layers_run_in_inference_mode_though_a_constant_says_training(new_network):
+    with new_network().building() as net:
+        h, y, _ = net.inputs()
+        h = net.batch_norm(net.dense(h, 4, "h1", relu=False), net.tf.constant(True, name="is_training"), "bn1")
+        net.classify(net.dense(h, 3, "out", relu=False), y, net.v1.train.GradientDescentOptimizer(0.1))
+    frozen = Frozen.of(net.export(), LOWER, ["loss/loss:0"])
+    assert "is_training/frozen" in frozen.graph.nodes
+    assert set(frozen.part.variables) == {*LOWER, *AVERAGES}

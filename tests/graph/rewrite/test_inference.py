@@ -180,3 +180,27 @@ def test_the_average_of_a_loss_or_of_anything_else_changes_nothing() -> None:
 
     graph = built(build)
     assert in_inference(graph, ["logits:0"]).graph is graph
+
+
+SWITCHES: dict[str, Callable[[Any], Any]] = {
+    "a constant": lambda tf: tf.constant(True, name="is_training"),
+    "a default": lambda tf: tf.compat.v1.placeholder_with_default(True, [], "is_training"),
+    "a variable": lambda tf: tf.compat.v1.get_variable("is_training", initializer=True, trainable=False),
+    "a reference": lambda tf: tf.compat.v1.get_variable("is_training", initializer=True, use_resource=False),
+}
+
+
+def switched(kind: str) -> Graph:
+    return built(lambda tf, x: tf.compat.v1.cond(SWITCHES[kind](tf), lambda: tf.nn.dropout(x, RATE), lambda: x * 1.0))
+
+
+@pytest.mark.parametrize("kind", SWITCHES)
+def test_a_training_switch_that_the_graph_sets_is_off(kind: str) -> None:
+    inference = in_inference(switched(kind), ["logits:0"])
+    assert inference.notes == ["off, though the graph sets it: is_training"]
+    np.testing.assert_array_equal(run(inference.graph), ROWS)
+
+
+def test_a_switch_that_is_fed_is_left_to_who_feeds_it() -> None:
+    graph = switched("a default")
+    assert in_inference(graph, ["logits:0"], ["is_training:0"]).graph is graph
