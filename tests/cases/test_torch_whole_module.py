@@ -104,7 +104,7 @@ def test_what_is_no_parameter_and_no_buffer_is_named(folder: Path, run: Callable
     left_out = ckpttool.open("yolo.pt").left_out
     assert [entry.partition(" ")[0] for entry in left_out] == ["blocks.0.mask", "stride", "optimizer"]
     printed = run("ckpttool verify yolo.pt")
-    assert "whole; 3 entries left out: blocks.0.mask (is an attribute of its module, and in no state dict)" in printed
+    assert "whole; 3 entries left out: blocks.0.mask (is neither parameter nor buffer of its module)" in printed
     assert ckpttool.open("best.pt").left_out[-1] == "args"
 
 
@@ -143,3 +143,15 @@ def test_numbers_of_numpy_in_a_module(folder: Path) -> None:
     net.seen = np.arange(3)  # type: ignore[assignment]
     torch.save(net, folder / "seen.pt")
     assert (list(values("seen.pt")), len(ckpttool.open("seen.pt").left_out)) == (["weight", "bias"], 1)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_what_a_quantised_module_has_packed_is_named(folder: Path) -> None:
+    net = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.BatchNorm1d(3))
+    quantised = torch.ao.quantization.quantize_dynamic(net, {torch.nn.Linear}, dtype=torch.qint8)
+    torch.save(quantised, folder / "quantised.pt")
+    torch.jit.save(torch.jit.script(quantised), folder / "quantised_program.pt")
+    for file in ("quantised.pt", "quantised_program.pt"):
+        opened = ckpttool.open(file)
+        assert list(opened) == [f"1.{name}" for name in net[1].state_dict()]
+        assert opened.left_out == ("0._packed_params._packed_params (is neither parameter nor buffer of its module)",)

@@ -21,7 +21,8 @@ from ckpttool.formats.reading.archive import is_zip, member_bytes, member_names,
 from ckpttool.formats.reading.data_file import ByteRange, CheckpointFile
 
 PICKLE = re.compile(r"[^/]+/data\.pkl")
-PICKLE_LIMIT = 64 << 20
+PICKLE_LIMIT = 2 << 30
+"""Bytes of a pickle that is read: arrays of NumPy are in it as a whole."""
 PROGRAM, CODE = "constants.pkl", re.compile(r"code/__torch__[/.]?(.*)[.]py")
 """What TorchScript's files have beside: constants of a program, and its code, of which only lists of names are read."""
 PACKED = "code/"

@@ -15,6 +15,8 @@ from ckpttool.formats.pytorch.records import Object, Pairs, Unread, View
 PARAMETERS, BUFFERS, MODULES = "_parameters", "_buffers", "_modules"
 NOT_SAVED = "_non_persistent_buffers_set"
 SCRIPTED = "__torch__."
+MOST_PARTS = 1000
+"""Parts of an attribute that are looked at: long lists of numbers are none of tensors."""
 TENSORS = (View, NumpyArray, Unread)
 _CLASS = re.compile(r"^class (?P<name>\w+)\(Module\):\n(?P<body>(?:[ \t].*\n|\n)*)", re.MULTILINE)
 _LISTED = re.compile(r"^\s+__(?:parameters|buffers)__ = \[(.*)\]$", re.MULTILINE)
@@ -41,11 +43,26 @@ def is_module(value: Any) -> bool:
         return False
     own = value.attributes
     held = [own.get(key) for key in (PARAMETERS, BUFFERS, MODULES)]
-    return all(isinstance(each, Pairs) for each in held) or value.name.startswith(SCRIPTED)
+    return all(isinstance(each, Pairs) for each in held) or (
+        value.name.startswith(SCRIPTED) and isinstance(value.state, Pairs)
+    )
+
+
+def holds_tensor(value: Any, depth: int = 3) -> bool:
+    """Say whether a value is a tensor, or has one among its parts; modules are looked at by themselves."""
+    if isinstance(value, TENSORS) or depth == 0 or is_module(value):
+        return isinstance(value, TENSORS)
+    if isinstance(value, Object):
+        inside = [*value.parts, *(part for _, part in value.pairs or value.attributes)]
+    elif isinstance(value, Pairs):
+        inside = [part for _, part in value]
+    else:
+        inside = list(value) if isinstance(value, (list, tuple)) else []
+    return any(holds_tensor(part, depth - 1) for part in inside[:MOST_PARTS])
 
 
 def members(module: Object, classes: Classes) -> Iterator[Member]:
-    """Yield what is in a module, in the order of `state_dict()`; then tensors that are attributes and nothing else."""
+    """Yield what is in a module, in the order of `state_dict()`; then attributes that hold tensors."""
     own = module.attributes
     if module.name.startswith(SCRIPTED):
         yield from _scripted(own, classes.get(module.name.removeprefix(SCRIPTED)))
@@ -56,7 +73,7 @@ def members(module: Object, classes: Classes) -> Iterator[Member]:
         for name, value in own.get(key) or ():
             yield Member(str(name), value, key != BUFFERS or not any(name == each for each in names))
     for name, value in own:
-        if any(isinstance(each, TENSORS) for each in (value if isinstance(value, (list, tuple)) else (value,))):
+        if name not in (PARAMETERS, BUFFERS, MODULES) and holds_tensor(value):
             yield Member(str(name), value, False)
 
 
@@ -67,7 +84,9 @@ def _scripted(attributes: Pairs, listed: list[str] | None) -> Iterator[Member]:
     saved = [name for name in listed if name in values] if listed is not None else tensors
     yield from (Member(name, values[name], True) for name in saved)
     yield from (Member(name, value, True) for name, value in values.items() if is_module(value))
-    yield from (Member(name, values[name], False) for name in tensors if name not in saved)
+    yield from (
+        Member(name, value, False) for name, value in values.items() if name not in saved and holds_tensor(value)
+    )
 
 
 def classes_in(module: str, code: str) -> Iterator[tuple[str, list[str]]]:

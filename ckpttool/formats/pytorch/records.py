@@ -48,6 +48,12 @@ class Object:
         states = self.state if isinstance(self.state, tuple) else (self.state, *self.arguments)
         return Pairs(pair for state in states if isinstance(state, Pairs) for pair in state)
 
+    @property
+    def parts(self) -> list[Any]:
+        """What else it is made of: its items, and arguments and a state that have no keys."""
+        states = self.state if isinstance(self.state, (tuple, list)) else (self.state,)
+        return [*self.items, *(part for part in (*self.arguments, *states) if not isinstance(part, Pairs))]
+
 
 @dataclass(frozen=True, eq=False)
 class Storage:

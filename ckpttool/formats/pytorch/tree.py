@@ -122,7 +122,7 @@ class _Walk:
         for member in members(module, self.classes):
             path = f"{name}{between}{member.name}"
             if member.value is not None and not member.saved:
-                self.unknown.append(f"{path} (is an attribute of its module, and in no state dict)")
+                self.unknown.append(f"{path} (is neither parameter nor buffer of its module)")
             elif is_module(member.value):
                 self.visits += 1
                 if depth > DEPTH_LIMIT:
@@ -138,16 +138,22 @@ class _Walk:
         self.seen.add(id(value))
         before = len(self.unknown)
         inside = [*self.tensors(value.pairs or value.attributes, name, depth + 1)]
-        inside += self.tensors(value.items, name, depth + 1)
+        inside += self.tensors(value.parts, name, depth + 1)
         yield from inside
         if not inside and not any(" (" in noted for noted in self.unknown[before:]):
             self.unknown[before:] = [name or TENSOR]
 
 
 def _texts(pairs: Any) -> Iterator[tuple[str, Any]]:
-    """Yield keys as texts: numbers are as they are read, what else a key may be is no part of a name."""
-    for key, value in pairs if isinstance(pairs, Pairs) else pairs.pairs or pairs.attributes:
-        yield str(key) if isinstance(key, (str, int, float)) else "?", value
+    """Yield keys as texts: numbers and tuples are as they are read, what else a key may be is numbered."""
+    for number, (key, value) in enumerate(pairs if isinstance(pairs, Pairs) else pairs.pairs or pairs.attributes):
+        yield _key(key) or f"?{number}", value
+
+
+def _key(key: Any) -> str | None:
+    if isinstance(key, tuple) and all(isinstance(each, (str, int, float)) for each in key):
+        return f"({', '.join(map(str, key))})"
+    return str(key) if isinstance(key, (str, int, float)) or key is None else None
 
 
 def _text(value: Any) -> str | None:

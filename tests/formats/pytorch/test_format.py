@@ -321,6 +321,36 @@ def test_what_is_crafted_well_is_read(tmp_path):
     assert values(checkpoint.open(crafted(tmp_path, {"w": tensor()}))) == {"w": [[0] * 3] * 2}
 
 
+def test_what_python_2_writes_is_read(tmp_path):
+    """An ordered dict is made of lists of two there, and texts are bytes."""
+    items = b"](" + b"](U\1w" + pickled(tensor()) + b"e" + b"e"
+    data = b"\x80\2" + pickled(Named("collections.OrderedDict")) + b"(" + items + b"tR}U\x09_metadataNsb."
+    assert values(checkpoint.open(crafted(tmp_path, data))) == {"w": [[0] * 3] * 2}
+
+
+def test_keys_that_are_no_texts(tmp_path):
+    keys = {(0, "a"): "(0, a)", (0, "b"): "(0, b)", None: "None", 1.5: "1.5", b"k": "?4", 7: "7"}
+    state = {key: torch.tensor(number) for number, key in enumerate(keys)}
+    assert list(values(checkpoint.open(saved(tmp_path / "x.pt", state)))) == list(keys.values())
+
+
+def test_objects_that_hold_tensors_are_looked_into(tmp_path):
+    packed = torch.nn.utils.rnn.pack_sequence([torch.ones(3)])
+    assert values(checkpoint.open(saved(tmp_path / "x.pt", {"seq": packed}))) == {"seq/0": [1] * 3, "seq/1": [1] * 3}
+
+
+def test_a_reference_to_a_member_of_a_class_is_inert(tmp_path):
+    getattr_of = Named("builtins.getattr"), Named("torch.nn.Module"), "forward"
+    opened = checkpoint.open(crafted(tmp_path, {"w": tensor(), "method": getattr_of}))
+    assert (list(opened), opened.left_out) == (["w"], ("method",))
+
+
+def test_an_object_that_holds_itself_is_looked_at_once(tmp_path):
+    data = b"\x80\2}U\1w" + pickled(tensor()) + b"sU\1xcsome\nClass\n)\x81q\1}U\4selfh\1sbs."
+    opened = checkpoint.open(crafted(tmp_path, data))
+    assert (list(opened), opened.left_out) == (["w"], ("x",))
+
+
 LONG = 1 << 62
 BROKEN = {
     "outside": ({"w": tensor(offset=1)}, "ends at byte 28 of storage 0 of 24"),
