@@ -14,6 +14,7 @@ from typing import Any
 
 from ckpttool.core.errors import CorruptCheckpoint, FormatError, MissingFile
 from ckpttool.formats.wire.protos.bundle_pb2 import CheckpointState
+from ckpttool.formats.wire.table import is_table
 from ckpttool.formats.writing.files import replacing
 from ckpttool.remote import sparse_files
 from ckpttool.remote.paths import is_remote
@@ -28,6 +29,8 @@ OTHERS = ("*.safetensors*", "*.bin.index.json", "*model.bin", "*.distcp", "**/*.
 """What makes a folder a checkpoint of another format."""
 _STEP = re.compile(r"-(\d+)(\.ckpt)?\Z")
 """How the names of a run's checkpoints end: model.ckpt-1000, ckpt-5, and Keras's cp-0005.ckpt."""
+_ELSEWHERE = re.compile(r"[A-Za-z][\w+.-]*://|[A-Za-z]:[\\/]|\\\\|/")
+"""How a path begins that is of a whole file system: a bucket's, one of Windows, or of this one."""
 
 
 @dataclass(frozen=True)
@@ -119,11 +122,11 @@ def _in_folder(folder: Path) -> Path:
 def recorded_checkpoint(directory: Path) -> Path:
     """Return the prefix of a folder's latest checkpoint.
 
-    The path in the file counts only inside the folder. An absolute one, from where the folder was made, is looked for
-    by its last part, so that a folder can be moved.
+    The path in the file counts only inside the folder. One of the place where the folder was made (in a bucket, on
+    Windows, an absolute one) is looked for by its last part, so that a folder can be moved.
 
     Raises:
-        MissingFile: the folder has no such file.
+        MissingFile: the folder has no such file, or not the checkpoint that it names.
         CorruptCheckpoint: it is not a text-format CheckpointState, or names no checkpoint.
         FormatError: it leads out of the folder.
     """
@@ -140,9 +143,12 @@ def recorded_checkpoint(directory: Path) -> Path:
     if not stored:
         raise CorruptCheckpoint(f"{path} names no checkpoint")
     try:
-        return _confined(directory, stored)
+        inside = _confined(directory, stored)
     except (ValueError, OSError) as error:
         raise FormatError(f"{path} names the checkpoint {stored!r}, which {error}") from error
+    if inside is None:
+        raise MissingFile(f"{path} names {stored}, and {directory} has no {_last_part(stored)}")
+    return inside
 
 
 def record_checkpoint(directory: Path, prefix: Path) -> None:
@@ -155,19 +161,35 @@ def record_checkpoint(directory: Path, prefix: Path) -> None:
         file.write(text_format.MessageToString(state).encode())
 
 
-def _confined(directory: Path, stored: str) -> Path:
-    """Return a stored path inside the folder.
+def _confined(directory: Path, stored: str) -> Path | None:
+    """Return a stored path inside the folder; None where it is of another place, and nothing of its name is here.
 
     Raises:
-        ValueError: it leads out of it.
+        ValueError: it leads out of the folder.
     """
-    inside = directory / stored
-    if inside.parent.resolve().is_relative_to(directory.resolve()) and inside.name not in ("", ".."):
-        return inside
-    moved = directory / Path(stored).name
-    if Path(stored).is_absolute() and (moved.is_file() or BundleFiles.of(moved).index.is_file()):
-        return moved
+    inside, moved = directory / stored, directory / _last_part(stored)
+    if inside.is_absolute() and not directory.is_absolute():
+        inside = directory / os.path.relpath(inside, directory.resolve())
+    elsewhere = _ELSEWHERE.match(stored) is not None
+    within = inside.parent.resolve().is_relative_to(directory.resolve()) and inside.name not in ("", "..")
+    if within and (not elsewhere or _is_there(inside)):
+        return inside if _is_there(inside) or not _is_there(moved) else moved
+    if elsewhere:
+        return moved if _is_there(moved) else None
     raise ValueError("is outside of its folder")
+
+
+def _last_part(stored: str) -> str:
+    return re.split(r"[/\\]", stored)[-1]
+
+
+def _is_there(prefix: Path) -> bool:
+    """Say whether a prefix has a checkpoint: a bundle's index, a file of version 1, or the first of several."""
+    if prefix.name in ("", ".."):
+        return False
+    shards = V1_SHARD.search(prefix.name)
+    first = prefix.with_name(f"{prefix.name[: shards.start()]}-00000-of-{shards[2]}") if shards else prefix
+    return first.is_file() or BundleFiles.of(prefix).index.is_file()
 
 
 @dataclass(frozen=True)
@@ -189,24 +211,34 @@ class FolderCheckpoint:
 
 
 def checkpoints_in(folder: Path) -> list[FolderCheckpoint]:
-    """Return the bundles of a folder by their steps, then by time; those without a step come first.
+    """Return TensorFlow's checkpoints in a folder by their steps, then by time; those without a step come first.
 
     Raises:
         MissingFile: it is no folder, or has none.
     """
     _require_folder(folder)
-    checkpoints = []
-    for index in folder.iterdir():
-        if index.name.endswith(".index") and index.is_file():
-            prefix = index.with_name(index.name.removesuffix(".index"))
+    checkpoints: dict[Path, FolderCheckpoint] = {}
+    for file in folder.iterdir():
+        if (prefix := _begun_by(file)) is not None:
             step = _STEP.search(prefix.name)
-            time = None if is_remote(index) else index.stat().st_mtime
-            checkpoints.append(FolderCheckpoint(prefix, int(step[1]) if step else None, time))
+            time = None if is_remote(file) else file.stat().st_mtime
+            checkpoints[prefix] = FolderCheckpoint(prefix, int(step[1]) if step else None, time)
     if not checkpoints:
         below = sorted({path.parent.name for path in folder.glob("*/*.index")})
         hint = f"; look in {', '.join(below[:5])}" if below else ""
         raise MissingFile(f"{folder} is a folder without a checkpoint: no .index is in it{hint}")
-    return sorted(checkpoints, key=lambda each: (-1 if each.step is None else each.step, each.time or 0))
+    return sorted(checkpoints.values(), key=lambda each: (-1 if each.step is None else each.step, each.time or 0))
+
+
+def _begun_by(file: Path) -> Path | None:
+    """Return the prefix of the checkpoint that has a file as its index, or as a file of version 1; None for others."""
+    if file.name.endswith(".index"):
+        return file.with_name(file.name.removesuffix(".index")) if file.is_file() else None
+    prefix = file.with_name(V1_SHARD.sub("", file.name))
+    if PART.search(prefix.name) or prefix.name == STATE_FILE:
+        return None
+    named = prefix != file or _STEP.search(prefix.name) or file.suffix == ".ckpt" or Path(f"{file}.meta").is_file()
+    return prefix if named and file.is_file() and is_table(file) else None
 
 
 def latest_checkpoint(folder: Path, say: Callable[[str], None]) -> Path:
@@ -221,8 +253,8 @@ def latest_checkpoint(folder: Path, say: Callable[[str], None]) -> Path:
     _require_folder(folder)
     try:
         prefix = recorded_checkpoint(folder)
-        if BundleFiles.of(prefix).index.is_file() or prefix.is_file():
-            return prefix
+        if _is_there(prefix):
+            return prefix.with_name(V1_SHARD.sub("", prefix.name))
         raise MissingFile(f"{folder / STATE_FILE} names {prefix}, which is not there")
     except MissingFile as error:
         prefix = checkpoints_in(folder)[-1].prefix
