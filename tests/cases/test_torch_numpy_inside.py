@@ -58,3 +58,13 @@ def test_arrays_of_no_plain_numbers_are_named(folder: Path) -> None:
     torch.save({"model": {"w": torch.ones(1)} | odd}, folder / "odd.pth")
     assert list(values("odd.pth")) == ["w"]
     assert ckpttool.open("odd.pth").left_out == tuple(odd)
+
+
+def test_numbers_and_lists_in_a_state_dict_are_named(folder: Path) -> None:
+    numbers = {"temperature": 0.07, "steps": 3, "mean": [0.1, 0.2], "name": "net"}
+    torch.save({"model": {"w": torch.ones(1)} | numbers, "lr": 0.1}, folder / "numbers.pth")
+    opened = ckpttool.open("numbers.pth")
+    assert (list(opened), opened.metadata) == (["w"], {"lr": "0.1"})
+    assert [entry.partition(" ")[0] for entry in opened.left_out] == list(numbers)
+    torch.save({"encoder": {"w": torch.ones(1), "scale": 2.0}, "config": {"a": 1, "b": [2]}}, folder / "parts.pth")
+    assert ckpttool.open("parts.pth").left_out == ("encoder/scale (is no tensor, but 2.0)", "config")

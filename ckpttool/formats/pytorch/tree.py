@@ -56,6 +56,7 @@ def find(value: Any, classes: Classes) -> FoundTensors:
         if text is not None or part is None:
             continue
         walk.unknown.clear()
+        walk.unread = False
         walk.takes_arrays = model in (None, key)  # beside a model they are figures of the training
         aside = _is_training(key, part) or (isinstance(part, Constants) and tensors)
         named = [] if aside else list(walk.tensors(part, "" if key == model else key))
@@ -87,13 +88,11 @@ class _Walk:
         self.classes = classes
         self.visits = 0
         self.unknown: list[str] = []
-        self.takes_arrays = True
-        self.seen: set[int] = set()
-
-    @property
-    def unread(self) -> bool:
+        self.unread = False
         """Whether there is a tensor among what it noted."""
-        return any(" (" in name for name in self.unknown)
+        self.takes_arrays = True
+        """Whether what it looks at is a model: arrays in it are weights, and numbers are named."""
+        self.seen: set[int] = set()
 
     def tensors(self, value: Any, name: str, depth: int = 0) -> Iterator[tuple[str, Leaf]]:
         """Yield the tensors in a value, with their names."""
@@ -105,6 +104,7 @@ class _Walk:
         elif isinstance(value, NumpyArray):
             self.unknown.append(name or TENSOR)
         elif isinstance(value, Unread):
+            self.unread = True
             self.unknown.append(f"{name or TENSOR} ({value.why})")
         elif is_module(value):
             yield from self._module(value, name, "/" if name else "", depth)
@@ -113,6 +113,8 @@ class _Walk:
         elif isinstance(value, Pairs):
             for key, part in _texts(value):
                 yield from self.tensors(part, f"{name}/{key}" if name else key, depth + 1)
+        elif self.takes_arrays and _is_plain(value):
+            self.unknown.append(f"{name or TENSOR} (is no tensor, but {_shown(value)})")
         elif isinstance(value, (list, tuple)):
             for number, part in enumerate(value):
                 yield from self.tensors(part, f"{name}/{number}" if name else str(number), depth + 1)
@@ -122,6 +124,7 @@ class _Walk:
         for member in members(module, self.classes):
             path = f"{name}{between}{member.name}"
             if member.value is not None and not member.saved:
+                self.unread = True
                 self.unknown.append(f"{path} (is neither parameter nor buffer of its module)")
             elif is_module(member.value):
                 self.visits += 1
@@ -136,12 +139,13 @@ class _Walk:
         if id(value) in self.seen:
             return
         self.seen.add(id(value))
-        before = len(self.unknown)
+        before, unread, self.unread = len(self.unknown), self.unread, False
         inside = [*self.tensors(value.pairs or value.attributes, name, depth + 1)]
         inside += self.tensors(value.parts, name, depth + 1)
         yield from inside
-        if not inside and not any(" (" in noted for noted in self.unknown[before:]):
+        if not inside and not self.unread:
             self.unknown[before:] = [name or TENSOR]
+        self.unread |= unread
 
 
 def _texts(pairs: Any) -> Iterator[tuple[str, Any]]:
@@ -161,6 +165,20 @@ def _text(value: Any) -> str | None:
     if isinstance(value, (bool, float, str)) or (isinstance(value, int) and value.bit_length() <= 64):
         return str(value) if len(str(value)) <= TEXT_LIMIT else None
     return None
+
+
+def _is_plain(value: Any) -> bool:
+    """Say whether a value is a number or a text, or a list of such."""
+    if isinstance(value, (list, tuple)):
+        return bool(value) and all(isinstance(each, (int, float, complex, str, bytes)) for each in value)
+    return isinstance(value, (int, float, complex, str, bytes))
+
+
+def _shown(value: Any) -> str:
+    """Return a number or a text for a sentence."""
+    if isinstance(value, (list, tuple)):
+        return f"a list of {len(value)}"
+    return "a long integer" if isinstance(value, int) and value.bit_length() > 64 else repr(value)[:30]
 
 
 def _is_dict(value: Any) -> bool:
