@@ -44,6 +44,26 @@ class Column:
         return place if self.numbers is None else int(self.numbers[place])
 
 
+def as_text(values: Array) -> Array:
+    """Return bytes and texts as texts.
+
+    >>> as_text(np.array([b"cat", "dog"], object)).tolist()
+    ['cat', 'dog']
+    """
+    if values.dtype.kind == "O":
+        return np.array([each.decode("utf-8", "replace") if isinstance(each, bytes) else str(each) for each in values])
+    return np.char.decode(values, "utf-8", "replace") if values.dtype.kind == "S" else values
+
+
+def is_number(text: str) -> bool:
+    """Say whether a text is a number, or none at all."""
+    try:
+        float(text)
+    except ValueError:
+        return not text  # a missing value is told where it is read
+    return True
+
+
 @dataclass(frozen=True, eq=False)
 class Fitted:
     """Rows as a placeholder takes them, and what was done to them."""

@@ -6,13 +6,14 @@ placeholders that take them (`X`, `y`, `X_train` ...); several inputs go by thei
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from ckpttool.core.errors import DataError
 from ckpttool.core.tensors import Array
-from ckpttool.data.columns import INTEGERS, Column, fit, fit_labels
+from ckpttool.data.columns import INTEGERS, Column, as_text, fit, fit_labels, is_number
 from ckpttool.data.doubts import few_rows, missing_classes, present, repeated_rows, shared_groups
 from ckpttool.data.drawing import classes_of
 from ckpttool.data.files import GROUP, DataFile, InputSpec, Wanted, open_data
@@ -41,7 +42,8 @@ class Split:
     """Rows for one purpose: an array per input placeholder (by op name), their labels, and what was done to them.
 
     `stored` has the columns as the file holds them, by op name; those of the labels under `labels_stored`. `sides` says
-    how rows were held out, None where the file itself has validation rows, or all were taken.
+    how rows were held out, None where the file itself has validation rows, or all were taken. `classes` are the
+    names of the classes, `files` those of the files that rows were read from, by the numbers of the rows.
     """
 
     name: str
@@ -52,6 +54,13 @@ class Split:
     stored: Mapping[str, Column] = field(default_factory=dict, repr=False)
     labels_stored: Column | None = field(default=None, repr=False)
     sides: Sides | None = field(default=None, repr=False)
+    classes: tuple[str, ...] = ()
+    files: Sequence[str] = field(default=(), repr=False)
+
+    @property
+    def file_names(self) -> list[str]:
+        """The names of the files that the rows were read from, where each had its own."""
+        return [self.files[number] for number in self.numbers] if self.files else []
 
     @property
     def numbers(self) -> Array:
@@ -66,6 +75,7 @@ class _Columns:
 
     inputs: dict[str, Column]
     labels: Column | None
+    files: Sequence[str] = ()
 
     @property
     def rows(self) -> int:
@@ -73,7 +83,7 @@ class _Columns:
 
     def part(self, numbers: Array) -> "_Columns":
         inputs = {name: column.rows(numbers) for name, column in self.inputs.items()}
-        return _Columns(inputs, self.labels and self.labels.rows(numbers))
+        return _Columns(inputs, self.labels and self.labels.rows(numbers), self.files)
 
 
 @dataclass(frozen=True)
@@ -83,6 +93,7 @@ class _Request:
     file: DataFile
     inputs: tuple[InputSpec, ...]
     labels: InputSpec | None
+    classes: tuple[str, ...] = ()
 
     def columns(self, split: str | None) -> _Columns | None:
         """Read the columns of a split (None: those without a split in their names), or None when there are none."""
@@ -94,7 +105,32 @@ class _Request:
             if spec and not name:
                 raise self.missing(spec, split)
         inputs = {name: self._column(array_name) for name, array_name in array_names.items() if array_name}
-        return _Columns(inputs, self._column(labels) if labels else None)
+        files = self.file.files.get(split or "", ())
+        return _Columns(inputs, self._numbered(self._column(labels)) if labels else None, files)
+
+    def _numbered(self, labels: Column) -> Column:
+        """Give labels that are names the numbers of their classes, and those that stand for names the model's."""
+        if labels.array.dtype.kind in "OSU" and self.names:
+            return replace(labels, array=np.searchsorted(self.names, as_text(labels.array[:])).astype(np.int64))
+        if not self.file.classes or self.names == self.file.classes:
+            return labels
+        places = np.array([self.names.index(name) for name in self.file.classes])
+        return replace(labels, array=places[labels.array[:]])
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The names of the classes in the order of their numbers: the model's, where it has all of the data's."""
+        known = self.file.classes or self._texts()
+        return self.classes if known and set(known) <= set(self.classes) else known
+
+    def _texts(self) -> tuple[str, ...]:
+        """Return the texts that labels are in the file, where they are no numbers."""
+        if self.labels is None:
+            return ()
+        names = {self._array_name(self.labels, split) for split in (*SPLITS, None)} - {None}
+        arrays = [array for name in names if (array := self.file.arrays[str(name)]).dtype.kind in "OSU"]
+        texts = {text for array in arrays if len(array.shape) == 1 for text in np.unique(as_text(array[:])).tolist()}
+        return () if all(is_number(text) for text in texts) else tuple(sorted(texts))
 
     def has(self, split: str) -> bool:
         """Say whether there are rows of a split."""
@@ -151,6 +187,8 @@ class _Request:
             (*self.file.notes, *notes, *changes),
             columns.inputs,
             columns.labels,
+            classes=self.names,
+            files=columns.files,
         )
 
     def _array_name(self, spec: InputSpec, split: str | None) -> str | None:
@@ -286,7 +324,7 @@ def empty_classes(split: Split, classes: int) -> list[int]:
 def _request(path: str | Path, wanted: Wanted) -> _Request:
     if not wanted.inputs:
         raise DataError(f"{path}: the model has no input to feed")
-    return _Request(open_data(path, wanted), wanted.inputs, wanted.labels)
+    return _Request(open_data(path, wanted), wanted.inputs, wanted.labels, wanted.classes)
 
 
 def _check_rows(columns: _Columns) -> None:

@@ -5,16 +5,20 @@ first bytes, and `read(path, wanted)` gives a DataFile. To add one, write the mo
 no array of rows on disk (text, records, images) is staged, `staging.py`.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING, Self
 
 from ckpttool.core.errors import DataError, MissingFile
 from ckpttool.core.shapes import PartialShape
-from ckpttool.core.tensors import DType
+from ckpttool.core.tensors import Array, DType
 from ckpttool.data.rows import Rows
 from ckpttool.remote.paths import refuse_url_input
+
+if TYPE_CHECKING:
+    from ckpttool.data.staging import Facts
 
 SOURCES = {
     "keras": "a data set of Keras, keras:mnist",
@@ -47,7 +51,8 @@ class Wanted:
     """The placeholders of the inputs and of the labels; `features` says what records hold, where they do not say it.
 
     Where no labels are wanted, `beside` names those that may be there all the same, which are no inputs. `group` names
-    the column of rows that belong together, which is no input either.
+    the column of rows that belong together, which is no input either. `classes` are the model's names of its classes,
+    by their numbers: where the data has names too, its labels get the model's numbers.
     """
 
     inputs: tuple[InputSpec, ...] = ()
@@ -55,6 +60,7 @@ class Wanted:
     features: str | None = None
     beside: tuple[str, ...] = ()
     group: str | None = None
+    classes: tuple[str, ...] = ()
 
     def label_names(self) -> list[str]:
         """Return the names that a column of labels may have, the likeliest first."""
@@ -65,11 +71,22 @@ class Wanted:
 
 @dataclass(frozen=True)
 class DataFile:
-    """What was found: arrays of rows by name, and what a user should know of how they were made."""
+    """What was found: arrays of rows by name, and what a user should know of how they were made.
+
+    `classes` are the names that labels stand for, and `files` the rows' own files, by split ("" for none).
+    """
 
     path: Path
     arrays: Mapping[str, Rows]
     notes: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+    files: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    @classmethod
+    def of_staged(cls, path: Path, staged: "tuple[dict[str, Array], Facts]") -> Self:
+        """Return what was staged."""
+        arrays, facts = staged
+        return cls(path, arrays, tuple(facts.notes), tuple(facts.classes), facts.files)
 
     def contents(self) -> str:
         """Return the names, shapes and types of the arrays, as an error message shows them."""
@@ -90,7 +107,7 @@ def open_data(path: str | Path, wanted: Wanted | None = None) -> DataFile:
     for name in SOURCES:
         source = import_module(f"ckpttool.data.sources.{name}")
         if source.recognises(path):
-            file: DataFile = source.read(path, wanted or Wanted())
+            file: DataFile = source.read(path, replace(wanted or Wanted(), classes=()))
             return file
     if not all(each.exists() for each in paths_of(path)):
         raise MissingFile(f"{path}: no such file; data are {_KINDS}")

@@ -8,6 +8,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -18,32 +19,41 @@ from numpy.lib import format as npy
 from ckpttool.core.tensors import Array
 from ckpttool.data.feature_store import cache_key, default_root
 
-_NOTES = "notes.json"
+_FACTS = "facts.json"
 _HEADER = 128
 """Bytes before the rows of an array, enough for any header of ours; NumPy lets a header be padded."""
 
 
+@dataclass(frozen=True)
+class Facts:
+    """What is known of staged rows: notes for the user, the names of classes, the rows' own files by their split."""
+
+    notes: list[str]
+    classes: list[str] = field(default_factory=list)
+    files: dict[str, list[str]] = field(default_factory=dict)
+
+
 def staged(
-    files: Iterable[Path], how: Mapping[str, Any], write: Callable[[Path], list[str]]
-) -> tuple[dict[str, Array], tuple[str, ...]]:
-    """Return arrays that `write` makes in a folder, `NAME.npy` each, mapped, and the notes that it returns.
+    files: Iterable[Path], how: Mapping[str, Any], write: Callable[[Path], Facts]
+) -> tuple[dict[str, Array], Facts]:
+    """Return arrays that `write` makes in a folder, `NAME.npy` each, mapped, and the facts that it returns.
 
     `how` has all that the arrays depend on besides the files. They are made once.
     """
     facts = {str(file.resolve()): f"{file.stat().st_size} {file.stat().st_mtime_ns}" for file in files}
     folder = default_root() / "rows" / cache_key({**facts, "how": json.dumps(how, sort_keys=True, default=str)})
-    if not (folder / _NOTES).exists():
+    if not (folder / _FACTS).exists():
         _make(folder, write)
     arrays = {file.stem: np.load(file, mmap_mode="r", allow_pickle=False) for file in sorted(folder.glob("*.npy"))}
-    return arrays, tuple(json.loads((folder / _NOTES).read_text()))
+    return arrays, Facts(**json.loads((folder / _FACTS).read_text()))
 
 
-def _make(folder: Path, write: Callable[[Path], list[str]]) -> None:
+def _make(folder: Path, write: Callable[[Path], Facts]) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
     try:
-        notes = write(beside)
-        (beside / _NOTES).write_text(json.dumps(notes))
+        facts = write(beside)
+        (beside / _FACTS).write_text(json.dumps(asdict(facts)))
         shutil.rmtree(folder, ignore_errors=True)
         beside.replace(folder)
     finally:

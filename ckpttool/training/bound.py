@@ -12,6 +12,7 @@ from ckpttool.core.tensors import Tensor, dtype_numbered
 from ckpttool.data.dataset import InputSpec, Split, Wanted, check_labels, training_splits
 from ckpttool.data.held_out import HeldOut
 from ckpttool.data.rows import Rows
+from ckpttool.graph.contents.class_names import class_names
 from ckpttool.graph.contents.op_outputs import known_shape
 from ckpttool.graph.contents.signatures import input_arguments
 from ckpttool.graph.core import Graph, TensorRef
@@ -96,12 +97,17 @@ class Bound:
         graph, roles = self.model.graph, self.roles
         if not roles.inputs:
             raise GraphError(f"{graph.source}: no input placeholder is known; specify `inputs`")
-        inputs = tuple(placeholder_spec(graph, tensor) for tensor in roles.inputs)
+        inputs, names = tuple(placeholder_spec(graph, tensor) for tensor in roles.inputs), class_names(graph)
         if not labels:
-            return Wanted(inputs, None, features, beside=(roles.labels,) if roles.labels else ())
+            return Wanted(inputs, None, features, beside=(roles.labels,) if roles.labels else (), classes=names)
         if roles.labels is None:
             raise GraphError(f"{graph.source}: no placeholder for labels is known; specify `labels`")
-        return Wanted(inputs, placeholder_spec(graph, roles.labels), features)
+        return Wanted(inputs, placeholder_spec(graph, roles.labels), features, classes=names)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes in the order of their numbers: those of the data, else the model's, if any."""
+        return next((split.classes for split in self.splits if split.classes), class_names(self.model.graph))
 
     def feeds(self, split: Split) -> dict[str, Rows]:
         """Return the rows of a split by the tensors that they are fed to."""

@@ -12,6 +12,7 @@ from ckpttool.core.tensors import Array, Tensor
 from ckpttool.data.batches import batch_bounds, epoch_order, even_run
 from ckpttool.data.dataset import Split, empty_classes
 from ckpttool.data.rows import IN_MEMORY, Rows
+from ckpttool.graph.contents.class_names import class_names, with_class_names
 from ckpttool.graph.contents.stored import stored_tensors
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.rewrite.inference import in_inference
@@ -65,7 +66,8 @@ class Trainer:
         augmentation = augmentation_of(options.augment, source.splits[0], options.image_shape, options.seed, variants)
         span = RunSteps(first_step(source.model), length or self.epochs * self.batches)
         prepared = prepare(source.model, options, self._stages[self.stage].train, span)
-        self.frozen, self.graph, self.plan = prepared.frozen, prepared.graph, prepared.plan
+        self.frozen, self.plan = prepared.frozen, prepared.plan
+        self.graph = with_class_names(prepared.graph, source.class_names)
         part = self.frozen.part
         if options.cache and part is None:
             raise PlanError("`cache` needs frozen layers: name them with `freeze`, or the trained ones with `train`")
@@ -171,6 +173,9 @@ class Trainer:
         notes += self.frozen.notes
         if self.left_behind:
             notes.append(f"not needed by the trained graph, so not written: {listed(self.left_behind)}")
+        before = class_names(self.source.model.graph)
+        if before and before != self.source.class_names:
+            notes.append(f"the classes were {listed(before)}, now they are {listed(self.source.class_names)}")
         if self._empty:
             notes.append(f"no training row has the label {listed([str(number) for number in self._empty])}")
         return notes

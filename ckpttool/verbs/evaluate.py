@@ -23,13 +23,26 @@ MOST_CLASSES = 2000
 
 @dataclass(frozen=True)
 class Evaluation(Score):
-    """Means over the rows, `accuracy` None in a graph that has none, and what was counted row by row."""
+    """Means over the rows, and what was counted row by row, of classes with these names.
+
+    `accuracy` is None where neither the graph has one nor the rows were counted by class; the figures say why.
+    """
 
     tally: "Tally"
+    names: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Return the figures by name."""
-        return {"rows": self.rows, "loss": self.loss, "accuracy": self.accuracy, **self.tally.summary()}
+        figures = {"rows": self.rows, "loss": self.loss, "accuracy": self.accuracy, **self.tally.summary()}
+        if self.accuracy is None:
+            figures["no_accuracy"] = self.tally.no_accuracy
+        for key in ("classes", "labels"):
+            if key in figures and len(figures[key]) == len(self.names):
+                figures[key] = [
+                    dict([*list(row.items())[:1], ("name", name), *list(row.items())[1:]])
+                    for row, name in zip(figures[key], self.names, strict=True)
+                ]
+        return figures
 
 
 @accepts_watch
@@ -86,7 +99,8 @@ def evaluate(
     callback.on_notes(bound.notes)
     callback.on_data([rows])
     loss, *accuracy = means.read()
-    return Evaluation(rows.rows, loss, accuracy[0] if accuracy else None, tally)
+    counted = tally.accuracy if isinstance(tally, Confusion) else None
+    return Evaluation(rows.rows, loss, accuracy[0] if accuracy else counted, tally, bound.class_names)
 
 
 def _tally(bound: Bound, row: tuple[int, ...] | None, labels: tuple[int, ...]) -> "Tally":
@@ -102,6 +116,9 @@ def _tally(bound: Bound, row: tuple[int, ...] | None, labels: tuple[int, ...]) -
 
 class Tally(Protocol):
     """Counts what the outputs of some rows make of their labels."""
+
+    no_accuracy: str
+    """Why there is no accuracy of all rows, where the graph computes none."""
 
     def add(self, outputs: Array, labels: Array) -> None:
         """Count some rows."""
@@ -120,6 +137,13 @@ class Confusion:
     >>> confusion.classes()[1]
     {'class': 1, 'rows': 2, 'accuracy': 0.5, 'precision': 1.0, 'taken_for': 0}
     """
+
+    no_accuracy = "there are no rows"
+
+    @property
+    def accuracy(self) -> float | None:
+        """The share of the rows that were recognised."""
+        return _share(int(self.counts.diagonal().sum()), int(self.counts.sum()))
 
     def __init__(self, classes: int) -> None:
         """Begin with no rows."""
@@ -158,6 +182,8 @@ class Confusion:
 class Labels:
     """How often each of several labels, which hold or not, was predicted right: where its output is above `above`."""
 
+    no_accuracy = "a row has several labels, each with an accuracy of its own; the graph has none for them together"
+
     def __init__(self, labels: int, above: float) -> None:
         """Begin with no rows."""
         self._above, self._rows = above, 0
@@ -191,6 +217,8 @@ class Labels:
 class Errors:
     """How far numbers are from those that they should be."""
 
+    no_accuracy = "the loss compares numbers, which are near or far, not right or wrong"
+
     def __init__(self) -> None:
         """Begin with no rows."""
         self._count, self._absolute, self._squared = 0, 0.0, 0.0
@@ -214,6 +242,7 @@ class Uncounted:
     def __init__(self, why: str) -> None:
         """Take the reason."""
         self._why = why
+        self.no_accuracy = f"the graph computes none that is known; `accuracy` names one ({why})"
 
     def add(self, outputs: Array, labels: Array) -> None:
         """Let rows pass."""

@@ -141,6 +141,7 @@ def _facts(bound: Bound, data: str | Path) -> dict[str, Any]:
             "fingerprint": {split.name: fingerprint(split) for split in bound.splits},
             "rows": {split.name: split.rows for split in bound.splits},
             "held_out": sides.as_json() if sides else None,
+            "classes": list(bound.class_names),
             "preprocessing": notes_of(bound.splits),
         },
     }

@@ -6,7 +6,7 @@ predicted, and a column for each probability.
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -20,6 +20,7 @@ from ckpttool.core.errors import CorruptCheckpoint, GraphError, PlanError
 from ckpttool.core.tensors import PIECE, Array
 from ckpttool.formats.wire.crc import extend
 from ckpttool.formats.writing.files import refuse_existing, replacing
+from ckpttool.graph.contents.class_names import class_names
 from ckpttool.graph.contents.named import tensor_named
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.rewrite.feeding import feeding
@@ -36,7 +37,10 @@ Columns = Mapping[str, Array]
 """Arrays of the same rows by what they hold."""
 Shapes = dict[str, tuple[int, ...]]
 
-HEADINGS = {"rows": "row", "classes": "class", "labels": "label", "probabilities": "probability", "outputs": "output"}
+HEADINGS = {
+    **{"rows": "row", "files": "file", "classes": "class", "names": "name", "labels": "label"},
+    **{"probabilities": "probability", "outputs": "output"},
+}
 """The columns of a `.csv` by the array that they hold; it leaves out logits, which its probabilities stand for."""
 
 
@@ -49,10 +53,11 @@ class Prediction:
     tensor: str
     why: str
     arrays: Shapes
+    classes: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON has it."""
-        return {**asdict(self), "output": str(self.output)}
+        return {**asdict(self), "output": str(self.output), "classes": list(self.classes)}
 
 
 @accepts_watch
@@ -119,13 +124,31 @@ def predict(
     stream = bound.inference([result.tensor], arrays)
     means = meaning(graph, known, result.tensor) or MEANINGS["difference"]
 
+    classes, files = class_names(graph), np.array(rows.file_names)
+
     def predictions() -> Iterator[Columns]:
         for part, (outputs,) in stream.over(arrays, rows.rows):
             numbers = rows.numbers[part]
-            yield {"rows": numbers, **means.columns(_numbers(stream, outputs, len(numbers)))}
+            own = {"files": files[part]} if len(files) else {}
+            found = means.columns(_numbers(stream, outputs, len(numbers)))
+            yield {"rows": numbers, **own, **_with_names(found, classes)}
 
-    shapes = write_predictions(path, predictions(), overwrite)
-    return Prediction(path, rows.rows, result.tensor, result.why, shapes)
+    shapes = write_predictions(path, predictions(), overwrite, classes)
+    return Prediction(path, rows.rows, result.tensor, result.why, shapes, classes)
+
+
+def _with_names(columns: Columns, classes: Sequence[str]) -> Columns:
+    """Put the names of the classes beside their numbers, where there is a name for each output.
+
+    >>> columns = {"classes": np.array([1, 0]), "probabilities": np.array([[0.2, 0.8], [0.9, 0.1]])}
+    >>> _with_names(columns, ["cat", "dog"])["names"].tolist()
+    ['dog', 'cat']
+    """
+    outputs = next((array for name, array in columns.items() if name not in ("classes", "labels")), None)
+    if "classes" not in columns or outputs is None or outputs.shape[-1] != len(classes):
+        return columns
+    rest = {name: array for name, array in columns.items() if name != "classes"}
+    return {"classes": columns["classes"], "names": np.array(classes)[columns["classes"]], **rest}
 
 
 def _result(graph: Graph, roles: Roles, tensor: str | None) -> Result:
@@ -165,15 +188,17 @@ def check_output(path: Path, overwrite: bool) -> None:
     refuse_existing([path], overwrite)
 
 
-def write_predictions(path: Path, parts: Iterable[Columns], overwrite: bool) -> Shapes:
+def write_predictions(path: Path, parts: Iterable[Columns], overwrite: bool, classes: Sequence[str] = ()) -> Shapes:
     """Write the rows of all parts in their order, and read back what was written; return the shape of each array.
+
+    The columns of a `.csv` that are for a class each bear its name.
 
     Raises:
         PlanError: a `.csv` cannot hold the rows.
         CorruptCheckpoint: what was read back differs.
     """
     check_output(path, overwrite)
-    return _WRITERS[path.suffix](path, parts, overwrite)
+    return _WRITERS[path.suffix](path, parts, overwrite, classes)
 
 
 class _Scratch:
@@ -191,7 +216,7 @@ class _Scratch:
         return np.memmap(self._file, self._dtype, "r", shape=(self._count, *self._row))
 
 
-def _write_npz(path: Path, parts: Iterable[Columns], overwrite: bool) -> Shapes:
+def _write_npz(path: Path, parts: Iterable[Columns], overwrite: bool, _classes: Sequence[str]) -> Shapes:
     scratch: dict[str, _Scratch] = {}
     with ExitStack() as files:
         for part in parts:
@@ -204,7 +229,7 @@ def _write_npz(path: Path, parts: Iterable[Columns], overwrite: bool) -> Shapes:
     return {name: array.shape for name, array in arrays.items()}
 
 
-def _write_csv(path: Path, parts: Iterable[Columns], overwrite: bool) -> Shapes:
+def _write_csv(path: Path, parts: Iterable[Columns], overwrite: bool, classes: Sequence[str]) -> Shapes:
     shapes: Shapes = {}
     crc = 0
 
@@ -215,14 +240,14 @@ def _write_csv(path: Path, parts: Iterable[Columns], overwrite: bool) -> Shapes:
     with replacing(path, check) as file:
         for part in parts:
             columns = {name: rows for name, rows in part.items() if name in HEADINGS}
-            text = _lines(path, columns, heading=not shapes)
+            text = _lines(path, columns, classes, heading=not shapes)
             crc = extend(crc, text)
             file.write(text)
             shapes = {name: (shapes.get(name, (0,))[0] + len(rows), *rows.shape[1:]) for name, rows in columns.items()}
     return shapes
 
 
-def _lines(path: Path, columns: Columns, heading: bool) -> bytes:
+def _lines(path: Path, columns: Columns, classes: Sequence[str], heading: bool) -> bytes:
     """Return the text of some rows."""
     fields: dict[str, Any] = {}
     for name, rows in columns.items():
@@ -231,7 +256,8 @@ def _lines(path: Path, columns: Columns, heading: bool) -> bytes:
                 f"{path}: {name} of {list(rows.shape[1:])} for a row do not fit into a .csv, an .npz has them"
             )
         each = [rows] if rows.ndim == 1 else list(rows.T)
-        names = [HEADINGS[name]] if rows.ndim == 1 else [f"{HEADINGS[name]}_{place}" for place in range(len(each))]
+        places = classes if len(classes) == len(each) else range(len(each))
+        names = [HEADINGS[name]] if rows.ndim == 1 else [f"{HEADINGS[name]}_{place}" for place in places]
         fields |= dict(zip(names, (values.astype(str) for values in each), strict=True))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

@@ -11,6 +11,7 @@ from ckpttool.core.errors import GraphError, PlanError, UnknownName
 from ckpttool.core.names import Pattern, Suggestions, suggestion
 from ckpttool.core.notes import notes_about
 from ckpttool.graph import files
+from ckpttool.graph.contents.class_names import with_class_names
 from ckpttool.graph.contents.layers import Layer, layers
 from ckpttool.graph.contents.stored import StoredTensor, chosen_weights, stored_tensors
 from ckpttool.graph.contents.variables import variables
@@ -68,7 +69,9 @@ class ReusePlan(ModelPlan):
         restored = {name: self.model.checkpoint[source] for name, source in self.sources.items()}
         values = restored | fresh_tensors(self.graph, fresh, self.seed, restored)
         made_of = Provenance.joined(self.model.provenance, self.graph.provenance)
-        return write_model(self.graph, values, output, overwrite, provenance=made_of, command=command)
+        new = any(stored_tensors(self.graph)[name].kind == "weight" for name in fresh)
+        graph = with_class_names(self.graph, ()) if new else self.graph  # new outputs are for other classes
+        return write_model(graph, values, output, overwrite, provenance=made_of, command=command)
 
 
 def plan_reuse(

@@ -1,6 +1,8 @@
 """Rows that lie in the order of their classes: rows of each class are held out, and the same ones judge afterwards."""
 
+import csv
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -146,6 +148,74 @@ def test_what_makes_a_judgement_worth_less_is_said(folder: Path, run: Run) -> No
     np.savez("wings.npz", **grouped)
     said = run(f"ckpttool finetune net.ckpt --data wings.npz --group wing {SCRATCH} -o wings.ckpt")
     assert "4 of 5 groups by wing have training rows too" in said
+
+
+def csv_rows(path: str) -> list[dict[str, str]]:
+    with Path(path).open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("data", ["pictures", "rows.csv", "texts.npz"])
+def test_classes_keep_their_names(folder: Path, run: Run, data: str) -> None:
+    arrays = dict(np.load("rows.npz"))
+    np.savez("texts.npz", x_train=arrays["x_train"], y_train=np.array(SHAPES)[arrays["y_train"]])
+    group = "--group patient" if data == "rows.csv" else ""
+    run(f"ckpttool finetune net.ckpt --data {data} {group} {SCRATCH} -o tuned.ckpt")
+    assert report("tuned.ckpt")["data"]["classes"] == list(SHAPES)
+    judged = answer(run(f"ckpttool evaluate tuned.ckpt --data {data} --json"))
+    assert [(row["class"], row["name"]) for row in judged["classes"]] == list(enumerate(SHAPES))
+    assert "circle" in run(f"ckpttool evaluate tuned.ckpt --data {data}")
+    run("ckpttool predict tuned.ckpt --data rows.npz -o predictions.csv")
+    rows = csv_rows("predictions.csv")
+    assert list(rows[0]) == ["row", "class", "name", *(f"probability_{name}" for name in SHAPES)]
+    for row in rows:
+        assert (
+            row["name"] == SHAPES[int(row["class"])] == max(SHAPES, key=lambda name: float(row[f"probability_{name}"]))
+        )
+
+
+def test_pictures_are_named_in_what_is_predicted(folder: Path, run: Run) -> None:
+    run(f"ckpttool finetune net.ckpt --data pictures {SCRATCH} -o tuned.ckpt")
+    run("ckpttool strip tuned.ckpt -o small.ckpt")
+    Path("new").mkdir()
+    for number, file in enumerate(sorted(Path("pictures").rglob("*.png"))[::7]):
+        file.rename(Path("new") / f"{number}.png")
+    run("ckpttool predict small.ckpt --data new -o new.csv")
+    assert [row["file"] for row in csv_rows("new.csv")] == sorted(file.name for file in Path("new").iterdir())
+    assert {row["name"] for row in csv_rows("new.csv")} <= set(SHAPES)
+    run("ckpttool predict small.ckpt --data new -o new.npz")
+    with np.load("new.npz", allow_pickle=False) as arrays:
+        assert arrays["files"].astype(str).tolist() == [row["file"] for row in csv_rows("new.csv")]
+        assert arrays["names"].astype(str).tolist() == [row["name"] for row in csv_rows("new.csv")]
+
+
+def test_a_folder_that_lacks_a_class_is_numbered_as_the_model_is(folder: Path, run: Run) -> None:
+    run("ckpttool finetune net.ckpt --data pictures --epochs 20 --optimizer adam --batch-size 10 -o tuned.ckpt")
+    whole = answer(run("ckpttool predict tuned.ckpt --data pictures -o all.csv --json"))
+    assert whole["classes"] == list(SHAPES)
+    right = [
+        row["file"].split("/")[0] == row["name"] for row in csv_rows("all.csv") if not row["file"].startswith("circle")
+    ]
+    shutil.rmtree("pictures/circle")
+    judged = answer(run("ckpttool evaluate tuned.ckpt --data pictures --json"))
+    assert judged["accuracy"] == pytest.approx(np.mean(right)) and judged["rows"] == 40
+    assert [row["rows"] for row in judged["classes"]] == [0, 20, 20]
+    Path("pictures/star").rename("pictures/sun")
+    refused = run("ckpttool evaluate tuned.ckpt --data pictures", 2)
+    assert "the classes sun are none of the model's: circle, square, star" in refused
+
+
+def test_a_new_head_forgets_the_names(folder: Path, run: Run) -> None:
+    import tensorflow as tf
+
+    v1 = tf.compat.v1
+    run(f"ckpttool finetune net.ckpt --data pictures {SCRATCH} -o tuned.ckpt")
+    with tf.Graph().as_default(), v1.Session() as session:
+        v1.train.import_meta_graph("tuned.ckpt.meta", import_scope="inner").restore(session, "tuned.ckpt")
+        v1.train.export_meta_graph("exported.meta")
+    run("ckpttool reuse tuned.ckpt --layers hidden --head 'outputs = dense(3)' -o new.ckpt")
+    run("ckpttool predict new.ckpt --data rows.npz -o predictions.csv")
+    assert list(csv_rows("predictions.csv")[0])[:3] == ["row", "class", "probability_0"]
 
 
 def before(path: str, valid: int | None) -> None:

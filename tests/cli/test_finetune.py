@@ -164,7 +164,7 @@ ROWS = {"x_train": np.ones((20, 4), np.float32), "y_train": np.arange(20) % 3}
         ({"x_train": np.full((20, 4), np.nan)}, "x_train row 0 holds nan, expected finite numbers"),
         ({"x_train": np.full((20, 4), "1.0")}, "x_train is text, expected float32 for X"),
         ({"x_train": np.full((20, 4), 1e300)}, "x_train row 0 holds 1e+300, expected a value that float32 holds"),
-        ({"y_train": np.full(20, "cat")}, "y_train is text, expected int32 for y"),
+        ({"y_train": np.full(20, "1")}, "y_train is text, expected int32 for y"),
         ({"y_train": np.full(20, 0.5)}, "y_train row 0 holds 0.5, expected a value that int32 holds"),
         ({"y_train": np.eye(3)[np.arange(20) % 3]}, "y_train has rows of [3], expected rows of [] for y"),
         ({"y_train": np.arange(19) % 3}, "x_train has 20 rows, y_train has 19 rows; expected as many of each"),

@@ -29,6 +29,7 @@ def test_json_says_what_was_written(shell: Any, small: Path, data: Path, tmp_pat
         "tensor": "dnn/outputs/BiasAdd:0",
         "why": "the logits",
         "arrays": {"rows": [300], "classes": [300], "probabilities": [300, 3]},
+        "classes": [],
     }
 
 

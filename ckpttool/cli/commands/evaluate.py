@@ -72,6 +72,8 @@ def evaluate(
     figures = evaluation.as_json()
     accuracy = "" if figures["accuracy"] is None else f", accuracy {figures['accuracy']:.4f}"
     print_document(figures, [f"{figures['rows']} rows: loss {figures['loss']:.4f}{accuracy}"], as_json)
+    if figures["accuracy"] is None:
+        say(f"no accuracy: {figures['no_accuracy']}")
     if not as_json:
         _print_tables(figures)
 
@@ -80,14 +82,15 @@ def _print_tables(figures: Mapping[str, Any]) -> None:
     """Print the figures besides loss and accuracy: of each class or label, errors, the confusion table."""
     for name, columns in COLUMNS.items():
         if name in figures:
-            print_rows(figures[name], columns)
+            named = figures[name] and "name" in figures[name][0]
+            print_rows(figures[name], (columns[0], "name", *columns[1:]) if named else columns)
     if errors := [{"error": name, "value": figures[name]} for name in ERRORS if name in figures]:
         print_rows(errors, ("error", "value"))
     if shows_tables() and len(figures.get("confusion", ())) in range(1, MOST_CLASSES + 1):
         click.echo()
         counts = figures["confusion"]
-        classes = [str(number) for number in range(len(counts))]
-        table = [{"class": true} | dict(zip(classes, row, strict=True)) for true, row in enumerate(counts)]
+        classes = [str(row.get("name", row["class"])) for row in figures["classes"]]
+        table = [{"class": classes[true]} | dict(zip(classes, row, strict=True)) for true, row in enumerate(counts)]
         print_rows(table, ("class", *classes))
     if "note" in figures:
         say(figures["note"])

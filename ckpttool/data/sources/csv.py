@@ -13,7 +13,7 @@ import numpy as np
 from ckpttool.core.errors import DataError
 from ckpttool.data.files import DataFile, Wanted, by_split
 from ckpttool.data.sources.tables import Batch, Table, write_tables
-from ckpttool.data.staging import staged
+from ckpttool.data.staging import Facts, staged
 
 SUFFIXES = (".csv", ".csv.gz")
 BATCH = 20_000
@@ -36,11 +36,10 @@ def read(path: Path, wanted: Wanted) -> DataFile:
     files = by_split(path, SUFFIXES) if path.is_dir() else {None: [path]}
     every = [file for some in files.values() for file in some]
 
-    def write(folder: Path) -> list[str]:
+    def write(folder: Path) -> Facts:
         return write_tables(folder, {split: [_table(file) for file in some] for split, some in files.items()}, wanted)
 
-    arrays, notes = staged(every, {"csv": str(wanted)}, write)
-    return DataFile(path, arrays, notes)
+    return DataFile.of_staged(path, staged(every, {"csv": str(wanted)}, write))
 
 
 def _table(path: Path) -> Table:

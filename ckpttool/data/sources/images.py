@@ -15,7 +15,7 @@ from ckpttool.core.errors import DataError, MissingDependency, PlanError
 from ckpttool.core.tensors import Array
 from ckpttool.data.drawing import group_keys
 from ckpttool.data.files import GROUP, DataFile, Wanted
-from ckpttool.data.staging import RowWriter, staged
+from ckpttool.data.staging import Facts, RowWriter, staged
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 _SPLITS = ("train", "valid", "test")
@@ -44,19 +44,21 @@ def read(path: Path, wanted: Wanted) -> DataFile:
     if classes == [_NO_CLASS] and wanted.labels:
         raise DataError(f"{path} has images, but no folder of them for each class")
 
-    def write(folder: Path) -> list[str]:
+    def write(folder: Path) -> Facts:
+        names: dict[str, list[str]] = {}
         for split, place in parts.items():
             suffix = f"_{split}" if split else ""
             files = _write(folder, suffix, place, classes, shape)
+            names[split or ""] = [str(file.relative_to(path)) for file in files]
             if wanted.group is not None:
                 np.save(folder / f"{GROUP}{suffix}.npy", _groups(path, files, wanted.group))
         numbered = ", ".join(f"{name} = {number}" for number, name in enumerate(classes))
         order = "images: in the order of their names" if classes == [_NO_CLASS] else f"classes: {numbered}"
-        return [order, f"images: resized to {' x '.join(map(str, shape))}"]
+        notes = [order, f"images: resized to {' x '.join(map(str, shape))}"]
+        return Facts(notes, [] if classes == [_NO_CLASS] else classes, names)
 
     how = {"images": shape, **({"group": wanted.group} if wanted.group else {})}
-    arrays, notes = staged(_images(path), how, write)
-    return DataFile(path, arrays, notes)
+    return DataFile.of_staged(path, staged(_images(path), how, write))
 
 
 def image_shape(wanted: Wanted) -> tuple[int, int, int]:

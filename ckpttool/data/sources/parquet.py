@@ -11,7 +11,7 @@ from ckpttool.core.errors import DataError, MissingDependency
 from ckpttool.core.tensors import Array
 from ckpttool.data.files import DataFile, Wanted, by_split
 from ckpttool.data.sources.tables import Batch, Table, write_tables
-from ckpttool.data.staging import staged
+from ckpttool.data.staging import Facts, staged
 
 SUFFIXES = (".parquet",)
 BATCH = 20_000
@@ -35,11 +35,10 @@ def read(path: Path, wanted: Wanted) -> DataFile:
     files = by_split(path, SUFFIXES) if path.is_dir() else {None: [path]}
     every = [file for some in files.values() for file in some]
 
-    def write(folder: Path) -> list[str]:
+    def write(folder: Path) -> Facts:
         return write_tables(folder, {split: [_table(file) for file in some] for split, some in files.items()}, wanted)
 
-    arrays, notes = staged(every, {"parquet": str(wanted)}, write)
-    return DataFile(path, arrays, notes)
+    return DataFile.of_staged(path, staged(every, {"parquet": str(wanted)}, write))
 
 
 def _table(path: Path) -> Table:

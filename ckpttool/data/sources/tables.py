@@ -13,9 +13,10 @@ import numpy as np
 
 from ckpttool.core.errors import DataError
 from ckpttool.core.tensors import Array
+from ckpttool.data.columns import is_number
 from ckpttool.data.drawing import group_keys
 from ckpttool.data.files import GROUP, Wanted
-from ckpttool.data.staging import RowWriter
+from ckpttool.data.staging import Facts, RowWriter
 
 Batch = Mapping[str, Array]
 """Some rows: an array per column, of text or of numbers."""
@@ -67,8 +68,8 @@ def chosen_columns(table: Table, wanted: Wanted) -> Columns:
     return Columns({name: names[:1] for name, names in own.items()}, used, group)
 
 
-def write_tables(folder: Path, tables: Mapping[str | None, Sequence[Table]], wanted: Wanted) -> list[str]:
-    """Write the arrays of tables by split (None: no split is said) into a folder; return what is to be said of them.
+def write_tables(folder: Path, tables: Mapping[str | None, Sequence[Table]], wanted: Wanted) -> Facts:
+    """Write the arrays of tables by split (None: no split is said) into a folder; return what is known of them.
 
     Raises:
         DataError: files have other columns than the first, or a value is missing or no number.
@@ -86,7 +87,7 @@ def write_tables(folder: Path, tables: Mapping[str | None, Sequence[Table]], wan
     if classes is not None:
         numbered = ", ".join(f"{name} = {number}" for number, name in enumerate(classes))
         notes.append(f"{columns.labels}: {numbered}")
-    return notes
+    return Facts(notes, classes or [])
 
 
 def _said(columns: Sequence[str]) -> str:
@@ -108,15 +109,7 @@ def _classes(tables: Sequence[Table], labels: str | None) -> list[str] | None:
     for table in tables:
         for batch in table.batches():
             labels_seen.update(np.unique(batch[labels].astype(str)).tolist())
-    return None if all(_is_number(text) for text in labels_seen) else sorted(labels_seen)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return not text  # a missing value is told where it is read
-    return True
+    return None if all(is_number(text) for text in labels_seen) else sorted(labels_seen)
 
 
 def _write(folder: Path, suffix: str, tables: Sequence[Table], columns: Columns, classes: list[str] | None) -> None:
@@ -186,7 +179,7 @@ def _numbers(table: Table, batch: Batch, name: str, row: int) -> Array:
     try:
         return np.asarray(values.astype(np.float64))
     except ValueError:
-        wrong = next(place for place, text in enumerate(values.astype(str)) if not _is_number(text))
+        wrong = next(place for place, text in enumerate(values.astype(str)) if not is_number(text))
         problem = f"{table.path} row {row + wrong}: {name} is {values[wrong]!r}, expected a number"
         raise DataError(f"{problem}; text can only be labels") from None
 

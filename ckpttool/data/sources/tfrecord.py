@@ -14,7 +14,7 @@ from ckpttool.data.drawing import group_keys
 from ckpttool.data.files import GROUP, DataFile, Wanted, by_split
 from ckpttool.data.sources.images import pixels
 from ckpttool.data.sources.records import Field, features_of, parse_fields, records, seen_fields
-from ckpttool.data.staging import RowWriter, staged
+from ckpttool.data.staging import Facts, RowWriter, staged
 from ckpttool.formats.wire.protos.example_pb2 import Feature
 
 _MARK = ".tfrecord"
@@ -43,15 +43,18 @@ def read(path: Path, wanted: Wanted) -> DataFile:
     if wanted.group is not None:
         fields[GROUP] = Field(wanted.group, "group", (), "int64")
 
-    def write(folder: Path) -> list[str]:
+    def write(folder: Path) -> Facts:
         for split, some in files.items():
             _write(folder, f"_{split}" if split else "", some, fields)
-        return [
-            f"{name}: {field.kind} {list(field.shape)} of the feature {field.feature}" for name, field in fields.items()
-        ]
+        return Facts(
+            [
+                f"{name}: {field.kind} {list(field.shape)} of the feature {field.feature}"
+                for name, field in fields.items()
+            ]
+        )
 
-    arrays, notes = staged(every, {"tfrecord": {name: str(field) for name, field in fields.items()}}, write)
-    return DataFile(path, arrays, notes)
+    how = {"tfrecord": {name: str(field) for name, field in fields.items()}}
+    return DataFile.of_staged(path, staged(every, how, write))
 
 
 def _write(folder: Path, suffix: str, files: list[Path], fields: Mapping[str, Field]) -> None:
