@@ -4,7 +4,7 @@ PyTorch and Caffe have a kernel's outputs first, TensorFlow, Keras and Flax its 
 likes. Where shapes do not tell, as of square matrices, this has to; what nothing tells stays open.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import cached_property
 from typing import Literal, NamedTuple
 
@@ -56,12 +56,17 @@ class Evidence:
         """Return what the ops of the source say of a tensor."""
         return self._said.get(name, Arrangement())
 
+    def cells(self, names: Collection[str]) -> list[list[str]]:
+        """Return the tensors of each recurrent cell that the ops of the source read, of which all are among some."""
+        found = dict.fromkeys(said.cell for name in names if (said := self.said(name)).cell)
+        return [list(cell) for cell in found if {*cell} <= {*names}]
+
     def ways(self, name: str, shape: Shape, reading: Reading, target: Shape) -> list[Layout]:
         """Return the layouts that make a variable of a tensor by the shapes and by the source's ops, likeliest first.
 
         That for outputs first comes first; two are left where neither tells.
         """
-        first, channels_first, _ = self.said(name)
+        first, channels_first, *_ = self.said(name)
         asked: list[Layout] = []
         if not reading.is_known:  # which may be no kernel: its shape alone does not say that it is one
             asked = [Dense(), Conv(), Keep()] if shape == target and first is not False else [Keep()]

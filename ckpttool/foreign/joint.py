@@ -48,10 +48,12 @@ class Together:
     [('lstm_cell/kernel', 'lstm_cell/bias')]
     """
 
-    def __init__(self, shapes: Mapping[str, Shape], wanted: Mapping[str, Shape]) -> None:
-        """Take the tensors that are left and the variables that are, with their shapes."""
+    def __init__(
+        self, shapes: Mapping[str, Shape], wanted: Mapping[str, Shape], known: Sequence[list[str]] = ()
+    ) -> None:
+        """Take the tensors that are left and the variables that are, with their shapes, and layers that are `known`."""
         self._shapes, self._wanted = shapes, wanted
-        layers = [*attentions(shapes), *cells(shapes)]
+        layers = [*attentions(shapes), *cells(shapes), *known]
         every = {*wanted.values()}
         self._makers: dict[Shape, list[_Maker]] = {}
         for target in every:

@@ -106,7 +106,8 @@ class Matching:
         _, wanting = self._open()
         used = self._used()
         left = {name: shape for name, shape in self.shapes.items() if name not in used}
-        return Together(left, {target: self.targets[target].shape or () for target in wanting})
+        wanted = {target: self.targets[target].shape or () for target in wanting}
+        return Together(left, wanted, self.evidence.cells(left))
 
     def unused(self) -> list[str]:
         """Return the tensors that are not paired, and fit no variable that is open."""

@@ -114,7 +114,8 @@ def pair_weights(
     skipped = (*(name for move in named if move in dropped for name in move.sources), *weights.left_out)
     copies, _ = fitting.pairs([move for move in named if move.copy])
     parts = (tuple(pairs), tuple(left_out), skipped, tuple(unfilled), tuple(copies))
-    return Pairing(file.source, weights, fitting.wanted, *parts, file.made)
+    used = {pair.sources[0]: pair.layout for pair in pairs if len(pair.sources) == 1}
+    return Pairing(file.source, file.laid_out(used), fitting.wanted, *parts, file.made)
 
 
 def _refuse(fitting: "_Fitting", left_out: Sequence[str], unfilled: Sequence[str], candidates: set[str]) -> None:

@@ -7,12 +7,13 @@ A part alone is no weight of the network: nothing is made of one.
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import PlanError
 from ckpttool.core.tensors import Tensor
+from ckpttool.foreign.layouts.conv import Transposed
 from ckpttool.foreign.layouts.layout import Layout
 from ckpttool.foreign.layouts.parametrised import Parametrisation, Pruned, SpectralNorm, WeightNorm
 from ckpttool.foreign.rules import Rule
@@ -60,6 +61,16 @@ class Resolved:
     weights: Checkpoint
     made: Mapping[str, Parametrised]
     alone: frozenset[str]
+
+    def laid_out(self, layouts: Mapping[str, Layout]) -> Checkpoint:
+        """Return the weights, computed as the layouts say that they are used: PyTorch's defaults are by the layer."""
+        tensors: dict[str, Tensor] = {}
+        for name in layouts.keys() & self.made.keys():
+            layout = self.made[name].layout
+            if isinstance(layout, SpectralNorm) and layout.dim is None:
+                layout = replace(layout, likely=int(isinstance(layouts[name], Transposed)))
+                (tensors[name],) = layout.applied([self.source[part] for part in self.made[name].parts], [name])
+        return self.weights.holding({**self.weights, **tensors}) if tensors else self.weights
 
     def problem(self, name: str) -> str:
         """Return why nothing is made of a tensor: it is a part of a weight that cannot be computed; '' else."""

@@ -64,12 +64,14 @@ class Arrangement(NamedTuple):
 
     `outputs_first` is whether a kernel's outputs come before its inputs, as PyTorch has them, `channels_first` whether
     the rows of a kernel behind a flattened image are in the order of one with its channels first, `epsilon` that of the
-    normalisation whose tensor it is; each is None where it is not known, or means nothing.
+    normalisation whose tensor it is; each is None where it is not known, or means nothing. `cell` has the tensors of
+    the recurrent cell that it is of, kernels before the bias.
     """
 
     outputs_first: bool | None = None
     channels_first: bool | None = None
     epsilon: float | None = None
+    cell: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from torch.nn.utils import parametrize, prune, spectral_norm, weight_norm
 from ckpttool import checkpoint
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import PlanError
-from ckpttool.foreign.layouts import parse_layout
+from ckpttool.foreign.layouts import Transposed, parse_layout
 from ckpttool.foreign.parametrised import resolved
 from ckpttool.foreign.rules import Rule
 
@@ -73,9 +73,11 @@ def test_a_dimension_that_nothing_tells_is_asked_for(tmp_path: Path) -> None:
     with pytest.raises(PlanError, match="u and v fit several dimensions of the weight"):
         resolved(file).weights["up.weight"].read()
     parts = [file[f"up.weight_{end}"].read() for end in ("orig", "u", "v")]
+    (likely,) = resolved(file).laid_out({"up.weight": Transposed()}).select(r"up\.weight").values()
     for hook in layer.eval()._forward_pre_hooks.values():
         hook(layer, ())
     expected = layer.weight.detach().permute(2, 3, 1, 0)
+    np.testing.assert_allclose(likely.read(), layer.weight.detach(), rtol=1e-5)  # as its layer says
     np.testing.assert_allclose(parse_layout("spectral_norm(transposed, dim=1)").apply(parts)[0], expected, rtol=1e-5)
 
 

@@ -35,9 +35,13 @@ CELLS: tuple[Layout, ...] = (
     Lstm("torch", "tf1"),
     Lstm("torch", "keras"),
     Lstm("keras", "tf1"),
+    Lstm("onnx", "tf1"),
+    Lstm("onnx", "keras"),
     Gru("torch", "tf1_cudnn"),
     Gru("torch", "keras"),
     Gru("keras", "tf1_cudnn"),
+    Gru("onnx", "tf1_cudnn"),
+    Gru("onnx", "keras"),
     Gru("keras_reset_before", "tf1"),
 )
 ATTENTIONS: tuple[Layout, ...] = (

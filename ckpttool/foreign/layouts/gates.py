@@ -118,6 +118,48 @@ class TorchCell(CellForm):
         return [*matrices, *two_biases(self, cell)]
 
 
+@dataclass(frozen=True)
+class OnnxCell(CellForm):
+    """ONNX's LSTM and GRU of one direction: `W`, `R`, and `B` with both biases or none, each behind a size of 1.
+
+    Inside they are PyTorch's, but for the gates' order.
+    """
+
+    words: ClassVar[str] = (
+        "W [1, gates * units, inputs], R [1, gates * units, units], and B [1, 2 * gates * units], of one direction"
+    )
+
+    def inputs_and_units(self, first: Shape) -> tuple[int, int]:
+        """Read the shape of W without its first dimension."""
+        return self._inside.inputs_and_units(first)
+
+    def sizes(self, shapes: Sequence[Shape]) -> CellSizes | None:
+        """Return the sizes under which this form has these shapes."""
+        if len(shapes) not in (2, 3) or len(shapes[0]) != 3:
+            return None
+        sizes = CellSizes(*self.inputs_and_units(shapes[0][1:]), len(shapes) == 3)
+        return sizes if sizes.inputs > 0 and self.shapes(sizes) == list(shapes) else None
+
+    def shapes(self, sizes: CellSizes) -> list[Shape]:
+        """Return two matrices, and one vector where there are biases."""
+        matrix, recurrent, *biases = self._inside.shapes(sizes)
+        return [(1, *matrix), (1, *recurrent), *[(1, 2 * matrix[0])] * bool(biases)]
+
+    def read(self, arrays: Sequence[Array]) -> Cell:
+        """Return each gate."""
+        matrix, recurrent, *biases = (array[0] for array in arrays)
+        return self._inside.read([matrix, recurrent, *(half for both in biases for half in np.split(both, 2))])
+
+    def write(self, cell: Cell) -> list[Array]:
+        """Return the matrices and the biases."""
+        matrix, recurrent, *biases = self._inside.write(cell)
+        return [matrix[None], recurrent[None], *([np.concatenate(biases)[None]] if biases else [])]
+
+    @property
+    def _inside(self) -> TorchCell:
+        return TorchCell(self.gates)
+
+
 def two_biases(form: CellForm, cell: Cell) -> list[Array]:
     """Return the input's and the recurrent biases, or nothing where the cell has none."""
     if not cell[form.gates[0]].biases:

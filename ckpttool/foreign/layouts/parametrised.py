@@ -135,8 +135,9 @@ class SpectralNorm(Parametrisation):
     """Spectral normalisation of PyTorch: weight, u, v make the weight / u'Wv, W being the weight as a matrix.
 
     Its rows are the dimension `dim`; where none is given, that to which u and v fit, in size and then in direction, for
-    PyTorch's default is another for transposed convolutions. Without v, as PyTorch before 1.1 saves it, that which
-    belongs to u is taken. There is no way back: what u and v divide by would have to be 1.
+    PyTorch's default is another for transposed convolutions; `likely` is taken where directions do not tell. Without v,
+    as PyTorch before 1.1 saves it, that which belongs to u is taken. There is no way back: what u and v divide by would
+    have to be 1.
 
     >>> SpectralNorm().shapes([(8, 3, 5, 5), (8,), (75,)])
     [(8, 3, 5, 5)]
@@ -146,6 +147,7 @@ class SpectralNorm(Parametrisation):
     words: ClassVar[str] = "a weight [outputs, ...], u [outputs], v of the others' product"
     of: Layout = KEEP
     dim: int | None = None
+    likely: int | None = None
 
     def weight_shape(self, shapes: Sequence[Shape]) -> Shape | None:
         """Return the weight's shape, where u and v fit it."""
@@ -165,18 +167,20 @@ class SpectralNorm(Parametrisation):
     def weight(self, arrays: Sequence[Array]) -> Array:
         """Return the weight divided by its estimated largest singular value."""
         weight, u, *rest = (array.astype(np.float64) for array in arrays)
-        estimates = []
+        alike, largest = {}, {}
         for dim in self._dims([array.shape for array in arrays]):
             matrix = np.moveaxis(weight, dim, 0).reshape(weight.shape[dim], -1)
             product = matrix @ (rest[0] if rest else _unit(matrix.T @ u))
-            estimates.append((float(u @ _unit(product)), float(u @ product)))
-        (alike, largest), *others = sorted(estimates, reverse=True)
-        if others and (alike < ALIKE or others[0][0] > alike - APART):
-            raise PlanError(
-                f"{self}: u and v fit several dimensions of the weight {list(weight.shape)}, and their directions do "
-                "not tell which; `dim` in a rule says it: 0, and for a transposed convolution 1, as PyTorch has it"
-            )
-        return weight / largest
+            alike[dim], largest[dim] = float(u @ _unit(product)), float(u @ product)
+        best, *others = sorted(alike, key=lambda dim: -alike[dim])
+        if others and (alike[best] < ALIKE or alike[others[0]] > alike[best] - APART):
+            if self.likely not in alike:
+                raise PlanError(
+                    f"{self}: u and v fit several dimensions of the weight {list(weight.shape)}, and their directions "
+                    "do not tell which; `dim` in a rule says it: 0, for a transposed convolution 1, as PyTorch has it"
+                )
+            best = self.likely
+        return weight / largest[best]
 
     def parts(self, weight: Array) -> list[Array]:
         """Refuse, as `part_shapes` does."""

@@ -14,7 +14,7 @@ import numpy as np
 from ckpttool.core.errors import PlanError
 from ckpttool.core.tensors import Array
 from ckpttool.foreign.layouts.forms import Between
-from ckpttool.foreign.layouts.gates import Cell, CellForm, CellSizes, Gate, KerasCell, TorchCell
+from ckpttool.foreign.layouts.gates import Cell, CellForm, CellSizes, Gate, KerasCell, OnnxCell, TorchCell
 from ckpttool.foreign.layouts.layout import Shape
 
 
@@ -63,7 +63,12 @@ class Tf1Lstm(CellForm):
         return self.forget_bias if gate == "f" else 0.0
 
 
-LSTM_FORMS: dict[str, CellForm] = {"torch": TorchCell("ifgo"), "keras": KerasCell("ifgo"), "tf1": Tf1Lstm()}
+LSTM_FORMS: dict[str, CellForm] = {
+    "torch": TorchCell("ifgo"),
+    "keras": KerasCell("ifgo"),
+    "tf1": Tf1Lstm(),
+    "onnx": OnnxCell("iofg"),
+}
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,7 @@ class Lstm(Between):
 
     - `torch`: weight_ih, weight_hh, bias_ih, bias_hh, or no biases; gates i, f, g, o
     - `keras`: kernel, recurrent_kernel, bias, or no bias; the same gates
+    - `onnx`: W, R, B, or no B, of one direction; gates i, o, f, g
     - `tf1`: kernel, bias of a BasicLSTMCell, LSTMCell or LSTMBlockCell without peepholes and projection; gates
       i, g, f, o. It adds `forget_bias` to the forget gate when it runs, so that is taken off here: say what the
       graph's cell was made with (1.0 by default)
@@ -187,7 +193,12 @@ class Parted(Tf1Gru):
         return [gate.kernel, bias, gate.recurrent, recurrent_bias]
 
 
-RESET_AFTER: dict[str, CellForm] = {"torch": TorchCell("rzn"), "keras": KerasCell("zrn", rows=2), "tf1_cudnn": Parted()}
+RESET_AFTER: dict[str, CellForm] = {
+    "torch": TorchCell("rzn"),
+    "keras": KerasCell("zrn", rows=2),
+    "tf1_cudnn": Parted(),
+    "onnx": OnnxCell("zrn"),
+}
 RESET_BEFORE: dict[str, CellForm] = {"keras_reset_before": KerasCell("zrn"), "tf1": GruCellTf1()}
 
 
@@ -199,6 +210,7 @@ class Gru(Between):
 
     - `torch`: weight_ih, weight_hh, bias_ih, bias_hh, or no biases; gates r, z, n
     - `keras`: kernel, recurrent_kernel, bias, or no bias, of a GRU with `reset_after=True`; gates z, r, n; both biases
+    - `onnx`: W, R, B, or no B, of one direction, with `linear_before_reset=1` as PyTorch exports it; gates z, r, n
     - `tf1_cudnn`: gates/kernel, gates/bias, candidate/input_projection/kernel, its bias,
       candidate/hidden_projection/kernel, its bias
 

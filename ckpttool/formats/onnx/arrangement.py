@@ -20,6 +20,7 @@ NODE_INPUT, NODE_TYPE = 1, 4
 ATTRIBUTE_NAME, ATTRIBUTE_FLOAT, ATTRIBUTE_INTEGER, ATTRIBUTE_INTEGERS = 1, 2, 3, 8
 NAME_LIMIT = 64 << 10
 CONVOLUTIONS = frozenset({"Conv", "ConvTranspose", "ConvInteger", "FusedConv"})
+CELLS = frozenset({"LSTM", "GRU"})
 PRODUCTS = frozenset({"MatMul", "MatMulInteger", "FusedMatMul", "Gemm"})
 IMAGES = CONVOLUTIONS | {"MaxPool", "AveragePool", "BatchNormalization", "InstanceNormalization"}
 """Ops whose output is an image with its channels first."""
@@ -100,6 +101,8 @@ class _Wiring:
         node, place, swapped = reader
         if node.type == "BatchNormalization" and place:
             return Arrangement(epsilon=float(node.numbers.get("epsilon", EPSILON)))  # type: ignore[arg-type]
+        if node.type in CELLS and 0 < place < 4 and (node.type == "LSTM" or node.flag("linear_before_reset")):
+            return Arrangement(cell=tuple(name for name in node.inputs[1:4] if name))
         if node.type in CONVOLUTIONS and place == 1:
             return Arrangement(outputs_first=not swapped)
         if node.type not in PRODUCTS or place > 1:

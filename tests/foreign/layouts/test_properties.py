@@ -55,6 +55,8 @@ def cells(draw: st.DrawFn) -> Case:
                 ("lstm(tf1, torch, forget_bias=0)", [(inputs + units, four), (four,)]),
                 ("gru(torch, keras)", [(three, inputs), (three, units), (three,), (three,)]),
                 ("gru(torch, keras)", [(three, inputs), (three, units)]),
+                ("gru(onnx, torch)", [(1, three, inputs), (1, three, units), (1, 2 * three)]),
+                ("lstm(onnx, torch)", [(1, four, inputs), (1, four, units)]),
                 ("gru(keras_reset_before, tf1)", [(inputs, three), (units, three), (three,)]),
             ]
         )
@@ -86,6 +88,7 @@ def test_the_way_back_gives_the_bytes(case: Case, dtype: type, random: "np.rando
     assert [(array.dtype, array.tobytes()) for array in back] == [(array.dtype, array.tobytes()) for array in arrays]
 
 
+CELL_FORMS = ("torch", "keras", "tf1", "onnx")
 TEXTS = [
     "keep",
     "dense",
@@ -109,8 +112,8 @@ TEXTS = [
     "spectral_norm",
     "spectral_norm(transposed, dim=1)",
     "pruned(dense)",
-    *(f"lstm({source}, {target})" for source in ("torch", "keras", "tf1") for target in ("torch", "keras", "tf1")),
-    *(f"gru({source}, {source})" for source in ("torch", "keras", "tf1_cudnn", "keras_reset_before", "tf1")),
+    *(f"lstm({source}, {target})" for source in CELL_FORMS for target in CELL_FORMS),
+    *(f"gru({source}, {source})" for source in ("torch", "keras", "tf1_cudnn", "keras_reset_before", "tf1", "onnx")),
     *(f"attention({source}, keras, 2)" for source in ("torch", "torch_split", "tf1", "tf1_joined", "keras")),
     "attention(keras, tf1)",
 ]
