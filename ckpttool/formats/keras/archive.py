@@ -1,10 +1,9 @@
 """Keras's `.keras`: a zip of a model's configuration, which is copied, and its weights in HDF5.
 
-What is in `config.json` could make code run where it is deserialised; here only the order of its layers' names is read,
-which the weights do not have. The weights are read in place, from inside of the archive.
+The weights are read in place, from inside of the archive; the configuration says the order of its layers, and in
+Keras 2 their names.
 """
 
-import json
 import zipfile
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -17,6 +16,7 @@ from ckpttool.formats.format import PLAIN, Checked, Format, Writing
 from ckpttool.formats.hdf5.source import Hdf5Source, Unpacked, stamp_of
 from ckpttool.formats.hdf5.tree import Hdf5Tensors, Tree, walk
 from ckpttool.formats.hdf5.writer import compare, write_tree
+from ckpttool.formats.keras.config import in_order, layer_names
 from ckpttool.formats.keras.copy import EditedCopy, edited, like_of
 from ckpttool.formats.keras.names import Weight, weights_in
 from ckpttool.formats.reading.archive import is_zip, member_bytes, member_names, member_start, members
@@ -45,7 +45,7 @@ class KerasArchive(Format):
     def open(self, path: Path) -> Hdf5Tensors:
         """List the weights by their logical names; `read_archive` and `weights_in` say what is raised."""
         tree = read_archive(path)
-        weights = in_order(weights_in(tree), _config(path))
+        weights = in_order(archived_weights(path, tree), _config(path))
         return Hdf5Tensors(tree, {name: weight.path for name, weight in weights.items()})
 
     def save(self, tensors: Mapping[str, Tensor], path: Path, overwrite: bool, how: Writing = PLAIN) -> None:
@@ -58,7 +58,8 @@ class KerasArchive(Format):
         like = like_of(path, how)
         if not is_archive(like):
             raise PlanError(f"{like} is no .keras archive: {path} is written as an edited copy of one (`like`)")
-        copy = edited(read_archive(like), tensors, how)
+        tree = read_archive(like)
+        copy = edited(tree, archived_weights(like, tree), tensors, how)
         for old, new in copy.renamed.items():
             raise PlanError(f"{like}: its configuration names the layer {old} too, so it cannot be {new}")
         with writing(path) as (_, weights):
@@ -105,6 +106,15 @@ def read_archive(path: Path) -> Tree:
     return walk(Hdf5Source(path, info.file_size, 0, stamp_of(path), unpacked))
 
 
+def archived_weights(path: Path, tree: Tree) -> dict[str, Weight]:
+    """Return the weights of an archive by their logical names, those of its layers where the weights have none.
+
+    Raises:
+        FormatError: two weights have one name.
+    """
+    return weights_in(tree, layer_names(tree, _config(path)))
+
+
 def _config(path: Path) -> bytes:
     """Return the model's configuration, or nothing if it is missing, damaged or too large."""
     info = members(path).get(CONFIG)
@@ -124,35 +134,3 @@ def _copy_archive(like: Path, file: BinaryIO, weights: BinaryIO) -> None:
             with out.open(new, "w", force_zip64=True) as member:
                 for piece in pieces:
                     member.write(piece)
-
-
-def in_order(weights: Mapping[str, Weight], config: bytes) -> dict[str, Weight]:
-    """Return weights in the order in which a configuration names their layers; as they are where it names none.
-
-    Nothing is made of what the configuration says, and what is no JSON says nothing.
-    """
-    places: dict[str, int] = {}
-    for name in _names(config):
-        places.setdefault(name, len(places))
-
-    def key(name: str) -> list[int]:
-        return [places.get(scope.name, len(places)) for scope in weights[name].scopes]
-
-    return {name: weights[name] for name in sorted(weights, key=key)}
-
-
-def _names(config: bytes) -> Iterator[str]:
-    """Yield the names of the layers, each before those of the layers within."""
-    try:
-        todo = [json.loads(config)]
-    except (ValueError, RecursionError):
-        return
-    while todo:
-        value = todo.pop()
-        if isinstance(value, dict):
-            own = value.get("config")
-            if isinstance(own, dict) and isinstance(own.get("name"), str):
-                yield own["name"]
-            todo += reversed(value.values())
-        elif isinstance(value, list):
-            todo += reversed(value)

@@ -11,7 +11,7 @@ from ckpttool.core.tensors import Tensor
 from ckpttool.formats.format import Writing
 from ckpttool.formats.hdf5.tree import Tree
 from ckpttool.formats.hdf5.values import MARK
-from ckpttool.formats.keras.names import Weight, weights_in
+from ckpttool.formats.keras.names import Weight
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ def like_of(path: Path, how: Writing) -> Path:
     return like
 
 
-def edited(tree: Tree, tensors: Mapping[str, Tensor], how: Writing) -> EditedCopy:
-    """Put tensors into the places of a Keras 3 file that have their names.
+def edited(tree: Tree, weights: Mapping[str, Weight], tensors: Mapping[str, Tensor], how: Writing) -> EditedCopy:
+    """Put tensors into the places of the weights of a Keras 3 file that have their names.
 
     An optimizer's state and a random generator's stay as they are in it. Where tensors were renamed since they were
     read from it, its layers are renamed.
@@ -56,7 +56,6 @@ def edited(tree: Tree, tensors: Mapping[str, Tensor], how: Writing) -> EditedCop
         raise FormatError(f"{tree.path}: {tree.opaque[0]} is an attribute that holds neither numbers nor texts")
     for path, what in tree.odd.items():
         raise FormatError(f"{tree.path}: {path} holds {what}, which cannot be copied")
-    weights = weights_in(tree)
     origins = how.origins if tree.path == how.source else {}
     placed = {origins.get(name, name): name for name in tensors}
     if homeless := [name for old, name in placed.items() if old not in weights]:

@@ -8,7 +8,7 @@ attribute (`my_block/proj` with the name `dense_2`). Keras 2.13 to 2.15 wrote th
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from ckpttool.core.errors import FormatError
@@ -90,19 +90,22 @@ def is_numbered(tree: Tree) -> bool:
     return bool(members) and all(path.rpartition("/")[2].isdigit() for path in members)
 
 
-def weights_in(tree: Tree) -> dict[str, Weight]:
+def weights_in(tree: Tree, names: Mapping[str, str] | None = None) -> dict[str, Weight]:
     """Return the weights of a Keras 3 file by their logical names; the rest of its datasets are training state.
+
+    `names` has those of layers, by the groups of their own weights, that the file itself does not name.
 
     Raises:
         FormatError: two weights have one name.
     """
+    names = names or {}
     counts = Counter(path.rpartition("/")[0] for path in tree.tensors)
     weights: dict[str, Weight] = {}
-    for path in sorted(tree.tensors, key=_counted):
+    for path in sorted(tree.tensors, key=counted):
         *groups, holder, number = ["", *path.split("/")] if "/" not in path else path.split("/")
         if holder != HOLDER or set(groups) & set(TRAINING_STATE) or groups[:1] == list(ROOT_STATE):
             continue
-        weight = Weight(path, tuple(_scopes(tree, groups)), _own_name(tree, groups, number, counts))
+        weight = Weight(path, tuple(_scopes(tree, groups, names)), _own_name(tree, groups, number, counts, names))
         if weight.name in weights:
             other = weights[weight.name].path
             raise FormatError(f"{tree.path}: {other} and {weight.path} would both be named {weight.name}")
@@ -110,28 +113,33 @@ def weights_in(tree: Tree) -> dict[str, Weight]:
     return weights
 
 
-def _counted(path: str) -> list[tuple[int, str]]:
+def counted(path: str) -> list[tuple[int, str]]:
     """Return a key that sorts the layers of a class as they were made: `layers/dense_2` before `layers/dense_10`."""
     return [(int(part) if part.isdecimal() else -1, part) for part in re.split(r"(\d+)", path)]
 
 
-def _scopes(tree: Tree, groups: list[str]) -> Iterator[Scope]:
+def _scopes(tree: Tree, groups: list[str], names: Mapping[str, str]) -> Iterator[Scope]:
     """Yield the layers on the way to a weight; groups that only hold layers are none."""
     for depth in range(1, len(groups) + 1):
         group = _holder(groups[:depth])
         if group in tree.attributes:
-            yield Scope(group, text_of(tree.attributes[group].get("name", groups[depth - 1])))
+            yield Scope(group, _layer_name(tree, group, names) or groups[depth - 1])
 
 
-def _own_name(tree: Tree, groups: list[str], number: str, counts: Counter[str]) -> str:
+def _layer_name(tree: Tree, group: str, names: Mapping[str, str]) -> str:
+    """Return the name of the layer whose own weights are in a group; nothing where it has none."""
+    return text_of(tree.attributes[group].get("name", names.get(group, "")))
+
+
+def _own_name(tree: Tree, groups: list[str], number: str, counts: Counter[str], names: Mapping[str, str]) -> str:
     """Return what a numbered weight is called in its layer's class; the number where the class is not known.
 
     The class is in the layer's key and, where it is an attribute of another layer, in its name.
     """
     count = counts[_holder(groups)]
-    kinds = [_unnumbered(groups[-1])] if groups else []
+    kinds = [unnumbered(groups[-1]).lstrip("_")] if groups else []
     if groups and _holder(groups[:-1]) in tree.attributes:
-        kinds.append(_unnumbered(text_of(tree.attributes[_holder(groups)].get("name", ""))))
+        kinds.append(unnumbered(_layer_name(tree, _holder(groups), names)))
     for kind in kinds:
         order = WHOLE.get(kind, {}).get(count) or ORDER.get(kind, ())
         if number.isdigit() and int(number) < len(order) and count <= len(order):
@@ -139,7 +147,8 @@ def _own_name(tree: Tree, groups: list[str], number: str, counts: Counter[str]) 
     return number
 
 
-def _unnumbered(name: str) -> str:
+def unnumbered(name: str) -> str:
+    """Return a key without the number at its end: `dense` of `dense_2`."""
     return re.sub(r"_\d+$", "", name)
 
 

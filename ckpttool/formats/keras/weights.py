@@ -14,10 +14,10 @@ from ckpttool.formats.format import PLAIN, Format, Writing
 from ckpttool.formats.hdf5.source import is_hdf5
 from ckpttool.formats.hdf5.tree import Hdf5Tensors, Tree, read_tree
 from ckpttool.formats.hdf5.writer import compare, write_tree
-from ckpttool.formats.keras.archive import is_archive, read_archive
+from ckpttool.formats.keras.archive import archived_weights, is_archive, read_archive
 from ckpttool.formats.keras.copy import edited, like_of
 from ckpttool.formats.keras.legacy import legacy_root
-from ckpttool.formats.keras.names import is_numbered, weights_in
+from ckpttool.formats.keras.names import Weight, is_numbered, weights_in
 from ckpttool.formats.writing.files import refuse_existing, replacing
 from ckpttool.remote import sparse_files
 
@@ -48,7 +48,7 @@ class KerasWeights(Format):
     def save(self, tensors: Mapping[str, Tensor], path: Path, overwrite: bool, how: Writing = PLAIN) -> None:
         """Write an edited copy of a file of weights or an archive, and read it again; `edited` says what is raised."""
         refuse_existing([path], overwrite)
-        copy = edited(_model(like_of(path, how)), tensors, how)
+        copy = edited(*_model(like_of(path, how)), tensors, how)
         sums: dict[str, int] = {}
         with replacing(path, partial(self._check, tensors, copy.tensors, sums)) as file:
             sums.update(write_tree(file, copy.tensors, copy.attributes))
@@ -73,16 +73,18 @@ def _read(path: Path) -> Tree:
     return read_shards(path) if is_map(path) else read_tree(path)
 
 
-def _model(path: Path) -> Tree:
-    """Return what a file holds that is to be copied.
+def _model(path: Path) -> tuple[Tree, dict[str, Weight]]:
+    """Return what a file holds that is to be copied, and the weights among it.
 
     Raises:
         PlanError: it is not a file of Keras 3.
     """
     if is_archive(path):
-        return read_archive(path)
+        tree = read_archive(path)
+        return tree, archived_weights(path, tree)
     if _is_weights(path):
-        return _read(path)
+        tree = _read(path)
+        return tree, weights_in(tree)
     raise PlanError(f"{path} is no file of Keras 3: the output is an edited copy of one (`like`)")
 
 

@@ -1,0 +1,134 @@
+"""What a model's configuration says of its layers: their order, and in Keras 2, whose weights have none, their names.
+
+A configuration could make code run where it is deserialised. Here only its names and classes are read.
+
+Keras 2 (saving_lib.py) puts a container's layers below a key made of their class and a number; they are in the order in
+which the configuration lists them. What a wrapper or a recurrent layer holds has a key of its own.
+"""
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ckpttool.formats.hdf5.tree import Tree
+from ckpttool.formats.keras.names import HOLDER, Weight, counted, unnumbered
+
+CONTAINERS = ("layers", "_layer_checkpoint_dependencies")
+"""The groups in which Keras 2 has put a model's layers."""
+ATTENTION = {
+    "_query_dense": "query",
+    "_key_dense": "key",
+    "_value_dense": "value",
+    "_output_dense": "attention_output",
+}
+"""The layers of multi-head attention, and what Keras 3 calls them."""
+CELLS = ("lstm", "gru", "simple_rnn")
+"""The layers with a cell that is called after them."""
+
+
+def parsed(config: bytes) -> Any:
+    """Return what a configuration holds; nothing where it is no JSON."""
+    try:
+        return json.loads(config)
+    except (ValueError, RecursionError):
+        return None
+
+
+def in_order(weights: Mapping[str, Weight], config: bytes) -> dict[str, Weight]:
+    """Return weights in the order in which a configuration names their layers; as they are where it names none."""
+    places: dict[str, int] = {}
+    for name in _names(parsed(config)):
+        places.setdefault(name, len(places))
+
+    def key(name: str) -> list[int]:
+        return [places.get(scope.name, len(places)) for scope in weights[name].scopes]
+
+    return {name: weights[name] for name in sorted(weights, key=key)}
+
+
+def _names(config: Any) -> Iterator[str]:
+    """Yield the names of the layers, each before those of the layers within."""
+    todo = [config]
+    while todo:
+        value = todo.pop()
+        if isinstance(value, dict):
+            if name := _name(value):
+                yield name
+            todo += reversed(value.values())
+        elif isinstance(value, list):
+            todo += reversed(value)
+
+
+def layer_names(tree: Tree, config: bytes) -> dict[str, str]:
+    """Return the names of the layers of a tree that has none, by the groups of their own weights."""
+    if any("name" in tree.attributes[group] for group in tree.groups if _is_holder(group)):
+        return {}
+    return dict(_of_layer(set(tree.groups), parsed(config), "", 0))
+
+
+def _of_layer(groups: set[str], config: Any, group: str, depth: int) -> Iterator[tuple[str, str]]:
+    """Yield the names of the layers within one: a model's, a wrapper's, an attention's, a recurrent layer's cell."""
+    own = config.get("config") if isinstance(config, dict) else None
+    if not isinstance(own, dict) or depth > 64:
+        return
+    path, kind = f"{group}/" if group else "", _kind(config)
+    if isinstance(own.get("layers"), list):
+        for key, layer in _keyed(groups, own["layers"], path):
+            yield from _named(groups, layer, key, _name(layer), depth)
+    if isinstance(inner := own.get("layer"), dict):
+        name = _name(inner)
+        yield from _named(groups, inner, f"{path}layer", name, depth)
+        for side in ("forward", "backward"):
+            yield from _named(groups, inner, f"{path}{side}_layer", f"{side}_{name}", depth)
+    if isinstance(cell := own.get("cell"), dict):
+        yield from _named(groups, cell, f"{path}cell", _name(cell), depth)
+    elif kind in CELLS:
+        yield from _named(groups, None, f"{path}cell", f"{kind}_cell", depth)
+    for key, name in ATTENTION.items() if kind == "multi_head_attention" else ():
+        yield from _named(groups, None, f"{path}{key}", name, depth)
+
+
+def _named(groups: set[str], config: Any, group: str, name: str | None, depth: int) -> Iterator[tuple[str, str]]:
+    """Yield a layer's name, where it is in the file, and those within it."""
+    if f"{group}/{HOLDER}" in groups and name:
+        yield f"{group}/{HOLDER}", name
+        yield from _of_layer(groups, config, group, depth + 1)
+
+
+def _keyed(groups: set[str], layers: list[Any], path: str) -> Iterator[tuple[str, Any]]:
+    """Yield the group of each of a container's layers, class by class, where there are as many as are listed."""
+    listed = defaultdict(list)
+    for layer in layers:
+        listed[_kind(layer)].append(layer)
+    for container in CONTAINERS:
+        start, found = f"{path}{container}/", defaultdict(list)
+        for group in groups:
+            if group.startswith(start) and group.count("/") == start.count("/") + 1 and _is_holder(group):
+                key = group.removesuffix(f"/{HOLDER}")
+                found[unnumbered(key.removeprefix(start))].append(key)
+        for kind, keys in found.items():
+            if len(keys) == len(listed.get(kind, ())):
+                yield from zip(sorted(keys, key=counted), listed[kind], strict=True)
+
+
+def _kind(layer: Any) -> str:
+    """Return the key that Keras makes of a layer's class.
+
+    >>> _kind({"class_name": "GlobalAveragePooling2D"}), _kind({"class_name": "Custom>MyBlock"}), _kind({})
+    ('global_average_pooling2d', 'my_block', '')
+    """
+    name = layer.get("class_name") if isinstance(layer, dict) else None
+    word = re.sub(r"\W+", "", name.rpartition(">")[2]) if isinstance(name, str) else ""
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", word)).lower()
+
+
+def _name(layer: Any) -> str | None:
+    own = layer.get("config") if isinstance(layer, dict) else None
+    name = own.get("name") if isinstance(own, dict) else None
+    return name if isinstance(name, str) and name else None
+
+
+def _is_holder(group: str) -> bool:
+    return group.rpartition("/")[2] == HOLDER
