@@ -27,7 +27,7 @@ _SLOTS = re.compile(
     r"|accumulator|linear|accum_grad|accum_var|accumulated_grad|accumulated_delta_var"
     r"|adam_m|adam_v|biased|local_step)(_\d+)?"
 )
-_OPTIMIZER = re.compile(r"_?(\w*optimizer)(_\d+)?", re.IGNORECASE)
+_OPTIMIZER = re.compile(r"_?(\w*optimizer|(\w*_)?opt(im)?)(_\d+)?", re.IGNORECASE)
 _HYPERPARAMETER = re.compile(
     r"(.*/)?(?i:Adam|AdamW|Adamax|Nadam|SGD|RMSprop|Adagrad|Adadelta|Ftrl|Lion|LAMB)(_\d+)?"
     r"/(beta_1|beta_2|epsilon|learning_rate|lr|decay|momentum|rho)|learning_rate"

@@ -20,6 +20,7 @@ from ckpttool.graph.ops import PLACEHOLDERS
 from ckpttool.graph.rewrite.any_rows import built_for
 from ckpttool.graph.rewrite.feeding import feeding
 from ckpttool.graph.rewrite.inference import Inference, in_inference
+from ckpttool.graph.rewrite.whole_rows import with_whole_rows
 from ckpttool.graph.roles.comparisons import comparison_kind
 from ckpttool.graph.roles.resolve import ROLES, Roles, find_roles
 from ckpttool.model.model import Model
@@ -51,6 +52,8 @@ class Bound:
     def of(cls, model: Model, roles: Mapping[str, Any] | None = None, needed: Collection[str] = ROLES) -> Self:
         """Find the roles of a model's graph; `roles` names some, those in `needed` must not be ambiguous.
 
+        Of several towers the first one is meant, which is fed all rows, unless a training op is given that runs all.
+
         Raises:
             UnknownName: a name in `roles` is not in the graph.
             GraphError: a needed role is ambiguous.
@@ -59,7 +62,9 @@ class Bound:
         fed = feeding(model.graph, given.get("inputs", ()), given.get("labels"), as_built="training_op" in given)
         own = fed.roles(given)
         found = find_roles(fed.graph, needed, **own)
-        return cls(replace(model, graph=fed.graph), found, given=own, notes=fed.notes)
+        tops = [name for name in (found.loss, found.logits, found.accuracy) if name]
+        graph = fed.graph if "training_op" in given else with_whole_rows(fed.graph, tops)
+        return cls(replace(model, graph=graph), found, given=own, notes=fed.notes)
 
     def with_training_rows(self, data: str | Path, held_out: HeldOut, features: str | None) -> Self:
         """Open the rows to train on and those to validate on; `features` describes records.

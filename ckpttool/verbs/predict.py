@@ -24,6 +24,7 @@ from ckpttool.graph.contents.class_names import class_names
 from ckpttool.graph.contents.named import tensor_named
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.rewrite.feeding import feeding
+from ckpttool.graph.rewrite.whole_rows import with_whole_rows
 from ckpttool.graph.roles.resolve import Roles, find_roles
 from ckpttool.graph.roles.served import Result, result_of
 from ckpttool.model.model import Model
@@ -104,9 +105,10 @@ def predict(
     path, asked = Path(output), roles or {}
     check_output(path, overwrite)
     fed = feeding(model.graph, asked.get("inputs", ()), asked.get("labels"), [tensor] if tensor else ())
-    graph, model = fed.graph, replace(model, graph=fed.graph)
-    known = find_roles(graph, needed=(), **fed.roles(asked))
-    result = _result(graph, known, tensor)
+    known = find_roles(fed.graph, needed=(), **fed.roles(asked))
+    result = _result(fed.graph, known, tensor)
+    graph = with_whole_rows(fed.graph, [result.tensor])
+    model = replace(model, graph=graph)
     given = {"inputs": result.inputs, **fed.roles(asked), "logits": result.tensor}
     of_result = find_roles(graph, needed=("training",), **given)
     below = graph.ancestors(TensorRef.parse(result.tensor).op)

@@ -1,5 +1,6 @@
 """One network in several towers, as for several devices: shared variables, and a part of the rows for each."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,17 @@ def test_one_tower_is_kept_and_takes_all_rows(folder: Path, run: Run, model: str
 def test_a_head_on_one_tower_is_trained_with_all_rows(folder: Path, run: Run) -> None:
     run("ckpttool reuse model --layers hidden --head 'top = dense(3)' -o headed")
     run("ckpttool finetune headed --data data.npz --epochs 30 --optimizer 'adam(0.05)' -o tuned")
+    assert predicted(folder, run, "tuned").shape == (ROWS, 3)
+
+
+def test_the_model_itself_is_used_as_one_tower(folder: Path, run: Run) -> None:
+    logits, labels = np.load(folder / "model_logits.npy"), rows_of(folder)["y_test"]
+    shifted = logits - logits.max(1, keepdims=True)
+    losses = np.log(np.exp(shifted).sum(1)) - shifted[np.arange(ROWS), labels]
+    found = json.loads(run("ckpttool evaluate model --data data.npz --split test --json"))
+    assert found["loss"] == pytest.approx(losses.mean(), abs=1e-5)
+    assert np.allclose(predicted(folder, run, "model"), logits, atol=1e-5)
+    run("ckpttool finetune model --data data.npz --epochs 2 --freeze hidden --cache -o tuned")
     assert predicted(folder, run, "tuned").shape == (ROWS, 3)
 
 

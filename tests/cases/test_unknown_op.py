@@ -76,3 +76,24 @@ def test_what_is_advised_works(folder: Path, run: Run) -> None:
         assert np.allclose(rows["outputs"], np.load(folder / "logits.npy"), atol=1e-5)
     run("ckpttool reuse bare.ckpt --layers hidden --head 'top = dense(3)' -o new.ckpt")
     run("ckpttool finetune new.ckpt --data data.npz --epochs 2 -o tuned.ckpt")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "finetune model.ckpt --data data.npz --epochs 2 -o tuned.ckpt",
+        "evaluate model.ckpt --data data.npz",
+        "predict model.ckpt --data data.npz -o rows.npz",
+        "cache model.ckpt --data data.npz --freeze hidden",
+        "reuse model.ckpt --layers hidden --head 'top = dense(3)' -o new.ckpt",
+    ],
+    ids=lambda command: command.split()[0],
+)
+def test_what_is_advised_works_in_the_command_itself(folder: Path, run: Run, command: str) -> None:
+    run(f"ckpttool {command} --inputs augment/ImageProjectiveTransform:0")
+
+
+def test_a_training_op_that_needs_one_is_left_for_an_optimizer(folder: Path, run: Run) -> None:
+    options = "--inputs augment/ImageProjectiveTransform:0 --train-op train -o new.ckpt"
+    refusal = run(f"ckpttool finetune model.ckpt --data data.npz {options}", exit_code=2)
+    assert "HorovodAllreduce" in refusal and "train with an --optimizer instead of --train-op" in refusal

@@ -82,6 +82,13 @@ def compared_logits(graph: Graph) -> list[str]:
     return [roles.logits] if roles.logits else first_tower(graph, _Resolver(graph, (), {}).compared)
 
 
+@cached
+def has_towers(graph: Graph) -> bool:
+    """Say whether a graph's losses compare the same tensor of several towers."""
+    compared = _Resolver(graph, (), {}).compared
+    return len(first_tower(graph, compared)) < len(compared)
+
+
 class _Resolver:
     """One search: each role is found once, and the others may lean on it."""
 
@@ -144,6 +151,7 @@ class _Resolver:
         names = list(dict.fromkeys(find()))
         if len(names) > 1:
             names = [name for name in names if TensorRef.parse(name).op in self.important] or names
+        names = names if role == "training_op" else first_tower(self.graph, names)
         if len(names) > 1 and role in self.needed:
             found = with_layers(self.graph, names) if role == "training_op" else listed(names)
             problem = f"several ops could be the {role.replace('_', ' ')}: {found}; specify `{role}`"
@@ -185,7 +193,7 @@ class _Resolver:
     @property
     def compared(self) -> list[str]:
         """What each of the losses compares with labels."""
-        losses = [self.loss] if self.loss else self._losses
+        losses = [self.loss] if "loss" in self.given and self.loss else self._losses
         pairs = (pair for loss in losses for pair in comparisons(self.graph, TensorRef.parse(loss).op))
         return list(dict.fromkeys(str(pair.logits) for pair in pairs))
 

@@ -15,7 +15,7 @@ from ckpttool.graph.rewrite.draft import free_name
 from ckpttool.graph.roles import placeholders
 from ckpttool.graph.roles.comparisons import beside_rows
 from ckpttool.graph.roles.ends import ends
-from ckpttool.graph.roles.resolve import certain_roles, compared_logits
+from ckpttool.graph.roles.resolve import certain_roles, compared_logits, has_towers
 
 Named = Mapping[str, str]
 
@@ -68,7 +68,7 @@ def _outputs(graph: Graph, given: Sequence[str], signed: Signature | None) -> tu
         return _tensors(graph, signed.outputs), f"of the signature {signed.name}"
     logits = compared_logits(graph)
     if len(logits) == 1:
-        return {"logits": logits[0]}, "the logits" if certain_roles(graph).logits else "the logits of the first tower"
+        return {"logits": logits[0]}, "the logits of the first tower" if has_towers(graph) else "the logits"
     if logits:
         return _named(logits), "what the loss compares with labels"
     result = result_of(graph, "outputs")
