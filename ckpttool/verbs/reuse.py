@@ -171,8 +171,10 @@ def _with_head(
     put = HeadPlacement(output, scope.strip("/") if within else "", labels, training)
     graph = with_head(trunk, put, parse(head), objective, seed)
     frozen_names = chosen_weights(graph, frozen) if frozen else []
+    rewritten: Sequence[str] = ()
     if frozen_names:
-        graph = Frozen.of(graph, frozen_names, [LOSS]).applied()
+        still = Frozen.of(graph, frozen_names, [LOSS])
+        graph, rewritten = still.applied(), still.notes
     trained = [variable.op for variable in variables(graph).values() if variable.trainable]
     graph = with_training(importable(graph), LOSS, trained, recipe, seed)
     held = stored_tensors(graph)
@@ -185,7 +187,7 @@ def _with_head(
     below = model.graph.ancestors(TensorRef.parse(output).op)
     outputs = {layer.name: layer.output for layer in layers(model.graph)}
     left = [name for name, tensor in outputs.items() if tensor and TensorRef.parse(tensor).op not in below]
-    notes = list(place.fed.notes)
+    notes = [*place.fed.notes, *rewritten]
     notes += [f"cut off above {top.name}, though chosen: {', '.join(cut)}"] if cut else []
     notes += [f"left behind with the old loss, training op and slots: {', '.join(left)}"] if left else []
     return ReusePlan(model, graph, {name: name for name in kept}, frozen_names, seed, tuple(notes))

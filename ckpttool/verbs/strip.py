@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, replace
 
 from ckpttool.graph.core import Graph
 from ckpttool.graph.rewrite.importable import importable
+from ckpttool.graph.rewrite.inference import left_for_training
 from ckpttool.graph.rewrite.savers import with_saver
 from ckpttool.graph.rewrite.serving import Serving, serving_part
 from ckpttool.graph.roles.resolve import Roles, certain_roles, find_roles, with_roles
@@ -40,7 +41,8 @@ def plan_strip(model: Model, inputs: Sequence[str] = (), outputs: Sequence[str] 
     """
     found = serving_part(model.graph, inputs, outputs, training=True)
     graph = with_roles(with_saver(importable(found.part)), _roles(model.graph, found))
-    return StripPlan(model, graph, keys_of(model, graph), found.served, found.notes)
+    remarks = (*found.notes, *left_for_training(found.part, found.served.outputs.values()))
+    return StripPlan(model, graph, keys_of(model, graph), found.served, remarks)
 
 
 def _roles(graph: Graph, found: Serving) -> Roles:

@@ -39,7 +39,13 @@ class Average:
 @cached
 def averages(graph: Graph) -> Sequence[Average]:
     """Return the moving averages of a graph, in the order of the ops that move them; one variable may have several."""
-    return _Reader(graph).read()
+    return _Reader(graph).read() if is_sound(graph) else []
+
+
+@cached
+def is_sound(graph: Graph) -> bool:
+    """Say whether all that the ops of a graph read is there."""
+    return not any(True for _ in graph.problems())
 
 
 def forms(graph: Graph, ref: TensorRef) -> list[TensorRef]:

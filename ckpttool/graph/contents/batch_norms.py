@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from ckpttool.core.names import layer_of
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
-from ckpttool.graph.contents.averages import Average, averages, forms
+from ckpttool.graph.contents.averages import Average, averages, forms, is_sound
 from ckpttool.graph.contents.constants import numbers
 from ckpttool.graph.contents.variable_ops import variable_behind
 from ckpttool.graph.contents.variables import Variable, variables
@@ -52,13 +52,33 @@ class BatchNorm:
 @cached
 def batch_norms(graph: Graph) -> Sequence[BatchNorm]:
     """Return the batch normalisations of a graph that are built for training, in graph order."""
-    return list(_Search(graph).found())
+    return list(_Search(graph).found()) if is_sound(graph) else []
 
 
-def mixes_rows(node: NodeDef) -> bool:
-    """Say whether an op normalises by the batch that it sees; TensorFlow's default for `is_training` is True."""
+def mixes_rows(node: NodeDef, nodes: Mapping[str, NodeDef]) -> bool:
+    """Say whether an op normalises by the batch that it sees; `nodes` are those of its graph or function.
+
+    TensorFlow's default for `is_training` is True. Keras computes layer normalisation by such an op, too: the rows are
+    channels then.
+    """
     trains = node.attr["is_training"].b if "is_training" in node.attr else True
-    return node.op.startswith("FusedBatchNorm") and not node.op.startswith("FusedBatchNormGrad") and trains
+    if not node.op.startswith("FusedBatchNorm") or node.op.startswith("FusedBatchNormGrad") or not trains:
+        return False
+    if len(node.input) < 5:
+        return True
+    inputs = nodes.get(_op(node.input[0]))
+    layout = node.attr["data_format"].s if "data_format" in node.attr else b"NHWC"
+    if layout != b"NCHW" or inputs is None or inputs.op != "Reshape" or len(inputs.input) != 2:
+        return True
+    shape = nodes.get(_op(inputs.input[1]))
+    first = nodes.get(_op(shape.input[0])) if shape is not None and shape.op == "Pack" else shape
+    sizes = numbers(first) if first is not None else None
+    return sizes is None or sizes.size == 0 or int(sizes.reshape(-1)[0]) != 1
+
+
+def _op(text: str) -> str:
+    """Return the op that an input's text names, in a graph (`op:1`) or in a function (`op:output:0`)."""
+    return text.partition(":")[0]
 
 
 class _Search:
@@ -71,7 +91,7 @@ class _Search:
 
     def found(self) -> Iterator[BatchNorm]:
         nodes = self.graph.nodes
-        fused = [name for name, node in nodes.items() if mixes_rows(node) and not self._is_of_rows(name)]
+        fused = [name for name, node in nodes.items() if mixes_rows(node, nodes)]
         roots = [name for name, node in nodes.items() if node.op in _ROOTS]
         if not fused and not roots:
             return
@@ -86,16 +106,6 @@ class _Search:
                 factors = [ref for each in self.graph.consumers[name] for ref in self.graph.inputs(each)]
                 yield self._norm(name, *moments, self._scale(factors))
 
-    def _is_of_rows(self, name: str) -> bool:
-        """Say whether a fused op normalises each row by itself: so Keras computes its layer normalisation."""
-        node, (inputs, *_) = self.graph.nodes[name], self.graph.inputs(name)
-        if node.attr["data_format"].s != b"NCHW" or self.graph.nodes[inputs.op].op != "Reshape":
-            return False
-        shape = self.graph.nodes[self.graph.inputs(inputs.op)[1].op]
-        first = self.graph.nodes[self.graph.inputs(shape.name)[0].op] if shape.op == "Pack" else shape
-        sizes = numbers(first)
-        return sizes is not None and sizes.size > 0 and int(sizes.reshape(-1)[0]) == 1
-
     def _scale(self, factors: Sequence[TensorRef]) -> Variable | None:
         """Return gamma or beta: a trainable variable among what a normalisation scales and shifts by."""
         behind = [variable_behind(self.graph, each) for ref in factors for each in forms(self.graph, ref)]
@@ -104,7 +114,7 @@ class _Search:
 
     def _moments(self, root: str) -> tuple[TensorRef, TensorRef] | None:
         """Return the mean and the variance of a batch that a root is taken of, once an epsilon is added."""
-        below = self.graph.inputs(root)[0]
+        below = next(iter(self.graph.inputs(root)), TensorRef(root, 0))
         terms = self.graph.inputs(below.op) if self.graph.nodes[below.op].op in {"Add", "AddV2"} else [below]
         for term in terms:
             variance = forms(self.graph, term)[-1]
@@ -132,7 +142,7 @@ class _Search:
         return next((ref for ref in means if self._is_over_rows(ref.op)), None)
 
     def _is_over_rows(self, name: str) -> bool:
-        if self.graph.nodes[name].op != "Mean":
+        if self.graph.nodes[name].op != "Mean" or len(self.graph.inputs(name)) != 2:
             return False
         axes = numbers(self.graph.nodes[self.graph.inputs(name)[1].op])
         return axes is not None and 0 in axes

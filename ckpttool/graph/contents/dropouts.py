@@ -7,6 +7,7 @@ channels, rows, layers); it multiplies what is scaled up by as much as is left o
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from ckpttool.graph.contents.averages import is_sound
 from ckpttool.graph.contents.constants import single_number
 from ckpttool.graph.contents.variable_ops import is_variable
 from ckpttool.graph.core import Graph, TensorRef, cached
@@ -37,6 +38,8 @@ class Dropout:
 @cached
 def dropouts(graph: Graph) -> Sequence[Dropout]:
     """Return the dropouts of a graph, in graph order."""
+    if not is_sound(graph):
+        return []
     draws = [name for name, node in graph.nodes.items() if node.op in RANDOM and "Uniform" in node.op]
     found = {each.output: replace(each, name=_scope(each, name)) for name in draws for each in _of_draw(graph, name)}
     return list(found.values())
@@ -59,7 +62,7 @@ def _of_draw(graph: Graph, draw: str) -> Iterator[Dropout]:
         filled = {name for _, name in readers_of if graph.nodes[name].op == "Sub"}  # `1 - mask` fills what is left out
         for mask, name in readers_of:
             others = [ref for ref in graph.inputs(name) if ref != mask]
-            if graph.nodes[name].op == "Mul" and others[0].op not in filled:
+            if graph.nodes[name].op == "Mul" and len(others) == 1 and others[0].op not in filled:
                 yield _alpha(graph, name, others[0], filled) if filled else _dropout(graph, name, others[0], setting)
             elif graph.nodes[name].op in SELECTS and (kept := _selected(graph, others)) is not None:
                 yield _dropout(graph, name, kept, setting)
@@ -130,14 +133,14 @@ def _selected(graph: Graph, branches: Sequence[TensorRef]) -> TensorRef | None:
 
 def _is_zeros(graph: Graph, ref: TensorRef) -> bool:
     node = graph.nodes[ref.op]
-    if node.op == "Fill":
+    if node.op == "Fill" and len(graph.inputs(ref.op)) == 2:
         node = graph.nodes[graph.inputs(ref.op)[1].op]
     return node.op in SHAPED_LIKE or single_number(node) == 0
 
 
 def _unscaled(graph: Graph, ref: TensorRef) -> TensorRef | None:
     """Return what a tensor is a multiple of, by a setting; None where it is none."""
-    if graph.nodes[ref.op].op not in SCALES:
+    if graph.nodes[ref.op].op not in SCALES or len(graph.inputs(ref.op)) != 2:
         return None
     first, second = graph.inputs(ref.op)
     if _placeholders_of(graph, second) is not None:

@@ -1,6 +1,6 @@
 """Randomness: what makes tensors differ from run to run, or with the rows that share a batch."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from ckpttool.formats.wire.protos.graph_pb2 import FunctionDef, NodeDef
 from ckpttool.graph.contents.batch_norms import mixes_rows
@@ -20,9 +20,9 @@ class CalledFunctions:
             function.signature.name: function for function in graph.header.graph_def.library.function
         }
 
-    def nodes(self, node: NodeDef, truth: bool | None = None) -> list[NodeDef]:
-        """Return a node and all nodes of the functions that it calls; of a conditional only the branch of `truth`."""
-        nodes, seen = [node], set[str]()
+    def bodies_of(self, node: NodeDef, truth: bool | None = None) -> list[Mapping[str, NodeDef]]:
+        """Return the nodes of each function that a node calls, by name; of a conditional only the branch of `truth`."""
+        bodies, seen = list[Mapping[str, NodeDef]](), set[str]()
         todo = self._called(node)
         if node.op in CONDITIONALS and truth is not None:
             todo = [node.attr["then_branch" if truth else "else_branch"].func.name]
@@ -30,9 +30,13 @@ class CalledFunctions:
             name = todo.pop()
             if name in self.bodies and name not in seen:
                 seen.add(name)
-                nodes.extend(self.bodies[name].node_def)
+                bodies.append({inner.name: inner for inner in self.bodies[name].node_def})
                 todo.extend(called for inner in self.bodies[name].node_def for called in self._called(inner))
-        return nodes
+        return bodies
+
+    def nodes(self, node: NodeDef) -> list[NodeDef]:
+        """Return a node and all nodes of the functions that it calls."""
+        return [node, *(inner for body in self.bodies_of(node) for inner in body.values())]
 
     def _called(self, node: NodeDef) -> list[str]:
         return [node.op, *(function.name for attr in node.attr.values() for function in functions_in(attr))]
@@ -44,15 +48,17 @@ def disturbances(
     """Return what tensors depend on when `pinned` placeholders are False: random ops, and ops that mix rows.
 
     Conditionals (Switch and Merge, If, Select) whose predicate follows from that are followed in their taken branch.
-    An op of a function is named `call/op`.
+    Only ops of the flow count. An op of a function is named `call/op`.
     """
     needed = live_ops(flow, tensors, pinned)
     functions, random, mixing = CalledFunctions(graph), list[str](), list[str]()
-    for name in (name for name in graph.nodes if name in needed):
-        for node in functions.nodes(graph.nodes[name], needed[name]):
-            label = node.name if node.name == name else f"{name}/{node.name}"
-            random += [label] if node.op in RANDOM else []
-            mixing += [label] if mixes_rows(node) else []
+    for name in (name for name in flow.inputs if name in needed):
+        node = graph.nodes[name]
+        random += [name] if node.op in RANDOM else []
+        mixing += [name] if mixes_rows(node, graph.nodes) else []
+        for body in functions.bodies_of(node, needed[name]):
+            random += [f"{name}/{inner.name}" for inner in body.values() if inner.op in RANDOM]
+            mixing += [f"{name}/{inner.name}" for inner in body.values() if mixes_rows(inner, body)]
     return random, mixing
 
 

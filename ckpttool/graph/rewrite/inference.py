@@ -15,7 +15,7 @@ from ckpttool.graph.contents.dropouts import Dropout, dropouts
 from ckpttool.graph.contents.flow import Flow
 from ckpttool.graph.contents.variable_ops import written_variable
 from ckpttool.graph.core import Graph, TensorRef
-from ckpttool.graph.freezing.randomness import live_ops
+from ckpttool.graph.freezing.randomness import disturbances, live_ops
 from ckpttool.graph.rewrite.averaging import WAY_OUT, with_averages
 from ckpttool.graph.rewrite.draft import Draft, control_inputs
 from ckpttool.graph.rewrite.prune import needed, without_updates
@@ -33,6 +33,7 @@ class Inference:
     by_batch: tuple[str, ...] = ()
     still: tuple[str, ...] = ()
     switches: tuple[str, ...] = ()
+    random: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -51,14 +52,13 @@ class Inference:
     @property
     def notes(self) -> list[str]:
         """What was done, in a line; and what still uses its batch, for want of averages."""
-        parts = [_counted(self.batch_norms, "batch norm"), _counted(self.dropouts, "dropout")]
-        done = " and ".join(part for part in parts if part)
-        names = listed([*self.batch_norms, *self.dropouts])
-        notes = [f"{done}, built for training, rewritten to inference: {names}"] if done else []
+        notes = _said(self.batch_norms, self.dropouts, "rewritten to inference")
         if self.switches:
             notes.append(f"off, though the graph sets it: {listed(self.switches)}")
         if self.still:
             notes.append(f"read as they are, though training moves them first: {listed(self.still)}")
+        if self.random:
+            notes.append(f"random even so: {listed(self.random)}")
         if self.by_batch:
             notes.append(f"normalised by the batch even so, for want of moving averages: {listed(self.by_batch)}")
         return notes
@@ -80,7 +80,12 @@ def in_inference(graph: Graph, wanted: Iterable[str], fed: Iterable[str] = ()) -
     moved = {update for average in averages(graph) for update in average.updates} | _ranges(graph)
     moved &= run
     still = [op for name in rewritten.nodes if name in moved and (op := written_variable(rewritten, name))]
-    return replace(Inference.of(without_updates(rewritten, moved), norms, off, still), switches=tuple(switches))
+    result = without_updates(rewritten, moved)
+    flow = Flow(result, needed(result, wanted, stop))
+    random, mixing = disturbances(result, flow, wanted, mode_placeholders(result))
+    done = Inference.of(result, norms, off, still)
+    by_batch = _names([*done.by_batch, *(op for op in mixing if op not in {norm.op for norm in norms})])
+    return replace(done, switches=tuple(switches), random=tuple(random), by_batch=by_batch)
 
 
 def built_for_training(
@@ -94,6 +99,13 @@ def built_for_training(
     live = below & live_ops(flow, wanted, mode_placeholders(graph)).keys()
     live = {name for name in live if not flow.regions.get(name, "").startswith("switch ")}
     return [norm for norm in norms if norm.op in live], [each for each in dropouts(graph) if each.output.op in live]
+
+
+def left_for_training(graph: Graph, wanted: Iterable[str]) -> list[str]:
+    """Return what a user should know of a graph that goes on being trained: what computes as in training for good."""
+    norms, off = built_for_training(graph, wanted)
+    names = _names(norm.name for norm in norms), _names(dropout.name for dropout in off)
+    return _said(*names, "left so (fold, export-saved-model and predict rewrite them to inference)")
 
 
 def without_dropouts(graph: Graph, off: Collection[Dropout]) -> Graph:
@@ -129,6 +141,11 @@ def _ranges(graph: Graph) -> set[str]:
 
 def _names(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
+
+
+def _said(norms: Sequence[str], off: Sequence[str], what: str) -> list[str]:
+    counted = " and ".join(part for part in (_counted(norms, "batch norm"), _counted(off, "dropout")) if part)
+    return [f"{counted}, built for training, {what}: {listed([*norms, *off])}"] if counted else []
 
 
 def _counted(names: Sequence[str], noun: str) -> str:

@@ -124,7 +124,19 @@ def test_what_passes_a_dropout_that_scales_nothing_cannot_be_told() -> None:
     ids=["a choice of two", "noise", "a mask that depends on the rows"],
 )
 def test_other_randomness_is_no_dropout(build: Build) -> None:
-    assert dropouts(built(build)) == []
+    graph = built(build)
+    assert dropouts(graph) == []
+    assert in_inference(graph, ["logits:0"]).notes == ["random even so: random_uniform/RandomUniform"]
+
+
+def test_what_a_function_does_as_in_training_is_said() -> None:
+    def called(tf: Any, x: Any) -> Any:
+        function = tf.function(lambda rows: tf.nn.dropout(rows, RATE), autograph=False)
+        return function(x)
+
+    (note,) = in_inference(built(called), ["logits:0"]).notes
+    assert note.startswith("random even so: ")
+    assert note.endswith("Call/dropout/random_uniform/RandomUniform")
 
 
 def fused(tf: Any, x: Any, scope: str, *averages: str) -> Any:
