@@ -6,16 +6,15 @@ What an optimizer is called, and what it calls its slots, does not count: `AdamO
 
 from collections.abc import Collection, Mapping, Sequence
 
+from ckpttool.graph.contents.applied import applied, variable_of
 from ckpttool.graph.contents.dependence import Dependence
-from ckpttool.graph.core import Graph, TensorRef
+from ckpttool.graph.core import Graph
 from ckpttool.graph.ops import (
-    APPLY,
     POWERS,
     RESOURCE_UPDATES,
     SLOTS,
     UPDATES,
     VARIABLES,
-    WEIGHT_PASSES,
 )
 
 _ARITHMETIC = VARIABLES | frozenset(
@@ -26,8 +25,6 @@ _ARITHMETIC = VARIABLES | frozenset(
     }
 )
 """What an average is made of its variable with."""
-_POWER = frozenset({"Pow"})
-"""How Keras computes a power of its beta, which it keeps in a variable."""
 
 
 def applied_slots(graph: Graph) -> dict[str, str | None]:
@@ -36,27 +33,12 @@ def applied_slots(graph: Graph) -> dict[str, str | None]:
     Each has the op of that one; None belongs to what serves all, such as the powers of Adam's betas.
     """
     owners: dict[str, str | None] = {}
-    for name, node in graph.nodes.items():
-        if apply := APPLY.fullmatch(node.op):
-            slots, powers = SLOTS.get(apply["optimizer"], 0), POWERS.get(apply["optimizer"], 0)
-            behind = [_variable(graph, ref) for ref in graph.inputs(name)[: 1 + slots + powers]]
-            owners |= {op: None for op in behind[1 + slots :] if op is not None}
-            owners |= {op: behind[0] for op in behind[1 : 1 + slots] if op is not None}
+    for update in applied(graph):
+        slots, powers = SLOTS.get(update.optimizer, 0), POWERS.get(update.optimizer, 0)
+        behind = update.variables[: 1 + slots + powers]
+        owners |= {op: None for op in behind[1 + slots :] if op is not None}
+        owners |= {op: behind[0] for op in behind[1 : 1 + slots] if op is not None}
     return owners
-
-
-def _variable(graph: Graph, ref: TensorRef) -> str | None:
-    """Return the variable op that a tensor is the reference, handle or value of, also after an update of it."""
-    seen: set[str] = set()
-    while ref.op in graph.nodes and ref.op not in seen:
-        seen.add(ref.op)
-        op = graph.nodes[ref.op].op
-        if op in VARIABLES:
-            return ref.op
-        if not (op in WEIGHT_PASSES or op in _POWER or op in UPDATES) or not graph.inputs(ref.op):
-            return None
-        ref = graph.inputs(ref.op)[0]
-    return None
 
 
 def assigned_slots(
@@ -119,7 +101,7 @@ def _writers(graph: Graph, wanted: Collection[str], initial: Collection[str]) ->
     writers: dict[str, list[str]] = {}
     for name, node in graph.nodes.items():
         if (node.op in UPDATES or node.op in RESOURCE_UPDATES) and name not in initial and graph.inputs(name):
-            variable = _variable(graph, graph.inputs(name)[0])
+            variable = variable_of(graph, graph.inputs(name)[0])
             if variable is not None and variable in wanted:
                 writers.setdefault(variable, []).append(name)
     return writers

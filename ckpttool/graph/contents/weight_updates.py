@@ -1,10 +1,13 @@
 """Weight updates: the ops with which training changes what it trains, optimizers' own and those made of plain ops."""
 
+from collections.abc import Mapping
+
+from ckpttool.graph.contents.applied import applied
 from ckpttool.graph.contents.dependence import Dependence
 from ckpttool.graph.contents.variable_ops import written_variable
 from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.core import Graph, cached
-from ckpttool.graph.ops import APPLY, ASSIGNS, RESOURCE_UPDATES, UPDATES
+from ckpttool.graph.ops import ASSIGNS, RESOURCE_UPDATES, UPDATES
 
 
 @cached
@@ -13,16 +16,27 @@ def weight_updates(graph: Graph) -> frozenset[str]:
 
     What gives a first value, restores one or copies another variable's is none: nothing is trained with that.
     """
-    applied = {name for name, node in graph.nodes.items() if APPLY.fullmatch(node.op)}
+    updates = {each.op for each in applied(graph)}
     trained = {variable.op for variable in variables(graph).values() if variable.trainable}
     initial = {variable.assign for variable in variables(graph).values()}
     plain = [name for name, node in graph.nodes.items() if node.op in UPDATES or node.op in RESOURCE_UPDATES]
-    plain = [name for name in plain if name not in applied and name not in initial]
+    plain = [name for name in plain if name not in updates and name not in initial]
     written = {name: op for name in plain if (op := written_variable(graph, name)) in trained and op is not None}
     if not written:
-        return frozenset(applied)
+        return frozenset(updates)
     replaced = {name: op for name, op in written.items() if graph.nodes[name].op in ASSIGNS}
-    applied |= written.keys() - replaced.keys()  # what adds to a variable or subtracts from it
+    updates |= written.keys() - replaced.keys()  # what adds to a variable or subtracts from it
     dependence = Dependence.of(graph, sorted(set(replaced.values())))
     changed = (name for name, op in replaced.items() if dependence.has(dependence.values([name]), op))
-    return frozenset(applied.union(changed))
+    return frozenset(updates.union(changed))
+
+
+@cached
+def trained_by(graph: Graph) -> Mapping[str, frozenset[str]]:
+    """Return the variable ops that each of the weight updates trains."""
+    trained: dict[str, set[str]] = {}
+    for each in applied(graph):
+        trained.setdefault(each.op, set()).update(op for op in each.variables[:1] if op is not None)
+    for name in weight_updates(graph) - trained.keys():
+        trained[name] = {op for op in [written_variable(graph, name)] if op is not None}
+    return {name: frozenset(ops) for name, ops in trained.items()}

@@ -4,9 +4,8 @@ from collections.abc import Collection, Sequence
 
 from ckpttool.core.names import layer_of, listed
 from ckpttool.graph.contents.dependence import is_gradient
-from ckpttool.graph.contents.variable_ops import written_variable
 from ckpttool.graph.contents.variables import variables
-from ckpttool.graph.contents.weight_updates import weight_updates
+from ckpttool.graph.contents.weight_updates import trained_by, weight_updates
 from ckpttool.graph.core import Graph, TensorRef, cached
 
 
@@ -14,6 +13,8 @@ from ckpttool.graph.core import Graph, TensorRef, cached
 def updaters(graph: Graph) -> Sequence[str]:
     """Return the ops that wait for updates of weights; `Adam` stands for its own `Adam/update`."""
     updates = weight_updates(graph)
+    # A conditional that updates is waited for by the identity of its outcome.
+    updates |= {name for op in updates for name in graph.consumers.get(op, ()) if graph.nodes[name].op == "Identity"}
     waiting = [name for name in graph.nodes if _only_waits(graph, name) and not updates.isdisjoint(_waits(graph, name))]
     # With a global step `Adam` counts it, and waits for `Adam/update`, itself or by the constant that it adds.
     counting = {name: name.removesuffix("/update") for name in waiting if name.endswith("/update")}
@@ -43,7 +44,7 @@ def training_ops(graph: Graph, differentiated: Collection[str] | None = None) ->
 def trained_layers(graph: Graph, training_op: str) -> list[str]:
     """Return the layers whose weights an op trains, in graph order."""
     run = graph.ancestors(training_op, control=True) & weight_updates(graph)
-    written = {written_variable(graph, name) for name in run}
+    written = {op for name in run for op in trained_by(graph)[name]}
     return list(dict.fromkeys(layer_of(each.name) for each in variables(graph).values() if each.op in written))
 
 

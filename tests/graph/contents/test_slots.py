@@ -139,6 +139,27 @@ def test_an_optimizer_of_ones_own(v1: Any, tmp_path: Path) -> None:
     assert with_layers(graph, training_ops(graph)) == "Own (trains embed, h)"
 
 
+@pytest.mark.parametrize("functional", [False, True], ids=["switch", "function"])
+def test_updates_that_a_condition_lets_through(v1: Any, tmp_path: Path, functional: bool) -> None:
+    """As scaled losses have it, which skip a step whose gradients are not finite."""
+    import tensorflow as tf
+
+    was = v1.control_flow_v2_enabled()
+    (v1.enable_control_flow_v2 if functional else v1.disable_control_flow_v2)()
+    try:
+        optimizer = v1.train.MomentumOptimizer(0.1, 0.9, name="kept")
+        pairs = optimizer.compute_gradients(network(v1, resource=True))
+        finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(tf.convert_to_tensor(g))) for g, _ in pairs])
+        optimizer._create_slots([variable for _, variable in pairs])
+        optimizer._prepare()
+        tf.group(tf.cond(finite, lambda: tf.group(optimizer.apply_gradients(pairs)), tf.no_op), name="train")
+    finally:
+        (v1.enable_control_flow_v2 if was else v1.disable_control_flow_v2)()
+    assert owners(saved(v1, tmp_path)) == {f"{name}/kept": name for name in WEIGHTS}
+    graph = files.load(tmp_path / "model.ckpt.meta")
+    assert "(trains embed, h)" in with_layers(graph, training_ops(graph))
+
+
 def test_gradients_that_are_summed_up_first(v1: Any, tmp_path: Path) -> None:
     import tensorflow as tf
 
