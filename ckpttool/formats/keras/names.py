@@ -123,12 +123,14 @@ def _scopes(tree: Tree, groups: list[str], names: Mapping[str, str]) -> Iterator
     for depth in range(1, len(groups) + 1):
         group = _holder(groups[:depth])
         if group in tree.attributes:
-            yield Scope(group, _layer_name(tree, group, names) or groups[depth - 1])
+            name = _layer_name(tree, group, names)
+            yield Scope(group, groups[depth - 1] if name is None else name)
 
 
-def _layer_name(tree: Tree, group: str, names: Mapping[str, str]) -> str:
-    """Return the name of the layer whose own weights are in a group; nothing where it has none."""
-    return text_of(tree.attributes[group].get("name", names.get(group, "")))
+def _layer_name(tree: Tree, group: str, names: Mapping[str, str]) -> str | None:
+    """Return the name of the layer whose own weights are in a group; None where nothing says it."""
+    own = tree.attributes[group].get("name")
+    return names.get(group) if own is None else text_of(own)
 
 
 def _own_name(tree: Tree, groups: list[str], number: str, counts: Counter[str], names: Mapping[str, str]) -> str:
@@ -139,7 +141,7 @@ def _own_name(tree: Tree, groups: list[str], number: str, counts: Counter[str], 
     count = counts[_holder(groups)]
     kinds = [unnumbered(groups[-1]).lstrip("_")] if groups else []
     if groups and _holder(groups[:-1]) in tree.attributes:
-        kinds.append(unnumbered(_layer_name(tree, _holder(groups), names)))
+        kinds.append(unnumbered(_layer_name(tree, _holder(groups), names) or ""))
     for kind in kinds:
         order = WHOLE.get(kind, {}).get(count) or ORDER.get(kind, ())
         if number.isdigit() and int(number) < len(order) and count <= len(order):
