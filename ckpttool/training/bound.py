@@ -167,7 +167,8 @@ class Bound:
         kind = comparison_kind(self.model.graph, roles.loss, roles.logits) if roles.loss else None
         for split in self.splits if kind not in _NO_CLASSES else ():
             check_labels(split, logits.shape[-1])
-        return logits.shape[1:]
+        # One row of a series has several rows of logits where those of all steps were put together (`reshape(-1, n)`).
+        return logits.shape[1:] if len(logits) == 1 or logits.ndim < 2 else logits.shape
 
 
 def mode(roles: Roles, training: bool) -> dict[str, bool]:

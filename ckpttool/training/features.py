@@ -24,6 +24,7 @@ from ckpttool.data.feature_store import Entry, FeatureStore, cache_key, default_
 from ckpttool.data.fingerprint import fingerprint
 from ckpttool.graph.core import Graph
 from ckpttool.graph.freezing.closure import FrozenPart
+from ckpttool.graph.freezing.row_cut import cut_below, regroups_rows
 from ckpttool.graph.rewrite.importable import importable_part
 from ckpttool.lineage.records import versions
 from ckpttool.runtime.function import GraphFunction, runner
@@ -51,6 +52,8 @@ class Features:
     rows: int
     hit: bool
     variants: int = 1
+    direct: tuple[str, ...] = ()
+    """What goes past the frozen layers and is fed beside the features."""
 
     @property
     def nbytes(self) -> int:
@@ -124,10 +127,40 @@ class FeatureCache:
         self._blocks = blocks(self.splits, self._variants)
         self.rows = sum(block.split.rows for block in self._blocks)
         self._fed = [f"{name}:0" for name in splits[0].inputs]
-        function = GraphFunction(graph, part.features, self._fed)
-        self._call = runner(function, State(function.variables, values), {})
-        self.parts = self._key_parts(graph, values, [variable.name for variable in function.variables])
+        self._load(graph, values)
+        if regroups_rows(graph, part):
+            self._cut_by_rows(graph, values)
+        self.parts = self._key_parts(graph, values, self._weights)
         self.key = cache_key(self.parts)
+
+    def _load(self, graph: Graph, values: Mapping[str, Tensor]) -> None:
+        """Make the function that computes the features of the part."""
+        function = GraphFunction(graph, self.part.features, self._fed)
+        self._weights = [variable.name for variable in function.variables]
+        self._call = runner(function, State(function.variables, values), {})
+
+    def _cut_by_rows(self, graph: Graph, values: Mapping[str, Tensor]) -> None:
+        """Take the nearest cut below whose tensors have a row for each, as two and three rows show it.
+
+        What lies between is computed again while training. Where there is none, the cut stays.
+        """
+        first = self.part
+        while mixed := {name for count in (2, 3) for name in self._mixed(np.arange(min(count, self.rows)))}:
+            below = cut_below(graph, self.part, mixed)
+            self.part = below if below and below.features else first
+            self._load(graph, values)
+            if self.part is first:
+                return
+
+    def _mixed(self, rows: Array) -> list[str]:
+        """Return the features that do not have a row for each of some rows."""
+        outputs = self._outputs(rows).items()
+        return [name for name, array in outputs if array.ndim == 0 or len(array) != len(rows)]
+
+    def _outputs(self, rows: Array) -> dict[str, Array]:
+        """Compute the features of some rows as they are."""
+        outputs = self._call({f"{name}:0": self._input(name, rows) for name in self.splits[0].inputs})
+        return dict(zip(self.part.features, outputs, strict=True))
 
     def _refuse(self, graph: Graph) -> None:
         """Refuse what can't be cached."""
@@ -177,7 +210,7 @@ class FeatureCache:
         if arrays is None:
             self._fill(entry, callback)
             arrays = entry.open()
-        features = Features(entry, arrays, self.rows, hit, self._variants)
+        features = Features(entry, arrays, self.rows, hit, self._variants, self.part.direct)
         self._check(features)
         callback.on_cache_ready(features)
         return features
@@ -207,12 +240,12 @@ class FeatureCache:
         Raises:
             GraphError: a tensor does not have a row for each of them.
         """
-        outputs = self._call({f"{name}:0": self._input(name, rows) for name in self.splits[0].inputs})
-        for tensor, array in zip(self.part.features, outputs, strict=True):
+        outputs = self._outputs(rows)
+        for tensor, array in outputs.items():
             if array.ndim == 0 or len(array) != len(rows):
                 shape = list(array.shape)
                 raise GraphError(f"{tensor} is {shape} for {len(rows)} rows: not a row for each, so it can't be cached")
-        return dict(zip(self.part.features, outputs, strict=True))
+        return outputs
 
     def _input(self, name: str, rows: Array) -> Array:
         """Return rows of an input, in ascending order, as the variants of their blocks have them."""

@@ -108,7 +108,7 @@ class Trainer:
         live = self.bound.feeds(split)
         if self.features is None or self.frozen.part is None:
             return live
-        direct = {*self.frozen.part.direct, self.bound.roles.labels}
+        direct = {*self.features.direct, self.bound.roles.labels}
         cached = self.features.of(self.bound.splits, split, variant)
         return {**cached, **{name: rows for name, rows in live.items() if name in direct}}
 

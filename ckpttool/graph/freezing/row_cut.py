@@ -1,0 +1,61 @@
+"""A cut with one row for each: where tensors behind it are regrouped (`reshape(-1, n)`), it is made below that."""
+
+from collections.abc import Collection
+from dataclasses import replace
+from math import prod
+
+from ckpttool.graph.contents.constants import numbers
+from ckpttool.graph.contents.op_outputs import known_shape, shape_of_output
+from ckpttool.graph.core import Graph, TensorRef
+from ckpttool.graph.freezing.closure import FrozenPart
+from ckpttool.graph.ops import BROADCASTING, ELEMENTWISE, FORMS, JOINS
+
+_BY_ROWS = FORMS | ELEMENTWISE | BROADCASTING | JOINS | {"MatMul", "BiasAdd", "BiasAddV1", "Transpose", "Pack"}
+"""What may stand between a tensor with a row for each and one without: all of it is cheap to compute again."""
+
+
+def regroups_rows(graph: Graph, part: FrozenPart) -> bool:
+    """Say whether something in a frozen part may make other rows of the rows, as far as shapes tell."""
+    return any(_regroups(graph, name) for name in part.ops)
+
+
+def cut_below(graph: Graph, part: FrozenPart, tensors: Collection[str]) -> FrozenPart | None:
+    """Return a part whose cut has, in the place of some of its features, what these are computed from.
+
+    None where one of them is computed by an op below which no cut is sought.
+    """
+    order = {name: place for place, name in enumerate(graph.nodes)}
+    data = graph.descendants(TensorRef.parse(text).op for text in _inputs(graph, part))
+    features = {TensorRef.parse(text) for text in part.features if text not in tensors}
+    direct = dict.fromkeys(part.direct)
+    for text in tensors:
+        ref = TensorRef.parse(text)
+        if graph.nodes[ref.op].op not in _BY_ROWS:
+            return None
+        for below in graph.inputs(ref.op):
+            if below.op in part.ops and below.op in data:
+                features.add(below)
+            elif below.op in data:
+                direct[str(below)] = None
+    ordered = sorted(features, key=lambda ref: (order[ref.op], ref.index))
+    return replace(part, features=tuple(map(str, ordered)), direct=tuple(direct))
+
+
+def _inputs(graph: Graph, part: FrozenPart) -> list[str]:
+    """Return what the frozen part reads from outside that depends on no weight: the rows."""
+    needed = graph.ancestors(*(TensorRef.parse(text).op for text in part.features))
+    return [f"{name}:0" for name in needed if graph.nodes[name].op.startswith("Placeholder")]
+
+
+def _regroups(graph: Graph, name: str) -> bool:
+    kind = graph.nodes[name].op
+    if kind not in ("Reshape", "Transpose"):
+        return False
+    source, second = graph.inputs(name)
+    wanted = numbers(graph.nodes[second.op])
+    if kind == "Transpose":
+        return wanted is None or bool(wanted.reshape(-1)[0] != 0)
+    shape = known_shape(shape_of_output(graph, source))
+    if shape is None or wanted is None or None in shape[1:] or not wanted.size or wanted[0] != -1:
+        return True
+    return bool(prod(size or 1 for size in shape[1:]) != prod(wanted[1:].tolist()))
