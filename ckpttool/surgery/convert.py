@@ -54,13 +54,17 @@ def plan_convert(
     ['fc/kernel', 'global_step']
 
     Raises:
-        FormatError: the format is only read, or cannot hold a tensor; the message has their names.
+        FormatError: the format is only read, or cannot hold a tensor, or there is none; the message has their names.
         UnknownName: the pattern takes nothing.
         CkptError: no format has the name, or it does not take an option of writing.
     """
     target = registry.get(to)
     if not target.WRITES:
         raise FormatError(f"{target.NAME} {target.LIMITS}")
+    if not source and source.left_out and not lenient:
+        raise FormatError(
+            f"{source.path} holds no tensor that is read, only what would be left out: {listed(source.left_out, 3)}"
+        )
     for choice in ("like", "shard_bytes"):
         if getattr(how, choice) is not None and choice not in target.OPTIONS:
             others = [name for name in registry.names() if choice in registry.get(name).OPTIONS]
