@@ -1,6 +1,6 @@
 """Which tensors become which variables: paired by name after the rules; shapes and dtypes are checked."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -47,7 +47,7 @@ class Pairing:
     `weights` are the `file`'s tensors, whole those that it has in parts: `computed` says which. `left_out` says what of
     them is not imported and why, `dropped` what the rules or the file's format leave out, and training state that the
     graph has no variable for; `unfilled` has the weights that get no value. `copies` are pairs that an import leaves
-    out and an export writes.
+    out and an export writes; `contradicted` says of which tensors the rules say otherwise than the file's own ops.
     """
 
     file: Checkpoint
@@ -59,6 +59,7 @@ class Pairing:
     unfilled: tuple[str, ...]
     copies: tuple[Pair, ...] = ()
     computed: Mapping[str, Parametrised] = field(default_factory=dict)
+    contradicted: tuple[str, ...] = ()
 
     @cached_property
     def tensors(self) -> dict[str, Tensor]:
@@ -115,7 +116,9 @@ def pair_weights(
     copies, _ = fitting.pairs([move for move in named if move.copy])
     parts = (tuple(pairs), tuple(left_out), skipped, tuple(unfilled), tuple(copies))
     used = {pair.sources[0]: pair.layout for pair in pairs if len(pair.sources) == 1}
-    return Pairing(file.source, file.laid_out(used), fitting.wanted, *parts, file.made)
+    return Pairing(
+        file.source, file.laid_out(used), fitting.wanted, *parts, file.made, tuple(fitting.contradicted(pairs))
+    )
 
 
 def _refuse(fitting: "_Fitting", left_out: Sequence[str], unfilled: Sequence[str], candidates: set[str]) -> None:
@@ -189,6 +192,15 @@ class _Fitting:
             except PlanError as problem:
                 problems.append(str(problem))
         return pairs, problems
+
+    def contradicted(self, pairs: Sequence[Pair]) -> Iterator[str]:
+        """Say of which kernels a rule's transform is not what the ops say that read them in the file."""
+        for pair in (pair for pair in pairs if len(pair.sources) == len(pair.targets) == 1):
+            first, target = self._evidence.said(pair.sources[0]).outputs_first, self.wanted[pair.targets[0]]
+            ways = self._ways(pair.sources[0], target) if first is not None else []
+            if ways and has_outputs_first(ways[0]) is first is not has_outputs_first(pair.layout):
+                op_says = f"though transform = '{ways[0]}' is what its op in the file says"
+                yield f"{pair.sources[0]} by {pair.layout}, {op_says}"
 
     def _pair(self, move: TensorMove) -> Pair:
         """Return the pair that a move makes.

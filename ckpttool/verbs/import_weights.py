@@ -270,6 +270,7 @@ def _notes(paired: Pairing, own: Mapping[str, Tensor], model: Path, beyond: list
     """Say what is not imported, what is not in the output, and which weights keep or get another value."""
     return [
         *notes_about("computed", map(str, paired.computed.values()), most=1),
+        *notes_about("contradicted", paired.contradicted, most=1),
         *notes_about("left out", paired.left_out, most=1),
         *notes_about("not weights, or left out by a rule", paired.dropped),
         *notes_about(f"kept from {model}", (name for name in paired.unfilled if name in own)),

@@ -93,6 +93,17 @@ def test_a_rule_without_a_transform_is_held_against_the_nodes(folder: Path, run:
     assert "a rule says transform = 'dense', or 'keep'" in run(f"{command} --overwrite")
 
 
+def test_a_rule_that_contradicts_a_node_is_followed_and_that_is_said(folder: Path, run: Callable[..., str]) -> None:
+    """As a draft of before nodes were asked."""
+    run("ckpttool new --input 2,2,3 -o g.ckpt --layers 'conv1 = conv2d(4, 3); p = global_avg_pool(); fc1 = dense(4)'")
+    rule = "[[rule]]\nfrom = 'onnx::MatMul_21'\nto = 'fc1/kernel'\ntransform = 'dense'\n"
+    (folder / "old.toml").write_text(rule)
+    printed = run("ckpttool import square.onnx --into g.ckpt --rules old.toml --lenient -o o.ckpt")
+    assert (
+        "contradicted: onnx::MatMul_21 by dense, though transform = 'keep' is what its op in the file says" in printed
+    )
+
+
 @pytest.mark.parametrize("biased", [True, False])
 def test_the_tensors_of_a_cell_go_over_together(folder: Path, run: Callable[..., str], biased: bool) -> None:
     """An LSTM whose kernels are square: its gates lie in an order of ONNX's own."""
