@@ -151,7 +151,7 @@ FORMS: dict[str, Callable[[Norm, Any], Any]] = {
 }
 
 
-def logits_of(inputs: Any, training: bool, form: str) -> Any:
+def logits_of(inputs: Any, training: bool, form: str, rate: float = 0.3) -> Any:
     import tensorflow as tf
 
     v1, norm = tf.compat.v1, Norm(training)
@@ -164,13 +164,13 @@ def logits_of(inputs: Any, training: bool, form: str) -> Any:
         h = tf.matmul(h, v1.get_variable("kernel", [4 * 4 * 4, 8]))
     with v1.variable_scope("bn2"):
         h = tf.nn.relu(FORMS[form](norm, h))
-    if training:
-        h = tf.nn.dropout(h, 0.3, name="drop")
+    if training and rate:
+        h = tf.nn.dropout(h, rate, name="drop")
     with v1.variable_scope("logits"):
         return tf.add(tf.matmul(h, v1.get_variable("kernel", [8, 3])), v1.get_variable("bias", [3]), name="logits")
 
 
-def write(folder: Path, form: str) -> None:
+def write(folder: Path, form: str, rate: float = 0.3) -> None:
     """Train a network that is built for training, save it, and compute what the same weights give in inference mode."""
     import tensorflow as tf
 
@@ -180,7 +180,7 @@ def write(folder: Path, form: str) -> None:
     with tf.Graph().as_default(), v1.Session() as session:
         v1.set_random_seed(3)
         inputs, y = v1.placeholder(tf.float32, [None, 4, 4, 2], "X"), v1.placeholder(tf.int32, [None], "y")
-        compared = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=y, logits=logits_of(inputs, True, form))
+        compared = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=y, logits=logits_of(inputs, True, form, rate))
         loss = tf.reduce_mean(compared, name="loss")
         with tf.control_dependencies([*v1.get_collection("update_ops"), *v1.get_collection("mine")]):
             train = v1.train.GradientDescentOptimizer(0.1).minimize(loss)
@@ -317,3 +317,27 @@ def test_a_frozen_model_trains_on_as_a_network_whose_lower_layers_are_in_inferen
             v.op.name for v, old, new in zip(averages, before, session.run(averages), strict=True) if (old != new).any()
         }
         assert moved == {"bn2/moving_mean", "bn2/moving_variance"}
+
+
+@pytest.mark.parametrize("form", ["both", "moments", "synchronised"])
+def test_gradients_pass_frozen_normalisation_as_in_inference_mode(form: str, tmp_path: Path, run: Run) -> None:
+    """Take a step with the graph's own training op, whose gradients were built for training."""
+    import tensorflow as tf
+
+    write(tmp_path, form, rate=0.0)
+    run(f"ckpttool freeze {tmp_path}/train.ckpt --layers 'bn[12]' -o {tmp_path}/frozen.ckpt")
+    v1, (images, labels) = tf.compat.v1, rows()
+    with tf.Graph().as_default(), v1.Session() as session:
+        v1.train.import_meta_graph(f"{tmp_path}/frozen.ckpt.meta").restore(session, f"{tmp_path}/frozen.ckpt")
+        session.run("GradientDescent", {"X:0": images, "y:0": labels})
+        found = session.run({variable.op.name: variable for variable in v1.global_variables()})
+    with tf.Graph().as_default(), v1.Session() as session:
+        inputs = v1.placeholder(tf.float32, [None, 4, 4, 2], "X")
+        compared = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits_of(inputs, False, form))
+        v1.train.Saver().restore(session, f"{tmp_path}/train.ckpt")
+        trained = [variable for variable in v1.trainable_variables() if not variable.name.startswith("bn")]
+        step = v1.train.GradientDescentOptimizer(0.1).minimize(tf.reduce_mean(compared), var_list=trained)
+        session.run(step, {inputs: images})
+        expected = session.run({variable.op.name: variable for variable in v1.global_variables()})
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, rtol=1e-5, atol=1e-6, err_msg=name)

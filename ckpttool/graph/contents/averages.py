@@ -81,12 +81,14 @@ class _Reader:
         inputs = self.graph.inputs(name)
         if len(inputs) != 2 or self.graph.nodes[inputs[1].op].op in RESTORES:
             return ()
-        terms = self._terms(inputs[1], variable)
+        mixes = self._mixes(inputs[1], variable)
+        if not mixes and self.graph.nodes[name].op not in ASSIGNS:
+            return ()
+        terms = self._terms(inputs[1], variable) if mixes else [inputs[1]]
         if len(terms) != 1 or terms[0].op not in self._data():
             return ()
         statistic = self._scaled_forms(terms[0])
-        whole = self.graph.nodes[name].op in ASSIGNS and self._averages_itself(statistic[-1], variable)
-        return statistic if whole or self._mixes(inputs[1], variable) else ()
+        return statistic if mixes or self._averages_itself(statistic[-1], variable) else ()
 
     def _mixes(self, ref: TensorRef, variable: str, depth: int = 0) -> bool:
         """Say whether an update's value is computed with the variable's."""
