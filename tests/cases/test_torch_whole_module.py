@@ -41,6 +41,8 @@ def repository() -> types.ModuleType:
             self.register_buffer("anchors", torch.arange(6.0).reshape(3, 2))
             self.blocks = torch.nn.ModuleList([Block(), torch.nn.Sequential(torch.nn.Linear(4, 3))])
             self.again = self.bn
+            self.cell = torch.nn.LSTM(2, 3)
+            self.normed = torch.nn.utils.spectral_norm(torch.nn.Linear(2, 2))
             self.head = torch.nn.Linear(3, 4)
             self.head.weight = torch.nn.Parameter(torch.rand(4, 3))
             self.stride = torch.tensor([8.0, 16.0])
@@ -102,9 +104,9 @@ def test_the_names_are_those_of_the_state_dict(folder: Path, file: str, state: s
 def test_what_is_no_parameter_and_no_buffer_is_named(folder: Path, run: Callable[[str], str]) -> None:
     assert "models_of_somebody" not in sys.modules
     left_out = ckpttool.open("yolo.pt").left_out
-    assert [entry.partition(" ")[0] for entry in left_out] == ["blocks.0.mask", "stride", "optimizer"]
+    assert [entry.partition(" ")[0] for entry in left_out] == ["blocks.0.mask", "normed.weight", "stride", "optimizer"]
     printed = run("ckpttool verify yolo.pt")
-    assert "whole; 3 entries left out: blocks.0.mask (is neither parameter nor buffer of its module)" in printed
+    assert "whole; 4 entries left out: blocks.0.mask (is neither parameter nor buffer of its module)" in printed
     assert ckpttool.open("best.pt").left_out[-1] == "args"
 
 
@@ -113,6 +115,7 @@ def test_it_becomes_any_other_format(folder: Path, run: Callable[[str], str]) ->
 
     printed = run("ckpttool convert whole.pt -o whole.safetensors")
     assert "left out" in printed and "stride" in printed
+    assert ckpttool.open("whole.pt").metadata["again.weight"] == "bn.weight"
     loaded, state = load_file(folder / "whole.safetensors"), torch.load(folder / "state.pt")
     ties = {name for name in state if name.startswith("again.")}  # once, and a note of them, as PyTorch's own writer
     assert all(loaded[name].equal(state[name]) for name in state.keys() - ties)

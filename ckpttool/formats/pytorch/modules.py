@@ -69,11 +69,14 @@ def members(module: Object, classes: Classes) -> Iterator[Member]:
         return
     unsaved = own.get(NOT_SAVED)
     names = unsaved if isinstance(unsaved, (list, tuple)) else ()
+    known: set[int] = set()
     for key in (PARAMETERS, BUFFERS, MODULES):
         for name, value in own.get(key) or ():
+            known.add(id(value))
             yield Member(str(name), value, key != BUFFERS or not any(name == each for each in names))
     for name, value in own:
-        if name not in (PARAMETERS, BUFFERS, MODULES) and holds_tensor(value):
+        again = all(id(each) in known for each in (value if isinstance(value, list) else [value]))  # as in an RNN
+        if name not in (PARAMETERS, BUFFERS, MODULES) and not again and holds_tensor(value):
             yield Member(str(name), value, False)
 
 

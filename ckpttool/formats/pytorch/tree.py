@@ -44,7 +44,8 @@ def find(value: Any, classes: Classes) -> FoundTensors:
     """
     walk = _Walk(classes)
     if not _is_dict(value):
-        return FoundTensors(dict(walk.tensors(value, "")), {}, tuple(walk.unknown))
+        alone = dict(walk.tensors(value, ""))
+        return FoundTensors(alone, ties(alone), tuple(walk.unknown))
     parts = dict(_texts(value))
     model = next((key for key in MODELS if key in parts and _is_model(parts[key])), None)
     tensors: dict[str, Leaf] = {}
