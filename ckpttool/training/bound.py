@@ -129,7 +129,7 @@ class Bound:
         labelled = any(split.labels is not None for split in self.splits)
         for tensor in (*roles.inputs, *([roles.labels] if roles.labels and labelled else [])):
             shape = placeholder_spec(graph, tensor).shape
-            rows = shape and (shape[0] or built_for(graph, [TensorRef.parse(tensor).op]))
+            rows = shape and (shape[0] or built_for(graph, [TensorRef.parse(tensor).op], surely=True))
             other = next((size for size in sizes if rows not in (None, size)), None)
             if shape and other:
                 first = f"{graph.source}: {tensor} takes batches of {rows}, and {other} rows would be fed"

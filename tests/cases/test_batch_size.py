@@ -104,6 +104,8 @@ def test_a_line_says_how_to_feed_more_rows(folder: Path, run: Any) -> None:
 
 
 def test_what_is_written_takes_any_number(folder: Path, run: Any) -> None:
+    printed = run("ckpttool fold model.ckpt -o one.pb")
+    assert "X:0 takes batches of 1; --inputs 'X[?,4,4,2]' lets it take any number" in printed
     run("ckpttool fold model.ckpt --inputs 'X[?,4,4,2]' --outputs logits -o model.pb")
     run("ckpttool predict model.pb --tensor logits --data data.npz -o folded.npz")
     assert np.allclose(np.load("folded.npz")["outputs"], np.load("model.npy"), atol=1e-5)

@@ -7,6 +7,7 @@ of the rows that are fed instead.
 
 import re
 from collections.abc import Collection, Iterable, Iterator
+from math import prod
 
 import numpy as np
 
@@ -44,6 +45,11 @@ def with_any_rows(graph: Graph, placeholders: Collection[str], rows: int) -> tup
     return (graph if holders else rewriting.done()), holders
 
 
+def lets_any_rows(graph: Graph, placeholder: str, rows: int) -> bool:
+    """Say whether a placeholder of `rows` rows could take any number of them."""
+    return not any(_Rewriting(graph, [placeholder], rows).holders())
+
+
 def without_shapes(graph: Graph) -> Graph:
     """Return the graph without the shapes that were noted for what its ops give."""
     draft = Draft(graph)
@@ -53,16 +59,22 @@ def without_shapes(graph: Graph) -> Graph:
     return draft.sealed()
 
 
-def built_for(graph: Graph, placeholders: Collection[str]) -> int | None:
-    """Return the number of rows that tensors are reshaped to have behind placeholders that take any; None for none."""
+def built_for(graph: Graph, placeholders: Collection[str], surely: bool = False) -> int | None:
+    """Return the number of rows that tensors are reshaped to have behind placeholders that take any; None for none.
+
+    With `surely` only where the shapes that the graph notes leave nothing else that it could be.
+    """
     below = graph.descendants(placeholders)
     for name in (name for name in graph.nodes if name in below and graph.nodes[name].op == "Reshape"):
         before = known_shape(shape_of_output(graph, graph.inputs(name)[0]))
         after = numbers(graph.nodes[graph.inputs(name)[1].op])
-        sizes = after.tolist() if after is not None and after.ndim == 1 else []
-        fixed = bool(sizes) and (min(sizes) > 0 or sizes[0] > 1)
-        if fixed and before and before[0] is None and not _GRADIENTS.match(name):
-            return int(sizes[0])
+        sizes = [int(size) for size in after] if after is not None and after.ndim == 1 else []
+        if not sizes or not before or before[0] is not None or _GRADIENTS.match(name):
+            continue
+        row = [size for size in before[1:] if size is not None]
+        known = len(sizes) > 1 and len(row) == len(before) - 1 > 0 and prod(sizes) == sizes[0] * prod(row)
+        if known if surely else min(sizes) > 0 or sizes[0] > 1:
+            return sizes[0] if sizes[0] > 0 else None
     return None
 
 

@@ -1,19 +1,21 @@
 """Serving: the part of a graph that computes outputs from inputs, defaults for what nobody feeds, and a signature."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ckpttool.core.errors import GraphError
+from ckpttool.core.shapes import written
 from ckpttool.core.tensors import BY_NAME
 from ckpttool.formats.wire.protos.graph_pb2 import AttrValue, NodeDef, TensorShapeProto
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef, SignatureDef, TensorInfo
 from ckpttool.graph.contents.constants import constant, numbers
-from ckpttool.graph.contents.op_outputs import dtype_of_output, shape_of_output
+from ckpttool.graph.contents.op_outputs import dtype_of_output, known_shape, shape_of_output
 from ckpttool.graph.contents.signatures import DEFAULT
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.ops import PLACEHOLDERS
+from ckpttool.graph.rewrite.any_rows import lets_any_rows
 from ckpttool.graph.rewrite.draft import Draft, free_name
 from ckpttool.graph.rewrite.feeding import feeding, with_placeholders
 from ckpttool.graph.rewrite.inference import in_inference
@@ -76,11 +78,23 @@ def serving_part(
             raise GraphError(f"{graph.source}: `inputs` {old}: the outputs do not need it")
     named = {key: str(ref) for key, ref in tensors.items()}
     wanted, result = [*serves.outputs.values(), *named.values()], Served(named, serves.outputs, serves.why)
+    notes = (*fed.notes, *_fixed_batches(whole, named.values()))
     if training:
-        return Serving(with_updates(whole, wanted), result, fed.notes)
+        return Serving(with_updates(whole, wanted), result, notes)
     inference = in_inference(whole, serves.outputs.values(), named.values())
     part = subgraph(inference.graph, wanted, initializers=True)
-    return Serving(part, result, (*fed.notes, *inference.notes))
+    return Serving(part, result, (*notes, *inference.notes))
+
+
+def _fixed_batches(graph: Graph, inputs: Iterable[str]) -> list[str]:
+    """Return how inputs that take a fixed number of rows could take any, where they could."""
+    notes = []
+    for ref in map(TensorRef.parse, inputs):
+        shape = known_shape(graph.nodes[ref.op].attr["shape"].shape) if "shape" in graph.nodes[ref.op].attr else None
+        if shape and len(shape) > 1 and shape[0] is not None and lets_any_rows(graph, ref.op, shape[0]):
+            place = f"{ref.op}{written((None, *shape[1:]))}"
+            notes.append(f"{ref} takes batches of {shape[0]}; `inputs` '{place}' lets it take any number")
+    return notes
 
 
 def switched_off(graph: Graph, fed: Collection[str]) -> Graph:
