@@ -22,11 +22,13 @@ COLUMNS = ("name", "shape", "dtype", "bytes", "kind")
 def list_variables(
     checkpoint: Path, layers: str | None, slots: bool, stats: bool, tags: list[str] | None, as_json: bool
 ) -> None:
-    """List the tensors of CKPT: name, shape, dtype, bytes, kind (weight, slot or step).
+    """List the tensors of CKPT: name, shape, dtype, bytes, kind.
+
+    The kind is weight, slot (what an optimizer keeps: Momentum, Adam, beta1_power) or step (global_step, iterations).
 
     CKPT is a checkpoint's prefix or one of its files, a folder with a checkpoint file, a SavedModel folder, or an .npz.
-    The kind of a tensor comes from the graph beside the checkpoint where there is one, else from its name. A graph
-    without a checkpoint has its variables listed.
+    It comes from the graph beside the checkpoint where there is one (by what updates what), else
+    from the name. A graph without a checkpoint has its variables listed.
 
     \b
     Example:
