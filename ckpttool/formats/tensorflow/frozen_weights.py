@@ -45,7 +45,7 @@ _ACTIVATIONS = frozenset(
         "Mean",
     }
 )
-_FACTORS = frozenset({"Rsqrt", "Sqrt", "Neg", "Reciprocal"})
+_FACTORS = frozenset({"Rsqrt", "Sqrt", "Neg", "Reciprocal", "Concat", "ConcatV2"})
 _ALWAYS_CONSTANT = re.compile(r"(.*/)?Const(_\d+)?")
 _ROLES = {"normalises": {1: "gamma", 2: "beta", 3: "moving_mean", 4: "moving_variance"}, "looks_up": {0: "embeddings"}}
 _BATCH_NORM = {"add": "moving_variance", "mul": "gamma", "mul_2": "moving_mean", "Neg": "moving_mean", "sub": "beta"}
@@ -149,7 +149,7 @@ class _Flow:
         return reached
 
     def _of_constants(self) -> set[str]:
-        """Return constants, and what is computed element by element of these alone, like a normalisation's factors."""
+        """Return constants, and what is made of these alone: factors of a normalisation, the whole of several parts."""
         fixed = {name for name, node in self._nodes.items() if node.op == "Const"}
         todo = list(fixed)
         while todo:

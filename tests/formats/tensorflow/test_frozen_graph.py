@@ -79,6 +79,13 @@ def test_what_is_added_behind_a_layer_counts_and_what_is_taken_from_an_image_doe
     assert found(x, mean, w, b, *layer) == {"w": "w", "b": "b"}
 
 
+def test_the_parts_of_a_partitioned_variable_count():
+    axis = constant("axis", np.array(0, np.int32), BY_NAME["int32"])
+    parts = [floats("w/part_0", 2, 3), floats("w/part_1", 2, 3), axis]
+    layer = [op("x", "Placeholder"), op("w", "ConcatV2", "w/part_0", "w/part_1", "axis"), op("out", "MatMul", "x", "w")]
+    assert list(found(*parts, *layer)) == ["w/part_0", "w/part_1"]
+
+
 def test_shapes_numbers_and_empty_constants_do_not_count():
     shape = constant("shape", np.array([2, 2], np.int32), BY_NAME["int32"])
     empty, scalar = floats("Const", 0), floats("rate")
