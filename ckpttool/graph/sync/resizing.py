@@ -25,6 +25,7 @@ from ckpttool.graph.rewrite.collections import VARIABLE_COLLECTIONS
 from ckpttool.graph.rewrite.draft import Draft, free_name
 from ckpttool.graph.rewrite.savers import put_texts
 from ckpttool.graph.sync.dropping import GRADIENTS, outputs, without_ops
+from ckpttool.graph.sync.parts import follow_lookups, new_parts
 
 Shape = tuple[int, ...]
 _SHAPE = re.compile(r"Shape(?:_(\d+))?")
@@ -37,6 +38,7 @@ class _Resize:
     variable: Variable
     old: Shape
     new: Shape
+    offset: Shape
     whole: Shape
 
     @property
@@ -78,6 +80,10 @@ def resize_variables(graph: Graph, shapes: Mapping[str, Shape]) -> tuple[Graph, 
         if "_output_shapes" in node.attr:
             del draft.op(op).attr["_output_shapes"]
     zeroed = {op: name for op, resize in resizes.items() if (name := _resize(draft, resize))}
+    for name, whole in shapes.items():
+        stored = stored_tensors(graph)[name]
+        if len(stored.members) > 1:
+            follow_lookups(draft, stored, whole)
     _reslice(draft, resizes)
     _reform(draft, resizes)
     _describe(draft.header, resizes, zeroed)
@@ -113,14 +119,10 @@ def _resizes(graph: Graph, shapes: Mapping[str, Shape]) -> Iterator[_Resize]:
         old = stored[name].shape or ()
         if len(old) != len(whole):
             raise PlanError(f"{graph.source}: {name} is {list(old)}; it cannot become {list(whole)}")
-        for member in stored[name].members:
-            part = member.shape or ()
-            ends = zip(part, member.slice_offset or (0,) * len(part), old, whole, strict=True)
-            # What reaches to the end of a dimension goes on doing so; the slices before it stay.
-            new = tuple(total - start if start + size == before else size for size, start, before, total in ends)
+        for member, (new, offset) in zip(stored[name].members, new_parts(stored[name], whole), strict=True):
             if min(new, default=1) <= 0:
                 raise PlanError(f"{graph.source}: {name} of {list(whole)} leaves nothing for its slice {member.op}")
-            yield _Resize(member, part, new, whole)
+            yield _Resize(member, member.shape or (), new, offset, whole)
 
 
 def _resize(draft: Draft, resize: _Resize) -> str | None:
@@ -180,8 +182,7 @@ def _reslice(draft: Draft, resizes: Mapping[str, _Resize]) -> None:
         for entry in saver_entries(graph, name):
             resize = resizes.get(entry.variable or "")
             if resize is not None and slices[entry.position]:
-                offset = resize.variable.slice_offset or (0,) * len(resize.new)
-                slices[entry.position] = slice_text(resize.whole, offset, resize.new)
+                slices[entry.position] = slice_text(resize.whole, resize.offset, resize.new)
         put_texts(draft.op(place.op), slices)
 
 
@@ -209,6 +210,7 @@ def _describe(meta: MetaGraphDef, resizes: Mapping[str, _Resize], zeroed: Mappin
                 entry.initial_value_name = f"{zeroed[op]}:0"
             if op in resizes and entry.save_slice_info_def.full_name:
                 entry.save_slice_info_def.full_shape[:] = resizes[op].whole
+                entry.save_slice_info_def.var_offset[:] = resizes[op].offset
                 entry.save_slice_info_def.var_shape[:] = resizes[op].new
             definitions[place] = entry.SerializeToString()
 
