@@ -43,7 +43,7 @@ def computed(prefix: str) -> np.ndarray:
         saver = v1.train.import_meta_graph(f"{prefix}.meta")
         saver.restore(session, prefix)
         saver.restore(session, saver.save(session, f"{prefix}_again", write_state=False))
-        return session.run("logits:0", {"X:0": ROWS})
+        return session.run("fc2/logits:0", {"X:0": ROWS})
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
