@@ -88,8 +88,10 @@ class _Search:
         self.graph = graph
         self.by_op: Mapping[str, Variable] = {variable.op: variable for variable in variables(graph).values()}
         self.averaged: dict[TensorRef, list[Average]] = defaultdict(list)
+        self.shared: dict[str, tuple[str, str]] = {}
 
     def found(self) -> Iterator[BatchNorm]:
+        """Yield the normalisations; one without updates has the averages of another that shares its gamma or beta."""
         nodes = self.graph.nodes
         fused = [name for name, node in nodes.items() if mixes_rows(node, nodes)]
         roots = [name for name, node in nodes.items() if node.op in _ROOTS]
@@ -98,16 +100,21 @@ class _Search:
         for average in averages(self.graph):
             for ref in average.statistic:
                 self.averaged[ref].append(average)
-        for name in fused:
-            scale = self._scale(self.graph.inputs(name)[1:3])
-            yield self._norm(name, TensorRef(name, 1), TensorRef(name, 2), scale)
-        for name in roots:
-            if (moments := self._moments(name)) is not None:
-                factors = [ref for each in self.graph.consumers[name] for ref in self.graph.inputs(each)]
-                yield self._norm(name, *moments, self._scale(factors))
+        candidates = [(name, (TensorRef(name, 1), TensorRef(name, 2))) for name in fused]
+        candidates += [(name, moments) for name in roots if (moments := self._moments(name)) is not None]
+        scales = {name: self._scale(name) for name, _ in candidates}
+        for name, moments in candidates:
+            if (scale := scales[name]) is not None and all(ref in self.averaged for ref in moments):
+                first, second = (self.averaged[ref][0].variable for ref in moments)
+                self.shared.setdefault(scale.op, (first, second))
+        for name, moments in candidates:
+            yield self._norm(name, *moments, scales[name])
 
-    def _scale(self, factors: Sequence[TensorRef]) -> Variable | None:
+    def _scale(self, name: str) -> Variable | None:
         """Return gamma or beta: a trainable variable among what a normalisation scales and shifts by."""
+        factors = self.graph.inputs(name)[1:3]
+        if self.graph.nodes[name].op in _ROOTS:
+            factors = [ref for each in self.graph.consumers[name] for ref in self.graph.inputs(each)]
         behind = [variable_behind(self.graph, each) for ref in factors for each in forms(self.graph, ref)]
         known = [self.by_op[op] for op in behind if op is not None and op in self.by_op]
         return next((variable for variable in known if variable.trainable), None)
@@ -157,7 +164,7 @@ class _Search:
             first, second = (each[0].variable for each in found)
             return BatchNorm(name, op, mean, variance, (first, second), updates, problem)
         name = layer_of(scale.own_name) if scale else op.rpartition("/")[0] or op
-        named = self._named_averages(name)
+        named = (self.shared.get(scale.op) if scale else None) or self._named_averages(name)
         problem = self._problem(name, []) if named or scale is None else self._open(name, scale)
         return BatchNorm(name, op, mean, variance, named, (), problem)
 

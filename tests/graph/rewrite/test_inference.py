@@ -155,6 +155,20 @@ def test_averages_that_nothing_updates_are_known_by_their_usual_names() -> None:
     assert (norm.averages, norm.problem) == (("bn/moving_mean", "bn/moving_variance"), None)
 
 
+def test_a_second_tower_has_the_averages_that_the_first_one_moves() -> None:
+    def towers(tf: Any, x: Any) -> Any:
+        v1 = tf.compat.v1
+        gamma, beta, mean, variance = (v1.get_variable(name, [4]) for name in ("gamma", "beta", "pop_mean", "pop_var"))
+        for average in (mean, variance):
+            v1.get_default_graph().get_collection_ref("trainable_variables").remove(average)
+        outputs = [v1.nn.fused_batch_norm(tf.reshape(x, [-1, 1, 1, 4]), gamma, beta) for _ in range(2)]
+        for average, value in zip((mean, variance), outputs[0][1:], strict=True):
+            v1.add_to_collection("update_ops", v1.assign_sub(average, (average - value) * 0.1))
+        return outputs[0][0] + outputs[1][0]
+
+    assert [norm.averages for norm in batch_norms(built(towers))] == [("pop_mean", "pop_var")] * 2
+
+
 @pytest.mark.parametrize(
     ("averages", "reason"),
     [
