@@ -11,6 +11,7 @@ from ckpttool.core.tensors import Array
 
 _DRAW = 0x68656C64
 """Sets the draw's random numbers apart from those of an epoch's order, which follow from the same seed."""
+_ROUNDING = 1e-6
 FEW_VALUES = 5
 """Rows for each value that whole numbers have at least, on average, where they may be classes or something counted."""
 
@@ -69,7 +70,8 @@ def shares(sizes: Numbers, count: int, seed: int) -> Numbers:
 def draw_groups(count: int, classes: Numbers | None, groups: Array, seed: int) -> tuple[Numbers, str]:
     """Return the numbers of about `count` rows that are whole groups, ascending, and how many of the groups these are.
 
-    Groups are taken in a random order, each that brings the rows, and those of each class, nearer to their shares.
+    Groups are taken in a random order: first those that bring both the rows and those of each class nearer to their
+    shares, then, where rows are still missing, those that bring them nearer taken together.
 
     >>> held, said = draw_groups(2, None, np.array(["a", "a", "b", "b", "c", "c"]), 42)
     >>> len(held), said
@@ -84,22 +86,34 @@ def draw_groups(count: int, classes: Numbers | None, groups: Array, seed: int) -
         raise DataError("all rows are of one group, so none can be held out: expected two groups or more")
     codes = np.zeros(len(members), np.int64) if classes is None else np.unique(classes, return_inverse=True)[1]
     lack = np.bincount(codes) * (count / len(members))
-    pairs, of_pair = np.unique(members * (int(codes.max()) + 1) + codes, return_counts=True)
-    group_of_pair, class_of_pair = np.divmod(pairs, int(codes.max()) + 1)
-    starts = np.searchsorted(group_of_pair, np.arange(total + 1))
-    held: list[int] = []
-    nearest = (np.inf, 0)
-    for group in shuffled(total, seed).tolist():
-        part = slice(starts[group], starts[group + 1])
-        these, rows = class_of_pair[part], of_pair[part]
-        size, left = int(rows.sum()), float(lack.sum())
-        farther = float((rows * (rows - 2 * lack[these])).sum()) + size * (size - 2 * left)
-        nearest = min(nearest, (farther, group))
-        if farther < 0 and len(held) < total - 1:
-            lack[these] -= rows
-            held.append(group)
-    held = held or [nearest[1]]
-    return np.flatnonzero(np.isin(members, held)), f"{len(held)} of {total} groups"
+    parts = _rows_by_class(members, codes)
+    order = shuffled(total, seed).tolist()
+    held: set[int] = set()
+    for strict in (True, False):
+        for group in order:
+            gains = _nearer(parts[group], lack)
+            enough = (min(gains) if strict else sum(gains)) > _ROUNDING
+            if enough and group not in held and len(held) < total - 1:
+                lack[parts[group][0]] -= parts[group][1]
+                held.add(group)
+    held = held or {min(order, key=lambda group: abs(int(parts[group][1].sum()) - count))}
+    return np.flatnonzero(np.isin(members, list(held))), f"{len(held)} of {total} groups"
+
+
+def _nearer(group: tuple[Numbers, Numbers], lack: Array) -> tuple[float, float]:
+    """Return how much nearer a group brings the rows of each class, and all rows, to what they lack, squared."""
+    classes, rows = group
+    size = int(rows.sum())
+    return float((rows * (2 * lack[classes] - rows)).sum()), size * (2 * float(lack.sum()) - size)
+
+
+def _rows_by_class(members: Numbers, codes: Numbers) -> list[tuple[Numbers, Numbers]]:
+    """Return for each group the classes of its rows, and how many rows it has of each."""
+    classes = int(codes.max()) + 1
+    pairs, rows = np.unique(members * classes + codes, return_counts=True)
+    groups, of_classes = np.divmod(pairs, classes)
+    starts = np.searchsorted(groups, np.arange(1, int(members.max()) + 1))
+    return list(zip(np.split(of_classes, starts), np.split(rows, starts), strict=True))
 
 
 def group_keys(values: Array) -> Numbers:

@@ -64,6 +64,11 @@ def answer(printed: str) -> dict[str, Any]:
     return found
 
 
+def arrays_of(path: str) -> dict[str, Any]:
+    with np.load(path, allow_pickle=False) as file:
+        return dict(file)
+
+
 def report(name: str) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(Path(f"{name}.run.json").read_text())
     return found
@@ -98,7 +103,7 @@ def test_the_model_is_judged_by_the_rows_that_were_held_out(folder: Path, run: R
 
 def test_other_rows_are_not_taken_for_those_of_the_run(folder: Path, run: Run) -> None:
     run(f"ckpttool finetune net.ckpt --data rows.npz {SCRATCH} -o tuned.ckpt")
-    arrays = dict(np.load("rows.npz"))
+    arrays = arrays_of("rows.npz")
     np.savez("later.npz", **(arrays | {"x_train": arrays["x_train"] // 2}))
     said = run("ckpttool evaluate tuned.ckpt --data later.npz")
     assert "rows that were held out by tuned.ckpt.run.json are not among these: all are taken" in said
@@ -130,7 +135,7 @@ def test_rows_by_their_places_as_before(folder: Path, run: Run) -> None:
 
 
 def test_what_makes_a_judgement_worth_less_is_said(folder: Path, run: Run) -> None:
-    arrays = dict(np.load("rows.npz"))
+    arrays = arrays_of("rows.npz")
     x, y = arrays["x_train"], arrays["y_train"]
     x[20:40] = x[:20]
     np.savez("doubtful.npz", x_train=x[:40], y_train=y[:40], x_valid=x[30:35], y_valid=y[30:35])
@@ -144,7 +149,7 @@ def test_what_makes_a_judgement_worth_less_is_said(folder: Path, run: Run) -> No
         assert line in said.splitlines() or f"data: {line}" in said.splitlines()
     assert not [line for line in said.splitlines() if "fewer" in line and "5 rows" not in line]
     assert "fewer than 20" not in run(f"ckpttool finetune net.ckpt --data rows.npz --valid 20 {SCRATCH} -o 20.ckpt")
-    grouped = {"wing_train": np.arange(40) // 10, "wing_valid": np.arange(5), **dict(np.load("doubtful.npz"))}
+    grouped = {"wing_train": np.arange(40) // 10, "wing_valid": np.arange(5), **arrays_of("doubtful.npz")}
     np.savez("wings.npz", **grouped)
     said = run(f"ckpttool finetune net.ckpt --data wings.npz --group wing {SCRATCH} -o wings.ckpt")
     assert "4 of 5 groups by wing have training rows too" in said
@@ -157,7 +162,7 @@ def csv_rows(path: str) -> list[dict[str, str]]:
 
 @pytest.mark.parametrize("data", ["pictures", "rows.csv", "texts.npz"])
 def test_classes_keep_their_names(folder: Path, run: Run, data: str) -> None:
-    arrays = dict(np.load("rows.npz"))
+    arrays = arrays_of("rows.npz")
     np.savez("texts.npz", x_train=arrays["x_train"], y_train=np.array(SHAPES)[arrays["y_train"]])
     group = "--group patient" if data == "rows.csv" else ""
     run(f"ckpttool finetune net.ckpt --data {data} {group} {SCRATCH} -o tuned.ckpt")
