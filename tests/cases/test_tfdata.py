@@ -87,6 +87,14 @@ def _serialised(v1: Any, _dataset: Any) -> Rows:
     return tf.reshape(v1.decode_raw(parsed["x"], tf.float32), [16, 8]), parsed["y"]
 
 
+def _one_by_one(v1: Any, dataset: Any) -> Rows:
+    """No batches: each row is made one of one."""
+    import tensorflow as tf
+
+    X, y = v1.data.make_one_shot_iterator(dataset).get_next()
+    return tf.expand_dims(X, 0), tf.expand_dims(y, 0)
+
+
 def test_the_iterator_need_not_be_named(folder: Path, run: Any) -> None:
     printed = run("ckpttool evaluate oneshot.ckpt --data data.npz")
     fed = "IteratorGetNext:0 [?,8] float32, IteratorGetNext_1:0 [?] int32"
@@ -126,7 +134,7 @@ def test_reused_it_can_be_trained(folder: Path, run: Any, head: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "batch", [_initializable, _by_handle, _whole_batches, _train_or_test, _as_defaults, _serialised]
+    "batch", [_initializable, _by_handle, _whole_batches, _train_or_test, _as_defaults, _serialised, _one_by_one]
 )
 @pytest.mark.parametrize("resource", [True, False])
 def test_however_the_rows_come(folder: Path, run: Any, batch: Any, resource: bool) -> None:

@@ -7,8 +7,10 @@ from ckpttool.core.tensors import STRING
 from ckpttool.graph.contents.op_outputs import dtype_of_output, known_shape, shape_of_output
 from ckpttool.graph.core import Graph, TensorRef, cached
 from ckpttool.graph.ops import (
+    BROADCASTING,
     CASES,
     CONDITIONALS,
+    ELEMENTWISE,
     FORMS,
     MERGES,
     PLACEHOLDERS,
@@ -20,6 +22,7 @@ from ckpttool.graph.ops import (
 )
 from ckpttool.graph.rewrite.functions import called_functions
 
+_KEEPS_SHAPE = ELEMENTWISE | BROADCASTING
 _STRINGS_STAY = FORMS | {"IdentityN"}
 
 
@@ -39,7 +42,7 @@ def pipeline_ends(
         tensors = [ref for ref in tensors if not {*needed}.isdisjoint(graph.readers[ref])]
     ends = _defaults(graph, _joined(graph, {*tensors}))
     order = {name: place for place, name in enumerate(graph.nodes)}
-    found = {end for ref in ends for end in _as_numbers(graph, ref)}
+    found = _as_batches(graph, {end for ref in ends for end in _as_numbers(graph, ref)})
     return sorted(found, key=lambda ref: (order[ref.op], ref.index))
 
 
@@ -121,6 +124,29 @@ def _passed(graph: Graph, ref: TensorRef) -> Iterator[TensorRef]:
     while graph.nodes[ref.op].op in SWITCHES | {"Identity"}:
         ref = graph.inputs(ref.op)[0]
         yield ref
+
+
+def _as_batches(graph: Graph, tensors: set[TensorRef]) -> set[TensorRef]:
+    """Put the batches of one in the places of rows that come one by one: one of these is then a single number."""
+    if all(streamed_shape(graph, ref) != () for ref in tensors):
+        return tensors
+    batches = {ref: _batch_of_one(graph, ref) for ref in tensors}
+    made = {batch for batch in batches.values() if batch is not None}
+    return made if None not in batches.values() else tensors
+
+
+def _batch_of_one(graph: Graph, ref: TensorRef) -> TensorRef | None:
+    """Return what gives a tensor a first dimension of 1, behind ops that leave its shape alone at most."""
+    shape, todo, seen = streamed_shape(graph, ref), [ref], {ref}
+    for each in todo if shape is not None else ():
+        for reader in graph.readers.get(each, ()):
+            made = TensorRef(reader, 0)
+            if known_shape(shape_of_output(graph, made)) == (1, *(shape or ())):
+                return made
+            if graph.nodes[reader].op in _KEEPS_SHAPE and made not in seen:
+                seen.add(made)
+                todo.append(made)
+    return None
 
 
 def _as_numbers(graph: Graph, ref: TensorRef) -> list[TensorRef]:
