@@ -158,6 +158,18 @@ def test_the_optimizers_slots_are_dropped_and_nothing_else(folder: Path, run: Ru
     assert not {"first", "second"} & {op.name for op in graph.get_operations()}
 
 
+@pytest.mark.parametrize("model", ["two", "bert"])
+def test_frozen_layers_keep_their_slots_unmoved(folder: Path, run: Run, model: str) -> None:
+    run(f"ckpttool freeze {model} --layers h -o frozen")
+    session = session_of(folder / "frozen")
+    names = [name for name in ckpttool.open(folder / "frozen") if name.startswith(("h/", "outputs/"))]
+    before = {name: session.run(f"{name}/Read/ReadVariableOp:0") for name in names}
+    session.run("first", {"X:0": np.ones((6, 4), np.float32), "y:0": np.ones(6)})
+    after = {name: session.run(f"{name}/Read/ReadVariableOp:0") for name in names}
+    moved = {name for name in names if not np.array_equal(before[name], after[name])}
+    assert moved and all(name.startswith("outputs/") for name in moved)
+
+
 def test_an_average_takes_slots_from_the_last(folder: Path, run: Run) -> None:
     run("ckpttool finetune two --data data.npz --train-op Adam2 --epochs 1 -o tuned")
     run("ckpttool average tuned two -o mean")

@@ -24,11 +24,11 @@ def list_variables(
 ) -> None:
     """List the tensors of CKPT: name, shape, dtype, bytes, kind.
 
-    The kind is weight, slot (what an optimizer keeps: Momentum, Adam, beta1_power) or step (global_step, iterations).
-
     CKPT is a checkpoint's prefix or one of its files, a folder with a checkpoint file, a SavedModel folder, or an .npz.
-    It comes from the graph beside the checkpoint where there is one (by what updates what), else
-    from the name. A graph without a checkpoint has its variables listed.
+    A graph without a checkpoint has its variables listed.
+
+    The kind is weight, slot (what an optimizer keeps: Momentum, Adam, beta1_power) or step (global_step, iterations).
+    It comes from the graph beside the checkpoint where there is one, by what updates what, else from the name.
 
     \b
     Example:
