@@ -64,22 +64,28 @@ class Plan(Protocol):
 
 @dataclass(frozen=True)
 class PlanRow:
-    """One weight: where its value comes from (None: it starts fresh), and whether it will be trained."""
+    """One weight: where its value comes from (None: it starts fresh), and whether it will be trained.
+
+    What no gradient changes, and other ops do, `moves`: a batch normalisation's averages.
+    """
 
     layer: str
     target: str
     shape: tuple[int, ...]
     source: str | None
     train: bool
+    moves: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """Return the row as JSON."""
-        return asdict(self) | {"shape": list(self.shape)}
+        row = asdict(self) | {"shape": list(self.shape)}
+        del row["moves"]
+        return row
 
     def cells(self) -> dict[str, Any]:
         """Return the row as people are shown it."""
         value = "fresh" if self.source is None else f"restored from {self.source}"
-        then = "trained" if self.train else "frozen"
+        then = ("moves along" if self.moves else "trained") if self.train else "frozen"
         return {"layer": self.layer, "variable": self.target, "shape": self.shape, "value": value, "then": then}
 
 
@@ -122,6 +128,7 @@ def plan_rows(graph: Graph, sources: Mapping[str, str], frozen: Collection[str] 
             stored.shape or (),
             sources.get(name),
             name not in frozen and (stored.trainable or any(member.op in changed for member in stored.members)),
+            not stored.trainable,
         )
         for name, stored in stored_tensors(graph).items()
         if stored.kind == "weight"

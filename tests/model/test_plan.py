@@ -47,3 +47,10 @@ def test_the_share_is_counted_in_parameters() -> None:
     with pytest.raises(PlanError, match=r"90.0% of the parameters are restored, 90.5% required; fresh: b/kernel"):
         require_coverage(rows, 90.5)
     require_coverage([], 100)
+
+
+def test_moving_averages_are_not_called_trained() -> None:
+    row = PlanRow("bn1", "bn1/moving_mean", (4,), None, True, moves=True)
+    assert row.cells()["then"] == "moves along"
+    assert PlanRow("bn1", "bn1/moving_mean", (4,), None, False, moves=True).cells()["then"] == "frozen"
+    assert row.as_json() == {"layer": "bn1", "target": "bn1/moving_mean", "shape": [4], "source": None, "train": True}
