@@ -49,6 +49,9 @@ def evaluate(
 ) -> None:
     """Print the loss and the accuracy of MODEL on the rows of a data set, and figures for each class.
 
+    The rows are the test rows, else the validation rows of the data, else those that the run which made MODEL has held
+    out, else all.
+
     For each class there is a line: its rows, its recall (accuracy), its precision, and the class that it is most often
     confused with (taken_for). Several labels for a row have their recall instead; numbers have their mean absolute and
     root mean squared error. A terminal and --json also have the confusion matrix: a row for each true class, a column
