@@ -1,43 +1,19 @@
-"""Which tensors become which variables: paired by name after the rules; shapes and dtypes are checked."""
+"""Which tensors become which variables: paired by name after the rules, and nothing left over unsaid."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.casting import cast_tensor
 from ckpttool.core.errors import PlanError
-from ckpttool.core.names import Suggestions, suggestion
+from ckpttool.core.names import suggestion
 from ckpttool.core.tensors import Tensor
-from ckpttool.foreign.evidence import FRAMEWORKS, Evidence, Told, has_outputs_first, kind_of, told
-from ckpttool.foreign.layouts import parse_layout
-from ckpttool.foreign.layouts.candidates import candidates
-from ckpttool.foreign.layouts.layout import Keep, Layout, Shape
-from ckpttool.foreign.layouts.recurrent import Lstm
-from ckpttool.foreign.names import part_word
-from ckpttool.foreign.parametrised import Parametrised, Resolved, is_parametrisation, resolved
-from ckpttool.foreign.readers import Reading, forget_bias, reading
-from ckpttool.foreign.rules import AUTO, Rule, TensorMove, moves
-from ckpttool.graph.contents.stored import StoredTensor, stored_alone, stored_tensors
+from ckpttool.foreign.fitting import Fitting, Pair
+from ckpttool.foreign.parametrised import Parametrised, resolved
+from ckpttool.foreign.rules import Rule, moves
+from ckpttool.graph.contents.stored import StoredTensor
 from ckpttool.graph.core import Graph
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Tensors of a source, the variables that they become, by their names in the checkpoint, and how.
-
-    `others` are layouts that fit as well where no rule names one.
-    """
-
-    sources: tuple[str, ...]
-    targets: tuple[str, ...]
-    layout: Layout
-    others: tuple[Layout, ...] = ()
-
-    def described(self, names: Sequence[str]) -> str:
-        """Return the names of one side, and the layout that is not plain `keep`."""
-        return " ".join(names) if isinstance(self.layout, Keep) else f"{' '.join(names)} by {self.layout}"
 
 
 @dataclass(frozen=True)
@@ -101,7 +77,7 @@ def pair_weights(
     weights = file.weights
     prefix = f"{scope.rstrip('/')}/" if scope else ""
     named = [replace(move, targets=tuple(prefix + name for name in move.targets)) for move in moves(weights, rules)]
-    fitting = _Fitting(file, graph, tuple(named), cast, tried, held)
+    fitting = Fitting(file, graph, tuple(named), cast, tried, held)
     dropped = {move for move in named if not move.targets or move.copy or fitting.is_state(move)}
     wanted = [move for move in named if move not in dropped]
     pairs, left_out = fitting.pairs(wanted)
@@ -121,7 +97,7 @@ def pair_weights(
     )
 
 
-def _refuse(fitting: "_Fitting", left_out: Sequence[str], unfilled: Sequence[str], candidates: set[str]) -> None:
+def _refuse(fitting: Fitting, left_out: Sequence[str], unfilled: Sequence[str], candidates: set[str]) -> None:
     """Raise where something has no counterpart: the first problem in full, how many more there are, what helps."""
     count = len(left_out) + len(unfilled)
     if not count:
@@ -133,222 +109,3 @@ def _refuse(fitting: "_Fitting", left_out: Sequence[str], unfilled: Sequence[str
     more = f" (and {count - 1} more)" if count > 1 else ""
     rules = "a rule gives another name ('RE=>NEW') or leaves out ('RE=>'), and `suggest` drafts rules"
     raise PlanError(f"{first}{more}; `lenient` goes on without, {rules}")
-
-
-@dataclass(frozen=True)
-class _Fitting:
-    """A source's tensors checked against a graph's variables; with `cast` numbers may change their dtype.
-
-    `moves` is what becomes of all of them. What shapes leave open will be `tried` on a sample, or is refused where
-    nothing tells that the tensor may be kept as it is.
-    """
-
-    file: Resolved
-    graph: Graph
-    moves: tuple[TensorMove, ...]
-    cast: bool
-    tried: bool
-    held: Checkpoint | None = None
-
-    @cached_property
-    def wanted(self) -> Mapping[str, StoredTensor]:
-        """What the graph's checkpoint holds, or the checkpoint that has no graph, by name."""
-        return stored_tensors(self.graph) if self.held is None else stored_alone(self.held)
-
-    @property
-    def weights(self) -> Checkpoint:
-        """The source's tensors."""
-        return self.file.weights
-
-    @property
-    def path(self) -> Path:
-        """The source, for messages."""
-        return self.weights.path or Path("the weights")
-
-    @property
-    def graph_name(self) -> str:
-        """The graph's file, for messages."""
-        return Path(self.graph.source).name
-
-    @cached_property
-    def _kinds(self) -> Mapping[str, str]:
-        return self.weights.kinds()
-
-    @cached_property
-    def _nearest(self) -> Suggestions:
-        return Suggestions(self.wanted)
-
-    def is_state(self, move: TensorMove) -> bool:
-        """Say whether tensors are training state of a name that the graph lacks: no error, as it has no use for it."""
-        no_weights = all(self._kinds[name] != "weight" for name in move.sources)
-        return no_weights and not self.wanted.keys() & {*move.targets}
-
-    def pairs(self, named: Sequence[TensorMove]) -> tuple[list[Pair], list[str]]:
-        """Return the pairs that fit, and what is wrong with the others."""
-        pairs, problems = [], []
-        for move in named:
-            try:
-                pairs.append(self._pair(move))
-            except PlanError as problem:
-                problems.append(str(problem))
-        return pairs, problems
-
-    def contradicted(self, pairs: Sequence[Pair]) -> Iterator[str]:
-        """Say of which kernels a rule's transform is not what the ops say that read them in the file."""
-        for pair in (pair for pair in pairs if len(pair.sources) == len(pair.targets) == 1):
-            first, target = self._evidence.said(pair.sources[0]).outputs_first, self.wanted[pair.targets[0]]
-            ways = self._ways(pair.sources[0], target) if first is not None else []
-            if ways and has_outputs_first(ways[0]) is first is not has_outputs_first(pair.layout):
-                op_says = f"though transform = '{ways[0]}' is what its op in the file says"
-                yield f"{pair.sources[0]} by {pair.layout}, {op_says}"
-
-    def _pair(self, move: TensorMove) -> Pair:
-        """Return the pair that a move makes.
-
-        Raises:
-            PlanError: a variable does not exist, or a shape or a dtype does not fit; the message says what would.
-        """
-        old = " ".join(move.sources)
-        for name in move.sources if not is_parametrisation(move.transform) else ():
-            self.file.require_whole(name)
-        for name in move.targets:
-            if name not in self.wanted:
-                renamed = "" if old == name else f" ({name})"
-                nearest = self._nearest.of(name)
-                raise PlanError(f"{self._here(old)}{renamed} is no variable of {self.graph_name}{nearest}")
-        targets = [self.wanted[name] for name in move.targets]
-        layout = self._layout(move, targets)
-        self._check_shapes(move, layout, targets)
-        for target in targets:
-            self._check_dtype(move.sources, target)
-        return Pair(move.sources, move.targets, layout, self._others(move, targets))
-
-    def _layout(self, move: TensorMove, targets: Sequence[StoredTensor]) -> Layout:
-        here = self._here(" ".join(move.sources))
-        if move.transform not in (None, AUTO):
-            layout = parse_layout(str(move.transform)).fitted([self.weights[name].shape for name in move.sources])
-            if isinstance(layout, Lstm) and layout.target == "tf1" != layout.source:
-                added = forget_bias(self.graph, targets[0])
-                if added is not None and added != layout.forget_bias:
-                    raise PlanError(
-                        f"{here}: {layout} takes {layout.forget_bias:g} off the forget gates, and {self.graph_name} "
-                        f"adds {added:g} to those of {targets[0].name}: "
-                        f"transform = '{replace(layout, forget_bias=added)}'"
-                    )
-            return layout
-        if len(move.sources) != 1 or len(targets) != 1:
-            raise PlanError(f"{here}: several tensors need a transform in their rule")
-        source, target = move.sources[0], targets[0]
-        ways, first = self._ways(source, target), self._outputs_first(source, target)
-        if move.transform == AUTO:
-            if len(ways) > 1 and first is None and not self._reading(target).is_known:
-                raise PlanError(f"{here} {self._either(source, target, ways)}")
-            # a rule that says `auto` is one for PyTorch, unless something tells that this tensor lies otherwise
-            fitting = [way for way in ways if has_outputs_first(way) is not (first is False)] or ways
-            return fitting[0] if fitting else self._reading(target).turning
-        if not self.tried and self._is_doubtful(source, target, ways, first):
-            raise PlanError(f"{here} {self._either(source, target, ways)}")
-        return Keep()
-
-    def _is_doubtful(self, source: str, target: StoredTensor, ways: Sequence[Layout], first: bool | None) -> bool:
-        """Say whether a tensor that would be kept as it is may have to be transposed: its shape does not tell."""
-        if self.weights[source].shape != target.shape or all(isinstance(way, Keep) for way in ways):
-            return False
-        if len(ways) == 1 or first is not None:
-            return len(ways) == 1 or first is True
-        theirs = FRAMEWORKS.get(self._evidence.framework or "")
-        if self.held is not None and theirs is not None and theirs is FRAMEWORKS.get(self.held.framework or ""):
-            return False  # whatever it is, both have it in one way
-        return part_word(source) != part_word(target.name)  # else it is the same variable, in the same framework
-
-    def _either(self, source: str, target: StoredTensor, ways: Sequence[Layout]) -> str:
-        """Return, as the end of a message, why a tensor's layout is in doubt, and what settles it."""
-        shape, named = list(self.weights[source].shape), f"{target.name} in {self.graph_name}"
-        others = [f"'{way}'" for way in ways if not isinstance(way, Keep)]
-        sample = ", or a sample tells" if self.held is None else ""
-        settled = f"a rule says transform = {' or '.join(others)}, or 'keep'{sample}"
-        if self._evidence.said(source).outputs_first is not None:
-            return f"is {shape} either way, and by the ops of the file {named} needs it otherwise: {settled}"
-        if not self._reading(target).is_known:
-            return f"is {shape} either way, and no op tells how {named} is read: {settled}"
-        if self._evidence.framework == "torch":
-            return f"is {shape} either way, and {named} is a kernel, which PyTorch stores transposed: {settled}"
-        if self._outputs_first(source, target):
-            return f"is {shape} either way, and the file's other kernels are transposed to {named}: {settled}"
-        return f"is {shape} either way, and nothing tells whether {named} is its transpose: {settled}"
-
-    @cached_property
-    def _evidence(self) -> Evidence:
-        return Evidence(self.weights)
-
-    @cached_property
-    def _readings(self) -> dict[str, Reading]:
-        return {}
-
-    def _reading(self, target: StoredTensor) -> Reading:
-        """Return how the graph reads a variable, which is looked for once."""
-        if target.name not in self._readings:
-            self._readings[target.name] = reading(self.graph, target)
-        return self._readings[target.name]
-
-    def _ways(self, source: str, target: StoredTensor) -> list[Layout]:
-        """Return the layouts that fit by the shapes and by the source's own ops."""
-        return self._evidence.ways(source, self.weights[source].shape, self._reading(target), target.shape or ())
-
-    def _outputs_first(self, source: str, target: StoredTensor) -> bool | None:
-        """Say whether a tensor has its outputs first, None where nothing tells."""
-        ways, read = self._ways(source, target), self._reading(target)
-        if len(ways) < 2:
-            return has_outputs_first(ways[0]) if ways else None
-        first = self._evidence.outputs_first(kind_of(read, ways[0]), self._told)
-        return first if read.is_known or not first else None
-
-    @cached_property
-    def _told(self) -> Told:
-        """How the kernels lie whose shape tells, of those that are paired one to one, whatever their rules say."""
-        single = ((move.sources[0], move.targets[0]) for move in self.moves if len(move.sources + move.targets) == 2)
-        paired = ((name, self.wanted[target]) for name, target in single if target in self.wanted)
-        return told((self._reading(target), self._ways(name, target)) for name, target in paired)
-
-    def _others(self, move: TensorMove, targets: Sequence[StoredTensor]) -> tuple[Layout, ...]:
-        """Return the layouts that fit as well as the tensor as it is, where no rule names one."""
-        if move.transform is not None or len(move.sources) != 1 or len(targets) != 1:
-            return ()
-        if self.weights[move.sources[0]].shape != targets[0].shape:
-            return ()
-        return tuple(way for way in self._ways(move.sources[0], targets[0]) if not isinstance(way, Keep))
-
-    def _check_shapes(self, move: TensorMove, layout: Layout, targets: Sequence[StoredTensor]) -> None:
-        shapes = [self.weights[name].shape for name in move.sources]
-        here = self._here(" ".join(move.sources))
-        try:
-            made = layout.shapes(shapes)
-        except PlanError as error:
-            raise PlanError(f"{here}: {error}{_suggested(shapes, targets)}") from error
-        if len(made) != len(targets):
-            raise PlanError(f"{here}: {layout} makes {len(made)} tensors, and the rule names {len(targets)}")
-        for shape, target in zip(made, targets, strict=True):
-            if target.shape not in (None, shape):
-                given = " ".join(str(list(each)) for each in shapes)
-                by = "" if isinstance(layout, Keep) else f", by {layout} {list(shape)}"
-                wanted = f"{target.name} in {self.graph_name} is {list(target.shape or ())}"
-                raise PlanError(f"{here} is {given}{by}, {wanted}{_suggested(shapes, targets)}")
-
-    def _check_dtype(self, sources: Sequence[str], target: StoredTensor) -> None:
-        for name in sources:
-            dtype = self.weights[name].dtype
-            castable = dtype.is_number and target.dtype.is_number
-            if dtype is not target.dtype and not (self.cast and castable):
-                hint = "; `cast` changes it" if castable else ""
-                given = f"{self._here(name)} is {dtype}"
-                raise PlanError(f"{given}, {target.name} in {self.graph_name} is {target.dtype}{hint}")
-
-    def _here(self, name: str) -> str:
-        return f"{self.path.name}: {name}"
-
-
-def _suggested(shapes: Sequence[Shape], targets: Sequence[StoredTensor]) -> str:
-    """Return, as the end of a message, the transform under which a tensor would fit, if one would."""
-    fitting = candidates(shapes, targets[0].shape) if len(targets) == 1 and targets[0].shape is not None else []
-    ways = [f"'{layout}'" for layout in fitting if isinstance(layout, type(fitting[0]))]
-    return f": transform = {' or '.join(ways)} in a rule makes it fit" if ways else ""

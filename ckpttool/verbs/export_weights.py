@@ -12,7 +12,8 @@ from ckpttool.core.casting import cast_tensor
 from ckpttool.core.errors import FormatError, PlanError
 from ckpttool.core.notes import notes_about
 from ckpttool.core.tensors import Tensor
-from ckpttool.foreign.pairing import Pair, Pairing, pair_weights
+from ckpttool.foreign.fitting import Pair
+from ckpttool.foreign.pairing import Pairing, pair_weights
 from ckpttool.foreign.rules import Rule
 from ckpttool.formats import registry
 from ckpttool.formats.format import Writing

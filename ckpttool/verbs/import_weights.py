@@ -15,10 +15,11 @@ from ckpttool.foreign.bake import bake as bake_values
 from ckpttool.foreign.bake import check_size
 from ckpttool.foreign.epsilons import EpsilonGap, gaps
 from ckpttool.foreign.evidence import Evidence
+from ckpttool.foreign.fitting import Pair
 from ckpttool.foreign.layouts.layout import Keep, Layout
 from ckpttool.foreign.layouts.norm import BatchNorm
 from ckpttool.foreign.names import layer_of
-from ckpttool.foreign.pairing import Pair, Pairing, pair_weights
+from ckpttool.foreign.pairing import Pairing, pair_weights
 from ckpttool.foreign.rules import Rule
 from ckpttool.graph.contents.layers import layers
 from ckpttool.graph.contents.stored import StoredTensor, stored_tensors
