@@ -63,6 +63,6 @@ def test_no_sum_to_divide_by(folder: Path, run: Callable[..., str]) -> None:
 
 def test_step_counters_are_not_added(folder: Path, run: Callable[[str], str]) -> None:
     run("ckpttool merge counted.npz counted.npz --how sum -o out.npz")
-    counted, out = np.load(folder / "counted.npz"), np.load(folder / "out.npz")
-    assert out["global_step"] == 7
-    assert np.array_equal(out["w"], counted["w"] * 2)
+    with np.load(folder / "counted.npz") as counted, np.load(folder / "out.npz") as out:
+        assert out["global_step"] == 7
+        assert np.array_equal(out["w"], counted["w"] * 2)
