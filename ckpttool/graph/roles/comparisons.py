@@ -4,10 +4,12 @@ The cross entropies of `tf.nn` and of `tf.losses` are known by their structure, 
 label times a logarithm. So are hinge losses; of any other loss a difference between outputs and labels.
 """
 
-from collections.abc import Callable, Collection, Container, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Collection, Container, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import reduce
+from operator import or_
 
-from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.graph.core import Graph, TensorRef, cached
 from ckpttool.graph.ops import (
     COMPARISONS,
@@ -48,11 +50,12 @@ def comparisons(graph: Graph, loss: str) -> list[LossComparison]:
     binary = {pair.logits for pair in exact if pair.kind == "chances"}
     exact = [replace(pair, kind="chances") if pair.logits in binary else pair for pair in exact]
     differences = [pair for name in names for pair in _difference(graph, name)]
-    apart = [pair for pair in differences if _rows_of(graph, pair.logits).isdisjoint(_rows_of(graph, pair.labels))]
+    rows = _rows(graph)
+    apart = [pair for pair in differences if not rows.get(pair.logits.op, 0) & rows.get(pair.labels.op, 0)]
     if not exact:
         return apart or differences  # what is held against its own input is an autoencoder, or a shortcut
-    used = {row for pair in exact for ref in (pair.logits, pair.labels) for row in _rows_of(graph, ref)}
-    return exact + [pair for pair in apart if used.isdisjoint(_rows_of(graph, pair.labels))]
+    used = reduce(or_, (rows.get(ref.op, 0) for pair in exact for ref in (pair.logits, pair.labels)))
+    return exact + [pair for pair in apart if not used & rows.get(pair.labels.op, 0)]
 
 
 def beside_rows(graph: Graph, loss: str) -> list[TensorRef]:
@@ -174,13 +177,19 @@ def computed_of_rows(graph: Graph) -> frozenset[str]:
     return _learned(graph) & _fed(graph)
 
 
-def _rows_of(graph: Graph, ref: TensorRef) -> set[str]:
-    """Return the placeholders, iterators and queues that a tensor is computed from."""
-    return {name for name in graph.ancestors(ref.op) if _is_source(graph.nodes[name])}
+def _sources(graph: Graph) -> list[str]:
+    """Return the ops that rows come from: placeholders, iterators and queues."""
+    return [name for name, node in graph.nodes.items() if node.op in PLACEHOLDERS or node.op in STREAMS]
 
 
-def _is_source(node: NodeDef) -> bool:
-    return node.op in PLACEHOLDERS or node.op in STREAMS
+@cached
+def _rows(graph: Graph) -> Mapping[str, int]:
+    """Return which placeholders, iterators and queues ops are computed from: a bit for each of those."""
+    rows: dict[str, int] = defaultdict(int)
+    for number, source_op in enumerate(_sources(graph)):
+        for name in graph.descendants([source_op]):
+            rows[name] |= 1 << number
+    return rows
 
 
 @cached
@@ -199,4 +208,4 @@ def _learned(graph: Graph) -> frozenset[str]:
 @cached
 def _fed(graph: Graph) -> frozenset[str]:
     """Return the ops whose values depend on what is fed, or comes out of a queue or an iterator."""
-    return frozenset(graph.descendants(name for name, node in graph.nodes.items() if _is_source(node)))
+    return frozenset(graph.descendants(_sources(graph)))

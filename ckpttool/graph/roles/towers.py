@@ -21,9 +21,13 @@ def first_tower(graph: Graph, tensors: Sequence[str]) -> list[str]:
     ops = [TensorRef.parse(tensor).op for tensor in tensors]
     if len({_NUMBER.sub("", op) for op in ops}) > 1:
         return list(tensors)
-    below = [graph.ancestors(op) for op in ops]
-    held = [{name for name in names if graph.nodes[name].op in VARIABLES} for names in below]
-    sizes = {len([name for name in names if name in computed_of_rows(graph)]) for names in below}
-    shared = set.intersection(*below) & computed_of_rows(graph)
-    alike = len(sizes) == 1 and all(names == held[0] for names in held) and bool(held[0])
-    return [tensors[0]] if alike and not shared else list(tensors)
+    first = graph.ancestors(ops[0])
+    shared = first & computed_of_rows(graph)
+    size, held = len(shared), {name for name in first if graph.nodes[name].op in VARIABLES}
+    for op in ops[1:]:
+        below = graph.ancestors(op)
+        computed = below & computed_of_rows(graph)
+        if len(computed) != size or {name for name in below if graph.nodes[name].op in VARIABLES} != held:
+            return list(tensors)
+        shared &= computed
+    return [tensors[0]] if held and not shared else list(tensors)
