@@ -7,7 +7,7 @@ from functools import cached_property
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.casting import cast_tensor
 from ckpttool.core.errors import PlanError
-from ckpttool.core.names import suggestion
+from ckpttool.core.names import listed, suggestion
 from ckpttool.core.tensors import Tensor
 from ckpttool.foreign.fitting import Fitting, Pair
 from ckpttool.foreign.parametrised import Parametrised, resolved
@@ -104,7 +104,8 @@ def _refuse(fitting: Fitting, left_out: Sequence[str], unfilled: Sequence[str], 
         return
     first = left_out[0] if left_out else ""
     if not left_out:
-        missing = f"nothing for {unfilled[0]} of {fitting.graph_name}{suggestion(unfilled[0], candidates)}"
+        unread = f"; not read of it: {listed(fitting.weights.left_out, 3)}" if fitting.weights.left_out else ""
+        missing = f"nothing for {unfilled[0]} of {fitting.graph_name}{suggestion(unfilled[0], candidates)}{unread}"
         first = f"{fitting.path.name}: {missing}"
     more = f" (and {count - 1} more)" if count > 1 else ""
     rules = "a rule gives another name ('RE=>NEW') or leaves out ('RE=>'), and `suggest` drafts rules"
