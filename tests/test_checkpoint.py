@@ -203,6 +203,7 @@ def test_a_saved_model_folder(tmp_path):
     (tmp_path / "saved_model.pb").touch()
     with pytest.raises(MissingFile, match="SavedModel without variables"):
         checkpoint.open(tmp_path)
+    assert prefix_of(tmp_path) == tmp_path / "saved_model.pb"
     checkpoint.save({"w": np.ones(2)}, tmp_path / "variables" / "variables")
     assert prefix_of(tmp_path) == tmp_path / "variables" / "variables"
     assert list(checkpoint.open(tmp_path)) == ["w"]

@@ -14,7 +14,7 @@ from typing import cast
 
 from ckpttool.core.errors import CkptError, FormatError, MissingDependency, MissingFile
 from ckpttool.formats.format import Format
-from ckpttool.formats.tensorflow.prefix import PART, STATE_FILE, prefix_of
+from ckpttool.formats.tensorflow.prefix import PART, SAVED_MODEL_GRAPHS, STATE_FILE, prefix_of
 from ckpttool.remote import sparse_files
 from ckpttool.remote.paths import refuse_url_input
 
@@ -125,6 +125,9 @@ def for_output(path: Path, name: str | None = None, like: Path | None = None) ->
 def _explain(path: Path) -> CkptError:
     """Return why nothing can be opened at a path, with what would help."""
     prefix = prefix_of(path)
+    if path.is_dir() and prefix.name in SAVED_MODEL_GRAPHS:
+        lacks = f"{path / 'variables' / 'variables'}.index is missing, and no constant of {prefix.name} is a weight"
+        return MissingFile(f"{path} is a SavedModel without variables: {lacks}")
     neighbours = sorted(prefix.parent.iterdir()) if prefix.parent.is_dir() else []
     parts = [part for part in neighbours if PART.sub("", part.name) == prefix.name and part != prefix]
     if parts:

@@ -1,4 +1,4 @@
-"""Frozen graphs as checkpoints: a GraphDef (also in a MetaGraphDef) whose weights are constants. Read only."""
+"""Frozen graphs as checkpoints: a GraphDef, MetaGraphDef or SavedModel whose weights are constants. Read only."""
 
 from collections.abc import Iterator
 from functools import lru_cache, partial
@@ -11,9 +11,10 @@ from ckpttool.core.errors import CorruptCheckpoint
 from ckpttool.core.tensors import BY_NUMBER, Tensor, TensorSpec
 from ckpttool.formats.format import Format, Tensors
 from ckpttool.formats.tensorflow.frozen_weights import frozen_weights
+from ckpttool.formats.tensorflow.prefix import SAVED_MODEL_GRAPHS
 from ckpttool.formats.tensorflow.tensor_proto import array_of, shape_of
 from ckpttool.formats.wire.protos.graph_pb2 import GraphDef, NodeDef
-from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
+from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef, SavedModel
 from ckpttool.remote import sparse_files
 
 SUFFIXES = (".pb", ".pbtxt", ".meta")
@@ -66,7 +67,8 @@ class FrozenGraph(Format):
     INSTEAD = "a frozen graph is read, not written; `fold` makes one of a model"
 
     def recognises(self, path: Path) -> bool:
-        """Return whether a file is a graph without variables that has such constants."""
+        """Return whether a file, or a SavedModel's folder, is a graph without variables that has such constants."""
+        path = _graph_file(path)
         if path.suffix not in SUFFIXES or not path.is_file():
             return False
         return bool(frozen_weights(_nodes(path, _stamp(path))))
@@ -77,7 +79,13 @@ class FrozenGraph(Format):
         Raises:
             CorruptCheckpoint: one has no dtype or shape, or other numbers than these say.
         """
+        path = _graph_file(path)
         return FrozenTensors(path, _nodes(path, _stamp(path)))
+
+
+def _graph_file(path: Path) -> Path:
+    """Return the file that a path means: of a SavedModel's folder that of its graph."""
+    return next((path / name for name in SAVED_MODEL_GRAPHS if (path / name).is_file()), path)
 
 
 def _stamp(path: Path) -> tuple[int, int, int]:
@@ -89,7 +97,7 @@ def _stamp(path: Path) -> tuple[int, int, int]:
 def _nodes(path: Path, stamp: tuple[int, int, int]) -> dict[str, NodeDef]:
     """Return the ops of a graph's file; none where it is no graph, or where two ops have one name."""
     data = sparse_files.read_bytes(path)
-    for kind in (GraphDef, MetaGraphDef):
+    for kind in (GraphDef, MetaGraphDef, SavedModel):
         message = kind()
         try:
             if path.suffix == ".pbtxt":
@@ -98,8 +106,20 @@ def _nodes(path: Path, stamp: tuple[int, int, int]) -> dict[str, NodeDef]:
                 message.ParseFromString(data)
         except (DecodeError, text_format.ParseError, UnicodeDecodeError, RecursionError):
             continue
-        nodes = message.node if isinstance(message, GraphDef) else message.graph_def.node
+        nodes = _graph_in(message).node
         named = {node.name: node for node in nodes}
         if named and len(named) == len(nodes) and all(node.name and node.op for node in nodes):
             return named
     return {}
+
+
+def _graph_in(message: GraphDef | MetaGraphDef | SavedModel) -> GraphDef:
+    """Return the graph of a message; of a SavedModel that has several, the one that serves."""
+    if isinstance(message, GraphDef):
+        return message
+    if isinstance(message, MetaGraphDef):
+        return message.graph_def
+    graphs = list(message.meta_graphs)
+    serving = [meta for meta in graphs if list(meta.meta_info_def.tags) == ["serve"]]
+    chosen = graphs if len(graphs) == 1 else serving
+    return chosen[0].graph_def if len(chosen) == 1 else GraphDef()

@@ -25,6 +25,8 @@ V1_SHARD = re.compile(r"-(\d{5}|\?{5})-of-(\d{5})\Z")
 PART = re.compile(rf"(\.index|\.meta|\.data-\d{{5,}}-of-\d{{5,}}|{V1_SHARD.pattern})\Z")
 """How the name of a part of a model ends."""
 STATE_FILE = "checkpoint"
+SAVED_MODEL_GRAPHS = ("saved_model.pb", "saved_model.pbtxt")
+"""The names of a SavedModel's graph, in a folder of its own."""
 OTHERS = ("*.safetensors*", "*.bin.index.json", "*model.bin", "*.distcp", "**/*.npy")
 """What makes a folder a checkpoint of another format."""
 _STEP = re.compile(r"-(\d+)(\.ckpt)?\Z")
@@ -73,9 +75,9 @@ def prefix_of(path: Path | str) -> Path:
     """Return the prefix that a path stands for; a path that stands for none is returned as it is.
 
     `x.index`, `x.meta`, `x.data-00000-of-00001` and `x-00000-of-00001` stand for `x`; a folder with a `checkpoint` file
-    for the latest checkpoint in it; a SavedModel's folder for its `variables/variables`. A folder that holds files
-    named `.index` and `.data-...` is a prefix itself: one that ends in a slash. A folder with a checkpoint
-    of another format stands for itself.
+    for the latest checkpoint in it; a SavedModel's folder for its `variables/variables`, or for its graph where
+    it has none: its weights may be constants. A folder that holds files named `.index` and `.data-...` is a prefix
+    itself: one that ends in a slash. A folder with a checkpoint of another format stands for itself.
 
     >>> str(prefix_of("models/my_model.ckpt.data-00000-of-00001"))
     'models/my_model.ckpt'
@@ -107,8 +109,9 @@ def _in_folder(folder: Path) -> Path:
     variables = folder / "variables" / "variables"
     if Path(f"{variables}.index").is_file():
         return variables
-    if (folder / "saved_model.pb").is_file():
-        raise MissingFile(f"{folder} is a SavedModel without variables: {variables}.index is missing")
+    for graph in (folder / name for name in SAVED_MODEL_GRAPHS):
+        if graph.is_file():
+            return graph
     prefixes = sorted(path.name.removesuffix(".index") for path in folder.glob("*.index"))
     if len(prefixes) == 1:
         return folder / prefixes[0]

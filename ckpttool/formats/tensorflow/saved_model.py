@@ -17,11 +17,11 @@ from ckpttool.formats.format import ANY, PLAIN, Checked, Format, Writing
 from ckpttool.formats.tensorflow.bundle import Bundle, BundleTensors
 from ckpttool.formats.tensorflow.object_checkpoint import ObjectCheckpoint
 from ckpttool.formats.tensorflow.object_graph import graph_of
+from ckpttool.formats.tensorflow.prefix import SAVED_MODEL_GRAPHS
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import SavedModel as SavedModelProto
 from ckpttool.formats.writing.files import refuse_existing_folder, replacing_folder
 
-GRAPHS = ("saved_model.pb", "saved_model.pbtxt")
 FINGERPRINT = "fingerprint.pb"
 """Hashes of the parts, the variables among them: a copy with other values has no use for it, and TensorFlow no need."""
 
@@ -35,7 +35,7 @@ class SavedModel(Format):
     HOLDS = ANY
     OBJECT_GRAPH = True
     OPTIONS = frozenset({"like"})
-    IN_FOLDER = (GRAPHS[0],)
+    IN_FOLDER = (SAVED_MODEL_GRAPHS[0],)
 
     def recognises(self, path: Path) -> bool:
         """Return whether a path is a folder with a graph and variables."""
@@ -75,7 +75,7 @@ class SavedModel(Format):
 
 def is_saved_model(path: Path) -> bool:
     """Return whether a path is a folder with a SavedModel's graph."""
-    return any((path / name).is_file() for name in GRAPHS)
+    return any((path / name).is_file() for name in SAVED_MODEL_GRAPHS)
 
 
 def _prefix(folder: Path) -> Path:
@@ -140,4 +140,4 @@ def write_saved_model(meta: MetaGraphDef, tensors: Mapping[str, Tensor], path: P
         if assets is not None:
             shutil.copytree(assets, folder / ASSETS)
         model = SavedModelProto(saved_model_schema_version=SCHEMA_VERSION, meta_graphs=[meta])
-        (folder / GRAPHS[0]).write_bytes(model.SerializeToString(deterministic=True))
+        (folder / SAVED_MODEL_GRAPHS[0]).write_bytes(model.SerializeToString(deterministic=True))

@@ -5,11 +5,11 @@ import pytest
 from conformance import FormatTests
 
 from ckpttool import checkpoint
-from ckpttool.core.errors import CorruptCheckpoint
+from ckpttool.core.errors import CorruptCheckpoint, MissingFile
 from ckpttool.core.tensors import BY_NAME, STRING
 from ckpttool.formats.tensorflow.frozen_weights import frozen_weights
 from ckpttool.formats.wire.protos.graph_pb2 import GraphDef, NodeDef
-from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
+from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef, SavedModel
 from ckpttool.graph.contents.constants import constant, uniform
 
 FLOAT = BY_NAME["float32"]
@@ -137,3 +137,29 @@ def test_a_shape_that_its_numbers_do_not_fill_is_damage(tmp_path, size):
     else:
         with pytest.raises(CorruptCheckpoint, match="w is damaged"):
             checkpoint.open(tmp_path / "g.pb")["w"].read()
+
+
+def saved_model(folder, *tags):
+    """A SavedModel with a graph for each tag, whose weights are constants: as many rows as the graph's number says."""
+    graphs = []
+    for rows, tag in enumerate(tags, 2):
+        meta = MetaGraphDef(graph_def=GraphDef(node=[floats("w", rows, 3), op("y", "MatMul", "x", "w")]))
+        meta.meta_info_def.tags.append(tag)
+        graphs.append(meta)
+    folder.mkdir()
+    (folder / "saved_model.pb").write_bytes(SavedModel(meta_graphs=graphs).SerializeToString())
+    return folder
+
+
+@pytest.mark.parametrize(("tags", "rows"), [(["serve"], 2), (["train"], 2), (["train", "serve"], 3)])
+def test_the_folder_of_a_saved_model_has_those_of_its_graph(tmp_path, tags, rows):
+    folder = saved_model(tmp_path / "model", *tags)
+    for path in (folder, folder / "saved_model.pb"):
+        opened = checkpoint.open(path)
+        assert (opened.format, opened.path) == ("frozen", folder / "saved_model.pb")
+        assert {name: tensor.shape for name, tensor in opened.items()} == {"w": (rows, 3)}
+
+
+def test_of_several_graphs_none_of_which_serves_none_is_taken(tmp_path):
+    with pytest.raises(MissingFile, match="SavedModel without variables"):
+        checkpoint.open(saved_model(tmp_path / "model", "train", "eval"))
