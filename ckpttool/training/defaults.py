@@ -55,12 +55,17 @@ def settled(options: Options, bound: Bound) -> tuple[Options, list[str]]:
     if options.batch_size is None and batch_size < BATCH_SIZE:
         chosen.append(f"`batch_size` {batch_size}")
     notes = [f"a new head and {rows} training rows, under {FEW_ROWS}: {', '.join(chosen)}"] if chosen else []
-    steps = max(1, rows // batch_size)
-    if steps < FEW_STEPS:
-        few_steps = f"{steps} step{'s' * (steps > 1)} an epoch, under {FEW_STEPS}"
-        notes.append(f"{few_steps}: a smaller `batch_size` or more `epochs` take more")
     valid = str(options.held_out) if bound.splits[1].sides else options.valid
     return replace(options, recipe=recipe, batch_size=batch_size, valid=valid), notes
+
+
+def few_steps(options: Options, bound: Bound) -> list[str]:
+    """Return what is to be said of the length of a run's epochs: that they have few steps, if so."""
+    steps = max(1, bound.splits[0].rows // (options.batch_size or BATCH_SIZE))
+    if steps >= FEW_STEPS:
+        return []
+    short = f"{steps} step{'s' * (steps > 1)} an epoch, under {FEW_STEPS}"
+    return [f"{short}: a smaller `batch_size` or more `epochs` take more"]
 
 
 def has_new_head(model: Model, roles: Roles) -> bool:

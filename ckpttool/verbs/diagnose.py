@@ -84,11 +84,13 @@ def diagnose(
     held_out = Which(None, valid, group, seed).rule(RunReport.beside(model.path)) or HeldOut()
     bound = bound.with_training_rows(data, held_out, features)
     bound = replace(bound, splits=bound.splits[:1])
+    batches = _batches(bound.splits[0].rows, rows)
+    bound.require_batches([len(batch) for batch in batches])
     bound.check_classes()
     callback = CallbackList(callbacks)
     callback.on_notes(bound.notes)
     callback.on_data(bound.splits)
-    weights = _run(bound, probes, rows)
+    weights = _run(bound, probes, batches)
     return with_verdicts([probe.diagnosis(weights) for probe in probes])
 
 
@@ -111,8 +113,14 @@ def probes_of(graph: Graph, loss: str) -> list["Probe"]:
     return probes
 
 
-def _run(bound: Bound, probes: Sequence["Probe"], count: int) -> dict[str, Array]:
-    """Let the probes look at a sample of the rows; return the weights that these ran with, by op."""
+def _batches(rows: int, count: int) -> list[Array]:
+    """Return the numbers of so many of the rows, which lie evenly over all, by batch."""
+    numbers = np.unique(np.linspace(0, rows - 1, min(count, rows)).astype(np.int64))
+    return [numbers[start : start + BATCH] for start in range(0, len(numbers), BATCH)]
+
+
+def _run(bound: Bound, probes: Sequence["Probe"], batches: Sequence[Array]) -> dict[str, Array]:
+    """Let the probes look at batches of the rows, by number; return the weights that these ran with, by op."""
     model, roles, split = bound.model, bound.roles, bound.splits[0]
     outputs = list(dict.fromkeys(probe.output for probe in probes))
     weights = list(dict.fromkeys(name for probe in probes for name in probe.weights))
@@ -124,9 +132,7 @@ def _run(bound: Bound, probes: Sequence["Probe"], count: int) -> dict[str, Array
     state = State(function.variables, model.checkpoint)
     call = runner(function, state, training)
     arrays = bound.feeds(split)
-    numbers = np.unique(np.linspace(0, split.rows - 1, min(count, split.rows)).astype(np.int64))
-    for step, start in enumerate(range(0, len(numbers), BATCH)):
-        rows = numbers[start : start + BATCH]
+    for step, rows in enumerate(batches):
         batch = {name: np.asarray(array[rows]) for name, array in arrays.items()}
         results = call({**batch, STEP_NUMBER: np.int64(step)})
         values = dict(zip(outputs, results, strict=False))

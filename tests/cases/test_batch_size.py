@@ -97,6 +97,9 @@ def _halves(v1: Any, X: Any) -> Any:
 def test_a_line_says_how_to_feed_more_rows(folder: Path, run: Any) -> None:
     asked = "X:0 takes batches of 1, and 24 rows would be fed; --inputs 'X[?,4,4,2]' lets it take any number"
     assert asked in run("ckpttool evaluate model.ckpt --data data.npz", exit_code=2)
+    looked_at = run("ckpttool diagnose model.ckpt --data data.npz", exit_code=2)
+    assert asked.replace("24 rows", "22 rows") in looked_at  # two are held out
+    assert "outputs" in run("ckpttool diagnose model.ckpt --inputs 'X[?,4,4,2]' --data data.npz")
     run("ckpttool evaluate model.ckpt --inputs 'X[?,4,4,2]' --data data.npz")
     run("ckpttool finetune model.ckpt --data data.npz --epochs 1 -o tuned.ckpt", exit_code=2)
     run("ckpttool finetune model.ckpt --inputs 'X[?,4,4,2]' --data data.npz --epochs 1 --batch-size 7 -o tuned.ckpt")

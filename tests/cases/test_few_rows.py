@@ -59,6 +59,9 @@ def test_a_new_head_on_few_rows_gets_adam_and_small_batches(run: Run) -> None:
     assert (options("tuned.ckpt")["optimizer"], options("tuned.ckpt")["batch_size"]) == ("adam", 27)
     run("ckpttool finetune new.ckpt --data rows.npz --epochs 8 --optimizer sgd --batch-size 200 -o before.ckpt")
     assert best_loss("tuned.ckpt") < best_loss("before.ckpt")
+    tried = run("ckpttool lr-find new.ckpt --data rows.npz")
+    assert "--batch-size 27" in tried
+    assert "an epoch" not in tried  # it takes a step for each rate, however long epochs are
     again = run("ckpttool finetune --config tuned.ckpt.run.json -o again.ckpt")
     assert "a new head" not in again
     assert options("again.ckpt") == options("tuned.ckpt")
