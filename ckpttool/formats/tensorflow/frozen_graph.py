@@ -96,8 +96,27 @@ def _stamp(path: Path) -> tuple[int, int, int]:
 @lru_cache(maxsize=1)
 def _nodes(path: Path, stamp: tuple[int, int, int]) -> dict[str, NodeDef]:
     """Return the ops of a graph's file; none where it is no graph, or where two ops have one name."""
+    for graph in _graphs(path, GraphDef, MetaGraphDef, SavedModel):
+        named = {node.name: node for node in graph.node}
+        if named and len(named) == len(graph.node) and all(node.name and node.op for node in graph.node):
+            return named
+    return {}
+
+
+def weights_in_functions(folder: Path) -> dict[str, str]:
+    """Return the weights that are constants of a SavedModel's functions, each with the first function that has it."""
+    found: dict[str, str] = {}
+    for graph in _graphs(_graph_file(folder), SavedModel):
+        for function in graph.library.function:
+            for name in frozen_weights({node.name: node for node in function.node_def}):
+                found.setdefault(name, function.signature.name)
+    return found
+
+
+def _graphs(path: Path, *kinds: type[GraphDef | MetaGraphDef | SavedModel]) -> Iterator[GraphDef]:
+    """Yield the graph that a file has, read as each kind of message in turn."""
     data = sparse_files.read_bytes(path)
-    for kind in (GraphDef, MetaGraphDef, SavedModel):
+    for kind in kinds:
         message = kind()
         try:
             if path.suffix == ".pbtxt":
@@ -106,11 +125,7 @@ def _nodes(path: Path, stamp: tuple[int, int, int]) -> dict[str, NodeDef]:
                 message.ParseFromString(data)
         except (DecodeError, text_format.ParseError, UnicodeDecodeError, RecursionError):
             continue
-        nodes = _graph_in(message).node
-        named = {node.name: node for node in nodes}
-        if named and len(named) == len(nodes) and all(node.name and node.op for node in nodes):
-            return named
-    return {}
+        yield _graph_in(message)
 
 
 def _graph_in(message: GraphDef | MetaGraphDef | SavedModel) -> GraphDef:

@@ -15,6 +15,7 @@ from ckpttool.core.tensors import Tensor
 from ckpttool.core.variable_kinds import OBJECT_GRAPH
 from ckpttool.formats.format import ANY, PLAIN, Checked, Format, Writing
 from ckpttool.formats.tensorflow.bundle import Bundle, BundleTensors
+from ckpttool.formats.tensorflow.frozen_graph import weights_in_functions
 from ckpttool.formats.tensorflow.object_checkpoint import ObjectCheckpoint
 from ckpttool.formats.tensorflow.object_graph import graph_of
 from ckpttool.formats.tensorflow.prefix import SAVED_MODEL_GRAPHS
@@ -42,8 +43,15 @@ class SavedModel(Format):
         return is_saved_model(path) and Path(f"{_prefix(path)}.index").is_file()
 
     def open(self, path: Path) -> BundleTensors:
-        """List the variables; `Bundle.open` says what is raised."""
-        return _inner(path).open(_prefix(path))
+        """List the variables; where there are none, constants of functions are named as left out.
+
+        `Bundle.open` says what is raised.
+        """
+        tensors = _inner(path).open(_prefix(path))
+        if set(tensors) <= {OBJECT_GRAPH}:
+            constants = weights_in_functions(path).items()
+            tensors.left_out = tuple(f"{name} (is a constant of the function {where})" for name, where in constants)
+        return tensors
 
     def save(self, tensors: Mapping[str, Tensor], path: Path, overwrite: bool, how: Writing = PLAIN) -> None:
         """Write a copy of a SavedModel that has other values: of the one that is named, or the tensors are from.

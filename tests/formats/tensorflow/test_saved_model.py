@@ -9,6 +9,7 @@ from conformance import FormatTests, tensors_of
 from ckpttool import checkpoint
 from ckpttool.core.errors import CkptError, MissingFile, PlanError
 from ckpttool.core.tensors import Tensor
+from ckpttool.core.variable_kinds import OBJECT_GRAPH
 from ckpttool.formats.format import Writing
 from ckpttool.formats.tensorflow.bundle import Bundle
 from ckpttool.formats.wire.protos.meta_graph_pb2 import SavedModel as Message
@@ -156,3 +157,16 @@ def test_only_a_saved_model_is_replaced(linear, tmp_path):
     with pytest.raises(CkptError, match="home is not a folder of this kind: it is not replaced"):
         checkpoint.save(checkpoint.open(linear), tmp_path / "home", "saved-model", overwrite=True)
     assert (tmp_path / "home/letter").read_text() == "dear"
+
+
+def test_weights_that_are_constants_of_functions_are_named(tf, tmp_path):
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    module, weights = tf.Module(), tf.Variable(np.ones((3, 2), np.float32), name="fc/kernel")
+    traced = tf.function(lambda x: x @ weights).get_concrete_function(tf.TensorSpec([None, 3]))
+    module.serve = convert_variables_to_constants_v2(traced)
+    tf.saved_model.save(module, str(tmp_path / "frozen"), signatures={"serving_default": module.serve})
+    opened = checkpoint.open(tmp_path / "frozen")
+    assert list(opened) == [OBJECT_GRAPH]
+    (left_out,) = opened.left_out
+    assert "is a constant of the function __inference_pruned" in left_out
