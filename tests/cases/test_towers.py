@@ -135,3 +135,34 @@ def test_one_tower_is_served(folder: Path, run: Run) -> None:
 def test_gradients_and_updates_are_never_offered(folder: Path, run: Run) -> None:
     printed = run("ckpttool finetune model --data data.npz --train-op logits -o never", exit_code=2)
     assert "the graph has train (trains hidden, outputs)" in printed
+
+
+def test_towers_behind_a_queue_take_all_its_rows(folder: Path, run: Run) -> None:
+    """The number of each tower's rows is in the zeros of its loss, and in what it is reshaped to."""
+    import tensorflow as tf
+
+    v1, x = tf.compat.v1, rows_of(folder)["x_train"]
+    labels = np.stack([x[:, 0] > 0, x[:, 1] > 0, x[:, 2] > 0], 1).astype(np.float32)
+    np.savez("several.npz", x_train=x, y_train=labels, x_test=x, y_test=labels)
+    with tf.Graph().as_default(), v1.Session() as session:
+        queue = v1.FIFOQueue(80, [tf.float32, tf.float32], [[8], [3]])
+        X, y = queue.dequeue_many(32, name="batch")
+
+        def loss(rows: Any, labels: Any) -> Any:
+            logits = dense(tf.reshape(rows, [rows.shape[0], 8]), 3, "outputs")
+            return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(labels=labels, logits=logits), name="loss")
+
+        losses = []
+        for number, (rows, of_rows) in enumerate(zip(halves(X), halves(y), strict=True)):
+            with tf.name_scope(f"tower_{number}"):
+                losses.append(loss(rows, of_rows))
+        v1.train.AdamOptimizer(0.01).minimize(tf.add_n(losses) / 2)
+        right = loss(tf.constant(x), tf.constant(labels))
+        session.run(v1.global_variables_initializer())
+        v1.train.Saver().save(session, "queued.ckpt", write_state=False)
+        expected = session.run(right)
+    run("ckpttool predict queued.ckpt --data several.npz -o p.npz")
+    named = "--loss tower_0/loss"
+    assert f"40 rows: loss {expected:.4f}" in run(f"ckpttool evaluate queued.ckpt {named} --data several.npz")
+    run(f"ckpttool finetune queued.ckpt {named} --data several.npz --epochs 1 --batch-size 7 -o tuned.ckpt")
+    run(f"ckpttool diagnose queued.ckpt {named} --data several.npz")

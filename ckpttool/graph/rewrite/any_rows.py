@@ -19,10 +19,11 @@ from ckpttool.graph.contents.op_outputs import known_shape, shape_of_output
 from ckpttool.graph.core import FreeNames, Graph, TensorRef
 from ckpttool.graph.ops import BROADCASTING, ENTERS, JOINS, LOOPS, SELECTS, SHAPES
 from ckpttool.graph.rewrite.draft import Draft, set_inputs, type_attr
+from ckpttool.graph.rewrite.whole_rows import SPLITS, is_first_axis
 
 _INT32 = BY_NAME["int32"]
 _GRADIENTS = re.compile(r"(?:.*/)?gradients(?:_\d+)?/")
-_FOLDED = re.compile(r"(?:.*/)?Shape(?:_\d+)?")
+_FOLDED = re.compile(r"(?:.*/)?(?:Shape|dense_shape)(?:_\d+)?")
 _SHAPE_INPUT = {
     **dict.fromkeys(("Reshape", "BroadcastTo", "Tile"), 1),
     **dict.fromkeys(("Fill", "EmptyTensorList", "TensorListReserve", "RandomUniform", "RandomStandardNormal"), 0),
@@ -82,7 +83,11 @@ class _Rewriting:
     """One rewrite: what depends on the rows, the constants beside that, and the number of rows as a tensor."""
 
     def __init__(self, graph: Graph, placeholders: Collection[str], rows: int) -> None:
-        self.graph, self.rows, self.placeholders = graph, rows, placeholders
+        dealt = _dealt_out(graph, placeholders)
+        self.graph, self.fed, self.placeholders = graph, rows, placeholders
+        self.rows, self.counted = (
+            (rows // dealt[1], dealt[0]) if dealt else (rows, TensorRef(next(iter(placeholders)), 0))
+        )
         self.draft, self.names = Draft(graph), FreeNames(graph.nodes)
         shapes = {name for name, node in graph.nodes.items() if node.op in SHAPES}
         self.below = {name for name in self._descendants(shapes) if not _GRADIENTS.match(name)}
@@ -164,7 +169,7 @@ class _Rewriting:
         """Return the graph in which the number of rows is that of the rows that are fed."""
         for name in self.placeholders:
             shape = self.draft.op(name).attr["shape"].shape
-            _open(shape, self.rows)
+            _open(shape, self.fed)
         for name in [name for name in self.graph.nodes if name in self.below or name in self.beside]:
             self._follow(name)
         return without_shapes(self.draft.sealed())
@@ -292,11 +297,11 @@ class _Rewriting:
         return packed
 
     def _scalar(self, ref: TensorRef | None) -> TensorRef:
-        """Return how many rows are fed, of the dtype of a constant that said so."""
+        """Return how many rows are fed, or dealt out to each tower, of the dtype of a constant that said so."""
         if self.count is None:
-            fed = next(iter(self.placeholders))
-            dtype = dtype_numbered(self.graph.nodes[fed].attr["dtype"].type)
-            shape = self._op("Shape", f"{fed}/Shape", [TensorRef(fed, 0)], T=dtype, out_type=_INT32)
+            fed, node = self.counted.op, self.graph.nodes[self.counted.op]
+            dtype = dtype_numbered(node.attr["dtype" if fed in self.placeholders else "T"].type)
+            shape = self._op("Shape", f"{fed}/Shape", [self.counted], T=dtype, out_type=_INT32)
             bounds = [
                 self._add(constant(self.names.free(f"{fed}/rows/{name}"), _ints([value], _INT32), _INT32))
                 for name, value in (("begin", 0), ("end", 1), ("step", 1))
@@ -321,6 +326,15 @@ class _Rewriting:
     def _add(self, node: NodeDef) -> TensorRef:
         self.draft.add(node)
         return TensorRef(node.name, 0)
+
+
+def _dealt_out(graph: Graph, placeholders: Collection[str]) -> tuple[TensorRef, int] | None:
+    """Return what the first of several towers gets of the rows, and how many towers there are; None without towers."""
+    for name in sorted({reader for fed in placeholders for reader in graph.consumers.get(fed, ())}):
+        node = graph.nodes[name]
+        if node.op in SPLITS and is_first_axis(graph, graph.inputs(name)[SPLITS[node.op][0]]):
+            return TensorRef(name, 0), node.attr["num_split"].i
+    return None
 
 
 def _open(shape: TensorShapeProto, rows: int) -> None:

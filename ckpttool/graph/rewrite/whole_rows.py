@@ -7,7 +7,7 @@ from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.ops import PLACEHOLDERS, STREAMS
 from ckpttool.graph.rewrite.draft import Draft
 
-_SPLITS = {"Split": (0, 1), "SplitV": (2, 0)}
+SPLITS = {"Split": (0, 1), "SplitV": (2, 0)}
 """Where the ops that split a tensor have the axis, and what they split."""
 
 
@@ -18,18 +18,19 @@ def with_whole_rows(graph: Graph, targets: Sequence[str]) -> Graph:
     """
     needed = graph.ancestors(*(TensorRef.parse(target).op for target in targets))
     places: dict[TensorRef, TensorRef] = {}
-    for name in (name for name in graph.nodes if name in needed and graph.nodes[name].op in _SPLITS):
-        axis, rows = (graph.inputs(name)[place] for place in _SPLITS[graph.nodes[name].op])
+    for name in (name for name in graph.nodes if name in needed and graph.nodes[name].op in SPLITS):
+        axis, rows = (graph.inputs(name)[place] for place in SPLITS[graph.nodes[name].op])
         read = {ref for ref in graph.readers if ref.op == name and needed.intersection(graph.readers[ref])}
         read |= {ref for ref in map(TensorRef.parse, targets) if ref.op == name}
-        if len(read) == 1 and _is_first_axis(graph, axis) and _are_rows(graph, rows):
+        if len(read) == 1 and is_first_axis(graph, axis) and _are_rows(graph, rows):
             places[read.pop()] = rows
     draft = Draft(graph)
     draft.redirect(places)
     return draft.sealed()
 
 
-def _is_first_axis(graph: Graph, axis: TensorRef) -> bool:
+def is_first_axis(graph: Graph, axis: TensorRef) -> bool:
+    """Say whether a tensor is the constant 0, for the axis of the rows."""
     value = numbers(graph.nodes[axis.op])
     return value is not None and value.size == 1 and int(value.reshape(-1)[0]) == 0
 
