@@ -17,6 +17,7 @@ from ckpttool.core.names import listed
 from ckpttool.core.tensors import Tensor
 from ckpttool.foreign.epsilons import gaps
 from ckpttool.foreign.evidence import Evidence, has_outputs_first, kind_of, told
+from ckpttool.foreign.layouts.dense import Flatten
 from ckpttool.foreign.layouts.layout import Keep, Layout
 from ckpttool.foreign.layouts.norm import BatchNorm
 from ckpttool.foreign.matching import BESIDE, NAMES, NUMBERS, ORDER, SHAPES, Matching
@@ -110,7 +111,7 @@ def suggest(weights: Checkpoint, graph: Graph, held: Checkpoint | None = None) -
     copies = {pair.sources[0]: pair for pair in _copies(weights, pairs, unused)}
     lost = [f"{name} {list(shapes[name])}: no variable fits" for name in unused if name not in copies]
     lost += [file.problem(name) for name in file.alone]
-    notes = (*map(str, file.made.values()), *folded)
+    notes = (*map(str, file.made.values()), *folded, *_about_flattening(pairs, matching.evidence))
     return RuleDraft((*pairs, *copies.values()), dropped, (*problems, *matching.problems(), *lost), notes)
 
 
@@ -165,6 +166,15 @@ def _with_epsilons(
         notes.setdefault(gap.layout, []).append(layer_of(gap.variance))
     said = [f"{layout.difference}, which rules make up for: {listed(layers)}" for layout, layers in notes.items()]
     return [*(pair for pair in pairs if not isinstance(pair.layout, Keep)), *by_target.values()], said
+
+
+def _about_flattening(pairs: Sequence[Suggestion], evidence: Evidence) -> Iterator[str]:
+    """Say of which kernels it is assumed that their image was flattened with the channels first, where no op tells."""
+    flattened = [pair.sources[0] for pair in pairs if isinstance(pair.layout, Flatten) and pair.layout.form == "torch"]
+    assumed = [name for name in flattened if evidence.said(name).channels_first is None]
+    if assumed:
+        other = "one that flattens [height, width, channels] takes `dense` in place of `flatten`"
+        yield f"assumed: the source flattens [channels, height, width] before {listed(assumed)}; {other}"
 
 
 def write_draft(draft: RuleDraft, path: Path) -> None:

@@ -120,6 +120,21 @@ def test_convolutions_and_batch_normalisation_of_torch(new_network: Any, tmp_pat
     assert {pair[2] for name, pair in found.items() if name.startswith("bn")} == {0.5, 0.7}
 
 
+def test_it_is_said_where_a_flattened_image_is_assumed_channels_first(new_network: Any, tmp_path: Any) -> None:
+    with new_network().building() as net:
+        X = net.v1.placeholder(net.tf.float32, [None, 3, 3, 2], name="X")
+        with net.v1.variable_scope("conv"):
+            X = net.tf.nn.conv2d(X, net.variable("kernel", [3, 3, 2, 4]), 1, "SAME")
+        net.dense(net.tf.reshape(X, [-1, 36]), 36, "fc")
+    modules = torch.nn.ModuleDict({"conv": torch.nn.Conv2d(2, 4, 3, bias=False), "fc": torch.nn.Linear(36, 36)})
+    draft = suggest(saved(modules, tmp_path), net.export())
+    assert [str(pair.layout) for pair in draft.pairs if pair.sources == ("fc.weight",)] == ["flatten(channels=4)"]
+    assert draft.notes == (
+        "assumed: the source flattens [channels, height, width] before fc.weight; "
+        "one that flattens [height, width, channels] takes `dense` in place of `flatten`",
+    )
+
+
 def numbered(new_network: Any, first: int, count: int) -> Graph:
     """Square layers block1/fc, block2/fc ..."""
     with new_network().building() as net:
