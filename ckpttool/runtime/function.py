@@ -96,24 +96,28 @@ class GraphFunction:
 
 
 def _unordered_ops(part: Graph, handles: Collection[str], wanted: Collection[str]) -> list[str]:
-    """Return the ops of a part that are to run in its own order; none without TensorFlow 1's loops (Enter, Exit).
+    """Return the ops of a part that are to run in its own order; none without TensorFlow 1's loops and conditionals.
 
     A `tf.function` adds control inputs of its own: it makes ops with effects run one after the other, in the order in
     which they came. To an op inside of such a loop a control input from outside of it is an error, and an array or
     stack that a loop fills may well come after what reads the loop's outcome. TensorFlow knows this and leaves out ops
     that have a loop's context; but contexts are lost where a graph is imported, and those of gradients were never
-    saved. Where a variable's handle goes into a conditional (Switch) it would ask for the lost context, too.
+    saved. Where a variable's handle goes into a conditional (Switch) it would ask for the lost context, too. What waits
+    for an op in a branch that is not taken, such as an assertion, never runs: so what is in conditionals stays apart.
 
-    These are all ops but the reads and updates of variables (whose ops are `handles`) outside of loops and
-    conditionals, and the ops of the `wanted` tensors: what has a loop's context may not be read from outside.
+    In a graph with loops these are all ops but the reads and updates of variables (whose ops are `handles`) outside of
+    loops and conditionals, and the ops of the `wanted` tensors: what has a loop's context may not be read from outside.
     """
 
     def lost(node: NodeDef) -> bool:
         return node.op in ENTERS or (node.op in SWITCHES and node.attr["T"].type == DT_RESOURCE)
 
-    if not any(map(lost, part.nodes.values())):
+    if not any(node.op in ENTERS or node.op in SWITCHES for node in part.nodes.values()):
         return []
     regions = Flow(part).regions
+    if not any(map(lost, part.nodes.values())):
+        in_order = {reader for handle in handles for reader in part.consumers[handle]}
+        return [name for name in part.nodes if name in regions and name not in in_order]
     readers = {name for handle in handles for name in part.consumers[handle] if name not in regions}
     ordered = {*readers, *handles, *(TensorRef.parse(name).op for name in wanted)}
     return [name for name in part.nodes if name not in ordered]

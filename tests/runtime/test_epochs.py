@@ -20,10 +20,13 @@ FED = ["X:0", "y:0"]
 
 
 @pytest.fixture
-def model(new_network: Any, tmp_path: Path) -> Path:
-    """A network with momentum, whose steps depend on those before them."""
+def model(new_network: Any, tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    """A network with momentum, whose steps depend on those before them; with a parameter its labels are asserted."""
     with new_network().building() as net:
         X, y, _ = net.inputs()
+        if getattr(request, "param", False):
+            with net.tf.control_dependencies([net.v1.debugging.assert_less_equal(y, net.tf.constant(2, y.dtype))]):
+                y = net.tf.identity(y)
         logits = net.dense(net.dense(X, 5, "hidden"), 3, "outputs", relu=False)
         net.classify(logits, y, net.v1.train.MomentumOptimizer(0.1, 0.9))
     return Path(net.save(tmp_path / "model.ckpt"))
@@ -55,6 +58,7 @@ def take(
     return total
 
 
+@pytest.mark.parametrize("model", [False, True], indirect=True, ids=["", "asserted"])
 @pytest.mark.parametrize("in_memory", [1 << 30, 400, 1], ids=["resident", "chunks", "a batch at a time"])
 def test_two_epochs_are_those_of_a_plain_loop(
     trainer: tuple[EpochRunner, State], model: Path, new_session: Any, monkeypatch: pytest.MonkeyPatch, in_memory: int
