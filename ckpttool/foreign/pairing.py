@@ -87,7 +87,8 @@ def pair_weights(
         named_targets = {target for move in wanted for target in move.targets}
         _refuse(fitting, left_out, [name for name in unfilled if name not in named_targets], named_targets)
     if not pairs:
-        raise PlanError(f"nothing of {fitting.path} fits {graph.source}: {left_out[0] if left_out else 'it is empty'}")
+        why = left_out or [f"not read of it: {listed(weights.left_out, 3)}" if weights.left_out else "it is empty"]
+        raise PlanError(f"nothing of {fitting.path} fits {graph.source}: {why[0]}")
     skipped = (*(name for move in named if move in dropped for name in move.sources), *weights.left_out)
     copies, _ = fitting.pairs([move for move in named if move.copy])
     parts = (tuple(pairs), tuple(left_out), skipped, tuple(unfilled), tuple(copies))

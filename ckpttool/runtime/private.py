@@ -15,6 +15,7 @@ def is_registered(op: str) -> bool:
 
     Needs `op_def_registry.get(type)`, which gives None of what it does not know.
     """
+    tensorflow()  # says what to install where it is missing
     from tensorflow.python.framework import op_def_registry
 
     return op_def_registry.get(op) is not None

@@ -130,7 +130,17 @@ def _read(terminal: int) -> bytes:
 def test_a_terminal_shows_epochs_and_the_fill_of_a_cache_and_a_pipe_gets_lines(
     on_a_terminal: Callable[..., tuple[int, str, str]], small: Path, data: Path, tmp_path: Path
 ) -> None:
-    options = ["--freeze", "hidden1", "--cache", "--cache-dir", tmp_path / "cache", "--epochs", "3"]
+    options = [
+        "--freeze",
+        "hidden1",
+        "--cache",
+        "--cache-dir",
+        tmp_path / "cache",
+        "--epochs",
+        "3",
+        "--batch-size",
+        "270",
+    ]
     code, printed, screen = on_a_terminal("finetune", small, "--data", data, *options, "-o", tmp_path / "out.ckpt")
     assert code == 0
     assert [line[:9] for line in printed.splitlines()[6:]] == ["epoch   1", "epoch   2", "epoch   3", str(tmp_path)[:9]]

@@ -62,7 +62,8 @@ DAMAGES = {
     "remove meta": "small.ckpt: no graph there",
 }
 CASES = [(command, what) for command in COMMANDS for what in DAMAGES]
-CASES.remove(("import", "remove index"))  # weights may be imported into a graph without a checkpoint
+CASES.remove(("import", "remove index"))  # weights may be imported into a graph without a checkpoint,
+CASES.remove(("import", "remove meta"))  # and into a checkpoint without a graph
 
 
 @pytest.mark.parametrize(("command", "what"), CASES)
@@ -80,7 +81,8 @@ def test_no_model_at_all(attempt: Callable[[str, Path], str], data: Path, tmp_pa
     assert attempt(command, tmp_path / "none").startswith(f"Error: {tmp_path}/none: no graph there")
     (tmp_path / "empty").mkdir()
     assert attempt(command, tmp_path / "empty").startswith(f"Error: {tmp_path}/empty: ")
-    assert attempt(command, data) == f"Error: {data}: not a graph but a zip archive (.npz, .keras or .pt)"
+    if command != "import":  # which fills a checkpoint without a graph, too
+        assert attempt(command, data) == f"Error: {data}: not a graph but a zip archive (.npz, .keras or .pt)"
 
 
 @pytest.mark.parametrize("command", [name for name in COMMANDS if "OUT" in COMMANDS[name]])

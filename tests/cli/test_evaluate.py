@@ -132,7 +132,7 @@ def test_bytes_are_scaled_and_it_says_so(shell: Any, small: Path, tmp_path: Path
         (["--accuracy", "dnn/outputs/BiasAdd"],
          "{small}.meta: dnn/outputs/BiasAdd:0 is [60, 3], expected one number: a mean over rows"),
         (["--loss", "nothing"], "{small}.meta: --loss nothing: no such op or tensor"),
-        (["--inputs", "loss/loss"], "{small}.meta: loss/loss is a Mean, expected a placeholder"),
+        (["--inputs", "loss/loss"], "{data}: x_test has rows of [4], expected a single value for loss/loss"),
     ],
 )  # fmt: skip
 def test_wrong_uses_are_refused(shell: Any, small: Path, data: Path, options: list[str], message: str) -> None:

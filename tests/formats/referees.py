@@ -335,6 +335,22 @@ class Onnx(Referee):
         onnx.save(helper.make_model(helper.make_graph([], "graph", [], [], made)), path)
 
 
+class FrozenGraphs(Referee):
+    suffix = ".pb"
+    dtypes = NUMBERS | PACKED | {"string"}
+    reads = False
+
+    def write(self, path, tensors):
+        import tensorflow as tf
+
+        with tf.Graph().as_default() as graph:
+            for name, tensor in tensors.items():
+                dtype = tf.dtypes.DType(tensor.dtype.number)
+                value = tf.constant(tensor.read(), dtype, shape=tensor.shape, name=name)
+                tf.identity(value, name=f"{name}/read")
+        path.write_bytes(graph.as_graph_def().SerializeToString())
+
+
 REFEREES = {
     "saved-model": SavedModels(),
     "object": Objects(),
@@ -349,4 +365,5 @@ REFEREES = {
     "keras-legacy": LegacyKeras(),
     "hdf5": Trees(),
     "onnx": Onnx(),
+    "frozen": FrozenGraphs(),
 }

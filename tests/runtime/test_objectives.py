@@ -139,7 +139,7 @@ def test_a_model_for_each_objective_is_made_found_and_learns(tmp_path: Path, kin
     roles = find_roles(files.load(tmp_path / "new.ckpt"))
     assert (roles.inputs, roles.labels, roles.logits) == (("X:0",), "y:0", "dnn/outputs/BiasAdd:0")
     assert (roles.loss, roles.accuracy) == ("loss/loss:0", None if kind == "mse" else "eval/accuracy:0")
-    options = Options(epochs=15, batch_size=30, recipe=Recipe("adam", lr="0.05"))
+    options = Options(epochs=15, batch_size=30, valid="last:10%", recipe=Recipe("adam", lr="0.05"))
     run = finetune(Model.open(tmp_path / "new.ckpt"), rows(tmp_path, kind), options, tmp_path / "out.ckpt")
     assert run.history[-1].loss < run.history[0].loss / 2
     if kind != "mse":

@@ -10,7 +10,12 @@ from ckpttool.formats.tensorflow.v1 import PACKED, VARINTS
 if TYPE_CHECKING:
     from ckpttool.formats.wire.protos.graph_pb2 import TensorProto
 
-FIELDS = PACKED | VARINTS
+FIELDS = {
+    **(PACKED | VARINTS),
+    **dict.fromkeys(("int4", "uint4", "qint16", "quint16"), "int_val"),
+    "uint32": "uint32_val",
+    "uint64": "uint64_val",
+}
 """The fields with the numbers of each dtype, where they are not bytes."""
 MESSAGE_LIMIT = (2 << 30) - 1
 """The most bytes that a protobuf message can have."""
@@ -36,10 +41,14 @@ def stored_values(tensor: "TensorProto", dtype: DType) -> Array:
     if tensor.tensor_content:
         usable = len(tensor.tensor_content) // dtype.itemsize * dtype.itemsize
         return np.frombuffer(tensor.tensor_content[:usable], dtype.numpy.newbyteorder("<")).astype(dtype.numpy)
+    if dtype.name.startswith("float8"):
+        return np.frombuffer(tensor.float8_val, np.uint8).view(dtype.numpy)
     field = FIELDS.get(dtype.name)
     values = list(getattr(tensor, field)) if field else []
     if field == "half_val":
         return np.array(values, np.uint16).view(dtype.numpy)
+    if dtype.numpy.kind == "c":  # real and imaginary parts, one after the other
+        return np.array(values, f"f{dtype.itemsize // 2}").view(dtype.numpy)
     return np.array(values, dtype.numpy)
 
 

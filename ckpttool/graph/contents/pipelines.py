@@ -55,6 +55,8 @@ def stream_of(graph: Graph, tensors: Iterable[str]) -> str | None:
 def is_stream(graph: Graph, name: str) -> bool:
     """Say whether an op brings rows without being fed; a conditional whose branches do, too."""
     node, streaming = graph.nodes[name], _streaming_functions(graph)
+    if node.op == "DatasetToSingleElement" and streamed_shape(graph, TensorRef(name, 0)) == ():
+        return False  # one number of a data set is no row
     return node.op in STREAMS or (
         node.op in CONDITIONALS | CASES
         and not streaming.isdisjoint(called_functions(graph.header.graph_def.library, [node]))
