@@ -160,6 +160,8 @@ SHAPED_LIKE = SHAPES | {"ZerosLike", "OnesLike"}
 ACTIVATIONS = frozenset(
     {"Relu", "Relu6", "LeakyRelu", "Elu", "Selu", "Sigmoid", "Tanh", "Softplus", "Softsign", "Softmax"}
 )
+PROBABILITIES = frozenset({"Softmax", "Sigmoid", "Softplus"})
+"""Activations that stand above logits rather than between layers."""
 CONVOLUTIONS = frozenset({"Conv2D", "Conv3D", "DepthwiseConv2dNative", "Conv2DBackpropInput", "Conv3DBackpropInputV2"})
 SAME_SHAPE = frozenset(
     {"Identity", "ReadVariableOp", "StopGradient", "Cast", "PlaceholderWithDefault", "CheckNumerics"}

@@ -12,11 +12,12 @@ from ckpttool.core.names import Pattern, Suggestions, suggestion
 from ckpttool.core.notes import notes_about
 from ckpttool.graph import files
 from ckpttool.graph.contents.class_names import with_class_names
-from ckpttool.graph.contents.layers import Layer, layers
+from ckpttool.graph.contents.layers import Layer, activated, layers
 from ckpttool.graph.contents.stored import StoredTensor, chosen_weights, stored_tensors
 from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.freezing.frozen import Frozen
+from ckpttool.graph.ops import PROBABILITIES
 from ckpttool.graph.rewrite.feeding import Feeding, feeding
 from ckpttool.graph.rewrite.importable import importable
 from ckpttool.graph.rewrite.prune import without_training
@@ -188,6 +189,7 @@ def _with_head(
     outputs = {layer.name: layer.output for layer in layers(model.graph)}
     left = [name for name, tensor in outputs.items() if tensor and TensorRef.parse(tensor).op not in below]
     notes = [*place.fed.notes, *rewritten]
+    notes += [f"the head is put on {output}, the activation of {top.name}"] if output != top.output else []
     notes += [f"cut off above {top.name}, though chosen: {', '.join(cut)}"] if cut else []
     notes += [f"left behind with the old loss, training op and slots: {', '.join(left)}"] if left else []
     return ReusePlan(model, graph, {name: name for name in kept}, frozen_names, seed, tuple(notes))
@@ -211,6 +213,8 @@ def _above(graph: Graph, restored: Collection[str], after: str | None, inputs: S
 def _layer_below_head(graph: Graph, restored: Collection[str], after: str | None) -> tuple[Layer, str]:
     """Return the layer named `after`, else the last in the data flow with a restored variable; and its output.
 
+    An activation that is applied outside of the layer's scope belongs to it; one that makes probabilities does not.
+
     Raises:
         UnknownName: there is no such layer; the message names the nearest, or all.
         GraphError: its output tensor is not known.
@@ -224,7 +228,8 @@ def _layer_below_head(graph: Graph, restored: Collection[str], after: str | None
     top = fit[-1]
     if top.output is None:
         raise GraphError(f"{graph.source}: the output of the layer {top.name} is not known; `after` names another")
-    return top, top.output
+    tensor, activation = activated(graph, top.output, graph.nodes)
+    return top, top.output if activation in PROBABILITIES else tensor
 
 
 def _counterparts(source: Graph, target: Graph, names: Collection[str]) -> dict[str, StoredTensor | None]:

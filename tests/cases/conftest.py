@@ -1,8 +1,11 @@
 """Cases: small models as people bring them. A module's own `make(folder)` writes the files, commands run on them."""
 
+import contextlib
 import runpy
 import shlex
+import shutil
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -13,24 +16,44 @@ from ckpttool.cli import main
 Run = Callable[..., str]
 
 
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Path | None]:
+    """Return the folder with the files of a module's case, made once; None for a module that makes none."""
+
+    @cache
+    def once(module: Path) -> Path | None:
+        make = runpy.run_path(str(module), run_name=module.stem).get("make")
+        folder = tmp_path_factory.mktemp(module.stem)
+        with contextlib.chdir(folder):
+            if make is not None:
+                make(folder)
+        return None if make is None else folder
+
+    return once
+
+
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Path:
+def make(made: Callable[[Path], Path | None]) -> Callable[[str, Path], None]:
+    """Put the files of a case, by its name, into a folder."""
+
+    def put(case: str, folder: Path) -> None:
+        files = made(Path(__file__).parent / f"test_{case}.py")
+        assert files is not None, case
+        shutil.copytree(files, folder, dirs_exist_ok=True, symlinks=True)
+
+    return put
+
+
+@pytest.fixture
+def folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, make: Callable[[str, Path], None]
+) -> Path:
     """The current directory for one test: the files of the module's `make`, and a feature cache of its own."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     if hasattr(request.module, "make"):
-        request.module.make(tmp_path)
+        make(Path(request.module.__file__).stem.removeprefix("test_"), tmp_path)
     return tmp_path
-
-
-@pytest.fixture
-def make() -> Callable[[str, Path], None]:
-    """Write the files of another module's case, by its name."""
-
-    def write(case: str, folder: Path) -> None:
-        runpy.run_path(str(Path(__file__).parent / f"test_{case}.py"))["make"](folder)
-
-    return write
 
 
 @pytest.fixture

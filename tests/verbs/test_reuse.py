@@ -45,6 +45,26 @@ def test_the_head_goes_where_the_last_reused_layer_ends(model: Model) -> None:
     assert "hidden2/kernel" not in planned.graph.nodes
 
 
+@pytest.mark.parametrize(
+    ("activation", "below", "notes"),
+    [
+        ("relu", "Relu:0", ("the head is put on Relu:0, the activation of hidden",)),
+        ("sigmoid", "hidden/BiasAdd:0", ()),  # makes probabilities of logits
+    ],
+)
+def test_an_activation_outside_of_its_layers_scope_comes_along(
+    new_network: Any, tmp_path: Path, activation: str, below: str, notes: tuple[str, ...]
+) -> None:
+    with new_network().building() as net:
+        X, y, _ = net.inputs()
+        activated = getattr(net.tf.nn, activation)(net.dense(X, 5, "hidden", relu=False))
+        net.classify(net.dense(activated, 3, "outputs", relu=False), y, net.v1.train.GradientDescentOptimizer(0.1))
+    planned = plan_reuse(Model.open(net.save(tmp_path / "model.ckpt")), "hidden", HEAD)
+    (matmul,) = [name for name in planned.graph.nodes if name.endswith("new/MatMul")]
+    assert str(planned.graph.inputs(matmul)[0]) == below
+    assert planned.notes[: len(notes)] == notes
+
+
 def test_the_optimizer_is_the_one_that_is_asked_for(model: Model, tmp_path: Path) -> None:
     planned = plan_reuse(model, "hidden1", HEAD, freeze="hidden1", recipe=Recipe("momentum", lr="0.05", clip_value=1.0))
     planned.write(tmp_path / "out.ckpt")
