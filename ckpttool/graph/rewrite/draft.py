@@ -124,3 +124,10 @@ def control_inputs(node: NodeDef) -> list[str]:
 def type_attr(number: int) -> AttrValue:
     """Return an attribute that holds a dtype; a reference type becomes its base type."""
     return AttrValue(type=number - 100 if number > 100 else number)  # type: ignore[arg-type]
+
+
+def last_of(ref: TensorRef, replacements: Mapping[TensorRef, TensorRef]) -> TensorRef:
+    """Return the tensor at the end of a row of replacements, each of which may itself be replaced."""
+    while ref in replacements:
+        ref = replacements[ref]
+    return ref

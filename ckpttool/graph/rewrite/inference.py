@@ -4,7 +4,7 @@ Batch normalisations use their moving averages, dropouts let all pass, and avera
 What a placeholder switches is left to the switch.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from ckpttool.core.errors import GraphError
@@ -17,7 +17,7 @@ from ckpttool.graph.contents.variable_ops import written_variable
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.freezing.randomness import disturbances, live_ops
 from ckpttool.graph.rewrite.averaging import WAY_OUT, with_averages
-from ckpttool.graph.rewrite.draft import Draft, control_inputs
+from ckpttool.graph.rewrite.draft import Draft, control_inputs, last_of
 from ckpttool.graph.rewrite.prune import needed, without_updates
 from ckpttool.graph.rewrite.set_switches import with_switches_off
 from ckpttool.graph.roles.placeholders import mode_placeholders
@@ -119,14 +119,8 @@ def without_dropouts(graph: Graph, off: Collection[Dropout]) -> Graph:
             raise GraphError(f"{graph.source}: {dropout.name}: {dropout.problem}; {WAY_OUT}")
     passes = {dropout.output: dropout.passes for dropout in off}
     draft = Draft(graph)
-    draft.redirect({output: _last(output, passes) for output in passes})
+    draft.redirect({output: last_of(output, passes) for output in passes})
     return draft.sealed()
-
-
-def _last(ref: TensorRef, passes: Mapping[TensorRef, TensorRef]) -> TensorRef:
-    while ref in passes:
-        ref = passes[ref]
-    return ref
 
 
 def _ranges(graph: Graph) -> set[str]:

@@ -12,7 +12,7 @@ from ckpttool.graph.contents.constants import numbers
 from ckpttool.graph.contents.flow import Flow, is_loop_merge
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.ops import MERGES, STATEFUL, SWITCHES
-from ckpttool.graph.rewrite.draft import Draft, control_inputs, copy_of, set_inputs
+from ckpttool.graph.rewrite.draft import Draft, control_inputs, copy_of, last_of, set_inputs
 from ckpttool.graph.rewrite.prune import part_ops
 from ckpttool.graph.roles.placeholders import dead_ops, known_truths
 
@@ -44,14 +44,8 @@ def fold_branches(graph: Graph, modes: Mapping[str, bool]) -> Graph:
             if len(live) == 1:  # and nothing reads which branch was taken (output 1)
                 replacements[TensorRef(name, 0)] = live[0]
     draft = Draft(graph)
-    draft.redirect({ref: _last(ref, replacements) for ref in replacements})
+    draft.redirect({ref: last_of(ref, replacements) for ref in replacements})
     return draft.sealed()
-
-
-def _last(ref: TensorRef, replacements: Mapping[TensorRef, TensorRef]) -> TensorRef:
-    while ref in replacements:
-        ref = replacements[ref]
-    return ref
 
 
 def without_dead_gradients(graph: Graph, wanted: Sequence[str], fed: Collection[str] = ()) -> Graph:
