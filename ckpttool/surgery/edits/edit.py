@@ -55,6 +55,17 @@ class Edit(ABC):
         """
 
 
+class EditWithoutValue(Edit):
+    """An edit without parameters: an option that is given or not."""
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Refuse a text."""
+        if text:
+            raise PlanError("it takes no value")
+        return cls()
+
+
 def split_value(text: str, notation: str) -> tuple[str, str]:
     """Split `PATTERN=VALUE`.
 

@@ -8,7 +8,7 @@ from ckpttool.core.errors import PlanError, UnknownName
 from ckpttool.core.names import Pattern, renamed, scopes_above, suggestion
 from ckpttool.core.tensors import Tensor
 from ckpttool.core.variable_kinds import OBJECT_GRAPH
-from ckpttool.surgery.edits.edit import Edit, named
+from ckpttool.surgery.edits.edit import Edit, EditWithoutValue, named
 
 DOTTED = ("torch", "safetensors", "onnx")
 """Formats of PyTorch's names, in which dots separate also where no name has one to show it."""
@@ -72,7 +72,7 @@ def _with_slots(ckpt: Checkpoint, pattern: str) -> set[str]:
 
 
 @dataclass(frozen=True)
-class DropSlots(Edit):
+class DropSlots(EditWithoutValue):
     """Leave out the optimizer's slots; step counters stay.
 
     >>> import numpy as np
@@ -82,13 +82,6 @@ class DropSlots(Edit):
     """
 
     name: ClassVar[str] = "drop-slots"
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Refuse a text."""
-        if text:
-            raise PlanError("it takes no value")
-        return cls()
 
     def apply(self, ckpt: Checkpoint) -> Checkpoint:
         """Return the tensors of other kinds.

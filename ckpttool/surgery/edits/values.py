@@ -13,6 +13,7 @@ from ckpttool.core.names import Pattern, suggestion
 from ckpttool.core.tensors import BY_NAME, FLOATS, Array, Tensor
 from ckpttool.surgery.edits.edit import (
     Edit,
+    EditWithoutValue,
     changed,
     named,
     number,
@@ -24,7 +25,7 @@ from ckpttool.surgery.edits.edit import (
 
 
 @dataclass(frozen=True)
-class Averages(Edit):
+class Averages(EditWithoutValue):
     """Moving averages (EMA) in the places of the weights that they are of.
 
     The averages themselves stay, as a graph's Saver names them.
@@ -36,13 +37,6 @@ class Averages(Edit):
     """
 
     name: ClassVar[str] = "ema"
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Refuse a text."""
-        if text:
-            raise PlanError("it takes no value")
-        return cls()
 
     def apply(self, ckpt: Checkpoint) -> Checkpoint:
         """Return the averaged weights.
