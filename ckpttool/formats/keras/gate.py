@@ -1,0 +1,214 @@
+"""The gate: a Keras config held against the lists of Keras's own classes, before Keras sees any of it.
+
+A config names classes, functions and modules, and Keras looks each up and calls it. What comes out of the gate names
+only what is in `classes.py`, each class with the one module that Keras has it in: a module that the file named is never
+imported, a name that it registered is never looked up. No text in it leads to a file or a server.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NoReturn
+
+from ckpttool.core.errors import FormatError
+from ckpttool.core.names import suggestion
+from ckpttool.formats.keras.classes import (
+    CLASSES,
+    FUNCTION_MODULES,
+    LITERALS,
+    MODELS,
+    NAMES,
+    OPERATIONS,
+    REFUSED,
+    WITHOUT_CODE,
+)
+
+DEEPEST = 200
+"""Objects and lists within one another; a network within a network adds four."""
+MOST_LAYERS = 20_000
+"""Layers of a network and of those nested in it; the largest of `keras.applications` has about a thousand."""
+LARGEST = 1 << 31
+"""A number in a config, other than a seed or an identity, is smaller; so is the product of a shape."""
+LAYER_KEYS = ("layer", "layers", "forward_layer", "backward_layer", "cell", "cells")
+"""Keys in a config below which there are layers."""
+KINDS = {
+    "activation": "keras.activations",
+    "initializer": "keras.initializers",
+    "regularizer": "keras.regularizers",
+    "constraint": "keras.constraints",
+}
+"""What a key of a layer's config is about, by how it ends, and the module whose names its value may be."""
+FREE_NUMBERS = ("seed", "shared_object_id", "value", "salt", "mean", "variance", "vocabulary", "idf_weights")
+WORDS = ("vocabulary",)
+"""Keys whose lists are data: words, which may look like anything."""
+FILES = ("vocabulary", "idf_weights", "filename", "file", "filepath", "path", "url", "origin", "checkpoint")
+"""Keys whose value would be a file's name if it were a text."""
+HELP = (
+    "its weights are read all the same (the commands vars and import); the whole is read from a SavedModel, which "
+    "model.export(folder) writes in the program that has the code"
+)
+
+
+class UnsafeConfig(FormatError):
+    """A config asks for what is never done: code that runs, a file that is read, memory without end."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a value stands in a config: the file, the layers around it, the key that it has, and how deep it is."""
+
+    path: Path
+    layers: tuple[str, ...] = ()
+    key: str = ""
+    depth: int = 0
+
+    def below(self, key: str) -> "Place":
+        """Return the place of a value within."""
+        return replace(self, key=key, depth=self.depth + 1)
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.what}"
+
+    @property
+    def what(self) -> str:
+        """Return the layer, as a message names it."""
+        return f"the layer {'/'.join(self.layers)}" if self.layers else "the config"
+
+
+def gated(config: Any, place: Place) -> Any:
+    """Return a config in which every class is one of Keras's own and has the module that Keras finds it in.
+
+    Raises:
+        UnsafeConfig: it holds code, the name of a file or a server, or sizes without end.
+        FormatError: it names what is not Keras's own.
+    """
+    if place.depth > DEEPEST:
+        raise UnsafeConfig(f"{place} is nested more than {DEEPEST} levels deep")
+    if isinstance(config, Mapping):
+        return _object(config, place) if "class_name" in config else _members(config, place)
+    if isinstance(config, list):
+        if place.key in WORDS and all(isinstance(word, (str, int, float)) for word in config):
+            return config
+        return [gated(value, place.below(place.key)) for value in config]
+    if isinstance(config, str):
+        return _text(config, place)
+    if isinstance(config, (int, float)) and abs(config) >= LARGEST and place.key not in FREE_NUMBERS:
+        raise UnsafeConfig(f"{place} has {place.key} = {config}, and {LARGEST} is the limit")
+    return config
+
+
+def _members(config: Mapping[str, Any], place: Place) -> dict[str, Any]:
+    return {key: gated(value, place.below(key)) for key, value in config.items()}
+
+
+def _object(config: Mapping[str, Any], place: Place) -> Any:
+    """Return an object's config with the module that Keras has its class in."""
+    name, inner = config["class_name"], config.get("config")
+    if not isinstance(name, str):
+        raise FormatError(f"{place} has a class that is no name: {str(name)[:80]!r}")
+    if name in LITERALS:
+        return _literal(config, place)
+    if name == "function":
+        return _function(config, place)
+    if isinstance(inner, Mapping) and isinstance(inner.get("name"), str) and _is_layer(place):
+        place = replace(place, layers=(*place.layers, inner["name"]))
+    module = _module(config, name, place)
+    if not isinstance(inner, Mapping | list | None):
+        raise FormatError(f"{place} has a config that is no object: {str(inner)[:80]!r}")
+    name = "Functional" if name == "Model" else name
+    rest = {key: value for key, value in config.items() if key not in ("module", "class_name", "registered_name")}
+    return {"module": module, "class_name": name, "registered_name": None, **_members(rest, place)}
+
+
+def _is_layer(place: Place) -> bool:
+    return place.key in LAYER_KEYS or not place.key
+
+
+def _module(config: Mapping[str, Any], name: str, place: Place) -> str:
+    """Return the module that Keras has a class in; the one that the config names only chooses among equal names."""
+    if name in REFUSED:
+        raise UnsafeConfig(f"{place} is a {name}: {REFUSED[name]}; {HELP}")
+    said, registered = config.get("module"), config.get("registered_name")
+    if registered not in (None, name) or ">" in name:
+        _refuse(str(registered or name), "a class of somebody's own", place)
+    if said is not None and not _is_keras(said):
+        _refuse(f"{said}.{name}", "not one of Keras's own classes", place)
+    if name in MODELS and _is_layer(place):
+        return MODELS[name] if _is_layered(config) else _refuse(name, "a subclassed model", place)
+    if name in WITHOUT_CODE:
+        raise UnsafeConfig(f"{place} is the operation {name}: the function that it takes is not in a config; {HELP}")
+    if found := _known(name, said, config.get("config"), place):
+        return found
+    if place.depth == 0:
+        _refuse(name, "a subclassed model", place)
+    return _refuse(name, "not one of Keras's own classes", place)
+
+
+def _known(name: str, said: str | None, inner: Any, place: Place) -> str | None:
+    """Return the module of a class that is listed: the one that is said, or else the likeliest at its place.
+
+    An `.h5` says no modules; there an operation, unlike a layer of its name, has nothing that could be trained.
+    """
+    modules = [module for module, names in CLASSES.items() if name in names]
+    if said in modules:
+        return said
+    operations = [module for module in modules if module.startswith(OPERATIONS)]
+    if said and said.startswith(OPERATIONS):
+        return None
+    if operations and not said and place.key == "layers" and isinstance(inner, Mapping) and "trainable" not in inner:
+        return operations[0]
+    modules = [module for module in modules if module not in operations]
+    return next((module for module in modules if _fits(module, place.key)), next(iter(modules), None))
+
+
+def _fits(module: str, key: str) -> bool:
+    if module == "keras.layers":
+        return key in LAYER_KEYS or not key
+    return module.rpartition(".")[2].removesuffix("s").removesuffix("e") in key
+
+
+def _is_keras(module: Any) -> bool:
+    """Return whether a module is a part of Keras, as any version names it."""
+    return re.match(r"(keras|tf_keras|tensorflow\.keras|tensorflow\.python\.keras)(\.|$)", str(module)) is not None
+
+
+def _is_layered(config: Mapping[str, Any]) -> bool:
+    inner = config.get("config")
+    layers = inner.get("layers") if isinstance(inner, Mapping) else inner
+    return isinstance(layers, list)
+
+
+def _refuse(name: str, what: str, place: Place) -> NoReturn:
+    near = suggestion(name, CLASSES["keras.layers"]) if what.startswith("not") else ""
+    raise FormatError(f"{place} is {what}, {name}{near}: its code is not in the file; {HELP}")
+
+
+def _literal(config: Mapping[str, Any], place: Place) -> Any:
+    """Return a value that JSON has no form for; a tuple of Keras 2 as the list that Keras 3 writes for it."""
+    if config["class_name"] == "__tuple__":
+        return gated(config.get("items"), place.below(place.key))
+    key = "tensor" if config["class_name"] == "__keras_tensor__" else "value"
+    return {"class_name": config["class_name"], "config": gated(config.get("config"), place.below(key))}
+
+
+def _function(config: Mapping[str, Any], place: Place) -> dict[str, Any]:
+    """Return a function's config: only activations, losses and metrics of Keras."""
+    name, module = config.get("config"), config.get("module")
+    known = isinstance(name, str) and any(name in NAMES[each] for each in FUNCTION_MODULES)
+    if not known or not (module == "builtins" or module is None or _is_keras(module)):
+        said = f"{module}.{name}" if module else str(name)
+        raise UnsafeConfig(f"{place} calls {said}, which is none of Keras's activations, losses or metrics; {HELP}")
+    return {"module": "builtins", "class_name": "function", "config": name, "registered_name": "function"}
+
+
+def _text(text: str, place: Place) -> str:
+    """Check that a text is no function of somebody's own, and leads to no file."""
+    if place.key in FILES:
+        raise UnsafeConfig(f"{place} would read its {place.key} from {text!r}; only what the file itself holds is read")
+    if "://" in text or (text.startswith(("/", "\\\\", "~/")) and place.key != "name"):
+        raise UnsafeConfig(f"{place} has {place.key} = {text[:80]!r}, which leads to a file or a server; none is read")
+    for ending, module in KINDS.items():
+        if place.key.endswith(ending) and text not in NAMES[module] and text not in CLASSES.get(module, ()):
+            _refuse(text, f"no {ending} of Keras", place)
+    return text

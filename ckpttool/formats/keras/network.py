@@ -1,0 +1,146 @@
+"""What a Keras file says of its network: a `.keras`, or a whole model's `.h5`; read as data, without Keras.
+
+    network = read_network(path)
+    model = keras.saving.deserialize_keras_object(network.architecture)
+
+`architecture` is in Keras 3's form, whichever version wrote the file, and has passed the gate: it names Keras's own
+classes only. The values of the weights are read by `ckpttool.open(path)`; `weight_places(path)` says where in the file
+each is. A weight's name is made of the names of the layers on the way to it and of its own, `inner/in/kernel`; the
+path of a variable that Keras builds may lack the former, so variables are found by their layers.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ckpttool.core.errors import CorruptCheckpoint, FormatError, MissingFile
+from ckpttool.formats.hdf5.source import is_hdf5
+from ckpttool.formats.hdf5.tree import Tree, read_tree
+from ckpttool.formats.hdf5.values import text_of
+from ckpttool.formats.keras.archive import CONFIG, LARGEST, KerasArchive, is_archive
+from ckpttool.formats.keras.gate import Place, UnsafeConfig, gated
+from ckpttool.formats.keras.legacy import KerasLegacy, legacy_root
+from ckpttool.formats.reading.archive import member_bytes, members
+from ckpttool.formats.wire import strict_json
+
+METADATA = "metadata.json"
+MODEL, TRAINING = "model_config", "training_config"
+"""The attributes of a whole model's `.h5`."""
+ABOUT = ("keras_version", "backend")
+"""The attributes of an `.h5` that say what wrote it."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network as its file describes it.
+
+    `architecture` is what `keras.saving.deserialize_keras_object` takes: `{"module", "class_name", "config", ...}`, of
+    a Functional or a Sequential model, without a compile config. `compiled` has what the model was compiled with, in
+    the form of `model.get_compile_config()`: `optimizer`, `loss`, `metrics`; None where it was not, or where that is of
+    no use, and then `not_compiled` says why. `metadata` is what the file says of itself: `keras_version`, `backend`,
+    and in a `.keras` whatever else its `metadata.json` has.
+    """
+
+    path: Path
+    architecture: Mapping[str, Any]
+    compiled: Mapping[str, Any] | None
+    metadata: Mapping[str, Any]
+    not_compiled: str | None = None
+
+
+def is_whole_model(path: Path) -> bool:
+    """Return whether a file is a Keras model with its network: by what is in it, for suffixes lie."""
+    if is_archive(path):
+        return True
+    return is_hdf5(path) and MODEL in read_tree(path).attributes[""]
+
+
+def read_network(path: Path) -> Network:
+    """Read what a file says of its network, and hold it against the lists of Keras's own classes.
+
+    Raises:
+        MissingFile: the file is not there.
+        FormatError: it has weights only, or its network is not Keras's own or not safe to build.
+        CorruptCheckpoint: it is damaged.
+    """
+    if not path.is_file():
+        raise MissingFile(f"{path} is missing: no such file")
+    config, training, metadata = _archived(path) if is_archive(path) else _attributes(path)
+    if not isinstance(config, dict):
+        raise FormatError(f"{path}: its config is no object, and says nothing of a network")
+    architecture = gated({key: value for key, value in config.items() if key != "compile_config"}, Place(path))
+    compiled, reason = _compiled(training, path)
+    return Network(path, architecture, compiled, metadata, reason)
+
+
+def weight_places(path: Path) -> Mapping[str, str]:
+    """Return where in a file's HDF5 each weight is, by its logical name, in the file's order.
+
+    That is `layers/conv2d/vars/0` in a `.keras`, below the groups that Keras 3 makes of the layers, and
+    `model_weights/conv1/conv1/kernel:0` in an `.h5`, the layer's group and the name that Keras gave the weight.
+    """
+    return (KerasArchive() if is_archive(path) else KerasLegacy()).open(path).locations
+
+
+def _archived(path: Path) -> tuple[Any, Any, Mapping[str, Any]]:
+    """Return the config, the compile config and the metadata of a `.keras`."""
+    config = _member(path, CONFIG)
+    training = config.get("compile_config") if isinstance(config, dict) else None
+    metadata = _member(path, METADATA) if METADATA in members(path) else {}
+    return config, training, metadata if isinstance(metadata, dict) else {}
+
+
+def _member(path: Path, name: str) -> Any:
+    info = members(path)[name]
+    if info.file_size > LARGEST:
+        raise UnsafeConfig(f"{path}: {name} has {info.file_size} bytes, and {LARGEST} is the limit")
+    return _parsed(b"".join(member_bytes(path, info, name)), f"{path}: {name}")
+
+
+def _attributes(path: Path) -> tuple[Any, Any, Mapping[str, Any]]:
+    """Return the config, the compile config and the metadata of an `.h5`.
+
+    Raises:
+        FormatError: it has weights only.
+    """
+    tree = read_tree(path)
+    own = tree.attributes[""]
+    if MODEL not in own:
+        what = "weights only, and no network" if _has_weights(tree) else "no network of Keras"
+        raise FormatError(
+            f"{path} has {what}: what it has is put into a model that has one by the command import (`into`)"
+        )
+    texts = {key: text_of(own[key]) for key in (MODEL, TRAINING, *ABOUT) if key in own}
+    config, training = (
+        _parsed(texts[key].encode(), f"{path}: {key}") if key in texts else None for key in (MODEL, TRAINING)
+    )
+    return config, training, {key: texts[key] for key in ABOUT if key in texts}
+
+
+def _has_weights(tree: Tree) -> bool:
+    return legacy_root(tree) is not None or bool(tree.tensors)
+
+
+def _parsed(text: bytes, what: str) -> Any:
+    if len(text) > LARGEST:
+        raise UnsafeConfig(f"{what} has {len(text)} bytes, and {LARGEST} is the limit")
+    try:
+        return strict_json.parse(text)
+    except ValueError as error:
+        raise CorruptCheckpoint(f"{what} is damaged: {error}") from error
+
+
+def _compiled(training: Any, path: Path) -> tuple[Mapping[str, Any] | None, str | None]:
+    """Return what a model was compiled with, or why that is of no use: somebody's own losses do not stop a model."""
+    if not training or not isinstance(training, dict):
+        return None, None
+    config = {key: value for key, value in training.items() if key != "optimizer_config"}
+    if "optimizer_config" in training:
+        config["optimizer"] = training["optimizer_config"]
+    try:
+        return gated(config, Place(path)), None
+    except UnsafeConfig:
+        raise
+    except FormatError as error:
+        return None, str(error)

@@ -1,0 +1,74 @@
+"""What a Keras file says of its network: in Keras 3's form, and only what is Keras's own."""
+
+import numpy as np
+import pytest
+
+import ckpttool
+from ckpttool.formats.keras.network import is_whole_model, read_network, weight_places
+
+
+@pytest.fixture(scope="module")
+def model():
+    """A network with an operation, a nested model and a shared layer, compiled."""
+    from ckpttool.runtime.configure import tensorflow
+
+    tensorflow()
+    import keras
+    from keras import layers
+
+    keras.utils.set_random_seed(1)
+    a, b = keras.Input((4,), name="a"), keras.Input((4,), name="b")
+    shared = layers.Dense(3, "relu", kernel_regularizer="l2", name="shared")
+    inner = keras.Sequential([layers.Dense(3, keras.activations.gelu, name="in")], name="inner")
+    joined = inner(keras.ops.relu(shared(a) + shared(b)))
+    model = keras.Model([a, b], layers.Dense(2, name="outputs")(joined[:, 1:]), name="net")
+    model.compile(keras.optimizers.Adam(0.01), keras.losses.SparseCategoricalCrossentropy(from_logits=True), ["acc"])
+    return model
+
+
+def fill(model, weights, scope=""):
+    """Give each weight of a model the value of its name: the layers on the way to it, and its own."""
+    for layer in model.layers:
+        if hasattr(layer, "layers"):
+            fill(layer, weights, f"{scope}{layer.name}/")
+            continue
+        for variable in layer.weights:
+            variable.assign(np.asarray(weights[f"{scope}{layer.name}/{variable.name}"]))
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_keras_builds_the_network_that_was_read(model, tmp_path, suffix):
+    import keras
+
+    path = tmp_path / f"net{suffix}"
+    model.save(path)
+    network = read_network(path)
+    built = keras.saving.deserialize_keras_object(network.architecture)
+    fill(built, ckpttool.open(path))
+    rows = [np.random.default_rng(0).normal(size=(5, 4)).astype("f4") for _ in range(2)]
+    np.testing.assert_array_equal(built(rows), model(rows))
+    built.compile_from_config(dict(network.compiled))
+    assert type(built.optimizer) is keras.optimizers.Adam
+    assert built.loss.from_logits
+    assert network.metadata["keras_version"] == keras.__version__
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_weights_have_a_place_each(model, tmp_path, suffix):
+    path = tmp_path / f"net{suffix}"
+    model.save(path)
+    places = weight_places(path)
+    assert list(places) == list(ckpttool.open(path))
+    wanted = {".keras": "layers/dense/vars/0", ".h5": "model_weights/shared/shared/kernel"}
+    assert places["shared/kernel"] == wanted[suffix]
+
+
+def test_a_whole_model_is_told_by_what_is_in_it(model, tmp_path):
+    model.save(tmp_path / "net.h5")
+    lying = (tmp_path / "net.h5").rename(tmp_path / "net.keras")
+    model.save_weights(tmp_path / "net.weights.h5")
+    assert is_whole_model(lying)
+    assert read_network(lying).architecture["class_name"] == "Functional"
+    assert not is_whole_model(tmp_path / "net.weights.h5")
+    with pytest.raises(ckpttool.FormatError, match=r"weights only, and no network.*by the command import"):
+        read_network(tmp_path / "net.weights.h5")
