@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ckpttool.core.errors import DataError
+from ckpttool.core.names import listed
 from ckpttool.core.tensors import Array
 from ckpttool.data.columns import INTEGERS, Column, as_text, fit, fit_labels, is_number
 from ckpttool.data.doubts import few_rows, missing_classes, present, repeated_rows, shared_groups
@@ -24,6 +25,7 @@ __all__ = [
     "InputSpec",
     "Split",
     "Wanted",
+    "check_class_names",
     "check_labels",
     "empty_classes",
     "evaluation_split",
@@ -307,6 +309,18 @@ def check_labels(split: Split, classes: int) -> None:
     row = column.row(int(place[0])) if column else int(place[0])
     found = f"{column or 'labels'} row {row} is {labels[tuple(place)]}"
     raise DataError(f"{found}, expected 0 to {classes - 1}: the model has {classes} outputs")
+
+
+def check_class_names(data: str | Path, split: Split, wanted: Wanted) -> None:
+    """Check that the labels of a split name no classes but the model's, where it has names for its own.
+
+    Raises:
+        DataError: some are others.
+    """
+    if wanted.labels and wanted.classes and split.classes and split.classes != wanted.classes:
+        names = [name for name in split.classes if name not in wanted.classes]
+        found = f"{data}: the classes {listed(names)} are none of the model's: {listed(wanted.classes)}"
+        raise DataError(f"{found}; `classes` gives its outputs other names, and `reuse` with a `head` other outputs")
 
 
 def empty_classes(split: Split, classes: int) -> list[int]:

@@ -7,12 +7,14 @@ from typing import Any, Self
 
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import GraphError
+from ckpttool.core.names import listed
 from ckpttool.core.shapes import written
 from ckpttool.core.tensors import Tensor, dtype_numbered
-from ckpttool.data.dataset import InputSpec, Split, Wanted, check_labels, training_splits
+from ckpttool.data.class_files import Classes, check_count, class_names_of
+from ckpttool.data.dataset import InputSpec, Split, Wanted, check_class_names, check_labels, training_splits
 from ckpttool.data.held_out import HeldOut
 from ckpttool.data.rows import Rows
-from ckpttool.graph.contents.class_names import class_names
+from ckpttool.graph.contents.class_names import class_names, with_class_names
 from ckpttool.graph.contents.op_outputs import known_shape
 from ckpttool.graph.contents.signatures import input_arguments
 from ckpttool.graph.core import Graph, TensorRef
@@ -49,8 +51,16 @@ class Bound:
     notes: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, model: Model, roles: Mapping[str, Any] | None = None, needed: Collection[str] = ROLES) -> Self:
+    def of(
+        cls,
+        model: Model,
+        roles: Mapping[str, Any] | None = None,
+        needed: Collection[str] = ROLES,
+        classes: Classes = None,
+    ) -> Self:
         """Find the roles of a model's graph; `roles` names some, those in `needed` must not be ambiguous.
+
+        Its classes get the names in `classes`, where these are given.
 
         Of several towers the first one is meant, which is fed all rows, unless a training op is given that runs all.
 
@@ -64,7 +74,16 @@ class Bound:
         found = find_roles(fed.graph, needed, **own)
         tops = [name for name in (found.loss, found.logits, found.accuracy) if name]
         graph = fed.graph if "training_op" in given else with_whole_rows(fed.graph, tops)
-        return cls(replace(model, graph=graph), found, given=own, notes=fed.notes)
+        return cls(replace(model, graph=graph), found, given=own, notes=fed.notes).naming(class_names_of(classes))
+
+    def naming(self, names: Sequence[str]) -> Self:
+        """Return the same with other names of the model's classes; without any, as it is."""
+        before = class_names(self.model.graph)
+        if not names or before == tuple(names):
+            return self
+        changed = [f"the classes were {listed(before)}, now they are {listed(names)}"] if before else []
+        model = replace(self.model, graph=with_class_names(self.model.graph, names))
+        return replace(self, model=model, notes=(*self.notes, *changed))
 
     def with_training_rows(self, data: str | Path, held_out: HeldOut, features: str | None) -> Self:
         """Open the rows to train on and those to validate on; `features` describes records.
@@ -74,7 +93,9 @@ class Bound:
             DataError: the rows do not fit the graph.
         """
         wanted = replace(self.wanted(features), group=held_out.group)
-        return replace(self, splits=training_splits(data, wanted, held_out))
+        splits = training_splits(data, wanted, held_out)
+        check_class_names(data, splits[0], wanted)
+        return replace(self, splits=splits)
 
     def with_evaluation_rows(self, data: str | Path, which: Which, features: str | None, labels: bool = True) -> Self:
         """Open the rows to judge by, or those that are to be predicted, which need no labels.
@@ -157,7 +178,7 @@ class Bound:
         Returns the shape that the logits of a row have, None where they are not known.
 
         Raises:
-            DataError: a label has none.
+            DataError: a label has none, or there are not as many names of classes.
         """
         roles = self.roles
         if roles.logits is None:
@@ -165,6 +186,8 @@ class Bound:
         first = {f"{name}:0": array[:1] for name, array in self.splits[0].inputs.items()}
         (logits,) = next(self.inference([roles.logits], first).over(first, 1))[1]
         kind = comparison_kind(self.model.graph, roles.loss, roles.logits) if roles.loss else None
+        if kind != "difference":
+            check_count(self.class_names, logits.shape[-1], self.model.path)
         for split in self.splits if kind not in _NO_CLASSES else ():
             check_labels(split, logits.shape[-1])
         # One row of a series has several rows of logits where those of all steps were put together (`reshape(-1, n)`).

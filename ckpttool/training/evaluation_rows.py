@@ -4,8 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ckpttool.core.errors import DataError
-from ckpttool.core.names import listed
-from ckpttool.data.dataset import Split, Wanted, evaluation_split, held_out_split
+from ckpttool.data.dataset import Split, Wanted, check_class_names, evaluation_split, held_out_split
 from ckpttool.data.doubts import few_rows
 from ckpttool.data.held_out import HeldOut
 from ckpttool.training.run import RunReport
@@ -58,9 +57,7 @@ def evaluation_rows(data: str | Path, wanted: Wanted, labelled: Wanted, which: W
         DataError: the rows do not fit, there are none, or they are not those that the model's run held out.
     """
     split = _rows(data, wanted, labelled, which, RunReport.beside(model))
-    if wanted.labels and wanted.classes and split.classes and split.classes != wanted.classes:
-        names = [name for name in split.classes if name not in wanted.classes]
-        raise DataError(f"{data}: the classes {listed(names)} are none of the model's: {listed(wanted.classes)}")
+    check_class_names(data, split, wanted)
     return replace(split, notes=(*split.notes, *few_rows(split.rows))) if which.judge else split
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ckpttool.core.errors import PlanError
+from ckpttool.data.class_files import Classes
 from ckpttool.data.held_out import HeldOut
 from ckpttool.runtime.recipe import Recipe
 
@@ -95,6 +96,7 @@ class Options:
     valid: int | str | None = None
     group: str | None = None
     features: str | None = None
+    classes: Classes = None
     cache: bool = False
     cache_dir: str | Path | None = None
     augment: str | None = None

@@ -12,7 +12,7 @@ from ckpttool.core.tensors import Array, Tensor
 from ckpttool.data.batches import batch_bounds, epoch_order, even_run
 from ckpttool.data.dataset import Split, empty_classes
 from ckpttool.data.rows import IN_MEMORY, Rows
-from ckpttool.graph.contents.class_names import class_names, with_class_names
+from ckpttool.graph.contents.class_names import with_class_names
 from ckpttool.graph.contents.stored import stored_tensors
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.rewrite.inference import in_inference
@@ -173,9 +173,6 @@ class Trainer:
         notes += self.frozen.notes
         if self.left_behind:
             notes.append(f"not needed by the trained graph, so not written: {listed(self.left_behind)}")
-        before = class_names(self.source.model.graph)
-        if before and before != self.source.class_names:
-            notes.append(f"the classes were {listed(before)}, now they are {listed(self.source.class_names)}")
         if self._empty:
             notes.append(f"no training row has the label {listed([str(number) for number in self._empty])}")
         return notes

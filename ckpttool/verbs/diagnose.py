@@ -13,6 +13,7 @@ import numpy as np
 
 from ckpttool.core.errors import GraphError, PlanError
 from ckpttool.core.tensors import Array
+from ckpttool.data.class_files import Classes
 from ckpttool.data.held_out import HeldOut
 from ckpttool.graph.contents.layers import activated, layers
 from ckpttool.graph.contents.variables import variables
@@ -54,6 +55,7 @@ def diagnose(
     features: str | None = None,
     group: str | None = None,
     seed: int | None = None,
+    classes: Classes = None,
 ) -> list["Diagnosis"]:
     """Return the figures of each layer on a sample of the training rows, from the lowest layer to the top.
 
@@ -70,6 +72,7 @@ def diagnose(
         roles: Names of tensors by role, where they are not found in the graph.
         callbacks: One callback or several; they are passed the rows and what was done to them.
         features: What records hold, where they do not tell.
+        classes: Names of the model's classes, or the file that has them; those that it has if not given.
 
     Raises:
         PlanError: no rows are asked for.
@@ -78,7 +81,7 @@ def diagnose(
     """
     if rows < 1:
         raise PlanError(f"`rows` must be 1 or more, found {rows}")
-    bound = Bound.of(model, roles, needed=("inputs", "labels", "loss"))
+    bound = Bound.of(model, roles, needed=("inputs", "labels", "loss"), classes=classes)
     graph = bound.model.graph
     probes = probes_of(graph, needed_role(graph, bound.roles, "loss"))
     held_out = Which(None, valid, group, seed).rule(RunReport.beside(model.path)) or HeldOut()

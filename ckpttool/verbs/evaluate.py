@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ckpttool.core.tensors import Array
+from ckpttool.data.class_files import Classes
 from ckpttool.graph.roles.resolve import needed_role
 from ckpttool.model.model import Model
 from ckpttool.runtime.streaming import Means, Score
@@ -56,6 +57,7 @@ def evaluate(
     features: str | None = None,
     group: str | None = None,
     seed: int | None = None,
+    classes: Classes = None,
 ) -> Evaluation:
     """Return loss and accuracy over the test rows, else the validation rows, else all.
 
@@ -74,12 +76,13 @@ def evaluate(
         roles: Names of tensors by role, where they are not found in the graph.
         callbacks: One callback or several; they are passed the rows and what was done to them.
         features: What records hold, where they do not tell.
+        classes: Names of the model's classes, or the file that has them; those that it has if not given.
 
     Raises:
         GraphError: the graph has no loss, labels or inputs that are known.
         DataError: the rows do not fit the graph.
     """
-    bound = Bound.of(model, roles, needed=("inputs", "labels", "loss"))
+    bound = Bound.of(model, roles, needed=("inputs", "labels", "loss"), classes=classes)
     known = bound.roles
     means_of = [needed_role(model.graph, known, "loss"), *([known.accuracy] if known.accuracy else [])]
     bound = bound.with_evaluation_rows(data, Which(split, valid, group, seed), features)

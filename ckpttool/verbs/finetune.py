@@ -83,7 +83,7 @@ def finetune(
         raise PlanError(f"{output} is the model itself, which the result is compared with: write it elsewhere")
     require_threads(options.threads)
     options, going_on = as_begun(options, asked_before(output)) if resume else (options, [])
-    bound = Bound.of(model, options.roles, needed=("inputs", "labels"))
+    bound = Bound.of(model, options.roles, needed=("inputs", "labels"), classes=options.classes)
     check_options(bound.model, replace(options, roles=bound.given))
     if not (resume or overwrite):
         refuse_saves(output)

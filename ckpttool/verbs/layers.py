@@ -9,6 +9,7 @@ from ckpttool import checkpoint
 from ckpttool.core.names import scopes, scopes_above
 from ckpttool.core.pattern_text import shortest_pattern
 from ckpttool.formats.tensorflow.object_graph import EXPORTED_TWICE
+from ckpttool.graph.contents.class_names import class_facts
 from ckpttool.graph.contents.layers import layers as graph_layers
 from ckpttool.graph.contents.stored import named_as_saved
 from ckpttool.graph.core import Graph
@@ -19,7 +20,12 @@ PASTED = 16
 
 
 def layer_rows(path: Path, tags: Collection[str] | None = None) -> list[dict[str, Any]]:
-    """Return `{"name", "variables", "parameters", "output"}` of a model's layers, in data-flow order.
+    """Return `{"name", "variables", "parameters", "output"}` of a model's layers, in data-flow order."""
+    return rows_and_facts(path, tags)[0]
+
+
+def rows_and_facts(path: Path, tags: Collection[str] | None = None) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return the layers, and what the model keeps of its rows: the names of their classes.
 
     A checkpoint without a graph has its weights' scopes for layers, in the order of their names, without outputs. What
     Keras 3 lists of an exported model's variables once more is no layer.
@@ -28,9 +34,9 @@ def layer_rows(path: Path, tags: Collection[str] | None = None) -> list[dict[str
     if not isinstance(model, Graph):
         beside = graph_beside(model.path, tags)
         if beside is None:
-            return _scope_rows(model)
+            return _scope_rows(model), []
         model = named_as_saved(beside, model)
-    return [asdict(layer) for layer in graph_layers(model) if not _is_copy(layer.name)]
+    return [asdict(layer) for layer in graph_layers(model) if not _is_copy(layer.name)], class_facts(model)
 
 
 def _scope_rows(tensors: checkpoint.Checkpoint) -> list[dict[str, Any]]:

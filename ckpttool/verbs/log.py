@@ -3,26 +3,30 @@
 import json
 import shlex
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ckpttool.core.errors import FormatError, MissingFile
+from ckpttool.core.errors import CkptError, FormatError, MissingFile
 from ckpttool.formats import registry
 from ckpttool.formats.tensorflow.prefix import prefix_of
+from ckpttool.graph.contents.class_names import class_facts
 from ckpttool.lineage.records import Chain
 from ckpttool.lineage.storage import lineage_of, path_beside
+from ckpttool.model.resolve import graph_beside
 from ckpttool.remote import sparse_files
 from ckpttool.training.run import report_path
 
 
 @dataclass(frozen=True)
 class History:
-    """The lineage of an output, and the report of the run that it is of, if of one."""
+    """The lineage of an output, the report of the run that it is of, if of one, and what it keeps of its rows."""
 
     path: Path
     chain: Chain
     run: Mapping[str, Any] | None
+    facts: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, path: Path) -> "History":
@@ -38,7 +42,7 @@ class History:
             if not (path.is_file() and path_beside(path).is_file()):
                 raise
             metadata = {}  # a graph alone is no checkpoint and keeps no texts
-        return cls(path, lineage_of(path, metadata), _read_report(report_path(prefix_of(path))))
+        return cls(path, lineage_of(path, metadata), _read_report(report_path(prefix_of(path))), _facts(path))
 
     def __bool__(self) -> bool:
         return bool(self.chain.records or self.run)
@@ -49,7 +53,7 @@ class History:
         for record, row in zip(self.chain.records, chain["records"], strict=True):
             for source, facts in zip(record.sources, row["sources"], strict=True):
                 facts["now"] = source.now(self.path.parent)
-        return {**chain, "run": self.run}
+        return {**chain, "run": self.run, **({"facts": list(self.facts)} if self.facts else {})}
 
     def lines(self) -> Iterator[str]:
         """Yield it for people, oldest first."""
@@ -68,11 +72,20 @@ class History:
                 yield line if now == "unchanged" else f"{line}, {now}"
             yield from (f"    {step}" for step in record.steps)
             yield f"    with {', '.join(f'{name} {version}' for name, version in record.versions.items())}"
+        yield from self.facts
         if self.run:
             data = self.run["data"]
             rows = data.get("path") if isinstance(data, Mapping) else data
             trained = f"{self.run['model']} trained on {rows}, best epoch {self.run['best_epoch']}"
             yield f"run: {report_path(prefix)}: {trained}"
+
+
+def _facts(path: Path) -> tuple[str, ...]:
+    """Return what the graph of a model keeps of its rows; nothing where there is no graph, or none that can be read."""
+    with suppress(CkptError):
+        graph = graph_beside(prefix_of(path))
+        return tuple(class_facts(graph)) if graph else ()
+    return ()
 
 
 def _read_report(path: Path) -> Mapping[str, Any] | None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from ckpttool.data.class_files import Classes
 from ckpttool.formats.writing.files import refuse_existing
 from ckpttool.graph.contents.stored import stored_tensors
 from ckpttool.lineage.provenance import Command
@@ -13,6 +14,7 @@ from ckpttool.runtime.objectives import Objective
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.runtime.spec import parse
 from ckpttool.runtime.state import fresh_tensors
+from ckpttool.verbs.outputs import with_named_outputs
 
 
 def new(
@@ -24,6 +26,7 @@ def new(
     overwrite: bool = False,
     objective: Objective | None = None,
     command: Command | None = None,
+    classes: Classes = None,
 ) -> list[PlanRow]:
     """Write a network with freshly initialised layers; return its variables as a plan.
 
@@ -36,13 +39,16 @@ def new(
         overwrite: Replace the output where it exists.
         objective: The loss and the figures.
         command: What stands in the output's lineage as what made it.
+        classes: Names of the classes that the outputs are for, or the file that has them.
 
     Raises:
         PlanError: the layers are not in the language of SPEC, or do not fit one another.
+        DataError: there are not as many names of classes as outputs.
         ExistingOutput: the output is there already.
     """
     command = command or Command("new", ("-o", str(output)))
     refuse_existing(outputs_of(output), overwrite)
     graph = new_graph(input_shape, parse(layers), recipe or Recipe(), objective or Objective(), seed)
+    graph = with_named_outputs(graph, classes)
     write_model(graph, fresh_tensors(graph, stored_tensors(graph), seed), output, overwrite, command=command)
     return plan_rows(graph, {})

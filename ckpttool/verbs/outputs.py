@@ -7,10 +7,12 @@ from typing import Literal
 import numpy as np
 
 from ckpttool.core.tensors import Array
+from ckpttool.data.class_files import Classes, check_count, class_names_of
 from ckpttool.data.columns import INTEGERS
+from ckpttool.graph.contents.class_names import outputs_of, with_class_names
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.roles.comparisons import comparison_kind, source
-from ckpttool.graph.roles.resolve import Roles
+from ckpttool.graph.roles.resolve import Roles, find_roles
 from ckpttool.training.bound import placeholder_spec
 
 Predicts = Literal["class", "labels", "numbers"]
@@ -94,6 +96,21 @@ def meaning(graph: Graph, roles: Roles, tensor: str) -> Meaning | None:
     if activation in _ACTIVATIONS:
         return _ACTIVATIONS[activation]
     return MEANINGS["hits"] if tensor == roles.logits and _are_classes(graph, roles) else None
+
+
+def with_named_outputs(graph: Graph, classes: Classes) -> Graph:
+    """Return a graph with names for the classes of its outputs, as far as these can be counted held against them.
+
+    Raises:
+        DataError: there are not as many names as outputs, or they cannot be read.
+    """
+    if not (names := class_names_of(classes)):
+        return graph
+    logits = find_roles(graph, needed=()).logits
+    outputs = outputs_of(graph, logits) if logits else None
+    if outputs is not None:
+        check_count(names, outputs, str(logits))
+    return with_class_names(graph, names)
 
 
 def _are_classes(graph: Graph, roles: Roles) -> bool:

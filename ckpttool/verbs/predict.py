@@ -18,6 +18,7 @@ import numpy as np
 from ckpttool import checkpoint
 from ckpttool.core.errors import CorruptCheckpoint, GraphError, PlanError
 from ckpttool.core.tensors import PIECE, Array
+from ckpttool.data.class_files import Classes, check_count, class_names_of
 from ckpttool.formats.wire.crc import extend
 from ckpttool.formats.writing.files import refuse_existing, replacing
 from ckpttool.graph.contents.class_names import class_names
@@ -75,6 +76,7 @@ def predict(
     overwrite: bool = False,
     group: str | None = None,
     seed: int | None = None,
+    classes: Classes = None,
 ) -> Prediction:
     """Write what a model predicts for rows, which need no labels, to an `.npz` or a `.csv`.
 
@@ -95,11 +97,12 @@ def predict(
         roles: Names of tensors by role, where they are not found in the graph.
         callbacks: One callback or several; they are passed the rows and what was done to them.
         features: What records hold, where they do not tell.
+        classes: Names of the model's classes, or the file that has them; those that it has if not given.
         overwrite: Whether an output that exists is replaced.
 
     Raises:
         GraphError: it is not known what to feed or what to predict, or that has no row for each row.
-        DataError: the rows do not fit the graph.
+        DataError: the rows do not fit the graph, or there are not as many classes as outputs.
         ExistingOutput: the output is there already.
     """
     path, asked = Path(output), roles or {}
@@ -124,19 +127,20 @@ def predict(
     callback.on_notes([*fed.notes, *bound.in_inference([result.tensor], arrays).notes])
     callback.on_data([rows])
     stream = bound.inference([result.tensor], arrays)
-    means = meaning(graph, known, result.tensor) or MEANINGS["difference"]
-
-    classes, files = class_names(graph), np.array(rows.file_names)
+    names, files = class_names_of(classes) or class_names(graph), np.array(rows.file_names)
+    means = meaning(graph, known, result.tensor) or MEANINGS["hits" if names else "difference"]
 
     def predictions() -> Iterator[Columns]:
         for part, (outputs,) in stream.over(arrays, rows.rows):
             numbers = rows.numbers[part]
             own = {"files": files[part]} if len(files) else {}
             found = means.columns(_numbers(stream, outputs, len(numbers)))
-            yield {"rows": numbers, **own, **_with_names(found, classes)}
+            if classes is not None:
+                check_count(names, outputs.shape[-1] if outputs.ndim > 1 else 1, model.path)
+            yield {"rows": numbers, **own, **_with_names(found, names)}
 
-    shapes = write_predictions(path, predictions(), overwrite, classes)
-    return Prediction(path, rows.rows, result.tensor, result.why, shapes, classes)
+    shapes = write_predictions(path, predictions(), overwrite, names)
+    return Prediction(path, rows.rows, result.tensor, result.why, shapes, names)
 
 
 def _with_names(columns: Columns, classes: Sequence[str]) -> Columns:
@@ -146,6 +150,9 @@ def _with_names(columns: Columns, classes: Sequence[str]) -> Columns:
     >>> _with_names(columns, ["cat", "dog"])["names"].tolist()
     ['dog', 'cat']
     """
+    if "labels" in columns and columns["labels"].shape[1:] == (1,) and len(classes) == 2:
+        named = {"names": np.array(classes)[columns["labels"][:, 0].astype(int)]}
+        return {"labels": columns["labels"], **named, **columns}
     outputs = next((array for name, array in columns.items() if name not in ("classes", "labels")), None)
     if "classes" not in columns or outputs is None or outputs.shape[-1] != len(classes):
         return columns

@@ -10,6 +10,7 @@ from pathlib import Path
 from ckpttool.core.errors import GraphError, PlanError, UnknownName
 from ckpttool.core.names import Pattern, Suggestions, suggestion
 from ckpttool.core.notes import notes_about
+from ckpttool.data.class_files import Classes
 from ckpttool.graph import files
 from ckpttool.graph.contents.class_names import with_class_names
 from ckpttool.graph.contents.layers import Layer, activated, layers
@@ -32,6 +33,7 @@ from ckpttool.runtime.recipe import Recipe
 from ckpttool.runtime.spec import parse
 from ckpttool.runtime.state import fresh_tensors
 from ckpttool.verbs.freeze import freeze_graph
+from ckpttool.verbs.outputs import with_named_outputs
 
 LOSS = "loss/loss:0"
 """The loss of a graph with a head of ours."""
@@ -70,9 +72,7 @@ class ReusePlan(ModelPlan):
         restored = {name: self.model.checkpoint[source] for name, source in self.sources.items()}
         values = restored | fresh_tensors(self.graph, fresh, self.seed, restored)
         made_of = Provenance.joined(self.model.provenance, self.graph.provenance)
-        new = any(stored_tensors(self.graph)[name].kind == "weight" for name in fresh)
-        graph = with_class_names(self.graph, ()) if new else self.graph  # new outputs are for other classes
-        return write_model(graph, values, output, overwrite, provenance=made_of, command=command)
+        return write_model(self.graph, values, output, overwrite, provenance=made_of, command=command)
 
 
 def plan_reuse(
@@ -89,6 +89,7 @@ def plan_reuse(
     objective: Objective | None = None,
     inputs: Sequence[str] = (),
     labels: str | None = None,
+    classes: Classes = None,
 ) -> ReusePlan:
     """Plan what `reuse` writes; nothing is written before the plan's `write`.
 
@@ -106,9 +107,11 @@ def plan_reuse(
         objective: The loss and the figures of the head.
         inputs: Where rows are fed, also NAME=TENSOR and with a shape, `X[?,28,28,1]`; else where pipelines end.
         labels: Where labels are fed, likewise; a head has its own.
+        classes: Names of the classes of what is written, or the file that has them; new outputs have none otherwise.
 
     Raises:
         UnknownName: a pattern or a layer names nothing.
+        DataError: there are not as many names of classes as outputs.
         PlanError: something does not fit, or less than `require` percent of the parameters would be restored.
     """
     if head and into:
@@ -135,6 +138,10 @@ def plan_reuse(
             f"{model.path}: nothing is left to train: `freeze` {freeze!r} takes all {len(plan.rows)} weights"
         )
     require_coverage(plan.rows, require)
+    weights = {name for name, each in stored_tensors(plan.graph).items() if each.kind == "weight"}
+    # New outputs are for other classes.
+    graph = with_class_names(plan.graph, ()) if weights - set(plan.sources) else plan.graph
+    plan = replace(plan, graph=with_named_outputs(graph, classes))
     return replace(plan, notes=(*prefix_note(chosen, model.checkpoint), *plan.notes))
 
 

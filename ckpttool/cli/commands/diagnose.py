@@ -9,7 +9,14 @@ import click
 from ckpttool.cli.options.config import config_option
 from ckpttool.cli.options.general import json_option
 from ckpttool.cli.options.reading import allow_op_option, model_argument
-from ckpttool.cli.options.rows import ROLES, data_option, features_option, held_out_options, roles_options
+from ckpttool.cli.options.rows import (
+    ROLES,
+    classes_option,
+    data_option,
+    features_option,
+    held_out_options,
+    roles_options,
+)
 from ckpttool.cli.process import open_to_run
 from ckpttool.cli.show.progress import ProgressPrinter
 from ckpttool.cli.show.tables import print_rows
@@ -33,6 +40,7 @@ COLUMNS = (
 @model_argument
 @data_option
 @features_option
+@classes_option
 @click.option(
     "--rows", type=click.IntRange(min=1), default=1000, show_default=True, help="How many training rows to look at."
 )
@@ -45,6 +53,7 @@ def diagnose(
     model: Path,
     data: Path,
     features: str | None,
+    classes: Path | None,
     rows: int,
     valid: str | None,
     group: str | None,
@@ -75,5 +84,6 @@ def diagnose(
         roles=roles,
         callbacks=ProgressPrinter(as_json),
         features=features,
+        classes=classes,
     )
     print_rows([layer.as_json() for layer in layers], COLUMNS, as_json)

@@ -9,7 +9,7 @@ import click
 from ckpttool.cli.options.config import config_option
 from ckpttool.cli.options.general import json_option
 from ckpttool.cli.options.reading import allow_op_option, ema_option, model_argument
-from ckpttool.cli.options.rows import ROLES, data_option, features_option, roles_options, split_options
+from ckpttool.cli.options.rows import ROLES, classes_option, data_option, features_option, roles_options, split_options
 from ckpttool.cli.process import open_to_run
 from ckpttool.cli.show.progress import ProgressPrinter
 from ckpttool.cli.show.tables import print_document, print_rows, say, shows_tables
@@ -28,6 +28,7 @@ MOST_CLASSES = 20
 @model_argument
 @data_option
 @features_option
+@classes_option
 @split_options
 @ema_option
 @roles_options
@@ -38,6 +39,7 @@ def evaluate(
     model: Path,
     data: Path,
     features: str | None,
+    classes: Path | None,
     split: str | None,
     valid: str | None,
     group: str | None,
@@ -71,6 +73,7 @@ def evaluate(
         roles=roles,
         callbacks=ProgressPrinter(as_json),
         features=features,
+        classes=classes,
     )
     figures = evaluation.as_json()
     accuracy = "" if figures["accuracy"] is None else f", accuracy {figures['accuracy']:.4f}"
@@ -85,8 +88,9 @@ def _print_tables(figures: Mapping[str, Any]) -> None:
     """Print the figures besides loss and accuracy: of each class or label, errors, the confusion table."""
     for name, columns in COLUMNS.items():
         if name in figures:
-            named = figures[name] and "name" in figures[name][0]
-            print_rows(figures[name], (columns[0], "name", *columns[1:]) if named else columns)
+            names = {row[columns[0]]: row["name"] for row in figures[name] if "name" in row}
+            rows = [{**row, "taken_for": names.get(row.get("taken_for"))} if names else row for row in figures[name]]
+            print_rows(rows, (columns[0], "name", *columns[1:]) if names else columns)
     if errors := [{"error": name, "value": figures[name]} for name in ERRORS if name in figures]:
         print_rows(errors, ("error", "value"))
     if shows_tables() and len(figures.get("confusion", ())) in range(1, MOST_CLASSES + 1):

@@ -7,7 +7,7 @@ import click
 from ckpttool.cli.options.general import json_option
 from ckpttool.cli.options.reading import model_argument, tags_option
 from ckpttool.cli.show.tables import print_rows, say
-from ckpttool.verbs.layers import layer_patterns, layer_rows
+from ckpttool.verbs.layers import layer_patterns, rows_and_facts
 
 COLUMNS = ("name", "parameters", "output", "variables")
 
@@ -21,13 +21,16 @@ def layers(model: Path, tags: list[str] | None, as_json: bool) -> None:
 
     MODEL is a .meta file or its checkpoint's prefix, a SavedModel folder, or a GraphDef. Of a checkpoint without a
     graph the scopes of its weights are listed, without outputs; what follows a name's last slash has scopes that end at
-    dots, as in PyTorch's names. Patterns to paste are printed below.
+    dots, as in PyTorch's names. Patterns to paste are printed below, and the
+    names of the classes where MODEL has them.
 
     \b
     Example:
       ckpttool layers my_model_final.ckpt
     """
-    rows = layer_rows(model, tags)
+    rows, facts = rows_and_facts(model, tags)
     print_rows(rows, COLUMNS, as_json)
+    for fact in facts:
+        say(fact)
     for pattern in layer_patterns(rows):
         say(f"--layers '{pattern}'")

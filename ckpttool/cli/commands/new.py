@@ -6,6 +6,7 @@ import click
 
 from ckpttool.cli.options.config import config_option
 from ckpttool.cli.options.general import json_option, seed_option
+from ckpttool.cli.options.rows import classes_option
 from ckpttool.cli.options.training import objective_options, recipe_options
 from ckpttool.cli.options.writing import output_options
 from ckpttool.cli.process import configure_for_layers
@@ -28,6 +29,7 @@ def _shape(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int,
     "--input", "shape", metavar="SHAPE", callback=_shape, required=True, help="The shape of one row: 784, or 28,28,1."
 )
 @click.option("--layers", metavar="SPEC", required=True, help="The layers, from the input to the logits.")
+@classes_option
 @objective_options
 @recipe_options
 @seed_option
@@ -37,6 +39,7 @@ def _shape(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int,
 def new(
     shape: tuple[int, ...],
     layers: str,
+    classes: Path | None,
     objective: Objective | None,
     recipe: Recipe,
     seed: int,
@@ -72,5 +75,6 @@ def new(
         overwrite=overwrite,
         objective=objective,
         command=command_line(),
+        classes=classes,
     )
     show_plan(rows, as_json)

@@ -9,7 +9,7 @@ import click
 from ckpttool.cli.options.config import config_option
 from ckpttool.cli.options.general import json_option
 from ckpttool.cli.options.reading import allow_op_option, ema_option, model_argument
-from ckpttool.cli.options.rows import ROLES, data_option, features_option, roles_options, split_options
+from ckpttool.cli.options.rows import ROLES, classes_option, data_option, features_option, roles_options, split_options
 from ckpttool.cli.options.writing import output_options
 from ckpttool.cli.process import open_to_run
 from ckpttool.cli.show.progress import ProgressPrinter
@@ -21,6 +21,7 @@ from ckpttool.verbs import predict as verb
 @model_argument
 @data_option
 @features_option
+@classes_option
 @output_options
 @split_options
 @click.option("--tensor", metavar="NAME", help="What to predict with, if not the logits or the signature's output.")
@@ -33,6 +34,7 @@ def predict(
     model: Path,
     data: Path,
     features: str | None,
+    classes: Path | None,
     output: Path,
     overwrite: bool,
     split: str | None,
@@ -68,6 +70,7 @@ def predict(
         roles=roles,
         callbacks=ProgressPrinter(as_json),
         features=features,
+        classes=classes,
         overwrite=overwrite,
     )
     line = f"{output}: {', '.join(written.arrays)} of {written.rows} rows, from {written.tensor}, {written.why}"

@@ -13,7 +13,7 @@ from ckpttool.cli.options.reading import (
     layers_option,
     source_argument,
 )
-from ckpttool.cli.options.rows import inputs_option, labels_option
+from ckpttool.cli.options.rows import classes_option, inputs_option, labels_option
 from ckpttool.cli.options.training import objective_options, recipe_options
 from ckpttool.cli.options.writing import output_options
 from ckpttool.cli.process import open_to_run
@@ -53,6 +53,7 @@ def _percent(ctx: click.Context, param: click.Parameter, value: str) -> float:
 )
 @inputs_option
 @labels_option
+@classes_option
 @objective_options
 @recipe_options
 @allow_op_option
@@ -72,6 +73,7 @@ def reuse(
     require: float,
     inputs: tuple[str, ...],
     labels: str | None,
+    classes: Path | None,
     objective: Objective | None,
     recipe: Recipe,
     allow_op: tuple[str, ...],
@@ -107,5 +109,6 @@ def reuse(
         objective=objective,
         inputs=inputs,
         labels=labels,
+        classes=classes,
     )
     execute(plan, output, overwrite, plan_only, as_json)

@@ -25,6 +25,13 @@ features_option = click.option(
     help="What .tfrecord records hold: \"X = image('image/encoded', 28, 28, 1); y = int64()\".",
 )
 
+classes_option = click.option(
+    "--classes",
+    metavar="FILE",
+    type=PATH,
+    help="Names of the model's classes, by their numbers: one on each line, or JSON such as imagenet_class_index.json.",
+)
+
 
 def _held_out(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
     """Check what `--valid` says."""

@@ -9,6 +9,7 @@ from ckpttool.cli.options.reading import PATTERN, freeze_option
 from ckpttool.cli.options.rows import (
     augment_options,
     cache_dir_option,
+    classes_option,
     features_option,
     group_option,
     roles_options,
@@ -195,6 +196,7 @@ run_options = together(
     cache_dir_option,
     augment_options,
     features_option,
+    classes_option,
     _saves,
     _recorded,
     _threads,
@@ -216,6 +218,7 @@ rate_test_options = together(
     cache_dir_option,
     augment_options,
     features_option,
+    classes_option,
     _threads,
     roles_options,
     seed_option,

@@ -11,6 +11,9 @@ GLOBAL_VARIABLES = ("variables", "trainable_variables", "model_variables", "movi
 LOCAL_VARIABLES = ("local_variables", "metric_variables")
 """The collections of variables that no checkpoint holds."""
 
+OWN = "ckpttool/"
+"""What the keys of our own collections begin with, whose bytes are texts."""
+
 
 def variable_defs(graph: Graph, key: str) -> list[VariableDef]:
     """Return the variables of a collection, in its order; one that lists names only gives those.
@@ -41,8 +44,10 @@ def entries(graph: Graph, key: str) -> list[str | int | float]:
     kind = collection.WhichOneof("kind")
     if kind == "bytes_list" and key in GLOBAL_VARIABLES + LOCAL_VARIABLES:
         return [entry.variable_name for entry in variable_defs(graph, key)]
-    if kind == "bytes_list":
+    if kind == "bytes_list" and not key.startswith(OWN):
         return [_bytes_entry(key, value) for value in collection.bytes_list.value]
+    if kind == "bytes_list":
+        return [value.decode("utf-8", "replace") for value in collection.bytes_list.value]
     if kind == "any_list":
         return [value.type_url for value in collection.any_list.value]
     return list(getattr(collection, kind).value) if kind else []

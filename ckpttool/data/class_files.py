@@ -1,0 +1,113 @@
+"""Files of class names: a name on each line, a JSON list, or Keras's `imagenet_class_index.json` and its like.
+
+In JSON an object has the names by their numbers (`{"0": "cat"}`, `{"0": ["n02123045", "tabby"]}`), or the numbers by
+their names (`{"cat": 0}`, as Keras's `class_indices` and PyTorch's `class_to_idx` are). Lines may begin with their
+numbers, as those of TensorFlow's `labels.txt` do (`0:cat`).
+"""
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ckpttool.core.errors import DataError, MissingFile
+from ckpttool.core.names import listed
+from ckpttool.formats.wire import strict_json
+from ckpttool.remote.paths import refuse_url_input
+
+Classes = str | Path | Sequence[str] | None
+"""Names of classes in the order of their numbers, or the file that has them; None where nothing is said."""
+
+_NUMBERED = re.compile(r"(\d+)\s*:\s*(.+)")
+_LARGEST = 16 << 20
+"""Bytes of a file of names: a hundred thousand names have two million."""
+
+
+def class_names_of(classes: Classes) -> tuple[str, ...]:
+    """Return names of classes that are given, or that a file has; none where nothing is given.
+
+    Names that stand for several classes (ImageNet has two of `crane`) get their numbers.
+
+    >>> class_names_of(["crane", "tench", "crane"])
+    ('crane (0)', 'tench', 'crane (2)')
+
+    Raises:
+        MissingFile: there is no such file.
+        DataError: it has no names, or they cannot be read.
+    """
+    if classes is None:
+        return ()
+    names = read_class_names(Path(classes)) if isinstance(classes, (str, Path)) else list(classes)
+    several = {name for name, count in Counter(names).items() if count > 1}
+    return tuple(f"{name} ({number})" if name in several else name for number, name in enumerate(names))
+
+
+def check_count(names: Sequence[str], outputs: int, what: str | Path) -> None:
+    """Check that there is a name for each output of `what`, where one tells two classes apart.
+
+    Raises:
+        DataError: there are more, or fewer.
+    """
+    if names and len(names) != outputs and (len(names), outputs) != (2, 1):
+        found = f"{what} has {outputs} output{'s' * (outputs != 1)}"
+        named = f"there are {len(names)} classes: {listed(names)}"
+        advice = f"`classes` is for a file with all {outputs} names, `reuse` puts another `head` on"
+        raise DataError(f"{found}, and {named}; {advice}")
+
+
+def read_class_names(path: Path) -> list[str]:
+    """Return the names that a file has.
+
+    Raises:
+        MissingFile: there is no such file.
+        DataError: it has no names, or they cannot be read.
+    """
+    refuse_url_input(path)
+    if not path.is_file():
+        raise MissingFile(f"{path}: no such file of class names")
+    with path.open("rb") as file:
+        raw = file.read(_LARGEST + 1)
+    try:
+        text = raw.decode("utf-8-sig")
+        names = _of_json(strict_json.parse(text.encode())) if text.lstrip()[:1] in ("[", "{") else _of_lines(text)
+    except ValueError as error:
+        raise DataError(f"{path}: no names of classes: {error}") from error
+    if not names or len(raw) > _LARGEST:
+        found = "too much in it" if names else "no names"
+        raise DataError(f"{path} has {found}, expected the name of a class on each line")
+    return names
+
+
+def _of_lines(text: str) -> list[str]:
+    r"""Return the lines, without their numbers where each has its own.
+
+    >>> _of_lines("tabby cat\npug\n"), _of_lines("0:tabby cat\n1:pug\n")
+    (['tabby cat', 'pug'], ['tabby cat', 'pug'])
+    """
+    lines = [line.strip() for line in text.rstrip().splitlines()]
+    if "" in lines:
+        raise ValueError(f"line {lines.index('') + 1} is empty, expected a name on each line")
+    numbered = [_NUMBERED.fullmatch(line) for line in lines]
+    found = {int(match[1]): match[2] for match in numbered if match}
+    return [found[number] for number in range(len(lines))] if set(found) == set(range(len(lines))) else lines
+
+
+def _of_json(value: Any) -> list[str]:
+    """Return the names in a list, or in an object that has names or numbers for its keys.
+
+    >>> _of_json({"1": ["n02", "pug"], "0": ["n01", "tabby"]}), _of_json({"pug": 1, "tabby": 0})
+    (['tabby', 'pug'], ['tabby', 'pug'])
+    """
+    if isinstance(value, Mapping) and all(isinstance(number, int) for number in value.values()):
+        value = {str(number): name for name, number in value.items()}
+    if isinstance(value, Mapping):
+        missing = [number for number in range(len(value)) if str(number) not in value]
+        if missing:
+            raise ValueError(f"the class {missing[0]} has no name, expected the numbers 0 to {len(value) - 1}")
+        value = [value[str(number)] for number in range(len(value))]
+    names = [name[-1] if isinstance(name, list) and name else name for name in value]
+    wrong = next((name for name in names if not isinstance(name, str) or not name.strip()), None)
+    if wrong is not None:
+        raise ValueError(f"{wrong!r} is no name, expected texts")
+    return names
