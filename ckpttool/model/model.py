@@ -103,6 +103,23 @@ def write_model(
         CorruptCheckpoint: what was read back differs.
     """
     refuse_existing(outputs_of(output), overwrite)
+    written, values = ready_to_write(graph, tensors, output, provenance)
+    with files.saving(written, f"{output}.meta", overwrite):
+        checkpoint.save(values, output, "bundle", overwrite, how, command)
+    _check_written(output, written, values)
+    if written is graph:
+        return []
+    return [f"the Saver of {graph.source} reads files of version 1 only; that of {output}.meta reads both versions"]
+
+
+def ready_to_write(
+    graph: Graph, tensors: Mapping[str, Tensor], output: str | Path, provenance: Provenance | None = None
+) -> tuple[Graph, checkpoint.Checkpoint]:
+    """Return a graph whose saver reads files of version 2, and the tensors, which are held against what it restores.
+
+    Raises:
+        PlanError: a variable has no value, or one of another shape or dtype.
+    """
     missing = [name for name in saved_names(graph) or stored_tensors(graph) if name not in tensors]
     if missing:
         raise PlanError(f"{output}: no value for {', '.join(missing[:5])}")
@@ -110,12 +127,7 @@ def write_model(
     values = values.made_of(provenance or Provenance.joined(graph.provenance, values.provenance))
     written = with_savers_of_version_2(graph)
     require_restorable(written, {spec.name: spec for spec in values.specs()})
-    with files.saving(written, f"{output}.meta", overwrite):
-        checkpoint.save(values, output, "bundle", overwrite, how, command)
-    _check_written(output, written, values)
-    if written is graph:
-        return []
-    return [f"the Saver of {graph.source} reads files of version 1 only; that of {output}.meta reads both versions"]
+    return written, values
 
 
 def _check_written(output: str | Path, graph: Graph, values: checkpoint.Checkpoint) -> None:

@@ -9,14 +9,13 @@ from typing import Any, Protocol
 from ckpttool.core.errors import PlanError
 from ckpttool.core.names import Pattern, layer_of
 from ckpttool.core.notes import notes_about
-from ckpttool.formats.writing.files import refuse_existing
 from ckpttool.graph.contents.stored import stored_tensors
 from ckpttool.graph.contents.variables import initialising_file
 from ckpttool.graph.core import Graph
 from ckpttool.graph.freezing.moving_averages import changed_variables
 from ckpttool.graph.ops import RESTORES
 from ckpttool.lineage.provenance import Command
-from ckpttool.model.model import outputs_of
+from ckpttool.model.families import ModelWriter, writer_for
 
 
 class Row(Protocol):
@@ -89,25 +88,44 @@ class PlanRow:
         return {"layer": self.layer, "variable": self.target, "shape": self.shape, "value": value, "then": then}
 
 
-class _WithRows(Protocol):
+class _OfModel(Protocol):
     @property
     def rows(self) -> Sequence[PlanRow]: ...
 
+    @property
+    def graph(self) -> Graph: ...
+
+    @property
+    def to(self) -> str | None: ...
+
+    def writer(self, output: str | Path) -> ModelWriter: ...
+
 
 class ModelPlan:
-    """What the plans have in common that write a model under a prefix: `rows`, one for each of its weights."""
+    """What the plans have in common that write a model: a `graph`, `rows`, one for each weight, the family `to` write.
 
-    def as_json(self: _WithRows) -> list[dict[str, Any]]:
+    Without a `to` the output's path and the graph's file say the family (`families.family_of`).
+    """
+
+    def as_json(self: _OfModel) -> list[dict[str, Any]]:
         """Return the plan as JSON."""
         return [row.as_json() for row in self.rows]
 
-    def check(self, output: str | Path, overwrite: bool = False) -> None:
+    def writer(self: _OfModel, output: str | Path) -> ModelWriter:
+        """Return what writes the output.
+
+        Raises:
+            PlanError: `to` is no family.
+        """
+        return writer_for(self.graph.source, output, self.to)
+
+    def check(self: _OfModel, output: str | Path, overwrite: bool = False) -> None:
         """Check that the output may be written.
 
         Raises:
             ExistingOutput: it is there already.
         """
-        refuse_existing(outputs_of(output), overwrite)
+        self.writer(output).check(Path(output), overwrite)
 
 
 def prefix_note(pattern: Pattern, names: Iterable[str]) -> list[str]:

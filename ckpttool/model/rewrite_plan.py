@@ -10,14 +10,14 @@ from ckpttool.core.errors import PlanError
 from ckpttool.core.names import listed
 from ckpttool.core.notes import notes_about
 from ckpttool.core.tensors import Tensor
-from ckpttool.formats.writing.files import refuse_existing
 from ckpttool.graph.contents.savers import computed_variables
 from ckpttool.graph.contents.stored import StoredTensor, stored_tensors
 from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.core import Graph
 from ckpttool.graph.roles.served import Served
 from ckpttool.lineage.provenance import Command
-from ckpttool.model.model import Model, outputs_of, write_model
+from ckpttool.model.families import writer_for
+from ckpttool.model.model import Model
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,10 @@ class Size:
 
 @dataclass(frozen=True)
 class RewritePlan:
-    """A model that will be written under a prefix; plans whose output is another check and write it otherwise.
+    """A model that will be written; plans whose output is no model check and write it otherwise.
 
     `keys` has the name in the model's checkpoint of each tensor of the output; `served` says what the graph is run for
-    (None: for anything), `remarks` what a user should know besides.
+    (None: for anything), `remarks` what a user should know besides, `to` the family to write (`families.family_of`).
     """
 
     model: Model
@@ -49,6 +49,7 @@ class RewritePlan:
     keys: Mapping[str, str]
     served: Served | None = None
     remarks: tuple[str, ...] = ()
+    to: str | None = None
 
     @cached_property
     def values(self) -> dict[str, Tensor]:
@@ -94,7 +95,7 @@ class RewritePlan:
         Raises:
             ExistingOutput: it is there already.
         """
-        refuse_existing(outputs_of(output), overwrite)
+        writer_for(self.graph.source, output, self.to).check(Path(output), overwrite)
 
     def write(self, output: str | Path, overwrite: bool = False, command: Command | None = None) -> list[str] | None:
         """Write the graph and the values of its variables, and read both back; return what was noticed.
@@ -103,8 +104,8 @@ class RewritePlan:
             ExistingOutput: the output is there already.
             CorruptCheckpoint: what was read back is not what was meant.
         """
-        provenance = self.model.provenance
-        return write_model(self.graph, self.values, output, overwrite, provenance=provenance, command=command)
+        writer, provenance = writer_for(self.graph.source, output, self.to), self.model.provenance
+        return writer.write(self.graph, self.values, Path(output), overwrite, provenance=provenance, command=command)
 
 
 def keys_of(model: Model, graph: Graph) -> dict[str, str]:

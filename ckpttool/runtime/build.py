@@ -210,6 +210,9 @@ def _export(built: Any, below: Graph | None = None) -> Graph:
     exported = MetaGraphDef.FromString(meta.SerializeToString())
     if below is None:
         return Graph(exported, "new graph")
+    for name, signature in below.header.signature_def.items():  # which TensorFlow's export leaves out
+        exported.signature_def[name].CopyFrom(signature)
+    exported.asset_file_def.extend(below.header.asset_file_def)
     return _keyed_as(below, Graph(exported, below.source).allowing(below.allowed))
 
 

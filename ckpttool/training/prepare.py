@@ -7,6 +7,7 @@ from typing import Any
 from ckpttool.core.errors import PlanError
 from ckpttool.core.names import ByPattern, Pattern
 from ckpttool.graph.contents.layers import layers
+from ckpttool.graph.contents.signatures import input_arguments, output_tensors
 from ckpttool.graph.contents.stored import stored_tensors
 from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.core import Graph, TensorRef
@@ -89,7 +90,8 @@ def _trainable(frozen: Frozen, roles: Roles, options: Options, span: RunSteps) -
             raise PlanError(f"`training_op` trains what it was made for: leave {' and '.join(given)} out")
         return frozen.applied("updates"), roles
     named: dict[str, Any] = {role: getattr(roles, role) for role in ("loss", "labels", "logits", "accuracy")}
-    bare = frozen.applied(forward=[*roles.inputs, *(name for name in named.values() if name)])
+    signed = [*input_arguments(frozen.graph), *output_tensors(frozen.graph)]
+    bare = frozen.applied(forward=[*roles.inputs, *(name for name in named.values() if name), *signed])
     roles = find_roles(bare, needed=("training",), **named, inputs=roles.inputs)
     if options.dropout is not None:
         bare, roles = put_dropout(bare, roles, frozen.names, options.dropout, options.seed)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ckpttool.core.errors import FormatError
 from ckpttool.data.held_out import HeldOut
 from ckpttool.formats.tensorflow.prefix import prefix_of
+from ckpttool.formats.tensorflow.saved_model import is_saved_model
 from ckpttool.formats.writing.files import replacing
 from ckpttool.lineage.records import versions
 
@@ -133,6 +134,11 @@ def report_path(output: str | Path) -> Path:
     return Path(f"{output}.run.json")
 
 
+def report_beside(model: Path) -> Path:
+    """Return where the report of the run that made a model would lie: beside its prefix, or its SavedModel's folder."""
+    return report_path(model if is_saved_model(model) else prefix_of(model))
+
+
 def write_report(output: str | Path, report: Mapping[str, Any]) -> None:
     """Write a report beside a model, with the versions of what made it."""
     text = json.dumps({**report, "versions": versions()}, indent=2, default=str)
@@ -185,7 +191,8 @@ class RunReport:
     @classmethod
     def beside(cls, model: str | Path) -> "RunReport | None":
         """Read the report of the run that made a model, where it lies beside it; one that is damaged is left out."""
-        path = Path(model) if Path(model).is_dir() else report_path(prefix_of(Path(model)))
+        folder = Path(model).is_dir() and not is_saved_model(Path(model))
+        path = Path(model) if folder else report_beside(Path(model))
         if not path.is_file():
             return None
         try:

@@ -1,29 +1,19 @@
 """Export-saved-model: a model as a SavedModel that TensorFlow 1 and 2 load, written without TensorFlow."""
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from ckpttool import checkpoint
-from ckpttool.core.errors import CorruptCheckpoint, PlanError
-from ckpttool.core.names import listed
-from ckpttool.formats import registry
-from ckpttool.formats.format import PLAIN
-from ckpttool.formats.tensorflow.saved_model import ASSETS, is_saved_model, write_saved_model
+from ckpttool.formats.tensorflow.saved_model import is_saved_model
 from ckpttool.formats.writing.files import refuse_existing_folder
-from ckpttool.graph import files
 from ckpttool.graph.contents.signatures import DEFAULT
-from ckpttool.graph.core import Graph
-from ckpttool.graph.ops import PLACEHOLDERS
-from ckpttool.graph.rewrite.collections import ASSETS as ASSETS_KEY
 from ckpttool.graph.rewrite.importable import importable
 from ckpttool.graph.rewrite.resource import to_resource
 from ckpttool.graph.rewrite.savers import with_saver
-from ckpttool.graph.rewrite.serving import serving_part, signature_of, signed, switched_off
-from ckpttool.graph.roles.placeholders import mode_placeholders
-from ckpttool.graph.roles.served import Served
-from ckpttool.lineage.provenance import Command, carried
+from ckpttool.graph.rewrite.serving import serving_part, switched_off
+from ckpttool.graph.rewrite.signing import require_fed, signature_of, signed
+from ckpttool.lineage.provenance import Command
+from ckpttool.model.families import write_folder
 from ckpttool.model.model import Model
 from ckpttool.model.rewrite_plan import RewritePlan, keys_of
 
@@ -54,14 +44,8 @@ class SavedModelPlan(RewritePlan):
             CorruptCheckpoint: what was read back is not what was meant.
         """
         command = command or Command.of_call("export-saved-model", self.model.path, output)
-        self.check(output, overwrite)
-        target = registry.get("saved-model")
-        lineage = carried(self.model.provenance, command, Path(output), target, PLAIN) if self.values else nullcontext()
-        with lineage:
-            write_saved_model(self.graph.meta, self.values, Path(output), _assets(self.model, self.graph))
-        names = set(checkpoint.open(output)) if self.values else set()
-        if names != set(self.values) or files.load(output).meta != self.graph.meta:
-            raise CorruptCheckpoint(f"{output}: what was read back is not what was written")
+        made_of = self.model.provenance
+        write_folder(self.graph, self.values, Path(output), overwrite, self.model.path, made_of, command)
 
 
 def plan_saved_model(
@@ -87,28 +71,5 @@ def plan_saved_model(
     part, serving = found.part, found.served
     require_fed(part, serving)
     bare = with_saver(to_resource(importable(switched_off(part, serving.fed))))
-    graph = signed(bare, signature, signature_of(part, serving))
+    graph = signed(bare, {signature: signature_of(part, serving)})
     return SavedModelPlan(model, graph, keys_of(model, graph), serving, found.notes)
-
-
-def require_fed(graph: Graph, served: Served) -> None:
-    """Check that every placeholder of a part is fed, has a default, or is a training switch, which is off then.
-
-    Raises:
-        PlanError: one is not; the message names it and the way out.
-    """
-    bare = PLACEHOLDERS - {"PlaceholderWithDefault"}
-    fed = served.fed.union(mode_placeholders(graph))
-    unfed = [name for name, node in graph.nodes.items() if node.op in bare and name not in fed]
-    if unfed:
-        raise PlanError(
-            f"{graph.source}: the outputs need {listed(unfed)}, which no input feeds and no default; "
-            f"specify `inputs` with all that is fed, or other `outputs`"
-        )
-
-
-def _assets(model: Model, graph: Graph) -> Path | None:
-    """Return the folder of the files that a graph's tables read, where it comes from a SavedModel."""
-    folder = model.path / ASSETS
-    named = graph.header.asset_file_def or ASSETS_KEY in graph.header.collection_def
-    return folder if named and folder.is_dir() else None

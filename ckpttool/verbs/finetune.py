@@ -10,7 +10,8 @@ from ckpttool.data.dataset import notes_of
 from ckpttool.data.fingerprint import fingerprint
 from ckpttool.formats.writing.files import refuse_existing
 from ckpttool.lineage.provenance import Command
-from ckpttool.model.model import Model, outputs_of, write_model
+from ckpttool.model.families import writer_for
+from ckpttool.model.model import Model
 from ckpttool.model.plan import PlanRow
 from ckpttool.runtime.configure import require_threads
 from ckpttool.runtime.schedules import RunSteps
@@ -54,6 +55,7 @@ def finetune(
     recording: Recording | None = None,
     command: Command | None = None,
     interrupt: Interrupt | None = None,
+    to: str | None = None,
 ) -> Run:
     """Train a model, write the best epoch (or the last) under `output`, and prove that frozen tensors stayed.
 
@@ -72,14 +74,17 @@ def finetune(
         recording: What is recorded besides the history.
         command: What stands in the lineage of the output as what made it.
         interrupt: What ends the run early, once it is requested.
+        to: The family to write, `ckpt` or `saved-model`; else that of the output's path, or of the model.
 
     Raises:
         Interrupted: `interrupt` was requested; where the run was is saved.
         CkptError: something does not fit; nothing is written then.
     """
     command = command or Command.of_call("finetune", model.path, output)
-    refuse_existing([*outputs_of(output), report_path(output)], overwrite)
-    if Path(output).resolve() == checkpoint.prefix_of(model.path).resolve():
+    writer, output = writer_for(model.graph.source, output, to), Path(output)
+    writer.check(output, overwrite)
+    refuse_existing([report_path(output)], overwrite)
+    if output.resolve() in (model.path.resolve(), checkpoint.prefix_of(model.path).resolve()):
         raise PlanError(f"{output} is the model itself, which the result is compared with: write it elsewhere")
     require_threads(options.threads)
     options, going_on = as_begun(options, asked_before(output)) if resume else (options, [])
@@ -109,14 +114,16 @@ def finetune(
         saves.clear()
     with callback.run(loop.history):
         kept = loop.run()
-        write_model(kept.graph, kept.tensors, output, overwrite, provenance=model.provenance, command=command)
+        made_of = model.provenance
+        noticed = writer.write(kept.graph, kept.tensors, output, overwrite, provenance=made_of, command=command)
+        callback.on_notes(noticed)
         unchanged = _prove(model, kept, output)
 
     training = loop.training
     run = Run(training.plan, loop.history, kept.epoch, best_of(loop.history), training.features, unchanged)
     report = {
         "plan": [row.as_json() for row in run.plan],
-        "options": {**options.flat(), **asdict(recording)},
+        "options": {**options.flat(), **asdict(recording), "to": to},
         "notes": [*going_on, *chosen],
         "cache": str(run.features.entry.path) if run.features else None,
         "unchanged": list(run.unchanged),

@@ -19,11 +19,11 @@ from ckpttool.graph.rewrite.importable import importable
 from ckpttool.graph.rewrite.prune import subgraph
 from ckpttool.graph.rewrite.resource import to_resource
 from ckpttool.graph.rewrite.serving import pinned_to_defaults, serving_part, switched_off
+from ckpttool.graph.rewrite.signing import require_fed
 from ckpttool.graph.rewrite.simplify import without_copies
 from ckpttool.lineage.provenance import Command, carry_graph
 from ckpttool.model.model import Model
 from ckpttool.model.rewrite_plan import RewritePlan, Size, keys_of
-from ckpttool.verbs.export_saved_model import require_fed
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def plan_fold(model: Model, inputs: Sequence[str] = (), outputs: Sequence[str] =
         *([f"not fed any more, as if it never was: {listed(pinned)}"] if pinned else []),
         *(f"to be run before the first use: {name}" for name in tables),
     )
-    plan = FoldPlan(model, graph, keys_of(model, bare), serving, remarks, stored_tensors(bare))
+    plan = FoldPlan(model, graph, keys_of(model, bare), serving, remarks, stored=stored_tensors(bare))
     if plan.nbytes > MESSAGE_LIMIT:
         raise PlanError(
             f"{model.path}: the frozen graph would be {plan.nbytes} bytes, and a protobuf message holds at most "

@@ -16,7 +16,7 @@ from ckpttool.graph.rewrite.importable import importable
 from ckpttool.graph.roles.placeholders import constant_switches, mode_placeholders
 from ckpttool.graph.roles.resolve import Roles, certain_roles, find_roles
 from ckpttool.lineage.provenance import Command
-from ckpttool.model.model import Model, write_model
+from ckpttool.model.model import Model
 from ckpttool.model.plan import ModelPlan, PlanRow, plan_rows, prefix_note
 
 
@@ -29,6 +29,7 @@ class Freezing(ModelPlan):
     frozen: tuple[str, ...]
     rows: list[PlanRow]
     notes: tuple[str, ...]
+    to: str | None = None
 
     @property
     def done(self) -> str:
@@ -43,18 +44,23 @@ class Freezing(ModelPlan):
             CorruptCheckpoint: what was read back is not what was meant.
         """
         command = command or Command.of_call("freeze", self.model.path, output)
-        return write_model(self.graph, self.model.checkpoint, output, overwrite, command=command)
+        writer = self.writer(output)
+        return writer.write(self.graph, self.model.checkpoint, Path(output), overwrite, command=command)
 
 
 def plan_freeze(
-    model: Model, layers: str, method: Method = "var-list", roles: Mapping[str, str] | None = None
+    model: Model,
+    layers: str,
+    method: Method = "var-list",
+    roles: Mapping[str, str] | None = None,
+    to: str | None = None,
 ) -> Freezing:
     """Plan what `freeze` writes; nothing is written before the plan's `write`. No TensorFlow is needed.
 
     Both methods take the frozen variables out of the graph's own training op, keep their moving averages as they are
     and let their layers run in inference mode. `var-list` also takes them out of TRAINABLE_VARIABLES, for optimizers
     that are put on later; `stop-gradient` puts a StopGradient op at the cut instead, which such optimizers cannot
-    pass. `roles` names the graph's ops where they are not found (`find_roles`).
+    pass. `roles` names the graph's ops where they are not found (`find_roles`), `to` the family to write.
 
     Raises:
         UnknownName: the pattern takes nothing.
@@ -70,7 +76,8 @@ def plan_freeze(
         raise PlanError(f"{model.path}: nothing is left to train: {layers!r} freezes all {len(rows)} weights")
     graph = importable(frozen.applied(method))
     notes = (*prefix_note(pattern, weights), *frozen.notes, *_cut_notes(frozen.part, method))
-    return Freezing(model, graph, frozen.names, rows, (*notes, *_change_notes(model.graph, graph, frozen.names)))
+    changes = _change_notes(model.graph, graph, frozen.names)
+    return Freezing(model, graph, frozen.names, rows, (*notes, *changes), to)
 
 
 def freeze_graph(graph: Graph, names: Collection[str], method: Method = "var-list") -> Graph:

@@ -26,7 +26,6 @@ from ckpttool.graph.contents.stored import StoredTensor, stored_tensors
 from ckpttool.graph.core import Graph
 from ckpttool.lineage.provenance import Command, Provenance
 from ckpttool.model.fill_plan import FillPlan
-from ckpttool.model.model import write_model
 from ckpttool.model.plan import ModelPlan, PlanRow, file_notes, plan_rows
 from ckpttool.model.resolve import checkpoint_beside, graph_to_fill
 from ckpttool.runtime.state import fresh_tensors
@@ -51,6 +50,7 @@ class ImportPlan(ModelPlan):
     bake: bool
     notes: tuple[str, ...]
     provenance: Provenance
+    to: str | None = None
 
     @property
     def targets(self) -> Mapping[str, StoredTensor]:
@@ -87,7 +87,7 @@ class ImportPlan(ModelPlan):
             check_size(self.graph, self.pairing.tensors)
 
     def write(self, output: str | Path, overwrite: bool = False, command: Command | None = None) -> list[str]:
-        """Write graph and checkpoint under a prefix, and read both back.
+        """Write graph and checkpoint, and read both back.
 
         Raises:
             CkptError: `check` finds something, or a value cannot be read.
@@ -96,7 +96,8 @@ class ImportPlan(ModelPlan):
         command = command or Command.of_call("import", self.model, output)
         self.check(output, overwrite)
         graph = bake_values(self.graph, self.pairing.tensors) if self.bake else self.graph
-        return write_model(graph, self.tensors(), output, overwrite, provenance=self.provenance, command=command)
+        writer, tensors = self.writer(output), self.tensors()
+        return writer.write(graph, tensors, Path(output), overwrite, provenance=self.provenance, command=command)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return every tensor that the graph's checkpoint holds: imported, the model's own, or fresh."""
@@ -117,6 +118,7 @@ def plan_import(
     sample: Path | None = None,
     tolerance: float = TOLERANCE,
     allow_op: Collection[str] = (),
+    to: str | None = None,
 ) -> "ImportPlan | FillPlan":
     """Plan what `import` writes; nothing is written before the plan's `write`.
 
@@ -132,6 +134,7 @@ def plan_import(
         sample: What the source computed; where shapes leave a layout open, the graph is run on it with each.
         tolerance: How far numbers may be from the sample's, relative to the largest.
         allow_op: Types of ops that may run though they may do more than compute.
+        to: The family to write, `ckpt` or `saved-model`; else that of the output's path, or of the graph.
 
     Raises:
         MissingFile: there is no file of weights, or neither a graph nor a checkpoint.

@@ -16,7 +16,7 @@ from ckpttool.lineage.records import Chain
 from ckpttool.lineage.storage import lineage_of, path_beside
 from ckpttool.model.resolve import graph_beside
 from ckpttool.remote import sparse_files
-from ckpttool.training.run import report_path
+from ckpttool.training.run import report_beside
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class History:
             if not (path.is_file() and path_beside(path).is_file()):
                 raise
             metadata = {}  # a graph alone is no checkpoint and keeps no texts
-        return cls(path, lineage_of(path, metadata), _read_report(report_path(prefix_of(path))), _facts(path))
+        return cls(path, lineage_of(path, metadata), _read_report(report_beside(path)), _facts(path))
 
     def __bool__(self) -> bool:
         return bool(self.chain.records or self.run)
@@ -77,7 +77,7 @@ class History:
             data = self.run["data"]
             rows = data.get("path") if isinstance(data, Mapping) else data
             trained = f"{self.run['model']} trained on {rows}, best epoch {self.run['best_epoch']}"
-            yield f"run: {report_path(prefix)}: {trained}"
+            yield f"run: {report_beside(self.path)}: {trained}"
 
 
 def _facts(path: Path) -> tuple[str, ...]:

@@ -21,11 +21,12 @@ class ModernizePlan(RewritePlan):
         return f"written and read back, {_references(self.model.graph)} reference variables are resource variables now"
 
 
-def plan_modernize(model: Model) -> ModernizePlan:
+def plan_modernize(model: Model, to: str | None = None) -> ModernizePlan:
     """Plan what `modernize` writes; nothing is written before the plan's `write`. No TensorFlow is needed.
 
     Names stay: of variables, reads, assigns, updates, savers; so the checkpoint is copied as it is. Devices are
-    cleared, and so are the notes on ops that make newer versions of TensorFlow refuse a graph.
+    cleared, and so are the notes on ops that make newer versions of TensorFlow refuse a graph. `to` is
+    the family to write.
 
     Raises:
         GraphError: no variable is a reference, or an op needs one and has no resource form; the message names it.
@@ -35,7 +36,7 @@ def plan_modernize(model: Model) -> ModernizePlan:
     graph = to_resource(importable(model.graph))
     devices = sorted({node.device for node in model.graph.nodes.values() if node.device})
     remarks = (f"devices are cleared: {', '.join(devices)}",) if devices else ()
-    return ModernizePlan(model, graph, {name: name for name in model.checkpoint}, remarks=remarks)
+    return ModernizePlan(model, graph, {name: name for name in model.checkpoint}, remarks=remarks, to=to)
 
 
 def _references(graph: Graph) -> int:

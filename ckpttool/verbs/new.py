@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ckpttool.data.class_files import Classes
-from ckpttool.formats.writing.files import refuse_existing
 from ckpttool.graph.contents.stored import stored_tensors
 from ckpttool.lineage.provenance import Command
-from ckpttool.model.model import outputs_of, write_model
+from ckpttool.model.families import writer_for
 from ckpttool.model.plan import PlanRow, plan_rows
 from ckpttool.runtime.build import new_graph
 from ckpttool.runtime.objectives import Objective
@@ -27,6 +26,7 @@ def new(
     objective: Objective | None = None,
     command: Command | None = None,
     classes: Classes = None,
+    to: str | None = None,
 ) -> list[PlanRow]:
     """Write a network with freshly initialised layers; return its variables as a plan.
 
@@ -40,6 +40,7 @@ def new(
         objective: The loss and the figures.
         command: What stands in the output's lineage as what made it.
         classes: Names of the classes that the outputs are for, or the file that has them.
+        to: The family to write, `ckpt` or `saved-model`, where the output's path does not say it.
 
     Raises:
         PlanError: the layers are not in the language of SPEC, or do not fit one another.
@@ -47,8 +48,9 @@ def new(
         ExistingOutput: the output is there already.
     """
     command = command or Command("new", ("-o", str(output)))
-    refuse_existing(outputs_of(output), overwrite)
+    writer = writer_for("", output, to)
+    writer.check(Path(output), overwrite)
     graph = new_graph(input_shape, parse(layers), recipe or Recipe(), objective or Objective(), seed)
     graph = with_named_outputs(graph, classes)
-    write_model(graph, fresh_tensors(graph, stored_tensors(graph), seed), output, overwrite, command=command)
+    writer.write(graph, fresh_tensors(graph, stored_tensors(graph), seed), Path(output), overwrite, command=command)
     return plan_rows(graph, {})

@@ -22,10 +22,11 @@ from ckpttool.graph.ops import PROBABILITIES
 from ckpttool.graph.rewrite.feeding import Feeding, feeding
 from ckpttool.graph.rewrite.importable import importable
 from ckpttool.graph.rewrite.prune import without_training
+from ckpttool.graph.rewrite.signing import without_signatures
 from ckpttool.graph.rewrite.whole_rows import with_whole_rows
 from ckpttool.graph.roles.resolve import find_roles
 from ckpttool.lineage.provenance import Command, Provenance
-from ckpttool.model.model import Model, write_model
+from ckpttool.model.model import Model
 from ckpttool.model.plan import ModelPlan, PlanRow, file_notes, plan_rows, prefix_note, require_coverage
 from ckpttool.runtime.build import HeadPlacement, with_head, with_training
 from ckpttool.runtime.objectives import Objective
@@ -49,6 +50,7 @@ class ReusePlan(ModelPlan):
     frozen: Collection[str]
     seed: int
     notes: tuple[str, ...] = ()
+    to: str | None = None
 
     @property
     def rows(self) -> list[PlanRow]:
@@ -72,7 +74,8 @@ class ReusePlan(ModelPlan):
         restored = {name: self.model.checkpoint[source] for name, source in self.sources.items()}
         values = restored | fresh_tensors(self.graph, fresh, self.seed, restored)
         made_of = Provenance.joined(self.model.provenance, self.graph.provenance)
-        return write_model(self.graph, values, output, overwrite, provenance=made_of, command=command)
+        writer = self.writer(output)
+        return writer.write(self.graph, values, Path(output), overwrite, provenance=made_of, command=command)
 
 
 def plan_reuse(
@@ -90,6 +93,7 @@ def plan_reuse(
     inputs: Sequence[str] = (),
     labels: str | None = None,
     classes: Classes = None,
+    to: str | None = None,
 ) -> ReusePlan:
     """Plan what `reuse` writes; nothing is written before the plan's `write`.
 
@@ -108,6 +112,7 @@ def plan_reuse(
         inputs: Where rows are fed, also NAME=TENSOR and with a shape, `X[?,28,28,1]`; else where pipelines end.
         labels: Where labels are fed, likewise; a head has its own.
         classes: Names of the classes of what is written, or the file that has them; new outputs have none otherwise.
+        to: The family to write, `ckpt` or `saved-model`; else that of the output's path, or of the graph.
 
     Raises:
         UnknownName: a pattern or a layer names nothing.
@@ -142,7 +147,7 @@ def plan_reuse(
     # New outputs are for other classes.
     graph = with_class_names(plan.graph, ()) if weights - set(plan.sources) else plan.graph
     plan = replace(plan, graph=with_named_outputs(graph, classes))
-    return replace(plan, notes=(*prefix_note(chosen, model.checkpoint), *plan.notes))
+    return replace(plan, to=to, notes=(*prefix_note(chosen, model.checkpoint), *plan.notes))
 
 
 def restored_variables(model: Model, layers: Pattern) -> list[str]:
@@ -171,7 +176,7 @@ def _with_head(
 ) -> ReusePlan:
     """Plan a head of new layers above a layer."""
     top, output = place.top, place.output
-    trunk = importable(without_training(place.fed.graph, [output]))
+    trunk = without_signatures(importable(without_training(place.fed.graph, [output])))
     labels = "y" if "y" not in trunk.nodes else "labels"
     # The scope of `dnn/hidden3/Relu:0`, the output of `hidden3`, is `dnn`: the new layers' ops go there too.
     scope, within, _ = f"/{TensorRef.parse(output).op}".partition(f"/{top.name}/")

@@ -24,7 +24,9 @@ class StripPlan(RewritePlan):
         return f"written and read back, {ops} ops and {len(self.model.checkpoint) - len(self.keys)} tensors left out"
 
 
-def plan_strip(model: Model, inputs: Sequence[str] = (), outputs: Sequence[str] = ()) -> StripPlan:
+def plan_strip(
+    model: Model, inputs: Sequence[str] = (), outputs: Sequence[str] = (), to: str | None = None
+) -> StripPlan:
     """Plan what `strip` writes; nothing is written before the plan's `write`. No TensorFlow is needed.
 
     Where inputs or outputs are not given, `graph.roles.served` says what they are.
@@ -33,6 +35,7 @@ def plan_strip(model: Model, inputs: Sequence[str] = (), outputs: Sequence[str] 
         model: What is rewritten.
         inputs: The tensors that are fed, also as NAME=TENSOR; one that is no placeholder becomes one.
         outputs: The tensors that are asked for, also as NAME=TENSOR.
+        to: The family to write, `ckpt` or `saved-model`; else that of the output's path, or of the graph.
 
     Raises:
         UnknownName: an input or output is not in the graph.
@@ -42,7 +45,7 @@ def plan_strip(model: Model, inputs: Sequence[str] = (), outputs: Sequence[str] 
     found = serving_part(model.graph, inputs, outputs, training=True)
     graph = with_roles(with_saver(importable(found.part)), _roles(model.graph, found))
     remarks = (*found.notes, *left_for_training(found.part, found.served.outputs.values()))
-    return StripPlan(model, graph, keys_of(model, graph), found.served, remarks)
+    return StripPlan(model, graph, keys_of(model, graph), found.served, remarks, to)
 
 
 def _roles(graph: Graph, found: Serving) -> Roles:

@@ -9,7 +9,7 @@ from ckpttool.cli.options.general import json_option, plan_option
 from ckpttool.cli.options.reading import allow_op_option, model_argument
 from ckpttool.cli.options.rows import data_option
 from ckpttool.cli.options.training import run_options
-from ckpttool.cli.options.writing import output_options
+from ckpttool.cli.options.writing import model_output_options
 from ckpttool.cli.process import SignalInterrupt, configure_for
 from ckpttool.cli.show.plans import command_line, show_plan
 from ckpttool.cli.show.progress import ProgressPrinter
@@ -29,7 +29,7 @@ from ckpttool.verbs import finetune as verb
 @config_option(repeats=True)
 @plan_option
 @json_option
-@output_options
+@model_output_options
 def finetune(
     model: Path,
     data: Path,
@@ -41,6 +41,7 @@ def finetune(
     plan_only: bool,
     as_json: bool,
     output: Path,
+    to: str | None,
     overwrite: bool,
 ) -> None:
     """Train the layers of MODEL that are not frozen, and write the best epoch.
@@ -71,5 +72,6 @@ def finetune(
         recording=recording,
         command=command_line(),
         interrupt=SignalInterrupt(),
+        to=to,
     )
     print_document(run.summary(), run.lines(output), as_json)

@@ -9,7 +9,7 @@ import click
 from ckpttool.cli.options.general import json_option, plan_option
 from ckpttool.cli.options.reading import layers_option, model_argument
 from ckpttool.cli.options.rows import roles_options
-from ckpttool.cli.options.writing import output_options
+from ckpttool.cli.options.writing import model_output_options
 from ckpttool.cli.show.plans import execute
 from ckpttool.graph.freezing.frozen import Method
 from ckpttool.model.model import Model
@@ -29,7 +29,7 @@ from ckpttool.verbs.freeze import plan_freeze
 @roles_options
 @plan_option
 @json_option
-@output_options
+@model_output_options
 def freeze(
     model: Path,
     layers: str,
@@ -38,6 +38,7 @@ def freeze(
     plan_only: bool,
     as_json: bool,
     output: Path,
+    to: str | None,
     overwrite: bool,
 ) -> None:
     """Write the model with chosen layers frozen, in the graph itself.
@@ -49,4 +50,4 @@ def freeze(
     Example:
       ckpttool freeze my_model_final.ckpt --layers 'hidden[12]' --method stop-gradient -o frozen.ckpt
     """
-    execute(plan_freeze(Model.open(model), layers, method, roles), output, overwrite, plan_only, as_json)
+    execute(plan_freeze(Model.open(model), layers, method, roles, to), output, overwrite, plan_only, as_json)

@@ -8,7 +8,7 @@ import click
 from ckpttool import checkpoint
 from ckpttool.cli.options.general import PATH, json_option, lenient_option, plan_option, seed_option
 from ckpttool.cli.options.reading import SOURCE, allow_op_option, rules_option
-from ckpttool.cli.options.writing import output_options
+from ckpttool.cli.options.writing import model_output_options
 from ckpttool.cli.show.plans import execute
 from ckpttool.cli.show.tables import exit_unless, print_rows, say
 from ckpttool.model.model import Model
@@ -39,7 +39,7 @@ from ckpttool.verbs.sample import TOLERANCE, compare
 @seed_option
 @plan_option
 @json_option
-@output_options
+@model_output_options
 def import_weights(
     weights: Path,
     into: Path,
@@ -57,6 +57,7 @@ def import_weights(
     plan_only: bool,
     as_json: bool,
     output: Path,
+    to: str | None,
     overwrite: bool,
 ) -> None:
     """Write weights of another framework into a graph's variables, as a model with a checkpoint.
@@ -95,6 +96,7 @@ def import_weights(
         sample=sample,
         tolerance=tolerance,
         allow_op=allow_op,
+        to=to,
     )
     execute(plan, output, overwrite, plan_only, as_json)
     if not plan_only and isinstance(plan, ImportPlan):

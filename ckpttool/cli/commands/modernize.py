@@ -6,7 +6,7 @@ import click
 
 from ckpttool.cli.options.general import json_option, plan_option
 from ckpttool.cli.options.reading import model_argument
-from ckpttool.cli.options.writing import output_options
+from ckpttool.cli.options.writing import model_output_options
 from ckpttool.cli.show.plans import execute
 from ckpttool.model.model import Model
 from ckpttool.verbs.modernize import plan_modernize
@@ -16,8 +16,8 @@ from ckpttool.verbs.modernize import plan_modernize
 @model_argument
 @plan_option
 @json_option
-@output_options
-def modernize(model: Path, plan_only: bool, as_json: bool, output: Path, overwrite: bool) -> None:
+@model_output_options
+def modernize(model: Path, plan_only: bool, as_json: bool, output: Path, to: str | None, overwrite: bool) -> None:
     """Write a TensorFlow 1 model with resource variables in place of its reference variables.
 
     VariableV2 becomes VarHandleOp with its reads, Assign and Apply... become their resource forms; collections and
@@ -28,4 +28,4 @@ def modernize(model: Path, plan_only: bool, as_json: bool, output: Path, overwri
     Example:
       ckpttool modernize my_model_final.ckpt -o modern.ckpt
     """
-    execute(plan_modernize(Model.open(model)), output, overwrite, plan_only, as_json)
+    execute(plan_modernize(Model.open(model), to), output, overwrite, plan_only, as_json)

@@ -8,7 +8,7 @@ from ckpttool.cli.options.config import config_option
 from ckpttool.cli.options.general import json_option, seed_option
 from ckpttool.cli.options.rows import classes_option
 from ckpttool.cli.options.training import objective_options, recipe_options
-from ckpttool.cli.options.writing import output_options
+from ckpttool.cli.options.writing import model_output_options
 from ckpttool.cli.process import configure_for_layers
 from ckpttool.cli.show.plans import command_line, show_plan
 from ckpttool.runtime.objectives import Objective
@@ -35,7 +35,7 @@ def _shape(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int,
 @seed_option
 @config_option()
 @json_option
-@output_options
+@model_output_options
 def new(
     shape: tuple[int, ...],
     layers: str,
@@ -45,6 +45,7 @@ def new(
     seed: int,
     as_json: bool,
     output: Path,
+    to: str | None,
     overwrite: bool,
 ) -> None:
     """Write a fresh model: its layers initialised, with loss, accuracy and a training op.
@@ -76,5 +77,6 @@ def new(
         objective=objective,
         command=command_line(),
         classes=classes,
+        to=to,
     )
     show_plan(rows, as_json)

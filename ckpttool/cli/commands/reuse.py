@@ -15,7 +15,7 @@ from ckpttool.cli.options.reading import (
 )
 from ckpttool.cli.options.rows import classes_option, inputs_option, labels_option
 from ckpttool.cli.options.training import objective_options, recipe_options
-from ckpttool.cli.options.writing import output_options
+from ckpttool.cli.options.writing import model_output_options
 from ckpttool.cli.process import open_to_run
 from ckpttool.cli.show.plans import execute
 from ckpttool.model.model import Model
@@ -60,7 +60,7 @@ def _percent(ctx: click.Context, param: click.Parameter, value: str) -> float:
 @seed_option
 @plan_option
 @json_option
-@output_options
+@model_output_options
 def reuse(
     source: Path,
     layers: str,
@@ -81,6 +81,7 @@ def reuse(
     plan_only: bool,
     as_json: bool,
     output: Path,
+    to: str | None,
     overwrite: bool,
 ) -> None:
     """Restore the layers that match a pattern, and initialise the rest.
@@ -110,5 +111,6 @@ def reuse(
         inputs=inputs,
         labels=labels,
         classes=classes,
+        to=to,
     )
     execute(plan, output, overwrite, plan_only, as_json)

@@ -6,7 +6,7 @@ import click
 
 from ckpttool.cli.options.general import json_option, plan_option
 from ckpttool.cli.options.reading import ema_option, model_argument
-from ckpttool.cli.options.writing import inputs_outputs_options, output_options
+from ckpttool.cli.options.writing import inputs_outputs_options, model_output_options
 from ckpttool.cli.show.plans import execute
 from ckpttool.model.model import Model
 from ckpttool.verbs.strip import plan_strip
@@ -18,7 +18,7 @@ from ckpttool.verbs.strip import plan_strip
 @inputs_outputs_options
 @plan_option
 @json_option
-@output_options
+@model_output_options
 def strip(
     model: Path,
     ema: bool,
@@ -27,6 +27,7 @@ def strip(
     plan_only: bool,
     as_json: bool,
     output: Path,
+    to: str | None,
     overwrite: bool,
 ) -> None:
     """Write only what the outputs of a model need from its inputs.
@@ -41,4 +42,4 @@ def strip(
       ckpttool strip my_model_final.ckpt -o small.ckpt
       ckpttool strip my_model_final.ckpt --inputs dnn/hidden2/Relu:0 --outputs dnn/outputs/BiasAdd:0 -o top.ckpt
     """
-    execute(plan_strip(Model.open(model, ema=ema), inputs, outputs), output, overwrite, plan_only, as_json)
+    execute(plan_strip(Model.open(model, ema=ema), inputs, outputs, to), output, overwrite, plan_only, as_json)

@@ -2,10 +2,11 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import click
 
-from ckpttool.cli.options.general import PATH, Decorator, together, verbose_option
+from ckpttool.cli.options.general import PATH, Decorator, as_value, together, verbose_option
 from ckpttool.core.errors import FormatError
 from ckpttool.formats import registry
 from ckpttool.graph.roles.places import parted
@@ -36,6 +37,50 @@ output_options = together(
     verbose_option,
 )
 """`--output` and `--overwrite`, which belong together."""
+
+
+class _ModelPath(click.Path):
+    """A model to write; of a folder's name it is remembered that it ends in a slash, which a path loses."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return a path."""
+        if ctx is not None:
+            ctx.meta[_FOLDER] = str(value).endswith("/")
+        return super().convert(value, param, ctx)
+
+
+_FOLDER = "ckpttool.folder"
+
+
+def _family(to: str | None) -> str | None:
+    """Return the family that is asked for: that of `--to`, or of an output that ends in a slash."""
+    is_folder = click.get_current_context().meta.get(_FOLDER)
+    return to or ("saved-model" if is_folder else None)
+
+
+model_output_options = together(
+    click.option(
+        "-o",
+        "--output",
+        metavar="OUT",
+        type=_ModelPath(path_type=Path),
+        callback=_needed_to_write,
+        help="The prefix to write, or a SavedModel's folder.",
+    ),
+    as_value(
+        "to",
+        _family,
+        click.option(
+            "--to",
+            metavar="FAMILY",
+            help="ckpt (a TensorFlow 1 model) or saved-model, where OUT does not say it as `x.ckpt` and `x/` do. "
+            "If neither does, what was read.",
+        ),
+    ),
+    overwrite_option,
+    verbose_option,
+)
+"""`--output`, `--to` and `--overwrite` of a command that writes a model, passed on under these names."""
 
 folder_options = together(
     click.option("-o", "--output", metavar="FOLDER", type=PATH, callback=_needed_to_write, help="The folder to write."),

@@ -1,4 +1,4 @@
-"""Serving: the part of a graph that computes outputs from inputs, defaults for what nobody feeds, and a signature."""
+"""Serving: the part of a graph that computes outputs from inputs, and defaults for what nobody feeds."""
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -8,10 +8,9 @@ import numpy as np
 from ckpttool.core.errors import GraphError
 from ckpttool.core.shapes import written
 from ckpttool.core.tensors import BY_NAME
-from ckpttool.formats.wire.protos.graph_pb2 import AttrValue, NodeDef, TensorShapeProto
-from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef, SignatureDef, TensorInfo
+from ckpttool.formats.wire.protos.graph_pb2 import AttrValue, TensorShapeProto
 from ckpttool.graph.contents.constants import constant, numbers
-from ckpttool.graph.contents.op_outputs import dtype_of_output, known_shape, shape_of_output
+from ckpttool.graph.contents.op_outputs import known_shape
 from ckpttool.graph.contents.signatures import DEFAULT
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.ops import PLACEHOLDERS
@@ -19,21 +18,13 @@ from ckpttool.graph.rewrite.any_rows import lets_any_rows
 from ckpttool.graph.rewrite.draft import Draft, free_name
 from ckpttool.graph.rewrite.feeding import feeding, with_placeholders
 from ckpttool.graph.rewrite.inference import in_inference
-from ckpttool.graph.rewrite.prune import TABLE_INITIALIZERS, subgraph, with_updates
+from ckpttool.graph.rewrite.prune import subgraph, with_updates
 from ckpttool.graph.rewrite.simplify import fold_branches
 from ckpttool.graph.rewrite.whole_rows import with_whole_rows
 from ckpttool.graph.roles.placeholders import mode_placeholders
 from ckpttool.graph.roles.places import Place
 from ckpttool.graph.roles.served import Served, served
 
-SERVE = "serve"
-"""The tag under which graphs for serving are loaded."""
-PREDICT = "tensorflow/serving/predict"
-"""The method of a signature whose inputs and outputs are tensors under names of one's own."""
-MAIN_OP = "saved_model_main_op"
-"""The collection of the op that is run once when a graph is loaded."""
-_LEGACY = "legacy_init_op"
-"""What older versions called it."""
 _DEFAULTED = "PlaceholderWithDefault"
 
 
@@ -131,38 +122,3 @@ def pinned_to_defaults(graph: Graph, fed: Collection[str]) -> Graph:
         for key in ("dtype", "shape"):
             node.attr.pop(key, None)
     return draft.sealed()
-
-
-def signature_of(graph: Graph, serves: Served) -> SignatureDef:
-    """Return the signature of inputs and outputs, with the dtypes and shapes that the graph notes for them."""
-    sides = [{key: _info(graph, tensor) for key, tensor in side.items()} for side in (serves.inputs, serves.outputs)]
-    return SignatureDef(inputs=sides[0], outputs=sides[1], method_name=PREDICT)
-
-
-def signed(graph: Graph, name: str, signature: SignatureDef) -> Graph:
-    """Return the graph tagged `serve`, with this signature alone, and an op that initialises its tables on loading.
-
-    TensorFlow 2's own description of a graph, as a tree of Python objects, goes: it names functions that are gone.
-    """
-    fields = ("meta_info_def", "graph_def", "saver_def", "collection_def", "asset_file_def")
-    header = MetaGraphDef(**{field: getattr(graph.bare_header, field) for field in fields})
-    if not graph.header.HasField("saver_def"):
-        header.ClearField("saver_def")
-    nodes = list(graph.nodes.values())
-    del header.meta_info_def.tags[:]
-    header.meta_info_def.tags.append(SERVE)
-    header.signature_def[name].CopyFrom(signature)
-    for key in (MAIN_OP, _LEGACY):
-        header.collection_def.pop(key, None)
-    tables = [op for op in graph.collection(TABLE_INITIALIZERS) if op in graph.nodes]
-    if tables:
-        main = free_name("init_tables", graph.nodes)
-        nodes.append(NodeDef(name=main, op="NoOp", input=[f"^{op}" for op in tables]))
-        header.collection_def[MAIN_OP].node_list.value.append(main)
-    return graph.having(nodes, header)
-
-
-def _info(graph: Graph, tensor: str) -> TensorInfo:
-    ref = TensorRef.parse(tensor)
-    number = dtype_of_output(graph, ref).number
-    return TensorInfo(name=tensor, dtype=number, tensor_shape=shape_of_output(graph, ref))  # type: ignore[arg-type]

@@ -1,0 +1,184 @@
+"""Families: in which form a model is written: that of the model that went in, unless the output or `to` says another.
+
+Each family is a `ModelWriter`: it checks an output before anything is read, and writes a graph with the values of its
+variables, whole or not at all, and reads them back.
+"""
+
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from ckpttool import checkpoint
+from ckpttool.core.errors import CkptError, CorruptCheckpoint, PlanError
+from ckpttool.core.names import suggestion
+from ckpttool.core.tensors import Tensor
+from ckpttool.formats import registry
+from ckpttool.formats.format import PLAIN, Writing
+from ckpttool.formats.tensorflow.prefix import PART, SAVED_MODEL_GRAPHS
+from ckpttool.formats.tensorflow.saved_model import ASSETS, is_saved_model, write_saved_model
+from ckpttool.formats.writing.files import refuse_existing, refuse_existing_folder
+from ckpttool.graph import files
+from ckpttool.graph.core import Graph
+from ckpttool.graph.rewrite.collections import ASSETS as ASSETS_KEY
+from ckpttool.graph.rewrite.signing import served_whole
+from ckpttool.lineage.provenance import Command, Provenance, carried
+from ckpttool.model.model import outputs_of, ready_to_write, write_model
+
+
+class ModelWriter(Protocol):
+    """How models of a family are written."""
+
+    def check(self, output: Path, overwrite: bool) -> None:
+        """Check that the output may be written, before anything is read.
+
+        Raises:
+            ExistingOutput: it is there already.
+            CkptError: what is there is of another kind, or a model of this family cannot be written.
+        """
+
+    def write(
+        self,
+        graph: Graph,
+        tensors: Mapping[str, Tensor],
+        output: Path,
+        overwrite: bool,
+        how: Writing = PLAIN,
+        provenance: Provenance | None = None,
+        command: Command | None = None,
+    ) -> list[str]:
+        """Write a graph and the values of its variables, read them back, and return what was noticed.
+
+        The lineage says that `command` made them, of the files of the `provenance`: where none is given those of the
+        graph and of the tensors.
+
+        Raises:
+            ExistingOutput: the output is there already.
+            PlanError: a variable has no value, or one of another shape or dtype.
+            CorruptCheckpoint: what was read back is not what was meant.
+        """
+
+
+@dataclass(frozen=True)
+class CheckpointWriter:
+    """A model of TensorFlow 1: `PREFIX.meta` and a bundle under the prefix."""
+
+    source: Path
+
+    def check(self, output: Path, overwrite: bool) -> None:
+        """Check that the prefix is free, and no folder."""
+        if output.is_dir():
+            here = "`to` saved-model writes a folder, " if overwrite else ""
+            raise CkptError(f"{output} is a folder; {here}expected a prefix such as {output / 'model.ckpt'}")
+        refuse_existing(outputs_of(output), overwrite)
+
+    def write(
+        self,
+        graph: Graph,
+        tensors: Mapping[str, Tensor],
+        output: Path,
+        overwrite: bool,
+        how: Writing = PLAIN,
+        provenance: Provenance | None = None,
+        command: Command | None = None,
+    ) -> list[str]:
+        """Write it, as `write_model` does."""
+        return write_model(graph, tensors, output, overwrite, how, provenance, command)
+
+
+@dataclass(frozen=True)
+class SavedModelWriter:
+    """A SavedModel: a folder with a graph, variables, a signature, and the files that the graph of `source` reads."""
+
+    source: Path
+
+    def check(self, output: Path, overwrite: bool) -> None:
+        """Check that the folder is free, or a SavedModel that may be replaced."""
+        refuse_existing_folder(output, overwrite, is_saved_model)
+
+    def write(
+        self,
+        graph: Graph,
+        tensors: Mapping[str, Tensor],
+        output: Path,
+        overwrite: bool,
+        how: Writing = PLAIN,
+        provenance: Provenance | None = None,
+        command: Command | None = None,
+    ) -> list[str]:
+        """Write the whole graph, so that training can go on with it, and a signature of what it serves."""
+        served, notes = served_whole(graph)
+        write_folder(served, tensors, output, overwrite, self.source, provenance, command)
+        return notes
+
+
+def write_folder(
+    graph: Graph,
+    tensors: Mapping[str, Tensor],
+    output: Path,
+    overwrite: bool,
+    source: Path,
+    provenance: Provenance | None = None,
+    command: Command | None = None,
+) -> None:
+    """Write a graph with signatures and the values of its variables as a SavedModel; `ModelWriter.write` says how.
+
+    What the graph's tables read is copied from the SavedModel that `source` is, or is the graph of.
+    """
+    refuse_existing_folder(output, overwrite, is_saved_model)
+    written, values = ready_to_write(graph, tensors, output, provenance)
+    target = registry.get("saved-model")
+    with carried(values.provenance, command, output, target, PLAIN) if values else nullcontext():
+        write_saved_model(written.meta, values, output, _assets(graph, source))
+    names = set(checkpoint.open(output)) if values else set()
+    if names != set(values) or files.load(output).meta != written.meta:
+        raise CorruptCheckpoint(f"{output}: what was read back is not what was written")
+
+
+def _assets(graph: Graph, source: Path) -> Path | None:
+    """Return the folder of the files that a graph's tables read, where it comes from a SavedModel."""
+    folder = (source if source.is_dir() else source.parent) / ASSETS
+    named = graph.header.asset_file_def or ASSETS_KEY in graph.header.collection_def
+    return folder if named and folder.is_dir() else None
+
+
+FAMILIES: dict[str, Callable[[Path], ModelWriter]] = {"ckpt": CheckpointWriter, "saved-model": SavedModelWriter}
+"""What writes the models of a family, by the name that `to` has for it; each is made with the source."""
+SUFFIXES = {".ckpt": "ckpt", ".meta": "ckpt", ".index": "ckpt"}
+"""The families that a suffix of the output says."""
+
+
+def family_of(source: str | Path, output: str | Path, to: str | None = None) -> str:
+    """Return the family that a model is written in: what `to` says, else the output's path, else that of the source.
+
+    `source` is the file of the graph that is written, or of the one that it was made of; an output that ends in a slash
+    is a SavedModel's folder.
+
+    >>> family_of("old.ckpt.meta", "new"), family_of("old.ckpt.meta", "new/")
+    ('ckpt', 'saved-model')
+    >>> family_of("old/saved_model.pb", "new"), family_of("old/saved_model.pb", "new.ckpt")
+    ('saved-model', 'ckpt')
+
+    Raises:
+        PlanError: there is no such family.
+    """
+    if to is not None:
+        if to not in FAMILIES:
+            raise PlanError(f"`to` {to}: there are {', '.join(FAMILIES)}{suggestion(to, FAMILIES)}")
+        return to
+    if str(output).endswith("/"):
+        return "saved-model"
+    path = Path(output)
+    if said := SUFFIXES.get(path.suffix) or ("ckpt" if ".ckpt-" in path.name or PART.search(path.name) else None):
+        return said
+    return "saved-model" if Path(source).name in SAVED_MODEL_GRAPHS or is_saved_model(Path(source)) else "ckpt"
+
+
+def writer_for(source: str | Path, output: str | Path, to: str | None = None) -> ModelWriter:
+    """Return what writes a model; `family_of` says which family it is of.
+
+    Raises:
+        PlanError: there is no such family.
+    """
+    return FAMILIES[family_of(source, output, to)](Path(source))
