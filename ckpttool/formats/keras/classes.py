@@ -92,6 +92,7 @@ CLASSES: dict[str, frozenset[str]] = {
     ),
     "keras.random": _names("SeedGenerator"),
     "keras.src.legacy.layers": _names("RandomHeight RandomWidth ThresholdedReLU"),
+    "keras.src.losses.losses": _names("LossFunctionWrapper"),
     "keras.src.applications.convnext": _names("LayerScale StochasticDepth"),
     "keras.src.applications.inception_resnet_v2": _names("CustomScaleLayer"),
     "keras.src.ops.image": _names(
@@ -228,3 +229,10 @@ REFUSED = {
 """Classes that a config may not name, with the reason."""
 WITHOUT_CODE = _names("AssociativeScan Cond ForiLoop JVP Map Scan Switch VectorizedMap WhileLoop")
 """Operations that take functions, which are code and in no config."""
+OLD = _names(
+    """
+    AtrousConvolution1D AtrousConvolution2D CuDNNGRU CuDNNLSTM Deconvolution2D Deconvolution3D
+    DenseFeatures Highway LocallyConnected1D LocallyConnected2D MaxoutDense Merge TimeDistributedDense
+    """
+)
+"""Layers of Keras 1 and 2 that Keras 3 has not kept."""

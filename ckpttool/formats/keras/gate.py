@@ -6,7 +6,7 @@ imported, a name that it registered is never looked up. No text in it leads to a
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -19,6 +19,7 @@ from ckpttool.formats.keras.classes import (
     LITERALS,
     MODELS,
     NAMES,
+    OLD,
     OPERATIONS,
     REFUSED,
     WITHOUT_CODE,
@@ -67,6 +68,10 @@ class Place:
         """Return the place of a value within."""
         return replace(self, key=key, depth=self.depth + 1)
 
+    def within(self, name: Any) -> "Place":
+        """Return the place of what is in a layer of a name."""
+        return replace(self, layers=(*self.layers, name)) if isinstance(name, str) else self
+
     def __str__(self) -> str:
         return f"{self.path}: {self.what}"
 
@@ -98,6 +103,27 @@ def gated(config: Any, place: Place) -> Any:
     return config
 
 
+def compile_gated(config: Mapping[str, Any], place: Place) -> dict[str, Any]:
+    """Return what a model was compiled with, held against the lists as a network is; `gated` says what is raised."""
+    config = _members(config, place)
+    for key in ("loss", "metrics", "weighted_metrics"):
+        for name in _texts(config.get(key)):
+            if not any(
+                name in NAMES[module] or name in CLASSES[module] for module in ("keras.losses", "keras.metrics")
+            ):
+                _refuse(name, f"compiled with a {key} of somebody's own", place)
+    return config
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Yield the names of losses and metrics: one, a list, or one for each output."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list | Mapping) and "class_name" not in value:
+        for each in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts(each)
+
+
 def _members(config: Mapping[str, Any], place: Place) -> dict[str, Any]:
     return {key: gated(value, place.below(key)) for key, value in config.items()}
 
@@ -109,10 +135,13 @@ def _object(config: Mapping[str, Any], place: Place) -> Any:
         raise FormatError(f"{place} has a class that is no name: {str(name)[:80]!r}")
     if name in LITERALS:
         return _literal(config, place)
+    if name == "Sequential" and isinstance(inner, list):  # of Keras 2
+        inner = {"name": "sequential", "layers": inner}
+        config = {**config, "config": inner}
     if name == "function":
         return _function(config, place)
-    if isinstance(inner, Mapping) and isinstance(inner.get("name"), str) and _is_layer(place):
-        place = replace(place, layers=(*place.layers, inner["name"]))
+    if isinstance(inner, Mapping) and _is_layer(place):
+        place = place.within(inner.get("name"))
     module = _module(config, name, place)
     if not isinstance(inner, Mapping | list | None):
         raise FormatError(f"{place} has a config that is no object: {str(inner)[:80]!r}")
@@ -142,6 +171,8 @@ def _module(config: Mapping[str, Any], name: str, place: Place) -> str:
         return found
     if place.depth == 0:
         _refuse(name, "a subclassed model", place)
+    if name in OLD:
+        raise FormatError(f"{place} is a {name}, a layer that Keras 3 has not kept; {HELP}")
     return _refuse(name, "not one of Keras's own classes", place)
 
 
@@ -175,8 +206,7 @@ def _is_keras(module: Any) -> bool:
 
 def _is_layered(config: Mapping[str, Any]) -> bool:
     inner = config.get("config")
-    layers = inner.get("layers") if isinstance(inner, Mapping) else inner
-    return isinstance(layers, list)
+    return isinstance(inner, Mapping) and isinstance(inner.get("layers"), list)
 
 
 def _refuse(name: str, what: str, place: Place) -> NoReturn:

@@ -19,8 +19,9 @@ from ckpttool.formats.hdf5.source import is_hdf5
 from ckpttool.formats.hdf5.tree import Tree, read_tree
 from ckpttool.formats.hdf5.values import text_of
 from ckpttool.formats.keras.archive import CONFIG, LARGEST, KerasArchive, is_archive
-from ckpttool.formats.keras.gate import Place, UnsafeConfig, gated
+from ckpttool.formats.keras.gate import HELP, Place, UnsafeConfig, compile_gated, gated
 from ckpttool.formats.keras.legacy import KerasLegacy, legacy_root
+from ckpttool.formats.keras.upgrade import compile_upgraded, is_old, upgraded
 from ckpttool.formats.reading.archive import member_bytes, members
 from ckpttool.formats.wire import strict_json
 
@@ -69,8 +70,14 @@ def read_network(path: Path) -> Network:
     config, training, metadata = _archived(path) if is_archive(path) else _attributes(path)
     if not isinstance(config, dict):
         raise FormatError(f"{path}: its config is no object, and says nothing of a network")
+    version = str(metadata.get("keras_version"))
+    if version[:2] in ("0.", "1."):
+        raise FormatError(f"{path}: its network is of Keras {version}, whose layers Keras 3 does not know; {HELP}")
     architecture = gated({key: value for key, value in config.items() if key != "compile_config"}, Place(path))
-    compiled, reason = _compiled(training, path)
+    old = is_old(version)
+    if old:
+        architecture = upgraded(architecture, Place(path))
+    compiled, reason = _compiled(training, path, old)
     return Network(path, architecture, compiled, metadata, reason)
 
 
@@ -131,7 +138,7 @@ def _parsed(text: bytes, what: str) -> Any:
         raise CorruptCheckpoint(f"{what} is damaged: {error}") from error
 
 
-def _compiled(training: Any, path: Path) -> tuple[Mapping[str, Any] | None, str | None]:
+def _compiled(training: Any, path: Path, old: bool) -> tuple[Mapping[str, Any] | None, str | None]:
     """Return what a model was compiled with, or why that is of no use: somebody's own losses do not stop a model."""
     if not training or not isinstance(training, dict):
         return None, None
@@ -139,7 +146,7 @@ def _compiled(training: Any, path: Path) -> tuple[Mapping[str, Any] | None, str 
     if "optimizer_config" in training:
         config["optimizer"] = training["optimizer_config"]
     try:
-        return gated(config, Place(path)), None
+        return compile_gated(compile_upgraded(config) if old else config, Place(path)), None
     except UnsafeConfig:
         raise
     except FormatError as error:

@@ -1,0 +1,256 @@
+"""Configs of Keras 2 in the terms of Keras 3, wherever both compute the same; what Keras 3 lacks is refused by name.
+
+Keras 3 reads some of them by itself, wrongly at times: it takes `hard_sigmoid`, which has another slope since, and
+turns the shape of a first layer's batch into that of a row. A config that comes here has passed the gate.
+"""
+
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any
+
+from ckpttool.core.errors import FormatError
+from ckpttool.formats.keras.gate import HELP, LAYER_KEYS, Place
+
+Config = dict[str, Any]
+ANY = object()
+"""A field that says nothing of what is computed, whatever its value."""
+_KERNEL = {"kernel_initializer": ANY, "kernel_regularizer": ANY, "kernel_constraint": ANY}
+GONE: Mapping[str, Mapping[str, Any]] = {
+    "BatchNormalization": {
+        "fused": ANY,
+        "renorm": False,
+        "renorm_clipping": None,
+        "renorm_momentum": ANY,
+        "virtual_batch_size": None,
+        "adjustment": None,
+    },
+    "Conv1DTranspose": {"groups": 1},
+    "Conv2DTranspose": {"groups": 1},
+    "Conv3DTranspose": {"groups": 1},
+    "DepthwiseConv1D": {"groups": 1, "filters": None, **_KERNEL},
+    "DepthwiseConv2D": {"groups": 1, "filters": None, **_KERNEL},
+    "SeparableConv1D": {"groups": 1, **_KERNEL},
+    "SeparableConv2D": {"groups": 1, **_KERNEL},
+    "Embedding": {"input_length": ANY},
+    "LSTM": {"time_major": False},
+    "GRU": {"time_major": False},
+    "SimpleRNN": {"time_major": False},
+    "RNN": {"time_major": False},
+    "MultiHeadAttention": {"query_shape": ANY, "key_shape": ANY, "value_shape": ANY},
+}
+"""The fields of Keras 2's layers that Keras 3 does not know, and the value that means what Keras 3 always does."""
+RENAMED = {"LeakyReLU": {"alpha": "negative_slope"}}
+"""Fields that have another name in Keras 3."""
+UNTOLD: Mapping[str, Mapping[str, Any]] = {"GRU": {"reset_after": False}, "GRUCell": {"reset_after": False}}
+"""Fields that Keras 2.0 and 2.1 did not have, and what their layers did."""
+INITIALIZERS = "keras.initializers"
+DISTRIBUTIONS = {"normal": "truncated_normal"}
+LOSSES = {"kullback_leibler_divergence": "kl_divergence"}
+"""Names of losses that Keras 3 has not kept."""
+
+
+def is_old(version: str) -> bool:
+    """Return whether a version of Keras is before 3; `2.2.4-tf` is TensorFlow's own.
+
+    >>> is_old("2.2.4-tf"), is_old("3.15.0")
+    (True, False)
+    """
+    return re.match(r"[012]\.", version) is not None
+
+
+def upgraded(config: Config, place: Place) -> Config:
+    """Return a network's config in Keras 3's terms.
+
+    Raises:
+        FormatError: a layer does what Keras 3 does not.
+    """
+    own = config["config"]
+    if config["class_name"] not in ("Functional", "Sequential"):
+        return _layer(config, place)
+    place = place.within(own.get("name"))
+    layers = [upgraded(layer, place) for layer in own["layers"]]
+    if config["class_name"] == "Sequential":
+        return {**config, "config": {**own, "layers": _with_input(layers, own["layers"])}}
+    return {**config, "config": {**own, **_nodes({**own, "layers": layers})}}
+
+
+def _layer(config: Config, place: Place) -> Config:
+    """Return a layer's config in Keras 3's terms, and those of the layers in it."""
+    own, kind = dict(config["config"] or {}), config["class_name"]
+    place = place.within(own.get("name"))
+    shape = own.pop("batch_input_shape", None)
+    if kind == "InputLayer" and shape is not None:
+        own["batch_shape"] = shape
+    own = {key: _number(value) for key, value in own.items()}
+    own = {RENAMED.get(kind, {}).get(key, key): value for key, value in own.items()}
+    for key, harmless in GONE.get(kind, {}).items():
+        value = own.pop(key, harmless)
+        if harmless is not ANY and value != harmless:
+            raise FormatError(f"{place} has {key} = {value}, and a {kind} of Keras 3 has no {key}; {HELP}")
+    own = {**UNTOLD.get(kind, {}), **own}
+    if isinstance(own.get("axis"), list) and len(own["axis"]) == 1 and kind == "BatchNormalization":
+        own["axis"] = own["axis"][0]
+    for key, value in own.items():
+        if key.endswith("activation") and value == "hard_sigmoid":
+            own[key] = hard_sigmoid(own.get("dtype"))
+        elif key in LAYER_KEYS:
+            own[key] = _each(value, lambda inner: upgraded(inner, place))
+        elif isinstance(value, Mapping) and value.get("module") == INITIALIZERS:
+            own[key] = _initializer(value)
+    return {**config, "config": own}
+
+
+def _each(value: Any, change: Callable[[Any], Config]) -> Any:
+    """Return a config, or each of a list of them, changed."""
+    if isinstance(value, list):
+        return [_each(each, change) for each in value]
+    return change(value) if isinstance(value, Mapping) and "class_name" in value else value
+
+
+def _number(value: Any) -> Any:
+    """Return the number that Keras 2 has written as an array of NumPy's."""
+    return value["value"] if isinstance(value, Mapping) and value.get("type") == "ndarray" else value
+
+
+def _initializer(config: Mapping[str, Any]) -> Config:
+    """Return an initializer without its dtype, which is the layer's."""
+    own = {key: value for key, value in (config["config"] or {}).items() if key != "dtype"}
+    if "distribution" in own:
+        own["distribution"] = DISTRIBUTIONS.get(own["distribution"], own["distribution"])
+    return {**config, "config": own}
+
+
+def hard_sigmoid(dtype: Any) -> Config:
+    """Return Keras 2's `hard_sigmoid`, x / 5 + 1 / 2 between 0 and 1, made of layers of Keras 3, whose own is x / 6."""
+    own = {"dtype": dtype} if dtype else {}
+    layers = [
+        _named("keras.layers", "Rescaling", name="rescaling", scale=0.2, offset=0.5, **own),
+        _named("keras.layers", "ReLU", name="re_lu", max_value=1.0, **own),
+    ]
+    return _named("keras", "Sequential", name="hard_sigmoid", layers=layers, **own)
+
+
+def _named(module: str, kind: str, **config: Any) -> Config:
+    return {"module": module, "class_name": kind, "config": config, "registered_name": None}
+
+
+def _with_input(layers: list[Config], before: list[Config]) -> list[Config]:
+    """Return a Sequential model's layers with an input before them, which Keras 2 has as a field of the first."""
+    first = before[0]["config"] if before else None
+    if not isinstance(first, Mapping) or before[0]["class_name"] in ("InputLayer", "Functional", "Sequential"):
+        return layers
+    shape, dtype = first.get("batch_input_shape"), first.get("dtype")
+    if shape is None:
+        return layers
+    name, kind = f"{first.get('name', 'first')}_input", dtype if isinstance(dtype, str) else "float32"
+    return [_named("keras.layers", "InputLayer", name=name, batch_shape=shape, dtype=kind), *layers]
+
+
+def _nodes(own: Config) -> Config:
+    """Return the layers and the outputs of a Functional model, their nodes as Keras 3 counts and writes them.
+
+    Where a layer is a model, Keras 2 begins at 1, with a node of the model's own; Keras 3 does so only for a Functional
+    model among the outputs.
+    """
+    models = {layer["name"]: layer["class_name"] for layer in own["layers"] if "layers" in (layer["config"] or {})}
+    nodes = [layer["inbound_nodes"] for layer in own["layers"]]
+    early = {node[0] for node in _references([nodes, own["output_layers"]]) if node[1] == 0}
+    late = {name for name in models if name not in early}
+    sequential = {name for name in late if models[name] == "Sequential"}
+    layers = [
+        {**layer, "inbound_nodes": [_node(_shifted(node, late)) for node in layer["inbound_nodes"]]}
+        for layer in own["layers"]
+    ]
+    outputs = _shifted(own["output_layers"], sequential)
+    return {"layers": layers, "input_layers": _alone(own["input_layers"]), "output_layers": _alone(outputs)}
+
+
+def _alone(tensors: Any) -> Any:
+    """Return the only tensor of a list by itself: Keras 2's models took and gave it so."""
+    return tensors[0] if isinstance(tensors, list) and len(tensors) == 1 and _is_reference(tensors[0]) else tensors
+
+
+def _references(value: Any) -> Iterator[list[Any]]:
+    """Yield all references to a layer's node, [layer, node, tensor, ...]."""
+    todo = [value]
+    while todo:
+        value = todo.pop()
+        if _is_reference(value):
+            yield value
+        todo += value if isinstance(value, list) else value.values() if isinstance(value, Mapping) else ()
+
+
+def _is_reference(value: Any) -> bool:
+    kinds = (str, int, int)
+    return isinstance(value, list) and len(value) in (3, 4) and all(map(isinstance, value, kinds))
+
+
+def _shifted(value: Any, late: Collection[str]) -> Any:
+    if _is_reference(value):
+        rest = [_shifted(each, late) for each in value[3:]]
+        return [value[0], value[1] - (value[0] in late), value[2], *rest]
+    if isinstance(value, list):
+        return [_shifted(each, late) for each in value]
+    return {key: _shifted(each, late) for key, each in value.items()} if isinstance(value, Mapping) else value
+
+
+def _node(node: Any) -> Any:
+    """Return a call of a layer as Keras 3 writes it, where other tensors are among its options."""
+    if not isinstance(node, list) or not node or not all(_is_reference(each) for each in node):
+        return node
+    options: Any = next((each[3] for each in node if len(each) == 4), {})
+    if not any(_references(options)):
+        return node
+    inputs = [_tensor(each[:3]) for each in node]
+    return {"args": inputs if len(inputs) == 1 else [inputs], "kwargs": _tensor(options)}
+
+
+def _tensor(value: Any) -> Any:
+    """Return a value with each reference in it as a tensor of Keras 3, which is found by its history alone."""
+    if _is_reference(value):
+        config = {"shape": [], "dtype": "float32", "keras_history": value[:3]}
+        return {"class_name": "__keras_tensor__", "config": config}
+    if isinstance(value, list):
+        return [_tensor(each) for each in value]
+    return {key: _tensor(each) for key, each in value.items()} if isinstance(value, Mapping) else value
+
+
+def compile_upgraded(config: Config) -> Config:
+    """Return what a model was compiled with in Keras 3's terms."""
+    own = {key: value for key, value in config.items() if key != "sample_weight_mode"}
+    for key in ("loss", "metrics", "weighted_metrics"):
+        own[key] = _objective(own.get(key))
+    if isinstance(own.get("optimizer"), Mapping):
+        own["optimizer"] = _optimizer(own["optimizer"])
+    return own
+
+
+def _objective(value: Any) -> Any:
+    """Return losses and metrics, those that only wrap a function as its name."""
+    if isinstance(value, list):
+        return [_objective(each) for each in value]
+    if isinstance(value, str):
+        return LOSSES.get(value, value)
+    if not isinstance(value, Mapping):
+        return value
+    if "class_name" not in value:
+        return {key: _objective(each) for key, each in value.items()}
+    own = dict(value["config"] or {})
+    if isinstance(own.get("fn"), str):
+        return LOSSES.get(own["fn"], own["fn"])
+    if own.get("reduction") == "auto":
+        own["reduction"] = "sum_over_batch_size"
+    return {**value, "config": own}
+
+
+def _optimizer(config: Mapping[str, Any]) -> Config:
+    """Return an optimizer's config; a rate that decays as a schedule that does the same."""
+    own = dict(config["config"] or {})
+    if "lr" in own:
+        own["learning_rate"] = own.pop("lr")
+    for key in ("schedule_decay", "is_legacy_optimizer", "jit_compile"):
+        own.pop(key, None)
+    if decay := own.pop("decay", None):
+        rate = {"initial_learning_rate": own["learning_rate"], "decay_steps": 1, "decay_rate": decay}
+        own["learning_rate"] = _named("keras.optimizers.schedules", "InverseTimeDecay", **rate)
+    return {**config, "config": own}
