@@ -128,7 +128,13 @@ SAID: dict[str, Any] = {
         "keep": "last",
         "cache": None,
     },
-    **{"cache-dir": "kept here", "augment": "flip()", "cache-augment": "2", "image-shape": "2,2,1"},
+    **{
+        "classes": __file__,
+        "cache-dir": "kept here",
+        "augment": "flip()",
+        "cache-augment": "2",
+        "image-shape": "2,2,1",
+    },
     **{"features": "X = float(4)", "save-every": "2 epochs", "keep-checkpoints": "1", "threads": "1", "seed": "3"},
     **{"inputs": "X", "labels": "y", "logits": "logits", "loss": "loss", "accuracy": "acc", "training": "training"},
 }
@@ -137,7 +143,9 @@ ALONE = {"train-op": "Momentum"}
 """It takes the place of a recipe."""
 ELSEWHERE = {"model", "data"}
 """In the report, beside the options."""
-NOT_REPEATED = {"config", "output", "overwrite", "allow-op", "resume", "plan", "json", "tensorboard", "plot", "verbose"}
+NOT_REPEATED = {
+    *("config", "output", "to", "overwrite", "allow-op", "resume", "plan", "json", "tensorboard", "plot", "verbose"),
+}
 """What a run is written to, what is printed, what is allowed: another run has its own."""
 
 

@@ -65,7 +65,14 @@ def test_every_field_of_a_run_has_an_option() -> None:
         "--augment=flip()",
     ]
     numbers = ["--epochs=2", "--batch-size=3", "--seed=4", "--threads=5", "--valid=6", "--cache-augment=7", "--group=g"]
-    kept = ["--early-stopping=8", "--keep=last", "--save-every=1 epoch", "--keep-checkpoints=9", "--cache-dir=x"]
+    kept = [
+        f"--classes={__file__}",
+        "--early-stopping=8",
+        "--keep=last",
+        "--save-every=1 epoch",
+        "--keep-checkpoints=9",
+        "--cache-dir=x",
+    ]
     values = ["--cache", "--image-shape=28,28", "--lr=0.5", "--objective=hinge", "--loss=loss"]
     options = passed(run_options, *text, *numbers, *kept, *values)["options"]
     same = [each.name for each in fields(Options) if getattr(options, each.name) == getattr(Options(), each.name)]
