@@ -8,6 +8,7 @@ imported, a name that it registered is never looked up. No text in it leads to a
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -27,7 +28,7 @@ from ckpttool.formats.keras.classes import (
 
 DEEPEST = 200
 """Objects and lists within one another; a network within a network adds four."""
-MOST_LAYERS = 20_000
+MOST_LAYERS = 10_000
 """Layers of a network and of those nested in it; the largest of `keras.applications` has about a thousand."""
 LARGEST = 1 << 31
 """A number in a config, other than a seed or an identity, is smaller; so is the product of a shape."""
@@ -93,6 +94,10 @@ def gated(config: Any, place: Place) -> Any:
     if isinstance(config, Mapping):
         return _object(config, place) if "class_name" in config else _members(config, place)
     if isinstance(config, list):
+        if place.key == "layers" and len(config) > MOST_LAYERS:
+            raise UnsafeConfig(f"{place} has {len(config)} layers, and {MOST_LAYERS} is the limit")
+        if place.key.endswith("shape") and prod(size for size in config if isinstance(size, int)) >= LARGEST:
+            raise UnsafeConfig(f"{place} has {place.key} = {config}, and {LARGEST} elements are the limit")
         if place.key in WORDS and all(isinstance(word, (str, int, float)) for word in config):
             return config
         return [gated(value, place.below(place.key)) for value in config]

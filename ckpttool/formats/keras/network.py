@@ -19,6 +19,7 @@ from ckpttool.formats.hdf5.source import is_hdf5
 from ckpttool.formats.hdf5.tree import Tree, read_tree
 from ckpttool.formats.hdf5.values import text_of
 from ckpttool.formats.keras.archive import CONFIG, LARGEST, KerasArchive, is_archive
+from ckpttool.formats.keras.connections import require_layers, require_order
 from ckpttool.formats.keras.gate import HELP, Place, UnsafeConfig, compile_gated, gated
 from ckpttool.formats.keras.legacy import KerasLegacy, legacy_root
 from ckpttool.formats.keras.upgrade import compile_upgraded, is_old, upgraded
@@ -74,9 +75,11 @@ def read_network(path: Path) -> Network:
     if version[:2] in ("0.", "1."):
         raise FormatError(f"{path}: its network is of Keras {version}, whose layers Keras 3 does not know; {HELP}")
     architecture = gated({key: value for key, value in config.items() if key != "compile_config"}, Place(path))
+    require_layers(architecture, Place(path))
     old = is_old(version)
     if old:
         architecture = upgraded(architecture, Place(path))
+    require_order(architecture, Place(path))
     compiled, reason = _compiled(training, path, old)
     return Network(path, architecture, compiled, metadata, reason)
 

@@ -5,10 +5,11 @@ turns the shape of a first layer's batch into that of a row. A config that comes
 """
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from ckpttool.core.errors import FormatError
+from ckpttool.formats.keras.connections import is_reference, references
 from ckpttool.formats.keras.gate import HELP, LAYER_KEYS, Place
 
 Config = dict[str, Any]
@@ -154,7 +155,7 @@ def _nodes(own: Config) -> Config:
     """
     models = {layer["name"]: layer["class_name"] for layer in own["layers"] if "layers" in (layer["config"] or {})}
     nodes = [layer["inbound_nodes"] for layer in own["layers"]]
-    early = {node[0] for node in _references([nodes, own["output_layers"]]) if node[1] == 0}
+    early = {name for name, number in references([nodes, own["output_layers"]]) if number == 0}
     late = {name for name in models if name not in early}
     sequential = {name for name in late if models[name] == "Sequential"}
     layers = [
@@ -167,26 +168,11 @@ def _nodes(own: Config) -> Config:
 
 def _alone(tensors: Any) -> Any:
     """Return the only tensor of a list by itself: Keras 2's models took and gave it so."""
-    return tensors[0] if isinstance(tensors, list) and len(tensors) == 1 and _is_reference(tensors[0]) else tensors
-
-
-def _references(value: Any) -> Iterator[list[Any]]:
-    """Yield all references to a layer's node, [layer, node, tensor, ...]."""
-    todo = [value]
-    while todo:
-        value = todo.pop()
-        if _is_reference(value):
-            yield value
-        todo += value if isinstance(value, list) else value.values() if isinstance(value, Mapping) else ()
-
-
-def _is_reference(value: Any) -> bool:
-    kinds = (str, int, int)
-    return isinstance(value, list) and len(value) in (3, 4) and all(map(isinstance, value, kinds))
+    return tensors[0] if isinstance(tensors, list) and len(tensors) == 1 and is_reference(tensors[0]) else tensors
 
 
 def _shifted(value: Any, late: Collection[str]) -> Any:
-    if _is_reference(value):
+    if is_reference(value):
         rest = [_shifted(each, late) for each in value[3:]]
         return [value[0], value[1] - (value[0] in late), value[2], *rest]
     if isinstance(value, list):
@@ -196,10 +182,10 @@ def _shifted(value: Any, late: Collection[str]) -> Any:
 
 def _node(node: Any) -> Any:
     """Return a call of a layer as Keras 3 writes it, where other tensors are among its options."""
-    if not isinstance(node, list) or not node or not all(_is_reference(each) for each in node):
+    if not isinstance(node, list) or not node or not all(is_reference(each) for each in node):
         return node
     options: Any = next((each[3] for each in node if len(each) == 4), {})
-    if not any(_references(options)):
+    if not any(references(options)):
         return node
     inputs = [_tensor(each[:3]) for each in node]
     return {"args": inputs if len(inputs) == 1 else [inputs], "kwargs": _tensor(options)}
@@ -207,7 +193,7 @@ def _node(node: Any) -> Any:
 
 def _tensor(value: Any) -> Any:
     """Return a value with each reference in it as a tensor of Keras 3, which is found by its history alone."""
-    if _is_reference(value):
+    if is_reference(value):
         config = {"shape": [], "dtype": "float32", "keras_history": value[:3]}
         return {"class_name": "__keras_tensor__", "config": config}
     if isinstance(value, list):

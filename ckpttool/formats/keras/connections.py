@@ -1,0 +1,143 @@
+"""How the layers of a network are connected: every name once, every reference to what is there, and no circle.
+
+Keras finds out while it builds, by trying again for as long as some layer gets further, which takes the square of a
+network's size.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ckpttool.core.errors import CorruptCheckpoint
+from ckpttool.core.names import suggestion
+from ckpttool.formats.keras.gate import MOST_LAYERS, Place, UnsafeConfig
+
+Config = Mapping[str, Any]
+Reference = tuple[str, int]
+"""A layer, and which of its calls."""
+
+
+def models_within(config: Any, place: Place) -> Iterator[tuple[Config, Place]]:
+    """Yield a model's own config and those of the models in it, each with its place."""
+    todo = [(config, place)]
+    while todo:
+        value, here = todo.pop()
+        if isinstance(value, list):
+            todo += [(each, here) for each in value]
+        elif isinstance(value, Mapping):
+            own = value.get("config")
+            here = here.within(own.get("name")) if isinstance(own, Mapping) and "module" in value else here
+            if value.get("class_name") in ("Functional", "Sequential") and isinstance(own, Mapping):
+                yield value, here
+            todo += [(each, here) for each in value.values()]
+
+
+def require_layers(config: Config, place: Place) -> None:
+    """Check that all models in a config have layers, each with a name of its own, and what else makes a model.
+
+    Raises:
+        UnsafeConfig: there are too many layers.
+        CorruptCheckpoint: something is missing, or there twice.
+    """
+    total = 0
+    for model, here in models_within(config, place):
+        own, functional = model["config"], model["class_name"] == "Functional"
+        layers = own["layers"]
+        total += len(layers)
+        if total > MOST_LAYERS:
+            raise UnsafeConfig(f"{place} has more than {MOST_LAYERS} layers, which is the limit")
+        names = [_name(layer, functional, here) for layer in layers]
+        for name, count in Counter(names).items():
+            if count > 1:
+                raise CorruptCheckpoint(f"{here}: {count} layers are named {name}")
+        for key in ("input_layers", "output_layers") if functional else ():
+            if not isinstance(own.get(key), list | Mapping):
+                raise CorruptCheckpoint(f"{here} has no {key}")
+        for layer in layers if functional else ():
+            for name, _ in references(layer["inbound_nodes"]):
+                if name not in names:
+                    near = suggestion(name, names)
+                    raise CorruptCheckpoint(f"{here}: {layer['name']} is called on {name}, which is no layer{near}")
+
+
+def _name(layer: Any, functional: bool, place: Place) -> str:
+    """Return a layer's name; in a Functional model it stands twice."""
+    own = layer.get("config") if isinstance(layer, Mapping) else None
+    name = own.get("name") if isinstance(own, Mapping) else None
+    if not isinstance(name, str) or "class_name" not in layer:
+        raise CorruptCheckpoint(f"{place} has a layer without a name: {str(layer)[:80]!r}")
+    if not functional:
+        return name
+    if layer.get("name") != name:
+        raise CorruptCheckpoint(f"{place} has a layer that is named {layer.get('name')!r} and {name!r}")
+    if not isinstance(layer.get("inbound_nodes"), list):
+        raise CorruptCheckpoint(f"{place}: {name} has no inbound_nodes")
+    return name
+
+
+def require_order(config: Config, place: Place) -> None:
+    """Check that the calls of all layers can be made one after the other, each on what is there by then.
+
+    The nodes are counted as Keras 3 does. Raises:
+        CorruptCheckpoint: they cannot.
+    """
+    for model, here in models_within(config, place):
+        if model["class_name"] == "Functional":
+            _require_order(model["config"], here)
+
+
+def _require_order(own: Config, place: Place) -> None:
+    calls: dict[Reference, list[Reference]] = {}
+    for layer in own["layers"]:
+        for number, node in enumerate(layer["inbound_nodes"] or [[]]):
+            calls[layer["name"], number] = list(references(node))
+    for call, needed in calls.items():
+        for reference in needed:
+            if reference not in calls:
+                raise CorruptCheckpoint(f"{place}: {call[0]} is called on a call of {reference[0]} that is not made")
+    _require_outputs(own, calls, place)
+    users: dict[Reference, list[Reference]] = defaultdict(list)
+    for call, needed in calls.items():
+        for reference in needed:
+            users[reference].append(call)
+    missing = {call: len(needed) for call, needed in calls.items()}
+    ready = [call for call, count in missing.items() if not count]
+    for call in ready:
+        for user in users[call]:
+            missing[user] -= 1
+            if not missing[user]:
+                ready.append(user)
+    if len(ready) < len(calls):
+        name = next(call[0] for call, count in missing.items() if count)
+        raise CorruptCheckpoint(f"{place}: its layers are connected in a circle, of which {name} is a part or follows")
+
+
+def _require_outputs(own: Config, calls: Mapping[Reference, Any], place: Place) -> None:
+    """Check that the inputs and outputs are there; a Functional model among the outputs is counted from 1."""
+    nested = {layer["name"] for layer in own["layers"] if layer["class_name"] == "Functional"}
+    for key in ("input_layers", "output_layers"):
+        for name, number in references(own[key]):
+            if (name, number - (name in nested)) not in calls:
+                raise CorruptCheckpoint(f"{place}: its {key} name {name}, and no such call of a layer is made")
+
+
+def references(value: Any) -> Iterator[Reference]:
+    """Yield the calls that a value refers to: tensors of Keras 3, or [layer, call, tensor, ...]."""
+    todo = [value]
+    while todo:
+        value = todo.pop()
+        if isinstance(value, Mapping) and value.get("class_name") == "__keras_tensor__":
+            todo.append((value.get("config") or {}).get("keras_history"))
+        elif is_reference(value):
+            yield value[0], value[1]
+            todo += value[3:]
+        elif isinstance(value, list):
+            todo += value
+        elif isinstance(value, Mapping):
+            todo += value.values()
+
+
+def is_reference(value: Any) -> bool:
+    """Return whether a value is [layer, call, tensor], or that and options, as Keras 2 writes a tensor."""
+    kinds = (str, int, int)
+    return isinstance(value, list) and len(value) in (3, 4) and all(map(isinstance, value, kinds))
