@@ -43,7 +43,7 @@ CLASSES: dict[str, frozenset[str]] = {
         lecun_uniform ones orthogonal random_normal random_uniform stft truncated_normal variance_scaling zeros
         """
     ),
-    "keras.regularizers": _names("L1 L1L2 L2 OrthogonalRegularizer l1 l1_l2 l2 orthogonal_regularizer"),
+    "keras.regularizers": _names("L1 L1L2 L2 OrthogonalRegularizer l1 l2 orthogonal_regularizer"),
     "keras.constraints": _names(
         """
         MaxNorm MinMaxNorm NonNeg UnitNorm max_norm min_max_norm non_neg unit_norm
