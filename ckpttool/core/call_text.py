@@ -1,7 +1,7 @@
 """Python's call syntax as a text to read: parsed by `ast`, taken apart here, and never evaluated.
 
-What is not a call, a name, a number, a list of numbers, a string, True, False or None is refused, with its place and
-text. `calls.py` makes instances of classes of it.
+What is not a call, a name, a number, a fraction of two, a list of numbers, a string, True, False or None is refused,
+with its place and text. `calls.py` makes instances of classes of it.
 """
 
 import ast
@@ -66,7 +66,8 @@ class CallText:
         match node:
             case ast.Call(func=ast.Name(id=name)):
                 return ParsedCall(name, tuple(node.args), tuple(node.keywords))
-        raise self.wrong(node, f"expected a call such as {self._example.rpartition(' = ')[2]}")
+        example = self._example.rpartition(" = ")[2].rpartition(" such as ")[2]
+        raise self.wrong(node, f"expected a call such as {example}")
 
     def bound(self, node: ast.expr, call: ParsedCall, names: list[str]) -> dict[str, ast.expr]:
         """Give every argument its parameter's name, as Python would."""
@@ -84,15 +85,20 @@ class CallText:
         return given
 
     def number(self, node: ast.expr) -> int | float:
-        """Return a finite number, with its sign."""
+        """Return a finite number, with its sign; also a fraction of two such as 1/127.5."""
         match node:
-            case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)):
-                value = -value
+            case ast.BinOp(left=ast.Constant() | ast.UnaryOp() as above, op=ast.Div(), right=ast.Constant() as below):
+                divisor = self.number(below)
+                if not divisor:
+                    raise self.wrong(node, "expected a finite number")
+                value = self.number(above) / divisor
+            case ast.UnaryOp(op=ast.USub(), operand=ast.BinOp() | ast.Constant(value=int() | float()) as operand):
+                value = -self.number(operand)
             case ast.Constant(value=int() | float() as value):
                 pass
             case _:
                 raise self.wrong(node, "expected a number")
-        if isinstance(value, bool) or abs(value) > sys.float_info.max:
+        if isinstance(value, bool) or not abs(value) <= sys.float_info.max:
             raise self.wrong(node, "expected a finite number")
         return value
 

@@ -8,7 +8,7 @@ What can be called is a class: a frozen dataclass below a family of `Call`, whos
 
 import ast
 import re
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from math import inf
 from types import NoneType, UnionType
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, Union, get_args, get_origin
@@ -17,6 +17,9 @@ from ckpttool.core.call_text import CallText, ParsedCall, nearest
 from ckpttool.core.errors import PlanError, UnknownName
 from ckpttool.core.names import suggestion
 
+LONG_NUMBER = 12
+"""Characters of a number of which one with more is written as a fraction, if it is one."""
+
 
 @dataclass(frozen=True)
 class Call:
@@ -24,7 +27,8 @@ class Call:
 
     How a value is written follows from its field's type: int, float, bool, str (a word), `Literal` or
     `Annotated[str, names]` (one of some words), `tuple[float, ...]` (`[1, 0.5]`), `tuple[int, int]` (`(3, 2)`, or 3 for
-    both), another family (a call or a word), and any of these `| None`.
+    both), another family (a call or a word), and any of these `| None`. `float | tuple[float, ...]` takes a number or a
+    list. Where a class is `variadic`, its one parameter, a tuple, takes all of the arguments: `mean(1, 2, 3)`.
 
     >>> @dataclass(frozen=True)
     ... class Pet(Call):
@@ -45,6 +49,8 @@ class Call:
     """What one of the family is called in messages."""
     example: ClassVar[str]
     """A call of the family, for messages."""
+    variadic: ClassVar[bool] = False
+    """Whether the arguments are the elements of the one parameter."""
 
     @classmethod
     def known(cls) -> dict[str, type[Self]]:
@@ -68,8 +74,10 @@ class Call:
         return _instance(whole, node, whole.call(node), cls, alone=True)
 
     @classmethod
-    def read_all(cls, text: str, parameter: str) -> list[tuple[str | None, Self]]:
+    def read_all(cls, text: str, parameter: str, words: bool = False) -> list[tuple[str | None, Self]]:
         """Read a text of calls, each with the name that stands before it, if one does.
+
+        With `words` a name alone is a call without arguments.
 
         Raises:
             PlanError: it is none, two have one name, or a value is not valid.
@@ -80,7 +88,8 @@ class Call:
         read: list[tuple[str | None, Self]] = []
         taken: set[str] = set()
         for target, node in whole.statements():
-            read.append((target.id if target else None, _instance(whole, node, whole.call(node), cls)))
+            call = ParsedCall(node.id) if words and isinstance(node, ast.Name) else whole.call(node)
+            read.append((target.id if target else None, _instance(whole, node, call, cls)))
             if target is not None:
                 if problem := cls.problem_of_name(target.id):
                     raise whole.wrong(target, problem)
@@ -101,7 +110,9 @@ class Call:
     def describe(cls) -> tuple[str, str]:
         """Return the call with its parameters and their defaults, and the first sentence of the docstring."""
         written = [
-            field.name if field.default is MISSING else f"{field.name}={written_value(field.default, field.type)}"
+            f"{'*' * cls.variadic}{field.name}"
+            if field.default is MISSING
+            else f"{field.name}={written_value(field.default, field.type)}"
             for field in fields(cls)
         ]
         summary = re.split(r"(?<=[.]) (?=[A-Z`])", " ".join((cls.__doc__ or "").split()))[0]
@@ -109,6 +120,8 @@ class Call:
 
     def __str__(self) -> str:
         """Return the call as it is written, without the parameters that have their defaults."""
+        if self.variadic:
+            return f"{self.name}({', '.join(map(written_value, getattr(self, fields(self)[0].name)))})"
         given = [field for field in fields(self) if getattr(self, field.name) != field.default]
         written = [f"{field.name}={written_value(getattr(self, field.name), field.type)}" for field in given]
         return f"{self.name}({', '.join(written)})" if written else self.name
@@ -119,11 +132,21 @@ def written_value(value: Any, kind: Any = None) -> str:
 
     >>> written_value(0.5), written_value(1.0), written_value((1.0, 2.0), tuple[float, ...]), written_value((3, 2))
     ('0.5', '1', '[1, 2]', '(3, 2)')
+    >>> written_value(1 / 127.5), written_value(0.1)
+    ('1/127.5', '0.1')
     """
     if isinstance(value, tuple | list):
         elements = ", ".join(map(written_value, value))
-        return f"[{elements}]" if isinstance(value, list) or Ellipsis in get_args(kind) else f"({elements})"
-    return str(value).removesuffix(".0") if isinstance(value, float) else str(value)
+        listed = isinstance(value, list) or any(Ellipsis in get_args(each) for each in (kind, *get_args(kind)))
+        return f"[{elements}]" if listed else f"({elements})"
+    return _written_number(value) if isinstance(value, float) else str(value)
+
+
+def _written_number(value: float) -> str:
+    """Return a number, as a fraction where that says the same in far fewer digits."""
+    whole = str(value).removesuffix(".0")
+    divisor = f"{1 / value:.7g}" if len(whole) > LONG_NUMBER else ""
+    return f"1/{divisor}" if divisor and len(divisor) < LONG_NUMBER and 1 / float(divisor) == value else whole
 
 
 class WrongValue(PlanError):
@@ -184,7 +207,7 @@ def _instance(text: CallText, node: ast.expr, call: ParsedCall, family: type[Fam
         raise UnknownName(problem) if alone else text.wrong(node, problem, UnknownName)
     kind = known[call.name]
     types = {field.name: field.type for field in fields(kind)}
-    given = text.bound(node, call, list(types))
+    given = text.bound(node, _gathered(node, call) if kind.variadic else call, list(types))
     if missing := [each.name for each in fields(kind) if each.default is MISSING and each.name not in given]:
         raise text.wrong(node, f"{call.name} needs {' and '.join(missing)}")
     values = {name: _value(text, value, types[name], name) for name, value in given.items()}
@@ -197,13 +220,23 @@ def _instance(text: CallText, node: ast.expr, call: ParsedCall, family: type[Fam
         raise text.wrong(place, f"{call.name}: {error}") from error
 
 
+def _gathered(node: ast.expr, call: ParsedCall) -> ParsedCall:
+    """Return a call whose arguments are one list, where they are not yet."""
+    if not call.arguments or isinstance(call.arguments[0], ast.List | ast.Tuple):
+        return call
+    return replace(call, arguments=(ast.copy_location(ast.List(list(call.arguments)), node),))
+
+
 def _value(text: CallText, node: ast.expr, kind: Any, parameter: str) -> Any:
     """Return a parameter's value, read according to its type."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin in (Union, UnionType):
         if isinstance(node, ast.Constant) and node.value is None:
             return None
-        return _value(text, node, next(each for each in arguments if each is not NoneType), parameter)
+        several = isinstance(node, ast.List | ast.Tuple)
+        kinds = [each for each in arguments if each is not NoneType]
+        fitting = (each for each in kinds if str(each).startswith("tuple") == several)
+        return _value(text, node, next(fitting, kinds[0]), parameter)
     if origin is Literal or origin is Annotated:
         names = arguments if origin is Literal else arguments[1]
         if text.word(node) not in names:
@@ -221,7 +254,7 @@ def _value(text: CallText, node: ast.expr, kind: Any, parameter: str) -> Any:
 def _tuple(text: CallText, node: ast.expr, types: tuple[Any, ...], parameter: str) -> tuple[Any, ...]:
     """Read `[1, 0.5]`, of any length, or `(3, 2)` of a fixed one, where one value alone stands for all."""
     if Ellipsis in types:
-        if not isinstance(node, ast.List) or not node.elts:
+        if not isinstance(node, ast.List | ast.Tuple) or not node.elts:
             raise text.wrong(node, "expected a list of numbers such as [1, 0.5]")
         return tuple(_value(text, each, types[0], parameter) for each in node.elts)
     fits = isinstance(node, ast.Tuple) and len(node.elts) == len(types)

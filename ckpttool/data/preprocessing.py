@@ -1,0 +1,140 @@
+"""Preprocessing: what is done to rows before a network sees them, as a value that is kept with the model as text.
+
+    scale(1/127.5, -1)
+    mean(123.68, 116.779, 103.939); bgr()
+    resize(96, 96); keras('tf'); age: standardize(mean=40, std=12)
+
+Steps are done in their order. Those behind `NAME:` are for the input of that name, up to the next name; those before
+any name are for the only input, else for those whose rows are images. Text and value are one: `parse` and `str`.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import reduce
+
+from ckpttool.core.calls import Call
+from ckpttool.core.errors import PlanError
+from ckpttool.core.names import suggestion
+from ckpttool.core.tensors import Array
+from ckpttool.data.preprocessing_steps import Nothing, Resize, Row, Step
+
+PARAMETER = "`preprocess`"
+Steps = tuple[Step, ...]
+
+_NAME = re.compile(r"(?:^|(?<=[;\n]))[ \t]*(?P<name>[^\s:;(),='\"\[\]]+)[ \t]*:", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """The steps for inputs that are not named, and those for others by their names.
+
+    >>> Preprocessing.parse("mean(123.68, 116.779, 103.939); bgr()").steps
+    (Mean(values=(123.68, 116.779, 103.939)), Bgr())
+    >>> str(Preprocessing.parse("scale(1 / 127.5, offset=-1); images/age: none"))
+    'scale(1/127.5, -1); images/age: none'
+    """
+
+    steps: Steps = ()
+    named: tuple[tuple[str, Steps], ...] = ()
+
+    @classmethod
+    def parse(cls, text: str, parameter: str = PARAMETER) -> "Preprocessing":
+        """Read steps, such as `scale(1/127.5, -1)`; `parameter` is what has them, for messages.
+
+        Raises:
+            PlanError: they are no steps, a value cannot be, or an input is named twice.
+            UnknownName: there is no such step, or a step has no such parameter.
+        """
+        names = [(match["name"], match.start(), match.end()) for match in _NAME.finditer(text)]
+        if names and len({name for name, *_ in names}) < len(names):
+            raise PlanError(f"{parameter} {text!r}: an input is named twice")
+        ends = [*(start for _, start, _ in names), len(text)]
+        first = text[: ends[0]]
+        steps = _read(first, parameter) if first.strip(" \t\n;") or not names else ()
+        blank = re.compile(r"[^\n]")  # so that messages have the places of the whole text
+        named = (
+            (name, _read(blank.sub(" ", text[:begin]) + text[begin:end], f"{parameter} {name}"))
+            for (name, _, begin), end in zip(names, ends[1:], strict=True)
+        )
+        return cls(steps, tuple(named))
+
+    def __str__(self) -> str:
+        """Return the text that `parse` reads as the same value."""
+        parts = [_written(self.steps)] if self.steps else []
+        return "; ".join([*parts, *(f"{name}: {_written(steps)}" for name, steps in self.named)])
+
+    @property
+    def all_steps(self) -> Steps:
+        """The steps for any of the inputs."""
+        return tuple(step for steps in (self.steps, *(steps for _, steps in self.named)) for step in steps)
+
+    def of_inputs(self, inputs: Mapping[str, bool], labels: str | None = None) -> dict[str, Steps]:
+        """Return the steps for each of some inputs, by its name; inputs for which there are none are left out.
+
+        Args:
+            inputs: For the name of each input, whether its rows are images.
+            labels: The placeholder of the labels, which may be named as an input is.
+
+        Raises:
+            PlanError: a name is that of no input, or it is not said which are meant.
+        """
+        targets = [*inputs, *([labels] if labels else [])]
+        found = {_target(name, targets): steps for name, steps in self.named}
+        if not self.steps:
+            return found
+        others = [name for name in inputs if name not in found]
+        meant = others if len(inputs) == 1 else [name for name in others if inputs[name]]
+        if not meant:
+            which = f"'{targets[0]}: {_written(self.steps)}'"
+            raise PlanError(f"{PARAMETER} {_written(self.steps)}: which of {', '.join(inputs)} is meant? {which}")
+        return {**dict.fromkeys(meant, self.steps), **found}
+
+
+def shape_after(steps: Iterable[Step], row: Row) -> Row:
+    """Return the shape that steps give rows of a shape.
+
+    Raises:
+        PlanError: one can't be done to such rows.
+    """
+    return reduce(lambda shape, step: step.shape(shape), steps, row)
+
+
+def applied(steps: Iterable[Step], rows: Array) -> Array:
+    """Return what steps make of stacked rows of floats, which may be overwritten.
+
+    >>> import numpy as np
+    >>> applied(Preprocessing.parse("scale(1/127.5, -1)").steps, np.array([[0.0, 255.0]])).tolist()
+    [[-1.0, 1.0]]
+
+    Raises:
+        DataError: a value is none that a step takes.
+    """
+    return reduce(lambda made, step: step.apply(made), steps, rows)
+
+
+def keeps(steps: Steps) -> bool:
+    """Say whether steps leave rows as they are."""
+    return all(isinstance(step, Nothing) for step in steps)
+
+
+def resize_of(steps: Iterable[Step]) -> Resize | None:
+    """Return the first step that changes the size of images, if there is one."""
+    return next((step for step in steps if isinstance(step, Resize)), None)
+
+
+def _read(text: str, parameter: str) -> Steps:
+    return tuple(step for _, step in Step.read_all(text.rstrip(" \t\n;"), parameter, words=True))
+
+
+def _written(steps: Iterable[Call]) -> str:
+    return "; ".join(map(str, steps))
+
+
+def _target(name: str, targets: list[str]) -> str:
+    """Return the op that a name means: in whole, or its last part where that is one's alone."""
+    ends = [each for each in targets if each.rpartition("/")[2] == name]
+    if name not in targets and len(ends) != 1:
+        problem = f"{PARAMETER}: no input {name}{suggestion(name, targets)}; there are {', '.join(targets)}"
+        raise PlanError(problem)
+    return name if name in targets else ends[0]
