@@ -92,6 +92,7 @@ CLASSES: dict[str, frozenset[str]] = {
     ),
     "keras.random": _names("SeedGenerator"),
     "keras.src.legacy.layers": _names("RandomHeight RandomWidth ThresholdedReLU"),
+    "keras.src.layers.attention.grouped_query_attention": _names("GroupedQueryAttention"),
     "keras.src.losses.losses": _names("LossFunctionWrapper"),
     "keras.src.applications.convnext": _names("LayerScale StochasticDepth"),
     "keras.src.applications.inception_resnet_v2": _names("CustomScaleLayer"),

@@ -31,7 +31,7 @@ DEEPEST = 200
 MOST_LAYERS = 10_000
 """Layers of a network and of those nested in it; the largest of `keras.applications` has about a thousand."""
 LARGEST = 1 << 31
-"""A number in a config, other than a seed or an identity, is smaller; so is the product of a shape."""
+"""A whole number in a config, other than a seed or a value, is smaller; so is the product of a shape."""
 LAYER_KEYS = ("layer", "layers", "forward_layer", "backward_layer", "cell", "cells")
 """Keys in a config below which there are layers."""
 KINDS = {
@@ -41,7 +41,8 @@ KINDS = {
     "constraint": "keras.constraints",
 }
 """What a key of a layer's config is about, by how it ends, and the module whose names its value may be."""
-FREE_NUMBERS = ("seed", "shared_object_id", "value", "salt", "mean", "variance", "vocabulary", "idf_weights")
+FREE_NUMBERS = ("seed", "shared_object_id", "value", "salt", "vocabulary", "args", "kwargs")
+"""Keys whose numbers are no sizes."""
 WORDS = ("vocabulary",)
 """Keys whose lists are data: words, which may look like anything."""
 FILES = ("vocabulary", "idf_weights", "filename", "file", "filepath", "path", "url", "origin", "checkpoint")
@@ -103,7 +104,7 @@ def gated(config: Any, place: Place) -> Any:
         return [gated(value, place.below(place.key)) for value in config]
     if isinstance(config, str):
         return _text(config, place)
-    if isinstance(config, (int, float)) and abs(config) >= LARGEST and place.key not in FREE_NUMBERS:
+    if isinstance(config, int) and abs(config) >= LARGEST and place.key not in FREE_NUMBERS:
         raise UnsafeConfig(f"{place} has {place.key} = {config}, and {LARGEST} is the limit")
     return config
 
@@ -130,7 +131,8 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _members(config: Mapping[str, Any], place: Place) -> dict[str, Any]:
-    return {key: gated(value, place.below(key)) for key, value in config.items()}
+    free = place.key == "kwargs"  # of a call: what an operation computes with is no size of a layer
+    return {key: gated(value, place.below("kwargs" if free else key)) for key, value in config.items()}
 
 
 def _object(config: Mapping[str, Any], place: Place) -> Any:
