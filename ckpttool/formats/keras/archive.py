@@ -16,7 +16,7 @@ from ckpttool.formats.format import PLAIN, Checked, Format, Writing
 from ckpttool.formats.hdf5.source import Hdf5Source, Unpacked, stamp_of
 from ckpttool.formats.hdf5.tree import Hdf5Tensors, Tree, walk
 from ckpttool.formats.hdf5.writer import compare, write_tree
-from ckpttool.formats.keras.config import in_order, layer_names
+from ckpttool.formats.keras.config import in_order, layer_names, weight_orders
 from ckpttool.formats.keras.copy import EditedCopy, edited, like_of
 from ckpttool.formats.keras.names import Weight, weights_in
 from ckpttool.formats.reading.archive import is_zip, member_bytes, member_names, member_start, members
@@ -112,7 +112,8 @@ def archived_weights(path: Path, tree: Tree) -> dict[str, Weight]:
     Raises:
         FormatError: two weights have one name.
     """
-    return weights_in(tree, layer_names(tree, _config(path)))
+    config = _config(path)
+    return weights_in(tree, layer_names(tree, config), weight_orders(config))
 
 
 def _config(path: Path) -> bytes:

@@ -188,6 +188,7 @@ NAMES: dict[str, frozenset[str]] = {
     ),
     "keras.metrics": _names(
         """
+        acc ce crossentropy
         BCE MAE MAPE MSE MSLE Metric accuracy auc bce binary_accuracy binary_crossentropy binary_io_u
         categorical_accuracy categorical_crossentropy categorical_hinge concordance_correlation cosine_similarity
         f1_score f_beta_score false_negatives false_positives hinge io_u kl_divergence log_cosh_error mae mape mean

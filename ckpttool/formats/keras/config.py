@@ -24,8 +24,20 @@ ATTENTION = {
     "_output_dense": "attention_output",
 }
 """The layers of multi-head attention, and what Keras 3 calls them."""
-CELLS = ("lstm", "gru", "simple_rnn")
-"""The layers with a cell that is called after them."""
+CELLS = ("lstm", "gru", "simple_rnn", "conv_lstm1d", "conv_lstm2d", "conv_lstm3d")
+"""The layers with a cell that is called after them, whatever their dimensions."""
+_SCALED = (("gamma", "scale", True, True), ("beta", "center", True, True))
+OPTIONAL: Mapping[str, tuple[tuple[str, str, Any, Any], ...]] = {
+    "batch_normalization": (
+        *_SCALED,
+        *((name, "", True, True) for name in ("moving_mean", "moving_variance")),
+        *((name, "renorm", True, False) for name in ("moving_stddev", "renorm_mean", "renorm_stddev")),
+    ),
+    "layer_normalization": _SCALED,
+    "group_normalization": _SCALED,
+    "attention": (("scale", "use_scale", True, False), ("concat_score_weight", "score_mode", "concat", "dot")),
+}
+"""The weights of layers that may lack some: each is there where a key has a value, whose default comes last."""
 
 
 def parsed(config: bytes) -> Any:
@@ -48,14 +60,32 @@ def in_order(weights: Mapping[str, Weight], config: bytes) -> dict[str, Weight]:
     return {name: weights[name] for name in sorted(weights, key=key)}
 
 
+def weight_orders(config: bytes) -> dict[str, tuple[str, ...]]:
+    """Return the names of the weights, in their order, of layers that may lack any of them, by the layers' names.
+
+    Layers of one name that differ are left out.
+    """
+    found: dict[str, set[tuple[str, ...]]] = defaultdict(set)
+    for layer in _layers(parsed(config)):
+        if kinds := OPTIONAL.get(_kind(layer)):
+            own = layer["config"]
+            found[own["name"]].add(tuple(name for name, key, value, default in kinds if own.get(key, default) == value))
+    return {name: orders.pop() for name, orders in found.items() if len(orders) == 1}
+
+
 def _names(config: Any) -> Iterator[str]:
     """Yield the names of the layers, each before those of the layers within."""
+    return (layer["config"]["name"] for layer in _layers(config))
+
+
+def _layers(config: Any) -> Iterator[dict[str, Any]]:
+    """Yield what has a name and a configuration of its own, each before what is within."""
     todo = [config]
     while todo:
         value = todo.pop()
         if isinstance(value, dict):
-            if name := _name(value):
-                yield name
+            if _name(value):
+                yield value
             todo += reversed(value.values())
         elif isinstance(value, list):
             todo += reversed(value)
@@ -85,7 +115,7 @@ def _of_layer(groups: set[str], config: Any, group: str, depth: int) -> Iterator
     if isinstance(cell := own.get("cell"), dict):
         yield from _named(groups, cell, f"{path}cell", _name(cell), depth)
     elif kind in CELLS:
-        yield from _named(groups, None, f"{path}cell", f"{kind}_cell", depth)
+        yield from _named(groups, None, f"{path}cell", f"{re.sub(r'[123]d$', '', kind)}_cell", depth)
     for key, name in ATTENTION.items() if kind == "multi_head_attention" else ():
         yield from _named(groups, None, f"{path}{key}", name, depth)
 

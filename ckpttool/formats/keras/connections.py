@@ -6,6 +6,7 @@ network's size.
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from ckpttool.core.errors import CorruptCheckpoint
@@ -17,9 +18,9 @@ Reference = tuple[str, int]
 """A layer, and which of its calls."""
 
 
-def models_within(config: Any, place: Place) -> Iterator[tuple[Config, Place]]:
+def models_within(config: Any, place: Place | None = None) -> Iterator[tuple[Config, Place]]:
     """Yield a model's own config and those of the models in it, each with its place."""
-    todo = [(config, place)]
+    todo = [(config, place or Place(Path()))]
     while todo:
         value, here = todo.pop()
         if isinstance(value, list):

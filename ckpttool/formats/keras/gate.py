@@ -149,12 +149,23 @@ def _object(config: Mapping[str, Any], place: Place) -> Any:
         return _function(config, place)
     if isinstance(inner, Mapping) and _is_layer(place):
         place = place.within(inner.get("name"))
+    if place.key == "dtype" and name in ("Policy", "PolicyV1"):  # of Keras 2
+        name = "DTypePolicy"
+    if place.key.startswith("optimizer") and (own := _optimizer_of(config)):
+        config, name = {**config, "registered_name": None}, own
     module = _module(config, name, place)
     if not isinstance(inner, Mapping | list | None):
         raise FormatError(f"{place} has a config that is no object: {str(inner)[:80]!r}")
     name = "Functional" if name == "Model" else name
     rest = {key: value for key, value in config.items() if key not in ("module", "class_name", "registered_name")}
     return {"module": module, "class_name": name, "registered_name": None, **_members(rest, place)}
+
+
+def _optimizer_of(config: Mapping[str, Any]) -> str | None:
+    """Return the name of one of Keras's own optimizers, which Keras 2.11 and later have registered: `Custom>Adam`."""
+    name = str(config.get("registered_name") or config["class_name"])
+    own = name.removeprefix("Custom>")
+    return own if own in CLASSES["keras.optimizers"] else None
 
 
 def _is_layer(place: Place) -> bool:

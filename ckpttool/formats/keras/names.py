@@ -37,6 +37,12 @@ ORDER = {
     "lstm_cell": ("kernel", "recurrent_kernel", "bias"),
     "gru_cell": ("kernel", "recurrent_kernel", "bias"),
     "simple_rnn_cell": ("kernel", "recurrent_kernel", "bias"),
+    "conv_lstm_cell": ("kernel", "recurrent_kernel", "bias"),
+    "attention": ("scale", "concat_score_weight"),
+    "additive_attention": ("scale",),
+    "rms_normalization": ("scale",),
+    "reversible_embedding": ("embeddings", "reverse_embeddings"),
+    "spectral_normalization": ("kernel", "vector_u"),
     "p_re_lu": ("alpha",),
     "einsum_dense": ("kernel", "bias"),
     "normalization": ("mean", "variance", "count"),
@@ -52,7 +58,7 @@ WHOLE: dict[str, dict[int, tuple[str, ...]]] = {
     "layer_normalization": {2: ("gamma", "beta")},
     "group_normalization": {2: ("gamma", "beta")},
 }
-"""Layers whose weights are only told by how many there are; of three, either of the first two may be absent."""
+"""Layers whose weights are told by how many there are; which of them are absent, only a configuration says."""
 TRAINING_STATE = ("optimizer", "seed_generator")
 """Groups that hold no weights: an optimizer's slots, a random generator's state."""
 ROOT_STATE = ("metrics",)
@@ -90,10 +96,13 @@ def is_numbered(tree: Tree) -> bool:
     return bool(members) and all(path.rpartition("/")[2].isdigit() for path in members)
 
 
-def weights_in(tree: Tree, names: Mapping[str, str] | None = None) -> dict[str, Weight]:
+def weights_in(
+    tree: Tree, names: Mapping[str, str] | None = None, orders: Mapping[str, tuple[str, ...]] | None = None
+) -> dict[str, Weight]:
     """Return the weights of a Keras 3 file by their logical names; the rest of its datasets are training state.
 
-    `names` has those of layers, by the groups of their own weights, that the file itself does not name.
+    `names` has those of layers, by the groups of their own weights, that the file itself does not name, and `orders`
+    what a configuration says of the weights of layers, by the layers' names.
 
     Raises:
         FormatError: two weights have one name.
@@ -105,7 +114,11 @@ def weights_in(tree: Tree, names: Mapping[str, str] | None = None) -> dict[str, 
         *groups, holder, number = ["", *path.split("/")] if "/" not in path else path.split("/")
         if holder != HOLDER or set(groups) & set(TRAINING_STATE) or groups[:1] == list(ROOT_STATE):
             continue
-        weight = Weight(path, tuple(_scopes(tree, groups, names)), _own_name(tree, groups, number, counts, names))
+        scopes = tuple(_scopes(tree, groups, names))
+        order = (orders or {}).get(scopes[-1].name if scopes else "", ())
+        said = number.isdigit() and len(order) == counts[_holder(groups)]
+        own = order[int(number)] if said else _own_name(tree, groups, number, counts, names)
+        weight = Weight(path, scopes, own)
         if weight.name in weights:
             other = weights[weight.name].path
             raise FormatError(f"{tree.path}: {other} and {weight.path} would both be named {weight.name}")

@@ -10,7 +10,7 @@ path of a variable that Keras builds may lack the former, so variables are found
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,8 @@ class Network:
     a Functional or a Sequential model, without a compile config. `compiled` has what the model was compiled with, in
     the form of `model.get_compile_config()`: `optimizer`, `loss`, `metrics`; None where it was not, or where that is of
     no use, and then `not_compiled` says why. `metadata` is what the file says of itself: `keras_version`, `backend`,
-    and in a `.keras` whatever else its `metadata.json` has.
+    and in a `.keras` whatever else its `metadata.json` has. `renamed` has the layers that are named otherwise in the
+    file, as names with slashes are, which Keras 3 does not take: the new names, and those of the file.
     """
 
     path: Path
@@ -49,6 +50,7 @@ class Network:
     compiled: Mapping[str, Any] | None
     metadata: Mapping[str, Any]
     not_compiled: str | None = None
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
 
 def is_whole_model(path: Path) -> bool:
@@ -76,12 +78,12 @@ def read_network(path: Path) -> Network:
         raise FormatError(f"{path}: its network is of Keras {version}, whose layers Keras 3 does not know; {HELP}")
     architecture = gated({key: value for key, value in config.items() if key != "compile_config"}, Place(path))
     require_layers(architecture, Place(path))
-    old = is_old(version)
+    old, renamed = is_old(version), dict[str, str]()
     if old:
-        architecture = upgraded(architecture, Place(path))
+        architecture, renamed = upgraded(architecture, Place(path))
     require_order(architecture, Place(path))
     compiled, reason = _compiled(training, path, old)
-    return Network(path, architecture, compiled, metadata, reason)
+    return Network(path, architecture, compiled, metadata, reason, renamed)
 
 
 def weight_places(path: Path) -> Mapping[str, str]:

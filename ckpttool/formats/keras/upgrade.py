@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from ckpttool.core.errors import FormatError
-from ckpttool.formats.keras.connections import is_reference, references
+from ckpttool.formats.keras.connections import is_reference, models_within, references
 from ckpttool.formats.keras.gate import HELP, LAYER_KEYS, Place
 
 Config = dict[str, Any]
@@ -19,9 +19,6 @@ _KERNEL = {"kernel_initializer": ANY, "kernel_regularizer": ANY, "kernel_constra
 GONE: Mapping[str, Mapping[str, Any]] = {
     "BatchNormalization": {
         "fused": ANY,
-        "renorm": False,
-        "renorm_clipping": None,
-        "renorm_momentum": ANY,
         "virtual_batch_size": None,
         "adjustment": None,
     },
@@ -33,13 +30,17 @@ GONE: Mapping[str, Mapping[str, Any]] = {
     "SeparableConv1D": {"groups": 1, **_KERNEL},
     "SeparableConv2D": {"groups": 1, **_KERNEL},
     "Embedding": {"input_length": ANY},
-    "LSTM": {"time_major": False},
-    "GRU": {"time_major": False},
-    "SimpleRNN": {"time_major": False},
-    "RNN": {"time_major": False},
-    "MultiHeadAttention": {"query_shape": ANY, "key_shape": ANY, "value_shape": ANY},
+    "Discretization": {"trainable": ANY},
+    "SpatialDropout1D": {"trainable": ANY, "noise_shape": ANY},
+    "SpatialDropout2D": {"trainable": ANY, "noise_shape": ANY},
+    "SpatialDropout3D": {"trainable": ANY, "noise_shape": ANY},
+    "MultiHeadAttention": {"query_shape": ANY, "key_shape": ANY, "value_shape": ANY, "softmax_robust_masking": False},
 }
 """The fields of Keras 2's layers that Keras 3 does not know, and the value that means what Keras 3 always does."""
+GONE_ANYWHERE: Mapping[str, Any] = {"time_major": False, "rng_type": ANY}
+"""Such fields of many layers."""
+STATES = ("LSTM", "GRU", "SimpleRNN", "RNN", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", "Bidirectional")
+"""Layers that Keras 2 lists the states of, which they begin with, among the inputs of a call."""
 RENAMED = {"LeakyReLU": {"alpha": "negative_slope"}}
 """Fields that have another name in Keras 3."""
 UNTOLD: Mapping[str, Mapping[str, Any]] = {"GRU": {"reset_after": False}, "GRUCell": {"reset_after": False}}
@@ -59,17 +60,44 @@ def is_old(version: str) -> bool:
     return re.match(r"[012]\.", version) is not None
 
 
-def upgraded(config: Config, place: Place) -> Config:
-    """Return a network's config in Keras 3's terms.
+def upgraded(config: Config, place: Place) -> tuple[Config, dict[str, str]]:
+    """Return a network's config in Keras 3's terms, and the new names of its layers with those that the file has.
 
     Raises:
         FormatError: a layer does what Keras 3 does not.
     """
+    renamed = _without_slashes(config)
+    return _upgraded(_replaced(config, renamed), place), {new: old for old, new in renamed.items()}
+
+
+def _without_slashes(config: Config) -> dict[str, str]:
+    """Return new names for the layers whose names have slashes, as DenseNet's did in Keras 2: `conv1_conv`."""
+    names = {layer["config"]["name"] for model, _ in models_within(config) for layer in model["config"]["layers"]}
+    renamed: dict[str, str] = {}
+    for name in sorted(name for name in names if "/" in name):
+        new = name.replace("/", "_")
+        while new in names:
+            new += "_"
+        names.add(new)
+        renamed[name] = new
+    return renamed
+
+
+def _replaced(value: Any, texts: Mapping[str, str]) -> Any:
+    """Return a value in which each text is another, wherever it stands."""
+    if isinstance(value, str):
+        return texts.get(value, value)
+    if isinstance(value, list):
+        return [_replaced(each, texts) for each in value] if texts else value
+    return {key: _replaced(each, texts) for key, each in value.items()} if isinstance(value, Mapping) else value
+
+
+def _upgraded(config: Config, place: Place) -> Config:
     own = config["config"]
     if config["class_name"] not in ("Functional", "Sequential"):
         return _layer(config, place)
     place = place.within(own.get("name"))
-    layers = [upgraded(layer, place) for layer in own["layers"]]
+    layers = [_upgraded(layer, place) for layer in own["layers"]]
     if config["class_name"] == "Sequential":
         return {**config, "config": {**own, "layers": _with_input(layers, own["layers"])}}
     return {**config, "config": {**own, **_nodes({**own, "layers": layers})}}
@@ -84,10 +112,12 @@ def _layer(config: Config, place: Place) -> Config:
         own["batch_shape"] = shape
     own = {key: _number(value) for key, value in own.items()}
     own = {RENAMED.get(kind, {}).get(key, key): value for key, value in own.items()}
-    for key, harmless in GONE.get(kind, {}).items():
+    for key, harmless in {**GONE_ANYWHERE, **GONE.get(kind, {})}.items():
         value = own.pop(key, harmless)
         if harmless is not ANY and value != harmless:
             raise FormatError(f"{place} has {key} = {value}, and a {kind} of Keras 3 has no {key}; {HELP}")
+    if kind == "BatchNormalization" and not own.get("renorm"):  # which Keras 3 has learned late
+        own = {key: value for key, value in own.items() if not key.startswith("renorm")}
     own = {**UNTOLD.get(kind, {}), **own}
     if isinstance(own.get("axis"), list) and len(own["axis"]) == 1 and kind == "BatchNormalization":
         own["axis"] = own["axis"][0]
@@ -95,10 +125,10 @@ def _layer(config: Config, place: Place) -> Config:
         if key.endswith("activation") and value == "hard_sigmoid":
             own[key] = hard_sigmoid(own.get("dtype"))
         elif key in LAYER_KEYS:
-            own[key] = _each(value, lambda inner: upgraded(inner, place))
+            own[key] = _each(value, lambda inner: _upgraded(inner, place))
         elif isinstance(value, Mapping) and value.get("module") == INITIALIZERS:
             own[key] = _initializer(value)
-    return {**config, "config": own}
+    return {**{key: value for key, value in config.items() if key != "build_config"}, "config": own}
 
 
 def _each(value: Any, change: Callable[[Any], Config]) -> Any:
@@ -159,7 +189,10 @@ def _nodes(own: Config) -> Config:
     late = {name for name in models if name not in early}
     sequential = {name for name in late if models[name] == "Sequential"}
     layers = [
-        {**layer, "inbound_nodes": [_node(_shifted(node, late)) for node in layer["inbound_nodes"]]}
+        {
+            **layer,
+            "inbound_nodes": [_node(_shifted(node, late), layer["class_name"]) for node in layer["inbound_nodes"]],
+        }
         for layer in own["layers"]
     ]
     outputs = _shifted(own["output_layers"], sequential)
@@ -180,14 +213,16 @@ def _shifted(value: Any, late: Collection[str]) -> Any:
     return {key: _shifted(each, late) for key, each in value.items()} if isinstance(value, Mapping) else value
 
 
-def _node(node: Any) -> Any:
-    """Return a call of a layer as Keras 3 writes it, where other tensors are among its options."""
+def _node(node: Any, kind: str) -> Any:
+    """Return a call of a layer as Keras 3 writes it, where tensors are among its options or states among its inputs."""
     if not isinstance(node, list) or not node or not all(is_reference(each) for each in node):
         return node
     options: Any = next((each[3] for each in node if len(each) == 4), {})
+    inputs = [_tensor(each[:3]) for each in node]
+    if kind in STATES and len(inputs) > 1:
+        return {"args": inputs[:1], "kwargs": {**_tensor(options), "initial_state": inputs[1:]}}
     if not any(references(options)):
         return node
-    inputs = [_tensor(each[:3]) for each in node]
     return {"args": inputs if len(inputs) == 1 else [inputs], "kwargs": _tensor(options)}
 
 

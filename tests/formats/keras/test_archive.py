@@ -287,3 +287,17 @@ def test_a_configuration_that_says_nothing_leaves_the_order(tmp_path, config):
         file.writestr("config.json", config)
         file.write(weights, "model.weights.h5")
     assert list(checkpoint.open(tmp_path / "m.keras")) == list(checkpoint.open(weights))
+
+
+def test_layers_without_some_of_their_weights_have_the_names_of_the_others(tmp_path):
+    """A batch normalisation without a scale, as those of InceptionV3 are: the configuration says which are there."""
+    import keras
+    from keras import layers
+
+    x = keras.Input((4, 2))
+    h = layers.LayerNormalization(center=False, name="ln")(layers.BatchNormalization(scale=False, name="bn")(x))
+    h = layers.Attention(use_scale=True, score_mode="concat", name="attention")([h, h])
+    h = layers.ConvLSTM1D(2, 1, name="rnn")(layers.Reshape((4, 1, 2))(layers.RMSNormalization(name="rms")(h)))
+    model = keras.Model(x, layers.AdditiveAttention(name="additive")([h, h]))
+    model.save(tmp_path / "m.keras")
+    assert set(checkpoint.open(tmp_path / "m.keras")) == {variable.path for variable in model.weights}

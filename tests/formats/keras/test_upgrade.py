@@ -35,6 +35,9 @@ def network(tmp_path):
     return read
 
 
+STATEFUL = {"x": [None, 4, 2], "h": [None, 3]}
+
+
 def layer(kind, name, inputs=None, **config):
     own = {"class_name": kind, "config": {"name": name, "trainable": True, **config}}
     return own if inputs is None else {**own, "name": name, "inbound_nodes": [inputs] if inputs else []}
@@ -90,7 +93,7 @@ def test_fields_that_say_what_keras_3_always_does_are_left_out(keras, network):
     ("old", "field"),
     [
         (layer("LSTM", "rnn", units=3, time_major=True), "rnn has time_major = True"),
-        (layer("BatchNormalization", "bn", renorm=True), "bn has renorm = True"),
+        (layer("BatchNormalization", "bn", virtual_batch_size=8), "bn has virtual_batch_size = 8"),
         (
             layer("Bidirectional", "both", layer=layer("GRU", "rnn", units=3, time_major=True)),
             "both/rnn has time_major",
@@ -137,6 +140,34 @@ def test_nodes_of_nested_models_are_counted_as_keras_3_does(keras, network):
     np.testing.assert_array_equal(top, model.get_layer("top")(middle))
 
 
+def test_a_recurrent_layer_begins_with_the_states_that_it_was_given(keras, network):
+    """Keras 2 lists them after the rows."""
+    inputs = [layer("InputLayer", name, [], batch_input_shape=shape) for name, shape in STATEFUL.items()]
+    gru = layer("GRU", "gru", [["x", 0, 0, {}], ["h", 0, 0, {}]], units=3, reset_after=True, time_major=False)
+    old = functional("net", [*inputs, gru], [["x", 0, 0], ["h", 0, 0]], [["gru", 0, 0]])
+    model = keras.saving.deserialize_keras_object(network({"class_name": "Functional", "config": old}).architecture)
+    rows, state = np.ones((2, 4, 2), "f4"), np.full((2, 3), 0.5, "f4")
+    want = model.get_layer("gru")(rows, initial_state=[keras.ops.convert_to_tensor(state)])
+    np.testing.assert_allclose(model([rows, state]), want, atol=1e-6)
+
+
+def test_names_with_slashes_get_others(keras, network):
+    inputs = layer("InputLayer", "x", [], batch_input_shape=[None, 2])
+    first, second = (layer("Dense", name, [["x", 0, 0, {}]], units=3) for name in ("a/b", "a_b"))
+    old = functional("net", [inputs, first, second], [["x", 0, 0]], [["a/b", 0, 0], ["a_b", 0, 0]])
+    read = network({"class_name": "Functional", "config": old})
+    assert read.renamed == {"a_b_": "a/b"}
+    model = keras.saving.deserialize_keras_object(read.architecture)
+    assert [layer.name for layer in model.layers] == ["x", "a_b_", "a_b"]
+
+
+def test_mixed_precision_is_kept(keras, network):
+    policy = {"class_name": "Policy", "config": {"name": "mixed_float16"}}
+    dense = layer("Dense", "d", units=2, batch_input_shape=[None, 4], dtype=policy)
+    model = keras.saving.deserialize_keras_object(network(sequential(dense)).architecture)
+    assert model.layers[0].dtype_policy.name == "mixed_float16"
+
+
 def test_attention_is_called_with_all_that_it_was_called_with(keras, network):
     """Keras 2 lists the other tensors of a call among its options."""
     inputs = [layer("InputLayer", name, [], batch_input_shape=[None, 4, 2]) for name in ("q", "v")]
@@ -154,7 +185,7 @@ def test_what_a_model_was_compiled_with(keras, network):
         "metrics": [{"class_name": "MeanMetricWrapper", "config": {"name": "acc", "fn": "categorical_accuracy"}}],
         "sample_weight_mode": None,
         "loss_weights": None,
-        "optimizer_config": {"class_name": "Adam", "config": {"lr": 0.5, "decay": 0.25, "epsilon": 1e-8}},
+        "optimizer_config": {"class_name": "Custom>Adam", "config": {"lr": 0.5, "decay": 0.25, "epsilon": 1e-8}},
     }
     read = network(sequential(layer("Dense", "d", units=2, batch_input_shape=[None, 4])), training)
     model = keras.saving.deserialize_keras_object(read.architecture)

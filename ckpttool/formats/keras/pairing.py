@@ -1,0 +1,61 @@
+"""Which weight of a file is which of a network that Keras 3 builds: by name, never by position.
+
+Keras 3 names a weight by all layers on the way to it, `both/forward_lstm/lstm_cell/kernel`. Older files leave some of
+them out, `both/forward_lstm/kernel`, and call the weights of some layers otherwise.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+
+from ckpttool.core.errors import FormatError
+from ckpttool.core.names import listed, suggestion
+from ckpttool.formats.keras.network import Network
+
+OTHERWISE = {"kernel": "depthwise_kernel"}
+"""What Keras 2 calls a weight where Keras 3 says no more than its kind."""
+
+
+def stored_names(built: Iterable[str], stored: Iterable[str], network: Network) -> dict[str, str]:
+    """Return the file's name of each weight of a network.
+
+    A weight of the file is a weight of the network if both are in one layer, are called the same there, and each scope
+    of the first is one of the second, in this order; where that fits several, neither is taken.
+
+    Raises:
+        FormatError: a weight of the network is not in the file, or one of the file not in the network.
+    """
+    left, sought = dict.fromkeys(stored), {name: _in_file(name, network.renamed) for name in built}
+    found = {name: told for name, told in sought.items() if told in left}
+    for told in found.values():
+        left.pop(told, None)
+    here, there = _by_layer(sought[name] for name in sought if name not in found), _by_layer(left)
+    for name, told in sought.items():
+        layer = told.split("/")[0]
+        fitting = [each for each in there[layer] if _fits(each, told)] if name not in found else []
+        if len(fitting) == 1 and [each for each in here[layer] if _fits(fitting[0], each)] == [told]:
+            found[name] = fitting[0]
+            left.pop(fitting[0], None)
+    if missing := [told for name, told in sought.items() if name not in found]:
+        near = suggestion(missing[0], left)
+        raise FormatError(f"{network.path}: its network has weights that the file has not: {listed(missing, 3)}{near}")
+    if left:
+        raise FormatError(f"{network.path} has weights that are of no layer of its network: {listed(list(left), 3)}")
+    return {name: found[name] for name in sought}
+
+
+def _in_file(name: str, renamed: Mapping[str, str]) -> str:
+    return "/".join(renamed.get(part, part) for part in name.split("/")) if renamed else name
+
+
+def _by_layer(names: Iterable[str]) -> Mapping[str, list[str]]:
+    layers: Mapping[str, list[str]] = defaultdict(list)
+    for name in names:
+        layers[name.split("/")[0]].append(name)
+    return layers
+
+
+def _fits(stored: str, built: str) -> bool:
+    *scopes, own = stored.split("/")
+    *all_scopes, called = built.split("/")
+    rest = iter(all_scopes)
+    return own in (called, OTHERWISE.get(called)) and all(scope in rest for scope in scopes)
