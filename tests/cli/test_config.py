@@ -88,6 +88,15 @@ def test_the_command_line_wins_over_a_report(shell: Any, small: Path, data: Path
     assert len(report_of(again)["history"]) == 1
 
 
+def test_a_run_that_is_repeated_has_a_family_of_its_own(shell: Any, small: Path, data: Path, tmp_path: Path) -> None:
+    folder, again = tmp_path / "served", tmp_path / "again.ckpt"
+    shell.run("finetune", small, "--data", data, "--epochs", "1", "-o", f"{folder}/")
+    shell.run("finetune", "--config", f"{folder}.run.json", "-o", again)
+    assert (folder / "saved_model.pb").is_file()
+    assert Path(f"{again}.meta").is_file()
+    assert not again.exists()
+
+
 def test_toml_says_what_the_command_line_would(
     shell: Any, small: Path, data: Path, tmp_path: Path, written: Any
 ) -> None:

@@ -16,7 +16,7 @@ from ckpttool.training.run import RunReport, is_report
 TOML = 'A file of TOML with options by their long names (freeze = "hidden[12]", model, data), or a run\'s OUT.run.json'
 RULES = "What it has need not be given; the command line wins. Paths are relative to the working directory."
 
-OWN = {"output", "overwrite", "allow-op", "resume", "plan", "json", "tensorboard", "plot"}
+OWN = {"output", "to", "overwrite", "allow-op", "resume", "plan", "json", "tensorboard", "plot"}
 """Where a run writes, what it prints and what it allows are never taken from its report: another run has its own."""
 
 
