@@ -15,7 +15,7 @@ from ckpttool.core.errors import CkptError, CorruptCheckpoint, PlanError
 from ckpttool.core.names import suggestion
 from ckpttool.core.tensors import Tensor
 from ckpttool.formats import registry
-from ckpttool.formats.format import PLAIN, Writing
+from ckpttool.formats.format import PLAIN
 from ckpttool.formats.tensorflow.prefix import PART, SAVED_MODEL_GRAPHS
 from ckpttool.formats.tensorflow.saved_model import ASSETS, is_saved_model, write_saved_model
 from ckpttool.formats.writing.files import refuse_existing, refuse_existing_folder
@@ -44,7 +44,6 @@ class ModelWriter(Protocol):
         tensors: Mapping[str, Tensor],
         output: Path,
         overwrite: bool,
-        how: Writing = PLAIN,
         provenance: Provenance | None = None,
         command: Command | None = None,
     ) -> list[str]:
@@ -69,8 +68,8 @@ class CheckpointWriter:
     def check(self, output: Path, overwrite: bool) -> None:
         """Check that the prefix is free, and no folder."""
         if output.is_dir():
-            here = "`to` saved-model writes a folder, " if overwrite else ""
-            raise CkptError(f"{output} is a folder; {here}expected a prefix such as {output / 'model.ckpt'}")
+            other = "`to` saved-model and `overwrite` replace it, else " if is_saved_model(output) else ""
+            raise CkptError(f"{output} is a folder; {other}expected a prefix such as {output / 'model.ckpt'}")
         refuse_existing(outputs_of(output), overwrite)
 
     def write(
@@ -79,12 +78,11 @@ class CheckpointWriter:
         tensors: Mapping[str, Tensor],
         output: Path,
         overwrite: bool,
-        how: Writing = PLAIN,
         provenance: Provenance | None = None,
         command: Command | None = None,
     ) -> list[str]:
         """Write it, as `write_model` does."""
-        return write_model(graph, tensors, output, overwrite, how, provenance, command)
+        return write_model(graph, tensors, output, overwrite, PLAIN, provenance, command)
 
 
 @dataclass(frozen=True)
@@ -103,7 +101,6 @@ class SavedModelWriter:
         tensors: Mapping[str, Tensor],
         output: Path,
         overwrite: bool,
-        how: Writing = PLAIN,
         provenance: Provenance | None = None,
         command: Command | None = None,
     ) -> list[str]:

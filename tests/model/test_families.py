@@ -136,6 +136,9 @@ def test_an_output_that_is_there_is_not_replaced_unasked(small: Path, tmp_path: 
         planned.check(tmp_path / "folder", overwrite=True)
     with pytest.raises(CkptError, match=r"is a folder; expected a prefix such as .*folder/model\.ckpt"):
         plan_freeze(Model.open(small), "hidden1").check(tmp_path / "folder")
+    advice = "`to` saved-model and `overwrite` replace it, else expected a prefix such as"
+    with pytest.raises(CkptError, match=advice):
+        plan_freeze(Model.open(small), "hidden1").check(tmp_path / "out")
 
 
 @pytest.fixture
