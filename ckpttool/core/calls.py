@@ -235,7 +235,7 @@ def _value(text: CallText, node: ast.expr, kind: Any, parameter: str) -> Any:
             return None
         several = isinstance(node, ast.List | ast.Tuple)
         kinds = [each for each in arguments if each is not NoneType]
-        fitting = (each for each in kinds if str(each).startswith("tuple") == several)
+        fitting = (each for each in kinds if (get_origin(each) is tuple) == several)
         return _value(text, node, next(fitting, kinds[0]), parameter)
     if origin is Literal or origin is Annotated:
         names = arguments if origin is Literal else arguments[1]
