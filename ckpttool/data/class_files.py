@@ -52,7 +52,7 @@ def check_count(names: Sequence[str], outputs: int, what: str | Path) -> None:
     if names and len(names) != outputs and (len(names), outputs) != (2, 1):
         found = f"{what} has {outputs} output{'s' * (outputs != 1)}"
         named = f"there are {len(names)} classes: {listed(names)}"
-        advice = f"`classes` is for a file with all {outputs} names, `reuse` puts another `head` on"
+        advice = f"specify `classes` with a file of all {outputs} names, or put another `head` on with `reuse`"
         raise DataError(f"{found}, and {named}; {advice}")
 
 

@@ -59,7 +59,7 @@ def test_names_are_given_where_a_model_has_none(folder: Path, run: Run) -> None:
     for command in ("evaluate", "diagnose", "predict -o x.csv", "finetune -o x.ckpt"):
         refused = run(f"ckpttool {command} net.ckpt --data rows.npz --classes seven.txt", 2)
         assert "net.ckpt has 3 outputs, and there are 7 classes: a, b, c" in refused
-        assert "--classes is for a file with all 3 names" in refused
+        assert "specify --classes with a file of all 3 names" in refused
 
 
 def test_a_head_for_other_classes_than_the_labels(folder: Path, run: Run) -> None:
@@ -79,6 +79,9 @@ def test_a_head_for_other_classes_than_the_labels(folder: Path, run: Run) -> Non
     Path("all.txt").write_text("\n".join([*SHAPES, "moon", "sun"]))
     run(f"ckpttool finetune five.ckpt --data pictures --classes all.txt {TUNE} -o five_tuned.ckpt")
     assert "5 classes: circle, square, star, moon, sun" in run("ckpttool layers five_tuned.ckpt")
+    run("ckpttool reuse two.ckpt --layers hidden --head 'classes = dense(3)' -o three.ckpt")
+    run(f"ckpttool finetune three.ckpt --data pictures {TUNE} -o three_tuned.ckpt")
+    assert f"3 classes: {', '.join(SHAPES)}" in run("ckpttool layers three_tuned.ckpt")
 
 
 def test_a_head_that_was_trained_for_other_classes(folder: Path, run: Run) -> None:
