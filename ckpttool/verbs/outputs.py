@@ -9,11 +9,20 @@ import numpy as np
 from ckpttool.core.tensors import Array
 from ckpttool.data.class_files import Classes, check_count, class_names_of
 from ckpttool.data.columns import INTEGERS
-from ckpttool.graph.contents.class_names import outputs_of, with_class_names
+from ckpttool.graph.contents.class_names import with_class_names
+from ckpttool.graph.contents.op_outputs import known_shape, shape_of_output
+from ckpttool.graph.contents.shape_propagation import static_shape
+from ckpttool.graph.contents.variable_ops import variable_behind
 from ckpttool.graph.core import Graph, TensorRef
+from ckpttool.graph.ops import PROBABILITIES
 from ckpttool.graph.roles.comparisons import comparison_kind, source
 from ckpttool.graph.roles.resolve import Roles, find_roles
 from ckpttool.training.bound import placeholder_spec
+
+_COMPUTES = frozenset({"BiasAdd", "BiasAddV1", "Add", "AddV2", "MatMul", "BatchMatMulV2", "Conv2D"})
+"""What computes logits with a variable, whose last size is their number."""
+_PASSES = PROBABILITIES | {"Identity", "StopGradient", "Squeeze", "Cast", "LogSoftmax"}
+"""What gives as many numbers as it gets."""
 
 Predicts = Literal["class", "labels", "numbers"]
 
@@ -107,10 +116,30 @@ def with_named_outputs(graph: Graph, classes: Classes) -> Graph:
     if not (names := class_names_of(classes)):
         return graph
     logits = find_roles(graph, needed=()).logits
-    outputs = outputs_of(graph, logits) if logits else None
+    outputs = _width(graph, logits) if logits else None
     if outputs is not None:
         check_count(names, outputs, str(logits))
     return with_class_names(graph, names)
+
+
+def _width(graph: Graph, tensor: str) -> int | None:
+    """Return how many numbers a tensor of logits has for a row, by the variable that computes it; None if unknown."""
+    seen: set[TensorRef] = set()
+    ref = TensorRef.parse(tensor)
+    while ref not in seen:
+        seen.add(ref)
+        shape = known_shape(shape_of_output(graph, ref))
+        if shape and shape[-1] is not None:
+            return shape[-1]
+        node, inputs = graph.op(ref.op), graph.inputs(ref.op)
+        if node.op in _COMPUTES and len(inputs) > 1 and variable_behind(graph, inputs[1]) is not None:
+            turned = any(key in node.attr and node.attr[key].b for key in ("transpose_b", "adj_y"))
+            weight = static_shape(graph, inputs[1])
+            return None if not weight else weight[-2 if turned else -1]
+        if node.op not in _PASSES or not inputs:
+            return None
+        ref = inputs[0]
+    return None
 
 
 def _are_classes(graph: Graph, roles: Roles) -> bool:
