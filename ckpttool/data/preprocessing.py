@@ -17,7 +17,7 @@ from ckpttool.core.calls import Call
 from ckpttool.core.errors import PlanError
 from ckpttool.core.names import suggestion
 from ckpttool.core.tensors import Array
-from ckpttool.data.preprocessing_steps import Nothing, Resize, Row, Step
+from ckpttool.data.preprocessing_steps import Row, Step
 
 PARAMETER = "`preprocess`"
 Steps = tuple[Step, ...]
@@ -64,11 +64,6 @@ class Preprocessing:
         parts = [_written(self.steps)] if self.steps else []
         return "; ".join([*parts, *(f"{name}: {_written(steps)}" for name, steps in self.named)])
 
-    @property
-    def all_steps(self) -> Steps:
-        """The steps for any of the inputs."""
-        return tuple(step for steps in (self.steps, *(steps for _, steps in self.named)) for step in steps)
-
     def of_inputs(self, inputs: Mapping[str, bool], labels: str | None = None) -> dict[str, Steps]:
         """Return the steps for each of some inputs, by its name; inputs for which there are none are left out.
 
@@ -111,16 +106,6 @@ def applied(steps: Iterable[Step], rows: Array) -> Array:
         DataError: a value is none that a step takes.
     """
     return reduce(lambda made, step: step.apply(made), steps, rows)
-
-
-def keeps(steps: Steps) -> bool:
-    """Say whether steps leave rows as they are."""
-    return all(isinstance(step, Nothing) for step in steps)
-
-
-def resize_of(steps: Iterable[Step]) -> Resize | None:
-    """Return the first step that changes the size of images, if there is one."""
-    return next((step for step in steps if isinstance(step, Resize)), None)
 
 
 def _read(text: str, parameter: str) -> Steps:

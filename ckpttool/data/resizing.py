@@ -41,7 +41,6 @@ KERNELS: dict[str, tuple[Callable[[Array], Array], float]] = {
 """What a pixel counts at a distance, and how far that reaches, by the method; `nearest` and `area` have none."""
 TABLE = 1024
 """Places between two pixels that TensorFlow's table of the cubic kernel has."""
-METHODS = ("bilinear", "nearest", "bicubic", "area", "lanczos3")
 
 
 def resized(images: Array, height: int, width: int, axes: tuple[int, int], method: str, antialias: bool) -> Array:

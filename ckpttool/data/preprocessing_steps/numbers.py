@@ -1,0 +1,139 @@
+"""Steps for rows of any numbers: scales, means, and whole numbers as rows of zeros and a one."""
+
+from dataclasses import dataclass
+from math import isfinite
+
+import numpy as np
+
+from ckpttool.core.calls import above_zero, require
+from ckpttool.core.errors import DataError
+from ckpttool.core.tensors import Array
+from ckpttool.data.preprocessing_steps.step import Row, Step, channel_axis
+
+Numbers = float | tuple[float, ...]
+"""A number, or one for each channel."""
+
+
+@dataclass(frozen=True)
+class Scale(Step):
+    """Multiply by a factor, then add an offset: `scale(1/127.5, -1)` makes -1 to 1 of bytes."""
+
+    name = "scale"
+    factor: float | tuple[float, ...] = 1.0
+    offset: float | tuple[float, ...] = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the parameters."""
+        _finite("factor", self.factor, zero=False)
+        _finite("offset", self.offset)
+
+    def shape(self, row: Row) -> Row:
+        """Return the shape, where there is a channel for each number."""
+        _along(self, self.factor, row)
+        _along(self, self.offset, row)
+        return row
+
+    def apply(self, rows: Array) -> Array:
+        """Return the rows scaled."""
+        rows *= _along(self, self.factor, rows.shape[1:]).astype(rows.dtype)
+        rows += _along(self, self.offset, rows.shape[1:]).astype(rows.dtype)
+        return rows
+
+
+@dataclass(frozen=True)
+class Mean(Step):
+    """Subtract a mean: one number, or one for each channel, in the channels' order."""
+
+    name, variadic = "mean", True
+    values: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        _finite("values", self.values)
+
+    def shape(self, row: Row) -> Row:
+        """Return the shape, where there is a channel for each number."""
+        _along(self, self.values, row)
+        return row
+
+    def apply(self, rows: Array) -> Array:
+        """Return the rows less the mean."""
+        rows -= _along(self, self.values, rows.shape[1:]).astype(rows.dtype)
+        return rows
+
+
+@dataclass(frozen=True)
+class Standardize(Step):
+    """Subtract a mean and divide by a standard deviation: numbers, or lists of one for each channel or column."""
+
+    name = "standardize"
+    mean: float | tuple[float, ...] = 0.0
+    std: float | tuple[float, ...] = 1.0
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        _finite("mean", self.mean)
+        for each in _each(self.std):
+            above_zero("std", each)
+
+    def shape(self, row: Row) -> Row:
+        """Return the shape, where there is a channel for each number."""
+        _along(self, self.mean, row)
+        _along(self, self.std, row)
+        return row
+
+    def apply(self, rows: Array) -> Array:
+        """Return the rows standardised."""
+        rows -= _along(self, self.mean, rows.shape[1:]).astype(rows.dtype)
+        rows /= _along(self, self.std, rows.shape[1:]).astype(rows.dtype)
+        return rows
+
+
+@dataclass(frozen=True)
+class OneHot(Step):
+    """A row of so many zeros for each whole number, with a one in its place: `one_hot(10)`."""
+
+    name = "one_hot"
+    classes: int
+
+    def __post_init__(self) -> None:
+        """Check the number of classes."""
+        above_zero("classes", self.classes, "a number of classes")
+
+    def shape(self, row: Row) -> Row:
+        """Return the shape with a dimension more, or in place of a last one of 1."""
+        return (*(row[:-1] if row[-1:] == (1,) else row), self.classes)
+
+    def apply(self, rows: Array) -> Array:
+        """Return the rows of zeros and ones."""
+        numbers = rows.reshape(len(rows), *self.shape(rows.shape[1:])[:-1], 1)
+        places = np.arange(self.classes)
+        wrong = ~np.isin(numbers, places)
+        if wrong.any():
+            raise DataError(f"{self} found {numbers[wrong][0]:g}, expected whole numbers from 0 to {self.classes - 1}")
+        ones: Array = (numbers == places).astype(rows.dtype)
+        return ones
+
+
+def _each(numbers: Numbers) -> tuple[float, ...]:
+    return numbers if isinstance(numbers, tuple) else (numbers,)
+
+
+def _along(step: Step, numbers: Numbers, row: Row) -> Array:
+    """Return numbers in a shape that goes with stacked rows: alone, or along their channels.
+
+    Raises:
+        PlanError: there are not as many channels.
+    """
+    values: Array = np.array(_each(numbers), np.float64)
+    if len(values) == 1:
+        return values.reshape(())
+    axis = channel_axis(step, row, len(values))
+    return values.reshape([-1 if place == axis else 1 for place in range(len(row))])
+
+
+def _finite(parameter: str, numbers: Numbers, zero: bool = True) -> None:
+    for each in _each(numbers):
+        require(
+            parameter, each, isfinite(each) and (zero or each != 0), "a number" if zero else "a number other than 0"
+        )
