@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ckpttool.core.errors import GraphError, PlanError, UnknownName
-from ckpttool.core.names import Pattern, Suggestions, suggestion
+from ckpttool.core.names import Pattern, Suggestions, listed, suggestion
 from ckpttool.core.notes import notes_about
 from ckpttool.data.class_files import Classes
 from ckpttool.graph import files
 from ckpttool.graph.contents.class_names import with_class_names
 from ckpttool.graph.contents.layers import Layer, activated, layers
+from ckpttool.graph.contents.signatures import signatures
 from ckpttool.graph.contents.stored import StoredTensor, chosen_weights, stored_tensors
 from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.core import Graph, TensorRef
@@ -204,6 +205,8 @@ def _with_head(
     notes += [f"the head is put on {output}, the activation of {top.name}"] if output != top.output else []
     notes += [f"cut off above {top.name}, though chosen: {', '.join(cut)}"] if cut else []
     notes += [f"left behind with the old loss, training op and slots: {', '.join(left)}"] if left else []
+    signed = list(signatures(model.graph))
+    notes += [f"left behind with the old outputs: the signatures {listed(signed)}"] if signed else []
     return ReusePlan(model, graph, {name: name for name in kept}, frozen_names, seed, tuple(notes))
 
 

@@ -66,6 +66,11 @@ def test_a_saved_model_goes_through_all_of_it_and_stays_one(
     session = new_session(tmp_path / "head.ckpt", tmp_path / "head.ckpt")
     np.testing.assert_allclose(called(head, X=X)["logits"], session.run("dnn/out/BiasAdd:0", {"X:0": X}), rtol=1e-6)
 
+    again = plan_reuse(Model.open(head), "hidden1", "other = dense(2)")
+    assert "left behind with the old outputs: the signatures serving_default" in again.notes
+    again.write(tmp_path / "other")
+    assert called(tmp_path / "other", X=X)["logits"].shape == (60, 2)
+
     options = Options(epochs=2, batch_size=20, freeze="hidden1", cache=True, cache_dir=tmp_path / "cache")
     runs = {out: finetune(Model.open(head), rows, options, tmp_path / out) for out in ("tuned", "tuned.ckpt")}
     assert runs["tuned"].unchanged == ("hidden1/kernel", "hidden1/bias")
