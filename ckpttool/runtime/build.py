@@ -15,6 +15,7 @@ from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.gate import require_inert
 from ckpttool.graph.rewrite.savers import rename_saved
+from ckpttool.graph.roles.logits import Logits
 from ckpttool.graph.roles.resolve import ROLE_KEYS
 from ckpttool.runtime.activations import dropout
 from ckpttool.runtime.configure import running, tensorflow
@@ -64,20 +65,38 @@ def with_head(
         return _export(built, graph)
 
 
-def with_objective(graph: Graph, logits: str, labels: str, objective: Objective, seed: int) -> Graph:
-    """Put another loss, and its accuracy, on the logits and labels of a graph; they take the roles over.
+def with_objective(graph: Graph, logits: Logits, labels: str, objective: Objective, seed: int) -> Graph:
+    """Put a loss, and its accuracy, on the logits of a graph; they take the roles over.
+
+    `labels` are a tensor of the graph, else the name of a new placeholder.
 
     Raises:
-        PlanError: the labels are not of the kind that the objective compares logits with.
+        PlanError: the logits or the labels are not of the kind that the objective compares.
     """
     with _building(seed, graph) as built:
-        sides = built.get_tensor_by_name(logits), built.get_tensor_by_name(labels)
-        dtype, shape = objective.loss.labels(sides[0])
-        if sides[1].shape.rank not in (None, len(shape)):
+        compared = _in_form(built, logits)
+        if TensorRef.parse(labels).op not in graph.nodes:
+            _put_loss(objective, compared, labels)
+            return _export(built, graph)
+        side = built.get_tensor_by_name(labels)
+        dtype, shape = objective.loss.labels(compared)
+        if side.shape.rank not in (None, len(shape)):
             expected = f"{dtype} {shape}, as {objective.kind} has them"
-            raise PlanError(f"{graph.source}: the labels {labels} are {sides[1].shape}, expected {expected}")
-        _put_objective(objective, sides[0], tensorflow().cast(sides[1], dtype))
+            raise PlanError(f"{graph.source}: the labels {labels} are {side.shape}, expected {expected}")
+        _name_role("labels", side)
+        _put_objective(objective, compared, side)
         return _export(built, graph)
+
+
+def _in_form(built: Any, logits: Logits) -> Any:
+    """Return logits in the form of the output that they become, as numbers that losses are computed with."""
+    tf = tensorflow()
+    tensor = built.get_tensor_by_name(logits.tensor)
+    if logits.shaped_as is not None:
+        output = built.get_tensor_by_name(logits.shaped_as)
+        tensor = tf.reshape(tensor, tf.shape(output), name="logits")
+        tensor.set_shape(output.shape)
+    return tf.cast(tensor, "float32", name="logits") if tensor.dtype in (tf.float16, tf.bfloat16) else tensor
 
 
 def with_training(
@@ -180,17 +199,22 @@ def _put_head(
     layers: Sequence[LayerSpec], inputs: Any, scope: str, labels: str, objective: Objective, training: str | None
 ) -> Any:
     """Put layers, labels, loss and accuracy on a tensor; return the loss."""
-    tf1 = tensorflow().compat.v1
     logits = stack(layers, inputs, scope, training)
     if logits.shape.rank != 2:
         raise PlanError(f"the last layer, {layers[-1].name}, gives {logits.shape}, expected [rows, outputs]")
-    placeholder = tf1.placeholder(*objective.loss.labels(logits), name=labels)
+    return _put_loss(objective, logits, labels)
+
+
+def _put_loss(objective: Objective, logits: Any, labels: str) -> Any:
+    """Put a placeholder for labels, loss and accuracy on logits; return the loss."""
+    placeholder = tensorflow().compat.v1.placeholder(*objective.loss.labels(logits), name=labels)
     _name_role("labels", placeholder)
     return _put_objective(objective, logits, placeholder)
 
 
 def _put_objective(objective: Objective, logits: Any, labels: Any) -> Any:
-    loss, accuracy = put_objective(objective, logits, labels)
+    dtype, _ = objective.loss.labels(logits)
+    loss, accuracy = put_objective(objective, logits, tensorflow().cast(labels, dtype))
     for role, tensor in (("logits", logits), ("loss", loss), ("accuracy", accuracy)):
         _name_role(role, tensor)
     return loss

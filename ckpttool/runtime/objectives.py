@@ -8,6 +8,8 @@ from ckpttool.core.errors import PlanError
 from ckpttool.core.names import suggestion
 from ckpttool.runtime.configure import tensorflow
 
+_SOFTMAX = frozenset({"Softmax", "LogSoftmax"})
+
 
 @dataclass(frozen=True)
 class Objective:
@@ -91,10 +93,26 @@ class Loss(Call):
     has_classes: ClassVar[bool] = True
     smooths: ClassVar[bool] = False
     """Whether labels can be smoothed."""
+    activations: ClassVar[frozenset[str]] = frozenset()
+    """The ops that make probabilities of the logits, which the loss computes itself."""
 
     def labels(self, logits: Any) -> tuple[str, list[int | None]]:
-        """Return the dtype and shape of the placeholder for the labels."""
-        return ("int32", [None]) if self.numbered else ("float32", [None, *logits.shape[1:].as_list()])
+        """Return the dtype and shape of the placeholder for the labels.
+
+        Raises:
+            PlanError: the logits are none that the loss compares with labels.
+        """
+        shape, dtype = logits.shape, logits.dtype
+        if not dtype.is_floating:
+            raise PlanError(f"{logits.name} is {dtype.name}, expected numbers to compare with labels: specify `logits`")
+        if shape.rank is None:
+            raise PlanError(f"{logits.name} has a shape that is not known; `inputs` 'X[?,8]' gives the inputs theirs")
+        if not self.numbered:
+            return dtype.name, [None, *shape[1:].as_list()]
+        if shape.rank < 2 or shape[-1] in (None, 1):
+            others = f"`objective` {self.name}; sigmoid is for one that holds or not, mse for numbers"
+            raise PlanError(f"{logits.name} is {shape}, expected an output for each class of {others}")
+        return "int32", [None, *shape[1:-1].as_list()]
 
     def each(self, objective: Objective, logits: Any, labels: Any) -> Any:
         """Return the loss of each row, or of each label."""
@@ -110,12 +128,13 @@ class Softmax(Loss):
     """The cross entropy of the softmax, with class numbers for labels."""
 
     name, numbered, smooths = "softmax", True, True
+    activations = _SOFTMAX
 
     def each(self, objective: Objective, logits: Any, labels: Any) -> Any:
         """Return the loss of each row."""
         tf1 = tensorflow().compat.v1
         if objective.label_smoothing:
-            rows = _softmax_of_rows(objective, logits, tf1.one_hot(labels, logits.shape[-1]))
+            rows = _softmax_of_rows(objective, logits, tf1.one_hot(labels, logits.shape[-1], dtype=logits.dtype))
         else:
             rows = tf1.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
         return _weighted(objective, rows, logits, labels)
@@ -130,6 +149,7 @@ class SoftmaxDense(Loss):
     """The cross entropy of the softmax, with a row of probabilities for labels."""
 
     name, smooths = "softmax_dense", True
+    activations = _SOFTMAX
 
     def each(self, objective: Objective, logits: Any, labels: Any) -> Any:
         """Return the loss of each row."""
@@ -148,6 +168,7 @@ class Sigmoid(Loss):
     """A cross entropy per label, which is 0 or 1; weights of classes weigh the labels."""
 
     name, smooths = "sigmoid", True
+    activations = frozenset({"Sigmoid"})
 
     def each(self, objective: Objective, logits: Any, labels: Any) -> Any:
         """Return the loss of each label."""
@@ -155,7 +176,7 @@ class Sigmoid(Loss):
         smoothing, weights = objective.label_smoothing, objective.weights(logits.shape[-1])
         smoothed = labels * (1 - smoothing) + smoothing / 2 if smoothing else labels
         each = tf.nn.sigmoid_cross_entropy_with_logits(labels=smoothed, logits=logits)
-        return each if weights is None else each * tf.constant(weights)
+        return each if weights is None else each * tf.constant(weights, each.dtype)
 
     def accuracy(self, logits: Any, labels: Any) -> Any:
         """Return the share of labels whose logit has the right sign."""
@@ -184,14 +205,15 @@ class Hinge(Loss):
     """The multi-class hinge loss (Crammer and Singer 2001), with class numbers for labels."""
 
     name, numbered = "hinge", True
+    activations = _SOFTMAX
 
     def each(self, objective: Objective, logits: Any, labels: Any) -> Any:
         """Return how far the best other class comes up to the right one, for each row."""
         tf = tensorflow()
-        right = tf.one_hot(labels, logits.shape[-1])
+        right = tf.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
         positive = tf.reduce_sum(right * logits, -1)
         negative = tf.reduce_max((1 - right) * logits - right * logits.dtype.max, -1)
-        return _weighted(objective, tf.maximum(0.0, 1 + negative - positive), logits, labels)
+        return _weighted(objective, tf.nn.relu(1 + negative - positive), logits, labels)
 
     def accuracy(self, logits: Any, labels: Any) -> Any:
         """Return the share of rows whose class has the largest logit."""
@@ -209,9 +231,12 @@ def _softmax_of_rows(objective: Objective, logits: Any, labels: Any) -> Any:
 def _weighted(objective: Objective, each: Any, logits: Any, classes: Any) -> Any:
     """Multiply the loss of each row by the weight of its class."""
     weights = objective.weights(logits.shape[-1])
-    return each if weights is None else each * tensorflow().gather(weights, classes)
+    return each if weights is None else each * tensorflow().gather(tensorflow().constant(weights, each.dtype), classes)
 
 
 def _class_accuracy(logits: Any, labels: Any) -> Any:
     tf = tensorflow()
-    return tf.reduce_mean(tf.cast(tf.compat.v1.nn.in_top_k(logits, labels, 1), "float32"), name="accuracy")
+    rows = tf.cast(logits, "float32"), labels
+    if logits.shape.rank > 2:  # one class for each step, or place
+        rows = tf.reshape(rows[0], [-1, logits.shape[-1]]), tf.reshape(labels, [-1])
+    return tf.reduce_mean(tf.cast(tf.compat.v1.nn.in_top_k(*rows, 1), "float32"), name="accuracy")

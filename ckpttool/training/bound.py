@@ -27,9 +27,11 @@ from ckpttool.graph.roles.comparisons import comparison_kind
 from ckpttool.graph.roles.resolve import ROLES, Roles, find_roles
 from ckpttool.model.model import Model
 from ckpttool.runtime.function import GraphFunction
+from ckpttool.runtime.objectives import Objective
 from ckpttool.runtime.state import State
 from ckpttool.runtime.streaming import Stream
 from ckpttool.training.evaluation_rows import Which, evaluation_rows
+from ckpttool.training.objective import put_objective
 
 _NO_CLASSES = frozenset({"sigmoid", "chances", "hinge", "difference"})
 """How losses compare outputs with labels that are no numbers of classes."""
@@ -57,24 +59,31 @@ class Bound:
         roles: Mapping[str, Any] | None = None,
         needed: Collection[str] = ROLES,
         classes: Classes = None,
+        objective: Objective | None = None,
+        seed: int = 0,
     ) -> Self:
         """Find the roles of a model's graph; `roles` names some, those in `needed` must not be ambiguous.
 
-        Its classes get the names in `classes`, where these are given.
+        Its classes get the names in `classes`, where these are given. With an objective a loss is put on its outputs,
+        in the place of the one that it has. The constants of a frozen graph become variables again.
 
         Of several towers the first one is meant, which is fed all rows, unless a training op is given that runs all.
 
         Raises:
             UnknownName: a name in `roles` is not in the graph.
-            GraphError: a needed role is ambiguous.
+            GraphError: a needed role is ambiguous, or it is not known which outputs the objective is for.
+            PlanError: the objective does not fit the outputs.
         """
-        given = roles or {}
+        model, given = model.thawed(), roles or {}
         fed = feeding(model.graph, given.get("inputs", ()), given.get("labels"), as_built="training_op" in given)
-        own = fed.roles(given)
-        found = find_roles(fed.graph, needed, **own)
+        graph, own, notes = fed.graph, fed.roles(given), fed.notes
+        if objective is not None and "training_op" not in given:
+            graph, own, note = put_objective(graph, own, objective, seed)
+            notes = (*notes, note)
+        found = find_roles(graph, needed, **own)
         tops = [name for name in (found.loss, found.logits, found.accuracy) if name]
-        graph = fed.graph if "training_op" in given else with_whole_rows(fed.graph, tops)
-        return cls(replace(model, graph=graph), found, given=own, notes=fed.notes).naming(class_names_of(classes))
+        graph = graph if "training_op" in given else with_whole_rows(graph, tops)
+        return cls(replace(model, graph=graph), found, given=own, notes=notes).naming(class_names_of(classes))
 
     def naming(self, names: Sequence[str]) -> Self:
         """Return the same with other names of the model's classes; without any, as it is."""
@@ -127,7 +136,7 @@ class Bound:
         if not labels:
             return Wanted(inputs, None, features, beside=(roles.labels,) if roles.labels else (), classes=names)
         if roles.labels is None:
-            raise GraphError(f"{graph.source}: no placeholder for labels is known; specify `labels`")
+            raise GraphError(f"{graph.source}: no placeholder for labels is known; specify `labels`, or an `objective`")
         return Wanted(inputs, placeholder_spec(graph, roles.labels), features, classes=names)
 
     @property

@@ -14,10 +14,10 @@ from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.freezing.frozen import Frozen
 from ckpttool.graph.rewrite.draft import Draft
 from ckpttool.graph.rewrite.importable import importable
-from ckpttool.graph.roles.resolve import ROLES, Roles, find_roles, needed_role, with_roles
+from ckpttool.graph.roles.resolve import ROLES, Roles, find_roles, with_roles
 from ckpttool.model.model import Model
 from ckpttool.model.plan import PlanRow, plan_rows
-from ckpttool.runtime.build import with_dropout, with_objective, with_training
+from ckpttool.runtime.build import with_dropout, with_training
 from ckpttool.runtime.schedules import RunSteps
 from ckpttool.training.augment import check_augment
 from ckpttool.training.freezing import freeze_for_training
@@ -45,7 +45,7 @@ def prepare(model: Model, options: Options, train: str | None, span: RunSteps) -
     """Return what will be frozen, and the graph that will be trained and written, with its roles.
 
     With a recipe the graph gets a new training op, for the steps of `span`; before that dropout behind its trained
-    hidden layers, and another loss, where they are asked for. Without one it keeps its own, less the frozen updates.
+    hidden layers, where it is asked for. Without one it keeps its own, less the frozen updates.
 
     Raises:
         PlanError: dropout or a loss is asked for, but the graph's own training op knows nothing of them.
@@ -71,10 +71,10 @@ def check_options(model: Model, options: Options) -> None:
 
 
 def _depends_on_layers(options: Options) -> bool:
-    """Say whether only the graph that is trained shows if options fit it: values by pattern, dropout, a loss."""
+    """Say whether only the graph that is trained shows if options fit it: values by pattern, dropout."""
     recipe = options.recipe
     said = (recipe.lr, recipe.l1, recipe.l2, recipe.max_norm) if recipe else ()
-    return bool(options.dropout or options.objective or any("=" in text for text in said if text))
+    return bool(options.dropout or any("=" in text for text in said if text))
 
 
 def _freeze(model: Model, roles: Roles, options: Options, train: str | None) -> Frozen:
@@ -95,10 +95,6 @@ def _trainable(frozen: Frozen, roles: Roles, options: Options, span: RunSteps) -
     roles = find_roles(bare, needed=("training",), **named, inputs=roles.inputs)
     if options.dropout is not None:
         bare, roles = put_dropout(bare, roles, frozen.names, options.dropout, options.seed)
-    if options.objective is not None:
-        logits, labels = needed_role(bare, roles, "logits"), needed_role(bare, roles, "labels")
-        bare = with_objective(importable(bare), logits, labels, options.objective, options.seed)
-        roles = find_roles(bare, needed=("training",), inputs=roles.inputs, logits=logits, labels=labels)
     trained = [v.op for v in variables(bare).values() if v.trainable and v.name not in frozen.names]
     graph = with_training(importable(bare), str(roles.loss), trained, options.recipe, options.seed, span)
     graph = with_roles(graph, roles)

@@ -7,6 +7,7 @@ from ckpttool.core.errors import GraphError
 from ckpttool.core.names import Pattern
 from ckpttool.data.held_out import HeldOut
 from ckpttool.model.model import Model
+from ckpttool.runtime.objectives import Objective
 from ckpttool.training.augment import augmentation_of, check_augment
 from ckpttool.training.bound import Bound
 from ckpttool.training.callbacks.callback import CallbackList, Callbacks, accepts_watch
@@ -29,6 +30,7 @@ def cache(
     seed: int = 42,
     features: str | None = None,
     group: str | None = None,
+    objective: Objective | None = None,
 ) -> Features:
     """Return the features of a model's frozen layers for the training and validation rows of a data set.
 
@@ -48,12 +50,13 @@ def cache(
         seed: The random seed of the draw and of the variants.
         features: What records hold, where they do not tell.
         group: The column of rows that are held out together, as in that training.
+        objective: A loss for the outputs of a graph that has none, or another one than it has.
 
     Raises:
         CkptError: the layers, the graph or the data do not fit one another.
     """
     check_augment(augment, True, cache_augment)
-    bound = Bound.of(model, roles, needed=("inputs", "labels", "loss"))
+    bound = Bound.of(model, roles, ("inputs", "labels", "loss"), objective=objective)
     frozen = freeze_for_training(bound.model.graph, bound.roles, None, Pattern(freeze))
     if frozen.part is None:
         raise GraphError(f"{model.path}: {freeze!r} leaves nothing below the trained layers to cache")
@@ -62,4 +65,4 @@ def cache(
     callback.on_notes([*bound.notes, *frozen.notes])
     callback.on_data(splits)
     augmentation = augmentation_of(augment, splits[0], image_shape, seed, cache_augment)
-    return FeatureCache(frozen.graph, frozen.part, model.checkpoint, splits, augmentation).open(root, callback)
+    return FeatureCache(frozen.graph, frozen.part, bound.model.checkpoint, splits, augmentation).open(root, callback)

@@ -24,6 +24,7 @@ from ckpttool.graph.roles.resolve import needed_role
 from ckpttool.model.model import Model
 from ckpttool.runtime.build import with_gradients
 from ckpttool.runtime.function import STEP_NUMBER, GraphFunction, runner
+from ckpttool.runtime.objectives import Objective
 from ckpttool.runtime.state import State
 from ckpttool.training.bound import Bound, mode
 from ckpttool.training.callbacks.callback import CallbackList, Callbacks, accepts_watch
@@ -56,6 +57,7 @@ def diagnose(
     group: str | None = None,
     seed: int | None = None,
     classes: Classes = None,
+    objective: Objective | None = None,
 ) -> list["Diagnosis"]:
     """Return the figures of each layer on a sample of the training rows, from the lowest layer to the top.
 
@@ -73,6 +75,7 @@ def diagnose(
         callbacks: One callback or several; they are passed the rows and what was done to them.
         features: What records hold, where they do not tell.
         classes: Names of the model's classes, or the file that has them; those that it has if not given.
+        objective: A loss for the outputs of a graph that has none, or another one than it has.
 
     Raises:
         PlanError: no rows are asked for.
@@ -81,7 +84,7 @@ def diagnose(
     """
     if rows < 1:
         raise PlanError(f"`rows` must be 1 or more, found {rows}")
-    bound = Bound.of(model, roles, needed=("inputs", "labels", "loss"), classes=classes)
+    bound = Bound.of(model, roles, ("inputs", "labels", "loss"), classes, objective)
     graph = bound.model.graph
     probes = probes_of(graph, needed_role(graph, bound.roles, "loss"))
     held_out = Which(None, valid, group, seed).rule(RunReport.beside(model.path)) or HeldOut()

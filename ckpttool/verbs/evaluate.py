@@ -12,6 +12,7 @@ from ckpttool.core.tensors import Array
 from ckpttool.data.class_files import Classes
 from ckpttool.graph.roles.resolve import needed_role
 from ckpttool.model.model import Model
+from ckpttool.runtime.objectives import Objective
 from ckpttool.runtime.streaming import Means, Score
 from ckpttool.training.bound import Bound
 from ckpttool.training.callbacks.callback import CallbackList, Callbacks, accepts_watch
@@ -58,6 +59,7 @@ def evaluate(
     group: str | None = None,
     seed: int | None = None,
     classes: Classes = None,
+    objective: Objective | None = None,
 ) -> Evaluation:
     """Return loss and accuracy over the test rows, else the validation rows, else all.
 
@@ -77,14 +79,15 @@ def evaluate(
         callbacks: One callback or several; they are passed the rows and what was done to them.
         features: What records hold, where they do not tell.
         classes: Names of the model's classes, or the file that has them; those that it has if not given.
+        objective: A loss for the outputs of a graph that has none, or another one than it has.
 
     Raises:
         GraphError: the graph has no loss, labels or inputs that are known.
         DataError: the rows do not fit the graph.
     """
-    bound = Bound.of(model, roles, needed=("inputs", "labels", "loss"), classes=classes)
+    bound = Bound.of(model, roles, ("inputs", "labels", "loss"), classes, objective)
     known = bound.roles
-    means_of = [needed_role(model.graph, known, "loss"), *([known.accuracy] if known.accuracy else [])]
+    means_of = [needed_role(bound.model.graph, known, "loss"), *([known.accuracy] if known.accuracy else [])]
     bound = bound.with_evaluation_rows(data, Which(split, valid, group, seed), features)
     rows = bound.splits[0]
     row = bound.check_classes()

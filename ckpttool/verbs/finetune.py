@@ -37,7 +37,7 @@ def plan(model: Model, options: Options) -> list[PlanRow]:
     Raises:
         CkptError: the graph and the options do not fit one another.
     """
-    bound = Bound.of(model, options.roles, needed=("inputs", "labels"))
+    bound = Bound.of(model, options.roles, needed=("inputs", "labels"), objective=options.objective, seed=options.seed)
     options = replace(options, roles=bound.given)
     return prepare(bound.model, options, options.all_stages()[0].train, RunSteps(total=1)).plan
 
@@ -88,7 +88,7 @@ def finetune(
         raise PlanError(f"{output} is the model itself, which the result is compared with: write it elsewhere")
     require_threads(options.threads)
     options, going_on = as_begun(options, asked_before(output)) if resume else (options, [])
-    bound = Bound.of(model, options.roles, needed=("inputs", "labels"), classes=options.classes)
+    bound = Bound.of(model, options.roles, ("inputs", "labels"), options.classes, options.objective, options.seed)
     check_options(bound.model, replace(options, roles=bound.given))
     if not (resume or overwrite):
         refuse_saves(output)
@@ -117,7 +117,7 @@ def finetune(
         made_of = model.provenance
         noticed = writer.write(kept.graph, kept.tensors, output, overwrite, provenance=made_of, command=command)
         callback.on_notes(noticed)
-        unchanged = _prove(model, kept, output)
+        unchanged = _prove(bound.model, kept, output)
 
     training = loop.training
     run = Run(training.plan, loop.history, kept.epoch, best_of(loop.history), training.features, unchanged)

@@ -73,7 +73,7 @@ def find_learning_rate(
         raise PlanError(f"{asked}: expected two steps or more, from a rate above 0 to one at most 1e30 times as high")
     tested = replace(options, recipe=_growing(options, low, high))
     require_threads(options.threads)
-    bound = Bound.of(model, options.roles, needed=("inputs", "labels"), classes=options.classes)
+    bound = Bound.of(model, options.roles, ("inputs", "labels"), options.classes, options.objective, options.seed)
     tested = replace(tested, roles=bound.given)
     check_options(bound.model, tested)
     bound = bound.with_training_rows(data, options.held_out, options.features)

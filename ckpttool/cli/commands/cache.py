@@ -18,9 +18,11 @@ from ckpttool.cli.options.rows import (
     roles_options,
     valid_option,
 )
+from ckpttool.cli.options.training import objective_options
 from ckpttool.cli.process import open_to_run
 from ckpttool.cli.show.progress import ProgressPrinter
 from ckpttool.cli.show.tables import print_document
+from ckpttool.runtime.objectives import Objective
 from ckpttool.verbs import cache as verb
 
 
@@ -34,6 +36,7 @@ from ckpttool.verbs import cache as verb
 @cache_dir_option
 @augment_options
 @seed_option
+@objective_options
 @roles_options
 @allow_op_option
 @config_option()
@@ -50,6 +53,7 @@ def cache(
     cache_augment: int | None,
     image_shape: tuple[int, ...] | None,
     seed: int,
+    objective: Objective | None,
     roles: Mapping[str, Any],
     allow_op: tuple[str, ...],
     as_json: bool,
@@ -70,6 +74,7 @@ def cache(
         valid=valid,
         group=group,
         root=cache_dir,
+        objective=objective,
         roles=roles,
         callbacks=ProgressPrinter(as_json),
         augment=augment,

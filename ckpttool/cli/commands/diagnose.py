@@ -17,9 +17,11 @@ from ckpttool.cli.options.rows import (
     held_out_options,
     roles_options,
 )
+from ckpttool.cli.options.training import objective_options
 from ckpttool.cli.process import open_to_run
 from ckpttool.cli.show.progress import ProgressPrinter
 from ckpttool.cli.show.tables import print_rows
+from ckpttool.runtime.objectives import Objective
 from ckpttool.verbs import diagnose as verb
 
 COLUMNS = (
@@ -45,6 +47,7 @@ COLUMNS = (
     "--rows", type=click.IntRange(min=1), default=1000, show_default=True, help="How many training rows to look at."
 )
 @held_out_options
+@objective_options
 @roles_options
 @allow_op_option
 @config_option("model", *ROLES)
@@ -58,6 +61,7 @@ def diagnose(
     valid: str | None,
     group: str | None,
     seed: int | None,
+    objective: Objective | None,
     roles: Mapping[str, Any],
     allow_op: tuple[str, ...],
     as_json: bool,
@@ -81,6 +85,7 @@ def diagnose(
         valid=valid,
         group=group,
         seed=seed,
+        objective=objective,
         roles=roles,
         callbacks=ProgressPrinter(as_json),
         features=features,

@@ -10,9 +10,11 @@ from ckpttool.cli.options.config import config_option
 from ckpttool.cli.options.general import json_option
 from ckpttool.cli.options.reading import allow_op_option, ema_option, model_argument
 from ckpttool.cli.options.rows import ROLES, classes_option, data_option, features_option, roles_options, split_options
+from ckpttool.cli.options.training import objective_options
 from ckpttool.cli.process import open_to_run
 from ckpttool.cli.show.progress import ProgressPrinter
 from ckpttool.cli.show.tables import print_document, print_rows, say, shows_tables
+from ckpttool.runtime.objectives import Objective
 from ckpttool.verbs import evaluate as verb
 
 COLUMNS = {
@@ -31,6 +33,7 @@ MOST_CLASSES = 20
 @classes_option
 @split_options
 @ema_option
+@objective_options
 @roles_options
 @allow_op_option
 @config_option("model", *ROLES)
@@ -45,6 +48,7 @@ def evaluate(
     group: str | None,
     seed: int | None,
     ema: bool,
+    objective: Objective | None,
     roles: Mapping[str, Any],
     allow_op: tuple[str, ...],
     as_json: bool,
@@ -57,11 +61,12 @@ def evaluate(
     For each class there is a line: its rows, its recall (accuracy), its precision, and the class that it is most often
     confused with (taken_for). Several labels for a row have their recall instead; numbers have their mean absolute and
     root mean squared error. A terminal and --json also have the confusion matrix: a row for each true class, a column
-    for each predicted one.
+    for each predicted one. A graph without a loss, such as a SavedModel, gets one by --objective.
 
     \b
     Example:
       ckpttool evaluate tuned.ckpt --data mnist.npz
+      ckpttool evaluate saved_model --data mnist.npz --objective softmax
     """
     evaluation = verb.evaluate(
         open_to_run(model, allow_op, ema=ema),
@@ -70,6 +75,7 @@ def evaluate(
         valid=valid,
         group=group,
         seed=seed,
+        objective=objective,
         roles=roles,
         callbacks=ProgressPrinter(as_json),
         features=features,

@@ -49,7 +49,7 @@ def finetune(
     Beside the model a report OUT.run.json is written, and after each epoch OUT.history.csv; frozen tensors are compared
     with MODEL's, byte by byte. A run that is stopped (Ctrl-C) is saved in OUT.saves, and the same command with --resume
     continues it. With --config OUT.run.json a run is repeated: on the same model and rows and with --threads 1, to the
-    same bits.
+    same bits. A graph without a loss, such as a SavedModel or a frozen .pb, gets one by --objective.
 
     \b
     Example:

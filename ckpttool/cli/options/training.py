@@ -78,7 +78,11 @@ def _objective(objective: str | None, class_weight: str | None, label_smoothing:
 objective_options = as_value(
     "objective",
     _objective,
-    click.option("--objective", type=click.Choice(list(Loss.known())), help="The loss; softmax for a new one."),
+    click.option(
+        "--objective",
+        type=click.Choice(list(Loss.known())),
+        help="The loss: of new layers (softmax if not given), or put on the outputs that a graph has.",
+    ),
     click.option("--class-weight", metavar="N=W,...", help="Weights of classes in the loss: '3=2.0, 7=0.5'."),
     click.option("--label-smoothing", metavar="S", type=float, default=0.0, help="Share of a label given to all."),
 )

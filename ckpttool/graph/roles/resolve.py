@@ -65,7 +65,10 @@ def needed_role(graph: Graph, roles: Roles, role: str) -> str:
     """
     name: str | None = getattr(roles, role)
     if name is None:
-        raise GraphError(f"{graph.source}: no {role} is known; specify `{role}`, or put on a new head with `reuse`")
+        new = ", or an `objective` that puts a loss on the outputs" if role == "loss" else ""
+        raise GraphError(
+            f"{graph.source}: no {role} is known; specify `{role}`{new}, or put on a new head with `reuse`"
+        )
     return name
 
 

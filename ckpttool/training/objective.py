@@ -1,0 +1,70 @@
+"""An objective put on a model: a loss on the outputs of a graph that has none, or another one than it has."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ckpttool.core.errors import PlanError
+from ckpttool.graph.contents.signatures import input_arguments, output_tensors
+from ckpttool.graph.core import Graph
+from ckpttool.graph.rewrite.draft import free_name
+from ckpttool.graph.rewrite.importable import importable
+from ckpttool.graph.rewrite.prune import without_training
+from ckpttool.graph.roles.logits import Logits, logits_below
+from ckpttool.graph.roles.resolve import find_roles, needed_role
+from ckpttool.graph.roles.served import Result, result_of
+from ckpttool.runtime.build import with_objective
+from ckpttool.runtime.objectives import Loss, Objective
+
+LABELS = ("y", "labels")
+"""What the placeholder of new labels is called, the second where there is a first."""
+
+
+def put_objective(
+    graph: Graph, given: Mapping[str, Any], objective: Objective, seed: int
+) -> tuple[Graph, dict[str, Any], str]:
+    """Return the graph with an objective on its outputs, the roles that were `given` as they are now, and a note.
+
+    A graph with a loss keeps its labels. One without gets some: on the given logits, on those that are named so, else
+    on what a signature gives, or on the tensor that nothing reads. Where a softmax or sigmoid made probabilities
+    of them that the loss computes itself, it goes on what is below. The graph's own training op is left behind.
+
+    Raises:
+        GraphError: it is not known which outputs are meant; the message lists what could be.
+        PlanError: the outputs or the labels are not of the kind that the objective compares.
+    """
+    known = find_roles(graph, () if "logits" in given else ("loss", "logits", "labels"), **given)
+    if known.logits or known.loss:
+        result = Result(needed_role(graph, known, "logits"), "the logits", known.inputs)
+    else:
+        result = result_of(graph, "logits")
+    logits, inputs = _compared(graph, result.tensor, objective), known.inputs if "inputs" in given else result.inputs
+    names = (known.loss, known.labels, known.logits, known.accuracy, logits.tensor, logits.shaped_as)
+    kept = [*inputs, *(name for name in names if name), *input_arguments(graph), *output_tensors(graph)]
+    bare = importable(without_training(graph, kept))
+    labels = known.labels or (LABELS[0] if LABELS[0] not in bare.nodes else free_name(LABELS[1], bare.nodes))
+    own = {role: value for role, value in given.items() if role not in ("loss", "labels", "logits")}
+    own |= {"inputs": tuple(inputs)} if inputs else {}
+    return with_objective(bare, logits, labels, objective, seed), own, _said(objective, result, logits, known.loss)
+
+
+def _said(objective: Objective, result: Result, logits: Logits, loss: str | None) -> str:
+    """Return in a line where the objective is put."""
+    below = f"below the {logits.activation} {result.tensor}, " if logits.tensor != result.tensor else ""
+    instead = f", in the place of {loss}" if loss else ""
+    return f"`objective` {objective.kind} is put on {logits.tensor}, {below}{result.why}{instead}"
+
+
+def _compared(graph: Graph, output: str, objective: Objective) -> Logits:
+    """Return what an objective compares: an output, or what it is before the activation that the loss has in itself.
+
+    Raises:
+        PlanError: it has the activation of another loss.
+    """
+    below = logits_below(graph, output)
+    if below.activation in objective.loss.activations:
+        return below
+    fit = [name for name, loss in Loss.known().items() if below.activation in loss().activations]
+    if below.activation and objective.loss.activations:
+        problem = f"{output} is a {below.activation} of {below.tensor}, which `objective` {objective.kind} is not for"
+        raise PlanError(f"{graph.source}: {problem}: expected {', '.join(fit)}, or `logits` {below.tensor}")
+    return Logits(output)
