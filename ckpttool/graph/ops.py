@@ -101,6 +101,17 @@ UPDATES = {
 RESOURCE_UPDATES = {update.resource: update for update in UPDATES.values()}
 """The ops that change resource variables in place, by their type."""
 
+CHANGES = (
+    UPDATES.keys()
+    | RESOURCE_UPDATES.keys()
+    | {
+        *("InitializeTable", "InitializeTableV2", "LookupTableImport", "LookupTableImportV2", "LookupTableInsert"),
+        *("LookupTableInsertV2", "LookupTableRemoveV2", "RngSkip", "RngReadAndSkip", "ResourceApplyKerasMomentum"),
+        *("DestroyResourceOp", "DestroyTemporaryVariable", "Assert"),
+    }
+)
+"""What changes a variable, a table or a generator, or stops a run: whoever leaves it out computes something else."""
+
 # Savers
 
 SAVES = {"SaveV2": 3, "SaveSlices": 3, "Save": 2}

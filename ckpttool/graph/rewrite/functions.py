@@ -1,10 +1,15 @@
 """A graph's library of functions: which of them ops call, and names of their own for all."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
 from ckpttool.formats.wire.protos.graph_pb2 import AttrValue, FunctionDefLibrary, NameAttrList, NodeDef
+from ckpttool.graph.computing_ops import COMPUTING, STATEFUL
 from ckpttool.graph.core import Graph
+from ckpttool.graph.ops import CHANGES, VARIABLES
 from ckpttool.graph.rewrite.draft import Draft
+
+_WITH_STATE = frozenset[str]().union(*(ops for kind, ops in STATEFUL.items() if kind != "Random numbers")) - VARIABLES
 
 
 def functions_in(attr: AttrValue) -> Iterator[NameAttrList]:
@@ -37,6 +42,36 @@ def _named(attrs: Iterable[AttrValue]) -> Iterator[str]:
         for function in functions_in(attr):
             yield function.name
             yield from _named(function.attr.values())
+
+
+def functions_with_effects(library: FunctionDefLibrary) -> frozenset[str]:
+    """Return the names of the functions that do more than compute their outputs, themselves or through others."""
+    callers: dict[str, list[str]] = defaultdict(list)
+    todo = []
+    for function in library.function:
+        name = function.signature.name
+        names = {each for node in function.node_def for each in (node.op, *_named(node.attr.values()))}
+        for called in names:
+            callers[called].append(name)
+    bodies = {function.signature.name for function in library.function}
+    todo = [op for op in callers if op not in bodies and has_effect(op)]
+    found: set[str] = set()
+    while todo:
+        for caller in callers.get(todo.pop(), ()):
+            if caller not in found:
+                found.add(caller)
+                todo.append(caller)
+    return frozenset(found)
+
+
+def has_effect(op: str) -> bool:
+    """Say whether an op of a type does more than compute its outputs, or may do so."""
+    return op in CHANGES or op not in COMPUTING
+
+
+def is_ordered(op: str) -> bool:
+    """Say whether what an op of a type gives or does depends on when it runs."""
+    return op in CHANGES or op in _WITH_STATE or op not in COMPUTING
 
 
 def with_own_functions(graph: Graph, suffix: str) -> Graph:

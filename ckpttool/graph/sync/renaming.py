@@ -1,37 +1,17 @@
 """Renaming variables, with all ops below their scopes, wherever a graph names them."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-
-from google.protobuf.message import DecodeError, Message
+from collections.abc import Callable, Mapping
 
 from ckpttool.core.errors import PlanError
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
-from ckpttool.formats.wire.protos.meta_graph_pb2 import (
-    CollectionDef,
-    CondContextDef,
-    MetaGraphDef,
-    QueueRunnerDef,
-    SaverDef,
-    VariableDef,
-    WhileContextDef,
-)
 from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.core import Graph
-from ckpttool.graph.rewrite.collections import VARIABLE_COLLECTIONS
 from ckpttool.graph.rewrite.draft import copy_of
+from ckpttool.graph.rewrite.header_names import rename_in_header
 
 _VALID = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
 """What TensorFlow takes as the name of an op (tensorflow/core/framework/node_def_util.cc)."""
-_ENTRIES: dict[str, type[Message]] = {
-    **dict.fromkeys(VARIABLE_COLLECTIONS, VariableDef),
-    "savers": SaverDef,
-    "queue_runners": QueueRunnerDef,
-    "cond_context": CondContextDef,
-    "while_context": WhileContextDef,
-}
-"""The collections of messages, whose texts are all names of ops, tensors and scopes."""
-
 _Renamed = Callable[[str], str]
 
 
@@ -53,11 +33,7 @@ def rename_variables(graph: Graph, names: Mapping[str, str]) -> Graph:
     for node in nodes:
         _rename_node(node, renamed)
     header = graph.header_copy()
-    for key, collection in header.collection_def.items():
-        _rename_collection(key, collection, renamed)
-    _rename_texts(header.saver_def, renamed) if header.HasField("saver_def") else None
-    for info in _tensor_infos(header):
-        _rename_texts(info, renamed)
+    rename_in_header(header, lambda text: _rename_text(text, renamed))
     return graph.having(nodes, header).apart()
 
 
@@ -108,50 +84,3 @@ def _rename_text(text: str, renamed: _Renamed) -> str:
     """
     name, colon, index = text.removeprefix("^").partition(":")
     return "^" * text.startswith("^") + renamed(name) + colon + index
-
-
-def _rename_collection(key: str, collection: CollectionDef, renamed: _Renamed) -> None:
-    """Rename in a collection, in place; what is not the message that its key promises is left as it is."""
-    texts = collection.node_list.value
-    if collection.WhichOneof("kind") == "node_list":
-        texts[:] = [_rename_text(text, renamed) for text in texts]
-    if collection.WhichOneof("kind") == "bytes_list" and key in _ENTRIES:
-        entries = collection.bytes_list.value
-        entries[:] = [_rename_entry(raw, _ENTRIES[key], renamed) for raw in entries]
-
-
-def _rename_entry(raw: bytes, kind: type[Message], renamed: _Renamed) -> bytes:
-    entry = kind()
-    try:
-        entry.ParseFromString(raw)
-    except DecodeError:
-        return raw
-    _rename_texts(entry, renamed)
-    return entry.SerializeToString()
-
-
-def _rename_texts(message: Message, renamed: _Renamed) -> None:
-    """Rename in every text of a message, in place."""
-    for field, value in message.ListFields():
-        if field.message_type is not None and field.message_type.GetOptions().map_entry:
-            _rename_map(value, renamed)
-        elif field.message_type is not None:
-            for inner in [value] if isinstance(value, Message) else value:
-                _rename_texts(inner, renamed)
-        elif isinstance(value, str):
-            setattr(message, field.name, _rename_text(value, renamed))
-        elif field.type == field.TYPE_STRING:
-            value[:] = [_rename_text(text, renamed) for text in value]
-
-
-def _rename_map(texts: object, renamed: _Renamed) -> None:
-    """Rename in the keys and values of a map of texts: the tensors that a conditional takes from outside."""
-    pairs = {_rename_text(key, renamed): _rename_text(value, renamed) for key, value in texts.items()}  # type: ignore[attr-defined]
-    texts.clear()  # type: ignore[attr-defined]
-    texts.update(pairs)  # type: ignore[attr-defined]
-
-
-def _tensor_infos(meta: MetaGraphDef) -> Iterator[Message]:
-    for signature in meta.signature_def.values():
-        yield from (*signature.inputs.values(), *signature.outputs.values())
-    yield from (asset.tensor_info for asset in meta.asset_file_def)

@@ -1,0 +1,195 @@
+"""Flattening: the bodies of called functions are put into the graph, in the places of the calls.
+
+TensorFlow 2 keeps a network in functions that call one another. Flattened, its ops are there to be named, cut and
+trained as those of TensorFlow 1 are. What a condition or a loop decides to call (If, Case, While, a map's function)
+stays in functions, and so do a SavedModel's own saver, and functions that come with a gradient of their own.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+
+from ckpttool.core.errors import GraphError
+from ckpttool.formats.wire.protos.graph_pb2 import FunctionDefLibrary, NodeDef
+from ckpttool.graph.contents.savers import savers
+from ckpttool.graph.contents.signatures import DEFAULT
+from ckpttool.graph.core import Graph, TensorRef
+from ckpttool.graph.ops import ENTERS, SWITCHES
+from ckpttool.graph.rewrite.draft import copy_of
+from ckpttool.graph.rewrite.function_body import Body, Call, output_text
+from ckpttool.graph.rewrite.functions import called_functions, is_ordered
+from ckpttool.graph.rewrite.header_names import rename_in_header
+from ckpttool.graph.rewrite.inlinable import Library
+from ckpttool.graph.rewrite.known_branches import with_known_branches
+from ckpttool.graph.rewrite.scope_names import ScopeNames
+from ckpttool.graph.rewrite.stand_ins import StandIns, op_of
+
+_UNNAMED = re.compile(r"(Stateful)?PartitionedCall(_\d+)*")
+"""What TensorFlow names a call that nobody has named: no scope of its own."""
+DEPTH_LIMIT = 100
+"""How deep conditions that constants decide may lie in one another."""
+
+
+def flattened(graph: Graph) -> Graph:
+    """Return the graph with the bodies of the functions that its ops call in the places of the calls, nested ones too.
+
+    Ops keep the names that they have in the function, below the scope of the call; where these are taken, their first
+    scope is numbered. What read a call's output reads the op that makes it, what waited for a call waits for what it
+    had to do. Of an If or a Case that a constant decides, the branch is taken. Signatures, collections and savers
+    follow. The library keeps what is still called.
+
+    Raises:
+        GraphError: a function is missing, is given other arguments, calls itself, or would become too many ops.
+    """
+    if not graph.header.graph_def.library.function:
+        return graph
+    for _ in range(DEPTH_LIMIT):
+        decided = with_known_branches(_without_calls(graph))
+        if decided is graph:
+            return graph
+        graph = decided
+    raise GraphError(
+        f"{graph.source}: conditions that constants decide lie in one another more than {DEPTH_LIMIT} deep; perhaps "
+        "their branches call themselves without end"
+    )
+
+
+def _without_calls(graph: Graph) -> Graph:
+    """Return the graph without calls of functions; the same one where it has none."""
+    library, own = Library(graph), _saver_ops(graph)
+    calls = [node for node in graph.nodes.values() if node.name not in own and library.called_by(node) is not None]
+    if not calls:
+        return graph
+    library.require_finite(calls, len(graph.nodes))
+    return _Flattening(graph, library, calls).result()
+
+
+def _saver_ops(graph: Graph) -> set[str]:
+    """Return the ops that the graph's savers name, which TensorFlow 2 makes calls of functions."""
+    return {
+        TensorRef.parse(name).op for saver in savers(graph) for name in (saver.save_tensor_name, saver.restore_op_name)
+    }
+
+
+class _Flattening:
+    """One flattening: what calls have become, and what is to be read and waited for in their places."""
+
+    def __init__(self, graph: Graph, library: Library, calls: Sequence[NodeDef]) -> None:
+        self.graph, self.library, self.source = graph, library, graph.source
+        self.calls = {node.name: node for node in calls}
+        self.names = ScopeNames(graph.nodes)
+        self.places = StandIns(graph.source)
+        bodies = (function.node_def for function in library.functions.values())
+        self.in_frames = any(
+            node.op in ENTERS or node.op in SWITCHES for nodes in (graph.nodes.values(), *bodies) for node in nodes
+        )
+
+    def result(self) -> Graph:
+        """Return the graph without the calls."""
+        bodies = {name: self._body(node) for name, node in self._by_importance()}
+        nodes = [each for name, node in self.graph.nodes.items() for each in bodies.get(name, (node,))]
+        rewired = [self._rewired(node) for node in nodes]
+        header = self.graph.header_copy()
+        rename_in_header(header, self._renamed)
+        library = header.graph_def.library
+        called = called_functions(library, rewired)
+        kept = [function for function in library.function if function.signature.name in called]
+        gradients = [gradient for gradient in library.gradient if gradient.function_name in called]
+        library.CopyFrom(FunctionDefLibrary(function=kept, gradient=gradients))
+        return self.graph.having([*rewired, *self.places.gathered.values()], header).apart()
+
+    def _by_importance(self) -> list[tuple[str, NodeDef]]:
+        """Return the calls, those for the default signature first: they keep their names where others have the same."""
+        signatures = self.graph.header.signature_def
+        outputs = signatures[DEFAULT].outputs.values() if DEFAULT in signatures else ()
+        first = {TensorRef.parse(info.name).op for info in outputs}
+        return sorted(self.calls.items(), key=lambda item: item[0] not in first)
+
+    def _body(self, node: NodeDef) -> list[NodeDef]:
+        """Return the ops that a call becomes, with those of the calls in it."""
+        nodes: list[NodeDef] = []
+        under_way = [self._inlined(self._call(node))]
+        while under_way:
+            item = next(under_way[-1], None)
+            if item is None:
+                under_way.pop()
+            elif isinstance(item, Call):
+                under_way.append(self._inlined(item))
+            else:
+                nodes.append(item)
+        return nodes
+
+    def _call(self, node: NodeDef, gate: str | None = None) -> Call:
+        """Read an op that calls a function; what it waits for includes the `gate` of the call that it is in."""
+        function, attrs = self.library.called(node)
+        data = [text.removesuffix(":0") for text in node.input if not text.startswith("^")]
+        waits = [text[1:] for text in node.input if text.startswith("^")] + ([gate] if gate else [])
+        above, _, last = node.name.rpartition("/")
+        scope = node.name if not _UNNAMED.fullmatch(last) else above
+        return Call(node.name, f"{scope}/" if scope else "", function, data, waits, attrs, node.device)
+
+    def _inlined(self, call: Call) -> Iterator[NodeDef | Call]:
+        """Yield the ops of a call's body, and the calls in it; note what stands for the call afterwards.
+
+        Ops with state start when the call would have. Inside of TensorFlow 1's conditionals and loops so do those that
+        read nothing: there an op runs only if what it reads or waits for does.
+        """
+        facts = self.library.facts(call.function)
+        names = self.names.below(call.scope, [node.name for node in call.function.node_def])
+        body, gate = Body(call, names, self.library.outputs, self.source), self._gate(call)
+        for inner in call.function.node_def:
+            name = names[inner.name]
+            if inner.op == "NoOp":
+                self.places.waits[name] = [body.outside(text[1:]) for text in inner.input]
+            elif inner.name in facts.passes:
+                self.places.values[name] = body.value(inner)
+                self.places.waits[name] = [op_of(self.places.values[name])]
+            elif self.library.called_by(inner) is not None:
+                yield self._call(body.node(inner), gate)
+            else:
+                node = body.node(inner)
+                if gate and (is_ordered(node.op) or (self.in_frames and not node.input)):
+                    node.input.append(f"^{gate}")
+                yield node
+        finals = [body.outside(name) for name in facts.finals]
+        for place, text in enumerate(body.returned):
+            held = body.held(self.names.one(f"{call.scope}Identity"), place, finals) if facts.holds_back else None
+            yield from [held] if held else ()
+            self.places.values[output_text(call.name, place)] = held.name if held else text
+        computed = () if facts.has_effects else (*map(op_of, body.returned), *call.waits)
+        self.places.waits[call.name] = [*finals, *computed]
+
+    def _gate(self, call: Call) -> str | None:
+        """Return what ops wait for that are to run no sooner than a call would have; None where that is nothing."""
+        waits = dict.fromkeys([*call.waits, *map(op_of, call.inputs)] if self.in_frames else call.waits)
+        if len(waits) < 2:
+            return next(iter(waits), None)
+        gate = self.names.one(f"{call.name}/start")
+        self.places.waits[gate] = list(waits)
+        return gate
+
+    def _rewired(self, node: NodeDef) -> NodeDef:
+        """Return an op that reads and waits for what is there, and lies where no call is."""
+        texts = self.places.inputs(node.input)
+        gone = "_class" in node.attr and any(_place(raw) in self.calls for raw in node.attr["_class"].list.s)
+        if not gone and texts == list(node.input):
+            return node
+        new = copy_of(node) if self.graph.nodes.get(node.name) is node else node
+        new.input[:] = texts
+        if gone:
+            places = [raw for raw in new.attr["_class"].list.s if _place(raw) not in self.calls]
+            new.attr["_class"].list.s[:] = places
+        return new
+
+    def _renamed(self, text: str) -> str:
+        """Return what stands for a text in the header; an op that is gone becomes one that gathers what it did."""
+        name, colon, _ = text.removeprefix("^").partition(":")
+        if colon:
+            value = self.places.value(text)
+            return value if ":" in value else f"{value}:0"
+        if name in self.calls:
+            self.places.gathering(name)
+        return text
+
+
+def _place(raw: bytes) -> str:
+    return raw.decode("utf-8", "replace").removeprefix("loc:@")

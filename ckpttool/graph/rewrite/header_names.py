@@ -1,0 +1,85 @@
+"""The names of ops and tensors in all that a graph says beside its ops: collections, signatures, assets, savers."""
+
+from collections.abc import Callable, Iterator
+
+from google.protobuf.message import DecodeError, Message
+
+from ckpttool.formats.wire.protos.meta_graph_pb2 import (
+    CollectionDef,
+    CondContextDef,
+    MetaGraphDef,
+    QueueRunnerDef,
+    SaverDef,
+    VariableDef,
+    WhileContextDef,
+)
+from ckpttool.graph.rewrite.collections import VARIABLE_COLLECTIONS
+
+_ENTRIES: dict[str, type[Message]] = {
+    **dict.fromkeys(VARIABLE_COLLECTIONS, VariableDef),
+    "savers": SaverDef,
+    "queue_runners": QueueRunnerDef,
+    "cond_context": CondContextDef,
+    "while_context": WhileContextDef,
+}
+"""The collections of messages, whose texts are all names of ops, tensors and scopes."""
+
+Renamed = Callable[[str], str]
+"""What gives each text (`op`, `op:1`, `^op`) its new one."""
+
+
+def rename_in_header(header: MetaGraphDef, renamed: Renamed) -> None:
+    """Put other names into collections, signatures, assets and the saver, in place."""
+    for key, collection in header.collection_def.items():
+        _rename_collection(key, collection, renamed)
+    if header.HasField("saver_def"):
+        _rename_texts(header.saver_def, renamed)
+    for info in _tensor_infos(header):
+        _rename_texts(info, renamed)
+
+
+def _tensor_infos(header: MetaGraphDef) -> Iterator[Message]:
+    for signature in header.signature_def.values():
+        yield from (*signature.inputs.values(), *signature.outputs.values())
+    yield from (asset.tensor_info for asset in header.asset_file_def)
+
+
+def _rename_collection(key: str, collection: CollectionDef, renamed: Renamed) -> None:
+    """Rename in a collection; what is not the message that its key promises is left as it is."""
+    texts = collection.node_list.value
+    if collection.WhichOneof("kind") == "node_list":
+        texts[:] = [renamed(text) for text in texts]
+    if collection.WhichOneof("kind") == "bytes_list" and key in _ENTRIES:
+        entries = collection.bytes_list.value
+        entries[:] = [_rename_entry(raw, _ENTRIES[key], renamed) for raw in entries]
+
+
+def _rename_entry(raw: bytes, kind: type[Message], renamed: Renamed) -> bytes:
+    entry = kind()
+    try:
+        entry.ParseFromString(raw)
+    except DecodeError:
+        return raw
+    _rename_texts(entry, renamed)
+    return entry.SerializeToString()
+
+
+def _rename_texts(message: Message, renamed: Renamed) -> None:
+    """Rename in every text of a message."""
+    for field, value in message.ListFields():
+        if field.message_type is not None and field.message_type.GetOptions().map_entry:
+            _rename_map(value, renamed)
+        elif field.message_type is not None:
+            for inner in [value] if isinstance(value, Message) else value:
+                _rename_texts(inner, renamed)
+        elif isinstance(value, str):
+            setattr(message, field.name, renamed(value))
+        elif field.type == field.TYPE_STRING:
+            value[:] = [renamed(text) for text in value]
+
+
+def _rename_map(texts: object, renamed: Renamed) -> None:
+    """Rename in the keys and values of a map of texts: the tensors that a conditional takes from outside."""
+    pairs = {renamed(key): renamed(value) for key, value in texts.items()}  # type: ignore[attr-defined]
+    texts.clear()  # type: ignore[attr-defined]
+    texts.update(pairs)  # type: ignore[attr-defined]
