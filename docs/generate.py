@@ -14,6 +14,7 @@ from demo import COMMANDS as DEMO
 
 from ckpttool.cli import COMMANDS, main
 from ckpttool.core.calls import Call
+from ckpttool.data.preprocessing_steps import Step
 from ckpttool.foreign.layouts import Layout
 from ckpttool.formats import registry
 from ckpttool.runtime.activations import INITIALIZERS, Activation
@@ -40,6 +41,7 @@ CALLS: dict[str, type[Call]] = {
     "Optimizers, `--optimizer`": Optimizer,
     "Schedules of the learning rate, `--schedule`": Schedule,
     "Losses, `--objective`": Loss,
+    "Steps of preprocessing, `--preprocess`": Step,
     "Operations on images, `--augment`": Operation,
     "Layers, `--layers` of `new` and `--head` of `reuse`": Layer,
     "Activations of layers": Activation,

@@ -14,11 +14,13 @@ import numpy as np
 from ckpttool.core.errors import DataError
 from ckpttool.core.names import listed
 from ckpttool.core.tensors import Array
-from ckpttool.data.columns import INTEGERS, Column, as_text, fit, fit_labels, is_number
+from ckpttool.data.columns import Column, as_text, is_number
 from ckpttool.data.doubts import few_rows, missing_classes, present, repeated_rows, shared_groups
 from ckpttool.data.drawing import classes_of
 from ckpttool.data.files import GROUP, DataFile, InputSpec, Wanted, open_data
+from ckpttool.data.fitting import INTEGERS, fit, fit_labels
 from ckpttool.data.held_out import HeldOut, Sides
+from ckpttool.data.preprocessing import Steps
 from ckpttool.data.rows import Rows
 
 __all__ = [
@@ -45,7 +47,8 @@ class Split:
 
     `stored` has the columns as the file holds them, by op name; those of the labels under `labels_stored`. `sides` says
     how rows were held out, None where the file itself has validation rows, or all were taken. `classes` are the
-    names of the classes, `files` those of the files that rows were read from, by the numbers of the rows.
+    names of the classes, `files` those of the files that rows were read from, by the numbers of the rows. `steps` are
+    the preprocessing of inputs and labels, by op name, that was given or is done by default.
     """
 
     name: str
@@ -58,6 +61,7 @@ class Split:
     sides: Sides | None = field(default=None, repr=False)
     classes: tuple[str, ...] = ()
     files: Sequence[str] = field(default=(), repr=False)
+    steps: Mapping[str, Steps] = field(default_factory=dict)
 
     @property
     def file_names(self) -> list[str]:
@@ -177,10 +181,13 @@ class _Request:
     def split(self, name: str, columns: _Columns, *notes: str) -> Split:
         """Fit the columns to their placeholders."""
         _check_rows(columns)
-        fitted = {spec.name: fit(columns.inputs[spec.name], spec, scale=True) for spec in self.inputs}
+        alone = len(self.inputs) == 1
+        fitted = {spec.name: fit(columns.inputs[spec.name], spec, scale=True, alone=alone) for spec in self.inputs}
         labels = fit_labels(columns.labels, self.labels) if columns.labels and self.labels else None
         changes = [note for each in (*fitted.values(), labels) if each for note in each.notes]
         arrays = {name: each.array for name, each in fitted.items()}
+        own = {self.labels.name: labels.steps} if labels and self.labels else {}
+        steps = {**{name: each.steps for name, each in fitted.items()}, **own}
         return Split(
             name,
             arrays,
@@ -191,6 +198,7 @@ class _Request:
             columns.labels,
             classes=self.names,
             files=columns.files,
+            steps={name: each for name, each in steps.items() if each is not None},
         )
 
     def _array_name(self, spec: InputSpec, split: str | None) -> str | None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Self
 from ckpttool.core.errors import DataError, MissingFile
 from ckpttool.core.shapes import PartialShape
 from ckpttool.core.tensors import Array, DType
+from ckpttool.data.preprocessing import Steps
 from ckpttool.data.rows import Rows
 from ckpttool.remote.paths import refuse_url_input
 
@@ -39,11 +40,15 @@ _KINDS = ".npz, .npy, IDX, HDF5, .csv, .parquet, .tfrecord, folders of these or 
 
 @dataclass(frozen=True)
 class InputSpec:
-    """What a graph's placeholder says of itself: op name, shape (None: unknown) and dtype."""
+    """What a graph's placeholder says of itself: op name, shape (None: unknown) and dtype.
+
+    `steps` are its preprocessing, None where nothing is said of that.
+    """
 
     name: str
     shape: PartialShape | None
     dtype: DType
+    steps: Steps | None = None
 
 
 @dataclass(frozen=True)

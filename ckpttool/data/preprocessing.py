@@ -17,7 +17,7 @@ from ckpttool.core.calls import Call
 from ckpttool.core.errors import PlanError
 from ckpttool.core.names import suggestion
 from ckpttool.core.tensors import Array
-from ckpttool.data.preprocessing_steps import Row, Step
+from ckpttool.data.preprocessing_steps import Bgr, Nothing, Range, Row, Step
 
 PARAMETER = "`preprocess`"
 Steps = tuple[Step, ...]
@@ -64,6 +64,21 @@ class Preprocessing:
         parts = [_written(self.steps)] if self.steps else []
         return "; ".join([*parts, *(f"{name}: {_written(steps)}" for name, steps in self.named)])
 
+    @classmethod
+    def of_steps(cls, steps: Mapping[str, Steps], alone: str | None = None) -> "Preprocessing":
+        """Return what says these steps of inputs; those of the one that is `alone` go without its name.
+
+        >>> str(Preprocessing.of_steps({"X": (Bgr(),), "y": (Nothing(),)}, alone="X"))
+        'bgr(); y: none'
+        """
+        return cls(steps.get(alone or "", ()), tuple((name, own) for name, own in steps.items() if name != alone))
+
+    def of_known(self, inputs: Mapping[str, bool], labels: str | None = None) -> dict[str, Steps]:
+        """Return the steps for inputs as `of_inputs`, without those for what is no input any more."""
+        targets = [*inputs, *([labels] if labels else [])]
+        named = tuple(each for each in self.named if _targets(each[0], targets))
+        return Preprocessing(self.steps, named).of_inputs(inputs, labels)
+
     def of_inputs(self, inputs: Mapping[str, bool], labels: str | None = None) -> dict[str, Steps]:
         """Return the steps for each of some inputs, by its name; inputs for which there are none are left out.
 
@@ -108,6 +123,12 @@ def applied(steps: Iterable[Step], rows: Array) -> Array:
     return reduce(lambda made, step: step.apply(made), steps, rows)
 
 
+def made_for(steps: Iterable[Step]) -> tuple[Step, Range] | None:
+    """Return the first step that changes numbers, and those that it is made for; None where it does not show."""
+    first = next((step for step in steps if not (step.arranges or isinstance(step, Bgr | Nothing))), None)
+    return (first, first.made_for) if first is not None and first.made_for else None
+
+
 def _read(text: str, parameter: str) -> Steps:
     return tuple(step for _, step in Step.read_all(text.rstrip(" \t\n;"), parameter, words=True))
 
@@ -118,8 +139,12 @@ def _written(steps: Iterable[Call]) -> str:
 
 def _target(name: str, targets: list[str]) -> str:
     """Return the op that a name means: in whole, or its last part where that is one's alone."""
-    ends = [each for each in targets if each.rpartition("/")[2] == name]
-    if name not in targets and len(ends) != 1:
+    found = _targets(name, targets)
+    if len(found) != 1:
         problem = f"{PARAMETER}: no input {name}{suggestion(name, targets)}; there are {', '.join(targets)}"
         raise PlanError(problem)
-    return name if name in targets else ends[0]
+    return found[0]
+
+
+def _targets(name: str, targets: list[str]) -> list[str]:
+    return [name] if name in targets else [each for each in targets if each.rpartition("/")[2] == name]

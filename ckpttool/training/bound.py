@@ -16,6 +16,7 @@ from ckpttool.data.held_out import HeldOut
 from ckpttool.data.rows import Rows
 from ckpttool.graph.contents.class_names import class_names, with_class_names
 from ckpttool.graph.contents.op_outputs import known_shape
+from ckpttool.graph.contents.preprocessing import preprocessing_text
 from ckpttool.graph.contents.signatures import input_arguments
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.ops import PLACEHOLDERS
@@ -32,6 +33,7 @@ from ckpttool.runtime.state import State
 from ckpttool.runtime.streaming import Stream
 from ckpttool.training.evaluation_rows import Which, evaluation_rows
 from ckpttool.training.objective import put_objective
+from ckpttool.training.preprocessing import changed_note, kept_steps, trained_text, with_preprocessing
 
 _NO_CLASSES = frozenset({"sigmoid", "chances", "hinge", "difference"})
 """How losses compare outputs with labels that are no numbers of classes."""
@@ -94,6 +96,16 @@ class Bound:
         model = replace(self.model, graph=with_class_names(self.model.graph, names))
         return replace(self, model=model, notes=(*self.notes, *changed))
 
+    def preprocessing(self, given: str | None) -> Self:
+        """Return the same with other preprocessing of the model's rows; without any, as it is."""
+        graph, labels = self.model.graph, self.roles.labels
+        if given is None:
+            return self
+        inputs = [placeholder_spec(graph, tensor) for tensor in self.roles.inputs]
+        changed = with_preprocessing(graph, given, inputs, TensorRef.parse(labels).op if labels else None)
+        model, notes = replace(self.model, graph=changed), changed_note(graph, changed)
+        return replace(self, model=model, notes=(*self.notes, *notes))
+
     def with_training_rows(self, data: str | Path, held_out: HeldOut, features: str | None) -> Self:
         """Open the rows to train on and those to validate on; `features` describes records.
 
@@ -132,17 +144,27 @@ class Bound:
         graph, roles = self.model.graph, self.roles
         if not roles.inputs:
             raise GraphError(f"{graph.source}: no input placeholder is known; specify `inputs`")
-        inputs, names = tuple(placeholder_spec(graph, tensor) for tensor in roles.inputs), class_names(graph)
+        specs, names = [placeholder_spec(graph, tensor) for tensor in roles.inputs], class_names(graph)
+        steps = kept_steps(graph, specs, TensorRef.parse(roles.labels).op if roles.labels else None)
+        inputs = tuple(replace(spec, steps=steps.get(spec.name)) for spec in specs)
         if not labels:
             return Wanted(inputs, None, features, beside=(roles.labels,) if roles.labels else (), classes=names)
         if roles.labels is None:
             raise GraphError(f"{graph.source}: no placeholder for labels is known; specify `labels`, or an `objective`")
-        return Wanted(inputs, placeholder_spec(graph, roles.labels), features, classes=names)
+        target = placeholder_spec(graph, roles.labels)
+        return Wanted(inputs, replace(target, steps=steps.get(target.name)), features, classes=names)
 
     @property
     def class_names(self) -> tuple[str, ...]:
         """The names of the classes in the order of their numbers: those of the data, else the model's, if any."""
         return next((split.classes for split in self.splits if split.classes), class_names(self.model.graph))
+
+    @property
+    def trained_preprocessing(self) -> str | None:
+        """The preprocessing that the rows have, as a model that is trained on them keeps it."""
+        graph = self.model.graph
+        inputs = [placeholder_spec(graph, tensor) for tensor in self.roles.inputs]
+        return trained_text(self.splits[0], inputs) or preprocessing_text(graph)
 
     def feeds(self, split: Split) -> dict[str, Rows]:
         """Return the rows of a split by the tensors that they are fed to."""

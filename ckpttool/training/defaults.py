@@ -34,7 +34,10 @@ def as_begun(options: Options, asked: Mapping[str, Any] | None) -> tuple[Options
     recipe = options.recipe
     if recipe is not None and recipe.optimizer is None and recipe.lr is None:
         recipe = replace(recipe, optimizer=asked.get("optimizer"))
-    options = replace(options, recipe=recipe, batch_size=options.batch_size or asked["batch_size"])
+    preprocess = asked.get("preprocess") if options.preprocess is None else options.preprocess
+    options = replace(
+        options, recipe=recipe, batch_size=options.batch_size or asked["batch_size"], preprocess=preprocess
+    )
     if not is_before_draws(asked):
         return (options if options.valid is not None else replace(options, valid=asked["valid"])), []
     rule = rule_before(asked["valid"])

@@ -31,6 +31,7 @@ from ckpttool.runtime.function import GraphFunction, runner
 from ckpttool.runtime.state import State
 from ckpttool.training.augment import Augmentation, check_augment
 from ckpttool.training.callbacks.callback import Callback
+from ckpttool.training.preprocessing import unusual_steps
 
 BATCH_BYTES = 32 << 20
 """Bytes of rows that pass through the frozen layers at once."""
@@ -190,6 +191,7 @@ class FeatureCache:
             "tensors": " ".join(self.part.features),
             "weights": " ".join(f"{name}={_digest(values[name])}" for name in sorted(weights)),
             "data": " ".join(fingerprint(split) for split in self.splits),
+            **({"preprocessing": changed} if (changed := unusual_steps(self.splits)) else {}),
             **({"augmentation": self._augmentation.facts()} if self._augmentation else {}),
         }
 

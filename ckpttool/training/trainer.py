@@ -13,6 +13,7 @@ from ckpttool.data.batches import batch_bounds, epoch_order, even_run
 from ckpttool.data.dataset import Split, empty_classes
 from ckpttool.data.rows import IN_MEMORY, Rows
 from ckpttool.graph.contents.class_names import with_class_names
+from ckpttool.graph.contents.preprocessing import with_preprocessing_text
 from ckpttool.graph.contents.stored import stored_tensors
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.rewrite.inference import in_inference
@@ -67,7 +68,8 @@ class Trainer:
         span = RunSteps(first_step(source.model), length or self.epochs * self.batches)
         prepared = prepare(source.model, options, self._stages[self.stage].train, span)
         self.frozen, self.plan = prepared.frozen, prepared.plan
-        self.graph = with_class_names(prepared.graph, source.class_names)
+        named = with_class_names(prepared.graph, source.class_names)
+        self.graph = with_preprocessing_text(named, source.trained_preprocessing)
         part = self.frozen.part
         if options.cache and part is None:
             raise PlanError("`cache` needs frozen layers: name them with `freeze`, or the trained ones with `train`")

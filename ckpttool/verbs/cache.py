@@ -31,6 +31,7 @@ def cache(
     features: str | None = None,
     group: str | None = None,
     objective: Objective | None = None,
+    preprocess: str | None = None,
 ) -> Features:
     """Return the features of a model's frozen layers for the training and validation rows of a data set.
 
@@ -51,12 +52,13 @@ def cache(
         features: What records hold, where they do not tell.
         group: The column of rows that are held out together, as in that training.
         objective: A loss for the outputs of a graph that has none, or another one than it has.
+        preprocess: What is done to rows first (`scale(1/127.5, -1)`), if not what the model keeps.
 
     Raises:
         CkptError: the layers, the graph or the data do not fit one another.
     """
     check_augment(augment, True, cache_augment)
-    bound = Bound.of(model, roles, ("inputs", "labels", "loss"), objective=objective)
+    bound = Bound.of(model, roles, ("inputs", "labels", "loss"), objective=objective).preprocessing(preprocess)
     frozen = freeze_for_training(bound.model.graph, bound.roles, None, Pattern(freeze))
     if frozen.part is None:
         raise GraphError(f"{model.path}: {freeze!r} leaves nothing below the trained layers to cache")

@@ -58,6 +58,7 @@ def diagnose(
     seed: int | None = None,
     classes: Classes = None,
     objective: Objective | None = None,
+    preprocess: str | None = None,
 ) -> list["Diagnosis"]:
     """Return the figures of each layer on a sample of the training rows, from the lowest layer to the top.
 
@@ -76,6 +77,7 @@ def diagnose(
         features: What records hold, where they do not tell.
         classes: Names of the model's classes, or the file that has them; those that it has if not given.
         objective: A loss for the outputs of a graph that has none, or another one than it has.
+        preprocess: What is done to rows first (`scale(1/127.5, -1)`), if not what the model keeps.
 
     Raises:
         PlanError: no rows are asked for.
@@ -84,7 +86,7 @@ def diagnose(
     """
     if rows < 1:
         raise PlanError(f"`rows` must be 1 or more, found {rows}")
-    bound = Bound.of(model, roles, ("inputs", "labels", "loss"), classes, objective)
+    bound = Bound.of(model, roles, ("inputs", "labels", "loss"), classes, objective).preprocessing(preprocess)
     graph = bound.model.graph
     probes = probes_of(graph, needed_role(graph, bound.roles, "loss"))
     held_out = Which(None, valid, group, seed).rule(RunReport.beside(model.path)) or HeldOut()

@@ -60,6 +60,7 @@ def evaluate(
     seed: int | None = None,
     classes: Classes = None,
     objective: Objective | None = None,
+    preprocess: str | None = None,
 ) -> Evaluation:
     """Return loss and accuracy over the test rows, else the validation rows, else all.
 
@@ -80,12 +81,13 @@ def evaluate(
         features: What records hold, where they do not tell.
         classes: Names of the model's classes, or the file that has them; those that it has if not given.
         objective: A loss for the outputs of a graph that has none, or another one than it has.
+        preprocess: What is done to rows first (`scale(1/127.5, -1)`), if not what the model keeps.
 
     Raises:
         GraphError: the graph has no loss, labels or inputs that are known.
         DataError: the rows do not fit the graph.
     """
-    bound = Bound.of(model, roles, ("inputs", "labels", "loss"), classes, objective)
+    bound = Bound.of(model, roles, ("inputs", "labels", "loss"), classes, objective).preprocessing(preprocess)
     known = bound.roles
     means_of = [needed_role(bound.model.graph, known, "loss"), *([known.accuracy] if known.accuracy else [])]
     bound = bound.with_evaluation_rows(data, Which(split, valid, group, seed), features)

@@ -9,6 +9,7 @@ from ckpttool.core.errors import CkptError, PlanError
 from ckpttool.data.dataset import notes_of
 from ckpttool.data.fingerprint import fingerprint
 from ckpttool.formats.writing.files import refuse_existing
+from ckpttool.graph.contents.preprocessing import preprocessing_text
 from ckpttool.lineage.provenance import Command
 from ckpttool.model.families import writer_for
 from ckpttool.model.model import Model
@@ -89,6 +90,7 @@ def finetune(
     require_threads(options.threads)
     options, going_on = as_begun(options, asked_before(output)) if resume else (options, [])
     bound = Bound.of(model, options.roles, ("inputs", "labels"), options.classes, options.objective, options.seed)
+    bound = bound.preprocessing(options.preprocess)
     check_options(bound.model, replace(options, roles=bound.given))
     if not (resume or overwrite):
         refuse_saves(output)
@@ -102,6 +104,7 @@ def finetune(
     callback.on_notes([*bound.notes, *going_on, *(repeats.differences(facts) if repeats else [])])
 
     asked = {name: value for name, value in options.flat().items() if name not in MAY_CHANGE}
+    asked["preprocess"] = preprocessing_text(bound.model.graph)
     saves = Saves(output, every, options.keep_checkpoints, {**asked, "data": facts["data"]["fingerprint"]})
     saved = saves.latest() if resume else None
     if resume and saved is None:
@@ -149,6 +152,7 @@ def _facts(bound: Bound, data: str | Path) -> dict[str, Any]:
             "rows": {split.name: split.rows for split in bound.splits},
             "held_out": sides.as_json() if sides else None,
             "classes": list(bound.class_names),
+            "preprocess": bound.trained_preprocessing,
             "preprocessing": notes_of(bound.splits),
         },
     }

@@ -29,6 +29,7 @@ from ckpttool.model.fill_plan import FillPlan
 from ckpttool.model.plan import ModelPlan, PlanRow, file_notes, plan_rows
 from ckpttool.model.resolve import checkpoint_beside, graph_to_fill
 from ckpttool.runtime.state import fresh_tensors
+from ckpttool.verbs.inputs import with_preprocessed_inputs
 from ckpttool.verbs.sample import TOLERANCE, Sample, feeds_and_outputs
 
 MOST_TRIED = 64
@@ -119,6 +120,7 @@ def plan_import(
     tolerance: float = TOLERANCE,
     allow_op: Collection[str] = (),
     to: str | None = None,
+    preprocess: str | None = None,
 ) -> "ImportPlan | FillPlan":
     """Plan what `import` writes; nothing is written before the plan's `write`.
 
@@ -135,6 +137,7 @@ def plan_import(
         tolerance: How far numbers may be from the sample's, relative to the largest.
         allow_op: Types of ops that may run though they may do more than compute.
         to: The family to write, `ckpt` or `saved-model`; else that of the output's path, or of the graph.
+        preprocess: What the weights' rows get first (`scale(1/127.5, -1)`), which the output keeps.
 
     Raises:
         MissingFile: there is no file of weights, or neither a graph nor a checkpoint.
@@ -144,18 +147,20 @@ def plan_import(
     """
     graph, held = graph_to_fill(into)
     graph, source = graph.allowing(allow_op), checkpoint.open(weights)
-    if held is not None and (sample or bake):
-        raise PlanError(f"{into} is a checkpoint without a graph: `{'sample' if sample else 'bake'}` needs one")
+    asked = {"sample": sample, "bake": bake, "preprocess": preprocess}
+    if held is not None and (needed := next((name for name, value in asked.items() if value), None)):
+        raise PlanError(f"{into} is a checkpoint without a graph: `{needed}` needs one")
     paired = pair_weights(source, graph, rules or [], scope, lenient, cast, sample is not None, held)
     if held is not None:
         return FillPlan.of(paired, held, _notes(paired, held, into, []))
+    graph, changed = with_preprocessed_inputs(graph, preprocess)
     values = checkpoint_beside(into)
     made_of = Provenance.joined(graph.provenance, source.provenance, values.provenance)
     known = stored_tensors(graph)
     own = {name: tensor for name, tensor in values.items() if name in known}
     beyond = [name for name in values if name not in known]
     fresh = [name for name in known if name not in own and name not in paired.sources]
-    notes = (*_notes(paired, own, into, beyond), *file_notes(graph, fresh))
+    notes = (*_notes(paired, own, into, beyond), *file_notes(graph, fresh), *changed)
     plan = ImportPlan(graph, paired, own, into, seed, bake, notes, made_of)
     plan = replace(plan, notes=(*plan.notes, *_about_epsilons(plan.epsilons)))
     return plan if sample is None else _settled(plan, sample, tolerance)

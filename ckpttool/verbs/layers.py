@@ -9,7 +9,7 @@ from ckpttool import checkpoint
 from ckpttool.core.names import scopes, scopes_above
 from ckpttool.core.pattern_text import shortest_pattern
 from ckpttool.formats.tensorflow.object_graph import EXPORTED_TWICE
-from ckpttool.graph.contents.class_names import class_facts
+from ckpttool.graph.contents.kept import kept_facts
 from ckpttool.graph.contents.layers import layers as graph_layers
 from ckpttool.graph.contents.stored import named_as_saved
 from ckpttool.graph.core import Graph
@@ -25,7 +25,7 @@ def layer_rows(path: Path, tags: Collection[str] | None = None) -> list[dict[str
 
 
 def rows_and_facts(path: Path, tags: Collection[str] | None = None) -> tuple[list[dict[str, Any]], list[str]]:
-    """Return the layers, and what the model keeps of its rows: the names of their classes.
+    """Return the layers, and what the model keeps of its rows: their classes and preprocessing.
 
     A checkpoint without a graph has its weights' scopes for layers, in the order of their names, without outputs. What
     Keras 3 lists of an exported model's variables once more is no layer.
@@ -36,7 +36,7 @@ def rows_and_facts(path: Path, tags: Collection[str] | None = None) -> tuple[lis
         if beside is None:
             return _scope_rows(model), []
         model = named_as_saved(beside, model)
-    return [asdict(layer) for layer in graph_layers(model) if not _is_copy(layer.name)], class_facts(model)
+    return [asdict(layer) for layer in graph_layers(model) if not _is_copy(layer.name)], kept_facts(model)
 
 
 def _scope_rows(tensors: checkpoint.Checkpoint) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from typing import Any
 from ckpttool.core.errors import CkptError, FormatError, MissingFile
 from ckpttool.formats import registry
 from ckpttool.formats.tensorflow.prefix import prefix_of
-from ckpttool.graph.contents.class_names import class_facts
+from ckpttool.graph.contents.kept import kept_facts
 from ckpttool.lineage.records import Chain
 from ckpttool.lineage.storage import lineage_of, path_beside
 from ckpttool.model.resolve import graph_beside
@@ -84,7 +84,7 @@ def _facts(path: Path) -> tuple[str, ...]:
     """Return what the graph of a model keeps of its rows; nothing where there is no graph, or none that can be read."""
     with suppress(CkptError):
         graph = graph_beside(prefix_of(path))
-        return tuple(class_facts(graph)) if graph else ()
+        return tuple(kept_facts(graph)) if graph else ()
     return ()
 
 

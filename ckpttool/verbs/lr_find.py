@@ -74,6 +74,7 @@ def find_learning_rate(
     tested = replace(options, recipe=_growing(options, low, high))
     require_threads(options.threads)
     bound = Bound.of(model, options.roles, ("inputs", "labels"), options.classes, options.objective, options.seed)
+    bound = bound.preprocessing(options.preprocess)
     tested = replace(tested, roles=bound.given)
     check_options(bound.model, tested)
     bound = bound.with_training_rows(data, options.held_out, options.features)

@@ -13,6 +13,7 @@ from ckpttool.runtime.objectives import Objective
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.runtime.spec import parse
 from ckpttool.runtime.state import fresh_tensors
+from ckpttool.verbs.inputs import with_preprocessed_inputs
 from ckpttool.verbs.outputs import with_named_outputs
 
 
@@ -27,6 +28,7 @@ def new(
     command: Command | None = None,
     classes: Classes = None,
     to: str | None = None,
+    preprocess: str | None = None,
 ) -> list[PlanRow]:
     """Write a network with freshly initialised layers; return its variables as a plan.
 
@@ -41,6 +43,7 @@ def new(
         command: What stands in the output's lineage as what made it.
         classes: Names of the classes that the outputs are for, or the file that has them.
         to: The family to write, `ckpt` or `saved-model`, where the output's path does not say it.
+        preprocess: What is done to rows before the network sees them: `scale(1/127.5, -1)`.
 
     Raises:
         PlanError: the layers are not in the language of SPEC, or do not fit one another.
@@ -51,6 +54,6 @@ def new(
     writer = writer_for("", output, to)
     writer.check(Path(output), overwrite)
     graph = new_graph(input_shape, parse(layers), recipe or Recipe(), objective or Objective(), seed)
-    graph = with_named_outputs(graph, classes)
+    graph, _ = with_preprocessed_inputs(with_named_outputs(graph, classes), preprocess)
     writer.write(graph, fresh_tensors(graph, stored_tensors(graph), seed), Path(output), overwrite, command=command)
     return plan_rows(graph, {})

@@ -8,7 +8,7 @@ import numpy as np
 
 from ckpttool.core.tensors import Array
 from ckpttool.data.class_files import Classes, check_count, class_names_of
-from ckpttool.data.columns import INTEGERS
+from ckpttool.data.fitting import INTEGERS
 from ckpttool.graph.contents.class_names import with_class_names
 from ckpttool.graph.contents.op_outputs import known_shape, shape_of_output
 from ckpttool.graph.contents.shape_propagation import static_shape

@@ -77,6 +77,7 @@ def predict(
     group: str | None = None,
     seed: int | None = None,
     classes: Classes = None,
+    preprocess: str | None = None,
 ) -> Prediction:
     """Write what a model predicts for rows, which need no labels, to an `.npz` or a `.csv`.
 
@@ -98,6 +99,7 @@ def predict(
         callbacks: One callback or several; they are passed the rows and what was done to them.
         features: What records hold, where they do not tell.
         classes: Names of the model's classes, or the file that has them; those that it has if not given.
+        preprocess: What is done to rows first (`scale(1/127.5, -1)`), if not what the model keeps.
         overwrite: Whether an output that exists is replaced.
 
     Raises:
@@ -118,13 +120,13 @@ def predict(
     if of_result.inputs and not any(TensorRef.parse(name).op in below for name in of_result.inputs):
         inputs = ", ".join(of_result.inputs)
         raise GraphError(f"{graph.source}: {result.tensor} depends on none of the inputs {inputs}; specify `tensor`")
-    bound = Bound(model, replace(known, inputs=of_result.inputs, training=of_result.training))
+    bound = Bound(model, replace(known, inputs=of_result.inputs, training=of_result.training)).preprocessing(preprocess)
     which = Which(split, valid, group, seed, judge=False)
     bound = bound.with_evaluation_rows(data, which, features, labels=False)
     rows = bound.splits[0]
     callback = CallbackList(callbacks)
     arrays = bound.feeds(rows)
-    callback.on_notes([*fed.notes, *bound.in_inference([result.tensor], arrays).notes])
+    callback.on_notes([*fed.notes, *bound.notes, *bound.in_inference([result.tensor], arrays).notes])
     callback.on_data([rows])
     stream = bound.inference([result.tensor], arrays)
     names, files = class_names_of(classes) or class_names(graph), np.array(rows.file_names)

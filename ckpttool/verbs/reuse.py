@@ -14,6 +14,7 @@ from ckpttool.data.class_files import Classes
 from ckpttool.graph import files
 from ckpttool.graph.contents.class_names import with_class_names
 from ckpttool.graph.contents.layers import Layer, activated, layers
+from ckpttool.graph.contents.preprocessing import preprocessing_text
 from ckpttool.graph.contents.signatures import signatures
 from ckpttool.graph.contents.stored import StoredTensor, chosen_weights, stored_tensors
 from ckpttool.graph.contents.variables import variables
@@ -35,6 +36,7 @@ from ckpttool.runtime.recipe import Recipe
 from ckpttool.runtime.spec import parse
 from ckpttool.runtime.state import fresh_tensors
 from ckpttool.verbs.freeze import freeze_graph
+from ckpttool.verbs.inputs import with_preprocessed_inputs
 from ckpttool.verbs.outputs import with_named_outputs
 
 LOSS = "loss/loss:0"
@@ -95,6 +97,7 @@ def plan_reuse(
     labels: str | None = None,
     classes: Classes = None,
     to: str | None = None,
+    preprocess: str | None = None,
 ) -> ReusePlan:
     """Plan what `reuse` writes; nothing is written before the plan's `write`.
 
@@ -114,6 +117,7 @@ def plan_reuse(
         labels: Where labels are fed, likewise; a head has its own.
         classes: Names of the classes of what is written, or the file that has them; new outputs have none otherwise.
         to: The family to write, `ckpt` or `saved-model`; else that of the output's path, or of the graph.
+        preprocess: What is done to rows (`scale(1/127.5, -1)`), if not what the model keeps.
 
     Raises:
         UnknownName: a pattern or a layer names nothing.
@@ -147,8 +151,9 @@ def plan_reuse(
     weights = {name for name, each in stored_tensors(plan.graph).items() if each.kind == "weight"}
     # New outputs are for other classes.
     graph = with_class_names(plan.graph, ()) if weights - set(plan.sources) else plan.graph
-    plan = replace(plan, graph=with_named_outputs(graph, classes))
-    return replace(plan, to=to, notes=(*prefix_note(chosen, model.checkpoint), *plan.notes))
+    named = with_named_outputs(graph, classes)
+    graph, changed = with_preprocessed_inputs(named, preprocess, preprocessing_text(model.graph))
+    return replace(plan, graph=graph, to=to, notes=(*prefix_note(chosen, model.checkpoint), *plan.notes, *changed))
 
 
 def restored_variables(model: Model, layers: Pattern) -> list[str]:

@@ -133,6 +133,7 @@ SAID: dict[str, Any] = {
         "batch-size": "7",
         "valid": "9",
         "group": "g",
+        "preprocess": "scale(1/127.5, -1)",
         "early-stopping": "4",
         "keep": "last",
         "cache": None,

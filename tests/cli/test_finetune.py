@@ -48,7 +48,7 @@ def test_what_was_done_to_the_rows_is_said_once_for_all_stages(shell: Any, small
     run = ["finetune", small, "--data", tmp_path / "bytes.npz", "--stages", "outputs=1, .*=1"]
     said = shell.run(*run, "-o", tmp_path / "out.ckpt").stderr.splitlines()
     assert [line for line in said if "divided by 255" in line] == [
-        "data: x_train: uint8 divided by 255 for the float input X"
+        "data: x_train: uint8 divided by 255 for the float input X; --preprocess says what else to do"
     ]
 
 

@@ -63,6 +63,7 @@ def test_every_field_of_a_run_has_an_option() -> None:
         "--dropout=0.1",
         "--features=X",
         "--augment=flip()",
+        "--preprocess=scale(2)",
     ]
     numbers = ["--epochs=2", "--batch-size=3", "--seed=4", "--threads=5", "--valid=6", "--cache-augment=7", "--group=g"]
     kept = [

@@ -69,7 +69,7 @@ def test_bytes_become_floats_as_the_chapter_makes_them_and_the_first_rows_are_he
     )
     assert train.notes == (
         "x_train: [15, 28, 28] reshaped to [15, 784] for X",
-        "x_train: uint8 divided by 255 for the float input X",
+        "x_train: uint8 divided by 255 for the float input X; `preprocess` says what else to do",
         "y_train: uint8 cast to int32 for y",
     )
     assert valid.notes[0] == "validation: the first 5 of 20 training rows"
@@ -145,7 +145,12 @@ def test_rows_take_the_placeholders_shape(tmp_path: Path, stored: Any, wanted: A
     ("stored", "wanted", "expected"),
     [
         ((27, 28), (None, 784), "d.npz: x has rows of [27, 28], expected rows of [784] for X"),
-        ((28, 28, 3), (None, 28, 84), "d.npz: x has rows of [28, 28, 3], expected rows of [28, 84] for X"),
+        (
+            (28, 28, 3),
+            (None, 28, 84),
+            "d.npz: x has rows of [28, 28, 3], expected rows of [28, 84] for X; "
+            "`preprocess` 'resize(28, 84); grayscale()' makes them fit",
+        ),
         ((784,), (None, 28, 28, None), "d.npz: x has rows of [784], expected rows of [28, 28, any] for X"),
         ((2,), (), "d.npz: x has rows of [2], expected a single value for X"),
     ],

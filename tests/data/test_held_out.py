@@ -117,7 +117,7 @@ def test_groups_come_from_any_kind_of_file(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_rows_larger_than_memory_are_drawn_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ckpttool.data.columns.IN_MEMORY", 100)
+    monkeypatch.setattr("ckpttool.data.fitting.IN_MEMORY", 100)
     (tmp_path / "rows").mkdir()
     x, y = np.arange(200, dtype=np.float32).reshape(100, 2), np.repeat(np.arange(5), 20)
     np.save(tmp_path / "rows" / "x_train.npy", x)

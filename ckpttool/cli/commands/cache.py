@@ -15,6 +15,7 @@ from ckpttool.cli.options.rows import (
     data_option,
     features_option,
     group_option,
+    preprocess_option,
     roles_options,
     valid_option,
 )
@@ -31,6 +32,7 @@ from ckpttool.verbs import cache as verb
 @freeze_option(required=True)
 @data_option
 @features_option
+@preprocess_option
 @valid_option
 @group_option
 @cache_dir_option
@@ -46,6 +48,7 @@ def cache(
     freeze: str,
     data: Path,
     features: str | None,
+    preprocess: str | None,
     valid: str | None,
     group: str | None,
     cache_dir: Path | None,
@@ -82,5 +85,6 @@ def cache(
         image_shape=image_shape,
         seed=seed,
         features=features,
+        preprocess=preprocess,
     )
     print_document(cached.summary(), [str(cached.entry.path)], as_json)

@@ -15,6 +15,7 @@ from ckpttool.cli.options.rows import (
     data_option,
     features_option,
     held_out_options,
+    preprocess_option,
     roles_options,
 )
 from ckpttool.cli.options.training import objective_options
@@ -43,6 +44,7 @@ COLUMNS = (
 @data_option
 @features_option
 @classes_option
+@preprocess_option
 @click.option(
     "--rows", type=click.IntRange(min=1), default=1000, show_default=True, help="How many training rows to look at."
 )
@@ -57,6 +59,7 @@ def diagnose(
     data: Path,
     features: str | None,
     classes: Path | None,
+    preprocess: str | None,
     rows: int,
     valid: str | None,
     group: str | None,
@@ -90,5 +93,6 @@ def diagnose(
         callbacks=ProgressPrinter(as_json),
         features=features,
         classes=classes,
+        preprocess=preprocess,
     )
     print_rows([layer.as_json() for layer in layers], COLUMNS, as_json)

@@ -9,7 +9,15 @@ import click
 from ckpttool.cli.options.config import config_option
 from ckpttool.cli.options.general import json_option
 from ckpttool.cli.options.reading import allow_op_option, ema_option, model_argument
-from ckpttool.cli.options.rows import ROLES, classes_option, data_option, features_option, roles_options, split_options
+from ckpttool.cli.options.rows import (
+    ROLES,
+    classes_option,
+    data_option,
+    features_option,
+    preprocess_option,
+    roles_options,
+    split_options,
+)
 from ckpttool.cli.options.training import objective_options
 from ckpttool.cli.process import open_to_run
 from ckpttool.cli.show.progress import ProgressPrinter
@@ -31,6 +39,7 @@ MOST_CLASSES = 20
 @data_option
 @features_option
 @classes_option
+@preprocess_option
 @split_options
 @ema_option
 @objective_options
@@ -43,6 +52,7 @@ def evaluate(
     data: Path,
     features: str | None,
     classes: Path | None,
+    preprocess: str | None,
     split: str | None,
     valid: str | None,
     group: str | None,
@@ -80,6 +90,7 @@ def evaluate(
         callbacks=ProgressPrinter(as_json),
         features=features,
         classes=classes,
+        preprocess=preprocess,
     )
     figures = evaluation.as_json()
     accuracy = "" if figures["accuracy"] is None else f", accuracy {figures['accuracy']:.4f}"

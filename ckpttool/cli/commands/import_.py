@@ -8,6 +8,7 @@ import click
 from ckpttool import checkpoint
 from ckpttool.cli.options.general import PATH, json_option, lenient_option, plan_option, seed_option
 from ckpttool.cli.options.reading import SOURCE, allow_op_option, rules_option
+from ckpttool.cli.options.rows import preprocess_option
 from ckpttool.cli.options.writing import model_output_options
 from ckpttool.cli.show.plans import execute
 from ckpttool.cli.show.tables import exit_unless, print_rows, say
@@ -35,6 +36,7 @@ from ckpttool.verbs.sample import TOLERANCE, compare
 @lenient_option
 @click.option("--cast", is_flag=True, help="Let numbers change their dtype to the graph's.")
 @click.option("--bake", is_flag=True, help="Also write the values into the .meta, as what its initialisers give.")
+@preprocess_option
 @allow_op_option
 @seed_option
 @plan_option
@@ -52,6 +54,7 @@ def import_weights(
     lenient: bool,
     cast: bool,
     bake: bool,
+    preprocess: str | None,
     allow_op: tuple[str, ...],
     seed: int,
     plan_only: bool,
@@ -97,6 +100,7 @@ def import_weights(
         tolerance=tolerance,
         allow_op=allow_op,
         to=to,
+        preprocess=preprocess,
     )
     execute(plan, output, overwrite, plan_only, as_json)
     if not plan_only and isinstance(plan, ImportPlan):

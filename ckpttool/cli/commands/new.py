@@ -6,7 +6,7 @@ import click
 
 from ckpttool.cli.options.config import config_option
 from ckpttool.cli.options.general import json_option, seed_option
-from ckpttool.cli.options.rows import classes_option
+from ckpttool.cli.options.rows import classes_option, preprocess_option
 from ckpttool.cli.options.training import objective_options, recipe_options
 from ckpttool.cli.options.writing import model_output_options
 from ckpttool.cli.process import configure_for_layers
@@ -30,6 +30,7 @@ def _shape(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int,
 )
 @click.option("--layers", metavar="SPEC", required=True, help="The layers, from the input to the logits.")
 @classes_option
+@preprocess_option
 @objective_options
 @recipe_options
 @seed_option
@@ -40,6 +41,7 @@ def new(
     shape: tuple[int, ...],
     layers: str,
     classes: Path | None,
+    preprocess: str | None,
     objective: Objective | None,
     recipe: Recipe,
     seed: int,
@@ -77,6 +79,7 @@ def new(
         objective=objective,
         command=command_line(),
         classes=classes,
+        preprocess=preprocess,
         to=to,
     )
     show_plan(rows, as_json)

@@ -9,7 +9,15 @@ import click
 from ckpttool.cli.options.config import config_option
 from ckpttool.cli.options.general import json_option
 from ckpttool.cli.options.reading import allow_op_option, ema_option, model_argument
-from ckpttool.cli.options.rows import ROLES, classes_option, data_option, features_option, roles_options, split_options
+from ckpttool.cli.options.rows import (
+    ROLES,
+    classes_option,
+    data_option,
+    features_option,
+    preprocess_option,
+    roles_options,
+    split_options,
+)
 from ckpttool.cli.options.writing import output_options
 from ckpttool.cli.process import open_to_run
 from ckpttool.cli.show.progress import ProgressPrinter
@@ -22,6 +30,7 @@ from ckpttool.verbs import predict as verb
 @data_option
 @features_option
 @classes_option
+@preprocess_option
 @output_options
 @split_options
 @click.option("--tensor", metavar="NAME", help="What to predict with, if not the logits or the signature's output.")
@@ -35,6 +44,7 @@ def predict(
     data: Path,
     features: str | None,
     classes: Path | None,
+    preprocess: str | None,
     output: Path,
     overwrite: bool,
     split: str | None,
@@ -71,6 +81,7 @@ def predict(
         callbacks=ProgressPrinter(as_json),
         features=features,
         classes=classes,
+        preprocess=preprocess,
         overwrite=overwrite,
     )
     line = f"{output}: {', '.join(written.arrays)} of {written.rows} rows, from {written.tensor}, {written.why}"

@@ -13,7 +13,7 @@ from ckpttool.cli.options.reading import (
     layers_option,
     source_argument,
 )
-from ckpttool.cli.options.rows import classes_option, inputs_option, labels_option
+from ckpttool.cli.options.rows import classes_option, inputs_option, labels_option, preprocess_option
 from ckpttool.cli.options.training import objective_options, recipe_options
 from ckpttool.cli.options.writing import model_output_options
 from ckpttool.cli.process import open_to_run
@@ -54,6 +54,7 @@ def _percent(ctx: click.Context, param: click.Parameter, value: str) -> float:
 @inputs_option
 @labels_option
 @classes_option
+@preprocess_option
 @objective_options
 @recipe_options
 @allow_op_option
@@ -74,6 +75,7 @@ def reuse(
     inputs: tuple[str, ...],
     labels: str | None,
     classes: Path | None,
+    preprocess: str | None,
     objective: Objective | None,
     recipe: Recipe,
     allow_op: tuple[str, ...],
@@ -111,6 +113,7 @@ def reuse(
         inputs=inputs,
         labels=labels,
         classes=classes,
+        preprocess=preprocess,
         to=to,
     )
     execute(plan, output, overwrite, plan_only, as_json)

@@ -6,8 +6,10 @@ from typing import Any
 import click
 
 from ckpttool.cli.options.general import MAX_SEED, PATH, as_value, together
-from ckpttool.core.errors import PlanError
+from ckpttool.core.errors import PlanError, UnknownName
 from ckpttool.data.held_out import HeldOut
+from ckpttool.data.preprocessing import Preprocessing
+from ckpttool.data.preprocessing_steps import Step
 from ckpttool.runtime.augmentations import Operation
 
 data_option = click.option(
@@ -25,11 +27,31 @@ features_option = click.option(
     help="What .tfrecord records hold: \"X = image('image/encoded', 28, 28, 1); y = int64()\".",
 )
 
+
+def _preprocess(context: click.Context, option: click.Parameter, value: tuple[str, ...]) -> str | None:
+    """Check what `--preprocess` says: steps, parted by semicolons, or an option for each input."""
+    if not value:
+        return None
+    try:
+        return str(Preprocessing.parse("\n".join(value)))
+    except (PlanError, UnknownName) as error:
+        raise click.BadParameter(str(error).removeprefix("`preprocess` "), context, option) from error
+
+
 classes_option = click.option(
     "--classes",
     metavar="FILE",
     type=PATH,
     help="Names of the model's classes, by their numbers: one on each line, or JSON such as imagenet_class_index.json.",
+)
+
+preprocess_option = click.option(
+    "--preprocess",
+    metavar="STEPS",
+    multiple=True,
+    callback=_preprocess,
+    help=f"What is done to rows first, kept with the model: {', '.join(Step.known())}; 'scale(1/127.5, -1)', "
+    "'resize(96, 96); keras(tf)', 'age: standardize(40, 12)' for the input age.",
 )
 
 

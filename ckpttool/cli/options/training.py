@@ -12,6 +12,7 @@ from ckpttool.cli.options.rows import (
     classes_option,
     features_option,
     group_option,
+    preprocess_option,
     roles_options,
     valid_option,
 )
@@ -201,6 +202,7 @@ run_options = together(
     augment_options,
     features_option,
     classes_option,
+    preprocess_option,
     _saves,
     _recorded,
     _threads,
@@ -223,6 +225,7 @@ rate_test_options = together(
     augment_options,
     features_option,
     classes_option,
+    preprocess_option,
     _threads,
     roles_options,
     seed_option,

@@ -6,7 +6,7 @@
 
 from ckpttool.data.preprocessing_steps.images import Bgr, Grayscale, KerasMode, Resize, Rgb
 from ckpttool.data.preprocessing_steps.numbers import Mean, OneHot, Scale, Standardize
-from ckpttool.data.preprocessing_steps.step import Nothing, Row, Step
+from ckpttool.data.preprocessing_steps.step import Nothing, Range, Row, Step
 
 __all__ = [
     "Bgr",
@@ -15,6 +15,7 @@ __all__ = [
     "Mean",
     "Nothing",
     "OneHot",
+    "Range",
     "Resize",
     "Rgb",
     "Row",

@@ -9,7 +9,7 @@ from ckpttool.core.calls import above_zero
 from ckpttool.core.errors import PlanError
 from ckpttool.core.tensors import Array
 from ckpttool.data.preprocessing_steps.numbers import Mean, Standardize
-from ckpttool.data.preprocessing_steps.step import Row, Step, channel_axis
+from ckpttool.data.preprocessing_steps.step import Range, Row, Step, channel_axis
 from ckpttool.data.resizing import resized
 
 CHANNELS = (1, 3, 4)
@@ -43,6 +43,11 @@ class KerasMode(Step):
     name = "keras"
     mode: Literal["caffe", "tf", "torch"]
 
+    @property
+    def made_for(self) -> Range:
+        """Bytes."""
+        return "bytes"
+
     def shape(self, row: Row) -> Row:
         """Return the shape, where there are as many channels as the mode has numbers."""
         if self.mode != "tf":
@@ -65,7 +70,7 @@ class KerasMode(Step):
 class Rgb(Step):
     """Three channels: a grey one three times, those of an image with alpha without it, three as they are."""
 
-    name = "rgb"
+    name, arranges = "rgb", True
 
     def shape(self, row: Row) -> Row:
         """Return the shape with three channels."""
@@ -86,7 +91,7 @@ class Rgb(Step):
 class Grayscale(Step):
     """One grey channel of red, green and blue, by their luma, as `tf.image.rgb_to_grayscale`."""
 
-    name = "grayscale"
+    name, arranges = "grayscale", True
 
     def shape(self, row: Row) -> Row:
         """Return the shape with one channel."""
@@ -109,7 +114,7 @@ class Resize(Step):
     rounded to bytes.
     """
 
-    name = "resize"
+    name, arranges = "resize", True
     height: int
     width: int | None = None
     method: Literal["bilinear", "nearest", "bicubic", "area", "lanczos3"] = "bilinear"

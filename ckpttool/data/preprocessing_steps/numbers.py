@@ -8,15 +8,17 @@ import numpy as np
 from ckpttool.core.calls import above_zero, require
 from ckpttool.core.errors import DataError
 from ckpttool.core.tensors import Array
-from ckpttool.data.preprocessing_steps.step import Row, Step, channel_axis
+from ckpttool.data.preprocessing_steps.step import Range, Row, Step, channel_axis
 
 Numbers = float | tuple[float, ...]
 """A number, or one for each channel."""
+SMALL = 0.02
+"""A factor that is no larger makes small numbers of bytes."""
 
 
 @dataclass(frozen=True)
 class Scale(Step):
-    """Multiply by a factor, then add an offset: `scale(1/127.5, -1)` makes -1 to 1 of bytes."""
+    """Multiply by a factor, then add an offset: `scale(1/127.5, -1)` makes -1 to 1 of bytes, by dividing by 127.5."""
 
     name = "scale"
     factor: float | tuple[float, ...] = 1.0
@@ -33,9 +35,25 @@ class Scale(Step):
         _along(self, self.offset, row)
         return row
 
+    @property
+    def made_for(self) -> Range | None:
+        """Bytes, where they become small."""
+        return "bytes" if max(map(abs, _each(self.factor))) <= SMALL else None
+
+    @property
+    def divisor(self) -> float | None:
+        """The number that the factor divides by, where that is a short one: 127.5 for 1/127.5."""
+        if isinstance(self.factor, tuple) or abs(self.factor) >= 1:
+            return None
+        divisor = float(f"{1 / self.factor:.7g}")
+        return divisor if 1 / divisor == self.factor else None
+
     def apply(self, rows: Array) -> Array:
         """Return the rows scaled."""
-        rows *= _along(self, self.factor, rows.shape[1:]).astype(rows.dtype)
+        if self.divisor is not None:
+            rows /= self.divisor
+        else:
+            rows *= _along(self, self.factor, rows.shape[1:]).astype(rows.dtype)
         rows += _along(self, self.offset, rows.shape[1:]).astype(rows.dtype)
         return rows
 
@@ -50,6 +68,11 @@ class Mean(Step):
     def __post_init__(self) -> None:
         """Check the numbers."""
         _finite("values", self.values)
+
+    @property
+    def made_for(self) -> Range | None:
+        """What has such a mean."""
+        return _range_of(self.values)
 
     def shape(self, row: Row) -> Row:
         """Return the shape, where there is a channel for each number."""
@@ -75,6 +98,11 @@ class Standardize(Step):
         _finite("mean", self.mean)
         for each in _each(self.std):
             above_zero("std", each)
+
+    @property
+    def made_for(self) -> Range | None:
+        """What has such a mean."""
+        return _range_of(self.mean)
 
     def shape(self, row: Row) -> Row:
         """Return the shape, where there is a channel for each number."""
@@ -117,6 +145,13 @@ class OneHot(Step):
 
 def _each(numbers: Numbers) -> tuple[float, ...]:
     return numbers if isinstance(numbers, tuple) else (numbers,)
+
+
+def _range_of(mean: Numbers) -> Range | None:
+    """Return what images have a mean."""
+    if min(_each(mean)) <= 0:
+        return None
+    return "fractions" if max(_each(mean)) < 1 else "bytes"
 
 
 def _along(step: Step, numbers: Numbers, row: Row) -> Array:

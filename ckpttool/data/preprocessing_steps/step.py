@@ -5,6 +5,7 @@ last dimension of a row, or its first where only that has as many.
 """
 
 from dataclasses import dataclass, fields
+from typing import ClassVar, Literal
 
 from ckpttool.core.calls import Call, written_value
 from ckpttool.core.errors import PlanError
@@ -12,6 +13,8 @@ from ckpttool.core.tensors import Array
 
 Row = tuple[int, ...]
 """The shape of one row."""
+Range = Literal["bytes", "fractions"]
+"""What numbers a step is made for: those from 0 to 255, or from 0 to 1."""
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,8 @@ class Step(Call):
     """One thing that is done to rows, a call in the text that says all of them."""
 
     noun, example = "step", "scale(1/127.5, -1)"
+    arranges: ClassVar[bool] = False
+    """Whether it changes the size or the channels of images, and not what their numbers mean."""
 
     @classmethod
     def problem_of_name(cls, name: str) -> str | None:
@@ -47,6 +52,11 @@ class Step(Call):
             PlanError: it can't be done to such rows.
         """
         return row
+
+    @property
+    def made_for(self) -> Range | None:
+        """The range of the numbers in images that it is made for, where it shows."""
+        return None
 
     def apply(self, rows: Array) -> Array:
         """Return what it makes of rows, which may be overwritten."""

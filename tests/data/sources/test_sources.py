@@ -133,7 +133,7 @@ def test_large_inputs_stay_on_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[[Path], Path]
 ) -> None:
     """The fitted rows are not held; any rows can be asked for, in any order and again and again."""
-    monkeypatch.setattr("ckpttool.data.columns.IN_MEMORY", 100)
+    monkeypatch.setattr("ckpttool.data.fitting.IN_MEMORY", 100)
     folder = tmp_path / "data"
     folder.mkdir()
     train, _ = training_splits(write(folder), WANTED, 5)

@@ -1,0 +1,305 @@
+"""Fitting: columns get the preprocessing, the shape and the dtype of the placeholders that take them, and it is said.
+
+Rows are made when they are asked for, some at a time, but for what is small enough to be held in memory.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from math import isqrt, prod
+
+import numpy as np
+
+from ckpttool.core.errors import DataError, PlanError
+from ckpttool.core.shapes import PartialShape, agrees, shown
+from ckpttool.core.tensors import PIECE, Array, DType
+from ckpttool.data.columns import Column
+from ckpttool.data.files import InputSpec
+from ckpttool.data.preprocessing import Steps, applied, made_for, shape_after
+from ckpttool.data.preprocessing_steps import Grayscale, Nothing, Resize, Rgb, Row, Scale, Step
+from ckpttool.data.preprocessing_steps.images import CHANNELS
+from ckpttool.data.rows import IN_MEMORY, LazyRows, Rows, pieces
+
+FLOATS = ("float16", "bfloat16", "float32", "float64")
+INTEGERS = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+BYTE_MAXIMUM = 255
+BYTES: Steps = (Scale(1 / BYTE_MAXIMUM),)
+"""What is done to bytes for a float input where nothing is said."""
+AT_ONCE = 64 << 20
+"""Bytes of rows that are preprocessed at once."""
+LOOKED_AT = 1000
+"""Rows at most of which the range is looked at."""
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """Rows as a placeholder takes them, what was done to them, and the steps that say it.
+
+    `steps` are those that were given, or done by default; None where rows are as they were.
+    """
+
+    array: Rows
+    notes: tuple[str, ...]
+    steps: Steps | None = None
+
+
+def fit(column: Column, spec: InputSpec, scale: bool, alone: bool = True) -> Fitted:
+    """Give a column the preprocessing, shape and dtype of a placeholder, which is the only input where it is `alone`.
+
+    With `scale`, bytes become floats from 0 to 1 where nothing is said of preprocessing.
+
+    >>> from pathlib import Path
+    >>> from ckpttool.core.tensors import BY_NAME
+    >>> pixels = Column(Path("mnist.npz"), "x_train", np.full((2, 28, 28), 255, np.uint8))
+    >>> fitted = fit(pixels, InputSpec("X", (None, 784), BY_NAME["float32"]), scale=True)
+    >>> fitted.array.shape, float(fitted.array.max())
+    ((2, 784), 1.0)
+    >>> fitted.notes[1]
+    'x_train: uint8 divided by 255 for the float input X; `preprocess` says what else to do'
+
+    Raises:
+        DataError: no rows, a shape or dtype that does not fit, a value that the dtype cannot hold, NaN or infinity.
+    """
+    shape = column.array.shape
+    if not shape or not np.prod(shape):
+        raise DataError(f"{column} is {list(shape)}: it has no rows")
+    given = spec.steps
+    steps = given if given is not None else BYTES if scale and _are_bytes(column, spec) else ()
+    row, reshaped = _row_shape(column, spec, steps, alone)
+    make, converted = _conversion(column, spec, steps)
+    rows = LazyRows(column.array, row, spec.dtype.numpy, lambda array: make(array).reshape(len(array), *row))
+    notes = (*reshaped, *converted, *_doubts(column, given or ()))
+    known = steps or ((Nothing(),) if scale and spec.dtype.name in FLOATS and _could_be_bytes(column) else None)
+    return Fitted(
+        _checked(column, rows, any(not isinstance(step, Nothing) for step in steps)),
+        notes,
+        given if given is not None else known,
+    )
+
+
+def fit_labels(column: Column, spec: InputSpec) -> Fitted:
+    """Give a column of labels the shape and dtype of their placeholder; class numbers become rows where it takes those.
+
+    Raises:
+        DataError: as `fit`, or a class number that the rows have no place for.
+    """
+    classes = spec.shape[1] if spec.shape is not None and len(spec.shape) == 2 else None
+    numbers = column.array
+    if spec.steps or classes in (None, 1) or len(numbers.shape) != 1 or numbers.dtype.kind not in "iu":
+        return fit(column, spec, scale=False)
+    classes_of_rows = np.asarray(numbers[:])
+    wrong = np.flatnonzero((classes_of_rows < 0) | (classes_of_rows >= classes))
+    if len(wrong):
+        row = column.row(int(wrong[0]))
+        raise DataError(f"{column} row {row} is {classes_of_rows[wrong[0]]}, expected 0 to {(classes or 0) - 1}")
+    rows = (classes_of_rows[:, np.newaxis] == np.arange(classes)).astype(spec.dtype.numpy)
+    return Fitted(rows, (f"{column.name}: class numbers as rows of {classes}, one of them 1, for {spec.name}",))
+
+
+def _are_bytes(column: Column, spec: InputSpec) -> bool:
+    """Say whether rows are bytes that become floats."""
+    return column.array.dtype == np.uint8 and spec.dtype.name in FLOATS
+
+
+def _row_shape(column: Column, spec: InputSpec, steps: Steps, alone: bool) -> tuple[Row, tuple[str, ...]]:
+    """Return the shape that a row takes, and what is to be said of that."""
+    stored = column.array.shape[1:]
+    try:
+        made = shape_after(steps, stored)
+    except PlanError as error:
+        raise DataError(f"{column}: {error}{_advice(column, spec, steps, alone)}") from error
+    wanted = fitting_shape(made, spec.shape)
+    if wanted is None:
+        found = f"{column} has rows of {shown(stored)}" + (f", {shown(made)} after {_said(steps)}" * (made != stored))
+        expected = f"rows of {shown(spec.shape[1:])}" if spec.shape else "a single value"
+        advice = _advice(column, spec, steps, alone)
+        raise DataError(f"{found}, expected {expected} for {spec.name}{advice}")
+    if wanted == made:
+        return wanted, ()
+    rows = len(column.array)
+    return wanted, (f"{column.name}: {[rows, *made]} reshaped to {[rows, *wanted]} for {spec.name}",)
+
+
+def fitting_shape(row: Row, wanted: PartialShape | None) -> Row | None:
+    """Return the shape that a row takes for a placeholder, or None when it does not fit.
+
+    Rows fit as they are, flattened, or with a last dimension of 1 put on or taken off.
+
+    >>> fitting_shape((28, 28), (None, 784)), fitting_shape((28, 28), (None, 28, 28, 1)), fitting_shape((8,), (None, 9))
+    ((784,), (28, 28, 1), None)
+    """
+    if wanted is None:
+        return row
+    flat = (int(np.prod(row)),)
+    shapes = [row, (*row, 1), row[:-1] if row[-1:] == (1,) else row, flat if len(row) > 1 else row]
+    return next((shape for shape in shapes if agrees(shape, wanted[1:]) and len(wanted)), None)
+
+
+def _advice(column: Column, spec: InputSpec, steps: Steps, alone: bool) -> str:
+    """Return what makes rows fit, if it is their channels or their size, as a message ends."""
+    row = column.array.shape[1:]
+    if not ((len(row) == 3 and {row[0], row[-1]} & {*CHANNELS}) or (len(row) == 2 and column.array.dtype == np.uint8)):
+        return ""
+    numbers = [step for step in steps if not step.arranges]
+    size = image_size(spec.shape)
+    for arranged in ([], [Rgb()], [Grayscale()]):
+        for resized in ([], [Resize(*size)] if size else []):
+            tried = (*resized, *arranged, *numbers)
+            try:
+                if tried != steps and fitting_shape(shape_after(tried, row), spec.shape):
+                    return f"; `preprocess` '{'' if alone else f'{spec.name}: '}{_said(tried)}' makes them fit"
+            except PlanError:
+                continue
+    return ""
+
+
+def image_size(shape: PartialShape | None) -> tuple[int, int] | None:
+    """Return the height and width of images that a placeholder takes; flat rows may be a grey square.
+
+    >>> image_size((None, 96, 64, 3)), image_size((None, 784)), image_size((None, 10)), image_size((None, None, 3))
+    ((96, 64), (28, 28), None, None)
+    """
+    row = [size for size in (shape or ())[1:] if size is not None]
+    if shape is None or len(row) != len(shape) - 1 or len(row) not in (1, 2, 3):
+        return None
+    if len(row) == 1:
+        side = isqrt(row[0])
+        return (side, side) if side * side == row[0] else None
+    first = len(row) == 3 and row[0] in CHANNELS and row[2] not in CHANNELS
+    return (row[1], row[2]) if first else (row[0], row[1])
+
+
+def _said(steps: Steps) -> str:
+    return "; ".join(map(str, steps))
+
+
+def _conversion(column: Column, spec: InputSpec, steps: Steps) -> tuple[Callable[[Array], Array], tuple[str, ...]]:
+    """Return what gives rows the values and dtype for a placeholder, and what is to be said of that."""
+    dtype, name, wanted = column.array.dtype, column.name, spec.dtype
+    if wanted.name not in FLOATS + INTEGERS or dtype.kind not in "biuf":
+        kind = "text" if dtype.kind in "OSU" else dtype.name
+        raise DataError(f"{column} is {kind}, expected {wanted} for {spec.name}")
+    done = tuple(step for step in steps if not isinstance(step, Nothing))
+    if done:
+        kind = "float " if wanted.name in FLOATS else ""
+        note = f"{name}: {_said(done)} for the {kind}input {spec.name}"
+        if spec.steps is None:
+            divided = f"{name}: uint8 divided by {BYTE_MAXIMUM} for the {kind}input {spec.name}"
+            note = f"{divided}; `preprocess` says what else to do"
+        return partial(_preprocessed, steps=done, spec=spec), (note,)
+    if dtype == wanted.numpy:
+        return _same, ()
+    return partial(_cast, wanted=wanted), (f"{name}: {dtype.name} cast to {wanted} for {spec.name}",)
+
+
+def _same(array: Array) -> Array:
+    return array
+
+
+def _cast(array: Array, wanted: DType) -> Array:
+    with np.errstate(over="ignore", invalid="ignore"):
+        return array.astype(wanted.numpy)
+
+
+def _preprocessed(array: Array, steps: Steps, spec: InputSpec) -> Array:
+    """Return rows with all steps done, some at a time, in the precision that their numbers need."""
+    long = array.dtype.itemsize >= (4 if array.dtype.kind in "iu" else 8) or spec.dtype.name == "float64"
+    precision = np.dtype(np.float64 if long else np.float32)
+    count = max(1, AT_ONCE // max(1, prod(array.shape[1:]) * precision.itemsize))
+    parts = [
+        _as_wanted(applied(steps, array[start : start + count].astype(precision)), steps, spec)
+        for start in range(0, len(array), count)
+    ]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _as_wanted(made: Array, steps: Steps, spec: InputSpec) -> Array:
+    """Return numbers in the dtype of a placeholder; whole ones where it takes these, of images that were resized.
+
+    Raises:
+        DataError: it takes whole numbers in a range, and there are others.
+    """
+    if spec.dtype.name in FLOATS:
+        return _cast(made, spec.dtype)
+    whole = np.rint(made)
+    low, high = (
+        (0, 1) if spec.dtype.name == "bool" else (np.iinfo(spec.dtype.numpy).min, np.iinfo(spec.dtype.numpy).max)
+    )
+    if any(isinstance(step, Resize) for step in steps):
+        made = whole = np.clip(whole, low, high)
+    wrong = (made != whole) | (made < low) | (made > high)
+    if wrong.any():
+        problem = f"{_said(steps)} makes {made[wrong][0]:g}, and {spec.name} takes {spec.dtype}"
+        raise DataError(f"{problem}: whole numbers from {low} to {high}")
+    return _cast(whole, spec.dtype)
+
+
+def _sample(column: Column) -> Array:
+    """Return the first rows, as many as are worth a look."""
+    each = max(1, column.array.nbytes // len(column.array))
+    return np.asarray(column.array[: max(1, min(LOOKED_AT, AT_ONCE // each))])
+
+
+def _could_be_bytes(column: Column) -> bool:
+    """Say whether numbers of another dtype look like bytes: what is fed then was not divided."""
+    sample = _sample(column)
+    return sample.dtype.kind in "iuf" and bool(sample.min() >= 0 and 1 < sample.max() <= BYTE_MAXIMUM)
+
+
+def _doubts(column: Column, steps: Steps) -> list[str]:
+    """Return why steps that were given may be for other numbers."""
+    found = made_for(steps)
+    image = len(column.array.shape) > 2
+    if found is None or not (image or isinstance(found[0], Scale)):
+        return []
+    step, numbers = found
+    top = float(_sample(column).max())
+    if numbers == "bytes" and 0 < top <= 1:
+        return [_doubt(column, "is above 1", step, f"bytes from 0 to {BYTE_MAXIMUM}", Scale(BYTE_MAXIMUM), steps)]
+    if numbers == "fractions" and column.array.dtype == np.uint8 and top > 1:
+        return [_doubt(column, "is a fraction", step, "numbers from 0 to 1", BYTES[0], steps)]
+    return []
+
+
+def _doubt(column: Column, fact: str, step: Step, meant: str, first: Step, steps: Steps) -> str:
+    other = _said((first, *steps))
+    return f"{column.name}: no number {fact}, and {step} is for {meant}; `preprocess` '{other}' makes these of them"
+
+
+def _checked(column: Column, rows: LazyRows, preprocessed: bool) -> Rows:
+    """Refuse rows that are not finite or that lose by a cast; hold them in memory where they are few enough.
+
+    The stored array itself is returned where nothing has to be done to it.
+    """
+    stored = column.array
+    keep = rows.nbytes <= IN_MEMORY
+    same = not preprocessed and (stored.dtype, stored.shape) == (rows.dtype, rows.shape)
+    unchanged = keep and same and isinstance(stored, np.ndarray)
+    held = np.empty(rows.shape, rows.dtype) if keep and not unchanged else None
+    for start, piece in pieces(rows, PIECE):
+        if preprocessed:
+            _check_finite(column, start, piece)
+        else:
+            _check_kept(column, start, stored[start : start + len(piece)], piece)
+        if held is not None:
+            held[start : start + len(piece)] = piece
+    return stored if unchanged else rows if held is None else held
+
+
+def _check_kept(column: Column, start: int, stored: Array, fitted: Array) -> None:
+    whole = fitted.dtype.kind in "biu"
+    if whole and np.can_cast(stored.dtype, fitted.dtype):
+        return
+    kept = fitted == stored.reshape(fitted.shape) if whole else np.isfinite(fitted)
+    if not kept.all():
+        place = int(np.flatnonzero(~kept.reshape(len(kept), -1).all(axis=1))[0])
+        value = stored[place].reshape(-1)[int(np.flatnonzero(~kept[place].reshape(-1))[0])]
+        expected = f"a value that {fitted.dtype.name} holds" if np.isfinite(value) else "finite numbers"
+        raise DataError(f"{column} row {column.row(start + place)} holds {value}, expected {expected}")
+
+
+def _check_finite(column: Column, start: int, made: Array) -> None:
+    finite = np.isfinite(made).reshape(len(made), -1).all(axis=1)
+    if not finite.all():
+        row = column.row(start + int(np.argmin(finite)))
+        raise DataError(f"{column} row {row} has no finite numbers after its preprocessing")

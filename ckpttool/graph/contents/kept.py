@@ -1,0 +1,37 @@
+"""What a graph keeps of the rows that it is for: names of classes and preprocessing, also as a Keras file keeps them.
+
+A `.keras` file has them in its `metadata.json`, under the key `ckpttool`, which Keras leaves alone.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ckpttool.graph.contents.class_names import class_facts, class_names, with_class_names
+from ckpttool.graph.contents.preprocessing import preprocessing_text, with_preprocessing_text
+from ckpttool.graph.core import Graph
+
+METADATA = "ckpttool"
+"""The key in a Keras file's metadata."""
+
+
+def kept_metadata(graph: Graph) -> dict[str, Any]:
+    """Return what a graph keeps, as the metadata of a Keras file has it: nothing where it keeps nothing."""
+    text, names = preprocessing_text(graph), class_names(graph)
+    kept = {**({} if text is None else {"preprocess": text}), **({"classes": list(names)} if names else {})}
+    return {METADATA: kept} if kept else {}
+
+
+def with_kept_metadata(graph: Graph, metadata: Mapping[str, Any]) -> Graph:
+    """Return the graph with what the metadata of a Keras file says; what is no such text there is left out."""
+    kept = metadata.get(METADATA)
+    kept = kept if isinstance(kept, Mapping) else {}
+    names, text = kept.get("classes"), kept.get("preprocess")
+    if isinstance(names, list) and all(isinstance(name, str) for name in names):
+        graph = with_class_names(graph, names)
+    return with_preprocessing_text(graph, text) if isinstance(text, str) else graph
+
+
+def kept_facts(graph: Graph) -> list[str]:
+    """Return what is said of it: `3 classes: cat, dog, emu`, `preprocessing: scale(1/127.5, -1)`."""
+    text = preprocessing_text(graph)
+    return [*class_facts(graph), *([f"preprocessing: {text}"] if text is not None else [])]

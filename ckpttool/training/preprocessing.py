@@ -1,0 +1,82 @@
+"""Preprocessing that belongs to a model: read for its inputs, replaced by what is given, as a run trains with it.
+
+A graph keeps it as a text (`graph.contents.preprocessing`); `data.preprocessing` says what that means.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from ckpttool.core.errors import PlanError
+from ckpttool.data.dataset import InputSpec, Split
+from ckpttool.data.fitting import BYTES
+from ckpttool.data.preprocessing import Preprocessing, Steps
+from ckpttool.data.preprocessing_steps import Nothing
+from ckpttool.graph.contents.preprocessing import preprocessing_text, with_preprocessing_text
+from ckpttool.graph.core import Graph
+
+
+def kept_steps(graph: Graph, inputs: Sequence[InputSpec], labels: str | None) -> dict[str, Steps]:
+    """Return the steps that a graph keeps for inputs and labels, by op name.
+
+    Raises:
+        PlanError: the text that it keeps cannot be read, or does not say which input it is for.
+    """
+    text = preprocessing_text(graph)
+    if text is None:
+        return {}
+    try:
+        return Preprocessing.parse(text, "the preprocessing").of_known(_images(inputs), labels)
+    except PlanError as error:
+        raise PlanError(f"{graph.source}: it keeps {text!r}: {error}; `preprocess` says another") from error
+
+
+def with_preprocessing(graph: Graph, given: str | None, inputs: Sequence[InputSpec], labels: str | None) -> Graph:
+    """Return the graph with the preprocessing that is given, which it keeps; other inputs have what it kept for them.
+
+    Raises:
+        PlanError: it cannot be read, names what is no input, or does not say which input it is for.
+    """
+    if given is None:
+        return graph
+    asked = Preprocessing.parse(given)
+    if not inputs:
+        return with_preprocessing_text(graph, str(asked))
+    steps = asked.of_inputs(_images(inputs), labels)
+    every = {*(spec.name for spec in inputs), *([labels] if labels else [])}
+    kept = kept_steps(graph, inputs, labels) if every - steps.keys() else {}
+    return with_preprocessing_text(graph, written({**kept, **steps}, inputs))
+
+
+def written(steps: Mapping[str, Steps], inputs: Sequence[InputSpec]) -> str | None:
+    """Return steps by their inputs as the text that says them; None where there are none."""
+    alone = inputs[0].name if len(inputs) == 1 else None
+    return str(Preprocessing.of_steps(steps, alone)) if steps else None
+
+
+def trained_text(split: Split, inputs: Sequence[InputSpec]) -> str | None:
+    """Return the preprocessing that a split was given, that by default included, as its model will keep it."""
+    return written(split.steps, inputs)
+
+
+def unusual_steps(splits: Sequence[Split]) -> str:
+    """Return what was done to the inputs of splits besides the default; nothing where it was that, or nothing."""
+    found = []
+    for split in splits:
+        for name, steps in split.steps.items():
+            stored = split.stored.get(name)
+            usual = BYTES if stored is not None and stored.array.dtype == np.uint8 else (Nothing(),)
+            if name in split.inputs and steps != usual:
+                found.append(f"{split.name} {name}: {'; '.join(map(str, steps))}")
+    return "\n".join(found)
+
+
+def changed_note(before: Graph, after: Graph) -> list[str]:
+    """Say that other preprocessing is given than a model kept."""
+    old, new = preprocessing_text(before), preprocessing_text(after)
+    return [f"the preprocessing was {old}, now it is {new}"] if old not in (None, new) else []
+
+
+def _images(inputs: Sequence[InputSpec]) -> dict[str, bool]:
+    """Say of each input whether its rows are images."""
+    return {spec.name: spec.shape is None or len(spec.shape) > 2 for spec in inputs}
