@@ -206,7 +206,7 @@ class _Request:
 
     def _possible_names(self, spec: InputSpec, split: str | None) -> list[str]:
         usual = ["y", "Y"] if spec is self.labels else ["x", "X"] if len(self.inputs) == 1 else []
-        names = dict.fromkeys([spec.name, spec.name.rpartition("/")[2], *usual])
+        names = dict.fromkeys([*spec.names, *usual])
         return [f"{name}_{split}" if split else name for name in names]
 
     def _column(self, name: str) -> Column:

@@ -42,13 +42,19 @@ _KINDS = ".npz, .npy, IDX, HDF5, .csv, .parquet, .tfrecord, folders of these or 
 class InputSpec:
     """What a graph's placeholder says of itself: op name, shape (None: unknown) and dtype.
 
-    `steps` are its preprocessing, None where nothing is said of that.
+    `steps` are its preprocessing, None where nothing is said of that, `keys` what callers name it.
     """
 
     name: str
     shape: PartialShape | None
     dtype: DType
     steps: Steps | None = None
+    keys: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> list[str]:
+        """The names that data may have for it, the likeliest first."""
+        return list(dict.fromkeys([self.name, self.name.rpartition("/")[2], *self.keys]))
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from ckpttool.data.rows import Rows
 from ckpttool.graph.contents.class_names import class_names, with_class_names
 from ckpttool.graph.contents.op_outputs import known_shape
 from ckpttool.graph.contents.preprocessing import preprocessing_text
-from ckpttool.graph.contents.signatures import input_arguments
+from ckpttool.graph.contents.signatures import input_arguments, input_keys
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.ops import PLACEHOLDERS
 from ckpttool.graph.rewrite.any_rows import built_for
@@ -26,6 +26,7 @@ from ckpttool.graph.rewrite.inference import Inference, in_inference
 from ckpttool.graph.rewrite.whole_rows import with_whole_rows
 from ckpttool.graph.roles.comparisons import comparison_kind
 from ckpttool.graph.roles.resolve import ROLES, Roles, find_roles
+from ckpttool.graph.roles.served import called
 from ckpttool.model.model import Model
 from ckpttool.runtime.function import GraphFunction
 from ckpttool.runtime.objectives import Objective
@@ -67,7 +68,8 @@ class Bound:
         """Find the roles of a model's graph; `roles` names some, those in `needed` must not be ambiguous.
 
         Its classes get the names in `classes`, where these are given. With an objective a loss is put on its outputs,
-        in the place of the one that it has. The constants of a frozen graph become variables again.
+        in the place of the one that it has. The constants of a frozen graph become variables again. The role
+        `signature` names the one by which a SavedModel is called.
 
         Of several towers the first one is meant, which is fed all rows, unless a training op is given that runs all.
 
@@ -76,8 +78,9 @@ class Bound:
             GraphError: a needed role is ambiguous, or it is not known which outputs the objective is for.
             PlanError: the objective does not fit the outputs.
         """
-        model, given = model.thawed(), roles or {}
-        fed = feeding(model.graph, given.get("inputs", ()), given.get("labels"), as_built="training_op" in given)
+        model = model.thawed()
+        graph, given = called(model.graph, roles or {})
+        fed = feeding(graph, given.get("inputs", ()), given.get("labels"), as_built="training_op" in given)
         graph, own, notes = fed.graph, fed.roles(given), fed.notes
         if objective is not None and "training_op" not in given:
             graph, own, note = put_objective(graph, own, objective, seed)
@@ -236,11 +239,11 @@ def placeholder_spec(graph: Graph, tensor: str) -> InputSpec:
     Raises:
         GraphError: it is neither a placeholder nor an argument of a signature.
     """
-    node = graph.op(TensorRef.parse(tensor).op)
+    node, keys = graph.op(TensorRef.parse(tensor).op), tuple(input_keys(graph, tensor))
     if node.op in PLACEHOLDERS:
         shape = known_shape(node.attr["shape"].shape) if "shape" in node.attr else None
-        return InputSpec(node.name, shape, dtype_numbered(node.attr["dtype"].type))
+        return InputSpec(node.name, shape, dtype_numbered(node.attr["dtype"].type), keys=keys)
     signed = input_arguments(graph).get(tensor)
     if signed is None:
         raise GraphError(f"{graph.source}: {node.name} is a {node.op}, expected a placeholder that rows can be fed to")
-    return InputSpec(node.name, signed.shape, signed.dtype)
+    return InputSpec(node.name, signed.shape, signed.dtype, keys=keys)

@@ -1,11 +1,12 @@
 """Freezing: chosen layers are kept from changing, and the graph itself says so."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ckpttool.core.errors import PlanError
 from ckpttool.core.names import Pattern, listed
+from ckpttool.graph.contents.signatures import output_tensors
 from ckpttool.graph.contents.stored import chosen_weights
 from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.core import Graph
@@ -15,6 +16,7 @@ from ckpttool.graph.freezing.updates import update_ops
 from ckpttool.graph.rewrite.importable import importable
 from ckpttool.graph.roles.placeholders import constant_switches, mode_placeholders
 from ckpttool.graph.roles.resolve import Roles, certain_roles, find_roles
+from ckpttool.graph.roles.served import called
 from ckpttool.lineage.provenance import Command
 from ckpttool.model.model import Model
 from ckpttool.model.plan import ModelPlan, PlanRow, plan_rows, prefix_note
@@ -69,8 +71,9 @@ def plan_freeze(
     pattern = Pattern(layers)
     described = variables(model.graph)
     weights = [key for key, variable in described.items() if variable.kind == "weight"]
-    known = find_roles(model.graph, needed=(), **(roles or {}))
-    frozen = Frozen.of(model.graph, chosen_weights(model.graph, pattern), _targets(known), known.training)
+    graph, given = called(model.graph, roles or {})
+    known, model = find_roles(graph, needed=(), **given), replace(model, graph=graph)
+    frozen = Frozen.of(graph, chosen_weights(graph, pattern), _targets(graph, known), known.training)
     rows = plan_rows(model.graph, {v.name: v.name for v in described.values()}, frozen.names)
     if not any(row.train for row in rows):
         raise PlanError(f"{model.path}: nothing is left to train: {layers!r} freezes all {len(rows)} weights")
@@ -87,11 +90,12 @@ def freeze_graph(graph: Graph, names: Collection[str], method: Method = "var-lis
         UnknownName: a name is not one of the graph's variables.
     """
     roles = certain_roles(graph)
-    return importable(Frozen.of(graph, names, _targets(roles), roles.training).applied(method))
+    return importable(Frozen.of(graph, names, _targets(graph, roles), roles.training).applied(method))
 
 
-def _targets(roles: Roles) -> list[str]:
-    return [name for name in (roles.loss, roles.logits, roles.accuracy) if name]
+def _targets(graph: Graph, roles: Roles) -> list[str]:
+    """Return what is trained or asked for: the loss and what belongs to it, else what signatures give."""
+    return [name for name in (roles.loss, roles.logits, roles.accuracy) if name] or output_tensors(graph)
 
 
 def _cut_notes(part: FrozenPart | None, method: Method) -> list[str]:

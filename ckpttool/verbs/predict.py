@@ -26,8 +26,8 @@ from ckpttool.graph.contents.named import tensor_named
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.rewrite.feeding import feeding
 from ckpttool.graph.rewrite.whole_rows import with_whole_rows
-from ckpttool.graph.roles.resolve import Roles, find_roles
-from ckpttool.graph.roles.served import Result, result_of
+from ckpttool.graph.roles.resolve import find_roles
+from ckpttool.graph.roles.served import SIGNATURE, Result, called, result_of
 from ckpttool.model.model import Model
 from ckpttool.runtime.streaming import Stream
 from ckpttool.training.bound import Bound
@@ -107,11 +107,12 @@ def predict(
         DataError: the rows do not fit the graph, or there are not as many classes as outputs.
         ExistingOutput: the output is there already.
     """
-    path, asked = Path(output), roles or {}
+    path = Path(output)
     check_output(path, overwrite)
-    fed = feeding(model.graph, asked.get("inputs", ()), asked.get("labels"), [tensor] if tensor else ())
+    graph, asked = called(model.graph, roles or {})
+    fed = feeding(graph, asked.get("inputs", ()), asked.get("labels"), [tensor] if tensor else ())
     known = find_roles(fed.graph, needed=(), **fed.roles(asked))
-    result = _result(fed.graph, known, tensor)
+    result = _result(fed.graph, None if roles and roles.get(SIGNATURE) else known.logits, tensor)
     graph = with_whole_rows(fed.graph, [result.tensor])
     model = replace(model, graph=graph)
     given = {"inputs": result.inputs, **fed.roles(asked), "logits": result.tensor}
@@ -162,12 +163,12 @@ def _with_names(columns: Columns, classes: Sequence[str]) -> Columns:
     return {"classes": columns["classes"], "names": np.array(classes)[columns["classes"]], **rest}
 
 
-def _result(graph: Graph, roles: Roles, tensor: str | None) -> Result:
+def _result(graph: Graph, logits: str | None, tensor: str | None) -> Result:
     """Return what is asked for, else the logits, else what the graph is run for."""
     if tensor is not None:
         return Result(str(tensor_named(graph, tensor, f"`tensor` {tensor}")), "as asked for")
-    if roles.logits is not None:
-        return Result(roles.logits, "the logits")
+    if logits is not None:
+        return Result(logits, "the logits")
     return result_of(graph)
 
 

@@ -15,7 +15,7 @@ from ckpttool.graph import files
 from ckpttool.graph.contents.class_names import with_class_names
 from ckpttool.graph.contents.layers import Layer, activated, layers
 from ckpttool.graph.contents.preprocessing import preprocessing_text
-from ckpttool.graph.contents.signatures import signatures
+from ckpttool.graph.contents.signatures import choosing_signature, signatures
 from ckpttool.graph.contents.stored import StoredTensor, chosen_weights, stored_tensors
 from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.core import Graph, TensorRef
@@ -23,9 +23,10 @@ from ckpttool.graph.freezing.frozen import Frozen
 from ckpttool.graph.ops import PROBABILITIES
 from ckpttool.graph.rewrite.feeding import Feeding, feeding
 from ckpttool.graph.rewrite.importable import importable
-from ckpttool.graph.rewrite.prune import without_training
+from ckpttool.graph.rewrite.prune import subgraph, without_training
 from ckpttool.graph.rewrite.signing import without_signatures
 from ckpttool.graph.rewrite.whole_rows import with_whole_rows
+from ckpttool.graph.roles.candidates import signature_tensors
 from ckpttool.graph.roles.resolve import find_roles
 from ckpttool.lineage.provenance import Command, Provenance
 from ckpttool.model.model import Model
@@ -98,6 +99,7 @@ def plan_reuse(
     classes: Classes = None,
     to: str | None = None,
     preprocess: str | None = None,
+    signature: str | None = None,
 ) -> ReusePlan:
     """Plan what `reuse` writes; nothing is written before the plan's `write`.
 
@@ -118,9 +120,10 @@ def plan_reuse(
         classes: Names of the classes of what is written, or the file that has them; new outputs have none otherwise.
         to: The family to write, `ckpt` or `saved-model`; else that of the output's path, or of the graph.
         preprocess: What is done to rows (`scale(1/127.5, -1)`), if not what the model keeps.
+        signature: The signature by which a SavedModel is called; a head goes on the layers as that computes them.
 
     Raises:
-        UnknownName: a pattern or a layer names nothing.
+        UnknownName: a pattern, a layer or the signature names nothing.
         DataError: there are not as many names of classes as outputs.
         PlanError: something does not fit, or less than `require` percent of the parameters would be restored.
     """
@@ -128,9 +131,9 @@ def plan_reuse(
         raise PlanError("`head` and `into` exclude one another: new layers go on SRC's graph, or TARGET has its own")
     if after and not head:
         raise PlanError("`after` says where a head is put on: specify `head` too")
-    model = model.thawed()
     if head and labels:
         raise PlanError("`labels` are those of the old loss, and `head` has a loss of its own: leave `labels` out")
+    model = _called(model.thawed(), signature, bool(head)) if signature else model.thawed()
     chosen, frozen = Pattern(layers), Pattern(freeze) if freeze else None
     restored = restored_variables(model, chosen)
     if head:
@@ -154,6 +157,13 @@ def plan_reuse(
     named = with_named_outputs(graph, classes)
     graph, changed = with_preprocessed_inputs(named, preprocess, preprocessing_text(model.graph))
     return replace(plan, graph=graph, to=to, notes=(*prefix_note(chosen, model.checkpoint), *plan.notes, *changed))
+
+
+def _called(model: Model, signature: str, alone: bool) -> Model:
+    """Return a model that is called by a signature; with `alone` only what that computes is left."""
+    graph = choosing_signature(model.graph, signature)
+    tensors = [*signature_tensors(graph, "inputs"), *signature_tensors(graph, "outputs")]
+    return replace(model, graph=subgraph(graph, tensors, initializers=True) if alone else graph)
 
 
 def restored_variables(model: Model, layers: Pattern) -> list[str]:

@@ -13,7 +13,13 @@ from ckpttool.cli.options.reading import (
     layers_option,
     source_argument,
 )
-from ckpttool.cli.options.rows import classes_option, inputs_option, labels_option, preprocess_option
+from ckpttool.cli.options.rows import (
+    classes_option,
+    inputs_option,
+    labels_option,
+    preprocess_option,
+    signature_option,
+)
 from ckpttool.cli.options.training import objective_options, recipe_options
 from ckpttool.cli.options.writing import model_output_options
 from ckpttool.cli.process import open_to_run
@@ -53,6 +59,7 @@ def _percent(ctx: click.Context, param: click.Parameter, value: str) -> float:
 )
 @inputs_option
 @labels_option
+@signature_option
 @classes_option
 @preprocess_option
 @objective_options
@@ -74,6 +81,7 @@ def reuse(
     require: float,
     inputs: tuple[str, ...],
     labels: str | None,
+    signature: str | None,
     classes: Path | None,
     preprocess: str | None,
     objective: Objective | None,
@@ -112,6 +120,7 @@ def reuse(
         objective=objective,
         inputs=inputs,
         labels=labels,
+        signature=signature,
         classes=classes,
         preprocess=preprocess,
         to=to,

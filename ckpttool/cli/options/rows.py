@@ -113,8 +113,12 @@ inputs_option = click.option(
 )
 labels_option = click.option("--labels", metavar="NAME", help="The labels, likewise.")
 
-ROLES = ("inputs", "labels", "logits", "loss", "accuracy", "training")
-"""What an op can be to a graph, each with an option."""
+signature_option = click.option(
+    "--signature", metavar="NAME", help="The signature that says a SavedModel's inputs and outputs, if not the default."
+)
+
+ROLES = ("inputs", "labels", "logits", "loss", "accuracy", "training", "signature")
+"""What an op can be to a graph, and the signature that says it, each with an option."""
 
 
 def _roles(
@@ -124,9 +128,10 @@ def _roles(
     loss: str | None,
     accuracy: str | None,
     training: str | None,
+    signature: str | None,
 ) -> Mapping[str, Any]:
     """Return the roles that were given."""
-    given = zip(ROLES, (inputs, labels, logits, loss, accuracy, training), strict=True)
+    given = zip(ROLES, (inputs, labels, logits, loss, accuracy, training, signature), strict=True)
     return {role: name for role, name in given if name}
 
 
@@ -139,6 +144,7 @@ roles_options = as_value(
     click.option("--loss", metavar="NAME", help="The tensor that training makes small."),
     click.option("--accuracy", metavar="NAME", help="The tensor of the accuracy."),
     click.option("--training", metavar="NAME", help="The boolean placeholder that is True while training."),
+    signature_option,
 )
 """An option for each role, passed on as one mapping `roles` of those that were given."""
 

@@ -56,10 +56,7 @@ def chosen_columns(table: Table, wanted: Wanted) -> Columns:
     used = labels if wanted.labels else None
     group = wanted.group if wanted.group in table.columns else None
     others = [name for name in table.columns if name not in (labels, SPLIT, group)]
-    own = {
-        spec.name: [name for name in (spec.name, spec.name.rpartition("/")[2]) if name in others]
-        for spec in wanted.inputs
-    }
+    own = {spec.name: [name for name in spec.names if name in others] for spec in wanted.inputs}
     if len(wanted.inputs) <= 1 and not any(own.values()):
         return Columns({"x": others}, used, group)
     missing = [name for name, names in own.items() if not names]

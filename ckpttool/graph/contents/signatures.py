@@ -3,14 +3,18 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ckpttool.core.errors import UnknownName
+from ckpttool.core.names import listed, suggestion
 from ckpttool.core.shapes import PartialShape
 from ckpttool.core.tensors import DType, dtype_numbered
-from ckpttool.formats.wire.protos.meta_graph_pb2 import TensorInfo
+from ckpttool.formats.wire.protos.meta_graph_pb2 import SignatureDef, TensorInfo
 from ckpttool.graph.contents.op_outputs import known_shape
 from ckpttool.graph.core import Graph
 
 DEFAULT = "serving_default"
 """The signature that callers take where they name none."""
+_CHOSEN = "ckpttool/signature"
+"""The collection with the name of the signature that was chosen instead."""
 
 
 @dataclass(frozen=True)
@@ -38,22 +42,47 @@ def signatures(graph: Graph) -> dict[str, Signature]:
     Raises:
         FormatError: a dtype's number is unknown.
     """
-    named = {}
-    for name, definition in sorted(graph.header.signature_def.items()):
-        if not name.startswith("__saved_model_"):
-            sides = [
-                {key: _argument(info) for key, info in sorted(side.items())}
-                for side in (definition.inputs, definition.outputs)
-            ]
-            named[name] = Signature(name, definition.method_name, *sides)
-    return named
+    definitions = graph.header.signature_def
+    return {name: _signature(name, definitions[name]) for name in signature_names(graph)}
+
+
+def signature_names(graph: Graph) -> list[str]:
+    """Return the names of the graph's signatures."""
+    return sorted(name for name in graph.header.signature_def if not name.startswith("__saved_model_"))
+
+
+def called_name(graph: Graph, name: str = DEFAULT) -> str | None:
+    """Return the name if a signature has it, else that of the chosen one, the default, or the only one; else None."""
+    named, collections = signature_names(graph), graph.header.collection_def
+    chosen = (
+        [each.decode("utf-8", "replace") for each in collections[_CHOSEN].bytes_list.value]
+        if _CHOSEN in collections
+        else []
+    )
+    first = [name] if name != DEFAULT else []
+    only = named if len(named) == 1 else []
+    return next((each for each in (*first, *chosen, DEFAULT, *only) if each in named), None)
 
 
 def signature_named(graph: Graph, name: str = DEFAULT) -> Signature | None:
-    """Return the signature of a name, else the default one, else the only one; None where there are others, or none."""
-    named = signatures(graph)
-    only = next(iter(named.values())) if len(named) == 1 else None
-    return named.get(name) or named.get(DEFAULT) or only
+    """Return the signature that `called_name` says; None where there are several others, or none."""
+    found = called_name(graph, name)
+    return _signature(found, graph.header.signature_def[found]) if found else None
+
+
+def choosing_signature(graph: Graph, name: str) -> Graph:
+    """Return the graph that is called by a signature, where none is named.
+
+    Raises:
+        UnknownName: it has no such signature.
+    """
+    named = signature_names(graph)
+    if name not in named:
+        found = f"it has {listed(named)}" if named else "it has none"
+        raise UnknownName(f"{graph.source}: no signature {name}: {found}{suggestion(name, named)}")
+    header = graph.header_copy()
+    header.collection_def[_CHOSEN].bytes_list.value[:] = [name.encode()]
+    return graph.having(header=header)
 
 
 def output_tensors(graph: Graph) -> list[str]:
@@ -62,10 +91,24 @@ def output_tensors(graph: Graph) -> list[str]:
     return list(dict.fromkeys(tensor for argument in arguments for tensor in argument.tensors))
 
 
+def input_keys(graph: Graph, tensor: str) -> list[str]:
+    """Return the names under which callers give a tensor, those of the signature that is called first."""
+    called = signature_named(graph)
+    every = [*([called] if called else []), *signatures(graph).values()]
+    return list(dict.fromkeys(key for each in every for key, given in each.inputs.items() if tensor in given.tensors))
+
+
 def input_arguments(graph: Graph) -> dict[str, Argument]:
     """Return what the signatures take, by tensor: placeholders, or what is computed of one when it is not fed."""
     arguments = [argument for signature in signatures(graph).values() for argument in signature.inputs.values()]
     return {tensor: argument for argument in arguments if len(argument.tensors) == 1 for tensor in argument.tensors}
+
+
+def _signature(name: str, definition: SignatureDef) -> Signature:
+    inputs, outputs = (
+        {key: _argument(info) for key, info in sorted(side.items())} for side in (definition.inputs, definition.outputs)
+    )
+    return Signature(name, definition.method_name, inputs, outputs)
 
 
 def _argument(info: TensorInfo) -> Argument:

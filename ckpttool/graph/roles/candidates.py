@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Container, Iterable, Sequence
 from functools import cache
 
-from ckpttool.graph.contents.signatures import DEFAULT
+from ckpttool.graph.contents.signatures import called_name
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.ops import HITS, REDUCTIONS
 from ckpttool.graph.roles.comparisons import LossComparison
@@ -44,13 +44,11 @@ def named_logits(graph: Graph) -> list[str]:
 
 
 def signature_tensors(graph: Graph, side: str) -> tuple[str, ...]:
-    """Return the tensors of the default signature's `inputs` or `outputs` that are in the graph."""
-    signatures = graph.header.signature_def
-    if DEFAULT not in signatures:
-        return ()
-    infos = getattr(signatures[DEFAULT], side)
+    """Return the tensors of the `inputs` or `outputs` of the signature that is called, which are in the graph."""
+    called = called_name(graph)
+    infos = getattr(graph.header.signature_def[called], side) if called else {}
     names = [infos[key].name for key in sorted(infos)]
-    return tuple(name for name in names if TensorRef.parse(name).op in graph.nodes)
+    return tuple(name for name in names if name and TensorRef.parse(name).op in graph.nodes)
 
 
 def compared_labels(

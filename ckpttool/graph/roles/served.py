@@ -3,13 +3,14 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ckpttool.core.errors import GraphError, PlanError
 from ckpttool.core.names import listed
 from ckpttool.core.tensors import STRING
 from ckpttool.graph.contents.named import tensor_named
 from ckpttool.graph.contents.op_outputs import dtype_of_output
-from ckpttool.graph.contents.signatures import DEFAULT, Argument, Signature, signature_named
+from ckpttool.graph.contents.signatures import DEFAULT, Argument, Signature, choosing_signature, signature_named
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.rewrite.draft import free_name
 from ckpttool.graph.roles import placeholders
@@ -18,6 +19,9 @@ from ckpttool.graph.roles.ends import ends
 from ckpttool.graph.roles.resolve import certain_roles, compared_logits, has_towers
 
 Named = Mapping[str, str]
+
+SIGNATURE = "signature"
+"""What the name of a signature is given as, among roles."""
 
 _KEYS = ("probabilities", "logits", "scores", "predictions", "outputs", "output")
 """Names under which a signature may give what is asked for, beside other things."""
@@ -142,6 +146,25 @@ def result_of(graph: Graph, parameter: str = "tensor") -> Result:
         return Result(numbers[key], f"the output {key} of the signature {signature.name}", needed)
     found = compared_logits(graph) or _ends(graph, parameter)
     return Result(_chosen(graph, {name: name for name in found}, parameter), "which no other op reads")
+
+
+def called(graph: Graph, given: Mapping[str, Any]) -> tuple[Graph, dict[str, Any]]:
+    """Return a graph that is called by the signature among the roles that are given, and these with what that says.
+
+    It says the inputs and the logits, unless they are given, or the graph has a loss, which says them.
+
+    Raises:
+        UnknownName: there is no such signature.
+        GraphError: it has several outputs, and none of them is named for what is asked for.
+    """
+    own = {role: value for role, value in given.items() if role != SIGNATURE}
+    if not given.get(SIGNATURE):
+        return graph, own
+    graph = choosing_signature(graph, given[SIGNATURE])
+    if certain_roles(graph).loss or "logits" in own:
+        return graph, own
+    result = result_of(graph, "logits")
+    return graph, {"logits": result.tensor, **({"inputs": result.inputs} if result.inputs else {}), **own}
 
 
 def _chosen(graph: Graph, tensors: Mapping[str, str], parameter: str) -> str:
