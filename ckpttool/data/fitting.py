@@ -246,6 +246,12 @@ def _could_be_bytes(column: Column) -> bool:
     return sample.dtype.kind in "iuf" and bool(sample.min() >= 0 and 1 < sample.max() <= BYTE_MAXIMUM)
 
 
+def range_of(column: Column) -> int:
+    """Return the number that white has in images, as far as the first of them show it."""
+    whole = column.array.dtype.kind in "iu"
+    return BYTE_MAXIMUM if whole or float(_sample(column).max()) > 1 else 1
+
+
 def _doubts(column: Column, steps: Steps) -> list[str]:
     """Return why steps that were given may be for other numbers."""
     found = made_for(steps)

@@ -15,20 +15,42 @@ from ckpttool.runtime.configure import tensorflow
 
 
 @dataclass(frozen=True)
+class Colours:
+    """How the numbers that are fed are made of colours from 0 to 1, channel by channel: `matrix @ colours + offset`."""
+
+    matrix: tuple[tuple[float, ...], ...]
+    offset: tuple[float, ...]
+
+    def of(self, images: Any) -> Any:
+        """Return the colours of images that are fed."""
+        tf = tensorflow()
+        inverse = tf.linalg.inv(tf.constant(self.matrix, tf.float64))
+        return _by_pixel(images - tf.constant(self.offset, images.dtype), tf.cast(inverse, images.dtype))
+
+    def fed(self, colours: Any) -> Any:
+        """Return images of colours as they are fed."""
+        tf = tensorflow()
+        mixed = _by_pixel(colours, tf.constant(self.matrix, colours.dtype))
+        return mixed + tf.constant(self.offset, colours.dtype)
+
+
+@dataclass(frozen=True)
 class Augmenter:
     """Operations on images of one shape (height, width, channels).
 
     What moves pixels (shift, rotate, scale, flip, crop) is done first, in the order given, as one transform:
     bilinear, with the nearest pixel where it reads outside of the image. Brightness, contrast, saturation and hue
     follow in their order. Floats are taken to lie in 0 to 1 and whole numbers in 0 to 255, and colours are clipped to
-    that; where an image itself has values outside (it was standardised, for instance) to its own range.
+    that; where an image itself has values outside (it was standardised, for instance) to its own range. Where `colours`
+    say how what is fed was made of colours, these are changed, and made to be fed again.
     """
 
     operations: tuple[Operation, ...]
     shape: Shape
+    colours: Colours | None = None
 
     @classmethod
-    def parse(cls, text: str, shape: Sequence[int]) -> "Augmenter":
+    def parse(cls, text: str, shape: Sequence[int], colours: Colours | None = None) -> "Augmenter":
         """Read operations such as `shift(0.1); rotate(15); flip()`, for images of a shape (height, width, channels).
 
         >>> str(Augmenter.parse("shift(0.1);flip( )", (28, 28, 1)))
@@ -43,7 +65,7 @@ class Augmenter:
         for operation in operations:
             if problem := operation.problem_with((height, width, channels)):
                 raise PlanError(f"`augment`: {problem}")
-        return cls(operations, (height, width, channels))
+        return cls(operations, (height, width, channels), colours)
 
     def __str__(self) -> str:
         """Return the operations with all their parameters, whatever was left out or spaced otherwise."""
@@ -71,7 +93,10 @@ class Augmenter:
         maps = [operation.matrix(each, self.shape) for operation, each in drawn if isinstance(operation, Move)]
         images = _moved(images, reduce(tf.matmul, maps)) if maps else images
         colours = [(operation, each) for operation, each in drawn if isinstance(operation, Colour)]
-        images = self._coloured(images, colours, 255.0 if rows.dtype.is_integer else 1.0) if colours else images
+        if colours and self.colours:
+            images = self.colours.fed(self._coloured(self.colours.of(images), colours, 1.0))
+        elif colours:
+            images = self._coloured(images, colours, 255.0 if rows.dtype.is_integer else 1.0)
         whole = tf.round(images) if rows.dtype.is_integer else images
         changed = tf.reshape(tf.saturate_cast(whole, rows.dtype), tf.shape(rows))
         changed.set_shape(rows.shape)
@@ -97,6 +122,13 @@ class Augmenter:
         for operation, draws in drawn:
             values = tf.clip_by_value(operation.recolour(values, draws, bounds), bounds.low, bounds.high)
         return tf.reshape(tf.transpose(values, [0, 2, 1]) if channels > 1 else values, [-1, *self.shape])
+
+
+def _by_pixel(images: Any, matrix: Any) -> Any:
+    """Return a matrix times the channels of each pixel."""
+    tf = tensorflow()
+    pixels = tf.reshape(images, [-1, images.shape[-1]])
+    return tf.reshape(tf.matmul(pixels, matrix, transpose_b=True), tf.shape(images))
 
 
 def _moved(images: Any, maps: Any) -> Any:

@@ -10,7 +10,9 @@ import numpy as np
 from ckpttool.core.errors import PlanError
 from ckpttool.core.tensors import Array
 from ckpttool.data.dataset import Split
-from ckpttool.runtime.augmenter import Augmenter
+from ckpttool.data.fitting import range_of
+from ckpttool.data.preprocessing import applied, shape_after
+from ckpttool.runtime.augmenter import Augmenter, Colours
 
 COUNTED = 4
 """How many 64-bit numbers NumPy's Philox makes at each count."""
@@ -90,7 +92,30 @@ def augmentation_of(
             raise PlanError("`image_shape` is for `augment`, which is not given")
         return None
     name = input_of_images(split)
-    return Augmentation(name, Augmenter.parse(text, image_shape_of(split, name, shape)), seed, variants)
+    images = image_shape_of(split, name, shape)
+    return Augmentation(name, Augmenter.parse(text, images, colours_of(split, name, images[2])), seed, variants)
+
+
+def colours_of(split: Split, name: str, channels: int) -> Colours | None:
+    """Return how an input's preprocessing makes its numbers of colours; None where these are from 0 to 1 themselves.
+
+    All of its steps that change numbers give sums of the channels: they are told by what becomes of black, and of
+    black with all of one channel.
+
+    Raises:
+        PlanError: a step is for images with other channels.
+    """
+    steps = [step for step in split.steps.get(name, ()) if not step.arranges]
+    if not steps or split.inputs[name].dtype.kind in "iu" or name not in split.stored:
+        return None
+    top = range_of(split.stored[name])
+    colours = np.concatenate([np.zeros((1, channels)), top * np.eye(channels)]).reshape(-1, 1, 1, channels)
+    shape_after(steps, colours.shape[1:])
+    black, *full = applied(steps, colours).reshape(-1, channels)
+    matrix = np.stack(full, axis=1) - black[:, np.newaxis]
+    if np.allclose(matrix, np.eye(channels)) and np.allclose(black, 0):
+        return None
+    return Colours(tuple(map(tuple, matrix.tolist())), tuple(black.tolist()))
 
 
 def input_of_images(split: Split) -> str:
@@ -136,7 +161,8 @@ def image_shape_of(split: Split, name: str, given: Sequence[int] | None) -> tupl
 
 
 def _shapes(split: Split, name: str) -> list[tuple[int, ...]]:
-    """Return the shape of a row of an input: as it is stored, where that is known, then as it is fed."""
+    """Return the shape of a row of an input: as stored and preprocessed, where that is known, then as fed."""
     stored: Mapping[str, Any] = split.stored
-    known = [tuple(stored[name].array.shape[1:])] if name in stored else []
+    steps = split.steps.get(name, ())
+    known = [tuple(shape_after(steps, stored[name].array.shape[1:]))] if name in stored else []
     return [*known, tuple(split.inputs[name].shape[1:])]

@@ -1,6 +1,7 @@
 """Which rows are images, of what shape; what each of them draws; options that do not go together."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,12 @@ import numpy as np
 import pytest
 
 from ckpttool.core.errors import PlanError
+from ckpttool.core.tensors import BY_NAME
 from ckpttool.data.columns import Column
-from ckpttool.data.dataset import Split
+from ckpttool.data.dataset import InputSpec, Split
+from ckpttool.data.fitting import fit
+from ckpttool.data.preprocessing import Preprocessing, applied
+from ckpttool.runtime.augmenter import Augmenter
 from ckpttool.training.augment import Augmentation, augmentation_of, check_augment, image_shape_of, input_of_images
 
 
@@ -126,3 +131,27 @@ def test_a_batch_of_a_step_is_the_same_each_time_and_other_inputs_stay() -> None
     np.testing.assert_array_equal(found["X:0"], again["X:0"])
     assert not np.allclose(found["X:0"], later["X:0"])
     np.testing.assert_array_equal(found["y:0"], batch["y:0"])
+
+
+@pytest.mark.parametrize("steps", ["keras(caffe)", "keras(torch)", "scale(1/127.5, -1)", "bgr(); mean(9)", "none"])
+@pytest.mark.parametrize("stored", ["uint8", "float32"])
+def test_colours_are_changed_before_the_numbers_are_made_of_them(steps: str, stored: str) -> None:
+    """What is fed is the preprocessing of the colours that the same draws make of plain ones."""
+    rows = np.random.default_rng(0).integers(20, 230, (4, 5, 6, 3))
+    column = Column(Path("d.npz"), "x", rows.astype(stored))
+    fitted = fit(column, InputSpec("X", (None, 5, 6, 3), BY_NAME["float32"], Preprocessing.parse(steps).steps), True)
+    text = "rotate(20); brightness(0.2); contrast(0.5, 2); saturation(0.5, 2); hue(0.2)"
+    data = Split("train", {"X": fitted.array}, None, 4, (), {"X": column}, steps={"X": fitted.steps or ()})
+    augmentation = augmentation_of(text, data, None, 5, 1)
+    plain = Augmentation("X", Augmenter.parse(text, (5, 6, 3)), 5, 1)
+    assert augmentation is not None
+    found = augmentation.variant(np.asarray(fitted.array[:]), 0, np.arange(4))
+    colours = plain.variant(rows.astype(np.float32) / 255, 0, np.arange(4))
+    expected = applied(Preprocessing.parse(steps).steps, colours.astype(np.float64) * 255)
+    np.testing.assert_allclose(found, expected, atol=2e-3)
+
+
+def test_images_have_the_shape_that_their_preprocessing_gives_them() -> None:
+    large = split({"X": (9, 8, 3)}, X=(36,))
+    steps = {"X": Preprocessing.parse("resize(6); grayscale()").steps}
+    assert image_shape_of(replace(large, steps=steps), "X", None) == (6, 6, 1)

@@ -1,7 +1,9 @@
 """A folder of images: a folder for each class, or `train/CLASS`, `valid/CLASS`, `test/CLASS`; any size, resized.
 
-Where no labels are wanted, the images may lie in the folder itself. Images have no columns: their groups are told by
-what a regular expression finds in their names, so that `p[0-9]+` takes `p07_left.png` and `p07_right.png` as of one.
+A `resize` among the input's steps of preprocessing says the size and the method; without one images get the size of the
+input, as Pillow resizes them. Where no labels are wanted, the images may lie in the folder itself. Images have no
+columns: their groups are told by what a regular expression finds in their names, so that `p[0-9]+` takes `p07_left.png`
+and `p07_right.png` as of one.
 """
 
 import re
@@ -12,9 +14,12 @@ from typing import IO, Any
 import numpy as np
 
 from ckpttool.core.errors import DataError, MissingDependency, PlanError
+from ckpttool.core.shapes import shown
 from ckpttool.core.tensors import Array
 from ckpttool.data.drawing import group_keys
 from ckpttool.data.files import GROUP, DataFile, Wanted
+from ckpttool.data.fitting import image_size
+from ckpttool.data.preprocessing_steps import Grayscale, Resize, Rgb
 from ckpttool.data.staging import Facts, RowWriter, staged
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
@@ -37,7 +42,7 @@ def read(path: Path, wanted: Wanted) -> DataFile:
         PlanError: the input does not say the size of an image.
         DataError: a file is no image, a class has none, there are no classes, or the splits have other ones.
     """
-    shape = image_shape(wanted)
+    shape, resize = image_shape(wanted), resize_of(wanted)
     parts: dict[str | None, Path] = {name: path / name for name in _SPLITS if (path / name).is_dir()}
     parts = parts or {None: path}
     classes = _classes(path, parts) or [_NO_CLASS]
@@ -48,35 +53,46 @@ def read(path: Path, wanted: Wanted) -> DataFile:
         names: dict[str, list[str]] = {}
         for split, place in parts.items():
             suffix = f"_{split}" if split else ""
-            files = _write(folder, suffix, place, classes, shape)
+            files = _write(folder, suffix, place, classes, shape, resize)
             names[split or ""] = [str(file.relative_to(path)) for file in files]
             if wanted.group is not None:
                 np.save(folder / f"{GROUP}{suffix}.npy", _groups(path, files, wanted.group))
         numbered = ", ".join(f"{name} = {number}" for number, name in enumerate(classes))
         order = "images: in the order of their names" if classes == [_NO_CLASS] else f"classes: {numbered}"
-        notes = [order, f"images: resized to {' x '.join(map(str, shape))}"]
+        how = f", {resize}" if resize else ""
+        notes = [order, f"images: resized to {' x '.join(map(str, shape))}{how}"]
         return Facts(notes, [] if classes == [_NO_CLASS] else classes, names)
 
-    how = {"images": shape, **({"group": wanted.group} if wanted.group else {})}
+    how = {"images": shape, **({"resize": str(resize)} if resize else {})}
+    how |= {"group": wanted.group} if wanted.group else {}
     return DataFile.of_staged(path, staged(_images(path), how, write))
 
 
 def image_shape(wanted: Wanted) -> tuple[int, int, int]:
-    """Return the height, width and channels that the input has; a flat input is a grey square.
+    """Return the height, width and channels of images as they are read.
+
+    These are the input's, of which a flat one is a grey square; but for what its preprocessing makes of others.
 
     Raises:
         PlanError: it does not say.
     """
-    row = wanted.inputs[0].shape[1:] if len(wanted.inputs) == 1 and wanted.inputs[0].shape else ()
-    sizes = [size for size in row if size is not None]
-    side = round(sizes[0] ** 0.5) if len(sizes) == 1 else 0
-    if len(row) == len(sizes) == 1 and side * side == sizes[0]:
-        return side, side, 1
-    if len(row) == len(sizes) in (2, 3) and (*sizes, 1)[2] in _MODES:
-        height, width, channels = (*sizes, 1)[:3]
-        return height, width, channels
-    found = ", ".join(f"{spec.name} {spec.shape}" for spec in wanted.inputs)
-    raise PlanError(f"images need one input of [rows, height, width, channels], the model has {found or 'none'}")
+    spec, resize = wanted.inputs[0] if len(wanted.inputs) == 1 else None, resize_of(wanted)
+    row = spec.shape[1:] if spec and spec.shape else ()
+    size = resize.size if resize else image_size(spec.shape) if spec else None
+    coloured = any(isinstance(step, Rgb | Grayscale) for step in (spec and spec.steps) or ())
+    channels = 3 if coloured else row[2] if len(row) == 3 else 1
+    if spec and size and channels in _MODES and (len(row) in (1, 2, 3) or coloured):
+        return *size, channels
+    found = ", ".join(f"{spec.name} {shown(spec.shape or ())}" for spec in wanted.inputs)
+    advice = "; `preprocess` with `resize(224, 224)` says their size" if len(row) == 3 and not size else ""
+    expected = "one input of [rows, height, width, channels]"
+    raise PlanError(f"images need {expected}, the model has {found or 'none'}{advice}")
+
+
+def resize_of(wanted: Wanted) -> Resize | None:
+    """Return the first step of the input's preprocessing that resizes images; what is of its size it leaves alone."""
+    steps = wanted.inputs[0].steps if len(wanted.inputs) == 1 else None
+    return next((step for step in steps or () if isinstance(step, Resize)), None)
 
 
 def _images(path: Path) -> Iterator[Path]:
@@ -106,7 +122,9 @@ def _groups(path: Path, files: list[Path], pattern: str) -> Array:
     return group_keys(np.array([(match[1] if compiled.groups else match[0]) or "" for match in found if match]))
 
 
-def _write(folder: Path, suffix: str, place: Path, classes: list[str], shape: tuple[int, int, int]) -> list[Path]:
+def _write(
+    folder: Path, suffix: str, place: Path, classes: list[str], shape: tuple[int, int, int], resize: Resize | None
+) -> list[Path]:
     """Write the images and labels of a split; return the images' paths in their order."""
     every: list[Path] = []
     with (
@@ -118,14 +136,16 @@ def _write(folder: Path, suffix: str, place: Path, classes: list[str], shape: tu
             if not files:
                 raise DataError(f"{place / name} has no images, expected {', '.join(SUFFIXES)}")
             for file in files:
-                images.append(pixels(file, str(file), shape)[np.newaxis])
+                images.append(pixels(file, str(file), shape, resize)[np.newaxis])
                 labels.append(np.array([number]))
             every += files
     return every
 
 
-def pixels(file: Path | IO[bytes], name: str, shape: tuple[int, int, int]) -> Array:
+def pixels(file: Path | IO[bytes], name: str, shape: tuple[int, int, int], resize: Resize | None = None) -> Array:
     """Return an image as it is meant to be seen, on white where it is transparent, as bytes of a shape.
+
+    Without `resize` Pillow resizes it: bilinear, blurred before it is made smaller.
 
     Raises:
         MissingDependency: Pillow is not installed.
@@ -141,7 +161,13 @@ def pixels(file: Path | IO[bytes], name: str, shape: tuple[int, int, int]) -> Ar
             if shape[2] != 4 and image.has_transparency_data:
                 image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
             image = image.convert(_MODES[shape[2]])
-            resized = image.resize((shape[1], shape[0]), Image.Resampling.BILINEAR)
+            if resize is None:
+                image = image.resize((shape[1], shape[0]), Image.Resampling.BILINEAR)
+            found = np.asarray(image, np.uint8).reshape(image.height, image.width, shape[2])
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError(f"{name} is no image, or damaged: {error}") from error
-    return np.asarray(resized, np.uint8).reshape(shape)
+    if resize is None:
+        return found
+    made = np.rint(resize.apply(found[np.newaxis].astype(np.float32)))
+    whole: Array = np.clip(made, 0, 255).astype(np.uint8)
+    return whole.reshape(shape)

@@ -3,6 +3,7 @@
 import gzip
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from ckpttool.data import rows as rows_module
 from ckpttool.data.dataset import InputSpec, Split, Wanted, evaluation_split
 from ckpttool.data.files import open_data
 from ckpttool.data.held_out import HeldOut
+from ckpttool.data.preprocessing import Preprocessing
 
 WANTED = Wanted((InputSpec("X", (None, 4), BY_NAME["float32"]),), InputSpec("y", (None,), BY_NAME["int32"]))
 IMAGES = Wanted((InputSpec("X", (None, 4, 4, 3), BY_NAME["float32"]),), InputSpec("y", (None,), BY_NAME["int32"]))
@@ -216,6 +218,27 @@ def test_images_are_resized_and_classes_numbered_by_name(tmp_path: Path) -> None
     assert (train.rows, valid.rows) == (8, 4)
     np.testing.assert_array_equal(train.labels, [0] * 4 + [1] * 4)
     np.testing.assert_allclose(train.inputs["X"][7], np.broadcast_to([1.0, 0, 0], (4, 4, 3)))
+
+
+@pytest.mark.parametrize(("steps", "crop"), [("resize(4, 5)", False), ("resize(4, 5, crop=center); rgb()", True)])
+def test_images_are_resized_as_the_preprocessing_says(tmp_path: Path, steps: str, crop: bool) -> None:
+    import keras
+    from PIL import Image
+
+    random = np.random.default_rng(0)
+    for name, size in (("a", (9, 13, 3)), ("b", (30, 6, 3))):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        Image.fromarray(random.integers(0, 256, size).astype(np.uint8)).save(tmp_path / "data" / name / "0.png")
+    said = Preprocessing.parse(steps).steps
+    open_size = Wanted((InputSpec("X", (None, None, None, 3), BY_NAME["float32"], said),))
+    split = evaluation_split(tmp_path / "data", open_size)
+    own = keras.utils.image_dataset_from_directory(
+        tmp_path / "data", labels=None, image_size=(4, 5), shuffle=False, crop_to_aspect_ratio=crop, verbose=False
+    )
+    expected = np.concatenate([batch.numpy() for batch in own])
+    np.testing.assert_allclose(split.inputs["X"], expected, atol=0.501)
+    with pytest.raises(PlanError, match=r"any, 3\]; `preprocess` with `resize\(224, 224\)` says their size"):
+        evaluation_split(tmp_path / "data", Wanted((replace(open_size.inputs[0], steps=None),)))
 
 
 def test_images_without_labels_lie_in_the_folder_itself(tmp_path: Path) -> None:
