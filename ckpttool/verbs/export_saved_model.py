@@ -1,12 +1,16 @@
-"""Export-saved-model: a model as a SavedModel that TensorFlow 1 and 2 load, written without TensorFlow."""
+"""Export-saved-model: a model as a SavedModel that TensorFlow 1 and 2 load."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ckpttool.core.errors import PlanError
+from ckpttool.data.preprocessing_steps import Nothing
 from ckpttool.formats.tensorflow.saved_model import is_saved_model
 from ckpttool.formats.writing.files import refuse_existing_folder
+from ckpttool.graph.contents.preprocessing import with_preprocessing_text
 from ckpttool.graph.contents.signatures import DEFAULT
+from ckpttool.graph.core import Graph
 from ckpttool.graph.rewrite.importable import importable
 from ckpttool.graph.rewrite.resource import to_resource
 from ckpttool.graph.rewrite.savers import with_saver
@@ -16,6 +20,10 @@ from ckpttool.lineage.provenance import Command
 from ckpttool.model.families import write_folder
 from ckpttool.model.model import Model
 from ckpttool.model.rewrite_plan import RewritePlan, keys_of
+from ckpttool.runtime.preprocessing import with_preprocessing_ops
+from ckpttool.training.bound import placeholder_spec
+from ckpttool.training.preprocessing import kept_steps, written
+from ckpttool.verbs.inputs import with_preprocessed_inputs
 
 
 @dataclass(frozen=True)
@@ -49,9 +57,16 @@ class SavedModelPlan(RewritePlan):
 
 
 def plan_saved_model(
-    model: Model, inputs: Sequence[str] = (), outputs: Sequence[str] = (), signature: str = DEFAULT
+    model: Model,
+    inputs: Sequence[str] = (),
+    outputs: Sequence[str] = (),
+    signature: str = DEFAULT,
+    preprocess: str | None = None,
+    with_preprocessing: bool = False,
 ) -> SavedModelPlan:
-    """Plan what `export-saved-model` writes; nothing is written before the plan's `write`. No TensorFlow is needed.
+    """Plan what `export-saved-model` writes; nothing is written before the plan's `write`.
+
+    TensorFlow is needed for `with_preprocessing` alone.
 
     Where inputs or outputs are not given, `graph.roles.served` says what they are. Reference variables become
     resource variables, which TensorFlow 2 needs. A training switch without a default is off unless it is fed.
@@ -61,15 +76,32 @@ def plan_saved_model(
         inputs: The tensors that are fed, also as NAME=TENSOR; one that is no placeholder becomes one.
         outputs: The tensors that are asked for, also as NAME=TENSOR.
         signature: The name of the signature.
+        preprocess: What is done to rows (`scale(1/127.5, -1)`), if not what the model keeps.
+        with_preprocessing: Do it in the graph, so that callers give raw rows.
 
     Raises:
         UnknownName: an input or output is not in the graph.
         GraphError: several tensors could be the outputs, or an op has no form for resource variables.
-        PlanError: a placeholder is not fed, or the checkpoint lacks a variable.
+        PlanError: a placeholder is not fed, the checkpoint lacks a variable, or there is no preprocessing.
     """
     found = serving_part(model.graph, inputs, outputs, signature)
-    part, serving = found.part, found.served
-    require_fed(part, serving)
+    serving, notes = found.served, found.notes
+    require_fed(found.part, serving)
+    part, changed = with_preprocessed_inputs(found.part, preprocess, fed=list(serving.inputs.values()))
+    if with_preprocessing:
+        part, raw = _with_raw_inputs(part, list(serving.inputs.values()))
+        changed += raw
     bare = with_saver(to_resource(importable(switched_off(part, serving.fed))))
     graph = signed(bare, {signature: signature_of(part, serving)})
-    return SavedModelPlan(model, graph, keys_of(model, graph), serving, found.notes)
+    return SavedModelPlan(model, graph, keys_of(model, graph), serving, (*notes, *changed))
+
+
+def _with_raw_inputs(part: Graph, fed: Sequence[str]) -> tuple[Graph, list[str]]:
+    """Return a graph that does the preprocessing of its inputs itself, and keeps that none is left to do."""
+    specs = [placeholder_spec(part, tensor) for tensor in fed]
+    steps = kept_steps(part, specs, None)
+    if not steps:
+        usual = "`preprocess` says it, as scale(1/255), which is done to bytes where nothing is said"
+        raise PlanError(f"{part.source}: no preprocessing is kept to put into the graph; {usual}")
+    changed, notes = with_preprocessing_ops(part, steps)
+    return with_preprocessing_text(changed, written(dict.fromkeys(steps, (Nothing(),)), specs)), notes

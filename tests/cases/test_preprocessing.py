@@ -103,3 +103,25 @@ def test_rows_of_another_size_and_other_channels(folder: Path, run: Run) -> None
     advice = refused.partition("; --preprocess '")[2].partition("'")[0]
     assert advice == "resize(8, 8); grayscale(); scale(1/255)"
     assert "loss" in run(f"ckpttool evaluate grey.ckpt --data large.npz --preprocess '{advice}'")
+
+
+def test_a_server_takes_raw_bytes(folder: Path, run: Run) -> None:
+    import tensorflow as tf
+
+    large = np.random.default_rng(1).integers(0, 256, (30, 12, 10, 3)).astype(np.uint8)
+    np.savez("large.npz", x=large)
+    run(f"ckpttool new --input 8,8,3 --layers '{LAYERS}' --preprocess 'resize(8, 8); keras(torch)' -o net.ckpt")
+    run("ckpttool predict net.ckpt --data large.npz -o rows.npz")
+    said = run("ckpttool export-saved-model net.ckpt --with-preprocessing -o served")
+    assert "X takes raw rows, uint8 [any, any, 3]; the graph does resize(8, 8); keras(torch)" in said
+    serve = tf.saved_model.load("served").signatures["serving_default"]
+    served = serve(X=tf.constant(large))["logits"].numpy()
+    np.testing.assert_allclose(served, predicted("rows.npz", "logits"), atol=1e-5)
+    assert "preprocessing: none" in run("ckpttool layers served")
+    run("ckpttool predict served --data large.npz -o again.npz")
+    np.testing.assert_allclose(predicted("again.npz"), served, atol=1e-6)
+
+    run(f"ckpttool new --input 8,8,3 --layers '{LAYERS}' -o plain.ckpt")
+    refused = run("ckpttool export-saved-model plain.ckpt --with-preprocessing -o other", 2)
+    assert "no preprocessing is kept to put into the graph; --preprocess says it, as scale(1/255)" in refused
+    run("ckpttool export-saved-model plain.ckpt --with-preprocessing --preprocess 'scale(1/255)' -o other")

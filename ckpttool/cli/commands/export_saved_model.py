@@ -6,7 +6,9 @@ import click
 
 from ckpttool.cli.options.general import json_option, plan_option
 from ckpttool.cli.options.reading import ema_option, model_argument
+from ckpttool.cli.options.rows import preprocess_option
 from ckpttool.cli.options.writing import folder_options, inputs_outputs_options
+from ckpttool.cli.process import open_to_run
 from ckpttool.cli.show.plans import execute
 from ckpttool.graph.contents.signatures import DEFAULT
 from ckpttool.model.model import Model
@@ -18,6 +20,10 @@ from ckpttool.verbs.export_saved_model import plan_saved_model
 @ema_option
 @inputs_outputs_options
 @click.option("--signature", metavar="NAME", default=DEFAULT, show_default=True, help="The signature's name.")
+@preprocess_option
+@click.option(
+    "--with-preprocessing", is_flag=True, help="Do the preprocessing in the graph, which takes raw rows then."
+)
 @plan_option
 @json_option
 @folder_options
@@ -27,6 +33,8 @@ def export_saved_model(
     inputs: tuple[str, ...],
     outputs: tuple[str, ...],
     signature: str,
+    preprocess: str | None,
+    with_preprocessing: bool,
     plan_only: bool,
     as_json: bool,
     output: Path,
@@ -39,11 +47,15 @@ def export_saved_model(
     --inputs and --outputs see `ckpttool strip --help`; the signature's keys are the given NAMEs, else the last part of
     the op's name, and `logits` for the logits.
 
+    With --with-preprocessing the graph takes raw rows (bytes, where the preprocessing is for bytes; images of any size
+    before a resize), and gives what `ckpttool predict` gives for them.
+
     \b
     Example:
       ckpttool export-saved-model my_model_final.ckpt -o exported
       ckpttool export-saved-model my_model_final.ckpt --inputs images=X --outputs scores=dnn/outputs/BiasAdd -o exported
+      ckpttool export-saved-model tuned.ckpt --preprocess 'keras(tf)' --with-preprocessing -o exported
     """
-    execute(
-        plan_saved_model(Model.open(model, ema=ema), inputs, outputs, signature), output, overwrite, plan_only, as_json
-    )
+    opened = open_to_run(model, ema=ema) if with_preprocessing else Model.open(model, ema=ema)
+    plan = plan_saved_model(opened, inputs, outputs, signature, preprocess, with_preprocessing)
+    execute(plan, output, overwrite, plan_only, as_json)

@@ -74,13 +74,13 @@ class Rgb(Step):
 
     def shape(self, row: Row) -> Row:
         """Return the shape with three channels."""
-        if (axis := _image_axis(self, row)) is None:
+        if (axis := image_axis(self, row)) is None:
             return (*row, 3)
         return (*row[:axis], 3, *row[axis + 1 :])
 
     def apply(self, rows: Array) -> Array:
         """Return the rows with three channels."""
-        axis = _image_axis(self, rows.shape[1:])
+        axis = image_axis(self, rows.shape[1:])
         if axis is None:
             return np.repeat(rows[..., np.newaxis], 3, -1)
         channels = rows.shape[axis + 1]
@@ -147,7 +147,7 @@ class Resize(Step):
 
     def _axis(self, row: Row) -> int:
         """Return the place of the height, which the width follows."""
-        axis = _image_axis(self, row)
+        axis = image_axis(self, row)
         return len(row) - 2 if axis is None or axis == 0 else axis - 2
 
 
@@ -162,7 +162,7 @@ def center(old: tuple[int, ...], new: tuple[int, int]) -> tuple[tuple[int, int],
     return ((height - length[0]) // 2, (width - length[1]) // 2), length
 
 
-def _image_axis(step: Step, row: Row) -> int | None:
+def image_axis(step: Step, row: Row) -> int | None:
     """Return the place of the channels of an image; None where it has two dimensions and no channels.
 
     Raises:

@@ -12,8 +12,8 @@ from ckpttool.data.preprocessing_steps.step import Range, Row, Step, channel_axi
 
 Numbers = float | tuple[float, ...]
 """A number, or one for each channel."""
-SMALL = 0.02
-"""A factor that is no larger makes small numbers of bytes."""
+OF_BYTES = (1 / 256, 1 / 50)
+"""Factors that make small numbers of bytes: 1/255, 1/127.5 and their like."""
 
 
 @dataclass(frozen=True)
@@ -31,14 +31,15 @@ class Scale(Step):
 
     def shape(self, row: Row) -> Row:
         """Return the shape, where there is a channel for each number."""
-        _along(self, self.factor, row)
-        _along(self, self.offset, row)
+        along(self, self.factor, row)
+        along(self, self.offset, row)
         return row
 
     @property
     def made_for(self) -> Range | None:
-        """Bytes, where they become small."""
-        return "bytes" if max(map(abs, _each(self.factor))) <= SMALL else None
+        """Bytes, where they become small numbers."""
+        low, high = OF_BYTES
+        return "bytes" if all(low <= abs(factor) <= high for factor in _each(self.factor)) else None
 
     @property
     def divisor(self) -> float | None:
@@ -53,8 +54,8 @@ class Scale(Step):
         if self.divisor is not None:
             rows /= self.divisor
         else:
-            rows *= _along(self, self.factor, rows.shape[1:]).astype(rows.dtype)
-        rows += _along(self, self.offset, rows.shape[1:]).astype(rows.dtype)
+            rows *= along(self, self.factor, rows.shape[1:]).astype(rows.dtype)
+        rows += along(self, self.offset, rows.shape[1:]).astype(rows.dtype)
         return rows
 
 
@@ -76,12 +77,12 @@ class Mean(Step):
 
     def shape(self, row: Row) -> Row:
         """Return the shape, where there is a channel for each number."""
-        _along(self, self.values, row)
+        along(self, self.values, row)
         return row
 
     def apply(self, rows: Array) -> Array:
         """Return the rows less the mean."""
-        rows -= _along(self, self.values, rows.shape[1:]).astype(rows.dtype)
+        rows -= along(self, self.values, rows.shape[1:]).astype(rows.dtype)
         return rows
 
 
@@ -106,14 +107,14 @@ class Standardize(Step):
 
     def shape(self, row: Row) -> Row:
         """Return the shape, where there is a channel for each number."""
-        _along(self, self.mean, row)
-        _along(self, self.std, row)
+        along(self, self.mean, row)
+        along(self, self.std, row)
         return row
 
     def apply(self, rows: Array) -> Array:
         """Return the rows standardised."""
-        rows -= _along(self, self.mean, rows.shape[1:]).astype(rows.dtype)
-        rows /= _along(self, self.std, rows.shape[1:]).astype(rows.dtype)
+        rows -= along(self, self.mean, rows.shape[1:]).astype(rows.dtype)
+        rows /= along(self, self.std, rows.shape[1:]).astype(rows.dtype)
         return rows
 
 
@@ -154,7 +155,7 @@ def _range_of(mean: Numbers) -> Range | None:
     return "fractions" if max(_each(mean)) < 1 else "bytes"
 
 
-def _along(step: Step, numbers: Numbers, row: Row) -> Array:
+def along(step: Step, numbers: Numbers, row: Row) -> Array:
     """Return numbers in a shape that goes with stacked rows: alone, or along their channels.
 
     Raises:
