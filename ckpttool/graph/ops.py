@@ -195,6 +195,35 @@ ADDS = frozenset({"Add", "AddV2", "AddN", "Sub", "Neg"})
 """What adds terms up, with their signs."""
 SCALES = frozenset({"Mul", "RealDiv", "Div"})
 """What multiplies, or divides."""
+NONLINEAR = ACTIVATIONS | {
+    "LogSoftmax",
+    "Erf",
+    "Erfc",
+    "Exp",
+    "Maximum",
+    "Minimum",
+    "Select",
+    "SelectV2",
+    "ClipByValue",
+}
+"""What activations are made of."""
+ELEMENT_BY_ELEMENT = (
+    (ELEMENTWISE | BROADCASTING | SELECTS | NONLINEAR | {"IdentityN", "Log1p", "Softplus"})
+    - PLACEHOLDERS
+    - {"LRN", "MaxPool", "AvgPool", "ZerosLike", "OnesLike"}
+)
+"""What computes each element of its result from the same elements of what it reads."""
+MOMENTS = frozenset({"Mean", "Sum", "Squeeze", "Reshape"})
+"""What the mean and the variance of a row are made by, besides what computes element by element."""
+UNDOES = {"Squeeze": "ExpandDims", "Reshape": "Reshape", "Transpose": "Transpose", "BatchToSpaceND": "SpaceToBatchND"}
+"""What gives a tensor the form back that another op has changed."""
+LOOP_RESULTS = FORMS | frozenset(
+    {
+        *("TensorListStack", "TensorListGetItem", "TensorListConcatV2", "TensorArrayGatherV3", "TensorArrayReadV3"),
+        *("Transpose", "StridedSlice", "Slice", "ReverseV2", "ReverseSequence", "Cast"),
+    }
+)
+"""What picks and orders what a loop has gathered."""
 
 RANDOM = Family(
     r"(Stateless)?(Parameterized)?(Random|TruncatedNormal|Multinomial)\w*"

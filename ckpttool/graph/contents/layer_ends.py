@@ -1,0 +1,162 @@
+"""The ends of layers: which tensor is the last that a layer computes before another one takes over.
+
+Names help: where ops that use a layer's weights are in a scope of its name, the layer ends where the scope does, and
+what follows outside of it belongs to no layer (`bn1_act = tf.nn.elu(bn1)`). Where they are not, the data decides: a
+layer ends behind the last of its weights, with what only adjusts its form, and the activation that alone reads it. A
+layer inside of a loop or of a conditional ends behind it.
+"""
+
+import re
+from collections.abc import Collection
+from functools import cached_property
+from itertools import takewhile
+
+from ckpttool.graph.contents.last_uses import LastUses
+from ckpttool.graph.contents.layer_tails import LayerTails
+from ckpttool.graph.contents.weight_uses import WeightUses
+from ckpttool.graph.core import TensorRef
+from ckpttool.graph.ops import EXITS, LOOPS, SHAPED_LIKE
+
+_LOOP = re.compile(r"while(_\d+)?")
+_NUMBER = re.compile(r"(_\d+)?")
+
+
+class LayerEnds:
+    """Where the layers of a graph end."""
+
+    def __init__(self, uses: WeightUses) -> None:
+        """Find the last uses and the scope of each layer."""
+        self.uses = uses
+        self.graph = uses.graph
+        self.rank = uses.rank
+        self.last_uses = LastUses(uses)
+        self.last = {name: self.last_uses.of(name) for name in uses.members}
+        self.scopes = {name: self._scope(name) for name in uses.members}
+        self.tails = LayerTails(uses, self._is_foreign)
+
+    def output(self, layer: str) -> TensorRef | None:
+        """Return the tensor in which a layer ends; None where nothing is known to compute with its weights."""
+        scope, last = self.scopes[layer], self.last[layer]
+        if scope is not None:
+            return self._joined(layer, self._in_scope(layer, scope))
+        if not last:
+            return self._of_factors(layer)
+        if any(map(self._loops, last)):
+            behind = self._last_of(self.tails.behind_loop(layer, last))
+            return self._joined(layer, behind) or self._of_factors(layer)
+        return self.tails.end(layer, last)
+
+    def _joined(self, layer: str, end: TensorRef | None) -> TensorRef | None:
+        """Return what joins the branches of a conditional where a layer ends inside of one that holds no more of it."""
+        if end is None or not self.last_uses.in_branch(end.op) or not self.last[layer]:
+            return end
+        return self.tails.joined(layer, [*self.last[layer], end.op]) or end
+
+    def _of_factors(self, layer: str) -> TensorRef | None:
+        """Return what uses the last of weights that do not meet the rows."""
+        users = [self.uses.users[weight.op][:1] for weight in self.uses.members[layer]]
+        last = max((op for each in users for op in each), key=self.rank.__getitem__, default=None)
+        return None if last is None or self._is_aside(last, looping=False) else TensorRef(last, 0)
+
+    def _scope(self, layer: str) -> str | None:
+        """Return the name scope in which a layer's ops are: the part of the last ones' names up to the layer's own.
+
+        It ends before the first loop; a loop may have only the name of what is around the layer, as a cell's has.
+        """
+        weights = [weight.op for weight in self.uses.members[layer]]
+        factors = (op for weight in weights for op in self.uses.users[weight] if self.uses.is_fixed(op))
+        ops = self.uses.ordered(
+            {*self.last[layer], *factors} or {op for each in weights for op in self.uses.users[each]}
+        )
+        own, *around = reversed(layer.split("/"))
+        names = [own, re.sub(r"_\d+$", "", own), *(around if any(map(self._loops, ops)) else ())]
+        for name in names:
+            for parts in (op.split("/")[:-1] for op in ops):
+                ends = [position for position, part in enumerate(parts) if _is_numbered(part, name)]
+                if ends:
+                    return "/".join(takewhile(lambda part: not _LOOP.fullmatch(part), parts[: ends[-1] + 1]))
+        return None
+
+    def _in_scope(self, layer: str, scope: str) -> TensorRef | None:
+        """Find the last tensor that leaves what the layer computes in its scope.
+
+        Where another layer's scope is around this one's, that is meant: a convolution's, around its normalisation.
+        """
+        parts = scope.split("/")
+        around = ("/".join(parts[:length]) for length in range(1, len(parts)))
+        region = self._region(layer, next((other for other in around if other in self._known_scopes), scope))
+        return self._last_of(region)
+
+    def _region(self, layer: str, scope: str) -> set[str]:
+        """Return the ops in a scope that compute on from the layer's variables, up to those that use other layers'."""
+        users = (op for weight in self.uses.members[layer] for op in self.uses.users[weight.op])
+        starts = [op for op in users if _is_in(op, scope)]
+        looping = any(self.uses.in_loop(op) for op in starts)
+        region, todo = set(starts), starts
+        while todo:
+            for reader in self.uses.readers(todo.pop()):
+                aside = not _is_in(reader, scope) or self._is_aside(reader, looping)
+                if reader not in region and not aside and not self._is_foreign(reader, layer):
+                    region.add(reader)
+                    todo.append(reader)
+        return region
+
+    def _last_of(self, region: Collection[str]) -> TensorRef | None:
+        """Return the last tensor that leaves a region: of an op's outputs the first that is read outside."""
+        leaving = [op for op in region if self._leaves(op, region)]
+        op = max(leaving, key=self.rank.__getitem__, default=None)
+        if op is None:
+            return None
+        outside = [reader for reader in self.uses.readers(op) if reader not in region]
+        read = [ref.index for reader in outside for ref in self.graph.inputs(reader) if ref.op == op]
+        return TensorRef(op, min(read, default=0))
+
+    def _leaves(self, op: str, region: Collection[str]) -> bool:
+        """Say whether an op's value is read outside of the region, or by nothing; a loop's inside cannot be."""
+        if self.uses.in_loop(op) and self.graph.nodes[op].op not in EXITS:
+            return False
+        readers = self.uses.readers(op)
+        is_read = any(reader not in region for reader in readers)
+        return is_read or op in self.uses.ends or not self.graph.consumers.get(op)
+
+    def _is_foreign(self, op: str, layer: str) -> bool:
+        """Say whether an op computes with another layer's variables, or is in another's scope inside of this one's."""
+        if self.uses.owners.get(op, set()) - {layer}:
+            return True
+        narrowest = self._narrowest_scope(op)
+        scope = self.scopes[layer]
+        anchor = next(iter(self.last[layer][-1:]), "") if scope is None else f"{scope}/"
+        return bool(narrowest) and not _is_in(anchor, narrowest)
+
+    def _narrowest_scope(self, op: str) -> str:
+        """Return the narrowest scope of a layer that an op is in; an empty text where it is in none."""
+        scope = op.rpartition("/")[0]
+        while scope and scope not in self._known_scopes:
+            scope = scope.rpartition("/")[0]
+        return scope
+
+    @cached_property
+    def _known_scopes(self) -> frozenset[str | None]:
+        return frozenset(self.scopes.values())
+
+    def _is_aside(self, op: str, looping: bool) -> bool:
+        """Say whether an op leads away from the layer: to mere shapes, or into a loop that it is no part of."""
+        kind = self.graph.nodes[op].op
+        return kind in SHAPED_LIKE or (not looping and (kind.startswith("TensorArray") or self.uses.in_loop(op)))
+
+    def _loops(self, op: str) -> bool:
+        """Say whether an op is a loop, or inside of one."""
+        return self.graph.nodes[op].op in LOOPS or self.uses.in_loop(op)
+
+
+def _is_numbered(part: str, name: str) -> bool:
+    """Say whether a scope is named so, perhaps with the number that TensorFlow puts behind a name that was taken.
+
+    >>> _is_numbered("dense_1", "dense"), _is_numbered("dense1", "dense")
+    (True, False)
+    """
+    return part.startswith(name) and _NUMBER.fullmatch(part, len(name)) is not None
+
+
+def _is_in(op: str, scope: str) -> bool:
+    return op.startswith(f"{scope}/") or not scope

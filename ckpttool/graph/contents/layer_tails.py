@@ -1,0 +1,208 @@
+"""Tails of layers: what follows the last use of a layer's weights and is still the layer's own, told by the data alone.
+
+Behind its last weight a layer may still adjust the form of what it gives (squeeze what it expanded), join the branches
+of a conditional, leave a loop, and apply an activation, of one op or of several (`x * sigmoid(x)`). All of that reads
+nothing but the layer and constants, and no other op reads what lies between.
+"""
+
+import heapq
+from collections.abc import Callable, Collection, Iterator
+
+from ckpttool.graph.contents.flow import is_loop_merge
+from ckpttool.graph.contents.weight_uses import WeightUses
+from ckpttool.graph.core import TensorRef
+from ckpttool.graph.ops import (
+    ELEMENT_BY_ELEMENT,
+    EXITS,
+    LOOP_RESULTS,
+    LOOPS,
+    MERGES,
+    MOMENTS,
+    NONLINEAR,
+    PROBABILITIES,
+    SCALES,
+    SELECTS,
+    SHAPED_LIKE,
+    SHAPES,
+    UNDOES,
+)
+
+_NEAR = 32
+"""How many ops a shape is looked through for what it is the shape of."""
+
+
+class LayerTails:
+    """What follows the last uses of layers' weights; `is_foreign` says whether an op is another layer's."""
+
+    def __init__(self, uses: WeightUses, is_foreign: Callable[[str, str], bool]) -> None:
+        """Take how weights are used, and what tells the ops of other layers."""
+        self.uses = uses
+        self.graph = uses.graph
+        self.rank = uses.rank
+        self.is_foreign = is_foreign
+
+    def end(self, layer: str, last: list[str]) -> TensorRef:
+        """Return the last tensor of a layer whose last uses are given: behind its activation, where it has its own."""
+        segments = self._segments(layer, last)
+        end = next(segments)[-1]
+        is_bent = is_clipped = False
+        for segment in segments:
+            kinds = {self.graph.nodes[op].op for op in segment}
+            if is_bent:
+                if not is_clipped or not kinds <= SCALES:
+                    break
+                end = segment[-1]
+            elif not kinds.isdisjoint(NONLINEAR):
+                if not kinds.isdisjoint(PROBABILITIES) and not self.uses.leads_to_weights(segment[-1]):
+                    break
+                end, is_bent, is_clipped = segment[-1], True, "Relu6" in kinds
+            elif not kinds.isdisjoint(MERGES | UNDOES.keys()):
+                end = segment[-1]
+        return TensorRef(end, self._read_output(end))
+
+    def joined(self, layer: str, last: list[str]) -> TensorRef | None:
+        """Return what joins the branches of a conditional that hold the layer; None where they hold more than it."""
+        ends = (segment[-1] for segment in self._segments(layer, last))
+        return next((TensorRef(op, 0) for op in ends if self.graph.nodes[op].op in MERGES), None)
+
+    def behind_loop(self, layer: str, last: list[str]) -> set[str]:
+        """Return the ops of a loop that computes with the layer, and those behind it that gather what it gives.
+
+        What is turned once more than the loop's result needs is what comes next: another loop's rows.
+        """
+        region, todo = set(last), list(last)
+        behind = {op for op in last if self.graph.nodes[op].op in LOOPS}
+        turned: set[str] = set()
+        while todo:
+            op = todo.pop()
+            for reader in self.uses.readers(op):
+                kind, is_inside = self.graph.nodes[reader].op, self.uses.in_loop(reader)
+                gathers = kind in LOOP_RESULTS and not is_inside and not (kind == "Transpose" and op in turned)
+                goes_on = gathers if op in behind else is_inside or kind in LOOPS | EXITS
+                if reader not in region and goes_on and not self.is_foreign(reader, layer):
+                    region.add(reader)
+                    todo.append(reader)
+                    if kind in LOOPS | EXITS or op in behind:
+                        behind.add(reader)
+                    if kind == "Transpose" or op in turned:
+                        turned.add(reader)
+        return region & behind
+
+    def _segments(self, layer: str, last: list[str]) -> Iterator[list[str]]:
+        """Yield the layer's ops and those that follow, in pieces of which only the last op is read by what comes later.
+
+        The first piece ends where all of the layer's weights have been used, and its own row for the last time.
+        """
+        core = self._core(layer, last)
+        included = self._with_tail(layer, core)
+        until = max((self.rank[op] for op in included - core if self._from_elsewhere(op, included)), default=-1)
+        end, piece = last[-1], list[str]()
+        for op in self.uses.ordered(included):
+            piece.append(op)
+            if self.rank[op] >= self.rank[end] and until <= self.rank[op]:
+                yield piece
+                end, piece = op, []
+            readers = self._readers(op)
+            if not included.issuperset(readers):
+                break
+            until = max([until, *(self.rank[reader] for reader in readers)])
+        if end == last[-1] and piece:
+            yield [end]
+
+    def _core(self, layer: str, last: list[str]) -> set[str]:
+        """Return the last uses of a layer's weights, and what lies between them."""
+        top = self.rank[last[-1]]
+        near, todo = set(last), list(last)
+        while todo:
+            for reader in self._readers(todo.pop()):
+                if reader not in near and self.rank[reader] <= top and not self.is_foreign(reader, layer):
+                    near.add(reader)
+                    todo.append(reader)
+        core = set(last)
+        for op in reversed(self.uses.ordered(near)):
+            if not core.isdisjoint(self._readers(op)):
+                core.add(op)
+        return core
+
+    def _with_tail(self, layer: str, core: set[str]) -> set[str]:
+        """Return the core with the ops behind it that read nothing else, element by element or to undo a form."""
+        entered = {self.graph.nodes[ref.op].op for op in core for ref in self.graph.inputs(op) if ref.op in self.rank}
+        own, stem = set(core), self._stem(core)
+        todo = [(self.rank[reader], reader) for op in core for reader in self._readers(op) if reader not in core]
+        heapq.heapify(todo)
+        while todo:
+            op = heapq.heappop(todo)[1]
+            if op not in own and self._goes_on(op, own, entered, stem) and not self.is_foreign(op, layer):
+                own.add(op)
+                for reader in self._readers(op):
+                    heapq.heappush(todo, (self.rank[reader], reader))
+        return own
+
+    def _goes_on(self, op: str, own: Collection[str], entered: Collection[str], stem: Collection[str]) -> bool:
+        """Say whether an op belongs to what it reads: `entered` are the kinds of ops that lead into the layer."""
+        kind, inputs = self.graph.nodes[op].op, [ref.op for ref in self.graph.inputs(op)]
+        if kind in UNDOES:
+            is_undoing = UNDOES[kind] in entered and inputs[0] in own
+            return is_undoing and (kind != "Reshape" or self._is_shape_from_outside(inputs[1], own))
+        if kind in MERGES:
+            return all(each in own for each in inputs) and not is_loop_merge(self.graph, op)
+        return kind in ELEMENT_BY_ELEMENT and all(
+            self._is_own_row(each, kind, stem) for each in self._from_elsewhere(op, own)
+        )
+
+    def _from_elsewhere(self, op: str, own: Collection[str]) -> list[str]:
+        """Return what an op reads besides a layer's own ops and constants."""
+        return [ref.op for ref in self.graph.inputs(op) if ref.op not in own and not self._is_constant(ref.op)]
+
+    def _is_constant(self, op: str) -> bool:
+        return self.uses.is_fixed(op) and not self.uses.made_of(op)
+
+    def _is_own_row(self, op: str, kind: str, stem: Collection[str]) -> bool:
+        """Say whether an element of the row that a layer scales is read once more to make the layer's result.
+
+        The row itself is multiplied or chosen from (`x * scale`, `where(x > 0, x, alpha * x)`), for where it is added
+        it goes past the layer; what an activation has made of it may be added (`relu(x) - alpha * relu(-x)`).
+        """
+        if op in stem:
+            return kind in SCALES | SELECTS | NONLINEAR
+        inputs = [ref.op for ref in self.graph.inputs(op)]
+        own = [each for each in inputs if each in stem]
+        is_simple = self.graph.nodes[op].op in ELEMENT_BY_ELEMENT
+        return is_simple and bool(own) and all(each in own or self._is_constant(each) for each in inputs)
+
+    def _stem(self, core: Collection[str]) -> set[str]:
+        """Return what a layer that computes element by element reads of the rows, back to where the rows come from.
+
+        Empty where a layer does more than that: what it reads besides its input is another layer's.
+        """
+        if any(self.graph.nodes[op].op not in ELEMENT_BY_ELEMENT for op in core):
+            return set()
+        todo = [ref.op for op in core for ref in self.graph.inputs(op) if not self.uses.is_fixed(ref.op)]
+        stem = set(todo) - set(core)
+        for op in todo:
+            if self.graph.nodes[op].op in ELEMENT_BY_ELEMENT | MOMENTS and not self.uses.owners.get(op):
+                further = {ref.op for ref in self.graph.inputs(op) if not self.uses.is_fixed(ref.op)} - stem
+                if len(stem) < _NEAR:
+                    stem |= further
+                    todo += further
+        return stem
+
+    def _is_shape_from_outside(self, shape: str, own: Collection[str]) -> bool:
+        """Say whether a shape is computed from that of what goes into the layer, and not of what it gives."""
+        seen, todo = {shape}, [shape]
+        for op in todo:
+            inputs = [ref.op for ref in self.graph.inputs(op)]
+            if self.graph.nodes[op].op in SHAPES:
+                return inputs[0] not in own
+            todo += [each for each in inputs if each not in seen and len(seen) < _NEAR]
+            seen.update(todo)
+        return False
+
+    def _readers(self, op: str) -> list[str]:
+        return [reader for reader in self.uses.readers(op) if self.graph.nodes[reader].op not in SHAPED_LIKE]
+
+    def _read_output(self, op: str) -> int:
+        """Return which of an op's outputs is read, of several the first."""
+        return min(
+            (ref.index for reader in self._readers(op) for ref in self.graph.inputs(reader) if ref.op == op), default=0
+        )

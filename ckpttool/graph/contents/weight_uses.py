@@ -1,0 +1,186 @@
+"""Uses of weights: which ops compute with each variable, and where its value meets that of the rows.
+
+What is made of weights and constants alone (a normalisation's factor, a reshaped bias) is still a weight: it is used
+where it meets what depends on what is fed. Gradients, updates, savers and reports use nothing.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from ckpttool.graph.contents.flow import ranks
+from ckpttool.graph.contents.purpose import Purpose
+from ckpttool.graph.core import Graph
+from ckpttool.graph.ops import (
+    CALLS,
+    ENTERS,
+    EXITS,
+    JOINS,
+    MERGES,
+    PLACEHOLDERS,
+    RANDOM,
+    SHAPED_LIKE,
+    STREAMS,
+    SWITCHES,
+    VARIABLES,
+    WEIGHT_PASSES,
+)
+
+_MOST = 8
+"""Of how many weights a factor is made at most: what is made of more is a penalty on all of them."""
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A variable, or the constant that freezing made of one: its layer, name, op, and how many elements it has."""
+
+    layer: str
+    name: str
+    op: str
+    elements: int
+
+
+class WeightUses:
+    """How the ops of a graph use its weights.
+
+    `users` are the ops that compute with each weight's op, `owners` the layers whose weights an op computes with;
+    `rank` gives the ops an order in which each comes behind its inputs.
+    """
+
+    def __init__(self, graph: Graph, weights: Sequence[Weight]) -> None:
+        """Find the ops that compute with each of the weights."""
+        self.graph = graph
+        self.weights = {weight.op: weight for weight in weights}
+        self.members: dict[str, list[Weight]] = defaultdict(list)
+        for weight in weights:
+            self.members[weight.layer].append(weight)
+        self.rank = ranks(graph)
+        self.purpose = Purpose(graph, self.rank, {weight.op: weight.layer for weight in weights})
+        self.users = {weight.op: self._users(weight) for weight in weights}
+        self.owners: dict[str, set[str]] = defaultdict(set)
+        for weight in weights:
+            for op in self.users[weight.op]:
+                self.owners[op].add(weight.layer)
+
+    @property
+    def ends(self) -> Collection[str]:
+        """The ops that computing is for."""
+        return self.purpose.ends
+
+    def readers(self, op: str) -> list[str]:
+        """Return the forward ops that read an op's outputs: the needed ones where it is needed itself."""
+        return self.purpose.readers(op)
+
+    def ordered(self, ops: Iterable[str]) -> list[str]:
+        """Return ops, each behind those that it reads."""
+        return sorted(ops, key=self.rank.__getitem__)
+
+    def places_in_calls(self, weights: Iterable[str]) -> list[int]:
+        """Return the places that weights have among what calls of functions take."""
+        places = []
+        for weight in weights:
+            calls = [op for op in self.readers(weight) if self.graph.nodes[op].op in CALLS]
+            places += [ref for op in calls for ref, taken in enumerate(self.graph.inputs(op)) if taken.op == weight]
+        return places
+
+    def in_loop(self, op: str) -> bool:
+        """Say whether an op is inside of a loop of TensorFlow 1."""
+        return op in self._looping
+
+    def made_of(self, op: str) -> Collection[str]:
+        """Return the weights that an op's value is made of alone, with constants; none where it depends on the rows."""
+        return self._factors.get(op, ())
+
+    def is_fixed(self, op: str) -> bool:
+        """Say whether an op gives the same whatever rows are fed, or a shape."""
+        return op in self._factors
+
+    def leads_to_weights(self, op: str) -> bool:
+        """Say whether another layer computes with what an op gives."""
+        return op in self._below_weights
+
+    def meetings(self, weight: str) -> list[str]:
+        """Return the ops at which a weight meets the rows, those that take the weight itself where there are any."""
+        direct = [op for op in self.users[weight] if not self.is_fixed(op)]
+        return direct or self.ordered(self._joined.get(weight, ()))
+
+    def _users(self, weight: Weight) -> list[str]:
+        """Return the ops that compute with a weight's value, for nothing only where none does for something."""
+        readers = self.purpose.readers, self.purpose.forward_readers
+        return next(filter(None, (self._users_among(weight.op, each) for each in readers)), [])
+
+    def _users_among(self, weight: str, readers: Callable[[str], list[str]]) -> list[str]:
+        """Return the readers of a weight, past reads, loop entries, switches and joined slices."""
+        whole = re.sub(r"/part_\d+$", "", weight)
+        found: dict[str, None] = {}
+        seen, todo = {weight}, [weight]
+        while todo:
+            for reader in readers(todo.pop()):
+                op_type = self.graph.nodes[reader].op
+                joins = op_type in JOINS and (reader == whole or reader.startswith(f"{whole}/"))
+                if op_type not in WEIGHT_PASSES and not joins:
+                    found[reader] = None
+                elif reader not in seen:
+                    seen.add(reader)
+                    todo.append(reader)
+        return self.ordered(op for op in found if self.graph.nodes[op].op not in SHAPED_LIKE | CALLS)
+
+    @cached_property
+    def _looping(self) -> frozenset[str]:
+        """The ops inside of loops, those that leave them included."""
+        inside: set[str] = set()
+        todo = [name for name, node in self.graph.nodes.items() if node.op in ENTERS]
+        while todo:
+            name = todo.pop()
+            if name not in inside:
+                inside.add(name)
+                if self.graph.nodes[name].op not in EXITS:
+                    todo.extend(self.graph.consumers.get(name, ()))
+        return frozenset(name for name in inside if self.graph.nodes[name].op not in EXITS)
+
+    @cached_property
+    def _factors(self) -> dict[str, frozenset[str]]:
+        """The ops that give the same whatever is fed, each with the weights that its value is made of."""
+        factors: dict[str, frozenset[str]] = {}
+        for name in self.ordered(self.graph.nodes):
+            kind, inputs = self.graph.nodes[name].op, [ref.op for ref in self.graph.inputs(name)]
+            if name in self.weights:
+                factors[name] = frozenset({name})
+            elif kind in SHAPED_LIKE or (not inputs and (kind == "Const" or kind in VARIABLES)):
+                factors[name] = frozenset()
+            elif kind in SWITCHES and inputs and inputs[0] in factors:
+                factors[name] = factors[inputs[0]]
+            elif inputs and not self._varies(kind) and all(op in factors for op in inputs):
+                made = frozenset[str]().union(*(factors[op] for op in inputs))
+                factors[name] = made if len(made) <= _MOST else frozenset()
+        return factors
+
+    def _varies(self, kind: str) -> bool:
+        """Say whether an op may give another value each time though its inputs are the same."""
+        return kind in RANDOM or kind in MERGES or kind in PLACEHOLDERS or kind in STREAMS
+
+    @cached_property
+    def _joined(self) -> dict[str, set[str]]:
+        """For each weight the ops at which it meets the rows, alone or as part of a factor."""
+        joined: dict[str, set[str]] = defaultdict(set)
+        for name, made in self._factors.items():
+            for op in self.readers(name) if made else ():
+                if not self.is_fixed(op) and self.graph.nodes[op].op not in CALLS:
+                    for weight in made:
+                        joined[weight].add(op)
+        return joined
+
+    @cached_property
+    def _below_weights(self) -> set[str]:
+        """The ops that some use of a weight depends on, itself not included."""
+        uses = {op for weight in self.weights for op in self.meetings(weight)}
+        below: set[str] = set()
+        todo = [ref.op for op in uses for ref in self.graph.inputs(op)]
+        while todo:
+            name = todo.pop()
+            if name not in below and name in self.graph.nodes:
+                below.add(name)
+                todo.extend(ref.op for ref in self.graph.inputs(name))
+        return below
