@@ -142,7 +142,7 @@ def _advice(column: Column, spec: InputSpec, steps: Steps, alone: bool) -> str:
         return ""
     numbers = [step for step in steps if not step.arranges]
     size = image_size(spec.shape)
-    for arranged in ([], [Rgb()], [Grayscale()]):
+    for arranged in ([], [Rgb()], [Grayscale()], [Rgb(), Grayscale()]):
         for resized in ([], [Resize(*size)] if size else []):
             tried = (*resized, *arranged, *numbers)
             try:

@@ -4,6 +4,8 @@ A graph keeps it as a text (`graph.contents.preprocessing`); `data.preprocessing
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext, suppress
+from dataclasses import replace
 
 import numpy as np
 
@@ -26,7 +28,7 @@ def kept_steps(graph: Graph, inputs: Sequence[InputSpec], labels: str | None) ->
     if text is None:
         return {}
     try:
-        return Preprocessing.parse(text, "the preprocessing").of_known(_images(inputs), labels)
+        return _by_ops(Preprocessing.parse(text, "the preprocessing"), inputs).of_known(_images(inputs), labels)
     except PlanError as error:
         raise PlanError(f"{graph.source}: it keeps {text!r}: {error}; `preprocess` says another") from error
 
@@ -39,12 +41,13 @@ def with_preprocessing(graph: Graph, given: str | None, inputs: Sequence[InputSp
     """
     if given is None:
         return graph
-    asked = Preprocessing.parse(given)
+    asked = _by_ops(Preprocessing.parse(given), inputs)
     if not inputs:
         return with_preprocessing_text(graph, str(asked))
     steps = asked.of_inputs(_images(inputs), labels)
-    every = {*(spec.name for spec in inputs), *([labels] if labels else [])}
-    kept = kept_steps(graph, inputs, labels) if every - steps.keys() else {}
+    kept: dict[str, Steps] = {}
+    with suppress(PlanError) if steps.keys() >= {spec.name for spec in inputs} else nullcontext():
+        kept = kept_steps(graph, inputs, labels)
     return with_preprocessing_text(graph, written({**kept, **steps}, inputs))
 
 
@@ -75,6 +78,12 @@ def changed_note(before: Graph, after: Graph) -> list[str]:
     """Say that other preprocessing is given than a model kept."""
     old, new = preprocessing_text(before), preprocessing_text(after)
     return [f"the preprocessing was {old}, now it is {new}"] if old not in (None, new) else []
+
+
+def _by_ops(asked: Preprocessing, inputs: Sequence[InputSpec]) -> Preprocessing:
+    """Return the same with the names of ops for those that callers of a signature use."""
+    ops = {key: spec.name for spec in inputs for key in spec.keys} | {spec.name: spec.name for spec in inputs}
+    return replace(asked, named=tuple((ops.get(name, name), steps) for name, steps in asked.named))
 
 
 def _images(inputs: Sequence[InputSpec]) -> dict[str, bool]:

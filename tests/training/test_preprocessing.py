@@ -1,0 +1,89 @@
+"""Preprocessing that a graph keeps: found for its inputs, replaced by what is given, carried to what is trained."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ckpttool.core.errors import PlanError
+from ckpttool.core.tensors import BY_NAME
+from ckpttool.data.dataset import InputSpec
+from ckpttool.data.held_out import HeldOut
+from ckpttool.graph.contents.kept import kept_facts, kept_metadata, with_kept_metadata
+from ckpttool.graph.contents.preprocessing import preprocessing_text, with_preprocessing_text
+from ckpttool.model.model import Model
+from ckpttool.runtime.recipe import Recipe
+from ckpttool.training.bound import Bound
+from ckpttool.training.options import Options
+from ckpttool.training.preprocessing import kept_steps, with_preprocessing
+from ckpttool.verbs.cache import cache
+from ckpttool.verbs.finetune import finetune
+
+IMAGES = InputSpec("net/images", (None, 8, 8, 3), BY_NAME["float32"], keys=("pictures",))
+AGE = InputSpec("age", (None, 1), BY_NAME["float32"])
+OPTIONS = Options(epochs=1, batch_size=50, recipe=Recipe("sgd"), valid="first:30")
+
+
+def test_what_is_given_takes_the_place_of_what_is_kept_for_an_input(model: Model) -> None:
+    graph = with_preprocessing(model.graph, "keras(tf)", [IMAGES], "y")
+    assert preprocessing_text(graph) == "keras(tf)"
+    both = with_preprocessing(graph, "age: scale(0.01)", [IMAGES, AGE], "y")
+    assert preprocessing_text(both) == "net/images: keras(tf); age: scale(0.01)"
+    again = with_preprocessing(both, "pictures: none\ny: one_hot(3)", [IMAGES, AGE], "y")
+    assert preprocessing_text(again) == "net/images: none; age: scale(0.01); y: one_hot(3)"
+    assert {name: str(steps[0]) for name, steps in kept_steps(again, [AGE], None).items()} == {"age": "scale(0.01)"}
+    with pytest.raises(PlanError, match="no input agee; nearest: age; there are net/images, age, y"):
+        with_preprocessing(graph, "agee: none", [IMAGES, AGE], "y")
+
+
+def test_what_cannot_be_read_in_a_file_is_refused_with_the_way_out(model: Model, data: Path) -> None:
+    broken = replace(model, graph=with_preprocessing_text(model.graph, "scale(__import__('os'))"))
+    with pytest.raises(PlanError, match=r"it keeps .*expected a number.*; `preprocess` says another"):
+        Bound.of(broken).with_training_rows(data, HeldOut(50), None)
+    Bound.of(broken).preprocessing("none").with_training_rows(data, HeldOut(50), None)
+
+
+def test_metadata_of_a_keras_file_has_it_and_nothing_else_is_taken(model: Model) -> None:
+    graph = with_preprocessing_text(model.graph, "keras(tf)")
+    assert kept_metadata(model.graph) == {}
+    assert kept_metadata(graph) == {"ckpttool": {"preprocess": "keras(tf)"}}
+    metadata = {"keras_version": "3.15", "ckpttool": {"preprocess": "bgr()", "classes": ["a", "b"]}}
+    taken = with_kept_metadata(model.graph, metadata)
+    assert kept_facts(taken) == ["2 classes: a, b", "preprocessing: bgr()"]
+    assert kept_metadata(taken)["ckpttool"] == metadata["ckpttool"]
+    for other in (
+        {},
+        {"ckpttool": 3},
+        {"ckpttool": {"preprocess": ["x"], "classes": "ab"}},
+        {"ckpttool": {"classes": [1]}},
+    ):
+        assert with_kept_metadata(model.graph, other) is model.graph
+
+
+def test_the_cache_is_keyed_by_what_is_done_to_rows(model: Model, tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).integers(0, 256, (60, 4)).astype(np.uint8)
+    np.savez(tmp_path / "d.npz", x=rows, y=np.arange(60) % 3)
+
+    def entry(preprocess: str | None) -> tuple[str, bool]:
+        features = cache(model, tmp_path / "d.npz", "hidden1", root=tmp_path / "cache", preprocess=preprocess)
+        return features.entry.key, features.hit
+
+    plain, _ = entry(None)
+    assert entry("scale(1/255)") == (plain, True)
+    others = [entry(text) for text in ("none", "scale(1/127.5, -1)", "scale(2)")]
+    assert len({plain, *(key for key, _ in others)}) == 4
+    assert not any(hit for _, hit in others)
+    assert entry("none")[1]
+
+
+def test_a_run_that_goes_on_has_the_preprocessing_that_it_was_begun_with(
+    model: Model, data: Path, tmp_path: Path
+) -> None:
+    saved = replace(OPTIONS, save_every="1 epoch")
+    finetune(model, data, replace(saved, preprocess="scale(2)"), tmp_path / "o.ckpt")
+    more = replace(saved, epochs=2)
+    with pytest.raises(PlanError, match=r"preprocess was scale\(2\), now scale\(3\)"):
+        finetune(model, data, replace(more, preprocess="scale(3)"), tmp_path / "o.ckpt", resume=True, overwrite=True)
+    finetune(model, data, more, tmp_path / "o.ckpt", resume=True, overwrite=True)
+    assert preprocessing_text(Model.open(tmp_path / "o.ckpt").graph) == "scale(2)"
