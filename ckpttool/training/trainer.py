@@ -31,6 +31,7 @@ from ckpttool.training.features import FeatureCache
 from ckpttool.training.options import BATCH_SIZE, Options, stage_of
 from ckpttool.training.prepare import prepare
 from ckpttool.training.run import Epoch, reductions
+from ckpttool.training.spread import odd_rows
 
 GLOBAL_STEP = "global_step"
 BUFFER = IN_MEMORY // 4
@@ -77,7 +78,7 @@ class Trainer:
         self.bound = source.with_graph(self.graph, prepared.roles, self.values)
         row = self.bound.check_classes()
         self._empty = empty_classes(source.splits[0], row[-1]) if row else []
-        callback.on_plan(self.plan, self.notes)
+        callback.on_plan(self.plan, [*self.notes, *(odd_rows(source, self.frozen.names) if values is None else [])])
         callback.on_data(source.splits)
         self.features = None
         if options.cache and part:

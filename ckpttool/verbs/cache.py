@@ -13,6 +13,7 @@ from ckpttool.training.bound import Bound
 from ckpttool.training.callbacks.callback import CallbackList, Callbacks, accepts_watch
 from ckpttool.training.features import FeatureCache, Features
 from ckpttool.training.freezing import freeze_for_training
+from ckpttool.training.spread import odd_rows
 
 
 @accepts_watch
@@ -62,9 +63,9 @@ def cache(
     frozen = freeze_for_training(bound.model.graph, bound.roles, None, Pattern(freeze))
     if frozen.part is None:
         raise GraphError(f"{model.path}: {freeze!r} leaves nothing below the trained layers to cache")
-    splits = bound.with_training_rows(data, HeldOut.parse(valid, group, seed), features).splits
-    callback = CallbackList(callbacks)
-    callback.on_notes([*bound.notes, *frozen.notes])
+    bound = bound.with_training_rows(data, HeldOut.parse(valid, group, seed), features)
+    splits, callback = bound.splits, CallbackList(callbacks)
     callback.on_data(splits)
+    callback.on_notes([*bound.notes, *frozen.notes, *odd_rows(bound, frozen.names)])
     augmentation = augmentation_of(augment, splits[0], image_shape, seed, cache_augment)
     return FeatureCache(frozen.graph, frozen.part, bound.model.checkpoint, splits, augmentation).open(root, callback)

@@ -30,6 +30,7 @@ from ckpttool.training.bound import Bound, mode
 from ckpttool.training.callbacks.callback import CallbackList, Callbacks, accepts_watch
 from ckpttool.training.evaluation_rows import Which
 from ckpttool.training.run import RunReport
+from ckpttool.training.spread import odd_rows
 
 BATCH = 100
 """Rows that pass through the network at once."""
@@ -96,8 +97,8 @@ def diagnose(
     bound.require_batches([len(batch) for batch in batches])
     bound.check_classes()
     callback = CallbackList(callbacks)
-    callback.on_notes(bound.notes)
     callback.on_data(bound.splits)
+    callback.on_notes([*bound.notes, *odd_rows(bound)])
     weights = _run(bound, probes, batches)
     return with_verdicts([probe.diagnosis(weights) for probe in probes])
 

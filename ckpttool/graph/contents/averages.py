@@ -137,11 +137,11 @@ class _Reader:
         return Average(owner, statistic, moved, tuple(op for op in helpers if op in self.known))
 
     def _data(self) -> frozenset[str]:
-        return _of_rows(self.graph)
+        return of_rows(self.graph)
 
 
 @cached
-def _of_rows(graph: Graph) -> frozenset[str]:
+def of_rows(graph: Graph) -> frozenset[str]:
     """Return the ops whose values, and not only shapes, depend on the rows that a graph gets."""
     rows = [name for name, node in graph.nodes.items() if node.op in PLACEHOLDERS or node.op in STREAMS]
     rows = [name for name in rows if not _is_scalar(graph, name)]

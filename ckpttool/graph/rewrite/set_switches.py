@@ -3,7 +3,7 @@
 They are known by their names and by their type, a single truth value. Where somebody feeds one, it is theirs.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 
 import numpy as np
 
@@ -14,8 +14,9 @@ from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.core import FreeNames, Graph, TensorRef
 from ckpttool.graph.ops import READS
 from ckpttool.graph.rewrite.draft import Draft
+from ckpttool.graph.rewrite.flatten import flattened
 from ckpttool.graph.rewrite.simplify import fold_branches
-from ckpttool.graph.roles.placeholders import constant_switches, is_named_switch, is_true
+from ckpttool.graph.roles.placeholders import constant_switches, is_named_switch, is_switch, is_true
 
 
 def with_switches_off(graph: Graph, below: Collection[str], fed: Collection[str]) -> tuple[Graph, list[str]]:
@@ -34,6 +35,23 @@ def with_switches_off(graph: Graph, below: Collection[str], fed: Collection[str]
     draft.redirect(off, below)
     known = [variable_behind(graph, ref) or ref.op for ref in switches]
     return fold_branches(draft.sealed(), {ref.op: False for ref in off.values()}), list(dict.fromkeys(known))
+
+
+def with_switches_set(graph: Graph, values: Mapping[str, bool]) -> Graph:
+    """Return the graph in which switches (tensors) have values for good, and what depends on these is decided.
+
+    Conditionals of both TensorFlows are their branches then.
+    """
+    kept = [name for name in values if is_switch(graph, TensorRef.parse(name).op)]
+    draft, names, constants = Draft(graph), FreeNames(graph.nodes), dict[TensorRef, TensorRef]()
+    for name in kept:
+        ref = TensorRef.parse(name)
+        made = constant(names.free(f"{ref.op}/set"), np.array(values[name]), BY_NAME["bool"])
+        draft.add(made, behind=ref.op)
+        constants[ref] = TensorRef(made.name, 0)
+    draft.redirect(constants)
+    truths = {constants[TensorRef.parse(name)].op: values[name] for name in kept}
+    return flattened(fold_branches(draft.sealed(), truths)) if kept else graph
 
 
 def _set_switches(graph: Graph, below: Collection[str]) -> Iterator[TensorRef]:
