@@ -8,7 +8,6 @@ from typing import Any, Self
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import GraphError
 from ckpttool.core.names import listed
-from ckpttool.core.shapes import written
 from ckpttool.core.tensors import Tensor, dtype_numbered
 from ckpttool.data.class_files import Classes, check_count, class_names_of
 from ckpttool.data.dataset import InputSpec, Split, Wanted, check_class_names, check_labels, training_splits
@@ -21,7 +20,7 @@ from ckpttool.graph.contents.signatures import input_arguments, input_keys
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.ops import PLACEHOLDERS
 from ckpttool.graph.rewrite.any_rows import built_for
-from ckpttool.graph.rewrite.feeding import feeding
+from ckpttool.graph.rewrite.feeding import any_rows_place, feeding
 from ckpttool.graph.rewrite.inference import Inference, in_inference
 from ckpttool.graph.rewrite.whole_rows import with_whole_rows
 from ckpttool.graph.roles.comparisons import comparison_kind
@@ -191,9 +190,9 @@ class Bound:
                 if "training_op" in self.given:
                     reason = "so do the gradients of the training op"
                     raise GraphError(f"{first}; {reason}: leave `training_op` out, for an `optimizer`")
-                place = f"{TensorRef.parse(tensor).op}{written((None, *shape[1:]))}"
+                parameter, tensors = ("labels", [tensor]) if tensor == roles.labels else ("inputs", roles.inputs)
+                place = ", ".join(any_rows_place(graph, each) for each in tensors)
                 feeding(graph, [place])
-                parameter = "labels" if tensor == roles.labels else "inputs"
                 raise GraphError(f"{first}; `{parameter}` '{place}' lets it take any number")
 
     def inference(self, tensors: Sequence[str], fed: Iterable[str]) -> Stream:

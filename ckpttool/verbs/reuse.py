@@ -15,7 +15,7 @@ from ckpttool.graph import files
 from ckpttool.graph.contents.class_names import with_class_names
 from ckpttool.graph.contents.layers import Layer, activated, layers
 from ckpttool.graph.contents.preprocessing import preprocessing_text
-from ckpttool.graph.contents.signatures import choosing_signature, signatures
+from ckpttool.graph.contents.signatures import choosing_signature, signatures, without_signatures
 from ckpttool.graph.contents.stored import StoredTensor, chosen_weights, stored_tensors
 from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.core import Graph, TensorRef
@@ -24,7 +24,6 @@ from ckpttool.graph.ops import PROBABILITIES
 from ckpttool.graph.rewrite.feeding import Feeding, feeding
 from ckpttool.graph.rewrite.importable import importable
 from ckpttool.graph.rewrite.prune import subgraph, without_training
-from ckpttool.graph.rewrite.signing import without_signatures
 from ckpttool.graph.rewrite.whole_rows import with_whole_rows
 from ckpttool.graph.roles.candidates import signature_tensors
 from ckpttool.graph.roles.resolve import find_roles
@@ -192,7 +191,7 @@ def _with_head(
 ) -> ReusePlan:
     """Plan a head of new layers above a layer."""
     top, output = place.top, place.output
-    trunk = without_signatures(importable(without_training(place.fed.graph, [output])))
+    trunk = importable(without_training(without_signatures(place.fed.graph), [output]))
     labels = "y" if "y" not in trunk.nodes else "labels"
     # The scope of `dnn/hidden3/Relu:0`, the output of `hidden3`, is `dnn`: the new layers' ops go there too.
     scope, within, _ = f"/{TensorRef.parse(output).op}".partition(f"/{top.name}/")

@@ -8,6 +8,7 @@ import pytest
 
 from ckpttool.core.errors import GraphError, UnknownName
 from ckpttool.core.tensors import Array
+from ckpttool.graph.contents.signatures import signatures
 from ckpttool.model.model import Model
 from ckpttool.runtime.objectives import Objective
 from ckpttool.training.options import Options
@@ -104,8 +105,10 @@ def test_it_is_evaluated_and_trained_and_what_comes_out_is_called_alike(
 def test_a_head_goes_on_the_layers_of_one(model: Model, data: Path, tmp_path: Path) -> None:
     plan_reuse(model, "hidden", head="out = dense(3)", signature="embedded", to="ckpt").write(tmp_path / "new.ckpt")
     new = Model.open(tmp_path / "new.ckpt")
-    np.savez(tmp_path / "left.npz", x_train=LEFT, y_train=CLASSES)
-    assert evaluate(new, tmp_path / "left.npz").rows == 30
+    np.savez(tmp_path / "left.npz", left_train=LEFT, y_train=CLASSES)
+    assert evaluate(new, tmp_path / "left.npz").rows == 30, "the signature's name of the input is still known"
+    finetune(new, tmp_path / "left.npz", Options(epochs=1), tmp_path / "tuned", to="saved-model")
+    assert list(signatures(Model.open(tmp_path / "tuned").graph)["serving_default"].inputs) == ["left"]
 
 
 def test_frozen_layers_are_those_below_its_outputs(model: Model, data: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from ckpttool.core.errors import UnknownName
 from ckpttool.core.names import listed, suggestion
 from ckpttool.core.shapes import PartialShape
 from ckpttool.core.tensors import DType, dtype_numbered
+from ckpttool.formats.wire.protos.graph_pb2 import TensorShapeProto
 from ckpttool.formats.wire.protos.meta_graph_pb2 import SignatureDef, TensorInfo
 from ckpttool.graph.contents.op_outputs import known_shape
 from ckpttool.graph.core import Graph
@@ -15,6 +16,8 @@ DEFAULT = "serving_default"
 """The signature that callers take where they name none."""
 _CHOSEN = "ckpttool/signature"
 """The collection with the name of the signature that was chosen instead."""
+_INPUTS = "ckpttool/input_names"
+"""The collection with what callers name the inputs of a graph whose signatures are gone: `images=X:0`."""
 
 
 @dataclass(frozen=True)
@@ -53,12 +56,7 @@ def signature_names(graph: Graph) -> list[str]:
 
 def called_name(graph: Graph, name: str = DEFAULT) -> str | None:
     """Return the name if a signature has it, else that of the chosen one, the default, or the only one; else None."""
-    named, collections = signature_names(graph), graph.header.collection_def
-    chosen = (
-        [each.decode("utf-8", "replace") for each in collections[_CHOSEN].bytes_list.value]
-        if _CHOSEN in collections
-        else []
-    )
+    named, chosen = signature_names(graph), _texts(graph, _CHOSEN)
     first = [name] if name != DEFAULT else []
     only = named if len(named) == 1 else []
     return next((each for each in (*first, *chosen, DEFAULT, *only) if each in named), None)
@@ -85,6 +83,22 @@ def choosing_signature(graph: Graph, name: str) -> Graph:
     return graph.having(header=header)
 
 
+def with_input_shapes(graph: Graph, shapes: Mapping[str, PartialShape | None]) -> Graph:
+    """Return the graph whose signatures take tensors of other shapes; rows that these leave open are so in outputs."""
+    header = graph.header_copy()
+    for signature in header.signature_def.values():
+        for info in signature.inputs.values():
+            before, shape = known_shape(info.tensor_shape), shapes.get(info.name)
+            if shape and shape != before:
+                info.tensor_shape.CopyFrom(TensorShapeProto())
+                for size in shape:
+                    info.tensor_shape.dim.add(size=-1 if size is None else size)
+                first = [dim for output in signature.outputs.values() for dim in output.tensor_shape.dim[:1]]
+                for dim in first if shape[0] is None else ():
+                    dim.size = -1 if before and dim.size == before[0] else dim.size
+    return graph.having(header=header)
+
+
 def output_tensors(graph: Graph) -> list[str]:
     """Return the tensors that the signatures give, each once."""
     arguments = [argument for signature in signatures(graph).values() for argument in signature.outputs.values()]
@@ -95,7 +109,27 @@ def input_keys(graph: Graph, tensor: str) -> list[str]:
     """Return the names under which callers give a tensor, those of the signature that is called first."""
     called = signature_named(graph)
     every = [*([called] if called else []), *signatures(graph).values()]
-    return list(dict.fromkeys(key for each in every for key, given in each.inputs.items() if tensor in given.tensors))
+    keys = [key for each in every for key, given in each.inputs.items() if tensor in given.tensors]
+    kept = (text.partition("=") for text in _texts(graph, _INPUTS))
+    return list(dict.fromkeys([*keys, *(key for key, _, named in kept if named == tensor)]))
+
+
+def without_signatures(graph: Graph) -> Graph:
+    """Return the graph without signatures, as what it is run for is another tensor now; its inputs keep their names."""
+    signature, header = signature_named(graph), graph.header_copy()
+    header.ClearField("signature_def")
+    header.collection_def.pop(_CHOSEN, None)
+    if signature and signature.inputs:
+        names = [f"{key}={tensor}" for key, given in signature.inputs.items() for tensor in given.tensors[:1]]
+        header.collection_def[_INPUTS].bytes_list.value[:] = [name.encode() for name in names]
+    return graph.having(header=header)
+
+
+def _texts(graph: Graph, key: str) -> list[str]:
+    """Return the texts in a collection."""
+    if key not in graph.header.collection_def:
+        return []
+    return [each.decode("utf-8", "replace") for each in graph.header.collection_def[key].bytes_list.value]
 
 
 def input_arguments(graph: Graph) -> dict[str, Argument]:

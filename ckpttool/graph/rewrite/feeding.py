@@ -15,7 +15,7 @@ from ckpttool.formats.wire.protos.graph_pb2 import NodeDef, TensorShapeProto
 from ckpttool.graph.contents.named import tensor_named
 from ckpttool.graph.contents.op_outputs import dtype_of_output, known_shape
 from ckpttool.graph.contents.pipelines import pipeline_ends, streamed_shape
-from ckpttool.graph.contents.signatures import input_arguments
+from ckpttool.graph.contents.signatures import input_arguments, with_input_shapes
 from ckpttool.graph.core import FreeNames, Graph, TensorRef
 from ckpttool.graph.ops import PLACEHOLDERS
 from ckpttool.graph.rewrite.any_rows import built_for, with_any_rows, without_shapes
@@ -82,7 +82,8 @@ def feeding(
     now = [replace(place, tensor=made.get(place.tensor, place.tensor)) for place in asked]
     result, freed, rows = _any_rows(_shaped(fed, now), graph, made, now, as_built)
     if any(place.shape for place in now):
-        result = without_shapes(result)
+        shapes = {f"{name}:0": _sizes(result, Place(TensorRef(name, 0))) for name in result.nodes}
+        result = with_input_shapes(without_shapes(result), shapes)
     shown = {
         ref: tensor
         for ref, tensor in made.items()
@@ -112,6 +113,13 @@ def _needed(graph: Graph, tops: Iterable[str], stop: Collection[TensorRef]) -> s
     names = [*tops] or [name for name in (roles.loss, roles.logits, roles.accuracy) if name]
     ops = [op for op in (TensorRef.parse(name).op for name in names) if op in graph.nodes]
     return graph.ancestors(*ops, stop=stop) if ops else None
+
+
+def any_rows_place(graph: Graph, tensor: str) -> str:
+    """Return how `inputs` says that a tensor takes any number of rows; its op alone where its shape is not known."""
+    ref = TensorRef.parse(tensor)
+    shape = _sizes(graph, Place(ref))
+    return f"{ref.op}{written((None, *shape[1:]))}" if shape else ref.op
 
 
 def with_placeholders(graph: Graph, places: Sequence[Place]) -> tuple[Graph, dict[TensorRef, TensorRef]]:

@@ -1,12 +1,11 @@
 """Serving: the part of a graph that computes outputs from inputs, and defaults for what nobody feeds."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ckpttool.core.errors import GraphError
-from ckpttool.core.shapes import written
 from ckpttool.core.tensors import BY_NAME
 from ckpttool.formats.wire.protos.graph_pb2 import AttrValue, TensorShapeProto
 from ckpttool.graph.contents.constants import constant, numbers
@@ -16,7 +15,7 @@ from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.ops import PLACEHOLDERS
 from ckpttool.graph.rewrite.any_rows import lets_any_rows
 from ckpttool.graph.rewrite.draft import Draft, free_name
-from ckpttool.graph.rewrite.feeding import feeding, with_placeholders
+from ckpttool.graph.rewrite.feeding import any_rows_place, feeding, with_placeholders
 from ckpttool.graph.rewrite.inference import in_inference
 from ckpttool.graph.rewrite.prune import subgraph, with_updates
 from ckpttool.graph.rewrite.simplify import fold_branches
@@ -77,15 +76,15 @@ def serving_part(
     return Serving(part, result, (*notes, *inference.notes))
 
 
-def _fixed_batches(graph: Graph, inputs: Iterable[str]) -> list[str]:
+def _fixed_batches(graph: Graph, inputs: Collection[str]) -> list[str]:
     """Return how inputs that take a fixed number of rows could take any, where they could."""
-    notes = []
+    fixed = []
     for ref in map(TensorRef.parse, inputs):
         shape = known_shape(graph.nodes[ref.op].attr["shape"].shape) if "shape" in graph.nodes[ref.op].attr else None
         if shape and len(shape) > 1 and shape[0] is not None and lets_any_rows(graph, ref.op, shape[0]):
-            place = f"{ref.op}{written((None, *shape[1:]))}"
-            notes.append(f"{ref} takes batches of {shape[0]}; `inputs` '{place}' lets it take any number")
-    return notes
+            fixed.append(f"{ref} takes batches of {shape[0]}")
+    places = ", ".join(any_rows_place(graph, tensor) for tensor in inputs)
+    return [f"{'; '.join(fixed)}; `inputs` '{places}' lets it take any number"] if fixed else []
 
 
 def switched_off(graph: Graph, fed: Collection[str]) -> Graph:

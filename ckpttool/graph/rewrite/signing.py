@@ -62,13 +62,6 @@ def signed(graph: Graph, named: Mapping[str, SignatureDef]) -> Graph:
     return graph.having(nodes, header)
 
 
-def without_signatures(graph: Graph) -> Graph:
-    """Return the graph without signatures: what it is run for is another tensor now."""
-    header = graph.header_copy()
-    header.ClearField("signature_def")
-    return graph.having(header=header)
-
-
 def _info(graph: Graph, tensor: str) -> TensorInfo:
     ref = TensorRef.parse(tensor)
     number = dtype_of_output(graph, ref).number

@@ -10,7 +10,14 @@ from ckpttool.core.names import listed
 from ckpttool.core.tensors import STRING
 from ckpttool.graph.contents.named import tensor_named
 from ckpttool.graph.contents.op_outputs import dtype_of_output
-from ckpttool.graph.contents.signatures import DEFAULT, Argument, Signature, choosing_signature, signature_named
+from ckpttool.graph.contents.signatures import (
+    DEFAULT,
+    Argument,
+    Signature,
+    choosing_signature,
+    input_keys,
+    signature_named,
+)
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.rewrite.draft import free_name
 from ckpttool.graph.roles import placeholders
@@ -61,7 +68,9 @@ def served(graph: Graph, inputs: Sequence[str] = (), outputs: Sequence[str] = ()
         return Served(_tensors(graph, signed.inputs), result, why)
     needed = {name for tensor in result.values() for name in placeholders.placeholders_of(graph, tensor)}
     fed = placeholders.inputs(graph, [name for name in graph.nodes if name in needed], None)
-    return Served(_named(fed), result, why)
+    keys = {key: tensor for tensor in reversed(fed) for key in input_keys(graph, tensor)[:1]}
+    others = [tensor for tensor in fed if tensor not in keys.values()]
+    return Served(dict(reversed(keys.items())) | _named(others, keys), result, why)
 
 
 def _outputs(graph: Graph, given: Sequence[str], signed: Signature | None) -> tuple[Named, str]:
