@@ -101,13 +101,20 @@ UPDATES = {
 RESOURCE_UPDATES = {update.resource: update for update in UPDATES.values()}
 """The ops that change resource variables in place, by their type."""
 
+TABLE_FILLERS = frozenset(
+    {
+        *("InitializeTable", "InitializeTableV2", "InitializeTableFromTextFile", "InitializeTableFromTextFileV2"),
+        *("LookupTableImport", "LookupTableImportV2"),
+    }
+)
+"""What puts all of its content into a table."""
 CHANGES = (
     UPDATES.keys()
     | RESOURCE_UPDATES.keys()
+    | TABLE_FILLERS
     | {
-        *("InitializeTable", "InitializeTableV2", "LookupTableImport", "LookupTableImportV2", "LookupTableInsert"),
-        *("LookupTableInsertV2", "LookupTableRemoveV2", "RngSkip", "RngReadAndSkip", "ResourceApplyKerasMomentum"),
-        *("DestroyResourceOp", "DestroyTemporaryVariable", "Assert"),
+        *("LookupTableInsert", "LookupTableInsertV2", "LookupTableRemoveV2", "RngSkip", "RngReadAndSkip"),
+        *("ResourceApplyKerasMomentum", "DestroyResourceOp", "DestroyTemporaryVariable", "Assert"),
     }
 )
 """What changes a variable, a table or a generator, or stops a run: whoever leaves it out computes something else."""

@@ -1,12 +1,13 @@
 """A model: a graph with its checkpoint, opened together and written together."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ckpttool import checkpoint
 from ckpttool.core.errors import CorruptCheckpoint, PlanError, UnknownName
 from ckpttool.core.tensors import Tensor
+from ckpttool.core.variable_kinds import OBJECT_GRAPH
 from ckpttool.formats.format import PLAIN, Writing
 from ckpttool.formats.tensorflow.frozen_graph import FrozenTensors
 from ckpttool.formats.writing.files import refuse_existing
@@ -15,10 +16,12 @@ from ckpttool.graph.contents.restoring import require_restorable, restore_proble
 from ckpttool.graph.contents.savers import saved_names
 from ckpttool.graph.contents.stored import named_as_saved, stored_tensors
 from ckpttool.graph.core import Graph
+from ckpttool.graph.rewrite.flatten import flattened
 from ckpttool.graph.rewrite.old_savers import with_savers_of_version_2
 from ckpttool.graph.rewrite.thaw import thawed
+from ckpttool.graph.rewrite.version_1 import as_version_1, is_version_2
 from ckpttool.lineage.provenance import Command, Provenance
-from ckpttool.model.resolve import as_graph_knows, resolve
+from ckpttool.model.resolve import as_graph_knows, checkpoint_beside, resolve
 from ckpttool.surgery.edits.values import Averages
 
 
@@ -29,6 +32,8 @@ class Model:
     path: Path
     graph: Graph
     checkpoint: checkpoint.Checkpoint
+    unread: Sequence[str] = ()
+    """The tensors of the file that the graph has no place for, such as slots that a program kept by itself."""
 
     @property
     def provenance(self) -> Provenance:
@@ -48,7 +53,8 @@ class Model:
         path = resolve(path)
         graph = files.load(path).allowing(allow_op)
         values = checkpoint.open(path) if stored_tensors(graph) else checkpoint.Checkpoint.of({})
-        model = cls(path, named_as_saved(graph, values), values)
+        run, read = as_run(graph, values)
+        model = cls(path, run, read, [name for name in values if name not in read and name != OBJECT_GRAPH])
         return model.averaged() if ema else model
 
     def averaged(self) -> "Model":
@@ -71,6 +77,27 @@ class Model:
         if stored_tensors(self.graph) or not (values := FrozenTensors(self.path, self.graph.nodes)):
             return self
         return Model(self.path, thawed(self.graph), checkpoint.Checkpoint(values, self.path, "frozen"))
+
+
+def as_run(graph: Graph, values: checkpoint.Checkpoint) -> tuple[Graph, checkpoint.Checkpoint]:
+    """Return a graph as verbs run and rewrite it, and what it takes of the checkpoint that lies with it.
+
+    Calls of functions become ops, and a graph of TensorFlow 2 one of TensorFlow 1.
+
+    Raises:
+        GraphError: a function is missing, calls itself, or would become too many ops.
+        CorruptCheckpoint: the checkpoint's object graph is damaged.
+    """
+    flat = flattened(named_as_saved(graph, values))
+    if not is_version_2(flat) or (stored_tensors(flat) and not values):
+        return flat, values
+    graph = as_version_1(flat, values)
+    return graph, values.only(stored_tensors(graph))
+
+
+def graph_as_run(path: Path, tags: Collection[str] | None = None) -> Graph:
+    """Return the graph of a path, with a checkpoint or without one, as verbs run and rewrite it."""
+    return as_run(files.load(path, tags), checkpoint_beside(path))[0]
 
 
 def outputs_of(prefix: str | Path) -> list[Path]:

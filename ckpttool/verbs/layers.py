@@ -11,8 +11,9 @@ from ckpttool.core.pattern_text import shortest_pattern
 from ckpttool.formats.tensorflow.object_graph import EXPORTED_TWICE
 from ckpttool.graph.contents.kept import kept_facts
 from ckpttool.graph.contents.layers import layers as graph_layers
-from ckpttool.graph.contents.stored import named_as_saved
 from ckpttool.graph.core import Graph
+from ckpttool.graph.rewrite.flatten import flattened
+from ckpttool.model.model import as_run
 from ckpttool.model.resolve import graph_beside, open_either
 
 PASTED = 16
@@ -31,11 +32,13 @@ def rows_and_facts(path: Path, tags: Collection[str] | None = None) -> tuple[lis
     Keras 3 lists of an exported model's variables once more is no layer.
     """
     model = open_either(path, tags)
-    if not isinstance(model, Graph):
+    if isinstance(model, Graph):
+        model = flattened(model)
+    else:
         beside = graph_beside(model.path, tags)
         if beside is None:
             return _scope_rows(model), []
-        model = named_as_saved(beside, model)
+        model = as_run(beside, model)[0]
     return [asdict(layer) for layer in graph_layers(model) if not _is_copy(layer.name)], kept_facts(model)
 
 

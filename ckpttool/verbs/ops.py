@@ -8,7 +8,8 @@ from typing import Any
 
 from ckpttool.core.errors import CkptError, UnknownName
 from ckpttool.core.names import Pattern, suggestion
-from ckpttool.graph import files
+from ckpttool.graph.contents.function_ops import all_nodes
+from ckpttool.model.model import graph_as_run
 
 Row = dict[str, Any]
 
@@ -17,6 +18,9 @@ def op_rows(
     path: Path, name: str | None = None, op_type: str | None = None, tags: Collection[str] | None = None
 ) -> list[Row]:
     """Return `{"name", "type", "inputs"}` of a graph's ops, in graph order.
+
+    The bodies of functions that are called stand in the places of the calls. Those of conditions and loops follow the
+    op that decides, under its name and what they are to it: `lstm/while/body/MatMul`.
 
     Args:
         path: A graph, or a checkpoint with one beside it.
@@ -28,10 +32,9 @@ def op_rows(
         UnknownName: the name or the type matches nothing.
         CkptError: one is no regular expression.
     """
-    graph = files.load(path, tags)
-    nodes = list(graph.nodes.values())
+    nodes = list(all_nodes(graph_as_run(path, tags)))
     if name is not None:
-        chosen = set(Pattern(name).select(graph.nodes))
+        chosen = set(Pattern(name).select([node.name for node in nodes]))
         nodes = [node for node in nodes if node.name in chosen]
     if op_type is not None:
         try:

@@ -11,7 +11,6 @@ from ckpttool.core.errors import GraphError, PlanError, UnknownName
 from ckpttool.core.names import Pattern, Suggestions, listed, suggestion
 from ckpttool.core.notes import notes_about
 from ckpttool.data.class_files import Classes
-from ckpttool.graph import files
 from ckpttool.graph.contents.class_names import with_class_names
 from ckpttool.graph.contents.layers import Layer, activated, layers
 from ckpttool.graph.contents.preprocessing import preprocessing_text
@@ -28,7 +27,7 @@ from ckpttool.graph.rewrite.whole_rows import with_whole_rows
 from ckpttool.graph.roles.candidates import signature_tensors
 from ckpttool.graph.roles.resolve import find_roles
 from ckpttool.lineage.provenance import Command, Provenance
-from ckpttool.model.model import Model
+from ckpttool.model.model import Model, graph_as_run
 from ckpttool.model.plan import ModelPlan, PlanRow, file_notes, plan_rows, prefix_note, require_coverage
 from ckpttool.runtime.build import HeadPlacement, with_head, with_training
 from ckpttool.runtime.objectives import Objective
@@ -139,7 +138,7 @@ def plan_reuse(
         place = _above(model.graph, restored, after, inputs)
         plan = _with_head(model, restored, head, place, frozen, recipe or Recipe(), seed, objective or Objective())
     else:
-        target = files.load(into).allowing(model.graph.allowed) if into else model.graph
+        target = graph_as_run(into).allowing(model.graph.allowed) if into else model.graph
         fed = feeding(target, inputs, labels, as_built=not inputs)
         # The gradients of a graph that was built for so many rows hold that number too.
         kept = Feeding(target) if fed.rows and not (inputs or labels) else fed

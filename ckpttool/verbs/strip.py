@@ -21,7 +21,8 @@ class StripPlan(RewritePlan):
     def done(self) -> str:
         """What is true of the output afterwards."""
         ops = len(self.model.graph.nodes.keys() - self.graph.nodes.keys())
-        return f"written and read back, {ops} ops and {len(self.model.checkpoint) - len(self.keys)} tensors left out"
+        tensors = len(self.model.checkpoint) + len(self.model.unread) - len(self.keys)
+        return f"written and read back, {ops} ops and {tensors} tensors left out"
 
 
 def plan_strip(

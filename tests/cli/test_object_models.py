@@ -124,7 +124,8 @@ def test_whoever_loads_an_edited_export_computes_with_the_new_values(
     assert not given(edited).any()
     assert not computed(stripped, output, {fed: ROWS}).any()
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
-        tf.compat.v1.saved_model.load(session, ["serve"], str(edited))
+        loaded = tf.compat.v1.saved_model.load(session, ["serve"], str(edited)).signature_def["serving_default"]
+        (output,), (fed,) = ([info.name for info in side.values()] for side in (loaded.outputs, loaded.inputs))
         assert not session.run(output, {fed: ROWS}).any()
 
 
@@ -151,4 +152,4 @@ def test_layers_have_each_variable_once_in_the_order_of_the_call(
 
 def test_only_what_the_output_lacks_is_said_to_be_left_out(shell: Any, modules: Path, tmp_path: Path) -> None:
     result = shell.run("strip", modules, "-o", tmp_path / "small.ckpt")
-    assert result.stderr.endswith(f"{tmp_path / 'small.ckpt'}: written and read back, 5 ops and 1 tensors left out\n")
+    assert result.stderr.endswith(f"{tmp_path / 'small.ckpt'}: written and read back, 0 ops and 0 tensors left out\n")

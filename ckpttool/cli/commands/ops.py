@@ -23,7 +23,8 @@ def ops(
 ) -> None:
     """List the ops of MODEL in graph order.
 
-    MODEL is a .meta file or its checkpoint's prefix, a SavedModel folder, or a GraphDef.
+    MODEL is a .meta file or its checkpoint's prefix, a SavedModel folder, or a GraphDef. Functions that are called are
+    shown as the ops that they become; branches and bodies of loops follow the op that decides: 'while/body/MatMul'.
 
     \b
     Example:

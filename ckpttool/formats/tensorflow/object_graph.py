@@ -63,6 +63,11 @@ class ObjectGraph:
         state = slot_nodes(self._graph) | optimizer_values(self._graph)
         return {attribute.checkpoint_key for node, attribute in self._attributes() if node in state}
 
+    def numbers(self) -> dict[str, int]:
+        """Return the number of the object that each name's value is of."""
+        objects = {attribute.checkpoint_key: number for number, attribute in self._attributes()}
+        return {name: objects[key] for name, key in self.names().items()}
+
     def copies(self) -> dict[str, str]:
         """Return the names of what Keras 3 stores once more, each with that of the value that it is a copy of."""
         known, full = self.names(), self._full_names()

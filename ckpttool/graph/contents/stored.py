@@ -14,9 +14,10 @@ from ckpttool.core.tensors import Array, DType, Tensor
 from ckpttool.core.variable_kinds import OBJECT_GRAPH, VariableKind
 from ckpttool.formats.tensorflow.object_graph import graph_of
 from ckpttool.graph.contents.savers import restored_keys
+from ckpttool.graph.contents.variable_ops import is_variable
 from ckpttool.graph.contents.variables import Variable, taken_by, variables
 from ckpttool.graph.core import Graph, cached
-from ckpttool.graph.ops import ASSIGNS
+from ckpttool.graph.ops import ASSIGNS, READS
 from ckpttool.graph.rewrite.draft import Draft
 
 
@@ -162,6 +163,22 @@ def named_as_saved(graph: Graph, tensors: Mapping[str, Tensor]) -> Graph:
             names[stored_keys[copy]], names[stored_keys[name]] = name, copy
     draft = Draft(graph)
     for op, key in keys.items():
-        if key in names:
-            draft.op(op).attr["shared_name"].s = names[key].encode()
+        for each in (op, _copied(graph, op)) if key in names else ():
+            if each is not None and (each == op or each not in keys):
+                draft.op(each).attr["shared_name"].s = names[key].encode()
     return draft.sealed()
+
+
+def _copied(graph: Graph, op: str) -> str | None:
+    """Return the variable op whose value a variable starts with.
+
+    Where TensorFlow saves a model of Keras 3, it reads one op, and stores and restores a copy of it.
+    """
+    starts = [graph.inputs(name)[1].op for name in graph.consumers.get(op, []) if _is_assign_of(graph, name, op)]
+    reads = [graph.inputs(name)[0].op for name in starts if name in graph.nodes and graph.nodes[name].op in READS]
+    return next((name for name in reads if name in graph.nodes and is_variable(graph.nodes[name])), None)
+
+
+def _is_assign_of(graph: Graph, name: str, op: str) -> bool:
+    inputs = graph.inputs(name)
+    return graph.nodes[name].op in ASSIGNS and len(inputs) > 1 and inputs[0].op == op

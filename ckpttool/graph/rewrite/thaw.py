@@ -66,7 +66,7 @@ def _variable(
         variable.attr["shape"].shape.dim.add(size=size)
     for key in ("container", "shared_name"):
         variable.attr[key].s = b""
-    initial = list(_initial(names.free(f"{name}/Initializer"), shape, dtype, name))
+    initial = list(first_value(names.free(f"{name}/Initializer"), shape, dtype, name))
     assign = NodeDef(name=names.free(f"{name}/Assign"), op="Assign", input=[name, initial[-1].name])
     assign.attr["T"].CopyFrom(type_attr(dtype.number))
     for key in ("use_locking", "validate_shape"):
@@ -74,8 +74,8 @@ def _variable(
     return variable, initial, assign
 
 
-def _initial(scope: str, shape: tuple[int, ...], dtype: DType, name: str) -> Iterator[NodeDef]:
-    """Yield the ops that compute what a variable starts with."""
+def first_value(scope: str, shape: tuple[int, ...], dtype: DType, name: str) -> Iterator[NodeDef]:
+    """Yield the ops that compute what a new variable starts with; the last of them gives it."""
     if len(shape) < 2 or "float" not in dtype.name:
         value = float(name.endswith(ONES))
         if dtype.name in FIELDS:

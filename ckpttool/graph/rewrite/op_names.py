@@ -1,0 +1,47 @@
+"""Other names for ops, wherever a graph names them."""
+
+from collections.abc import Callable
+
+from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
+from ckpttool.graph.core import Graph
+from ckpttool.graph.rewrite.draft import copy_of
+from ckpttool.graph.rewrite.header_names import rename_in_header
+
+Renamed = Callable[[str], str]
+"""What gives each op's or scope's name its new one."""
+
+
+def with_ops_renamed(graph: Graph, renamed: Renamed) -> Graph:
+    """Return the graph with other names for ops: inputs, colocations, shared names, collections and all else follow.
+
+    Savers' constants do not: they name tensors of the checkpoint.
+
+    Raises:
+        GraphError: two ops would have one name.
+    """
+    nodes = [copy_of(node) for node in graph.nodes.values()]
+    for node in nodes:
+        _rename_node(node, renamed)
+    header = graph.header_copy()
+    rename_in_header(header, lambda text: _rename_text(text, renamed))
+    return graph.having(nodes, header).apart()
+
+
+def _rename_node(node: NodeDef, renamed: Renamed) -> None:
+    node.name = renamed(node.name)
+    node.input[:] = [_rename_text(text, renamed) for text in node.input]
+    if "_class" in node.attr:
+        places = node.attr["_class"].list.s
+        places[:] = [b"loc:@" + renamed(raw[5:].decode()).encode() if raw[:5] == b"loc:@" else raw for raw in places]
+    if node.op == "VarHandleOp" and node.attr["shared_name"].s:
+        node.attr["shared_name"].s = renamed(node.attr["shared_name"].s.decode("utf-8", "replace")).encode()
+
+
+def _rename_text(text: str, renamed: Renamed) -> str:
+    """Rename in an op's or tensor's name, also where it is a control input.
+
+    >>> [_rename_text(text, str.upper) for text in ("^a/b", "a/b:1", "a")]
+    ['^A/B', 'A/B:1', 'A']
+    """
+    name, colon, index = text.removeprefix("^").partition(":")
+    return "^" * text.startswith("^") + renamed(name) + colon + index

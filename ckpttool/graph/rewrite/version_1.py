@@ -1,0 +1,172 @@
+"""A graph of TensorFlow 2 as one of TensorFlow 1: what only Python objects knew of it is in collections and ops.
+
+A SavedModel of TensorFlow 2 has a saver that is a function, variables that nothing lists or initialises, and tables
+that its loader fills. As a graph of TensorFlow 1 it is imported, restored, trained and saved as any of these.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+
+from ckpttool.checkpoint import Checkpoint
+from ckpttool.core.tensors import DType
+from ckpttool.formats.tensorflow.object_graph import EXPORTED_TWICE
+from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
+from ckpttool.formats.wire.protos.meta_graph_pb2 import VariableDef
+from ckpttool.graph.contents.saved_objects import trained_by_program
+from ckpttool.graph.core import FreeNames, Graph, TensorRef
+from ckpttool.graph.ops import CALLS, TABLE_FILLERS
+from ckpttool.graph.rewrite.draft import Draft, type_attr
+from ckpttool.graph.rewrite.op_names import with_ops_renamed
+from ckpttool.graph.rewrite.prune import TABLE_INITIALIZERS, keep, needed
+from ckpttool.graph.rewrite.savers import with_saver
+from ckpttool.graph.rewrite.shared_ops import with_shared_ops
+from ckpttool.graph.rewrite.thaw import AVERAGES, first_value
+
+_MAIN = "__saved_model_init_op"
+"""The signature that is none: it names the op which TensorFlow 2 runs when it has loaded a model."""
+
+
+@dataclass(frozen=True)
+class _Held:
+    """A variable that is kept: the op that holds it, its name in the checkpoint, its value's shape and dtype."""
+
+    op: str
+    name: str
+    shape: tuple[int, ...]
+    dtype: DType
+    trainable: bool
+
+
+def is_version_2(graph: Graph) -> bool:
+    """Say whether a graph is one of TensorFlow 2: its saver is a function that is called."""
+    restore = graph.nodes.get(TensorRef.parse(graph.header.saver_def.restore_op_name).op)
+    return restore is not None and restore.op in CALLS
+
+
+def as_version_1(graph: Graph, tensors: Checkpoint) -> Graph:
+    """Return a flattened graph of TensorFlow 2, whose variables are `named_as_saved`, as TensorFlow 1 would have it.
+
+    What its signatures compute stays, once, and so do weights that none of them reads. Variables are in the
+    collections, trainable where the program trained them, with initialisers and a saver made of ops; their ops have
+    the names of the checkpoint. What fills tables is in the collection of table initialisers. What else the program's
+    objects held, such as an optimizer's slots, is left out.
+
+    Raises:
+        CorruptCheckpoint: the checkpoint's object graph is damaged.
+    """
+    shared = _one_op_each(with_shared_ops(graph), tensors)
+    computing = needed(shared, _ends(shared))
+    fillers = [name for name in _fillers(shared) if shared.inputs(name)[0].op in computing]
+    used = computing | needed(shared, fillers)
+    held = list(_variables(shared, used, tensors))
+    bare = keep(_without_objects(shared), used.union(each.op for each in held))
+    return with_saver(_listed(_renamed(bare, held), held, fillers)).apart()
+
+
+def _ends(graph: Graph) -> list[str]:
+    """Return the ops that signatures name, also those that are fed."""
+    signatures = [signature for name, signature in graph.header.signature_def.items() if name != _MAIN]
+    infos = [info for signature in signatures for info in (*signature.inputs.values(), *signature.outputs.values())]
+    return [op for info in infos if (op := TensorRef.parse(info.name).op) in graph.nodes]
+
+
+def _fillers(graph: Graph) -> list[str]:
+    """Return the ops that fill tables when the model is loaded."""
+    definitions = graph.header.signature_def
+    mains = (
+        [TensorRef.parse(info.name).op for info in definitions[_MAIN].outputs.values()] if _MAIN in definitions else []
+    )
+    run = needed(graph, [name for name in mains if name in graph.nodes])
+    return [name for name, node in graph.nodes.items() if name in run and node.op in TABLE_FILLERS and node.input]
+
+
+def _one_op_each(graph: Graph, tensors: Collection[str]) -> Graph:
+    """Return the graph with one op for each variable of the checkpoint that is read, where a program made several."""
+    draft, first = Draft(graph), dict[str, str]()
+    moved = {}
+    for op, name in _names(graph, tensors).items():
+        if graph.consumers.get(op) and first.setdefault(name, op) != op:
+            moved[TensorRef(op, 0)] = TensorRef(first[name], 0)
+    draft.redirect(moved)
+    return draft.sealed()
+
+
+def _names(graph: Graph, tensors: Collection[str]) -> dict[str, str]:
+    """Return the name in the checkpoint of each variable's op."""
+    names = {
+        op: node.attr["shared_name"].s.decode("utf-8", "replace")
+        for op, node in graph.nodes.items()
+        if node.op == "VarHandleOp" and "shared_name" in node.attr
+    }
+    return {op: name for op, name in names.items() if name in tensors}
+
+
+def _variables(graph: Graph, used: Collection[str], tensors: Checkpoint) -> Iterator[_Held]:
+    """Yield the variables that stay: those that are used, in the order of their use, and other weights."""
+    trained, kinds, names = trained_by_program(graph, tensors), tensors.kinds(), _names(graph, tensors)
+    place = {name: number for number, name in enumerate(graph.nodes)}
+    first = {
+        op: min((place[user] for user in graph.consumers.get(op, ()) if user in used), default=len(place))
+        for op in names
+    }
+    taken = {name for op, name in names.items() if op in used}
+    for op in sorted(names, key=first.__getitem__):
+        spec, name = tensors[names[op]].spec, names[op]
+        is_number = "float" in spec.dtype.name
+        left = kinds[name] == "weight" and is_number and name not in taken and not name.startswith(EXPORTED_TWICE)
+        if op in used or left:
+            taken.add(name)
+            trainable = trained.get(name, not name.endswith(AVERAGES)) and is_number and kinds[name] == "weight"
+            yield _Held(op, name, spec.shape, spec.dtype, trainable)
+
+
+def _without_objects(graph: Graph) -> Graph:
+    """Return the graph without what TensorFlow 2 reads when it makes Python objects of it again."""
+    header = graph.header_copy()
+    header.ClearField("object_graph_def")
+    header.ClearField("saver_def")
+    for definitions, key in ((header.signature_def, _MAIN), (header.collection_def, "saved_model_main_op")):
+        if key in definitions:
+            del definitions[key]
+    return graph.having(header=header)
+
+
+def _renamed(graph: Graph, held: Sequence[_Held]) -> Graph:
+    """Return the graph with its variables' ops under their names; others that have these names make room."""
+    names = {each.op: each.name for each in held}
+    free = FreeNames([*graph.nodes, *names.values()])
+    names |= {each.name: free.free(each.name) for each in held if each.name in graph.nodes and each.name not in names}
+    renamed = with_ops_renamed(graph, lambda name: names.get(name, name))
+    draft = Draft(renamed)
+    for each in held:
+        draft.op(each.name).attr["shared_name"].s = each.name.encode()
+    return draft.sealed()
+
+
+def _listed(graph: Graph, held: Sequence[_Held], fillers: Sequence[str]) -> Graph:
+    """Return the graph with its variables in the collections, first of its ops, with what gives their first values."""
+    draft, names = Draft(graph), FreeNames(graph.nodes)
+    first: dict[str, NodeDef] = {}
+    for each in held:
+        initial = list(first_value(names.free(f"{each.name}/Initializer"), each.shape, each.dtype, each.name))
+        assign = NodeDef(
+            name=names.free(f"{each.name}/Assign"), op="AssignVariableOp", input=[each.name, initial[-1].name]
+        )
+        read = NodeDef(name=names.free(f"{each.name}/Read/ReadVariableOp"), op="ReadVariableOp", input=[each.name])
+        for node in (assign, read):
+            node.attr["dtype"].CopyFrom(type_attr(each.dtype.number))
+        first |= {node.name: node for node in (graph.nodes[each.name], *initial, assign, read)}
+        entry = VariableDef(
+            variable_name=f"{each.name}:0",
+            initializer_name=assign.name,
+            initial_value_name=f"{initial[-1].name}:0",
+            snapshot_name=f"{read.name}:0",
+            is_resource=True,
+            trainable=each.trainable,
+        )
+        for key in ("variables", "trainable_variables") if each.trainable else ("variables",):
+            draft.header.collection_def[key].bytes_list.value.append(entry.SerializeToString())
+    if fillers:
+        draft.header.collection_def[TABLE_INITIALIZERS].node_list.value[:] = fillers
+    draft.nodes = first | {name: node for name, node in draft.nodes.items() if name not in first}
+    return draft.sealed()
