@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 from ckpttool import checkpoint
 from ckpttool.checkpoint import Checkpoint
+from ckpttool.core.errors import CkptError
 from ckpttool.formats import registry
 from ckpttool.formats.format import PLAIN, Writing
-from ckpttool.formats.writing.files import refuse_existing
+from ckpttool.formats.writing.files import refuse_existing, refuse_existing_folder
 from ckpttool.lineage.provenance import Command
 from ckpttool.surgery.convert import left_behind, with_texts
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CheckpointPlan:
-    """A checkpoint that will be written in the format `to`, with a `.meta` where a graph goes along.
+    """A checkpoint that will be written in the format `to`, with a graph where one goes along: a model then.
 
     `flaws` fills while the tensors are read: what came out that is no finite number, by name.
     """
@@ -65,12 +66,19 @@ class CheckpointPlan:
 
         Raises:
             ExistingOutput: it is there already.
+            CkptError: it is a folder, and a file or a prefix is written.
         """
-        if self.to == "bundle":
+        if self.to == "saved-model":
+            from ckpttool.formats.tensorflow.saved_model import is_saved_model
+
+            refuse_existing_folder(Path(output), overwrite, is_saved_model)
+        elif Path(output).is_dir():
+            raise CkptError(f"{output} is a folder, expected a prefix or a file such as {Path(output) / 'model.ckpt'}")
+        elif self.to == "bundle":
             prefix = str(output).removesuffix(".index")
             suffixes = (".meta", ".index") if self.graph else (".index",)
             refuse_existing([Path(f"{prefix}{suffix}") for suffix in suffixes], overwrite)
-        elif not Path(output).is_dir():
+        else:
             refuse_existing([Path(output)], overwrite)
 
     def write(self, output: str | Path, overwrite: bool = False, command: Command | None = None) -> list[str]:
@@ -80,6 +88,12 @@ class CheckpointPlan:
             ExistingOutput: the output is there already.
             CkptError: a value does not fit into its new dtype.
         """
+        if self.graph and self.to == "saved-model":
+            from ckpttool.model.families import SavedModelWriter
+
+            writer = SavedModelWriter(Path(self.graph.source))
+            noticed = writer.write(self.graph, self.tensors, Path(output), overwrite, command=command)
+            return [*noticed, *self.flaws.values()]
         if self.graph:
             from ckpttool.model.model import write_model
 

@@ -17,7 +17,7 @@ from ckpttool.core.tensors import Tensor
 from ckpttool.formats import registry
 from ckpttool.formats.format import PLAIN
 from ckpttool.formats.tensorflow.prefix import PART, SAVED_MODEL_GRAPHS
-from ckpttool.formats.tensorflow.saved_model import ASSETS, is_saved_model, write_saved_model
+from ckpttool.formats.tensorflow.saved_model import ASSETS, EXTRA_ASSETS, is_saved_model, write_saved_model
 from ckpttool.formats.writing.files import refuse_existing, refuse_existing_folder
 from ckpttool.graph import files
 from ckpttool.graph.core import Graph
@@ -121,23 +121,26 @@ def write_folder(
 ) -> None:
     """Write a graph with signatures and the values of its variables as a SavedModel; `ModelWriter.write` says how.
 
-    What the graph's tables read is copied from the SavedModel that `source` is, or is the graph of.
+    What the graph's tables read, and what lies beside for whoever serves it, is copied from the SavedModel that
+    `source` is, or is the graph of.
     """
     refuse_existing_folder(output, overwrite, is_saved_model)
     written, values = ready_to_write(graph, tensors, output, provenance)
     target = registry.get("saved-model")
     with carried(values.provenance, command, output, target, PLAIN) if values else nullcontext():
-        write_saved_model(written.meta, values, output, _assets(graph, source))
+        write_saved_model(written.meta, values, output, _beside(graph, source))
     names = set(checkpoint.open(output)) if values else set()
     if names != set(values) or files.load(output).meta != written.meta:
         raise CorruptCheckpoint(f"{output}: what was read back is not what was written")
 
 
-def _assets(graph: Graph, source: Path) -> Path | None:
-    """Return the folder of the files that a graph's tables read, where it comes from a SavedModel."""
-    folder = (source if source.is_dir() else source.parent) / ASSETS
+def _beside(graph: Graph, source: Path) -> list[Path]:
+    """Return the folders of files that go with a graph from a SavedModel: those that its tables read, and the extra."""
+    folder = source if source.is_dir() else source.parent
+    if not is_saved_model(folder):
+        return []
     named = graph.header.asset_file_def or ASSETS_KEY in graph.header.collection_def
-    return folder if named and folder.is_dir() else None
+    return [folder / name for name in ([ASSETS] if named else []) + [EXTRA_ASSETS] if (folder / name).is_dir()]
 
 
 FAMILIES: dict[str, Callable[[Path], ModelWriter]] = {"ckpt": CheckpointWriter, "saved-model": SavedModelWriter}

@@ -11,7 +11,10 @@ from ckpttool.core.errors import CkptError, PlanError
 from ckpttool.core.names import listed
 from ckpttool.core.notes import notes_about
 from ckpttool.core.tensors import TensorSpec
+from ckpttool.core.variable_kinds import OBJECT_GRAPH
+from ckpttool.formats import registry
 from ckpttool.formats.format import Writing
+from ckpttool.formats.tensorflow.prefix import SAVED_MODEL_GRAPHS
 from ckpttool.lineage.provenance import Command
 from ckpttool.model.checkpoint_plan import CheckpointPlan
 from ckpttool.model.resolve import described, graph_path
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
     from ckpttool.graph.core import Graph
     from ckpttool.graph.sync.sync import Synced
 
+FORMATS = {"ckpt": "bundle", "saved-model": "saved-model"}
+"""The formats in which models are written, by what their families are called."""
 NAMINGS = ("rename ", "strip-prefix ", "add-prefix ")
 """Edits that leave what a tensor holds."""
 SHAPES = ("transpose", "reshape", "slice", "pad", "resize", "drop", "keep")
@@ -114,13 +119,13 @@ def plan_edit(
     """Plan what `edit` writes: no value is read and nothing is written before the plan's `write`.
 
     Args:
-        source: The checkpoint; a `.meta` beside it says which tensors are slots, and follows into a bundle.
+        source: The checkpoint; the graph beside it says which tensors are slots.
         steps: The edits, in their order.
-        to: The name of the format to write.
+        to: The name of the format to write; `format_to_write` has that of the model's family.
         slots: Let patterns take the optimizer's tensors too.
         allow_truncate: Let `resize` discard what lies beyond a smaller size.
         seed: The random seed of what `resize` draws.
-        with_graph: Let the `.meta` follow; False writes the checkpoint alone.
+        with_graph: Let the graph follow into a bundle (as its `.meta`) or a SavedModel; False leaves it behind.
         lenient: Leave out edits that take nothing and tensors that the format cannot hold, and list them.
         like: A file whose structure the output gets (Keras's formats).
         shard_bytes: The most that a file holds, where the format has several.
@@ -151,8 +156,7 @@ def plan_edit(
     notes += converted.notes
     graph = None
     meta = graph_path(source.path)
-    # `import_meta_graph` reads a .meta, and its Saver a bundle. An edited copy of a SavedModel has a graph of its own.
-    if meta and with_graph and meta.name.endswith(".meta") and to == "bundle":
+    if meta and with_graph and _follows(meta, source, edited, to):
         followed = follow_edits(meta, edited)
         graph = followed.graph
         notes += [f"the graph follows: {meta}", *followed.notes]
@@ -160,6 +164,43 @@ def plan_edit(
         notes.append(f"the graph beside {source.path} does not come along: the output is a checkpoint alone")
     rows = tuple(_rows(source, edited, converted))
     return EditPlan(converted.tensors, to, rows, tuple(notes), converted.how, graph)
+
+
+def format_to_write(
+    source: Checkpoint, with_graph: bool, output: Path, to: str | None = None, like: Path | None = None
+) -> str:
+    """Return the format in which an edited checkpoint is written: what `to` says, else the output, else its family's.
+
+    Of a model the family is that which went in (`model/families.py`), whose names `to` may have, too.
+
+    Raises:
+        CkptError: no format has the name.
+        FormatError: the output's suffix says a format that is not written.
+    """
+    found = registry.for_output(output, FORMATS.get(to or "", to), like).NAME
+    is_open = with_graph and to is None and like is None and found == "bundle"
+    meta = graph_path(source.path) if is_open else None
+    if meta is None:
+        return found
+    from ckpttool.model.families import family_of  # it takes as long to import as most edits without a graph
+
+    return FORMATS[family_of(meta, output)]
+
+
+def _follows(meta: Path, source: Checkpoint, edited: Edited, to: str) -> bool:
+    """Say whether the graph beside a checkpoint is written anew, as it goes with the edited tensors.
+
+    A SavedModel of TensorFlow 2 is not: its graph is a tree of functions. Of one whose tensors are what they were but
+    for their values a copy is written, with all that is in its folder.
+    """
+    if meta.suffix == ".meta":
+        return to in FORMATS.values()
+    if meta.name not in SAVED_MODEL_GRAPHS or OBJECT_GRAPH in source:
+        return False
+    before, after = (
+        {name: (tensor.shape, tensor.dtype) for name, tensor in each.items()} for each in (source, edited.tensors)
+    )
+    return to == "bundle" or (to == "saved-model" and before != after)
 
 
 def _parted(edited: Edited) -> Iterator[str]:
@@ -184,7 +225,7 @@ def _rows(source: Checkpoint, edited: Edited, converted: Conversion) -> Iterator
 
 
 def follow_edits(meta: Path, edited: Edited) -> "Synced":
-    """Return the graph of a `.meta` as it goes with the edited tensors, and what is to be said of it.
+    """Return the graph of a file as it goes with the edited tensors, and what is to be said of it.
 
     Raises:
         CkptError: the graph cannot be read, or cannot follow: it could restore a tensor, and would compute something

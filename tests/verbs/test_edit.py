@@ -12,7 +12,7 @@ from ckpttool import checkpoint
 from ckpttool.core.errors import CkptError, ExistingOutput, FormatError, PlanError
 from ckpttool.graph import files
 from ckpttool.surgery.edits.steps import Step
-from ckpttool.verbs.edit import EditPlan, plan_edit
+from ckpttool.verbs.edit import EditPlan, format_to_write, plan_edit
 
 CHAPTER = Path(__file__).parents[2] / "fixtures" / "my_model_final.ckpt"
 
@@ -169,6 +169,55 @@ def test_a_saved_model_keeps_the_graph_that_it_has(tmp_path: Path) -> None:
     planned.write(tmp_path / "edited")
     assert tf.saved_model.load(str(tmp_path / "edited")).weight.numpy().tolist() == [7, 7]
     assert "does not come along" in plan(tmp_path / "model", ("set", f"{name}=7")).notes[-1]
+
+
+def served(folder: Path, rows: Any) -> Any:
+    """Return what TensorFlow computes for rows by the folder's signature."""
+    import tensorflow as tf
+
+    (found,) = tf.saved_model.load(str(folder)).signatures["serving_default"](tf.constant(rows)).values()
+    return found.numpy()
+
+
+@pytest.mark.parametrize("edits", [EDITS["rename"], EDITS["prefix"]], ids=["rename", "prefix"])
+def test_a_saved_model_of_tensorflow_1_comes_out_as_one(tmp_path: Path, edits: Sequence[tuple[str, str]]) -> None:
+    whole, edited, rows = tmp_path / "whole", tmp_path / "edited", batch(CHAPTER)["X:0"]
+    plan(CHAPTER, ("set", "outputs/bias=0"), to="saved-model").write(whole)
+    (whole / "assets.extra").mkdir()
+    (whole / "assets.extra" / "warm_up").write_bytes(b"rows")
+    source = checkpoint.open(whole)
+    assert format_to_write(source, True, edited) == "saved-model"
+    plan(whole, *edits, to="saved-model").write(edited)
+    np.testing.assert_array_equal(served(edited, rows), served(whole, rows))
+    assert set(checkpoint.open(edited)).isdisjoint(name for name in source if "kernel" in name)
+    assert (edited / "assets.extra" / "warm_up").read_bytes() == b"rows"
+    with pytest.raises(ExistingOutput):
+        plan(whole, *edits, to="saved-model").check(edited)
+
+
+def test_a_saved_model_becomes_a_prefix_where_that_is_asked_for(new_session: Any, tmp_path: Path) -> None:
+    whole, out, feed = tmp_path / "whole", tmp_path / "out.ckpt", batch(CHAPTER)
+    plan(CHAPTER, ("set", "outputs/bias=0"), to="saved-model").write(whole)
+    assert format_to_write(checkpoint.open(whole), True, out) == "bundle"
+    plan(whole, *EDITS["rename"]).write(out)
+    assert np.isfinite(new_session(out, out).run("loss/loss:0", feed))
+    assert "layer1/dense/kernel" in checkpoint.open(out)
+
+
+@pytest.mark.parametrize(
+    ("output", "to", "with_graph", "expected"),
+    [
+        ("out", None, True, "bundle"),
+        ("out/", "saved-model", True, "saved-model"),
+        ("out", "ckpt", True, "bundle"),
+        ("out.npz", None, True, "npz"),
+        ("out", "npz", True, "npz"),
+    ],
+)
+def test_the_format_is_that_of_the_family_unless_another_is_asked_for(
+    output: str, to: str | None, with_graph: bool, expected: str
+) -> None:
+    assert format_to_write(checkpoint.open(CHAPTER), with_graph, Path(output), to) == expected
 
 
 def test_a_model_is_edited_in_its_place(new_session: Any, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """`ckpttool edit`: a checkpoint with other names, shapes, dtypes and values."""
 
+from functools import partial
 from pathlib import Path
 
 import click
@@ -8,10 +9,10 @@ from ckpttool import checkpoint
 from ckpttool.cli.options.edits import EditCommand, edit_options
 from ckpttool.cli.options.general import json_option, lenient_option, plan_option, seed_option
 from ckpttool.cli.options.reading import slots_option, source_argument
-from ckpttool.cli.options.writing import format_of, format_options, output_options
+from ckpttool.cli.options.writing import edited_output_options, family_asked, format_of, format_options
 from ckpttool.cli.show.plans import execute
 from ckpttool.surgery.edits.steps import Step
-from ckpttool.verbs.edit import plan_edit
+from ckpttool.verbs.edit import format_to_write, plan_edit
 
 
 @click.command(cls=EditCommand)
@@ -20,12 +21,12 @@ from ckpttool.verbs.edit import plan_edit
 @slots_option
 @click.option("--allow-truncate", is_flag=True, help="Let --resize discard what is beyond a smaller size.")
 @seed_option
-@click.option("--no-graph", "with_graph", flag_value=False, default=True, help="Leave the .meta beside SRC behind.")
+@click.option("--no-graph", "with_graph", flag_value=False, default=True, help="Leave the graph beside SRC behind.")
 @format_options
 @lenient_option
 @plan_option
 @json_option
-@output_options
+@edited_output_options
 def edit(
     source: Path,
     steps: list[Step],
@@ -45,8 +46,9 @@ def edit(
     """Write the checkpoint SRC edited: edits are applied in the order in which they are given.
 
     Patterns select weights; with --slots also the optimizer's tensors. The slots of a variable follow it: kept,
-    dropped, renamed, reshaped. An edit that selects nothing is an error. The .meta beside SRC is edited too: variables,
-    assign nodes, Saver, collections and shapes; TensorFlow imports and restores the pair.
+    dropped, renamed, reshaped. An edit that selects nothing is an error. The graph beside SRC is edited too: variables,
+    assign nodes, Saver, collections and shapes; TensorFlow imports and restores the pair. What is written is of the
+    family that was read, a prefix with its .meta or a SavedModel, unless OUT (x.ckpt, x/) or --to says another.
 
     \b
     Example:
@@ -54,7 +56,7 @@ def edit(
       ckpttool edit bert.ckpt --resize 'embeddings = to(32000, axis=0, fill=mean)' -o grown.ckpt
     """
     opened = checkpoint.open(source)
-    target = format_of(output or opened.path, to, like)
+    target = format_of(output or opened.path, family_asked(to), like, partial(format_to_write, opened, with_graph))
     plan = plan_edit(
         opened,
         steps,

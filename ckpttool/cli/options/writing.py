@@ -1,6 +1,7 @@
 """What a command writes: where, whether it replaces what exists, in which format, and what a rewritten graph is for."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -52,24 +53,29 @@ class _ModelPath(click.Path):
 _FOLDER = "ckpttool.folder"
 
 
-def _family(to: str | None) -> str | None:
+def family_asked(to: str | None) -> str | None:
     """Return the family that is asked for: that of `--to`, or of an output that ends in a slash."""
     is_folder = click.get_current_context().meta.get(_FOLDER)
     return to or ("saved-model" if is_folder else None)
 
 
+_model_path_option = click.option(
+    "-o",
+    "--output",
+    metavar="OUT",
+    type=_ModelPath(path_type=Path),
+    callback=_needed_to_write,
+    help="The prefix to write, or a SavedModel's folder.",
+)
+
+edited_output_options = together(_model_path_option, overwrite_option, verbose_option)
+"""`--output` and `--overwrite` of a command that writes a checkpoint in any format, or the model that it is of."""
+
 model_output_options = together(
-    click.option(
-        "-o",
-        "--output",
-        metavar="OUT",
-        type=_ModelPath(path_type=Path),
-        callback=_needed_to_write,
-        help="The prefix to write, or a SavedModel's folder.",
-    ),
+    _model_path_option,
     as_value(
         "to",
-        _family,
+        family_asked,
         click.option(
             "--to",
             metavar="FAMILY",
@@ -117,7 +123,15 @@ format_options = together(
 """`--to`, `--shard-size` and `--like`: for commands whose output may be in any format."""
 
 
-def format_of(path: Path | None, to: str | None, like: Path | None = None) -> str:
+Chooser = Callable[[Path, str | None, Path | None], str]
+"""What gives the format for an output, the name in `--to`, and the file in `--like`."""
+
+
+def _by_name(path: Path, to: str | None, like: Path | None) -> str:
+    return registry.for_output(path, to, like).NAME
+
+
+def format_of(path: Path | None, to: str | None, like: Path | None = None, choose: Chooser = _by_name) -> str:
     """Return the format that is to be written.
 
     Raises:
@@ -127,7 +141,7 @@ def format_of(path: Path | None, to: str | None, like: Path | None = None) -> st
     if path is None and to is None:
         raise click.UsageError("the plan depends on the format: --to or -o says which", click.get_current_context())
     try:
-        return registry.for_output(path or Path(), to, like).NAME
+        return choose(path or Path(), to, like)
     except FormatError as error:
         hint = "; --to names a format for any suffix" if to is None else ""
         raise FormatError(f"{error}{hint}") from error

@@ -6,7 +6,7 @@ stores twice is written twice: TensorFlow 2 reads the one, TensorFlow 1 and Tens
 """
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ckpttool.core.errors import MissingFile, PlanError
@@ -139,13 +139,19 @@ ASSETS = "assets"
 """The folder of files that a graph reads."""
 
 
-def write_saved_model(meta: MetaGraphDef, tensors: Mapping[str, Tensor], path: Path, assets: Path | None) -> None:
-    """Write a folder with a graph, its variables and a copy of its assets (a folder of files), whole or not at all."""
+EXTRA_ASSETS = "assets.extra"
+"""The folder of files that no graph reads: whoever serves it does, such as requests to warm up with."""
+
+
+def write_saved_model(
+    meta: MetaGraphDef, tensors: Mapping[str, Tensor], path: Path, beside: Sequence[Path] = ()
+) -> None:
+    """Write a folder with a graph, its variables and copies of the folders `beside` it, whole or not at all."""
     with replacing_folder(path) as folder:
         (folder / "variables").mkdir()
         if tensors:
             Bundle().save(tensors, folder / "variables" / "variables", False)
-        if assets is not None:
-            shutil.copytree(assets, folder / ASSETS)
+        for each in beside:
+            shutil.copytree(each, folder / each.name)
         model = SavedModelProto(saved_model_schema_version=SCHEMA_VERSION, meta_graphs=[meta])
         (folder / SAVED_MODEL_GRAPHS[0]).write_bytes(model.SerializeToString(deterministic=True))
