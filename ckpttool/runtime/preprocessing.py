@@ -168,7 +168,7 @@ def _as_read(made: Any, steps: Steps, dtype: str, shape: PartialShape) -> Any:
 
 def _scale(step: Any, rows: Any, row: Row) -> Any:
     scaled = rows / step.divisor if step.divisor is not None else rows * _constant(along(step, step.factor, row))
-    return scaled + _constant(along(step, step.offset, row))
+    return scaled if step.offset == 0 else scaled + _constant(along(step, step.offset, row))
 
 
 def _mean(step: Any, rows: Any, row: Row) -> Any:

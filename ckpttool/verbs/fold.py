@@ -11,6 +11,7 @@ from ckpttool.formats.wire.protos.graph_pb2 import GraphDef
 from ckpttool.formats.writing.files import refuse_existing, replacing
 from ckpttool.graph import files
 from ckpttool.graph.contents.constants import constant
+from ckpttool.graph.contents.kept import kept_facts
 from ckpttool.graph.contents.stored import StoredTensor, stored_tensors, window
 from ckpttool.graph.core import TensorRef
 from ckpttool.graph.ops import PLACEHOLDERS
@@ -111,6 +112,7 @@ def plan_fold(model: Model, inputs: Sequence[str] = (), outputs: Sequence[str] =
         *found.notes,
         *([f"not fed any more, as if it never was: {listed(pinned)}"] if pinned else []),
         *(f"to be run before the first use: {name}" for name in tables),
+        *(f"a GraphDef does not keep {fact}" for fact in kept_facts(model.graph)),
     )
     plan = FoldPlan(model, graph, keys_of(model, bare), serving, remarks, stored=stored_tensors(bare))
     if plan.nbytes > MESSAGE_LIMIT:

@@ -1,13 +1,14 @@
 """Import: weights of another framework become the values of a graph's variables, through its assign nodes."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
 from pathlib import Path
 
 from ckpttool import checkpoint
-from ckpttool.core.errors import PlanError
+from ckpttool.core.errors import CkptError, PlanError
 from ckpttool.core.names import listed
 from ckpttool.core.notes import notes_about
 from ckpttool.core.tensors import Array, Tensor
@@ -22,12 +23,13 @@ from ckpttool.foreign.names import layer_of
 from ckpttool.foreign.pairing import Pairing, pair_weights
 from ckpttool.foreign.rules import Rule
 from ckpttool.graph.contents.layers import layers
+from ckpttool.graph.contents.preprocessing import preprocessing_text
 from ckpttool.graph.contents.stored import StoredTensor, stored_tensors
 from ckpttool.graph.core import Graph
 from ckpttool.lineage.provenance import Command, Provenance
 from ckpttool.model.fill_plan import FillPlan
 from ckpttool.model.plan import ModelPlan, PlanRow, file_notes, plan_rows
-from ckpttool.model.resolve import checkpoint_beside, graph_to_fill
+from ckpttool.model.resolve import checkpoint_beside, graph_beside, graph_to_fill
 from ckpttool.runtime.state import fresh_tensors
 from ckpttool.verbs.inputs import with_preprocessed_inputs
 from ckpttool.verbs.sample import TOLERANCE, Sample, feeds_and_outputs
@@ -137,7 +139,7 @@ def plan_import(
         tolerance: How far numbers may be from the sample's, relative to the largest.
         allow_op: Types of ops that may run though they may do more than compute.
         to: The family to write, `ckpt` or `saved-model`; else that of the output's path, or of the graph.
-        preprocess: What the weights' rows get first (`scale(1/127.5, -1)`), which the output keeps.
+        preprocess: What is done to rows (`scale(1/127.5, -1)`), if not as the weights' own graph keeps.
 
     Raises:
         MissingFile: there is no file of weights, or neither a graph nor a checkpoint.
@@ -153,7 +155,7 @@ def plan_import(
     paired = pair_weights(source, graph, rules or [], scope, lenient, cast, sample is not None, held)
     if held is not None:
         return FillPlan.of(paired, held, _notes(paired, held, into, []))
-    graph, changed = with_preprocessed_inputs(graph, preprocess)
+    graph, changed = with_preprocessed_inputs(graph, preprocess, _kept_with(weights) if preprocess is None else None)
     values = checkpoint_beside(into)
     made_of = Provenance.joined(graph.provenance, source.provenance, values.provenance)
     known = stored_tensors(graph)
@@ -164,6 +166,14 @@ def plan_import(
     plan = ImportPlan(graph, paired, own, into, seed, bake, notes, made_of)
     plan = replace(plan, notes=(*plan.notes, *_about_epsilons(plan.epsilons)))
     return plan if sample is None else _settled(plan, sample, tolerance)
+
+
+def _kept_with(weights: Path) -> str | None:
+    """Return the preprocessing that the graph beside weights keeps; None where there is no graph that can be read."""
+    with suppress(CkptError):
+        beside = graph_beside(Path(weights))
+        return preprocessing_text(beside) if beside else None
+    return None
 
 
 def _about_epsilons(found: Sequence[EpsilonGap]) -> Iterator[str]:

@@ -70,7 +70,10 @@ def test_what_a_run_trains_with_is_found_again(folder: Path, run: Run) -> None:
     run("ckpttool reuse tuned.ckpt --layers conv1 --head 'flat = flatten(); outputs = dense(3)' -o head.ckpt")
     run(f"ckpttool new --input 8,8,3 --layers '{LAYERS}' -o other.ckpt")
     run("ckpttool reuse tuned.ckpt --layers conv1 --into other.ckpt.meta -o into.ckpt")
-    run("ckpttool import tuned.ckpt --into other.ckpt --preprocess 'keras(tf)' --lenient -o imported.ckpt")
+    run("ckpttool import tuned.ckpt --into other.ckpt --lenient -o imported.ckpt")
+    run("ckpttool import tuned.ckpt --into other.ckpt --lenient --preprocess 'bgr()' -o other_way.ckpt")
+    assert "preprocessing: bgr()" in run("ckpttool layers other_way.ckpt")
+    assert "a GraphDef does not keep preprocessing: keras(tf)" in run("ckpttool fold tuned.ckpt -o frozen.pb")
     run("ckpttool strip tuned.ckpt -o small.ckpt")
     run("ckpttool export-saved-model tuned.ckpt -o served")
     for model in ("head.ckpt", "into.ckpt", "imported.ckpt", "small.ckpt", "served"):

@@ -55,7 +55,8 @@ class Scale(Step):
             rows /= self.divisor
         else:
             rows *= along(self, self.factor, rows.shape[1:]).astype(rows.dtype)
-        rows += along(self, self.offset, rows.shape[1:]).astype(rows.dtype)
+        if self.offset != 0:
+            rows += along(self, self.offset, rows.shape[1:]).astype(rows.dtype)
         return rows
 
 
