@@ -162,7 +162,7 @@ def _building(seed: int, graph: Graph | None = None) -> Iterator[Any]:
         require_inert(graph)
     tf1 = tensorflow().compat.v1
     built = tf1.Graph()
-    with running(graph.source if graph else "new graph"), _version_1(), built.as_default():
+    with running(graph.source if graph else "new graph"), version_1(), built.as_default():
         tf1.set_random_seed(seed)
         if graph is not None:
             tf1.train.import_meta_graph(tf1.MetaGraphDef.FromString(graph.meta.SerializeToString()))
@@ -170,7 +170,7 @@ def _building(seed: int, graph: Graph | None = None) -> Iterator[Any]:
 
 
 @contextmanager
-def _version_1() -> Iterator[None]:
+def version_1() -> Iterator[None]:
     """Build as TensorFlow 1 did: with reference variables, which the chapter's graphs and old programs have.
 
     Conditionals and loops are made of Switch and Merge; the gradients of such loops cannot be built otherwise.
@@ -186,6 +186,19 @@ def _version_1() -> Iterator[None]:
             tf1.enable_resource_variables()
         if functional:
             tf1.enable_control_flow_v2()
+
+
+@contextmanager
+def functional_loops() -> Iterator[None]:
+    """Build loops as ops that call functions: Keras's recurrent layers write one place of an array at each step."""
+    tf1 = tensorflow().compat.v1
+    functional = tf1.control_flow_v2_enabled()
+    tf1.enable_control_flow_v2()
+    try:
+        yield
+    finally:
+        if not functional:
+            tf1.disable_control_flow_v2()
 
 
 def _refuse_taken(built: Any, names: Sequence[str], source: str) -> None:

@@ -17,6 +17,7 @@ _NOISE = re.compile(
 """Lines of TensorFlow's messages about where an error was raised, not what it is."""
 _ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
 _LEVEL = "TF_CPP_MIN_LOG_LEVEL"
+_BACKEND = "KERAS_BACKEND"
 _ours: dict[str, str] = {}
 """What `configure_tensorflow` has put into the environment, which a later call may change; the rest is the user's."""
 
@@ -37,6 +38,36 @@ def tensorflow() -> Any:
             f"running a graph needs TensorFlow ({error}): pip install 'ckpttool[tensorflow]', or 'ckpttool[cpu]'"
         ) from error
     return tensorflow
+
+
+def keras() -> Any:
+    """Return the `keras` module on TensorFlow; the first call imports it.
+
+    Raises:
+        MissingDependency: it is not installed, or not in its version 3.
+        PlanError: this process has imported it on another backend.
+    """
+    tensorflow()
+    given = os.environ.get(_BACKEND)
+    if "keras" not in sys.modules:
+        os.environ[_BACKEND] = "tensorflow"
+    try:
+        import keras
+    except ImportError as error:
+        raise MissingDependency(f"Keras's models need Keras 3 ({error}): pip install 'keras>=3'") from error
+    finally:
+        if given is None:
+            os.environ.pop(_BACKEND, None)
+        else:
+            os.environ[_BACKEND] = given
+    if not hasattr(keras, "StatelessScope"):
+        raise MissingDependency(f"Keras's models need Keras 3, found {keras.__version__}: pip install 'keras>=3'")
+    if keras.config.backend() != "tensorflow":
+        raise PlanError(
+            f"this process has imported Keras on {keras.config.backend()}, and a model is run on TensorFlow: set "
+            f"{_BACKEND}=tensorflow before Keras is imported"
+        )
+    return keras
 
 
 def configure_tensorflow(convolutions: bool = False, threads: int | None = None) -> None:

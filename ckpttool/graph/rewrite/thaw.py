@@ -9,12 +9,10 @@ from ckpttool.core.tensors import BY_NAME, DType, dtype_numbered
 from ckpttool.formats.tensorflow.frozen_weights import frozen_weights
 from ckpttool.formats.tensorflow.tensor_proto import FIELDS, shape_of
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
-from ckpttool.formats.wire.protos.meta_graph_pb2 import VariableDef
 from ckpttool.graph.contents.constants import constant, uniform
-from ckpttool.graph.core import FreeNames, Graph, TensorRef
-from ckpttool.graph.rewrite.draft import Draft, type_attr
-from ckpttool.graph.rewrite.resource import to_resource
-from ckpttool.graph.rewrite.savers import with_saver
+from ckpttool.graph.core import FreeNames, Graph
+from ckpttool.graph.rewrite.draft import type_attr
+from ckpttool.graph.rewrite.new_variables import NewVariable, with_new_variables
 
 ONES = ("gamma", "moving_variance")
 """The weights that start as ones; other vectors start as zeros, and matrices as Glorot and Bengio draw them."""
@@ -31,47 +29,15 @@ def thawed(graph: Graph) -> Graph:
     weights = frozen_weights(graph.nodes)
     if not weights:
         return graph
-    draft, names = Draft(graph), FreeNames([*graph.nodes, *weights])
-    moved: dict[TensorRef, TensorRef] = {}
-    for name, op in weights.items():
-        tensor = graph.nodes[op].attr["value"].tensor
-        variable, initial, assign = _variable(name, shape_of(tensor), dtype_numbered(tensor.dtype), names)
-        if name != op:
-            moved[TensorRef(op, 0)] = TensorRef(name, 0)
-            del draft.nodes[op]
-        read = _read(graph, name, op)
-        draft.nodes[name] = variable
-        draft.add(*initial, assign, *([] if read in graph.nodes else [_identity(read, name, variable)]))
-        entry = VariableDef(
-            variable_name=f"{name}:0",
-            initializer_name=assign.name,
-            initial_value_name=f"{initial[-1].name}:0",
-            snapshot_name=f"{read}:0",
-            trainable="float" in dtype_numbered(tensor.dtype).name and not name.endswith(AVERAGES),
-        )
-        for key in ("variables", "trainable_variables") if entry.trainable else ("variables",):
-            draft.header.collection_def[key].bytes_list.value.append(entry.SerializeToString())
-    draft.redirect(moved)
-    return with_saver(to_resource(draft.sealed()))
+    names = FreeNames([*graph.nodes, *weights])
+    return with_new_variables(graph, [_variable(graph, name, op, names) for name, op in weights.items()])
 
 
-def _variable(
-    name: str, shape: tuple[int, ...], dtype: DType, names: FreeNames
-) -> tuple[NodeDef, list[NodeDef], NodeDef]:
-    """Return a reference variable, the ops of what it starts with, the last of them giving it, and its assign."""
-    variable = NodeDef(name=name, op="VariableV2")
-    variable.attr["dtype"].CopyFrom(type_attr(dtype.number))
-    variable.attr["shape"].shape.SetInParent()
-    for size in shape:
-        variable.attr["shape"].shape.dim.add(size=size)
-    for key in ("container", "shared_name"):
-        variable.attr[key].s = b""
+def _variable(graph: Graph, name: str, op: str, names: FreeNames) -> NewVariable:
+    tensor = graph.nodes[op].attr["value"].tensor
+    shape, dtype = shape_of(tensor), dtype_numbered(tensor.dtype)
     initial = list(first_value(names.free(f"{name}/Initializer"), shape, dtype, name))
-    assign = NodeDef(name=names.free(f"{name}/Assign"), op="Assign", input=[name, initial[-1].name])
-    assign.attr["T"].CopyFrom(type_attr(dtype.number))
-    for key in ("use_locking", "validate_shape"):
-        assign.attr[key].b = True
-    return variable, initial, assign
+    return NewVariable(name, op, shape, dtype, "float" in dtype.name and not name.endswith(AVERAGES), initial)
 
 
 def first_value(scope: str, shape: tuple[int, ...], dtype: DType, name: str) -> Iterator[NodeDef]:
@@ -97,15 +63,3 @@ def first_value(scope: str, shape: tuple[int, ...], dtype: DType, name: str) -> 
         computed = NodeDef(name=f"{scope}/{own}", op=op, input=[f"{scope}/{other}", f"{scope}/{own}/y"])
         computed.attr["T"].CopyFrom(type_attr(dtype.number))
         yield computed
-
-
-def _read(graph: Graph, name: str, op: str) -> str:
-    """Return the name of the read of a variable: of that of its constant, if there is one, else of a new one."""
-    reads = [reader for reader in graph.consumers.get(op, []) if graph.nodes[reader].op == "Identity"]
-    return next(iter(reads), f"{name}/read")
-
-
-def _identity(name: str, variable: str, like: NodeDef) -> NodeDef:
-    node = NodeDef(name=name, op="Identity", input=[variable])
-    node.attr["T"].CopyFrom(like.attr["dtype"])
-    return node

@@ -1,0 +1,57 @@
+"""Keras's networks built of their configurations, and their variables under the names that their files give them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ckpttool.core.errors import FormatError
+from ckpttool.formats.keras.network import Network
+from ckpttool.runtime.configure import keras
+from ckpttool.runtime.keras.private import places_of_variables, variables_without_values
+
+SEED = "seed_generator_state"
+"""What Keras calls a variable that is no weight: what a random generator counts."""
+
+
+@dataclass(frozen=True, eq=False)
+class KerasModel:
+    """A network that Keras has built, without values, and its variables by the names of its file's weights.
+
+    `places` has for each of them the path that it has in a `.keras` file.
+    """
+
+    network: Network
+    live: Any
+    variables: Mapping[str, Any]
+    places: Mapping[str, str]
+
+
+def built(network: Network) -> KerasModel:
+    """Build a network whose configuration was held against the lists of Keras's own classes.
+
+    Raises:
+        FormatError: Keras refuses the configuration; its reason is the message.
+        MissingDependency: TensorFlow or Keras is not installed.
+    """
+    with variables_without_values():
+        live = _of_config(network)
+    found = places_of_variables(live)
+    named = {
+        "/".join([*scopes, variable.name]): (place, variable)
+        for place, (scopes, variable) in found.items()
+        if variable.name != SEED
+    }
+    return KerasModel(
+        network,
+        live,
+        {name: variable for name, (_, variable) in named.items()},
+        {name: place for name, (place, _) in named.items()},
+    )
+
+
+def _of_config(network: Network) -> Any:
+    try:
+        return keras().saving.deserialize_keras_object(dict(network.architecture), safe_mode=True)
+    except (TypeError, ValueError, KeyError, AttributeError, NotImplementedError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise FormatError(f"{network.path}: Keras cannot build it: {reason}") from error

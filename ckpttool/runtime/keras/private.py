@@ -1,0 +1,190 @@
+"""What ckpttool needs of Keras's private parts, `keras.src` and methods whose names begin with `_`, in one place.
+
+`tests/runtime/keras/test_private.py` tests what each function needs. When a version of Keras changes one, that test
+fails, and the place to mend it is here.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+from ckpttool.runtime.configure import keras
+
+
+@contextmanager
+def variables_without_values() -> Iterator[None]:
+    """Let models that are built within have variables without values, so that none is drawn and no memory is taken.
+
+    Needs `StatelessScope(initialize_variables=False)`, and the list of what Keras is to initialise later.
+    """
+    state = _global_state()
+    before = list(state.get_global_attribute("uninitialized_variables") or [])
+    try:
+        with keras().StatelessScope(initialize_variables=False):
+            yield
+    finally:
+        state.set_global_attribute("uninitialized_variables", before)
+
+
+def _global_state() -> Any:
+    keras()  # says what to install where it is missing
+    from keras.src.backend.common import global_state
+
+    return global_state
+
+
+def initializer_of(variable: Any) -> Callable[..., Any]:
+    """Return what draws the value of a variable that has none yet, of a shape and a dtype.
+
+    Needs `Variable._initializer`.
+    """
+    initializer: Callable[..., Any] = variable._initializer
+    return initializer
+
+
+def places_of_variables(model: Any) -> dict[str, tuple[tuple[str, ...], Any]]:
+    """Return the variables of a model by the paths that they have in a `.keras` file, with the names of their layers.
+
+    Needs `saving_lib._save_state`, which walks a model as Keras does where it saves and loads.
+    """
+    keras()
+    from keras.src.saving import saving_lib
+
+    found: dict[str, tuple[tuple[str, ...], Any]] = {}
+    scopes: dict[str, str] = {}
+
+    class Places(saving_lib.H5IOStore):  # type: ignore[misc]
+        """A store that keeps what it is given in mind, and writes nothing."""
+
+        def __init__(self) -> None:
+            """Open no file."""
+
+        def __bool__(self) -> bool:
+            return True
+
+        def make(self, path: str, metadata: Mapping[str, str] | None = None) -> Any:
+            """Return what takes a layer's variables by their numbers."""
+            if path and metadata:
+                scopes[path] = metadata["name"]
+            parts = path.split("/")
+            above = ("/".join(parts[:depth]) for depth in range(1, len(parts) + 1))
+            return _Group(path, tuple(scopes[each] for each in above if each in scopes), found)
+
+    saving_lib._save_state(model, Places(), None, inner_path="", visited_saveables=set())
+    return found
+
+
+class _Group(dict[str, Any]):
+    """The variables that a layer puts into a store."""
+
+    def __init__(self, path: str, scopes: tuple[str, ...], found: dict[str, tuple[tuple[str, ...], Any]]) -> None:
+        super().__init__()
+        self.path, self.scopes, self.found = path, scopes, found
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self.found["/".join([*filter(None, [self.path]), "vars", key])] = (self.scopes, value)
+
+
+def packed_inputs(model: Any, tensors: Sequence[Any]) -> Any:
+    """Return tensors in the structure in which a model takes its inputs: one, a list, or by names.
+
+    Needs `Functional._inputs_struct`.
+    """
+    return keras().tree.pack_sequence_as(functional_of(model)._inputs_struct, list(tensors))
+
+
+def run_layer_by_layer(model: Any, inputs: Any, mask: Any, call: Callable[[Any, Any], Callable[..., Any]]) -> Any:
+    """Run a Functional or Sequential model on inputs, with what `call` makes of each node and its layer in their place.
+
+    Needs `_functional` of Sequential models, `_standardize_inputs`, `_nodes_by_depth` and `_run_through_graph` of
+    Functional ones, and that the last goes through the nodes from the deepest on.
+    """
+    functional = functional_of(model)
+    given = functional._standardize_inputs(inputs)
+    masks = keras().tree.flatten(mask) if mask is not None else []
+    for tensor, own in zip(given, masks, strict=False):
+        if own is not None:
+            set_mask(tensor, own)
+    by_depth = sorted(functional._nodes_by_depth.items(), reverse=True)
+    nodes = iter([node for _, at_depth in by_depth for node in at_depth if node.operation and not node.is_input])
+    outputs = functional._run_through_graph(given, operation_fn=lambda layer: call(next(nodes), layer))
+    return outputs[0] if isinstance(outputs, list | tuple) and len(outputs) == 1 else outputs
+
+
+def is_network(layer: Any) -> bool:
+    """Say whether a layer is a model that is made of layers, as `run_layer_by_layer` runs them."""
+    keras()
+    from keras.src.models.functional import Functional
+
+    return isinstance(functional_of(layer), Functional)
+
+
+def functional_of(model: Any) -> Any:
+    """Return the Functional model that a Sequential one is run as; another model as it is.
+
+    Needs `Sequential._functional`.
+    """
+    return getattr(model, "_functional", None) or model
+
+
+def named_scope(layer: Any) -> AbstractContextManager[Any]:
+    """Return the scope of a layer's ops, which calling the layer within does not open again.
+
+    Needs `Layer._open_name_scope`; an operation that is no layer has none.
+    """
+    opened = getattr(layer, "_open_name_scope", None)
+    return nullcontext() if opened is None else opened()  # type: ignore[no-any-return]
+
+
+def layers_within(layer: Any) -> list[Any]:
+    """Return a layer and all that it is made of, to any depth; none of an operation that is no layer.
+
+    Needs `Layer._flatten_layers`.
+    """
+    flatten = getattr(layer, "_flatten_layers", None)
+    return [] if flatten is None else list(flatten(include_self=True, recursive=True))
+
+
+def takes_training(layer: Any) -> bool:
+    """Say whether what a layer computes may depend on whether it is trained.
+
+    Needs `Layer._call_has_training_arg`.
+    """
+    return bool(getattr(layer, "_call_has_training_arg", False))
+
+
+def moments_of(normalisation: Any, inputs: Any, mask: Any) -> tuple[Any, Any]:
+    """Return the mean and the variance by which a batch normalisation normalises a batch in training.
+
+    Needs `BatchNormalization._moments`.
+    """
+    mean, variance = normalisation._moments(inputs, mask)
+    return mean, variance
+
+
+def weight_losses_of(model: Any) -> list[Any]:
+    """Return the penalties on a model's weights, of their values in the scope that is open.
+
+    Needs `Layer._get_regularization_losses`.
+    """
+    return list(model._get_regularization_losses())
+
+
+def parts_of(layer: Any) -> list[Any]:
+    """Return a layer's own objects that hold numbers: itself, and its regularisers and constraints.
+
+    Needs that these are attributes of the layer and of its variables.
+    """
+    kinds = (keras().regularizers.Regularizer, keras().constraints.Constraint)
+    held = [*vars(layer).values(), *(getattr(each, "regularizer", None) for each in layer.weights)]
+    return [layer, *(value for value in held if isinstance(value, kinds))]
+
+
+def mask_of(tensor: Any) -> Any:
+    """Return the mask that a tensor carries, which says which of its time steps count; None without one."""
+    return getattr(tensor, "_keras_mask", None)
+
+
+def set_mask(tensor: Any, mask: Any) -> None:
+    """Let a tensor carry a mask."""
+    tensor._keras_mask = mask

@@ -1,0 +1,272 @@
+"""A network of Keras traced into a graph of TensorFlow 1, as its programs would have built it.
+
+Each layer's ops are in its scope. One that computes something else while training is put between two branches of a
+conditional on the placeholder `training`, and what moves its averages is in the collection UPDATE_OPS.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ckpttool.core.tensors import BY_NAME
+from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
+from ckpttool.graph.contents.signatures import DEFAULT
+from ckpttool.graph.core import Graph, TensorRef
+from ckpttool.graph.rewrite.new_variables import NewVariable, with_new_variables
+from ckpttool.runtime.build import functional_loops, version_1
+from ckpttool.runtime.configure import keras, running, tensorflow
+from ckpttool.runtime.keras.build import SEED, KerasModel
+from ckpttool.runtime.keras.initial import initial
+from ckpttool.runtime.keras.private import (
+    functional_of,
+    is_network,
+    layers_within,
+    mask_of,
+    moments_of,
+    named_scope,
+    packed_inputs,
+    parts_of,
+    run_layer_by_layer,
+    set_mask,
+    takes_training,
+    weight_losses_of,
+)
+
+TRAINING = "training"
+"""The placeholder that says whether the network is trained."""
+_RATES = ("rate", "dropout", "recurrent_dropout", "stddev")
+"""What layers call the strength of what they do by chance while training."""
+
+
+@dataclass(frozen=True, eq=False)
+class Traced:
+    """The graph of a network, and which of Keras's own calls of layers gave a tensor, by its name.
+
+    A call is a row of nodes: that of the layer itself comes last, those of the models that it is nested in before it.
+    """
+
+    model: KerasModel
+    graph: Graph
+    calls: Mapping[str, tuple[Any, ...]]
+
+
+def traced(model: KerasModel) -> Traced:
+    """Trace a network: placeholders for its inputs and `training`, variables with initialisers, a saver, a signature.
+
+    Raises:
+        GraphError: a layer cannot be traced.
+    """
+    tf1, source = tensorflow().compat.v1, str(model.network.path)
+    built = tf1.Graph()
+    with running(source), version_1(), built.as_default(), _constants(model.live):
+        trace = _Trace(model)
+        outputs = keras().tree.flatten(trace.run())
+        exported = tf1.train.export_meta_graph(graph=built, graph_def=built.as_graph_def(add_shapes=True))
+    graph = Graph(MetaGraphDef.FromString(exported.SerializeToString()), source)
+    inputs = {tensor.name: fed for tensor, fed in zip(model.live.inputs, trace.inputs, strict=True)}
+    signed = _signed(graph, inputs, dict(zip(functional_of(model.live).output_names, outputs, strict=True)))
+    return Traced(model, with_new_variables(signed, trace.new_variables()), trace.calls)
+
+
+def _signed(graph: Graph, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> Graph:
+    """Return a graph with the signature by which a network is called, under the names that Keras has for its ends."""
+    header = graph.header_copy()
+    signature = header.signature_def[DEFAULT]
+    signature.method_name = "tensorflow/serving/predict"
+    for side, tensors in ((signature.inputs, inputs), (signature.outputs, outputs)):
+        for name, tensor in tensors.items():
+            side[name].name = tensor.name
+            side[name].dtype = tensor.dtype.base_dtype.as_datatype_enum
+            side[name].tensor_shape.ParseFromString(tensor.shape.as_proto().SerializeToString())
+    return graph.having(header=header)
+
+
+class _Trace:
+    """One tracing: the tensors that stand for the variables, and the calls of layers as they are made."""
+
+    def __init__(self, model: KerasModel) -> None:
+        tf1 = tensorflow().compat.v1
+        self.model = model
+        self.inputs = [_placeholder(tensor) for tensor in model.live.inputs]
+        self.training = tf1.placeholder_with_default(False, (), name=TRAINING)
+        self.names = {id(variable): name for name, variable in model.variables.items()}
+        self.values = {id(variable): self._value(variable) for variable in model.live.variables}
+        self.calls: dict[str, tuple[Any, ...]] = {}
+        self.moved: dict[str, Any] = {}
+
+    def _value(self, variable: Any) -> Any:
+        """Return what stands for a variable; a random generator does not count here, but draws at each step."""
+        tf1 = tensorflow().compat.v1
+        if id(variable) in self.names:
+            return tf1.placeholder(variable.dtype, variable.shape, name=self.names[id(variable)])
+        return tf1.random.uniform(variable.shape, 0, np.iinfo(np.int32).max, variable.dtype, name=variable.path)
+
+    def run(self) -> Any:
+        """Run the network on its placeholders, and return what it gives."""
+        live = self.model.live
+        with self._scope(live.variables) as scope:
+            outputs = self._run(live, packed_inputs(live, self.inputs), None, ())
+            _keep_losses([*scope.losses, *weight_losses_of(live)])
+            return outputs
+
+    def new_variables(self) -> list[NewVariable]:
+        """Return the variables that the network's placeholders for their values stand for."""
+        return [
+            NewVariable(
+                name,
+                name,
+                tuple(variable.shape),
+                BY_NAME[variable.dtype],
+                variable.trainable,
+                initial(name, variable),
+                TensorRef.parse(self.moved[name].name) if name in self.moved else None,
+            )
+            for name, variable in self.model.variables.items()
+        ]
+
+    def _run(self, network: Any, inputs: Any, mask: Any, above: tuple[Any, ...]) -> Any:
+        def call(node: Any, layer: Any) -> Callable[..., Any]:
+            def called(*args: Any, **kwargs: Any) -> Any:
+                args, kwargs = keras().tree.map_structure(_constant, (args, kwargs))
+                if is_network(layer):
+                    given = args[0] if args else kwargs["inputs"]
+                    with named_scope(layer):
+                        return self._run(layer, given, kwargs.get("mask"), (*above, node))
+                with named_scope(layer):
+                    outputs = self._way(layer)(layer, args, kwargs)
+                for tensor in keras().tree.flatten(outputs):
+                    self.calls[tensor.name] = (*above, node)
+                return outputs
+
+            return called
+
+        return run_layer_by_layer(network, inputs, mask, call)
+
+    def _way(self, layer: Any) -> Callable[[Any, Sequence[Any], Mapping[str, Any]], Any]:
+        if not depends_on_training(layer):
+            return _plain
+        if type(layer) is keras().layers.BatchNormalization and not layer.renorm:
+            return self._normalised
+        return self._conditional
+
+    def _scope(self, variables: Sequence[Any]) -> Any:
+        return keras().StatelessScope(state_mapping=self._pairs(variables), collect_losses=True)
+
+    def _pairs(self, variables: Sequence[Any]) -> list[tuple[Any, Any]]:
+        return [(each, self.values[id(each)]) for each in variables]
+
+    def _normalised(self, layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """Return what a batch normalisation gives: that of inference, by the batch's moments where `training` is true."""
+        tf, tf1 = tensorflow(), tensorflow().compat.v1
+        moving = (layer.moving_mean, layer.moving_variance)
+        before = [self.values[id(each)] for each in moving]
+        wide = keras().backend.result_type(args[0].dtype, "float32")
+
+        def of_batch() -> list[Any]:
+            found = moments_of(layer, tf.cast(args[0], wide), kwargs.get("mask"))
+            return [tf.cast(value, old.dtype) for value, old in zip(found, before, strict=True)]
+
+        moments = tf1.cond(self.training, of_batch, lambda: [tf.identity(old) for old in before], name="moments")
+        for variable, old, new in zip(moving, before, moments, strict=True):
+            self.moved[self.names[id(variable)]] = old + (new - old) * (1 - layer.momentum)
+        merged = [*self._pairs(layer.variables), *zip(moving, moments, strict=True)]
+        with keras().StatelessScope(state_mapping=merged, collect_losses=True) as scope:
+            outputs = layer(*args, **{**kwargs, "training": False})
+        _keep_losses(scope.losses)
+        return outputs
+
+    def _conditional(self, layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """Return what a layer gives in training where `training` is true, else in inference; move what it averages."""
+        tf1, tree = tensorflow().compat.v1, keras().tree
+        moving = [each for each in layer.variables if not each.trainable and id(each) in self.names]
+        given = {key: value for key, value in kwargs.items() if key != "training"}
+        structure: list[Any] = []
+
+        def branch(training: bool) -> Callable[[], list[Any]]:
+            def compute() -> list[Any]:
+                with self._scope(layer.variables) as scope, functional_loops():
+                    outputs = layer(*args, training=training, **given)
+                structure[:] = [outputs]
+                after = [scope.get_current_value(each) for each in moving]
+                return [*after, *scope.losses, *tree.flatten(outputs)]
+
+            return compute
+
+        found = tf1.cond(self.training, branch(True), branch(False), strict=True)
+        for variable, value in zip(moving, found, strict=False):
+            self.moved[self.names[id(variable)]] = value
+        count = len(tree.flatten(structure[0]))
+        _keep_losses(found[len(moving) : len(found) - count])
+        outputs = tree.pack_sequence_as(structure[0], found[len(found) - count :])
+        _carry_mask(layer, args, outputs)
+        return outputs
+
+
+def _plain(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    with functional_loops():
+        return layer(*args, **kwargs)
+
+
+@contextmanager
+def _constants(model: Any) -> Iterator[None]:
+    """Let the layers hold constants of the graph that is built, for the tensors that they hold outside of any graph."""
+    held = {id(part): part for layer in layers_within(model) for part in parts_of(layer)}.values()
+    eager = [(part, name, value) for part in held for name, value in vars(part).items() if _is_eager(value)]
+    for part, name, value in eager:
+        object.__setattr__(part, name, _constant(value))
+    try:
+        yield
+    finally:
+        for part, name, value in eager:
+            object.__setattr__(part, name, value)
+
+
+def _is_eager(value: Any) -> bool:
+    return isinstance(value, tensorflow().Tensor) and hasattr(value, "numpy")
+
+
+def _constant(value: Any) -> Any:
+    return tensorflow().constant(value.numpy(), value.dtype) if _is_eager(value) else value
+
+
+def _keep_losses(losses: Sequence[Any]) -> None:
+    """Keep what a network adds to its loss where TensorFlow 1 keeps penalties."""
+    tf1 = tensorflow().compat.v1
+    for loss in losses:
+        tf1.losses.add_loss(loss, tf1.GraphKeys.REGULARIZATION_LOSSES)
+
+
+def _placeholder(tensor: Any) -> Any:
+    return tensorflow().compat.v1.placeholder(tensor.dtype, tensor.shape, name=tensor.name)
+
+
+def _carry_mask(layer: Any, args: Sequence[Any], outputs: Any) -> None:
+    """Give what a conditional returns the mask that the layer would have given it."""
+    masks = [mask_of(tensor) for tensor in keras().tree.flatten(args)]
+    if layer.supports_masking and any(mask is not None for mask in masks):
+        own = keras().tree.flatten(layer.compute_mask(args[0], masks[0]))
+        for tensor, mask in zip(keras().tree.flatten(outputs), own, strict=False):
+            if mask is not None:
+                set_mask(tensor, mask)
+
+
+def depends_on_training(layer: Any) -> bool:
+    """Say whether a layer computes something else while it is trained: it draws numbers, or moves averages."""
+    return any(_draws(each) or _moves(each) for each in layers_within(layer) if takes_training(each))
+
+
+def _draws(layer: Any) -> bool:
+    """Say whether a layer draws numbers; one whose rates are all zero does not."""
+    if not any(isinstance(value, keras().random.SeedGenerator) for value in vars(layer).values()):
+        return False
+    rates = [getattr(layer, name) for name in _RATES if isinstance(getattr(layer, name, None), int | float)]
+    return not rates or any(rates)
+
+
+def _moves(layer: Any) -> bool:
+    """Say whether a layer has averages that it moves; a frozen one does not."""
+    states = [each for each in layer.non_trainable_variables if each.name != SEED]
+    return bool(layer.trainable and states)
