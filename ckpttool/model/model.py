@@ -22,6 +22,9 @@ from ckpttool.graph.rewrite.thaw import thawed
 from ckpttool.graph.rewrite.version_1 import as_version_1, is_version_2
 from ckpttool.lineage.provenance import Command, Provenance
 from ckpttool.model.resolve import as_graph_knows, checkpoint_beside, resolve
+from ckpttool.model.keras_model import is_keras_file, open_keras
+from ckpttool.model.resolve import as_graph_knows, resolve
+from ckpttool.runtime.keras.trace import Traced
 from ckpttool.surgery.edits.values import Averages
 
 
@@ -34,6 +37,8 @@ class Model:
     checkpoint: checkpoint.Checkpoint
     unread: Sequence[str] = ()
     """The tensors of the file that the graph has no place for, such as slots that a program kept by itself."""
+    keras: Traced | None = None
+    """The network of Keras that the graph was traced of, where the model is one of its files."""
 
     @property
     def provenance(self) -> Provenance:
@@ -42,7 +47,7 @@ class Model:
 
     @classmethod
     def open(cls, path: str | Path, allow_op: Collection[str] = (), ema: bool = False) -> "Model":
-        """Open a prefix with its `.meta`, a SavedModel (its folder or graph), a run's folder, or the URL of one.
+        """Open a prefix with its `.meta`, a SavedModel (its folder or graph), a Keras file, a run's folder, or a URL.
 
         Of a run's folder the latest checkpoint is meant. A graph without variables needs no checkpoint. `allow_op` are
         the types of ops that may run though they may do more than compute. With `ema` the weights are `averaged`.
@@ -51,6 +56,10 @@ class Model:
             MissingFile: the graph or the checkpoint is not there.
         """
         path = resolve(path)
+        if is_keras_file(path):
+            opened = open_keras(path)
+            model = cls(path, opened.graph.allowing(allow_op), opened.weights, opened.unread, opened.traced)
+            return model.averaged() if ema else model
         graph = files.load(path).allowing(allow_op)
         values = checkpoint.open(path) if stored_tensors(graph) else checkpoint.Checkpoint.of({})
         run, read = as_run(graph, values)

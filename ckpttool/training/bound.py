@@ -14,6 +14,7 @@ from ckpttool.data.dataset import InputSpec, Split, Wanted, check_class_names, c
 from ckpttool.data.held_out import HeldOut
 from ckpttool.data.rows import Rows
 from ckpttool.graph.contents.class_names import class_names, with_class_names
+from ckpttool.graph.contents.objective import kept_objective
 from ckpttool.graph.contents.op_outputs import known_shape
 from ckpttool.graph.contents.preprocessing import preprocessing_text
 from ckpttool.graph.contents.signatures import input_arguments, input_keys
@@ -81,6 +82,7 @@ class Bound:
         graph, given = called(model.graph, roles or {})
         fed = feeding(graph, given.get("inputs", ()), given.get("labels"), as_built="training_op" in given)
         graph, own, notes = fed.graph, fed.roles(given), fed.notes
+        objective = objective or _kept_objective(graph, own, needed)
         if objective is not None and "training_op" not in given:
             graph, own, note = put_objective(graph, own, objective, seed)
             notes = (*notes, note)
@@ -246,3 +248,11 @@ def placeholder_spec(graph: Graph, tensor: str) -> InputSpec:
     if signed is None:
         raise GraphError(f"{graph.source}: {node.name} is a {node.op}, expected a placeholder that rows can be fed to")
     return InputSpec(node.name, signed.shape, signed.dtype, keys=keys)
+
+
+def _kept_objective(graph: Graph, given: Mapping[str, Any], needed: Collection[str]) -> Objective | None:
+    """Return the objective that is kept with a model which has no loss, for verbs that need one."""
+    kept = kept_objective(graph)
+    if kept is None or "labels" not in needed or find_roles(graph, (), **given).loss is not None:
+        return None
+    return Objective(kept[0], None, kept[1])

@@ -1,4 +1,4 @@
-"""New variables: ops without inputs, constants or placeholders, make room for variables with initialisers and a saver."""
+"""New variables: ops without inputs make room for variables with initialisers, and the graph gets a saver."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ from ckpttool.graph.rewrite.savers import with_saver
 class NewVariable:
     """A variable that a graph is to have: its name, and the op that stands in its place now.
 
-    `initial` are the ops that compute what it starts with; the last of them gives it, and is named in its scope. `moved`
-    is what a step of training gives it instead, as moving averages have it.
+    `initial` are the ops that compute what it starts with; the last of them gives it, and is named in its scope.
+    `moved` is what a step of training gives it instead, as moving averages have it.
     """
 
     name: str

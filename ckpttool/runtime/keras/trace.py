@@ -16,6 +16,7 @@ from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
 from ckpttool.graph.contents.signatures import DEFAULT
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.rewrite.new_variables import NewVariable, with_new_variables
+from ckpttool.lineage.provenance import Provenance, SourceFile
 from ckpttool.runtime.build import functional_loops, version_1
 from ckpttool.runtime.configure import keras, running, tensorflow
 from ckpttool.runtime.keras.build import SEED, KerasModel
@@ -65,7 +66,8 @@ def traced(model: KerasModel) -> Traced:
         trace = _Trace(model)
         outputs = keras().tree.flatten(trace.run())
         exported = tf1.train.export_meta_graph(graph=built, graph_def=built.as_graph_def(add_shapes=True))
-    graph = Graph(MetaGraphDef.FromString(exported.SerializeToString()), source)
+    provenance = Provenance((SourceFile.of_graph(model.network.path),))
+    graph = Graph(MetaGraphDef.FromString(exported.SerializeToString()), source, provenance=provenance)
     inputs = {tensor.name: fed for tensor, fed in zip(model.live.inputs, trace.inputs, strict=True)}
     signed = _signed(graph, inputs, dict(zip(functional_of(model.live).output_names, outputs, strict=True)))
     return Traced(model, with_new_variables(signed, trace.new_variables()), trace.calls)
@@ -159,7 +161,7 @@ class _Trace:
         return [(each, self.values[id(each)]) for each in variables]
 
     def _normalised(self, layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """Return what a batch normalisation gives: that of inference, by the batch's moments where `training` is true."""
+        """Return what a batch normalisation gives in inference, by the batch's own moments where `training` is true."""
         tf, tf1 = tensorflow(), tensorflow().compat.v1
         moving = (layer.moving_mean, layer.moving_variance)
         before = [self.values[id(each)] for each in moving]

@@ -1,0 +1,60 @@
+"""What a Keras model was compiled for: its loss, where it is one of ours, and whether that takes logits."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+_CLASSES = {
+    "SparseCategoricalCrossentropy": "softmax",
+    "sparse_categorical_crossentropy": "softmax",
+    "CategoricalCrossentropy": "softmax_dense",
+    "categorical_crossentropy": "softmax_dense",
+    "BinaryCrossentropy": "sigmoid",
+    "binary_crossentropy": "sigmoid",
+    "MeanSquaredError": "mse",
+    "mean_squared_error": "mse",
+    "mse": "mse",
+}
+"""The objectives that Keras's losses are, by the names of their classes and functions."""
+_STANDARD = {"reduction": "sum_over_batch_size", "axis": -1, "ignore_class": None, "fn": None}
+"""What the parameters of a loss must be for it to be one of ours; those that are not in a config are."""
+
+
+@dataclass(frozen=True)
+class CompiledLoss:
+    """A loss that a model was compiled with: the objective that it is, and whether it is of logits.
+
+    `from_logits` is None for a loss that is of no activation.
+    """
+
+    objective: str
+    from_logits: bool | None
+    label_smoothing: float = 0.0
+
+
+def compiled_loss(compiled: Mapping[str, Any] | None) -> CompiledLoss | None:
+    """Return the loss of a compile config; None where there is none, several, or another than we have.
+
+    >>> compiled_loss({"loss": "sparse_categorical_crossentropy"})
+    CompiledLoss(objective='softmax', from_logits=False, label_smoothing=0.0)
+    """
+    loss = (compiled or {}).get("loss")
+    if isinstance(loss, list | dict) and len(loss) == 1:
+        loss = loss[0] if isinstance(loss, list) else next(iter(loss.values()))
+    if compiled is None or compiled.get("loss_weights"):
+        return None
+    name, config = (loss, {}) if isinstance(loss, str) else _named(loss)
+    if name not in _CLASSES or any(config.get(key, value) not in (value, None) for key, value in _STANDARD.items()):
+        return None
+    objective = _CLASSES[name]
+    logits = None if objective == "mse" else bool(config.get("from_logits", False))
+    return CompiledLoss(objective, logits, float(config.get("label_smoothing") or 0.0))
+
+
+def _named(loss: Any) -> tuple[str, Mapping[str, Any]]:
+    if not isinstance(loss, dict) or not isinstance(loss.get("class_name"), str):
+        return "", {}
+    config = loss.get("config")
+    if loss["class_name"] == "function":
+        return str(config), {}
+    return loss["class_name"], config if isinstance(config, dict) else {}

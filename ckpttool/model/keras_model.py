@@ -1,0 +1,63 @@
+"""Models of Keras files: the network that a file describes, traced into a graph, and the file's values for it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ckpttool import checkpoint
+from ckpttool.formats.hdf5.source import is_hdf5
+from ckpttool.formats.keras.archive import is_archive
+from ckpttool.formats.keras.network import Network, read_network
+from ckpttool.formats.keras.objective import compiled_loss
+from ckpttool.formats.keras.pairing import stored_names
+from ckpttool.graph.contents.objective import with_kept_objective
+from ckpttool.graph.contents.signatures import output_tensors
+from ckpttool.graph.core import Graph
+from ckpttool.graph.roles.logits import logits_below
+from ckpttool.runtime.keras.build import built
+from ckpttool.runtime.keras.trace import Traced, traced
+
+
+@dataclass(frozen=True, eq=False)
+class OpenedKeras:
+    """What opening a Keras file gives: the traced network, its graph, and its weights under the graph's names.
+
+    `unread` has the tensors that are no weights, as the optimizer's are.
+    """
+
+    traced: Traced
+    graph: Graph
+    weights: checkpoint.Checkpoint
+    unread: Sequence[str]
+
+
+def is_keras_file(path: Path) -> bool:
+    """Return whether a file is one that Keras writes, be it a whole model or weights alone: by what is in it."""
+    return path.is_file() and (is_archive(path) or is_hdf5(path))
+
+
+def open_keras(path: Path) -> OpenedKeras:
+    """Read a network, build and trace it, and find its weights in the file by their names.
+
+    Raises:
+        FormatError: the file has weights only, or its network is not Keras's own, not safe to build, or lacks a weight.
+        MissingDependency: TensorFlow or Keras is not installed.
+    """
+    network, stored = read_network(path), checkpoint.open(path)
+    trace = traced(built(network))
+    weights = {name for name, kind in stored.kinds().items() if kind == "weight"}
+    names = stored_names(trace.model.variables, weights, network)
+    unread = [name for name in stored if name not in weights]
+    held = {name: stored[own].renamed(name) for name, own in names.items()}
+    return OpenedKeras(trace, _with_objective(trace.graph, network), stored.holding(held, names), unread)
+
+
+def _with_objective(graph: Graph, network: Network) -> Graph:
+    """Keep the loss that a network was compiled with, where it is of what the network gives."""
+    loss, outputs = compiled_loss(network.compiled), output_tensors(graph)
+    if loss is None or len(outputs) != 1:
+        return graph
+    below = logits_below(graph, outputs[0])
+    if loss.from_logits is not None and loss.from_logits == (below.activation is not None):
+        return graph
+    return with_kept_objective(graph, loss.objective, loss.label_smoothing)
