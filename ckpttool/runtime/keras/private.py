@@ -133,7 +133,7 @@ def named_scope(layer: Any) -> AbstractContextManager[Any]:
     Needs `Layer._open_name_scope`; an operation that is no layer has none.
     """
     opened = getattr(layer, "_open_name_scope", None)
-    return nullcontext() if opened is None else opened()  # type: ignore[no-any-return]
+    return nullcontext() if opened is None else opened()
 
 
 def layers_within(layer: Any) -> list[Any]:
