@@ -21,9 +21,8 @@ from ckpttool.graph.rewrite.old_savers import with_savers_of_version_2
 from ckpttool.graph.rewrite.thaw import thawed
 from ckpttool.graph.rewrite.version_1 import as_version_1, is_version_2
 from ckpttool.lineage.provenance import Command, Provenance
-from ckpttool.model.resolve import as_graph_knows, checkpoint_beside, resolve
 from ckpttool.model.keras_model import is_keras_file, open_keras
-from ckpttool.model.resolve import as_graph_knows, resolve
+from ckpttool.model.resolve import as_graph_knows, checkpoint_beside, resolve
 from ckpttool.runtime.keras.trace import Traced
 from ckpttool.surgery.edits.values import Averages
 
