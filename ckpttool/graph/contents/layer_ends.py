@@ -64,18 +64,14 @@ class LayerEnds:
         It ends before the first loop; a loop may have only the name of what is around the layer, as a cell's has.
         """
         weights = [weight.op for weight in self.uses.members[layer]]
-        factors = (op for weight in weights for op in self.uses.users[weight] if self.uses.is_fixed(op))
-        ops = self.uses.ordered(
-            {*self.last[layer], *factors} or {op for each in weights for op in self.uses.users[each]}
-        )
+        users = [self.uses.users[weight] for weight in weights]
+        factors = self.uses.ordered({op for each in users for op in each if self.uses.is_fixed(op)})
+        ops = [*self.last[layer], *factors] or self.uses.ordered({op for each in users for op in each})
+        is_repeated = any(len(self.uses.meetings(weight)) > 1 for weight in weights)
         own, *around = reversed(layer.split("/"))
         names = [own, re.sub(r"_\d+$", "", own), *(around if any(map(self._loops, ops)) else ())]
-        for name in names:
-            for parts in (op.split("/")[:-1] for op in ops):
-                ends = [position for position, part in enumerate(parts) if _is_numbered(part, name)]
-                if ends:
-                    return "/".join(takewhile(lambda part: not _LOOP.fullmatch(part), parts[: ends[-1] + 1]))
-        return None
+        scopes = (_scope_named(op.split("/")[:-1], name, is_repeated) for name in names for op in ops)
+        return next((scope for scope in scopes if scope is not None), None)
 
     def _in_scope(self, layer: str, scope: str) -> TensorRef | None:
         """Find the last tensor that leaves what the layer computes in its scope.
@@ -147,6 +143,20 @@ class LayerEnds:
     def _loops(self, op: str) -> bool:
         """Say whether an op is a loop, or inside of one."""
         return self.graph.nodes[op].op in LOOPS or self.uses.in_loop(op)
+
+
+def _scope_named(parts: list[str], name: str, whole: bool) -> str | None:
+    """Return the innermost scope of a name among an op's; of scopes of the name within one another the `whole`.
+
+    A cell that takes several steps is in one scope, and each step in a numbered one inside of it.
+
+    >>> _scope_named(["rnn", "cell", "cell_27", "add"], "cell", whole=True)
+    'rnn/cell'
+    """
+    end = max((place for place, part in enumerate(parts) if _is_numbered(part, name)), default=None)
+    while whole and end and _is_numbered(parts[end - 1], name):
+        end -= 1
+    return None if end is None else "/".join(takewhile(lambda part: not _LOOP.fullmatch(part), parts[: end + 1]))
 
 
 def _is_numbered(part: str, name: str) -> bool:
