@@ -26,10 +26,10 @@ class LastUses:
         Of several in parallel the last counts where their results come together, as those of one layer on two inputs
         do; else the first, for then they are copies of one network. All in the branches of a conditional count.
         """
-        deepest = [self._deepest(weight.op) for weight in self.members[layer]]
-        chosen = {ops[-1] if layer in self._coming_together else ops[0] for ops in deepest if ops}
+        weights = [weight.op for weight in self.members[layer]]
+        chosen = {self._chosen[weight] for weight in weights if weight in self._chosen}
         branches = {self._branches[op] for op in chosen if op in self._branches}
-        uses = (op for weight in self.members[layer] for op in self.uses.meetings(weight.op))
+        uses = (op for weight in weights for op in self.uses.meetings(weight))
         return self.uses.ordered(chosen.union(op for op in uses if self._branches.get(op) in branches))
 
     def in_branch(self, op: str) -> bool:
@@ -44,26 +44,27 @@ class LastUses:
         return [op for op in leading if self._depth[op] == most]
 
     @cached_property
-    def _coming_together(self) -> set[str]:
-        """The layers whose parallel uses lead to one op, or to such uses of another layer."""
-        found: set[str] = set()
-        if has_towers(self.graph):
-            return found
-        several = {
-            layer: [ops for each in members if len(ops := self._deepest(each.op)) > 1]
-            for layer, members in self.members.items()
-        }
-        tops = {layer: max(self.uses.rank[ops[-1]] for ops in uses) for layer, uses in several.items() if uses}
-        for layer in sorted(tops, key=tops.__getitem__, reverse=True):
-            if any(self._come_together(layer, ops[0], ops[-1], found) for ops in several[layer]):
-                found.add(layer)
-        return found
+    def _chosen(self) -> dict[str, str]:
+        """For each weight its last use, of several in parallel one."""
+        parallel = {weight: ops for weight in self.uses.weights if (ops := self._deepest(weight))}
+        several = {weight: ops for weight, ops in parallel.items() if len(ops) > 1}
+        chosen = {weight: ops[0] for weight, ops in parallel.items()}
+        joined: set[str] = set()
+        from_top = sorted(several, key=lambda weight: self.uses.rank[several[weight][-1]], reverse=True)
+        for weight in from_top if several and not has_towers(self.graph) else ():
+            layer = self.uses.weights[weight].layer
+            first, *others = several[weight]
+            way = self._until_next(layer, first)
+            together = (op for op in reversed(others) if self._come_together(way, self._until_next(layer, op), joined))
+            if last := next(together, None):
+                chosen[weight] = last
+                joined.add(layer)
+        return chosen
 
-    def _come_together(self, layer: str, first: str, last: str, above: set[str]) -> bool:
-        """Say whether what two uses give goes into one op, or into one of the layers above that do."""
-        ways = [self._until_next(layer, use) for use in (first, last)]
-        layers = [{name for op in way for name in self.uses.owners.get(op, ())} for way in ways]
-        return bool(ways[0] & ways[1] or layers[0] & layers[1] & above)
+    def _come_together(self, way: set[str], other: set[str], joined: set[str]) -> bool:
+        """Say whether two ways lead to one op, or into one of the layers above whose own uses do."""
+        layers = [{name for op in each for name in self.uses.owners.get(op, ())} for each in (way, other)]
+        return bool(way & other or layers[0] & layers[1] & joined)
 
     def _until_next(self, layer: str, use: str) -> set[str]:
         """Return the ops that a use of a layer leads to, as far as the next uses of other layers."""

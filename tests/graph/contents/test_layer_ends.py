@@ -156,6 +156,18 @@ def on_two_inputs() -> Ends:
     return {"shared": right, "last": product(tf.concat([left, right], -1), 2, "last")}
 
 
+def copied_for_another_signature() -> Ends:
+    """Of a network that is there twice with the same weights the first copy counts."""
+    import tensorflow as tf
+
+    kernel, last = weight("shared/kernel", 4, 4), weight("last/kernel", 8, 2)
+    copies = []
+    for _ in range(2):
+        left, right = (tf.nn.tanh(tf.matmul(rows(4), kernel)) for _ in range(2))
+        copies.append({"shared": right, "last": tf.matmul(tf.concat([left, right], -1), last)})
+    return copies[0]
+
+
 def tied() -> Ends:
     """An embedding whose table makes the logits too ends where rows of it have been looked up."""
     import tensorflow as tf
@@ -238,6 +250,7 @@ def in_a_loop() -> Ends:
 BUILDERS = [
     *(activated, probabilities, normalised, layer_norm, root_mean_square_norm, prelu_of_two_relus),
     *(prelu_of_the_absolute, prelu_of_a_choice, residual, squeezed_and_excited, repeated, on_two_inputs, tied),
+    copied_for_another_signature,
     *(one_variable_for_two_layers, widened, with_a_dead_end, checked, in_a_branch, in_a_loop),
 ]
 FRAMES = {"tensorflow_1": False, "tensorflow_2": True}
