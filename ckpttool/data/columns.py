@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
@@ -29,6 +30,11 @@ class Column:
     def rows(self, numbers: Array) -> "Column":
         """Return the rows of some numbers, which ascend; they are read when they are asked for."""
         return replace(self, array=chosen(self.array, numbers), numbers=numbers)
+
+    def encoded(self) -> Self:
+        """Return texts as bytes of one length, in UTF-8."""
+        texts = np.asarray(self.array[:])
+        return replace(self, array=np.char.encode(as_text(texts.reshape(-1)), "utf-8").reshape(texts.shape))
 
     def row(self, place: int) -> int:
         """Return the number that a row has in the stored array."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from ckpttool.core.errors import DataError
 from ckpttool.core.names import listed
-from ckpttool.core.tensors import Array
+from ckpttool.core.tensors import STRING, Array
 from ckpttool.data.columns import Column, as_text, is_number
 from ckpttool.data.doubts import few_rows, missing_classes, present, repeated_rows, shared_groups
 from ckpttool.data.drawing import classes_of
@@ -110,7 +110,7 @@ class _Request:
         for spec, name in [*((spec, array_names[spec.name]) for spec in self.inputs), (self.labels, labels)]:
             if spec and not name:
                 raise self.missing(spec, split)
-        inputs = {name: self._column(array_name) for name, array_name in array_names.items() if array_name}
+        inputs = {spec.name: self._input(spec, str(array_names[spec.name])) for spec in self.inputs}
         files = self.file.files.get(split or "", ())
         return _Columns(inputs, self._numbered(self._column(labels)) if labels else None, files)
 
@@ -211,6 +211,11 @@ class _Request:
 
     def _column(self, name: str) -> Column:
         return Column(self.file.path, name, self.file.arrays[name])
+
+    def _input(self, spec: InputSpec, name: str) -> Column:
+        """Return a column for a placeholder: of texts as bytes, where it takes these."""
+        column = self._column(name)
+        return column.encoded() if spec.dtype is STRING and column.array.dtype.kind in "OU" else column
 
 
 def training_splits(path: str | Path, wanted: Wanted, held_out: HeldOut = A_TENTH) -> tuple[Split, Split]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from ckpttool.core.errors import DataError, PlanError
 from ckpttool.core.shapes import PartialShape, agrees, shown
-from ckpttool.core.tensors import PIECE, Array, DType
+from ckpttool.core.tensors import PIECE, STRING, Array, DType
 from ckpttool.data.columns import Column
 from ckpttool.data.files import InputSpec
 from ckpttool.data.preprocessing import Steps, applied, made_for, shape_after
@@ -63,6 +63,8 @@ def fit(column: Column, spec: InputSpec, scale: bool, alone: bool = True) -> Fit
     shape = column.array.shape
     if not shape or not np.prod(shape):
         raise DataError(f"{column} is {list(shape)}: it has no rows")
+    if spec.dtype is STRING:
+        return _fit_texts(column, spec, alone)
     given = spec.steps
     steps = given if given is not None else BYTES if scale and _are_bytes(column, spec) else ()
     row, reshaped = _row_shape(column, spec, steps, alone)
@@ -75,6 +77,14 @@ def fit(column: Column, spec: InputSpec, scale: bool, alone: bool = True) -> Fit
         notes,
         given if given is not None else known,
     )
+
+
+def _fit_texts(column: Column, spec: InputSpec, alone: bool) -> Fitted:
+    """Give a column of texts, as bytes, the shape of a placeholder that takes texts."""
+    if column.array.dtype.kind != "S":
+        raise DataError(f"{column} is {column.array.dtype.name}, expected text for {spec.name}")
+    row, reshaped = _row_shape(column, spec, (), alone)
+    return Fitted(np.asarray(column.array[:]).reshape(len(column.array), *row), reshaped)
 
 
 def fit_labels(column: Column, spec: InputSpec) -> Fitted:

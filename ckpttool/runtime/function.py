@@ -17,6 +17,7 @@ from ckpttool.graph.rewrite.importable import importable_part
 from ckpttool.graph.rewrite.resource import to_resource
 from ckpttool.graph.rewrite.seeds import STEP, with_steps
 from ckpttool.graph.rewrite.simplify import fold_branches, without_dead_gradients, without_zeros
+from ckpttool.graph.rewrite.tables import table_fills, tables, with_assets, with_own_tables
 from ckpttool.runtime.configure import running, tensorflow
 from ckpttool.runtime.private import leave_unordered, register_functions
 from ckpttool.runtime.registered import require_registered
@@ -64,7 +65,11 @@ class GraphFunction:
         require_registered(part)
         require_computing(part)
         part = part if seed is None else with_steps(part, seed)
-        part = with_own_functions(part, f"_part{next(_PARTS)}")
+        number = next(_PARTS)
+        if looked_up := tables(part):
+            part = with_own_tables(part, f"part{number}")
+            _fill(with_own_tables(graph, f"part{number}"), looked_up)
+        part = with_own_functions(part, f"_part{number}")
         self.variables: list[Variable] = [v for v in variables(part).values() if v.op in part.nodes]
         handles = {variable.op for variable in self.variables}
         self.wanted = list(wanted)
@@ -93,6 +98,23 @@ class GraphFunction:
         )
         leave_unordered(imported[len(self.wanted) :])
         return imported[: len(self.wanted)]
+
+
+def _fill(graph: Graph, filled: Sequence[str]) -> None:
+    """Fill the look-up tables of a graph, once for all calls."""
+    ops = table_fills(graph, filled)
+    part = importable_part(with_assets(graph), ops)
+    require_registered(part)
+    require_computing(part)
+    tf = tensorflow()
+    definition = tf.compat.v1.GraphDef.FromString(part.meta.graph_def.SerializeToString())
+
+    @tf.function(autograph=False)  # type: ignore[untyped-decorator]
+    def run() -> None:
+        tf.graph_util.import_graph_def(definition, return_elements=ops, name="tables")
+
+    with running(graph.source):
+        run()
 
 
 def _unordered_ops(part: Graph, handles: Collection[str], wanted: Collection[str]) -> list[str]:
