@@ -89,11 +89,11 @@ class CheckpointPlan:
             CkptError: a value does not fit into its new dtype.
         """
         if self.graph and self.to == "saved-model":
-            from ckpttool.model.families import SavedModelWriter
+            from ckpttool.model.families import Contents, SavedModelWriter
 
-            writer = SavedModelWriter(Path(self.graph.source))
-            noticed = writer.write(self.graph, self.tensors, Path(output), overwrite, command=command)
-            return [*noticed, *self.flaws.values()]
+            contents = Contents(self.graph, self.tensors, command=command)
+            written = SavedModelWriter(Path(self.graph.source)).write(contents, Path(output), overwrite)
+            return [*written.notes, *self.flaws.values()]
         if self.graph:
             from ckpttool.model.model import write_model
 

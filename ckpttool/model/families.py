@@ -4,7 +4,7 @@ Each family is a `ModelWriter`: it checks an output before anything is read, and
 variables, whole or not at all, and reads them back.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,9 @@ from ckpttool.core.names import suggestion
 from ckpttool.core.tensors import Tensor
 from ckpttool.formats import registry
 from ckpttool.formats.format import PLAIN
+from ckpttool.formats.hdf5.tree import read_tree
+from ckpttool.formats.keras.archive import read_archive
+from ckpttool.formats.keras.writing import write_archive, write_weights
 from ckpttool.formats.tensorflow.prefix import PART, SAVED_MODEL_GRAPHS
 from ckpttool.formats.tensorflow.saved_model import ASSETS, EXTRA_ASSETS, is_saved_model, write_saved_model
 from ckpttool.formats.writing.files import refuse_existing, refuse_existing_folder
@@ -24,7 +27,30 @@ from ckpttool.graph.core import Graph
 from ckpttool.graph.rewrite.collections import ASSETS as ASSETS_KEY
 from ckpttool.graph.rewrite.signing import served_whole
 from ckpttool.lineage.provenance import Command, Provenance, carried
-from ckpttool.model.model import outputs_of, ready_to_write, write_model
+from ckpttool.model.model import as_checkpoint, outputs_of, ready_to_write, write_model
+from ckpttool.runtime.keras.write import keras_contents
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What is written of a model: a graph, the values of its variables, and what the lineage says of them.
+
+    That is that `command` made them, of the files of the `provenance`: where none is given those of the graph and of
+    the tensors.
+    """
+
+    graph: Graph
+    tensors: Mapping[str, Tensor]
+    provenance: Provenance | None = None
+    command: Command | None = None
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was written: the values as the output has them, by their names in the graph, and what was noticed."""
+
+    values: Mapping[str, Tensor]
+    notes: Sequence[str] = ()
 
 
 class ModelWriter(Protocol):
@@ -38,19 +64,8 @@ class ModelWriter(Protocol):
             CkptError: what is there is of another kind, or a model of this family cannot be written.
         """
 
-    def write(
-        self,
-        graph: Graph,
-        tensors: Mapping[str, Tensor],
-        output: Path,
-        overwrite: bool,
-        provenance: Provenance | None = None,
-        command: Command | None = None,
-    ) -> list[str]:
-        """Write a graph and the values of its variables, read them back, and return what was noticed.
-
-        The lineage says that `command` made them, of the files of the `provenance`: where none is given those of the
-        graph and of the tensors.
+    def write(self, model: Contents, output: Path, overwrite: bool) -> Written:
+        """Write a graph and the values of its variables, and read them back.
 
         Raises:
             ExistingOutput: the output is there already.
@@ -72,17 +87,11 @@ class CheckpointWriter:
             raise CkptError(f"{output} is a folder; {other}expected a prefix such as {output / 'model.ckpt'}")
         refuse_existing(outputs_of(output), overwrite)
 
-    def write(
-        self,
-        graph: Graph,
-        tensors: Mapping[str, Tensor],
-        output: Path,
-        overwrite: bool,
-        provenance: Provenance | None = None,
-        command: Command | None = None,
-    ) -> list[str]:
+    def write(self, model: Contents, output: Path, overwrite: bool) -> Written:
         """Write it, as `write_model` does."""
-        return write_model(graph, tensors, output, overwrite, PLAIN, provenance, command)
+        made = model.provenance, model.command
+        notes = write_model(model.graph, model.tensors, output, overwrite, PLAIN, *made)
+        return Written(checkpoint.open(output), notes)
 
 
 @dataclass(frozen=True)
@@ -95,19 +104,40 @@ class SavedModelWriter:
         """Check that the folder is free, or a SavedModel that may be replaced."""
         refuse_existing_folder(output, overwrite, is_saved_model)
 
-    def write(
-        self,
-        graph: Graph,
-        tensors: Mapping[str, Tensor],
-        output: Path,
-        overwrite: bool,
-        provenance: Provenance | None = None,
-        command: Command | None = None,
-    ) -> list[str]:
+    def write(self, model: Contents, output: Path, overwrite: bool) -> Written:
         """Write the whole graph, so that training can go on with it, and a signature of what it serves."""
-        served, notes = served_whole(graph)
-        write_folder(served, tensors, output, overwrite, self.source, provenance, command)
-        return notes
+        served, notes = served_whole(model.graph)
+        write_folder(served, model.tensors, output, overwrite, self.source, model.provenance, model.command)
+        return Written(checkpoint.open(output), notes)
+
+
+@dataclass(frozen=True)
+class KerasWriter:
+    """A file of Keras 3: a `.keras`, or, where the output's name says so, the weights alone."""
+
+    source: Path
+
+    def check(self, output: Path, overwrite: bool) -> None:
+        """Check that the file may be written, and has a name by which Keras knows what it is."""
+        if not output.name.endswith((ARCHIVE, *WEIGHTS_ALONE)):
+            named = output.with_name(f"{output.name}{ARCHIVE}")
+            raise PlanError(f"{output}: Keras opens a model by its suffix: name it {named}, or say `to` ckpt")
+        refuse_existing([output], overwrite)
+
+    def write(self, model: Contents, output: Path, overwrite: bool) -> Written:
+        """Write the network of Keras that the graph says it computes, and what it is compiled with."""
+        self.check(output, overwrite)
+        contents = keras_contents(model.graph, model.tensors)
+        values = as_checkpoint(model.graph, model.tensors, model.provenance)
+        alone = output.name.endswith(WEIGHTS_ALONE)
+        target = registry.get("keras-weights" if alone else "keras")
+        with carried(values.provenance, model.command, output, target, PLAIN):
+            if alone:
+                write_weights(contents.weights, output, overwrite)
+            else:
+                write_archive(contents.config, contents.metadata, contents.weights, output, overwrite)
+        read = (read_tree if alone else read_archive)(output).tensors
+        return Written({name: read[place] for name, place in contents.places.items()}, contents.notes)
 
 
 def write_folder(
@@ -143,9 +173,15 @@ def _beside(graph: Graph, source: Path) -> list[Path]:
     return [folder / name for name in ([ASSETS] if named else []) + [EXTRA_ASSETS] if (folder / name).is_dir()]
 
 
-FAMILIES: dict[str, Callable[[Path], ModelWriter]] = {"ckpt": CheckpointWriter, "saved-model": SavedModelWriter}
+FAMILIES: dict[str, Callable[[Path], ModelWriter]] = {
+    "ckpt": CheckpointWriter,
+    "saved-model": SavedModelWriter,
+    "keras": KerasWriter,
+}
 """What writes the models of a family, by the name that `to` has for it; each is made with the source."""
-SUFFIXES = {".ckpt": "ckpt", ".meta": "ckpt", ".index": "ckpt"}
+ARCHIVE, WEIGHTS_ALONE = ".keras", (".h5", ".hdf5")
+"""The suffixes of Keras's files: a whole model, and what is written as weights alone."""
+SUFFIXES = {".ckpt": "ckpt", ".meta": "ckpt", ".index": "ckpt", **dict.fromkeys((ARCHIVE, *WEIGHTS_ALONE), "keras")}
 """The families that a suffix of the output says."""
 
 
@@ -172,6 +208,8 @@ def family_of(source: str | Path, output: str | Path, to: str | None = None) -> 
     path = Path(output)
     if said := SUFFIXES.get(path.suffix) or ("ckpt" if ".ckpt-" in path.name or PART.search(path.name) else None):
         return said
+    if Path(source).name.endswith((ARCHIVE, *WEIGHTS_ALONE)):
+        return "keras"
     return "saved-model" if Path(source).name in SAVED_MODEL_GRAPHS or is_saved_model(Path(source)) else "ckpt"
 
 

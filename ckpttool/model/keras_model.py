@@ -10,11 +10,14 @@ from ckpttool.formats.keras.archive import is_archive
 from ckpttool.formats.keras.network import Network, read_network
 from ckpttool.formats.keras.objective import compiled_loss
 from ckpttool.formats.keras.pairing import stored_names
+from ckpttool.graph.contents.kept import with_kept_metadata
+from ckpttool.graph.contents.keras_network import with_keras_network
 from ckpttool.graph.contents.objective import with_kept_objective
 from ckpttool.graph.contents.signatures import output_tensors
 from ckpttool.graph.core import Graph
 from ckpttool.graph.roles.logits import logits_below
 from ckpttool.runtime.keras.build import built
+from ckpttool.runtime.keras.describe import described
 from ckpttool.runtime.keras.trace import Traced, traced
 
 
@@ -49,7 +52,8 @@ def open_keras(path: Path) -> OpenedKeras:
     names = stored_names(trace.model.variables, weights, network)
     unread = [name for name in stored if name not in weights]
     held = {name: stored[own].renamed(name) for name, own in names.items()}
-    return OpenedKeras(trace, _with_objective(trace.graph, network), stored.holding(held, names), unread)
+    graph = with_kept_metadata(_with_objective(trace.graph, network), network.metadata)
+    return OpenedKeras(trace, with_keras_network(graph, described(trace)), stored.holding(held, names), unread)
 
 
 def _with_objective(graph: Graph, network: Network) -> Graph:

@@ -158,11 +158,18 @@ def ready_to_write(
     missing = [name for name in saved_names(graph) or stored_tensors(graph) if name not in tensors]
     if missing:
         raise PlanError(f"{output}: no value for {', '.join(missing[:5])}")
-    values = tensors if isinstance(tensors, checkpoint.Checkpoint) else checkpoint.Checkpoint.of(tensors)
-    values = values.made_of(provenance or Provenance.joined(graph.provenance, values.provenance))
+    values = as_checkpoint(graph, tensors, provenance)
     written = with_savers_of_version_2(graph)
     require_restorable(written, {spec.name: spec for spec in values.specs()})
     return written, values
+
+
+def as_checkpoint(
+    graph: Graph, tensors: Mapping[str, Tensor], provenance: Provenance | None = None
+) -> checkpoint.Checkpoint:
+    """Return the values of a graph's variables as a checkpoint, made of the files that they and the graph are from."""
+    values = tensors if isinstance(tensors, checkpoint.Checkpoint) else checkpoint.Checkpoint.of(tensors)
+    return values.made_of(provenance or Provenance.joined(graph.provenance, values.provenance))
 
 
 def _check_written(output: str | Path, graph: Graph, values: checkpoint.Checkpoint) -> None:

@@ -16,7 +16,7 @@ from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.core import Graph
 from ckpttool.graph.roles.served import Served
 from ckpttool.lineage.provenance import Command
-from ckpttool.model.families import writer_for
+from ckpttool.model.families import Contents, writer_for
 from ckpttool.model.model import Model
 
 
@@ -97,15 +97,17 @@ class RewritePlan:
         """
         writer_for(self.graph.source, output, self.to).check(Path(output), overwrite)
 
-    def write(self, output: str | Path, overwrite: bool = False, command: Command | None = None) -> list[str] | None:
+    def write(
+        self, output: str | Path, overwrite: bool = False, command: Command | None = None
+    ) -> Sequence[str] | None:
         """Write the graph and the values of its variables, and read both back; return what was noticed.
 
         Raises:
             ExistingOutput: the output is there already.
             CorruptCheckpoint: what was read back is not what was meant.
         """
-        writer, provenance = writer_for(self.graph.source, output, self.to), self.model.provenance
-        return writer.write(self.graph, self.values, Path(output), overwrite, provenance=provenance, command=command)
+        contents = Contents(self.graph, self.values, self.model.provenance, command)
+        return writer_for(self.graph.source, output, self.to).write(contents, Path(output), overwrite).notes
 
 
 def keys_of(model: Model, graph: Graph) -> dict[str, str]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from ckpttool.core.errors import GraphError, PlanError
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
+from ckpttool.graph.contents.keras_network import KerasNetwork, keras_network, with_keras_network
 from ckpttool.graph.contents.stored import stored_tensors
 from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.core import Graph, TensorRef
@@ -19,12 +20,15 @@ from ckpttool.graph.roles.logits import Logits
 from ckpttool.graph.roles.resolve import ROLE_KEYS
 from ckpttool.runtime.activations import dropout
 from ckpttool.runtime.configure import running, tensorflow
+from ckpttool.runtime.keras.growing import headed, judged, only_inputs, trained_by
 from ckpttool.runtime.objectives import Objective, put_objective
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.runtime.registered import require_registered
 from ckpttool.runtime.schedules import UNKNOWN_STEPS, RunSteps
 from ckpttool.runtime.spec import LayerSpec, stack, training_switch
 from ckpttool.runtime.training_op import put_training_op
+
+_NO_DROPOUT = "the dropout that the training put behind layers is not in the network of Keras"
 
 
 def new_graph(
@@ -35,9 +39,10 @@ def new_graph(
         tf1 = tensorflow().compat.v1
         inputs = tf1.placeholder("float32", [None, *input_shape], name="X")
         _name_role("inputs", inputs)
-        loss = _put_head(layers, inputs, "dnn", "y", objective, None)
+        loss, outputs = _put_head(layers, inputs, "dnn", "y", objective, None)
         put_training_op(recipe, loss, tf1.trainable_variables())
-        return _export(built)
+        network = headed(only_inputs("X", input_shape), layers, outputs, objective)
+        return with_keras_network(_export(built), _trained_by(network, recipe, tf1.trainable_variables()))
 
 
 @dataclass(frozen=True)
@@ -61,8 +66,10 @@ def with_head(
     with _building(seed, graph) as built:
         _refuse_taken(built, [layer.name for layer in layers], graph.source)
         features = built.get_tensor_by_name(place.features)
-        _put_head(layers, features, place.scope, place.labels, objective, place.training)
-        return _export(built, graph)
+        _, outputs = _put_head(layers, features, place.scope, place.labels, objective, place.training)
+        below = keras_network(graph)
+        network = headed(below.cut_after(place.features), layers, outputs, objective) if below else None
+        return with_keras_network(_export(built, graph), network)
 
 
 def with_objective(graph: Graph, logits: Logits, labels: str, objective: Objective, seed: int) -> Graph:
@@ -74,10 +81,11 @@ def with_objective(graph: Graph, logits: Logits, labels: str, objective: Objecti
         PlanError: the logits or the labels are not of the kind that the objective compares.
     """
     with _building(seed, graph) as built:
-        compared = _in_form(built, logits)
+        compared, known = _in_form(built, logits), keras_network(graph)
+        network = judged(known, objective, from_logits=logits.activation is None) if known else None
         if TensorRef.parse(labels).op not in graph.nodes:
             _put_loss(objective, compared, labels)
-            return _export(built, graph)
+            return with_keras_network(_export(built, graph), network)
         side = built.get_tensor_by_name(labels)
         dtype, shape = objective.loss.labels(compared)
         if side.shape.rank not in (None, len(shape)):
@@ -85,7 +93,7 @@ def with_objective(graph: Graph, logits: Logits, labels: str, objective: Objecti
             raise PlanError(f"{graph.source}: the labels {labels} are {side.shape}, expected {expected}")
         _name_role("labels", side)
         _put_objective(objective, compared, side)
-        return _export(built, graph)
+        return with_keras_network(_export(built, graph), network)
 
 
 def _in_form(built: Any, logits: Logits) -> Any:
@@ -108,7 +116,13 @@ def with_training(
         needed = graph.ancestors(TensorRef.parse(loss).op)
         trained = [variables[name] for name in trainable if name in needed]
         put_training_op(recipe, built.get_tensor_by_name(loss), trained, span)
-        return _export(built, graph)
+        network = keras_network(graph)
+        return with_keras_network(_export(built, graph), network and _trained_by(network, recipe, trained))
+
+
+def _trained_by(network: KerasNetwork, recipe: Recipe, trained: Sequence[Any]) -> KerasNetwork:
+    ranks = {each.op.name: each.shape.rank or 0 for each in tensorflow().compat.v1.global_variables()}
+    return trained_by(network, recipe, ranks, [each.op.name for each in trained])
 
 
 def with_gradients(
@@ -147,7 +161,9 @@ def with_dropout(
         for scope, (tensor, rate) in places.items():
             with tf1.name_scope(f"{scope}/"):
                 made[tensor] = dropout(built.get_tensor_by_name(tensor), rate, switch).name
-        return _export(built, graph), made, switch().name
+        network = keras_network(graph)
+        noted = with_keras_network(_export(built, graph), network and network.lacking("dropout", [_NO_DROPOUT]))
+        return noted, made, switch().name
 
 
 @contextmanager
@@ -210,12 +226,13 @@ def _refuse_taken(built: Any, names: Sequence[str], source: str) -> None:
 
 def _put_head(
     layers: Sequence[LayerSpec], inputs: Any, scope: str, labels: str, objective: Objective, training: str | None
-) -> Any:
-    """Put layers, labels, loss and accuracy on a tensor; return the loss."""
-    logits = stack(layers, inputs, scope, training)
+) -> tuple[Any, dict[str, Any]]:
+    """Put layers, labels, loss and accuracy on a tensor; return the loss, and the outputs of the layers by name."""
+    outputs = stack(layers, inputs, scope, training)
+    logits = outputs[layers[-1].name]
     if logits.shape.rank != 2:
         raise PlanError(f"the last layer, {layers[-1].name}, gives {logits.shape}, expected [rows, outputs]")
-    return _put_loss(objective, logits, labels)
+    return _put_loss(objective, logits, labels), outputs
 
 
 def _put_loss(objective: Objective, logits: Any, labels: str) -> Any:

@@ -46,18 +46,18 @@ def parse(text: str) -> list[LayerSpec]:
     return [LayerSpec(name or names.free(layer.name), layer) for name, layer in layers]
 
 
-def stack(layers: Sequence[LayerSpec], inputs: Any, scope: str, training: str | None = None) -> Any:
-    """Put layers on a tensor: ops below `scope/NAME/`, variables `NAME/kernel` and `NAME/bias`; return the output.
+def stack(layers: Sequence[LayerSpec], inputs: Any, scope: str, training: str | None = None) -> dict[str, Any]:
+    """Put layers on a tensor: ops below `scope/NAME/`, variables `NAME/kernel` and `NAME/bias`; return their outputs.
 
     What differs in training follows the tensor named `training`, else a placeholder of that name that is False unless
     it is fed. Updates of moving averages are in the UPDATE_OPS collection.
     """
     tf1 = tensorflow().compat.v1
-    outputs, switch = inputs, training_switch(training)
+    last, switch, outputs = inputs, training_switch(training), {}
     with tf1.name_scope(f"{scope}/" if scope else None):
         for spec in layers:
             with tf1.variable_scope(spec.name):
-                outputs = spec.layer.build(spec.name, outputs, switch)
+                outputs[spec.name] = last = spec.layer.build(spec.name, last, switch)
     return outputs
 
 

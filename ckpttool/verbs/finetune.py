@@ -1,17 +1,19 @@
 """Fine-tuning: the layers that are not frozen are trained on a data set, from start to proof."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from ckpttool import checkpoint
 from ckpttool.core.errors import CkptError, PlanError
+from ckpttool.core.tensors import Tensor
 from ckpttool.data.dataset import notes_of
 from ckpttool.data.fingerprint import fingerprint
 from ckpttool.formats.writing.files import refuse_existing
 from ckpttool.graph.contents.preprocessing import preprocessing_text
 from ckpttool.lineage.provenance import Command
-from ckpttool.model.families import writer_for
+from ckpttool.model.families import Contents, writer_for
 from ckpttool.model.model import Model
 from ckpttool.model.plan import PlanRow
 from ckpttool.runtime.configure import require_threads
@@ -75,7 +77,7 @@ def finetune(
         recording: What is recorded besides the history.
         command: What stands in the lineage of the output as what made it.
         interrupt: What ends the run early, once it is requested.
-        to: The family to write, `ckpt` or `saved-model`; else that of the output's path, or of the model.
+        to: The family to write: `ckpt`, `saved-model`, `keras`; else that of the output's path, or of the model.
 
     Raises:
         Interrupted: `interrupt` was requested; where the run was is saved.
@@ -117,10 +119,9 @@ def finetune(
         saves.clear()
     with callback.run(loop.history):
         kept = loop.run()
-        made_of = model.provenance
-        noticed = writer.write(kept.graph, kept.tensors, output, overwrite, provenance=made_of, command=command)
-        callback.on_notes(noticed)
-        unchanged = _prove(bound.model, kept, output)
+        written = writer.write(Contents(kept.graph, kept.tensors, model.provenance, command), output, overwrite)
+        callback.on_notes(written.notes)
+        unchanged = _prove(bound.model, kept, written.values, output)
 
     training = loop.training
     run = Run(training.plan, loop.history, kept.epoch, best_of(loop.history), training.features, unchanged)
@@ -158,14 +159,14 @@ def _facts(bound: Bound, data: str | Path) -> dict[str, Any]:
     }
 
 
-def _prove(model: Model, kept: Kept, output: str | Path) -> tuple[str, ...]:
-    """Check that every frozen tensor of the output has the bytes it had in the model; return their names.
+def _prove(model: Model, kept: Kept, written: Mapping[str, Tensor], output: Path) -> tuple[str, ...]:
+    """Check that every frozen tensor has been written with the bytes it had in the model; return their names.
 
     Raises:
         CkptError: one has changed.
     """
     frozen = [name for name in kept.frozen if name in model.checkpoint and name in kept.tensors]
-    changed = changed_tensors(model.checkpoint, checkpoint.open(output), frozen)
+    changed = changed_tensors(model.checkpoint, written, frozen)
     if changed:
         raise CkptError(f"{output}: frozen tensors have changed: {', '.join(changed)}")
     return tuple(frozen)

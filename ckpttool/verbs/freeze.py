@@ -1,6 +1,6 @@
 """Freezing: chosen layers are kept from changing, and the graph itself says so."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from ckpttool.graph.roles.placeholders import constant_switches, mode_placeholde
 from ckpttool.graph.roles.resolve import Roles, certain_roles, find_roles
 from ckpttool.graph.roles.served import called
 from ckpttool.lineage.provenance import Command
+from ckpttool.model.families import Contents
 from ckpttool.model.model import Model
 from ckpttool.model.plan import ModelPlan, PlanRow, plan_rows, prefix_note
 
@@ -38,7 +39,7 @@ class Freezing(ModelPlan):
         """What is true of the output afterwards."""
         return f"written and read back, {len(self.frozen)} variables frozen"
 
-    def write(self, output: str | Path, overwrite: bool = False, command: Command | None = None) -> list[str]:
+    def write(self, output: str | Path, overwrite: bool = False, command: Command | None = None) -> Sequence[str]:
         """Write the graph, copy the checkpoint, and read both back.
 
         Raises:
@@ -46,8 +47,8 @@ class Freezing(ModelPlan):
             CorruptCheckpoint: what was read back is not what was meant.
         """
         command = command or Command.of_call("freeze", self.model.path, output)
-        writer = self.writer(output)
-        return writer.write(self.graph, self.model.checkpoint, Path(output), overwrite, command=command)
+        contents = Contents(self.graph, self.model.checkpoint, command=command)
+        return self.writer(output).write(contents, Path(output), overwrite).notes
 
 
 def plan_freeze(

@@ -27,6 +27,7 @@ from ckpttool.graph.contents.preprocessing import preprocessing_text
 from ckpttool.graph.contents.stored import StoredTensor, stored_tensors
 from ckpttool.graph.core import Graph
 from ckpttool.lineage.provenance import Command, Provenance
+from ckpttool.model.families import Contents
 from ckpttool.model.fill_plan import FillPlan
 from ckpttool.model.plan import ModelPlan, PlanRow, file_notes, plan_rows
 from ckpttool.model.resolve import checkpoint_beside, graph_beside, graph_to_fill
@@ -89,7 +90,7 @@ class ImportPlan(ModelPlan):
         if self.bake:
             check_size(self.graph, self.pairing.tensors)
 
-    def write(self, output: str | Path, overwrite: bool = False, command: Command | None = None) -> list[str]:
+    def write(self, output: str | Path, overwrite: bool = False, command: Command | None = None) -> Sequence[str]:
         """Write graph and checkpoint, and read both back.
 
         Raises:
@@ -99,8 +100,8 @@ class ImportPlan(ModelPlan):
         command = command or Command.of_call("import", self.model, output)
         self.check(output, overwrite)
         graph = bake_values(self.graph, self.pairing.tensors) if self.bake else self.graph
-        writer, tensors = self.writer(output), self.tensors()
-        return writer.write(graph, tensors, Path(output), overwrite, provenance=self.provenance, command=command)
+        contents = Contents(graph, self.tensors(), self.provenance, command)
+        return self.writer(output).write(contents, Path(output), overwrite).notes
 
     def tensors(self) -> dict[str, Tensor]:
         """Return every tensor that the graph's checkpoint holds: imported, the model's own, or fresh."""
@@ -138,7 +139,7 @@ def plan_import(
         sample: What the source computed; where shapes leave a layout open, the graph is run on it with each.
         tolerance: How far numbers may be from the sample's, relative to the largest.
         allow_op: Types of ops that may run though they may do more than compute.
-        to: The family to write, `ckpt` or `saved-model`; else that of the output's path, or of the graph.
+        to: The family to write: `ckpt`, `saved-model`, `keras`; else that of the output's path, or of the graph.
         preprocess: What is done to rows (`scale(1/127.5, -1)`), if not as the weights' own graph keeps.
 
     Raises:

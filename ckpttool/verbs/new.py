@@ -6,7 +6,7 @@ from pathlib import Path
 from ckpttool.data.class_files import Classes
 from ckpttool.graph.contents.stored import stored_tensors
 from ckpttool.lineage.provenance import Command
-from ckpttool.model.families import writer_for
+from ckpttool.model.families import Contents, writer_for
 from ckpttool.model.plan import PlanRow, plan_rows
 from ckpttool.runtime.build import new_graph
 from ckpttool.runtime.objectives import Objective
@@ -42,7 +42,7 @@ def new(
         objective: The loss and the figures.
         command: What stands in the output's lineage as what made it.
         classes: Names of the classes that the outputs are for, or the file that has them.
-        to: The family to write, `ckpt` or `saved-model`, where the output's path does not say it.
+        to: The family to write: `ckpt`, `saved-model`, `keras`, where the output's path does not say it.
         preprocess: What is done to rows before the network sees them: `scale(1/127.5, -1)`.
 
     Raises:
@@ -55,5 +55,6 @@ def new(
     writer.check(Path(output), overwrite)
     graph = new_graph(input_shape, parse(layers), recipe or Recipe(), objective or Objective(), seed)
     graph, _ = with_preprocessed_inputs(with_named_outputs(graph, classes), preprocess)
-    writer.write(graph, fresh_tensors(graph, stored_tensors(graph), seed), Path(output), overwrite, command=command)
+    contents = Contents(graph, fresh_tensors(graph, stored_tensors(graph), seed), command=command)
+    writer.write(contents, Path(output), overwrite)
     return plan_rows(graph, {})

@@ -27,6 +27,7 @@ from ckpttool.graph.rewrite.whole_rows import with_whole_rows
 from ckpttool.graph.roles.candidates import signature_tensors
 from ckpttool.graph.roles.resolve import find_roles
 from ckpttool.lineage.provenance import Command, Provenance
+from ckpttool.model.families import Contents
 from ckpttool.model.model import Model, graph_as_run
 from ckpttool.model.plan import ModelPlan, PlanRow, file_notes, plan_rows, prefix_note, require_coverage
 from ckpttool.runtime.build import HeadPlacement, with_head, with_training
@@ -64,7 +65,7 @@ class ReusePlan(ModelPlan):
         """What is true of the output afterwards."""
         return f"written and read back, {len(self.sources)} tensors restored"
 
-    def write(self, output: str | Path, overwrite: bool = False, command: Command | None = None) -> list[str]:
+    def write(self, output: str | Path, overwrite: bool = False, command: Command | None = None) -> Sequence[str]:
         """Run the initialisers of what starts fresh, and write the model; what was restored is compared after it.
 
         Raises:
@@ -76,8 +77,8 @@ class ReusePlan(ModelPlan):
         restored = {name: self.model.checkpoint[source] for name, source in self.sources.items()}
         values = restored | fresh_tensors(self.graph, fresh, self.seed, restored)
         made_of = Provenance.joined(self.model.provenance, self.graph.provenance)
-        writer = self.writer(output)
-        return writer.write(self.graph, values, Path(output), overwrite, provenance=made_of, command=command)
+        contents = Contents(self.graph, values, made_of, command)
+        return self.writer(output).write(contents, Path(output), overwrite).notes
 
 
 def plan_reuse(
@@ -116,7 +117,7 @@ def plan_reuse(
         inputs: Where rows are fed, also NAME=TENSOR and with a shape, `X[?,28,28,1]`; else where pipelines end.
         labels: Where labels are fed, likewise; a head has its own.
         classes: Names of the classes of what is written, or the file that has them; new outputs have none otherwise.
-        to: The family to write, `ckpt` or `saved-model`; else that of the output's path, or of the graph.
+        to: The family to write: `ckpt`, `saved-model`, `keras`; else that of the output's path, or of the graph.
         preprocess: What is done to rows (`scale(1/127.5, -1)`), if not what the model keeps.
         signature: The signature by which a SavedModel is called; a head goes on the layers as that computes them.
 

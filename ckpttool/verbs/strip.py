@@ -36,7 +36,7 @@ def plan_strip(
         model: What is rewritten.
         inputs: The tensors that are fed, also as NAME=TENSOR; one that is no placeholder becomes one.
         outputs: The tensors that are asked for, also as NAME=TENSOR.
-        to: The family to write, `ckpt` or `saved-model`; else that of the output's path, or of the graph.
+        to: The family to write: `ckpt`, `saved-model`, `keras`; else that of the output's path, or of the graph.
 
     Raises:
         UnknownName: an input or output is not in the graph.

@@ -43,7 +43,7 @@ def test_a_layer_computes_what_keras_computes(tf1: Any, spec: str, reference: An
 
     x = np.random.default_rng(1).normal(size=(7, 4)).astype(np.float32)
     with tf1.Graph().as_default(), tf1.Session() as session:
-        outputs = stack(parse(f"only = dense(5, {spec}, init=he)"), tf1.constant(x), "dnn")
+        outputs = stack(parse(f"only = dense(5, {spec}, init=he)"), tf1.constant(x), "dnn")["only"]
         session.run(tf1.global_variables_initializer())
         kernel, bias, found = session.run([*tf1.global_variables(), outputs])
     np.testing.assert_allclose(found, np.asarray(reference(tf.keras, x @ kernel + bias)), atol=1e-6)
@@ -88,7 +88,7 @@ def run(tf1: Any, spec: str, x: Any, training: bool = False) -> tuple[Any, dict[
     """Build layers, run them (and their updates) on rows, and return the output and the variables after it."""
     with tf1.Graph().as_default() as graph, tf1.Session() as session:
         tf1.set_random_seed(3)
-        outputs = stack(parse(spec), tf1.constant(x), "dnn")
+        *_, outputs = stack(parse(spec), tf1.constant(x), "dnn").values()
         session.run(tf1.global_variables_initializer())
         switch = {"training:0": training} if "training" in {op.name for op in graph.get_operations()} else {}
         found, _ = session.run([outputs, tf1.get_collection("update_ops")], switch)

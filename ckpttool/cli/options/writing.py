@@ -65,7 +65,7 @@ _model_path_option = click.option(
     metavar="OUT",
     type=_ModelPath(path_type=Path),
     callback=_needed_to_write,
-    help="The prefix to write, or a SavedModel's folder.",
+    help="The prefix to write, a SavedModel's folder, or a .keras file; of an .h5 the weights alone are written.",
 )
 
 edited_output_options = together(_model_path_option, overwrite_option, verbose_option)
@@ -79,8 +79,8 @@ model_output_options = together(
         click.option(
             "--to",
             metavar="FAMILY",
-            help="ckpt (a TensorFlow 1 model) or saved-model, where OUT does not say it as `x.ckpt` and `x/` do. "
-            "If neither does, what was read.",
+            help="ckpt (a TensorFlow 1 model), saved-model or keras, where OUT does not say it as `x.ckpt`, `x/` and "
+            "`x.keras` do. If neither does, what was read.",
         ),
     ),
     overwrite_option,

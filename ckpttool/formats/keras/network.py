@@ -86,6 +86,18 @@ def read_network(path: Path) -> Network:
     return Network(path, architecture, compiled, metadata, reason, renamed)
 
 
+def network_of(architecture: Mapping[str, Any], compiled: Mapping[str, Any] | None, path: Path) -> Network:
+    """Return a network whose config, in Keras 3's form, is not in a file of Keras: `path` is what holds it.
+
+    It is held against the lists as one in a file is; `read_network` says what is raised.
+    """
+    place = Place(path)
+    held = gated(architecture, place)
+    require_layers(held, place)
+    require_order(held, place)
+    return Network(path, held, compile_gated(compiled, place) if compiled else None, {})
+
+
 def weight_places(path: Path) -> Mapping[str, str]:
     """Return where in a file's HDF5 each weight is, by its logical name, in the file's order.
 

@@ -1,6 +1,7 @@
 """Keras's networks built of their configurations, and their variables under the names that their files give them."""
 
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,7 +52,7 @@ def built(network: Network) -> KerasModel:
 
 def _of_config(network: Network) -> Any:
     try:
-        return keras().saving.deserialize_keras_object(dict(network.architecture), safe_mode=True)
+        return keras().saving.deserialize_keras_object(deepcopy(dict(network.architecture)), safe_mode=True)
     except (TypeError, ValueError, KeyError, AttributeError, NotImplementedError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise FormatError(f"{network.path}: Keras cannot build it: {reason}") from error

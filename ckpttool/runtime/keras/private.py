@@ -188,3 +188,43 @@ def mask_of(tensor: Any) -> Any:
 def set_mask(tensor: Any, mask: Any) -> None:
     """Let a tensor carry a mask."""
     tensor._keras_mask = mask
+
+
+def set_trainable_alone(layer: Any, trainable: bool) -> None:
+    """Say of a model whether it is trained, and nothing of the layers in it, to which its property would pass it on.
+
+    Needs `Layer._trainable`.
+    """
+    layer._trainable = trainable
+
+
+def build_optimizer(optimizer: Any, variables: Sequence[Any]) -> None:
+    """Make the variables of an optimizer for those of a model, neither with values.
+
+    Needs `Optimizer._var_key`, by which an optimizer knows a variable, otherwise by its value.
+    """
+    optimizer._var_key = id
+    with variables_without_values():
+        optimizer.build(list(variables))
+
+
+def slots_of(optimizer: Any, name: str) -> Iterator[tuple[Any, Any]]:
+    """Yield the variables that a built optimizer trains, each with its slot of a name.
+
+    Needs the attributes of Keras's optimizers, `_momentums` and others, and `Optimizer._trainable_variables`.
+    """
+    yield from zip(optimizer._trainable_variables, getattr(optimizer, name, None) or (), strict=False)
+
+
+def calls_of_network(model: Any) -> dict[int, tuple[str, int]]:
+    """Return which call of which layer each node of a model is, by the node's identity: calls are counted per layer.
+
+    Needs `_nodes_by_depth` of Functional models, and `Operation._inbound_nodes`.
+    """
+    nodes = [node for depth in functional_of(model)._nodes_by_depth.values() for node in depth]
+    own = {id(node) for node in nodes}
+    return {
+        id(node): (operation.name, number)
+        for operation in {id(node.operation): node.operation for node in nodes}.values()
+        for number, node in enumerate(each for each in operation._inbound_nodes if id(each) in own)
+    }

@@ -1,0 +1,34 @@
+"""What a traced graph says of its network of Keras: the config, and which calls of layers give which tensors."""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from ckpttool.formats.keras.cutting import Call
+from ckpttool.graph.contents.keras_network import KerasNetwork
+from ckpttool.runtime.keras.private import calls_of_network
+from ckpttool.runtime.keras.trace import Traced
+
+
+def described(traced: Traced) -> KerasNetwork:
+    """Return the network that a graph was traced from, and which of its calls give which tensors of the graph."""
+    live, network = traced.model.live, traced.model.network
+    rows = _rows(live, traced.calls)
+    return KerasNetwork(network.architecture, rows, network.compiled or {}, network.renamed)
+
+
+def _rows(live: Any, calls: Mapping[str, tuple[Any, ...]]) -> dict[str, list[Call]]:
+    """Return the row of calls that gives each tensor: of a call that gives several, they are listed in their order."""
+    known: dict[int, dict[int, tuple[str, int]]] = {}
+    given: Counter[int] = Counter()
+    rows: dict[str, list[Call]] = {}
+    for tensor, nodes in calls.items():
+        models = [live, *(node.operation for node in nodes[:-1])]
+        row = [
+            known.setdefault(id(model), calls_of_network(model))[id(node)]
+            for model, node in zip(models, nodes, strict=True)
+        ]
+        outputs = [0] * (len(row) - 1) + [given[id(nodes[-1])]]
+        given[id(nodes[-1])] += 1
+        rows[tensor] = [(name, number, output) for (name, number), output in zip(row, outputs, strict=True)]
+    return rows

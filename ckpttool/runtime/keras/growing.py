@@ -1,0 +1,53 @@
+"""What is put on a graph, said of its Keras network too: layers of SPEC, an objective, a recipe."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from ckpttool.formats.keras.cutting import layer, outputs_of, sequential
+from ckpttool.graph.contents.keras_network import KerasNetwork
+from ckpttool.runtime.keras.compiled import loss_in_keras, optimizer_in_keras
+from ckpttool.runtime.keras.layers import in_keras
+from ckpttool.runtime.keras.penalties import penalties_of
+from ckpttool.runtime.objectives import Objective
+from ckpttool.runtime.recipe import Recipe
+from ckpttool.runtime.spec import LayerSpec
+
+
+def only_inputs(name: str, shape: Sequence[int]) -> KerasNetwork:
+    """Return a network without layers that takes rows of a shape."""
+    return KerasNetwork(sequential([layer("InputLayer", name, batch_shape=[None, *shape], dtype="float32")]))
+
+
+def headed(
+    network: KerasNetwork, layers: Sequence[LayerSpec], outputs: Mapping[str, Any], objective: Objective
+) -> KerasNetwork:
+    """Return a network with layers put on it, whose outputs in the graph are given by name, and what judges them."""
+    new = {spec.name: in_keras(spec.name, spec.layer) for spec in layers}
+    lacks = [lack for each in new.values() for lack in each.lacks]
+    tensors = {name: output.name for name, output in outputs.items()}
+    put = network.having_layers({name: each.layers for name, each in new.items()}, tensors)
+    return judged(put.lacking("layers", lacks), objective)
+
+
+def judged(network: KerasNetwork, objective: Objective, from_logits: bool = True) -> KerasNetwork:
+    """Return a network with the loss and the metrics of an objective, of the logits that it gives or of probabilities.
+
+    What was compiled stays where it is the same loss.
+    """
+    if outputs_of(network.architecture) > 1:
+        lack = f"Keras compiles {outputs_of(network.architecture)} outputs, the loss is of one: compile before fit"
+        return network.compiled_with("objective", [lack], loss=None, metrics=None, loss_weights=None)
+    loss, metrics = loss_in_keras(objective, from_logits)
+    others = {"loss_weights": None, "weighted_metrics": None}
+    return network.compiled_with("objective", loss.lacks, loss=loss.config, metrics=metrics, **others)
+
+
+def trained_by(network: KerasNetwork, recipe: Recipe, ranks: Mapping[str, int], trained: Sequence[str]) -> KerasNetwork:
+    """Return a network with the optimizer of a recipe, and the penalties that it has for what is trained.
+
+    `ranks` are those of all weights of the graph, by name.
+    """
+    optimizer = optimizer_in_keras(recipe)
+    put = network.compiled_with("optimizer", optimizer.lacks, optimizer=optimizer.config)
+    return replace(put, penalties=penalties_of(recipe, ranks, trained))

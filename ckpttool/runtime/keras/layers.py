@@ -1,0 +1,140 @@
+"""Layers of SPEC as layers of Keras: which compute the same, under the same names."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from ckpttool.formats.keras.connections import Config
+from ckpttool.formats.keras.cutting import layer, serialized
+from ckpttool.runtime import activations, layers, normalisation
+from ckpttool.runtime.activations import INITIALIZERS, Activation
+from ckpttool.runtime.layers import Layer
+
+OWN = ("relu", "selu", "gelu", "tanh", "sigmoid", "softplus", "linear")
+"""Activations that Keras computes under the names that they have here, without parameters."""
+INITIALIZER = "VarianceScaling"
+
+
+class InKeras(NamedTuple):
+    """A layer in Keras's terms: one layer or several, the first with the weights; and what Keras lacks of it."""
+
+    layers: Sequence[Config]
+    lacks: Sequence[str] = ()
+
+
+def in_keras(name: str, own: Layer) -> InKeras:
+    """Return a layer in Keras's terms."""
+    return _LAYERS[type(own)](name, own)
+
+
+def _dense(name: str, own: layers.Dense) -> InKeras:
+    return _activated(name, own.activation, "Dense", units=own.units, **_with_kernel(own, [1]))
+
+
+def _conv2d(name: str, own: layers.Conv2D) -> InKeras:
+    sizes: dict[str, Any] = {"filters": own.filters, "kernel_size": [*own.kernel], "strides": [*own.strides]}
+    padding = own.padding.lower()
+    return _activated(name, own.activation, "Conv2D", **sizes, padding=padding, **_with_kernel(own, [0, 1, 2]))
+
+
+def _with_kernel(own: layers.Dense | layers.Conv2D, axes: Sequence[int]) -> dict[str, Any]:
+    """Return what a layer's config says of its kernel and its bias.
+
+    Keras's penalty for squares is not halved, as TensorFlow's is.
+    """
+    scale, mode, distribution = INITIALIZERS[own.init]
+    config: dict[str, Any] = {"use_bias": own.bias, "kernel_initializer": initializer(scale, mode, distribution)}
+    if own.l1 or own.l2:
+        config["kernel_regularizer"] = penalty(own.l1, own.l2)
+    if own.max_norm:
+        config["kernel_constraint"] = bound(own.max_norm, axes)
+    return config
+
+
+def initializer(scale: float, mode: str, distribution: str) -> Config:
+    """Return an initialiser of variance scaling."""
+    return serialized("keras.initializers", INITIALIZER, scale=scale, mode=mode, distribution=distribution, seed=None)
+
+
+def penalty(l1: float, l2: float) -> Config:
+    """Return the penalties of a kernel: sum(|w|) and sum(w^2) / 2 times a scale."""
+    return serialized("keras.regularizers", "L1L2", l1=l1, l2=l2 / 2)
+
+
+def bound(norm: float, axes: Sequence[int]) -> Config:
+    """Return the bound on the norms of the vectors of a kernel."""
+    return serialized("keras.constraints", "MaxNorm", max_value=norm, axis=axes[0] if len(axes) == 1 else [*axes])
+
+
+def _pool(class_name: str) -> Callable[[str, Any], InKeras]:
+    def pool(name: str, own: layers.MaxPool | layers.AvgPool) -> InKeras:
+        size, strides = [*own.size], [*(own.strides or own.size)]
+        return InKeras([layer(class_name, name, pool_size=size, strides=strides, padding=own.padding.lower())])
+
+    return pool
+
+
+def _batch_norm(name: str, own: normalisation.BatchNorm) -> InKeras:
+    rates = {"momentum": own.momentum, "epsilon": own.epsilon}
+    return _activated(name, own.activation, "BatchNormalization", inside=False, **rates)
+
+
+def _layer_norm(name: str, own: normalisation.LayerNorm) -> InKeras:
+    return _activated(name, own.activation, "LayerNormalization", inside=False, epsilon=own.epsilon)
+
+
+def _activation(name: str, own: layers.ActivationLayer) -> InKeras:
+    if own.function is None:
+        return InKeras([layer("Activation", name, activation="linear")])
+    return _as_layer(name, own.function)
+
+
+def _activated(
+    name: str, activation: Activation | None, class_name: str, inside: bool = True, **config: Any
+) -> InKeras:
+    """Return a layer with its activation: in it, where Keras has that there, else in a layer of its own behind it."""
+    word = "linear" if activation is None else _word(activation)
+    if inside and word:
+        return InKeras([layer(class_name, name, activation=word, **config)])
+    own = layer(class_name, name, **config)
+    if activation is None or word == "linear":
+        return InKeras([own])
+    behind = _as_layer(f"{name}_{activation.name}", activation)
+    return InKeras([own, *behind.layers], behind.lacks)
+
+
+def _word(activation: Activation) -> str | None:
+    """Return what Keras calls an activation without parameters; None where it has them."""
+    if isinstance(activation, activations.Swish):
+        return "silu"
+    if isinstance(activation, activations.Elu) and activation.alpha == 1:
+        return "elu"
+    return activation.name if activation.name in OWN else None
+
+
+def _as_layer(name: str, activation: Activation) -> InKeras:
+    """Return an activation as a layer."""
+    if word := _word(activation):
+        return InKeras([layer("Activation", name, activation=word)])
+    if isinstance(activation, activations.LeakyRelu):
+        return InKeras([layer("LeakyReLU", name, negative_slope=activation.alpha)])
+    if isinstance(activation, activations.Elu):
+        return InKeras([layer("ELU", name, alpha=activation.alpha)])
+    if isinstance(activation, activations.RandomizedRelu):
+        mean = (activation.lower + activation.upper) / 2
+        lack = f"Keras lacks the random slopes of {name}: fit goes on with their mean, {mean:.4g}"
+        return InKeras([layer("LeakyReLU", name, negative_slope=mean)], [lack])
+    raise NotImplementedError(activation.name)  # a test makes a network of every activation
+
+
+_LAYERS: dict[type[Layer], Callable[[str, Any], InKeras]] = {
+    layers.Dense: _dense,
+    layers.Conv2D: _conv2d,
+    layers.MaxPool: _pool("MaxPooling2D"),
+    layers.AvgPool: _pool("AveragePooling2D"),
+    layers.GlobalAvgPool: lambda name, own: InKeras([layer("GlobalAveragePooling2D", name)]),
+    layers.Flatten: lambda name, own: InKeras([layer("Flatten", name)]),
+    layers.Dropout: lambda name, own: InKeras([layer("Dropout", name, rate=own.rate)]),
+    layers.ActivationLayer: _activation,
+    normalisation.BatchNorm: _batch_norm,
+    normalisation.LayerNorm: _layer_norm,
+}

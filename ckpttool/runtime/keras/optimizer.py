@@ -1,0 +1,78 @@
+"""The state of an optimizer of Keras, made of the slots that TensorFlow's optimizer of the same kind has.
+
+Both update alike; only momentum is kept otherwise: TensorFlow's is a sum of gradients, Keras's the step that it takes.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ckpttool.core.tensors import BY_NAME, Tensor, TensorSpec
+from ckpttool.runtime.keras.private import initializer_of, slots_of
+
+
+class Slot(NamedTuple):
+    """What Keras calls a slot of TensorFlow's, and whether it is the step of a rate rather than a gradient."""
+
+    name: str
+    is_step: bool = False
+
+
+SLOTS: Mapping[str, Mapping[str, Slot]] = {
+    "SGD": {"Momentum": Slot("momentums", True)},
+    "Adagrad": {"Adagrad": Slot("_accumulators")},
+    "RMSprop": {"RMSProp": Slot("_velocities"), "RMSProp_1": Slot("_momentums")},
+    "Adam": {"Adam": Slot("_momentums"), "Adam_1": Slot("_velocities")},
+    "AdamW": {"Adam": Slot("_momentums"), "Adam_1": Slot("_velocities")},
+    "Ftrl": {"Ftrl": Slot("_accumulators"), "Ftrl_1": Slot("_linears")},
+}
+"""The slots of TensorFlow's optimizers, below the variable's name, by the class that Keras has for the optimizer."""
+CENTERED = {"RMSProp": Slot("_velocities"), "RMSProp_1": Slot("_average_gradients"), "RMSProp_2": Slot("_momentums")}
+"""Those of a centered RMSProp."""
+
+
+STEP = "global_step"
+
+
+def optimizer_state(
+    optimizer: Any, names: Mapping[int, str], tensors: Mapping[str, Tensor], slots: Mapping[str, tuple[str, str]]
+) -> Iterator[Tensor]:
+    """Yield the values of the variables of a built optimizer, in its order.
+
+    A slot that is not in the graph has the value that it starts with.
+
+    Args:
+        optimizer: Keras's optimizer.
+        names: Those of the trained variables in the graph, by the identity of Keras's variable.
+        tensors: The values of the graph.
+        slots: The graph's slots: what each is a slot of, and what it is called there.
+    """
+    step = int(tensors[STEP].read()) if STEP in tensors else 0
+    optimizer.iterations.assign(step)
+    factor = -float(optimizer.learning_rate)
+    kinds = CENTERED if getattr(optimizer, "centered", False) else SLOTS.get(type(optimizer).__name__, {})
+    stored = {(owner, kinds[kind].name): (name, kinds[kind]) for name, (owner, kind) in slots.items() if kind in kinds}
+    found: dict[int, Tensor] = {}
+    for kind in kinds.values():
+        for variable, slot in slots_of(optimizer, kind.name):
+            if place := stored.get((names[id(variable)], kind.name)):
+                found[id(slot)] = _scaled(tensors[place[0]], factor) if place[1].is_step else tensors[place[0]]
+    for variable in optimizer.variables:
+        if id(variable) in found:
+            yield found[id(variable)]
+        else:
+            yield initial_value(variable)
+
+
+def initial_value(variable: Any) -> Tensor:
+    """Return the value that a variable has, or starts with where it has none."""
+    initializer = initializer_of(variable)
+    spec = TensorSpec(variable.path, tuple(variable.shape), BY_NAME[variable.dtype])
+    if initializer is None:
+        return Tensor(spec, lambda: np.asarray(variable.numpy()))
+    return Tensor(spec, lambda: np.asarray(initializer(variable.shape, dtype=variable.dtype)))
+
+
+def _scaled(tensor: Tensor, factor: float) -> Tensor:
+    return Tensor(tensor.spec, lambda: tensor.read() * tensor.dtype.numpy.type(factor))

@@ -1,0 +1,166 @@
+"""A graph's Keras network with the values of its variables, as Keras's files hold them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ckpttool.core.errors import FormatError, PlanError
+from ckpttool.core.names import listed
+from ckpttool.core.tensors import Tensor
+from ckpttool.formats.keras.names import HOLDER
+from ckpttool.formats.keras.network import network_of
+from ckpttool.formats.keras.writing import KerasWeights
+from ckpttool.formats.wire import crc
+from ckpttool.graph.contents.kept import kept_metadata
+from ckpttool.graph.contents.keras_network import KerasNetwork, keras_network
+from ckpttool.graph.contents.variables import variables
+from ckpttool.graph.core import Graph
+from ckpttool.runtime.configure import keras
+from ckpttool.runtime.keras.build import KerasModel, built
+from ckpttool.runtime.keras.optimizer import optimizer_state
+from ckpttool.runtime.keras.penalties import penalised
+from ckpttool.runtime.keras.private import (
+    build_optimizer,
+    is_network,
+    places_of_variables,
+    set_trainable_alone,
+)
+
+OPTIMIZER = "optimizer"
+"""The group of an optimizer's variables."""
+
+
+@dataclass(frozen=True)
+class KerasContents:
+    """What a Keras file holds: the config, what it says of itself, the weights; and what was noticed.
+
+    `places` has for each variable of the graph that is a weight of the network the place in the file.
+    """
+
+    config: Mapping[str, Any]
+    metadata: Mapping[str, Any]
+    weights: KerasWeights
+    places: Mapping[str, str]
+    notes: list[str]
+
+
+def keras_contents(graph: Graph, tensors: Mapping[str, Tensor]) -> KerasContents:
+    """Return what a Keras file holds of a graph that says which network it computes.
+
+    Raises:
+        PlanError: it says of none.
+        FormatError: Keras cannot build the network.
+    """
+    said = keras_network(graph)
+    if said is None:
+        raise PlanError(
+            f"{graph.source} computes no network of Keras that could be written: `to` ckpt and saved-model write it"
+        )
+    if said.lost:
+        raise PlanError(f"{graph.source}: no file of Keras can be written, for {said.lost}; `to` ckpt writes the model")
+    architecture, lacks = penalised(said.architecture, said.penalties)
+    model = built(network_of(architecture, said.compiled, Path(graph.source)))
+    stored = _stored_names(model, said, tensors, graph.source)
+    said_lacks = [lack for about in said.lacks.values() for lack in about]
+    notes = [*_set_trainable(model, stored, graph), *said_lacks, *lacks]
+    weights = _weights(model, stored, graph, tensors)
+    config = keras().saving.serialize_keras_object(model.live)
+    places = {own: model.places[name] for name, own in stored.items()}
+    return KerasContents(config, _metadata(graph), weights, places, notes)
+
+
+def _stored_names(model: KerasModel, said: KerasNetwork, tensors: Mapping[str, Tensor], source: str) -> dict[str, str]:
+    """Return the graph's name of each weight of the network.
+
+    Raises:
+        FormatError: the graph has none for one, or of another shape.
+    """
+    names: dict[str, str] = {}
+    for name, variable in model.variables.items():
+        first, slash, rest = name.partition("/")
+        own = next((each for each in (name, f"{said.renamed.get(first, first)}{slash}{rest}") if each in tensors), None)
+        if own is None:
+            raise FormatError(
+                f"{source}: its network of Keras has the weight {name}, and the graph has none of that name"
+            )
+        if tensors[own].shape != tuple(variable.shape):
+            shapes = f"{list(variable.shape)} in its network of Keras, {list(tensors[own].shape)} in the graph"
+            raise FormatError(f"{source}: {own} is {shapes}")
+        names[name] = own
+    return names
+
+
+def _set_trainable(model: KerasModel, stored: Mapping[str, str], graph: Graph) -> list[str]:
+    """Let each layer be trained or not as the graph trains its weights; return where Keras cannot tell them apart."""
+    trained = {name for name, variable in variables(graph).items() if variable.trainable}
+    names = {id(variable): stored[name] for name, variable in model.variables.items()}
+    mixed: list[str] = []
+
+    def settle(layer: Any) -> bool:
+        if is_network(layer):
+            inner = [settle(each) for each in layer.layers]
+            if any(inner) and not layer.trainable:
+                set_trainable_alone(layer, True)
+            return any(inner)
+        wanted = {names[id(each)] for each in layer.variables if names.get(id(each)) in trained}
+        if wanted != _trained(layer, names):
+            layer.trainable = bool(wanted)
+            others = _trained(layer, names) - wanted
+            mixed.extend(sorted(others))
+        return bool(wanted)
+
+    settle(model.live)
+    if not mixed:
+        return []
+    return [f"Keras freezes whole layers: {listed(mixed)} are frozen in the graph, and trained in the Keras file"]
+
+
+def _trained(layer: Any, names: Mapping[int, str]) -> set[str]:
+    return {names[id(each)] for each in layer.trainable_variables if id(each) in names}
+
+
+def _weights(model: KerasModel, stored: Mapping[str, str], graph: Graph, tensors: Mapping[str, Tensor]) -> KerasWeights:
+    """Return the values of all variables at their places, those of an optimizer among them."""
+    names = {id(variable): stored[name] for name, variable in model.variables.items()}
+    values: dict[str, Tensor] = {}
+    layers: dict[str, str] = {}
+    for place, (scopes, variable) in places_of_variables(model.live).items():
+        values[place] = tensors[names[id(variable)]] if id(variable) in names else _seed(place, variable)
+        if scopes:
+            layers[place.rpartition(f"/{HOLDER}/")[0]] = scopes[-1]
+    if optimizer := _compiled(model):
+        slots = {
+            name: (variable.owner, name.rpartition("/")[2])
+            for name, variable in variables(graph).items()
+            if variable.owner
+        }
+        for number, tensor in enumerate(optimizer_state(optimizer, names, tensors, slots)):
+            values[f"{OPTIMIZER}/{HOLDER}/{number}"] = tensor
+        layers[OPTIMIZER] = optimizer.name
+    return KerasWeights(values, layers)
+
+
+def _compiled(model: KerasModel) -> Any | None:
+    """Compile the network, and return its optimizer with variables for what is trained; None where it has none."""
+    compiled, live = model.network.compiled, model.live
+    if not (compiled and compiled.get(OPTIMIZER)):
+        return None
+    live.compile(**keras().saving.deserialize_keras_object(dict(compiled)))
+    build_optimizer(live.optimizer, live.trainable_variables)
+    return live.optimizer
+
+
+def _seed(place: str, variable: Any) -> Tensor:
+    """Return a random generator's state: a seed of its own, and that nothing was drawn yet."""
+    state = np.array([crc.extend(0, place.encode()) & 0x7FFFFFFF, 0], variable.dtype)
+    return Tensor.of(place, state)
+
+
+def _metadata(graph: Graph) -> dict[str, Any]:
+    """Return what a file says of itself, as Keras writes it, and what belongs to the model besides."""
+    date = datetime.now(UTC).strftime("%Y-%m-%d@%H:%M:%S")
+    return {"keras_version": keras().__version__, "date_saved": date, **kept_metadata(graph)}

@@ -1,0 +1,75 @@
+"""Writing Keras files: whole or absent, read back, and what Keras and our own readers find in them."""
+
+import json
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ckpttool import checkpoint
+from ckpttool.core.errors import ExistingOutput
+from ckpttool.core.tensors import Tensor, TensorSpec
+from ckpttool.formats.keras.writing import KerasWeights, write_archive, write_weights
+
+CONFIG = {"module": "keras", "class_name": "Sequential", "config": {"name": "net", "layers": []}}
+
+
+@pytest.fixture
+def weights() -> KerasWeights:
+    kernel, bias = np.arange(6, dtype=np.float32).reshape(2, 3), np.ones(3, np.float32)
+    values = {"layers/dense/vars/0": Tensor.of("k", kernel), "layers/dense/vars/1": Tensor.of("b", bias)}
+    return KerasWeights(values, {"layers/dense": "outputs"})
+
+
+def test_our_readers_find_the_weights_by_their_names(weights: KerasWeights, tmp_path: Path) -> None:
+    write_archive(CONFIG, {"keras_version": "3.15.1"}, weights, tmp_path / "a.keras", overwrite=False)
+    write_weights(weights, tmp_path / "a.weights.h5", overwrite=False)
+    for name in ("a.keras", "a.weights.h5"):
+        found = checkpoint.open(tmp_path / name)
+        assert list(found) == ["outputs/kernel", "outputs/bias"]
+        np.testing.assert_array_equal(found["outputs/kernel"].read(), weights.tensors["layers/dense/vars/0"].read())
+    with zipfile.ZipFile(tmp_path / "a.keras") as archive:
+        assert archive.testzip() is None
+        assert {info.compress_type for info in archive.infolist()} == {zipfile.ZIP_STORED}
+        assert json.loads(archive.read("config.json")) == CONFIG
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["a.keras", "a.weights.h5"]
+
+
+def test_keras_takes_the_weights(weights: KerasWeights, tmp_path: Path) -> None:
+    import keras
+
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3, name="outputs")])
+    write_weights(weights, tmp_path / "a.weights.h5", overwrite=False)
+    model.load_weights(tmp_path / "a.weights.h5")
+    for given, found in zip(weights.tensors.values(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(found, given.read())
+
+
+@pytest.mark.parametrize("name", ["a.keras", "a.weights.h5"])
+def test_what_is_there_stays_whole_where_a_tensor_cannot_be_read(
+    weights: KerasWeights, tmp_path: Path, name: str
+) -> None:
+    output = tmp_path / name
+    output.write_text("old")
+
+    def broken() -> Iterator[memoryview]:
+        yield memoryview(bytes(4))
+        raise OSError("the disk is gone")
+
+    spec = TensorSpec("k", (2, 3), weights.tensors["layers/dense/vars/0"].dtype)
+    bad = KerasWeights({"layers/dense/vars/0": Tensor(spec, lambda: np.zeros((2, 3)), broken)}, {})
+
+    def write(each: KerasWeights, overwrite: bool) -> None:
+        if name == "a.keras":
+            write_archive(CONFIG, {}, each, output, overwrite)
+        else:
+            write_weights(each, output, overwrite)
+
+    with pytest.raises(ExistingOutput):
+        write(weights, overwrite=False)
+    with pytest.raises(OSError, match="the disk is gone"):
+        write(bad, overwrite=True)
+    assert [each.name for each in tmp_path.iterdir()] == [name]
+    assert output.read_text() == "old"
