@@ -36,7 +36,7 @@ def built(network: Network) -> KerasModel:
     """
     with variables_without_values():
         live = _of_config(network)
-    found = places_of_variables(live)
+    found = places_of_variables(live).variables
     named = {
         "/".join([*scopes, variable.name]): (place, variable)
         for place, (scopes, variable) in found.items()

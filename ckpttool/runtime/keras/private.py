@@ -6,7 +6,7 @@ fails, and the place to mend it is here.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from typing import Any, NamedTuple
 
 from ckpttool.runtime.configure import keras
 
@@ -42,8 +42,15 @@ def initializer_of(variable: Any) -> Callable[..., Any]:
     return initializer
 
 
-def places_of_variables(model: Any) -> dict[str, tuple[tuple[str, ...], Any]]:
-    """Return the variables of a model by the paths that they have in a `.keras` file, with the names of their layers.
+class Places(NamedTuple):
+    """What a `.keras` file has of a model: variables by their paths, with the names of their layers; groups' names."""
+
+    variables: dict[str, tuple[tuple[str, ...], Any]]
+    names: dict[str, str]
+
+
+def places_of_variables(model: Any) -> Places:
+    """Return where in a `.keras` file the variables of a model are.
 
     Needs `saving_lib._save_state`, which walks a model as Keras does where it saves and loads.
     """
@@ -53,7 +60,7 @@ def places_of_variables(model: Any) -> dict[str, tuple[tuple[str, ...], Any]]:
     found: dict[str, tuple[tuple[str, ...], Any]] = {}
     scopes: dict[str, str] = {}
 
-    class Places(saving_lib.H5IOStore):  # type: ignore[misc]
+    class Store(saving_lib.H5IOStore):  # type: ignore[misc]
         """A store that keeps what it is given in mind, and writes nothing."""
 
         def __init__(self) -> None:
@@ -64,14 +71,14 @@ def places_of_variables(model: Any) -> dict[str, tuple[tuple[str, ...], Any]]:
 
         def make(self, path: str, metadata: Mapping[str, str] | None = None) -> Any:
             """Return what takes a layer's variables by their numbers."""
-            if path and metadata:
+            if metadata:
                 scopes[path] = metadata["name"]
             parts = path.split("/")
             above = ("/".join(parts[:depth]) for depth in range(1, len(parts) + 1))
             return _Group(path, tuple(scopes[each] for each in above if each in scopes), found)
 
-    saving_lib._save_state(model, Places(), None, inner_path="", visited_saveables=set())
-    return found
+    saving_lib._save_state(model, Store(), None, inner_path="", visited_saveables=set())
+    return Places(found, scopes)
 
 
 class _Group(dict[str, Any]):

@@ -126,12 +126,12 @@ def _trained(layer: Any, names: Mapping[int, str]) -> set[str]:
 def _weights(model: KerasModel, stored: Mapping[str, str], graph: Graph, tensors: Mapping[str, Tensor]) -> KerasWeights:
     """Return the values of all variables at their places, those of an optimizer among them."""
     names = {id(variable): stored[name] for name, variable in model.variables.items()}
-    values: dict[str, Tensor] = {}
-    layers: dict[str, str] = {}
-    for place, (scopes, variable) in places_of_variables(model.live).items():
-        values[place] = tensors[names[id(variable)]] if id(variable) in names else _seed(place, variable)
-        if scopes:
-            layers[place.rpartition(f"/{HOLDER}/")[0]] = scopes[-1]
+    places = places_of_variables(model.live)
+    values = {
+        place: tensors[names[id(variable)]] if id(variable) in names else _seed(place, variable)
+        for place, (_, variable) in places.variables.items()
+    }
+    layers = dict(places.names)
     if optimizer := _compiled(model):
         slots = {
             name: (variable.owner, name.rpartition("/")[2])
