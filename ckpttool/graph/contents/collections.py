@@ -1,9 +1,11 @@
 """Collections: the lists of ops, variables and contexts that a graph keeps under keys."""
 
+from collections.abc import Sequence
+
 from google.protobuf.message import DecodeError
 
 from ckpttool.core.errors import FormatError
-from ckpttool.formats.wire.protos.meta_graph_pb2 import CondContextDef, VariableDef, WhileContextDef
+from ckpttool.formats.wire.protos.meta_graph_pb2 import CollectionDef, CondContextDef, VariableDef, WhileContextDef
 from ckpttool.graph.core import Graph
 
 GLOBAL_VARIABLES = ("variables", "trainable_variables", "model_variables", "moving_average_variables", "global_step")
@@ -30,6 +32,26 @@ def variable_defs(graph: Graph, key: str) -> list[VariableDef]:
         return [VariableDef.FromString(entry) for entry in collections[key].bytes_list.value]
     except DecodeError as error:
         raise FormatError(f"{graph.source}: collection {key} has an entry that is not a variable: {error}") from error
+
+
+def own_texts(graph: Graph, key: str) -> tuple[str, ...]:
+    """Return the texts of a collection of our own, none where it is not there."""
+    if key not in graph.header.collection_def:
+        return ()
+    return tuple(raw.decode("utf-8", "replace") for raw in graph.header.collection_def[key].bytes_list.value)
+
+
+def with_own_texts(graph: Graph, key: str, texts: Sequence[str]) -> Graph:
+    """Return the graph with other texts in a collection of our own; with none the collection is gone."""
+    if tuple(texts) == own_texts(graph, key):
+        return graph
+    header = graph.header_copy()
+    header.collection_def.pop(key, None)
+    if texts:
+        collection = CollectionDef()
+        collection.bytes_list.value.extend(text.encode() for text in texts)
+        header.collection_def[key].CopyFrom(collection)
+    return graph.having(header=header)
 
 
 def entries(graph: Graph, key: str) -> list[str | int | float]:

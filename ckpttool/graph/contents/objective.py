@@ -1,22 +1,27 @@
 """The objective that a model was trained for where its graph holds no loss, kept in a collection to go with it."""
 
-from ckpttool.formats.wire.protos.meta_graph_pb2 import CollectionDef
+from ckpttool.core.errors import FormatError
+from ckpttool.graph.contents.collections import own_texts, with_own_texts
 from ckpttool.graph.core import Graph
 
 KEY = "ckpttool/objective"
 
 
 def kept_objective(graph: Graph) -> tuple[str, float] | None:
-    """Return the kind of the objective and how far labels are smoothed for it; None where nothing is kept."""
-    if KEY not in graph.header.collection_def:
+    """Return the kind of the objective and how far labels are smoothed for it; None where nothing is kept.
+
+    Raises:
+        FormatError: what is kept is no objective.
+    """
+    texts = own_texts(graph, KEY)
+    if not texts:
         return None
-    kind, _, smoothing = graph.header.collection_def[KEY].bytes_list.value[0].decode("utf-8", "replace").partition(" ")
-    return kind, float(smoothing or 0)
+    try:
+        return texts[0], float(texts[1]) if len(texts) > 1 else 0.0
+    except ValueError as error:
+        raise FormatError(f"{graph.source}: collection {KEY} says {' '.join(texts)}, which is no objective") from error
 
 
 def with_kept_objective(graph: Graph, kind: str, label_smoothing: float = 0.0) -> Graph:
     """Return the graph with another objective kept in it."""
-    header, collection = graph.header_copy(), CollectionDef()
-    collection.bytes_list.value.append(f"{kind} {label_smoothing}".encode())
-    header.collection_def[KEY].CopyFrom(collection)
-    return graph.having(header=header)
+    return with_own_texts(graph, KEY, [kind, *([str(label_smoothing)] if label_smoothing else [])])

@@ -3,7 +3,7 @@
 What the text says is known where data is: `data.preprocessing`.
 """
 
-from ckpttool.formats.wire.protos.meta_graph_pb2 import CollectionDef
+from ckpttool.graph.contents.collections import own_texts, with_own_texts
 from ckpttool.graph.core import Graph
 
 KEY = "ckpttool/preprocess"
@@ -11,20 +11,9 @@ KEY = "ckpttool/preprocess"
 
 def preprocessing_text(graph: Graph) -> str | None:
     """Return the text, None where none is kept."""
-    if KEY not in graph.header.collection_def:
-        return None
-    texts = graph.header.collection_def[KEY].bytes_list.value
-    return texts[0].decode("utf-8", "replace") if texts else None
+    return next(iter(own_texts(graph, KEY)), None)
 
 
 def with_preprocessing_text(graph: Graph, text: str | None) -> Graph:
     """Return the graph with another text, or without any."""
-    if text == preprocessing_text(graph):
-        return graph
-    header = graph.header_copy()
-    header.collection_def.pop(KEY, None)
-    if text is not None:
-        collection = CollectionDef()
-        collection.bytes_list.value.append(text.encode())
-        header.collection_def[KEY].CopyFrom(collection)
-    return graph.having(header=header)
+    return with_own_texts(graph, KEY, [] if text is None else [text])
