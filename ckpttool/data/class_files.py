@@ -17,7 +17,7 @@ from ckpttool.formats.wire import strict_json
 from ckpttool.remote.paths import refuse_url_input
 
 Classes = str | Path | Sequence[str] | None
-"""Names of classes in the order of their numbers, or the file that has them; None where nothing is said."""
+"""Names of classes in the order of their numbers, also as a JSON list, or the file that has them; None: not said."""
 
 _NUMBERED = re.compile(r"(\d+)\s*:\s*(.+)")
 _LARGEST = 16 << 20
@@ -31,6 +31,8 @@ def class_names_of(classes: Classes) -> tuple[str, ...]:
 
     >>> class_names_of(["crane", "tench", "crane"])
     ('crane (0)', 'tench', 'crane (2)')
+    >>> class_names_of('["cat, wild", "dog"]')
+    ('cat, wild', 'dog')
 
     Raises:
         MissingFile: there is no such file.
@@ -38,22 +40,46 @@ def class_names_of(classes: Classes) -> tuple[str, ...]:
     """
     if classes is None:
         return ()
-    names = read_class_names(Path(classes)) if isinstance(classes, (str, Path)) else list(classes)
+    if isinstance(classes, str) and classes.startswith("["):
+        names = _read(classes, "`classes`")
+    else:
+        names = read_class_names(Path(classes)) if isinstance(classes, (str, Path)) else list(classes)
     several = {name for name, count in Counter(names).items() if count > 1}
     return tuple(f"{name} ({number})" if name in several else name for number, name in enumerate(names))
 
 
-def check_count(names: Sequence[str], outputs: int, what: str | Path) -> None:
+def check_count(names: Sequence[str], outputs: int, what: str | Path, spare: bool = False) -> None:
     """Check that there is a name for each output of `what`, where one tells two classes apart.
 
     Raises:
-        DataError: there are more, or fewer.
+        DataError: there are more, or fewer; with `spare` there may be fewer.
     """
-    if names and len(names) != outputs and (len(names), outputs) != (2, 1):
+    if names and len(names) != outputs and (len(names), outputs) != (2, 1) and not (spare and len(names) < outputs):
         found = f"{what} has {outputs} output{'s' * (outputs != 1)}"
         named = f"there are {len(names)} classes: {listed(names)}"
         advice = f"specify `classes` with a file of all {outputs} names, or put another `head` on with `reuse`"
         raise DataError(f"{found}, and {named}; {advice}")
+
+
+def spare_outputs(names: Sequence[str], outputs: int) -> list[str]:
+    """Return what is to be said of outputs that stand for none of the classes that have names.
+
+    >>> spare_outputs(["cat", "dog"], 4), spare_outputs(["cat", "dog"], 1)
+    (['4 outputs and 2 classes: cat, dog: the last 2 stand for none; `classes` names them'], [])
+    """
+    count = outputs - len(names) if names else 0
+    which = "the last one stands" if count == 1 else f"the last {count} stand"
+    said = f"{outputs} outputs and {len(names)} class{'es' * (len(names) != 1)}: {listed(names)}: {which} for none"
+    return [f"{said}; `classes` names {'it' if count == 1 else 'them'}"] if count > 0 else []
+
+
+def named_outputs(names: Sequence[str], outputs: int) -> tuple[str, ...]:
+    """Return a name for each output, where there are some: those that stand for no class have their numbers.
+
+    >>> named_outputs(["cat", "dog"], 3), named_outputs([], 3)
+    (('cat', 'dog', 'output 2'), ())
+    """
+    return (*names, *(f"output {number}" for number in range(len(names), outputs))) if names else ()
 
 
 def read_class_names(path: Path) -> list[str]:
@@ -68,14 +94,20 @@ def read_class_names(path: Path) -> list[str]:
         raise MissingFile(f"{path}: no such file of class names")
     with path.open("rb") as file:
         raw = file.read(_LARGEST + 1)
+    if len(raw) > _LARGEST:
+        raise DataError(f"{path} has too much in it, expected the name of a class on each line")
+    return _read(raw, str(path))
+
+
+def _read(content: bytes | str, source: str) -> list[str]:
+    """Return the names in a text, of lines or of JSON."""
     try:
-        text = raw.decode("utf-8-sig")
+        text = content if isinstance(content, str) else content.decode("utf-8-sig")
         names = _of_json(strict_json.parse(text.encode())) if text.lstrip()[:1] in ("[", "{") else _of_lines(text)
     except ValueError as error:
-        raise DataError(f"{path}: no names of classes: {error}") from error
-    if not names or len(raw) > _LARGEST:
-        found = "too much in it" if names else "no names"
-        raise DataError(f"{path} has {found}, expected the name of a class on each line")
+        raise DataError(f"{source}: no names of classes: {error}") from error
+    if not names:
+        raise DataError(f"{source} has no names, expected the name of a class on each line")
     return names
 
 

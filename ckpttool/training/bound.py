@@ -213,7 +213,7 @@ class Bound:
         Returns the shape that the logits of a row have, None where they are not known.
 
         Raises:
-            DataError: a label has none, or there are not as many names of classes.
+            DataError: a label has none, or there are not as many names of classes, or too many in the data.
         """
         roles = self.roles
         if roles.logits is None:
@@ -222,7 +222,9 @@ class Bound:
         (logits,) = next(self.inference([roles.logits], first).over(first, 1))[1]
         kind = comparison_kind(self.model.graph, roles.loss, roles.logits) if roles.loss else None
         if kind != "difference":
-            check_count(self.class_names, logits.shape[-1], self.model.path)
+            # Folders may name the classes of some outputs; who names those of a model names all.
+            spare = not class_names(self.model.graph)
+            check_count(self.class_names, logits.shape[-1], self.model.path, spare)
         for split in self.splits if kind not in _NO_CLASSES else ():
             check_labels(split, logits.shape[-1])
         # One row of a series has several rows of logits where those of all steps were put together (`reshape(-1, n)`).

@@ -10,6 +10,7 @@ from ckpttool.core.errors import PlanError
 from ckpttool.core.names import Pattern, listed
 from ckpttool.core.tensors import Array, Tensor
 from ckpttool.data.batches import batch_bounds, epoch_order, even_run
+from ckpttool.data.class_files import named_outputs, spare_outputs
 from ckpttool.data.dataset import Split, empty_classes
 from ckpttool.data.rows import IN_MEMORY, Rows
 from ckpttool.graph.contents.class_names import with_class_names
@@ -69,8 +70,7 @@ class Trainer:
         span = RunSteps(first_step(source.model), length or self.epochs * self.batches)
         prepared = prepare(source.model, options, self._stages[self.stage].train, span)
         self.frozen, self.plan = prepared.frozen, prepared.plan
-        named = with_class_names(prepared.graph, source.class_names)
-        self.graph = with_preprocessing_text(named, source.trained_preprocessing)
+        self.graph = with_preprocessing_text(prepared.graph, source.trained_preprocessing)
         part = self.frozen.part
         if options.cache and part is None:
             raise PlanError("`cache` needs frozen layers: name them with `freeze`, or the trained ones with `train`")
@@ -78,6 +78,8 @@ class Trainer:
         self.bound = source.with_graph(self.graph, prepared.roles, self.values)
         row = self.bound.check_classes()
         self._empty = empty_classes(source.splits[0], row[-1]) if row else []
+        self._spare = spare_outputs(source.class_names, row[-1]) if row else []
+        self.graph = with_class_names(self.graph, named_outputs(source.class_names, row[-1] if row else 0))
         callback.on_plan(self.plan, [*self.notes, *(odd_rows(source, self.frozen.names) if values is None else [])])
         callback.on_data(source.splits)
         self.features = None
@@ -176,8 +178,10 @@ class Trainer:
         notes += self.frozen.notes
         if self.left_behind:
             notes.append(f"not needed by the trained graph, so not written: {listed(self.left_behind)}")
-        if self._empty:
-            notes.append(f"no training row has the label {listed([str(number) for number in self._empty])}")
+        notes += self._spare
+        known = self.source.class_names
+        if empty := [str(number) for number in self._empty if number < len(known) or not known]:
+            notes.append(f"no training row has the label {listed(empty)}")
         return notes
 
     @property

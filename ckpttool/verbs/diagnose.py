@@ -13,7 +13,7 @@ import numpy as np
 
 from ckpttool.core.errors import GraphError, PlanError
 from ckpttool.core.tensors import Array
-from ckpttool.data.class_files import Classes
+from ckpttool.data.class_files import Classes, spare_outputs
 from ckpttool.data.held_out import HeldOut
 from ckpttool.graph.contents.layers import activated, layers
 from ckpttool.graph.contents.variables import variables
@@ -95,10 +95,11 @@ def diagnose(
     bound = replace(bound, splits=bound.splits[:1])
     batches = _batches(bound.splits[0].rows, rows)
     bound.require_batches([len(batch) for batch in batches])
-    bound.check_classes()
+    row = bound.check_classes()
     callback = CallbackList(callbacks)
     callback.on_data(bound.splits)
-    callback.on_notes([*bound.notes, *odd_rows(bound)])
+    spare = spare_outputs(bound.class_names, row[-1]) if row else []
+    callback.on_notes([*bound.notes, *spare, *odd_rows(bound)])
     weights = _run(bound, probes, batches)
     return with_verdicts([probe.diagnosis(weights) for probe in probes])
 

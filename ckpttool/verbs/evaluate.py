@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ckpttool.core.tensors import Array
-from ckpttool.data.class_files import Classes
+from ckpttool.data.class_files import Classes, named_outputs, spare_outputs
 from ckpttool.graph.roles.resolve import needed_role
 from ckpttool.model.model import Model
 from ckpttool.runtime.objectives import Objective
@@ -104,11 +104,12 @@ def evaluate(
         means.add(part, values)
         tally.add(values[-1], labels[part])
     callback = CallbackList(callbacks)
-    callback.on_notes(bound.notes)
+    names = named_outputs(bound.class_names, row[-1] if row else 0)
+    callback.on_notes([*bound.notes, *(spare_outputs(bound.class_names, row[-1]) if row else [])])
     callback.on_data([rows])
     loss, *accuracy = means.read()
     counted = tally.accuracy if isinstance(tally, Confusion) else None
-    return Evaluation(rows.rows, loss, accuracy[0] if accuracy else counted, tally, bound.class_names)
+    return Evaluation(rows.rows, loss, accuracy[0] if accuracy else counted, tally, names)
 
 
 def _tally(bound: Bound, row: tuple[int, ...] | None, labels: tuple[int, ...]) -> "Tally":

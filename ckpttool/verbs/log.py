@@ -3,7 +3,6 @@
 import json
 import shlex
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,11 +80,12 @@ class History:
 
 
 def _facts(path: Path) -> tuple[str, ...]:
-    """Return what the graph of a model keeps of its rows; nothing where there is no graph, or none that can be read."""
-    with suppress(CkptError):
+    """Return what the graph of a model keeps of its rows, or why that is not known; nothing where there is no graph."""
+    try:
         graph = graph_beside(prefix_of(path))
-        return tuple(kept_facts(graph)) if graph else ()
-    return ()
+    except CkptError as error:
+        return (f"what the graph keeps of its rows is not known: {error}",)
+    return tuple(kept_facts(graph)) if graph else ()
 
 
 def _read_report(path: Path) -> Mapping[str, Any] | None:

@@ -62,10 +62,23 @@ def test_names_are_given_where_a_model_has_none(folder: Path, run: Run) -> None:
         assert "specify --classes with a file of all 3 names" in refused
 
 
+def test_a_head_with_outputs_to_spare(folder: Path, run: Run) -> None:
+    """Folders name the classes of the first outputs; the others keep their numbers."""
+    run("ckpttool reuse net.ckpt --layers hidden --head 'outputs = dense(5)' -o five.ckpt")
+    spare = "5 outputs and 3 classes: circle, square, star: the last 2 stand for none; --classes names them"
+    assert spare in run(f"ckpttool finetune five.ckpt --data pictures {TUNE} -o tuned.ckpt")
+    kept = "5 classes: circle, square, star, output 3, output 4"
+    assert kept in run("ckpttool layers tuned.ckpt")
+    for command in ("evaluate five.ckpt", "diagnose five.ckpt"):
+        assert spare in run(f"ckpttool {command} --data pictures")
+    assert spare not in run("ckpttool evaluate tuned.ckpt --data pictures")
+    run(f"ckpttool finetune tuned.ckpt --data pictures {TUNE} -o again.ckpt")
+    assert kept in run("ckpttool log again.ckpt")
+    assert f"a GraphDef does not keep {kept}" in run("ckpttool fold again.ckpt -o again.pb")
+
+
 def test_a_head_for_other_classes_than_the_labels(folder: Path, run: Run) -> None:
     run("ckpttool reuse net.ckpt --layers hidden --head 'outputs = dense(5)' -o five.ckpt")
-    refused = run(f"ckpttool finetune five.ckpt --data pictures {TUNE} -o x.ckpt", 2)
-    assert "five.ckpt has 5 outputs, and there are 3 classes: circle, square, star" in refused
     run("ckpttool reuse net.ckpt --layers hidden --head 'outputs = dense(2)' -o two.ckpt")
     refused = run(f"ckpttool finetune two.ckpt --data pictures {TUNE} -o x.ckpt", 2)
     assert "two.ckpt has 2 outputs, and there are 3 classes" in refused
@@ -107,3 +120,25 @@ def test_one_output_tells_two_classes_apart(folder: Path, run: Run) -> None:
 @pytest.mark.parametrize("name", ["none.txt", "net.ckpt.index"])
 def test_files_without_names(folder: Path, run: Run, name: str) -> None:
     assert f"Error: {name}" in run(f"ckpttool evaluate net.ckpt --data rows.npz --classes {name}", 2)
+
+
+def test_a_run_from_python_whose_classes_were_a_list_is_repeated(folder: Path, run: Run) -> None:
+    from ckpttool.model.model import Model
+    from ckpttool.runtime.recipe import Recipe
+    from ckpttool.training.options import Options
+    from ckpttool.verbs.finetune import finetune
+
+    named = ["red, dark", "green", "blue"]
+    options = Options(epochs=1, batch_size=20, recipe=Recipe("sgd", lr="0.01"), classes=named)
+    finetune(Model.open("net.ckpt"), "rows.npz", options, "first.ckpt")
+    run("ckpttool finetune --config first.ckpt.run.json -o again.ckpt")
+    assert "3 classes: red, dark, green, blue" in run("ckpttool layers again.ckpt")
+    Path("run.toml").write_text('classes = ["red", "green", "blue"]')
+    run(f"ckpttool finetune net.ckpt --data rows.npz --config run.toml {TUNE} -o toml.ckpt")
+    assert "3 classes: red, green, blue" in run("ckpttool log toml.ckpt")
+
+
+def test_a_graph_that_cannot_be_read_is_said_by_log(folder: Path, run: Run) -> None:
+    run("ckpttool reuse net.ckpt --layers hidden --head 'outputs = dense(3)' --classes index.json -o new.ckpt")
+    Path("new.ckpt.meta").write_bytes(b"no graph")
+    assert "what the graph keeps of its rows is not known: new.ckpt.meta" in run("ckpttool log new.ckpt")

@@ -1,5 +1,6 @@
 """`--config FILE`: a command's options from a file of TOML, or from the report of an earlier run."""
 
+import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 import click
 
-from ckpttool.cli.options.general import PATH, Decorator
+from ckpttool.cli.options.general import PATH, Decorator, ListOrFile
 from ckpttool.core.errors import FormatError, PlanError, UnknownName
 from ckpttool.core.names import suggestion
 from ckpttool.remote.paths import refuse_url_input
@@ -82,7 +83,8 @@ def _defaults(
         if name in defaults:
             raise PlanError(f"{path}: {_dashed(key)} is there twice, with a dash and with an underscore")
         several = value if isinstance(value, list) else [value]
-        defaults[name] = [_text(each) for each in several] if parameter.multiple else _text(value)
+        text = json.dumps if isinstance(value, list) and isinstance(parameter.type, ListOrFile) else _text
+        defaults[name] = [_text(each) for each in several] if parameter.multiple else text(value)
         try:
             read = parameter.type_cast_value(context, defaults[name])
             if parameter.callback:

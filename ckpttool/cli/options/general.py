@@ -15,6 +15,10 @@ PATH = click.Path(path_type=Path)
 """A path that need not exist: a checkpoint's prefix is not a file, so Click must not ask for one."""
 
 
+class ListOrFile(click.types.StringParamType):
+    """A file, or what it would hold: a JSON list, as which a list in a configuration is read."""
+
+
 def together(*options: Decorator) -> Decorator:
     """Return one decorator for several options, which the help lists in this order."""
 

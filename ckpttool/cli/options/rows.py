@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from ckpttool.cli.options.general import MAX_SEED, PATH, as_value, together
+from ckpttool.cli.options.general import MAX_SEED, PATH, ListOrFile, as_value, together
 from ckpttool.core.errors import PlanError, UnknownName
 from ckpttool.data.held_out import HeldOut
 from ckpttool.data.preprocessing import Preprocessing
@@ -41,7 +41,7 @@ def _preprocess(context: click.Context, option: click.Parameter, value: tuple[st
 classes_option = click.option(
     "--classes",
     metavar="FILE",
-    type=PATH,
+    type=ListOrFile(),
     help="Names of the model's classes, by their numbers: one on each line, or JSON such as imagenet_class_index.json.",
 )
 
