@@ -292,7 +292,7 @@ def _checked(column: Column, rows: LazyRows, preprocessed: bool) -> Rows:
     same = not preprocessed and (stored.dtype, stored.shape) == (rows.dtype, rows.shape)
     unchanged = keep and same and isinstance(stored, np.ndarray)
     held = np.empty(rows.shape, rows.dtype) if keep and not unchanged else None
-    for start, piece in pieces(rows, PIECE):
+    for start, piece in pieces(rows, PIECE, stored):
         if preprocessed:
             _check_finite(column, start, piece)
         else:

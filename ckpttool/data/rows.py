@@ -36,8 +36,12 @@ class Rows(Protocol):
         """Return the rows of a slice, or of an array of row numbers, in its order."""
 
 
+AT_ONCE = 64 << 20
+"""Bytes of stored rows of which others are made at once."""
+
+
 class LazyRows:
-    """Rows that are made of other rows when they are asked for."""
+    """Rows that are made of other rows when they are asked for, of so many at once as memory is for."""
 
     def __init__(self, source: Rows, row: tuple[int, ...], dtype: Any, make: Callable[[Array], Array]) -> None:
         """Take the source, and `make`, which gives a stack of its rows the row shape and dtype that are said."""
@@ -53,7 +57,15 @@ class LazyRows:
         return self.shape[0]
 
     def __getitem__(self, rows: Any) -> Array:
-        return self._make(np.asarray(self._source[rows]))
+        count = max(1, AT_ONCE // max(1, self._source.nbytes // max(1, len(self))))
+        asked = len(range(*rows.indices(len(self)))) if isinstance(rows, slice) else len(rows)
+        if asked <= count:
+            return self._make(np.asarray(self._source[rows]))
+        made, numbers = np.empty((asked, *self.shape[1:]), self.dtype), np.arange(len(self))[rows]
+        for start in range(0, asked, count):
+            some = numbers[start : start + count]
+            made[start : start + count] = self._make(np.asarray(self._source[some]))
+        return made
 
 
 class RowRange:
@@ -107,9 +119,10 @@ def chosen(source: Rows, numbers: Array) -> Rows:
     return source[start:stop] if isinstance(source, np.ndarray) else RowRange(source, start, stop)
 
 
-def pieces(rows: Rows, piece: int) -> Any:
-    """Yield the first row's number and the rows of each piece, about `piece` bytes each."""
-    count = max(1, piece // max(1, rows.nbytes // max(1, len(rows))))
+def pieces(rows: Rows, piece: int, made_of: Rows | None = None) -> Any:
+    """Yield the first row's number and the rows of each piece, about `piece` bytes each, or of what makes them."""
+    nbytes = max(rows.nbytes, made_of.nbytes if made_of is not None else 0)
+    count = max(1, piece // max(1, nbytes // max(1, len(rows))))
     for start in range(0, len(rows), count):
         yield start, np.asarray(rows[start : start + count])
 

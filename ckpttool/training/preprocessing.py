@@ -15,7 +15,7 @@ from ckpttool.data.fitting import BYTES
 from ckpttool.data.preprocessing import Preprocessing, Steps
 from ckpttool.data.preprocessing_steps import Nothing
 from ckpttool.graph.contents.preprocessing import preprocessing_text, with_preprocessing_text
-from ckpttool.graph.core import Graph
+from ckpttool.graph.core import Graph, TensorRef
 
 
 def kept_steps(graph: Graph, inputs: Sequence[InputSpec], labels: str | None) -> dict[str, Steps]:
@@ -72,6 +72,18 @@ def unusual_steps(splits: Sequence[Split]) -> str:
             if name in split.inputs and steps != usual:
                 found.append(f"{split.name} {name}: {'; '.join(map(str, steps))}")
     return "\n".join(found)
+
+
+def without_labels(graph: Graph, labels: str | None) -> Graph:
+    """Return a graph with another head, which does not keep the preprocessing of the old labels, a tensor."""
+    text = preprocessing_text(graph)
+    if text is None or labels is None:
+        return graph
+    with suppress(PlanError):
+        kept = Preprocessing.parse(text)
+        named = tuple((name, steps) for name, steps in kept.named if name != TensorRef.parse(labels).op)
+        return with_preprocessing_text(graph, str(replace(kept, named=named)) if named or kept.steps else None)
+    return graph
 
 
 def changed_note(before: Graph, after: Graph) -> list[str]:

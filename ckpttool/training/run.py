@@ -156,7 +156,7 @@ class RunReport:
     """A report that was read: the model and the rows that the run had, and its options as `Options.flat` names them.
 
     `fingerprint` has one for the rows of each split; options that were not given are left out. `held_out` is the rule
-    that validation rows were chosen by, None where the data had their own.
+    that validation rows were chosen by, None where the data had their own; `preprocess` is what was done to rows.
     """
 
     path: Path
@@ -165,6 +165,7 @@ class RunReport:
     fingerprint: Mapping[str, str]
     options: Mapping[str, Any]
     held_out: HeldOut | None
+    preprocess: str | None = None
 
     @classmethod
     def parse(cls, content: bytes, path: Path) -> "RunReport":
@@ -180,7 +181,8 @@ class RunReport:
                 options, data = _with_rule(options, data)
             given = {name: value for name, value in options.items() if value is not None}
             held_out = HeldOut.from_json(data["held_out"]) if data["held_out"] else None
-            return cls(path, str(model), str(data["path"]), dict(data["fingerprint"]), given, held_out)
+            fingerprint, preprocess = dict(data["fingerprint"]), data.get("preprocess")
+            return cls(path, str(model), str(data["path"]), fingerprint, given, held_out, preprocess)
         except FormatError as error:
             raise FormatError(f"{path}: no run report: {error}") from error
         except (ValueError, RecursionError) as error:
@@ -217,6 +219,9 @@ class RunReport:
         if changed:
             rows = f"the {' and '.join(changed)} rows of {facts['data']['path']}"
             notes.append(f"{self.path} is of other data: {rows} are not those of {self.data} then")
+        now = facts["data"].get("preprocess")
+        if None not in (now, self.preprocess) and now != self.preprocess:
+            notes.append(f"{self.path} is of rows with the preprocessing {self.preprocess}, this run has {now}")
         return notes
 
 

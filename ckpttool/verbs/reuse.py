@@ -35,6 +35,7 @@ from ckpttool.runtime.objectives import Objective
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.runtime.spec import parse
 from ckpttool.runtime.state import fresh_tensors
+from ckpttool.training.preprocessing import without_labels
 from ckpttool.verbs.freeze import freeze_graph
 from ckpttool.verbs.inputs import with_preprocessed_inputs
 from ckpttool.verbs.outputs import with_named_outputs
@@ -154,7 +155,8 @@ def plan_reuse(
     # New outputs are for other classes.
     graph = with_class_names(plan.graph, ()) if weights - set(plan.sources) else plan.graph
     named = with_named_outputs(graph, classes)
-    graph, changed = with_preprocessed_inputs(named, preprocess, preprocessing_text(model.graph))
+    of_model = None if head else preprocessing_text(model.graph)
+    graph, changed = with_preprocessed_inputs(named, preprocess, of_model)
     return replace(plan, graph=graph, to=to, notes=(*prefix_note(chosen, model.checkpoint), *plan.notes, *changed))
 
 
@@ -197,7 +199,8 @@ def _with_head(
     scope, within, _ = f"/{TensorRef.parse(output).op}".partition(f"/{top.name}/")
     training = find_roles(trunk, needed=()).training
     put = HeadPlacement(output, scope.strip("/") if within else "", labels, training)
-    graph = with_head(trunk, put, parse(head), objective, seed)
+    old_labels = find_roles(model.graph, needed=()).labels if preprocessing_text(model.graph) else None
+    graph = without_labels(with_head(trunk, put, parse(head), objective, seed), old_labels)
     frozen_names = chosen_weights(graph, frozen) if frozen else []
     rewritten: Sequence[str] = ()
     if frozen_names:

@@ -9,6 +9,7 @@ import pytest
 from ckpttool.core.errors import DataError
 from ckpttool.core.tensors import BY_NAME
 from ckpttool.data import fitting
+from ckpttool.data import rows as rows_module
 from ckpttool.data.columns import Column
 from ckpttool.data.dataset import InputSpec, Split, Wanted, evaluation_split
 from ckpttool.data.fitting import Fitted, fit
@@ -126,3 +127,24 @@ def test_each_input_and_the_labels_have_their_own_steps(tmp_path: Path) -> None:
     assert np.asarray(split.inputs["age"][:]).tolist() == [[-1.0], [1.0], [0.0]]
     assert split.labels is not None and split.labels.tolist() == [[0, 0, 1], [1, 0, 0], [0, 1, 0]]
     assert (np.min(split.inputs["images"][:]), split.steps) == (BYTES[:3].min() / np.float32(127.5) - 1, steps)
+
+
+def test_no_more_stored_rows_are_read_at_once_than_memory_is_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    class Stored(np.ndarray):
+        def __getitem__(self, rows: Any) -> Any:
+            found = super().__getitem__(rows)
+            asked.append(len(found) if isinstance(rows, slice | np.ndarray) else 0)
+            return found
+
+    large = RANDOM.integers(0, 256, (40, 60, 60, 3)).astype(np.uint8)
+    monkeypatch.setattr(rows_module, "AT_ONCE", 3 * 60 * 60 * 3)
+    monkeypatch.setattr(fitting, "AT_ONCE", 3 * 60 * 60 * 3)
+    monkeypatch.setattr(fitting, "PIECE", 3 * 60 * 60 * 3)
+    monkeypatch.setattr(fitting, "IN_MEMORY", 100)
+    rows = fitted(large.view(Stored), (None, 4, 4, 3), "resize(4)").array
+    order = RANDOM.permutation(40)
+    expected = applied(Preprocessing.parse("resize(4)").steps, large.astype(np.float32))
+    np.testing.assert_array_equal(rows[order], expected[order])
+    assert max(asked) == 3

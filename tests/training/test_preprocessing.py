@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,8 +18,10 @@ from ckpttool.runtime.recipe import Recipe
 from ckpttool.training.bound import Bound
 from ckpttool.training.options import Options
 from ckpttool.training.preprocessing import kept_steps, with_preprocessing
+from ckpttool.training.run import RunReport
 from ckpttool.verbs.cache import cache
 from ckpttool.verbs.finetune import finetune
+from ckpttool.verbs.reuse import plan_reuse
 
 IMAGES = InputSpec("net/images", (None, 8, 8, 3), BY_NAME["float32"], keys=("pictures",))
 AGE = InputSpec("age", (None, 1), BY_NAME["float32"])
@@ -87,3 +90,22 @@ def test_a_run_that_goes_on_has_the_preprocessing_that_it_was_begun_with(
         finetune(model, data, replace(more, preprocess="scale(3)"), tmp_path / "o.ckpt", resume=True, overwrite=True)
     finetune(model, data, more, tmp_path / "o.ckpt", resume=True, overwrite=True)
     assert preprocessing_text(Model.open(tmp_path / "o.ckpt").graph) == "scale(2)"
+
+
+def test_another_head_has_labels_of_its_own(model: Model) -> None:
+    kept = with_preprocessing(model.graph, "scale(2); y: one_hot(3)", [AGE], "y")
+    planned = plan_reuse(replace(model, graph=kept), "hidden1", head="out = dense(2)")
+    assert preprocessing_text(planned.graph) == "scale(2)"
+    only = with_preprocessing(model.graph, "y: one_hot(3)", [AGE], "y")
+    assert preprocessing_text(plan_reuse(replace(model, graph=only), "hidden1", head="out = dense(2)").graph) is None
+    assert preprocessing_text(plan_reuse(replace(model, graph=kept), "hidden1").graph) == "scale(2); y: one_hot(3)"
+
+
+def test_a_run_that_is_repeated_with_other_preprocessing_says_so(model: Model, data: Path, tmp_path: Path) -> None:
+    finetune(model, data, replace(OPTIONS, preprocess="scale(2)"), tmp_path / "o.ckpt")
+    report = RunReport.beside(tmp_path / "o.ckpt")
+    assert report is not None and report.preprocess == "scale(2)"
+    facts: dict[str, Any] = {"model": report.model, "data": {"path": str(data), "fingerprint": report.fingerprint}}
+    assert report.differences(facts) == []
+    facts["data"]["preprocess"] = "none"
+    assert report.differences(facts)[0].endswith("of rows with the preprocessing scale(2), this run has none")
