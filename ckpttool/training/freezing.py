@@ -52,14 +52,24 @@ def freeze_for_training(
     if not trained:
         raise PlanError(f"{graph.source}: nothing is left to train: all {len(weights)} weights are frozen")
     scopes = {layer_of(weights[name].own_name) for name in trained}
+    # Averages without gamma and beta are a layer by themselves, which the patterns leave alone or not.
+    free = chosen.difference(frozen).intersection(_alone(graph, weights)).union(norm.moving)
     kept = [name for name, variable in weights.items() if variable.trainable and name not in trained]
     kept += [
         name
         for name, variable in weights.items()
-        if not variable.trainable and not scopes.intersection(_scopes(variable)) and name not in norm.moving
+        if not variable.trainable and not scopes.intersection(_scopes(variable)) and name not in free
     ]
     kept += others if train else [name for name in others if name in frozen]
     return Frozen.of(graph, [*kept, *norm.still], [loss], roles.training, norm.moving)
+
+
+def _alone(graph: Graph, weights: Mapping[str, Variable]) -> Iterator[str]:
+    """Yield the weights that some op of the training moves, no gradient, with no trainable ones in their scope."""
+    scopes, changed = {layer_of(each.own_name) for each in weights.values() if each.trainable}, changed_variables(graph)
+    for name, variable in weights.items():
+        if not variable.trainable and variable.op in changed and layer_of(variable.own_name) not in scopes:
+            yield name
 
 
 def _scopes(variable: Variable) -> Iterator[str]:

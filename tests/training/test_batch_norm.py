@@ -148,3 +148,47 @@ def test_what_cannot_be_said_is_refused(ours: Path, small: Path, data: Path, tmp
         finetune(Model.open(ours), data, replace(OPTIONS, bn="nrm=stats"), tmp_path / "out.ckpt")
     with pytest.raises((PlanError, GraphError), match="no layer has moving averages"):
         finetune(Model.open(small), data, replace(OPTIONS, bn="freeze"), tmp_path / "out.ckpt")
+
+
+@pytest.fixture(scope="module", params=["top", "block"])
+def bare(request: pytest.FixtureRequest, new_network: type[Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network whose batch normalisation has averages, and neither gamma nor beta."""
+    network = new_network()
+    tf, v1 = network.tf, network.v1
+    with network.building():
+        X, y, training = network.inputs()
+        with v1.variable_scope("block") if request.param == "block" else v1.variable_scope(""):
+            hidden = network.dense(X, 8, "hidden1", relu=False)
+            with v1.variable_scope("norm1"):
+                mean, variance = (
+                    network.variable(f"moving_{name}", [8], False, value)
+                    for name, value in (("mean", 0.0), ("variance", 1.0))
+                )
+        batch = v1.cond(training, lambda: tuple(tf.nn.moments(hidden, [0])), lambda: (mean + 0.0, variance + 0.0))
+        for moving, found in zip((mean, variance), batch, strict=True):
+            v1.add_to_collection("update_ops", v1.assign_sub(moving, 0.1 * (moving - found)))
+        normed = tf.nn.relu(tf.nn.batch_normalization(hidden, *batch, None, None, 1e-3))
+        network.classify(network.dense(normed, 3, "outputs", relu=False), y)
+    saved: Path = network.save(tmp_path_factory.mktemp("bare") / "bare.ckpt")
+    return saved
+
+
+@pytest.mark.parametrize(
+    ("chosen", "moves"),
+    [
+        ({}, True),
+        ({"freeze": ".*norm1"}, False),
+        ({"train": "outputs"}, False),
+        ({"bn": "freeze"}, False),
+        ({"train": "outputs", "bn": "train"}, True),
+    ],
+    ids=lambda value: " ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else None,
+)
+def test_averages_without_gamma_and_beta_move_unless_they_are_frozen(
+    bare: Path, data: Path, tmp_path: Path, chosen: dict[str, str], moves: bool
+) -> None:
+    run = finetune(Model.open(bare), data, replace(OPTIONS, **chosen), tmp_path / "out.ckpt")
+    changed = {name.removeprefix("block/") for name in moved(bare, tmp_path / "out.ckpt")}
+    averages = {"norm1/moving_mean", "norm1/moving_variance"}
+    assert changed & averages == (averages if moves else set())
+    assert {name.removeprefix("block/") for name in run.unchanged} & averages == (set() if moves else averages)
