@@ -156,12 +156,17 @@ class Graph:
         return refs if control else [ref for ref in refs if ref.index >= 0]
 
     @cached_property
+    def sources(self) -> dict[str, list[str]]:
+        """For each op the ops whose outputs it reads, one for each of its inputs."""
+        return {name: [ref.op for ref in self.inputs(name)] for name in self.nodes}
+
+    @cached_property
     def consumers(self) -> dict[str, list[str]]:
         """For each op the ops that read one of its outputs, in graph order; control inputs do not count."""
         readers: dict[str, list[str]] = defaultdict(list)
-        for name in self.nodes:
-            for ref in dict.fromkeys(ref.op for ref in self.inputs(name)):
-                readers[ref].append(name)
+        for name, sources in self.sources.items():
+            for source in dict.fromkeys(sources):
+                readers[source].append(name)
         return readers
 
     @cached_property

@@ -169,10 +169,13 @@ def ranks(graph: Graph) -> dict[str, int]:
     The edges that close loops do not count.
     """
     place = {name: position for position, name in enumerate(graph.nodes)}
-    waiting = {name: len(_sources(graph, name)) for name in graph.nodes}
+    turns = {name for name, node in graph.nodes.items() if node.op in NEXT_ITERATIONS}
+    waiting: dict[str, int] = {}
     readers: dict[str, list[str]] = defaultdict(list)
     for name in graph.nodes:
-        for source in _sources(graph, name):
+        sources = {source for source in graph.sources[name] if source in place and source not in turns}
+        waiting[name] = len(sources)
+        for source in sources:
             readers[source].append(name)
     ready = [place[name] for name, count in waiting.items() if not count]
     names, order = list(graph.nodes), dict[str, int]()
@@ -186,12 +189,6 @@ def ranks(graph: Graph) -> dict[str, int]:
     for name in graph.nodes:
         order.setdefault(name, len(order))
     return order
-
-
-def _sources(graph: Graph, name: str) -> set[str]:
-    """Return the ops that an op reads, without those of an earlier turn of a loop."""
-    refs = {ref.op for ref in graph.inputs(name)}
-    return {op for op in refs if op in graph.nodes and graph.nodes[op].op not in NEXT_ITERATIONS}
 
 
 def is_forward(graph: Graph, name: str) -> bool:

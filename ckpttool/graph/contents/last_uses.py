@@ -83,7 +83,7 @@ class LastUses:
         uses = {op for weight in self.uses.weights for op in self.uses.meetings(weight)}
         depth: dict[str, int] = {}
         for name in self.uses.ordered(self.graph.nodes):
-            below = max((depth.get(ref.op, 0) for ref in self.graph.inputs(name)), default=0)
+            below = max((depth.get(source, 0) for source in self.graph.sources[name]), default=0)
             depth[name] = below + (name in uses)
         return depth
 

@@ -126,7 +126,7 @@ class LayerTails:
 
     def _with_tail(self, layer: str, core: set[str]) -> set[str]:
         """Return the core with the ops behind it that read nothing else, element by element or to undo a form."""
-        entered = {self.graph.nodes[ref.op].op for op in core for ref in self.graph.inputs(op) if ref.op in self.rank}
+        entered = {self.graph.nodes[each].op for op in core for each in self.graph.sources[op] if each in self.rank}
         own, stem = set(core), self._stem(core)
         todo = [(self.rank[reader], reader) for op in core for reader in self._readers(op) if reader not in core]
         heapq.heapify(todo)
@@ -140,7 +140,7 @@ class LayerTails:
 
     def _goes_on(self, op: str, own: Collection[str], entered: Collection[str], stem: Collection[str]) -> bool:
         """Say whether an op belongs to what it reads: `entered` are the kinds of ops that lead into the layer."""
-        kind, inputs = self.graph.nodes[op].op, [ref.op for ref in self.graph.inputs(op)]
+        kind, inputs = self.graph.nodes[op].op, self.graph.sources[op]
         if kind in UNDOES:
             is_undoing = UNDOES[kind] in entered and inputs[0] in own
             return is_undoing and (kind != "Reshape" or self._is_shape_from_outside(inputs[1], own))
@@ -152,7 +152,7 @@ class LayerTails:
 
     def _from_elsewhere(self, op: str, own: Collection[str]) -> list[str]:
         """Return what an op reads besides a layer's own ops and constants."""
-        return [ref.op for ref in self.graph.inputs(op) if ref.op not in own and not self._is_constant(ref.op)]
+        return [each for each in self.graph.sources[op] if each not in own and not self._is_constant(each)]
 
     def _is_constant(self, op: str) -> bool:
         return self.uses.is_fixed(op) and not self.uses.made_of(op)
@@ -165,7 +165,7 @@ class LayerTails:
         """
         if op in stem:
             return kind in SCALES | SELECTS | NONLINEAR
-        inputs = [ref.op for ref in self.graph.inputs(op)]
+        inputs = self.graph.sources[op]
         own = [each for each in inputs if each in stem]
         is_simple = self.graph.nodes[op].op in ELEMENT_BY_ELEMENT
         return is_simple and bool(own) and all(each in own or self._is_constant(each) for each in inputs)
@@ -177,11 +177,11 @@ class LayerTails:
         """
         if any(self.graph.nodes[op].op not in ELEMENT_BY_ELEMENT for op in core):
             return set()
-        todo = [ref.op for op in core for ref in self.graph.inputs(op) if not self.uses.is_fixed(ref.op)]
+        todo = [each for op in core for each in self.graph.sources[op] if not self.uses.is_fixed(each)]
         stem = set(todo) - set(core)
         for op in todo:
             if self.graph.nodes[op].op in ELEMENT_BY_ELEMENT | MOMENTS and not self.uses.owners.get(op):
-                further = {ref.op for ref in self.graph.inputs(op) if not self.uses.is_fixed(ref.op)} - stem
+                further = {each for each in self.graph.sources[op] if not self.uses.is_fixed(each)} - stem
                 if len(stem) < _NEAR:
                     stem |= further
                     todo += further
@@ -191,7 +191,7 @@ class LayerTails:
         """Say whether a shape is computed from that of what goes into the layer, and not of what it gives."""
         seen, todo = {shape}, [shape]
         for op in todo:
-            inputs = [ref.op for ref in self.graph.inputs(op)]
+            inputs = self.graph.sources[op]
             if self.graph.nodes[op].op in SHAPES:
                 return inputs[0] not in own
             todo += [each for each in inputs if each not in seen and len(seen) < _NEAR]

@@ -88,8 +88,8 @@ class Purpose:
             is_known = True
             for name in self.order:
                 found = reach[name]
-                for ref in self.graph.inputs(name) if name in self._forward else ():
-                    found |= reach.get(ref.op, 0)
+                for source in self.graph.sources[name] if name in self._forward else ():
+                    found |= reach.get(source, 0)
                 if found != reach[name]:
                     reach[name], is_known = found, not loops and is_known
         return reach

@@ -145,7 +145,7 @@ class WeightUses:
         """The ops that give the same whatever is fed, each with the weights that its value is made of."""
         factors: dict[str, frozenset[str]] = {}
         for name in self.ordered(self.graph.nodes):
-            kind, inputs = self.graph.nodes[name].op, [ref.op for ref in self.graph.inputs(name)]
+            kind, inputs = self.graph.nodes[name].op, self.graph.sources[name]
             if name in self.weights:
                 factors[name] = frozenset({name})
             elif kind in SHAPED_LIKE or (not inputs and (kind == "Const" or kind in VARIABLES)):
@@ -177,10 +177,10 @@ class WeightUses:
         """The ops that some use of a weight depends on, itself not included."""
         uses = {op for weight in self.weights for op in self.meetings(weight)}
         below: set[str] = set()
-        todo = [ref.op for op in uses for ref in self.graph.inputs(op)]
+        todo = [source for op in uses for source in self.graph.sources[op]]
         while todo:
             name = todo.pop()
             if name not in below and name in self.graph.nodes:
                 below.add(name)
-                todo.extend(ref.op for ref in self.graph.inputs(name))
+                todo.extend(self.graph.sources[name])
         return below
