@@ -10,6 +10,7 @@ from ckpttool.core.tensors import Tensor
 from ckpttool.core.variable_kinds import OBJECT_GRAPH
 from ckpttool.formats.format import PLAIN, Writing
 from ckpttool.formats.tensorflow.frozen_graph import FrozenTensors
+from ckpttool.formats.tensorflow.object_graph import EXPORTED_TWICE
 from ckpttool.formats.writing.files import refuse_existing
 from ckpttool.graph import files
 from ckpttool.graph.contents.restoring import require_restorable, restore_problems
@@ -62,7 +63,12 @@ class Model:
         graph = files.load(path).allowing(allow_op)
         values = checkpoint.open(path) if stored_tensors(graph) else checkpoint.Checkpoint.of({})
         run, read = as_run(graph, values)
-        model = cls(path, run, read, [name for name in values if name not in read and name != OBJECT_GRAPH])
+        model = cls(
+            path,
+            run,
+            read,
+            [name for name in values if name not in read and not name.startswith((OBJECT_GRAPH, EXPORTED_TWICE))],
+        )
         return model.averaged() if ema else model
 
     def averaged(self) -> "Model":

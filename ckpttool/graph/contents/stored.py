@@ -12,7 +12,7 @@ from ckpttool.core.errors import GraphError, UnknownName
 from ckpttool.core.names import Pattern, suggestion
 from ckpttool.core.tensors import Array, DType, Tensor
 from ckpttool.core.variable_kinds import OBJECT_GRAPH, VariableKind
-from ckpttool.formats.tensorflow.object_graph import graph_of
+from ckpttool.formats.tensorflow.object_graph import EXPORTED_TWICE, graph_of
 from ckpttool.graph.contents.savers import restored_keys
 from ckpttool.graph.contents.variable_ops import is_variable
 from ckpttool.graph.contents.variables import Variable, taken_by, variables
@@ -155,16 +155,16 @@ def named_as_saved(graph: Graph, tensors: Mapping[str, Tensor]) -> Graph:
     keys = restored_keys(graph)
     if not keys or OBJECT_GRAPH not in tensors:
         return graph
-    objects, restored = graph_of(tensors, graph.source), set(keys.values())
-    stored_keys = objects.names()
-    names = {key: name for name, key in stored_keys.items()}
-    for copy, name in objects.copies().items():
-        if stored_keys[copy] in restored:  # the graph's functions read the copy, so the two change names
-            names[stored_keys[copy]], names[stored_keys[name]] = name, copy
+    names = {key: name for name, key in graph_of(tensors, graph.source).names().items()}
+    copied = {op: source for op in keys if (source := _copied(graph, op)) is not None}
+    for op, source in copied.items():
+        own, other = keys[op], keys.get(source, "")
+        if other.startswith(EXPORTED_TWICE) and own in names and other in names:
+            names[own], names[other] = names[other], names[own]  # the graph's functions read the source
     draft = Draft(graph)
     for op, key in keys.items():
-        for each in (op, _copied(graph, op)) if key in names else ():
-            if each is not None and (each == op or each not in keys):
+        for each in (op, copied.get(op, op)) if key in names else ():
+            if each == op or each not in keys:
                 draft.op(each).attr["shared_name"].s = names[key].encode()
     return draft.sealed()
 

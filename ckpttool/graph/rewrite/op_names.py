@@ -1,5 +1,6 @@
 """Other names for ops, wherever a graph names them."""
 
+import re
 from collections.abc import Callable
 
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
@@ -7,8 +8,19 @@ from ckpttool.graph.core import Graph
 from ckpttool.graph.rewrite.draft import copy_of
 from ckpttool.graph.rewrite.header_names import rename_in_header
 
+VALID = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
+"""What TensorFlow takes as the name of an op (tensorflow/core/framework/node_def_util.cc)."""
 Renamed = Callable[[str], str]
 """What gives each op's or scope's name its new one."""
+
+
+def valid_name(name: str) -> str:
+    """Return a name that TensorFlow takes for an op, the same one if it does.
+
+    >>> valid_name("dense/kernel"), valid_name("_layers/0/w"), valid_name("my kernel")
+    ('dense/kernel', 'layers/0/w', 'my_kernel')
+    """
+    return re.sub(r"[^A-Za-z0-9_.\\/>-]", "_", name).lstrip("_\\/>-") or "variable"
 
 
 def with_ops_renamed(graph: Graph, renamed: Renamed) -> Graph:

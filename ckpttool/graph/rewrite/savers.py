@@ -1,6 +1,7 @@
 """Savers changed with their graph: other names or dtypes in the checkpoint, fewer variables, or a new saver of all."""
 
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -145,12 +146,13 @@ def _put_dtype(node: NodeDef, position: int, dtype: DType) -> None:
     node.attr.pop("_output_shapes", None)
 
 
-def with_saver(graph: Graph) -> Graph:
+def with_saver(graph: Graph, names: Mapping[str, str] | None = None) -> Graph:
     """Return a graph that has lost its savers with one of its own, of every variable that its checkpoint holds.
 
-    Its ops are named as TensorFlow names them, and it keeps as many checkpoints as `tf.compat.v1.train.Saver`.
+    Its ops are named as TensorFlow names them, and it keeps as many checkpoints as `tf.compat.v1.train.Saver`. `names`
+    has the names in the checkpoint by those of the variables' ops, where they differ.
     """
-    members = list(variables(graph).values())
+    members = [replace(each, name=(names or {}).get(each.op, each.name)) for each in variables(graph).values()]
     scope = free_name("save", {name.partition("/")[0] for name in graph.nodes})
     draft = Draft(graph)
     draft.header.collection_def.pop("savers", None)

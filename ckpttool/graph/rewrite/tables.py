@@ -16,11 +16,11 @@ from ckpttool.formats.tensorflow.saved_model import ASSETS
 from ckpttool.formats.wire.protos.meta_graph_pb2 import AssetFileDef
 from ckpttool.graph.contents.constants import constant
 from ckpttool.graph.core import Graph, TensorRef
+from ckpttool.graph.ops import TABLE_FILLERS
 from ckpttool.graph.rewrite.collections import ASSETS as ASSETS_KEY
 from ckpttool.graph.rewrite.draft import Draft
 
 _TABLES = frozenset({"HashTableV2", "MutableHashTableV2", "MutableHashTableOfTensorsV2", "MutableDenseHashTableV2"})
-_FILLS = frozenset({"InitializeTableV2", "InitializeTableFromTextFileV2", "LookupTableImportV2"})
 
 
 def tables(graph: Graph) -> list[str]:
@@ -36,7 +36,7 @@ def table_fills(graph: Graph, filled: Collection[str]) -> list[str]:
     """
     fills: list[str] = []
     for table in filled:
-        ops = [name for name in graph.consumers.get(table, ()) if graph.nodes[name].op in _FILLS]
+        ops = [name for name in graph.consumers.get(table, ()) if graph.nodes[name].op in TABLE_FILLERS]
         own = [name for name in ops if all(graph.nodes[op].op != "RestoreV2" for op in graph.ancestors(name))]
         if not own:
             how = "is filled from a checkpoint, which is not done here" if ops else "is filled by no op of the graph"

@@ -16,7 +16,7 @@ from ckpttool.graph.contents.saved_objects import trained_by_program
 from ckpttool.graph.core import FreeNames, Graph, TensorRef
 from ckpttool.graph.ops import CALLS, TABLE_FILLERS
 from ckpttool.graph.rewrite.draft import Draft, type_attr
-from ckpttool.graph.rewrite.op_names import with_ops_renamed
+from ckpttool.graph.rewrite.op_names import valid_name, with_ops_renamed
 from ckpttool.graph.rewrite.prune import TABLE_INITIALIZERS, keep, needed
 from ckpttool.graph.rewrite.savers import with_saver
 from ckpttool.graph.rewrite.shared_ops import with_shared_ops
@@ -28,9 +28,10 @@ _MAIN = "__saved_model_init_op"
 
 @dataclass(frozen=True)
 class _Held:
-    """A variable that is kept: the op that holds it, its name in the checkpoint, its value's shape and dtype."""
+    """A variable that is kept: the op that holds it and what that will be named, its value's name, shape and dtype."""
 
     op: str
+    new: str
     name: str
     shape: tuple[int, ...]
     dtype: DType
@@ -48,8 +49,8 @@ def as_version_1(graph: Graph, tensors: Checkpoint) -> Graph:
 
     What its signatures compute stays, once, and so do weights that none of them reads. Variables are in the
     collections, trainable where the program trained them, with initialisers and a saver made of ops; their ops have
-    the names of the checkpoint. What fills tables is in the collection of table initialisers. What else the program's
-    objects held, such as an optimizer's slots, is left out.
+    the names of the checkpoint, where TensorFlow takes these for ops. What fills tables is in the collection of table
+    initialisers. What else the program's objects held, such as an optimizer's slots, is left out.
 
     Raises:
         CorruptCheckpoint: the checkpoint's object graph is damaged.
@@ -60,7 +61,7 @@ def as_version_1(graph: Graph, tensors: Checkpoint) -> Graph:
     used = computing | needed(shared, fillers)
     held = list(_variables(shared, used, tensors))
     bare = keep(_without_objects(shared), used.union(each.op for each in held))
-    return with_saver(_listed(_renamed(bare, held), held, fillers)).apart()
+    return with_saver(_listed(_renamed(bare, held), held, fillers), {each.new: each.name for each in held}).apart()
 
 
 def _ends(graph: Graph) -> list[str]:
@@ -109,7 +110,7 @@ def _variables(graph: Graph, used: Collection[str], tensors: Checkpoint) -> Iter
         op: min((place[user] for user in graph.consumers.get(op, ()) if user in used), default=len(place))
         for op in names
     }
-    taken = {name for op, name in names.items() if op in used}
+    taken, free = {name for op, name in names.items() if op in used}, FreeNames(())
     for op in sorted(names, key=first.__getitem__):
         spec, name = tensors[names[op]].spec, names[op]
         is_number = "float" in spec.dtype.name
@@ -117,7 +118,7 @@ def _variables(graph: Graph, used: Collection[str], tensors: Checkpoint) -> Iter
         if op in used or left:
             taken.add(name)
             trainable = trained.get(name, not name.endswith(AVERAGES)) and is_number and kinds[name] == "weight"
-            yield _Held(op, name, spec.shape, spec.dtype, trainable)
+            yield _Held(op, free.free(valid_name(name)), name, spec.shape, spec.dtype, trainable)
 
 
 def _without_objects(graph: Graph) -> Graph:
@@ -133,13 +134,13 @@ def _without_objects(graph: Graph) -> Graph:
 
 def _renamed(graph: Graph, held: Sequence[_Held]) -> Graph:
     """Return the graph with its variables' ops under their names; others that have these names make room."""
-    names = {each.op: each.name for each in held}
+    names = {each.op: each.new for each in held}
     free = FreeNames([*graph.nodes, *names.values()])
-    names |= {each.name: free.free(each.name) for each in held if each.name in graph.nodes and each.name not in names}
+    names |= {each.new: free.free(each.new) for each in held if each.new in graph.nodes and each.new not in names}
     renamed = with_ops_renamed(graph, lambda name: names.get(name, name))
     draft = Draft(renamed)
     for each in held:
-        draft.op(each.name).attr["shared_name"].s = each.name.encode()
+        draft.op(each.new).attr["shared_name"].s = each.new.encode()
     return draft.sealed()
 
 
@@ -148,16 +149,16 @@ def _listed(graph: Graph, held: Sequence[_Held], fillers: Sequence[str]) -> Grap
     draft, names = Draft(graph), FreeNames(graph.nodes)
     first: dict[str, NodeDef] = {}
     for each in held:
-        initial = list(first_value(names.free(f"{each.name}/Initializer"), each.shape, each.dtype, each.name))
+        initial = list(first_value(names.free(f"{each.new}/Initializer"), each.shape, each.dtype, each.name))
         assign = NodeDef(
-            name=names.free(f"{each.name}/Assign"), op="AssignVariableOp", input=[each.name, initial[-1].name]
+            name=names.free(f"{each.new}/Assign"), op="AssignVariableOp", input=[each.new, initial[-1].name]
         )
-        read = NodeDef(name=names.free(f"{each.name}/Read/ReadVariableOp"), op="ReadVariableOp", input=[each.name])
+        read = NodeDef(name=names.free(f"{each.new}/Read/ReadVariableOp"), op="ReadVariableOp", input=[each.new])
         for node in (assign, read):
             node.attr["dtype"].CopyFrom(type_attr(each.dtype.number))
-        first |= {node.name: node for node in (graph.nodes[each.name], *initial, assign, read)}
+        first |= {node.name: node for node in (graph.nodes[each.new], *initial, assign, read)}
         entry = VariableDef(
-            variable_name=f"{each.name}:0",
+            variable_name=f"{each.new}:0",
             initializer_name=assign.name,
             initial_value_name=f"{initial[-1].name}:0",
             snapshot_name=f"{read.name}:0",

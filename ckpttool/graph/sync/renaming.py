@@ -1,15 +1,11 @@
 """Renaming variables, with all ops below their scopes, wherever a graph names them."""
 
-import re
 from collections.abc import Mapping
 
 from ckpttool.core.errors import PlanError
 from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.core import Graph
-from ckpttool.graph.rewrite.op_names import Renamed, with_ops_renamed
-
-_VALID = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
-"""What TensorFlow takes as the name of an op (tensorflow/core/framework/node_def_util.cc)."""
+from ckpttool.graph.rewrite.op_names import VALID, Renamed, with_ops_renamed
 
 
 def rename_variables(graph: Graph, names: Mapping[str, str]) -> Graph:
@@ -53,6 +49,6 @@ def _refuse_clashes(graph: Graph, renamed: Renamed) -> None:
         new = renamed(name)
         if new in owners:
             raise PlanError(f"{graph.source}: the ops {owners[new]} and {name} would both be named {new}")
-        if new != name and not _VALID.fullmatch(new):
+        if new != name and not VALID.fullmatch(new):
             raise PlanError(f"{graph.source}: {name} cannot be named {new!r}: TensorFlow takes no such name for an op")
         owners[new] = name

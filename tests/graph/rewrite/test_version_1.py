@@ -157,3 +157,45 @@ def test_tables_are_filled_by_the_initialisers_of_tensorflow_1(module, tmp_path)
     output, fed = signature.outputs["classes"].name, signature.inputs["x"].name
     expected = tf.saved_model.load(str(module)).signatures["classes"](tf.constant(ROWS))["classes"].numpy()
     np.testing.assert_array_equal(restored(tmp_path / "model.ckpt", ROWS, output, fed), expected)
+
+
+def test_layers_that_a_model_gives_one_name_keep_their_own_values(tmp_path):
+    """A subclassed model of Keras names the kernels of all its layers `two/kernel`."""
+    import keras
+
+    class Two(keras.Model):
+        def __init__(self) -> None:
+            super().__init__(name="two")
+            self.below, self.above = keras.layers.Dense(3, "relu"), keras.layers.Dense(2)
+
+        def call(self, x: Any) -> Any:
+            return self.above(self.below(x))
+
+    network = Two()
+    expected = np.asarray(network(ROWS))
+    network.export(tmp_path / "model", verbose=False)
+    model = Model.open(tmp_path / "model")
+    write_model(model.graph, model.checkpoint, tmp_path / "model.ckpt", False)
+    signature = model.graph.header.signature_def["serving_default"]
+    (fed,), (output,) = ([info.name for info in side.values()] for side in (signature.inputs, signature.outputs))
+    np.testing.assert_allclose(restored(tmp_path / "model.ckpt", ROWS, output, fed), expected, rtol=1e-6)
+    assert len(model.checkpoint) == 4
+
+
+def test_names_that_tensorflow_takes_for_no_op_stay_those_of_the_checkpoint(tmp_path):
+    import tensorflow as tf
+
+    module = tf.Module()
+    module._layers = [tf.Variable(tf.ones([4, 2])), tf.Variable([1.0, 2.0])]
+    spec = tf.TensorSpec([None, 4], tf.float32, name="x")
+    module.call = tf.function(lambda x: {"y": x @ module._layers[0] + module._layers[1]})
+    tf.saved_model.save(module, str(tmp_path / "model"), signatures=module.call.get_concrete_function(spec))
+    model = Model.open(tmp_path / "model")
+    assert {name: variable.op for name, variable in variables(model.graph).items()} == {
+        "_layers/0": "layers/0", "_layers/1": "layers/1",
+    }  # fmt: skip
+    write_model(model.graph, model.checkpoint, tmp_path / "model.ckpt", False)
+    output = model.graph.header.signature_def["serving_default"].outputs["y"].name
+    expected = ROWS @ np.ones((4, 2), np.float32) + [1.0, 2.0]
+    found = restored(tmp_path / "model.ckpt", ROWS, output, "serving_default_x:0")
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
