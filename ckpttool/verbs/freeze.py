@@ -69,7 +69,7 @@ def plan_freeze(
         UnknownName: the pattern takes nothing.
         PlanError: nothing would be left to train.
     """
-    pattern = Pattern(layers)
+    pattern, model = Pattern(layers), model.thawed()
     described = variables(model.graph)
     weights = [key for key, variable in described.items() if variable.kind == "weight"]
     graph, given = called(model.graph, roles or {})
