@@ -28,7 +28,7 @@ from ckpttool.graph.rewrite.collections import ASSETS as ASSETS_KEY
 from ckpttool.graph.rewrite.signing import served_whole
 from ckpttool.lineage.provenance import Command, Provenance, carried
 from ckpttool.model.model import as_checkpoint, outputs_of, ready_to_write, write_model
-from ckpttool.runtime.keras.write import keras_contents
+from ckpttool.runtime.keras.write import keras_contents, required_network
 
 
 @dataclass(frozen=True)
@@ -56,11 +56,12 @@ class Written:
 class ModelWriter(Protocol):
     """How models of a family are written."""
 
-    def check(self, output: Path, overwrite: bool) -> None:
-        """Check that the output may be written, before anything is read.
+    def check(self, output: Path, overwrite: bool, graph: Graph | None = None) -> None:
+        """Check that the output may be written, and hold what is made of `graph`, before anything is run.
 
         Raises:
             ExistingOutput: it is there already.
+            PlanError: this family cannot hold what the graph computes.
             CkptError: what is there is of another kind, or a model of this family cannot be written.
         """
 
@@ -80,7 +81,7 @@ class CheckpointWriter:
 
     source: Path
 
-    def check(self, output: Path, overwrite: bool) -> None:
+    def check(self, output: Path, overwrite: bool, graph: Graph | None = None) -> None:
         """Check that the prefix is free, and no folder."""
         if output.is_dir():
             other = "`to` saved-model and `overwrite` replace it, else " if is_saved_model(output) else ""
@@ -100,7 +101,7 @@ class SavedModelWriter:
 
     source: Path
 
-    def check(self, output: Path, overwrite: bool) -> None:
+    def check(self, output: Path, overwrite: bool, graph: Graph | None = None) -> None:
         """Check that the folder is free, or a SavedModel that may be replaced."""
         refuse_existing_folder(output, overwrite, is_saved_model)
 
@@ -117,12 +118,14 @@ class KerasWriter:
 
     source: Path
 
-    def check(self, output: Path, overwrite: bool) -> None:
+    def check(self, output: Path, overwrite: bool, graph: Graph | None = None) -> None:
         """Check that the file may be written, and has a name by which Keras knows what it is."""
         if not output.name.endswith((ARCHIVE, *WEIGHTS_ALONE)):
             named = output.with_name(f"{output.name}{ARCHIVE}")
             raise PlanError(f"{output}: Keras opens a model by its suffix: name it {named}, or say `to` ckpt")
         refuse_existing([output], overwrite)
+        if graph is not None:
+            required_network(graph)
 
     def write(self, model: Contents, output: Path, overwrite: bool) -> Written:
         """Write the network of Keras that the graph says it computes, and what it is compiled with."""

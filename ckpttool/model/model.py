@@ -111,6 +111,8 @@ def as_run(graph: Graph, values: checkpoint.Checkpoint) -> tuple[Graph, checkpoi
 
 def graph_as_run(path: Path, tags: Collection[str] | None = None) -> Graph:
     """Return the graph of a path, with a checkpoint or without one, as verbs run and rewrite it."""
+    if is_keras_file(path):
+        return open_keras(path).graph
     return as_run(files.load(path, tags), checkpoint_beside(path))[0]
 
 

@@ -125,7 +125,7 @@ class ModelPlan:
         Raises:
             ExistingOutput: it is there already.
         """
-        self.writer(output).check(Path(output), overwrite)
+        self.writer(output).check(Path(output), overwrite, self.graph)
 
 
 def prefix_note(pattern: Pattern, names: Iterable[str]) -> list[str]:

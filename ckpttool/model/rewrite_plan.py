@@ -95,7 +95,7 @@ class RewritePlan:
         Raises:
             ExistingOutput: it is there already.
         """
-        writer_for(self.graph.source, output, self.to).check(Path(output), overwrite)
+        writer_for(self.graph.source, output, self.to).check(Path(output), overwrite, self.graph)
 
     def write(
         self, output: str | Path, overwrite: bool = False, command: Command | None = None

@@ -85,7 +85,7 @@ def finetune(
     """
     command = command or Command.of_call("finetune", model.path, output)
     writer, output = writer_for(model.graph.source, output, to), Path(output)
-    writer.check(output, overwrite)
+    writer.check(output, overwrite, model.graph)
     refuse_existing([report_path(output)], overwrite)
     if output.resolve() in (model.path.resolve(), checkpoint.prefix_of(model.path).resolve()):
         raise PlanError(f"{output} is the model itself, which the result is compared with: write it elsewhere")

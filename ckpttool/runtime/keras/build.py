@@ -1,5 +1,6 @@
 """Keras's networks built of their configurations, and their variables under the names that their files give them."""
 
+import re
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
@@ -12,6 +13,9 @@ from ckpttool.runtime.keras.private import places_of_variables, variables_withou
 
 SEED = "seed_generator_state"
 """What Keras calls a variable that is no weight: what a random generator counts."""
+
+UNNAMED = re.compile(r"variable(_\d+)?")
+"""What Keras calls a variable that its layer did not name, by how many it has made in this process."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +42,7 @@ def built(network: Network) -> KerasModel:
         live = _of_config(network)
     found = places_of_variables(live).variables
     named = {
-        "/".join([*scopes, variable.name]): (place, variable)
+        "/".join([*scopes, _own_name(variable, place)]): (place, variable)
         for place, (scopes, variable) in found.items()
         if variable.name != SEED
     }
@@ -48,6 +52,11 @@ def built(network: Network) -> KerasModel:
         {name: variable for name, (_, variable) in named.items()},
         {name: place for name, (place, _) in named.items()},
     )
+
+
+def _own_name(variable: Any, place: str) -> str:
+    """Return what a variable is called in its layer: its number there, if the layer gave it no name."""
+    return place.rpartition("/")[2] if UNNAMED.fullmatch(variable.name) else str(variable.name)
 
 
 def _of_config(network: Network) -> Any:

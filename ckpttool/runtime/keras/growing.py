@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from ckpttool.formats.keras.cutting import layer, outputs_of, sequential
+from ckpttool.formats.keras.objective import compiled_loss
 from ckpttool.graph.contents.keras_network import KerasNetwork
 from ckpttool.runtime.keras.compiled import loss_in_keras, optimizer_in_keras
 from ckpttool.runtime.keras.layers import in_keras
@@ -39,6 +40,8 @@ def judged(network: KerasNetwork, objective: Objective, from_logits: bool = True
         lack = f"Keras compiles {outputs_of(network.architecture)} outputs, the loss is of one: compile before fit"
         return network.compiled_with("objective", [lack], loss=None, metrics=None, loss_weights=None)
     loss, metrics = loss_in_keras(objective, from_logits)
+    if loss.config and compiled_loss(network.compiled) == compiled_loss({"loss": loss.config}):
+        return network.lacking("objective", loss.lacks)
     others = {"loss_weights": None, "weighted_metrics": None}
     return network.compiled_with("objective", loss.lacks, loss=loss.config, metrics=metrics, **others)
 

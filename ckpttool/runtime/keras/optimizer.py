@@ -65,6 +65,11 @@ def optimizer_state(
             yield initial_value(variable)
 
 
+def has_slots(optimizer: Any) -> bool:
+    """Say whether a built optimizer keeps more than the number of steps and its rate."""
+    return any(variable.shape for variable in optimizer.variables)
+
+
 def initial_value(variable: Any) -> Tensor:
     """Return the value that a variable has, or starts with where it has none."""
     initializer = initializer_of(variable)

@@ -21,7 +21,7 @@ from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.core import Graph
 from ckpttool.runtime.configure import keras
 from ckpttool.runtime.keras.build import KerasModel, built
-from ckpttool.runtime.keras.optimizer import optimizer_state
+from ckpttool.runtime.keras.optimizer import has_slots, optimizer_state
 from ckpttool.runtime.keras.penalties import penalised
 from ckpttool.runtime.keras.private import (
     build_optimizer,
@@ -55,22 +55,34 @@ def keras_contents(graph: Graph, tensors: Mapping[str, Tensor]) -> KerasContents
         PlanError: it says of none.
         FormatError: Keras cannot build the network.
     """
-    said = keras_network(graph)
-    if said is None:
-        raise PlanError(
-            f"{graph.source} computes no network of Keras that could be written: `to` ckpt and saved-model write it"
-        )
-    if said.lost:
-        raise PlanError(f"{graph.source}: no file of Keras can be written, for {said.lost}; `to` ckpt writes the model")
+    said = required_network(graph)
     architecture, lacks = penalised(said.architecture, said.penalties)
     model = built(network_of(architecture, said.compiled, Path(graph.source)))
     stored = _stored_names(model, said, tensors, graph.source)
     said_lacks = [lack for about in said.lacks.values() for lack in about]
     notes = [*_set_trainable(model, stored, graph), *said_lacks, *lacks]
-    weights = _weights(model, stored, graph, tensors)
+    weights, begins_anew = _weights(model, stored, graph, tensors)
+    notes += begins_anew
     config = keras().saving.serialize_keras_object(model.live)
     places = {own: model.places[name] for name, own in stored.items()}
     return KerasContents(config, _metadata(graph), weights, places, notes)
+
+
+def required_network(graph: Graph) -> KerasNetwork:
+    """Return the network of Keras that a graph says it computes.
+
+    Raises:
+        PlanError: it says of none, or why there is none any more.
+    """
+    said = keras_network(graph)
+    if said is None:
+        raise PlanError(
+            f"{graph.source} was not made of a network of Keras, which a .keras file would hold: `to` ckpt or "
+            "saved-model writes it; weights alone go into one by the command import (`into`)"
+        )
+    if said.lost:
+        raise PlanError(f"{graph.source}: no file of Keras can be written, for {said.lost}; `to` ckpt writes the model")
+    return said
 
 
 def _stored_names(model: KerasModel, said: KerasNetwork, tensors: Mapping[str, Tensor], source: str) -> dict[str, str]:
@@ -123,25 +135,25 @@ def _trained(layer: Any, names: Mapping[int, str]) -> set[str]:
     return {names[id(each)] for each in layer.trainable_variables if id(each) in names}
 
 
-def _weights(model: KerasModel, stored: Mapping[str, str], graph: Graph, tensors: Mapping[str, Tensor]) -> KerasWeights:
-    """Return the values of all variables at their places, those of an optimizer among them."""
+def _weights(
+    model: KerasModel, stored: Mapping[str, str], graph: Graph, tensors: Mapping[str, Tensor]
+) -> tuple[KerasWeights, list[str]]:
+    """Return the values of all variables at their places, and whether the optimizer among them begins anew."""
     names = {id(variable): stored[name] for name, variable in model.variables.items()}
     places = places_of_variables(model.live)
     values = {
         place: tensors[names[id(variable)]] if id(variable) in names else _seed(place, variable)
         for place, (_, variable) in places.variables.items()
     }
-    layers = dict(places.names)
-    if optimizer := _compiled(model):
-        slots = {
-            name: (variable.owner, name.rpartition("/")[2])
-            for name, variable in variables(graph).items()
-            if variable.owner
-        }
-        for number, tensor in enumerate(optimizer_state(optimizer, names, tensors, slots)):
-            values[f"{OPTIMIZER}/{HOLDER}/{number}"] = tensor
-        layers[OPTIMIZER] = optimizer.name
-    return KerasWeights(values, layers)
+    optimizer = _compiled(model)
+    if optimizer is None:
+        return KerasWeights(values, places.names), []
+    slots = {name: (each.owner, name.rpartition("/")[2]) for name, each in variables(graph).items() if each.owner}
+    state = dict(enumerate(optimizer_state(optimizer, names, tensors, slots)))
+    values |= {f"{OPTIMIZER}/{HOLDER}/{number}": tensor for number, tensor in state.items()}
+    anew = has_slots(optimizer) and not slots
+    notes = [f"the optimizer {optimizer.name} begins anew: the graph has none of its slots"] if anew else []
+    return KerasWeights(values, {**places.names, OPTIMIZER: optimizer.name}), notes
 
 
 def _compiled(model: KerasModel) -> Any | None:
