@@ -157,7 +157,7 @@ def _advice(column: Column, spec: InputSpec, steps: Steps, alone: bool) -> str:
             tried = (*resized, *arranged, *numbers)
             try:
                 if tried != steps and fitting_shape(shape_after(tried, row), spec.shape):
-                    return f"; `preprocess` '{'' if alone else f'{spec.name}: '}{_said(tried)}' makes them fit"
+                    return f"; `preprocess` '{'' if alone else f'{spec.name}: '}{_said(tried) or Nothing()}' makes them fit"
             except PlanError:
                 continue
     return ""

@@ -35,7 +35,7 @@ def _preprocess(context: click.Context, option: click.Parameter, value: tuple[st
     try:
         return str(Preprocessing.parse("\n".join(value)))
     except (PlanError, UnknownName) as error:
-        raise click.BadParameter(str(error).removeprefix("`preprocess` "), context, option) from error
+        raise click.BadParameter(str(error).removeprefix("`preprocess`").lstrip(",: "), context, option) from error
 
 
 classes_option = click.option(
