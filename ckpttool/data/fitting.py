@@ -157,7 +157,8 @@ def _advice(column: Column, spec: InputSpec, steps: Steps, alone: bool) -> str:
             tried = (*resized, *arranged, *numbers)
             try:
                 if tried != steps and fitting_shape(shape_after(tried, row), spec.shape):
-                    return f"; `preprocess` '{'' if alone else f'{spec.name}: '}{_said(tried) or Nothing()}' makes them fit"
+                    place = "" if alone else f"{spec.name}: "
+                    return f"; `preprocess` '{place}{_said(tried) or Nothing()}' makes them fit"
             except PlanError:
                 continue
     return ""

@@ -10,9 +10,13 @@ from ckpttool import checkpoint
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError, GraphError, MissingFile
 from ckpttool.core.names import Pattern
 from ckpttool.core.variable_kinds import OBJECT_GRAPH
+from ckpttool.formats.keras.archive import is_archive
+from ckpttool.formats.keras.network import read_metadata
 from ckpttool.formats.reading.url_files import local
+from ckpttool.formats.tensorflow.prefix import prefix_of
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
 from ckpttool.graph import files
+from ckpttool.graph.contents.kept import with_kept_metadata
 from ckpttool.graph.core import Graph
 
 Talk = Callable[[str], None]
@@ -96,6 +100,19 @@ def graph_beside(prefix: Path | None, tags: Collection[str] | None = None) -> Gr
     """
     path = graph_path(prefix)
     return None if path is None else files.load(path, tags)
+
+
+def graph_that_keeps(path: Path) -> Graph | None:
+    """Return a graph with what a model keeps of its rows; None where there is nothing that keeps it.
+
+    That is the graph beside a checkpoint; of a Keras file, whose network is not built, one with its metadata alone.
+
+    Raises:
+        CkptError: it cannot be read.
+    """
+    if path.is_file() and is_archive(path):
+        return with_kept_metadata(Graph(MetaGraphDef(), str(path)), read_metadata(path))
+    return graph_beside(prefix_of(path))
 
 
 def graph_path(prefix: Path | None) -> Path | None:

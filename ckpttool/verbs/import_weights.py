@@ -30,7 +30,7 @@ from ckpttool.lineage.provenance import Command, Provenance
 from ckpttool.model.families import Contents
 from ckpttool.model.fill_plan import FillPlan
 from ckpttool.model.plan import ModelPlan, PlanRow, file_notes, plan_rows
-from ckpttool.model.resolve import checkpoint_beside, graph_beside, graph_to_fill
+from ckpttool.model.resolve import checkpoint_beside, graph_that_keeps, graph_to_fill
 from ckpttool.runtime.state import fresh_tensors
 from ckpttool.verbs.inputs import with_preprocessed_inputs
 from ckpttool.verbs.sample import TOLERANCE, Sample, feeds_and_outputs
@@ -172,7 +172,7 @@ def plan_import(
 def _kept_with(weights: Path) -> str | None:
     """Return the preprocessing that the graph beside weights keeps; None where there is no graph that can be read."""
     with suppress(CkptError):
-        beside = graph_beside(Path(weights))
+        beside = graph_that_keeps(Path(weights))
         return preprocessing_text(beside) if beside else None
     return None
 

@@ -14,7 +14,7 @@ from ckpttool.graph.contents.layers import layers as graph_layers
 from ckpttool.graph.core import Graph
 from ckpttool.graph.rewrite.flatten import flattened
 from ckpttool.model.model import as_run
-from ckpttool.model.resolve import graph_beside, open_either
+from ckpttool.model.resolve import graph_beside, graph_that_keeps, open_either
 
 PASTED = 16
 """Layers that are told apart; of more the scopes above them are."""
@@ -37,7 +37,8 @@ def rows_and_facts(path: Path, tags: Collection[str] | None = None) -> tuple[lis
     else:
         beside = graph_beside(model.path, tags)
         if beside is None:
-            return _scope_rows(model), []
+            keeps = graph_that_keeps(model.path or path)
+            return _scope_rows(model), kept_facts(keeps) if keeps else []
         model = as_run(beside, model)[0]
     return [asdict(layer) for layer in graph_layers(model) if not _is_copy(layer.name)], kept_facts(model)
 

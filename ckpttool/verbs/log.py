@@ -13,7 +13,7 @@ from ckpttool.formats.tensorflow.prefix import prefix_of
 from ckpttool.graph.contents.kept import kept_facts
 from ckpttool.lineage.records import Chain
 from ckpttool.lineage.storage import lineage_of, path_beside
-from ckpttool.model.resolve import graph_beside
+from ckpttool.model.resolve import graph_that_keeps
 from ckpttool.remote import sparse_files
 from ckpttool.training.run import report_beside
 
@@ -82,7 +82,7 @@ class History:
 def _facts(path: Path) -> tuple[str, ...]:
     """Return what the graph of a model keeps of its rows, or why that is not known; nothing where there is no graph."""
     try:
-        graph = graph_beside(prefix_of(path))
+        graph = graph_that_keeps(path)
     except CkptError as error:
         return (f"what the graph keeps of its rows is not known: {error}",)
     return tuple(kept_facts(graph)) if graph else ()

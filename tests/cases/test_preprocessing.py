@@ -128,3 +128,21 @@ def test_a_server_takes_raw_bytes(folder: Path, run: Run) -> None:
     refused = run("ckpttool export-saved-model plain.ckpt --with-preprocessing -o other", 2)
     assert "no preprocessing is kept to put into the graph; --preprocess says it, as scale(1/255)" in refused
     run("ckpttool export-saved-model plain.ckpt --with-preprocessing --preprocess 'scale(1/255)' -o other")
+
+
+def test_a_file_of_keras_has_it_in_its_metadata(folder: Path, run: Run) -> None:
+    import keras
+
+    net = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(3, name="out")])
+    net.save("net.keras")
+    Path("names.txt").write_text("red\ngreen\nblue")
+    given = "--preprocess 'resize(8); keras(tf)' --classes names.txt"
+    run(f"ckpttool finetune net.keras --data bytes.npz --objective softmax {given} {TUNE} -o tuned.keras")
+    for command in ("layers", "log"):
+        said = run(f"ckpttool {command} tuned.keras")
+        assert "3 classes: red, green, blue" in said and "preprocessing: resize(8); keras(tf)" in said
+    run("ckpttool import tuned.keras --into tuned.keras -o again.keras")
+    assert "preprocessing: resize(8); keras(tf)" in run("ckpttool layers again.keras")
+    run("ckpttool predict again.keras --data bytes.npz -o rows.npz")
+    expected = keras.models.load_model("tuned.keras")(np.load("bytes.npz")["x"] / 127.5 - 1)
+    np.testing.assert_allclose(predicted("rows.npz"), expected, atol=1e-5)

@@ -107,12 +107,21 @@ def weight_places(path: Path) -> Mapping[str, str]:
     return (KerasArchive() if is_archive(path) else KerasLegacy()).open(path).locations
 
 
+def read_metadata(path: Path) -> Mapping[str, Any]:
+    """Return what a `.keras` says of itself in its `metadata.json`; nothing of a file that is none.
+
+    Raises:
+        FormatError: it cannot be read.
+    """
+    metadata = _member(path, METADATA) if is_archive(path) and METADATA in members(path) else {}
+    return metadata if isinstance(metadata, dict) else {}
+
+
 def _archived(path: Path) -> tuple[Any, Any, Mapping[str, Any]]:
     """Return the config, the compile config and the metadata of a `.keras`."""
     config = _member(path, CONFIG)
     training = config.get("compile_config") if isinstance(config, dict) else None
-    metadata = _member(path, METADATA) if METADATA in members(path) else {}
-    return config, training, metadata if isinstance(metadata, dict) else {}
+    return config, training, read_metadata(path)
 
 
 def _member(path: Path, name: str) -> Any:
