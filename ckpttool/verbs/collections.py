@@ -4,19 +4,65 @@ A graph's author names in a collection what those need who reuse it: inputs, out
 """
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ckpttool.core.errors import GraphError
+from ckpttool.core.errors import CorruptCheckpoint, GraphError
+from ckpttool.formats.writing.files import refuse_existing
 from ckpttool.graph import files
 from ckpttool.graph.contents.collections import entries
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.lineage.provenance import Command
 
 
+@dataclass(frozen=True)
+class NamesPlan:
+    """A graph alone that will be written, with a row for each of its collections."""
+
+    graph: Graph
+    notes: tuple[str, ...] = ()
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """What the collections will hold."""
+        return _rows(self.graph)
+
+    @property
+    def done(self) -> str:
+        """What is true of the output afterwards."""
+        return f"written and read back, {len(self.graph.nodes)} ops"
+
+    def as_json(self) -> list[dict[str, Any]]:
+        """Return the plan as JSON."""
+        return self.rows
+
+    def check(self, output: str | Path, overwrite: bool = False) -> None:
+        """Check that the output may be written.
+
+        Raises:
+            ExistingOutput: it is there already.
+        """
+        refuse_existing([Path(output)], overwrite)
+
+    def write(self, output: str | Path, overwrite: bool = False, command: Command | None = None) -> None:
+        """Write the graph as a `.meta`, and read it back.
+
+        Raises:
+            ExistingOutput: the output is there already.
+            CorruptCheckpoint: what was read back is not what was written.
+        """
+        files.save(self.graph, Path(output), overwrite, command)
+        if files.load(output).meta != self.graph.meta:
+            raise CorruptCheckpoint(f"{output}: what was read back is not what was written")
+
+
 def collection_rows(model: Path, tags: Collection[str] | None = None) -> list[dict[str, Any]]:
     """Return `{"name", "kind", "size", "items"}` of a graph's collections; variables are listed by their names."""
-    graph = files.load(model, tags)
+    return _rows(files.load(model, tags))
+
+
+def _rows(graph: Graph) -> list[dict[str, Any]]:
     rows = []
     for key in sorted(graph.header.collection_def):
         kind = graph.header.collection_def[key].WhichOneof("kind") or "empty"
@@ -25,25 +71,14 @@ def collection_rows(model: Path, tags: Collection[str] | None = None) -> list[di
     return rows
 
 
-def write_with_names(
-    model: Path,
-    key: str,
-    names: Sequence[str],
-    output: Path,
-    overwrite: bool,
-    tags: Collection[str] | None = None,
-    command: Command | None = None,
-) -> None:
-    """Write a `.meta` whose collection `key` has the names of ops and tensors appended.
-
-    `command` stands in the output's lineage as what made it.
+def plan_names(model: Path, key: str, names: Sequence[str], tags: Collection[str] | None = None) -> NamesPlan:
+    """Plan a `.meta` whose collection `key` has the names of ops and tensors appended.
 
     Raises:
         UnknownName: the graph has no such op.
         GraphError: the collection exists and holds something other than names.
-        ExistingOutput: the output is there already.
     """
-    files.save(add_to_collection(files.load(model, tags), key, names), output, overwrite, command)
+    return NamesPlan(add_to_collection(files.load(model, tags), key, names))
 
 
 def add_to_collection(graph: Graph, key: str, names: Sequence[str]) -> Graph:

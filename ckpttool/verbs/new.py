@@ -1,13 +1,15 @@
 """New: a fresh model from a description of its layers."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from ckpttool.data.class_files import Classes
 from ckpttool.graph.contents.stored import stored_tensors
+from ckpttool.graph.core import Graph
 from ckpttool.lineage.provenance import Command
 from ckpttool.model.families import Contents, writer_for
-from ckpttool.model.plan import PlanRow, plan_rows
+from ckpttool.model.plan import ModelPlan, PlanRow, plan_rows
 from ckpttool.runtime.build import new_graph
 from ckpttool.runtime.objectives import Objective
 from ckpttool.runtime.recipe import Recipe
@@ -15,6 +17,68 @@ from ckpttool.runtime.spec import parse
 from ckpttool.runtime.state import fresh_tensors
 from ckpttool.verbs.inputs import with_preprocessed_inputs
 from ckpttool.verbs.outputs import with_named_outputs
+
+
+@dataclass(frozen=True)
+class NewPlan(ModelPlan):
+    """A network of fresh layers that will be written, with a row for each of its variables."""
+
+    graph: Graph
+    seed: int
+    to: str | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def rows(self) -> list[PlanRow]:
+        """What each weight will be."""
+        return plan_rows(self.graph, {})
+
+    @property
+    def done(self) -> str:
+        """What is true of the output afterwards."""
+        return f"written and read back, {len(self.rows)} tensors fresh"
+
+    def write(self, output: str | Path, overwrite: bool = False, command: Command | None = None) -> Sequence[str]:
+        """Write the graph and the first values of its variables, and read both back.
+
+        Raises:
+            ExistingOutput: the output is there already.
+            CorruptCheckpoint: what was read back is not what was meant.
+        """
+        command = command or Command("new", ("-o", str(output)))
+        values = fresh_tensors(self.graph, stored_tensors(self.graph), self.seed)
+        return self.writer(output).write(Contents(self.graph, values, command=command), Path(output), overwrite).notes
+
+
+def plan_new(
+    input_shape: Sequence[int],
+    layers: str,
+    recipe: Recipe | None = None,
+    seed: int = 42,
+    objective: Objective | None = None,
+    classes: Classes = None,
+    to: str | None = None,
+    preprocess: str | None = None,
+) -> NewPlan:
+    """Plan a network with freshly initialised layers; nothing is written before the plan's `write`.
+
+    Args:
+        input_shape: The shape of one row, without the rows' own dimension: `[784]`.
+        layers: The layers from the input to the logits (SPEC).
+        recipe: The optimizer and what goes with it.
+        seed: The random seed of the initialisers.
+        objective: The loss and the figures.
+        classes: Names of the classes that the outputs are for, or the file that has them.
+        to: The family to write: `ckpt`, `saved-model`, `keras`, where the output's path does not say it.
+        preprocess: What is done to rows before the network sees them: `scale(1/127.5, -1)`.
+
+    Raises:
+        PlanError: the layers are not in the language of SPEC, or do not fit one another.
+        DataError: there are not as many names of classes as outputs.
+    """
+    graph = new_graph(input_shape, parse(layers), recipe or Recipe(), objective or Objective(), seed)
+    graph, _ = with_preprocessed_inputs(with_named_outputs(graph, classes), preprocess)
+    return NewPlan(graph, seed, to)
 
 
 def new(
@@ -30,31 +94,14 @@ def new(
     to: str | None = None,
     preprocess: str | None = None,
 ) -> list[PlanRow]:
-    """Write a network with freshly initialised layers; return its variables as a plan.
+    """Write a network with freshly initialised layers under `output`; return its variables as a plan.
 
-    Args:
-        input_shape: The shape of one row, without the rows' own dimension: `[784]`.
-        layers: The layers from the input to the logits (SPEC).
-        output: The prefix to write.
-        recipe: The optimizer and what goes with it.
-        seed: The random seed of the initialisers.
-        overwrite: Replace the output where it exists.
-        objective: The loss and the figures.
-        command: What stands in the output's lineage as what made it.
-        classes: Names of the classes that the outputs are for, or the file that has them.
-        to: The family to write: `ckpt`, `saved-model`, `keras`, where the output's path does not say it.
-        preprocess: What is done to rows before the network sees them: `scale(1/127.5, -1)`.
+    `command` is what stands in the output's lineage as what made it; the rest is as for `plan_new`.
 
     Raises:
-        PlanError: the layers are not in the language of SPEC, or do not fit one another.
-        DataError: there are not as many names of classes as outputs.
-        ExistingOutput: the output is there already.
+        CkptError: `plan_new` and the plan's `write` say what; where the output is there already nothing is built.
     """
-    command = command or Command("new", ("-o", str(output)))
-    writer = writer_for("", output, to)
-    writer.check(Path(output), overwrite)
-    graph = new_graph(input_shape, parse(layers), recipe or Recipe(), objective or Objective(), seed)
-    graph, _ = with_preprocessed_inputs(with_named_outputs(graph, classes), preprocess)
-    contents = Contents(graph, fresh_tensors(graph, stored_tensors(graph), seed), command=command)
-    writer.write(contents, Path(output), overwrite)
-    return plan_rows(graph, {})
+    writer_for("", output, to).check(Path(output), overwrite)
+    plan = plan_new(input_shape, layers, recipe, seed, objective, classes, to, preprocess)
+    plan.write(output, overwrite, command)
+    return plan.rows

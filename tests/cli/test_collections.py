@@ -20,6 +20,14 @@ def test_names_are_added_to_a_new_graph(shell: Any, model: Path, tmp_path: Path)
     assert shell.lines("ops", out) == shell.lines("ops", model)
 
 
+def test_a_plan_writes_nothing(shell: Any, model: Path, tmp_path: Path) -> None:
+    planned = shell.json("collections", model, *ADD, "--plan")
+    out = tmp_path / "named.meta"
+    assert planned == shell.json("collections", model, *ADD, "-o", out, "--plan")
+    assert not out.exists()
+    assert planned == shell.json("collections", model, *ADD, "-o", out) == shell.json("collections", out)
+
+
 def test_what_is_there_already_is_not_added_twice(shell: Any, model: Path, tmp_path: Path) -> None:
     first, second = tmp_path / "first.meta", tmp_path / "second.meta"
     shell.run("collections", model, *ADD, "-o", first)

@@ -10,7 +10,7 @@ from ckpttool.core.errors import CkptError, ExistingOutput, MissingFile
 from ckpttool.graph import files
 from ckpttool.graph.roles.resolve import find_roles
 from ckpttool.runtime.recipe import Recipe
-from ckpttool.verbs.new import new
+from ckpttool.verbs.new import new, plan_new
 
 
 def test_the_graph_has_every_role(tmp_path: Path) -> None:
@@ -50,3 +50,18 @@ def test_nothing_is_built_for_an_output_that_cannot_be_written(tmp_path: Path) -
     with pytest.raises(CkptError):
         new([4], "this is no SPEC", tmp_path / "other.ckpt", Recipe())
     assert [path.name for path in tmp_path.iterdir()] == ["new.ckpt.index"]
+
+
+def test_a_plan_of_a_new_model_writes_nothing(tmp_path: Path) -> None:
+    planned = plan_new([4], "hidden1 = dense(8, relu); outputs = dense(3)", seed=5)
+    assert list(tmp_path.iterdir()) == []
+    assert [row.target for row in planned.rows] == ["hidden1/kernel", "hidden1/bias", "outputs/kernel", "outputs/bias"]
+    planned.write(tmp_path / "new.ckpt")
+    rows = new([4], "hidden1 = dense(8, relu); outputs = dense(3)", tmp_path / "again.ckpt", seed=5)
+    assert rows == planned.rows
+    first, again = (checkpoint.open(tmp_path / name) for name in ("new.ckpt", "again.ckpt"))
+    assert {name: first[name].read().tolist() for name in first} == {
+        name: again[name].read().tolist() for name in again
+    }
+    with pytest.raises(ExistingOutput):
+        planned.check(tmp_path / "new.ckpt")

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import click
 
-from ckpttool.cli.options.general import PATH, json_option
+from ckpttool.cli.options.general import PATH, json_option, plan_option
 from ckpttool.cli.options.reading import model_argument, tags_option
 from ckpttool.cli.options.writing import overwrite_option
-from ckpttool.cli.show.plans import command_line
+from ckpttool.cli.show.plans import execute
 from ckpttool.cli.show.tables import print_rows
-from ckpttool.verbs.collections import collection_rows, write_with_names
+from ckpttool.verbs.collections import collection_rows, plan_names
 
 COLUMNS = ("name", "kind", "size", "items")
 
@@ -21,6 +21,7 @@ COLUMNS = ("name", "kind", "size", "items")
 @click.option("-o", "--output", metavar="OUT", type=PATH, help="The .meta to write, with --add.")
 @overwrite_option
 @tags_option
+@plan_option
 @json_option
 def collections(
     model: Path,
@@ -29,19 +30,21 @@ def collections(
     output: Path | None,
     overwrite: bool,
     tags: list[str] | None,
+    plan_only: bool,
     as_json: bool,
 ) -> None:
     """List the collections of MODEL, or add NAMES to one and write a new .meta.
+
+    With --plan the collections are listed as they would be.
 
     \b
     Example:
       ckpttool collections my_model_final.ckpt
       ckpttool collections my_model_final.ckpt --add my_important_ops X:0 y:0 GradientDescent -o named.meta
     """
-    if bool(names) != bool(key) or bool(names) != bool(output):
-        raise click.UsageError("--add KEY, the NAMES to add, and -o OUT belong together")
-    if key and output:
-        write_with_names(model, key, names, output, overwrite, tags, command_line())
-        print_rows(collection_rows(output), COLUMNS, as_json)
+    if bool(names) != bool(key) or bool(names) != bool(output or plan_only):
+        raise click.UsageError("--add KEY, the NAMES to add, and -o OUT (or --plan) belong together")
+    if key:
+        execute(plan_names(model, key, names, tags), output, overwrite, plan_only, as_json)
     else:
         print_rows(collection_rows(model, tags), COLUMNS, as_json)

@@ -5,12 +5,12 @@ from pathlib import Path
 import click
 
 from ckpttool.cli.options.config import config_option
-from ckpttool.cli.options.general import json_option, seed_option
+from ckpttool.cli.options.general import json_option, plan_option, seed_option
 from ckpttool.cli.options.rows import classes_option, preprocess_option
 from ckpttool.cli.options.training import objective_options, recipe_options
 from ckpttool.cli.options.writing import model_output_options
 from ckpttool.cli.process import configure_for_layers
-from ckpttool.cli.show.plans import command_line, show_plan
+from ckpttool.cli.show.plans import execute
 from ckpttool.runtime.objectives import Objective
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.verbs import new as verb
@@ -35,6 +35,7 @@ def _shape(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int,
 @recipe_options
 @seed_option
 @config_option()
+@plan_option
 @json_option
 @model_output_options
 def new(
@@ -45,8 +46,9 @@ def new(
     objective: Objective | None,
     recipe: Recipe,
     seed: int,
+    plan_only: bool,
     as_json: bool,
-    output: Path,
+    output: Path | None,
     to: str | None,
     overwrite: bool,
 ) -> None:
@@ -69,17 +71,5 @@ def new(
       ckpttool new --input 784 --layers 'hidden1 = dense(300, relu, init=he); outputs = dense(10)' -o fresh.ckpt
     """
     configure_for_layers(layers)
-    rows = verb.new(
-        shape,
-        layers,
-        output,
-        recipe=recipe,
-        seed=seed,
-        overwrite=overwrite,
-        objective=objective,
-        command=command_line(),
-        classes=classes,
-        preprocess=preprocess,
-        to=to,
-    )
-    show_plan(rows, as_json)
+    plan = verb.plan_new(shape, layers, recipe, seed, objective, classes, to, preprocess)
+    execute(plan, output, overwrite, plan_only, as_json)
