@@ -177,3 +177,15 @@ def test_a_draft_takes_no_rules(shell: Any, small: Path, weights: Path, tmp_path
         "not with --rules, --rename, --scope or --check" in shell.run("import", weights, *options, exit_code=2).stderr
     )
     assert not (tmp_path / "rules.toml").exists()
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_tensorflow_is_configured_for_the_graph_that_a_check_runs(
+    shell: Any, small: Path, weights: Path, tmp_path: Path, check: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configured: list[str] = []
+    monkeypatch.setattr("ckpttool.cli.commands.import_.configure_for", lambda graph: configured.append(graph.source))
+    shell.run("import", weights, "--into", f"{small}.meta", "--suggest", "-o", tmp_path / "rules.toml")
+    options = ["--rules", tmp_path / "rules.toml", *(["--check", tmp_path / "sample.npz"] if check else [])]
+    shell.run("import", weights, "--into", f"{small}.meta", *options, "-o", tmp_path / "out.ckpt")
+    assert configured == ([f"{small}.meta"] if check else [])

@@ -10,6 +10,7 @@ from ckpttool.cli.options.general import PATH, json_option, lenient_option, plan
 from ckpttool.cli.options.reading import SOURCE, allow_op_option, rules_option
 from ckpttool.cli.options.rows import preprocess_option
 from ckpttool.cli.options.writing import model_output_options
+from ckpttool.cli.process import configure_for
 from ckpttool.cli.show.plans import execute
 from ckpttool.cli.show.tables import exit_unless, print_rows, say
 from ckpttool.model.model import Model
@@ -102,6 +103,8 @@ def import_weights(
         to=to,
         preprocess=preprocess,
     )
+    if sample and isinstance(plan, ImportPlan):
+        configure_for(plan.graph)
     execute(plan, output, overwrite, plan_only, as_json)
     if not plan_only and isinstance(plan, ImportPlan):
         _check_sample(plan, output, sample, tolerance, allow_op, as_json)
