@@ -14,6 +14,7 @@ from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.freezing.frozen import Frozen
 from ckpttool.graph.rewrite.draft import Draft
 from ckpttool.graph.rewrite.importable import importable
+from ckpttool.graph.rewrite.prune import subgraph
 from ckpttool.graph.roles.resolve import ROLES, Roles, find_roles, with_roles
 from ckpttool.model.model import Model
 from ckpttool.model.plan import PlanRow, plan_rows
@@ -132,15 +133,11 @@ def put_dropout(graph: Graph, roles: Roles, frozen: Collection[str], rates: str,
 
 def hidden_outputs(graph: Graph, roles: Roles, frozen: Collection[str]) -> dict[str, str]:
     """Return the output tensors of the hidden layers with a trained kernel, by the layers' names."""
-    below, stored = graph.ancestors(TensorRef.parse(str(roles.loss)).op), stored_tensors(graph)
+    part, stored = subgraph(graph, [str(roles.loss)]), stored_tensors(graph)
     kernels = {name for name, each in stored.items() if each.trainable and len(each.shape or ()) > 1} - set(frozen)
-    outputs = {
-        layer.name: layer.output
-        for layer in layers(graph)
-        if layer.output and TensorRef.parse(layer.output).op in below
-    }
+    outputs = {layer.name: layer.output for layer in layers(part) if layer.output}
     logits = list(outputs)[-1:]
-    trained = {layer.name for layer in layers(graph) if kernels & set(layer.variables)}
+    trained = {layer.name for layer in layers(part) if kernels & set(layer.variables)}
     return {name: output for name, output in outputs.items() if name in trained and name not in logits}
 
 

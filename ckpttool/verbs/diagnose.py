@@ -19,8 +19,7 @@ from ckpttool.graph.contents.layers import activated, layers
 from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.rewrite.importable import importable
-from ckpttool.graph.rewrite.prune import without_training
-from ckpttool.graph.roles.logits import logits_below
+from ckpttool.graph.rewrite.prune import subgraph, without_training
 from ckpttool.graph.roles.resolve import needed_role
 from ckpttool.model.model import Model
 from ckpttool.runtime.build import with_gradients
@@ -114,20 +113,14 @@ def probes_of(graph: Graph, loss: str) -> list["Probe"]:
     needed = graph.ancestors(TensorRef.parse(loss).op)
     trained = [variable for variable in variables(graph).values() if variable.trainable and variable.op in needed]
     probes = []
-    for layer in layers(graph):
-        given = next((name for name in _forms(graph, layer.output) if TensorRef.parse(name).op in needed), None)
-        if given is not None:
-            output, activation = activated(graph, given, needed)
+    for layer in layers(subgraph(graph, [loss])):
+        if layer.output is not None and TensorRef.parse(layer.output).op in needed:
+            output, activation = activated(graph, layer.output, needed)
             weights = [variable.op for variable in trained if variable.name in layer.variables]
             probes.append(Probe(layer.name, output, activation, weights))
     if not probes:
         raise GraphError(f"{graph.source}: no layer's output is known that the loss {loss} depends on")
     return probes
-
-
-def _forms(graph: Graph, output: str | None) -> list[str]:
-    """Return a layer's output, and its logits: a loss may compute the softmax itself."""
-    return [] if output is None else [output, logits_below(graph, output).tensor]
 
 
 def _batches(rows: int, count: int) -> list[Array]:

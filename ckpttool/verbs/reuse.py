@@ -133,11 +133,13 @@ def plan_reuse(
         raise PlanError("`after` says where a head is put on: specify `head` too")
     if head and labels:
         raise PlanError("`labels` are those of the old loss, and `head` has a loss of its own: leave `labels` out")
-    model = _called(model.thawed(), signature, bool(head)) if signature else model.thawed()
+    model = model.thawed()
+    if signature:
+        model = replace(model, graph=choosing_signature(model.graph, signature))
     chosen, frozen = Pattern(layers), Pattern(freeze) if freeze else None
     restored = restored_variables(model, chosen)
     if head:
-        place = _above(model.graph, restored, after, inputs)
+        place = _above(_called(model.graph) if signature else model.graph, restored, after, inputs)
         plan = _with_head(model, restored, head, place, frozen, recipe or Recipe(), seed, objective or Objective())
     else:
         target = graph_as_run(into).allowing(model.graph.allowed) if into else model.graph
@@ -160,11 +162,10 @@ def plan_reuse(
     return replace(plan, graph=graph, to=to, notes=(*prefix_note(chosen, model.checkpoint), *plan.notes, *changed))
 
 
-def _called(model: Model, signature: str, alone: bool) -> Model:
-    """Return a model that is called by a signature; with `alone` only what that computes is left."""
-    graph = choosing_signature(model.graph, signature)
+def _called(graph: Graph) -> Graph:
+    """Return what the signature that is called computes."""
     tensors = [*signature_tensors(graph, "inputs"), *signature_tensors(graph, "outputs")]
-    return replace(model, graph=subgraph(graph, tensors, initializers=True) if alone else graph)
+    return subgraph(graph, tensors, initializers=True)
 
 
 def restored_variables(model: Model, layers: Pattern) -> list[str]:
@@ -215,8 +216,8 @@ def _with_head(
         raise PlanError(
             f"{model.path}: nothing to restore: {', '.join(cut)} lie above {top.name}, where the head is put on"
         )
-    below = model.graph.ancestors(TensorRef.parse(output).op)
-    outputs = {layer.name: layer.output for layer in layers(model.graph)}
+    below = place.fed.graph.ancestors(TensorRef.parse(output).op)
+    outputs = {layer.name: layer.output for layer in layers(place.fed.graph)}
     left = [name for name, tensor in outputs.items() if tensor and TensorRef.parse(tensor).op not in below]
     notes = [*place.fed.notes, *rewritten]
     notes += [f"the head is put on {output}, the activation of {top.name}"] if output != top.output else []
