@@ -14,7 +14,7 @@ from ckpttool.formats.tensorflow.object_graph import EXPORTED_TWICE
 from ckpttool.formats.writing.files import refuse_existing
 from ckpttool.graph import files
 from ckpttool.graph.contents.restoring import require_restorable, restore_problems
-from ckpttool.graph.contents.savers import saved_names
+from ckpttool.graph.contents.savers import restored_tables, saved_names
 from ckpttool.graph.contents.stored import named_as_saved, stored_tensors
 from ckpttool.graph.core import Graph
 from ckpttool.graph.rewrite.flatten import flattened
@@ -61,7 +61,7 @@ class Model:
             model = cls(path, opened.graph.allowing(allow_op), opened.weights, opened.unread, opened.traced)
             return model.averaged() if ema else model
         graph = files.load(path).allowing(allow_op)
-        values = checkpoint.open(path) if stored_tensors(graph) else checkpoint.Checkpoint.of({})
+        values = checkpoint.open(path) if _is_stored(graph) else checkpoint.Checkpoint.of({})
         run, read = as_run(graph, values)
         model = cls(
             path,
@@ -93,6 +93,11 @@ class Model:
         return Model(self.path, thawed(self.graph), checkpoint.Checkpoint(values, self.path, "frozen"))
 
 
+def _is_stored(graph: Graph) -> bool:
+    """Say whether a graph has anything that a checkpoint holds."""
+    return bool(stored_tensors(graph) or restored_tables(graph))
+
+
 def as_run(graph: Graph, values: checkpoint.Checkpoint) -> tuple[Graph, checkpoint.Checkpoint]:
     """Return a graph as verbs run and rewrite it, and what it takes of the checkpoint that lies with it.
 
@@ -103,7 +108,7 @@ def as_run(graph: Graph, values: checkpoint.Checkpoint) -> tuple[Graph, checkpoi
         CorruptCheckpoint: the checkpoint's object graph is damaged.
     """
     flat = flattened(named_as_saved(graph, values))
-    if not is_version_2(flat) or (stored_tensors(flat) and not values):
+    if not is_version_2(flat) or (_is_stored(flat) and not values):
         return flat, values
     graph = as_version_1(flat, values)
     return graph, values.only(stored_tensors(graph))

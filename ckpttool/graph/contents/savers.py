@@ -224,6 +224,17 @@ def restored_keys(graph: Graph) -> dict[str, str]:
     So it is in TensorFlow 2: the function takes handles, reads keys of the object checkpoint and assigns. Variables
     that it does not know are not stored.
     """
+    return {op: keys[0] for op, keys in _restored_by(graph, "AssignVariableOp").items() if keys}
+
+
+def restored_tables(graph: Graph) -> dict[str, tuple[str, str]]:
+    """Return the keys of what each table of TensorFlow 2 is restored from: of its own keys, and of their values."""
+    restored = _restored_by(graph, "LookupTableImportV2")
+    return {op: (keys[0], keys[1]) for op, keys in restored.items() if len(keys) == 2}
+
+
+def _restored_by(graph: Graph, op_type: str) -> dict[str, list[str]]:
+    """Return the keys of what ops of a type put into each handle, in the function that is the graph's saver."""
     call = graph.nodes.get(TensorRef.parse(graph.header.saver_def.restore_op_name).op)
     name = call.attr["f"].func.name if call is not None and "f" in call.attr else None
     functions = {function.signature.name: function for function in graph.header.graph_def.library.function}
@@ -232,9 +243,10 @@ def restored_keys(graph: Graph) -> dict[str, str]:
         return {}
     handles = dict(zip((a.name for a in function.signature.input_arg), graph.inputs(call.name), strict=False))
     nodes = {node.name: node for node in function.node_def}
-    assigns = [node for node in nodes.values() if node.op == "AssignVariableOp" and node.input[0] in handles]
-    keys = {handles[node.input[0]].op: _restored_key(nodes, node.input[1]) for node in assigns}
-    return {op: key for op, key in keys.items() if key is not None}
+    puts = [node for node in nodes.values() if node.op == op_type and node.input and node.input[0] in handles]
+    texts = {handles[node.input[0]].op: [text for text in node.input[1:] if not text.startswith("^")] for node in puts}
+    found = {op: [_restored_key(nodes, text) for text in values] for op, values in texts.items()}
+    return {op: [key for key in keys if key is not None] for op, keys in found.items()}
 
 
 def _restored_key(nodes: Mapping[str, NodeDef], value: str) -> str | None:

@@ -18,6 +18,7 @@ from ckpttool.graph.ops import CALLS, TABLE_FILLERS
 from ckpttool.graph.rewrite.draft import Draft, type_attr
 from ckpttool.graph.rewrite.op_names import valid_name, with_ops_renamed
 from ckpttool.graph.rewrite.prune import TABLE_INITIALIZERS, keep, needed
+from ckpttool.graph.rewrite.saved_tables import with_files_of_tables, with_restored_tables
 from ckpttool.graph.rewrite.savers import with_saver
 from ckpttool.graph.rewrite.shared_ops import with_shared_ops
 from ckpttool.graph.rewrite.thaw import AVERAGES, first_value
@@ -55,9 +56,10 @@ def as_version_1(graph: Graph, tensors: Checkpoint) -> Graph:
     Raises:
         CorruptCheckpoint: the checkpoint's object graph is damaged.
     """
-    shared = _one_op_each(with_shared_ops(graph), tensors)
+    filled, restored = with_restored_tables(with_files_of_tables(graph), tensors)
+    shared = _one_op_each(with_shared_ops(filled), tensors)
     computing = needed(shared, _ends(shared))
-    fillers = [name for name in _fillers(shared) if shared.inputs(name)[0].op in computing]
+    fillers = [name for name in _fillers(shared, restored) if shared.inputs(name)[0].op in computing]
     used = computing | needed(shared, fillers)
     held = list(_variables(shared, used, tensors))
     bare = keep(_without_objects(shared), used.union(each.op for each in held))
@@ -71,14 +73,15 @@ def _ends(graph: Graph) -> list[str]:
     return [op for info in infos if (op := TensorRef.parse(info.name).op) in graph.nodes]
 
 
-def _fillers(graph: Graph) -> list[str]:
-    """Return the ops that fill tables when the model is loaded."""
+def _fillers(graph: Graph, restored: Sequence[str]) -> list[str]:
+    """Return the ops that fill tables: those that have what was saved, and for other tables those of the loader."""
     definitions = graph.header.signature_def
-    mains = (
-        [TensorRef.parse(info.name).op for info in definitions[_MAIN].outputs.values()] if _MAIN in definitions else []
-    )
+    infos = definitions[_MAIN].outputs.values() if _MAIN in definitions else ()
+    mains = [TensorRef.parse(info.name).op for info in infos]
     run = needed(graph, [name for name in mains if name in graph.nodes])
-    return [name for name, node in graph.nodes.items() if name in run and node.op in TABLE_FILLERS and node.input]
+    found = [name for name, node in graph.nodes.items() if name in run and node.op in TABLE_FILLERS and node.input]
+    saved = {graph.inputs(name)[0].op for name in restored}
+    return [*(name for name in found if graph.inputs(name)[0].op not in saved), *restored]
 
 
 def _one_op_each(graph: Graph, tensors: Collection[str]) -> Graph:
