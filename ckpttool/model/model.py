@@ -88,7 +88,8 @@ class Model:
 
         A model that has variables, and one without any such constant, is returned as it is.
         """
-        if stored_tensors(self.graph) or not (values := FrozenTensors(self.path, self.graph.nodes)):
+        functions = self.graph.header.graph_def.library.function
+        if stored_tensors(self.graph) or not (values := FrozenTensors(self.path, self.graph.nodes, functions)):
             return self
         return Model(self.path, thawed(self.graph), checkpoint.Checkpoint(values, self.path, "frozen"))
 

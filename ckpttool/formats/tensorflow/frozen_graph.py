@@ -1,6 +1,6 @@
 """Frozen graphs as checkpoints: a GraphDef, MetaGraphDef or SavedModel whose weights are constants. Read only."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from ckpttool.formats.format import Format, Tensors
 from ckpttool.formats.tensorflow.frozen_weights import frozen_weights
 from ckpttool.formats.tensorflow.prefix import SAVED_MODEL_GRAPHS
 from ckpttool.formats.tensorflow.tensor_proto import array_of, shape_of
-from ckpttool.formats.wire.protos.graph_pb2 import GraphDef, NodeDef
+from ckpttool.formats.wire.protos.graph_pb2 import FunctionDef, GraphDef, NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef, SavedModel
 from ckpttool.remote import sparse_files
 
@@ -26,10 +26,10 @@ LARGE = 64
 class FrozenTensors(Tensors):
     """The constants that were variables, under the names of these."""
 
-    def __init__(self, path: Path, nodes: dict[str, NodeDef]) -> None:
-        """Find them among the ops of a graph."""
+    def __init__(self, path: Path, nodes: dict[str, NodeDef], functions: Iterable[FunctionDef] = ()) -> None:
+        """Find them among the ops of a graph, with its functions."""
         self._path, self._nodes = path, nodes
-        self._ops = frozen_weights(nodes)
+        self._ops = frozen_weights(nodes, functions)
         weights = set(self._ops.values())
         others = {
             name: shape_of(node.attr["value"].tensor)
@@ -71,7 +71,7 @@ class FrozenGraph(Format):
         path = _graph_file(path)
         if path.suffix not in SUFFIXES or not path.is_file():
             return False
-        return bool(frozen_weights(_nodes(path, _stamp(path))))
+        return bool(frozen_weights(*_ops(path, _stamp(path))))
 
     def open(self, path: Path) -> FrozenTensors:
         """Find the constants; their values are made when a tensor is read.
@@ -80,7 +80,7 @@ class FrozenGraph(Format):
             CorruptCheckpoint: one has no dtype or shape, or other numbers than these say.
         """
         path = _graph_file(path)
-        return FrozenTensors(path, _nodes(path, _stamp(path)))
+        return FrozenTensors(path, *_ops(path, _stamp(path)))
 
 
 def _graph_file(path: Path) -> Path:
@@ -94,13 +94,13 @@ def _stamp(path: Path) -> tuple[int, int, int]:
 
 
 @lru_cache(maxsize=1)
-def _nodes(path: Path, stamp: tuple[int, int, int]) -> dict[str, NodeDef]:
-    """Return the ops of a graph's file; none where it is no graph, or where two ops have one name."""
+def _ops(path: Path, stamp: tuple[int, int, int]) -> tuple[dict[str, NodeDef], Sequence[FunctionDef]]:
+    """Return the ops and functions of a graph's file; none where it is no graph, or where two ops have one name."""
     for graph in _graphs(path, GraphDef, MetaGraphDef, SavedModel):
         named = {node.name: node for node in graph.node}
         if named and len(named) == len(graph.node) and all(node.name and node.op for node in graph.node):
-            return named
-    return {}
+            return named, graph.library.function
+    return {}, ()
 
 
 def weights_in_functions(folder: Path) -> dict[str, str]:

@@ -9,12 +9,12 @@ that were always there are none of these.
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 
 from ckpttool.core.tensors import BY_NUMBER
 from ckpttool.formats.tensorflow.tensor_proto import shape_of
-from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
+from ckpttool.formats.wire.protos.graph_pb2 import FunctionDef, NodeDef
 
 _VARIABLE = re.compile(r"Variable(V2)?|VarHandleOp|TemporaryVariable|AutoReloadVariable")
 _READ = re.compile(r"(.*/)?(read|ReadVariableOp\w*)")
@@ -25,7 +25,8 @@ _PASSES = frozenset(
 )
 _COMPUTES = re.compile(
     r"(?P<multiplies>(Batch)?MatMul(V2|V3)?|Einsum)|(?P<convolves>(DepthwiseC|C)onv\w*|BiasAdd(V1)?)|(?P<looks_up>Gather(V2)?)"
-    r"|(?P<normalises>FusedBatchNorm\w*)|(?P<recurs>BlockLSTM\w*|LSTMBlockCell|GRUBlockCell|CudnnRNN\w*)"
+    r"|(?P<normalises>FusedBatchNorm\w*)|(?P<loops>(Stateless)?While)"
+    r"|(?P<recurs>BlockLSTM\w*|LSTMBlockCell|GRUBlockCell|CudnnRNN\w*)"
 )
 """What computes with weights, and which of its inputs these are: any, those behind the first, the first."""
 _ELEMENTWISE = frozenset({"Add", "AddV2", "Sub", "Mul", "RealDiv"})
@@ -43,9 +44,14 @@ _ACTIVATIONS = frozenset(
         "MaxPool",
         "AvgPool",
         "Mean",
+        "IdentityN",
     }
 )
+_STATISTICS = frozenset({"Square", "SquaredDifference", "Sum", "Neg", "Rsqrt", "TensorListStack", "StridedSlice"})
+"""What the normalisation of a row is made of besides, and what picks the results of a loop."""
 _FACTORS = frozenset({"Rsqrt", "Sqrt", "Neg", "Reciprocal", "Concat", "ConcatV2"})
+_PRODUCTS = ("multiplies", "convolves", "normalises", "looks_up", "loops", "recurs")
+"""The kinds of ops behind which a layer's other weights are added or multiplied."""
 _ALWAYS_CONSTANT = re.compile(r"(.*/)?Const(_\d+)?")
 _ROLES = {"normalises": {1: "gamma", 2: "beta", 3: "moving_mean", 4: "moving_variance"}, "looks_up": {0: "embeddings"}}
 _BATCH_NORM = {"add": "moving_variance", "mul": "gamma", "mul_2": "moving_mean", "Neg": "moving_mean", "sub": "beta"}
@@ -54,15 +60,16 @@ _FUNCTIONS = re.compile(r"/(batchnorm|separable_conv2d|Tensordot|convolution|emb
 """Scopes that TensorFlow's own functions open within a layer's."""
 
 
-def frozen_weights(nodes: Mapping[str, NodeDef]) -> dict[str, str]:
+def frozen_weights(nodes: Mapping[str, NodeDef], functions: Iterable[FunctionDef] = ()) -> dict[str, str]:
     """Return the names of a frozen graph's variables, each with its constant; none of a graph that still has variables.
 
     A constant counts that is read as variables are; else one of floats that is no scalar and goes into a product, a
-    convolution, a normalisation, a look-up, or what is added to one of these or multiplied with it.
+    convolution, a normalisation, a look-up, or what is added to one of these or multiplied with it; or into a loop that
+    never changes it, as the bodies of loops among the `functions` say.
     """
     if any(_VARIABLE.fullmatch(node.op) for node in nodes.values()):
         return {}
-    flow = _Flow(nodes)
+    flow = _Flow(nodes, functions)
     constants = [name for name, node in nodes.items() if node.op == "Const"]
     read = [name for name in constants if flow.is_read(name)]
     direct = [
@@ -77,13 +84,14 @@ def frozen_weights(nodes: Mapping[str, NodeDef]) -> dict[str, str]:
 class _Flow:
     """What reads a graph's constants."""
 
-    def __init__(self, nodes: Mapping[str, NodeDef]) -> None:
+    def __init__(self, nodes: Mapping[str, NodeDef], functions: Iterable[FunctionDef]) -> None:
         self._nodes = nodes
+        self._functions = {function.signature.name: function for function in functions}
         self._readers: dict[str, list[tuple[str, int]]] = defaultdict(list)
         for name, node in nodes.items():
             for place, text in enumerate(node.input):
                 self._readers[text.partition(":")[0]].append((name, place))  # `^op` is another key: it reads nothing
-        products = [name for name, node in nodes.items() if _kind(node) in ("multiplies", "convolves", "normalises")]
+        products = [name for name, node in nodes.items() if _kind(node) in _PRODUCTS]
         self._products = self._behind(products)
         self._fixed = self._of_constants()
 
@@ -136,14 +144,26 @@ class _Flow:
             return node.input[1 - place].partition(":")[0] in self._products
         if kind == "looks_up":
             return place == 0
+        if kind == "loops":
+            return self._is_kept(node, place)
         return kind == "multiplies" or (kind is not None and place > 0)
+
+    def _is_kept(self, loop: NodeDef, place: int) -> bool:
+        """Say whether a loop hands on what it takes at a place of its inputs unchanged from turn to turn."""
+        body = self._functions.get(loop.attr["body"].func.name) if "body" in loop.attr else None
+        if body is None or place >= min(len(body.signature.input_arg), len(body.signature.output_arg)):
+            return False
+        taken = body.signature.input_arg[place].name
+        given = body.ret.get(body.signature.output_arg[place].name, "")
+        passes = {node.name: node.input[0] for node in body.node_def if node.op == "Identity" and node.input}
+        return taken in (given, passes.get(given.partition(":")[0]))
 
     def _behind(self, starts: list[str]) -> set[str]:
         """Return ops and those that only pass on, activate, add to or multiply what they give."""
         reached, todo = set(starts), list(starts)
         while todo:
             for name, _ in self._readers[todo.pop()]:
-                if name not in reached and self._nodes[name].op in _ELEMENTWISE | _PASSES | _ACTIVATIONS:
+                if name not in reached and self._nodes[name].op in _ELEMENTWISE | _PASSES | _ACTIVATIONS | _STATISTICS:
                     reached.add(name)
                     todo.append(name)
         return reached

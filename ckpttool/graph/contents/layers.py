@@ -61,9 +61,8 @@ def _weights(graph: Graph) -> list[Weight]:
 
 def _frozen_weights(graph: Graph) -> list[Weight]:
     """Return the constants of a frozen graph that were variables."""
-    shapes = {
-        name: (op, shape_of(graph.nodes[op].attr["value"].tensor)) for name, op in frozen_weights(graph.nodes).items()
-    }
+    found = frozen_weights(graph.nodes, graph.header.graph_def.library.function)
+    shapes = {name: (op, shape_of(graph.nodes[op].attr["value"].tensor)) for name, op in found.items()}
     return [Weight(layer_of(name), name, op, math.prod(shape)) for name, (op, shape) in shapes.items()]
 
 

@@ -26,7 +26,7 @@ def thawed(graph: Graph) -> Graph:
     The variables have the names that `frozen_weights` says, and so have their tensors in the checkpoint of the graph's
     new saver. What they start with is drawn: the constants' values are for that checkpoint.
     """
-    weights = frozen_weights(graph.nodes)
+    weights = frozen_weights(graph.nodes, graph.header.graph_def.library.function)
     if not weights:
         return graph
     names = FreeNames([*graph.nodes, *weights])

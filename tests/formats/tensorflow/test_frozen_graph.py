@@ -8,7 +8,7 @@ from ckpttool import checkpoint
 from ckpttool.core.errors import CorruptCheckpoint, MissingFile
 from ckpttool.core.tensors import BY_NAME, STRING
 from ckpttool.formats.tensorflow.frozen_weights import frozen_weights
-from ckpttool.formats.wire.protos.graph_pb2 import GraphDef, NodeDef
+from ckpttool.formats.wire.protos.graph_pb2 import FunctionDef, GraphDef, NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef, SavedModel
 from ckpttool.graph.contents.constants import constant, uniform
 
@@ -77,6 +77,41 @@ def test_what_is_added_behind_a_layer_counts_and_what_is_taken_from_an_image_doe
         op("add", "AddV2", "MatMul", "b"),
     ]
     assert found(x, mean, w, b, *layer) == {"w": "w", "b": "b"}
+
+
+def test_what_scales_a_normalised_row_counts():
+    """Layer normalisation divides by a deviation that is computed of the row, and PReLU scales what is negative."""
+    x, w, gamma, alpha = op("x", "Placeholder"), floats("w", 3, 2), floats("gamma", 2), floats("alpha", 2)
+    layer = [
+        op("MatMul", "MatMul", "x", "w"),
+        op("mean", "Mean", "MatMul", "axis"),
+        op("squares", "SquaredDifference", "MatMul", "mean"),
+        op("deviation", "Rsqrt", "squares"),
+        op("factor", "Mul", "deviation", "gamma"),
+        op("negative", "Neg", "factor"),
+        op("rest", "Relu", "negative"),
+        op("slope", "Neg", "alpha"),
+        op("out", "Mul", "slope", "rest"),
+    ]
+    assert found(x, w, gamma, alpha, *layer) == {"w": "w", "gamma": "gamma", "alpha": "alpha"}
+
+
+@pytest.mark.parametrize("through", [False, True])
+def test_what_a_loop_hands_on_unchanged_counts_and_what_it_starts_with_does_not(through):
+    body = FunctionDef()
+    body.signature.name = "body"
+    for name in ("state", "kernel"):
+        body.signature.input_arg.add(name=name)
+        body.signature.output_arg.add(name=f"{name}_out")
+    body.node_def.append(op("product", "MatMul", "state", "kernel"))
+    body.node_def.append(op("same", "Identity", "kernel"))
+    body.ret["state_out"], body.ret["kernel_out"] = "product:product:0", "same:output:0" if through else "kernel"
+    loop = op("loop", "While", "zeros", "kernel")
+    loop.attr["body"].func.name = "body"
+    nodes = {node.name: node for node in (floats("zeros", 1, 2), floats("kernel", 2, 2), loop)}
+
+    assert frozen_weights(nodes, [body]) == {"kernel": "kernel"}
+    assert frozen_weights(nodes) == {}
 
 
 def test_the_parts_of_a_partitioned_variable_count():
