@@ -15,7 +15,20 @@ DOTTED = ("torch", "safetensors", "onnx")
 
 
 @dataclass(frozen=True)
-class Keep(Edit):
+class _OfPattern(Edit):
+    """An edit of what a pattern takes."""
+
+    notation: ClassVar[str] = "RE"
+    pattern: str
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read a pattern."""
+        return cls(text)
+
+
+@dataclass(frozen=True)
+class Keep(_OfPattern):
     """Keep the tensors that a pattern takes, with their slots.
 
     >>> import numpy as np
@@ -25,13 +38,6 @@ class Keep(Edit):
     """
 
     name: ClassVar[str] = "keep"
-    notation: ClassVar[str] = "RE"
-    pattern: str
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Read a pattern."""
-        return cls(text)
 
     def apply(self, ckpt: Checkpoint) -> Checkpoint:
         """Return what the pattern takes, and an object graph."""
@@ -39,7 +45,7 @@ class Keep(Edit):
 
 
 @dataclass(frozen=True)
-class Drop(Edit):
+class Drop(_OfPattern):
     """Leave out the tensors that a pattern takes, with their slots.
 
     >>> import numpy as np
@@ -49,13 +55,6 @@ class Drop(Edit):
     """
 
     name: ClassVar[str] = "drop"
-    notation: ClassVar[str] = "RE"
-    pattern: str
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Read a pattern."""
-        return cls(text)
 
     def apply(self, ckpt: Checkpoint) -> Checkpoint:
         """Return what the pattern does not take."""

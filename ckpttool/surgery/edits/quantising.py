@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass
 from functools import cache
-from typing import ClassVar, Self
+from typing import ClassVar
 
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import CkptError, PlanError, UnknownName
 from ckpttool.core.names import suggestion
 from ckpttool.core.tensors import BY_NAME, Array, Tensor, TensorSpec
-from ckpttool.surgery.edits.edit import Edit, quantised, require_numbers, scale_of, taken
-from ckpttool.surgery.edits.values import Cast, dtype_and_pattern, floats
+from ckpttool.surgery.edits.edit import quantised, require_numbers, scale_of, taken
+from ckpttool.surgery.edits.values import Cast, EditToDtype, floats
 
 QUANTISED = ("float16", "bfloat16", "int8")
 LARGEST = 127
@@ -18,7 +18,7 @@ MOST = float.fromhex("0x1.fffffep+127")
 
 
 @dataclass(frozen=True)
-class Quantise(Edit):
+class Quantise(EditToDtype):
     """float16, bfloat16, int8 with NAME/scale (kernels).
 
     `int8` is symmetric, a scale to a tensor: the largest magnitude over 127, kept as the float32 NAME/scale. NAME times
@@ -32,15 +32,7 @@ class Quantise(Edit):
     """
 
     name: ClassVar[str] = "quantise"
-    notation: ClassVar[str] = "[RE=]DTYPE"
-    dtype: str
-    pattern: str | None = None
     slots: bool = False
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Read `DTYPE` or `PATTERN=DTYPE`."""
-        return cls(*dtype_and_pattern(text))
 
     def apply(self, ckpt: Checkpoint) -> Checkpoint:
         """Return the weights in fewer bits.
@@ -69,7 +61,7 @@ class Quantise(Edit):
 
 
 @dataclass(frozen=True)
-class Dequantise(Edit):
+class Dequantise(EditToDtype):
     """Floats of what quantise made int8.
 
     Their scales are left out.
@@ -81,14 +73,6 @@ class Dequantise(Edit):
     """
 
     name: ClassVar[str] = "dequantise"
-    notation: ClassVar[str] = "[RE=]DTYPE"
-    dtype: str
-    pattern: str | None = None
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Read `DTYPE` or `PATTERN=DTYPE`."""
-        return cls(*dtype_and_pattern(text))
 
     def apply(self, ckpt: Checkpoint) -> Checkpoint:
         """Return the tensors as floats.

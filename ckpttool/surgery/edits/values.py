@@ -56,7 +56,24 @@ class Averages(EditWithoutValue):
 
 
 @dataclass(frozen=True)
-class Cast(Edit):
+class EditToDtype(Edit):
+    """An edit that gives another dtype to what a pattern takes, or to all that it is for."""
+
+    notation: ClassVar[str] = "[RE=]DTYPE"
+    dtype: str
+    pattern: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `DTYPE` or `PATTERN=DTYPE`."""
+        if text in BY_NAME or "=" not in text:
+            return cls(text)
+        pattern, dtype = split_value(text, "PATTERN=DTYPE")
+        return cls(dtype, pattern)
+
+
+@dataclass(frozen=True)
+class Cast(EditToDtype):
     """Another dtype: of the weights that are floats, or what RE takes.
 
     With `slots` an optimizer's floats count as weights. What the dtype rounds is rounded to the nearest; what it cannot
@@ -69,15 +86,7 @@ class Cast(Edit):
     """
 
     name: ClassVar[str] = "cast"
-    notation: ClassVar[str] = "[RE=]DTYPE"
-    dtype: str
-    pattern: str | None = None
     slots: bool = False
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Read `DTYPE` or `PATTERN=DTYPE`."""
-        return cls(*dtype_and_pattern(text))
 
     def apply(self, ckpt: Checkpoint) -> Checkpoint:
         """Return the tensors cast.
@@ -95,14 +104,6 @@ class Cast(Edit):
         for name in names:
             require_numbers(ckpt[name], f"cast to {self.dtype}")
         return changed(ckpt, names, lambda tensor: cast_tensor(tensor, BY_NAME[self.dtype]))
-
-
-def dtype_and_pattern(text: str) -> tuple[str, str | None]:
-    """Read `DTYPE` or `PATTERN=DTYPE`."""
-    if text in BY_NAME or "=" not in text:
-        return text, None
-    pattern, dtype = split_value(text, "PATTERN=DTYPE")
-    return dtype, pattern
 
 
 def floats(ckpt: Checkpoint, slots: bool = False) -> list[str]:
