@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 
 from ckpttool import checkpoint
+from ckpttool.data.held_out import HeldOut
 from ckpttool.model.model import Model
+from ckpttool.runtime.objectives import Objective
 from ckpttool.runtime.recipe import Recipe
+from ckpttool.training.bound import Bound
 from ckpttool.training.callbacks.callback import Callback
 from ckpttool.training.options import Options
-from ckpttool.training.spread import ADVICE
+from ckpttool.training.spread import ADVICE, odd_rows
 from ckpttool.verbs.cache import cache
 from ckpttool.verbs.diagnose import diagnose
 from ckpttool.verbs.finetune import finetune
@@ -95,21 +98,23 @@ def odd(model: Path, data: Path) -> list[str]:
     return said.odd
 
 
-@pytest.mark.parametrize("scaling", SCALED)
-def test_rows_that_were_scaled_in_another_way_are_said(
-    trained: tuple[Path, Sequence[int]], tmp_path: Path, scaling: str
-) -> None:
-    model, shape = trained
-    (line,) = odd(model, saved(tmp_path / "rows.npz", shape, SCALED[scaling]))
-    assert line.startswith("norm1: the rows give it mean ")
+def lines(model: Path, shape: Sequence[int], folder: Path, changes: dict[str, Callable[[Any], Any]]) -> dict[str, Any]:
+    """Return what is said of the rows after each change, by its name."""
+    bound = Bound.of(Model.open(model))
+    splits = {
+        name: saved(folder / f"{number}.npz", shape, change) for number, (name, change) in enumerate(changes.items())
+    }
+    return {name: odd_rows(bound.with_training_rows(path, HeldOut(), None)) for name, path in splits.items()}
 
 
-@pytest.mark.parametrize("change", SAME)
-def test_other_rows_in_the_same_scaling_are_not(
-    trained: tuple[Path, Sequence[int]], tmp_path: Path, change: str
-) -> None:
-    model, shape = trained
-    assert odd(model, saved(tmp_path / "rows.npz", shape, SAME[change])) == []
+def test_rows_that_were_scaled_in_another_way_are_said(trained: tuple[Path, Sequence[int]], tmp_path: Path) -> None:
+    said = lines(*trained, tmp_path, SCALED)
+    assert {name: len(found) for name, found in said.items()} == dict.fromkeys(SCALED, 1)
+    assert all(found[0].startswith("norm1: the rows give it mean ") for found in said.values())
+
+
+def test_other_rows_in_the_same_scaling_are_not(trained: tuple[Path, Sequence[int]], tmp_path: Path) -> None:
+    assert lines(*trained, tmp_path, SAME) == {name: [] for name in SAME}
 
 
 @pytest.fixture(scope="module")
@@ -146,6 +151,7 @@ def test_the_line_has_what_is_found_and_what_is_expected(dense: Path, tmp_path: 
     ]
 
 
+@pytest.mark.parametrize("trained", ["images"], indirect=True)
 def test_finetune_says_it_of_frozen_averages_alone(trained: tuple[Path, Sequence[int]], tmp_path: Path) -> None:
     model, shape = trained
     data = saved(tmp_path / "rows.npz", shape, SCALED["0..255"])
@@ -155,6 +161,7 @@ def test_finetune_says_it_of_frozen_averages_alone(trained: tuple[Path, Sequence
     assert (len(frozen.odd), moving.odd) == (1, [])
 
 
+@pytest.mark.parametrize("trained", ["images"], indirect=True)
 def test_cache_says_it_before_it_is_filled(trained: tuple[Path, Sequence[int]], tmp_path: Path) -> None:
     model, shape = trained
     data, said, right = saved(tmp_path / "rows.npz", shape, SCALED["-1..1"]), Said(), Said()
@@ -172,6 +179,31 @@ def test_networks_of_plain_tensorflow(
     with np.load(data) as rows:
         np.savez(near, x_train=rows["x_train"] * 2, y_train=rows["y_train"])
         np.savez(far, x_train=rows["x_train"] * 100, y_train=rows["y_train"])
-    (line,) = odd(model, far)
+    bound = Bound.of(Model.open(model))
+    (line,) = odd_rows(bound.with_training_rows(far, HeldOut(), None))
     assert line.startswith("hidden1/norm: the rows give it")
-    assert odd(model, near) == []
+    assert odd_rows(bound.with_training_rows(near, HeldOut(), None)) == []
+
+
+@pytest.mark.parametrize("fused", [False, True], ids=["rows", "images"])
+def test_a_network_of_keras(tmp_path: Path, fused: bool) -> None:
+    """Its averages are what Keras finds at the normalisation for rows between 0 and 1."""
+    import keras
+
+    shape = [4, 4, 1] if fused else [16]
+    below = keras.layers.Conv2D(6, 3, name="below") if fused else keras.layers.Dense(8, name="below")
+    norm, rest = keras.layers.BatchNormalization(name="norm"), [keras.layers.Flatten(), keras.layers.Dense(3)]
+    network = keras.Sequential([keras.Input(shape), below, norm, *rest])
+    found = np.asarray(below(images()[0].reshape(-1, *shape).astype(np.float32)))
+    axes = tuple(range(found.ndim - 1))
+    norm.moving_mean.assign(found.mean(axes))
+    norm.moving_variance.assign(found.var(axes))
+    network.save(tmp_path / "network.keras")
+    bound = Bound.of(Model.open(tmp_path / "network.keras"), None, ("inputs", "labels"), None, Objective("softmax"))
+
+    def said(change: Callable[[Any], Any]) -> list[str]:
+        return odd_rows(bound.with_training_rows(saved(tmp_path / "rows.npz", shape, change), HeldOut(), None))
+
+    assert said(SAME["noisy"]) == []
+    (line,) = said(SCALED["standardised"])
+    assert line.startswith("norm: the rows give it mean ")
