@@ -150,7 +150,7 @@ def _advice(column: Column, spec: InputSpec, steps: Steps, alone: bool) -> str:
     row = column.array.shape[1:]
     if not ((len(row) == 3 and {row[0], row[-1]} & {*CHANNELS}) or (len(row) == 2 and column.array.dtype == np.uint8)):
         return ""
-    numbers = [step for step in steps if not step.arranges]
+    numbers = [step for step in steps if not (step.arranges or isinstance(step, Nothing))]
     size = image_size(spec.shape)
     for arranged in ([], [Rgb()], [Grayscale()], [Rgb(), Grayscale()]):
         for resized in ([], [Resize(*size)] if size else []):

@@ -74,6 +74,17 @@ def unusual_steps(splits: Sequence[Split]) -> str:
     return "\n".join(found)
 
 
+def unused_notes(graph: Graph) -> list[str]:
+    """Say for which inputs a graph keeps preprocessing that it does not have (any more), by that name."""
+    text = preprocessing_text(graph)
+    with suppress(PlanError):
+        names = [name for name, _ in Preprocessing.parse(text).named] if text else []
+        ends = {name.rpartition("/")[2] for name in graph.nodes} if names else set()
+        lost = [name for name in names if name not in graph.nodes and name not in ends]
+        return [f"not done, for there is no such input: the preprocessing of {name}" for name in lost]
+    return []
+
+
 def without_labels(graph: Graph, labels: str | None) -> Graph:
     """Return a graph with another head, which does not keep the preprocessing of the old labels, a tensor."""
     text = preprocessing_text(graph)

@@ -71,6 +71,8 @@ def test_rows_are_preprocessed_when_they_are_asked_for_some_at_a_time(monkeypatc
         ((5, 4), (None, 5, 4, 3), "keras(torch)", "rgb(); keras(torch)"),
         ((5, 4, 1), (None, 5, 4, 3), "keras(caffe)", "rgb(); keras(caffe)"),
         ((5, 4, 3), (None, 9, 9, 3), "keras(tf)", "resize(9, 9); keras(tf)"),
+        ((5, 4, 3), (None, 9, 9, 3), "none", "resize(9, 9)"),
+        ((5, 4, 3), (None, 5, 4, 3), "resize(9)", "none"),
         ((5, 4, 3), (None, 9, 9, 3), "resize(5, 4); scale(2)", "resize(9, 9); scale(2)"),
         ((5, 4, 4), (None, 784), None, "resize(28, 28); rgb(); grayscale(); scale(1/255)"),
         ((3, 5, 7), (None, 3, 8, 8), None, "resize(8, 8); scale(1/255)"),

@@ -109,3 +109,10 @@ def test_a_run_that_is_repeated_with_other_preprocessing_says_so(model: Model, d
     assert report.differences(facts) == []
     facts["data"]["preprocess"] = "none"
     assert report.differences(facts)[0].endswith("of rows with the preprocessing scale(2), this run has none")
+
+
+def test_what_is_kept_for_an_input_that_is_gone_is_said(model: Model, data: Path) -> None:
+    kept = with_preprocessing_text(model.graph, "X: scale(2); age: scale(3); y: none")
+    bound = Bound.of(replace(model, graph=kept)).with_training_rows(data, HeldOut(50), None)
+    assert bound.notes == ("not done, for there is no such input: the preprocessing of age",)
+    assert str(bound.splits[0].steps["X"][0]) == "scale(2)"
