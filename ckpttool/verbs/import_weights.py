@@ -23,7 +23,6 @@ from ckpttool.foreign.names import layer_of
 from ckpttool.foreign.pairing import Pairing, pair_weights
 from ckpttool.foreign.rules import Rule
 from ckpttool.graph.contents.layers import layers
-from ckpttool.graph.contents.preprocessing import preprocessing_text
 from ckpttool.graph.contents.stored import StoredTensor, stored_tensors
 from ckpttool.graph.core import Graph
 from ckpttool.lineage.provenance import Command, Provenance
@@ -169,11 +168,10 @@ def plan_import(
     return plan if sample is None else _settled(plan, sample, tolerance)
 
 
-def _kept_with(weights: Path) -> str | None:
-    """Return the preprocessing that the graph beside weights keeps; None where there is no graph that can be read."""
+def _kept_with(weights: Path) -> Graph | None:
+    """Return the graph beside weights, which may keep preprocessing; None where there is none that can be read."""
     with suppress(CkptError):
-        beside = graph_that_keeps(Path(weights))
-        return preprocessing_text(beside) if beside else None
+        return graph_that_keeps(Path(weights))
     return None
 
 

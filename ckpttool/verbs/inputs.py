@@ -1,8 +1,12 @@
 """What the inputs of a graph that is written are for: the preprocessing of their rows."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from ckpttool.graph.contents.preprocessing import with_preprocessing_text
+from ckpttool.core.errors import GraphError, PlanError
+from ckpttool.data.files import InputSpec
+from ckpttool.data.preprocessing import Preprocessing
+from ckpttool.graph.contents.preprocessing import preprocessing_text, with_preprocessing_text
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.roles.resolve import find_roles
 from ckpttool.training.bound import placeholder_spec
@@ -10,20 +14,44 @@ from ckpttool.training.preprocessing import changed_note, with_preprocessing
 
 
 def with_preprocessed_inputs(
-    graph: Graph, given: str | None, kept: str | None = None, fed: Sequence[str] = ()
+    graph: Graph, given: str | None, source: Graph | None = None, fed: Sequence[str] = ()
 ) -> tuple[Graph, list[str]]:
     """Return a graph that keeps the preprocessing that is given, and what is to be said of that.
 
-    Where none is given, it keeps that of the model that its weights are from, `kept`, else its own. `fed` are its
+    Where none is given, it keeps that of the graph that its weights are from, `source`, else its own. `fed` are its
     inputs, where they are known.
 
     Raises:
         PlanError: it cannot be read, names what is no input, or does not say which input it is for.
     """
-    changed = with_preprocessing_text(graph, kept) if kept is not None else graph
-    if given is not None:
-        roles = find_roles(changed, needed=())
-        inputs = [placeholder_spec(changed, tensor) for tensor in fed or roles.inputs]
-        labels = TensorRef.parse(roles.labels).op if roles.labels else None
-        changed = with_preprocessing(changed, given, inputs, labels)
+    text = preprocessing_text(source) if source else None
+    if given is None and text is None:
+        return graph, []
+    roles = find_roles(graph, needed=())
+    inputs = [placeholder_spec(graph, tensor) for tensor in fed or roles.inputs]
+    changed = with_preprocessing_text(graph, _carried(source, text, inputs)) if source and text else graph
+    labels = TensorRef.parse(roles.labels).op if roles.labels else None
+    changed = with_preprocessing(changed, given, inputs, labels)
     return changed, changed_note(graph, changed)
+
+
+def _carried(source: Graph, text: str, inputs: Sequence[InputSpec]) -> str:
+    """Return a text of another graph with the names that its inputs have in this one."""
+    try:
+        kept = Preprocessing.parse(text)
+    except PlanError:
+        return text  # what does not read it is told where rows are
+    places = {name: spec.name for spec in inputs for name in spec.names}
+    named = tuple(
+        (next((places[each] for each in _names(source, name) if each in places), name), steps)
+        for name, steps in kept.named
+    )
+    return str(replace(kept, named=named))
+
+
+def _names(graph: Graph, name: str) -> list[str]:
+    """Return the names of an input, its op's first."""
+    try:
+        return placeholder_spec(graph, f"{name}:0").names if name in graph.nodes else [name]
+    except GraphError:
+        return [name]

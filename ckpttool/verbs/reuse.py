@@ -157,8 +157,7 @@ def plan_reuse(
     # New outputs are for other classes.
     graph = with_class_names(plan.graph, ()) if weights - set(plan.sources) else plan.graph
     named = with_named_outputs(graph, classes)
-    of_model = None if head else preprocessing_text(model.graph)
-    graph, changed = with_preprocessed_inputs(named, preprocess, of_model)
+    graph, changed = with_preprocessed_inputs(named, preprocess, None if head else model.graph)
     return replace(plan, graph=graph, to=to, notes=(*prefix_note(chosen, model.checkpoint), *plan.notes, *changed))
 
 
