@@ -15,11 +15,11 @@ def make(folder: Path) -> None:
     x = np.random.default_rng(0).normal(size=(40, STEPS, 1)).astype(np.float32)
     y = np.roll(x, -1, axis=1)
     np.savez(folder / "data.npz", x_train=x, y_train=y, x_test=x, y_test=y)
-    _save(folder, "series", lambda rows: rows)
+    _save(folder, "series", _flat)
 
 
 def _save(folder: Path, name: str, projected: Callable[[Any], Any]) -> None:
-    """Write a network; `projected` is what stands between the rows of all steps and the last layer."""
+    """Write a network; `projected` is what stands between the outputs at all steps and the last layer."""
     import tensorflow as tf
 
     v1 = tf.compat.v1
@@ -32,9 +32,9 @@ def _save(folder: Path, name: str, projected: Callable[[Any], Any]) -> None:
         for step in range(STEPS):
             state = tf.tanh(tf.matmul(tf.concat([X[:, step], state], 1), kernel))
             states.append(state)
-        rows = projected(tf.reshape(tf.stack(states, axis=1), [-1, UNITS]))
+        rows = projected(tf.stack(states, axis=1))
         with v1.variable_scope("outputs", use_resource=False):
-            stacked = tf.matmul(rows, v1.get_variable("kernel", [int(rows.shape[-1]), 1]))
+            stacked = tf.matmul(rows, v1.get_variable("kernel", [int(rows.shape[-1] or UNITS), 1]))
         outputs = tf.reshape(stacked, [-1, STEPS, 1], name="predictions")
         loss = tf.reduce_mean(tf.square(outputs - y), name="loss")
         v1.train.GradientDescentOptimizer(0.05).minimize(loss)
@@ -42,16 +42,32 @@ def _save(folder: Path, name: str, projected: Callable[[Any], Any]) -> None:
         v1.train.Saver().save(session, str(folder / f"{name}.ckpt"), write_state=False)
 
 
-def _dense(rows: Any) -> Any:
+def _flat(states: Any) -> Any:
+    """The outputs of all steps, one below the other."""
+    import tensorflow as tf
+
+    return tf.reshape(states, [-1, UNITS])
+
+
+def _measured(states: Any) -> Any:
+    """The same, as a dense layer of TensorFlow 2 does it: to a size that is measured."""
+    import tensorflow as tf
+
+    sizes = tf.shape(states)
+    turned = tf.transpose(states, tf.concat([[0, 1], [2]], 0))
+    return tf.reshape(turned, tf.stack([tf.reduce_prod(sizes[:2]), tf.reduce_prod(sizes[2:])]))
+
+
+def _dense(states: Any) -> Any:
     """A second layer that is frozen too, behind the reshape: it is computed again while training."""
     import tensorflow as tf
 
     v1 = tf.compat.v1
     with v1.variable_scope("rnn/dense"):
-        return tf.nn.relu(tf.matmul(rows, v1.get_variable("kernel", [UNITS, 3])) + 0.1)
+        return tf.nn.relu(tf.matmul(_flat(states), v1.get_variable("kernel", [UNITS, 3])) + 0.1)
 
 
-@pytest.mark.parametrize("projected", [lambda rows: rows, _dense])
+@pytest.mark.parametrize("projected", [_flat, _measured, _dense])
 def test_the_cut_has_a_row_for_each(folder: Path, run: Any, projected: Callable[[Any], Any]) -> None:
     """Cached and uncached training take the same rows in the same order, and agree."""
     _save(folder, "series", projected)

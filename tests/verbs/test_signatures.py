@@ -102,6 +102,16 @@ def test_it_is_evaluated_and_trained_and_what_comes_out_is_called_alike(
     assert predicted(tuned, data, roles={"signature": "embedded"})["outputs"].shape == (30, 2)
 
 
+def test_the_names_that_a_signature_has_are_those_of_tensors(model: Model, data: Path) -> None:
+    called = {"signature": "joined"}
+    named = evaluate(model, data, roles={**called, "logits": "chances"}, objective=Objective())
+    assert named.loss == evaluate(model, data, roles=called, objective=Objective()).loss
+    inputs = ["left[?,8]", "right[?,5]"]
+    assert evaluate(model, data, roles={**called, "inputs": inputs}, objective=Objective()).loss == named.loss
+    with pytest.raises(UnknownName, match="`logits` chanses: no such op or tensor; nearest: chances"):
+        evaluate(model, data, roles={**called, "logits": "chanses"}, objective=Objective())
+
+
 def test_a_head_goes_on_the_layers_of_one(model: Model, data: Path, tmp_path: Path) -> None:
     plan_reuse(model, "hidden", head="out = dense(3)", signature="embedded", to="ckpt").write(tmp_path / "new.ckpt")
     new = Model.open(tmp_path / "new.ckpt")

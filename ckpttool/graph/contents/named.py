@@ -1,9 +1,10 @@
-"""Tensors as people name them: `X:0`, the op `X`, or the scope that TensorFlow put an op into."""
+"""Tensors as people name them: `X:0`, the op `X`, the scope that TensorFlow put an op into, a signature's name."""
 
 import difflib
 
 from ckpttool.core.errors import UnknownName
 from ckpttool.core.names import listed, scopes_above
+from ckpttool.graph.contents.signatures import signature_named
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.ops import ASIDE, NO_RESULT
 
@@ -12,7 +13,8 @@ def tensor_named(graph: Graph, text: str, asked: str = "") -> TensorRef:
     """Return the tensor that a text names; `asked` is what a message says of where the text stood.
 
     The name of an op is that of its first output. TensorFlow puts the op of `table.lookup(ids, name="class_name")` into
-    a scope of that name, so that a scope is the one op in it whose result nothing else in it reads.
+    a scope of that name, so that a scope is the one op in it whose result nothing else in it reads. What no op has as a
+    name may be one of the signature's.
 
     Raises:
         UnknownName: there is no such op, or several are the results of the scope; the message has the nearest.
@@ -23,9 +25,19 @@ def tensor_named(graph: Graph, text: str, asked: str = "") -> TensorRef:
     results = scope_results(graph, ref.op.rstrip("/"))
     if len(results) == 1:
         return TensorRef(results[0], ref.index)
-    near = results or _nearest(graph, ref.op)
+    keys = _signature_keys(graph)
+    if key := next((each for each in (text, ref.op) if each in keys and not ref.index), None):
+        return TensorRef.parse(keys[key])
+    near = results or [*difflib.get_close_matches(text, keys, n=2, cutoff=0.5), *_nearest(graph, ref.op)]
     nearest = f"; nearest: {listed(near, most=4)}" if near else ""
     raise UnknownName(f"{graph.source}: {asked or text}: no such op or tensor{nearest}")
+
+
+def _signature_keys(graph: Graph) -> dict[str, str]:
+    """Return the tensors of the signature that is called by their names in it: outputs before inputs."""
+    signature = signature_named(graph)
+    sides = (signature.inputs, signature.outputs) if signature else ()
+    return {key: each.tensors[0] for side in sides for key, each in side.items() if len(each.tensors) == 1}
 
 
 def _nearest(graph: Graph, name: str) -> list[str]:

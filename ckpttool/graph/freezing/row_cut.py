@@ -1,6 +1,6 @@
 """A cut with one row for each: where tensors behind it are regrouped (`reshape(-1, n)`), it is made below that."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from math import prod
 
@@ -8,7 +8,7 @@ from ckpttool.graph.contents.constants import numbers
 from ckpttool.graph.contents.op_outputs import known_shape, shape_of_output
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.freezing.closure import FrozenPart
-from ckpttool.graph.ops import BROADCASTING, ELEMENTWISE, FORMS, JOINS
+from ckpttool.graph.ops import BROADCASTING, ELEMENTWISE, FORMS, JOINS, SHAPES
 
 _BY_ROWS = FORMS | ELEMENTWISE | BROADCASTING | JOINS | {"MatMul", "BiasAdd", "BiasAddV1", "Transpose", "Pack"}
 """What may stand between a tensor with a row for each and one without: all of it is cheap to compute again."""
@@ -25,20 +25,49 @@ def cut_below(graph: Graph, part: FrozenPart, tensors: Collection[str]) -> Froze
     None where one of them is computed by an op below which no cut is sought.
     """
     order = {name: place for place, name in enumerate(graph.nodes)}
-    data = graph.descendants(TensorRef.parse(text).op for text in _inputs(graph, part))
+    inputs = [TensorRef.parse(text).op for text in _inputs(graph, part)]
+    data = graph.descendants(inputs)
     features = {TensorRef.parse(text) for text in part.features if text not in tensors}
     direct = dict.fromkeys(part.direct)
     for text in tensors:
         ref = TensorRef.parse(text)
         if graph.nodes[ref.op].op not in _BY_ROWS:
             return None
-        for below in graph.inputs(ref.op):
+        for below in _measured(graph, graph.inputs(ref.op), inputs):
             if below.op in part.ops and below.op in data:
                 features.add(below)
             elif below.op in data:
                 direct[str(below)] = None
+    features = {ref for ref in features if not _is_made_of(graph, ref, features, data)}
     ordered = sorted(features, key=lambda ref: (order[ref.op], ref.index))
     return replace(part, features=tuple(map(str, ordered)), direct=tuple(direct))
+
+
+def _measured(graph: Graph, refs: Sequence[TensorRef], inputs: Sequence[str]) -> list[TensorRef]:
+    """Return tensors, and for those that depend on rows by their shape alone what that is the shape of."""
+    values: set[str] = set()
+    todo = list(inputs)
+    while todo:
+        name = todo.pop()
+        if name not in values and graph.nodes[name].op not in SHAPES:
+            values.add(name)
+            todo.extend(graph.consumers.get(name, ()))
+    found: dict[TensorRef, None] = {}
+    behind, seen = list(refs), set[TensorRef]()
+    while behind:
+        ref = behind.pop()
+        if ref.op in values:
+            found[ref] = None
+        elif ref not in seen:
+            seen.add(ref)
+            behind.extend(graph.inputs(ref.op))
+    return list(found)
+
+
+def _is_made_of(graph: Graph, ref: TensorRef, others: Collection[TensorRef], data: Collection[str]) -> bool:
+    """Say whether a tensor is another one in another form, which is cheap to make again."""
+    sources = [source for source in graph.inputs(ref.op) if source.op in data]
+    return graph.nodes[ref.op].op in FORMS | {"Transpose"} and bool(sources) and all(s in others for s in sources)
 
 
 def _inputs(graph: Graph, part: FrozenPart) -> list[str]:

@@ -182,7 +182,7 @@ def _chosen(graph: Graph, tensors: Mapping[str, str], parameter: str) -> str:
         return next(iter(tensors))
     if key := next((key for key in _KEYS if key in tensors), None):
         return key
-    found = listed(tensors.values(), most=6)
+    found = listed([key if key == each else f"{key} ({each})" for key, each in tensors.items()], most=6)
     problem = f"several tensors could be meant: {found}" if tensors else "no tensor needs to be fed"
     raise GraphError(f"{graph.source}: {problem}; specify `{parameter}`")
 
