@@ -28,7 +28,7 @@ from ckpttool.graph.rewrite.collections import ASSETS as ASSETS_KEY
 from ckpttool.graph.rewrite.signing import served_whole
 from ckpttool.lineage.provenance import Command, Provenance, carried
 from ckpttool.model.model import as_checkpoint, outputs_of, ready_to_write, write_model
-from ckpttool.runtime.keras.write import keras_contents, required_network
+from ckpttool.runtime.keras.write import keras_contents, listed_contents, required_network
 
 
 @dataclass(frozen=True)
@@ -128,19 +128,21 @@ class KerasWriter:
             required_network(graph)
 
     def write(self, model: Contents, output: Path, overwrite: bool) -> Written:
-        """Write the network of Keras that the graph says it computes, and what it is compiled with."""
+        """Write the network of Keras that the graph says it computes, with what compiles it; or the weights alone."""
         self.check(output, overwrite)
-        contents = keras_contents(model.graph, model.tensors)
-        values = as_checkpoint(model.graph, model.tensors, model.provenance)
-        alone = output.name.endswith(WEIGHTS_ALONE)
-        target = registry.get("keras-weights" if alone else "keras")
-        with carried(values.provenance, model.command, output, target, PLAIN):
-            if alone:
-                write_weights(contents.weights, output, overwrite)
-            else:
+        whole, numbered = output.name.endswith(ARCHIVE), output.name.endswith(NUMBERED)
+        contents = (keras_contents if whole or numbered else listed_contents)(model.graph, model.tensors)
+        made_of = as_checkpoint(model.graph, model.tensors, model.provenance).provenance
+        target = registry.get("keras" if whole else "keras-weights" if numbered else "keras-legacy")
+        with carried(made_of, model.command, output, target, PLAIN):
+            if whole:
                 write_archive(contents.config, contents.metadata, contents.weights, output, overwrite)
-        read = (read_tree if alone else read_archive)(output).tensors
-        return Written({name: read[place] for name, place in contents.places.items()}, contents.notes)
+            else:
+                write_weights(contents.weights, output, overwrite)
+        read = (read_archive if whole else read_tree)(output).tensors
+        alone = f"{output} has the weights alone: the network, and what is frozen, are in a {ARCHIVE} file"
+        notes = contents.notes if whole else [alone]
+        return Written({name: read[place] for name, place in contents.places.items()}, notes)
 
 
 def write_folder(
@@ -182,8 +184,8 @@ FAMILIES: dict[str, Callable[[Path], ModelWriter]] = {
     "keras": KerasWriter,
 }
 """What writes the models of a family, by the name that `to` has for it; each is made with the source."""
-ARCHIVE, WEIGHTS_ALONE = ".keras", (".h5", ".hdf5")
-"""The suffixes of Keras's files: a whole model, and what is written as weights alone."""
+ARCHIVE, WEIGHTS_ALONE, NUMBERED = ".keras", (".h5", ".hdf5"), ".weights.h5"
+"""The suffixes of Keras's files: a whole model, weights alone, and those of the weights that have Keras 3's layout."""
 SUFFIXES = {".ckpt": "ckpt", ".meta": "ckpt", ".index": "ckpt", **dict.fromkeys((ARCHIVE, *WEIGHTS_ALONE), "keras")}
 """The families that a suffix of the output says."""
 

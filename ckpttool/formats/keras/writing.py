@@ -24,19 +24,20 @@ EARLIEST = (1980, 1, 1, 0, 0, 0)
 
 @dataclass(frozen=True)
 class KerasWeights:
-    """What a file of weights holds: tensors at their places, `layers/dense/vars/0`, and the names of groups' layers."""
+    """What a file of weights holds: tensors at their places, and the attributes of groups."""
 
     tensors: Mapping[str, Tensor]
-    names: Mapping[str, str]
+    attributes: Mapping[str, Mapping[str, Any]]
 
-    @property
-    def attributes(self) -> dict[str, dict[str, str]]:
-        """The attributes of groups: each group of a layer's own weights has the layer's name."""
-        return {"/".join(filter(None, [group, HOLDER])): {"name": name} for group, name in self.names.items()}
+    @classmethod
+    def numbered(cls, tensors: Mapping[str, Tensor], names: Mapping[str, str]) -> "KerasWeights":
+        """Return those of Keras 3: `layers/dense/vars/0`; each group of a layer's own weights has the layer's name."""
+        named = {"/".join(filter(None, [group, HOLDER])): {"name": name} for group, name in names.items()}
+        return cls(tensors, named)
 
 
 def write_weights(weights: KerasWeights, path: Path, overwrite: bool) -> None:
-    """Write a `.weights.h5`, and read it again.
+    """Write a file of weights alone, and read it again.
 
     Raises:
         ExistingOutput: it is there already.

@@ -21,6 +21,7 @@ from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.core import Graph
 from ckpttool.runtime.configure import keras
 from ckpttool.runtime.keras.build import KerasModel, built
+from ckpttool.runtime.keras.legacy import listed_weights
 from ckpttool.runtime.keras.optimizer import has_slots, optimizer_state
 from ckpttool.runtime.keras.penalties import penalised
 from ckpttool.runtime.keras.private import (
@@ -49,23 +50,39 @@ class KerasContents:
 
 
 def keras_contents(graph: Graph, tensors: Mapping[str, Tensor]) -> KerasContents:
-    """Return what a Keras file holds of a graph that says which network it computes.
+    """Return what a `.keras` file holds of a graph that says which network it computes.
 
     Raises:
         PlanError: it says of none.
         FormatError: Keras cannot build the network.
     """
+    said, model, stored, lacks = _built(graph, tensors)
+    lacks += [lack for about in said.lacks.values() for lack in about]
+    values, layers = _state(model, stored, tensors)
+    state, named, begins_anew = _optimizer(model, stored, graph, tensors)
+    config = keras().saving.serialize_keras_object(model.live)
+    weights = KerasWeights.numbered({**values, **state}, {**layers, **named})
+    places = {own: model.places[name] for name, own in stored.items()}
+    return KerasContents(config, _metadata(graph), weights, places, [*lacks, *begins_anew])
+
+
+def listed_contents(graph: Graph, tensors: Mapping[str, Tensor]) -> KerasContents:
+    """Return the same of an `.h5` of Keras 1 and 2, which has the weights alone, listed by layers."""
+    _, model, stored, _ = _built(graph, tensors)
+    weights, found = listed_weights(model, {name: tensors[own] for name, own in stored.items()})
+    return KerasContents({}, {}, weights, {stored[name]: place for name, place in found.items()}, [])
+
+
+def _built(graph: Graph, tensors: Mapping[str, Tensor]) -> tuple[KerasNetwork, KerasModel, dict[str, str], list[str]]:
+    """Return what a graph says of its network, the network as Keras builds it, the names of its weights in the graph.
+
+    What Keras lacks of what is frozen and of penalties comes last.
+    """
     said = required_network(graph)
     architecture, lacks = penalised(said.architecture, said.penalties)
     model = built(network_of(architecture, said.compiled, Path(graph.source)))
     stored = _stored_names(model, said, tensors, graph.source)
-    said_lacks = [lack for about in said.lacks.values() for lack in about]
-    notes = [*_set_trainable(model, stored, graph), *said_lacks, *lacks]
-    weights, begins_anew = _weights(model, stored, graph, tensors)
-    notes += begins_anew
-    config = keras().saving.serialize_keras_object(model.live)
-    places = {own: model.places[name] for name, own in stored.items()}
-    return KerasContents(config, _metadata(graph), weights, places, notes)
+    return said, model, stored, [*_set_trainable(model, stored, graph), *lacks]
 
 
 def required_network(graph: Graph) -> KerasNetwork:
@@ -128,32 +145,40 @@ def _set_trainable(model: KerasModel, stored: Mapping[str, str], graph: Graph) -
     settle(model.live)
     if not mixed:
         return []
-    return [f"Keras freezes whole layers: {listed(mixed)} are frozen in the graph, and trained in the Keras file"]
+    return [f"Keras freezes whole layers: frozen in the graph and trained in the Keras file: {listed(mixed)}"]
 
 
 def _trained(layer: Any, names: Mapping[int, str]) -> set[str]:
     return {names[id(each)] for each in layer.trainable_variables if id(each) in names}
 
 
-def _weights(
-    model: KerasModel, stored: Mapping[str, str], graph: Graph, tensors: Mapping[str, Tensor]
-) -> tuple[KerasWeights, list[str]]:
-    """Return the values of all variables at their places, and whether the optimizer among them begins anew."""
+def _state(
+    model: KerasModel, stored: Mapping[str, str], tensors: Mapping[str, Tensor]
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return the values of a network's variables at their places, and the names of the groups' layers."""
     names = {id(variable): stored[name] for name, variable in model.variables.items()}
     places = places_of_variables(model.live)
     values = {
         place: tensors[names[id(variable)]] if id(variable) in names else _seed(place, variable)
         for place, (_, variable) in places.variables.items()
     }
+    return values, places.names
+
+
+def _optimizer(
+    model: KerasModel, stored: Mapping[str, str], graph: Graph, tensors: Mapping[str, Tensor]
+) -> tuple[dict[str, Tensor], dict[str, str], list[str]]:
+    """Return the same of the network's optimizer, and whether it begins anew."""
     optimizer = _compiled(model)
     if optimizer is None:
-        return KerasWeights(values, places.names), []
+        return {}, {}, []
+    names = {id(variable): stored[name] for name, variable in model.variables.items()}
     slots = {name: (each.owner, name.rpartition("/")[2]) for name, each in variables(graph).items() if each.owner}
-    state = dict(enumerate(optimizer_state(optimizer, names, tensors, slots)))
-    values |= {f"{OPTIMIZER}/{HOLDER}/{number}": tensor for number, tensor in state.items()}
+    state = enumerate(optimizer_state(optimizer, names, tensors, slots))
+    values = {f"{OPTIMIZER}/{HOLDER}/{number}": tensor for number, tensor in state}
     anew = has_slots(optimizer) and not slots
-    notes = [f"the optimizer {optimizer.name} begins anew: the graph has none of its slots"] if anew else []
-    return KerasWeights(values, {**places.names, OPTIMIZER: optimizer.name}), notes
+    notes = [f"the optimizer {type(optimizer).__name__} begins anew: the graph has none of its slots"] if anew else []
+    return values, {OPTIMIZER: optimizer.name}, notes
 
 
 def _compiled(model: KerasModel) -> Any | None:

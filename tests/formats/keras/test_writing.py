@@ -20,7 +20,7 @@ CONFIG = {"module": "keras", "class_name": "Sequential", "config": {"name": "net
 def weights() -> KerasWeights:
     kernel, bias = np.arange(6, dtype=np.float32).reshape(2, 3), np.ones(3, np.float32)
     values = {"layers/dense/vars/0": Tensor.of("k", kernel), "layers/dense/vars/1": Tensor.of("b", bias)}
-    return KerasWeights(values, {"layers/dense": "outputs"})
+    return KerasWeights.numbered(values, {"layers/dense": "outputs"})
 
 
 def test_our_readers_find_the_weights_by_their_names(weights: KerasWeights, tmp_path: Path) -> None:

@@ -1,0 +1,98 @@
+"""What a Keras file says of a graph: which layers are trained, what begins anew, and why it cannot be written."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ckpttool.core.errors import FormatError, PlanError
+from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
+from ckpttool.graph.contents.keras_network import keras_network, with_keras_network
+from ckpttool.graph.core import Graph
+from ckpttool.model.families import Contents, KerasWriter
+from ckpttool.model.model import Model
+from ckpttool.runtime.build import new_graph
+from ckpttool.runtime.keras.write import keras_contents, required_network
+from ckpttool.runtime.objectives import Objective
+from ckpttool.runtime.recipe import Recipe
+from ckpttool.runtime.spec import parse
+from ckpttool.verbs.freeze import freeze_graph
+
+SPEC = "hidden = dense(5, relu); norm = batch_norm(); outputs = dense(3)"
+
+
+@pytest.fixture
+def graph() -> Graph:
+    return new_graph([4], parse(SPEC), Recipe("adam"), Objective(), seed=1)
+
+
+def test_frozen_layers_are_not_trained(session: Callable[..., Any], graph: Graph, tmp_path: Path) -> None:
+    names = ["hidden/kernel", "hidden/bias", "norm/gamma", "norm/beta"]
+    live, notes = session(freeze_graph(graph, names)).in_keras(tmp_path / "a.keras")
+    assert {each.name: each.trainable for each in live.layers} == {"hidden": False, "norm": False, "outputs": True}
+    assert notes == []
+    before = [each.numpy() for each in live.get_layer("norm").weights]
+    live.fit(np.ones((8, 4)), np.zeros(8), verbose=0)
+    assert all(map(np.array_equal, before, live.get_layer("norm").get_weights()))
+
+
+def test_a_layer_that_is_frozen_in_part_is_trained_and_that_is_said(
+    session: Callable[..., Any], graph: Graph, tmp_path: Path
+) -> None:
+    live, notes = session(freeze_graph(graph, ["hidden/kernel"])).in_keras(tmp_path / "a.keras")
+    assert live.get_layer("hidden").trainable
+    assert notes == ["Keras freezes whole layers: frozen in the graph and trained in the Keras file: hidden/kernel"]
+
+
+def test_what_cannot_be_written_is_refused_before_anything_is_run(graph: Graph, tmp_path: Path) -> None:
+    network = keras_network(graph)
+    assert network
+    lost = with_keras_network(graph, network.cut_after("dnn/hidden/MatMul:0"))
+    for wrong, reason in (
+        (Graph(MetaGraphDef(), "old.ckpt.meta"), "old.ckpt.meta was not made of a network of Keras"),
+        (lost, "it was cut after dnn/hidden/MatMul:0, which no layer of Keras gives"),
+    ):
+        with pytest.raises(PlanError, match=reason):
+            KerasWriter(Path()).check(tmp_path / "a.keras", False, wrong)
+        with pytest.raises(PlanError, match=reason):
+            required_network(wrong)
+
+
+def test_a_graph_whose_weights_are_others_is_refused(session: Callable[..., Any], graph: Graph) -> None:
+    tensors = session(graph).tensors()
+    renamed = {name.replace("hidden/", "first/"): tensor for name, tensor in tensors.items()}
+    with pytest.raises(FormatError, match="has the weight hidden/kernel, and the graph has none of that name"):
+        keras_contents(graph, renamed)
+    with pytest.raises(FormatError, match=r"hidden/bias is \[5\] in its network of Keras, \[3\] in the graph"):
+        keras_contents(graph, {**tensors, "hidden/bias": tensors["outputs/bias"]})
+
+
+def test_a_config_in_a_graph_is_held_against_the_lists(session: Callable[..., Any], graph: Graph) -> None:
+    network, tensors = keras_network(graph), session(graph).tensors()
+    assert network
+    config = {**network.architecture["config"]}
+    config["layers"] = [*config["layers"], {"module": "os", "class_name": "Lambda", "config": {"name": "bad"}}]
+    bad = with_keras_network(graph, replace(network, architecture={**network.architecture, "config": config}))
+    with pytest.raises(FormatError, match="the layer sequential/bad is a Lambda"):
+        keras_contents(bad, tensors)
+
+
+def test_an_optimizer_whose_slots_are_not_in_the_graph_begins_anew(tmp_path: Path) -> None:
+    import keras
+
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="out")])
+    model.compile("adam", "mse", metrics=["mae"])
+    model.fit(np.ones((4, 4)), np.ones((4, 3)), verbose=0)
+    model.save(tmp_path / "a.keras")
+    opened = Model.open(tmp_path / "a.keras")
+    contents = Contents(opened.graph, opened.checkpoint)
+    written = KerasWriter(Path()).write(contents, tmp_path / "b.keras", overwrite=False)
+    assert written.notes == ["the optimizer Adam begins anew: the graph has none of its slots"]
+    again = keras.models.load_model(tmp_path / "b.keras")
+    assert again.get_compile_config()["metrics"] == ["mae"]
+    assert again.optimizer.iterations.numpy() == 0
+    np.testing.assert_array_equal(again.get_weights()[0], model.get_weights()[0])
+    np.testing.assert_array_equal(written.values["out/kernel"].read(), model.get_weights()[0])
