@@ -14,16 +14,15 @@ from ckpttool.formats.tensorflow.object_graph import EXPORTED_TWICE
 from ckpttool.formats.writing.files import refuse_existing
 from ckpttool.graph import files
 from ckpttool.graph.contents.restoring import require_restorable, restore_problems
-from ckpttool.graph.contents.savers import restored_tables, saved_names
-from ckpttool.graph.contents.stored import named_as_saved, stored_tensors
+from ckpttool.graph.contents.savers import saved_names
+from ckpttool.graph.contents.stored import stored_tensors
 from ckpttool.graph.core import Graph
-from ckpttool.graph.rewrite.flatten import flattened
 from ckpttool.graph.rewrite.old_savers import with_savers_of_version_2
 from ckpttool.graph.rewrite.thaw import thawed
-from ckpttool.graph.rewrite.version_1 import as_version_1, is_version_2
 from ckpttool.lineage.provenance import Command, Provenance
+from ckpttool.model.as_run import as_run, is_stored
 from ckpttool.model.keras_model import is_keras_file, open_keras
-from ckpttool.model.resolve import as_graph_knows, checkpoint_beside, resolve
+from ckpttool.model.resolve import as_graph_knows, resolve
 from ckpttool.runtime.keras.trace import Traced
 from ckpttool.surgery.edits.values import Averages
 
@@ -61,7 +60,7 @@ class Model:
             model = cls(path, opened.graph.allowing(allow_op), opened.weights, opened.unread, opened.traced)
             return model.averaged() if ema else model
         graph = files.load(path).allowing(allow_op)
-        values = checkpoint.open(path) if _is_stored(graph) else checkpoint.Checkpoint.of({})
+        values = checkpoint.open(path) if is_stored(graph) else checkpoint.Checkpoint.of({})
         run, read = as_run(graph, values)
         model = cls(
             path,
@@ -92,34 +91,6 @@ class Model:
         if stored_tensors(self.graph) or not (values := FrozenTensors(self.path, self.graph.nodes, functions)):
             return self
         return Model(self.path, thawed(self.graph), checkpoint.Checkpoint(values, self.path, "frozen"))
-
-
-def _is_stored(graph: Graph) -> bool:
-    """Say whether a graph has anything that a checkpoint holds."""
-    return bool(stored_tensors(graph) or restored_tables(graph))
-
-
-def as_run(graph: Graph, values: checkpoint.Checkpoint) -> tuple[Graph, checkpoint.Checkpoint]:
-    """Return a graph as verbs run and rewrite it, and what it takes of the checkpoint that lies with it.
-
-    Calls of functions become ops, and a graph of TensorFlow 2 one of TensorFlow 1.
-
-    Raises:
-        GraphError: a function is missing, calls itself, or would become too many ops.
-        CorruptCheckpoint: the checkpoint's object graph is damaged.
-    """
-    flat = flattened(named_as_saved(graph, values))
-    if not is_version_2(flat) or (_is_stored(flat) and not values):
-        return flat, values
-    graph = as_version_1(flat, values)
-    return graph, values.only(stored_tensors(graph))
-
-
-def graph_as_run(path: Path, tags: Collection[str] | None = None) -> Graph:
-    """Return the graph of a path, with a checkpoint or without one, as verbs run and rewrite it."""
-    if is_keras_file(path):
-        return open_keras(path).graph
-    return as_run(files.load(path, tags), checkpoint_beside(path))[0]
 
 
 def outputs_of(prefix: str | Path) -> list[Path]:

@@ -18,6 +18,8 @@ from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
 from ckpttool.graph import files
 from ckpttool.graph.contents.kept import with_kept_metadata
 from ckpttool.graph.core import Graph
+from ckpttool.graph.rewrite.version_1 import is_version_2
+from ckpttool.model.as_run import as_run
 
 Talk = Callable[[str], None]
 """What takes a sentence for the user."""
@@ -72,6 +74,16 @@ def checkpoint_beside(path: Path) -> checkpoint.Checkpoint:
         raise
 
 
+def graph_as_run(path: Path, tags: Collection[str] | None = None) -> Graph:
+    """Return the graph of a path as verbs run and rewrite it; a checkpoint is asked for where only it has the names.
+
+    Raises:
+        CkptError: there is no graph, or the checkpoint of one of TensorFlow 2 cannot be read.
+    """
+    graph = files.load(path, tags)
+    return as_run(graph, checkpoint_beside(path) if is_version_2(graph) else checkpoint.Checkpoint.of({}))[0]
+
+
 def graph_to_fill(path: Path) -> tuple[Graph, checkpoint.Checkpoint | None]:
     """Return the graph of a path whose variables are to get values; of a checkpoint alone one without ops, and it.
 
@@ -80,7 +92,7 @@ def graph_to_fill(path: Path) -> tuple[Graph, checkpoint.Checkpoint | None]:
         FormatError: the graph cannot be read.
     """
     try:
-        return files.load(path), None
+        return graph_as_run(path), None
     except (MissingFile, FormatError) as error:
         try:
             held = checkpoint.open(path)

@@ -14,6 +14,7 @@ from ckpttool.graph import files
 from ckpttool.graph.contents.collections import entries
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.lineage.provenance import Command
+from ckpttool.model.resolve import graph_as_run
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class NamesPlan:
 
 def collection_rows(model: Path, tags: Collection[str] | None = None) -> list[dict[str, Any]]:
     """Return `{"name", "kind", "size", "items"}` of a graph's collections; variables are listed by their names."""
-    return _rows(files.load(model, tags))
+    return _rows(graph_as_run(model, tags))
 
 
 def _rows(graph: Graph) -> list[dict[str, Any]]:
@@ -78,7 +79,7 @@ def plan_names(model: Path, key: str, names: Sequence[str], tags: Collection[str
         UnknownName: the graph has no such op.
         GraphError: the collection exists and holds something other than names.
     """
-    return NamesPlan(add_to_collection(files.load(model, tags), key, names))
+    return NamesPlan(add_to_collection(graph_as_run(model, tags), key, names))
 
 
 def add_to_collection(graph: Graph, key: str, names: Sequence[str]) -> Graph:

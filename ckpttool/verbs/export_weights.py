@@ -18,8 +18,8 @@ from ckpttool.foreign.rules import Rule
 from ckpttool.formats import registry
 from ckpttool.formats.format import Writing
 from ckpttool.formats.writing.files import refuse_existing
-from ckpttool.graph import files
 from ckpttool.lineage.provenance import Command
+from ckpttool.model.resolve import graph_as_run
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def plan_export(
         UnknownName: a rule was used for nothing, or the checkpoint lacks a variable.
         PlanError: something does not fit.
     """
-    paired = pair_weights(checkpoint.open(like), files.load(model), rules or [], scope, lenient, cast)
+    paired = pair_weights(checkpoint.open(like), graph_as_run(model), rules or [], scope, lenient, cast)
     plan = ExportPlan(model, paired, checkpoint.open(model))
     for name, tensor in plan.tensors.items():
         if tensor.shape != plan.like[name].shape:

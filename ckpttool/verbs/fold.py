@@ -16,6 +16,7 @@ from ckpttool.graph.contents.stored import StoredTensor, stored_tensors, window
 from ckpttool.graph.core import TensorRef
 from ckpttool.graph.ops import PLACEHOLDERS
 from ckpttool.graph.rewrite.constant_variables import constant_variables
+from ckpttool.graph.rewrite.flatten import flattened
 from ckpttool.graph.rewrite.importable import importable
 from ckpttool.graph.rewrite.prune import subgraph
 from ckpttool.graph.rewrite.resource import to_resource
@@ -102,7 +103,7 @@ def plan_fold(model: Model, inputs: Sequence[str] = (), outputs: Sequence[str] =
     require_fed(part, serving)
     tables = [name for name in part.collection("table_initializer") if name in part.nodes]
     wanted = [*serving.outputs.values(), *serving.inputs.values(), *tables]
-    untrained = pinned_to_defaults(switched_off(part, serving.fed), serving.fed)
+    untrained = flattened(pinned_to_defaults(switched_off(part, serving.fed), serving.fed))
     bare = to_resource(importable(subgraph(untrained, wanted)))
     members = [member.op for tensor in stored_tensors(bare).values() for member in tensor.members]
     fixed = {TensorRef.parse(name).op for name in wanted}

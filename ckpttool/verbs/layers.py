@@ -13,7 +13,7 @@ from ckpttool.graph.contents.kept import kept_facts
 from ckpttool.graph.contents.layers import layers as graph_layers
 from ckpttool.graph.core import Graph
 from ckpttool.graph.rewrite.flatten import flattened
-from ckpttool.model.model import as_run
+from ckpttool.model.as_run import as_run
 from ckpttool.model.resolve import graph_beside, graph_that_keeps, open_either
 
 PASTED = 16

@@ -9,7 +9,7 @@ from typing import Any
 from ckpttool.core.errors import CkptError, UnknownName
 from ckpttool.core.names import Pattern, suggestion
 from ckpttool.graph.contents.function_ops import all_nodes
-from ckpttool.model.model import graph_as_run
+from ckpttool.model.resolve import graph_as_run
 
 Row = dict[str, Any]
 

@@ -28,8 +28,9 @@ from ckpttool.graph.roles.candidates import signature_tensors
 from ckpttool.graph.roles.resolve import find_roles
 from ckpttool.lineage.provenance import Command, Provenance
 from ckpttool.model.families import Contents
-from ckpttool.model.model import Model, graph_as_run
+from ckpttool.model.model import Model
 from ckpttool.model.plan import ModelPlan, PlanRow, file_notes, plan_rows, prefix_note, require_coverage
+from ckpttool.model.resolve import graph_as_run
 from ckpttool.runtime.build import HeadPlacement, with_head, with_training
 from ckpttool.runtime.objectives import Objective
 from ckpttool.runtime.recipe import Recipe
