@@ -6,29 +6,24 @@ Rows are made when they are asked for, some at a time, but for what is small eno
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from math import isqrt, prod
+from math import prod
 
 import numpy as np
 
-from ckpttool.core.errors import DataError, PlanError
-from ckpttool.core.shapes import PartialShape, agrees, shown
+from ckpttool.core.errors import DataError
 from ckpttool.core.tensors import PIECE, STRING, Array, DType
 from ckpttool.data.columns import Column
 from ckpttool.data.files import InputSpec
-from ckpttool.data.preprocessing import Steps, applied, made_for, shape_after
-from ckpttool.data.preprocessing_steps import Grayscale, Nothing, Resize, Rgb, Row, Scale, Step
-from ckpttool.data.preprocessing_steps.images import CHANNELS
+from ckpttool.data.fitting_shapes import row_shape
+from ckpttool.data.preprocessing import Steps, applied, said
+from ckpttool.data.preprocessing_steps import Nothing, Resize
+from ckpttool.data.ranges import BYTE_MAXIMUM, BYTES, could_be_bytes, doubts_of_range
 from ckpttool.data.rows import IN_MEMORY, LazyRows, Rows, pieces
 
 FLOATS = ("float16", "bfloat16", "float32", "float64")
 INTEGERS = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
-BYTE_MAXIMUM = 255
-BYTES: Steps = (Scale(1 / BYTE_MAXIMUM),)
-"""What is done to bytes for a float input where nothing is said."""
 AT_ONCE = 64 << 20
 """Bytes of rows that are preprocessed at once."""
-LOOKED_AT = 1000
-"""Rows at most of which the range is looked at."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,11 +62,11 @@ def fit(column: Column, spec: InputSpec, scale: bool, alone: bool = True) -> Fit
         return _fit_texts(column, spec, alone)
     given = spec.steps
     steps = given if given is not None else BYTES if scale and _are_bytes(column, spec) else ()
-    row, reshaped = _row_shape(column, spec, steps, alone)
+    row, reshaped = row_shape(column, spec, steps, alone)
     make, converted = _conversion(column, spec, steps)
     rows = LazyRows(column.array, row, spec.dtype.numpy, lambda array: make(array).reshape(len(array), *row))
-    notes = (*reshaped, *converted, *_doubts(column, given or ()))
-    known = steps or ((Nothing(),) if scale and spec.dtype.name in FLOATS and _could_be_bytes(column) else None)
+    notes = (*reshaped, *converted, *doubts_of_range(column, given or ()))
+    known = steps or ((Nothing(),) if scale and spec.dtype.name in FLOATS and could_be_bytes(column) else None)
     return Fitted(
         _checked(column, rows, any(not isinstance(step, Nothing) for step in steps)),
         notes,
@@ -83,7 +78,7 @@ def _fit_texts(column: Column, spec: InputSpec, alone: bool) -> Fitted:
     """Give a column of texts, as bytes, the shape of a placeholder that takes texts."""
     if column.array.dtype.kind != "S":
         raise DataError(f"{column} is {column.array.dtype.name}, expected text for {spec.name}")
-    row, reshaped = _row_shape(column, spec, (), alone)
+    row, reshaped = row_shape(column, spec, (), alone)
     return Fitted(np.asarray(column.array[:]).reshape(len(column.array), *row), reshaped)
 
 
@@ -111,79 +106,6 @@ def _are_bytes(column: Column, spec: InputSpec) -> bool:
     return column.array.dtype == np.uint8 and spec.dtype.name in FLOATS
 
 
-def _row_shape(column: Column, spec: InputSpec, steps: Steps, alone: bool) -> tuple[Row, tuple[str, ...]]:
-    """Return the shape that a row takes, and what is to be said of that."""
-    stored = column.array.shape[1:]
-    try:
-        made = shape_after(steps, stored)
-    except PlanError as error:
-        raise DataError(f"{column}: {error}{_advice(column, spec, steps, alone)}") from error
-    wanted = fitting_shape(made, spec.shape)
-    if wanted is None:
-        found = f"{column} has rows of {shown(stored)}" + (f", {shown(made)} after {_said(steps)}" * (made != stored))
-        expected = f"rows of {shown(spec.shape[1:])}" if spec.shape else "a single value"
-        advice = _advice(column, spec, steps, alone)
-        raise DataError(f"{found}, expected {expected} for {spec.name}{advice}")
-    if wanted == made:
-        return wanted, ()
-    rows = len(column.array)
-    return wanted, (f"{column.name}: {[rows, *made]} reshaped to {[rows, *wanted]} for {spec.name}",)
-
-
-def fitting_shape(row: Row, wanted: PartialShape | None) -> Row | None:
-    """Return the shape that a row takes for a placeholder, or None when it does not fit.
-
-    Rows fit as they are, flattened, or with a last dimension of 1 put on or taken off.
-
-    >>> fitting_shape((28, 28), (None, 784)), fitting_shape((28, 28), (None, 28, 28, 1)), fitting_shape((8,), (None, 9))
-    ((784,), (28, 28, 1), None)
-    """
-    if wanted is None:
-        return row
-    flat = (int(np.prod(row)),)
-    shapes = [row, (*row, 1), row[:-1] if row[-1:] == (1,) else row, flat if len(row) > 1 else row]
-    return next((shape for shape in shapes if agrees(shape, wanted[1:]) and len(wanted)), None)
-
-
-def _advice(column: Column, spec: InputSpec, steps: Steps, alone: bool) -> str:
-    """Return what makes rows fit, if it is their channels or their size, as a message ends."""
-    row = column.array.shape[1:]
-    if not ((len(row) == 3 and {row[0], row[-1]} & {*CHANNELS}) or (len(row) == 2 and column.array.dtype == np.uint8)):
-        return ""
-    numbers = [step for step in steps if not (step.arranges or isinstance(step, Nothing))]
-    size = image_size(spec.shape)
-    for arranged in ([], [Rgb()], [Grayscale()], [Rgb(), Grayscale()]):
-        for resized in ([], [Resize(*size)] if size else []):
-            tried = (*resized, *arranged, *numbers)
-            try:
-                if tried != steps and fitting_shape(shape_after(tried, row), spec.shape):
-                    place = "" if alone else f"{spec.name}: "
-                    return f"; `preprocess` '{place}{_said(tried) or Nothing()}' makes them fit"
-            except PlanError:
-                continue
-    return ""
-
-
-def image_size(shape: PartialShape | None) -> tuple[int, int] | None:
-    """Return the height and width of images that a placeholder takes; flat rows may be a grey square.
-
-    >>> image_size((None, 96, 64, 3)), image_size((None, 784)), image_size((None, 10)), image_size((None, None, 3))
-    ((96, 64), (28, 28), None, None)
-    """
-    row = [size for size in (shape or ())[1:] if size is not None]
-    if shape is None or len(row) != len(shape) - 1 or len(row) not in (1, 2, 3):
-        return None
-    if len(row) == 1:
-        side = isqrt(row[0])
-        return (side, side) if side * side == row[0] else None
-    first = len(row) == 3 and row[0] in CHANNELS and row[2] not in CHANNELS
-    return (row[1], row[2]) if first else (row[0], row[1])
-
-
-def _said(steps: Steps) -> str:
-    return "; ".join(map(str, steps))
-
-
 def _conversion(column: Column, spec: InputSpec, steps: Steps) -> tuple[Callable[[Array], Array], tuple[str, ...]]:
     """Return what gives rows the values and dtype for a placeholder, and what is to be said of that."""
     dtype, name, wanted = column.array.dtype, column.name, spec.dtype
@@ -193,7 +115,7 @@ def _conversion(column: Column, spec: InputSpec, steps: Steps) -> tuple[Callable
     done = tuple(step for step in steps if not isinstance(step, Nothing))
     if done:
         kind = "float " if wanted.name in FLOATS else ""
-        note = f"{name}: {_said(done)} for the {kind}input {spec.name}"
+        note = f"{name}: {said(done)} for the {kind}input {spec.name}"
         if spec.steps is None:
             divided = f"{name}: uint8 divided by {BYTE_MAXIMUM} for the {kind}input {spec.name}"
             note = f"{divided}; `preprocess` says what else to do"
@@ -240,47 +162,9 @@ def _as_wanted(made: Array, steps: Steps, spec: InputSpec) -> Array:
         made = whole = np.clip(whole, low, high)
     wrong = (made != whole) | (made < low) | (made > high)
     if wrong.any():
-        problem = f"{_said(steps)} makes {made[wrong][0]:g}, and {spec.name} takes {spec.dtype}"
+        problem = f"{said(steps)} makes {made[wrong][0]:g}, and {spec.name} takes {spec.dtype}"
         raise DataError(f"{problem}: whole numbers from {low} to {high}")
     return _cast(whole, spec.dtype)
-
-
-def _sample(column: Column) -> Array:
-    """Return the first rows, as many as are worth a look."""
-    each = max(1, column.array.nbytes // len(column.array))
-    return np.asarray(column.array[: max(1, min(LOOKED_AT, AT_ONCE // each))])
-
-
-def _could_be_bytes(column: Column) -> bool:
-    """Say whether numbers of another dtype look like bytes: what is fed then was not divided."""
-    sample = _sample(column)
-    return sample.dtype.kind in "iuf" and bool(sample.min() >= 0 and 1 < sample.max() <= BYTE_MAXIMUM)
-
-
-def range_of(column: Column) -> int:
-    """Return the number that white has in images, as far as the first of them show it."""
-    whole = column.array.dtype.kind in "iu"
-    return BYTE_MAXIMUM if whole or float(_sample(column).max()) > 1 else 1
-
-
-def _doubts(column: Column, steps: Steps) -> list[str]:
-    """Return why steps that were given may be for other numbers."""
-    found = made_for(steps)
-    image = len(column.array.shape) > 2
-    if found is None or not (image or isinstance(found[0], Scale)):
-        return []
-    step, numbers = found
-    top = float(_sample(column).max())
-    if numbers == "bytes" and 0 < top <= 1:
-        return [_doubt(column, "is above 1", step, f"bytes from 0 to {BYTE_MAXIMUM}", Scale(BYTE_MAXIMUM), steps)]
-    if numbers == "fractions" and column.array.dtype == np.uint8 and top > 1:
-        return [_doubt(column, "is a fraction", step, "numbers from 0 to 1", BYTES[0], steps)]
-    return []
-
-
-def _doubt(column: Column, fact: str, step: Step, meant: str, first: Step, steps: Steps) -> str:
-    other = _said((first, *steps))
-    return f"{column.name}: no number {fact}, and {step} is for {meant}; `preprocess` '{other}' makes these of them"
 
 
 def _checked(column: Column, rows: LazyRows, preprocessed: bool) -> Rows:

@@ -61,8 +61,8 @@ class Preprocessing:
 
     def __str__(self) -> str:
         """Return the text that `parse` reads as the same value."""
-        parts = [_written(self.steps)] if self.steps else []
-        return "; ".join([*parts, *(f"{name}: {_written(steps)}" for name, steps in self.named)])
+        parts = [said(self.steps)] if self.steps else []
+        return "; ".join([*parts, *(f"{name}: {said(steps)}" for name, steps in self.named)])
 
     @classmethod
     def of_steps(cls, steps: Mapping[str, Steps], alone: str | None = None) -> "Preprocessing":
@@ -96,8 +96,8 @@ class Preprocessing:
         others = [name for name in inputs if name not in found]
         meant = others if len(inputs) == 1 else [name for name in others if inputs[name]]
         if not meant:
-            which = f"'{targets[0]}: {_written(self.steps)}'"
-            raise PlanError(f"{PARAMETER} {_written(self.steps)}: which of {', '.join(inputs)} is meant? {which}")
+            which = f"'{targets[0]}: {said(self.steps)}'"
+            raise PlanError(f"{PARAMETER} {said(self.steps)}: which of {', '.join(inputs)} is meant? {which}")
         return {**dict.fromkeys(meant, self.steps), **found}
 
 
@@ -133,7 +133,8 @@ def _read(text: str, parameter: str) -> Steps:
     return tuple(step for _, step in Step.read_all(text.rstrip(" \t\n;"), parameter, words=True))
 
 
-def _written(steps: Iterable[Call]) -> str:
+def said(steps: Iterable[Call]) -> str:
+    """Return steps as they are written."""
     return "; ".join(map(str, steps))
 
 

@@ -10,8 +10,8 @@ import numpy as np
 from ckpttool.core.errors import PlanError
 from ckpttool.core.tensors import Array
 from ckpttool.data.dataset import Split
-from ckpttool.data.fitting import range_of
 from ckpttool.data.preprocessing import applied, shape_after
+from ckpttool.data.ranges import range_of
 from ckpttool.runtime.augmenter import Augmenter, Colours
 
 COUNTED = 4

@@ -11,9 +11,9 @@ import numpy as np
 
 from ckpttool.core.errors import PlanError
 from ckpttool.data.dataset import InputSpec, Split
-from ckpttool.data.fitting import BYTES
-from ckpttool.data.preprocessing import Preprocessing, Steps
+from ckpttool.data.preprocessing import Preprocessing, Steps, said
 from ckpttool.data.preprocessing_steps import Nothing
+from ckpttool.data.ranges import BYTES
 from ckpttool.graph.contents.preprocessing import preprocessing_text, with_preprocessing_text
 from ckpttool.graph.core import Graph, TensorRef
 
@@ -70,7 +70,7 @@ def unusual_steps(splits: Sequence[Split]) -> str:
             stored = split.stored.get(name)
             usual = BYTES if stored is not None and stored.array.dtype == np.uint8 else (Nothing(),)
             if name in split.inputs and steps != usual:
-                found.append(f"{split.name} {name}: {'; '.join(map(str, steps))}")
+                found.append(f"{split.name} {name}: {said(steps)}")
     return "\n".join(found)
 
 

@@ -18,7 +18,7 @@ from ckpttool.core.shapes import shown
 from ckpttool.core.tensors import Array
 from ckpttool.data.drawing import group_keys
 from ckpttool.data.files import GROUP, DataFile, Wanted
-from ckpttool.data.fitting import image_size
+from ckpttool.data.fitting_shapes import image_size
 from ckpttool.data.preprocessing_steps import Grayscale, Resize, Rgb
 from ckpttool.data.staging import Facts, RowWriter, staged
 

@@ -1,0 +1,82 @@
+"""Shapes of rows, fitted to those of placeholders, and the steps that make rows fit which do not."""
+
+from math import isqrt
+
+import numpy as np
+
+from ckpttool.core.errors import DataError, PlanError
+from ckpttool.core.shapes import PartialShape, agrees, shown
+from ckpttool.data.columns import Column
+from ckpttool.data.files import InputSpec
+from ckpttool.data.preprocessing import Steps, said, shape_after
+from ckpttool.data.preprocessing_steps import Grayscale, Nothing, Resize, Rgb, Row
+from ckpttool.data.preprocessing_steps.images import CHANNELS
+
+
+def row_shape(column: Column, spec: InputSpec, steps: Steps, alone: bool) -> tuple[Row, tuple[str, ...]]:
+    """Return the shape that a row takes, and what is to be said of that."""
+    stored = column.array.shape[1:]
+    try:
+        made = shape_after(steps, stored)
+    except PlanError as error:
+        raise DataError(f"{column}: {error}{_advice(column, spec, steps, alone)}") from error
+    wanted = fitting_shape(made, spec.shape)
+    if wanted is None:
+        found = f"{column} has rows of {shown(stored)}" + (f", {shown(made)} after {said(steps)}" * (made != stored))
+        expected = f"rows of {shown(spec.shape[1:])}" if spec.shape else "a single value"
+        advice = _advice(column, spec, steps, alone)
+        raise DataError(f"{found}, expected {expected} for {spec.name}{advice}")
+    if wanted == made:
+        return wanted, ()
+    rows = len(column.array)
+    return wanted, (f"{column.name}: {[rows, *made]} reshaped to {[rows, *wanted]} for {spec.name}",)
+
+
+def fitting_shape(row: Row, wanted: PartialShape | None) -> Row | None:
+    """Return the shape that a row takes for a placeholder, or None when it does not fit.
+
+    Rows fit as they are, flattened, or with a last dimension of 1 put on or taken off.
+
+    >>> fitting_shape((28, 28), (None, 784)), fitting_shape((28, 28), (None, 28, 28, 1)), fitting_shape((8,), (None, 9))
+    ((784,), (28, 28, 1), None)
+    """
+    if wanted is None:
+        return row
+    flat = (int(np.prod(row)),)
+    shapes = [row, (*row, 1), row[:-1] if row[-1:] == (1,) else row, flat if len(row) > 1 else row]
+    return next((shape for shape in shapes if agrees(shape, wanted[1:]) and len(wanted)), None)
+
+
+def _advice(column: Column, spec: InputSpec, steps: Steps, alone: bool) -> str:
+    """Return what makes rows fit, if it is their channels or their size, as a message ends."""
+    row = column.array.shape[1:]
+    if not ((len(row) == 3 and {row[0], row[-1]} & {*CHANNELS}) or (len(row) == 2 and column.array.dtype == np.uint8)):
+        return ""
+    numbers = [step for step in steps if not (step.arranges or isinstance(step, Nothing))]
+    size = image_size(spec.shape)
+    for arranged in ([], [Rgb()], [Grayscale()], [Rgb(), Grayscale()]):
+        for resized in ([], [Resize(*size)] if size else []):
+            tried = (*resized, *arranged, *numbers)
+            try:
+                if tried != steps and fitting_shape(shape_after(tried, row), spec.shape):
+                    place = "" if alone else f"{spec.name}: "
+                    return f"; `preprocess` '{place}{said(tried) or Nothing()}' makes them fit"
+            except PlanError:
+                continue
+    return ""
+
+
+def image_size(shape: PartialShape | None) -> tuple[int, int] | None:
+    """Return the height and width of images that a placeholder takes; flat rows may be a grey square.
+
+    >>> image_size((None, 96, 64, 3)), image_size((None, 784)), image_size((None, 10)), image_size((None, None, 3))
+    ((96, 64), (28, 28), None, None)
+    """
+    row = [size for size in (shape or ())[1:] if size is not None]
+    if shape is None or len(row) != len(shape) - 1 or len(row) not in (1, 2, 3):
+        return None
+    if len(row) == 1:
+        side = isqrt(row[0])
+        return (side, side) if side * side == row[0] else None
+    first = len(row) == 3 and row[0] in CHANNELS and row[2] not in CHANNELS
+    return (row[1], row[2]) if first else (row[0], row[1])

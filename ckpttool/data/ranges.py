@@ -1,0 +1,52 @@
+"""Ranges: what the first rows show of the numbers in a column, and whether preprocessing is for such numbers."""
+
+import numpy as np
+
+from ckpttool.core.tensors import Array
+from ckpttool.data.columns import Column
+from ckpttool.data.preprocessing import Steps, made_for, said
+from ckpttool.data.preprocessing_steps import Scale, Step
+
+BYTE_MAXIMUM = 255
+BYTES: Steps = (Scale(1 / BYTE_MAXIMUM),)
+"""What is done to bytes for a float input where nothing is said."""
+LOOKED_AT, AT_ONCE = 1000, 64 << 20
+"""Rows at most of which the range is looked at, and bytes."""
+
+
+def _sample(column: Column) -> Array:
+    """Return the first rows, as many as are worth a look."""
+    each = max(1, column.array.nbytes // len(column.array))
+    return np.asarray(column.array[: max(1, min(LOOKED_AT, AT_ONCE // each))])
+
+
+def could_be_bytes(column: Column) -> bool:
+    """Say whether numbers of another dtype look like bytes: what is fed then was not divided."""
+    sample = _sample(column)
+    return sample.dtype.kind in "iuf" and bool(sample.min() >= 0 and 1 < sample.max() <= BYTE_MAXIMUM)
+
+
+def range_of(column: Column) -> int:
+    """Return the number that white has in images, as far as the first of them show it."""
+    whole = column.array.dtype.kind in "iu"
+    return BYTE_MAXIMUM if whole or float(_sample(column).max()) > 1 else 1
+
+
+def doubts_of_range(column: Column, steps: Steps) -> list[str]:
+    """Return why steps that were given may be for other numbers."""
+    found = made_for(steps)
+    image = len(column.array.shape) > 2
+    if found is None or not (image or isinstance(found[0], Scale)):
+        return []
+    step, numbers = found
+    top = float(_sample(column).max())
+    if numbers == "bytes" and 0 < top <= 1:
+        return [_doubt(column, "is above 1", step, f"bytes from 0 to {BYTE_MAXIMUM}", Scale(BYTE_MAXIMUM), steps)]
+    if numbers == "fractions" and column.array.dtype == np.uint8 and top > 1:
+        return [_doubt(column, "is a fraction", step, "numbers from 0 to 1", BYTES[0], steps)]
+    return []
+
+
+def _doubt(column: Column, fact: str, step: Step, meant: str, first: Step, steps: Steps) -> str:
+    other = said((first, *steps))
+    return f"{column.name}: no number {fact}, and {step} is for {meant}; `preprocess` '{other}' makes these of them"
