@@ -11,11 +11,12 @@ from collections.abc import Collection
 from functools import cached_property
 from itertools import takewhile
 
+from ckpttool.graph.contents.branches import output_of_branches
 from ckpttool.graph.contents.last_uses import LastUses
 from ckpttool.graph.contents.layer_tails import LayerTails
 from ckpttool.graph.contents.weight_uses import WeightUses
 from ckpttool.graph.core import TensorRef
-from ckpttool.graph.ops import EXITS, LOOPS, SHAPED_LIKE
+from ckpttool.graph.ops import CASES, CONDITIONALS, EXITS, LOOPS, SHAPED_LIKE
 
 _LOOP = re.compile(r"while(_\d+)?")
 _NUMBER = re.compile(r"(_\d+)?")
@@ -37,6 +38,9 @@ class LayerEnds:
     def output(self, layer: str) -> TensorRef | None:
         """Return the tensor in which a layer ends; None where nothing is known to compute with its weights."""
         scope, last = self.scopes[layer], self.last[layer]
+        if conditional := next((op for op in last if self._holds_layers(op)), None):
+            index = output_of_branches(self.graph, conditional, layer, self.uses.taken(conditional))
+            return None if index is None else TensorRef(conditional, index)
         if scope is not None:
             return self._joined(layer, self._in_scope(layer, scope))
         if not last:
@@ -45,6 +49,10 @@ class LayerEnds:
             behind = self._last_of(self.tails.behind_loop(layer, last))
             return self._joined(layer, behind) or self._of_factors(layer)
         return self.tails.end(layer, last)
+
+    def _holds_layers(self, op: str) -> bool:
+        """Say whether an op is a conditional in whose branches several layers are."""
+        return self.graph.nodes[op].op in CONDITIONALS | CASES and len(self.uses.owners.get(op, ())) > 1
 
     def _joined(self, layer: str, end: TensorRef | None) -> TensorRef | None:
         """Return what joins the branches of a conditional where a layer ends inside of one that holds no more of it."""

@@ -15,9 +15,12 @@ from ckpttool.graph.contents.purpose import Purpose
 from ckpttool.graph.core import Graph
 from ckpttool.graph.ops import (
     CALLS,
+    CASES,
+    CONDITIONALS,
     ENTERS,
     EXITS,
     JOINS,
+    LOOPS,
     MERGES,
     PLACEHOLDERS,
     RANDOM,
@@ -78,12 +81,24 @@ class WeightUses:
         return sorted(ops, key=self.rank.__getitem__)
 
     def places_in_calls(self, weights: Iterable[str]) -> list[int]:
-        """Return the places that weights have among what calls of functions take."""
+        """Return the places that weights have among what calls of functions take, those of conditions and loops too."""
         places = []
+        kinds = CALLS | CONDITIONALS | CASES | LOOPS
         for weight in weights:
-            calls = [op for op in self.readers(weight) if self.graph.nodes[op].op in CALLS]
+            calls = [op for op in self.readers(weight) if self.graph.nodes[op].op in kinds]
             places += [ref for op in calls for ref, taken in enumerate(self.graph.inputs(op)) if taken.op == weight]
         return places
+
+    def taken(self, op: str) -> dict[int, str]:
+        """Return, by the places of an op's inputs, the layers whose weights these are."""
+        found: dict[int, str] = {}
+        for place, source in enumerate(self.graph.sources[op]):
+            passed = source
+            while passed not in self.weights and self.graph.nodes[passed].op in WEIGHT_PASSES:
+                passed = self.graph.sources[passed][0]
+            if passed in self.weights:
+                found[place] = self.weights[passed].layer
+        return found
 
     def in_loop(self, op: str) -> bool:
         """Say whether an op is inside of a loop of TensorFlow 1."""

@@ -235,6 +235,28 @@ def in_a_branch() -> Ends:
     return {"first": first, "second": joined, "last": product(second, 2, "last")}
 
 
+def several_in_a_branch() -> Ends:
+    """The first of two layers in a branch ends inside of it, in TensorFlow 2 in a function, where no op can read it."""
+    import tensorflow as tf
+
+    inner, outer = weight("inner/kernel", 4, 4), weight("outer/kernel", 4, 4)
+    first = tf.nn.relu(product(rows(4), 4, "first"))
+    within: list[Any] = []
+
+    def branch() -> Any:
+        within.append(tf.nn.relu(tf.matmul(first, inner)))
+        return tf.matmul(within[0], outer)
+
+    joined = tf.compat.v1.cond(tf.compat.v1.placeholder(tf.bool, []), branch, lambda: first)
+    is_function = joined.op.type == "Identity"
+    return {
+        "first": first,
+        "inner": None if is_function else within[0],
+        "outer": joined.op.inputs[0] if is_function else joined.op.inputs[1],
+        "last": product(joined, 2, "last"),
+    }
+
+
 def in_a_loop() -> Ends:
     """A layer inside of a loop ends behind it."""
     import tensorflow as tf
@@ -251,7 +273,7 @@ BUILDERS = [
     *(activated, probabilities, normalised, layer_norm, root_mean_square_norm, prelu_of_two_relus),
     *(prelu_of_the_absolute, prelu_of_a_choice, residual, squeezed_and_excited, repeated, on_two_inputs, tied),
     copied_for_another_signature,
-    *(one_variable_for_two_layers, widened, with_a_dead_end, checked, in_a_branch, in_a_loop),
+    *(one_variable_for_two_layers, widened, with_a_dead_end, checked, in_a_branch, several_in_a_branch, in_a_loop),
 ]
 FRAMES = {"tensorflow_1": False, "tensorflow_2": True}
 """Whether conditionals and loops are ops that call functions, as TensorFlow 2 has them."""
@@ -283,7 +305,7 @@ def test_a_scope_around_the_network_changes_nothing(build):
     assert ends(renamed(graph_def, names)) == {layer: f"tower/{end}" for layer, end in expected.items()}
 
 
-def made(build: Callable[[], Ends], functional: bool) -> tuple[Any, dict[str, str]]:
+def made(build: Callable[[], Ends], functional: bool) -> tuple[Any, dict[str, str | None]]:
     """Build a network, and return it with the names of the tensors in which its layers end."""
     import tensorflow as tf
 
@@ -293,7 +315,7 @@ def made(build: Callable[[], Ends], functional: bool) -> tuple[Any, dict[str, st
     try:
         switch()
         with tf.Graph().as_default() as graph:
-            expected = {layer: end.name for layer, end in build().items()}
+            expected = {layer: None if end is None else end.name for layer, end in build().items()}
     finally:
         (tf1.enable_control_flow_v2 if before else tf1.disable_control_flow_v2)()
     return graph.as_graph_def(), expected
