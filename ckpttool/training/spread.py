@@ -100,6 +100,9 @@ def odd_rows(bound: Bound, frozen: Collection[str] | None = None) -> list[str]:
 
 def _spreads(bound: Bound, frozen: Collection[str] | None) -> Iterator[tuple[AveragedNorm, Spread]]:
     """Yield, for each input, the first batch norm above it with averages that have moved, and what it finds."""
+    held = [each.name for each in variables(bound.model.graph).values() if not each.trainable and each.kind == "weight"]
+    if not held or (frozen is not None and not set(held) & set(frozen)):
+        return  # there are no averages
     roles, split = bound.roles, bound.splits[0]
     fed = [f"{name}:0" for name in split.inputs]
     if not (targets := [name for name in (roles.logits, roles.loss) if name][:1]):
@@ -107,7 +110,7 @@ def _spreads(bound: Bound, frozen: Collection[str] | None) -> Iterator[tuple[Ave
     constants = mode(roles, False)
     graph = bound.in_inference(targets, [*fed, *([roles.labels] if roles.labels else [])]).graph
     graph = with_switches_set(graph, constants)
-    norms = _chosen(graph, [norm for norm in averaged_norms(graph, targets) if _counts(graph, norm, bound, frozen)])
+    norms = _chosen(graph, averaged_norms(graph, targets), bound, frozen)
     if not norms:
         return
     rows = _rows(bound)
@@ -121,20 +124,24 @@ def _spreads(bound: Bound, frozen: Collection[str] | None) -> Iterator[tuple[Ave
         yield norm, _spread(norm, found, mean, variance, len(rows))
 
 
-def _counts(graph: Graph, norm: AveragedNorm, bound: Bound, frozen: Collection[str] | None) -> bool:
-    """Say whether a batch norm's averages stay, and have ever moved from a mean of 0 and a variance of 1."""
+def _chosen(
+    graph: Graph, norms: Sequence[AveragedNorm], bound: Bound, frozen: Collection[str] | None
+) -> list[AveragedNorm]:
+    """Return the first of the lowest batch norms above each set of inputs.
+
+    They count where their averages stay, and have ever moved from a mean of 0 and a variance of 1.
+    """
     names = {variable.op: variable.name for variable in variables(graph).values()}
-    own = [names[op] for op in norm.averages]
-    if frozen is not None and not set(own) <= set(frozen):
-        return False
-    values = [bound.model.checkpoint[name].read() for name in own]
-    return not all((array == 0).all() or (array == 1).all() for array in values)
 
+    def counts(norm: AveragedNorm) -> bool:
+        own = [names[op] for op in norm.averages]
+        if frozen is not None and not set(own) <= set(frozen):
+            return False
+        values = (bound.model.checkpoint[name].read() for name in own)
+        return not all((array == 0).all() or (array == 1).all() for array in values)
 
-def _chosen(graph: Graph, norms: Sequence[AveragedNorm]) -> list[AveragedNorm]:
-    """Return the first of the lowest batch norms above each set of inputs."""
     by_inputs: dict[frozenset[str], AveragedNorm] = {}
-    for norm in lowest(graph, norms):
+    for norm in lowest(graph, norms, counts):
         below = graph.ancestors(norm.input.op)
         by_inputs.setdefault(frozenset(op for op in below if graph.nodes[op].op in PLACEHOLDERS), norm)
     return list(by_inputs.values())

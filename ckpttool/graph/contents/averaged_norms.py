@@ -4,7 +4,7 @@ They are told by their arithmetic: a fused op that does not train, or what is mu
 variance that no row has a part in. Conditionals on a mode are to be decided before (`rewrite/set_switches.py`).
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from ckpttool.core.names import layer_of
@@ -52,10 +52,18 @@ def averaged_norms(graph: Graph, targets: Collection[str]) -> list[AveragedNorm]
     return [norm for norm in _Search(graph, flow).found() if norm.op not in flow.regions]
 
 
-def lowest(graph: Graph, norms: Sequence[AveragedNorm]) -> list[AveragedNorm]:
-    """Return those of some batch normalisations whose input goes through none of the others."""
-    ops = {norm.op for norm in norms}
-    return [norm for norm in norms if not ops & graph.ancestors(norm.input.op)]
+def lowest(
+    graph: Graph, norms: Sequence[AveragedNorm], counts: Callable[[AveragedNorm], bool] = lambda _: True
+) -> Iterator[AveragedNorm]:
+    """Yield those batch normalisations that count and whose input goes through no other that does.
+
+    They are to be in the order of the flow; what lies above one that counts is not asked about.
+    """
+    above: set[str] = set()
+    for norm in norms:
+        if norm.input.op not in above and counts(norm):
+            yield norm
+            above |= graph.descendants([norm.op])
 
 
 class _Search:

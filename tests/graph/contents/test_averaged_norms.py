@@ -84,7 +84,8 @@ def test_what_is_normalised_and_by_what(new_network: Any, build: Build, resource
     assert "norm1/mean" in graph.ancestors(first.mean.op)
     assert "norm1/variance" in graph.ancestors(first.variance.op)
     assert first.channels == (1 if build is channels_first else -1 if build is fused else None)
-    assert lowest(graph, found) == [first]
+    assert list(lowest(graph, found)) == [first]
+    assert list(lowest(graph, found, lambda norm: norm is not first)) == [found[1]]
 
 
 @pytest.mark.parametrize("build", [of_a_row, of_a_weight, trained], ids=lambda f: f.__name__)
