@@ -1,21 +1,23 @@
 """Fold: a model in one frozen graph, its variables constants."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ckpttool.core.errors import CorruptCheckpoint, PlanError
 from ckpttool.core.names import listed
+from ckpttool.formats.tensorflow.frozen_weights import frozen_weights
 from ckpttool.formats.tensorflow.tensor_proto import MESSAGE_LIMIT
-from ckpttool.formats.wire.protos.graph_pb2 import GraphDef
+from ckpttool.formats.wire.protos.graph_pb2 import GraphDef, NodeDef
 from ckpttool.formats.writing.files import refuse_existing, replacing
 from ckpttool.graph import files
 from ckpttool.graph.contents.constants import constant
 from ckpttool.graph.contents.kept import kept_facts
 from ckpttool.graph.contents.stored import StoredTensor, stored_tensors, window
-from ckpttool.graph.core import TensorRef
+from ckpttool.graph.core import FreeNames, Graph, TensorRef
 from ckpttool.graph.ops import PLACEHOLDERS
 from ckpttool.graph.rewrite.constant_variables import constant_variables
+from ckpttool.graph.rewrite.draft import Draft
 from ckpttool.graph.rewrite.flatten import flattened
 from ckpttool.graph.rewrite.importable import importable
 from ckpttool.graph.rewrite.prune import subgraph
@@ -107,7 +109,7 @@ def plan_fold(model: Model, inputs: Sequence[str] = (), outputs: Sequence[str] =
     bare = to_resource(importable(subgraph(untrained, wanted)))
     members = [member.op for tensor in stored_tensors(bare).values() for member in tensor.members]
     fixed = {TensorRef.parse(name).op for name in wanted}
-    graph = subgraph(without_copies(constant_variables(bare), fixed, members), wanted)
+    graph = _frozen(bare, members, fixed, wanted)
     pinned = [name for name, node in part.nodes.items() if node.op in PLACEHOLDERS and name not in serving.fed]
     remarks = (
         *found.notes,
@@ -122,3 +124,20 @@ def plan_fold(model: Model, inputs: Sequence[str] = (), outputs: Sequence[str] =
             f"{MESSAGE_LIMIT}; export-saved-model keeps the variables in files of their own"
         )
     return plan
+
+
+def _frozen(graph: Graph, variables: Sequence[str], fixed: Collection[str], wanted: Sequence[str]) -> Graph:
+    """Return a graph with constants for its variables, which are read straight.
+
+    One that would not be known for a variable (`frozen_weights`) is read through `NAME/read`, as TensorFlow freezes it:
+    the centre of a normalisation looks like any number.
+    """
+    bare = subgraph(without_copies(constant_variables(graph), fixed, variables), wanted)
+    known, draft, names = set(frozen_weights(bare.nodes).values()), Draft(bare), FreeNames(bare.nodes)
+    reads = {name: names.free(f"{name}/read") for name in variables if name in bare.nodes and name not in known}
+    draft.redirect({TensorRef(name, 0): TensorRef(read, 0) for name, read in reads.items()})
+    for name, read in reads.items():
+        identity = NodeDef(name=read, op="Identity", input=[name])
+        identity.attr["T"].CopyFrom(bare.nodes[name].attr["dtype"])
+        draft.add(identity)
+    return draft.sealed()

@@ -72,7 +72,7 @@ def test_copies_of_constants_are_folded_and_nothing_else(
     found = {line.split("\t")[0]: line.split("\t")[1] for line in shell.lines("ops", out)}
     assert found["scale"] == found["shift"] == "Const"
     assert (found["shifted"], found["half"], found["scores"]) == ("Reshape", "AddV2", "Identity")
-    assert list(found.values()).count("Identity") == 1
+    assert [name for name, kind in found.items() if kind == "Identity"] == ["scores", "shift/read"]
     expected = feed["X:0"] * np.arange(1, 5) + 0.25
     np.testing.assert_allclose(run(out, "scores:0", feed), expected, rtol=1e-6)
 
