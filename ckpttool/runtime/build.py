@@ -259,8 +259,9 @@ def _name_role(role: str, tensor: Any | None) -> None:
 def _export(built: Any, below: Graph | None = None) -> Graph:
     """Give the graph a Saver of all its variables and return it as data; `below` is the graph that it was built on."""
     tf1 = tensorflow().compat.v1
-    saver = tf1.train.Saver(tf1.global_variables())
-    meta = tf1.train.export_meta_graph(graph=built, saver_def=saver.saver_def)
+    saved = tf1.global_variables()
+    saver = tf1.train.Saver(saved).as_saver_def() if saved else None
+    meta = tf1.train.export_meta_graph(graph=built, saver_def=saver)
     exported = MetaGraphDef.FromString(meta.SerializeToString())
     if below is None:
         return Graph(exported, "new graph")

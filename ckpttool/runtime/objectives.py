@@ -104,9 +104,11 @@ class Loss(Call):
         """
         shape, dtype = logits.shape, logits.dtype
         if not dtype.is_floating:
-            raise PlanError(f"{logits.name} is {dtype.name}, expected numbers to compare with labels: specify `logits`")
+            raise PlanError(f"{logits.name} is {dtype.name}, expected floating-point numbers; specify `logits`")
         if shape.rank is None:
             raise PlanError(f"{logits.name} has a shape that is not known; `inputs` 'X[?,8]' gives the inputs theirs")
+        if shape.rank == 0:
+            raise PlanError(f"{logits.name} is a single number, expected one for each row; specify `logits`")
         if not self.numbered:
             return dtype.name, [None, *shape[1:].as_list()]
         if shape.rank < 2 or shape[-1] in (None, 1):

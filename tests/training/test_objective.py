@@ -183,7 +183,11 @@ def test_of_several_outputs_the_logits_are_to_be_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("output", "kind", "problem"),
     [
-        (lambda tf, sums: tf.argmax(sums, 1, name="best"), "softmax", "best:0 is int64, expected numbers"),
+        (
+            lambda tf, sums: tf.argmax(sums, 1, name="best"),
+            "softmax",
+            "best:0 is int64, expected floating-point numbers",
+        ),
         (
             lambda _tf, sums: sums[:, :1],
             "softmax",
@@ -194,3 +198,35 @@ def test_of_several_outputs_the_logits_are_to_be_named(tmp_path: Path) -> None:
 def test_outputs_that_have_no_such_loss_are_refused(tmp_path: Path, output: Output, kind: str, problem: str) -> None:
     with pytest.raises(PlanError, match=problem):
         evaluate(saved(tmp_path, output), data(tmp_path, CLASSES), objective=Objective(kind))
+
+
+def test_a_shape_that_the_graph_does_not_know_is_given_with_the_input(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    v1 = tf.compat.v1
+    with tf.Graph().as_default(), v1.Session() as session:
+        rows = v1.placeholder("float32", name="X")
+        tf.add(rows * v1.get_variable("slope", []), 1.0, name="line")
+        session.run(v1.global_variables_initializer())
+        v1.train.Saver().save(session, str(tmp_path / "model.ckpt"), write_state=False)
+    model = Model.open(tmp_path / "model.ckpt")
+    np.savez(tmp_path / "rows.npz", x_train=ROWS[:, 0], y_train=ROWS[:, 1])
+    with pytest.raises(PlanError, match=r"line:0 has a shape that is not known; `inputs` 'X\[\?,8\]' gives the inputs"):
+        evaluate(model, tmp_path / "rows.npz", objective=Objective("mse"))
+    found = evaluate(model, tmp_path / "rows.npz", roles={"inputs": "X[?]"}, objective=Objective("mse"))
+    expected = np.square(ROWS[:, 0] * model.checkpoint["slope"].read() + 1 - ROWS[:, 1]).mean()
+    assert found.loss == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_graph_without_weights_is_evaluated_and_not_trained(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    with tf.Graph().as_default() as graph:
+        rows = tf.compat.v1.placeholder("float32", [None, 8], name="X")
+        tf.multiply(rows, rows, name="squares")
+    (tmp_path / "graph.pb").write_bytes(graph.as_graph_def().SerializeToString())
+    model, rows = Model.open(tmp_path / "graph.pb"), data(tmp_path, ROWS)
+    expected = np.square(ROWS * ROWS - ROWS).mean()
+    assert evaluate(model, rows, objective=Objective("mse")).loss == pytest.approx(expected, rel=1e-5)
+    with pytest.raises(GraphError, match="the loss loss/loss:0 is computed without any weight"):
+        finetune(model, rows, Options(objective=Objective("mse")), tmp_path / "tuned.ckpt")
