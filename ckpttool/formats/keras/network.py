@@ -22,7 +22,7 @@ from ckpttool.formats.keras.archive import CONFIG, LARGEST, KerasArchive, is_arc
 from ckpttool.formats.keras.connections import require_layers, require_order
 from ckpttool.formats.keras.gate import HELP, Place, UnsafeConfig, compile_gated, gated
 from ckpttool.formats.keras.legacy import KerasLegacy, legacy_root
-from ckpttool.formats.keras.upgrade import compile_upgraded, is_old, upgraded
+from ckpttool.formats.keras.upgrade import compile_upgraded, computed_from_file, is_old, upgraded
 from ckpttool.formats.reading.archive import member_bytes, members
 from ckpttool.formats.wire import strict_json
 
@@ -78,6 +78,7 @@ def read_network(path: Path) -> Network:
         raise FormatError(f"{path}: its network is of Keras {version}, whose layers Keras 3 does not know; {HELP}")
     architecture = gated({key: value for key, value in config.items() if key != "compile_config"}, Place(path))
     require_layers(architecture, Place(path))
+    architecture = computed_from_file(architecture, Place(path))
     old, renamed = is_old(version), dict[str, str]()
     if old:
         architecture, renamed = upgraded(architecture, Place(path))

@@ -4,6 +4,7 @@ Keras 3 names a weight by all layers on the way to it, `both/forward_lstm/lstm_c
 them out, `both/forward_lstm/kernel`, and call the weights of some layers otherwise.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
@@ -13,6 +14,8 @@ from ckpttool.formats.keras.network import Network
 
 OTHERWISE = {"kernel": "depthwise_kernel"}
 """What Keras 2 calls a weight where Keras 3 says no more than its kind."""
+NAMELESS = re.compile(r"[Vv]ariable(_\d+)?")
+"""What Keras calls a weight that its layer gives no name."""
 
 
 def stored_names(built: Iterable[str], stored: Iterable[str], network: Network) -> dict[str, str]:
@@ -58,4 +61,5 @@ def _fits(stored: str, built: str) -> bool:
     *scopes, own = stored.split("/")
     *all_scopes, called = built.split("/")
     rest = iter(all_scopes)
-    return own in (called, OTHERWISE.get(called)) and all(scope in rest for scope in scopes)
+    named = own in (called, OTHERWISE.get(called)) or NAMELESS.fullmatch(own) is not None
+    return named and all(scope in rest for scope in scopes)

@@ -70,6 +70,26 @@ def upgraded(config: Config, place: Place) -> tuple[Config, dict[str, str]]:
     return _upgraded(_replaced(config, renamed), place), {new: old for old, new in renamed.items()}
 
 
+def computed_from_file(config: Any, place: Place) -> Any:
+    """Return a config of what a file has the values for: the factors of LoRA are in the kernels that they change.
+
+    Raises:
+        FormatError: a layer computes with what it kept of the rows before, which no file has.
+    """
+    if isinstance(config, list):
+        return [computed_from_file(each, place) for each in config]
+    if not isinstance(config, Mapping):
+        return config
+    own = config.get("config")
+    place = place.within(own.get("name")) if isinstance(own, Mapping) and "module" in config else place
+    if config.get("stateful") is True:
+        raise FormatError(
+            f"{place} is stateful, so what it gives depends on the rows before: set its stateful to False in Keras, "
+            "and save the model again"
+        )
+    return {key: computed_from_file(value, place) for key, value in config.items() if not key.startswith("lora_")}
+
+
 def _without_slashes(config: Config) -> dict[str, str]:
     """Return new names for the layers whose names have slashes, as DenseNet's did in Keras 2: `conv1_conv`."""
     names = {layer["config"]["name"] for model, _ in models_within(config) for layer in model["config"]["layers"]}

@@ -1,6 +1,5 @@
 """Keras's networks built of their configurations, and their variables under the names that their files give them."""
 
-import re
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
@@ -8,14 +7,15 @@ from typing import Any
 
 from ckpttool.core.errors import FormatError
 from ckpttool.formats.keras.network import Network
+from ckpttool.formats.keras.pairing import NAMELESS
 from ckpttool.runtime.configure import keras
 from ckpttool.runtime.keras.private import places_of_variables, variables_without_values
 
 SEED = "seed_generator_state"
 """What Keras calls a variable that is no weight: what a random generator counts."""
 
-UNNAMED = re.compile(r"variable(_\d+)?")
-"""What Keras calls a variable that its layer did not name, by how many it has made in this process."""
+MOST_SAID = 500
+"""Letters of Keras's reasons that are shown: some repeat a whole config."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,12 +56,12 @@ def built(network: Network) -> KerasModel:
 
 def _own_name(variable: Any, place: str) -> str:
     """Return what a variable is called in its layer: its number there, if the layer gave it no name."""
-    return place.rpartition("/")[2] if UNNAMED.fullmatch(variable.name) else str(variable.name)
+    return place.rpartition("/")[2] if NAMELESS.fullmatch(variable.name) else str(variable.name)
 
 
 def _of_config(network: Network) -> Any:
     try:
         return keras().saving.deserialize_keras_object(deepcopy(dict(network.architecture)), safe_mode=True)
     except (TypeError, ValueError, KeyError, AttributeError, NotImplementedError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        raise FormatError(f"{network.path}: Keras cannot build it: {reason}") from error
+        reason = " ".join(str(error).rpartition("Exception encountered: ")[2].split())
+        raise FormatError(f"{network.path}: Keras cannot build it: {reason[:MOST_SAID]}") from error

@@ -45,11 +45,13 @@ def _seeded(initializer: Any) -> Any:
     if not hasattr(initializer, "seed"):
         return initializer
     seeded = copy(initializer)
-    seeded.seed = _drawn_seed()
+    seeded.seed = drawn_seeds()
     return seeded
 
 
-def _drawn_seed() -> Any:
+def drawn_seeds() -> Any:
+    """Return a generator of Keras whose seeds random ops of the graph draw; it counts nothing."""
+
     class DrawnSeed(keras().random.SeedGenerator):  # type: ignore[misc]
         """A generator without a state, whose seeds a random op of the graph draws."""
 

@@ -4,11 +4,12 @@
 fails, and the place to mend it is here.
 """
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, NamedTuple
 
-from ckpttool.runtime.configure import keras
+from ckpttool.runtime.configure import keras, tensorflow
 
 
 @contextmanager
@@ -185,6 +186,58 @@ def parts_of(layer: Any) -> list[Any]:
     kinds = (keras().regularizers.Regularizer, keras().constraints.Constraint)
     held = [*vars(layer).values(), *(getattr(each, "regularizer", None) for each in layer.weights)]
     return [layer, *(value for value in held if isinstance(value, kinds))]
+
+
+def finalize(layer: Any) -> None:
+    """Let a normalisation that was adapted to data compute with its mean and variance of the scope that is open.
+
+    Needs `Normalization.finalize_state`, which otherwise runs when weights are loaded, and `Normalization.input_mean`.
+    """
+    if isinstance(layer, keras().layers.Normalization) and layer.input_mean is None:
+        layer.finalize_state()
+
+
+@contextmanager
+def drawing_seeds(generator: Any) -> Iterator[None]:
+    """Let what has no seed of its own draw it from a generator.
+
+    Needs the global attribute `global_seed_generator`, which `keras.random` asks.
+    """
+    from keras.src.random.seed_generator import GLOBAL_SEED_GENERATOR
+
+    state = _global_state()
+    before = state.get_global_attribute(GLOBAL_SEED_GENERATOR)
+    state.set_global_attribute(GLOBAL_SEED_GENERATOR, generator)
+    try:
+        yield
+    finally:
+        state.set_global_attribute(GLOBAL_SEED_GENERATOR, before)
+
+
+@contextmanager
+def comparing_values() -> Iterator[None]:
+    """Let `tensor == value` in Keras's code compare numbers, as it does wherever Keras itself runs.
+
+    In a graph of TensorFlow 1 it asks whether both are one tensor. Needs `Tensor.__eq__` and `Tensor.__ne__`.
+    """
+    tf = tensorflow()
+    kind = tf.Tensor
+    before = {name: getattr(kind, name) for name in ("__eq__", "__ne__")}
+
+    def compared(name: str, by_value: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+        def compare(self: Any, other: Any) -> Any:
+            module = str(sys._getframe(1).f_globals.get("__name__"))
+            if other is not None and module.startswith("keras."):
+                return by_value(self, other)
+            return before[name](self, other)
+
+        return compare
+
+    kind.__eq__, kind.__ne__ = compared("__eq__", tf.equal), compared("__ne__", tf.not_equal)
+    try:
+        yield
+    finally:
+        kind.__eq__, kind.__ne__ = before["__eq__"], before["__ne__"]
 
 
 def mask_of(tensor: Any) -> Any:

@@ -14,14 +14,17 @@ import numpy as np
 from ckpttool.core.tensors import BY_NAME
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
 from ckpttool.graph.contents.signatures import DEFAULT
-from ckpttool.graph.core import Graph, TensorRef
+from ckpttool.graph.core import FreeNames, Graph, TensorRef
 from ckpttool.graph.rewrite.new_variables import NewVariable, with_new_variables
 from ckpttool.lineage.provenance import Provenance, SourceFile
 from ckpttool.runtime.build import functional_loops, version_1
 from ckpttool.runtime.configure import keras, running, tensorflow
 from ckpttool.runtime.keras.build import SEED, KerasModel
-from ckpttool.runtime.keras.initial import initial
+from ckpttool.runtime.keras.initial import drawn_seeds, initial
 from ckpttool.runtime.keras.private import (
+    comparing_values,
+    drawing_seeds,
+    finalize,
     functional_of,
     is_network,
     layers_within,
@@ -38,7 +41,7 @@ from ckpttool.runtime.keras.private import (
 
 TRAINING = "training"
 """The placeholder that says whether the network is trained."""
-_RATES = ("rate", "dropout", "recurrent_dropout", "stddev")
+_RATES = ("rate", "dropout", "recurrent_dropout", "stddev", "drop_path_rate")
 """What layers call the strength of what they do by chance while training."""
 
 
@@ -62,14 +65,23 @@ def traced(model: KerasModel) -> Traced:
     """
     tf1, source = tensorflow().compat.v1, str(model.network.path)
     built = tf1.Graph()
-    with running(source), version_1(), built.as_default(), _constants(model.live):
+    with (
+        running(source),
+        version_1(),
+        built.as_default(),
+        _constants(model.live),
+        comparing_values(),
+        drawing_seeds(drawn_seeds()),
+    ):
         trace = _Trace(model)
         outputs = keras().tree.flatten(trace.run())
         exported = tf1.train.export_meta_graph(graph=built, graph_def=built.as_graph_def(add_shapes=True))
     provenance = Provenance((SourceFile.of_graph(model.network.path),))
     graph = Graph(MetaGraphDef.FromString(exported.SerializeToString()), source, provenance=provenance)
     inputs = {tensor.name: fed for tensor, fed in zip(model.live.inputs, trace.inputs, strict=True)}
-    signed = _signed(graph, inputs, dict(zip(functional_of(model.live).output_names, outputs, strict=True)))
+    names = FreeNames(())
+    called = [names.free(name) for name in functional_of(model.live).output_names]  # a layer's are all named after it
+    signed = _signed(graph, inputs, dict(zip(called, outputs, strict=True)))
     return Traced(model, with_new_variables(signed, trace.new_variables()), trace.calls)
 
 
@@ -138,6 +150,8 @@ class _Trace:
                     with named_scope(layer):
                         return self._run(layer, given, kwargs.get("mask"), (*above, node))
                 with named_scope(layer):
+                    for each in layers_within(layer):
+                        finalize(each)
                     outputs = self._way(layer)(layer, args, kwargs)
                 for tensor in keras().tree.flatten(outputs):
                     self.calls[tensor.name] = (*above, node)
@@ -261,11 +275,11 @@ def depends_on_training(layer: Any) -> bool:
 
 
 def _draws(layer: Any) -> bool:
-    """Say whether a layer draws numbers; one whose rates are all zero does not."""
-    if not any(isinstance(value, keras().random.SeedGenerator) for value in vars(layer).values()):
-        return False
+    """Say whether a layer draws numbers, as those do that have a rate that is not zero, or none but a generator."""
     rates = [getattr(layer, name) for name in _RATES if isinstance(getattr(layer, name, None), int | float)]
-    return not rates or any(rates)
+    if rates:
+        return any(rates)
+    return any(isinstance(value, keras().random.SeedGenerator) for value in vars(layer).values())
 
 
 def _moves(layer: Any) -> bool:

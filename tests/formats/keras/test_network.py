@@ -1,9 +1,12 @@
 """What a Keras file says of its network: in Keras 3's form, and only what is Keras's own."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 import ckpttool
+from ckpttool.core.errors import FormatError
 from ckpttool.formats.keras.network import is_whole_model, read_network, weight_places
 
 
@@ -72,3 +75,17 @@ def test_a_whole_model_is_told_by_what_is_in_it(model, tmp_path):
     assert not is_whole_model(tmp_path / "net.weights.h5")
     with pytest.raises(ckpttool.FormatError, match=r"weights only, and no network.*by the command import"):
         read_network(tmp_path / "net.weights.h5")
+
+
+def test_a_layer_that_computes_with_the_rows_before_is_refused(tmp_path: Path) -> None:
+    import keras
+
+    network = keras.Sequential([keras.Input((3, 2), batch_size=2), keras.layers.LSTM(2, stateful=True, name="memory")])
+    network.save(tmp_path / "stateful.keras")
+
+    with pytest.raises(FormatError, match=r"layer sequential.*/memory is stateful, .*: set its stateful to False in K"):
+        read_network(tmp_path / "stateful.keras")
+
+    network.get_layer("memory").stateful = False
+    network.save(tmp_path / "plain.keras")
+    assert read_network(tmp_path / "plain.keras")

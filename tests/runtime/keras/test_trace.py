@@ -16,7 +16,9 @@ tf1 = tf.compat.v1
 
 def run(model: Model, fed: Mapping[str, Any], names: list[str], training: bool, then: list[str] = []) -> list[Any]:  # noqa: B006
     """Run a model's graph in a session of plain TensorFlow 1, with the model's values."""
-    with tf1.Graph().as_default(), tf1.Session() as session:
+    quick = tf1.ConfigProto()
+    quick.graph_options.rewrite_options.disable_meta_optimizer = True
+    with tf1.Graph().as_default(), tf1.Session(config=quick) as session:
         tf1.train.import_meta_graph(tf1.MetaGraphDef.FromString(model.graph.meta.SerializeToString()))
         for variable in tf1.global_variables():
             variable.load(model.checkpoint[variable.op.name].read(), session)
