@@ -19,10 +19,12 @@ COLUMNS = ("name", "parameters", "output", "variables")
 def layers(model: Path, tags: list[str] | None, as_json: bool) -> None:
     """List the layers of MODEL in data-flow order: parameters, output tensor, variables.
 
-    MODEL is a .meta file or its checkpoint's prefix, a SavedModel folder, or a GraphDef. Of a checkpoint without a
-    graph the scopes of its weights are listed, without outputs; what follows a name's last slash has scopes that end at
-    dots, as in PyTorch's names. Patterns to paste are printed below, and the
-    names of the classes where MODEL has them.
+    MODEL is a .meta file or its checkpoint's prefix, a SavedModel folder, or a GraphDef. A layer's output is the last
+    tensor that it computes before another layer takes over, of a layer in a loop what the loop gives; there is none
+    where nothing computes with it, or where another layer follows in the same branch of an If. Of a checkpoint without
+    a graph the scopes of its weights are listed, without outputs; what follows a name's last slash has scopes that end
+    at dots, as in PyTorch's names. Patterns to paste are printed below, and the names of the classes where MODEL has
+    them.
 
     \b
     Example:
