@@ -21,7 +21,7 @@ from ckpttool.graph.rewrite.old_savers import with_savers_of_version_2
 from ckpttool.graph.rewrite.thaw import thawed
 from ckpttool.lineage.provenance import Command, Provenance
 from ckpttool.model.as_run import as_run, is_stored
-from ckpttool.model.keras_model import is_keras_file, open_keras
+from ckpttool.model.keras_application import open_with_keras, opens_with_keras
 from ckpttool.model.resolve import as_graph_knows, resolve
 from ckpttool.runtime.keras.trace import Traced
 from ckpttool.surgery.edits.values import Averages
@@ -48,15 +48,16 @@ class Model:
     def open(cls, path: str | Path, allow_op: Collection[str] = (), ema: bool = False) -> "Model":
         """Open a prefix with its `.meta`, a SavedModel (its folder or graph), a Keras file, a run's folder, or a URL.
 
-        Of a run's folder the latest checkpoint is meant. A graph without variables needs no checkpoint. `allow_op` are
-        the types of ops that may run though they may do more than compute. With `ema` the weights are `averaged`.
+        `keras:MobileNetV2(weights='w.h5')` is an architecture of `keras.applications` with the weights of a file. Of a
+        run's folder the latest checkpoint is meant. A graph without variables needs no checkpoint. `allow_op` are the
+        types of ops that may run though they may do more than compute. With `ema` the weights are `averaged`.
 
         Raises:
             MissingFile: the graph or the checkpoint is not there.
         """
         path = resolve(path)
-        if is_keras_file(path):
-            opened = open_keras(path)
+        if opens_with_keras(path):
+            opened = open_with_keras(path)
             model = cls(path, opened.graph.allowing(allow_op), opened.weights, opened.unread, opened.traced)
             return model.averaged() if ema else model
         graph = files.load(path).allowing(allow_op)

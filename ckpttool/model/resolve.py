@@ -20,6 +20,7 @@ from ckpttool.graph.contents.kept import with_kept_metadata
 from ckpttool.graph.core import Graph
 from ckpttool.graph.rewrite.version_1 import is_version_2
 from ckpttool.model.as_run import as_run
+from ckpttool.model.keras_application import open_with_keras, opens_with_keras
 
 Talk = Callable[[str], None]
 """What takes a sentence for the user."""
@@ -30,7 +31,8 @@ GRAPH_SUFFIXES = (".meta", ".pb", ".pbtxt")
 def resolve(path: str | Path) -> Path:
     """Return the local path of a model that a user names.
 
-    The graph of a SavedModel stands for its folder; a URL for the sparse files of what lies there.
+    The graph of a SavedModel stands for its folder; a URL for the sparse files of what lies there. What names an
+    architecture, `keras:MobileNetV2`, is no path and is left as it is.
 
     Raises:
         CkptError: a server refuses, or cannot be reached.
@@ -80,6 +82,8 @@ def graph_as_run(path: Path, tags: Collection[str] | None = None) -> Graph:
     Raises:
         CkptError: there is no graph, or the checkpoint of one of TensorFlow 2 cannot be read.
     """
+    if opens_with_keras(path):
+        return open_with_keras(path).graph
     graph = files.load(path, tags)
     return as_run(graph, checkpoint_beside(path) if is_version_2(graph) else checkpoint.Checkpoint.of({}))[0]
 

@@ -8,12 +8,14 @@ from typing import Any
 from ckpttool import checkpoint
 from ckpttool.core.names import scopes, scopes_above
 from ckpttool.core.pattern_text import shortest_pattern
+from ckpttool.formats.keras.applications import is_application
 from ckpttool.formats.tensorflow.object_graph import EXPORTED_TWICE
 from ckpttool.graph.contents.kept import kept_facts
 from ckpttool.graph.contents.layers import layers as graph_layers
 from ckpttool.graph.core import Graph
 from ckpttool.graph.rewrite.flatten import flattened
 from ckpttool.model.as_run import as_run
+from ckpttool.model.model import Model
 from ckpttool.model.resolve import graph_beside, graph_that_keeps, open_either
 
 PASTED = 16
@@ -31,7 +33,7 @@ def rows_and_facts(path: Path, tags: Collection[str] | None = None) -> tuple[lis
     A checkpoint without a graph has its weights' scopes for layers, in the order of their names, without outputs. What
     Keras 3 lists of an exported model's variables once more is no layer.
     """
-    model = open_either(path, tags)
+    model = Model.open(path).graph if is_application(path) else open_either(path, tags)
     if isinstance(model, Graph):
         model = flattened(model)
     else:

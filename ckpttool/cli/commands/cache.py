@@ -8,7 +8,7 @@ import click
 
 from ckpttool.cli.options.config import config_option
 from ckpttool.cli.options.general import json_option, seed_option
-from ckpttool.cli.options.reading import allow_op_option, freeze_option, model_argument
+from ckpttool.cli.options.reading import allow_op_option, freeze_option, model_argument, weights_file_option
 from ckpttool.cli.options.rows import (
     augment_options,
     cache_dir_option,
@@ -29,6 +29,7 @@ from ckpttool.verbs import cache as verb
 
 @click.command()
 @model_argument
+@weights_file_option
 @freeze_option(required=True)
 @data_option
 @features_option

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from ckpttool.cli.options.general import json_option, plan_option
-from ckpttool.cli.options.reading import ema_option, model_argument
+from ckpttool.cli.options.reading import ema_option, model_argument, weights_file_option
 from ckpttool.cli.options.rows import preprocess_option
 from ckpttool.cli.options.writing import folder_options, inputs_outputs_options
 from ckpttool.cli.process import open_to_run
@@ -17,6 +17,7 @@ from ckpttool.verbs.export_saved_model import plan_saved_model
 
 @click.command()
 @model_argument
+@weights_file_option
 @ema_option
 @inputs_outputs_options
 @click.option("--signature", metavar="NAME", default=DEFAULT, show_default=True, help="The signature's name.")

@@ -6,7 +6,7 @@ import click
 
 from ckpttool.cli.options.config import config_option
 from ckpttool.cli.options.general import json_option, plan_option
-from ckpttool.cli.options.reading import allow_op_option, model_argument
+from ckpttool.cli.options.reading import allow_op_option, model_argument, weights_file_option
 from ckpttool.cli.options.rows import data_option
 from ckpttool.cli.options.training import run_options
 from ckpttool.cli.options.writing import model_output_options
@@ -23,6 +23,7 @@ from ckpttool.verbs import finetune as verb
 
 @click.command()
 @model_argument
+@weights_file_option
 @data_option
 @run_options
 @allow_op_option

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from ckpttool.cli.options.general import json_option, plan_option
-from ckpttool.cli.options.reading import layers_option, model_argument
+from ckpttool.cli.options.reading import layers_option, model_argument, weights_file_option
 from ckpttool.cli.options.rows import roles_options
 from ckpttool.cli.options.writing import model_output_options
 from ckpttool.cli.show.plans import execute
@@ -18,6 +18,7 @@ from ckpttool.verbs.freeze import plan_freeze
 
 @click.command()
 @model_argument
+@weights_file_option
 @layers_option("The layers to freeze.", required=True)
 @click.option(
     "--method",

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from ckpttool.cli.options.general import json_option
-from ckpttool.cli.options.reading import model_argument, tags_option
+from ckpttool.cli.options.reading import model_argument, tags_option, weights_file_option
 from ckpttool.cli.show.tables import print_rows, say
 from ckpttool.verbs.layers import layer_patterns, rows_and_facts
 
@@ -14,6 +14,7 @@ COLUMNS = ("name", "parameters", "output", "variables")
 
 @click.command()
 @model_argument
+@weights_file_option
 @tags_option
 @json_option
 def layers(model: Path, tags: list[str] | None, as_json: bool) -> None:

@@ -9,7 +9,7 @@ import click
 
 from ckpttool.cli.options.config import config_option
 from ckpttool.cli.options.general import PATH, json_option
-from ckpttool.cli.options.reading import allow_op_option, model_argument
+from ckpttool.cli.options.reading import allow_op_option, model_argument, weights_file_option
 from ckpttool.cli.options.rows import data_option
 from ckpttool.cli.options.training import rate_test_options
 from ckpttool.cli.process import open_to_run
@@ -25,6 +25,7 @@ WIDTH, HEIGHT = 64, 12
 
 @click.command()
 @model_argument
+@weights_file_option
 @data_option
 @click.option("--from", "low", metavar="RATE", type=float, default=1e-6, show_default=True, help="The first rate.")
 @click.option("--to", "high", metavar="RATE", type=float, default=10.0, show_default=True, help="The last rate.")

@@ -8,7 +8,7 @@ import click
 
 from ckpttool.cli.options.config import config_option
 from ckpttool.cli.options.general import json_option
-from ckpttool.cli.options.reading import allow_op_option, ema_option, model_argument
+from ckpttool.cli.options.reading import allow_op_option, ema_option, model_argument, weights_file_option
 from ckpttool.cli.options.rows import (
     ROLES,
     classes_option,
@@ -27,6 +27,7 @@ from ckpttool.verbs import predict as verb
 
 @click.command()
 @model_argument
+@weights_file_option
 @data_option
 @features_option
 @classes_option

@@ -12,6 +12,7 @@ from ckpttool.cli.options.reading import (
     freeze_option,
     layers_option,
     source_argument,
+    weights_file_option,
 )
 from ckpttool.cli.options.rows import (
     classes_option,
@@ -43,6 +44,7 @@ def _percent(ctx: click.Context, param: click.Parameter, value: str) -> float:
 
 @click.command()
 @source_argument
+@weights_file_option
 @layers_option("The layers to restore.", required=True)
 @click.option("--head", metavar="SPEC", help="New layers to put on above the last restored one; the rest is cut off.")
 @click.option("--after", metavar="LAYER", help="Put the head on above this layer instead.")

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from ckpttool.cli.options.general import json_option, plan_option
-from ckpttool.cli.options.reading import ema_option, model_argument
+from ckpttool.cli.options.reading import ema_option, model_argument, weights_file_option
 from ckpttool.cli.options.writing import inputs_outputs_options, model_output_options
 from ckpttool.cli.show.plans import execute
 from ckpttool.model.model import Model
@@ -14,6 +14,7 @@ from ckpttool.verbs.strip import plan_strip
 
 @click.command()
 @model_argument
+@weights_file_option
 @ema_option
 @inputs_outputs_options
 @plan_option

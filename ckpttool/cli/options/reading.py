@@ -7,6 +7,7 @@ import click
 
 from ckpttool.cli.options.general import PATH, Decorator
 from ckpttool.cli.show.tables import say
+from ckpttool.formats.keras.applications import application, is_application, named_path
 from ckpttool.formats.reading.url_files import local
 from ckpttool.remote.paths import is_url
 
@@ -25,10 +26,38 @@ SOURCE = _Source(path_type=Path)
 checkpoint_argument = click.argument("checkpoint", metavar="CKPT", type=SOURCE)
 """A checkpoint: a prefix, one of its files, a folder with a `checkpoint` file, a SavedModel folder, or an `.npz`."""
 
-model_argument = click.argument("model", metavar="MODEL", type=SOURCE)
-"""A graph: a `.meta` or its checkpoint's prefix, a SavedModel, or a GraphDef."""
+_FILE = "ckpttool.weights"
 
-source_argument = click.argument("source", metavar="SRC", type=SOURCE)
+
+def _keep_file(context: click.Context, _option: click.Parameter, file: Path | None) -> None:
+    context.meta[_FILE] = file
+
+
+def _with_file(context: click.Context, option: click.Parameter, path: Path | None) -> Path | None:
+    """Return an architecture with the weights that are given for it; another model as it is."""
+    file = context.meta.get(_FILE)
+    if file is None or path is None:
+        return path
+    if not is_application(path):
+        raise click.BadParameter(f"{path} has weights: --weights is for an architecture, keras:NAME", context, option)
+    return named_path(application(path).of(file))
+
+
+weights_file_option = click.option(
+    "--weights",
+    metavar="FILE",
+    type=PATH,
+    is_eager=True,
+    expose_value=False,
+    callback=_keep_file,
+    help="The weights of an architecture, keras:NAME; without it those in Keras's cache.",
+)
+"""The file of the weights of what the model argument names; it becomes part of that argument."""
+
+model_argument = click.argument("model", metavar="MODEL", type=SOURCE, callback=_with_file)
+"""A graph: a `.meta` or its checkpoint's prefix, a SavedModel, a GraphDef, a Keras file, or `keras:NAME`."""
+
+source_argument = click.argument("source", metavar="SRC", type=SOURCE, callback=_with_file)
 """The model or checkpoint that a command takes from."""
 
 checkpoints_argument = click.argument("checkpoints", nargs=-1, required=True, metavar="CKPT CKPT ...", type=SOURCE)

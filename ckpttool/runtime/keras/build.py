@@ -40,6 +40,11 @@ def built(network: Network) -> KerasModel:
     """
     with variables_without_values():
         live = _of_config(network)
+    return with_named_variables(network, live)
+
+
+def with_named_variables(network: Network, live: Any) -> KerasModel:
+    """Return a network that is built, with its variables by the names that a file of its weights has for them."""
     found = places_of_variables(live).variables
     named = {
         "/".join([*scopes, _own_name(variable, place)]): (place, variable)

@@ -5,6 +5,7 @@ fails, and the place to mend it is here.
 """
 
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, NamedTuple
@@ -25,6 +26,21 @@ def variables_without_values() -> Iterator[None]:
             yield
     finally:
         state.set_global_attribute("uninitialized_variables", before)
+
+
+@contextmanager
+def names_as_in_a_new_process() -> Iterator[None]:
+    """Let layers that Keras names by how many there are be counted from the first, whatever was built before.
+
+    Needs the counts that `auto_name` keeps.
+    """
+    state = _global_state()
+    before = state.get_global_attribute("object_name_uids")
+    state.set_global_attribute("object_name_uids", defaultdict(int))
+    try:
+        yield
+    finally:
+        state.set_global_attribute("object_name_uids", before)
 
 
 def _global_state() -> Any:

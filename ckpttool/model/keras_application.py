@@ -1,0 +1,91 @@
+"""Models that Keras builds: those of its files, and architectures of `keras.applications` with a file's values."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from ckpttool import checkpoint
+from ckpttool.core.errors import FormatError
+from ckpttool.data.architectures import preprocessing_of
+from ckpttool.data.class_files import class_names_of
+from ckpttool.formats import registry
+from ckpttool.formats.hdf5.tree import Hdf5Tensors
+from ckpttool.formats.keras.application_weights import paired, told_by
+from ckpttool.formats.keras.applications import SCHEME, Application, application, cache_folder, is_application
+from ckpttool.graph.contents.class_names import with_class_names
+from ckpttool.graph.contents.keras_network import with_keras_network
+from ckpttool.graph.contents.preprocessing import with_preprocessing_text
+from ckpttool.graph.core import Graph
+from ckpttool.model.keras_model import OpenedKeras, is_keras_file, open_keras
+from ckpttool.runtime.keras.application import application_built
+from ckpttool.runtime.keras.build import KerasModel
+from ckpttool.runtime.keras.describe import described
+from ckpttool.runtime.keras.trace import traced
+
+CLASSES = ("imagenet_class_index.json", 1000)
+"""The file in Keras's cache that names the classes of ImageNet, and how many these are."""
+
+
+def opens_with_keras(path: Path) -> bool:
+    """Return whether a path is a file that Keras writes, or names one of its architectures."""
+    return is_application(path) or is_keras_file(path)
+
+
+def open_with_keras(path: Path) -> OpenedKeras:
+    """Open a Keras file as `open_keras` does, or an architecture as `open_application`."""
+    return open_application(path) if is_application(path) else open_keras(path)
+
+
+def open_application(path: Path | str) -> OpenedKeras:
+    """Build and trace an architecture, and find its weights in the file that is given, or in Keras's cache.
+
+    Raises:
+        UnknownName: there is no such architecture.
+        PlanError: an argument cannot be.
+        MissingFile: there is no file of weights; the message says where it was looked for.
+        FormatError: the file's weights are not those of the architecture.
+        MissingDependency: TensorFlow or Keras is not installed.
+    """
+    named = application(path)
+    source = named.weights_path()
+    stored = checkpoint.open(source)
+    weights = stored.only({name for name, kind in stored.kinds().items() if kind == "weight"})
+    told = told_by(named, {spec.name: spec for spec in weights.specs()})
+    model = application_built(told, source)
+    names = _stored_names(model, told, weights, source, leave=named.include_top is False)
+    trace = traced(model)
+    graph = with_preprocessing_text(trace.graph, str(preprocessing_of(named.name)))
+    graph = with_keras_network(_with_imagenet_classes(graph, told, source), described(trace))
+    held = {name: stored[own].renamed(name) for name, own in names.items()}
+    used = set(names.values())
+    return OpenedKeras(trace, graph, stored.holding(held, names), [name for name in stored if name not in used])
+
+
+def _stored_names(
+    model: KerasModel, application: Application, weights: checkpoint.Checkpoint, source: Path, leave: bool
+) -> Mapping[str, str]:
+    """Return the file's name of each weight, which must have the shape that the architecture has.
+
+    A file may have more weights only if it is to `leave` those of a top.
+
+    Raises:
+        FormatError: the weights are others, or have other shapes.
+    """
+    tensors = registry.find(source).open(source)
+    if not isinstance(tensors, Hdf5Tensors):
+        raise FormatError(f"{source}: the weights of {SCHEME}{application.name} are in a file of Keras (.h5, .keras)")
+    places = {name: tensors.locations[weights.origins.get(name, name)] for name in weights}
+    names = paired(f"{source}, for {SCHEME}{application.name}", model.places, places, leave)
+    for name, own in names.items():
+        found, expected = weights[own].shape, tuple(model.variables[name].shape)
+        if found != expected:
+            raise FormatError(
+                f"{source}: {own} is {list(found)}, and {name} of {SCHEME}{application} is {list(expected)}"
+            )
+    return names
+
+
+def _with_imagenet_classes(graph: Graph, application: Application, source: Path) -> Graph:
+    """Name the classes of what Keras has downloaded, where it has downloaded their names too."""
+    names, count = cache_folder() / CLASSES[0], CLASSES[1]
+    own = application.include_top and application.classes == count and source.name in application.cached_names()
+    return with_class_names(graph, class_names_of(names)) if own and names.is_file() else graph

@@ -1,0 +1,36 @@
+"""Architectures of `keras.applications`, built without values of weights and without any download."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+from ckpttool.core.errors import PlanError
+from ckpttool.formats.keras.applications import SCHEME, Application
+from ckpttool.formats.keras.network import network_of
+from ckpttool.runtime.configure import keras
+from ckpttool.runtime.keras.build import KerasModel, with_named_variables
+from ckpttool.runtime.keras.private import names_as_in_a_new_process, variables_without_values
+
+
+def application_built(application: Application, source: Path) -> KerasModel:
+    """Build an architecture; its network is that of `source`, the file of its weights.
+
+    Raises:
+        PlanError: Keras refuses the arguments; its reason is the message.
+        MissingDependency: TensorFlow or Keras is not installed.
+    """
+    with variables_without_values(), names_as_in_a_new_process(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # MobileNets say which of their weights they would download
+        live = _called(application)
+    config = keras().saving.serialize_keras_object(live)
+    config.pop("compile_config", None)
+    return with_named_variables(network_of(config, None, source), live)
+
+
+def _called(application: Application) -> Any:
+    function = getattr(keras().applications, application.name)
+    try:
+        return function(weights=None, include_top=bool(application.include_top), **application.arguments)
+    except (TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise PlanError(f"{SCHEME}{application}: Keras cannot build it: {reason}") from error
