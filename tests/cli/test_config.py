@@ -147,6 +147,7 @@ SAID: dict[str, Any] = {
     },
     **{"features": "X = float(4)", "save-every": "2 epochs", "keep-checkpoints": "1", "threads": "1", "seed": "3"},
     **{"inputs": "X", "labels": "y", "logits": "logits", "loss": "loss", "accuracy": "acc", "training": "training"},
+    **{"signature": "serving_default"},
 }
 """A value for each option of `finetune`, not its default: an option that is added belongs here, or below."""
 ALONE = {"train-op": "Momentum"}

@@ -240,7 +240,8 @@ def test_a_model_without_a_loss_gets_one_with_a_head(shell: Any, new_network: An
     with new_network().building() as net:
         net.dense(net.dense(net.inputs()[0], 5, "hidden1"), 3, "outputs", relu=False)
     source = net.save(tmp_path / "bare.ckpt")
-    message = f"{source}.meta: no loss is known; specify --loss, or put on a new head with `reuse`"
+    ways = "specify --loss, or an --objective that puts a loss on the outputs, or put on a new head with `reuse`"
+    message = f"{source}.meta: no loss is known; {ways}"
     assert shell.error("evaluate", source, "--data", data) == message
     assert shell.error("finetune", source, "--data", data, "-o", tmp_path / "out") == message
     assert shell.error("cache", source, "--freeze", "hidden1", "--data", data, "--cache-dir", tmp_path) == message

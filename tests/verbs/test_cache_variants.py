@@ -36,7 +36,7 @@ def test_each_variant_is_what_the_frozen_layers_make_of_the_augmented_rows(
         "variants": 3,
     }
     x = np.load(data, allow_pickle=False)["x_train"]
-    rows = type("Rows", (), {"inputs": {"X": x[VALID:]}, "stored": {}})
+    rows = type("Rows", (), {"inputs": {"X": x[VALID:]}, "stored": {}, "steps": {}})
     augmentation = augmentation_of(TEXT, rows, None, 9, 3)  # type: ignore[arg-type]
     assert augmentation is not None
     session = new_session(small, small)
