@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ckpttool.core.errors import PlanError
-from ckpttool.graph.contents.signatures import input_arguments, output_tensors
+from ckpttool.graph.contents.signatures import input_arguments, output_tensors, signature_named
 from ckpttool.graph.core import Graph
 from ckpttool.graph.rewrite.draft import free_name
 from ckpttool.graph.rewrite.importable import importable
@@ -34,7 +34,8 @@ def put_objective(
     """
     known = find_roles(graph, () if "logits" in given else ("loss", "logits", "labels"), **given)
     if known.logits or known.loss:
-        result = Result(needed_role(graph, known, "logits"), "the logits", known.inputs)
+        tensor = needed_role(graph, known, "logits")
+        result = Result(tensor, _why(graph, tensor), known.inputs)
     else:
         result = result_of(graph, "logits")
     logits, inputs = _compared(graph, result.tensor, objective), known.inputs if "inputs" in given else result.inputs
@@ -45,6 +46,14 @@ def put_objective(
     own = {role: value for role, value in given.items() if role not in ("loss", "labels", "logits")}
     own |= {"inputs": tuple(inputs)} if inputs else {}
     return with_objective(bare, logits, labels, objective, seed), own, _said(objective, result, logits, known.loss)
+
+
+def _why(graph: Graph, tensor: str) -> str:
+    """Return what a tensor that is known to be compared is called: a signature's output, else the logits."""
+    signature = signature_named(graph)
+    outputs = signature.outputs.items() if signature else ()
+    key = next((key for key, argument in outputs if tensor in argument.tensors), None)
+    return f"the output {key} of the signature {signature.name}" if signature and key else "the logits"
 
 
 def _said(objective: Objective, result: Result, logits: Logits, loss: str | None) -> str:

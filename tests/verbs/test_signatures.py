@@ -8,9 +8,11 @@ import pytest
 
 from ckpttool.core.errors import GraphError, UnknownName
 from ckpttool.core.tensors import Array
-from ckpttool.graph.contents.signatures import signatures
+from ckpttool.graph.contents.signatures import choosing_signature, signatures
+from ckpttool.graph.roles.served import served
 from ckpttool.model.model import Model
 from ckpttool.runtime.objectives import Objective
+from ckpttool.training.bound import Bound
 from ckpttool.training.options import Options
 from ckpttool.verbs.evaluate import evaluate
 from ckpttool.verbs.finetune import finetune
@@ -106,6 +108,9 @@ def test_the_names_that_a_signature_has_are_those_of_tensors(model: Model, data:
     called = {"signature": "joined"}
     named = evaluate(model, data, roles={**called, "logits": "chances"}, objective=Objective())
     assert named.loss == evaluate(model, data, roles=called, objective=Objective()).loss
+    assert list(served(choosing_signature(model.graph, "joined"), outputs=["chances"]).outputs) == ["chances"]
+    (note,) = Bound.of(model, called, objective=Objective()).notes
+    assert note.endswith("the output chances of the signature joined")
     inputs = ["left[?,8]", "right[?,5]"]
     assert evaluate(model, data, roles={**called, "inputs": inputs}, objective=Objective()).loss == named.loss
     with pytest.raises(UnknownName, match="`logits` chanses: no such op or tensor; nearest: chances"):

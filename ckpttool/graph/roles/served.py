@@ -99,11 +99,16 @@ def _tensors(graph: Graph, arguments: Mapping[str, Argument]) -> Named:
 def _parsed(graph: Graph, parameter: str, texts: Sequence[str]) -> Named:
     """Read `name=tensor` or `tensor`, each checked."""
     pairs: list[tuple[str, str]] = []
+    signature = signature_named(graph)
+    sides = (signature.inputs, signature.outputs) if signature else ()
+    signed = {key: argument.tensors[0] for side in sides for key, argument in side.items()}
     for text in texts:
         key, _, tensor = text.rpartition("=")
         ref = tensor_named(graph, tensor, f"`{parameter}` {text}")
         dtype_of_output(graph, ref)
-        pairs.append((key, str(ref)))
+        pairs.append(
+            (key or (tensor if tensor not in graph.nodes and str(ref) == signed.get(tensor) else ""), str(ref))
+        )
     keys = [key for key, _ in pairs if key]
     twice = next((key for key in keys if keys.count(key) > 1), None)
     if twice:
