@@ -49,7 +49,7 @@ def open_keras(path: Path) -> OpenedKeras:
     network, stored = read_network(path), checkpoint.open(path)
     trace = traced(built(network))
     weights = {name for name, kind in stored.kinds().items() if kind == "weight"}
-    names = stored_names(trace.model.variables, weights, network)
+    names = stored_names(trace.model.variables, weights, network, trace.model.places)
     unread = [name for name in stored if name not in weights]
     held = {name: stored[own].renamed(name) for name, own in names.items()}
     graph = with_kept_metadata(_with_objective(trace.graph, network), network.metadata)

@@ -18,8 +18,13 @@ NAMELESS = re.compile(r"[Vv]ariable(_\d+)?")
 """What Keras calls a weight that its layer gives no name."""
 
 
-def stored_names(built: Iterable[str], stored: Iterable[str], network: Network) -> dict[str, str]:
+def stored_names(
+    built: Iterable[str], stored: Iterable[str], network: Network, places: Mapping[str, str] | None = None
+) -> dict[str, str]:
     """Return the file's name of each weight of a network.
+
+    `places` has where Keras 3 would keep each: a file that does not say what a layer's weights are called (that of a
+    layer in another one, by a name of its own) has their numbers there.
 
     A weight of the file is a weight of the network if both are in one layer, are called the same there, and each scope
     of the first is one of the second, in this order; where that fits several, neither is taken.
@@ -28,7 +33,8 @@ def stored_names(built: Iterable[str], stored: Iterable[str], network: Network) 
         FormatError: a weight of the network is not in the file, or one of the file not in the network.
     """
     left, sought = dict.fromkeys(stored), {name: _in_file(name, network.renamed) for name in built}
-    found = {name: told for name, told in sought.items() if told in left}
+    numbered = {name: _numbered(told, (places or {}).get(name, "")) for name, told in sought.items()}
+    found = {name: each for name, told in sought.items() for each in (numbered[name], told) if each in left}
     for told in found.values():
         left.pop(told, None)
     here, there = _by_layer(sought[name] for name in sought if name not in found), _by_layer(left)
@@ -44,6 +50,11 @@ def stored_names(built: Iterable[str], stored: Iterable[str], network: Network) 
     if left:
         raise FormatError(f"{network.path} has weights that are of no layer of its network: {listed(list(left), 3)}")
     return {name: found[name] for name in sought}
+
+
+def _numbered(name: str, place: str) -> str:
+    """Return a weight's name with its number in its layer for its own."""
+    return f"{name.rpartition('/')[0]}/{place.rpartition('/')[2]}"
 
 
 def _in_file(name: str, renamed: Mapping[str, str]) -> str:

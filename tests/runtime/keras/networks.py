@@ -60,6 +60,16 @@ def attending() -> Any:
     return keras.Model(rows, layers.Dense(2, activation="gelu", name="top")(x))
 
 
+def adapted() -> Any:
+    """Return a normalisation whose mean and variance are those of rows, and of what it is within."""
+    rows = layers.Input((5, 4), name="rows")
+    own, each = layers.Normalization(name="own"), layers.Normalization(name="each")
+    own.adapt(np.random.default_rng(2).normal(3, 2, (40, 5, 4)))
+    each.adapt(np.random.default_rng(3).normal(1, 4, (40, 4)))
+    x = layers.TimeDistributed(each, name="steps")(own(rows))
+    return keras.Model(rows, layers.Dense(2, name="top")(layers.Flatten()(x)))
+
+
 def penalised() -> Any:
     """Return penalties on weights and outputs, and a normalisation."""
     rows = layers.Input((6, 6, 1), name="rows")
@@ -74,7 +84,7 @@ def dropping() -> Any:
 
 
 NETWORKS: Mapping[str, Callable[[], Any]] = {
-    make.__name__: make for make in (convolutional, nested, shared, recurrent, attending, penalised, dropping)
+    make.__name__: make for make in (convolutional, nested, shared, recurrent, attending, adapted, penalised, dropping)
 }
 
 
