@@ -38,7 +38,7 @@ def layers(graph: Graph) -> Sequence[Layer]:
     """Return the layers in data-flow order; those that nothing computes with come last.
 
     A variable outside of any scope is a layer of its own. A frozen graph's layers come from the constants that stand
-    for variables. Where functions hold the ops (TensorFlow 2), the outputs are None.
+    for variables.
     """
     uses = WeightUses(graph, _weights(graph) or _frozen_weights(graph))
     ends = LayerEnds(uses)

@@ -246,16 +246,19 @@ def _restored_by(graph: Graph, op_type: str) -> dict[str, list[str]]:
     puts = [node for node in nodes.values() if node.op == op_type and node.input and node.input[0] in handles]
     texts = {handles[node.input[0]].op: [text for text in node.input[1:] if not text.startswith("^")] for node in puts}
     found = {op: [_restored_key(nodes, text) for text in values] for op, values in texts.items()}
-    return {op: [key for key in keys if key is not None] for op, keys in found.items()}
+    return {op: [key for key in keys if key is not None] for op, keys in found.items() if op in graph.nodes}
 
 
 def _restored_key(nodes: Mapping[str, NodeDef], value: str) -> str | None:
     """Return the key that a value is read from; in functions outputs are named `op:output:place`."""
     op, _, place = value.partition(":")
-    while op in nodes and nodes[op].op in COPIES:
+    seen: set[str] = set()
+    while op in nodes and nodes[op].op in COPIES and nodes[op].input and op not in seen:
+        seen.add(op)
         op, _, place = nodes[op].input[0].partition(":")
-    if op not in nodes or nodes[op].op != "RestoreV2":
+    if op not in nodes or nodes[op].op != "RestoreV2" or len(nodes[op].input) < 2:
         return None
-    keys = nodes[nodes[op].input[1].partition(":")[0]].attr["value"].tensor.string_val
-    position = int(place.rpartition(":")[2])
+    names, number = nodes.get(nodes[op].input[1].partition(":")[0], NodeDef()), place.rpartition(":")[2]
+    keys = names.attr["value"].tensor.string_val if "value" in names.attr else ()
+    position = int(number) if number.isdigit() else len(keys)
     return keys[position].decode("utf-8", "replace") if position < len(keys) else None

@@ -175,7 +175,8 @@ def _copied(graph: Graph, op: str) -> str | None:
     Where TensorFlow saves a model of Keras 3, it reads one op, and stores and restores a copy of it.
     """
     starts = [graph.inputs(name)[1].op for name in graph.consumers.get(op, []) if _is_assign_of(graph, name, op)]
-    reads = [graph.inputs(name)[0].op for name in starts if name in graph.nodes and graph.nodes[name].op in READS]
+    held = [name for name in starts if name in graph.nodes and graph.nodes[name].op in READS]
+    reads = [ref.op for name in held for ref in graph.inputs(name)[:1]]
     return next((name for name in reads if name in graph.nodes and is_variable(graph.nodes[name])), None)
 
 

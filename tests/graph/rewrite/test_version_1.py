@@ -1,14 +1,22 @@
 """Graphs of TensorFlow 2 as TensorFlow 1 has them: one network, variables listed and restored, tables filled."""
 
+import contextlib
+import random
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from ckpttool.formats.wire.protos.meta_graph_pb2 import VariableDef
+from ckpttool import checkpoint
+from ckpttool.core.errors import CkptError
+from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
+from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef, VariableDef
 from ckpttool.graph.contents.layers import layers
 from ckpttool.graph.contents.variables import variables
+from ckpttool.graph.core import Graph
+from ckpttool.graph.files import load
+from ckpttool.model.as_run import as_run
 from ckpttool.model.model import Model, write_model
 
 ROWS = np.random.default_rng(3).normal(size=(5, 4)).astype(np.float32)
@@ -199,3 +207,24 @@ def test_names_that_tensorflow_takes_for_no_op_stay_those_of_the_checkpoint(tmp_
     expected = ROWS @ np.ones((4, 2), np.float32) + [1.0, 2.0]
     found = restored(tmp_path / "model.ckpt", ROWS, output, "serving_default_x:0")
     np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_mangled_model_opens_or_is_refused_with_an_error_of_ours(module, seed):
+    raw, tensors, meta, chance = load(module), checkpoint.open(module), MetaGraphDef(), random.Random(seed)
+    meta.CopyFrom(raw.meta)
+    bodies = [meta.graph_def.node, *(function.node_def for function in meta.graph_def.library.function)]
+    names = [function.signature.name for function in meta.graph_def.library.function]
+    for _ in range(1 + seed % 5):
+        node: NodeDef = chance.choice(chance.choice([body for body in bodies if body]))
+        match chance.randrange(4):
+            case 0:
+                del node.input[chance.randrange(2) :]
+            case 1:
+                node.attr.clear()
+            case 2:
+                node.op = chance.choice(["RestoreV2", "Identity", "AssignVariableOp", "NoOp", *names])
+            case 3:
+                node.attr["f"].func.name = chance.choice(names)
+    with contextlib.suppress(CkptError):
+        as_run(Graph(meta), tensors)
