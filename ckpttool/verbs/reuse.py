@@ -12,7 +12,7 @@ from ckpttool.core.names import Pattern, Suggestions, listed, suggestion
 from ckpttool.core.notes import notes_about
 from ckpttool.data.class_files import Classes
 from ckpttool.graph.contents.class_names import with_class_names
-from ckpttool.graph.contents.layers import Layer, activated, layers
+from ckpttool.graph.contents.layers import Layer, activated, layers, scope_output
 from ckpttool.graph.contents.preprocessing import preprocessing_text
 from ckpttool.graph.contents.signatures import choosing_signature, signatures, without_signatures
 from ckpttool.graph.contents.stored import StoredTensor, chosen_weights, stored_tensors
@@ -246,6 +246,8 @@ def _above(graph: Graph, restored: Collection[str], after: str | None, inputs: S
 def _layer_below_head(graph: Graph, restored: Collection[str], after: str | None) -> tuple[Layer, str]:
     """Return the layer named `after`, else the last in the data flow with a restored variable; and its output.
 
+    A layer without weights, such as a pooling, is named by the scope of its ops.
+
     An activation that is applied outside of the layer's scope belongs to it; one that makes probabilities does not.
 
     Raises:
@@ -254,6 +256,8 @@ def _layer_below_head(graph: Graph, restored: Collection[str], after: str | None
     """
     known = layers(graph)
     fit = [layer for layer in known if layer.name == after or (not after and set(layer.variables) & set(restored))]
+    if not fit and after and (output := scope_output(graph, after)):
+        return Layer(after, (), 0, output), output
     if not fit:
         names = [layer.name for layer in known]
         nearest = suggestion(after or "", names) or f"; layers: {', '.join(names)}"

@@ -17,7 +17,7 @@ from ckpttool.graph.contents.layer_ends import LayerEnds
 from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.contents.weight_uses import Weight, WeightUses
 from ckpttool.graph.core import Graph, TensorRef, cached
-from ckpttool.graph.ops import ACTIVATIONS, CONVOLUTIONS, PICKS
+from ckpttool.graph.ops import ACTIVATIONS, CONVOLUTIONS, PICKS, SHAPES
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,19 @@ def activated(graph: Graph, tensor: str, needed: Collection[str]) -> tuple[str, 
     readers = [name for name in graph.consumers.get(ref.op, []) if name in needed]
     after = [name for name in readers if graph.nodes[name].op in ACTIVATIONS - {"Softmax"}]
     return (f"{after[0]}:0", graph.nodes[after[0]].op) if len(after) == 1 else (tensor, None)
+
+
+def scope_output(graph: Graph, scope: str) -> str | None:
+    """Return the tensor that leaves the ops of a scope, or of one op; None where there is none, or more than one."""
+    inside = [name for name in graph.nodes if name == scope or name.startswith(f"{scope}/")]
+    own, read = set(inside), {ref for name in inside for ref in graph.inputs(name)}
+    leaving = [
+        ref
+        for ref, readers in graph.readers.items()
+        if ref.op in own and any(reader not in own and graph.nodes[reader].op not in SHAPES for reader in readers)
+    ]
+    ends = leaving or [TensorRef(name, 0) for name in inside if TensorRef(name, 0) not in read]
+    return str(ends[0]) if len(ends) == 1 else None
 
 
 def _made_by(graph: Graph, op: str) -> str | None:

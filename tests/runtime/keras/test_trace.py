@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from ckpttool.core.errors import UnknownName
 from ckpttool.model.model import Model
+from ckpttool.verbs.reuse import plan_reuse
 from tests.runtime.keras.networks import NETWORKS, keras, rows_for
 
 tf1 = tf.compat.v1
@@ -115,3 +117,19 @@ def test_fresh_values_follow_from_the_seed(tmp_path: Path) -> None:
 
     np.testing.assert_array_equal(one, same)
     assert np.abs(one - other).max() > 0
+
+
+def test_a_head_goes_above_a_layer_without_weights_that_is_named(tmp_path: Path) -> None:
+    network = NETWORKS["convolutional"]()
+    pooling = next(
+        layer.name for layer in network.layers if "average_pooling2d" in layer.name and "global" in layer.name
+    )
+    network.save(tmp_path / "net.keras")
+    model = Model.open(tmp_path / "net.keras")
+
+    planned = plan_reuse(model, ".*", head="scores = dense(2)", after=pooling)
+
+    assert [row.target for row in planned.rows][-2:] == ["scores/kernel", "scores/bias"]
+    assert planned.rows[-2].shape == (10, 2)
+    with pytest.raises(UnknownName, match="no layer pooling; nearest"):
+        plan_reuse(model, ".*", head="scores = dense(2)", after="pooling")
