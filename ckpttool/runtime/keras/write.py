@@ -20,9 +20,9 @@ from ckpttool.graph.contents.keras_network import KerasNetwork, keras_network
 from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.core import Graph
 from ckpttool.runtime.configure import keras
-from ckpttool.runtime.keras.build import KerasModel, built
+from ckpttool.runtime.keras.build import SEED, KerasModel, built
 from ckpttool.runtime.keras.legacy import listed_weights
-from ckpttool.runtime.keras.optimizer import has_slots, optimizer_state
+from ckpttool.runtime.keras.optimizer import has_slots, initial_value, optimizer_state
 from ckpttool.runtime.keras.penalties import penalised
 from ckpttool.runtime.keras.private import (
     build_optimizer,
@@ -69,8 +69,13 @@ def keras_contents(graph: Graph, tensors: Mapping[str, Tensor]) -> KerasContents
 def listed_contents(graph: Graph, tensors: Mapping[str, Tensor]) -> KerasContents:
     """Return the same of an `.h5` of Keras 1 and 2, which has the weights alone, listed by layers."""
     _, model, stored, _ = _built(graph, tensors)
-    weights, found = listed_weights(model, {name: tensors[own] for name, own in stored.items()})
-    return KerasContents({}, {}, weights, {stored[name]: place for name, place in found.items()}, [])
+    values = {
+        name: tensors[stored[name]] if name in stored else initial_value(variable)
+        for name, variable in model.variables.items()
+    }
+    weights, found = listed_weights(model, values)
+    places = {stored[name]: place for name, place in found.items() if name in stored}
+    return KerasContents({}, {}, weights, places, [])
 
 
 def _built(graph: Graph, tensors: Mapping[str, Tensor]) -> tuple[KerasNetwork, KerasModel, dict[str, str], list[str]]:
@@ -103,7 +108,7 @@ def required_network(graph: Graph) -> KerasNetwork:
 
 
 def _stored_names(model: KerasModel, said: KerasNetwork, tensors: Mapping[str, Tensor], source: str) -> dict[str, str]:
-    """Return the graph's name of each weight of the network.
+    """Return the graph's name of each weight of the network; a counter, which nothing computes with, may have none.
 
     Raises:
         FormatError: the graph has none for one, or of another shape.
@@ -112,6 +117,8 @@ def _stored_names(model: KerasModel, said: KerasNetwork, tensors: Mapping[str, T
     for name, variable in model.variables.items():
         first, slash, rest = name.partition("/")
         own = next((each for each in (name, f"{said.renamed.get(first, first)}{slash}{rest}") if each in tensors), None)
+        if own is None and not variable.dtype.startswith(("float", "bfloat")):
+            continue
         if own is None:
             raise FormatError(
                 f"{source}: its network of Keras has the weight {name}, and the graph has none of that name"
@@ -126,7 +133,7 @@ def _stored_names(model: KerasModel, said: KerasNetwork, tensors: Mapping[str, T
 def _set_trainable(model: KerasModel, stored: Mapping[str, str], graph: Graph) -> list[str]:
     """Let each layer be trained or not as the graph trains its weights; return where Keras cannot tell them apart."""
     trained = {name for name, variable in variables(graph).items() if variable.trainable}
-    names = {id(variable): stored[name] for name, variable in model.variables.items()}
+    names = _names(model, stored)
     mixed: list[str] = []
 
     def settle(layer: Any) -> bool:
@@ -156,10 +163,10 @@ def _state(
     model: KerasModel, stored: Mapping[str, str], tensors: Mapping[str, Tensor]
 ) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Return the values of a network's variables at their places, and the names of the groups' layers."""
-    names = {id(variable): stored[name] for name, variable in model.variables.items()}
+    names = _names(model, stored)
     places = places_of_variables(model.live)
     values = {
-        place: tensors[names[id(variable)]] if id(variable) in names else _seed(place, variable)
+        place: tensors[names[id(variable)]] if id(variable) in names else _begun(place, variable)
         for place, (_, variable) in places.variables.items()
     }
     return values, places.names
@@ -172,7 +179,7 @@ def _optimizer(
     optimizer = _compiled(model)
     if optimizer is None:
         return {}, {}, []
-    names = {id(variable): stored[name] for name, variable in model.variables.items()}
+    names = _names(model, stored)
     slots = {name: (each.owner, name.rpartition("/")[2]) for name, each in variables(graph).items() if each.owner}
     state = enumerate(optimizer_state(optimizer, names, tensors, slots))
     values = {f"{OPTIMIZER}/{HOLDER}/{number}": tensor for number, tensor in state}
@@ -189,6 +196,16 @@ def _compiled(model: KerasModel) -> Any | None:
     live.compile(**keras().saving.deserialize_keras_object(dict(compiled)))
     build_optimizer(live.optimizer, live.trainable_variables)
     return live.optimizer
+
+
+def _names(model: KerasModel, stored: Mapping[str, str]) -> dict[int, str]:
+    """Return the graph's names of the network's variables by their identity."""
+    return {id(variable): stored[name] for name, variable in model.variables.items() if name in stored}
+
+
+def _begun(place: str, variable: Any) -> Tensor:
+    """Return what a variable starts with that is not in the graph: a random generator's state, a counter."""
+    return _seed(place, variable) if variable.name == SEED else initial_value(variable)
 
 
 def _seed(place: str, variable: Any) -> Tensor:

@@ -20,6 +20,7 @@ from ckpttool.runtime.objectives import Objective
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.runtime.spec import parse
 from ckpttool.verbs.freeze import freeze_graph
+from ckpttool.verbs.reuse import plan_reuse
 
 SPEC = "hidden = dense(5, relu); norm = batch_norm(); outputs = dense(3)"
 
@@ -96,3 +97,21 @@ def test_an_optimizer_whose_slots_are_not_in_the_graph_begins_anew(tmp_path: Pat
     assert again.optimizer.iterations.numpy() == 0
     np.testing.assert_array_equal(again.get_weights()[0], model.get_weights()[0])
     np.testing.assert_array_equal(written.values["out/kernel"].read(), model.get_weights()[0])
+
+
+def test_a_counter_that_nothing_computes_with_begins_anew(tmp_path: Path) -> None:
+    import keras
+
+    adapted = keras.layers.Normalization(name="norm")
+    rows = np.random.default_rng(1).normal(3, 2, (20, 4)).astype(np.float32)
+    adapted.adapt(rows)
+    model = keras.Sequential([keras.Input((4,)), adapted, keras.layers.Dense(3, name="first"), keras.layers.Dense(2)])
+    model.save(tmp_path / "a.keras")
+    plan = plan_reuse(Model.open(tmp_path / "a.keras"), "norm|first", "outputs = dense(2)")
+    plan.write(tmp_path / "b.keras")
+    plan.write(tmp_path / "b.h5")
+    again = keras.models.load_model(tmp_path / "b.keras")
+    again.load_weights(tmp_path / "b.h5")
+    for each in ("norm", "first"):
+        for one, other in zip(model.get_layer(each).get_weights(), again.get_layer(each).get_weights(), strict=True):
+            np.testing.assert_array_equal(one, other)
