@@ -67,7 +67,7 @@ def optimizer_state(
 
 def has_slots(optimizer: Any) -> bool:
     """Say whether a built optimizer keeps more than the number of steps and its rate."""
-    return any(variable.shape for variable in optimizer.variables)
+    return any(variable.name not in ("iteration", "learning_rate") for variable in optimizer.variables)
 
 
 def initial_value(variable: Any) -> Tensor:
