@@ -78,6 +78,8 @@ class Graph:
         """The graph that this one was made of by rewrites, whose saver counts where this one has left it behind."""
         self.refs = _Refs()
         """Tensors by what ops write in their inputs."""
+        self._reads: dict[str, list[TensorRef]] = {}
+        self._waits: dict[str, list[TensorRef]] = {}
         self._is_whole = nodes is None
         ops = meta.graph_def.node if nodes is None else nodes
         self.nodes: dict[str, NodeDef] = {node.name: node for node in ops}
@@ -151,9 +153,16 @@ class Graph:
         return self.nodes[name]
 
     def inputs(self, name: str, control: bool = False) -> list[TensorRef]:
-        """Return the tensors that an op reads; with `control`, also the ops that it only waits for (index -1)."""
-        refs = [self.refs[text] for text in self.nodes[name].input]
-        return refs if control else [ref for ref in refs if ref.index >= 0]
+        """Return the tensors that an op reads; with `control`, also the ops that it only waits for (index -1).
+
+        The list is kept for who asks next, so nobody may change it.
+        """
+        found = (self._waits if control else self._reads).get(name)
+        if found is None:
+            found = self._waits[name] = [self.refs[text] for text in self.nodes[name].input]
+            if not control:
+                found = self._reads[name] = [ref for ref in found if ref.index >= 0]
+        return found
 
     @cached_property
     def sources(self) -> dict[str, list[str]]:
