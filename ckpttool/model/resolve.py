@@ -18,8 +18,9 @@ from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
 from ckpttool.graph import files
 from ckpttool.graph.contents.kept import with_kept_metadata
 from ckpttool.graph.core import Graph
+from ckpttool.graph.rewrite.thaw import thawed
 from ckpttool.graph.rewrite.version_1 import is_version_2
-from ckpttool.model.as_run import as_run
+from ckpttool.model.as_run import as_run, is_stored
 from ckpttool.model.keras_application import open_with_keras, opens_with_keras
 
 Talk = Callable[[str], None]
@@ -91,12 +92,15 @@ def graph_as_run(path: Path, tags: Collection[str] | None = None) -> Graph:
 def graph_to_fill(path: Path) -> tuple[Graph, checkpoint.Checkpoint | None]:
     """Return the graph of a path whose variables are to get values; of a checkpoint alone one without ops, and it.
 
+    The constants of a frozen graph are variables again.
+
     Raises:
         MissingFile: there is neither.
         FormatError: the graph cannot be read.
     """
     try:
-        return graph_as_run(path), None
+        graph = graph_as_run(path)
+        return (graph if is_stored(graph) else thawed(graph)), None
     except (MissingFile, FormatError) as error:
         try:
             held = checkpoint.open(path)
