@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Container, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, overload
 
 from ckpttool.core.errors import CkptError, UnknownName
 from ckpttool.core.names import Pattern, renamed, suggestion
@@ -18,6 +18,8 @@ from ckpttool.lineage.provenance import KEY, UNKNOWN, Command, Provenance, Sourc
 from ckpttool.remote.paths import refuse_url
 
 __all__ = ["Checkpoint", "open", "prefix_of", "save"]
+
+Default = TypeVar("Default")
 
 
 class Checkpoint(Mapping[str, Tensor]):
@@ -70,6 +72,16 @@ class Checkpoint(Mapping[str, Tensor]):
         except KeyError:
             source = f"{self.path}: " if self.path else ""
             raise UnknownName(f"{source}no tensor named {name}{suggestion(name, self._tensors)}") from None
+
+    @overload
+    def get(self, name: str, /) -> Tensor | None: ...
+
+    @overload
+    def get(self, name: str, default: Tensor | Default, /) -> Tensor | Default: ...
+
+    def get(self, name: str, default: Any = None, /) -> Any:
+        """Return a tensor, or the default; no names are suggested for one that is not there, which would take long."""
+        return self._tensors.get(name, default)
 
     def __contains__(self, name: object) -> bool:
         return name in self._tensors

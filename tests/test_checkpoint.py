@@ -304,3 +304,12 @@ class TestStateFile:
 def test_a_tensor_keeps_the_name_it_has_in_the_mapping(tmp_path):
     checkpoint.save({"new": Tensor.of("old", np.ones(2))}, tmp_path / "x")
     assert checkpoint.open(tmp_path / "x")["new"].name == "new"
+
+
+def test_asking_for_what_is_not_there_suggests_no_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    tensors = Checkpoint.of({"hidden1/kernel": np.zeros(3)})
+    monkeypatch.setattr("ckpttool.checkpoint.suggestion", None)  # it compares the name with all there are
+
+    assert tensors.get("hidden1/kernel/Momentum") is None
+    assert tensors.get("hidden1/bias", 7) == 7
+    assert tensors.get("hidden1/kernel") is tensors["hidden1/kernel"]
