@@ -49,17 +49,18 @@ def open_keras(path: Path) -> OpenedKeras:
     network, stored = read_network(path), checkpoint.open(path)
     trace = traced(built(network))
     weights = {name for name, kind in stored.kinds().items() if kind == "weight"}
-    names = stored_names(trace.model.variables, weights, network, trace.model.places)
+    names = stored_names([*trace.model.variables, *trace.model.copies], weights, network, trace.model.places)
     unread = [name for name in stored if name not in weights]
-    held = {name: stored[own].renamed(name) for name, own in names.items()}
-    graph = with_kept_metadata(_with_objective(trace.graph, network), network.metadata)
+    held = {name: stored[own].renamed(name) for name, own in names.items() if name not in trace.model.copies}
+    graph = with_kept_metadata(_with_objective(trace, network), network.metadata)
     return OpenedKeras(trace, with_keras_network(graph, described(trace)), stored.holding(held, names), unread)
 
 
-def _with_objective(graph: Graph, network: Network) -> Graph:
-    """Keep the loss that a network was compiled with, where it is of what the network gives."""
+def _with_objective(trace: Traced, network: Network) -> Graph:
+    """Keep the loss that a network was compiled with, where it is of all that the network gives."""
+    graph = trace.graph
     loss, outputs = compiled_loss(network.compiled), output_tensors(graph)
-    if loss is None or len(outputs) != 1:
+    if loss is None or len(outputs) != 1 or trace.is_masked:
         return graph
     below = logits_below(graph, outputs[0])
     if loss.from_logits is not None and loss.from_logits == (below.activation is not None):

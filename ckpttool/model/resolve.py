@@ -11,7 +11,7 @@ from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError, Grap
 from ckpttool.core.names import Pattern
 from ckpttool.core.variable_kinds import OBJECT_GRAPH
 from ckpttool.formats.keras.archive import is_archive
-from ckpttool.formats.keras.network import read_metadata
+from ckpttool.formats.keras.network import is_whole_model, read_metadata
 from ckpttool.formats.reading.url_files import local
 from ckpttool.formats.tensorflow.prefix import prefix_of
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
@@ -89,18 +89,26 @@ def graph_as_run(path: Path, tags: Collection[str] | None = None) -> Graph:
     return as_run(graph, checkpoint_beside(path) if is_version_2(graph) else checkpoint.Checkpoint.of({}))[0]
 
 
-def graph_to_fill(path: Path) -> tuple[Graph, checkpoint.Checkpoint | None]:
-    """Return the graph of a path whose variables are to get values; of a checkpoint alone one without ops, and it.
+def graph_to_fill(path: Path, computes: bool = False) -> tuple[Graph, checkpoint.Checkpoint, bool]:
+    """Return the graph of a path whose variables are to get values, the values that lie with it, and whether it is one.
+
+    Of a checkpoint alone it is a graph without ops. So it is of a Keras file, whose network is built only if something
+    `computes` with it.
 
     The constants of a frozen graph are variables again.
 
     Raises:
         MissingFile: there is neither.
-        FormatError: the graph cannot be read.
+        FormatError: the graph cannot be read, or the network not be built.
     """
+    if path.is_file() and is_whole_model(path):
+        if computes:
+            opened = open_with_keras(path)
+            return opened.graph, opened.weights, True
+        return Graph(MetaGraphDef(), str(path)), checkpoint.open(path), False
     try:
         graph = graph_as_run(path)
-        return (graph if is_stored(graph) else thawed(graph)), None
+        return (graph if is_stored(graph) else thawed(graph)), checkpoint_beside(path), True
     except (MissingFile, FormatError) as error:
         try:
             held = checkpoint.open(path)
@@ -108,7 +116,7 @@ def graph_to_fill(path: Path) -> tuple[Graph, checkpoint.Checkpoint | None]:
             raise error from None
         if graph_path(held.path) is not None:
             raise
-        return Graph(MetaGraphDef(), str(path)), held
+        return Graph(MetaGraphDef(), str(path)), held, False
 
 
 def graph_beside(prefix: Path | None, tags: Collection[str] | None = None) -> Graph | None:

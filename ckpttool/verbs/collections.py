@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ckpttool.core.errors import CorruptCheckpoint, GraphError
+from ckpttool.core.errors import CorruptCheckpoint, GraphError, PlanError
+from ckpttool.formats.keras.archive import KerasArchive
 from ckpttool.formats.writing.files import refuse_existing
 from ckpttool.graph import files
 from ckpttool.graph.contents.collections import entries
@@ -43,7 +44,10 @@ class NamesPlan:
 
         Raises:
             ExistingOutput: it is there already.
+            PlanError: it is to be a Keras file.
         """
+        if Path(output).suffix in KerasArchive.SUFFIXES:
+            raise PlanError(f"{output}: a Keras file has no collections: name the graph that is written x.meta")
         refuse_existing([Path(output)], overwrite)
 
     def write(self, output: str | Path, overwrite: bool = False, command: Command | None = None) -> None:

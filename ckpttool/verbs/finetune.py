@@ -7,6 +7,7 @@ from typing import Any
 
 from ckpttool import checkpoint
 from ckpttool.core.errors import CkptError, PlanError
+from ckpttool.core.notes import notes_about
 from ckpttool.core.tensors import Tensor
 from ckpttool.data.dataset import notes_of
 from ckpttool.data.fingerprint import fingerprint
@@ -103,7 +104,9 @@ def finetune(
     options, chosen = settled(options, bound)
     fitted = replace(options, roles=bound.given)
     facts = _facts(bound, data)
-    callback.on_notes([*bound.notes, *going_on, *(repeats.differences(facts) if repeats else [])])
+    constrained = model.keras.model.constrained if model.keras else []
+    unbound = notes_about("trained without the constraints that Keras puts on them", constrained)
+    callback.on_notes([*bound.notes, *unbound, *going_on, *(repeats.differences(facts) if repeats else [])])
 
     asked = {name: value for name, value in options.flat().items() if name not in MAY_CHANGE}
     asked["preprocess"] = preprocessing_text(bound.model.graph)

@@ -26,10 +26,10 @@ from ckpttool.graph.contents.layers import layers
 from ckpttool.graph.contents.stored import StoredTensor, stored_tensors
 from ckpttool.graph.core import Graph
 from ckpttool.lineage.provenance import Command, Provenance
-from ckpttool.model.families import Contents
+from ckpttool.model.families import Contents, family_of
 from ckpttool.model.fill_plan import FillPlan
 from ckpttool.model.plan import ModelPlan, PlanRow, file_notes, plan_rows
-from ckpttool.model.resolve import checkpoint_beside, graph_that_keeps, graph_to_fill
+from ckpttool.model.resolve import graph_that_keeps, graph_to_fill
 from ckpttool.runtime.state import fresh_tensors
 from ckpttool.verbs.inputs import with_preprocessed_inputs
 from ckpttool.verbs.sample import TOLERANCE, Sample, feeds_and_outputs
@@ -123,6 +123,7 @@ def plan_import(
     allow_op: Collection[str] = (),
     to: str | None = None,
     preprocess: str | None = None,
+    output: Path | None = None,
 ) -> "ImportPlan | FillPlan":
     """Plan what `import` writes; nothing is written before the plan's `write`.
 
@@ -140,6 +141,7 @@ def plan_import(
         allow_op: Types of ops that may run though they may do more than compute.
         to: The family to write: `ckpt`, `saved-model`, `keras`; else that of the output's path, or of the graph.
         preprocess: What is done to rows (`scale(1/127.5, -1)`), if not as the weights' own graph keeps.
+        output: Where it will be written; a Keras file's network is built if that is of another family.
 
     Raises:
         MissingFile: there is no file of weights, or neither a graph nor a checkpoint.
@@ -147,23 +149,25 @@ def plan_import(
         PlanError: something does not fit.
         DataError: the sample has nothing to feed or to compare.
     """
-    graph, held = graph_to_fill(into)
-    graph, source = graph.allowing(allow_op), checkpoint.open(weights)
     asked = {"sample": sample, "bake": bake, "preprocess": preprocess}
-    if held is not None and (needed := next((name for name, value in asked.items() if value), None)):
+    needed = next((name for name, value in asked.items() if value), None)
+    other_family = family_of(into, output or into, to) != "keras"
+    graph, values, is_graph = graph_to_fill(into, computes=needed is not None or other_family)
+    graph, source = graph.allowing(allow_op), checkpoint.open(weights)
+    if not is_graph and needed:
         raise PlanError(f"{into} is a checkpoint without a graph: `{needed}` needs one")
-    paired = pair_weights(source, graph, rules or [], scope, lenient, cast, sample is not None, held)
-    if held is not None:
-        return FillPlan.of(paired, held, _notes(paired, held, into, []))
+    alone = None if is_graph else values
+    paired = pair_weights(source, graph, rules or [], scope, lenient, cast, sample is not None, alone)
+    if alone is not None:
+        return FillPlan.of(paired, alone, _notes(paired, alone, into, []))
     graph, changed = with_preprocessed_inputs(graph, preprocess, _kept_with(weights) if preprocess is None else None)
-    values = checkpoint_beside(into)
     made_of = Provenance.joined(graph.provenance, source.provenance, values.provenance)
     known = stored_tensors(graph)
     own = {name: tensor for name, tensor in values.items() if name in known}
     beyond = [name for name in values if name not in known]
     fresh = [name for name in known if name not in own and name not in paired.sources]
     notes = (*_notes(paired, own, into, beyond), *file_notes(graph, fresh), *changed)
-    plan = ImportPlan(graph, paired, own, into, seed, bake, notes, made_of)
+    plan = ImportPlan(graph, paired, own, into, seed, bake, notes, made_of, to)
     plan = replace(plan, notes=(*plan.notes, *_about_epsilons(plan.epsilons)))
     return plan if sample is None else _settled(plan, sample, tolerance)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ckpttool import checkpoint
-from ckpttool.core.errors import UnknownName
+from ckpttool.core.errors import FormatError, MissingDependency, UnknownName
 from ckpttool.core.names import suggestion
 from ckpttool.foreign.rules import READY_SETS, Rule, parse_rule, read_rules
 from ckpttool.formats.writing.files import refuse_existing
@@ -53,7 +53,11 @@ def draft_rules(weights: Path, into: Path, output: Path, overwrite: bool) -> "Ru
     from ckpttool.model.resolve import graph_to_fill
 
     refuse_existing([output], overwrite)
-    draft = suggest(checkpoint.open(weights), *graph_to_fill(into))
+    try:
+        graph, held, is_graph = graph_to_fill(into, computes=True)
+    except (FormatError, MissingDependency):  # a network that cannot be built has names and shapes all the same
+        graph, held, is_graph = graph_to_fill(into)
+    draft = suggest(checkpoint.open(weights), graph, None if is_graph else held)
     write_draft(draft, output)
     return draft
 

@@ -101,6 +101,7 @@ def import_weights(
         tolerance=tolerance,
         allow_op=allow_op,
         to=to,
+        output=output,
         preprocess=preprocess,
     )
     if sample and isinstance(plan, ImportPlan):

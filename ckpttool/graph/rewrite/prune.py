@@ -2,9 +2,11 @@
 
 from collections.abc import Collection, Container, Iterable, Sequence
 
+from ckpttool.core.names import layer_of
 from ckpttool.formats.wire.protos.graph_pb2 import FunctionDefLibrary, NodeDef
 from ckpttool.graph.contents.averages import averages
 from ckpttool.graph.contents.batch_norms import batch_norms
+from ckpttool.graph.contents.keras_network import keras_network
 from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.ops import EXITS
@@ -108,7 +110,20 @@ def without_training(graph: Graph, targets: Sequence[str]) -> Graph:
     kept = part_ops(graph, targets, initializers=True)
     penalties = [TensorRef.parse(text).op for text in graph.collection(REGULARIZATION_LOSSES)]
     lost = graph.descendants(variable.op for variable in variables(graph).values() if variable.op not in kept)
-    return with_updates(graph, [*targets, *(op for op in penalties if op in graph.nodes and op not in lost)])
+    held = [*targets, *(op for op in penalties if op in graph.nodes and op not in lost)]
+    return with_updates(graph, [*held, *_unread(graph, kept)])
+
+
+def _unread(graph: Graph, kept: Container[str]) -> list[str]:
+    """Return the variables of a Keras network that nothing reads, of layers that are kept: its file has their values.
+
+    A normalisation counts the rows that it was adapted to, and a renormalisation has deviations that are never asked.
+    """
+    if keras_network(graph) is None:
+        return []
+    weights = {each.name: each.op for each in variables(graph).values() if each.kind == "weight"}
+    layers = {layer_of(name) for name, op in weights.items() if op in kept}
+    return [op for name, op in weights.items() if op not in kept and layer_of(name) in layers]
 
 
 def with_updates(graph: Graph, targets: Sequence[str], boundary: Collection[str] = ()) -> Graph:

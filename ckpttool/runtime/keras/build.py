@@ -1,6 +1,6 @@
 """Keras's networks built of their configurations, and their variables under the names that their files give them."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -22,13 +22,20 @@ MOST_SAID = 500
 class KerasModel:
     """A network that Keras has built, without values, and its variables by the names of its file's weights.
 
-    `places` has for each of them the path that it has in a `.keras` file.
+    `places` has for each of them the path that it has in a `.keras` file. `copies` are names under which a file has a
+    variable once more, as a spectral normalisation has its layer's kernel.
     """
 
     network: Network
     live: Any
     variables: Mapping[str, Any]
     places: Mapping[str, str]
+    copies: Collection[str] = ()
+
+    @property
+    def constrained(self) -> list[str]:
+        """The weights that Keras would bring back into bounds after each step of training."""
+        return [name for name, variable in self.variables.items() if getattr(variable, "constraint", None) is not None]
 
 
 def built(network: Network) -> KerasModel:
@@ -51,11 +58,14 @@ def with_named_variables(network: Network, live: Any) -> KerasModel:
         for place, (scopes, variable) in found.items()
         if variable.name != SEED
     }
+    last = {id(variable): name for name, (_, variable) in named.items()}  # Keras reads it there, after the others
+    own = {name: each for name, each in named.items() if last[id(each[1])] == name}
     return KerasModel(
         network,
         live,
-        {name: variable for name, (_, variable) in named.items()},
-        {name: place for name, (place, _) in named.items()},
+        {name: variable for name, (_, variable) in own.items()},
+        {name: place for name, (place, _) in own.items()},
+        [name for name in named if name not in own],
     )
 
 

@@ -50,11 +50,13 @@ class Traced:
     """The graph of a network, and which of Keras's own calls of layers gave a tensor, by its name.
 
     A call is a row of nodes: that of the layer itself comes last, those of the models that it is nested in before it.
+    Of outputs that are masked Keras's losses leave time steps out.
     """
 
     model: KerasModel
     graph: Graph
     calls: Mapping[str, tuple[Any, ...]]
+    is_masked: bool = False
 
 
 def traced(model: KerasModel) -> Traced:
@@ -75,6 +77,7 @@ def traced(model: KerasModel) -> Traced:
     ):
         trace = _Trace(model)
         outputs = keras().tree.flatten(trace.run())
+        masked = any(mask_of(each) is not None for each in outputs)
         exported = tf1.train.export_meta_graph(graph=built, graph_def=built.as_graph_def(add_shapes=True))
     provenance = Provenance((SourceFile.of_graph(model.network.path),))
     graph = Graph(MetaGraphDef.FromString(exported.SerializeToString()), source, provenance=provenance)
@@ -82,7 +85,7 @@ def traced(model: KerasModel) -> Traced:
     names = FreeNames(())
     called = [names.free(name) for name in functional_of(model.live).output_names]  # a layer's are all named after it
     signed = _signed(graph, inputs, dict(zip(called, outputs, strict=True)))
-    return Traced(model, with_new_variables(signed, trace.new_variables()), trace.calls)
+    return Traced(model, with_new_variables(signed, trace.new_variables()), trace.calls, masked)
 
 
 def _signed(graph: Graph, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> Graph:
@@ -110,6 +113,7 @@ class _Trace:
         self.values = {id(variable): self._value(variable) for variable in model.live.variables}
         self.calls: dict[str, tuple[Any, ...]] = {}
         self.moved: dict[str, Any] = {}
+        self.replaced: set[str] = set()
 
     def _value(self, variable: Any) -> Any:
         """Return what stands for a variable; a random generator does not count here, but draws at each step."""
@@ -134,7 +138,7 @@ class _Trace:
                 name,
                 tuple(variable.shape),
                 BY_NAME[variable.dtype],
-                variable.trainable,
+                variable.trainable and name not in self.replaced,
                 initial(name, variable),
                 TensorRef.parse(self.moved[name].name) if name in self.moved else None,
             )
@@ -172,7 +176,7 @@ class _Trace:
         return keras().StatelessScope(state_mapping=self._pairs(variables), collect_losses=True)
 
     def _pairs(self, variables: Sequence[Any]) -> list[tuple[Any, Any]]:
-        return [(each, self.values[id(each)]) for each in variables]
+        return [(each, self.moved.get(self.names.get(id(each), ""), self.values[id(each)])) for each in variables]
 
     def _normalised(self, layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Return what a batch normalisation gives in inference, by the batch's own moments where `training` is true."""
@@ -187,7 +191,9 @@ class _Trace:
 
         moments = tf1.cond(self.training, of_batch, lambda: [tf.identity(old) for old in before], name="moments")
         for variable, old, new in zip(moving, before, moments, strict=True):
-            self.moved[self.names[id(variable)]] = old + (new - old) * (1 - layer.momentum)
+            name = self.names[id(variable)]
+            moved = self.moved.get(name, old)  # where the layer is called once more
+            self.moved[name] = moved + (new - moved) * (1 - layer.momentum)
         merged = [*self._pairs(layer.variables), *zip(moving, moments, strict=True)]
         with keras().StatelessScope(state_mapping=merged, collect_losses=True) as scope:
             outputs = layer(*args, **{**kwargs, "training": False})
@@ -195,10 +201,14 @@ class _Trace:
         return outputs
 
     def _conditional(self, layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """Return what a layer gives in training where `training` is true, else in inference; move what it averages."""
+        """Return what a layer gives in training where `training` is true, else in inference; move what it averages.
+
+        Weights that a layer replaces by itself, as a spectral normalisation does its kernel, are taken as frozen.
+        """
         tf1, tree = tensorflow().compat.v1, keras().tree
         moving = [each for each in layer.variables if not each.trainable and id(each) in self.names]
         given = {key: value for key, value in kwargs.items() if key != "training"}
+        given_values = self._pairs(layer.variables)
         structure: list[Any] = []
 
         def branch(training: bool) -> Callable[[], list[Any]]:
@@ -206,6 +216,9 @@ class _Trace:
                 with self._scope(layer.variables) as scope, functional_loops():
                     outputs = layer(*args, training=training, **given)
                 structure[:] = [outputs]
+                for variable, value in given_values:
+                    if variable.trainable and scope.get_current_value(variable) is not value:
+                        self.replaced.add(self.names[id(variable)])
                 after = [scope.get_current_value(each) for each in moving]
                 return [*after, *scope.losses, *tree.flatten(outputs)]
 

@@ -1,0 +1,92 @@
+"""Steps of SGD on a Keras file end where Keras's own `fit` ends: averages, penalties, what is frozen, loops."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ckpttool import checkpoint
+from ckpttool.core.errors import GraphError
+from ckpttool.graph.contents.variables import variables
+from ckpttool.model.model import Model
+from ckpttool.runtime.recipe import Recipe
+from ckpttool.training.options import Options
+from ckpttool.verbs.finetune import finetune
+from tests.runtime.keras.networks import keras, layers
+
+ROWS, CLASSES = 12, 3
+OPTIONS = Options(epochs=2, batch_size=ROWS, recipe=Recipe("sgd", lr="0.1"), keep="last")
+
+
+def classified(rows: Any, x: Any) -> Any:
+    return keras.Model(rows, layers.Dense(CLASSES, activation="softmax", name="top")(x))
+
+
+def normalised_twice() -> Any:
+    rows, norm = layers.Input((6,), name="rows"), layers.BatchNormalization(momentum=0.8, name="norm")
+    return classified(rows, norm(layers.Dense(6, activity_regularizer="l2")(norm(rows))))
+
+
+def frozen_below() -> Any:
+    rows, norm = layers.Input((6,), name="rows"), layers.BatchNormalization(name="norm")
+    x = norm(layers.Dense(5, kernel_regularizer="l2")(rows))
+    norm.trainable = False
+    return classified(rows, x)
+
+
+def with_a_loop() -> Any:
+    rows = layers.Input((5, 4), name="rows")
+    return classified(rows, layers.GRU(3)(rows))
+
+
+def adapted() -> Any:
+    """A normalisation whose count nothing reads."""
+    rows, norm = layers.Input((6,), name="rows"), layers.Normalization(name="norm")
+    norm.adapt(np.random.default_rng(1).normal(2, 3, (40, 6)).astype(np.float32))
+    return classified(rows, norm(rows))
+
+
+@pytest.mark.parametrize("make", [normalised_twice, frozen_below, with_a_loop, adapted])
+def test_two_steps_end_where_keras_ends(make: Callable[[], Any], tmp_path: Path) -> None:
+    network = make()
+    network.compile(keras.optimizers.SGD(0.1), "sparse_categorical_crossentropy", jit_compile=False)
+    network.save(tmp_path / "net.keras")
+    random = np.random.default_rng(0)
+    x = random.normal(size=(ROWS, *network.inputs[0].shape[1:])).astype(np.float32)
+    y = np.arange(ROWS) % CLASSES
+    np.savez(tmp_path / "data.npz", x_train=x, y_train=y, x_valid=x, y_valid=y)
+
+    finetune(Model.open(tmp_path / "net.keras"), tmp_path / "data.npz", OPTIONS, tmp_path / "tuned.keras")
+
+    network.fit(x, y, batch_size=ROWS, epochs=2, shuffle=False, verbose=0)
+    network.save(tmp_path / "fitted.keras")
+    ours, theirs = (checkpoint.open(tmp_path / f"{name}.keras") for name in ("tuned", "fitted"))
+    for name in [name for name, kind in theirs.kinds().items() if kind == "weight"]:
+        np.testing.assert_allclose(ours[name].read(), theirs[name].read(), rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+def test_a_kernel_that_its_layer_replaces_while_training_is_frozen_and_written_wherever_it_was(tmp_path: Path) -> None:
+    rows = layers.Input((6,), name="rows")
+    network = classified(rows, layers.SpectralNormalization(layers.Dense(4, name="dense"), name="spectral")(rows))
+    network.save(tmp_path / "net.keras")
+
+    model = Model.open(tmp_path / "net.keras")
+
+    assert "spectral/dense/kernel" in model.checkpoint
+    assert "spectral/kernel" not in model.checkpoint
+    trained = [variable.name for variable in variables(model.graph).values() if variable.trainable]
+    assert trained == ["spectral/dense/bias", "top/kernel", "top/bias"]
+
+
+def test_a_loss_of_masked_steps_is_not_taken_as_one_of_all(tmp_path: Path) -> None:
+    rows = layers.Input((5,), dtype="int32", name="rows")
+    network = classified(rows, layers.SimpleRNN(4, return_sequences=True)(layers.Embedding(9, 3, mask_zero=True)(rows)))
+    network.compile("sgd", "sparse_categorical_crossentropy")
+    network.save(tmp_path / "net.keras")
+    x = np.ones((ROWS, 5), np.int32)
+    np.savez(tmp_path / "data.npz", x_train=x, y_train=x % CLASSES)
+
+    with pytest.raises(GraphError, match="no loss is known"):
+        finetune(Model.open(tmp_path / "net.keras"), tmp_path / "data.npz", OPTIONS, tmp_path / "tuned.keras")
