@@ -34,7 +34,14 @@ from ckpttool.runtime.state import State
 from ckpttool.runtime.streaming import Stream
 from ckpttool.training.evaluation_rows import Which, evaluation_rows
 from ckpttool.training.objective import put_objective
-from ckpttool.training.preprocessing import changed_note, kept_steps, trained_text, unused_notes, with_preprocessing
+from ckpttool.training.preprocessing import (
+    changed_note,
+    kept_steps,
+    scaled_notes,
+    trained_text,
+    unused_notes,
+    with_preprocessing,
+)
 
 _NO_CLASSES = frozenset({"sigmoid", "chances", "hinge", "difference"})
 """How losses compare outputs with labels that are no numbers of classes."""
@@ -120,7 +127,8 @@ class Bound:
         wanted = replace(self.wanted(features), group=held_out.group)
         splits = training_splits(data, wanted, held_out)
         check_class_names(data, splits[0], wanted)
-        return replace(self, splits=splits, notes=(*self.notes, *unused_notes(self.model.graph)))
+        notes = (*unused_notes(self.model.graph), *scaled_notes(self.model.graph, splits))
+        return replace(self, splits=splits, notes=(*self.notes, *notes))
 
     def with_evaluation_rows(self, data: str | Path, which: Which, features: str | None, labels: bool = True) -> Self:
         """Open the rows to judge by, or those that are to be predicted, which need no labels.
@@ -131,7 +139,8 @@ class Bound:
         """
         wanted = self.wanted(features, labels)
         labelled = wanted if labels or self.roles.labels is None else self.wanted(features)
-        rows, notes = evaluation_rows(data, wanted, labelled, which, self.model.path), unused_notes(self.model.graph)
+        rows = evaluation_rows(data, wanted, labelled, which, self.model.path)
+        notes = (*unused_notes(self.model.graph), *scaled_notes(self.model.graph, [rows]))
         bound = replace(self, splits=(rows,), notes=(*self.notes, *notes))
         bound.require_batches([bound.splits[0].rows])
         return bound

@@ -16,17 +16,18 @@ from ckpttool.data.preprocessing_steps import Nothing
 from ckpttool.data.ranges import BYTES
 from ckpttool.graph.contents.preprocessing import preprocessing_text, with_preprocessing_text
 from ckpttool.graph.core import Graph, TensorRef
+from ckpttool.graph.roles.bytes_scaled import bytes_scaled
 
 
 def kept_steps(graph: Graph, inputs: Sequence[InputSpec], labels: str | None) -> dict[str, Steps]:
-    """Return the steps that a graph keeps for inputs and labels, by op name.
+    """Return the steps that a graph keeps for inputs and labels, by op name; none for an input that it scales itself.
 
     Raises:
         PlanError: the text that it keeps cannot be read, or does not say which input it is for.
     """
     text = preprocessing_text(graph)
     if text is None:
-        return {}
+        return {spec.name: (Nothing(),) for spec in inputs if bytes_scaled(graph, spec.name)}
     try:
         return _by_ops(Preprocessing.parse(text, "the preprocessing"), inputs).of_known(_images(inputs), labels)
     except PlanError as error:
@@ -55,6 +56,22 @@ def written(steps: Mapping[str, Steps], inputs: Sequence[InputSpec]) -> str | No
     """Return steps by their inputs as the text that says them; None where there are none."""
     alone = inputs[0].name if len(inputs) == 1 else None
     return str(Preprocessing.of_steps(steps, alone)) if steps else None
+
+
+def scaled_notes(graph: Graph, splits: Sequence[Split]) -> list[str]:
+    """Say for which inputs with bytes nothing is done to these, since a graph that keeps no text scales them itself."""
+    if preprocessing_text(graph) is not None:
+        return []
+    found = [
+        (name, op)
+        for name, column in splits[0].stored.items()
+        if name in splits[0].inputs and column.array.dtype == np.uint8 and (op := bytes_scaled(graph, name))
+    ]
+    way_out = "`preprocess` says what else to do"
+    return [
+        f"bytes for {name} are taken as they are: the graph scales them itself, at {op}; {way_out}"
+        for name, op in found
+    ]
 
 
 def trained_text(split: Split, inputs: Sequence[InputSpec]) -> str | None:

@@ -116,3 +116,20 @@ def test_what_is_kept_for_an_input_that_is_gone_is_said(model: Model, data: Path
     bound = Bound.of(replace(model, graph=kept)).with_training_rows(data, HeldOut(50), None)
     assert bound.notes == ("not done, for there is no such input: the preprocessing of age",)
     assert str(bound.splits[0].steps["X"][0]) == "scale(2)"
+
+
+def test_bytes_are_left_to_a_network_that_scales_them_itself_and_that_is_said(new_network: Any, tmp_path: Path) -> None:
+    with new_network().building() as net:
+        X, y, _ = net.inputs()
+        logits = net.dense(net.tf.multiply(X, 1 / 255.0, name="rescaling"), 3, "outputs")
+        net.v1.losses.sparse_softmax_cross_entropy(y, logits)
+    opened = Model.open(net.save(tmp_path / "own.ckpt"))
+    rows = np.random.default_rng(0).integers(0, 256, (60, 4)).astype(np.uint8)
+    np.savez(tmp_path / "d.npz", x=rows, y=np.arange(60) % 3)
+    bound = Bound.of(opened).with_training_rows(tmp_path / "d.npz", HeldOut(10), None)
+    assert float(np.max(bound.splits[0].inputs["X"][:])) > 200
+    assert bound.notes[-1].startswith("bytes for X are taken as they are: the graph scales them itself, at rescaling;")
+    assert bound.trained_preprocessing == "none"
+    asked = Bound.of(opened).preprocessing("scale(1/255)").with_training_rows(tmp_path / "d.npz", HeldOut(10), None)
+    assert float(np.max(asked.splits[0].inputs["X"][:])) <= 1
+    assert not any("taken as they are" in note for note in asked.notes)
