@@ -1,15 +1,16 @@
 """A folder of images: a folder for each class, or `train/CLASS`, `valid/CLASS`, `test/CLASS`; any size, resized.
 
 A `resize` among the input's steps of preprocessing says the size and the method; without one images get the size of the
-input, as Pillow resizes them. Where no labels are wanted, the images may lie in the folder itself. Images have no
-columns: their groups are told by what a regular expression finds in their names, so that `p[0-9]+` takes `p07_left.png`
-and `p07_right.png` as of one.
+input, as Pillow resizes them. An input of any size takes images as they are, if all have one. Where no labels are
+wanted, the images may lie in the folder itself. Images have no columns: their groups are told by what a regular
+expression finds in their names, so that `p[0-9]+` takes `p07_left.png` and `p07_right.png` as of one.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,10 +23,15 @@ from ckpttool.data.fitting_shapes import image_size
 from ckpttool.data.preprocessing_steps import Grayscale, Resize, Rgb
 from ckpttool.data.staging import Facts, RowWriter, staged
 
+if TYPE_CHECKING:
+    from PIL.Image import Image as OpenedImage
+
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 _SPLITS = ("train", "valid", "test")
 _NO_CLASS = ""
 """Stands for the folder itself."""
+_ORIENTATION, _FIRST_ON_ITS_SIDE = 0x0112, 5
+"""EXIF's tag for how an image was held, and the first of its values that exchange height and width."""
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
@@ -39,10 +45,10 @@ def read(path: Path, wanted: Wanted) -> DataFile:
 
     Raises:
         MissingDependency: Pillow is not installed.
-        PlanError: the input does not say the size of an image.
+        PlanError: the input does not say the size of an image, and they have several.
         DataError: a file is no image, a class has none, there are no classes, or the splits have other ones.
     """
-    shape, resize = image_shape(wanted), resize_of(wanted)
+    shape, resize = image_shape(wanted, _images(path)), resize_of(wanted)
     parts: dict[str | None, Path] = {name: path / name for name in _SPLITS if (path / name).is_dir()}
     parts = parts or {None: path}
     classes = _classes(path, parts) or [_NO_CLASS]
@@ -68,10 +74,11 @@ def read(path: Path, wanted: Wanted) -> DataFile:
     return DataFile.of_staged(path, staged(_images(path), how, write))
 
 
-def image_shape(wanted: Wanted) -> tuple[int, int, int]:
+def image_shape(wanted: Wanted, files: Iterable[Path] = ()) -> tuple[int, int, int]:
     """Return the height, width and channels of images as they are read.
 
-    These are the input's, of which a flat one is a grey square; but for what its preprocessing makes of others.
+    These are the input's, of which a flat one is a grey square; but for what its preprocessing makes of others, and for
+    an input of any size, which takes that of the files.
 
     Raises:
         PlanError: it does not say.
@@ -79,6 +86,8 @@ def image_shape(wanted: Wanted) -> tuple[int, int, int]:
     spec, resize = wanted.inputs[0] if len(wanted.inputs) == 1 else None, resize_of(wanted)
     row = spec.shape[1:] if spec and spec.shape else ()
     size = resize.size if resize else image_size(spec.shape) if spec else None
+    if len(row) == 3 and not size and row[0] is row[1] is None:
+        size = _common_size(files)
     coloured = any(isinstance(step, Rgb | Grayscale) for step in (spec and spec.steps) or ())
     channels = 3 if coloured else row[2] if len(row) == 3 else 1
     if spec and size and channels in _MODES and (len(row) in (1, 2, 3) or coloured):
@@ -87,6 +96,27 @@ def image_shape(wanted: Wanted) -> tuple[int, int, int]:
     advice = "; `preprocess` with `resize(224, 224)` says their size" if len(row) == 3 and not size else ""
     expected = "one input of [rows, height, width, channels]"
     raise PlanError(f"images need {expected}, the model has {found or 'none'}{advice}")
+
+
+def _common_size(files: Iterable[Path]) -> tuple[int, int] | None:
+    """Return the height and width that all images have; None where there are none.
+
+    Raises:
+        PlanError: they have several.
+        MissingDependency, DataError: as `pixels`.
+    """
+    first: tuple[Path, tuple[int, int]] | None = None
+    for file in files:
+        with _opened(file, str(file)) as image:
+            turned = image.getexif().get(_ORIENTATION, 1) >= _FIRST_ON_ITS_SIDE
+            size = image.size if turned else image.size[::-1]
+        first = first or (file, size)
+        if size != first[1]:
+            sizes = f"{file} has {shown(size)}, {first[0]} {shown(first[1])}"
+            raise PlanError(
+                f"images of a batch need one size: {sizes}; `preprocess` with `resize(224, 224)` makes it one"
+            )
+    return first and first[1]
 
 
 def resize_of(wanted: Wanted) -> Resize | None:
@@ -151,23 +181,32 @@ def pixels(file: Path | IO[bytes], name: str, shape: tuple[int, int, int], resiz
         MissingDependency: Pillow is not installed.
         DataError: it is no image; the message has its `name`.
     """
-    try:
-        from PIL import Image, ImageOps, UnidentifiedImageError
-    except ImportError as error:
-        raise MissingDependency(f"reading {name} needs Pillow: pip install 'ckpttool[images]'") from error
-    try:
-        with Image.open(file) as opened:
-            image = ImageOps.exif_transpose(opened)
-            if shape[2] != 4 and image.has_transparency_data:
-                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
-            image = image.convert(_MODES[shape[2]])
-            if resize is None:
-                image = image.resize((shape[1], shape[0]), Image.Resampling.BILINEAR)
-            found = np.asarray(image, np.uint8).reshape(image.height, image.width, shape[2])
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(f"{name} is no image, or damaged: {error}") from error
+    with _opened(file, name) as opened:
+        from PIL import Image, ImageOps
+
+        image = ImageOps.exif_transpose(opened)
+        if shape[2] != 4 and image.has_transparency_data:
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+        image = image.convert(_MODES[shape[2]])
+        if resize is None:
+            image = image.resize((shape[1], shape[0]), Image.Resampling.BILINEAR)
+        found = np.asarray(image, np.uint8).reshape(image.height, image.width, shape[2])
     if resize is None:
         return found
     made = np.rint(resize.apply(found[np.newaxis].astype(np.float32)))
     whole: Array = np.clip(made, 0, 255).astype(np.uint8)
     return whole.reshape(shape)
+
+
+@contextmanager
+def _opened(file: Path | IO[bytes], name: str) -> Iterator["OpenedImage"]:
+    """Open an image with Pillow; what it raises while it reads is told by the image's name."""
+    try:
+        from PIL import Image, UnidentifiedImageError
+    except ImportError as error:
+        raise MissingDependency(f"reading {name} needs Pillow: pip install 'ckpttool[images]'") from error
+    try:
+        with Image.open(file) as opened:
+            yield opened
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DataError(f"{name} is no image, or damaged: {error}") from error

@@ -237,8 +237,26 @@ def test_images_are_resized_as_the_preprocessing_says(tmp_path: Path, steps: str
     )
     expected = np.concatenate([batch.numpy() for batch in own])
     np.testing.assert_allclose(split.inputs["X"], expected, atol=0.501)
-    with pytest.raises(PlanError, match=r"any, 3\]; `preprocess` with `resize\(224, 224\)` says their size"):
+    several = (
+        r"one size: .*0\.png has \[30, 6\], .*0\.png \[9, 13\]; `preprocess` with `resize\(224, 224\)` makes it one"
+    )
+    with pytest.raises(PlanError, match=several):
         evaluation_split(tmp_path / "data", Wanted((replace(open_size.inputs[0], steps=None),)))
+
+
+def test_an_input_of_any_size_takes_images_of_one_size_as_they_are(tmp_path: Path) -> None:
+    from PIL import Image
+
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 13, 3)).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    on_its_side = Image.Exif()
+    on_its_side[0x0112] = 6
+    Image.fromarray(np.rot90(pixels).copy()).save(tmp_path / "b.png", exif=on_its_side)
+    split = evaluation_split(tmp_path, Wanted((InputSpec("X", (None, None, None, 3), BY_NAME["uint8"]),)))
+    np.testing.assert_array_equal(split.inputs["X"], [pixels, pixels])
+    (tmp_path / "c.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"c\.png is no image"):
+        evaluation_split(tmp_path, Wanted((InputSpec("X", (None, None, None, 3), BY_NAME["uint8"]),)))
 
 
 def test_images_without_labels_lie_in_the_folder_itself(tmp_path: Path) -> None:
