@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from ckpttool.formats.keras.objective import compiled_optimizer
 from ckpttool.graph.contents.layers import layers
 from ckpttool.graph.roles.resolve import Roles
 from ckpttool.lineage.storage import lineage_of
@@ -71,6 +72,16 @@ def few_steps(options: Options, bound: Bound) -> list[str]:
     return [f"{short}: a smaller `batch_size` or more `epochs` take more"]
 
 
+def optimizer_left(model: Model, options: Options) -> list[str]:
+    """Say that a run has an optimizer of its own, not that which a Keras model was compiled with and trained by."""
+    recipe, compiled = options.recipe, model.keras.model.network.compiled if model.keras else None
+    own = compiled_optimizer(compiled)
+    if recipe is None or own is None or _commands(model)[-1:] not in ([], ["finetune"]):
+        return []
+    new = f"{recipe.optimizer or OPTIMIZER} at a rate of {recipe.rate:g}"
+    return [f"the optimizer begins anew, as {new}: the file's own, {own}, and its state are not taken over"]
+
+
 def has_new_head(model: Model, roles: Roles) -> bool:
     """Say whether the layer of the logits was never trained: its biases are zero; without any, by its lineage."""
     top = next((layer for layer in layers(model.graph) if roles.logits and layer.output == roles.logits), None)
@@ -80,6 +91,10 @@ def has_new_head(model: Model, roles: Roles) -> bool:
     biases = [weight for weight in weights if len(weight.shape) == 1]
     if biases:
         return not any(bias.read().any() for bias in biases)
+    return _commands(model)[-1:] in (["new"], ["reuse"])
+
+
+def _commands(model: Model) -> list[str]:
+    """Return the commands that gave a model its values, in their order, as its lineage has them."""
     commands = [record.command for record in lineage_of(model.path, model.checkpoint.metadata).records]
-    known = [command for command in commands if command in ("new", "reuse", "finetune", "import")]
-    return known[-1:] in (["new"], ["reuse"])
+    return [command for command in commands if command in ("new", "reuse", "finetune", "import")]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from ckpttool.core.errors import GraphError, PlanError
 from ckpttool.core.names import ByPattern, Pattern, layer_of
 from ckpttool.graph.contents.batch_norms import batch_norms
+from ckpttool.graph.contents.keras_network import keras_network
 from ckpttool.graph.contents.variables import Variable, taken_by, variables
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.freezing.frozen import Frozen
@@ -108,10 +109,10 @@ def _refuse_frozen(
     scopes = {layer_of(weights[name].own_name) for name in live}
     for name in sorted(chosen):
         if layer_of(weights[name].own_name) not in scopes:
-            raise PlanError(
-                f"{graph.source}: `train` takes {name}, which the graph itself keeps frozen; "
-                "`reuse` puts its layers into the graph that it was frozen from (`into`)"
-            )
+            way_out = "`reuse` puts its layers into the graph that it was frozen from (`into`)"
+            if keras_network(graph) is not None:
+                way_out += "; a Keras layer is thawed in Python: `layer.trainable = True`, and `model.save`"
+            raise PlanError(f"{graph.source}: `train` takes {name}, which the graph itself keeps frozen; {way_out}")
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from ckpttool.surgery.verify import changed_tensors
 from ckpttool.training.bound import Bound
 from ckpttool.training.callbacks.callback import CallbackList, Callbacks, accepts_watch
 from ckpttool.training.callbacks.recording import Recording
-from ckpttool.training.defaults import as_begun, few_steps, settled
+from ckpttool.training.defaults import as_begun, few_steps, optimizer_left, settled
 from ckpttool.training.loop import Interrupt, Loop
 from ckpttool.training.options import Options
 from ckpttool.training.prepare import check_options, prepare
@@ -116,7 +116,8 @@ def finetune(
         callback.on_notes([f"{saves.folder}: nothing was saved yet: the run starts from the beginning"])
     position, kept, tensors = (saved.position, saved.kept, saved.tensors) if saved else (Position(), None, None)
     training = Trainer(bound, fitted, callback, position.epoch, tensors)
-    callback.on_notes([*chosen, *few_steps(options, bound)])
+    begun = [] if resume else optimizer_left(model, options)
+    callback.on_notes([*chosen, *begun, *few_steps(options, bound)])
     loop = Loop(training, position, kept, saves, callback, interrupt or Interrupt())
     if saved is None:
         saves.clear()

@@ -74,6 +74,11 @@ def test_it_goes_round(folder: Path, run: Run) -> None:
     tuned.fit(2 * x, y, epochs=1, verbose=0)
     assert all(map(np.array_equal, new.get_layer("base").get_weights(), tuned.get_layer("base").get_weights()))
     tuned.save("again.keras")
+    said = run("ckpttool finetune again.keras --data data.npz --epochs 1 --lr 0.1 -o more.keras")
+    left = "the file's own, Adam at a rate of 0.01, and its state are not taken over"
+    assert f"the optimizer begins anew, as sgd at a rate of 0.1: {left}" in said
+    refused = run("ckpttool finetune again.keras --data data.npz --train base --epochs 1 -o no.keras", 2)
+    assert "a Keras layer is thawed in Python: `layer.trainable = True`, and `model.save`" in refused
     ours = answer(run("ckpttool evaluate again.keras --data data.npz --preprocess 'scale(2)' --json"))
     assert tuned.evaluate(2 * x, y, verbose=0) == pytest.approx([ours["loss"], ours["accuracy"]], rel=1e-5)
 

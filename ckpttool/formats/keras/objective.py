@@ -1,4 +1,4 @@
-"""What a Keras model was compiled for: its loss, where it is one of ours, and whether that takes logits."""
+"""What a Keras model was compiled with: its loss, where it is one of ours and of logits or not, and its optimizer."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -49,6 +49,18 @@ def compiled_loss(compiled: Mapping[str, Any] | None) -> CompiledLoss | None:
     objective = _CLASSES[name]
     logits = None if objective == "mse" else bool(config.get("from_logits", False))
     return CompiledLoss(objective, logits, float(config.get("label_smoothing") or 0.0))
+
+
+def compiled_optimizer(compiled: Mapping[str, Any] | None) -> str | None:
+    """Return what is said of the optimizer of a compile config; None where there is none.
+
+    >>> compiled_optimizer({"optimizer": {"class_name": "Adam", "config": {"learning_rate": 0.001}}})
+    'Adam at a rate of 0.001'
+    """
+    optimizer = (compiled or {}).get("optimizer")
+    name, config = (optimizer, {}) if isinstance(optimizer, str) else _named(optimizer)
+    rate = config.get("learning_rate")
+    return f"{name} at a rate of {rate:g}" if name and isinstance(rate, int | float) else name or None
 
 
 def _named(loss: Any) -> tuple[str, Mapping[str, Any]]:
