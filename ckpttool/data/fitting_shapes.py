@@ -9,7 +9,7 @@ from ckpttool.core.shapes import PartialShape, agrees, shown
 from ckpttool.data.columns import Column
 from ckpttool.data.files import InputSpec
 from ckpttool.data.preprocessing import Steps, said, shape_after
-from ckpttool.data.preprocessing_steps import Grayscale, Nothing, Resize, Rgb, Row
+from ckpttool.data.preprocessing_steps import Grayscale, Nothing, OneHot, Resize, Rgb, Row
 from ckpttool.data.preprocessing_steps.images import CHANNELS
 
 
@@ -51,6 +51,8 @@ def _advice(column: Column, spec: InputSpec, steps: Steps, alone: bool) -> str:
     """Return what makes rows fit, if it is their channels or their size, as a message ends."""
     row = column.array.shape[1:]
     if not ((len(row) == 3 and {row[0], row[-1]} & {*CHANNELS}) or (len(row) == 2 and column.array.dtype == np.uint8)):
+        return ""
+    if any(isinstance(step, OneHot) for step in steps):  # its classes may pass for channels
         return ""
     numbers = [step for step in steps if not (step.arranges or isinstance(step, Nothing))]
     size = image_size(spec.shape)

@@ -7,10 +7,9 @@ from pathlib import Path
 from ckpttool import checkpoint
 from ckpttool.core.errors import CorruptCheckpoint, PlanError, UnknownName
 from ckpttool.core.tensors import Tensor
-from ckpttool.core.variable_kinds import OBJECT_GRAPH
 from ckpttool.formats.format import PLAIN, Writing
 from ckpttool.formats.tensorflow.frozen_graph import FrozenTensors
-from ckpttool.formats.tensorflow.object_graph import EXPORTED_TWICE
+from ckpttool.formats.tensorflow.object_graph import BESIDE_VALUES
 from ckpttool.formats.writing.files import refuse_existing
 from ckpttool.graph import files
 from ckpttool.graph.contents.restoring import require_restorable, restore_problems
@@ -67,7 +66,7 @@ class Model:
             path,
             run,
             read,
-            [name for name in values if name not in read and not name.startswith((OBJECT_GRAPH, EXPORTED_TWICE))],
+            [name for name in values if name not in read and not name.startswith(BESIDE_VALUES)],
         )
         return model.averaged() if ema else model
 

@@ -22,6 +22,7 @@ from ckpttool.foreign.layouts.norm import BatchNorm
 from ckpttool.foreign.names import layer_of
 from ckpttool.foreign.pairing import Pairing, pair_weights
 from ckpttool.foreign.rules import Rule
+from ckpttool.formats.tensorflow.object_graph import BESIDE_VALUES
 from ckpttool.graph.contents.layers import layers
 from ckpttool.graph.contents.stored import StoredTensor, stored_tensors
 from ckpttool.graph.core import Graph
@@ -164,7 +165,7 @@ def plan_import(
     made_of = Provenance.joined(graph.provenance, source.provenance, values.provenance)
     known = stored_tensors(graph)
     own = {name: tensor for name, tensor in values.items() if name in known}
-    beyond = [name for name in values if name not in known]
+    beyond = [name for name in values if name not in known and not name.startswith(BESIDE_VALUES)]
     fresh = [name for name in known if name not in own and name not in paired.sources]
     notes = (*_notes(paired, own, into, beyond), *file_notes(graph, fresh), *changed)
     plan = ImportPlan(graph, paired, own, into, seed, bake, notes, made_of, to)

@@ -137,6 +137,14 @@ def test_its_layers_are_frozen_cached_looked_at_and_get_a_new_head(folder: Path,
     run("ckpttool verify trained --unchanged sequential/conv exported")
 
 
+def test_weights_go_into_one_and_what_it_stores_twice_is_not_missed(folder: Path, run: Run) -> None:
+    run("ckpttool convert exported --layers 'sequential' -o weights.npz")
+    printed = run("ckpttool import weights.npz --into exported -o imported")
+    assert "not in the graph, so not written: seed_generator/seed_generator_state\n" in printed
+    before, after = arrays("exported"), arrays("imported")
+    np.testing.assert_array_equal(after["sequential/conv/kernel"], before["sequential/conv/kernel"])
+
+
 def test_it_is_called_by_the_signature_that_is_named(folder: Path, run: Run) -> None:
     run("ckpttool finetune module --signature pair --data pairs.npz --objective softmax --epochs 2 -o tuned")
     run("ckpttool predict tuned --data pairs.npz -o out.npz")

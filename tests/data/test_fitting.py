@@ -88,6 +88,11 @@ def test_what_does_not_fit_is_refused_with_the_steps_that_make_it_fit(
     assert fitted(rows, shape, advice).array.shape == (3, *shape[1:])
 
 
+def test_the_classes_of_one_hot_are_not_advised_as_channels() -> None:
+    with pytest.raises(DataError, match=r"after one_hot\(3\), expected rows of \[5, 4, 3\] for \w+$"):
+        fitted(RANDOM.integers(0, 3, (3, 5, 4, 3)).astype(np.uint8), (None, 5, 4, 3), "one_hot(3)")
+
+
 @pytest.mark.parametrize(
     ("rows", "steps", "doubt"),
     [

@@ -27,6 +27,8 @@ VALUE = "VARIABLE_VALUE"
 """The attribute that holds a variable's value; a table or an iterator has attributes of other names."""
 EXPORTED_TWICE = "_all_variables/"
 """Where Keras 3 stores an exported model's variables once more: TensorFlow 1 reads these, TensorFlow 2 the others."""
+BESIDE_VALUES = (OBJECT_GRAPH, EXPORTED_TWICE)
+"""How the names begin of what an object checkpoint has beside its values; a graph does not miss it."""
 _UNNAMED = re.compile(r"Variable(_\d+)?")
 """What TensorFlow calls a variable that was given no name."""
 _Attribute = TrackableObjectGraph.TrackableObject.SerializedTensor
