@@ -8,15 +8,18 @@ import numpy as np
 from ckpttool.core.casting import cast_tensor
 from ckpttool.core.errors import PlanError
 from ckpttool.core.names import Pattern, listed
+from ckpttool.core.notes import notes_about
 from ckpttool.core.tensors import Array, Tensor
 from ckpttool.data.batches import batch_bounds, epoch_order, even_run
 from ckpttool.data.class_files import named_outputs, spare_outputs
 from ckpttool.data.dataset import Split, empty_classes
 from ckpttool.data.rows import IN_MEMORY, Rows
+from ckpttool.formats.keras.connections import models_within
 from ckpttool.graph.contents.class_names import with_class_names
 from ckpttool.graph.contents.preprocessing import with_preprocessing_text
 from ckpttool.graph.contents.stored import stored_tensors
 from ckpttool.graph.core import Graph, TensorRef
+from ckpttool.graph.ops import RANDOM
 from ckpttool.graph.rewrite.inference import in_inference
 from ckpttool.model.model import Model
 from ckpttool.model.plan import prefix_note
@@ -176,6 +179,9 @@ class Trainer:
         names = stored_tensors(self.source.model.graph)
         notes = [note for pattern in patterns for note in prefix_note(pattern, names)]
         notes += self.frozen.notes
+        notes += notes_about(
+            "below frozen layers, so they augment no more, as `augment` does", self._augmenting_below()
+        )
         if self.left_behind:
             notes.append(f"not needed by the trained graph, so not written: {listed(self.left_behind)}")
         notes += self._spare
@@ -183,6 +189,19 @@ class Trainer:
         if empty := [str(number) for number in self._empty if number < len(known) or not known]:
             notes.append(f"no training row has the label {listed(empty)}")
         return notes
+
+    def _augmenting_below(self) -> list[str]:
+        """Return the layers of a Keras model that would change images at random, and are in the frozen part."""
+        model, part = self.source.model, self.frozen.part
+        if model.keras is None or part is None:
+            return []
+        nodes = self.frozen.graph.nodes
+        scopes = {scope for op in part.ops if op in nodes and nodes[op].op in RANDOM for scope in op.split("/")}
+        every = [
+            own for each, _ in models_within(model.keras.model.network.architecture) for own in each["config"]["layers"]
+        ]
+        names = [own["config"]["name"] for own in every if own["class_name"].startswith("Rand")]
+        return [name for name in names if name in scopes]
 
     @property
     def left_behind(self) -> list[str]:

@@ -11,7 +11,9 @@ from ckpttool import checkpoint
 from ckpttool.core.errors import GraphError
 from ckpttool.graph.contents.variables import variables
 from ckpttool.model.model import Model
+from ckpttool.runtime.objectives import Objective
 from ckpttool.runtime.recipe import Recipe
+from ckpttool.training.callbacks.callback import Callback
 from ckpttool.training.options import Options
 from ckpttool.verbs.finetune import finetune
 from tests.runtime.keras.networks import keras, layers
@@ -90,3 +92,27 @@ def test_a_loss_of_masked_steps_is_not_taken_as_one_of_all(tmp_path: Path) -> No
 
     with pytest.raises(GraphError, match="no loss is known"):
         finetune(Model.open(tmp_path / "net.keras"), tmp_path / "data.npz", OPTIONS, tmp_path / "tuned.keras")
+
+
+def test_layers_that_augment_below_frozen_ones_are_named(tmp_path: Path) -> None:
+    model = keras.Sequential(
+        [
+            keras.Input((4, 4, 1)),
+            keras.Sequential([layers.RandomFlip(name="flip")], name="aug"),
+            layers.Flatten(),
+            layers.Dense(3, name="low"),
+            layers.Dense(2, name="top"),
+        ]
+    )
+    model.save(tmp_path / "m.keras")
+    np.savez(tmp_path / "d.npz", x=np.random.default_rng(0).random((40, 4, 4, 1), np.float32), y=np.arange(40) % 2)
+    opened = Model.open(tmp_path / "m.keras")
+    said: list[str] = []
+
+    class Heard(Callback):
+        def on_plan(self, plan: Any, notes: Any) -> None:
+            said.extend(map(str, notes))
+
+    options = Options(epochs=1, recipe=Recipe("sgd"), freeze="low", objective=Objective("softmax"))
+    finetune(opened, tmp_path / "d.npz", options, tmp_path / "out.keras", callbacks=Heard())
+    assert "below frozen layers, so they augment no more, as `augment` does: flip" in said
