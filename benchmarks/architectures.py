@@ -66,7 +66,7 @@ def run(name: str, folder: Path) -> float:
         ckpttool.plan_freeze(open_model(folder / "reused.keras"), "(?!scores).*").write(folder / "frozen.keras")
         loaded = keras().models.load_model(folder / "frozen.keras")
         assert [weight.path for weight in loaded.trainable_weights] == ["scores/kernel", "scores/bias"]
-        return difference(outputs(folder / "frozen.keras", rows, scores), loaded(images, training=True))
+        return difference(outputs(folder / "frozen.keras", rows, scores), loaded(images, training=False))
 
     def cached() -> float:
         found = ckpttool.cache(open_model(folder / "reused.keras"), rows, "(?!scores).*", root=folder / "cache")

@@ -4,8 +4,7 @@ Each layer's ops are in its scope. One that computes something else while traini
 conditional on the placeholder `training`, and what moves its averages is in the collection UPDATE_OPS.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +18,8 @@ from ckpttool.graph.rewrite.new_variables import NewVariable, with_new_variables
 from ckpttool.lineage.provenance import Provenance, SourceFile
 from ckpttool.runtime.build import functional_loops, version_1
 from ckpttool.runtime.configure import keras, running, tensorflow
-from ckpttool.runtime.keras.build import SEED, KerasModel
+from ckpttool.runtime.keras.build import KerasModel
+from ckpttool.runtime.keras.constants import as_constant, constants_held
 from ckpttool.runtime.keras.initial import drawn_seeds, initial
 from ckpttool.runtime.keras.private import (
     comparing_values,
@@ -32,17 +32,14 @@ from ckpttool.runtime.keras.private import (
     moments_of,
     named_scope,
     packed_inputs,
-    parts_of,
     run_layer_by_layer,
     set_mask,
-    takes_training,
     weight_losses_of,
 )
+from ckpttool.runtime.keras.training import depends_on_training
 
 TRAINING = "training"
 """The placeholder that says whether the network is trained."""
-_RATES = ("rate", "dropout", "recurrent_dropout", "stddev", "drop_path_rate")
-"""What layers call the strength of what they do by chance while training."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +68,7 @@ def traced(model: KerasModel) -> Traced:
         running(source),
         version_1(),
         built.as_default(),
-        _constants(model.live),
+        constants_held(model.live),
         comparing_values(),
         drawing_seeds(drawn_seeds()),
     ):
@@ -148,7 +145,7 @@ class _Trace:
     def _run(self, network: Any, inputs: Any, mask: Any, above: tuple[Any, ...]) -> Any:
         def call(node: Any, layer: Any) -> Callable[..., Any]:
             def called(*args: Any, **kwargs: Any) -> Any:
-                args, kwargs = keras().tree.map_structure(_constant, (args, kwargs))
+                args, kwargs = keras().tree.map_structure(as_constant, (args, kwargs))
                 if is_network(layer):
                     given = args[0] if args else kwargs["inputs"]
                     with named_scope(layer):
@@ -239,28 +236,6 @@ def _plain(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         return layer(*args, **kwargs)
 
 
-@contextmanager
-def _constants(model: Any) -> Iterator[None]:
-    """Let the layers hold constants of the graph that is built, for the tensors that they hold outside of any graph."""
-    held = {id(part): part for layer in layers_within(model) for part in parts_of(layer)}.values()
-    eager = [(part, name, value) for part in held for name, value in vars(part).items() if _is_eager(value)]
-    for part, name, value in eager:
-        object.__setattr__(part, name, _constant(value))
-    try:
-        yield
-    finally:
-        for part, name, value in eager:
-            object.__setattr__(part, name, value)
-
-
-def _is_eager(value: Any) -> bool:
-    return isinstance(value, tensorflow().Tensor) and hasattr(value, "numpy")
-
-
-def _constant(value: Any) -> Any:
-    return tensorflow().constant(value.numpy(), value.dtype) if _is_eager(value) else value
-
-
 def _keep_losses(losses: Sequence[Any]) -> None:
     """Keep what a network adds to its loss where TensorFlow 1 keeps penalties."""
     tf1 = tensorflow().compat.v1
@@ -280,22 +255,3 @@ def _carry_mask(layer: Any, args: Sequence[Any], outputs: Any) -> None:
         for tensor, mask in zip(keras().tree.flatten(outputs), own, strict=False):
             if mask is not None:
                 set_mask(tensor, mask)
-
-
-def depends_on_training(layer: Any) -> bool:
-    """Say whether a layer computes something else while it is trained: it draws numbers, or moves averages."""
-    return any(_draws(each) or _moves(each) for each in layers_within(layer) if takes_training(each))
-
-
-def _draws(layer: Any) -> bool:
-    """Say whether a layer draws numbers, as those do that have a rate that is not zero, or none but a generator."""
-    rates = [getattr(layer, name) for name in _RATES if isinstance(getattr(layer, name, None), int | float)]
-    if rates:
-        return any(rates)
-    return any(isinstance(value, keras().random.SeedGenerator) for value in vars(layer).values())
-
-
-def _moves(layer: Any) -> bool:
-    """Say whether a layer has averages that it moves; a frozen one does not."""
-    states = [each for each in layer.non_trainable_variables if each.name != SEED]
-    return bool(layer.trainable and states)

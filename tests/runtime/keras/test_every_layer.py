@@ -9,7 +9,7 @@ import pytest
 
 from ckpttool.formats.keras.classes import CLASSES
 from ckpttool.model.model import Model
-from ckpttool.runtime.keras.trace import depends_on_training
+from ckpttool.runtime.keras.training import depends_on_training
 from tests.runtime.keras.networks import keras, layers
 from tests.runtime.keras.test_trace import run
 
