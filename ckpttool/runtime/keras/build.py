@@ -9,13 +9,10 @@ from ckpttool.core.errors import FormatError
 from ckpttool.formats.keras.network import Network
 from ckpttool.formats.keras.pairing import NAMELESS
 from ckpttool.runtime.configure import keras
-from ckpttool.runtime.keras.private import places_of_variables, variables_without_values
+from ckpttool.runtime.keras.private import places_of_variables, reason_of, variables_without_values
 
 SEED = "seed_generator_state"
 """What Keras calls a variable that is no weight: what a random generator counts."""
-
-MOST_SAID = 500
-"""Letters of Keras's reasons that are shown: some repeat a whole config."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,5 +75,4 @@ def _of_config(network: Network) -> Any:
     try:
         return keras().saving.deserialize_keras_object(deepcopy(dict(network.architecture)), safe_mode=True)
     except (TypeError, ValueError, KeyError, AttributeError, NotImplementedError, RuntimeError) as error:
-        reason = " ".join(str(error).rpartition("Exception encountered: ")[2].split())
-        raise FormatError(f"{network.path}: Keras cannot build it: {reason[:MOST_SAID]}") from error
+        raise FormatError(f"{network.path}: Keras cannot build it: {reason_of(error)}") from error

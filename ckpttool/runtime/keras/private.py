@@ -4,6 +4,7 @@
 fails, and the place to mend it is here.
 """
 
+import re
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,6 +12,9 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 from ckpttool.runtime.configure import keras, tensorflow
+
+MOST_SAID = 500
+"""Letters of Keras's reasons that are shown: some repeat a whole config."""
 
 
 @contextmanager
@@ -304,3 +308,14 @@ def calls_of_network(model: Any) -> dict[int, tuple[str, int]]:
         for operation in {id(node.operation): node.operation for node in nodes}.values()
         for number, node in enumerate(each for each in operation._inbound_nodes if id(each) in own)
     }
+
+
+def reason_of(error: Exception) -> str:
+    """Return in one line what an error of Keras says, without the layers that it passed on its way.
+
+    Needs that Keras has the cause in bold where a call fails,
+    and behind `Exception encountered` where building does.
+    """
+    text = str(error).rpartition("Exception encountered: ")[2]
+    bold = re.search(r"\x1b\[1m(.*?)\x1b\[0m", text, re.DOTALL)
+    return " ".join((bold[1] if bold else text).split())[:MOST_SAID]

@@ -4,12 +4,15 @@ Each layer's ops are in its scope. One that computes something else while traini
 conditional on the placeholder `training`, and what moves its averages is in the collection UPDATE_OPS.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ckpttool.core.errors import GraphError
 from ckpttool.core.tensors import BY_NAME
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
 from ckpttool.graph.contents.signatures import DEFAULT
@@ -32,6 +35,7 @@ from ckpttool.runtime.keras.private import (
     moments_of,
     named_scope,
     packed_inputs,
+    reason_of,
     run_layer_by_layer,
     set_mask,
     weight_losses_of,
@@ -153,7 +157,8 @@ class _Trace:
                 with named_scope(layer):
                     for each in layers_within(layer):
                         finalize(each)
-                    outputs = self._way(layer)(layer, args, kwargs)
+                    with _naming(layer, self.model.network.path):
+                        outputs = self._way(layer)(layer, args, kwargs)
                 for tensor in keras().tree.flatten(outputs):
                     self.calls[tensor.name] = (*above, node)
                 return outputs
@@ -229,6 +234,23 @@ class _Trace:
         outputs = tree.pack_sequence_as(structure[0], found[len(found) - count :])
         _carry_mask(layer, args, outputs)
         return outputs
+
+
+@contextmanager
+def _naming(layer: Any, source: Path) -> Iterator[None]:
+    """Name the layer that cannot be traced, such as one that looks values up in tables of its own.
+
+    Raises:
+        GraphError: it cannot.
+    """
+    try:
+        yield
+    except (TypeError, ValueError, KeyError, AttributeError, NotImplementedError, RuntimeError) as error:
+        kind = type(layer).__name__
+        raise GraphError(
+            f"{source}: the layer {layer.name} ({kind}) cannot be traced into a graph ({reason_of(error)}); "
+            "`model.export(...)` in Python makes a SavedModel, which is taken"
+        ) from error
 
 
 def _plain(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ckpttool.core.errors import UnknownName
+from ckpttool.core.errors import GraphError, UnknownName
 from ckpttool.model.model import Model
 from ckpttool.verbs.reuse import plan_reuse
-from tests.runtime.keras.networks import NETWORKS, keras, rows_for
+from tests.runtime.keras.networks import NETWORKS, keras, layers, rows_for
 
 tf1 = tf.compat.v1
 
@@ -133,3 +133,12 @@ def test_a_head_goes_above_a_layer_without_weights_that_is_named(tmp_path: Path)
     assert planned.rows[-2].shape == (10, 2)
     with pytest.raises(UnknownName, match="no layer pooling; nearest"):
         plan_reuse(model, ".*", head="scores = dense(2)", after="pooling")
+
+
+def test_a_layer_that_has_tables_of_its_own_is_named_with_the_way_out(tmp_path: Path) -> None:
+    words = layers.Input((1,), dtype="string")
+    looked_up = layers.StringLookup(vocabulary=["a", "b"], output_mode="one_hot", name="words")(words)
+    keras.Model(words, layers.Dense(2)(looked_up)).save(tmp_path / "net.keras")
+
+    with pytest.raises(GraphError, match=r"the layer words \(StringLookup\) cannot be traced .*; `model.export"):
+        Model.open(tmp_path / "net.keras")
