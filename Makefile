@@ -24,12 +24,13 @@ browser: install  ## the browser of the tests that open a page: Debian's where i
 demo: install  ## the main job on the fixtures, ending in a table
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python docs/demo.py
 
-test: browser  ## all tests; those of real files need CKPTTOOL_CORPUS
-	$(PYTEST)
+test: browser  ## all tests but the slow ones; those of real files need CKPTTOOL_CORPUS
+	$(PYTEST) -m 'not slow'
 
-trust: browser  ## the same with the corpus of real files, which CKPTTOOL_CORPUS must name
+trust: browser  ## all tests, on the corpus of real files too, which CKPTTOOL_CORPUS must name; architectures of Keras
 	test -d "$$CKPTTOOL_CORPUS" || { echo "CKPTTOOL_CORPUS names no folder" >&2; exit 1; }
 	HYPOTHESIS_PROFILE=default $(PYTEST)
+	$(BIN)/python benchmarks/architectures.py
 
 check: install lint docs-check test
 

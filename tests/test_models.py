@@ -185,7 +185,8 @@ def import_(case: Case) -> None:
     for weight in other.weights:
         weight.assign(weight + 0.25)
     other.save_weights(case.folder / "other.weights.h5")
-    plan_import(case.folder / "other.weights.h5", case.path).write(case.output("imported"))
+    output = case.output("imported")
+    plan_import(case.folder / "other.weights.h5", case.path, output=output).write(output)
     expected = other(case.rows["x_test"], training=False)
     same(probabilities(case, case.output("imported")), expected)
 

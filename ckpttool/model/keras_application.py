@@ -25,9 +25,9 @@ CLASSES = ("imagenet_class_index.json", 1000)
 """The file in Keras's cache that names the classes of ImageNet, and how many these are."""
 
 
-def opens_with_keras(path: Path) -> bool:
+def opens_with_keras(path: Path | str) -> bool:
     """Return whether a path is a file that Keras writes, or names one of its architectures."""
-    return is_application(path) or is_keras_file(path)
+    return is_application(path) or is_keras_file(Path(path))
 
 
 def open_with_keras(path: Path) -> OpenedKeras:

@@ -134,7 +134,7 @@ def plan_export(
         UnknownName: a rule was used for nothing, or the checkpoint lacks a variable.
         PlanError: something does not fit.
     """
-    paired = pair_weights(checkpoint.open(like), graph_as_run(model), rules or [], scope, lenient, cast)
+    paired = pair_weights(checkpoint.open(like), graph_as_run(Path(model)), rules or [], scope, lenient, cast)
     plan = ExportPlan(model, paired, checkpoint.open(model))
     for name, tensor in plan.tensors.items():
         if tensor.shape != plan.like[name].shape:

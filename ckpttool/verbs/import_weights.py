@@ -142,7 +142,7 @@ def plan_import(
         allow_op: Types of ops that may run though they may do more than compute.
         to: The family to write: `ckpt`, `saved-model`, `keras`; else that of the output's path, or of the graph.
         preprocess: What is done to rows (`scale(1/127.5, -1)`), if not as the weights' own graph keeps.
-        output: Where it will be written; a Keras file's network is built if that is of another family.
+        output: Where it will be written; a Keras file's network is built if that is of another form.
 
     Raises:
         MissingFile: there is no file of weights, or neither a graph nor a checkpoint.
@@ -152,8 +152,9 @@ def plan_import(
     """
     asked = {"sample": sample, "bake": bake, "preprocess": preprocess}
     needed = next((name for name, value in asked.items() if value), None)
-    other_family = family_of(into, output or into, to) != "keras"
-    graph, values, is_graph = graph_to_fill(into, computes=needed is not None or other_family)
+    into, target = Path(into), Path(output or into)
+    other_form = family_of(into, target, to) != "keras" or target.suffix != into.suffix
+    graph, values, is_graph = graph_to_fill(into, computes=needed is not None or other_form)
     graph, source = graph.allowing(allow_op), checkpoint.open(weights)
     if not is_graph and needed:
         raise PlanError(f"{into} is a checkpoint without a graph: `{needed}` needs one")

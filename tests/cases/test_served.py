@@ -32,7 +32,8 @@ def make(folder: Path) -> None:
             keras.layers.Dropout(0.5),
             keras.layers.Flatten(),
             keras.layers.Dense(3, activation="softmax", name="scores"),
-        ]
+        ],
+        name="sequential",
     )
     network.get_layer("norm").moving_mean.assign(RANDOM.normal(size=4))
     network.export(str(folder / "exported"), verbose=False)

@@ -152,8 +152,8 @@ SAID: dict[str, Any] = {
 """A value for each option of `finetune`, not its default: an option that is added belongs here, or below."""
 ALONE = {"train-op": "Momentum"}
 """It takes the place of a recipe."""
-ELSEWHERE = {"model", "data"}
-"""In the report, beside the options."""
+ELSEWHERE = {"model", "data", "weights"}
+"""In the report, beside the options; weights are part of what the model is called."""
 NOT_REPEATED = {
     *("config", "output", "to", "overwrite", "allow-op", "resume", "plan", "json", "tensorboard", "plot", "verbose"),
 }

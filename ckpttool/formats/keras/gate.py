@@ -181,7 +181,7 @@ def _module(config: Mapping[str, Any], name: str, place: Place) -> str:
         _refuse(str(registered or name), "a class of somebody's own", place)
     if said is not None and not _is_keras(said):
         _refuse(f"{said}.{name}", "not one of Keras's own classes", place)
-    if name in MODELS and _is_layer(place):
+    if name in MODELS and (_is_layer(place) or place.key.endswith("activation")):
         return MODELS[name] if _is_layered(config) else _refuse(name, "a subclassed model", place)
     if name in WITHOUT_CODE:
         raise UnsafeConfig(f"{place} is the operation {name}: the function that it takes is not in a config; {HELP}")

@@ -279,12 +279,13 @@ def set_trainable_alone(layer: Any, trainable: bool) -> None:
 
 
 def build_optimizer(optimizer: Any, variables: Sequence[Any]) -> None:
-    """Make the variables of an optimizer for those of a model, neither with values.
+    """Make the variables of an optimizer for those of a model, neither with values where they can be without.
 
-    Needs `Optimizer._var_key`, by which an optimizer knows a variable, otherwise by its value.
+    Needs `Optimizer._var_key`, by which an optimizer knows a variable, otherwise by its value; and that Nadam alone
+    makes a variable of a value.
     """
     optimizer._var_key = id
-    with variables_without_values():
+    with nullcontext() if isinstance(optimizer, keras().optimizers.Nadam) else variables_without_values():
         optimizer.build(list(variables))
 
 

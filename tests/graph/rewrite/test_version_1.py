@@ -114,7 +114,7 @@ def test_what_the_program_trained_is_trainable(network, folder):
 
 def test_slots_that_the_optimizer_kept_are_left_out_and_named(saved):
     model = Model.open(saved)
-    assert "adam/learning_rate" in model.unread
+    assert any(name.startswith("adam") and name.endswith("/learning_rate") for name in model.unread)
     assert not any("adam" in name or "momentum" in name for name in [*model.checkpoint, *model.graph.nodes])
 
 

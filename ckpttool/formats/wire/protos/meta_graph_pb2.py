@@ -11,11 +11,12 @@ from google.protobuf import symbol_database as _symbol_database
 _sym_db = _symbol_database.Default()
 
 
+from ckpttool.formats.wire.protos import bundle_pb2 as ckpttool_dot_formats_dot_wire_dot_protos_dot_bundle__pb2
 from google.protobuf import any_pb2 as google_dot_protobuf_dot_any__pb2
 from ckpttool.formats.wire.protos import graph_pb2 as ckpttool_dot_formats_dot_wire_dot_protos_dot_graph__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-ckpttool/formats/wire/protos/meta_graph.proto\x12\rckpttool.wire\x1a\x19google/protobuf/any.proto\x1a(ckpttool/formats/wire/protos/graph.proto\"\xa1\x02\n\x08SaverDef\x12\x1c\n\x14\x66ilename_tensor_name\x18\x01 \x01(\t\x12\x18\n\x10save_tensor_name\x18\x02 \x01(\t\x12\x17\n\x0frestore_op_name\x18\x03 \x01(\t\x12\x13\n\x0bmax_to_keep\x18\x04 \x01(\x05\x12\x0f\n\x07sharded\x18\x05 \x01(\x08\x12%\n\x1dkeep_checkpoint_every_n_hours\x18\x06 \x01(\x02\x12@\n\x07version\x18\x07 \x01(\x0e\x32/.ckpttool.wire.SaverDef.CheckpointFormatVersion\"5\n\x17\x43heckpointFormatVersion\x12\n\n\x06LEGACY\x10\x00\x12\x06\n\x02V1\x10\x01\x12\x06\n\x02V2\x10\x02\"\xee\x03\n\rCollectionDef\x12:\n\tnode_list\x18\x01 \x01(\x0b\x32%.ckpttool.wire.CollectionDef.NodeListH\x00\x12<\n\nbytes_list\x18\x02 \x01(\x0b\x32&.ckpttool.wire.CollectionDef.BytesListH\x00\x12<\n\nint64_list\x18\x03 \x01(\x0b\x32&.ckpttool.wire.CollectionDef.Int64ListH\x00\x12<\n\nfloat_list\x18\x04 \x01(\x0b\x32&.ckpttool.wire.CollectionDef.FloatListH\x00\x12\x38\n\x08\x61ny_list\x18\x05 \x01(\x0b\x32$.ckpttool.wire.CollectionDef.AnyListH\x00\x1a\x19\n\x08NodeList\x12\r\n\x05value\x18\x01 \x03(\t\x1a\x1a\n\tBytesList\x12\r\n\x05value\x18\x01 \x03(\x0c\x1a\x1e\n\tInt64List\x12\x11\n\x05value\x18\x01 \x03(\x03\x42\x02\x10\x01\x1a\x1e\n\tFloatList\x12\x11\n\x05value\x18\x01 \x03(\x02\x42\x02\x10\x01\x1a.\n\x07\x41nyList\x12#\n\x05value\x18\x01 \x03(\x0b\x32\x14.google.protobuf.AnyB\x06\n\x04kind\"\xa9\x02\n\nTensorInfo\x12\x0e\n\x04name\x18\x01 \x01(\tH\x00\x12\x39\n\ncoo_sparse\x18\x04 \x01(\x0b\x32#.ckpttool.wire.TensorInfo.CooSparseH\x00\x12&\n\x05\x64type\x18\x02 \x01(\x0e\x32\x17.ckpttool.wire.DataType\x12\x35\n\x0ctensor_shape\x18\x03 \x01(\x0b\x32\x1f.ckpttool.wire.TensorShapeProto\x1a\x65\n\tCooSparse\x12\x1a\n\x12values_tensor_name\x18\x01 \x01(\t\x12\x1b\n\x13indices_tensor_name\x18\x02 \x01(\t\x12\x1f\n\x17\x64\x65nse_shape_tensor_name\x18\x03 \x01(\tB\n\n\x08\x65ncoding\"\xb6\x03\n\x0cSignatureDef\x12\x37\n\x06inputs\x18\x01 \x03(\x0b\x32\'.ckpttool.wire.SignatureDef.InputsEntry\x12\x39\n\x07outputs\x18\x02 \x03(\x0b\x32(.ckpttool.wire.SignatureDef.OutputsEntry\x12\x13\n\x0bmethod_name\x18\x03 \x01(\t\x12;\n\x08\x64\x65\x66\x61ults\x18\x04 \x03(\x0b\x32).ckpttool.wire.SignatureDef.DefaultsEntry\x1aH\n\x0bInputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12(\n\x05value\x18\x02 \x01(\x0b\x32\x19.ckpttool.wire.TensorInfo:\x02\x38\x01\x1aI\n\x0cOutputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12(\n\x05value\x18\x02 \x01(\x0b\x32\x19.ckpttool.wire.TensorInfo:\x02\x38\x01\x1aK\n\rDefaultsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.ckpttool.wire.TensorProto:\x02\x38\x01\"P\n\x0c\x41ssetFileDef\x12.\n\x0btensor_info\x18\x01 \x01(\x0b\x32\x19.ckpttool.wire.TensorInfo\x12\x10\n\x08\x66ilename\x18\x02 \x01(\t\"0\n\rSavedVariable\x12\x11\n\ttrainable\x18\x03 \x01(\x08\x12\x0c\n\x04name\x18\x06 \x01(\t\"\xb3\x01\n\x0bSavedObject\x12<\n\x08\x63hildren\x18\x01 \x03(\x0b\x32*.ckpttool.wire.SavedObject.ObjectReference\x12.\n\x08variable\x18\x07 \x01(\x0b\x32\x1c.ckpttool.wire.SavedVariable\x1a\x36\n\x0fObjectReference\x12\x0f\n\x07node_id\x18\x01 \x01(\x05\x12\x12\n\nlocal_name\x18\x02 \x01(\t\"=\n\x10SavedObjectGraph\x12)\n\x05nodes\x18\x01 \x03(\x0b\x32\x1a.ckpttool.wire.SavedObject\"\xc9\x07\n\x0cMetaGraphDef\x12>\n\rmeta_info_def\x18\x01 \x01(\x0b\x32\'.ckpttool.wire.MetaGraphDef.MetaInfoDef\x12*\n\tgraph_def\x18\x02 \x01(\x0b\x32\x17.ckpttool.wire.GraphDef\x12*\n\tsaver_def\x18\x03 \x01(\x0b\x32\x17.ckpttool.wire.SaverDef\x12\x46\n\x0e\x63ollection_def\x18\x04 \x03(\x0b\x32..ckpttool.wire.MetaGraphDef.CollectionDefEntry\x12\x44\n\rsignature_def\x18\x05 \x03(\x0b\x32-.ckpttool.wire.MetaGraphDef.SignatureDefEntry\x12\x33\n\x0e\x61sset_file_def\x18\x06 \x03(\x0b\x32\x1b.ckpttool.wire.AssetFileDef\x12\x39\n\x10object_graph_def\x18\x07 \x01(\x0b\x32\x1f.ckpttool.wire.SavedObjectGraph\x1a\xfc\x02\n\x0bMetaInfoDef\x12\x1a\n\x12meta_graph_version\x18\x01 \x01(\t\x12/\n\x10stripped_op_list\x18\x02 \x01(\x0b\x32\x15.ckpttool.wire.OpList\x12&\n\x08\x61ny_info\x18\x03 \x01(\x0b\x32\x14.google.protobuf.Any\x12\x0c\n\x04tags\x18\x04 \x03(\t\x12\x1a\n\x12tensorflow_version\x18\x05 \x01(\t\x12\x1e\n\x16tensorflow_git_version\x18\x06 \x01(\t\x12\x1e\n\x16stripped_default_attrs\x18\x07 \x01(\x08\x12V\n\x10\x66unction_aliases\x18\x08 \x03(\x0b\x32<.ckpttool.wire.MetaGraphDef.MetaInfoDef.FunctionAliasesEntry\x1a\x36\n\x14\x46unctionAliasesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1aR\n\x12\x43ollectionDefEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12+\n\x05value\x18\x02 \x01(\x0b\x32\x1c.ckpttool.wire.CollectionDef:\x02\x38\x01\x1aP\n\x11SignatureDefEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12*\n\x05value\x18\x02 \x01(\x0b\x32\x1b.ckpttool.wire.SignatureDef:\x02\x38\x01\"b\n\nSavedModel\x12\"\n\x1asaved_model_schema_version\x18\x01 \x01(\x03\x12\x30\n\x0bmeta_graphs\x18\x02 \x03(\x0b\x32\x1b.ckpttool.wire.MetaGraphDef\"`\n\x10SaveSliceInfoDef\x12\x11\n\tfull_name\x18\x01 \x01(\t\x12\x12\n\nfull_shape\x18\x02 \x03(\x03\x12\x12\n\nvar_offset\x18\x03 \x03(\x03\x12\x11\n\tvar_shape\x18\x04 \x03(\x03\"\xd7\x01\n\x0bVariableDef\x12\x15\n\rvariable_name\x18\x01 \x01(\t\x12\x18\n\x10initializer_name\x18\x02 \x01(\t\x12\x15\n\rsnapshot_name\x18\x03 \x01(\t\x12<\n\x13save_slice_info_def\x18\x04 \x01(\x0b\x32\x1f.ckpttool.wire.SaveSliceInfoDef\x12\x13\n\x0bis_resource\x18\x05 \x01(\x08\x12\x1a\n\x12initial_value_name\x18\x06 \x01(\t\x12\x11\n\ttrainable\x18\x07 \x01(\x08\"\x99\x01\n\tValuesDef\x12\x0e\n\x06values\x18\x01 \x03(\t\x12\x45\n\x0f\x65xternal_values\x18\x02 \x03(\x0b\x32,.ckpttool.wire.ValuesDef.ExternalValuesEntry\x1a\x35\n\x13\x45xternalValuesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xca\x01\n\x0e\x43ondContextDef\x12\x14\n\x0c\x63ontext_name\x18\x01 \x01(\t\x12\x11\n\tpred_name\x18\x02 \x01(\t\x12\x12\n\npivot_name\x18\x03 \x01(\t\x12\x0e\n\x06\x62ranch\x18\x04 \x01(\x05\x12,\n\nvalues_def\x18\x05 \x01(\x0b\x32\x18.ckpttool.wire.ValuesDef\x12=\n\x0fnested_contexts\x18\x06 \x03(\x0b\x32$.ckpttool.wire.ControlFlowContextDef\"\xfb\x02\n\x0fWhileContextDef\x12\x14\n\x0c\x63ontext_name\x18\x01 \x01(\t\x12\x1b\n\x13parallel_iterations\x18\x02 \x01(\x05\x12\x11\n\tback_prop\x18\x03 \x01(\x08\x12\x13\n\x0bswap_memory\x18\x04 \x01(\x08\x12\x12\n\npivot_name\x18\x05 \x01(\t\x12\x1b\n\x13pivot_for_pred_name\x18\x06 \x01(\t\x12\x1b\n\x13pivot_for_body_name\x18\x07 \x01(\t\x12\x17\n\x0floop_exit_names\x18\x08 \x03(\t\x12,\n\nvalues_def\x18\t \x01(\x0b\x32\x18.ckpttool.wire.ValuesDef\x12\x18\n\x10loop_enter_names\x18\n \x03(\t\x12\x1f\n\x17maximum_iterations_name\x18\x0b \x01(\t\x12=\n\x0fnested_contexts\x18\x0c \x03(\x0b\x32$.ckpttool.wire.ControlFlowContextDef\"\x89\x01\n\x15\x43ontrolFlowContextDef\x12\x32\n\tcond_ctxt\x18\x01 \x01(\x0b\x32\x1d.ckpttool.wire.CondContextDefH\x00\x12\x34\n\nwhile_ctxt\x18\x02 \x01(\x0b\x32\x1e.ckpttool.wire.WhileContextDefH\x00\x42\x06\n\x04\x63txt\"l\n\x0eQueueRunnerDef\x12\x12\n\nqueue_name\x18\x01 \x01(\t\x12\x17\n\x0f\x65nqueue_op_name\x18\x02 \x03(\t\x12\x15\n\rclose_op_name\x18\x03 \x01(\t\x12\x16\n\x0e\x63\x61ncel_op_name\x18\x04 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-ckpttool/formats/wire/protos/meta_graph.proto\x12\rckpttool.wire\x1a)ckpttool/formats/wire/protos/bundle.proto\x1a\x19google/protobuf/any.proto\x1a(ckpttool/formats/wire/protos/graph.proto\"\xa1\x02\n\x08SaverDef\x12\x1c\n\x14\x66ilename_tensor_name\x18\x01 \x01(\t\x12\x18\n\x10save_tensor_name\x18\x02 \x01(\t\x12\x17\n\x0frestore_op_name\x18\x03 \x01(\t\x12\x13\n\x0bmax_to_keep\x18\x04 \x01(\x05\x12\x0f\n\x07sharded\x18\x05 \x01(\x08\x12%\n\x1dkeep_checkpoint_every_n_hours\x18\x06 \x01(\x02\x12@\n\x07version\x18\x07 \x01(\x0e\x32/.ckpttool.wire.SaverDef.CheckpointFormatVersion\"5\n\x17\x43heckpointFormatVersion\x12\n\n\x06LEGACY\x10\x00\x12\x06\n\x02V1\x10\x01\x12\x06\n\x02V2\x10\x02\"\xee\x03\n\rCollectionDef\x12:\n\tnode_list\x18\x01 \x01(\x0b\x32%.ckpttool.wire.CollectionDef.NodeListH\x00\x12<\n\nbytes_list\x18\x02 \x01(\x0b\x32&.ckpttool.wire.CollectionDef.BytesListH\x00\x12<\n\nint64_list\x18\x03 \x01(\x0b\x32&.ckpttool.wire.CollectionDef.Int64ListH\x00\x12<\n\nfloat_list\x18\x04 \x01(\x0b\x32&.ckpttool.wire.CollectionDef.FloatListH\x00\x12\x38\n\x08\x61ny_list\x18\x05 \x01(\x0b\x32$.ckpttool.wire.CollectionDef.AnyListH\x00\x1a\x19\n\x08NodeList\x12\r\n\x05value\x18\x01 \x03(\t\x1a\x1a\n\tBytesList\x12\r\n\x05value\x18\x01 \x03(\x0c\x1a\x1e\n\tInt64List\x12\x11\n\x05value\x18\x01 \x03(\x03\x42\x02\x10\x01\x1a\x1e\n\tFloatList\x12\x11\n\x05value\x18\x01 \x03(\x02\x42\x02\x10\x01\x1a.\n\x07\x41nyList\x12#\n\x05value\x18\x01 \x03(\x0b\x32\x14.google.protobuf.AnyB\x06\n\x04kind\"\xa9\x02\n\nTensorInfo\x12\x0e\n\x04name\x18\x01 \x01(\tH\x00\x12\x39\n\ncoo_sparse\x18\x04 \x01(\x0b\x32#.ckpttool.wire.TensorInfo.CooSparseH\x00\x12&\n\x05\x64type\x18\x02 \x01(\x0e\x32\x17.ckpttool.wire.DataType\x12\x35\n\x0ctensor_shape\x18\x03 \x01(\x0b\x32\x1f.ckpttool.wire.TensorShapeProto\x1a\x65\n\tCooSparse\x12\x1a\n\x12values_tensor_name\x18\x01 \x01(\t\x12\x1b\n\x13indices_tensor_name\x18\x02 \x01(\t\x12\x1f\n\x17\x64\x65nse_shape_tensor_name\x18\x03 \x01(\tB\n\n\x08\x65ncoding\"\xb6\x03\n\x0cSignatureDef\x12\x37\n\x06inputs\x18\x01 \x03(\x0b\x32\'.ckpttool.wire.SignatureDef.InputsEntry\x12\x39\n\x07outputs\x18\x02 \x03(\x0b\x32(.ckpttool.wire.SignatureDef.OutputsEntry\x12\x13\n\x0bmethod_name\x18\x03 \x01(\t\x12;\n\x08\x64\x65\x66\x61ults\x18\x04 \x03(\x0b\x32).ckpttool.wire.SignatureDef.DefaultsEntry\x1aH\n\x0bInputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12(\n\x05value\x18\x02 \x01(\x0b\x32\x19.ckpttool.wire.TensorInfo:\x02\x38\x01\x1aI\n\x0cOutputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12(\n\x05value\x18\x02 \x01(\x0b\x32\x19.ckpttool.wire.TensorInfo:\x02\x38\x01\x1aK\n\rDefaultsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.ckpttool.wire.TensorProto:\x02\x38\x01\"P\n\x0c\x41ssetFileDef\x12.\n\x0btensor_info\x18\x01 \x01(\x0b\x32\x19.ckpttool.wire.TensorInfo\x12\x10\n\x08\x66ilename\x18\x02 \x01(\t\"0\n\rSavedVariable\x12\x11\n\ttrainable\x18\x03 \x01(\x08\x12\x0c\n\x04name\x18\x06 \x01(\t\"\x9e\x01\n\x0bSavedObject\x12U\n\x08\x63hildren\x18\x01 \x03(\x0b\x32\x43.ckpttool.wire.TrackableObjectGraph.TrackableObject.ObjectReference\x12\x30\n\x08variable\x18\x07 \x01(\x0b\x32\x1c.ckpttool.wire.SavedVariableH\x00\x42\x06\n\x04kind\"=\n\x10SavedObjectGraph\x12)\n\x05nodes\x18\x01 \x03(\x0b\x32\x1a.ckpttool.wire.SavedObject\"\xc9\x07\n\x0cMetaGraphDef\x12>\n\rmeta_info_def\x18\x01 \x01(\x0b\x32\'.ckpttool.wire.MetaGraphDef.MetaInfoDef\x12*\n\tgraph_def\x18\x02 \x01(\x0b\x32\x17.ckpttool.wire.GraphDef\x12*\n\tsaver_def\x18\x03 \x01(\x0b\x32\x17.ckpttool.wire.SaverDef\x12\x46\n\x0e\x63ollection_def\x18\x04 \x03(\x0b\x32..ckpttool.wire.MetaGraphDef.CollectionDefEntry\x12\x44\n\rsignature_def\x18\x05 \x03(\x0b\x32-.ckpttool.wire.MetaGraphDef.SignatureDefEntry\x12\x33\n\x0e\x61sset_file_def\x18\x06 \x03(\x0b\x32\x1b.ckpttool.wire.AssetFileDef\x12\x39\n\x10object_graph_def\x18\x07 \x01(\x0b\x32\x1f.ckpttool.wire.SavedObjectGraph\x1a\xfc\x02\n\x0bMetaInfoDef\x12\x1a\n\x12meta_graph_version\x18\x01 \x01(\t\x12/\n\x10stripped_op_list\x18\x02 \x01(\x0b\x32\x15.ckpttool.wire.OpList\x12&\n\x08\x61ny_info\x18\x03 \x01(\x0b\x32\x14.google.protobuf.Any\x12\x0c\n\x04tags\x18\x04 \x03(\t\x12\x1a\n\x12tensorflow_version\x18\x05 \x01(\t\x12\x1e\n\x16tensorflow_git_version\x18\x06 \x01(\t\x12\x1e\n\x16stripped_default_attrs\x18\x07 \x01(\x08\x12V\n\x10\x66unction_aliases\x18\x08 \x03(\x0b\x32<.ckpttool.wire.MetaGraphDef.MetaInfoDef.FunctionAliasesEntry\x1a\x36\n\x14\x46unctionAliasesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1aR\n\x12\x43ollectionDefEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12+\n\x05value\x18\x02 \x01(\x0b\x32\x1c.ckpttool.wire.CollectionDef:\x02\x38\x01\x1aP\n\x11SignatureDefEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12*\n\x05value\x18\x02 \x01(\x0b\x32\x1b.ckpttool.wire.SignatureDef:\x02\x38\x01\"b\n\nSavedModel\x12\"\n\x1asaved_model_schema_version\x18\x01 \x01(\x03\x12\x30\n\x0bmeta_graphs\x18\x02 \x03(\x0b\x32\x1b.ckpttool.wire.MetaGraphDef\"`\n\x10SaveSliceInfoDef\x12\x11\n\tfull_name\x18\x01 \x01(\t\x12\x12\n\nfull_shape\x18\x02 \x03(\x03\x12\x12\n\nvar_offset\x18\x03 \x03(\x03\x12\x11\n\tvar_shape\x18\x04 \x03(\x03\"\xd7\x01\n\x0bVariableDef\x12\x15\n\rvariable_name\x18\x01 \x01(\t\x12\x18\n\x10initializer_name\x18\x02 \x01(\t\x12\x15\n\rsnapshot_name\x18\x03 \x01(\t\x12<\n\x13save_slice_info_def\x18\x04 \x01(\x0b\x32\x1f.ckpttool.wire.SaveSliceInfoDef\x12\x13\n\x0bis_resource\x18\x05 \x01(\x08\x12\x1a\n\x12initial_value_name\x18\x06 \x01(\t\x12\x11\n\ttrainable\x18\x07 \x01(\x08\"\x99\x01\n\tValuesDef\x12\x0e\n\x06values\x18\x01 \x03(\t\x12\x45\n\x0f\x65xternal_values\x18\x02 \x03(\x0b\x32,.ckpttool.wire.ValuesDef.ExternalValuesEntry\x1a\x35\n\x13\x45xternalValuesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xca\x01\n\x0e\x43ondContextDef\x12\x14\n\x0c\x63ontext_name\x18\x01 \x01(\t\x12\x11\n\tpred_name\x18\x02 \x01(\t\x12\x12\n\npivot_name\x18\x03 \x01(\t\x12\x0e\n\x06\x62ranch\x18\x04 \x01(\x05\x12,\n\nvalues_def\x18\x05 \x01(\x0b\x32\x18.ckpttool.wire.ValuesDef\x12=\n\x0fnested_contexts\x18\x06 \x03(\x0b\x32$.ckpttool.wire.ControlFlowContextDef\"\xfb\x02\n\x0fWhileContextDef\x12\x14\n\x0c\x63ontext_name\x18\x01 \x01(\t\x12\x1b\n\x13parallel_iterations\x18\x02 \x01(\x05\x12\x11\n\tback_prop\x18\x03 \x01(\x08\x12\x13\n\x0bswap_memory\x18\x04 \x01(\x08\x12\x12\n\npivot_name\x18\x05 \x01(\t\x12\x1b\n\x13pivot_for_pred_name\x18\x06 \x01(\t\x12\x1b\n\x13pivot_for_body_name\x18\x07 \x01(\t\x12\x17\n\x0floop_exit_names\x18\x08 \x03(\t\x12,\n\nvalues_def\x18\t \x01(\x0b\x32\x18.ckpttool.wire.ValuesDef\x12\x18\n\x10loop_enter_names\x18\n \x03(\t\x12\x1f\n\x17maximum_iterations_name\x18\x0b \x01(\t\x12=\n\x0fnested_contexts\x18\x0c \x03(\x0b\x32$.ckpttool.wire.ControlFlowContextDef\"\x89\x01\n\x15\x43ontrolFlowContextDef\x12\x32\n\tcond_ctxt\x18\x01 \x01(\x0b\x32\x1d.ckpttool.wire.CondContextDefH\x00\x12\x34\n\nwhile_ctxt\x18\x02 \x01(\x0b\x32\x1e.ckpttool.wire.WhileContextDefH\x00\x42\x06\n\x04\x63txt\"l\n\x0eQueueRunnerDef\x12\x12\n\nqueue_name\x18\x01 \x01(\t\x12\x17\n\x0f\x65nqueue_op_name\x18\x02 \x03(\t\x12\x15\n\rclose_op_name\x18\x03 \x01(\t\x12\x16\n\x0e\x63\x61ncel_op_name\x18\x04 \x01(\tb\x06proto3')
 
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, globals())
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'ckpttool.formats.wire.protos.meta_graph_pb2', globals())
@@ -40,70 +41,68 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _METAGRAPHDEF_SIGNATUREDEFENTRY._serialized_options = b'8\001'
   _VALUESDEF_EXTERNALVALUESENTRY._options = None
   _VALUESDEF_EXTERNALVALUESENTRY._serialized_options = b'8\001'
-  _SAVERDEF._serialized_start=134
-  _SAVERDEF._serialized_end=423
-  _SAVERDEF_CHECKPOINTFORMATVERSION._serialized_start=370
-  _SAVERDEF_CHECKPOINTFORMATVERSION._serialized_end=423
-  _COLLECTIONDEF._serialized_start=426
-  _COLLECTIONDEF._serialized_end=920
-  _COLLECTIONDEF_NODELIST._serialized_start=747
-  _COLLECTIONDEF_NODELIST._serialized_end=772
-  _COLLECTIONDEF_BYTESLIST._serialized_start=774
-  _COLLECTIONDEF_BYTESLIST._serialized_end=800
-  _COLLECTIONDEF_INT64LIST._serialized_start=802
-  _COLLECTIONDEF_INT64LIST._serialized_end=832
-  _COLLECTIONDEF_FLOATLIST._serialized_start=834
-  _COLLECTIONDEF_FLOATLIST._serialized_end=864
-  _COLLECTIONDEF_ANYLIST._serialized_start=866
-  _COLLECTIONDEF_ANYLIST._serialized_end=912
-  _TENSORINFO._serialized_start=923
-  _TENSORINFO._serialized_end=1220
-  _TENSORINFO_COOSPARSE._serialized_start=1107
-  _TENSORINFO_COOSPARSE._serialized_end=1208
-  _SIGNATUREDEF._serialized_start=1223
-  _SIGNATUREDEF._serialized_end=1661
-  _SIGNATUREDEF_INPUTSENTRY._serialized_start=1437
-  _SIGNATUREDEF_INPUTSENTRY._serialized_end=1509
-  _SIGNATUREDEF_OUTPUTSENTRY._serialized_start=1511
-  _SIGNATUREDEF_OUTPUTSENTRY._serialized_end=1584
-  _SIGNATUREDEF_DEFAULTSENTRY._serialized_start=1586
-  _SIGNATUREDEF_DEFAULTSENTRY._serialized_end=1661
-  _ASSETFILEDEF._serialized_start=1663
-  _ASSETFILEDEF._serialized_end=1743
-  _SAVEDVARIABLE._serialized_start=1745
-  _SAVEDVARIABLE._serialized_end=1793
-  _SAVEDOBJECT._serialized_start=1796
-  _SAVEDOBJECT._serialized_end=1975
-  _SAVEDOBJECT_OBJECTREFERENCE._serialized_start=1921
-  _SAVEDOBJECT_OBJECTREFERENCE._serialized_end=1975
-  _SAVEDOBJECTGRAPH._serialized_start=1977
-  _SAVEDOBJECTGRAPH._serialized_end=2038
-  _METAGRAPHDEF._serialized_start=2041
-  _METAGRAPHDEF._serialized_end=3010
-  _METAGRAPHDEF_METAINFODEF._serialized_start=2464
-  _METAGRAPHDEF_METAINFODEF._serialized_end=2844
-  _METAGRAPHDEF_METAINFODEF_FUNCTIONALIASESENTRY._serialized_start=2790
-  _METAGRAPHDEF_METAINFODEF_FUNCTIONALIASESENTRY._serialized_end=2844
-  _METAGRAPHDEF_COLLECTIONDEFENTRY._serialized_start=2846
-  _METAGRAPHDEF_COLLECTIONDEFENTRY._serialized_end=2928
-  _METAGRAPHDEF_SIGNATUREDEFENTRY._serialized_start=2930
-  _METAGRAPHDEF_SIGNATUREDEFENTRY._serialized_end=3010
-  _SAVEDMODEL._serialized_start=3012
-  _SAVEDMODEL._serialized_end=3110
-  _SAVESLICEINFODEF._serialized_start=3112
-  _SAVESLICEINFODEF._serialized_end=3208
-  _VARIABLEDEF._serialized_start=3211
-  _VARIABLEDEF._serialized_end=3426
-  _VALUESDEF._serialized_start=3429
-  _VALUESDEF._serialized_end=3582
-  _VALUESDEF_EXTERNALVALUESENTRY._serialized_start=3529
-  _VALUESDEF_EXTERNALVALUESENTRY._serialized_end=3582
-  _CONDCONTEXTDEF._serialized_start=3585
-  _CONDCONTEXTDEF._serialized_end=3787
-  _WHILECONTEXTDEF._serialized_start=3790
-  _WHILECONTEXTDEF._serialized_end=4169
-  _CONTROLFLOWCONTEXTDEF._serialized_start=4172
-  _CONTROLFLOWCONTEXTDEF._serialized_end=4309
-  _QUEUERUNNERDEF._serialized_start=4311
-  _QUEUERUNNERDEF._serialized_end=4419
+  _SAVERDEF._serialized_start=177
+  _SAVERDEF._serialized_end=466
+  _SAVERDEF_CHECKPOINTFORMATVERSION._serialized_start=413
+  _SAVERDEF_CHECKPOINTFORMATVERSION._serialized_end=466
+  _COLLECTIONDEF._serialized_start=469
+  _COLLECTIONDEF._serialized_end=963
+  _COLLECTIONDEF_NODELIST._serialized_start=790
+  _COLLECTIONDEF_NODELIST._serialized_end=815
+  _COLLECTIONDEF_BYTESLIST._serialized_start=817
+  _COLLECTIONDEF_BYTESLIST._serialized_end=843
+  _COLLECTIONDEF_INT64LIST._serialized_start=845
+  _COLLECTIONDEF_INT64LIST._serialized_end=875
+  _COLLECTIONDEF_FLOATLIST._serialized_start=877
+  _COLLECTIONDEF_FLOATLIST._serialized_end=907
+  _COLLECTIONDEF_ANYLIST._serialized_start=909
+  _COLLECTIONDEF_ANYLIST._serialized_end=955
+  _TENSORINFO._serialized_start=966
+  _TENSORINFO._serialized_end=1263
+  _TENSORINFO_COOSPARSE._serialized_start=1150
+  _TENSORINFO_COOSPARSE._serialized_end=1251
+  _SIGNATUREDEF._serialized_start=1266
+  _SIGNATUREDEF._serialized_end=1704
+  _SIGNATUREDEF_INPUTSENTRY._serialized_start=1480
+  _SIGNATUREDEF_INPUTSENTRY._serialized_end=1552
+  _SIGNATUREDEF_OUTPUTSENTRY._serialized_start=1554
+  _SIGNATUREDEF_OUTPUTSENTRY._serialized_end=1627
+  _SIGNATUREDEF_DEFAULTSENTRY._serialized_start=1629
+  _SIGNATUREDEF_DEFAULTSENTRY._serialized_end=1704
+  _ASSETFILEDEF._serialized_start=1706
+  _ASSETFILEDEF._serialized_end=1786
+  _SAVEDVARIABLE._serialized_start=1788
+  _SAVEDVARIABLE._serialized_end=1836
+  _SAVEDOBJECT._serialized_start=1839
+  _SAVEDOBJECT._serialized_end=1997
+  _SAVEDOBJECTGRAPH._serialized_start=1999
+  _SAVEDOBJECTGRAPH._serialized_end=2060
+  _METAGRAPHDEF._serialized_start=2063
+  _METAGRAPHDEF._serialized_end=3032
+  _METAGRAPHDEF_METAINFODEF._serialized_start=2486
+  _METAGRAPHDEF_METAINFODEF._serialized_end=2866
+  _METAGRAPHDEF_METAINFODEF_FUNCTIONALIASESENTRY._serialized_start=2812
+  _METAGRAPHDEF_METAINFODEF_FUNCTIONALIASESENTRY._serialized_end=2866
+  _METAGRAPHDEF_COLLECTIONDEFENTRY._serialized_start=2868
+  _METAGRAPHDEF_COLLECTIONDEFENTRY._serialized_end=2950
+  _METAGRAPHDEF_SIGNATUREDEFENTRY._serialized_start=2952
+  _METAGRAPHDEF_SIGNATUREDEFENTRY._serialized_end=3032
+  _SAVEDMODEL._serialized_start=3034
+  _SAVEDMODEL._serialized_end=3132
+  _SAVESLICEINFODEF._serialized_start=3134
+  _SAVESLICEINFODEF._serialized_end=3230
+  _VARIABLEDEF._serialized_start=3233
+  _VARIABLEDEF._serialized_end=3448
+  _VALUESDEF._serialized_start=3451
+  _VALUESDEF._serialized_end=3604
+  _VALUESDEF_EXTERNALVALUESENTRY._serialized_start=3551
+  _VALUESDEF_EXTERNALVALUESENTRY._serialized_end=3604
+  _CONDCONTEXTDEF._serialized_start=3607
+  _CONDCONTEXTDEF._serialized_end=3809
+  _WHILECONTEXTDEF._serialized_start=3812
+  _WHILECONTEXTDEF._serialized_end=4191
+  _CONTROLFLOWCONTEXTDEF._serialized_start=4194
+  _CONTROLFLOWCONTEXTDEF._serialized_end=4331
+  _QUEUERUNNERDEF._serialized_start=4333
+  _QUEUERUNNERDEF._serialized_end=4441
 # @@protoc_insertion_point(module_scope)

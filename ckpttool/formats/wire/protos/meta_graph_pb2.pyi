@@ -1,3 +1,4 @@
+from ckpttool.formats.wire.protos import bundle_pb2 as _bundle_pb2
 from google.protobuf import any_pb2 as _any_pb2
 from ckpttool.formats.wire.protos import graph_pb2 as _graph_pb2
 from google.protobuf.internal import containers as _containers
@@ -171,18 +172,11 @@ class SavedModel(_message.Message):
 
 class SavedObject(_message.Message):
     __slots__ = ["children", "variable"]
-    class ObjectReference(_message.Message):
-        __slots__ = ["local_name", "node_id"]
-        LOCAL_NAME_FIELD_NUMBER: _ClassVar[int]
-        NODE_ID_FIELD_NUMBER: _ClassVar[int]
-        local_name: str
-        node_id: int
-        def __init__(self, node_id: _Optional[int] = ..., local_name: _Optional[str] = ...) -> None: ...
     CHILDREN_FIELD_NUMBER: _ClassVar[int]
     VARIABLE_FIELD_NUMBER: _ClassVar[int]
-    children: _containers.RepeatedCompositeFieldContainer[SavedObject.ObjectReference]
+    children: _containers.RepeatedCompositeFieldContainer[_bundle_pb2.TrackableObjectGraph.TrackableObject.ObjectReference]
     variable: SavedVariable
-    def __init__(self, children: _Optional[_Iterable[_Union[SavedObject.ObjectReference, _Mapping]]] = ..., variable: _Optional[_Union[SavedVariable, _Mapping]] = ...) -> None: ...
+    def __init__(self, children: _Optional[_Iterable[_Union[_bundle_pb2.TrackableObjectGraph.TrackableObject.ObjectReference, _Mapping]]] = ..., variable: _Optional[_Union[SavedVariable, _Mapping]] = ...) -> None: ...
 
 class SavedObjectGraph(_message.Message):
     __slots__ = ["nodes"]
