@@ -73,6 +73,22 @@ def _own_name(variable: Any, place: str) -> str:
 
 def _of_config(network: Network) -> Any:
     try:
-        return keras().saving.deserialize_keras_object(deepcopy(dict(network.architecture)), safe_mode=True)
+        return keras().saving.deserialize_keras_object(
+            _for_any_rows(deepcopy(dict(network.architecture))), safe_mode=True
+        )
     except (TypeError, ValueError, KeyError, AttributeError, NotImplementedError, RuntimeError) as error:
         raise FormatError(f"{network.path}: Keras cannot build it: {reason_of(error)}") from error
+
+
+def _for_any_rows(config: Any) -> Any:
+    """Let the inputs of a config take any number of rows, in place: each is computed alike in any batch."""
+    if isinstance(config, list):
+        for each in config:
+            _for_any_rows(each)
+    elif isinstance(config, dict):
+        shape = config.get("batch_shape")
+        if isinstance(shape, list | tuple) and shape:
+            config["batch_shape"] = [None, *shape[1:]]
+        for each in config.values():
+            _for_any_rows(each)
+    return config

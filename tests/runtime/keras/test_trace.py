@@ -142,3 +142,16 @@ def test_a_layer_that_has_tables_of_its_own_is_named_with_the_way_out(tmp_path: 
 
     with pytest.raises(GraphError, match=r"the layer words \(StringLookup\) cannot be traced .*; `model.export"):
         Model.open(tmp_path / "net.keras")
+
+
+def test_a_network_for_batches_of_one_size_takes_any(tmp_path: Path) -> None:
+    rows = layers.Input(batch_shape=(4, 3, 2), name="rows")
+    network = keras.Model(rows, layers.SimpleRNN(2, name="rnn")(rows))
+    network.save(tmp_path / "net.keras")
+    given = np.random.default_rng(0).normal(size=(4, 3, 2)).astype("float32")
+
+    model = Model.open(tmp_path / "net.keras")
+
+    output = model.graph.header.signature_def["serving_default"].outputs["rnn"].name
+    (one,) = run(model, {"rows": given[:1]}, [output], training=False)
+    np.testing.assert_allclose(one, network(given)[:1], rtol=1e-6)
