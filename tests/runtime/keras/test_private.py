@@ -1,9 +1,18 @@
 """What is needed of Keras's private parts does what it is needed for."""
 
+import io
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
 import tensorflow as tf
 
+from ckpttool.runtime.keras import private
 from ckpttool.runtime.keras.private import comparing_values
-from tests.runtime.keras.networks import keras, layers
+from tests.runtime.keras.networks import NETWORKS, keras, layers
 
 tf1 = tf.compat.v1
 
@@ -21,3 +30,85 @@ def test_in_keras_code_tensors_of_a_graph_are_compared_by_value_and_nowhere_else
         assert images != tf.constant(3.0)
 
     assert keras.ops.convert_to_tensor(3) == 3
+
+
+def test_a_model_is_built_without_values_and_leaves_nothing_to_initialise() -> None:
+    with private.variables_without_values():
+        model = keras.Sequential([layers.Input((3,)), layers.Dense(2, kernel_initializer="ones")])
+    kernel, _ = model.variables
+
+    assert kernel._value is None
+    np.testing.assert_array_equal(private.initializer_of(kernel)((3, 2), dtype="float32"), np.ones((3, 2)))
+    assert layers.Dense(1)(np.ones((1, 2))).shape == (1, 1)  # what is built afterwards has values at once
+
+
+def test_places_are_those_of_the_file_that_keras_writes(tmp_path: Path) -> None:
+    model = NETWORKS["nested"]()
+    model.save(tmp_path / "net.keras")
+    with zipfile.ZipFile(tmp_path / "net.keras") as archive, archive.open("model.weights.h5") as member:
+        places = Hdf5Places()
+        h5py.File(io.BytesIO(member.read())).visititems(places)
+
+    found = private.places_of_variables(model)
+
+    assert set(found.variables) == places.names
+    assert found.variables["layers/dense/vars/0"][0] == ("top",)
+
+
+class Hdf5Places:
+    """The names of the data sets of a file of weights."""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+
+    def __call__(self, name: str, item: object) -> None:
+        if isinstance(item, h5py.Dataset):
+            self.names.add(name)
+
+
+def test_a_network_runs_layer_by_layer_with_what_stands_for_each() -> None:
+    model, ran = NETWORKS["shared"](), list[str]()
+    rows = {name: np.ones((2, 5), "float32") for name in ("one", "two")}
+
+    def call(node: Any, layer: Any) -> Any:
+        ran.append(layer.name)
+        return layer
+
+    inputs = private.packed_inputs(model, list(rows.values()))
+    outputs = private.run_layer_by_layer(model, inputs, None, call)
+
+    for found, expected in zip(outputs, model(list(rows.values())), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    assert ran.count("both") == 2
+    assert {name for name, _ in private.calls_of_network(model).values()} >= {"one", "two", "both", "left", "right"}
+
+
+def test_what_a_layer_is_made_of_and_depends_on_is_told() -> None:
+    model = NETWORKS["penalised"]()
+    norm = model.get_layer("norm")
+
+    assert private.is_network(NETWORKS["nested"]().get_layer("inner"))
+    assert not private.is_network(norm)
+    assert private.layers_within(model)[0] is model
+    assert private.takes_training(norm)
+    assert not private.takes_training(model.get_layer("conv"))
+    images = np.random.default_rng(0).normal(size=(4, 4, 4, 2)).astype("float32")
+    np.testing.assert_allclose(private.moments_of(norm, images, None)[0], images.mean((0, 1, 2)), rtol=1e-5)
+    assert len(private.weight_losses_of(model)) == 2
+
+
+def test_optimizers_are_built_for_variables_without_values() -> None:
+    with private.variables_without_values():
+        model = keras.Sequential([layers.Input((3,)), layers.Dense(2)])
+    for optimizer in (keras.optimizers.Adam(), keras.optimizers.Nadam()):
+        private.build_optimizer(optimizer, model.trainable_variables)
+
+        assert [weight.shape for weight, _ in private.slots_of(optimizer, "_momentums")] == [(3, 2), (2,)]
+
+
+def test_the_reason_of_an_error_is_a_line() -> None:
+    with pytest.raises(ValueError, match="incompatible") as raised:
+        layers.Dense(2)(np.ones(3))
+
+    assert private.reason_of(raised.value).startswith("Input 0")
+    assert "\n" not in private.reason_of(raised.value)
