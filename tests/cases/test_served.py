@@ -1,6 +1,7 @@
 """All that is left of a model is its SavedModel, which Keras or `tf.Module` exported: it has no loss and no labels."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -141,7 +142,7 @@ def test_its_layers_are_frozen_cached_looked_at_and_get_a_new_head(folder: Path,
 def test_weights_go_into_one_and_what_it_stores_twice_is_not_missed(folder: Path, run: Run) -> None:
     run("ckpttool convert exported --layers 'sequential' -o weights.npz")
     printed = run("ckpttool import weights.npz --into exported -o imported")
-    assert "not in the graph, so not written: seed_generator/seed_generator_state\n" in printed
+    assert re.search(r"not in the graph, so not written: seed_generator\w*/seed_generator_state\n", printed)
     imported = {name.removeprefix("sequential/"): array for name, array in arrays("imported").items()}
     with np.load("weights.npz") as weights:
         for name, weight in weights.items():
