@@ -47,7 +47,7 @@ def run(name: str, folder: Path) -> float:
     rows = rows_for(folder)
     images = np.load(rows)["x_test"].astype("float32")
     network.save(folder / "net.keras")
-    (last,) = {layer.name for layer in network.layers} & {node.operation.name for node in below(network)}
+    last = below_the_top(network)
     features = keras().Model(network.input, network.get_layer(last).output)
     open_model, scores = ckpttool.Model.open, folder / "scores.npz"
 
@@ -107,10 +107,10 @@ def random_network(name: str) -> Any:
     return network
 
 
-def below(network: Any) -> list[Any]:
-    """Return the nodes of what the last dense layer reads."""
+def below_the_top(network: Any) -> str:
+    """Return the name of the layer whose output the last dense layer reads."""
     dense = next(layer for layer in reversed(network.layers) if isinstance(layer, keras().layers.Dense))
-    return [tensor._keras_history.operation._inbound_nodes[-1] for tensor in [dense.input]]
+    return str(dense.input._keras_history.operation.name)
 
 
 def rows_for(folder: Path) -> Path:

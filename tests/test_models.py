@@ -17,6 +17,7 @@ import tensorflow as tf
 
 import ckpttool
 from ckpttool import Model, Options, Recipe
+from ckpttool.graph.contents.variables import variables
 from ckpttool.runtime.objectives import Objective
 from ckpttool.verbs.export_saved_model import plan_saved_model
 from ckpttool.verbs.fold import plan_fold
@@ -122,8 +123,6 @@ def freeze(case: Case) -> None:
     """The frozen model computes the same, and trains the rest alone."""
     ckpttool.plan_freeze(case.opened, FROZEN).write(case.output("frozen"))
     frozen = Model.open(case.output("frozen"))
-    from ckpttool.graph.contents.variables import variables
-
     trained = [variable.name for variable in variables(frozen.graph).values() if variable.trainable]
     assert trained == ["hidden/kernel", "hidden/bias", "outputs/kernel", "outputs/bias"]
     same(probabilities(case, case.output("frozen")), case.given("outputs"))

@@ -314,8 +314,7 @@ def calls_of_network(model: Any) -> dict[int, tuple[str, int]]:
 def reason_of(error: Exception) -> str:
     """Return in one line what an error of Keras says, without the layers that it passed on its way.
 
-    Needs that Keras has the cause in bold where a call fails,
-    and behind `Exception encountered` where building does.
+    Needs that Keras has the cause in bold where a call fails, and behind `Exception encountered` where building does.
     """
     text = str(error).rpartition("Exception encountered: ")[2]
     bold = re.search(r"\x1b\[1m(.*?)\x1b\[0m", text, re.DOTALL)
