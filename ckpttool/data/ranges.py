@@ -10,6 +10,8 @@ from ckpttool.data.preprocessing_steps import Scale, Step
 BYTE_MAXIMUM = 255
 BYTES: Steps = (Scale(1 / BYTE_MAXIMUM),)
 """What is done to bytes for a float input where nothing is said."""
+_MOST_OF_FRACTIONS = 2
+"""What floats are not above that are meant to be fractions; resizing may make some larger than 1."""
 LOOKED_AT, AT_ONCE = 1000, 64 << 20
 """Rows at most of which the range is looked at, and bytes."""
 
@@ -42,7 +44,7 @@ def doubts_of_range(column: Column, steps: Steps) -> list[str]:
     top = float(_sample(column).max())
     if numbers == "bytes" and 0 < top <= 1:
         return [_doubt(column, "is above 1", step, f"bytes from 0 to {BYTE_MAXIMUM}", Scale(BYTE_MAXIMUM), steps)]
-    if numbers == "fractions" and column.array.dtype == np.uint8 and top > 1:
+    if numbers == "fractions" and top > (1 if column.array.dtype == np.uint8 else _MOST_OF_FRACTIONS):
         return [_doubt(column, "is a fraction", step, "numbers from 0 to 1", BYTES[0], steps)]
     return []
 

@@ -26,11 +26,15 @@ _HEADER = 128
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of staged rows: notes for the user, the names of classes, the rows' own files by their split."""
+    """What is known of staged rows: notes for the user, the names of classes, the rows' own files by their split.
+
+    `resized` says whether images were.
+    """
 
     notes: list[str]
     classes: list[str] = field(default_factory=list)
     files: dict[str, list[str]] = field(default_factory=dict)
+    resized: bool = False
 
 
 def staged(

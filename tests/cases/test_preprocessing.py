@@ -110,7 +110,9 @@ def test_rows_of_another_size_and_other_channels(folder: Path, run: Run) -> None
 
 def test_a_server_takes_raw_bytes(folder: Path, run: Run) -> None:
     import tensorflow as tf
+    from PIL import Image
 
+    Path("images").mkdir()
     large = np.random.default_rng(1).integers(0, 256, (30, 12, 10, 3)).astype(np.uint8)
     np.savez("large.npz", x=large)
     run(f"ckpttool new --input 8,8,3 --layers '{LAYERS}' --preprocess 'resize(8, 8); keras(torch)' -o net.ckpt")
@@ -123,6 +125,13 @@ def test_a_server_takes_raw_bytes(folder: Path, run: Run) -> None:
     assert "preprocessing: none" in run("ckpttool layers served")
     run("ckpttool predict served --data large.npz -o again.npz")
     np.testing.assert_allclose(predicted("again.npz"), served, atol=1e-6)
+
+    for number, pixels in enumerate(large):
+        Image.fromarray(pixels).resize((10 + number, 12)).save(Path("images") / f"{number:02}.png")
+    run("ckpttool predict net.ckpt --data images -o images.npz")
+    read = [np.asarray(Image.open(path)) for path in sorted(Path("images").iterdir())]
+    served = np.concatenate([serve(X=tf.constant(each[np.newaxis]))["logits"].numpy() for each in read])
+    np.testing.assert_allclose(predicted("images.npz", "logits"), served, atol=1e-5)
 
     run(f"ckpttool new --input 8,8,3 --layers '{LAYERS}' -o plain.ckpt")
     refused = run("ckpttool export-saved-model plain.ckpt --with-preprocessing -o other", 2)

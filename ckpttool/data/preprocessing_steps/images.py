@@ -110,8 +110,7 @@ class Resize(Step):
     """Images of another size, as `tf.image.resize`; `crop=center` keeps their proportions, as Keras's `smart_resize`.
 
     Without `width` they become square. `antialias` blurs before an image is made smaller, as Pillow does and
-    `keras.utils.load_img`. Images of a folder, which have sizes of their own, are resized so when they are read, and
-    rounded to bytes.
+    `keras.utils.load_img`. Images of a folder, which have sizes of their own, are resized so when they are read.
     """
 
     name, arranges = "resize", True

@@ -1,14 +1,15 @@
 """A folder of images: a folder for each class, or `train/CLASS`, `valid/CLASS`, `test/CLASS`; any size, resized.
 
-A `resize` among the input's steps of preprocessing says the size and the method; without one images get the size of the
-input, as Pillow resizes them. An input of any size takes images as they are, if all have one. Where no labels are
-wanted, the images may lie in the folder itself. Images have no columns: their groups are told by what a regular
-expression finds in their names, so that `p[0-9]+` takes `p07_left.png` and `p07_right.png` as of one.
+A `resize` among the input's steps of preprocessing says the size and the method, and gives floats; without one images
+get the size of the input, as Pillow resizes them to bytes. An input of any size takes images as they are, if all have
+one. Where no labels are wanted, the images may lie in the folder itself. Images have no columns: their groups are told
+by what a regular expression finds in their names, so that `p[0-9]+` takes `p07_left.png` and `p07_right.png` as of one.
 """
 
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -20,7 +21,9 @@ from ckpttool.core.tensors import Array
 from ckpttool.data.drawing import group_keys
 from ckpttool.data.files import GROUP, DataFile, Wanted
 from ckpttool.data.fitting_shapes import image_size
-from ckpttool.data.preprocessing_steps import Grayscale, Resize, Rgb
+from ckpttool.data.preprocessing import said
+from ckpttool.data.preprocessing_steps import Grayscale, Nothing, Resize, Rgb
+from ckpttool.data.ranges import BYTES
 from ckpttool.data.staging import Facts, RowWriter, staged
 
 if TYPE_CHECKING:
@@ -32,6 +35,8 @@ _NO_CLASS = ""
 """Stands for the folder itself."""
 _ORIENTATION, _FIRST_ON_ITS_SIDE = 0x0112, 5
 """EXIF's tag for how an image was held, and the first of its values that exchange height and width."""
+PILLOW = "by Pillow: bilinear, antialias, rounded to bytes"
+"""How images are resized where no step says it."""
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
@@ -41,7 +46,9 @@ def recognises(path: Path) -> bool:
 
 
 def read(path: Path, wanted: Wanted) -> DataFile:
-    """Stage the images as bytes of the input's shape; classes are numbered in the order of their folders' names.
+    """Stage the images in the input's shape; classes are numbered in the order of their folders' names.
+
+    They are bytes, but for floats where a step resizes one: as a graph resizes that has the step in front.
 
     Raises:
         MissingDependency: Pillow is not installed.
@@ -57,21 +64,24 @@ def read(path: Path, wanted: Wanted) -> DataFile:
 
     def write(folder: Path) -> Facts:
         names: dict[str, list[str]] = {}
+        others = any(size != shape[:2] for size in _sizes(_images(path)))
+        dtype = resized_dtype(resize) if others else np.dtype(np.uint8)
         for split, place in parts.items():
             suffix = f"_{split}" if split else ""
-            files = _write(folder, suffix, place, classes, shape, resize)
+            files = _write(folder, suffix, place, classes, shape, dtype, resize)
             names[split or ""] = [str(file.relative_to(path)) for file in files]
             if wanted.group is not None:
                 np.save(folder / f"{GROUP}{suffix}.npy", _groups(path, files, wanted.group))
         numbered = ", ".join(f"{name} = {number}" for number, name in enumerate(classes))
         order = "images: in the order of their names" if classes == [_NO_CLASS] else f"classes: {numbered}"
-        how = f", {resize}" if resize else ""
-        notes = [order, f"images: resized to {' x '.join(map(str, shape))}{how}"]
-        return Facts(notes, [] if classes == [_NO_CLASS] else classes, names)
+        sizes = " x ".join(map(str, shape))
+        notes = [order, f"images: resized to {sizes}, {resize or PILLOW}" if others else f"images: {sizes}"]
+        return Facts(notes, [] if classes == [_NO_CLASS] else classes, names, others)
 
-    how = {"images": shape, **({"resize": str(resize)} if resize else {})}
-    how |= {"group": wanted.group} if wanted.group else {}
-    return DataFile.of_staged(path, staged(_images(path), how, write))
+    how = {"images": shape, "resized": str(resize or PILLOW), **({"group": wanted.group} if wanted.group else {})}
+    arrays, facts = staged(_images(path), how, write)
+    advice = [_said_how(shape, wanted)] if facts.resized and resize is None else []
+    return DataFile.of_staged(path, (arrays, replace(facts, notes=[*facts.notes, *advice])))
 
 
 def image_shape(wanted: Wanted, files: Iterable[Path] = ()) -> tuple[int, int, int]:
@@ -105,24 +115,51 @@ def _common_size(files: Iterable[Path]) -> tuple[int, int] | None:
         PlanError: they have several.
         MissingDependency, DataError: as `pixels`.
     """
-    first: tuple[Path, tuple[int, int]] | None = None
-    for file in files:
-        with _opened(file, str(file)) as image:
-            turned = image.getexif().get(_ORIENTATION, 1) >= _FIRST_ON_ITS_SIDE
-            size = image.size if turned else image.size[::-1]
-        first = first or (file, size)
-        if size != first[1]:
-            sizes = f"{file} has {shown(size)}, {first[0]} {shown(first[1])}"
+    listed = list(files)
+    first: tuple[int, int] | None = None
+    for file, size in zip(listed, _sizes(listed), strict=True):
+        first = first or size
+        if size != first:
+            sizes = f"{file} has {shown(size)}, {listed[0]} {shown(first)}"
             raise PlanError(
                 f"images of a batch need one size: {sizes}; `preprocess` with `resize(224, 224)` makes it one"
             )
-    return first and first[1]
+    return first
 
 
-def resize_of(wanted: Wanted) -> Resize | None:
-    """Return the first step of the input's preprocessing that resizes images; what is of its size it leaves alone."""
-    steps = wanted.inputs[0].steps if len(wanted.inputs) == 1 else None
+def _sizes(files: Iterable[Path]) -> Iterator[tuple[int, int]]:
+    """Yield the height and width of each image as it is meant to be seen, by what its first bytes say.
+
+    Raises:
+        MissingDependency, DataError: as `pixels`.
+    """
+    for file in files:
+        with _opened(file, str(file)) as image:
+            turned = image.getexif().get(_ORIENTATION, 1) >= _FIRST_ON_ITS_SIDE
+            yield image.size if turned else image.size[::-1]
+
+
+def resize_of(wanted: Wanted, name: str | None = None) -> Resize | None:
+    """Return the first step of an input's preprocessing that resizes images; what is of its size it leaves alone.
+
+    Without a `name` it is that of the only input.
+    """
+    meant = [spec for spec in wanted.inputs if name in spec.names] if name else wanted.inputs
+    steps = meant[0].steps if len(meant) == 1 else None
     return next((step for step in steps or () if isinstance(step, Resize)), None)
+
+
+def resized_dtype(resize: Resize | None) -> "np.dtype[Any]":
+    """Return the dtype of images that are resized: floats, but for what Pillow makes and what is taken as it is."""
+    return np.dtype(np.uint8 if resize is None or resize.method == "nearest" else np.float32)
+
+
+def _said_how(shape: tuple[int, int, int], wanted: Wanted) -> str:
+    """Say what resizes images in a way that goes with the model, besides what is done to them anyway."""
+    steps = wanted.inputs[0].steps
+    others = BYTES if steps is None else [step for step in steps if not isinstance(step, Nothing)]
+    step = said((Resize(*shape[:2]), *others))
+    return f"images: `preprocess` '{step}' resizes them as a graph that is served does, and goes with the model"
 
 
 def _images(path: Path) -> Iterator[Path]:
@@ -153,12 +190,18 @@ def _groups(path: Path, files: list[Path], pattern: str) -> Array:
 
 
 def _write(
-    folder: Path, suffix: str, place: Path, classes: list[str], shape: tuple[int, int, int], resize: Resize | None
+    folder: Path,
+    suffix: str,
+    place: Path,
+    classes: list[str],
+    shape: tuple[int, int, int],
+    dtype: "np.dtype[Any]",
+    resize: Resize | None,
 ) -> list[Path]:
     """Write the images and labels of a split; return the images' paths in their order."""
     every: list[Path] = []
     with (
-        RowWriter(folder / f"x{suffix}.npy", shape, np.uint8) as images,
+        RowWriter(folder / f"x{suffix}.npy", shape, dtype) as images,
         RowWriter(folder / f"y{suffix}.npy", (), np.int64) as labels,
     ):
         for number, name in enumerate(classes):
@@ -173,9 +216,10 @@ def _write(
 
 
 def pixels(file: Path | IO[bytes], name: str, shape: tuple[int, int, int], resize: Resize | None = None) -> Array:
-    """Return an image as it is meant to be seen, on white where it is transparent, as bytes of a shape.
+    """Return an image as it is meant to be seen, on white where it is transparent, in a shape.
 
-    Without `resize` Pillow resizes it: bilinear, blurred before it is made smaller.
+    With `resize` its numbers are floats. Without it they are bytes, and Pillow resizes it: bilinear, blurred before it
+    is made smaller.
 
     Raises:
         MissingDependency: Pillow is not installed.
@@ -193,9 +237,7 @@ def pixels(file: Path | IO[bytes], name: str, shape: tuple[int, int, int], resiz
         found = np.asarray(image, np.uint8).reshape(image.height, image.width, shape[2])
     if resize is None:
         return found
-    made = np.rint(resize.apply(found[np.newaxis].astype(np.float32)))
-    whole: Array = np.clip(made, 0, 255).astype(np.uint8)
-    return whole.reshape(shape)
+    return resize.apply(found[np.newaxis].astype(np.float32)).reshape(shape)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from ckpttool.core.errors import DataError
 from ckpttool.core.tensors import Array
 from ckpttool.data.drawing import group_keys
 from ckpttool.data.files import GROUP, DataFile, Wanted, by_split
-from ckpttool.data.sources.images import pixels
+from ckpttool.data.preprocessing_steps import Resize
+from ckpttool.data.sources.images import PILLOW, pixels, resize_of, resized_dtype
 from ckpttool.data.sources.records import Field, features_of, parse_fields, records, seen_fields
 from ckpttool.data.staging import Facts, RowWriter, staged
 from ckpttool.formats.wire.protos.example_pb2 import Feature
@@ -42,22 +44,35 @@ def read(path: Path, wanted: Wanted) -> DataFile:
     fields = seen_fields(every[0], wanted) if wanted.features is None else parse_fields(wanted.features)
     if wanted.group is not None:
         fields[GROUP] = Field(wanted.group, "group", (), "int64")
+    resizes = {name: _resize(wanted, name, field) for name, field in fields.items() if field.kind == "image"}
+    fields |= {name: replace(fields[name], dtype=resized_dtype(resize).name) for name, resize in resizes.items()}
 
     def write(folder: Path) -> Facts:
         for split, some in files.items():
-            _write(folder, f"_{split}" if split else "", some, fields)
-        return Facts(
-            [
-                f"{name}: {field.kind} {list(field.shape)} of the feature {field.feature}"
-                for name, field in fields.items()
-            ]
-        )
+            _write(folder, f"_{split}" if split else "", some, fields, resizes)
+        return Facts([_note(name, field, resizes.get(name)) for name, field in fields.items()])
 
-    how = {"tfrecord": {name: str(field) for name, field in fields.items()}}
+    how = {"tfrecord": {name: f"{field} {resizes.get(name)}" for name, field in fields.items()}}
     return DataFile.of_staged(path, staged(every, how, write))
 
 
-def _write(folder: Path, suffix: str, files: list[Path], fields: Mapping[str, Field]) -> None:
+def _resize(wanted: Wanted, name: str, field: Field) -> Resize | None:
+    """Return the step that resizes the images of a field, if it makes them of the field's size."""
+    found = resize_of(wanted, name)
+    return found if found is not None and found.size == field.shape[:2] else None
+
+
+def _note(name: str, field: Field, resize: Resize | None) -> str:
+    text = f"{name}: {field.kind} {list(field.shape)} of the feature {field.feature}"
+    if field.kind != "image":
+        return text
+    advice = "" if resize else f"; `preprocess` with `resize{field.shape[:2]}` says another way"
+    return f"{text}, those of other sizes resized {resize or PILLOW}{advice}"
+
+
+def _write(
+    folder: Path, suffix: str, files: list[Path], fields: Mapping[str, Field], resizes: Mapping[str, Resize | None]
+) -> None:
     writers = {
         name: RowWriter(folder / f"{name}{suffix}.npy", field.shape, field.dtype) for name, field in fields.items()
     }
@@ -67,7 +82,7 @@ def _write(folder: Path, suffix: str, files: list[Path], fields: Mapping[str, Fi
             for number, record in enumerate(records(path)):
                 features = features_of(path, number, record)
                 for name, field in fields.items():
-                    waiting[name].append(_value(path, number, features, field))
+                    waiting[name].append(_value(path, number, features, field, resizes.get(name)))
                 if len(next(iter(waiting.values()))) == _ROWS:
                     _flush(writers, waiting)
         _flush(writers, waiting)
@@ -83,7 +98,7 @@ def _flush(writers: Mapping[str, RowWriter], waiting: Mapping[str, list[Array]])
             rows.clear()
 
 
-def _value(path: Path, number: int, features: Mapping[str, Feature], field: Field) -> Array:
+def _value(path: Path, number: int, features: Mapping[str, Feature], field: Field, resize: Resize | None) -> Array:
     """Return the array that a record has for a field."""
     if field.feature not in features:
         raise DataError(f"{path} record {number} has no feature {field.feature}{nearest(field.feature, features)}")
@@ -91,6 +106,8 @@ def _value(path: Path, number: int, features: Mapping[str, Feature], field: Fiel
     wanted = {"float": "float_list", "int64": "int64_list"}.get(field.kind, "bytes_list")
     if field.kind != "group" and feature.WhichOneof("kind") != wanted:
         raise DataError(f"{path} record {number}: {field.feature} is a {feature.WhichOneof('kind')}, not a {wanted}")
+    if field.kind == "image":
+        return _image(feature, field, path, number, resize)
     try:
         return _READERS[field.kind](feature, field, path, number)
     except ValueError as error:
@@ -114,10 +131,10 @@ def _raw(feature: Feature, field: Field, path: Path, number: int) -> Array:
     return np.frombuffer(values, dtype).reshape(field.shape)
 
 
-def _image(feature: Feature, field: Field, path: Path, number: int) -> Array:
+def _image(feature: Feature, field: Field, path: Path, number: int, resize: Resize | None) -> Array:
     height, width, channels = field.shape
     name = f"{path} record {number}: {field.feature}"
-    return pixels(io.BytesIO(b"".join(feature.bytes_list.value)), name, (height, width, channels))
+    return pixels(io.BytesIO(b"".join(feature.bytes_list.value)), name, (height, width, channels), resize)
 
 
 def _group(feature: Feature, field: Field, path: Path, number: int) -> Array:
@@ -130,7 +147,6 @@ _READERS: dict[str, Callable[[Feature, Field, Path, int], Array]] = {
     "float": _floats,
     "int64": _integers,
     "bytes": _raw,
-    "image": _image,
     "group": _group,
 }
-"""How a feature is read, by the kind of its field."""
+"""How a feature that is no image is read, by the kind of its field."""

@@ -218,6 +218,26 @@ def test_images_are_resized_and_classes_numbered_by_name(tmp_path: Path) -> None
     assert (train.rows, valid.rows) == (8, 4)
     np.testing.assert_array_equal(train.labels, [0] * 4 + [1] * 4)
     np.testing.assert_allclose(train.inputs["X"][7], np.broadcast_to([1.0, 0, 0], (4, 4, 3)))
+    assert "images: resized to 4 x 4 x 3, by Pillow: bilinear, antialias, rounded to bytes" in train.notes
+    advice = "resize(4, 4); scale(1/255)"
+    assert any(f"`preprocess` '{advice}' resizes them as a graph that is served does" in note for note in train.notes)
+    told = replace(IMAGES.inputs[0], steps=Preprocessing.parse(advice).steps)
+    np.testing.assert_allclose(
+        training_splits(tmp_path / "data", replace(IMAGES, inputs=(told,)), None)[0].inputs["X"],
+        train.inputs["X"],
+        atol=1e-6,
+    )
+
+
+@pytest.mark.parametrize("steps", [None, "resize(5, 9); scale(1/255)", "resize(3, 3, method=nearest); scale(1/255)"])
+def test_images_are_kept_as_bytes_where_resizing_makes_no_fractions(tmp_path: Path, steps: str | None) -> None:
+    write_image(tmp_path / "a.png", (255, 0, 0))
+    said = Preprocessing.parse(steps).steps if steps else None
+    split = evaluation_split(tmp_path, Wanted((InputSpec("X", (None, None, None, 3), BY_NAME["float32"], said),)))
+    assert split.stored["X"].array.dtype == np.uint8
+    assert split.inputs["X"][0, 0, 0].tolist() == [1, 0, 0]
+    sizes = "3 x 3 x 3, resize(3, 3, method=nearest)" if steps and "nearest" in steps else "5 x 9 x 3"
+    assert f"images: {'resized to ' * ('nearest' in sizes)}{sizes}" in split.notes
 
 
 @pytest.mark.parametrize(("steps", "crop"), [("resize(4, 5)", False), ("resize(4, 5, crop=center); rgb()", True)])
@@ -236,7 +256,8 @@ def test_images_are_resized_as_the_preprocessing_says(tmp_path: Path, steps: str
         tmp_path / "data", labels=None, image_size=(4, 5), shuffle=False, crop_to_aspect_ratio=crop, verbose=False
     )
     expected = np.concatenate([batch.numpy() for batch in own])
-    np.testing.assert_allclose(split.inputs["X"], expected, atol=0.501)
+    np.testing.assert_allclose(split.inputs["X"], expected, rtol=1e-5, atol=1e-3)
+    assert split.stored["X"].array.dtype == np.float32
     several = (
         r"one size: .*0\.png has \[30, 6\], .*0\.png \[9, 13\]; `preprocess` with `resize\(224, 224\)` makes it one"
     )
@@ -268,6 +289,23 @@ def test_images_without_labels_lie_in_the_folder_itself(tmp_path: Path) -> None:
     assert "images: in the order of their names" in split.notes
     with pytest.raises(DataError, match="has images, but no folder of them for each class"):
         evaluation_split(tmp_path / "flat", IMAGES)
+
+
+@pytest.mark.parametrize("steps", [None, "resize(4, 4, antialias=True); scale(1/255)"])
+def test_images_in_records_are_resized_as_those_of_a_folder(tmp_path: Path, steps: str | None) -> None:
+    from PIL import Image
+
+    (tmp_path / "data").mkdir()
+    pixels = RANDOM.integers(0, 256, (9, 13, 3)).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "data" / "a.png")
+    examples(tmp_path / "rows.tfrecord", [{"raw": (tmp_path / "data" / "a.png").read_bytes()}])
+    said = Preprocessing.parse(steps).steps if steps else None
+    wanted = Wanted((replace(IMAGES.inputs[0], steps=said),), features="X = image('raw', 4, 4, 3)")
+    found = evaluation_split(tmp_path / "rows.tfrecord", wanted)
+    expected = evaluation_split(tmp_path / "data", wanted)
+    np.testing.assert_array_equal(found.inputs["X"], expected.inputs["X"])
+    how = "resize(4, 4, antialias=True)" if steps else "by Pillow"
+    assert any(f"those of other sizes resized {how}" in note for note in found.notes)
 
 
 def test_what_is_wrong_with_images_is_told(tmp_path: Path) -> None:
