@@ -24,8 +24,9 @@ FLOORS = {
     "runtime": 4,
     "model": 5,
     "training": 6,
-    "verbs": 7,
-    "cli": 8,
+    "search": 7,
+    "verbs": 8,
+    "cli": 9,
 }
 PUBLIC = {"__init__", "__main__"}
 PROTOS = "ckpttool.formats.wire.protos"

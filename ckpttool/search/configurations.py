@@ -1,0 +1,177 @@
+"""What a search compares and on what: configurations, the blocks of rows that all of them are tried on, and outcomes.
+
+A configuration is tried once on every block. A block says which rows train and which are judged, and its seed sets the
+split, the initial values and the order of the rows. All configurations meet the same blocks, so that two of them are
+compared row by row.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ckpttool.core.errors import PlanError
+
+FOLDS_BELOW = 2000
+"""With fewer labelled rows than this, all of them are judged, in folds."""
+_PART = re.compile(r"(\d{1,9})(?:\s*-\s*(\d{1,9}))?")
+
+
+@dataclass(frozen=True, order=True)
+class Configuration:
+    """How much of a model is reused: the first `keep` depths, of which the first `freeze` stay as they are.
+
+    >>> Configuration(keep=3, freeze=1).trained
+    2
+    """
+
+    keep: int
+    freeze: int
+
+    def __post_init__(self) -> None:
+        """Refuse what no model can be: more frozen than kept, or fewer than none."""
+        if not 0 <= self.freeze <= self.keep:
+            raise PlanError(f"keep {self.keep}, freeze {self.freeze}: what is frozen is among the layers that are kept")
+
+    @property
+    def trained(self) -> int:
+        """How many kept layers are trained."""
+        return self.keep - self.freeze
+
+
+SCRATCH = Configuration(0, 0)
+"""Nothing is kept: the new layers learn from scratch."""
+
+
+@dataclass(frozen=True, order=True)
+class Block:
+    """Which rows train and which are judged; a design of validation rows has the fold 0 alone."""
+
+    seed: int
+    fold: int = 0
+
+
+State = Literal["done", "stopped", "failed"]
+"""A trial that is `stopped` did not run: by then its configuration was hopeless."""
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What a trial gave: a score in [0, 1] for each judged row, in the block's order of rows, and what it took."""
+
+    correct: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    seconds: float = 0.0
+    epochs: int = 0
+    state: State = "done"
+    reason: str = ""
+
+    @property
+    def accuracy(self) -> float | None:
+        """The mean score of the judged rows; None where none was judged."""
+        return float(self.correct.mean()) if self.state == "done" and self.correct.size else None
+
+
+Outcomes = Mapping[Configuration, Mapping[Block, Outcome]]
+"""What is known so far of each configuration that was tried."""
+
+
+@dataclass(frozen=True)
+class Design:
+    """How trials are judged: `folds` over all labelled rows, or the validation `rows`; each once for every seed.
+
+    `rows` is how many rows a seed judges. The validation rows are the same for all seeds.
+
+    >>> Design.of(labelled=500, seeds=1).blocks
+    (Block(seed=0, fold=0), Block(seed=0, fold=1), Block(seed=0, fold=2), Block(seed=0, fold=3), Block(seed=0, fold=4))
+    >>> Design.of(labelled=50_000, validation=5_000, seeds=2)
+    Design(kind='rows', rows=5000, folds=1, seeds=(0, 1))
+    """
+
+    kind: Literal["folds", "rows"]
+    rows: int
+    folds: int
+    seeds: tuple[int, ...]
+
+    @classmethod
+    def of(cls, labelled: int, validation: int = 0, seeds: int = 3, folds: int = 5) -> "Design":
+        """Return the design for so many labelled rows, of which some were set apart for validation.
+
+        Raises:
+            PlanError: there are fewer rows than folds, fewer than two folds, or no seed.
+        """
+        if seeds < 1 or folds < 2:
+            raise PlanError(f"`seeds` {seeds}, `folds` {folds}: a search needs a seed and two folds at least")
+        numbers = tuple(range(seeds))
+        if labelled >= FOLDS_BELOW and validation:
+            return cls("rows", validation, 1, numbers)
+        if labelled < folds:
+            raise PlanError(f"`folds` {folds}: there are {labelled} labelled rows; each fold needs one at least")
+        return cls("folds", labelled, folds, numbers)
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """All blocks, in the order in which they are tried: a seed's folds, then the next seed's."""
+        return tuple(Block(seed, fold) for seed in self.seeds for fold in range(self.folds))
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Which depths may be kept and which frozen; None is any. From scratch is tried whatever they are.
+
+    >>> [(c.keep, c.freeze) for c in Bounds(keep=frozenset({2})).grid(depths=3)]
+    [(0, 0), (2, 0), (2, 1), (2, 2)]
+    """
+
+    keep: frozenset[int] | None = None
+    freeze: frozenset[int] | None = None
+
+    @classmethod
+    def parse(cls, depths: int, keep: str | None = None, freeze: str | None = None) -> "Bounds":
+        """Read the bounds of a model of so many depths from texts such as `1-3,5`.
+
+        Raises:
+            PlanError: a text is none, names a depth that the model does not have, or the two fit no configuration.
+        """
+        kept = None if keep is None else numbers("keep", keep, depths)
+        frozen = None if freeze is None else numbers("freeze", freeze, depths)
+        if kept is not None and frozen is not None and min(frozen) > max(kept):
+            raise PlanError(f"`freeze` {freeze}: only kept layers are frozen, and `keep` {keep} ends below")
+        return cls(kept, frozen)
+
+    def __contains__(self, configuration: Configuration) -> bool:
+        """Say whether a configuration may be tried."""
+        kept = self.keep is None or configuration.keep in self.keep
+        frozen = self.freeze is None or configuration.freeze in self.freeze
+        return configuration == SCRATCH or (kept and frozen)
+
+    def grid(self, depths: int) -> list[Configuration]:
+        """Return all configurations of a model of so many depths that may be tried, from scratch first."""
+        every = (Configuration(keep, freeze) for keep in range(depths + 1) for freeze in range(keep + 1))
+        return [configuration for configuration in every if configuration in self]
+
+
+def numbers(name: str, text: str, largest: int) -> frozenset[int]:
+    """Return the numbers that a text such as `1-3,5` means.
+
+    >>> sorted(numbers("keep", "1-3,5", largest=5))
+    [1, 2, 3, 5]
+
+    Raises:
+        PlanError: the text is none of numbers and ranges, a range is empty or a number too large; `name` is told.
+    """
+    found: set[int] = set()
+    for part in text.split(","):
+        if not (match := _PART.fullmatch(part.strip())):
+            raise PlanError(
+                f"`{name}` {text!r}: expected numbers and ranges, such as 1-3,5; {part.strip()!r} is neither"
+            )
+        low, high = int(match[1]), int(match[2] or match[1])
+        if low > high:
+            raise PlanError(f"`{name}` {text!r}: the range {part.strip()} is empty; {high}-{low} is not")
+        if high > largest:
+            raise PlanError(f"`{name}` {text!r}: there is no depth {high}; the model has {largest}")
+        found.update(range(low, high + 1))
+    return frozenset(found)
