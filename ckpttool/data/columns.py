@@ -29,7 +29,8 @@ class Column:
 
     def rows(self, numbers: Array) -> "Column":
         """Return the rows of some numbers, which ascend; they are read when they are asked for."""
-        return replace(self, array=chosen(self.array, numbers), numbers=numbers)
+        own = numbers if self.numbers is None else self.numbers[numbers]
+        return replace(self, array=chosen(self.array, numbers), numbers=own)
 
     def encoded(self) -> Self:
         """Return texts as bytes of one length, in UTF-8."""

@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from ckpttool.core.tensors import PIECE, Array
-from ckpttool.data.dataset import Split
 from ckpttool.data.rows import Rows, batched, pieces
+from ckpttool.data.splits import Split
 
 AT_ONCE = 16
 """Pieces in memory at a time."""

@@ -9,9 +9,9 @@ import numpy as np
 
 from ckpttool.core.errors import PlanError
 from ckpttool.core.tensors import Array
-from ckpttool.data.dataset import Split
 from ckpttool.data.preprocessing import applied, shape_after
 from ckpttool.data.ranges import range_of
+from ckpttool.data.splits import Split
 from ckpttool.runtime.augmenter import Augmenter, Colours
 
 COUNTED = 4

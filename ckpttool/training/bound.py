@@ -10,9 +10,11 @@ from ckpttool.core.errors import GraphError
 from ckpttool.core.names import listed
 from ckpttool.core.tensors import Tensor, dtype_numbered
 from ckpttool.data.class_files import Classes, check_count, class_names_of
-from ckpttool.data.dataset import InputSpec, Split, Wanted, check_class_names, check_labels, training_splits
+from ckpttool.data.dataset import check_class_names, training_splits
+from ckpttool.data.files import InputSpec, Wanted
 from ckpttool.data.held_out import HeldOut
 from ckpttool.data.rows import Rows
+from ckpttool.data.splits import Split, check_labels
 from ckpttool.graph.contents.class_names import class_names, with_class_names
 from ckpttool.graph.contents.objective import kept_objective
 from ckpttool.graph.contents.op_outputs import known_shape

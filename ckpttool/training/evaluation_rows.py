@@ -4,9 +4,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ckpttool.core.errors import DataError
-from ckpttool.data.dataset import Split, Wanted, check_class_names, evaluation_split, held_out_split
+from ckpttool.data.dataset import check_class_names, evaluation_split, held_out_split
 from ckpttool.data.doubts import few_rows
+from ckpttool.data.files import Wanted
 from ckpttool.data.held_out import HeldOut
+from ckpttool.data.splits import Split
 from ckpttool.training.run import RunReport
 
 

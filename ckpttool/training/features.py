@@ -19,9 +19,9 @@ import numpy as np
 
 from ckpttool.core.errors import CorruptCheckpoint, GraphError, PlanError
 from ckpttool.core.tensors import Array, Tensor
-from ckpttool.data.dataset import Split
 from ckpttool.data.feature_store import Entry, FeatureStore, cache_key, default_root
 from ckpttool.data.fingerprint import fingerprint
+from ckpttool.data.splits import Split
 from ckpttool.graph.core import Graph
 from ckpttool.graph.freezing.closure import FrozenPart
 from ckpttool.graph.freezing.row_cut import cut_below, regroups_rows

@@ -10,10 +10,11 @@ from dataclasses import replace
 import numpy as np
 
 from ckpttool.core.errors import PlanError
-from ckpttool.data.dataset import InputSpec, Split
+from ckpttool.data.files import InputSpec
 from ckpttool.data.preprocessing import Preprocessing, Steps, said
 from ckpttool.data.preprocessing_steps import Nothing
 from ckpttool.data.ranges import BYTES
+from ckpttool.data.splits import Split
 from ckpttool.graph.contents.preprocessing import preprocessing_text, with_preprocessing_text
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.roles.bytes_scaled import bytes_scaled

@@ -16,7 +16,7 @@ from ckpttool.formats.writing.files import replacing
 from ckpttool.lineage.records import versions
 
 if TYPE_CHECKING:
-    from ckpttool.data.dataset import Split
+    from ckpttool.data.splits import Split
     from ckpttool.model.plan import PlanRow
     from ckpttool.training.features import Features
 

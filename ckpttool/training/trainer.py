@@ -12,8 +12,8 @@ from ckpttool.core.notes import notes_about
 from ckpttool.core.tensors import Array, Tensor
 from ckpttool.data.batches import batch_bounds, epoch_order, even_run
 from ckpttool.data.class_files import named_outputs, spare_outputs
-from ckpttool.data.dataset import Split, empty_classes
 from ckpttool.data.rows import IN_MEMORY, Rows
+from ckpttool.data.splits import Split, empty_classes
 from ckpttool.formats.keras.connections import models_within
 from ckpttool.graph.contents.class_names import with_class_names
 from ckpttool.graph.contents.preprocessing import with_preprocessing_text

@@ -9,8 +9,8 @@ from ckpttool import checkpoint
 from ckpttool.core.errors import CkptError, PlanError
 from ckpttool.core.notes import notes_about
 from ckpttool.core.tensors import Tensor
-from ckpttool.data.dataset import notes_of
 from ckpttool.data.fingerprint import fingerprint
+from ckpttool.data.splits import notes_of
 from ckpttool.formats.writing.files import refuse_existing
 from ckpttool.graph.contents.preprocessing import preprocessing_text
 from ckpttool.lineage.provenance import Command

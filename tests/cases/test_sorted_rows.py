@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from ckpttool.core.tensors import BY_NAME
-from ckpttool.data.dataset import InputSpec, Split, Wanted, training_splits
+from ckpttool.data.dataset import training_splits
+from ckpttool.data.files import InputSpec, Wanted
 from ckpttool.data.held_out import HeldOut
+from ckpttool.data.splits import Split
 
 Run = Callable[..., str]
 SHAPES = ("circle", "square", "star")

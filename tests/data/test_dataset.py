@@ -11,8 +11,9 @@ import pytest
 from ckpttool.core.errors import DataError, MissingFile
 from ckpttool.core.tensors import BY_NAME
 from ckpttool.data import dataset
-from ckpttool.data.dataset import InputSpec, Split, Wanted, check_labels, empty_classes, open_data
+from ckpttool.data.files import InputSpec, Wanted, open_data
 from ckpttool.data.held_out import HeldOut
+from ckpttool.data.splits import Split, check_labels, empty_classes
 
 PIXELS = InputSpec("X", (None, 784), BY_NAME["float32"])
 DIGITS = InputSpec("y", None, BY_NAME["int32"])

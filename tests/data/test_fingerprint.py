@@ -8,9 +8,10 @@ import pytest
 
 from ckpttool.core.tensors import BY_NAME, PIECE, Array
 from ckpttool.data import dataset
-from ckpttool.data.dataset import InputSpec, Split, Wanted
+from ckpttool.data.files import InputSpec, Wanted
 from ckpttool.data.fingerprint import fingerprint
 from ckpttool.data.held_out import HeldOut
+from ckpttool.data.splits import Split
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (12, 4, 4)).astype(np.uint8)
 

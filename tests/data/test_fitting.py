@@ -11,10 +11,12 @@ from ckpttool.core.tensors import BY_NAME
 from ckpttool.data import fitting
 from ckpttool.data import rows as rows_module
 from ckpttool.data.columns import Column
-from ckpttool.data.dataset import InputSpec, Split, Wanted, evaluation_split
+from ckpttool.data.dataset import evaluation_split
+from ckpttool.data.files import InputSpec, Wanted
 from ckpttool.data.fitting import Fitted, fit
 from ckpttool.data.preprocessing import Preprocessing, applied
 from ckpttool.data.rows import LazyRows
+from ckpttool.data.splits import Split
 
 RANDOM = np.random.default_rng(0)
 BYTES = RANDOM.integers(0, 256, (6, 5, 4, 3)).astype(np.uint8)

@@ -9,9 +9,10 @@ import pytest
 
 from ckpttool.core.errors import DataError, PlanError
 from ckpttool.core.tensors import BY_NAME
-from ckpttool.data.dataset import InputSpec, Wanted, held_out_split, training_splits
+from ckpttool.data.dataset import held_out_split, training_splits
 from ckpttool.data.doubts import sum_of_hashes
 from ckpttool.data.drawing import classes_of, draw, draw_groups, shares
+from ckpttool.data.files import InputSpec, Wanted
 from ckpttool.data.held_out import HeldOut
 
 WANTED = Wanted((InputSpec("X", (None, 2), BY_NAME["float32"]),), InputSpec("y", (None,), BY_NAME["int64"]))

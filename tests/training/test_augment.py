@@ -11,9 +11,10 @@ import pytest
 from ckpttool.core.errors import PlanError
 from ckpttool.core.tensors import BY_NAME
 from ckpttool.data.columns import Column
-from ckpttool.data.dataset import InputSpec, Split
+from ckpttool.data.files import InputSpec
 from ckpttool.data.fitting import fit
 from ckpttool.data.preprocessing import Preprocessing, applied
+from ckpttool.data.splits import Split
 from ckpttool.runtime.augmenter import Augmenter
 from ckpttool.training.augment import Augmentation, augmentation_of, check_augment, image_shape_of, input_of_images
 

@@ -9,7 +9,7 @@ import pytest
 
 from ckpttool.core.errors import PlanError
 from ckpttool.core.tensors import BY_NAME
-from ckpttool.data.dataset import InputSpec
+from ckpttool.data.files import InputSpec
 from ckpttool.data.held_out import HeldOut
 from ckpttool.graph.contents.kept import kept_facts, kept_metadata, with_kept_metadata
 from ckpttool.graph.contents.preprocessing import preprocessing_text, with_preprocessing_text

@@ -13,7 +13,7 @@ import click
 from ckpttool.cli.show.plans import show_notes, show_plan
 from ckpttool.cli.show.tables import say
 from ckpttool.core.tensors import human_size
-from ckpttool.data.dataset import Split, notes_of
+from ckpttool.data.splits import Split, notes_of
 from ckpttool.model.plan import PlanRow
 from ckpttool.training.callbacks.callback import Callback, Progress
 from ckpttool.training.features import Estimate, Features

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
     from ckpttool.core.tensors import Array
-    from ckpttool.data.dataset import Split
+    from ckpttool.data.splits import Split
     from ckpttool.graph.core import Graph
     from ckpttool.model.plan import PlanRow
     from ckpttool.training.features import Estimate, Features

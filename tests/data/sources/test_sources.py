@@ -14,10 +14,11 @@ from ckpttool.core.errors import CkptError, DataError, MissingFile, PlanError, U
 from ckpttool.core.tensors import BY_NAME
 from ckpttool.data import dataset
 from ckpttool.data import rows as rows_module
-from ckpttool.data.dataset import InputSpec, Split, Wanted, evaluation_split
-from ckpttool.data.files import open_data
+from ckpttool.data.dataset import evaluation_split
+from ckpttool.data.files import InputSpec, Wanted, open_data
 from ckpttool.data.held_out import HeldOut
 from ckpttool.data.preprocessing import Preprocessing
+from ckpttool.data.splits import Split
 
 WANTED = Wanted((InputSpec("X", (None, 4), BY_NAME["float32"]),), InputSpec("y", (None,), BY_NAME["int32"]))
 IMAGES = Wanted((InputSpec("X", (None, 4, 4, 3), BY_NAME["float32"]),), InputSpec("y", (None,), BY_NAME["int32"]))

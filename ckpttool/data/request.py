@@ -1,0 +1,191 @@
+"""Requests: the columns of a data file that a graph wants, found by the names of arrays, and fitted to placeholders.
+
+Arrays are named as in Keras's `mnist.npz` (`x_train`, `y_train`, `x_valid`, `y_valid`, `x_test`, `y_test`), or by the
+placeholders that take them (`X`, `y`, `X_train` ...); several inputs go by their placeholders' names.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from ckpttool.core.errors import DataError
+from ckpttool.core.tensors import STRING, Array
+from ckpttool.data.columns import Column, as_text, is_number
+from ckpttool.data.files import GROUP, DataFile, InputSpec, Wanted, open_data
+from ckpttool.data.fitting import INTEGERS, fit, fit_labels
+from ckpttool.data.splits import Split
+
+SPLITS = ("train", "valid", "test")
+
+
+@dataclass(frozen=True, eq=False)
+class Columns:
+    """The columns of one split: an input's by its placeholder's op name, and the labels'."""
+
+    inputs: dict[str, Column]
+    labels: Column | None
+    files: Sequence[str] = ()
+
+    @property
+    def rows(self) -> int:
+        """The number of rows."""
+        return next(iter(self.inputs.values())).count
+
+    def require_even(self) -> None:
+        """Check that all columns have as many rows.
+
+        Raises:
+            DataError: they do not.
+        """
+        every = [*self.inputs.values(), *([self.labels] if self.labels else [])]
+        counts = {column.name: column.count for column in every}
+        if len(set(counts.values())) > 1:
+            uneven = ", ".join(f"{name} has {count} rows" for name, count in counts.items())
+            raise DataError(f"{every[0].path}: {uneven}; expected as many of each")
+
+    def part(self, numbers: Array) -> "Columns":
+        """Return the rows of some numbers, which ascend."""
+        inputs = {name: column.rows(numbers) for name, column in self.inputs.items()}
+        return Columns(inputs, self.labels and self.labels.rows(numbers), self.files)
+
+
+@dataclass(frozen=True)
+class Request:
+    """A file and what is wanted of it."""
+
+    file: DataFile
+    inputs: tuple[InputSpec, ...]
+    labels: InputSpec | None
+    classes: tuple[str, ...] = ()
+
+    @classmethod
+    def open(cls, path: str | Path, wanted: Wanted) -> Self:
+        """Open a data file.
+
+        Raises:
+            MissingFile: no such file.
+            DataError: it holds no rows that can be read, or the graph has no input.
+        """
+        if not wanted.inputs:
+            raise DataError(f"{path}: the model has no input to feed")
+        return cls(open_data(path, wanted), wanted.inputs, wanted.labels, wanted.classes)
+
+    def columns(self, split: str | None) -> Columns | None:
+        """Read the columns of a split (None: those without a split in their names), or None when there are none."""
+        array_names = {spec.name: self._array_name(spec, split) for spec in self.inputs}
+        if not any(array_names.values()):
+            return None
+        labels = self.labels and self._array_name(self.labels, split)
+        for spec, name in [*((spec, array_names[spec.name]) for spec in self.inputs), (self.labels, labels)]:
+            if spec and not name:
+                raise self.missing(spec, split)
+        inputs = {spec.name: self._input(spec, str(array_names[spec.name])) for spec in self.inputs}
+        files = self.file.files.get(split or "", ())
+        return Columns(inputs, self._numbered(self._column(labels)) if labels else None, files)
+
+    def _numbered(self, labels: Column) -> Column:
+        """Give labels that are names the numbers of their classes, and those that stand for names the model's."""
+        if labels.array.dtype.kind in "OSU" and self.names:
+            return replace(labels, array=np.searchsorted(self.names, as_text(labels.array[:])).astype(np.int64))
+        if not self.file.classes or self.names == self.file.classes:
+            return labels
+        places = np.array([self.names.index(name) for name in self.file.classes])
+        return replace(labels, array=places[labels.array[:]])
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The names of the classes in the order of their numbers: the model's, where it has all of the data's."""
+        known = self.file.classes or self._texts()
+        return self.classes if known and set(known) <= set(self.classes) else known
+
+    def _texts(self) -> tuple[str, ...]:
+        """Return the texts that labels are in the file, where they are no numbers."""
+        if self.labels is None:
+            return ()
+        names = {self._array_name(self.labels, split) for split in (*SPLITS, None)} - {None}
+        arrays = [array for name in names if (array := self.file.arrays[str(name)]).dtype.kind in "OSU"]
+        texts = {text for array in arrays if len(array.shape) == 1 for text in np.unique(as_text(array[:])).tolist()}
+        return () if all(is_number(text) for text in texts) else tuple(sorted(texts))
+
+    def has(self, split: str) -> bool:
+        """Say whether there are rows of a split."""
+        return any(self._array_name(spec, split) for spec in self.inputs)
+
+    def training_columns(self) -> Columns:
+        """Read the columns of the rows to train on, those that a rule may hold out among them."""
+        train = self.columns("train") or self.columns(None)
+        if train is None:
+            raise self.missing(self.inputs[0], None)
+        return train
+
+    @property
+    def labels_are_whole(self) -> bool:
+        """Whether the labels' placeholder takes whole numbers alone, as those of classes do, or a place for each."""
+        shape = self.labels.shape if self.labels else None
+        places = shape[1] if shape is not None and len(shape) == 2 else None
+        return self.labels is not None and (self.labels.dtype.name in INTEGERS or places not in (None, 1))
+
+    def groups(self, name: str, rows: int, split: str = "train") -> Array:
+        """Return the group of each row of a split."""
+        suffixes = ("_train", "") if split == "train" else (f"_{split}",)
+        names = [f"{each}{suffix}" for suffix in suffixes for each in (GROUP, name)]
+        found = next((each for each in names if each in self.file.arrays), None)
+        if found is None:
+            expected = f"expected {' or '.join(names[1::2])}, found {self.file.contents()}"
+            raise DataError(f"{self.file.path}: no array for `group` {name}: {expected}")
+        groups = np.asarray(self.file.arrays[found][:])
+        if groups.shape != (rows,):
+            raise DataError(
+                f"{self.file.path}: {found} is {list(groups.shape)}, expected a group for each of {rows} rows"
+            )
+        return groups
+
+    def missing(self, spec: InputSpec, split: str | None) -> DataError:
+        """Return the error for an array that is not there."""
+        names = [name for each in ([split] if split else ["train", None]) for name in self._possible_names(spec, each)]
+        expected, contents = " or ".join(names), self.file.contents()
+        held_out = "; `valid` says which rows were held out" if split == "valid" else ""
+        return DataError(f"{self.file.path}: no array for {spec.name}: expected {expected}, found {contents}{held_out}")
+
+    def split(self, name: str, columns: Columns, *notes: str) -> Split:
+        """Fit the columns to their placeholders."""
+        columns.require_even()
+        alone = len(self.inputs) == 1
+        fitted = {spec.name: fit(columns.inputs[spec.name], spec, scale=True, alone=alone) for spec in self.inputs}
+        labels = fit_labels(columns.labels, self.labels) if columns.labels and self.labels else None
+        changes = [note for each in (*fitted.values(), labels) if each for note in each.notes]
+        arrays = {name: each.array for name, each in fitted.items()}
+        own = {self.labels.name: labels.steps} if labels and self.labels else {}
+        steps = {**{name: each.steps for name, each in fitted.items()}, **own}
+        return Split(
+            name,
+            arrays,
+            np.asarray(labels.array[:]) if labels else None,
+            columns.rows,
+            (*self.file.notes, *notes, *changes),
+            columns.inputs,
+            columns.labels,
+            classes=self.names,
+            files=columns.files,
+            steps={name: each for name, each in steps.items() if each is not None},
+        )
+
+    def _array_name(self, spec: InputSpec, split: str | None) -> str | None:
+        return next((name for name in self._possible_names(spec, split) if name in self.file.arrays), None)
+
+    def _possible_names(self, spec: InputSpec, split: str | None) -> list[str]:
+        usual = ["y", "Y"] if spec is self.labels else ["x", "X"] if len(self.inputs) == 1 else []
+        names = dict.fromkeys([*spec.names, *usual])
+        return [f"{name}_{split}" if split else name for name in names]
+
+    def _column(self, name: str) -> Column:
+        return Column(self.file.path, name, self.file.arrays[name])
+
+    def _input(self, spec: InputSpec, name: str) -> Column:
+        """Return a column for a placeholder: of texts as bytes, where it takes these."""
+        column = self._column(name)
+        return column.encoded() if spec.dtype is STRING and column.array.dtype.kind in "OU" else column
