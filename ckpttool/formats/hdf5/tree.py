@@ -16,7 +16,7 @@ from ckpttool.core.errors import CorruptCheckpoint, FormatError, MissingFile
 from ckpttool.core.tensors import STRING, DType, Tensor, TensorSpec
 from ckpttool.formats.format import Checked, Tensors, pieces_of
 from ckpttool.formats.hdf5.source import Hdf5Source, bytes_after, is_hdf5, opened
-from ckpttool.formats.hdf5.values import dtype_in, extent_of, is_plain, oddity, read_pieces, read_values, text_of
+from ckpttool.formats.hdf5.values import dtype_in, is_plain, oddity, raw_location, read_pieces, read_values, text_of
 from ckpttool.formats.reading.archive import RATIO_LIMIT, UNPACKED_LIMIT
 
 DEEPEST = 64
@@ -137,7 +137,7 @@ class _Walk:
         self.tree.opaque += [f"{path}@{key}" for key in plain if not plain[key]]
 
     def _tensor(self, dataset: Any, path: str) -> Tensor:
-        """Check a dataset against the file, and return it as a tensor that opens the file again to be read."""
+        """Check a dataset against the file, and return it as a tensor, which opens the file again when it is read."""
         if dataset.is_virtual or dataset.external:
             raise FormatError(f"{self.tree.path}: {path} keeps its values in another file, which is never read")
         self._check_size(dataset, path)
@@ -146,9 +146,11 @@ class _Walk:
         if unknown:  # it is listed, and whoever reads it is told
             reason = f"{self.tree.path}: {path} is packed with filter {unknown[0]}, which is not known"
             return Tensor(spec, partial(_refuse, reason), partial(_refuse, reason))
+        if raw := raw_location(self.source, dataset, spec):
+            return raw.tensor()
         place = (self.source, str(dataset.name), spec)
         pieces = None if spec.dtype is STRING else partial(read_pieces, *place)
-        return Tensor(spec, partial(read_values, *place), pieces, extent_of(self.source, dataset, spec))
+        return Tensor(spec, partial(read_values, *place), pieces)
 
     def _check_size(self, dataset: Any, path: str) -> None:
         """Hold the shape against the bytes that are stored, and all that is stored against the file."""

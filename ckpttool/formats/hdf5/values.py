@@ -5,10 +5,12 @@ from math import prod
 from typing import TYPE_CHECKING, Any, Literal
 
 from ckpttool.core.errors import CorruptCheckpoint
-from ckpttool.core.tensors import BY_NAME, PIECE, STRING, Array, DType, Extent, TensorSpec, dtype_of
+from ckpttool.core.tensors import BY_NAME, PIECE, STRING, Array, DType, TensorSpec, dtype_of
 from ckpttool.formats.hdf5.source import Hdf5Source, opened
 from ckpttool.formats.reading.data_file import require_truth
+from ckpttool.formats.reading.raw_tensors import ClosedFile, TensorLocation
 from ckpttool.formats.wire.elements import as_bytes
+from ckpttool.remote import sparse_files
 
 if TYPE_CHECKING:
     import numpy as np
@@ -73,17 +75,20 @@ def oddity(dataset: Any) -> str | None:
     return f"records of {', '.join(kind.names)}" if kind.names else f"elements of {kind}"
 
 
-def extent_of(source: Hdf5Source, dataset: Any, spec: TensorSpec) -> Extent | None:
-    """Return where a dataset's bytes are in its file, if they are stored raw."""
+def raw_location(source: Hdf5Source, dataset: Any, spec: TensorSpec) -> TensorLocation | None:
+    """Return where a dataset's bytes are in its file, if they are stored raw: they are read there, without HDF5.
+
+    Those of a file on a server are not, whose other blocks HDF5 has fetched.
+    """
     import h5py
 
-    if dataset.chunks is not None or not spec.nbytes or source.unpacked is not None:
+    if dataset.chunks is not None or not spec.nbytes or source.unpacked is not None or sparse_files.at(source.path):
         return None
     offset = dataset.id.get_offset()
     plain = h5py.h5t.py_create(stored_type(spec.dtype).newbyteorder("<"), logical=True)
     if offset is None or offset + spec.nbytes > source.size or not dataset.id.get_type().equal(plain):
         return None
-    return Extent(source.path, source.start + offset, spec.nbytes, stamp=source.stamp)
+    return TensorLocation(ClosedFile(source.path, source.stamp, source.size), spec, source.start + offset)
 
 
 def read_values(source: Hdf5Source, place: str, spec: TensorSpec) -> Array:

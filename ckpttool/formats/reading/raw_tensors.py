@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,6 +43,30 @@ class TensorLocation(NamedTuple):
         file.require_unchanged(self.file.stamp)
         return file
 
+    def pieces(self) -> Iterator[memoryview]:
+        """Yield the bytes.
+
+        Raises:
+            CorruptCheckpoint: after the last, if the file changed meanwhile; a bool is neither 0 nor 1.
+        """
+        file = self.opened()
+        for piece in file.stream(self.spec.name, ByteRange(self.offset, self.spec.nbytes)):
+            require_truth(self.spec, piece, file.path)
+            yield memoryview(piece)
+        file.require_unchanged()
+
+    def read(self) -> Array:
+        """Return the array; `pieces` says what is raised."""
+        raw = gathered(self.pieces(), self.spec.nbytes)
+        if sys.byteorder == "big":
+            raw = swapped(raw, self.spec.dtype)
+        return raw.view(self.spec.dtype.numpy).reshape(self.spec.shape)
+
+    def tensor(self) -> Tensor:
+        """Return the tensor, which is read when asked."""
+        extent = Extent(self.file.path, self.offset, self.spec.nbytes, None, self.file.stamp)
+        return Tensor(self.spec, self.read, self.pieces, extent)
+
 
 class RawTensors(Tensors):
     """Tensors by name, each with its location; one that is stored in another form has its reader in `coded`."""
@@ -54,11 +77,8 @@ class RawTensors(Tensors):
         self.coded: dict[str, Callable[[], Array]] = {}
 
     def __getitem__(self, name: str) -> Tensor:
-        file, spec, offset = self.locations[name]
-        if name in self.coded:
-            return Tensor(spec, self.coded[name])
-        extent = Extent(file.path, offset, spec.nbytes, None, file.stamp)
-        return Tensor(spec, partial(self._read, name), partial(self._raw, name), extent)
+        location = self.locations[name]
+        return Tensor(location.spec, self.coded[name]) if name in self.coded else location.tensor()
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.locations)
@@ -68,20 +88,7 @@ class RawTensors(Tensors):
 
     def checked(self) -> Iterator[Checked]:
         """Read every byte of each tensor; bools are checked, and that the files do not change meanwhile."""
-        return (Checked.of(name, pieces_of(self[name]) if name in self.coded else self._raw(name)) for name in self)
-
-    def _raw(self, name: str) -> Iterator[memoryview]:
-        """Yield a tensor's bytes; raises after the last if the file changed meanwhile."""
-        _, spec, offset = self.locations[name]
-        file = self.locations[name].opened()
-        for piece in file.stream(name, ByteRange(offset, spec.nbytes)):
-            require_truth(spec, piece, file.path)
-            yield memoryview(piece)
-        file.require_unchanged()
-
-    def _read(self, name: str) -> Array:
-        _, spec, _ = self.locations[name]
-        raw = gathered(self._raw(name), spec.nbytes)
-        if sys.byteorder == "big":
-            raw = swapped(raw, spec.dtype)
-        return raw.view(spec.dtype.numpy).reshape(spec.shape)
+        return (
+            Checked.of(name, pieces_of(self[name]) if name in self.coded else location.pieces())
+            for name, location in self.locations.items()
+        )

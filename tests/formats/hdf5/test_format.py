@@ -136,7 +136,10 @@ def test_where_the_bytes_lie(tmp_path):
     assert raw == b"".join(opened["plain"].pieces()) == np.arange(4, dtype="<i4").tobytes()
 
 
-@pytest.mark.parametrize("layout", [{}, {"chunks": (3, 7, 2), "compression": "gzip"}, {"chunks": (1, 90, 1)}], ids=str)
+LAYOUTS = [{"dtype": ">i4"}, {"chunks": (3, 7, 2), "compression": "gzip"}, {"chunks": (1, 90, 1)}]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
 def test_pieces_of_a_dataset_in_any_layout(tmp_path, monkeypatch, layout):
     monkeypatch.setattr(hdf5_values, "PIECE", 200)
     values = np.arange(5 * 90 * 3, dtype=np.int32).reshape(5, 90, 3)
