@@ -14,6 +14,7 @@ PACKAGE = ROOT / "ckpttool"
 FLOORS = {
     "core": 0,
     "remote": 0,
+    "executors": 0,
     "formats": 1,
     "lineage": 2,
     "checkpoint": 2,

@@ -5,9 +5,15 @@ helps, by its Python name in backticks: "`overwrite` replaces it". The command l
 parameter spelled as its option, and exits with 2.
 """
 
+from typing import Any
+
 
 class CkptError(Exception):
     """Anything that ckpttool refuses or cannot do; its text is one line for the user."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return what makes it again, whole, in another process."""
+        return _sent, (type(self), self.args), self.__dict__
 
 
 class FormatError(CkptError, ValueError):
@@ -57,3 +63,8 @@ class Interrupted(CkptError):
         """Take the line for the user and the signal."""
         super().__init__(message)
         self.number = number
+
+
+def _sent(kind: type[CkptError], arguments: tuple[Any, ...]) -> CkptError:
+    """Make an error again in another process, without its constructor, which may take other arguments."""
+    return kind.__new__(kind, *arguments)

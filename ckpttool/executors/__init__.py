@@ -1,0 +1,1 @@
+"""Executors: where the items of a long job are computed: in this process, in processes beside it, on a cluster."""
