@@ -90,6 +90,17 @@ class SourceFile:
 
         return cls(file, hash_it, {}, _Framework(GRAPHS_FRAMEWORK, GRAPHS_FRAMEWORK, is_graph=True))
 
+    @classmethod
+    def of_named_graph(cls, name: Path) -> "SourceFile":
+        """Return the source that a graph is which follows from its name."""
+
+        def name_it() -> "Source":
+            from ckpttool.lineage.records import Source
+
+            return Source.of_name(str(name))
+
+        return cls(name, name_it, {}, _Framework(GRAPHS_FRAMEWORK, GRAPHS_FRAMEWORK, is_graph=True))
+
     @cached_property
     def source(self) -> "Source":
         """The file with its hash."""

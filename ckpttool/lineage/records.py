@@ -51,6 +51,11 @@ class Source:
         return cls._of_files(path, GRAPH, [path])
 
     @classmethod
+    def of_name(cls, name: str) -> "Source":
+        """Return the source that a graph is which follows from its name, and is in no file."""
+        return cls(name, GRAPH, f"sha256:{hashlib.sha256(name.encode()).hexdigest()}", ())
+
+    @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> "Source":
         """Read what `as_json` gave.
 
@@ -73,8 +78,11 @@ class Source:
     def now(self, beside: Path) -> str:
         """Say what is at the path now, or under its name in the folder `beside`: `unchanged`, `changed since`, `gone`.
 
-        A relative path means what it did only where the command was run, or where all lies in one folder.
+        A relative path means what it did only where the command was run, or where all lies in one folder. What is in
+        no file does not change.
         """
+        if not self.files:
+            return "unchanged"
         state = "gone"
         for folder in (Path(self.path).parent, beside):
             files = [folder / name for name in self.files]

@@ -1,10 +1,14 @@
 """Models that Keras builds: those of its files, and architectures of `keras.applications` with a file's values."""
 
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 
 from ckpttool import checkpoint
 from ckpttool.core.errors import FormatError
+from ckpttool.core.tensors import Array, Tensor, TensorSpec
+from ckpttool.core.variable_kinds import TensorKind
 from ckpttool.data.architectures import preprocessing_of
 from ckpttool.data.class_files import class_names_of
 from ckpttool.formats import registry
@@ -14,13 +18,17 @@ from ckpttool.formats.keras.applications import SCHEME, Application, application
 from ckpttool.graph.contents.class_names import with_class_names
 from ckpttool.graph.contents.keras_network import with_keras_network
 from ckpttool.graph.contents.preprocessing import with_preprocessing_text
+from ckpttool.graph.contents.stored import stored_tensors
 from ckpttool.graph.core import Graph
 from ckpttool.model.keras_model import OpenedKeras, is_keras_file, open_keras
 from ckpttool.runtime.keras.application import application_built
 from ckpttool.runtime.keras.build import KerasModel
 from ckpttool.runtime.keras.describe import described
 from ckpttool.runtime.keras.trace import traced
+from ckpttool.runtime.state import fresh_tensors
 
+SEED = 42
+"""The seed of random weights: an architecture has the same ones whenever it is opened."""
 CLASSES = ("imagenet_class_index.json", 1000)
 """The file in Keras's cache that names the classes of ImageNet, and how many these are."""
 
@@ -38,6 +46,8 @@ def open_with_keras(path: Path) -> OpenedKeras:
 def open_application(path: Path | str) -> OpenedKeras:
     """Build and trace an architecture, and find its weights in the file that is given, or in Keras's cache.
 
+    With `weights=None` they are drawn as its initialisers say, and no file is looked for.
+
     Raises:
         UnknownName: there is no such architecture.
         PlanError: an argument cannot be.
@@ -47,6 +57,8 @@ def open_application(path: Path | str) -> OpenedKeras:
     """
     named = application(path)
     source = named.weights_path()
+    if source is None:
+        return _with_random_weights(named, Path(path))
     stored = checkpoint.open(source)
     weights = stored.only({name for name, kind in stored.kinds().items() if kind == "weight"})
     told = told_by(named, {spec.name: spec for spec in weights.specs()})
@@ -58,6 +70,25 @@ def open_application(path: Path | str) -> OpenedKeras:
     held = {name: stored[own].renamed(name) for name, own in names.items()}
     used = set(names.values())
     return OpenedKeras(trace, graph, stored.holding(held, names), [name for name in stored if name not in used])
+
+
+def _with_random_weights(named: Application, path: Path) -> OpenedKeras:
+    """Build an architecture as Keras does without weights: with a top, unless it is said; they are drawn when read."""
+    top = named.include_top is not False
+    trace = traced(application_built(replace(named, include_top=top), path))
+    graph = with_preprocessing_text(trace.graph, str(preprocessing_of(named.name)))
+    graph = with_keras_network(graph, described(trace))
+    drawn = cache(lambda: fresh_tensors(graph, stored_tensors(graph), SEED))
+
+    def read(name: str) -> Array:
+        return drawn()[name].read()
+
+    weights = {
+        name: Tensor(TensorSpec(name, stored.shape or (), stored.dtype), partial(read, name))
+        for name, stored in stored_tensors(graph).items()
+    }
+    kinds: dict[str, TensorKind] = dict.fromkeys(weights, "weight")
+    return OpenedKeras(trace, graph, checkpoint.Checkpoint(weights, stated=kinds), ())
 
 
 def _stored_names(

@@ -10,6 +10,7 @@ from ckpttool import checkpoint
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError, GraphError, MissingFile
 from ckpttool.core.names import Pattern
 from ckpttool.core.variable_kinds import OBJECT_GRAPH
+from ckpttool.formats.keras.applications import is_application
 from ckpttool.formats.keras.archive import is_archive
 from ckpttool.formats.keras.network import is_whole_model, read_metadata
 from ckpttool.formats.reading.url_files import local
@@ -42,6 +43,16 @@ def resolve(path: str | Path) -> Path:
     return path.parent if path.name in files.SAVED_MODEL_NAMES else path
 
 
+def open_checkpoint(path: str | Path) -> checkpoint.Checkpoint:
+    """Open a checkpoint in any format; the weights of an architecture, `keras:MobileNetV2`, under its variables' names.
+
+    Raises:
+        MissingFile: it is not there.
+        FormatError: it is none.
+    """
+    return open_with_keras(Path(path)).weights if is_application(path) else checkpoint.open(path)
+
+
 def open_either(path: Path, tags: Collection[str] | None = None) -> checkpoint.Checkpoint | Graph:
     """Open a checkpoint, or the graph of a path that has no checkpoint.
 
@@ -50,7 +61,7 @@ def open_either(path: Path, tags: Collection[str] | None = None) -> checkpoint.C
         FormatError: the file is neither.
     """
     try:
-        return checkpoint.open(path)
+        return open_checkpoint(path)
     except CorruptCheckpoint:
         raise
     except (MissingFile, FormatError) as error:
@@ -101,8 +112,8 @@ def graph_to_fill(path: Path, computes: bool = False) -> tuple[Graph, checkpoint
         MissingFile: there is neither.
         FormatError: the graph cannot be read, or the network not be built.
     """
-    if path.is_file() and is_whole_model(path):
-        if computes:
+    if is_application(path) or (path.is_file() and is_whole_model(path)):
+        if computes or is_application(path):
             opened = open_with_keras(path)
             return opened.graph, opened.weights, True
         return Graph(MetaGraphDef(), str(path)), checkpoint.open(path), False

@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ckpttool import checkpoint
 from ckpttool.core.errors import PlanError
 from ckpttool.formats.tensorflow.prefix import checkpoints_in, record_checkpoint
 from ckpttool.lineage.provenance import Command
 from ckpttool.model.checkpoint_plan import CheckpointPlan
-from ckpttool.model.resolve import described
+from ckpttool.model.resolve import described, open_checkpoint
 from ckpttool.surgery import average as surgery
 
 
@@ -48,7 +47,7 @@ def plan_average(
     if last is not None:
         checkpoints = _newest(checkpoints, last)
         notes.append(f"averaged: {', '.join(map(str, checkpoints))}")
-    opened = [described(checkpoint.open(path), notes.append) for path in checkpoints]
+    opened = [described(open_checkpoint(path), notes.append) for path in checkpoints]
     combined = surgery.plan_average(opened, weights, decay, lenient)
     return replace(AveragePlan.of_combined(combined, output, notes), latest=latest)
 

@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from ckpttool import checkpoint
 from ckpttool.formats.format import Writing
 from ckpttool.model.checkpoint_plan import CheckpointPlan
-from ckpttool.model.resolve import described, graph_path
+from ckpttool.model.resolve import described, graph_path, open_checkpoint
 from ckpttool.surgery import convert as surgery
 
 
@@ -46,7 +45,7 @@ def plan_convert(
         CkptError: no format has the name, or it does not heed a choice that was made.
     """
     notes: list[str] = []
-    tensors = described(checkpoint.open(source), notes.append)
+    tensors = described(open_checkpoint(source), notes.append)
     how = Writing(like=like, shard_bytes=shard_bytes)
     converted = surgery.plan_convert(tensors, to, layers, drop_slots, lenient, how)
     notes += converted.notes

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ckpttool import checkpoint
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.formats.writing.files import refuse_existing, replacing
-from ckpttool.model.resolve import Talk, described, names_taken
+from ckpttool.model.resolve import Talk, described, names_taken, open_checkpoint
 from ckpttool.surgery.diff import Diff, diff
 from ckpttool.surgery.differing import differences
 
@@ -67,7 +66,7 @@ def compare(
         ExistingOutput: the page is there already.
     """
     refuse_existing([html] if html else [], overwrite)
-    one, other = (described(checkpoint.open(path), say) for path in (a, b))
+    one, other = (described(open_checkpoint(path), say) for path in (a, b))
     kinds = other.kinds() | one.kinds()
     if pattern is not None:
         taken = set(names_taken(pattern, kinds, slots))

@@ -19,7 +19,7 @@ from ckpttool.formats import registry
 from ckpttool.formats.format import Writing
 from ckpttool.formats.writing.files import refuse_existing
 from ckpttool.lineage.provenance import Command
-from ckpttool.model.resolve import graph_as_run
+from ckpttool.model.resolve import graph_as_run, open_checkpoint
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def plan_export(
         PlanError: something does not fit.
     """
     paired = pair_weights(checkpoint.open(like), graph_as_run(Path(model)), rules or [], scope, lenient, cast)
-    plan = ExportPlan(model, paired, checkpoint.open(model))
+    plan = ExportPlan(model, paired, open_checkpoint(model))
     for name, tensor in plan.tensors.items():
         if tensor.shape != plan.like[name].shape:
             raise PlanError(f"{like.name}: {name} is {list(plan.like[name].shape)}, exported {list(tensor.shape)}")

@@ -30,7 +30,7 @@ from ckpttool.lineage.provenance import Command, Provenance
 from ckpttool.model.families import Contents, family_of
 from ckpttool.model.fill_plan import FillPlan
 from ckpttool.model.plan import ModelPlan, PlanRow, file_notes, plan_rows
-from ckpttool.model.resolve import graph_that_keeps, graph_to_fill
+from ckpttool.model.resolve import graph_that_keeps, graph_to_fill, open_checkpoint
 from ckpttool.runtime.state import fresh_tensors
 from ckpttool.verbs.inputs import with_preprocessed_inputs
 from ckpttool.verbs.sample import TOLERANCE, Sample, feeds_and_outputs
@@ -155,7 +155,7 @@ def plan_import(
     into, target = Path(into), Path(output or into)
     other_form = family_of(into, target, to) != "keras" or target.suffix != into.suffix
     graph, values, is_graph = graph_to_fill(into, computes=needed is not None or other_form)
-    graph, source = graph.allowing(allow_op), checkpoint.open(weights)
+    graph, source = graph.allowing(allow_op), open_checkpoint(weights)
     if not is_graph and needed:
         raise PlanError(f"{into} is a checkpoint without a graph: `{needed}` needs one")
     alone = None if is_graph else values

@@ -67,7 +67,8 @@ class History:
             yield f"{record.date}  {shlex.join(['ckpttool', record.command, *record.arguments])}"
             for source in record.sources:
                 now = source.now(self.path.parent)
-                line = f"    from {source.path} ({source.format}, {source.hash} of {', '.join(source.files)})"
+                hashed = ", ".join(source.files) or "its name"
+                line = f"    from {source.path} ({source.format}, {source.hash} of {hashed})"
                 yield line if now == "unchanged" else f"{line}, {now}"
             yield from (f"    {step}" for step in record.steps)
             yield f"    with {', '.join(f'{name} {version}' for name, version in record.versions.items())}"

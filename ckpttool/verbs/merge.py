@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ckpttool import checkpoint
 from ckpttool.model.checkpoint_plan import CheckpointPlan
-from ckpttool.model.resolve import described
+from ckpttool.model.resolve import described, open_checkpoint
 from ckpttool.surgery import merge as surgery
 from ckpttool.surgery.merge import Prefer
 
@@ -43,7 +43,7 @@ def plan_merge(
         PlanError: a union has a name twice and nothing is preferred; weights do not agree; an option does not fit.
     """
     notes: list[str] = []
-    opened = [described(checkpoint.open(path), notes.append) for path in checkpoints]
+    opened = [described(open_checkpoint(path), notes.append) for path in checkpoints]
     start = checkpoint.open(base) if base else None
     combined = surgery.plan_merge(opened, how, prefer, start, weights, t, density, seed, lenient)
     return CheckpointPlan.of_combined(combined, output, notes)

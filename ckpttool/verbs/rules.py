@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ckpttool import checkpoint
 from ckpttool.core.errors import FormatError, MissingDependency, UnknownName
 from ckpttool.core.names import suggestion
 from ckpttool.foreign.rules import READY_SETS, Rule, parse_rule, read_rules
@@ -50,14 +49,14 @@ def draft_rules(weights: Path, into: Path, output: Path, overwrite: bool) -> "Ru
         ExistingOutput: the output is there already.
     """
     from ckpttool.foreign.suggest import suggest, write_draft  # a list of ready sets needs no graph
-    from ckpttool.model.resolve import graph_to_fill
+    from ckpttool.model.resolve import graph_to_fill, open_checkpoint
 
     refuse_existing([output], overwrite)
     try:
         graph, held, is_graph = graph_to_fill(into, computes=True)
     except (FormatError, MissingDependency):  # a network that cannot be built has names and shapes all the same
         graph, held, is_graph = graph_to_fill(into)
-    draft = suggest(checkpoint.open(weights), graph, None if is_graph else held)
+    draft = suggest(open_checkpoint(weights), graph, None if is_graph else held)
     write_draft(draft, output)
     return draft
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ckpttool import checkpoint
 from ckpttool.core.errors import UnknownName
 from ckpttool.core.names import suggestion
 from ckpttool.core.tensors import Array, Tensor
+from ckpttool.model.resolve import open_checkpoint
 from ckpttool.surgery.summary import Histogram, Summary, has_numbers, histogram, summarize, text_values
 
 MOST = 1000
@@ -60,7 +60,7 @@ def tensor_report(path: Path, name: str, full: bool = False) -> TensorReport:
         UnknownName: there is none of that name; the message has the nearest.
         CorruptCheckpoint: its checksum does not match.
     """
-    tensors = checkpoint.open(path)
+    tensors = open_checkpoint(path)
     if name not in tensors:
         raise UnknownName(f"{path}: no tensor named {name}{suggestion(name, tensors)}")
     tensor = tensors[name]

@@ -4,8 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ckpttool import checkpoint
-from ckpttool.model.resolve import Talk, described, names_taken
+from ckpttool.model.resolve import Talk, described, names_taken, open_checkpoint
 from ckpttool.surgery.summary import has_numbers, histogram, summarize, together
 
 SMALL = 12
@@ -49,7 +48,7 @@ def statistics(
         UnknownName: the pattern takes nothing.
         CorruptCheckpoint: a tensor's checksum does not match.
     """
-    tensors = described(checkpoint.open(path), say)
+    tensors = described(open_checkpoint(path), say)
     kind = tensors.kinds()
     rows, weights = [], []
     for name in names_taken(pattern, kind, slots):

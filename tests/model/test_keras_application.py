@@ -66,6 +66,19 @@ def test_images_are_predicted_as_keras_does_after_its_own_preprocessing(tmp_path
         np.testing.assert_allclose(made["probabilities"], right, atol=1e-6)
 
 
+def test_random_weights_are_asked_for_and_drawn_as_keras_s_initialisers_say(tmp_path: Path) -> None:
+    small = "alpha=0.25, input_shape=32, classes=7"
+    opened = Model.open(f"keras:MobileNet({small}, weights=None)")
+
+    right, ours = narrow(classes=7), opened.checkpoint
+    assert opened.keras is not None
+    assert [list(each.shape) for each in opened.keras.model.live.weights] == [list(w.shape) for w in right.weights]
+    kernel = ours["conv_preds/kernel"].read()
+    assert np.abs(kernel).max() == pytest.approx(np.abs(right.get_layer("conv_preds").kernel).max(), rel=0.05)
+    again = Model.open(f"keras:MobileNet({small}, weights='none')").checkpoint
+    np.testing.assert_array_equal(again["conv_preds/kernel"].read(), kernel)
+
+
 def test_weights_in_keras_s_cache_bring_the_names_of_imagenet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     folder = tmp_path / "models"

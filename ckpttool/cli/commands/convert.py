@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from ckpttool.cli.options.general import json_option, lenient_option, plan_option
-from ckpttool.cli.options.reading import layers_option, source_argument
+from ckpttool.cli.options.reading import layers_option, source_argument, weights_file_option
 from ckpttool.cli.options.writing import format_of, format_options, output_options
 from ckpttool.cli.show.plans import execute
 from ckpttool.verbs.convert import plan_convert
@@ -13,6 +13,7 @@ from ckpttool.verbs.convert import plan_convert
 
 @click.command()
 @source_argument
+@weights_file_option
 @format_options
 @layers_option("Only the weights of these layers, with their slots.")
 @click.option("--drop-slots", is_flag=True, help="Leave out the optimizer's slots.")

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from ckpttool.cli.options.general import PATH, json_option, lenient_option, plan_option
-from ckpttool.cli.options.reading import model_argument, rules_option
+from ckpttool.cli.options.reading import model_argument, rules_option, weights_file_option
 from ckpttool.cli.options.writing import output_options
 from ckpttool.cli.show.plans import execute
 from ckpttool.verbs.export_weights import plan_export
@@ -22,6 +22,7 @@ def _needed(context: click.Context, option: click.Parameter, value: Path | None)
 
 @click.command()
 @model_argument
+@weights_file_option
 @rules_option
 @click.option("--like", metavar="FILE", type=PATH, callback=_needed, help="A file of the network as OUT shall be.")
 @click.option("--scope", metavar="PREFIX", default="", help="The graph has everything below this prefix.")

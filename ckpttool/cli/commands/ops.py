@@ -5,13 +5,14 @@ from pathlib import Path
 import click
 
 from ckpttool.cli.options.general import json_option
-from ckpttool.cli.options.reading import PATTERN, model_argument, tags_option
+from ckpttool.cli.options.reading import PATTERN, model_argument, tags_option, weights_file_option
 from ckpttool.cli.show.tables import print_rows
 from ckpttool.verbs.ops import op_rows, type_rows
 
 
 @click.command()
 @model_argument
+@weights_file_option
 @click.option("--name", metavar="RE", help=f"Only ops of these names. {PATTERN}")
 @click.option("--type", "op_type", metavar="RE", help="Only ops whose whole type matches: 'MatMul|BiasAdd'.")
 @click.option("--count", is_flag=True, help="How many ops of each type, instead of the ops.")

@@ -5,13 +5,14 @@ from pathlib import Path
 import click
 
 from ckpttool.cli.options.general import json_option
-from ckpttool.cli.options.reading import checkpoint_argument
+from ckpttool.cli.options.reading import checkpoint_argument, weights_file_option
 from ckpttool.cli.show.tables import print_document
 from ckpttool.verbs.show import tensor_report
 
 
 @click.command()
 @checkpoint_argument
+@weights_file_option
 @click.argument("name")
 @click.option("--full", is_flag=True, help="All numbers, however many.")
 @json_option

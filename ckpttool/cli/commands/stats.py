@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from ckpttool.cli.options.general import json_option
-from ckpttool.cli.options.reading import checkpoint_argument, layers_option, slots_option
+from ckpttool.cli.options.reading import checkpoint_argument, layers_option, slots_option, weights_file_option
 from ckpttool.cli.show.tables import exit_unless, print_report, say, shows_tables
 from ckpttool.verbs.stats import statistics
 
@@ -14,6 +14,7 @@ COLUMNS = ("count", "mean", "std", "min", "max", "zeros", "nan", "inf", "norm")
 
 @click.command()
 @checkpoint_argument
+@weights_file_option
 @layers_option("Only the weights of these layers.")
 @slots_option
 @json_option

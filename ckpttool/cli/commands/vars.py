@@ -5,7 +5,13 @@ from pathlib import Path
 import click
 
 from ckpttool.cli.options.general import json_option
-from ckpttool.cli.options.reading import checkpoint_argument, layers_option, slots_option, tags_option
+from ckpttool.cli.options.reading import (
+    checkpoint_argument,
+    layers_option,
+    slots_option,
+    tags_option,
+    weights_file_option,
+)
 from ckpttool.cli.show.tables import print_rows, say
 from ckpttool.verbs.vars import STATISTICS, variable_rows
 
@@ -14,6 +20,7 @@ COLUMNS = ("name", "shape", "dtype", "bytes", "kind")
 
 @click.command("vars")
 @checkpoint_argument
+@weights_file_option
 @layers_option("Only the weights of these layers.")
 @slots_option
 @click.option("--stats", is_flag=True, help="Read the values: mean, spread, range, zeros, NaN and infinities.")

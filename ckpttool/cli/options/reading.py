@@ -23,13 +23,10 @@ class _Source(click.Path):
 SOURCE = _Source(path_type=Path)
 """A checkpoint or a graph that is read: a path or a URL."""
 
-checkpoint_argument = click.argument("checkpoint", metavar="CKPT", type=SOURCE)
-"""A checkpoint: a prefix, one of its files, a folder with a `checkpoint` file, a SavedModel folder, or an `.npz`."""
-
 _FILE = "ckpttool.weights"
 
 
-def _keep_file(context: click.Context, _option: click.Parameter, file: Path | None) -> None:
+def _keep_file(context: click.Context, _option: click.Parameter, file: str | None) -> None:
     context.meta[_FILE] = file
 
 
@@ -46,11 +43,10 @@ def _with_file(context: click.Context, option: click.Parameter, path: Path | Non
 weights_file_option = click.option(
     "--weights",
     metavar="FILE",
-    type=PATH,
     is_eager=True,
     expose_value=False,
     callback=_keep_file,
-    help="The weights of an architecture, keras:NAME; without it those in Keras's cache.",
+    help="The weights of an architecture, keras:NAME; without it those in Keras's cache, and random ones for 'none'.",
 )
 """The file of the weights of what the model argument names; it becomes part of that argument."""
 
@@ -59,6 +55,9 @@ model_argument = click.argument("model", metavar="MODEL", type=SOURCE, callback=
 
 source_argument = click.argument("source", metavar="SRC", type=SOURCE, callback=_with_file)
 """The model or checkpoint that a command takes from."""
+
+checkpoint_argument = click.argument("checkpoint", metavar="CKPT", type=SOURCE, callback=_with_file)
+"""A checkpoint: a prefix, one of its files, a folder with a `checkpoint` file, a SavedModel folder, or an `.npz`."""
 
 checkpoints_argument = click.argument("checkpoints", nargs=-1, required=True, metavar="CKPT CKPT ...", type=SOURCE)
 

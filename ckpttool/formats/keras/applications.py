@@ -2,8 +2,10 @@
 
     keras:MobileNetV2
     keras:MobileNetV2(alpha=0.5, input_shape=(96, 96, 3), weights='mobile.weights.h5')
+    keras:MobileNetV2(classes=5, weights=None)
 
-The parameters are those of Keras's own functions. A test holds the names of files against what Keras would download.
+The parameters are those of Keras's own functions; `weights=None`, or the word none, are random ones. A test holds the
+names of files against what Keras would download.
 """
 
 import os
@@ -20,6 +22,8 @@ SCHEME = "keras:"
 PARAMETER = "`keras:`"
 CACHED = "imagenet"
 """What Keras calls the weights that are in its cache, or that it would download."""
+RANDOM = "none"
+"""What is said for weights that are not read from any file."""
 SIZE = 224
 """The edge of the images that the weights of MobileNets are for, if not another of `edges`."""
 
@@ -72,26 +76,29 @@ class Application(Call):
         return {key: value for key, value in {**told, "input_shape": self.shape}.items() if value is not None}
 
     def of(self, weights: Path | str) -> Self:
-        """Return the architecture with the weights of a file."""
+        """Return the architecture with the weights of a file, or random ones."""
         return replace(self, weights=str(weights))
 
-    def weights_path(self) -> Path:
-        """Return the file of the weights: the one that is given, else the one in Keras's cache.
+    def weights_path(self) -> Path | None:
+        """Return the file of the weights: the one that is given, else the one in Keras's cache; None for random ones.
 
         Raises:
             MissingFile: it is not there; the message says where it was looked for.
         """
-        if self.weights not in (None, CACHED):
+        if self.weights in (None, RANDOM):
+            return None
+        way_out = f"`weights` {RANDOM} starts with random ones"
+        if self.weights != CACHED:
             path = Path(str(self.weights))
             if not path.is_file():
-                raise MissingFile(f"{path} is missing: the `weights` of {SCHEME}{self.name}")
+                raise MissingFile(f"{path} is missing: the `weights` of {SCHEME}{self.name}; {way_out}")
             return path
         folder, names = cache_folder(), list(self.cached_names())
         found = next((folder / name for name in names if (folder / name).is_file()), None)
         if found is None:
             raise MissingFile(
                 f"{SCHEME}{self.name}: no weights: Keras's cache {folder} has no {' and no '.join(names)}; `weights` "
-                f"names a file of them, and keras.applications.{self.name}() downloads them into the cache"
+                f"names a file of them, keras.applications.{self.name}() downloads them into the cache, and {way_out}"
             )
         return found
 

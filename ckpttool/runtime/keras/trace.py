@@ -14,6 +14,7 @@ import numpy as np
 
 from ckpttool.core.errors import GraphError
 from ckpttool.core.tensors import BY_NAME
+from ckpttool.formats.keras.applications import is_application
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
 from ckpttool.graph.contents.signatures import DEFAULT
 from ckpttool.graph.core import FreeNames, Graph, TensorRef
@@ -80,7 +81,8 @@ def traced(model: KerasModel) -> Traced:
         outputs = keras().tree.flatten(trace.run())
         masked = any(mask_of(each) is not None for each in outputs)
         exported = tf1.train.export_meta_graph(graph=built, graph_def=built.as_graph_def(add_shapes=True))
-    provenance = Provenance((SourceFile.of_graph(model.network.path),))
+    path = model.network.path
+    provenance = Provenance(((SourceFile.of_named_graph if is_application(path) else SourceFile.of_graph)(path),))
     graph = Graph(MetaGraphDef.FromString(exported.SerializeToString()), source, provenance=provenance)
     inputs = {tensor.name: fed for tensor, fed in zip(model.live.inputs, trace.inputs, strict=True)}
     names = FreeNames(())

@@ -74,6 +74,8 @@ def test_weights_are_looked_for_in_the_cache_and_nowhere_else(tmp_path: Path, mo
 
     (tmp_path / "models").mkdir()
     (tmp_path / "models/vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5").touch()
-    assert application("keras:VGG16").weights_path().name.endswith("_notop.h5")
+    assert str(application("keras:VGG16").weights_path()).endswith("_notop.h5")
+    for random in ("keras:VGG16(weights=None)", "keras:VGG16(weights=none)"):
+        assert application(random).weights_path() is None
     with pytest.raises(MissingFile, match=r"absent.h5 is missing: the `weights` of keras:VGG16"):
         application("keras:VGG16(weights='absent.h5')").weights_path()
