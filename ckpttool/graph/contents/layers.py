@@ -40,7 +40,7 @@ def layers(graph: Graph) -> Sequence[Layer]:
     A variable outside of any scope is a layer of its own. A frozen graph's layers come from the constants that stand
     for variables.
     """
-    uses = WeightUses(graph, _weights(graph) or _frozen_weights(graph))
+    uses = weight_uses(graph)
     ends = LayerEnds(uses)
     found = []
     for name in sorted(uses.members, key=lambda name: _place(uses, name)):
@@ -49,6 +49,11 @@ def layers(graph: Graph) -> Sequence[Layer]:
         parameters = sum(weight.elements for weight in members)
         found.append(Layer(name, names, parameters, None if output is None else str(output)))
     return found
+
+
+def weight_uses(graph: Graph) -> WeightUses:
+    """Return how the ops of a graph use its weights; of a frozen one the constants that stand for variables."""
+    return WeightUses(graph, _weights(graph) or _frozen_weights(graph))
 
 
 def _weights(graph: Graph) -> list[Weight]:
