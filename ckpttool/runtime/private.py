@@ -4,7 +4,7 @@ All of it is here, a small function for each need; `tests/runtime/test_private.p
 version of TensorFlow changes one, that test fails, and the place to mend it is here.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from ckpttool.runtime.configure import tensorflow
@@ -94,3 +94,26 @@ def with_rate_per_variable(
                 return super()._finish([*update_ops, *after()], name_scope)
 
     return RatePerVariable
+
+
+def outputs_at_import(definition: bytes, ops: Collection[str]) -> dict[str, list[Any]]:
+    """Return what comes out of ops of a serialised GraphDef, by their names: symbolic tensors, with dtype and shape.
+
+    The import in Python makes an object for each op of the graph, which takes ten times as long. Needs what it does
+    the rest with: `TF_GraphImportGraphDefWithResults`, `new_operations` of a graph, `Operation._from_c_op`.
+    """
+    tensorflow()
+    from tensorflow.python.client import pywrap_tf_session as session
+    from tensorflow.python.framework import c_api_util
+    from tensorflow.python.framework.ops import Graph, Operation
+
+    graph, options = Graph(), c_api_util.ScopedTFImportGraphDefOptions()
+    buffer = session.TF_NewBufferFromString(definition)
+    try:
+        with graph._c_graph.get() as held:
+            results = session.TF_GraphImportGraphDefWithResults(held, buffer, options.options)
+    finally:
+        session.TF_DeleteBuffer(buffer)
+    c_api_util.ScopedTFImportGraphDefResults(results)  # which frees them
+    made = {session.TF_OperationName(op): op for op in graph.new_operations()}
+    return {name: list(Operation._from_c_op(made[name], graph).outputs) for name in ops}

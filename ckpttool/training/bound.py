@@ -32,6 +32,7 @@ from ckpttool.graph.roles.served import called
 from ckpttool.model.model import Model
 from ckpttool.runtime.function import GraphFunction
 from ckpttool.runtime.objectives import Objective
+from ckpttool.runtime.shapes import inferred_shapes
 from ckpttool.runtime.state import State
 from ckpttool.runtime.streaming import Stream
 from ckpttool.training.evaluation_rows import Which, evaluation_rows
@@ -220,7 +221,7 @@ class Bound:
         return in_inference(self.model.graph, tensors, [*fed, *mode(self.roles, False)])
 
     def check_classes(self) -> tuple[int, ...] | None:
-        """Check that the model has an output for each label that is a class, by running it on one row.
+        """Check that the model has an output for each label that is a class.
 
         Returns the shape that the logits of a row have, None where they are not known.
 
@@ -230,17 +231,25 @@ class Bound:
         roles = self.roles
         if roles.logits is None:
             return None
-        first = {f"{name}:0": array[:1] for name, array in self.splits[0].inputs.items()}
-        (logits,) = next(self.inference([roles.logits], first).over(first, 1))[1]
+        shape = self._logits_of_a_row(roles.logits)
         kind = comparison_kind(self.model.graph, roles.loss, roles.logits) if roles.loss else None
         if kind != "difference":
             # Folders may name the classes of some outputs; who names those of a model names all.
             spare = not class_names(self.model.graph)
-            check_count(self.class_names, logits.shape[-1], self.model.path, spare)
+            check_count(self.class_names, shape[-1], self.model.path, spare)
         for split in self.splits if kind not in _NO_CLASSES else ():
-            check_labels(split, logits.shape[-1])
+            check_labels(split, shape[-1])
         # One row of a series has several rows of logits where those of all steps were put together (`reshape(-1, n)`).
-        return logits.shape[1:] if len(logits) == 1 or logits.ndim < 2 else logits.shape
+        return shape[1:] if shape[0] == 1 or len(shape) < 2 else shape
+
+    def _logits_of_a_row(self, logits: str) -> tuple[int, ...]:
+        """Return the shape of the logits of one row, which is run where TensorFlow does not know it otherwise."""
+        first = {f"{name}:0": array[:1] for name, array in self.splits[0].inputs.items()}
+        (known,) = inferred_shapes(self.model.graph, [logits], {name: array.shape for name, array in first.items()})
+        if known and None not in known:
+            return tuple(size or 0 for size in known)
+        ((_, (found,)),) = self.inference([logits], first).over(first, 1)
+        return found.shape
 
 
 def mode(roles: Roles, training: bool) -> dict[str, bool]:

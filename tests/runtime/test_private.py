@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from ckpttool.runtime.optimizers import Optimizer
-from ckpttool.runtime.private import is_registered, leave_unordered, register_functions, with_rate_per_variable
+from ckpttool.runtime.private import (
+    is_registered,
+    leave_unordered,
+    outputs_at_import,
+    register_functions,
+    with_rate_per_variable,
+)
 
 
 @pytest.fixture
@@ -43,6 +49,13 @@ def test_functions_of_an_imported_graph_are_found_inside_of_a_loop(tf: Any) -> N
         return tf.while_loop(lambda number, _: number < 3, step, [0, x])[1]
 
     assert float(eight_times(tf.constant(2.0))) == 16
+
+
+def test_an_import_tells_what_comes_out_of_ops(tf: Any) -> None:
+    with tf.Graph().as_default() as graph:
+        tf.split(tf.compat.v1.placeholder(tf.float64, [None, 4]), 2, axis=1, name="halves")
+    (both,) = outputs_at_import(graph.as_graph_def().SerializeToString(), ["halves"]).values()
+    assert [(each.dtype, each.shape.as_list()) for each in both] == [(tf.float64, [None, 2])] * 2
 
 
 @pytest.mark.parametrize("left_alone", [False, True])

@@ -11,6 +11,7 @@ from typing import Any
 from ckpttool.core.errors import GraphError
 from ckpttool.core.names import listed
 from ckpttool.core.shapes import PartialShape, written
+from ckpttool.core.tensors import DType
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef, TensorShapeProto
 from ckpttool.graph.contents.named import tensor_named
 from ckpttool.graph.contents.op_outputs import dtype_of_output, known_shape
@@ -140,7 +141,7 @@ def with_placeholders(graph: Graph, places: Sequence[Place]) -> tuple[Graph, dic
         own = stays and place.name in (None, ref.op)
         name = ref.op if own else names.free(place.name or (f"{ref.op}_{ref.index}" if ref.index else ref.op))
         made[ref] = TensorRef(name, 0)
-        node = _placeholder(graph, ref, name)
+        node = placeholder(name, dtype_of_output(graph, ref), streamed_shape(graph, ref))
         draft.add(node, behind=None if own else ref.op)
         if stays and not own:
             draft.add(_copy(node, ref.op))
@@ -166,11 +167,11 @@ def _without(graph: Graph, gone: set[str]) -> Graph:
     return draft.sealed()
 
 
-def _placeholder(graph: Graph, ref: TensorRef, name: str) -> NodeDef:
-    """Return a placeholder for a tensor, of its dtype and, as far as that is known, of its shape."""
+def placeholder(name: str, dtype: DType, shape: PartialShape | None) -> NodeDef:
+    """Return a placeholder of a dtype and, as far as it is known, of a shape."""
     node = NodeDef(name=name, op="Placeholder")
-    node.attr["dtype"].CopyFrom(type_attr(dtype_of_output(graph, ref).number))
-    node.attr["shape"].shape.CopyFrom(shape_message(streamed_shape(graph, ref)))
+    node.attr["dtype"].CopyFrom(type_attr(dtype.number))
+    node.attr["shape"].shape.CopyFrom(shape_message(shape))
     return node
 
 
