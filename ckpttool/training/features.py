@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -39,6 +39,24 @@ SAMPLE = 16
 """Rows that are computed again, from a cache that is whole, to check it against the live graph."""
 TOLERANCE = 1e-4
 """How far a cached feature may lie from the live one, relative to the largest: other batch sizes round otherwise."""
+
+
+class CachedRows(Protocol):
+    """Features that stand for rows: those of training in as many `variants`, which epochs take in turn."""
+
+    @property
+    def variants(self) -> int:
+        """How many variants of the training rows there are."""
+
+    @property
+    def direct(self) -> tuple[str, ...]:
+        """What goes past the frozen layers and is fed beside the features."""
+
+    def of(self, splits: Sequence[Split], wanted: Split, variant: int = 0) -> dict[str, Array]:
+        """Return the features of one of the splits; of the first one, those of a variant, counted from 0."""
+
+    def variant_of(self, epoch: int) -> int:
+        """Return the variant that an epoch (counted from 1) is trained on."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The trainer of a stage: a bound model and its frozen part, prepared, checked, and ready to take its steps."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,25 +20,29 @@ from ckpttool.graph.contents.class_names import with_class_names
 from ckpttool.graph.contents.preprocessing import with_preprocessing_text
 from ckpttool.graph.contents.stored import stored_tensors
 from ckpttool.graph.core import Graph, TensorRef
+from ckpttool.graph.freezing.frozen import Frozen
 from ckpttool.graph.ops import RANDOM
 from ckpttool.graph.rewrite.inference import in_inference
+from ckpttool.graph.roles.resolve import needed_role
 from ckpttool.model.model import Model
 from ckpttool.model.plan import prefix_note
 from ckpttool.runtime.epochs import EpochRunner, Steps
 from ckpttool.runtime.function import GraphFunction, runner
 from ckpttool.runtime.schedules import FACTOR, RATE, RunSteps
-from ckpttool.runtime.state import State, fresh_tensors
-from ckpttool.runtime.streaming import Evaluator, Score
+from ckpttool.runtime.state import State, fresh_tensors, initial_value
+from ckpttool.runtime.streaming import Evaluator, Score, Stream
 from ckpttool.training.augment import augmentation_of, check_augment
 from ckpttool.training.bound import Bound, mode
 from ckpttool.training.callbacks.callback import Callback
-from ckpttool.training.features import FeatureCache
+from ckpttool.training.features import CachedRows, FeatureCache, Features
 from ckpttool.training.options import BATCH_SIZE, Options, stage_of
 from ckpttool.training.prepare import prepare
 from ckpttool.training.run import Epoch, reductions
 from ckpttool.training.spread import odd_rows
 
 GLOBAL_STEP = "global_step"
+RESTART = 1 << 32
+"""Steps between the random numbers of two seeds, on what was built for the first of them."""
 BUFFER = IN_MEMORY // 4
 """Bytes of rows that are shuffled together where not all are in memory."""
 
@@ -53,10 +58,12 @@ class Trainer:
         epoch: int = 1,
         values: Mapping[str, Tensor] | None = None,
         length: int | None = None,
+        cached: Callable[[Frozen], CachedRows] | None = None,
     ) -> None:
         """Prepare the stage of an epoch, which begins with `values`, or the model's own; check all of it.
 
-        `length` is the steps of the run, for schedules as long as that, if they are not those of its epochs.
+        `length` is the steps of the run, for schedules as long as that, if they are not those of its epochs. `cached`
+        gives the features of a frozen part, where others have them than this trainer's own cache.
 
         Raises:
             CkptError: the graph, the data or the options do not fit one another.
@@ -85,19 +92,18 @@ class Trainer:
         self.graph = with_class_names(self.graph, named_outputs(source.class_names, row[-1] if row else 0))
         callback.on_plan(self.plan, [*self.notes, *(odd_rows(source, self.frozen.names) if values is None else [])])
         callback.on_data(source.splits)
-        self.features = None
-        if options.cache and part:
+        self.cache: Features | None = None
+        if options.cache and part and cached is None:
             cache = FeatureCache(self.frozen.graph, part, source.model.checkpoint, source.splits, augmentation)
-            self.features = cache.open(options.cache_dir, callback)
+            self.cache = cache.open(options.cache_dir, callback)
+        self.features = cached(self.frozen) if options.cache and part and cached else self.cache
         self._build(augmentation.prepare if augmentation and not self.features else None)
         callback.on_graph(self.graph)
 
     def _build(self, augment: Callable[..., dict[str, Any]] | None) -> None:
         """Import the step and the score, on one set of variables."""
         roles, seed = self.bound.roles, self.options.seed
-        train, valid = self.bound.splits
-        self._train = [self._feeds(train, variant) for variant in range(self.features.variants if self.features else 1)]
-        self._valid = self._feeds(valid)
+        self._feed()
         training, inference = mode(roles, True), mode(roles, False)
         fed = [*self._valid, *training]
         averages = [TensorRef.parse(name).op for name in self.graph.collection("update_ops")]
@@ -105,11 +111,44 @@ class Trainer:
         scores = [str(roles.loss), *([roles.accuracy] if roles.accuracy else [])]
         score = GraphFunction(in_inference(self.graph, scores, fed).graph, scores, fed, modes=inference)
         needed = {variable.op: variable for variable in [*step.variables, *score.variables]}
-        self.state = State(needed.values(), self.values)
+        self._variables = list(needed.values())
+        self.state = State(self._variables, self.values)
+        self._outputs: Stream | None = None
+        self._draws = 0
         self._trainer = EpochRunner(step, self.state, training, augment)
         self._evaluator = Evaluator(score, self.state, inference)
         ours = TensorRef.parse(RATE).op in self.graph.nodes
         self._rate = runner(GraphFunction(self.graph, [RATE]), self.state, {}) if ours else None
+
+    def _feed(self) -> None:
+        """Take the rows of the splits, those to train on in as many variants as are cached."""
+        train, valid = self.bound.splits
+        self._train = [self._feeds(train, variant) for variant in range(self.features.variants if self.features else 1)]
+        self._valid = self._feeds(valid)
+
+    def restart(
+        self, splits: tuple[Split, Split], seed: int, values: Mapping[str, Tensor], features: CachedRows | None = None
+    ) -> None:
+        """Begin again on other rows, as many as before, with another seed and other values; all that was built stays.
+
+        What starts fresh and has no value in `values`, such as the optimizer's slots, gets a new one.
+        """
+        self.source, self.options = replace(self.source, splits=splits), replace(self.options, seed=seed)
+        self.bounds = batch_bounds(splits[0].rows, self.options.batch_size or BATCH_SIZE)
+        self.values = _values(self.source.model, self.graph, values, seed)
+        self.bound = self.source.with_graph(self.graph, self.bound.roles, self.values)
+        self.features, self._draws = features, seed * RESTART
+        self._feed()
+        self.state.write({variable.op: initial_value(variable, self.values) for variable in self._variables})
+
+    def outputs(self) -> Array:
+        """Return the logits of the validation rows."""
+        if self._outputs is None:
+            fed, inference = [*self._valid, *mode(self.bound.roles, False)], mode(self.bound.roles, False)
+            logits = needed_role(self.graph, self.bound.roles, "logits")
+            function = GraphFunction(in_inference(self.graph, [logits], fed).graph, [logits], fed, modes=inference)
+            self._outputs = Stream(function, self.state, inference)
+        return np.concatenate([given for _, (given,) in self._outputs.over(self._valid, self.bound.splits[1].rows)])
 
     def _feeds(self, split: Split, variant: int = 0) -> dict[str, Rows]:
         """Return the rows by the tensor that they are fed to: inputs, or the features that stand for them."""
@@ -146,7 +185,7 @@ class Trainer:
         """
         rows, order = self._epoch(epoch)
         last, size = even_run(self.bounds, first, count)
-        return self._trainer.steps(rows, order[self.bounds[first] : self.bounds[last]], size, step, total)
+        return self._trainer.steps(rows, order[self.bounds[first] : self.bounds[last]], size, self._draws + step, total)
 
     def batch(self, epoch: int, number: int) -> dict[str, Any]:
         """Return the rows of one batch by the tensors that they are fed to, and the training switch."""

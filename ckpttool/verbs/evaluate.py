@@ -17,7 +17,7 @@ from ckpttool.runtime.streaming import Means, Score
 from ckpttool.training.bound import Bound
 from ckpttool.training.callbacks.callback import CallbackList, Callbacks, accepts_watch
 from ckpttool.training.evaluation_rows import Which
-from ckpttool.verbs.outputs import Meaning, meaning
+from ckpttool.training.outputs import Meaning, meaning
 
 MOST_CLASSES = 2000
 """Classes of which pairs are counted: a count for each pair, 8 bytes."""
@@ -264,7 +264,7 @@ class Uncounted:
 def tally_of(meaning: Meaning, row: tuple[int, ...], labels: tuple[int, ...]) -> Tally:
     """Return what counts rows whose outputs and labels have these shapes.
 
-    >>> from ckpttool.verbs.outputs import MEANINGS
+    >>> from ckpttool.training.outputs import MEANINGS
     >>> tally_of(MEANINGS["difference"], (3,), ()).summary()["note"]
     'no more figures: outputs of [3] and a label of [] for a row are not compared one by one'
     """

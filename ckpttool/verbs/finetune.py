@@ -128,7 +128,7 @@ def finetune(
         unchanged = _prove(bound.model, kept, written.values, output)
 
     training = loop.training
-    run = Run(training.plan, loop.history, kept.epoch, best_of(loop.history), training.features, unchanged)
+    run = Run(training.plan, loop.history, kept.epoch, best_of(loop.history), training.cache, unchanged)
     report = {
         "plan": [row.as_json() for row in run.plan],
         "options": {**options.flat(), **asdict(recording), "to": to},

@@ -15,8 +15,8 @@ from ckpttool.runtime.objectives import Objective
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.runtime.spec import parse
 from ckpttool.runtime.state import fresh_tensors
+from ckpttool.training.outputs import with_named_outputs
 from ckpttool.verbs.inputs import with_preprocessed_inputs
-from ckpttool.verbs.outputs import with_named_outputs
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ from ckpttool.runtime.streaming import Stream
 from ckpttool.training.bound import Bound
 from ckpttool.training.callbacks.callback import CallbackList, Callbacks, accepts_watch
 from ckpttool.training.evaluation_rows import Which
-from ckpttool.verbs.outputs import MEANINGS, meaning
+from ckpttool.training.outputs import MEANINGS, meaning
 
 Columns = Mapping[str, Array]
 """Arrays of the same rows by what they hold."""

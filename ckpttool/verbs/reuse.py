@@ -36,10 +36,10 @@ from ckpttool.runtime.objectives import Objective
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.runtime.spec import parse
 from ckpttool.runtime.state import fresh_tensors
+from ckpttool.training.outputs import with_named_outputs
 from ckpttool.training.preprocessing import without_labels
 from ckpttool.verbs.freeze import freeze_graph
 from ckpttool.verbs.inputs import with_preprocessed_inputs
-from ckpttool.verbs.outputs import with_named_outputs
 
 LOSS = "loss/loss:0"
 """The loss of a graph with a head of ours."""

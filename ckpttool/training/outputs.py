@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 
+from ckpttool.core.errors import PlanError
 from ckpttool.core.tensors import Array
 from ckpttool.data.class_files import Classes, check_count, class_names_of
 from ckpttool.data.fitting import INTEGERS
@@ -78,6 +79,28 @@ class Meaning:
         if self.probabilities is not _same:
             columns["logits" if self.probabilities else "outputs"] = outputs
         return columns
+
+    def right(self, outputs: Array, labels: Array) -> Array:
+        """Return for each of [n] rows how far its prediction is right: 1 or 0, or the share of its labels that are.
+
+        >>> MEANINGS["softmax"].right(np.array([[0.2, 0.8], [0.9, 0.1]]), np.array([1, 1])).tolist()
+        [1.0, 0.0]
+        >>> MEANINGS["sigmoid"].right(np.array([[2.0, -1.0]]), np.array([[1, 1]])).tolist()
+        [0.5]
+
+        Raises:
+            PlanError: outputs and labels are numbers, which are near or far, or not as many.
+        """
+        if self.predicts == "class" and outputs.shape[-1] > 1:
+            meant = labels.argmax(axis=-1) if labels.shape == outputs.shape else labels.reshape(outputs.shape[:-1])
+            hits = outputs.argmax(axis=-1) == meant
+        elif self.predicts == "labels" and outputs.size == labels.size:
+            hits = (outputs > self.above) == (labels.reshape(outputs.shape) > 0.5)
+        else:
+            shapes = f"outputs of {list(outputs.shape[1:])} and labels of {list(labels.shape[1:])} for a row"
+            raise PlanError(f"{shapes} are not right or wrong: expected classes, or labels that hold or not")
+        right: Array = hits.reshape(len(outputs), -1).mean(axis=1)
+        return right
 
 
 MEANINGS = {
