@@ -7,42 +7,29 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ckpttool.core.errors import GraphError, PlanError, UnknownName
-from ckpttool.core.names import Pattern, Suggestions, listed, suggestion
+from ckpttool.core.errors import PlanError
+from ckpttool.core.names import Pattern, Suggestions
 from ckpttool.core.notes import notes_about
 from ckpttool.data.class_files import Classes
 from ckpttool.graph.contents.class_names import with_class_names
-from ckpttool.graph.contents.layers import Layer, activated, layers, scope_output
-from ckpttool.graph.contents.preprocessing import preprocessing_text
-from ckpttool.graph.contents.signatures import choosing_signature, signatures, without_signatures
+from ckpttool.graph.contents.signatures import choosing_signature
 from ckpttool.graph.contents.stored import StoredTensor, chosen_weights, stored_tensors
-from ckpttool.graph.contents.variables import variables
-from ckpttool.graph.core import Graph, TensorRef
-from ckpttool.graph.freezing.frozen import Frozen
-from ckpttool.graph.ops import PROBABILITIES
+from ckpttool.graph.core import Graph
 from ckpttool.graph.rewrite.feeding import Feeding, feeding
-from ckpttool.graph.rewrite.importable import importable
-from ckpttool.graph.rewrite.prune import subgraph, without_training
-from ckpttool.graph.rewrite.whole_rows import with_whole_rows
+from ckpttool.graph.rewrite.prune import subgraph
 from ckpttool.graph.roles.candidates import signature_tensors
-from ckpttool.graph.roles.resolve import find_roles
 from ckpttool.lineage.provenance import Command, Provenance
 from ckpttool.model.families import Contents
 from ckpttool.model.model import Model
 from ckpttool.model.plan import ModelPlan, PlanRow, file_notes, plan_rows, prefix_note, require_coverage
 from ckpttool.model.resolve import graph_as_run
-from ckpttool.runtime.build import HeadPlacement, with_head, with_training
 from ckpttool.runtime.objectives import Objective
 from ckpttool.runtime.recipe import Recipe
-from ckpttool.runtime.spec import parse
 from ckpttool.runtime.state import fresh_tensors
+from ckpttool.training.heads import headed, place_above
 from ckpttool.training.outputs import with_named_outputs
-from ckpttool.training.preprocessing import without_labels
 from ckpttool.verbs.freeze import freeze_graph
 from ckpttool.verbs.inputs import with_preprocessed_inputs
-
-LOSS = "loss/loss:0"
-"""The loss of a graph with a head of ours."""
 
 
 @dataclass(frozen=True)
@@ -140,8 +127,9 @@ def plan_reuse(
     chosen, frozen = Pattern(layers), Pattern(freeze) if freeze else None
     restored = restored_variables(model, chosen)
     if head:
-        place = _above(_called(model.graph) if signature else model.graph, restored, after, inputs)
-        plan = _with_head(model, restored, head, place, frozen, recipe or Recipe(), seed, objective or Objective())
+        place = place_above(_called(model.graph) if signature else model.graph, restored, after, inputs)
+        put = headed(model, restored, head, place, frozen, recipe or Recipe(), seed, objective or Objective())
+        plan = ReusePlan(model, put.graph, {name: name for name in put.kept}, put.frozen, seed, put.notes)
     else:
         target = graph_as_run(into).allowing(model.graph.allowed) if into else model.graph
         fed = feeding(target, inputs, labels, as_built=not inputs)
@@ -180,93 +168,6 @@ def restored_variables(model: Model, layers: Pattern) -> list[str]:
     if missing:
         raise PlanError(f"{model.path}: the graph has {missing[0]}, the checkpoint does not")
     return names
-
-
-def _with_head(
-    model: Model,
-    restored: Collection[str],
-    head: str,
-    place: "_Place",
-    frozen: Pattern | None,
-    recipe: Recipe,
-    seed: int,
-    objective: Objective,
-) -> ReusePlan:
-    """Plan a head of new layers above a layer."""
-    top, output = place.top, place.output
-    trunk = importable(without_training(without_signatures(place.fed.graph), [output]))
-    labels = "y" if "y" not in trunk.nodes else "labels"
-    # The scope of `dnn/hidden3/Relu:0`, the output of `hidden3`, is `dnn`: the new layers' ops go there too.
-    scope, within, _ = f"/{TensorRef.parse(output).op}".partition(f"/{top.name}/")
-    training = find_roles(trunk, needed=()).training
-    put = HeadPlacement(output, scope.strip("/") if within else "", labels, training)
-    old_labels = find_roles(model.graph, needed=()).labels if preprocessing_text(model.graph) else None
-    graph = without_labels(with_head(trunk, put, parse(head), objective, seed), old_labels)
-    frozen_names = chosen_weights(graph, frozen) if frozen else []
-    rewritten: Sequence[str] = ()
-    if frozen_names:
-        still = Frozen.of(graph, frozen_names, [LOSS])
-        graph, rewritten = still.applied(), still.notes
-    trained = [variable.op for variable in variables(graph).values() if variable.trainable]
-    graph = with_training(importable(graph), LOSS, trained, recipe, seed)
-    held = stored_tensors(graph)
-    kept = [name for name in restored if name in held]
-    cut = [name for name in restored if name not in held]
-    if not kept:
-        raise PlanError(
-            f"{model.path}: nothing to restore: {', '.join(cut)} lie above {top.name}, where the head is put on"
-        )
-    below = place.fed.graph.ancestors(TensorRef.parse(output).op)
-    outputs = {layer.name: layer.output for layer in layers(place.fed.graph)}
-    left = [name for name, tensor in outputs.items() if tensor and TensorRef.parse(tensor).op not in below]
-    notes = [*place.fed.notes, *rewritten]
-    notes += [f"the head is put on {output}, the activation of {top.name}"] if output != top.output else []
-    notes += [f"cut off above {top.name}, though chosen: {', '.join(cut)}"] if cut else []
-    notes += [f"left behind with the old loss, training op and slots: {', '.join(left)}"] if left else []
-    signed = list(signatures(model.graph))
-    notes += [f"left behind with the old outputs: the signatures {listed(signed)}"] if signed else []
-    return ReusePlan(model, graph, {name: name for name in kept}, frozen_names, seed, tuple(notes))
-
-
-@dataclass(frozen=True)
-class _Place:
-    """Where a head is put on: a layer, its output tensor, and the graph that rows are fed to."""
-
-    top: Layer
-    output: str
-    fed: Feeding
-
-
-def _above(graph: Graph, restored: Collection[str], after: str | None, inputs: Sequence[str]) -> _Place:
-    """Return where a head is put on, in the graph whose pipeline placeholders have replaced."""
-    top, output = _layer_below_head(graph, restored, after)
-    return _Place(top, output, feeding(with_whole_rows(graph, [output]), inputs, tops=[output]))
-
-
-def _layer_below_head(graph: Graph, restored: Collection[str], after: str | None) -> tuple[Layer, str]:
-    """Return the layer named `after`, else the last in the data flow with a restored variable; and its output.
-
-    A layer without weights, such as a pooling, is named by the scope of its ops.
-
-    An activation that is applied outside of the layer's scope belongs to it; one that makes probabilities does not.
-
-    Raises:
-        UnknownName: there is no such layer; the message names the nearest, or all.
-        GraphError: its output tensor is not known.
-    """
-    known = layers(graph)
-    fit = [layer for layer in known if layer.name == after or (not after and set(layer.variables) & set(restored))]
-    if not fit and after and (output := scope_output(graph, after)):
-        return Layer(after, (), 0, output), output
-    if not fit:
-        names = [layer.name for layer in known]
-        nearest = suggestion(after or "", names) or f"; layers: {', '.join(names)}"
-        raise UnknownName(f"{graph.source}: no layer {after}{nearest}")
-    top = fit[-1]
-    if top.output is None:
-        raise GraphError(f"{graph.source}: the output of the layer {top.name} is not known; `after` names another")
-    tensor, activation = activated(graph, top.output, graph.nodes)
-    return top, top.output if activation in PROBABILITIES else tensor
 
 
 def _counterparts(source: Graph, target: Graph, names: Collection[str]) -> dict[str, StoredTensor | None]:

@@ -1,0 +1,131 @@
+"""A head: new layers on a model, above one of its layers; what lies above that is cut off."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from ckpttool.core.errors import GraphError, PlanError, UnknownName
+from ckpttool.core.names import Pattern, listed, suggestion
+from ckpttool.graph.contents.layers import Layer, activated, layers, scope_output
+from ckpttool.graph.contents.preprocessing import preprocessing_text
+from ckpttool.graph.contents.signatures import signatures, without_signatures
+from ckpttool.graph.contents.stored import chosen_weights, stored_tensors
+from ckpttool.graph.contents.variables import variables
+from ckpttool.graph.core import Graph, TensorRef
+from ckpttool.graph.freezing.frozen import Frozen
+from ckpttool.graph.ops import PROBABILITIES
+from ckpttool.graph.rewrite.feeding import Feeding, feeding
+from ckpttool.graph.rewrite.importable import importable
+from ckpttool.graph.rewrite.prune import without_training
+from ckpttool.graph.rewrite.whole_rows import with_whole_rows
+from ckpttool.graph.roles.resolve import find_roles
+from ckpttool.model.model import Model
+from ckpttool.runtime.build import HeadPlacement, with_head, with_training
+from ckpttool.runtime.objectives import Objective
+from ckpttool.runtime.recipe import Recipe
+from ckpttool.runtime.spec import parse
+from ckpttool.training.preprocessing import without_labels
+
+LOSS = "loss/loss:0"
+"""The loss of a graph with a head of ours."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a head is put on: a layer, its output tensor, and the graph that rows are fed to."""
+
+    top: Layer
+    output: str
+    fed: Feeding
+
+
+@dataclass(frozen=True)
+class Headed:
+    """A graph with a head: which of the restored variables it still holds, what is frozen, and what is to be said."""
+
+    graph: Graph
+    kept: tuple[str, ...]
+    frozen: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def headed(
+    model: Model,
+    restored: Collection[str],
+    head: str,
+    place: Place,
+    frozen: Pattern | None,
+    recipe: Recipe | None,
+    seed: int,
+    objective: Objective,
+) -> Headed:
+    """Put a head on a model; without a recipe its graph gets no training op.
+
+    Raises:
+        PlanError: none of what is restored lies below the head.
+    """
+    top, output = place.top, place.output
+    trunk = importable(without_training(without_signatures(place.fed.graph), [output]))
+    labels = "y" if "y" not in trunk.nodes else "labels"
+    # The scope of `dnn/hidden3/Relu:0`, the output of `hidden3`, is `dnn`: the new layers' ops go there too.
+    scope, within, _ = f"/{TensorRef.parse(output).op}".partition(f"/{top.name}/")
+    training = find_roles(trunk, needed=()).training
+    put = HeadPlacement(output, scope.strip("/") if within else "", labels, training)
+    old_labels = find_roles(model.graph, needed=()).labels if preprocessing_text(model.graph) else None
+    graph = without_labels(with_head(trunk, put, parse(head), objective, seed), old_labels)
+    frozen_names = chosen_weights(graph, frozen) if frozen else []
+    rewritten: Sequence[str] = ()
+    if frozen_names:
+        still = Frozen.of(graph, frozen_names, [LOSS])
+        graph, rewritten = still.applied(), still.notes
+    if recipe is not None:
+        trained = [variable.op for variable in variables(graph).values() if variable.trainable]
+        graph = with_training(importable(graph), LOSS, trained, recipe, seed)
+    held = stored_tensors(graph)
+    kept = [name for name in restored if name in held]
+    cut = [name for name in restored if name not in held]
+    if restored and not kept:
+        raise PlanError(
+            f"{model.path}: nothing to restore: {', '.join(cut)} lie above {top.name}, where the head is put on"
+        )
+    below = place.fed.graph.ancestors(TensorRef.parse(output).op)
+    outputs = {layer.name: layer.output for layer in layers(place.fed.graph)}
+    left = [name for name, tensor in outputs.items() if tensor and TensorRef.parse(tensor).op not in below]
+    notes = [*place.fed.notes, *rewritten]
+    notes += [f"the head is put on {output}, the activation of {top.name}"] if output != top.output else []
+    notes += [f"cut off above {top.name}, though chosen: {', '.join(cut)}"] if cut else []
+    notes += [f"left behind with the old loss, training op and slots: {', '.join(left)}"] if left else []
+    signed = list(signatures(model.graph))
+    notes += [f"left behind with the old outputs: the signatures {listed(signed)}"] if signed else []
+    return Headed(graph, tuple(kept), tuple(frozen_names), tuple(notes))
+
+
+def place_above(graph: Graph, restored: Collection[str], after: str | None, inputs: Sequence[str]) -> Place:
+    """Return where a head is put on, in the graph whose pipeline placeholders have replaced."""
+    top, output = _layer_below_head(graph, restored, after)
+    return Place(top, output, feeding(with_whole_rows(graph, [output]), inputs, tops=[output]))
+
+
+def _layer_below_head(graph: Graph, restored: Collection[str], after: str | None) -> tuple[Layer, str]:
+    """Return the layer named `after`, else the last in the data flow with a restored variable; and its output.
+
+    A layer without weights, such as a pooling, is named by the scope of its ops.
+
+    An activation that is applied outside of the layer's scope belongs to it; one that makes probabilities does not.
+
+    Raises:
+        UnknownName: there is no such layer; the message names the nearest, or all.
+        GraphError: its output tensor is not known.
+    """
+    known = layers(graph)
+    fit = [layer for layer in known if layer.name == after or (not after and set(layer.variables) & set(restored))]
+    if not fit and after and (output := scope_output(graph, after)):
+        return Layer(after, (), 0, output), output
+    if not fit:
+        names = [layer.name for layer in known]
+        nearest = suggestion(after or "", names) or f"; layers: {', '.join(names)}"
+        raise UnknownName(f"{graph.source}: no layer {after}{nearest}")
+    top = fit[-1]
+    if top.output is None:
+        raise GraphError(f"{graph.source}: the output of the layer {top.name} is not known; `after` names another")
+    tensor, activation = activated(graph, top.output, graph.nodes)
+    return top, top.output if activation in PROBABILITIES else tensor
