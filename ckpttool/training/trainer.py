@@ -114,7 +114,7 @@ class Trainer:
         self._variables = list(needed.values())
         self.state = State(self._variables, self.values)
         self._outputs: Stream | None = None
-        self._draws = 0
+        self._seed, self._draws = seed, 0
         self._trainer = EpochRunner(step, self.state, training, augment)
         self._evaluator = Evaluator(score, self.state, inference)
         ours = TensorRef.parse(RATE).op in self.graph.nodes
@@ -137,7 +137,7 @@ class Trainer:
         self.bounds = batch_bounds(splits[0].rows, self.options.batch_size or BATCH_SIZE)
         self.values = _values(self.source.model, self.graph, values, seed)
         self.bound = self.source.with_graph(self.graph, self.bound.roles, self.values)
-        self.features, self._draws = features, seed * RESTART
+        self.features, self._draws = features, (seed - self._seed) * RESTART
         self._feed()
         self.state.write({variable.op: initial_value(variable, self.values) for variable in self._variables})
 
