@@ -18,6 +18,8 @@ _NOISE = re.compile(
 _ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
 _LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 _BACKEND = "KERAS_BACKEND"
+_imported: dict[str, Any] = {}
+"""The modules that this process has imported and found fit: both are asked for thousands of times."""
 _ours: dict[str, str] = {}
 """What `configure_tensorflow` has put into the environment, which a later call may change; the rest is the user's."""
 
@@ -28,6 +30,8 @@ def tensorflow() -> Any:
     Raises:
         MissingDependency: it is not installed.
     """
+    if _is_imported("tensorflow"):
+        return _imported["tensorflow"]
     quiet = "tensorflow" not in sys.modules and os.environ.get(_LEVEL, "0") != "0" and os.environ.get(_ONEDNN) != "0"
     try:
         with _stderr_discarded() if quiet else contextlib.nullcontext(), warnings.catch_warnings():
@@ -37,6 +41,7 @@ def tensorflow() -> Any:
         raise MissingDependency(
             f"running a graph needs TensorFlow ({error}): pip install 'ckpttool[tensorflow]', or 'ckpttool[cpu]'"
         ) from error
+    _imported["tensorflow"] = tensorflow
     return tensorflow
 
 
@@ -47,6 +52,8 @@ def keras() -> Any:
         MissingDependency: it is not installed, or not in its version 3.
         PlanError: this process has imported it on another backend.
     """
+    if _is_imported("keras"):
+        return _imported["keras"]
     tensorflow()
     given = os.environ.get(_BACKEND)
     if "keras" not in sys.modules:
@@ -67,7 +74,12 @@ def keras() -> Any:
             f"this process has imported Keras on {keras.config.backend()}, and a model is run on TensorFlow: set "
             f"{_BACKEND}=tensorflow before Keras is imported"
         )
+    _imported["keras"] = keras
     return keras
+
+
+def _is_imported(name: str) -> bool:
+    return name in _imported and sys.modules.get(name) is _imported[name]
 
 
 def configure_tensorflow(convolutions: bool = False, threads: int | None = None) -> None:

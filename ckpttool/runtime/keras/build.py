@@ -2,14 +2,14 @@
 
 from collections.abc import Collection, Mapping
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ckpttool.core.errors import FormatError
 from ckpttool.formats.keras.network import Network
 from ckpttool.formats.keras.pairing import NAMELESS
 from ckpttool.runtime.configure import keras
-from ckpttool.runtime.keras.private import places_of_variables, reason_of, variables_without_values
+from ckpttool.runtime.keras.private import Places, places_of_variables, reason_of, variables_without_values
 
 SEED = "seed_generator_state"
 """What Keras calls a variable that is no weight: what a random generator counts."""
@@ -20,19 +20,26 @@ class KerasModel:
     """A network that Keras has built, without values, and its variables by the names of its file's weights.
 
     `places` has for each of them the path that it has in a `.keras` file. `copies` are names under which a file has a
-    variable once more, as a spectral normalisation has its layer's kernel.
+    variable once more, as a spectral normalisation has its layer's kernel. `layout` is of all its variables, those too
+    that are no weights.
     """
 
     network: Network
     live: Any
     variables: Mapping[str, Any]
     places: Mapping[str, str]
+    layout: Places
     copies: Collection[str] = ()
 
     @property
     def constrained(self) -> list[str]:
         """The weights that Keras would bring back into bounds after each step of training."""
         return [name for name, variable in self.variables.items() if getattr(variable, "constraint", None) is not None]
+
+
+_latest: list[KerasModel] = []
+"""The network that was built last: who opens a model and trains it writes the same network, without building it again.
+"""
 
 
 def built(network: Network) -> KerasModel:
@@ -47,23 +54,37 @@ def built(network: Network) -> KerasModel:
     return with_named_variables(network, live)
 
 
+def built_once(network: Network) -> KerasModel:
+    """Return the network that was built last in this process, if this is the same one, else `built`.
+
+    Who asks for it leaves it as it is.
+    """
+    for model in _latest:
+        if model.network.architecture == network.architecture:
+            return replace(model, network=network)
+    return built(network)
+
+
 def with_named_variables(network: Network, live: Any) -> KerasModel:
     """Return a network that is built, with its variables by the names that a file of its weights has for them."""
-    found = places_of_variables(live).variables
+    layout = places_of_variables(live)
     named = {
         "/".join([*scopes, _own_name(variable, place)]): (place, variable)
-        for place, (scopes, variable) in found.items()
+        for place, (scopes, variable) in layout.variables.items()
         if variable.name != SEED
     }
     last = {id(variable): name for name, (_, variable) in named.items()}  # Keras reads it there, after the others
     own = {name: each for name, each in named.items() if last[id(each[1])] == name}
-    return KerasModel(
+    model = KerasModel(
         network,
         live,
         {name: variable for name, (_, variable) in own.items()},
         {name: place for name, (place, _) in own.items()},
+        layout,
         [name for name in named if name not in own],
     )
+    _latest[:] = [model]
+    return model
 
 
 def _own_name(variable: Any, place: str) -> str:

@@ -20,15 +20,15 @@ from ckpttool.graph.contents.keras_network import KerasNetwork, keras_network
 from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.core import Graph
 from ckpttool.runtime.configure import keras
-from ckpttool.runtime.keras.build import SEED, KerasModel, built
+from ckpttool.runtime.keras.build import SEED, KerasModel, built_once
 from ckpttool.runtime.keras.legacy import listed_weights
 from ckpttool.runtime.keras.optimizer import has_slots, initial_value, optimizer_state
 from ckpttool.runtime.keras.penalties import penalised
 from ckpttool.runtime.keras.private import (
     build_optimizer,
     is_network,
-    places_of_variables,
     set_trainable_alone,
+    trainable_restored,
 )
 
 OPTIMIZER = "optimizer"
@@ -58,10 +58,14 @@ def keras_contents(graph: Graph, tensors: Mapping[str, Tensor]) -> KerasContents
     """
     said, model, stored, lacks = _built(graph, tensors)
     lacks += [lack for about in said.lacks.values() for lack in about]
-    values, layers = _state(model, stored, tensors)
-    state, named, begins_anew = _optimizer(model, stored, graph, tensors)
-    config = keras().saving.serialize_keras_object(model.live)
-    weights = KerasWeights.numbered({**values, **state}, {**layers, **named})
+    with trainable_restored(model.live):
+        lacks = [*_set_trainable(model, stored, graph), *lacks]
+        compiled = _compiled(model)
+        state, named, begins_anew = _optimizer(model, compiled, stored, graph, tensors)
+        config = keras().saving.serialize_keras_object(model.live)
+    if compiled:
+        config["compile_config"] = keras().saving.serialize_keras_object(compiled.get_compile_config())
+    weights = KerasWeights.numbered({**_state(model, stored, tensors), **state}, {**model.layout.names, **named})
     places = {own: model.places[name] for name, own in stored.items()}
     return KerasContents(config, _metadata(graph), weights, places, [*lacks, *begins_anew])
 
@@ -73,7 +77,9 @@ def listed_contents(graph: Graph, tensors: Mapping[str, Tensor]) -> KerasContent
         name: tensors[stored[name]] if name in stored else initial_value(variable)
         for name, variable in model.variables.items()
     }
-    weights, found = listed_weights(model, values)
+    with trainable_restored(model.live):
+        _set_trainable(model, stored, graph)
+        weights, found = listed_weights(model, values)
     places = {stored[name]: place for name, place in found.items() if name in stored}
     return KerasContents({}, {}, weights, places, [])
 
@@ -81,13 +87,12 @@ def listed_contents(graph: Graph, tensors: Mapping[str, Tensor]) -> KerasContent
 def _built(graph: Graph, tensors: Mapping[str, Tensor]) -> tuple[KerasNetwork, KerasModel, dict[str, str], list[str]]:
     """Return what a graph says of its network, the network as Keras builds it, the names of its weights in the graph.
 
-    What Keras lacks of what is frozen and of penalties comes last.
+    What Keras lacks of penalties comes last.
     """
     said = required_network(graph)
     architecture, lacks = penalised(said.architecture, said.penalties)
-    model = built(network_of(architecture, said.compiled, Path(graph.source)))
-    stored = _stored_names(model, said, tensors, graph.source)
-    return said, model, stored, [*_set_trainable(model, stored, graph), *lacks]
+    model = built_once(network_of(architecture, said.compiled, Path(graph.source)))
+    return said, model, _stored_names(model, said, tensors, graph.source), lacks
 
 
 def required_network(graph: Graph) -> KerasNetwork:
@@ -159,26 +164,41 @@ def _trained(layer: Any, names: Mapping[int, str]) -> set[str]:
     return {names[id(each)] for each in layer.trainable_variables if id(each) in names}
 
 
-def _state(
-    model: KerasModel, stored: Mapping[str, str], tensors: Mapping[str, Tensor]
-) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Return the values of a network's variables at their places, and the names of the groups' layers."""
+def _state(model: KerasModel, stored: Mapping[str, str], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the values of a network's variables at their places."""
     names = _names(model, stored)
-    places = places_of_variables(model.live)
-    values = {
+    return {
         place: tensors[names[id(variable)]] if id(variable) in names else _begun(place, variable)
-        for place, (_, variable) in places.variables.items()
+        for place, (_, variable) in model.layout.variables.items()
     }
-    return values, places.names
+
+
+def _compiled(model: KerasModel) -> Any | None:
+    """Return a model without layers that is compiled as the network is to be; None where there is no optimizer.
+
+    Its optimizer has variables for what is trained of the network.
+    """
+    compiled = model.network.compiled
+    if not (compiled and compiled.get(OPTIMIZER)):
+        return None
+    compiler = keras().Sequential()
+    given = keras().saving.deserialize_keras_object(dict(compiled))
+    compiler.compile(**{"jit_compile": model.live.jit_compile, **given})
+    build_optimizer(compiler.optimizer, model.live.trainable_variables)
+    return compiler
 
 
 def _optimizer(
-    model: KerasModel, stored: Mapping[str, str], graph: Graph, tensors: Mapping[str, Tensor]
+    model: KerasModel,
+    compiled: Any | None,
+    stored: Mapping[str, str],
+    graph: Graph,
+    tensors: Mapping[str, Tensor],
 ) -> tuple[dict[str, Tensor], dict[str, str], list[str]]:
-    """Return the same of the network's optimizer, and whether it begins anew."""
-    optimizer = _compiled(model)
-    if optimizer is None:
+    """Return the values of the optimizer's variables at their places, its name, and whether it begins anew."""
+    if compiled is None:
         return {}, {}, []
+    optimizer = compiled.optimizer
     names = _names(model, stored)
     slots = {name: (each.owner, name.rpartition("/")[2]) for name, each in variables(graph).items() if each.owner}
     state = enumerate(optimizer_state(optimizer, names, tensors, slots))
@@ -186,16 +206,6 @@ def _optimizer(
     anew = has_slots(optimizer) and not slots
     notes = [f"the optimizer {type(optimizer).__name__} begins anew: the graph has none of its slots"] if anew else []
     return values, {OPTIMIZER: optimizer.name}, notes
-
-
-def _compiled(model: KerasModel) -> Any | None:
-    """Compile the network, and return its optimizer with variables for what is trained; None where it has none."""
-    compiled, live = model.network.compiled, model.live
-    if not (compiled and compiled.get(OPTIMIZER)):
-        return None
-    live.compile(**keras().saving.deserialize_keras_object(dict(compiled)))
-    build_optimizer(live.optimizer, live.trainable_variables)
-    return live.optimizer
 
 
 def _names(model: KerasModel, stored: Mapping[str, str]) -> dict[int, str]:

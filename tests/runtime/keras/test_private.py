@@ -55,6 +55,16 @@ def test_places_are_those_of_the_file_that_keras_writes(tmp_path: Path) -> None:
     assert found.variables["layers/dense/vars/0"][0] == ("top",)
 
 
+def test_the_walk_does_not_make_a_layer_for_each_layer_to_compare_it_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, made = NETWORKS["nested"](), list[str]()
+    begin = layers.Layer.__init__
+    monkeypatch.setattr(layers.Layer, "__init__", lambda self, **given: (made.append(""), begin(self, **given))[1])
+
+    private.places_of_variables(model)
+
+    assert len(made) <= 4  # one for each kind, however many layers there are
+
+
 class Hdf5Places:
     """The names of the data sets of a file of weights."""
 
@@ -95,6 +105,18 @@ def test_what_a_layer_is_made_of_and_depends_on_is_told() -> None:
     images = np.random.default_rng(0).normal(size=(4, 4, 4, 2)).astype("float32")
     np.testing.assert_allclose(private.moments_of(norm, images, None)[0], images.mean((0, 1, 2)), rtol=1e-5)
     assert len(private.weight_losses_of(model)) == 2
+
+
+def test_what_is_trained_is_restored() -> None:
+    model = NETWORKS["nested"]()
+    top = model.get_layer("top")
+    with private.trainable_restored(model):
+        private.set_trainable_alone(model, False)
+        top.trainable = False
+        assert not any(weight.trainable for weight in top.weights)
+
+    assert model.trainable
+    assert all(weight.trainable for weight in top.weights)
 
 
 def test_optimizers_are_built_for_variables_without_values() -> None:

@@ -15,6 +15,7 @@ from ckpttool.graph.core import Graph
 from ckpttool.model.families import Contents, KerasWriter
 from ckpttool.model.model import Model
 from ckpttool.runtime.build import new_graph
+from ckpttool.runtime.keras import build
 from ckpttool.runtime.keras.write import keras_contents, required_network
 from ckpttool.runtime.objectives import Objective
 from ckpttool.runtime.recipe import Recipe
@@ -115,3 +116,21 @@ def test_a_counter_that_nothing_computes_with_begins_anew(tmp_path: Path) -> Non
     for each in ("norm", "first"):
         for one, other in zip(model.get_layer(each).get_weights(), again.get_layer(each).get_weights(), strict=True):
             np.testing.assert_array_equal(one, other)
+
+
+def test_what_was_opened_is_written_without_being_built_again_and_stays_as_it_was(
+    session: Callable[..., Any], graph: Graph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tensors = session(graph).tensors()
+    KerasWriter(Path()).write(Contents(graph, tensors), tmp_path / "a.keras", overwrite=False)
+    opened = Model.open(tmp_path / "a.keras")
+    monkeypatch.setattr(build, "built", None)
+
+    frozen = keras_contents(freeze_graph(opened.graph, ["hidden/kernel", "hidden/bias"]), opened.checkpoint)
+    again = keras_contents(opened.graph, opened.checkpoint)
+
+    flags = [
+        {each["config"]["name"]: each["config"].get("trainable") for each in contents.config["config"]["layers"]}
+        for contents in (frozen, again)
+    ]
+    assert [each["hidden"] for each in flags] == [False, True]
