@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ckpttool import checkpoint
+from ckpttool.core.names import Pattern
 from ckpttool.formats.hdf5.source import is_hdf5
 from ckpttool.formats.keras.archive import is_archive
 from ckpttool.formats.keras.network import Network, read_network
@@ -19,6 +20,7 @@ from ckpttool.graph.roles.logits import logits_below
 from ckpttool.runtime.keras.build import built
 from ckpttool.runtime.keras.describe import described
 from ckpttool.runtime.keras.trace import Traced, traced
+from ckpttool.runtime.keras.unfreezing import unfreeze
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,15 +41,21 @@ def is_keras_file(path: Path) -> bool:
     return path.is_file() and (is_archive(path) or is_hdf5(path))
 
 
-def open_keras(path: Path) -> OpenedKeras:
+def open_keras(path: Path, unfrozen: Pattern | None = None) -> OpenedKeras:
     """Read a network, build and trace it, and find its weights in the file by their names.
 
+    Layers with weights that the pattern `unfrozen` takes are trained, though the file may freeze them.
+
     Raises:
+        UnknownName: the pattern takes no weight.
         FormatError: the file has weights only, or its network is not Keras's own, not safe to build, or lacks a weight.
         MissingDependency: TensorFlow or Keras is not installed.
     """
     network, stored = read_network(path), checkpoint.open(path)
-    trace = traced(built(network))
+    model = built(network)
+    if unfrozen:
+        unfreeze(model, unfrozen)
+    trace = traced(model)
     weights = {name for name, kind in stored.kinds().items() if kind == "weight"}
     names = stored_names([*trace.model.variables, *trace.model.copies], weights, network, trace.model.places)
     unread = [name for name in stored if name not in weights]

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from ckpttool.core.errors import GraphError, PlanError
 from ckpttool.core.names import ByPattern, Pattern, layer_of
 from ckpttool.graph.contents.batch_norms import batch_norms
-from ckpttool.graph.contents.keras_network import keras_network
 from ckpttool.graph.contents.variables import Variable, taken_by, variables
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.freezing.frozen import Frozen
@@ -46,12 +45,13 @@ def freeze_for_training(
     live = _trainable(graph, roles, loss, weights, own_training_op)
     chosen = set(taken_by(train, weights)) if train else set(weights)
     if train:
-        _refuse_frozen(graph, weights, chosen, live)
+        _refuse_frozen(graph, weights, chosen, live, own_training_op)
     frozen = set(taken_by(freeze, {name: every[name] for name in (*weights, *others)})) if freeze else set()
     norm = averages(graph, weights, bn)
     trained = (chosen - frozen - set(norm.fixed)) & live
     if not trained:
-        raise PlanError(f"{graph.source}: nothing is left to train: all {len(weights)} weights are frozen")
+        way_out = "" if live or own_training_op else "; `unfreeze` trains what the graph itself keeps frozen"
+        raise PlanError(f"{graph.source}: nothing is left to train: all {len(weights)} weights are frozen{way_out}")
     scopes = {layer_of(weights[name].own_name) for name in trained}
     # Averages without gamma and beta are a layer by themselves, which the patterns leave alone or not.
     free = chosen.difference(frozen).intersection(_alone(graph, weights)).union(norm.moving)
@@ -103,15 +103,16 @@ def _trainable(
 
 
 def _refuse_frozen(
-    graph: Graph, weights: Mapping[str, Variable], chosen: Collection[str], live: Collection[str]
+    graph: Graph, weights: Mapping[str, Variable], chosen: Collection[str], live: Collection[str], own_training_op: bool
 ) -> None:
     """Refuse to train a layer that the graph itself keeps frozen, by its collections or a StopGradient op."""
     scopes = {layer_of(weights[name].own_name) for name in live}
     for name in sorted(chosen):
-        if layer_of(weights[name].own_name) not in scopes:
-            way_out = "`reuse` puts its layers into the graph that it was frozen from (`into`)"
-            if keras_network(graph) is not None:
-                way_out += "; a Keras layer is thawed in Python: `layer.trainable = True`, and `model.save`"
+        layer = layer_of(weights[name].own_name)
+        if layer not in scopes:
+            way_out = f"`unfreeze` {layer or name} trains it again, with an `optimizer`"
+            if own_training_op:
+                way_out += "; `reuse` puts its layers into the graph that it was frozen from (`into`)"
             raise PlanError(f"{graph.source}: `train` takes {name}, which the graph itself keeps frozen; {way_out}")
 
 

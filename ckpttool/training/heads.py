@@ -3,16 +3,16 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from ckpttool.core.errors import GraphError, PlanError, UnknownName
-from ckpttool.core.names import Pattern, listed, suggestion
-from ckpttool.graph.contents.layers import Layer, activated, layers, scope_output
+from ckpttool.core.errors import PlanError
+from ckpttool.core.names import Pattern, listed
+from ckpttool.graph.contents.layers import Layer, layers
 from ckpttool.graph.contents.preprocessing import preprocessing_text
 from ckpttool.graph.contents.signatures import signatures, without_signatures
 from ckpttool.graph.contents.stored import chosen_weights, stored_tensors
+from ckpttool.graph.contents.tops import top_of
 from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.freezing.frozen import Frozen
-from ckpttool.graph.ops import PROBABILITIES
 from ckpttool.graph.rewrite.feeding import Feeding, feeding
 from ckpttool.graph.rewrite.importable import importable
 from ckpttool.graph.rewrite.prune import without_training
@@ -36,6 +36,8 @@ class Place:
     top: Layer
     output: str
     fed: Feeding
+    why: str = ""
+    """What the output is, for people, where it is not simply the layer's."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ def headed(
     outputs = {layer.name: layer.output for layer in layers(place.fed.graph)}
     left = [name for name, tensor in outputs.items() if tensor and TensorRef.parse(tensor).op not in below]
     notes = [*place.fed.notes, *rewritten]
-    notes += [f"the head is put on {output}, the activation of {top.name}"] if output != top.output else []
+    notes += [f"the head is put on {output}, {place.why}"] if place.why else []
     notes += [f"cut off above {top.name}, though chosen: {', '.join(cut)}"] if cut else []
     notes += [f"left behind with the old loss, training op and slots: {', '.join(left)}"] if left else []
     signed = list(signatures(model.graph))
@@ -100,32 +102,6 @@ def headed(
 
 
 def place_above(graph: Graph, restored: Collection[str], after: str | None, inputs: Sequence[str]) -> Place:
-    """Return where a head is put on, in the graph whose pipeline placeholders have replaced."""
-    top, output = _layer_below_head(graph, restored, after)
-    return Place(top, output, feeding(with_whole_rows(graph, [output]), inputs, tops=[output]))
-
-
-def _layer_below_head(graph: Graph, restored: Collection[str], after: str | None) -> tuple[Layer, str]:
-    """Return the layer named `after`, else the last in the data flow with a restored variable; and its output.
-
-    A layer without weights, such as a pooling, is named by the scope of its ops.
-
-    An activation that is applied outside of the layer's scope belongs to it; one that makes probabilities does not.
-
-    Raises:
-        UnknownName: there is no such layer; the message names the nearest, or all.
-        GraphError: its output tensor is not known.
-    """
-    known = layers(graph)
-    fit = [layer for layer in known if layer.name == after or (not after and set(layer.variables) & set(restored))]
-    if not fit and after and (output := scope_output(graph, after)):
-        return Layer(after, (), 0, output), output
-    if not fit:
-        names = [layer.name for layer in known]
-        nearest = suggestion(after or "", names) or f"; layers: {', '.join(names)}"
-        raise UnknownName(f"{graph.source}: no layer {after}{nearest}")
-    top = fit[-1]
-    if top.output is None:
-        raise GraphError(f"{graph.source}: the output of the layer {top.name} is not known; `after` names another")
-    tensor, activation = activated(graph, top.output, graph.nodes)
-    return top, top.output if activation in PROBABILITIES else tensor
+    """Return where a head is put on (see `top_of`), in the graph whose pipeline placeholders have replaced."""
+    top, output, why = top_of(graph, restored, after)
+    return Place(top, output, feeding(with_whole_rows(graph, [output]), inputs, tops=[output]), why)

@@ -79,11 +79,13 @@ class Options:
     `valid` says which training rows are held out: a number or `20%` of them are drawn, `first:5000` and `last:10%` are
     taken by their places; rows with one value of `group` stay on one side. `threads` is what TensorFlow must have been
     configured to by `configure_tensorflow`; None takes any number. `batch_size` None is 200, or an eighth
-    of few rows at most. `preprocess` is what is done to rows, if not what the model keeps: `scale(1/127.5, -1)`.
+    of few rows at most. `unfreeze` takes layers that the model itself keeps frozen.
+    `preprocess` is what is done to rows, if not what the model keeps: `scale(1/127.5, -1)`.
     """
 
     train: str | None = None
     freeze: str | None = None
+    unfreeze: str | None = None
     stages: str | None = None
     bn: str | None = None
     dropout: str | None = None

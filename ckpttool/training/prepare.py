@@ -86,7 +86,7 @@ def _freeze(model: Model, roles: Roles, options: Options, train: str | None) -> 
 def _trainable(frozen: Frozen, roles: Roles, options: Options, span: RunSteps) -> tuple[Graph, Roles]:
     """Return a graph whose training op leaves the frozen weights alone, and its roles."""
     if options.recipe is None:
-        given = [f"`{name}`" for name in ("dropout", "objective") if getattr(options, name)]
+        given = [f"`{name}`" for name in ("dropout", "objective", "unfreeze") if getattr(options, name)]
         if given:
             raise PlanError(f"`training_op` trains what it was made for: leave {' and '.join(given)} out")
         return frozen.applied("updates"), roles

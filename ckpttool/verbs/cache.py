@@ -7,6 +7,7 @@ from ckpttool.core.errors import GraphError
 from ckpttool.core.names import Pattern
 from ckpttool.data.held_out import HeldOut
 from ckpttool.model.model import Model
+from ckpttool.model.unfreezing import with_unfrozen
 from ckpttool.runtime.objectives import Objective
 from ckpttool.training.augment import augmentation_of, check_augment
 from ckpttool.training.bound import Bound
@@ -33,6 +34,7 @@ def cache(
     group: str | None = None,
     objective: Objective | None = None,
     preprocess: str | None = None,
+    unfreeze: str | None = None,
 ) -> Features:
     """Return the features of a model's frozen layers for the training and validation rows of a data set.
 
@@ -54,11 +56,13 @@ def cache(
         group: The column of rows that are held out together, as in that training.
         objective: A loss for the outputs of a graph that has none, or another one than it has.
         preprocess: What is done to rows first (`scale(1/127.5, -1)`), if not what the model keeps.
+        unfreeze: A pattern of layers that the model itself keeps frozen, and that will be trained again.
 
     Raises:
         CkptError: the layers, the graph or the data do not fit one another.
     """
     check_augment(augment, True, cache_augment)
+    model, _, unfrozen = with_unfrozen(model, unfreeze, roles)
     bound = Bound.of(model, roles, ("inputs", "labels", "loss"), objective=objective).preprocessing(preprocess)
     frozen = freeze_for_training(bound.model.graph, bound.roles, None, Pattern(freeze))
     if frozen.part is None:
@@ -66,6 +70,6 @@ def cache(
     bound = bound.with_training_rows(data, HeldOut.parse(valid, group, seed), features)
     splits, callback = bound.splits, CallbackList(callbacks)
     callback.on_data(splits)
-    callback.on_notes([*bound.notes, *frozen.notes, *odd_rows(bound, frozen.names)])
+    callback.on_notes([*unfrozen, *bound.notes, *frozen.notes, *odd_rows(bound, frozen.names)])
     augmentation = augmentation_of(augment, splits[0], image_shape, seed, cache_augment)
     return FeatureCache(frozen.graph, frozen.part, bound.model.checkpoint, splits, augmentation).open(root, callback)

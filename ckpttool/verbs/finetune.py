@@ -17,6 +17,7 @@ from ckpttool.lineage.provenance import Command
 from ckpttool.model.families import Contents, writer_for
 from ckpttool.model.model import Model
 from ckpttool.model.plan import PlanRow
+from ckpttool.model.unfreezing import with_unfrozen
 from ckpttool.runtime.configure import require_threads
 from ckpttool.runtime.schedules import RunSteps
 from ckpttool.surgery.verify import changed_tensors
@@ -41,6 +42,7 @@ def plan(model: Model, options: Options) -> list[PlanRow]:
     Raises:
         CkptError: the graph and the options do not fit one another.
     """
+    model = with_unfrozen(model, options.unfreeze, options.roles).model
     bound = Bound.of(model, options.roles, needed=("inputs", "labels"), objective=options.objective, seed=options.seed)
     options = replace(options, roles=bound.given)
     return prepare(bound.model, options, options.all_stages()[0].train, RunSteps(total=1)).plan
@@ -92,6 +94,7 @@ def finetune(
         raise PlanError(f"{output} is the model itself, which the result is compared with: write it elsewhere")
     require_threads(options.threads)
     options, going_on = as_begun(options, asked_before(output)) if resume else (options, [])
+    model, _, unfrozen = with_unfrozen(model, options.unfreeze, options.roles)
     bound = Bound.of(model, options.roles, ("inputs", "labels"), options.classes, options.objective, options.seed)
     bound = bound.preprocessing(options.preprocess)
     check_options(bound.model, replace(options, roles=bound.given))
@@ -106,7 +109,8 @@ def finetune(
     facts = _facts(bound, data)
     constrained = model.keras.model.constrained if model.keras else []
     unbound = notes_about("trained without the constraints that Keras puts on them", constrained)
-    callback.on_notes([*bound.notes, *unbound, *going_on, *(repeats.differences(facts) if repeats else [])])
+    differing = repeats.differences(facts) if repeats else []
+    callback.on_notes([*unfrozen, *bound.notes, *unbound, *going_on, *differing])
 
     asked = {name: value for name, value in options.flat().items() if name not in MAY_CHANGE}
     asked["preprocess"] = preprocessing_text(bound.model.graph)

@@ -7,7 +7,7 @@ from pathlib import Path
 from ckpttool.core.errors import PlanError
 from ckpttool.core.names import Pattern, listed
 from ckpttool.graph.contents.signatures import output_tensors
-from ckpttool.graph.contents.stored import chosen_weights
+from ckpttool.graph.contents.stored import chosen_weights, stored_tensors
 from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.core import Graph
 from ckpttool.graph.freezing.closure import FrozenPart
@@ -21,6 +21,7 @@ from ckpttool.lineage.provenance import Command
 from ckpttool.model.families import Contents
 from ckpttool.model.model import Model
 from ckpttool.model.plan import ModelPlan, PlanRow, plan_rows, prefix_note
+from ckpttool.model.unfreezing import with_unfrozen
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Freezing(ModelPlan):
     model: Model
     graph: Graph
     frozen: tuple[str, ...]
+    unfrozen: tuple[str, ...]
     rows: list[PlanRow]
     notes: tuple[str, ...]
     to: str | None = None
@@ -37,7 +39,9 @@ class Freezing(ModelPlan):
     @property
     def done(self) -> str:
         """What is true of the output afterwards."""
-        return f"written and read back, {len(self.frozen)} variables frozen"
+        counts = ((len(self.frozen), "frozen"), (len(self.unfrozen), "trained again"))
+        changed = ", ".join(f"{count} variables {how}" for count, how in counts if count)
+        return f"written and read back, {changed or 'nothing changed'}"
 
     def write(self, output: str | Path, overwrite: bool = False, command: Command | None = None) -> Sequence[str]:
         """Write the graph, copy the checkpoint, and read both back.
@@ -53,23 +57,32 @@ class Freezing(ModelPlan):
 
 def plan_freeze(
     model: Model,
-    layers: str,
+    layers: str | None,
     method: Method = "var-list",
     roles: Mapping[str, str] | None = None,
     to: str | None = None,
+    unfreeze: str | None = None,
 ) -> Freezing:
     """Plan what `freeze` writes; nothing is written before the plan's `write`. No TensorFlow is needed.
 
     Both methods take the frozen variables out of the graph's own training op, keep their moving averages as they are
     and let their layers run in inference mode. `var-list` also takes them out of TRAINABLE_VARIABLES, for optimizers
     that are put on later; `stop-gradient` puts a StopGradient op at the cut instead, which such optimizers cannot
-    pass. `roles` names the graph's ops where they are not found (`find_roles`), `to` the family to write.
+    pass. `roles` names the graph's ops where they are not found (`find_roles`), `to` the family to write. What
+    `unfreeze` takes is trainable again, before any layers are frozen.
 
     Raises:
-        UnknownName: the pattern takes nothing.
-        PlanError: nothing would be left to train.
+        UnknownName: a pattern takes nothing.
+        PlanError: nothing would be left to train, or neither pattern is given.
     """
-    pattern, model = Pattern(layers), model.thawed()
+    if layers is None and unfreeze is None:
+        raise PlanError("specify the `layers` to freeze, or those to `unfreeze`")
+    again = with_unfrozen(model.thawed(), unfreeze, roles)
+    model = again.model
+    if layers is None:
+        rows = plan_rows(model.graph, {name: name for name in stored_tensors(model.graph)})
+        return Freezing(model, importable(model.graph), (), again.names, rows, tuple(again.notes), to)
+    pattern = Pattern(layers)
     described = variables(model.graph)
     weights = [key for key, variable in described.items() if variable.kind == "weight"]
     graph, given = called(model.graph, roles or {})
@@ -81,7 +94,7 @@ def plan_freeze(
     graph = importable(frozen.applied(method))
     notes = (*prefix_note(pattern, weights), *frozen.notes, *_cut_notes(frozen.part, method))
     changes = _change_notes(model.graph, graph, frozen.names)
-    return Freezing(model, graph, frozen.names, rows, (*notes, *changes), to)
+    return Freezing(model, graph, frozen.names, again.names, rows, (*again.notes, *notes, *changes), to)
 
 
 def freeze_graph(graph: Graph, names: Collection[str], method: Method = "var-list") -> Graph:

@@ -12,6 +12,7 @@ import numpy as np
 from ckpttool.core.errors import PlanError
 from ckpttool.core.tensors import Array
 from ckpttool.model.model import Model
+from ckpttool.model.unfreezing import with_unfrozen
 from ckpttool.runtime.configure import require_threads
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.training.bound import Bound
@@ -73,6 +74,7 @@ def find_learning_rate(
         raise PlanError(f"{asked}: expected two steps or more, from a rate above 0 to one at most 1e30 times as high")
     tested = replace(options, recipe=_growing(options, low, high))
     require_threads(options.threads)
+    model, _, unfrozen = with_unfrozen(model, options.unfreeze, options.roles)
     bound = Bound.of(model, options.roles, ("inputs", "labels"), options.classes, options.objective, options.seed)
     bound = bound.preprocessing(options.preprocess)
     tested = replace(tested, roles=bound.given)
@@ -80,7 +82,7 @@ def find_learning_rate(
     bound = bound.with_training_rows(data, options.held_out, options.features)
     tested, notes = settled(tested, bound)
     callback = CallbackList(callbacks)
-    callback.on_notes(bound.notes)
+    callback.on_notes([*unfrozen, *bound.notes])
     training = Trainer(bound, tested, callback, length=steps - 1)  # the last step has the whole factor
     callback.on_notes(notes)
     return _run(training, np.geomspace(low, high, steps).tolist())

@@ -58,6 +58,7 @@ def test_every_field_of_a_run_has_an_option() -> None:
     text = [
         "--freeze=h",
         "--train=o",
+        "--unfreeze=u",
         "--stages=h=1",
         "--bn=stats",
         "--dropout=0.1",

@@ -8,7 +8,13 @@ import click
 
 from ckpttool.cli.options.config import config_option
 from ckpttool.cli.options.general import json_option, seed_option
-from ckpttool.cli.options.reading import allow_op_option, freeze_option, model_argument, weights_file_option
+from ckpttool.cli.options.reading import (
+    allow_op_option,
+    freeze_option,
+    model_argument,
+    unfreeze_option,
+    weights_file_option,
+)
 from ckpttool.cli.options.rows import (
     augment_options,
     cache_dir_option,
@@ -31,6 +37,7 @@ from ckpttool.verbs import cache as verb
 @model_argument
 @weights_file_option
 @freeze_option(required=True)
+@unfreeze_option
 @data_option
 @features_option
 @preprocess_option
@@ -47,6 +54,7 @@ from ckpttool.verbs import cache as verb
 def cache(
     model: Path,
     freeze: str,
+    unfreeze: str | None,
     data: Path,
     features: str | None,
     preprocess: str | None,
@@ -87,5 +95,6 @@ def cache(
         seed=seed,
         features=features,
         preprocess=preprocess,
+        unfreeze=unfreeze,
     )
     print_document(cached.summary(), [str(cached.entry.path)], as_json)

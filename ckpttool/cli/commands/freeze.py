@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from ckpttool.cli.options.general import json_option, plan_option
-from ckpttool.cli.options.reading import layers_option, model_argument, weights_file_option
+from ckpttool.cli.options.reading import layers_option, model_argument, unfreeze_option, weights_file_option
 from ckpttool.cli.options.rows import roles_options
 from ckpttool.cli.options.writing import model_output_options
 from ckpttool.cli.show.plans import execute
@@ -19,7 +19,8 @@ from ckpttool.verbs.freeze import plan_freeze
 @click.command()
 @model_argument
 @weights_file_option
-@layers_option("The layers to freeze.", required=True)
+@layers_option("The layers to freeze.")
+@unfreeze_option
 @click.option(
     "--method",
     type=click.Choice(["var-list", "stop-gradient"]),
@@ -33,7 +34,8 @@ from ckpttool.verbs.freeze import plan_freeze
 @model_output_options
 def freeze(
     model: Path,
-    layers: str,
+    layers: str | None,
+    unfreeze: str | None,
     method: Method,
     roles: Mapping[str, Any],
     plan_only: bool,
@@ -45,10 +47,12 @@ def freeze(
     """Write the model with chosen layers frozen, in the graph itself.
 
     The graph's own training op no longer changes them, their moving averages stay, and they run in inference mode. The
-    cut, where the frozen part ends, follows from the layers and is printed.
+    cut, where the frozen part ends, follows from the layers and is printed. With --unfreeze layers that are frozen
+    already are trainable again.
 
     \b
-    Example:
+    Examples:
       ckpttool freeze my_model_final.ckpt --layers 'hidden[12]' --method stop-gradient -o frozen.ckpt
+      ckpttool freeze frozen.keras --unfreeze 'conv5.*' -o thawed.keras
     """
-    execute(plan_freeze(Model.open(model), layers, method, roles, to), output, overwrite, plan_only, as_json)
+    execute(plan_freeze(Model.open(model), layers, method, roles, to, unfreeze), output, overwrite, plan_only, as_json)

@@ -120,6 +120,10 @@ def freeze_option(required: bool = False) -> Decorator:
     )
 
 
+unfreeze_option = click.option(
+    "--unfreeze", metavar="RE", help=f"Layers to train again that MODEL itself keeps frozen. {PATTERN}"
+)
+
 rules_option = click.option(
     "--rules",
     metavar="RULES",

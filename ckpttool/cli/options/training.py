@@ -5,7 +5,7 @@ from dataclasses import asdict, replace
 import click
 
 from ckpttool.cli.options.general import PATH, Decorator, as_value, seed_option, together
-from ckpttool.cli.options.reading import PATTERN, freeze_option
+from ckpttool.cli.options.reading import PATTERN, freeze_option, unfreeze_option
 from ckpttool.cli.options.rows import (
     augment_options,
     cache_dir_option,
@@ -100,7 +100,7 @@ _train_op = click.option(
     "training_op",
     metavar="NAME",
     help="Train with the graph's own training op as it is; not with --optimizer and the options that go with it "
-    "(--lr, --schedule, --l2, --clip-norm, ...), --dropout or --objective.",
+    "(--lr, --schedule, --l2, --clip-norm, ...), --dropout, --objective or --unfreeze.",
 )
 _changed = together(
     click.option(
@@ -179,7 +179,7 @@ def _with_training_op(options: Options, training_op: str | None) -> Options:
     if training_op is None:
         return options
     given = [name for name, value in asdict(options.recipe or Recipe()).items() if value != getattr(Recipe(), name)]
-    given += [name for name in ("dropout", "objective") if getattr(options, name) is not None]
+    given += [name for name in ("dropout", "objective", "unfreeze") if getattr(options, name) is not None]
     if given:
         named, others = ", ".join(f"`{name}`" for name in given), "an `optimizer` is put on the graph without it"
         raise PlanError(f"`training_op` {training_op} trains as it was made to: leave {named} out; {others}")
@@ -188,6 +188,7 @@ def _with_training_op(options: Options, training_op: str | None) -> Options:
 
 run_options = together(
     freeze_option(),
+    unfreeze_option,
     _train,
     _stages,
     _train_op,
@@ -215,6 +216,7 @@ run_options = together(
 
 rate_test_options = together(
     freeze_option(),
+    unfreeze_option,
     _train,
     _changed,
     _recipe_options("lr", "schedule", "warmup"),

@@ -53,7 +53,8 @@ class LayerTails:
                     break
                 end = segment[-1]
             elif not kinds.isdisjoint(NONLINEAR):
-                if not kinds.isdisjoint(PROBABILITIES) and not self.uses.leads_to_weights(segment[-1]):
+                last_kind = self.graph.nodes[segment[-1]].op  # `x * sigmoid(x)` is no probability
+                if last_kind in PROBABILITIES and not self.uses.leads_to_weights(segment[-1]):
                     break
                 end, is_bent, is_clipped = segment[-1], True, "Relu6" in kinds
             elif not kinds.isdisjoint(MERGES | UNDOES.keys()):

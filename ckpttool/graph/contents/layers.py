@@ -96,6 +96,15 @@ def activated(graph: Graph, tensor: str, needed: Collection[str]) -> tuple[str, 
     return (f"{after[0]}:0", graph.nodes[after[0]].op) if len(after) == 1 else (tensor, None)
 
 
+def activation_behind(graph: Graph, layer: Layer) -> str:
+    """Return the tensor of an activation of several ops (`x * sigmoid(x)`) behind a layer, else the layer's output."""
+    output = TensorRef.parse(str(layer.output))
+    if not graph.consumers.get(output.op):
+        return str(output)
+    end = LayerEnds(weight_uses(graph)).tails.end(layer.name, [output.op])
+    return str(output if end.op == output.op else end)
+
+
 def scope_output(graph: Graph, scope: str) -> str | None:
     """Return the tensor that leaves the ops of a scope, or of one op; None where there is none, or more than one."""
     inside = [name for name in graph.nodes if name == scope or name.startswith(f"{scope}/")]

@@ -1,0 +1,87 @@
+"""Where a head goes: on what a model gives if all of it is kept, else behind the last layer, with its activation."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ckpttool.core.errors import PlanError
+from ckpttool.graph.contents.tops import top_of
+from ckpttool.model.model import Model
+from ckpttool.verbs.reuse import plan_reuse
+from tests.runtime.keras.networks import keras, layers
+
+
+def pooled() -> Any:
+    """A network without a top: behind its last weights come an activation of several ops and a pooling."""
+    rows = layers.Input((8, 8, 3), name="rows")
+    x = layers.Activation("swish", name="swish1")(layers.Conv2D(4, 3, name="conv1")(rows))
+    x = layers.BatchNormalization(name="bn2")(layers.Conv2D(5, 3, name="conv2")(x))
+    return keras.Model(rows, layers.GlobalAveragePooling2D(name="pool")(layers.Activation("gelu", name="act2")(x)))
+
+
+def joined() -> Any:
+    """Two towers, joined by a concatenation."""
+    rows = layers.Input((6,), name="rows")
+    towers = [layers.Dense(4, activation="relu", name=name)(layers.Dense(5)(rows)) for name in ("left", "right")]
+    return keras.Model(rows, layers.Concatenate(name="join")(towers))
+
+
+def classifier() -> Any:
+    """A network that gives probabilities."""
+    rows = layers.Input((6,), name="rows")
+    x = layers.Activation("swish")(layers.Dense(4, name="hidden")(rows))
+    return keras.Model(rows, layers.Activation("softmax", name="shares")(layers.Dense(3, name="top")(x)))
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Callable[[Callable[[], Any]], tuple[Any, Model]]:
+    def saving(make: Callable[[], Any]) -> tuple[Any, Model]:
+        live = make()
+        live.save(tmp_path / "net.keras")
+        return live, Model.open(tmp_path / "net.keras")
+
+    return saving
+
+
+@pytest.mark.parametrize("make", [pooled, joined])
+@pytest.mark.parametrize("suffix", [".keras", ".ckpt"])
+def test_all_layers_kept_the_head_goes_on_what_the_model_gives(
+    saved: Any, tmp_path: Path, make: Any, suffix: str
+) -> None:
+    live, model = saved(make)
+    plan = plan_reuse(model, ".*", head="outputs = dense(3)")
+    assert any(note.endswith(", what the model gives") for note in plan.notes)
+    plan.write(tmp_path / f"new{suffix}")
+    if suffix == ".keras":
+        new = keras.models.load_model(tmp_path / "new.keras")
+        x = np.random.default_rng(0).normal(size=(4, *live.input.shape[1:])).astype(np.float32)
+        kernel, bias = new.get_layer("outputs").get_weights()
+        right = live.predict(x, verbose=0) @ kernel + bias
+        np.testing.assert_allclose(new.predict(x, verbose=0), right, rtol=1e-5, atol=1e-6)
+
+
+def test_of_some_layers_the_last_one_with_its_activation(saved: Any) -> None:
+    _, model = saved(pooled)
+    top = top_of(model.graph, ["conv1/kernel", "conv1/bias"])
+    assert (top.tensor.partition("/")[0], top.why) == ("swish1", "the activation of conv1")
+    assert top_of(model.graph, ["conv1/kernel"], after="conv2").tensor == "conv2/BiasAdd:0"
+    assert top_of(model.graph, ["conv1/kernel"], after="pool").tensor == "pool/Mean:0"
+
+
+def test_probabilities_stay_with_the_old_output(saved: Any) -> None:
+    _, model = saved(classifier)
+    assert top_of(model.graph, [*model.checkpoint]).tensor == "top/BiasAdd:0"
+    assert top_of(model.graph, ["hidden/kernel"]).tensor.startswith("activation")
+
+
+def test_layers_that_end_side_by_side_are_named_with_what_joins_them(saved: Any) -> None:
+    live, model = saved(joined)
+    low = [each.name for each in live.layers if each.name.startswith("dense")]
+    chosen = [f"{name}/kernel" for name in low]
+    with pytest.raises(PlanError, match="end side by side; join joins them: `after` says which"):
+        top_of(model.graph, chosen)
+    assert top_of(model.graph, chosen, after=low[0]).layer.name == low[0]
+    assert top_of(model.graph, chosen, after="join").tensor == "join/concat:0"
