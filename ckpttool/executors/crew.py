@@ -1,10 +1,11 @@
 """A crew: workers that each compute one item at a time, whoever they are; one that is lost is replaced.
 
-For each worker there is a thread that deals items to it. An item whose worker was lost goes to the next that is free,
-and is given up after it has ended two.
+For each worker there is a thread that deals items to it, once it is ready. An item whose worker was lost goes to the
+next that is free, and is given up after it has ended two. While none is ready for long, there is no room for any.
 """
 
 import threading
+import time
 from collections.abc import Callable, Hashable
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field
@@ -16,12 +17,22 @@ from ckpttool.executors.worker import Reply
 
 MOST_LOST = 2
 """How many workers an item may end before it is given up."""
+ROOM = 60.0
+"""Seconds that all workers may take to be ready, before it is said that there is no room for them."""
 NEAR, FREE, FAR, KEPT = range(4)
 """How far an item is from a worker: near to what it had, to nothing yet, to another's, to an idle one's."""
 
 
 class Worker(Protocol):
     """Computes one item at a time."""
+
+    def ready(self) -> bool:
+        """Wait for a moment until it can compute; say whether it can.
+
+        Raises:
+            WorkerLost: the worker is no more.
+            CkptError: it can never compute for this program.
+        """
 
     def compute(self, factory: Factory, item: object) -> Reply:
         """Return what became of an item.
@@ -56,20 +67,25 @@ class Task:
         done, value = reply
         (self.future.set_result if done else self.future.set_exception)(value)
 
+    def drop(self, error: Exception | None = None) -> None:
+        """Fail with an error; without one, be cancelled."""
+        if error is not None and self.begin():
+            self.finish((False, error))
+        elif not self.future.cancel():  # it was begun, by a worker that was lost
+            self.finish((False, CancelledError()))
+
 
 class Crew(Executor):
     """Deals items to workers, which are started when there are items for them."""
 
-    def __init__(
-        self, name: str, start: Callable[[], Worker | None], workers: int, notes: tuple[str, ...] = ()
-    ) -> None:
-        """Take what starts a worker, and gives none where there is no room for one, and how many are wanted."""
+    def __init__(self, name: str, start: Callable[[], Worker], workers: int, notes: tuple[str, ...] = ()) -> None:
+        """Take what starts a worker, and how many are wanted."""
         self.name, self.workers, self.notes = name, workers, notes
         self._start, self._threads = start, list[threading.Thread]()
         self._waiting, self._changed, self._closed = list[Task](), threading.Condition(), False
         self._crew: dict[int, Worker] = {}
-        self._idle = set[int]()
-        self._left = 0
+        self._idle, self._able = set[int](), set[int]()
+        self._unable_since = 0.0
         self._homes: dict[Hashable, int] = {}
 
     def submit(self, factory: Factory, item: object, near: Hashable = None) -> "Future[Any]":
@@ -80,6 +96,7 @@ class Crew(Executor):
                 raise CkptError(f"the executor {self.name} is closed")
             self._waiting.append(task)
             if len(self._threads) < self.workers:
+                self._unable_since = self._unable_since or time.monotonic()
                 thread = threading.Thread(target=self._deal, args=(len(self._threads),), daemon=True)
                 self._threads.append(thread)
                 thread.start()
@@ -88,32 +105,84 @@ class Crew(Executor):
 
     def close(self) -> None:
         """End all workers, also those that compute."""
-        with self._changed:
-            self._closed = True
-            for task in self._waiting:
-                _drop(task)
-            self._waiting.clear()
-            self._changed.notify_all()
+        self._end(None)
         for worker in list(self._crew.values()):
             worker.stop()
         for thread in self._threads:
             thread.join()
 
+    def _end(self, error: CkptError | None) -> None:
+        """Take no items any more; those that wait fail with an error, or are cancelled."""
+        with self._changed:
+            self._closed = True
+            for task in self._waiting:
+                task.drop(error)
+            self._waiting.clear()
+            self._changed.notify_all()
+
     def _deal(self, place: int) -> None:
         """Deal items to the worker at a place, and start another there when it is lost."""
-        while task := self._next(place):
+        while (worker := self._ready(place)) and (task := self._next(place)):
             try:
-                worker = self._crew.get(place) or self._started(place)
-                if worker is None:
-                    self._leave(task)
-                    break
                 task.finish(worker.compute(task.factory, task.item))
             except WorkerLost as lost:
-                self._again(place, task, str(lost))
+                self._lose(place)
+                self._again(task, str(lost))
             except Exception as error:  # noqa: BLE001 - what cannot be pickled, or not made again here
                 task.finish((False, error))
+        self._lose(place)
+
+    def _ready(self, place: int) -> Worker | None:
+        """Return the worker of a place when it can compute; None where the crew is closed before."""
+        while not self._closed:
+            try:
+                worker = self._crew.get(place) or self._started(place)
+                if worker.ready():
+                    self._able.add(place)
+                    return worker
+                problem = "there is no room for any"
+            except WorkerLost as lost:
+                self._lose(place)
+                problem = str(lost)
+            except (CkptError, OSError) as error:
+                self._end(error if isinstance(error, CkptError) else CkptError(f"no worker can be started: {error}"))
+                break
+            if not self._able and time.monotonic() - self._unable_since > ROOM:
+                self._end(WorkerLost(f"{self.name}: no worker was ready for {ROOM:.0f} seconds: {problem}"))
+        return None
+
+    def _started(self, place: int) -> Worker:
+        """Start a worker at a place."""
+        worker = self._start()
+        with self._changed:
+            self._crew[place] = worker
+            if self._closed:
+                worker.stop()
+        return worker
+
+    def _lose(self, place: int) -> None:
+        """Let go of the worker of a place, which is lost, or not needed any more."""
         if worker := self._crew.pop(place, None):
+            worker.stop()
             worker.join()
+        with self._changed:
+            self._homes = {near: home for near, home in self._homes.items() if home != place}
+            self._able.discard(place)
+            if not self._able:
+                self._unable_since = time.monotonic()
+
+    def _again(self, task: Task, how: str) -> None:
+        """Have an item whose worker was lost computed by another, unless it has ended two."""
+        with self._changed:
+            task.ended.append(how)
+            if self._closed:
+                task.drop()
+            elif len(task.ended) < MOST_LOST:
+                self._waiting.insert(0, task)
+                self._changed.notify_all()
+            else:
+                reason = f"given up, as it ended {MOST_LOST} workers: {'; '.join(task.ended)}"
+                task.finish((False, WorkerLost(f"{reason}; if memory is short, fewer `workers` need less")))
 
     def _next(self, place: int) -> Task | None:
         """Wait for an item for a worker: one near to what it had, else one that is near to no other, else any."""
@@ -138,51 +207,3 @@ class Crew(Executor):
         if home == place:
             return NEAR
         return FREE if home is None else KEPT if home in self._idle else FAR
-
-    def _started(self, place: int) -> Worker | None:
-        """Start a worker at a place, where there is room for one."""
-        worker = self._start()
-        if worker is not None:
-            with self._changed:
-                self._crew[place] = worker
-                if self._closed:
-                    worker.stop()
-        return worker
-
-    def _again(self, place: int, task: Task, how: str) -> None:
-        """Let go of a worker that was lost, and have its item computed by another, unless it has ended two."""
-        if worker := self._crew.pop(place, None):
-            worker.stop()
-            worker.join()
-        with self._changed:
-            self._homes = {near: home for near, home in self._homes.items() if home != place}
-            task.ended.append(how)
-            if self._closed:
-                _drop(task)
-            elif len(task.ended) < MOST_LOST:
-                self._waiting.insert(0, task)
-                self._changed.notify_all()
-            else:
-                reason = f"given up, as it ended {MOST_LOST} workers: {'; '.join(task.ended)}"
-                task.finish((False, WorkerLost(f"{reason}; if memory is short, fewer `workers` need less")))
-
-    def _leave(self, task: Task) -> None:
-        """Give an item back to those workers that are left; without any, nothing can be computed any more."""
-        with self._changed:
-            task.ended = task.ended or ["not begun"]
-            self._waiting.insert(0, task)
-            self._left += 1
-            if self._left == len(self._threads):
-                self._closed = True
-                lost = WorkerLost(f"all workers of the executor {self.name} are lost, and there is room for no others")
-                for each in self._waiting:
-                    if each.begin():
-                        each.finish((False, lost))
-                self._waiting.clear()
-            self._changed.notify_all()
-
-
-def _drop(task: Task) -> None:
-    """Cancel an item, also one that was begun, by a worker that was lost."""
-    if not task.future.cancel():
-        task.finish((False, CancelledError()))

@@ -64,6 +64,10 @@ class ProcessWorker:
             )
         self._connection = Connection(ours.detach())
 
+    def ready(self) -> bool:
+        """Say that it can compute; what it is sent while it starts waits for it."""
+        return True
+
     def compute(self, factory: Factory, item: object) -> Reply:
         """Return what became of an item.
 

@@ -17,6 +17,7 @@ HERE, PROCESSES = "here", "processes"
 BUILTIN = {
     HERE: "ckpttool.executors.here:open_here",
     PROCESSES: "ckpttool.executors.processes:open_processes",
+    "ray": "ckpttool.executors.actors:open_ray",
 }
 GROUP = "ckpttool.executors"
 

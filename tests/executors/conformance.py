@@ -81,9 +81,9 @@ class WorkerTests(ExecutorTests):
         assert (type(error), str(error)) == (RuntimeError, "Odd: one two")
 
     def test_what_cannot_be_sent_fails_alone(self, executor):
-        with pytest.raises((TypeError, ValueError, RuntimeError), match="lock"):
+        with pytest.raises((TypeError, RuntimeError, CkptError), match="lock"):
             executor.submit(Mistakes(), threading.Lock()).result()
-        with pytest.raises((TypeError, ValueError, RuntimeError), match="lock"):
+        with pytest.raises((TypeError, RuntimeError, CkptError), match="lock"):
             executor.submit(Mistakes(), "lock").result()
         assert executor.submit(Mistakes(), "fine").result() == "fine"
 
