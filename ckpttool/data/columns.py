@@ -6,8 +6,9 @@ from typing import Self
 
 import numpy as np
 
+from ckpttool.core.errors import DataError
 from ckpttool.core.tensors import Array
-from ckpttool.data.rows import Rows, chosen
+from ckpttool.data.rows import JoinedRows, Rows, chosen
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +32,19 @@ class Column:
         """Return the rows of some numbers, which ascend; they are read when they are asked for."""
         own = numbers if self.numbers is None else self.numbers[numbers]
         return replace(self, array=chosen(self.array, numbers), numbers=own)
+
+    def followed_by(self, other: "Column") -> "Column":
+        """Return the rows of both; they are read when they are asked for.
+
+        Raises:
+            DataError: the other's have another shape or dtype.
+        """
+        if (self.array.shape[1:], self.array.dtype) != (other.array.shape[1:], other.array.dtype):
+            types = [
+                f"{each.name} has rows {list(each.array.shape[1:])} of {each.array.dtype}" for each in (self, other)
+            ]
+            raise DataError(f"{self.path}: {', '.join(types)}; expected one shape and dtype for both")
+        return Column(self.path, f"{self.name}, {other.name}", JoinedRows(self.array, other.array))
 
     def encoded(self) -> Self:
         """Return texts as bytes of one length, in UTF-8."""

@@ -37,17 +37,22 @@ def training_splits(path: str | Path, wanted: Wanted, held_out: HeldOut = A_TENT
     return _with_doubts(request.split("train", train), request.split("valid", given, *notes))
 
 
-def labelled_splits(path: str | Path, wanted: Wanted) -> list[Split]:
-    """Return all rows that may be trained on: the training rows, then the file's own validation rows, if any.
+def labelled_split(path: str | Path, wanted: Wanted) -> tuple[Split, dict[str, int]]:
+    """Return all rows of a file as one split: those to train on, to validate on and to test on; and how many each are.
 
     Raises:
         MissingFile: no such file.
-        DataError: as `training_splits`.
+        DataError: as `training_splits`, or rows are of another kind than those to train on.
     """
     request = Request.open(path, wanted)
-    given = request.columns("valid")
-    train = request.split("train", request.training_columns())
-    return [train] if given is None else [train, request.split("valid", given)]
+    columns = request.training_columns()
+    columns.require_even()
+    counts = {"train": columns.rows}
+    for name in ("valid", "test"):
+        given = request.columns(name)
+        counts[name] = given.rows if given else 0
+        columns = columns.followed_by(given) if given else columns
+    return request.split("labelled", columns), counts
 
 
 def held_out_split(path: str | Path, wanted: Wanted, held_out: HeldOut, split: str | None = None) -> Split | None:

@@ -47,6 +47,16 @@ class Columns:
             uneven = ", ".join(f"{name} has {count} rows" for name, count in counts.items())
             raise DataError(f"{every[0].path}: {uneven}; expected as many of each")
 
+    def followed_by(self, other: "Columns") -> "Columns":
+        """Return the rows of both.
+
+        Raises:
+            DataError: a column of the other has another shape or dtype.
+        """
+        inputs = {name: column.followed_by(other.inputs[name]) for name, column in self.inputs.items()}
+        labels = self.labels.followed_by(other.labels) if self.labels and other.labels else None
+        return Columns(inputs, labels, (*self.files, *other.files))
+
     def part(self, numbers: Array) -> "Columns":
         """Return the rows of some numbers, which ascend."""
         inputs = {name: column.rows(numbers) for name, column in self.inputs.items()}

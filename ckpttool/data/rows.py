@@ -111,6 +111,32 @@ class ChosenRows:
         return self._source[self._numbers[rows]]
 
 
+class JoinedRows:
+    """Rows of several sources, of one shape and dtype, one source after the other."""
+
+    def __init__(self, *sources: Rows) -> None:
+        """Take the sources in their order."""
+        self._sources, self._ends = sources, np.cumsum([len(source) for source in sources])
+        self.shape, self.dtype = (int(self._ends[-1]), *sources[0].shape[1:]), sources[0].dtype
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes that all rows have."""
+        return sum(source.nbytes for source in self._sources)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: Any) -> Array:
+        numbers = np.arange(len(self))[rows]
+        found = np.empty((len(numbers), *self.shape[1:]), self.dtype)
+        for source, end in zip(self._sources, self._ends, strict=True):
+            within = (numbers >= end - len(source)) & (numbers < end)
+            if within.any():
+                found[within] = source[numbers[within] - (end - len(source))]
+        return found
+
+
 def chosen(source: Rows, numbers: Array) -> Rows:
     """Return some rows, whose numbers ascend: of an array a view, where they follow one another."""
     start, stop = (int(numbers[0]), int(numbers[-1]) + 1) if len(numbers) else (0, 0)
