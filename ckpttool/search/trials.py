@@ -15,29 +15,32 @@ from typing import Any
 import numpy as np
 
 from ckpttool.checkpoint import Checkpoint
-from ckpttool.core.errors import CkptError, PlanError
+from ckpttool.core.errors import CkptError, GraphError, PlanError
 from ckpttool.core.names import Pattern
 from ckpttool.core.tensors import Array, Tensor
 from ckpttool.data.dataset import labelled_split
 from ckpttool.data.drawing import Numbers
 from ckpttool.data.splits import Split
-from ckpttool.graph.contents.stored import chosen_weights, stored_tensors
+from ckpttool.graph.contents.stored import stored_tensors
 from ckpttool.graph.freezing.frozen import Frozen
+from ckpttool.graph.roles.resolve import needed_role
 from ckpttool.model.model import Model
 from ckpttool.runtime.objectives import Objective
 from ckpttool.runtime.state import fresh_tensors
-from ckpttool.search.configurations import Block, Configuration, Outcome
-from ckpttool.search.depths import Depth, depths
+from ckpttool.search.configurations import SCRATCH, Block, Configuration, Outcome
+from ckpttool.search.depths import depths
 from ckpttool.search.rows import TOLD, SearchRows
 from ckpttool.training.bound import Bound
 from ckpttool.training.callbacks.callback import Callback
-from ckpttool.training.features import CachedRows, FeatureCache, Features
-from ckpttool.training.heads import headed, place_at
+from ckpttool.training.features import FeatureCache, Features
+from ckpttool.training.heads import headed, place_at, restored_variables
 from ckpttool.training.options import Options
 from ckpttool.training.outputs import meaning
-from ckpttool.training.run import Epoch, is_over
+from ckpttool.training.run import Epoch, best_of, is_over
 from ckpttool.training.trainer import Trainer
 
+SEEDS = 1000
+"""What the seeds of two blocks with other splits lie apart; those of its folds lie between."""
 KEPT = 24
 """How many configurations' trainers are kept; the one that was used longest ago goes first."""
 Trial = tuple[Configuration, Block]
@@ -74,57 +77,208 @@ class Asked:
         return Trials(self)
 
 
+@dataclass(frozen=True)
+class _Kept:
+    """A model cut at a depth, with the head on, bound; what it has of the source, and what starts fresh."""
+
+    bound: Bound
+    restored: tuple[str, ...]
+    fresh: tuple[str, ...]
+
+
+class _Diverged(CkptError):
+    """The loss of a trial is not finite."""
+
+
 class Trials:
     """Runs trials of one search, in one process."""
 
     def __init__(self, asked: Asked) -> None:
-        """Open the model and the rows, and find the depths.
+        """Open the model, and find the depths.
 
         Raises:
-            CkptError: the model has no depths, or the rows, the head and the options do not fit.
+            CkptError: the model has no depths, or its inputs are not known.
         """
         self.asked = asked
         options = asked.options
-        source = Bound.of(Model.open(asked.model), options.roles, ("inputs",), seed=options.seed)
-        self._source = source.preprocessing(options.preprocess)
-        self.depths = depths(self._source.model.graph, self._source.roles.inputs, self._source.roles.logits)
-        self._trainers: OrderedDict[Configuration, Trainer] = OrderedDict()
-        self._features: dict[tuple[str, ...], tuple[Features, Features]] = {}
-        self._probed: dict[tuple[int, Block], Mapping[str, Tensor]] = {}
+        bound = Bound.of(Model.open(asked.model), options.roles, ("inputs",), seed=options.seed)
+        self.source = bound.preprocessing(options.preprocess)
+        self.depths = depths(self.source.model.graph, self.source.roles.inputs, self.source.roles.logits)
+        self._keeps: dict[tuple[int, bool], _Kept] = {}
+        self._trainers: OrderedDict[tuple[Configuration, bool], Trainer] = OrderedDict()
+        self._features: dict[tuple[tuple[str, ...], str], Features] = {}
+        self._heads: dict[tuple[int, Block], Mapping[str, Tensor]] = {}
 
     @cached_property
     def rows(self) -> SearchRows:
-        """The rows, as the head's placeholders take them."""
-        asked, wanted = self.asked, self._bound(Configuration(len(self.depths) - 1, 0)).wanted(self.asked.options.features)
-        return SearchRows.of(
-            *labelled_split(asked.data, wanted), asked.seeds, asked.folds, asked.options.seed, asked.rows
-        )
+        """The rows, as the placeholders take them that a graph with the head has.
+
+        Raises:
+            CkptError: the rows or the head do not fit.
+        """
+        asked, options = self.asked, self.asked.options
+        wanted = self._kept(Configuration(len(self.depths) - 1, 0)).bound.wanted(options.features)
+        return SearchRows.of(*labelled_split(asked.data, wanted), asked.seeds, asked.folds, options.seed, asked.rows)
 
     def __call__(self, trial: Trial) -> Outcome:
-        """Train a configuration on a block and judge it; training that fails is an outcome, too."""
+        """Train a configuration on a block and judge it; training that fails is an outcome, too.
+
+        Raises:
+            CkptError: the rows, the head and the options do not fit.
+        """
         configuration, block = trial
         start = time.perf_counter()
         try:
             trainer, epochs = self._trained(configuration, block)
         except _Diverged as error:
-            return Outcome(np.empty(0), time.perf_counter() - start, state="failed", reason=str(error))
-        known = meaning(trainer.graph, trainer.bound.roles, str(trainer.bound.roles.logits))
+            return Outcome(seconds=time.perf_counter() - start, state="failed", reason=str(error))
+        logits = needed_role(trainer.graph, trainer.bound.roles, "logits")
+        known = meaning(trainer.graph, trainer.bound.roles, logits)
         if known is None:
-            raise PlanError(f"what the outputs of the head {self.asked.head!r} mean is not known, so none are right")
+            raise PlanError(f"what the outputs of `head` {self.asked.head!r} mean is not known, so none are right")
         right = known.right(trainer.outputs(), np.asarray(trainer.bound.splits[1].labels))
         return Outcome(right, time.perf_counter() - start, epochs)
 
     def _trained(self, configuration: Configuration, block: Block) -> tuple[Trainer, int]:
-        """Train a configuration on a block: its head alone first, where that is asked for."""
-        first = {}
-        if self.asked.probe and configuration.trained and configuration.keep:
-            first = self._probe(Configuration(configuration.keep, configuration.keep), block)
+        """Train a configuration on a block; where that is asked for, its head has been trained first, alone."""
+        alone = Configuration(configuration.keep, configuration.keep)
+        if self.asked.probe and configuration.trained and (configuration.keep, block) not in self._heads:
+            self._trained(alone, block)
+        first = self._heads[configuration.keep, block] if self.asked.probe and configuration.trained else {}
         trainer = self._begun(configuration, block, first)
-        return trainer, self._train(trainer)
+        epochs = _train(trainer)
+        if self.asked.probe and configuration.keep and configuration == alone:
+            values, fresh = trainer.tensors(trainer.state.read()), self._kept(configuration).fresh
+            self._heads[configuration.keep, block] = {name: values[name] for name in fresh}
+        return trainer, epochs
 
-    def _probe(self, frozen: Configuration, block: Block) -> Mapping[str, Tensor]:
-        """Return the head that was trained on a frozen trunk: the trial of that configuration, which is run once."""
-        if (frozen.keep, block) not in self._probed:
-            self._trained(frozen, block)
-            self._probed[frozen.keep, block] = self._head_of(self._trainers[frozen])
-        return self._probed[frozen.keep, block]
+    def _begun(self, configuration: Configuration, block: Block, first: Mapping[str, Tensor]) -> Trainer:
+        """Return a trainer of a configuration at its start on a block; `first` are values of a head that is trained."""
+        kept, splits = self._kept(configuration), self.rows.splits(block)
+        seed = self.asked.options.seed + SEEDS * block.seed + block.fold + 1
+        restored = {name: self.source.model.checkpoint[name] for name in kept.restored}
+        fresh = [name for name in kept.fresh if name not in first]
+        values = {**restored, **fresh_tensors(kept.bound.model.graph, fresh, seed, restored), **first}
+        key = configuration, block == TOLD
+        if trainer := self._trainers.get(key):
+            self._trainers.move_to_end(key)
+            trainer.restart(splits, seed, values, self._cached(trainer.frozen, block) if trainer.features else None)
+            return trainer
+        while len(self._trainers) >= KEPT:
+            self._trainers.popitem(last=False)
+        self._trainers[key] = trainer = self._new(
+            configuration, replace(kept.bound, splits=splits), block, seed, values
+        )
+        return trainer
+
+    def _new(
+        self, configuration: Configuration, bound: Bound, block: Block, seed: int, values: Mapping[str, Tensor]
+    ) -> Trainer:
+        """Build the trainer of a configuration: on cached features, where its frozen part can be cached."""
+        layers = [name for depth in self.depths[: configuration.freeze + 1] for name in depth.layers]
+        options = replace(
+            self.asked.options,
+            freeze="|".join(map(re.escape, layers)) or None,
+            cache=bool(layers) and not self.asked.options.augment,
+            seed=seed,
+            objective=None,
+            roles=bound.given,
+        )
+        try:
+            return Trainer(bound, options, Callback(), values=values, cached=lambda frozen: self._cached(frozen, block))
+        except GraphError:
+            if not options.cache:
+                raise
+            return Trainer(bound, replace(options, cache=False), Callback(), values=values)
+
+    def _kept(self, configuration: Configuration) -> _Kept:
+        """Return the model with the head above what a configuration keeps; from scratch above all of its layers."""
+        scratch = configuration == SCRATCH
+        depth = self.depths[-1 if scratch else configuration.keep]
+        if (depth.number, scratch) not in self._keeps:
+            model, options = self.source.model, self.asked.options
+            layers = [name for each in self.depths[: depth.number + 1] for name in each.layers]
+            pattern = Pattern("|".join(map(re.escape, layers)))
+            restored = [] if scratch else restored_variables(model, pattern)
+            place = place_at(model.graph, depth.layers[-1], depth.tensor)
+            objective = options.objective or Objective()
+            put = headed(model, restored, self.asked.head, place, None, None, options.seed, objective)
+            fresh = [name for name in stored_tensors(put.graph) if name not in put.kept]
+            values = {name: model.checkpoint[name] for name in put.kept}
+            values |= fresh_tensors(put.graph, fresh, options.seed, values)
+            bound = Bound.of(
+                replace(model, graph=put.graph, checkpoint=Checkpoint.of(values)), {}, ("inputs", "labels")
+            )
+            self._keeps[depth.number, scratch] = _Kept(bound, put.kept, tuple(fresh))
+        return self._keeps[depth.number, scratch]
+
+    def _cached(self, frozen: Frozen, block: Block) -> "BlockFeatures":
+        """Return the features of a block's rows, computed for all rows when they are first asked for."""
+        train, judged = self.rows.of_block(block)
+        choosing = self._features_of(frozen, self.rows.choosing)
+        return BlockFeatures(
+            choosing, train, self._features_of(frozen, self.rows.telling) if block == TOLD else choosing, judged
+        )
+
+    def _features_of(self, frozen: Frozen, split: Split) -> Features:
+        """Return the features of a frozen part for all rows of a split."""
+        if frozen.part is None:
+            raise AssertionError("a cache is asked for where layers are frozen")
+        key = frozen.part.features, split.name
+        if key not in self._features:
+            cache = FeatureCache(frozen.graph, frozen.part, self.source.model.checkpoint, [split])
+            self._features[key] = cache.open(self.asked.options.cache_dir, Callback())
+        return self._features[key]
+
+
+@dataclass(frozen=True)
+class BlockFeatures:
+    """The features of the rows that a block trains on and judges, out of those of all rows."""
+
+    choosing: Features
+    train: Numbers
+    judging: Features
+    judged: Numbers
+    variants: int = 1
+
+    @property
+    def direct(self) -> tuple[str, ...]:
+        """What goes past the frozen layers and is fed beside the features."""
+        return self.choosing.direct
+
+    def of(self, splits: Sequence[Split], wanted: Split, variant: int = 0) -> dict[str, Array]:
+        """Return the features of the rows to train on, the first of the splits, or of those that are judged."""
+        source, numbers = (self.choosing, self.train) if wanted is splits[0] else (self.judging, self.judged)
+        return {name: array[numbers] for name, array in source.arrays.items()}
+
+    def variant_of(self, epoch: int) -> int:
+        """Return the only variant."""
+        return 0
+
+
+def _train(trainer: Trainer) -> int:
+    """Take all epochs, or those to the best one where early stopping is asked for; return how many were taken.
+
+    Raises:
+        _Diverged: the loss is not finite.
+    """
+    options, history, step = trainer.options, list[Epoch](), 0
+    scored = options.early_stopping is not None or bool(options.recipe and options.recipe.plateau)
+    best: Mapping[str, Array] | None = None
+    for epoch in range(1, options.epochs + 1):
+        trainer.follow(history)
+        batch, total, seconds = 0, 0.0, 0.0
+        while batch < trainer.batches:
+            taken = trainer.take(epoch, batch, trainer.batches - batch, step, total)
+            if taken.failed:
+                raise _Diverged(f"the loss is not finite in epoch {epoch}")
+            batch, step, total, seconds = batch + taken.count, step + taken.count, taken.total, seconds + taken.seconds
+        if scored:
+            score = trainer.score()
+            history.append(Epoch(epoch, total / trainer.batches, score.loss, score.accuracy, seconds))
+            best = trainer.state.read() if history[-1] is best_of(history) else best
+            if is_over(history, options.epochs, options.early_stopping):
+                break
+    if options.early_stopping is not None and best is not None:
+        trainer.state.write(best)
+    return epoch

@@ -101,6 +101,25 @@ def headed(
     return Headed(graph, tuple(kept), tuple(frozen_names), tuple(notes))
 
 
+def restored_variables(model: Model, layers: Pattern) -> list[str]:
+    """Return what is restored: the weights that a pattern takes, each of which has its value in the checkpoint.
+
+    Raises:
+        UnknownName: the pattern takes nothing.
+        PlanError: the checkpoint lacks one.
+    """
+    names = chosen_weights(model.graph, layers)
+    missing = [name for name in names if name not in model.checkpoint]
+    if missing:
+        raise PlanError(f"{model.path}: the graph has {missing[0]}, the checkpoint does not")
+    return names
+
+
+def place_at(graph: Graph, layer: str, tensor: str) -> Place:
+    """Return the place of a head on a tensor, which is the output of a layer."""
+    return Place(Layer(layer, (), 0, tensor), tensor, feeding(with_whole_rows(graph, [tensor]), tops=[tensor]))
+
+
 def place_above(graph: Graph, restored: Collection[str], after: str | None, inputs: Sequence[str]) -> Place:
     """Return where a head is put on (see `top_of`), in the graph whose pipeline placeholders have replaced."""
     top, output, why = top_of(graph, restored, after)

@@ -26,7 +26,7 @@ from ckpttool.model.resolve import graph_as_run
 from ckpttool.runtime.objectives import Objective
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.runtime.state import fresh_tensors
-from ckpttool.training.heads import headed, place_above
+from ckpttool.training.heads import headed, place_above, restored_variables
 from ckpttool.training.outputs import with_named_outputs
 from ckpttool.verbs.freeze import freeze_graph
 from ckpttool.verbs.inputs import with_preprocessed_inputs
@@ -154,20 +154,6 @@ def _called(graph: Graph) -> Graph:
     """Return what the signature that is called computes."""
     tensors = [*signature_tensors(graph, "inputs"), *signature_tensors(graph, "outputs")]
     return subgraph(graph, tensors, initializers=True)
-
-
-def restored_variables(model: Model, layers: Pattern) -> list[str]:
-    """Return what is restored: the weights that a pattern takes, each of which has its value in the checkpoint.
-
-    Raises:
-        UnknownName: the pattern takes nothing.
-        PlanError: the checkpoint lacks one.
-    """
-    names = chosen_weights(model.graph, layers)
-    missing = [name for name in names if name not in model.checkpoint]
-    if missing:
-        raise PlanError(f"{model.path}: the graph has {missing[0]}, the checkpoint does not")
-    return names
 
 
 def _counterparts(source: Graph, target: Graph, names: Collection[str]) -> dict[str, StoredTensor | None]:
