@@ -60,13 +60,17 @@ State = Literal["done", "stopped", "failed"]
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What a trial gave: a score in [0, 1] for each judged row, in the block's order of rows, and what it took."""
+    """What a trial gave: a score in [0, 1] for each judged row, in the block's order of rows, and what it took.
+
+    `rows` are the numbers of these rows in the labelled data: with folds, a row is judged in another fold by each seed.
+    """
 
     correct: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
     seconds: float = 0.0
     epochs: int = 0
     state: State = "done"
     reason: str = ""
+    rows: NDArray[np.int64] | None = None
 
     @property
     def accuracy(self) -> float | None:

@@ -137,7 +137,7 @@ class Trials:
         if known is None:
             raise PlanError(f"what the outputs of `head` {self.asked.head!r} mean is not known, so none are right")
         right = known.right(trainer.outputs(), np.asarray(trainer.bound.splits[1].labels))
-        return Outcome(right, time.perf_counter() - start, epochs)
+        return Outcome(right, time.perf_counter() - start, epochs, rows=self.rows.of_block(block)[1])
 
     def _trained(self, configuration: Configuration, block: Block) -> tuple[Trainer, int]:
         """Train a configuration on a block; where that is asked for, its head has been trained first, alone."""

@@ -1,0 +1,84 @@
+"""Trials: each is what training by itself gives, in whatever order they are run and whatever is shared."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ckpttool.core.errors import CkptError
+from ckpttool.runtime.recipe import Recipe
+from ckpttool.search.configurations import SCRATCH, Block, Configuration
+from ckpttool.search.rows import TOLD
+from ckpttool.search.trials import Asked, Trials
+from ckpttool.training.options import Options
+from ckpttool.verbs.new import plan_new
+
+
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory: pytest.TempPathFactory) -> Asked:
+    """Ask how much of a fresh network of two layers to reuse, for 50 rows of two classes."""
+    folder = tmp_path_factory.mktemp("trials")
+    rows = np.random.default_rng(0).normal(size=(60, 6)).astype(np.float32)
+    labels = (rows[:, 0] + rows[:, 1] > 0).astype(np.int64)
+    np.savez(folder / "rows.npz", x_train=rows[:50], y_train=labels[:50], x_test=rows[50:], y_test=labels[50:])
+    plan_new([6], "one = dense(8, relu); two = dense(4, relu); outputs = dense(3)").write(folder / "net.ckpt")
+    options = Options(recipe=Recipe("adam(0.02)"), epochs=8, batch_size=8, cache_dir=folder / "cache")
+    return Asked(str(folder / "net.ckpt"), folder / "rows.npz", "new = dense(2)", options, seeds=2)
+
+
+@pytest.fixture(scope="module")
+def trials(asked: Asked) -> Trials:
+    """Open them once."""
+    return asked()
+
+
+def test_depths_and_rows_are_found_with_the_head_on(trials: Trials) -> None:
+    assert [depth.layers for depth in trials.depths] == [(), ("one",), ("two",)]
+    assert (trials.rows.design.kind, trials.rows.design.folds, trials.rows.choosing.rows) == ("folds", 5, 50)
+
+
+def test_a_trial_gives_a_score_for_each_judged_row_and_learns(trials: Trials) -> None:
+    outcome = trials((Configuration(1, 0), Block(0, 0)))
+    assert (len(outcome.correct), set(outcome.correct) <= {0.0, 1.0}, outcome.epochs) == (10, True, 8)
+    assert outcome.rows is not None
+    assert outcome.rows.tolist() == trials.rows.of_block(Block(0, 0))[1].tolist()
+    learnt = [trials((Configuration(1, 0), Block(0, fold))).accuracy for fold in range(5)]
+    assert np.mean([each for each in learnt if each is not None]) > 0.75
+
+
+@pytest.mark.parametrize("configuration", [SCRATCH, Configuration(1, 1), Configuration(2, 1), Configuration(2, 0)])
+def test_a_trial_does_not_depend_on_what_was_run_before_it(
+    trials: Trials, asked: Asked, configuration: Configuration
+) -> None:
+    block = Block(1, 3)
+    trials((configuration, Block(0, 1)))
+    shared, alone = trials((configuration, block)), asked()((configuration, block))
+    assert shared.correct.tolist() == alone.correct.tolist()
+
+
+def test_the_result_is_told_on_rows_that_chose_nothing(trials: Trials) -> None:
+    assert trials((Configuration(1, 1), TOLD)).correct.shape == (10,)
+
+
+def test_early_stopping_takes_no_more_epochs_than_it_needs(asked: Asked) -> None:
+    stopped = replace(asked, options=replace(asked.options, early_stopping=1, epochs=200))
+    assert stopped()((Configuration(1, 1), Block(0, 0))).epochs < 200
+
+
+def test_training_that_fails_is_an_outcome(asked: Asked) -> None:
+    wild = replace(asked, options=replace(asked.options, recipe=Recipe("sgd(1e30)")))
+    outcome = wild()((Configuration(1, 0), Block(0, 0)))
+    assert (outcome.state, outcome.accuracy, outcome.reason) == ("failed", None, "the loss is not finite in epoch 1")
+
+
+def test_a_head_that_does_not_fit_the_labels_is_refused(asked: Asked) -> None:
+    narrow = replace(asked, head="new = dense(1)")
+    with pytest.raises(CkptError):
+        narrow()((Configuration(1, 0), Block(0, 0)))
+
+
+def test_asked_is_a_factory(asked: Asked, tmp_path: Path) -> None:
+    assert asked == replace(asked)
+    assert hash(asked) == hash(replace(asked))
+    assert asked != replace(asked, seeds=3)
