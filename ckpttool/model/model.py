@@ -14,6 +14,7 @@ from ckpttool.formats.writing.files import refuse_existing
 from ckpttool.graph import files
 from ckpttool.graph.contents.restoring import require_restorable, restore_problems
 from ckpttool.graph.contents.savers import saved_names
+from ckpttool.graph.contents.signatures import choosing_signature
 from ckpttool.graph.contents.stored import stored_tensors
 from ckpttool.graph.core import Graph
 from ckpttool.graph.rewrite.old_savers import with_savers_of_version_2
@@ -69,6 +70,14 @@ class Model:
             [name for name in values if name not in read and not name.startswith(BESIDE_VALUES)],
         )
         return model.averaged() if ema else model
+
+    def called(self, signature: str | None) -> "Model":
+        """Return the model called by a signature where none is named; as it is where `signature` is None.
+
+        Raises:
+            UnknownName: it has no such signature.
+        """
+        return replace(self, graph=choosing_signature(self.graph, signature)) if signature else self
 
     def averaged(self) -> "Model":
         """Return the model with moving averages in the places of the weights that they are of.

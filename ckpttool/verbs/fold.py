@@ -83,7 +83,9 @@ class FoldPlan(RewritePlan):
             raise CorruptCheckpoint(f"{output}: what was read back is not what was written")
 
 
-def plan_fold(model: Model, inputs: Sequence[str] = (), outputs: Sequence[str] = ()) -> FoldPlan:
+def plan_fold(
+    model: Model, inputs: Sequence[str] = (), outputs: Sequence[str] = (), signature: str | None = None
+) -> FoldPlan:
     """Plan what `fold` writes; no value is read before the plan's `write`. No TensorFlow is needed.
 
     Where inputs or outputs are not given, `graph.roles.served` says what they are. Placeholders that are no inputs
@@ -93,13 +95,15 @@ def plan_fold(model: Model, inputs: Sequence[str] = (), outputs: Sequence[str] =
         model: What is rewritten.
         inputs: The tensors that are fed, also as NAME=TENSOR; one that is no placeholder becomes one.
         outputs: The tensors that are asked for, also as NAME=TENSOR.
+        signature: The signature that says inputs and outputs which are not given, if not the default.
 
     Raises:
-        UnknownName: an input or output is not in the graph.
+        UnknownName: a signature, an input or output is not in the graph.
         GraphError: several tensors could be the outputs, or a variable is not only read.
         PlanError: a placeholder is not fed, the checkpoint lacks a variable, or the graph would exceed what a protobuf
             message holds.
     """
+    model = model.called(signature)
     found = serving_part(model.graph, inputs, outputs)
     part, serving = found.part, found.served
     require_fed(part, serving)

@@ -26,7 +26,11 @@ class StripPlan(RewritePlan):
 
 
 def plan_strip(
-    model: Model, inputs: Sequence[str] = (), outputs: Sequence[str] = (), to: str | None = None
+    model: Model,
+    inputs: Sequence[str] = (),
+    outputs: Sequence[str] = (),
+    to: str | None = None,
+    signature: str | None = None,
 ) -> StripPlan:
     """Plan what `strip` writes; nothing is written before the plan's `write`. No TensorFlow is needed.
 
@@ -37,12 +41,14 @@ def plan_strip(
         inputs: The tensors that are fed, also as NAME=TENSOR; one that is no placeholder becomes one.
         outputs: The tensors that are asked for, also as NAME=TENSOR.
         to: The family to write: `ckpt`, `saved-model`, `keras`; else that of the output's path, or of the graph.
+        signature: The signature that says inputs and outputs which are not given, if not the default.
 
     Raises:
-        UnknownName: an input or output is not in the graph.
+        UnknownName: a signature, an input or output is not in the graph.
         GraphError: several tensors could be the outputs, or an input is not needed.
         PlanError: the checkpoint lacks a variable.
     """
+    model = model.called(signature)
     found = serving_part(model.graph, inputs, outputs, training=True)
     graph = with_roles(with_saver(importable(found.part)), _roles(model.graph, found))
     remarks = (*found.notes, *left_for_training(found.part, found.served.outputs.values()))

@@ -6,6 +6,7 @@ import click
 
 from ckpttool.cli.options.general import json_option, plan_option
 from ckpttool.cli.options.reading import ema_option, model_argument, weights_file_option
+from ckpttool.cli.options.rows import signature_option
 from ckpttool.cli.options.writing import inputs_outputs_options, output_options
 from ckpttool.cli.show.plans import execute
 from ckpttool.model.model import Model
@@ -17,6 +18,7 @@ from ckpttool.verbs.fold import plan_fold
 @weights_file_option
 @ema_option
 @inputs_outputs_options
+@signature_option
 @plan_option
 @json_option
 @output_options
@@ -25,6 +27,7 @@ def fold(
     ema: bool,
     inputs: tuple[str, ...],
     outputs: tuple[str, ...],
+    signature: str | None,
     plan_only: bool,
     as_json: bool,
     output: Path,
@@ -41,5 +44,6 @@ def fold(
     \b
     Example:
       ckpttool fold my_model_final.ckpt --outputs dnn/outputs/BiasAdd -o frozen.pb
+      ckpttool fold exported --signature embed -o embed.pb
     """
-    execute(plan_fold(Model.open(model, ema=ema), inputs, outputs), output, overwrite, plan_only, as_json)
+    execute(plan_fold(Model.open(model, ema=ema), inputs, outputs, signature), output, overwrite, plan_only, as_json)

@@ -6,6 +6,7 @@ import click
 
 from ckpttool.cli.options.general import json_option, plan_option
 from ckpttool.cli.options.reading import ema_option, model_argument, weights_file_option
+from ckpttool.cli.options.rows import signature_option
 from ckpttool.cli.options.writing import inputs_outputs_options, model_output_options
 from ckpttool.cli.show.plans import execute
 from ckpttool.model.model import Model
@@ -17,6 +18,7 @@ from ckpttool.verbs.strip import plan_strip
 @weights_file_option
 @ema_option
 @inputs_outputs_options
+@signature_option
 @plan_option
 @json_option
 @model_output_options
@@ -25,6 +27,7 @@ def strip(
     ema: bool,
     inputs: tuple[str, ...],
     outputs: tuple[str, ...],
+    signature: str | None,
     plan_only: bool,
     as_json: bool,
     output: Path,
@@ -43,4 +46,5 @@ def strip(
       ckpttool strip my_model_final.ckpt -o small.ckpt
       ckpttool strip my_model_final.ckpt --inputs dnn/hidden2/Relu:0 --outputs dnn/outputs/BiasAdd:0 -o top.ckpt
     """
-    execute(plan_strip(Model.open(model, ema=ema), inputs, outputs, to), output, overwrite, plan_only, as_json)
+    plan = plan_strip(Model.open(model, ema=ema), inputs, outputs, to, signature)
+    execute(plan, output, overwrite, plan_only, as_json)

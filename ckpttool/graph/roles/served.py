@@ -17,6 +17,7 @@ from ckpttool.graph.contents.signatures import (
     choosing_signature,
     input_keys,
     signature_named,
+    signature_names,
 )
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.rewrite.draft import free_name
@@ -85,7 +86,9 @@ def _outputs(graph: Graph, given: Sequence[str], signed: Signature | None) -> tu
     if logits:
         return _named(logits), "what the loss compares with labels"
     result = result_of(graph, "outputs")
-    return _named([result.tensor]), result.why
+    names = listed(signature_names(graph))
+    others = f"; the signatures {names} may give others: `signature` takes one" if names else ""
+    return _named([result.tensor]), f"{result.why}{others}"
 
 
 def _tensors(graph: Graph, arguments: Mapping[str, Argument]) -> Named:
@@ -189,7 +192,9 @@ def _chosen(graph: Graph, tensors: Mapping[str, str], parameter: str) -> str:
         return key
     found = listed([key if key == each else f"{key} ({each})" for key, each in tensors.items()], most=6)
     problem = f"several tensors could be meant: {found}" if tensors else "no tensor needs to be fed"
-    raise GraphError(f"{graph.source}: {problem}; specify `{parameter}`")
+    named = [] if signature_named(graph) else signature_names(graph)
+    other = f", or `signature` as one of {listed(named)}" if named else ""
+    raise GraphError(f"{graph.source}: {problem}; specify `{parameter}`{other}")
 
 
 def _ends(graph: Graph, parameter: str) -> list[str]:
