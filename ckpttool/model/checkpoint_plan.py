@@ -7,16 +7,24 @@ from typing import TYPE_CHECKING, Any, Self
 
 from ckpttool import checkpoint
 from ckpttool.checkpoint import Checkpoint
-from ckpttool.core.errors import CkptError
+from ckpttool.core.errors import CkptError, PlanError
+from ckpttool.core.variable_kinds import OBJECT_GRAPH
 from ckpttool.formats import registry
 from ckpttool.formats.format import PLAIN, Writing
 from ckpttool.formats.writing.files import refuse_existing, refuse_existing_folder
 from ckpttool.lineage.provenance import Command
+from ckpttool.model.resolve import graph_path
 from ckpttool.surgery.convert import left_behind, with_texts
 
 if TYPE_CHECKING:
     from ckpttool.graph.core import Graph
     from ckpttool.surgery.merging.agreement import JoinedCheckpoints
+
+
+FORMATS = {"ckpt": "bundle", "saved-model": "saved-model"}
+"""The formats in which models are written, by what their families are called."""
+KERAS_SUFFIXES = {"keras": ".keras", "keras-weights": ".weights.h5", "keras-legacy": ".h5"}
+"""The suffixes by which Keras knows what is in a file, by the formats."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +43,17 @@ class CheckpointPlan:
     flaws: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of_combined(cls, combined: "JoinedCheckpoints", output: Path | None, notes: Sequence[str]) -> Self:
-        """Plan to write what several checkpoints became; without an `output` the plan is only shown."""
+    def of_combined(
+        cls, combined: "JoinedCheckpoints", output: Path | None, notes: Sequence[str], to: str | None = None
+    ) -> Self:
+        """Plan to write what several checkpoints became; without an `output` the plan is only shown.
+
+        It is of the family of the last, unless the output or `to` says another (`format_to_write`).
+        """
         tensors = combined.tensors
         if output is None:
             return cls(tensors, "", combined.rows, (*notes, *combined.notes))
-        target = registry.for_output(output)
+        target = registry.get(format_to_write(tensors, True, output, to))
         graph, behind = graph_alongside(tensors, target.NAME)
         notes = (*notes, *combined.notes, *left_behind(tensors, target), *behind)
         stored = checkpoint.storable(tensors, target)
@@ -104,16 +117,50 @@ class CheckpointPlan:
         return list(self.flaws.values())
 
 
+def format_to_write(
+    source: Checkpoint, with_graph: bool, output: Path, to: str | None = None, like: Path | None = None
+) -> str:
+    """Return the format for what a checkpoint became: what `to` says, else the output, else its family's.
+
+    Of a model the family is that which went in (`model/families.py`), whose names `to` may have, too.
+
+    Raises:
+        CkptError: no format has the name.
+        FormatError: the output's suffix says a format that is not written.
+        PlanError: it would be a file of Keras, whose name does not say so.
+    """
+    found = registry.for_output(output, FORMATS.get(to or "", to), like).NAME
+    path = source.path
+    if not with_graph or to is not None or like is not None or found != "bundle" or path is None:
+        return found
+    meta, suffix = graph_path(path), KERAS_SUFFIXES.get(source.format or "")
+    if meta is None and suffix is None:
+        return found
+    from ckpttool.model.families import family_of  # it takes as long to import as most edits without a graph
+
+    family = family_of(meta or path.with_suffix(".keras"), output)
+    if family == "keras":
+        named, alone = output.with_name(f"{output.name}{suffix}"), output.with_name(f"{output.name}.ckpt")
+        raise PlanError(
+            f"{output}: {path} is a file of Keras, which are known by their suffix: name it {named}, or "
+            f"{alone} for a checkpoint of the weights"
+        )
+    return FORMATS[family]
+
+
 def graph_alongside(tensors: Checkpoint, to: str) -> "tuple[Graph | None, list[str]]":
     """Return the graph of the `.meta` beside the checkpoint that tensors are from, where it goes with them.
 
-    It does into a bundle that has all that its saver restores. Otherwise the note says that it is left behind.
+    It does into a bundle that has all that its saver restores; that of a SavedModel of TensorFlow 1 too. Otherwise the
+    note says that it is left behind.
     """
-    meta = Path(f"{tensors.path}.meta")
-    if tensors.path is None or not meta.is_file() or to == "saved-model":
+    meta = graph_path(tensors.path)
+    if tensors.format == "keras" and to != "keras":
+        return None, [f"the network of {tensors.path} does not come along: the output is a checkpoint alone"]
+    if meta is None or to == "saved-model" or meta == tensors.path:
         return None, []
     behind = f"the graph beside {tensors.path} does not come along"
-    if to != "bundle":
+    if to != "bundle" or (meta.suffix != ".meta" and OBJECT_GRAPH in tensors):
         return None, [f"{behind}: the output is a checkpoint alone"]
     from ckpttool.graph import files
     from ckpttool.graph.contents.savers import saved_names

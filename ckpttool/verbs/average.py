@@ -34,11 +34,13 @@ def plan_average(
     last: int | None = None,
     lenient: bool = False,
     latest: bool = False,
+    to: str | None = None,
 ) -> AveragePlan:
     """Plan what `average` writes: a weighted mean, or a moving average with a `decay` between 0 and 1.
 
     With `last` the checkpoints are the `last` ones of most steps in the one folder that is named. `lenient` leaves out
-    weights on which the checkpoints do not agree; `latest` makes the output the latest checkpoint of its folder.
+    weights on which the checkpoints do not agree; `latest` makes the output the latest checkpoint of its folder. What
+    is written is of the family of the last, unless the output or `to` says another.
 
     Raises:
         PlanError: there are too few checkpoints, they do not agree, or the weights do not fit.
@@ -49,7 +51,7 @@ def plan_average(
         notes.append(f"averaged: {', '.join(map(str, checkpoints))}")
     opened = [described(open_checkpoint(path), notes.append) for path in checkpoints]
     combined = surgery.plan_average(opened, weights, decay, lenient)
-    return replace(AveragePlan.of_combined(combined, output, notes), latest=latest)
+    return replace(AveragePlan.of_combined(combined, output, notes, to), latest=latest)
 
 
 def _newest(folders: Sequence[Path], count: int) -> list[Path]:

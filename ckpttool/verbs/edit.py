@@ -12,11 +12,10 @@ from ckpttool.core.names import listed
 from ckpttool.core.notes import notes_about
 from ckpttool.core.tensors import TensorSpec
 from ckpttool.core.variable_kinds import OBJECT_GRAPH
-from ckpttool.formats import registry
 from ckpttool.formats.format import Writing
 from ckpttool.formats.tensorflow.prefix import SAVED_MODEL_GRAPHS
 from ckpttool.lineage.provenance import Command
-from ckpttool.model.checkpoint_plan import CheckpointPlan
+from ckpttool.model.checkpoint_plan import FORMATS, CheckpointPlan, format_to_write
 from ckpttool.model.resolve import described, graph_path
 from ckpttool.surgery.convert import Conversion, plan_convert
 from ckpttool.surgery.edits.steps import Edited, Step, apply
@@ -25,8 +24,8 @@ if TYPE_CHECKING:
     from ckpttool.graph.core import Graph
     from ckpttool.graph.sync.sync import Synced
 
-FORMATS = {"ckpt": "bundle", "saved-model": "saved-model"}
-"""The formats in which models are written, by what their families are called."""
+__all__ = ["EditPlan", "EditRow", "follow_edits", "format_to_write", "plan_edit"]
+
 NAMINGS = ("rename ", "strip-prefix ", "add-prefix ")
 """Edits that leave what a tensor holds."""
 SHAPES = ("transpose", "reshape", "slice", "pad", "resize", "drop", "keep")
@@ -164,27 +163,6 @@ def plan_edit(
         notes.append(f"the graph beside {source.path} does not come along: the output is a checkpoint alone")
     rows = tuple(_rows(source, edited, converted))
     return EditPlan(converted.tensors, to, rows, tuple(notes), converted.how, graph)
-
-
-def format_to_write(
-    source: Checkpoint, with_graph: bool, output: Path, to: str | None = None, like: Path | None = None
-) -> str:
-    """Return the format in which an edited checkpoint is written: what `to` says, else the output, else its family's.
-
-    Of a model the family is that which went in (`model/families.py`), whose names `to` may have, too.
-
-    Raises:
-        CkptError: no format has the name.
-        FormatError: the output's suffix says a format that is not written.
-    """
-    found = registry.for_output(output, FORMATS.get(to or "", to), like).NAME
-    is_open = with_graph and to is None and like is None and found == "bundle"
-    meta = graph_path(source.path) if is_open else None
-    if meta is None:
-        return found
-    from ckpttool.model.families import family_of  # it takes as long to import as most edits without a graph
-
-    return FORMATS[family_of(meta, output)]
 
 
 def _follows(meta: Path, source: Checkpoint, edited: Edited, to: str) -> bool:

@@ -24,6 +24,7 @@ def plan_merge(
     density: float | None = None,
     seed: int | None = None,
     lenient: bool = False,
+    to: str | None = None,
 ) -> CheckpointPlan:
     """Plan what `merge` writes.
 
@@ -38,6 +39,7 @@ def plan_merge(
         density: The part of what was learned that stays, 0 to 1 (ties, dare).
         seed: What is drawn from (dare).
         lenient: Leave out weights on which the checkpoints do not agree.
+        to: The family to write, if not that which the output says, or that of the last checkpoint.
 
     Raises:
         PlanError: a union has a name twice and nothing is preferred; weights do not agree; an option does not fit.
@@ -46,4 +48,4 @@ def plan_merge(
     opened = [described(open_checkpoint(path), notes.append) for path in checkpoints]
     start = checkpoint.open(base) if base else None
     combined = surgery.plan_merge(opened, how, prefer, start, weights, t, density, seed, lenient)
-    return CheckpointPlan.of_combined(combined, output, notes)
+    return CheckpointPlan.of_combined(combined, output, notes, to)

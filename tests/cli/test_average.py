@@ -164,3 +164,65 @@ def test_texts_come_along_and_what_does_not_is_said(shell: Any, tmp_path: Path) 
         assert read.metadata()["format"] == "pt"
     said = shell.run("average", one, two, "-o", tmp_path / "mean.npz").stderr.splitlines()
     assert said[0] == "left out, as npz keeps no texts: format"
+
+
+@pytest.fixture(scope="module")
+def nets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two networks of Keras in each of its forms."""
+    import keras
+
+    folder = tmp_path_factory.mktemp("nets")
+    for number in (1, 2):
+        keras.utils.set_random_seed(number)
+        net = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="fc")], name="net")
+        net.save(folder / f"{number}.keras")
+        net.save(folder / f"{number}.h5")
+        net.export(folder / f"{number}", verbose=False)
+    return folder
+
+
+ROWS = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
+
+
+def mean_of(nets: Path) -> Any:
+    import keras
+
+    return sum(np.asarray(keras.models.load_model(nets / f"{number}.keras")(ROWS)) for number in (1, 2)) / 2
+
+
+@pytest.mark.parametrize("command", [["average"], ["merge", "--how", "linear"]])
+def test_what_comes_out_is_of_the_family_that_went_in(
+    shell: Any, nets: Path, tmp_path: Path, command: list[str]
+) -> None:
+    import keras
+    import tensorflow as tf
+
+    shell.run(*command, nets / "1", nets / "2", "-o", tmp_path / "mean")
+    (found,) = tf.saved_model.load(str(tmp_path / "mean")).signatures["serving_default"](tf.constant(ROWS)).values()
+    np.testing.assert_allclose(found, mean_of(nets), atol=1e-6)
+
+    shell.run(*command, nets / "1.keras", nets / "2.keras", "-o", tmp_path / "mean.keras")
+    np.testing.assert_allclose(keras.models.load_model(tmp_path / "mean.keras")(ROWS), mean_of(nets), atol=1e-6)
+
+
+def test_where_it_cannot_be_the_way_out_is_named_and_works(shell: Any, nets: Path, tmp_path: Path) -> None:
+    import keras
+
+    keras_files = nets / "1.keras", nets / "2.keras"
+    refused = shell.error("average", *keras_files, "-o", tmp_path / "mean")
+    assert f"name it {tmp_path / 'mean.keras'}, or {tmp_path / 'mean.ckpt'} for a checkpoint of the weights" in refused
+    said = shell.run("average", *keras_files, "-o", tmp_path / "mean.ckpt").stderr
+    assert "the network of" in said and "does not come along" in said
+
+    old = nets / "1.h5", nets / "2.h5"
+    refused = shell.error("average", *old, "-o", tmp_path / "mean.keras")
+    assert "an import of it into itself makes one first" in refused
+    shell.run("import", old[1], "--into", old[1], "-o", tmp_path / "mean.keras")
+    shell.run("average", nets / "1.keras", tmp_path / "mean.keras", "-o", tmp_path / "mean.keras", "--overwrite")
+    np.testing.assert_allclose(keras.models.load_model(tmp_path / "mean.keras")(ROWS), mean_of(nets), atol=1e-6)
+    assert "Keras does not load: `import` puts it into" in shell.run("average", *old, "-o", tmp_path / "m.h5").stderr
+
+    shell.run("average", nets / "1", nets / "2", "-o", tmp_path / "weights.ckpt")
+    refused = shell.error("edit", nets / "1", "--cast", "bfloat16", "-o", tmp_path / "small")
+    assert refused.startswith("net/") and "an output named as x.ckpt has them without it" in refused
+    shell.run("edit", nets / "1", "--cast", "bfloat16", "-o", tmp_path / "small.ckpt")

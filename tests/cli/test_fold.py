@@ -143,6 +143,52 @@ def test_functions_of_tensorflow_2_take_constants(shell: Any, tmp_path: Path) ->
     np.testing.assert_array_equal(call(ids=tf.constant(ids))["rows"], expected["rows"])
 
 
+def test_the_signature_says_what_is_folded_and_what_is_stripped(shell: Any, tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    spec = [tf.TensorSpec([None, 2], tf.float32, "x")]
+
+    class Ends(tf.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.low, self.high = (
+                tf.Variable([[1.0, -2.0], [3.0, 4.0]], name="low"),
+                tf.Variable([2.0, 3.0], name="high"),
+            )
+
+        @tf.function(input_signature=spec)  # type: ignore[untyped-decorator]
+        def embed(self, x: Any) -> Any:
+            return {"embedding": tf.nn.relu(x @ self.low)}
+
+        @tf.function(input_signature=spec)  # type: ignore[untyped-decorator]
+        def score(self, x: Any) -> Any:
+            return {"scores": tf.nn.relu(x @ self.low) * self.high}
+
+    module = Ends()
+    tf.saved_model.save(module, str(tmp_path / "net"), signatures={"embed": module.embed, "score": module.score})
+    rows = np.array([[1.0, 2.0], [-3.0, 0.5]], np.float32)
+
+    plan = shell.json("fold", tmp_path / "net", "--signature", "embed", "--plan")
+    assert list(plan["outputs"]) == ["embedding"]
+    shell.run("fold", tmp_path / "net", "--signature", "embed", "-o", tmp_path / "embed.pb")
+    found = run(tmp_path / "embed.pb", plan["outputs"]["embedding"], {plan["inputs"]["x"]: rows})
+    np.testing.assert_array_equal(found, module.embed(rows)["embedding"])
+
+    shell.run("strip", tmp_path / "net", "--signature", "embed", "-o", tmp_path / "stripped")
+    assert (
+        shell.lines("vars", tmp_path / "stripped", "--json")
+        and "high" not in shell.run("vars", tmp_path / "stripped").output
+    )
+    call = tf.saved_model.load(str(tmp_path / "stripped")).signatures["embed"]
+    np.testing.assert_array_equal(call(tf.constant(rows))["embedding"], module.embed(rows)["embedding"])
+
+    assert "it has embed, score; nearest: embed" in shell.error(
+        "fold", tmp_path / "net", "--signature", "embeds", "-o", "x"
+    )
+    assert (
+        "signatures embed, score may give others: --signature" in shell.run("fold", tmp_path / "net", "--plan").stderr
+    )
+
+
 def test_a_mask_is_no_training_switch(shell: Any, new_network: Any, feed: Any, tmp_path: Path) -> None:
     with new_network().building() as net:
         tf, v1 = net.tf, net.v1

@@ -11,8 +11,9 @@ import pytest
 from ckpttool import checkpoint
 from ckpttool.core.errors import CkptError, ExistingOutput, FormatError, PlanError
 from ckpttool.graph import files
+from ckpttool.model.checkpoint_plan import format_to_write
 from ckpttool.surgery.edits.steps import Step
-from ckpttool.verbs.edit import EditPlan, format_to_write, plan_edit
+from ckpttool.verbs.edit import EditPlan, plan_edit
 
 CHAPTER = Path(__file__).parents[2] / "fixtures" / "my_model_final.ckpt"
 

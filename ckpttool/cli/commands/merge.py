@@ -6,7 +6,7 @@ import click
 
 from ckpttool.cli.options.general import MAX_SEED, json_option, lenient_option, plan_option
 from ckpttool.cli.options.reading import SOURCE, checkpoints_argument, weights_option
-from ckpttool.cli.options.writing import output_options
+from ckpttool.cli.options.writing import edited_output_options, family_asked
 from ckpttool.cli.show.plans import execute
 from ckpttool.surgery.merge import Prefer
 from ckpttool.verbs.merge import HOWS, plan_merge
@@ -26,7 +26,7 @@ from ckpttool.verbs.merge import HOWS, plan_merge
 @lenient_option
 @plan_option
 @json_option
-@output_options
+@edited_output_options
 def merge(
     checkpoints: tuple[Path, ...],
     how: str,
@@ -49,7 +49,7 @@ def merge(
     mean of their weights, whose --weights are divided by their sum; sum adds them as they are, such as a difference to
     a model (negative --weights subtract); slerp interpolates along the arc from one to the other; ties and dare add up
     the changes of each since --base, ties the largest that agree in sign, dare a random sample. Tensors that are no
-    weights are then those of the last, as with average.
+    weights are then those of the last, as with average; so are the graph, and the family that is written.
 
     \b
     Example:
@@ -57,5 +57,5 @@ def merge(
       ckpttool merge base.safetensors delta.safetensors --how sum -o tuned.safetensors
       ckpttool merge tuned_a.ckpt tuned_b.ckpt --how ties --base my_model_final.ckpt -o both.ckpt
     """
-    plan = plan_merge(checkpoints, output, how, prefer, base, weights, t, density, seed, lenient)
+    plan = plan_merge(checkpoints, output, how, prefer, base, weights, t, density, seed, lenient, family_asked(None))
     execute(plan, output, overwrite, plan_only, as_json, with_table=False)

@@ -13,10 +13,10 @@ from typing import BinaryIO
 from ckpttool.core.errors import CorruptCheckpoint, FormatError, PlanError
 from ckpttool.core.tensors import PIECE, Tensor
 from ckpttool.formats.format import PLAIN, Checked, Format, Writing
-from ckpttool.formats.hdf5.source import Hdf5Source, Unpacked, stamp_of
-from ckpttool.formats.hdf5.tree import Hdf5Tensors, Tree, walk
+from ckpttool.formats.hdf5.source import Hdf5Source, Unpacked, is_hdf5, stamp_of
+from ckpttool.formats.hdf5.tree import Hdf5Tensors, Tree, read_tree, walk
 from ckpttool.formats.hdf5.writer import compare, write_tree
-from ckpttool.formats.keras.config import in_order, layer_names, weight_orders
+from ckpttool.formats.keras.config import in_order, layer_names, weight_orders, with_layer_names
 from ckpttool.formats.keras.copy import EditedCopy, edited, like_of
 from ckpttool.formats.keras.names import Weight, weights_in
 from ckpttool.formats.reading.archive import is_zip, member_bytes, member_names, member_start, members
@@ -25,6 +25,8 @@ from ckpttool.formats.writing.files import refuse_existing, replacing, writing
 
 CONFIG = "config.json"
 WEIGHTS = "model.weights.h5"
+MODEL_CONFIG = "model_config"
+"""The attribute of a whole model's `.h5` that has its configuration."""
 LARGEST = 1 << 26
 """Bytes of a configuration that is read; one of a thousand layers has about a hundredth."""
 
@@ -35,7 +37,7 @@ class KerasArchive(Format):
     NAME = "keras"
     FRAMEWORK = "keras"
     SUFFIXES = (".keras",)
-    LIMITS = "an edited copy of a .keras file: the weights that are there, in their shapes; the configuration stays"
+    LIMITS = "an edited copy of a .keras file: the weights that are there, in their shapes; layers can be renamed"
     OPTIONS = frozenset({"like"})
 
     def recognises(self, path: Path) -> bool:
@@ -52,21 +54,24 @@ class KerasArchive(Format):
         """Write an edited copy of an archive, and read it again.
 
         Raises:
-            PlanError: `edited` finds something, or a layer has another name, which the configuration would not know.
+            PlanError: `edited` finds something, or the configuration cannot have a layer's new name.
         """
         refuse_existing([path], overwrite)
         like = like_of(path, how)
         if not is_archive(like):
-            raise PlanError(f"{like} is no .keras archive: {path} is written as an edited copy of one (`like`)")
+            whole = is_hdf5(like) and MODEL_CONFIG in read_tree(like).attributes[""]
+            way_out = "; an import of it into itself makes one first" if whole else ""
+            raise PlanError(
+                f"{like} is no .keras archive, and {path} is written as an edited copy of one (`like`){way_out}"
+            )
         tree = read_archive(like)
         copy = edited(tree, archived_weights(like, tree), tensors, how)
-        for old, new in copy.renamed.items():
-            raise PlanError(f"{like}: its configuration names the layer {old} too, so it cannot be {new}")
+        config = with_layer_names(_config(like), copy.renamed, like)
         with writing(path) as (_, weights):
             sums = write_tree(weights, copy.tensors, copy.attributes)
             weights.seek(0)
             with replacing(path, partial(self._check, copy, sums)) as file:
-                _copy_archive(like, file, weights)
+                _copy_archive(like, file, weights, config)
 
     def verify(self, path: Path) -> Iterator[Checked]:
         """Compare the zip's checksum of each member, and read every dataset."""
@@ -125,13 +130,14 @@ def _config(path: Path) -> bytes:
         return b""
 
 
-def _copy_archive(like: Path, file: BinaryIO, weights: BinaryIO) -> None:
-    """Write the members of an archive in their order, with other weights."""
+def _copy_archive(like: Path, file: BinaryIO, weights: BinaryIO, config: bytes) -> None:
+    """Write the members of an archive in their order, with other weights and another configuration."""
     with zipfile.ZipFile(file, "w") as out:
         for name, info in members(like).items():
             new = zipfile.ZipInfo(name, info.date_time)
             new.external_attr, new.compress_type = info.external_attr, info.compress_type
-            pieces = iter(partial(weights.read, PIECE), b"") if name == WEIGHTS else member_bytes(like, info, name)
+            own = {WEIGHTS: iter(partial(weights.read, PIECE), b""), **({CONFIG: iter([config])} if config else {})}
+            pieces = own.get(name) or member_bytes(like, info, name)
             with out.open(new, "w", force_zip64=True) as member:
                 for piece in pieces:
                     member.write(piece)

@@ -8,10 +8,12 @@ which the configuration lists them. What a wrapper or a recurrent layer holds ha
 
 import json
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
+from ckpttool.core.errors import PlanError
 from ckpttool.formats.hdf5.tree import Tree
 from ckpttool.formats.keras.names import HOLDER, Weight, counted, unnumbered
 
@@ -38,6 +40,10 @@ OPTIONAL: Mapping[str, tuple[tuple[str, str, Any, Any], ...]] = {
     "attention": (("scale", "use_scale", True, False), ("concat_score_weight", "score_mode", "concat", "dot")),
 }
 """The weights of layers that may lack some: each is there where a key has a value, whose default comes last."""
+
+
+OF_OUTPUTS = {"loss", "loss_weights", "metrics", "weighted_metrics"}
+"""What a compiled model may have by the names of the layers that give its outputs."""
 
 
 def parsed(config: bytes) -> Any:
@@ -71,6 +77,44 @@ def weight_orders(config: bytes) -> dict[str, tuple[str, ...]]:
             own = layer["config"]
             found[own["name"]].add(tuple(name for name, key, value, default in kinds if own.get(key, default) == value))
     return {name: orders.pop() for name, orders in found.items() if len(orders) == 1}
+
+
+def with_layer_names(config: bytes, names: Mapping[str, str], source: Path) -> bytes:
+    """Return a configuration with other names of layers, where they are listed and where others read from them.
+
+    Raises:
+        PlanError: it does not name a layer, names two of that name, or another one is called as it shall be.
+    """
+    if not names:
+        return config
+    document, counts = parsed(config), Counter(_names(parsed(config)))
+    for old, new in names.items():
+        problem = f"{source}: the layer {old} cannot be {new}: its configuration"
+        if counts[old] != 1:
+            raise PlanError(f"{problem} names {counts[old] or 'none'} of that name")
+        if counts[new] and new not in names:
+            raise PlanError(f"{problem} has a layer of that name")
+    for layer in [each for each in _layers(document) if each["config"]["name"] in names]:
+        layer["config"]["name"] = names[layer["config"]["name"]]
+        if layer.get("name") in names:
+            layer["name"] = layer["config"]["name"]
+    return json.dumps(_read_from(document, names)).encode()
+
+
+def _read_from(value: Any, names: Mapping[str, str]) -> Any:
+    """Return what a configuration holds with other names in `[layer, node, tensor]`, and by the outputs of a loss."""
+    if isinstance(value, dict):
+        own = {key: _read_from(each, names) for key, each in value.items()}
+        for key in OF_OUTPUTS & own.keys():
+            if isinstance(own[key], dict) and "class_name" not in own[key]:
+                own[key] = {names.get(name, name): each for name, each in own[key].items()}
+        return own
+    if not isinstance(value, list):
+        return value
+    match value:
+        case [str() as name, int(), int(), *_] if name in names:
+            return [names[name], *(_read_from(each, names) for each in value[1:])]
+    return [_read_from(each, names) for each in value]
 
 
 def _names(config: Any) -> Iterator[str]:

@@ -66,7 +66,7 @@ class SavedModel(Format):
         model = self.open(like)
         copies = graph_of(model, str(like)).copies() if OBJECT_GRAPH in model else {}
         tensors = {**tensors, **{copy: tensors[own].renamed(copy) for copy, own in copies.items() if own in tensors}}
-        _require_same(tensors, model, like)
+        _require_same(tensors, model, copies, like)
         kept = {OBJECT_GRAPH: model[OBJECT_GRAPH]} if OBJECT_GRAPH in model else {}
         with replacing_folder(path) as folder:
             _copy_rest(like, folder)
@@ -119,13 +119,15 @@ def _copy_rest(like: Path, folder: Path) -> None:
     (folder / "variables").mkdir()
 
 
-def _require_same(tensors: Mapping[str, Tensor], model: Mapping[str, Tensor], like: Path) -> None:
-    """Check that tensors are just those of a graph, which cannot follow an edit."""
-    hint = "a SavedModel's graph keeps its variables as they are; `to` bundle writes them without it"
+def _require_same(
+    tensors: Mapping[str, Tensor], model: Mapping[str, Tensor], copies: Mapping[str, str], like: Path
+) -> None:
+    """Check that tensors are just those of a graph, which cannot follow an edit; `copies` have others' values."""
+    hint = "a SavedModel's graph keeps its variables as they are; an output named as x.ckpt has them without it"
     for name in tensors:
         if name not in model and name != OBJECT_GRAPH:
-            raise PlanError(f"{like} has no variable {name}{suggestion(name, model)}; {hint}")
-    for name, tensor in model.items():
+            raise PlanError(f"{like} has no variable {name}{suggestion(name, set(model) - set(copies))}; {hint}")
+    for name, tensor in sorted(model.items(), key=lambda each: each[0] in copies):
         if name not in tensors and name != OBJECT_GRAPH:
             raise PlanError(f"nothing for {name} of {like}{suggestion(name, tensors)}; {hint}")
         given = tensors[name] if name != OBJECT_GRAPH else tensor

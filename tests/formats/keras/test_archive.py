@@ -92,10 +92,40 @@ def test_weights_of_an_archive_by_themselves(model, saved, tmp_path):
     assert set(checkpoint.open(tmp_path / "w.weights.h5")) == set(account(model))
 
 
-def test_layers_of_an_archive_keep_their_names(saved, tmp_path):
-    with pytest.raises(PlanError, match="its configuration names the layer shared too, so it cannot be common"):
-        checkpoint.save(checkpoint.open(saved).rename({"shared": "common"}), tmp_path / "new.keras")
-    assert list(tmp_path.iterdir()) == [saved]
+def test_layers_are_renamed_in_the_configuration_too(tmp_path):
+    import keras
+
+    keras.utils.set_random_seed(1)
+    first, second = keras.Input((6,), name="first"), keras.Input((6,), name="second")
+    inner = keras.Sequential([keras.Input((4,)), keras.layers.Dense(5, name="deep")], name="inner")
+    shared = keras.layers.Dense(4, "relu", name="shared")
+    joined = keras.layers.Concatenate()([inner(shared(first)), inner(shared(second))])
+    named = {
+        "classes": keras.layers.Dense(3, name="classes")(joined),
+        "size": keras.layers.Dense(1, name="size")(joined),
+    }
+    net = keras.Model([first, second], list(named.values()))
+    net.compile("adam", loss={"classes": keras.losses.SparseCategoricalCrossentropy(from_logits=True), "size": "mse"})
+    rows, labels = [np.ones((8, 6), "float32"), np.eye(8, 6, dtype="float32")], [np.arange(8) % 3, np.ones((8, 1))]
+    net.fit(rows, labels, verbose=0)
+    net.save(tmp_path / "net.keras")
+
+    names = {"shared": "common", "inner/deep": "inner/deeper", "classes": "kinds"}
+    checkpoint.save(checkpoint.open(tmp_path / "net.keras").rename(names), tmp_path / "new.keras")
+    loaded = keras.models.load_model(tmp_path / "new.keras")
+
+    assert [weight.path for weight in loaded.weights][::2] == [
+        "common/kernel",
+        "deeper/kernel",
+        "kinds/kernel",
+        "size/kernel",
+    ]
+    for found, expected in zip(loaded(rows), net(rows), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    assert np.isfinite(loaded.fit(rows, labels, verbose=0).history["loss"]).all()
+    with pytest.raises(PlanError, match="the layer shared cannot be inner: its configuration has a layer of that name"):
+        checkpoint.save(checkpoint.open(tmp_path / "net.keras").rename({"shared": "inner"}), tmp_path / "other.keras")
+    assert not (tmp_path / "other.keras").exists()
 
 
 def test_a_vocabulary_is_copied(tmp_path):
