@@ -46,6 +46,7 @@ COMMANDS = {
     "finetune": ("Transfer", "finetune:finetune"),
     "evaluate": ("Transfer", "evaluate:evaluate"),
     "predict": ("Transfer", "predict:predict"),
+    "search": ("Transfer", "search:search"),
     "diagnose": ("Transfer", "diagnose:diagnose"),
 }
 """The commands in the order in which help lists them: the heading of each, and its function in `commands/`."""

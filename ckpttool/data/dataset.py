@@ -3,6 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from ckpttool.core.errors import DataError
 from ckpttool.core.names import listed
 from ckpttool.data.doubts import few_rows, missing_classes, repeated_rows, shared_groups
@@ -53,6 +55,22 @@ def labelled_split(path: str | Path, wanted: Wanted) -> tuple[Split, dict[str, i
         counts[name] = given.rows if given else 0
         columns = columns.followed_by(given) if given else columns
     return request.split("labelled", columns), counts
+
+
+def training_rows(path: str | Path, wanted: Wanted) -> Split:
+    """Return the rows to train on, fitted to the inputs, with their labels as the file has them.
+
+    For who asks what a new head could learn of them: they need not fit the labels that the model was trained on.
+
+    Raises:
+        MissingFile: no such file.
+        DataError: as `training_splits`.
+    """
+    request = Request.open(path, wanted)
+    columns = request.training_columns()
+    columns.require_even()
+    split, labels = request.split("train", replace(columns, labels=None)), columns.labels
+    return replace(split, labels=None if labels is None else np.asarray(labels.array[:]), labels_stored=labels)
 
 
 def held_out_split(path: str | Path, wanted: Wanted, held_out: HeldOut, split: str | None = None) -> Split | None:

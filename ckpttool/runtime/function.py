@@ -145,13 +145,19 @@ def _unordered_ops(part: Graph, handles: Collection[str], wanted: Collection[str
     return [name for name in part.nodes if name not in ordered]
 
 
-def runner(function: GraphFunction, state: State, constants: Feeds) -> Callable[[Feeds], list[Array]]:
-    """Return a callable from feeds to the wanted arrays, for a part that changes no variable."""
+def runner(
+    function: GraphFunction, state: State, constants: Feeds, then: Callable[[list[Any]], list[Any]] | None = None
+) -> Callable[[Feeds], list[Array]]:
+    """Return a callable from feeds to the wanted arrays, for a part that changes no variable.
+
+    `then` makes other tensors of the wanted ones, which are returned in their place.
+    """
     tf = tensorflow()
 
     @tf.function(autograph=False, reduce_retracing=True)  # type: ignore[untyped-decorator]
     def call(feeds: dict[str, Any]) -> list[Any]:
-        return function(state, {**constants, **feeds})
+        outputs = function(state, {**constants, **feeds})
+        return outputs if then is None else then(outputs)
 
     def run(feeds: Feeds) -> list[Array]:
         with running(function.source):

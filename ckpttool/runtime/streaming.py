@@ -1,6 +1,6 @@
 """Streaming: a part of a graph is run over rows, some at a time; what it gives comes back part by part, or as means."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,9 +30,15 @@ class Score:
 class Stream:
     """Runs a part of a graph that changes no variable."""
 
-    def __init__(self, function: GraphFunction, state: State, constants: Feeds) -> None:
-        """Take the part, and what is fed to it besides the rows."""
-        self.function, self._call = function, runner(function, state, constants)
+    def __init__(
+        self,
+        function: GraphFunction,
+        state: State,
+        constants: Feeds,
+        then: Callable[[list[Any]], list[Any]] | None = None,
+    ) -> None:
+        """Take the part, what is fed to it besides the rows, and what makes other tensors of the wanted ones."""
+        self.function, self._call = function, runner(function, state, constants, then)
 
     def over(self, arrays: Mapping[str, Rows], rows: int) -> Iterator[tuple[slice, list[Array]]]:
         """Yield slices of the rows, in their order, and the wanted arrays for each."""

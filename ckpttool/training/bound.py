@@ -1,6 +1,6 @@
 """A model joined with a data set: which rows are fed to which placeholders, for every verb that has data."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
@@ -210,11 +210,19 @@ class Bound:
                 feeding(graph, [place])
                 raise GraphError(f"{first}; `{parameter}` '{place}' lets it take any number")
 
-    def inference(self, tensors: Sequence[str], fed: Iterable[str]) -> Stream:
-        """Return what computes tensors of rows, which are `fed` to others, when nothing is trained."""
+    def inference(
+        self,
+        tensors: Sequence[str],
+        fed: Iterable[str],
+        then: Callable[[list[Any]], list[Any]] | None = None,
+    ) -> Stream:
+        """Return what computes tensors of rows, which are `fed` to others, when nothing is trained.
+
+        `then` makes other tensors of these while they are computed.
+        """
         constants = mode(self.roles, False)
         function = GraphFunction(self.in_inference(tensors, fed).graph, tensors, [*fed, *constants], modes=constants)
-        return Stream(function, State(function.variables, self.model.checkpoint), constants)
+        return Stream(function, State(function.variables, self.model.checkpoint), constants, then)
 
     def in_inference(self, tensors: Sequence[str], fed: Iterable[str]) -> Inference:
         """Return the graph in which tensors are computed as when nothing is trained, and what was done to it."""

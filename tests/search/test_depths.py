@@ -1,5 +1,6 @@
 """Depths: each is a place that all data passes in one tensor; found by the data, whatever layers are called."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,6 @@ from ckpttool.core.errors import GraphError
 from ckpttool.graph.core import Graph
 from ckpttool.model.model import Model
 from ckpttool.search.depths import Depth, depths
-from tests.conftest import Network
 
 FIXTURE = Path(__file__).parents[2] / "fixtures" / "my_model_final.ckpt"
 
@@ -19,12 +19,22 @@ def layers_at(found: list[Depth]) -> list[tuple[str, ...]]:
     return [depth.layers for depth in found]
 
 
-def built(build: Any) -> Graph:
-    network = Network()
-    with network.building():
-        X, y, training = network.inputs()
-        network.classify(build(network, X, training), y)
-    return network.export()
+Build = Callable[[Any, Any, Any], Any]
+
+
+@pytest.fixture
+def built(new_network: type[Any]) -> Callable[[Build], Graph]:
+    """Return what makes a graph of a function that builds from the network, X and `training` up to the logits."""
+
+    def make(build: Build) -> Graph:
+        network = new_network()
+        with network.building():
+            X, y, training = network.inputs()
+            network.classify(build(network, X, training), y)
+        graph: Graph = network.export()
+        return graph
+
+    return make
 
 
 def test_the_chapters_network_has_its_input_and_a_depth_for_each_hidden_layer() -> None:
@@ -34,8 +44,8 @@ def test_the_chapters_network_has_its_input_and_a_depth_for_each_hidden_layer() 
     assert found[2].tensor == "dnn/hidden2/Relu:0"
 
 
-def test_a_normalisation_and_a_dropout_belong_to_the_layer_before_them() -> None:
-    def build(network: Network, X: Any, training: Any) -> Any:
+def test_a_normalisation_and_a_dropout_belong_to_the_layer_before_them(built: Callable[[Build], Graph]) -> None:
+    def build(network: Any, X: Any, training: Any) -> Any:
         hidden = network.tf.nn.relu(network.batch_norm(network.dense(X, 8, "first", relu=False), training, "bn"))
         return network.dense(network.dropout(hidden, training, "drop"), 3, "outputs", relu=False)
 
@@ -44,16 +54,16 @@ def test_a_normalisation_and_a_dropout_belong_to_the_layer_before_them() -> None
     assert found[1].tensor.startswith("drop/")
 
 
-def test_a_normalisation_of_the_input_belongs_to_the_first_layer() -> None:
-    def build(network: Network, X: Any, training: Any) -> Any:
+def test_a_normalisation_of_the_input_belongs_to_the_first_layer(built: Callable[[Build], Graph]) -> None:
+    def build(network: Any, X: Any, training: Any) -> Any:
         hidden = network.dense(network.batch_norm(X, training, "bn"), 8, "first")
         return network.dense(hidden, 3, "outputs", relu=False)
 
     assert layers_at(depths(built(build), ["X:0"])) == [(), ("bn", "first")]
 
 
-def test_what_goes_past_some_layers_makes_them_one_block() -> None:
-    def build(network: Network, X: Any, training: Any) -> Any:
+def test_what_goes_past_some_layers_makes_them_one_block(built: Callable[[Build], Graph]) -> None:
+    def build(network: Any, X: Any, training: Any) -> Any:
         stem = network.dense(X, 8, "stem")
         block = network.dense(network.dense(stem, 6, "narrow"), 8, "wide", relu=False)
         return network.dense(network.tf.add(stem, block, name="joined"), 3, "outputs", relu=False)
@@ -63,8 +73,8 @@ def test_what_goes_past_some_layers_makes_them_one_block() -> None:
     assert found[2].tensor == "joined:0"
 
 
-def test_an_input_that_is_used_once_more_later_is_no_depth_before() -> None:
-    def build(network: Network, X: Any, training: Any) -> Any:
+def test_an_input_that_is_used_once_more_later_is_no_depth_before(built: Callable[[Build], Graph]) -> None:
+    def build(network: Any, X: Any, training: Any) -> Any:
         deep = network.dense(network.dense(X, 8, "first"), 6, "second")
         beside = network.dense(X, 6, "beside")
         return network.dense(network.dense(deep + beside, 5, "above"), 3, "outputs", relu=False)
@@ -72,8 +82,8 @@ def test_an_input_that_is_used_once_more_later_is_no_depth_before() -> None:
     assert layers_at(depths(built(build), ["X:0"])) == [(), ("first", "second", "beside"), ("above",)]
 
 
-def test_where_data_never_passes_in_one_tensor_layers_are_taken_one_by_one() -> None:
-    def build(network: Network, X: Any, training: Any) -> Any:
+def test_where_data_never_passes_in_one_tensor_layers_are_taken_one_by_one(built: Callable[[Build], Graph]) -> None:
+    def build(network: Any, X: Any, training: Any) -> Any:
         deep = network.dense(network.dense(X, 8, "first"), 6, "second")
         wide = network.dense(X, 3, "wide", relu=False)
         return network.tf.add(network.dense(deep, 3, "outputs", relu=False), wide)
@@ -81,8 +91,8 @@ def test_where_data_never_passes_in_one_tensor_layers_are_taken_one_by_one() -> 
     assert layers_at(depths(built(build), ["X:0"]))[:3] == [(), ("first",), ("second",)]
 
 
-def test_a_padded_tensor_is_meant_without_its_padding() -> None:
-    def build(network: Network, X: Any, training: Any) -> Any:
+def test_a_padded_tensor_is_meant_without_its_padding(built: Callable[[Build], Graph]) -> None:
+    def build(network: Any, X: Any, training: Any) -> Any:
         tf = network.tf
         hidden = network.dense(X, 9, "first")
         image = tf.pad(tf.reshape(hidden, [-1, 3, 3, 1]), [[0, 0], [1, 1], [1, 1], [0, 0]])
@@ -95,8 +105,8 @@ def test_a_padded_tensor_is_meant_without_its_padding() -> None:
     assert "Reshape" in found[1].tensor
 
 
-def test_a_model_without_layers_is_refused() -> None:
-    network = Network()
+def test_a_model_without_layers_is_refused(new_network: type[Any]) -> None:
+    network = new_network()
     with network.building():
         X, _, _ = network.inputs()
         network.tf.nn.softmax(X, name="probabilities")

@@ -100,6 +100,7 @@ class ProgressPrinter(Callback):
         self._as_json = as_json
         self._bar = Bar()
         self._noted: set[str] = set()
+        self._fill_began: tuple[float, int] | None = None
         click.get_current_context().call_on_close(self._bar.clear)
 
     def _say(self, *texts: str) -> None:
@@ -128,16 +129,25 @@ class ProgressPrinter(Callback):
         """Say the cost before a fill."""
         cost = f"{human_size(estimate.bytes)}, about {estimate.seconds:.1f} s"
         self._say(f"cache: {estimate.rows} rows to compute, {cost}")
-        self._fill_began: tuple[float, int] | None = None
+        self._fill_began = None
 
     def on_cache_progress(self, done: int, rows: int) -> None:
-        """Move the bar on, at the speed since the first rows."""
+        """Move the bar on."""
+        self._move("cache", done, rows)
+
+    def on_features(self, done: int, rows: int) -> None:
+        """Move the bar on."""
+        self._move("features", done, rows)
+
+    def _move(self, label: str, done: int, rows: int) -> None:
+        """Move a bar of rows on, at the speed since the first ones."""
         began, first = self._fill_began = self._fill_began or (time.monotonic(), done)
         speed = (done - first) / max(time.monotonic() - began, 1e-9)
         left = f"  {speed:,.0f} rows/s  {clock((rows - done) / speed)} left" if speed else ""
-        self._bar.move("cache", done, rows, f"{done:,}/{rows:,} rows{left}")
+        self._bar.move(label, done, rows, f"{done:,}/{rows:,} rows{left}")
         if done == rows:
             self._bar.clear()
+            self._fill_began = None
 
     def on_cache_damage(self, damage: Exception) -> None:
         """Say what was wrong with the cached features."""

@@ -79,6 +79,9 @@ class Callback:
     def on_cache_ready(self, features: "Features") -> None:
         """Receive the features, read from the cache or computed."""
 
+    def on_features(self, done: int, rows: int) -> None:
+        """Receive of how many rows the features are computed that a search scores."""
+
     def on_graph(self, graph: "Graph") -> None:
         """Receive the graph that will be trained; a run with stages has one for each."""
 
