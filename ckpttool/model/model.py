@@ -28,6 +28,19 @@ from ckpttool.surgery.edits.values import Averages
 
 
 @dataclass(frozen=True)
+class Opening:
+    """How a model was opened, so that another process can open it too."""
+
+    path: str
+    allow_op: tuple[str, ...] = ()
+    ema: bool = False
+
+    def again(self) -> "Model":
+        """Open it."""
+        return Model.open(self.path, self.allow_op, self.ema)
+
+
+@dataclass(frozen=True)
 class Model:
     """A graph and the values of its variables, by checkpoint name."""
 
@@ -38,6 +51,8 @@ class Model:
     """The tensors of the file that the graph has no place for, such as slots that a program kept by itself."""
     keras: Traced | None = None
     """The network of Keras that the graph was traced of, where the model is one of its files."""
+    opening: Opening | None = None
+    """How it was opened, where it was."""
 
     @property
     def provenance(self) -> Provenance:
@@ -55,20 +70,18 @@ class Model:
         Raises:
             MissingFile: the graph or the checkpoint is not there.
         """
+        opening = Opening(str(path), tuple(allow_op), ema)
         path = resolve(path)
         if opens_with_keras(path):
             opened = open_with_keras(path)
-            model = cls(path, opened.graph.allowing(allow_op), opened.weights, opened.unread, opened.traced)
+            graph = opened.graph.allowing(allow_op)
+            model = cls(path, graph, opened.weights, opened.unread, opened.traced, opening)
             return model.averaged() if ema else model
         graph = files.load(path).allowing(allow_op)
         values = checkpoint.open(path) if is_stored(graph) else checkpoint.Checkpoint.of({})
         run, read = as_run(graph, values)
-        model = cls(
-            path,
-            run,
-            read,
-            [name for name in values if name not in read and not name.startswith(BESIDE_VALUES)],
-        )
+        unread = [name for name in values if name not in read and not name.startswith(BESIDE_VALUES)]
+        model = cls(path, run, read, unread, opening=opening)
         return model.averaged() if ema else model
 
     def called(self, signature: str | None) -> "Model":
@@ -99,7 +112,8 @@ class Model:
         functions = self.graph.header.graph_def.library.function
         if stored_tensors(self.graph) or not (values := FrozenTensors(self.path, self.graph.nodes, functions)):
             return self
-        return Model(self.path, thawed(self.graph), checkpoint.Checkpoint(values, self.path, "frozen"))
+        weights = checkpoint.Checkpoint(values, self.path, "frozen")
+        return Model(self.path, thawed(self.graph), weights, opening=self.opening)
 
 
 def outputs_of(prefix: str | Path) -> list[Path]:

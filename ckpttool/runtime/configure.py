@@ -17,6 +17,7 @@ _NOISE = re.compile(
 """Lines of TensorFlow's messages about where an error was raised, not what it is."""
 _ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
 _LEVEL = "TF_CPP_MIN_LOG_LEVEL"
+_INTEROP = "TF_NUM_INTEROP_THREADS"
 _BACKEND = "KERAS_BACKEND"
 _imported: dict[str, Any] = {}
 """The modules that this process has imported and found fit: both are asked for thousands of times."""
@@ -103,7 +104,7 @@ def configure_tensorflow(convolutions: bool = False, threads: int | None = None)
         wanted = {
             _LEVEL: "3",
             _ONEDNN: str(int(quick)),
-            "TF_NUM_INTEROP_THREADS": "0" if quick else "1",  # 0: as many as there are cores
+            _INTEROP: "0" if quick else "1",  # 0: as many as there are cores
         }
         for name, value in wanted.items():
             if os.environ.get(name) in (None, _ours.get(name)):
@@ -111,6 +112,11 @@ def configure_tensorflow(convolutions: bool = False, threads: int | None = None)
         logging.getLogger("tensorflow").setLevel("ERROR")
     if threads is not None:
         _limit_threads(threads)
+
+
+def settings() -> tuple[tuple[str, str], ...]:
+    """Return what the environment says of how TensorFlow computes in this process, for others that compute with it."""
+    return tuple((name, os.environ[name]) for name in (_LEVEL, _ONEDNN, _INTEROP) if name in os.environ)
 
 
 def _limit_threads(count: int) -> None:

@@ -42,11 +42,19 @@ class Stream:
 
     def over(self, arrays: Mapping[str, Rows], rows: int) -> Iterator[tuple[slice, list[Array]]]:
         """Yield slices of the rows, in their order, and the wanted arrays for each."""
+        for part in self.parts(arrays, rows):
+            yield part, self.of(arrays, part)
+
+    def parts(self, arrays: Mapping[str, Rows], rows: int) -> Iterator[slice]:
+        """Yield slices of the rows, in their order, each of as many as are run at once."""
         per_row = sum(array.nbytes // rows for array in arrays.values())
         size = max(LEAST_ROWS, PART_BYTES // max(1, per_row))
         for start in range(0, rows, size):
-            part = slice(start, min(rows, start + size))
-            yield part, self._call({name: array[part] for name, array in arrays.items()})
+            yield slice(start, min(rows, start + size))
+
+    def of(self, arrays: Mapping[str, Rows], part: slice) -> list[Array]:
+        """Return the wanted arrays for a slice of the rows."""
+        return self._call({name: array[part] for name, array in arrays.items()})
 
 
 class Means:

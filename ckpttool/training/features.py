@@ -7,7 +7,6 @@ With augmentation an entry has several variants of the training rows, one after 
 last, as they are.
 """
 
-import hashlib
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -25,13 +24,13 @@ from ckpttool.data.splits import Split
 from ckpttool.graph.core import Graph
 from ckpttool.graph.freezing.closure import FrozenPart
 from ckpttool.graph.freezing.row_cut import cut_below, regroups_rows
-from ckpttool.graph.rewrite.importable import importable_part
 from ckpttool.lineage.records import versions
 from ckpttool.runtime.function import GraphFunction, runner
 from ckpttool.runtime.state import State
 from ckpttool.training.augment import Augmentation, check_augment
 from ckpttool.training.callbacks.callback import Callback
 from ckpttool.training.preprocessing import unusual_steps
+from ckpttool.training.worker_model import part_facts
 
 BATCH_BYTES = 32 << 20
 """Bytes of rows that pass through the frozen layers at once."""
@@ -203,11 +202,8 @@ class FeatureCache:
 
     def _key_parts(self, graph: Graph, values: Mapping[str, Tensor], weights: Sequence[str]) -> dict[str, str]:
         """Return what the key is made of, by what it is."""
-        frozen = importable_part(graph, self.part.features, self._fed).meta.graph_def
         return {
-            "graph": hashlib.blake2b(frozen.SerializeToString(deterministic=True)).hexdigest(),
-            "tensors": " ".join(self.part.features),
-            "weights": " ".join(f"{name}={_digest(values[name])}" for name in sorted(weights)),
+            **part_facts(graph, self.part.features, self._fed, values, weights),
             "data": " ".join(fingerprint(split) for split in self.splits),
             **({"preprocessing": changed} if (changed := unusual_steps(self.splits)) else {}),
             **({"augmentation": self._augmentation.facts()} if self._augmentation else {}),
@@ -296,10 +292,3 @@ class FeatureCache:
                 raise GraphError(f"{features.entry.path}: {name} differs from the live graph; remove that folder")
             shutil.rmtree(features.entry.path)
             raise GraphError(f"{name} depends on the other rows of its batch, so it can't be cached")
-
-
-def _digest(tensor: Tensor) -> str:
-    digest = hashlib.blake2b(f"{tensor.dtype} {tensor.shape}".encode(), digest_size=16)
-    for piece in tensor.pieces():
-        digest.update(piece)
-    return digest.hexdigest()

@@ -6,9 +6,9 @@ predicted, and a column for each probability.
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Any
@@ -16,27 +16,18 @@ from typing import IO, Any
 import numpy as np
 
 from ckpttool import checkpoint
-from ckpttool.core.errors import CorruptCheckpoint, GraphError, PlanError
+from ckpttool.core.errors import CorruptCheckpoint, PlanError
 from ckpttool.core.tensors import PIECE, Array
-from ckpttool.data.class_files import Classes, check_count, class_names_of
+from ckpttool.data.class_files import Classes, class_names_of
+from ckpttool.executors.executor import Executor
 from ckpttool.formats.wire.crc import extend
 from ckpttool.formats.writing.files import refuse_existing, replacing
-from ckpttool.graph.contents.class_names import class_names
-from ckpttool.graph.contents.named import tensor_named
-from ckpttool.graph.core import Graph, TensorRef
-from ckpttool.graph.rewrite.feeding import feeding
-from ckpttool.graph.rewrite.whole_rows import with_whole_rows
-from ckpttool.graph.roles.resolve import find_roles
-from ckpttool.graph.roles.served import SIGNATURE, Result, called, result_of
 from ckpttool.model.model import Model
-from ckpttool.runtime.streaming import Stream
-from ckpttool.training.bound import Bound
 from ckpttool.training.callbacks.callback import CallbackList, Callbacks, accepts_watch
 from ckpttool.training.evaluation_rows import Which
-from ckpttool.training.outputs import MEANINGS, meaning
+from ckpttool.training.predictor import Asked, Columns, PredictorFactory
+from ckpttool.training.worker_model import WorkerModel, as_items
 
-Columns = Mapping[str, Array]
-"""Arrays of the same rows by what they hold."""
 Shapes = dict[str, tuple[int, ...]]
 
 HEADINGS = {
@@ -78,6 +69,7 @@ def predict(
     seed: int | None = None,
     classes: Classes = None,
     preprocess: str | None = None,
+    executor: Executor | None = None,
 ) -> Prediction:
     """Write what a model predicts for rows, which need no labels, to an `.npz` or a `.csv`.
 
@@ -101,91 +93,29 @@ def predict(
         classes: Names of the model's classes, or the file that has them; those that it has if not given.
         preprocess: What is done to rows first (`scale(1/127.5, -1)`), if not what the model keeps.
         overwrite: Whether an output that exists is replaced.
+        executor: What computes the rows, if not this process: workers that open the model and the data themselves.
 
     Raises:
         GraphError: it is not known what to feed or what to predict, or that has no row for each row.
         DataError: the rows do not fit the graph, or there are not as many classes as outputs.
         ExistingOutput: the output is there already.
     """
-    path = Path(output)
+    path, callback = Path(output), CallbackList(callbacks)
     check_output(path, overwrite)
-    graph, asked = called(model.graph, roles or {})
-    fed = feeding(graph, asked.get("inputs", ()), asked.get("labels"), [tensor] if tensor else ())
-    known = find_roles(fed.graph, needed=(), **fed.roles(asked))
-    result = _result(fed.graph, None if roles and roles.get(SIGNATURE) else known.logits, tensor)
-    graph = with_whole_rows(fed.graph, [result.tensor])
-    model = replace(model, graph=graph)
-    given = {"inputs": result.inputs, **fed.roles(asked), "logits": result.tensor}
-    of_result = find_roles(graph, needed=("training",), **given)
-    below = graph.ancestors(TensorRef.parse(result.tensor).op)
-    if of_result.inputs and not any(TensorRef.parse(name).op in below for name in of_result.inputs):
-        inputs = ", ".join(of_result.inputs)
-        raise GraphError(f"{graph.source}: {result.tensor} depends on none of the inputs {inputs}; specify `tensor`")
-    bound = Bound(model, replace(known, inputs=of_result.inputs, training=of_result.training)).preprocessing(preprocess)
     which = Which(split, valid, group, seed, judge=False)
-    bound = bound.with_evaluation_rows(data, which, features, labels=False)
-    rows = bound.splits[0]
-    callback = CallbackList(callbacks)
-    arrays = bound.feeds(rows)
-    callback.on_notes([*fed.notes, *bound.notes, *bound.in_inference([result.tensor], arrays).notes])
-    callback.on_data([rows])
-    stream = bound.inference([result.tensor], arrays)
-    names, files = class_names_of(classes) or class_names(graph), np.array(rows.file_names)
-    means = meaning(graph, known, result.tensor) or MEANINGS["hits" if names else "difference"]
-
-    def predictions() -> Iterator[Columns]:
-        for part, (outputs,) in stream.over(arrays, rows.rows):
-            numbers = rows.numbers[part]
-            own = {"files": files[part]} if len(files) else {}
-            found = means.columns(_numbers(stream, outputs, len(numbers)))
-            if classes is not None:
-                check_count(names, outputs.shape[-1] if outputs.ndim > 1 else 1, model.path)
-            yield {"rows": numbers, **own, **_with_names(found, names)}
-
-    shapes = write_predictions(path, predictions(), overwrite, names)
-    return Prediction(path, rows.rows, result.tensor, result.why, shapes, names)
-
-
-def _with_names(columns: Columns, classes: Sequence[str]) -> Columns:
-    """Put the names of the classes beside their numbers, where there is a name for each output.
-
-    >>> columns = {"classes": np.array([1, 0]), "probabilities": np.array([[0.2, 0.8], [0.9, 0.1]])}
-    >>> _with_names(columns, ["cat", "dog"])["names"].tolist()
-    ['dog', 'cat']
-    """
-    if "labels" in columns and columns["labels"].shape[1:] == (1,) and len(classes) == 2:
-        named = {"names": np.array(classes)[columns["labels"][:, 0].astype(int)]}
-        return {"labels": columns["labels"], **named, **columns}
-    outputs = next((array for name, array in columns.items() if name not in ("classes", "labels")), None)
-    if "classes" not in columns or outputs is None or outputs.shape[-1] != len(classes):
-        return columns
-    rest = {name: array for name, array in columns.items() if name != "classes"}
-    return {"classes": columns["classes"], "names": np.array(classes)[columns["classes"]], **rest}
-
-
-def _result(graph: Graph, logits: str | None, tensor: str | None) -> Result:
-    """Return what is asked for, else the logits, else what the graph is run for."""
-    if tensor is not None:
-        return Result(str(tensor_named(graph, tensor, f"`tensor` {tensor}")), "as asked for")
-    if logits is not None:
-        return Result(logits, "the logits")
-    return result_of(graph)
-
-
-def _numbers(stream: Stream, outputs: Array, rows: int) -> Array:
-    """Return outputs as numbers that NumPy's files hold.
-
-    Raises:
-        GraphError: they are none, or not as many as there are rows.
-    """
-    where = f"{stream.function.source}: {stream.function.wanted[0]} is"
-    if outputs.shape[:1] != (rows,):
-        raise GraphError(f"{where} {list(outputs.shape)} for {rows} rows, expected a row for each; specify `tensor`")
-    if outputs.dtype.kind in "OSU":
-        raise GraphError(f"{where} text, expected numbers; specify `tensor`")
-    if outputs.dtype.kind in "iuc" or outputs.dtype in (np.float32, np.float64):
-        return outputs
-    return outputs.astype(np.uint8 if outputs.dtype.kind == "b" else np.float32)
+    names = class_names_of(classes)
+    asked = Asked(str(data), which, tensor, as_items(roles or {}), features, tuple(names or ()), preprocess)
+    predictor = asked.of(model)
+    callback.on_notes([*predictor.notes, *(executor.notes if executor else ())])
+    callback.on_data([predictor.rows])
+    parts = predictor.stream.parts(predictor.arrays, predictor.rows.rows)
+    found: Iterable[Columns] = map(predictor.columns, parts)
+    if executor is not None:
+        factory = PredictorFactory(WorkerModel.of(model, predictor.facts()), asked)
+        found = executor.map_in_order(factory, parts)
+    shapes = write_predictions(path, found, overwrite, predictor.names)
+    result = predictor.result
+    return Prediction(path, predictor.rows.rows, result.tensor, result.why, shapes, predictor.names)
 
 
 def check_output(path: Path, overwrite: bool) -> None:

@@ -1,5 +1,6 @@
 """`predict`: what a model says of each row, as a file, a line and JSON."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -42,3 +43,35 @@ def test_outputs_are_asked_for_and_not_replaced(shell: Any, small: Path, data: P
     assert out.read_bytes() == written
     shell.run("predict", small, "--data", data, "-o", out, "--overwrite")
     assert out.read_text().startswith("row,class,probability_0,")
+
+
+def test_two_workers_write_what_one_process_does(shell: Any, model: Path, tmp_path: Path) -> None:
+    digits, alone, out = FIXTURES / "mnist_small.npz", tmp_path / "alone.npz", tmp_path / "out.npz"
+    shell.run("predict", model, "--data", digits, "-o", alone)
+    result = shell.run("predict", model, "--data", digits, "-o", out, "--workers", "2")
+    assert "2 workers (as asked for; " in result.stderr
+    assert out.read_bytes() == alone.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (["--workers", "0"], "Invalid value for '--workers': 0 is not in the range x>=1 (see main predict --help)"),
+        (["--on", "spark"], "no executor is named 'spark': there are here, processes, ray"),
+        (["--on", "here", "--workers", "2"], "--workers 2: here is this process alone; --on processes has more"),
+    ],
+)
+def test_a_place_that_is_none_is_an_error(
+    shell: Any, small: Path, data: Path, tmp_path: Path, options: list[str], problem: str
+) -> None:
+    assert shell.error("predict", small, "--data", data, "-o", tmp_path / "out.csv", *options) == problem
+    assert not (tmp_path / "out.csv").exists()
+
+
+def test_without_ray_the_error_says_what_brings_it(
+    shell: Any, small: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    found = shell.error("predict", small, "--data", data, "-o", tmp_path / "out.csv", "--on", "ray")
+    assert found.startswith("--on ray needs Ray (")
+    assert found.endswith("): pip install 'ckpttool[ray]'")

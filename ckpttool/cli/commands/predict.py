@@ -18,6 +18,7 @@ from ckpttool.cli.options.rows import (
     roles_options,
     split_options,
 )
+from ckpttool.cli.options.workers import Place, workers_options
 from ckpttool.cli.options.writing import output_options
 from ckpttool.cli.process import open_to_run
 from ckpttool.cli.show.progress import ProgressPrinter
@@ -38,6 +39,7 @@ from ckpttool.verbs import predict as verb
 @ema_option
 @roles_options
 @allow_op_option
+@workers_options
 @config_option("model", *ROLES)
 @json_option
 def predict(
@@ -56,6 +58,7 @@ def predict(
     ema: bool,
     roles: Mapping[str, Any],
     allow_op: tuple[str, ...],
+    place: Place,
     as_json: bool,
 ) -> None:
     """Write the predictions of MODEL for each row of a data set to an .npz or a .csv; the rows need no labels.
@@ -63,27 +66,31 @@ def predict(
     For classes these are the most likely one and the probability of each, for several labels those that hold and the
     probability of each, else the outputs themselves. The .npz has the arrays rows (row numbers in the file, from 0),
     classes or labels, probabilities and logits, or outputs; the .csv has the columns row, class, probability_0 and so
-    on. Rows are read, computed and written in batches.
+    on. Rows are read, computed and written in batches, and in their order however many workers compute.
 
     \b
     Example:
       ckpttool predict tuned.ckpt --data mnist.npz -o predictions.csv
+      ckpttool predict tuned.ckpt --data photos/ -o predictions.npz --workers 8
     """
-    written = verb.predict(
-        open_to_run(model, allow_op, ema=ema),
-        data,
-        output,
-        split=split,
-        valid=valid,
-        group=group,
-        seed=seed,
-        tensor=tensor,
-        roles=roles,
-        callbacks=ProgressPrinter(as_json),
-        features=features,
-        classes=classes,
-        preprocess=preprocess,
-        overwrite=overwrite,
-    )
+    opened = open_to_run(model, allow_op, ema=ema)
+    with place.executor(opened) as executor:
+        written = verb.predict(
+            opened,
+            data,
+            output,
+            split=split,
+            valid=valid,
+            group=group,
+            seed=seed,
+            tensor=tensor,
+            roles=roles,
+            callbacks=ProgressPrinter(as_json),
+            features=features,
+            classes=classes,
+            preprocess=preprocess,
+            overwrite=overwrite,
+            executor=executor,
+        )
     line = f"{output}: {', '.join(written.arrays)} of {written.rows} rows, from {written.tensor}, {written.why}"
     print_document(written.as_json(), [line], as_json)

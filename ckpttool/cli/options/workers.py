@@ -1,0 +1,51 @@
+"""Workers: where the rows of a long job, or its trials, are computed, and by how many."""
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import click
+
+from ckpttool.cli.options.general import as_value
+from ckpttool.executors.executor import Executor
+from ckpttool.executors.registry import PROCESSES, open_executor
+from ckpttool.model.model import Model
+
+MODEL_COPIES = 3
+"""How often a worker has a model's weights in memory at most: as read, as variables, and in the graph that runs."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a job is computed, as asked for: nothing said is this process."""
+
+    on: str | None
+    workers: int | None
+
+    def executor(self, model: Model) -> AbstractContextManager[Executor | None]:
+        """Return the executor for a model, to be left when the job is done; None is this process."""
+        if self.on is None and self.workers in (None, 1):
+            return nullcontext()
+        return self.always(model)
+
+    def always(self, model: Model) -> Executor:
+        """Return the executor for a model; where nothing was said, processes."""
+        nbytes = sum(spec.nbytes or 0 for spec in model.checkpoint.specs())
+        return open_executor(self.on or PROCESSES, self.workers, MODEL_COPIES * nbytes)
+
+
+workers_options = as_value(
+    "place",
+    Place,
+    click.option(
+        "--on",
+        metavar="PLACE",
+        help="Where to compute: here, processes, ray (this machine, or the cluster of RAY_ADDRESS), ray://HOST:10001, "
+        "or what a package adds.",
+    ),
+    click.option(
+        "--workers",
+        metavar="N",
+        type=click.IntRange(1),
+        help="How many compute at once; with --on as many as cores and memory allow, if not given.",
+    ),
+)

@@ -1,0 +1,193 @@
+"""Predictor: what a model's outputs mean for some of the rows of a data set, in this process or in a worker."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ckpttool.core.errors import GraphError
+from ckpttool.core.tensors import Array
+from ckpttool.data.class_files import check_count
+from ckpttool.data.rows import Rows
+from ckpttool.data.splits import Split
+from ckpttool.graph.contents.class_names import class_names
+from ckpttool.graph.contents.named import tensor_named
+from ckpttool.graph.core import Graph, TensorRef
+from ckpttool.graph.rewrite.feeding import feeding
+from ckpttool.graph.rewrite.whole_rows import with_whole_rows
+from ckpttool.graph.roles.resolve import find_roles
+from ckpttool.graph.roles.served import SIGNATURE, Result, called, result_of
+from ckpttool.model.model import Model
+from ckpttool.runtime.streaming import Stream
+from ckpttool.training.bound import Bound
+from ckpttool.training.evaluation_rows import Which
+from ckpttool.training.outputs import MEANINGS, Meaning, meaning
+from ckpttool.training.worker_model import WorkerModel, part_facts
+
+Columns = Mapping[str, Array]
+"""Arrays of the same rows by what they hold."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is to be predicted, of which rows; it can be asked of a model in any process."""
+
+    data: str
+    which: Which
+    tensor: str | None
+    roles: tuple[tuple[str, Any], ...]
+    features: str | None
+    classes: tuple[str, ...]
+    preprocess: str | None
+
+    def of(self, model: Model) -> "Predictor":
+        """Find what a model predicts with, and open the rows.
+
+        Raises:
+            CkptError: as `predict`.
+        """
+        roles = dict(self.roles)
+        graph, asked = called(model.graph, roles)
+        fed = feeding(graph, asked.get("inputs", ()), asked.get("labels"), [self.tensor] if self.tensor else ())
+        known = find_roles(fed.graph, needed=(), **fed.roles(asked))
+        result = _result(fed.graph, None if roles.get(SIGNATURE) else known.logits, self.tensor)
+        graph = with_whole_rows(fed.graph, [result.tensor])
+        given = {"inputs": result.inputs, **fed.roles(asked), "logits": result.tensor}
+        of_result = find_roles(graph, needed=("training",), **given)
+        _require_inputs(graph, result, of_result.inputs)
+        found = replace(known, inputs=of_result.inputs, training=of_result.training)
+        bound = Bound(replace(model, graph=graph), found).preprocessing(self.preprocess)
+        bound = bound.with_evaluation_rows(self.data, self.which, self.features, labels=False)
+        names = self.classes or class_names(graph)
+        means = meaning(graph, known, result.tensor) or MEANINGS["hits" if names else "difference"]
+        return Predictor(bound, result, means, names, bool(self.classes), fed.notes)
+
+
+@dataclass(frozen=True, eq=False)
+class Predictor:
+    """A model bound to the rows that it predicts, and what its outputs mean."""
+
+    bound: Bound
+    result: Result
+    means: Meaning
+    names: tuple[str, ...]
+    named: bool
+    """Whether the names of the classes were given, and not the model's own."""
+    fed_notes: Sequence[str]
+
+    @cached_property
+    def rows(self) -> Split:
+        """The rows."""
+        return self.bound.splits[0]
+
+    @cached_property
+    def arrays(self) -> dict[str, Rows]:
+        """What is fed, by tensor."""
+        return self.bound.feeds(self.rows)
+
+    @cached_property
+    def files(self) -> Array:
+        """The names of the files that rows are, if they are."""
+        return np.array(self.rows.file_names)
+
+    @cached_property
+    def stream(self) -> Stream:
+        """What computes the outputs."""
+        return self.bound.inference([self.result.tensor], self.arrays)
+
+    @property
+    def notes(self) -> list[str]:
+        """What a user should know."""
+        inference = self.bound.in_inference([self.result.tensor], self.arrays)
+        return [*self.fed_notes, *self.bound.notes, *inference.notes]
+
+    def facts(self) -> dict[str, str]:
+        """Return what the predictions follow from; of the rows how many there are, and their kind."""
+        model, weights = self.bound.model, [variable.name for variable in self.stream.function.variables]
+        tensors, fed = [self.result.tensor], [*self.arrays]
+        rows = " ".join(f"{name}={array.dtype}{list(array.shape)}" for name, array in self.arrays.items())
+        return {**part_facts(model.graph, tensors, fed, model.checkpoint, weights), "rows": rows}
+
+    def columns(self, part: slice) -> Columns:
+        """Return what is predicted for some of the rows."""
+        (outputs,) = self.stream.of(self.arrays, part)
+        numbers = self.rows.numbers[part]
+        own = {"files": self.files[part]} if len(self.files) else {}
+        found = self.means.columns(_numbers(self.stream, outputs, len(numbers)))
+        if self.named:
+            check_count(self.names, outputs.shape[-1] if outputs.ndim > 1 else 1, self.bound.model.path)
+        return {"rows": numbers, **own, **_with_names(found, self.names)}
+
+
+@dataclass(frozen=True)
+class PredictorFactory:
+    """Makes the function of a worker: it predicts some of the rows."""
+
+    model: WorkerModel
+    asked: Asked
+
+    def __call__(self) -> Callable[[slice], Columns]:
+        """Open the model and the rows.
+
+        Raises:
+            GraphError: they are others than those of the process that asks.
+        """
+        predictor = self.asked.of(self.model.open())
+        self.model.check(predictor.facts())
+        return predictor.columns
+
+
+def _require_inputs(graph: Graph, result: Result, inputs: Sequence[str]) -> None:
+    """Check that the result depends on an input.
+
+    Raises:
+        GraphError: it does not.
+    """
+    below = graph.ancestors(TensorRef.parse(result.tensor).op)
+    if inputs and not any(TensorRef.parse(name).op in below for name in inputs):
+        depends = f"{result.tensor} depends on none of the inputs {', '.join(inputs)}"
+        raise GraphError(f"{graph.source}: {depends}; specify `tensor`")
+
+
+def _with_names(columns: Columns, classes: Sequence[str]) -> Columns:
+    """Put the names of the classes beside their numbers, where there is a name for each output.
+
+    >>> columns = {"classes": np.array([1, 0]), "probabilities": np.array([[0.2, 0.8], [0.9, 0.1]])}
+    >>> _with_names(columns, ["cat", "dog"])["names"].tolist()
+    ['dog', 'cat']
+    """
+    if "labels" in columns and columns["labels"].shape[1:] == (1,) and len(classes) == 2:
+        named = {"names": np.array(classes)[columns["labels"][:, 0].astype(int)]}
+        return {"labels": columns["labels"], **named, **columns}
+    outputs = next((array for name, array in columns.items() if name not in ("classes", "labels")), None)
+    if "classes" not in columns or outputs is None or outputs.shape[-1] != len(classes):
+        return columns
+    rest = {name: array for name, array in columns.items() if name != "classes"}
+    return {"classes": columns["classes"], "names": np.array(classes)[columns["classes"]], **rest}
+
+
+def _result(graph: Graph, logits: str | None, tensor: str | None) -> Result:
+    """Return what is asked for, else the logits, else what the graph is run for."""
+    if tensor is not None:
+        return Result(str(tensor_named(graph, tensor, f"`tensor` {tensor}")), "as asked for")
+    if logits is not None:
+        return Result(logits, "the logits")
+    return result_of(graph)
+
+
+def _numbers(stream: Stream, outputs: Array, rows: int) -> Array:
+    """Return outputs as numbers that NumPy's files hold.
+
+    Raises:
+        GraphError: they are none, or not as many as there are rows.
+    """
+    where = f"{stream.function.source}: {stream.function.wanted[0]} is"
+    if outputs.shape[:1] != (rows,):
+        raise GraphError(f"{where} {list(outputs.shape)} for {rows} rows, expected a row for each; specify `tensor`")
+    if outputs.dtype.kind in "OSU":
+        raise GraphError(f"{where} text, expected numbers; specify `tensor`")
+    if outputs.dtype.kind in "iuc" or outputs.dtype in (np.float32, np.float64):
+        return outputs
+    return outputs.astype(np.uint8 if outputs.dtype.kind == "b" else np.float32)
