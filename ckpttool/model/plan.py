@@ -90,7 +90,7 @@ class PlanRow:
 
 class _OfModel(Protocol):
     @property
-    def rows(self) -> Sequence[PlanRow]: ...
+    def rows(self) -> Sequence[Row]: ...
 
     @property
     def graph(self) -> Graph: ...
@@ -109,7 +109,7 @@ class ModelPlan:
 
     def as_json(self: _OfModel) -> list[dict[str, Any]]:
         """Return the plan as JSON."""
-        return [row.as_json() for row in self.rows]
+        return [dict(row.as_json()) for row in self.rows]
 
     def writer(self: _OfModel, output: str | Path) -> ModelWriter:
         """Return what writes the output.

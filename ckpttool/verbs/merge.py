@@ -2,14 +2,21 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ckpttool import checkpoint
+from ckpttool.core.errors import PlanError
 from ckpttool.model.checkpoint_plan import CheckpointPlan
 from ckpttool.model.resolve import described, open_checkpoint
 from ckpttool.surgery import merge as surgery
 from ckpttool.surgery.merge import Prefer
 
-HOWS = surgery.HOWS
+if TYPE_CHECKING:
+    from ckpttool.verbs.soup import SoupPlan
+
+SOUP = "soup"
+"""The way to merge that runs the models on rows."""
+HOWS = (*surgery.HOWS, SOUP)
 """The ways to merge."""
 
 
@@ -25,13 +32,15 @@ def plan_merge(
     seed: int | None = None,
     lenient: bool = False,
     to: str | None = None,
-) -> CheckpointPlan:
+    data: Path | None = None,
+    alpha: str | None = None,
+) -> "CheckpointPlan | SoupPlan":
     """Plan what `merge` writes.
 
     Args:
         checkpoints: Two or more, in the order in which they count.
         output: Where the plan will be written; its suffix says the format. None for a plan that is only shown.
-        how: One of `HOWS`: union, intersection, or a method that computes weights.
+        how: One of `HOWS`: union, intersection, a method that computes weights, or soup, which asks rows.
         prefer: Whose tensor it is that several have (union, intersection).
         base: What the models were trained from (ties, dare).
         weights: How much each checkpoint counts (linear, sum, ties, dare).
@@ -40,12 +49,41 @@ def plan_merge(
         seed: What is drawn from (dare).
         lenient: Leave out weights on which the checkpoints do not agree.
         to: The family to write, if not that which the output says, or that of the last checkpoint.
+        data: The rows that judge (soup, and `alpha`).
+        alpha: Parts of the way from the first to the second, such as 0:1:0.1, of which the best is taken.
 
     Raises:
         PlanError: a union has a name twice and nothing is preferred; weights do not agree; an option does not fit.
     """
+    if how == SOUP or alpha is not None or data is not None:
+        options = {"prefer": prefer, "base": base, "weights": weights, "t": t, "density": density, "seed": seed}
+        return _judged(
+            checkpoints, how, data, alpha, to, [name for name, value in options.items() if value is not None]
+        )
     notes: list[str] = []
     opened = [described(open_checkpoint(path), notes.append) for path in checkpoints]
     start = checkpoint.open(base) if base else None
     combined = surgery.plan_merge(opened, how, prefer, start, weights, t, density, seed, lenient)
     return CheckpointPlan.of_combined(combined, output, notes, to)
+
+
+def _judged(
+    checkpoints: Sequence[Path], how: str, data: Path | None, alpha: str | None, to: str | None, given: Sequence[str]
+) -> "SoupPlan":
+    """Plan what rows decide.
+
+    Raises:
+        PlanError: there are none, or something is given that they decide.
+    """
+    asked = f"`alpha` {alpha}" if alpha is not None else f"`how` {SOUP}"
+    if data is None:
+        raise PlanError(f"{asked} is decided by rows: specify `data`")
+    if alpha is None and how != SOUP:
+        raise PlanError(f"`data` means nothing to {how}; rows decide with `how` {SOUP}, or with `alpha`")
+    if given or (alpha is not None and how not in ("union", SOUP)):
+        others = [f"`{name}`" for name in given] or [f"`how` {how}"]
+        raise PlanError(f"{asked} is decided by rows: leave {' and '.join(others)} out")
+    from ckpttool.model.model import Model  # what runs graphs is imported where rows decide
+    from ckpttool.verbs.soup import plan_soup
+
+    return plan_soup([Model.open(path) for path in checkpoints], data, alpha, to=to)

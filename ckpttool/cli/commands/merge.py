@@ -4,10 +4,11 @@ from pathlib import Path
 
 import click
 
-from ckpttool.cli.options.general import MAX_SEED, json_option, lenient_option, plan_option
+from ckpttool.cli.options.general import MAX_SEED, PATH, json_option, lenient_option, plan_option
 from ckpttool.cli.options.reading import SOURCE, checkpoints_argument, weights_option
 from ckpttool.cli.options.writing import edited_output_options, family_asked
 from ckpttool.cli.show.plans import execute
+from ckpttool.model.checkpoint_plan import CheckpointPlan
 from ckpttool.surgery.merge import Prefer
 from ckpttool.verbs.merge import HOWS, plan_merge
 
@@ -23,6 +24,8 @@ from ckpttool.verbs.merge import HOWS, plan_merge
     "--density", type=float, metavar="D", help="The part of what was learned that stays  [default: ties 0.2, dare 0.1]"
 )
 @click.option("--seed", type=click.IntRange(0, MAX_SEED), help="What is drawn from (dare)  [default: 42]")
+@click.option("--data", metavar="DATA", type=PATH, help="Rows that judge (soup, --alpha): their validation rows.")
+@click.option("--alpha", metavar="A", help="Go from the first to the second: 0.5, 0.3,0.7, 0:1:0.1; the best is kept.")
 @lenient_option
 @plan_option
 @json_option
@@ -36,6 +39,8 @@ def merge(
     t: float | None,
     density: float | None,
     seed: int | None,
+    data: Path | None,
+    alpha: str | None,
     lenient: bool,
     plan_only: bool,
     as_json: bool,
@@ -51,11 +56,16 @@ def merge(
     the changes of each since --base, ties the largest that agree in sign, dare a random sample. Tensors that are no
     weights are then those of the last, as with average; so are the graph, and the family that is written.
 
+    Rows decide with --how soup, which takes the best model and then each other whose part in the mean does no harm,
+    and with --alpha, for a start and what was tuned from it: of the weights between them those that do best.
+
     \b
     Example:
       ckpttool merge encoder.ckpt head.ckpt -o model.ckpt
       ckpttool merge base.safetensors delta.safetensors --how sum -o tuned.safetensors
       ckpttool merge tuned_a.ckpt tuned_b.ckpt --how ties --base my_model_final.ckpt -o both.ckpt
+      ckpttool merge new_model.ckpt tuned.ckpt --alpha 0:1:0.1 --data mnist.npz -o between.ckpt
     """
-    plan = plan_merge(checkpoints, output, how, prefer, base, weights, t, density, seed, lenient, family_asked(None))
-    execute(plan, output, overwrite, plan_only, as_json, with_table=False)
+    to = family_asked(None)
+    plan = plan_merge(checkpoints, output, how, prefer, base, weights, t, density, seed, lenient, to, data, alpha)
+    execute(plan, output, overwrite, plan_only, as_json, with_table=not isinstance(plan, CheckpointPlan))

@@ -1,0 +1,123 @@
+"""Soups: models that were trained from one start are averaged, as rows to validate on say; one model is written."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ckpttool.checkpoint import Checkpoint
+from ckpttool.core.errors import PlanError
+from ckpttool.graph.core import Graph
+from ckpttool.lineage.provenance import Command, Provenance
+from ckpttool.model.families import Contents
+from ckpttool.model.model import Model
+from ckpttool.model.plan import ModelPlan
+from ckpttool.runtime.streaming import Score
+from ckpttool.surgery.average import average
+from ckpttool.training.bound import Bound
+from ckpttool.training.evaluation_rows import Which
+from ckpttool.training.soups import Judge, between, greedy_soup, parse_alphas, worth
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A model, or a part of the way, with its loss and accuracy."""
+
+    facts: Mapping[str, Any]
+
+    def cells(self) -> Mapping[str, Any]:
+        """Return the row as people are shown it."""
+        return {name: round(value, 4) if isinstance(value, float) else value for name, value in self.facts.items()}
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the row as JSON."""
+        return dict(self.facts)
+
+
+@dataclass(frozen=True)
+class SoupPlan(ModelPlan):
+    """The mean that will be written, with a row for each model, or each part of the way, that was judged."""
+
+    graph: Graph
+    values: Checkpoint
+    judged: Sequence[Mapping[str, Any]]
+    made_of: Provenance
+    notes: tuple[str, ...]
+    to: str | None = None
+
+    @property
+    def done(self) -> str:
+        """What is true of the output afterwards."""
+        return "written and read back"
+
+    @property
+    def rows(self) -> list["Judged"]:
+        """What was judged."""
+        return [Judged(row) for row in self.judged]
+
+    def write(self, output: str | Path, overwrite: bool = False, command: Command | None = None) -> Sequence[str]:
+        """Write the mean as a model.
+
+        Raises:
+            ExistingOutput: the output is there already.
+        """
+        command = command or Command.of_call("merge", self.graph.source, output)
+        self.check(output, overwrite)
+        contents = Contents(self.graph, self.values, self.made_of, command)
+        return self.writer(output).write(contents, Path(output), overwrite).notes
+
+
+def plan_soup(
+    models: Sequence[Model],
+    data: str | Path,
+    alpha: str | None = None,
+    roles: Mapping[str, Any] | None = None,
+    to: str | None = None,
+) -> SoupPlan:
+    """Plan a mean of models: greedily of those that do no harm, or the best on the way from the first to the second.
+
+    Args:
+        models: Models of one graph; with `alpha` two, a start and what was tuned from it.
+        data: The rows that judge: the validation rows of the data, else those that the last model's run has held out.
+        alpha: Parts of the way to judge, such as 0:1:0.1.
+        roles: Names of tensors by role, where they are not found in the graph.
+        to: The family to write: `ckpt`, `saved-model`, `keras`; else that of the output's path, or of the model.
+
+    Raises:
+        PlanError: there are too few models, or too many for `alpha`; their weights do not agree.
+        CkptError: the rows do not fit, or the graph's loss is not known.
+    """
+    if alpha is not None and len(models) != 2:
+        raise PlanError(f"`alpha` is for two models, a start and what was tuned from it; found {len(models)}")
+    last = models[-1]
+    bound = Bound.of(last, roles, ("inputs", "labels", "loss")).with_evaluation_rows(data, Which("valid"), None)
+    judge, checkpoints = Judge(bound), [model.checkpoint for model in models]
+    notes = (*bound.notes, *bound.splits[0].notes)
+    made_of = Provenance.joined(*(model.provenance for model in models))
+    if alpha is not None:
+        parts = parse_alphas(alpha)
+        scores = [judge.score(between(checkpoints[0], checkpoints[1], part)) for part in parts]
+        best = max(range(len(parts)), key=lambda number: worth(scores[number]))
+        rows = [{"alpha": part, **_figures(score)} for part, score in zip(parts, scores, strict=True)]
+        notes = (*notes, f"alpha {parts[best]:g} is written: {_said(scores[best])}")
+        return SoupPlan(
+            bound.model.graph, between(checkpoints[0], checkpoints[1], parts[best]), rows, made_of, notes, to
+        )
+    soup = greedy_soup(judge, checkpoints)
+    rows = [
+        {"model": str(model.path), **_figures(score), "in": number in soup.chosen}
+        for number, (model, score) in enumerate(zip(models, soup.alone, strict=True))
+    ]
+    taken = [checkpoints[number] for number in soup.chosen]
+    values = average(taken) if len(taken) > 1 else taken[0]
+    notes = (*notes, f"the mean of {len(soup.chosen)} of {len(models)} is written: {_said(soup.score)}")
+    return SoupPlan(bound.model.graph, values, rows, made_of, notes, to)
+
+
+def _figures(score: Score) -> dict[str, Any]:
+    return {"loss": score.loss, "accuracy": score.accuracy}
+
+
+def _said(score: Score) -> str:
+    accuracy = "" if score.accuracy is None else f", accuracy {score.accuracy:.4f}"
+    return f"loss {score.loss:.4f}{accuracy} on the {score.rows} rows that chose it"
