@@ -17,6 +17,7 @@ from ckpttool.data.dataset import training_rows
 from ckpttool.data.drawing import draw
 from ckpttool.data.files import InputSpec
 from ckpttool.graph.contents.layers import layers
+from ckpttool.graph.contents.preprocessing import preprocessing_text
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.model.model import Model
 from ckpttool.search.depths import Depth, depths
@@ -39,7 +40,8 @@ LABELS = InputSpec("y", None, BY_NAME["int64"])
 class Reuse:
     """What `reuse` is told for the best depth: which layers, where the head goes on, and of which layers it is.
 
-    `layers` is None where nothing of the model is reused: then `input_shape` is that of a new model's rows.
+    `layers` is None where nothing of the model is reused: then the input shape and the preprocessing are those of a new
+    model's rows.
     """
 
     layers: str | None
@@ -47,6 +49,7 @@ class Reuse:
     head: str
     objective: str | None
     input_shape: tuple[int, ...] = ()
+    preprocess: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,7 +182,7 @@ def _reuse(bound: Bound, found: Sequence[Depth], best: ScoredDepth, labels: Arra
     names = {layer.name: layer.variables for layer in layers(graph)}
     kept = [name for depth in found[: features.depth.number + 1] for layer in depth.layers for name in names[layer]]
     if not kept:
-        return Reuse(None, None, head, objective, features.shape)
+        return Reuse(None, None, head, objective, features.shape, preprocessing_text(graph))
     others = [name for members in names.values() for name in members if name not in set(kept)]
     ref = TensorRef.parse(features.depth.tensor)
     return Reuse(shortest_pattern(kept, others), None if _is_usual(graph, kept, ref) else ref.op, head, objective)

@@ -19,7 +19,7 @@ def problem(width: int, rows: int = 30) -> tuple[Any, Any]:
 
 
 def ridge(features: Any, columns: Any, penalty: float) -> tuple[Any, Any]:
-    """Return the means and the weights of a ridge with a free intercept, by its normal equations."""
+    """Return the intercept, which is free, and the weights of a ridge by its normal equations."""
     middle = features.mean(axis=0)
     centred = features - middle
     products = centred.T @ centred + penalty * np.eye(features.shape[1])
@@ -39,6 +39,14 @@ def test_what_is_left_out_is_predicted_as_by_a_fit_to_the_others(width: int) -> 
         others = np.arange(len(features)) != row
         intercept, weights = ridge(features[others].astype(np.float64), centred[others], absolute)
         np.testing.assert_allclose(found[row], intercept + features[row] @ weights, rtol=1e-4, atol=1e-5)
+
+
+def test_features_that_tell_nothing_are_worth_chance() -> None:
+    """Also features of which each row's are known from the others', as those of more columns than rows are."""
+    random, targets = np.random.default_rng(1), Classes.of(np.repeat([0, 1], 20))
+    for width in (3, 200):
+        shares = [score(random.normal(size=(40, width)).astype(np.float32), targets).right.mean() for _ in range(20)]
+        assert np.mean(shares) == pytest.approx(0.5, abs=0.1)
 
 
 @FORMS

@@ -53,8 +53,9 @@ def search(
     """Say how many layers of MODEL to reuse for other rows, where they stay frozen below a new linear layer.
 
     For each depth at which MODEL can be cut: LogME (the evidence of a linear model by row), and the expected accuracy,
-    which is the share of rows that ridge regression on all other rows gets right, with its 95 % interval; for amounts
-    R squared. Depths are ranked by that; tied are those that may well be as good as the best. Depth 0 is the input. At
+    which is the share of rows that ridge regression on all other rows gets right, with its 95 % interval; for amounts R
+    squared. Depths are ranked by that; tied are those that may well be as good as the best. Depth 0 is the input. What
+    has dimensions of space or time is scored by its mean over these, what is very wide folded into fewer numbers. At
     most 5000 rows are scored. What fine-tuning some of the layers would give, scores do not say.
 
     \b
@@ -81,11 +82,11 @@ def _row(each: ScoredDepth) -> dict[str, Any]:
     """Return a row of the table."""
     depth, features = each.features.depth, each.features
     shape = "x".join(map(str, features.shape))
-    ways = ["mean of each channel"] if features.pooled else []
-    ways += [f"folded to {features.vectors.shape[1]}"] if features.folded else []
+    ways = [*(["mean"] if features.pooled else []), *(["folded"] if features.folded else [])]
+    names = depth.layers if len(depth.layers) < 3 else (f"{depth.layers[0]} to {depth.layers[-1]}",)
     return {
         "depth": depth.number,
-        "layers": ", ".join(depth.layers) or "the input",
+        "layers": ", ".join(names) or "the input",
         "features": ", ".join([shape, *ways]),
         "logme": round(each.scores.logme, 4),
         "expected": round(each.expected, 4),
@@ -109,7 +110,7 @@ def _commands(
         inputs = [word for name in roles.get("inputs", ()) for word in ("--inputs", name)]
         first = ["reuse", str(model), "--layers", reuse.layers, "--freeze", reuse.layers, *inputs, "--head", reuse.head]
         first += _option("--after", reuse.after) + _option("--signature", roles.get("signature"))
-    first += _option("--objective", reuse.objective) + _option("--preprocess", preprocess)
+    first += _option("--objective", reuse.objective) + _option("--preprocess", preprocess or reuse.preprocess)
     cached = [] if reuse.layers is None else ["--cache"]
     commands = [*first, "-o", made], ["finetune", made, "--data", str(data), *cached, "-o", tuned]
     return [shlex.join(["ckpttool", *words]) for words in commands]
