@@ -22,7 +22,9 @@ from ckpttool.data.dataset import labelled_split
 from ckpttool.data.drawing import Numbers
 from ckpttool.data.splits import Split
 from ckpttool.graph.contents.stored import stored_tensors
+from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.freezing.frozen import Frozen
+from ckpttool.graph.rewrite.prune import subgraph
 from ckpttool.graph.roles.resolve import needed_role
 from ckpttool.model.model import Model
 from ckpttool.runtime.objectives import Objective
@@ -38,6 +40,7 @@ from ckpttool.training.options import Options
 from ckpttool.training.outputs import meaning
 from ckpttool.training.run import Epoch, best_of, is_over
 from ckpttool.training.trainer import Trainer
+from ckpttool.training.worker_model import WorkerModel, part_facts
 
 SEEDS = 1000
 """What the seeds of two blocks with other splits lie apart; those of its folds lie between."""
@@ -48,10 +51,9 @@ Trial = tuple[Configuration, Block]
 
 @dataclass(frozen=True)
 class Asked:
-    """What all trials of a search share; called, in any process, it gives what runs them.
+    """What all trials of a search of one model share.
 
     Args:
-        model: The path of the model that is reused.
         data: Where the rows are.
         head: The new layers.
         options: How trials are trained.
@@ -59,7 +61,6 @@ class Asked:
         seeds, folds, rows: How rows are divided into blocks, and how many are taken.
     """
 
-    model: str
     data: Any
     head: str
     options: Options
@@ -70,11 +71,25 @@ class Asked:
 
     def __hash__(self) -> int:
         """Return a number that equal ones share."""
-        return hash((self.model, str(self.data), self.head, repr(self.options)))
+        return hash((str(self.data), self.head, repr(self.options), self.rows))
+
+
+@dataclass(frozen=True)
+class TrialsFactory:
+    """Makes the function of a worker: it runs trials."""
+
+    model: WorkerModel
+    asked: Asked
 
     def __call__(self) -> "Trials":
-        """Open the model and the rows."""
-        return Trials(self)
+        """Open the model, and find the depths.
+
+        Raises:
+            CkptError: the model has none, or is another one than that of the process that asks.
+        """
+        trials = Trials(self.model.open(), self.asked)
+        self.model.check(trials.facts())
+        return trials
 
 
 @dataclass(frozen=True)
@@ -93,21 +108,28 @@ class _Diverged(CkptError):
 class Trials:
     """Runs trials of one search, in one process."""
 
-    def __init__(self, asked: Asked) -> None:
-        """Open the model, and find the depths.
+    def __init__(self, model: Model, asked: Asked) -> None:
+        """Find the depths of a model.
 
         Raises:
             CkptError: the model has no depths, or its inputs are not known.
         """
         self.asked = asked
         options = asked.options
-        bound = Bound.of(Model.open(asked.model), options.roles, ("inputs",), seed=options.seed)
+        bound = Bound.of(model, options.roles, ("inputs",), seed=options.seed)
         self.source = bound.preprocessing(options.preprocess)
-        self.depths = depths(self.source.model.graph, self.source.roles.inputs, self.source.roles.logits)
+        self.depths = depths(self.source.model.graph, self.source.roles.inputs, self.source.given.get("logits"))
         self._keeps: dict[tuple[int, bool], _Kept] = {}
         self._trainers: OrderedDict[tuple[Configuration, bool], Trainer] = OrderedDict()
         self._features: dict[tuple[tuple[str, ...], str], Features] = {}
         self._heads: dict[tuple[int, Block], Mapping[str, Tensor]] = {}
+
+    def facts(self) -> dict[str, str]:
+        """Return what trials follow from, besides what is asked: the layers that may be reused, and their weights."""
+        model, top = self.source.model, [self.depths[-1].tensor]
+        below = subgraph(model.graph, top)
+        weights = [each.name for each in variables(below).values()]
+        return part_facts(model.graph, top, self.source.roles.inputs, model.checkpoint, weights)
 
     @cached_property
     def rows(self) -> SearchRows:

@@ -6,12 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ckpttool.core.errors import CkptError
+from ckpttool.core.errors import CkptError, GraphError
+from ckpttool.model.model import Model
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.search.configurations import SCRATCH, Block, Configuration
 from ckpttool.search.rows import TOLD
-from ckpttool.search.trials import Asked, Trials
+from ckpttool.search.trials import Asked, Trials, TrialsFactory
 from ckpttool.training.options import Options
+from ckpttool.training.worker_model import WorkerModel
 from ckpttool.verbs.new import plan_new
 
 
@@ -24,13 +26,19 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Asked:
     np.savez(folder / "rows.npz", x_train=rows[:50], y_train=labels[:50], x_test=rows[50:], y_test=labels[50:])
     plan_new([6], "one = dense(8, relu); two = dense(4, relu); outputs = dense(3)").write(folder / "net.ckpt")
     options = Options(recipe=Recipe("adam(0.02)"), epochs=8, batch_size=8, cache_dir=folder / "cache")
-    return Asked(str(folder / "net.ckpt"), folder / "rows.npz", "new = dense(2)", options, seeds=2)
+    return Asked(folder / "rows.npz", "new = dense(2)", options, seeds=2)
 
 
 @pytest.fixture(scope="module")
-def trials(asked: Asked) -> Trials:
-    """Open them once."""
-    return asked()
+def model(asked: Asked) -> Model:
+    """Open the network."""
+    return Model.open(Path(asked.data).parent / "net.ckpt")
+
+
+@pytest.fixture(scope="module")
+def trials(model: Model, asked: Asked) -> Trials:
+    """Open the trials once."""
+    return Trials(model, asked)
 
 
 def test_depths_and_rows_are_found_with_the_head_on(trials: Trials) -> None:
@@ -49,11 +57,11 @@ def test_a_trial_gives_a_score_for_each_judged_row_and_learns(trials: Trials) ->
 
 @pytest.mark.parametrize("configuration", [SCRATCH, Configuration(1, 1), Configuration(2, 1), Configuration(2, 0)])
 def test_a_trial_does_not_depend_on_what_was_run_before_it(
-    trials: Trials, asked: Asked, configuration: Configuration
+    trials: Trials, model: Model, asked: Asked, configuration: Configuration
 ) -> None:
     block = Block(1, 3)
     trials((configuration, Block(0, 1)))
-    shared, alone = trials((configuration, block)), asked()((configuration, block))
+    shared, alone = trials((configuration, block)), Trials(model, asked)((configuration, block))
     assert shared.correct.tolist() == alone.correct.tolist()
 
 
@@ -61,24 +69,29 @@ def test_the_result_is_told_on_rows_that_chose_nothing(trials: Trials) -> None:
     assert trials((Configuration(1, 1), TOLD)).correct.shape == (10,)
 
 
-def test_early_stopping_takes_no_more_epochs_than_it_needs(asked: Asked) -> None:
+def test_early_stopping_takes_no_more_epochs_than_it_needs(model: Model, asked: Asked) -> None:
     stopped = replace(asked, options=replace(asked.options, early_stopping=1, epochs=200))
-    assert stopped()((Configuration(1, 1), Block(0, 0))).epochs < 200
+    assert Trials(model, stopped)((Configuration(1, 1), Block(0, 0))).epochs < 200
 
 
-def test_training_that_fails_is_an_outcome(asked: Asked) -> None:
+def test_training_that_fails_is_an_outcome(model: Model, asked: Asked) -> None:
     wild = replace(asked, options=replace(asked.options, recipe=Recipe("sgd(1e30)")))
-    outcome = wild()((Configuration(1, 0), Block(0, 0)))
+    outcome = Trials(model, wild)((Configuration(1, 0), Block(0, 0)))
     assert (outcome.state, outcome.accuracy, outcome.reason) == ("failed", None, "the loss is not finite in epoch 1")
 
 
-def test_a_head_that_does_not_fit_the_labels_is_refused(asked: Asked) -> None:
+def test_a_head_that_does_not_fit_the_labels_is_refused(model: Model, asked: Asked) -> None:
     narrow = replace(asked, head="new = dense(1)")
     with pytest.raises(CkptError):
-        narrow()((Configuration(1, 0), Block(0, 0)))
+        Trials(model, narrow)((Configuration(1, 0), Block(0, 0)))
 
 
-def test_asked_is_a_factory(asked: Asked, tmp_path: Path) -> None:
-    assert asked == replace(asked)
-    assert hash(asked) == hash(replace(asked))
-    assert asked != replace(asked, seeds=3)
+def test_a_worker_opens_the_same_model_or_refuses(model: Model, asked: Asked, trials: Trials) -> None:
+    factory = TrialsFactory(WorkerModel.of(model, trials.facts()), asked)
+    assert factory == TrialsFactory(WorkerModel.of(model, trials.facts()), replace(asked))
+    assert hash(factory) == hash(TrialsFactory(WorkerModel.of(model, trials.facts()), replace(asked)))
+    assert factory != TrialsFactory(factory.model, replace(asked, seeds=3))
+    outcome = factory()((Configuration(1, 1), Block(0, 0)))
+    assert outcome.correct.tolist() == trials((Configuration(1, 1), Block(0, 0))).correct.tolist()
+    with pytest.raises(GraphError, match="a worker has other weights"):
+        TrialsFactory(WorkerModel.of(model, {**trials.facts(), "weights": "others"}), asked)()
