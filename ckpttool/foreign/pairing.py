@@ -1,6 +1,6 @@
 """Which tensors become which variables: paired by name after the rules, and nothing left over unsaid."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -12,6 +12,7 @@ from ckpttool.core.tensors import Tensor
 from ckpttool.foreign.fitting import Fitting, Pair
 from ckpttool.foreign.parametrised import Parametrised, resolved
 from ckpttool.foreign.rules import Rule, moves
+from ckpttool.formats.tensorflow.object_graph import EXPORTED_TWICE
 from ckpttool.graph.contents.stored import StoredTensor
 from ckpttool.graph.core import Graph
 
@@ -73,7 +74,7 @@ def pair_weights(
         UnknownName: a rule was used for nothing.
         PlanError: two tensors would get one name, a tensor or a weight has no counterpart, a shape or a dtype differs.
     """
-    file = resolved(weights, rules)
+    file = resolved(without_copies(weights, held or ()), rules)
     weights = file.weights
     prefix = f"{scope.rstrip('/')}/" if scope else ""
     named = [replace(move, targets=tuple(prefix + name for name in move.targets)) for move in moves(weights, rules)]
@@ -96,6 +97,14 @@ def pair_weights(
     return Pairing(
         file.source, file.laid_out(used), fitting.wanted, *parts, file.made, tuple(fitting.contradicted(pairs))
     )
+
+
+def without_copies(weights: Checkpoint, held: Iterable[str] = ()) -> Checkpoint:
+    """Return the tensors without those that Keras 3 stores once more in what it exports, if what is `held` has none."""
+    if any(name.startswith(EXPORTED_TWICE) for name in held):
+        return weights
+    kept = [name for name in weights if not name.startswith(EXPORTED_TWICE)]
+    return weights.only({*kept}) if kept and len(kept) < len(weights) else weights
 
 
 def _refuse(fitting: Fitting, left_out: Sequence[str], unfilled: Sequence[str], candidates: set[str]) -> None:

@@ -78,7 +78,9 @@ def optimizer_left(model: Model, options: Options) -> list[str]:
     own = compiled_optimizer(compiled)
     if recipe is None or own is None or _commands(model)[-1:] not in ([], ["finetune"]):
         return []
-    new = f"{recipe.optimizer or OPTIMIZER} at a rate of {recipe.rate:g}"
+    new = recipe.optimizer or OPTIMIZER
+    if recipe.update_rule.learning_rate is None:
+        new += f" at a rate of {recipe.rate:g}"
     return [f"the optimizer begins anew, as {new}: the file's own, {own}, and its state are not taken over"]
 
 

@@ -33,7 +33,8 @@ SMALLEST = 0.1
 """For losses near or below zero: of the descent so far, what counts as the size of the best at least."""
 NOISE = 2.0
 """How many standard deviations of a batch's loss a descent must be deep; chance alone hardly ever gives 1.6."""
-
+FLAT = 1e-3
+"""The part of the loss that a descent must be deep, also where all batches have one loss."""
 SAFETY = 10.0
 """How many times lower than the minimum's rate the suggestion is."""
 INCHES = (7.0, 4.0)
@@ -220,12 +221,13 @@ class RateCurve:
 
     @cached_property
     def _falls(self) -> bool:
-        """Whether the loss fell from where it began by more than the losses of batches differ."""
+        """Whether the loss fell from where it began by more than the losses of batches differ, and is not flat."""
         if len(self.points) <= self.window or self._lowest < 2:
             return False
         losses = np.array([point.loss for point in self.points[: self._lowest + 1]])
         noise = np.diff(losses).std() / np.sqrt(2)
-        return bool(losses[: max(2, 2 * self.window)].mean() - self._smoothed[self._lowest] > NOISE * noise)
+        first = losses[: max(2, 2 * self.window)].mean()
+        return bool(first - self._smoothed[self._lowest] > max(NOISE * noise, FLAT * abs(first)))
 
 
 def bearable(smoothed: Sequence[float]) -> float:

@@ -48,6 +48,7 @@ def draft_rules(weights: Path, into: Path, output: Path, overwrite: bool) -> "Ru
     Raises:
         ExistingOutput: the output is there already.
     """
+    from ckpttool.foreign.pairing import without_copies
     from ckpttool.foreign.suggest import suggest, write_draft  # a list of ready sets needs no graph
     from ckpttool.model.resolve import graph_to_fill, open_checkpoint
 
@@ -56,7 +57,8 @@ def draft_rules(weights: Path, into: Path, output: Path, overwrite: bool) -> "Ru
         graph, held, is_graph = graph_to_fill(into, computes=True)
     except (FormatError, MissingDependency):  # a network that cannot be built has names and shapes all the same
         graph, held, is_graph = graph_to_fill(into)
-    draft = suggest(open_checkpoint(weights), graph, None if is_graph else held)
+    alone = None if is_graph else held
+    draft = suggest(without_copies(open_checkpoint(weights), alone or ()), graph, alone)
     write_draft(draft, output)
     return draft
 

@@ -226,3 +226,17 @@ def test_where_it_cannot_be_the_way_out_is_named_and_works(shell: Any, nets: Pat
     refused = shell.error("edit", nets / "1", "--cast", "bfloat16", "-o", tmp_path / "small")
     assert refused.startswith("net/") and "an output named as x.ckpt has them without it" in refused
     shell.run("edit", nets / "1", "--cast", "bfloat16", "-o", tmp_path / "small.ckpt")
+
+
+def test_what_keras_stores_twice_is_imported_once(shell: Any, nets: Path, tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    for into in (nets / "1", nets / "2"):
+        shell.run("import", nets / "1", "--into", into, "-o", tmp_path / "out", "--overwrite")
+        first, found = (
+            tf.saved_model.load(str(folder)).signatures["serving_default"](tf.constant(ROWS))["output_0"]
+            for folder in (nets / "1", tmp_path / "out")
+        )
+        np.testing.assert_array_equal(first, found)
+    draft = shell.run("import", nets / "1", "--into", nets / "2.keras", "--suggest", "-o", tmp_path / "rules.toml")
+    assert "_all_variables" not in draft.output

@@ -31,6 +31,11 @@ def test_losses_that_only_rise_suggest_nothing() -> None:
     assert (found.suggestion, found.steepest, found.valley, found.minimum) == (None,) * 4
 
 
+def test_a_flat_curve_suggests_nothing_though_no_noise_is_in_it() -> None:
+    found = curve(1.2 - 1e-4 * RATES / RATES.max())
+    assert (found.suggestion, found.steepest, found.valley, found.minimum) == (None,) * 4
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_noise_suggests_nothing_and_a_descent_in_noise_does(seed: int) -> None:
     noise, smoother = np.random.default_rng(seed).normal(size=101), Smoother(5)

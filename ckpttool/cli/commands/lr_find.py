@@ -87,7 +87,8 @@ def _advice(curve: RateCurve) -> Iterator[str]:
     if curve.diverged is not None:
         yield f"the loss diverged at {curve.diverged:.2g}"
     if curve.suggestion is None:
-        yield "nothing to suggest: no descent is deeper than the losses of batches differ; try more --steps or rows"
+        shallow = "no descent is deeper than the losses of batches differ, or than a thousandth of the loss"
+        yield f"nothing to suggest: {shallow}; try more --steps or rows, or a higher --to"
         return
     if curve.still_falling:
         yield "the loss was still falling at the end: a higher --to may show a better rate"

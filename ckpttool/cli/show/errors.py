@@ -22,6 +22,7 @@ PIPE_CLOSED = 141
 """What a shell says of a program whose reader went away: 128 + SIGPIPE."""
 
 _PARAMETER = re.compile(r"`([a-z_][a-z0-9_]*)(?:=(True|False))?`")
+_ELSEWHERE = re.compile(r"`([a-z-]+)\(([a-z_]+)\)`")
 
 
 def show(error: BaseException, command: click.Command | None = None) -> int:
@@ -53,13 +54,16 @@ def show(error: BaseException, command: click.Command | None = None) -> int:
 def spelled(text: str, command: click.Command | None) -> str:
     """Return a text with each parameter of a command spelled as its option: `` `batch_size` `` as `--batch-size`.
 
-    An argument is spelled as its metavar, and `` `graph=False` `` as the flag that says so. Whatever else stands in
-    backticks is left as it is.
+    An argument is spelled as its metavar, and `` `graph=False` `` as the flag that says so; `` `import(into)` `` is the
+    parameter of another command. Whatever else stands in backticks is left as it is.
 
     >>> cut = click.Command("cut", params=[click.Option(["-n", "--lines", "count"]), click.Argument(["file"])])
     >>> spelled("`count` 3: `file` has 2 lines, `tail` has them all", cut)
     '--lines 3: FILE has 2 lines, `tail` has them all'
+    >>> spelled("what it has goes into a model by `import(into)`", cut)
+    'what it has goes into a model by `ckpttool import --into`'
     """
+    text = _ELSEWHERE.sub(_of_another, text)
     if command is None:
         return text
     parameters = {each.name: each for each in command.params}
@@ -74,6 +78,14 @@ def spelled(text: str, command: click.Command | None) -> str:
         return max(parameter.opts, key=len)
 
     return _PARAMETER.sub(option, text)
+
+
+def _of_another(match: re.Match[str]) -> str:
+    """Spell the parameter of another command, `` `import(into)` `` as `` `ckpttool import --into` ``."""
+    from ckpttool.cli import COMMANDS  # which imports this module
+
+    name, parameter = match.groups()
+    return f"`ckpttool {name} --{parameter.replace('_', '-')}`" if name in COMMANDS else match[0]
 
 
 def _flagged(parameter: click.Parameter) -> str | None:

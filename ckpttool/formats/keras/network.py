@@ -142,9 +142,7 @@ def _attributes(path: Path) -> tuple[Any, Any, Mapping[str, Any]]:
     own = tree.attributes[""]
     if MODEL not in own:
         what = "weights only, and no network" if _has_weights(tree) else "no network of Keras"
-        raise FormatError(
-            f"{path} has {what}: what it has is put into a model that has one by the command import (`into`)"
-        )
+        raise FormatError(f"{path} has {what}: what it has is put into a model that has one by `import(into)`")
     texts = {key: text_of(own[key]) for key in (MODEL, TRAINING, *ABOUT) if key in own}
     config, training = (
         _parsed(texts[key].encode(), f"{path}: {key}") if key in texts else None for key in (MODEL, TRAINING)

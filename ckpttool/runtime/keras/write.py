@@ -105,7 +105,7 @@ def required_network(graph: Graph) -> KerasNetwork:
     if said is None:
         raise PlanError(
             f"{graph.source} was not made of a network of Keras, which a .keras file would hold: `to` ckpt or "
-            "saved-model writes it; weights alone go into one by the command import (`into`)"
+            "saved-model writes it; weights alone go into one by `import(into)`"
         )
     if said.lost:
         raise PlanError(f"{graph.source}: no file of Keras can be written, for {said.lost}; `to` ckpt writes the model")
