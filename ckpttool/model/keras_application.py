@@ -69,7 +69,7 @@ def open_application(path: Path | str) -> OpenedKeras:
     graph = with_keras_network(_with_imagenet_classes(graph, told, source), described(trace))
     held = {name: stored[own].renamed(name) for name, own in names.items()}
     used = set(names.values())
-    return OpenedKeras(trace, graph, stored.holding(held, names), [name for name in stored if name not in used])
+    return OpenedKeras(graph, stored.holding(held, names), [name for name in stored if name not in used])
 
 
 def _with_random_weights(named: Application, path: Path) -> OpenedKeras:
@@ -88,7 +88,7 @@ def _with_random_weights(named: Application, path: Path) -> OpenedKeras:
         for name, stored in stored_tensors(graph).items()
     }
     kinds: dict[str, TensorKind] = dict.fromkeys(weights, "weight")
-    return OpenedKeras(trace, graph, checkpoint.Checkpoint(weights, stated=kinds), ())
+    return OpenedKeras(graph, checkpoint.Checkpoint(weights, stated=kinds), ())
 
 
 def _stored_names(

@@ -8,29 +8,24 @@ from ckpttool import checkpoint
 from ckpttool.core.names import Pattern
 from ckpttool.formats.hdf5.source import is_hdf5
 from ckpttool.formats.keras.archive import is_archive
-from ckpttool.formats.keras.network import Network, read_network
-from ckpttool.formats.keras.objective import compiled_loss
+from ckpttool.formats.keras.network import read_network
 from ckpttool.formats.keras.pairing import stored_names
 from ckpttool.graph.contents.kept import with_kept_metadata
 from ckpttool.graph.contents.keras_network import with_keras_network
-from ckpttool.graph.contents.objective import with_kept_objective
-from ckpttool.graph.contents.signatures import output_tensors
 from ckpttool.graph.core import Graph
-from ckpttool.graph.roles.logits import logits_below
 from ckpttool.runtime.keras.build import built
 from ckpttool.runtime.keras.describe import described
-from ckpttool.runtime.keras.trace import Traced, traced
+from ckpttool.runtime.keras.trace import traced
 from ckpttool.runtime.keras.unfreezing import unfreeze
 
 
 @dataclass(frozen=True, eq=False)
 class OpenedKeras:
-    """What opening a Keras file gives: the traced network, its graph, and its weights under the graph's names.
+    """What opening a Keras file gives: the graph of its network, and its weights under the graph's names.
 
     `unread` has the tensors that are no weights, as the optimizer's are.
     """
 
-    traced: Traced
     graph: Graph
     weights: checkpoint.Checkpoint
     unread: Sequence[str]
@@ -60,17 +55,5 @@ def open_keras(path: Path, unfrozen: Pattern | None = None) -> OpenedKeras:
     names = stored_names([*trace.model.variables, *trace.model.copies], weights, network, trace.model.places)
     unread = [name for name in stored if name not in weights]
     held = {name: stored[own].renamed(name) for name, own in names.items() if name not in trace.model.copies}
-    graph = with_kept_metadata(_with_objective(trace, network), network.metadata)
-    return OpenedKeras(trace, with_keras_network(graph, described(trace)), stored.holding(held, names), unread)
-
-
-def _with_objective(trace: Traced, network: Network) -> Graph:
-    """Keep the loss that a network was compiled with, where it is of all that the network gives."""
-    graph = trace.graph
-    loss, outputs = compiled_loss(network.compiled), output_tensors(graph)
-    if loss is None or len(outputs) != 1 or trace.is_masked:
-        return graph
-    below = logits_below(graph, outputs[0])
-    if loss.from_logits is not None and loss.from_logits == (below.activation is not None):
-        return graph
-    return with_kept_objective(graph, loss.objective, loss.label_smoothing)
+    graph = with_kept_metadata(trace.graph, network.metadata)
+    return OpenedKeras(with_keras_network(graph, described(trace)), stored.holding(held, names), unread)

@@ -23,7 +23,6 @@ from ckpttool.lineage.provenance import Command, Provenance
 from ckpttool.model.as_run import as_run, is_stored
 from ckpttool.model.keras_application import open_with_keras, opens_with_keras
 from ckpttool.model.resolve import as_graph_knows, resolve
-from ckpttool.runtime.keras.trace import Traced
 from ckpttool.surgery.edits.values import Averages
 
 
@@ -49,8 +48,6 @@ class Model:
     checkpoint: checkpoint.Checkpoint
     unread: Sequence[str] = ()
     """The tensors of the file that the graph has no place for, such as slots that a program kept by itself."""
-    keras: Traced | None = None
-    """The network of Keras that the graph was traced of, where the model is one of its files."""
     opening: Opening | None = None
     """How it was opened, where it was."""
 
@@ -75,7 +72,7 @@ class Model:
         if opens_with_keras(path):
             opened = open_with_keras(path)
             graph = opened.graph.allowing(allow_op)
-            model = cls(path, graph, opened.weights, opened.unread, opened.traced, opening)
+            model = cls(path, graph, opened.weights, opened.unread, opening)
             return model.averaged() if ema else model
         graph = files.load(path).allowing(allow_op)
         values = checkpoint.open(path) if is_stored(graph) else checkpoint.Checkpoint.of({})

@@ -40,7 +40,7 @@ def with_unfrozen(model: Model, layers: str | None, roles: Mapping[str, Any] | N
         opened = open_keras(model.path, pattern)
         graph = opened.graph.allowing(model.graph.allowed)
         before, after = _trainable(model.graph), _trainable(graph)
-        model = replace(model, graph=graph, checkpoint=opened.weights, unread=opened.unread, keras=opened.traced)
+        model = replace(model, graph=graph, checkpoint=opened.weights, unread=opened.unread)
         names, still = [name for name in after if name not in before], list[str]()
     else:
         known = find_roles(model.graph, needed=(), **(roles or {}))

@@ -16,7 +16,6 @@ from ckpttool.data.held_out import HeldOut
 from ckpttool.data.rows import Rows
 from ckpttool.data.splits import Split, check_labels
 from ckpttool.graph.contents.class_names import class_names, with_class_names
-from ckpttool.graph.contents.objective import kept_objective
 from ckpttool.graph.contents.op_outputs import known_shape
 from ckpttool.graph.contents.preprocessing import preprocessing_text
 from ckpttool.graph.contents.signatures import input_arguments, input_keys
@@ -27,6 +26,7 @@ from ckpttool.graph.rewrite.feeding import any_rows_place, feeding
 from ckpttool.graph.rewrite.inference import Inference, in_inference
 from ckpttool.graph.rewrite.whole_rows import with_whole_rows
 from ckpttool.graph.roles.comparisons import comparison_kind
+from ckpttool.graph.roles.compiled import compiled_objective
 from ckpttool.graph.roles.resolve import ROLES, Roles, find_roles
 from ckpttool.graph.roles.served import called
 from ckpttool.model.model import Model
@@ -92,7 +92,7 @@ class Bound:
         graph, given = called(model.graph, roles or {})
         fed = feeding(graph, given.get("inputs", ()), given.get("labels"), as_built="training_op" in given)
         graph, own, notes = fed.graph, fed.roles(given), fed.notes
-        objective = objective or _kept_objective(graph, own, needed)
+        objective = objective or _own_objective(graph, own, needed)
         if objective is not None and "training_op" not in given:
             graph, own, note = put_objective(graph, own, objective, seed)
             notes = (*notes, note)
@@ -281,9 +281,9 @@ def placeholder_spec(graph: Graph, tensor: str) -> InputSpec:
     return InputSpec(node.name, signed.shape, signed.dtype, keys=keys)
 
 
-def _kept_objective(graph: Graph, given: Mapping[str, Any], needed: Collection[str]) -> Objective | None:
-    """Return the objective that is kept with a model which has no loss, for verbs that need one."""
-    kept = kept_objective(graph)
-    if kept is None or "labels" not in needed or find_roles(graph, (), **given).loss is not None:
+def _own_objective(graph: Graph, given: Mapping[str, Any], needed: Collection[str]) -> Objective | None:
+    """Return the objective that a model of Keras was compiled for, whose graph has no loss, for verbs that need one."""
+    compiled = compiled_objective(graph) if "labels" in needed else None
+    if compiled is None or find_roles(graph, (), **given).loss is not None:
         return None
-    return Objective(kept[0], None, kept[1])
+    return Objective(compiled.objective, None, compiled.label_smoothing)

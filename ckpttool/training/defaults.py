@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from ckpttool.formats.keras.objective import compiled_optimizer
+from ckpttool.graph.contents.keras_network import keras_network
 from ckpttool.graph.contents.layers import layers
 from ckpttool.graph.roles.resolve import Roles
 from ckpttool.lineage.storage import lineage_of
@@ -72,11 +73,17 @@ def few_steps(options: Options, bound: Bound) -> list[str]:
     return [f"{short}: a smaller `batch_size` or more `epochs` take more"]
 
 
-def optimizer_left(model: Model, options: Options) -> list[str]:
+def constrained(model: Model) -> list[str]:
+    """Return the weights that a Keras model would bring back into bounds after each step, which no run does."""
+    network = keras_network(model.graph)
+    return [name for name in network.constrained if name in model.checkpoint] if network else []
+
+
+def optimizer_left(bound: Bound, options: Options) -> list[str]:
     """Say that a run has an optimizer of its own, not that which a Keras model was compiled with and trained by."""
-    recipe, compiled = options.recipe, model.keras.model.network.compiled if model.keras else None
-    own = compiled_optimizer(compiled)
-    if recipe is None or own is None or _commands(model)[-1:] not in ([], ["finetune"]):
+    recipe, network = options.recipe, keras_network(bound.model.graph)
+    own = compiled_optimizer(network.compiled) if network and bound.roles.training_op is None else None
+    if recipe is None or own is None or _commands(bound.model)[-1:] not in ([], ["finetune"]):
         return []
     new = recipe.optimizer or OPTIMIZER
     if recipe.update_rule.learning_rate is None:

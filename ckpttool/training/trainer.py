@@ -17,6 +17,7 @@ from ckpttool.data.rows import IN_MEMORY, Rows
 from ckpttool.data.splits import Split, empty_classes
 from ckpttool.formats.keras.connections import models_within
 from ckpttool.graph.contents.class_names import with_class_names
+from ckpttool.graph.contents.keras_network import keras_network
 from ckpttool.graph.contents.preprocessing import with_preprocessing_text
 from ckpttool.graph.contents.stored import stored_tensors
 from ckpttool.graph.core import Graph, TensorRef
@@ -231,14 +232,12 @@ class Trainer:
 
     def _augmenting_below(self) -> list[str]:
         """Return the layers of a Keras model that would change images at random, and are in the frozen part."""
-        model, part = self.source.model, self.frozen.part
-        if model.keras is None or part is None:
+        network, part = keras_network(self.source.model.graph), self.frozen.part
+        if network is None or part is None:
             return []
         nodes = self.frozen.graph.nodes
         scopes = {scope for op in part.ops if op in nodes and nodes[op].op in RANDOM for scope in op.split("/")}
-        every = [
-            own for each, _ in models_within(model.keras.model.network.architecture) for own in each["config"]["layers"]
-        ]
+        every = [own for each, _ in models_within(network.architecture) for own in each["config"]["layers"]]
         names = [own["config"]["name"] for own in every if own["class_name"].startswith("Rand")]
         return [name for name in names if name in scopes]
 

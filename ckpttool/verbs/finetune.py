@@ -24,7 +24,7 @@ from ckpttool.surgery.verify import changed_tensors
 from ckpttool.training.bound import Bound
 from ckpttool.training.callbacks.callback import CallbackList, Callbacks, accepts_watch
 from ckpttool.training.callbacks.recording import Recording
-from ckpttool.training.defaults import as_begun, few_steps, optimizer_left, settled
+from ckpttool.training.defaults import as_begun, constrained, few_steps, optimizer_left, settled
 from ckpttool.training.loop import Interrupt, Loop
 from ckpttool.training.options import Options
 from ckpttool.training.prepare import check_options, prepare
@@ -107,8 +107,7 @@ def finetune(
     options, chosen = settled(options, bound)
     fitted = replace(options, roles=bound.given)
     facts = _facts(bound, data)
-    constrained = model.keras.model.constrained if model.keras else []
-    unbound = notes_about("trained without the constraints that Keras puts on them", constrained)
+    unbound = notes_about("trained without the constraints that Keras puts on them", constrained(model))
     differing = repeats.differences(facts) if repeats else []
     callback.on_notes([*unfrozen, *bound.notes, *unbound, *going_on, *differing])
 
@@ -120,7 +119,7 @@ def finetune(
         callback.on_notes([f"{saves.folder}: nothing was saved yet: the run starts from the beginning"])
     position, kept, tensors = (saved.position, saved.kept, saved.tensors) if saved else (Position(), None, None)
     training = Trainer(bound, fitted, callback, position.epoch, tensors)
-    begun = [] if resume else optimizer_left(model, options)
+    begun = [] if resume else optimizer_left(bound, options)
     callback.on_notes([*chosen, *begun, *few_steps(options, bound)])
     loop = Loop(training, position, kept, saves, callback, interrupt or Interrupt())
     if saved is None:

@@ -116,3 +116,20 @@ def test_layers_that_augment_below_frozen_ones_are_named(tmp_path: Path) -> None
     options = Options(epochs=1, recipe=Recipe("sgd"), freeze="low", objective=Objective("softmax"))
     finetune(opened, tmp_path / "d.npz", options, tmp_path / "out.keras", callbacks=Heard())
     assert "below frozen layers, so they augment no more, as `augment` does: flip" in said
+
+
+def test_weights_that_keras_would_bring_back_into_bounds_are_named(tmp_path: Path) -> None:
+    low = layers.Dense(3, kernel_constraint="non_neg", name="low")
+    keras.Sequential([keras.Input((4,)), low, layers.Dense(2, name="top")]).save(tmp_path / "m.keras")
+    np.savez(tmp_path / "d.npz", x=np.random.default_rng(0).random((40, 4), np.float32), y=np.arange(40) % 2)
+    said: list[str] = []
+
+    class Heard(Callback):
+        def on_notes(self, notes: Any) -> None:
+            said.extend(map(str, notes))
+
+    options = Options(epochs=1, recipe=Recipe("sgd"), objective=Objective("softmax"))
+    for model, output in (("m.keras", "first.ckpt"), ("first.ckpt", "second.ckpt")):
+        said.clear()
+        finetune(Model.open(tmp_path / model), tmp_path / "d.npz", options, tmp_path / output, callbacks=Heard())
+        assert "trained without the constraints that Keras puts on them: low/kernel" in said

@@ -7,7 +7,7 @@ import tempfile
 import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +28,11 @@ _FAULTS = (OSError, RuntimeError, KeyError, ValueError, TypeError, UnicodeDecode
 class Hdf5Source:
     """An HDF5 file: `size` bytes from `start` of a file, or in `unpacked`; `path` is what messages name.
 
-    `stamp` says which file it was when it was found: a read of another one would mix two.
+    `stamp` says which file it was when it was found: a read of another one would mix two. Two sources are equal that
+    are one file, though it was moved in between.
     """
 
-    path: Path
+    path: Path = field(compare=False)
     size: int
     start: int
     stamp: tuple[int, ...]

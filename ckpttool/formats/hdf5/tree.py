@@ -4,8 +4,8 @@ HDF5 can point elsewhere (external links and storage, virtual datasets) and can 
 both are refused before anything is read, each part of a path on its own.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NoReturn, cast
@@ -16,8 +16,9 @@ from ckpttool.core.errors import CorruptCheckpoint, FormatError, MissingFile
 from ckpttool.core.tensors import STRING, DType, Tensor, TensorSpec
 from ckpttool.formats.format import Checked, Tensors, pieces_of
 from ckpttool.formats.hdf5.source import Hdf5Source, bytes_after, is_hdf5, opened
-from ckpttool.formats.hdf5.values import dtype_in, is_plain, oddity, raw_location, read_pieces, read_values, text_of
+from ckpttool.formats.hdf5.values import dtype_in, is_plain, oddity, raw_offset, read_pieces, read_values, text_of
 from ckpttool.formats.reading.archive import RATIO_LIMIT, UNPACKED_LIMIT
+from ckpttool.formats.reading.raw_tensors import ClosedFile, TensorLocation
 
 DEEPEST = 64
 """Groups within groups; more is a loop or an attack."""
@@ -32,6 +33,7 @@ class Tree:
     """What an HDF5 file holds: its datasets as tensors by path, and the attributes of groups and datasets by path.
 
     `odd` has the datasets that hold neither numbers nor texts, with what they hold; `opaque` names such attributes.
+    `places` has what makes a tensor of each dataset, given the source.
     """
 
     path: Path
@@ -39,6 +41,12 @@ class Tree:
     attributes: dict[str, dict[str, Any]] = field(default_factory=dict)
     odd: dict[str, str] = field(default_factory=dict)
     opaque: list[str] = field(default_factory=list)
+    places: dict[str, Callable[[Hdf5Source], Tensor]] = field(default_factory=dict)
+
+    def of(self, source: Hdf5Source) -> "Tree":
+        """Return the same of a source that has become the file's."""
+        tensors = {path: place(source) for path, place in self.places.items()}
+        return replace(self, path=source.path, tensors=tensors)
 
     @property
     def groups(self) -> Iterator[str]:
@@ -71,8 +79,14 @@ def read_tree(path: Path) -> Tree:
     return walk(Hdf5Source.of(path))
 
 
-@lru_cache(maxsize=1)
 def walk(source: Hdf5Source) -> Tree:
+    """List what is in a source; a file that was written and checked is not walked again where it was moved to."""
+    tree = _walked(source)
+    return tree if tree.path == source.path else tree.of(source)
+
+
+@lru_cache(maxsize=1)
+def _walked(source: Hdf5Source) -> Tree:
     """List what is in a source; each format that asks whether it is its own gets the same walk."""
     tree = Tree(source.path)
     with opened(source) as file:
@@ -111,7 +125,8 @@ class _Walk:
         elif what := oddity(member):
             self.tree.odd[path] = what
         else:
-            self.tree.tensors[path] = self._tensor(member, path)
+            self.tree.places[path] = self._place(member, path)
+            self.tree.tensors[path] = self.tree.places[path](self.source)
             self._attributes(member, path)
 
     def _follow(self, group: Any, name: str, path: str, steps: int = 0) -> Any:
@@ -136,21 +151,17 @@ class _Walk:
         self.tree.attributes[path] = {key: member.attrs[key] for key in plain if plain[key]}
         self.tree.opaque += [f"{path}@{key}" for key in plain if not plain[key]]
 
-    def _tensor(self, dataset: Any, path: str) -> Tensor:
-        """Check a dataset against the file, and return it as a tensor, which opens the file again when it is read."""
+    def _place(self, dataset: Any, path: str) -> Callable[[Hdf5Source], Tensor]:
+        """Check a dataset against the file, and return what makes a tensor of it, which opens the file to be read."""
         if dataset.is_virtual or dataset.external:
             raise FormatError(f"{self.tree.path}: {path} keeps its values in another file, which is never read")
         self._check_size(dataset, path)
         spec = TensorSpec(path, tuple(dataset.shape), cast(DType, dtype_in(dataset)))
         unknown = [number for number in _filters(dataset) if number not in FILTERS]
         if unknown:  # it is listed, and whoever reads it is told
-            reason = f"{self.tree.path}: {path} is packed with filter {unknown[0]}, which is not known"
-            return Tensor(spec, partial(_refuse, reason), partial(_refuse, reason))
-        if raw := raw_location(self.source, dataset, spec):
-            return raw.tensor()
-        place = (self.source, str(dataset.name), spec)
-        pieces = None if spec.dtype is STRING else partial(read_pieces, *place)
-        return Tensor(spec, partial(read_values, *place), pieces)
+            return partial(_packed, spec, f"{path} is packed with filter {unknown[0]}, which is not known")
+        offset = raw_offset(self.source, dataset, spec)
+        return partial(_read_by_hdf5, spec, str(dataset.name)) if offset is None else partial(_raw, spec, offset)
 
     def _check_size(self, dataset: Any, path: str) -> None:
         """Hold the shape against the bytes that are stored, and all that is stored against the file."""
@@ -171,8 +182,20 @@ class _Walk:
             )
 
 
-def _refuse(reason: str) -> NoReturn:
-    raise FormatError(reason)
+def _packed(spec: TensorSpec, reason: str, source: Hdf5Source) -> Tensor:
+    def refuse() -> NoReturn:
+        raise FormatError(f"{source.path}: {reason}")
+
+    return Tensor(spec, refuse, refuse)
+
+
+def _raw(spec: TensorSpec, offset: int, source: Hdf5Source) -> Tensor:
+    return TensorLocation(ClosedFile(source.path, source.stamp, source.size), spec, source.start + offset).tensor()
+
+
+def _read_by_hdf5(spec: TensorSpec, name: str, source: Hdf5Source) -> Tensor:
+    place = (source, name, spec)
+    return Tensor(spec, partial(read_values, *place), None if spec.dtype is STRING else partial(read_pieces, *place))
 
 
 def _filters(dataset: Any) -> list[int]:

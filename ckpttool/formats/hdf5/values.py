@@ -8,7 +8,6 @@ from ckpttool.core.errors import CorruptCheckpoint
 from ckpttool.core.tensors import BY_NAME, PIECE, STRING, Array, DType, TensorSpec, dtype_of
 from ckpttool.formats.hdf5.source import Hdf5Source, opened
 from ckpttool.formats.reading.data_file import require_truth
-from ckpttool.formats.reading.raw_tensors import ClosedFile, TensorLocation
 from ckpttool.formats.wire.elements import as_bytes
 from ckpttool.remote import sparse_files
 
@@ -75,8 +74,8 @@ def oddity(dataset: Any) -> str | None:
     return f"records of {', '.join(kind.names)}" if kind.names else f"elements of {kind}"
 
 
-def raw_location(source: Hdf5Source, dataset: Any, spec: TensorSpec) -> TensorLocation | None:
-    """Return where a dataset's bytes are in its file, if they are stored raw: they are read there, without HDF5.
+def raw_offset(source: Hdf5Source, dataset: Any, spec: TensorSpec) -> int | None:
+    """Return where a dataset's bytes begin in its source, if they are stored raw: they are read there, without HDF5.
 
     Those of a file on a server are not, whose other blocks HDF5 has fetched.
     """
@@ -88,7 +87,7 @@ def raw_location(source: Hdf5Source, dataset: Any, spec: TensorSpec) -> TensorLo
     plain = h5py.h5t.py_create(stored_type(spec.dtype).newbyteorder("<"), logical=True)
     if offset is None or offset + spec.nbytes > source.size or not dataset.id.get_type().equal(plain):
         return None
-    return TensorLocation(ClosedFile(source.path, source.stamp, source.size), spec, source.start + offset)
+    return int(offset)
 
 
 def read_values(source: Hdf5Source, place: str, spec: TensorSpec) -> Array:

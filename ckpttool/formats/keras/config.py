@@ -10,6 +10,8 @@ import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +48,9 @@ OF_OUTPUTS = {"loss", "loss_weights", "metrics", "weighted_metrics"}
 """What a compiled model may have by the names of the layers that give its outputs."""
 
 
+@lru_cache(maxsize=1)
 def parsed(config: bytes) -> Any:
-    """Return what a configuration holds; nothing where it is no JSON."""
+    """Return what a configuration holds, for whoever leaves it as it is; None where it is no JSON."""
     try:
         return json.loads(config)
     except (ValueError, RecursionError):
@@ -87,7 +90,8 @@ def with_layer_names(config: bytes, names: Mapping[str, str], source: Path) -> b
     """
     if not names:
         return config
-    document, counts = parsed(config), Counter(_names(parsed(config)))
+    document = deepcopy(parsed(config))
+    counts = Counter(_names(document))
     for old, new in names.items():
         problem = f"{source}: the layer {old} cannot be {new}: its configuration"
         if counts[old] != 1:

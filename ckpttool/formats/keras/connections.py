@@ -14,6 +14,8 @@ from ckpttool.core.names import suggestion
 from ckpttool.formats.keras.gate import MOST_LAYERS, Place, UnsafeConfig
 
 Config = Mapping[str, Any]
+_NESTING = (dict, list, Mapping)
+"""What a config may hold a model in; `dict` comes first, of which it is told in no time."""
 Reference = tuple[str, int]
 """A layer, and which of its calls."""
 
@@ -24,13 +26,13 @@ def models_within(config: Any, place: Place | None = None) -> Iterator[tuple[Con
     while todo:
         value, here = todo.pop()
         if isinstance(value, list):
-            todo += [(each, here) for each in value]
+            todo += [(each, here) for each in value if isinstance(each, _NESTING)]
         elif isinstance(value, Mapping):
             own = value.get("config")
             here = here.within(own.get("name")) if isinstance(own, Mapping) and "module" in value else here
             if value.get("class_name") in ("Functional", "Sequential") and isinstance(own, Mapping):
                 yield value, here
-            todo += [(each, here) for each in value.values()]
+            todo += [(each, here) for each in value.values() if isinstance(each, _NESTING)]
 
 
 def require_layers(config: Config, place: Place) -> None:

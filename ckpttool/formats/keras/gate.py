@@ -68,7 +68,7 @@ class Place:
 
     def below(self, key: str) -> "Place":
         """Return the place of a value within."""
-        return replace(self, key=key, depth=self.depth + 1)
+        return Place(self.path, self.layers, key, self.depth + 1)
 
     def within(self, name: Any) -> "Place":
         """Return the place of what is in a layer of a name."""

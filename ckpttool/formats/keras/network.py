@@ -10,7 +10,7 @@ path of a variable that Keras builds may lack the former, so variables are found
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,15 @@ class Network:
     metadata: Mapping[str, Any]
     not_compiled: str | None = None
     renamed: Mapping[str, str] = field(default_factory=dict)
+
+    def compiled_with(self, compiled: Mapping[str, Any] | None, path: Path) -> "Network":
+        """Return the network with another compile config, held against the lists: `path` is what holds it.
+
+        Raises:
+            FormatError: it is not of Keras's own.
+        """
+        held = compile_gated(compiled, Place(path)) if compiled else None
+        return replace(self, path=path, compiled=held, not_compiled=None)
 
 
 def is_whole_model(path: Path) -> bool:
@@ -96,7 +105,7 @@ def network_of(architecture: Mapping[str, Any], compiled: Mapping[str, Any] | No
     held = gated(architecture, place)
     require_layers(held, place)
     require_order(held, place)
-    return Network(path, held, compile_gated(compiled, place) if compiled else None, {})
+    return Network(path, held, None, {}).compiled_with(compiled, path)
 
 
 def weight_places(path: Path) -> Mapping[str, str]:

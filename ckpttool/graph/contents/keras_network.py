@@ -25,7 +25,9 @@ class KerasNetwork:
     of a layer that gives it, a row of calls where that is in models within. `compiled` is what Keras would compile it
     with: `optimizer`, `loss`, `metrics`, each where it is known. `renamed` has the layers that Keras names otherwise
     than the graph. `lacks` says what the graph has and Keras lacks, by what it is about; `lost` why there is no network
-    of Keras any more. `penalties` has what the training puts on kernels: `l1`, `l2`, `max_norm`.
+    of Keras any more. `penalties` has what the training puts on kernels: `l1`, `l2`, `max_norm`. `constrained` names
+    the weights that Keras would bring back into bounds after each step, which the graph does not. Of outputs that are
+    `masked` Keras's losses leave time steps out.
     """
 
     architecture: Config
@@ -35,6 +37,8 @@ class KerasNetwork:
     lacks: Mapping[str, Sequence[str]] = field(default_factory=dict)
     lost: str | None = None
     penalties: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    constrained: Sequence[str] = field(default_factory=list)
+    masked: bool = False
 
     def cut_after(self, tensor: str) -> "KerasNetwork":
         """Return the network up to a tensor, without a loss and an optimizer; it is lost where Keras cannot be cut."""
@@ -45,7 +49,7 @@ class KerasNetwork:
         except FormatError as error:
             return replace(self, lost=str(error))
         rows = {name: kept for name, row in self.calls.items() if (kept := cut.row(row))}
-        return KerasNetwork(cut.model, rows, renamed=self.renamed)
+        return KerasNetwork(cut.model, rows, renamed=self.renamed, constrained=self.constrained)
 
     def having_layers(self, layers: Mapping[str, Sequence[Config]], outputs: Mapping[str, str]) -> "KerasNetwork":
         """Return the network with new layers, each in Keras's terms one or several, and the tensors that they give.

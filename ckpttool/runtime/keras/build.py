@@ -1,12 +1,12 @@
 """Keras's networks built of their configurations, and their variables under the names that their files give them."""
 
 from collections.abc import Collection, Mapping
-from copy import deepcopy
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from ckpttool.core.errors import FormatError
-from ckpttool.formats.keras.network import Network
+from ckpttool.formats.keras.network import Network, network_of
 from ckpttool.formats.keras.pairing import NAMELESS
 from ckpttool.runtime.configure import keras
 from ckpttool.runtime.keras.private import Places, places_of_variables, reason_of, variables_without_values
@@ -54,15 +54,18 @@ def built(network: Network) -> KerasModel:
     return with_named_variables(network, live)
 
 
-def built_once(network: Network) -> KerasModel:
-    """Return the network that was built last in this process, if this is the same one, else `built`.
+def built_once(architecture: Mapping[str, Any], compiled: Mapping[str, Any] | None, path: Path) -> KerasModel:
+    """Return the network that was built last in this process, if this is the same one, else build it.
 
-    Who asks for it leaves it as it is.
+    Its config is not in a file of Keras: `path` is what holds it. Who asks for it leaves it as it is.
+
+    Raises:
+        FormatError: the config is not of Keras's own classes, or Keras refuses it.
     """
     for model in _latest:
-        if model.network.architecture == network.architecture:
-            return replace(model, network=network)
-    return built(network)
+        if model.network.architecture == architecture:
+            return replace(model, network=model.network.compiled_with(compiled, path))
+    return built(network_of(architecture, compiled, path))
 
 
 def with_named_variables(network: Network, live: Any) -> KerasModel:
@@ -94,22 +97,18 @@ def _own_name(variable: Any, place: str) -> str:
 
 def _of_config(network: Network) -> Any:
     try:
-        return keras().saving.deserialize_keras_object(
-            _for_any_rows(deepcopy(dict(network.architecture))), safe_mode=True
-        )
+        return keras().saving.deserialize_keras_object(_for_any_rows(network.architecture), safe_mode=True)
     except (TypeError, ValueError, KeyError, AttributeError, NotImplementedError, RuntimeError) as error:
         raise FormatError(f"{network.path}: Keras cannot build it: {reason_of(error)}") from error
 
 
 def _for_any_rows(config: Any) -> Any:
-    """Let the inputs of a config take any number of rows, in place: each is computed alike in any batch."""
+    """Return a copy of a config whose inputs take any number of rows: each is computed alike in any batch."""
     if isinstance(config, list):
-        for each in config:
-            _for_any_rows(each)
-    elif isinstance(config, dict):
-        shape = config.get("batch_shape")
-        if isinstance(shape, list | tuple) and shape:
-            config["batch_shape"] = [None, *shape[1:]]
-        for each in config.values():
-            _for_any_rows(each)
-    return config
+        return [_for_any_rows(each) for each in config]
+    if not isinstance(config, Mapping):
+        return config
+    copied = {key: _for_any_rows(value) for key, value in config.items()}
+    if (shape := copied.get("batch_shape")) and isinstance(shape, list | tuple):
+        copied["batch_shape"] = [None, *shape[1:]]
+    return copied

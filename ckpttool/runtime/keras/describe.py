@@ -12,9 +12,15 @@ from ckpttool.runtime.keras.trace import Traced
 
 def described(traced: Traced) -> KerasNetwork:
     """Return the network that a graph was traced from, and which of its calls give which tensors of the graph."""
-    live, network = traced.model.live, traced.model.network
-    rows = _rows(live, traced.calls)
-    return KerasNetwork(network.architecture, rows, network.compiled or {}, network.renamed)
+    model, network = traced.model, traced.model.network
+    return KerasNetwork(
+        network.architecture,
+        _rows(model.live, traced.calls),
+        network.compiled or {},
+        network.renamed,
+        constrained=model.constrained,
+        masked=traced.is_masked,
+    )
 
 
 def _rows(live: Any, calls: Mapping[str, tuple[Any, ...]]) -> dict[str, list[Call]]:

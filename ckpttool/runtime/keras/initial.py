@@ -1,5 +1,6 @@
 """What the variables of a Keras network start with: the ops of its initialisers, whose seeds follow from a run's."""
 
+import json
 from collections.abc import Iterator
 from copy import copy
 from typing import Any
@@ -13,13 +14,42 @@ from ckpttool.runtime.configure import keras, tensorflow
 from ckpttool.runtime.keras.private import initializer_of
 
 
-def initial(name: str, variable: Any) -> list[NodeDef]:
-    """Return the ops that compute what a variable starts with; the last of them gives it."""
-    scope, initializer = f"{name}/Initializer", initializer_of(variable)
-    value = _value_of(initializer)
-    if value is not None:
-        return [uniform(f"{scope}/value", tuple(variable.shape), value, BY_NAME[variable.dtype])]
-    return list(_drawn(scope, initializer, variable))
+class InitialOps:
+    """What the variables of a network start with: of those that start alike the ops are built once, and copied."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._drawn: dict[tuple[Any, ...], list[NodeDef]] = {}
+
+    def of(self, name: str, variable: Any) -> list[NodeDef]:
+        """Return the ops that compute what a variable starts with; the last of them gives it."""
+        scope, initializer = f"{name}/Initializer", initializer_of(variable)
+        shape, value = tuple(variable.shape), _value_of(initializer)
+        if value is not None:
+            return [uniform(f"{scope}/value", shape, value, BY_NAME[variable.dtype])]
+        key = (*_said_of(initializer), shape, variable.dtype)
+        if key not in self._drawn:
+            self._drawn[key] = list(_drawn(initializer, shape, variable.dtype))
+        return [_in_scope(scope, node) for node in self._drawn[key]]
+
+
+def _said_of(initializer: Any) -> tuple[Any, ...]:
+    """Return what two initialisers have in common that give the same but for their seeds: at least one is itself."""
+    if not isinstance(initializer, keras().initializers.Initializer):
+        return (initializer,)
+    config = {key: value for key, value in initializer.get_config().items() if key != "seed"}
+    try:
+        return type(initializer), json.dumps(config, sort_keys=True)
+    except TypeError:  # one of them is an array
+        return (initializer,)
+
+
+def _in_scope(scope: str, node: NodeDef) -> NodeDef:
+    copied = NodeDef()
+    copied.CopyFrom(node)
+    copied.name = f"{scope}/{node.name}"
+    copied.input[:] = [f"^{scope}/{each[1:]}" if each.startswith("^") else f"{scope}/{each}" for each in node.input]
+    return copied
 
 
 def _value_of(initializer: Any) -> float | None:
@@ -32,11 +62,11 @@ def _value_of(initializer: Any) -> float | None:
     return None
 
 
-def _drawn(scope: str, initializer: Any, variable: Any) -> Iterator[NodeDef]:
+def _drawn(initializer: Any, shape: tuple[int, ...], dtype: str) -> Iterator[NodeDef]:
     tf1 = tensorflow().compat.v1
     graph = tf1.Graph()
-    with graph.as_default(), tf1.name_scope(f"{scope}/"):
-        tf1.identity(_seeded(initializer)(tuple(variable.shape), dtype=variable.dtype), name="value")
+    with graph.as_default():
+        tf1.identity(_seeded(initializer)(shape, dtype=dtype), name="value")
     yield from GraphDef.FromString(graph.as_graph_def().SerializeToString()).node
 
 

@@ -24,7 +24,7 @@ from ckpttool.runtime.build import functional_loops, version_1
 from ckpttool.runtime.configure import keras, running, tensorflow
 from ckpttool.runtime.keras.build import KerasModel
 from ckpttool.runtime.keras.constants import as_constant, constants_held
-from ckpttool.runtime.keras.initial import drawn_seeds, initial
+from ckpttool.runtime.keras.initial import InitialOps, drawn_seeds
 from ckpttool.runtime.keras.private import (
     comparing_values,
     drawing_seeds,
@@ -135,6 +135,7 @@ class _Trace:
 
     def new_variables(self) -> list[NewVariable]:
         """Return the variables that the network's placeholders for their values stand for."""
+        initial = InitialOps()
         return [
             NewVariable(
                 name,
@@ -142,7 +143,7 @@ class _Trace:
                 tuple(variable.shape),
                 BY_NAME[variable.dtype],
                 variable.trainable and name not in self.replaced,
-                initial(name, variable),
+                initial.of(name, variable),
                 TensorRef.parse(self.moved[name].name) if name in self.moved else None,
             )
             for name, variable in self.model.variables.items()

@@ -12,7 +12,6 @@ from ckpttool.core.errors import FormatError, PlanError
 from ckpttool.core.names import listed
 from ckpttool.core.tensors import Tensor
 from ckpttool.formats.keras.names import HOLDER
-from ckpttool.formats.keras.network import network_of
 from ckpttool.formats.keras.writing import KerasWeights
 from ckpttool.formats.wire import crc
 from ckpttool.graph.contents.kept import kept_metadata
@@ -91,7 +90,7 @@ def _built(graph: Graph, tensors: Mapping[str, Tensor]) -> tuple[KerasNetwork, K
     """
     said = required_network(graph)
     architecture, lacks = penalised(said.architecture, said.penalties)
-    model = built_once(network_of(architecture, said.compiled, Path(graph.source)))
+    model = built_once(architecture, said.compiled, Path(graph.source))
     return said, model, _stored_names(model, said, tensors, graph.source), lacks
 
 

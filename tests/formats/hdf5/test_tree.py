@@ -11,6 +11,8 @@ import pytest
 
 from ckpttool.checkpoint import open as open_checkpoint
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError, MissingFile
+from ckpttool.formats.hdf5 import tree
+from ckpttool.formats.hdf5.tree import read_tree
 
 SECRET = np.full(3, 42.0, np.float32)
 KERNEL = np.arange(6, dtype=np.float32).reshape(2, 3)
@@ -259,3 +261,23 @@ def test_what_is_packed_to_excess(tmp_path: Path) -> None:
 
     with pytest.raises(FormatError, match=r"w claims to unpack \d+ bytes to 5368709120"):
         open_checkpoint(write(tmp_path / "w.h5", fill))
+
+
+def test_a_file_that_was_moved_is_not_walked_again_and_is_read_where_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill(file: Any) -> None:
+        file["raw"] = np.arange(4, dtype="<f4")
+        file.create_dataset("packed", data=np.arange(40), compression="gzip")
+
+    before = read_tree(write(tmp_path / "a.h5", fill))
+    (tmp_path / "a.h5").rename(tmp_path / "b.h5")
+    monkeypatch.setattr(tree, "_Walk", None)
+
+    found = read_tree(tmp_path / "b.h5")
+
+    assert found.path == tmp_path / "b.h5"
+    assert found.tensors["raw"].read().tolist() == [0, 1, 2, 3]
+    assert b"".join(found.tensors["packed"].pieces()) == np.arange(40).tobytes()
+    with pytest.raises(MissingFile, match=r"a\.h5 is missing"):
+        before.tensors["raw"].read()

@@ -1,0 +1,20 @@
+"""The loss that a Keras network in a graph was compiled with: what its outputs are trained for."""
+
+from ckpttool.formats.keras.objective import CompiledLoss, compiled_loss
+from ckpttool.graph.contents.keras_network import keras_network
+from ckpttool.graph.contents.signatures import output_tensors
+from ckpttool.graph.core import Graph
+from ckpttool.graph.roles.logits import logits_below
+
+
+def compiled_objective(graph: Graph) -> CompiledLoss | None:
+    """Return the loss that a network was compiled with, where it is of all that the network gives; None without one.
+
+    None too where it is said to be of logits and the output is not, or the other way.
+    """
+    network, outputs = keras_network(graph), output_tensors(graph)
+    loss = compiled_loss(network.compiled) if network and not network.lost and not network.masked else None
+    if loss is None or len(outputs) != 1:
+        return None
+    below = logits_below(graph, outputs[0])
+    return None if loss.from_logits == (below.activation is not None) else loss
