@@ -58,7 +58,7 @@ def difference(
     (True, True)
     """
     blocks = [block for block in design.blocks if _is_judged(one.get(block)) and _is_judged(other.get(block))]
-    scores = {block: one[block].correct - other[block].correct for block in blocks}
+    scores = {block: np.subtract(one[block].correct, other[block].correct, dtype=np.float64) for block in blocks}
     return _estimate(scores, one, design, rope, unseen=(-1.0, 1.0)) if blocks else None
 
 
@@ -69,7 +69,7 @@ def accuracy(outcomes: Mapping[Block, Outcome], design: Design) -> Estimate | No
     >>> accuracy({Block(0): Outcome(np.array([1.0, 0.0, 1.0, 1.0]))}, design).mean
     0.75
     """
-    scores = {block: outcomes[block].correct for block in design.blocks if _is_judged(outcomes.get(block))}
+    scores = {block: outcomes[block].correct * 1.0 for block in design.blocks if _is_judged(outcomes.get(block))}
     return _estimate(scores, outcomes, design, 0.0, unseen=(0.0, 1.0)) if scores else None
 
 
