@@ -10,15 +10,20 @@ from typing import Any
 
 from ckpttool.core.errors import GraphError, PlanError
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
-from ckpttool.graph.contents.keras_network import KerasNetwork, keras_network, with_keras_network
+from ckpttool.graph.contents.collections import variable_defs
+from ckpttool.graph.contents.keras_network import keras_network, with_keras_network
 from ckpttool.graph.contents.stored import stored_tensors
 from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.gate import require_inert
+from ckpttool.graph.rewrite.collections import is_there
+from ckpttool.graph.rewrite.prune import REGULARIZATION_LOSSES
 from ckpttool.graph.rewrite.savers import rename_saved
+from ckpttool.graph.rewrite.splicing import Site
 from ckpttool.graph.roles.logits import Logits
 from ckpttool.graph.roles.resolve import ROLE_KEYS
 from ckpttool.runtime.activations import dropout
+from ckpttool.runtime.building import building_at, version_1
 from ckpttool.runtime.configure import running, tensorflow
 from ckpttool.runtime.keras.growing import headed, judged, only_inputs, trained_by
 from ckpttool.runtime.objectives import Objective, put_objective
@@ -40,9 +45,12 @@ def new_graph(
         inputs = tf1.placeholder("float32", [None, *input_shape], name="X")
         _name_role("inputs", inputs)
         loss, outputs = _put_head(layers, inputs, "dnn", "y", objective, None)
-        put_training_op(recipe, loss, tf1.trainable_variables())
-        network = headed(only_inputs("X", input_shape), layers, outputs, objective)
-        return with_keras_network(_export(built), _trained_by(network, recipe, tf1.trainable_variables()))
+        trained = tf1.trainable_variables()
+        put_training_op(recipe, loss, trained, [variable.op.name for variable in tf1.global_variables()])
+        network, result = headed(only_inputs("X", input_shape), layers, outputs, objective), _export(built)
+        return with_keras_network(
+            result, trained_by(network, recipe, _ranks(result), [variable.op.name for variable in trained])
+        )
 
 
 @dataclass(frozen=True)
@@ -80,20 +88,28 @@ def with_objective(graph: Graph, logits: Logits, labels: str, objective: Objecti
     Raises:
         PlanError: the logits or the labels are not of the kind that the objective compares.
     """
-    with _building(seed, graph) as built:
-        compared, known = _in_form(built, logits), keras_network(graph)
-        network = judged(known, objective, from_logits=logits.activation is None) if known else None
-        if TensorRef.parse(labels).op not in graph.nodes:
+    has_labels, known = TensorRef.parse(labels).op in graph.nodes, keras_network(graph)
+    read = [logits.tensor, *([logits.shaped_as] if logits.shaped_as else []), *([labels] if has_labels else [])]
+    read += [name for key in (*ROLE_KEYS.values(), REGULARIZATION_LOSSES) for name in graph.collection(key)]
+    with building_at(Site.of(graph, read=[name for name in read if is_there(name, graph.nodes)]), seed) as built:
+        compared = _in_form(built.live, logits)
+        if has_labels:
+            side = built.live.get_tensor_by_name(labels)
+            _require_rank(graph, objective, compared, side)
+            _name_role("labels", side)
+            _put_objective(objective, compared, side)
+        else:
             _put_loss(objective, compared, labels)
-            return with_keras_network(_export(built, graph), network)
-        side = built.get_tensor_by_name(labels)
-        dtype, shape = objective.loss.labels(compared)
-        if side.shape.rank not in (None, len(shape)):
-            expected = f"{dtype} {shape}, as {objective.kind} has them"
-            raise PlanError(f"{graph.source}: the labels {labels} are {side.shape}, expected {expected}")
-        _name_role("labels", side)
-        _put_objective(objective, compared, side)
-        return with_keras_network(_export(built, graph), network)
+        network = judged(known, objective, from_logits=logits.activation is None) if known else None
+        return with_keras_network(built.spliced(), network)
+
+
+def _require_rank(graph: Graph, objective: Objective, logits: Any, labels: Any) -> None:
+    """Check that labels have the rank that an objective compares logits with."""
+    dtype, shape = objective.loss.labels(logits)
+    if labels.shape.rank not in (None, len(shape)):
+        expected = f"{dtype} {shape}, as {objective.kind} has them"
+        raise PlanError(f"{graph.source}: the labels {labels.name} are {labels.shape}, expected {expected}")
 
 
 def _in_form(built: Any, logits: Logits) -> Any:
@@ -111,18 +127,26 @@ def with_training(
     graph: Graph, loss: str, trainable: Sequence[str], recipe: Recipe, seed: int, span: RunSteps = UNKNOWN_STEPS
 ) -> Graph:
     """Put a training op on a graph that has none: gradients of `loss` for the variables whose ops are named."""
-    with _building(seed, graph) as built:
-        variables = {variable.op.name: variable for variable in tensorflow().compat.v1.global_variables()}
-        needed = graph.ancestors(TensorRef.parse(loss).op)
-        trained = [variables[name] for name in trainable if name in needed]
-        put_training_op(recipe, built.get_tensor_by_name(loss), trained, span)
-        network = keras_network(graph)
-        return with_keras_network(_export(built, graph), network and _trained_by(network, recipe, trained))
+    needed = graph.ancestors(TensorRef.parse(loss).op)
+    trained = [name for name in trainable if name in needed]
+    through = graph.descendants(trained) & needed
+    kept = [name for name in graph.collection(ROLE_KEYS["loss"]) if is_there(name, graph.nodes)]
+    with building_at(Site.of(graph, through, [loss, *kept], {*trained, *_listed(graph, "global_step")}), seed) as built:
+        held = {variable.op.name: variable for variable in tensorflow().compat.v1.global_variables()}
+        tensor = built.live.get_tensor_by_name(loss)
+        put_training_op(recipe, tensor, [held[name] for name in trained], _listed(graph), span)
+        network, result = keras_network(graph), built.spliced()
+        return with_keras_network(result, network and trained_by(network, recipe, _ranks(result), trained))
 
 
-def _trained_by(network: KerasNetwork, recipe: Recipe, trained: Sequence[Any]) -> KerasNetwork:
-    ranks = {each.op.name: each.shape.rank or 0 for each in tensorflow().compat.v1.global_variables()}
-    return trained_by(network, recipe, ranks, [each.op.name for each in trained])
+def _listed(graph: Graph, key: str = "variables") -> list[str]:
+    """Return the ops of the variables of a collection, in its order."""
+    return [TensorRef.parse(entry.variable_name).op for entry in variable_defs(graph, key)]
+
+
+def _ranks(graph: Graph) -> dict[str, int]:
+    ranks = {variable.op: len(variable.shape or ()) for variable in variables(graph).values()}
+    return {op: ranks.get(op, 0) for op in _listed(graph)}
 
 
 def with_gradients(
@@ -133,19 +157,21 @@ def with_gradients(
     Returns the graph, and the gradient's tensor by the name of what it is for; what the loss does not depend on has
     none.
     """
-    with _building(0, graph) as built:
+    below = [*(TensorRef.parse(name).op for name in tensors), *weights]
+    through = graph.descendants(below) & graph.ancestors(TensorRef.parse(loss).op)
+    with building_at(Site.of(graph, through, [loss, *tensors], weights), 0) as built:
         tf1 = tensorflow().compat.v1
-        variables = {variable.op.name: variable for variable in tf1.global_variables()}
-        sources = {name: built.get_tensor_by_name(name) for name in tensors} | {
-            name: variables[name] for name in weights
+        held = {variable.op.name: variable for variable in tf1.global_variables()}
+        sources = {name: built.live.get_tensor_by_name(name) for name in tensors} | {
+            name: held[name] for name in weights
         }
-        gradients = tf1.gradients(built.get_tensor_by_name(loss), list(sources.values()))
+        gradients = tf1.gradients(built.live.get_tensor_by_name(loss), list(sources.values()))
         made = {
             name: tf1.identity(gradient, name="ckpttool_gradient").name
             for name, gradient in zip(sources, gradients, strict=True)
             if gradient is not None
         }
-        return _export(built, graph), made
+        return built.spliced(), made
 
 
 def with_dropout(
@@ -183,38 +209,6 @@ def _building(seed: int, graph: Graph | None = None) -> Iterator[Any]:
         if graph is not None:
             tf1.train.import_meta_graph(tf1.MetaGraphDef.FromString(graph.meta.SerializeToString()))
         yield built
-
-
-@contextmanager
-def version_1() -> Iterator[None]:
-    """Build as TensorFlow 1 did: with reference variables, which the chapter's graphs and old programs have.
-
-    Conditionals and loops are made of Switch and Merge; the gradients of such loops cannot be built otherwise.
-    """
-    tf1 = tensorflow().compat.v1
-    resource_variables, functional = tf1.resource_variables_enabled(), tf1.control_flow_v2_enabled()
-    tf1.disable_resource_variables()
-    tf1.disable_control_flow_v2()
-    try:
-        yield
-    finally:
-        if resource_variables:
-            tf1.enable_resource_variables()
-        if functional:
-            tf1.enable_control_flow_v2()
-
-
-@contextmanager
-def functional_loops() -> Iterator[None]:
-    """Build loops as ops that call functions: Keras's recurrent layers write one place of an array at each step."""
-    tf1 = tensorflow().compat.v1
-    functional = tf1.control_flow_v2_enabled()
-    tf1.enable_control_flow_v2()
-    try:
-        yield
-    finally:
-        if not functional:
-            tf1.disable_control_flow_v2()
 
 
 def _refuse_taken(built: Any, names: Sequence[str], source: str) -> None:

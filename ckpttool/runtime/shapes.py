@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from ckpttool.core.shapes import PartialShape
 from ckpttool.graph.contents.op_outputs import dtype_of_output
 from ckpttool.graph.core import Graph, TensorRef
-from ckpttool.graph.gate import require_inert
+from ckpttool.graph.gate import require_computing
 from ckpttool.graph.rewrite.draft import Draft
 from ckpttool.graph.rewrite.feeding import placeholder
 from ckpttool.graph.rewrite.importable import importable_part
@@ -21,11 +21,11 @@ def inferred_shapes(
 
     Raises:
         UnknownName: there is no such tensor.
-        GraphError: TensorFlow refuses the graph, or would run an op that does more than compute.
+        GraphError: TensorFlow refuses the graph, or it has an op that may do more than compute, which is run next.
     """
     part = importable_part(graph, tensors, list(fed or {}))
     require_registered(part)
-    require_inert(part)
+    require_computing(part)
     draft = Draft(part)
     for name, shape in (fed or {}).items():
         ref = TensorRef.parse(name)

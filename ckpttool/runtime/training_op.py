@@ -19,18 +19,20 @@ Gradients = list[tuple[Any, Any]]
 _RATE_NAME = TensorRef.parse(RATE).op.rpartition("/")[2]
 
 
-def put_training_op(recipe: Recipe, loss: Any, variables: Sequence[Any], run: RunSteps = UNKNOWN_STEPS) -> Any:
+def put_training_op(
+    recipe: Recipe, loss: Any, variables: Sequence[Any], names: Sequence[str], run: RunSteps = UNKNOWN_STEPS
+) -> Any:
     """Put gradients and updates on a TensorFlow 1 graph and return its training op, which counts the global step.
 
     It has the name that TensorFlow gives it (`Momentum`), and so have the slots. Penalties are in what is
-    differentiated; `loss` stays the graph's loss, and is kept in a collection where they differ.
+    differentiated; `loss` stays the graph's loss, and is kept in a collection where they differ. `names` are those of
+    all the graph's variables, for the patterns of the recipe.
 
     Raises:
         PlanError: there is no variable, or one that the loss has no gradient for.
         UnknownName: a pattern of the recipe takes nothing.
     """
     tf1 = tensorflow().compat.v1
-    names = [variable.op.name for variable in tf1.global_variables()]
     bounds = _max_norms(recipe.by_pattern("max_norm"), variables, names)
     step = _global_step(tf1)
     trained = [variable.op.name for variable in variables]

@@ -229,7 +229,8 @@ class Weights:
 
     def step(self, recipe: Recipe, steps: int = 1, span: RunSteps = UNKNOWN_STEPS, trained: int = 0) -> dict[str, Any]:
         """Train the variables from number `trained` on; return all."""
-        op = put_training_op(recipe, self.loss, self.variables[trained:], span)
+        names = [variable.op.name for variable in self.variables]
+        op = put_training_op(recipe, self.loss, self.variables[trained:], names, span)
         self.session.run(self.v1.global_variables_initializer())
         for _ in range(steps):
             self.session.run(op)
@@ -373,4 +374,4 @@ def test_nothing_to_minimize_is_an_error(weights: Weights) -> None:
     constant = weights.tf.constant(1.0, name="one")
     for trained in ([], weights.variables):
         with pytest.raises(PlanError, match="nothing to train: one:0 has no gradient for any variable"):
-            put_training_op(Recipe(), constant, trained)
+            put_training_op(Recipe(), constant, trained, [])

@@ -1,10 +1,12 @@
 """What comes out of an op: the element type and, where the graph says it, the shape."""
 
+from collections.abc import Mapping
+
 from ckpttool.core.errors import UnknownName
 from ckpttool.core.shapes import PartialShape
 from ckpttool.core.tensors import DType, dtype_numbered
-from ckpttool.formats.wire.protos.graph_pb2 import NodeDef, TensorShapeProto
-from ckpttool.graph.core import Graph, TensorRef
+from ckpttool.formats.wire.protos.graph_pb2 import NodeDef, OpDef, TensorShapeProto
+from ckpttool.graph.core import Graph, TensorRef, cached
 from ckpttool.graph.ops import PLACEHOLDERS
 
 
@@ -18,8 +20,7 @@ def dtype_of_output(graph: Graph, ref: TensorRef) -> DType:
         FormatError: the dtype's number is unknown.
     """
     node = graph.op(ref.op)
-    definitions = graph.header.meta_info_def.stripped_op_list.op
-    definition = next((definition for definition in definitions if definition.name == node.op), None)
+    definition = _definitions(graph).get(node.op)
     if definition is None:
         return dtype_numbered(_noted(node, ref.index))
     defaults: dict[str, int] = {attribute.name: attribute.default_value.type for attribute in definition.attr}
@@ -34,6 +35,11 @@ def dtype_of_output(graph: Graph, ref: TensorRef) -> DType:
             return dtype_numbered(single if listed is None else listed[position])
         position -= max(count, 0)
     raise UnknownName(f"{graph.source}: {ref}: {ref.op} is a {node.op} and has {ref.index - position} outputs")
+
+
+@cached
+def _definitions(graph: Graph) -> Mapping[str, OpDef]:
+    return {definition.name: definition for definition in reversed(graph.header.meta_info_def.stripped_op_list.op)}
 
 
 def shape_of_output(graph: Graph, ref: TensorRef) -> TensorShapeProto:

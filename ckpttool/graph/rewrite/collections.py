@@ -126,7 +126,7 @@ def _context_holds(context: _Context, ops: Container[str]) -> bool:
     for name, outside in list(values.external_values.items()):
         if not (is_there(name, ops) and is_there(outside, ops)):
             del values.external_values[name]
-    nested = [each for each in context.nested_contexts if _context_holds(_inner(each), ops)]
+    nested = [each for each in context.nested_contexts if _context_holds(inner_of(each), ops)]
     del context.nested_contexts[:]
     context.nested_contexts.extend(nested)
     if isinstance(context, WhileContextDef):
@@ -142,25 +142,41 @@ def _own_pivots(context: _Context) -> list[str]:
     return [context.pivot_name, context.pivot_for_pred_name, context.pivot_for_body_name]
 
 
-def _inner(nested: ControlFlowContextDef) -> _Context:
+def inner_of(nested: ControlFlowContextDef) -> _Context:
+    """Return the context that lies inside of another one."""
     return nested.cond_ctxt if nested.WhichOneof("ctxt") == "cond_ctxt" else nested.while_ctxt
 
 
 def pivots(meta: MetaGraphDef, ops: Container[str]) -> list[str]:
     """Return what the contexts of conditionals and loops that have some of these ops need to stay: their pivots."""
+    return [name for context in _contexts(meta) for name in _pivots(context, ops)]
+
+
+def units_of_control(meta: MetaGraphDef) -> list[frozenset[str]]:
+    """Return the ops of each conditional and loop that has a context, those of the ones inside of it among them."""
+    return [frozenset(TensorRef.parse(name).op for name in _inside(context)) for context in _contexts(meta)]
+
+
+def _contexts(meta: MetaGraphDef) -> list[_Context]:
     contexts: list[_Context] = []
     for key, kind in (("cond_context", CondContextDef), ("while_context", WhileContextDef)):
         for raw in meta.collection_def[key].bytes_list.value if key in meta.collection_def else ():
             with contextlib.suppress(DecodeError):
                 contexts.append(kind.FromString(raw))
-    return [name for context in contexts for name in _pivots(context, ops)]
+    return contexts
+
+
+def _inside(context: _Context) -> set[str]:
+    inner = (name for nested in context.nested_contexts for name in _inside(inner_of(nested)))
+    own = set(context.values_def.values) - set(context.values_def.external_values)
+    return own.union(_own_pivots(context), inner)
 
 
 def _pivots(context: _Context, ops: Container[str]) -> list[str]:
     inside = set(context.values_def.values) - set(context.values_def.external_values)
     if not any(is_there(name, ops) for name in inside):
         return []
-    inner = [name for nested in context.nested_contexts for name in _pivots(_inner(nested), ops)]
+    inner = [name for nested in context.nested_contexts for name in _pivots(inner_of(nested), ops)]
     return _own_pivots(context) + inner
 
 

@@ -153,6 +153,7 @@ def with_saver(graph: Graph, names: Mapping[str, str] | None = None) -> Graph:
     has the names in the checkpoint by those of the variables' ops, where they differ.
     """
     members = [replace(each, name=(names or {}).get(each.op, each.name)) for each in variables(graph).values()]
+    members.sort(key=lambda each: (each.name, each.slice_offset or ()))
     scope = free_name("save", {name.partition("/")[0] for name in graph.nodes})
     draft = Draft(graph)
     draft.header.collection_def.pop("savers", None)
@@ -179,7 +180,7 @@ def _saver_nodes(scope: str, members: Sequence[Variable]) -> Iterator[NodeDef]:
     file.attr["dtype"].CopyFrom(type_attr(STRING.number))
     file.attr["shape"].shape.SetInParent()
     yield from (default, file)
-    place = [file.name, f"{scope}/tensor_names", f"{scope}/shape_and_slices"]
+    place = [file.name, f"{scope}/SaveV2/tensor_names", f"{scope}/SaveV2/shape_and_slices"]
     for name, texts_of in ((place[1], [each.name for each in members]), (place[2], [_slice(each) for each in members])):
         yield constant(name, np.array([text.encode() for text in texts_of], object), STRING)
     values, assigns = [], []

@@ -20,7 +20,7 @@ from ckpttool.graph.contents.signatures import DEFAULT
 from ckpttool.graph.core import FreeNames, Graph, TensorRef
 from ckpttool.graph.rewrite.new_variables import NewVariable, with_new_variables
 from ckpttool.lineage.provenance import Provenance, SourceFile
-from ckpttool.runtime.build import functional_loops, version_1
+from ckpttool.runtime.building import functional_loops, version_1
 from ckpttool.runtime.configure import keras, running, tensorflow
 from ckpttool.runtime.keras.build import KerasModel
 from ckpttool.runtime.keras.constants import as_constant, constants_held
