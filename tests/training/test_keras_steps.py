@@ -31,6 +31,15 @@ def normalised_twice() -> Any:
     return classified(rows, norm(layers.Dense(6, activity_regularizer="l2")(norm(rows))))
 
 
+def normalised_images() -> Any:
+    """By the fused op, which corrects the variance and has a least epsilon on some devices; and along other axes."""
+    rows = layers.Input((4, 4, 2), name="rows")
+    x = layers.BatchNormalization(momentum=0.8, epsilon=1e-7, name="small")(layers.Conv2D(3, 3)(rows))
+    x = layers.BatchNormalization(center=False, scale=False, name="plain")(layers.Reshape((4, 3))(x))
+    x = layers.BatchNormalization(axis=1, name="first")(x)
+    return classified(rows, layers.Flatten()(x))
+
+
 def frozen_below() -> Any:
     rows, norm = layers.Input((6,), name="rows"), layers.BatchNormalization(name="norm")
     x = norm(layers.Dense(5, kernel_regularizer="l2")(rows))
@@ -50,7 +59,7 @@ def adapted() -> Any:
     return classified(rows, norm(rows))
 
 
-@pytest.mark.parametrize("make", [normalised_twice, frozen_below, with_a_loop, adapted])
+@pytest.mark.parametrize("make", [normalised_twice, normalised_images, frozen_below, with_a_loop, adapted])
 def test_two_steps_end_where_keras_ends(make: Callable[[], Any], tmp_path: Path) -> None:
     network = make()
     network.compile(keras.optimizers.SGD(0.1), "sparse_categorical_crossentropy", jit_compile=False)

@@ -25,6 +25,7 @@ from ckpttool.runtime.configure import keras, running, tensorflow
 from ckpttool.runtime.keras.build import KerasModel
 from ckpttool.runtime.keras.constants import as_constant, constants_held
 from ckpttool.runtime.keras.initial import InitialOps, drawn_seeds
+from ckpttool.runtime.keras.normalisation import fused, is_fusible
 from ckpttool.runtime.keras.private import (
     comparing_values,
     drawing_seeds,
@@ -188,21 +189,39 @@ class _Trace:
         tf, tf1 = tensorflow(), tensorflow().compat.v1
         moving = (layer.moving_mean, layer.moving_variance)
         before = [self.values[id(each)] for each in moving]
-        wide = keras().backend.result_type(args[0].dtype, "float32")
 
-        def of_batch() -> list[Any]:
-            found = moments_of(layer, tf.cast(args[0], wide), kwargs.get("mask"))
+        def by(moments: Sequence[Any]) -> Any:
+            merged = [*self._pairs(layer.variables), *zip(moving, moments, strict=True)]
+            with keras().StatelessScope(state_mapping=merged, collect_losses=True) as scope:
+                outputs = layer(*args, **{**kwargs, "training": False})
+            _keep_losses(scope.losses)
+            return outputs
+
+        def averages() -> list[Any]:
+            return [tf.identity(old) for old in before]
+
+        def batch(found: Sequence[Any]) -> list[Any]:
             return [tf.cast(value, old.dtype) for value, old in zip(found, before, strict=True)]
 
-        moments = tf1.cond(self.training, of_batch, lambda: [tf.identity(old) for old in before], name="moments")
+        def fused_by_batch() -> list[Any]:
+            gamma, beta = (None if each is None else self.values[id(each)] for each in (layer.gamma, layer.beta))
+            outputs, *found = fused(layer, args[0], gamma, beta)
+            return [outputs, *batch(found)]
+
+        def moments_of_batch() -> list[Any]:
+            wide = keras().backend.result_type(args[0].dtype, "float32")
+            return batch(moments_of(layer, tf.cast(args[0], wide), kwargs.get("mask")))
+
+        if is_fusible(layer, args[0], kwargs.get("mask")):
+            both = (fused_by_batch, lambda: [by(before), *averages()])
+            outputs, *moments = tf1.cond(self.training, *both, name="normalised")
+        else:
+            moments = tf1.cond(self.training, moments_of_batch, averages, name="moments")
+            outputs = by(moments)
         for variable, old, new in zip(moving, before, moments, strict=True):
             name = self.names[id(variable)]
             moved = self.moved.get(name, old)  # where the layer is called once more
             self.moved[name] = moved + (new - moved) * (1 - layer.momentum)
-        merged = [*self._pairs(layer.variables), *zip(moving, moments, strict=True)]
-        with keras().StatelessScope(state_mapping=merged, collect_losses=True) as scope:
-            outputs = layer(*args, **{**kwargs, "training": False})
-        _keep_losses(scope.losses)
         return outputs
 
     def _conditional(self, layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
