@@ -14,7 +14,7 @@ import numpy as np
 from ckpttool.core.tensors import Array
 from ckpttool.data.rows import IN_MEMORY
 from ckpttool.runtime.configure import running, tensorflow
-from ckpttool.runtime.function import STEP_NUMBER, Feeds, GraphFunction
+from ckpttool.runtime.function import STEP_NUMBER, Feeds, GraphFunction, of_any_rows
 from ckpttool.runtime.state import State
 from ckpttool.runtime.streaming import require_number
 
@@ -48,7 +48,8 @@ class EpochRunner:
         """Take a step whose wanted tensors are the loss, then the ops that update the variables."""
         self._function, self._state, self._constants = function, state, dict(constants)
         self._prepare = prepare or (lambda feeds, _: feeds)
-        self._run = tensorflow().function(self._batches, autograph=False, reduce_retracing=True)
+        self._traceable = tensorflow().function(self._batches, autograph=False, reduce_retracing=True)
+        self._first_size: int | None = None
         self._resident: tuple[Arrays, dict[str, Any]] | None = None
 
     def steps(self, arrays: Arrays, order: Array, size: int, first: int, total: float = 0.0) -> Steps:
@@ -66,8 +67,17 @@ class EpochRunner:
                 break
         return Steps(count, total, time.perf_counter() - start)
 
+    def _run(self, arrays: dict[str, Any], numbers: Any, size: int, first: Any, total: Any) -> tuple[Any, Any]:
+        """Take steps that are traced once for any number of them and of rows; then for any other size of a batch."""
+        self._first_size = self._first_size or size
+        known = size if size == self._first_size else tensorflow().constant(size)
+        some = {name: of_any_rows(array) for name, array in arrays.items()}
+        self._traceable.get_concrete_function(some, of_any_rows(numbers), known, first, total)
+        taken: tuple[Any, Any] = self._traceable(arrays, numbers, known, first, total)
+        return taken
+
     def _batches(self, arrays: dict[str, Any], numbers: Any, size: int, first: Any, total: Any) -> tuple[Any, Any]:
-        """Take a step for each `size` rows; their count is known when this is traced, which makes the graph simpler."""
+        """Take a step for each `size` rows; a size that is known when this is traced makes the graph simpler."""
         tf = tensorflow()
         steps = tf.shape(numbers)[0] // size
 

@@ -15,8 +15,9 @@ from ckpttool.graph.ops import ENTERS, REQUIRED_PLACEHOLDERS, SWITCHES
 from ckpttool.graph.rewrite.functions import with_own_functions
 from ckpttool.graph.rewrite.importable import importable_part
 from ckpttool.graph.rewrite.resource import to_resource
+from ckpttool.graph.rewrite.scaled_kernels import with_scaled_kernels
 from ckpttool.graph.rewrite.seeds import STEP, with_steps
-from ckpttool.graph.rewrite.simplify import fold_branches, without_dead_gradients, without_zeros
+from ckpttool.graph.rewrite.simplify import constant_choices, fold_branches, without_dead_gradients, without_zeros
 from ckpttool.graph.rewrite.tables import table_fills, tables, with_assets, with_own_tables
 from ckpttool.runtime.configure import running, tensorflow
 from ckpttool.runtime.private import leave_unordered, register_functions
@@ -56,9 +57,7 @@ class GraphFunction:
             GraphError: they need a placeholder that nothing feeds, or an op that may do more than compute.
         """
         self.source = graph.source
-        graph = fold_branches(graph, {TensorRef.parse(name).op: value for name, value in (modes or {}).items()})
-        graph = without_dead_gradients(without_zeros(graph), wanted, fed)
-        part = to_resource(importable_part(graph, wanted, fed))
+        part = to_resource(computed_part(graph, wanted, fed, modes))
         if unfed := [name for name, node in part.nodes.items() if node.op in REQUIRED_PLACEHOLDERS]:
             roles = "`inputs`, `labels` or `training`"
             raise GraphError(f"{part.source}: nothing feeds {', '.join(unfed)}: no role of {roles}, and no default")
@@ -98,6 +97,18 @@ class GraphFunction:
         )
         leave_unordered(imported[len(self.wanted) :])
         return imported[: len(self.wanted)]
+
+
+def computed_part(
+    graph: Graph, wanted: Sequence[str], fed: Sequence[str] = (), modes: Mapping[str, bool] | None = None
+) -> Graph:
+    """Return the part of a graph that computes `wanted` of what is `fed`, rewritten to the same values in less time."""
+    given = {TensorRef.parse(name).op for name in fed}
+    known = {name: value for name, value in constant_choices(graph).items() if name not in given}
+    known |= {TensorRef.parse(name).op: value for name, value in (modes or {}).items()}
+    graph = fold_branches(graph, known, fed)
+    graph = without_dead_gradients(without_zeros(graph), wanted, fed)
+    return with_scaled_kernels(importable_part(graph, wanted, fed), wanted, fed)
 
 
 def _fill(graph: Graph, filled: Sequence[str]) -> None:
@@ -150,9 +161,10 @@ def runner(
 ) -> Callable[[Feeds], list[Array]]:
     """Return a callable from feeds to the wanted arrays, for a part that changes no variable.
 
-    `then` makes other tensors of the wanted ones, which are returned in their place.
+    `then` makes other tensors of the wanted ones, which are returned in their place. It is traced once for any number
+    of rows, by what is fed first; other shapes of a row are traced when they come.
     """
-    tf = tensorflow()
+    tf, traced = tensorflow(), list[Any]()
 
     @tf.function(autograph=False, reduce_retracing=True)  # type: ignore[untyped-decorator]
     def call(feeds: dict[str, Any]) -> list[Any]:
@@ -161,6 +173,15 @@ def runner(
 
     def run(feeds: Feeds) -> list[Array]:
         with running(function.source):
+            if not traced:
+                traced.append(call.get_concrete_function({name: of_any_rows(value) for name, value in feeds.items()}))
             return [output.numpy() for output in call(dict(feeds))]
 
     return run
+
+
+def of_any_rows(value: Any) -> Any:
+    """Return what is said of a tensor like this one, with any number of rows, when a function is traced."""
+    tf = tensorflow()
+    tensor = tf.convert_to_tensor(value)
+    return tf.TensorSpec([None, *tensor.shape[1:]] if tensor.shape.rank else [], tensor.dtype)

@@ -34,6 +34,8 @@ from ckpttool.training.worker_model import part_facts
 
 BATCH_BYTES = 32 << 20
 """Bytes of rows that pass through the frozen layers at once."""
+FEW = 8
+"""Rows that are computed before the others, to see what comes of them."""
 SAMPLE = 16
 """Rows that are computed again, from a cache that is whole, to check it against the live graph."""
 TOLERANCE = 1e-4
@@ -232,21 +234,21 @@ class FeatureCache:
         return features
 
     def _fill(self, entry: Entry, callback: Callback) -> None:
-        """Compute all rows, some at a time, after an estimate of what that costs."""
+        """Compute all rows, some at a time; what that will cost is known from the first of them."""
         first = self.splits[0]
         per_row = sum(array.nbytes // first.rows for array in first.inputs.values())
         size = min(max(1, BATCH_BYTES // max(1, per_row)), self.rows)
-        self.compute(np.arange(size))  # the first call also traces, which is no measure of the rest
-        began = time.perf_counter()
-        sample = self.compute(np.arange(size))
-        seconds = (time.perf_counter() - began) * self.rows / size
-        nbytes = sum(array.nbytes for array in sample.values()) * self.rows // size
-        callback.on_cache_estimate(Estimate(self.rows, nbytes, seconds))
-        shapes = {name: (array.dtype, array.shape[1:]) for name, array in sample.items()}
+        few = self.compute(np.arange(min(FEW, self.rows)))  # also traces, which is no measure of the rest
+        shapes = {name: (array.dtype, array.shape[1:]) for name, array in few.items()}
         with entry.fill(shapes, self.rows, self.parts, versions()) as writer:
             for start in range(writer.resume_row, self.rows, size):
-                stop = min(start + size, self.rows)
-                writer.append(self.compute(np.arange(start, stop)))
+                began, stop = time.perf_counter(), min(start + size, self.rows)
+                computed = self.compute(np.arange(start, stop))
+                if start == writer.resume_row:
+                    seconds = (time.perf_counter() - began) * self.rows / (stop - start)
+                    nbytes = sum(array.nbytes for array in computed.values()) * self.rows // (stop - start)
+                    callback.on_cache_estimate(Estimate(self.rows, nbytes, seconds))
+                writer.append(computed)
                 callback.on_cache_progress(stop, self.rows)
             writer.finish()
 

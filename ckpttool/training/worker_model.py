@@ -12,9 +12,9 @@ from ckpttool.executors.machine import cores
 from ckpttool.executors.worker import threads
 from ckpttool.graph.contents.layers import convolves
 from ckpttool.graph.core import Graph
-from ckpttool.graph.rewrite.importable import importable_part
 from ckpttool.model.model import Model, Opening
 from ckpttool.runtime.configure import configure_tensorflow, settings
+from ckpttool.runtime.function import computed_part
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,8 @@ class WorkerModel:
 def part_facts(
     graph: Graph, tensors: Sequence[str], fed: Sequence[str], values: Mapping[str, Tensor], weights: Sequence[str]
 ) -> dict[str, str]:
-    """Return what tensors of a graph follow from, by what it is: the ops below them, and the weights, by content."""
-    below = importable_part(graph, tensors, fed).meta.graph_def
+    """Return what tensors of a graph follow from, by what it is: the ops that are run, and the weights, by content."""
+    below = computed_part(graph, tensors, fed).meta.graph_def
     return {
         "graph": hashlib.blake2b(below.SerializeToString(deterministic=True)).hexdigest(),
         "tensors": " ".join(tensors),

@@ -116,6 +116,15 @@ def set_inputs(node: NodeDef, data: Iterable[TensorRef], control: Iterable[str] 
     node.input.extend(texts)
 
 
+def make_identity(node: NodeDef, ref: TensorRef) -> None:
+    """Let an op that somebody may ask for by its name give another tensor, of its own dtype, unchanged."""
+    dtype, waited = node.attr["T"].type, control_inputs(node)
+    node.op = "Identity"
+    node.ClearField("attr")
+    node.attr["T"].type = dtype
+    set_inputs(node, [ref], waited)
+
+
 def control_inputs(node: NodeDef) -> list[str]:
     """Return the ops that a node only waits for."""
     return [text[1:] for text in node.input if text.startswith("^")]

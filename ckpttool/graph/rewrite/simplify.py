@@ -9,18 +9,19 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from ckpttool.formats.tensorflow.tensor_proto import shape_of
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef, TensorShapeProto
 from ckpttool.graph.contents.constants import numbers
-from ckpttool.graph.contents.flow import Flow, is_loop_merge
+from ckpttool.graph.contents.flow import Flow, is_loop_merge, is_pivot
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.ops import MERGES, STATEFUL, SWITCHES
-from ckpttool.graph.rewrite.draft import Draft, control_inputs, copy_of, last_of, set_inputs
+from ckpttool.graph.rewrite.draft import Draft, control_inputs, copy_of, last_of, make_identity, set_inputs
 from ckpttool.graph.rewrite.prune import part_ops
 from ckpttool.graph.roles.placeholders import dead_ops, known_truths
 
 
-def fold_branches(graph: Graph, modes: Mapping[str, bool]) -> Graph:
+def fold_branches(graph: Graph, modes: Mapping[str, bool], fed: Collection[str] = ()) -> Graph:
     """Return the graph with what reads a conditional reading what its taken branch gives, given the modes' values.
 
-    These are the conditionals of TensorFlow 1, made of Switch and Merge ops; loops stay as they are.
+    These are the conditionals of TensorFlow 1, made of Switch and Merge ops; loops stay as they are, and so does what
+    reads a tensor that is `fed`.
     """
     if not modes or not any(node.op in SWITCHES for node in graph.nodes.values()):
         return graph
@@ -35,6 +36,7 @@ def fold_branches(graph: Graph, modes: Mapping[str, bool]) -> Graph:
         return graph
     dead, lost = dead_ops(flow, truths)
     replacements: dict[TensorRef, TensorRef] = {}
+    draft, given = Draft(graph), set(map(TensorRef.parse, fed))
     for name, node in graph.nodes.items():
         inputs = graph.inputs(name)
         if name in decided:
@@ -43,9 +45,24 @@ def fold_branches(graph: Graph, modes: Mapping[str, bool]) -> Graph:
             live = [ref for ref in inputs if ref not in lost and ref.op not in dead]
             if len(live) == 1:  # and nothing reads which branch was taken (output 1)
                 replacements[TensorRef(name, 0)] = live[0]
-    draft = Draft(graph)
+                if node.op == "Merge":
+                    make_identity(draft.op(name), live[0])
+    replacements = {ref: by for ref, by in replacements.items() if ref not in given}
     draft.redirect({ref: last_of(ref, replacements) for ref in replacements})
+    pivots = {*decided, *(name for each in decided for name in graph.consumers[each] if is_pivot(graph, name))}
+    for name in {name for pivot in pivots for name in graph.users[pivot]} - dead:
+        waited = control_inputs(graph.nodes[name])
+        if not pivots.isdisjoint(waited):  # a branch that is taken need not be waited for
+            data = [ref for ref in map(TensorRef.parse, draft.nodes[name].input) if ref.index >= 0]
+            set_inputs(draft.op(name), data, [op for op in waited if op not in pivots])
     return draft.sealed()
+
+
+def constant_choices(graph: Graph) -> dict[str, bool]:
+    """Return the constants (ops) that conditionals choose by, with their values."""
+    preds = {ref.op for name, node in graph.nodes.items() if node.op in SWITCHES for ref in graph.inputs(name)[1:2]}
+    values = {name: numbers(graph.nodes[name]) for name in preds if name in graph.nodes}
+    return {name: bool(value) for name, value in values.items() if value is not None and value.shape == ()}
 
 
 def without_dead_gradients(graph: Graph, wanted: Sequence[str], fed: Collection[str] = ()) -> Graph:
