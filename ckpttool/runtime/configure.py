@@ -18,7 +18,7 @@ _NOISE = re.compile(
 _ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
 _LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 _INTEROP = "TF_NUM_INTEROP_THREADS"
-_BACKEND = "KERAS_BACKEND"
+_BACKEND, _TENSORFLOW = "KERAS_BACKEND", "tensorflow"
 _imported: dict[str, Any] = {}
 """The modules that this process has imported and found fit: both are asked for thousands of times."""
 _ours: dict[str, str] = {}
@@ -58,10 +58,10 @@ def keras() -> Any:
     tensorflow()
     given = os.environ.get(_BACKEND)
     if "keras" not in sys.modules:
-        os.environ[_BACKEND] = "tensorflow"
+        os.environ[_BACKEND] = _TENSORFLOW
     try:
         import keras
-    except ImportError as error:
+    except (ImportError, ValueError) as error:
         raise MissingDependency(f"Keras's models need Keras 3 ({error}): pip install 'keras>=3'") from error
     finally:
         if given is None:
@@ -70,10 +70,10 @@ def keras() -> Any:
             os.environ[_BACKEND] = given
     if not hasattr(keras, "StatelessScope"):
         raise MissingDependency(f"Keras's models need Keras 3, found {keras.__version__}: pip install 'keras>=3'")
-    if keras.config.backend() != "tensorflow":
+    if keras.config.backend() != _TENSORFLOW:
         raise PlanError(
             f"this process has imported Keras on {keras.config.backend()}, and a model is run on TensorFlow: set "
-            f"{_BACKEND}=tensorflow before Keras is imported"
+            f"{_BACKEND}={_TENSORFLOW} before Keras or TensorFlow is imported"
         )
     _imported["keras"] = keras
     return keras
@@ -86,7 +86,8 @@ def _is_imported(name: str) -> bool:
 def configure_tensorflow(convolutions: bool = False, threads: int | None = None) -> None:
     """Configure TensorFlow for this process, which is to be done before it is imported.
 
-    Only errors are logged. Environment variables that are set already are left as they are.
+    Only errors are logged. Environment variables that are set already are left as they are, but for Keras's backend:
+    models run on TensorFlow, which imports Keras itself, whatever other programs have it run on.
 
     Args:
         convolutions: whether networks have convolutions. oneDNN's kernels take a fifth of the time for them, and ops
@@ -110,6 +111,8 @@ def configure_tensorflow(convolutions: bool = False, threads: int | None = None)
             if os.environ.get(name) in (None, _ours.get(name)):
                 os.environ[name] = _ours[name] = value
         logging.getLogger("tensorflow").setLevel("ERROR")
+        if "keras" not in sys.modules:
+            os.environ[_BACKEND] = _TENSORFLOW
     if threads is not None:
         _limit_threads(threads)
 

@@ -9,9 +9,15 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+
+from ckpttool import checkpoint
+from ckpttool.core.errors import CkptError, MissingDependency, PlanError
+from ckpttool.model.model import Model
+from ckpttool.runtime.configure import keras as keras_on_tensorflow
 
 NAMES = ("TF_CPP_MIN_LOG_LEVEL", "TF_ENABLE_ONEDNN_OPTS", "TF_NUM_INTEROP_THREADS")
 THREADS = """
@@ -102,3 +108,51 @@ def test_nothing_of_tensorflows_start_reaches_the_terminal(tmp_path: Path) -> No
     assert [row["layer"] for row in made[0]][:2] == ["conv2d", "conv2d"]
     assert "oneDNN" not in made[1]
     assert "absl" not in made[1]
+
+
+@pytest.mark.parametrize("backend", ["torch", "jax", "no backend"])
+def test_whoever_owns_the_process_has_keras_on_tensorflow(backend: str) -> None:
+    program = """
+from ckpttool.runtime.configure import configure_tensorflow
+configure_tensorflow()
+print(json.dumps(os.environ["KERAS_BACKEND"]))
+"""
+    assert run(program, KERAS_BACKEND=backend)[0] == "tensorflow"
+
+
+class OnAnother:
+    """What a program has imported as `keras` that computes with PyTorch or JAX."""
+
+    __version__ = "3.15.0"
+    StatelessScope = object
+
+    def __init__(self, backend: str) -> None:
+        self.config = SimpleNamespace(backend=lambda: backend)
+
+
+@pytest.mark.parametrize(
+    ("found", "error", "message"),
+    [
+        (None, MissingDependency, r"Keras's models need Keras 3 \(.*\): pip install 'keras>=3'"),
+        (SimpleNamespace(__version__="2.15.0"), MissingDependency, r"found 2\.15\.0: pip install 'keras>=3'"),
+        (OnAnother("torch"), PlanError, r"imported Keras on torch, .* set KERAS_BACKEND=tensorflow before Keras"),
+        (OnAnother("jax"), PlanError, r"imported Keras on jax, .* set KERAS_BACKEND=tensorflow before Keras"),
+    ],
+)
+def test_a_keras_that_does_not_do_is_told_with_what_to_do(
+    found: Any, error: type[CkptError], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = archive_of(tmp_path / "net.keras")
+    monkeypatch.setitem(sys.modules, "keras", found)
+    given = os.environ.get("KERAS_BACKEND")
+    with pytest.raises(error, match=message):
+        Model.open(network)
+    assert list(checkpoint.open(network)) == ["fc/kernel", "fc/bias"], "its weights can be looked at all the same"
+    assert os.environ.get("KERAS_BACKEND") == given
+
+
+def archive_of(path: Path) -> Path:
+    """Write a small network with the Keras that is there."""
+    keras = keras_on_tensorflow()
+    keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="fc")]).save(path)
+    return path
