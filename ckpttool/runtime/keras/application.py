@@ -9,7 +9,7 @@ from ckpttool.formats.keras.applications import SCHEME, Application
 from ckpttool.formats.keras.network import network_of
 from ckpttool.runtime.configure import keras
 from ckpttool.runtime.keras.build import KerasModel, with_named_variables
-from ckpttool.runtime.keras.private import names_as_in_a_new_process, variables_without_values
+from ckpttool.runtime.keras.private.building import names_as_in_a_new_process, variables_without_values
 
 
 def application_built(application: Application, source: Path) -> KerasModel:

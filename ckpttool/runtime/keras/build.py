@@ -9,7 +9,8 @@ from ckpttool.core.errors import FormatError
 from ckpttool.formats.keras.network import Network, network_of
 from ckpttool.formats.keras.pairing import NAMELESS
 from ckpttool.runtime.configure import keras
-from ckpttool.runtime.keras.private import Places, places_of_variables, reason_of, variables_without_values
+from ckpttool.runtime.keras.private.building import reason_of, variables_without_values
+from ckpttool.runtime.keras.private.layout import Places, places_of_variables
 
 SEED = "seed_generator_state"
 """What Keras calls a variable that is no weight: what a random generator counts."""

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ckpttool.runtime.configure import tensorflow
-from ckpttool.runtime.keras.private import layers_within, parts_of
+from ckpttool.runtime.keras.private.walking import layers_within, parts_of
 
 
 @contextmanager

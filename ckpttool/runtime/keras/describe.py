@@ -6,7 +6,7 @@ from typing import Any
 
 from ckpttool.formats.keras.cutting import Call
 from ckpttool.graph.contents.keras_network import KerasNetwork
-from ckpttool.runtime.keras.private import calls_of_network
+from ckpttool.runtime.keras.private.walking import calls_of_network
 from ckpttool.runtime.keras.trace import Traced
 
 

@@ -11,7 +11,7 @@ from ckpttool.core.tensors import BY_NAME
 from ckpttool.formats.wire.protos.graph_pb2 import GraphDef, NodeDef
 from ckpttool.graph.contents.constants import uniform
 from ckpttool.runtime.configure import keras, tensorflow
-from ckpttool.runtime.keras.private import initializer_of
+from ckpttool.runtime.keras.private.building import initializer_of
 
 
 class InitialOps:

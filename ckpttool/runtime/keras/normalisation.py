@@ -7,7 +7,7 @@ relies on XLA to join them. A graph that is run op by op takes twice the time so
 from typing import Any
 
 from ckpttool.runtime.configure import keras, tensorflow
-from ckpttool.runtime.keras.private import mask_of
+from ckpttool.runtime.keras.private.running import mask_of
 
 
 def is_fusible(layer: Any, inputs: Any, mask: Any) -> bool:

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ckpttool.core.tensors import BY_NAME, Tensor, TensorSpec
-from ckpttool.runtime.keras.private import initializer_of, slots_of
+from ckpttool.runtime.keras.private.building import initializer_of
+from ckpttool.runtime.keras.private.optimizers import slots_of
 
 
 class Slot(NamedTuple):

@@ -26,22 +26,19 @@ from ckpttool.runtime.keras.build import KerasModel
 from ckpttool.runtime.keras.constants import as_constant, constants_held
 from ckpttool.runtime.keras.initial import InitialOps, drawn_seeds
 from ckpttool.runtime.keras.normalisation import fused, is_fusible
-from ckpttool.runtime.keras.private import (
+from ckpttool.runtime.keras.private.building import drawing_seeds, reason_of
+from ckpttool.runtime.keras.private.running import (
     comparing_values,
-    drawing_seeds,
     finalize,
-    functional_of,
-    is_network,
-    layers_within,
     mask_of,
     moments_of,
     named_scope,
     packed_inputs,
-    reason_of,
     run_layer_by_layer,
     set_mask,
     weight_losses_of,
 )
+from ckpttool.runtime.keras.private.walking import functional_of, is_network, layers_within
 from ckpttool.runtime.keras.training import depends_on_training
 
 TRAINING = "training"
@@ -114,17 +111,10 @@ class _Trace:
         self.inputs = [_placeholder(tensor) for tensor in model.live.inputs]
         self.training = tf1.placeholder_with_default(False, (), name=TRAINING)
         self.names = {id(variable): name for name, variable in model.variables.items()}
-        self.values = {id(variable): self._value(variable) for variable in model.live.variables}
+        self.values = {**_weights(model), **_drawn(model)}
         self.calls: dict[str, tuple[Any, ...]] = {}
         self.moved: dict[str, Any] = {}
         self.replaced: set[str] = set()
-
-    def _value(self, variable: Any) -> Any:
-        """Return what stands for a variable; a random generator does not count here, but draws at each step."""
-        tf1 = tensorflow().compat.v1
-        if id(variable) in self.names:
-            return tf1.placeholder(variable.dtype, variable.shape, name=self.names[id(variable)])
-        return tf1.random.uniform(variable.shape, 0, np.iinfo(np.int32).max, variable.dtype, name=variable.path)
 
     def run(self) -> Any:
         """Run the network on its placeholders, and return what it gives."""
@@ -256,6 +246,29 @@ class _Trace:
         outputs = tree.pack_sequence_as(structure[0], found[len(found) - count :])
         _carry_mask(layer, args, outputs)
         return outputs
+
+
+def _weights(model: KerasModel) -> dict[int, Any]:
+    """Return the placeholders that stand for a network's weights, which are imported: to make each takes longer."""
+    tf1 = tensorflow().compat.v1
+    wanted = tf1.GraphDef()
+    wanted.versions.producer = tf1.GRAPH_DEF_VERSION  # in old graphs a shape without dimensions is none
+    for name, variable in model.variables.items():
+        node = wanted.node.add(name=name, op="Placeholder")
+        node.attr["dtype"].type = tf1.as_dtype(variable.dtype).as_datatype_enum
+        node.attr["shape"].shape.CopyFrom(tf1.TensorShape(variable.shape).as_proto())
+    made = tf1.import_graph_def(wanted, return_elements=[f"{name}:0" for name in model.variables], name="")
+    return {id(variable): tensor for variable, tensor in zip(model.variables.values(), made, strict=True)}
+
+
+def _drawn(model: KerasModel) -> dict[int, Any]:
+    """Return what stands for the states of random generators: they do not count here, but draw at each step."""
+    uniform, weights = tensorflow().compat.v1.random.uniform, {id(each) for each in model.variables.values()}
+    return {
+        id(each): uniform(each.shape, 0, np.iinfo(np.int32).max, each.dtype, name=each.path)
+        for each in model.live.variables
+        if id(each) not in weights
+    }
 
 
 @contextmanager

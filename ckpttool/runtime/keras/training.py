@@ -4,7 +4,7 @@ from typing import Any
 
 from ckpttool.runtime.configure import keras
 from ckpttool.runtime.keras.build import SEED
-from ckpttool.runtime.keras.private import layers_within, takes_training
+from ckpttool.runtime.keras.private.walking import layers_within, takes_training
 
 _RATES = ("rate", "dropout", "recurrent_dropout", "stddev", "drop_path_rate")
 """What layers call the strength of what they do by chance while training."""

@@ -4,7 +4,7 @@ from typing import Any
 
 from ckpttool.core.names import Pattern
 from ckpttool.runtime.keras.build import KerasModel
-from ckpttool.runtime.keras.private import is_network, set_trainable_alone
+from ckpttool.runtime.keras.private.walking import is_network, set_trainable_alone
 
 
 def unfreeze(model: KerasModel, pattern: Pattern) -> None:

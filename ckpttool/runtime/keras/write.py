@@ -23,12 +23,8 @@ from ckpttool.runtime.keras.build import SEED, KerasModel, built_once
 from ckpttool.runtime.keras.legacy import listed_weights
 from ckpttool.runtime.keras.optimizer import has_slots, initial_value, optimizer_state
 from ckpttool.runtime.keras.penalties import penalised
-from ckpttool.runtime.keras.private import (
-    build_optimizer,
-    is_network,
-    set_trainable_alone,
-    trainable_restored,
-)
+from ckpttool.runtime.keras.private.optimizers import build_optimizer
+from ckpttool.runtime.keras.private.walking import is_network, set_trainable_alone, trainable_restored
 
 OPTIMIZER = "optimizer"
 """The group of an optimizer's variables."""

@@ -11,7 +11,7 @@ from ckpttool.core.errors import CkptError, MissingFile, UnknownName
 from ckpttool.data.architectures import MODES
 from ckpttool.formats.keras.applications import APPLICATIONS, application
 from ckpttool.runtime.configure import keras as keras_on_tensorflow
-from ckpttool.runtime.keras.private import variables_without_values
+from ckpttool.runtime.keras.private.building import variables_without_values
 
 
 def test_every_architecture_has_its_preprocessing() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from ckpttool.core.errors import FormatError
 from ckpttool.formats.keras.cutting import Call, cut_after, last_call, layer, layer_names, outputs_of, with_layers
-from ckpttool.runtime.keras.private import calls_of_network
+from ckpttool.runtime.keras.private.walking import calls_of_network
 
 SIDES = [np.random.default_rng(seed).normal(size=(5, 3)).astype(np.float32) for seed in (1, 2)]
 
