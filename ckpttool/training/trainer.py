@@ -219,9 +219,7 @@ class Trainer:
         names = stored_tensors(self.source.model.graph)
         notes = [note for pattern in patterns for note in prefix_note(pattern, names)]
         notes += self.frozen.notes
-        notes += notes_about(
-            "below frozen layers, so they augment no more, as `augment` does", self._augmenting_below()
-        )
+        notes += notes_about("`augment` changes images, as these do no more", self._augmenting_below())
         if self.left_behind:
             notes.append(f"not needed by the trained graph, so not written: {listed(self.left_behind)}")
         notes += self._spare

@@ -124,7 +124,8 @@ def test_layers_that_augment_below_frozen_ones_are_named(tmp_path: Path) -> None
 
     options = Options(epochs=1, recipe=Recipe("sgd"), freeze="low", objective=Objective("softmax"))
     finetune(opened, tmp_path / "d.npz", options, tmp_path / "out.keras", callbacks=Heard())
-    assert "below frozen layers, so they augment no more, as `augment` does: flip" in said
+    assert "in inference mode below frozen layers, so they draw nothing in training: aug/flip" in said
+    assert "`augment` changes images, as these do no more: flip" in said
 
 
 def test_weights_that_keras_would_bring_back_into_bounds_are_named(tmp_path: Path) -> None:

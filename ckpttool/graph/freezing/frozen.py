@@ -4,11 +4,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from ckpttool.core.notes import notes_about
 from ckpttool.graph.contents.stored import stored_tensors
 from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.freezing.closure import FrozenPart, frozen_part
 from ckpttool.graph.freezing.moving_averages import with_moving_averages
+from ckpttool.graph.freezing.randomness import switched_randomness
 from ckpttool.graph.freezing.training_switch import pin_training
 from ckpttool.graph.freezing.updates import drop_updates, stop_at_cut, untrainable
 from ckpttool.graph.rewrite.averaging import with_averages
@@ -17,6 +19,9 @@ from ckpttool.graph.rewrite.prune import without_training
 
 Method = Literal["var-list", "stop-gradient"]
 """How optimizers that are put on later are kept from frozen variables."""
+
+QUIET = "in inference mode below frozen layers, so they draw nothing in training"
+"""What is said of dropouts, noise and augmentations that a mode switches."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,12 @@ class Frozen:
         inference = _in_inference(graph, keys, targets, training, moving)
         part = _part(inference.graph, keys, targets, training, moving)
         pinned = pin_training(inference.graph, part) if part else inference.graph
-        return cls(pinned, names, part, tuple(targets), tuple(moving), tuple(inference.notes))
+        quiet = switched_randomness(inference.graph, part.pinned) if part else []
+        notes = [
+            *inference.notes,
+            *notes_about("in inference mode below frozen layers, so they draw nothing in training", quiet),
+        ]
+        return cls(pinned, names, part, tuple(targets), tuple(moving), tuple(notes))
 
     def applied(self, method: Method | Literal["updates"] = "var-list", forward: Sequence[str] = ()) -> Graph:
         """Return the graph whose training leaves what is frozen alone.

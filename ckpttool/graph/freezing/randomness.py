@@ -1,6 +1,7 @@
 """Randomness: what makes tensors differ from run to run, or with the rows that share a batch."""
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Collection, Iterable, Mapping
 
 from ckpttool.formats.wire.protos.graph_pb2 import FunctionDef, NodeDef
 from ckpttool.graph.contents.batch_norms import mixes_rows
@@ -9,6 +10,9 @@ from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.ops import CONDITIONALS, MERGES, RANDOM, SELECTS
 from ckpttool.graph.rewrite.functions import functions_in
 from ckpttool.graph.roles.placeholders import dead_ops, known_truths
+
+_INNER = re.compile(r"(cond|If|Switch|random_\w+|stateless_\w+)(_\d+)?", re.IGNORECASE)
+"""What the scopes and ops are called that TensorFlow makes for a conditional and for drawing."""
 
 
 class CalledFunctions:
@@ -60,6 +64,33 @@ def disturbances(
             random += [f"{name}/{inner.name}" for inner in body.values() if inner.op in RANDOM]
             mixing += [f"{name}/{inner.name}" for inner in body.values() if mixes_rows(inner, body)]
     return random, mixing
+
+
+def switched_randomness(graph: Graph, ops: Collection[str]) -> list[str]:
+    """Return what among some ops draws numbers in a conditional, as a dropout does that a mode switches, by its scope.
+
+    >>> _scope("tower/drop1/cond/stateless_dropout/Shape")
+    'tower/drop1'
+    """
+    regions, functions = Flow(graph).regions, CalledFunctions(graph)
+    drawing = [
+        name
+        for name, node in graph.nodes.items()
+        if name in ops
+        and ((node.op in RANDOM and name in regions) or (node.op in CONDITIONALS and _draws(functions, node)))
+    ]
+    return list(dict.fromkeys(map(_scope, drawing)))
+
+
+def _draws(functions: CalledFunctions, node: NodeDef) -> bool:
+    return any(inner.op in RANDOM for body in functions.bodies_of(node) for inner in body.values())
+
+
+def _scope(op: str) -> str:
+    """Return the part of an op's name before its conditional and what draws in it."""
+    parts = op.split("/")
+    inner = next((place for place, part in enumerate(parts) if _INNER.fullmatch(part)), len(parts) - 1)
+    return "/".join(parts[: inner or 1])
 
 
 def live_ops(flow: Flow, tensors: Iterable[str], pinned: Iterable[str]) -> dict[str, bool | None]:

@@ -69,3 +69,16 @@ def test_frozen_layers_run_in_inference_mode_though_a_constant_says_training(new
     frozen = Frozen.of(net.export(), LOWER, ["loss/loss:0"])
     assert "is_training/frozen" in frozen.graph.nodes
     assert set(frozen.part.variables) == {*LOWER, *AVERAGES}
+
+
+@pytest.mark.parametrize("functional", [False, True])
+def test_dropouts_that_draw_nothing_below_frozen_layers_are_named_once(new_network, functional):
+    with new_network().building(functional) as net:
+        h, y, training = net.inputs()
+        for number in (1, 2):
+            h = net.dropout(net.dense(h, 4, f"hidden{number}"), training, f"drop{number}")
+        net.classify(net.dense(h, 3, "outputs", relu=False), y)
+    quiet = "in inference mode below frozen layers, so they draw nothing in training"
+    hidden1, hidden2 = (["hidden1/kernel", "hidden1/bias"], ["hidden2/kernel", "hidden2/bias"])
+    assert Frozen.of(net.export(), hidden1, ["loss/loss"]).notes == ()
+    assert Frozen.of(net.export(), hidden1 + hidden2, ["loss/loss"]).notes == (f"{quiet}: drop1",)
