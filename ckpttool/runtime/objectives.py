@@ -187,19 +187,76 @@ class Sigmoid(Loss):
 
 
 @dataclass(frozen=True)
-class MeanSquaredError(Loss):
-    """The mean squared error, of numbers."""
+class OfNumbers(Loss):
+    """A loss of numbers, by how far outputs are from labels."""
 
-    name, has_classes = "mse", False
-
-    def each(self, objective: Objective, logits: Any, labels: Any) -> Any:
-        """Return the loss of each number."""
-        return tensorflow().math.squared_difference(logits, labels)
+    has_classes = False
 
     def accuracy(self, logits: Any, labels: Any) -> None:
         """Put the mean absolute error on the graph."""
         tf = tensorflow()
         tf.reduce_mean(tf.abs(logits - labels), name="mean_absolute_error")
+
+
+@dataclass(frozen=True)
+class MeanSquaredError(OfNumbers):
+    """The mean squared error, of numbers."""
+
+    name = "mse"
+
+    def each(self, objective: Objective, logits: Any, labels: Any) -> Any:
+        """Return the loss of each number."""
+        return tensorflow().math.squared_difference(logits, labels)
+
+
+@dataclass(frozen=True)
+class MeanAbsoluteError(OfNumbers):
+    """The mean absolute error, of numbers."""
+
+    name = "mae"
+
+    def each(self, objective: Objective, logits: Any, labels: Any) -> Any:
+        """Return the loss of each number."""
+        return tensorflow().abs(logits - labels)
+
+
+@dataclass(frozen=True)
+class MeanAbsolutePercentageError(OfNumbers):
+    """The mean absolute error in percent of the labels, of numbers."""
+
+    name = "mape"
+
+    def each(self, objective: Objective, logits: Any, labels: Any) -> Any:
+        """Return the loss of each number; labels are taken as 1e-7 at least, as Keras has it."""
+        tf = tensorflow()
+        return 100 * tf.abs((logits - labels) / tf.maximum(tf.abs(labels), 1e-7))
+
+
+@dataclass(frozen=True)
+class Huber(OfNumbers):
+    """The Huber loss, of numbers: half of the square up to an error of 1, then linear."""
+
+    name = "huber"
+
+    def each(self, objective: Objective, logits: Any, labels: Any) -> Any:
+        """Return the loss of each number."""
+        tf = tensorflow()
+        error = tf.abs(logits - labels)
+        near = tf.minimum(error, 1.0)
+        return near * near / 2 + (error - near)
+
+
+@dataclass(frozen=True)
+class LogCosh(OfNumbers):
+    """The logarithm of the hyperbolic cosine of the error, of numbers."""
+
+    name = "log_cosh"
+
+    def each(self, objective: Objective, logits: Any, labels: Any) -> Any:
+        """Return the loss of each number, as Keras computes it: without overflow."""
+        tf = tensorflow()
+        error = logits - labels
+        return error + tf.math.softplus(-2.0 * error) - 0.6931471805599453
 
 
 @dataclass(frozen=True)

@@ -9,17 +9,20 @@ from ckpttool import checkpoint
 from ckpttool.core.names import scopes, scopes_above
 from ckpttool.core.pattern_text import shortest_pattern
 from ckpttool.formats.keras.applications import is_application
+from ckpttool.formats.keras.network import is_whole_model
 from ckpttool.formats.tensorflow.object_graph import EXPORTED_TWICE
 from ckpttool.graph.contents.kept import kept_facts
 from ckpttool.graph.contents.layers import layers as graph_layers
 from ckpttool.graph.core import Graph
 from ckpttool.graph.rewrite.flatten import flattened
 from ckpttool.model.as_run import as_run
+from ckpttool.model.keras_model import is_keras_file
 from ckpttool.model.model import Model
 from ckpttool.model.resolve import graph_beside, graph_that_keeps, open_either
 
 PASTED = 16
 """Layers that are told apart; of more the scopes above them are."""
+UNBUILT = "which tensors the layers give is known once Keras has built the network, which `outputs` does"
 
 
 def layer_rows(path: Path, tags: Collection[str] | None = None) -> list[dict[str, Any]]:
@@ -27,20 +30,26 @@ def layer_rows(path: Path, tags: Collection[str] | None = None) -> list[dict[str
     return rows_and_facts(path, tags)[0]
 
 
-def rows_and_facts(path: Path, tags: Collection[str] | None = None) -> tuple[list[dict[str, Any]], list[str]]:
+def rows_and_facts(
+    path: Path, tags: Collection[str] | None = None, outputs: bool = False
+) -> tuple[list[dict[str, Any]], list[str]]:
     """Return the layers, and what the model keeps of its rows: their classes and preprocessing.
 
     A checkpoint without a graph has its weights' scopes for layers, in the order of their names, without outputs. What
-    Keras 3 lists of an exported model's variables once more is no layer.
+    Keras 3 lists of an exported model's variables once more is no layer. The network of a Keras file is built only if
+    its layers' `outputs` are asked for.
     """
-    model = Model.open(path).graph if is_application(path) else open_either(path, tags)
+    builds = is_application(path) or (outputs and is_keras_file(path))
+    model = Model.open(path).graph if builds else open_either(path, tags)
     if isinstance(model, Graph):
         model = flattened(model)
     else:
         beside = graph_beside(model.path, tags)
         if beside is None:
             keeps = graph_that_keeps(model.path or path)
-            return _scope_rows(model), kept_facts(keeps) if keeps else []
+            facts = kept_facts(keeps) if keeps else []
+            unbuilt = [UNBUILT] if is_keras_file(path) and is_whole_model(path) else []
+            return _scope_rows(model), [*facts, *unbuilt]
         model = as_run(beside, model)[0]
     return [asdict(layer) for layer in graph_layers(model) if not _is_copy(layer.name)], kept_facts(model)
 

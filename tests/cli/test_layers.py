@@ -94,3 +94,19 @@ def test_a_graph_beside_that_is_damaged_is_not_passed_over(shell: Any, tiny: Pat
 
 def test_nothing_there(shell: Any, tmp_path: Path) -> None:
     assert "none.ckpt" in shell.error("layers", tmp_path / "none.ckpt")
+
+
+def test_a_keras_file_is_built_for_its_outputs_where_asked(shell: Any, tmp_path: Path) -> None:
+    import keras
+
+    layers = [
+        keras.Input((3,)),
+        keras.layers.Dense(2, activation="relu", name="low"),
+        keras.layers.Dense(3, name="top"),
+    ]
+    keras.Sequential(layers).save(tmp_path / "net.keras")
+    read = shell.run("layers", tmp_path / "net.keras")
+    assert "which --outputs does" in read.stderr
+    assert [row["output"] for row in shell.json("layers", tmp_path / "net.keras")] == [None, None]
+    built = shell.json("layers", tmp_path / "net.keras", "--outputs")
+    assert [row["output"] for row in built] == ["low/Relu:0", "top/BiasAdd:0"]

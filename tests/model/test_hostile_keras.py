@@ -1,6 +1,7 @@
 """Configs that would act are refused through `Model.open` before Keras or TensorFlow is imported; a canary stays."""
 
 import json
+import resource
 import subprocess
 import sys
 import zipfile
@@ -57,3 +58,64 @@ def test_a_hostile_config_is_refused_before_anything_is_imported(name: str, tmp_
     assert said in message
     assert imported == "[]"
     assert not (tmp_path / "dead").exists()
+
+
+COMMAND = """
+import sys
+from ckpttool.cli import main
+try:
+    main(sys.argv[1:])
+finally:
+    print([name for name in ("keras", "tensorflow") if name in sys.modules])
+"""
+MOST_SECONDS = 5
+"""Of computing, starting Python included."""
+
+
+def called(name: str, *sources: str) -> dict[str, Any]:
+    nodes = [[[source, 0, 0, {}] for source in sources]] if sources else []
+    return {**layer("Dense", {"units": 1, "name": name}), "name": name, "inbound_nodes": nodes}
+
+
+def network(*layers: dict[str, Any]) -> str:
+    ends = {"input_layers": [["in", 0, 0]], "output_layers": [["d0", 0, 0]]}
+    given = {**layer("InputLayer", {"name": "in", "batch_shape": [None, 1]}), "name": "in", "inbound_nodes": []}
+    return json.dumps(layer("Functional", {"layers": [given, *layers], **ends}, "keras"))
+
+
+SIZES = {
+    "a million layers": (
+        lambda: network().replace(
+            '"layers": [', '"layers": [' + 1_000_000 * '{"class_name": "Dense", "config": {"name": "d"}},'
+        ),
+        "more than 10000 layers",
+    ),
+    "too many calls": (lambda: network(called("d0", *250_000 * ["in"])), "more than 1000000 values"),
+    "a circle": (lambda: network(called("d0", "d1"), called("d1", "d0")), "connected in a circle, of which d0"),
+    "a layer on itself": (lambda: network(called("d0", "d0")), "connected in a circle, of which d0"),
+    "a long circle": (
+        lambda: network(*(called(f"d{n}", f"d{(n - 1) % 9000}") for n in range(9000))),
+        "connected in a circle",
+    ),
+    "a deep one": (lambda: 100_000 * '{"class_name":"Sequential","config":{"layers":[' + 100_000 * "]}}", "too deeply"),
+}
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_the_command_line_refuses_what_has_no_end_in_a_few_seconds(name: str, tmp_path: Path) -> None:
+    config, said = SIZES[name]
+    with zipfile.ZipFile(tmp_path / "net.keras", "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        archive.writestr("config.json", config())
+        archive.writestr("metadata.json", json.dumps({"keras_version": "3.15.0"}))
+        archive.writestr("model.weights.h5", b"")
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+
+    command = [sys.executable, "-c", COMMAND, "freeze", str(tmp_path / "net.keras"), "--layers", "d", "-o", "x.keras"]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert run.returncode == 2
+    assert len(run.stderr.splitlines()) == 1
+    assert said in run.stderr
+    assert run.stdout.splitlines() == ["[]"]
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < MOST_SECONDS

@@ -230,3 +230,37 @@ def test_a_graph_without_weights_is_evaluated_and_not_trained(tmp_path: Path) ->
     assert evaluate(model, rows, objective=Objective("mse")).loss == pytest.approx(expected, rel=1e-5)
     with pytest.raises(GraphError, match="the loss loss/loss:0 is computed without any weight"):
         finetune(model, rows, Options(objective=Objective("mse")), tmp_path / "tuned.ckpt")
+
+
+def compiled(folder: Path, loss: Any, outputs: int = 1, masked: bool = False) -> tuple[Any, Model]:
+    """Save a network of Keras of some outputs that is compiled with a loss."""
+    import keras as k
+
+    given = k.Input((3,) if masked else (8,), name="X")
+    inner = k.layers.Embedding(9, 4, mask_zero=True)(given) if masked else given
+    live = k.Model(given, [k.layers.Dense(2, name=name)(inner) for name in "ab"[:outputs]])
+    live.compile("sgd", loss, jit_compile=False)
+    live.save(folder / "net.keras")
+    return live, Model.open(folder / "net.keras")
+
+
+@pytest.mark.parametrize("loss", ["huber", "log_cosh", "mae", "mape"])
+def test_a_loss_of_numbers_that_keras_compiled_is_the_objective(tmp_path: Path, loss: str) -> None:
+    live, model = compiled(tmp_path, loss)
+    rows = data(tmp_path, ROWS[:, :2] + 3)
+    assert evaluate(model, rows).loss == pytest.approx(live.evaluate(ROWS, ROWS[:, :2] + 3, verbose=0), rel=1e-5)
+
+
+def test_what_keras_compiled_and_is_no_objective_is_said_with_the_way_on(tmp_path: Path) -> None:
+    rows = data(tmp_path, ROWS[:, :2])
+    with pytest.raises(GraphError, match=r"\(it was compiled with kl_divergence, which no objective is\)"):
+        evaluate(compiled(tmp_path, "kl_divergence")[1], rows)
+    live, model = compiled(tmp_path, ["mse", "mae"], outputs=2)
+    several = r"\(it was compiled with mse, mae: `logits` says which of a/\S+:0, b/\S+:0 an `objective` is put on\)"
+    with pytest.raises(GraphError, match=several) as refused:
+        evaluate(model, rows)
+    first = str(refused.value).partition("which of ")[2].partition(",")[0]
+    found = evaluate(model, rows, roles={"logits": first}, objective=Objective("mse"))
+    assert found.loss == pytest.approx(np.mean((live.predict(ROWS, verbose=0)[0] - ROWS[:, :2]) ** 2), rel=1e-5)
+    with pytest.raises(GraphError, match="it was compiled with mse, and its output is masked"):
+        evaluate(compiled(tmp_path, "mse", masked=True)[1], rows)

@@ -134,3 +134,36 @@ def test_frozen_layers_are_those_below_its_outputs(model: Model, data: Path, tmp
     before, after = weights(model), weights(Model.open(tmp_path / "tuned"))
     np.testing.assert_array_equal(before["hidden/kernel"], after["hidden/kernel"])
     assert (before["scores/kernel"] != after["scores/kernel"]).any()
+
+
+@pytest.mark.parametrize("signature", ["train", "judge"])
+def test_a_loss_that_one_gives_is_the_loss(tmp_path: Path, signature: str) -> None:
+    import tensorflow as tf
+
+    class Scorer(tf.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.kernel = tf.Variable(RANDOM.normal(size=(8, 3)).astype(np.float32), name="kernel")
+
+        def losses(self, x: Any, y: Any) -> tuple[Any, Any]:
+            sums = x @ self.kernel
+            hits = tf.reduce_mean(tf.cast(tf.equal(tf.argmax(sums, 1), y), tf.float32))
+            return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels=y, logits=sums)), hits
+
+        def train(self, x: Any, y: Any) -> dict[str, Any]:
+            with tf.GradientTape() as tape:
+                loss, _ = self.losses(x, y)
+            self.kernel.assign_sub(0.1 * tape.gradient(loss, self.kernel))
+            return {"loss": loss}
+
+        def judge(self, x: Any, y: Any) -> dict[str, Any]:
+            loss, hits = self.losses(x, y)
+            return {"loss": loss, "accuracy": hits}
+
+    scorer, fed = Scorer(), (tf.TensorSpec([None, 8], name="x"), tf.TensorSpec([None], tf.int64, name="y"))
+    signed = {name: tf.function(getattr(scorer, name), fed) for name in ("train", "judge")}
+    right = [float(each) for each in scorer.losses(LEFT, CLASSES)]
+    tf.saved_model.save(scorer, str(tmp_path / "scorer"), {**signed})
+    np.savez(tmp_path / "rows.npz", x=LEFT, y=CLASSES)
+    found = evaluate(Model.open(tmp_path / "scorer"), tmp_path / "rows.npz", roles={"signature": signature})
+    assert [found.loss, found.accuracy] == pytest.approx(right, rel=1e-5)

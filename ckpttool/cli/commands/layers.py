@@ -16,22 +16,23 @@ COLUMNS = ("name", "parameters", "output", "variables")
 @model_argument
 @weights_file_option
 @tags_option
+@click.option("--outputs", is_flag=True, help="Build the network of a Keras file (with TensorFlow), for its outputs.")
 @json_option
-def layers(model: Path, tags: list[str] | None, as_json: bool) -> None:
+def layers(model: Path, tags: list[str] | None, outputs: bool, as_json: bool) -> None:
     """List the layers of MODEL in data-flow order: parameters, output tensor, variables.
 
-    MODEL is a .meta file or its checkpoint's prefix, a SavedModel folder, or a GraphDef. A layer's output is the last
-    tensor that it computes before another layer takes over, of a layer in a loop what the loop gives; there is none
-    where nothing computes with it, or where another layer follows in the same branch of an If. Of a checkpoint without
-    a graph the scopes of its weights are listed, without outputs; what follows a name's last slash has scopes that end
-    at dots, as in PyTorch's names. Patterns to paste are printed below, and the names of the classes where MODEL has
-    them.
+    MODEL is a .meta file or its checkpoint's prefix, a SavedModel folder, a GraphDef, or a Keras file. A layer's output
+    is the last tensor that it computes before another layer takes over, of a layer in a loop what the loop gives; there
+    is none where nothing computes with it, or where another layer follows in the same branch of an If. Of a checkpoint
+    without a graph the scopes of its weights are listed, without outputs; what follows a name's last slash has scopes
+    that end at dots, as in PyTorch's names. Patterns to paste are printed below, and the names of the classes where
+    MODEL has them.
 
     \b
     Example:
       ckpttool layers my_model_final.ckpt
     """
-    rows, facts = rows_and_facts(model, tags)
+    rows, facts = rows_and_facts(model, tags, outputs)
     print_rows(rows, COLUMNS, as_json)
     for fact in facts:
         say(fact)

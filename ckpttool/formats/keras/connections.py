@@ -11,7 +11,7 @@ from typing import Any
 
 from ckpttool.core.errors import CorruptCheckpoint
 from ckpttool.core.names import suggestion
-from ckpttool.formats.keras.gate import MOST_LAYERS, Place, UnsafeConfig
+from ckpttool.formats.keras.gate import Place
 
 Config = Mapping[str, Any]
 _NESTING = (dict, list, Mapping)
@@ -39,16 +39,11 @@ def require_layers(config: Config, place: Place) -> None:
     """Check that all models in a config have layers, each with a name of its own, and what else makes a model.
 
     Raises:
-        UnsafeConfig: there are too many layers.
         CorruptCheckpoint: something is missing, or there twice.
     """
-    total = 0
     for model, here in models_within(config, place):
         own, functional = model["config"], model["class_name"] == "Functional"
         layers = own["layers"]
-        total += len(layers)
-        if total > MOST_LAYERS:
-            raise UnsafeConfig(f"{place} has more than {MOST_LAYERS} layers, which is the limit")
         names = [_name(layer, functional, here) for layer in layers]
         for name, count in Counter(names).items():
             if count > 1:
@@ -56,9 +51,10 @@ def require_layers(config: Config, place: Place) -> None:
         for key in ("input_layers", "output_layers") if functional else ():
             if not isinstance(own.get(key), list | Mapping):
                 raise CorruptCheckpoint(f"{here} has no {key}")
+        known = set(names)
         for layer in layers if functional else ():
             for name, _ in references(layer["inbound_nodes"]):
-                if name not in names:
+                if name not in known:
                     near = suggestion(name, names)
                     raise CorruptCheckpoint(f"{here}: {layer['name']} is called on {name}, which is no layer{near}")
 

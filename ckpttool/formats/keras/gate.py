@@ -30,6 +30,8 @@ DEEPEST = 200
 """Objects and lists within one another; a network within a network adds four."""
 MOST_LAYERS = 10_000
 """Layers of a network and of those nested in it; the largest of `keras.applications` has about a thousand."""
+MOST_VALUES = 1_000_000
+"""Values in the lists and objects of a config, but for lists of words; the largest architectures have about 60,000."""
 LARGEST = 1 << 31
 """A whole number in a config, other than a seed or a value, is smaller; so is the product of a shape."""
 LAYER_KEYS = ("layer", "layers", "forward_layer", "backward_layer", "cell", "cells")
@@ -90,13 +92,13 @@ def gated(config: Any, place: Place) -> Any:
         UnsafeConfig: it holds code, the name of a file or a server, or sizes without end.
         FormatError: it names what is not Keras's own.
     """
+    if place.depth == 0:
+        _require_size(config, place)
     if place.depth > DEEPEST:
         raise UnsafeConfig(f"{place} is nested more than {DEEPEST} levels deep")
     if isinstance(config, Mapping):
         return _object(config, place) if "class_name" in config else _members(config, place)
     if isinstance(config, list):
-        if place.key == "layers" and len(config) > MOST_LAYERS:
-            raise UnsafeConfig(f"{place} has {len(config)} layers, and {MOST_LAYERS} is the limit")
         if place.key.endswith("shape") and prod(size for size in config if isinstance(size, int)) >= LARGEST:
             raise UnsafeConfig(f"{place} has {place.key} = {config}, and {LARGEST} elements are the limit")
         if place.key in WORDS and all(isinstance(word, (str, int, float)) for word in config):
@@ -109,8 +111,35 @@ def gated(config: Any, place: Place) -> Any:
     return config
 
 
+def _require_size(config: Any, place: Place) -> None:
+    """Check that a config has no more in it than a network can have, before any of it is looked at more closely.
+
+    Raises:
+        UnsafeConfig: it has more layers, or more values.
+    """
+    layers = values = 0
+    todo = [("", config)]
+    while todo:
+        key, value = todo.pop()
+        if isinstance(value, list) and key not in WORDS:
+            layers += len(value) if key == "layers" else 0
+            values += len(value)
+            members = [(key, each) for each in value if isinstance(each, list | dict)] if values <= MOST_VALUES else []
+        elif isinstance(value, dict):
+            values += len(value)
+            members = [(name, each) for name, each in value.items() if isinstance(each, list | dict)]
+        else:
+            continue
+        if layers > MOST_LAYERS:
+            raise UnsafeConfig(f"{place} has more than {MOST_LAYERS} layers, which is the limit")
+        if values > MOST_VALUES:
+            raise UnsafeConfig(f"{place} has more than {MOST_VALUES} values, which is the limit")
+        todo += members
+
+
 def compile_gated(config: Mapping[str, Any], place: Place) -> dict[str, Any]:
     """Return what a model was compiled with, held against the lists as a network is; `gated` says what is raised."""
+    _require_size(config, place)
     config = _members(config, place)
     for key in ("loss", "metrics", "weighted_metrics"):
         for name in _texts(config.get(key)):

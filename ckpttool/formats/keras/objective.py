@@ -14,9 +14,21 @@ _CLASSES = {
     "MeanSquaredError": "mse",
     "mean_squared_error": "mse",
     "mse": "mse",
+    "MeanAbsoluteError": "mae",
+    "mean_absolute_error": "mae",
+    "mae": "mae",
+    "MeanAbsolutePercentageError": "mape",
+    "mean_absolute_percentage_error": "mape",
+    "mape": "mape",
+    "Huber": "huber",
+    "huber": "huber",
+    "LogCosh": "log_cosh",
+    "log_cosh": "log_cosh",
+    "logcosh": "log_cosh",
 }
 """The objectives that Keras's losses are, by the names of their classes and functions."""
-_STANDARD = {"reduction": "sum_over_batch_size", "axis": -1, "ignore_class": None, "fn": None}
+_OF_NUMBERS = frozenset({"mse", "mae", "mape", "huber", "log_cosh"})
+_STANDARD = {"reduction": "sum_over_batch_size", "axis": -1, "ignore_class": None, "fn": None, "delta": 1.0}
 """What the parameters of a loss must be for it to be one of ours; those that are not in a config are."""
 
 
@@ -47,8 +59,26 @@ def compiled_loss(compiled: Mapping[str, Any] | None) -> CompiledLoss | None:
     if name not in _CLASSES or any(config.get(key, value) not in (value, None) for key, value in _STANDARD.items()):
         return None
     objective = _CLASSES[name]
-    logits = None if objective == "mse" else bool(config.get("from_logits", False))
+    logits = None if objective in _OF_NUMBERS else bool(config.get("from_logits", False))
     return CompiledLoss(objective, logits, float(config.get("label_smoothing") or 0.0))
+
+
+def compiled_text(compiled: Mapping[str, Any] | None) -> str | None:
+    """Return what is said of the loss of a compile config, of each output where there are several; None without one.
+
+    >>> compiled_text({"loss": {"a": "mse", "b": {"class_name": "Huber", "config": {}}}})
+    'mse for a, Huber for b'
+    """
+    loss = (compiled or {}).get("loss")
+    if isinstance(loss, dict) and not isinstance(loss.get("class_name"), str):
+        texts = [f"{_text(each)} for {name}" for name, each in loss.items() if each]
+    else:
+        texts = [_text(each) for each in (loss if isinstance(loss, list) else [loss]) if each]
+    return ", ".join(texts) or None
+
+
+def _text(loss: Any) -> str:
+    return loss if isinstance(loss, str) else _named(loss)[0] or "a loss of its own"
 
 
 def compiled_optimizer(compiled: Mapping[str, Any] | None) -> str | None:

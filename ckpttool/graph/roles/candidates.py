@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Container, Iterable, Sequence
 from functools import cache
 
+from ckpttool.formats.wire.protos.graph_pb2 import TensorShapeProto
 from ckpttool.graph.contents.signatures import called_name
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.ops import HITS, REDUCTIONS
@@ -23,7 +24,8 @@ _ACCURACY = re.compile(r"(.*_)?acc(uracy)?(_\d+)?", re.IGNORECASE)
 def losses(graph: Graph, training_op: str | None, updating: Sequence[str]) -> list[str]:
     """Return what the gradients of the training op, else of any updating op, start from, else what is named a loss.
 
-    Of ops that are named as losses these are the topmost that fit the strictest rule; without any, the collected ones.
+    A signature's outputs are asked for such a name before the ops are. Of ops that are named as losses these are the
+    topmost that fit the strictest rule; without any, the collected ones.
     """
     trained = loss_of_gradients(graph, training_op) if training_op is not None else []
     others = (name for name in updating if name != training_op)
@@ -31,10 +33,28 @@ def losses(graph: Graph, training_op: str | None, updating: Sequence[str]) -> li
         return differentiated
     forward = _reductions(graph)
     for rule in _LOSS_NAMES:
+        if signed := _signed(graph, rule):
+            return signed
+    for rule in _LOSS_NAMES:
         named = [name for name in forward if rule.fullmatch(last_part(name))]
         if named:
             return [f"{name}:0" for name in _topmost(named, cache(graph.ancestors))]
     return [name for name in graph.collection("losses") if TensorRef.parse(name).op in graph.nodes]
+
+
+def _signed(graph: Graph, rule: re.Pattern[str]) -> list[str]:
+    """Return the outputs of the signature that is called whose names there fit a rule, and that are one number each."""
+    called = called_name(graph)
+    infos = graph.header.signature_def[called].outputs if called else {}
+    return [
+        infos[key].name
+        for key in sorted(infos)
+        if rule.fullmatch(key) and infos[key].name and not _has_axes(infos[key].tensor_shape)
+    ]
+
+
+def _has_axes(shape: TensorShapeProto) -> bool:
+    return bool(shape.dim) or shape.unknown_rank
 
 
 def named_logits(graph: Graph) -> list[str]:
@@ -61,7 +81,12 @@ def compared_labels(
 
 
 def accuracies(graph: Graph, logits: str | None) -> list[str]:
-    """Return the means that are named so and need the logits; without such names, means of comparisons."""
+    """Return what a signature gives as such, else the means that are named so and need the logits.
+
+    Without such names, means of comparisons.
+    """
+    if signed := _signed(graph, _ACCURACY):
+        return signed
     below = cache(graph.ancestors)
     named = [name for name in _reductions(graph) if _ACCURACY.fullmatch(last_part(name))]
     means = named or [name for name in _reductions(graph) if _counts_hits(graph, name)]

@@ -1,6 +1,7 @@
 """The loss that a Keras network in a graph was compiled with: what its outputs are trained for."""
 
-from ckpttool.formats.keras.objective import CompiledLoss, compiled_loss
+from ckpttool.core.names import listed
+from ckpttool.formats.keras.objective import CompiledLoss, compiled_loss, compiled_text
 from ckpttool.graph.contents.keras_network import keras_network
 from ckpttool.graph.contents.signatures import output_tensors
 from ckpttool.graph.core import Graph
@@ -18,3 +19,18 @@ def compiled_objective(graph: Graph) -> CompiledLoss | None:
         return None
     below = logits_below(graph, outputs[0])
     return None if loss.from_logits == (below.activation is not None) else loss
+
+
+def compiled_note(graph: Graph) -> str:
+    """Return what a message says of a loss that a network was compiled with and that is no objective; else nothing."""
+    network, outputs = keras_network(graph), list(dict.fromkeys(output_tensors(graph)))
+    text = compiled_text(network.compiled) if network else None
+    if network is None or text is None:
+        return ""
+    if len(outputs) > 1:
+        return f" (it was compiled with {text}: `logits` says which of {listed(outputs)} an `objective` is put on)"
+    if compiled_loss(network.compiled) is None:
+        return f" (it was compiled with {text}, which no objective is)"
+    if network.masked:
+        return f" (it was compiled with {text}, and its output is masked: an `objective` counts the masked steps too)"
+    return f" (it was compiled with {text} of other values than {listed(outputs)} gives)"

@@ -21,6 +21,15 @@ class Compiled(NamedTuple):
     lacks: Sequence[str] = ()
 
 
+_OF_NUMBERS = {
+    "mse": "MeanSquaredError",
+    "mae": "MeanAbsoluteError",
+    "mape": "MeanAbsolutePercentageError",
+    "huber": "Huber",
+    "log_cosh": "LogCosh",
+}
+
+
 def loss_in_keras(objective: Objective, from_logits: bool = True) -> tuple[Compiled, list[Any]]:
     """Return the loss, None where Keras has none, and the metrics of an objective, of logits or of probabilities."""
     smoothing = objective.label_smoothing
@@ -36,8 +45,10 @@ def loss_in_keras(objective: Objective, from_logits: bool = True) -> tuple[Compi
     if objective.kind == "sigmoid":
         loss = _loss("BinaryCrossentropy", from_logits=from_logits, label_smoothing=smoothing)
         return Compiled(loss, lacks), [_metric("BinaryAccuracy", "accuracy", threshold=0.0 if from_logits else 0.5)]
-    if objective.kind == "mse":
-        return Compiled(_loss("MeanSquaredError"), lacks), [_metric("MeanAbsoluteError", "mean_absolute_error")]
+    if objective.kind in _OF_NUMBERS:
+        return Compiled(_loss(_OF_NUMBERS[objective.kind]), lacks), [
+            _metric("MeanAbsoluteError", "mean_absolute_error")
+        ]
     return Compiled(None, [f"Keras lacks the loss {objective.kind}: compile the model with one before `fit`"]), [
         "accuracy"
     ]

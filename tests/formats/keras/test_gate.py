@@ -147,7 +147,7 @@ HOSTILE = {
         obj("Sequential", "keras", name="net", layers=[obj("InputLayer", name="x", batch_shape=[None, 2**20, 2**20])]),
         r"net/x has batch_shape = \[None, 1048576, 1048576\]",
     ),
-    "many layers": (sequential(*[DENSE] * MOST_LAYERS), "net has 10001 layers, and 10000 is the limit"),
+    "many layers": (sequential(*[DENSE] * MOST_LAYERS), "more than 10000 layers"),
     "many layers, nested": (
         sequential(*(sequential(*[obj("Dense", name=f"{k}") for k in range(6000)], name=f"n{n}") for n in range(2))),
         "more than 10000 layers",

@@ -19,7 +19,9 @@ LABELS = {
     "softmax": np.array([0, 1, 2, 0, 1, 2]),
     "softmax_dense": np.eye(3, dtype=np.float32)[[0, 1, 2, 0, 1, 2]],
     "sigmoid": np.eye(3, dtype=np.float32)[[0, 1, 2, 0, 1, 2]],
-    "mse": np.random.default_rng(4).normal(size=(6, 3)).astype(np.float32),
+    **dict.fromkeys(
+        ("mse", "mae", "mape", "huber", "log_cosh"), np.random.default_rng(4).normal(size=(6, 3)).astype(np.float32)
+    ),
 }
 
 
