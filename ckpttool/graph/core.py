@@ -47,6 +47,10 @@ class _Refs(dict[str, TensorRef]):
         return ref
 
 
+_EDGES = frozenset({"sources", "consumers", "readers", "users"})
+"""What a graph knows of its ops alone, once it was asked."""
+
+
 class Graph:
     """A graph and its collections, saver and signatures; it is never changed in place.
 
@@ -123,6 +127,9 @@ class Graph:
         ops = list(self.nodes.values() if nodes is None else nodes)
         graph = Graph(self.bare_header if header is None else header, self.source, ops, self.provenance)
         graph.refs, graph.allowed, graph.whole = self.refs, self.allowed, self.whole or self
+        if nodes is None:
+            graph._reads, graph._waits = self._reads, self._waits
+            graph.__dict__ |= {name: self.__dict__[name] for name in _EDGES & self.__dict__.keys()}
         return graph
 
     def allowing(self, op_types: Collection[str]) -> "Graph":

@@ -145,8 +145,9 @@ def _listed(graph: Graph, key: str = "variables") -> list[str]:
 
 
 def _ranks(graph: Graph) -> dict[str, int]:
-    ranks = {variable.op: len(variable.shape or ()) for variable in variables(graph).values()}
-    return {op: ranks.get(op, 0) for op in _listed(graph)}
+    """Return the ranks of all variables by their ops; 0 where none is known."""
+    attributes = {op: graph.nodes[op].attr for op in _listed(graph)}
+    return {op: len(own["shape"].shape.dim) if "shape" in own else 0 for op, own in attributes.items()}
 
 
 def with_gradients(
