@@ -27,6 +27,10 @@ Sizes = tuple[int, int]
 """Height and width."""
 
 
+_SERIES = 3
+"""The dimensions of rows of steps."""
+
+
 @dataclass(frozen=True)
 class Layer(Call):
     """A layer to be built."""
@@ -184,12 +188,14 @@ class AvgPool(_Pool):
 
 @dataclass(frozen=True)
 class GlobalAvgPool(Layer):
-    """The mean of each channel of an image."""
+    """The mean of each channel of an image, or of a series of steps."""
 
     name = "global_avg_pool"
 
     def build(self, name: str, inputs: Any, switch: Switch) -> Any:
-        """Put the layer on images."""
+        """Put the layer on images, or on series [rows, steps, channels]."""
+        if inputs.shape.rank == _SERIES and inputs.shape[-1] is not None:
+            return tensorflow().reduce_mean(inputs, [1], name="Mean")
         with _on_images(self, name, inputs):
             return tensorflow().reduce_mean(inputs, [1, 2], name="Mean")
 

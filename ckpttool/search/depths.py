@@ -13,6 +13,7 @@ from functools import cached_property
 from ckpttool.core.errors import GraphError
 from ckpttool.graph.contents.constants import numbers
 from ckpttool.graph.contents.flow import Flow
+from ckpttool.graph.contents.keras_network import keras_network
 from ckpttool.graph.contents.layers import activated, layers, weight_uses
 from ckpttool.graph.contents.signatures import output_tensors
 from ckpttool.graph.core import Graph, TensorRef
@@ -61,6 +62,8 @@ def depths(graph: Graph, inputs: Sequence[str], logits: str | None = None) -> li
     top, is_head = _top(graph, logits)
     cuts = _Cuts(graph, inputs, top)
     places = [place for place in cuts.places() if not (is_head and place[0] == len(cuts.layers))]
+    if network := keras_network(graph):  # Keras has no layers to cut inside of one of its own
+        places = [place for place in places if network.lost or place[1] in network.calls]
     if not places and len(cuts.layers) > 1:
         places = list(cuts.ends())[: -1 if is_head else None]
     found = [Depth(0, (), inputs[0])]

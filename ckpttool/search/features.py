@@ -16,7 +16,7 @@ from ckpttool.core.errors import DataError, GraphError
 from ckpttool.core.tensors import Array
 from ckpttool.data.rows import Rows, chosen
 from ckpttool.graph.core import Graph, TensorRef
-from ckpttool.graph.ops import FORMS
+from ckpttool.graph.ops import ELEMENT_BY_ELEMENT, FORMS
 from ckpttool.runtime.pooling import vectors
 from ckpttool.runtime.streaming import Stream
 from ckpttool.search.depths import Depth
@@ -29,6 +29,9 @@ WIDEST = 2048
 WIDEST_OF_FEW = 16384
 """The same of fewer rows, of which the products are as cheap."""
 
+_SAME_ROWS = ELEMENT_BY_ELEMENT | FORMS | {"Cast"}
+_NEAR = 64
+"""How many ops are looked through from an input to what looks its numbers up."""
 _LOOKUPS = {"Gather", "GatherV2", "ResourceGather", "GatherNd", "OneHot", "LookupTableFindV2"}
 
 Vectors = NDArray[np.float32]
@@ -172,12 +175,12 @@ def _no_features(graph: Graph, arrays: Mapping[str, Rows]) -> str | None:
     for name, rows in arrays.items():
         if rows.dtype.kind not in "biuf":
             return f"{name} takes texts"
-        forms = [name]
-        for form in forms:
-            readers = graph.readers.get(TensorRef.parse(form), [])
-            if any(graph.nodes[reader].op in _LOOKUPS for reader in readers):
+        todo = [TensorRef.parse(name).op]
+        for op in todo:
+            readers = [each for each in graph.consumers.get(op, ()) if each not in todo]
+            if any(graph.nodes[each].op in _LOOKUPS for each in readers):
                 return f"{name} takes numbers that stand for something else"
-            forms += [f"{reader}:0" for reader in readers if graph.nodes[reader].op in FORMS | {"Cast"}]
+            todo += [each for each in readers if graph.nodes[each].op in _SAME_ROWS and len(todo) < _NEAR]
     return None
 
 

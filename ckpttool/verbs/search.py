@@ -41,7 +41,7 @@ class Reuse:
     """What `reuse` is told for the best depth: which layers, where the head goes on, and of which layers it is.
 
     `layers` is None where nothing of the model is reused: then the input shape and the preprocessing are those of a new
-    model's rows.
+    model's rows; none of a model of several inputs.
     """
 
     layers: str | None
@@ -172,17 +172,19 @@ def _with_rows(bound: Bound, data: str | Path, features: str | None) -> tuple[Bo
 def _reuse(bound: Bound, found: Sequence[Depth], best: ScoredDepth, labels: Array, kind: Kind) -> Reuse:
     """Return what makes a model of the best depth: its layers under a linear head."""
     graph, features = bound.model.graph, best.features
-    outputs = labels.shape[1] if labels.ndim == 2 and labels.shape[1] > 1 else 1
-    if kind == "classes" and outputs == 1:
-        outputs = int(labels.max()) + 1
-    head = f"outputs = dense({outputs})"
+    names = {layer.name: layer.variables for layer in layers(graph)}
+    below = [layer for depth in found[: features.depth.number + 1] for layer in depth.layers]
+    count = labels.shape[1] if labels.ndim == 2 and labels.shape[1] > 1 else 1
+    if kind == "classes" and count == 1:
+        count = int(labels.max()) + 1
+    head = f"{'outputs' if 'outputs' not in below else 'new_outputs'} = dense({count})"
     if len(features.shape) > 1:
         head = f"{'pool = global_avg_pool()' if features.pooled else 'flat = flatten()'}; {head}"
     objective = {"labels": "sigmoid", "amounts": "mse"}.get(kind)
-    names = {layer.name: layer.variables for layer in layers(graph)}
-    kept = [name for depth in found[: features.depth.number + 1] for layer in depth.layers for name in names[layer]]
-    if not kept:
-        return Reuse(None, None, head, objective, features.shape, preprocessing_text(graph))
+    if not below:
+        alone = features.shape if len(bound.roles.inputs) == 1 else ()
+        return Reuse(None, None, head, objective, alone, preprocessing_text(graph))
+    kept = [name for layer in below for name in names[layer]]
     others = [name for members in names.values() for name in members if name not in set(kept)]
     ref = TensorRef.parse(features.depth.tensor)
     return Reuse(shortest_pattern(kept, others), None if _is_usual(graph, kept, ref) else ref.op, head, objective)

@@ -122,6 +122,14 @@ def test_layers_of_images_compute_what_keras_computes(tf1: Any, spec: str, refer
     np.testing.assert_allclose(found, np.asarray(layer(IMAGES)), atol=1e-5)
 
 
+def test_the_mean_of_a_series_is_what_keras_computes(tf1: Any) -> None:
+    import tensorflow as tf
+
+    series = IMAGES[:, 0]
+    found, _ = run(tf1, "global_avg_pool()", series)
+    np.testing.assert_allclose(found, np.asarray(tf.keras.layers.GlobalAveragePooling1D()(series)), atol=1e-6)
+
+
 @pytest.mark.parametrize("x", [IMAGES, IMAGES[:, 0, 0]], ids=["images", "rows"])
 def test_batch_norm_normalises_by_the_batch_in_training_and_moves_its_averages(tf1: Any, x: Any) -> None:
     import tensorflow as tf

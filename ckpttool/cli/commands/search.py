@@ -103,16 +103,18 @@ def _commands(
     """Return what makes the model of the best depth, and what trains its new layer."""
     reuse = found.reuse
     suffix = model.suffix if model.suffix in (".keras", ".h5") else ".ckpt"
-    made, tuned = f"reused{suffix}", f"tuned{suffix}"
-    if reuse.layers is None:
+    made, tuned, frozen = f"reused{suffix}", f"tuned{suffix}", list[str]()
+    if reuse.layers is not None:
+        inputs = [word for name in roles.get("inputs", ()) for word in ("--inputs", name)]
+        first = ["reuse", str(model), "--layers", reuse.layers, *inputs, "--head", reuse.head]
+        first += _option("--after", reuse.after) + _option("--signature", roles.get("signature"))
+        frozen = ["--freeze", reuse.layers, "--cache"]
+    elif reuse.input_shape:
         first = ["new", "--input", ",".join(map(str, reuse.input_shape)), "--layers", reuse.head]
     else:
-        inputs = [word for name in roles.get("inputs", ()) for word in ("--inputs", name)]
-        first = ["reuse", str(model), "--layers", reuse.layers, "--freeze", reuse.layers, *inputs, "--head", reuse.head]
-        first += _option("--after", reuse.after) + _option("--signature", roles.get("signature"))
+        return []
     first += _option("--objective", reuse.objective) + _option("--preprocess", preprocess or reuse.preprocess)
-    cached = [] if reuse.layers is None else ["--cache"]
-    commands = [*first, "-o", made], ["finetune", made, "--data", str(data), *cached, "-o", tuned]
+    commands = [*first, "-o", made], ["finetune", made, "--data", str(data), *frozen, "-o", tuned]
     return [shlex.join(["ckpttool", *words]) for words in commands]
 
 

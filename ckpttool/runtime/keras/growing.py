@@ -24,7 +24,7 @@ def headed(
     network: KerasNetwork, layers: Sequence[LayerSpec], outputs: Mapping[str, Any], objective: Objective
 ) -> KerasNetwork:
     """Return a network with layers put on it, whose outputs in the graph are given by name, and what judges them."""
-    new = {spec.name: in_keras(spec.name, spec.layer) for spec in layers}
+    new = {spec.name: in_keras(spec.name, spec.layer, outputs[spec.name]) for spec in layers}
     lacks = [lack for each in new.values() for lack in each.lacks]
     tensors = {name: output.name for name, output in outputs.items()}
     put = network.having_layers({name: each.layers for name, each in new.items()}, tensors)

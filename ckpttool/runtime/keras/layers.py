@@ -21,8 +21,11 @@ class InKeras(NamedTuple):
     lacks: Sequence[str] = ()
 
 
-def in_keras(name: str, own: Layer) -> InKeras:
-    """Return a layer in Keras's terms."""
+def in_keras(name: str, own: Layer, output: Any = None) -> InKeras:
+    """Return a layer in Keras's terms; its output in the graph tells what it was put on, images if none is given."""
+    if isinstance(own, layers.GlobalAvgPool):
+        dimensions = 2 if output is None else output.op.inputs[0].shape.rank - 2
+        return InKeras([layer(f"GlobalAveragePooling{dimensions}D", name)])
     return _LAYERS[type(own)](name, own)
 
 
@@ -131,7 +134,6 @@ _LAYERS: dict[type[Layer], Callable[[str, Any], InKeras]] = {
     layers.Conv2D: _conv2d,
     layers.MaxPool: _pool("MaxPooling2D"),
     layers.AvgPool: _pool("AveragePooling2D"),
-    layers.GlobalAvgPool: lambda name, own: InKeras([layer("GlobalAveragePooling2D", name)]),
     layers.Flatten: lambda name, own: InKeras([layer("Flatten", name)]),
     layers.Dropout: lambda name, own: InKeras([layer("Dropout", name, rate=own.rate)]),
     layers.ActivationLayer: _activation,

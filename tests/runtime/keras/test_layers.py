@@ -28,12 +28,13 @@ SPECS = [
     "conv2d(4, 3, relu, strides=2); max_pool(2); flatten(); dense(3)",
     "conv2d(4, (3, 2), padding=valid, max_norm=2, l2=0.1, bias=False); avg_pool(3, 2, same); flatten(); dense(3)",
     "conv2d(4); batch_norm(activation=relu); layer_norm(); max_pool((2, 3), padding=same); global_avg_pool(); dense(3)",
+    "steps = layer_norm(); global_avg_pool(); dense(3)",
     *(f"conv2d(2, init={each}); flatten(); dense(3, init={each})" for each in INITIALIZERS),
 ]
 
 
 def graph_of(spec: str, **recipe: Any) -> Any:
-    shape = [4] if spec.startswith("hidden") else [9, 8, 2]
+    shape = {"hidden": [4], "steps": [8, 2]}.get(spec.partition(" ")[0], [9, 8, 2])
     return new_graph(shape, parse(spec), Recipe(**recipe), Objective(), seed=1), shape
 
 
