@@ -100,6 +100,7 @@ def reuse(
 
     With --head the network is cut above the last restored layer and new layers are put on, with loss, accuracy and a
     training op; --into restores into another graph; with neither the same graph keeps only the chosen layers' values.
+    Where all layers are restored the head goes on what the model gives: on its last pooling, or what joins its towers.
     The constants of a frozen graph (.pb) become variables again.
     Where tf.data, a queue or a reader brought the rows, the new model has placeholders.
 
