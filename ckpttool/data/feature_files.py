@@ -110,21 +110,34 @@ def raw(array: Array) -> Array:
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
 
 
+def json_bytes(facts: dict[str, Any]) -> bytes:
+    """Return facts as JSON, with their checksum."""
+    return json.dumps(facts | {CHECKSUM: _facts_checksum(facts)}, indent=1).encode()
+
+
+def facts_of(data: bytes) -> dict[str, Any] | None:
+    """Return the facts of JSON, or None where it is none or does not have its checksum."""
+    try:
+        facts = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(facts, dict) or facts.pop(CHECKSUM, None) != _facts_checksum(facts):
+        return None
+    return facts
+
+
 def write_json(path: Path, facts: dict[str, Any]) -> None:
     """Write facts and their checksum, whole or not at all."""
     with replacing(path) as file:
-        file.write(json.dumps(facts | {CHECKSUM: _facts_checksum(facts)}, indent=1).encode())
+        file.write(json_bytes(facts))
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
     """Return the facts of a file, or None where it is absent, is no JSON or does not have its checksum."""
     try:
-        facts = json.loads(path.read_bytes())
-    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
+        return facts_of(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    if not isinstance(facts, dict) or facts.pop(CHECKSUM, None) != _facts_checksum(facts):
-        return None
-    return facts
 
 
 def _facts_checksum(facts: dict[str, Any]) -> int:

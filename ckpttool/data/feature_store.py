@@ -106,10 +106,12 @@ class Entry:
         parts: Mapping[str, str] | None = None,
         versions: Mapping[str, str] | None = None,
         durable_every: int = DURABLE_EVERY,
+        resume: bool = True,
     ) -> Writer:
         """Return a writer that takes rows from its `resume_row` on; an entry that is there is dropped first.
 
-        `parts` and `versions` are kept in the manifest for people. `durable_every` counts bytes.
+        `parts` and `versions` are kept in the manifest for people. `durable_every` counts bytes. Without `resume` all
+        rows are taken.
 
         Raises:
             CkptError: no rows or tensors, no room on the disk, or another process is filling the entry.
@@ -117,7 +119,7 @@ class Entry:
         if rows < 1:
             raise CkptError(f"{self.path}: {rows} rows for the feature cache, expected 1 or more")
         facts = {"format": FORMAT, "key": self.key, "parts": dict(parts or {}), "versions": dict(versions or {})}
-        return Writer(self.path, stored(tensors), rows, facts, durable_every)
+        return Writer(self.path, stored(tensors), rows, facts, durable_every, resume)
 
     def _check(self, tensor: Stored, rows: int, expected: int | None) -> None:
         path = self.path / tensor.file

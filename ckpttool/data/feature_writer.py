@@ -28,7 +28,13 @@ class Writer:
     """
 
     def __init__(
-        self, path: Path, tensors: Sequence[Stored], rows: int, facts: dict[str, Any], durable_every: int
+        self,
+        path: Path,
+        tensors: Sequence[Stored],
+        rows: int,
+        facts: dict[str, Any],
+        durable_every: int,
+        resume: bool = True,
     ) -> None:
         """Lock the entry, look for rows to go on from, check the disk's space and open the files.
 
@@ -36,11 +42,12 @@ class Writer:
             CkptError: another process fills the entry, or the disk has no room for it.
         """
         self.path, self.rows = path, rows
-        self._tensors, self._facts, self._durable_every = tensors, facts, durable_every
+        self.tensors, self._facts, self._durable_every = tuple(tensors), facts, durable_every
         self._files: list[FileIO] = []
         self._lock: int | None = _locked(path)
         try:
-            (path / MANIFEST).unlink(missing_ok=True)
+            for old in (MANIFEST, *([] if resume else [PROGRESS])):
+                (path / old).unlink(missing_ok=True)
             self.resume_row, self._checksums = self._durable()
             self._check_space()
             self._files = [self._opened(tensor) for tensor in tensors]
@@ -56,14 +63,23 @@ class Writer:
             CkptError: a tensor is missing or unknown, a dtype or shape is not that of `fill`, or rows are too many.
         """
         count = self._checked_count(arrays)
-        pieces = [raw(arrays[tensor.name]) for tensor in self._tensors]
+        pieces = [raw(arrays[tensor.name]) for tensor in self.tensors]
         for file, piece in zip(self._files, pieces, strict=True):
             _write(file, piece.data)
-        self._checksums = [crc.extend(value, piece) for value, piece in zip(self._checksums, pieces, strict=True)]
-        self._pending += sum(map(len, pieces))
-        self.row += count
-        if self._pending >= self._durable_every:
-            self._record()
+        self._advance(count, [crc.extend(value, piece) for value, piece in zip(self._checksums, pieces, strict=True)])
+
+    def take(self, start: int, stop: int, checksums: Sequence[int]) -> None:
+        """Count rows that another process has written in their places in the files, where they are the next ones.
+
+        Raises:
+            CkptError: they are others.
+        """
+        if start != self.row or not start < stop <= self.rows:
+            raise CkptError(f"{self.path}: rows {start} to {stop} after {self.row}, expected {self.rows} in all")
+        values = zip(self.tensors, self._checksums, checksums, strict=True)
+        self._advance(
+            stop - start, [crc.joined(first, more, (stop - start) * each.row_bytes) for each, first, more in values]
+        )
 
     def finish(self) -> None:
         """Put everything on the disk and write the manifest, which makes the entry complete.
@@ -95,14 +111,20 @@ class Writer:
     ) -> None:
         self.close()
 
+    def _advance(self, count: int, checksums: list[int]) -> None:
+        self._checksums, self.row = checksums, self.row + count
+        self._pending += count * sum(tensor.row_bytes for tensor in self.tensors)
+        if self._pending >= self._durable_every:
+            self._record()
+
     def _durable(self) -> tuple[int, list[int]]:
         """Return the row to go on from, and the checksums of the rows before it."""
-        nothing = 0, [0] * len(self._tensors)
+        nothing = 0, [0] * len(self.tensors)
         progress = read_json(self.path / PROGRESS)
         if progress is None or progress.get("fill") != self._plan():
             return nothing
         row, sums = int(progress["row"]), [int(value) for value in progress["crc32c"]]
-        whole = all(self._has(tensor, row, value) for tensor, value in zip(self._tensors, sums, strict=True))
+        whole = all(self._has(tensor, row, value) for tensor, value in zip(self.tensors, sums, strict=True))
         return (row, sums) if whole else nothing
 
     def _has(self, tensor: Stored, row: int, expected: int) -> bool:
@@ -112,7 +134,7 @@ class Writer:
         return there and checksum(path, start, stop) == expected
 
     def _check_space(self) -> None:
-        needed = (self.rows - self.resume_row) * sum(tensor.row_bytes for tensor in self._tensors)
+        needed = (self.rows - self.resume_row) * sum(tensor.row_bytes for tensor in self.tensors)
         free = shutil.disk_usage(self.path).free
         if needed > free:
             problem = f"{human_size(needed)} for the feature cache, {human_size(free)} are free"
@@ -131,11 +153,11 @@ class Writer:
         return file
 
     def _checked_count(self, arrays: Mapping[str, Array]) -> int:
-        names = [tensor.name for tensor in self._tensors]
+        names = [tensor.name for tensor in self.tensors]
         if sorted(arrays) != sorted(names):
             raise CkptError(f"{self.path}: tensors {', '.join(sorted(arrays))}, expected {', '.join(sorted(names))}")
         counts = set()
-        for tensor in self._tensors:
+        for tensor in self.tensors:
             array = arrays[tensor.name]
             if array.dtype != tensor.dtype.numpy or array.shape[1:] != tensor.row_shape or not array.ndim:
                 expected = f"{tensor.dtype} rows of {list(tensor.row_shape)}"
@@ -147,10 +169,10 @@ class Writer:
         return count
 
     def _plan(self) -> dict[str, Any]:
-        return self._facts | {"rows": self.rows, "tensors": [tensor.facts() for tensor in self._tensors]}
+        return self._facts | {"rows": self.rows, "tensors": [tensor.facts() for tensor in self.tensors]}
 
     def _sums(self) -> list[tuple[Stored, int]]:
-        return list(zip(self._tensors, self._checksums, strict=True))
+        return list(zip(self.tensors, self._checksums, strict=True))
 
     def _record(self) -> None:
         self._sync()

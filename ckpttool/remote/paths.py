@@ -30,7 +30,7 @@ def refuse_url(path: Path) -> None:
         CkptError: it is one.
     """
     if is_url(path):
-        raise CkptError(f"{_whole(path)} is a URL: nothing is written there; write a file, and upload that")
+        raise CkptError(f"{whole_url(path)} is a URL: nothing is written there; write a file, and upload that")
 
 
 def refuse_url_input(path: Path | str) -> None:
@@ -40,7 +40,7 @@ def refuse_url_input(path: Path | str) -> None:
         CkptError: it is one.
     """
     if is_url(path):
-        raise CkptError(f"{_whole(path)} is a URL: only checkpoints and graphs are read there; download the file")
+        raise CkptError(f"{whole_url(path)} is a URL: only checkpoints and graphs are read there; download the file")
 
 
 def path_of(url: Path | str) -> Path:
@@ -89,8 +89,12 @@ def without_secrets(text: str) -> str:
     return re.sub(r"(https?://[^?\s]*)\?\S*", r"\1", re.sub(r"://[^/@\s]*@", "://", text))
 
 
-def _whole(url: Path | str) -> str:
-    """Return a URL with the slash that it lost as a `Path`."""
+def whole_url(url: Path | str) -> str:
+    """Return a URL with the slash that it lost as a `Path`.
+
+    >>> whole_url(Path("s3://bucket/features"))
+    's3://bucket/features'
+    """
     return str(url) if "://" in str(url) else str(url).replace(":/", "://", 1)
 
 

@@ -81,6 +81,32 @@ def opened(url: str, size: int) -> Any:
         return system.open(path, "rb", cache_type="none", size=size)
 
 
+def read(url: str) -> bytes | None:
+    """Return the bytes of a file, or None if it does not exist.
+
+    Raises:
+        CkptError: the server refuses, or cannot be reached.
+    """
+    with one_line_errors(url):
+        system, path = _system(url)
+        system.invalidate_cache()
+        try:
+            return bytes(system.cat_file(path))
+        except FileNotFoundError:
+            return None
+
+
+def write(url: str, data: Any) -> None:
+    """Write a file, whole or not at all, in the place of one that is there.
+
+    Raises:
+        CkptError: the server refuses, or cannot be reached.
+    """
+    with one_line_errors(url):
+        system, path = _system(url)
+        system.pipe_file(path, bytes(data))
+
+
 @contextlib.contextmanager
 def one_line_errors(url: str) -> Iterator[None]:
     """Turn whatever goes wrong with a server into an error of one line.

@@ -8,9 +8,9 @@ last, as they are.
 """
 
 import shutil
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,24 +18,20 @@ import numpy as np
 
 from ckpttool.core.errors import CorruptCheckpoint, GraphError, PlanError
 from ckpttool.core.tensors import Array, Tensor
-from ckpttool.data.feature_store import Entry, FeatureStore, cache_key, default_root
+from ckpttool.data.feature_store import Entry, cache_key
 from ckpttool.data.fingerprint import fingerprint
 from ckpttool.data.splits import Split
 from ckpttool.graph.core import Graph
 from ckpttool.graph.freezing.closure import FrozenPart
 from ckpttool.graph.freezing.row_cut import cut_below, regroups_rows
-from ckpttool.lineage.records import versions
 from ckpttool.runtime.function import GraphFunction, runner
 from ckpttool.runtime.state import State
 from ckpttool.training.augment import Augmentation, check_augment
 from ckpttool.training.callbacks.callback import Callback
+from ckpttool.training.filling import Elsewhere, entry_of, fetched, fill, share
 from ckpttool.training.preprocessing import unusual_steps
 from ckpttool.training.worker_model import part_facts
 
-BATCH_BYTES = 32 << 20
-"""Bytes of rows that pass through the frozen layers at once."""
-FEW = 8
-"""Rows that are computed before the others, to see what comes of them."""
 SAMPLE = 16
 """Rows that are computed again, from a cache that is whole, to check it against the live graph."""
 TOLERANCE = 1e-4
@@ -113,15 +109,6 @@ def blocks(splits: Sequence[Split], variants: int) -> list[Block]:
     return [*(Block(train, variant) for variant in range(variants)), *(Block(split, 0) for split in others)]
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """What a fill will cost: bytes on disk, and seconds as measured on the first rows."""
-
-    rows: int
-    bytes: int
-    seconds: float
-
-
 class FeatureCache:
     """Fills and finds the features of one frozen part for one data set."""
 
@@ -150,8 +137,9 @@ class FeatureCache:
         self._load(graph, values)
         if regroups_rows(graph, part):
             self._cut_by_rows(graph, values)
-        self.parts = self._key_parts(graph, values, self._weights)
-        self.key = cache_key(self.parts)
+        self._part_facts = part_facts(graph, self.part.features, self._fed, values, self._weights)
+        inputs = splits[0].inputs
+        self.row_bytes = sum(array.nbytes // max(1, len(array)) for array in inputs.values())
 
     def _load(self, graph: Graph, values: Mapping[str, Tensor]) -> None:
         """Make the function that computes the features of the part."""
@@ -202,55 +190,59 @@ class FeatureCache:
                 into = f"{augmentation.input} goes into the trained layers too"
                 raise PlanError(f"`augment` can't be cached: {into}; leave out `cache`")
 
-    def _key_parts(self, graph: Graph, values: Mapping[str, Tensor], weights: Sequence[str]) -> dict[str, str]:
-        """Return what the key is made of, by what it is."""
+    @cached_property
+    def parts(self) -> dict[str, str]:
+        """What the key is made of, by what it is."""
         return {
-            **part_facts(graph, self.part.features, self._fed, values, weights),
+            **self._part_facts,
             "data": " ".join(fingerprint(split) for split in self.splits),
+            **self._done_to_rows,
+        }
+
+    @cached_property
+    def key(self) -> str:
+        """The key of the features."""
+        return cache_key(self.parts)
+
+    def facts(self) -> dict[str, str]:
+        """Return what the features follow from; of the rows how many there are, and their kind, not their content."""
+        kinds = [
+            f"{name} {array.dtype}{list(array.shape)}" for each in self.splits for name, array in each.inputs.items()
+        ]
+        return {**self._part_facts, "rows": ", ".join(kinds), **self._done_to_rows}
+
+    @property
+    def _done_to_rows(self) -> dict[str, str]:
+        return {
             **({"preprocessing": changed} if (changed := unusual_steps(self.splits)) else {}),
             **({"augmentation": self._augmentation.facts()} if self._augmentation else {}),
         }
 
-    def open(self, root: str | Path | None, callback: Callback) -> Features:
+    def open(self, root: str | Path | None, callback: Callback, elsewhere: Elsewhere | None = None) -> Features:
         """Return the features, computed now unless the cache below `root` has them; damaged ones are computed again.
+
+        With an address as `root` they are on a server for all machines, and on this one.
 
         Raises:
             GraphError: a tensor does not have a row per row of data, or differs from the live graph.
         """
-        entry = FeatureStore(Path(root) if root else default_root()).entry(self.key)
+        entry, server = entry_of(root, self.key)
         arrays = None
-        if entry.is_complete():
+        if entry.is_complete() or (server and fetched(entry, server, callback)):
             try:
                 arrays = entry.open()
             except CorruptCheckpoint as damage:
                 callback.on_cache_damage(damage)
         hit = arrays is not None
         if arrays is None:
-            self._fill(entry, callback)
+            fill(self, entry, server, elsewhere, callback)
             arrays = entry.open()
+        elif server:
+            share(entry, arrays, server)
         features = Features(entry, arrays, self.rows, hit, self._variants, self.part.direct)
         self._check(features)
         callback.on_cache_ready(features)
         return features
-
-    def _fill(self, entry: Entry, callback: Callback) -> None:
-        """Compute all rows, some at a time; what that will cost is known from the first of them."""
-        first = self.splits[0]
-        per_row = sum(array.nbytes // first.rows for array in first.inputs.values())
-        size = min(max(1, BATCH_BYTES // max(1, per_row)), self.rows)
-        few = self.compute(np.arange(min(FEW, self.rows)))  # also traces, which is no measure of the rest
-        shapes = {name: (array.dtype, array.shape[1:]) for name, array in few.items()}
-        with entry.fill(shapes, self.rows, self.parts, versions()) as writer:
-            for start in range(writer.resume_row, self.rows, size):
-                began, stop = time.perf_counter(), min(start + size, self.rows)
-                computed = self.compute(np.arange(start, stop))
-                if start == writer.resume_row:
-                    seconds = (time.perf_counter() - began) * self.rows / (stop - start)
-                    nbytes = sum(array.nbytes for array in computed.values()) * self.rows // (stop - start)
-                    callback.on_cache_estimate(Estimate(self.rows, nbytes, seconds))
-                writer.append(computed)
-                callback.on_cache_progress(stop, self.rows)
-            writer.finish()
 
     def compute(self, rows: Array) -> dict[str, Array]:
         """Compute the features of some rows with the live graph, by tensor name; rows are counted through all blocks.

@@ -1,11 +1,16 @@
 """Caching: what the frozen layers compute for every row of a data set, before any training, or read from disk."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from ckpttool.core.errors import GraphError
 from ckpttool.core.names import Pattern
+from ckpttool.data.feature_parts import Destination, Part, Range
 from ckpttool.data.held_out import HeldOut
+from ckpttool.executors.executor import Executor
 from ckpttool.model.model import Model
 from ckpttool.model.unfreezing import with_unfrozen
 from ckpttool.runtime.objectives import Objective
@@ -13,8 +18,10 @@ from ckpttool.training.augment import augmentation_of, check_augment
 from ckpttool.training.bound import Bound
 from ckpttool.training.callbacks.callback import CallbackList, Callbacks, accepts_watch
 from ckpttool.training.features import FeatureCache, Features
+from ckpttool.training.filling import Elsewhere, writing
 from ckpttool.training.freezing import freeze_for_training
 from ckpttool.training.spread import odd_rows
+from ckpttool.training.worker_model import WorkerModel, as_items
 
 
 @accepts_watch
@@ -35,6 +42,7 @@ def cache(
     objective: Objective | None = None,
     preprocess: str | None = None,
     unfreeze: str | None = None,
+    executor: Executor | None = None,
 ) -> Features:
     """Return the features of a model's frozen layers for the training and validation rows of a data set.
 
@@ -45,7 +53,8 @@ def cache(
         data: A path, or one of the other sources of rows.
         freeze: A pattern that takes the frozen layers.
         valid: Which of the training rows are held out, as in the training that will use the features.
-        root: The folder of the cache; None is the user's own.
+        root: The folder of the cache; None is the user's own. An address (s3://bucket/features) is a cache of several
+            machines, each of which keeps what it uses in its user's own.
         roles: Names of tensors by role, where they are not found in the graph.
         callbacks: One callback or several, which are called while the cache is filled.
         augment: How images are changed, as in that training, and so are `cache_augment`, `image_shape` and `seed`.
@@ -57,19 +66,85 @@ def cache(
         objective: A loss for the outputs of a graph that has none, or another one than it has.
         preprocess: What is done to rows first (`scale(1/127.5, -1)`), if not what the model keeps.
         unfreeze: A pattern of layers that the model itself keeps frozen, and that will be trained again.
+        executor: What computes the features, if not this process: workers that open model and data themselves, and
+            write to the cache.
 
     Raises:
         CkptError: the layers, the graph or the data do not fit one another.
     """
     check_augment(augment, True, cache_augment)
-    model, _, unfrozen = with_unfrozen(model, unfreeze, roles)
-    bound = Bound.of(model, roles, ("inputs", "labels", "loss"), objective=objective).preprocessing(preprocess)
-    frozen = freeze_for_training(bound.model.graph, bound.roles, None, Pattern(freeze))
-    if frozen.part is None:
-        raise GraphError(f"{model.path}: {freeze!r} leaves nothing below the trained layers to cache")
-    bound = bound.with_training_rows(data, HeldOut.parse(valid, group, seed), features)
-    splits, callback = bound.splits, CallbackList(callbacks)
-    callback.on_data(splits)
-    callback.on_notes([*unfrozen, *bound.notes, *frozen.notes, *odd_rows(bound, frozen.names)])
-    augmentation = augmentation_of(augment, splits[0], image_shape, seed, cache_augment)
-    return FeatureCache(frozen.graph, frozen.part, bound.model.checkpoint, splits, augmentation).open(root, callback)
+    held_out, shape = HeldOut.parse(valid, group, seed), tuple(image_shape) if image_shape else None
+    rows = str(data), held_out, features, preprocess
+    asked = Asked(*rows, freeze, unfreeze, as_items(roles or {}), objective, augment, cache_augment, shape, seed)
+    wanted, callback = asked.of(model), CallbackList(callbacks)
+    callback.on_data(wanted.cache.splits)
+    callback.on_notes([*wanted.notes, *(executor.notes if executor else ())])
+    elsewhere = None
+    if executor is not None:
+        worker_model = WorkerModel.of(model, wanted.cache.facts())
+        elsewhere = Elsewhere(executor, partial(FillFactory, worker_model, asked))
+    return wanted.cache.open(root, callback, elsewhere)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Which features are wanted, of which rows; it can be asked of a model in any process."""
+
+    data: str
+    held_out: HeldOut
+    features: str | None
+    preprocess: str | None
+    freeze: str
+    unfreeze: str | None
+    roles: tuple[tuple[str, Any], ...]
+    objective: Objective | None
+    augment: str | None
+    variants: int | None
+    image_shape: tuple[int, ...] | None
+    seed: int
+
+    def of(self, model: Model) -> "Wanted":
+        """Find the frozen layers of a model, and open the rows.
+
+        Raises:
+            CkptError: they do not fit one another.
+        """
+        roles = dict(self.roles)
+        model, _, unfrozen = with_unfrozen(model, self.unfreeze, roles)
+        bound = Bound.of(model, roles, ("inputs", "labels", "loss"), objective=self.objective)
+        bound = bound.preprocessing(self.preprocess)
+        frozen = freeze_for_training(bound.model.graph, bound.roles, None, Pattern(self.freeze))
+        if frozen.part is None:
+            raise GraphError(f"{model.path}: {self.freeze!r} leaves nothing below the trained layers to cache")
+        bound = bound.with_training_rows(self.data, self.held_out, self.features)
+        splits = bound.splits
+        augmentation = augmentation_of(self.augment, splits[0], self.image_shape, self.seed, self.variants)
+        cache = FeatureCache(frozen.graph, frozen.part, bound.model.checkpoint, splits, augmentation)
+        return Wanted(cache, [*unfrozen, *bound.notes, *frozen.notes, *odd_rows(bound, frozen.names)])
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The features that are wanted, and what a user should know of them."""
+
+    cache: FeatureCache
+    notes: list[str]
+
+
+@dataclass(frozen=True)
+class FillFactory:
+    """Makes the function of a worker: it computes the features of some rows, and writes them where they belong."""
+
+    model: WorkerModel
+    asked: Asked
+    destination: Destination
+
+    def __call__(self) -> Callable[[Range], Part]:
+        """Open the model and the rows.
+
+        Raises:
+            GraphError: they are others than those of the process that asks.
+        """
+        wanted = self.asked.of(self.model.open())
+        self.model.check(wanted.cache.facts())
+        return writing(wanted.cache, self.destination)

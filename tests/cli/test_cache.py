@@ -130,7 +130,7 @@ def test_damage_is_noticed_told_and_mended(
 
 FILL_AND_DIE = """
 import functools, os, signal, sys
-import ckpttool.training.features as cache
+import ckpttool.training.filling as cache
 from ckpttool.cli import main
 from ckpttool.cli.show.progress import ProgressPrinter
 from ckpttool.data.feature_store import Entry
@@ -157,10 +157,10 @@ def test_a_killed_fill_goes_on_where_it_was(
     assert not (folder / "manifest.json").exists()
     computed: list[int] = []
     compute = FeatureCache.compute
-    monkeypatch.setattr("ckpttool.training.features.BATCH_BYTES", 160)
+    monkeypatch.setattr("ckpttool.training.filling.BATCH_BYTES", 160)
     monkeypatch.setattr(FeatureCache, "compute", lambda self, rows: (computed.append(rows[0]), compute(self, rows))[1])
     assert shell.json(*arguments, tmp_path / "cache") == {"path": str(folder), "rows": 300, "bytes": 7200, "hit": False}
-    assert computed[2:27] == list(range(50, 300, 10))  # the first two are the estimate's, the last the sample's
+    assert computed[1:26] == list(range(50, 300, 10))  # the first are a few, the last the sample's
     whole = shell.json(*arguments, tmp_path / "other")
     names = sorted(path.name for path in folder.glob("*.npy"))
     assert [(folder / name).read_bytes() for name in names] == [
@@ -221,3 +221,17 @@ def test_variants_of_augmented_rows_are_cached(shell: Any, small: Path, data: Pa
     assert "--cache-augment, how many variants" in refused
     refused = shell.run(*arguments, "--augment", "flip()", "--cache-augment", "2", "--image-shape", "4", exit_code=2)
     assert "expected HEIGHT,WIDTH or HEIGHT,WIDTH,CHANNELS such as 28,28,1, found '4'" in refused.stderr
+
+
+def test_workers_fill_the_entry_that_one_process_does(shell: Any, small: Path, data: Path, tmp_path: Path) -> None:
+    arguments = ["cache", small, "--freeze", "hidden[12]", "--data", data, "--cache-dir"]
+    result = shell.run(*arguments, tmp_path / "through", "--workers", "2")
+    assert "2 workers (as asked for; " in result.stderr
+    assert "cache: filled, 300 rows" in result.stderr
+    alone, through = Path(shell.json(*arguments, tmp_path / "alone")["path"]), Path(result.stdout.strip())
+    assert through == tmp_path / "through" / alone.name
+    for path in alone.glob("*.npy"):
+        np.testing.assert_allclose(
+            np.load(through / path.name), np.load(path), atol=1e-6
+        )  # other batches round otherwise
+    assert shell.error(*arguments, tmp_path, "--on", "nowhere").startswith("no executor is named 'nowhere'")

@@ -12,7 +12,8 @@ from ckpttool.data.held_out import HeldOut
 from ckpttool.model.model import Model
 from ckpttool.training.bound import Bound
 from ckpttool.training.callbacks.callback import Callback
-from ckpttool.training.features import Estimate, Features
+from ckpttool.training.features import Features
+from ckpttool.training.filling import Estimate
 from ckpttool.verbs.cache import cache
 
 
@@ -37,7 +38,7 @@ class Listener(Callback):
 def test_estimate_progress_and_outcome_are_heard(
     model: Model, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ckpttool.training.features.BATCH_BYTES", 100 * 16)
+    monkeypatch.setattr("ckpttool.training.filling.BATCH_BYTES", 100 * 16)
     listener = Listener()
     features = cache(model, data, "hidden1", root=tmp_path, callbacks=listener)
     (estimate,) = listener.estimates

@@ -51,7 +51,7 @@ def test_each_variant_is_what_the_frozen_layers_make_of_the_augmented_rows(
 
 def test_batches_do_not_show(model: Model, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (whole,) = filled(model, data, tmp_path / "a").arrays.values()
-    monkeypatch.setattr("ckpttool.training.features.BATCH_BYTES", 70 * 16)
+    monkeypatch.setattr("ckpttool.training.filling.BATCH_BYTES", 70 * 16)
     (pieces,) = filled(model, data, tmp_path / "b").arrays.values()
     np.testing.assert_allclose(pieces, whole, atol=1e-6)
 

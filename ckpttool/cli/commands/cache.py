@@ -26,6 +26,7 @@ from ckpttool.cli.options.rows import (
     valid_option,
 )
 from ckpttool.cli.options.training import objective_options
+from ckpttool.cli.options.workers import Place, workers_options
 from ckpttool.cli.process import open_to_run
 from ckpttool.cli.show.progress import ProgressPrinter
 from ckpttool.cli.show.tables import print_document
@@ -49,6 +50,7 @@ from ckpttool.verbs import cache as verb
 @objective_options
 @roles_options
 @allow_op_option
+@workers_options
 @config_option()
 @json_option
 def cache(
@@ -68,33 +70,40 @@ def cache(
     objective: Objective | None,
     roles: Mapping[str, Any],
     allow_op: tuple[str, ...],
+    place: Place,
     as_json: bool,
 ) -> None:
     """Compute the outputs of the frozen layers of MODEL for every row, and keep them for `finetune --cache`.
 
     The entry's key is made of the frozen weights, the frozen part of the graph and the data, with --augment also of
     that and --seed: when one of them changes, so does the key, and nothing stale is ever read.
+    Workers write the rows that they compute into the cache themselves; it must be in a folder that all of them see, or
+    on a server: with --cache-dir s3://bucket/features each machine fetches what others have computed.
 
     \b
     Example:
       ckpttool cache new_model.ckpt --freeze 'hidden[12]' --data mnist.npz
+      ckpttool cache new_model.ckpt --freeze 'hidden[12]' --data mnist.npz --workers 8
     """
-    cached = verb.cache(
-        open_to_run(model, allow_op),
-        data,
-        freeze,
-        valid=valid,
-        group=group,
-        root=cache_dir,
-        objective=objective,
-        roles=roles,
-        callbacks=ProgressPrinter(as_json),
-        augment=augment,
-        cache_augment=cache_augment,
-        image_shape=image_shape,
-        seed=seed,
-        features=features,
-        preprocess=preprocess,
-        unfreeze=unfreeze,
-    )
+    opened = open_to_run(model, allow_op)
+    with place.executor(opened) as executor:
+        cached = verb.cache(
+            opened,
+            data,
+            freeze,
+            valid=valid,
+            group=group,
+            root=cache_dir,
+            objective=objective,
+            roles=roles,
+            callbacks=ProgressPrinter(as_json),
+            augment=augment,
+            cache_augment=cache_augment,
+            image_shape=image_shape,
+            seed=seed,
+            features=features,
+            preprocess=preprocess,
+            unfreeze=unfreeze,
+            executor=executor,
+        )
     print_document(cached.summary(), [str(cached.entry.path)], as_json)

@@ -101,7 +101,10 @@ split_options = together(
 """`--split` and how rows were held out, which say together which rows of the data a command takes."""
 
 cache_dir_option = click.option(
-    "--cache-dir", metavar="DIR", type=PATH, help="Where features are kept; the user's cache folder if not given."
+    "--cache-dir",
+    metavar="DIR",
+    type=PATH,
+    help="Where features are kept, if not in the user's cache folder; also s3://BUCKET/DIR, for several machines.",
 )
 
 

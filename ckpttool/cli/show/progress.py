@@ -16,7 +16,8 @@ from ckpttool.core.tensors import human_size
 from ckpttool.data.splits import Split, notes_of
 from ckpttool.model.plan import PlanRow
 from ckpttool.training.callbacks.callback import Callback, Progress
-from ckpttool.training.features import Estimate, Features
+from ckpttool.training.features import Features
+from ckpttool.training.filling import Estimate
 from ckpttool.training.run import Epoch
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from typing import Any
 import google_crc32c
 
 MASK_DELTA = 0xA282EAD8
+_ZEROS = bytes(1 << 20)
 
 
 def extend(crc: int, data: Any) -> int:
@@ -17,6 +18,20 @@ def extend(crc: int, data: Any) -> int:
     '0xe3069283'
     """
     return int(google_crc32c.extend(crc, data)) if len(data) else crc
+
+
+def joined(first: int, second: int, length: int) -> int:
+    """Return the checksum of bytes that have the checksum `first`, and of `length` more that have `second`.
+
+    >>> joined(extend(0, b"1234"), extend(0, b"56789"), 5) == extend(0, b"123456789")
+    True
+    """
+    # Checksums are linear: as if zeros followed the first bytes, and the second ones were added to them.
+    after, alone = first, 0
+    while length:
+        zeros = _ZEROS[:length]
+        after, alone, length = extend(after, zeros), extend(alone, zeros), length - len(zeros)
+    return after ^ alone ^ second
 
 
 def mask(crc: int) -> int:

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from ckpttool.data.splits import Split
     from ckpttool.graph.core import Graph
     from ckpttool.model.plan import PlanRow
-    from ckpttool.training.features import Estimate, Features
+    from ckpttool.training.features import Features
+    from ckpttool.training.filling import Estimate
     from ckpttool.training.run import Epoch
 
 P = ParamSpec("P")

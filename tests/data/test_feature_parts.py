@@ -1,0 +1,75 @@
+"""Parts of features: rows that others write in their places, and that the process that fills the entry counts."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ckpttool.core.errors import CkptError
+from ckpttool.data.feature_parts import FolderParts, Part
+from ckpttool.data.feature_store import Entry, FeatureStore, Writer
+
+ROWS = 100
+TENSORS: dict[str, Any] = {"a/Relu:0": (np.float32, (5,)), "mask:0": (np.bool_, ())}
+FEATURES = {"a/Relu:0": np.random.default_rng(0).random((ROWS, 5), np.float32), "mask:0": np.arange(ROWS) % 3 == 0}
+RANGES = [(0, 30), (30, 60), (60, 90), (90, 100)]
+
+
+def rows(start: int, stop: int) -> dict[str, Any]:
+    return {name: array[start:stop] for name, array in FEATURES.items()}
+
+
+def places(writer: Writer) -> FolderParts:
+    return FolderParts(str(writer.path), writer.tensors, writer.rows)
+
+
+@pytest.fixture
+def entry(tmp_path: Path) -> Entry:
+    return FeatureStore(tmp_path).entry("parts")
+
+
+def test_parts_in_any_order_are_the_entry_that_appended_rows_are(entry: Entry, tmp_path: Path) -> None:
+    with entry.fill(TENSORS, ROWS) as writer:
+        for start, stop in reversed(RANGES):  # workers are done in any order, and some do it twice
+            places(writer).write(start, rows(start, stop))
+        for start, stop in RANGES:
+            places(writer).collect(places(writer).write(start, rows(start, stop)), writer)
+        writer.finish()
+    for name, array in entry.open().items():
+        np.testing.assert_array_equal(array, FEATURES[name])
+    appended = FeatureStore(tmp_path / "other").entry("parts")
+    with appended.fill(TENSORS, ROWS) as writer:
+        writer.append(FEATURES)
+        writer.finish()
+    assert appended.manifest == entry.manifest
+
+
+def test_what_was_counted_is_gone_on_from_and_what_was_written_besides_is_not(entry: Entry) -> None:
+    with entry.fill(TENSORS, ROWS) as writer:
+        places(writer).collect(places(writer).write(0, rows(0, 30)), writer)
+        places(writer).write(60, rows(60, 90))
+    with entry.fill(TENSORS, ROWS) as writer:
+        assert writer.resume_row == 30
+        writer.append(rows(30, ROWS))
+        writer.finish()
+    np.testing.assert_array_equal(entry.open()["a/Relu:0"], FEATURES["a/Relu:0"])
+    with entry.fill(TENSORS, ROWS) as writer:
+        writer.append(rows(0, 50))
+    with entry.fill(TENSORS, ROWS, resume=False) as writer:
+        assert writer.resume_row == 0
+
+
+@pytest.mark.parametrize("part", [Part(30, 60, (1, 2)), Part(0, 0, (0, 0)), Part(0, 101, (1, 2)), Part(-1, 5, (1, 2))])
+def test_only_the_next_rows_are_counted(entry: Entry, part: Part) -> None:
+    with entry.fill(TENSORS, ROWS) as writer, pytest.raises(CkptError, match="after 0, expected 100 in all"):
+        writer.take(part.start, part.stop, part.checksums)
+
+
+def test_a_checksum_that_is_not_the_rows_is_found_when_the_entry_is_opened(entry: Entry) -> None:
+    with entry.fill(TENSORS, ROWS) as writer:
+        places(writer).write(0, rows(0, ROWS))
+        writer.take(0, ROWS, (1, 2))
+        writer.finish()
+    with pytest.raises(CkptError, match="is damaged: its checksum differs"):
+        entry.open()
