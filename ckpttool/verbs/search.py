@@ -71,12 +71,12 @@ class QuickSearch:
         """Return what the scores say in words, and what they do not."""
         best, chosen = self.ranking.best, self.ranking.chosen
         depth = best.features.depth
-        layer = f"the first {depth.number} depths, up to {depth.layers[-1]}" if depth.layers else "the input alone"
+        place = f"depth {depth.number}, up to {depth.layers[-1]}" if depth.layers else "depth 0, the input alone"
         what = "R squared" if self.kind == "amounts" else "accuracy"
         fair = f"a depth that half of the rows choose has {chosen:.3f} on the other half"
         ties = [f"{each.features.depth.number}" for each in self.ranking.depths if each.tied and each is not best]
         return [
-            f"best: {layer}: {what} {best.expected:.3f}, of the rows that chose it; {fair}",
+            f"best: {place}: {what} {best.expected:.3f}, of the rows that chose it; {fair}",
             *([f"as good, as far as {self.rows} rows tell: depth {', '.join(ties)}"] if ties else []),
             "this is of frozen layers below a new linear one; what training some of them would give it does not say",
         ]
@@ -140,6 +140,7 @@ def search_quick(
     numbers = draw(len(labels), count, classes.codes if isinstance(classes, Classes) else None, seed)
     targets, kind = targets_of(labels[numbers], where, objective)
     notes = [*bound.notes, *run.notes, *doubts(targets), *odd_rows(bound)]
+    notes += ["no layer lies below the one that gives the outputs: the input alone is scored"] if len(found) < 2 else []
     notes += [f"{count} of {len(labels)} rows are scored, drawn by the seed {seed}"] if count < len(labels) else []
     callback.on_notes(notes)
     computed = run.over(numbers, callback.on_features)

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from ckpttool.core.errors import GraphError
+from ckpttool.graph.contents.keras_network import keras_network
 from ckpttool.graph.core import Graph
+from ckpttool.graph.roles.resolve import certain_roles
 from ckpttool.model.model import Model
 from ckpttool.search.depths import Depth, depths
 
@@ -112,3 +114,20 @@ def test_a_model_without_layers_is_refused(new_network: type[Any]) -> None:
         network.tf.nn.softmax(X, name="probabilities")
     with pytest.raises(GraphError, match="no layer is known between the inputs X:0 and"):
         depths(network.export(), ["X:0"])
+
+
+def test_a_network_of_keras_is_cut_where_a_layer_of_keras_ends(tmp_path: Path) -> None:
+    import keras
+
+    words = keras.Input((5,), dtype="int32")
+    x = keras.layers.Embedding(20, 6, name="words")(words)
+    x = keras.layers.LSTM(4, return_sequences=True, name="lstm")(x)
+    x = keras.layers.Add(name="add")([x, keras.layers.MultiHeadAttention(2, 3, name="attention")(x, x)])
+    x = keras.layers.GlobalAveragePooling1D(name="pool")(x)
+    keras.Model(words, keras.layers.Dense(3, activation="softmax", name="top")(x)).save(tmp_path / "model.keras")
+    graph = Model.open(tmp_path / "model.keras").graph
+    found = depths(graph, certain_roles(graph).inputs)
+    assert [names[-1].partition("/")[0] for names in layers_at(found)[1:]] == ["words", "lstm", "attention"]
+    network = keras_network(graph)
+    assert network is not None
+    assert [network.calls[depth.tensor][0][0] for depth in found[1:]] == ["words", "lstm", "pool"]

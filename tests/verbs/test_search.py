@@ -166,6 +166,13 @@ def test_numbers_of_words_are_no_features(new_network: type[Any], tmp_path: Path
     assert any("depth 0 is left out: X:0 takes numbers that stand for something else" in each for each in found.notes)
 
 
+def test_a_model_of_one_layer_has_its_input_alone(data: Path, tmp_path: Path) -> None:
+    new([4], "outputs = dense(3)", tmp_path / "one.ckpt", Recipe())
+    found = search_quick(Model.open(tmp_path / "one.ckpt"), data)
+    assert (numbers(found), found.reuse.layers, found.reuse.input_shape) == ([0], None, (4,))
+    assert any("no layer lies below the one that gives the outputs" in each for each in found.notes)
+
+
 def test_channels_may_come_first(new_network: type[Any]) -> None:
     network = new_network()
     with network.building():
