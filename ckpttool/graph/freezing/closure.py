@@ -4,8 +4,10 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from ckpttool.core.errors import GraphError
+from ckpttool.core.tensors import VARIANT
 from ckpttool.graph.contents.batch_norms import batch_norms
 from ckpttool.graph.contents.flow import Flow
+from ckpttool.graph.contents.op_outputs import dtype_of_output
 from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.freezing.moving_averages import with_moving_averages
@@ -173,7 +175,10 @@ class _Closure:
         )
 
     def _outgoing(self) -> set[TensorRef]:
-        """Return the tensors that the rest reads of the closure and of the sources; shapes are taken again instead."""
+        """Return the tensors that the rest reads of the closure and of the sources.
+
+        Shapes are taken again instead, and so are lists of tensors, which no cache holds.
+        """
         readers = [name for name in self.flow.inputs if name not in self.closure]
         todo = [ref for name in readers for ref in self.graph.inputs(name)] + self.targets
         outgoing: set[TensorRef] = set()
@@ -183,11 +188,14 @@ class _Closure:
             if ref in seen:
                 continue
             seen.add(ref)
-            if ref.op in self.closure and ref.op in self.by_shape:
+            if ref.op in self.closure and (ref.op in self.by_shape or self._is_list(ref)):
                 todo.extend(self.graph.inputs(ref.op))
             elif ref.op in self.closure or ref.op in self.sources:
                 outgoing.add(ref)
         return outgoing
+
+    def _is_list(self, ref: TensorRef) -> bool:
+        return ref.op in self.data and dtype_of_output(self.graph, ref) is VARIANT
 
     def _pinned(self) -> set[str]:
         """Return the ops that must see the mode as False: frozen conditionals as a whole, with their gradients."""

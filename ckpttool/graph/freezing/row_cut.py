@@ -10,7 +10,14 @@ from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.freezing.closure import FrozenPart
 from ckpttool.graph.ops import BROADCASTING, ELEMENTWISE, FORMS, JOINS, SHAPES
 
-_BY_ROWS = FORMS | ELEMENTWISE | BROADCASTING | JOINS | {"MatMul", "BiasAdd", "BiasAddV1", "Transpose", "Pack"}
+_BY_ROWS = (
+    FORMS
+    | ELEMENTWISE
+    | BROADCASTING
+    | JOINS
+    | {"MatMul", "BiasAdd", "BiasAddV1", "Transpose", "Pack"}
+    | {"ReverseV2", "Tile"}
+)
 """What may stand between a tensor with a row for each and one without: all of it is cheap to compute again."""
 
 
