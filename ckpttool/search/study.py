@@ -128,7 +128,7 @@ class Study:
             seconds, epochs, reason, judged, correct, checksum = facts
             if zlib.crc32(correct) != checksum:
                 trial = f"keep {keep}, freeze {freeze}, seed {seed}, fold {fold}"
-                raise sqlite3.DatabaseError(f"the checksum of {trial} does not hold")
+                raise _damaged(self.path, f"the checksum of {trial} does not hold")
             block = Block(seed, fold)
             scores = np.frombuffer(correct, "u1" if len(correct) == judged else "<f8").astype(np.float64)
             outcome = Outcome(scores, seconds, epochs, state, reason, self._rows.get(block) if judged else None)
@@ -150,13 +150,13 @@ class Study:
         is_new = outcome.rows is not None and block not in self._rows
         if outcome.rows is not None and not np.array_equal(self._rows.get(block, outcome.rows), outcome.rows):
             raise PlanError(f"{what}: other rows were judged than by the trials before it")
-        key = (configuration.keep, configuration.freeze, block.seed, block.fold)
+        key = [int(number) for number in (configuration.keep, configuration.freeze, block.seed, block.fold)]
         blob = _packed(outcome.correct)
-        facts = (outcome.state, outcome.accuracy, outcome.seconds, outcome.epochs, outcome.reason)
+        facts = (outcome.state, outcome.accuracy, float(outcome.seconds), int(outcome.epochs), outcome.reason)
         with _told(self.path), self._transaction():
             if outcome.rows is not None and is_new:
                 rows = outcome.rows.astype("<i8").tobytes()
-                self._connection.execute("INSERT INTO blocks VALUES (?, ?, ?)", (block.seed, block.fold, rows))
+                self._connection.execute("INSERT INTO blocks VALUES (?, ?, ?)", (*key[2:], rows))
             values = (*key, *facts, outcome.correct.size, blob, zlib.crc32(blob))
             self._connection.execute(f"INSERT INTO trials VALUES ({', '.join('?' * len(values))})", values)
         if outcome.rows is not None and is_new:
@@ -230,7 +230,7 @@ def _lock(path: Path, connection: sqlite3.Connection) -> None:
             f"{path}: a study of a newer ckpttool (version {version}; this one knows {VERSION}): update it"
         )
     if found := [line for (line,) in connection.execute("PRAGMA quick_check(1)") if line != "ok"]:
-        raise sqlite3.DatabaseError(" ".join(found[0].split()))
+        raise _damaged(path, " ".join(found[0].split()))
     if not version:
         for statement in _SCHEMA.split(";")[:-1]:
             connection.execute(statement)
@@ -258,6 +258,10 @@ def _short(value: object) -> str:
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 4]} ..."
 
 
+def _damaged(path: Path, what: str) -> CorruptCheckpoint:
+    return CorruptCheckpoint(f"{path}: the study is damaged ({what}); `overwrite` begins anew")
+
+
 @contextmanager
 def _told(path: Path) -> Iterator[None]:
     """Say in one line what SQLite finds wrong with a file.
@@ -268,13 +272,15 @@ def _told(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
+        if not hasattr(error, "sqlite_errorcode"):  # a mistake of the program
+            raise
+        code = error.sqlite_errorcode & 0xFF
         if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
             raise CkptError(
                 f"{path}: another search writes this study; wait for it, or choose another output"
             ) from None
         if code in _UNWRITABLE:
             raise CkptError(f"{path}: cannot be written ({error}); choose an output where there is room") from None
-        raise CorruptCheckpoint(f"{path}: the study is damaged ({error}); `overwrite` begins anew") from None
+        raise _damaged(path, str(error)) from None
     except OSError as error:
         raise CkptError(f"{path}: cannot be read: {error.strerror}") from None

@@ -30,11 +30,13 @@ def test_one_of_all_looks_errs_in_five_of_a_hundred_cases(looks: int) -> None:
     bound = _bound(level(looks))
     places = np.linspace(-8, bound, 161)
     density = np.exp(-(places**2) / 2) / sqrt(2 * np.pi)
+    density[-1] /= 2  # as the trapezoidal rule has it; at the other end there is nothing
     for look in range(2, looks + 1):
         following = np.linspace(-8 * sqrt(look), bound * sqrt(look), 161)
         steps = np.exp(-((following[:, None] - places) ** 2) / 2) / sqrt(2 * np.pi)
-        density, places = np.trapezoid(steps * density, places, axis=1), following
-    assert 1 - np.trapezoid(density, places) == pytest.approx(0.05, abs=0.004)
+        density, places = (steps * density).sum(axis=1) * (places[1] - places[0]), following
+        density[-1] /= 2
+    assert 1 - density.sum() * (places[1] - places[0]) == pytest.approx(0.05, abs=0.004)
 
 
 def _bound(share: float) -> float:

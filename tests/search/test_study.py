@@ -56,6 +56,14 @@ def test_trials_are_there_as_they_were_when_it_is_opened_again(path: Path) -> No
     assert sorted(file.name for file in path.parent.iterdir()) == ["out.study"]
 
 
+def test_numbers_of_numpy_are_numbers(path: Path) -> None:
+    """What a loop over arrays gives: SQLite would store it as bytes, or refuse it."""
+    three = np.int64(3)
+    write(path, (Configuration(three, three), Block(three), outcome(1, 0, epochs=three, seconds=np.float32(2))))
+    with Study.open(path, QUESTION) as study:
+        assert study.outcomes[Configuration(3, 3)][Block(3)].epochs == 3
+
+
 def test_a_trial_is_there_once(path: Path) -> None:
     write(path, (ONE, Block(0), outcome(1, 0)))
     with pytest.raises(PlanError, match="keep 2, freeze 1, seed 0, fold 0: this trial is there already"):
