@@ -51,7 +51,7 @@ def freeze(
     already are trainable again.
 
     \b
-    Examples:
+    Example:
       ckpttool freeze my_model_final.ckpt --layers 'hidden[12]' --method stop-gradient -o frozen.ckpt
       ckpttool freeze frozen.keras --unfreeze 'conv5.*' -o thawed.keras
     """
