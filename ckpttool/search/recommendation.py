@@ -127,7 +127,7 @@ def needed(doubtful: Rivals, rope: float) -> tuple[int, int | None]:
     """Return how many judged rows, and how many seeds where rows alone would not do, would settle what is in doubt.
 
     The part that rows have in a standard error falls with the square root of their number, that of seeds with theirs.
-    What is asked for is that a rival that is as good would pass.
+    What is asked for is that each rival that lies as far behind as it does would pass.
 
     >>> rival = Estimate(0.0, -0.0392, 0.0392, 0.4, 0.4, rows_error=0.02, seeds_error=0.0, rows=500, seeds=3)
     >>> needed({Configuration(2, 2): rival}, rope=0.005)
@@ -136,7 +136,8 @@ def needed(doubtful: Rivals, rope: float) -> tuple[int, int | None]:
     rows = seeds = 0.0
     for pair in doubtful.values():
         reach = _OF_REACH * (pair.high - pair.low) / 2
-        wanted, of_seeds = min((rope / reach) ** 2, 1.0), (pair.seeds_error / pair.error) ** 2
+        lead = max(-pair.mean, 0.0)
+        wanted, of_seeds = min(((rope + lead) / reach) ** 2, 1.0), (pair.seeds_error / pair.error) ** 2
         left = max(wanted - of_seeds, wanted / 2)
         rows = max(rows, pair.rows, pair.rows * (1 - of_seeds) / left)
         if of_seeds > wanted / 2:
