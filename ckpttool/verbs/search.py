@@ -78,7 +78,8 @@ class QuickSearch:
         return [
             f"best: {place}: {what} {best.expected:.3f}, of the rows that chose it; {fair}",
             *([f"as good, as far as {self.rows} rows tell: depth {', '.join(ties)}"] if ties else []),
-            "this is of frozen layers below a new linear one; what training some of them would give it does not say",
+            "it is of frozen layers below a linear one that ridge regression fits: a trained one may be some points "
+            "better or worse, and what training some of the layers would give it does not say",
         ]
 
     def as_json(self) -> dict[str, Any]:
