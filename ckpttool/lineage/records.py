@@ -81,7 +81,7 @@ class Source:
         A relative path means what it did only where the command was run, or where all lies in one folder. What is in
         no file does not change.
         """
-        if not self.files:
+        if not self.files and self == Source.of_name(self.path):
             return "unchanged"
         state = "gone"
         for folder in (Path(self.path).parent, beside):
