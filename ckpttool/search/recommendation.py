@@ -62,7 +62,7 @@ class Recommendation:
 def recommend(outcomes: Outcomes, design: Design, depths: int, rope: float = 0.005) -> Recommendation | None:
     """Return what is recommended of the configurations that were tried; None where none was judged.
 
-    Those count that were judged on as many blocks as any: what was stopped or failed is not compared.
+    What was stopped or failed is not compared.
 
     Args:
         outcomes: What is known of each configuration.
@@ -92,7 +92,7 @@ def recommend(outcomes: Outcomes, design: Design, depths: int, rope: float = 0.0
         rows, seeds = needed(doubtful, rope)
         why = _why_none(chosen, doubtful, rows, seeds)
         return Recommendation(best, None, why, tied, tuple(tried), rows, seeds)
-    why = _why(chosen, best, to_best, trained, rope)
+    why = _why(chosen, best, to_best, trained, rope) + _of_one_seed(rivals, design)
     return Recommendation(best, chosen, why, tied, tuple(tried))
 
 
@@ -109,18 +109,24 @@ def against(
 
 
 def compared(outcomes: Outcomes, design: Design) -> tuple[list[Configuration], dict[Configuration, float]]:
-    """Return the configurations that were judged on as many blocks as any, and their mean accuracies.
+    """Return the configurations that are compared, and their mean accuracies on the blocks that all of them have.
+
+    Those are that were neither stopped nor failed, and have as many blocks as at least half of these have: in a search
+    that was interrupted, the block that few have does not count.
 
     >>> compared({SCRATCH: {}}, Design.of(labelled=100))
     ([], {})
     """
     known = {}
     for each, blocks in outcomes.items():
-        accuracies = [blocks[block].accuracy for block in design.blocks if block in blocks]
-        known[each] = [value for value in accuracies if value is not None]
-    most = max((len(accuracies) for accuracies in known.values()), default=0)
-    tried = sorted(each for each, accuracies in known.items() if len(accuracies) == most > 0)
-    return tried, {each: float(np.mean(known[each])) for each in tried}
+        if all(outcome.state == "done" for outcome in blocks.values()):
+            found = ((block, blocks[block].accuracy) for block in design.blocks if block in blocks)
+            known[each] = {block: accuracy for block, accuracy in found if accuracy is not None}
+    counts = sorted((len(accuracies) for accuracies in known.values() if accuracies), reverse=True)
+    most = counts[(len(counts) - 1) // 2] if counts else 0
+    tried = sorted(each for each, accuracies in known.items() if len(accuracies) >= most > 0)
+    common = [block for block in design.blocks if all(block in known[each] for each in tried)]
+    return tried, {each: float(np.mean([known[each][block] for block in common])) for each in tried}
 
 
 def needed(doubtful: Rivals, rope: float) -> tuple[int, int | None]:
@@ -163,6 +169,12 @@ def _why(
         )
     rest = "nothing that trains fewer layers is known to be as good" if trained[one] else "it trains no kept layer"
     return f"{_named(one)} is the best of the rows that chose, and {rest}"
+
+
+def _of_one_seed(rivals: Rivals, design: Design) -> str:
+    """Say what the probabilities do not have where each configuration was trained once."""
+    is_one = design.kind == "rows" and any(found.seeds == 1 for found in rivals.values())
+    return "; that is of one seed: what others would change is not known" if is_one else ""
 
 
 def _why_none(one: Configuration, doubtful: Rivals, rows: int, seeds: int | None) -> str:

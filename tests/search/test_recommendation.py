@@ -118,6 +118,23 @@ def test_what_was_stopped_or_failed_is_not_compared() -> None:
     assert (found.configuration, found.tried) == (FULL, (FULL, HALF))
 
 
+def test_a_block_that_few_have_when_a_search_is_interrupted_does_not_count() -> None:
+    """The first that is ready with a block is not alone for that; one that has only begun is not compared."""
+    known = exactly(5_000, a=(FULL, 500), b=(HALF, 600), c=(FROZEN, 900), d=(SCRATCH, 100))
+    keeps = {FULL: 2, HALF: 3, FROZEN: 2, SCRATCH: 1}
+    part = {one: {b: o for b, o in blocks.items() if b.seed < keeps[one]} for one, blocks in known.items()}
+    found = recommend(part, ROWS, depths=4)
+    assert found is not None
+    assert (found.configuration, set(found.tried)) == (FULL, {FULL, HALF, FROZEN})
+
+
+def test_of_one_seed_it_is_said_that_it_is_one() -> None:
+    design = Design.of(labelled=50_000, validation=5_000, seeds=1)
+    found = recommend(exactly(5_000, design, a=(FULL, 500), b=(HALF, 900)), design, depths=4)
+    assert found is not None
+    assert found.why.endswith("; that is of one seed: what others would change is not known")
+
+
 @pytest.mark.parametrize("known", [{}, {FULL: {}}, {FULL: {Block(0): Outcome(state="failed")}}])
 def test_of_nothing_nothing_is_said(known: Known) -> None:
     assert recommend(known, ROWS, depths=4) is None
