@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ckpttool.core.errors import CkptError, DataError
+from ckpttool.core.errors import CkptError, DataError, PlanError
 from ckpttool.core.pattern_text import shortest_pattern
 from ckpttool.core.tensors import BY_NAME, Array
 from ckpttool.data.dataset import training_rows
@@ -125,9 +125,12 @@ def search_quick(
         preprocess: What is done to rows first (`scale(1/127.5, -1)`), if not what the model keeps.
 
     Raises:
+        PlanError: fewer than two rows are asked for.
         GraphError: no layers or inputs of the graph are known.
         DataError: the rows do not fit the graph, the labels cannot be learnt, or a feature is no finite number.
     """
+    if rows < 2:
+        raise PlanError(f"`rows` must be 2 or more, found {rows}")
     callback = CallbackList(callbacks)
     bound = Bound.of(model, roles, ("inputs",)).preprocessing(preprocess)
     found = depths(bound.model.graph, bound.roles.inputs, bound.given.get("logits"))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ckpttool import checkpoint
-from ckpttool.core.errors import DataError, GraphError
+from ckpttool.core.errors import DataError, GraphError, PlanError
 from ckpttool.model.model import Model
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.search import features as features_module
@@ -138,6 +138,19 @@ def test_rows_without_labels_are_refused(small: Path, tmp_path: Path) -> None:
     np.savez(tmp_path / "rows.npz", x_train=np.zeros((9, 4), np.float32))
     with pytest.raises(DataError, match="no array for y: expected y_train"):
         search_quick(Model.open(small), tmp_path / "rows.npz")
+
+
+def test_one_row_is_too_few(small: Path, data: Path) -> None:
+    with pytest.raises(PlanError, match="`rows` must be 2 or more, found 1"):
+        search_quick(Model.open(small), data, rows=1)
+
+
+def test_names_of_classes_are_labels(small: Path, tmp_path: Path) -> None:
+    x = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
+    np.savez(tmp_path / "named.npz", x_train=x, y_train=np.where(x[:, 0] > 0, "cat", "dog"))
+    found = search_quick(Model.open(small), tmp_path / "named.npz")
+    assert (found.kind, found.reuse.head) == ("classes", "outputs = dense(2)")
+    assert found.ranking.best.expected > 0.8
 
 
 def test_a_feature_that_is_no_number_is_refused(small: Path, data: Path, tmp_path: Path) -> None:
