@@ -6,6 +6,7 @@ configuration. So a search that was interrupted goes on as if it had not been, w
 
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from ckpttool.search.configurations import SCRATCH, Bounds, Configuration
 
@@ -40,7 +41,7 @@ class Walk:
     @property
     def most(self) -> int:
         """How many configurations are tried at most."""
-        every = len(self.bounds.grid(self.depths))
+        every = len(self._grid)
         return max((every - 1) // 2, min(every, _FEWEST)) if self.limit is None else self.limit
 
     def following(self, known: Known) -> list[Configuration]:
@@ -69,13 +70,18 @@ class Walk:
         pairs = [(0, 0), (frozen, frozen), (deepest, frozen), (deepest, 0), (middle, min(frozen, middle)), (middle, 0)]
         return list(dict.fromkeys(self._nearest(keep, freeze) for keep, freeze in pairs))
 
+    @cached_property
+    def _grid(self) -> list[Configuration]:
+        """All that may be tried."""
+        return self.bounds.grid(self.depths)
+
     def _kept(self) -> list[int]:
         """Return the depths that may be kept."""
-        return sorted({one.keep for one in self.bounds.grid(self.depths)})
+        return sorted({one.keep for one in self._grid})
 
     def _nearest(self, keep: int, freeze: int) -> Configuration:
         """Return what is nearest to a configuration of what may be tried."""
-        grid = [one for one in self.bounds.grid(self.depths) if one.keep or not keep]
+        grid = [one for one in self._grid if one.keep or not keep]
         return min(grid, key=lambda one: (abs(one.keep - keep) + abs(one.freeze - freeze), -one.keep), default=SCRATCH)
 
     def _neighbours(self, tried: dict[Configuration, float]) -> list[Configuration]:
@@ -86,7 +92,7 @@ class Walk:
 
     def _around(self, one: Configuration, tried: Container[Configuration]) -> list[Configuration]:
         """Return the untried neighbours of a configuration, first at a quarter of the depths, then nearer."""
-        keeps, freezes = self._kept(), sorted({each.freeze for each in self.bounds.grid(self.depths)})
+        keeps, freezes = self._kept(), sorted({each.freeze for each in self._grid})
         keep, freeze = keeps.index(one.keep), freezes.index(one.freeze)
         step = max(self.depths // 4, 1)
         while step:
