@@ -14,16 +14,19 @@ OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 OBJECT_VALUE = "/.ATTRIBUTES/"
 """What follows an object's path in the keys of an object checkpoint (`tf.train.Checkpoint`)."""
 
+START = "Start"
+"""The last component of the name of the values that a weight had at a run's start, which `l2_sp` pulls it towards."""
+
 RATE_FACTOR = "learning_rate/factor"
 """What a learning rate that follows the performance of a run of ours was multiplied with so far."""
 
 _STEPS = re.compile(r"(global_step|step|save_counter|iter|iterations?|_iterations)(_\d+)?")
 _POWERS = re.compile(r"beta[12]_power(_\d+)?")
 # The last component of a slot's name, below the name of the variable that it belongs to: TensorFlow 1's optimizers,
-# Keras's (m, v, ...), BERT's (adam_m), moving averages and their bias correction.
+# Keras's (m, v, ...), BERT's (adam_m), moving averages and their bias correction, the values at a run's start.
 _SLOTS = re.compile(
     r"(Momentum|AdamW?|AdaMax|RMSProp|RMSprop|Adagrad|AdagradDA|Adadelta|Ftrl|AddSign|PowerSign|LAMB|LARS"
-    r"|ExponentialMovingAverage|m|v|vhat|rms|mg|momentum|velocity|velocity_hat|norm|average|average_gradient"
+    r"|ExponentialMovingAverage|Start|m|v|vhat|rms|mg|momentum|velocity|velocity_hat|norm|average|average_gradient"
     r"|accumulator|linear|accum_grad|accum_var|accumulated_grad|accumulated_delta_var"
     r"|adam_m|adam_v|biased|local_step)(_\d+)?"
 )
@@ -98,6 +101,15 @@ def is_average(slot: str) -> bool:
     (True, False)
     """
     return slot.rpartition("/")[2].startswith(_AVERAGES)
+
+
+def is_start(name: str) -> bool:
+    """Say whether a slot's name says that it holds the values that its variable had at the start of a run.
+
+    >>> is_start("fc/kernel/Start"), is_start("Start")
+    (True, False)
+    """
+    return name.endswith(f"/{START}")
 
 
 def _kind_of_object(path: list[str]) -> TensorKind:

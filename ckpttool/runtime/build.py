@@ -3,7 +3,7 @@
 Each function gives a Graph that `tf.compat.v1.train.import_meta_graph` takes as its own.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -124,9 +124,18 @@ def _in_form(built: Any, logits: Logits) -> Any:
 
 
 def with_training(
-    graph: Graph, loss: str, trainable: Sequence[str], recipe: Recipe, seed: int, span: RunSteps = UNKNOWN_STEPS
+    graph: Graph,
+    loss: str,
+    trainable: Sequence[str],
+    recipe: Recipe,
+    seed: int,
+    span: RunSteps = UNKNOWN_STEPS,
+    head: Collection[str] = (),
 ) -> Graph:
-    """Put a training op on a graph that has none: gradients of `loss` for the variables whose ops are named."""
+    """Put a training op on a graph that has none: gradients of `loss` for the variables whose ops are named.
+
+    `head` are the ops of those that started at random.
+    """
     needed = graph.ancestors(TensorRef.parse(loss).op)
     trained = [name for name in trainable if name in needed]
     through = graph.descendants(trained) & needed
@@ -134,7 +143,7 @@ def with_training(
     with building_at(Site.of(graph, through, [loss, *kept], {*trained, *_listed(graph, "global_step")}), seed) as built:
         held = {variable.op.name: variable for variable in tensorflow().compat.v1.global_variables()}
         tensor = built.live.get_tensor_by_name(loss)
-        put_training_op(recipe, tensor, [held[name] for name in trained], _listed(graph), span)
+        put_training_op(recipe, tensor, [held[name] for name in trained], _listed(graph), span, head)
         network, result = keras_network(graph), built.spliced()
         return with_keras_network(result, network and trained_by(network, recipe, _ranks(result), trained))
 

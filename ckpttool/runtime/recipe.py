@@ -17,10 +17,11 @@ class Recipe:
     """How weights are changed by their gradients; every field is checked when a recipe is made.
 
     `optimizer` and `schedule` are calls such as `momentum(0.01, momentum=0.9)` and `cosine(1000)`, or names. `lr`,
-    `l1`, `l2` and `max_norm` are one value for all, or `PATTERN=VALUE` pairs: `hidden[12]=1e-4, outputs=1e-2`; a
-    penalty of 0 is none. `lr_decay_per_layer` is the ratio of a layer's rate to that of the layer above it. `warmup` is
-    in steps. Without an `optimizer` it is `sgd`, but for new heads on few rows. Gradients are clipped by elements, then
-    each by its norm, then by the norm of all.
+    `l1`, `l2`, `l2_sp` and `max_norm` are one value for all, or `PATTERN=VALUE` pairs: `hidden[12]=1e-4, outputs=1e-2`;
+    a penalty of 0 is none. `l2_sp` pulls kernels towards the values that they start with (Li et al. 2018); one value is
+    for those below the head. `lr_decay_per_layer` is the ratio of a layer's rate to that of the layer above it.
+    `warmup` is in steps. Without an `optimizer` it is `sgd`, but for new heads on few rows. Gradients are clipped by
+    elements, then each by its norm, then by the norm of all.
 
     >>> Recipe("momentum", lr="0.05").rate
     0.05
@@ -37,6 +38,7 @@ class Recipe:
     warmup: int = 0
     l1: str | None = None
     l2: str | None = None
+    l2_sp: str | None = None
     max_norm: str | None = None
     clip_value: float | None = None
     clip_norm: float | None = None
@@ -51,7 +53,7 @@ class Recipe:
         require("`warmup`", self.warmup, self.warmup >= 0, "a number of steps")
         for _, rate in self.rates.pairs if self.rates else ():
             above_zero("`lr`", rate)
-        for name in ("l1", "l2", "max_norm"):
+        for name in ("l1", "l2", "l2_sp", "max_norm"):
             scales = self.by_pattern(name)
             for _, scale in scales.pairs if scales else ():
                 not_negative(f"`{name}`", scale)

@@ -3,11 +3,12 @@
 Penalties and bounds are for kernels only, which are tensors of rank 2 and more.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from ckpttool.core.errors import PlanError
 from ckpttool.core.names import ByPattern, layer_of
+from ckpttool.core.variable_kinds import START
 from ckpttool.graph.core import TensorRef
 from ckpttool.graph.roles.resolve import ROLE_KEYS
 from ckpttool.runtime.configure import tensorflow
@@ -20,13 +21,19 @@ _RATE_NAME = TensorRef.parse(RATE).op.rpartition("/")[2]
 
 
 def put_training_op(
-    recipe: Recipe, loss: Any, variables: Sequence[Any], names: Sequence[str], run: RunSteps = UNKNOWN_STEPS
+    recipe: Recipe,
+    loss: Any,
+    variables: Sequence[Any],
+    names: Sequence[str],
+    run: RunSteps = UNKNOWN_STEPS,
+    head: Collection[str] = (),
 ) -> Any:
     """Put gradients and updates on a TensorFlow 1 graph and return its training op, which counts the global step.
 
     It has the name that TensorFlow gives it (`Momentum`), and so have the slots. Penalties are in what is
     differentiated; `loss` stays the graph's loss, and is kept in a collection where they differ. `names` are those of
-    all the graph's variables, for the patterns of the recipe.
+    all the graph's variables, for the patterns of the recipe. `head` are the ops of those that start at random, which
+    `l2_sp` leaves alone where it does not name them.
 
     Raises:
         PlanError: there is no variable, or one that the loss has no gradient for.
@@ -37,7 +44,7 @@ def put_training_op(
     step = _global_step(tf1)
     trained = [variable.op.name for variable in variables]
     rates = dict(zip(trained, _present_rates(recipe, trained, names, step, run), strict=True))
-    total = _penalised(recipe, loss, variables, names)
+    total = _penalised(recipe, loss, variables, names, _pulled(recipe, variables, names, head))
     minimizer = recipe.update_rule.make(rates, lambda: [_bounded(*pair) for pair in bounds])
     pairs = _clipped(recipe, _gradients(minimizer, loss, total, variables))
     return minimizer.apply_gradients(pairs, global_step=step)
@@ -91,10 +98,31 @@ def _present_rates(recipe: Recipe, trained: Sequence[str], names: Sequence[str],
     return [present[rate] for rate in rates]
 
 
-def _penalised(recipe: Recipe, loss: Any, variables: Sequence[Any], names: Sequence[str]) -> Any:
+def _pulled(
+    recipe: Recipe, trained: Sequence[Any], names: Sequence[str], head: Collection[str]
+) -> list[tuple[Any, float, Any]]:
+    """Return the kernels that are pulled towards their start, each with the scale and with a variable for the start."""
+    tf1 = tensorflow().compat.v1
+    scales = recipe.by_pattern("l2_sp")
+    for_all = scales is not None and scales.pairs[0][0] is None
+    restored = [variable for variable in trained if not (for_all and variable.op.name in head)]
+    pulled = []
+    for kernel, scale in _of_kernels("l2_sp", scales, restored, names):
+        # as TensorFlow begins its moving averages
+        present = tf1.cond(
+            tf1.is_variable_initialized(kernel), kernel.read_value, lambda kernel=kernel: kernel.initial_value
+        )
+        pulled.append((kernel, scale, tf1.Variable(present, trainable=False, name=f"{kernel.op.name}/{START}")))
+    return pulled
+
+
+def _penalised(
+    recipe: Recipe, loss: Any, variables: Sequence[Any], names: Sequence[str], pulled: Sequence[tuple[Any, float, Any]]
+) -> Any:
     """Return what is differentiated: the loss, and the penalties where there are any.
 
-    They are sum(|w|) and sum(w^2) / 2 times a scale, as in `tf.contrib.layers`, chapter 11.4.
+    They are sum(|w|) and sum(w^2) / 2 times a scale, as in `tf.contrib.layers`, chapter 11.4, and sum((w - w0)^2) / 2
+    for start values w0.
     """
     tf = tensorflow()
     measures = {"l1": lambda weights: tf.reduce_sum(tf.abs(weights)), "l2": tf.nn.l2_loss}
@@ -103,6 +131,10 @@ def _penalised(recipe: Recipe, loss: Any, variables: Sequence[Any], names: Seque
             tf.cast(tf.cast(scale, variable.dtype.base_dtype) * measure(variable), loss.dtype)
             for name, measure in measures.items()
             for variable, scale in _of_kernels(name, recipe.by_pattern(name), variables, names)
+        ]
+        penalties += [
+            tf.cast(tf.cast(scale, kernel.dtype.base_dtype) * tf.nn.l2_loss(kernel - start), loss.dtype)
+            for kernel, scale, start in pulled
         ]
         kept = tf.compat.v1.get_collection_ref(ROLE_KEYS["loss"])
         if penalties or kept:

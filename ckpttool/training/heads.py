@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from ckpttool.core.errors import PlanError
 from ckpttool.core.names import Pattern, listed
+from ckpttool.graph.contents.head import head_weights, with_fresh_layers
 from ckpttool.graph.contents.layers import Layer, layers
 from ckpttool.graph.contents.preprocessing import preprocessing_text
 from ckpttool.graph.contents.signatures import signatures, without_signatures
@@ -74,6 +75,7 @@ def headed(
     put = HeadPlacement(output, scope.strip("/") if within else "", labels, training)
     old_labels = find_roles(model.graph, needed=()).labels if preprocessing_text(model.graph) else None
     graph = without_labels(with_head(trunk, put, parse(head), objective, seed), old_labels)
+    graph = with_fresh_layers(graph, restored)
     frozen_names = chosen_weights(graph, frozen) if frozen else []
     rewritten: Sequence[str] = ()
     if frozen_names:
@@ -81,7 +83,8 @@ def headed(
         graph, rewritten = still.applied(), still.notes
     if recipe is not None:
         trained = [variable.op for variable in variables(graph).values() if variable.trainable]
-        graph = with_training(importable(graph), LOSS, trained, recipe, seed)
+        new = [variable.op for variable in head_weights(graph, None)]
+        graph = with_training(importable(graph), LOSS, trained, recipe, seed, head=new)
     held = stored_tensors(graph)
     kept = [name for name in restored if name in held]
     cut = [name for name in restored if name not in held]

@@ -6,6 +6,7 @@ from typing import Any
 
 from ckpttool.core.errors import PlanError
 from ckpttool.core.names import ByPattern, Pattern
+from ckpttool.graph.contents.head import head_weights
 from ckpttool.graph.contents.layers import layers
 from ckpttool.graph.contents.signatures import input_arguments, output_tensors
 from ckpttool.graph.contents.stored import stored_tensors
@@ -74,7 +75,7 @@ def check_options(model: Model, options: Options) -> None:
 def _depends_on_layers(options: Options) -> bool:
     """Say whether only the graph that is trained shows if options fit it: values by pattern, dropout."""
     recipe = options.recipe
-    said = (recipe.lr, recipe.l1, recipe.l2, recipe.max_norm) if recipe else ()
+    said = (recipe.lr, recipe.l1, recipe.l2, recipe.l2_sp, recipe.max_norm) if recipe else ()
     return bool(options.dropout or any("=" in text for text in said if text))
 
 
@@ -97,7 +98,8 @@ def _trainable(frozen: Frozen, roles: Roles, options: Options, span: RunSteps) -
     if options.dropout is not None:
         bare, roles = put_dropout(bare, roles, frozen.names, options.dropout, options.seed)
     trained = [v.op for v in variables(bare).values() if v.trainable and v.name not in frozen.names]
-    graph = with_training(importable(bare), str(roles.loss), trained, options.recipe, options.seed, span)
+    head = [variable.op for variable in head_weights(bare, roles.logits)]
+    graph = with_training(importable(bare), str(roles.loss), trained, options.recipe, options.seed, span, head)
     graph = with_roles(graph, roles)
     return graph, find_roles(graph)
 

@@ -11,15 +11,18 @@ from ckpttool.core.errors import PlanError
 from ckpttool.core.names import Pattern, listed
 from ckpttool.core.notes import notes_about
 from ckpttool.core.tensors import Array, Tensor
+from ckpttool.core.variable_kinds import is_start
 from ckpttool.data.batches import batch_bounds, epoch_order, even_run
 from ckpttool.data.class_files import named_outputs, spare_outputs
 from ckpttool.data.rows import IN_MEMORY, Rows
 from ckpttool.data.splits import Split, empty_classes
 from ckpttool.formats.keras.connections import models_within
 from ckpttool.graph.contents.class_names import with_class_names
+from ckpttool.graph.contents.head import head_weights
 from ckpttool.graph.contents.keras_network import keras_network
 from ckpttool.graph.contents.preprocessing import with_preprocessing_text
 from ckpttool.graph.contents.stored import stored_tensors
+from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.freezing.frozen import Frozen
 from ckpttool.graph.ops import RANDOM
@@ -85,7 +88,7 @@ class Trainer:
         part = self.frozen.part
         if options.cache and part is None:
             raise PlanError("`cache` needs frozen layers: name them with `freeze`, or the trained ones with `train`")
-        self.values = _values(source.model, self.graph, values or {}, options.seed)
+        self.values = _values(source.model, self.graph, values or {}, options)
         self.bound = source.with_graph(self.graph, prepared.roles, self.values)
         row = self.bound.check_classes()
         self._empty = empty_classes(source.splits[0], row[-1]) if row else []
@@ -136,7 +139,7 @@ class Trainer:
         """
         self.source, self.options = replace(self.source, splits=splits), replace(self.options, seed=seed)
         self.bounds = batch_bounds(splits[0].rows, self.options.batch_size or BATCH_SIZE)
-        self.values = _values(self.source.model, self.graph, values, seed)
+        self.values = _values(self.source.model, self.graph, values, self.options)
         self.bound = self.source.with_graph(self.graph, self.bound.roles, self.values)
         self.features, self._draws = features, (seed - self._seed) * RESTART
         self._feed()
@@ -219,6 +222,7 @@ class Trainer:
         names = stored_tensors(self.source.model.graph)
         notes = [note for pattern in patterns for note in prefix_note(pattern, names)]
         notes += self.frozen.notes
+        notes += self._pulled()
         notes += notes_about("`augment` changes images, as these do no more", self._augmenting_below())
         if self.left_behind:
             notes.append(f"not needed by the trained graph, so not written: {listed(self.left_behind)}")
@@ -226,6 +230,20 @@ class Trainer:
         known = self.source.class_names
         if empty := [str(number) for number in self._empty if number < len(known) or not known]:
             notes.append(f"no training row has the label {listed(empty)}")
+        return notes
+
+    def _pulled(self) -> list[str]:
+        """Say which kernels are pulled towards their start, and that those of the head are not, which is random."""
+        scale = self.options.recipe and self.options.recipe.l2_sp
+        if not scale:
+            return []
+        held = variables(self.graph).values()
+        pulled = [each.owner or "" for each in held if each.kind == "slot" and is_start(each.name)]
+        notes = [f"`l2_sp` pulls towards their values at the start: {listed(pulled) or 'no kernel, in this stage'}"]
+        kernels = [each.name for each in head_weights(self.graph, self.bound.roles.logits) if len(each.shape or ()) > 1]
+        left = [name for name in kernels if name not in pulled and name not in self.frozen.names]
+        if left and "=" not in scale:
+            notes.append(f"`l2_sp` leaves the head alone, which starts at random: {listed(left)}")
         return notes
 
     def _augmenting_below(self) -> list[str]:
@@ -259,21 +277,25 @@ def first_step(model: Model) -> int:
     return int(model.checkpoint[GLOBAL_STEP].read()) if GLOBAL_STEP in model.checkpoint else 0
 
 
-def _values(model: Model, graph: Graph, present: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:
+def _values(model: Model, graph: Graph, present: Mapping[str, Tensor], options: Options) -> dict[str, Tensor]:
     """Return a value for each variable of a graph: a present one, else the checkpoint's, else a new slot's fresh one.
 
-    Step counters get the dtype of the graph's, which may be another one than their author chose.
+    Step counters get the dtype of the graph's, which may be another one than their author chose. The start that weights
+    are pulled towards is that of this run, not of an earlier one whose end the checkpoint is.
 
     Raises:
         PlanError: the checkpoint lacks a weight.
     """
     stored = stored_tensors(graph)
-    known = {name: present.get(name) or model.checkpoint.get(name) for name in stored}
+    anew = {name for name in stored if options.recipe and is_start(name) and stored[name].kind == "slot"}
+    known = {name: present.get(name) or (None if name in anew else model.checkpoint.get(name)) for name in stored}
     missing = [name for name, tensor in known.items() if tensor is None]
     weights = [name for name in missing if stored[name].kind == "weight"]
     if weights:
         raise PlanError(f"{model.path}: the graph has {weights[0]}, the checkpoint does not")
-    fresh = fresh_tensors(graph, missing, seed, {name: tensor for name, tensor in known.items() if tensor is not None})
+    fresh = fresh_tensors(
+        graph, missing, options.seed, {name: tensor for name, tensor in known.items() if tensor is not None}
+    )
     values = {name: tensor or fresh[name] for name, tensor in known.items()}
     steps = {name: cast_tensor(values[name], stored[name].dtype) for name in stored if stored[name].kind == "step"}
     return {**values, **steps}

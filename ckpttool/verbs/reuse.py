@@ -12,6 +12,7 @@ from ckpttool.core.names import Pattern, Suggestions
 from ckpttool.core.notes import notes_about
 from ckpttool.data.class_files import Classes
 from ckpttool.graph.contents.class_names import with_class_names
+from ckpttool.graph.contents.head import with_fresh_layers
 from ckpttool.graph.contents.signatures import choosing_signature
 from ckpttool.graph.contents.stored import StoredTensor, chosen_weights, stored_tensors
 from ckpttool.graph.core import Graph
@@ -136,7 +137,8 @@ def plan_reuse(
         # The gradients of a graph that was built for so many rows hold that number too.
         kept = Feeding(target) if fed.rows and not (inputs or labels) else fed
         plan = _in_graph(model, restored, kept.graph, frozen, lenient, seed)
-        plan = replace(plan, notes=(*kept.notes, *plan.notes))
+        graph = with_fresh_layers(plan.graph, plan.sources)
+        plan = replace(plan, graph=graph, notes=(*kept.notes, *plan.notes))
     if freeze and not any(row.train for row in plan.rows):
         raise PlanError(
             f"{model.path}: nothing is left to train: `freeze` {freeze!r} takes all {len(plan.rows)} weights"

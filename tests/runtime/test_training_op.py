@@ -193,6 +193,44 @@ def test_what_is_frozen_later_is_neither_decayed_nor_bounded(new_network: Any, t
     assert found["global_step"] == STEPS
 
 
+def pulled(v1: Any) -> Any:
+    """Plain gradient descent on the loss and on how far kernels of rank 2 are from where they were restored."""
+
+    class Pulled(v1.train.GradientDescentOptimizer):  # type: ignore[misc]
+        def minimize(self, loss: Any, *more: Any, **named: Any) -> Any:
+            kernel = next(each for each in v1.trainable_variables() if each.op.name == "hidden1/kernel")
+            start = v1.Variable(kernel.initial_value, trainable=False, name="hidden1/kernel/Start")
+            return super().minimize(loss + 3.0 * v1.reduce_sum((kernel - start) ** 2) / 2, *more, **named)
+
+    return Pulled(0.1)
+
+
+@pytest.mark.parametrize("resource", [False, True], ids=["reference variables", "resource variables"])
+@pytest.mark.parametrize(("scale", "head"), [("3", WEIGHTS[2:]), ("hidden1=3", []), ("hidden1=3, outputs=0", [])])
+def test_kernels_are_pulled_towards_their_values_at_the_start(
+    resource: bool, scale: str, head: list[str], new_network: Any, new_session: Any, tmp_path: Path
+) -> None:
+    plain = network(new_network, pulled, resource).save(tmp_path / "plain.ckpt")
+    session, begun = new_session(plain, plain), checkpoint.open(plain)
+    bare = network(new_network, resource=resource).export()
+    graph = with_training(bare, "loss/loss:0", WEIGHTS, Recipe("sgd(0.1)", l2_sp=scale), 1, head=head)
+    (start,) = [each for each in variables(graph).values() if each.name not in begun or each.kind == "slot"]
+    assert (start.name, start.kind, start.owner, start.trainable) == (f"{WEIGHTS[0]}/Start", "slot", WEIGHTS[0], False)
+    weights = {name: begun[name] for name in [*WEIGHTS, "global_step"]}
+    fresh = fresh_tensors(graph, [start.name], 7, weights)
+    np.testing.assert_array_equal(fresh[start.name].read(), begun[WEIGHTS[0]].read())
+
+    found = train(graph, "GradientDescent", {**weights, **fresh}, 0)
+    for number in range(STEPS):
+        session.run("train", batch(number))
+    assert_same(found, session.weights())
+    assert not np.array_equal(found[WEIGHTS[0]], found[start.name])
+    found = train(graph, "GradientDescent", {key: Tensor.of(key, value) for key, value in found.items()}, STEPS)
+    for number in range(STEPS, 2 * STEPS):
+        session.run("train", batch(number))
+    assert_same(found, session.weights())
+
+
 def test_a_graphs_own_step_counts_on(new_network: Any) -> None:
     with new_network().building() as net:
         x, y, _ = net.inputs()

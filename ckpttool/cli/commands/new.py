@@ -7,7 +7,7 @@ import click
 from ckpttool.cli.options.config import config_option
 from ckpttool.cli.options.general import json_option, plan_option, seed_option
 from ckpttool.cli.options.rows import classes_option, preprocess_option
-from ckpttool.cli.options.training import objective_options, recipe_options
+from ckpttool.cli.options.training import new_recipe_options, objective_options
 from ckpttool.cli.options.writing import model_output_options
 from ckpttool.cli.process import configure_for_layers
 from ckpttool.cli.show.plans import execute
@@ -32,7 +32,7 @@ def _shape(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int,
 @classes_option
 @preprocess_option
 @objective_options
-@recipe_options
+@new_recipe_options
 @seed_option
 @config_option()
 @plan_option

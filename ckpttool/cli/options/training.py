@@ -50,6 +50,12 @@ RECIPE = {
     "l2": click.option(
         "--l2", metavar="SCALE", help=f"Add SCALE * sum(w^2) / 2 of the kernels to the loss. {_BY_PATTERN}"
     ),
+    "l2_sp": click.option(
+        "--l2-sp",
+        metavar="SCALE",
+        help="Add SCALE * sum((w - w0)^2) / 2 of the kernels to the loss, w0 their values at the start. One value for "
+        "all below the head, or PATTERN=VALUE pairs.",
+    ),
     "max_norm": click.option(
         "--max-norm", metavar="NORM", help=f"Bound the norms of kernels after each step. {_BY_PATTERN}"
     ),
@@ -68,6 +74,8 @@ def _recipe_options(*absent: str) -> Decorator:
 
 
 recipe_options = _recipe_options()
+new_recipe_options = _recipe_options("l2_sp")
+"""Those of a network that starts at random."""
 
 
 def _objective(objective: str | None, class_weight: str | None, label_smoothing: float) -> Objective | None:
