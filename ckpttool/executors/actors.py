@@ -9,6 +9,7 @@ import logging
 import os
 import warnings
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from ckpttool import __version__
@@ -62,8 +63,10 @@ class RayCrew(Crew):
 class _Actor:
     """What runs in an actor's process."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: str) -> None:
         share_cores(1)
+        if Path(folder).is_dir():  # relative paths are the command's, where the node has its folder
+            os.chdir(folder)
         self._functions = Functions()
 
     def version(self) -> str:
@@ -78,7 +81,7 @@ class ActorWorker:
 
     def __init__(self, ray: Any, actor_class: Any) -> None:
         """Ask for an actor, which begins where and when there is room for it."""
-        self._ray, self._actor = ray, actor_class.remote()
+        self._ray, self._actor = ray, actor_class.remote(str(Path.cwd()))
         self._begun = self._actor.version.remote()
         self._ready = False
 

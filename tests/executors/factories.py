@@ -33,6 +33,7 @@ class Facts:
     def __call__(self) -> Callable[[Any], Any]:
         return lambda name: {
             "threads": threads(),
+            "folder": str(Path.cwd()),
             "omp": os.environ.get("OMP_NUM_THREADS"),
             "sigint": signal.getsignal(signal.SIGINT) == signal.SIG_IGN,
             "main": threading.current_thread() is threading.main_thread(),

@@ -32,15 +32,18 @@ def importable():
         yield
 
 
-def test_a_cluster_of_this_machine_computes_and_ends(tmp_path):
+def test_a_cluster_of_this_machine_computes_and_ends(tmp_path, capfd, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     ray = pytest.importorskip("ray")
     with open_executor("ray", 2) as executor:
         assert executor.notes[0].startswith("2 workers (as asked for; Ray, 1 node with ")
         assert [square for square, _ in executor.map_in_order(Squares(), range(8))] == [n * n for n in range(8)]
         assert type(executor.submit(Mistakes(), "user").exception()) is PlanError
         assert executor.submit(Facts(), "threads").result() == 1
-        assert executor.submit(Deadly(tmp_path, 1), "deadly").result() == ("deadly", 1)
+        assert executor.submit(Facts(), "folder").result() == str(tmp_path)
+        assert executor.submit(Deadly(Path(), 1), "deadly").result() == ("deadly", 1)
     assert not ray.is_initialized()
+    assert capfd.readouterr().out == ""
 
 
 def test_without_ray_the_package_that_brings_it_is_named(monkeypatch):

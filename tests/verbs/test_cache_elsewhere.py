@@ -122,7 +122,8 @@ def bucket() -> Iterator[str]:
 
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Goes to another machine, whose own cache is empty."""
+    """Goes to another machine, whose own cache is empty; parts have a hundred rows."""
+    monkeypatch.setattr(filling, "BATCH_BYTES", 1600)
 
     def go(name: str) -> None:
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / name))
@@ -149,8 +150,8 @@ def test_one_machine_fills_a_bucket_and_another_fetches(
     assert files_of(found) == files_of(alone)
     assert not found.hit
     files = in_bucket(root)
-    assert len(files) == 31
-    assert files[0].endswith(f"{found.entry.key}/00000/000000000000-000000000010.npy")
+    assert len(files) == 4
+    assert files[0].endswith(f"{found.entry.key}/00000/000000000000-000000000100.npy")
     assert files[-1].endswith(f"{found.entry.key}/manifest.json")
     machine("second")
     fetched = cache(model, data, "hidden1", root=Path(root))  # as the command line has it
@@ -179,9 +180,9 @@ def test_what_is_damaged_in_a_bucket_is_computed_again(
     *parts, manifest = in_bucket(root)
     match damage:
         case "part":
-            system.pipe_file(parts[3], system.cat_file(parts[3])[:-1] + b"!")
+            system.pipe_file(parts[1], system.cat_file(parts[1])[:-1] + b"!")
         case "missing":
-            system.rm_file(parts[3])
+            system.rm_file(parts[1])
         case "manifest":
             system.pipe_file(manifest, b'{"format": 1}')
         case _:  # a checksum that holds, of facts that are none of ours
