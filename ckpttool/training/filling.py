@@ -24,6 +24,8 @@ BATCH_BYTES = 32 << 20
 """Bytes of rows that pass through the frozen layers at once."""
 FEW = 8
 """Rows that are computed before the others, to see what comes of them."""
+TRIED = 128
+"""Rows that are computed here to say what workers will need."""
 TURNS = 4
 """How often each worker gets rows at least, so that the last ones to finish are not long alone."""
 
@@ -89,10 +91,17 @@ def fill(
         starts = range(writer.resume_row, features.rows, size)
         ranges = [(start, min(start + size, features.rows)) for start in starts]
         began, parts = time.perf_counter(), list[Part]()
+
+        def estimate(rows: int) -> None:
+            seconds = (time.perf_counter() - began) * features.rows / rows / workers
+            callback.on_cache_estimate(Estimate(features.rows, feature_bytes(shapes, features.rows), seconds))
+
+        if elsewhere:  # workers have to start, which is no measure of the rest either
+            features.compute(tried := np.arange(min(TRIED, features.rows)))
+            estimate(len(tried))
         for part in _filled(features, writer, ranges, server, elsewhere):
-            if writer.row == ranges[0][1]:
-                seconds = (time.perf_counter() - began) * features.rows / (writer.row - ranges[0][0]) / workers
-                callback.on_cache_estimate(Estimate(features.rows, feature_bytes(shapes, features.rows), seconds))
+            if not elsewhere and writer.row == ranges[0][1]:
+                estimate(writer.row - ranges[0][0])
             callback.on_cache_progress(writer.row, features.rows)
             parts += [part] if part else []
         writer.finish()

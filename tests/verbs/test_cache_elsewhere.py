@@ -79,9 +79,9 @@ def test_a_fill_that_was_stopped_goes_on_with_or_without_workers(
         cache(model, data, "hidden1", root=tmp_path / "cache", callbacks=Stops(), executor=first)
     monkeypatch.setattr(FeatureCache, "compute", counted)
     assert files_of(cache(model, data, "hidden1", root=tmp_path / "cache", executor=then)) == files_of(whole)
-    assert computed[0] == computed[-1] == 0  # the first few, and a sample at the end
-    assert computed[1:-1] == [*range(computed[1], 300, 10)]
-    assert computed[1] in (90, 100)
+    numbers = [first for first in computed if first]  # the first few and a sample are of row 0
+    assert numbers == [*range(numbers[0], 300, 10)]
+    assert numbers[0] in (90, 100)
 
 
 def test_a_folder_that_a_worker_does_not_see_is_named(model: Model, data: Path, tmp_path: Path) -> None:
