@@ -33,9 +33,9 @@ def rename_in_header(header: MetaGraphDef, renamed: Renamed) -> None:
     for key, collection in header.collection_def.items():
         _rename_collection(key, collection, renamed)
     if header.HasField("saver_def"):
-        _rename_texts(header.saver_def, renamed)
+        rename_texts(header.saver_def, renamed)
     for info in _tensor_infos(header):
-        _rename_texts(info, renamed)
+        rename_texts(info, renamed)
 
 
 def _tensor_infos(header: MetaGraphDef) -> Iterator[Message]:
@@ -60,18 +60,18 @@ def _rename_entry(raw: bytes, kind: type[Message], renamed: Renamed) -> bytes:
         entry.ParseFromString(raw)
     except DecodeError:
         return raw
-    _rename_texts(entry, renamed)
+    rename_texts(entry, renamed)
     return entry.SerializeToString()
 
 
-def _rename_texts(message: Message, renamed: Renamed) -> None:
+def rename_texts(message: Message, renamed: Renamed) -> None:
     """Rename in every text of a message."""
     for field, value in message.ListFields():
         if field.message_type is not None and field.message_type.GetOptions().map_entry:
             _rename_map(value, renamed)
         elif field.message_type is not None:
             for inner in [value] if isinstance(value, Message) else value:
-                _rename_texts(inner, renamed)
+                rename_texts(inner, renamed)
         elif isinstance(value, str):
             setattr(message, field.name, renamed(value))
         elif field.type == field.TYPE_STRING:

@@ -18,14 +18,16 @@ from ckpttool.formats.keras.applications import is_application
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
 from ckpttool.graph.contents.signatures import DEFAULT
 from ckpttool.graph.core import FreeNames, Graph, TensorRef
+from ckpttool.graph.rewrite.copied_ops import put_copies
 from ckpttool.graph.rewrite.new_variables import NewVariable, with_new_variables
 from ckpttool.lineage.provenance import Provenance, SourceFile
 from ckpttool.runtime.building import functional_loops, version_1
 from ckpttool.runtime.configure import keras, running, tensorflow
+from ckpttool.runtime.keras.alike import Alike
 from ckpttool.runtime.keras.build import KerasModel
 from ckpttool.runtime.keras.constants import as_constant, constants_held
 from ckpttool.runtime.keras.initial import InitialOps, drawn_seeds
-from ckpttool.runtime.keras.normalisation import fused, is_fusible
+from ckpttool.runtime.keras.normalisation import axis_is_last, fused, is_fusible, kind_of
 from ckpttool.runtime.keras.private.building import drawing_seeds, reason_of
 from ckpttool.runtime.keras.private.running import (
     comparing_values,
@@ -81,7 +83,9 @@ def traced(model: KerasModel) -> Traced:
         exported = tf1.train.export_meta_graph(graph=built, graph_def=built.as_graph_def(add_shapes=True))
     path = model.network.path
     provenance = Provenance(((SourceFile.of_named_graph if is_application(path) else SourceFile.of_graph)(path),))
-    graph = Graph(MetaGraphDef.FromString(exported.SerializeToString()), source, provenance=provenance)
+    meta = MetaGraphDef.FromString(exported.SerializeToString())
+    put_copies(meta, trace.alike.copies)
+    graph = Graph(meta, source, provenance=provenance)
     inputs = {tensor.name: fed for tensor, fed in zip(model.live.inputs, trace.inputs, strict=True)}
     names = FreeNames(())
     called = [names.free(name) for name in functional_of(model.live).output_names]  # a layer's are all named after it
@@ -115,6 +119,7 @@ class _Trace:
         self.calls: dict[str, tuple[Any, ...]] = {}
         self.moved: dict[str, Any] = {}
         self.replaced: set[str] = set()
+        self.alike = Alike(self.training)
 
     def run(self) -> Any:
         """Run the network on its placeholders, and return what it gives."""
@@ -195,23 +200,32 @@ class _Trace:
 
         def fused_by_batch() -> list[Any]:
             gamma, beta = (None if each is None else self.values[id(each)] for each in (layer.gamma, layer.beta))
-            outputs, *found = fused(layer, args[0], gamma, beta)
+            outputs, *found = fused(layer, args[0], gamma, beta, before[0])
             return [outputs, *batch(found)]
 
         def moments_of_batch() -> list[Any]:
             wide = keras().backend.result_type(args[0].dtype, "float32")
             return batch(moments_of(layer, tf.cast(args[0], wide), kwargs.get("mask")))
 
-        if is_fusible(layer, args[0], kwargs.get("mask")):
+        def moved(moments: Sequence[Any]) -> list[Any]:
+            return [old + (new - old) * (1 - layer.momentum) for old, new in zip(latest, moments, strict=True)]
+
+        def fused_or_not() -> list[Any]:
             both = (fused_by_batch, lambda: [by(before), *averages()])
-            outputs, *moments = tf1.cond(self.training, *both, name="normalised")
+            with axis_is_last(layer):
+                outputs, *moments = tf1.cond(self.training, *both, name="normalised")
+            return [outputs, *moved(moments)]
+
+        names = [self.names[id(each)] for each in moving]
+        latest = [self.moved.get(name, old) for name, old in zip(names, before, strict=True)]  # if it is called again
+        if is_fusible(layer, args[0], kwargs.get("mask")):
+            weights = [self.values[id(each)] for each in layer.variables]
+            reads = list({id(each): each for each in [args[0], *weights, *latest]}.values())
+            outputs, *after = self.alike.of((*kind_of(layer, args[0]), len(reads)), reads, fused_or_not)
         else:
             moments = tf1.cond(self.training, moments_of_batch, averages, name="moments")
-            outputs = by(moments)
-        for variable, old, new in zip(moving, before, moments, strict=True):
-            name = self.names[id(variable)]
-            moved = self.moved.get(name, old)  # where the layer is called once more
-            self.moved[name] = moved + (new - moved) * (1 - layer.momentum)
+            outputs, after = by(moments), moved(moments)
+        self.moved |= dict(zip(names, after, strict=True))
         return outputs
 
     def _conditional(self, layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:

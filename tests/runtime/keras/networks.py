@@ -78,13 +78,32 @@ def penalised() -> Any:
     return keras.Model(rows, layers.Dense(2, name="top")(layers.Flatten()(x)))
 
 
+def normalised() -> Any:
+    """Return normalisations that are alike but for their sizes, or more: of parts, nested, shared, of series."""
+    one = layers.Input((4, 4, 3))
+    block = keras.Model(one, layers.BatchNormalization()(layers.BatchNormalization(name="first")(one)), name="block")
+    both = layers.BatchNormalization(axis=3, momentum=0.9, name="both")
+    rows = layers.Input((4, 4, 4), name="rows")
+    parts = keras.ops.split(rows, 2, axis=-1)
+    x = layers.Concatenate()([layers.BatchNormalization(name=f"part{n}")(part) for n, part in enumerate(parts)])
+    x = both(layers.Conv2D(3, 1, name="conv")(block(layers.Conv2D(3, 1, name="below")(x))))
+    x = layers.BatchNormalization(axis=3, momentum=0.9, scale=False, name="shifted")(both(x))
+    x = layers.Conv2D(2, 2, name="smaller")(x)
+    x = layers.BatchNormalization(momentum=0.9, scale=False, name="shifted_too")(x)
+    x = layers.BatchNormalization(name="series")(layers.Reshape((9, 2))(x))
+    x = layers.BatchNormalization(name="series_too")(x)
+    x = layers.BatchNormalization(name="wider")(layers.Conv1D(3, 1, name="wide")(x))
+    return keras.Model(rows, layers.BatchNormalization(name="vectors")(layers.GlobalAveragePooling1D()(x)))
+
+
 def dropping() -> Any:
     """Return dropout alone."""
     return keras.Sequential([layers.Input((40,), name="rows"), layers.Dropout(0.5, name="drop")])
 
 
 NETWORKS: Mapping[str, Callable[[], Any]] = {
-    make.__name__: make for make in (convolutional, nested, shared, recurrent, attending, adapted, penalised, dropping)
+    make.__name__: make
+    for make in (convolutional, nested, shared, recurrent, attending, adapted, penalised, normalised, dropping)
 }
 
 

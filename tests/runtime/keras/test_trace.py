@@ -58,7 +58,7 @@ def test_a_step_of_training_normalises_by_the_batch_moves_the_averages_and_adds_
 
     found = run(model, fed, [output, *penalties], True, variables)
 
-    np.testing.assert_allclose(found[0], network(fed["rows"], training=True), rtol=1e-6)
+    np.testing.assert_allclose(found[0], network(fed["rows"], training=True), rtol=1e-6, atol=1e-6)
     np.testing.assert_allclose(sum(found[1 : 1 + len(penalties)]), sum(network.losses), rtol=1e-6)
     for name, value in zip(variables, found[1 + len(penalties) :], strict=True):
         np.testing.assert_allclose(
