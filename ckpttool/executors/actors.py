@@ -8,6 +8,7 @@ asked for, which begins when there is room. Model and data must lie where the no
 import logging
 import os
 import warnings
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -107,8 +108,9 @@ class ActorWorker:
         return reply
 
     def stop(self) -> None:
-        """End its process."""
-        self._ray.kill(self._actor)
+        """End its process, where that and the cluster are still there."""
+        with suppress(self._ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError):
+            self._ray.kill(self._actor)
 
     def join(self) -> None:
         """Nothing is left to wait for."""

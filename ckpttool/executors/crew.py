@@ -86,6 +86,7 @@ class Crew(Executor):
         self._crew: dict[int, Worker] = {}
         self._idle, self._able = set[int](), set[int]()
         self._unable_since = 0.0
+        self._reason: CkptError | None = None
         self._homes: dict[Hashable, int] = {}
 
     def submit(self, factory: Factory, item: object, near: Hashable = None) -> "Future[Any]":
@@ -93,7 +94,7 @@ class Crew(Executor):
         task = Task(factory, item, near)
         with self._changed:
             if self._closed:
-                raise CkptError(f"the executor {self.name} is closed")
+                raise self._reason or CkptError(f"the executor {self.name} is closed")
             self._waiting.append(task)
             if len(self._threads) < self.workers:
                 self._unable_since = self._unable_since or time.monotonic()
@@ -114,7 +115,7 @@ class Crew(Executor):
     def _end(self, error: CkptError | None) -> None:
         """Take no items any more; those that wait fail with an error, or are cancelled."""
         with self._changed:
-            self._closed = True
+            self._closed, self._reason = True, self._reason or error
             for task in self._waiting:
                 task.drop(error)
             self._waiting.clear()
@@ -144,7 +145,7 @@ class Crew(Executor):
             except WorkerLost as lost:
                 self._lose(place)
                 problem = str(lost)
-            except (CkptError, OSError) as error:
+            except Exception as error:  # noqa: BLE001 - nobody else would hear of it, and wait for ever
                 self._end(error if isinstance(error, CkptError) else CkptError(f"no worker can be started: {error}"))
                 break
             if not self._able and time.monotonic() - self._unable_since > ROOM:
@@ -167,9 +168,9 @@ class Crew(Executor):
             worker.join()
         with self._changed:
             self._homes = {near: home for near, home in self._homes.items() if home != place}
-            self._able.discard(place)
-            if not self._able:
+            if self._able == {place}:
                 self._unable_since = time.monotonic()
+            self._able.discard(place)
 
     def _again(self, task: Task, how: str) -> None:
         """Have an item whose worker was lost computed by another, unless it has ended two."""
