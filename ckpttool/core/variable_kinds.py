@@ -14,6 +14,9 @@ OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 OBJECT_VALUE = "/.ATTRIBUTES/"
 """What follows an object's path in the keys of an object checkpoint (`tf.train.Checkpoint`)."""
 
+AVERAGE = "ExponentialMovingAverage"
+"""The last component of the name of a weight's moving average, as TensorFlow 1 has it."""
+
 START = "Start"
 """The last component of the name of the values that a weight had at a run's start, which `l2_sp` pulls it towards."""
 
@@ -39,7 +42,7 @@ _HYPERPARAMETER = re.compile(
 _SLOT_SCOPE = re.compile(
     r"(?:.*/)?(?:Adam|AdamW|Adamax|Nadam|SGD|RMSprop|Adagrad|Adadelta|Ftrl|Lion)(?:_\d+)?/\w+/(.+)"
 )
-_AVERAGES = ("ExponentialMovingAverage", "average")
+_AVERAGES = (AVERAGE, "average")
 _PARTITION = re.compile(r"/part_\d+$")
 
 

@@ -23,12 +23,15 @@ from ckpttool.formats.tensorflow.prefix import PART, SAVED_MODEL_GRAPHS
 from ckpttool.formats.tensorflow.saved_model import ASSETS, EXTRA_ASSETS, is_saved_model, write_saved_model
 from ckpttool.formats.writing.files import refuse_existing, refuse_existing_folder
 from ckpttool.graph import files
+from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.core import Graph
 from ckpttool.graph.rewrite.collections import ASSETS as ASSETS_KEY
 from ckpttool.graph.rewrite.signing import served_whole
 from ckpttool.lineage.provenance import Command, Provenance, carried
 from ckpttool.model.model import as_checkpoint, outputs_of, ready_to_write, write_model
+from ckpttool.model.resolve import as_graph_knows
 from ckpttool.runtime.keras.write import keras_contents, listed_contents, required_network
+from ckpttool.surgery.edits.values import Averages
 
 
 @dataclass(frozen=True)
@@ -131,7 +134,8 @@ class KerasWriter:
         """Write the network of Keras that the graph says it computes, with what compiles it; or the weights alone."""
         self.check(output, overwrite)
         whole, numbered = output.name.endswith(ARCHIVE), output.name.endswith(NUMBERED)
-        contents = (keras_contents if whole or numbered else listed_contents)(model.graph, model.tensors)
+        tensors = _averaged(model.graph, model.tensors)
+        contents = (keras_contents if whole or numbered else listed_contents)(model.graph, tensors)
         made_of = as_checkpoint(model.graph, model.tensors, model.provenance).provenance
         target = registry.get("keras" if whole else "keras-weights" if numbered else "keras-legacy")
         with carried(made_of, model.command, output, target, PLAIN):
@@ -143,6 +147,13 @@ class KerasWriter:
         alone = f"{output} has the weights alone: the network, and what is frozen, are in a {ARCHIVE} file"
         notes = contents.notes if whole else [alone]
         return Written({name: read[place] for name, place in contents.places.items()}, notes)
+
+
+def _averaged(graph: Graph, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Return moving averages in the places of the weights, where a graph has some: Keras has one value of each."""
+    if not any(variable.is_average for variable in variables(graph).values()):
+        return tensors
+    return Averages().apply(as_graph_knows(as_checkpoint(graph, tensors), graph))
 
 
 def write_folder(

@@ -21,7 +21,8 @@ class Recipe:
     a penalty of 0 is none. `l2_sp` pulls kernels towards the values that they start with (Li et al. 2018); one value is
     for those below the head. `lr_decay_per_layer` is the ratio of a layer's rate to that of the layer above it.
     `warmup` is in steps. Without an `optimizer` it is `sgd`, but for new heads on few rows. Gradients are clipped by
-    elements, then each by its norm, then by the norm of all.
+    elements, then each by its norm, then by the norm of all. With `ema` the trained weights have moving averages of
+    that decay, less in the first steps.
 
     >>> Recipe("momentum", lr="0.05").rate
     0.05
@@ -43,6 +44,7 @@ class Recipe:
     clip_value: float | None = None
     clip_norm: float | None = None
     clip_global_norm: float | None = None
+    ema: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot train."""
@@ -50,6 +52,7 @@ class Recipe:
             above_zero(f"`{name}`", getattr(self, name))
         decay = self.lr_decay_per_layer
         require("`lr_decay_per_layer`", decay, decay is None or decay <= 1, "at most 1")
+        require("`ema`", self.ema, self.ema is None or 0 < self.ema < 1, "a decay above 0 and below 1, such as 0.99")
         require("`warmup`", self.warmup, self.warmup >= 0, "a number of steps")
         for _, rate in self.rates.pairs if self.rates else ():
             above_zero("`lr`", rate)

@@ -1,6 +1,7 @@
 """State: the variables of a running graph, owned by us; their values, from a checkpoint or from initialisers."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from copy import copy
 from typing import Any
 
 from ckpttool.core.errors import GraphError, PlanError
@@ -33,6 +34,12 @@ class State:
             for variable in variables:
                 array = initial_value(variable, values)
                 self.handles[variable.op] = tf.Variable(array, trainable=False, dtype=variable.dtype.name)
+
+    def with_others(self, others: Mapping[str, str]) -> "State":
+        """Return the same variables, some of which are read in the places of others: by op, the op of the one there."""
+        state = copy(self)
+        state.handles = {op: self.handles[others.get(op, op)] for op in self.handles}
+        return state
 
     def read(self) -> dict[str, Array]:
         """Return the present values by op name."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from ckpttool.core.errors import PlanError
 from ckpttool.core.names import ByPattern, layer_of
-from ckpttool.core.variable_kinds import START
+from ckpttool.core.variable_kinds import AVERAGE, START
 from ckpttool.graph.core import TensorRef
 from ckpttool.graph.roles.resolve import ROLE_KEYS
 from ckpttool.runtime.configure import tensorflow
@@ -45,7 +45,14 @@ def put_training_op(
     trained = [variable.op.name for variable in variables]
     rates = dict(zip(trained, _present_rates(recipe, trained, names, step, run), strict=True))
     total = _penalised(recipe, loss, variables, names, _pulled(recipe, variables, names, head))
-    minimizer = recipe.update_rule.make(rates, lambda: [_bounded(*pair) for pair in bounds])
+    averages = _averages(recipe, variables)
+
+    def after() -> list[Any]:
+        bounded = [_bounded(*pair) for pair in bounds]
+        with tf1.control_dependencies(bounded):
+            return [*bounded, *_averaged(recipe, averages, step, run)]
+
+    minimizer = recipe.update_rule.make(rates, after)
     pairs = _clipped(recipe, _gradients(minimizer, loss, total, variables))
     return minimizer.apply_gradients(pairs, global_step=step)
 
@@ -102,18 +109,44 @@ def _pulled(
     recipe: Recipe, trained: Sequence[Any], names: Sequence[str], head: Collection[str]
 ) -> list[tuple[Any, float, Any]]:
     """Return the kernels that are pulled towards their start, each with the scale and with a variable for the start."""
-    tf1 = tensorflow().compat.v1
     scales = recipe.by_pattern("l2_sp")
     for_all = scales is not None and scales.pairs[0][0] is None
     restored = [variable for variable in trained if not (for_all and variable.op.name in head)]
-    pulled = []
-    for kernel, scale in _of_kernels("l2_sp", scales, restored, names):
-        # as TensorFlow begins its moving averages
-        present = tf1.cond(
-            tf1.is_variable_initialized(kernel), kernel.read_value, lambda kernel=kernel: kernel.initial_value
-        )
-        pulled.append((kernel, scale, tf1.Variable(present, trainable=False, name=f"{kernel.op.name}/{START}")))
-    return pulled
+    return [(*pair, _slot(pair[0], START)) for pair in _of_kernels("l2_sp", scales, restored, names)]
+
+
+def _slot(variable: Any, name: str) -> Any:
+    """Return a new variable below another one, whose value it begins with, as TensorFlow's averages do."""
+    tf1 = tensorflow().compat.v1
+    is_there = tf1.is_variable_initialized(variable)
+    present = tf1.cond(is_there, variable.read_value, lambda: variable.initial_value)
+    return tf1.Variable(present, trainable=False, name=f"{variable.op.name}/{name}")
+
+
+def _averages(recipe: Recipe, trained: Sequence[Any]) -> list[tuple[Any, Any]]:
+    """Return the trained variables, each with a new one for its moving average, where these are asked for."""
+    return [] if recipe.ema is None else [(variable, _slot(variable, AVERAGE)) for variable in trained]
+
+
+def _averaged(recipe: Recipe, averages: Sequence[tuple[Any, Any]], step: Any, run: RunSteps) -> list[Any]:
+    """Return ops that move averages, as `tf.train.ExponentialMovingAverage(ema, num_updates)` does.
+
+    The updates are counted from the run's first step, so that the values it began with are soon forgotten.
+    """
+    if not averages:
+        return []
+    tf = tensorflow()
+    with tf.name_scope(f"{AVERAGE}/"):
+        updates = tf.cast(tf.maximum(step.read_value() - run.begin, 0), tf.float32) + 1
+        left = 1 - tf.minimum(tf.constant(recipe.ema, tf.float32), (1 + updates) / (10 + updates))
+        # reads of their own, which wait for the updates of the weights
+        return [
+            average.assign_sub(
+                (average.read_value() - variable.read_value()) * tf.cast(left, average.dtype.base_dtype),
+                read_value=False,
+            )
+            for variable, average in averages
+        ]
 
 
 def _penalised(

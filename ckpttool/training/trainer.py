@@ -11,7 +11,7 @@ from ckpttool.core.errors import PlanError
 from ckpttool.core.names import Pattern, listed
 from ckpttool.core.notes import notes_about
 from ckpttool.core.tensors import Array, Tensor
-from ckpttool.core.variable_kinds import is_start
+from ckpttool.core.variable_kinds import AVERAGE, is_start
 from ckpttool.data.batches import batch_bounds, epoch_order, even_run
 from ckpttool.data.class_files import named_outputs, spare_outputs
 from ckpttool.data.rows import IN_MEMORY, Rows
@@ -49,6 +49,10 @@ RESTART = 1 << 32
 """Steps between the random numbers of two seeds, on what was built for the first of them."""
 BUFFER = IN_MEMORY // 4
 """Bytes of rows that are shuffled together where not all are in memory."""
+_JUDGED = (
+    "validation and the best epoch are of the weights' moving averages (`ema`), which the output holds beside the "
+    "weights: `evaluate`, `predict` and `reuse` take them with `ema`"
+)
 
 
 class Trainer:
@@ -120,9 +124,17 @@ class Trainer:
         self._outputs: Stream | None = None
         self._seed, self._draws = seed, 0
         self._trainer = EpochRunner(step, self.state, training, augment)
-        self._evaluator = Evaluator(score, self.state, inference)
+        self._judged = self.state.with_others(self._averages())
+        self._evaluator = Evaluator(score, self._judged, inference)
         ours = TensorRef.parse(RATE).op in self.graph.nodes
         self._rate = runner(GraphFunction(self.graph, [RATE]), self.state, {}) if ours else None
+
+    def _averages(self) -> dict[str, str]:
+        """Return the ops of the moving averages that a recipe asks for, by those of the weights: these are judged."""
+        if self.options.recipe is None or self.options.recipe.ema is None:
+            return {}
+        ops = {variable.op for variable in self._variables}
+        return {op: f"{op}/{AVERAGE}" for op in ops if f"{op}/{AVERAGE}" in ops}
 
     def _feed(self) -> None:
         """Take the rows of the splits, those to train on in as many variants as are cached."""
@@ -151,7 +163,7 @@ class Trainer:
             fed, inference = [*self._valid, *mode(self.bound.roles, False)], mode(self.bound.roles, False)
             logits = needed_role(self.graph, self.bound.roles, "logits")
             function = GraphFunction(in_inference(self.graph, [logits], fed).graph, [logits], fed, modes=inference)
-            self._outputs = Stream(function, self.state, inference)
+            self._outputs = Stream(function, self._judged, inference)
         return np.concatenate([given for _, (given,) in self._outputs.over(self._valid, self.bound.splits[1].rows)])
 
     def _feeds(self, split: Split, variant: int = 0) -> dict[str, Rows]:
@@ -223,6 +235,7 @@ class Trainer:
         notes = [note for pattern in patterns for note in prefix_note(pattern, names)]
         notes += self.frozen.notes
         notes += self._pulled()
+        notes += [_JUDGED] if self.options.recipe and self.options.recipe.ema else []
         notes += notes_about("`augment` changes images, as these do no more", self._augmenting_below())
         if self.left_behind:
             notes.append(f"not needed by the trained graph, so not written: {listed(self.left_behind)}")

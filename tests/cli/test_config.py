@@ -69,7 +69,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Options, bool, bool]]:
 def test_a_report_repeats_its_run_to_the_last_bit(small: Path, data: Path, tmp_path: Path) -> None:
     first, again = tmp_path / "tuned.ckpt", tmp_path / "again.ckpt"
     how = ["--freeze", "hidden1", "--optimizer", "momentum(0.02, momentum=0.9)", "--l2", "0.001", "--dropout", "0.2"]
-    how += ["--l2-sp", "hidden2=0.1"]
+    how += ["--l2-sp", "hidden2=0.1", "--ema", "0.9"]
     more = ["--epochs", "3", "--batch-size", "32", "--seed", "7", "--keep", "last", "--threads", "1"]
     alone(small, "--data", data, *how, *more, "-o", first)
     said = alone("--config", f"{first}.run.json", "-o", again)
@@ -127,7 +127,7 @@ def test_toml_says_what_the_command_line_would(
 SAID: dict[str, Any] = {
     **{"freeze": "hidden1", "train": "outputs", "stages": "outputs=1, hidden2=2", "bn": "train", "dropout": "0.25"},
     **{"optimizer": "momentum(0.01)", "lr": "0.01", "lr-decay-per-layer": "0.5", "schedule": "cosine(100)"},
-    **{"l2-sp": "0.01", "unfreeze": "hidden2"},
+    **{"l2-sp": "0.01", "ema": "0.9", "unfreeze": "hidden2"},
     **{"warmup": "3", "l1": "0.1", "l2": "hidden1=0.1", "max-norm": "2.5", "clip-value": "1.5", "clip-norm": "0.1"},
     **{"clip-global-norm": "1e-30", "objective": "softmax", "class-weight": "1=2.0", "label-smoothing": "0.1"},
     **{

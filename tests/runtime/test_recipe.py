@@ -55,6 +55,7 @@ def test_the_performance_schedule_is_for_the_run_to_follow() -> None:
         ({"schedule": "exponental"}, UnknownName, "no schedule exponental; .*; nearest: exponential"),
         ({"warmup": -1}, PlanError, "`warmup` must be a number of steps, found -1"),
         ({"l1": "-1"}, PlanError, "`l1` must be a number not below 0, found -1"),
+        ({"ema": 1.0}, PlanError, "`ema` must be a decay above 0 and below 1, such as 0.99, found 1"),
         ({"l2_sp": "outputs=-1"}, PlanError, "`l2_sp` must be a number not below 0, found -1"),
         ({"max_norm": "inf"}, PlanError, "`max_norm` must be a number not below 0, found inf"),
         ({"clip_value": 0.0}, PlanError, "`clip_value` must be a number above 0, found 0"),

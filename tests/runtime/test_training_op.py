@@ -231,6 +231,40 @@ def test_kernels_are_pulled_towards_their_values_at_the_start(
     assert_same(found, session.weights())
 
 
+def averaged(v1: Any) -> Any:
+    """Momentum, and moving averages as TensorFlow's own class keeps them, which counts the updates from step 3 on."""
+
+    class Averaged(v1.train.MomentumOptimizer):  # type: ignore[misc]
+        def minimize(self, loss: Any, step: Any, name: str) -> Any:
+            with v1.control_dependencies([super().minimize(loss, step)]):
+                averages = v1.train.ExponentialMovingAverage(0.6, step.read_value() - 3)
+                return v1.group(averages.apply(v1.trainable_variables()), name=name)
+
+    return Averaged(0.1, 0.9)
+
+
+@pytest.mark.parametrize("resource", [False, True], ids=["reference variables", "resource variables"])
+def test_moving_averages_are_tensorflows(resource: bool, new_network: Any, new_session: Any, tmp_path: Path) -> None:
+    plain = network(new_network, averaged, resource=True).save(tmp_path / "plain.ckpt")
+    session = new_session(plain, plain)
+    with session.graph.as_default():
+        session.run(session.v1.assign(session.v1.train.get_global_step(), 3))
+    begun = checkpoint.open(session.save(tmp_path / "begun.ckpt"))
+    recipe, span = Recipe("momentum(0.1)", ema=0.6, max_norm="100"), RunSteps(3, 100)
+    graph = with_training(network(new_network, None, resource).export(), "loss/loss:0", WEIGHTS, recipe, 1, span)
+    averages = [each for each in variables(graph).values() if each.is_average]
+    assert [(each.name, each.kind, each.owner) for each in averages] == [
+        (f"{name}/ExponentialMovingAverage", "slot", name) for name in WEIGHTS
+    ]
+    found, ours = train(graph, "Momentum", begun, 0), new_session(graph, tmp_path / "begun.ckpt")
+    for number in range(STEPS):
+        session.run("train", batch(number))
+        ours.run("Momentum", batch(number))
+    assert_same(found, session.weights())
+    assert_same(ours.weights(), session.weights())
+    assert not any(np.array_equal(found[name], found[f"{name}/ExponentialMovingAverage"]) for name in WEIGHTS)
+
+
 def test_a_graphs_own_step_counts_on(new_network: Any) -> None:
     with new_network().building() as net:
         x, y, _ = net.inputs()

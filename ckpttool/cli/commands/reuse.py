@@ -21,7 +21,7 @@ from ckpttool.cli.options.rows import (
     preprocess_option,
     signature_option,
 )
-from ckpttool.cli.options.training import objective_options, recipe_options
+from ckpttool.cli.options.training import objective_options, reuse_recipe_options
 from ckpttool.cli.options.writing import model_output_options
 from ckpttool.cli.process import open_to_run
 from ckpttool.cli.show.plans import execute
@@ -65,7 +65,7 @@ def _percent(ctx: click.Context, param: click.Parameter, value: str) -> float:
 @classes_option
 @preprocess_option
 @objective_options
-@recipe_options
+@reuse_recipe_options
 @allow_op_option
 @seed_option
 @plan_option

@@ -64,6 +64,13 @@ RECIPE = {
     "clip_global_norm": click.option(
         "--clip-global-norm", metavar="V", type=float, help="Clip the norm of all gradients together to V."
     ),
+    "ema": click.option(
+        "--ema",
+        metavar="D",
+        type=float,
+        help="Keep moving averages of the trained weights with decay D, in the t-th step at most (1 + t) / (10 + t). "
+        "They are judged, and written beside the weights; evaluate --ema and predict --ema take them.",
+    ),
 }
 """The options by the fields of a recipe."""
 
@@ -74,7 +81,9 @@ def _recipe_options(*absent: str) -> Decorator:
 
 
 recipe_options = _recipe_options()
-new_recipe_options = _recipe_options("l2_sp")
+reuse_recipe_options = _recipe_options("ema")
+"""Those of a head: there, --ema takes the averages that a model has."""
+new_recipe_options = _recipe_options("l2_sp", "ema")
 """Those of a network that starts at random."""
 
 
@@ -227,7 +236,7 @@ rate_test_options = together(
     unfreeze_option,
     _train,
     _changed,
-    _recipe_options("lr", "schedule", "warmup"),
+    _recipe_options("lr", "schedule", "warmup", "ema"),
     objective_options,
     _batches,
     _cache,

@@ -95,6 +95,7 @@ def test_a_loss_is_the_same(session: Callable[..., Any], tmp_path: Path, objecti
         (Recipe("sgd", schedule="performance"), "the schedule performance"),
         (Recipe("sgd", schedule="power(10, 2)"), r"the schedule power"),
         (Recipe("sgd", clip_value=1.0, clip_norm=1.0), "several ways to clip"),
+        (Recipe("sgd", ema=0.9), "a place for a weight beside its moving average"),
         (Recipe("sgd", l2_sp="0.1"), "a pull towards the values at the start"),
     ],
     ids=str,
