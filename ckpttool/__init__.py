@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from ckpttool.verbs.new import new as new
     from ckpttool.verbs.predict import predict as predict
     from ckpttool.verbs.reuse import plan_reuse as plan_reuse
-    from ckpttool.verbs.search import search_quick as search_quick
+    from ckpttool.verbs.search_quick import search_quick as search_quick
     from ckpttool.verbs.stats import statistics as statistics
     from ckpttool.verbs.strip import plan_strip as plan_strip
 

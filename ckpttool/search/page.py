@@ -10,7 +10,7 @@ from ckpttool.search.chart import chart
 
 
 def page(facts: Mapping[str, Any]) -> str:
-    """Return the page of what `search --json` prints."""
+    """Return the page of a search, of what its JSON has."""
     recommended = facts["recommended"]
     configurations = [
         {

@@ -16,7 +16,7 @@ from ckpttool.cli.show.progress import ProgressPrinter
 from ckpttool.cli.show.tables import print_report, say
 from ckpttool.runtime.objectives import Loss
 from ckpttool.search.quick import ScoredDepth
-from ckpttool.verbs import search as verb
+from ckpttool.verbs import search_quick as verb
 
 COLUMNS = ("depth", "layers", "features", "logme", "expected", "from", "to", "rank", "tied")
 

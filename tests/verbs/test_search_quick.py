@@ -14,7 +14,7 @@ from ckpttool.runtime.recipe import Recipe
 from ckpttool.search import features as features_module
 from ckpttool.search.features import has_channels_first
 from ckpttool.verbs.new import new
-from ckpttool.verbs.search import QuickSearch, search_quick
+from ckpttool.verbs.search_quick import QuickSearch, search_quick
 
 CONVOLUTIONAL = "conv1 = conv2d(4, 3, relu); pool1 = max_pool(2); conv2 = conv2d(6, 3, relu); outputs = dense(3)"
 
