@@ -5,13 +5,14 @@ decided follows from the outcomes alone, not from how many workers gave them, or
 """
 
 import time
-from collections.abc import Callable, Collection, Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from typing import Any
 
 from ckpttool.executors.executor import Executor, Factory, WorkerLost
 from ckpttool.search.configurations import Block, Configuration, Design, Outcome
+from ckpttool.search.stopping import hopeless
 from ckpttool.search.study import Study
 from ckpttool.training.loop import Interrupt
 
@@ -70,14 +71,14 @@ class Loop:
         factory: Factory,
         design: Design,
         following: Callable[[], Sequence[Configuration]],
-        hopeless: Callable[[Collection[Configuration]], dict[Configuration, str]],
+        rope: float,
         budget: Budget,
         callback: SearchCallback,
         interrupt: Interrupt,
     ) -> None:
-        """Take what decides: `following` what is tried next, `hopeless` what is given up of it, and why."""
+        """Take `following`, which says what is tried next, all of it together; nothing at the end."""
         self._study, self._executor, self._factory, self._design = study, executor, factory, design
-        self._following, self._hopeless, self._budget = following, hopeless, budget
+        self._following, self._rope, self._budget = following, rope, budget
         self._callback, self._interrupt = callback, interrupt
         self._start, self._ran, self._seconds = time.monotonic(), 0, 0.0
         self._flying: dict[Future[Any], tuple[Configuration, Block]] = {}
@@ -92,11 +93,10 @@ class Loop:
         with self._interrupt:
             while batch := self._following():
                 self._batch = batch
-                for block in self._design.blocks:
+                for number, block in enumerate(self._design.blocks, start=1):
                     if reason := self._rung([each for each in batch if self._goes_on(each)], block):
                         return reason
-                    for configuration, why in self._hopeless([each for each in batch if self._goes_on(each)]).items():
-                        self._give_up(configuration, why)
+                    self._give_up_hopeless(batch, self._design.blocks[:number])
         return None
 
     def _outcomes(self, configuration: Configuration) -> dict[Block, Outcome]:
@@ -106,13 +106,17 @@ class Loop:
         """Say whether a configuration has neither failed nor been given up."""
         return all(outcome.state == "done" for outcome in self._outcomes(configuration).values())
 
-    def _give_up(self, configuration: Configuration, reason: str) -> None:
-        """Keep in the study that the next trial of a configuration is not run."""
-        done = self._outcomes(configuration)
-        left = [block for block in self._design.blocks if block not in done]
-        if left:
-            self._study.add(configuration, left[0], Outcome(state="stopped", reason=reason))
-            self._callback.on_stopped(configuration, reason)
+    def _give_up_hopeless(self, batch: Sequence[Configuration], blocks: Sequence[Block]) -> None:
+        """Keep in the study which configurations are not tried on more blocks, by what these blocks have shown."""
+        so_far = {
+            each: {block: outcome for block, outcome in known.items() if block in blocks}
+            for each, known in self._study.outcomes.items()
+        }
+        for configuration, reason in hopeless(so_far, self._design, self._rope).items():
+            left = [block for block in self._design.blocks if block not in self._outcomes(configuration)]
+            if configuration in batch and left and self._goes_on(configuration):
+                self._study.add(configuration, left[0], Outcome(state="stopped", reason=reason))
+                self._callback.on_stopped(configuration, reason)
 
     def _rung(self, configurations: Sequence[Configuration], block: Block) -> str | None:
         """Run a block for some configurations; return why that ended early, if it did."""

@@ -62,6 +62,11 @@ class Ranking:
     best: ScoredDepth
     chosen: float
 
+    @property
+    def in_order(self) -> list[ScoredDepth]:
+        """The depths from the best to the worst."""
+        return sorted(self.depths, key=lambda each: each.rank)
+
 
 def ranking(features: Sequence[Features], targets: Targets, seed: int) -> Ranking:
     """Score features of the same rows, and rank them by what is right of rows that were left out.

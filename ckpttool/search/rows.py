@@ -87,6 +87,16 @@ class SearchRows:
         )
 
 
+def said(rows: SearchRows) -> str:
+    """Say which rows choose, and which tell."""
+    design, telling = rows.design, f"{rows.telling.rows} others tell what the choice is worth"
+    seeds = f"{len(design.seeds)} seed{'s' * (len(design.seeds) > 1)}"
+    if design.kind == "folds":
+        return f"each of {design.rows} rows is judged in {design.folds} folds, with {seeds}; {telling}"
+    train = rows.choosing.rows - design.rows
+    return f"{train} rows are trained on and {design.rows} judged, with {seeds}; {telling}"
+
+
 def _folds(split: Split, folds: int, seed: int) -> Numbers:
     """Return the fold of each row: each class is spread over all folds, whose sizes differ by one at most."""
     order = shuffled(split.rows, seed)

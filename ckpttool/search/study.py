@@ -8,9 +8,10 @@ locked; of a process that was killed the system takes the lock back.
 import json
 import sqlite3
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from io import BytesIO
+from math import inf
 from pathlib import Path
 from typing import Any, Self
 
@@ -162,6 +163,14 @@ class Study:
         if outcome.rows is not None and is_new:
             self._rows[block] = outcome.rows
         self.outcomes.setdefault(configuration, {})[block] = outcome
+
+    def mean(self, configuration: Configuration, blocks: Sequence[Block]) -> float | None:
+        """Return a configuration's mean accuracy: None where blocks are left, minus infinity where it was ended."""
+        known = self.outcomes.get(configuration, {})
+        if any(outcome.state != "done" for outcome in known.values()):
+            return -inf
+        accuracies = [known[block].accuracy or 0.0 for block in blocks if block in known]
+        return sum(accuracies) / len(blocks) if len(accuracies) == len(blocks) else None
 
     def trials(self) -> list[dict[str, Any]]:
         """Return a row of facts for each trial, by configuration and block."""

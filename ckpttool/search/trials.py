@@ -7,7 +7,7 @@ configuration a trainer whose graph and traced functions serve every block.
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -16,10 +16,10 @@ import numpy as np
 
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import CkptError, GraphError, PlanError
-from ckpttool.core.names import Pattern
+from ckpttool.core.names import Pattern, layer_of
 from ckpttool.core.tensors import Array, Tensor
 from ckpttool.data.dataset import labelled_split
-from ckpttool.data.drawing import Numbers
+from ckpttool.data.drawing import Numbers, shuffled
 from ckpttool.data.splits import Split
 from ckpttool.graph.contents.stored import stored_tensors
 from ckpttool.graph.contents.variables import variables
@@ -31,7 +31,10 @@ from ckpttool.runtime.objectives import Objective
 from ckpttool.runtime.state import fresh_tensors
 from ckpttool.search.configurations import SCRATCH, Block, Configuration, Outcome
 from ckpttool.search.depths import depths
+from ckpttool.search.features import FeaturePass
+from ckpttool.search.quick import Ranking, ranking
 from ckpttool.search.rows import TOLD, SearchRows
+from ckpttool.search.targets import targets_of
 from ckpttool.training.bound import Bound
 from ckpttool.training.callbacks.callback import Callback
 from ckpttool.training.features import FeatureCache, Features
@@ -46,6 +49,8 @@ SEEDS = 1000
 """What the seeds of two blocks with other splits lie apart; those of its folds lie between."""
 KEPT = 24
 """How many configurations' trainers are kept; the one that was used longest ago goes first."""
+SCORED = 2000
+"""Rows by which depths are scored at most, to say where a search begins."""
 Trial = tuple[Configuration, Block]
 
 
@@ -93,9 +98,10 @@ class TrialsFactory:
 
 
 @dataclass(frozen=True)
-class _Kept:
-    """A model cut at a depth, with the head on, bound; what it has of the source, and what starts fresh."""
+class Kept:
+    """A model cut at a depth, with the head on, and bound; what it has of the source, and what starts fresh."""
 
+    model: Model
     bound: Bound
     restored: tuple[str, ...]
     fresh: tuple[str, ...]
@@ -119,7 +125,7 @@ class Trials:
         bound = Bound.of(model, options.roles, ("inputs",), seed=options.seed)
         self.source = bound.preprocessing(options.preprocess)
         self.depths = depths(self.source.model.graph, self.source.roles.inputs, self.source.given.get("logits"))
-        self._keeps: dict[tuple[int, bool], _Kept] = {}
+        self._keeps: dict[tuple[int, bool], Kept] = {}
         self._trainers: OrderedDict[tuple[Configuration, bool], Trainer] = OrderedDict()
         self._features: dict[tuple[tuple[str, ...], str], Features] = {}
         self._heads: dict[tuple[int, Block], Mapping[str, Tensor]] = {}
@@ -139,7 +145,7 @@ class Trials:
             CkptError: the rows or the head do not fit.
         """
         asked, options = self.asked, self.asked.options
-        wanted = self._kept(Configuration(len(self.depths) - 1, 0)).bound.wanted(options.features)
+        wanted = self.kept(Configuration(len(self.depths) - 1, 0)).bound.wanted(options.features)
         return SearchRows.of(*labelled_split(asked.data, wanted), asked.seeds, asked.folds, options.seed, asked.rows)
 
     def __call__(self, trial: Trial) -> Outcome:
@@ -170,13 +176,13 @@ class Trials:
         trainer = self._begun(configuration, block, first)
         epochs = _train(trainer)
         if self.asked.probe and configuration.keep and configuration == alone:
-            values, fresh = trainer.tensors(trainer.state.read()), self._kept(configuration).fresh
+            values, fresh = trainer.tensors(trainer.state.read()), self.kept(configuration).fresh
             self._heads[configuration.keep, block] = {name: values[name] for name in fresh}
         return trainer, epochs
 
     def _begun(self, configuration: Configuration, block: Block, first: Mapping[str, Tensor]) -> Trainer:
         """Return a trainer of a configuration at its start on a block; `first` are values of a head that is trained."""
-        kept, splits = self._kept(configuration), self.rows.splits(block)
+        kept, splits = self.kept(configuration), self.rows.splits(block)
         seed = self.asked.options.seed + SEEDS * block.seed + block.fold + 1
         restored = {name: self.source.model.checkpoint[name] for name in kept.restored}
         fresh = [name for name in kept.fresh if name not in first]
@@ -193,19 +199,38 @@ class Trials:
         )
         return trainer
 
+    def options_of(self, configuration: Configuration) -> Options:
+        """Return the options of a run that trains a configuration: what it freezes, and what is trained first."""
+        asked = self.asked.options
+        frozen, kept = (_pattern(self._layers(number)) for number in (configuration.freeze, configuration.keep))
+        options = replace(
+            asked, freeze=frozen or None, cache=bool(frozen) and not asked.augment, objective=None, roles={}
+        )
+        if not (self.asked.probe and configuration.keep and configuration.trained):
+            return options
+        trained = _pattern(self._layers(configuration.keep)[len(self._layers(configuration.freeze)) :])
+        head = _pattern(dict.fromkeys(map(layer_of, self.kept(configuration).fresh)))
+        return replace(options, stages=f"{head}={asked.epochs}, {trained}={asked.epochs}")
+
+    def ranking(self) -> Ranking:
+        """Return the depths by what scores of their features expect of them, on the rows that choose."""
+        choosing = self.rows.choosing
+        labels = np.asarray(choosing.labels)
+        bound = replace(self.source, splits=(replace(choosing, labels=None),))
+        run = FeaturePass(bound, self.depths)
+        count = min(SCORED, run.most_rows(), choosing.rows)
+        numbers = np.sort(shuffled(choosing.rows, self.asked.options.seed)[:count])
+        return ranking(run.over(numbers, lambda *_: None), targets_of(labels[numbers], "labels")[0], 0)
+
+    def _layers(self, number: int) -> list[str]:
+        """Return the layers below a depth, and of it."""
+        return [name for depth in self.depths[: number + 1] for name in depth.layers]
+
     def _new(
         self, configuration: Configuration, bound: Bound, block: Block, seed: int, values: Mapping[str, Tensor]
     ) -> Trainer:
         """Build the trainer of a configuration: on cached features, where its frozen part can be cached."""
-        layers = [name for depth in self.depths[: configuration.freeze + 1] for name in depth.layers]
-        options = replace(
-            self.asked.options,
-            freeze="|".join(map(re.escape, layers)) or None,
-            cache=bool(layers) and not self.asked.options.augment,
-            seed=seed,
-            objective=None,
-            roles=bound.given,
-        )
+        options = replace(self.options_of(configuration), stages=None, seed=seed, roles=bound.given)
         try:
             return Trainer(bound, options, Callback(), values=values, cached=lambda frozen: self._cached(frozen, block))
         except GraphError:
@@ -213,25 +238,22 @@ class Trials:
                 raise
             return Trainer(bound, replace(options, cache=False), Callback(), values=values)
 
-    def _kept(self, configuration: Configuration) -> _Kept:
+    def kept(self, configuration: Configuration) -> Kept:
         """Return the model with the head above what a configuration keeps; from scratch above all of its layers."""
         scratch = configuration == SCRATCH
         depth = self.depths[-1 if scratch else configuration.keep]
         if (depth.number, scratch) not in self._keeps:
             model, options = self.source.model, self.asked.options
-            layers = [name for each in self.depths[: depth.number + 1] for name in each.layers]
-            pattern = Pattern("|".join(map(re.escape, layers)))
-            restored = [] if scratch else restored_variables(model, pattern)
+            restored = [] if scratch else restored_variables(model, Pattern(_pattern(self._layers(depth.number))))
             place = place_at(model.graph, depth.layers[-1], depth.tensor)
             objective = options.objective or Objective()
             put = headed(model, restored, self.asked.head, place, None, None, options.seed, objective)
             fresh = [name for name in stored_tensors(put.graph) if name not in put.kept]
             values = {name: model.checkpoint[name] for name in put.kept}
             values |= fresh_tensors(put.graph, fresh, options.seed, values)
-            bound = Bound.of(
-                replace(model, graph=put.graph, checkpoint=Checkpoint.of(values)), {}, ("inputs", "labels")
-            )
-            self._keeps[depth.number, scratch] = _Kept(bound, put.kept, tuple(fresh))
+            built = replace(model, graph=put.graph, checkpoint=Checkpoint.of(values))
+            bound = Bound.of(built, needed=("inputs", "labels"))
+            self._keeps[depth.number, scratch] = Kept(built, bound, put.kept, tuple(fresh))
         return self._keeps[depth.number, scratch]
 
     def _cached(self, frozen: Frozen, block: Block) -> "BlockFeatures":
@@ -251,6 +273,10 @@ class Trials:
             cache = FeatureCache(frozen.graph, frozen.part, self.source.model.checkpoint, [split])
             self._features[key] = cache.open(self.asked.options.cache_dir, Callback())
         return self._features[key]
+
+
+def _pattern(names: Iterable[str]) -> str:
+    return "|".join(map(re.escape, names))
 
 
 @dataclass(frozen=True)

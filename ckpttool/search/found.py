@@ -1,0 +1,77 @@
+"""What a search found: outcomes, the recommendation, and what it is worth on rows that chose nothing."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ckpttool.search.configurations import SCRATCH, Block, Configuration, Design, Outcome
+from ckpttool.search.depths import Depth
+from ckpttool.search.differences import Estimate, accuracy, difference
+from ckpttool.search.quick import Ranking, wilson
+from ckpttool.search.recommendation import Recommendation
+from ckpttool.search.rows import TOLD
+
+
+@dataclass(frozen=True, eq=False)
+class Search:
+    """What a search found: all outcomes, the recommendation, and what it is worth on rows that chose nothing.
+
+    `ended` says why not all was tried, `seconds` are those of the trials.
+    """
+
+    depths: Sequence[Depth]
+    design: Design
+    outcomes: Mapping[Configuration, Mapping[Block, Outcome]]
+    trials: Sequence[Mapping[str, Any]]
+    ranking: Ranking
+    recommendation: Recommendation | None
+    told: Outcome | None
+    ended: str | None
+    rope: float
+
+    @property
+    def seconds(self) -> float:
+        """What all trials took together."""
+        total: float = sum(trial["seconds"] for trial in self.trials)
+        return total
+
+    def estimate(self, configuration: Configuration) -> Estimate | None:
+        """Return the accuracy of a configuration with its interval."""
+        return accuracy(self.outcomes.get(configuration, {}), self.design)
+
+    def behind(self, configuration: Configuration) -> Estimate | None:
+        """Return how much better a configuration is than the best, on the rows of both."""
+        best = self.recommendation.best if self.recommendation else None
+        if best is None or configuration == best:
+            return None
+        return difference(self.outcomes[configuration], self.outcomes[best], self.design, self.rope)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        found = self.recommendation.as_json() if self.recommendation else {"recommended": None, "tied": []}
+        told = self.told
+        return {
+            "trials": [trial for trial in self.trials if trial["fold"] != TOLD.fold],
+            **found,
+            "told": None if told is None else {"accuracy": told.accuracy, "rows": len(told.correct)},
+            "ended": self.ended,
+            "seconds": self.seconds,
+        }
+
+    def lines(self) -> list[str]:
+        """Return what was found, for a person."""
+        found = self.recommendation
+        early = [f"not all was tried: {self.ended}; the same command goes on"] if self.ended else []
+        if found is None:
+            return ["no configuration was judged", *early]
+        if found.configuration is None:
+            return [f"nothing is recommended: {found.why}", *early]
+        chosen = found.configuration
+        what = "training all of it from scratch" if chosen == SCRATCH else f"keep {chosen.keep}, freeze {chosen.freeze}"
+        ties = f"; {len(found.tied)} of {len(found.tried)} are tied with it" if found.tied else ""
+        lines = [f"recommended: {what}: {found.why}{ties}"]
+        if self.told is not None and self.told.accuracy is not None:
+            low, high = wilson(self.told.accuracy, len(self.told.correct))
+            rows = f"{len(self.told.correct)} rows that chose nothing"
+            lines.append(f"on {rows} it has an accuracy of {self.told.accuracy:.4f} ({low:.4f} to {high:.4f})")
+        return [*lines, *early]

@@ -1,0 +1,121 @@
+"""Search: how many layers of a model to reuse for other rows, and how many of these to freeze, by trying it."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ckpttool.data.fingerprint import fingerprint
+from ckpttool.executors.executor import Executor
+from ckpttool.executors.here import Here
+from ckpttool.lineage.provenance import Command
+from ckpttool.model.families import writer_for
+from ckpttool.model.model import Model
+from ckpttool.search.configurations import Bounds, Configuration
+from ckpttool.search.found import Search
+from ckpttool.search.loop import Budget, Loop, SearchCallback
+from ckpttool.search.recommendation import recommend
+from ckpttool.search.rows import TOLD, said
+from ckpttool.search.study import Study
+from ckpttool.search.trials import Asked, Trials, TrialsFactory
+from ckpttool.search.walk import Walk, everything
+from ckpttool.training.loop import Interrupt
+from ckpttool.training.options import Options
+from ckpttool.training.worker_model import WorkerModel
+from ckpttool.verbs.finetune import MAY_CHANGE, finetune
+
+STUDY = ".study"
+"""What the file of a search's trials is called, after the output."""
+
+
+@dataclass(frozen=True)
+class How:
+    """What is tried of the model: a walk or the whole grid, within bounds; and how much a search may use.
+
+    `rope` is the difference of accuracies that is as good as none, `keep` and `freeze` bound what is tried (`1-3,5`).
+    """
+
+    grid: bool = False
+    keep: str | None = None
+    freeze: str | None = None
+    rope: float = 0.005
+    seeds: int = 3
+    folds: int = 5
+    rows: int | None = None
+    probe: bool = True
+    budget: Budget = field(default_factory=Budget)
+
+
+def search(
+    model: Model,
+    data: str | Path,
+    head: str,
+    output: str | Path,
+    options: Options | None = None,
+    how: How | None = None,
+    overwrite: bool = False,
+    callback: SearchCallback | None = None,
+    executor: Executor | None = None,
+    interrupt: Interrupt | None = None,
+    command: Command | None = None,
+    to: str | None = None,
+) -> Search:
+    """Try how much of a model to keep and to freeze under a new head, recommend, and write what is recommended.
+
+    Trials are kept in `OUT.study` as they are done, and a search that was ended goes on from there.
+
+    Args:
+        model: The model whose layers are reused, which is not changed.
+        data: A path, or one of the other sources of rows, with labels.
+        head: The new layers (SPEC), whose last one gives the classes of the data.
+        output: The model that is written: what is recommended, trained on all rows that may be trained on.
+        options: How each trial is trained, as for `finetune`.
+        how: What is tried, and what the search may use.
+        overwrite: Whether an output and a study that are there are replaced.
+        callback: Is called while trials are run.
+        executor: Where trials are run, if not in this process.
+        interrupt: What ends the search, with what is known by then.
+        command: What stands in the lineage of the output as what made it.
+        to: The family to write: `ckpt`, `saved-model`, `keras`; else that of the output's path, or of the model.
+
+    Raises:
+        PlanError: a bound is malformed, the options do not fit, or another question was asked in the study.
+        CkptError: the rows, the head and the model do not fit one another.
+    """
+    options, how, callback = options or Options(), how or How(), callback or SearchCallback()
+    writer_for(model.graph.source, output, to).check(Path(output), overwrite, model.graph)
+    asked = Asked(data, head, options, how.probe, how.seeds, how.folds, how.rows)
+    trials = Trials(model, asked)
+    rows, deepest, ranking = trials.rows, len(trials.depths) - 1, trials.ranking()
+    callback.on_notes([*trials.source.notes, *rows.choosing.notes, said(rows)])
+    bounds = Bounds.parse(deepest, how.keep, how.freeze)
+    walk = Walk(deepest, bounds, [each.features.depth.number for each in ranking.in_order])
+    with Study.open(Path(f"{output}{STUDY}"), _question(trials, how), overwrite) as study:
+
+        def known(configuration: Configuration) -> float | None:
+            return study.mean(configuration, rows.design.blocks)
+
+        def following() -> list[Configuration]:
+            return everything(deepest, bounds, known) if how.grid else walk.following(known)
+
+        factory = TrialsFactory(WorkerModel.of(model, trials.facts()), asked) if executor else lambda: trials
+        place, ends = executor or Here(), interrupt or Interrupt()
+        ended = Loop(study, place, factory, rows.design, following, how.rope, how.budget, callback, ends).run()
+        found = recommend(study.outcomes, rows.design, deepest, how.rope)
+        chosen = found.configuration if found and ended is None else None
+        if chosen is not None and TOLD not in study.outcomes[chosen]:
+            study.add(chosen, TOLD, trials((chosen, TOLD)))
+        told = study.outcomes[chosen][TOLD] if chosen is not None else None
+        outcomes, listed = dict(study.outcomes), study.trials()
+    if chosen is not None:
+        command = command or Command.of_call("search", model.path, output)
+        finetune(trials.kept(chosen).model, data, trials.options_of(chosen), output, overwrite, command=command, to=to)
+    return Search(trials.depths, rows.design, outcomes, listed, ranking, found, told, ended, how.rope)
+
+
+def _question(trials: Trials, how: How) -> dict[str, Any]:
+    """Return what makes trials comparable: what stands in a study, and is held against what is asked later."""
+    asked, rows = trials.asked, trials.rows
+    trained = {name: value for name, value in asked.options.flat().items() if name not in MAY_CHANGE}
+    divided = {"seeds": how.seeds, "folds": how.folds, "rows": how.rows, "probe": how.probe}
+    data = {"choosing": fingerprint(rows.choosing), "telling": fingerprint(rows.telling)}
+    return {**trials.facts(), "head": asked.head, **data, **divided, **{k: str(v) for k, v in trained.items() if v}}
