@@ -107,7 +107,7 @@ _PLACES = {
     "plan_strip": "verbs.strip",
     "predict": "verbs.predict",
     "save": "checkpoint",
-    "search_quick": "verbs.search",
+    "search_quick": "verbs.search_quick",
     "statistics": "verbs.stats",
     "unchanged": "surgery.verify",
     "verify": "surgery.verify",

@@ -4,12 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from ckpttool.core.tensors import Array
 from ckpttool.search.configurations import SCRATCH, Block, Configuration, Design, Outcome
+from ckpttool.search.cuts import Cut
 from ckpttool.search.depths import Depth
 from ckpttool.search.differences import Estimate, accuracy, difference
 from ckpttool.search.quick import Ranking, wilson
 from ckpttool.search.recommendation import Recommendation
-from ckpttool.search.rows import TOLD
+from ckpttool.search.rows import TOLD, SearchRows, said
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,7 +24,9 @@ class Search:
     """
 
     depths: Sequence[Depth]
-    design: Design
+    head: str
+    cuts: Mapping[int, Cut]
+    rows: SearchRows
     outcomes: Mapping[Configuration, Mapping[Block, Outcome]]
     trials: Sequence[Mapping[str, Any]]
     ranking: Ranking
@@ -28,6 +34,11 @@ class Search:
     told: Outcome | None
     ended: str | None
     rope: float
+
+    @property
+    def design(self) -> Design:
+        """How configurations were judged."""
+        return self.rows.design
 
     @property
     def seconds(self) -> float:
@@ -75,3 +86,52 @@ class Search:
             rows = f"{len(self.told.correct)} rows that chose nothing"
             lines.append(f"on {rows} it has an accuracy of {self.told.accuracy:.4f} ({low:.4f} to {high:.4f})")
         return [*lines, *early]
+
+    def on_page(self, model: str) -> dict[str, Any]:
+        """Return what a page has besides JSON: scores, depths, classes, and the answer in words."""
+        chosen = self.recommendation.configuration if self.recommendation else None
+        return {
+            "model": model,
+            "answer": self.lines(),
+            "design": said(self.rows),
+            "recommended": None if chosen is None else {"keep": chosen.keep, "freeze": chosen.freeze},
+            "scores": [
+                {
+                    "depth": each.features.depth.number,
+                    "expected": each.expected,
+                    "low": each.interval[0],
+                    "high": each.interval[1],
+                }
+                for each in self.ranking.depths
+                if each.features.depth.number
+            ],
+            "depths": [{"depth": d.number, "layers": ", ".join(d.layers) or "the input"} for d in self.depths],
+            "classes": self.by_class(chosen) if chosen is not None else [],
+            "curve": [],
+        }
+
+    def by_class(self, chosen: Configuration) -> list[dict[str, Any]]:
+        """Return how many rows of each class a configuration gets right, and training from scratch."""
+        labels, names = self.rows.choosing.labels, self.rows.choosing.classes
+        if labels is None or labels.ndim != 1:
+            return []
+        shown = {"recommended": chosen, "from scratch": SCRATCH}
+        right = {name: self._right(each) for name, each in shown.items()}
+        return [
+            {
+                "class": names[number] if number < len(names) else number,
+                "rows": int((labels == number).sum()),
+                **{name: None if by is None else float(by[labels == number].mean()) for name, by in right.items()},
+            }
+            for number in np.unique(labels).tolist()
+        ]
+
+    def _right(self, configuration: Configuration) -> Array | None:
+        """Return for each row that chooses how often it was right; None where some were not judged."""
+        sums, counts = np.zeros(self.rows.choosing.rows), np.zeros(self.rows.choosing.rows)
+        for block in self.design.blocks:
+            outcome = self.outcomes.get(configuration, {}).get(block)
+            if outcome is not None and outcome.rows is not None and outcome.state == "done":
+                sums[outcome.rows] += outcome.correct
+                counts[outcome.rows] += 1
+        return sums / counts if counts.all() else None

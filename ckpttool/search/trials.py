@@ -202,10 +202,9 @@ class Trials:
     def options_of(self, configuration: Configuration) -> Options:
         """Return the options of a run that trains a configuration: what it freezes, and what is trained first."""
         asked = self.asked.options
-        frozen, kept = (_pattern(self._layers(number)) for number in (configuration.freeze, configuration.keep))
-        options = replace(
-            asked, freeze=frozen or None, cache=bool(frozen) and not asked.augment, objective=None, roles={}
-        )
+        frozen = _pattern(self._layers(configuration.freeze)) or None
+        cache = frozen is not None and not asked.augment
+        options = replace(asked, freeze=frozen, cache=cache, objective=None, roles={})
         if not (self.asked.probe and configuration.keep and configuration.trained):
             return options
         trained = _pattern(self._layers(configuration.keep)[len(self._layers(configuration.freeze)) :])

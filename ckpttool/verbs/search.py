@@ -11,6 +11,7 @@ from ckpttool.lineage.provenance import Command
 from ckpttool.model.families import writer_for
 from ckpttool.model.model import Model
 from ckpttool.search.configurations import Bounds, Configuration
+from ckpttool.search.cuts import cut_at
 from ckpttool.search.found import Search
 from ckpttool.search.loop import Budget, Loop, SearchCallback
 from ckpttool.search.recommendation import recommend
@@ -109,7 +110,9 @@ def search(
     if chosen is not None:
         command = command or Command.of_call("search", model.path, output)
         finetune(trials.kept(chosen).model, data, trials.options_of(chosen), output, overwrite, command=command, to=to)
-    return Search(trials.depths, rows.design, outcomes, listed, ranking, found, told, ended, how.rope)
+    numbers = {each for one in outcomes for each in (one.keep, one.freeze)} | {deepest}
+    cuts = {number: cut_at(trials.source.model.graph, trials.depths, number) for number in numbers}
+    return Search(trials.depths, head, cuts, rows, outcomes, listed, ranking, found, told, ended, how.rope)
 
 
 def _question(trials: Trials, how: How) -> dict[str, Any]:

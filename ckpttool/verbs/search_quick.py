@@ -4,29 +4,26 @@ The quick answer scores what the frozen layers give, without training anything.
 """
 
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ckpttool.core.errors import CkptError, DataError, PlanError
-from ckpttool.core.pattern_text import shortest_pattern
+from ckpttool.core.errors import DataError, PlanError
 from ckpttool.core.tensors import BY_NAME, Array
 from ckpttool.data.dataset import training_rows
 from ckpttool.data.drawing import draw
 from ckpttool.data.files import InputSpec
-from ckpttool.graph.contents.layers import layers
 from ckpttool.graph.contents.preprocessing import preprocessing_text
-from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.model.model import Model
+from ckpttool.search.cuts import cut_at
 from ckpttool.search.depths import Depth, depths
 from ckpttool.search.features import FeaturePass
 from ckpttool.search.quick import Ranking, ScoredDepth, ranking
 from ckpttool.search.targets import Classes, Kind, doubts, targets_of
 from ckpttool.training.bound import Bound, placeholder_spec
 from ckpttool.training.callbacks.callback import CallbackList, Callbacks
-from ckpttool.training.heads import place_above
+from ckpttool.training.options import Options
 from ckpttool.training.preprocessing import scaled_notes
 from ckpttool.training.spread import odd_rows
 
@@ -100,13 +97,9 @@ class QuickSearch:
 def search_quick(
     model: Model,
     data: str | Path,
-    objective: str | None = None,
-    rows: int = ROWS,
-    seed: int = 42,
-    roles: Mapping[str, Any] | None = None,
+    options: Options | None = None,
     callbacks: Callbacks = (),
-    features: str | None = None,
-    preprocess: str | None = None,
+    rows: int = ROWS,
 ) -> QuickSearch:
     """Return how well a linear head would do on each depth of a model whose layers below it stay frozen.
 
@@ -116,13 +109,10 @@ def search_quick(
     Args:
         model: The model, which is not changed.
         data: A path, or one of the other sources of rows, with labels.
-        objective: What labels are compared by, which says what they are: softmax, sigmoid, mse.
-        rows: How many rows to score at most; of more some are drawn, each class in its share.
-        seed: The random seed of that draw.
-        roles: Names of tensors by role, where they are not found in the graph.
+        options: Of these, `objective` says what labels are (softmax, sigmoid, mse), `roles` name tensors, `features`
+            say what records hold, and `preprocess` what is done to rows, which are drawn by the `seed`.
         callbacks: One callback or several; they are passed the rows, notes, and how far the features are.
-        features: What records hold, where they do not tell.
-        preprocess: What is done to rows first (`scale(1/127.5, -1)`), if not what the model keeps.
+        rows: How many rows to score at most; of more some are drawn, each class in its share.
 
     Raises:
         PlanError: fewer than two rows are asked for.
@@ -131,10 +121,12 @@ def search_quick(
     """
     if rows < 2:
         raise PlanError(f"`rows` must be 2 or more, found {rows}")
-    callback = CallbackList(callbacks)
-    bound = Bound.of(model, roles, ("inputs",)).preprocessing(preprocess)
+    callback, options = CallbackList(callbacks), options or Options()
+    objective = options.objective.kind if options.objective else None
+    seed, roles = options.seed, options.roles
+    bound = Bound.of(model, roles, ("inputs",)).preprocessing(options.preprocess)
     found = depths(bound.model.graph, bound.roles.inputs, bound.given.get("logits"))
-    bound, labels = _with_rows(bound, data, features)
+    bound, labels = _with_rows(bound, data, options.features)
     where = bound.splits[0].labels_stored or "labels"
     classes = targets_of(labels, where, objective)[0]
     callback.on_data(bound.splits)
@@ -177,7 +169,6 @@ def _with_rows(bound: Bound, data: str | Path, features: str | None) -> tuple[Bo
 def _reuse(bound: Bound, found: Sequence[Depth], best: ScoredDepth, labels: Array, kind: Kind) -> Reuse:
     """Return what makes a model of the best depth: its layers under a linear head."""
     graph, features = bound.model.graph, best.features
-    names = {layer.name: layer.variables for layer in layers(graph)}
     below = [layer for depth in found[: features.depth.number + 1] for layer in depth.layers]
     count = labels.shape[1] if labels.ndim == 2 and labels.shape[1] > 1 else 1
     if kind == "classes" and count == 1:
@@ -189,14 +180,5 @@ def _reuse(bound: Bound, found: Sequence[Depth], best: ScoredDepth, labels: Arra
     if not below:
         alone = features.shape if len(bound.roles.inputs) == 1 else ()
         return Reuse(None, None, head, objective, alone, preprocessing_text(graph))
-    kept = [name for layer in below for name in names[layer]]
-    others = [name for members in names.values() for name in members if name not in set(kept)]
-    ref = TensorRef.parse(features.depth.tensor)
-    return Reuse(shortest_pattern(kept, others), None if _is_usual(graph, kept, ref) else ref.op, head, objective)
-
-
-def _is_usual(graph: Graph, kept: Sequence[str], ref: TensorRef) -> bool:
-    """Say whether `reuse` puts a head on a tensor for these layers anyway."""
-    with suppress(CkptError):
-        return place_above(graph, kept, None, ()).output == str(ref)
-    return False
+    cut = cut_at(graph, found, features.depth.number)
+    return Reuse(cut.layers, cut.after, head, objective)

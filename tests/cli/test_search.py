@@ -38,7 +38,7 @@ def test_the_commands_that_are_printed_run(
 
 
 def test_what_is_wrong_is_one_line(shell: Any, small: Path, data: Path, tmp_path: Path) -> None:
-    assert "--quick" in shell.error("search", small, "--data", data)
+    assert "specify --head, or --quick" in shell.error("search", small, "--data", data, "-o", tmp_path / "out.ckpt")
     with np.load(data) as arrays:
         np.savez(tmp_path / "one.npz", x_train=arrays["x_train"], y_train=np.full(300, 2))
     said = shell.error("search", small, "--data", tmp_path / "one.npz", "--quick")

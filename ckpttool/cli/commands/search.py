@@ -1,122 +1,96 @@
 """`ckpttool search`: how many layers of a model to reuse, and how many of these to freeze."""
 
-import shlex
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import click
 
 from ckpttool.cli.options.config import config_option
-from ckpttool.cli.options.general import json_option, seed_option
+from ckpttool.cli.options.general import PATH, json_option
 from ckpttool.cli.options.reading import allow_op_option, model_argument, weights_file_option
-from ckpttool.cli.options.rows import ROLES, data_option, features_option, preprocess_option, roles_options
-from ckpttool.cli.process import open_to_run
+from ckpttool.cli.options.rows import ROLES, data_option
+from ckpttool.cli.options.searching import search_options
+from ckpttool.cli.options.training import trial_options
+from ckpttool.cli.options.workers import Place, workers_options
+from ckpttool.cli.options.writing import model_output_options
+from ckpttool.cli.process import SignalInterrupt, open_to_run
+from ckpttool.cli.show.plans import command_line
 from ckpttool.cli.show.progress import ProgressPrinter
-from ckpttool.cli.show.tables import print_report, say
-from ckpttool.runtime.objectives import Loss
-from ckpttool.search.quick import ScoredDepth
-from ckpttool.verbs import search_quick as verb
-
-COLUMNS = ("depth", "layers", "features", "logme", "expected", "from", "to", "rank", "tied")
+from ckpttool.cli.show.search import SearchPrinter, print_quick, print_search
+from ckpttool.core.errors import PlanError
+from ckpttool.training.options import Options
+from ckpttool.verbs import search as verb
+from ckpttool.verbs import search_quick
 
 
 @click.command()
 @model_argument
 @weights_file_option
 @data_option
-@features_option
-@preprocess_option
-@click.option("--quick", is_flag=True, required=True, help="Score what the frozen layers give; nothing is trained.")
+@click.option("--quick", is_flag=True, help="Score what the frozen layers give; nothing is trained.")
 @click.option(
-    "--objective",
-    type=click.Choice(list(Loss.known())),
-    help="What the labels are: classes (softmax), several that hold or not (sigmoid), amounts (mse); else they say it.",
+    "--head", metavar="SPEC", help="New layers for what is tried: 'hidden = dense(20, relu); out = dense(5)'."
 )
-@seed_option
-@roles_options
+@search_options
+@trial_options
+@workers_options
+@click.option("--report", metavar="FILE", type=PATH, help="Write a page for a browser: .html.")
 @allow_op_option
 @config_option("model", *ROLES)
 @json_option
+@model_output_options
 def search(
     model: Path,
     data: Path,
-    features: str | None,
-    preprocess: str | None,
     quick: bool,
-    objective: str | None,
-    seed: int,
-    roles: Mapping[str, Any],
+    head: str | None,
+    how: verb.How,
+    options: Options,
+    place: Place,
+    report: Path | None,
     allow_op: tuple[str, ...],
     as_json: bool,
+    output: Path | None,
+    to: str | None,
+    overwrite: bool,
 ) -> None:
-    """Say how many layers of MODEL to reuse for other rows, where they stay frozen below a new linear layer.
+    """Say how many layers of MODEL to keep for other rows, and how many of these to freeze.
 
-    For each depth at which MODEL can be cut: LogME (the evidence of a linear model by row), and the expected accuracy,
-    which is the share of rows that ridge regression on all other rows gets right, with its 95 % interval; for amounts R
-    squared. Depths are ranked by that; tied are those that may well be as good as the best. Depth 0 is the input. What
-    has dimensions of space or time is scored by its mean over these, what is very wide folded into fewer numbers. At
-    most 5000 rows are scored. What fine-tuning some of the layers would give, scores do not say.
+    With --head it is tried: trials keep some layers, freeze some of them, and train the rest below the new layers, as
+    reuse and finetune would; from scratch, too. All meet the same rows and seeds, so they are compared row by row.
+    Recommended is what trains fewest layers and is not worse than the best by more than --rope, but for a probability
+    of 5 %; it is told by rows that chose nothing, trained on all and written. Trials are kept in OUT.study: a search
+    that is stopped (Ctrl-C) goes on with the same command.
+
+    With --quick nothing is trained: for each depth at which MODEL can be cut it prints LogME (the evidence of a linear
+    model by row), and the expected accuracy, which is the share of rows that ridge regression on all other rows gets
+    right, with its 95 % interval; for amounts R squared. Depths are ranked by that; tied are those that may well be as
+    good as the best. Depth 0 is the input. What has dimensions of space or time is scored by its mean over these, what
+    is very wide folded into fewer numbers. At most 5000 rows are scored. They say nothing of layers that are trained.
 
     \b
     Example:
       ckpttool search my_model_final.ckpt --data mnist.npz --quick
+      ckpttool search my_model_final.ckpt --data few.npz --head 'outputs = dense(5)' --report page.html -o best.ckpt
     """
-    found = verb.search_quick(
-        open_to_run(model, allow_op),
-        data,
-        objective=objective,
-        seed=seed,
-        roles=roles,
-        callbacks=ProgressPrinter(as_json),
-        features=features,
-        preprocess=preprocess,
-    )
-    commands = _commands(found, model, data, preprocess, roles)
-    print_report({**found.as_json(), "commands": commands}, map(_row, found.ranking.depths), COLUMNS, as_json)
-    for line in (*found.lines(), *commands):
-        say(line)
-
-
-def _row(each: ScoredDepth) -> dict[str, Any]:
-    """Return a row of the table."""
-    depth, features = each.features.depth, each.features
-    shape = "x".join(map(str, features.shape))
-    ways = [*(["mean"] if features.pooled else []), *(["folded"] if features.folded else [])]
-    names = depth.layers if len(depth.layers) < 3 else (f"{depth.layers[0]} to {depth.layers[-1]}",)
-    return {
-        "depth": depth.number,
-        "layers": ", ".join(names) or "the input",
-        "features": ", ".join([shape, *ways]),
-        "logme": round(each.scores.logme, 4),
-        "expected": round(each.expected, 4),
-        "from": round(each.interval[0], 4),
-        "to": round(each.interval[1], 4),
-        "rank": each.rank,
-        "tied": each.tied,
-    }
-
-
-def _commands(
-    found: verb.QuickSearch, model: Path, data: Path, preprocess: str | None, roles: Mapping[str, Any]
-) -> list[str]:
-    """Return what makes the model of the best depth, and what trains its new layer."""
-    reuse = found.reuse
-    suffix = model.suffix if model.suffix in (".keras", ".h5") else ".ckpt"
-    made, tuned, frozen = f"reused{suffix}", f"tuned{suffix}", list[str]()
-    if reuse.layers is not None:
-        inputs = [word for name in roles.get("inputs", ()) for word in ("--inputs", name)]
-        first = ["reuse", str(model), "--layers", reuse.layers, *inputs, "--head", reuse.head]
-        first += _option("--after", reuse.after) + _option("--signature", roles.get("signature"))
-        frozen = ["--freeze", reuse.layers, "--cache"]
-    elif reuse.input_shape:
-        first = ["new", "--input", ",".join(map(str, reuse.input_shape)), "--layers", reuse.head]
-    else:
-        return []
-    first += _option("--objective", reuse.objective) + _option("--preprocess", preprocess or reuse.preprocess)
-    commands = [*first, "-o", made], ["finetune", made, "--data", str(data), *frozen, "-o", tuned]
-    return [shlex.join(["ckpttool", *words]) for words in commands]
-
-
-def _option(name: str, value: str | None) -> list[str]:
-    return [] if value is None else [name, value]
+    opened = open_to_run(model, allow_op)
+    if quick:
+        print_quick(search_quick.search_quick(opened, data, options, ProgressPrinter(as_json)), model, data, as_json)
+        return
+    if head is None or output is None:
+        raise PlanError("a search tries new layers: specify `head`, or `quick`, which needs none")
+    with place.always(opened) as executor:
+        found = verb.search(
+            opened,
+            data,
+            head,
+            output,
+            options,
+            how,
+            overwrite,
+            SearchPrinter(),
+            executor,
+            SignalInterrupt(),
+            command_line(),
+            to,
+        )
+    print_search(found, model, data, as_json, report)

@@ -162,21 +162,23 @@ def _sizes(_context: click.Context, _option: click.Parameter, value: str | None)
     return tuple(map(int, sizes))
 
 
+_augment = click.option(
+    "--augment",
+    metavar="CALLS",
+    help=f"Change each image when it is trained on: {', '.join(Operation.known())}; 'shift(0.1); rotate(15); flip()'.",
+)
+_image_shape = click.option(
+    "--image-shape",
+    metavar="H,W,C",
+    callback=_sizes,
+    help="How rows are laid out as images, if neither the data nor the model says it: 28,28,1.",
+)
+augment_option = together(_augment, _image_shape)
 augment_options = together(
-    click.option(
-        "--augment",
-        metavar="CALLS",
-        help=f"Change each image when it is trained on: {', '.join(Operation.known())}; "
-        "'shift(0.1); rotate(15); flip()'.",
-    ),
+    _augment,
     click.option(
         "--cache-augment", metavar="K", type=click.IntRange(min=1), help="Cache K augmented variants of each row."
     ),
-    click.option(
-        "--image-shape",
-        metavar="H,W,C",
-        callback=_sizes,
-        help="How rows are laid out as images, if neither the data nor the model says it: 28,28,1.",
-    ),
+    _image_shape,
 )
 """The options of augmentation: `augment`, `cache_augment` and `image_shape`."""

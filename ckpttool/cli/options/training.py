@@ -7,6 +7,7 @@ import click
 from ckpttool.cli.options.general import PATH, Decorator, as_value, seed_option, together
 from ckpttool.cli.options.reading import PATTERN, freeze_option, unfreeze_option
 from ckpttool.cli.options.rows import (
+    augment_option,
     augment_options,
     cache_dir_option,
     classes_option,
@@ -133,20 +134,18 @@ _changed = together(
 _epochs = click.option(
     "--epochs", type=click.IntRange(min=1), default=20, show_default=True, help="Passes over the rows."
 )
-_batches = together(
-    click.option(
-        "--batch-size",
-        metavar="N",
-        type=click.IntRange(min=1),
-        help="Rows per step. If not given, 200, for a new head on under 5000 rows an eighth of them at most.",
-    ),
-    valid_option,
-    group_option,
+_batch_size = click.option(
+    "--batch-size",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="Rows per step. If not given, 200, for a new head on under 5000 rows an eighth of them at most.",
+)
+_batches = together(_batch_size, valid_option, group_option)
+_early_stopping = click.option(
+    "--early-stopping", metavar="N", type=click.IntRange(min=1), help="End after N epochs without a better one."
 )
 _kept = together(
-    click.option(
-        "--early-stopping", metavar="N", type=click.IntRange(min=1), help="End after N epochs without a better one."
-    ),
+    _early_stopping,
     click.option(
         "--keep", type=click.Choice(["best", "last"]), default="best", show_default=True, help="What to write."
     ),
@@ -230,6 +229,25 @@ run_options = together(
     as_value("options", _with_training_op),
 )
 """All that can be said of a run: passed on as `options`, with `resume` and `recording` beside them."""
+
+trial_options = together(
+    _changed,
+    recipe_options,
+    objective_options,
+    _epochs,
+    _batch_size,
+    _early_stopping,
+    cache_dir_option,
+    augment_option,
+    features_option,
+    classes_option,
+    preprocess_option,
+    _threads,
+    roles_options,
+    seed_option,
+    as_value("options", Options),
+)
+"""What the trials of a search have of these: what is trained and on which rows is the search's, passed as `options`."""
 
 rate_test_options = together(
     freeze_option(),

@@ -14,8 +14,8 @@ from ckpttool.graph.roles.places import parted
 
 
 def _needed_to_write(context: click.Context, option: click.Parameter, value: Path | None) -> Path | None:
-    """Ask for the output, unless only the plan is to be printed."""
-    if value is None and not context.params.get("plan_only"):
+    """Ask for the output, unless nothing is to be written: of a plan, or a quick answer."""
+    if value is None and not (context.params.get("plan_only") or context.params.get("quick")):
         raise click.MissingParameter(ctx=context, param=option)
     return value
 

@@ -1,0 +1,93 @@
+"""What a search tries of a model, and how much it may use."""
+
+import re
+
+import click
+
+from ckpttool.cli.options.general import as_value, together
+from ckpttool.core.errors import PlanError
+from ckpttool.search.loop import Budget
+from ckpttool.verbs.search import How
+
+_TIME = re.compile(r"(\d+(?:\.\d+)?) *(s|sec|min|m|h)?")
+_SECONDS = {None: 1, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600}
+
+
+def seconds(text: str) -> float:
+    """Return the seconds of `90s`, `10m` or `1h`.
+
+    >>> seconds("90"), seconds("10m"), seconds("1.5 h")
+    (90.0, 600.0, 5400.0)
+
+    Raises:
+        PlanError: the text is no time.
+    """
+    match = _TIME.fullmatch(text.strip())
+    if match is None or not float(match[1]):
+        raise PlanError(f"`budget` {text!r}: expected a time such as 90s, 10m or 1h")
+    return float(match[1]) * _SECONDS[match[2]]
+
+
+def _how(
+    grid: bool,
+    keep_depths: str | None,
+    freeze_depths: str | None,
+    rope: float,
+    seeds: int,
+    folds: int,
+    rows: int | None,
+    lp_ft: bool,
+    budget: str | None,
+    trials: int | None,
+) -> How:
+    used = Budget(None if budget is None else seconds(budget), trials)
+    return How(grid, keep_depths, freeze_depths, rope / 100, seeds, folds, rows, lp_ft, used)
+
+
+search_options = as_value(
+    "how",
+    _how,
+    together(
+        click.option("--grid", is_flag=True, help="Try all ways to keep and to freeze, not those that a walk meets."),
+        click.option("--keep", "keep_depths", metavar="N,...", help="Depths that may be kept, such as 1-3,5."),
+        click.option("--freeze", "freeze_depths", metavar="N,...", help="Depths that may be frozen, such as 0-2."),
+        click.option(
+            "--rope",
+            metavar="POINTS",
+            type=click.FloatRange(min=0, max=100),
+            default=0.5,
+            show_default=True,
+            help="A difference of accuracies that is as good as none, in points of 100.",
+        ),
+        click.option(
+            "--seeds",
+            metavar="N",
+            type=click.IntRange(min=1),
+            default=3,
+            show_default=True,
+            help="How often all is repeated, with other splits, initial values and orders of rows.",
+        ),
+        click.option(
+            "--folds",
+            metavar="N",
+            type=click.IntRange(min=2),
+            default=5,
+            show_default=True,
+            help="Into how many folds under 2000 labelled rows are divided; more have validation rows.",
+        ),
+        click.option("--rows", metavar="N", type=click.IntRange(min=1), help="Train on no more than N rows, by class."),
+        click.option(
+            "--lp-ft/--no-lp-ft",
+            default=True,
+            show_default=True,
+            help="Train the new head first, alone, where layers that are kept are trained.",
+        ),
+        click.option(
+            "--budget",
+            metavar="TIME",
+            help="End after 90s, 10m, 1h with what is known; --overwrite apart, the same command goes on.",
+        ),
+        click.option("--trials", metavar="N", type=click.IntRange(min=1), help="End after N trials, likewise."),
+    ),
+)
+"""What is tried, passed on as `how`."""

@@ -1,0 +1,211 @@
+"""What is shown of a search: tables, the commands that make what it found, and how far it is."""
+
+import shlex
+from collections.abc import Container, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from ckpttool.cli.show.progress import Bar, clock
+from ckpttool.cli.show.tables import print_report, say
+from ckpttool.formats.writing.files import replacing
+from ckpttool.search.configurations import SCRATCH, Block, Configuration, Outcome
+from ckpttool.search.cuts import Cut
+from ckpttool.search.found import Search
+from ckpttool.search.loop import Progress, SearchCallback
+from ckpttool.search.page import page
+from ckpttool.search.quick import ScoredDepth
+from ckpttool.verbs.search_quick import QuickSearch
+
+QUICK_COLUMNS = ("depth", "layers", "features", "logme", "expected", "from", "to", "rank", "tied")
+MADE = {"objective", "class_weight", "label_smoothing", "preprocess", "inputs", "signature", "classes"}
+"""Options that go to the command that makes the model."""
+TRAINED = {
+    *("optimizer", "lr", "lr_decay_per_layer", "schedule", "warmup", "l1", "l2", "max_norm", "clip_value", "clip_norm"),
+    *("clip_global_norm", "bn", "dropout", "epochs", "batch_size", "early_stopping", "augment", "image_shape"),
+    *("features", "threads", "seed"),
+}
+"""Options that go to the command that trains it."""
+COLUMNS = ("keep", "freeze", "accuracy", "from", "to", "behind", "blocks", "seconds", "what")
+
+
+class SearchPrinter(SearchCallback):
+    """Prints notes and what is given up, to stderr; a bar says how far the search is, and what is best so far."""
+
+    def __init__(self) -> None:
+        """Begin without a trial."""
+        self._bar = Bar()
+        self._known: dict[Configuration, list[float]] = {}
+        click.get_current_context().call_on_close(self._bar.clear)
+
+    def on_notes(self, notes: Sequence[str]) -> None:
+        """Print them."""
+        with self._bar.aside():
+            for note in notes:
+                say(note)
+
+    def on_trial(self, configuration: Configuration, block: Block, outcome: Outcome) -> None:
+        """Remember how a configuration does."""
+        if outcome.accuracy is not None:
+            self._known.setdefault(configuration, []).append(outcome.accuracy)
+
+    def on_stopped(self, configuration: Configuration, reason: str) -> None:
+        """Say which configuration is given up."""
+        with self._bar.aside():
+            say(f"given up: {named(configuration)}: {reason}")
+
+    def on_progress(self, progress: Progress) -> None:
+        """Move the bar on."""
+        left = "" if progress.seconds_left is None else f"  {clock(progress.seconds_left)} left"
+        best = max(self._known, key=lambda each: sum(self._known[each]) / len(self._known[each]), default=None)
+        so_far = "" if best is None else f"  best: {named(best)} {_mean(self._known[best]):.3f}"
+        facts = f"{progress.done} of {progress.planned} trials, {progress.running} running{so_far}{left}"
+        self._bar.move("search", progress.done + progress.stopped, progress.planned, facts)
+        if progress.done + progress.stopped >= progress.planned:
+            self._bar.clear()
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def named(configuration: Configuration) -> str:
+    """Return what a configuration is called."""
+    return "from scratch" if configuration == SCRATCH else f"keep {configuration.keep}, freeze {configuration.freeze}"
+
+
+def print_search(found: Search, model: Path, data: Path, as_json: bool, report: Path | None) -> None:
+    """Print what was tried as a table or JSON, what it says, and the commands that make what is recommended.
+
+    Raises:
+        Interrupted: the search was interrupted; its study has what is known.
+    """
+    facts = facts_of(found, model, data)
+    document = {**found.as_json(), "configurations": facts}
+    print_report(document, map(row, facts), COLUMNS, as_json)
+    for line in (*found.lines(), *next((each["commands"] for each in facts if each["what"] == "recommended"), ())):
+        say(line)
+    if report is not None:
+        with replacing(report) as file:
+            file.write(page({**document, **found.on_page(model.name)}).encode())
+        say(f"{report}: written")
+
+
+def given(names: Container[str]) -> list[str]:
+    """Return the options of the command that runs which have these names, as they were given on the command line."""
+    context, words = click.get_current_context(), list[str]()
+    for parameter in context.command.params:
+        name = str(parameter.name)
+        if name in names and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            value = context.params[name]
+            for each in value if isinstance(value, tuple) else (value,):
+                words += [max(parameter.opts, key=len), str(each)]
+    return words
+
+
+def print_quick(found: QuickSearch, model: Path, data: Path, as_json: bool) -> None:
+    """Print the scores of depths as a table or JSON, what they say, and the commands for the best depth."""
+    lines = quick_commands(found, model, data)
+    document = {**found.as_json(), "commands": lines}
+    print_report(document, map(quick_row, found.ranking.depths), QUICK_COLUMNS, as_json)
+    for line in (*found.lines(), *lines):
+        say(line)
+
+
+def facts_of(found: Search, model: Path, data: Path) -> list[dict[str, Any]]:
+    """Return what there is to say of each configuration, the best first."""
+    recommended = found.recommendation.configuration if found.recommendation else None
+    tied = found.recommendation.tied if found.recommendation else ()
+    facts = []
+    for configuration, outcomes in found.outcomes.items():
+        estimate, behind = found.estimate(configuration), found.behind(configuration)
+        states = {outcome.state for outcome in outcomes.values()}
+        ended = next((outcome.reason for outcome in outcomes.values() if outcome.state != "done"), "")
+        facts.append(
+            {
+                "keep": configuration.keep,
+                "freeze": configuration.freeze,
+                "accuracy": estimate and estimate.mean,
+                "low": estimate and max(estimate.low, 0.0),
+                "high": estimate and min(estimate.high, 1.0),
+                "behind": behind and behind.mean,
+                "blocks": sum(block in outcomes and outcomes[block].state == "done" for block in found.design.blocks),
+                "seconds": sum(outcome.seconds for outcome in outcomes.values()),
+                "state": next((state for state in ("stopped", "failed") if state in states), "done"),
+                "reason": ended,
+                "what": "recommended" if configuration == recommended else "tied" if configuration in tied else "",
+                "commands": commands(found, configuration, model, data),
+            }
+        )
+    return sorted(facts, key=lambda each: (each["state"] != "done", -(each["accuracy"] or 0.0)))
+
+
+def row(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row of the table."""
+    rounded = {name: None if facts[key] is None else round(facts[key], 4) for name, key in _FIGURES.items()}
+    what = facts["what"] or {"stopped": "given up", "failed": "failed"}.get(facts["state"], "")
+    kept = {"keep": facts["keep"] or "scratch", "freeze": facts["freeze"], "blocks": facts["blocks"]}
+    return {**kept, **rounded, "seconds": round(facts["seconds"], 1), "what": what}
+
+
+_FIGURES = {"accuracy": "accuracy", "from": "low", "to": "high", "behind": "behind"}
+
+
+def commands(found: Search, configuration: Configuration, model: Path, data: Path) -> list[str]:
+    """Return what makes the model of a configuration, and what trains it as its trials were; none from scratch."""
+    if configuration == SCRATCH:
+        return []
+    cut, frozen = found.cuts[configuration.keep], found.cuts[configuration.freeze].layers
+    return _reuse_and_train(model, data, found.head, cut, frozen, given(MADE), given(TRAINED))
+
+
+def _reuse_and_train(
+    model: Path, data: Path, head: str, cut: Cut, frozen: str | None, made: Sequence[str], trained: Sequence[str]
+) -> list[str]:
+    """Return the command that puts a head on a cut, and the one that trains it."""
+    suffix = model.suffix if model.suffix in (".keras", ".h5") else ".ckpt"
+    first = ["reuse", str(model), "--layers", str(cut.layers), *_option("--after", cut.after), "--head", head, *made]
+    then = ["finetune", f"reused{suffix}", "--data", str(data), *_option("--freeze", frozen)]
+    then += [*(["--cache"] if frozen else []), *trained]
+    lines = [*first, "-o", f"reused{suffix}"], [*then, "-o", f"tuned{suffix}"]
+    return [shlex.join(["ckpttool", *words]) for words in lines]
+
+
+def quick_row(each: ScoredDepth) -> dict[str, Any]:
+    """Return a row of the table of scores."""
+    depth, features = each.features.depth, each.features
+    shape = "x".join(map(str, features.shape))
+    ways = [*(["mean"] if features.pooled else []), *(["folded"] if features.folded else [])]
+    names = depth.layers if len(depth.layers) < 3 else (f"{depth.layers[0]} to {depth.layers[-1]}",)
+    return {
+        "depth": depth.number,
+        "layers": ", ".join(names) or "the input",
+        "features": ", ".join([shape, *ways]),
+        "logme": round(each.scores.logme, 4),
+        "expected": round(each.expected, 4),
+        "from": round(each.interval[0], 4),
+        "to": round(each.interval[1], 4),
+        "rank": each.rank,
+        "tied": each.tied,
+    }
+
+
+def quick_commands(found: QuickSearch, model: Path, data: Path) -> list[str]:
+    """Return what makes the model of the best depth, and what trains its new layer."""
+    reuse = found.reuse
+    made = [*_option("--objective", reuse.objective), *given(MADE - {"objective"})]
+    made += [] if "--preprocess" in made else _option("--preprocess", reuse.preprocess)
+    if reuse.layers is not None:
+        cut = Cut(reuse.layers, reuse.after)
+        return _reuse_and_train(model, data, reuse.head, cut, reuse.layers, made, [])
+    if not reuse.input_shape:
+        return []
+    new = ["new", "--input", ",".join(map(str, reuse.input_shape)), "--layers", reuse.head, *made, "-o", "new.ckpt"]
+    lines = new, ["finetune", "new.ckpt", "--data", str(data), "-o", "tuned.ckpt"]
+    return [shlex.join(["ckpttool", *words]) for words in lines]
+
+
+def _option(name: str, value: str | None) -> list[str]:
+    return [] if value is None else [name, value]
