@@ -54,6 +54,8 @@ if TYPE_CHECKING:
     from ckpttool.verbs.new import new as new
     from ckpttool.verbs.predict import predict as predict
     from ckpttool.verbs.reuse import plan_reuse as plan_reuse
+    from ckpttool.verbs.search import SearchOptions as SearchOptions
+    from ckpttool.verbs.search import search_reuse as search_reuse
     from ckpttool.verbs.search_quick import search_quick as search_quick
     from ckpttool.verbs.stats import statistics as statistics
     from ckpttool.verbs.strip import plan_strip as plan_strip
@@ -80,6 +82,7 @@ _PLACES = {
     "Recipe": "runtime.recipe",
     "Recording": "training.callbacks.recording",
     "Rule": "foreign.rules",
+    "SearchOptions": "verbs.search",
     "Tensor": "core.tensors",
     "TensorSpec": "core.tensors",
     "UnknownName": "core.errors",
@@ -108,6 +111,7 @@ _PLACES = {
     "predict": "verbs.predict",
     "save": "checkpoint",
     "search_quick": "verbs.search_quick",
+    "search_reuse": "verbs.search",
     "statistics": "verbs.stats",
     "unchanged": "surgery.verify",
     "verify": "surgery.verify",

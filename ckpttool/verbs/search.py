@@ -29,7 +29,7 @@ STUDY = ".study"
 
 
 @dataclass(frozen=True)
-class How:
+class SearchOptions:
     """What is tried of the model: a walk or the whole grid, within bounds; and how much a search may use.
 
     `rope` is the difference of accuracies that is as good as none, `keep` and `freeze` bound what is tried (`1-3,5`).
@@ -46,13 +46,13 @@ class How:
     budget: Budget = field(default_factory=Budget)
 
 
-def search(
+def search_reuse(
     model: Model,
     data: str | Path,
     head: str,
     output: str | Path,
     options: Options | None = None,
-    how: How | None = None,
+    how: SearchOptions | None = None,
     overwrite: bool = False,
     callback: SearchCallback | None = None,
     executor: Executor | None = None,
@@ -82,7 +82,7 @@ def search(
         PlanError: a bound is malformed, the options do not fit, or another question was asked in the study.
         CkptError: the rows, the head and the model do not fit one another.
     """
-    options, how, callback = options or Options(), how or How(), callback or SearchCallback()
+    options, how, callback = options or Options(), how or SearchOptions(), callback or SearchCallback()
     writer_for(model.graph.source, output, to).check(Path(output), overwrite, model.graph)
     asked = Asked(data, head, options, how.probe, how.seeds, how.folds, how.rows)
     trials = Trials(model, asked)
@@ -115,7 +115,7 @@ def search(
     return Search(trials.depths, head, cuts, rows, outcomes, listed, ranking, found, told, ended, how.rope)
 
 
-def _question(trials: Trials, how: How) -> dict[str, Any]:
+def _question(trials: Trials, how: SearchOptions) -> dict[str, Any]:
     """Return what makes trials comparable: what stands in a study, and is held against what is asked later."""
     asked, rows = trials.asked, trials.rows
     trained = {name: value for name, value in asked.options.flat().items() if name not in MAY_CHANGE}

@@ -43,7 +43,7 @@ def search(
     data: Path,
     quick: bool,
     head: str | None,
-    how: verb.How,
+    how: verb.SearchOptions,
     options: Options,
     place: Place,
     report: Path | None,
@@ -79,7 +79,7 @@ def search(
     if head is None or output is None:
         raise PlanError("a search tries new layers: specify `head`, or `quick`, which needs none")
     with place.always(opened) as executor:
-        found = verb.search(
+        found = verb.search_reuse(
             opened,
             data,
             head,

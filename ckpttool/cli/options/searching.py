@@ -7,7 +7,7 @@ import click
 from ckpttool.cli.options.general import as_value, together
 from ckpttool.core.errors import PlanError
 from ckpttool.search.loop import Budget
-from ckpttool.verbs.search import How
+from ckpttool.verbs.search import SearchOptions
 
 _TIME = re.compile(r"(\d+(?:\.\d+)?) *(s|sec|min|m|h)?")
 _SECONDS = {None: 1, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600}
@@ -39,9 +39,9 @@ def _how(
     lp_ft: bool,
     budget: str | None,
     trials: int | None,
-) -> How:
+) -> SearchOptions:
     used = Budget(None if budget is None else seconds(budget), trials)
-    return How(grid, keep_depths, freeze_depths, rope / 100, seeds, folds, rows, lp_ft, used)
+    return SearchOptions(grid, keep_depths, freeze_depths, rope / 100, seeds, folds, rows, lp_ft, used)
 
 
 search_options = as_value(
