@@ -150,7 +150,11 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 def test_the_files_that_the_design_names_are_there() -> None:
     named = set(re.findall(r"`((?:\w+/)*\w+\.py)`", text_of(ROOT / "docs" / "design.md")))
-    files = [f"/{path.relative_to(ROOT)}" for folder in ("ckpttool", "tests") for path in (ROOT / folder).rglob("*.py")]
+    files = [
+        f"/{path.relative_to(ROOT)}"
+        for folder in ("ckpttool", "tests", "benchmarks")
+        for path in (ROOT / folder).rglob("*.py")
+    ]
     assert len(named) > 50
     assert [name for name in named if not any(file.endswith(f"/{name}") for file in files)] == []
 
