@@ -33,10 +33,11 @@ from ckpttool.search.configurations import SCRATCH, Block, Configuration, Outcom
 from ckpttool.search.depths import depths
 from ckpttool.search.features import FeaturePass
 from ckpttool.search.quick import Ranking, ranking
-from ckpttool.search.rows import TOLD, SearchRows
+from ckpttool.search.rows import TOLD, SearchRows, said
 from ckpttool.search.targets import targets_of
 from ckpttool.training.bound import Bound
 from ckpttool.training.callbacks.callback import Callback
+from ckpttool.training.defaults import settled
 from ckpttool.training.features import FeatureCache, Features
 from ckpttool.training.heads import headed, place_at, restored_variables
 from ckpttool.training.options import Options
@@ -148,6 +149,14 @@ class Trials:
         wanted = self.kept(Configuration(len(self.depths) - 1, 0)).bound.wanted(options.features)
         return SearchRows.of(*labelled_split(asked.data, wanted), asked.seeds, asked.folds, options.seed, asked.rows)
 
+    @property
+    def notes(self) -> list[str]:
+        """What a user should know: what was done to model and rows, which rows judge, what trials do unless told."""
+        top = self.kept(Configuration(len(self.depths) - 1, 0)).bound
+        bound = replace(top, splits=self.rows.splits(self.rows.design.blocks[0]))
+        chosen = settled(self.asked.options, bound)[1]
+        return [*self.source.notes, *self.rows.choosing.notes, said(self.rows), *chosen]
+
     def __call__(self, trial: Trial) -> Outcome:
         """Train a configuration on a block and judge it; training that fails is an outcome, too.
 
@@ -230,6 +239,7 @@ class Trials:
     ) -> Trainer:
         """Build the trainer of a configuration: on cached features, where its frozen part can be cached."""
         options = replace(self.options_of(configuration), stages=None, seed=seed, roles=bound.given)
+        options, _ = settled(options, bound)
         try:
             return Trainer(bound, options, Callback(), values=values, cached=lambda frozen: self._cached(frozen, block))
         except GraphError:

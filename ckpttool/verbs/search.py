@@ -15,7 +15,7 @@ from ckpttool.search.cuts import cut_at
 from ckpttool.search.found import Search
 from ckpttool.search.loop import Budget, Loop, SearchCallback
 from ckpttool.search.recommendation import recommend
-from ckpttool.search.rows import TOLD, said
+from ckpttool.search.rows import TOLD
 from ckpttool.search.study import Study
 from ckpttool.search.trials import Asked, Trials, TrialsFactory
 from ckpttool.search.walk import Walk, everything
@@ -87,7 +87,7 @@ def search_reuse(
     asked = Asked(data, head, options, how.probe, how.seeds, how.folds, how.rows)
     trials = Trials(model, asked)
     rows, deepest, ranking = trials.rows, len(trials.depths) - 1, trials.ranking()
-    callback.on_notes([*trials.source.notes, *rows.choosing.notes, said(rows)])
+    callback.on_notes(trials.notes)
     bounds = Bounds.parse(deepest, how.keep, how.freeze)
     walk = Walk(deepest, bounds, [each.features.depth.number for each in ranking.in_order])
     with Study.open(Path(f"{output}{STUDY}"), _question(trials, how), overwrite) as study:
