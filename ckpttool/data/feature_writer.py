@@ -20,6 +20,10 @@ DURABLE_EVERY = 64 << 20
 """Bytes after which what was appended is put on the disk and the progress is recorded."""
 
 
+class EntryBusy(CkptError):
+    """Another process fills an entry of the feature cache."""
+
+
 class Writer:
     """Rows on their way into an entry; leaving its `with` block before `finish` keeps what was appended.
 
@@ -208,5 +212,5 @@ def _locked(path: Path) -> int:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         os.close(descriptor)
-        raise CkptError(f"{path} is being filled by another process: try again when it is done") from error
+        raise EntryBusy(f"{path} is being filled by another process: try again when it is done") from error
     return descriptor

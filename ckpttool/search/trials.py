@@ -20,6 +20,7 @@ from ckpttool.core.names import Pattern, layer_of
 from ckpttool.core.tensors import Array, Tensor
 from ckpttool.data.dataset import labelled_split
 from ckpttool.data.drawing import Numbers, shuffled
+from ckpttool.data.feature_writer import EntryBusy
 from ckpttool.data.splits import Split
 from ckpttool.graph.contents.stored import stored_tensors
 from ckpttool.graph.contents.variables import variables
@@ -52,6 +53,8 @@ KEPT = 24
 """How many configurations' trainers are kept; the one that was used longest ago goes first."""
 SCORED = 2000
 """Rows by which depths are scored at most, to say where a search begins."""
+WAIT = 0.1
+"""Seconds after which it is seen whether another worker has filled a cache."""
 Trial = tuple[Configuration, Block]
 
 
@@ -280,8 +283,16 @@ class Trials:
         key = frozen.part.features, split.name
         if key not in self._features:
             cache = FeatureCache(frozen.graph, frozen.part, self.source.model.checkpoint, [split])
-            self._features[key] = cache.open(self.asked.options.cache_dir, Callback())
+            self._features[key] = self._filled(cache)
         return self._features[key]
+
+    def _filled(self, cache: FeatureCache) -> Features:
+        """Return the features of a cache, which another worker may be filling for its own trials."""
+        while True:
+            try:
+                return cache.open(self.asked.options.cache_dir, Callback())
+            except EntryBusy:
+                time.sleep(WAIT)
 
 
 def _pattern(names: Iterable[str]) -> str:
