@@ -1,6 +1,6 @@
 """Search: how many layers of a model to reuse for other rows, and how many of these to freeze, by trying it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +98,7 @@ def search_reuse(
         def following() -> list[Configuration]:
             return everything(deepest, bounds, known) if how.grid else walk.following(known)
 
-        factory = TrialsFactory(WorkerModel.of(model, trials.facts()), asked) if executor else lambda: trials
+        factory = TrialsFactory(_for_worker(model, trials), asked) if executor else lambda: trials
         place, ends = executor or Here(), interrupt or Interrupt()
         ended = Loop(study, place, factory, rows.design, following, how.rope, how.budget, callback, ends).run()
         found = recommend(study.outcomes, rows.design, deepest, how.rope)
@@ -113,6 +113,11 @@ def search_reuse(
     numbers = {each for one in outcomes for each in (one.keep, one.freeze)} | {deepest}
     cuts = {number: cut_at(trials.source.model.graph, trials.depths, number) for number in numbers}
     return Search(trials.depths, head, cuts, rows, outcomes, listed, ranking, found, told, ended, how.rope)
+
+
+def _for_worker(model: Model, trials: Trials) -> WorkerModel:
+    """Return what a worker opens; it computes with its share of the cores, for that of two is no faster."""
+    return replace(WorkerModel.of(model, trials.facts()), least_threads=1)
 
 
 def _question(trials: Trials, how: SearchOptions) -> dict[str, Any]:
