@@ -65,7 +65,8 @@ class Plan(Protocol):
 class PlanRow:
     """One weight: where its value comes from (None: it starts fresh), and whether it will be trained.
 
-    What no gradient changes, and other ops do, `moves`: a batch normalisation's averages.
+    What no gradient changes, and other ops do, `moves`: a batch normalisation's averages. A `rate` is there
+    where layers have rates of their own.
     """
 
     layer: str
@@ -74,17 +75,21 @@ class PlanRow:
     source: str | None
     train: bool
     moves: bool = False
+    rate: float | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return the row as JSON."""
         row = asdict(self) | {"shape": list(self.shape)}
         del row["moves"]
+        if self.rate is None:
+            del row["rate"]
         return row
 
     def cells(self) -> dict[str, Any]:
         """Return the row as people are shown it."""
         value = "fresh" if self.source is None else f"restored from {self.source}"
-        then = ("moves along" if self.moves else "trained") if self.train else "frozen"
+        trained = "trained" if self.rate is None else f"trained at {self.rate:g}"
+        then = ("moves along" if self.moves else trained) if self.train else "frozen"
         return {"layer": self.layer, "variable": self.target, "shape": self.shape, "value": value, "then": then}
 
 

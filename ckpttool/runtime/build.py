@@ -40,6 +40,7 @@ def new_graph(
     input_shape: Sequence[int], layers: Sequence[LayerSpec], recipe: Recipe, objective: Objective, seed: int
 ) -> Graph:
     """Build a network: `X`, `y`, the layers below `dnn/`, `loss/loss`, `eval/accuracy` and a training op."""
+    recipe.require_rates()
     with _building(seed) as built:
         tf1 = tensorflow().compat.v1
         inputs = tf1.placeholder("float32", [None, *input_shape], name="X")

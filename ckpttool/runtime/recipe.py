@@ -10,6 +10,8 @@ from ckpttool.runtime.schedules import Performance, Schedule
 
 OPTIMIZER = "sgd"
 """What trains where nothing else is said."""
+AUTO_RATES = "auto-rgn"
+"""The `lr` of a run that finds the rate of each layer by its relative gradient norm, before it begins."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class Recipe:
     for those below the head. `lr_decay_per_layer` is the ratio of a layer's rate to that of the layer above it.
     `warmup` is in steps. Without an `optimizer` it is `sgd`, but for new heads on few rows. Gradients are clipped by
     elements, then each by its norm, then by the norm of all. With `ema` the trained weights have moving averages of
-    that decay, less in the first steps.
+    that decay, less in the first steps. An `lr` of `auto-rgn` is for runs, which find the rate of each layer.
 
     >>> Recipe("momentum", lr="0.05").rate
     0.05
@@ -60,6 +62,8 @@ class Recipe:
             scales = self.by_pattern(name)
             for _, scale in scales.pairs if scales else ():
                 not_negative(f"`{name}`", scale)
+        if self.lr == AUTO_RATES and decay is not None:
+            raise PlanError(f"`lr` {AUTO_RATES} finds the rate of each layer: leave `lr_decay_per_layer` out")
         own, lr = self.update_rule.learning_rate, self._one_rate
         if own is not None and lr is not None and own != lr:
             raise PlanError(f"`optimizer` {self.optimizer!r} has the rate {own}, `lr` is {lr}: specify one of them")
@@ -82,8 +86,22 @@ class Recipe:
 
     @property
     def rates(self) -> ByPattern[float] | None:
-        """The rates given by `lr`."""
-        return self.by_pattern("lr")
+        """The rates given by `lr`; None where a run finds them."""
+        return None if self.lr == AUTO_RATES else self.by_pattern("lr")
+
+    @property
+    def has_several_rates(self) -> bool:
+        """Whether layers have rates of their own."""
+        return self.lr_decay_per_layer not in (None, 1) or bool(self.rates and self.rates.pairs[0][0])
+
+    def require_rates(self) -> None:
+        """Check that the rates are known, for what is no run.
+
+        Raises:
+            PlanError: they are to be found on rows.
+        """
+        if self.lr == AUTO_RATES:
+            raise PlanError(f"`lr` {AUTO_RATES}: the rates are found on rows, when a run begins: give it to `finetune`")
 
     @property
     def plateau(self) -> Performance | None:

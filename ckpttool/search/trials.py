@@ -43,6 +43,7 @@ from ckpttool.training.features import FeatureCache, Features
 from ckpttool.training.heads import headed, place_at, restored_variables
 from ckpttool.training.options import Options
 from ckpttool.training.outputs import meaning
+from ckpttool.training.relative_rates import with_found_rates
 from ckpttool.training.run import Epoch, best_of, is_over
 from ckpttool.training.trainer import Trainer
 from ckpttool.training.worker_model import WorkerModel, part_facts
@@ -242,7 +243,9 @@ class Trials:
     ) -> Trainer:
         """Build the trainer of a configuration: on cached features, where its frozen part can be cached."""
         options = replace(self.options_of(configuration), stages=None, seed=seed, roles=bound.given)
-        options, _ = settled(options, bound)
+        # rates are found on the rows of one block: they do not depend on which one comes first in a worker
+        first = replace(bound, splits=self.rows.splits(Block(0)))
+        options, _ = with_found_rates(*settled(options, bound), first)
         try:
             return Trainer(bound, options, Callback(), values=values, cached=lambda frozen: self._cached(frozen, block))
         except GraphError:

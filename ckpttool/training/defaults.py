@@ -14,7 +14,7 @@ from ckpttool.graph.contents.layers import layers
 from ckpttool.graph.roles.resolve import Roles
 from ckpttool.lineage.storage import lineage_of
 from ckpttool.model.model import Model
-from ckpttool.runtime.recipe import OPTIMIZER
+from ckpttool.runtime.recipe import AUTO_RATES, OPTIMIZER
 from ckpttool.training.bound import Bound
 from ckpttool.training.options import BATCH_SIZE, Options
 from ckpttool.training.run import rule_before
@@ -34,8 +34,10 @@ def as_begun(options: Options, asked: Mapping[str, Any] | None) -> tuple[Options
     if asked is None:
         return options, []
     recipe = options.recipe
-    if recipe is not None and recipe.optimizer is None and recipe.lr is None:
+    if recipe is not None and recipe.optimizer is None and recipe.lr in (None, AUTO_RATES):
         recipe = replace(recipe, optimizer=asked.get("optimizer"))
+    if recipe is not None and recipe.lr == AUTO_RATES and "=" in (asked.get("lr") or ""):
+        recipe = replace(recipe, lr=asked["lr"])  # the rates that the run found when it began
     preprocess = asked.get("preprocess") if options.preprocess is None else options.preprocess
     options = replace(
         options, recipe=recipe, batch_size=options.batch_size or asked["batch_size"], preprocess=preprocess
@@ -55,7 +57,7 @@ def settled(options: Options, bound: Bound) -> tuple[Options, list[str]]:
     batch_size = options.batch_size or (min(BATCH_SIZE, max(1, rows // PART)) if few else BATCH_SIZE)
     recipe, chosen = options.recipe, []
     if recipe is not None and recipe.optimizer is None:
-        recipe = replace(recipe, optimizer=OF_FEW_ROWS if few and recipe.lr is None else OPTIMIZER)
+        recipe = replace(recipe, optimizer=OF_FEW_ROWS if few and recipe.lr in (None, AUTO_RATES) else OPTIMIZER)
         chosen += ["`optimizer` adam"] if recipe.optimizer == OF_FEW_ROWS else []
     if options.batch_size is None and batch_size < BATCH_SIZE:
         chosen.append(f"`batch_size` {batch_size}")

@@ -82,6 +82,7 @@ def headed(
         still = Frozen.of(graph, frozen_names, [LOSS])
         graph, rewritten = still.applied(), still.notes
     if recipe is not None:
+        recipe.require_rates()
         trained = [variable.op for variable in variables(graph).values() if variable.trainable]
         new = [variable.op for variable in head_weights(graph, None)]
         graph = with_training(importable(graph), LOSS, trained, recipe, seed, head=new)

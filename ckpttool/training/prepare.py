@@ -20,7 +20,9 @@ from ckpttool.graph.roles.resolve import ROLES, Roles, find_roles, with_roles
 from ckpttool.model.model import Model
 from ckpttool.model.plan import PlanRow, plan_rows
 from ckpttool.runtime.build import with_dropout, with_training
+from ckpttool.runtime.recipe import Recipe
 from ckpttool.runtime.schedules import RunSteps
+from ckpttool.runtime.training_op import rates_of
 from ckpttool.training.augment import check_augment
 from ckpttool.training.freezing import freeze_for_training
 from ckpttool.training.options import Options
@@ -36,11 +38,18 @@ class Prepared:
     frozen: Frozen
     graph: Graph
     roles: Roles
+    recipe: Recipe | None = None
 
     @property
     def plan(self) -> list[PlanRow]:
         """What becomes of each weight: it is restored from the model, and trained or frozen."""
-        return plan_rows(self.graph, {name: name for name in stored_tensors(self.graph)}, self.frozen.names)
+        rows = plan_rows(self.graph, {name: name for name in stored_tensors(self.graph)}, self.frozen.names)
+        if self.recipe is None or not self.recipe.has_several_rates:
+            return rows
+        held = {each.name: each for each in variables(self.graph).values()}
+        trained = {row.target: held[row.target].op for row in rows if row.train and not row.moves}
+        rates = rates_of(self.recipe, [*trained.values()], [variable.op for variable in held.values()])
+        return [replace(row, rate=rates[trained[row.target]]) if row.target in trained else row for row in rows]
 
 
 def prepare(model: Model, options: Options, train: str | None, span: RunSteps) -> Prepared:
@@ -55,7 +64,7 @@ def prepare(model: Model, options: Options, train: str | None, span: RunSteps) -
     """
     roles = find_roles(model.graph, NEEDED, **options.roles)
     frozen = _freeze(model, roles, options, train)
-    return Prepared(frozen, *_trainable(frozen, roles, options, span))
+    return Prepared(frozen, *_trainable(frozen, roles, options, span), options.recipe)
 
 
 def check_options(model: Model, options: Options) -> None:

@@ -28,6 +28,7 @@ from ckpttool.training.defaults import as_begun, constrained, few_steps, optimiz
 from ckpttool.training.loop import Interrupt, Loop
 from ckpttool.training.options import Options
 from ckpttool.training.prepare import check_options, prepare
+from ckpttool.training.relative_rates import with_found_rates
 from ckpttool.training.run import Position, Run, RunReport, best_of, report_path, write_report
 from ckpttool.training.saves import Every, Kept, Saves, asked_before, refuse_saves
 from ckpttool.training.trainer import Trainer
@@ -104,7 +105,7 @@ def finetune(
     recording = recording or Recording()
     callback = CallbackList([*recording.of(output, overwrite, resume), *CallbackList(callbacks)])
     bound = bound.with_training_rows(data, options.held_out, options.features)
-    options, chosen = settled(options, bound)
+    options, chosen = with_found_rates(*settled(options, bound), bound)
     fitted = replace(options, roles=bound.given)
     facts = _facts(bound, data)
     unbound = notes_about("trained without the constraints that Keras puts on them", constrained(model))

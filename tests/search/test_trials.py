@@ -65,6 +65,16 @@ def test_a_trial_does_not_depend_on_what_was_run_before_it(
     assert shared.correct.tolist() == alone.correct.tolist()
 
 
+def test_pulls_averages_and_found_rates_are_those_of_each_trial(model: Model, asked: Asked) -> None:
+    recipe = Recipe("adam(0.02)", lr="auto-rgn", l2_sp="0.01", ema=0.9)
+    tuned = replace(asked, options=replace(asked.options, recipe=recipe, epochs=3))
+    trial, trials = (Configuration(2, 1), Block(1, 3)), Trials(model, tuned)
+    trials((Configuration(2, 1), Block(0, 1)))
+    shared, alone = trials(trial), Trials(model, tuned)(trial)
+    assert shared.correct.tolist() == alone.correct.tolist()
+    assert shared.correct.mean() > 0.5
+
+
 def test_the_result_is_told_on_rows_that_chose_nothing(trials: Trials) -> None:
     assert trials((Configuration(1, 1), TOLD)).correct.shape == (10,)
 

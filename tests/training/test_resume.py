@@ -136,9 +136,10 @@ def test_a_run_may_be_stopped_again_and_again(chancy: Path, data: Path, tmp_path
         replace(
             OPTIONS, recipe=Recipe("momentum(0.05)", l2_sp="0.1", ema=0.9), stages="outputs=1, hidden2=2, hidden1=1"
         ),
+        replace(OPTIONS, recipe=Recipe("momentum(0.05)", lr="auto-rgn")),
         replace(OPTIONS, recipe=None, roles={"training_op": "train"}),
     ],
-    ids=["cached", "stages", "on performance", "cosine", "pulled and averaged", "own op"],
+    ids=["cached", "stages", "on performance", "cosine", "pulled and averaged", "found rates", "own op"],
 )
 def test_all_that_a_run_knows_is_saved(chancy: Path, data: Path, tmp_path: Path, options: Options) -> None:
     options = replace(options, cache_dir=tmp_path / "cache")

@@ -74,9 +74,9 @@ def diagnose(
 
     Per layer, from the lowest to the top: mean and standard deviation of the activations, and of the gradients of a
     row's loss with respect to them; the share of units that are zero for all rows (dead), and of activations at the
-    ends of a sigmoid or tanh (saturated); the norm of the weights' gradient divided by that of the weights. The verdict
-    is vanishing or exploding where the gradients' spread is 1000 times smaller or larger than at the top. The network
-    runs as in training; MODEL is not changed.
+    ends of a sigmoid or tanh (saturated); the norm of the weights' gradient divided by that of the weights, by which
+    `finetune --lr auto-rgn` gives each layer its rate. The verdict is vanishing or exploding where the gradients'
+    spread is 1000 times smaller or larger than at the top. The network runs as in training; MODEL is not changed.
 
     \b
     Example:

@@ -33,7 +33,12 @@ RECIPE = {
         help=f"{', '.join(Optimizer.known())}; with parameters: 'momentum(0.01, momentum=0.9)'. If not given, sgd; "
         "adam where finetune trains a new head on under 5000 rows and there is no --lr.",
     ),
-    "lr": click.option("--lr", metavar="RATE", help=f"The learning rate, if not the optimizer's. {_BY_PATTERN}"),
+    "lr": click.option(
+        "--lr",
+        metavar="RATE",
+        help=f"The learning rate, if not the optimizer's. {_BY_PATTERN} With auto-rgn finetune gives each layer a part "
+        "of the optimizer's, by |gradient| / |weights| at the start.",
+    ),
     "lr_decay_per_layer": click.option(
         "--lr-decay-per-layer", metavar="R", type=float, help="Each layer has R of the rate of that above."
     ),

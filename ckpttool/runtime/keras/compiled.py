@@ -88,7 +88,7 @@ def optimizer_in_keras(recipe: Recipe) -> Compiled:
 def _rate(recipe: Recipe) -> tuple[Any, list[str]]:
     """Return the learning rate, a number or a schedule's config, and what Keras lacks of how it changes."""
     lacks = []
-    if recipe.lr_decay_per_layer not in (None, 1) or (recipe.rates and recipe.rates.pairs[0][0]):
+    if recipe.has_several_rates:
         lacks.append("Keras lacks a learning rate for each layer: all have the base rate")
     if recipe.warmup:
         lacks.append("Keras lacks the warm-up of the rate")
