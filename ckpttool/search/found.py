@@ -107,8 +107,20 @@ class Search:
             ],
             "depths": [{"depth": d.number, "layers": ", ".join(d.layers) or "the input"} for d in self.depths],
             "classes": self.by_class(chosen) if chosen is not None else [],
-            "curve": [],
         }
+
+    def on_curve(self) -> dict[str, Any]:
+        """Return what is recommended for so many rows, and its accuracy: on rows that chose nothing, if it was told."""
+        found = self.recommendation
+        one = found.configuration or found.best if found else SCRATCH
+        name = "from scratch" if one == SCRATCH else f"keep {one.keep}, freeze {one.freeze}"
+        value, rows = (self.told.accuracy, len(self.told.correct)) if self.told else (None, 0)
+        if value is None:
+            estimate = self.estimate(one)
+            value, rows = (estimate.mean, estimate.rows) if estimate else (0.0, 1)
+        low, high = wilson(value, rows)
+        said = name if found and found.configuration else f"nothing for sure; best: {name}"
+        return {"rows": self.rows.choosing.rows, "recommended": said, "accuracy": value, "low": low, "high": high}
 
     def by_class(self, chosen: Configuration) -> list[dict[str, Any]]:
         """Return how many rows of each class a configuration gets right, and training from scratch."""

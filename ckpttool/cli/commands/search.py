@@ -8,7 +8,7 @@ from ckpttool.cli.options.config import config_option
 from ckpttool.cli.options.general import PATH, json_option
 from ckpttool.cli.options.reading import allow_op_option, model_argument, weights_file_option
 from ckpttool.cli.options.rows import ROLES, data_option
-from ckpttool.cli.options.searching import search_options
+from ckpttool.cli.options.searching import rows_option, search_options
 from ckpttool.cli.options.training import trial_options
 from ckpttool.cli.options.workers import Place, workers_options
 from ckpttool.cli.options.writing import model_output_options
@@ -31,6 +31,7 @@ from ckpttool.verbs import search_quick
     "--head", metavar="SPEC", help="New layers for what is tried: 'hidden = dense(20, relu); out = dense(5)'."
 )
 @search_options
+@rows_option
 @trial_options
 @workers_options
 @click.option("--report", metavar="FILE", type=PATH, help="Write a page for a browser: .html.")
@@ -44,6 +45,7 @@ def search(
     quick: bool,
     head: str | None,
     how: verb.SearchOptions,
+    rows: list[int | None],
     options: Options,
     place: Place,
     report: Path | None,
@@ -79,18 +81,19 @@ def search(
     if head is None or output is None:
         raise PlanError("a search tries new layers: specify `head`, or `quick`, which needs none")
     with place.always(opened) as executor:
-        found = verb.search_reuse(
+        found = verb.search_curve(
             opened,
             data,
             head,
             output,
-            options,
-            how,
-            overwrite,
-            SearchPrinter(),
-            executor,
-            SignalInterrupt(),
-            command_line(),
-            to,
+            rows,
+            options=options,
+            how=how,
+            overwrite=overwrite,
+            callback=SearchPrinter(),
+            executor=executor,
+            interrupt=SignalInterrupt(),
+            command=command_line(),
+            to=to,
         )
     print_search(found, model, data, as_json, report)

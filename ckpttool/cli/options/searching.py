@@ -28,6 +28,29 @@ def seconds(text: str) -> float:
     return float(match[1]) * _SECONDS[match[2]]
 
 
+def numbers(text: str | None) -> list[int | None]:
+    """Return numbers of rows; None is all of them.
+
+    >>> numbers("100,300,all"), numbers(None)
+    ([100, 300, None], [None])
+
+    Raises:
+        PlanError: the text has something else.
+    """
+    parts = [part.strip() for part in (text or "all").split(",")]
+    if not all(part == "all" or (part.isdecimal() and int(part)) for part in parts):
+        raise PlanError(f"`rows` {text!r}: expected numbers of rows, or all, such as 100,300,all")
+    return [None if part == "all" else int(part) for part in parts]
+
+
+rows_option = click.option(
+    "--rows",
+    metavar="N,...",
+    callback=lambda _context, _option, value: numbers(value),
+    help="Train on N rows, by class; of several (100,300,all) a curve is made, and the last is written.",
+)
+
+
 def _how(
     grid: bool,
     keep_depths: str | None,
@@ -35,13 +58,16 @@ def _how(
     rope: float,
     seeds: int,
     folds: int,
-    rows: int | None,
     lp_ft: bool,
+    soup: bool,
+    interpolate: bool,
     budget: str | None,
     trials: int | None,
 ) -> SearchOptions:
     used = Budget(None if budget is None else seconds(budget), trials)
-    return SearchOptions(grid, keep_depths, freeze_depths, rope / 100, seeds, folds, rows, lp_ft, used)
+    return SearchOptions(
+        grid, keep_depths, freeze_depths, rope / 100, seeds, folds, None, lp_ft, soup, interpolate, used
+    )
 
 
 search_options = as_value(
@@ -75,12 +101,19 @@ search_options = as_value(
             show_default=True,
             help="Into how many folds under 2000 labelled rows are divided; more have validation rows.",
         ),
-        click.option("--rows", metavar="N", type=click.IntRange(min=1), help="Train on no more than N rows, by class."),
         click.option(
             "--lp-ft/--no-lp-ft",
             default=True,
             show_default=True,
             help="Train the new head first, alone, where layers that are kept are trained.",
+        ),
+        click.option(
+            "--soup", is_flag=True, help="Average what is written with those tied that keep as much, if that helps."
+        ),
+        click.option(
+            "--interpolate",
+            is_flag=True,
+            help="Write the best of the weights between the model with the head alone trained and the recommended one.",
         ),
         click.option(
             "--budget",

@@ -76,17 +76,20 @@ def named(configuration: Configuration) -> str:
     return "from scratch" if configuration == SCRATCH else f"keep {configuration.keep}, freeze {configuration.freeze}"
 
 
-def print_search(found: Search, model: Path, data: Path, as_json: bool, report: Path | None) -> None:
+def print_search(searches: Sequence[Search], model: Path, data: Path, as_json: bool, report: Path | None) -> None:
     """Print what was tried as a table or JSON, what it says, and the commands that make what is recommended.
 
     Raises:
         Interrupted: the search was interrupted; its study has what is known.
     """
-    facts = facts_of(found, model, data)
-    document = {**found.as_json(), "configurations": facts}
+    found = searches[-1]
+    facts, curve = facts_of(found, model, data), [each.on_curve() for each in searches if len(searches) > 1]
+    document = {**found.as_json(), "configurations": facts, "curve": curve}
     print_report(document, map(row, facts), COLUMNS, as_json)
     for line in (*found.lines(), *next((each["commands"] for each in facts if each["what"] == "recommended"), ())):
         say(line)
+    for point in curve:
+        say(f"with {point['rows']} rows: {point['recommended']}, accuracy {point['accuracy']:.4f}")
     if report is not None:
         with replacing(report) as file:
             file.write(page({**document, **found.on_page(model.name)}).encode())
