@@ -18,7 +18,7 @@ from ckpttool.training.options import Options
 from ckpttool.verbs.new import plan_new
 from ckpttool.verbs.search import SearchOptions, search_curve, search_reuse
 
-HOW = SearchOptions(seeds=1, folds=2, rope=0.02)
+HOW = SearchOptions(seeds=1, folds=2, rope=0.3)
 
 
 @pytest.fixture(scope="module")
