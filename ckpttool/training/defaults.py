@@ -4,11 +4,16 @@ A new head on few rows needs more and other steps than a whole network on many: 
 descent it would hardly have moved when the epochs are over.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from ckpttool.core.calls import require
+from ckpttool.core.errors import PlanError
+from ckpttool.core.names import listed
 from ckpttool.formats.keras.objective import compiled_optimizer
+from ckpttool.graph.contents.head import head_layers
 from ckpttool.graph.contents.keras_network import keras_network
 from ckpttool.graph.contents.layers import layers
 from ckpttool.graph.roles.resolve import Roles
@@ -20,6 +25,7 @@ from ckpttool.training.options import BATCH_SIZE, Options
 from ckpttool.training.run import rule_before
 from ckpttool.training.saves import is_before_draws
 
+_EXAMPLE = "outputs=3, .*=20"
 FEW_ROWS = 5000
 """Training rows of which fewer are few for a new head."""
 PART = 8
@@ -48,6 +54,29 @@ def as_begun(options: Options, asked: Mapping[str, Any] | None) -> tuple[Options
     if options.valid is not None and str(options.valid) != str(asked["valid"]):
         return options, []
     return replace(options, valid=rule), [f"the run was begun when rows were not drawn: it goes on with `valid` {rule}"]
+
+
+def with_head_first(options: Options, bound: Bound) -> tuple[Options, Bound]:
+    """Return the options with stages that train the head first, where that is asked for (Kumar et al. 2022).
+
+    The head is what `reuse` has put on or left fresh, else the layer of the logits; the bound model's notes say which.
+
+    Raises:
+        PlanError: stages are given too, or it is not known which layers are the head.
+    """
+    if options.lp_ft is None:
+        return options, bound
+    require("`lp_ft`", options.lp_ft, options.lp_ft >= 1, "a number of epochs")
+    if options.stages is not None:
+        raise PlanError("`lp_ft` trains the head first, and `stages` says what is trained when: leave one of them out")
+    head = head_layers(bound.model.graph, bound.roles.logits)
+    if not head:
+        raise PlanError(f"{bound.model.path}: `lp_ft`: its head is not known: say `stages`, '{_EXAMPLE}'")
+    then = "all that is not frozen" if options.train is None else options.train
+    stages = f"{'|'.join(map(re.escape, head))}={options.lp_ft}, {options.train or '.*'}={options.epochs}"
+    epochs = f"{options.lp_ft} epoch{'s' * (options.lp_ft > 1)}"
+    note = f"`lp_ft`: the head ({listed(head)}) is trained alone for {epochs}, then {then}"
+    return replace(options, stages=stages, train=None, lp_ft=None), replace(bound, notes=(*bound.notes, note))
 
 
 def settled(options: Options, bound: Bound) -> tuple[Options, list[str]]:

@@ -75,6 +75,7 @@ def stage_of(stages: list[Stage], epoch: int) -> int:
 class Options:
     """How to train, each option as the command line names it.
 
+    `lp_ft` is the number of epochs that the head is trained first, alone.
     `recipe` None trains with the graph's own training op, `roles["training_op"]`; `objective` None keeps its loss.
     `valid` says which training rows are held out: a number or `20%` of them are drawn, `first:5000` and `last:10%` are
     taken by their places; rows with one value of `group` stay on one side. `threads` is what TensorFlow must have been
@@ -87,6 +88,7 @@ class Options:
     freeze: str | None = None
     unfreeze: str | None = None
     stages: str | None = None
+    lp_ft: int | None = None
     bn: str | None = None
     dropout: str | None = None
     recipe: Recipe | None = field(default_factory=Recipe)

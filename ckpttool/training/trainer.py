@@ -90,7 +90,7 @@ class Trainer:
         self.frozen, self.plan = prepared.frozen, prepared.plan
         self.graph = with_preprocessing_text(prepared.graph, source.trained_preprocessing)
         part = self.frozen.part
-        if options.cache and part is None:
+        if options.cache and part is None and self.stage == 0:
             raise PlanError("`cache` needs frozen layers: name them with `freeze`, or the trained ones with `train`")
         self.values = _values(source.model, self.graph, values or {}, options)
         self.bound = source.with_graph(self.graph, prepared.roles, self.values)

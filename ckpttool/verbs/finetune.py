@@ -24,7 +24,7 @@ from ckpttool.surgery.verify import changed_tensors
 from ckpttool.training.bound import Bound
 from ckpttool.training.callbacks.callback import CallbackList, Callbacks, accepts_watch
 from ckpttool.training.callbacks.recording import Recording
-from ckpttool.training.defaults import as_begun, constrained, few_steps, optimizer_left, settled
+from ckpttool.training.defaults import as_begun, constrained, few_steps, optimizer_left, settled, with_head_first
 from ckpttool.training.loop import Interrupt, Loop
 from ckpttool.training.options import Options
 from ckpttool.training.prepare import check_options, prepare
@@ -45,7 +45,7 @@ def plan(model: Model, options: Options) -> list[PlanRow]:
     """
     model = with_unfrozen(model, options.unfreeze, options.roles).model
     bound = Bound.of(model, options.roles, needed=("inputs", "labels"), objective=options.objective, seed=options.seed)
-    options = replace(options, roles=bound.given)
+    options, _ = with_head_first(replace(options, roles=bound.given), bound)
     return prepare(bound.model, options, options.all_stages()[0].train, RunSteps(total=1)).plan
 
 
@@ -97,7 +97,7 @@ def finetune(
     options, going_on = as_begun(options, asked_before(output)) if resume else (options, [])
     model, _, unfrozen = with_unfrozen(model, options.unfreeze, options.roles)
     bound = Bound.of(model, options.roles, ("inputs", "labels"), options.classes, options.objective, options.seed)
-    bound = bound.preprocessing(options.preprocess)
+    options, bound = with_head_first(options, bound.preprocessing(options.preprocess))
     check_options(bound.model, replace(options, roles=bound.given))
     if not (resume or overwrite):
         refuse_saves(output)

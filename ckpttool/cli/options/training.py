@@ -118,6 +118,13 @@ _stages = click.option(
     metavar="RE=N,...",
     help="Unfreeze while training: the layers of the first pattern for N epochs, then those of the next too.",
 )
+_lp_ft = click.option(
+    "--lp-ft",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="Train the head alone for N epochs first, then all that is not frozen for --epochs: --stages for the layers "
+    "that reuse has put on or left fresh, else for the layer of the logits.",
+)
 _train_op = click.option(
     "--train-op",
     "training_op",
@@ -212,6 +219,7 @@ run_options = together(
     unfreeze_option,
     _train,
     _stages,
+    _lp_ft,
     _train_op,
     _changed,
     recipe_options,

@@ -1,4 +1,4 @@
-"""What a graph keeps of the rows that it is for: names of classes and preprocessing, also as a Keras file keeps them.
+"""What a graph keeps beside what it computes, also as a Keras file keeps it: classes, preprocessing, its head.
 
 A `.keras` file has them in its `metadata.json`, under the key `ckpttool`, which Keras leaves alone.
 """
@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ckpttool.graph.contents.class_names import class_facts, class_names, with_class_names
+from ckpttool.graph.contents.head import said_head, with_said_head
 from ckpttool.graph.contents.preprocessing import preprocessing_text, with_preprocessing_text
 from ckpttool.graph.core import Graph
 
@@ -18,6 +19,7 @@ def kept_metadata(graph: Graph) -> dict[str, Any]:
     """Return what a graph keeps, as the metadata of a Keras file has it: nothing where it keeps nothing."""
     text, names = preprocessing_text(graph), class_names(graph)
     kept = {**({} if text is None else {"preprocess": text}), **({"classes": list(names)} if names else {})}
+    kept |= {"head": list(head)} if (head := said_head(graph)) else {}
     return {METADATA: kept} if kept else {}
 
 
@@ -25,9 +27,11 @@ def with_kept_metadata(graph: Graph, metadata: Mapping[str, Any]) -> Graph:
     """Return the graph with what the metadata of a Keras file says; what is no such text there is left out."""
     kept = metadata.get(METADATA)
     kept = kept if isinstance(kept, Mapping) else {}
-    names, text = kept.get("classes"), kept.get("preprocess")
+    names, text, head = kept.get("classes"), kept.get("preprocess"), kept.get("head")
     if isinstance(names, list) and all(isinstance(name, str) for name in names):
         graph = with_class_names(graph, names)
+    if isinstance(head, list) and all(isinstance(name, str) for name in head):
+        graph = with_said_head(graph, head)
     return with_preprocessing_text(graph, text) if isinstance(text, str) else graph
 
 
