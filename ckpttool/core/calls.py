@@ -172,6 +172,17 @@ def require(parameter: str, value: Any, valid: bool, expected: str) -> None:
         raise WrongValue(parameter, f"{parameter} must be {expected}, found {written_value(value)}")
 
 
+def require_made(parameter: str, value: Any, kind: type) -> None:
+    """Check that a parameter is an object of a class, and not the text that one is made from.
+
+    >>> require_made("`objective`", "softmax", Call)
+    Traceback (most recent call last):
+    ckpttool.core.calls.WrongValue: `objective` must be Call('softmax'), found softmax
+    """
+    example = f"{kind.__name__}({value!r})" if isinstance(value, str) else f"of the class {kind.__name__}"
+    require(parameter, value, isinstance(value, kind), example)
+
+
 def above_zero(parameter: str, value: float | None, what: str = "a number") -> None:
     """Check that a parameter is above 0 and finite."""
     require(parameter, value, value is not None and 0 < value < inf, f"{what} above 0")

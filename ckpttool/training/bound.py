@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from ckpttool.checkpoint import Checkpoint
+from ckpttool.core.calls import require_made
 from ckpttool.core.errors import GraphError
 from ckpttool.core.names import listed
 from ckpttool.core.tensors import Tensor, dtype_numbered
@@ -88,6 +89,7 @@ class Bound:
             GraphError: a needed role is ambiguous, or it is not known which outputs the objective is for.
             PlanError: the objective does not fit the outputs.
         """
+        require_made("`objective`", objective, Objective)
         model = model.thawed()
         graph, given = called(model.graph, roles or {})
         fed = feeding(graph, given.get("inputs", ()), given.get("labels"), as_built="training_op" in given)

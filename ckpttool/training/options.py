@@ -3,15 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
+from ckpttool.core.calls import require_made
 from ckpttool.core.errors import PlanError
 from ckpttool.data.class_files import Classes
 from ckpttool.data.held_out import HeldOut
+from ckpttool.runtime.objectives import Objective
 from ckpttool.runtime.recipe import Recipe
-
-if TYPE_CHECKING:
-    from ckpttool.runtime.objectives import Objective
 
 BATCH_SIZE = 200
 """Rows per step where nothing else is said."""
@@ -92,7 +91,7 @@ class Options:
     bn: str | None = None
     dropout: str | None = None
     recipe: Recipe | None = field(default_factory=Recipe)
-    objective: "Objective | None" = None
+    objective: Objective | None = None
     epochs: int = 20
     batch_size: int | None = None
     seed: int = 42
@@ -112,6 +111,11 @@ class Options:
     save_every: str | None = None
     keep_checkpoints: int = 3
     roles: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse texts where objects are made from them."""
+        require_made("`recipe`", self.recipe, Recipe)
+        require_made("`objective`", self.objective, Objective)
 
     @property
     def held_out(self) -> HeldOut:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ckpttool.core.calls import require_made
 from ckpttool.data.class_files import Classes
 from ckpttool.graph.contents.stored import stored_tensors
 from ckpttool.graph.core import Graph
@@ -76,6 +77,8 @@ def plan_new(
         PlanError: the layers are not in the language of SPEC, or do not fit one another.
         DataError: there are not as many names of classes as outputs.
     """
+    require_made("`recipe`", recipe, Recipe)
+    require_made("`objective`", objective, Objective)
     graph = new_graph(input_shape, parse(layers), recipe or Recipe(), objective or Objective(), seed)
     graph, _ = with_preprocessed_inputs(with_named_outputs(graph, classes), preprocess)
     return NewPlan(graph, seed, to)

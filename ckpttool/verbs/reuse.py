@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ckpttool.core.calls import require_made
 from ckpttool.core.errors import PlanError
 from ckpttool.core.names import Pattern, Suggestions
 from ckpttool.core.notes import notes_about
@@ -116,6 +117,8 @@ def plan_reuse(
         DataError: there are not as many names of classes as outputs.
         PlanError: something does not fit, or less than `require` percent of the parameters would be restored.
     """
+    require_made("`recipe`", recipe, Recipe)
+    require_made("`objective`", objective, Objective)
     if head and into:
         raise PlanError("`head` and `into` exclude one another: new layers go on SRC's graph, or TARGET has its own")
     if after and not head:
