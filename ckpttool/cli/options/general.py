@@ -1,6 +1,6 @@
 """What options are made of, and those that any command may have: `--json`, `--plan`, `--lenient`, `--seed`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import wraps
 from inspect import signature
 from pathlib import Path
@@ -30,11 +30,12 @@ def together(*options: Decorator) -> Decorator:
     return decorate
 
 
-def as_value(name: str, build: Callable[..., object], *options: Decorator) -> Decorator:
+def as_value(name: str, build: Callable[..., object], *options: Decorator, but: Collection[str] = ()) -> Decorator:
     """Return a decorator for options that a command is passed as one value.
 
     `build` makes the value of those options of the command that its own parameters name; the command is passed it as
-    `name` in their place. Options that stand before this in the help may be among them.
+    `name` in their place. Options that stand before this in the help may be among them; those in `but`, which mean
+    something else to the command, are not.
 
     >>> @click.command()
     ... @as_value("size", lambda height, width: height * width, *(click.option(f"--{each}") for each in ("h", "w")))
@@ -42,7 +43,7 @@ def as_value(name: str, build: Callable[..., object], *options: Decorator) -> De
     >>> [option.name for option in draw.params]
     ['h', 'w']
     """
-    parameters = signature(build).parameters
+    parameters = [each for each in signature(build).parameters if each not in but]
 
     def decorate(command: Command) -> Command:
         @wraps(command)

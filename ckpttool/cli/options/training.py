@@ -83,7 +83,7 @@ RECIPE = {
 
 def _recipe_options(*absent: str) -> Decorator:
     """Return the options of the training op but for some, passed on as one `recipe`."""
-    return as_value("recipe", Recipe, *(option for name, option in RECIPE.items() if name not in absent))
+    return as_value("recipe", Recipe, *(option for name, option in RECIPE.items() if name not in absent), but=absent)
 
 
 recipe_options = _recipe_options()
