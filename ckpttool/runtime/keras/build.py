@@ -11,6 +11,7 @@ from ckpttool.formats.keras.pairing import NAMELESS
 from ckpttool.runtime.configure import keras
 from ckpttool.runtime.keras.private.building import reason_of, variables_without_values
 from ckpttool.runtime.keras.private.layout import Places, places_of_variables
+from ckpttool.runtime.keras.private.walking import freeze_throughout
 
 SEED = "seed_generator_state"
 """What Keras calls a variable that is no weight: what a random generator counts."""
@@ -52,6 +53,7 @@ def built(network: Network) -> KerasModel:
     """
     with variables_without_values():
         live = _of_config(network)
+    freeze_throughout(live)
     return with_named_variables(network, live)
 
 

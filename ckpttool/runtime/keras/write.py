@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ckpttool.core.errors import FormatError, PlanError
-from ckpttool.core.names import listed
+from ckpttool.core.notes import notes_about
 from ckpttool.core.tensors import Tensor
 from ckpttool.formats.keras.names import HOLDER
 from ckpttool.formats.keras.writing import KerasWeights
@@ -24,7 +24,12 @@ from ckpttool.runtime.keras.legacy import listed_weights
 from ckpttool.runtime.keras.optimizer import has_slots, initial_value, optimizer_state
 from ckpttool.runtime.keras.penalties import penalised
 from ckpttool.runtime.keras.private.optimizers import build_optimizer
-from ckpttool.runtime.keras.private.walking import is_network, set_trainable_alone, trainable_restored
+from ckpttool.runtime.keras.private.walking import (
+    is_made_in_building,
+    is_network,
+    set_trainable_alone,
+    trainable_restored,
+)
 
 OPTIMIZER = "optimizer"
 """The group of an optimizer's variables."""
@@ -135,6 +140,7 @@ def _set_trainable(model: KerasModel, stored: Mapping[str, str], graph: Graph) -
     trained = {name for name, variable in variables(graph).items() if variable.trainable}
     names = _names(model, stored)
     mixed: list[str] = []
+    forgotten: list[str] = []
 
     def settle(layer: Any) -> bool:
         if is_network(layer):
@@ -147,12 +153,18 @@ def _set_trainable(model: KerasModel, stored: Mapping[str, str], graph: Graph) -
             layer.trainable = bool(wanted)
             others = _trained(layer, names) - wanted
             mixed.extend(sorted(others))
+        if not layer.trainable and is_made_in_building(layer):
+            forgotten.append(layer.name)
         return bool(wanted)
 
     settle(model.live)
-    if not mixed:
-        return []
-    return [f"Keras freezes whole layers: frozen in the graph and trained in the Keras file: {listed(mixed)}"]
+    return [
+        *notes_about("Keras freezes whole layers: frozen in the graph and trained in the Keras file", mixed),
+        *notes_about(
+            "Keras forgets when it loads these that they are frozen, until `trainable` is set True and False again",
+            forgotten,
+        ),
+    ]
 
 
 def _trained(layer: Any, names: Mapping[int, str]) -> set[str]:

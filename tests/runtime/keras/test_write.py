@@ -11,6 +11,7 @@ import pytest
 from ckpttool.core.errors import FormatError, PlanError
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
 from ckpttool.graph.contents.keras_network import keras_network, with_keras_network
+from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.core import Graph
 from ckpttool.model.families import Contents, KerasWriter
 from ckpttool.model.model import Model
@@ -134,3 +135,26 @@ def test_what_was_opened_is_written_without_being_built_again_and_stays_as_it_wa
         for contents in (frozen, again)
     ]
     assert [each["hidden"] for each in flags] == [False, True]
+
+
+def test_a_frozen_layer_stays_frozen_with_the_parts_that_keras_makes_in_building_it(tmp_path: Path) -> None:
+    import keras
+
+    rows = keras.Input((4, 6), name="rows")
+    attended = keras.layers.MultiHeadAttention(2, 3, name="mha")(rows, rows)
+    again = keras.layers.TimeDistributed(keras.layers.Dense(3, name="own"), name="each")(attended)
+    keras.Model(rows, keras.layers.Dense(2, name="top")(again)).save(tmp_path / "net.keras")
+
+    opened = Model.open(tmp_path / "net.keras")
+    names = [name for name in opened.checkpoint if not name.startswith("top")]
+    contents = Contents(freeze_graph(opened.graph, names), opened.checkpoint)
+    written = KerasWriter(Path()).write(contents, tmp_path / "frozen.keras", overwrite=False)
+    found = variables(Model.open(tmp_path / "frozen.keras").graph)
+
+    assert [name for name, variable in found.items() if variable.trainable] == ["top/kernel", "top/bias"]
+    said = "Keras forgets when it loads these that they are frozen, until `trainable` is set True and False again: mha"
+    assert written.notes == [said]
+    live = keras.models.load_model(tmp_path / "frozen.keras")
+    live.get_layer("mha").trainable = True
+    live.get_layer("mha").trainable = False
+    assert [weight.path for weight in live.trainable_weights] == ["top/kernel", "top/bias"]

@@ -72,6 +72,24 @@ def set_trainable_alone(layer: Any, trainable: bool) -> None:
     layer._trainable = trainable
 
 
+def freeze_throughout(model: Any) -> None:
+    """Let no part of a layer be trained that its config says is not.
+
+    Keras makes some parts when it builds the layer, such as the projections of an attention, and trains these again.
+    To set what a layer says already does nothing there, so each part is told.
+    """
+    for layer in layers_within(model):
+        if not layer.trainable:
+            for part in layers_within(layer):
+                part.trainable = False
+
+
+def is_made_in_building(layer: Any) -> bool:
+    """Say whether a layer gets parts when it is built: Keras writes nothing of these, so nor that they are frozen."""
+    own = layers_within(layer)
+    return len(own) > 1 and len(layers_within(type(layer).from_config(layer.get_config()))) < len(own)
+
+
 @contextmanager
 def trainable_restored(model: Any) -> Iterator[None]:
     """Let a model, its layers and their variables be trained again, or not, as they are now, once this is left.
