@@ -1,6 +1,6 @@
 """Building as TensorFlow 1 did, beside the part of a graph that new ops read."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -106,3 +106,10 @@ def functional_loops() -> Iterator[None]:
     finally:
         if not functional:
             tf1.disable_control_flow_v2()
+
+
+def keep_losses(losses: Iterable[Any]) -> None:
+    """Keep what a network adds to its loss where TensorFlow 1 keeps penalties."""
+    tf1 = tensorflow().compat.v1
+    for loss in losses:
+        tf1.losses.add_loss(loss, tf1.GraphKeys.REGULARIZATION_LOSSES)

@@ -1,18 +1,84 @@
 """Batch normalisations of Keras as TensorFlow's fused op computes them while they are trained.
 
 Keras composes one of a dozen ops, and its gradient of thirty, each of which passes over all that a layer gives; it
-relies on XLA to join them. A graph that is run op by op takes twice the time so.
+relies on XLA to join them. A graph that is run op by op takes twice the time so. What the op does not compute is
+normalised by the layer, with the moments of the batch put in the place of its averages.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from ckpttool.runtime.building import keep_losses
 from ckpttool.runtime.configure import keras, tensorflow
-from ckpttool.runtime.keras.private.running import mask_of
+from ckpttool.runtime.keras.alike import Alike
+from ckpttool.runtime.keras.private.running import mask_of, moments_of
+from ckpttool.runtime.keras.values import Values
 
 
-def is_fusible(layer: Any, inputs: Any, mask: Any) -> bool:
+class Normalisation:
+    """One call of a batch normalisation, which moves its averages where it is trained."""
+
+    def __init__(self, layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any], values: Values) -> None:
+        """Begin with what its averages are before the step."""
+        self.layer, self.args, self.kwargs, self.values = layer, args, kwargs, values
+        self.moving = (layer.moving_mean, layer.moving_variance)
+        self.before = [values.first(each) for each in self.moving]
+        self.latest = [values.latest(each) for each in self.moving]  # others, if it is called again
+
+    def outputs(self, training: Any, alike: Alike) -> Any:
+        """Return what it gives in inference, by the batch's own moments where `training` is true; move the averages."""
+        if _is_fusible(self.layer, self.args[0], self.kwargs.get("mask")):
+            weights = [self.values.first(each) for each in self.layer.variables]
+            reads = list({id(each): each for each in [self.args[0], *weights, *self.latest]}.values())
+            kind = (*_kind_of(self.layer, self.args[0]), len(reads))
+            outputs, *after = alike.of(kind, reads, lambda: self._fused_or_not(training))
+        else:
+            cond = tensorflow().compat.v1.cond
+            moments = cond(training, self._moments_of_batch, self._averages, name="moments")
+            outputs, after = self._by(moments), self._moved(moments)
+        for variable, value in zip(self.moving, after, strict=True):
+            self.values.move(variable, value)
+        return outputs
+
+    def _fused_or_not(self, training: Any) -> list[Any]:
+        both = (self._fused_by_batch, lambda: [self._by(self.before), *self._averages()])
+        with _axis_is_last(self.layer):
+            outputs, *moments = tensorflow().compat.v1.cond(training, *both, name="normalised")
+        return [outputs, *self._moved(moments)]
+
+    def _fused_by_batch(self) -> list[Any]:
+        layer = self.layer
+        gamma, beta = (None if each is None else self.values.first(each) for each in (layer.gamma, layer.beta))
+        outputs, *found = _fused(layer, self.args[0], gamma, beta, self.before[0])
+        return [outputs, *self._as_averages(found)]
+
+    def _moments_of_batch(self) -> list[Any]:
+        inputs = self.args[0]
+        wide = keras().backend.result_type(inputs.dtype, "float32")
+        return self._as_averages(moments_of(self.layer, tensorflow().cast(inputs, wide), self.kwargs.get("mask")))
+
+    def _as_averages(self, found: Sequence[Any]) -> list[Any]:
+        """Return moments in the types of the averages."""
+        return [tensorflow().cast(value, old.dtype) for value, old in zip(found, self.before, strict=True)]
+
+    def _averages(self) -> list[Any]:
+        return [tensorflow().identity(old) for old in self.before]
+
+    def _by(self, moments: Sequence[Any]) -> Any:
+        """Return what the layer gives in inference, with these in the place of its averages."""
+        merged = [*self.values.pairs(self.layer.variables), *zip(self.moving, moments, strict=True)]
+        with keras().StatelessScope(state_mapping=merged, collect_losses=True) as scope:
+            outputs = self.layer(*self.args, **{**self.kwargs, "training": False})
+        keep_losses(scope.losses)
+        return outputs
+
+    def _moved(self, moments: Sequence[Any]) -> list[Any]:
+        """Return what the averages are after a step with these."""
+        return [old + (new - old) * (1 - self.layer.momentum) for old, new in zip(self.latest, moments, strict=True)]
+
+
+def _is_fusible(layer: Any, inputs: Any, mask: Any) -> bool:
     """Say whether the fused op computes a layer: it has channels last, in single precision, and knows no mask."""
     rank = inputs.shape.rank
     return (
@@ -27,7 +93,7 @@ def is_fusible(layer: Any, inputs: Any, mask: Any) -> bool:
     )
 
 
-def kind_of(layer: Any, inputs: Any) -> tuple[Any, ...]:
+def _kind_of(layer: Any, inputs: Any) -> tuple[Any, ...]:
     """Return all that two batch normalisations have in common whose ops differ by their inputs and weights alone."""
     policy = layer.dtype_policy
     said = (policy.name, policy.compute_dtype, policy.variable_dtype, layer.autocast)
@@ -36,7 +102,7 @@ def kind_of(layer: Any, inputs: Any) -> tuple[Any, ...]:
 
 
 @contextmanager
-def axis_is_last(layer: Any) -> Iterator[None]:
+def _axis_is_last(layer: Any) -> Iterator[None]:
     """Let a layer call its last axis -1: by any other number Keras brings weights into a shape of each layer's own."""
     axis, layer.axis = layer.axis, -1
     try:
@@ -45,7 +111,7 @@ def axis_is_last(layer: Any) -> Iterator[None]:
         layer.axis = axis
 
 
-def fused(layer: Any, inputs: Any, gamma: Any | None, beta: Any | None, mean: Any) -> tuple[Any, Any, Any]:
+def _fused(layer: Any, inputs: Any, gamma: Any | None, beta: Any | None, mean: Any) -> tuple[Any, Any, Any]:
     """Return what a layer gives in training, with the mean and the variance of the batch.
 
     `mean` is that of its averages, for its size: of what follows from the sizes of a layer no constant is made.

@@ -10,30 +10,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ckpttool.core.errors import GraphError
-from ckpttool.core.tensors import BY_NAME
 from ckpttool.formats.keras.applications import is_application
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
 from ckpttool.graph.contents.signatures import DEFAULT
-from ckpttool.graph.core import FreeNames, Graph, TensorRef
+from ckpttool.graph.core import FreeNames, Graph
 from ckpttool.graph.rewrite.copied_ops import put_copies
-from ckpttool.graph.rewrite.new_variables import NewVariable, with_new_variables
+from ckpttool.graph.rewrite.new_variables import with_new_variables
 from ckpttool.lineage.provenance import Provenance, SourceFile
-from ckpttool.runtime.building import functional_loops, version_1
+from ckpttool.runtime.building import functional_loops, keep_losses, version_1
 from ckpttool.runtime.configure import keras, running, tensorflow
 from ckpttool.runtime.keras.alike import Alike
 from ckpttool.runtime.keras.build import KerasModel
 from ckpttool.runtime.keras.constants import as_constant, constants_held
-from ckpttool.runtime.keras.initial import InitialOps, drawn_seeds
-from ckpttool.runtime.keras.normalisation import axis_is_last, fused, is_fusible, kind_of
+from ckpttool.runtime.keras.initial import drawn_seeds
+from ckpttool.runtime.keras.normalisation import Normalisation
 from ckpttool.runtime.keras.private.building import drawing_seeds, reason_of
 from ckpttool.runtime.keras.private.running import (
     comparing_values,
     finalize,
     mask_of,
-    moments_of,
     named_scope,
     packed_inputs,
     run_layer_by_layer,
@@ -42,6 +38,7 @@ from ckpttool.runtime.keras.private.running import (
 )
 from ckpttool.runtime.keras.private.walking import functional_of, is_network, layers_within
 from ckpttool.runtime.keras.training import depends_on_training
+from ckpttool.runtime.keras.values import Values
 
 TRAINING = "training"
 """The placeholder that says whether the network is trained."""
@@ -90,7 +87,7 @@ def traced(model: KerasModel) -> Traced:
     names = FreeNames(())
     called = [names.free(name) for name in functional_of(model.live).output_names]  # a layer's are all named after it
     signed = _signed(graph, inputs, dict(zip(called, outputs, strict=True)))
-    return Traced(model, with_new_variables(signed, trace.new_variables()), trace.calls, masked)
+    return Traced(model, with_new_variables(signed, trace.values.new_variables()), trace.calls, masked)
 
 
 def _signed(graph: Graph, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> Graph:
@@ -114,11 +111,8 @@ class _Trace:
         self.model = model
         self.inputs = [_placeholder(tensor) for tensor in model.live.inputs]
         self.training = tf1.placeholder_with_default(False, (), name=TRAINING)
-        self.names = {id(variable): name for name, variable in model.variables.items()}
-        self.values = {**_weights(model), **_drawn(model)}
+        self.values = Values(model)
         self.calls: dict[str, tuple[Any, ...]] = {}
-        self.moved: dict[str, Any] = {}
-        self.replaced: set[str] = set()
         self.alike = Alike(self.training)
 
     def run(self) -> Any:
@@ -126,24 +120,8 @@ class _Trace:
         live = self.model.live
         with self._scope(live.variables) as scope:
             outputs = self._run(live, packed_inputs(live, self.inputs), None, ())
-            _keep_losses([*scope.losses, *weight_losses_of(live)])
+            keep_losses([*scope.losses, *weight_losses_of(live)])
             return outputs
-
-    def new_variables(self) -> list[NewVariable]:
-        """Return the variables that the network's placeholders for their values stand for."""
-        initial = InitialOps()
-        return [
-            NewVariable(
-                name,
-                name,
-                tuple(variable.shape),
-                BY_NAME[variable.dtype],
-                variable.trainable and name not in self.replaced,
-                initial.of(name, variable),
-                TensorRef.parse(self.moved[name].name) if name in self.moved else None,
-            )
-            for name, variable in self.model.variables.items()
-        ]
 
     def _run(self, network: Any, inputs: Any, mask: Any, above: tuple[Any, ...]) -> Any:
         def call(node: Any, layer: Any) -> Callable[..., Any]:
@@ -174,59 +152,10 @@ class _Trace:
         return self._conditional
 
     def _scope(self, variables: Sequence[Any]) -> Any:
-        return keras().StatelessScope(state_mapping=self._pairs(variables), collect_losses=True)
-
-    def _pairs(self, variables: Sequence[Any]) -> list[tuple[Any, Any]]:
-        return [(each, self.moved.get(self.names.get(id(each), ""), self.values[id(each)])) for each in variables]
+        return keras().StatelessScope(state_mapping=self.values.pairs(variables), collect_losses=True)
 
     def _normalised(self, layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """Return what a batch normalisation gives in inference, by the batch's own moments where `training` is true."""
-        tf, tf1 = tensorflow(), tensorflow().compat.v1
-        moving = (layer.moving_mean, layer.moving_variance)
-        before = [self.values[id(each)] for each in moving]
-
-        def by(moments: Sequence[Any]) -> Any:
-            merged = [*self._pairs(layer.variables), *zip(moving, moments, strict=True)]
-            with keras().StatelessScope(state_mapping=merged, collect_losses=True) as scope:
-                outputs = layer(*args, **{**kwargs, "training": False})
-            _keep_losses(scope.losses)
-            return outputs
-
-        def averages() -> list[Any]:
-            return [tf.identity(old) for old in before]
-
-        def batch(found: Sequence[Any]) -> list[Any]:
-            return [tf.cast(value, old.dtype) for value, old in zip(found, before, strict=True)]
-
-        def fused_by_batch() -> list[Any]:
-            gamma, beta = (None if each is None else self.values[id(each)] for each in (layer.gamma, layer.beta))
-            outputs, *found = fused(layer, args[0], gamma, beta, before[0])
-            return [outputs, *batch(found)]
-
-        def moments_of_batch() -> list[Any]:
-            wide = keras().backend.result_type(args[0].dtype, "float32")
-            return batch(moments_of(layer, tf.cast(args[0], wide), kwargs.get("mask")))
-
-        def moved(moments: Sequence[Any]) -> list[Any]:
-            return [old + (new - old) * (1 - layer.momentum) for old, new in zip(latest, moments, strict=True)]
-
-        def fused_or_not() -> list[Any]:
-            both = (fused_by_batch, lambda: [by(before), *averages()])
-            with axis_is_last(layer):
-                outputs, *moments = tf1.cond(self.training, *both, name="normalised")
-            return [outputs, *moved(moments)]
-
-        names = [self.names[id(each)] for each in moving]
-        latest = [self.moved.get(name, old) for name, old in zip(names, before, strict=True)]  # if it is called again
-        if is_fusible(layer, args[0], kwargs.get("mask")):
-            weights = [self.values[id(each)] for each in layer.variables]
-            reads = list({id(each): each for each in [args[0], *weights, *latest]}.values())
-            outputs, *after = self.alike.of((*kind_of(layer, args[0]), len(reads)), reads, fused_or_not)
-        else:
-            moments = tf1.cond(self.training, moments_of_batch, averages, name="moments")
-            outputs, after = by(moments), moved(moments)
-        self.moved |= dict(zip(names, after, strict=True))
-        return outputs
+        return Normalisation(layer, args, kwargs, self.values).outputs(self.training, self.alike)
 
     def _conditional(self, layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Return what a layer gives in training where `training` is true, else in inference; move what it averages.
@@ -234,9 +163,9 @@ class _Trace:
         Weights that a layer replaces by itself, as a spectral normalisation does its kernel, are taken as frozen.
         """
         tf1, tree = tensorflow().compat.v1, keras().tree
-        moving = [each for each in layer.variables if not each.trainable and id(each) in self.names]
+        moving = [each for each in layer.variables if not each.trainable and self.values.is_weight(each)]
         given = {key: value for key, value in kwargs.items() if key != "training"}
-        given_values = self._pairs(layer.variables)
+        given_values = self.values.pairs(layer.variables)
         structure: list[Any] = []
 
         def branch(training: bool) -> Callable[[], list[Any]]:
@@ -246,7 +175,7 @@ class _Trace:
                 structure[:] = [outputs]
                 for variable, value in given_values:
                     if variable.trainable and scope.get_current_value(variable) is not value:
-                        self.replaced.add(self.names[id(variable)])
+                        self.values.replace(variable)
                 after = [scope.get_current_value(each) for each in moving]
                 return [*after, *scope.losses, *tree.flatten(outputs)]
 
@@ -254,35 +183,12 @@ class _Trace:
 
         found = tf1.cond(self.training, branch(True), branch(False), strict=True)
         for variable, value in zip(moving, found, strict=False):
-            self.moved[self.names[id(variable)]] = value
+            self.values.move(variable, value)
         count = len(tree.flatten(structure[0]))
-        _keep_losses(found[len(moving) : len(found) - count])
+        keep_losses(found[len(moving) : len(found) - count])
         outputs = tree.pack_sequence_as(structure[0], found[len(found) - count :])
         _carry_mask(layer, args, outputs)
         return outputs
-
-
-def _weights(model: KerasModel) -> dict[int, Any]:
-    """Return the placeholders that stand for a network's weights, which are imported: to make each takes longer."""
-    tf1 = tensorflow().compat.v1
-    wanted = tf1.GraphDef()
-    wanted.versions.producer = tf1.GRAPH_DEF_VERSION  # in old graphs a shape without dimensions is none
-    for name, variable in model.variables.items():
-        node = wanted.node.add(name=name, op="Placeholder")
-        node.attr["dtype"].type = tf1.as_dtype(variable.dtype).as_datatype_enum
-        node.attr["shape"].shape.CopyFrom(tf1.TensorShape(variable.shape).as_proto())
-    made = tf1.import_graph_def(wanted, return_elements=[f"{name}:0" for name in model.variables], name="")
-    return {id(variable): tensor for variable, tensor in zip(model.variables.values(), made, strict=True)}
-
-
-def _drawn(model: KerasModel) -> dict[int, Any]:
-    """Return what stands for the states of random generators: they do not count here, but draw at each step."""
-    uniform, weights = tensorflow().compat.v1.random.uniform, {id(each) for each in model.variables.values()}
-    return {
-        id(each): uniform(each.shape, 0, np.iinfo(np.int32).max, each.dtype, name=each.path)
-        for each in model.live.variables
-        if id(each) not in weights
-    }
 
 
 @contextmanager
@@ -305,13 +211,6 @@ def _naming(layer: Any, source: Path) -> Iterator[None]:
 def _plain(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     with functional_loops():
         return layer(*args, **kwargs)
-
-
-def _keep_losses(losses: Sequence[Any]) -> None:
-    """Keep what a network adds to its loss where TensorFlow 1 keeps penalties."""
-    tf1 = tensorflow().compat.v1
-    for loss in losses:
-        tf1.losses.add_loss(loss, tf1.GraphKeys.REGULARIZATION_LOSSES)
 
 
 def _placeholder(tensor: Any) -> Any:
