@@ -9,8 +9,8 @@ from typing import Any, Protocol
 from ckpttool.core.errors import PlanError
 from ckpttool.core.names import Pattern, layer_of
 from ckpttool.core.notes import notes_about
+from ckpttool.graph.contents.initialisers import initialising_file
 from ckpttool.graph.contents.stored import stored_tensors
-from ckpttool.graph.contents.variables import initialising_file
 from ckpttool.graph.core import Graph
 from ckpttool.graph.freezing.moving_averages import changed_variables
 from ckpttool.graph.ops import RESTORES

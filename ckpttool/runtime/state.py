@@ -6,9 +6,10 @@ from typing import Any
 
 from ckpttool.core.errors import GraphError, PlanError
 from ckpttool.core.tensors import Array, Tensor
+from ckpttool.graph.contents.initialisers import initial_value_of
 from ckpttool.graph.contents.stored import stored_tensors, window
 from ckpttool.graph.contents.variable_ops import is_variable
-from ckpttool.graph.contents.variables import Variable, initial_value_of, variables
+from ckpttool.graph.contents.variables import Variable, variables
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.gate import require_computing
 from ckpttool.graph.rewrite.constant_variables import constant_variables

@@ -12,7 +12,7 @@ from ckpttool.data.class_files import Classes, check_count, class_names_of
 from ckpttool.data.fitting import INTEGERS
 from ckpttool.graph.contents.class_names import with_class_names
 from ckpttool.graph.contents.op_outputs import known_shape, shape_of_output
-from ckpttool.graph.contents.shape_propagation import static_shape
+from ckpttool.graph.contents.static_shapes import static_shape
 from ckpttool.graph.contents.variable_ops import variable_behind
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.ops import PROBABILITIES

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from ckpttool.formats.tensorflow.tensor_proto import shape_of
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.graph.contents.constants import numbers
 from ckpttool.graph.contents.flow import Flow
+from ckpttool.graph.contents.static_shapes import flattened, static_shape
 from ckpttool.graph.core import Graph, TensorRef
-from ckpttool.graph.ops import BROADCASTING, ELEMENTWISE, PLACEHOLDERS, SAME_SHAPE, STREAMS
+from ckpttool.graph.ops import BROADCASTING, ELEMENTWISE
 
 Sizes = dict[int, tuple[int, int]]
 """Old and new sizes by dimension, counted from the last: -1."""
@@ -107,27 +107,27 @@ def _refuse_old(graph: Graph, node: NodeDef, ref: TensorRef, axis: int, size: tu
 
 def _matmul(graph: Graph, node: NodeDef, changes: _Changes) -> ShapeChange | None:
     left, right = changes[0], changes[1]
-    rows, inner = (-1, -2) if _is_set(node, "transpose_a", "adj_x") else (-2, -1)
-    below, columns = (-1, -2) if _is_set(node, "transpose_b", "adj_y") else (-2, -1)
+    rows, inner = (-1, -2) if is_set(node, "transpose_a", "adj_x") else (-2, -1)
+    below, columns = (-1, -2) if is_set(node, "transpose_b", "adj_y") else (-2, -1)
     _must_agree(graph, node, _size(left, inner), _size(right, below))
     sizes = {-2: _size(left, rows), -1: _size(right, columns)}
     return ShapeChange(2 if node.op == "MatMul" else None, {axis: size for axis, size in sizes.items() if size})
 
 
 def _bias(graph: Graph, node: NodeDef, changes: _Changes) -> ShapeChange | None:
-    axis = _channels(node)
+    axis = channels(node)
     _must_agree(graph, node, _size(changes[0], axis), _size(changes[1], -1))
     return changes[0]
 
 
 def _normalise(graph: Graph, node: NodeDef, changes: _Changes) -> ShapeChange | None:
     for change in changes[1:3]:
-        _must_agree(graph, node, _size(changes[0], _channels(node)), _size(change, -1))
+        _must_agree(graph, node, _size(changes[0], channels(node)), _size(change, -1))
     return changes[0]
 
 
 def _convolve(graph: Graph, node: NodeDef, changes: _Changes) -> ShapeChange | None:
-    axis = _channels(node)
+    axis = channels(node)
     _must_agree(graph, node, _size(changes[0], axis), _size(changes[1], -2))
     size = _size(changes[1], -1)
     return ShapeChange(4, {axis: size} if size else {})
@@ -173,7 +173,7 @@ def _reduce(graph: Graph, node: NodeDef, changes: _Changes) -> ShapeChange | Non
     if change is None or axes is None or (change.rank is None and any(axis >= 0 for axis in axes)):
         raise _Unclear
     gone = {int(axis) - (change.rank or 0) if axis >= 0 else int(axis) for axis in axes}
-    keep = _is_set(node, "keep_dims")
+    keep = is_set(node, "keep_dims")
     moved = {axis: axis if keep else axis + sum(other > axis for other in gone) for axis in change.sizes}
     rank = change.rank if keep or change.rank is None else change.rank - len(gone)
     return ShapeChange(rank, {moved[axis]: size for axis, size in change.sizes.items() if axis not in gone})
@@ -197,7 +197,7 @@ def _transpose(graph: Graph, node: NodeDef, changes: _Changes) -> ShapeChange | 
 
 def _reshape(graph: Graph, node: NodeDef, changes: _Changes) -> ShapeChange | None:
     """Hold that a shape which names the old size, or a multiple of it, clashes with the new one."""
-    if _flattened(graph, node) is not None:
+    if flattened(graph, node) is not None:
         size = _size(changes[0], -1)
         return ShapeChange(2, {-1: size} if size else {})
     shape = _constant(graph, graph.inputs(node.name)[1])
@@ -234,11 +234,13 @@ def _rank(graph: Graph, ref: TensorRef, change: ShapeChange | None) -> int | Non
     return None if shape is None else len(shape)
 
 
-def _is_set(node: NodeDef, *attributes: str) -> bool:
+def is_set(node: NodeDef, *attributes: str) -> bool:
+    """Say whether an op has one of these attributes, and it is true."""
     return any(node.attr[name].b for name in attributes if name in node.attr)
 
 
-def _channels(node: NodeDef) -> int:
+def channels(node: NodeDef) -> int:
+    """Return the dimension of the channels that an op computes with, counted from the last."""
     return -3 if "data_format" in node.attr and node.attr["data_format"].s in (b"NCHW", b"NCHW_VECT_C") else -1
 
 
@@ -246,84 +248,6 @@ def _constant(graph: Graph, ref: TensorRef) -> list[int] | None:
     """Return the numbers of a constant scalar or vector, None where it is none."""
     array = numbers(graph.nodes[ref.op])
     return None if array is None or array.ndim > 1 else [int(value) for value in array.reshape(-1)]
-
-
-def _flattened(graph: Graph, node: NodeDef) -> TensorRef | None:
-    """Return what a reshape joins all dimensions of but the last, as `softmax_cross_entropy_with_logits` does."""
-    if node.op != "Reshape":
-        return None
-    source, shape = graph.inputs(node.name)
-    below = [graph.nodes[ref.op] for ref in graph.inputs(shape.op)]
-    if graph.nodes[shape.op].op != "ConcatV2" or [part.op for part in below] != ["Const", "Slice", "Const"]:
-        return None
-    sliced = graph.inputs(below[1].name)[0].op
-    return source if graph.nodes[sliced].op in ("Shape", "Const") and numbers(below[0]) == -1 else None
-
-
-_PASSES_ROWS = ELEMENTWISE | BROADCASTING | {"Pad", "PadV2", "MirrorPad"}
-_PASSES_ROWS |= {"ResizeBilinear", "ResizeNearestNeighbor", "ResizeBicubic", "ResizeArea"}
-
-
-def first_inputs(graph: Graph, changed: Mapping[str, ShapeChange]) -> dict[TensorRef, ShapeChange]:
-    """Return what rows are fed to layers whose weights (by their ops) take another number of channels or units.
-
-    These are placeholders, or what a pipeline brings, with nothing between them and the layer but ops that go element
-    by element.
-    """
-    found: dict[TensorRef, ShapeChange] = {}
-    values = _values_of(graph, changed)
-    for name, node in graph.nodes.items():
-        inputs = graph.inputs(name) if node.op in ("Conv2D", "DepthwiseConv2dNative", "MatMul") else []
-        change = values.get(inputs[1].op) if len(inputs) == 2 else None
-        size = change.sizes.get(-2) if change else None
-        fed = _fed_through(graph, inputs[0]) if size else None
-        if size is not None and fed is not None and not _is_set(node, "transpose_a", "transpose_b"):
-            found[fed] = ShapeChange(4 if "Conv" in node.op else 2, {_channels(node): size})
-    return found
-
-
-def _values_of(graph: Graph, changed: Mapping[str, ShapeChange]) -> dict[str, ShapeChange]:
-    """Return the changes of variables by the ops that give their values, unchanged."""
-    values = dict(changed)
-    todo = list(changed)
-    while todo:
-        op = todo.pop()
-        for reader in graph.consumers.get(op, ()):
-            if graph.nodes[reader].op in SAME_SHAPE and reader not in values:
-                values[reader] = values[op]
-                todo.append(reader)
-    return values
-
-
-def _fed_through(graph: Graph, ref: TensorRef) -> TensorRef | None:
-    """Return the placeholder or the pipeline's tensor that a tensor is made of, element by element; None for others."""
-    seen: set[str] = set()
-    while ref.op not in seen:
-        seen.add(ref.op)
-        node = graph.nodes[ref.op]
-        if node.op in PLACEHOLDERS or node.op in STREAMS:
-            return ref
-        sources = [each for each in graph.inputs(ref.op) if graph.nodes[each.op].op != "Const"]
-        if node.op not in _PASSES_ROWS or len(sources) != 1:
-            return None
-        ref = sources[0]
-    return None
-
-
-def static_shape(graph: Graph, ref: TensorRef) -> tuple[int, ...] | None:
-    """Return the shape of a constant, a placeholder, or a variable's value, with -1 for what is not known."""
-    node = graph.nodes[ref.op]
-    seen: set[str] = set()
-    while node.op in SAME_SHAPE and node.name not in seen and graph.inputs(node.name):
-        seen.add(node.name)
-        node = graph.nodes[graph.inputs(node.name)[0].op]
-    if node.op == "Const":
-        return shape_of(node.attr["value"].tensor)
-    if (source := _flattened(graph, node)) is not None and (shape_before := static_shape(graph, source)):
-        return (-1, shape_before[-1])
-    if "shape" not in node.attr or node.attr["shape"].shape.unknown_rank:
-        return None
-    return tuple(dim.size for dim in node.attr["shape"].shape.dim)
 
 
 _RULES: dict[str, _Rule] = {

@@ -13,9 +13,10 @@ from ckpttool.formats.tensorflow.tensor_proto import shape_of
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef, VariableDef
 from ckpttool.graph.contents.constants import constant, numbers, single_number, uniform
+from ckpttool.graph.contents.first_inputs import first_inputs
 from ckpttool.graph.contents.op_outputs import known_shape
 from ckpttool.graph.contents.savers import saver_entries, saver_ops, slice_text, texts
-from ckpttool.graph.contents.shape_propagation import Propagation, ShapeChange, first_inputs, propagate_shapes
+from ckpttool.graph.contents.shape_propagation import Propagation, ShapeChange, propagate_shapes
 from ckpttool.graph.contents.stored import stored_tensors
 from ckpttool.graph.contents.variable_ops import is_variable
 from ckpttool.graph.contents.variables import Variable
