@@ -53,8 +53,16 @@ class InputSpec:
 
     @property
     def names(self) -> list[str]:
-        """The names that data may have for it, the likeliest first."""
-        return list(dict.fromkeys([self.name, self.name.rpartition("/")[2], *self.keys]))
+        """The names that data may have for it, the likeliest first.
+
+        A graph that was frozen has no signature that says a caller's name; TensorFlow put it after the signature's own.
+
+        >>> from ckpttool.core.tensors import BY_NAME
+        >>> InputSpec("serving_default_left", (None, 2), BY_NAME["float32"]).names
+        ['serving_default_left', 'left']
+        """
+        last = self.name.rpartition("/")[2]
+        return list(dict.fromkeys([self.name, last, *self.keys, last.removeprefix("serving_default_")]))
 
 
 @dataclass(frozen=True)

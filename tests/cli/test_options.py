@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from ckpttool.cli import COMMANDS, main
 from ckpttool.cli.options.general import as_value, together
 from ckpttool.cli.options.rows import roles_options
-from ckpttool.cli.options.training import rate_test_options, run_options
+from ckpttool.cli.options.training import rate_test_options, reuse_recipe_options, run_options
 from ckpttool.core.errors import PlanError
 from ckpttool.runtime.objectives import Objective
 from ckpttool.runtime.recipe import Recipe
@@ -41,6 +41,11 @@ def test_options_are_listed_in_their_order_and_passed_as_one_value() -> None:
     assert passed(options, "--width", "3") == {"size": (1, 3), "depth": 1}
     shown = CliRunner().invoke(click.command("draw")(options(lambda **_: None)), ["--help"]).stdout
     assert [line.split()[0] for line in shown.splitlines() if "INTEGER" in line] == ["--width", "--height", "--depth"]
+
+
+def test_an_option_of_the_commands_own_is_not_taken_for_one_of_the_value_that_has_its_name() -> None:
+    own = together(click.option("--ema", is_flag=True), reuse_recipe_options)
+    assert passed(own, "--lr", "0.1", "--ema") == {"ema": True, "recipe": Recipe(lr="0.1")}
 
 
 def test_a_value_may_be_made_of_values() -> None:
