@@ -25,6 +25,7 @@ from ckpttool.graph.roles.resolve import ROLE_KEYS
 from ckpttool.runtime.activations import dropout
 from ckpttool.runtime.building import building_at, version_1
 from ckpttool.runtime.configure import running, tensorflow
+from ckpttool.runtime.distillation import Distillation
 from ckpttool.runtime.keras.growing import headed, judged, only_inputs, trained_by
 from ckpttool.runtime.objectives import Objective, put_objective
 from ckpttool.runtime.recipe import Recipe
@@ -33,6 +34,7 @@ from ckpttool.runtime.schedules import UNKNOWN_STEPS, RunSteps
 from ckpttool.runtime.spec import LayerSpec, stack, training_switch
 from ckpttool.runtime.training_op import put_training_op
 
+_NO_TEACHER = "Keras lacks the teacher's part of the loss: fit goes on without"
 _NO_DROPOUT = "the dropout that the training put behind layers is not in the network of Keras"
 
 
@@ -132,21 +134,26 @@ def with_training(
     seed: int,
     span: RunSteps = UNKNOWN_STEPS,
     head: Collection[str] = (),
+    taught: Distillation | None = None,
 ) -> Graph:
     """Put a training op on a graph that has none: gradients of `loss` for the variables whose ops are named.
 
-    `head` are the ops of those that started at random.
+    `head` are the ops of those that started at random; `taught` is what is learnt from a teacher besides.
     """
-    needed = graph.ancestors(TensorRef.parse(loss).op)
+    read = [loss, *([taught.logits] if taught else [])]
+    needed = {op for name in read for op in graph.ancestors(TensorRef.parse(name).op)}
     trained = [name for name in trainable if name in needed]
     through = graph.descendants(trained) & needed
     kept = [name for name in graph.collection(ROLE_KEYS["loss"]) if is_there(name, graph.nodes)]
-    with building_at(Site.of(graph, through, [loss, *kept], {*trained, *_listed(graph, "global_step")}), seed) as built:
+    site = Site.of(graph, through, [*read, *kept], {*trained, *_listed(graph, "global_step")})
+    with building_at(site, seed) as built:
         held = {variable.op.name: variable for variable in tensorflow().compat.v1.global_variables()}
         tensor = built.live.get_tensor_by_name(loss)
-        put_training_op(recipe, tensor, [held[name] for name in trained], _listed(graph), span, head)
+        learnt = taught.blended(tensor, built.live.get_tensor_by_name(taught.logits)) if taught else None
+        put_training_op(recipe, tensor, [held[name] for name in trained], _listed(graph), span, head, learnt)
         network, result = keras_network(graph), built.spliced()
-        return with_keras_network(result, network and trained_by(network, recipe, _ranks(result), trained))
+        network = network and trained_by(network, recipe, _ranks(result), trained)
+        return with_keras_network(result, network and network.lacking("teacher", [_NO_TEACHER] if taught else []))
 
 
 def _listed(graph: Graph, key: str = "variables") -> list[str]:

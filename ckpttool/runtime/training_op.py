@@ -27,13 +27,15 @@ def put_training_op(
     names: Sequence[str],
     run: RunSteps = UNKNOWN_STEPS,
     head: Collection[str] = (),
+    learnt: Any | None = None,
 ) -> Any:
     """Put gradients and updates on a TensorFlow 1 graph and return its training op, which counts the global step.
 
     It has the name that TensorFlow gives it (`Momentum`), and so have the slots. Penalties are in what is
     differentiated; `loss` stays the graph's loss, and is kept in a collection where they differ. `names` are those of
     all the graph's variables, for the patterns of the recipe. `head` are the ops of those that start at random, which
-    `l2_sp` leaves alone where it does not name them.
+    `l2_sp` leaves alone where it does not name them. `learnt` is differentiated in the place of the loss, where it is
+    another tensor.
 
     Raises:
         PlanError: there is no variable, or one that the loss has no gradient for.
@@ -44,7 +46,7 @@ def put_training_op(
     step = _global_step(tf1)
     trained = [variable.op.name for variable in variables]
     rates = dict(zip(trained, _present_rates(recipe, trained, names, step, run), strict=True))
-    total = _penalised(recipe, loss, variables, names, _pulled(recipe, variables, names, head))
+    total = _penalised(recipe, loss, variables, names, _pulled(recipe, variables, names, head), learnt)
     averages = _averages(recipe, variables)
 
     def after() -> list[Any]:
@@ -150,9 +152,14 @@ def _averaged(recipe: Recipe, averages: Sequence[tuple[Any, Any]], step: Any, ru
 
 
 def _penalised(
-    recipe: Recipe, loss: Any, variables: Sequence[Any], names: Sequence[str], pulled: Sequence[tuple[Any, float, Any]]
+    recipe: Recipe,
+    loss: Any,
+    variables: Sequence[Any],
+    names: Sequence[str],
+    pulled: Sequence[tuple[Any, float, Any]],
+    learnt: Any | None = None,
 ) -> Any:
-    """Return what is differentiated: the loss, and the penalties where there are any.
+    """Return what is differentiated: the loss, or what is learnt instead, and the penalties where there are any.
 
     They are sum(|w|) and sum(w^2) / 2 times a scale, as in `tf.contrib.layers`, chapter 11.4, and sum((w - w0)^2) / 2
     for start values w0.
@@ -170,9 +177,10 @@ def _penalised(
             for kernel, scale, start in pulled
         ]
         kept = tf.compat.v1.get_collection_ref(ROLE_KEYS["loss"])
-        if penalties or kept:
+        if penalties or kept or learnt is not None:
             kept[:] = [loss]
-        return tf.add_n([loss, *penalties], name="penalised_loss") if penalties else loss
+        total = loss if learnt is None else learnt
+        return tf.add_n([total, *penalties], name="penalised_loss") if penalties else total
 
 
 def _gradients(minimizer: Any, loss: Any, total: Any, variables: Sequence[Any]) -> Gradients:

@@ -9,7 +9,7 @@ from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.calls import require_made
 from ckpttool.core.errors import GraphError
 from ckpttool.core.names import listed
-from ckpttool.core.tensors import Tensor, dtype_numbered
+from ckpttool.core.tensors import Array, Tensor, dtype_numbered
 from ckpttool.data.class_files import Classes, check_count, class_names_of
 from ckpttool.data.dataset import check_class_names, training_splits
 from ckpttool.data.files import InputSpec, Wanted
@@ -57,7 +57,7 @@ class Bound:
 
     `of` finds the roles, before any data is read; `with_training_rows` or `with_evaluation_rows` opens the rows. Where
     a pipeline brought rows into the graph, `model` has placeholders: `given` are the roles that were specified, as this
-    graph has them, `notes` say what was done.
+    graph has them, `notes` say what was done. `taught` are the logits of a teacher for the first split's rows.
     """
 
     model: Model
@@ -65,6 +65,7 @@ class Bound:
     splits: tuple[Split, ...] = ()
     given: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    taught: Array | None = None
 
     @classmethod
     def of(

@@ -74,6 +74,7 @@ def stage_of(stages: list[Stage], epoch: int) -> int:
 class Options:
     """How to train, each option as the command line names it.
 
+    A `teacher` is a model whose logits, softened by `temperature`, are `teacher_weight` of what is learnt.
     `lp_ft` is the number of epochs that the head is trained first, alone.
     `recipe` None trains with the graph's own training op, `roles["training_op"]`; `objective` None keeps its loss.
     `valid` says which training rows are held out: a number or `20%` of them are drawn, `first:5000` and `last:10%` are
@@ -110,6 +111,9 @@ class Options:
     keep: Literal["best", "last"] = "best"
     save_every: str | None = None
     keep_checkpoints: int = 3
+    teacher: str | Path | None = None
+    temperature: float = 2.0
+    teacher_weight: float = 0.5
     roles: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

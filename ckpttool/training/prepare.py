@@ -26,6 +26,7 @@ from ckpttool.runtime.training_op import rates_of
 from ckpttool.training.augment import check_augment
 from ckpttool.training.freezing import freeze_for_training
 from ckpttool.training.options import Options
+from ckpttool.training.teaching import distillation_of
 
 NEEDED = tuple(role for role in ROLES if role != "training_op")
 """The roles that training needs: a new training op is put on the graph, or one of its own was named."""
@@ -96,7 +97,7 @@ def _freeze(model: Model, roles: Roles, options: Options, train: str | None) -> 
 def _trainable(frozen: Frozen, roles: Roles, options: Options, span: RunSteps) -> tuple[Graph, Roles]:
     """Return a graph whose training op leaves the frozen weights alone, and its roles."""
     if options.recipe is None:
-        given = [f"`{name}`" for name in ("dropout", "objective", "unfreeze") if getattr(options, name)]
+        given = [f"`{name}`" for name in ("dropout", "objective", "unfreeze", "teacher") if getattr(options, name)]
         if given:
             raise PlanError(f"`training_op` trains what it was made for: leave {' and '.join(given)} out")
         return frozen.applied("updates"), roles
@@ -108,7 +109,8 @@ def _trainable(frozen: Frozen, roles: Roles, options: Options, span: RunSteps) -
         bare, roles = put_dropout(bare, roles, frozen.names, options.dropout, options.seed)
     trained = [v.op for v in variables(bare).values() if v.trainable and v.name not in frozen.names]
     head = [variable.op for variable in head_weights(bare, roles.logits)]
-    graph = with_training(importable(bare), str(roles.loss), trained, options.recipe, options.seed, span, head)
+    taught = distillation_of(bare, roles, options)
+    graph = with_training(importable(bare), str(roles.loss), trained, options.recipe, options.seed, span, head, taught)
     graph = with_roles(graph, roles)
     return graph, find_roles(graph)
 

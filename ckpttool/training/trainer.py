@@ -30,6 +30,7 @@ from ckpttool.graph.rewrite.inference import in_inference
 from ckpttool.graph.roles.resolve import needed_role
 from ckpttool.model.model import Model
 from ckpttool.model.plan import prefix_note
+from ckpttool.runtime.distillation import TAUGHT
 from ckpttool.runtime.epochs import EpochRunner, Steps
 from ckpttool.runtime.function import GraphFunction, runner
 from ckpttool.runtime.schedules import FACTOR, RATE, RunSteps
@@ -76,6 +77,8 @@ class Trainer:
         Raises:
             CkptError: the graph, the data or the options do not fit one another.
         """
+        if options.teacher is not None and source.taught is None:
+            raise PlanError("`teacher` is for `finetune`: here nobody asks it")
         self.source, self.options, self._callback, self._length = source, options, callback, length
         self._stages = options.all_stages()
         self.stage = stage_of(self._stages, epoch)
@@ -113,9 +116,10 @@ class Trainer:
         roles, seed = self.bound.roles, self.options.seed
         self._feed()
         training, inference = mode(roles, True), mode(roles, False)
-        fed = [*self._valid, *training]
+        fed = [*self._train[0], *training]
         averages = [TensorRef.parse(name).op for name in self.graph.collection("update_ops")]
         step = GraphFunction(self.graph, [str(roles.loss), str(roles.training_op), *averages], fed, seed, training)
+        fed = [*self._valid, *training]
         scores = [str(roles.loss), *([roles.accuracy] if roles.accuracy else [])]
         score = GraphFunction(in_inference(self.graph, scores, fed).graph, scores, fed, modes=inference)
         needed = {variable.op: variable for variable in [*step.variables, *score.variables]}
@@ -139,7 +143,9 @@ class Trainer:
     def _feed(self) -> None:
         """Take the rows of the splits, those to train on in as many variants as are cached."""
         train, valid = self.bound.splits
-        self._train = [self._feeds(train, variant) for variant in range(self.features.variants if self.features else 1)]
+        taught = {} if self.bound.taught is None else {TAUGHT: self.bound.taught}
+        variants = range(self.features.variants if self.features else 1)
+        self._train = [{**self._feeds(train, variant), **taught} for variant in variants]
         self._valid = self._feeds(valid)
 
     def restart(

@@ -31,6 +31,7 @@ from ckpttool.training.prepare import check_options, prepare
 from ckpttool.training.relative_rates import with_found_rates
 from ckpttool.training.run import Position, Run, RunReport, best_of, report_path, write_report
 from ckpttool.training.saves import Every, Kept, Saves, asked_before, refuse_saves
+from ckpttool.training.teaching import fingerprint_of, with_teacher
 from ckpttool.training.trainer import Trainer
 
 MAY_CHANGE = ("epochs", "early_stopping", "save_every", "keep_checkpoints", "cache_dir")
@@ -104,7 +105,7 @@ def finetune(
     every = None if options.save_every is None else Every.parse(options.save_every)
     recording = recording or Recording()
     callback = CallbackList([*recording.of(output, overwrite, resume), *CallbackList(callbacks)])
-    bound = bound.with_training_rows(data, options.held_out, options.features)
+    bound = with_teacher(bound.with_training_rows(data, options.held_out, options.features), options, data)
     options, chosen = with_found_rates(*settled(options, bound), bound)
     fitted = replace(options, roles=bound.given)
     facts = _facts(bound, data)
@@ -113,7 +114,7 @@ def finetune(
     callback.on_notes([*unfrozen, *bound.notes, *unbound, *going_on, *differing])
 
     asked = {name: value for name, value in options.flat().items() if name not in MAY_CHANGE}
-    asked["preprocess"] = preprocessing_text(bound.model.graph)
+    asked |= {"preprocess": preprocessing_text(bound.model.graph), "teacher_logits": fingerprint_of(bound)}
     saves = Saves(output, every, options.keep_checkpoints, {**asked, "data": facts["data"]["fingerprint"]})
     saved = saves.latest() if resume else None
     if resume and saved is None:

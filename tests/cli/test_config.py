@@ -127,7 +127,13 @@ def test_toml_says_what_the_command_line_would(
 SAID: dict[str, Any] = {
     **{"freeze": "hidden1", "train": "outputs", "stages": "outputs=1, hidden2=2", "bn": "train", "dropout": "0.25"},
     **{"optimizer": "momentum(0.01)", "lr": "0.01", "lr-decay-per-layer": "0.5", "schedule": "cosine(100)"},
-    **{"l2-sp": "0.01", "lp-ft": "2", "ema": "0.9", "unfreeze": "hidden2"},
+    **{
+        "l2-sp": "0.01",
+        "lp-ft": "2",
+        "ema": "0.9",
+        "unfreeze": "hidden2",
+    },
+    **{"teacher": "t.ckpt", "temperature": "3.0", "teacher-weight": "0.25"},
     **{"warmup": "3", "l1": "0.1", "l2": "hidden1=0.1", "max-norm": "2.5", "clip-value": "1.5", "clip-norm": "0.1"},
     **{"clip-global-norm": "1e-30", "objective": "softmax", "class-weight": "1=2.0", "label-smoothing": "0.1"},
     **{

@@ -152,6 +152,18 @@ def test_all_that_a_run_knows_is_saved(chancy: Path, data: Path, tmp_path: Path,
     assert_same(tmp_path / "out.ckpt", tmp_path / "whole.ckpt")
 
 
+def test_a_teacher_teaches_on(chancy: Path, small: Path, data: Path, tmp_path: Path) -> None:
+    options = replace(OPTIONS, teacher=small)
+    whole = finetune(Model.open(chancy), data, options, tmp_path / "whole.ckpt")
+    with pytest.raises(Interrupted):
+        finetune(Model.open(chancy), data, options, tmp_path / "out.ckpt", **stopping(20))
+    with pytest.raises(PlanError, match=r"teacher was .*small\.ckpt, now .*teacher_logits was"):
+        finetune(Model.open(chancy), data, replace(options, teacher=chancy), tmp_path / "out.ckpt", resume=True)
+    again = finetune(Model.open(chancy), data, options, tmp_path / "out.ckpt", resume=True)
+    assert figures(again) == figures(whole)
+    assert_same(tmp_path / "out.ckpt", tmp_path / "whole.ckpt")
+
+
 def test_a_finished_run_may_be_made_longer(chancy: Path, data: Path, tmp_path: Path) -> None:
     options = replace(OPTIONS, save_every="1 epoch", keep="last")
     whole = finetune(Model.open(chancy), data, replace(options, epochs=6), tmp_path / "whole.ckpt")

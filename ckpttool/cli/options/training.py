@@ -125,6 +125,19 @@ _lp_ft = click.option(
     help="Train the head alone for N epochs first, then all that is not frozen for --epochs: --stages for the layers "
     "that reuse has put on or left fresh, else for the layer of the logits.",
 )
+_teacher = together(
+    click.option(
+        "--teacher",
+        metavar="MODEL",
+        type=PATH,
+        help="Learn from the logits of MODEL too, which are computed once for the rows to train on: (1 - W) * loss + "
+        "W * T^2 * cross entropy with its softmax(logits / T), or sigmoid.",
+    ),
+    click.option("--temperature", metavar="T", type=float, default=2.0, show_default=True, help="How soft they are."),
+    click.option(
+        "--teacher-weight", metavar="W", type=float, default=0.5, show_default=True, help="Their part of the loss."
+    ),
+)
 _train_op = click.option(
     "--train-op",
     "training_op",
@@ -207,7 +220,7 @@ def _with_training_op(options: Options, training_op: str | None) -> Options:
     if training_op is None:
         return options
     given = [name for name, value in asdict(options.recipe or Recipe()).items() if value != getattr(Recipe(), name)]
-    given += [name for name in ("dropout", "objective", "unfreeze") if getattr(options, name) is not None]
+    given += [name for name in ("dropout", "objective", "unfreeze", "teacher") if getattr(options, name) is not None]
     if given:
         named, others = ", ".join(f"`{name}`" for name in given), "an `optimizer` is put on the graph without it"
         raise PlanError(f"`training_op` {training_op} trains as it was made to: leave {named} out; {others}")
@@ -224,6 +237,7 @@ run_options = together(
     _changed,
     recipe_options,
     objective_options,
+    _teacher,
     _epochs,
     _batches,
     _kept,
