@@ -8,28 +8,20 @@ import numpy as np
 
 from ckpttool.core.casting import cast_tensor
 from ckpttool.core.errors import PlanError
-from ckpttool.core.names import Pattern, listed
-from ckpttool.core.notes import notes_about
 from ckpttool.core.tensors import Array, Tensor
 from ckpttool.core.variable_kinds import AVERAGE, is_start
 from ckpttool.data.batches import batch_bounds, epoch_order, even_run
-from ckpttool.data.class_files import named_outputs, spare_outputs
+from ckpttool.data.class_files import named_outputs
 from ckpttool.data.rows import IN_MEMORY, Rows
-from ckpttool.data.splits import Split, empty_classes
-from ckpttool.formats.keras.connections import models_within
+from ckpttool.data.splits import Split
 from ckpttool.graph.contents.class_names import with_class_names
-from ckpttool.graph.contents.head import head_weights
-from ckpttool.graph.contents.keras_network import keras_network
 from ckpttool.graph.contents.preprocessing import with_preprocessing_text
 from ckpttool.graph.contents.stored import stored_tensors
-from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.freezing.frozen import Frozen
-from ckpttool.graph.ops import RANDOM
 from ckpttool.graph.rewrite.inference import in_inference
 from ckpttool.graph.roles.resolve import needed_role
 from ckpttool.model.model import Model
-from ckpttool.model.plan import prefix_note
 from ckpttool.runtime.distillation import TAUGHT
 from ckpttool.runtime.epochs import EpochRunner, Steps
 from ckpttool.runtime.function import GraphFunction, runner
@@ -44,16 +36,13 @@ from ckpttool.training.options import BATCH_SIZE, Options, stage_of
 from ckpttool.training.prepare import prepare
 from ckpttool.training.run import Epoch, reductions
 from ckpttool.training.spread import odd_rows
+from ckpttool.training.stage_notes import left_behind, stage_notes
 
 GLOBAL_STEP = "global_step"
 RESTART = 1 << 32
 """Steps between the random numbers of two seeds, on what was built for the first of them."""
 BUFFER = IN_MEMORY // 4
 """Bytes of rows that are shuffled together where not all are in memory."""
-_JUDGED = (
-    "validation and the best epoch are of the weights' moving averages (`ema`), which the output holds beside the "
-    "weights: `evaluate`, `predict` and `reuse` take them with `ema`"
-)
 
 
 class Trainer:
@@ -98,10 +87,10 @@ class Trainer:
         self.values = _values(source.model, self.graph, values or {}, options)
         self.bound = source.with_graph(self.graph, prepared.roles, self.values)
         row = self.bound.check_classes()
-        self._empty = empty_classes(source.splits[0], row[-1]) if row else []
-        self._spare = spare_outputs(source.class_names, row[-1]) if row else []
-        self.graph = with_class_names(self.graph, named_outputs(source.class_names, row[-1] if row else 0))
-        callback.on_plan(self.plan, [*self.notes, *(odd_rows(source, self.frozen.names) if values is None else [])])
+        outputs = row[-1] if row else 0
+        self.graph = with_class_names(self.graph, named_outputs(source.class_names, outputs))
+        notes = stage_notes(source, self.bound, self.frozen, options, self._stages[self.stage].train, outputs)
+        callback.on_plan(self.plan, [*notes, *(odd_rows(source, self.frozen.names) if values is None else [])])
         callback.on_data(source.splits)
         self.cache: Features | None = None
         if options.cache and part and cached is None:
@@ -234,52 +223,9 @@ class Trainer:
         return float(self._rate({})[0]) if self._rate else None
 
     @property
-    def notes(self) -> list[str]:
-        """What TensorFlow's own patterns would take besides, what will not be in the output, what cannot be learnt."""
-        patterns = [Pattern(text) for text in (self._stages[self.stage].train, self.options.freeze) if text]
-        names = stored_tensors(self.source.model.graph)
-        notes = [note for pattern in patterns for note in prefix_note(pattern, names)]
-        notes += self.frozen.notes
-        notes += self._pulled()
-        notes += [_JUDGED] if self.options.recipe and self.options.recipe.ema else []
-        notes += notes_about("`augment` changes images, as these do no more", self._augmenting_below())
-        if self.left_behind:
-            notes.append(f"not needed by the trained graph, so not written: {listed(self.left_behind)}")
-        notes += self._spare
-        known = self.source.class_names
-        if empty := [str(number) for number in self._empty if number < len(known) or not known]:
-            notes.append(f"no training row has the label {listed(empty)}")
-        return notes
-
-    def _pulled(self) -> list[str]:
-        """Say which kernels are pulled towards their start, and that those of the head are not, which is random."""
-        scale = self.options.recipe and self.options.recipe.l2_sp
-        if not scale:
-            return []
-        held = variables(self.graph).values()
-        pulled = [each.owner or "" for each in held if each.kind == "slot" and is_start(each.name)]
-        notes = [f"`l2_sp` pulls towards their values at the start: {listed(pulled) or 'no kernel, in this stage'}"]
-        kernels = [each.name for each in head_weights(self.graph, self.bound.roles.logits) if len(each.shape or ()) > 1]
-        left = [name for name in kernels if name not in pulled and name not in self.frozen.names]
-        if left and "=" not in scale:
-            notes.append(f"`l2_sp` leaves the head alone, which starts at random: {listed(left)}")
-        return notes
-
-    def _augmenting_below(self) -> list[str]:
-        """Return the layers of a Keras model that would change images at random, and are in the frozen part."""
-        network, part = keras_network(self.source.model.graph), self.frozen.part
-        if network is None or part is None:
-            return []
-        nodes = self.frozen.graph.nodes
-        scopes = {scope for op in part.ops if op in nodes and nodes[op].op in RANDOM for scope in op.split("/")}
-        every = [own for each, _ in models_within(network.architecture) for own in each["config"]["layers"]]
-        names = [own["config"]["name"] for own in every if own["class_name"].startswith("Rand")]
-        return [name for name in names if name in scopes]
-
-    @property
     def left_behind(self) -> list[str]:
-        """The model's tensors that the trained graph does not hold: an old optimizer's slots, ops beside the loss."""
-        return [name for name in self.source.model.checkpoint if name not in self.values]
+        """The model's tensors that the trained graph does not hold."""
+        return left_behind(self.source, self.bound)
 
     def tensors(self, weights: Mapping[str, Array]) -> dict[str, Tensor]:
         """Return what the checkpoint will hold, given the values of the variables that ran, by op name."""
