@@ -91,10 +91,9 @@ def finetune(
     command = command or Command.of_call("finetune", model.path, output)
     writer, output = writer_for(model.graph.source, output, to), Path(output)
     writer.check(output, overwrite, model.graph)
-    refuse_existing([report_path(output)], overwrite)
-    if output.resolve() in (model.path.resolve(), checkpoint.prefix_of(model.path).resolve()):
-        raise PlanError(f"{output} is the model itself, which the result is compared with: write it elsewhere")
+    _check_place(output, model, overwrite)
     require_threads(options.threads)
+
     options, going_on = as_begun(options, asked_before(output)) if resume else (options, [])
     model, _, unfrozen = with_unfrozen(model, options.unfreeze, options.roles)
     bound = Bound.of(model, options.roles, ("inputs", "labels"), options.classes, options.objective, options.seed)
@@ -102,27 +101,26 @@ def finetune(
     check_options(bound.model, replace(options, roles=bound.given))
     if not (resume or overwrite):
         refuse_saves(output)
+
     every = None if options.save_every is None else Every.parse(options.save_every)
     recording = recording or Recording()
     callback = CallbackList([*recording.of(output, overwrite, resume), *CallbackList(callbacks)])
     bound = with_teacher(bound.with_training_rows(data, options.held_out, options.features), options, data)
     options, chosen = with_found_rates(*settled(options, bound), bound)
-    fitted = replace(options, roles=bound.given)
     facts = _facts(bound, data)
     unbound = notes_about("trained without the constraints that Keras puts on them", constrained(model))
     differing = repeats.differences(facts) if repeats else []
     callback.on_notes([*unfrozen, *bound.notes, *unbound, *going_on, *differing])
 
-    asked = {name: value for name, value in options.flat().items() if name not in MAY_CHANGE}
-    asked |= {"preprocess": preprocessing_text(bound.model.graph), "teacher_logits": fingerprint_of(bound)}
-    saves = Saves(output, every, options.keep_checkpoints, {**asked, "data": facts["data"]["fingerprint"]})
+    saves = Saves(output, every, options.keep_checkpoints, _asked(options, bound, facts))
     saved = saves.latest() if resume else None
     if resume and saved is None:
         callback.on_notes([f"{saves.folder}: nothing was saved yet: the run starts from the beginning"])
     position, kept, tensors = (saved.position, saved.kept, saved.tensors) if saved else (Position(), None, None)
-    training = Trainer(bound, fitted, callback, position.epoch, tensors)
+    training = Trainer(bound, replace(options, roles=bound.given), callback, position.epoch, tensors)
     begun = [] if resume else optimizer_left(bound, options)
     callback.on_notes([*chosen, *begun, *few_steps(options, bound)])
+
     loop = Loop(training, position, kept, saves, callback, interrupt or Interrupt())
     if saved is None:
         saves.clear()
@@ -135,20 +133,38 @@ def finetune(
     training = loop.training
     run = Run(training.plan, loop.history, kept.epoch, best_of(loop.history), training.cache, unchanged)
     report = {
-        "plan": [row.as_json() for row in run.plan],
+        **facts,
+        **run.summary(),
         "options": {**options.flat(), **asdict(recording), "to": to},
         "notes": [*going_on, *chosen],
         "cache": str(run.features.entry.path) if run.features else None,
-        "unchanged": list(run.unchanged),
         "left_behind": training.left_behind,
-        "best_epoch": run.best.epoch,
-        "kept_epoch": run.kept.epoch,
-        "history": [asdict(epoch) for epoch in run.history],
     }
-    write_report(output, {**facts, **report})
+    write_report(output, report)
     if options.save_every is None:
         saves.clear()
     return run
+
+
+def _check_place(output: Path, model: Model, overwrite: bool) -> None:
+    """Check that the result lies beside no other report, and not where the model is that it is compared with.
+
+    Raises:
+        CkptError: it does.
+    """
+    refuse_existing([report_path(output)], overwrite)
+    if output.resolve() in (model.path.resolve(), checkpoint.prefix_of(model.path).resolve()):
+        raise PlanError(f"{output} is the model itself, which the result is compared with: write it elsewhere")
+
+
+def _asked(options: Options, bound: Bound, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what must be the same for a run that goes on."""
+    return {
+        **{name: value for name, value in options.flat().items() if name not in MAY_CHANGE},
+        "preprocess": preprocessing_text(bound.model.graph),
+        "teacher_logits": fingerprint_of(bound),
+        "data": facts["data"]["fingerprint"],
+    }
 
 
 def _facts(bound: Bound, data: str | Path) -> dict[str, Any]:
