@@ -6,22 +6,21 @@ of the rows that are fed instead.
 """
 
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from math import prod
 
 import numpy as np
 
-from ckpttool.core.tensors import BY_NAME, Array, DType, dtype_numbered
+from ckpttool.core.tensors import dtype_numbered
 from ckpttool.formats.tensorflow.tensor_proto import shape_of
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef, TensorShapeProto
-from ckpttool.graph.contents.constants import constant, numbers, single_number, uniform
+from ckpttool.graph.contents.constants import constant, numbers, single_number
 from ckpttool.graph.contents.op_outputs import known_shape, shape_of_output
 from ckpttool.graph.core import FreeNames, Graph, TensorRef
 from ckpttool.graph.ops import BROADCASTING, ENTERS, JOINS, LOOPS, SELECTS, SHAPES
-from ckpttool.graph.rewrite.draft import Draft, set_inputs, type_attr
-from ckpttool.graph.rewrite.whole_rows import SPLITS, is_first_axis
+from ckpttool.graph.rewrite.draft import Draft, set_inputs
+from ckpttool.graph.rewrite.row_count import RowCount, as_numbers
 
-_INT32 = BY_NAME["int32"]
 _GRADIENTS = re.compile(r"(?:.*/)?gradients(?:_\d+)?/")
 _FOLDED = re.compile(r"(?:.*/)?(?:Shape|dense_shape)(?:_\d+)?")
 _SHAPE_INPUT = {
@@ -83,18 +82,13 @@ class _Rewriting:
     """One rewrite: what depends on the rows, the constants beside that, and the number of rows as a tensor."""
 
     def __init__(self, graph: Graph, placeholders: Collection[str], rows: int) -> None:
-        dealt = _dealt_out(graph, placeholders)
         self.graph, self.fed, self.placeholders = graph, rows, placeholders
-        self.rows, self.counted = (
-            (rows // dealt[1], dealt[0]) if dealt else (rows, TensorRef(next(iter(placeholders)), 0))
-        )
         self.draft, self.names = Draft(graph), FreeNames(graph.nodes)
+        self.count = RowCount(graph, placeholders, rows, self.draft, self.names)
+        self.rows = self.count.rows
         shapes = {name for name, node in graph.nodes.items() if node.op in SHAPES}
         self.below = {name for name in self._descendants(shapes) if not _GRADIENTS.match(name)}
         self.beside = graph.ancestors(*self.below) - self.below
-        self.dynamic: dict[str, TensorRef] = {}
-        """By a constant's name what is computed in its place."""
-        self.count: TensorRef | None = None
 
     def _descendants(self, stop: Collection[str]) -> set[str]:
         reached: set[str] = set()
@@ -187,13 +181,13 @@ class _Rewriting:
         elif node.op in ("RealDiv", "Div", "Mul") and name in self.below:
             self._divide(name)
         elif node.op == "Range" and self.rows > 1 and self._leads(self.graph.inputs(name)[1]):
-            self._put(name, 1, self._scalar(self.graph.inputs(name)[1]))
+            self._put(name, 1, self.count.scalar(self.graph.inputs(name)[1]))
         if (node.op in _TAKES_ROWS and name in self.below) or node.op in ENTERS:
             for place, ref in enumerate(self.graph.inputs(name)):
-                self._put(name, place, self._filled(ref))
+                self._put(name, place, self.count.filled(ref))
         for place, ref in enumerate(self.graph.inputs(name)):
             if _FOLDED.fullmatch(ref.op) and self._leads(ref):
-                self._put(name, place, self._vector(ref))
+                self._put(name, place, self.count.vector(ref))
 
     def _put(self, name: str, place: int, ref: TensorRef | None) -> None:
         """Let an op read another tensor at a place."""
@@ -211,24 +205,24 @@ class _Rewriting:
             self._put(name, 1, self._shape(ref))
         elif place is not None and place >= 0:
             if -1 in wanted:
-                self._put(name, 1, self._vector(ref, wanted[0] // self.rows))
+                self._put(name, 1, self.count.vector(ref, wanted[0] // self.rows))
             else:
                 sizes = [-1 if other == place else size for other, size in enumerate(wanted)]
                 dtype = dtype_numbered(self.graph.nodes[ref.op].attr["dtype"].type)
-                self._put(name, 1, self._add(constant(self.names.free(ref.op), _ints(sizes, dtype), dtype)))
+                self._put(name, 1, self.count.add(constant(self.names.free(ref.op), as_numbers(sizes, dtype), dtype)))
 
     def _shape(self, ref: TensorRef) -> TensorRef | None:
         """Return what follows the rows in the place of a shape, None where it does, or has nothing to do with them."""
         node = self.graph.nodes[ref.op]
         if node.op == "Const":
             several = shape_of(node.attr["value"].tensor)[:1] > (1,)
-            return self._vector(ref) if several and self.rows > 1 and self._leads(ref) else None
+            return self.count.vector(ref) if several and self.rows > 1 and self._leads(ref) else None
         if node.op in ("Identity", "Cast", "Pack", "ConcatV2"):
             first = self.graph.inputs(ref.op)[0]
             if self.graph.nodes[first.op].op != "Const":
                 self._put(ref.op, 0, self._shape(first))
             elif node.op in ("Pack", "ConcatV2") and self.rows > 1 and self._leads(first):
-                self._put(ref.op, 0, self._scalar(first) if node.op == "Pack" else self._vector(first))
+                self._put(ref.op, 0, self.count.scalar(first) if node.op == "Pack" else self.count.vector(first))
         return None
 
     def _leads(self, ref: TensorRef) -> bool:
@@ -249,8 +243,8 @@ class _Rewriting:
             if number is None or not np.isclose(number, 1 / self.rows if factor else self.rows, rtol=1e-6, atol=0):
                 continue
             dtype = dtype_numbered(self.graph.nodes[ref.op].attr["dtype"].type)
-            count = self._cast(self._scalar(None), dtype)
-            self._put(name, place, self._op("Reciprocal", ref.op, [count], T=dtype) if factor else count)
+            count = self.count.cast(self.count.scalar(None), dtype)
+            self._put(name, place, self.count.op("Reciprocal", ref.op, [count], T=dtype) if factor else count)
 
     def _sums_rows(self, ref: TensorRef) -> bool:
         """Say whether a tensor is a sum over the rows."""
@@ -259,89 +253,8 @@ class _Rewriting:
         axes = numbers(self.graph.nodes[self.graph.inputs(ref.op)[1].op])
         return axes is not None and 0 in axes.reshape(-1)
 
-    def _filled(self, ref: TensorRef) -> TensorRef | None:
-        """Return a constant that is alike everywhere with as many rows as are fed, None for any other tensor."""
-        node = self.graph.nodes[ref.op]
-        shape = shape_of(node.attr["value"].tensor) if node.op == "Const" else ()
-        if self.rows == 1 or len(shape) < 2 or shape[0] != self.rows or (number := single_number(node)) is None:
-            return None
-        if ref.op not in self.dynamic:
-            dtype = dtype_numbered(node.attr["dtype"].type)
-            sizes = self._add(constant(self.names.free(f"{ref.op}/shape"), _ints(shape, _INT32), _INT32))
-            value = self._add(uniform(self.names.free(f"{ref.op}/value"), (), number, dtype))
-            filled = self._op("Fill", ref.op, [self._pack(sizes.op, list(shape), _INT32, 1), value], T=dtype)
-            self.dynamic[ref.op] = filled
-        return self.dynamic[ref.op]
-
-    def _vector(self, ref: TensorRef, factor: int = 1) -> TensorRef:
-        """Return a constant shape whose first size is the number of the rows, or a multiple of it."""
-        if ref.op not in self.dynamic:
-            values = numbers(self.graph.nodes[ref.op])
-            sizes = [] if values is None else [int(value) for value in values.reshape(-1)]
-            dtype = dtype_numbered(self.graph.nodes[ref.op].attr["dtype"].type)
-            self.dynamic[ref.op] = self._pack(ref.op, sizes, dtype, factor)
-        return self.dynamic[ref.op]
-
-    def _pack(self, name: str, sizes: list[int], dtype: DType, factor: int) -> TensorRef:
-        """Return sizes as a tensor, the first of them computed."""
-        first = self._cast(self._scalar(None), dtype)
-        if factor > 1:
-            times = self._add(constant(self.names.free(f"{name}/factor"), np.array(factor, dtype.numpy), dtype))
-            first = self._op("Mul", f"{name}/times", [first, times], T=dtype)
-        others = [
-            self._add(constant(self.names.free(f"{name}/{place}"), np.array(size, dtype.numpy), dtype))
-            for place, size in enumerate(sizes[1:], 1)
-        ]
-        packed = self._op("Pack", name, [first, *others], T=dtype)
-        self.draft.op(packed.op).attr["N"].i = 1 + len(others)
-        return packed
-
-    def _scalar(self, ref: TensorRef | None) -> TensorRef:
-        """Return how many rows are fed, or dealt out to each tower, of the dtype of a constant that said so."""
-        if self.count is None:
-            fed, node = self.counted.op, self.graph.nodes[self.counted.op]
-            dtype = dtype_numbered(node.attr["dtype" if fed in self.placeholders else "T"].type)
-            shape = self._op("Shape", f"{fed}/Shape", [self.counted], T=dtype, out_type=_INT32)
-            bounds = [
-                self._add(constant(self.names.free(f"{fed}/rows/{name}"), _ints([value], _INT32), _INT32))
-                for name, value in (("begin", 0), ("end", 1), ("step", 1))
-            ]
-            self.count = self._op("StridedSlice", f"{fed}/rows", [shape, *bounds], T=_INT32, Index=_INT32)
-            self.draft.op(self.count.op).attr["shrink_axis_mask"].i = 1
-        if ref is None:
-            return self.count
-        return self._cast(self.count, dtype_numbered(self.graph.nodes[ref.op].attr["dtype"].type))
-
-    def _cast(self, ref: TensorRef, dtype: DType) -> TensorRef:
-        return ref if dtype == _INT32 else self._op("Cast", f"{ref.op}/Cast", [ref], SrcT=_INT32, DstT=dtype)
-
-    def _op(self, op_type: str, name: str, inputs: Iterable[TensorRef], **dtypes: DType) -> TensorRef:
-        """Add an op to the graph."""
-        node = NodeDef(name=self.names.free(name), op=op_type)
-        set_inputs(node, inputs)
-        for key, dtype in dtypes.items():
-            node.attr[key].CopyFrom(type_attr(dtype.number))
-        return self._add(node)
-
-    def _add(self, node: NodeDef) -> TensorRef:
-        self.draft.add(node)
-        return TensorRef(node.name, 0)
-
-
-def _dealt_out(graph: Graph, placeholders: Collection[str]) -> tuple[TensorRef, int] | None:
-    """Return what the first of several towers gets of the rows, and how many towers there are; None without towers."""
-    for name in sorted({reader for fed in placeholders for reader in graph.consumers.get(fed, ())}):
-        node = graph.nodes[name]
-        if node.op in SPLITS and is_first_axis(graph, graph.inputs(name)[SPLITS[node.op][0]]):
-            return TensorRef(name, 0), node.attr["num_split"].i
-    return None
-
 
 def _open(shape: TensorShapeProto, rows: int) -> None:
     """Leave the first size of a shape open where it is the number of rows."""
     if shape.dim and shape.dim[0].size == rows:
         shape.dim[0].size = -1
-
-
-def _ints(values: Iterable[int], dtype: DType) -> Array:
-    return np.array(list(values), dtype.numpy)
