@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from ckpttool.core.errors import GraphError, PlanError
+from ckpttool.core.errors import CkptError, GraphError, PlanError
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
 from ckpttool.graph.contents.collections import variable_defs
 from ckpttool.graph.contents.keras_network import keras_network, with_keras_network
@@ -81,6 +81,19 @@ def with_head(
         below = keras_network(graph)
         network = headed(below.cut_after(place.features), layers, outputs, objective) if below else None
         return with_keras_network(_export(built, graph), network)
+
+
+def misfit(
+    layers: Sequence[LayerSpec], below: str, dtype: str, shape: Sequence[int | None] | None, objective: Objective
+) -> str | None:
+    """Say why layers and their loss do not go on a tensor of a shape, which an op gives; None where they do."""
+    try:
+        with _building(seed=0):
+            features = tensorflow().compat.v1.placeholder(dtype, shape, name=below)
+            _put_head(layers, features, "", "labels_of_head", objective, None)
+    except CkptError as error:
+        return str(error)
+    return None
 
 
 def with_objective(graph: Graph, logits: Logits, labels: str, objective: Objective, seed: int) -> Graph:

@@ -7,7 +7,7 @@ compared row by row.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -35,6 +35,14 @@ class Configuration:
         """Refuse what no model can be: more frozen than kept, or fewer than none."""
         if not 0 <= self.freeze <= self.keep:
             raise PlanError(f"keep {self.keep}, freeze {self.freeze}: what is frozen is among the layers that are kept")
+
+    def __str__(self) -> str:
+        """Return what it is called.
+
+        >>> str(Configuration(3, 1)), str(Configuration(0, 0))
+        ('keep 3, freeze 1', 'from scratch')
+        """
+        return f"keep {self.keep}, freeze {self.freeze}" if self.keep else "from scratch"
 
     @property
     def trained(self) -> int:
@@ -144,6 +152,24 @@ class Bounds:
         if kept is not None and frozen is not None and min(frozen) > max(kept):
             raise PlanError(f"`freeze` {freeze}: only kept layers are frozen, and `keep` {keep} ends below")
         return cls(kept, frozen)
+
+    def above(self, depths: int, misfits: Mapping[int, str]) -> "Bounds":
+        """Return the bounds that keep none of the depths that no head goes on, each of which says why.
+
+        >>> sorted(Bounds().above(3, {2: "too narrow"}).keep)
+        [0, 1, 3]
+
+        Raises:
+            PlanError: nothing that may be kept is left.
+        """
+        if not misfits:
+            return self
+        wanted = self.keep if self.keep is not None else frozenset(range(depths + 1))
+        left = wanted - misfits.keys()
+        if not left - {0} and wanted - {0}:
+            number = max(wanted & misfits.keys())
+            raise PlanError(f"`keep` leaves no depth that `head` goes on: of depth {number}, {misfits[number]}")
+        return replace(self, keep=left)
 
     def __contains__(self, configuration: Configuration) -> bool:
         """Say whether a configuration may be tried."""

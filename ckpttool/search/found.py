@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,8 @@ from ckpttool.search.rows import TOLD, SearchRows, said
 class Search:
     """What a search found: all outcomes, the recommendation, and what it is worth on rows that chose nothing.
 
-    `ended` says why not all was tried, `seconds` are those of the trials.
+    `ended` says why not all was tried, `seconds` are those of the trials. `first` is how many epochs a head was trained
+    alone before kept layers were trained too, `signal` what interrupted the search, `written` the model that is.
     """
 
     depths: Sequence[Depth]
@@ -34,6 +36,9 @@ class Search:
     told: Outcome | None
     ended: str | None
     rope: float
+    first: int | None = None
+    signal: int | None = None
+    written: Path | None = None
 
     @property
     def design(self) -> Design:
@@ -66,21 +71,21 @@ class Search:
             **found,
             "told": None if told is None else {"accuracy": told.accuracy, "rows": len(told.correct)},
             "ended": self.ended,
+            "output": None if self.written is None else str(self.written),
             "seconds": self.seconds,
         }
 
     def lines(self) -> list[str]:
         """Return what was found, for a person."""
         found = self.recommendation
-        early = [f"not all was tried: {self.ended}; the same command goes on"] if self.ended else []
+        early = [f"not all was tried: {self.ended}; no model is written, and the same command goes on"]
+        early = early if self.ended else []
         if found is None:
             return ["no configuration was judged", *early]
         if found.configuration is None:
-            return [f"nothing is recommended: {found.why}", *early]
-        chosen = found.configuration
-        what = "training all of it from scratch" if chosen == SCRATCH else f"keep {chosen.keep}, freeze {chosen.freeze}"
+            return [f"nothing is recommended, so no model is written: {found.why}", *early]
         ties = f"; {len(found.tied)} of {len(found.tried)} are tied with it" if found.tied else ""
-        lines = [f"recommended: {what}: {found.why}{ties}"]
+        lines = [f"recommended: {found.why}{ties}"]
         if self.told is not None and self.told.accuracy is not None:
             low, high = wilson(self.told.accuracy, len(self.told.correct))
             rows = f"{len(self.told.correct)} rows that chose nothing"
@@ -113,13 +118,12 @@ class Search:
         """Return what is recommended for so many rows, and its accuracy: on rows that chose nothing, if it was told."""
         found = self.recommendation
         one = found.configuration or found.best if found else SCRATCH
-        name = "from scratch" if one == SCRATCH else f"keep {one.keep}, freeze {one.freeze}"
         value, rows = (self.told.accuracy, len(self.told.correct)) if self.told else (None, 0)
         if value is None:
             estimate = self.estimate(one)
             value, rows = (estimate.mean, estimate.rows) if estimate else (0.0, 1)
         low, high = wilson(value, rows)
-        said = name if found and found.configuration else f"nothing for sure; best: {name}"
+        said = str(one) if found and found.configuration else f"nothing for sure; best: {one}"
         return {"rows": self.rows.choosing.rows, "recommended": said, "accuracy": value, "low": low, "high": high}
 
     def by_class(self, chosen: Configuration) -> list[dict[str, Any]]:

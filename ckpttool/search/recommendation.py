@@ -163,12 +163,12 @@ def _why(
     """Say why a configuration is recommended."""
     if one != best:
         return (
-            f"{_named(one)} trains {_layers(trained[one])}, the best of the rows that chose, {_named(best)}, trains "
+            f"{one} trains {_layers(trained[one])}, the best of the rows that chose, {best}, trains "
             f"{_layers(trained[best])}; it is worse by more than {_points(rope)} with a probability of "
             f"{_percent(to_best[one].worse)}"
         )
     rest = "nothing that trains fewer layers is known to be as good" if trained[one] else "it trains no kept layer"
-    return f"{_named(one)} is the best of the rows that chose, and {rest}"
+    return f"{one} is the best of the rows that chose, and {rest}"
 
 
 def _of_one_seed(rivals: Rivals, design: Design) -> str:
@@ -183,17 +183,18 @@ def _why_none(one: Configuration, doubtful: Rivals, rows: int, seeds: int | None
     pair = doubtful[rival]
     more = f"about {rows:,} judged rows" + (f" and {seeds} seeds" if seeds else "")
     return (
-        f"{pair.rows:,} judged rows do not tell {_named(one)} from {_named(rival)}, which is {100 * pair.low:+.1f} to "
-        f"{100 * pair.high:+.1f} points better: {more} would"
+        f"{pair.rows:,} judged rows do not tell {one} from {rival}, which is {_bounded(pair.low):+.1f} to "
+        f"{_bounded(pair.high):+.1f} points better: {more} would"
     )
-
-
-def _named(one: Configuration) -> str:
-    return "from scratch" if one == SCRATCH else f"keep {one.keep}, freeze {one.freeze}"
 
 
 def _layers(count: int) -> str:
     return "no kept layer" if not count else f"{count} layer{'s' if count > 1 else ''}"
+
+
+def _bounded(difference: float) -> float:
+    """Return a difference of shares in points of 100, of which there are no more."""
+    return 100 * min(max(difference, -1.0), 1.0)
 
 
 def _points(share: float) -> str:

@@ -16,19 +16,24 @@ import numpy as np
 
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import CkptError, GraphError, PlanError
-from ckpttool.core.names import Pattern, layer_of
+from ckpttool.core.names import Pattern
 from ckpttool.core.tensors import Array, Tensor
 from ckpttool.data.dataset import labelled_split
 from ckpttool.data.drawing import Numbers, shuffled
 from ckpttool.data.feature_writer import EntryBusy
 from ckpttool.data.splits import Split
+from ckpttool.graph.contents.op_outputs import dtype_of_output
 from ckpttool.graph.contents.stored import stored_tensors
 from ckpttool.graph.contents.variables import variables
+from ckpttool.graph.core import TensorRef
 from ckpttool.graph.freezing.frozen import Frozen
 from ckpttool.graph.rewrite.prune import subgraph
 from ckpttool.graph.roles.resolve import needed_role
 from ckpttool.model.model import Model
+from ckpttool.runtime.build import misfit
 from ckpttool.runtime.objectives import Objective
+from ckpttool.runtime.shapes import inferred_shapes
+from ckpttool.runtime.spec import parse
 from ckpttool.runtime.state import fresh_tensors
 from ckpttool.search.configurations import SCRATCH, Block, Configuration, Outcome
 from ckpttool.search.depths import depths
@@ -130,6 +135,9 @@ class Trials:
         bound = Bound.of(model, options.roles, ("inputs",), seed=options.seed)
         self.source = bound.preprocessing(options.preprocess)
         self.depths = depths(self.source.model.graph, self.source.roles.inputs, self.source.given.get("logits"))
+        if len(self.depths) < 2:
+            found = f"{model.path}: no layer lies below the one that gives the outputs"
+            raise GraphError(f"{found}: there is nothing to reuse, and `ckpttool new` trains from scratch")
         self._keeps: dict[tuple[int, bool], Kept] = {}
         self._trainers: OrderedDict[tuple[Configuration, bool], Trainer] = OrderedDict()
         self._features: dict[tuple[tuple[str, ...], str], Features] = {}
@@ -150,16 +158,61 @@ class Trials:
             CkptError: the rows or the head do not fit.
         """
         asked, options = self.asked, self.asked.options
-        wanted = self.kept(Configuration(len(self.depths) - 1, 0)).bound.wanted(options.features)
-        return SearchRows.of(*labelled_split(asked.data, wanted), asked.seeds, asked.folds, options.seed, asked.rows)
+        bound = self.kept(SCRATCH).bound
+        split, counts = labelled_split(asked.data, bound.wanted(options.features))
+        rows = SearchRows.of(split, counts, asked.seeds, asked.folds, options.seed, asked.rows)
+        self._require_right_or_wrong(replace(bound, splits=(rows.choosing, rows.telling)))
+        return rows
+
+    def _require_right_or_wrong(self, bound: Bound) -> None:
+        """Refuse a head whose outputs are not right or wrong by the labels, before anything is computed.
+
+        Raises:
+            CkptError: it has outputs for amounts, or for other classes or labels than those of the rows.
+        """
+        row = bound.check_classes()
+        logits = needed_role(bound.model.graph, bound.roles, "logits")
+        known = meaning(bound.model.graph, bound.roles, logits)
+        if known is None or known.predicts == "numbers":
+            raise PlanError(
+                f"`head` {self.asked.head!r}: its outputs are amounts, which are near or far, and a search compares "
+                "what is right or wrong: `objective` softmax or sigmoid; `quick` scores depths for amounts"
+            )
+        if row is not None:
+            labels = np.asarray(bound.splits[0].labels[:1])
+            known.right(np.zeros((1, *row), np.float32), labels)
+
+    @cached_property
+    def misfits(self) -> dict[int, str]:
+        """The depths that the head does not go on, each with the reason.
+
+        Raises:
+            CkptError: it goes on none.
+        """
+        graph, objective, found = self.source.model.graph, self.asked.options.objective or Objective(), {}
+        layers, tensors = parse(self.asked.head), [depth.tensor for depth in self.depths[1:]]
+        for depth, shape in zip(self.depths[1:], inferred_shapes(graph, tensors), strict=True):
+            ref = TensorRef.parse(depth.tensor)
+            if problem := misfit(layers, ref.op, dtype_of_output(graph, ref).name, shape, objective):
+                found[depth.number] = problem
+        if len(found) == len(tensors):
+            raise PlanError(f"`head` {self.asked.head!r} goes on no depth: {found[self.depths[-1].number]}")
+        return found
+
+    @property
+    def top(self) -> int:
+        """The deepest depth that the head goes on; it goes there from scratch."""
+        return max(depth.number for depth in self.depths if depth.number not in self.misfits)
 
     @property
     def notes(self) -> list[str]:
         """What a user should know: what was done to model and rows, which rows judge, what trials do unless told."""
-        top = self.kept(Configuration(len(self.depths) - 1, 0)).bound
-        bound = replace(top, splits=self.rows.splits(self.rows.design.blocks[0]))
+        bound = replace(self.kept(SCRATCH).bound, splits=self.rows.splits(self.rows.design.blocks[0]))
         chosen = settled(self.asked.options, bound)[1]
-        return [*self.source.notes, *self.rows.choosing.notes, said(self.rows), *chosen]
+        left = [
+            f"depth {number} is not kept, as `head` does not go on it: {why}" for number, why in self.misfits.items()
+        ]
+        return [*self.source.notes, *self.rows.choosing.notes, said(self.rows), *left, *chosen]
 
     def __call__(self, trial: Trial) -> Outcome:
         """Train a configuration on a block and judge it; training that fails is an outcome, too.
@@ -216,13 +269,9 @@ class Trials:
         """Return the options of a run that trains a configuration: what it freezes, and what is trained first."""
         asked = self.asked.options
         frozen = _pattern(self._layers(configuration.freeze)) or None
+        first = asked.epochs if self.asked.probe and configuration.keep and configuration.trained else None
         cache = frozen is not None and not asked.augment
-        options = replace(asked, freeze=frozen, cache=cache, objective=None, roles={})
-        if not (self.asked.probe and configuration.keep and configuration.trained):
-            return options
-        trained = _pattern(self._layers(configuration.keep)[len(self._layers(configuration.freeze)) :])
-        head = _pattern(dict.fromkeys(map(layer_of, self.kept(configuration).fresh)))
-        return replace(options, stages=f"{head}={asked.epochs}, {trained}={asked.epochs}")
+        return replace(asked, freeze=frozen, cache=cache, lp_ft=first, objective=None, roles={})
 
     def ranking(self) -> Ranking:
         """Return the depths by what scores of their features expect of them, on the rows that choose."""
@@ -232,7 +281,9 @@ class Trials:
         run = FeaturePass(bound, self.depths)
         count = min(SCORED, run.most_rows(), choosing.rows)
         numbers = np.sort(shuffled(choosing.rows, self.asked.options.seed)[:count])
-        return ranking(run.over(numbers, lambda *_: None), targets_of(labels[numbers], "labels")[0], 0)
+        kind = self.asked.options.objective.kind if self.asked.options.objective else None
+        targets, _ = targets_of(labels[numbers], self.asked.data, kind)
+        return ranking(run.over(numbers, lambda *_: None), targets, 0)
 
     def _layers(self, number: int) -> list[str]:
         """Return the layers below a depth, and of it."""
@@ -242,7 +293,7 @@ class Trials:
         self, configuration: Configuration, bound: Bound, block: Block, seed: int, values: Mapping[str, Tensor]
     ) -> Trainer:
         """Build the trainer of a configuration: on cached features, where its frozen part can be cached."""
-        options = replace(self.options_of(configuration), stages=None, seed=seed, roles=bound.given)
+        options = replace(self.options_of(configuration), lp_ft=None, seed=seed, roles=bound.given)
         # rates are found on the rows of one block: they do not depend on which one comes first in a worker
         first = replace(bound, splits=self.rows.splits(Block(0)))
         options, _ = with_found_rates(*settled(options, bound), first)
@@ -256,7 +307,7 @@ class Trials:
     def kept(self, configuration: Configuration) -> Kept:
         """Return the model with the head above what a configuration keeps; from scratch above all of its layers."""
         scratch = configuration == SCRATCH
-        depth = self.depths[-1 if scratch else configuration.keep]
+        depth = self.depths[self.top if scratch else configuration.keep]
         if (depth.number, scratch) not in self._keeps:
             model, options = self.source.model, self.asked.options
             restored = [] if scratch else restored_variables(model, Pattern(_pattern(self._layers(depth.number))))

@@ -103,7 +103,7 @@ def search_reuse(
     trials = Trials(model, asked)
     rows, deepest, ranking = trials.rows, len(trials.depths) - 1, trials.ranking()
     callback.on_notes(trials.notes)
-    bounds = Bounds.parse(deepest, how.keep, how.freeze)
+    bounds = Bounds.parse(deepest, how.keep, how.freeze).above(deepest, trials.misfits)
     walk = Walk(deepest, bounds, [each.features.depth.number for each in ranking.in_order])
     with _study(output, _question(trials, how), overwrite) as study:
 
@@ -131,7 +131,9 @@ def search_reuse(
         callback.on_notes(_write(trials, [*others, chosen], Path(output), how, overwrite, command, to))
     numbers = {each for one in outcomes for each in (one.keep, one.freeze)} | {deepest}
     cuts = {number: cut_at(trials.source.model.graph, trials.depths, number) for number in numbers}
-    return Search(trials.depths, head, cuts, rows, outcomes, listed, ranking, found, told, ended, how.rope)
+    first, written = options.epochs if how.probe else None, Path(output) if chosen is not None and write else None
+    facts = trials.depths, head, cuts, rows, outcomes, listed, ranking, found, told, ended, how.rope
+    return Search(*facts, first, ends.number if ended else None, written)
 
 
 def search_curve(

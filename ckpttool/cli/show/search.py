@@ -10,6 +10,7 @@ from click.core import ParameterSource
 
 from ckpttool.cli.show.progress import Bar, clock
 from ckpttool.cli.show.tables import print_report, say
+from ckpttool.core.errors import Interrupted
 from ckpttool.formats.writing.files import replacing
 from ckpttool.search.configurations import SCRATCH, Block, Configuration, Outcome
 from ckpttool.search.cuts import Cut
@@ -54,13 +55,13 @@ class SearchPrinter(SearchCallback):
     def on_stopped(self, configuration: Configuration, reason: str) -> None:
         """Say which configuration is given up."""
         with self._bar.aside():
-            say(f"given up: {named(configuration)}: {reason}")
+            say(f"given up: {configuration}: {reason}")
 
     def on_progress(self, progress: Progress) -> None:
         """Move the bar on."""
         left = "" if progress.seconds_left is None else f"  {clock(progress.seconds_left)} left"
         best = max(self._known, key=lambda each: sum(self._known[each]) / len(self._known[each]), default=None)
-        so_far = "" if best is None else f"  best: {named(best)} {_mean(self._known[best]):.3f}"
+        so_far = "" if best is None else f"  best: {best} {_mean(self._known[best]):.3f}"
         facts = f"{progress.done} of {progress.planned} trials, {progress.running} running{so_far}{left}"
         self._bar.move("search", progress.done + progress.stopped, progress.planned, facts)
         if progress.done + progress.stopped >= progress.planned:
@@ -69,11 +70,6 @@ class SearchPrinter(SearchCallback):
 
 def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
-
-
-def named(configuration: Configuration) -> str:
-    """Return what a configuration is called."""
-    return "from scratch" if configuration == SCRATCH else f"keep {configuration.keep}, freeze {configuration.freeze}"
 
 
 def print_search(searches: Sequence[Search], model: Path, data: Path, as_json: bool, report: Path | None) -> None:
@@ -94,6 +90,8 @@ def print_search(searches: Sequence[Search], model: Path, data: Path, as_json: b
         with replacing(report) as file:
             file.write(page({**document, **found.on_page(model.name)}).encode())
         say(f"{report}: written")
+    if found.signal is not None:
+        raise Interrupted("interrupted; the study has what is known, and the same command goes on", found.signal)
 
 
 def given(names: Container[str]) -> list[str]:
@@ -161,7 +159,9 @@ def commands(found: Search, configuration: Configuration, model: Path, data: Pat
     if configuration == SCRATCH:
         return []
     cut, frozen = found.cuts[configuration.keep], found.cuts[configuration.freeze].layers
-    return _reuse_and_train(model, data, found.head, cut, frozen, given(MADE), given(TRAINED))
+    first = found.first if configuration.trained else None
+    trained = [*_option("--lp-ft", first and str(first)), *given(TRAINED)]
+    return _reuse_and_train(model, data, found.head, cut, frozen, given(MADE), trained)
 
 
 def _reuse_and_train(
@@ -171,7 +171,7 @@ def _reuse_and_train(
     suffix = model.suffix if model.suffix in (".keras", ".h5") else ".ckpt"
     first = ["reuse", str(model), "--layers", str(cut.layers), *_option("--after", cut.after), "--head", head, *made]
     then = ["finetune", f"reused{suffix}", "--data", str(data), *_option("--freeze", frozen)]
-    then += [*(["--cache"] if frozen else []), *trained]
+    then += [*(["--cache"] if frozen and "--augment" not in trained else []), *trained]
     lines = [*first, "-o", f"reused{suffix}"], [*then, "-o", f"tuned{suffix}"]
     return [shlex.join(["ckpttool", *words]) for words in lines]
 

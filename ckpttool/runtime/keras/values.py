@@ -79,10 +79,13 @@ def _placeholders(model: KerasModel) -> Mapping[int, Any]:
 
 
 def _drawn(model: KerasModel) -> Mapping[int, Any]:
-    """Return what stands for the states of random generators: they do not count here, but draw at each step."""
+    """Return what stands for the states of random generators: they do not count here, but draw at each step.
+
+    Keras numbers generators through a process, not a network: they are named by their order in this one.
+    """
     uniform, weights = tensorflow().compat.v1.random.uniform, {id(each) for each in model.variables.values()}
     return {
-        id(each): uniform(each.shape, 0, np.iinfo(np.int32).max, each.dtype, name=each.path)
+        id(each): uniform(each.shape, 0, np.iinfo(np.int32).max, each.dtype, name=f"seed_generator/{each.name}")
         for each in model.live.variables
         if id(each) not in weights
     }
