@@ -179,7 +179,7 @@ class Trials:
                 "what is right or wrong: `objective` softmax or sigmoid; `quick` scores depths for amounts"
             )
         if row is not None:
-            labels = np.asarray(bound.splits[0].labels[:1])
+            labels = np.asarray(bound.splits[0].labels)[:1]
             known.right(np.zeros((1, *row), np.float32), labels)
 
     @cached_property

@@ -1,10 +1,18 @@
 """`search --quick` from the shell: a table, JSON, and commands for the best depth that run as they are printed."""
 
+import os
 import shlex
+import signal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
+
+from ckpttool import checkpoint
+from ckpttool.cli.show.search import SearchPrinter
+
+TRIED = ("--head", "new = dense(3)", "--epochs", "2", "--seeds", "1", "--folds", "2", "--rope", "100", "--on", "here")
 
 
 def test_a_row_per_depth(shell: Any, small: Path, data: Path) -> None:
@@ -43,3 +51,35 @@ def test_what_is_wrong_is_one_line(shell: Any, small: Path, data: Path, tmp_path
         np.savez(tmp_path / "one.npz", x_train=arrays["x_train"], y_train=np.full(300, 2))
     said = shell.error("search", small, "--data", tmp_path / "one.npz", "--quick")
     assert "one.npz: y_train: all 300 rows are of class 2, expected two classes or more" in said
+
+
+def test_an_interrupted_search_prints_what_is_known_and_the_same_command_goes_on(
+    shell: Any, small: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = ("search", small, "--data", data, *TRIED, "--keep", "1", "-o", tmp_path / "best.ckpt")
+    with monkeypatch.context() as patch:
+        patch.setattr(SearchPrinter, "on_trial", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+        ended = shell.run(*asked, exit_code=130)
+    assert "not all was tried: interrupted; no model is written" in ended.stderr
+    assert ended.stderr.splitlines()[-1].startswith("Error: interrupted; the study has what is known")
+    assert ended.stdout.count("\n") == 1
+    assert not (tmp_path / "best.ckpt.meta").exists()
+    found = shell.json(*asked)
+    assert (found["ended"], found["output"]) == (None, str(tmp_path / "best.ckpt"))
+
+
+@pytest.mark.parametrize("freeze", ["0", "1"])
+def test_the_commands_of_what_is_recommended_make_what_is_written(
+    shell: Any, small: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, freeze: str
+) -> None:
+    """With kept layers to train the head is trained first, alone, by these commands too."""
+    monkeypatch.chdir(tmp_path)
+    found = shell.json("search", small, "--data", data, *TRIED, "--keep", "1", "--freeze", freeze, "-o", "best.ckpt")
+    each = next(each for each in found["configurations"] if (each["keep"], each["freeze"]) == (1, int(freeze)))
+    assert ("--lp-ft 2" in each["commands"][1]) == (freeze == "0")
+    for command in each["commands"]:
+        shell.run(*shlex.split(command)[1:])
+    if found["recommended"]["keep"] == 1:
+        written, made = checkpoint.open("best.ckpt"), checkpoint.open("tuned.ckpt")
+        for name in ("hidden1/kernel", "new/kernel"):
+            np.testing.assert_array_equal(written[name].read(), made[name].read())

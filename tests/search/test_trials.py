@@ -8,6 +8,7 @@ import pytest
 
 from ckpttool.core.errors import CkptError, GraphError
 from ckpttool.model.model import Model
+from ckpttool.runtime.objectives import Objective
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.search.configurations import SCRATCH, Block, Configuration
 from ckpttool.search.rows import TOLD
@@ -90,10 +91,40 @@ def test_training_that_fails_is_an_outcome(model: Model, asked: Asked) -> None:
     assert (outcome.state, outcome.accuracy, outcome.reason) == ("failed", None, "the loss is not finite in epoch 1")
 
 
-def test_a_head_that_does_not_fit_the_labels_is_refused(model: Model, asked: Asked) -> None:
-    narrow = replace(asked, head="new = dense(1)")
-    with pytest.raises(CkptError):
-        Trials(model, narrow)((Configuration(1, 0), Block(0, 0)))
+@pytest.mark.parametrize(
+    ("head", "objective", "said"),
+    [
+        ("new = dense(1)", None, "goes on no depth: new/BiasAdd:0 is .None, 1., expected an output for each class"),
+        ("new = dense(2)", Objective("mse"), "its outputs are amounts, which are near or far"),
+        ("one = dense(2)", None, "the head names a layer one, which is below the cut"),
+        ("pool = global_avg_pool(); new = dense(2)", None, "goes on no depth: pool: global_avg_pool needs inputs of"),
+    ],
+)
+def test_a_head_that_does_not_fit_is_refused_before_anything_is_trained(
+    model: Model, asked: Asked, head: str, objective: Objective | None, said: str
+) -> None:
+    wrong = replace(asked, head=head, options=replace(asked.options, objective=objective))
+    with pytest.raises(CkptError, match=said):
+        _ = Trials(model, wrong).rows
+
+
+def test_a_head_that_goes_on_some_depths_is_tried_on_these(asked: Asked, tmp_path: Path) -> None:
+    images = np.random.default_rng(0).normal(size=(60, 8, 8, 1)).astype(np.float32)
+    np.savez(tmp_path / "images.npz", x_train=images, y_train=np.arange(60) % 2)
+    layers = "conv1 = conv2d(2, 3); conv2 = conv2d(2, 3); flat = flatten(); outputs = dense(3)"
+    plan_new([8, 8, 1], layers).write(tmp_path / "conv.ckpt")
+    pooled = replace(asked, data=tmp_path / "images.npz", head="pool = global_avg_pool(); new = dense(2)")
+    trials = Trials(Model.open(tmp_path / "conv.ckpt"), pooled)
+    assert [depth.layers for depth in trials.depths] == [(), ("conv1",), ("conv2",)]
+    assert (list(trials.misfits), trials.top) == ([2], 1)
+    assert any("depth 2 is not kept, as `head` does not go on it: pool:" in note for note in trials.notes)
+    assert trials((SCRATCH, Block(0, 0))).state == "done"
+
+
+def test_a_model_without_a_layer_below_its_head_is_refused(asked: Asked, tmp_path: Path) -> None:
+    plan_new([6], "outputs = dense(3)").write(tmp_path / "net.ckpt")
+    with pytest.raises(GraphError, match="no layer lies below the one that gives the outputs: there is nothing"):
+        Trials(Model.open(tmp_path / "net.ckpt"), asked)
 
 
 def test_a_worker_opens_the_same_model_or_refuses(model: Model, asked: Asked, trials: Trials) -> None:

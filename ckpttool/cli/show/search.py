@@ -159,8 +159,8 @@ def commands(found: Search, configuration: Configuration, model: Path, data: Pat
     if configuration == SCRATCH:
         return []
     cut, frozen = found.cuts[configuration.keep], found.cuts[configuration.freeze].layers
-    first = found.first if configuration.trained else None
-    trained = [*_option("--lp-ft", first and str(first)), *given(TRAINED)]
+    first = ["--lp-ft", str(found.first)] if found.first and configuration.trained else []
+    trained = [*first, *given(TRAINED)]
     return _reuse_and_train(model, data, found.head, cut, frozen, given(MADE), trained)
 
 

@@ -79,6 +79,14 @@ def test_dropout_draws_while_training_alone(tmp_path: Path) -> None:
     np.testing.assert_allclose(dropped[dropped != 0], 2 * kept[dropped != 0], rtol=1e-6)
 
 
+def test_a_network_with_dropout_that_is_opened_twice_gives_the_same_graph(tmp_path: Path) -> None:
+    """Workers hold the graph that they open against that of the process which asks them."""
+    net = keras.Sequential([keras.Input((4,)), layers.Dense(3), layers.Dropout(0.5), layers.Dense(2)])
+    net.save(tmp_path / "net.keras")
+    first, second = (Model.open(tmp_path / "net.keras").graph.meta.graph_def for _ in range(2))
+    assert first.SerializeToString(deterministic=True) == second.SerializeToString(deterministic=True)
+
+
 def test_what_is_frozen_in_the_file_is_not_trained_nor_moved(tmp_path: Path) -> None:
     network = NETWORKS["penalised"]()
     network.get_layer("norm").trainable = False
