@@ -7,7 +7,7 @@ configuration a trainer whose graph and traced functions serve every block.
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -19,14 +19,11 @@ from ckpttool.core.errors import CkptError, GraphError, PlanError
 from ckpttool.core.names import Pattern
 from ckpttool.core.tensors import Array, Tensor
 from ckpttool.data.dataset import labelled_split
-from ckpttool.data.drawing import Numbers, shuffled
-from ckpttool.data.feature_writer import EntryBusy
-from ckpttool.data.splits import Split
+from ckpttool.data.drawing import shuffled
 from ckpttool.graph.contents.op_outputs import dtype_of_output
 from ckpttool.graph.contents.stored import stored_tensors
 from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.core import TensorRef
-from ckpttool.graph.freezing.frozen import Frozen
 from ckpttool.graph.rewrite.prune import subgraph
 from ckpttool.graph.roles.resolve import needed_role
 from ckpttool.model.model import Model
@@ -35,6 +32,7 @@ from ckpttool.runtime.objectives import Objective
 from ckpttool.runtime.shapes import inferred_shapes
 from ckpttool.runtime.spec import parse
 from ckpttool.runtime.state import fresh_tensors
+from ckpttool.search.block_features import FrozenFeatures
 from ckpttool.search.configurations import SCRATCH, Block, Configuration, Outcome
 from ckpttool.search.depths import depths
 from ckpttool.search.features import FeaturePass
@@ -44,7 +42,6 @@ from ckpttool.search.targets import targets_of
 from ckpttool.training.bound import Bound
 from ckpttool.training.callbacks.callback import Callback
 from ckpttool.training.defaults import settled
-from ckpttool.training.features import FeatureCache, Features
 from ckpttool.training.heads import headed, place_at, restored_variables
 from ckpttool.training.options import Options
 from ckpttool.training.outputs import meaning
@@ -59,8 +56,6 @@ KEPT = 24
 """How many configurations' trainers are kept; the one that was used longest ago goes first."""
 SCORED = 2000
 """Rows by which depths are scored at most, to say where a search begins."""
-WAIT = 0.1
-"""Seconds after which it is seen whether another worker has filled a cache."""
 Trial = tuple[Configuration, Block]
 
 
@@ -140,7 +135,6 @@ class Trials:
             raise GraphError(f"{found}: there is nothing to reuse, and `ckpttool new` trains from scratch")
         self._keeps: dict[tuple[int, bool], Kept] = {}
         self._trainers: OrderedDict[tuple[Configuration, bool], Trainer] = OrderedDict()
-        self._features: dict[tuple[tuple[str, ...], str], Features] = {}
         self._heads: dict[tuple[int, Block], Mapping[str, Tensor]] = {}
 
     def facts(self) -> dict[str, str]:
@@ -163,6 +157,10 @@ class Trials:
         rows = SearchRows.of(split, counts, asked.seeds, asked.folds, options.seed, asked.rows)
         self._require_right_or_wrong(replace(bound, splits=(rows.choosing, rows.telling)))
         return rows
+
+    @cached_property
+    def _features(self) -> FrozenFeatures:
+        return FrozenFeatures(self.source.model.checkpoint, self.rows, self.asked.options.cache_dir)
 
     def _require_right_or_wrong(self, bound: Bound) -> None:
         """Refuse a head whose outputs are not right or wrong by the labels, before anything is computed.
@@ -256,7 +254,9 @@ class Trials:
         key = configuration, block == TOLD
         if trainer := self._trainers.get(key):
             self._trainers.move_to_end(key)
-            trainer.restart(splits, seed, values, self._cached(trainer.frozen, block) if trainer.features else None)
+            trainer.restart(
+                splits, seed, values, self._features.of(trainer.frozen, block) if trainer.features else None
+            )
             return trainer
         while len(self._trainers) >= KEPT:
             self._trainers.popitem(last=False)
@@ -298,7 +298,9 @@ class Trials:
         first = replace(bound, splits=self.rows.splits(Block(0)))
         options, _ = with_found_rates(*settled(options, bound), first)
         try:
-            return Trainer(bound, options, Callback(), values=values, cached=lambda frozen: self._cached(frozen, block))
+            return Trainer(
+                bound, options, Callback(), values=values, cached=lambda frozen: self._features.of(frozen, block)
+            )
         except GraphError:
             if not options.cache:
                 raise
@@ -322,60 +324,9 @@ class Trials:
             self._keeps[depth.number, scratch] = Kept(built, bound, put.kept, tuple(fresh))
         return self._keeps[depth.number, scratch]
 
-    def _cached(self, frozen: Frozen, block: Block) -> "BlockFeatures":
-        """Return the features of a block's rows, computed for all rows when they are first asked for."""
-        train, judged = self.rows.of_block(block)
-        choosing = self._features_of(frozen, self.rows.choosing)
-        return BlockFeatures(
-            choosing, train, self._features_of(frozen, self.rows.telling) if block == TOLD else choosing, judged
-        )
-
-    def _features_of(self, frozen: Frozen, split: Split) -> Features:
-        """Return the features of a frozen part for all rows of a split."""
-        if frozen.part is None:
-            raise AssertionError("a cache is asked for where layers are frozen")
-        key = frozen.part.features, split.name
-        if key not in self._features:
-            cache = FeatureCache(frozen.graph, frozen.part, self.source.model.checkpoint, [split])
-            self._features[key] = self._filled(cache)
-        return self._features[key]
-
-    def _filled(self, cache: FeatureCache) -> Features:
-        """Return the features of a cache, which another worker may be filling for its own trials."""
-        while True:
-            try:
-                return cache.open(self.asked.options.cache_dir, Callback())
-            except EntryBusy:
-                time.sleep(WAIT)
-
 
 def _pattern(names: Iterable[str]) -> str:
     return "|".join(map(re.escape, names))
-
-
-@dataclass(frozen=True)
-class BlockFeatures:
-    """The features of the rows that a block trains on and judges, out of those of all rows."""
-
-    choosing: Features
-    train: Numbers
-    judging: Features
-    judged: Numbers
-    variants: int = 1
-
-    @property
-    def direct(self) -> tuple[str, ...]:
-        """What goes past the frozen layers and is fed beside the features."""
-        return self.choosing.direct
-
-    def of(self, splits: Sequence[Split], wanted: Split, variant: int = 0) -> dict[str, Array]:
-        """Return the features of the rows to train on, the first of the splits, or of those that are judged."""
-        source, numbers = (self.choosing, self.train) if wanted is splits[0] else (self.judging, self.judged)
-        return {name: array[numbers] for name, array in source.arrays.items()}
-
-    def variant_of(self, epoch: int) -> int:
-        """Return the only variant."""
-        return 0
 
 
 def _train(trainer: Trainer) -> int:

@@ -1,0 +1,77 @@
+"""Features of frozen parts for the rows of a block: computed once for all rows, and taken out of these."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ckpttool.core.tensors import Array, Tensor
+from ckpttool.data.drawing import Numbers
+from ckpttool.data.feature_writer import EntryBusy
+from ckpttool.data.splits import Split
+from ckpttool.graph.freezing.frozen import Frozen
+from ckpttool.search.configurations import Block
+from ckpttool.search.rows import TOLD, SearchRows
+from ckpttool.training.callbacks.callback import Callback
+from ckpttool.training.features import FeatureCache, Features
+
+WAIT = 0.1
+"""Seconds after which it is seen whether another worker has filled a cache."""
+
+
+@dataclass(frozen=True)
+class BlockFeatures:
+    """The features of the rows that a block trains on and judges, out of those of all rows."""
+
+    choosing: Features
+    train: Numbers
+    judging: Features
+    judged: Numbers
+    variants: int = 1
+
+    @property
+    def direct(self) -> tuple[str, ...]:
+        """What goes past the frozen layers and is fed beside the features."""
+        return self.choosing.direct
+
+    def of(self, splits: Sequence[Split], wanted: Split, variant: int = 0) -> dict[str, Array]:
+        """Return the features of the rows to train on, the first of the splits, or of those that are judged."""
+        source, numbers = (self.choosing, self.train) if wanted is splits[0] else (self.judging, self.judged)
+        return {name: array[numbers] for name, array in source.arrays.items()}
+
+    def variant_of(self, epoch: int) -> int:
+        """Return the only variant."""
+        return 0
+
+
+class FrozenFeatures:
+    """The features of the frozen parts of a model for all rows of a search, computed when first asked for."""
+
+    def __init__(self, weights: Mapping[str, Tensor], rows: SearchRows, folder: str | Path | None) -> None:
+        """Begin with none; `weights` are the model's, and `folder` is where caches are."""
+        self._weights, self._rows, self._folder = weights, rows, folder
+        self._features: dict[tuple[tuple[str, ...], str], Features] = {}
+
+    def of(self, frozen: Frozen, block: Block) -> BlockFeatures:
+        """Return the features of a frozen part for the rows of a block."""
+        train, judged = self._rows.of_block(block)
+        choosing = self._of_all(frozen, self._rows.choosing)
+        judging = self._of_all(frozen, self._rows.telling) if block == TOLD else choosing
+        return BlockFeatures(choosing, train, judging, judged)
+
+    def _of_all(self, frozen: Frozen, split: Split) -> Features:
+        if frozen.part is None:
+            raise AssertionError("a cache is asked for where layers are frozen")
+        key = frozen.part.features, split.name
+        if key not in self._features:
+            cache = FeatureCache(frozen.graph, frozen.part, self._weights, [split])
+            self._features[key] = self._filled(cache)
+        return self._features[key]
+
+    def _filled(self, cache: FeatureCache) -> Features:
+        """Return the features of a cache, which another worker may be filling for its own trials."""
+        while True:
+            try:
+                return cache.open(self._folder, Callback())
+            except EntryBusy:
+                time.sleep(WAIT)
