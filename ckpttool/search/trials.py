@@ -4,45 +4,35 @@ What all trials share is there once: the model, the rows, the features of each f
 configuration a trainer whose graph and traced functions serve every block.
 """
 
-import re
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import CkptError, GraphError, PlanError
-from ckpttool.core.names import Pattern
 from ckpttool.core.tensors import Array, Tensor
 from ckpttool.data.dataset import labelled_split
 from ckpttool.data.drawing import shuffled
-from ckpttool.graph.contents.op_outputs import dtype_of_output
-from ckpttool.graph.contents.stored import stored_tensors
 from ckpttool.graph.contents.variables import variables
-from ckpttool.graph.core import TensorRef
 from ckpttool.graph.rewrite.prune import subgraph
 from ckpttool.graph.roles.resolve import needed_role
 from ckpttool.model.model import Model
-from ckpttool.runtime.build import misfit
-from ckpttool.runtime.objectives import Objective
-from ckpttool.runtime.shapes import inferred_shapes
-from ckpttool.runtime.spec import parse
 from ckpttool.runtime.state import fresh_tensors
 from ckpttool.search.block_features import FrozenFeatures
 from ckpttool.search.configurations import SCRATCH, Block, Configuration, Outcome
 from ckpttool.search.depths import depths
 from ckpttool.search.features import FeaturePass
+from ckpttool.search.kept_models import KeptModels
 from ckpttool.search.quick import Ranking, ranking
 from ckpttool.search.rows import TOLD, SearchRows, said
 from ckpttool.search.targets import targets_of
 from ckpttool.training.bound import Bound
 from ckpttool.training.callbacks.callback import Callback
 from ckpttool.training.defaults import settled
-from ckpttool.training.heads import headed, place_at, restored_variables
 from ckpttool.training.options import Options
 from ckpttool.training.outputs import meaning
 from ckpttool.training.relative_rates import with_found_rates
@@ -102,16 +92,6 @@ class TrialsFactory:
         return trials
 
 
-@dataclass(frozen=True)
-class Kept:
-    """A model cut at a depth, with the head on, and bound; what it has of the source, and what starts fresh."""
-
-    model: Model
-    bound: Bound
-    restored: tuple[str, ...]
-    fresh: tuple[str, ...]
-
-
 class _Diverged(CkptError):
     """The loss of a trial is not finite."""
 
@@ -133,7 +113,7 @@ class Trials:
         if len(self.depths) < 2:
             found = f"{model.path}: no layer lies below the one that gives the outputs"
             raise GraphError(f"{found}: there is nothing to reuse, and `ckpttool new` trains from scratch")
-        self._keeps: dict[tuple[int, bool], Kept] = {}
+        self.models = KeptModels(self.source, self.depths, asked.head, options)
         self._trainers: OrderedDict[tuple[Configuration, bool], Trainer] = OrderedDict()
         self._heads: dict[tuple[int, Block], Mapping[str, Tensor]] = {}
 
@@ -152,7 +132,7 @@ class Trials:
             CkptError: the rows or the head do not fit.
         """
         asked, options = self.asked, self.asked.options
-        bound = self.kept(SCRATCH).bound
+        bound = self.models.kept(SCRATCH).bound
         split, counts = labelled_split(asked.data, bound.wanted(options.features))
         rows = SearchRows.of(split, counts, asked.seeds, asked.folds, options.seed, asked.rows)
         self._require_right_or_wrong(replace(bound, splits=(rows.choosing, rows.telling)))
@@ -180,35 +160,14 @@ class Trials:
             labels = np.asarray(bound.splits[0].labels)[:1]
             known.right(np.zeros((1, *row), np.float32), labels)
 
-    @cached_property
-    def misfits(self) -> dict[int, str]:
-        """The depths that the head does not go on, each with the reason.
-
-        Raises:
-            CkptError: it goes on none.
-        """
-        graph, objective, found = self.source.model.graph, self.asked.options.objective or Objective(), {}
-        layers, tensors = parse(self.asked.head), [depth.tensor for depth in self.depths[1:]]
-        for depth, shape in zip(self.depths[1:], inferred_shapes(graph, tensors), strict=True):
-            ref = TensorRef.parse(depth.tensor)
-            if problem := misfit(layers, ref.op, dtype_of_output(graph, ref).name, shape, objective):
-                found[depth.number] = problem
-        if len(found) == len(tensors):
-            raise PlanError(f"`head` {self.asked.head!r} goes on no depth: {found[self.depths[-1].number]}")
-        return found
-
-    @property
-    def top(self) -> int:
-        """The deepest depth that the head goes on; it goes there from scratch."""
-        return max(depth.number for depth in self.depths if depth.number not in self.misfits)
-
     @property
     def notes(self) -> list[str]:
         """What a user should know: what was done to model and rows, which rows judge, what trials do unless told."""
-        bound = replace(self.kept(SCRATCH).bound, splits=self.rows.splits(self.rows.design.blocks[0]))
+        bound = replace(self.models.kept(SCRATCH).bound, splits=self.rows.splits(self.rows.design.blocks[0]))
         chosen = settled(self.asked.options, bound)[1]
         left = [
-            f"depth {number} is not kept, as `head` does not go on it: {why}" for number, why in self.misfits.items()
+            f"depth {number} is not kept, as `head` does not go on it: {why}"
+            for number, why in self.models.misfits.items()
         ]
         return [*self.source.notes, *self.rows.choosing.notes, said(self.rows), *left, *chosen]
 
@@ -240,13 +199,13 @@ class Trials:
         trainer = self._begun(configuration, block, first)
         epochs = _train(trainer)
         if self.asked.probe and configuration.keep and configuration == alone:
-            values, fresh = trainer.tensors(trainer.state.read()), self.kept(configuration).fresh
+            values, fresh = trainer.tensors(trainer.state.read()), self.models.kept(configuration).fresh
             self._heads[configuration.keep, block] = {name: values[name] for name in fresh}
         return trainer, epochs
 
     def _begun(self, configuration: Configuration, block: Block, first: Mapping[str, Tensor]) -> Trainer:
         """Return a trainer of a configuration at its start on a block; `first` are values of a head that is trained."""
-        kept, splits = self.kept(configuration), self.rows.splits(block)
+        kept, splits = self.models.kept(configuration), self.rows.splits(block)
         seed = self.asked.options.seed + SEEDS * block.seed + block.fold + 1
         restored = {name: self.source.model.checkpoint[name] for name in kept.restored}
         fresh = [name for name in kept.fresh if name not in first]
@@ -268,7 +227,7 @@ class Trials:
     def options_of(self, configuration: Configuration) -> Options:
         """Return the options of a run that trains a configuration: what it freezes, and what is trained first."""
         asked = self.asked.options
-        frozen = _pattern(self._layers(configuration.freeze)) or None
+        frozen = self.models.pattern(configuration.freeze) or None
         first = asked.epochs if self.asked.probe and configuration.keep and configuration.trained else None
         cache = frozen is not None and not asked.augment
         return replace(asked, freeze=frozen, cache=cache, lp_ft=first, objective=None, roles={})
@@ -284,10 +243,6 @@ class Trials:
         kind = self.asked.options.objective.kind if self.asked.options.objective else None
         targets, _ = targets_of(labels[numbers], self.asked.data, kind)
         return ranking(run.over(numbers, lambda *_: None), targets, 0)
-
-    def _layers(self, number: int) -> list[str]:
-        """Return the layers below a depth, and of it."""
-        return [name for depth in self.depths[: number + 1] for name in depth.layers]
 
     def _new(
         self, configuration: Configuration, bound: Bound, block: Block, seed: int, values: Mapping[str, Tensor]
@@ -305,28 +260,6 @@ class Trials:
             if not options.cache:
                 raise
             return Trainer(bound, replace(options, cache=False), Callback(), values=values)
-
-    def kept(self, configuration: Configuration) -> Kept:
-        """Return the model with the head above what a configuration keeps; from scratch above all of its layers."""
-        scratch = configuration == SCRATCH
-        depth = self.depths[self.top if scratch else configuration.keep]
-        if (depth.number, scratch) not in self._keeps:
-            model, options = self.source.model, self.asked.options
-            restored = [] if scratch else restored_variables(model, Pattern(_pattern(self._layers(depth.number))))
-            place = place_at(model.graph, depth.layers[-1], depth.tensor)
-            objective = options.objective or Objective()
-            put = headed(model, restored, self.asked.head, place, None, None, options.seed, objective)
-            fresh = [name for name in stored_tensors(put.graph) if name not in put.kept]
-            values = {name: model.checkpoint[name] for name in put.kept}
-            values |= fresh_tensors(put.graph, fresh, options.seed, values)
-            built = replace(model, graph=put.graph, checkpoint=Checkpoint.of(values))
-            bound = Bound.of(built, needed=("inputs", "labels"))
-            self._keeps[depth.number, scratch] = Kept(built, bound, put.kept, tuple(fresh))
-        return self._keeps[depth.number, scratch]
-
-
-def _pattern(names: Iterable[str]) -> str:
-    return "|".join(map(re.escape, names))
 
 
 def _train(trainer: Trainer) -> int:

@@ -103,7 +103,7 @@ def search_reuse(
     trials = Trials(model, asked)
     rows, deepest, ranking = trials.rows, len(trials.depths) - 1, trials.ranking()
     callback.on_notes(trials.notes)
-    bounds = Bounds.parse(deepest, how.keep, how.freeze).above(deepest, trials.misfits)
+    bounds = Bounds.parse(deepest, how.keep, how.freeze).above(deepest, trials.models.misfits)
     walk = Walk(deepest, bounds, [each.features.depth.number for each in ranking.in_order])
     with _study(output, _question(trials, how), overwrite) as study:
 
@@ -192,14 +192,14 @@ def _write(
     """Train configurations on all rows that may be trained on, and write the last, or a mean; return what is said."""
     data, chosen = trials.asked.data, configurations[-1]
     if len(configurations) == 1:
-        model = trials.kept(chosen).model
+        model = trials.models.kept(chosen).model
         finetune(model, data, trials.options_of(chosen), output, overwrite, command=command, to=to)
         return []
     with TemporaryDirectory(dir=output.absolute().parent, prefix=f".{output.name}.") as folder:
         models = []
         for number, each in enumerate(configurations):
             path = Path(folder) / f"{number}.ckpt"
-            finetune(trials.kept(each).model, data, trials.options_of(each), path, to="ckpt")
+            finetune(trials.models.kept(each).model, data, trials.options_of(each), path, to="ckpt")
             models.append(Model.open(path))
         plan = plan_soup(models, data, "0:1:0.1" if how.interpolate else None, to=to)
         plan.write(output, overwrite, command)

@@ -116,7 +116,7 @@ def test_a_head_that_goes_on_some_depths_is_tried_on_these(asked: Asked, tmp_pat
     pooled = replace(asked, data=tmp_path / "images.npz", head="pool = global_avg_pool(); new = dense(2)")
     trials = Trials(Model.open(tmp_path / "conv.ckpt"), pooled)
     assert [depth.layers for depth in trials.depths] == [(), ("conv1",), ("conv2",)]
-    assert (list(trials.misfits), trials.top) == ([2], 1)
+    assert (list(trials.models.misfits), trials.models.top) == ([2], 1)
     assert any("depth 2 is not kept, as `head` does not go on it: pool:" in note for note in trials.notes)
     assert trials((SCRATCH, Block(0, 0))).state == "done"
 
