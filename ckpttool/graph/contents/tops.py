@@ -53,11 +53,19 @@ def _named(graph: Graph, known: Sequence[Layer], after: str) -> Top:
     found = [layer for layer in known if layer.name == after]
     if found:
         return _behind(graph, found[-1])
-    if output := scope_output(graph, after):
+    if output := scope_output(graph, after) or _given_by(graph, after):
         return Top(Layer(after, (), 0, output), output, "")
     names = [layer.name for layer in known]
     nearest = suggestion(after, names) or f"; layers: {', '.join(names)}"
     raise UnknownName(f"{graph.source}: no layer {after}{nearest}")
+
+
+def _given_by(graph: Graph, name: str) -> str | None:
+    """Return what a layer of Keras gives that is called once and has layers of its own, as a Bidirectional has."""
+    network = keras_network(graph)
+    calls = network.calls.items() if network else ()
+    found = [tensor for tensor, row in calls if "/".join(each for each, _, _ in row) == name]
+    return found[0] if len(found) == 1 else None
 
 
 def _behind(graph: Graph, layer: Layer) -> Top:
@@ -72,6 +80,8 @@ def _behind(graph: Graph, layer: Layer) -> Top:
     if activation is None:
         tensor = activation_behind(graph, layer)
     tensor = layer.output if activation in PROBABILITIES else tensor
+    if _makes_probabilities(graph, TensorRef.parse(tensor).op):
+        return Top(layer, tensor, f"the probabilities of {layer.name}: `after` names what lies below them")
     return Top(layer, tensor, "" if tensor == layer.output else f"the activation of {layer.name}")
 
 

@@ -85,3 +85,26 @@ def test_layers_that_end_side_by_side_are_named_with_what_joins_them(saved: Any)
         top_of(model.graph, chosen)
     assert top_of(model.graph, chosen, after=low[0]).layer.name == low[0]
     assert top_of(model.graph, chosen, after="join").tensor == "join/concat:0"
+
+
+def sequence() -> Any:
+    """A layer of Keras that has two others, one for each direction."""
+    words = layers.Input((5, 3), name="words")
+    x = layers.Bidirectional(layers.GRU(2), name="both")(words)
+    return keras.Model(words, layers.Dense(4, activation="softmax", name="shares")(x))
+
+
+def test_a_layer_of_keras_that_joins_the_layers_in_it_can_be_named(saved: Any, tmp_path: Path) -> None:
+    live, model = saved(sequence)
+    with pytest.raises(PlanError, match="both joins them"):
+        plan_reuse(model, "both", head="outputs = dense(3)")
+    plan_reuse(model, "both", head="outputs = dense(3)", after="both").write(tmp_path / "new.keras")
+    new = keras.models.load_model(tmp_path / "new.keras")
+    x = np.random.default_rng(0).normal(size=(4, 5, 3)).astype(np.float32)
+    np.testing.assert_allclose(new(x), new.get_layer("outputs")(live.get_layer("both")(x)), rtol=1e-5, atol=1e-6)
+
+
+def test_a_head_on_probabilities_is_said(saved: Any) -> None:
+    _, model = saved(sequence)
+    plan = plan_reuse(model, ".*", head="outputs = dense(3)")
+    assert any("the probabilities of shares: `after` names what lies below them" in note for note in plan.notes)
