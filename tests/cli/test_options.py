@@ -80,7 +80,7 @@ def test_every_field_of_a_run_has_an_option() -> None:
         "--keep-checkpoints=9",
         "--cache-dir=x",
     ]
-    values = ["--cache", "--image-shape=28,28", "--lr=0.5", "--objective=hinge", "--loss=loss"]
+    values = ["--cache", "--image-shape=28,28", "--lr=0.5", "--objective=hinge", "--loss=loss", "--lp-ft=2"]
     options = passed(run_options, *text, *numbers, *kept, *values)["options"]
     same = [each.name for each in fields(Options) if getattr(options, each.name) == getattr(Options(), each.name)]
     assert same == []
