@@ -81,6 +81,7 @@ def test_every_field_of_a_run_has_an_option() -> None:
         "--cache-dir=x",
     ]
     values = ["--cache", "--image-shape=28,28", "--lr=0.5", "--objective=hinge", "--loss=loss", "--lp-ft=2"]
+    values += [f"--teacher={__file__}", "--temperature=3", "--teacher-weight=0.7"]
     options = passed(run_options, *text, *numbers, *kept, *values)["options"]
     same = [each.name for each in fields(Options) if getattr(options, each.name) == getattr(Options(), each.name)]
     assert same == []
