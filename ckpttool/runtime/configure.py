@@ -110,11 +110,17 @@ def configure_tensorflow(convolutions: bool = False, threads: int | None = None)
         for name, value in wanted.items():
             if os.environ.get(name) in (None, _ours.get(name)):
                 os.environ[name] = _ours[name] = value
-        logging.getLogger("tensorflow").setLevel("ERROR")
+        log_as_configured()
         if "keras" not in sys.modules:
             os.environ[_BACKEND] = _TENSORFLOW
     if threads is not None:
         _limit_threads(threads)
+
+
+def log_as_configured() -> None:
+    """Have TensorFlow's Python log no more than its C++ does, where the environment has that log errors alone."""
+    if os.environ.get(_LEVEL, "0") > "1":
+        logging.getLogger("tensorflow").setLevel("ERROR")
 
 
 def settings() -> tuple[tuple[str, str], ...]:

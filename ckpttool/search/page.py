@@ -52,7 +52,7 @@ def _rows(configurations: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         commands = escape("\n".join(each["commands"]))
         copy = f'<button type="button" data-copy="{commands}">copy commands</button>' if each["commands"] else ""
         kept = str(each["keep"]) if each["keep"] else "scratch"
-        numbers = [kept, each["freeze"], each["keep"] - each["freeze"], accuracy]
+        numbers = [kept, each["freeze"], each["keep"] - each["freeze"] if each["keep"] else "all", accuracy]
         marks = "".join(f"<span class=badge>{badge}</span> " for badge in badges)
         cells = [
             *map(_number, numbers),
@@ -79,7 +79,7 @@ def _classes(classes: Sequence[Mapping[str, Any]]) -> str:
     if not classes:
         return ""
     heads = [name for name in classes[0] if name not in ("class", "rows")]
-    head = "".join(f"<th class=number>{escape(name)}</th>" for name in heads)
+    head = "".join(f"<th>{escape(name)}</th>" for name in heads)
     lines = [
         _row(_cell(each["class"]), _number(each["rows"]), *(_bar(each[name]) for name in heads)) for each in classes
     ]

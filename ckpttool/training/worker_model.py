@@ -13,7 +13,7 @@ from ckpttool.executors.worker import threads
 from ckpttool.graph.contents.layers import convolves
 from ckpttool.graph.core import Graph
 from ckpttool.model.model import Model, Opening
-from ckpttool.runtime.configure import configure_tensorflow, settings
+from ckpttool.runtime.configure import configure_tensorflow, log_as_configured, settings
 from ckpttool.runtime.function import computed_part
 
 
@@ -44,6 +44,7 @@ class WorkerModel:
     def open(self) -> Model:
         """Open the model in a worker, and configure TensorFlow as the environment says, for the worker's threads."""
         os.environ.update(self.environment)
+        log_as_configured()  # a file of Keras is built with TensorFlow as it is opened
         model = self.opening.again()
         share = threads()
         configure_tensorflow(convolves(model.graph), share and max(share, self.least_threads))

@@ -102,9 +102,12 @@ def search_reuse(
     asked = Asked(data, head, options, how.probe, how.seeds, how.folds, how.rows)
     trials = Trials(model, asked)
     rows, deepest, ranking = trials.rows, len(trials.depths) - 1, trials.ranking()
-    callback.on_notes(trials.notes)
     bounds = Bounds.parse(deepest, how.keep, how.freeze).above(deepest, trials.models.misfits)
     walk = Walk(deepest, bounds, [each.features.depth.number for each in ranking.in_order])
+    every, blocks = len(bounds.grid(deepest)), len(rows.design.blocks)
+    most = f"{every if how.grid else walk.most} of {every} ways to keep and to freeze are tried at most, "
+    most += f"each on {blocks} block{'s' * (blocks > 1)} of rows; `keep`, `freeze`, `seeds` and `budget` bound that"
+    callback.on_notes([*trials.notes, most])
     with _study(output, _question(trials, how), overwrite) as study:
 
         def known(configuration: Configuration) -> float | None:
@@ -117,6 +120,8 @@ def search_reuse(
         place, ends = executor or Here(), interrupt or Interrupt()
         ended = Loop(study, place, factory, rows.design, following, how.rope, how.budget, callback, ends).run()
         found = recommend(study.outcomes, rows.design, deepest, how.rope)
+        if found and ended and len(found.tried) == 1:
+            found = replace(found, configuration=None, why=f"{found.best} alone was judged, and compared with nothing")
         chosen = found.configuration if found and ended is None else None
         if chosen is not None and TOLD not in study.outcomes[chosen]:
             study.add(chosen, TOLD, trials((chosen, TOLD)))
@@ -153,8 +158,13 @@ def search_curve(
         CkptError: as `search_reuse`.
     """
     how = given.pop("how", None) or SearchOptions()
-    found = []
+    if amounts := [number for number in rows if number is not None and len(rows) > 1]:
+        options = given.get("options") or Options()
+        _ = Trials(model, Asked(data, head, options, how.probe, how.seeds, how.folds, max(amounts))).rows
+    found: list[Search] = []
     for number in rows:
+        if found and found[-1].signal is not None:
+            break
         is_last = number == rows[-1]
         place = output if is_last else f"{output}.{number or 'all'}"
         found.append(search_reuse(model, data, head, place, how=replace(how, rows=number), write=is_last, **given))

@@ -64,6 +64,7 @@ def test_an_interrupted_search_prints_what_is_known_and_the_same_command_goes_on
     assert ended.stderr.splitlines()[-1].startswith("Error: interrupted; the study has what is known")
     assert ended.stdout.count("\n") == 1
     assert not (tmp_path / "best.ckpt.meta").exists()
+    assert "3 of 3 ways to keep and to freeze are tried at most, each on 2 blocks of rows" in ended.stderr
     found = shell.json(*asked)
     assert (found["ended"], found["output"]) == (None, str(tmp_path / "best.ckpt"))
 
@@ -83,3 +84,16 @@ def test_the_commands_of_what_is_recommended_make_what_is_written(
         written, made = checkpoint.open("best.ckpt"), checkpoint.open("tuned.ckpt")
         for name in ("hidden1/kernel", "new/kernel"):
             np.testing.assert_array_equal(written[name].read(), made[name].read())
+
+
+def test_bounds_are_spelled_as_options_and_rows_are_counted_before_the_first_trial(
+    shell: Any, small: Path, data: Path, tmp_path: Path
+) -> None:
+    asked = ("search", small, "--data", data, *TRIED, "-o", tmp_path / "best.ckpt")
+    assert "--keep '5': there is no depth 5; the model has 2" in shell.run(*asked, "--keep", "5", exit_code=2).stderr
+    said = shell.run(*asked, "--rows", "20,900", exit_code=2)
+    assert "--rows 900: there are" in said.stderr
+    assert not list(tmp_path.glob("*.study"))
+    early = shell.json(*asked, "--trials", "1")
+    assert (early["recommended"]["keep"], early["output"]) == (None, None)
+    assert early["recommended"]["why"] == "from scratch alone was judged, and compared with nothing"

@@ -53,8 +53,8 @@ rows_option = click.option(
 
 def _how(
     grid: bool,
-    keep_depths: str | None,
-    freeze_depths: str | None,
+    keep: str | None,
+    freeze: str | None,
     rope: float,
     seeds: int,
     folds: int,
@@ -65,9 +65,7 @@ def _how(
     trials: int | None,
 ) -> SearchOptions:
     used = Budget(None if budget is None else seconds(budget), trials)
-    return SearchOptions(
-        grid, keep_depths, freeze_depths, rope / 100, seeds, folds, None, lp_ft, soup, interpolate, used
-    )
+    return SearchOptions(grid, keep, freeze, rope / 100, seeds, folds, None, lp_ft, soup, interpolate, used)
 
 
 search_options = as_value(
@@ -75,8 +73,8 @@ search_options = as_value(
     _how,
     together(
         click.option("--grid", is_flag=True, help="Try all ways to keep and to freeze, not those that a walk meets."),
-        click.option("--keep", "keep_depths", metavar="N,...", help="Depths that may be kept, such as 1-3,5."),
-        click.option("--freeze", "freeze_depths", metavar="N,...", help="Depths that may be frozen, such as 0-2."),
+        click.option("--keep", metavar="N,...", help="Depths that may be kept, such as 1-3,5."),
+        click.option("--freeze", metavar="N,...", help="Depths that may be frozen, such as 0-2."),
         click.option(
             "--rope",
             metavar="POINTS",
