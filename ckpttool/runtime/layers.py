@@ -108,8 +108,10 @@ class Dense(_WithKernel):
         """Put the layer on a tensor of [rows, units]."""
         width = inputs.shape[-1] if inputs.shape.rank == 2 else None
         if width is None:
-            images = "; put flatten() before it" if (inputs.shape.rank or 0) > 2 else ""
-            raise PlanError(f"{name}: dense needs inputs of [rows, units], {inputs.name} is {inputs.shape}{images}")
+            given = f"{inputs.shape}; put flatten() before it" if (inputs.shape.rank or 0) > 2 else f"{inputs.shape}"
+            if inputs.shape.rank is None:
+                given = "of a shape that the graph does not tell; put them on another layer, by `after` or `layers`"
+            raise PlanError(f"{name}: dense needs inputs of [rows, units], {inputs.name} is {given}")
         outputs = tensorflow().matmul(inputs, self.make_kernel([width, self.units]), name="MatMul")
         return self.add_bias(outputs, switch)
 

@@ -189,3 +189,10 @@ def test_the_training_switch_is_made_only_where_a_layer_needs_it(tf1: Any) -> No
 def test_layers_that_do_not_fit_are_named(tf1: Any, spec: str, problem: str) -> None:
     with tf1.Graph().as_default(), pytest.raises(PlanError, match=problem):
         stack(parse(spec), tf1.constant(IMAGES), "dnn")
+
+
+def test_a_tensor_of_an_unknown_shape_is_refused_with_what_helps() -> None:
+    import tensorflow as tf
+
+    with tf.Graph().as_default(), pytest.raises(PlanError, match="a shape that the graph does not tell; put them on"):
+        parse("new = dense(3)")[0].layer.build("new", tf.compat.v1.placeholder("float32", None), None)
