@@ -97,3 +97,9 @@ def test_bounds_are_spelled_as_options_and_rows_are_counted_before_the_first_tri
     early = shell.json(*asked, "--trials", "1")
     assert (early["recommended"]["keep"], early["output"]) == (None, None)
     assert early["recommended"]["why"] == "from scratch alone was judged, and compared with nothing"
+
+
+def test_a_trial_that_fails_is_said(shell: Any, small: Path, data: Path, tmp_path: Path) -> None:
+    asked = ("search", small, "--data", data, *TRIED, "--keep", "0", "--optimizer", "sgd(1e30)")
+    said = shell.run(*asked, "-o", tmp_path / "best.ckpt").stderr
+    assert "failed: from scratch: the loss is not finite in epoch 1" in said

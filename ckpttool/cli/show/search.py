@@ -48,7 +48,10 @@ class SearchPrinter(SearchCallback):
                 say(note)
 
     def on_trial(self, configuration: Configuration, block: Block, outcome: Outcome) -> None:
-        """Remember how a configuration does."""
+        """Remember how a configuration does; say which one failed."""
+        if outcome.state == "failed":
+            with self._bar.aside():
+                say(f"failed: {configuration}: {outcome.reason}")
         if outcome.accuracy is not None:
             self._known.setdefault(configuration, []).append(outcome.accuracy)
 
