@@ -43,7 +43,7 @@ def score(features: NDArray[np.float32], targets: Targets) -> Scores:
     >>> from ckpttool.search.targets import Classes
     >>> rows = np.random.default_rng(0).normal(size=(60, 3)).astype(np.float32)
     >>> good, bad = score(rows, Classes.of(rows[:, 0] > 0)), score(rows, Classes.of(np.arange(60) % 2))
-    >>> good.logme > bad.logme, good.right.mean() > 0.9 > 0.7 > bad.right.mean()
+    >>> good.logme > bad.logme, bool(good.right.mean() > 0.9 > 0.7 > bad.right.mean())
     (True, True)
     """
     spectrum = Spectrum.of(features)

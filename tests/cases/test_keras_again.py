@@ -59,7 +59,7 @@ def test_it_goes_round(folder: Path, run: Run) -> None:
     np.testing.assert_array_equal(new.get_layer("base").predict(x, verbose=0), old.layers[0].predict(x, verbose=0))
     with zipfile.ZipFile("new.keras") as archive:
         kept = json.loads(archive.read("metadata.json"))["ckpttool"]
-    assert kept == {"classes": ["cat", "dog"], "preprocess": "scale(2)"}
+    assert kept == {"classes": ["cat", "dog"], "preprocess": "scale(2)", "head": ["top", "outputs"]}
 
     said = run(
         "ckpttool finetune new.keras --data data.npz --epochs 3 --optimizer 'adam(0.01)' --batch-size 10 -o tuned.keras"

@@ -242,7 +242,7 @@ def test_tensors_that_cannot_be_what_they_are_said_to_be(shell: Any, small: Path
         assert not list(tmp_path.iterdir())
         return str(result.stderr.splitlines()[-1])
 
-    assert f"{small}.meta: TensorFlow refuses it: " in refusal("--loss", "loss/loss:5")
+    assert f"{small}.meta: loss/loss:5: loss/loss is a Mean and has 1 output" in refusal("--loss", "loss/loss:5")
     assert "nothing feeds X: no role of --inputs" in refusal("--inputs", "y")
     assert "dnn/outputs/BiasAdd:0 is [30, 3], expected one number" in refusal("--accuracy", "dnn/outputs/BiasAdd")
 

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conformance import WorkerTests
+from executor_conformance import WorkerTests
 from factories import Deadly, Facts, Mistakes, Sleeps, Squares
 
 from ckpttool.core.errors import CkptError, MissingDependency, PlanError

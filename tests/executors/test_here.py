@@ -4,7 +4,7 @@ import os
 import signal
 
 import pytest
-from conformance import ExecutorTests
+from executor_conformance import ExecutorTests
 from factories import Facts, Squares
 
 from ckpttool.executors.here import Here

@@ -9,7 +9,7 @@ from concurrent.futures import CancelledError
 from pathlib import Path
 
 import pytest
-from conformance import WorkerTests
+from executor_conformance import WorkerTests
 from factories import Deadly, Facts, Mistakes, Sleeps, Squares
 
 from ckpttool.executors import machine

@@ -86,7 +86,7 @@ def test_what_is_said_follows_from_the_objective(kind: str, x: Any, tmp_path: Pa
         "softmax": {"classes": logits.argmax(1), "probabilities": softmax(logits), "logits": logits},
         "sigmoid": {"labels": logits > 0, "probabilities": 1 / (1 + np.exp(-logits)), "logits": logits},
         "hinge": {"classes": logits.argmax(1), "outputs": logits},
-        "mse": {"outputs": logits},
+        **{each: {"outputs": logits} for each in ("mse", "mae", "mape", "huber", "log_cosh")},
     }[kind.removesuffix("_dense")]
     found = arrays_of(tmp_path / "out.npz")
     assert list(found) == ["rows", *expected]
