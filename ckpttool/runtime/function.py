@@ -47,17 +47,19 @@ class GraphFunction:
         fed: Sequence[str] = (),
         seed: int | None = None,
         modes: Mapping[str, bool] | None = None,
+        scaled: bool = True,
     ) -> None:
         """Take the ops that `wanted` (tensors `op:0`, or ops) need, down to the tensors that will be `fed`.
 
         `modes` are fed tensors whose value is known now, so that conditionals on them need not be run.
+        Kernels take over the scales of norms above them unless `scaled` is false: then all rounds as in a session.
         With a seed, random ops draw numbers that follow from it and from the step, which is then fed as `STEP:0`.
 
         Raises:
             GraphError: they need a placeholder that nothing feeds, or an op that may do more than compute.
         """
         self.source = graph.source
-        part = to_resource(computed_part(graph, wanted, fed, modes))
+        part = to_resource(computed_part(graph, wanted, fed, modes, scaled))
         if unfed := [name for name, node in part.nodes.items() if node.op in REQUIRED_PLACEHOLDERS]:
             roles = "`inputs`, `labels` or `training`"
             raise GraphError(f"{part.source}: nothing feeds {', '.join(unfed)}: no role of {roles}, and no default")
@@ -100,15 +102,23 @@ class GraphFunction:
 
 
 def computed_part(
-    graph: Graph, wanted: Sequence[str], fed: Sequence[str] = (), modes: Mapping[str, bool] | None = None
+    graph: Graph,
+    wanted: Sequence[str],
+    fed: Sequence[str] = (),
+    modes: Mapping[str, bool] | None = None,
+    scaled: bool = True,
 ) -> Graph:
-    """Return the part of a graph that computes `wanted` of what is `fed`, rewritten to the same values in less time."""
+    """Return the part of a graph that computes `wanted` of what is `fed`, rewritten to the same values in less time.
+
+    Where kernels are `scaled`, deep networks round otherwise.
+    """
     given = {TensorRef.parse(name).op for name in fed}
     known = {name: value for name, value in constant_choices(graph).items() if name not in given}
     known |= {TensorRef.parse(name).op: value for name, value in (modes or {}).items()}
     graph = fold_branches(graph, known, fed)
     graph = without_dead_gradients(without_zeros(graph), wanted, fed)
-    return with_scaled_kernels(importable_part(graph, wanted, fed), wanted, fed)
+    part = importable_part(graph, wanted, fed)
+    return with_scaled_kernels(part, wanted, fed) if scaled else part
 
 
 def _fill(graph: Graph, filled: Sequence[str]) -> None:

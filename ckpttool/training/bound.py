@@ -224,7 +224,9 @@ class Bound:
         `then` makes other tensors of these while they are computed.
         """
         constants = mode(self.roles, False)
-        function = GraphFunction(self.in_inference(tensors, fed).graph, tensors, [*fed, *constants], modes=constants)
+        function = GraphFunction(
+            self.in_inference(tensors, fed).graph, tensors, [*fed, *constants], modes=constants, scaled=False
+        )
         return Stream(function, State(function.variables, self.model.checkpoint), constants, then)
 
     def in_inference(self, tensors: Sequence[str], fed: Iterable[str]) -> Inference:

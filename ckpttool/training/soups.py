@@ -32,7 +32,9 @@ class Judge:
         graph, constants = bound.model.graph, mode(roles, False)
         wanted = [needed_role(graph, roles, "loss"), *([roles.accuracy] if roles.accuracy else [])]
         fed = [*arrays, *constants]
-        self._function = GraphFunction(in_inference(graph, wanted, fed).graph, wanted, fed, modes=constants)
+        self._function = GraphFunction(
+            in_inference(graph, wanted, fed).graph, wanted, fed, modes=constants, scaled=False
+        )
         self._state = State(self._function.variables, bound.model.checkpoint)
         self._evaluator = Evaluator(self._function, self._state, constants)
         self._arrays, self._rows = arrays, bound.splits[0].rows

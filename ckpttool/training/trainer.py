@@ -110,7 +110,7 @@ class Trainer:
         step = GraphFunction(self.graph, [str(roles.loss), str(roles.training_op), *averages], fed, seed, training)
         fed = [*self._valid, *training]
         scores = [str(roles.loss), *([roles.accuracy] if roles.accuracy else [])]
-        score = GraphFunction(in_inference(self.graph, scores, fed).graph, scores, fed, modes=inference)
+        score = GraphFunction(in_inference(self.graph, scores, fed).graph, scores, fed, modes=inference, scaled=False)
         needed = {variable.op: variable for variable in [*step.variables, *score.variables]}
         self._variables = list(needed.values())
         self.state = State(self._variables, self.values)
