@@ -1,6 +1,7 @@
 """The command line: one module per command, imported when it is used; errors are shown here and nowhere else."""
 
 import importlib
+import io
 import sys
 from itertools import groupby
 from typing import Any
@@ -84,6 +85,8 @@ class Tool(click.Group):
 
     def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
         """Run a command and end the process with the exit code that docs/design.md gives its outcome."""
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")  # as standard error has it: no name stops a command
         try:
             code = super().main(*args, **(extra | {"standalone_mode": False}))
             sys.stdout.flush()

@@ -1,11 +1,11 @@
 """A search as a page for a browser: one file that needs nothing else, and no network."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from html import escape
 from importlib import resources
 from string import Template
 from typing import Any
 
+from ckpttool.core.shown_text import as_html
 from ckpttool.search.chart import chart
 
 
@@ -23,17 +23,17 @@ def page(facts: Mapping[str, Any]) -> str:
     ]
     template = Template(resources.files("ckpttool.search").joinpath("page.html").read_text("utf-8"))
     return template.substitute(
-        title=escape(f"How much of {facts['model']} to reuse"),
-        answer="".join(f"<p>{escape(line)}</p>" for line in facts["answer"]),
+        title=as_html(f"How much of {facts['model']} to reuse"),
+        answer="".join(f"<p>{as_html(line)}</p>" for line in facts["answer"]),
         chart=chart(configurations, facts["scores"]),
         rows="\n".join(_rows(configurations)),
         classes=_classes(facts["classes"]),
         curve=_curve(facts["curve"]),
         depths="".join(
-            f"<tr><td class=number>{each['depth']}</td><td>{escape(each['layers'])}</td></tr>"
+            f"<tr><td class=number>{each['depth']}</td><td>{as_html(each['layers'])}</td></tr>"
             for each in facts["depths"]
         ),
-        design=escape(facts["design"]),
+        design=as_html(facts["design"]),
     )
 
 
@@ -49,7 +49,7 @@ def _rows(configurations: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         interval = "" if each["accuracy"] is None else f"{each['low']:.1%} to {each['high']:.1%}"
         accuracy = "" if each["accuracy"] is None else f"{each['accuracy']:.1%}"
         behind = "" if each["behind"] is None else f"{100 * each['behind']:+.1f} points"
-        commands = escape("\n".join(each["commands"]))
+        commands = "\n".join(map(as_html, each["commands"]))
         copy = f'<button type="button" data-copy="{commands}">copy commands</button>' if each["commands"] else ""
         kept = str(each["keep"]) if each["keep"] else "scratch"
         numbers = [kept, each["freeze"], each["keep"] - each["freeze"] if each["keep"] else "all", accuracy]
@@ -67,11 +67,11 @@ def _row(*cells: str, key: str = "") -> str:
 
 
 def _cell(value: Any) -> str:
-    return f"<td>{escape(str(value))}</td>"
+    return f"<td>{as_html(str(value))}</td>"
 
 
 def _number(value: Any) -> str:
-    return f"<td class=number>{escape(str(value))}</td>"
+    return f"<td class=number>{as_html(str(value))}</td>"
 
 
 def _classes(classes: Sequence[Mapping[str, Any]]) -> str:
@@ -79,7 +79,7 @@ def _classes(classes: Sequence[Mapping[str, Any]]) -> str:
     if not classes:
         return ""
     heads = [name for name in classes[0] if name not in ("class", "rows")]
-    head = "".join(f"<th>{escape(name)}</th>" for name in heads)
+    head = "".join(f"<th>{as_html(name)}</th>" for name in heads)
     lines = [
         _row(_cell(each["class"]), _number(each["rows"]), *(_bar(each[name]) for name in heads)) for each in classes
     ]

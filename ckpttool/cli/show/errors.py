@@ -11,6 +11,7 @@ import click
 
 from ckpttool.cli.click_private import is_help
 from ckpttool.core.errors import CkptError, Interrupted
+from ckpttool.core.shown_text import shortened, visible
 from ckpttool.remote.paths import with_urls
 
 SHOWN = (click.ClickException, click.Abort, KeyboardInterrupt, OSError, CkptError)
@@ -47,8 +48,13 @@ def show(error: BaseException, command: click.Command | None = None) -> int:
             message, code = f"{file}: {reason}", 2
         case _:
             message, code = str(error), 2
-    click.echo(f"Error: {with_urls(' '.join(spelled(message, command).split()))}", err=True)
+    click.echo(f"Error: {for_terminal(' '.join(spelled(message, command).split()))}", err=True)
     return code
+
+
+def for_terminal(text: str) -> str:
+    """Return a message as a terminal may see it, whoever wrote the names in it."""
+    return shortened(visible(with_urls(text)))
 
 
 def spelled(text: str, command: click.Command | None) -> str:

@@ -1,22 +1,27 @@
 """What commands print: a table on a terminal, TSV in a pipe, JSON anywhere; notes and progress go to stderr.
 
 Where CKPTTOOL_TABLE is set, a pipe gets tables too: for logs that people read.
-Names come from files that others made, so control characters in them are escaped before a terminal sees them.
+Names come from files that others made, so `core.shown_text` escapes them before a terminal sees them, in JSON as JSON
+does; words without end lack their middle in tables and notes, and are whole in TSV and JSON.
 """
 
 import json
 import math
 import os
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import click
 
-from ckpttool.cli.show.errors import spelled
+from ckpttool.cli.show.errors import for_terminal, spelled
+from ckpttool.core.shown_text import shortened, visible
 from ckpttool.remote.paths import with_urls
 
 Row = Mapping[str, Any]
+_UNPRINTED = re.compile(r"[^\x20-\x7e]")
+"""Characters that may not be printed: all but those of ASCII that are."""
 
 
 def print_rows(records: Iterable[Row], columns: Sequence[str], as_json: bool = False) -> None:
@@ -41,13 +46,13 @@ def print_document(value: Row, lines: Iterable[str], as_json: bool = False) -> N
         click.echo(_dumps(value))
     else:
         for line in lines:
-            click.echo(escape(line))
+            click.echo(visible(with_urls(line)))
 
 
 def say(text: str) -> None:
     """Tell the user something that is not data; parameters that it names are spelled as the command's options."""
     context = click.get_current_context(silent=True)
-    click.echo(escape(spelled(text, context.command if context else None)), err=True)
+    click.echo(for_terminal(spelled(text, context.command if context else None)), err=True)
 
 
 def print_report(value: Row, records: Iterable[Row], columns: Sequence[str], as_json: bool = False) -> None:
@@ -78,20 +83,8 @@ def cell(value: Any) -> str:
         return f"{value:.6g}"
     if isinstance(value, (list, tuple)):
         names = value and all(isinstance(each, str) for each in value)
-        return escape(", ".join(value)) if names else str(list(value))
-    return escape(str(value))
-
-
-def escape(text: str) -> str:
-    r"""Replace control characters by their escapes; line breaks too, so that a row stays one line.
-
-    >>> escape("a\tb\x1b[31m")
-    'a\\tb\\x1b[31m'
-    """
-    text = with_urls(text)
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+        return cell(", ".join(value)) if names else str(list(value))
+    return visible(with_urls(str(value)))
 
 
 def plain(value: Any) -> Any:
@@ -112,11 +105,21 @@ def plain(value: Any) -> Any:
 
 
 def _dumps(value: Any) -> str:
-    return json.dumps(plain(value), ensure_ascii=False, allow_nan=False)
+    """Return JSON in which a terminal is steered by nothing; one that has no UTF-8 gets ASCII."""
+    text = json.dumps(plain(value), ensure_ascii=not _takes_any_character(), allow_nan=False)
+    return text if text.isprintable() else _UNPRINTED.sub(_json_escape, text)
+
+
+def _takes_any_character() -> bool:
+    return (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+
+
+def _json_escape(match: re.Match[str]) -> str:
+    return match[0] if match[0].isprintable() else json.dumps(match[0])[1:-1]
 
 
 def _table(records: Iterable[Row], columns: Sequence[str]) -> None:
-    """Print an aligned table; long names are folded, never cut off."""
+    """Print an aligned table; long names are folded, and lack their middle where they fill screens."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -125,5 +128,5 @@ def _table(records: Iterable[Row], columns: Sequence[str]) -> None:
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in records:
-        table.add_row(*(Text(cell(row.get(column))) for column in columns))
+        table.add_row(*(Text(shortened(cell(row.get(column)))) for column in columns))
     Console(file=sys.stdout).print(table)

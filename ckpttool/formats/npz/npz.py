@@ -25,6 +25,9 @@ from ckpttool.formats.writing.files import refuse_existing, replacing
 LOSES = re.compile(rb"\0\Z")
 """What NumPy takes off an array's bytes: the zeros at their end, which it fills them up with."""
 
+LONGEST_NAME = 0xFFFF
+"""Bytes of a member's name, whose number a zip keeps in two."""
+
 
 class Member(NamedTuple):
     """An array in the file, and the member that holds it."""
@@ -151,7 +154,7 @@ def write_archive(file: BinaryIO, tensors: Mapping[str, Tensor]) -> None:
 
 def _member_name(name: str) -> str:
     try:
-        if "\0" not in name and name.encode():
+        if "\0" not in name and 0 < len(name.encode()) <= LONGEST_NAME - len(SUFFIX):
             return name + SUFFIX
     except UnicodeEncodeError:
         pass

@@ -1,7 +1,6 @@
 """A difference between two checkpoints as a page for a browser: one file that needs nothing else, and no network."""
 
 from collections.abc import Iterator
-from html import escape
 from importlib import resources
 from math import inf, isfinite, isinf
 from pathlib import Path
@@ -9,6 +8,7 @@ from string import Template
 from typing import Any
 
 from ckpttool.checkpoint import Checkpoint
+from ckpttool.core.shown_text import as_html
 from ckpttool.core.tensors import human_size
 from ckpttool.surgery.diff import Diff, LayerChange
 from ckpttool.surgery.differing.differences import rows, summary
@@ -32,8 +32,8 @@ def page(a: Checkpoint, b: Checkpoint, diff: Diff) -> str:
     folded = f"<details><summary>{len(others)} slots and step counters</summary>{_table('others', others)}</details>"
     template = Template(resources.files("ckpttool.surgery.differing").joinpath("page.html").read_text("utf-8"))
     return template.substitute(
-        title=escape(f"{_name(a)} against {_name(b)}"),
-        summary=escape(f"Tensors: {summary(diff)}."),
+        title=as_html(f"{_name(a)} against {_name(b)}"),
+        summary=as_html(f"Tensors: {summary(diff)}."),
         files=_file("A", a) + _file("B", b),
         counts="".join(_counts(diff)),
         layers="\n".join(_layers(diff.layers)),
@@ -58,9 +58,9 @@ def _name(tensors: Checkpoint) -> str:
 
 def _file(letter: str, tensors: Checkpoint) -> str:
     size = sum(spec.nbytes for spec in tensors.specs())
-    path = escape(str(tensors.path or "in memory"))
+    path = as_html(str(tensors.path or "in memory"))
     what = f"{tensors.format or 'arrays'}, {len(tensors)} tensors, {human_size(size)}"
-    return f'<div class="card"><b>{letter}</b><code>{path}</code><span>{escape(what)}</span></div>'
+    return f'<div class="card"><b>{letter}</b><code>{path}</code><span>{as_html(what)}</span></div>'
 
 
 def _counts(diff: Diff) -> Iterator[str]:
@@ -86,7 +86,7 @@ def _layers(layers: tuple[LayerChange, ...]) -> Iterator[str]:
             rank, bar = str(number), f'<i><i style="width: {100 * part:.2f}%"></i></i>'
             figure = "was all zeros" if isinf(distance) else f"{100 * distance:.3g} %"
         yield (
-            f'<tr{row}><td class="number">{rank}</td><td class="name"><code>{escape(layer.name)}</code></td>'
+            f'<tr{row}><td class="number">{rank}</td><td class="name"><code>{as_html(layer.name)}</code></td>'
             f'<td class="bar{" still" if still else ""}">{bar}</td><td class="number">{figure}</td>'
             f'<td class="number">{layer.changed} of {layer.tensors}</td></tr>'
         )
@@ -94,7 +94,7 @@ def _layers(layers: tuple[LayerChange, ...]) -> Iterator[str]:
 
 def _badge(difference: str) -> str:
     mark = " still" if difference == "unchanged" else " bad" if difference.startswith("values,") else ""
-    return f'<span class="badge{mark}">{escape(difference)}</span>'
+    return f'<span class="badge{mark}">{as_html(difference)}</span>'
 
 
 def _table(identity: str, table_rows: list[dict[str, Any]]) -> str:
@@ -112,8 +112,8 @@ def _table(identity: str, table_rows: list[dict[str, Any]]) -> str:
 
 def _row(row: dict[str, Any]) -> str:
     still = ' class="still"' if row["difference"] == "unchanged" else ""
-    name = f'<td class="name"><code>{escape(row["name"])}</code></td>'
-    words = "".join(f"<td>{escape(str(row[column]))}</td>" for column in COLUMNS[1:4])
+    name = f'<td class="name"><code>{as_html(row["name"])}</code></td>'
+    words = "".join(f"<td>{as_html(str(row[column]))}</td>" for column in COLUMNS[1:4])
     numbers = "".join(_figure(row.get(column)) for column in NUMBERS)
     return f"<tr{still}>{name}{words}<td>{_badge(row['difference'])}</td>{numbers}</tr>"
 
