@@ -5,12 +5,15 @@ tell.
 """
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import sqrt
 from typing import Any
 
 import numpy as np
 
+from ckpttool.executors import machine
+from ckpttool.search.blas import one_thread
 from ckpttool.search.features import Features
 from ckpttool.search.scores import Numbers, Scores, score
 from ckpttool.search.targets import Amounts, Targets
@@ -19,6 +22,8 @@ NORMAL = 1.959964
 """A normal variable is within so many standard deviations of its mean in 95 of 100 cases."""
 RESAMPLES = 1000
 """How often rows are drawn again for an interval."""
+MOST_THREADS = 4
+"""How many depths are scored beside one another at most: each has copies of its features."""
 HALVES = 200
 """How often rows are halved: one half chooses a depth, which the other half judges."""
 
@@ -74,7 +79,8 @@ def ranking(features: Sequence[Features], targets: Targets, seed: int) -> Rankin
     The number of the best is too good: it is the largest of several. So it is said, too, what a depth is worth that one
     half of the rows chooses, judged by the other half, over many halves.
     """
-    scores = [score(each.vectors, targets) for each in features]
+    with one_thread(), ThreadPoolExecutor(min(machine.cores(), MOST_THREADS)) as pool:
+        scores = list(pool.map(lambda each: score(each.vectors, targets), features))
     right = np.stack([each.right for each in scores])
     expected = right.mean(axis=1)
     order = sorted(range(len(scores)), key=lambda place: (-round(float(expected[place]), 12), -scores[place].logme))
