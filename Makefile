@@ -4,7 +4,9 @@ PROTOC ?= protoc
 # The tests' referee for files of PyTorch; a version that is at hand as a CPU build spares gigabytes of CUDA.
 TORCH ?= torch==2.13.*
 BIN := .venv/bin
-PYTEST := $(BIN)/python -m pytest -n 2 -q
+# A worker gets half of the tests in a row, so that it makes what they share once, and takes from the other at the end.
+# Compiled modules are kept: tests start a hundred processes.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist worksteal -q
 PROTOS := ckpttool/formats/wire/protos
 
 .PHONY: install browser demo test check lint docs docs-check transcript tables fixtures protos trust lowest bench clean

@@ -4,14 +4,15 @@ import io
 import os
 import pty
 import re
-import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from ckpttool.cli import main
 from ckpttool.cli.show import progress
 from ckpttool.cli.show.progress import Bar
 
@@ -102,20 +103,26 @@ def test_there_is_none_in_a_pipe_or_on_a_dumb_terminal(screen: Screen, monkeypat
 
 
 @pytest.fixture
-def on_a_terminal() -> Callable[..., tuple[int, str, str]]:
+def on_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
     """Return a function that runs a command with a terminal as standard error: its exit code, output, and screen."""
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
 
     def run(*arguments: str | Path) -> tuple[int, str, str]:
         ours, theirs = pty.openpty()
-        command = [sys.executable, "-m", "ckpttool", *map(str, arguments)]
-        environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120"}
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs, env=environment) as process:
-            os.close(theirs)
-            shown = b"".join(iter(lambda: _read(ours), b""))
-            assert process.stdout is not None
-            printed = process.stdout.read().decode()
+        shown: list[bytes] = []
+        reader = threading.Thread(target=lambda: shown.extend(iter(lambda: _read(ours), b"")))
+        reader.start()
+        with os.fdopen(theirs, "w") as terminal, monkeypatch.context() as patch, pytest.raises(SystemExit) as ended:
+            patch.setattr(sys, "stderr", terminal)
+            main([str(argument) for argument in arguments])
+        reader.join()
         os.close(ours)
-        return process.returncode, printed, plain(shown.decode())
+        code = ended.value.code
+        assert isinstance(code, int)
+        return code, capsys.readouterr().out, plain(b"".join(shown).decode())
 
     return run
 

@@ -223,10 +223,9 @@ def test_variants_of_augmented_rows_are_cached(shell: Any, small: Path, data: Pa
     assert "expected HEIGHT,WIDTH or HEIGHT,WIDTH,CHANNELS such as 28,28,1, found '4'" in refused.stderr
 
 
-def test_workers_fill_the_entry_that_one_process_does(shell: Any, small: Path, data: Path, tmp_path: Path) -> None:
+def test_an_executor_fills_the_entry_that_one_process_does(shell: Any, small: Path, data: Path, tmp_path: Path) -> None:
     arguments = ["cache", small, "--freeze", "hidden[12]", "--data", data, "--cache-dir"]
-    result = shell.run(*arguments, tmp_path / "through", "--workers", "2")
-    assert "2 workers (as asked for; " in result.stderr
+    result = shell.run(*arguments, tmp_path / "through", "--on", "here")
     assert "cache: filled, 300 rows" in result.stderr
     alone, through = Path(shell.json(*arguments, tmp_path / "alone")["path"]), Path(result.stdout.strip())
     assert through == tmp_path / "through" / alone.name

@@ -23,12 +23,24 @@ def bits(path: Path) -> dict[str, bytes]:
     return {name: tensor.read().tobytes() for name, tensor in checkpoint.open(path).items()}
 
 
-def alone(*arguments: str | Path) -> str:
-    """Run `finetune` in a process of its own, which computes on one thread; return what it said on stderr."""
-    command = [sys.executable, "-m", "ckpttool", "finetune", *map(str, arguments)]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+RUNS = """
+import json, sys
+from click.testing import CliRunner
+from ckpttool.cli import main
+
+for arguments in json.loads(sys.argv[1]):
+    result = CliRunner().invoke(main, ["finetune", *arguments])
+    assert result.exit_code == 0, result.output
+print(result.stderr)
+"""
+
+
+def alone(*runs: list[str | Path]) -> str:
+    """Run `finetune` some times in a process of its own, which computes on one thread; return what the last said."""
+    arguments = json.dumps([list(map(str, run)) for run in runs])
+    result = subprocess.run([sys.executable, "-c", RUNS, arguments], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
-    return result.stderr
+    return result.stdout
 
 
 def report_of(path: Path) -> dict[str, Any]:
@@ -71,8 +83,7 @@ def test_a_report_repeats_its_run_to_the_last_bit(small: Path, data: Path, tmp_p
     how = ["--freeze", "hidden1", "--optimizer", "momentum(0.02, momentum=0.9)", "--l2", "0.001", "--dropout", "0.2"]
     how += ["--l2-sp", "hidden2=0.1", "--ema", "0.9"]
     more = ["--epochs", "3", "--batch-size", "32", "--seed", "7", "--keep", "last", "--threads", "1"]
-    alone(small, "--data", data, *how, *more, "-o", first)
-    said = alone("--config", f"{first}.run.json", "-o", again)
+    said = alone([small, "--data", data, *how, *more, "-o", first], ["--config", f"{first}.run.json", "-o", again])
     assert bits(again) == bits(first)
     assert "hidden2/kernel/Momentum" in bits(again)
     assert figures(again) == figures(first)
