@@ -71,6 +71,7 @@ class Outcome:
     """What a trial gave: a score in [0, 1] for each judged row, in the block's order of rows, and what it took.
 
     `rows` are the numbers of these rows in the labelled data: with folds, a row is judged in another fold by each seed.
+    `reason` says why it was stopped or failed, or, of one that is done, why what it freezes was not cached.
     """
 
     correct: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))

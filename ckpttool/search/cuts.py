@@ -14,7 +14,7 @@ from ckpttool.training.heads import place_above
 
 @dataclass(frozen=True)
 class Cut:
-    """A pattern of the layers that are kept, None where there are none; what the head goes on, where that is said."""
+    """A pattern of the layers that are kept, None where none are; what the head goes on, where that is said."""
 
     layers: str | None
     after: str | None
@@ -32,3 +32,8 @@ def cut_at(graph: Graph, depths: Sequence[Depth], number: int) -> Cut:
         if place_above(graph, kept, None, ()).output == str(ref):
             return Cut(shortest_pattern(kept, others), None)
     return Cut(shortest_pattern(kept, others), ref.op)
+
+
+def fresh_at(depths: Sequence[Depth], number: int) -> Cut:
+    """Return the cut at a depth of a network that keeps no weights, and starts at random."""
+    return Cut(None, TensorRef.parse(depths[number].tensor).op)

@@ -28,6 +28,8 @@ _ADJUSTING = (ELEMENT_BY_ELEMENT | SWITCHES | MERGES) | {
 """Where the weights of a normalisation, of a bias or of an activation meet the rows: element by element."""
 _STEPS = {"TensorListFromTensor": 0, "TensorArrayScatterV3": 2, "Unpack": 0}
 """What takes the rows apart into steps, for a loop over these, and which of its inputs has the rows."""
+_LOSING_SPACE = {"Reshape", "Squeeze", "Mean", "Max"}
+"""What flattens a tensor with dimensions of space, or pools it over all of these."""
 _ENTERING = {
     **dict.fromkeys(("Pad", "PadV2", "MirrorPad", "SpaceToBatchND", "ExpandDims", "Transpose", "Identity", "Cast"), 0),
     **dict.fromkeys((*SWITCHES, "ReverseV2", "ReverseSequence"), 0),
@@ -40,12 +42,14 @@ _ENTERING = {
 class Depth:
     """A place to cut a network: the layers that it has more than the depth below, and the tensor that a head goes on.
 
-    Depth 0 is the input, with no layer below.
+    Depth 0 is the input, with no layer below. `spatial` is what the tensor was before it was flattened, or pooled over
+    all of space, where it was: a head that pools goes there.
     """
 
     number: int
     layers: tuple[str, ...]
     tensor: str
+    spatial: str | None = None
 
 
 def depths(graph: Graph, inputs: Sequence[str], logits: str | None = None) -> list[Depth]:
@@ -62,21 +66,28 @@ def depths(graph: Graph, inputs: Sequence[str], logits: str | None = None) -> li
     top, is_head = _top(graph, logits)
     cuts = _Cuts(graph, inputs, top)
     places = [place for place in cuts.places() if not (is_head and place[0] == len(cuts.layers))]
-    if network := keras_network(graph):  # Keras has no layers to cut inside of one of its own
+    network = keras_network(graph)
+    if network:  # Keras has no layers to cut inside of one of its own
         places = [place for place in places if network.lost or place[1] in network.calls]
     if not places and len(cuts.layers) > 1:
         places = list(cuts.ends())[: -1 if is_head else None]
     found = [Depth(0, (), inputs[0])]
+
+    def depth(number: int, names: Sequence[str], tensor: str) -> Depth:
+        spatial = cuts.spatial(tensor)
+        is_place = network is None or network.lost or spatial in network.calls
+        return Depth(number, tuple(names), tensor, spatial if is_place else None)
+
     below, waiting = 0, list[str]()
     for count, tensor in places:
         waiting += cuts.layers[below:count]
         below = count
         if all(name in cuts.adjusting for name in waiting):
             if len(found) > 1:
-                found[-1] = Depth(found[-1].number, (*found[-1].layers, *waiting), tensor)
+                found[-1] = depth(found[-1].number, (*found[-1].layers, *waiting), tensor)
                 waiting = []
             continue
-        found.append(Depth(len(found), tuple(waiting), tensor))
+        found.append(depth(len(found), waiting, tensor))
         waiting = []
     return found
 
@@ -151,6 +162,23 @@ class _Cuts:
         for count, name in enumerate(self.layers, start=1):
             if output := outputs[name]:
                 yield count, activated(self.graph, output, self.needed)[0]
+
+    def spatial(self, tensor: str) -> str | None:
+        """Return what a tensor was before it lost its dimensions of space; a dropout may lie behind that."""
+        top = TensorRef.parse(tensor)
+        found, todo, seen = set[TensorRef](), [top], {top}
+        while todo:
+            ref = todo.pop()
+            kind, inputs = self.graph.nodes[ref.op].op, self._varying(ref.op)
+            if kind in _LOSING_SPACE:
+                found.update(inputs[:1])
+            elif kind in MERGES or kind == "Identity" or ref.op in self.regions:
+                todo += [each for each in inputs if each not in seen]
+                seen.update(inputs)
+            else:
+                return None
+        one = next(iter(found), None)
+        return str(one) if one and len(found) == 1 and self._level(one) == self._level(top) else None
 
     @cached_property
     def regions(self) -> dict[str, str]:

@@ -21,8 +21,9 @@ from ckpttool.search.rows import TOLD, SearchRows, said
 class Search:
     """What a search found: all outcomes, the recommendation, and what it is worth on rows that chose nothing.
 
-    `ended` says why not all was tried, `seconds` are those of the trials. `first` is how many epochs a head was trained
-    alone before kept layers were trained too, `signal` what interrupted the search, `written` the model that is.
+    `cuts` are those of depths, at 0 that of training from scratch. `ended` says why not all was tried, `seconds` are
+    those of the trials. `first` is how many epochs a head was trained alone before kept layers were trained too,
+    `signal` what interrupted the search, `ran` how many trials it ran, `written` the model that is.
     """
 
     depths: Sequence[Depth]
@@ -38,12 +39,23 @@ class Search:
     rope: float
     first: int | None = None
     signal: int | None = None
+    ran: int = 0
     written: Path | None = None
 
     @property
     def design(self) -> Design:
         """How configurations were judged."""
         return self.rows.design
+
+    @property
+    def chosen(self) -> Configuration | None:
+        """What is recommended and was told, so that it may be written."""
+        return self.recommendation.configuration if self.recommendation and self.told else None
+
+    def is_cached(self, configuration: Configuration) -> bool:
+        """Say whether trials of a configuration took the features of its frozen layers from a cache."""
+        known = self.outcomes.get(configuration, {}).values()
+        return any(outcome.state == "done" and not outcome.reason for outcome in known)
 
     @property
     def seconds(self) -> float:

@@ -3,14 +3,13 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import PlanError
 from ckpttool.core.names import Pattern
 from ckpttool.graph.contents.op_outputs import dtype_of_output
 from ckpttool.graph.contents.stored import stored_tensors
-from ckpttool.graph.core import TensorRef
+from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.model.model import Model
 from ckpttool.runtime.build import misfit
 from ckpttool.runtime.objectives import Objective
@@ -38,26 +37,14 @@ class KeptModels:
     """The models of one search, each made when it is first asked for."""
 
     def __init__(self, source: Bound, depths: Sequence[Depth], head: str, options: Options) -> None:
-        """Begin with none; the head goes on the depths of the source."""
-        self.source, self.depths, self._head, self._options = source, depths, head, options
-        self._kept: dict[tuple[int, bool], Kept] = {}
-
-    @cached_property
-    def misfits(self) -> dict[int, str]:
-        """The depths that the head does not go on, each with the reason.
+        """Begin with none, and see on which depths of the source the head goes.
 
         Raises:
             CkptError: it goes on none.
         """
-        graph, objective, found = self.source.model.graph, self._options.objective or Objective(), {}
-        layers, tensors = parse(self._head), [depth.tensor for depth in self.depths[1:]]
-        for depth, shape in zip(self.depths[1:], inferred_shapes(graph, tensors), strict=True):
-            ref = TensorRef.parse(depth.tensor)
-            if problem := misfit(layers, ref.op, dtype_of_output(graph, ref).name, shape, objective):
-                found[depth.number] = problem
-        if len(found) == len(tensors):
-            raise PlanError(f"`head` {self._head!r} goes on no depth: {found[self.depths[-1].number]}")
-        return found
+        self.source, self._head, self._options = source, head, options
+        self.depths, self.misfits = fitted(source.model.graph, depths, head, options.objective or Objective())
+        self._kept: dict[tuple[int, bool], Kept] = {}
 
     @property
     def top(self) -> int:
@@ -85,3 +72,34 @@ class KeptModels:
     def pattern(self, number: int) -> str:
         """Return what names the layers below a depth, and of it."""
         return "|".join(re.escape(name) for depth in self.depths[: number + 1] for name in depth.layers)
+
+
+def fitted(
+    graph: Graph, depths: Sequence[Depth], head: str, objective: Objective
+) -> tuple[list[Depth], dict[int, str]]:
+    """Return the depths with the tensors that a head goes on, and why it goes on some of them not.
+
+    Where it does not go on what was flattened or pooled, it may go on what that was before.
+
+    Raises:
+        CkptError: it goes on none.
+    """
+    layers, found, misfits = parse(head), [depths[0]], dict[int, str]()
+    tensors = [tensor for depth in depths[1:] for tensor in (depth.tensor, depth.spatial) if tensor]
+    shapes = dict(zip(tensors, inferred_shapes(graph, tensors), strict=True))
+
+    def problem(tensor: str) -> str | None:
+        ref = TensorRef.parse(tensor)
+        return misfit(layers, ref.op, dtype_of_output(graph, ref).name, shapes[tensor], objective)
+
+    for depth in depths[1:]:
+        why = problem(depth.tensor)
+        if why and depth.spatial and not problem(depth.spatial):
+            found.append(replace(depth, tensor=depth.spatial))
+            continue
+        found.append(depth)
+        if why:
+            misfits[depth.number] = why
+    if len(misfits) == len(depths) - 1:
+        raise PlanError(f"`head` {head!r} goes on no depth: {misfits[depths[-1].number]}")
+    return found, misfits

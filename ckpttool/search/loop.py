@@ -27,6 +27,15 @@ class Budget:
     seconds: float | None = None
     trials: int | None = None
 
+    def part(self, seconds: float, trials: int, searches: int) -> "Budget":
+        """Return what the first of so many searches may use of what is left, after what was used: as much as each.
+
+        >>> Budget(seconds=600.0).part(seconds=200.0, trials=12, searches=2), Budget(trials=30).part(9.5, 12, 4)
+        (Budget(seconds=200.0, trials=None), Budget(seconds=None, trials=5))
+        """
+        left = None if self.seconds is None else max(0.0, self.seconds - seconds) / searches
+        return Budget(left, None if self.trials is None else -(-max(0, self.trials - trials) // searches))
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -80,7 +89,7 @@ class Loop:
         self._study, self._executor, self._factory, self._design = study, executor, factory, design
         self._following, self._rope, self._budget = following, rope, budget
         self._callback, self._interrupt = callback, interrupt
-        self._start, self._ran, self._seconds = time.monotonic(), 0, 0.0
+        self._start, self.ran, self._seconds = time.monotonic(), 0, 0.0
         self._flying: dict[Future[Any], tuple[Configuration, Block]] = {}
         self._batch: Sequence[Configuration] = ()
 
@@ -139,7 +148,7 @@ class Loop:
         near: Hashable = configuration.keep  # shares features, and a head that is trained first
         future = self._executor.submit(self._factory, (configuration, block), near)
         self._flying[future] = configuration, block
-        self._ran += 1
+        self.ran += 1
 
     def _keep(self, future: "Future[Any]") -> None:
         """Keep what became of a trial."""
@@ -163,7 +172,7 @@ class Loop:
         return Progress(done, len(self._flying), stopped, planned + stopped, time.monotonic() - self._start)
 
     def _has_trials(self) -> bool:
-        return self._budget.trials is None or self._ran < self._budget.trials
+        return self._budget.trials is None or self.ran < self._budget.trials
 
     def _ends(self) -> str | None:
         """Return why no more trials are begun; those that run are left to their end only where trials are counted."""

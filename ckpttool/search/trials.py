@@ -109,13 +109,15 @@ class Trials:
         options = asked.options
         bound = Bound.of(model, options.roles, ("inputs",), seed=options.seed)
         self.source = bound.preprocessing(options.preprocess)
-        self.depths = depths(self.source.model.graph, self.source.roles.inputs, self.source.given.get("logits"))
-        if len(self.depths) < 2:
-            found = f"{model.path}: no layer lies below the one that gives the outputs"
-            raise GraphError(f"{found}: there is nothing to reuse, and `ckpttool new` trains from scratch")
-        self.models = KeptModels(self.source, self.depths, asked.head, options)
+        found = depths(self.source.model.graph, self.source.roles.inputs, self.source.given.get("logits"))
+        if len(found) < 2:
+            problem = f"{model.path}: no layer lies below the one that gives the outputs"
+            raise GraphError(f"{problem}: there is nothing to reuse, and `ckpttool new` trains from scratch")
+        self.models = KeptModels(self.source, found, asked.head, options)
+        self.depths = self.models.depths
         self._trainers: OrderedDict[tuple[Configuration, bool], Trainer] = OrderedDict()
         self._heads: dict[tuple[int, Block], Mapping[str, Tensor]] = {}
+        self._uncached: dict[Configuration, str] = {}
 
     def facts(self) -> dict[str, str]:
         """Return what trials follow from, besides what is asked: the layers that may be reused, and their weights."""
@@ -188,7 +190,14 @@ class Trials:
         if known is None:
             raise PlanError(f"what the outputs of `head` {self.asked.head!r} mean is not known, so none are right")
         right = known.right(trainer.outputs(), np.asarray(trainer.bound.splits[1].labels))
-        return Outcome(right, time.perf_counter() - start, epochs, rows=self.rows.of_block(block)[1])
+        rows = self.rows.of_block(block)[1]
+        return Outcome(right, time.perf_counter() - start, epochs, reason=self._why_uncached(configuration), rows=rows)
+
+    def _why_uncached(self, configuration: Configuration) -> str:
+        """Say why what a configuration freezes, or freezes while its head is trained, was not cached."""
+        alone = Configuration(configuration.keep, configuration.keep)
+        stages = (configuration, alone) if self.asked.probe and configuration.trained else (configuration,)
+        return next((self._uncached[each] for each in stages if each in self._uncached), "")
 
     def _trained(self, configuration: Configuration, block: Block) -> tuple[Trainer, int]:
         """Train a configuration on a block; where that is asked for, its head has been trained first, alone."""
@@ -224,16 +233,20 @@ class Trials:
         )
         return trainer
 
-    def options_of(self, configuration: Configuration) -> Options:
-        """Return the options of a run that trains a configuration: what it freezes, and what is trained first."""
+    def options_of(self, configuration: Configuration, cached: bool = True) -> Options:
+        """Return the options of a run that trains a configuration: what it freezes, and what is trained first.
+
+        `cached` says whether what it freezes can be cached, as its trials have found.
+        """
         asked = self.asked.options
         frozen = self.models.pattern(configuration.freeze) or None
         first = asked.epochs if self.asked.probe and configuration.keep and configuration.trained else None
-        cache = frozen is not None and not asked.augment
+        cache = cached and frozen is not None and not asked.augment
         return replace(asked, freeze=frozen, cache=cache, lp_ft=first, objective=None, roles={})
 
+    @cached_property
     def ranking(self) -> Ranking:
-        """Return the depths by what scores of their features expect of them, on the rows that choose."""
+        """The depths by what scores of their features expect of them, on the rows that choose."""
         choosing = self.rows.choosing
         labels = np.asarray(choosing.labels)
         bound = replace(self.source, splits=(replace(choosing, labels=None),))
@@ -256,9 +269,10 @@ class Trials:
             return Trainer(
                 bound, options, Callback(), values=values, cached=lambda frozen: self._features.of(frozen, block)
             )
-        except GraphError:
+        except GraphError as error:
             if not options.cache:
                 raise
+            self._uncached[configuration] = str(error)
             return Trainer(bound, replace(options, cache=False), Callback(), values=values)
 
 

@@ -8,7 +8,8 @@ from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from ckpttool.search.configurations import SCRATCH, Bounds, Configuration
+from ckpttool.search.configurations import SCRATCH, Block, Bounds, Configuration, Design
+from ckpttool.search.study import Study
 
 _ANY = Bounds()
 _FEWEST = 8
@@ -41,7 +42,7 @@ class Walk:
     @property
     def most(self) -> int:
         """How many configurations are tried at most."""
-        every = len(self._grid)
+        every = len(self.every)
         return max((every - 1) // 2, min(every, _FEWEST)) if self.limit is None else self.limit
 
     def following(self, known: Known) -> list[Configuration]:
@@ -71,17 +72,17 @@ class Walk:
         return list(dict.fromkeys(self._nearest(keep, freeze) for keep, freeze in pairs))
 
     @cached_property
-    def _grid(self) -> list[Configuration]:
+    def every(self) -> list[Configuration]:
         """All that may be tried."""
         return self.bounds.grid(self.depths)
 
     def _kept(self) -> list[int]:
         """Return the depths that may be kept."""
-        return sorted({one.keep for one in self._grid})
+        return sorted({one.keep for one in self.every})
 
     def _nearest(self, keep: int, freeze: int) -> Configuration:
         """Return what is nearest to a configuration of what may be tried."""
-        grid = [one for one in self._grid if one.keep or not keep]
+        grid = [one for one in self.every if one.keep or not keep]
         return min(grid, key=lambda one: (abs(one.keep - keep) + abs(one.freeze - freeze), -one.keep), default=SCRATCH)
 
     def _neighbours(self, tried: dict[Configuration, float]) -> list[Configuration]:
@@ -92,7 +93,7 @@ class Walk:
 
     def _around(self, one: Configuration, tried: Container[Configuration]) -> list[Configuration]:
         """Return the untried neighbours of a configuration, first at a quarter of the depths, then nearer."""
-        keeps, freezes = self._kept(), sorted({each.freeze for each in self._grid})
+        keeps, freezes = self._kept(), sorted({each.freeze for each in self.every})
         keep, freeze = keeps.index(one.keep), freezes.index(one.freeze)
         step = max(self.depths // 4, 1)
         while step:
@@ -106,10 +107,33 @@ class Walk:
         return []
 
 
-def everything(depths: int, bounds: Bounds, known: Known) -> list[Configuration]:
+@dataclass(frozen=True)
+class Ways:
+    """What a search tries: a walk, or all that its bounds allow."""
+
+    walk: Walk
+    grid: bool = False
+
+    def following(self, study: Study, blocks: Sequence[Block]) -> list[Configuration]:
+        """Return what is to be tried now of what a study does not know of all blocks yet."""
+
+        def known(configuration: Configuration) -> float | None:
+            return study.mean(configuration, blocks)
+
+        return everything(self.walk.every, known) if self.grid else self.walk.following(known)
+
+    def said(self, design: Design) -> str:
+        """Say how much is tried at most."""
+        every, blocks = len(self.walk.every), len(design.blocks)
+        most = f"{every if self.grid else self.walk.most} of {every} ways to keep and to freeze are tried at most"
+        of_rows = f"each on {blocks} block{'s' * (blocks > 1)} of rows"
+        return f"{most}, {of_rows}; `keep`, `freeze`, `seeds` and `budget` bound that"
+
+
+def everything(grid: Sequence[Configuration], known: Known) -> list[Configuration]:
     """Return what is left to be tried of all configurations.
 
-    >>> everything(1, Bounds(), lambda one: None if one.keep else 0.5)
+    >>> everything(Bounds().grid(depths=1), lambda one: None if one.keep else 0.5)
     [Configuration(keep=1, freeze=0), Configuration(keep=1, freeze=1)]
     """
-    return [each for each in bounds.grid(depths) if known(each) is None]
+    return [each for each in grid if known(each) is None]

@@ -14,7 +14,7 @@ from ckpttool.data.splits import notes_of
 from ckpttool.formats.writing.files import refuse_existing
 from ckpttool.graph.contents.preprocessing import preprocessing_text
 from ckpttool.lineage.provenance import Command
-from ckpttool.model.families import Contents, writer_for
+from ckpttool.model.families import Contents, ModelWriter, writer_for
 from ckpttool.model.model import Model
 from ckpttool.model.plan import PlanRow
 from ckpttool.model.unfreezing import with_unfrozen
@@ -89,9 +89,7 @@ def finetune(
         CkptError: something does not fit; nothing is written then.
     """
     command = command or Command.of_call("finetune", model.path, output)
-    writer, output = writer_for(model.graph.source, output, to), Path(output)
-    writer.check(output, overwrite, model.graph)
-    _check_place(output, model, overwrite)
+    writer, output = checked_writer(model, Path(output), to, overwrite), Path(output)
     require_threads(options.threads)
 
     options, going_on = as_begun(options, asked_before(output)) if resume else (options, [])
@@ -146,15 +144,18 @@ def finetune(
     return run
 
 
-def _check_place(output: Path, model: Model, overwrite: bool) -> None:
-    """Check that the result lies beside no other report, and not where the model is that it is compared with.
+def checked_writer(model: Model, output: Path, to: str | None, overwrite: bool) -> ModelWriter:
+    """Return what writes the result of a run, which lies beside no other report, and not where the model is.
 
     Raises:
-        CkptError: it does.
+        CkptError: it does, or a model is there already.
     """
+    writer = writer_for(model.graph.source, output, to)
+    writer.check(output, overwrite, model.graph)
     refuse_existing([report_path(output)], overwrite)
     if output.resolve() in (model.path.resolve(), checkpoint.prefix_of(model.path).resolve()):
         raise PlanError(f"{output} is the model itself, which the result is compared with: write it elsewhere")
+    return writer
 
 
 def _asked(options: Options, bound: Bound, facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -74,7 +74,7 @@ class ReusePlan(ModelPlan):
 
 def plan_reuse(
     model: Model,
-    layers: str,
+    layers: str | None,
     head: str | None = None,
     after: str | None = None,
     into: Path | None = None,
@@ -95,7 +95,7 @@ def plan_reuse(
 
     Args:
         model: Where the values come from.
-        layers: A pattern of the layers to restore.
+        layers: A pattern of the layers to restore; None restores none: the network starts at random below a new head.
         head: New layers (SPEC) to put on above the last restored one; the rest is cut off.
         after: The layer to put the head on instead.
         into: Another graph to restore into; without `head` and `into` it is a fresh copy of the model's own.
@@ -121,6 +121,8 @@ def plan_reuse(
     require_made("`objective`", objective, Objective)
     if head and into:
         raise PlanError("`head` and `into` exclude one another: new layers go on SRC's graph, or TARGET has its own")
+    if layers is None and not (head and after):
+        raise PlanError("`fresh` restores no layer: specify `head`, and `after` for the layer that it is put on")
     if after and not head:
         raise PlanError("`after` says where a head is put on: specify `head` too")
     if head and labels:
@@ -128,8 +130,8 @@ def plan_reuse(
     model = model.thawed()
     if signature:
         model = replace(model, graph=choosing_signature(model.graph, signature))
-    chosen, frozen = Pattern(layers), Pattern(freeze) if freeze else None
-    restored = restored_variables(model, chosen)
+    chosen, frozen = Pattern(layers) if layers else None, Pattern(freeze) if freeze else None
+    restored = restored_variables(model, chosen) if chosen else []
     if head:
         place = place_above(_called(model.graph) if signature else model.graph, restored, after, inputs)
         put = headed(model, restored, head, place, frozen, recipe or Recipe(), seed, objective or Objective())
@@ -152,7 +154,8 @@ def plan_reuse(
     graph = with_class_names(plan.graph, ()) if weights - set(plan.sources) else plan.graph
     named = with_named_outputs(graph, classes)
     graph, changed = with_preprocessed_inputs(named, preprocess, None if head else model.graph)
-    return replace(plan, graph=graph, to=to, notes=(*prefix_note(chosen, model.checkpoint), *plan.notes, *changed))
+    prefix = prefix_note(chosen, model.checkpoint) if chosen else ()
+    return replace(plan, graph=graph, to=to, notes=(*prefix, *plan.notes, *changed))
 
 
 def _called(graph: Graph) -> Graph:

@@ -1,9 +1,10 @@
 """Search: how many layers of a model to reuse for other rows, and how many of these to freeze, by trying it."""
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from ckpttool.core.errors import FormatError, PlanError
@@ -11,22 +12,24 @@ from ckpttool.data.fingerprint import fingerprint
 from ckpttool.executors.executor import Executor
 from ckpttool.executors.here import Here
 from ckpttool.lineage.provenance import Command
-from ckpttool.model.families import family_of, writer_for
+from ckpttool.model.families import family_of
 from ckpttool.model.model import Model
-from ckpttool.search.configurations import Bounds, Configuration
-from ckpttool.search.cuts import cut_at
+from ckpttool.runtime.configure import require_threads
+from ckpttool.search.configurations import Bounds
+from ckpttool.search.cuts import cut_at, fresh_at
 from ckpttool.search.found import Search
 from ckpttool.search.loop import Budget, Loop, SearchCallback
-from ckpttool.search.recommendation import Recommendation, recommend
+from ckpttool.search.recommendation import recommend
 from ckpttool.search.rows import TOLD
 from ckpttool.search.study import Study
 from ckpttool.search.trials import Asked, Trials, TrialsFactory
-from ckpttool.search.walk import Walk, everything
+from ckpttool.search.walk import Walk, Ways
 from ckpttool.training.loop import Interrupt
 from ckpttool.training.options import Options
+from ckpttool.training.saves import refuse_saves
 from ckpttool.training.worker_model import WorkerModel
-from ckpttool.verbs.finetune import finetune
-from ckpttool.verbs.soup import plan_soup
+from ckpttool.verbs.finetune import checked_writer
+from ckpttool.verbs.search_writing import Means, write_found
 
 STUDY = ".study"
 """What the file of a search's trials is called, after the output."""
@@ -98,47 +101,27 @@ def search_reuse(
     if how.soup and how.interpolate:
         raise PlanError("`soup` and `interpolate` exclude one another: each says which weights are averaged")
     if write:
-        writer_for(model.graph.source, output, to).check(Path(output), overwrite, model.graph)
-    asked = Asked(data, head, options, how.probe, how.seeds, how.folds, how.rows)
-    trials = Trials(model, asked)
-    rows, deepest, ranking = trials.rows, len(trials.depths) - 1, trials.ranking()
-    bounds = Bounds.parse(deepest, how.keep, how.freeze).above(deepest, trials.models.misfits)
-    walk = Walk(deepest, bounds, [each.features.depth.number for each in ranking.in_order])
-    every, blocks = len(bounds.grid(deepest)), len(rows.design.blocks)
-    most = f"{every if how.grid else walk.most} of {every} ways to keep and to freeze are tried at most, "
-    most += f"each on {blocks} block{'s' * (blocks > 1)} of rows; `keep`, `freeze`, `seeds` and `budget` bound that"
-    callback.on_notes([*trials.notes, most])
+        checked_writer(model, Path(output), to, overwrite)
+    if write and not overwrite:
+        refuse_saves(Path(output))
+    require_threads(options.threads)
+    trials = Trials(model, Asked(data, head, options, how.probe, how.seeds, how.folds, how.rows))
+    ways = _ways(trials, how)
+    callback.on_notes([*trials.notes, ways.said(trials.rows.design)])
+    place, ends = executor or Here(), interrupt or Interrupt()
+    factory = TrialsFactory(_for_worker(model, trials), trials.asked) if executor else lambda: trials
     with _study(output, _question(trials, how), overwrite) as study:
-
-        def known(configuration: Configuration) -> float | None:
-            return study.mean(configuration, rows.design.blocks)
-
-        def following() -> list[Configuration]:
-            return everything(deepest, bounds, known) if how.grid else walk.following(known)
-
-        factory = TrialsFactory(_for_worker(model, trials), asked) if executor else lambda: trials
-        place, ends = executor or Here(), interrupt or Interrupt()
-        ended = Loop(study, place, factory, rows.design, following, how.rope, how.budget, callback, ends).run()
-        found = recommend(study.outcomes, rows.design, deepest, how.rope)
-        if found and ended and len(found.tried) == 1:
-            found = replace(found, configuration=None, why=f"{found.best} alone was judged, and compared with nothing")
-        chosen = found.configuration if found and ended is None else None
-        if chosen is not None and TOLD not in study.outcomes[chosen]:
-            study.add(chosen, TOLD, trials((chosen, TOLD)))
-        told = study.outcomes[chosen][TOLD] if chosen is not None else None
-        outcomes, listed = dict(study.outcomes), study.trials()
-    if chosen is not None and write:
-        command, to = (
-            command or Command.of_call("search", model.path, output),
-            family_of(model.graph.source, output, to),
-        )
-        others = _averaged(found, chosen, how)
-        callback.on_notes(_write(trials, [*others, chosen], Path(output), how, overwrite, command, to))
-    numbers = {each for one in outcomes for each in (one.keep, one.freeze)} | {deepest}
-    cuts = {number: cut_at(trials.source.model.graph, trials.depths, number) for number in numbers}
-    first, written = options.epochs if how.probe else None, Path(output) if chosen is not None and write else None
-    facts = trials.depths, head, cuts, rows, outcomes, listed, ranking, found, told, ended, how.rope
-    return Search(*facts, first, ends.number if ended else None, written)
+        following = partial(ways.following, study, trials.rows.design.blocks)
+        loop = Loop(study, place, factory, trials.rows.design, following, how.rope, how.budget, callback, ends)
+        ended = loop.run()
+        found = replace(_found(trials, study, how, ended, ends.number if ended else None), ran=loop.ran)
+        if found.chosen is None or not write:
+            return found
+        family = family_of(model.graph.source, output, to)
+        made_by = command or Command.of_call("search", model.path, output)
+        means = Means(how.soup, how.interpolate)
+        callback.on_notes(write_found(trials, found, means, Path(output), overwrite, made_by, family))
+    return replace(found, written=Path(output))
 
 
 def search_curve(
@@ -151,7 +134,7 @@ def search_curve(
         data: A path, or one of the other sources of rows.
         head: The new layers (SPEC).
         output: The model that is written; the studies of the other numbers are beside it, `OUT.100.study`.
-        rows: How many rows to train on; None is all of them.
+        rows: How many rows to train on; None is all of them. Each search has an even part of the budget that is left.
         given: The other arguments of `search_reuse`.
 
     Raises:
@@ -162,13 +145,51 @@ def search_curve(
         options = given.get("options") or Options()
         _ = Trials(model, Asked(data, head, options, how.probe, how.seeds, how.folds, max(amounts))).rows
     found: list[Search] = []
-    for number in rows:
+    begun = time.monotonic()
+    for place, number in enumerate(rows):
         if found and found[-1].signal is not None:
             break
-        is_last = number == rows[-1]
-        place = output if is_last else f"{output}.{number or 'all'}"
-        found.append(search_reuse(model, data, head, place, how=replace(how, rows=number), write=is_last, **given))
+        ran, left = sum(each.ran for each in found), len(rows) - place
+        part = replace(how, rows=number, budget=how.budget.part(time.monotonic() - begun, ran, left))
+        path = output if left == 1 else f"{output}.{number or 'all'}"
+        found.append(search_reuse(model, data, head, path, how=part, write=left == 1, **given))
     return found
+
+
+def _ways(trials: Trials, how: SearchOptions) -> Ways:
+    """Return what may be tried, and where that begins: at the depths that scores of their features expect most of."""
+    deepest = len(trials.depths) - 1
+    bounds = Bounds.parse(deepest, how.keep, how.freeze).above(deepest, trials.models.misfits)
+    return Ways(Walk(deepest, bounds, [each.features.depth.number for each in trials.ranking.in_order]), how.grid)
+
+
+def _found(trials: Trials, study: Study, how: SearchOptions, ended: str | None, signal: int | None) -> Search:
+    """Return what a study says; what it recommends is told by rows that chose nothing, where the search is over."""
+    deepest, design, asked = len(trials.depths) - 1, trials.rows.design, trials.asked
+    found = recommend(study.outcomes, design, deepest, how.rope)
+    if found and ended and len(found.tried) == 1:
+        found = replace(found, configuration=None, why=f"{found.best} alone was judged, and compared with nothing")
+    chosen = found.configuration if found and ended is None else None
+    if chosen is not None and TOLD not in study.outcomes[chosen]:
+        study.add(chosen, TOLD, trials((chosen, TOLD)))
+    numbers = {each for one in study.outcomes for each in (one.keep, one.freeze) if each} | {deepest}
+    cuts = {number: cut_at(trials.source.model.graph, trials.depths, number) for number in numbers}
+    cuts[0] = fresh_at(trials.depths, trials.models.top)
+    return Search(
+        trials.depths,
+        asked.head,
+        cuts,
+        trials.rows,
+        dict(study.outcomes),
+        study.trials(),
+        trials.ranking,
+        found,
+        study.outcomes[chosen][TOLD] if chosen is not None else None,
+        ended,
+        how.rope,
+        asked.options.epochs if how.probe else None,
+        signal,
+    )
 
 
 def _study(output: str | Path, question: Mapping[str, Any], overwrite: bool) -> Study:
@@ -180,40 +201,6 @@ def _study(output: str | Path, question: Mapping[str, Any], overwrite: bool) -> 
         if not overwrite:
             raise
         return Study.open(path, question, overwrite=True)
-
-
-def _averaged(found: Recommendation | None, chosen: Configuration, how: SearchOptions) -> list[Configuration]:
-    """Return what is averaged with the configuration that is recommended."""
-    if how.interpolate and chosen.trained and chosen.keep:
-        return [Configuration(chosen.keep, chosen.keep)]
-    tied = found.tied if found and how.soup else ()
-    return [each for each in tied if each.keep == chosen.keep and each != chosen]
-
-
-def _write(
-    trials: Trials,
-    configurations: Sequence[Configuration],
-    output: Path,
-    how: SearchOptions,
-    overwrite: bool,
-    command: Command,
-    to: str,
-) -> Sequence[str]:
-    """Train configurations on all rows that may be trained on, and write the last, or a mean; return what is said."""
-    data, chosen = trials.asked.data, configurations[-1]
-    if len(configurations) == 1:
-        model = trials.models.kept(chosen).model
-        finetune(model, data, trials.options_of(chosen), output, overwrite, command=command, to=to)
-        return []
-    with TemporaryDirectory(dir=output.absolute().parent, prefix=f".{output.name}.") as folder:
-        models = []
-        for number, each in enumerate(configurations):
-            path = Path(folder) / f"{number}.ckpt"
-            finetune(trials.models.kept(each).model, data, trials.options_of(each), path, to="ckpt")
-            models.append(Model.open(path))
-        plan = plan_soup(models, data, "0:1:0.1" if how.interpolate else None, to=to)
-        plan.write(output, overwrite, command)
-    return plan.notes[-1:]
 
 
 def _for_worker(model: Model, trials: Trials) -> WorkerModel:

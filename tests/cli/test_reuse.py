@@ -130,6 +130,21 @@ def test_too_little_restored_is_refused_where_a_share_is_required(
     shell.run(*arguments, "81%")
 
 
+def test_a_fresh_network_has_the_old_ones_layers_and_none_of_their_values(
+    shell: Any, small: Path, tmp_path: Path
+) -> None:
+    head = ("--head", "new = dense(3)")
+    shell.run("reuse", small, "--fresh", "--after", "hidden2", *head, "-o", tmp_path / "fresh.ckpt")
+    old, new = checkpoint.open(small), checkpoint.open(tmp_path / "fresh.ckpt")
+    assert new["hidden1/kernel"].shape == old["hidden1/kernel"].shape
+    assert not np.array_equal(new["hidden1/kernel"].read(), old["hidden1/kernel"].read())
+    said = "specify the --layers to restore, or --fresh"
+    assert said in shell.error("reuse", small, *head, "-o", tmp_path / "none.ckpt")
+    assert said in shell.error("reuse", small, "--fresh", "--layers", "hidden1", *head, "-o", tmp_path / "none.ckpt")
+    said = "--fresh restores no layer: specify --head, and --after"
+    assert said in shell.error("reuse", small, "--fresh", *head, "-o", tmp_path / "none.ckpt")
+
+
 def test_after_puts_the_head_where_it_is_said(shell: Any, small: Path, tmp_path: Path) -> None:
     result = shell.run("reuse", small, "--layers", "hidden[12]", "--after", "hidden1", *HEAD, "-o", tmp_path / "out")
     assert "cut off above hidden1, though chosen: hidden2/kernel, hidden2/bias" in result.stderr

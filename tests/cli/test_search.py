@@ -1,8 +1,10 @@
 """`search --quick` from the shell: a table, JSON, and commands for the best depth that run as they are printed."""
 
+import json
 import os
 import shlex
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -69,18 +71,31 @@ def test_an_interrupted_search_prints_what_is_known_and_the_same_command_goes_on
     assert (found["ended"], found["output"]) == (None, str(tmp_path / "best.ckpt"))
 
 
-@pytest.mark.parametrize("freeze", ["0", "1"])
+def test_frozen_layers_that_cannot_be_cached_are_not_by_the_last_run_and_the_commands(
+    shell: Any, foreign: Callable[..., Path], data: Path, tmp_path: Path
+) -> None:
+    asked = (foreign("always_random"), "--data", data, *TRIED, "--keep", "2", "--freeze", "2", "--cache-dir", tmp_path)
+    said = shell.run("search", *asked, "-o", tmp_path / "best.ckpt", "--json")
+    assert "not cached: keep 2, freeze 2: " in said.stderr
+    assert "random even in inference mode" in said.stderr
+    found = json.loads(said.stdout)
+    assert found["output"] == str(tmp_path / "best.ckpt")
+    assert [command.count("--cache ") for each in found["configurations"] for command in each["commands"]] == [0] * 4
+
+
+@pytest.mark.parametrize(("keep", "freeze"), [("1", "0"), ("1", "1"), ("0", "0")])
 def test_the_commands_of_what_is_recommended_make_what_is_written(
-    shell: Any, small: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, freeze: str
+    shell: Any, small: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: str, freeze: str
 ) -> None:
     """With kept layers to train the head is trained first, alone, by these commands too."""
     monkeypatch.chdir(tmp_path)
-    found = shell.json("search", small, "--data", data, *TRIED, "--keep", "1", "--freeze", freeze, "-o", "best.ckpt")
-    each = next(each for each in found["configurations"] if (each["keep"], each["freeze"]) == (1, int(freeze)))
-    assert ("--lp-ft 2" in each["commands"][1]) == (freeze == "0")
+    asked = ("--keep", keep, "--freeze", freeze, "--seed", "7")
+    found = shell.json("search", small, "--data", data, *TRIED, *asked, "-o", "best.ckpt")
+    each = next(each for each in found["configurations"] if (each["keep"], each["freeze"]) == (int(keep), int(freeze)))
+    assert ("--lp-ft 2" in each["commands"][1]) == (keep == "1" and freeze == "0")
     for command in each["commands"]:
         shell.run(*shlex.split(command)[1:])
-    if found["recommended"]["keep"] == 1:
+    if found["recommended"]["keep"] == int(keep):
         written, made = checkpoint.open("best.ckpt"), checkpoint.open("tuned.ckpt")
         for name in ("hidden1/kernel", "new/kernel"):
             np.testing.assert_array_equal(written[name].read(), made[name].read())

@@ -111,13 +111,16 @@ def test_a_head_that_does_not_fit_is_refused_before_anything_is_trained(
 def test_a_head_that_goes_on_some_depths_is_tried_on_these(asked: Asked, tmp_path: Path) -> None:
     images = np.random.default_rng(0).normal(size=(60, 8, 8, 1)).astype(np.float32)
     np.savez(tmp_path / "images.npz", x_train=images, y_train=np.arange(60) % 2)
-    layers = "conv1 = conv2d(2, 3); conv2 = conv2d(2, 3); flat = flatten(); outputs = dense(3)"
+    layers = "conv1 = conv2d(2, 3); conv2 = conv2d(2, 3); flat = flatten(); full = dense(4); outputs = dense(3)"
     plan_new([8, 8, 1], layers).write(tmp_path / "conv.ckpt")
     pooled = replace(asked, data=tmp_path / "images.npz", head="pool = global_avg_pool(); new = dense(2)")
     trials = Trials(Model.open(tmp_path / "conv.ckpt"), pooled)
-    assert [depth.layers for depth in trials.depths] == [(), ("conv1",), ("conv2",)]
-    assert (list(trials.models.misfits), trials.models.top) == ([2], 1)
-    assert any("depth 2 is not kept, as `head` does not go on it: pool:" in note for note in trials.notes)
+    tensors = ["dnn/conv1/BiasAdd:0", "dnn/conv2/BiasAdd:0", "dnn/full/BiasAdd:0"]
+    assert [depth.tensor for depth in trials.depths[1:]] == tensors, "it goes on what is not flattened yet"
+    assert (list(trials.models.misfits), trials.models.top) == ([3], 2)
+    assert any("depth 3 is not kept, as `head` does not go on it: pool:" in note for note in trials.notes)
+    flat = Trials(trials.source.model, replace(pooled, head="new = dense(2)"))
+    assert (list(flat.models.misfits), flat.depths[2].tensor) == ([1], "dnn/flat/Reshape:0")
     assert trials((SCRATCH, Block(0, 0))).state == "done"
 
 

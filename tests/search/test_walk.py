@@ -149,6 +149,6 @@ def test_what_was_stopped_is_no_place_to_go_on_from() -> None:
 
 def test_the_grid_is_all_that_is_not_known() -> None:
     known = {SCRATCH: 0.5, Configuration(2, 1): float("-inf")}
-    left = everything(DEPTHS, Bounds(), known.get)
+    left = everything(Bounds().grid(DEPTHS), known.get)
     assert len(left) == 19
     assert not set(left) & set(known)

@@ -1,5 +1,6 @@
 """Search: what is tried, recommended, told and written; a search that was ended goes on as if it had not been."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 import ckpttool
-from ckpttool.core.errors import PlanError
+from ckpttool.core.errors import CkptError, PlanError
 from ckpttool.executors.processes import processes
 from ckpttool.model.model import Model
 from ckpttool.runtime.recipe import Recipe
@@ -109,6 +110,19 @@ def test_another_question_is_refused_and_replaced_where_that_may_be(
     }
 
 
+def test_what_stops_the_last_run_is_found_before_the_first_trial(
+    folder: Path, tmp_path: Path, options: Options
+) -> None:
+    (tmp_path / "best.ckpt.run.json").write_text("{}")
+    with pytest.raises(CkptError, match=r"best.ckpt.run.json exists"):
+        search(folder, tmp_path / "best.ckpt", options)
+    with pytest.raises(PlanError, match=r"`threads` 63: call `configure_tensorflow"):
+        search(folder, tmp_path / "other.ckpt", replace(options, threads=63))
+    with pytest.raises(PlanError, match=r"`keep` '7': there is no depth 7"):
+        search(folder, tmp_path / "other.ckpt", options, SearchOptions(keep="7"))
+    assert not list(tmp_path.glob("*.study"))
+
+
 def test_workers_find_the_same(folder: Path, tmp_path: Path, options: Options) -> None:
     how = SearchOptions(seeds=1, folds=2, keep="1")
     here = search(folder, tmp_path / "here.ckpt", options, how).as_json()
@@ -132,7 +146,14 @@ def test_a_mean_is_written_where_it_is_asked_for(
 
 
 def test_a_curve_has_a_study_for_each_number_of_rows(folder: Path, tmp_path: Path, options: Options) -> None:
+    """And one budget for all of them, of which each has its part."""
     how, model = SearchOptions(seeds=1, folds=2, keep="1", freeze="1"), Model.open(folder / "net.ckpt")
+    few = replace(how, budget=Budget(trials=3))
+    early = search_curve(
+        model, folder / "rows.npz", "new = dense(2)", tmp_path / "few.ckpt", [40, None], options=options, how=few
+    )
+    assert [each.ran for each in early] == [2, 1]
+    assert [path.unlink() for path in tmp_path.glob("few*")] == [None, None]
     found = search_curve(
         model, folder / "rows.npz", "new = dense(2)", tmp_path / "best.ckpt", [40, None], options=options, how=how
     )

@@ -25,6 +25,7 @@ from ckpttool.cli.options.training import objective_options, reuse_recipe_option
 from ckpttool.cli.options.writing import model_output_options
 from ckpttool.cli.process import open_to_run
 from ckpttool.cli.show.plans import execute
+from ckpttool.core.errors import PlanError
 from ckpttool.model.model import Model
 from ckpttool.runtime.objectives import Objective
 from ckpttool.runtime.recipe import Recipe
@@ -45,7 +46,8 @@ def _percent(ctx: click.Context, param: click.Parameter, value: str) -> float:
 @click.command()
 @source_argument
 @weights_file_option
-@layers_option("The layers to restore.", required=True)
+@layers_option("The layers to restore.")
+@click.option("--fresh", is_flag=True, help="Restore none: below the new layers the network starts at random.")
 @click.option("--head", metavar="SPEC", help="New layers to put on above the last restored one; the rest is cut off.")
 @click.option("--after", metavar="LAYER", help="Put the head on above this layer instead.")
 @click.option("--into", metavar="TARGET", type=SOURCE, help="Restore into this graph (.meta) instead.")
@@ -73,7 +75,8 @@ def _percent(ctx: click.Context, param: click.Parameter, value: str) -> float:
 @model_output_options
 def reuse(
     source: Path,
-    layers: str,
+    layers: str | None,
+    fresh: bool,
     head: str | None,
     after: str | None,
     into: Path | None,
@@ -109,6 +112,8 @@ def reuse(
       ckpttool reuse my_model_final.ckpt --layers 'hidden[123]' \\
         --head 'hidden4 = dense(20, relu); outputs = dense(10)' -o new_model.ckpt
     """
+    if fresh is (layers is not None):
+        raise PlanError("specify the `layers` to restore, or `fresh`, which restores none")
     plan = plan_reuse(
         open_to_run(source, allow_op, ema=ema) if head else Model.open(source, allow_op, ema),
         layers,

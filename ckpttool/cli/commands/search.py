@@ -74,7 +74,7 @@ def search(
       ckpttool search my_model_final.ckpt --data mnist.npz --quick
       ckpttool search my_model_final.ckpt --data few.npz --head 'outputs = dense(5)' --report page.html -o best.ckpt
     """
-    opened = open_to_run(model, allow_op)
+    opened = open_to_run(model, allow_op, options.threads)
     if quick:
         print_quick(search_quick.search_quick(opened, data, options, ProgressPrinter(as_json)), model, data, as_json)
         return

@@ -116,7 +116,8 @@ search_options = as_value(
         click.option(
             "--budget",
             metavar="TIME",
-            help="End after 90s, 10m, 1h with what is known; --overwrite apart, the same command goes on.",
+            help="End after 90s, 10m, 1h, for all --rows together, with what is known; the same command without "
+            "--overwrite goes on.",
         ),
         click.option("--trials", metavar="N", type=click.IntRange(min=1), help="End after N trials, likewise."),
     ),

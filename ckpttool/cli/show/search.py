@@ -12,7 +12,7 @@ from ckpttool.cli.show.progress import Bar, clock
 from ckpttool.cli.show.tables import print_report, say
 from ckpttool.core.errors import Interrupted
 from ckpttool.formats.writing.files import replacing
-from ckpttool.search.configurations import SCRATCH, Block, Configuration, Outcome
+from ckpttool.search.configurations import Block, Configuration, Outcome
 from ckpttool.search.cuts import Cut
 from ckpttool.search.found import Search
 from ckpttool.search.loop import Progress, SearchCallback
@@ -21,7 +21,7 @@ from ckpttool.search.quick import ScoredDepth
 from ckpttool.verbs.search_quick import QuickSearch
 
 QUICK_COLUMNS = ("depth", "layers", "features", "logme", "expected", "from", "to", "rank", "tied")
-MADE = {"objective", "class_weight", "label_smoothing", "preprocess", "inputs", "signature", "classes"}
+MADE = {"objective", "class_weight", "label_smoothing", "preprocess", "inputs", "signature", "classes", "seed"}
 """Options that go to the command that makes the model."""
 TRAINED = {
     *("optimizer", "lr", "lr_decay_per_layer", "schedule", "warmup", "l1", "l2", "max_norm", "clip_value", "clip_norm"),
@@ -48,10 +48,11 @@ class SearchPrinter(SearchCallback):
                 say(note)
 
     def on_trial(self, configuration: Configuration, block: Block, outcome: Outcome) -> None:
-        """Remember how a configuration does; say which one failed."""
-        if outcome.state == "failed":
+        """Remember how a configuration does; say which one failed, and whose frozen layers are computed each time."""
+        what = "failed" if outcome.state == "failed" else "not cached"
+        if outcome.reason and (outcome.state == "failed" or configuration not in self._known):
             with self._bar.aside():
-                say(f"failed: {configuration}: {outcome.reason}")
+                say(f"{what}: {configuration}: {outcome.reason}")
         if outcome.accuracy is not None:
             self._known.setdefault(configuration, []).append(outcome.accuracy)
 
@@ -158,12 +159,11 @@ _FIGURES = {"accuracy": "accuracy", "from": "low", "to": "high", "behind": "behi
 
 
 def commands(found: Search, configuration: Configuration, model: Path, data: Path) -> list[str]:
-    """Return what makes the model of a configuration, and what trains it as its trials were; none from scratch."""
-    if configuration == SCRATCH:
-        return []
+    """Return what makes the model of a configuration, and what trains it as its trials were."""
     cut, frozen = found.cuts[configuration.keep], found.cuts[configuration.freeze].layers
     first = ["--lp-ft", str(found.first)] if found.first and configuration.trained else []
-    trained = [*first, *given(TRAINED)]
+    is_cached = frozen is not None and found.is_cached(configuration)
+    trained = [*(["--cache"] if is_cached else []), *first, *given(TRAINED)]
     return _reuse_and_train(model, data, found.head, cut, frozen, given(MADE), trained)
 
 
@@ -172,9 +172,9 @@ def _reuse_and_train(
 ) -> list[str]:
     """Return the command that puts a head on a cut, and the one that trains it."""
     suffix = model.suffix if model.suffix in (".keras", ".h5") else ".ckpt"
-    first = ["reuse", str(model), "--layers", str(cut.layers), *_option("--after", cut.after), "--head", head, *made]
-    then = ["finetune", f"reused{suffix}", "--data", str(data), *_option("--freeze", frozen)]
-    then += [*(["--cache"] if frozen and "--augment" not in trained else []), *trained]
+    kept = ["--fresh"] if cut.layers is None else ["--layers", cut.layers]
+    first = ["reuse", str(model), *kept, *_option("--after", cut.after), "--head", head, *made]
+    then = ["finetune", f"reused{suffix}", "--data", str(data), *_option("--freeze", frozen), *trained]
     lines = [*first, "-o", f"reused{suffix}"], [*then, "-o", f"tuned{suffix}"]
     return [shlex.join(["ckpttool", *words]) for words in lines]
 
@@ -205,7 +205,7 @@ def quick_commands(found: QuickSearch, model: Path, data: Path) -> list[str]:
     made += [] if "--preprocess" in made else _option("--preprocess", reuse.preprocess)
     if reuse.layers is not None:
         cut = Cut(reuse.layers, reuse.after)
-        return _reuse_and_train(model, data, reuse.head, cut, reuse.layers, made, [])
+        return _reuse_and_train(model, data, reuse.head, cut, reuse.layers, made, ["--cache"])
     if not reuse.input_shape:
         return []
     new = ["new", "--input", ",".join(map(str, reuse.input_shape)), "--layers", reuse.head, *made, "-o", "new.ckpt"]

@@ -1,0 +1,55 @@
+"""What a search writes: what it recommends, trained as its trials were, or a mean of several that were."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from ckpttool.lineage.provenance import Command
+from ckpttool.model.model import Model
+from ckpttool.search.configurations import Configuration
+from ckpttool.search.found import Search
+from ckpttool.search.trials import Trials
+from ckpttool.verbs.finetune import finetune
+from ckpttool.verbs.soup import plan_soup
+
+PARTS = "0:1:0.1"
+"""The parts of the way to a tuned model that are judged."""
+
+
+@dataclass(frozen=True)
+class Means:
+    """What what is recommended is averaged with: those tied that keep as much, or the model whose head alone learnt."""
+
+    soup: bool = False
+    interpolate: bool = False
+
+    def others(self, found: Search, chosen: Configuration) -> list[Configuration]:
+        """Return the configurations that are averaged with the one that is recommended."""
+        if self.interpolate and chosen.trained and chosen.keep:
+            return [Configuration(chosen.keep, chosen.keep)]
+        tied = found.recommendation.tied if found.recommendation and self.soup else ()
+        return [each for each in tied if each.keep == chosen.keep and each != chosen]
+
+
+def write_found(
+    trials: Trials, found: Search, means: Means, output: Path, overwrite: bool, command: Command, to: str
+) -> Sequence[str]:
+    """Train what is recommended on all rows that may be trained on, and write it, or a mean; return what is said."""
+    chosen, data = found.chosen, trials.asked.data
+    if chosen is None:
+        raise AssertionError("only what is recommended is written")
+    others = means.others(found, chosen)
+    if not others:
+        options = trials.options_of(chosen, found.is_cached(chosen))
+        finetune(trials.models.kept(chosen).model, data, options, output, overwrite, command=command, to=to)
+        return []
+    with TemporaryDirectory(dir=output.absolute().parent, prefix=f".{output.name}.") as folder:
+        models = []
+        for number, each in enumerate([*others, chosen]):
+            path, options = Path(folder) / f"{number}.ckpt", trials.options_of(each, found.is_cached(each))
+            finetune(trials.models.kept(each).model, data, options, path, to="ckpt")
+            models.append(Model.open(path))
+        plan = plan_soup(models, data, PARTS if means.interpolate else None, to=to)
+        plan.write(output, overwrite, command)
+    return plan.notes[-1:]
