@@ -1,10 +1,9 @@
 """A search as a page for a browser: one file that needs nothing else, and no network."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from importlib import resources
-from string import Template
 from typing import Any
 
+from ckpttool.core import page as pages
 from ckpttool.core.shown_text import as_html
 from ckpttool.search.chart import chart
 
@@ -21,9 +20,9 @@ def page(facts: Mapping[str, Any]) -> str:
         }
         for each in facts["configurations"]
     ]
-    template = Template(resources.files("ckpttool.search").joinpath("page.html").read_text("utf-8"))
-    return template.substitute(
-        title=as_html(f"How much of {facts['model']} to reuse"),
+    return pages.page(
+        "ckpttool.search",
+        f"How much of {facts['model']} to reuse",
         answer="".join(f"<p>{as_html(line)}</p>" for line in facts["answer"]),
         chart=chart(configurations, facts["scores"]),
         rows="\n".join(_rows(configurations)),

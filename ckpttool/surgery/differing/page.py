@@ -1,13 +1,12 @@
 """A difference between two checkpoints as a page for a browser: one file that needs nothing else, and no network."""
 
 from collections.abc import Iterator
-from importlib import resources
 from math import inf, isfinite, isinf
 from pathlib import Path
-from string import Template
 from typing import Any
 
 from ckpttool.checkpoint import Checkpoint
+from ckpttool.core import page as pages
 from ckpttool.core.shown_text import as_html
 from ckpttool.core.tensors import human_size
 from ckpttool.surgery.diff import Diff, LayerChange
@@ -30,9 +29,9 @@ def page(a: Checkpoint, b: Checkpoint, diff: Diff) -> str:
     weights = [row for row in every if row["kind"] == "weight"]
     others = [row for row in every if row["kind"] != "weight"]
     folded = f"<details><summary>{len(others)} slots and step counters</summary>{_table('others', others)}</details>"
-    template = Template(resources.files("ckpttool.surgery.differing").joinpath("page.html").read_text("utf-8"))
-    return template.substitute(
-        title=as_html(f"{_name(a)} against {_name(b)}"),
+    return pages.page(
+        "ckpttool.surgery.differing",
+        f"{_name(a)} against {_name(b)}",
         summary=as_html(f"Tensors: {summary(diff)}."),
         files=_file("A", a) + _file("B", b),
         counts="".join(_counts(diff)),
