@@ -2,7 +2,8 @@
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,17 @@ FORBIDDEN_MODULES = {"pickle", "marshal", "shelve", "dill", "yaml"}
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__"}
 
 
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+@cache
+def nodes_of(path: Path) -> list[ast.AST]:
+    """All of a file, in no order of its lines."""
+    return list(ast.walk(tree_of(path)))
+
+
 def identity(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
@@ -45,9 +57,9 @@ def part_of(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-def imports_of(tree: ast.AST) -> Iterator[str]:
-    """Every module that a file imports, wherever in it; `from a import b` may mean the module a.b."""
-    for node in ast.walk(tree):
+def imports_of(nodes: Iterable[ast.AST]) -> Iterator[str]:
+    """Every module that is imported by some nodes; `from a import b` may mean the module a.b."""
+    for node in nodes:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -61,12 +73,14 @@ def floor_of_import(module: str) -> int | None:
     return FLOORS.get(parts[1]) if parts[0] == "ckpttool" and len(parts) > 1 else None
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=identity)
-def test_imports_point_down(path: Path) -> None:
-    if part_of(path) in PUBLIC:
-        return
-    floor = FLOORS[part_of(path)]
-    ups = [name for name in imports_of(ast.parse(path.read_text())) if (floor_of_import(name) or 0) > floor]
+def test_imports_point_down() -> None:
+    ups = [
+        (identity(path), name)
+        for path in SOURCES
+        if part_of(path) not in PUBLIC
+        for name in imports_of(nodes_of(path))
+        if (floor_of_import(name) or 0) > FLOORS[part_of(path)]
+    ]
     assert ups == []
 
 
@@ -75,11 +89,12 @@ ALLOWED = {("foreign", "graph")}
 """What is imported into a graph has to be held against its variables."""
 
 
-@pytest.mark.parametrize("path", [path for path in SOURCES if part_of(path) in NEIGHBOURS], ids=identity)
-def test_neighbours_do_not_import_one_another(path: Path) -> None:
-    own = part_of(path)
-    parts = {name.split(".")[1] for name in imports_of(ast.parse(path.read_text())) if name.startswith("ckpttool.")}
-    assert [part for part in parts & NEIGHBOURS - {own} if (own, part) not in ALLOWED] == []
+def test_neighbours_do_not_import_one_another() -> None:
+    for path in SOURCES:
+        own = part_of(path)
+        if own in NEIGHBOURS:
+            parts = {name.split(".")[1] for name in imports_of(nodes_of(path)) if name.startswith("ckpttool.")}
+            assert [part for part in parts & NEIGHBOURS - {own} if (own, part) not in ALLOWED] == [], path
 
 
 def test_every_part_has_a_floor() -> None:
@@ -88,18 +103,14 @@ def test_every_part_has_a_floor() -> None:
 
 def test_wire_knows_no_format() -> None:
     for path in (PACKAGE / "formats" / "wire").rglob("*.py"):
-        ups = [name for name in imports_of(ast.parse(path.read_text())) if name.startswith("ckpttool.formats.")]
+        ups = [name for name in imports_of(nodes_of(path)) if name.startswith("ckpttool.formats.")]
         assert [name for name in ups if not name.startswith("ckpttool.formats.wire")] == [], path
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=identity)
-def test_tensorflow_is_imported_in_functions_of_the_runtime_only(path: Path) -> None:
-    tree = ast.parse(path.read_text())
-    heavy = [name for name in imports_of(tree) if name.split(".")[0] in {"tensorflow", "keras"}]
-    if part_of(path) != "runtime":
-        assert heavy == []
-    outside = [name for node in top_level(tree) for name in imports_of(node)]
-    assert [name for name in outside if name.split(".")[0] in {"tensorflow", "keras"}] == []
+def test_tensorflow_is_imported_in_functions_of_the_runtime_only() -> None:
+    for path in SOURCES:
+        nodes = top_level(tree_of(path)) if part_of(path) == "runtime" else nodes_of(path)
+        assert [name for name in imports_of(nodes) if name.split(".")[0] in {"tensorflow", "keras"}] == [], path
 
 
 def top_level(tree: ast.Module) -> Iterator[ast.AST]:
@@ -114,15 +125,14 @@ def top_level(tree: ast.Module) -> Iterator[ast.AST]:
         todo.extend(ast.iter_child_nodes(node))
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=identity)
-def test_nothing_unpickles_or_evaluates(path: Path) -> None:
-    tree = ast.parse(path.read_text())
-    assert {name.split(".")[0] for name in imports_of(tree)} & FORBIDDEN_MODULES == set()
-    assert [ast.unparse(call) for call in calls_of(tree) if is_dangerous(call)] == []
+def test_nothing_unpickles_or_evaluates() -> None:
+    for path in SOURCES:
+        assert {name.split(".")[0] for name in imports_of(nodes_of(path))} & FORBIDDEN_MODULES == set(), path
+        assert [ast.unparse(call) for call in calls_of(nodes_of(path)) if is_dangerous(call)] == [], path
 
 
-def calls_of(tree: ast.AST) -> Iterator[ast.Call]:
-    return (node for node in ast.walk(tree) if isinstance(node, ast.Call))
+def calls_of(nodes: Iterable[ast.AST]) -> Iterator[ast.Call]:
+    return (node for node in nodes if isinstance(node, ast.Call))
 
 
 def is_dangerous(call: ast.Call) -> bool:
@@ -148,7 +158,7 @@ def is_dangerous(call: ast.Call) -> bool:
     ],
 )
 def test_the_gate_itself(text: str, dangerous: bool) -> None:
-    assert [is_dangerous(call) for call in calls_of(ast.parse(text))] == [dangerous]
+    assert [is_dangerous(call) for call in calls_of(ast.walk(ast.parse(text)))] == [dangerous]
 
 
 def test_wire_protos_are_the_only_generated_code() -> None:
@@ -163,17 +173,17 @@ ABOUT_THE_SHELL = {"ckpttool/remote/paths.py", "ckpttool/foreign/suggest.py"}
 
 def naming_options(path: Path) -> list[str]:
     """The texts of a file that name an option."""
-    nodes = list(ast.walk(ast.parse(path.read_text())))
+    nodes = nodes_of(path)
     texts = [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
     before_values = [ast.unparse(node) for node in nodes if isinstance(node, ast.JoinedStr)]
     return [text for text in texts + before_values if OPTION.search(text)]
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=identity)
-def test_options_are_named_by_the_command_line_alone(path: Path) -> None:
+def test_options_are_named_by_the_command_line_alone() -> None:
     """Below it a text has the parameter's name in backticks, which `ckpttool.cli.show.errors` spells as the option."""
-    if part_of(path) != "cli" and identity(path) not in ABOUT_THE_SHELL:
-        assert naming_options(path) == []
+    for path in SOURCES:
+        if part_of(path) != "cli" and identity(path) not in ABOUT_THE_SHELL:
+            assert naming_options(path) == [], path
 
 
 VERBS = {"export": "export_weights", "import": "import_weights"}
@@ -184,7 +194,7 @@ VERBS = {"export": "export_weights", "import": "import_weights"}
 def test_a_command_enters_by_the_verb_of_its_name_alone(command: str) -> None:
     """What a command does is in the file of its name in `verbs/`; below that it knows classes and constants."""
     path = PACKAGE / "cli" / "commands" / f"{COMMANDS[command][1].partition(':')[0]}.py"
-    ours = {name for name in imports_of(ast.parse(path.read_text())) if name.startswith("ckpttool.")}
+    ours = {name for name in imports_of(nodes_of(path)) if name.startswith("ckpttool.")}
     verb = f"ckpttool.verbs.{VERBS.get(command, command.replace('-', '_'))}"
     assert [name for name in ours if f"{name}.".startswith(f"{verb}.")] != []
     beside = {name for name in ours if name.split(".")[1] not in {"cli", "core", "verbs"}}
