@@ -136,7 +136,7 @@ class Search:
             value, rows = (estimate.mean, estimate.rows) if estimate else (0.0, 1)
         low, high = wilson(value, rows)
         said = str(one) if found and found.configuration else f"nothing for sure; best: {one}"
-        return {"rows": self.rows.choosing.rows, "recommended": said, "accuracy": value, "low": low, "high": high}
+        return {"rows": self.rows.taken, "recommended": said, "accuracy": value, "low": low, "high": high}
 
     def by_class(self, chosen: Configuration) -> list[dict[str, Any]]:
         """Return how many rows of each class a configuration gets right, and training from scratch."""

@@ -25,13 +25,17 @@ VALIDATION = 10
 
 @dataclass(frozen=True, eq=False)
 class SearchRows:
-    """The rows that choose, those that tell, and which of the former are judged where they are not in folds."""
+    """The rows that choose, those that tell, and which of the former are judged where they are not in folds.
+
+    `taken` is how many rows to train on there were, before some were set apart to be judged.
+    """
 
     choosing: Split
     telling: Split
     validation: Numbers
     design: Design
     seed: int
+    taken: int
 
     @classmethod
     def of(
@@ -53,6 +57,7 @@ class SearchRows:
         kind = "folds" if len(train) + len(valid) < FOLDS_BELOW else "rows"
         if kind == "folds":
             train, valid = np.sort(np.concatenate([train, valid])), valid[:0]
+        taken = len(train)
         if not len(test):
             test, train = _apart(train, len(train) // APART[kind], classes, seed)
         if kind == "rows" and not len(valid):
@@ -60,7 +65,7 @@ class SearchRows:
         choosing = np.sort(np.concatenate([train, valid]))
         design = Design.of(len(choosing), len(valid), seeds, folds)
         places = np.searchsorted(choosing, valid)
-        return cls(split.part("choosing", choosing), split.part("telling", test), places, design, seed)
+        return cls(split.part("choosing", choosing), split.part("telling", test), places, design, seed, taken)
 
     def of_block(self, block: Block) -> tuple[Numbers, Numbers]:
         """Return which rows a block trains on and which it judges, by their places in `choosing` (or in `telling`).

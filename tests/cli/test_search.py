@@ -90,7 +90,8 @@ def test_the_commands_of_what_is_recommended_make_what_is_written(
     """With kept layers to train the head is trained first, alone, by these commands too."""
     monkeypatch.chdir(tmp_path)
     asked = ("--keep", keep, "--freeze", freeze, "--seed", "7")
-    found = shell.json("search", small, "--data", data, *TRIED, *asked, "-o", "best.ckpt")
+    found = shell.json("search", small, "--data", data, *TRIED, *asked, "--plot", "best.png", "-o", "best.ckpt")
+    assert Path("best.png").read_bytes().startswith(b"\x89PNG")
     each = next(each for each in found["configurations"] if (each["keep"], each["freeze"]) == (int(keep), int(freeze)))
     assert ("--lp-ft 2" in each["commands"][1]) == (keep == "1" and freeze == "0")
     for command in each["commands"]:

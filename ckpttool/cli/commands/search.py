@@ -17,6 +17,7 @@ from ckpttool.cli.show.plans import command_line
 from ckpttool.cli.show.progress import ProgressPrinter
 from ckpttool.cli.show.search import SearchPrinter, print_quick, print_search
 from ckpttool.core.errors import PlanError
+from ckpttool.training.callbacks.plot import Picture
 from ckpttool.training.options import Options
 from ckpttool.verbs import search as verb
 from ckpttool.verbs import search_quick
@@ -35,6 +36,7 @@ from ckpttool.verbs import search_quick
 @trial_options
 @workers_options
 @click.option("--report", metavar="FILE", type=PATH, help="Write a page for a browser: .html.")
+@click.option("--plot", metavar="FILE", type=PATH, help="Draw accuracy by depths kept: a .png, .pdf or .svg.")
 @allow_op_option
 @config_option("model", *ROLES)
 @json_option
@@ -49,6 +51,7 @@ def search(
     options: Options,
     place: Place,
     report: Path | None,
+    plot: Path | None,
     allow_op: tuple[str, ...],
     as_json: bool,
     output: Path | None,
@@ -80,6 +83,7 @@ def search(
         return
     if head is None or output is None:
         raise PlanError("a search tries new layers: specify `head`, or `quick`, which needs none")
+    picture = Picture(plot, overwrite=True) if plot else None
     with place.always(opened) as executor:
         found = verb.search_curve(
             opened,
@@ -96,4 +100,4 @@ def search(
             command=command_line(),
             to=to,
         )
-    print_search(found, model, data, as_json, report)
+    print_search(found, model, data, as_json, report, picture)

@@ -17,7 +17,9 @@ from ckpttool.search.cuts import Cut
 from ckpttool.search.found import Search
 from ckpttool.search.loop import Progress, SearchCallback
 from ckpttool.search.page import page
+from ckpttool.search.picture import draw
 from ckpttool.search.quick import ScoredDepth
+from ckpttool.training.callbacks.plot import Picture
 from ckpttool.verbs.search_quick import QuickSearch
 
 QUICK_COLUMNS = ("depth", "layers", "features", "logme", "expected", "from", "to", "rank", "tied")
@@ -76,14 +78,17 @@ def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
-def print_search(searches: Sequence[Search], model: Path, data: Path, as_json: bool, report: Path | None) -> None:
+def print_search(
+    searches: Sequence[Search], model: Path, data: Path, as_json: bool, report: Path | None, picture: Picture | None
+) -> None:
     """Print what was tried as a table or JSON, what it says, and the commands that make what is recommended.
 
     Raises:
         Interrupted: the search was interrupted; its study has what is known.
     """
     found = searches[-1]
-    facts, curve = facts_of(found, model, data), [each.on_curve() for each in searches if len(searches) > 1]
+    facts, several = facts_of(found, model, data), searches if len(searches) > 1 else []
+    curve = [{**each.on_curve(), "configurations": facts_of(each, model, data)} for each in several]
     document = {**found.as_json(), "configurations": facts, "curve": curve}
     print_report(document, map(row, facts), COLUMNS, as_json)
     for line in (*found.lines(), *next((each["commands"] for each in facts if each["what"] == "recommended"), ())):
@@ -94,6 +99,9 @@ def print_search(searches: Sequence[Search], model: Path, data: Path, as_json: b
         with replacing(report) as file:
             file.write(page({**document, **found.on_page(model.name)}).encode())
         say(f"{report}: written")
+    if picture is not None:
+        draw(picture, searches, f"How much of {model.name} to reuse")
+        say(f"{picture.path}: written")
     if found.signal is not None:
         raise Interrupted("interrupted; the study has what is known, and the same command goes on", found.signal)
 
