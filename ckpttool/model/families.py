@@ -229,6 +229,15 @@ def family_of(source: str | Path, output: str | Path, to: str | None = None) -> 
     return "saved-model" if Path(source).name in SAVED_MODEL_GRAPHS or is_saved_model(Path(source)) else "ckpt"
 
 
+def is_model(output: str | Path) -> bool:
+    """Say whether what is written to a path can be opened as a model: not where the path says weights alone.
+
+    >>> is_model("tuned.keras"), is_model("tuned.h5")
+    (True, False)
+    """
+    return not str(output).endswith(WEIGHTS_ALONE)
+
+
 def writer_for(source: str | Path, output: str | Path, to: str | None = None) -> ModelWriter:
     """Return what writes a model; `family_of` says which family it is of.
 

@@ -15,26 +15,45 @@ from ckpttool.search.differences import Estimate, accuracy, difference
 from ckpttool.search.quick import Ranking, wilson
 from ckpttool.search.recommendation import Recommendation
 from ckpttool.search.rows import TOLD, SearchRows, said
+from ckpttool.training.options import Options
+
+
+@dataclass(frozen=True)
+class Told:
+    """An accuracy on so many rows that chose nothing: of the model that is written, or of one trained as trials are."""
+
+    accuracy: float
+    rows: int
+    is_written: bool = False
+
+    def said(self) -> str:
+        """Return it in words, with its interval."""
+        low, high = wilson(self.accuracy, self.rows)
+        what = "what is written" if self.is_written else "trained on the rows that choose, it"
+        figures = f"{self.accuracy:.4f} ({low:.4f} to {high:.4f})"
+        return f"{what} has an accuracy of {figures} on {self.rows} rows that chose nothing"
 
 
 @dataclass(frozen=True, eq=False)
 class Search:
     """What a search found: all outcomes, the recommendation, and what it is worth on rows that chose nothing.
 
-    `cuts` are those of depths, at 0 that of training from scratch. `ended` says why not all was tried, `seconds` are
-    those of the trials. `first` is how many epochs a head was trained alone before kept layers were trained too,
-    `signal` what interrupted the search, `ran` how many trials it ran, `written` the model that is.
+    `options` are those of trials, with what follows from their rows. `cuts` are those of depths, at 0 that of training
+    from scratch. `ended` says why not all was tried, `seconds` are those of the trials. `first` is how many epochs a
+    head was trained alone before kept layers were trained too, `signal` what interrupted the search, `ran` how many
+    trials it ran, `written` the model that is.
     """
 
     depths: Sequence[Depth]
     head: str
+    options: Options
     cuts: Mapping[int, Cut]
     rows: SearchRows
     outcomes: Mapping[Configuration, Mapping[Block, Outcome]]
     trials: Sequence[Mapping[str, Any]]
     ranking: Ranking
     recommendation: Recommendation | None
-    told: Outcome | None
+    told: Told | None
     ended: str | None
     rope: float
     first: int | None = None
@@ -49,13 +68,13 @@ class Search:
 
     @property
     def chosen(self) -> Configuration | None:
-        """What is recommended and was told, so that it may be written."""
-        return self.recommendation.configuration if self.recommendation and self.told else None
+        """What is recommended, where all was tried: then it may be written."""
+        return self.recommendation.configuration if self.recommendation and self.ended is None else None
 
     def is_cached(self, configuration: Configuration) -> bool:
         """Say whether trials of a configuration took the features of its frozen layers from a cache."""
         known = self.outcomes.get(configuration, {}).values()
-        return any(outcome.state == "done" and not outcome.reason for outcome in known)
+        return not self.options.augment and any(each.state == "done" and not each.reason for each in known)
 
     @property
     def seconds(self) -> float:
@@ -81,7 +100,7 @@ class Search:
         return {
             "trials": [trial for trial in self.trials if trial["fold"] != TOLD.fold],
             **found,
-            "told": None if told is None else {"accuracy": told.accuracy, "rows": len(told.correct)},
+            "told": None if told is None else {"accuracy": told.accuracy, "rows": told.rows},
             "ended": self.ended,
             "output": None if self.written is None else str(self.written),
             "seconds": self.seconds,
@@ -98,10 +117,8 @@ class Search:
             return [f"nothing is recommended, so no model is written: {found.why}", *early]
         ties = f"; {len(found.tied)} of {len(found.tried)} are tied with it" if found.tied else ""
         lines = [f"recommended: {found.why}{ties}"]
-        if self.told is not None and self.told.accuracy is not None:
-            low, high = wilson(self.told.accuracy, len(self.told.correct))
-            rows = f"{len(self.told.correct)} rows that chose nothing"
-            lines.append(f"on {rows} it has an accuracy of {self.told.accuracy:.4f} ({low:.4f} to {high:.4f})")
+        if self.told is not None:
+            lines.append(self.told.said())
         return [*lines, *early]
 
     def on_page(self, model: str) -> dict[str, Any]:
@@ -130,10 +147,10 @@ class Search:
         """Return what is recommended for so many rows, and its accuracy: on rows that chose nothing, if it was told."""
         found = self.recommendation
         one = found.configuration or found.best if found else SCRATCH
-        value, rows = (self.told.accuracy, len(self.told.correct)) if self.told else (None, 0)
-        if value is None:
-            estimate = self.estimate(one)
-            value, rows = (estimate.mean, estimate.rows) if estimate else (0.0, 1)
+        estimate = self.estimate(one)
+        value, rows = (estimate.mean, estimate.rows) if estimate else (0.0, 1)
+        if self.told is not None:
+            value, rows = self.told.accuracy, self.told.rows
         low, high = wilson(value, rows)
         said = str(one) if found and found.configuration else f"nothing for sure; best: {one}"
         return {"rows": self.rows.taken, "recommended": said, "accuracy": value, "low": low, "high": high}

@@ -28,6 +28,7 @@ class SearchRows:
     """The rows that choose, those that tell, and which of the former are judged where they are not in folds.
 
     `taken` is how many rows to train on there were, before some were set apart to be judged.
+    `apart` says whether those that tell were set apart from those to train on: the file has no test rows then.
     """
 
     choosing: Split
@@ -36,6 +37,7 @@ class SearchRows:
     design: Design
     seed: int
     taken: int
+    apart: bool = False
 
     @classmethod
     def of(
@@ -57,15 +59,16 @@ class SearchRows:
         kind = "folds" if len(train) + len(valid) < FOLDS_BELOW else "rows"
         if kind == "folds":
             train, valid = np.sort(np.concatenate([train, valid])), valid[:0]
-        taken = len(train)
-        if not len(test):
+        taken, apart = len(train), not len(test)
+        if apart:
             test, train = _apart(train, len(train) // APART[kind], classes, seed)
         if kind == "rows" and not len(valid):
             valid, train = _apart(train, len(train) // VALIDATION, classes, seed)
         choosing = np.sort(np.concatenate([train, valid]))
         design = Design.of(len(choosing), len(valid), seeds, folds)
         places = np.searchsorted(choosing, valid)
-        return cls(split.part("choosing", choosing), split.part("telling", test), places, design, seed, taken)
+        parts = split.part("choosing", choosing), split.part("telling", test)
+        return cls(*parts, places, design, seed, taken, apart)
 
     def of_block(self, block: Block) -> tuple[Numbers, Numbers]:
         """Return which rows a block trains on and which it judges, by their places in `choosing` (or in `telling`).

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ckpttool.core.errors import CkptError, GraphError, PlanError
+from ckpttool.core.errors import CkptError, GraphError, PlanError, UnknownName
 from ckpttool.core.tensors import Array, Tensor
 from ckpttool.data.dataset import labelled_split
 from ckpttool.data.drawing import shuffled
@@ -35,6 +35,7 @@ from ckpttool.training.callbacks.callback import Callback
 from ckpttool.training.defaults import settled
 from ckpttool.training.options import Options
 from ckpttool.training.outputs import meaning
+from ckpttool.training.prepare import check_options
 from ckpttool.training.relative_rates import with_found_rates
 from ckpttool.training.run import Epoch, best_of, is_over
 from ckpttool.training.trainer import Trainer
@@ -138,6 +139,7 @@ class Trials:
         split, counts = labelled_split(asked.data, bound.wanted(options.features))
         rows = SearchRows.of(split, counts, asked.seeds, asked.folds, options.seed, asked.rows)
         self._require_right_or_wrong(replace(bound, splits=(rows.choosing, rows.telling)))
+        check_options(bound.model, replace(options, objective=None, roles=bound.given))
         return rows
 
     @cached_property
@@ -176,14 +178,16 @@ class Trials:
     def __call__(self, trial: Trial) -> Outcome:
         """Train a configuration on a block and judge it; training that fails is an outcome, too.
 
+        So is what is asked for that this configuration has not: a rate for a layer that is not kept.
+
         Raises:
-            CkptError: the rows, the head and the options do not fit.
+            CkptError: the rows do not fit, or a cache cannot be filled.
         """
         configuration, block = trial
         start = time.perf_counter()
         try:
             trainer, epochs = self._trained(configuration, block)
-        except _Diverged as error:
+        except (_Diverged, PlanError, UnknownName) as error:
             return Outcome(seconds=time.perf_counter() - start, state="failed", reason=str(error))
         logits = needed_role(trainer.graph, trainer.bound.roles, "logits")
         known = meaning(trainer.graph, trainer.bound.roles, logits)
@@ -236,13 +240,15 @@ class Trials:
     def options_of(self, configuration: Configuration, cached: bool = True) -> Options:
         """Return the options of a run that trains a configuration: what it freezes, and what is trained first.
 
-        `cached` says whether what it freezes can be cached, as its trials have found.
+        What they leave open follows from the rows of the first block, for all runs. `cached` says whether what it
+        freezes can be cached, as its trials have found.
         """
         asked = self.asked.options
         frozen = self.models.pattern(configuration.freeze) or None
         first = asked.epochs if self.asked.probe and configuration.keep and configuration.trained else None
         cache = cached and frozen is not None and not asked.augment
-        return replace(asked, freeze=frozen, cache=cache, lp_ft=first, objective=None, roles={})
+        options = replace(asked, freeze=frozen, cache=cache, lp_ft=first, objective=None, roles={})
+        return settled(options, replace(self.models.kept(configuration).bound, splits=self.rows.splits(Block(0))))[0]
 
     @cached_property
     def ranking(self) -> Ranking:
@@ -264,7 +270,7 @@ class Trials:
         options = replace(self.options_of(configuration), lp_ft=None, seed=seed, roles=bound.given)
         # rates are found on the rows of one block: they do not depend on which one comes first in a worker
         first = replace(bound, splits=self.rows.splits(Block(0)))
-        options, _ = with_found_rates(*settled(options, bound), first)
+        options, _ = with_found_rates(options, [], first)
         try:
             return Trainer(
                 bound, options, Callback(), values=values, cached=lambda frozen: self._features.of(frozen, block)

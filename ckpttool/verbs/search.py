@@ -12,12 +12,12 @@ from ckpttool.data.fingerprint import fingerprint
 from ckpttool.executors.executor import Executor
 from ckpttool.executors.here import Here
 from ckpttool.lineage.provenance import Command
-from ckpttool.model.families import family_of
+from ckpttool.model.families import family_of, is_model
 from ckpttool.model.model import Model
 from ckpttool.runtime.configure import require_threads
-from ckpttool.search.configurations import Bounds
+from ckpttool.search.configurations import SCRATCH, Bounds, Configuration
 from ckpttool.search.cuts import cut_at, fresh_at
-from ckpttool.search.found import Search
+from ckpttool.search.found import Search, Told
 from ckpttool.search.loop import Budget, Loop, SearchCallback
 from ckpttool.search.recommendation import recommend
 from ckpttool.search.rows import TOLD
@@ -29,7 +29,7 @@ from ckpttool.training.options import Options
 from ckpttool.training.saves import refuse_saves
 from ckpttool.training.worker_model import WorkerModel
 from ckpttool.verbs.finetune import checked_writer
-from ckpttool.verbs.search_writing import Means, write_found
+from ckpttool.verbs.search_writing import Means, told_by, write_found
 
 STUDY = ".study"
 """What the file of a search's trials is called, after the output."""
@@ -114,14 +114,19 @@ def search_reuse(
         following = partial(ways.following, study, trials.rows.design.blocks)
         loop = Loop(study, place, factory, trials.rows.design, following, how.rope, how.budget, callback, ends)
         ended = loop.run()
-        found = replace(_found(trials, study, how, ended, ends.number if ended else None), ran=loop.ran)
-        if found.chosen is None or not write:
+        found = _found(trials, study, how, ended, ends.number if ended else None, loop.ran)
+        if found.chosen is None:
             return found
         family = family_of(model.graph.source, output, to)
+        tells_itself = write and how.rows is None and not trials.rows.apart and is_model(output)
+        found = found if tells_itself else replace(found, told=_told(trials, study, found.chosen))
+        if not write:
+            return found
         made_by = command or Command.of_call("search", model.path, output)
         means = Means(how.soup, how.interpolate)
         callback.on_notes(write_found(trials, found, means, Path(output), overwrite, made_by, family))
-    return replace(found, written=Path(output))
+        told = told_by(trials, Path(output), family) if tells_itself else found.told
+    return replace(found, told=told, written=Path(output))
 
 
 def search_curve(
@@ -163,33 +168,39 @@ def _ways(trials: Trials, how: SearchOptions) -> Ways:
     return Ways(Walk(deepest, bounds, [each.features.depth.number for each in trials.ranking.in_order]), how.grid)
 
 
-def _found(trials: Trials, study: Study, how: SearchOptions, ended: str | None, signal: int | None) -> Search:
-    """Return what a study says; what it recommends is told by rows that chose nothing, where the search is over."""
-    deepest, design, asked = len(trials.depths) - 1, trials.rows.design, trials.asked
-    found = recommend(study.outcomes, design, deepest, how.rope)
+def _found(trials: Trials, study: Study, how: SearchOptions, ended: str | None, signal: int | None, ran: int) -> Search:
+    """Return what a study says of what was asked."""
+    deepest, asked = len(trials.depths) - 1, trials.asked
+    found = recommend(study.outcomes, trials.rows.design, deepest, how.rope)
     if found and ended and len(found.tried) == 1:
         found = replace(found, configuration=None, why=f"{found.best} alone was judged, and compared with nothing")
-    chosen = found.configuration if found and ended is None else None
-    if chosen is not None and TOLD not in study.outcomes[chosen]:
-        study.add(chosen, TOLD, trials((chosen, TOLD)))
     numbers = {each for one in study.outcomes for each in (one.keep, one.freeze) if each} | {deepest}
     cuts = {number: cut_at(trials.source.model.graph, trials.depths, number) for number in numbers}
-    cuts[0] = fresh_at(trials.depths, trials.models.top)
     return Search(
-        trials.depths,
-        asked.head,
-        cuts,
-        trials.rows,
-        dict(study.outcomes),
-        study.trials(),
-        trials.ranking,
-        found,
-        study.outcomes[chosen][TOLD] if chosen is not None else None,
-        ended,
-        how.rope,
-        asked.options.epochs if how.probe else None,
-        signal,
+        depths=trials.depths,
+        head=asked.head,
+        options=trials.options_of(SCRATCH),
+        cuts={**cuts, 0: fresh_at(trials.depths, trials.models.top)},
+        rows=trials.rows,
+        outcomes=dict(study.outcomes),
+        trials=study.trials(),
+        ranking=trials.ranking,
+        recommendation=found,
+        told=None,
+        ended=ended,
+        rope=how.rope,
+        first=asked.options.epochs if how.probe else None,
+        signal=signal,
+        ran=ran,
     )
+
+
+def _told(trials: Trials, study: Study, chosen: Configuration) -> Told | None:
+    """Return what a configuration is worth by rows that chose nothing, trained on those that did; None if it fails."""
+    if TOLD not in study.outcomes[chosen]:
+        study.add(chosen, TOLD, trials((chosen, TOLD)))
+    outcome = study.outcomes[chosen][TOLD]
+    return None if outcome.accuracy is None else Told(outcome.accuracy, len(outcome.correct))
 
 
 def _study(output: str | Path, question: Mapping[str, Any], overwrite: bool) -> Study:

@@ -1,4 +1,7 @@
-"""What a search writes: what it recommends, trained as its trials were, or a mean of several that were."""
+"""What a search writes: what it recommends, trained as its trials were, or a mean of several that were.
+
+The rows to train on are divided as `finetune` does it, so that the commands which a search prints make the same.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,8 +11,9 @@ from tempfile import TemporaryDirectory
 from ckpttool.lineage.provenance import Command
 from ckpttool.model.model import Model
 from ckpttool.search.configurations import Configuration
-from ckpttool.search.found import Search
+from ckpttool.search.found import Search, Told
 from ckpttool.search.trials import Trials
+from ckpttool.verbs.evaluate import evaluate
 from ckpttool.verbs.finetune import finetune
 from ckpttool.verbs.soup import plan_soup
 
@@ -40,10 +44,13 @@ def write_found(
     if chosen is None:
         raise AssertionError("only what is recommended is written")
     others = means.others(found, chosen)
+    notes = (
+        [] if trials.asked.rows is None else ["what is written is trained on all rows, not on as many as trials were"]
+    )
     if not others:
         options = trials.options_of(chosen, found.is_cached(chosen))
         finetune(trials.models.kept(chosen).model, data, options, output, overwrite, command=command, to=to)
-        return []
+        return notes
     with TemporaryDirectory(dir=output.absolute().parent, prefix=f".{output.name}.") as folder:
         models = []
         for number, each in enumerate([*others, chosen]):
@@ -52,4 +59,13 @@ def write_found(
             models.append(Model.open(path))
         plan = plan_soup(models, data, PARTS if means.interpolate else None, to=to)
         plan.write(output, overwrite, command)
-    return plan.notes[-1:]
+    return [*notes, *plan.notes[-1:]]
+
+
+def told_by(trials: Trials, output: Path, family: str) -> Told | None:
+    """Return what the model that was written is worth by the file's test rows; None where it tells no accuracy."""
+    options = trials.asked.options
+    averaged = family != "keras" and bool(options.recipe and options.recipe.ema)  # such a file has the averages alone
+    written = Model.open(output, trials.source.model.graph.allowed, ema=averaged)
+    found = evaluate(written, trials.asked.data, "test", features=options.features, classes=options.classes)
+    return None if found.accuracy is None else Told(found.accuracy, found.rows, is_written=True)

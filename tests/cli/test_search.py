@@ -8,11 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import pytest
 
 from ckpttool import checkpoint
-from ckpttool.cli.show.search import SearchPrinter
+from ckpttool.cli.options.training import trial_options
+from ckpttool.cli.show.search import MADE, TRAINED, SearchPrinter
 
 TRIED = ("--head", "new = dense(3)", "--epochs", "2", "--seeds", "1", "--folds", "2", "--rope", "100", "--on", "here")
 
@@ -90,10 +92,14 @@ def test_the_commands_of_what_is_recommended_make_what_is_written(
     """With kept layers to train the head is trained first, alone, by these commands too."""
     monkeypatch.chdir(tmp_path)
     asked = ("--keep", keep, "--freeze", freeze, "--seed", "7")
-    found = shell.json("search", small, "--data", data, *TRIED, *asked, "--plot", "best.png", "-o", "best.ckpt")
+    Path("rates.toml").write_text('schedule = "exponential(0.5, steps=10)"\n')
+    asked += ("--config", "rates.toml", "--plot", "best.png")
+    found = shell.json("search", small, "--data", data, *TRIED, *asked, "-o", "best.ckpt")
     assert Path("best.png").read_bytes().startswith(b"\x89PNG")
     each = next(each for each in found["configurations"] if (each["keep"], each["freeze"]) == (int(keep), int(freeze)))
     assert ("--lp-ft 2" in each["commands"][1]) == (keep == "1" and freeze == "0")
+    assert "--optimizer adam" in each["commands"][1], "what follows from the rows of trials is said"
+    assert "--schedule 'exponential(0.5, steps=10)'" in each["commands"][1]
     for command in each["commands"]:
         shell.run(*shlex.split(command)[1:])
     if found["recommended"]["keep"] == int(keep):
@@ -113,6 +119,15 @@ def test_bounds_are_spelled_as_options_and_rows_are_counted_before_the_first_tri
     early = shell.json(*asked, "--trials", "1")
     assert (early["recommended"]["keep"], early["output"]) == (None, None)
     assert early["recommended"]["why"] == "from scratch alone was judged, and compared with nothing"
+
+
+def test_every_option_of_trials_goes_to_one_of_the_commands(shell: Any) -> None:
+    @trial_options
+    def command(options: object) -> None: ...
+
+    names = {option.name for option in click.command()(command).params}
+    read_from_the_source = {"labels", "logits", "loss", "accuracy", "training", "cache_dir"}
+    assert names - MADE - TRAINED == read_from_the_source
 
 
 def test_a_trial_that_fails_is_said(shell: Any, small: Path, data: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import ckpttool
-from ckpttool.core.errors import CkptError, PlanError
+from ckpttool.core.errors import CkptError, PlanError, UnknownName
 from ckpttool.executors.processes import processes
 from ckpttool.model.model import Model
 from ckpttool.runtime.recipe import Recipe
@@ -73,11 +73,34 @@ def test_what_is_recommended_is_told_by_other_rows_and_written(folder: Path, tmp
     assert facts["told"] == {"accuracy": found.told.accuracy, "rows": 60}
     assert {(each["seed"], each["fold"]) for each in facts["trials"]} == {(0, 0), (0, 1)}
     score = ckpttool.evaluate(Model.open(tmp_path / "best.ckpt"), folder / "rows.npz")
-    assert score.rows == 60
-    assert score.accuracy is not None
-    assert score.accuracy > 0.8
-    text = " ".join(found.lines())
-    assert "60 rows that chose nothing" in text
+    assert (score.rows, score.accuracy) == (60, found.told.accuracy), "it is told of the file's own test rows"
+    assert found.told.accuracy > 0.8
+    augmented = replace(found, options=replace(found.options, augment="flip()"))
+    assert (found.is_cached(chosen), augmented.is_cached(chosen)) == (True, False)
+    assert f"what is written has an accuracy of {score.accuracy:.4f}" in found.lines()[-1]
+
+
+def test_rows_are_set_apart_to_tell_the_result_where_the_file_has_none_to_test(
+    folder: Path, tmp_path: Path, options: Options
+) -> None:
+    with np.load(folder / "rows.npz") as arrays:
+        np.savez(tmp_path / "rows.npz", x_train=arrays["x_train"], y_train=arrays["y_train"])
+    how, model = SearchOptions(seeds=1, folds=2, rope=1.0, keep="1", freeze="0"), Model.open(folder / "net.ckpt")
+    found = search_reuse(model, tmp_path / "rows.npz", "new = dense(2)", tmp_path / "best.ckpt", options, how)
+    assert (found.told.rows, found.rows.choosing.rows) == (24, 96)
+    assert found.lines()[-1].startswith("trained on the rows that choose, it has an accuracy of")
+
+
+def test_a_configuration_that_has_not_what_is_asked_for_fails_and_the_others_go_on(
+    folder: Path, tmp_path: Path, options: Options
+) -> None:
+    rates = replace(options, recipe=Recipe("adam", lr="two=0.001, .*=0.02"))
+    found = search(folder, tmp_path / "best.ckpt", rates, SearchOptions(seeds=1, folds=2, freeze="0"), write=False)
+    states = {one: {outcome.state for outcome in blocks.values()} for one, blocks in found.outcomes.items()}
+    assert states[Configuration(1, 0)] == {"failed"}
+    assert "done" in states[Configuration(2, 0)]
+    with pytest.raises(UnknownName, match="pattern 'three' matches nothing"):
+        search(folder, tmp_path / "none.ckpt", replace(options, recipe=Recipe("adam", lr="three=0.001, .*=0.02")))
 
 
 def test_a_search_that_was_interrupted_goes_on_to_the_same(folder: Path, tmp_path: Path, options: Options) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from ckpttool.cli.options.training import RECIPE
 from ckpttool.cli.show.progress import Bar, clock
 from ckpttool.cli.show.tables import print_report, say
 from ckpttool.core.errors import Interrupted
@@ -20,15 +21,19 @@ from ckpttool.search.page import page
 from ckpttool.search.picture import draw
 from ckpttool.search.quick import ScoredDepth
 from ckpttool.training.callbacks.plot import Picture
+from ckpttool.training.options import Options
 from ckpttool.verbs.search_quick import QuickSearch
 
+GIVEN = (ParameterSource.COMMANDLINE, ParameterSource.DEFAULT_MAP)
 QUICK_COLUMNS = ("depth", "layers", "features", "logme", "expected", "from", "to", "rank", "tied")
-MADE = {"objective", "class_weight", "label_smoothing", "preprocess", "inputs", "signature", "classes", "seed"}
+MADE = {
+    *("objective", "class_weight", "label_smoothing", "preprocess", "inputs", "signature", "classes", "seed"),
+    "allow_op",
+}
 """Options that go to the command that makes the model."""
 TRAINED = {
-    *("optimizer", "lr", "lr_decay_per_layer", "schedule", "warmup", "l1", "l2", "max_norm", "clip_value", "clip_norm"),
-    *("clip_global_norm", "bn", "dropout", "epochs", "batch_size", "early_stopping", "augment", "image_shape"),
-    *("features", "threads", "seed"),
+    *(*RECIPE, "bn", "dropout", "epochs", "batch_size", "early_stopping", "augment", "image_shape"),
+    *("features", "threads", "seed", "allow_op"),
 }
 """Options that go to the command that trains it."""
 COLUMNS = ("keep", "freeze", "accuracy", "from", "to", "behind", "blocks", "seconds", "what")
@@ -107,14 +112,16 @@ def print_search(
 
 
 def given(names: Container[str]) -> list[str]:
-    """Return the options of the command that runs which have these names, as they were given on the command line."""
+    """Return the options of the command that runs which have these names, as they were given to it, or by a file."""
     context, words = click.get_current_context(), list[str]()
     for parameter in context.command.params:
         name = str(parameter.name)
-        if name in names and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+        if name in names and context.get_parameter_source(name) in GIVEN:
             value = context.params[name]
-            for each in value if isinstance(value, tuple) else (value,):
-                words += [max(parameter.opts, key=len), str(each)]
+            values = value if parameter.multiple else [value]
+            for each in values:
+                text = ",".join(map(str, each)) if isinstance(each, tuple) else str(each)
+                words += [max(parameter.opts, key=len), text]
     return words
 
 
@@ -171,15 +178,22 @@ def commands(found: Search, configuration: Configuration, model: Path, data: Pat
     cut, frozen = found.cuts[configuration.keep], found.cuts[configuration.freeze].layers
     first = ["--lp-ft", str(found.first)] if found.first and configuration.trained else []
     is_cached = frozen is not None and found.is_cached(configuration)
-    trained = [*(["--cache"] if is_cached else []), *first, *given(TRAINED)]
+    trained = [*(["--cache"] if is_cached else []), *first, *_settled(found.options), *given(TRAINED)]
     return _reuse_and_train(model, data, found.head, cut, frozen, given(MADE), trained)
+
+
+def _settled(options: Options) -> list[str]:
+    """Return what was not given, and follows from the number of rows, of which a run may have others than trials."""
+    optimizer = options.recipe.optimizer if options.recipe else None
+    words = [] if given({"optimizer"}) else _option("--optimizer", optimizer)
+    return words + ([] if given({"batch_size"}) else _option("--batch-size", str(options.batch_size)))
 
 
 def _reuse_and_train(
     model: Path, data: Path, head: str, cut: Cut, frozen: str | None, made: Sequence[str], trained: Sequence[str]
 ) -> list[str]:
     """Return the command that puts a head on a cut, and the one that trains it."""
-    suffix = model.suffix if model.suffix in (".keras", ".h5") else ".ckpt"
+    suffix = ".keras" if model.suffix in (".keras", ".h5", ".hdf5") else ".ckpt"
     kept = ["--fresh"] if cut.layers is None else ["--layers", cut.layers]
     first = ["reuse", str(model), *kept, *_option("--after", cut.after), "--head", head, *made]
     then = ["finetune", f"reused{suffix}", "--data", str(data), *_option("--freeze", frozen), *trained]
