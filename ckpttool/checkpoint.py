@@ -10,10 +10,12 @@ from ckpttool.core.names import Pattern, renamed, suggestion
 from ckpttool.core.tensors import BY_NAME, Array, Tensor, TensorSpec
 from ckpttool.core.variable_kinds import OBJECT_GRAPH, TensorKind, base_name, is_average, kinds
 from ckpttool.formats import registry
-from ckpttool.formats.format import PLAIN, Format, Writing
+from ckpttool.formats.format import PLAIN, Format, Tensors, Writing
+from ckpttool.formats.reading.unmixed import unmixed
 from ckpttool.formats.reading.url_files import local
 from ckpttool.formats.tensorflow.prefix import prefix_of
 from ckpttool.formats.ties import ties_here
+from ckpttool.lineage.output import staged_output
 from ckpttool.lineage.provenance import KEY, UNKNOWN, Command, Provenance, SourceFile, carried
 from ckpttool.remote.paths import refuse_url
 
@@ -262,12 +264,16 @@ def open(path: Path | str) -> Checkpoint:  # noqa: A001
         CkptError: a server refuses, or cannot be reached.
     """
     path = local(path)
-    format_ = registry.find(path)
-    tensors = format_.open(path)
+    format_, tensors = unmixed(path, lambda: _opened(path))
     metadata = {key: text for key, text in tensors.metadata.items() if key != KEY}
     provenance = Provenance((SourceFile.of_checkpoint(path, format_, tensors),))
     about = (prefix_of(path), format_.NAME, metadata, tensors.left_out)
     return Checkpoint(tensors, *about, stated=tensors.kinds, provenance=provenance)
+
+
+def _opened(path: Path) -> tuple[Format, Tensors]:
+    found = registry.find(path)
+    return found, found.open(path)
 
 
 def save(
@@ -296,9 +302,9 @@ def save(
     if isinstance(tensors, Checkpoint):
         how, provenance = replace(how, source=tensors.path, origins=tensors.origins), tensors.provenance
     target = registry.for_output(path, format, how.like)
-    with carried(provenance, command, path, target, how) as carrying:
+    with staged_output(path, target, overwrite) as place, carried(provenance, command, place, target, how) as carrying:
         named = storable(tensors, target) if isinstance(tensors, Checkpoint) else _as_tensors(tensors)
-        target.save(named, path, overwrite, carrying)
+        target.save(named, place, False, carrying)
 
 
 def storable(tensors: Checkpoint, target: Format) -> Checkpoint:

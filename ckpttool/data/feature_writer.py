@@ -13,7 +13,7 @@ from ckpttool.core.errors import CkptError
 from ckpttool.core.tensors import Array, human_size
 from ckpttool.data.feature_files import Stored, checksum, raw, read_json, write_json
 from ckpttool.formats.wire import crc
-from ckpttool.formats.writing.files import sync_folder
+from ckpttool.formats.writing.system import sync_folder
 
 MANIFEST, PROGRESS, LOCK = "manifest.json", "progress.json", "lock"
 DURABLE_EVERY = 64 << 20

@@ -15,6 +15,7 @@ from ckpttool.core.errors import CkptError, FormatError
 from ckpttool.core.tensors import DTYPES, RESOURCE, STRING, VARIANT, Tensor
 from ckpttool.core.variable_kinds import TensorKind
 from ckpttool.formats.wire.elements import as_bytes
+from ckpttool.formats.writing.files import refuse_existing
 
 ANY = frozenset(dtype.name for dtype in DTYPES if dtype is not RESOURCE)
 """What a checkpoint of TensorFlow can hold."""
@@ -154,6 +155,19 @@ class Format(ABC):
             FormatError: a tensor is one that the format cannot hold, or the format is read only.
         """
         raise FormatError(f"{path}: {self.INSTEAD}")
+
+    def outputs(self, path: Path) -> list[Path]:
+        """Return the files that an output at a path has or had, its main one first: a new output replaces them all."""
+        return [path]
+
+    def refuse(self, path: Path, overwrite: bool) -> None:
+        """Check that an output may be written at a path.
+
+        Raises:
+            ExistingOutput: there is one already, and `overwrite` is false.
+            MissingFile: its folder is not there.
+        """
+        refuse_existing(self.outputs(path), overwrite)
 
     def verify(self, path: Path) -> Iterator[Checked]:
         """Check every byte, tensor after tensor; a damaged tensor does not hide the next."""

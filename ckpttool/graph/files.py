@@ -1,8 +1,8 @@
 """Graph files: `.meta`, `saved_model.pb` and bare GraphDefs, binary or text, told apart by what is in them."""
 
 import re
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,7 +17,9 @@ from ckpttool.formats.wire.protos.graph_pb2 import GraphDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef, SavedModel
 from ckpttool.formats.wire.table import MAGIC, is_table
 from ckpttool.formats.writing.files import refuse_existing, replacing
+from ckpttool.formats.writing.staging import settle, staged
 from ckpttool.graph.core import Graph
+from ckpttool.lineage.output import path_beside
 from ckpttool.lineage.provenance import Command, Provenance, SourceFile, carry_graph
 from ckpttool.remote import sparse_files
 
@@ -42,7 +44,9 @@ def load(path: str | Path, tags: Collection[str] | None = None) -> Graph:
         FormatError: what is there is not a graph, or damaged.
         GraphError: several graphs, and the tags choose none or more than one; the message lists them.
     """
-    file = find(local(path))
+    path = local(path)
+    settle(path)
+    file = find(path)
     try:
         data = sparse_files.read_bytes(file)
     except OSError as error:
@@ -60,22 +64,24 @@ def save(graph: Graph, path: str | Path, overwrite: bool = False, command: Comma
     Raises:
         ExistingOutput: the file is there and `overwrite` is not given.
     """
-    with saving(graph, path, overwrite):
-        pass
-    carry_graph(graph.provenance, command, Path(path))
+    with staged_graph(Path(path), overwrite) as place:
+        write(graph.meta, place)
+        carry_graph(graph.provenance, command, place)
 
 
-@contextmanager
-def saving(graph: Graph, path: str | Path, overwrite: bool = False) -> Iterator[None]:
-    """Write a `.meta` that appears when the block has ended well, so that a checkpoint can be written in between.
+def staged_graph(path: Path, overwrite: bool) -> AbstractContextManager[Path]:
+    """Give the place to write a graph at that lies alone, and its lineage: one commit for both.
 
     Raises:
         ExistingOutput: the file is there and `overwrite` is not given.
     """
-    refuse_existing([Path(path)], overwrite)
-    with replacing(Path(path)) as file:
-        file.write(graph.meta.SerializeToString(deterministic=True))
-        yield
+    return staged(path, lambda: refuse_existing([path], overwrite), lambda: [path, path_beside(path)])
+
+
+def write(message: Message, path: Path) -> None:
+    """Write the message of a graph into a file, whole or not at all."""
+    with replacing(path) as file:
+        file.write(message.SerializeToString(deterministic=True))
 
 
 def find(path: str | Path) -> Path:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ckpttool.core.errors import FormatError
+from ckpttool.formats.writing.staging import destination
 from ckpttool.remote.paths import without_secrets
 
 if TYPE_CHECKING:
@@ -193,7 +194,7 @@ def carried(
     from ckpttool.lineage.records import Source
     from ckpttool.lineage.storage import MOST_TEXT, write_beside
 
-    chain = provenance.chain(command or Command("save", (str(output),)))
+    chain = provenance.chain(command or Command("save", (str(destination(output)),)))
     text = json.dumps(chain.as_json())
     if target.METADATA and len(text) <= MOST_TEXT:
         yield replace(how, metadata={**target.EXPECTED_METADATA, **how.metadata, KEY: text})
@@ -209,5 +210,5 @@ def carry_graph(provenance: Provenance, command: Command | None, output: Path) -
     from ckpttool.lineage.records import Source
     from ckpttool.lineage.storage import write_beside
 
-    chain = provenance.chain(command or Command("save", (str(output),)))
+    chain = provenance.chain(command or Command("save", (str(destination(output)),)))
     write_beside(output, Source.of_graph(output), chain)

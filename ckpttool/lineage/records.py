@@ -14,6 +14,7 @@ from ckpttool.core.errors import FormatError
 from ckpttool.core.tensors import Tensor
 from ckpttool.formats.reading import archive
 from ckpttool.formats.tensorflow.prefix import V1_SHARD, BundleFiles, prefix_of
+from ckpttool.formats.writing.staging import destination
 from ckpttool.remote import sparse_files
 from ckpttool.remote.paths import with_urls, without_secrets
 
@@ -69,7 +70,7 @@ class Source:
     @classmethod
     def _of_files(cls, path: Path, format: str, files: list[Path]) -> "Source":  # noqa: A002
         names = tuple(os.path.relpath(file, path.parent) for file in files)
-        return cls(without_secrets(with_urls(str(path))), format, _hash(files), names)
+        return cls(without_secrets(with_urls(str(destination(path)))), format, _hash(files), names)
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON holds it."""

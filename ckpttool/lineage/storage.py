@@ -7,22 +7,13 @@ from pathlib import Path
 from ckpttool.core.errors import FormatError
 from ckpttool.formats.tensorflow.prefix import prefix_of
 from ckpttool.formats.writing.files import replacing
+from ckpttool.lineage.output import path_beside
 from ckpttool.lineage.provenance import KEY
 from ckpttool.lineage.records import Chain, Source
 from ckpttool.remote import sparse_files
 
-SUFFIX = ".lineage.json"
 MOST_TEXT = 32 << 10
 """Characters of a lineage among a format's texts (an attribute of HDF5 holds 64 KiB); a longer one lies beside."""
-
-
-def path_beside(output: Path) -> Path:
-    """Return where the lineage of an output lies that has no place for it.
-
-    >>> str(path_beside(Path("models/small.ckpt")))
-    'models/small.ckpt.lineage.json'
-    """
-    return Path(f"{str(output).removesuffix('.index')}{SUFFIX}")
 
 
 def write_beside(output: Path, made: Source, chain: Chain) -> None:

@@ -5,7 +5,7 @@ variables, whole or not at all, and reads them back.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -22,11 +22,13 @@ from ckpttool.formats.keras.writing import write_archive, write_weights
 from ckpttool.formats.tensorflow.prefix import PART, SAVED_MODEL_GRAPHS
 from ckpttool.formats.tensorflow.saved_model import ASSETS, EXTRA_ASSETS, is_saved_model, write_saved_model
 from ckpttool.formats.writing.files import refuse_existing, refuse_existing_folder
+from ckpttool.formats.writing.staging import destination, staged
 from ckpttool.graph import files
 from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.core import Graph
 from ckpttool.graph.rewrite.collections import ASSETS as ASSETS_KEY
 from ckpttool.graph.rewrite.signing import served_whole
+from ckpttool.lineage.output import path_beside, staged_output
 from ckpttool.lineage.provenance import Command, Provenance, carried
 from ckpttool.model.model import as_checkpoint, outputs_of, ready_to_write, write_model
 from ckpttool.model.resolve import as_graph_knows
@@ -68,6 +70,9 @@ class ModelWriter(Protocol):
             CkptError: what is there is of another kind, or a model of this family cannot be written.
         """
 
+    def outputs(self, output: Path) -> list[Path]:
+        """Return the files that a model at a path has or had, its main one first: a new model replaces them all."""
+
     def write(self, model: Contents, output: Path, overwrite: bool) -> Written:
         """Write a graph and the values of its variables, and read them back.
 
@@ -91,6 +96,10 @@ class CheckpointWriter:
             raise CkptError(f"{output} is a folder; {other}expected a prefix such as {output / 'model.ckpt'}")
         refuse_existing(outputs_of(output), overwrite)
 
+    def outputs(self, output: Path) -> list[Path]:
+        """Return the bundle's files and the graph."""
+        return [*registry.get("bundle").outputs(output), *outputs_of(output)]
+
     def write(self, model: Contents, output: Path, overwrite: bool) -> Written:
         """Write it, as `write_model` does."""
         made = model.provenance, model.command
@@ -107,6 +116,10 @@ class SavedModelWriter:
     def check(self, output: Path, overwrite: bool, graph: Graph | None = None) -> None:
         """Check that the folder is free, or a SavedModel that may be replaced."""
         refuse_existing_folder(output, overwrite, is_saved_model)
+
+    def outputs(self, output: Path) -> list[Path]:
+        """Return the folder."""
+        return [output]
 
     def write(self, model: Contents, output: Path, overwrite: bool) -> Written:
         """Write the whole graph, so that training can go on with it, and a signature of what it serves."""
@@ -130,6 +143,10 @@ class KerasWriter:
         if graph is not None:
             required_network(graph)
 
+    def outputs(self, output: Path) -> list[Path]:
+        """Return the file."""
+        return [output]
+
     def write(self, model: Contents, output: Path, overwrite: bool) -> Written:
         """Write the network of Keras that the graph says it computes, with what compiles it; or the weights alone."""
         self.check(output, overwrite)
@@ -138,15 +155,34 @@ class KerasWriter:
         contents = (keras_contents if whole or numbered else listed_contents)(model.graph, tensors)
         made_of = as_checkpoint(model.graph, model.tensors, model.provenance).provenance
         target = registry.get("keras" if whole else "keras-weights" if numbered else "keras-legacy")
-        with carried(made_of, model.command, output, target, PLAIN):
+        with (
+            staged_output(output, target, overwrite) as place,
+            carried(made_of, model.command, place, target, PLAIN),
+        ):
             if whole:
-                write_archive(contents.config, contents.metadata, contents.weights, output, overwrite)
+                write_archive(contents.config, contents.metadata, contents.weights, place, False)
             else:
-                write_weights(contents.weights, output, overwrite)
+                write_weights(contents.weights, place, False)
         read = (read_archive if whole else read_tree)(output).tensors
-        alone = f"{output} has the weights alone: the network, and what is frozen, are in a {ARCHIVE} file"
+        alone = f"{destination(output)} has the weights alone: the network, and what is frozen, are in a {ARCHIVE} file"
         notes = contents.notes if whole else [alone]
         return Written({name: read[place] for name, place in contents.places.items()}, notes)
+
+
+def staged_model(
+    writer: ModelWriter, output: Path, overwrite: bool, beside: Sequence[Path] = ()
+) -> AbstractContextManager[Path]:
+    """Give the place to write a model at, and what else lies `beside`: one commit for all.
+
+    Raises:
+        ExistingOutput: one of these is there, and `overwrite` was not given.
+    """
+
+    def check() -> None:
+        writer.check(output, overwrite)
+        refuse_existing(beside, overwrite)
+
+    return staged(output, check, lambda: [*writer.outputs(output), *beside, path_beside(output)])
 
 
 def _averaged(graph: Graph, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
@@ -170,14 +206,14 @@ def write_folder(
     What the graph's tables read, and what lies beside for whoever serves it, is copied from the SavedModel that
     `source` is, or is the graph of.
     """
-    refuse_existing_folder(output, overwrite, is_saved_model)
-    written, values = ready_to_write(graph, tensors, output, provenance)
     target = registry.get("saved-model")
-    with carried(values.provenance, command, output, target, PLAIN) if values else nullcontext():
-        write_saved_model(written.meta, values, output, _beside(graph, source))
-    names = set(checkpoint.open(output)) if values else set()
-    if names != set(values) or files.load(output).meta != written.meta:
-        raise CorruptCheckpoint(f"{output}: what was read back is not what was written")
+    with staged_output(output, target, overwrite) as place:
+        written, values = ready_to_write(graph, tensors, output, provenance)
+        with carried(values.provenance, command, place, target, PLAIN) if values else nullcontext():
+            write_saved_model(written.meta, values, place, _beside(graph, source))
+        names = set(checkpoint.open(place)) if values else set()
+        if names != set(values) or files.load(place).meta != written.meta:
+            raise CorruptCheckpoint(f"{output}: what was read back is not what was written")
 
 
 def _beside(graph: Graph, source: Path) -> list[Path]:

@@ -7,10 +7,12 @@ from pathlib import Path
 from ckpttool import checkpoint
 from ckpttool.core.errors import CorruptCheckpoint, PlanError, UnknownName
 from ckpttool.core.tensors import Tensor
+from ckpttool.formats import registry
 from ckpttool.formats.format import PLAIN, Writing
+from ckpttool.formats.reading.unmixed import unmixed
 from ckpttool.formats.tensorflow.frozen_graph import FrozenTensors
 from ckpttool.formats.tensorflow.object_graph import BESIDE_VALUES
-from ckpttool.formats.writing.files import refuse_existing
+from ckpttool.formats.writing.staging import destination
 from ckpttool.graph import files
 from ckpttool.graph.contents.restoring import require_restorable, restore_problems
 from ckpttool.graph.contents.savers import saved_names
@@ -19,6 +21,7 @@ from ckpttool.graph.contents.stored import stored_tensors
 from ckpttool.graph.core import Graph
 from ckpttool.graph.rewrite.old_savers import with_savers_of_version_2
 from ckpttool.graph.rewrite.thaw import thawed
+from ckpttool.lineage.output import staged_output
 from ckpttool.lineage.provenance import Command, Provenance
 from ckpttool.model.as_run import as_run, is_stored
 from ckpttool.model.keras_application import open_with_keras, opens_with_keras
@@ -74,8 +77,8 @@ class Model:
             graph = opened.graph.allowing(allow_op)
             model = cls(path, graph, opened.weights, opened.unread, opening)
             return model.averaged() if ema else model
-        graph = files.load(path).allowing(allow_op)
-        values = checkpoint.open(path) if is_stored(graph) else checkpoint.Checkpoint.of({})
+        graph, values = unmixed(path, lambda: _graph_and_values(path))
+        graph = graph.allowing(allow_op)
         run, read = as_run(graph, values)
         unread = [name for name in values if name not in read and not name.startswith(BESIDE_VALUES)]
         model = cls(path, run, read, unread, opening=opening)
@@ -113,6 +116,11 @@ class Model:
         return Model(self.path, thawed(self.graph), weights, opening=self.opening)
 
 
+def _graph_and_values(path: Path) -> tuple[Graph, checkpoint.Checkpoint]:
+    graph = files.load(path)
+    return graph, checkpoint.open(path) if is_stored(graph) else checkpoint.Checkpoint.of({})
+
+
 def outputs_of(prefix: str | Path) -> list[Path]:
     """Return the files that mark a model under a prefix."""
     return [Path(f"{prefix}{suffix}") for suffix in (".meta", ".index")]
@@ -142,14 +150,15 @@ def write_model(
         PlanError: one of them has no value, or another shape or dtype.
         CorruptCheckpoint: what was read back differs.
     """
-    refuse_existing(outputs_of(output), overwrite)
-    written, values = ready_to_write(graph, tensors, output, provenance)
-    with files.saving(written, f"{output}.meta", overwrite):
-        checkpoint.save(values, output, "bundle", overwrite, how, command)
-    _check_written(output, written, values)
+    with staged_output(Path(output), registry.get("bundle"), overwrite, [Path(f"{output}.meta")]) as place:
+        written, values = ready_to_write(graph, tensors, output, provenance)
+        files.write(written.meta, Path(f"{place}.meta"))
+        checkpoint.save(values, place, "bundle", False, how, command)
+        _check_written(place, written, values)
     if written is graph:
         return []
-    return [f"the Saver of {graph.source} reads files of version 1 only; that of {output}.meta reads both versions"]
+    meta = f"{destination(Path(output))}.meta"
+    return [f"the Saver of {graph.source} reads files of version 1 only; that of {meta} reads both versions"]
 
 
 def ready_to_write(

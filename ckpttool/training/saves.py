@@ -19,6 +19,7 @@ from ckpttool.core.tensors import Tensor
 from ckpttool.formats.writing.files import replacing
 from ckpttool.graph import files
 from ckpttool.graph.core import Graph
+from ckpttool.model.families import CheckpointWriter, staged_model
 from ckpttool.model.model import write_model
 from ckpttool.training.run import Epoch, Position, rule_before
 
@@ -160,9 +161,11 @@ class Saves:
         self.folder.mkdir(parents=True, exist_ok=True)
         prefix = self.folder / f"step-{position.step:08d}.ckpt"
         state = {"position": asdict(position), "kept": self._write_kept(kept), "asked": self._asked}
-        write_model(graph, tensors, prefix, overwrite=True)
-        with replacing(self._state_path(prefix)) as file:
-            file.write(json.dumps(state, indent=2).encode() + b"\n")
+        writer, beside = CheckpointWriter(prefix), [self._state_path(prefix)]
+        with staged_model(writer, prefix, overwrite=True, beside=beside) as place:
+            write_model(graph, tensors, place, overwrite=False)
+            with replacing(self._state_path(place)) as file:
+                file.write(json.dumps(state, indent=2).encode() + b"\n")
         self.last, self._last_step, self._last_time = prefix, position.step, time.monotonic()
         self._forget()
         return prefix

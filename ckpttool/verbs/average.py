@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ckpttool.core.errors import PlanError
 from ckpttool.formats.tensorflow.prefix import checkpoints_in, record_checkpoint
+from ckpttool.formats.writing.staging import staged
 from ckpttool.lineage.provenance import Command
 from ckpttool.model.checkpoint_plan import CheckpointPlan
 from ckpttool.model.resolve import described, open_checkpoint
@@ -20,9 +21,11 @@ class AveragePlan(CheckpointPlan):
 
     def write(self, output: str | Path, overwrite: bool = False, command: Command | None = None) -> list[str]:
         """Write the tensors and the graph as every checkpoint is written."""
-        noticed = super().write(output, overwrite, command)
-        if self.latest:
-            record_checkpoint(Path(output).parent, Path(output))
+        if not self.latest:
+            return super().write(output, overwrite, command)
+        with staged(Path(output), lambda: self.check(output, overwrite), lambda: self.outputs(Path(output))) as place:
+            noticed = super().write(place, False, command)
+            record_checkpoint(place.parent, place)
         return noticed
 
 

@@ -14,7 +14,7 @@ from ckpttool.data.splits import notes_of
 from ckpttool.formats.writing.files import refuse_existing
 from ckpttool.graph.contents.preprocessing import preprocessing_text
 from ckpttool.lineage.provenance import Command
-from ckpttool.model.families import Contents, ModelWriter, writer_for
+from ckpttool.model.families import Contents, ModelWriter, staged_model, writer_for
 from ckpttool.model.model import Model
 from ckpttool.model.plan import PlanRow
 from ckpttool.model.unfreezing import with_unfrozen
@@ -124,21 +124,21 @@ def finetune(
         saves.clear()
     with callback.run(loop.history):
         kept = loop.run()
-        written = writer.write(Contents(kept.graph, kept.tensors, model.provenance, command), output, overwrite)
-        callback.on_notes(written.notes)
-        unchanged = _prove(bound.model, kept, written.values, output)
-
-    training = loop.training
-    run = Run(training.plan, loop.history, kept.epoch, best_of(loop.history), training.cache, unchanged)
-    report = {
-        **facts,
-        **run.summary(),
-        "options": {**options.flat(), **asdict(recording), "to": to},
-        "notes": [*going_on, *chosen],
-        "cache": str(run.features.entry.path) if run.features else None,
-        "left_behind": training.left_behind,
-    }
-    write_report(output, report)
+        contents, training = Contents(kept.graph, kept.tensors, model.provenance, command), loop.training
+        with staged_model(writer, output, overwrite, [report_path(output)]) as place:
+            written = writer.write(contents, place, False)
+            callback.on_notes(written.notes)
+            unchanged = _prove(bound.model, kept, written.values, output)
+            run = Run(training.plan, loop.history, kept.epoch, best_of(loop.history), training.cache, unchanged)
+            report = {
+                **facts,
+                **run.summary(),
+                "options": {**options.flat(), **asdict(recording), "to": to},
+                "notes": [*going_on, *chosen],
+                "cache": str(run.features.entry.path) if run.features else None,
+                "left_behind": training.left_behind,
+            }
+            write_report(place, report)
     if options.save_every is None:
         saves.clear()
     return run

@@ -9,7 +9,7 @@ from ckpttool.core.names import listed
 from ckpttool.formats.tensorflow.frozen_weights import frozen_weights
 from ckpttool.formats.tensorflow.tensor_proto import MESSAGE_LIMIT
 from ckpttool.formats.wire.protos.graph_pb2 import GraphDef, NodeDef
-from ckpttool.formats.writing.files import refuse_existing, replacing
+from ckpttool.formats.writing.files import refuse_existing
 from ckpttool.graph import files
 from ckpttool.graph.contents.constants import constant
 from ckpttool.graph.contents.kept import kept_facts
@@ -76,11 +76,11 @@ class FoldPlan(RewritePlan):
                 whole.node.append(constant(name, self.values[stored.name].read()[window(member)], member.dtype))
             else:
                 whole.node.append(node)
-        with replacing(Path(output)) as file:
-            file.write(whole.SerializeToString(deterministic=True))
-        carry_graph(self.model.provenance, command, Path(output))
-        if files.load(output).meta.graph_def != whole:
-            raise CorruptCheckpoint(f"{output}: what was read back is not what was written")
+        with files.staged_graph(Path(output), overwrite) as place:
+            files.write(whole, place)
+            carry_graph(self.model.provenance, command, place)
+            if files.load(place).meta.graph_def != whole:
+                raise CorruptCheckpoint(f"{output}: what was read back is not what was written")
 
 
 def plan_fold(

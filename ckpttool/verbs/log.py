@@ -11,8 +11,9 @@ from ckpttool.core.errors import CkptError, FormatError, MissingFile
 from ckpttool.formats import registry
 from ckpttool.formats.tensorflow.prefix import prefix_of
 from ckpttool.graph.contents.kept import kept_facts
+from ckpttool.lineage.output import path_beside
 from ckpttool.lineage.records import Chain
-from ckpttool.lineage.storage import lineage_of, path_beside
+from ckpttool.lineage.storage import lineage_of
 from ckpttool.model.resolve import graph_that_keeps
 from ckpttool.remote import sparse_files
 from ckpttool.training.run import report_beside

@@ -10,7 +10,7 @@ Of tied weights one is written, as `safetensors.torch.save_model` does it: `form
 """
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -29,10 +29,11 @@ from ckpttool.formats.safetensors.header import (
     read_header,
     require_writable,
 )
-from ckpttool.formats.safetensors.index import INDEX_SUFFIX, SUFFIX, Names, encode_index, locate, read_index
+from ckpttool.formats.safetensors.index import INDEX_SUFFIX, SHARD, SUFFIX, Names, encode_index, locate, read_index
 from ckpttool.formats.ties import ties, untied
 from ckpttool.formats.writing.copying import Copier, split_by_size
-from ckpttool.formats.writing.files import finish, refuse_existing, replacing, sync_folder, writing
+from ckpttool.formats.writing.files import finish, refuse_existing, replacing, sync_names, writing
+from ckpttool.formats.writing.staging import places
 from ckpttool.remote import sparse_files
 
 FRAMEWORKS = {"pt": "torch", "tf": "tensorflow", "flax": "flax"}
@@ -129,6 +130,16 @@ class Safetensors(Format):
         """Write one file, or several and an index; `write_safetensors` says how."""
         write_safetensors(tensors, path, overwrite, how)
 
+    def outputs(self, path: Path) -> list[Path]:
+        """Return the one file, the index and the files that it may name."""
+        names = Names.of(path)
+        shards = [shard for shard, _ in names.shards()] if names.index.exists() else []
+        return [names.single, names.index, *shards]
+
+    def refuse(self, path: Path, overwrite: bool) -> None:
+        """Check that an output may be written; files that no index names are not replaced, but in the way."""
+        refuse_existing([*self.outputs(path), *(shard for shard, _ in Names.of(path).shards())], overwrite)
+
     def stem(self, name: str) -> str:
         """Return what the names of several files and their index begin with."""
         return name.removesuffix(INDEX_SUFFIX).removesuffix(SUFFIX)
@@ -163,10 +174,8 @@ def write_safetensors(tensors: Mapping[str, Tensor], path: Path, overwrite: bool
 
 
 def _write_several(shards: list[dict[str, Tensor]], names: Names, metadata: Mapping[str, str]) -> None:
-    present = _named_by(names.index)
-    taken = {count for _, count in names.shards()}
-    free = (count for count in itertools.count(len(shards)) if count not in taken)
-    count = next(count for count in free if names.shard(0, count).name not in present)  # in no name that is in use
+    taken = {count for place in places(names.index) for count in _counts(Names.of(place))}
+    count = next(count for count in itertools.count(len(shards)) if count not in taken)  # in no name that is in use
     files = {names.shard(number, count): shards[number] if number < len(shards) else {} for number in range(count)}
     try:
         for path, tensors in files.items():
@@ -194,7 +203,13 @@ def _write_file(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str
         if read_header(CheckpointFile(temporary)) != wanted:
             raise CorruptCheckpoint(f"{path}: the header that was written does not read back as it should")
         temporary.replace(path)
-        sync_folder(path.parent)
+        sync_names(path)
+
+
+def _counts(names: Names) -> Iterator[int]:
+    """Yield the counts of files that are in the names of those that are there, or that the index names."""
+    yield from (count for _, count in names.shards())
+    yield from (int(match[2]) for name in _named_by(names.index) if (match := SHARD.search(name)))
 
 
 def _named_by(index: Path) -> set[str]:

@@ -16,7 +16,7 @@ from ckpttool.remote import sparse_files
 
 SUFFIX, INDEX_SUFFIX = ".safetensors", ".safetensors.index.json"
 INDEX_LIMIT = 100_000_000
-_SHARD = re.compile(r"-(\d{5,})-of-(\d{5,})\.safetensors")
+SHARD = re.compile(r"-(\d{5,})-of-(\d{5,})\.safetensors")
 
 
 class ShardIndex(NamedTuple):
@@ -53,7 +53,7 @@ class Names:
         """Yield each of several files that is there, with the count in its name."""
         base, folder = self.index.name.removesuffix(INDEX_SUFFIX), self.index.parent
         for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-            match = _SHARD.fullmatch(path.name.removeprefix(base)) if path.name.startswith(base) else None
+            match = SHARD.fullmatch(path.name.removeprefix(base)) if path.name.startswith(base) else None
             if match:
                 yield path, int(match[2])
 

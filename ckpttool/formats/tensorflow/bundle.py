@@ -28,10 +28,11 @@ class BundleTensors(Tensors):
     """The tensors of a bundle by name, in the order of its keys."""
 
     def __init__(self, files: BundleFiles) -> None:
-        """Read the index; data files are opened when a tensor is read."""
+        """Read the index; data files are opened now where there are few of them, else when a tensor is read."""
         index = read_index(files.index)
         self.entries = index.entries
         self.data = BundleData(files, index)
+        self.data.hold()
 
     def __getitem__(self, name: str) -> Tensor:
         return self.data.tensor(self.entries[name])
@@ -76,6 +77,11 @@ class Bundle(Format):
         if OBJECT_GRAPH in tensors:
             tensors = keyed(tensors, how.origins, prefix)
         write_bundle(tensors, BundleFiles(prefix.removesuffix(".index")), overwrite, how.shard_bytes)
+
+    def outputs(self, path: Path) -> list[Path]:
+        """Return the index and the data files of a prefix."""
+        files = BundleFiles(str(path).removesuffix(".index"))
+        return [files.index, *(shard for shard, _, _ in files.shards())]
 
     def verify(self, path: Path) -> Iterator[Checked]:
         """Check every byte of every tensor, and that no two overlap."""

@@ -1,5 +1,6 @@
 """Reading the tensors of a bundle: from data files, in pieces, always checked."""
 
+import contextlib
 import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -7,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from threading import Lock
 
-from ckpttool.core.errors import CorruptCheckpoint, FormatError
+from ckpttool.core.errors import CorruptCheckpoint, FormatError, MissingFile
 from ckpttool.core.tensors import STRING, VARIANT, Array, Extent, Tensor, TensorSpec
 from ckpttool.formats.reading.data_file import BOOL, ByteRange, CheckpointFile, gathered, require_truth, swapped
 from ckpttool.formats.tensorflow.bundle_index import BundleEntry, BundleIndex
@@ -18,6 +19,8 @@ from ckpttool.remote.sparse_files import is_there
 
 OPEN_FILES = 64
 """Data files that are kept open at once."""
+HELD_FILES = 8
+"""Data files that are opened together with the index."""
 
 
 class BundleData:
@@ -30,6 +33,12 @@ class BundleData:
         self._open: OrderedDict[int, CheckpointFile] = OrderedDict()
         self._opening = Lock()
         self._paths: dict[int, Path] = {}
+
+    def hold(self) -> None:
+        """Open the data files now, if they are few: they can be read to the end when others replace them meanwhile."""
+        for number in range(self._index.shards if self._index.shards <= HELD_FILES else 0):
+            with contextlib.suppress(MissingFile, OSError):  # who reads a tensor is told
+                self._file(number)
 
     def tensor(self, entry: BundleEntry) -> Tensor:
         """Return the tensor of an entry; it is read when asked."""
@@ -74,7 +83,9 @@ class BundleData:
         stored = entry.stored
         if stored.shard not in self._paths:
             self._paths[stored.shard] = self.shard_path(stored.shard)
-        return Extent(self._paths[stored.shard], stored.offset, stored.size, crc.unmask(stored.crc))
+        held = self._open.get(stored.shard)
+        stamp = held.stamp if held else None
+        return Extent(self._paths[stored.shard], stored.offset, stored.size, crc.unmask(stored.crc), stamp)
 
     def _file(self, number: int) -> CheckpointFile:
         """Return an open data file; the ones used longest ago are closed."""

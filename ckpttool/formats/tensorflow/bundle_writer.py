@@ -30,7 +30,8 @@ from ckpttool.formats.wire.protos.bundle_pb2 import BundleEntryProto, BundleHead
 from ckpttool.formats.wire.protos.graph_pb2 import VersionDef
 from ckpttool.formats.wire.table_writer import TableWriter
 from ckpttool.formats.writing.copying import Copier, split_by_size
-from ckpttool.formats.writing.files import finish, refuse_existing, sync_folder, writing
+from ckpttool.formats.writing.files import finish, refuse_existing, sync_names, writing
+from ckpttool.formats.writing.staging import places
 
 
 class WrittenTensor(NamedTuple):
@@ -56,7 +57,7 @@ def write_bundle(
     old = [path for path, _, _ in files.shards()]
     refuse_existing([files.index, *old], overwrite)
     parts = split_by_size(tensors, shard_bytes)
-    taken = {_shards_named_by(files.index), *(count for _, _, count in files.shards())}
+    taken = {count for place in places(Path(files.prefix)) for count in _counts(BundleFiles(str(place)))}
     count = next(count for count in itertools.count(len(parts)) if count not in taken)  # in no name that is in use
     new = [files.shard(number, count) for number in range(count)]
     try:
@@ -67,6 +68,11 @@ def write_bundle(
             _remove(new)
         raise
     _remove(old)
+
+
+def _counts(files: BundleFiles) -> set[int | None]:
+    """Return the counts of shards that are in use: in the names of those that are there, and in an index."""
+    return {_shards_named_by(files.index), *(count for _, _, count in files.shards())}
 
 
 def _shards_named_by(index: Path) -> int | None:
@@ -90,7 +96,7 @@ def _write_data(parts: list[dict[str, Tensor]], shards: list[Path]) -> list[Writ
             written += _write_tensors(file, temporary, parts[number] if number < len(parts) else {}, number)
             finish(file)
             temporary.rename(shard)
-    sync_folder(shards[0].parent)
+    sync_names(shards[0])
     return written
 
 
@@ -112,7 +118,7 @@ def _write_index(files: BundleFiles, written: list[WrittenTensor], count: int) -
         finish(file)
         _read_back(temporary, files, written)
         temporary.replace(files.index)
-        sync_folder(files.index.parent)
+        sync_names(files.index)
 
 
 def _read_back(index_path: Path, files: BundleFiles, written: list[WrittenTensor]) -> None:

@@ -78,6 +78,10 @@ class ObjectCheckpoint(Format):
             raise FormatError(f"{path}: an object checkpoint needs the object graph of one; `to` bundle does without")
         Bundle().save(tensors, path, overwrite, how)
 
+    def outputs(self, path: Path) -> list[Path]:
+        """Return the files of a bundle."""
+        return Bundle().outputs(path)
+
     def verify(self, path: Path) -> Iterator[Checked]:
         """Check the bundle, and that every value of the object graph is there."""
         opened, readable = self.open(path), True

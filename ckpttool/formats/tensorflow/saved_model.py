@@ -5,7 +5,6 @@ copy: the graph is not touched, so each of its variables must get a value of its
 stores twice is written twice: TensorFlow 2 reads the one, TensorFlow 1 and TensorFlow Serving the other.
 """
 
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from ckpttool.formats.tensorflow.object_graph import graph_of
 from ckpttool.formats.tensorflow.prefix import SAVED_MODEL_GRAPHS
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import SavedModel as SavedModelProto
-from ckpttool.formats.writing.files import refuse_existing_folder, replacing_folder
+from ckpttool.formats.writing.files import copy_tree, refuse_existing_folder, replacing_folder
 
 FINGERPRINT = "fingerprint.pb"
 """Hashes of the parts, the variables among them: a copy with other values has no use for it, and TensorFlow no need."""
@@ -61,7 +60,7 @@ class SavedModel(Format):
             MissingFile: there is no SavedModel to copy.
             PlanError: none is named, or the tensors are not those of its graph.
         """
-        refuse_existing_folder(path, overwrite, is_saved_model)
+        self.refuse(path, overwrite)
         like = _like(path, how)
         model = self.open(like)
         copies = graph_of(model, str(like)).copies() if OBJECT_GRAPH in model else {}
@@ -71,6 +70,10 @@ class SavedModel(Format):
         with replacing_folder(path) as folder:
             _copy_rest(like, folder)
             Bundle().save({name: kept.get(name) or tensors[name] for name in model}, _prefix(folder), False)
+
+    def refuse(self, path: Path, overwrite: bool) -> None:
+        """Check that a folder may be written at a path: nothing is there, or a SavedModel that may be replaced."""
+        refuse_existing_folder(path, overwrite, is_saved_model)
 
     def verify(self, path: Path) -> Iterator[Checked]:
         """Check every byte of the variables."""
@@ -108,14 +111,10 @@ def _like(path: Path, how: Writing) -> Path:
 
 
 def _copy_rest(like: Path, folder: Path) -> None:
-    """Copy all but the variables, links as links."""
-    shutil.copytree(
-        like,
-        folder,
-        symlinks=True,
-        dirs_exist_ok=True,
-        ignore=lambda at, names: {"variables", FINGERPRINT} & set(names) if Path(at) == like else set(),
-    )
+    """Copy all but the variables."""
+    for entry in like.iterdir():
+        if entry.name not in ("variables", FINGERPRINT):
+            copy_tree(entry, folder / entry.name, like)
     (folder / "variables").mkdir()
 
 
@@ -154,6 +153,6 @@ def write_saved_model(
         if tensors:
             Bundle().save(tensors, folder / "variables" / "variables", False)
         for each in beside:
-            shutil.copytree(each, folder / each.name)
+            copy_tree(each, folder / each.name, each.parent)
         model = SavedModelProto(saved_model_schema_version=SCHEMA_VERSION, meta_graphs=[meta])
         (folder / SAVED_MODEL_GRAPHS[0]).write_bytes(model.SerializeToString(deterministic=True))

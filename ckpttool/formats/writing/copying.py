@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Self
 
-from ckpttool.core.errors import CkptError
+from ckpttool.core.errors import CkptError, CorruptCheckpoint, MissingFile
 from ckpttool.core.tensors import Extent, Tensor, TensorSpec
 from ckpttool.formats.reading.data_file import SCAN, CheckpointFile
 from ckpttool.formats.wire import crc
@@ -151,7 +151,12 @@ class Copier:
     def _open_source(self, extent: Extent) -> CheckpointFile:
         """Open the file of an extent; raises if it changed since the extent was made. The least used are closed."""
         if extent.path not in self._sources:
-            self._sources[extent.path] = CheckpointFile(extent.path)
+            try:
+                self._sources[extent.path] = CheckpointFile(extent.path)
+            except MissingFile as error:
+                if extent.stamp is None:
+                    raise
+                raise CorruptCheckpoint(f"{extent.path} was replaced while it was read") from error
             if len(self._sources) > OPEN_FILES:
                 self._sources.popitem(last=False)
         self._sources.move_to_end(extent.path)

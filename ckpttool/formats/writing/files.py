@@ -7,7 +7,10 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from ckpttool.core.errors import CkptError, ExistingOutput, MissingFile
+from ckpttool.core.errors import CkptError, ExistingOutput, FormatError, MissingFile
+from ckpttool.formats.writing.attributes import copy_attributes
+from ckpttool.formats.writing.staging import destination, is_staged, settle
+from ckpttool.formats.writing.system import exchange, sync_folder
 from ckpttool.formats.writing.temporary import sweep, temporary_name
 from ckpttool.remote.paths import refuse_url
 
@@ -22,12 +25,20 @@ def refuse_existing(paths: Iterable[Path], overwrite: bool) -> None:
     """
     for path in paths:
         refuse_url(path)
-        if not path.parent.is_dir():
-            raise MissingFile(f"{path.parent} is not a folder: {path} cannot be written")
+        _require_folder(path)
         if path.is_dir():
             raise CkptError(f"{path} is a folder: it cannot be written as a file")
         if not overwrite and (path.exists() or path.is_symlink()):
             raise ExistingOutput(f"{path} exists already; `overwrite` replaces it")
+
+
+def _require_folder(path: Path) -> None:
+    """Check that there is a folder to write a path in; what killed runs left in it is finished, or removed."""
+    if not path.parent.is_dir():
+        raise MissingFile(f"{path.parent} is not a folder: {path} cannot be written")
+    if not is_staged(path):
+        settle(path)
+        sweep(path.parent)
 
 
 def refuse_unwritable(path: Path) -> None:
@@ -57,18 +68,18 @@ def replacing(path: Path, check: Callable[[Path], object] | None = None, durable
             check(temporary)
         temporary.replace(path)
         if durable:
-            sync_folder(path.parent)
+            sync_names(path)
 
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[tuple[Path, BinaryIO]]:
     """Give a new temporary file beside `path`; it is removed at the end unless it was renamed."""
-    sweep(path.parent)
+    if not is_staged(path):
+        sweep(path.parent)
     temporary = temporary_name(path)
     descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
     try:
-        if path.exists():
-            os.fchmod(descriptor, path.stat().st_mode & 0o777)
+        copy_attributes(destination(path), temporary)
         with os.fdopen(descriptor, "w+b") as file:
             yield temporary, file
     finally:
@@ -82,13 +93,10 @@ def finish(file: BinaryIO) -> None:
     file.close()
 
 
-def sync_folder(folder: Path) -> None:
-    """Put a folder's names, or a file's bytes, on the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def sync_names(path: Path) -> None:
+    """Put the name of a new file on the disk; those of staged ones are when they are committed."""
+    if not is_staged(path):
+        sync_folder(path.parent)
 
 
 def refuse_existing_folder(path: Path, overwrite: bool, replaceable: Callable[[Path], bool]) -> None:
@@ -100,8 +108,7 @@ def refuse_existing_folder(path: Path, overwrite: bool, replaceable: Callable[[P
         CkptError: what is there is of another kind, and is never replaced; or the folder is a URL.
     """
     refuse_url(path)
-    if not path.parent.is_dir():
-        raise MissingFile(f"{path.parent} is not a folder: {path} cannot be written")
+    _require_folder(path)
     if not (path.exists() or path.is_symlink()):
         return
     if not overwrite:
@@ -114,10 +121,12 @@ def refuse_existing_folder(path: Path, overwrite: bool, replaceable: Callable[[P
 def replacing_folder(path: Path) -> Iterator[Path]:
     """Give a new folder that becomes `path` when the block ends well, and vanishes when it does not.
 
-    An old one is put aside, and removed at the end. Folders cannot be exchanged in one step: if the machine stops
-    between the two renames, both are beside the place, the old one under a name that ends in `.old`.
+    An old one is exchanged with it, and removed at the end. Where the system cannot exchange folders in one step, the
+    old one is put aside; if the machine stops between the two renames, both are beside the place, the old one under a
+    name that ends in `.old`.
     """
-    sweep(path.parent)
+    if not is_staged(path):
+        sweep(path.parent)
     new = temporary_name(path)
     old = new.with_suffix(".old")
     new.mkdir()
@@ -127,12 +136,36 @@ def replacing_folder(path: Path) -> Iterator[Path]:
             for each in (Path(root, name) for name in (*names, ".")):
                 if not each.is_symlink():  # which has no bytes of its own
                     sync_folder(each)
-        if path.exists():
+        if not path.exists():
+            new.rename(path)
+        elif not exchange(new, path):
             path.rename(old)
-        new.rename(path)
-        sync_folder(path.parent)
+            new.rename(path)
+        sync_names(path)
     finally:
         if old.exists() and not path.exists():
             old.rename(path)
         for folder in (new, old):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def copy_tree(source: Path, target: Path, root: Path) -> None:
+    """Copy a file, or a folder with all that is in it, as files: a link becomes what it names in the folder `root`.
+
+    Raises:
+        FormatError: a link names what is not in there, or a folder; or something is neither a file nor a folder.
+    """
+    inside = source.resolve().is_relative_to(root.resolve())
+    if source.is_symlink() and not (inside and source.is_file()):
+        raise FormatError(
+            f"{source} is a link to {source.readlink()}, which is no file in {root}: links are not followed out of it; "
+            f"`cp -rL {root} COPY` makes files of them where that is meant"
+        )
+    if source.is_dir():
+        target.mkdir()
+        for each in source.iterdir():
+            copy_tree(each, target / each.name, root)
+    elif source.is_file():
+        shutil.copy2(source, target)
+    else:
+        raise FormatError(f"{source} is neither a file nor a folder: it is not copied")

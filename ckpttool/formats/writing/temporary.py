@@ -80,6 +80,11 @@ def temporary_name(path: Path) -> Path:
     return path.with_name(f".{output}.ckpttool-{writer}-{os.urandom(6).hex()}.tmp")
 
 
+def is_temporary(name: str) -> bool:
+    """Say whether a name is that of an unfinished output."""
+    return name.endswith(".tmp") and _NAME.fullmatch(name) is not None
+
+
 def sweep(folder: Path) -> None:
     """Remove the unfinished outputs in a folder whose writers are provably dead."""
     for path in folder.iterdir():

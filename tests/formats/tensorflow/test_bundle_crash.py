@@ -114,7 +114,7 @@ def test_the_state_file_is_replaced_whole(tmp_path, monkeypatch):
 def test_an_interrupt_after_the_commit_does_not_remove_the_new_data(tmp_path, monkeypatch):
     from ckpttool.formats.tensorflow import bundle_writer
 
-    sync, calls = bundle_writer.sync_folder, []
+    sync, calls = bundle_writer.sync_names, []
 
     def interrupted(folder):
         calls.append(folder)
@@ -123,7 +123,7 @@ def test_an_interrupt_after_the_commit_does_not_remove_the_new_data(tmp_path, mo
         sync(folder)
 
     Bundle().save(arrays(OLD), tmp_path / "x", False)
-    monkeypatch.setattr(bundle_writer, "sync_folder", interrupted)
+    monkeypatch.setattr(bundle_writer, "sync_names", interrupted)
     with pytest.raises(KeyboardInterrupt):
         Bundle().save(arrays(NEW), tmp_path / "x", True)
     assert state(tmp_path / "x") == NEW

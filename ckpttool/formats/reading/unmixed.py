@@ -1,0 +1,65 @@
+"""Reading files that belong together while others may write them: all of one version, or none."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from stat import S_ISDIR
+from typing import TypeVar
+
+from ckpttool.core.errors import CkptError, CorruptCheckpoint
+from ckpttool.formats.tensorflow.prefix import SAVED_MODEL_GRAPHS, STATE_FILE, prefix_of
+from ckpttool.formats.writing.staging import settle
+
+Read = TypeVar("Read")
+ATTEMPTS = 10
+"""How often reading begins again."""
+_Stamp = tuple[int, int, int, int]
+
+
+def unmixed(path: Path, read: Callable[[], Read]) -> Read:
+    """Return what `read` makes of an output's files; it is called again where they were replaced meanwhile.
+
+    Raises:
+        CorruptCheckpoint: they were replaced time and again.
+    """
+    for _ in range(ATTEMPTS):
+        settle(path)
+        before = _stamps(path)
+        try:
+            result = read()
+        except CkptError:
+            if _is_unchanged(path, before):
+                raise
+        else:
+            if _is_unchanged(path, before):
+                return result
+    raise CorruptCheckpoint(f"{path} changed while it was read, {ATTEMPTS} times")
+
+
+def _is_unchanged(path: Path, before: dict[str, _Stamp]) -> bool:
+    settle(path)
+    return _stamps(path) == before
+
+
+def _stamps(path: Path) -> dict[str, _Stamp]:
+    """Return what tells the files apart that say what belongs together; those that are not there are left out."""
+    stamps = {}
+    for name in _names(path):
+        try:
+            status = Path(name).stat()
+        except OSError:
+            continue
+        changes = (0, 0) if S_ISDIR(status.st_mode) else (status.st_size, status.st_mtime_ns)
+        stamps[name] = (status.st_dev, status.st_ino, *changes)
+    return stamps
+
+
+def _names(path: Path) -> Iterator[str]:
+    yield str(path)
+    if path.is_dir():
+        yield from (f"{path}/{name}" for name in (STATE_FILE, *SAVED_MODEL_GRAPHS, ".index", ".meta"))
+    try:
+        prefix = str(prefix_of(path))
+    except CkptError:
+        prefix = str(path)
+    yield from (prefix + end for end in ("", ".index", ".meta"))
+    yield f"{str(path).removesuffix('.safetensors')}.safetensors.index.json"

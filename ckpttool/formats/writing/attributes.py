@@ -1,0 +1,63 @@
+"""What a file that replaces another keeps of it: its mode, owner, and extended attributes, access lists among them."""
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from stat import S_IMODE, S_ISDIR, S_ISLNK
+
+
+def stage_mode(old: Iterable[Path]) -> int:
+    """Return the mode of a folder in which an output is staged: those who may not read the old one cannot look in."""
+    for each in old:
+        if (mode := _mode(each)) is not None:
+            return 0o700 | mode & 0o066 | (mode & 0o044) >> 2
+    return 0o777
+
+
+def keep_attributes(stage: Path, folder: Path, names: Sequence[str], old: Sequence[Path]) -> None:
+    """Give what is staged the attributes of what it replaces; a file without such gets those of the output's main one.
+
+    That is the first of `old`: a bundle's data has other names each time.
+    """
+    main = next((each for each in old if _mode(each) is not None and each.is_file()), None)
+    for name in names:
+        new, replaced = stage / name, folder / name
+        if new.is_dir():
+            for path in _below(new):
+                copy_attributes(replaced / path.relative_to(new), path)
+        elif os.path.lexists(replaced) or main:
+            copy_attributes(replaced if os.path.lexists(replaced) or main is None else main, new)
+
+
+def copy_attributes(old: Path, new: Path) -> None:
+    """Copy mode, owner and extended attributes of a file or folder, if it is there, as far as the system lets us."""
+    if (mode := _mode(old)) is None or new.is_symlink():
+        return
+    status = os.lstat(old)
+    with contextlib.suppress(OSError):  # only root gives files away
+        os.chown(new, status.st_uid, status.st_gid)
+    if os.lstat(new).st_gid != status.st_gid:
+        mode &= ~0o070  # they were another group's rights
+    new.chmod(mode)  # after the owner, whose change takes bits away
+    with contextlib.suppress(OSError, AttributeError):  # only Linux has them
+        for name in os.listxattr(old, follow_symlinks=False):
+            with contextlib.suppress(OSError):
+                os.setxattr(new, name, os.getxattr(old, name, follow_symlinks=False))
+
+
+def _mode(path: Path) -> int | None:
+    """Return the mode of a file or folder; None of a link, whose own means nothing, and of what is not there."""
+    try:
+        mode = os.lstat(path).st_mode
+    except OSError:
+        return None
+    if S_ISLNK(mode):
+        return None
+    return S_IMODE(mode) if S_ISDIR(mode) else mode & 0o777
+
+
+def _below(path: Path) -> Iterator[Path]:
+    yield path
+    for root, folders, files in os.walk(path):
+        yield from (Path(root, name) for name in (*folders, *files))

@@ -1,0 +1,83 @@
+"""What is asked of the system: a lock on a folder, the exchange of two folders in one step, names put on the disk."""
+
+import contextlib
+import errno
+import fcntl
+import functools
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from ckpttool.core.errors import CkptError
+
+PATIENCE = 60.0
+"""Seconds that a lock is waited for; it is held while files are renamed."""
+_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.EINVAL)
+"""What file systems answer that know no locks on folders, as NFS."""
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
+
+
+@contextlib.contextmanager
+def folder_lock(folder: Path) -> Iterator[None]:
+    """Let no other process or thread rename files of outputs in a folder; where locks do not work, hope.
+
+    The lock is on the folder itself, so that it leaves no file behind, and ends with its process.
+
+    Raises:
+        CkptError: another process has held it for a minute.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        end = time.monotonic() + PATIENCE
+        while not _locked(descriptor):
+            if time.monotonic() > end:
+                raise CkptError(f"{folder}: another process has been renaming files there for {PATIENCE:.0f} s")
+            time.sleep(0.005)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+    return True
+
+
+@functools.cache
+def _renameat2() -> Callable[..., int] | None:
+    import ctypes  # late: commands that only look rename nothing
+
+    function: Callable[..., int] | None = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    return function
+
+
+def exchange(one: Path, other: Path) -> bool:
+    """Exchange two names in one step; return whether the system can."""
+    renameat2 = _renameat2()
+    if renameat2 is None:
+        return False
+    arguments = _AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE
+    if not renameat2(*arguments):
+        return True
+    import ctypes
+
+    number = ctypes.get_errno()
+    if number in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+        return False
+    raise OSError(number, os.strerror(number), str(one), None, str(other))
+
+
+def sync_folder(folder: Path) -> None:
+    """Put a folder's names, or a file's bytes, on the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,199 @@
+"""An output of several files is one commit: the old one whole before it, the new one whole after it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ckpttool import checkpoint
+from ckpttool.core.errors import CkptError, CorruptCheckpoint, ExistingOutput
+from ckpttool.formats.format import Writing
+from ckpttool.formats.writing import staging
+from ckpttool.formats.writing.staging import COMMITTED, MANIFEST, destination, settle, staged
+from ckpttool.formats.writing.system import exchange
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def write(output="x", text="new", beside=(".meta",), overwrite=True, end=None):
+    """Write an output of two files or more, as a model is, and do something before the commit."""
+
+    def check():
+        if not overwrite and Path(output).exists():
+            raise ExistingOutput(f"{output} exists already")
+
+    def old():
+        return [Path(output), *Path().glob(f"{output}.*")]
+
+    with staged(Path(output), check, old) as place:
+        for suffix in ("", *beside):
+            Path(f"{place}{suffix}").write_text(text)
+        if end:
+            end(place)
+
+
+def listing(folder=Path()):
+    return {path.name: path.read_text() for path in folder.iterdir() if path.is_file()}
+
+
+def interrupted_after(function, monkeypatch, **options):
+    """Write, and die just after the commit."""
+
+    class DiedError(BaseException):
+        pass
+
+    def dies(folder):
+        if os.path.lexists(folder / COMMITTED):
+            raise DiedError
+
+    with monkeypatch.context() as patch, pytest.raises(DiedError):
+        patch.setattr(staging, "_finish", dies)
+        function(**options)
+
+
+def test_what_is_staged_is_nowhere_before_the_commit_and_everywhere_after():
+    write(text="old", beside=(".meta", ".data-1"))
+
+    def end(place):
+        assert listing() == {"x": "old", "x.meta": "old", "x.data-1": "old"}
+        assert destination(place) == Path("x")
+
+    write(beside=(".meta", ".data-2"), end=end)
+    assert listing() == {"x": "new", "x.meta": "new", "x.data-2": "new"}
+    assert [path.name for path in Path().iterdir() if path.name.startswith(".")] == []
+
+
+def test_an_error_leaves_the_old_one_and_names_the_place_that_the_user_knows():
+    write(text="old")
+
+    def end(place):
+        raise CkptError(f"{place}.meta is bad")
+
+    with pytest.raises(CkptError, match=r"^x\.meta is bad$"):
+        write(end=end)
+    assert listing() == {"x": "old", "x.meta": "old"}
+    assert len(list(Path().iterdir())) == 2
+
+
+def test_what_was_committed_is_finished_by_the_next_reader(monkeypatch):
+    write(text="old", beside=(".meta", ".data-1"))
+    interrupted_after(write, monkeypatch, beside=(".meta", ".data-2"))
+    assert listing() == {"x": "old", "x.meta": "old", "x.data-1": "old"}
+    settle(Path("x"))
+    assert listing() == {"x": "new", "x.meta": "new", "x.data-2": "new"}
+    assert len(list(Path().iterdir())) == 3
+
+
+def test_what_was_committed_is_finished_by_the_next_writer_who_is_told_that_it_is_there(monkeypatch):
+    interrupted_after(write, monkeypatch)
+    checkpoint.save({"a": np.ones(1)}, "other.npz")
+    assert (Path("x").read_text(), os.path.lexists(COMMITTED)) == ("new", False)
+    with pytest.raises(ExistingOutput):
+        write(text="newer", overwrite=False)
+
+
+def test_two_writers_do_not_mix_and_the_last_commit_wins():
+    write(text="old")
+    write(text="second", end=lambda place: write(text="first", beside=(".meta", ".data-1")))
+    assert listing() == {"x": "second", "x.meta": "second"}
+
+
+def test_a_writer_that_must_not_overwrite_is_refused_where_another_was_quicker():
+    with pytest.raises(ExistingOutput):
+        write(text="second", overwrite=False, end=lambda place: write(text="first"))
+    assert listing() == {"x": "first", "x.meta": "first"}
+
+
+def test_bundles_of_two_writers_have_data_under_different_names():
+    values = {"a": np.arange(3.0)}
+    checkpoint.save(values, "x")
+    with staged(Path("x"), lambda: None, list) as place:
+        checkpoint.save({"a": np.ones(3)}, place)
+        checkpoint.save({"a": np.zeros(3)}, "x", overwrite=True)
+        theirs, ours = (
+            {path.name for path in folder.iterdir() if ".data-" in path.name} for folder in (Path(), place.parent)
+        )
+        assert theirs.isdisjoint(ours)
+    assert checkpoint.open("x")["a"].read().tolist() == [1.0] * 3
+
+
+def test_a_folder_is_exchanged_with_the_old_one(monkeypatch):
+    for text in ("old", "new"):
+        with staged(Path("m"), lambda: None, lambda: [Path("m")]) as place:
+            place.mkdir()
+            (place / "graph").write_text(text)
+            Path(f"{place}.lineage").write_text(text)
+            if text == "new":
+                monkeypatch.setattr(staging, "exchange", lambda *names: False)  # a system that cannot
+    assert (Path("m/graph").read_text(), Path("m.lineage").read_text()) == ("new", "new")
+    assert [path.name for path in Path().iterdir() if not path.name.startswith(".m.ckpttool")] == ["m", "m.lineage"]
+
+
+def test_folders_are_exchanged_in_one_step():
+    for name in ("a", "b"):
+        Path(name).mkdir()
+        Path(name, name).touch()
+    assert exchange(Path("a"), Path("b"))
+    assert Path("a/b").exists()
+    assert Path("b/a").exists()
+
+
+@pytest.mark.parametrize("limit", [None, 8])
+@pytest.mark.parametrize("suffix", [".ckpt", ".safetensors", ".npz", ".h5"])
+def test_what_replaces_a_private_file_is_private(suffix, limit):
+    options = Writing(shard_bytes=limit)
+    for value in (1.0, 2.0):
+        checkpoint.save({"a": np.full(2, value), "b": np.ones(2)}, f"x{suffix}", overwrite=True, how=options)
+        modes = {path.name: path.stat().st_mode & 0o777 for path in Path().iterdir()}
+        assert set(modes.values()) == ({0o644} if value == 1.0 else {0o600}), modes
+        for path in Path().iterdir():
+            path.chmod(0o600)
+
+
+def test_a_link_is_replaced_and_not_followed():
+    Path("elsewhere.npz").write_text("mine")
+    Path("x.npz").symlink_to("elsewhere.npz")
+    checkpoint.save({"a": np.ones(1)}, "x.npz", overwrite=True)
+    assert not Path("x.npz").is_symlink()
+    assert Path("elsewhere.npz").read_text() == "mine"
+
+
+@pytest.mark.parametrize("change", ["host", "name", "damage", "missing"])
+def test_what_others_left_moves_nothing(monkeypatch, change):
+    interrupted_after(write, monkeypatch)
+    manifest = Path(COMMITTED, MANIFEST)
+    facts = json.loads(manifest.read_bytes().partition(b" ")[2])
+    facts |= {"host": {"host": "0a0b0c0d"}, "name": {"gone": ["../mine"]}}.get(change, {})
+    text = json.dumps(facts).encode()
+    checksum = staging.crc.extend(0, text) if change != "damage" else 0
+    manifest.write_bytes(b"%08x %s" % (checksum, text)) if change != "missing" else manifest.unlink()
+    with pytest.raises(CorruptCheckpoint, match=COMMITTED):
+        checkpoint.open("x")
+    assert listing() == {}
+
+
+def test_a_reader_beside_a_writer_reads_one_version():
+    """Graph and weights are opened together by one process, and replaced time and again by another."""
+    checkpoint.save({name: np.zeros(4) for name in "ab"}, "x.safetensors", how=Writing(shard_bytes=8))
+    writes = (
+        "import numpy as np; from ckpttool import checkpoint; from ckpttool.formats.format import Writing\n"
+        "for value in range(1, 12):\n"
+        "    checkpoint.save({n: np.full(4, float(value)) for n in 'ab'}, 'x.safetensors', overwrite=True,"
+        " how=Writing(shard_bytes=8))"
+    )
+    seen = set()
+    with subprocess.Popen([sys.executable, "-c", writes]) as process:
+        while process.poll() is None:
+            values = {float(tensor.read()[0]) for tensor in checkpoint.open("x.safetensors").values()}
+            assert len(values) == 1
+            seen |= values
+    assert process.returncode == 0
+    assert len(seen) > 1

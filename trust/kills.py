@@ -1,0 +1,312 @@
+"""Kills, full disks, broken disks and short writes at every file-system call of every command that writes.
+
+Each trial is a fork: the command runs into one fault at one call, over nothing or over an old output. Then the output
+is read as anybody would: it must be what was there before, or what the command writes; anything else is lost or mixed.
+The command is run once more as if nothing had happened: it must not be refused, and nothing may be left but its output.
+
+    python trust/kills.py [--every N] [--jobs N] [COMMAND ...]
+"""
+
+import argparse
+import contextlib
+import gc
+import hashlib
+import io
+import json
+import os
+import re
+import shutil
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from faults import KINDS, Faults, in_child
+
+from ckpttool import checkpoint
+from ckpttool.cli import main
+from ckpttool.core.errors import CkptError, MissingFile
+from ckpttool.graph import files
+from ckpttool.lineage.storage import lineage_of
+from ckpttool.training.run import report_path
+
+FIXTURES = Path(__file__).parents[1] / "fixtures"
+MODEL, OTHER = "model.ckpt", "other.ckpt"
+"""Two models of one graph, in the folder of a case."""
+State = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A command that writes `output`; `old` writes another one there first."""
+
+    name: str
+    arguments: tuple[str, ...]
+    output: str
+    old: tuple[str, ...]
+
+    def argv(self, overwrite: bool) -> list[str]:
+        """Return the command line."""
+        return [*self.arguments, "-o", self.output, *(["--overwrite"] if overwrite else [])]
+
+
+def case(line: str, output: str, old: str = "", name: str = "") -> Case:
+    """Return a case of its command line, the output's name, and the command line that wrote the old one."""
+    words = tuple(line.split())
+    return Case(name or f"{words[0]} -> {output}", words, output, tuple((old or line.replace(MODEL, OTHER)).split()))
+
+
+CASES = [
+    case(f"convert {MODEL}", "out.npz"),
+    case(f"convert {MODEL}", "out.safetensors"),
+    case(f"convert {MODEL}", "out.h5"),
+    case(f"convert {MODEL}", "out.ckpt"),
+    case(f"split {MODEL} --shard-size 8KB", "out.ckpt", name="split -> out.ckpt"),
+    case(f"split {MODEL} --shard-size 8KB", "out.safetensors", name="split -> out.safetensors"),
+    case(f"join {MODEL}", "out.safetensors", f"split {OTHER} --shard-size 8KB", name="join over a split one"),
+    case(f"edit {MODEL} --add-prefix new", "out.ckpt"),
+    case(f"average {MODEL} {OTHER}", "out.ckpt", f"edit {OTHER} --add-prefix new"),
+    case(f"average {MODEL} {OTHER} --latest", "out.ckpt", f"edit {OTHER} --add-prefix new", "average --latest"),
+    case(f"merge {MODEL} {OTHER} --how linear --weights 0.5,0.5", "out.ckpt", f"edit {OTHER} --add-prefix new"),
+    case(f"import values.npz --into {MODEL}", "out.ckpt", f"strip {OTHER}"),
+    case(f"freeze {MODEL} --layers hidden1 --method stop-gradient", "out.ckpt"),
+    case(f"strip {MODEL}", "out.ckpt", f"edit {OTHER} --add-prefix new"),
+    case(f"modernize {MODEL}", "out.ckpt", f"strip {OTHER}"),
+    case(f"fold {MODEL}", "out.pb"),
+    case(f"collections {MODEL} --add mine X:0", "out.meta", f"collections {OTHER} --add yours X:0"),
+    case(f"export-saved-model {MODEL}", "out"),
+    case("edit saved --cast float32", "out", f"export-saved-model {OTHER}", "edit a SavedModel"),
+    case("edit keras.weights.h5 --like keras.weights.h5", "out.weights.h5"),
+]
+
+
+def make_inputs(folder: Path) -> int:
+    """Put what commands read into a folder: two models of one graph with other values, and files made of them."""
+    import numpy as np
+
+    os.chdir(folder)
+    _done("strip", FIXTURES / "my_model_final.ckpt", "-o", MODEL)
+    values = {name: tensor.read() for name, tensor in checkpoint.open(MODEL).items()}
+    checkpoint.save({name: np.asarray(value * 2, value.dtype) for name, value in values.items()}, "values.npz")
+    _done("import", "values.npz", "--into", MODEL, "-o", OTHER)
+    _done("export-saved-model", MODEL, "-o", "saved")
+    shutil.copy(FIXTURES / "bert" / "hub_backbone.weights.h5", "keras.weights.h5")
+    return 0
+
+
+def run(argv: list[str]) -> tuple[int, str]:
+    """Run a command in this process; return its exit code and what it said."""
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        try:
+            main.main(argv, prog_name="ckpttool")
+        except SystemExit as end:
+            return end.code if isinstance(end.code, int) else 1, said.getvalue()
+    return 0, said.getvalue()
+
+
+def _done(*argv: object) -> None:
+    code, said = run(list(map(str, argv)))
+    if code:
+        raise SystemExit(f"ckpttool {' '.join(map(str, argv))}: {said}")
+
+
+def state_of(output: str) -> State:
+    """Return all that is to be read at an output: values, graph, lineage, which checkpoint is the latest.
+
+    What is not there is None; what cannot be read is said.
+    """
+
+    def said(read: Callable[[], Any]) -> Any:
+        try:
+            return read()
+        except MissingFile:
+            return None
+        except CkptError as error:
+            return f"{type(error).__name__}: {error}"
+
+    def values() -> list[str]:
+        opened = checkpoint.open(output)
+        return [f"{name} {hashlib.md5(tensor.read().tobytes()).hexdigest()}" for name, tensor in opened.items()]
+
+    def graph() -> str:
+        return hashlib.md5(files.load(output).meta.SerializeToString(deterministic=True)).hexdigest()
+
+    def lineage() -> list[list[str]] | None:
+        try:
+            texts = checkpoint.open(output).provenance.files[0].chain
+        except CkptError:
+            texts = lineage_of(Path(output), {})
+        return [[record.command, *record.arguments] for record in texts.records] or None
+
+    is_graph = output.endswith((".pb", ".meta"))
+    reads = {"graph": graph, "lineage": lineage} if is_graph else {"values": values, "lineage": lineage}
+    if output.endswith(".ckpt") or output == "out":
+        reads["graph"] = graph
+    state = {name: said(read) for name, read in reads.items()}
+    state["latest"] = said(Path("checkpoint").read_text) if Path("checkpoint").exists() else None
+    report = report_path(output)
+    state["report"] = said(lambda: json.loads(report.read_bytes())["best_epoch"]) if report.exists() else None
+    return state
+
+
+class Trials:
+    """The trials of one case in a folder of its own."""
+
+    def __init__(self, case: Case, inputs: Path, over: bool) -> None:
+        """Make the folder with an old output in it, if `over`; find out what is there before and after."""
+        self.case, self.over = case, over
+        self.start = Path(tempfile.mkdtemp(dir=inputs.parent))
+        shutil.copytree(inputs, self.start, dirs_exist_ok=True)
+        self.work = Path(f"{self.start}.work")
+        if over:
+            self._must([*case.old, "-o", case.output], self.start)
+        self.before = self._read(self.start)
+        self._fresh()
+        self._must(case.argv(over), self.work)
+        self.after = self._read(self.work)
+        self.names = _names(self.work)
+        if self.before == self.after or not any(self.after.values()):
+            raise SystemExit(f"{case.name}: nothing to tell the outputs apart by: {self.after}")
+
+    def calls(self) -> int:
+        """Return how many calls the command makes."""
+        self._fresh()
+        counted = self.work / ".count"
+
+        def work() -> int:
+            os.chdir(self.work)
+            with Faults().active() as faults:
+                run(self.case.argv(self.over))
+            counted.write_text(str(faults.count))
+            return 0
+
+        in_child(work)
+        return int(counted.read_text())
+
+    def trial(self, number: int, kind: str) -> Iterator[str]:
+        """Run into a fault, and yield what is bad about what follows."""
+        self._fresh()
+
+        def work() -> int:
+            os.chdir(self.work)
+            with Faults(number, kind).active() as faults:
+                code, said = run(self.case.argv(self.over))
+            if "Traceback" in said:
+                return 77
+            return 0 if faults.met else 88 if code == 0 else 66
+
+        ended = in_child(work)
+        if ended in (66, 77):
+            yield "untyped" if ended == 77 else "failed"
+        there = self._read(self.work)
+        if there not in (self.before, self.after):
+            yield "lost" if not any(there.values()) or any(": " in str(each) for each in there.values()) else "mixed"
+        code, said, then = self._run_and_read(self.case.argv(self.over), self.work)
+        complete = there == self.after and not self.over
+        if code and not (complete and "exists already" in said):
+            yield "refused"
+        if then != self.after:
+            yield "lost"
+        if _names(self.work) != self.names:
+            yield "left"
+
+    def close(self) -> None:
+        """Remove the folders."""
+        shutil.rmtree(self.start, ignore_errors=True)
+        shutil.rmtree(self.work, ignore_errors=True)
+
+    def _fresh(self) -> None:
+        shutil.rmtree(self.work, ignore_errors=True)
+        shutil.copytree(self.start, self.work)
+
+    def _must(self, argv: list[str], folder: Path) -> None:
+        code, said, _ = self._run_and_read(argv, folder)
+        if code:
+            raise SystemExit(f"ckpttool {' '.join(argv)}: {said}")
+
+    def _run_and_read(self, argv: list[str], folder: Path) -> tuple[int, str, State]:
+        code, said, state = _answer(folder, lambda: (*run(argv), state_of(self.case.output)))
+        return code, said, state
+
+    def _read(self, folder: Path) -> State:
+        state: State = _answer(folder, lambda: state_of(self.case.output))
+        return state
+
+
+def _answer(folder: Path, question: Callable[[], Any]) -> Any:
+    """Return what a child has to say in a folder."""
+    answer = folder.parent / f"{folder.name}.answer"
+
+    def work() -> int:
+        os.chdir(folder)
+        answer.write_text(json.dumps(question()))
+        return 0
+
+    in_child(work)
+    return json.loads(answer.read_text())
+
+
+def _names(folder: Path) -> list[str]:
+    """Return the names of all files in a folder, of shards without their counts; and how many counts there are."""
+    names = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.name != ".count"]
+    counts = {re.sub(r"-\d+-of-", "-of-", name) for name in names if "-of-" in name}
+    plain = {re.sub(r"-\d+-of-\d+", "-of", name) for name in names}
+    return [*sorted(plain), f"{len(counts)} kinds of shards"]
+
+
+def show(line: str) -> None:
+    """Print a line at once."""
+    print(line, flush=True)
+
+
+def main_() -> int:
+    """Run the trials, print a table, and return whether anything was bad."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("only", nargs="*", help="cases whose names contain one of these")
+    parser.add_argument("--every", type=int, default=1, help="every Nth call, to be quick")
+    parser.add_argument("--kinds", default=",".join(KINDS))
+    parser.add_argument("--verbose", action="store_true")
+    options = parser.parse_args()
+    place = "/dev/shm" if Path("/dev/shm").is_dir() else None
+    bad, trials, begin = Counter[str](), 0, time.monotonic()
+    with tempfile.TemporaryDirectory(dir=place) as folder:
+        inputs = Path(folder, "inputs")
+        inputs.mkdir()
+        make_inputs(inputs)  # in this process, which imports what its children will need
+        for each in CASES:
+            run([*each.arguments, "-o", f"warm-{each.output}"])
+            state_of(f"warm-{each.output}")
+        for path in inputs.glob("warm-*"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        (inputs / "checkpoint").unlink(missing_ok=True)
+        gc.freeze()
+        chosen = [each for each in CASES if not options.only or any(word in each.name for word in options.only)]
+        show(f"{'command':42} {'over':5} calls trials  lost mixed  left refused other")
+        for each in chosen:
+            for over in (False, True):
+                found, count = Counter[str](), 0
+                case_trials = Trials(each, inputs, over)
+                calls = case_trials.calls()
+                for kind in options.kinds.split(","):
+                    for number in range(1, calls + 1, options.every):
+                        problems = list(case_trials.trial(number, kind))
+                        found.update(problems)
+                        count += 1
+                        if problems and options.verbose:
+                            show(f"  {kind} at {number}: {', '.join(problems)}")
+                case_trials.close()
+                others = sum(found[key] for key in found if key not in ("lost", "mixed", "left", "refused"))
+                figures = f"{found['lost']:5} {found['mixed']:5} {found['left']:5} {found['refused']:7} {others:5}"
+                show(f"{each.name:42} {'over' if over else 'fresh':5} {calls:5} {count:6} {figures}")
+                bad, trials = bad + found, trials + count
+    show(f"{trials} trials in {time.monotonic() - begin:.0f} s: {dict(bad) or 'nothing lost, mixed, left or refused'}")
+    return bool(bad)
+
+
+if __name__ == "__main__":
+    sys.exit(main_())
