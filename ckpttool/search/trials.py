@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 
 from ckpttool.core.errors import CkptError, GraphError, PlanError, UnknownName
+from ckpttool.core.names import listed
 from ckpttool.core.tensors import Array, Tensor
 from ckpttool.data.dataset import labelled_split
 from ckpttool.data.drawing import shuffled
+from ckpttool.data.splits import empty_classes
 from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.rewrite.prune import subgraph
 from ckpttool.graph.roles.resolve import needed_role
@@ -173,6 +175,9 @@ class Trials:
             f"depth {number} is not kept, as `head` does not go on it: {why}"
             for number, why in self.models.misfits.items()
         ]
+        row = bound.check_classes()
+        empty = listed([str(each) for each in empty_classes(self.rows.choosing, row[-1])]) if row else ""
+        left += [f"no row that chooses has the label {empty}"] if empty else []
         return [*self.source.notes, *self.rows.choosing.notes, said(self.rows), *left, *chosen]
 
     def __call__(self, trial: Trial) -> Outcome:

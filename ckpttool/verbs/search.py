@@ -124,7 +124,7 @@ def search_reuse(
             return found
         made_by = command or Command.of_call("search", model.path, output)
         means = Means(how.soup, how.interpolate)
-        callback.on_notes(write_found(trials, found, means, Path(output), overwrite, made_by, family))
+        write_found(trials, found, means, Path(output), overwrite, callback, made_by, family)
         told = told_by(trials, Path(output), family) if tells_itself else found.told
     return replace(found, told=told, written=Path(output))
 

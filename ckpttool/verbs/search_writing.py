@@ -3,7 +3,6 @@
 The rows to train on are divided as `finetune` does it, so that the commands which a search prints make the same.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,6 +11,7 @@ from ckpttool.lineage.provenance import Command
 from ckpttool.model.model import Model
 from ckpttool.search.configurations import Configuration
 from ckpttool.search.found import Search, Told
+from ckpttool.search.loop import SearchCallback
 from ckpttool.search.trials import Trials
 from ckpttool.verbs.evaluate import evaluate
 from ckpttool.verbs.finetune import finetune
@@ -37,29 +37,37 @@ class Means:
 
 
 def write_found(
-    trials: Trials, found: Search, means: Means, output: Path, overwrite: bool, command: Command, to: str
-) -> Sequence[str]:
-    """Train what is recommended on all rows that may be trained on, and write it, or a mean; return what is said."""
+    trials: Trials,
+    found: Search,
+    means: Means,
+    output: Path,
+    overwrite: bool,
+    callback: SearchCallback,
+    command: Command,
+    to: str,
+) -> None:
+    """Train what is recommended on all rows that may be trained on, and write it, or a mean with others."""
     chosen, data = found.chosen, trials.asked.data
     if chosen is None:
         raise AssertionError("only what is recommended is written")
     others = means.others(found, chosen)
-    notes = (
-        [] if trials.asked.rows is None else ["what is written is trained on all rows, not on as many as trials were"]
-    )
+    of_rows = "" if trials.asked.rows is None else ", not on `rows` of them,"
+
+    def train(each: Configuration, path: Path, family: str, replaced: bool = False, by: Command | None = None) -> None:
+        callback.on_notes([f"{each} is trained on all rows{of_rows} and {'averaged' if others else 'written'}"])
+        model, options = trials.models.kept(each).model, trials.options_of(each, found.is_cached(each))
+        finetune(model, data, options, path, replaced, command=by, to=family)
+
     if not others:
-        options = trials.options_of(chosen, found.is_cached(chosen))
-        finetune(trials.models.kept(chosen).model, data, options, output, overwrite, command=command, to=to)
-        return notes
+        train(chosen, output, to, overwrite, command)
+        return
     with TemporaryDirectory(dir=output.absolute().parent, prefix=f".{output.name}.") as folder:
-        models = []
-        for number, each in enumerate([*others, chosen]):
-            path, options = Path(folder) / f"{number}.ckpt", trials.options_of(each, found.is_cached(each))
-            finetune(trials.models.kept(each).model, data, options, path, to="ckpt")
-            models.append(Model.open(path))
-        plan = plan_soup(models, data, PARTS if means.interpolate else None, to=to)
+        paths = [Path(folder) / f"{number}.ckpt" for number in range(len(others) + 1)]
+        for each, path in zip((*others, chosen), paths, strict=True):
+            train(each, path, "ckpt")
+        plan = plan_soup([Model.open(path) for path in paths], data, PARTS if means.interpolate else None, to=to)
         plan.write(output, overwrite, command)
-    return [*notes, *plan.notes[-1:]]
+    callback.on_notes(plan.notes[-1:])
 
 
 def told_by(trials: Trials, output: Path, family: str) -> Told | None:
