@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ckpttool.cli.options.workers import Place
+from ckpttool.model.model import Model
+
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 
 
@@ -45,12 +48,22 @@ def test_outputs_are_asked_for_and_not_replaced(shell: Any, small: Path, data: P
     assert out.read_text().startswith("row,class,probability_0,")
 
 
-def test_two_workers_write_what_one_process_does(shell: Any, model: Path, tmp_path: Path) -> None:
+def test_a_worker_writes_what_this_process_does(shell: Any, model: Path, tmp_path: Path) -> None:
     digits, alone, out = FIXTURES / "mnist_small.npz", tmp_path / "alone.npz", tmp_path / "out.npz"
     shell.run("predict", model, "--data", digits, "-o", alone)
-    result = shell.run("predict", model, "--data", digits, "-o", out, "--workers", "2")
-    assert "2 workers (as asked for; " in result.stderr
+    result = shell.run("predict", model, "--data", digits, "-o", out, "--on", "processes", "--workers", "1")
+    assert "1 worker (as asked for; " in result.stderr
     assert out.read_bytes() == alone.read_bytes()
+
+
+def test_several_workers_are_processes_and_one_is_this_process(model: Path) -> None:
+    opened = Model.open(model)
+    with Place(None, 1).executor(opened) as executor:
+        assert executor is None
+    with Place(None, 2).executor(opened) as executor:
+        assert executor is not None
+        assert (executor.name, executor.workers) == ("processes", 2)
+        assert executor.notes[0].startswith("2 workers (as asked for; ")
 
 
 @pytest.mark.parametrize(

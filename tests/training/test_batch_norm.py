@@ -32,14 +32,22 @@ def ours(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["reference", "resource"])
-def foreign(request: pytest.FixtureRequest, new_network: type[Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A network as TensorFlow 1 programs wrote it: batch normalisation, its `training` placeholder and UPDATE_OPS."""
-    network = new_network(request.param)
+@pytest.fixture(scope="module", params=["ours", "reference", "resource"])
+def model(
+    request: pytest.FixtureRequest, ours: Path, new_network: type[Any], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Our network, and one of plain TensorFlow with variables of either kind."""
+    if request.param == "ours":
+        return ours
+    return written(new_network(request.param == "resource"), tmp_path_factory.mktemp("foreign") / "foreign.ckpt")
+
+
+def written(network: Any, prefix: Path) -> Path:
+    """Write a network as TensorFlow 1 programs did: batch normalisation, its `training` placeholder and UPDATE_OPS."""
     tf, v1 = network.tf, network.v1
 
     def norm(x: Any, training: Any, name: str) -> Any:
-        with v1.variable_scope(name, use_resource=request.param):
+        with v1.variable_scope(name, use_resource=network.resource):
             gamma, beta = (v1.get_variable(part, [x.shape[-1]]) for part in ("gamma", "beta"))
             mean = v1.get_variable("moving_mean", [x.shape[-1]], trainable=False, initializer=v1.zeros_initializer())
             variance = v1.get_variable(
@@ -58,13 +66,8 @@ def foreign(request: pytest.FixtureRequest, new_network: type[Any], tmp_path_fac
             network.classify(
                 network.dense(hidden2, 3, "outputs", relu=False), y, v1.train.GradientDescentOptimizer(0.1)
             )
-    saved: Path = network.save(tmp_path_factory.mktemp("foreign") / "foreign.ckpt")
+    saved: Path = network.save(prefix)
     return saved
-
-
-@pytest.fixture(params=["ours", "foreign"])
-def model(request: pytest.FixtureRequest, ours: Path, foreign: Path) -> Path:
-    return ours if request.param == "ours" else foreign
 
 
 def moved(before: Path, after: Path) -> set[str]:

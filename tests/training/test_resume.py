@@ -97,32 +97,51 @@ def assert_same(one: Path, other: Path) -> None:
         np.testing.assert_array_equal(found[name].read(), expected[name].read(), err_msg=name)
 
 
-@pytest.mark.parametrize("after", [1, 8, 13, 14, 29, STEPS - 1])
-@pytest.mark.parametrize("stop", [dying, stopping], ids=["killed", "interrupted"])
+@pytest.fixture(scope="module")
+def whole(chancy: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Path]:
+    """A run that was never stopped, and what it wrote."""
+    path = tmp_path_factory.mktemp("whole") / "whole.ckpt"
+    return finetune(Model.open(chancy), data, OPTIONS, path), path
+
+
+KILLED, INTERRUPTED = [1, 8, 14, STEPS - 1], [1, 13, 29, STEPS - 1]
+"""After which steps: before the first save and between others, as an epoch ends and after it has, before the end."""
+
+
+@pytest.mark.parametrize(
+    ("stop", "after"),
+    [*((dying, after) for after in KILLED), *((stopping, after) for after in INTERRUPTED)],
+    ids=[*(f"killed-{after}" for after in KILLED), *(f"interrupted-{after}" for after in INTERRUPTED)],
+)
 def test_a_run_that_goes_on_equals_one_that_was_never_stopped(
-    chancy: Path, data: Path, tmp_path: Path, after: int, stop: Callable[[int], dict[str, Any]]
+    chancy: Path,
+    data: Path,
+    whole: tuple[Run, Path],
+    tmp_path: Path,
+    after: int,
+    stop: Callable[[int], dict[str, Any]],
 ) -> None:
-    options = replace(OPTIONS, save_every="3 steps", threads=None)
-    whole = finetune(Model.open(chancy), data, options, tmp_path / "whole.ckpt")
+    expected, options = whole[0], replace(OPTIONS, save_every="3 steps", threads=None)
     with pytest.raises((Killed, Interrupted)):
         finetune(Model.open(chancy), data, options, tmp_path / "out.ckpt", **stop(after))
     notes = Notes()
     again = finetune(Model.open(chancy), data, options, tmp_path / "out.ckpt", callbacks=notes, resume=True)
     nothing = f"{tmp_path / 'out.ckpt.saves'}: nothing was saved yet: the run starts from the beginning"
     assert notes.notes == ([nothing] if after < 3 and stop is dying else [])
-    assert figures(again) == figures(whole)
-    assert (again.kept.epoch, again.best.epoch) == (whole.kept.epoch, whole.best.epoch)
-    assert_same(tmp_path / "out.ckpt", tmp_path / "whole.ckpt")
+    assert figures(again) == figures(expected)
+    assert (again.kept.epoch, again.best.epoch) == (expected.kept.epoch, expected.best.epoch)
+    assert_same(tmp_path / "out.ckpt", whole[1])
 
 
-def test_a_run_may_be_stopped_again_and_again(chancy: Path, data: Path, tmp_path: Path) -> None:
-    whole = finetune(Model.open(chancy), data, OPTIONS, tmp_path / "whole.ckpt")
+def test_a_run_may_be_stopped_again_and_again(
+    chancy: Path, data: Path, whole: tuple[Run, Path], tmp_path: Path
+) -> None:
     for attempt in range(5):
         with pytest.raises(Interrupted):
             finetune(Model.open(chancy), data, OPTIONS, tmp_path / "out.ckpt", resume=attempt > 0, **stopping(9))
     again = finetune(Model.open(chancy), data, OPTIONS, tmp_path / "out.ckpt", resume=True)
-    assert figures(again) == figures(whole)
-    assert_same(tmp_path / "out.ckpt", tmp_path / "whole.ckpt")
+    assert figures(again) == figures(whole[0])
+    assert_same(tmp_path / "out.ckpt", whole[1])
     assert not (tmp_path / "out.ckpt.saves").exists()
 
 
@@ -144,9 +163,8 @@ def test_a_run_may_be_stopped_again_and_again(chancy: Path, data: Path, tmp_path
 def test_all_that_a_run_knows_is_saved(chancy: Path, data: Path, tmp_path: Path, options: Options) -> None:
     options = replace(options, cache_dir=tmp_path / "cache")
     whole = finetune(Model.open(chancy), data, options, tmp_path / "whole.ckpt")
-    for after in (20, 17):
-        with pytest.raises(Interrupted):
-            finetune(Model.open(chancy), data, options, tmp_path / "out.ckpt", resume=after == 17, **stopping(after))
+    with pytest.raises(Interrupted):
+        finetune(Model.open(chancy), data, options, tmp_path / "out.ckpt", **stopping(20))
     again = finetune(Model.open(chancy), data, options, tmp_path / "out.ckpt", resume=True)
     assert figures(again) == figures(whole)
     assert_same(tmp_path / "out.ckpt", tmp_path / "whole.ckpt")

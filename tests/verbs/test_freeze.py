@@ -44,10 +44,10 @@ def moved(before, after):
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("optimizer", ["GradientDescentOptimizer", "AdamOptimizer"])
 @pytest.mark.parametrize(("functional", "resource"), KINDS)
-def test_frozen_means_frozen(new_network, new_session, feed, tmp_path, method, optimizer, functional, resource):
-    model = normalised(new_network, tmp_path / "model.ckpt", functional, resource, optimizer)
+def test_frozen_means_frozen(new_network, new_session, feed, tmp_path, method, functional, resource):
+    """By Adam too, which moves a variable by what it remembers of gradients where there is none now."""
+    model = normalised(new_network, tmp_path / "model.ckpt", functional, resource, "AdamOptimizer")
     planned = plan_freeze(Model.open(model), "h1|bn1", method)
     planned.write(tmp_path / "frozen.ckpt")
     session = new_session(tmp_path / "frozen.ckpt", tmp_path / "frozen.ckpt")
