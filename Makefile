@@ -15,7 +15,8 @@ install: .venv/.current
 
 .venv/.current: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --editable '.[cpu,dev]' '$(TORCH)'
+	$(BIN)/python -m pip install --quiet --no-compile --editable '.[cpu,dev]' '$(TORCH)'
+	-$(BIN)/python -m compileall -qq -j 0 .venv/lib  # on all cores, as pip does not; some packages have templates
 	touch $@
 
 browser: install  ## the browser of the tests that open a page: Debian's where it can be installed, else playwright's own
