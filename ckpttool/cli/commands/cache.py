@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from ckpttool.cli.options.config import config_option
-from ckpttool.cli.options.general import json_option, seed_option
+from ckpttool.cli.options.general import as_arguments, json_option, seed_option
 from ckpttool.cli.options.reading import (
     allow_op_option,
     freeze_option,
@@ -40,13 +40,8 @@ from ckpttool.verbs import cache as verb
 @freeze_option(required=True)
 @unfreeze_option
 @data_option
-@features_option
-@preprocess_option
-@valid_option
-@group_option
+@as_arguments("reading", features_option, preprocess_option, valid_option, group_option, augment_options, seed_option)
 @cache_dir_option
-@augment_options
-@seed_option
 @objective_options
 @roles_options
 @allow_op_option
@@ -58,15 +53,8 @@ def cache(
     freeze: str,
     unfreeze: str | None,
     data: Path,
-    features: str | None,
-    preprocess: str | None,
-    valid: str | None,
-    group: str | None,
+    reading: Mapping[str, Any],
     cache_dir: Path | None,
-    augment: str | None,
-    cache_augment: int | None,
-    image_shape: tuple[int, ...] | None,
-    seed: int,
     objective: Objective | None,
     roles: Mapping[str, Any],
     allow_op: tuple[str, ...],
@@ -91,18 +79,11 @@ def cache(
             opened,
             data,
             freeze,
-            valid=valid,
-            group=group,
             root=cache_dir,
             objective=objective,
             roles=roles,
             callbacks=ProgressPrinter(as_json),
-            augment=augment,
-            cache_augment=cache_augment,
-            image_shape=image_shape,
-            seed=seed,
-            features=features,
-            preprocess=preprocess,
+            **reading,
             unfreeze=unfreeze,
             executor=executor,
         )

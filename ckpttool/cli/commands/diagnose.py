@@ -9,15 +9,7 @@ import click
 from ckpttool.cli.options.config import config_option
 from ckpttool.cli.options.general import json_option
 from ckpttool.cli.options.reading import allow_op_option, model_argument, weights_file_option
-from ckpttool.cli.options.rows import (
-    ROLES,
-    classes_option,
-    data_option,
-    features_option,
-    held_out_options,
-    preprocess_option,
-    roles_options,
-)
+from ckpttool.cli.options.rows import ROLES, data_option, roles_options, trained_rows_options
 from ckpttool.cli.options.training import objective_options
 from ckpttool.cli.process import open_to_run
 from ckpttool.cli.show.progress import ProgressPrinter
@@ -43,13 +35,14 @@ COLUMNS = (
 @model_argument
 @weights_file_option
 @data_option
-@features_option
-@classes_option
-@preprocess_option
+@trained_rows_options
 @click.option(
-    "--rows", type=click.IntRange(min=1), default=1000, show_default=True, help="How many training rows to look at."
+    "--rows",
+    type=click.IntRange(min=1),
+    default=1000,
+    show_default=True,
+    help="How many training rows to look at.",
 )
-@held_out_options
 @objective_options
 @roles_options
 @allow_op_option
@@ -58,13 +51,8 @@ COLUMNS = (
 def diagnose(
     model: Path,
     data: Path,
-    features: str | None,
-    classes: Path | None,
-    preprocess: str | None,
+    reading: Mapping[str, Any],
     rows: int,
-    valid: str | None,
-    group: str | None,
-    seed: int | None,
     objective: Objective | None,
     roles: Mapping[str, Any],
     allow_op: tuple[str, ...],
@@ -86,14 +74,9 @@ def diagnose(
         open_to_run(model, allow_op),
         data,
         rows=rows,
-        valid=valid,
-        group=group,
-        seed=seed,
         objective=objective,
         roles=roles,
         callbacks=ProgressPrinter(as_json),
-        features=features,
-        classes=classes,
-        preprocess=preprocess,
+        **reading,
     )
     print_rows([layer.as_json() for layer in layers], COLUMNS, as_json)

@@ -9,15 +9,7 @@ import click
 from ckpttool.cli.options.config import config_option
 from ckpttool.cli.options.general import json_option
 from ckpttool.cli.options.reading import allow_op_option, ema_option, model_argument, weights_file_option
-from ckpttool.cli.options.rows import (
-    ROLES,
-    classes_option,
-    data_option,
-    features_option,
-    preprocess_option,
-    roles_options,
-    split_options,
-)
+from ckpttool.cli.options.rows import ROLES, data_option, judged_rows_options, roles_options
 from ckpttool.cli.options.training import objective_options
 from ckpttool.cli.process import open_to_run
 from ckpttool.cli.show.progress import ProgressPrinter
@@ -38,10 +30,7 @@ MOST_CLASSES = 20
 @model_argument
 @weights_file_option
 @data_option
-@features_option
-@classes_option
-@preprocess_option
-@split_options
+@judged_rows_options
 @ema_option
 @objective_options
 @roles_options
@@ -51,13 +40,7 @@ MOST_CLASSES = 20
 def evaluate(
     model: Path,
     data: Path,
-    features: str | None,
-    classes: Path | None,
-    preprocess: str | None,
-    split: str | None,
-    valid: str | None,
-    group: str | None,
-    seed: int | None,
+    reading: Mapping[str, Any],
     ema: bool,
     objective: Objective | None,
     roles: Mapping[str, Any],
@@ -82,16 +65,10 @@ def evaluate(
     evaluation = verb.evaluate(
         open_to_run(model, allow_op, ema=ema),
         data,
-        split=split,
-        valid=valid,
-        group=group,
-        seed=seed,
         objective=objective,
         roles=roles,
         callbacks=ProgressPrinter(as_json),
-        features=features,
-        classes=classes,
-        preprocess=preprocess,
+        **reading,
     )
     figures = evaluation.as_json()
     accuracy = "" if figures["accuracy"] is None else f", accuracy {figures['accuracy']:.4f}"

@@ -9,15 +9,7 @@ import click
 from ckpttool.cli.options.config import config_option
 from ckpttool.cli.options.general import json_option
 from ckpttool.cli.options.reading import allow_op_option, ema_option, model_argument, weights_file_option
-from ckpttool.cli.options.rows import (
-    ROLES,
-    classes_option,
-    data_option,
-    features_option,
-    preprocess_option,
-    roles_options,
-    split_options,
-)
+from ckpttool.cli.options.rows import ROLES, data_option, judged_rows_options, roles_options
 from ckpttool.cli.options.workers import Place, workers_options
 from ckpttool.cli.options.writing import output_options
 from ckpttool.cli.process import open_to_run
@@ -30,11 +22,8 @@ from ckpttool.verbs import predict as verb
 @model_argument
 @weights_file_option
 @data_option
-@features_option
-@classes_option
-@preprocess_option
+@judged_rows_options
 @output_options
-@split_options
 @click.option("--tensor", metavar="NAME", help="What to predict with, if not the logits or the signature's output.")
 @ema_option
 @roles_options
@@ -45,15 +34,9 @@ from ckpttool.verbs import predict as verb
 def predict(
     model: Path,
     data: Path,
-    features: str | None,
-    classes: Path | None,
-    preprocess: str | None,
+    reading: Mapping[str, Any],
     output: Path,
     overwrite: bool,
-    split: str | None,
-    valid: str | None,
-    group: str | None,
-    seed: int | None,
     tensor: str | None,
     ema: bool,
     roles: Mapping[str, Any],
@@ -79,16 +62,10 @@ def predict(
             opened,
             data,
             output,
-            split=split,
-            valid=valid,
-            group=group,
-            seed=seed,
             tensor=tensor,
             roles=roles,
             callbacks=ProgressPrinter(as_json),
-            features=features,
-            classes=classes,
-            preprocess=preprocess,
+            **reading,
             overwrite=overwrite,
             executor=executor,
         )

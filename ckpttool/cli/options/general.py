@@ -56,6 +56,29 @@ def as_value(name: str, build: Callable[..., object], *options: Decorator, but: 
     return decorate
 
 
+def as_arguments(name: str, *options: Decorator) -> Decorator:
+    """Return a decorator for options that a command is passed as one mapping `name`, to give on to its verb as it is.
+
+    >>> @click.command()
+    ... @as_arguments("rows", click.option("--valid"), click.option("--group"))
+    ... def judge(rows): ...
+    >>> [option.name for option in judge.params]
+    ['valid', 'group']
+    """
+    decorated = together(*options)(lambda: None)
+    names = [option.name for option in decorated.__click_params__]  # type: ignore[attr-defined]
+
+    def decorate(command: Command) -> Command:
+        @wraps(command)
+        def gathering(**given: Any) -> Any:
+            gathered = {each: given.pop(each) for each in names}
+            return command(**given, **{name: gathered})
+
+        return together(*options)(gathering)
+
+    return decorate
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 
 plan_option = click.option(

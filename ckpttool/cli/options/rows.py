@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from ckpttool.cli.options.general import MAX_SEED, PATH, ListOrFile, as_value, together
+from ckpttool.cli.options.general import MAX_SEED, PATH, ListOrFile, as_arguments, as_value, together
 from ckpttool.core.errors import PlanError, UnknownName
 from ckpttool.data.held_out import HeldOut
 from ckpttool.data.preprocessing import Preprocessing
@@ -90,15 +90,15 @@ held_out_options = together(
 )
 """How rows were held out: `--valid`, `--group` and `--seed`."""
 
-split_options = together(
-    click.option(
-        "--split",
-        type=click.Choice(["train", "valid", "test"]),
-        help="Which rows: test, else valid, else all.",
-    ),
-    held_out_options,
+_split = click.option(
+    "--split", type=click.Choice(["train", "valid", "test"]), help="Which rows: test, else valid, else all."
 )
-"""`--split` and how rows were held out, which say together which rows of the data a command takes."""
+judged_rows_options = as_arguments(
+    "reading", features_option, classes_option, preprocess_option, _split, held_out_options
+)
+"""What the rows of `--data` are and which of them a command takes, passed on as `reading`, for its verb."""
+trained_rows_options = as_arguments("reading", features_option, classes_option, preprocess_option, held_out_options)
+"""The same where they are rows to train on."""
 
 cache_dir_option = click.option(
     "--cache-dir",
