@@ -4,7 +4,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import product
 from pathlib import Path
 
 from ckpttool import checkpoint
@@ -16,14 +15,12 @@ from ckpttool.foreign.bake import bake as bake_values
 from ckpttool.foreign.bake import check_size
 from ckpttool.foreign.epsilons import EpsilonGap, gaps
 from ckpttool.foreign.evidence import Evidence
-from ckpttool.foreign.fitting import Pair
-from ckpttool.foreign.layouts.layout import Keep, Layout
+from ckpttool.foreign.layouts.layout import Keep
 from ckpttool.foreign.layouts.norm import BatchNorm
 from ckpttool.foreign.names import layer_of
 from ckpttool.foreign.pairing import Pairing, pair_weights
 from ckpttool.foreign.rules import Rule
 from ckpttool.formats.tensorflow.object_graph import BESIDE_VALUES
-from ckpttool.graph.contents.layers import layers
 from ckpttool.graph.contents.stored import StoredTensor, stored_tensors
 from ckpttool.graph.core import Graph
 from ckpttool.lineage.provenance import Command, Provenance
@@ -32,11 +29,9 @@ from ckpttool.model.fill_plan import FillPlan
 from ckpttool.model.plan import ModelPlan, PlanRow, file_notes, plan_rows
 from ckpttool.model.resolve import graph_that_keeps, graph_to_fill, open_checkpoint
 from ckpttool.runtime.state import fresh_tensors
+from ckpttool.verbs.import_settled import settle
 from ckpttool.verbs.inputs import with_preprocessed_inputs
 from ckpttool.verbs.sample import TOLERANCE, Sample, feeds_and_outputs
-
-MOST_TRIED = 64
-"""Layouts that are tried at once, where several layers lie between two arrays of a sample."""
 
 
 @dataclass(frozen=True)
@@ -235,59 +230,6 @@ def _settled(plan: ImportPlan, path: Path, tolerance: float) -> ImportPlan:
         if before.others
     ]
     return replace(plan, pairing=pairing, notes=(*plan.notes, *notes))
-
-
-def settle(pairing: Pairing, graph: Graph, sample: Sample, tolerance: float) -> Pairing:
-    """Return the pairing with the layout of each open pair that the sample shows to be right.
-
-    Layers are settled in the order of the data flow: each by the one layout that lets more of the arrays agree, in a
-    row from the first, than any other, together with those before it of which that was not known yet.
-
-    Raises:
-        PlanError: the sample does not tell, or no layout is right; a rule has to.
-    """
-    places = {name: place for place, name in enumerate(name for layer in layers(graph) for name in layer.variables)}
-    pairs = {pair.targets[0]: pair for pair in pairing.pairs}
-    waiting: list[Pair] = []
-    for pair in sorted(
-        (pair for pair in pairing.pairs if pair.others),
-        key=lambda pair: places[pair.targets[0]],
-    ):
-        waiting.append(pair)
-        if chosen := _best(waiting, pairing, sample, tolerance):
-            pairs |= {each.targets[0]: each for each in chosen}
-            waiting = []
-    if waiting:
-        names = ", ".join(pair.targets[0] for pair in waiting)
-        raise PlanError(
-            f"the sample does not tell how {names} lie: a rule has to say transform, or the sample has more"
-        )
-    return replace(pairing, pairs=tuple(pairs[pair.targets[0]] for pair in pairing.pairs))
-
-
-def _best(waiting: Sequence[Pair], pairing: Pairing, sample: Sample, tolerance: float) -> list[Pair]:
-    """Return pairs in the layouts with which the most arrays agree in a row; none if two are as good.
-
-    The sample's graph is left with the values of the best.
-    """
-    if 2 ** len(waiting) > MOST_TRIED:
-        names = ", ".join(pair.targets[0] for pair in waiting)
-        raise PlanError(f"the sample does not tell how {names} lie: it needs arrays of layers in between")
-
-    def set_values(layouts: Sequence[Layout]) -> None:
-        for pair, layout in zip(waiting, layouts, strict=True):
-            (tensor,) = layout.applied([pairing.weights[name] for name in pair.sources], pair.targets)
-            sample.set(tensor.name, tensor.read())
-
-    agreeing: dict[tuple[Layout, ...], int] = {}
-    for layouts in product(*((pair.layout, *pair.others) for pair in waiting)):
-        set_values(layouts)
-        equal = [difference.equal for difference in sample.differences(tolerance)]
-        agreeing[layouts] = equal.index(False) if False in equal else len(equal)
-    winners = [layouts for layouts, count in agreeing.items() if count == max(agreeing.values())]
-    set_values(winners[0])
-    pairs = [replace(pair, layout=layout, others=()) for pair, layout in zip(waiting, winners[0], strict=True)]
-    return pairs if len(winners) == 1 else []
 
 
 def _notes(paired: Pairing, own: Mapping[str, Tensor], model: Path, beyond: list[str]) -> list[str]:
