@@ -1,6 +1,6 @@
 """A head: new layers on a model, above one of its layers; what lies above that is cut off."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from ckpttool.core.errors import PlanError
@@ -66,6 +66,23 @@ def headed(
     Raises:
         PlanError: none of what is restored lies below the head.
     """
+    graph = with_fresh_layers(_on_top(model, head, place, seed, objective), restored)
+    frozen_names = chosen_weights(graph, frozen) if frozen else []
+    still = Frozen.of(graph, frozen_names, [LOSS]) if frozen_names else None
+    graph = still.applied() if still else graph
+    graph = graph if recipe is None else _with_training_op(graph, recipe, seed)
+    held = stored_tensors(graph)
+    kept, cut = [name for name in restored if name in held], [name for name in restored if name not in held]
+    if restored and not kept:
+        raise PlanError(
+            f"{model.path}: nothing to restore: {', '.join(cut)} lie above {place.top.name}, where the head is put on"
+        )
+    notes = (*place.fed.notes, *(still.notes if still else ()), *_about_head(model, place, cut))
+    return Headed(graph, tuple(kept), tuple(frozen_names), notes)
+
+
+def _on_top(model: Model, head: str, place: Place, seed: int, objective: Objective) -> Graph:
+    """Return the graph below a place with a head on it, and without the labels of what was cut off."""
     top, output = place.top, place.output
     trunk = importable(without_training(without_signatures(place.fed.graph), [output]))
     labels = "y" if "y" not in trunk.nodes else "labels"
@@ -74,35 +91,30 @@ def headed(
     training = find_roles(trunk, needed=()).training
     put = HeadPlacement(output, scope.strip("/") if within else "", labels, training)
     old_labels = find_roles(model.graph, needed=()).labels if preprocessing_text(model.graph) else None
-    graph = without_labels(with_head(trunk, put, parse(head), objective, seed), old_labels)
-    graph = with_fresh_layers(graph, restored)
-    frozen_names = chosen_weights(graph, frozen) if frozen else []
-    rewritten: Sequence[str] = ()
-    if frozen_names:
-        still = Frozen.of(graph, frozen_names, [LOSS])
-        graph, rewritten = still.applied(), still.notes
-    if recipe is not None:
-        recipe.require_rates()
-        trained = [variable.op for variable in variables(graph).values() if variable.trainable]
-        new = [variable.op for variable in head_weights(graph, None)]
-        graph = with_training(importable(graph), LOSS, trained, recipe, seed, head=new)
-    held = stored_tensors(graph)
-    kept = [name for name in restored if name in held]
-    cut = [name for name in restored if name not in held]
-    if restored and not kept:
-        raise PlanError(
-            f"{model.path}: nothing to restore: {', '.join(cut)} lie above {top.name}, where the head is put on"
-        )
-    below = place.fed.graph.ancestors(TensorRef.parse(output).op)
+    return without_labels(with_head(trunk, put, parse(head), objective, seed), old_labels)
+
+
+def _with_training_op(graph: Graph, recipe: Recipe, seed: int) -> Graph:
+    """Return a graph with a training op for all that is not frozen, which knows what of that starts at random."""
+    recipe.require_rates()
+    trained = [variable.op for variable in variables(graph).values() if variable.trainable]
+    new = [variable.op for variable in head_weights(graph, None)]
+    return with_training(importable(graph), LOSS, trained, recipe, seed, head=new)
+
+
+def _about_head(model: Model, place: Place, cut: Sequence[str]) -> Iterator[str]:
+    """Say where a head is put, and what is left behind of the model, with the chosen variables that are cut off."""
+    below = place.fed.graph.ancestors(TensorRef.parse(place.output).op)
     outputs = {layer.name: layer.output for layer in layers(place.fed.graph)}
     left = [name for name, tensor in outputs.items() if tensor and TensorRef.parse(tensor).op not in below]
-    notes = [*place.fed.notes, *rewritten]
-    notes += [f"the head is put on {output}, {place.why}"] if place.why else []
-    notes += [f"cut off above {top.name}, though chosen: {', '.join(cut)}"] if cut else []
-    notes += [f"left behind with the old loss, training op and slots: {', '.join(left)}"] if left else []
-    signed = list(signatures(model.graph))
-    notes += [f"left behind with the old outputs: the signatures {listed(signed)}"] if signed else []
-    return Headed(graph, tuple(kept), tuple(frozen_names), tuple(notes))
+    if place.why:
+        yield f"the head is put on {place.output}, {place.why}"
+    if cut:
+        yield f"cut off above {place.top.name}, though chosen: {', '.join(cut)}"
+    if left:
+        yield f"left behind with the old loss, training op and slots: {', '.join(left)}"
+    if signed := list(signatures(model.graph)):
+        yield f"left behind with the old outputs: the signatures {listed(signed)}"
 
 
 def restored_variables(model: Model, layers: Pattern) -> list[str]:
