@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from ckpttool.verbs.new import new as new
     from ckpttool.verbs.predict import predict as predict
     from ckpttool.verbs.reuse import plan_reuse as plan_reuse
+    from ckpttool.verbs.scan import scan as scan
     from ckpttool.verbs.search import SearchOptions as SearchOptions
     from ckpttool.verbs.search import search_reuse as search_reuse
     from ckpttool.verbs.search_quick import search_quick as search_quick
@@ -110,6 +111,7 @@ _PLACES = {
     "plan_strip": "verbs.strip",
     "predict": "verbs.predict",
     "save": "checkpoint",
+    "scan": "verbs.scan",
     "search_quick": "verbs.search_quick",
     "search_reuse": "verbs.search",
     "statistics": "verbs.stats",

@@ -24,6 +24,7 @@ FLOORS = {
     "graph": 3,
     "data": 3,
     "runtime": 4,
+    "scanning": 5,
     "model": 5,
     "training": 6,
     "search": 7,

@@ -22,6 +22,7 @@ COMMANDS = {
     "collections": ("Look", "collections:collections"),
     "diff": ("Look", "diff:diff"),
     "verify": ("Look", "verify:verify"),
+    "scan": ("Look", "scan:scan"),
     "stats": ("Look", "stats:stats"),
     "latest": ("Look", "latest:latest"),
     "log": ("Look", "log:log"),

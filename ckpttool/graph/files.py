@@ -13,7 +13,7 @@ from ckpttool.core.errors import FormatError, GraphError, MissingFile
 from ckpttool.formats import registry
 from ckpttool.formats.reading.url_files import local
 from ckpttool.formats.tensorflow.prefix import STATE_FILE, V1_SHARD, prefix_of
-from ckpttool.formats.wire.protos.graph_pb2 import GraphDef
+from ckpttool.formats.wire.protos.graph_pb2 import GraphDef, NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef, SavedModel
 from ckpttool.formats.wire.table import MAGIC, is_table
 from ckpttool.formats.writing.files import refuse_existing, replacing
@@ -56,6 +56,45 @@ def load(path: str | Path, tags: Collection[str] | None = None) -> Graph:
     if file.name in SAVED_MODEL_NAMES:
         return Graph(_tagged(_parse(data, SavedModel, file), tags, file), str(file), provenance=provenance)
     return Graph(_meta_graph(data, tags, file), str(file), provenance=provenance)
+
+
+def load_every(path: Path) -> list[Graph]:
+    """Read all graphs of a file: those of a SavedModel, and of bytes that can be read as several messages each reading.
+
+    Raises:
+        MissingFile: there is no graph at the path.
+        FormatError: what is there is not a graph, or damaged.
+        GraphError: two ops of one have one name.
+    """
+    data = sparse_files.read_bytes(path)
+    _refuse_foreign(data, path)
+    if path.name in SAVED_MODEL_NAMES:
+        return [Graph(meta, str(path)) for meta in _parse(data, SavedModel, path).meta_graphs]
+    metas = []
+    for kind in [_text_kind(data)] if _is_text(data) else [MetaGraphDef, GraphDef, SavedModel]:
+        try:
+            message: Message = _parse(data, kind, path)
+        except FormatError:
+            continue
+        metas += _metas_of(message)
+    named = [meta for meta in metas if _has_ops(meta.graph_def) and all(map(_is_typed, meta.graph_def.node))]
+    if not named:
+        _meta_graph(data, None, path)  # says why
+        raise FormatError(f"{path}: neither a MetaGraphDef (.meta), a SavedModel nor a GraphDef: no op has a type")
+    return [Graph(meta, str(path)) for meta in named]
+
+
+def _is_typed(node: NodeDef) -> bool:
+    """Say whether an op's type is a name: another message that is read as a graph has texts of all kinds there."""
+    return re.fullmatch(r"[A-Za-z_][\w.>-]*", node.op) is not None
+
+
+def _metas_of(message: Message) -> list[MetaGraphDef]:
+    if isinstance(message, SavedModel):
+        return list(message.meta_graphs)
+    if isinstance(message, GraphDef):
+        return [MetaGraphDef(graph_def=message)]
+    return [message] if isinstance(message, MetaGraphDef) else []
 
 
 def save(graph: Graph, path: str | Path, overwrite: bool = False, command: Command | None = None) -> None:

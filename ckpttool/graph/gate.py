@@ -34,6 +34,14 @@ def require_inert(graph: Graph) -> None:
     _refuse(graph, lambda node: node.op in EVALUATED_AT_IMPORT)
 
 
+def acting_ops(graph: Graph) -> Iterator[tuple[NodeDef, str]]:
+    """Yield the ops that `require_computing` would refuse, each with the function that it is in (or an empty name)."""
+    functions = {function.signature.name for function in graph.header.graph_def.library.function}
+    for node, where in _nodes(graph):
+        if not _only_computes(node, functions):
+            yield node, where
+
+
 def _only_computes(node: NodeDef, functions: Collection[str]) -> bool:
     """Say whether an op computes, or calls a function of the graph, which is looked at itself."""
     attribute = FILE_ATTRIBUTES.get(node.op, "")
@@ -44,10 +52,11 @@ def _only_computes(node: NodeDef, functions: Collection[str]) -> bool:
 
 def _refuse(graph: Graph, acts: Callable[[NodeDef], bool]) -> None:
     """Raise where an op acts that is not allowed: the first is named, and the other types."""
-    acting = [(node, where) for node, where in _nodes(graph) if node.op not in graph.allowed and acts(node)]
+    acting = [(node, function) for node, function in _nodes(graph) if node.op not in graph.allowed and acts(node)]
     if not acting:
         return
-    first, where = acting[0]
+    first, function = acting[0]
+    where = f" in the function {function}" if function else ""
     others = sorted({node.op for node, _ in acting} - {first.op})
     more = f" (so may {', '.join(others)})" if others else ""
     raise GraphError(
@@ -62,4 +71,4 @@ def _nodes(graph: Graph) -> Iterator[tuple[NodeDef, str]]:
         yield node, ""
     for function in graph.header.graph_def.library.function:
         for node in function.node_def:
-            yield node, f" in the function {function.signature.name}"
+            yield node, function.signature.name

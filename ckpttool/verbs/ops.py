@@ -15,7 +15,11 @@ Row = dict[str, Any]
 
 
 def op_rows(
-    path: Path, name: str | None = None, op_type: str | None = None, tags: Collection[str] | None = None
+    path: Path,
+    name: str | None = None,
+    op_type: str | None = None,
+    tags: Collection[str] | None = None,
+    main: bool = False,
 ) -> list[Row]:
     """Return `{"name", "type", "inputs"}` of a graph's ops, in graph order.
 
@@ -27,12 +31,14 @@ def op_rows(
         name: A pattern of op names.
         op_type: A regular expression that must match the whole type.
         tags: Which graph of a SavedModel that has several.
+        main: Only the graph's own ops, none of functions that it still calls.
 
     Raises:
         UnknownName: the name or the type matches nothing.
         CkptError: one is no regular expression.
     """
-    nodes = list(all_nodes(graph_as_run(path, tags)))
+    graph = graph_as_run(path, tags)
+    nodes = list(graph.nodes.values() if main else all_nodes(graph))
     if name is not None:
         chosen = set(Pattern(name).select([node.name for node in nodes]))
         nodes = [node for node in nodes if node.name in chosen]

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from onnx import helper, numpy_helper, save
 
+from tests.hostile_models import NESTED, write
+
 
 def test_ops_of_a_scope_and_type(shell: Any, model: Path) -> None:
     assert shell.lines("ops", model, "--name", "dnn/hidden[12]", "--type", "MatMul|Relu") == [
@@ -79,3 +81,10 @@ def test_a_model_of_onnx_has_tensors_and_no_ops(shell: Any, tmp_path: Path) -> N
     assert "vars, layers, stats, show, diff, verify, convert, edit and import" in line
     assert [row["name"] for row in shell.json("layers", tmp_path / "x.onnx")] == ["fc"]
     assert [row["name"] for row in shell.json("vars", tmp_path / "x.onnx")] == ["fc/kernel"]
+
+
+def test_functions_are_looked_into_unless_the_top_alone_is_asked_for(shell: Any, tmp_path: Path) -> None:
+    path = write(NESTED["While"]("Relu"), tmp_path / "x.meta")
+    assert [row["name"] for row in shell.json("ops", path, "--type", "Relu")] == ["call/cond/act"]
+    assert "call" in shell.lines("ops", path, "--main", "--name", "call")[0]
+    assert "no op has type" in shell.error("ops", path, "--main", "--type", "Relu")

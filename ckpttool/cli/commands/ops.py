@@ -17,10 +17,18 @@ from ckpttool.verbs.ops import op_rows, type_rows
 @click.option("--type", "op_type", metavar="RE", help="Only ops whose whole type matches: 'MatMul|BiasAdd'.")
 @click.option("--count", is_flag=True, help="How many ops of each type, instead of the ops.")
 @click.option("--inputs", is_flag=True, help="Show what each op reads; JSON always has it.")
+@click.option("--main", is_flag=True, help="Only the graph's own ops, not those of branches and bodies of loops.")
 @tags_option
 @json_option
 def ops(
-    model: Path, name: str | None, op_type: str | None, count: bool, inputs: bool, tags: list[str] | None, as_json: bool
+    model: Path,
+    name: str | None,
+    op_type: str | None,
+    count: bool,
+    inputs: bool,
+    main: bool,
+    tags: list[str] | None,
+    as_json: bool,
 ) -> None:
     """List the ops of MODEL in graph order.
 
@@ -31,7 +39,7 @@ def ops(
     Example:
       ckpttool ops my_model_final.ckpt --name dnn --type 'MatMul|Relu'
     """
-    rows = op_rows(model, name, op_type, tags)
+    rows = op_rows(model, name, op_type, tags, main)
     if count:
         print_rows(type_rows(rows), ("type", "count"), as_json)
     else:

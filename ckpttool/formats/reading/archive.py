@@ -107,13 +107,18 @@ def members(path: Path) -> dict[str, zipfile.ZipInfo]:
         for info in archive.infolist():
             if info.filename in infos:
                 raise FormatError(f"{path}: two members are named {info.filename}")
-            _refuse_name(path, info)
+            refuse_name(path, info)
             refuse_packing(path, info, info.filename)
             infos[info.filename] = info
     return infos
 
 
-def _refuse_name(path: Path, info: zipfile.ZipInfo) -> None:
+def refuse_name(path: Path, info: zipfile.ZipInfo) -> None:
+    """Check that a member is no link, and has a name within the archive.
+
+    Raises:
+        FormatError: it is one, or its name leads elsewhere.
+    """
     name = info.orig_filename
     leads_away = ".." in PurePosixPath(name).parts or name.startswith("/") or {"\\", "\0", ":"} & set(name)
     if leads_away or stat.S_ISLNK(info.external_attr >> 16):

@@ -59,14 +59,14 @@ def with_assets(graph: Graph) -> Graph:
     """Return the graph of a SavedModel that reads its files where they lie now."""
     folder = Path(graph.source).parent / ASSETS
     draft = Draft(graph)
-    for asset in _asset_files(graph):
+    for asset in asset_files(graph):
         name, file = TensorRef.parse(asset.tensor_info.name).op, folder / Path(asset.filename).name
         if name in graph.nodes and graph.nodes[name].op == "Const" and file.is_file():
             draft.op(name).CopyFrom(constant(name, np.array(str(file).encode(), object), STRING))
     return draft.sealed()
 
 
-def _asset_files(graph: Graph) -> Iterator[AssetFileDef]:
+def asset_files(graph: Graph) -> Iterator[AssetFileDef]:
     """Yield the files that a SavedModel says it reads; versions of TensorFlow have them in two places."""
     yield from graph.header.asset_file_def
     if ASSETS_KEY in graph.header.collection_def:

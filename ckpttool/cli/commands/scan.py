@@ -1,0 +1,42 @@
+"""`ckpttool scan`: what in files could act."""
+
+from pathlib import Path
+
+import click
+
+from ckpttool.cli.options.general import PATH, json_option
+from ckpttool.cli.options.writing import overwrite_option
+from ckpttool.cli.show.tables import print_report, say
+from ckpttool.scanning.finding import SEVERITIES, Severity
+from ckpttool.verbs.scan import scan as scanned
+from ckpttool.verbs.scan import write_sarif
+
+COLUMNS = ("severity", "file", "where", "what", "reason", "helps")
+
+
+@click.command()
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=PATH)
+@click.option("--severity", type=click.Choice(SEVERITIES), default="low", help="Tell only what is at least as bad.")
+@click.option("--sarif", metavar="FILE", type=PATH, help="Also write what was found as SARIF 2.1.0.")
+@overwrite_option
+@json_option
+def scan(paths: tuple[Path, ...], severity: Severity, sarif: Path | None, overwrite: bool, as_json: bool) -> None:
+    """Say what in PATH could act when it is opened or run: files, folders, prefixes of checkpoints.
+
+    Ops of graphs, also in functions and in graphs that values hide; pickles; Keras configs; links of HDF5; zips;
+    assets; records that lead elsewhere. Nothing is run or unpickled. The exit code is 0 where nothing is found, 1 where
+    something is, and 2 where a file could not be read, which is never clean. JSON and SARIF have each finding, a table
+    has one line for those that are alike.
+
+    \b
+    Example:
+      ckpttool scan downloaded_model/ --sarif findings.sarif
+    """
+    findings = scanned(paths, severity)
+    if sarif is not None:
+        write_sarif(findings, sarif, overwrite)
+    print_report(findings.as_json(), findings.rows, COLUMNS, as_json)
+    for each in findings.unread:
+        say(f"{each.file}: {each.problem}")
+    say(findings.summary())
+    click.get_current_context().exit(findings.code)

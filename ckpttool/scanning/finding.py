@@ -1,0 +1,62 @@
+"""What a scan finds: a place in a file that could act when a program opens or runs it, how bad, why, and what helps."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+Severity = Literal["high", "medium", "low"]
+SEVERITIES: tuple[Severity, ...] = get_args(Severity)
+"""High: code runs, files are written, others are reached. Medium: files are read, code that nobody here knows. Low: it
+waits, prints, or names a path."""
+RULES = {
+    "graph/runs-code": "An op of a graph runs code that is no op of the graph",
+    "graph/writes-files": "An op of a graph writes or removes files",
+    "graph/reads-files": "An op of a graph reads files",
+    "graph/network": "An op of a graph reaches other processes or machines",
+    "graph/ends-process": "An op of a graph ends the process",
+    "graph/prints": "An op of a graph prints",
+    "graph/waits": "An op of a graph waits for others, or is of a pipeline of data",
+    "graph/unknown-op": "An op of a graph is not among those that are known to compute",
+    "graph/hidden-graph": "A value holds a graph, whose ops could act",
+    "graph/asset-path": "An asset of a SavedModel is named outside of its folder",
+    "pickle/acts": "A pickle names a function that acts",
+    "pickle/class": "A pickle names code that nothing here knows",
+    "pickle/computed": "A pickle computes the name of what it calls",
+    "keras/code": "A Keras config holds code, or calls it by name",
+    "keras/class": "A Keras config names a class that is not Keras's own",
+    "keras/path": "A Keras config leads to a file or a server",
+    "hdf5/link": "A link leads out of an HDF5 file",
+    "hdf5/storage": "The values of an HDF5 dataset are in another file",
+    "hdf5/filter": "An HDF5 dataset needs a plug-in",
+    "zip/member": "A member of a zip is a link, leads out of it, or unpacks to excess",
+    "zip/hidden": "Bytes of a zip that its directory does not have",
+    "file/link": "A link leads out of the folder",
+    "file/special": "A FIFO, socket or device in the place of a file",
+    "record/path": "A record leads to files elsewhere",
+}
+"""What each kind of finding is, in a few words."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One finding. `where` is the place in the file, `what` is what is there, both as the file has them."""
+
+    file: Path
+    kind: str
+    where: str
+    what: str
+    severity: Severity
+    reason: str
+    helps: str
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the fields for JSON, which are the columns of the table too."""
+        return asdict(self) | {"file": str(self.file)}
+
+
+@dataclass(frozen=True)
+class Unread:
+    """A file that could not be read to its end, and why: it is not clean."""
+
+    file: Path
+    problem: str

@@ -1,0 +1,82 @@
+"""HDF5 files: links and datasets that lead to other files, and filters that are plug-ins; nothing is followed."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ckpttool.formats.hdf5.source import Hdf5Source, opened
+from ckpttool.formats.hdf5.tree import FILTERS
+from ckpttool.scanning.finding import Finding
+
+HELP = "ckpttool does not follow it; other programs read the file that it names"
+MOST = 1_000_000
+"""Objects that are looked at; each once, however many links lead to it."""
+LONGEST = 1 << 26
+"""Bytes of a config in an attribute that is read."""
+CONFIGS = ("model_config", "training_config")
+
+
+def hdf5_findings(source: Hdf5Source, where: str = "") -> Iterator[Finding]:
+    """Yield what leads out of a file.
+
+    Raises:
+        CorruptCheckpoint: HDF5 cannot read it.
+    """
+    with opened(source) as file:
+        yield from _walk(file, source.path, where)
+
+
+def configs_in(source: Hdf5Source) -> dict[str, bytes]:
+    """Return the texts of the attributes in which Keras keeps a network and what it was compiled with."""
+    with opened(source) as file:
+        found = {}
+        for name in CONFIGS:
+            if name in file.attrs and file.attrs.get_id(name).get_storage_size() <= LONGEST:
+                text = file.attrs[name]
+                found[name] = text if isinstance(text, bytes) else str(text).encode()
+        return found
+
+
+def _walk(file: Any, path: Path, where: str) -> Iterator[Finding]:
+    import h5py
+
+    seen: set[int] = set()
+    todo = [(file, where)]
+    while todo:
+        group, place = todo.pop()
+        address = int(h5py.h5o.get_info(group.id).addr)
+        if address in seen or len(seen) > MOST:
+            continue
+        seen.add(address)
+        for name in group:
+            here = f"{place}/{name}" if place else name
+            link = group.get(name, getlink=True)
+            if isinstance(link, h5py.HardLink):
+                member = group[name]
+                if isinstance(member, h5py.Group):
+                    todo.append((member, here))
+                elif isinstance(member, h5py.Dataset):
+                    yield from _dataset(member, path, here)
+            elif isinstance(link, h5py.ExternalLink):
+                reason = "it is a link to another file, which is opened when this is read"
+                yield Finding(path, "hdf5/link", here, f"{link.filename}:{link.path}", "medium", reason, HELP)
+            elif not isinstance(link, h5py.SoftLink):
+                yield Finding(path, "hdf5/link", here, type(link).__name__, "medium", "it is a link of a plug-in", HELP)
+
+
+def _dataset(dataset: Any, path: Path, here: str) -> Iterator[Finding]:
+    if dataset.external:
+        files = ", ".join(str(name) for name, *_ in dataset.external)
+        reason = "its values are in another file, which is read in its place"
+        yield Finding(path, "hdf5/storage", here, files[:200], "medium", reason, HELP)
+    if dataset.is_virtual:
+        files = ", ".join(sorted({source.file_name for source in dataset.virtual_sources()} - {"."}))
+        if files:
+            reason = "it is put together from other files, which are read in its place"
+            yield Finding(path, "hdf5/storage", here, files[:200], "medium", reason, HELP)
+    properties = dataset.id.get_create_plist()
+    for number in range(properties.get_nfilters()):
+        code = properties.get_filter(number)[0]
+        if code not in FILTERS:
+            reason = "HDF5 looks for a plug-in on the machine, and runs its code"
+            yield Finding(path, "hdf5/filter", here, f"filter {code}", "low", reason, HELP)

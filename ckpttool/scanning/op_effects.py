@@ -1,0 +1,76 @@
+"""What ops do besides computing, by their types: the reason that a scan gives for each op which the gate refuses."""
+
+import re
+from typing import NamedTuple
+
+from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
+from ckpttool.scanning.finding import Severity
+
+
+class Effect(NamedTuple):
+    """A kind of finding, how bad it is, and what such an op does, to go on from its name."""
+
+    kind: str
+    severity: Severity
+    reason: str
+
+
+HARMLESS = frozenset({"CompareAndBitpack", "ShardedFilename", "ShardedFilespec", "NegTrain", "Skipgram"})
+"""Ops that compute, and are not among those that may run, since TensorFlow has them no more or nobody needs them."""
+_CODE = Effect("graph/runs-code", "high", "runs code that is in a value, in a token or in a plug-in, not in the graph")
+_WRITES = Effect("graph/writes-files", "high", "writes files")
+_REMOVES = Effect("graph/writes-files", "high", "writes files, and removes the folders of those that it joins")
+_READS = Effect("graph/reads-files", "medium", "reads files of the machine that it runs on")
+_NETWORK = Effect("graph/network", "high", "sends data to other processes or machines, or takes it from them")
+_ENDS = Effect("graph/ends-process", "high", "ends the process that runs it")
+_PRINTS = Effect("graph/prints", "low", "prints what it is given")
+_WAITS = Effect("graph/waits", "low", "is of a pipeline of data: it waits for others, and may wait for ever")
+_UNKNOWN = Effect(
+    "graph/unknown-op", "medium", "is not among the ops that are known to compute; if it is a plug-in's, so is its code"
+)
+_BY_TYPE: tuple[tuple[re.Pattern[str], Effect], ...] = tuple(
+    (re.compile(pattern), effect)
+    for pattern, effect in (
+        (r"Abort", _ENDS),
+        (r"(Eager)?PyFunc(Stateless)?|DatasetFromGraph|MlirPassthroughOp|_?Xla(CallModule|CustomCall(V2)?)", _CODE),
+        (
+            r"_?Xla(Launch(V2)?|Compile|Run|AotOnly.*|.*Mlir.*)|_?TPU(Compile|Execute|Replicate|PartitionedCall).*",
+            _CODE,
+        ),
+        (r"(DeserializeIterator|IteratorFromStringHandle(V2)?|GetSessionTensor)", _CODE),
+        (r"MergeV2Checkpoints", _REMOVES),
+        (
+            r"WriteFile|Save(V2|Slices)?|Save(Dataset|DatasetV2)|DistributedSave|(Experimental)?DatasetToTFRecord",
+            _WRITES,
+        ),
+        (r"(Cache|Snapshot)Dataset(V2)?|DumpTensor|CalibrationStatisticsSaver|CustomAggregator", _WRITES),
+        (r"Debug(Identity(V[23])?|NanCount|NumericSummary(V2)?)", _WRITES),
+        (r"CreateSummary(File|Db)Writer|SummaryWriter|Write\w*Summary|ImportEvent|(Flush|Close)SummaryWriter", _WRITES),
+        (r"StatsAggregatorSetSummaryWriter|StoreMinibatchStatisticsInFdo", _WRITES),
+        (r"Rpc\w+|DataServiceDataset(V[234])?|RegisterDataset(V2)?|RemoteCall|_?(Host)?(Send|Recv)", _NETWORK),
+        (r"_?(Collective|Nccl)\w+|_?Xla(Send|Recv)\w*|FileSystemSetConfiguration|WorkerHeartbeat", _NETWORK),
+        (r"_?\w*(DistributedTPU|GlobalTPU|TPUEmbedding)\w*|(In|Out)feed\w+|DTensor(?!RestoreV2)\w+", _NETWORK),
+        (r"ReadFile|MatchingFiles|ImmutableConst|RecordInput|(DTensor)?Restore(V2|Slice)?|LoadAndRemapMatrix", _READS),
+        (r"InitializeTableFromTextFile(V2)?|GenerateVocabRemapping|DecodeProtoV2|EncodeProto", _READS),
+        (r"FixedUnigramCandidateSampler", _READS),
+        (r"(Experimental)?(MatchingFiles|FixedLengthRecord|TextLine|TFRecord|LMDB|CSV|Sql)Dataset(V2)?", _READS),
+        (r"(LoadDataset|ListSnapshotChunksDataset|SnapshotChunkDataset|Snapshot(Nested)?DatasetReader)", _READS),
+        (r"(WholeFile|TextLine|FixedLengthRecord|TFRecord|LMDB)Reader(V2)?", _READS),
+        (r"Print(V2)?", _PRINTS),
+        (
+            r"\w*(Dataset|Iterator|Queue|Barrier|Accumulator|Stage)\w*|Reader\w+|IdentityReader(V2)?|(Ordered)?Map\w+",
+            _WAITS,
+        ),
+        (r"(Un)?[Bb]atch(Grad|Function)?|Sleep\w*Op|Mutex\w+|ConsumeMutexLock|ThreadPoolHandle", _WAITS),
+    )
+)
+"""The first that matches a whole type counts."""
+
+
+def effect_of(node: NodeDef) -> Effect:
+    """Return what an op that may do more than compute does."""
+    if node.op == "PrintV2" and "output_stream" in node.attr and node.attr["output_stream"].s.startswith(b"file:"):
+        return _WRITES
+    if node.op in ("CacheDataset", "CacheDatasetV2") and not node.input[1:]:
+        return _WAITS
+    return next((effect for pattern, effect in _BY_TYPE if pattern.fullmatch(node.op)), _UNKNOWN)

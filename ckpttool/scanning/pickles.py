@@ -1,0 +1,123 @@
+"""Pickles: the names that one would look up and call, read from its opcodes as data; known ones are on a list."""
+
+import pickletools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from ckpttool.formats.pytorch import makers
+from ckpttool.scanning.finding import Finding
+
+HARMLESS = frozenset(
+    {
+        *makers.MAKERS,
+        *makers.STORAGES,
+        *makers.RAW_STORAGES,
+        *makers.QUANTISED_STORAGES,
+        *makers.DTYPES,
+        *makers.UNREAD,
+        *("numpy.ndarray", "numpy.matrix", "builtins.list", "builtins.tuple", "builtins.int", "builtins.float"),
+        *(
+            "builtins.complex",
+            "builtins.bool",
+            "builtins.str",
+            "builtins.bytearray",
+            "builtins.slice",
+            "builtins.range",
+        ),
+        *("builtins.object", "datetime.datetime", "datetime.date", "datetime.timedelta", "collections.deque"),
+        *("torch.device", "torch.Tensor", "torch.nn.parameter.Parameter", "torch.strided", "torch.dtype"),
+        *(
+            f"torch.{scheme}"
+            for scheme in ("per_tensor_affine", "per_channel_affine", "sparse_coo", "contiguous_format")
+        ),
+        *(
+            "torch._utils._rebuild_sparse_csr_tensor",
+            "torch.serialization._get_layout",
+            "torch.storage._load_from_bytes",
+        ),
+    }
+) - {"builtins.getattr", "torch.storage._load_from_bytes"}
+"""Names that make tensors, arrays and plain values, and do nothing else when they are called."""
+OPCODES = 5_000_000
+TEXTS = {"UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "STRING", "BINSTRING", "SHORT_BINSTRING"}
+HELP = "do not unpickle it; weights are read all the same by `import`, or ask for a safetensors file"
+_MOVED = {"__builtin__": "builtins", "copy_reg": "copyreg", "__main__": "__main__"}
+_MARK = object()
+
+
+def pickle_findings(data: IO[bytes], path: Path, where: str) -> Iterator[Finding]:
+    """Yield what a pickle, and each that follows it at once, would look up.
+
+    Raises:
+        ValueError: it is damaged, or has opcodes without end; what came before has been yielded.
+    """
+    seen: set[str] = set()
+    while True:
+        for name in _names(data):
+            if name not in seen and name not in HARMLESS:
+                seen.add(name)
+                yield _finding(name, path, where)
+        start = data.read(2)
+        if start[:1] != b"\x80" or not 2 <= start[1] <= 5:
+            return
+        data.seek(-2, 1)
+
+
+def _finding(name: str, path: Path, where: str) -> Finding:
+    if not name:
+        reason = "it computes the name of what it looks up, which no program that writes weights does"
+        return Finding(path, "pickle/computed", where, "(computed)", "high", reason, HELP)
+    if makers.ACTING.fullmatch(name) or name in ("builtins.getattr", "builtins.setattr", "builtins.globals"):
+        reason = f"it names {name}, which acts when the file is unpickled"
+        return Finding(path, "pickle/acts", where, name, "high", reason, HELP)
+    reason = f"it names {name}, whose code is run when the file is unpickled"
+    return Finding(path, "pickle/class", where, name, "medium", reason, HELP)
+
+
+def _names(data: IO[bytes]) -> Iterator[str]:
+    """Yield the names that one pickle looks up; an empty one where it is computed."""
+    stack: list[Any] = []
+    memo: dict[int, Any] = {}
+    for count, (opcode, argument, _) in enumerate(pickletools.genops(data)):
+        if count > OPCODES:
+            raise ValueError(f"it has more than {OPCODES} opcodes")
+        name = opcode.name
+        if name in ("GLOBAL", "INST"):
+            yield _dotted(*str(argument).split(" ", 1))
+        elif name == "STACK_GLOBAL":
+            module, attribute = stack[-2:] if len(stack) > 1 else (None, None)
+            yield _dotted(module, attribute) if isinstance(module, str) and isinstance(attribute, str) else ""
+        elif name.startswith("EXT"):
+            yield ""
+        if name in ("PUT", "BINPUT", "LONG_BINPUT"):
+            memo[int(str(argument))] = stack[-1] if stack else None
+        elif name == "MEMOIZE":
+            memo[len(memo)] = stack[-1] if stack else None
+        elif name in ("GET", "BINGET", "LONG_BINGET"):
+            stack.append(memo.get(int(str(argument))))
+        else:
+            _move(stack, opcode, argument if name in TEXTS else None)
+
+
+def _move(stack: list[Any], opcode: pickletools.OpcodeInfo, text: Any) -> None:
+    """Take from the stack what an opcode takes, and put there what it puts: a text, or what is not known."""
+    if opcode.name in ("MARK", "POP", "DUP"):
+        if opcode.name == "MARK":
+            stack.append(_MARK)
+        elif opcode.name == "POP" and stack:
+            stack.pop()
+        elif stack:
+            stack.append(stack[-1])
+        return
+    before = list(opcode.stack_before)
+    if pickletools.stackslice in before or pickletools.markobject in before:
+        while stack and stack.pop() is not _MARK:
+            pass
+        before = before[: before.index(pickletools.markobject)]
+    del stack[len(stack) - min(len(before), len(stack)) :]
+    stack.extend(text for _ in opcode.stack_after)
+
+
+def _dotted(module: str, name: str = "") -> str:
+    return f"{_MOVED.get(module, module)}.{name}"

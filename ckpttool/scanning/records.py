@@ -1,0 +1,95 @@
+"""Records beside models: lineages, reports of runs, options, indexes, `checkpoint` files that lead elsewhere."""
+
+import json
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ckpttool.core.errors import FormatError
+from ckpttool.lineage.output import SUFFIX as LINEAGE
+from ckpttool.scanning.finding import Finding
+from ckpttool.scanning.graphs import leads_out
+
+INDEXES = (".safetensors.index.json", ".bin.index.json")
+REPORT = ".run.json"
+WRITTEN = ("output", "cache-dir", "tensorboard", "plot", "html", "save-to", "study")
+"""Options that say where files are written."""
+LARGEST = 1 << 28
+STATE = re.compile(r'^\s*(?:all_)?model_checkpoint_path[^"\n]*"([^"\n]*)"', re.MULTILINE)
+HELP = "look at the path before a command is given this file"
+
+
+def is_record(path: Path) -> bool:
+    """Say whether a file is one of these, by its name."""
+    return path.name.endswith((LINEAGE, REPORT, *INDEXES, ".toml")) or path.name == "checkpoint"
+
+
+def record_findings(path: Path) -> Iterator[Finding]:
+    """Yield the paths in a record that lead elsewhere.
+
+    Raises:
+        FormatError: it cannot be read.
+    """
+    if path.stat().st_size > LARGEST:
+        raise FormatError(f"{path} has {path.stat().st_size} bytes, at most {LARGEST} are read")
+    text = path.read_bytes()
+    if path.name == "checkpoint":
+        return _state(text, path)
+    try:
+        document = tomllib.loads(text.decode("utf-8-sig")) if path.suffix == ".toml" else json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"{path}: neither JSON nor TOML, as its name says: {error}") from error
+    if path.name.endswith(INDEXES):
+        return _index(document, path)
+    return _lineage(document, path) if path.name.endswith(LINEAGE) else _options(document, path)
+
+
+def _state(text: bytes, path: Path) -> Iterator[Finding]:
+    for name in dict.fromkeys(STATE.findall(text.decode("utf-8", "replace"))):
+        if ".." in Path(name).parts or set(name) & set("*?["):
+            reason = "TensorFlow opens what the path names, and takes it for a pattern of file names"
+            yield Finding(path, "record/path", "model_checkpoint_path", name[:200], "medium", reason, HELP)
+
+
+def _index(document: Any, path: Path) -> Iterator[Finding]:
+    files = document.get("weight_map") if isinstance(document, dict) else None
+    for name in dict.fromkeys(str(each) for each in files.values()) if isinstance(files, dict) else ():
+        if leads_out(name) or "/" in name:
+            reason = "the index says that tensors are in a file outside of its folder"
+            yield Finding(path, "record/path", "weight_map", name[:200], "medium", reason, HELP)
+
+
+def _lineage(document: Any, path: Path) -> Iterator[Finding]:
+    """Yield files of a lineage's sources that are not beside their path: `log` hashes what is there."""
+    for source in _sources(document):
+        for name in source.get("files", ()) if isinstance(source.get("files"), list) else ():
+            if leads_out(str(name)):
+                reason = "`log` reads the file to see whether it is still what it was"
+                yield Finding(path, "record/path", "files", str(name)[:200], "low", reason, HELP)
+
+
+def _sources(document: Any) -> Iterator[dict[str, Any]]:
+    todo = [document]
+    while todo:
+        value = todo.pop()
+        if isinstance(value, dict):
+            if "files" in value and "hash" in value:
+                yield value
+            todo += value.values()
+        elif isinstance(value, list):
+            todo += value
+
+
+def _options(document: Any, path: Path) -> Iterator[Finding]:
+    """Yield options of a report, or of a file of options, that write somewhere, or allow ops."""
+    options = document.get("options", document) if isinstance(document, dict) else {}
+    for key, value in options.items() if isinstance(options, dict) else ():
+        name = str(key).replace("_", "-")
+        if name in WRITTEN and isinstance(value, str) and (leads_out(value) or "://" in value):
+            reason = f"a command that is given this file as its options writes its {name} there"
+            yield Finding(path, "record/path", name, value[:200], "low", reason, HELP)
+        if name == "allow-op" and value:
+            reason = "it asks to run ops that may do more than compute; commands take that from no file"
+            yield Finding(path, "record/path", name, str(value)[:200], "low", reason, HELP)

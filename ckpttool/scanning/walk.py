@@ -1,0 +1,230 @@
+"""The walk: every file of a path, told by its bytes what it is, and scanned for what such a file can hold.
+
+A folder is walked; links are looked at and not followed. A file that cannot be read is said: it is not clean.
+"""
+
+import os
+import stat
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, cast
+
+from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError, MissingFile
+from ckpttool.formats.hdf5.source import Hdf5Source, Unpacked, is_hdf5, stamp_of
+from ckpttool.formats.reading.archive import is_zip, member_bytes, refuse_packing
+from ckpttool.formats.tensorflow.prefix import PART, prefix_of
+from ckpttool.formats.wire import strict_json
+from ckpttool.formats.wire.table import is_table
+from ckpttool.scanning.arrays import MAGIC, array_findings
+from ckpttool.scanning.finding import Finding, Unread
+from ckpttool.scanning.graphs import graph_findings
+from ckpttool.scanning.hdf5_links import configs_in, hdf5_findings
+from ckpttool.scanning.keras_configs import config_findings
+from ckpttool.scanning.pickles import pickle_findings
+from ckpttool.scanning.records import is_record, record_findings
+from ckpttool.scanning.variables import variable_findings
+from ckpttool.scanning.zips import infos_of, zip_findings
+
+INERT = (".safetensors", ".onnx", ".json", ".txt", ".md")
+GRAPHS = (".meta", ".pb", ".pbtxt")
+PICKLES = (".pkl", ".pickle", ".joblib", ".pt", ".pth", ".bin", ".ckpt", ".p")
+DATA = (".npy", ".npz", ".h5", ".hdf5", ".keras", ".safetensors", ".index", *PICKLES)
+METADATA = "keras_metadata.pb"
+BESIDE = ("fingerprint.pb", "saved_model_config.pb")
+"""What lies beside a SavedModel's graph and is none."""
+_FAULTS = (CkptError, OSError, RecursionError, MemoryError, zipfile.BadZipFile)
+
+
+@dataclass
+class Scan:
+    """What was found, what could not be read, how many files were looked into, and how many are of no known kind."""
+
+    found: list[Finding] = field(default_factory=list)
+    unread: list[Unread] = field(default_factory=list)
+    scanned: int = 0
+    others: int = 0
+
+
+def scan(paths: Iterable[Path]) -> Scan:
+    """Scan files, folders, and the files of prefixes.
+
+    Raises:
+        MissingFile: nothing is at one of the paths.
+    """
+    result = Scan()
+    for path in paths:
+        files = list(_files(path, result))
+        for file in files:
+            _scan_file(file, file == path, result)
+    return result
+
+
+def _files(path: Path, result: Scan) -> Iterator[Path]:
+    """Yield the files that a path means; of what is no file it is said what it is."""
+    if path.is_dir():
+        yield from _in_folder(path, result)
+    elif path.exists() or path.is_symlink():
+        if _is_regular(path, path.parent, result, named=True):
+            yield path
+    else:
+        parts = sorted(
+            each for each in path.parent.glob("*") if each.name.startswith(f"{path.name}.") and each.is_file()
+        )
+        if not parts:
+            raise MissingFile(f"{path} is missing: no file, no folder, and nothing that begins so")
+        yield from parts
+
+
+def _in_folder(folder: Path, result: Scan) -> Iterator[Path]:
+    def fail(error: OSError) -> None:
+        result.unread.append(Unread(Path(error.filename or folder), str(error.strerror)))
+
+    for root, folders, names in os.walk(folder, onerror=fail):
+        folders.sort()
+        for each in [name for name in folders if Path(root, name).is_symlink()]:
+            _is_regular(Path(root, each), folder, result)
+        for name in sorted(names):
+            if _is_regular(Path(root, name), folder, result):
+                yield Path(root, name)
+
+
+def _is_regular(path: Path, folder: Path, result: Scan, named: bool = False) -> bool:
+    """Say whether a path is a file of its own; of a link that leads out, and of a device, it is found what it is."""
+    if path.is_symlink() and not named:
+        target = str(path.readlink())
+        if not path.resolve().is_relative_to(folder.resolve()):
+            reason = "whoever reads it, or copies what it leads to, takes a file from outside of the folder"
+            helps = "replace it by the file, or remove it"
+            result.found.append(Finding(path, "file/link", "", target, "medium", reason, helps))
+        return False
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        result.unread.append(Unread(path, str(error.strerror)))
+        return False
+    if stat.S_ISREG(mode):
+        return True
+    reason = "it is no file of bytes: whoever opens it may wait for ever, or make a device act"
+    result.found.append(Finding(path, "file/special", "", stat.filemode(mode), "medium", reason, "remove it"))
+    return False
+
+
+def _scan_file(path: Path, named: bool, result: Scan) -> None:
+    try:
+        findings = _scanner(path, named)
+        if findings is None:
+            result.others += 1
+            return
+        result.scanned += 1
+        for each in findings:
+            (result.unread if isinstance(each, Unread) else result.found).append(each)  # type: ignore[arg-type]
+    except _FAULTS as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or type(error).__name__
+        result.unread.append(Unread(path, reason.removeprefix(f"{path}: ")))
+
+
+def _scanner(path: Path, named: bool) -> Iterable[Finding | Unread] | None:
+    """Return what scans a file; None for a file in a folder that is of no known kind."""
+    with path.open("rb") as file:
+        start = file.read(8)
+    for is_one, scanner in _KINDS:
+        if is_one(path, start):
+            return scanner(path)
+    if path.suffix in DATA:
+        raise FormatError(f"{path} is not what its name says, nor anything else that is known")
+    return graph_findings(path) if named else None
+
+
+def _is_pickle(path: Path, start: bytes) -> bool:
+    return (start[:1] == b"\x80" and start[1:2] in (b"\2", b"\3", b"\4", b"\5")) or path.suffix in (".pkl", ".pickle")
+
+
+def _is_graph(path: Path, _start: bytes) -> bool:
+    """Say whether a file is named as graphs are, and is no text of something else: a schema, a configuration."""
+    if path.suffix != ".pbtxt":
+        return path.suffix in GRAPHS and path.name not in BESIDE
+    with path.open("rb") as file:
+        text = file.read(1 << 20)
+    return any(field in text for field in (b"node", b"meta_graphs", b"graph_def"))
+
+
+def _is_inert(path: Path, start: bytes) -> bool:
+    """Say whether a file has numbers or texts alone, in which nothing acts."""
+    is_data = PART.search(path.name) is not None and path.suffix not in (".index", ".meta")
+    return not start or is_data or path.name in BESIDE or path.suffix in INERT
+
+
+def _metadata(path: Path) -> Iterator[Finding]:
+    """Yield the code that Keras 2 kept beside a SavedModel."""
+    text = path.read_bytes()
+    for name in ("Lambda", "TFOpLambda"):
+        if f'"class_name": "{name}"'.encode() in text:
+            reason = "Keras 2 makes the layer again from code that is kept in this file"
+            helps = "do not load the folder by Keras; a SavedModel computes the same without the file"
+            yield Finding(path, "keras/code", "", name, "high", reason, helps)
+
+
+def _pickle(path: Path) -> Iterator[Finding]:
+    with path.open("rb") as file:
+        yield from _read_pickle(cast(IO[bytes], file), path, "")
+
+
+def _read_pickle(file: IO[bytes], path: Path, where: str) -> Iterator[Finding]:
+    try:
+        yield from pickle_findings(file, path, where)
+    except (ValueError, IndexError, UnicodeDecodeError, OverflowError, EOFError) as error:
+        raise CorruptCheckpoint(f"{path}: {where or 'the pickle'} cannot be read to its end: {error}") from error
+
+
+def _array(path: Path) -> Iterator[Finding]:
+    with path.open("rb") as file:
+        yield from array_findings(cast(IO[bytes], file), path, "")
+
+
+def _hdf5(source: Hdf5Source, where: str) -> Iterator[Finding]:
+    yield from hdf5_findings(source, where)
+    for name, text in configs_in(source).items():
+        yield from _config(text, source.path, name)
+
+
+def _config(text: bytes, path: Path, where: str) -> Iterator[Finding]:
+    try:
+        config = strict_json.parse(text)
+    except ValueError as error:
+        raise CorruptCheckpoint(f"{path}: {where} is damaged: {error}") from error
+    yield from config_findings(config, path, where)
+
+
+def _zip(path: Path) -> Iterator[Finding]:
+    """Yield what is in an archive, and in those of its members that can act."""
+    infos = infos_of(path)
+    yield from zip_findings(path, infos)
+    for info in infos:
+        name = info.filename
+        if name.endswith((".npy", ".pkl", ".pickle")):
+            refuse_packing(path, info, name)
+            with Unpacked(member_bytes(path, info, name)).open() as file:
+                file.seek(0)
+                read = array_findings if name.endswith(".npy") else _read_pickle
+                yield from read(cast(IO[bytes], file), path, name)
+        elif name == "config.json":
+            yield from _config(b"".join(member_bytes(path, info, name)), path, name)
+        elif name.endswith((".h5", ".hdf5")):
+            unpacked = Unpacked(member_bytes(path, info, name))
+            yield from _hdf5(Hdf5Source(path, info.file_size, 0, stamp_of(path), unpacked), name)
+
+
+_KINDS: tuple[tuple[Callable[[Path, bytes], bool], Callable[[Path], Iterable[Finding | Unread]]], ...] = (
+    (lambda path, _: is_record(path), record_findings),
+    (lambda path, _: is_zip(path), _zip),
+    (lambda path, _: is_hdf5(path), lambda path: _hdf5(Hdf5Source.of(path), "")),
+    (lambda _, start: start.startswith(MAGIC), _array),
+    (lambda path, _: path.name == METADATA, _metadata),
+    (lambda path, start: bool(start) and is_table(path), lambda path: variable_findings(prefix_of(path))),
+    (lambda path, start: bool(start) and _is_graph(path, start), graph_findings),
+    (_is_inert, lambda _: ()),
+    (_is_pickle, _pickle),
+)
+"""What tells a kind of file, and what scans it; the first counts."""

@@ -1,0 +1,86 @@
+"""Scan: what in files could act when they are opened or run, without running any of it."""
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ckpttool.formats.writing.files import refuse_existing, replacing
+from ckpttool.scanning import walk
+from ckpttool.scanning.finding import SEVERITIES, Finding, Severity, Unread
+from ckpttool.scanning.sarif import sarif as sarif_log
+
+CLEAN, FOUND, UNFINISHED = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What was found, the worst first, what could not be read, and how many files were looked into."""
+
+    found: tuple[Finding, ...]
+    unread: tuple[Unread, ...]
+    scanned: int
+    others: int
+
+    @property
+    def code(self) -> int:
+        """Return the exit code: something was found, or not all could be read, or all is clean."""
+        return FOUND if self.found else UNFINISHED if self.unread else CLEAN
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the fields for JSON."""
+        return {
+            "clean": self.code == CLEAN,
+            "scanned": self.scanned,
+            "others": self.others,
+            "findings": [each.as_json() for each in self.found],
+            "unread": [{"file": str(each.file), "problem": each.problem} for each in self.unread],
+        }
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """What was found, a row for all of one file that are alike: `where` is the first of them."""
+        alike: dict[tuple[Any, ...], list[Finding]] = defaultdict(list)
+        for each in self.found:
+            alike[each.file, each.kind, each.what].append(each)
+        more = {key: f" and {len(same) - 1} more" if len(same) > 1 else "" for key, same in alike.items()}
+        return [{**same[0].as_json(), "where": f"{same[0].where}{more[key]}"} for key, same in alike.items()]
+
+    def summary(self) -> str:
+        """Return the answer in a line."""
+        counts = [sum(each.severity == severity for each in self.found) for severity in SEVERITIES]
+        of_each = ", ".join(f"{count} {name}" for count, name in zip(counts, SEVERITIES, strict=True) if count)
+        others = f"; {self.others} files of no kind that is known were left out" if self.others else ""
+        unread = f"; {len(self.unread)} could not be read, and are not clean" if self.unread else ""
+        return f"{self.scanned} files scanned: {of_each or 'nothing found'}{unread}{others}"
+
+
+def scan(paths: Sequence[Path], least: Severity = "low") -> Findings:
+    """Look for what could act in files: ops of graphs, pickles, Keras configs, links of HDF5, zips, records.
+
+    Nothing is run, unpickled or followed, and TensorFlow is not imported.
+
+    Args:
+        paths: Files, folders, which are walked, and prefixes of checkpoints.
+        least: The least severity that is told.
+
+    Raises:
+        MissingFile: nothing is at one of the paths.
+    """
+    result = walk.scan(paths)
+    told = SEVERITIES[: SEVERITIES.index(least) + 1]
+    found = sorted((each for each in result.found if each.severity in told), key=lambda each: told.index(each.severity))
+    return Findings(tuple(found), tuple(result.unread), result.scanned, result.others)
+
+
+def write_sarif(findings: Findings, path: Path, overwrite: bool = False) -> None:
+    """Write what was found as SARIF 2.1.0.
+
+    Raises:
+        ExistingOutput: the file is there and `overwrite` is not given.
+    """
+    refuse_existing([path], overwrite)
+    with replacing(path) as file:
+        file.write(json.dumps(sarif_log(findings.found, findings.unread), indent=1).encode() + b"\n")

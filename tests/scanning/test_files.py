@@ -1,0 +1,266 @@
+"""What is found in files that are no graphs: pickles, Keras configs, HDF5, zips, links and records."""
+
+import io
+import json
+import os
+import pickle
+import zipfile
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from ckpttool import checkpoint
+from ckpttool.scanning.finding import Finding
+from ckpttool.scanning.walk import scan
+
+
+def found(*paths: Path) -> list[tuple[str, str, str]]:
+    """The kind, what, and severity of each finding; everything can be read."""
+    result = scan(paths)
+    assert result.unread == []
+    return [(each.kind, each.what, each.severity) for each in result.found]
+
+
+class Calls:
+    """An object whose pickle calls a function."""
+
+    def __init__(self, function: Any, *arguments: Any) -> None:
+        self.made = function, arguments
+
+    def __reduce__(self) -> Any:
+        return self.made
+
+
+class Own:
+    """A class of somebody's own."""
+
+
+@pytest.mark.parametrize("protocol", range(6))
+@pytest.mark.parametrize("suffix", [".pkl", ".pt", ".bin"])
+def test_a_pickle_that_acts(tmp_path: Path, protocol: int, suffix: str) -> None:
+    path = tmp_path / f"weights{suffix}"
+    path.write_bytes(pickle.dumps({"a": Calls(os.system, "touch canary")}, protocol))
+    if protocol < 2 and suffix != ".pkl":
+        assert scan([path]).unread != []
+    else:
+        assert found(path) == [("pickle/acts", f"{os.name}.system", "high")]
+
+
+def test_a_class_of_somebodys_own_and_harmless_names(tmp_path: Path) -> None:
+    value = OrderedDict(a=np.ones(3), b=[1, "x", {2.0}], c=np.float32(1))
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps(value))
+    assert found(tmp_path) == []
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps([value, Own()]))
+    ((kind, what, severity),) = found(tmp_path)
+    assert (kind, severity) == ("pickle/class", "medium") and what.endswith("test_files.Own")
+
+
+def test_names_that_are_computed_or_memoised(tmp_path: Path) -> None:
+    memoised = b"\x80\x04\x8c\x02os\x94\x8c\x06system\x940h\x00h\x01\x93\x8c\x02ls\x85R."
+    computed = b"\x80\x04\x8c\x02os\x85\x8c\x06system\x93."
+    (tmp_path / "a.pkl").write_bytes(memoised)
+    (tmp_path / "b.pkl").write_bytes(computed)
+    assert found(tmp_path) == [("pickle/computed", "(computed)", "high"), ("pickle/acts", "os.system", "high")][::-1]
+
+
+def test_a_pickle_that_breaks_off_after_it_acted_is_found_and_unread(tmp_path: Path) -> None:
+    path = tmp_path / "a.pkl"
+    path.write_bytes(pickle.dumps(Calls(os.system, "ls"), 4)[:-1])
+    result = scan([path])
+    assert [each.kind for each in result.found] == ["pickle/acts"] and len(result.unread) == 1
+
+
+def test_a_second_pickle_behind_the_first(tmp_path: Path) -> None:
+    path = tmp_path / "a.pt"
+    path.write_bytes(pickle.dumps([1]) + pickle.dumps(Calls(os.system, "ls")))
+    assert [kind for kind, *_ in found(path)] == ["pickle/acts"]
+
+
+def test_objects_in_arrays(tmp_path: Path) -> None:
+    np.save(tmp_path / "plain.npy", np.ones(3))
+    np.savez(tmp_path / "plain.npz", a=np.ones(3))
+    assert found(tmp_path) == []
+    array = np.array([Calls(os.system, "ls"), None], object)
+    np.save(tmp_path / "objects.npy", array, allow_pickle=True)
+    np.savez(tmp_path / "objects.npz", a=np.ones(3), b=array)
+    assert [kind for kind, *_ in found(tmp_path)] == ["pickle/acts"] * 2
+
+
+def archive(path: Path, **members: bytes) -> Path:
+    with zipfile.ZipFile(path, "w") as out:
+        for name, content in members.items():
+            out.writestr(name, content)
+    return path
+
+
+def test_pickles_in_the_zips_of_torch(tmp_path: Path) -> None:
+    acts = pickle.dumps(Calls(eval, "1"), 2)
+    archive(tmp_path / "x.pt", **{"x/data.pkl": acts, "x/data/0": b"\x80\x02 no pickle", "x/version": b"3"})
+    assert found(tmp_path) == [("pickle/acts", "builtins.eval", "high")]
+
+
+def config(*layers: Any) -> dict[str, Any]:
+    return {"class_name": "Sequential", "module": "keras", "config": {"name": "s", "layers": list(layers)}}
+
+
+def layer(name: str, module: str = "keras.layers", **own: Any) -> dict[str, Any]:
+    return {"class_name": name, "module": module, "registered_name": None, "config": {"name": "layer", **own}}
+
+
+KERAS = {
+    "Lambda": (layer("Lambda", function={"class_name": "__lambda__", "config": {"code": "x"}}), "keras/code"),
+    "a function by name": (
+        layer("Dense", activation={"class_name": "function", "module": "os", "config": "system"}),
+        "keras/code",
+    ),
+    "TFSMLayer": (layer("TFSMLayer", filepath="/evil"), "keras/code"),
+    "TorchModuleWrapper": (layer("TorchModuleWrapper", module="x"), "keras/code"),
+    "a class of a module": (layer("Evil", "os.path"), "keras/class"),
+    "a registered class": ({**layer("Evil"), "registered_name": "mine>Evil"}, "keras/class"),
+    "a vocabulary": (layer("StringLookup", vocabulary="/etc/passwd"), "keras/path"),
+    "a server": (layer("Dense", note="https://evil.example"), "keras/path"),
+}
+
+
+@pytest.mark.parametrize("name", KERAS)
+def test_keras_configs(tmp_path: Path, name: str) -> None:
+    hostile, kind = KERAS[name]
+    text = json.dumps(config(layer("Dense", units=3), hostile))
+    archive(tmp_path / "x.keras", **{"config.json": text.encode(), "metadata.json": b"{}"})
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file.attrs["model_config"] = text
+    result = scan([tmp_path])
+    assert {each.file.name for each in result.found if each.kind == kind} == {"x.keras", "x.h5"}
+
+
+def test_a_harmless_config(tmp_path: Path) -> None:
+    text = json.dumps(config(layer("Dense", units=3, activation="relu")))
+    archive(tmp_path / "x.keras", **{"config.json": text.encode()})
+    assert found(tmp_path) == []
+
+
+def test_hdf5_that_leads_out(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "plain.h5", "w") as file:
+        file["a/b"] = np.ones(3)
+        file["soft"] = h5py.SoftLink("/a/b")
+        file["again"] = file["a"]
+    assert found(tmp_path) == []
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["g/link"] = h5py.ExternalLink("/etc/other.h5", "/a")
+        file.create_dataset("raw", (3,), "u1", external=[("/etc/passwd", 0, 3)])
+        layout = h5py.VirtualLayout((3,), "f4")
+        layout[:] = h5py.VirtualSource("elsewhere.h5", "a", (3,))
+        file.create_virtual_dataset("virtual", layout)
+    with h5py.File(tmp_path / "x.h5") as file:
+        archive(tmp_path / "x.keras", **{"config.json": b"{}", "model.weights.h5": (tmp_path / "x.h5").read_bytes()})
+    kinds = sorted(kind for kind, *_ in found(tmp_path))
+    assert kinds == ["hdf5/link"] * 2 + ["hdf5/storage"] * 4
+
+
+def test_a_diamond_of_links_is_walked_once(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        group = file
+        for _ in range(60):
+            inner = group.create_group("a")
+            group["b"] = inner
+            group = inner
+    assert found(tmp_path) == []
+
+
+def test_zips(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.npz", "w") as out:
+        out.writestr("../../evil.txt", b"x")
+        out.writestr("/etc/passwd", b"x")
+        link = zipfile.ZipInfo("link")
+        link.external_attr = 0o120777 << 16
+        out.writestr(link, "/etc/passwd")
+        out.writestr("twice", b"1")
+        with pytest.warns(UserWarning, match="Duplicate"):
+            out.writestr("twice", b"2")
+    kinds = found(tmp_path)
+    assert [what for kind, what, _ in kinds if kind == "zip/member"] == [
+        "twice",
+        "../../evil.txt",
+        "/etc/passwd",
+        "link",
+    ]
+    plain = io.BytesIO()
+    np.savez(plain, a=np.ones(3))
+    (tmp_path / "x.npz").write_bytes(b"#!/bin/sh\nrm -r /\n" + plain.getvalue())
+    (tmp_path / "y.npz").write_bytes(plain.getvalue() + b"more")
+    for path in (tmp_path / "x.npz", tmp_path / "y.npz"):  # the first is not told by its bytes, and so not clean
+        result = scan([path])
+        assert [each.kind for each in result.found] == (["zip/hidden"] if path.name == "y.npz" else [])
+        assert len(result.unread) == 1
+
+
+def test_links_and_devices(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    (folder / "assets").mkdir(parents=True)
+    (folder / "assets" / "vocab.txt").write_text("a")
+    (folder / "inside").symlink_to("assets/vocab.txt")
+    assert found(folder) == []
+    (folder / "assets" / "secret").symlink_to("/etc/passwd")
+    (folder / "elsewhere").symlink_to(tmp_path)
+    os.mkfifo(folder / "pipe")
+    assert sorted(kind for kind, *_ in found(folder)) == ["file/link", "file/link", "file/special"]
+    assert found(folder / "pipe") == [("file/special", "prw-r--r--", "medium")]
+
+
+RECORDS = {
+    "checkpoint": 'model_checkpoint_path: "../../etc/model"',
+    "model.safetensors.index.json": json.dumps({"weight_map": {"a": "../other.safetensors", "b": "model.safetensors"}}),
+    "x.ckpt.lineage.json": json.dumps({"output": {"path": "x", "files": ["../../etc/passwd"], "hash": "sha256:0"}}),
+    "x.run.json": json.dumps({"options": {"cache_dir": "/home/me/.ssh", "epochs": 3}}),
+    "options.toml": 'tensorboard = "~/logs"\nepochs = 3',
+}
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_records(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text(RECORDS[name])
+    assert [kind for kind, *_ in found(tmp_path)] == ["record/path"]
+
+
+def test_what_ckpttool_writes_is_clean(tmp_path: Path) -> None:
+    checkpoint.save({"a": np.ones(3), "text": np.array([b"x", b""], object)}, tmp_path / "model.ckpt")
+    checkpoint.save({"a": np.ones(3)}, tmp_path / "model.safetensors")
+    checkpoint.save({"a": np.ones(3)}, tmp_path / "model.h5")
+    assert found(tmp_path) == [] == found(tmp_path / "model.ckpt")
+
+
+@pytest.mark.parametrize(
+    "name", ["x.pb", "x.h5", "x.npz", "x.npy", "x.pt", "x.index", "x.keras", "x.meta", "x.lineage.json"]
+)
+def test_what_cannot_be_read_is_not_clean(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(
+        b"PK\3\4 no zip" if name in ("x.keras", "x.npz") else b"\x93NUMPY\1" if name == "x.npy" else b"???"
+    )
+    result = scan([tmp_path])
+    assert (result.found, len(result.unread)) == ([], 1)
+
+
+def test_a_damaged_member_is_unread(tmp_path: Path) -> None:
+    path = tmp_path / "x.npz"
+    np.savez(path, a=np.array([{}], object))
+    raw = bytearray(path.read_bytes())
+    raw[150] ^= 1
+    path.write_bytes(raw)
+    assert len(scan([path]).unread) == 1
+
+
+def test_texts_are_left_out_unless_they_are_named(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text("print()")
+    result = scan([tmp_path])
+    assert (result.scanned, result.others, result.unread) == (0, 1, [])
+    assert len(scan([tmp_path / "program.py"]).unread) == 1
+
+
+def test_a_finding_has_all_fields(tmp_path: Path) -> None:
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps(Calls(os.system, "ls")))
+    (finding,) = scan([tmp_path]).found
+    assert isinstance(finding, Finding) and all(finding.as_json()[key] for key in finding.as_json() if key != "where")
