@@ -1,6 +1,6 @@
 """`python -m ckpttool` is the `ckpttool` command."""
 
-from ckpttool.cli import main
+from ckpttool.cli import run
 
 if __name__ == "__main__":
-    main(prog_name="ckpttool")
+    run()

@@ -16,6 +16,7 @@ FLOORS = {
     "core": 0,
     "remote": 0,
     "executors": 0,
+    "confinement": 0,
     "formats": 1,
     "lineage": 2,
     "checkpoint": 2,

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from ckpttool import __version__
+from ckpttool.cli.options.general import OWN_PROCESS, Written
 from ckpttool.cli.show import errors
 from ckpttool.cli.show.plans import GIVEN
 from ckpttool.lineage.provenance import Command
@@ -100,6 +101,10 @@ class Tool(click.Group):
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()
+            if ctx.obj is OWN_PROCESS and Written.NOTED in ctx.meta:
+                from ckpttool.cli.wall import note_outputs
+
+                note_outputs(ctx)
         except errors.SHOWN as error:
             running = ctx.invoked_subcommand
             ctx.exit(errors.show(error, self.get_command(ctx, running) if running else None))
@@ -119,3 +124,8 @@ def main() -> None:
       ckpttool layers my_model_final.ckpt
     """
     configure_tensorflow()  # a command whose graph has convolutions does so again
+
+
+def run() -> None:
+    """Run the command line as a process of its own, in which a graph of others is confined."""
+    main(prog_name="ckpttool", obj=OWN_PROCESS)

@@ -174,7 +174,20 @@ ALONE = {"train-op": "Momentum"}
 ELSEWHERE = {"model", "data", "weights"}
 """In the report, beside the options; weights are part of what the model is called."""
 NOT_REPEATED = {
-    *("config", "output", "to", "overwrite", "allow-op", "resume", "plan", "json", "tensorboard", "plot", "verbose"),
+    *(
+        "config",
+        "output",
+        "to",
+        "overwrite",
+        "allow-op",
+        "trust",
+        "resume",
+        "plan",
+        "json",
+        "tensorboard",
+        "plot",
+        "verbose",
+    ),
 }
 """What a run is written to, what is printed, what is allowed: another run has its own."""
 

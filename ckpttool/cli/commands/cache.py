@@ -30,6 +30,7 @@ from ckpttool.cli.options.workers import Place, workers_options
 from ckpttool.cli.process import open_to_run
 from ckpttool.cli.show.progress import ProgressPrinter
 from ckpttool.cli.show.tables import print_document
+from ckpttool.cli.wall import behind_wall
 from ckpttool.runtime.objectives import Objective
 from ckpttool.verbs import cache as verb
 
@@ -45,6 +46,7 @@ from ckpttool.verbs import cache as verb
 @objective_options
 @roles_options
 @allow_op_option
+@behind_wall
 @workers_options
 @config_option()
 @json_option

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from ckpttool.cli.options.general import PATH, json_option, plan_option
+from ckpttool.cli.options.general import WRITTEN, json_option, plan_option
 from ckpttool.cli.options.reading import model_argument, tags_option, weights_file_option
 from ckpttool.cli.options.writing import overwrite_option
 from ckpttool.cli.show.plans import execute
@@ -19,7 +19,7 @@ COLUMNS = ("name", "kind", "size", "items")
 @weights_file_option
 @click.argument("names", nargs=-1)
 @click.option("--add", "key", metavar="KEY", help="Append NAMES (ops, or tensors as X:0) to this collection.")
-@click.option("-o", "--output", metavar="OUT", type=PATH, help="The .meta to write, with --add.")
+@click.option("-o", "--output", metavar="OUT", type=WRITTEN, help="The .meta to write, with --add.")
 @overwrite_option
 @tags_option
 @plan_option

@@ -14,6 +14,7 @@ from ckpttool.cli.options.training import objective_options
 from ckpttool.cli.process import open_to_run
 from ckpttool.cli.show.progress import ProgressPrinter
 from ckpttool.cli.show.tables import print_rows
+from ckpttool.cli.wall import behind_wall
 from ckpttool.runtime.objectives import Objective
 from ckpttool.verbs import diagnose as verb
 
@@ -46,6 +47,7 @@ COLUMNS = (
 @objective_options
 @roles_options
 @allow_op_option
+@behind_wall
 @config_option("model", *ROLES)
 @json_option
 def diagnose(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from ckpttool.cli.options.general import PATH, json_option
+from ckpttool.cli.options.general import WRITTEN, json_option
 from ckpttool.cli.options.reading import SOURCE, layers_option, slots_option
 from ckpttool.cli.options.writing import overwrite_option
 from ckpttool.cli.show.tables import exit_unless, print_report, say
@@ -17,7 +17,7 @@ from ckpttool.verbs.diff import compare
 @layers_option("Compare only the weights of these layers.")
 @slots_option
 @click.option("--by-layer", is_flag=True, help="Print the layers, those that moved most first, instead of tensors.")
-@click.option("--html", metavar="FILE", type=PATH, help="Also write a page for a browser; it needs no network.")
+@click.option("--html", metavar="FILE", type=WRITTEN, help="Also write a page for a browser; it needs no network.")
 @overwrite_option
 @json_option
 def diff(

@@ -14,6 +14,7 @@ from ckpttool.cli.process import SignalInterrupt, configure_for
 from ckpttool.cli.show.plans import command_line, show_plan
 from ckpttool.cli.show.progress import ProgressPrinter
 from ckpttool.cli.show.tables import print_document
+from ckpttool.cli.wall import behind_wall
 from ckpttool.model.model import Model
 from ckpttool.training.callbacks.recording import Recording
 from ckpttool.training.options import Options
@@ -27,6 +28,7 @@ from ckpttool.verbs import finetune as verb
 @data_option
 @run_options
 @allow_op_option
+@behind_wall
 @config_option(repeats=True)
 @plan_option
 @json_option

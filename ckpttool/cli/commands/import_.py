@@ -13,6 +13,7 @@ from ckpttool.cli.options.writing import model_output_options
 from ckpttool.cli.process import configure_for
 from ckpttool.cli.show.plans import execute
 from ckpttool.cli.show.tables import exit_unless, print_rows, say
+from ckpttool.cli.wall import behind_wall
 from ckpttool.model.model import Model
 from ckpttool.verbs.import_weights import ImportPlan, epsilon_cause, plan_import
 from ckpttool.verbs.rules import draft_rules, guessed_by_order, rules_of
@@ -43,6 +44,7 @@ from ckpttool.verbs.sample import TOLERANCE, compare
 @plan_option
 @json_option
 @model_output_options
+@behind_wall
 def import_weights(
     weights: Path,
     into: Path,

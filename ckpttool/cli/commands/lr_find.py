@@ -8,13 +8,14 @@ from pathlib import Path
 import click
 
 from ckpttool.cli.options.config import config_option
-from ckpttool.cli.options.general import PATH, json_option
+from ckpttool.cli.options.general import WRITTEN, json_option
 from ckpttool.cli.options.reading import allow_op_option, model_argument, weights_file_option
 from ckpttool.cli.options.rows import data_option
 from ckpttool.cli.options.training import rate_test_options
 from ckpttool.cli.process import open_to_run
 from ckpttool.cli.show.progress import ProgressPrinter
 from ckpttool.cli.show.tables import exit_unless, print_document, print_report, say, shows_tables
+from ckpttool.cli.wall import behind_wall
 from ckpttool.training.callbacks.plot import Picture
 from ckpttool.training.options import Options
 from ckpttool.verbs.lr_find import RateCurve, draw_rates, find_learning_rate
@@ -32,8 +33,9 @@ WIDTH, HEIGHT = 64, 12
 @click.option("--steps", type=click.IntRange(min=20), default=100, show_default=True, help="How many rates to try.")
 @rate_test_options
 @allow_op_option
+@behind_wall
 @config_option()
-@click.option("--plot", metavar="FILE", type=PATH, help="Draw the curve: .png, .pdf or .svg.")
+@click.option("--plot", metavar="FILE", type=WRITTEN, help="Draw the curve: .png, .pdf or .svg.")
 @click.option("--overwrite", is_flag=True, help="Replace the --plot file where it exists.")
 @json_option
 def lr_find(

@@ -8,6 +8,7 @@ from ckpttool.cli.options.general import MAX_SEED, PATH, json_option, lenient_op
 from ckpttool.cli.options.reading import SOURCE, checkpoints_argument, weights_option
 from ckpttool.cli.options.writing import edited_output_options, family_asked
 from ckpttool.cli.show.plans import execute
+from ckpttool.cli.wall import behind_wall
 from ckpttool.model.checkpoint_plan import CheckpointPlan
 from ckpttool.surgery.merge import Prefer
 from ckpttool.verbs.merge import HOWS, plan_merge
@@ -30,6 +31,7 @@ from ckpttool.verbs.merge import HOWS, plan_merge
 @plan_option
 @json_option
 @edited_output_options
+@behind_wall
 def merge(
     checkpoints: tuple[Path, ...],
     how: str,

@@ -15,6 +15,7 @@ from ckpttool.cli.options.writing import output_options
 from ckpttool.cli.process import open_to_run
 from ckpttool.cli.show.progress import ProgressPrinter
 from ckpttool.cli.show.tables import print_document
+from ckpttool.cli.wall import behind_wall
 from ckpttool.verbs import predict as verb
 
 
@@ -28,6 +29,7 @@ from ckpttool.verbs import predict as verb
 @ema_option
 @roles_options
 @allow_op_option
+@behind_wall
 @workers_options
 @config_option("model", *ROLES)
 @json_option

@@ -25,6 +25,7 @@ from ckpttool.cli.options.training import objective_options, reuse_recipe_option
 from ckpttool.cli.options.writing import model_output_options
 from ckpttool.cli.process import open_to_run
 from ckpttool.cli.show.plans import execute
+from ckpttool.cli.wall import behind_wall
 from ckpttool.core.errors import PlanError
 from ckpttool.model.model import Model
 from ckpttool.runtime.objectives import Objective
@@ -69,6 +70,7 @@ def _percent(ctx: click.Context, param: click.Parameter, value: str) -> float:
 @objective_options
 @reuse_recipe_options
 @allow_op_option
+@behind_wall
 @seed_option
 @plan_option
 @json_option

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from ckpttool.cli.options.config import config_option
-from ckpttool.cli.options.general import PATH, json_option
+from ckpttool.cli.options.general import WRITTEN, json_option
 from ckpttool.cli.options.reading import allow_op_option, model_argument, weights_file_option
 from ckpttool.cli.options.rows import ROLES, data_option
 from ckpttool.cli.options.searching import rows_option, search_options
@@ -16,6 +16,7 @@ from ckpttool.cli.process import SignalInterrupt, open_to_run
 from ckpttool.cli.show.plans import command_line
 from ckpttool.cli.show.progress import ProgressPrinter
 from ckpttool.cli.show.search import SearchPrinter, print_quick, print_search
+from ckpttool.cli.wall import behind_wall
 from ckpttool.core.errors import PlanError
 from ckpttool.training.callbacks.plot import Picture
 from ckpttool.training.options import Options
@@ -35,9 +36,10 @@ from ckpttool.verbs import search_quick
 @rows_option
 @trial_options
 @workers_options
-@click.option("--report", metavar="FILE", type=PATH, help="Write a page for a browser: .html.")
-@click.option("--plot", metavar="FILE", type=PATH, help="Draw accuracy by depths kept: a .png, .pdf or .svg.")
+@click.option("--report", metavar="FILE", type=WRITTEN, help="Write a page for a browser: .html.")
+@click.option("--plot", metavar="FILE", type=WRITTEN, help="Draw accuracy by depths kept: a .png, .pdf or .svg.")
 @allow_op_option
+@behind_wall
 @config_option("model", *ROLES)
 @json_option
 @model_output_options

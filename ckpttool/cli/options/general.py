@@ -15,6 +15,36 @@ PATH = click.Path(path_type=Path)
 """A path that need not exist: a checkpoint's prefix is not a file, so Click must not ask for one."""
 
 
+OWN_PROCESS = object()
+"""The object of Click's context where the command line is a process of its own, and no function of another's."""
+
+
+class NotedPath(click.Path):
+    """A path that is noted in Click's context, under the `NOTED` of its class: what a command was given."""
+
+    NOTED = ""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return a path, and note it."""
+        path = self.path_of(value, param, ctx)
+        if ctx is not None:
+            ctx.meta.setdefault(self.NOTED, []).append(path)
+        return path
+
+    def path_of(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path that a text means."""
+        return super().convert(value, param, ctx)
+
+
+class Written(NotedPath):
+    """A path that a command writes."""
+
+    NOTED = "ckpttool.written"
+
+
+WRITTEN = Written(path_type=Path)
+
+
 class ListOrFile(click.types.StringParamType):
     """A file, or what it would hold: a JSON list, as which a list in a configuration is read."""
 

@@ -5,22 +5,24 @@ from typing import Any
 
 import click
 
-from ckpttool.cli.options.general import PATH, Decorator
+from ckpttool.cli.options.general import PATH, Decorator, NotedPath
 from ckpttool.cli.show.tables import say
 from ckpttool.formats.keras.applications import application, is_application, named_path
 from ckpttool.formats.reading.url_files import local
 from ckpttool.remote.paths import is_url
 
 
-class _Source(click.Path):
+class Source(NotedPath):
     """A path to read from; of a URL, the one where its files stand in."""
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+    NOTED = "ckpttool.read"
+
+    def path_of(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return a path; a `Path` made of a URL would lose one of its slashes."""
-        return local(value) if is_url(value) else super().convert(value, param, ctx)
+        return local(value) if is_url(value) else super().path_of(value, param, ctx)
 
 
-SOURCE = _Source(path_type=Path)
+SOURCE = Source(path_type=Path)
 """A checkpoint or a graph that is read: a path or a URL."""
 
 _FILE = "ckpttool.weights"

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from ckpttool.cli.options.general import MAX_SEED, PATH, ListOrFile, as_arguments, as_value, together
+from ckpttool.cli.options.general import MAX_SEED, PATH, WRITTEN, ListOrFile, as_arguments, as_value, together
 from ckpttool.core.errors import PlanError, UnknownName
 from ckpttool.data.held_out import HeldOut
 from ckpttool.data.preprocessing import Preprocessing
@@ -103,7 +103,7 @@ trained_rows_options = as_arguments("reading", features_option, classes_option, 
 cache_dir_option = click.option(
     "--cache-dir",
     metavar="DIR",
-    type=PATH,
+    type=WRITTEN,
     help="Where features are kept, if not in the user's cache folder; also s3://BUCKET/DIR, for several machines.",
 )
 

@@ -4,8 +4,8 @@ from dataclasses import asdict, replace
 
 import click
 
-from ckpttool.cli.options.general import PATH, Decorator, as_value, seed_option, together
-from ckpttool.cli.options.reading import PATTERN, freeze_option, unfreeze_option
+from ckpttool.cli.options.general import WRITTEN, Decorator, as_value, seed_option, together
+from ckpttool.cli.options.reading import PATTERN, SOURCE, freeze_option, unfreeze_option
 from ckpttool.cli.options.rows import (
     augment_option,
     augment_options,
@@ -129,7 +129,7 @@ _teacher = together(
     click.option(
         "--teacher",
         metavar="MODEL",
-        type=PATH,
+        type=SOURCE,
         help="Learn from the logits of MODEL too, which are computed once for the rows to train on: (1 - W) * loss + "
         "W * T^2 * cross entropy with its softmax(logits / T), or sigmoid.",
     ),
@@ -198,10 +198,10 @@ _recorded = as_value(
     click.option(
         "--tensorboard",
         metavar="DIR",
-        type=PATH,
+        type=WRITTEN,
         help="Write figures, histograms of the trained weights and the graph for `tensorboard --logdir DIR`.",
     ),
-    click.option("--plot", metavar="FILE", type=PATH, help="Draw the curves at the end: a .png, .pdf or .svg."),
+    click.option("--plot", metavar="FILE", type=WRITTEN, help="Draw the curves at the end: a .png, .pdf or .svg."),
 )
 _threads = click.option(
     "--threads",

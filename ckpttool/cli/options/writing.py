@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ckpttool.cli.options.general import PATH, Decorator, as_value, together, verbose_option
+from ckpttool.cli.options.general import PATH, WRITTEN, Decorator, Written, as_value, together, verbose_option
 from ckpttool.core.errors import FormatError
 from ckpttool.formats import registry
 from ckpttool.graph.roles.places import parted
@@ -32,7 +32,7 @@ overwrite_option = click.option("--overwrite", is_flag=True, help="Replace OUT w
 
 output_options = together(
     click.option(
-        "-o", "--output", metavar="OUT", type=PATH, callback=_no_folder, help="The prefix (or file) to write."
+        "-o", "--output", metavar="OUT", type=WRITTEN, callback=_no_folder, help="The prefix (or file) to write."
     ),
     overwrite_option,
     verbose_option,
@@ -40,14 +40,14 @@ output_options = together(
 """`--output` and `--overwrite`, which belong together."""
 
 
-class _ModelPath(click.Path):
+class _ModelPath(Written):
     """A model to write; of a folder's name it is remembered that it ends in a slash, which a path loses."""
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+    def path_of(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return a path."""
         if ctx is not None:
             ctx.meta[_FOLDER] = str(value).endswith("/")
-        return super().convert(value, param, ctx)
+        return super().path_of(value, param, ctx)
 
 
 _FOLDER = "ckpttool.folder"
@@ -89,7 +89,9 @@ model_output_options = together(
 """`--output`, `--to` and `--overwrite` of a command that writes a model, passed on under these names."""
 
 folder_options = together(
-    click.option("-o", "--output", metavar="FOLDER", type=PATH, callback=_needed_to_write, help="The folder to write."),
+    click.option(
+        "-o", "--output", metavar="FOLDER", type=WRITTEN, callback=_needed_to_write, help="The folder to write."
+    ),
     overwrite_option,
     verbose_option,
 )

@@ -12,6 +12,7 @@ import click
 
 from ckpttool.cli.show.plans import show_notes, show_plan
 from ckpttool.cli.show.tables import say
+from ckpttool.cli.wall import progressed
 from ckpttool.core.tensors import human_size
 from ckpttool.data.splits import Split, notes_of
 from ckpttool.model.plan import PlanRow
@@ -40,6 +41,7 @@ class Bar:
 
     def move(self, label: str, done: int, total: int, facts: str) -> None:
         """Show what is under way, how far it is, and what else is known of it."""
+        progressed()
         if not self._terminal:
             return
         first = self._progress is None

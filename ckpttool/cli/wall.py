@@ -1,0 +1,146 @@
+"""The wall: a graph that others wrote runs in a confined child, for the kernels that run it may be fooled.
+
+The child may read what the command was given, and write where its outputs go; what it prints and its exit code are the
+command's. A graph is known that this user's commands made of nothing but their own or trusted ones.
+"""
+
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+import platformdirs
+
+from ckpttool.cli.options.general import OWN_PROCESS, Command, Written
+from ckpttool.cli.options.reading import Source
+from ckpttool.confinement.child import Ended, go_on_confined
+from ckpttool.confinement.confinement import Confinement
+from ckpttool.core.errors import CkptError
+from ckpttool.data.feature_store import default_root
+from ckpttool.executors.registry import HERE, PROCESSES
+from ckpttool.formats.keras.applications import is_application
+from ckpttool.formats.tensorflow.prefix import STATE_FILE
+from ckpttool.model.known_graphs import KnownGraphs
+from ckpttool.remote.paths import is_url, url_of
+
+_TRUSTED = "ckpttool.trusted"
+_PROGRESSED = "ckpttool.progressed"
+_FONTS = platformdirs.user_cache_path("matplotlib")
+_IMPORTED = (Path(os.environ.get("KERAS_HOME", Path.home() / ".keras")) / "keras.json", _FONTS)
+"""What Keras and matplotlib read when they are imported."""
+
+
+def note_outputs(context: click.Context) -> None:
+    """Note the graphs that a command wrote, if all that it read are known or trusted."""
+    if _trusts(context):
+        for path in context.meta.get(Written.NOTED, ()):
+            _known().add(path)
+
+
+def behind_wall(command: Command) -> Command:
+    """Return a command with an option `trust`, that without it runs graphs which are not known in a confined child."""
+
+    @wraps(command)
+    def walled(*, trust: bool, **given: Any) -> Any:
+        context = click.get_current_context()
+        context.meta[_TRUSTED] = trust
+        runs = given.get("data", True) is not None  # without rows, a merge runs nothing
+        if not runs or not _is_possible(context) or _trusts(context):
+            return command(**given)
+        model = context.meta[Source.NOTED][0]
+        child = go_on_confined(_confinement(context))
+        if isinstance(child, Ended):
+            if child.why:
+                raise CkptError(f"{model}: the process that ran its graph {child.why}; `trust` runs it without limits")
+            context.exit(child.code)
+        context.meta[_PROGRESSED] = child.progressed
+        if not _FONTS.exists():  # matplotlib makes it anew
+            os.environ.setdefault("MPLCONFIGDIR", tempfile.gettempdir())
+        try:
+            return command(**given)
+        except (PermissionError, CkptError) as error:
+            if not _is_of_wall(error):
+                raise
+            what = f"{error.filename}: {error.strerror}" if isinstance(error, PermissionError) else str(error)
+            why = f"{model}, which ckpttool did not write, runs with what it was given alone; `trust` lifts that"
+            raise CkptError(f"{what}; {why}") from error
+
+    return click.option(
+        "--trust",
+        is_flag=True,
+        callback=_on_the_command_line,
+        help="Run the graph as your own, without limits on files, memory, time and networks.",
+    )(walled)
+
+
+def _on_the_command_line(context: click.Context, option: click.Parameter, value: bool) -> bool:
+    """Take trust from the command line alone: a file of options may be somebody else's."""
+    if value and context.get_parameter_source(str(option.name)) is click.core.ParameterSource.DEFAULT_MAP:
+        raise click.BadParameter("is given on the command line, not in a file", context, option)
+    return value
+
+
+def progressed() -> None:
+    """Give a sign of progress, where a child is waited for."""
+    context = click.get_current_context(silent=True)
+    if context and (give := context.meta.get(_PROGRESSED)):
+        give()
+
+
+def _is_possible(context: click.Context) -> bool:
+    """Return whether this system confines, and this process is the command's own, without threads yet."""
+    return context.obj is OWN_PROCESS and sys.platform == "linux" and "tensorflow" not in sys.modules
+
+
+def _trusts(context: click.Context) -> bool:
+    """Return whether a command may run its graphs as the user's own."""
+    trusted: bool = context.meta.get(_TRUSTED, False)
+    return trusted or all(map(_known().has, context.meta.get(Source.NOTED, ())))
+
+
+def _known() -> KnownGraphs:
+    return KnownGraphs(platformdirs.user_state_path("ckpttool", appauthor=False) / "known-graphs.txt")
+
+
+def _is_of_wall(error: Exception) -> bool:
+    """Return whether something failed because the wall is in its way: a file that this user can read, or TensorFlow."""
+    if isinstance(error, PermissionError):
+        return error.filename is not None and os.access(error.filename, os.R_OK)
+    return type(error.__cause__).__name__ == "PermissionDeniedError"
+
+
+def _confinement(context: click.Context) -> Confinement:
+    """Return what a command may use: what it was given.
+
+    Raises:
+        CkptError: it computes where nothing confines it.
+    """
+    if context.params.get("on") not in (None, HERE, PROCESSES):
+        raise CkptError("`on`: a graph that ckpttool did not write is not confined there; `trust` runs it nevertheless")
+    values = [each for value in context.params.values() for each in (value if isinstance(value, tuple) else (value,))]
+    named = [Path(value) if isinstance(value, str) and os.path.isfile(value) else value for value in values]
+    given = [value for value in named if isinstance(value, Path) and not is_application(value)]
+    local = [path.absolute() for path in given if not is_url(path)]
+    if "cache_dir" in context.params:
+        default_root().mkdir(parents=True, exist_ok=True)
+    written = [path.absolute() for path in context.meta.get(Written.NOTED, ()) if not is_url(path)]
+    return Confinement(
+        readable=(*_IMPORTED, *(each for path in local for each in _meant(path))),
+        listed=tuple(path.parent for path in local),
+        writable=(*(path if path.is_dir() else path.parent for path in written), default_root()),
+        network=any(is_url(path) or url_of(path) is not None for path in given),
+    )
+
+
+def _meant(path: Path) -> Iterator[Path]:
+    """Yield what a path means: itself, and the files whose names begin as its own, as those of a prefix do."""
+    if path.exists():
+        yield path
+    stem = re.sub(r"[*?\[{].*|\.(index|meta|data-\d.*)$", "", path.name)
+    if stem and path.parent.is_dir():
+        yield from (each for each in path.parent.iterdir() if each.name.startswith(stem) or each.name == STATE_FILE)

@@ -1,0 +1,116 @@
+"""A confined child: a copy of this process that goes on in its place, while this one waits for how it ends."""
+
+import contextlib
+import ctypes
+import os
+import select
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from ckpttool.confinement.confinement import Confinement
+
+_DEATH_SIGNAL = 1
+"""`PR_SET_PDEATHSIG`: what a process is sent when its parent ends."""
+PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+"""What the child is sent when this process is: it has a process group of its own, which a terminal does not know."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a child ended: the exit code, as a shell has it, and `why` where it did not end by itself."""
+
+    code: int
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Confined:
+    """What a confined child has of its parent."""
+
+    signs: int
+
+    def progressed(self) -> None:
+        """Give a sign of progress."""
+        with contextlib.suppress(BlockingIOError):  # there are enough of them
+            os.write(self.signs, b".")
+
+
+def go_on_confined(confinement: Confinement) -> Ended | Confined:
+    """Return twice: in a confined child, which goes on, and here, once that has ended.
+
+    Threads do not come along: no library that starts some may have been imported.
+
+    Raises:
+        OSError: the system refuses to confine; raised in the child.
+    """
+    temporary = Path(tempfile.mkdtemp(prefix="ckpttool-")).resolve()
+    reading, writing = os.pipe()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)  # until it is known whom they are for
+    parent, child = os.getpid(), os.fork()
+    if child == 0:
+        os.close(reading)
+        os.set_blocking(writing, False)
+        os.setpgid(0, 0)
+        ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:  # which ended before the line above
+            os._exit(1)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
+        confinement.enter(temporary)
+        return Confined(writing)
+    os.close(writing)
+    try:
+        return _Watch(child, reading, confinement.patience).ended()
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+class _Watch:
+    """Waits for a child, and passes signals on to it."""
+
+    def __init__(self, child: int, signs: int, patience: float) -> None:
+        self._child, self._signs, self._patience = child, signs, patience
+        self._last = time.monotonic()
+
+    def ended(self) -> Ended:
+        """Return how the child ended, by itself or for want of progress."""
+        for number in PASSED_ON:
+            signal.signal(number, self._pass_on)
+        signal.signal(signal.SIGTSTP, self._stop)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
+        is_stalled = False
+        while not is_stalled:
+            left = self._last + self._patience - time.monotonic()
+            ready, _, _ = select.select([self._signs], [], [], max(0.0, left))
+            if ready and not os.read(self._signs, 4096):
+                break  # the child has closed its end
+            is_stalled = not ready and self._last + self._patience <= time.monotonic()
+            self._last = time.monotonic() if ready else self._last
+        if is_stalled:
+            os.killpg(self._child, signal.SIGKILL)
+        _, status = os.waitpid(self._child, 0)
+        code = os.waitstatus_to_exitcode(status)
+        if is_stalled:
+            return Ended(128 + signal.SIGKILL, f"computed for {self._patience:g} s without a sign of progress")
+        if code < 0:
+            return Ended(128 - code, "" if -code in PASSED_ON else f"was ended by {signal.Signals(-code).name}")
+        return Ended(code)
+
+    def _pass_on(self, number: int, frame: FrameType | None) -> None:
+        os.kill(self._child, number)
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        """Stop the child and this process, as a terminal's Ctrl-Z asks; both go on together."""
+        os.killpg(self._child, signal.SIGSTOP)
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+        signal.signal(number, self._stop)
+        self._last = time.monotonic()
+        os.killpg(self._child, signal.SIGCONT)

@@ -1,0 +1,70 @@
+"""What a confined process may use: files, networks, memory, and time without a sign of progress."""
+
+import os
+import resource
+import shutil
+import site
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ckpttool.confinement import landlock
+
+SYSTEM = tuple(map(Path, ("/usr", "/lib", "/lib64", "/bin", "/etc", "/opt", "/proc", "/sys", "/run", "/dev", "/nix")))
+"""What programs are made of; the data of people lies elsewhere."""
+DEVICES = tuple(map(Path, ("/dev/null", "/dev/shm", "/dev/tty", "/dev/nvidia0", "/dev/nvidiactl", "/dev/nvidia-uvm")))
+"""What programs write to that are not files of people."""
+LEAST_MEMORY = 16 << 30
+"""Bytes of address space that a process has at least: TensorFlow reserves much that it does not use."""
+
+
+@dataclass(frozen=True)
+class Confinement:
+    """Files and folders that may be read, listed or written, and whether others may be connected to.
+
+    `patience` are the seconds after which a process is ended that gives no sign of progress.
+    """
+
+    readable: tuple[Path, ...] = ()
+    listed: tuple[Path, ...] = ()
+    writable: tuple[Path, ...] = ()
+    network: bool = False
+    patience: float = 600.0
+
+    def enter(self, temporary: Path) -> None:
+        """Confine this process for good; what it does not need to keep it writes into the folder `temporary`.
+
+        Raises:
+            OSError: the system refuses.
+        """
+        os.environ["TMPDIR"] = tempfile.tempdir = str(temporary)
+        readable, listed, writable = ([path.resolve() for path in paths] for paths in self._paths)
+        free = min((shutil.disk_usage(path).free for path in writable if path.is_dir()), default=None)
+        _limit(resource.RLIMIT_CORE, 0)
+        if not Path("/dev/nvidiactl").exists():  # whose driver maps the memory of all its devices
+            _limit(resource.RLIMIT_AS, max(LEAST_MEMORY, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")))
+        if free is not None:
+            _limit(resource.RLIMIT_FSIZE, free)
+        if landlock.version():
+            landlock.restrict([*programs(), *readable], listed, [*DEVICES, *writable, temporary], self.network)
+
+    @property
+    def _paths(self) -> tuple[tuple[Path, ...], ...]:
+        return self.readable, self.listed, self.writable
+
+
+def programs() -> Iterator[Path]:
+    """Yield where Python, what it has installed, and the system's libraries lie."""
+    yield from SYSTEM
+    yield from map(Path, (sys.prefix, sys.base_prefix, *sysconfig.get_paths().values(), *site.getsitepackages()))
+    yield from (Path(entry).resolve() for entry in sys.path if entry)
+
+
+def _limit(which: int, value: int) -> None:
+    """Lower a limit of this process."""
+    _, most = resource.getrlimit(which)
+    value = value if most == resource.RLIM_INFINITY else min(value, most)
+    resource.setrlimit(which, (value, value))

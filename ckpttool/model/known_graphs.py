@@ -1,0 +1,48 @@
+"""Known graphs: those that this user's own commands wrote from nothing but their like, told again by their content."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from ckpttool.core.errors import CkptError
+from ckpttool.formats.keras.applications import is_application
+from ckpttool.formats.writing.files import sync_folder
+from ckpttool.graph.files import find
+
+
+@dataclass(frozen=True)
+class KnownGraphs:
+    """The hashes of graphs, in a file with a line for each."""
+
+    file: Path
+
+    def has(self, path: Path) -> bool:
+        """Return whether the graph that a path means is known; that of an architecture, `keras:NAME`, is."""
+        if is_application(path):
+            return True
+        try:
+            known = self.file.read_text().split()
+            return _hash_of(path) in known if known else False
+        except (OSError, CkptError):
+            return False  # there is none, or whoever opens it says what is wrong
+
+    def add(self, path: Path) -> None:
+        """Note the graph that a path means, if it means one.
+
+        Raises:
+            OSError: it cannot be noted.
+        """
+        try:
+            found = _hash_of(path)
+        except (OSError, CkptError):
+            return  # weights alone
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        if not self.has(path):
+            with self.file.open("a") as file:
+                file.write(f"{found}\n")
+            sync_folder(self.file)
+
+
+def _hash_of(path: Path) -> str:
+    with find(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
