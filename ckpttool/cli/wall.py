@@ -16,7 +16,7 @@ from typing import Any
 import click
 import platformdirs
 
-from ckpttool.cli.options.general import OWN_PROCESS, Command, Written
+from ckpttool.cli.options.general import OWN_PROCESS, Command, Written, refuse_from_file
 from ckpttool.cli.options.reading import Source
 from ckpttool.confinement.child import Ended, go_on_confined
 from ckpttool.confinement.confinement import Confinement
@@ -73,15 +73,14 @@ def behind_wall(command: Command) -> Command:
     return click.option(
         "--trust",
         is_flag=True,
-        callback=_on_the_command_line,
+        callback=_trust,
         help="Run the graph as your own, without limits on files, memory, time and networks.",
     )(walled)
 
 
-def _on_the_command_line(context: click.Context, option: click.Parameter, value: bool) -> bool:
-    """Take trust from the command line alone: a file of options may be somebody else's."""
-    if value and context.get_parameter_source(str(option.name)) is click.core.ParameterSource.DEFAULT_MAP:
-        raise click.BadParameter("is given on the command line, not in a file", context, option)
+def _trust(context: click.Context, option: click.Parameter, value: bool) -> bool:
+    if value:
+        refuse_from_file(context, option)
     return value
 
 

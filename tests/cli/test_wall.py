@@ -81,3 +81,10 @@ def test_every_command_that_may_run_ops_of_others_has_the_wall(name: str) -> Non
     assert command is not None
     options = {option.name for option in command.params}
     assert "allow_op" not in options or "trust" in options
+
+
+def test_a_file_of_options_trusts_nothing(shell: Any, model: Path, data: Path, tmp_path: Path) -> None:
+    (tmp_path / "options.toml").write_text("trust = true\n")
+    said = shell.error("evaluate", model, "--data", data, "--config", tmp_path / "options.toml")
+    assert "--trust" in said
+    assert "on the command line, not in a file" in said
