@@ -122,7 +122,7 @@ def _confinement(context: click.Context) -> Confinement:
     if context.params.get("on") not in (None, HERE, PROCESSES):
         raise CkptError("`on`: a graph that ckpttool did not write is not confined there; `trust` runs it nevertheless")
     values = [each for value in context.params.values() for each in (value if isinstance(value, tuple) else (value,))]
-    named = [Path(value) if isinstance(value, str) and os.path.isfile(value) else value for value in values]
+    named = [Path(each) if isinstance(each, str) and os.path.isfile(each) else each for each in values]  # noqa: PTH113
     given = [value for value in named if isinstance(value, Path) and not is_application(value)]
     local = [path.absolute() for path in given if not is_url(path)]
     if "cache_dir" in context.params:

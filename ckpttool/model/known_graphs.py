@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ckpttool.core.errors import CkptError
 from ckpttool.formats.keras.applications import is_application
-from ckpttool.formats.writing.files import sync_folder
+from ckpttool.formats.writing.system import sync_folder
 from ckpttool.graph.files import find
 
 
