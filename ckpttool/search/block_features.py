@@ -1,4 +1,8 @@
-"""Features of frozen parts for the rows of a block: computed once for all rows, and taken out of these."""
+"""Features of frozen parts for the rows of a block: computed once for all rows, and taken out of these.
+
+Those of a part are computed from those of the nearest part below it that are there: what a search keeps is as deep as
+its trials need, and no pass goes through layers whose outputs it has.
+"""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -64,7 +68,8 @@ class FrozenFeatures:
             raise AssertionError("a cache is asked for where layers are frozen")
         key = frozen.part.features, split.name
         if key not in self._features:
-            cache = FeatureCache(frozen.graph, frozen.part, self._weights, [split])
+            known = [features for (_, name), features in self._features.items() if name == split.name]
+            cache = FeatureCache(frozen.graph, frozen.part, self._weights, [split], known=known)
             self._features[key] = self._filled(cache)
         return self._features[key]
 

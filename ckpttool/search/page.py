@@ -108,7 +108,7 @@ def _curve(curve: Sequence[Mapping[str, Any]]) -> str:
         for each in curve
     ]
     return (
-        "<h2>With less rows, and with more</h2><div class=wide><table><thead><tr><th class=number>rows</th>"
+        "<h2>With fewer rows, and with more</h2><div class=wide><table><thead><tr><th class=number>rows</th>"
         "<th>recommended</th><th class=number>accuracy</th><th>95 % interval</th></tr></thead>"
         f"<tbody>{''.join(lines)}</tbody></table></div>"
     )

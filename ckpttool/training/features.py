@@ -8,7 +8,7 @@ last, as they are.
 """
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +21,7 @@ from ckpttool.core.tensors import Array, Tensor
 from ckpttool.data.feature_store import Entry, cache_key
 from ckpttool.data.fingerprint import fingerprint
 from ckpttool.data.splits import Split
-from ckpttool.graph.core import Graph
+from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.freezing.closure import FrozenPart
 from ckpttool.graph.freezing.row_cut import cut_below, regroups_rows
 from ckpttool.runtime.function import GraphFunction, runner
@@ -119,10 +119,12 @@ class FeatureCache:
         values: Mapping[str, Tensor],
         splits: Sequence[Split],
         augmentation: Augmentation | None = None,
+        known: Sequence[Features] = (),
     ) -> None:
         """Take a graph whose frozen part is pinned to inference mode, and the rows to compute it for.
 
-        With an augmentation, the first split is computed in as many variants as it has.
+        With an augmentation, the first split is computed in as many variants as it has. `known` are features that the
+        same weights give for the same rows: what can be computed from some of these is.
 
         Raises:
             GraphError: there is nothing to cache, or it is random.
@@ -134,6 +136,7 @@ class FeatureCache:
         self._blocks = blocks(self.splits, self._variants)
         self.rows = sum(block.split.rows for block in self._blocks)
         self._fed = [f"{name}:0" for name in splits[0].inputs]
+        self._known = {name: array for each in known if each.rows == self.rows for name, array in each.arrays.items()}
         self._load(graph, values)
         if regroups_rows(graph, part):
             self._cut_by_rows(graph, values)
@@ -145,6 +148,10 @@ class FeatureCache:
         """Make the function that computes the features of the part."""
         function = GraphFunction(graph, self.part.features, self._fed)
         self._weights = [variable.name for variable in function.variables]
+        self._below, ops = nearest_below(graph, self.part.features, self._known)
+        self._needed = [name for name in self.splits[0].inputs if name in ops]
+        if self._below:
+            function = GraphFunction(graph, self.part.features, [*self._below, *self._fed])
         self._call = runner(function, State(function.variables, values), {})
 
     def _cut_by_rows(self, graph: Graph, values: Mapping[str, Tensor]) -> None:
@@ -167,7 +174,8 @@ class FeatureCache:
 
     def _outputs(self, rows: Array) -> dict[str, Array]:
         """Compute the features of some rows as they are."""
-        outputs = self._call({f"{name}:0": self._input(name, rows) for name in self.splits[0].inputs})
+        below = {name: self._known[name][rows] for name in self._below}
+        outputs = self._call({**below, **{f"{name}:0": self._input(name, rows) for name in self._needed}})
         return dict(zip(self.part.features, outputs, strict=True))
 
     def _refuse(self, graph: Graph) -> None:
@@ -286,3 +294,11 @@ class FeatureCache:
                 raise GraphError(f"{features.entry.path}: {name} differs from the live graph; remove that folder")
             shutil.rmtree(features.entry.path)
             raise GraphError(f"{name} depends on the other rows of its batch, so it can't be cached")
+
+
+def nearest_below(graph: Graph, tensors: Sequence[str], known: Collection[str]) -> tuple[list[str], set[str]]:
+    """Return those of known tensors that others are computed from, the nearest, and the ops that are left for that."""
+    others = {TensorRef.parse(name): name for name in known if name not in tensors}
+    ops = graph.ancestors(*(TensorRef.parse(name).op for name in tensors), stop=others)
+    read = {ref for op in ops for ref in graph.inputs(op)}
+    return [name for ref, name in others.items() if ref in read], ops
