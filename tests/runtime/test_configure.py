@@ -75,30 +75,22 @@ def test_a_network_with_convolutions_is_computed_in_another_way_than_one_without
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads are counted in /proc")
-def test_ops_are_started_by_as_many_threads_as_configured() -> None:
-    program = """
-import sys
-from ckpttool.runtime.configure import configure_tensorflow, tensorflow
-configure_tensorflow(threads=3)
-print(json.dumps([threads(), tensorflow().config.threading.get_intra_op_parallelism_threads(),
-                  tensorflow().get_logger().isEnabledFor(logging.WARNING)]))
-"""
-    assert run(program)[0] == [1, 3, False]
-
-
-def test_the_threads_of_a_running_tensorflow_stay() -> None:
+def test_ops_are_started_by_as_many_threads_as_configured_which_stay_once_they_run() -> None:
     program = """
 from ckpttool.core.errors import PlanError
-from ckpttool.runtime.configure import configure_tensorflow
-configure_tensorflow(threads=1)
-threads()
-configure_tensorflow(threads=1)
+from ckpttool.runtime.configure import configure_tensorflow, tensorflow
+configure_tensorflow(threads=3)
+found = [threads(), tensorflow().config.threading.get_intra_op_parallelism_threads(),
+         tensorflow().get_logger().isEnabledFor(logging.WARNING)]
+configure_tensorflow(threads=3)
 try:
     configure_tensorflow(threads=2)
 except PlanError as error:
-    print(json.dumps(str(error)))
+    print(json.dumps([*found, str(error)]))
 """
-    assert run(program)[0].startswith("`threads` 2: TensorFlow has begun to run in this process: ")
+    *found, refused = run(program)[0]
+    assert found == [1, 3, False]
+    assert refused.startswith("`threads` 2: TensorFlow has begun to run in this process: ")
 
 
 def test_nothing_of_tensorflows_start_reaches_the_terminal(tmp_path: Path) -> None:

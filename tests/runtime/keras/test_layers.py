@@ -1,6 +1,6 @@
 """A network of each layer, activation and initialiser of SPEC: Keras loads what is written, and computes the same."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,19 @@ from ckpttool.runtime.spec import parse
 
 IMAGES = "conv2d(4, activation=relu); {}; flatten(); outputs = dense(3)"
 ROWS = "hidden = dense(6, {}); outputs = dense(3)"
+
+
+def threes(names: Iterable[str]) -> list[list[tuple[str, str]]]:
+    """Names in threes, each with a layer's name: a network of a few costs little more than one of each."""
+    every = list(names)
+    return [list(zip(("hidden", "second", "third"), every[n : n + 3], strict=False)) for n in range(0, len(every), 3)]
+
+
 SPECS = [
     *(
-        f"hidden = dense(6, {each}); norm = batch_norm(activation={each}); outputs = dense(3)"
-        for each in Activation.known()
+        "; ".join(f"{name} = dense(6, {each}); {name}_norm = batch_norm(activation={each})" for name, each in three)
+        + "; outputs = dense(3)"
+        for three in threes(Activation.known())
     ),
     "hidden = dense(6, elu(0.5), bias=False); also = layer_norm(0.01, elu(0.3)); outputs = dense(3, leaky_relu(0.2))",
     "hidden = dense(6); alone = activation(leaky_relu(0.3)); last = activation(swish); outputs = dense(3)",
@@ -29,7 +38,11 @@ SPECS = [
     "conv2d(4, (3, 2), padding=valid, max_norm=2, l2=0.1, bias=False); avg_pool(3, 2, same); flatten(); dense(3)",
     "conv2d(4); batch_norm(activation=relu); layer_norm(); max_pool((2, 3), padding=same); global_avg_pool(); dense(3)",
     "steps = layer_norm(); global_avg_pool(); dense(3)",
-    *(f"conv2d(2, init={each}); flatten(); dense(3, init={each})" for each in INITIALIZERS),
+    *(
+        "; ".join(f"images_{name} = conv2d(2, init={each})" for name, each in three)
+        + f"; flatten(); outputs = dense(3, init={three[0][1]})"
+        for three in threes(INITIALIZERS)
+    ),
 ]
 
 
