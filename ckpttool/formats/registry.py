@@ -15,6 +15,7 @@ from typing import cast
 from ckpttool.core.errors import CkptError, FormatError, MissingDependency, MissingFile
 from ckpttool.formats.format import Format
 from ckpttool.formats.tensorflow.prefix import PART, SAVED_MODEL_GRAPHS, STATE_FILE, prefix_of
+from ckpttool.formats.writing.staging import settle
 from ckpttool.remote import sparse_files
 from ckpttool.remote.paths import refuse_url_input
 
@@ -89,6 +90,7 @@ def find(path: Path) -> Format:
         MissingFile: nothing is there, or a folder without a checkpoint; the message has what is near.
         FormatError: it is not a checkpoint in any format.
     """
+    settle(path)
     for candidate in every():
         if candidate.recognises(path):
             return candidate

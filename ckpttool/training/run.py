@@ -13,6 +13,7 @@ from ckpttool.data.held_out import HeldOut
 from ckpttool.formats.tensorflow.prefix import prefix_of
 from ckpttool.formats.tensorflow.saved_model import is_saved_model
 from ckpttool.formats.writing.files import replacing
+from ckpttool.formats.writing.staging import settle
 from ckpttool.lineage.records import versions
 
 if TYPE_CHECKING:
@@ -194,6 +195,7 @@ class RunReport:
     def beside(cls, model: str | Path) -> "RunReport | None":
         """Read the report of the run that made a model, where it lies beside it; one that is damaged is left out."""
         folder = Path(model).is_dir() and not is_saved_model(Path(model))
+        settle(Path(model))
         path = Path(model) if folder else report_beside(Path(model))
         if not path.is_file():
             return None

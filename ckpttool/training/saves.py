@@ -17,6 +17,8 @@ from ckpttool import checkpoint
 from ckpttool.core.errors import CorruptCheckpoint, ExistingOutput, PlanError
 from ckpttool.core.tensors import Tensor
 from ckpttool.formats.writing.files import replacing
+from ckpttool.formats.writing.staging import settle
+from ckpttool.formats.writing.temporary import sweep
 from ckpttool.graph import files
 from ckpttool.graph.core import Graph
 from ckpttool.model.families import CheckpointWriter, staged_model
@@ -141,7 +143,10 @@ class Saves:
 
     def clear(self) -> None:
         """Delete all saves."""
-        for path in [*self.folder.glob(f"*{_STATE}"), *self.folder.glob("*.ckpt.*")]:
+        if self.folder.is_dir():
+            settle(self.folder)
+            sweep(self.folder)
+        for path in [*self.folder.glob(f"*{_STATE}"), *self.folder.glob("[!.]*.ckpt.*")]:
             path.unlink()
         if self.folder.is_dir() and not any(self.folder.iterdir()):
             self.folder.rmdir()
@@ -176,6 +181,7 @@ class Saves:
         Raises:
             PlanError: the run that made it was asked for something else: an option, the model or the data differ.
         """
+        settle(self.folder)
         states = sorted(self.folder.glob(f"*{_STATE}"))
         if not states:
             return None

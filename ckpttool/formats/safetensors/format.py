@@ -9,7 +9,6 @@ is not in use. Files beyond those that are needed hold nothing.
 Of tied weights one is written, as `safetensors.torch.save_model` does it: `formats.ties`.
 """
 
-import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar
@@ -33,7 +32,7 @@ from ckpttool.formats.safetensors.index import INDEX_SUFFIX, SHARD, SUFFIX, Name
 from ckpttool.formats.ties import ties, untied
 from ckpttool.formats.writing.copying import Copier, split_by_size
 from ckpttool.formats.writing.files import finish, refuse_existing, replacing, sync_names, writing
-from ckpttool.formats.writing.staging import places
+from ckpttool.formats.writing.staging import reserved
 from ckpttool.remote import sparse_files
 
 FRAMEWORKS = {"pt": "torch", "tf": "tensorflow", "flax": "flax"}
@@ -174,8 +173,7 @@ def write_safetensors(tensors: Mapping[str, Tensor], path: Path, overwrite: bool
 
 
 def _write_several(shards: list[dict[str, Tensor]], names: Names, metadata: Mapping[str, str]) -> None:
-    taken = {count for place in places(names.index) for count in _counts(Names.of(place))}
-    count = next(count for count in itertools.count(len(shards)) if count not in taken)  # in no name that is in use
+    count = reserved(names.index, _counts, len(shards), lambda count: names.shard(0, count))
     files = {names.shard(number, count): shards[number] if number < len(shards) else {} for number in range(count)}
     try:
         for path, tensors in files.items():
@@ -206,8 +204,9 @@ def _write_file(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str
         sync_names(path)
 
 
-def _counts(names: Names) -> Iterator[int]:
+def _counts(index: Path) -> Iterator[int]:
     """Yield the counts of files that are in the names of those that are there, or that the index names."""
+    names = Names.of(index)
     yield from (count for _, count in names.shards())
     yield from (int(match[2]) for name in _named_by(names.index) if (match := SHARD.search(name)))
 

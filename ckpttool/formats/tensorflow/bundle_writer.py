@@ -5,7 +5,6 @@ must have others: the count of shards, a part of every name, is one that is not 
 needed are empty.
 """
 
-import itertools
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -31,7 +30,7 @@ from ckpttool.formats.wire.protos.graph_pb2 import VersionDef
 from ckpttool.formats.wire.table_writer import TableWriter
 from ckpttool.formats.writing.copying import Copier, split_by_size
 from ckpttool.formats.writing.files import finish, refuse_existing, sync_names, writing
-from ckpttool.formats.writing.staging import places
+from ckpttool.formats.writing.staging import reserved
 
 
 class WrittenTensor(NamedTuple):
@@ -57,8 +56,7 @@ def write_bundle(
     old = [path for path, _, _ in files.shards()]
     refuse_existing([files.index, *old], overwrite)
     parts = split_by_size(tensors, shard_bytes)
-    taken = {count for place in places(Path(files.prefix)) for count in _counts(BundleFiles(str(place)))}
-    count = next(count for count in itertools.count(len(parts)) if count not in taken)  # in no name that is in use
+    count = reserved(Path(files.prefix), _counts, len(parts), lambda count: files.shard(0, count))
     new = [files.shard(number, count) for number in range(count)]
     try:
         written = _write_data(parts, new)
@@ -70,9 +68,10 @@ def write_bundle(
     _remove(old)
 
 
-def _counts(files: BundleFiles) -> set[int | None]:
+def _counts(prefix: Path) -> set[int]:
     """Return the counts of shards that are in use: in the names of those that are there, and in an index."""
-    return {_shards_named_by(files.index), *(count for _, _, count in files.shards())}
+    files = BundleFiles(str(prefix))
+    return {_shards_named_by(files.index) or 0, *(count for _, _, count in files.shards())}
 
 
 def _shards_named_by(index: Path) -> int | None:

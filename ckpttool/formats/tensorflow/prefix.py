@@ -16,6 +16,7 @@ from ckpttool.core.errors import CorruptCheckpoint, FormatError, MissingFile
 from ckpttool.formats.wire.protos.bundle_pb2 import CheckpointState
 from ckpttool.formats.wire.table import is_table
 from ckpttool.formats.writing.files import replacing
+from ckpttool.formats.writing.staging import settle
 from ckpttool.remote import sparse_files
 from ckpttool.remote.paths import is_remote
 
@@ -268,3 +269,4 @@ def latest_checkpoint(folder: Path, say: Callable[[str], None]) -> Path:
 def _require_folder(folder: Path) -> None:
     if not folder.is_dir():
         raise MissingFile(f"{folder} is not a folder")
+    settle(folder)

@@ -10,6 +10,7 @@ and replaces no more than that, needs no second step: giving it its name is the 
 """
 
 import contextlib
+import itertools
 import json
 import os
 import shutil
@@ -63,6 +64,19 @@ def is_staged(path: Path) -> bool:
 def destination(path: Path) -> Path:
     """Return where what is staged at a path will be; another path as it is."""
     return path.parent.parent / path.name if is_staged(path) else path
+
+
+def reserved(path: Path, counts: Callable[[Path], Iterable[int]], least: int, name: Callable[[int], Path]) -> int:
+    """Return a number, at least `least`, that no output of a name has in the names of its files, and have it.
+
+    `counts` gives the numbers that one has at a place, and `name` the file that has ours: there until it is written.
+    """
+    with folder_lock(destination(path).parent) if is_staged(path) else contextlib.nullcontext():
+        taken = {count for place in places(path) for count in counts(place)}
+        count = next(count for count in itertools.count(least) if count not in taken)
+        if is_staged(path):
+            name(count).touch(exist_ok=False)
+    return count
 
 
 def places(path: Path) -> Iterator[Path]:

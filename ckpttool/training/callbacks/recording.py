@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ckpttool.formats.writing.files import refuse_existing, refuse_unwritable, replacing
 from ckpttool.training.callbacks.callback import Callback
-from ckpttool.training.run import Epoch
+from ckpttool.training.run import Epoch, report_path
 
 SECONDS = 1.0
 """How long a file serves: an epoch of cached features takes less time than writing it anew."""
@@ -50,6 +50,15 @@ def history_path(output: str | Path) -> Path:
     return Path(f"{output}.history.csv")
 
 
+def _is_of_no_run(path: Path, output: str | Path) -> bool:
+    """Say whether a history was left by a run that was killed before it wrote its report; another may begin then."""
+    heading = ",".join(field.name for field in fields(Epoch))
+    try:
+        return not report_path(output).exists() and path.read_bytes().startswith(heading.encode())
+    except OSError:
+        return False
+
+
 class HistoryFile(Callback):
     """Writes the file anew after an epoch, so that it is always whole; after quick ones about once a second."""
 
@@ -60,7 +69,7 @@ class HistoryFile(Callback):
             ExistingOutput: it is there already.
         """
         self._path = history_path(output)
-        refuse_existing([self._path], overwrite)
+        refuse_existing([self._path], overwrite or _is_of_no_run(self._path, output))
         refuse_unwritable(self._path)
         self._epochs: list[Epoch] = []
         self._written = -SECONDS

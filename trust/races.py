@@ -1,0 +1,165 @@
+"""Readers beside writers: each read gives one version whole, though two writers replace it, and are killed at random.
+
+python trust/races.py [--rounds N] [FORMAT ...]
+"""
+
+import argparse
+import logging
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from ckpttool import checkpoint
+from ckpttool.core.errors import CkptError
+from ckpttool.formats.format import Writing
+from ckpttool.graph import files
+from ckpttool.graph.core import Graph
+from ckpttool.model.families import Contents, SavedModelWriter
+from ckpttool.model.model import Model, write_model
+
+FIXTURE = Path(__file__).parents[1] / "fixtures" / "bundles" / "adam.ckpt-3"
+KEY = "version"
+LONGEST = 0.5
+"""Seconds after which a writer is killed at the latest."""
+
+
+def _marked(graph: Graph, version: int) -> Graph:
+    """Return a graph that says which version it is of."""
+    meta = type(graph.meta)()
+    meta.CopyFrom(graph.meta)
+    meta.collection_def[KEY].node_list.value[:] = [str(version)]
+    return Graph(meta, graph.source)
+
+
+class Output:
+    """An output of one format, whose versions are told by all their parts."""
+
+    def __init__(self, name: str, shard_bytes: int | None = None, graph: bool = False) -> None:
+        """Take the output's name, how it is cut into files, and whether a graph goes along."""
+        self.name, self._how, self.graph = name, Writing(shard_bytes=shard_bytes), graph
+        opened = checkpoint.open(FIXTURE)
+        self._shapes = {key: (tensor.shape, tensor.dtype.numpy) for key, tensor in opened.items()}
+        self._meta = files.load(FIXTURE)
+
+    def write(self, version: int) -> None:
+        """Write a version over what is there."""
+        values = {name: np.full(shape, version, dtype) for name, (shape, dtype) in self._shapes.items()}
+        if not self.graph:
+            checkpoint.save(values, self.name, overwrite=True, how=self._how)
+            return
+        graph, output = _marked(self._meta, version), Path(self.name)
+        if output.suffix == ".ckpt":
+            write_model(graph, checkpoint.Checkpoint.of(values), output, True)
+        else:
+            contents = Contents(graph, checkpoint.Checkpoint.of(values))
+            SavedModelWriter(FIXTURE).write(contents, output, True)
+
+    def read(self) -> set[int]:
+        """Return the versions that are found in what is there: one, if all is well."""
+        if not self.graph:
+            opened, found = checkpoint.open(self.name), set[int]()
+        else:
+            model = Model.open(self.name)
+            opened, found = model.checkpoint, set(map(int, model.graph.collection(KEY)))
+        return found | {int(value) for tensor in opened.values() for value in np.unique(tensor.read())}
+
+
+OUTPUTS = [
+    Output("x.ckpt", graph=True),
+    Output("folder", graph=True),
+    Output("x.ckpt"),
+    Output("shards.ckpt", 16),
+    Output("x.safetensors"),
+    Output("shards.safetensors", 16),
+    Output("x.npz"),
+    Output("x.h5"),
+]
+
+
+def write_on(output: Output, seed: int) -> Callable[[], int]:
+    """Return the work of a writer: versions of its own, one after the other, until it is killed."""
+
+    def work() -> int:
+        version = seed
+        while True:
+            output.write(version % 100_000)
+            version += 2
+
+    return work
+
+
+def race(output: Output, rounds: int) -> Counter[str]:
+    """Read again and again beside two writers that are killed at random; return what was found how often."""
+    found, chance, writers = Counter[str](), random.Random(7), [0, 0]
+    output.write(1)
+    ends = [0.0, 0.0]
+    try:
+        while found["reads"] < rounds:
+            for number in (0, 1):
+                if writers[number] and time.monotonic() > ends[number]:
+                    os.kill(writers[number], signal.SIGKILL)
+                    os.waitpid(writers[number], 0)
+                    found["kills"] += 1
+                    writers[number] = 0
+                if not writers[number]:
+                    writers[number] = os.fork()
+                    if not writers[number]:
+                        try:
+                            write_on(output, found["reads"] * 2 + number)()
+                        finally:
+                            os._exit(1)
+                    ends[number] = time.monotonic() + chance.uniform(0.02, LONGEST)
+            found["reads"] += 1
+            try:
+                versions = output.read()
+                found["mixed"] += len(versions) != 1
+                found["versions"] += 1 if versions != getattr(race, "last", None) else 0
+                race.last = versions  # type: ignore[attr-defined]
+            except CkptError as error:
+                found["changed" if "while it was read" in str(error) else "lost"] += 1
+                if "while it was read" not in str(error):
+                    print(f"  {error}", flush=True)
+    finally:
+        for each in filter(None, writers):
+            os.kill(each, signal.SIGKILL)
+            os.waitpid(each, 0)
+    found["mixed"] += len(output.read()) != 1
+    output.write(3)
+    found["left"] += sum(path.name.startswith(".") for path in Path().iterdir())
+    return found
+
+
+def main() -> int:
+    """Race, print a table, and return whether anything was bad."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("only", nargs="*", help="names of outputs")
+    parser.add_argument("--rounds", type=int, default=2000)
+    options = parser.parse_args()
+    place = "/dev/shm" if Path("/dev/shm").is_dir() else None
+    logging.disable()  # what is swept is said
+    print(f"{'output':20}  reads versions  kills  mixed   lost   left changed while read")
+    bad = 0
+    for output in OUTPUTS:
+        if options.only and output.name not in options.only:
+            continue
+        with tempfile.TemporaryDirectory(dir=place) as folder:
+            os.chdir(folder)
+            found = race(output, options.rounds)
+            os.chdir("/")
+        figures = [found[key] for key in ("reads", "versions", "kills", "mixed", "lost", "left", "changed")]
+        shown = "{:20} {:6} {:8} {:6} {:6} {:6} {:6} {:6}".format(output.name + " and graph" * output.graph, *figures)
+        print(shown, flush=True)
+        bad += found["mixed"] + found["lost"] + found["left"]
+    return bool(bad)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
