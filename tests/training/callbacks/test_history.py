@@ -83,3 +83,11 @@ def test_a_run_without_an_epoch_leaves_none(tmp_path: Path) -> None:
     recording.on_run_begin([])
     recording.on_run_end()
     assert not list(tmp_path.iterdir())
+
+
+def test_that_of_a_run_which_was_killed_is_in_nobodys_way(tmp_path: Path) -> None:
+    HistoryFile(tmp_path / "out", overwrite=False).on_epoch_end(Epoch(1, 0.5, 0.25, None, 0.125, 8))
+    HistoryFile(tmp_path / "out", overwrite=False)
+    (tmp_path / "out.run.json").write_text("{}")
+    with pytest.raises(ExistingOutput):
+        HistoryFile(tmp_path / "out", overwrite=False)
