@@ -130,6 +130,11 @@ class Graph:
         if nodes is None:
             graph._reads, graph._waits = self._reads, self._waits
             graph.__dict__ |= {name: self.__dict__[name] for name in _EDGES & self.__dict__.keys()}
+            return graph
+        same = {name for name, node in graph.nodes.items() if node is self.nodes.get(name)}
+        graph._reads, graph._waits = (
+            {name: refs for name, refs in known.items() if name in same} for known in (self._reads, self._waits)
+        )
         return graph
 
     def allowing(self, op_types: Collection[str]) -> "Graph":

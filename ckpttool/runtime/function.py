@@ -14,6 +14,7 @@ from ckpttool.graph.gate import require_computing
 from ckpttool.graph.ops import ENTERS, REQUIRED_PLACEHOLDERS, SWITCHES
 from ckpttool.graph.rewrite.functions import with_own_functions
 from ckpttool.graph.rewrite.importable import importable_part
+from ckpttool.graph.rewrite.prune import subgraph
 from ckpttool.graph.rewrite.resource import to_resource
 from ckpttool.graph.rewrite.scaled_kernels import with_scaled_kernels
 from ckpttool.graph.rewrite.seeds import STEP, with_steps
@@ -110,14 +111,17 @@ def computed_part(
 ) -> Graph:
     """Return the part of a graph that computes `wanted` of what is `fed`, rewritten to the same values in less time.
 
-    Where kernels are `scaled`, deep networks round otherwise.
+    It is cut out before it is looked at, for it may be a head on features; and again when its branches are known. Where
+    kernels are `scaled`, deep networks round otherwise.
     """
-    given = {TensorRef.parse(name).op for name in fed}
-    known = {name: value for name, value in constant_choices(graph).items() if name not in given}
+    given = set(map(TensorRef.parse, fed))
+    wanted = [name for name in wanted if TensorRef.parse(name) not in given]
+    part, fed_ops = importable_part(graph, wanted, fed), {ref.op for ref in given}
+    known = {name: value for name, value in constant_choices(part).items() if name not in fed_ops}
     known |= {TensorRef.parse(name).op: value for name, value in (modes or {}).items()}
-    graph = fold_branches(graph, known, fed)
-    graph = without_dead_gradients(without_zeros(graph), wanted, fed)
-    part = importable_part(graph, wanted, fed)
+    part = fold_branches(part, known, fed)
+    part = without_dead_gradients(without_zeros(part), wanted, fed)
+    part = subgraph(part, wanted, fed)
     return with_scaled_kernels(part, wanted, fed) if scaled else part
 
 
@@ -157,7 +161,7 @@ def _unordered_ops(part: Graph, handles: Collection[str], wanted: Collection[str
 
     if not any(node.op in ENTERS or node.op in SWITCHES for node in part.nodes.values()):
         return []
-    regions = Flow(part).regions
+    regions = Flow.of(part).regions
     if not any(map(lost, part.nodes.values())):
         in_order = {reader for handle in handles for reader in part.consumers[handle]}
         return [name for name in part.nodes if name in regions and name not in in_order]

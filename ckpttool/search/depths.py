@@ -183,7 +183,7 @@ class _Cuts:
     @cached_property
     def regions(self) -> dict[str, str]:
         """The conditionals and loops of TensorFlow 1 that ops are in: each is passed as a whole."""
-        return Flow(self.graph, self.needed).regions
+        return Flow.of(self.graph).within(self.needed).regions
 
     @cached_property
     def levels(self) -> dict[str, int]:

@@ -48,7 +48,7 @@ def averaged_norms(graph: Graph, targets: Collection[str]) -> list[AveragedNorm]
     """
     if not is_sound(graph):
         return []
-    flow = Flow(graph, graph.ancestors(*(TensorRef.parse(text).op for text in targets)))
+    flow = Flow.of(graph).within(graph.ancestors(*(TensorRef.parse(text).op for text in targets)))
     return [norm for norm in _Search(graph, flow).found() if norm.op not in flow.regions]
 
 

@@ -146,7 +146,7 @@ def of_rows(graph: Graph) -> frozenset[str]:
     rows = [name for name, node in graph.nodes.items() if node.op in PLACEHOLDERS or node.op in STREAMS]
     rows = [name for name in rows if not _is_scalar(graph, name)]
     shapes = {name for name, node in graph.nodes.items() if node.op in SHAPES}
-    return frozenset(Flow(graph).descendants(rows, stop=shapes))
+    return frozenset(Flow.of(graph).descendants(rows, stop=shapes))
 
 
 def _is_scalar(graph: Graph, name: str) -> bool:

@@ -52,7 +52,7 @@ class Dependence:
         own = {op: 2 << place for place, op in enumerate(variables)}
         bits: dict[str, int] = {}
         forward, mixed, followed = differentiated_ops(graph), 0, 0
-        for name in Flow(graph).order:
+        for name in Flow.of(graph).order:
             op = graph.nodes[name].op
             mark = own.get(name, 0) | cls._is_fed(graph, name)
             for ref in graph.inputs(name) if op not in RESTORES else ():

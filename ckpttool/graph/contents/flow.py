@@ -3,10 +3,11 @@
 import heapq
 import re
 from collections import defaultdict, deque
-from collections.abc import Collection, Container, Iterable
+from collections.abc import Container, Iterable, Mapping
 from functools import cached_property
 
-from ckpttool.graph.core import Graph, TensorRef
+from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
+from ckpttool.graph.core import Graph, TensorRef, cached
 from ckpttool.graph.ops import ASIDE, ENTERS, EXITS, MERGES, NEXT_ITERATIONS, SWITCHES
 
 
@@ -17,12 +18,19 @@ class Flow:
     inside of a branch exists only where the branch is taken.
     """
 
-    def __init__(self, graph: Graph, ops: Collection[str] | None = None) -> None:
-        """Look at all of a graph, or at `ops` alone."""
-        self.graph = graph
-        self.inputs: dict[str, list[str]] = {
-            name: [ref.op for ref in value_inputs(graph, name)] for name in graph.nodes if ops is None or name in ops
-        }
+    def __init__(self, nodes: Mapping[str, NodeDef], reads: Mapping[str, list[TensorRef]], ops: Iterable[str]) -> None:
+        """Take all ops of a graph, with what each of them reads, pivots (index -1) among it, and those that count."""
+        self.nodes, self.reads = nodes, reads
+        self.inputs: dict[str, list[str]] = {name: [ref.op for ref in reads[name]] for name in ops}
+
+    @staticmethod
+    def of(graph: Graph) -> "Flow":
+        """Return the flow of all of a graph, which is looked at once."""
+        return _whole_flow(graph)
+
+    def within(self, ops: Container[str]) -> "Flow":
+        """Return the flow of some of the ops alone."""
+        return Flow(self.nodes, self.reads, (name for name in self.inputs if name in ops))
 
     @cached_property
     def consumers(self) -> dict[str, list[str]]:
@@ -68,18 +76,27 @@ class Flow:
         """
         return _Regions(self).marks
 
+    def is_loop_merge(self, name: str) -> bool:
+        """Say whether a Merge begins a loop's round, rather than ends a conditional."""
+        return any(self.nodes[source].op in NEXT_ITERATIONS for source in self.inputs[name] if source in self.nodes)
+
     def _forward_inputs(self, name: str) -> set[str]:
-        is_merge = self.graph.nodes[name].op in MERGES
-        return {
-            source
-            for source in self.inputs[name]
-            if source in self.inputs and not (is_merge and self.graph.nodes[source].op in NEXT_ITERATIONS)
-        }
+        sources = {source for source in self.inputs[name] if source in self.inputs}
+        if self.nodes[name].op in MERGES:
+            sources = {source for source in sources if self.nodes[source].op not in NEXT_ITERATIONS}
+        return sources
 
 
-def value_inputs(graph: Graph, name: str) -> list[TensorRef]:
-    """Return the tensors that an op's value depends on; a pivot that it waits for counts (index -1)."""
-    return [ref for ref in graph.inputs(name, control=True) if ref.index >= 0 or is_pivot(graph, ref.op)]
+@cached
+def _whole_flow(graph: Graph) -> Flow:
+    def of_value(name: str) -> list[TensorRef]:
+        """Return the tensors that an op's value depends on; a pivot that it waits for counts (index -1)."""
+        data, every = graph.inputs(name), graph.inputs(name, control=True)
+        if len(data) == len(every):
+            return data
+        return [ref for ref in every if ref.index >= 0 or is_pivot(graph, ref.op)]
+
+    return Flow(graph.nodes, {name: of_value(name) for name in graph.nodes}, graph.nodes)
 
 
 def is_pivot(graph: Graph, name: str) -> bool:
@@ -89,11 +106,6 @@ def is_pivot(graph: Graph, name: str) -> bool:
         return node is not None
     inputs = graph.inputs(name) if node.op == "Identity" else []
     return bool(inputs) and inputs[0].op in graph.nodes and graph.nodes[inputs[0].op].op in SWITCHES
-
-
-def is_loop_merge(graph: Graph, name: str) -> bool:
-    """Say whether a Merge begins a loop's round, rather than ends a conditional."""
-    return any(graph.nodes[ref.op].op in NEXT_ITERATIONS for ref in graph.inputs(name) if ref.op in graph.nodes)
 
 
 def _reach(names: Iterable[str], edges: dict[str, list[str]], stop: Container[str] = ()) -> set[str]:
@@ -120,23 +132,23 @@ class _Regions:
 
     def _stack(self, name: str) -> tuple[str, ...]:
         """Return an op's marks: what it reads is in the same regions, unless it enters or leaves one."""
-        graph, kind = self.flow.graph, self.flow.graph.nodes[name].op
+        flow, node = self.flow, self.flow.nodes[name]
         inputs = [self.stacks[source] for source in self.flow.inputs[name] if source in self.stacks]
         stack = max(inputs, key=len, default=())
         for other in inputs:
             self._join(stack, other)
-        if kind in ENTERS:
-            return (*stack, "loop " + graph.nodes[name].attr["frame_name"].s.decode("utf-8", "replace"))
-        if kind in SWITCHES:
+        if node.op in ENTERS:
+            return (*stack, "loop " + node.attr["frame_name"].s.decode("utf-8", "replace"))
+        if node.op in SWITCHES:
             return stack if self._ends_round(name) else (*stack, "switch " + name)
-        if kind in MERGES:
-            return stack if is_loop_merge(graph, name) else stack[:-1]
-        return _without_loop(stack) if kind in EXITS else stack
+        if node.op in MERGES:
+            return stack if flow.is_loop_merge(name) else stack[:-1]
+        return _without_loop(stack) if node.op in EXITS else stack
 
     def _ends_round(self, name: str) -> bool:
         """Say whether a switch is a loop's own: it leaves the loop or begins the next round."""
         inputs = self.flow.inputs[name]
-        return len(inputs) > 1 and inputs[1] in self.stacks and self.flow.graph.nodes[inputs[1]].op == "LoopCond"
+        return len(inputs) > 1 and inputs[1] in self.stacks and self.flow.nodes[inputs[1]].op == "LoopCond"
 
     def _join(self, stack: tuple[str, ...], other: tuple[str, ...]) -> None:
         for mine, its in zip(stack, other, strict=False):

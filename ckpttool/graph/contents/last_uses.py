@@ -5,9 +5,9 @@ A layer may be used several times: on top of itself, on several inputs, in both 
 
 from functools import cached_property
 
-from ckpttool.graph.contents.flow import Flow, is_loop_merge
+from ckpttool.graph.contents.flow import Flow
 from ckpttool.graph.contents.weight_uses import WeightUses
-from ckpttool.graph.ops import MERGES, SHAPED_LIKE
+from ckpttool.graph.ops import SHAPED_LIKE
 from ckpttool.graph.roles.resolve import has_towers
 
 
@@ -90,7 +90,4 @@ class LastUses:
     @cached_property
     def _branches(self) -> dict[str, str]:
         """For each op inside of conditionals the mark of the outermost one; none where the graph has no conditional."""
-        nodes = self.graph.nodes
-        if not any(node.op in MERGES and not is_loop_merge(self.graph, name) for name, node in nodes.items()):
-            return {}
-        return {name: mark for name, mark in Flow(self.graph).regions.items() if mark.startswith("switch ")}
+        return {name: mark for name, mark in Flow.of(self.graph).regions.items() if mark.startswith("switch ")}

@@ -8,7 +8,7 @@ nothing but the layer and constants, and no other op reads what lies between.
 import heapq
 from collections.abc import Callable, Collection, Iterator
 
-from ckpttool.graph.contents.flow import is_loop_merge
+from ckpttool.graph.contents.flow import Flow
 from ckpttool.graph.contents.weight_uses import WeightUses
 from ckpttool.graph.core import TensorRef
 from ckpttool.graph.ops import (
@@ -146,7 +146,7 @@ class LayerTails:
             is_undoing = UNDOES[kind] in entered and inputs[0] in own
             return is_undoing and (kind != "Reshape" or self._is_shape_from_outside(inputs[1], own))
         if kind in MERGES:
-            return all(each in own for each in inputs) and not is_loop_merge(self.graph, op)
+            return all(each in own for each in inputs) and not Flow.of(self.graph).is_loop_merge(op)
         return kind in ELEMENT_BY_ELEMENT and all(
             self._is_own_row(each, kind, stem) for each in self._from_elsewhere(op, own)
         )

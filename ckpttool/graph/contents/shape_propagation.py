@@ -46,7 +46,7 @@ def propagate_shapes(graph: Graph, changed: Mapping[str, ShapeChange], ops: Cont
     not, labels have fewer classes than the logits.
     """
     result = Propagation({TensorRef(op, 0): change for op, change in changed.items()})
-    for name in Flow(graph).order:
+    for name in Flow.of(graph).order:
         changes = [result.tensors.get(ref) for ref in graph.inputs(name)] if name in ops else []
         if any(change is not None and change.sizes for change in changes):
             _follow(graph, name, changes, result)

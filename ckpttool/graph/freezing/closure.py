@@ -77,8 +77,8 @@ class _Closure:
     ) -> None:
         self.graph = graph
         self.targets = [TensorRef.parse(text) for text in targets]
-        self.whole = Flow(graph)
-        self.flow = Flow(graph, self.whole.ancestors(graph.op(ref.op).name for ref in self.targets))
+        self.whole = Flow.of(graph)
+        self.flow = self.whole.within(self.whole.ancestors(graph.op(ref.op).name for ref in self.targets))
         self.described = variables(graph)
         self.frozen = list(frozen)
         self.frozen_ops = self._here(self.described[key].op for key in self.frozen)

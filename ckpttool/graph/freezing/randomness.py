@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 from ckpttool.formats.wire.protos.graph_pb2 import FunctionDef, NodeDef
 from ckpttool.graph.contents.batch_norms import mixes_rows
-from ckpttool.graph.contents.flow import Flow, value_inputs
+from ckpttool.graph.contents.flow import Flow
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.ops import CONDITIONALS, MERGES, RANDOM, SELECTS
 from ckpttool.graph.rewrite.functions import functions_in
@@ -72,7 +72,7 @@ def switched_randomness(graph: Graph, ops: Collection[str]) -> list[str]:
     >>> _scope("tower/drop1/cond/stateless_dropout/Shape")
     'tower/drop1'
     """
-    regions, functions = Flow(graph).regions, CalledFunctions(graph)
+    regions, functions = Flow.of(graph).regions, CalledFunctions(graph)
     drawing = [
         name
         for name, node in graph.nodes.items()
@@ -98,7 +98,7 @@ def live_ops(flow: Flow, tensors: Iterable[str], pinned: Iterable[str]) -> dict[
 
     With each conditional comes what decides it, where that is known.
     """
-    graph, truths = flow.graph, known_truths(flow, dict.fromkeys(pinned, False))
+    truths = known_truths(flow, dict.fromkeys(pinned, False))
     dead, lost = dead_ops(flow, truths)
     needed: dict[str, bool | None] = {}
     todo = [TensorRef.parse(text).op for text in tensors]
@@ -106,8 +106,8 @@ def live_ops(flow: Flow, tensors: Iterable[str], pinned: Iterable[str]) -> dict[
         name = todo.pop()
         if name in needed or name in dead:
             continue
-        kind, inputs = graph.nodes[name].op, value_inputs(graph, name)
-        decides = graph.inputs(name)[:1] if kind in CONDITIONALS | SELECTS else []
+        kind, inputs = flow.nodes[name].op, flow.reads[name]
+        decides = inputs[:1] if kind in CONDITIONALS | SELECTS else []
         needed[name] = truth = truths.get(decides[0].op) if decides else None
         if kind in MERGES:
             inputs = [ref for ref in inputs if ref not in lost]

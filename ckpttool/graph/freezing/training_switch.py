@@ -38,7 +38,7 @@ class _Pinning:
     def __init__(self, graph: Graph, pinned: Collection[str], modes: Collection[str]) -> None:
         self.graph = graph
         self.modes = modes
-        self.flow = Flow(graph)
+        self.flow = Flow.of(graph)
         self.passing = _mode_only(self.flow, modes)
         # TensorFlow makes gradients of an op as `gradients/<op>_grad/...`.
         gradients = {name for name in graph.nodes if "_grad/" in name and _is_gradient_of(name, pinned)}
@@ -101,7 +101,7 @@ class _Pinning:
 
 def _mode_only(flow: Flow, modes: Collection[str]) -> set[str]:
     """Return the modes and what depends on nothing else but constants."""
-    nodes = flow.graph.nodes
+    nodes = flow.nodes
     others = {
         name
         for name, node in nodes.items()

@@ -48,7 +48,7 @@ class _Averaging:
         self.averages: dict[str, list[Average]] = defaultdict(list)
         for average in averages(graph):
             self.averages[average.variable].append(average)
-        self.regions = Flow(graph).regions
+        self.regions = Flow.of(graph).regions
 
     def rewritten(self, norms: Sequence[BatchNorm]) -> Graph:
         replacements: dict[TensorRef, TensorRef] = {}

@@ -81,7 +81,7 @@ def in_inference(graph: Graph, wanted: Iterable[str], fed: Iterable[str] = ()) -
     moved &= run
     still = [op for name in rewritten.nodes if name in moved and (op := written_variable(rewritten, name))]
     result = without_updates(rewritten, moved)
-    flow = Flow(result, needed(result, wanted, stop))
+    flow = Flow.of(result).within(needed(result, wanted, stop))
     random, mixing = disturbances(result, flow, wanted, mode_placeholders(result))
     done = Inference.of(result, norms, off, still)
     by_batch = _names([*done.by_batch, *(op for op in mixing if op not in {norm.op for norm in norms})])
@@ -94,7 +94,7 @@ def built_for_training(
     """Return what always computes as in training among the ops that `wanted` tensors need, whatever a mode says."""
     if not (norms := batch_norms(graph)) and not dropouts(graph):
         return [], []
-    flow, wanted = Flow(graph), list(wanted)
+    flow, wanted = Flow.of(graph), list(wanted)
     below = graph.ancestors(*(TensorRef.parse(text).op for text in wanted), stop=stop)
     live = below & live_ops(flow, wanted, mode_placeholders(graph)).keys()
     live = {name for name in live if not flow.regions.get(name, "").startswith("switch ")}

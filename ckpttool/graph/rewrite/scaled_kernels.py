@@ -75,7 +75,7 @@ class _Scaling:
         refs = list(map(TensorRef.parse, wanted))
         self.wanted, self.results = {ref.op for ref in refs}, {ref.op for ref in refs if ref.index == 0}
         branching = any(node.op in SWITCHES or node.op in ENTERS for node in graph.nodes.values())
-        self.regions: Mapping[str, str] = Flow(graph).regions if branching else {}
+        self.regions: Mapping[str, str] = Flow.of(graph).regions if branching else {}
         self.shapes: dict[TensorRef, Shape | None] = {}
 
     def done(self, convolutions: Sequence[str]) -> Graph:

@@ -41,7 +41,7 @@ def with_steps(graph: Graph, seed: int) -> Graph:
     for function in draft.header.graph_def.library.function:
         for node in filter(_needs_seed, function.node_def):
             _give_seed(node, seed, f"{function.signature.name}/{node.name}")
-    looped = set(Flow(graph).regions) if any(node.op in ENTERS for node in graph.nodes.values()) else set()
+    looped = set(Flow.of(graph).regions) if any(node.op in ENTERS for node in graph.nodes.values()) else set()
     drawn = [name for name, node in graph.nodes.items() if node.op in _STATELESS and name not in looped]
     if drawn:
         draft.add(_placeholder())

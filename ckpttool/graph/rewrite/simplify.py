@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from ckpttool.formats.tensorflow.tensor_proto import shape_of
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef, TensorShapeProto
 from ckpttool.graph.contents.constants import numbers
-from ckpttool.graph.contents.flow import Flow, is_loop_merge, is_pivot
+from ckpttool.graph.contents.flow import Flow, is_pivot
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.ops import MERGES, STATEFUL, SWITCHES
 from ckpttool.graph.rewrite.draft import Draft, control_inputs, copy_of, last_of, make_identity, set_inputs
@@ -25,7 +25,7 @@ def fold_branches(graph: Graph, modes: Mapping[str, bool], fed: Collection[str] 
     """
     if not modes or not any(node.op in SWITCHES for node in graph.nodes.values()):
         return graph
-    flow = Flow(graph)
+    flow = Flow.of(graph)
     truths = known_truths(flow, modes)
     decided = {
         name
@@ -41,7 +41,7 @@ def fold_branches(graph: Graph, modes: Mapping[str, bool], fed: Collection[str] 
         inputs = graph.inputs(name)
         if name in decided:
             replacements[TensorRef(name, int(truths[inputs[1].op]))] = inputs[0]
-        elif node.op in MERGES and not is_loop_merge(graph, name) and TensorRef(name, 1) not in graph.readers:
+        elif node.op in MERGES and not flow.is_loop_merge(name) and TensorRef(name, 1) not in graph.readers:
             live = [ref for ref in inputs if ref not in lost and ref.op not in dead]
             if len(live) == 1:  # and nothing reads which branch was taken (output 1)
                 replacements[TensorRef(name, 0)] = live[0]

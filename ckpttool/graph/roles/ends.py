@@ -72,7 +72,7 @@ def _unread(graph: Graph, names: Collection[str]) -> list[str]:
 
     What summaries alone read is left out where there are others, and so is what is inside of a conditional or a loop.
     """
-    known, inner = set(names), Flow(graph).regions
+    known, inner = set(names), Flow.of(graph).regions
     found = [name for name in names if known.isdisjoint(graph.consumers.get(name, ()))]
     return [name for name in found if not (_is_report(graph, name) or name in inner)] or found
 

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 from ckpttool.formats.wire.protos.graph_pb2 import DT_BOOL, NodeDef
 from ckpttool.graph.contents.constants import numbers
-from ckpttool.graph.contents.flow import Flow, value_inputs
+from ckpttool.graph.contents.flow import Flow
 from ckpttool.graph.contents.named import tensor_named
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.ops import FORMS, MERGES, PLACEHOLDERS, SWITCHES
@@ -104,10 +104,10 @@ def known_truths(flow: Flow, modes: Mapping[str, bool]) -> dict[str, bool]:
     """Return the truth values that follow from those of the mode placeholders, by the op that gives them."""
     truths = dict(modes)
     for name in flow.order if modes else ():
-        node = flow.graph.nodes[name]
+        node = flow.nodes[name]
         if name in truths or not (node.op in FORMS or node.op.startswith("Logical")):
             continue
-        inputs = [ref.op for ref in flow.graph.inputs(name)]
+        inputs = flow.inputs[name]
         if not inputs:
             continue
         if node.op in FORMS and inputs[0] in truths:
@@ -126,10 +126,9 @@ def dead_ops(flow: Flow, truths: Mapping[str, bool]) -> tuple[set[str], set[Tens
     dead: set[str] = set()
     outputs: set[TensorRef] = set()
     for name in flow.order if truths else ():
-        graph, node = flow.graph, flow.graph.nodes[name]
-        inputs = value_inputs(graph, name)
+        node, inputs = flow.nodes[name], flow.reads[name]
         lost = [
-            ref.op in dead or ref in outputs or (ref.index < 0 and not outputs.isdisjoint(graph.inputs(ref.op)))
+            ref.op in dead or ref in outputs or (ref.index < 0 and not outputs.isdisjoint(flow.reads[ref.op]))
             for ref in inputs
         ]
         if any(lost) and (node.op not in MERGES or all(lost)):
