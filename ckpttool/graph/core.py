@@ -2,9 +2,8 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass
 from functools import cached_property, wraps
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
 from ckpttool.core.errors import GraphError, UnknownName
@@ -16,8 +15,7 @@ from ckpttool.lineage.provenance import UNKNOWN, Provenance
 Answer = TypeVar("Answer")
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class TensorRef:
+class TensorRef(NamedTuple):
     """An op's output: `dnn/hidden2/Relu:0` is output 0 of the op `dnn/hidden2/Relu`.
 
     >>> TensorRef.parse("dnn/hidden2/Relu"), str(TensorRef.parse("split:1"))
@@ -25,7 +23,7 @@ class TensorRef:
     """
 
     op: str
-    index: int
+    index: int  # type: ignore[assignment]  # tuples have a method of this name, which nobody needs here
 
     @classmethod
     def parse(cls, text: str) -> "TensorRef":
@@ -220,17 +218,19 @@ class Graph:
                 todo.extend(edges.get(name, ()))
         return reached
 
-    def ancestors(self, *names: str, control: bool = False, stop: Collection[TensorRef] = ()) -> set[str]:
+    def ancestors(
+        self, *names: str, control: bool = False, stop: Collection[TensorRef] = (), known: Collection[str] = ()
+    ) -> set[str]:
         """Return the ops whose values the named ops need, themselves included.
 
-        Tensors of `stop` are not followed to the ops that make them, nor are control inputs from these ops.
+        Tensors of `stop` are not followed to the ops that make them, nor are control inputs from these ops. To what is
+        `known`, with all that it needs, is added what else they need.
 
         Raises:
             GraphError: an op reads one that is not in the graph.
         """
         stopped = stop and {*stop, *(TensorRef(ref.op, -1) for ref in stop)}
-        reached: set[str] = set()
-        todo = list(names)
+        reached, todo = set(known), list(names)
         while todo:
             name = todo.pop()
             if name in reached:
@@ -238,7 +238,8 @@ class Graph:
             if name not in self.nodes:
                 raise GraphError(f"{self.source}: an op reads {name}, which is not in the graph")
             reached.add(name)
-            todo.extend(ref.op for ref in self.inputs(name, control) if ref not in stopped)
+            refs = self.inputs(name, control)
+            todo += [ref.op for ref in refs if ref not in stopped] if stopped else [ref.op for ref in refs]
         return reached
 
     def problems(self) -> Iterator[tuple[str, str]]:

@@ -60,7 +60,8 @@ class GraphFunction:
             GraphError: they need a placeholder that nothing feeds, or an op that may do more than compute.
         """
         self.source = graph.source
-        part = to_resource(computed_part(graph, wanted, fed, modes, scaled))
+        self.part = computed_part(graph, wanted, fed, modes, scaled)
+        part = to_resource(self.part)
         if unfed := [name for name, node in part.nodes.items() if node.op in REQUIRED_PLACEHOLDERS]:
             roles = "`inputs`, `labels` or `training`"
             raise GraphError(f"{part.source}: nothing feeds {', '.join(unfed)}: no role of {roles}, and no default")

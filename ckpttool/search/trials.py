@@ -23,6 +23,7 @@ from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.rewrite.prune import subgraph
 from ckpttool.graph.roles.resolve import needed_role
 from ckpttool.model.model import Model
+from ckpttool.runtime.function import computed_part
 from ckpttool.runtime.state import fresh_tensors
 from ckpttool.search.block_features import FrozenFeatures
 from ckpttool.search.configurations import SCRATCH, Block, Configuration, Outcome
@@ -127,7 +128,8 @@ class Trials:
         model, top = self.source.model, [self.depths[-1].tensor]
         below = subgraph(model.graph, top)
         weights = [each.name for each in variables(below).values()]
-        return part_facts(model.graph, top, self.source.roles.inputs, model.checkpoint, weights)
+        part = computed_part(model.graph, top, self.source.roles.inputs)
+        return part_facts(part, top, model.checkpoint, weights)
 
     @cached_property
     def rows(self) -> SearchRows:

@@ -82,7 +82,8 @@ def with_head_first(options: Options, bound: Bound) -> tuple[Options, Bound]:
 def settled(options: Options, bound: Bound) -> tuple[Options, list[str]]:
     """Return the options with all that they leave open, and what is to be said of that."""
     rows = bound.splits[0].rows
-    few = rows < FEW_ROWS and has_new_head(bound.model, bound.roles)
+    is_open = options.batch_size is None or (options.recipe is not None and options.recipe.optimizer is None)
+    few = is_open and rows < FEW_ROWS and has_new_head(bound.model, bound.roles)
     batch_size = options.batch_size or (min(BATCH_SIZE, max(1, rows // PART)) if few else BATCH_SIZE)
     recipe, chosen = options.recipe, []
     if recipe is not None and recipe.optimizer is None:

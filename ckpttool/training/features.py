@@ -140,14 +140,14 @@ class FeatureCache:
         self._load(graph, values)
         if regroups_rows(graph, part):
             self._cut_by_rows(graph, values)
-        self._part_facts = part_facts(graph, self.part.features, self._fed, values, self._weights)
+        self._part_facts = part_facts(self._computed, self.part.features, values, self._weights)
         inputs = splits[0].inputs
         self.row_bytes = sum(array.nbytes // max(1, len(array)) for array in inputs.values())
 
     def _load(self, graph: Graph, values: Mapping[str, Tensor]) -> None:
         """Make the function that computes the features of the part."""
         function = GraphFunction(graph, self.part.features, self._fed)
-        self._weights = [variable.name for variable in function.variables]
+        self._computed, self._weights = function.part, [variable.name for variable in function.variables]
         self._below, ops = nearest_below(graph, self.part.features, self._known)
         self._needed = [name for name in self.splits[0].inputs if name in ops]
         if self._below:

@@ -20,6 +20,7 @@ from ckpttool.graph.rewrite.whole_rows import with_whole_rows
 from ckpttool.graph.roles.resolve import find_roles
 from ckpttool.graph.roles.served import SIGNATURE, Result, called, result_of
 from ckpttool.model.model import Model
+from ckpttool.runtime.function import computed_part
 from ckpttool.runtime.streaming import Stream
 from ckpttool.training.bound import Bound
 from ckpttool.training.evaluation_rows import Which
@@ -106,9 +107,9 @@ class Predictor:
     def facts(self) -> dict[str, str]:
         """Return what the predictions follow from; of the rows how many there are, and their kind."""
         model, weights = self.bound.model, [variable.name for variable in self.stream.function.variables]
-        tensors, fed = [self.result.tensor], [*self.arrays]
+        part = computed_part(model.graph, [self.result.tensor], [*self.arrays])
         rows = " ".join(f"{name}={array.dtype}{list(array.shape)}" for name, array in self.arrays.items())
-        return {**part_facts(model.graph, tensors, fed, model.checkpoint, weights), "rows": rows}
+        return {**part_facts(part, [self.result.tensor], model.checkpoint, weights), "rows": rows}
 
     def columns(self, part: slice) -> Columns:
         """Return what is predicted for some of the rows."""

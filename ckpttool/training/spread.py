@@ -15,6 +15,7 @@ from ckpttool.graph.contents.averaged_norms import AveragedNorm, averaged_norms,
 from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.core import Graph
 from ckpttool.graph.ops import PLACEHOLDERS
+from ckpttool.graph.rewrite.prune import subgraph
 from ckpttool.graph.rewrite.set_switches import with_switches_set
 from ckpttool.runtime.function import GraphFunction, runner
 from ckpttool.runtime.state import State
@@ -109,7 +110,7 @@ def _spreads(bound: Bound, frozen: Collection[str] | None) -> Iterator[tuple[Ave
         return
     constants = mode(roles, False)
     graph = bound.in_inference(targets, [*fed, *([roles.labels] if roles.labels else [])]).graph
-    graph = with_switches_set(graph, constants)
+    graph = with_switches_set(subgraph(graph, targets), constants)
     norms = _chosen(graph, averaged_norms(graph, targets), bound, frozen)
     if not norms:
         return

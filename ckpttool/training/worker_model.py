@@ -14,7 +14,6 @@ from ckpttool.graph.contents.layers import convolves
 from ckpttool.graph.core import Graph
 from ckpttool.model.model import Model, Opening
 from ckpttool.runtime.configure import configure_tensorflow, log_as_configured, settings
-from ckpttool.runtime.function import computed_part
 
 
 @dataclass(frozen=True)
@@ -62,10 +61,10 @@ class WorkerModel:
 
 
 def part_facts(
-    graph: Graph, tensors: Sequence[str], fed: Sequence[str], values: Mapping[str, Tensor], weights: Sequence[str]
+    part: Graph, tensors: Sequence[str], values: Mapping[str, Tensor], weights: Sequence[str]
 ) -> dict[str, str]:
-    """Return what tensors of a graph follow from, by what it is: the ops that are run, and the weights, by content."""
-    below = computed_part(graph, tensors, fed).meta.graph_def
+    """Return what tensors follow from, by what it is: the part of a graph that is run, and the weights, by content."""
+    below = part.meta.graph_def
     return {
         "graph": hashlib.blake2b(below.SerializeToString(deterministic=True)).hexdigest(),
         "tensors": " ".join(tensors),

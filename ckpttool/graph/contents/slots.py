@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from ckpttool.graph.contents.applied import applied, variable_of
 from ckpttool.graph.contents.dependence import Dependence
+from ckpttool.graph.contents.variable_ops import is_restored
 from ckpttool.graph.core import Graph
 from ckpttool.graph.ops import (
     POWERS,
@@ -97,12 +98,12 @@ def _sizes(graph: Graph, variable: str) -> list[int]:
 
 
 def _writers(graph: Graph, wanted: Collection[str], initial: Collection[str]) -> Mapping[str, Sequence[str]]:
-    """Return the ops that change each of some variable ops, but for those that give first values."""
+    """Return the ops that change each of some variable ops, but for those that give first values or restore them."""
     writers: dict[str, list[str]] = {}
     for name, node in graph.nodes.items():
         if (node.op in UPDATES or node.op in RESOURCE_UPDATES) and name not in initial and graph.inputs(name):
             variable = variable_of(graph, graph.inputs(name)[0])
-            if variable is not None and variable in wanted:
+            if variable is not None and variable in wanted and not is_restored(graph, name):
                 writers.setdefault(variable, []).append(name)
     return writers
 

@@ -2,7 +2,7 @@
 
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.graph.core import Graph, TensorRef
-from ckpttool.graph.ops import READS, RESOURCE_UPDATES, UPDATES, VARIABLES
+from ckpttool.graph.ops import COPIES, READS, RESOURCE_UPDATES, RESTORES, UPDATES, VARIABLES
 
 
 def is_variable(node: NodeDef) -> bool:
@@ -41,3 +41,16 @@ def written_variable(graph: Graph, name: str) -> str | None:
         if is_variable(node):
             return node.name
     return None
+
+
+def is_restored(graph: Graph, update: str) -> bool:
+    """Say whether an op puts into a variable what a saver has read, directly or through copies."""
+    seen: set[str] = set()
+    inputs = graph.inputs(update)
+    while inputs and inputs[-1].op in graph.nodes and inputs[-1].op not in seen:
+        node = graph.nodes[inputs[-1].op]
+        if node.op in RESTORES:
+            return True
+        seen.add(node.name)
+        inputs = graph.inputs(node.name)[:1] if node.op in COPIES else []
+    return False

@@ -13,9 +13,9 @@ from ckpttool.formats.wire.protos.meta_graph_pb2 import VariableDef
 from ckpttool.graph.contents.collections import GLOBAL_VARIABLES, LOCAL_VARIABLES, variable_defs
 from ckpttool.graph.contents.savers import restored_keys, saver_keys, slice_of
 from ckpttool.graph.contents.slots import applied_slots, assigned_slots, averages
-from ckpttool.graph.contents.variable_ops import is_variable
+from ckpttool.graph.contents.variable_ops import is_restored, is_variable
 from ckpttool.graph.core import Graph, TensorRef, cached
-from ckpttool.graph.ops import ASSIGNS, READS, RESTORES
+from ckpttool.graph.ops import ASSIGNS, READS
 
 _MOVING = re.compile(r"/moving_(mean|variance)$")
 
@@ -203,19 +203,7 @@ class _Reader:
         """Find the initialiser among the assigns: the one named after the variable, else one that restores nothing."""
         assigns = self._consumers(op, ASSIGNS)
         own = [name for name in assigns if name == f"{op}/Assign"]
-        return next(iter(own or [name for name in assigns if not self._restores(name)]), None)
-
-    def _restores(self, assign: str) -> bool:
-        """Say whether an assign puts in what a saver has read, directly or through identities."""
-        seen: set[str] = set()
-        inputs = self.graph.inputs(assign)
-        while inputs and inputs[-1].op in self.graph.nodes and inputs[-1].op not in seen:
-            node = self.graph.nodes[inputs[-1].op]
-            if node.op in RESTORES:
-                return True
-            seen.add(node.name)
-            inputs = self.graph.inputs(node.name)[:1] if node.op in {"Identity", "Reshape"} else []
-        return False
+        return next(iter(own or [name for name in assigns if not is_restored(self.graph, name)]), None)
 
     def _initial_value(self, assign: str | None, entry: VariableDef) -> str | None:
         """Return the tensor that the initialiser assigns; what the collection calls it, where there is no assign."""

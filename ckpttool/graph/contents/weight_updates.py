@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from ckpttool.graph.contents.applied import applied
 from ckpttool.graph.contents.dependence import Dependence
-from ckpttool.graph.contents.variable_ops import written_variable
+from ckpttool.graph.contents.variable_ops import is_restored, written_variable
 from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.core import Graph, cached
 from ckpttool.graph.ops import ASSIGNS, RESOURCE_UPDATES, UPDATES
@@ -20,12 +20,14 @@ def weight_updates(graph: Graph) -> frozenset[str]:
     trained = {variable.op for variable in variables(graph).values() if variable.trainable}
     initial = {variable.assign for variable in variables(graph).values()}
     plain = [name for name, node in graph.nodes.items() if node.op in UPDATES or node.op in RESOURCE_UPDATES]
-    plain = [name for name in plain if name not in updates and name not in initial]
+    plain = [name for name in plain if not (name in updates or name in initial or is_restored(graph, name))]
     written = {name: op for name in plain if (op := written_variable(graph, name)) in trained and op is not None}
     if not written:
         return frozenset(updates)
     replaced = {name: op for name, op in written.items() if graph.nodes[name].op in ASSIGNS}
     updates |= written.keys() - replaced.keys()  # what adds to a variable or subtracts from it
+    if not replaced:
+        return frozenset(updates)
     dependence = Dependence.of(graph, sorted(set(replaced.values())))
     changed = (name for name, op in replaced.items() if dependence.has(dependence.values([name]), op))
     return frozenset(updates.union(changed))

@@ -41,17 +41,21 @@ def part_ops(
     for target in targets:
         graph.op(TensorRef.parse(target).op)
     kept = needed(graph, targets, stop)
-    return _with_initializers(graph, kept, targets, stop) if initializers else kept
+    return _with_initializers(graph, kept, stop) if initializers else kept
 
 
-def needed(graph: Graph, targets: Iterable[str], stop: Collection[TensorRef] = ()) -> set[str]:
+def needed(
+    graph: Graph, targets: Iterable[str], stop: Collection[TensorRef] = (), known: Collection[str] = ()
+) -> set[str]:
     """Return the ops that targets need, walking back through data and control inputs but not through `stop`.
+
+    What is `known` to be needed, with all that it needs, is among them.
 
     Raises:
         GraphError: an op reads one that is not in the graph.
     """
     starts = (ref.op for ref in map(TensorRef.parse, targets) if ref not in stop)
-    return graph.ancestors(*starts, control=True, stop=stop)
+    return graph.ancestors(*starts, control=True, stop=stop, known=known)
 
 
 def keep(graph: Graph, ops: Container[str]) -> Graph:
@@ -135,9 +139,9 @@ def with_updates(graph: Graph, targets: Sequence[str], boundary: Collection[str]
     Raises:
         UnknownName: a target is not in the graph.
     """
-    kept = part_ops(graph, targets, boundary, initializers=True)
+    kept, stop = part_ops(graph, targets, boundary, initializers=True), set(map(TensorRef.parse, boundary))
     listed, others = _updates(graph, kept)
-    part = subgraph(graph, [*targets, *listed, *others], boundary, initializers=True)
+    part = keep(graph, _with_initializers(graph, needed(graph, [*listed, *others], stop, kept), stop))
     if not others:
         return part
     header = part.header_copy()
@@ -164,7 +168,7 @@ def _updates(graph: Graph, kept: Collection[str]) -> tuple[list[str], list[str]]
     return listed, [name for name in dict.fromkeys(others) if name not in known and name not in lost]
 
 
-def _with_initializers(graph: Graph, kept: set[str], targets: Sequence[str], stop: set[TensorRef]) -> set[str]:
+def _with_initializers(graph: Graph, kept: set[str], stop: set[TensorRef]) -> set[str]:
     """Add what initialises the kept variables and tables, the variables that this needs in turn, and loops' own ops.
 
     Nothing that is computed needs a table's initialiser, and all look-ups do. The exits of kept loops stay, also of
@@ -184,10 +188,10 @@ def _with_initializers(graph: Graph, kept: set[str], targets: Sequence[str], sto
         extra += [name for name in tables if graph.inputs(name)[0].op in kept]
         extra += [name for name in exits if all(ref.op in kept for ref in graph.inputs(name))]
         extra += [name for name in pivots(graph.header, kept) if TensorRef.parse(name).op in graph.nodes]
-        grown = needed(graph, [*targets, *extra], stop)
-        if grown <= kept:
+        grown = needed(graph, extra, stop, kept)
+        if len(grown) == len(kept):
             return kept
-        kept |= grown
+        kept = grown
 
 
 def has_lost_colocation(node: NodeDef, ops: Container[str]) -> bool:
