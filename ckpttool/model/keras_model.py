@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ckpttool import checkpoint
+from ckpttool.core.collector import collector_paused
 from ckpttool.core.names import Pattern
 from ckpttool.formats.hdf5.source import is_hdf5
 from ckpttool.formats.keras.archive import is_archive
@@ -36,6 +37,7 @@ def is_keras_file(path: Path) -> bool:
     return path.is_file() and (is_archive(path) or is_hdf5(path))
 
 
+@collector_paused()
 def open_keras(path: Path, unfrozen: Pattern | None = None) -> OpenedKeras:
     """Read a network, build and trace it, and find its weights in the file by their names.
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import count
 from typing import Any
 
+from ckpttool.core.collector import collector_paused
 from ckpttool.core.errors import GraphError
 from ckpttool.core.tensors import Array
 from ckpttool.formats.wire.protos.graph_pb2 import DT_RESOURCE, NodeDef
@@ -41,6 +42,7 @@ class GraphFunction:
     then works in a `tf.function`, and in a loop inside of one.
     """
 
+    @collector_paused()
     def __init__(
         self,
         graph: Graph,

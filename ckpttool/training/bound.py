@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.calls import require_made
+from ckpttool.core.collector import collector_paused
 from ckpttool.core.errors import GraphError
 from ckpttool.core.names import listed
 from ckpttool.core.tensors import Array, Tensor, dtype_numbered
@@ -68,6 +69,7 @@ class Bound:
     taught: Array | None = None
 
     @classmethod
+    @collector_paused()
     def of(
         cls,
         model: Model,

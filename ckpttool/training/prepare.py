@@ -4,6 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ckpttool.core.collector import collector_paused
 from ckpttool.core.errors import PlanError
 from ckpttool.core.names import ByPattern, Pattern
 from ckpttool.graph.contents.head import head_weights
@@ -53,6 +54,7 @@ class Prepared:
         return [replace(row, rate=rates[trained[row.target]]) if row.target in trained else row for row in rows]
 
 
+@collector_paused()
 def prepare(model: Model, options: Options, train: str | None, span: RunSteps) -> Prepared:
     """Return what will be frozen, and the graph that will be trained and written, with its roles.
 
@@ -68,6 +70,7 @@ def prepare(model: Model, options: Options, train: str | None, span: RunSteps) -
     return Prepared(frozen, *_trainable(frozen, roles, options, span), options.recipe)
 
 
+@collector_paused()
 def check_options(model: Model, options: Options) -> None:
     """Check what depends on no rows, before any is read: every stage of a run, and what is done to images.
 

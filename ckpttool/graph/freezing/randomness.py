@@ -27,7 +27,7 @@ class CalledFunctions:
     def bodies_of(self, node: NodeDef, truth: bool | None = None) -> list[Mapping[str, NodeDef]]:
         """Return the nodes of each function that a node calls, by name; of a conditional only the branch of `truth`."""
         bodies, seen = list[Mapping[str, NodeDef]](), set[str]()
-        todo = self._called(node)
+        todo = self._called(node) if self.bodies else []
         if node.op in CONDITIONALS and truth is not None:
             todo = [node.attr["then_branch" if truth else "else_branch"].func.name]
         while todo:

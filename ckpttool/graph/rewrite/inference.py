@@ -94,8 +94,9 @@ def built_for_training(
     """Return what always computes as in training among the ops that `wanted` tensors need, whatever a mode says."""
     if not (norms := batch_norms(graph)) and not dropouts(graph):
         return [], []
-    flow, wanted = Flow.of(graph), list(wanted)
+    wanted = list(wanted)
     below = graph.ancestors(*(TensorRef.parse(text).op for text in wanted), stop=stop)
+    flow = Flow.of(graph).within(needed(graph, wanted, stop))
     live = below & live_ops(flow, wanted, mode_placeholders(graph)).keys()
     live = {name for name in live if not flow.regions.get(name, "").startswith("switch ")}
     return [norm for norm in norms if norm.op in live], [each for each in dropouts(graph) if each.output.op in live]

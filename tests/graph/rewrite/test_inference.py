@@ -99,7 +99,7 @@ def test_dropout_lets_all_pass(form: str) -> None:
     inference = in_inference(built(DROPOUTS[form]), ["logits:0"], ["X:0"])
     assert inference.dropouts
     np.testing.assert_allclose(run(inference.graph), ROWS, rtol=1e-3 if form == "half" else 1e-6)
-    assert disturbances(inference.graph, Flow(inference.graph), ["logits:0"], []) == ([], [])
+    assert disturbances(inference.graph, Flow.of(inference.graph), ["logits:0"], []) == ([], [])
 
 
 def test_dropout_whose_rate_is_fed_is_left_to_who_feeds_it() -> None:
