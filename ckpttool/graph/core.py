@@ -37,6 +37,16 @@ class TensorRef(NamedTuple):
         return f"{self.op}:{self.index}"
 
 
+def op_of(text: str) -> str:
+    """Return the op of a tensor's name, or of a control input.
+
+    >>> op_of("dnn/split:1"), op_of("^init"), op_of("init")
+    ('dnn/split', 'init', 'init')
+    """
+    op, colon, index = text.rpartition(":")
+    return (op if colon and index.isdigit() else text).removeprefix("^")
+
+
 class _Refs(dict[str, TensorRef]):
     """Tensors by what nodes write in their inputs, each read once: an op's output is read by many."""
 

@@ -55,34 +55,40 @@ class Prepared:
 
 
 @collector_paused()
-def prepare(model: Model, options: Options, train: str | None, span: RunSteps) -> Prepared:
+def prepare(
+    model: Model, options: Options, train: str | None, span: RunSteps, frozen: Frozen | None = None
+) -> Prepared:
     """Return what will be frozen, and the graph that will be trained and written, with its roles.
 
     With a recipe the graph gets a new training op, for the steps of `span`; before that dropout behind its trained
-    hidden layers, where it is asked for. Without one it keeps its own, less the frozen updates.
+    hidden layers, where it is asked for. Without one it keeps its own, less the frozen updates. What is `frozen` is
+    not asked again where `check_options` has found it.
 
     Raises:
         PlanError: dropout or a loss is asked for, but the graph's own training op knows nothing of them.
         CkptError: a pattern takes nothing, nothing is left to train, or an option is malformed.
     """
     roles = find_roles(model.graph, NEEDED, **options.roles)
-    frozen = _freeze(model, roles, options, train)
+    frozen = frozen or _freeze(model, roles, options, train)
     return Prepared(frozen, *_trainable(frozen, roles, options, span), options.recipe)
 
 
 @collector_paused()
-def check_options(model: Model, options: Options) -> None:
+def check_options(model: Model, options: Options) -> dict[str | None, Frozen]:
     """Check what depends on no rows, before any is read: every stage of a run, and what is done to images.
+
+    Returns what is frozen, by what is trained.
 
     Raises:
         CkptError: a pattern takes nothing, nothing is left to train, or an option is malformed.
     """
     check_augment(options.augment, options.cache, options.cache_augment)
-    roles = find_roles(model.graph, NEEDED, **options.roles)
+    roles, frozen = find_roles(model.graph, NEEDED, **options.roles), dict[str | None, Frozen]()
     for stage in options.all_stages():
-        _freeze(model, roles, options, stage.last)
+        frozen[stage.last] = _freeze(model, roles, options, stage.last)
         if _depends_on_layers(options):
-            prepare(model, options, stage.train, RunSteps(total=1))
+            prepare(model, options, stage.train, RunSteps(total=1), frozen.get(stage.train))
+    return frozen
 
 
 def _depends_on_layers(options: Options) -> bool:

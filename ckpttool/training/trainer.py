@@ -57,11 +57,13 @@ class Trainer:
         values: Mapping[str, Tensor] | None = None,
         length: int | None = None,
         cached: Callable[[Frozen], CachedRows] | None = None,
+        frozen: Mapping[str | None, Frozen] | None = None,
     ) -> None:
         """Prepare the stage of an epoch, which begins with `values`, or the model's own; check all of it.
 
         `length` is the steps of the run, for schedules as long as that, if they are not those of its epochs. `cached`
-        gives the features of a frozen part, where others have them than this trainer's own cache.
+        gives the features of a frozen part, where others have them than this trainer's own cache. `frozen` is what
+        `check_options` has found.
 
         Raises:
             CkptError: the graph, the data or the options do not fit one another.
@@ -69,6 +71,7 @@ class Trainer:
         if options.teacher is not None and source.taught is None:
             raise PlanError("`teacher` is for `finetune`: here nobody asks it")
         self.source, self.options, self._callback, self._length = source, options, callback, length
+        self._known = frozen or {}
         self._stages = options.all_stages()
         self.stage = stage_of(self._stages, epoch)
         self.epochs = sum(stage.epochs for stage in self._stages)
@@ -78,7 +81,8 @@ class Trainer:
         variants = options.cache_augment
         augmentation = augmentation_of(options.augment, source.splits[0], options.image_shape, options.seed, variants)
         span = RunSteps(first_step(source.model), length or self.epochs * self.batches)
-        prepared = prepare(source.model, options, self._stages[self.stage].train, span)
+        train = self._stages[self.stage].train
+        prepared = prepare(source.model, options, train, span, self._known.get(train))
         self.frozen, self.plan = prepared.frozen, prepared.plan
         self.graph = with_preprocessing_text(prepared.graph, source.trained_preprocessing)
         part = self.frozen.part
@@ -89,7 +93,7 @@ class Trainer:
         row = self.bound.check_classes()
         outputs = row[-1] if row else 0
         self.graph = with_class_names(self.graph, named_outputs(source.class_names, outputs))
-        notes = stage_notes(source, self.bound, self.frozen, options, self._stages[self.stage].train, outputs)
+        notes = stage_notes(source, self.bound, self.frozen, options, train, outputs)
         callback.on_plan(self.plan, [*notes, *(odd_rows(source, self.frozen.names) if values is None else [])])
         callback.on_data(source.splits)
         self.cache: Features | None = None
@@ -180,7 +184,7 @@ class Trainer:
         if stage_of(self._stages, epoch) == self.stage:
             return self
         present = self.tensors(self.state.read())
-        return Trainer(self.source, self.options, self._callback, epoch, present, self._length)
+        return Trainer(self.source, self.options, self._callback, epoch, present, self._length, frozen=self._known)
 
     def follow(self, history: Sequence[Epoch]) -> None:
         """Set what depends on how the epochs went: the factor of a rate that follows the performance."""

@@ -96,7 +96,7 @@ def finetune(
     model, _, unfrozen = with_unfrozen(model, options.unfreeze, options.roles)
     bound = Bound.of(model, options.roles, ("inputs", "labels"), options.classes, options.objective, options.seed)
     options, bound = with_head_first(options, bound.preprocessing(options.preprocess))
-    check_options(bound.model, replace(options, roles=bound.given))
+    frozen = check_options(bound.model, replace(options, roles=bound.given))
     if not (resume or overwrite):
         refuse_saves(output)
 
@@ -115,7 +115,7 @@ def finetune(
     if resume and saved is None:
         callback.on_notes([f"{saves.folder}: nothing was saved yet: the run starts from the beginning"])
     position, kept, tensors = (saved.position, saved.kept, saved.tensors) if saved else (Position(), None, None)
-    training = Trainer(bound, replace(options, roles=bound.given), callback, position.epoch, tensors)
+    training = Trainer(bound, replace(options, roles=bound.given), callback, position.epoch, tensors, frozen=frozen)
     begun = [] if resume else optimizer_left(bound, options)
     callback.on_notes([*chosen, *begun, *few_steps(options, bound)])
 

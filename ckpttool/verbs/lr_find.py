@@ -79,12 +79,12 @@ def find_learning_rate(
     bound = Bound.of(model, options.roles, ("inputs", "labels"), options.classes, options.objective, options.seed)
     bound = bound.preprocessing(options.preprocess)
     tested = replace(tested, roles=bound.given)
-    check_options(bound.model, tested)
+    frozen = check_options(bound.model, tested)
     bound = bound.with_training_rows(data, options.held_out, options.features)
     tested, notes = settled(tested, bound)
     callback = CallbackList(callbacks)
     callback.on_notes([*unfrozen, *bound.notes])
-    training = Trainer(bound, tested, callback, length=steps - 1)  # the last step has the whole factor
+    training = Trainer(bound, tested, callback, length=steps - 1, frozen=frozen)  # the last step has the whole factor
     callback.on_notes(notes)
     return _run(training, np.geomspace(low, high, steps).tolist())
 

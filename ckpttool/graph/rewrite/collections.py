@@ -18,7 +18,7 @@ from ckpttool.formats.wire.protos.meta_graph_pb2 import (
     VariableDef,
     WhileContextDef,
 )
-from ckpttool.graph.core import TensorRef
+from ckpttool.graph.core import TensorRef, op_of
 
 _Context = CondContextDef | WhileContextDef
 
@@ -43,7 +43,7 @@ ASSETS = "saved_model_assets"
 
 def is_there(tensor: str, ops: Container[str]) -> bool:
     """Say whether a tensor's or op's name (also `^op`) stands for an op of a graph."""
-    return TensorRef.parse(tensor).op in ops
+    return op_of(tensor) in ops
 
 
 def keep_what_holds(meta: MetaGraphDef, ops: Container[str]) -> None:
