@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ckpttool.core.casting import cast_tensor
+from ckpttool.core.collector import collector_paused
 from ckpttool.core.errors import PlanError
 from ckpttool.core.tensors import Array, Tensor
 from ckpttool.core.variable_kinds import AVERAGE, is_start
@@ -104,6 +105,7 @@ class Trainer:
         self._build(augmentation.prepare if augmentation and not self.features else None)
         callback.on_graph(self.graph)
 
+    @collector_paused()
     def _build(self, augment: Callable[..., dict[str, Any]] | None) -> None:
         """Import the step and the score, on one set of variables."""
         roles, seed = self.bound.roles, self.options.seed

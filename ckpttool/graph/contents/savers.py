@@ -3,7 +3,8 @@
 A saver of TensorFlow 1 is made of ops that write and read tensors by their names; one of TensorFlow 2 is a function.
 """
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
@@ -208,14 +209,30 @@ def _saved(graph: Graph, saved: TensorRef) -> str | None:
 
 def _restored(graph: Graph, ref: TensorRef) -> list[str]:
     """Return the variable ops that a tensor that was read is assigned to, through copies and casts."""
+    return _assigned(graph, _readers_of_restored(graph).get(ref, ()))
+
+
+def _assigned(graph: Graph, readers: Iterable[str]) -> list[str]:
     held = []
-    for reader in graph.readers.get(ref, []):
+    for reader in readers:
         variable = written_variable(graph, reader)
         if variable is not None:
             held.append(variable)
         elif graph.nodes[reader].op in COPIES:
-            held += _restored(graph, TensorRef(reader, 0))
+            held += _assigned(graph, graph.consumers.get(reader, ()))
     return held
+
+
+@cached
+def _readers_of_restored(graph: Graph) -> Mapping[TensorRef, Sequence[str]]:
+    """Return the ops that read each tensor that was read from a checkpoint: of all tensors these are few."""
+    readers: dict[TensorRef, list[str]] = defaultdict(list)
+    for name, node in graph.nodes.items():
+        for reader in graph.consumers.get(name, ()) if node.op in RESTORES else ():
+            for ref in dict.fromkeys(graph.inputs(reader)):
+                if ref.op == name:
+                    readers[ref].append(reader)
+    return readers
 
 
 def restored_keys(graph: Graph) -> dict[str, str]:
