@@ -24,6 +24,7 @@ COMMANDS = {
     "diff": ("Look", "diff:diff"),
     "verify": ("Look", "verify:verify"),
     "scan": ("Look", "scan:scan"),
+    "salvage": ("Look", "salvage:salvage"),
     "stats": ("Look", "stats:stats"),
     "latest": ("Look", "latest:latest"),
     "log": ("Look", "log:log"),

@@ -195,10 +195,18 @@ def _files(path: Path, tensors: Mapping[str, Tensor]) -> Iterator[Path]:
     yield from sorted(stored | shards)
 
 
+def _directory_of(file: Path) -> int:
+    """Return where a zip's directory begins; of one that is damaged all bytes count."""
+    try:
+        return archive.directory_of(file)
+    except FormatError:
+        return 0
+
+
 def _hash(files: list[Path]) -> str:
     total = hashlib.sha256()
     for file in files:
-        begin = archive.directory_of(file) if archive.is_zip(file) else 0
+        begin = _directory_of(file) if archive.is_zip(file) else 0
         with sparse_files.opened(file) as opened:
             opened.seek(begin)
             while piece := opened.read(_PIECE):

@@ -55,7 +55,7 @@ class NpzTensors(Tensors):
             if name in self.members or name in left_out:
                 raise FormatError(f"{path}: two members are named {info.filename}")
             try:
-                self.members[name] = _member(path, self._archive, info)
+                self.members[name] = read_member(path, self._archive, info)
             except UnreadArray as why:
                 left_out[name] = f"{name} ({why})"
         self.left_out = tuple(left_out.values())
@@ -125,7 +125,7 @@ class Npz(Format):
             raise CorruptCheckpoint(problem or f"{path}: {len(checked)} arrays read back, {count} were written")
 
 
-def _member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Member:
+def read_member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Member:
     """Read a member's header and check it against the member's size; the array after it may be damaged."""
     name = info.filename.removesuffix(SUFFIX)
     if name == info.filename:

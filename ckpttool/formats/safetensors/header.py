@@ -88,6 +88,37 @@ def read_header(file: CheckpointFile) -> Header:
     return Header({name: place for name, place in places.items() if not isinstance(place, str)}, metadata, unread)
 
 
+def readable_header(file: CheckpointFile) -> tuple[Header, dict[str, str]]:
+    """Read a header of a file that is cut off: the tensors whose bytes are there, and why the others are lost.
+
+    Raises:
+        CorruptCheckpoint: the header itself cannot be read.
+    """
+    raw = _raw(file)
+    try:
+        header = strict_json.parse(raw)
+    except ValueError as error:
+        raise CorruptCheckpoint(f"{file.path}: the header is not JSON in UTF-8 as it should be: {error}") from error
+    metadata = header.pop(METADATA, {})
+    texts = {key: text for key, text in metadata.items() if isinstance(text, str)} if isinstance(metadata, dict) else {}
+    reader, start = _Reader(file, LENGTH + len(raw)), LENGTH + len(raw)
+    found: dict[str, tuple[TensorSpec, int]] = {}
+    lost: dict[str, str] = {}
+    for name, description in header.items():
+        try:
+            spec, begin, end = reader.tensor(name, description)
+        except FormatError as error:
+            lost[name] = str(error).removeprefix(f"{file.path}: ")
+            continue
+        if isinstance(spec, str):
+            lost[name] = f"it is {spec}, which is not read"
+        elif start + end > file.size:
+            lost[name] = f"it ends at byte {start + end}, and {file.path.name} has {file.size}: it is cut off"
+        else:
+            found[name] = (spec, start + begin)
+    return Header(found, texts), lost
+
+
 def encode(specs: Iterable[TensorSpec], metadata: Mapping[str, str]) -> bytes:
     """Return the first bytes of a file that holds tensors in this order, as the safetensors package writes them.
 

@@ -74,7 +74,7 @@ def read_index(path: Path) -> BundleIndex:
     key, value = next(rows, (None, b""))
     if key != HEADER_KEY:
         raise CorruptCheckpoint(f"{path}: the header is missing: the first key is {key!r}, expected an empty one")
-    header = _header(path, value)
+    header = header_of(path, value)
     protos: dict[bytes, BundleEntryProto] = {}
     for key, value in rows:
         try:
@@ -82,10 +82,11 @@ def read_index(path: Path) -> BundleIndex:
         except DecodeError as error:
             raise CorruptCheckpoint(f"{path}: the entry of {text_of(key)!r} is damaged: {error}") from error
     big_endian = header.endianness == BundleHeaderProto.BIG
-    return BundleIndex(header.num_shards, big_endian, _Entries(path, header.num_shards, protos).all())
+    return BundleIndex(header.num_shards, big_endian, Entries(path, header.num_shards, protos).all())
 
 
-def _header(path: Path, value: bytes) -> BundleHeaderProto:
+def header_of(path: Path, value: bytes) -> BundleHeaderProto:
+    """Return the header of an index, checked; `read_index` says what is raised."""
     try:
         header = BundleHeaderProto.FromString(value)
     except DecodeError as error:
@@ -106,10 +107,11 @@ def _header(path: Path, value: bytes) -> BundleHeaderProto:
     return header
 
 
-class _Entries:
+class Entries:
     """Turns the messages of an index into checked entries."""
 
     def __init__(self, path: Path, shards: int, protos: dict[bytes, BundleEntryProto]) -> None:
+        """Take the messages by their keys, those of slices too."""
         self._path = path
         self._shards = shards
         self._protos = protos
@@ -124,7 +126,7 @@ class _Entries:
         for key, proto in self._protos.items():
             if proto.slices:
                 self._used.update(encode_key(key, extents) for extents in _extents(proto))
-        entries = {text_of(key): self._entry(key, p) for key, p in self._protos.items() if key not in self._used}
+        entries = {text_of(key): self.entry(key, p) for key, p in self._protos.items() if key not in self._used}
         has_slices = next(iter(self._protos), b"").startswith(b"\0")  # keys of slices come first
         for key in self._protos.keys() - self._used if has_slices else ():
             if is_slice_key(key):
@@ -134,7 +136,13 @@ class _Entries:
     def _fail(self, name: str, what: str) -> NoReturn:
         raise CorruptCheckpoint(f"{self._path}: {name} {what}")
 
-    def _entry(self, key: bytes, proto: BundleEntryProto) -> BundleEntry:
+    def entry(self, key: bytes, proto: BundleEntryProto) -> BundleEntry:
+        """Return the tensor of a key.
+
+        Raises:
+            CorruptCheckpoint: its entry says what cannot be.
+            FormatError: it is of a dtype that no checkpoint can hold.
+        """
         name, number = text_of(key), proto.dtype
         shape, dtype = self._shape(name, proto), BY_NUMBER.get(number)
         if dtype is None or dtype is RESOURCE:

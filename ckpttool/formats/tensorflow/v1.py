@@ -46,15 +46,15 @@ VARINTS = {
 class Shard:
     """One file, and the slices that it lists."""
 
-    def __init__(self, path: Path) -> None:
-        """Read the list; slices are read when a tensor is.
+    def __init__(self, path: Path, table: SortedTable | None = None) -> None:
+        """Read the list of a file, of which a `table` may be open; slices are read when a tensor is.
 
         Raises:
             CorruptCheckpoint: the table or the list is damaged.
             FormatError: it is a bundle's index, or of a version that is not read.
         """
         self.path = path
-        self._table = SortedTable(path)
+        self._table = table or SortedTable(path)
         key, value = next(iter(self._table), (None, b""))
         if key != LIST_KEY:
             raise CorruptCheckpoint(f"{path}: the list of tensors is missing: the first key is {key!r}")
@@ -213,7 +213,7 @@ class V1(Format):
 
     def recognises(self, path: Path) -> bool:
         """Return whether a path is a table that is not a bundle's index, or a prefix of such."""
-        return bool(_files(path))
+        return bool(files_of_version_1(path))
 
     def open(self, path: Path) -> V1Tensors:
         """Read the lists of the files, given by one of them or by what their names begin with.
@@ -223,7 +223,7 @@ class V1(Format):
             CorruptCheckpoint: a file is damaged.
             FormatError: it is something else, or uses what is not read.
         """
-        files = _files(path)
+        files = files_of_version_1(path)
         for file in files:
             if not file.is_file():
                 raise MissingFile(f"{file} is missing: the checkpoint {prefix_of(path)} has {len(files)} files")
@@ -246,7 +246,7 @@ class V1(Format):
                 yield Checked(str(shard.path), 0, str(error))
 
 
-def _files(path: Path) -> list[Path]:
+def files_of_version_1(path: Path) -> list[Path]:
     """Return the files of a checkpoint: as many as a shard's name counts, whether they exist or not."""
     if path.is_dir():
         try:

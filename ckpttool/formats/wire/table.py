@@ -68,7 +68,16 @@ class SortedTable:
         Raises:
             CorruptCheckpoint: any of them is not right; the message has the file and the offset.
         """
+        self._open(path)
+        metaindex, index = self._footer()
+        self._index = self._block_entries(index, within=self._end)
+        self._blocks = [self._handle(value, index.offset) for _, value in self._index]
+        others = [self._handle(value, metaindex.offset) for _, value in self._block_entries(metaindex, self._end)]
+        self._require_tiling([*self._blocks, *others, metaindex, index])
+
+    def _open(self, path: Path) -> None:
         self.path = path
+        self._kept: tuple[int, dict[bytes, bytes]] = (-1, {})
         self._remote = sparse_files.at(path)
         self._descriptor = self._remote.fileno() if self._remote else os.open(path, os.O_RDONLY)
         weakref.finalize(self, os.close, self._descriptor)
@@ -76,12 +85,6 @@ class SortedTable:
         if self._remote and self._size <= WHOLE:
             self._remote.need(0, self._size)
         self._end = self._size - FOOTER
-        metaindex, index = self._footer()
-        self._index = self._block_entries(index, within=self._end)
-        self._blocks = [self._handle(value, index.offset) for _, value in self._index]
-        others = [self._handle(value, metaindex.offset) for _, value in self._block_entries(metaindex, self._end)]
-        self._require_tiling([*self._blocks, *others, metaindex, index])
-        self._kept: tuple[int, dict[bytes, bytes]] = (-1, {})
 
     def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
         """Yield every key and value, keys ascending.

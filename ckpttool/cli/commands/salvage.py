@@ -1,0 +1,39 @@
+"""`ckpttool salvage`: what can be read of a damaged checkpoint."""
+
+from pathlib import Path
+
+import click
+
+from ckpttool.cli.options.general import json_option, plan_option
+from ckpttool.cli.options.reading import checkpoint_argument
+from ckpttool.cli.options.writing import output_options
+from ckpttool.cli.show.plans import command_line
+from ckpttool.cli.show.tables import exit_unless, print_report, say
+from ckpttool.verbs.salvage import plan_salvage
+
+
+@click.command()
+@checkpoint_argument
+@click.option("--to", metavar="FORMAT", help="The format to write, where OUT's suffix does not say it.")
+@plan_option
+@json_option
+@output_options
+def salvage(
+    checkpoint: Path, to: str | None, plan_only: bool, as_json: bool, output: Path | None, overwrite: bool
+) -> None:
+    """Write what can be read of the damaged checkpoint CKPT as a whole one, and list what is lost and why.
+
+    Every tensor is read and checked before it counts. The exit code is 0 if nothing is lost, 1 if something is, and 2
+    if nothing can be read; then nothing is written.
+
+    \b
+    Example:
+      ckpttool salvage broken.ckpt -o saved.ckpt
+    """
+    plan = plan_salvage(checkpoint, output, to)
+    written = None if plan_only else output
+    if written is not None:
+        plan.write(written, overwrite, command_line())
+    print_report(plan.as_json(), plan.rows, ("name", "problem"), as_json)
+    say(plan.summary(written))
+    exit_unless(plan.whole)

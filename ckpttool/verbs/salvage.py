@@ -1,0 +1,93 @@
+"""Salvage: what can be read of a damaged checkpoint, written as a whole one, with the list of what is lost."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ckpttool import checkpoint
+from ckpttool.core.errors import CkptError
+from ckpttool.formats import registry
+from ckpttool.lineage.provenance import Command
+from ckpttool.surgery.salvage import Salvaged
+from ckpttool.surgery.salvage import salvage as surgery
+from ckpttool.surgery.verify import Damage
+
+
+@dataclass(frozen=True)
+class SalvagePlan:
+    """What will be written of a damaged checkpoint, in which format, and what is lost."""
+
+    path: Path
+    salvaged: Salvaged
+    to: str
+    lost: tuple[Damage, ...]
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing is lost."""
+        return not self.lost
+
+    @property
+    def rows(self) -> list[dict[str, str]]:
+        """What is lost, and why."""
+        return [{"name": each.name, "problem": each.why} for each in self.lost]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the fields for JSON."""
+        return {
+            "path": str(self.path),
+            "format": self.salvaged.format,
+            "to": self.to,
+            "saved": list(self.salvaged.tensors),
+            "lost": self.rows,
+        }
+
+    def summary(self, output: Path | None = None) -> str:
+        """Return the outcome in a line."""
+        saved = f"{len(self.salvaged.tensors)} tensors can be read"
+        if output is not None:
+            saved = f"{output}: {len(self.salvaged.tensors)} tensors written and read back"
+        return f"{saved}, {len(self.lost)} lost" if self.lost else f"{saved}; nothing is lost"
+
+    def write(self, output: Path, overwrite: bool = False, command: Command | None = None) -> None:
+        """Write the tensors, whole or not at all; `checkpoint.save` says what is raised."""
+        checkpoint.save(self.salvaged.tensors, output, self.to, overwrite, command=command)
+
+
+def plan_salvage(path: Path, output: Path | None = None, to: str | None = None) -> SalvagePlan:
+    """Say what can be read of a damaged checkpoint, every tensor of which is read and checked.
+
+    What the format to write cannot hold is lost too; without an output or a format nothing is left out for that.
+
+    Raises:
+        MissingFile: nothing is there.
+        CorruptCheckpoint: nothing of it can be read.
+        FormatError: it is not a checkpoint, or the format is only read.
+    """
+    salvaged = surgery(path)
+    lost = [*salvaged.lost, *_missing(path, salvaged)]
+    if output is None and to is None:
+        return SalvagePlan(path, salvaged, salvaged.format, tuple(lost))
+    target = registry.for_output(output or Path(), to)
+    tensors = checkpoint.storable(salvaged.tensors, target)
+    homeless = {name: why for name in tensors if (why := target.why_not(tensors[name]))}
+    lost += [Damage(name, f"{target.NAME} cannot hold it: it is {why}") for name, why in homeless.items()]
+    kept = tensors.only(set(tensors) - homeless.keys())
+    return SalvagePlan(path, Salvaged(kept, salvaged.lost, salvaged.format), target.NAME, tuple(lost))
+
+
+def _missing(path: Path, salvaged: Salvaged) -> list[Damage]:
+    """Return what the saver of the graph beside a checkpoint names, and neither was found nor is known to be lost."""
+    if salvaged.format != "bundle" or not salvaged.lost:
+        return []
+    from ckpttool.graph.contents.savers import saved_names
+    from ckpttool.model.resolve import graph_beside
+
+    try:
+        graph = graph_beside(checkpoint.prefix_of(path))
+        names = saved_names(graph) if graph is not None else set()
+    except CkptError:
+        return []
+    known = {*salvaged.tensors, *(each.name for each in salvaged.lost)}
+    why = "the graph's saver names it, and its entry is in no whole block of the index"
+    return [Damage(name, why) for name in sorted(names - known)]

@@ -1,0 +1,144 @@
+"""Salvage: of a damaged file each tensor that is whole comes out as it was, and others are named, with the reason."""
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ckpttool import checkpoint
+from ckpttool.core.errors import CkptError, CorruptCheckpoint
+from ckpttool.formats.format import Writing
+from ckpttool.surgery.salvage import salvage
+
+VALUES = {f"layer{number}/kernel": np.full((8, 8), number, np.float32) for number in range(9)}
+
+
+def require_true(path: Path, lost: set[str] | None = None) -> set[str]:
+    """What is salvaged has its values, and all names are told: saved, or lost."""
+    found = salvage(path)
+    for name, tensor in found.tensors.items():
+        assert (tensor.read() == VALUES[name]).all()
+    named = {each.name for each in found.lost} & VALUES.keys()
+    if lost is not None:
+        assert named == lost and found.tensors.keys() == VALUES.keys() - lost
+    return set(found.tensors)
+
+
+@pytest.mark.parametrize("name", ["x.ckpt", "x.safetensors", "x.npz", "x.h5"])
+def test_of_a_whole_file_nothing_is_lost(tmp_path: Path, name: str) -> None:
+    checkpoint.save(VALUES, tmp_path / name)
+    assert require_true(tmp_path / name, set()) == VALUES.keys()
+
+
+def test_a_tensor_with_a_wrong_checksum(tmp_path: Path) -> None:
+    checkpoint.save(VALUES, tmp_path / "x.ckpt")
+    data = tmp_path / "x.ckpt.data-00000-of-00001"
+    raw = bytearray(data.read_bytes())
+    raw[256 * 3 + 5] ^= 1
+    data.write_bytes(raw)
+    require_true(tmp_path / "x.ckpt", {"layer3/kernel"})
+
+
+def test_data_that_is_cut_off(tmp_path: Path) -> None:
+    checkpoint.save(VALUES, tmp_path / "x.ckpt")
+    data = tmp_path / "x.ckpt.data-00000-of-00001"
+    data.write_bytes(data.read_bytes()[: 256 * 7 + 3])
+    require_true(tmp_path / "x.ckpt", {"layer7/kernel", "layer8/kernel"})
+
+
+def test_a_shard_that_is_gone(tmp_path: Path) -> None:
+    for name in ("x.ckpt", "x.safetensors"):
+        checkpoint.save(VALUES, tmp_path / name, how=Writing(shard_bytes=800))
+    shards = sorted([*tmp_path.glob("x.ckpt.data*"), *tmp_path.glob("x-*.safetensors")])
+    assert len(shards) == 6
+    shards[1].unlink()
+    shards[4].unlink()
+    for name in ("x.ckpt", "x.safetensors"):
+        path = tmp_path / name if name == "x.ckpt" else tmp_path / "x.safetensors.index.json"
+        saved = require_true(path)
+        assert len(saved) == 6 and len(salvage(path).lost) == 3
+
+
+def many(tmp_path: Path) -> tuple[Path, dict[str, np.ndarray]]:
+    """A checkpoint whose index has several blocks."""
+    values = {f"layer{number:05}/kernel": np.full(2, number, np.int32) for number in range(20_000)}
+    checkpoint.save(values, tmp_path / "x.ckpt")
+    return Path(f"{tmp_path / 'x.ckpt'}.index"), values
+
+
+def test_blocks_of_an_index_that_are_damaged_or_cut_off(tmp_path: Path) -> None:
+    index, values = many(tmp_path)
+    whole = index.read_bytes()
+    raw = bytearray(whole)
+    raw[300_000] ^= 1
+    index.write_bytes(raw)
+    found = salvage(tmp_path / "x.ckpt")
+    assert 10_000 < len(found.tensors) < 20_000
+    assert all(tensor.read()[0] == int(name[5:10]) for name, tensor in list(found.tensors.items())[::500])
+    assert any(each.name.startswith("what is named after 'layer") for each in found.lost)
+    index.write_bytes(whole[:600_000])
+    cut = salvage(tmp_path / "x.ckpt")
+    assert len(cut.tensors) > 5_000 and list(cut.tensors) == list(values)[: len(cut.tensors)]
+    assert any("index of blocks" in each.name for each in cut.lost)
+
+
+@pytest.mark.parametrize("place", [5, 60])
+def test_the_only_block_of_an_index(tmp_path: Path, place: int) -> None:
+    checkpoint.save(VALUES, tmp_path / "x.ckpt")
+    index = tmp_path / "x.ckpt.index"
+    raw = bytearray(index.read_bytes())
+    raw[-place] ^= 1  # its footer, or its index of blocks
+    index.write_bytes(raw)
+    require_true(tmp_path / "x.ckpt", set())
+    raw[10] ^= 1
+    index.write_bytes(raw)
+    with pytest.raises(CorruptCheckpoint, match="no tensor of it can be read"):
+        salvage(tmp_path / "x.ckpt")
+
+
+def test_a_safetensors_file_that_is_cut_off(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    checkpoint.save(VALUES, path)
+    path.write_bytes(path.read_bytes()[: -256 - 3])
+    require_true(path, {"layer7/kernel", "layer8/kernel"})
+
+
+def test_an_npz_that_is_damaged_or_cut_off(tmp_path: Path) -> None:
+    path = tmp_path / "x.npz"
+    checkpoint.save(VALUES, path)
+    whole = path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        places = [info.header_offset for info in archive.infolist()]
+    raw = bytearray(whole)
+    raw[places[4] + 250] ^= 1
+    path.write_bytes(raw)
+    require_true(path, {"layer4/kernel"})
+    path.write_bytes(whole[: places[6] + 50])
+    assert require_true(path) == {f"layer{number}/kernel" for number in range(6)}
+    path.write_bytes(whole[:-3])
+    assert require_true(path) == VALUES.keys()
+
+
+def test_a_file_of_torch_that_is_cut_off(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    path = tmp_path / "x.pt"
+    torch.save({name: torch.tensor(value) for name, value in VALUES.items()}, path)
+    whole = path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        (cut,) = [info.header_offset for info in archive.infolist() if info.filename.endswith("data/5")]
+    path.write_bytes(whole[: cut + 100])
+    require_true(path, {f"layer{number}/kernel" for number in range(5, 9)})
+
+
+def test_every_truncation_gives_right_values_or_an_error(tmp_path: Path) -> None:
+    for name in ("x.ckpt.index", "x.safetensors", "x.npz"):
+        checkpoint.save(VALUES, tmp_path / name.removesuffix(".index"), overwrite=True)
+        path = tmp_path / name
+        whole = path.read_bytes()
+        for size in range(0, len(whole), 61):
+            path.write_bytes(whole[:size])
+            try:
+                require_true(tmp_path / name.removesuffix(".index"))
+            except CkptError:
+                continue
