@@ -5,7 +5,7 @@ The numbers are TensorFlow's `DataType` (tensorflow/core/framework/types.proto).
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -152,7 +152,7 @@ class Extent:
     """Where a tensor's bytes lie in a file just as `Tensor.pieces` gives them, and their CRC-32C where it is known.
 
     Where it is not, `stamp` tells the file as it was from one that has changed since: device, inode, size, and the
-    time of its last change in nanoseconds.
+    time of its last change in nanoseconds. `require_whole` checks the container that they are in, before they are used.
     """
 
     path: Path
@@ -160,6 +160,7 @@ class Extent:
     nbytes: int
     crc: int | None = None
     stamp: tuple[int, ...] | None = None
+    require_whole: Callable[[], None] | None = field(default=None, compare=False)
 
 
 class Tensor:

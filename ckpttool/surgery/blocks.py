@@ -109,6 +109,8 @@ def _from_file(tensor: Tensor, extent: Extent) -> Iterator[Array]:
         CorruptCheckpoint: the checksum differs, or the file changed since it was opened.
     """
     file = CheckpointFile(extent.path)
+    if extent.require_whole:
+        extent.require_whole()
     stored = ByteRange(extent.offset, extent.nbytes, crc.mask(extent.crc or 0))
     little = tensor.dtype.numpy.newbyteorder("<")
     for piece in file.lent(tensor.name, stored, ELEMENTS * little.itemsize, extent.crc is not None):

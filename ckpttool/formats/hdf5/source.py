@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError
+from ckpttool.formats.reading.archive import MemberInPlace
 from ckpttool.remote import sparse_files
 
 BLOCK = 64 << 10
@@ -28,8 +29,9 @@ _FAULTS = (OSError, RuntimeError, KeyError, ValueError, TypeError, UnicodeDecode
 class Hdf5Source:
     """An HDF5 file: `size` bytes from `start` of a file, or in `unpacked`; `path` is what messages name.
 
-    `stamp` says which file it was when it was found: a read of another one would mix two. Two sources are equal that
-    are one file, though it was moved in between.
+    `stamp` says which file it was when it was found: a read of another one would mix two. `member` is what an archive
+    has it as, whose checksum is compared before a value is used. Two sources are equal that are one file, though it was
+    moved in between.
     """
 
     path: Path = field(compare=False)
@@ -37,6 +39,7 @@ class Hdf5Source:
     start: int
     stamp: tuple[int, ...]
     unpacked: "Unpacked | None" = None
+    member: MemberInPlace | None = field(default=None, compare=False)
 
     @classmethod
     def of(cls, path: Path) -> "Hdf5Source":
@@ -97,6 +100,8 @@ def opened(source: Hdf5Source, name: str | None = None) -> Iterator[Any]:
     try:
         if stamp_of(source.path) != source.stamp:
             raise CorruptCheckpoint(f"{source.path} changed while it was read")
+        if name and source.member:
+            source.member.require_whole()
         with source.bytes() as place, h5py.File(place, "r") as file:
             yield file
     except CkptError:

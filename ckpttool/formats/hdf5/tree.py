@@ -190,7 +190,9 @@ def _packed(spec: TensorSpec, reason: str, source: Hdf5Source) -> Tensor:
 
 
 def _raw(spec: TensorSpec, offset: int, source: Hdf5Source) -> Tensor:
-    return TensorLocation(ClosedFile(source.path, source.stamp, source.size), spec, source.start + offset).tensor()
+    file = ClosedFile(source.path, source.stamp, source.size)
+    check = source.member.require_whole if source.member else None
+    return TensorLocation(file, spec, source.start + offset, check).tensor()
 
 
 def _read_by_hdf5(spec: TensorSpec, name: str, source: Hdf5Source) -> Tensor:

@@ -19,14 +19,15 @@ from ckpttool.formats.hdf5.writer import compare, write_tree
 from ckpttool.formats.keras.config import in_order, layer_names, weight_orders, with_layer_names
 from ckpttool.formats.keras.copy import EditedCopy, edited, like_of
 from ckpttool.formats.keras.names import Weight, weights_in
-from ckpttool.formats.reading.archive import is_zip, member_bytes, member_names, member_start, members
-from ckpttool.formats.reading.data_file import CheckpointFile
+from ckpttool.formats.reading.archive import MemberInPlace, is_zip, member_bytes, member_names, members
 from ckpttool.formats.writing.files import refuse_existing, replacing, writing
 
 CONFIG = "config.json"
 WEIGHTS = "model.weights.h5"
 MODEL_CONFIG = "model_config"
 """The attribute of a whole model's `.h5` that has its configuration."""
+SMALL = 4 << 20
+"""Bytes of weights whose checksum is compared when they are listed: it takes a millisecond."""
 LARGEST = 1 << 26
 """Bytes of a configuration that is read; one of a thousand layers has about a hundredth."""
 
@@ -74,10 +75,14 @@ class KerasArchive(Format):
                 _copy_archive(like, file, weights, config)
 
     def verify(self, path: Path) -> Iterator[Checked]:
-        """Compare the zip's checksum of each member, and read every dataset."""
+        """Compare the zip's checksum of each member, and read every dataset where none is damaged."""
+        damaged = False
         for info in members(path).values():
-            yield Checked.of(info.filename, member_bytes(path, info, info.filename))
-        yield from self.open(path).checked()
+            checked = Checked.of(info.filename, member_bytes(path, info, info.filename))
+            damaged = damaged or checked.problem is not None
+            yield checked
+        if not damaged:
+            yield from self.open(path).checked()
 
     def _check(self, copy: EditedCopy, sums: Mapping[str, int], path: Path) -> None:
         problem = next((item.problem for item in self.verify(path) if item.problem), None)
@@ -106,7 +111,10 @@ def read_archive(path: Path) -> Tree:
         raise FormatError(f"{path} has no {WEIGHTS}: its weights are in no form that is read ({', '.join(names)})")
     info = names[WEIGHTS]
     if info.compress_type == zipfile.ZIP_STORED:
-        return walk(Hdf5Source(path, info.file_size, member_start(CheckpointFile(path), info), stamp_of(path)))
+        member = MemberInPlace(path, info)
+        if info.file_size <= SMALL:
+            member.require_whole()
+        return walk(Hdf5Source(path, info.file_size, member.start, stamp_of(path), member=member))
     unpacked = Unpacked(member_bytes(path, info, WEIGHTS))
     return walk(Hdf5Source(path, info.file_size, 0, stamp_of(path), unpacked))
 
@@ -122,12 +130,13 @@ def archived_weights(path: Path, tree: Tree) -> dict[str, Weight]:
 
 
 def _config(path: Path) -> bytes:
-    """Return the model's configuration, or nothing if it is missing, damaged or too large."""
+    """Return the model's configuration, or nothing if it is missing or too large.
+
+    Raises:
+        CorruptCheckpoint: it is damaged.
+    """
     info = members(path).get(CONFIG)
-    try:
-        return b"".join(member_bytes(path, info, CONFIG)) if info and info.file_size <= LARGEST else b""
-    except CorruptCheckpoint:
-        return b""
+    return b"".join(member_bytes(path, info, CONFIG)) if info and info.file_size <= LARGEST else b""
 
 
 def _copy_archive(like: Path, file: BinaryIO, weights: BinaryIO, config: bytes) -> None:

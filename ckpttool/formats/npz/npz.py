@@ -57,6 +57,7 @@ class NpzTensors(Tensors):
             try:
                 self.members[name] = read_member(path, self._archive, info)
             except UnreadArray as why:
+                _require_whole(path, self._archive, info, name)
                 left_out[name] = f"{name} ({why})"
         self.left_out = tuple(left_out.values())
 
@@ -134,9 +135,23 @@ def read_member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> 
     try:
         with archive.open(without_checksum(info)) as file:
             head = file.read(HEADER_LIMIT)
-    except (*BAD_ZIP, NotImplementedError) as error:
+    except BAD_ZIP as error:
         raise CorruptCheckpoint(f"{path}: the header of {name} is damaged: {error}") from error
     return Member(info, read_header(path, name, head, info.file_size))
+
+
+def _require_whole(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> None:
+    """Check that a member which is left out is as it was written: a damaged array would seem to be no array.
+
+    Raises:
+        CorruptCheckpoint: its checksum differs.
+    """
+    try:
+        with archive.open(info) as file:
+            while file.read(PIECE):
+                pass
+    except BAD_ZIP as error:
+        raise CorruptCheckpoint(f"{path}: {name} is damaged: {error}") from error
 
 
 def write_archive(file: BinaryIO, tensors: Mapping[str, Tensor]) -> None:

@@ -17,8 +17,9 @@ from ckpttool.formats.pytorch.makers import ForbiddenName, storage
 from ckpttool.formats.pytorch.modules import Classes, Constants, classes_in
 from ckpttool.formats.pytorch.pickle import interpret
 from ckpttool.formats.pytorch.records import Pairs, Storage, Unread
-from ckpttool.formats.reading.archive import is_zip, member_bytes, member_names, member_start, members
+from ckpttool.formats.reading.archive import is_zip, member_bytes, member_names, members
 from ckpttool.formats.reading.data_file import ByteRange, CheckpointFile
+from ckpttool.formats.reading.zip_layout import member_start
 
 PICKLE = re.compile(r"[^/]+/data\.pkl")
 PICKLE_LIMIT = 2 << 30

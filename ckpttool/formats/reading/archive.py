@@ -10,19 +10,18 @@ from pathlib import Path, PurePosixPath
 
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
 from ckpttool.core.tensors import PIECE
-from ckpttool.formats.reading.data_file import CheckpointFile
+from ckpttool.formats.reading.data_file import SCAN, ByteRange, CheckpointFile
+from ckpttool.formats.reading.zip_layout import END_MARK, member_start, require_layout
 from ckpttool.remote import sparse_files
 
 UNPACKED_LIMIT = 4 << 30
 RATIO_LIMIT = 100
 """A compressed member over both limits is refused: it is a bomb rather than weights."""
-BAD_ZIP = (zipfile.BadZipFile, zlib.error, EOFError)
-END_MARK, END_SIZE, LONGEST_COMMENT = b"PK\5\6", 22, 0xFFFF
-"""What ends an archive, before a comment."""
-MOST_BETWEEN = 0xFFFF + 24
-"""Bytes that an extra field and a data descriptor take together at most."""
-LOCAL_HEADER = struct.Struct("<4s22xHH")
-"""What comes before a member's bytes: 30 bytes that end in the lengths of its name and of an extra field."""
+BAD_ZIP = (
+    *(zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, UnicodeDecodeError),
+    *(struct.error, RuntimeError, OverflowError),
+)
+"""What `zipfile` raises for an archive that is damaged."""
 
 
 def is_zip(path: Path) -> bool:
@@ -38,7 +37,7 @@ def member_names(path: Path) -> list[str] | None:
     try:
         with zipfile.ZipFile(sparse_files.readable(path)) as archive:
             return archive.namelist()
-    except (*BAD_ZIP, NotImplementedError, UnicodeDecodeError):
+    except BAD_ZIP:
         return None
 
 
@@ -47,42 +46,18 @@ def opened(path: Path) -> zipfile.ZipFile:
 
     Raises:
         CorruptCheckpoint: it is damaged.
-        FormatError: there is something before, after or within it, such as another archive, that would not be seen.
+        FormatError: `require_layout` finds what would not be seen, such as another archive.
     """
     try:
         archive = zipfile.ZipFile(sparse_files.readable(path))
-    except (*BAD_ZIP, NotImplementedError, UnicodeDecodeError) as error:
+    except BAD_ZIP as error:
         raise CorruptCheckpoint(f"{path}: the zip file is damaged or cut off: {error}") from error
-    if problem := _unaccounted(path, archive):
+    try:
+        require_layout(CheckpointFile(path), archive)
+    except BaseException:
         archive.close()
-        raise FormatError(f"{path}: {problem}, such as another archive; one file holds one checkpoint")
+        raise
     return archive
-
-
-def _unaccounted(path: Path, archive: zipfile.ZipFile) -> str | None:
-    """Say which bytes of an archive nothing in its directory stands for; None where there are none.
-
-    Between members there may be an extra field, which fills a member up to where it should begin, and the sizes of one
-    whose writer did not know them.
-    """
-    reached = 0
-    for info in sorted(archive.infolist(), key=lambda info: info.header_offset):
-        gap = info.header_offset - reached
-        if gap > 0 and not reached:
-            return f"{gap} bytes stand in front of its zip archive"
-        if gap > MOST_BETWEEN:
-            return f"{gap} bytes stand in front of its member {info.filename}"
-        reached = info.header_offset + LOCAL_HEADER.size + len(info.filename) + info.compress_size
-    if (gap := archive.start_dir - reached) > MOST_BETWEEN:
-        return f"{gap} bytes stand in front of the directory of its zip archive"
-    with sparse_files.opened(path) as file:
-        file.seek(-END_SIZE - len(archive.comment), 2)
-        if file.read(len(END_MARK)) == END_MARK:
-            return None
-        file.seek(max(0, file.seek(0, 2) - END_SIZE - LONGEST_COMMENT))
-        tail = file.read()
-    after = len(tail) - tail.rfind(END_MARK) - END_SIZE - len(archive.comment)
-    return f"{after} bytes follow its zip archive"
 
 
 def directory_of(path: Path) -> int:
@@ -147,30 +122,36 @@ def member_bytes(path: Path, info: zipfile.ZipInfo, name: str) -> Iterator[bytes
         with opened(path) as archive, archive.open(info) as file:
             while piece := file.read(PIECE):
                 yield piece
-    except (*BAD_ZIP, NotImplementedError) as error:
+    except BAD_ZIP as error:
         raise CorruptCheckpoint(f"{path}: {name} is damaged: {error}") from error
 
 
-def member_start(file: CheckpointFile, info: zipfile.ZipInfo) -> int:
-    """Return where the bytes of a member that is not packed begin.
+class MemberInPlace:
+    """A member that is read where it lies: its bytes are held against the zip's checksum before the first is used."""
 
-    Raises:
-        CorruptCheckpoint: it is not where the zip's directory says, is another, or would end after the file.
-    """
-    name = info.orig_filename.encode("utf-8" if info.flag_bits & 0x800 else "cp437")
-    at = max(0, info.header_offset)
-    mark, length, extra = LOCAL_HEADER.unpack(file.piece(LOCAL_HEADER.size, at))
-    at += LOCAL_HEADER.size
-    if mark != b"PK\3\4" or length != len(name) or file.piece(length, at) != name:
-        raise CorruptCheckpoint(f"{file.path}: {info.filename} is not where the zip file's directory says")
-    if info.file_size != info.compress_size:
-        raise CorruptCheckpoint(
-            f"{file.path}: {info.filename} is said to be {info.file_size} bytes, {info.compress_size} are there"
-        )
-    start = at + int(length) + int(extra)
-    if start + info.file_size > file.size:
-        raise CorruptCheckpoint(f"{file.path} is cut off: {info.filename} would end after it")
-    return start
+    def __init__(self, path: Path, info: zipfile.ZipInfo) -> None:
+        """Take the archive and the member, which is not packed."""
+        self._path, self._info, self._is_whole = path, info, False
+        self.start = member_start(CheckpointFile(path), info)
+
+    def require_whole(self) -> None:
+        """Read the member once, whoever asks.
+
+        Raises:
+            CorruptCheckpoint: its checksum differs.
+        """
+        if self._is_whole:
+            return
+        running = 0
+        stored = ByteRange(self.start, self._info.file_size)
+        for piece in CheckpointFile(self._path).stream(self._info.filename, stored, SCAN):
+            running = zlib.crc32(piece, running)
+        if running != self._info.CRC:
+            raise CorruptCheckpoint(
+                f"{self._path}: {self._info.filename} is damaged: the checksum of its {stored.size} bytes is "
+                f"{running:08x}, expected {self._info.CRC:08x}"
+            )
+        self._is_whole = True
 
 
 def without_checksum(info: zipfile.ZipInfo) -> zipfile.ZipInfo:

@@ -51,6 +51,11 @@ class CheckpointFile:
         """Return the descriptor, for what only the system does with bytes that were needed."""
         return self._descriptor
 
+    @property
+    def is_remote(self) -> bool:
+        """Whether it is on a server."""
+        return self._remote is not None
+
     def need(self, at: int, size: int) -> None:
         """Have bytes on this machine: of a file on a server they are fetched."""
         if self._remote:

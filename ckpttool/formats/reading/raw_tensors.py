@@ -24,19 +24,22 @@ class ClosedFile(NamedTuple):
 
 
 class TensorLocation(NamedTuple):
-    """Where a tensor's bytes begin in a file, and what it is."""
+    """Where a tensor's bytes begin in a file, and what it is; a container that they are in is checked before."""
 
     file: CheckpointFile | ClosedFile
     spec: TensorSpec
     offset: int
+    require_whole: Callable[[], None] | None = None
 
     def opened(self) -> CheckpointFile:
         """Open the file; raises if it changed since it was first read.
 
         Raises:
             MissingFile: it is gone.
-            CorruptCheckpoint: it is another than it was.
+            CorruptCheckpoint: it is another than it was, or its container is damaged.
         """
+        if self.require_whole:
+            self.require_whole()
         if isinstance(self.file, CheckpointFile):
             return self.file
         file = CheckpointFile(self.file.path)
@@ -64,7 +67,7 @@ class TensorLocation(NamedTuple):
 
     def tensor(self) -> Tensor:
         """Return the tensor, which is read when asked."""
-        extent = Extent(self.file.path, self.offset, self.spec.nbytes, None, self.file.stamp)
+        extent = Extent(self.file.path, self.offset, self.spec.nbytes, None, self.file.stamp, self.require_whole)
         return Tensor(self.spec, self.read, self.pieces, extent)
 
 

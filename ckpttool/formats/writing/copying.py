@@ -163,6 +163,8 @@ class Copier:
         source = self._sources[extent.path]
         if extent.stamp:
             source.require_unchanged(extent.stamp)
+        if extent.require_whole:
+            extent.require_whole()
         return source
 
 

@@ -495,7 +495,7 @@ def test_a_bomb_is_refused(tmp_path):
     place = raw.index(b"PK\1\2", raw.index(b"PK\1\2") + 1)
     raw[place + 24 : place + 28] = (0xF0000000).to_bytes(4, "little")
     path.write_bytes(raw)
-    with pytest.raises(FormatError, match="has 4026531840 bytes, its pickle says 24"):
+    with pytest.raises(FormatError, match="x/data/0 has a header that differs from the zip file's directory"):
         checkpoint.open(path)
 
 

@@ -1,0 +1,117 @@
+"""Small files of every format that is read, and what reading one gives: names, values, texts, or the error."""
+
+import hashlib
+import io
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from ckpttool import checkpoint
+from ckpttool.core.errors import CkptError
+from ckpttool.surgery.verify import verify
+
+ARRAYS = {"a/kernel": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.array([True, False])}
+CONFIG = b'{"module":"keras","class_name":"Sequential","config":{"name":"s","layers":[]}}'
+
+
+def npz(path: Path) -> None:
+    """Write what NumPy writes."""
+    np.savez(path, **ARRAYS)
+
+
+def npz_packed(path: Path) -> None:
+    """Write what NumPy writes packed."""
+    np.savez_compressed(path, **ARRAYS)
+
+
+def hdf5_bytes() -> bytes:
+    """Return a file of weights as Keras 3 has them, as small as h5py makes it."""
+    import h5py
+
+    out = io.BytesIO()
+    with h5py.File(out, "w") as file:
+        group = file.create_group("layers/dense/vars", track_order=False)
+        group["0"], group["1"] = ARRAYS["a/kernel"], np.ones(3, np.float32)
+    return out.getvalue()
+
+
+def h5(path: Path) -> None:
+    """Write an HDF5 file."""
+    path.write_bytes(hdf5_bytes())
+
+
+def keras(path: Path) -> None:
+    """Write an archive of Keras by hand, as small as one is."""
+    _archive(path, zipfile.ZIP_STORED)
+
+
+def keras_packed(path: Path) -> None:
+    """Write an archive of Keras whose members are packed."""
+    _archive(path, zipfile.ZIP_DEFLATED)
+
+
+def _archive(path: Path, packing: int) -> None:
+    with zipfile.ZipFile(path, "w", packing) as file:
+        file.writestr("metadata.json", b'{"keras_version":"3.15.0"}')
+        file.writestr("config.json", CONFIG)
+        file.writestr("model.weights.h5", hdf5_bytes())
+
+
+def torch(path: Path) -> None:
+    """Write what `torch.save` writes."""
+    import torch as library
+
+    library.save({name: library.from_numpy(array) for name, array in ARRAYS.items()}, path)
+
+
+def safetensors(path: Path) -> None:
+    """Write what safetensors writes."""
+    from safetensors.numpy import save_file
+
+    save_file(ARRAYS, path)
+
+
+def bundle(path: Path) -> None:
+    """Write a bundle."""
+    from ckpttool.core.tensors import Tensor
+
+    checkpoint.save({name: Tensor.of(name, array) for name, array in ARRAYS.items()}, path)
+
+
+Maker = Callable[[Path], None]
+WITH_CHECKSUMS: dict[str, Maker] = {
+    "x.npz": npz,
+    "packed.npz": npz_packed,
+    "x.keras": keras,
+    "packed.keras": keras_packed,
+    "x.pt": torch,
+}
+WITHOUT_CHECKSUMS: dict[str, Maker] = {"x.safetensors": safetensors, "x.h5": h5}
+
+
+def read(path: Path) -> str:
+    """Return what is read of a file, as a text that is equal where all is; that of an error begins with `refused`."""
+    try:
+        opened = checkpoint.open(path)
+        values = {name: (str(tensor.dtype), tensor.shape, tensor.read().tobytes()) for name, tensor in opened.items()}
+    except (CkptError, OSError) as error:
+        return f"refused: {type(error).__name__}: {error}"
+    text = repr((values, sorted(opened.metadata.items()), opened.left_out))
+    return hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=16).hexdigest()
+
+
+def verified(path: Path) -> str:
+    """Return what `verify` says of a file, likewise."""
+    try:
+        report = verify(path)
+    except (CkptError, OSError) as error:
+        return f"refused: {type(error).__name__}: {error}"
+    return f"{report.tensors} {report.nbytes}" if report.whole else f"refused: {report.damaged[0].why}"
+
+
+def folder() -> str | None:
+    """Return where temporary files are quickest."""
+    memory = Path("/dev/shm")
+    return str(memory) if memory.is_dir() else None
