@@ -115,3 +115,13 @@ def folder() -> str | None:
     """Return where temporary files are quickest."""
     memory = Path("/dev/shm")
     return str(memory) if memory.is_dir() else None
+
+
+def streamed(path: Path) -> str:
+    """Read all of a file in pieces, as conversions do; return what was found in a word, or the error's reason."""
+    try:
+        opened = checkpoint.open(path)
+        total = sum(len(piece) for tensor in opened.values() if tensor.dtype.itemsize for piece in tensor.pieces())
+    except (CkptError, OSError) as error:
+        return f"refused: {type(error).__name__}: {error}"
+    return f"read: {len(opened)} tensors, {total} bytes"

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from ckpttool.core.errors import CkptError, PlanError, UnknownName
+from ckpttool.core.pattern_cost import compiled
 
 SEPARATOR = r"(?:/|(?<=[^/])\.(?=[^/]*\Z))"
 """What ends a component: a `/`, and a dot where no `/` follows."""
@@ -31,7 +32,7 @@ class Pattern:
     (True, False)
 
     Raises:
-        CkptError: the text is not a regular expression.
+        CkptError: the text is not a regular expression, or one that could take time without end.
     """
 
     text: str
@@ -40,8 +41,8 @@ class Pattern:
 
     def __post_init__(self) -> None:
         """Compile both readings of the text, whole components and TensorFlow's prefix, to refuse a bad one."""
+        object.__setattr__(self, "_prefix", compiled(self.text))
         try:
-            object.__setattr__(self, "_prefix", re.compile(self.text))
             object.__setattr__(self, "_whole", re.compile(f"(?:{self.text})(?:{SEPARATOR}.*)?", re.DOTALL))
         except re.error as error:
             raise CkptError(f"{self.text!r} is not a regular expression: {error}") from error
@@ -227,12 +228,12 @@ def renamed(names: list[str], rules: Mapping[str, str]) -> dict[str, str]:
         PlanError: two names would become one.
         CkptError: a pattern or a replacement is not a regular expression's.
     """
-    compiled = [(_compiled(pattern), pattern, replacement) for pattern, replacement in rules.items()]
+    expressions = [(_compiled(pattern), pattern, replacement) for pattern, replacement in rules.items()]
     unused = set(rules)
     out: dict[str, str] = {}
     for name in names:
         new = name
-        for expression, pattern, replacement in compiled:
+        for expression, pattern, replacement in expressions:
             match = expression.match(name)
             if match:
                 unused.discard(pattern)
@@ -248,6 +249,7 @@ def renamed(names: list[str], rules: Mapping[str, str]) -> dict[str, str]:
 
 def _compiled(pattern: str) -> re.Pattern[str]:
     """Compile a pattern so that it matches whole components from the root."""
+    compiled(pattern)
     try:
         return re.compile(rf"(?:{pattern})(?={SEPARATOR}|\Z)", re.DOTALL)
     except re.error as error:

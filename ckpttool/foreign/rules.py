@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ckpttool.core.errors import CkptError, MissingFile, PlanError, UnknownName
 from ckpttool.core.names import suggestion
+from ckpttool.core.pattern_cost import compiled
 from ckpttool.remote.paths import refuse_url_input
 
 ARROW = "=>"
@@ -71,10 +72,10 @@ class Rule:
     def __post_init__(self) -> None:
         """Compile once, to refuse a bad rule where it was written."""
         try:
-            patterns = [re.compile(pattern) for pattern in self.patterns]
+            patterns = [compiled(pattern) for pattern in self.patterns]
             for replacement in self._replacements:
                 re.sub(f"(?:{self.patterns[0]})|", replacement, "")
-        except (re.error, IndexError) as error:
+        except (re.error, IndexError, CkptError) as error:
             raise CkptError(f"the rule {self} is not understood: {error}") from error
         if len({pattern.groups for pattern in patterns}) > 1:
             raise CkptError(f"the rule {self}: its patterns have different numbers of groups")

@@ -127,6 +127,8 @@ def for_output(path: Path, name: str | None = None, like: Path | None = None) ->
 def _explain(path: Path) -> CkptError:
     """Return why nothing can be opened at a path, with what would help."""
     prefix = prefix_of(path)
+    if path.exists() and not path.is_file() and not path.is_dir():
+        return FormatError(f"{path} is a pipe or a device, and no file: put what it gives into a file")
     if path.is_dir() and prefix.name in SAVED_MODEL_GRAPHS:
         lacks = f"{path / 'variables' / 'variables'}.index is missing, and no constant of {prefix.name} is a weight"
         return MissingFile(f"{path} is a SavedModel without variables: {lacks}")

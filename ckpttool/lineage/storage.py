@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ckpttool.core.errors import FormatError
 from ckpttool.formats.tensorflow.prefix import prefix_of
+from ckpttool.formats.wire import strict_json
 from ckpttool.formats.writing.files import replacing
 from ckpttool.lineage.output import path_beside
 from ckpttool.lineage.provenance import KEY
@@ -43,7 +44,7 @@ def lineage_of(path: Path, metadata: Mapping[str, str]) -> Chain:
 def _parsed(text: str | bytes, place: Path) -> tuple[Chain, Source | None]:
     """Read a lineage, and what output it is of where it says so."""
     try:
-        document = json.loads(text)
+        document = strict_json.loads(text)
         return Chain.from_json(document), Source.from_json(document["output"]) if "output" in document else None
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise FormatError(f"{place}: not a lineage: {error!r}") from error

@@ -19,6 +19,8 @@ PACKAGES = {
 }
 """What fsspec needs for a scheme."""
 GONE = (404, 410)
+LARGEST = 1 << 50
+"""Bytes of a file; no file system holds one of more."""
 SECONDS = 60
 """How long a web server may be silent."""
 _MARKS = ("ETag", "etag", "blob_id", "md5Hash", "Content-MD5", "Digest", "Last-Modified", "LastModified")
@@ -26,10 +28,11 @@ _LEAST = "the server sends only the whole of a file"
 
 
 class RemoteFile(NamedTuple):
-    """A file on a server: its size, and a mark that changes with its bytes, where the server gives one."""
+    """A file on a server: its size, a mark that changes with its bytes, where the server gives one, and which it is."""
 
     size: int
     mark: str | None
+    mark_kind: str | None = None
 
 
 def lists(url: str) -> bool:
@@ -45,7 +48,7 @@ def metadata(url: str) -> RemoteFile | None:
         MissingDependency: a package is missing.
     """
     with one_line_errors(url):
-        system, path = _system(url)
+        system, path = file_system(url)
         try:
             info = system.info(path)
         except FileNotFoundError as error:
@@ -64,7 +67,7 @@ def listing(url: str) -> dict[str, RemoteFile | None]:
         MissingDependency: a package is missing.
     """
     with one_line_errors(url):
-        system, path = _system(url)
+        system, path = file_system(url)
         system.invalidate_cache(path)
         try:
             infos = system.ls(path, detail=True)
@@ -75,9 +78,9 @@ def listing(url: str) -> dict[str, RemoteFile | None]:
 
 
 def opened(url: str, size: int) -> Any:
-    """Return fsspec's file, which fetches just what is read."""
+    """Return fsspec's file, which fetches just what is read; of a web server `web.fetched` gives more than that."""
     with one_line_errors(url):
-        system, path = _system(url)
+        system, path = file_system(url)
         return system.open(path, "rb", cache_type="none", size=size)
 
 
@@ -88,7 +91,7 @@ def read(url: str) -> bytes | None:
         CkptError: the server refuses, or cannot be reached.
     """
     with one_line_errors(url):
-        system, path = _system(url)
+        system, path = file_system(url)
         system.invalidate_cache()
         try:
             return bytes(system.cat_file(path))
@@ -103,7 +106,7 @@ def write(url: str, data: Any) -> None:
         CkptError: the server refuses, or cannot be reached.
     """
     with one_line_errors(url):
-        system, path = _system(url)
+        system, path = file_system(url)
         system.pipe_file(path, bytes(data))
 
 
@@ -142,7 +145,7 @@ def _reason(error: Exception) -> str:
     return text or type(error).__name__
 
 
-def _system(url: str) -> tuple[Any, str]:
+def file_system(url: str) -> tuple[Any, str]:
     """Return fsspec's file system for a URL, and its name there."""
     import fsspec.core
 
@@ -151,11 +154,12 @@ def _system(url: str) -> tuple[Any, str]:
 
 
 def _web_options() -> dict[str, Any]:
-    """Return how to speak to web servers: bytes as they are, and no end to a download that goes on."""
+    """Return how to speak to web servers: bytes as they are, and an end to what does not come."""
     import aiohttp
 
-    timeout = aiohttp.ClientTimeout(total=None, sock_connect=SECONDS, sock_read=SECONDS)
-    return {"headers": {"Accept-Encoding": "identity"}, "client_kwargs": {"timeout": timeout}}
+    timeout = aiohttp.ClientTimeout(total=SECONDS, sock_connect=SECONDS, sock_read=SECONDS)
+    client = {"timeout": timeout, "auto_decompress": False}
+    return {"headers": {"Accept-Encoding": "identity"}, "client_kwargs": client}
 
 
 def _remote_file(info: dict[str, Any]) -> RemoteFile | None:
@@ -169,7 +173,10 @@ def _remote_file(info: dict[str, Any]) -> RemoteFile | None:
     if info.get("size") is None:
         url = without_secrets(info["name"])
         raise CkptError(f"{url}: the server does not say how large the file is: download it, and name the file")
-    return RemoteFile(int(info["size"]), next((str(info[key]) for key in _MARKS if info.get(key)), None))
+    size, kind = int(info["size"]), next((key for key in _MARKS if info.get(key)), None)
+    if not 0 <= size <= LARGEST:
+        raise CkptError(f"{without_secrets(info['name'])}: the server says that the file has {size} bytes")
+    return RemoteFile(size, str(info[kind]) if kind else None, kind)
 
 
 def _scheme(url: str) -> str:

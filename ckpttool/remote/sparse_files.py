@@ -9,8 +9,9 @@ from pathlib import Path
 from threading import RLock
 from typing import Any, cast
 
+from ckpttool.core import plain_files
 from ckpttool.core.errors import CkptError, CorruptCheckpoint
-from ckpttool.remote import servers
+from ckpttool.remote import servers, web
 from ckpttool.remote.paths import url_of, without_secrets
 
 BLOCK = 8 << 10
@@ -19,6 +20,8 @@ AHEAD = 4 << 20
 """Bytes that are fetched at most beyond those asked for, where a file is read from front to back."""
 STEP = 16 << 20
 """Bytes that are held in memory on their way to the disk."""
+READ_LIMIT = 2 << 30
+"""Bytes of a file on a server that is read as a whole: a graph has fewer, as a protobuf message."""
 WHOLE = 64 << 20
 """The size of a file that is fetched whole from a server that knows no ranges; a larger one is refused."""
 
@@ -64,7 +67,7 @@ class SparseFile:
 
     def __init__(self, url: str, remote: servers.RemoteFile) -> None:
         """Take what the server says of the file; nothing is fetched yet."""
-        self.url, self.size, self.mark = url, remote.size, remote.mark
+        self.url, self.size, self.mark, self._remote = url, remote.size, remote.mark, remote
         self._ranges, self._lock, self._source = Ranges(), RLock(), None
         with tempfile.TemporaryFile() as file:
             self._descriptor = os.dup(file.fileno())
@@ -100,20 +103,26 @@ class SparseFile:
             self._take(0, self.size)
 
     def _take(self, start: int, stop: int) -> None:
-        if self._source is None:
-            self._source = servers.opened(self.url, self.size)
-        source = cast(Any, self._source)
         for at in range(start, stop, STEP):
             size = min(STEP, stop - at)
-            with servers.one_line_errors(self.url):
-                source.seek(at)
-                piece = source.read(size)
+            piece = self._piece(at, size)
             if len(piece) != size:
                 raise CorruptCheckpoint(
                     f"{without_secrets(self.url)}: the server gave {len(piece)} bytes at {at}, not {size}"
                 )
             os.pwrite(self._descriptor, piece, at)
             self._ranges.add(at, at + size)
+
+    def _piece(self, at: int, size: int) -> bytes:
+        """Ask for bytes: a web server for just these, else fsspec's file."""
+        if not servers.lists(self.url):
+            return web.fetched(self.url, self._remote, at, at + size)
+        if self._source is None:
+            self._source = servers.opened(self.url, self.size)
+        source = cast(Any, self._source)
+        with servers.one_line_errors(self.url):
+            source.seek(at)
+            return bytes(source.read(size))
 
 
 class _Reading(io.RawIOBase):
@@ -184,12 +193,18 @@ def is_there(path: Path) -> bool:
 def opened(path: Path, block: int = BLOCK) -> io.BufferedReader:
     """Open a file to read."""
     sparse = at(path)
-    return io.BufferedReader(_Reading(sparse), block) if sparse else path.open("rb")
+    return io.BufferedReader(_Reading(sparse), block) if sparse else plain_files.opened(path)
 
 
 def read_bytes(path: Path) -> bytes:
-    """Return all bytes of a file."""
+    """Return all bytes of a file.
+
+    Raises:
+        CkptError: a server says that it has more than are read at once.
+    """
     if sparse := at(path):
+        if sparse.size > READ_LIMIT:
+            raise CkptError(f"{without_secrets(sparse.url)} has {sparse.size} bytes, at most {READ_LIMIT} are read")
         sparse.need(0, sparse.size)
     with opened(path) as file:
         return file.read()

@@ -12,6 +12,7 @@ from ckpttool.core.errors import FormatError
 from ckpttool.data.held_out import HeldOut
 from ckpttool.formats.tensorflow.prefix import prefix_of
 from ckpttool.formats.tensorflow.saved_model import is_saved_model
+from ckpttool.formats.wire import strict_json
 from ckpttool.formats.writing.files import replacing
 from ckpttool.formats.writing.staging import settle
 from ckpttool.lineage.records import versions
@@ -176,7 +177,7 @@ class RunReport:
             FormatError: it is no report.
         """
         try:
-            report = json.loads(content)
+            report = strict_json.loads(content)
             model, data, options = report["model"], report["data"], report["options"]
             if "held_out" not in data:
                 options, data = _with_rule(options, data)

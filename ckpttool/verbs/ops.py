@@ -1,13 +1,13 @@
 """Ops: the ops of a graph, or how many there are of each type."""
 
-import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from ckpttool.core.errors import CkptError, UnknownName
+from ckpttool.core.errors import UnknownName
 from ckpttool.core.names import Pattern, suggestion
+from ckpttool.core.pattern_cost import compiled
 from ckpttool.graph.contents.function_ops import all_nodes
 from ckpttool.model.resolve import graph_as_run
 
@@ -43,10 +43,7 @@ def op_rows(
         chosen = set(Pattern(name).select([node.name for node in nodes]))
         nodes = [node for node in nodes if node.name in chosen]
     if op_type is not None:
-        try:
-            pattern = re.compile(op_type)
-        except re.error as error:
-            raise CkptError(f"{op_type!r} is not a regular expression: {error}") from error
+        pattern = compiled(op_type)
         types = {node.op for node in nodes}
         nodes = [node for node in nodes if pattern.fullmatch(node.op)]
         if not nodes:

@@ -6,7 +6,6 @@ one. Where no labels are wanted, the images may lie in the folder itself. Images
 by what a regular expression finds in their names, so that `p[0-9]+` takes `p07_left.png` and `p07_right.png` as of one.
 """
 
-import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,7 +14,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from ckpttool.core.errors import DataError, MissingDependency, PlanError
+from ckpttool.core.errors import CkptError, DataError, MissingDependency, PlanError
+from ckpttool.core.pattern_cost import compiled
 from ckpttool.core.shapes import shown
 from ckpttool.core.tensors import Array
 from ckpttool.data.drawing import group_keys
@@ -179,14 +179,14 @@ def _classes(path: Path, parts: dict[Any, Path]) -> list[str]:
 def _groups(path: Path, files: list[Path], pattern: str) -> Array:
     """Return the group of each image: what the pattern finds in its name, or its first parenthesis there."""
     try:
-        compiled = re.compile(pattern)
-    except re.error as error:
-        raise PlanError(f"`group` {pattern!r} is no regular expression for the names of images: {error}") from error
-    found = [compiled.search(file.name) for file in files]
+        expression = compiled(pattern)
+    except CkptError as error:
+        raise PlanError(f"`group` is for the names of images: {error}") from error
+    found = [expression.search(file.name) for file in files]
     if None in found:
         name = files[found.index(None)].relative_to(path)
         raise DataError(f"{path}: `group` {pattern!r} finds nothing in {name}; it is a regular expression for names")
-    return group_keys(np.array([(match[1] if compiled.groups else match[0]) or "" for match in found if match]))
+    return group_keys(np.array([(match[1] if expression.groups else match[0]) or "" for match in found if match]))
 
 
 def _write(

@@ -7,6 +7,7 @@ both are refused before anything is read, each part of a path on its own.
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
+from math import prod
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
@@ -16,12 +17,28 @@ from ckpttool.core.errors import CorruptCheckpoint, FormatError, MissingFile
 from ckpttool.core.tensors import STRING, DType, Tensor, TensorSpec
 from ckpttool.formats.format import Checked, Tensors, pieces_of
 from ckpttool.formats.hdf5.source import Hdf5Source, bytes_after, is_hdf5, opened
-from ckpttool.formats.hdf5.values import dtype_in, is_plain, oddity, raw_offset, read_pieces, read_values, text_of
+from ckpttool.formats.hdf5.values import (
+    TEXTS_AT_ONCE,
+    LongestText,
+    dtype_in,
+    is_plain,
+    oddity,
+    raw_offset,
+    read_pieces,
+    read_values,
+    text_of,
+)
 from ckpttool.formats.reading.archive import RATIO_LIMIT, UNPACKED_LIMIT
 from ckpttool.formats.reading.raw_tensors import ClosedFile, TensorLocation
 
 DEEPEST = 64
 """Groups within groups; more is a loop or an attack."""
+MOST_AGAIN = 4096
+"""Names that may lead to what has another name: groups with two names each, in one another, double with each level."""
+MOST_STEPS = 100_000
+"""Parts of soft links that are followed in a file: soft links may be made of soft links."""
+LARGEST_CHUNK = 64 << 20
+"""Bytes of a chunk that HDF5 unpacks as one, whatever is stored of it."""
 MOST_UNPACKED = 1100
 """How many bytes one stored byte may become: deflate's limit is 1,032."""
 FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 4: "szip", 5: "nbit", 6: "scaleoffset", 32000: "lzf"}
@@ -102,18 +119,34 @@ class _Walk:
     def __init__(self, tree: Tree, source: Hdf5Source) -> None:
         self.tree = tree
         self.source = source
-        self.stored = 0
+        self.stored, self.again, self.steps = 0, 0, 0
         self.seen: set[int] = set()
+        self.texts = LongestText(source)
 
     def group(self, group: Any, path: str, above: tuple[int, ...]) -> None:
         """Take in a group: its attributes, its datasets, the groups in it."""
         address = _address(group)
         if address in above or len(above) > DEEPEST:
             raise FormatError(f"{self.tree.path}: the groups of {path} go round in a circle, or too deep")
+        self._once(address, path)
         self._attributes(group, path)
         for name in group:
             here = f"{path}/{name}" if path else name
             self._member(self._follow(group, name, here), here, (*above, address))
+
+    def _once(self, address: int, path: str) -> bool:
+        """Say whether an object is seen for the first time; it has other names seldom.
+
+        Raises:
+            FormatError: too many names lead to what has others.
+        """
+        if address not in self.seen:
+            self.seen.add(address)
+            return True
+        self.again += 1
+        if self.again > MOST_AGAIN:
+            raise FormatError(f"{self.tree.path}: over {MOST_AGAIN} names up to {path} lead to what has another name")
+        return False
 
     def _member(self, member: Any, path: str, above: tuple[int, ...]) -> None:
         import h5py
@@ -140,16 +173,35 @@ class _Walk:
             raise FormatError(f"{self.tree.path}: {path} is a link out of the file, which is never followed")
         member = group.file if link.path.startswith("/") else group
         for part in (part for part in link.path.split("/") if part not in ("", ".")):
-            if not isinstance(member, h5py.Group) or part not in list(member):
+            self.steps += 1
+            if self.steps > MOST_STEPS:
+                raise FormatError(f"{self.tree.path}: its soft links have over {MOST_STEPS} parts")
+            if not isinstance(member, h5py.Group) or member.get(part, getlink=True) is None:
                 raise FormatError(f"{self.tree.path}: {path} is a link to {link.path}, which is not in the file")
             member = self._follow(member, part, path, steps + 1)
         return member
 
     def _attributes(self, member: Any, path: str) -> None:
         """Take in the attributes that hold numbers or texts, and the names of others (references, lists)."""
-        plain = {text_of(key): is_plain(member.attrs.get_id(key).dtype) for key in member.attrs}
-        self.tree.attributes[path] = {key: member.attrs[key] for key in plain if plain[key]}
-        self.tree.opaque += [f"{path}@{key}" for key in plain if not plain[key]]
+        plain = {key: is_plain(member.attrs.get_id(key).dtype) for key in member.attrs}
+        for key in (key for key in plain if plain[key]):
+            self._require_small(member.attrs.get_id(key), f"{path}@{text_of(key)}")
+        self.tree.attributes[path] = {text_of(key): member.attrs[key] for key in plain if plain[key]}
+        self.tree.opaque += [f"{path}@{text_of(key)}" for key in plain if not plain[key]]
+
+    def _require_small(self, attribute: Any, name: str) -> None:
+        """Hold an attribute against the file before it is read: it is read as a whole, and texts may be the same one.
+
+        Raises:
+            CorruptCheckpoint: it would have more bytes than the file.
+        """
+        elements = prod(attribute.shape or ())
+        is_text = attribute.dtype.kind == "O" and elements > 1
+        nbytes = elements * (self.texts.nbytes() if is_text else attribute.dtype.itemsize)
+        if nbytes > max(self.source.size, TEXTS_AT_ONCE if is_text else 0):
+            raise CorruptCheckpoint(
+                f"{self.tree.path}: the attribute {name} is said to have {elements} elements, more than the file holds"
+            )
 
     def _place(self, dataset: Any, path: str) -> Callable[[Hdf5Source], Tensor]:
         """Check a dataset against the file, and return what makes a tensor of it, which opens the file to be read."""
@@ -173,8 +225,12 @@ class _Walk:
             )
         if dataset.nbytes > max(UNPACKED_LIMIT, RATIO_LIMIT * stored):
             raise FormatError(f"{self.tree.path}: {path} claims to unpack {stored} bytes to {dataset.nbytes}")
-        if _address(dataset) not in self.seen:
-            self.seen.add(_address(dataset))
+        chunk = prod(dataset.chunks) * dataset.dtype.itemsize if dataset.chunks else 0
+        if chunk > max(LARGEST_CHUNK, stored * (RATIO_LIMIT if packed else 1)):
+            raise CorruptCheckpoint(
+                f"{self.tree.path}: {path} is in chunks of {chunk} bytes, {stored} bytes are stored for all of them"
+            )
+        if self._once(_address(dataset), path):
             self.stored += stored
         if self.stored > self.source.size:
             raise CorruptCheckpoint(

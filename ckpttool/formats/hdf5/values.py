@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from math import prod
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ckpttool.core.errors import CorruptCheckpoint
@@ -18,7 +19,43 @@ MARK = "dtype"
 """The attribute that says what a dataset's bytes are where HDF5 has no such type, as Keras writes it for bfloat16."""
 STRINGS_AT_ONCE = 256 << 20
 """Many elements can claim one long string of the file: no more are read at once than could make up so many bytes."""
+TEXTS_AT_ONCE = 64 << 20
+"""Bytes that the texts of one attribute may have, which is read as a whole."""
 Block = tuple[tuple[int | slice, ...], tuple[int, ...]]
+
+
+class LongestText:
+    """How long a text of varying length can be at most in a file: as its largest heap of such, which has a mark.
+
+    The global heap: https://docs.hdfgroup.org/hdf5/develop/_f_m_t3.html#GlobalHeap.
+    """
+
+    MARK = b"GCOL\1"
+    STEP = 16 << 20
+
+    def __init__(self, source: Hdf5Source) -> None:
+        """Take a file; it is looked through when it is asked for the first time."""
+        self._source = source
+        self._nbytes: int | None = None
+
+    def nbytes(self) -> int:
+        """Return how many bytes."""
+        if self._nbytes is None:
+            self._nbytes = self._source.size
+            if self._source.size > self.STEP or not sparse_files.at(self._source.path):
+                self._nbytes = max(self._heaps(), default=0)
+        return self._nbytes
+
+    def _heaps(self) -> Iterator[int]:
+        """Yield the sizes of the heaps; pieces that are looked through overlap by what stands before a size ends."""
+        with self._source.bytes() as place, place.open("rb") if isinstance(place, Path) else place as file:
+            for start in range(0, self._source.size, self.STEP):
+                file.seek(start)
+                piece = file.read(self.STEP + 15)
+                at = piece.find(self.MARK)
+                while at >= 0:
+                    yield min(int.from_bytes(piece[at + 8 : at + 16], "little"), self._source.size)
+                    at = piece.find(self.MARK, at + 1)
 
 
 def text_of(value: Any) -> str:

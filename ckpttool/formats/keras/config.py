@@ -18,6 +18,7 @@ from typing import Any
 from ckpttool.core.errors import PlanError
 from ckpttool.formats.hdf5.tree import Tree
 from ckpttool.formats.keras.names import HOLDER, Weight, counted, unnumbered
+from ckpttool.formats.wire import strict_json
 
 CONTAINERS = ("layers", "_layer_checkpoint_dependencies")
 """The groups in which Keras 2 has put a model's layers."""
@@ -52,7 +53,7 @@ OF_OUTPUTS = {"loss", "loss_weights", "metrics", "weighted_metrics"}
 def parsed(config: bytes) -> Any:
     """Return what a configuration holds, for whoever leaves it as it is; None where it is no JSON."""
     try:
-        return json.loads(config)
+        return strict_json.loads(config)
     except (ValueError, RecursionError):
         return None
 

@@ -3,7 +3,6 @@
 Layers are known by their names, never by their order.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -18,6 +17,7 @@ from ckpttool.formats.keras.archive import archived_weights, is_archive, read_ar
 from ckpttool.formats.keras.copy import edited, like_of
 from ckpttool.formats.keras.legacy import legacy_root
 from ckpttool.formats.keras.names import Weight, is_numbered, weights_in
+from ckpttool.formats.wire import strict_json
 from ckpttool.formats.writing.files import refuse_existing, replacing
 from ckpttool.remote import sparse_files
 
@@ -121,7 +121,7 @@ def _shards(path: Path) -> Iterator[str]:
     with sparse_files.opened(path) as file:
         text = file.read(LIMIT)
     try:
-        weight_map = json.loads(text)["weight_map"]
+        weight_map = strict_json.loads(text)["weight_map"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CorruptCheckpoint(f"{path}: it is no map of weights: {error}") from error
     if not isinstance(weight_map, dict):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from ckpttool.core.errors import CorruptCheckpoint, MissingFile
+from ckpttool.core.plain_files import descriptor_of
 from ckpttool.core.tensors import BY_NAME, PIECE, Array, DType, TensorSpec
 from ckpttool.formats.wire import crc
 from ckpttool.remote import sparse_files
@@ -36,10 +37,11 @@ class CheckpointFile:
 
         Raises:
             MissingFile: it is not there.
+            FormatError: it is a pipe or a device.
         """
         try:
             self._remote = sparse_files.at(path)
-            self._descriptor = self._remote.fileno() if self._remote else os.open(path, os.O_RDONLY)
+            self._descriptor = self._remote.fileno() if self._remote else descriptor_of(path)
         except FileNotFoundError as error:
             raise MissingFile(f"{path} is missing: a data file that the checkpoint's index names") from error
         weakref.finalize(self, os.close, self._descriptor)

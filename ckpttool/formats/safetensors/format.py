@@ -63,8 +63,9 @@ class SafetensorsTensors(RawTensors):
             self.metadata, self.left_out = header.metadata, tuple(_named(header.unread))
             self._take(single, header)
         for alias, kept in ties(self.metadata, self.locations).items():
-            file, spec, offset = self.locations[kept]
-            self.locations.setdefault(alias, TensorLocation(file, TensorSpec(alias, spec.shape, spec.dtype), offset))
+            location = self.locations[kept]
+            spec = TensorSpec(alias, location.spec.shape, location.spec.dtype)
+            self.locations.setdefault(alias, location._replace(spec=spec))
 
     def _take(self, file: CheckpointFile, header: Header) -> None:
         self.locations.update(

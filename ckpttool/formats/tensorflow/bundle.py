@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
 
-from ckpttool.core.errors import CkptError, MissingFile
+from ckpttool.core.errors import CkptError, CorruptCheckpoint, MissingFile
 from ckpttool.core.tensors import Tensor
 from ckpttool.core.variable_kinds import OBJECT_GRAPH
 from ckpttool.formats.format import ANY, PLAIN, Checked, Format, Tensors, Writing
@@ -17,9 +17,12 @@ from ckpttool.formats.tensorflow.bundle_index import BundleEntry, read_index
 from ckpttool.formats.tensorflow.bundle_writer import write_bundle
 from ckpttool.formats.tensorflow.object_graph import keyed
 from ckpttool.formats.tensorflow.prefix import PART, STATE_FILE, BundleFiles, prefix_of, recorded_checkpoint
+from ckpttool.remote import sparse_files
 
 READERS = 2
 """Threads that check a bundle: reading and taking checksums leave Python to the other one."""
+SMALL_INDEX, LARGEST_UNSEEN = 2 << 20, 64 << 20
+"""Bytes of an index that is read whatever its data, and of one whose data files are on a server that lists none."""
 PORTION, ENTRY_COST = 8 << 20, 8 << 10
 """Bytes that one of them takes on at a time; what a small tensor costs is worth some thousand bytes of a large one."""
 
@@ -29,6 +32,7 @@ class BundleTensors(Tensors):
 
     def __init__(self, files: BundleFiles) -> None:
         """Read the index; data files are opened now where there are few of them, else when a tensor is read."""
+        _require_data(files)
         index = read_index(files.index)
         self.entries = index.entries
         self.data = BundleData(files, index)
@@ -66,7 +70,7 @@ class Bundle(Format):
 
         Raises:
             MissingFile: there is no index.
-            CorruptCheckpoint: the index is damaged.
+            CorruptCheckpoint: the index is damaged, or larger than the data.
             FormatError: it uses what is not read.
         """
         return BundleTensors(files_of(path))
@@ -132,6 +136,20 @@ def files_of(path: Path) -> BundleFiles:
     if files.index.is_file():
         return files
     raise MissingFile(f"{files.index} is missing: there is no checkpoint {prefix}")
+
+
+def _require_data(files: BundleFiles) -> None:
+    """Hold the size of an index against that of the data: it takes some hundred times its bytes in memory.
+
+    Raises:
+        CorruptCheckpoint: it is larger than all data, which no model's is.
+    """
+    size = sparse_files.size_of(files.index)
+    if size <= SMALL_INDEX:
+        return
+    data = sum(sparse_files.size_of(path) for path, _, _ in files.shards())
+    if size > (LARGEST_UNSEEN if sparse_files.at(files.index) else data):
+        raise CorruptCheckpoint(f"{files.index} has {size} bytes, and its data files {data}: that is no model")
 
 
 def _portions(entries: Mapping[str, BundleEntry]) -> Iterator[list[tuple[str, BundleEntry]]]:

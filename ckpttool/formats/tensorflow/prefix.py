@@ -26,6 +26,8 @@ V1_SHARD = re.compile(r"-(\d{5}|\?{5})-of-(\d{5})\Z")
 PART = re.compile(rf"(\.index|\.meta|\.data-\d{{5,}}-of-\d{{5,}}|{V1_SHARD.pattern})\Z")
 """How the name of a part of a model ends."""
 STATE_FILE = "checkpoint"
+_STATE_READ, _LONGEST_REASON = 64 << 10, 300
+"""Bytes of a state file that are read, and characters of what its parser says of it that are shown."""
 SAVED_MODEL_GRAPHS = ("saved_model.pb", "saved_model.pbtxt")
 """The names of a SavedModel's graph, in a folder of its own."""
 OTHERS = ("*.safetensors*", "*.bin.index.json", "*model.bin", "*.distcp", "**/*.npy")
@@ -138,11 +140,12 @@ def recorded_checkpoint(directory: Path) -> Path:
 
     path = directory / STATE_FILE
     try:
-        state = text_format.Parse(sparse_files.read_bytes(path), CheckpointState(), allow_unknown_field=True)
+        state = text_format.Parse(_first_lines(path), CheckpointState(), allow_unknown_field=True)
     except FileNotFoundError as error:
         raise MissingFile(f"{path} is missing") from error
-    except (text_format.ParseError, UnicodeDecodeError) as error:
-        raise CorruptCheckpoint(f"{path} is not a checkpoint state file: {error}") from error
+    except (text_format.ParseError, UnicodeDecodeError, RecursionError) as error:
+        why = " ".join(str(error)[:_LONGEST_REASON].split())
+        raise CorruptCheckpoint(f"{path} is not a checkpoint state file: {why}") from error
     stored = state.model_checkpoint_path
     if not stored:
         raise CorruptCheckpoint(f"{path} names no checkpoint")
@@ -153,6 +156,13 @@ def recorded_checkpoint(directory: Path) -> Path:
     if inside is None:
         raise MissingFile(f"{path} names {stored}, and {directory} has no {_last_part(stored)}")
     return inside
+
+
+def _first_lines(path: Path) -> bytes:
+    """Return the first lines of a state file: the first of all names the latest, the others all that there are."""
+    with sparse_files.opened(path) as file:
+        text: bytes = file.read(_STATE_READ)
+    return text if len(text) < _STATE_READ else text[: text.rfind(b"\n") + 1]
 
 
 def record_checkpoint(directory: Path, prefix: Path) -> None:

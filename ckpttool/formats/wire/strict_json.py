@@ -1,8 +1,24 @@
-"""JSON of one meaning: what parsers take in different ways is refused."""
+"""JSON of one meaning, and of a bounded size: what parsers take in different ways is refused, and what explodes."""
 
 import json
 from collections import Counter
 from typing import Any, NoReturn
+
+MOST_VALUES = 1_000_000
+"""Values in a text that is read: each takes up to a hundred times its two bytes, and no header or index has as many."""
+
+
+def loads(raw: bytes | str) -> Any:
+    """Return what JSON text says that may be lenient, as programs write it.
+
+    Raises:
+        ValueError: it is not JSON, is nested too deeply, or has too many values.
+    """
+    _require_few(raw.encode("utf-8", "surrogatepass") if isinstance(raw, str) else raw)
+    try:
+        return json.loads(raw)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
 
 
 def parse(raw: bytes) -> Any:
@@ -13,8 +29,9 @@ def parse(raw: bytes) -> Any:
 
     Raises:
         ValueError: it is not JSON, a key stands twice in an object, a number is not finite, half of a surrogate pair
-            has no bytes, or it is nested too deeply.
+            has no bytes, it is nested too deeply, or has too many values.
     """
+    _require_few(raw)
     try:
         text = raw.decode("utf-8")
         value = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_number)
@@ -23,6 +40,12 @@ def parse(raw: bytes) -> Any:
     if "\\u" in text:
         _require_text(json.dumps(value, ensure_ascii=False))
     return value
+
+
+def _require_few(raw: bytes) -> None:
+    values = raw.count(b",") + raw.count(b"[") + raw.count(b"{")
+    if values > MOST_VALUES:
+        raise ValueError(f"it has about {values} values, at most {MOST_VALUES} are read")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

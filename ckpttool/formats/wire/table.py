@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 from ckpttool.core.errors import CorruptCheckpoint
+from ckpttool.core.plain_files import descriptor_of
 from ckpttool.formats.wire import crc, varint
 from ckpttool.remote import sparse_files
 
@@ -28,6 +29,8 @@ WHOLE = 4 << 20
 """The size of a table on a server that is fetched at once, for all will be read; of a larger one the blocks are."""
 BLOCK_LIMIT = 64 << 20
 """Bytes that a compressed block may unpack to: a few bytes could otherwise claim any amount of memory."""
+SHARED_LIMIT, FEW = 8, 1 << 20
+"""How many times the bytes of a block its keys may take together, by what each shares with the one before."""
 
 Entries = list[tuple[bytes, bytes]]
 
@@ -79,7 +82,7 @@ class SortedTable:
         self.path = path
         self._kept: tuple[int, dict[bytes, bytes]] = (-1, {})
         self._remote = sparse_files.at(path)
-        self._descriptor = self._remote.fileno() if self._remote else os.open(path, os.O_RDONLY)
+        self._descriptor = self._remote.fileno() if self._remote else descriptor_of(path)
         weakref.finalize(self, os.close, self._descriptor)
         self._size = os.fstat(self._descriptor).st_size
         if self._remote and self._size <= WHOLE:
@@ -222,13 +225,13 @@ def decode_block(block: bytes) -> Entries:
     This runs once for every tensor of a checkpoint, so it is one loop without calls for the usual short entries.
 
     Raises:
-        ValueError: lengths or restart points do not fit, or keys do not ascend.
+        ValueError: lengths or restart points do not fit, keys do not ascend, or share too much.
     """
     restarts = _restarts(block)
     limit = len(block) - 4 - 4 * len(restarts)
     entries: Entries = []
     append, whole_keys = entries.append, set()
-    at, key, first = 0, b"", True
+    at, key, first, repeated = 0, b"", True, 0
     while at < limit:
         if at + 3 > limit:
             raise ValueError(f"the entry at byte {at} is cut off")
@@ -237,6 +240,9 @@ def decode_block(block: bytes) -> Entries:
             at += 3
         else:
             shared, at = varint.decode(block, at, limit)
+            repeated += shared
+            if repeated > SHARED_LIMIT * len(block) + FEW:
+                raise ValueError(f"its keys take over {SHARED_LIMIT} times its {len(block)} bytes, by what they share")
             rest, at = varint.decode(block, at, limit)
             length, at = varint.decode(block, at, limit)
         middle = at + rest

@@ -11,6 +11,7 @@ from typing import Any
 from ckpttool.core.errors import FormatError, GraphError
 from ckpttool.formats.keras.connections import Config
 from ckpttool.formats.keras.cutting import Call, cut_after, layer_names, with_layers
+from ckpttool.formats.wire import strict_json
 from ckpttool.formats.wire.protos.meta_graph_pb2 import CollectionDef
 from ckpttool.graph.core import FreeNames, Graph
 
@@ -89,7 +90,7 @@ def keras_network(graph: Graph) -> KerasNetwork | None:
         return None
     try:
         (text,) = graph.header.collection_def[KEY].bytes_list.value
-        said = json.loads(text)
+        said = strict_json.loads(text)
         calls = {name: [(str(a), int(b), int(c)) for a, b, c in row] for name, row in said.pop("calls").items()}
         return KerasNetwork(calls=calls, **said)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:

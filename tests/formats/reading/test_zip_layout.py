@@ -115,7 +115,7 @@ def test_a_member_that_the_directory_does_not_name_is_not_lost_in_silence(tmp_pa
     ("field", "value", "says"),
     [
         (8, 1, "do not fit one another"),
-        (12, 55, "does not fit its directory|bytes stand"),
+        (12, 55, "damaged|bytes stand"),
         (16, 9, "bytes stand|damaged"),
     ],
 )

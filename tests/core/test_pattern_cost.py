@@ -1,0 +1,45 @@
+"""Patterns that could take time without end are refused before they are tried; those that people write are not."""
+
+import time
+
+import pytest
+
+from ckpttool.core.errors import CkptError
+from ckpttool.core.names import ByPattern, Pattern, renamed
+from ckpttool.core.pattern_cost import compiled
+from ckpttool.foreign.rules import Rule
+
+ENDLESS = [
+    *("(a+)+", "(a+)+b", "(a*)*", "(a|a)*", "(a|aa)+", r"(\w+\s?)*", "(.*a){20}", r"(\d+)*x", "(a?){30}a{30}"),
+    *("(a+b?)+c", "(x+x+)+y", "(?:a+){2,}", "(ab|a|b)*c", "(.+)+", "(?=(a+)+b)", "(a+)+?", "(a?b?)*c", "(?i:(A+a)+)"),
+]
+USUAL = [
+    *(r"hidden[123]", r"(hidden\d+/)+kernel", "(conv|conv_dw)+", ".*kernel.*", "dense(_[12])?", r"([^/]+/)*kernel"),
+    *(r"(?:layer\d+[./])+w", r"(?:[a-z]+_)*[a-z]+", r"encoder/layer_(?:\d|1[01])/.*", "(foo|bar|bazz)+", r"(a{3}b)+"),
+    *(r"(?:.*/)?(kernel|bias)(:0)?", "(ab|cd)+", r"(?i)(block\d/)+x", r"(?=.*x)(?!y).*", r"(\d+)/\1"),
+]
+
+
+@pytest.mark.parametrize("text", ENDLESS)
+def test_a_pattern_without_end_is_refused(text):
+    for use in (compiled, Pattern, lambda text: Rule(text, "x"), lambda text: renamed(["a" * 40 + "c"], {text: "x"})):
+        with pytest.raises(CkptError, match="could take years: it matches one text in many ways"):
+            use(text)
+
+
+@pytest.mark.parametrize("text", USUAL)
+def test_a_pattern_that_people_write_is_not(text):
+    compiled(text)
+
+
+@pytest.mark.parametrize("text", ["(" * 5000 + ")" * 5000, "(a|b)*" * 2000 + "(a+c)+", "(", "a{99999999999}"])
+def test_whatever_is_wrong_is_said_soon(text):
+    start = time.process_time()
+    with pytest.raises(CkptError):
+        compiled(text)
+    assert time.process_time() - start < 5
+
+
+def test_a_rate_for_a_pattern_without_end():
+    with pytest.raises(CkptError, match="could take years"):
+        ByPattern.parse("(a+)+=0.1", "`lr`", float)

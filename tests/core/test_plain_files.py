@@ -1,0 +1,49 @@
+"""Pipes and devices in the places of files: said at once, without waiting for who would write."""
+
+import os
+import socket
+
+import pytest
+
+from ckpttool import checkpoint
+from ckpttool.core.errors import FormatError
+from ckpttool.core.plain_files import opened
+from ckpttool.core.tensors import Tensor
+from ckpttool.surgery.verify import verify
+
+
+def test_a_file_is_opened(tmp_path):
+    (tmp_path / "x").write_bytes(b"hello")
+    with opened(tmp_path / "x") as file:
+        assert file.read() == b"hello"
+
+
+def test_what_is_no_file_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "socket"))
+    (tmp_path / "device").symlink_to("/dev/zero")
+    for name, says in (("pipe", "is a pipe, and no file"), ("socket", "is no file"), ("device", "is a device")):
+        with pytest.raises(FormatError, match=says):
+            opened(tmp_path / name)
+        with pytest.raises(FormatError, match=rf"{name} is a pipe or a device, and no file"):
+            checkpoint.open(tmp_path / name)
+    with pytest.raises(IsADirectoryError):
+        opened(tmp_path)
+
+
+@pytest.mark.parametrize("is_device", [False, True])
+def test_a_bundle_whose_data_is_a_pipe(tmp_path, is_device):
+    checkpoint.save({"w": Tensor.of("w", [1.0, 2.0])}, tmp_path / "x.ckpt")
+    data = tmp_path / "x.ckpt.data-00000-of-00001"
+    data.unlink()
+    if is_device:
+        data.symlink_to("/dev/zero")
+    else:
+        os.mkfifo(data)
+    with pytest.raises(FormatError, match="and no file"):
+        checkpoint.open(tmp_path / "x.ckpt")["w"].read()
+    try:
+        assert not verify(tmp_path / "x.ckpt").whole
+    except FormatError as error:
+        assert "and no file" in str(error)

@@ -1,0 +1,58 @@
+"""Indexes and state files of which a little would take much: refused, or read as far as is needed."""
+
+import time
+
+import pytest
+from crafted import HEADER, entry, raw_entry, table, with_restarts, write
+
+from ckpttool import checkpoint
+from ckpttool.core.errors import CkptError, CorruptCheckpoint
+from ckpttool.core.tensors import Tensor
+from ckpttool.formats.tensorflow import bundle as bundles
+from ckpttool.formats.tensorflow.prefix import latest_checkpoint, prefix_of, recorded_checkpoint
+
+
+def test_keys_that_share_very_much(tmp_path):
+    value = entry(shape=(), size=4)
+    parts = [raw_entry(0, 0, len(HEADER), HEADER), raw_entry(0, 50_000, len(value), b"k" * 50_000 + value)]
+    parts += [raw_entry(50_000, 4, len(value), number.to_bytes(4, "big") + value) for number in range(2000)]
+    path = write(tmp_path, table(with_restarts(b"".join(parts), 0)))
+    with pytest.raises(CorruptCheckpoint, match=r"its keys take over 8 times its .* bytes, by what they share"):
+        checkpoint.open(path)
+
+
+def test_an_index_that_is_larger_than_its_data(tmp_path, monkeypatch):
+    monkeypatch.setattr(bundles, "SMALL_INDEX", 300)
+    checkpoint.save({f"{number:03}": Tensor.of("", [0.0]) for number in range(20)}, tmp_path / "x.ckpt")
+    with pytest.raises(CorruptCheckpoint, match=r"x\.ckpt\.index has \d+ bytes, and its data files 160"):
+        checkpoint.open(tmp_path / "x.ckpt")
+    checkpoint.save({f"{number:03}": Tensor.of("", [0.0] * 9) for number in range(20)}, tmp_path / "y.ckpt")
+    assert len(checkpoint.open(tmp_path / "y.ckpt")) == 20
+
+
+@pytest.fixture
+def folder(tmp_path):
+    checkpoint.save({"w": Tensor.of("w", [1.0])}, tmp_path / "x")
+    return tmp_path
+
+
+LINE = b'all_model_checkpoint_paths: "x"\n'
+
+
+def test_a_state_file_of_very_many_lines(folder):
+    (folder / "checkpoint").write_bytes(b'model_checkpoint_path: "x"\n' + 300_000 * LINE)
+    start = time.process_time()
+    assert recorded_checkpoint(folder) == prefix_of(folder) == latest_checkpoint(folder, print) == folder / "x"
+    assert time.process_time() - start < 3
+
+
+@pytest.mark.parametrize(
+    "text", [300_000 * LINE, b"a {\n" * 50_000, b"a<" * 50_000, b'model_checkpoint_path: "x"\n' + b"a {\n" * 50_000]
+)
+def test_a_state_file_that_says_nothing_at_length(folder, text):
+    (folder / "checkpoint").write_bytes(text)
+    start = time.process_time()
+    with pytest.raises(CkptError) as refused:
+        recorded_checkpoint(folder)
+    assert len(str(refused.value)) < 1000
+    assert time.process_time() - start < 3

@@ -1,0 +1,139 @@
+"""Servers that lie: another part, a file that changed, a packed one, more bytes than asked, and one that drips."""
+
+import gzip
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save
+
+from ckpttool import checkpoint
+from ckpttool.core.errors import CkptError
+from ckpttool.remote import servers, web
+
+OLD, NEW = (save({"a": np.full(50_000, value), "b": np.full(50_000, value)}) for value in (1.0, 2.0))
+Answer = Callable[["Handler", bytes, int, int], None]
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Tells the truth of the first bytes, and answers what is asked later as a test says."""
+
+    server: Any
+
+    def do_HEAD(self) -> None:
+        self.head(200, len(OLD), **self.server.facts)
+
+    def do_GET(self) -> None:
+        first, _, last = self.headers["Range"].removeprefix("bytes=").partition("-")
+        start, stop = int(first), int(last) + 1
+        answer: Answer = self.server.answer if start >= self.server.since else honest
+        answer(self, OLD, start, stop)
+
+    def head(self, status: int, length: int | None, **headers: str) -> None:
+        self.send_response(status)
+        for name, value in {"ETag": '"1"', **headers}.items():
+            self.send_header(name.replace("_", "-"), value)
+        if length is not None:
+            self.send_header("Content-Length", str(length))
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        """Keep quiet."""
+
+
+def part(handler: Handler, data: bytes, start: int, stop: int, body: bytes | None = None, **headers: str) -> None:
+    """Answer with a part, or what a test says of it."""
+    content = {"Content_Range": f"bytes {start}-{stop - 1}/{len(OLD)}", **headers}
+    body = data[start:stop] if body is None else body
+    handler.head(206, len(body), **content)
+    handler.wfile.write(body)
+
+
+honest: Answer = part
+
+
+def drip(handler: Handler, data: bytes, start: int, stop: int) -> None:
+    handler.head(206, stop - start, Content_Range=f"bytes {start}-{stop - 1}/{len(data)}")
+    for at in range(start, stop):
+        handler.wfile.write(data[at : at + 1])
+        handler.wfile.flush()
+        if handler.server.stopped.wait(0.03):
+            return
+
+
+def without_end(handler: Handler, data: bytes, start: int, stop: int) -> None:
+    handler.head(206, None, Content_Range=f"bytes {start}-{stop - 1}/{len(data)}")
+    handler.wfile.write(data[start:stop])
+    while not handler.server.stopped.is_set():
+        handler.wfile.write(bytes(1 << 16))
+
+
+LIES: dict[str, tuple[Answer, str]] = {
+    "another part": (
+        lambda h, d, a, b: part(h, d, a, b, NEW[: b - a], Content_Range=f"bytes 0-{b - a - 1}/{len(d)}"),
+        "gave",
+    ),
+    "a part of a larger file": (
+        lambda h, d, a, b: part(h, d, a, b, Content_Range=f"bytes {a}-{b - 1}/{len(d) + 1}"),
+        "gave",
+    ),
+    "no word on which part": (lambda h, d, a, b: part(h, d, a, b, Content_Range="none"), "the server gave none"),
+    "another version": (lambda h, d, a, b: part(h, NEW, a, b, ETag='"2"'), "changed while it was read: its ETag"),
+    "all of another version": (
+        lambda h, d, a, b: (h.head(200, len(NEW), ETag='"2"'), h.wfile.write(NEW)),
+        "changed while",
+    ),
+    "packed": (
+        lambda h, d, a, b: part(h, d, a, b, gzip.compress(d[a:b]), Content_Encoding="gzip"),
+        r"packs the file \(gzip\)",
+    ),
+    "fewer bytes": (lambda h, d, a, b: part(h, d, a, b, d[a : b - 1]), "bytes at"),
+    "more bytes": (lambda h, d, a, b: part(h, d, a, b, d[a:b] + b"more"), "gave more bytes"),
+    "nothing": (lambda h, d, a, b: part(h, d, a, b, b""), "gave 0 bytes"),
+    "the end before": (lambda h, d, a, b: h.head(416, 0), "changed while it was read: it ends before byte"),
+    "an error": (lambda h, d, a, b: h.head(503, 0), "the server answers 503"),
+    "a drip": (drip, "did not answer within"),
+    "bytes without end": (without_end, "gave more bytes"),
+    "all of the file": (lambda h, d, a, b: (h.head(200, len(d)), h.wfile.write(d)), ""),
+}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Any]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as serving:
+        serving.daemon_threads, serving.handle_error = True, lambda *_: None  # type: ignore[method-assign]
+        serving.stopped, serving.facts, serving.count = threading.Event(), {}, 0  # type: ignore[attr-defined]
+        thread = threading.Thread(target=serving.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield serving
+        serving.stopped.set()  # type: ignore[attr-defined]
+        serving.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_a_lie_is_no_weight(server, lie, monkeypatch):
+    monkeypatch.setattr(servers, "SECONDS", 0.5)
+    monkeypatch.setattr(web, "SLOWEST", 1 << 30)
+    server.answer, says = LIES[lie]
+    server.since, server.count = 100_000, server.count + 1
+    opened = checkpoint.open(f"http://127.0.0.1:{server.server_port}/{server.count}/x.safetensors")
+    start = time.monotonic()
+    if says:
+        with pytest.raises(CkptError, match=says):
+            opened["b"].read()
+    else:
+        np.testing.assert_array_equal(opened["b"].read(), np.full(50_000, 1.0))
+    assert time.monotonic() - start < 30
+
+
+@pytest.mark.parametrize("size", ["-1", str(1 << 60), "many"])
+def test_a_size_that_cannot_be(server, size, monkeypatch):
+    monkeypatch.setattr(Handler, "do_HEAD", lambda handler: handler.head(200, None, Content_Length=size))
+    server.count += 1
+    with pytest.raises(CkptError):
+        checkpoint.open(f"http://127.0.0.1:{server.server_port}/{server.count}/x.safetensors")
