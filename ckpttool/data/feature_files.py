@@ -1,7 +1,6 @@
 """The files of a feature cache entry: one `.npy` file per tensor, numbered, and JSON beside them that is checked."""
 
 import io
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,15 +12,11 @@ from numpy.typing import DTypeLike
 
 from ckpttool.core.errors import CkptError
 from ckpttool.core.tensors import BY_NAME, PIECE, Array, DType, dtype_of
-from ckpttool.formats.wire import crc
+from ckpttool.formats.wire import checked_json, crc
 from ckpttool.formats.writing.files import replacing
 
 RowType = tuple["DType | DTypeLike", tuple[int, ...]]
 """A tensor's dtype and the shape of one row."""
-
-
-CHECKSUM = "json_crc32c"
-"""The name of a JSON file's own checksum, which is that of the other facts."""
 
 
 @dataclass(frozen=True)
@@ -110,26 +105,18 @@ def raw(array: Array) -> Array:
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
 
 
-def json_bytes(facts: dict[str, Any]) -> bytes:
-    """Return facts as JSON, with their checksum."""
-    return json.dumps(facts | {CHECKSUM: _facts_checksum(facts)}, indent=1).encode()
-
-
 def facts_of(data: bytes) -> dict[str, Any] | None:
     """Return the facts of JSON, or None where it is none or does not have its checksum."""
     try:
-        facts = json.loads(data)
-    except (ValueError, RecursionError):
+        return checked_json.loads(data)
+    except ValueError:
         return None
-    if not isinstance(facts, dict) or facts.pop(CHECKSUM, None) != _facts_checksum(facts):
-        return None
-    return facts
 
 
 def write_json(path: Path, facts: dict[str, Any]) -> None:
     """Write facts and their checksum, whole or not at all."""
     with replacing(path) as file:
-        file.write(json_bytes(facts))
+        file.write(checked_json.dumps(facts))
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
@@ -138,10 +125,6 @@ def read_json(path: Path) -> dict[str, Any] | None:
         return facts_of(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         return None
-
-
-def _facts_checksum(facts: dict[str, Any]) -> int:
-    return crc.extend(0, json.dumps(facts, sort_keys=True).encode())
 
 
 def _dtype(given: DType | DTypeLike) -> DType:

@@ -14,9 +14,9 @@ import numpy as np
 
 from ckpttool.core.errors import CkptError, CorruptCheckpoint
 from ckpttool.core.tensors import Array
-from ckpttool.data.feature_files import RowType, Stored, facts_of, from_facts, json_bytes, raw, stored
+from ckpttool.data.feature_files import RowType, Stored, facts_of, from_facts, raw, stored
 from ckpttool.data.feature_writer import MANIFEST, Writer
-from ckpttool.formats.wire import crc
+from ckpttool.formats.wire import checked_json, crc
 from ckpttool.remote import servers
 
 Range = tuple[int, int]
@@ -109,7 +109,7 @@ class ServerParts:
     def finish(self, facts: Mapping[str, Any], parts: list[Part]) -> None:
         """Write the manifest, which makes the entry complete: what it holds, and in which parts."""
         ranges = [{"start": part.start, "stop": part.stop, "crc32c": list(part.checksums)} for part in parts]
-        servers.write(f"{self.url}/{MANIFEST}", json_bytes({**facts, "parts_of_rows": ranges}))
+        servers.write(f"{self.url}/{MANIFEST}", checked_json.dumps({**facts, "parts_of_rows": ranges}))
 
     def found(self) -> "OnServer | None":
         """Return what the manifest says; None where the entry is not complete, or the manifest is none."""

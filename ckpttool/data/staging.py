@@ -1,10 +1,11 @@
 """Staging: rows that have no place of their own on disk (text, records, images) are decoded once into mapped arrays.
 
 A folder per data set in the user's cache, named by what it was made of: the files' names, sizes and times, and how they
-were to be read. It is written beside and renamed, so that it is whole or absent.
+were to be read. It is written beside and renamed, so that it is whole or absent; what was damaged since is made again.
 """
 
 import json
+import logging
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
@@ -16,10 +17,13 @@ from typing import Any, Self
 import numpy as np
 from numpy.lib import format as npy
 
+from ckpttool.core.errors import CorruptCheckpoint
 from ckpttool.core.tensors import Array
+from ckpttool.data.feature_files import checksum, read_json, write_json
 from ckpttool.data.feature_store import cache_key, default_root
 
 _FACTS = "facts.json"
+_log = logging.getLogger(__name__)
 _HEADER = 128
 """Bytes before the rows of an array, enough for any header of ours; NumPy lets a header be padded."""
 
@@ -46,10 +50,28 @@ def staged(
     """
     facts = {str(file.resolve()): f"{file.stat().st_size} {file.stat().st_mtime_ns}" for file in files}
     folder = default_root() / "rows" / cache_key({**facts, "how": json.dumps(how, sort_keys=True, default=str)})
-    if not (folder / _FACTS).exists():
+    if (known := _whole(folder)) is None:
         _make(folder, write)
+        known = _whole(folder)
+    if known is None:
+        raise CorruptCheckpoint(f"{folder}: the rows that were put there are not what is read back")
     arrays = {file.stem: np.load(file, mmap_mode="r", allow_pickle=False) for file in sorted(folder.glob("*.npy"))}
-    return arrays, Facts(**json.loads((folder / _FACTS).read_text()))
+    return arrays, known
+
+
+def _whole(folder: Path) -> Facts | None:
+    """Return the facts of staged rows that are whole, by the checksums of all files; None where they are not."""
+    facts = read_json(folder / _FACTS)
+    if facts is None or facts.pop("files_crc32c", None) != _checksums(folder):
+        if folder.exists():
+            _log.warning("%s is damaged, or of an older version: its rows are decoded again", folder)
+        return None
+    return Facts(**facts)
+
+
+def _checksums(folder: Path) -> dict[str, int]:
+    files = sorted(folder.glob("*.npy"))
+    return {file.name: checksum(file, 0, file.stat().st_size) for file in files}
 
 
 def _make(folder: Path, write: Callable[[Path], Facts]) -> None:
@@ -57,7 +79,7 @@ def _make(folder: Path, write: Callable[[Path], Facts]) -> None:
     beside = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
     try:
         facts = write(beside)
-        (beside / _FACTS).write_text(json.dumps(asdict(facts)))
+        write_json(beside / _FACTS, {**asdict(facts), "files_crc32c": _checksums(beside)})
         shutil.rmtree(folder, ignore_errors=True)
         beside.replace(folder)
     finally:

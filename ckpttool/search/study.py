@@ -23,10 +23,11 @@ from ckpttool.search.configurations import Block, Configuration, Outcome
 
 APPLICATION = b"ckst"
 """What stands in the file's header for the program that made it."""
-VERSION = 1
+VERSION = WHOLE_SINCE = 2
+"""Since version 2 the checksum of a trial is that of all that is kept of it."""
 _SCHEMA = """
 CREATE TABLE question (key TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE blocks (seed INTEGER, fold INTEGER, rows BLOB NOT NULL, PRIMARY KEY (seed, fold));
+CREATE TABLE blocks (seed INTEGER, fold INTEGER, rows BLOB NOT NULL, checksum INTEGER, PRIMARY KEY (seed, fold));
 CREATE TABLE trials (
     keep INTEGER, freeze INTEGER, seed INTEGER, fold INTEGER, state TEXT NOT NULL, accuracy REAL, seconds REAL NOT NULL,
     epochs INTEGER NOT NULL, reason TEXT NOT NULL, judged INTEGER NOT NULL, correct BLOB NOT NULL,
@@ -56,6 +57,7 @@ class Study:
         """Read what an open file has; `open` makes one."""
         self.path = path
         self._connection = connection
+        self._version = VERSION
         self._rows: dict[Block, NDArray[np.int64]] = {}
         self.outcomes: dict[Configuration, dict[Block, Outcome]] = {}
 
@@ -105,7 +107,10 @@ class Study:
     def _begin(self, asked: Mapping[str, Any], overwrite: bool) -> None:
         """Keep the question in a study that is new, or is to be; hold it against that of one that is there."""
         stored = dict(self._connection.execute("SELECT key, value FROM question"))
-        there = {key: json.loads(value) for key, value in stored.items()}
+        try:
+            there = {key: json.loads(value) for key, value in stored.items()}
+        except (ValueError, TypeError) as error:
+            raise _damaged(self.path, f"what was asked is no JSON: {error}") from error
         has_trials = self._connection.execute("SELECT count(*) FROM trials").fetchone()[0] > 0
         if (there or has_trials) and not overwrite:
             if different := _different(there, asked):
@@ -121,16 +126,31 @@ class Study:
             self._connection.executemany("INSERT INTO question VALUES (?, ?)", rows)
 
     def _read(self) -> None:
-        """Read all trials, each against its checksum."""
-        for seed, fold, rows in self._connection.execute("SELECT seed, fold, rows FROM blocks"):
+        """Read all trials, each against its checksum.
+
+        Raises:
+            CorruptCheckpoint: one is not what was written.
+        """
+        (self._version,) = self._connection.execute("PRAGMA user_version").fetchone()
+        try:
+            self._read_trials()
+        except (sqlite3.OperationalError, TypeError, ValueError) as error:  # of values of another type
+            if isinstance(error, CkptError) or hasattr(error, "sqlite_errorcode"):
+                raise
+            raise _damaged(self.path, " ".join(str(error).split())) from error
+
+    def _read_trials(self) -> None:
+        for seed, fold, rows, *sums in self._connection.execute("SELECT * FROM blocks"):
+            if sums and sums[0] != _checksum((seed, fold), rows):
+                raise _damaged(self.path, f"the checksum of the rows of seed {seed}, fold {fold} does not hold")
             self._rows[Block(seed, fold)] = np.frombuffer(rows, "<i8")
         columns = "keep, freeze, seed, fold, state, seconds, epochs, reason, judged, correct, checksum"
         for keep, freeze, seed, fold, state, *facts in self._connection.execute(f"SELECT {columns} FROM trials"):
             seconds, epochs, reason, judged, correct, checksum = facts
-            if zlib.crc32(correct) != checksum:
+            block, told = Block(seed, fold), (keep, freeze, seed, fold, state, seconds, epochs, reason, judged)
+            if checksum != (_checksum(told, correct) if self._version >= WHOLE_SINCE else zlib.crc32(correct)):
                 trial = f"keep {keep}, freeze {freeze}, seed {seed}, fold {fold}"
                 raise _damaged(self.path, f"the checksum of {trial} does not hold")
-            block = Block(seed, fold)
             scores = np.frombuffer(correct, "u1" if len(correct) == judged else "<f8").astype(np.float64)
             outcome = Outcome(scores, seconds, epochs, state, reason, self._rows.get(block) if judged else None)
             self.outcomes.setdefault(Configuration(keep, freeze), {})[block] = outcome
@@ -157,8 +177,11 @@ class Study:
         with _told(self.path), self._transaction():
             if outcome.rows is not None and is_new:
                 rows = outcome.rows.astype("<i8").tobytes()
-                self._connection.execute("INSERT INTO blocks VALUES (?, ?, ?)", (*key[2:], rows))
-            values = (*key, *facts, outcome.correct.size, blob, zlib.crc32(blob))
+                values = (*key[2:], rows, *([_checksum(key[2:], rows)] if self._version >= WHOLE_SINCE else []))
+                self._connection.execute(f"INSERT INTO blocks VALUES ({', '.join('?' * len(values))})", values)
+            told, is_whole = (*key, outcome.state, *facts[2:], outcome.correct.size), self._version >= WHOLE_SINCE
+            checksum = _checksum(told, blob) if is_whole else zlib.crc32(blob)
+            values = (*key, *facts, outcome.correct.size, blob, checksum)
             self._connection.execute(f"INSERT INTO trials VALUES ({', '.join('?' * len(values))})", values)
         if outcome.rows is not None and is_new:
             self._rows[block] = outcome.rows
@@ -248,6 +271,11 @@ def _lock(path: Path, connection: sqlite3.Connection) -> None:
     connection.execute("COMMIT")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
+
+
+def _checksum(facts: Sequence[object], content: bytes) -> int:
+    """Return the checksum of a row of a table: of its numbers and texts, and its bytes."""
+    return zlib.crc32(content, zlib.crc32(json.dumps(facts).encode()))
 
 
 def _packed(correct: NDArray[np.float64]) -> bytes:

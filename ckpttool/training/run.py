@@ -1,6 +1,5 @@
 """A run of training: where it is, what it did, and the report `OUT.run.json`, enough to run it again."""
 
-import json
 import logging
 import re
 from collections.abc import Mapping, Sequence
@@ -8,11 +7,11 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ckpttool.core.errors import FormatError
+from ckpttool.core.errors import CorruptCheckpoint, FormatError
 from ckpttool.data.held_out import HeldOut
 from ckpttool.formats.tensorflow.prefix import prefix_of
 from ckpttool.formats.tensorflow.saved_model import is_saved_model
-from ckpttool.formats.wire import strict_json
+from ckpttool.formats.wire import checked_json
 from ckpttool.formats.writing.files import replacing
 from ckpttool.formats.writing.staging import settle
 from ckpttool.lineage.records import versions
@@ -143,9 +142,8 @@ def report_beside(model: Path) -> Path:
 
 def write_report(output: str | Path, report: Mapping[str, Any]) -> None:
     """Write a report beside a model, with the versions of what made it."""
-    text = json.dumps({**report, "versions": versions()}, indent=2, default=str)
     with replacing(report_path(output)) as file:
-        file.write(text.encode() + b"\n")
+        file.write(checked_json.dumps({**report, "versions": versions()}))
 
 
 def is_report(content: bytes) -> bool:
@@ -177,7 +175,7 @@ class RunReport:
             FormatError: it is no report.
         """
         try:
-            report = strict_json.loads(content)
+            report = checked_json.loads(content, is_required=False)
             model, data, options = report["model"], report["data"], report["options"]
             if "held_out" not in data:
                 options, data = _with_rule(options, data)
@@ -188,6 +186,10 @@ class RunReport:
         except FormatError as error:
             raise FormatError(f"{path}: no run report: {error}") from error
         except (ValueError, RecursionError) as error:
+            if checked_json.CHECKSUM in str(error):
+                raise CorruptCheckpoint(
+                    f"{path}: {error}; where that was meant, delete the line that has it"
+                ) from error
             raise FormatError(f"{path}: not JSON, so no run report: {error}") from error
         except (KeyError, TypeError, AttributeError) as error:
             raise FormatError(f"{path}: no run report, which has model, data and options: {error}") from error

@@ -16,6 +16,7 @@ from typing import Any
 from ckpttool import checkpoint
 from ckpttool.core.errors import CorruptCheckpoint, ExistingOutput, PlanError
 from ckpttool.core.tensors import Tensor
+from ckpttool.formats.wire import checked_json
 from ckpttool.formats.writing.files import replacing
 from ckpttool.formats.writing.staging import settle
 from ckpttool.formats.writing.temporary import sweep
@@ -118,9 +119,12 @@ def as_asked_now(asked: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _read(path: Path) -> Any:
     try:
-        return json.loads(path.read_bytes())
+        state = checked_json.loads(path.read_bytes(), is_required=False)
+        if state.keys() != {"position", "kept", "asked"}:
+            raise ValueError(f"it has {', '.join(sorted(state))}")
+        return state
     except ValueError as error:
-        raise CorruptCheckpoint(f"{path}: {error}; delete it to go on from an older save") from error
+        raise CorruptCheckpoint(f"{path} is damaged: {error}; delete it to go on from an older save") from error
 
 
 def _folder(output: str | Path) -> Path:
@@ -170,7 +174,7 @@ class Saves:
         with staged_model(writer, prefix, overwrite=True, beside=beside) as place:
             write_model(graph, tensors, place, overwrite=False)
             with replacing(self._state_path(place)) as file:
-                file.write(json.dumps(state, indent=2).encode() + b"\n")
+                file.write(checked_json.dumps(state))
         self.last, self._last_step, self._last_time = prefix, position.step, time.monotonic()
         self._forget()
         return prefix
@@ -211,7 +215,7 @@ class Saves:
     def _read_kept(self, state: Mapping[str, Any] | None) -> Kept | None:
         if state is None:
             return None
-        prefix = self.folder / state["prefix"]
+        prefix = self.folder / Path(state["prefix"]).name
         graph = files.load(f"{prefix}.meta")
         return Kept(Epoch(**state["epoch"]), graph, checkpoint.open(prefix), tuple(state["frozen"]))
 

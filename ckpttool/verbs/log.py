@@ -9,7 +9,7 @@ from typing import Any
 from ckpttool.core.errors import CkptError, FormatError, MissingFile
 from ckpttool.formats import registry
 from ckpttool.formats.tensorflow.prefix import prefix_of
-from ckpttool.formats.wire import strict_json
+from ckpttool.formats.wire import checked_json
 from ckpttool.graph.contents.kept import kept_facts
 from ckpttool.lineage.output import path_beside
 from ckpttool.lineage.records import Chain
@@ -95,7 +95,7 @@ def _read_report(path: Path) -> Mapping[str, Any] | None:
     if not sparse_files.is_there(path):
         return None
     try:
-        report = strict_json.loads(sparse_files.read_bytes(path))
+        report = checked_json.loads(sparse_files.read_bytes(path), is_required=False)
         return {key: report.get(key) for key in ("model", "data", "options", "best_epoch", "versions")}
     except (ValueError, AttributeError, RecursionError) as error:
         raise FormatError(f"{path}: not JSON, so no run report: {error}") from error

@@ -154,7 +154,7 @@ def without_tables(path: Path) -> None:
     [
         (foreign_text, FormatError, "is no study; choose another output, or `overwrite` replaces it"),
         (foreign_database, FormatError, "a database of another program; choose another output"),
-        (newer, FormatError, r"a study of a newer ckpttool \(version 9; this one knows 1\): update it"),
+        (newer, FormatError, r"a study of a newer ckpttool \(version 9; this one knows 2\): update it"),
         (truncated, CorruptCheckpoint, r"the study is damaged \(.*\); `overwrite` begins anew"),
         (flipped, CorruptCheckpoint, r"damaged \(the checksum of keep 2, freeze 1, seed 0, fold 0 does not hold\)"),
         (without_tables, CorruptCheckpoint, r"damaged \(no such table: trials\)"),
@@ -171,6 +171,30 @@ def test_a_file_that_is_no_sound_study_is_left_as_it_is(
     assert path.read_bytes() == before
     with Study.open(path, QUESTION, overwrite=True) as study:
         assert study.outcomes == {}
+
+
+def test_no_changed_byte_changes_a_trial(path: Path) -> None:
+    """Whatever is flipped is refused in our own words, or changes nothing that is read."""
+    with Study.open(path, {"head": "dense(5)"}) as study:
+        for keep in range(3):
+            outcome = Outcome(np.array([1.0, 0.0, 0.5]), 2.5, 3, rows=np.arange(3))
+            study.add(Configuration(keep, 1), Block(0), outcome)
+    data, found = path.read_bytes(), 0
+    texts = [at for mark in (b"done", b"dense(5)") for at in range(data.rindex(mark) - 40, data.rindex(mark) + 40)]
+    for number, at in enumerate([*range(0, len(data), 211), *texts]):
+        path.write_bytes(data[:at] + bytes([data[at] ^ 1 << number % 8]) + data[at + 1 :])
+        try:
+            with Study.open(path, {"head": "dense(5)"}) as study:
+                trials = study.trials()
+                rows = [outcomes[Block(0)].rows.tolist() for outcomes in study.outcomes.values()]  # type: ignore[union-attr]
+        except CkptError:
+            found += 1
+        else:
+            assert [(row["keep"], row["seconds"], row["state"]) for row in trials] == [
+                (n, 2.5, "done") for n in range(3)
+            ]
+            assert rows == [[0, 1, 2]] * 3
+    assert found > 50
 
 
 def test_a_folder_or_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:

@@ -11,10 +11,10 @@ import pytest
 
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import CkptError, GraphError
-from ckpttool.data.feature_files import json_bytes
 from ckpttool.executors.executor import Executor
 from ckpttool.executors.here import Here
 from ckpttool.executors.processes import processes
+from ckpttool.formats.wire import checked_json
 from ckpttool.model.model import Model
 from ckpttool.training import filling
 from ckpttool.training.callbacks.callback import Callback
@@ -186,7 +186,7 @@ def test_what_is_damaged_in_a_bucket_is_computed_again(
         case "manifest":
             system.pipe_file(manifest, b'{"format": 1}')
         case _:  # a checksum that holds, of facts that are none of ours
-            system.pipe_file(manifest, json_bytes(json.loads(damage)))
+            system.pipe_file(manifest, checked_json.dumps(json.loads(damage)))
     machine("second")
     again = cache(model, data, "hidden1", root=root)
     assert not again.hit

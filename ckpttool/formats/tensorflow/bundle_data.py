@@ -37,7 +37,7 @@ class BundleData:
     def hold(self) -> None:
         """Open the data files now, if they are few: they can be read to the end when others replace them meanwhile."""
         for number in range(self._index.shards if self._index.shards <= HELD_FILES else 0):
-            with contextlib.suppress(MissingFile, OSError):  # who reads a tensor is told
+            with contextlib.suppress(MissingFile, FormatError, OSError):  # who reads a tensor is told
                 self._file(number)
 
     def tensor(self, entry: BundleEntry) -> Tensor:

@@ -21,6 +21,8 @@ VERSION = 1
 """The version of the format that is read and written."""
 RANK_LIMIT = 254
 SIZE_LIMIT = 1 << 63
+LARGEST_ENTRY = 1 << 20
+"""Bytes of an entry: one of a tensor in ten thousand slices has half of that."""
 
 
 class StoredSlice(NamedTuple):
@@ -77,6 +79,8 @@ def read_index(path: Path) -> BundleIndex:
     header = header_of(path, value)
     protos: dict[bytes, BundleEntryProto] = {}
     for key, value in rows:
+        if len(value) > LARGEST_ENTRY:
+            raise CorruptCheckpoint(f"{path}: the entry of {text_of(key)!r} has {len(value)} bytes")
         try:
             protos[key] = BundleEntryProto.FromString(value)
         except DecodeError as error:
@@ -124,6 +128,8 @@ class Entries:
             CorruptCheckpoint: an entry is wrong, or a slice belongs to no tensor.
         """
         for key, proto in self._protos.items():
+            if len(proto.slices) > len(self._protos):
+                self._fail(text_of(key), f"is in {len(proto.slices)} slices, there are {len(self._protos)} entries")
             if proto.slices:
                 self._used.update(encode_key(key, extents) for extents in _extents(proto))
         entries = {text_of(key): self.entry(key, p) for key, p in self._protos.items() if key not in self._used}
