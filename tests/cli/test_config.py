@@ -128,7 +128,7 @@ def test_toml_says_what_the_command_line_would(
         "hidden[12]" = 1e-4
         outputs = 0.01
     """
-    shell.run("finetune", "--config", written(text))
+    shell.run("finetune", "--config", written(text), "--config-paths")
     how = ["--freeze", "hidden1", "--optimizer", "momentum(momentum=0.9)", "--lr", "hidden[12]=0.0001,outputs=0.01"]
     more = ["--epochs", "2", "--batch-size", "64", "--early-stopping", "5", "--inputs", "X", "--labels", "y"]
     shell.run("finetune", small, "--data", data, *how, *more, "-o", tmp_path / "shell.ckpt")
@@ -294,13 +294,29 @@ def test_new_and_cache_take_what_fits(shell: Any, small: Path, data: Path, tmp_p
     run = shell.json("finetune", small, "--data", data, *how, "--epochs", "1", "-o", out)
     report = f"{out}.run.json"
 
-    assert shell.json("cache", "--config", report) == {**run["cache"], "hit": True}
+    assert shell.json("cache", "--config", report, "--config-paths") == {**run["cache"], "hit": True}
     shell.run("new", "--input", "4", "--layers", "outputs = dense(3)", "--config", report, "-o", fresh)
     assert "outputs/kernel/Momentum" in checkpoint.open(fresh)
 
     spec = written(f"input = 4\nlayers = 'outputs = dense(3)'\noutput = {str(tmp_path / 'toml.ckpt')!r}")
-    shell.run("new", "--config", spec)
+    shell.run("new", "--config-paths", "--config", spec)
     assert "outputs/kernel" in checkpoint.open(tmp_path / "toml.ckpt")
+
+
+def test_a_file_says_where_to_write_with_leave_alone(shell: Any, tmp_path: Path, written: Any) -> None:
+    layers, fresh = "input = 4\nlayers = 'outputs = dense(3)'", tmp_path / "fresh.ckpt"
+    for text in (f"output = {str(tmp_path / 'toml.ckpt')!r}", "overwrite = true"):
+        file = written(f"{layers}\n{text}")
+        name = text.partition(" ")[0]
+        told = shell.error("new", "--config", file, "-o", fresh)
+        assert told == f"{file}: {name}: a file says where to write with --config-paths alone"
+    assert not list(tmp_path.glob("*.ckpt*"))
+
+
+def test_what_a_file_changes_is_listed(shell: Any, tmp_path: Path, written: Any) -> None:
+    file = written("input = 4\nlayers = 'outputs = dense(3)'\noptimizer = 'momentum'")
+    told = shell.run("new", "--config", file, "--optimizer", "adam", "-o", tmp_path / "fresh.ckpt").stderr
+    assert f"{file} sets input 4, layers outputs = dense(3)\n" in told
 
 
 def test_evaluate_takes_the_rows_of_a_report_and_not_its_model(

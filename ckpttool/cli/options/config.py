@@ -2,23 +2,41 @@
 
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
+from click.core import ParameterSource
 
 from ckpttool.cli.options.general import PATH, Decorator, ListOrFile
+from ckpttool.cli.show.tables import say
 from ckpttool.core.errors import FormatError, PlanError, UnknownName
-from ckpttool.core.names import suggestion
+from ckpttool.core.names import listed, suggestion
 from ckpttool.remote.paths import refuse_url_input
 from ckpttool.training.run import RunReport, is_report
 
 TOML = 'A file of TOML with options by their long names (freeze = "hidden[12]", model, data), or a run\'s OUT.run.json'
+PATHS = "The file may also say where to write (output, tensorboard, plot, report, cache-dir) and what to overwrite."
 RULES = "What it has need not be given; the command line wins. Paths are relative to the working directory."
 
 OWN = {"output", "to", "overwrite", "allow-op", "resume", "plan", "json", "tensorboard", "plot"}
 """Where a run writes, what it prints and what it allows are never taken from its report: another run has its own."""
+WRITES = {"output", "overwrite", "tensorboard", "plot", "report", "cache-dir"}
+"""Options that say where something is written, and over what: a file that another has sent does not, unasked."""
+LONGEST = 80
+"""Characters of a value that are shown."""
+_FILE, _PATHS = "ckpttool.config", "ckpttool.config_paths"
+"""Where a context keeps a file that was read, and whether it may say where to write."""
+
+
+class _File(NamedTuple):
+    """What a file has for the options of a command."""
+
+    path: Path
+    values: Mapping[str, Any]
+    is_report: bool
 
 
 def config_option(*leave: str, repeats: bool = False) -> Decorator:
@@ -32,17 +50,69 @@ def config_option(*leave: str, repeats: bool = False) -> Decorator:
         if path is None:
             return None
         report, values = _read(path)
-        parameters = {_long_name(each): each for each in context.command.params if each is not option}
         if report:
+            parameters = _parameters(context)
             known = {_dashed(key) for key in values if repeats or _dashed(key) in parameters} - {*leave, *OWN}
             values = {key: value for key, value in values.items() if _dashed(key) in known}
-        context.default_map = _defaults(context, parameters, values, path)
+        context.meta[_FILE] = _File(path, values, report is not None)
+        _settle(context)
         return report
 
+    def allow(context: click.Context, option: click.Parameter, value: bool) -> None:
+        context.meta[_PATHS] = value
+        _settle(context)
+
     text = f"{TOML}, {'which repeats it' if repeats else 'to take what fits'}. {RULES}"
-    return click.option(
+    named = click.option(
         "--config", "repeats", metavar="FILE", type=PATH, is_eager=True, expose_value=repeats, callback=read, help=text
     )
+    paths = click.option("--config-paths", is_flag=True, is_eager=True, expose_value=False, callback=allow, help=PATHS)
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(command)
+        def telling(*arguments: Any, **options: Any) -> Any:
+            _tell(click.get_current_context())
+            return command(*arguments, **options)
+
+        return named(paths(telling))
+
+    return decorate
+
+
+def _settle(context: click.Context) -> None:
+    """Take what the file has for defaults, once it is known whether it may say where to write.
+
+    Raises:
+        PlanError: it does, and may not. Of a report, which has such for its own run, they are left out, and named.
+    """
+    file: _File | None = context.meta.get(_FILE)
+    if file is None or _PATHS not in context.meta:
+        return
+    unasked = [key for key in file.values if _dashed(key) in WRITES] if not context.meta[_PATHS] else []
+    if unasked and not file.is_report:
+        raise PlanError(f"{file.path}: {listed(unasked)}: a file says where to write with `config_paths` alone")
+    if unasked:
+        say(f"{file.path}: {listed(unasked)} of that run not taken; `config_paths` does")
+    values = {key: value for key, value in file.values.items() if key not in unasked}
+    context.default_map = _defaults(context, _parameters(context), values, file.path)
+
+
+def _tell(context: click.Context) -> None:
+    """Say what a file has changed, of the options that the command line does not give."""
+    file: _File | None = context.meta.get(_FILE)
+    if file is None:
+        return
+    given = {_long_name(each): str(each.name) for each in context.command.params}
+    changed = [
+        f"{key} {_short(_text(value))}"
+        for key, value in file.values.items()
+        if context.get_parameter_source(given.get(_dashed(key), "")) is ParameterSource.DEFAULT_MAP
+    ]
+    say(f"{file.path} sets {', '.join(changed) or 'nothing'}")
+
+
+def _parameters(context: click.Context) -> dict[str, click.Parameter]:
+    return {_long_name(each): each for each in context.command.params if each.name not in ("repeats", "config_paths")}
 
 
 def _read(path: Path) -> tuple[RunReport | None, Mapping[str, Any]]:
@@ -106,3 +176,7 @@ def _text(value: Any) -> str:
         case list():
             return ",".join(map(_text, value))
     return str(value)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]} ..."

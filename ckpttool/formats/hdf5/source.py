@@ -22,7 +22,7 @@ USER_BLOCK = 512
 """The least bytes that another program may have put before the signature; there are twice as many, or four times ..."""
 TAR = (257, b"ustar")
 """Where a tar archive has its mark; its first member begins at 512 too, and would hide the others."""
-_FAULTS = (OSError, RuntimeError, KeyError, ValueError, TypeError, UnicodeDecodeError)
+_FAULTS = (OSError, MemoryError, RuntimeError, KeyError, ValueError, TypeError, UnicodeDecodeError)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ both are refused before anything is read, each part of a path on its own.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from math import prod
@@ -18,8 +19,7 @@ from ckpttool.core.tensors import STRING, DType, Tensor, TensorSpec
 from ckpttool.formats.format import Checked, Tensors, pieces_of
 from ckpttool.formats.hdf5.source import Hdf5Source, bytes_after, is_hdf5, opened
 from ckpttool.formats.hdf5.values import (
-    TEXTS_AT_ONCE,
-    LongestText,
+    bounded,
     dtype_in,
     is_plain,
     oddity,
@@ -33,9 +33,9 @@ from ckpttool.formats.reading.raw_tensors import ClosedFile, TensorLocation
 
 DEEPEST = 64
 """Groups within groups; more is a loop or an attack."""
-MOST_AGAIN = 4096
+MOST_AGAIN = 1024
 """Names that may lead to what has another name: groups with two names each, in one another, double with each level."""
-MOST_STEPS = 100_000
+MOST_STEPS = 50_000
 """Parts of soft links that are followed in a file: soft links may be made of soft links."""
 LARGEST_CHUNK = 64 << 20
 """Bytes of a chunk that HDF5 unpacks as one, whatever is stored of it."""
@@ -121,7 +121,6 @@ class _Walk:
         self.source = source
         self.stored, self.again, self.steps = 0, 0, 0
         self.seen: set[int] = set()
-        self.texts = LongestText(source)
 
     def group(self, group: Any, path: str, above: tuple[int, ...]) -> None:
         """Take in a group: its attributes, its datasets, the groups in it."""
@@ -184,24 +183,22 @@ class _Walk:
     def _attributes(self, member: Any, path: str) -> None:
         """Take in the attributes that hold numbers or texts, and the names of others (references, lists)."""
         plain = {key: is_plain(member.attrs.get_id(key).dtype) for key in member.attrs}
-        for key in (key for key in plain if plain[key]):
-            self._require_small(member.attrs.get_id(key), f"{path}@{text_of(key)}")
-        self.tree.attributes[path] = {text_of(key): member.attrs[key] for key in plain if plain[key]}
+        values = {text_of(key): self._value(member, key, path) for key in plain if plain[key]}
+        self.tree.attributes[path] = values
         self.tree.opaque += [f"{path}@{text_of(key)}" for key in plain if not plain[key]]
 
-    def _require_small(self, attribute: Any, name: str) -> None:
-        """Hold an attribute against the file before it is read: it is read as a whole, and texts may be the same one.
+    def _value(self, member: Any, key: str, path: str) -> Any:
+        """Read an attribute, which is read as a whole, once it is held against the file.
 
         Raises:
             CorruptCheckpoint: it would have more bytes than the file.
         """
-        elements = prod(attribute.shape or ())
-        is_text = attribute.dtype.kind == "O" and elements > 1
-        nbytes = elements * (self.texts.nbytes() if is_text else attribute.dtype.itemsize)
-        if nbytes > max(self.source.size, TEXTS_AT_ONCE if is_text else 0):
-            raise CorruptCheckpoint(
-                f"{self.tree.path}: the attribute {name} is said to have {elements} elements, more than the file holds"
-            )
+        attribute = member.attrs.get_id(key)
+        if prod(attribute.shape or ()) * attribute.dtype.itemsize > self.source.size:
+            name = f"{path}@{text_of(key)}"
+            raise CorruptCheckpoint(f"{self.tree.path}: the attribute {name} is said to be larger than the file")
+        with bounded(self.source) if attribute.dtype.kind == "O" else nullcontext():
+            return member.attrs[key]
 
     def _place(self, dataset: Any, path: str) -> Callable[[Hdf5Source], Tensor]:
         """Check a dataset against the file, and return what makes a tensor of it, which opens the file to be read."""

@@ -1,6 +1,7 @@
 """The values of HDF5 datasets: read whole, or in pieces; which element types stand for which."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,43 +20,32 @@ MARK = "dtype"
 """The attribute that says what a dataset's bytes are where HDF5 has no such type, as Keras writes it for bfloat16."""
 STRINGS_AT_ONCE = 256 << 20
 """Many elements can claim one long string of the file: no more are read at once than could make up so many bytes."""
-TEXTS_AT_ONCE = 64 << 20
-"""Bytes that the texts of one attribute may have, which is read as a whole."""
+TEXTS_AT_ONCE, TEXTS_RATIO = 128 << 20, 2
+"""Bytes of memory for texts that are read at once, and how many times the size of the file more."""
 Block = tuple[tuple[int | slice, ...], tuple[int, ...]]
 
 
-class LongestText:
-    """How long a text of varying length can be at most in a file: as its largest heap of such, which has a mark.
+@contextmanager
+def bounded(source: Hdf5Source) -> Iterator[None]:
+    """Let a read of texts of varying length take no more memory than such a file is worth.
 
-    The global heap: https://docs.hdfgroup.org/hdf5/develop/_f_m_t3.html#GlobalHeap.
+    Each says its own length, or is the same text as another; HDF5 allocates what they say before it looks. So this
+    process may not grow beyond a bound meanwhile, where the system has such bounds.
     """
+    pages = Path("/proc/self/statm")
+    if not pages.exists():
+        yield
+        return
+    import resource
 
-    MARK = b"GCOL\1"
-    STEP = 16 << 20
-
-    def __init__(self, source: Hdf5Source) -> None:
-        """Take a file; it is looked through when it is asked for the first time."""
-        self._source = source
-        self._nbytes: int | None = None
-
-    def nbytes(self) -> int:
-        """Return how many bytes."""
-        if self._nbytes is None:
-            self._nbytes = self._source.size
-            if self._source.size > self.STEP or not sparse_files.at(self._source.path):
-                self._nbytes = max(self._heaps(), default=0)
-        return self._nbytes
-
-    def _heaps(self) -> Iterator[int]:
-        """Yield the sizes of the heaps; pieces that are looked through overlap by what stands before a size ends."""
-        with self._source.bytes() as place, place.open("rb") if isinstance(place, Path) else place as file:
-            for start in range(0, self._source.size, self.STEP):
-                file.seek(start)
-                piece = file.read(self.STEP + 15)
-                at = piece.find(self.MARK)
-                while at >= 0:
-                    yield min(int.from_bytes(piece[at + 8 : at + 16], "little"), self._source.size)
-                    at = piece.find(self.MARK, at + 1)
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    used = int(pages.read_text().split()[0]) * resource.getpagesize()
+    most = used + TEXTS_AT_ONCE + TEXTS_RATIO * source.size
+    resource.setrlimit(resource.RLIMIT_AS, (most if soft == resource.RLIM_INFINITY else min(most, soft), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 def text_of(value: Any) -> str:
@@ -195,7 +185,7 @@ def _strings(source: Hdf5Source, dataset: Any, spec: TensorSpec) -> Array:
 
     flat = np.empty(spec.elements, object)
     step, total = max(STRINGS_AT_ONCE // max(source.size, 1), 1), 0
-    for at, text in enumerate(_cells(dataset, spec, step)):
+    for at, text in enumerate(_cells(source, dataset, spec, step)):
         total += len(text)
         if dataset.dtype.kind == "O" and total > source.size:
             raise CorruptCheckpoint(f"{source.path}: the texts of {spec.name} are longer than the file")
@@ -203,9 +193,11 @@ def _strings(source: Hdf5Source, dataset: Any, spec: TensorSpec) -> Array:
     return flat.reshape(spec.shape)
 
 
-def _cells(dataset: Any, spec: TensorSpec, step: int) -> Iterator[bytes]:
+def _cells(source: Hdf5Source, dataset: Any, spec: TensorSpec, step: int) -> Iterator[bytes]:
     """Yield the texts of a dataset, at most so many read at once."""
     import numpy as np
 
     for index, _ in blocks(spec.shape, max(PIECE // step, 1)):
-        yield from as_bytes(np.asarray(dataset[index], object).ravel().tolist(), spec.name)
+        with bounded(source):
+            texts = np.asarray(dataset[index], object).ravel().tolist()
+        yield from as_bytes(texts, spec.name)

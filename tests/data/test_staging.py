@@ -1,0 +1,58 @@
+"""Rows that are decoded once: what is on the disk is used while it is whole, and made again where it is not."""
+
+import numpy as np
+import pytest
+
+from ckpttool.data.staging import Facts, RowWriter, staged
+
+ROWS = np.arange(12, dtype=np.float32).reshape(4, 3)
+
+
+@pytest.fixture
+def made(tmp_path, monkeypatch):
+    """Stage rows, and return them, how often they were decoded, and the folder."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "rows.csv").write_text("rows")
+    times = []
+
+    def write(folder):
+        times.append(folder)
+        with RowWriter(folder / "x.npy", (3,), np.float32) as writer:
+            writer.append(ROWS)
+        return Facts(["a note"])
+
+    def stage():
+        arrays, facts = staged([tmp_path / "rows.csv"], {"how": 1}, write)
+        (folder,) = (tmp_path / "cache" / "ckpttool" / "rows").iterdir()
+        return arrays["x"], facts, len(times), folder
+
+    return stage
+
+
+def test_they_are_decoded_once(made):
+    for _ in range(2):
+        rows, facts, times, _ = made()
+        np.testing.assert_array_equal(rows, ROWS)
+        assert (facts, times) == (Facts(["a note"]), 1)
+
+
+@pytest.mark.parametrize("file", ["x.npy", "facts.json"])
+def test_a_flipped_bit_has_them_decoded_again(made, file, caplog):
+    *_, folder = made()
+    size = (folder / file).stat().st_size
+    for times, at in enumerate(range(0, size, max(1, size // 7)), 2):
+        data = bytearray((folder / file).read_bytes())
+        data[at] ^= 4
+        (folder / file).write_bytes(data)
+        rows, facts, decoded, _ = made()
+        np.testing.assert_array_equal(rows, ROWS)
+        assert (facts, decoded) == (Facts(["a note"]), times)
+        assert "is damaged, or of an older version: its rows are decoded again" in caplog.text
+
+
+def test_a_file_that_is_gone_or_new(made):
+    *_, folder = made()
+    (folder / "more.npy").write_bytes((folder / "x.npy").read_bytes())
+    assert made()[2] == 2
+    (folder / "x.npy").unlink()
+    assert made()[2] == 3
