@@ -109,6 +109,8 @@ class Format(ABC):
     """What of a string it would not give back."""
     FRAMEWORK: ClassVar[str | None] = None
     """The framework that arranges the tensors of such files (`torch`, `keras` ...), where it is always the same."""
+    CHECKSUMS: ClassVar[bool] = True
+    """Whether it has checksums of values: without them a changed number is one, and only the structure is checked."""
     METADATA: ClassVar[bool] = False
     """Whether it keeps texts beside its tensors."""
     OBJECT_GRAPH: ClassVar[bool] = False

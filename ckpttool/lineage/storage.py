@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from ckpttool.core.errors import FormatError
+from ckpttool.core.errors import FormatError, MissingFile
 from ckpttool.formats.tensorflow.prefix import prefix_of
 from ckpttool.formats.wire import strict_json
 from ckpttool.formats.writing.files import replacing
@@ -39,6 +39,18 @@ def lineage_of(path: Path, metadata: Mapping[str, str]) -> Chain:
             chain, output = _parsed(sparse_files.read_bytes(place), place)
             return chain if output and output.now(place.parent) == "unchanged" else Chain()
     return Chain()
+
+
+def read_lineage(path: Path) -> tuple[Chain, Source | None]:
+    """Read the file of a lineage: the chain, and what output it is of.
+
+    Raises:
+        MissingFile: it is not there.
+        FormatError: it is no lineage.
+    """
+    if not sparse_files.is_there(path):
+        raise MissingFile(f"{path} is missing: no such lineage")
+    return _parsed(sparse_files.read_bytes(path), path)
 
 
 def _parsed(text: str | bytes, place: Path) -> tuple[Chain, Source | None]:

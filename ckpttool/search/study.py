@@ -134,8 +134,8 @@ class Study:
         (self._version,) = self._connection.execute("PRAGMA user_version").fetchone()
         try:
             self._read_trials()
-        except (sqlite3.OperationalError, TypeError, ValueError) as error:  # of values of another type
-            if isinstance(error, CkptError) or hasattr(error, "sqlite_errorcode"):
+        except (TypeError, ValueError) as error:  # of values of another type
+            if isinstance(error, CkptError):
                 raise
             raise _damaged(self.path, " ".join(str(error).split())) from error
 
@@ -309,8 +309,10 @@ def _told(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        if not hasattr(error, "sqlite_errorcode"):  # a mistake of the program
-            raise
+        if not hasattr(error, "sqlite_errorcode"):
+            if "decode" in str(error):
+                raise _damaged(path, "a text is none") from None
+            raise  # a mistake of the program
         code = error.sqlite_errorcode & 0xFF
         if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
             raise CkptError(

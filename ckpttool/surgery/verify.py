@@ -23,13 +23,14 @@ class Damage:
 
 @dataclass(frozen=True)
 class Report:
-    """What was checked, and what is damaged."""
+    """What was checked, and what is damaged; `checksums` says whether the format has any of values."""
 
     path: Path
     format: str
     tensors: int
     nbytes: int
     damaged: tuple[Damage, ...]
+    checksums: bool = True
 
     @property
     def whole(self) -> bool:
@@ -64,9 +65,10 @@ def verify(path: Path | str) -> Report:
     try:
         checked = list(reader.verify(path))
     except CorruptCheckpoint as error:
-        return Report(path, reader.NAME, 0, 0, (Damage(str(prefix_of(path)), str(error)),))
+        return Report(path, reader.NAME, 0, 0, (Damage(str(prefix_of(path)), str(error)),), reader.CHECKSUMS)
     damaged = tuple(Damage(item.name, item.problem) for item in checked if item.problem is not None)
-    return Report(path, reader.NAME, len({i.name for i in checked}), sum(item.nbytes for item in checked), damaged)
+    count, nbytes = len({item.name for item in checked}), sum(item.nbytes for item in checked)
+    return Report(path, reader.NAME, count, nbytes, damaged, reader.CHECKSUMS)
 
 
 def unchanged(a: Mapping[str, Tensor], b: Mapping[str, Tensor], pattern: str) -> Unchanged:

@@ -10,6 +10,7 @@ from ckpttool.checkpoint import prefix_of
 from ckpttool.core.errors import CorruptCheckpoint, FormatError, GraphError
 from ckpttool.core.names import listed
 from ckpttool.graph.core import Graph
+from ckpttool.lineage.against import difference
 from ckpttool.model.resolve import graph_beside, open_either
 from ckpttool.surgery import verify as checkpoints
 
@@ -26,6 +27,8 @@ class Verdict:
     damaged: tuple[checkpoints.Damage, ...]
     compared: checkpoints.Unchanged | None = None
     left_out: tuple[str, ...] = ()
+    checksums: bool = True
+    against: str | None = None
 
     @property
     def holds(self) -> bool:
@@ -48,6 +51,8 @@ class Verdict:
             "bytes": self.nbytes,
             "ops": self.ops,
             "whole": not self.damaged,
+            "checksums": self.checksums,
+            "against": self.against,
             "damaged": [{"name": item.name, "problem": item.why} for item in self.damaged],
             "left_out": list(self.left_out),
             "unchanged": list(compared.same) if compared else None,
@@ -63,16 +68,25 @@ class Verdict:
         same = f"; {len(compared.same)} unchanged, {len(compared.changed)} changed" if compared else ""
         entries = f"{len(self.left_out)} entr{'y' if len(self.left_out) == 1 else 'ies'}"
         left_out = f"; {entries} left out: {listed(self.left_out)}" if self.left_out else ""
-        return f"{self.path}: {' and '.join(checked)} checked: {result}{same}{left_out}"
+        told = f", and what {self.against} tells of" if self.against and not self.damaged else ""
+        unsure = not self.checksums and not self.against and self.format != "graph"
+        hint = "; the format has no checksums, so only its structure was: `against` a hash tells more" if unsure else ""
+        return f"{self.path}: {' and '.join(checked)} checked: {result}{told}{same}{left_out}{hint}"
 
 
-def verdict(path: Path, same: tuple[str, Path] | None = None, tags: Collection[str] | None = None) -> Verdict:
+def verdict(
+    path: Path,
+    same: tuple[str, Path] | None = None,
+    tags: Collection[str] | None = None,
+    against: str | None = None,
+) -> Verdict:
     """Check a checkpoint and the graph beside it, or a graph alone.
 
     Args:
         path: A checkpoint or a graph.
         same: A pattern, and another checkpoint: its tensors must have the same bytes in this one.
         tags: Which graph of a SavedModel that has several.
+        against: A SHA-256, or the file of a lineage, that tells which file it is to be.
 
     Raises:
         MissingFile: there is nothing to check.
@@ -94,7 +108,11 @@ def verdict(path: Path, same: tuple[str, Path] | None = None, tags: Collection[s
     report = checkpoints.verify(path)
     ops, damaged = _check_graph_beside(prefix_of(path), tags)
     damaged = (*report.damaged, *damaged)
-    return Verdict(path, report.format, report.tensors, report.nbytes, ops, damaged, compared, left_out)
+    if against is not None and report.whole and (other := difference(path, against)):
+        damaged = (*damaged, checkpoints.Damage(str(path), other))
+    return Verdict(
+        path, report.format, report.tensors, report.nbytes, ops, damaged, compared, left_out, report.checksums, against
+    )
 
 
 def _check_graph_beside(prefix: Path, tags: Collection[str] | None) -> tuple[int, tuple[checkpoints.Damage, ...]]:

@@ -18,19 +18,28 @@ from ckpttool.verbs.verify import verdict
     type=(str, SOURCE),
     help="Also check that these tensors of the checkpoint OTHER have the same bytes in CKPT.",
 )
+@click.option(
+    "--against",
+    metavar="LINEAGE|SHA256",
+    help="Also check that CKPT is the file that a hash tells of (as sha256sum or `log` shows it), or a lineage.",
+)
 @tags_option
 @json_option
-def verify(checkpoint: Path, unchanged: tuple[str, Path] | None, tags: list[str] | None, as_json: bool) -> None:
+def verify(
+    checkpoint: Path, unchanged: tuple[str, Path] | None, against: str | None, tags: list[str] | None, as_json: bool
+) -> None:
     """Check every checksum and every rule of CKPT's format, and name the tensors that are damaged.
 
-    A graph beside the checkpoint is checked too; a graph without a checkpoint is checked alone. The exit code is 1 if
+    Formats without checksums (safetensors, HDF5 ...) have their structure checked alone: --against tells more. A graph
+    beside the checkpoint is checked too; a graph without a checkpoint is checked alone. The exit code is 1 if
     something is damaged or has changed, else 0.
 
     \b
     Example:
       ckpttool verify tuned.ckpt --unchanged 'hidden[12]' my_model_final.ckpt
+      ckpttool verify tuned.safetensors --against tuned.ckpt.lineage.json
     """
-    result = verdict(checkpoint, unchanged, tags)
+    result = verdict(checkpoint, unchanged, tags, against)
     print_report(result.as_json(), result.rows, ("name", "problem"), as_json)
     say(result.summary())
     exit_unless(result.holds)

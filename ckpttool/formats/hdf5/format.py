@@ -23,6 +23,7 @@ class Hdf5(Format):
     """HDF5 of anyone's making."""
 
     NAME = "hdf5"
+    CHECKSUMS = False
     SUFFIXES = (".h5", ".hdf5")
     LIMITS = "holds every dtype but resources and variants; names are paths of groups; there are no checksums"
     METADATA = True

@@ -14,6 +14,7 @@ class KerasLegacy(Format):
     """Weights or whole models of Keras 1 and 2, and of Keras 3 where it is asked for the old layout."""
 
     NAME = "keras-legacy"
+    CHECKSUMS = False
     FRAMEWORK = "keras"
     LIMITS = "is read only: what is named `.h5` is written as a tree of datasets, which Keras does not load"
     WRITES = False

@@ -31,6 +31,7 @@ class KerasWeights(Format):
     """The weights of a Keras 3 model."""
 
     NAME = "keras-weights"
+    CHECKSUMS = False
     FRAMEWORK = "keras"
     SUFFIXES = (SHARD,)
     LIMITS = "an edited copy of a file of Keras 3, in one file: the weights that are there, in their shapes"

@@ -131,6 +131,7 @@ class Npy(Format):
     """A folder of NumPy's files of one array."""
 
     NAME = "npy"
+    CHECKSUMS = False
     LIMITS = "is read only, a folder of .npy files whose paths are the names: save an .npz; keeps no checksums"
     WRITES = False
     INSTEAD = "folders of .npy files are read only; `to` npz writes the same arrays in one file"

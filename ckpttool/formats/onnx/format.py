@@ -108,6 +108,7 @@ class Onnx(Format):
     """The format of onnx.ai."""
 
     NAME = "onnx"
+    CHECKSUMS = False
     FRAMEWORK = "onnx"
     LIMITS = "is read only, its graph's initialisers: save safetensors; keeps no checksums"
     WRITES = False

@@ -98,6 +98,7 @@ class Safetensors(Format):
     """The format of Hugging Face's hub."""
 
     NAME = "safetensors"
+    CHECKSUMS = False
     SUFFIXES = (SUFFIX, INDEX_SUFFIX)
     LIMITS = "holds numbers only: no strings, variants, int4, complex128 or quantised ones; keeps no checksums"
     METADATA = True

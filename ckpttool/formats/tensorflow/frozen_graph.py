@@ -61,6 +61,7 @@ class FrozenGraph(Format):
     """A graph whose weights are constants."""
 
     NAME = "frozen"
+    CHECKSUMS = False
     LIMITS = "is read only: the constants of a graph that were variables; no checksums; `fold` makes one of a model"
     FRAMEWORK = "tensorflow"
     WRITES = False

@@ -1,0 +1,60 @@
+"""Whether a file is the one that a hash or a lineage tells of: for formats without checksums nothing else says it."""
+
+import hashlib
+import re
+from pathlib import Path
+
+from ckpttool.core.errors import MissingFile, PlanError
+from ckpttool.formats import registry
+from ckpttool.lineage.records import Source
+from ckpttool.lineage.storage import read_lineage
+from ckpttool.remote import sparse_files
+
+_HASH = re.compile(r"(?:sha256:)?([0-9a-fA-F]{64})")
+
+
+def difference(path: Path, told: str) -> str | None:
+    """Say how a file differs from what is told of it; None where it is that one.
+
+    Args:
+        path: A checkpoint.
+        told: The SHA-256 of its one file, as `sha256sum` has it, or the one of a lineage (`log`); or the file of a
+            lineage, of whose output or sources it is to be one.
+
+    Raises:
+        PlanError: it is no hash, and no file is there.
+        FormatError: the file is no lineage.
+    """
+    found = _hashes_of(path)
+    if match := _HASH.fullmatch(told.strip()):
+        expected = {f"sha256:{match[1].lower()}": "the hash"}
+    else:
+        expected = _hashes_in(Path(told))
+    if found & expected.keys():
+        return None
+    known = ", ".join(f"{hash_} ({of})" for hash_, of in list(expected.items())[:4])
+    return f"is {' or '.join(sorted(found))}, expected {known}"
+
+
+def _hashes_of(path: Path) -> set[str]:
+    """Return the hash that a lineage has of a checkpoint, and that of its file where it is one."""
+    format_ = registry.find(path)
+    hashes = {Source.of(path, format_.NAME, format_.open(path)).hash}
+    if path.is_file():
+        total = hashlib.sha256()
+        with sparse_files.opened(path) as file:
+            while piece := file.read(1 << 20):
+                total.update(piece)
+        hashes.add(f"sha256:{total.hexdigest()}")
+    return hashes
+
+
+def _hashes_in(path: Path) -> dict[str, str]:
+    """Return the hashes that a lineage has, of its output and of what this was made of, with their paths."""
+    try:
+        chain, output = read_lineage(path)
+    except MissingFile as error:
+        raise PlanError(f"`against` {path}: it is neither a SHA-256 nor the file of a lineage") from error
+    sources = [output] if output else []
+    sources += [source for record in reversed(chain.records) for source in record.sources]
+    return {source.hash: source.path for source in sources}
