@@ -220,7 +220,7 @@ def test_a_damaged_state_is_named(chancy: Path, data: Path, tmp_path: Path) -> N
         finetune(Model.open(chancy), data, OPTIONS, tmp_path / "out.ckpt", **stopping(5))
     state = next((tmp_path / "out.ckpt.saves").glob("*.json"))
     state.write_bytes(state.read_bytes()[:50])
-    with pytest.raises(CkptError, match=rf"{state.name}: .* delete it to go on from an older save"):
+    with pytest.raises(CkptError, match=rf"{state.name} is damaged: .* delete it to go on from an older save"):
         finetune(Model.open(chancy), data, OPTIONS, tmp_path / "out.ckpt", resume=True)
 
 

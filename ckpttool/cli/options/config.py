@@ -21,12 +21,14 @@ TOML = 'A file of TOML with options by their long names (freeze = "hidden[12]", 
 PATHS = "The file may also say where to write (output, tensorboard, plot, report, cache-dir) and what to overwrite."
 RULES = "What it has need not be given; the command line wins. Paths are relative to the working directory."
 
-OWN = {"output", "to", "overwrite", "allow-op", "resume", "plan", "json", "tensorboard", "plot"}
+OWN = {"output", "to", "overwrite", "allow-op", "trust", "resume", "plan", "json", "tensorboard", "plot"}
 """Where a run writes, what it prints and what it allows are never taken from its report: another run has its own."""
 WRITES = {"output", "overwrite", "tensorboard", "plot", "report", "cache-dir"}
 """Options that say where something is written, and over what: a file that another has sent does not, unasked."""
 LONGEST = 80
 """Characters of a value that are shown."""
+ALLOWS = {"allow-op", "trust"}
+"""Options that let a graph act: a file never gives them."""
 _FILE, _PATHS = "ckpttool.config", "ckpttool.config_paths"
 """Where a context keeps a file that was read, and whether it may say where to write."""
 
@@ -88,6 +90,8 @@ def _settle(context: click.Context) -> None:
     file: _File | None = context.meta.get(_FILE)
     if file is None or _PATHS not in context.meta:
         return
+    if allowed := [key for key in file.values if _dashed(key) in ALLOWS]:
+        raise PlanError(f"{file.path}: {listed(allowed)}: what is allowed is said on the command line alone")
     unasked = [key for key in file.values if _dashed(key) in WRITES] if not context.meta[_PATHS] else []
     if unasked and not file.is_report:
         raise PlanError(f"{file.path}: {listed(unasked)}: a file says where to write with `config_paths` alone")
