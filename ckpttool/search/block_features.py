@@ -15,7 +15,7 @@ from ckpttool.data.feature_writer import EntryBusy
 from ckpttool.data.splits import Split
 from ckpttool.graph.freezing.frozen import Frozen
 from ckpttool.search.configurations import Block
-from ckpttool.search.rows import TOLD, SearchRows
+from ckpttool.search.rows import SearchRows
 from ckpttool.training.callbacks.callback import Callback
 from ckpttool.training.features import FeatureCache, Features
 
@@ -60,7 +60,7 @@ class FrozenFeatures:
         """Return the features of a frozen part for the rows of a block."""
         train, judged = self._rows.of_block(block)
         choosing = self._of_all(frozen, self._rows.choosing)
-        judging = self._of_all(frozen, self._rows.telling) if block == TOLD else choosing
+        judging = self._of_all(frozen, self._rows.telling) if block.tells else choosing
         return BlockFeatures(choosing, train, judging, judged)
 
     def _of_all(self, frozen: Frozen, split: Split) -> Features:

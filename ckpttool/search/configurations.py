@@ -56,10 +56,18 @@ SCRATCH = Configuration(0, 0)
 
 @dataclass(frozen=True, order=True)
 class Block:
-    """Which rows train and which are judged; a design of validation rows has the fold 0 alone."""
+    """Which rows train and which are judged; a design of validation rows has the fold 0 alone.
+
+    One whose fold is -1 trains on all rows that choose, and judges those that tell what the choice is worth.
+    """
 
     seed: int
     fold: int = 0
+
+    @property
+    def tells(self) -> bool:
+        """Whether it judges the rows that chose nothing."""
+        return self.fold < 0
 
 
 State = Literal["done", "stopped", "failed"]

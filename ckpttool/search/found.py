@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from ckpttool.search.cuts import Cut
 from ckpttool.search.depths import Depth
 from ckpttool.search.differences import Estimate, accuracy, difference
 from ckpttool.search.quick import Ranking, wilson
-from ckpttool.search.recommendation import Recommendation
+from ckpttool.search.recommendation import Recommendation, Rivals, against
 from ckpttool.search.rows import TOLD, SearchRows, said
 from ckpttool.training.options import Options
 
@@ -91,7 +92,14 @@ class Search:
         best = self.recommendation.best if self.recommendation else None
         if best is None or configuration == best:
             return None
-        return difference(self.outcomes[configuration], self.outcomes[best], self.design, self.rope)
+        known = self._to_best.get(configuration)
+        return known or difference(self.outcomes[configuration], self.outcomes[best], self.design, self.rope)
+
+    @cached_property
+    def _to_best(self) -> Rivals:
+        """How much better the others that were compared are than the best."""
+        found = self.recommendation
+        return against(found.best, list(found.tried), self.outcomes, self.design, self.rope) if found else {}
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON has it."""

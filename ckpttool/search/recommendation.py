@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ckpttool.search.configurations import SCRATCH, Configuration, Design, Outcomes
-from ckpttool.search.differences import Estimate, difference
+from ckpttool.search.differences import Estimate, Variances, difference
 
 RISK = 0.05
 """How probable it may be that fewer trained layers are worse than the best by more than the rope."""
@@ -99,13 +99,17 @@ def recommend(outcomes: Outcomes, design: Design, depths: int, rope: float = 0.0
 def against(
     one: Configuration, tried: list[Configuration], outcomes: Outcomes, design: Design, rope: float
 ) -> dict[Configuration, Estimate]:
-    """Return how much better each of the others is than a configuration.
+    """Return how much better each of the others is than a configuration; all of them tell what seeds change.
 
     >>> against(SCRATCH, [SCRATCH], {SCRATCH: {}}, Design.of(labelled=100), rope=0.005)
     {}
     """
-    pairs = ((each, difference(outcomes[each], outcomes[one], design, rope)) for each in tried if each != one)
-    return {each: found for each, found in pairs if found is not None}
+    variances, found = Variances.of({each: outcomes[each] for each in tried}, design), {}
+    for each in tried:
+        between = variances.between(each, one) if variances else None
+        if each != one and (estimate := difference(outcomes[each], outcomes[one], design, rope, between)):
+            found[each] = estimate
+    return found
 
 
 def compared(outcomes: Outcomes, design: Design) -> tuple[list[Configuration], dict[Configuration, float]]:

@@ -16,7 +16,7 @@ from ckpttool.data.splits import Split
 from ckpttool.search.configurations import FOLDS_BELOW, Block, Design
 
 TOLD = Block(0, -1)
-"""Trains on the rows that choose, and judges those that tell."""
+"""Trains on the rows that choose, and judges those that tell; another seed's would be as good."""
 APART = {"folds": 5, "rows": 10}
 """One of so many rows tells the result, by the design, where a file has no test rows."""
 VALIDATION = 10
@@ -78,8 +78,8 @@ class SearchRows:
         every = np.arange(self.choosing.rows)
         if self.design.kind == "rows":
             train = np.setdiff1d(every, self.validation)
-            return (train, np.arange(self.telling.rows)) if block == TOLD else (train, self.validation)
-        if block == TOLD:
+            return (train, np.arange(self.telling.rows)) if block.tells else (train, self.validation)
+        if block.tells:
             return every, np.arange(self.telling.rows)
         fold = _folds(self.choosing, self.design.folds, self.seed + block.seed)
         judged, train = np.flatnonzero(fold == block.fold), np.flatnonzero(fold != block.fold)
@@ -90,7 +90,7 @@ class SearchRows:
     def splits(self, block: Block) -> tuple[Split, Split]:
         """Return the rows that a block trains on, and those that it judges."""
         train, judged = self.of_block(block)
-        return self.choosing.part("train", train), (self.telling if block == TOLD else self.choosing).part(
+        return self.choosing.part("train", train), (self.telling if block.tells else self.choosing).part(
             "valid", judged
         )
 

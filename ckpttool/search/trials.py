@@ -31,7 +31,7 @@ from ckpttool.search.depths import depths
 from ckpttool.search.features import FeaturePass
 from ckpttool.search.kept_models import KeptModels
 from ckpttool.search.quick import Ranking, ranking
-from ckpttool.search.rows import TOLD, SearchRows, said
+from ckpttool.search.rows import SearchRows, said
 from ckpttool.search.targets import targets_of
 from ckpttool.training.bound import Bound
 from ckpttool.training.callbacks.callback import Callback
@@ -230,7 +230,7 @@ class Trials:
         restored = {name: self.source.model.checkpoint[name] for name in kept.restored}
         fresh = [name for name in kept.fresh if name not in first]
         values = {**restored, **fresh_tensors(kept.bound.model.graph, fresh, seed, restored), **first}
-        key = configuration, block == TOLD
+        key = configuration, block.tells
         if trainer := self._trainers.get(key):
             self._trainers.move_to_end(key)
             trainer.restart(

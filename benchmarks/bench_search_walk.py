@@ -1,0 +1,202 @@
+"""A search against trying everything, and against trials made one by one, on the chapter's question (`digits.py`).
+
+    python benchmarks/bench_search_walk.py [walk caches cost] [--data mnist.npz] [--resamples 20] [--folder KEPT]
+
+walk: of 20 draws of the rows each is searched twice: the whole grid, every trial of it, and the walk. The grid's best
+    and what the walk answers are then trained on all rows, by ten seeds each, and judged by MNIST's test rows of 5-9:
+    the answer is within the rope if it is no more than half a point behind.
+caches: the trials of one walk against the same made one by one: `reuse`, `finetune`, `evaluate`, without a cache.
+cost: what a trial takes beside its training steps, the first of a configuration and the others.
+
+Seconds are those of the clock; in brackets those of the processor, which tell more where others compute beside this.
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import fmean, median
+from typing import Any
+
+import numpy as np
+from digits import HEAD, HIDDEN, Digits, base
+
+import ckpttool
+from ckpttool.runtime.epochs import EpochRunner
+from ckpttool.search.configurations import Block, Configuration
+from ckpttool.search.found import Search
+from ckpttool.search.trials import Asked, Trials
+from ckpttool.verbs.search import SearchOptions, search_reuse
+
+ROWS = 500
+"""Labelled rows of a search."""
+EPOCHS = 20
+ROPE = 0.005
+SEEDS = 10
+"""How often what was found is trained again, to be judged by the test rows."""
+RECIPE = ckpttool.Recipe("adam(0.003)")
+ONE_BY_ONE = 12
+"""How many trials are made one by one."""
+
+
+@dataclass
+class Clock:
+    """Seconds by the clock, and of the processor."""
+
+    wall: float = 0.0
+    cpu: float = 0.0
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Add what is spent while this lasts."""
+        wall, cpu = time.perf_counter(), time.process_time()
+        try:
+            yield
+        finally:
+            self.wall, self.cpu = self.wall + time.perf_counter() - wall, self.cpu + time.process_time() - cpu
+
+    def __str__(self) -> str:
+        return f"{self.wall:.1f} s ({self.cpu:.1f})"
+
+
+def options(folder: Path) -> ckpttool.Options:
+    """Return how trials are trained, with a new cache."""
+    return ckpttool.Options(recipe=RECIPE, epochs=EPOCHS, cache_dir=tempfile.mkdtemp(dir=folder))
+
+
+def searched(model: ckpttool.Model, data: Path, grid: bool, folder: Path, clock: Clock) -> Search:
+    """Search in this process, with a cache of its own; nothing of a grid is given up."""
+    output = data.with_suffix(".grid" if grid else ".walk")
+    how = SearchOptions(grid=grid, seeds=1, rope=1.0 if grid else ROPE)
+    with clock.running():
+        return search_reuse(model, data, HEAD, output, options(folder), how, overwrite=True, write=False)
+
+
+def answer(found: Search) -> Configuration:
+    """Return what is recommended, and where the rows do not tell it, the best."""
+    assert found.recommendation is not None
+    return found.recommendation.configuration or found.recommendation.best
+
+
+def told(trials: Trials, configuration: Configuration) -> float:
+    """Return the mean accuracy on the test rows of a configuration that is trained on all others."""
+    outcomes = (trials((configuration, Block(seed, -1))) for seed in range(SEEDS))
+    return fmean(outcome.accuracy or 0.0 for outcome in outcomes)
+
+
+def walk(model: ckpttool.Model, digits: Digits, folder: Path, resamples: int) -> None:
+    """Print for each draw of the rows what grid and walk find, and what they take."""
+    within, recommended, clocks = 0, 0, {True: Clock(), False: Clock()}
+    searched(model, digits.write(folder / "warm.npz", ROWS, 1000), False, folder, Clock())
+    print(f"{'':<4} {'best of the grid':<18} {'answer of the walk':<18} {'behind':>7}  grid, walk")
+    for draw in range(resamples):
+        data, spent = digits.write(folder / f"{draw}.npz", ROWS, draw), {True: Clock(), False: Clock()}
+        found = {grid: searched(model, data, grid, folder, spent[grid]) for grid in (draw % 2 == 0, draw % 2 == 1)}
+        assert found[True].recommendation is not None
+        assert found[False].recommendation is not None
+        best, one = found[True].recommendation.best, answer(found[False])
+        trials, lost = Trials(model, Asked(data, HEAD, options(folder))), 0.0
+        if one != best:
+            lost = told(trials, best) - told(trials, one)
+        within, recommended = (
+            within + (lost <= ROPE),
+            recommended + (found[False].recommendation.configuration is not None),
+        )
+        for grid, clock in clocks.items():
+            clock.wall, clock.cpu = clock.wall + spent[grid].wall, clock.cpu + spent[grid].cpu
+        print(f"{draw:<4} {best!s:<18} {one!s:<18} {100 * lost:+7.2f}  {spent[True]}, {spent[False]}", flush=True)
+    grid, ours = clocks[True], clocks[False]
+    print(f"within the rope {within} of {resamples} (goal 90 %); {recommended} were recommended, the others the best")
+    print(f"walk / grid x {ours.wall / grid.wall:.2f} ({ours.cpu / grid.cpu:.2f}), goal 0.50")
+
+
+def caches(model: ckpttool.Model, digits: Digits, folder: Path) -> None:
+    """Print what a trial of a search takes, and what some of the same trials take one by one."""
+    data, ours, theirs = digits.write(folder / "caches.npz", ROWS), Clock(), Clock()
+    found = searched(model, data, False, folder, ours)
+    every = [(Configuration(t["keep"], t["freeze"]), Block(t["seed"], t["fold"])) for t in found.as_json()["trials"]]
+    some = every[:: max(1, len(every) // ONE_BY_ONE)]
+    with np.load(data, allow_pickle=False) as arrays:
+        x, y = arrays["x_train"], arrays["y_train"]
+    for configuration, block in some:
+        train, judged = found.rows.of_block(block)
+        rows = folder / "block.npz"
+        np.savez(rows, x_train=x[train], y_train=y[train], x_valid=x[judged], y_valid=y[judged])
+        with theirs.running():
+            one_by_one(model, configuration, rows, folder)
+    wall, cpu = ((b / len(some)) / (a / len(every)) for a, b in ((ours.wall, theirs.wall), (ours.cpu, theirs.cpu)))
+    print(f"{len(every)} trials of a search {ours}, {len(some)} of them one by one {theirs}", end=": ")
+    print(f"x {wall:.1f} ({cpu:.1f}), goal 2.5", flush=True)
+
+
+def one_by_one(model: ckpttool.Model, configuration: Configuration, rows: Path, folder: Path) -> None:
+    """Make a trial as `reuse` and `finetune` do."""
+    made, (keep, freeze) = folder / "made.ckpt", (configuration.keep, configuration.freeze)
+    if keep:
+        plan = ckpttool.plan_reuse(model, f"hidden[1-{keep}]", head=HEAD, recipe=RECIPE)
+        plan.write(made, overwrite=True)
+    else:
+        ckpttool.new([784], f"{HIDDEN}; {HEAD}", made, RECIPE, overwrite=True)
+    frozen, first = f"hidden[1-{freeze}]" if freeze else None, EPOCHS if keep > freeze else None
+    how = replace(options(folder), freeze=frozen, lp_ft=first, keep="last", cache_dir=None)
+    ckpttool.finetune(ckpttool.Model.open(made), rows, how, folder / "tuned.ckpt", overwrite=True)
+
+
+@contextmanager
+def steps_timed(clock: Clock) -> Iterator[None]:
+    """Count the seconds of training steps while this lasts."""
+    steps = EpochRunner.steps
+
+    def timed(*given: Any, **named: Any) -> Any:
+        with clock.running():
+            return steps(*given, **named)
+
+    EpochRunner.steps = timed  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        EpochRunner.steps = steps  # type: ignore[method-assign]
+
+
+def cost(model: ckpttool.Model, digits: Digits, folder: Path) -> None:
+    """Print what trials take beside their steps: the first of all, the first of each configuration, and the others."""
+    trials = Trials(model, Asked(digits.write(folder / "cost.npz", ROWS), HEAD, options(folder)))
+    beside: dict[str, list[Clock]] = {"first of all": [], "first of a configuration": [], "others": []}
+    grid = [Configuration(keep, freeze) for keep in range(6) for freeze in range(keep + 1)]
+    for configuration, block in [(each, Block(0, fold)) for each in grid for fold in range(3)]:
+        whole, steps = Clock(), Clock()
+        with steps_timed(steps), whole.running():
+            trials((configuration, block))
+        kind = "first of all" if configuration == grid[0] else "first of a configuration"
+        beside["others" if block.fold else kind].append(Clock(whole.wall - steps.wall, whole.cpu - steps.cpu))
+    for kind, clocks in beside.items():
+        of_clock, of_processor = ([getattr(clock, name) for clock in clocks] for name in ("wall", "cpu"))
+        told = (f"{what(of_clock):.3f} s ({what(of_processor):.3f})" for what in (min, median, max))
+        print(f"beside its steps, {kind:<25} best, median, worst {', '.join(told)}, goal 0.3", flush=True)
+
+
+def main() -> None:
+    asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    asked.add_argument("rows", nargs="*", default=["cost", "caches", "walk"])
+    asked.add_argument("--data", type=Path, default=Path("mnist.npz"))
+    asked.add_argument("--resamples", type=int, default=20)
+    asked.add_argument("--folder", type=Path)
+    given = asked.parse_args()
+    ckpttool.configure_tensorflow()
+    with tempfile.TemporaryDirectory() as name:
+        folder = given.folder or Path(name)
+        model, digits = base(folder, given.data), Digits(given.data)
+        rows: dict[str, Callable[[], None]] = {
+            "walk": lambda: walk(model, digits, folder, given.resamples),
+            "caches": lambda: caches(model, digits, folder),
+            "cost": lambda: cost(model, digits, folder),
+        }
+        for row in given.rows:
+            rows[row]()
+
+
+if __name__ == "__main__":
+    main()
