@@ -54,7 +54,7 @@ class FrozenFeatures:
     def __init__(self, weights: Mapping[str, Tensor], rows: SearchRows, folder: str | Path | None) -> None:
         """Begin with none; `weights` are the model's, and `folder` is where caches are."""
         self._weights, self._rows, self._folder = weights, rows, folder
-        self._features: dict[tuple[tuple[str, ...], str], Features] = {}
+        self._features: dict[tuple[tuple[str, ...], tuple[str, ...], str], Features] = {}
 
     def of(self, frozen: Frozen, block: Block) -> BlockFeatures:
         """Return the features of a frozen part for the rows of a block."""
@@ -66,7 +66,8 @@ class FrozenFeatures:
     def _of_all(self, frozen: Frozen, split: Split) -> Features:
         if frozen.part is None:
             raise AssertionError("a cache is asked for where layers are frozen")
-        key = frozen.part.features, split.name
+        # layers of the head that have no weights are frozen too, under one name whatever they lie on
+        key = frozen.names, frozen.part.features, split.name
         if key not in self._features:
             known = [features for (_, name), features in self._features.items() if name == split.name]
             cache = FeatureCache(frozen.graph, frozen.part, self._weights, [split], known=known)

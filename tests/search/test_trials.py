@@ -139,3 +139,11 @@ def test_a_worker_opens_the_same_model_or_refuses(model: Model, asked: Asked, tr
     assert outcome.correct.tolist() == trials((Configuration(1, 1), Block(0, 0))).correct.tolist()
     with pytest.raises(GraphError, match="a worker has other weights"):
         TrialsFactory(WorkerModel.of(model, {**trials.facts(), "weights": "others"}), asked)()
+
+
+def test_a_head_that_begins_without_weights_sees_the_depth_that_it_lies_on(model: Model, asked: Asked) -> None:
+    """What it computes of frozen layers has the same name above each depth."""
+    shared = Trials(model, replace(asked, head="act = activation(relu); new = dense(2)"))
+    for configuration in (Configuration(1, 1), Configuration(2, 2)):
+        alone = Trials(model, shared.asked)((configuration, Block(0, 0)))
+        np.testing.assert_array_equal(shared((configuration, Block(0, 0))).correct, alone.correct)
