@@ -69,7 +69,7 @@ class FrozenFeatures:
         # layers of the head that have no weights are frozen too, under one name whatever they lie on
         key = frozen.names, frozen.part.features, split.name
         if key not in self._features:
-            known = [features for (_, name), features in self._features.items() if name == split.name]
+            known = [features for (*_, name), features in self._features.items() if name == split.name]
             cache = FeatureCache(frozen.graph, frozen.part, self._weights, [split], known=known)
             self._features[key] = self._filled(cache)
         return self._features[key]

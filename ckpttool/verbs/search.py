@@ -22,6 +22,7 @@ from ckpttool.search.loop import Budget, Loop, SearchCallback
 from ckpttool.search.recommendation import recommend
 from ckpttool.search.rows import TOLD
 from ckpttool.search.study import Study
+from ckpttool.search.trackers import Following, Tracked, Tracker, open_tracker
 from ckpttool.search.trials import Asked, Trials, TrialsFactory
 from ckpttool.search.walk import Walk, Ways
 from ckpttool.training.loop import Interrupt
@@ -73,6 +74,7 @@ def search_reuse(
     command: Command | None = None,
     to: str | None = None,
     write: bool = True,
+    tracker: Tracker | None = None,
 ) -> Search:
     """Try how much of a model to keep and to freeze under a new head, recommend, and write what is recommended.
 
@@ -92,6 +94,7 @@ def search_reuse(
         command: What stands in the lineage of the output as what made it.
         to: The family to write: `ckpt`, `saved-model`, `keras`; else that of the output's path, or of the model.
         write: Whether the model is written at the end.
+        tracker: Where the search is mirrored while it runs.
 
     Raises:
         PlanError: a bound is malformed, the options do not fit, or another question was asked in the study.
@@ -110,11 +113,15 @@ def search_reuse(
     callback.on_notes([*trials.notes, ways.said(trials.rows.design)])
     place, ends = executor or Here(), interrupt or Interrupt()
     factory = TrialsFactory(_for_worker(model, trials), trials.asked) if executor else lambda: trials
-    with _study(output, _question(trials, how), overwrite) as study:
-        following = partial(ways.following, study, trials.rows.design.blocks)
-        loop = Loop(study, place, factory, trials.rows.design, following, how.rope, how.budget, callback, ends)
+    question, blocks = _question(trials, how), trials.rows.design.blocks
+    with _study(output, question, overwrite) as study:
+        following = partial(ways.following, study, blocks)
+        tracked = Tracked(Path(output).name, question, len(trials.depths) - 1, blocks)
+        mirrored = Following(tracker, tracked, study.outcomes, callback)
+        loop = Loop(study, place, factory, trials.rows.design, following, how.rope, how.budget, mirrored, ends)
         ended = loop.run()
         found = _found(trials, study, how, ended, ends.number if ended else None, loop.ran)
+        mirrored.end(found.recommendation)
         if found.chosen is None:
             return found
         family = family_of(model.graph.source, output, to)
@@ -130,7 +137,13 @@ def search_reuse(
 
 
 def search_curve(
-    model: Model, data: str | Path, head: str, output: str | Path, rows: Sequence[int | None], **given: Any
+    model: Model,
+    data: str | Path,
+    head: str,
+    output: str | Path,
+    rows: Sequence[int | None],
+    tracker: str | None = None,
+    **given: Any,
 ) -> list[Search]:
     """Search with less and with more rows, and write what is recommended for the last of these numbers.
 
@@ -140,11 +153,22 @@ def search_curve(
         head: The new layers (SPEC).
         output: The model that is written; the studies of the other numbers are beside it, `OUT.100.study`.
         rows: How many rows to train on; None is all of them. Each search has an even part of the budget that is left.
+        tracker: What mirrors all of them while they run: `optuna`, in `OUT.optuna.db`.
         given: The other arguments of `search_reuse`.
 
     Raises:
         CkptError: as `search_reuse`.
     """
+    if tracker is not None:
+        with open_tracker(tracker, Path(output)) as mirror:
+            return _searches(model, data, head, output, rows, tracker=mirror, **given)
+    return _searches(model, data, head, output, rows, **given)
+
+
+def _searches(
+    model: Model, data: str | Path, head: str, output: str | Path, rows: Sequence[int | None], **given: Any
+) -> list[Search]:
+    """Search with each number of rows."""
     how = given.pop("how", None) or SearchOptions()
     if amounts := [number for number in rows if number is not None and len(rows) > 1]:
         options = given.get("options") or Options()

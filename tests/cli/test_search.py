@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 import numpy as np
+import optuna
 import pytest
 
 from ckpttool import checkpoint
@@ -60,7 +61,8 @@ def test_what_is_wrong_is_one_line(shell: Any, small: Path, data: Path, tmp_path
 def test_an_interrupted_search_prints_what_is_known_and_the_same_command_goes_on(
     shell: Any, small: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = ("search", small, "--data", data, *TRIED, "--keep", "1", "-o", tmp_path / "best.ckpt")
+    asked = ("search", small, "--data", data, *TRIED, "--keep", "1", "--tracker", "optuna")
+    asked = (*asked, "-o", tmp_path / "best.ckpt")
     with monkeypatch.context() as patch:
         patch.setattr(SearchPrinter, "on_trial", lambda *_: os.kill(os.getpid(), signal.SIGINT))
         ended = shell.run(*asked, exit_code=130)
@@ -71,6 +73,11 @@ def test_an_interrupted_search_prints_what_is_known_and_the_same_command_goes_on
     assert "3 of 3 ways to keep and to freeze are tried at most, each on 2 blocks of rows" in ended.stderr
     found = shell.json(*asked)
     assert (found["ended"], found["output"]) == (None, str(tmp_path / "best.ckpt"))
+    mirror = optuna.load_study(study_name="best.ckpt", storage=f"sqlite:///{tmp_path / 'best.ckpt.optuna.db'}")
+    means = {(trial.params["keep"], trial.params["freeze"]): trial.value for trial in mirror.get_trials()}
+    assert len(mirror.trials) == len(means) == 3
+    judged = {(each["keep"], each["freeze"]): each["accuracy"] for each in found["configurations"]}
+    assert means == pytest.approx(judged)
 
 
 def test_frozen_layers_that_cannot_be_cached_are_not_by_the_last_run_and_the_commands(

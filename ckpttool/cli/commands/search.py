@@ -18,6 +18,7 @@ from ckpttool.cli.show.progress import ProgressPrinter
 from ckpttool.cli.show.search import SearchPrinter, print_quick, print_search
 from ckpttool.cli.wall import behind_wall
 from ckpttool.core.errors import PlanError
+from ckpttool.search.trackers import TRACKERS
 from ckpttool.training.callbacks.plot import Picture
 from ckpttool.training.options import Options
 from ckpttool.verbs import search as verb
@@ -38,6 +39,9 @@ from ckpttool.verbs import search_quick
 @workers_options
 @click.option("--report", metavar="FILE", type=WRITTEN, help="Write a page for a browser: .html.")
 @click.option("--plot", metavar="FILE", type=WRITTEN, help="Draw accuracy by depths kept: a .png, .pdf or .svg.")
+@click.option(
+    "--tracker", type=click.Choice(list(TRACKERS)), help="Mirror trials to OUT.optuna.db, for optuna-dashboard."
+)
 @allow_op_option
 @behind_wall
 @config_option("model", *ROLES)
@@ -54,6 +58,7 @@ def search(
     place: Place,
     report: Path | None,
     plot: Path | None,
+    tracker: str | None,
     allow_op: tuple[str, ...],
     as_json: bool,
     output: Path | None,
@@ -101,5 +106,6 @@ def search(
             interrupt=SignalInterrupt(),
             command=command_line(),
             to=to,
+            tracker=tracker,
         )
     print_search(found, model, data, as_json, report, picture)
