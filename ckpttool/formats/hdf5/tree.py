@@ -4,6 +4,7 @@ HDF5 can point elsewhere (external links and storage, virtual datasets) and can 
 both are refused before anything is read, each part of a path on its own.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
@@ -33,8 +34,9 @@ from ckpttool.formats.reading.raw_tensors import ClosedFile, TensorLocation
 
 DEEPEST = 64
 """Groups within groups; more is a loop or an attack."""
-MOST_AGAIN = 1024
-"""Names that may lead to what has another name: groups with two names each, in one another, double with each level."""
+MOST_AGAIN, MOST_LINKS = 1024, 50_000
+"""Names that may lead to groups which have another name (groups with two names each, in one another, double with each
+level), and to datasets."""
 MOST_STEPS = 50_000
 """Parts of soft links that are followed in a file: soft links may be made of soft links."""
 LARGEST_CHUNK = 64 << 20
@@ -119,7 +121,8 @@ class _Walk:
     def __init__(self, tree: Tree, source: Hdf5Source) -> None:
         self.tree = tree
         self.source = source
-        self.stored, self.again, self.steps = 0, 0, 0
+        self.stored, self.steps = 0, 0
+        self.again: Counter[int] = Counter()
         self.seen: set[int] = set()
 
     def group(self, group: Any, path: str, above: tuple[int, ...]) -> None:
@@ -127,13 +130,13 @@ class _Walk:
         address = _address(group)
         if address in above or len(above) > DEEPEST:
             raise FormatError(f"{self.tree.path}: the groups of {path} go round in a circle, or too deep")
-        self._once(address, path)
+        self._once(address, path, MOST_AGAIN)
         self._attributes(group, path)
         for name in group:
             here = f"{path}/{name}" if path else name
             self._member(self._follow(group, name, here), here, (*above, address))
 
-    def _once(self, address: int, path: str) -> bool:
+    def _once(self, address: int, path: str, most: int) -> bool:
         """Say whether an object is seen for the first time; it has other names seldom.
 
         Raises:
@@ -142,9 +145,9 @@ class _Walk:
         if address not in self.seen:
             self.seen.add(address)
             return True
-        self.again += 1
-        if self.again > MOST_AGAIN:
-            raise FormatError(f"{self.tree.path}: over {MOST_AGAIN} names up to {path} lead to what has another name")
+        self.again[most] += 1
+        if self.again[most] > most:
+            raise FormatError(f"{self.tree.path}: over {most} names up to {path} lead to what has another name")
         return False
 
     def _member(self, member: Any, path: str, above: tuple[int, ...]) -> None:
@@ -227,7 +230,7 @@ class _Walk:
             raise CorruptCheckpoint(
                 f"{self.tree.path}: {path} is in chunks of {chunk} bytes, {stored} bytes are stored for all of them"
             )
-        if self._once(_address(dataset), path):
+        if self._once(_address(dataset), path, MOST_LINKS):
             self.stored += stored
         if self.stored > self.source.size:
             raise CorruptCheckpoint(

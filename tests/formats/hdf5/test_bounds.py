@@ -29,7 +29,8 @@ def refused_soon(path: Path, says: str) -> None:
 
 
 @pytest.mark.parametrize("soft", [False, True])
-def test_groups_that_have_two_names_in_one_another(path, soft):
+def test_groups_that_have_two_names_in_one_another(path, soft, monkeypatch):
+    monkeypatch.setattr(hdf5_tree, "MOST_AGAIN", 50)
     with h5py.File(path, "w") as file:
         group = file
         for level in range(14):
@@ -37,7 +38,7 @@ def test_groups_that_have_two_names_in_one_another(path, soft):
             group["b"] = h5py.SoftLink(f"/{'a/' * level}a") if soft else inner
             group = inner
         group["w"] = ONES
-    refused_soon(path, "over 1024 names up to .* lead to what has another name|go round in a circle, or too deep")
+    refused_soon(path, "over 50 names up to .* lead to what has another name|go round in a circle, or too deep")
 
 
 def test_a_few_other_names_are_names(path):
@@ -60,10 +61,10 @@ def test_soft_links_that_double(path):
 def test_many_soft_links_of_one_group(path):
     with h5py.File(path, "w") as file:
         file["w"] = ONES
-        for number in range(600):
+        for number in range(200):
             file[f"l{number}"] = h5py.SoftLink("/w")
     start = time.process_time()
-    assert len(checkpoint.open(path)) == 601
+    assert len(checkpoint.open(path)) == 201
     assert time.process_time() - start < 5
 
 
@@ -118,7 +119,7 @@ def test_four_numbers_in_a_chunk_of_a_gibibyte(path, options):
 
 
 def test_what_is_stored_once_counts_once(path, monkeypatch):
-    monkeypatch.setattr(hdf5_tree, "MOST_AGAIN", 3)
+    monkeypatch.setattr(hdf5_tree, "MOST_LINKS", 3)
     with h5py.File(path, "w") as file:
         file["w"] = ONES
         for number in range(4):
