@@ -30,10 +30,14 @@ demo: install  ## the main job on the fixtures, ending in a table
 test: browser  ## all tests but the slow ones; those of real files need CKPTTOOL_CORPUS
 	$(PYTEST) -m 'not slow'
 
-trust: browser  ## all tests, on the corpus of real files too, which CKPTTOOL_CORPUS must name; architectures of Keras
+trust: browser  ## all tests, on the corpus of real files too, which CKPTTOOL_CORPUS must name; architectures of Keras; faults
 	test -d "$$CKPTTOOL_CORPUS" || { echo "CKPTTOOL_CORPUS names no folder" >&2; exit 1; }
 	HYPOTHESIS_PROFILE=default $(PYTEST)
 	$(BIN)/python benchmarks/architectures.py
+	$(BIN)/python trust/kills.py
+	$(BIN)/python trust/kills.py --tensorflow --every 10 --kinds kill
+	$(BIN)/python trust/unsynced.py
+	$(BIN)/python trust/races.py
 
 check: install lint docs-check test
 

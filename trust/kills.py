@@ -84,6 +84,17 @@ CASES = [
 ]
 
 
+FINETUNE = "finetune full.ckpt --data rows.npz --epochs 1 --threads 1 --freeze hidden[12]"
+WITH_TENSORFLOW = [
+    case("new --input 4 --layers a=dense(3);b=dense(2)", "out.ckpt", "new --input 4 --layers a=dense(5);b=dense(2)"),
+    case("reuse full.ckpt --layers hidden1 --head o=dense(3)", "out.ckpt", f"strip {MODEL}"),
+    case(FINETUNE, "out.ckpt", f"{FINETUNE} --seed 3"),
+    case(f"{FINETUNE} --cache --cache-dir cached", "out.ckpt", f"{FINETUNE} --seed 3", "finetune --cache"),
+    case(f"{FINETUNE} --to saved-model", "out", f"{FINETUNE} --to saved-model --seed 3", "finetune -> SavedModel"),
+]
+"""Commands that run graphs; TensorFlow is imported anew in each trial, so only some calls are tried."""
+
+
 def make_inputs(folder: Path) -> int:
     """Put what commands read into a folder: two models of one graph with other values, and files made of them."""
     import numpy as np
@@ -94,6 +105,10 @@ def make_inputs(folder: Path) -> int:
     checkpoint.save({name: np.asarray(value * 2, value.dtype) for name, value in values.items()}, "values.npz")
     _done("import", "values.npz", "--into", MODEL, "-o", OTHER)
     _done("export-saved-model", MODEL, "-o", "saved")
+    _done("convert", FIXTURES / "my_model_final.ckpt", "--to", "bundle", "-o", "full.ckpt")
+    shutil.copy(FIXTURES / "my_model_final.ckpt.meta", "full.ckpt.meta")
+    rows = np.load(FIXTURES / "mnist_small.npz")
+    np.savez("rows.npz", **{name: rows[name][:64] for name in rows.files})
     shutil.copy(FIXTURES / "bert" / "hub_backbone.weights.h5", "keras.weights.h5")
     return 0
 
@@ -166,7 +181,7 @@ class Trials:
         if over:
             self._must([*case.old, "-o", case.output], self.start)
         self.before = self._read(self.start)
-        self._fresh()
+        self.fresh()
         self._must(case.argv(over), self.work)
         self.after = self._read(self.work)
         self.names = _names(self.work)
@@ -175,7 +190,7 @@ class Trials:
 
     def calls(self) -> int:
         """Return how many calls the command makes."""
-        self._fresh()
+        self.fresh()
         counted = self.work / ".count"
 
         def work() -> int:
@@ -190,7 +205,7 @@ class Trials:
 
     def trial(self, number: int, kind: str) -> Iterator[str]:
         """Run into a fault, and yield what is bad about what follows."""
-        self._fresh()
+        self.fresh()
 
         def work() -> int:
             os.chdir(self.work)
@@ -203,6 +218,10 @@ class Trials:
         ended = in_child(work)
         if ended in (66, 77):
             yield "untyped" if ended == 77 else "failed"
+        yield from self.judged()
+
+    def judged(self) -> Iterator[str]:
+        """Read what is there, run the command as if nothing had happened, and yield what is bad about either."""
         there = self._read(self.work)
         if there not in (self.before, self.after):
             yield "lost" if not any(there.values()) or any(": " in str(each) for each in there.values()) else "mixed"
@@ -220,7 +239,8 @@ class Trials:
         shutil.rmtree(self.start, ignore_errors=True)
         shutil.rmtree(self.work, ignore_errors=True)
 
-    def _fresh(self) -> None:
+    def fresh(self) -> None:
+        """Have the folder as it was before the command."""
         shutil.rmtree(self.work, ignore_errors=True)
         shutil.copytree(self.start, self.work)
 
@@ -269,6 +289,7 @@ def main_() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("only", nargs="*", help="cases whose names contain one of these")
     parser.add_argument("--every", type=int, default=1, help="every Nth call, to be quick")
+    parser.add_argument("--tensorflow", action="store_true", help="the commands that run graphs, in place of others")
     parser.add_argument("--kinds", default=",".join(KINDS))
     parser.add_argument("--verbose", action="store_true")
     options = parser.parse_args()
@@ -278,14 +299,15 @@ def main_() -> int:
         inputs = Path(folder, "inputs")
         inputs.mkdir()
         make_inputs(inputs)  # in this process, which imports what its children will need
-        for each in CASES:
+        cases = WITH_TENSORFLOW if options.tensorflow else CASES
+        for each in cases if not options.tensorflow else ():
             run([*each.arguments, "-o", f"warm-{each.output}"])
             state_of(f"warm-{each.output}")
         for path in inputs.glob("warm-*"):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         (inputs / "checkpoint").unlink(missing_ok=True)
         gc.freeze()
-        chosen = [each for each in CASES if not options.only or any(word in each.name for word in options.only)]
+        chosen = [each for each in cases if not options.only or any(word in each.name for word in options.only)]
         show(f"{'command':42} {'over':5} calls trials  lost mixed  left refused other")
         for each in chosen:
             for over in (False, True):

@@ -1,5 +1,6 @@
 """Reading files that belong together while others may write them: all of one version, or none."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from stat import S_ISDIR
@@ -23,29 +24,27 @@ def unmixed(path: Path, read: Callable[[], Read]) -> Read:
     """
     for _ in range(ATTEMPTS):
         settle(path)
-        before = _stamps(path)
+        names = list(_names(path))
+        before = _stamps(names)
         try:
             result = read()
         except CkptError:
-            if _is_unchanged(path, before):
+            settle(path)
+            if _stamps(names) == before:
                 raise
         else:
-            if _is_unchanged(path, before):
+            settle(path)
+            if _stamps(names) == before:
                 return result
     raise CorruptCheckpoint(f"{path} changed while it was read, {ATTEMPTS} times")
 
 
-def _is_unchanged(path: Path, before: dict[str, _Stamp]) -> bool:
-    settle(path)
-    return _stamps(path) == before
-
-
-def _stamps(path: Path) -> dict[str, _Stamp]:
+def _stamps(names: list[str]) -> dict[str, _Stamp]:
     """Return what tells the files apart that say what belongs together; those that are not there are left out."""
     stamps = {}
-    for name in _names(path):
+    for name in names:
         try:
-            status = Path(name).stat()
+            status = os.stat(name)  # noqa: PTH116 - paths would take as long as all else here
         except OSError:
             continue
         changes = (0, 0) if S_ISDIR(status.st_mode) else (status.st_size, status.st_mtime_ns)

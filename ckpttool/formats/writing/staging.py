@@ -95,7 +95,7 @@ def settle(path: Path) -> None:
         CorruptCheckpoint: its files cannot be given their names by this process.
     """
     for folder in (path.parent, path):
-        if os.path.lexists(folder / COMMITTED):
+        if os.path.lexists(f"{folder}/{COMMITTED}"):
             _settle_folder(folder)
 
 
@@ -121,7 +121,7 @@ def _commit(stage: Path, folder: Path, check: Callable[[], object], old: Callabl
         gone = [each.name for each in before if each.name not in names]
         if len(names) == 1 and not gone:
             _place(stage / names[0], folder / names[0], os.lstat(stage / names[0]).st_ino)
-            sync_folder(folder)
+            _sync_both(folder, stage)
             return
         _Manifest({name: os.lstat(stage / name).st_ino for name in names}, gone).write(stage / MANIFEST)
         sync_folder(stage)
@@ -138,7 +138,7 @@ def _finish(folder: Path) -> None:
         return
     for name in sorted(manifest.files, key=lambda name: (name.endswith(INDEXES), name)):
         _place(committed / name, folder / name, manifest.files[name])
-    sync_folder(folder)
+    _sync_both(folder, committed)
     for name in manifest.gone:
         with contextlib.suppress(OSError):  # the new output does not ask for it
             (folder / name).unlink()
@@ -159,6 +159,13 @@ def _place(new: Path, final: Path, inode: int) -> None:
         elif status.st_ino == inode and not exchange(new, final):
             final.rename(temporary_name(final).with_suffix(".old"))
             new.rename(final)
+
+
+def _sync_both(folder: Path, emptied: Path) -> None:
+    """Put names on the disk that were moved between folders, before the one that they left is removed."""
+    sync_folder(folder)
+    with contextlib.suppress(FileNotFoundError):  # another process has done all this
+        sync_folder(emptied)
 
 
 class _Manifest(NamedTuple):

@@ -1,0 +1,45 @@
+"""What is written as a copy: files stay files, links become what they name, and lead nowhere else."""
+
+import os
+
+import pytest
+
+from ckpttool.core.errors import FormatError
+from ckpttool.formats.writing.files import copy_tree
+
+
+@pytest.fixture
+def model(tmp_path):
+    (tmp_path / "model" / "assets").mkdir(parents=True)
+    (tmp_path / "model" / "assets" / "words.txt").write_text("a b")
+    (tmp_path / "secret").write_text("mine")
+    return tmp_path / "model"
+
+
+def test_a_link_inside_becomes_a_file(model, tmp_path):
+    (model / "assets" / "again.txt").symlink_to("words.txt")
+    copy_tree(model / "assets", tmp_path / "out", model)
+    assert {path.name: path.read_text() for path in (tmp_path / "out").iterdir()} == {
+        "words.txt": "a b",
+        "again.txt": "a b",
+    }
+    assert not (tmp_path / "out" / "again.txt").is_symlink()
+
+
+@pytest.mark.parametrize("target", ["../../secret", "/etc/passwd", "..", "."], ids=str)
+def test_a_link_out_or_to_a_folder_is_refused(model, tmp_path, target):
+    (model / "assets" / "link").symlink_to(target)
+    with pytest.raises(FormatError, match=r"link is a link to .*: links are not followed out of it; `cp -rL"):
+        copy_tree(model / "assets", tmp_path / "out", model)
+
+
+def test_assets_that_are_a_link_out_are_refused(model, tmp_path):
+    (model / "assets.extra").symlink_to(tmp_path)
+    with pytest.raises(FormatError, match="is a link to"):
+        copy_tree(model / "assets.extra", tmp_path / "out", model)
+
+
+def test_a_pipe_is_refused_and_not_waited_for(model, tmp_path):
+    os.mkfifo(model / "assets" / "pipe")
+    with pytest.raises(FormatError, match="neither a file nor a folder"):
+        copy_tree(model / "assets", tmp_path / "out", model)
