@@ -39,7 +39,8 @@ trust: browser  ## all tests, on the corpus of real files too, which CKPTTOOL_CO
 	$(BIN)/python trust/unsynced.py
 	$(BIN)/python trust/races.py
 
-check: install lint docs-check test
+check: install  ## lint, and all tests but the slow ones, beside one another: tests wait for processes at times
+	$(MAKE) --jobs 2 lint test
 
 lint: install
 	$(BIN)/ruff check .

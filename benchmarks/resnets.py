@@ -118,13 +118,23 @@ def _padded(tf1: Any, x: Any, size: int) -> Any:
     return tf1.pad(x, [(0, 0), side, side, (0, 0)])
 
 
-def keras_resnet(size: int, width: int, classes: int) -> Any:
-    """Return ResNet50 of keras.applications without its softmax, of any width, with random weights and statistics."""
+def keras_resnet(size: int, width: int, classes: int, depths: Sequence[int] = RESNET50) -> Any:
+    """Return ResNet50 of keras.applications without its softmax, of any width, with random weights and statistics.
+
+    With other `depths` it is of other numbers of blocks.
+    """
     import keras
+    from keras.src.applications import resnet
+
+    def blocks(x: Any) -> Any:
+        for number, depth in enumerate(depths):
+            stride = 2 if number else 1
+            x = resnet.stack_residual_blocks_v1(x, 64 << number, depth, stride1=stride, name=f"conv{number + 2}")
+        return x
 
     keras.utils.set_random_seed(1)
     sizes = {"input_shape": (size, size, 3), "classes": classes}
-    network = keras.applications.ResNet50(weights=None, classifier_activation=None, **sizes)
+    network = resnet.ResNet(blocks, False, True, weights=None, classifier_activation=None, **sizes)
     if width != 64:
         config = network.get_config()
         for layer in config["layers"]:

@@ -104,9 +104,9 @@ def test_a_resnet_of_torchvision(shell: Any, tmp_path: Path) -> None:
 
 
 def test_resnet50_of_keras(shell: Any, tmp_path: Path) -> None:
-    """The network of keras.applications, only narrower, in each kind of file that Keras 3 writes."""
-    network = RESNETS["keras_resnet"](64, 8, 10)
-    sizes = (RESNETS["RESNET50"], 8, 10, RESNETS["KERAS"])
+    """The network of keras.applications, narrower and of fewer blocks, in each kind of file that Keras 3 writes."""
+    network = RESNETS["keras_resnet"](64, 8, 10, RESNET[0])
+    sizes = (*RESNET, RESNETS["KERAS"])
     graph, rules = (
         exported(tmp_path / "graph.meta", RESNETS["resnet_graph"], *sizes),
         ["--rules", "resnet50-keras-tf1"],
