@@ -8,11 +8,13 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from ckpttool.core.tensors import Array, Tensor
 from ckpttool.data.drawing import Numbers
 from ckpttool.data.feature_writer import EntryBusy
 from ckpttool.data.splits import Split
+from ckpttool.graph.core import TensorRef
 from ckpttool.graph.freezing.frozen import Frozen
 from ckpttool.search.configurations import Block
 from ckpttool.search.rows import SearchRows
@@ -48,28 +50,35 @@ class BlockFeatures:
         return 0
 
 
+class _Key(NamedTuple):
+    """What tells the features of one search apart: tensors of a head are called the same wherever it goes on."""
+
+    tensors: tuple[str, ...]
+    top: str | None
+    split: str
+
+
 class FrozenFeatures:
     """The features of the frozen parts of a model for all rows of a search, computed when first asked for."""
 
     def __init__(self, weights: Mapping[str, Tensor], rows: SearchRows, folder: str | Path | None) -> None:
         """Begin with none; `weights` are the model's, and `folder` is where caches are."""
         self._weights, self._rows, self._folder = weights, rows, folder
-        self._features: dict[tuple[tuple[str, ...], tuple[str, ...], str], Features] = {}
+        self._features: dict[_Key, Features] = {}
 
-    def of(self, frozen: Frozen, block: Block) -> BlockFeatures:
-        """Return the features of a frozen part for the rows of a block."""
+    def of(self, frozen: Frozen, top: str, block: Block) -> BlockFeatures:
+        """Return the features of a frozen part for the rows of a block; `top` is what the head goes on."""
         train, judged = self._rows.of_block(block)
-        choosing = self._of_all(frozen, self._rows.choosing)
-        judging = self._of_all(frozen, self._rows.telling) if block.tells else choosing
+        choosing = self._of_all(frozen, top, self._rows.choosing)
+        judging = self._of_all(frozen, top, self._rows.telling) if block.tells else choosing
         return BlockFeatures(choosing, train, judging, judged)
 
-    def _of_all(self, frozen: Frozen, split: Split) -> Features:
+    def _of_all(self, frozen: Frozen, top: str, split: Split) -> Features:
         if frozen.part is None:
             raise AssertionError("a cache is asked for where layers are frozen")
-        # layers of the head that have no weights are frozen too, under one name whatever they lie on
-        key = frozen.names, frozen.part.features, split.name
+        key = _Key(frozen.part.features, top if _has_head(frozen, top) else None, split.name)
         if key not in self._features:
-            known = [features for (*_, name), features in self._features.items() if name == split.name]
+            known = [each for other, each in self._features.items() if other.split == split.name and not other.top]
             cache = FeatureCache(frozen.graph, frozen.part, self._weights, [split], known=known)
             self._features[key] = self._filled(cache)
         return self._features[key]
@@ -81,3 +90,9 @@ class FrozenFeatures:
                 return cache.open(self._folder, Callback())
             except EntryBusy:
                 time.sleep(WAIT)
+
+
+def _has_head(frozen: Frozen, top: str) -> bool:
+    """Say whether features are computed by layers of a head too, such as a pooling."""
+    below = frozen.graph.ancestors(TensorRef.parse(top).op)
+    return any(TensorRef.parse(name).op not in below for name in frozen.part.features) if frozen.part else False

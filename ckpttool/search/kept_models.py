@@ -25,9 +25,10 @@ from ckpttool.training.options import Options
 
 @dataclass(frozen=True)
 class Kept:
-    """A model cut at a depth, with the head on, and bound; what it has of the source, and what starts fresh."""
+    """A model cut at a depth, with the head on its `top`, and bound; what it has of the source, what starts fresh."""
 
     model: Model
+    top: str
     bound: Bound
     restored: tuple[str, ...]
     fresh: tuple[str, ...]
@@ -66,7 +67,7 @@ class KeptModels:
             values |= fresh_tensors(put.graph, fresh, options.seed, values)
             built = replace(model, graph=put.graph, checkpoint=Checkpoint.of(values))
             bound = Bound.of(built, needed=("inputs", "labels"))
-            self._kept[depth.number, scratch] = Kept(built, bound, put.kept, tuple(fresh))
+            self._kept[depth.number, scratch] = Kept(built, depth.tensor, bound, put.kept, tuple(fresh))
         return self._kept[depth.number, scratch]
 
     def pattern(self, number: int) -> str:

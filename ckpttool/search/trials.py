@@ -233,9 +233,8 @@ class Trials:
         key = configuration, block.tells
         if trainer := self._trainers.get(key):
             self._trainers.move_to_end(key)
-            trainer.restart(
-                splits, seed, values, self._features.of(trainer.frozen, block) if trainer.features else None
-            )
+            features = self._features.of(trainer.frozen, kept.top, block) if trainer.features else None
+            trainer.restart(splits, seed, values, features)
             return trainer
         while len(self._trainers) >= KEPT:
             self._trainers.popitem(last=False)
@@ -278,9 +277,10 @@ class Trials:
         # rates are found on the rows of one block: they do not depend on which one comes first in a worker
         first = replace(bound, splits=self.rows.splits(Block(0)))
         options, _ = with_found_rates(options, [], first)
+        top = self.models.kept(configuration).top
         try:
             return Trainer(
-                bound, options, Callback(), values=values, cached=lambda frozen: self._features.of(frozen, block)
+                bound, options, Callback(), values=values, cached=lambda frozen: self._features.of(frozen, top, block)
             )
         except GraphError as error:
             if not options.cache:

@@ -100,12 +100,13 @@ def test_the_commands_of_what_is_recommended_make_what_is_written(
     monkeypatch.chdir(tmp_path)
     asked = ("--keep", keep, "--freeze", freeze, "--seed", "7")
     Path("rates.toml").write_text('schedule = "exponential(0.5, steps=10)"\n')
-    asked += ("--config", "rates.toml", "--plot", "best.png")
+    asked += ("--config", "rates.toml", "--plot", "best.png", "--preprocess", "scale(2)")
     found = shell.json("search", small, "--data", data, *TRIED, *asked, "-o", "best.ckpt")
     assert Path("best.png").read_bytes().startswith(b"\x89PNG")
     each = next(each for each in found["configurations"] if (each["keep"], each["freeze"]) == (int(keep), int(freeze)))
     assert ("--lp-ft 2" in each["commands"][1]) == (keep == "1" and freeze == "0")
     assert "--optimizer adam" in each["commands"][1], "what follows from the rows of trials is said"
+    assert "--preprocess 'scale(2)'" in each["commands"][0]
     assert "--schedule 'exponential(0.5, steps=10)'" in each["commands"][1]
     for command in each["commands"]:
         shell.run(*shlex.split(command)[1:])

@@ -121,6 +121,11 @@ def test_a_head_that_goes_on_some_depths_is_tried_on_these(asked: Asked, tmp_pat
     assert any("depth 3 is not kept, as `head` does not go on it: pool:" in note for note in trials.notes)
     flat = Trials(trials.source.model, replace(pooled, head="new = dense(2)"))
     assert (list(flat.models.misfits), flat.depths[2].tensor) == ([1], "dnn/flat/Reshape:0")
+    trials((Configuration(1, 1), Block(0, 0)))
+    after, alone = (each((Configuration(2, 2), Block(0, 0))) for each in (trials, Trials(trials.source.model, pooled)))
+    assert after.correct.tolist() == alone.correct.tolist(), "each depth has its own features, pooled by the same head"
+    tops = [key.top for key in trials._features._features]
+    assert tops == tensors[:2]
     assert trials((SCRATCH, Block(0, 0))).state == "done"
 
 

@@ -118,8 +118,7 @@ def given(names: Container[str]) -> list[str]:
         name = str(parameter.name)
         if name in names and context.get_parameter_source(name) in GIVEN:
             value = context.params[name]
-            values = value if parameter.multiple else [value]
-            for each in values:
+            for each in value if parameter.multiple and isinstance(value, tuple) else [value]:
                 text = ",".join(map(str, each)) if isinstance(each, tuple) else str(each)
                 words += [max(parameter.opts, key=len), text]
     return words
