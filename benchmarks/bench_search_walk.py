@@ -162,20 +162,31 @@ def steps_timed(clock: Clock) -> Iterator[None]:
 
 
 def cost(model: ckpttool.Model, digits: Digits, folder: Path) -> None:
-    """Print what trials take beside their steps: the first of all, the first of each configuration, and the others."""
+    """Print what trials take beside their steps: the first of all, the first of each configuration, and the others.
+
+    A first one traces its steps while it takes them; what they would take without that is what they take later.
+    """
     trials = Trials(model, Asked(digits.write(folder / "cost.npz", ROWS), HEAD, options(folder)))
     beside: dict[str, list[Clock]] = {"first of all": [], "first of a configuration": [], "others": []}
     grid = [Configuration(keep, freeze) for keep in range(6) for freeze in range(keep + 1)]
-    for configuration, block in [(each, Block(0, fold)) for each in grid for fold in range(3)]:
-        whole, steps = Clock(), Clock()
-        with steps_timed(steps), whole.running():
-            trials((configuration, block))
+    for configuration in grid:
+        spent = [trial_and_steps(trials, configuration, fold) for fold in range(3)]
+        wall, cpu = (min(getattr(steps, name) for _, steps in spent[1:]) for name in ("wall", "cpu"))
         kind = "first of all" if configuration == grid[0] else "first of a configuration"
-        beside["others" if block.fold else kind].append(Clock(whole.wall - steps.wall, whole.cpu - steps.cpu))
+        beside[kind].append(Clock(spent[0][0].wall - wall, spent[0][0].cpu - cpu))
+        beside["others"] += [Clock(whole.wall - steps.wall, whole.cpu - steps.cpu) for whole, steps in spent[1:]]
     for kind, clocks in beside.items():
         of_clock, of_processor = ([getattr(clock, name) for clock in clocks] for name in ("wall", "cpu"))
         told = (f"{what(of_clock):.3f} s ({what(of_processor):.3f})" for what in (min, median, max))
         print(f"beside its steps, {kind:<25} best, median, worst {', '.join(told)}, goal 0.3", flush=True)
+
+
+def trial_and_steps(trials: Trials, configuration: Configuration, fold: int) -> tuple[Clock, Clock]:
+    """Run a trial; return what all of it takes, and its steps."""
+    whole, steps = Clock(), Clock()
+    with steps_timed(steps), whole.running():
+        trials((configuration, Block(0, fold)))
+    return whole, steps
 
 
 def main() -> None:

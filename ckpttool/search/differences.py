@@ -24,6 +24,8 @@ Lines = tuple[tuple[Block, ...], ...]
 DRAWS = 2000
 _MANY_KINDS = 64
 _LOW, _HIGH = 0.025, 0.975
+_SURE = 0.005
+"""What no accuracy is nearer to 0 or 1 than, where its variance by chance is asked for."""
 
 
 @dataclass(frozen=True)
@@ -142,8 +144,9 @@ class Variances:
     def of(cls, outcomes: Outcomes, design: Design) -> "Variances | None":
         """Estimate them of all configurations of a study together; None where there are no lines that all have.
 
-        Each is a configuration's own, about what it and the line have on average; the mean of all counts as one degree
-        of freedom more. Pooled altogether, what is trained much would look surer than it is.
+        Each is a configuration's own, about what it and the line have on average; what all have, in parts of the
+        variance of being right by chance, counts as one degree of freedom more. Pooled altogether, what is trained
+        much would look surer than it is.
 
         Sources: the two-way analysis of variance; Smyth, Linear models and empirical Bayes methods (2004), section 3,
         for the mean that variances are moderated by.
@@ -159,7 +162,9 @@ class Variances:
         rest = means - means.mean(axis=0) - means.mean(axis=1, keepdims=True) + means.mean()
         own, prior = (len(found) - 1) * (1 - 1 / count), max(1 - 2 / count, 0.0)
         variances = (rest**2).sum(axis=1) / own if own else rest[:, 0]
-        moderated = (prior * variances.mean() + own * variances) / (prior + own or 1.0)
+        right = np.clip(means.mean(axis=1), _SURE, 1 - _SURE)
+        common = right * (1 - right) * (variances.mean() / (right * (1 - right)).mean())
+        moderated = (prior * common + own * variances) / (prior + own or 1.0)
         return cls(found, dict(zip(outcomes, moderated.tolist(), strict=True)), prior + own)
 
     def between(self, one: Configuration, other: Configuration) -> Between | None:
