@@ -1,5 +1,6 @@
 """Salvage: of a damaged file each tensor that is whole comes out as it was, and others are named, with the reason."""
 
+import hashlib
 import zipfile
 from pathlib import Path
 
@@ -62,7 +63,8 @@ def test_a_shard_that_is_gone(tmp_path: Path) -> None:
 
 def many(tmp_path: Path) -> tuple[Path, dict[str, np.ndarray]]:
     """A checkpoint whose index has several blocks."""
-    values = {f"layer{number:05}/kernel": np.full(2, number, np.int32) for number in range(20_000)}
+    names = [hashlib.sha512(bytes([number % 256, number // 256])).hexdigest() for number in range(4_000)]
+    values = {name: np.full(2, int(name[:7], 16), np.int32) for name in sorted(names)}
     checkpoint.save(values, tmp_path / "x.ckpt")
     return Path(f"{tmp_path / 'x.ckpt'}.index"), values
 
@@ -71,15 +73,15 @@ def test_blocks_of_an_index_that_are_damaged_or_cut_off(tmp_path: Path) -> None:
     index, values = many(tmp_path)
     whole = index.read_bytes()
     raw = bytearray(whole)
-    raw[300_000] ^= 1
+    raw[len(raw) // 2] ^= 1
     index.write_bytes(raw)
     found = salvage(tmp_path / "x.ckpt")
-    assert 10_000 < len(found.tensors) < 20_000
-    assert all(tensor.read()[0] == int(name[5:10]) for name, tensor in list(found.tensors.items())[::500])
-    assert any(each.name.startswith("what is named after 'layer") for each in found.lost)
-    index.write_bytes(whole[:600_000])
+    assert 1_000 < len(found.tensors) < 4_000
+    assert all((tensor.read() == values[name]).all() for name, tensor in list(found.tensors.items())[::100])
+    assert any(each.name.startswith("what is named after ") for each in found.lost)
+    index.write_bytes(whole[: len(whole) * 3 // 4])
     cut = salvage(tmp_path / "x.ckpt")
-    assert len(cut.tensors) > 5_000 and list(cut.tensors) == list(values)[: len(cut.tensors)]
+    assert len(cut.tensors) > 1_000 and list(cut.tensors) == list(values)[: len(cut.tensors)]
     assert any("index of blocks" in each.name for each in cut.lost)
 
 

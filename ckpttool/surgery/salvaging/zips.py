@@ -103,7 +103,7 @@ def _members(file: BinaryIO) -> Iterator[tuple[zipfile.ZipInfo, int]]:
     with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         at = 0
         while data[at : at + 4] == b"PK\3\4" and at + _LOCAL.size <= len(data):
-            _, _, flags, method, _, _, checksum, packed, unpacked, length, extra = _LOCAL.unpack_from(data, at)
+            _, _, flags, method, time, date, checksum, packed, unpacked, length, extra = _LOCAL.unpack_from(data, at)
             start = at + _LOCAL.size + length + extra
             if _LARGE in (packed, unpacked):
                 unpacked, packed = _large_sizes(data[start - extra : start], unpacked, packed)
@@ -113,11 +113,16 @@ def _members(file: BinaryIO) -> Iterator[tuple[zipfile.ZipInfo, int]]:
             if end > len(data):
                 return
             name = data[at + _LOCAL.size : start - extra].decode("utf-8" if flags & 0x800 else "cp437", "replace")
-            info = zipfile.ZipInfo(name)
+            info = zipfile.ZipInfo(name, _moment(date, time))
             info.compress_type, info.CRC, info.compress_size, info.file_size = method, checksum, packed, unpacked
             info.flag_bits, info.header_offset = flags, at
             yield info, end
             at = end
+
+
+def _moment(date: int, time: int) -> tuple[int, int, int, int, int, int]:
+    """Return the time of a member, as its header has it in MS-DOS's form."""
+    return (date >> 9) + 1980, date >> 5 & 15, date & 31, time >> 11, time >> 5 & 63, (time & 31) * 2
 
 
 def _described(data: mmap.mmap, start: int, packed: int) -> tuple[int, int, int, int]:
