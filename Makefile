@@ -9,7 +9,7 @@ BIN := .venv/bin
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist worksteal -q
 PROTOS := ckpttool/formats/wire/protos
 
-.PHONY: install browser demo test check lint docs docs-check transcript tables fixtures protos trust lowest bench clean
+.PHONY: install browser demo test check lint docs docs-check transcript tables reuse fixtures protos trust lowest bench clean
 
 install: .venv/.current
 
@@ -60,6 +60,11 @@ transcript: install  ## run the demo and keep what it prints, for the README's p
 tables: install  ## make the chapter's twelve tables again, for docs/chapter11.md: make tables MNIST=path/to/mnist.npz
 	test -f "$(MNIST)" || { echo "MNIST=path/to/mnist.npz is needed; fixtures/README.md says where it is" >&2; exit 1; }
 	$(BIN)/python benchmarks/chapter11.py "$(MNIST)" docs/chapter11.txt
+	$(BIN)/python docs/generate.py
+
+reuse: install  ## make the figures of docs/how-much-to-reuse.md again: make reuse MNIST=path/to/mnist.npz FOLDER=folder
+	test -f "$(MNIST)" || { echo "MNIST=path/to/mnist.npz is needed; fixtures/README.md says where it is" >&2; exit 1; }
+	$(BIN)/python benchmarks/how_much_to_reuse.py "$(MNIST)" "$(or $(FOLDER),reuse)" --keep
 	$(BIN)/python docs/generate.py
 
 lowest:  ## the tests with the oldest versions that pyproject.toml allows, in .lowest; Python 3.11 or 3.12

@@ -1,7 +1,7 @@
 """Write the generated pages: cli.md from `--help`, calls.md and rooms from docstrings, formats.md, pictures.
 
-With `--check` say what is out of date, and write nothing. The programs are run by `make transcript` (the README's demo)
-and `make tables` (those of chapter11.md).
+With `--check` say what is out of date, write nothing. The programs are run by `make transcript` (the README's demo),
+`make tables` (those of chapter11.md) and `make reuse` (those of how-much-to-reuse.md).
 """
 
 import ast
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
+import reuse
 from demo import COMMANDS as DEMO
 
 from ckpttool.cli import COMMANDS, main
@@ -138,18 +139,21 @@ def _purpose(file: Path) -> str:
     return " ".join(text.partition("\n\n")[0].split())
 
 
-def with_block(page: Path, name: str, block: str) -> str:
-    """Return a page with the text between its two marks of a name replaced.
+def with_blocks(page: Path, **blocks: str) -> str:
+    """Return a page with the texts between its two marks of each name replaced.
 
     Raises:
         SystemExit: the page does not have both marks.
     """
-    begin, end = f"<!-- {name}: written by `make docs` -->", f"<!-- end of {name} -->"
-    before, found, rest = page.read_text(encoding="utf-8").partition(begin)
-    _, closed, after = rest.partition(end)
-    if not (found and closed):
-        raise SystemExit(f"{page.name}: no marks for {name}")
-    return f"{before}{begin}\n{block}\n{end}{after}"
+    text = page.read_text(encoding="utf-8")
+    for name, block in blocks.items():
+        begin, end = f"<!-- {name}: written by `make docs` -->", f"<!-- end of {name} -->"
+        before, found, rest = text.partition(begin)
+        _, closed, after = rest.partition(end)
+        if not (found and closed):
+            raise SystemExit(f"{page.name}: no marks for {name}")
+        text = f"{before}{begin}\n{block}\n{end}{after}"
+    return text
 
 
 def run(check: bool) -> int:
@@ -157,10 +161,11 @@ def run(check: bool) -> int:
     pages = {
         DOCS / "cli.md": cli(),
         DOCS / "calls.md": calls(),
-        DOCS / "chapter11.md": with_block(DOCS / "chapter11.md", "tables", tables()),
-        DOCS / "design.md": with_block(DOCS / "design.md", "rooms", rooms()),
-        DOCS / "formats.md": with_block(DOCS / "formats.md", "formats", checkpoint_formats()),
-        README: with_block(README, "demo", picture()),
+        DOCS / "chapter11.md": with_blocks(DOCS / "chapter11.md", tables=tables()),
+        DOCS / "design.md": with_blocks(DOCS / "design.md", rooms=rooms()),
+        DOCS / "formats.md": with_blocks(DOCS / "formats.md", formats=checkpoint_formats()),
+        DOCS / "how-much-to-reuse.md": with_blocks(DOCS / "how-much-to-reuse.md", **reuse.tables()),
+        README: with_blocks(README, demo=picture()),
     }
     stale = [page for page, wanted in pages.items() if not page.exists() or page.read_text(encoding="utf-8") != wanted]
     for page in stale:

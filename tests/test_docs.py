@@ -1,6 +1,7 @@
 """The pages: their examples run, their links lead somewhere, every command and every public name is on one of them."""
 
 import doctest
+import json
 import re
 import runpy
 import shutil
@@ -164,3 +165,17 @@ def test_generated_pages_are_up_to_date() -> None:
         [sys.executable, str(ROOT / "docs" / "generate.py"), "--check"], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_commands_of_the_page_on_reuse_are_understood() -> None:
+    """They run for an hour in `make reuse`; here every option is one of the command's, and a table has its search."""
+    page = text_of(ROOT / "docs" / "how-much-to-reuse.md")
+    made = set()
+    for block in re.findall(r"^```sh\n(.*?)^```", page, re.DOTALL | re.MULTILINE):
+        for _, name, *arguments in CHAPTER["commands_in"](block):
+            command = main.get_command(click.Context(main), name)
+            assert command is not None, name
+            made.add(command.make_context(name, arguments).params["output"].stem)
+    figures = json.loads(text_of(ROOT / "docs" / "how-much-to-reuse.json"))
+    assert figures.keys() <= made
+    assert [point["rows"] for point in figures["judged"]] == [25, 100, 500, 2000]
