@@ -28,8 +28,8 @@ MODEL_CONFIG = "model_config"
 """The attribute of a whole model's `.h5` that has its configuration."""
 SMALL = 4 << 20
 """Bytes of weights whose checksum is compared when they are listed: it takes a millisecond."""
-LARGEST = 1 << 26
-"""Bytes of a configuration that is read; one of a thousand layers has about a hundredth."""
+LARGEST = 1 << 24
+"""Bytes of a configuration that is read; one of a thousand layers has about a twentieth."""
 
 
 class KerasArchive(Format):

@@ -3,8 +3,10 @@
 import copy
 import stat
 import struct
+import time
 import zipfile
 import zlib
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
@@ -22,6 +24,11 @@ BAD_ZIP = (
     *(struct.error, RuntimeError, OverflowError),
 )
 """What `zipfile` raises for an archive that is damaged."""
+_checked: deque[tuple[Path, tuple[int, ...]]] = deque(maxlen=8)
+_whole: deque[tuple[Path, tuple[int, ...], int]] = deque(maxlen=8)
+"""The archives whose layout, and the members whose checksum, was found right last: readers open one in a row."""
+SETTLED = 2_000_000_000
+"""Nanoseconds after which a file that is written to again has another time, on any file system."""
 
 
 def is_zip(path: Path) -> bool:
@@ -53,7 +60,11 @@ def opened(path: Path) -> zipfile.ZipFile:
     except BAD_ZIP as error:
         raise CorruptCheckpoint(f"{path}: the zip file is damaged or cut off: {error}") from error
     try:
-        require_layout(CheckpointFile(path), archive)
+        file = CheckpointFile(path)
+        if (path, file.stamp) not in _checked:
+            require_layout(file, archive)
+            if _is_settled(file.stamp):
+                _checked.append((path, file.stamp))
     except BaseException:
         archive.close()
         raise
@@ -126,32 +137,38 @@ def member_bytes(path: Path, info: zipfile.ZipInfo, name: str) -> Iterator[bytes
         raise CorruptCheckpoint(f"{path}: {name} is damaged: {error}") from error
 
 
+def _is_settled(stamp: tuple[int, ...]) -> bool:
+    """Say whether a stamp tells a file from a later one; that of one on a server is none."""
+    return len(stamp) > 1 and time.time_ns() - stamp[-1] > SETTLED
+
+
 class MemberInPlace:
     """A member that is read where it lies: its bytes are held against the zip's checksum before the first is used."""
 
     def __init__(self, path: Path, info: zipfile.ZipInfo) -> None:
         """Take the archive and the member, which is not packed."""
-        self._path, self._info, self._is_whole = path, info, False
+        self._path, self._info = path, info
         self.start = member_start(CheckpointFile(path), info)
 
     def require_whole(self) -> None:
-        """Read the member once, whoever asks.
+        """Read the member once, whoever asks, while the file is what it was.
 
         Raises:
             CorruptCheckpoint: its checksum differs.
         """
-        if self._is_whole:
+        file, running = CheckpointFile(self._path), 0
+        if (self._path, file.stamp, self.start) in _whole:
             return
-        running = 0
         stored = ByteRange(self.start, self._info.file_size)
-        for piece in CheckpointFile(self._path).stream(self._info.filename, stored, SCAN):
+        for piece in file.stream(self._info.filename, stored, SCAN):
             running = zlib.crc32(piece, running)
         if running != self._info.CRC:
             raise CorruptCheckpoint(
                 f"{self._path}: {self._info.filename} is damaged: the checksum of its {stored.size} bytes is "
                 f"{running:08x}, expected {self._info.CRC:08x}"
             )
-        self._is_whole = True
+        if _is_settled(file.stamp):
+            _whole.append((self._path, file.stamp, self.start))
 
 
 def without_checksum(info: zipfile.ZipInfo) -> zipfile.ZipInfo:
