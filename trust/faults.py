@@ -10,6 +10,7 @@ import errno
 import io
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -118,5 +119,8 @@ def in_child(work: Callable[[], int]) -> int:
     code = 99
     try:
         code = work()
+    except BaseException:
+        traceback.print_exc()
+        raise
     finally:
         os._exit(code)

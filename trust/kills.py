@@ -261,13 +261,16 @@ class Trials:
 def _answer(folder: Path, question: Callable[[], Any]) -> Any:
     """Return what a child has to say in a folder."""
     answer = folder.parent / f"{folder.name}.answer"
+    answer.unlink(missing_ok=True)
 
     def work() -> int:
         os.chdir(folder)
         answer.write_text(json.dumps(question()))
         return 0
 
-    in_child(work)
+    ended = in_child(work)
+    if ended:
+        raise SystemExit(f"{folder}: the child that asked ended with {ended}")
     return json.loads(answer.read_text())
 
 

@@ -119,8 +119,7 @@ def _commit(stage: Path, folder: Path, check: Callable[[], object], old: Callabl
         before = [each for each in dict.fromkeys(old()) if os.path.lexists(each)]
         keep_attributes(stage, folder, names, before)
         gone = [each.name for each in before if each.name not in names]
-        if len(names) == 1 and not gone:
-            _place(stage / names[0], folder / names[0], os.lstat(stage / names[0]).st_ino)
+        if len(names) == 1 and not gone and _place_at_once(stage / names[0], folder / names[0]):
             _sync_both(folder, stage)
             return
         _Manifest({name: os.lstat(stage / name).st_ino for name in names}, gone).write(stage / MANIFEST)
@@ -148,6 +147,14 @@ def _finish(folder: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
 
 
+def _place_at_once(new: Path, final: Path) -> bool:
+    """Give the one file or folder of an output its name in one step; return whether the system can."""
+    if new.is_dir() and os.path.lexists(final):
+        return exchange(new, final)
+    new.replace(final)
+    return True
+
+
 def _place(new: Path, final: Path, inode: int) -> None:
     """Give a file or a folder its name; what had it before is then at `new`, if that is a folder."""
     with contextlib.suppress(FileNotFoundError):  # it has it already
@@ -157,7 +164,7 @@ def _place(new: Path, final: Path, inode: int) -> None:
         elif not os.path.lexists(final):
             new.rename(final)
         elif status.st_ino == inode and not exchange(new, final):
-            final.rename(temporary_name(final).with_suffix(".old"))
+            final.rename(new.with_name(f".{new.name}.replaced"))
             new.rename(final)
 
 
