@@ -13,7 +13,7 @@ from ckpttool.formats.pytorch import makers
 from ckpttool.formats.pytorch.numpy_arrays import NumpyArray, NumpyType
 from ckpttool.formats.pytorch.records import Global, Object, Pairs, Unread, View
 
-OPCODE_LIMIT = 5_000_000
+OPCODE_LIMIT = 2_500_000
 _MOVED = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 """Modules that protocol 2 calls as Python 2 did."""
 
