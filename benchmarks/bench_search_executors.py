@@ -4,7 +4,8 @@
 
 The chapter's question (`digits.py`) with 500 rows: all ways to keep three to five layers, in three folds. Workers are
 ready before the time is taken: they have TensorFlow, the model and the rows, by a small search that they ran first.
-The best of the repeats counts. Printed is the machine's load, too: on one whose cores are taken no worker helps.
+The best of the repeats counts. Printed is the machine's load, too: where others compute, two workers get two shares of
+the cores, and the ratio says little.
 """
 
 import argparse
