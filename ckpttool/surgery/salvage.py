@@ -9,11 +9,13 @@ from ckpttool.core.errors import CkptError, CorruptCheckpoint, MissingFile
 from ckpttool.core.tensors import Tensor
 from ckpttool.formats import registry
 from ckpttool.formats.format import Tensors
+from ckpttool.formats.hdf5.source import is_hdf5
 from ckpttool.formats.reading.url_files import local
 from ckpttool.formats.tensorflow.bundle import files_of
 from ckpttool.formats.tensorflow.prefix import prefix_of
 from ckpttool.formats.tensorflow.v1 import files_of_version_1
 from ckpttool.lineage.provenance import Provenance, SourceFile
+from ckpttool.surgery.salvaging.groups import DamagedHdf5
 from ckpttool.surgery.salvaging.headers import DamagedSafetensors
 from ckpttool.surgery.salvaging.tables import DamagedBundle, DamagedV1, Problems
 from ckpttool.surgery.salvaging.zips import damaged_zip
@@ -26,6 +28,7 @@ READERS: Mapping[str, Callable[[Path, Problems], Tensors]] = {
     "v1": lambda path, problems: DamagedV1(files_of_version_1(path) or [path], problems),
     "safetensors": DamagedSafetensors,
     "npz": lambda path, problems: damaged_zip(path, "npz", problems),
+    **dict.fromkeys(("hdf5", "keras-legacy", "keras-weights"), DamagedHdf5),
     "torch": lambda path, problems: damaged_zip(path, "torch", problems),
 }
 """By format, what reads a file of which a part is damaged that all the rest depends on."""
@@ -71,6 +74,8 @@ def _opened(path: Path, problems: Problems) -> tuple[str, Tensors]:
     except MissingFile:
         raise
     except CkptError:
+        if is_hdf5(path):  # what says which format of these it is cannot be opened
+            return "hdf5", DamagedHdf5(path, problems)
         tensors = DamagedV1([path], problems)  # of which the end is lost, by which it is told
         if not tensors:
             raise

@@ -4,6 +4,7 @@ import hashlib
 import zipfile
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -131,6 +132,26 @@ def test_a_file_of_torch_that_is_cut_off(tmp_path: Path) -> None:
         (cut,) = [info.header_offset for info in archive.infolist() if info.filename.endswith("data/5")]
     path.write_bytes(whole[: cut + 100])
     require_true(path, {f"layer{number}/kernel" for number in range(5, 9)})
+
+
+def test_an_hdf5_file_that_is_cut_off_or_of_which_a_group_is_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "x.h5"
+    with h5py.File(path, "w") as file:
+        for name, value in VALUES.items():
+            file[name] = value
+        file["large"] = np.zeros(100_000, np.uint8)
+        start = file["large"].id.get_offset()
+        group = h5py.h5o.get_info(file["layer3"].id).addr
+    whole = path.read_bytes()
+    path.write_bytes(whole[: start + 10])
+    assert require_true(path) == VALUES.keys()
+    assert {each.name for each in salvage(path).lost} == {"large", "the end of the file"}
+    raw = bytearray(whole)
+    raw[group] ^= 0xFF
+    path.write_bytes(raw)
+    found = salvage(path)
+    assert found.tensors.keys() == {*VALUES, "large"} - {"layer3/kernel"}
+    assert [each.name for each in found.lost] == ["layer3"]
 
 
 def test_every_truncation_gives_right_values_or_an_error(tmp_path: Path) -> None:

@@ -1,0 +1,98 @@
+"""HDF5 files of which groups or datasets are damaged, or the end is missing: what HDF5 still opens, by its path."""
+
+import shutil
+import tempfile
+import weakref
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+from ckpttool.core.tensors import Tensor, TensorSpec
+from ckpttool.formats.format import Tensors
+from ckpttool.formats.hdf5.source import Hdf5Source, end_address, opened
+from ckpttool.formats.hdf5.values import dtype_in, oddity, read_values
+from ckpttool.surgery.salvaging.tables import Problems
+
+_FAULTS = (OSError, RuntimeError, KeyError, ValueError, TypeError, UnicodeDecodeError)
+"""What h5py raises where a file is damaged."""
+
+
+class DamagedHdf5(Tensors):
+    """Datasets by their paths in the file; of a file that is cut off those whose bytes are before the cut."""
+
+    def __init__(self, path: Path, problems: Problems) -> None:
+        """Walk through what can be opened.
+
+        Raises:
+            CorruptCheckpoint: the file itself cannot be opened.
+        """
+        self._problems, self._tensors = problems, dict[str, Tensor]()
+        self._size = path.stat().st_size
+        self._source = Hdf5Source.of(self._whole(path))
+        with opened(self._source) as file:
+            self._walk(file)
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._tensors[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors)
+
+    def __len__(self) -> int:
+        return len(self._tensors)
+
+    def _whole(self, path: Path) -> Path:
+        """Return the file, or where it is cut off a copy that is as long as it should be, filled up with zeros."""
+        with path.open("rb") as file:
+            end = end_address(file.read(64))
+        if end is None or end <= self._size:
+            return path
+        self._problems["the end of the file"] = (
+            f"{path.name} has {self._size} bytes, and should have {end}: it is cut off"
+        )
+        folder = tempfile.mkdtemp(prefix="ckpttool-salvage-")
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        copy = Path(shutil.copyfile(path, Path(folder, path.name)))
+        with copy.open("r+b") as file:
+            file.truncate(end)
+        return copy
+
+    def _walk(self, file: Any) -> None:
+        import h5py
+
+        seen: set[int] = set()
+        todo: list[tuple[str, Callable[[], Any]]] = [("", lambda: file)]
+        while todo:
+            path, get = todo.pop()
+            try:
+                member = get()
+                address = int(h5py.h5o.get_info(member.id).addr)
+                if isinstance(member, h5py.Group) and address not in seen:
+                    seen.add(address)
+                    names = [name for name in member if isinstance(member.get(name, getlink=True), h5py.HardLink)]
+                    todo += [
+                        (f"{path}/{name}".lstrip("/"), partial(member.__getitem__, name)) for name in reversed(names)
+                    ]
+                elif isinstance(member, h5py.Dataset):
+                    self._take(member, path)
+            except _FAULTS as error:
+                self._problems[path or "the root"] = f"HDF5 cannot open it: {' '.join(str(error).split())}"
+
+    def _take(self, dataset: Any, path: str) -> None:
+        if dataset.is_virtual or dataset.external or oddity(dataset):
+            self._problems[path] = "it is no array of this file"
+        elif _end_of(dataset) > self._size:
+            self._problems[path] = f"its bytes end at {_end_of(dataset)}, and the file has {self._size}: it is cut off"
+        else:
+            spec = TensorSpec(path, tuple(dataset.shape), cast(Any, dtype_in(dataset)))
+            self._tensors[path] = Tensor(spec, partial(read_values, self._source, str(dataset.name), spec))
+
+
+def _end_of(dataset: Any) -> int:
+    """Return the byte after the last one that a dataset has in its file."""
+    if dataset.chunks is None:
+        offset = dataset.id.get_offset()
+        return 0 if offset is None else int(offset + dataset.id.get_storage_size())
+    chunks = (dataset.id.get_chunk_info(number) for number in range(dataset.id.get_num_chunks()))
+    return max((int(chunk.byte_offset + chunk.size) for chunk in chunks), default=0)
