@@ -12,6 +12,7 @@ from ckpttool.runtime.state import fresh_tensors
 from ckpttool.training.bound import Bound
 from ckpttool.training.callbacks.callback import Callback
 from ckpttool.training.options import Options
+from ckpttool.training.prepare import check_options
 from ckpttool.training.trainer import Trainer
 from ckpttool.verbs.new import plan_new
 
@@ -72,3 +73,14 @@ def test_another_seed_draws_other_numbers_on_the_same_rows(bound: Bound) -> None
         kernels.append(trained(trainer)["hidden/kernel"])
     np.testing.assert_array_equal(kernels[0], kernels[2])
     assert np.abs(kernels[0] - kernels[1]).max() > 1e-3
+
+
+def test_what_is_frozen_is_what_the_check_of_the_options_has_found(bound: Bound) -> None:
+    options = Options(recipe=Recipe("momentum(0.1)"), stages="outputs=1, hidden=1", roles=bound.given)
+    frozen = check_options(bound.model, options)
+    known = replace(bound, splits=fold(bound, range(40)))
+    first = Trainer(known, options, Callback(), frozen=frozen)
+    assert first.frozen is frozen["outputs"]
+    assert frozen["outputs"].names == ("hidden/kernel", "hidden/bias")
+    # the second stage trains both: nobody has asked for that yet
+    assert first.at(2).frozen.names == ()

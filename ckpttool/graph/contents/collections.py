@@ -13,6 +13,10 @@ GLOBAL_VARIABLES = ("variables", "trainable_variables", "model_variables", "movi
 LOCAL_VARIABLES = ("local_variables", "metric_variables")
 """The collections of variables that no checkpoint holds."""
 
+Context = CondContextDef | WhileContextDef
+CONTEXTS: dict[str, type[Context]] = {"cond_context": CondContextDef, "while_context": WhileContextDef}
+"""The collections of the contexts of conditionals and loops, by which `import_meta_graph` tells what is inside."""
+
 OWN = "ckpttool/"
 """What the keys of our own collections begin with, whose bytes are texts."""
 
@@ -77,10 +81,9 @@ def entries(graph: Graph, key: str) -> list[str | int | float]:
 
 def _bytes_entry(key: str, value: bytes) -> str:
     """Return the name of a context of a conditional or loop, else the size."""
-    if key not in ("cond_context", "while_context"):
+    if key not in CONTEXTS:
         return f"{len(value)} bytes"
-    kind = CondContextDef if key == "cond_context" else WhileContextDef
     try:
-        return kind.FromString(value).context_name
+        return CONTEXTS[key].FromString(value).context_name
     except DecodeError:
         return f"{len(value)} bytes, damaged"

@@ -18,9 +18,8 @@ from ckpttool.formats.wire.protos.meta_graph_pb2 import (
     VariableDef,
     WhileContextDef,
 )
+from ckpttool.graph.contents.collections import CONTEXTS, Context
 from ckpttool.graph.core import TensorRef, op_of
-
-_Context = CondContextDef | WhileContextDef
 
 VARIABLE_COLLECTIONS = frozenset(
     {
@@ -119,7 +118,7 @@ def _queue_runner_holds(runner: QueueRunnerDef, ops: Container[str]) -> bool:
     return all(is_there(name, ops) for name in names if name)
 
 
-def _context_holds(context: _Context, ops: Container[str]) -> bool:
+def _context_holds(context: Context, ops: Container[str]) -> bool:
     """Filter the context of a conditional or loop in place, with those inside of it; it needs its own tensors."""
     values = context.values_def
     values.values[:] = [name for name in values.values if is_there(name, ops)]
@@ -135,14 +134,14 @@ def _context_holds(context: _Context, ops: Container[str]) -> bool:
     return all(is_there(name, ops) for name in _own_pivots(context))
 
 
-def _own_pivots(context: _Context) -> list[str]:
+def _own_pivots(context: Context) -> list[str]:
     """Return what a context cannot be without: the predicate and pivot of a conditional, the pivots of a loop."""
     if isinstance(context, CondContextDef):
         return [context.pred_name, context.pivot_name]
     return [context.pivot_name, context.pivot_for_pred_name, context.pivot_for_body_name]
 
 
-def inner_of(nested: ControlFlowContextDef) -> _Context:
+def inner_of(nested: ControlFlowContextDef) -> Context:
     """Return the context that lies inside of another one."""
     return nested.cond_ctxt if nested.WhichOneof("ctxt") == "cond_ctxt" else nested.while_ctxt
 
@@ -157,22 +156,22 @@ def units_of_control(meta: MetaGraphDef) -> list[frozenset[str]]:
     return [frozenset(TensorRef.parse(name).op for name in _inside(context)) for context in _contexts(meta)]
 
 
-def _contexts(meta: MetaGraphDef) -> list[_Context]:
-    contexts: list[_Context] = []
-    for key, kind in (("cond_context", CondContextDef), ("while_context", WhileContextDef)):
+def _contexts(meta: MetaGraphDef) -> list[Context]:
+    contexts: list[Context] = []
+    for key, kind in CONTEXTS.items():
         for raw in meta.collection_def[key].bytes_list.value if key in meta.collection_def else ():
             with contextlib.suppress(DecodeError):
                 contexts.append(kind.FromString(raw))
     return contexts
 
 
-def _inside(context: _Context) -> set[str]:
+def _inside(context: Context) -> set[str]:
     inner = (name for nested in context.nested_contexts for name in _inside(inner_of(nested)))
     own = set(context.values_def.values) - set(context.values_def.external_values)
     return own.union(_own_pivots(context), inner)
 
 
-def _pivots(context: _Context, ops: Container[str]) -> list[str]:
+def _pivots(context: Context, ops: Container[str]) -> list[str]:
     inside = set(context.values_def.values) - set(context.values_def.external_values)
     if not any(is_there(name, ops) for name in inside):
         return []

@@ -4,6 +4,7 @@ import re
 from collections.abc import Collection, Container, Sequence
 
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
+from ckpttool.graph.contents.collections import CONTEXTS
 from ckpttool.graph.core import Graph
 from ckpttool.graph.rewrite.draft import Draft
 from ckpttool.graph.rewrite.prune import drop_lost_colocations, has_lost_colocation, part_ops, prune
@@ -31,13 +32,17 @@ def importable(graph: Graph) -> Graph:
 
 
 def importable_part(graph: Graph, targets: Sequence[str], boundary: Collection[str] = ()) -> Graph:
-    """Return `importable(subgraph(graph, targets, boundary))`, made in one go.
+    """Return `importable(subgraph(graph, targets, boundary))`, made in one go, for `import_graph_def`.
+
+    That reads no contexts of conditionals and loops, so the part has none.
 
     Raises:
         UnknownName: a target is not in the graph.
         GraphError: an op reads one that is not in the graph.
     """
     draft = Draft(graph)
+    for key in CONTEXTS:
+        draft.header.collection_def.pop(key, None)
     prune(draft, part_ops(graph, targets, boundary))
     _mend(draft)
     return draft.sealed()

@@ -15,11 +15,10 @@ from ckpttool.core.tensors import DType
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import (
     CollectionDef,
-    CondContextDef,
     MetaGraphDef,
     VariableDef,
-    WhileContextDef,
 )
+from ckpttool.graph.contents.collections import CONTEXTS, Context
 from ckpttool.graph.contents.op_outputs import dtype_of_output
 from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.core import FreeNames, Graph, TensorRef
@@ -29,9 +28,6 @@ from ckpttool.graph.rewrite.draft import Draft, control_inputs
 from ckpttool.graph.rewrite.feeding import placeholder
 from ckpttool.graph.rewrite.prune import part_ops, prune
 from ckpttool.graph.rewrite.savers import with_saver
-
-_Context = CondContextDef | WhileContextDef
-_CONTEXTS: dict[str, type[_Context]] = {"cond_context": CondContextDef, "while_context": WhileContextDef}
 
 Output = tuple[DType, PartialShape | None]
 """The dtype and the shape of what comes out of an op."""
@@ -187,7 +183,7 @@ def _merge(key: str, header: MetaGraphDef, before: CollectionDef, after: Collect
         was, now = ({_identity(key, raw): raw for raw in getattr(each, kind).value} for each in (before, after))
         own = {_identity(key, raw): raw for raw in getattr(collection, kind).value}
         kept = {name: raw for name, raw in own.items() if name not in was or name in now}
-        if key in _CONTEXTS:
+        if key in CONTEXTS:
             kept |= {name: _whole_context(key, kept[name], was[name], now[name]) for name in kept.keys() & was.keys()}
         entries = [*kept.values(), *(raw for name, raw in now.items() if name not in was)]
         getattr(collection, kind).value[:] = entries
@@ -202,17 +198,17 @@ def _identity(key: str, raw: Any) -> object:
     """Return what tells an entry of a collection from another one."""
     if key in VARIABLE_COLLECTIONS and isinstance(raw, bytes):
         return VariableDef.FromString(raw).variable_name
-    return _CONTEXTS[key].FromString(raw).context_name if key in _CONTEXTS else raw
+    return CONTEXTS[key].FromString(raw).context_name if key in CONTEXTS else raw
 
 
 def _whole_context(key: str, *versions: bytes) -> bytes:
     """Return a context as it was built, with what it has of ops that the part was without."""
-    own, part, built = (_CONTEXTS[key].FromString(raw) for raw in versions)
+    own, part, built = (CONTEXTS[key].FromString(raw) for raw in versions)
     _give_back(own, part, built)
     return built.SerializeToString()
 
 
-def _give_back(own: _Context, part: _Context, built: _Context) -> None:
+def _give_back(own: Context, part: Context, built: Context) -> None:
     """Let a context, and those inside of it, have again what the part's was without."""
     values, without = own.values_def, part.values_def
     built.values_def.values.extend(name for name in values.values if name not in without.values)
