@@ -5,7 +5,8 @@
 Each time the command begins on nothing, is killed (SIGKILL) at a moment that is drawn from all that it takes, and is
 run again. Compared are: the recommendation, all trials, and the weights that are written, with those of a search that
 was not killed; the trials that were there when it was killed, seconds and all, with what became of them, so that none
-is run again; and the files that are left. TensorFlow is imported before a command begins, by the process that forks it.
+is run again; and the files that are left, but for the log of the study, which SQLite takes in when it is opened again.
+TensorFlow is imported before a command begins, by the process that forks it.
 """
 
 import argparse
@@ -53,7 +54,8 @@ class Left:
         said = json.loads((folder / ANSWER).read_text())
         said = {name: said[name] for name in ("recommended", "tied", "told", "ended")}
         weights = {name: tensor.read().tobytes() for name, tensor in ckpttool.open(folder / OUT).items()}
-        files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if "cache" not in path.parts)
+        every = (path for path in folder.rglob("*") if "cache" not in path.parts)
+        files = sorted(str(path.relative_to(folder)) for path in every if not path.name.endswith(("-wal", "-shm")))
         return cls(trials_of(folder), said, weights, tuple(files))
 
 
