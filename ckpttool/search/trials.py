@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ from ckpttool.search.depths import depths
 from ckpttool.search.features import FeaturePass
 from ckpttool.search.kept_models import KeptModels
 from ckpttool.search.quick import Ranking, ranking
-from ckpttool.search.rows import SearchRows, said
+from ckpttool.search.rows import TOLD, SearchRows, said
 from ckpttool.search.targets import targets_of
 from ckpttool.training.bound import Bound
 from ckpttool.training.callbacks.callback import Callback
@@ -191,9 +192,24 @@ class Trials:
             CkptError: the rows do not fit, or a cache cannot be filled.
         """
         configuration, block = trial
+        return self._outcome(configuration, block)
+
+    def told(self, configuration: Configuration, chosen: Mapping[Block, Outcome]) -> Outcome:
+        """Train a configuration on all rows that choose, and judge it by those that choose nothing.
+
+        Epochs are not chosen by these either: with early stopping it takes as many as were best in the trials before,
+        on average, and no rate follows what is scored.
+        """
+        options = self.asked.options
+        best = [outcome.epochs for outcome in chosen.values() if outcome.state == "done"]
+        if options.early_stopping is not None and best:
+            return self._outcome(configuration, TOLD, max(1, round(fmean(best))))
+        return self._outcome(configuration, TOLD, options.epochs)
+
+    def _outcome(self, configuration: Configuration, block: Block, epochs: int | None = None) -> Outcome:
         start = time.perf_counter()
         try:
-            trainer, epochs = self._trained(configuration, block)
+            trainer, epochs = self._trained(configuration, block, epochs)
         except (_Diverged, PlanError, UnknownName) as error:
             return Outcome(seconds=time.perf_counter() - start, state="failed", reason=str(error))
         logits = needed_role(trainer.graph, trainer.bound.roles, "logits")
@@ -210,14 +226,14 @@ class Trials:
         stages = (configuration, alone) if self.asked.probe and configuration.trained else (configuration,)
         return next((self._uncached[each] for each in stages if each in self._uncached), "")
 
-    def _trained(self, configuration: Configuration, block: Block) -> tuple[Trainer, int]:
+    def _trained(self, configuration: Configuration, block: Block, epochs: int | None = None) -> tuple[Trainer, int]:
         """Train a configuration on a block; where that is asked for, its head has been trained first, alone."""
         alone = Configuration(configuration.keep, configuration.keep)
         if self.asked.probe and configuration.trained and (configuration.keep, block) not in self._heads:
-            self._trained(alone, block)
+            self._trained(alone, block, epochs)
         first = self._heads[configuration.keep, block] if self.asked.probe and configuration.trained else {}
         trainer = self._begun(configuration, block, first)
-        epochs = _train(trainer)
+        epochs = _train(trainer, epochs)
         if self.asked.probe and configuration.keep and configuration == alone:
             values, fresh = trainer.tensors(trainer.state.read()), self.models.kept(configuration).fresh
             self._heads[configuration.keep, block] = {name: values[name] for name in fresh}
@@ -289,16 +305,18 @@ class Trials:
             return Trainer(bound, replace(options, cache=False), Callback(), values=values)
 
 
-def _train(trainer: Trainer) -> int:
-    """Take all epochs, or those to the best one where early stopping is asked for; return how many were taken.
+def _train(trainer: Trainer, epochs: int | None = None) -> int:
+    """Take all epochs, or those to the best one where early stopping is asked for; return how many were kept.
+
+    With `epochs` it takes so many, and does not look at the rows that judge.
 
     Raises:
         _Diverged: the loss is not finite.
     """
     options, history, step = trainer.options, list[Epoch](), 0
-    scored = options.early_stopping is not None or bool(options.recipe and options.recipe.plateau)
+    scored = epochs is None and (options.early_stopping is not None or bool(options.recipe and options.recipe.plateau))
     best: Mapping[str, Array] | None = None
-    for epoch in range(1, options.epochs + 1):
+    for epoch in range(1, (epochs or options.epochs) + 1):
         trainer.follow(history)
         batch, total, seconds = 0, 0.0, 0.0
         while batch < trainer.batches:
@@ -312,6 +330,7 @@ def _train(trainer: Trainer) -> int:
             best = trainer.state.read() if history[-1] is best_of(history) else best
             if is_over(history, options.epochs, options.early_stopping):
                 break
-    if options.early_stopping is not None and best is not None:
-        trainer.state.write(best)
-    return epoch
+    if options.early_stopping is None or best is None:
+        return epoch
+    trainer.state.write(best)
+    return best_of(history).epoch

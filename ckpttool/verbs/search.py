@@ -222,7 +222,7 @@ def _found(trials: Trials, study: Study, how: SearchOptions, ended: str | None, 
 def _told(trials: Trials, study: Study, chosen: Configuration) -> Told | None:
     """Return what a configuration is worth by rows that chose nothing, trained on those that did; None if it fails."""
     if TOLD not in study.outcomes[chosen]:
-        study.add(chosen, TOLD, trials((chosen, TOLD)))
+        study.add(chosen, TOLD, trials.told(chosen, study.outcomes[chosen]))
     outcome = study.outcomes[chosen][TOLD]
     return None if outcome.accuracy is None else Told(outcome.accuracy, len(outcome.correct))
 

@@ -10,7 +10,7 @@ from ckpttool.core.errors import CkptError, GraphError
 from ckpttool.model.model import Model
 from ckpttool.runtime.objectives import Objective
 from ckpttool.runtime.recipe import Recipe
-from ckpttool.search.configurations import SCRATCH, Block, Configuration
+from ckpttool.search.configurations import SCRATCH, Block, Configuration, Outcome
 from ckpttool.search.rows import TOLD
 from ckpttool.search.trials import Asked, Trials, TrialsFactory
 from ckpttool.training.options import Options
@@ -78,6 +78,12 @@ def test_pulls_averages_and_found_rates_are_those_of_each_trial(model: Model, as
 
 def test_the_result_is_told_on_rows_that_chose_nothing(trials: Trials) -> None:
     assert trials((Configuration(1, 1), TOLD)).correct.shape == (10,)
+
+
+def test_the_rows_that_tell_choose_no_epoch(model: Model, asked: Asked) -> None:
+    stopped = replace(asked, options=replace(asked.options, early_stopping=1, epochs=200))
+    before = {Block(0, 0): Outcome(epochs=2), Block(0, 1): Outcome(epochs=5), Block(0, 2): Outcome(state="failed")}
+    assert Trials(model, stopped).told(Configuration(1, 1), before).epochs == 4  # 3.5
 
 
 def test_early_stopping_takes_no_more_epochs_than_it_needs(model: Model, asked: Asked) -> None:
