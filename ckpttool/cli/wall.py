@@ -16,7 +16,7 @@ from typing import Any
 import click
 import platformdirs
 
-from ckpttool.cli.options.general import OWN_PROCESS, Command, Written, refuse_from_file
+from ckpttool.cli.options.general import OWN_PROCESS, Command, Written
 from ckpttool.cli.options.reading import Source
 from ckpttool.confinement.child import Ended, go_on_confined
 from ckpttool.confinement.confinement import Confinement
@@ -73,15 +73,8 @@ def behind_wall(command: Command) -> Command:
     return click.option(
         "--trust",
         is_flag=True,
-        callback=_trust,
         help="Run the graph as your own, without limits on files, memory, time and networks.",
     )(walled)
-
-
-def _trust(context: click.Context, option: click.Parameter, value: bool) -> bool:
-    if value:
-        refuse_from_file(context, option)
-    return value
 
 
 def progressed() -> None:

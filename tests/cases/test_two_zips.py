@@ -61,7 +61,8 @@ def test_what_follows_is_said(folder: Path, run: Callable[..., str], suffix: str
     if suffix == "h5":  # HDF5 itself knows where it ends
         assert "1 entry left out: 20 bytes (after the end" in run("ckpttool verify tail.h5")
     else:
-        assert "20 bytes follow" in (said := refused(run, f"ckpttool verify tail.{suffix}")) or "its header" in said
+        said = refused(run, f"ckpttool verify tail.{suffix}")
+        assert "20 bytes follow" in said or "bytes follow its zip archive" in said or "its header" in said
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -77,7 +78,7 @@ def test_an_archive_within_another(folder: Path, run: Callable[..., str]) -> Non
             out.writestr(name, data)
         out.filelist = [info for info in out.filelist if info.filename != "gap"]
         out._didModify = True  # type: ignore[attr-defined]
-    assert "bytes stand in front of its member last.npy" in run("ckpttool vars outer.npz", 2)
+    assert "what follows it in the zip file begins at" in run("ckpttool vars outer.npz", 2)
 
 
 def test_a_keras_archive(folder: Path, run: Callable[..., str]) -> None:
@@ -88,7 +89,7 @@ def test_a_keras_archive(folder: Path, run: Callable[..., str]) -> None:
             out.writestr("model.weights.h5", weights)
         with (folder / name).open("ab") as out:
             out.write(data)
-    assert "4 bytes follow its zip archive" in run("ckpttool vars tail.keras", 2)
+    assert "bytes follow its zip archive" in run("ckpttool vars tail.keras", 2)
 
 
 def test_a_comment_is_no_other_archive(folder: Path, run: Callable[..., str]) -> None:

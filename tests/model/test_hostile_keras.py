@@ -88,9 +88,13 @@ SIZES = {
         lambda: network().replace(
             '"layers": [', '"layers": [' + 1_000_000 * '{"class_name": "Dense", "config": {"name": "d"}},'
         ),
+        "bytes, and 16777216 is the limit",
+    ),
+    "a hundred thousand layers": (
+        lambda: network().replace('"layers": [', '"layers": [' + 100_000 * '{"class_name": "Dense", "config": {}},'),
         "more than 10000 layers",
     ),
-    "too many calls": (lambda: network(called("d0", *250_000 * ["in"])), "more than 1000000 values"),
+    "too many calls": (lambda: network(called("d0", *250_000 * ["in"])), "at most 1000000 are read"),
     "a circle": (lambda: network(called("d0", "d1"), called("d1", "d0")), "connected in a circle, of which d0"),
     "a layer on itself": (lambda: network(called("d0", "d0")), "connected in a circle, of which d0"),
     "a long circle": (

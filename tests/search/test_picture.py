@@ -15,6 +15,7 @@ from ckpttool.search.picture import MARKS, draw, said
 from ckpttool.search.recommendation import recommend
 from ckpttool.search.rows import SearchRows
 from ckpttool.training.callbacks.plot import Picture
+from ckpttool.training.options import Options
 
 ACCURACY = {SCRATCH: 0.5, Configuration(1, 1): 0.6, Configuration(2, 2): 0.2, Configuration(1, 0): 0.8}
 
@@ -31,7 +32,8 @@ def found(rows: int, accuracy: dict[Configuration, float] = ACCURACY) -> Search:
     labelled = Split("choosing", {}, np.zeros(rows, np.int64), rows)
     of_rows = SearchRows(labelled, labelled, np.arange(0), design, 0, rows)
     told: Any = None
-    return Search([], "", {}, of_rows, outcomes, [], told, recommend(outcomes, design, 2), told, None, 0.005)
+    found = recommend(outcomes, design, 2)
+    return Search([], "", Options(), {}, of_rows, outcomes, [], told, found, told, None, 0.005)
 
 
 def colors(path: Path) -> tuple[tuple[int, ...], dict[str, int]]:

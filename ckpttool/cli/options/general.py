@@ -45,16 +45,6 @@ class Written(NotedPath):
 WRITTEN = Written(path_type=Path)
 
 
-def refuse_from_file(context: click.Context, option: click.Parameter) -> None:
-    """Check that an option is not from a file of options, which somebody else may have written.
-
-    Raises:
-        BadParameter: it is.
-    """
-    if context.get_parameter_source(str(option.name)) is click.core.ParameterSource.DEFAULT_MAP:
-        raise click.BadParameter("is given on the command line, not in a file", context, option)
-
-
 class ListOrFile(click.types.StringParamType):
     """A file, or what it would hold: a JSON list, as which a list in a configuration is read."""
 

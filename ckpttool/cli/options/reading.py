@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from ckpttool.cli.options.general import PATH, Decorator, NotedPath, refuse_from_file
+from ckpttool.cli.options.general import PATH, Decorator, NotedPath
 from ckpttool.cli.show.tables import say
 from ckpttool.formats.keras.applications import application, is_application, named_path
 from ckpttool.formats.reading.url_files import local
@@ -73,9 +73,8 @@ def _numbers(_ctx: click.Context, _param: click.Parameter, value: str | None) ->
 
 
 def _say_allowed(context: click.Context, option: click.Parameter, op_types: tuple[str, ...]) -> tuple[str, ...]:
-    """Say which ops are allowed to run; a file of options, which somebody else may have written, allows none."""
+    """Say which ops are allowed to run."""
     if op_types:
-        refuse_from_file(context, option)
         say(f"allowed to run, though they may do more than compute: {', '.join(op_types)}")
     return op_types
 

@@ -45,7 +45,7 @@ def _stamps(names: list[str]) -> dict[str, _Stamp]:
     for name in names:
         try:
             status = os.stat(name)  # noqa: PTH116 - paths would take as long as all else here
-        except OSError:
+        except (OSError, ValueError):  # a name with a null byte
             continue
         changes = (0, 0) if S_ISDIR(status.st_mode) else (status.st_size, status.st_mtime_ns)
         stamps[name] = (status.st_dev, status.st_ino, *changes)
