@@ -149,15 +149,16 @@ class MemberInPlace:
         """Take the archive and the member, which is not packed."""
         self._path, self._info = path, info
         self.start = member_start(CheckpointFile(path), info)
+        self._whole_at: tuple[int, ...] | None = None
 
     def require_whole(self) -> None:
-        """Read the member once, whoever asks, while the file is what it was.
+        """Read the member once while the file is what it was: each that is opened, or, of an older file, whoever asks.
 
         Raises:
             CorruptCheckpoint: its checksum differs.
         """
         file, running = CheckpointFile(self._path), 0
-        if (self._path, file.stamp, self.start) in _whole:
+        if self._whole_at == file.stamp or (self._path, file.stamp, self.start) in _whole:
             return
         stored = ByteRange(self.start, self._info.file_size)
         for piece in file.stream(self._info.filename, stored, SCAN):
@@ -167,6 +168,7 @@ class MemberInPlace:
                 f"{self._path}: {self._info.filename} is damaged: the checksum of its {stored.size} bytes is "
                 f"{running:08x}, expected {self._info.CRC:08x}"
             )
+        self._whole_at = file.stamp
         if _is_settled(file.stamp):
             _whole.append((self._path, file.stamp, self.start))
 
