@@ -246,7 +246,9 @@ def test_texts_that_are_all_the_same_long_one(tmp_path: Path) -> None:
     raw = bytearray(path.read_bytes())
     raw[start : start + 16 * len(texts)] = raw[start : start + 16] * len(texts)
     path.write_bytes(raw)
-    with pytest.raises(CorruptCheckpoint, match="the texts of s are longer than the file"):
+    with pytest.raises(
+        CorruptCheckpoint, match=r"the texts of s are longer than the file|s is damaged: .*memory allocation failed"
+    ):
         open_checkpoint(path)["s"].read()
 
 
