@@ -4,6 +4,7 @@ The child may read what the command was given, and write where its outputs go; w
 command's. A graph is known that this user's commands made of nothing but their own or trusted ones.
 """
 
+import contextlib
 import os
 import re
 import sys
@@ -39,7 +40,8 @@ def note_outputs(context: click.Context) -> None:
     """Note the graphs that a command wrote, if all that it read are known or trusted."""
     if _trusts(context):
         for path in context.meta.get(Written.NOTED, ()):
-            _known().add(path)
+            with contextlib.suppress(OSError):  # the user's folder may be read only
+                _known().add(path)
 
 
 def behind_wall(command: Command) -> Command:
@@ -119,7 +121,8 @@ def _confinement(context: click.Context) -> Confinement:
     given = [value for value in named if isinstance(value, Path) and not is_application(value)]
     local = [path.absolute() for path in given if not is_url(path)]
     if "cache_dir" in context.params:
-        default_root().mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(OSError):  # whoever needs it says so
+            default_root().mkdir(parents=True, exist_ok=True)
     written = [path.absolute() for path in context.meta.get(Written.NOTED, ()) if not is_url(path)]
     return Confinement(
         readable=(*_IMPORTED, *(each for path in local for each in _meant(path))),
