@@ -85,14 +85,16 @@ class _Watch:
             signal.signal(number, self._pass_on)
         signal.signal(signal.SIGTSTP, self._stop)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
-        is_stalled = False
+        is_stalled, moved = False, self._moved()
         while not is_stalled:
             left = self._last + self._patience - time.monotonic()
             ready, _, _ = select.select([self._signs], [], [], max(0.0, left))
             if ready and not os.read(self._signs, 4096):
                 break  # the child has closed its end
-            is_stalled = not ready and self._last + self._patience <= time.monotonic()
-            self._last = time.monotonic() if ready else self._last
+            is_over = not ready and self._last + self._patience <= time.monotonic()
+            before, moved = moved, self._moved() if is_over else moved
+            is_stalled = is_over and moved == before
+            self._last = time.monotonic() if ready or is_over else self._last
         if is_stalled:
             os.killpg(self._child, signal.SIGKILL)
         _, status = os.waitpid(self._child, 0)
@@ -102,6 +104,13 @@ class _Watch:
         if code < 0:
             return Ended(128 - code, "" if -code in PASSED_ON else f"was ended by {signal.Signals(-code).name}")
         return Ended(code)
+
+    def _moved(self) -> str:
+        """Return how much the child has read and written, which is progress too: a graph without end does neither."""
+        try:
+            return "".join(Path(f"/proc/{self._child}/io").read_text().splitlines(keepends=True)[:2])
+        except OSError:
+            return ""
 
     def _pass_on(self, number: int, frame: FrameType | None) -> None:
         os.kill(self._child, number)

@@ -104,6 +104,11 @@ def test_signs_of_progress_keep_it_alive() -> None:
     assert run(work, patience=0.6) == ["done", '["ended", 0, ""]']
 
 
+def test_reading_and_writing_keep_it_alive() -> None:
+    work = "import time\nfor _ in range(8):\n    time.sleep(0.1)\n    open('/proc/self/stat').read()\nprint('done')"
+    assert run(work, patience=0.6) == ["done", '["ended", 0, ""]']
+
+
 def test_a_signal_reaches_the_child_once_and_the_parent_says_how_it_ended() -> None:
     work = (
         "import signal, time\nseen = []\nsignal.signal(signal.SIGINT, lambda *_: seen.append(1))\n"
