@@ -1,13 +1,16 @@
-"""Opening files that are plain files: a pipe would make a reader wait without end, and a device has none."""
+"""Files that are plain files: a pipe would make a reader wait without end, and a device has none; which file it was."""
 
 import errno
 import io
 import os
 import stat
+import time
 from pathlib import Path
 
 from ckpttool.core.errors import FormatError
 
+SETTLED = 2_000_000_000
+"""Nanoseconds after which a file that is written to again has another time, on any file system."""
 _KINDS = {stat.S_IFIFO: "a pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device", stat.S_IFSOCK: "a socket"}
 
 
@@ -36,3 +39,19 @@ def descriptor_of(path: Path) -> int:
 def opened(path: Path) -> io.BufferedReader:
     """Open a file to read; `descriptor_of` says what is raised."""
     return os.fdopen(descriptor_of(path), "rb")
+
+
+def stamp_of(status: os.stat_result) -> tuple[int, ...]:
+    """Return what changes when a file is replaced or, once it is settled, written to."""
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+def is_settled(stamp: tuple[int, ...]) -> bool:
+    """Say whether a stamp tells a file from a later one, so that what was found of it may be kept.
+
+    A file that was written just now may be written to again without a change of its time; one on a server has none.
+
+    >>> is_settled((1, 2, 3, time.time_ns())), is_settled((1, 2, 3, 4)), is_settled((1,))
+    (False, True, False)
+    """
+    return len(stamp) > 1 and time.time_ns() - stamp[-1] > SETTLED

@@ -1,7 +1,8 @@
 """Staging: rows that have no place of their own on disk (text, records, images) are decoded once into mapped arrays.
 
 A folder per data set in the user's cache, named by what it was made of: the files' names, sizes and times, and how they
-were to be read. It is written beside and renamed, so that it is whole or absent; what was damaged since is made again.
+were to be read. It is written beside and renamed, so that it is whole or absent; what was damaged since is made
+again, and so is what was made of a file that had just been written, and was written to again.
 """
 
 import json
@@ -18,6 +19,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from ckpttool.core.errors import CorruptCheckpoint
+from ckpttool.core.plain_files import is_settled, stamp_of
 from ckpttool.core.tensors import Array
 from ckpttool.data.feature_files import checksum, read_json, write_json
 from ckpttool.data.feature_store import cache_key, default_root
@@ -48,10 +50,11 @@ def staged(
 
     `how` has all that the arrays depend on besides the files. They are made once.
     """
-    facts = {str(file.resolve()): f"{file.stat().st_size} {file.stat().st_mtime_ns}" for file in files}
+    files = [file.resolve() for file in files]
+    facts = {str(file): f"{file.stat().st_size} {file.stat().st_mtime_ns}" for file in files}
     folder = default_root() / "rows" / cache_key({**facts, "how": json.dumps(how, sort_keys=True, default=str)})
     if (known := _whole(folder)) is None:
-        _make(folder, write)
+        _make(folder, write, files)
         known = _whole(folder)
     if known is None:
         raise CorruptCheckpoint(f"{folder}: the rows that were put there are not what is read back")
@@ -62,24 +65,31 @@ def staged(
 def _whole(folder: Path) -> Facts | None:
     """Return the facts of staged rows that are whole, by the checksums of all files; None where they are not."""
     facts = read_json(folder / _FACTS)
-    if facts is None or facts.pop("files_crc32c", None) != _checksums(folder):
+    changed = facts is not None and any(_checksum(file) != crc for file, crc in facts.pop("young_crc32c", {}).items())
+    if facts is None or changed or facts.pop("files_crc32c", None) != _checksums(folder):
         if folder.exists():
-            _log.warning("%s is damaged, or of an older version: its rows are decoded again", folder)
+            _log.warning("%s is damaged, or of other bytes or an older version: its rows are decoded again", folder)
         return None
     return Facts(**facts)
 
 
 def _checksums(folder: Path) -> dict[str, int]:
     files = sorted(folder.glob("*.npy"))
-    return {file.name: checksum(file, 0, file.stat().st_size) for file in files}
+    return {file.name: _checksum(file) for file in files}
 
 
-def _make(folder: Path, write: Callable[[Path], Facts]) -> None:
+def _checksum(file: Path | str) -> int:
+    return checksum(Path(file), 0, Path(file).stat().st_size)
+
+
+def _make(folder: Path, write: Callable[[Path], Facts], files: Iterable[Path]) -> None:
+    """Write rows; of files that may be written to again without a change of their times the checksums are noted."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
     try:
+        young = {str(file): _checksum(file) for file in files if not is_settled(stamp_of(file.stat()))}
         facts = write(beside)
-        write_json(beside / _FACTS, {**asdict(facts), "files_crc32c": _checksums(beside)})
+        write_json(beside / _FACTS, {**asdict(facts), "files_crc32c": _checksums(beside), "young_crc32c": young})
         shutil.rmtree(folder, ignore_errors=True)
         beside.replace(folder)
     finally:

@@ -4,7 +4,6 @@ A server may give another part than the one asked for, a file that has changed s
 says, or a byte a minute. None of that passes for the weights.
 """
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
 from ckpttool.core.errors import CkptError, CorruptCheckpoint
@@ -37,6 +36,8 @@ def fetched(url: str, file: servers.RemoteFile, start: int, stop: int) -> bytes:
 
 async def _range(system: Any, url: str, file: servers.RemoteFile, start: int, stop: int, seconds: float) -> bytes:
     """Ask for a range of the file as it was, and take no more than that."""
+    import asyncio
+
     import aiohttp
 
     options = dict(system.kwargs)

@@ -1,5 +1,7 @@
 """Rows that are decoded once: what is on the disk is used while it is whole, and made again where it is not."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -47,7 +49,16 @@ def test_a_flipped_bit_has_them_decoded_again(made, file, caplog):
         rows, facts, decoded, _ = made()
         np.testing.assert_array_equal(rows, ROWS)
         assert (facts, decoded) == (Facts(["a note"]), times)
-        assert "is damaged, or of an older version: its rows are decoded again" in caplog.text
+        assert "is damaged, or of other bytes or an older version: its rows are decoded again" in caplog.text
+
+
+def test_a_file_that_is_written_to_again_within_the_clocks_step_is_decoded_again(made, tmp_path):
+    made()
+    status = (tmp_path / "rows.csv").stat()
+    (tmp_path / "rows.csv").write_text("swor")
+    os.utime(tmp_path / "rows.csv", ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert made()[2] == 2
+    assert made()[2] == 2
 
 
 def test_a_file_that_is_gone_or_new(made):

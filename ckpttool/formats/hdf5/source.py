@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ckpttool.core import plain_files
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError
 from ckpttool.formats.reading.archive import MemberInPlace
 from ckpttool.remote import sparse_files
@@ -59,8 +60,7 @@ class Hdf5Source:
 
 def stamp_of(path: Path) -> tuple[int, ...]:
     """Return what changes when a file is replaced or written to."""
-    status = path.stat()
-    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+    return plain_files.stamp_of(path.stat())
 
 
 def is_hdf5(path: Path) -> bool:

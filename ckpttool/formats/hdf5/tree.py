@@ -5,7 +5,7 @@ both are refused before anything is read, each part of a path on its own.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
@@ -31,6 +31,7 @@ from ckpttool.formats.hdf5.values import (
 )
 from ckpttool.formats.reading.archive import RATIO_LIMIT, UNPACKED_LIMIT
 from ckpttool.formats.reading.raw_tensors import ClosedFile, TensorLocation
+from ckpttool.formats.reading.versions import version_of
 
 DEEPEST = 64
 """Groups within groups; more is a loop or an attack."""
@@ -100,12 +101,12 @@ def read_tree(path: Path) -> Tree:
 
 def walk(source: Hdf5Source) -> Tree:
     """List what is in a source; a file that was written and checked is not walked again where it was moved to."""
-    tree = _walked(source)
+    tree = _walked(source, None if source.unpacked else version_of(source.path))
     return tree if tree.path == source.path else tree.of(source)
 
 
 @lru_cache(maxsize=1)
-def _walked(source: Hdf5Source) -> Tree:
+def _walked(source: Hdf5Source, version: Hashable) -> Tree:
     """List what is in a source; each format that asks whether it is its own gets the same walk."""
     tree = Tree(source.path)
     with opened(source) as file:

@@ -3,7 +3,6 @@
 import copy
 import stat
 import struct
-import time
 import zipfile
 import zlib
 from collections import deque
@@ -11,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
+from ckpttool.core.plain_files import is_settled
 from ckpttool.core.tensors import PIECE
 from ckpttool.formats.reading.data_file import SCAN, ByteRange, CheckpointFile
 from ckpttool.formats.reading.zip_layout import END_MARK, member_start, require_layout
@@ -27,8 +27,6 @@ BAD_ZIP = (
 _checked: deque[tuple[Path, tuple[int, ...]]] = deque(maxlen=8)
 _whole: deque[tuple[Path, tuple[int, ...], int]] = deque(maxlen=8)
 """The archives whose layout, and the members whose checksum, was found right last: readers open one in a row."""
-SETTLED = 2_000_000_000
-"""Nanoseconds after which a file that is written to again has another time, on any file system."""
 
 
 def is_zip(path: Path) -> bool:
@@ -63,7 +61,7 @@ def opened(path: Path) -> zipfile.ZipFile:
         file = CheckpointFile(path)
         if (path, file.stamp) not in _checked:
             require_layout(file, archive)
-            if _is_settled(file.stamp):
+            if is_settled(file.stamp):
                 _checked.append((path, file.stamp))
     except BaseException:
         archive.close()
@@ -137,11 +135,6 @@ def member_bytes(path: Path, info: zipfile.ZipInfo, name: str) -> Iterator[bytes
         raise CorruptCheckpoint(f"{path}: {name} is damaged: {error}") from error
 
 
-def _is_settled(stamp: tuple[int, ...]) -> bool:
-    """Say whether a stamp tells a file from a later one; that of one on a server is none."""
-    return len(stamp) > 1 and time.time_ns() - stamp[-1] > SETTLED
-
-
 class MemberInPlace:
     """A member that is read where it lies: its bytes are held against the zip's checksum before the first is used."""
 
@@ -169,7 +162,7 @@ class MemberInPlace:
                 f"{running:08x}, expected {self._info.CRC:08x}"
             )
         self._whole_at = file.stamp
-        if _is_settled(file.stamp):
+        if is_settled(file.stamp):
             _whole.append((self._path, file.stamp, self.start))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from ckpttool.core.errors import CorruptCheckpoint, MissingFile
-from ckpttool.core.plain_files import descriptor_of
+from ckpttool.core.plain_files import descriptor_of, stamp_of
 from ckpttool.core.tensors import BY_NAME, PIECE, Array, DType, TensorSpec
 from ckpttool.formats.wire import crc
 from ckpttool.remote import sparse_files
@@ -75,8 +75,7 @@ class CheckpointFile:
     def _stamp(self) -> tuple[int, ...]:
         if self._remote:
             return (id(self._remote),)
-        status = os.fstat(self._descriptor)
-        return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+        return stamp_of(os.fstat(self._descriptor))
 
     def stream(self, name: str, stored: ByteRange, step: int = PIECE) -> Iterator[bytes]:
         """Yield a tensor's bytes in pieces; nothing is read when they cannot be there.

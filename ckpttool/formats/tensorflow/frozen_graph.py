@@ -1,6 +1,6 @@
 """Frozen graphs as checkpoints: a GraphDef, MetaGraphDef or SavedModel whose weights are constants. Read only."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from google.protobuf.message import DecodeError
 from ckpttool.core.errors import CorruptCheckpoint
 from ckpttool.core.tensors import BY_NUMBER, Tensor, TensorSpec
 from ckpttool.formats.format import Format, Tensors
+from ckpttool.formats.reading.versions import version_of
 from ckpttool.formats.tensorflow.frozen_weights import frozen_weights
 from ckpttool.formats.tensorflow.prefix import SAVED_MODEL_GRAPHS
 from ckpttool.formats.tensorflow.tensor_proto import array_of, shape_of
@@ -72,7 +73,7 @@ class FrozenGraph(Format):
         path = _graph_file(path)
         if path.suffix not in SUFFIXES or not path.is_file():
             return False
-        return bool(frozen_weights(*_ops(path, _stamp(path))))
+        return bool(frozen_weights(*_ops(path, version_of(path))))
 
     def open(self, path: Path) -> FrozenTensors:
         """Find the constants; their values are made when a tensor is read.
@@ -81,7 +82,7 @@ class FrozenGraph(Format):
             CorruptCheckpoint: one has no dtype or shape, or other numbers than these say.
         """
         path = _graph_file(path)
-        return FrozenTensors(path, *_ops(path, _stamp(path)))
+        return FrozenTensors(path, *_ops(path, version_of(path)))
 
 
 def _graph_file(path: Path) -> Path:
@@ -89,13 +90,8 @@ def _graph_file(path: Path) -> Path:
     return next((path / name for name in SAVED_MODEL_GRAPHS if (path / name).is_file()), path)
 
 
-def _stamp(path: Path) -> tuple[int, int, int]:
-    status = path.stat()
-    return status.st_ino, status.st_size, status.st_mtime_ns
-
-
 @lru_cache(maxsize=1)
-def _ops(path: Path, stamp: tuple[int, int, int]) -> tuple[dict[str, NodeDef], Sequence[FunctionDef]]:
+def _ops(path: Path, version: Hashable) -> tuple[dict[str, NodeDef], Sequence[FunctionDef]]:
     """Return the ops and functions of a graph's file; none where it is no graph, or where two ops have one name."""
     for graph in _graphs(path, GraphDef, MetaGraphDef, SavedModel):
         named = {node.name: node for node in graph.node}
