@@ -10,7 +10,9 @@ each with its validation, and the writing. The figures are the best and the medi
 """
 
 import contextlib
+import importlib
 import multiprocessing
+import pkgutil
 import re
 import statistics
 import sys
@@ -167,6 +169,9 @@ def measured(contestant: Contestant, folder: Path, frozen: list[str], epochs: in
     """Run a contestant in this process, quietly, once what it needs is imported."""
     import ckpttool
 
+    for module in pkgutil.walk_packages(ckpttool.__path__, "ckpttool."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
     ckpttool.configure_tensorflow(convolutions=True)
     import keras  # noqa: F401 - not counted
     import tensorflow as tf

@@ -26,6 +26,7 @@ def base(folder: Path, data: Path) -> ckpttool.Model:
             chosen = arrays["y_train"] < 5
             x, y = arrays["x_train"][chosen], arrays["y_train"][chosen]
         parts = {"x_train": x[:-3000], "y_train": y[:-3000], "x_valid": x[-3000:], "y_valid": y[-3000:]}
+        folder.mkdir(parents=True, exist_ok=True)
         np.savez(folder / "low.npz", **parts)
         recipe = ckpttool.Recipe("adam(0.01)")
         ckpttool.new([784], f"{HIDDEN}; {HEAD}", folder / "fresh.ckpt", recipe, overwrite=True)
