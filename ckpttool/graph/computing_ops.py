@@ -68,10 +68,11 @@ STATELESS: Mapping[str, frozenset[str]] = {
         NonMaxSuppressionWithOverlaps ParseExample ParseExampleV2 ParseSequenceExample ParseSequenceExampleV2
         ParseSingleExample ParseSingleSequenceExample ParseTensor RGBToHSV RandomIndexShuffle ReduceJoin RegexFullMatch
         RegexReplace ResizeArea ResizeBicubic ResizeBicubicGrad ResizeBilinear ResizeBilinearGrad ResizeNearestNeighbor
-        ResizeNearestNeighborGrad ScaleAndTranslate ScaleAndTranslateGrad SerializeTensor StaticRegexFullMatch
-        StaticRegexReplace StringFormat StringJoin StringLength StringLower StringNGrams StringSplit StringSplitV2
-        StringStrip StringToHashBucket StringToHashBucketFast StringToHashBucketStrong StringToNumber StringUpper Substr
-        UnicodeDecode UnicodeDecodeWithOffsets UnicodeEncode UnicodeScript UnicodeTranscode UnsortedSegmentJoin
+        ResizeNearestNeighborGrad ScaleAndTranslate ScaleAndTranslateGrad SerializeTensor ShardedFilename
+        ShardedFilespec StaticRegexFullMatch StaticRegexReplace StringFormat StringJoin StringLength StringLower
+        StringNGrams StringSplit StringSplitV2 StringStrip StringToHashBucket StringToHashBucketFast
+        StringToHashBucketStrong StringToNumber StringUpper Substr UnicodeDecode UnicodeDecodeWithOffsets UnicodeEncode
+        UnicodeScript UnicodeTranscode UnsortedSegmentJoin
         """
     ),
     "Quantised": _types(
@@ -237,7 +238,10 @@ STATEFUL: Mapping[str, frozenset[str]] = {
 }
 """Those with state that lives in the process alone, reviewed one by one."""
 
-COMPUTING = frozenset[str]().union(*STATELESS.values(), *STATEFUL.values())
+OF_OTHERS = _types("CompareAndBitpack")
+"""Those of other versions of TensorFlow, which this one would not import."""
+
+COMPUTING = OF_OTHERS.union(*STATELESS.values(), *STATEFUL.values())
 """All ops that compute and do nothing else."""
 
 FILE_ATTRIBUTES = {"FixedUnigramCandidateSampler": "vocab_file"}

@@ -3,6 +3,8 @@
 The ops of a part that would run, and those of all functions that go with it (calls, branches, bodies of loops, of maps,
 gradients), are held against the list of ops that compute. Others are refused by name, unless the graph says that they
 are allowed (`Graph.allowing`). A part's library holds no function that nothing in it calls, so none is overlooked.
+Savers are cut from what runs, and what tables read is put into the graph: so neither is found in a whole graph, unless
+it opens files of its own; in a part that would run, each is.
 """
 
 from collections.abc import Callable, Collection, Iterator
@@ -10,6 +12,7 @@ from collections.abc import Callable, Collection, Iterator
 from ckpttool.core.errors import GraphError
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.graph.computing_ops import COMPUTING, EVALUATED_AT_IMPORT, FILE_ATTRIBUTES
+from ckpttool.graph.contents.named_files import NamedFiles
 from ckpttool.graph.core import Graph
 
 
@@ -35,10 +38,14 @@ def require_inert(graph: Graph) -> None:
 
 
 def acting_ops(graph: Graph) -> Iterator[tuple[NodeDef, str]]:
-    """Yield the ops that `require_computing` would refuse, each with the function that it is in (or an empty name)."""
+    """Yield the ops for which commands would refuse a whole graph, each with its function (or an empty name).
+
+    These are those that `require_computing` refuses, but for savers and tables that open no files of their own.
+    """
     functions = {function.signature.name for function in graph.header.graph_def.library.function}
+    named = NamedFiles(graph)
     for node, where in _nodes(graph):
-        if not _only_computes(node, functions):
+        if not _only_computes(node, functions) and not named.has(node, where):
             yield node, where
 
 

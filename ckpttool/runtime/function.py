@@ -21,6 +21,7 @@ from ckpttool.graph.rewrite.scaled_kernels import with_scaled_kernels
 from ckpttool.graph.rewrite.seeds import STEP, with_steps
 from ckpttool.graph.rewrite.simplify import constant_choices, fold_branches, without_dead_gradients, without_zeros
 from ckpttool.graph.rewrite.tables import table_fills, tables, with_assets, with_own_tables
+from ckpttool.graph.rewrite.text_tables import with_read_tables
 from ckpttool.runtime.configure import running, tensorflow
 from ckpttool.runtime.private import leave_unordered, register_functions
 from ckpttool.runtime.registered import require_registered
@@ -131,7 +132,7 @@ def computed_part(
 def _fill(graph: Graph, filled: Sequence[str]) -> None:
     """Fill the look-up tables of a graph, once for all calls."""
     ops = table_fills(graph, filled)
-    part = importable_part(with_assets(graph), ops)
+    part = importable_part(with_assets(with_read_tables(graph)), ops)
     require_registered(part)
     require_computing(part)
     tf = tensorflow()

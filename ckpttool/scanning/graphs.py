@@ -14,8 +14,7 @@ from ckpttool.graph.core import Graph
 from ckpttool.graph.gate import acting_ops
 from ckpttool.graph.rewrite.tables import asset_files
 from ckpttool.scanning.finding import Finding, Severity
-from ckpttool.scanning.named_files import NamedFiles
-from ckpttool.scanning.op_effects import HARMLESS, effect_of
+from ckpttool.scanning.op_effects import effect_of
 
 ALLOWED = "commands that run graphs refuse it, unless their `allow_op` names its type"
 HIDDEN = "nothing here runs it; do not give the value to DatasetFromGraph or a session"
@@ -55,13 +54,11 @@ def hidden_findings(raw: bytes, path: Path, where: str, depth: int = 0) -> Itera
 
 
 def _of_graph(graph: Graph, path: Path, depth: int = 0) -> Iterator[Finding]:
-    named = NamedFiles(graph)
     for node, function in acting_ops(graph):
-        if node.op not in HARMLESS and not named.has(node, function):
-            effect = effect_of(node)
-            where = f"{function}/{node.name}" if function else node.name
-            reason = f"it {effect.reason}{_when(graph, node, function)}"
-            yield Finding(path, effect.kind, where, node.op, effect.severity, reason, ALLOWED)
+        effect = effect_of(node)
+        where = f"{function}/{node.name}" if function else node.name
+        reason = f"it {effect.reason}{_when(graph, node, function)}"
+        yield Finding(path, effect.kind, where, node.op, effect.severity, reason, ALLOWED)
     for node, function in _every_node(graph):
         where = f"{function}/{node.name}" if function else node.name
         for raw in _texts(node):

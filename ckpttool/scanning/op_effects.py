@@ -15,8 +15,6 @@ class Effect(NamedTuple):
     reason: str
 
 
-HARMLESS = frozenset({"CompareAndBitpack", "ShardedFilename", "ShardedFilespec", "NegTrain", "Skipgram"})
-"""Ops that compute, and are not among those that may run, since TensorFlow has them no more or nobody needs them."""
 _CODE = Effect("graph/runs-code", "high", "runs code that is in a value, in a token or in a plug-in, not in the graph")
 _WRITES = Effect("graph/writes-files", "high", "writes files")
 _REMOVES = Effect("graph/writes-files", "high", "writes files, and removes the folders of those that it joins")
@@ -52,7 +50,7 @@ _BY_TYPE: tuple[tuple[re.Pattern[str], Effect], ...] = tuple(
         (r"_?\w*(DistributedTPU|GlobalTPU|TPUEmbedding)\w*|(In|Out)feed\w+|DTensor(?!RestoreV2)\w+", _NETWORK),
         (r"ReadFile|MatchingFiles|ImmutableConst|RecordInput|(DTensor)?Restore(V2|Slice)?|LoadAndRemapMatrix", _READS),
         (r"InitializeTableFromTextFile(V2)?|GenerateVocabRemapping|DecodeProtoV2|EncodeProto", _READS),
-        (r"FixedUnigramCandidateSampler", _READS),
+        (r"FixedUnigramCandidateSampler|Skipgram", _READS),
         (r"(Experimental)?(MatchingFiles|FixedLengthRecord|TextLine|TFRecord|LMDB|CSV|Sql)Dataset(V2)?", _READS),
         (r"(LoadDataset|ListSnapshotChunksDataset|SnapshotChunkDataset|Snapshot(Nested)?DatasetReader)", _READS),
         (r"(WholeFile|TextLine|FixedLengthRecord|TFRecord|LMDB)Reader(V2)?", _READS),

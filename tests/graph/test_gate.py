@@ -151,7 +151,7 @@ def test_ops_without_state_that_act_are_known():
     kinds = re.compile(
         r".*Dataset.*|Xla.*|.*T[Pp][Uu].*|Risc.*|DTensor.*|Queue.*|Reader.*|Barrier.*|.*Accumulator.*|BoostedTrees.*|_.*"
         r"|.*SparseCore.*|Infeed.*|Prelinearize.*|.*DedupData|Relayout.*|CopyToMesh.*|Sdca.*|Composite.*|Uncompress.*"
-        r"|Compress.*|Batch|Unbatch(Grad)?|Snapshot|ShardedFile(name|spec)|GetOptions|GetElementAtIndex|ComputeBatchSize"
+        r"|Compress.*|Batch|Unbatch(Grad)?|Snapshot|GetOptions|GetElementAtIndex|ComputeBatchSize"
         r"|AudioMicrofrontend|ApproxTopK|StochasticCastToInt|GetDeadline|CheckPinned|ConstructionFails|DebugGradient.*"
     )
     tests = re.compile(

@@ -8,8 +8,12 @@ import pytest
 
 from ckpttool.core.errors import DataError, GraphError
 from ckpttool.core.tensors import Array
+from ckpttool.formats.wire.protos.meta_graph_pb2 import SavedModel
+from ckpttool.graph import files
+from ckpttool.graph.rewrite.draft import Draft
 from ckpttool.model.model import Model
 from ckpttool.runtime.objectives import Objective
+from ckpttool.scanning.walk import scan
 from ckpttool.training.options import Options
 from ckpttool.verbs.evaluate import evaluate
 from ckpttool.verbs.finetune import finetune
@@ -49,7 +53,7 @@ def saved(folder: Path, words: list[str], kind: str = "memory") -> tuple[Model, 
         builder.save()
         expected = session.run(scores, {inputs: ROWS})
     np.savez(folder / "rows.npz", words=ROWS, y=CLASSES)
-    return Model.open(folder / "served", ["InitializeTableFromTextFileV2"] * (kind == "file")), expected
+    return Model.open(folder / "served"), expected
 
 
 def predicted(model: Model, data: Path) -> Array:
@@ -69,11 +73,35 @@ def test_a_saved_model_reads_its_own_files_where_it_lies_now(tmp_path: Path) -> 
     (tmp_path / "before").mkdir()
     _, expected = saved(tmp_path / "before", WORDS, "file")
     moved = (tmp_path / "before").rename(tmp_path / "now")
-    (moved / "words.txt").unlink()
-    with pytest.raises(GraphError, match="`allow_op` InitializeTableFromTextFileV2 runs it nevertheless"):
-        predicted(Model.open(moved / "served"), moved / "rows.npz")
-    model = Model.open(moved / "served", ["InitializeTableFromTextFileV2"])
+    words, asset = moved / "words.txt", moved / "served" / "assets" / "words.txt"
+    words.unlink()
+    model = Model.open(moved / "served")
     np.testing.assert_allclose(predicted(model, moved / "rows.npz"), expected, rtol=1e-5)
+    words.write_bytes(asset.read_bytes())
+    asset.unlink()
+    with pytest.raises(GraphError, match=r"fills a table from .*assets/words.txt, which is not there"):
+        predicted(model, moved / "rows.npz")
+    asset.symlink_to(words)
+    with pytest.raises(GraphError, match="which is a link that leads out of the model"):
+        predicted(model, moved / "rows.npz")
+
+
+def test_a_file_that_is_no_asset_is_read_when_its_op_is_allowed_alone(tmp_path: Path) -> None:
+    _, expected = saved(tmp_path, WORDS, "file")
+    graph = files.load(tmp_path / "served")
+    assert scan([tmp_path / "served"]).found == []
+    draft = Draft(graph)
+    del draft.header.asset_file_def[:], draft.header.collection_def["saved_model_assets"].any_list.value[:]
+    name = next(name for name, node in graph.nodes.items() if node.op == "InitializeTableFromTextFileV2")
+    draft.op(graph.inputs(name)[1].op).attr["value"].tensor.string_val[:] = [str(tmp_path / "words.txt").encode()]
+    (tmp_path / "served" / "saved_model.pb").write_bytes(
+        SavedModel(saved_model_schema_version=1, meta_graphs=[draft.sealed().meta]).SerializeToString()
+    )
+    assert {each.what for each in scan([tmp_path / "served"]).found} == {"InitializeTableFromTextFileV2"}
+    with pytest.raises(GraphError, match="`allow_op` InitializeTableFromTextFileV2 runs it nevertheless"):
+        predicted(Model.open(tmp_path / "served"), tmp_path / "rows.npz")
+    model = Model.open(tmp_path / "served", ["InitializeTableFromTextFileV2"])
+    np.testing.assert_allclose(predicted(model, tmp_path / "rows.npz"), expected, rtol=1e-5)
 
 
 def test_a_model_of_texts_is_evaluated_and_trained(tmp_path: Path) -> None:

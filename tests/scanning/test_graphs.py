@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
-from ckpttool.scanning.finding import RULES, SEVERITIES
+from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef, SavedModel
+from ckpttool.scanning.finding import RULES, SEVERITIES, Finding
 from ckpttool.scanning.graphs import graph_findings
 from ckpttool.scanning.walk import scan
 from tests.hostile_models import (
@@ -82,6 +83,21 @@ def test_a_saver_in_update_ops_is_found(tmp_path: Path) -> None:
     assert {each.what for each in graph_findings(write(meta, tmp_path / "x.meta"))} == {"SaveV2"}
 
 
+def test_a_training_op_that_saves_is_found(tmp_path: Path) -> None:
+    """Nothing waits for it, as for the ops of a saver, but it waits for other ops too."""
+    meta = graph(*saver(constant("save/Const", b"model")))
+    meta.graph_def.node.append(NodeDef(name="train", op="NoOp", input=["^save/SaveV2"]))
+    assert list(graph_findings(write(meta, tmp_path / "x.meta"))) == []
+    meta.graph_def.node[-1].input.append("^save/Assign")
+    assert {each.what for each in graph_findings(write(meta, tmp_path / "x.meta"))} == {"SaveV2"}
+
+
+def test_the_corpus_of_word2vec_is_read_from_a_file(tmp_path: Path) -> None:
+    """It is named by an attribute, in an op that TensorFlow has forgotten, not its kernel."""
+    (found,) = graph_findings(write(graph(NodeDef(name="pairs", op="Skipgram")), tmp_path / "x.meta"))
+    assert found.kind == "graph/reads-files"
+
+
 def saving() -> object:
     body = function("saver", NodeDef(name="save", op="SaveV2", input=["file", "file", "file"]))
     body.signature.input_arg.add(name="file", type=7)
@@ -100,11 +116,18 @@ def test_a_function_that_saves_is_what_its_callers_give_it(tmp_path: Path) -> No
 def test_tables_read_assets_and_nothing_else(tmp_path: Path) -> None:
     fill = NodeDef(name="fill", op="InitializeTableFromTextFileV2", input=["table", "file"])
     meta = graph(NodeDef(name="table", op="HashTableV2"), constant("file", b"/home/me/vocab.txt"), fill)
-    assert [each.what for each in graph_findings(write(meta, tmp_path / "x.meta"))] == [fill.op]
+    assert [each.what for each in found_when_served(meta, tmp_path)] == [fill.op]
     meta.asset_file_def.add(filename="vocab.txt").tensor_info.name = "file:0"
-    assert list(graph_findings(write(meta, tmp_path / "x.meta"))) == []
+    assert found_when_served(meta, tmp_path) == []
+    assert [each.what for each in graph_findings(write(meta, tmp_path / "x.meta"))] == [fill.op]
     meta.asset_file_def[0].filename = "../../../../etc/passwd"
-    assert [each.kind for each in graph_findings(write(meta, tmp_path / "x.meta"))] == ["graph/asset-path"]
+    assert [each.kind for each in found_when_served(meta, tmp_path)] == ["graph/asset-path"]
+
+
+def found_when_served(meta: MetaGraphDef, folder: Path) -> list[Finding]:
+    served = folder / "saved_model.pb"
+    served.write_bytes(SavedModel(meta_graphs=[meta]).SerializeToString())
+    return list(graph_findings(served))
 
 
 def test_it_is_said_when_an_op_runs(tmp_path: Path) -> None:

@@ -7,9 +7,11 @@ outputs of a graph do not. Everything else that opens files is found.
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
+from ckpttool.formats.tensorflow.prefix import SAVED_MODEL_GRAPHS
 from ckpttool.formats.wire.protos.graph_pb2 import FunctionDef, NodeDef
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.ops import PLACEHOLDERS
@@ -55,7 +57,8 @@ class NamedFiles:
     def __init__(self, graph: Graph) -> None:
         """Look at the graph and at each of its functions."""
         self._graph = graph
-        self._assets = {TensorRef.parse(asset.tensor_info.name).op for asset in asset_files(graph)}
+        assets = asset_files(graph) if Path(graph.source).name in SAVED_MODEL_GRAPHS else ()
+        self._assets = {TensorRef.parse(asset.tensor_info.name).op for asset in assets}
         functions = {each.signature.name: _scope(each) for each in graph.header.graph_def.library.function}
         self._scopes = {"": _Scope(graph.nodes), **functions}
         self._otherwise = {
@@ -142,7 +145,16 @@ class NamedFiles:
         if node.op in _READERS or node.op not in _OPENS:
             return True
         after = self._graph.descendants([node.name], control=True)
-        return all(_is_of_saver(self._graph.nodes[name]) for name in after if name in self._graph.nodes)
+        return all(self._is_of_saver(name, after) for name in after if name in self._graph.nodes)
+
+    def _is_of_saver(self, name: str, after: Collection[str]) -> bool:
+        """Say whether an op that waits for a saver is of it: groups do not wait for other ops, as those of training."""
+        nodes, node = self._graph.nodes, self._graph.nodes[name]
+        if node.op == "NoOp":
+            waited = {ref.op for ref in self._graph.inputs(name, control=True)} & nodes.keys()
+            return all(each in after or nodes[each].op in _SAVERS for each in waited)
+        is_text = node.op == "Identity" and "T" in node.attr and node.attr["T"].type == _STRING
+        return is_text or node.op in _OF_SAVERS
 
     def _needed(self) -> set[str]:
         """Return the ops that are run for an output, for what a collection lists, or because nothing else does."""
@@ -200,8 +212,3 @@ def _is_plain(node: NodeDef, first: bool) -> bool:
     if tensor is None or tensor.dtype != _STRING:
         return False
     return all(_PLAIN.fullmatch(text) if first else b".." not in text for text in tensor.string_val)
-
-
-def _is_of_saver(node: NodeDef) -> bool:
-    is_text = node.op == "Identity" and "T" in node.attr and node.attr["T"].type == _STRING
-    return is_text or node.op in _OF_SAVERS

@@ -1,0 +1,143 @@
+"""Tables that a SavedModel fills from text files: these are read here, and what they hold is put into the graph.
+
+TensorFlow would read whatever file the graph names; here it is one of `assets/`, and no link that leads out of there.
+Source: `TextFileLineIterator` and `InitializeTableFromTextFile` in `tensorflow/core/kernels/lookup_util.cc`.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from ckpttool.core.errors import GraphError
+from ckpttool.core.tensors import DType, dtype_numbered
+from ckpttool.formats.tensorflow.prefix import SAVED_MODEL_GRAPHS
+from ckpttool.formats.tensorflow.saved_model import ASSETS
+from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
+from ckpttool.graph.contents.constants import constant
+from ckpttool.graph.core import FreeNames, Graph, TensorRef
+from ckpttool.graph.rewrite.draft import Draft, type_attr
+from ckpttool.graph.rewrite.tables import asset_files
+
+_FILLS = {"InitializeTableFromTextFile": "InitializeTable", "InitializeTableFromTextFileV2": "InitializeTableV2"}
+_NUMBER, _LINE = -1, -2
+"""What stands for a column: the number of the line, or the whole line."""
+_PARSERS: dict[str, Callable[[bytes], object]] = {
+    "string": bytes,
+    **dict.fromkeys(("int32", "int64"), lambda text: int(_plain(text))),
+    **dict.fromkeys(("float32", "float64"), lambda text: float(_plain(text))),
+}
+
+
+def with_read_tables(graph: Graph) -> Graph:
+    """Return the graph of a SavedModel in which ops with the content of its assets fill the tables that read these.
+
+    A table that reads another file is left as it is.
+
+    Raises:
+        GraphError: a file is not there, is a link that leads elsewhere, or is not what the table needs.
+    """
+    files = _files(graph)
+    fills = [name for name, node in graph.nodes.items() if node.op in _FILLS]
+    draft, free = Draft(graph), FreeNames(graph.nodes)
+    for name in fills:
+        inputs = graph.inputs(name)
+        table = graph.nodes.get(inputs[0].op) if len(inputs) == 2 else None
+        if table is None or inputs[1].op not in files:
+            continue
+        read = _TextTable.of(graph, graph.nodes[name], table, files[inputs[1].op])
+        keys, values = (
+            constant(free.free(f"{name}/{side}"), np.array(column, dtype.numpy), dtype)
+            for side, column, dtype in zip(("keys", "values"), read.columns(), read.dtypes, strict=True)
+        )
+        fill = NodeDef(name=name, op=_FILLS[graph.nodes[name].op], input=[str(inputs[0]), keys.name, values.name])
+        fill.input.extend(text for text in graph.nodes[name].input if text.startswith("^"))
+        for key, dtype in zip(("Tkey", "Tval"), read.dtypes, strict=True):
+            fill.attr[key].CopyFrom(type_attr(dtype.number))
+        draft.add(keys, values)
+        draft.op(name).CopyFrom(fill)
+    return draft.sealed()
+
+
+def _files(graph: Graph) -> dict[str, Path]:
+    """Return the files of a SavedModel that lie beside its graph, by the op that has the name of each."""
+    source = Path(graph.source)
+    if source.name not in SAVED_MODEL_GRAPHS:
+        return {}
+    folder = source.parent / ASSETS
+    return {TensorRef.parse(each.tensor_info.name).op: folder / Path(each.filename).name for each in asset_files(graph)}
+
+
+@dataclass(frozen=True)
+class _TextTable:
+    """A file whose lines are a table's keys and values, and which columns these are."""
+
+    file: Path
+    problem: str
+    places: tuple[int, int]
+    dtypes: tuple[DType, DType]
+    size: int
+    delimiter: bytes
+    offset: int
+
+    @classmethod
+    def of(cls, graph: Graph, fill: NodeDef, table: NodeDef, file: Path) -> "_TextTable":
+        """Read what the ops say."""
+
+        def number(key: str, default: int) -> int:
+            return fill.attr[key].i if key in fill.attr else default
+
+        return cls(
+            file,
+            f"{graph.source}: {fill.name} fills a table from {file}, which",
+            (number("key_index", _LINE), number("value_index", _NUMBER)),
+            (dtype_numbered(table.attr["key_dtype"].type), dtype_numbered(table.attr["value_dtype"].type)),
+            number("vocab_size", -1),
+            fill.attr["delimiter"].s if "delimiter" in fill.attr else b"\t",
+            number("offset", 0),
+        )
+
+    def columns(self) -> tuple[list[object], list[object]]:
+        """Return the keys and the values.
+
+        Raises:
+            GraphError: the file is not what the table needs.
+        """
+        pairs = list(islice(self._pairs(), None if self.size == -1 else self.size))
+        if self.size not in (-1, len(pairs)):
+            raise GraphError(f"{self.problem} has {len(pairs)} lines, not {self.size}")
+        return [key for key, _ in pairs], [value for _, value in pairs]
+
+    def _pairs(self) -> Iterator[tuple[object, object]]:
+        if not self.file.is_file():
+            raise GraphError(f"{self.problem} is not there")
+        if not self.file.resolve().is_relative_to(self.file.parent.resolve()):
+            raise GraphError(f"{self.problem} is a link that leads out of the model")
+        with self.file.open("rb") as lines:
+            for number, line in enumerate(lines):
+                text = line.removesuffix(b"\n").replace(b"\r", b"")
+                if not text:
+                    raise GraphError(f"{self.problem} has an empty line: {number + 1}")
+                parts = text.split(self.delimiter) if max(self.places) >= 0 else []
+                try:
+                    key, value = (self._value(side, number, text, parts) for side in (0, 1))
+                except (ValueError, KeyError, IndexError) as error:
+                    lacks = f"does not have what it needs in line {number + 1}: {error}"
+                    raise GraphError(f"{self.problem} {lacks}") from error
+                yield key, value
+
+    def _value(self, side: int, number: int, line: bytes, parts: list[bytes]) -> object:
+        place, dtype = self.places[side], self.dtypes[side]
+        if place == _NUMBER:
+            return number + self.offset
+        return _PARSERS[dtype.name](line if place == _LINE else parts[place])
+
+
+def _plain(text: bytes) -> str:
+    """Return a number's text, without what Python's numbers have beyond those of C."""
+    if not re.fullmatch(rb"\s*[-+.\w]+\s*", text) or b"_" in text:
+        raise ValueError(f"{text!r} is no number")
+    return text.decode("ascii")
