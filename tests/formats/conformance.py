@@ -1,6 +1,11 @@
 """What every format keeps: a format's tests subclass `FormatTests` and say which format it is."""
 
+import io
+import os
+import re
+from collections.abc import Mapping
 from pathlib import Path
+from pkgutil import resolve_name
 
 import numpy as np
 import pytest
@@ -171,3 +176,77 @@ class FormatTests:
             return not any(item.problem for item in registry.find(path).verify(path))
         except (CorruptCheckpoint, FormatError):
             return False
+
+
+SEVENS, EIGHTS, NINES = (np.full(8, float(number)) for number in (7, 8, 9))
+
+
+def change_on_disk(monkeypatch, old, new):
+    """Have files that are written get other bytes than they are given."""
+
+    class Changing(io.BufferedRandom):
+        def write(self, data):
+            super().write(bytes(data).replace(old, new))
+            return len(data)
+
+    opened = os.fdopen
+
+    def open_(descriptor, mode="r", *rest, **others):
+        if mode == "w+b":
+            return Changing(io.FileIO(descriptor, "w+"))
+        return opened(descriptor, mode, *rest, **others)
+
+    monkeypatch.setattr(os, "fdopen", open_)
+
+
+def without_b(argument):
+    if isinstance(argument, Mapping):
+        return {name: tensor for name, tensor in argument.items() if name.rpartition("/")[2] != "b"}
+    return argument
+
+
+def with_c(argument):
+    if isinstance(argument, Mapping):
+        return {re.sub(r"\bb$", "c", name): tensor for name, tensor in argument.items()}
+    return argument.renamed("c") if isinstance(argument, Tensor) and argument.name == "b" else argument
+
+
+class ReadBackTests:
+    """What formats that are written keep: what does not read back as it was meant is found, and the old one stays.
+
+    `writer` puts tensors into a file: it is given one, or a mapping of all.
+    """
+
+    writer = "ckpttool.formats.writing.copying.Copier.add"
+    missed = "b reads back as nothing, expected float64"
+
+    @pytest.fixture(params=["fresh", "over an old one"])
+    def before(self, request, path):
+        if request.param != "fresh":
+            self.save(tensors_of(a=np.array([1.0])), path, False)
+        return {file: file.read_bytes() for file in self.files(path)}
+
+    def require_refused(self, path, before, match):
+        with pytest.raises(CorruptCheckpoint, match=match):
+            self.save(tensors_of(a=SEVENS, b=NINES), path, True)
+        assert {file: file.read_bytes() for file in self.files(path)} == before
+
+    def test_bytes_that_the_disk_changed_are_found(self, path, before, monkeypatch):
+        change_on_disk(monkeypatch, NINES.tobytes(), EIGHTS.tobytes())
+        self.require_refused(path, before, "b")
+
+    def test_a_tensor_that_the_writer_loses_is_found(self, path, before, monkeypatch):
+        real = resolve_name(self.writer)
+
+        def loses(*arguments):
+            if not any(isinstance(each, Tensor) and each.name == "b" for each in arguments):
+                return real(*map(without_b, arguments))
+            return None
+
+        monkeypatch.setattr(self.writer, loses)
+        self.require_refused(path, before, self.missed)
+
+    def test_a_tensor_that_the_writer_renames_is_found(self, path, before, monkeypatch):
+        real = resolve_name(self.writer)
+        monkeypatch.setattr(self.writer, lambda *arguments: real(*map(with_c, arguments)))
+        self.require_refused(path, before, self.missed)

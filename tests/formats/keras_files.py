@@ -6,7 +6,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-from conformance import FormatTests
+from conformance import FormatTests, ReadBackTests
 
 from ckpttool.core.tensors import STRING, Tensor
 from ckpttool.formats.format import Writing
@@ -45,7 +45,7 @@ def archive(path, weights, *members):
     return path
 
 
-class EditedCopyTests(FormatTests):
+class EditedCopyTests(FormatTests, ReadBackTests):
     """Conformance of a format whose outputs are copies: each test gets a file with places for its tensors."""
 
     def like(self, folder: Path, tensors) -> Path:

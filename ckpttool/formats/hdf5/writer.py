@@ -11,6 +11,7 @@ from ckpttool.formats.hdf5.tree import Tree
 from ckpttool.formats.hdf5.values import MARK, blocks, stored_type
 from ckpttool.formats.wire import crc
 from ckpttool.formats.wire.elements import as_bytes
+from ckpttool.formats.writing.read_back import require_same_tensors
 
 LOSES = re.compile(rb"\0")
 """Where HDF5 ends a text."""
@@ -78,11 +79,10 @@ def compare(tree: Tree, tensors: Mapping[str, Tensor], sums: Mapping[str, int]) 
     Raises:
         CorruptCheckpoint: it does not.
     """
-    if set(tree.tensors) != set(sums):
-        raise CorruptCheckpoint(f"{tree.path}: {len(tree.tensors)} tensors read back, {len(sums)} were written")
+    found, wanted = ({path: tensor.spec for path, tensor in each.items()} for each in (tree.tensors, tensors))
+    require_same_tensors(tree.path, found, wanted)
     for path, tensor in tree.tensors.items():
-        same = (tensor.shape, tensor.dtype) == (tensors[path].shape, tensors[path].dtype)
-        if not same or checksum(tensor) != sums[path]:
+        if checksum(tensor) != sums[path]:
             raise CorruptCheckpoint(f"{tree.path}: {path} reads back otherwise than it was written")
 
 

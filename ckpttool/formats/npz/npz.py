@@ -21,6 +21,7 @@ from ckpttool.formats.npz.npy import HEADER_LIMIT, HOLDS, SUFFIX, StoredArray, U
 from ckpttool.formats.reading.archive import BAD_ZIP, is_zip, member_names, opened, refuse_packing, without_checksum
 from ckpttool.formats.wire.elements import as_bytes
 from ckpttool.formats.writing.files import refuse_existing, replacing
+from ckpttool.formats.writing.read_back import require_same_tensors
 
 LOSES = re.compile(rb"\0\Z")
 """What NumPy takes off an array's bytes: the zeros at their end, which it fills them up with."""
@@ -111,7 +112,7 @@ class Npz(Format):
     def save(self, tensors: Mapping[str, Tensor], path: Path, overwrite: bool, how: Writing = PLAIN) -> None:
         """Write an uncompressed archive, read it again, and only then give it its name."""
         refuse_existing([path], overwrite)
-        with replacing(path, partial(self._check, len(tensors))) as file:
+        with replacing(path, partial(self._check, tensors)) as file:
             write_archive(file, tensors)
 
     def verify(self, path: Path) -> Iterator[Checked]:
@@ -119,11 +120,13 @@ class Npz(Format):
         tensors = self.open(path)
         return (Checked.of(name, tensors.raw(member)) for name, member in tensors.members.items())
 
-    def _check(self, count: int, path: Path) -> None:
-        checked = list(self.verify(path))
-        problem = next((item.problem for item in checked if item.problem), None)
-        if problem or len(checked) != count:
-            raise CorruptCheckpoint(problem or f"{path}: {len(checked)} arrays read back, {count} were written")
+    def _check(self, tensors: Mapping[str, Tensor], path: Path) -> None:
+        read = self.open(path)
+        wanted = {name: tensor.spec for name, tensor in tensors.items()}
+        require_same_tensors(path, {name: member.array.spec for name, member in read.members.items()}, wanted)
+        for member in read.members.values():
+            for _ in read.raw(member):
+                pass  # its checksum is compared
 
 
 def read_member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Member:

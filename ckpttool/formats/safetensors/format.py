@@ -10,6 +10,7 @@ Of tied weights one is written, as `safetensors.torch.save_model` does it: `form
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -180,13 +181,19 @@ def _write_several(shards: list[dict[str, Tensor]], names: Names, metadata: Mapp
     try:
         for path, tensors in files.items():
             _write_file(tensors, path, metadata)
-        with replacing(names.index) as file:
+        with replacing(names.index, partial(_check_index, files)) as file:
             nbytes = sum(tensor.nbytes for tensors in shards for tensor in tensors.values())
             file.write(encode_index({path.name: list(tensors) for path, tensors in files.items()}, nbytes))
     except BaseException:
         if not _named_by(names.index) & {path.name for path in files}:  # else the index has its name: all is there
             _remove(files)
         raise
+
+
+def _check_index(files: Mapping[Path, Mapping[str, Tensor]], index: Path) -> None:
+    wanted = {path.name: set(tensors) for path, tensors in files.items() if tensors}
+    if read_index(index).files != wanted:
+        raise CorruptCheckpoint(f"{index}: the index that was written does not read back as it should")
 
 
 def _write_file(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]) -> None:

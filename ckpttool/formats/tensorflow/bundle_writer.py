@@ -30,6 +30,7 @@ from ckpttool.formats.wire.protos.graph_pb2 import VersionDef
 from ckpttool.formats.wire.table_writer import TableWriter
 from ckpttool.formats.writing.copying import Copier, split_by_size
 from ckpttool.formats.writing.files import finish, refuse_existing, sync_names, writing
+from ckpttool.formats.writing.read_back import require_same_tensors
 from ckpttool.formats.writing.staging import reserved
 
 
@@ -60,7 +61,7 @@ def write_bundle(
     new = [files.shard(number, count) for number in range(count)]
     try:
         written = _write_data(parts, new)
-        _write_index(files, written, count)
+        _write_index(files, written, count, tensors)
     except BaseException:
         if _shards_named_by(files.index) != count:  # else the index has its name: the new bundle is there
             _remove(new)
@@ -99,7 +100,7 @@ def _write_data(parts: list[dict[str, Tensor]], shards: list[Path]) -> list[Writ
     return written
 
 
-def _write_index(files: BundleFiles, written: list[WrittenTensor], count: int) -> None:
+def _write_index(files: BundleFiles, written: list[WrittenTensor], count: int, tensors: Mapping[str, Tensor]) -> None:
     """Write the index, read everything through it, and give it its name: from then on the bundle is there."""
     with writing(files.index) as (temporary, file):
         table = TableWriter(file)
@@ -115,15 +116,23 @@ def _write_index(files: BundleFiles, written: list[WrittenTensor], count: int) -
             table.add(key_of(spec.name), proto.SerializeToString())
         table.finish()
         finish(file)
-        _read_back(temporary, files, written)
+        _read_back(temporary, files, written, tensors)
         temporary.replace(files.index)
         sync_names(files.index)
 
 
-def _read_back(index_path: Path, files: BundleFiles, written: list[WrittenTensor]) -> None:
-    """Check that the index says what was written, and what only it has the checksums of: strings and variants."""
+def _read_back(
+    index_path: Path, files: BundleFiles, written: list[WrittenTensor], tensors: Mapping[str, Tensor]
+) -> None:
+    """Check that the index says what was written, and what only it has the checksums of: strings and variants.
+
+    Raises:
+        CorruptCheckpoint: it does not, or a tensor was not written at all.
+    """
     index = read_index(index_path)
     data = BundleData(files, index)
+    found = {name: entry.spec for name, entry in index.entries.items()}
+    require_same_tensors(files.index, found, {name: tensor.spec for name, tensor in tensors.items()})
     if index.entries != {item.spec.name: BundleEntry(item.spec, item.stored, ()) for item in written}:
         raise CorruptCheckpoint(f"{files.index}: the index that was written does not read back as it should")
     for entry in index.entries.values():

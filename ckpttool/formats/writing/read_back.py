@@ -6,7 +6,7 @@ What was read back is put on the disk at once: at the end little is left to wait
 
 import os
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -156,3 +156,15 @@ class ReadBack:
                 file.verify_checksum(written.spec.name, ByteRange(extent.offset, extent.nbytes, crc.mask(wanted)))
             raise CorruptCheckpoint(f"{self._target.path}: {written.spec.name} does not read back as it was written")
         self.checksums[written.spec.name] = self._checksum
+
+
+def require_same_tensors(path: Path, found: Mapping[str, TensorSpec], wanted: Mapping[str, TensorSpec]) -> None:
+    """Check that a file that was written lists the tensors that were to be written, and no other.
+
+    Raises:
+        CorruptCheckpoint: one is missing, one too many, or of another shape or dtype.
+    """
+    read, meant = ({name: (spec.dtype, spec.shape) for name, spec in specs.items()} for specs in (found, wanted))
+    if name := next((name for name in {**meant, **read} if read.get(name) != meant.get(name)), None):
+        here, there = (f"{of[0]} {list(of[1])}" if of else "nothing" for of in (read.get(name), meant.get(name)))
+        raise CorruptCheckpoint(f"{path}: {name} reads back as {here}, expected {there}")

@@ -6,7 +6,7 @@ import h5py
 import ml_dtypes
 import numpy as np
 import pytest
-from conformance import FormatTests, tensors_of
+from conformance import FormatTests, ReadBackTests, tensors_of
 
 from ckpttool import checkpoint
 from ckpttool.core.errors import CorruptCheckpoint, FormatError, PlanError
@@ -18,9 +18,10 @@ from ckpttool.formats.hdf5.format import Hdf5
 from ckpttool.formats.hdf5.values import blocks
 
 
-class TestHdf5(FormatTests):
+class TestHdf5(FormatTests, ReadBackTests):
     name = "hdf5"
     suffix = ".h5"
+    writer = "ckpttool.formats.hdf5.format.write_tree"
 
     def test_names_are_not_files(self, path):
         names = ["../escape", "a b", "ünïcode", "CON", "x" * 300, "a\\b", "..."]

@@ -27,6 +27,7 @@ KERNEL = np.arange(6, dtype=np.float32).reshape(2, 3)
 class TestKerasArchive(EditedCopyTests):
     name = "keras"
     suffix = ".keras"
+    writer = "ckpttool.formats.keras.archive.write_tree"
 
     def like(self, folder, tensors):
         return archive(folder / "like.keras", weights_file(folder / "w.weights.h5", tensors))

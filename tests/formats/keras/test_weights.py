@@ -19,6 +19,7 @@ from ckpttool.formats.keras.weights import KerasWeights
 class TestKerasWeights(EditedCopyTests):
     name = "keras-weights"
     suffix = ".weights.h5"
+    writer = "ckpttool.formats.keras.weights.write_tree"
 
     def like(self, folder, tensors):
         return weights_file(folder / "like.weights.h5", tensors)

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conformance import change_on_disk
 
 from ckpttool import checkpoint
-from ckpttool.core.errors import ExistingOutput
+from ckpttool.core.errors import CorruptCheckpoint, ExistingOutput
 from ckpttool.core.tensors import Tensor, TensorSpec
 from ckpttool.formats.keras.writing import KerasWeights, write_archive, write_weights
 
@@ -73,3 +74,29 @@ def test_what_is_there_stays_whole_where_a_tensor_cannot_be_read(
         write(bad, overwrite=True)
     assert [each.name for each in tmp_path.iterdir()] == [name]
     assert output.read_text() == "old"
+
+
+ONES, TWOS = np.full(3, 1, np.float32).tobytes(), np.full(3, 2, np.float32).tobytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "said"),
+    [
+        ("a.keras", b"Sequential", b"Sequentiel", "config.json"),
+        ("a.keras", b"3.15.1", b"3.15.2", "metadata.json"),
+        ("a.keras", ONES, TWOS, "layers/dense/vars/1 reads back otherwise"),
+        ("a.weights.h5", ONES, TWOS, "layers/dense/vars/1 reads back otherwise"),
+    ],
+)
+def test_what_the_disk_changed_is_found_and_the_old_one_stays(
+    weights: KerasWeights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, old: bytes, new: bytes, said: str
+) -> None:
+    output = tmp_path / name
+    output.write_text("old")
+    change_on_disk(monkeypatch, old, new)
+    with pytest.raises(CorruptCheckpoint, match=said):
+        if name == "a.keras":
+            write_archive(CONFIG, {"keras_version": "3.15.1"}, weights, output, overwrite=True)
+        else:
+            write_weights(weights, output, overwrite=True)
+    assert [(each.name, each.read_text()) for each in tmp_path.iterdir()] == [(name, "old")]

@@ -3,16 +3,17 @@ import zipfile
 
 import numpy as np
 import pytest
-from conformance import FormatTests, tensors_of
+from conformance import FormatTests, ReadBackTests, tensors_of
 
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
 from ckpttool.core.tensors import DTYPES, Tensor
 from ckpttool.formats.npz.npz import Npz
 
 
-class TestNpz(FormatTests):
+class TestNpz(FormatTests, ReadBackTests):
     name = "npz"
     suffix = ".npz"
+    writer = "ckpttool.formats.npz.npz.write_archive"
     refused = tuple(d.name for d in DTYPES if d.name.startswith("q") or d.numpy_name.startswith("ml_dtypes"))
 
     def test_numpy_reads_what_is_written(self, path):

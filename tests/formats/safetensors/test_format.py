@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import safetensors
 import safetensors.numpy
-from conformance import FormatTests, numbers, tensors_of
+from conformance import FormatTests, ReadBackTests, numbers, tensors_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,9 +23,10 @@ from ckpttool.formats.safetensors.header import NAMES, UNREAD
 BY_PACKAGE = {"F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2", "BF16": "bfloat16"}
 
 
-class TestSafetensors(FormatTests):
+class TestSafetensors(FormatTests, ReadBackTests):
     name = "safetensors"
     suffix = ".safetensors"
+    missed = "header"
     refused = tuple(dtype.name for dtype in DTYPES if dtype.name not in NAMES.values())
     checksums = False
 

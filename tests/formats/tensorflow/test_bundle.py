@@ -5,7 +5,7 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 import pytest
-from conformance import FormatTests, numbers, tensors_of
+from conformance import FormatTests, ReadBackTests, numbers, tensors_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,7 +21,7 @@ GOLDEN_INDEX = bytes.fromhex(
 )
 
 
-class TestBundle(FormatTests):
+class TestBundle(FormatTests, ReadBackTests):
     name = "bundle"
     suffix = ".ckpt"
 

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from conformance import FormatTests, tensors_of
+from conformance import FormatTests, ReadBackTests, tensors_of
 
 from ckpttool import checkpoint
 from ckpttool.core.errors import CkptError, MissingFile, PlanError
@@ -22,7 +22,7 @@ def zeros(tensor):
     )
 
 
-class TestSavedModel(FormatTests):
+class TestSavedModel(FormatTests, ReadBackTests):
     name = "saved-model"
     suffix = ""
 
