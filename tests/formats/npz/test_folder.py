@@ -1,5 +1,6 @@
 """Folders of `.npy` files: what `numpy.save` writes, by its path; nothing outside of the folder is read."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from conformance import SHAPES, FormatTests, numbers, tensors_of
 from ckpttool import checkpoint
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
 from ckpttool.core.tensors import BY_NAME, DTYPES, STRING
+from ckpttool.formats.npz import npy
 from ckpttool.formats.npz.npy import Npy
 
 
@@ -101,6 +103,33 @@ def test_links_out_of_the_folder_are_refused(folder, target):
     (folder / "link.npy").symlink_to(target)
     with pytest.raises(FormatError, match=r"link\.npy is a link to another folder, which is not followed"):
         checkpoint.open(folder)
+
+
+def test_links_to_folders_are_refused_wherever_they_lead(folder):
+    """A link to the folder that it is in would be walked without end."""
+    (folder / "again").symlink_to(".")
+    with pytest.raises(FormatError, match="again is a link to another folder, which is not followed"):
+        checkpoint.open(folder)
+
+
+def test_a_folder_without_arrays_is_none(tmp_path):
+    (tmp_path / "README").write_text("mine")
+    assert not Npy().recognises(tmp_path)
+    assert not Npy().recognises(tmp_path / "README")
+
+
+def test_an_array_that_changes_while_it_is_read_is_found(folder, monkeypatch):
+    read = npy.array_of
+
+    def changing(stored, pieces):
+        array = read(stored, pieces)
+        os.utime(folder / "hidden1" / "kernel.npy", (1, 1))
+        return array
+
+    opened = checkpoint.open(folder)
+    monkeypatch.setattr(npy, "array_of", changing)
+    with pytest.raises(CorruptCheckpoint, match=r"kernel\.npy changed"):
+        opened["hidden1/kernel"].read()
 
 
 def test_pickled_objects_are_left_out(folder):

@@ -8,6 +8,7 @@ from conformance import FormatTests, ReadBackTests, tensors_of
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
 from ckpttool.core.tensors import DTYPES, Tensor
 from ckpttool.formats.npz.npz import Npz
+from ckpttool.formats.reading import archive as archives
 
 
 class TestNpz(FormatTests, ReadBackTests):
@@ -83,7 +84,7 @@ def test_two_members_of_one_name_are_refused(tmp_path):
         Npz().open(path)
 
 
-@pytest.mark.parametrize("shape", [(1 << 40,), (3,), (1,), (-2,), (1 << 62, 1 << 62)], ids=str)
+@pytest.mark.parametrize("shape", [(1 << 40,), (3,), (1,), (-2,), (-1, -1, 2), (1 << 62, 1 << 62)], ids=str)
 def test_a_header_that_does_not_fit_its_member_is_refused_before_reading(tmp_path, shape):
     header = {"descr": "<f4", "fortran_order": False, "shape": shape}
     path = archive(tmp_path / "x.npz", ("a.npy", member(bytes(8), header)))
@@ -91,8 +92,13 @@ def test_a_header_that_does_not_fit_its_member_is_refused_before_reading(tmp_pat
         Npz().open(path)
 
 
+VERSION_4 = b"\x93NUMPY\x04\x00" + (60).to_bytes(4, "little")
+VERSION_4 += b"{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }".ljust(59) + b"\n" + bytes(8)
+
+
 @pytest.mark.parametrize(
-    "content", [b"", b"\x93NUMPY", b"not an array at all", b"\x93NUMPY\x01\x00\x06\x00{((((", b"\x93NUMPY\x04\x00"]
+    "content",
+    [VERSION_4, b"", b"\x93NUMPY", b"not an array at all", b"\x93NUMPY\x01\x00\x06\x00{((((", b"\x93NUMPY\x04\x00"],
 )
 def test_a_header_that_is_none_is_refused(tmp_path, content):
     with pytest.raises(CorruptCheckpoint, match="header of a is damaged"):
@@ -115,6 +121,46 @@ def test_the_directory_of_many_arrays_is_read_once(tmp_path, monkeypatch):
 def test_a_string_that_ends_in_a_zero_byte_would_be_shortened(tmp_path):
     with pytest.raises(FormatError, match="ends in a zero byte"):
         Npz().save({"s": Tensor.of("s", np.array([b"a\0"], object))}, tmp_path / "x.npz", False)
+
+
+def test_a_zip_of_arrays_is_one_whatever_its_name_and_one_of_that_suffix_whatever_it_holds(tmp_path):
+    archive(tmp_path / "arrays.zip", ("a.npy", member(bytes(8))))
+    archive(tmp_path / "texts.npz", ("notes.txt", b"hello"))
+    archive(tmp_path / "texts.zip", ("notes.txt", b"hello"))
+    found = {path.name: Npz().recognises(path) for path in tmp_path.iterdir()}
+    assert found == {"arrays.zip": True, "texts.npz": True, "texts.zip": False}
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "a.npy"])
+def test_a_damaged_member_is_found_where_its_first_bytes_are_read(tmp_path, name):
+    """One that would be left out might be an array whose name or header is damaged; a packed one may have no bytes."""
+    path = tmp_path / "x.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED if name == "a.npy" else zipfile.ZIP_STORED) as out:
+        out.writestr(name, member(bytes(8)))
+        begin = len(name) + 30
+    raw = bytearray(path.read_bytes())
+    raw[begin] ^= 0b110 if name == "a.npy" else 1
+    path.write_bytes(raw)
+    with pytest.raises(CorruptCheckpoint, match=f"{name.removesuffix('.npy')} is damaged"):
+        Npz().open(path)
+
+
+def test_a_member_that_unpacks_to_far_more_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(archives, "UNPACKED_LIMIT", 1 << 20)
+    np.savez_compressed(tmp_path / "x.npz", a=np.zeros(1 << 18))
+    with pytest.raises(FormatError, match=r"a claims to unpack \d+ bytes to 2097280"):
+        Npz().open(tmp_path / "x.npz")
+
+
+def test_the_longest_name_that_a_zip_can_hold(tmp_path):
+    for length in (65531, 65532):
+        values = {"n" * length: Tensor.of("n", np.ones(1))}
+        if length == 65531:
+            Npz().save(values, tmp_path / "x.npz", False)
+            assert list(Npz().open(tmp_path / "x.npz")) == list(values)
+            continue
+        with pytest.raises(FormatError, match="cannot hold an array named"):
+            Npz().save(values, tmp_path / "y.npz", False)
 
 
 @pytest.mark.parametrize("name", ["", "a\0b", "\ud800"])

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ckpttool import checkpoint
-from ckpttool.core.errors import CorruptCheckpoint, FormatError
+from ckpttool.core.errors import CorruptCheckpoint, FormatError, MissingFile
 from ckpttool.core.tensors import DTYPES, Tensor
 from ckpttool.formats.format import Writing
 from ckpttool.formats.safetensors.format import Safetensors
@@ -104,6 +104,7 @@ DAMAGED = {
     "another-field": (header({"w": entry(strides=[1])}, EIGHT), "w is described by"),
     "tensor-is-a-list": (header({"w": [1]}), "w is described by"),
     "negative-size": (header({"w": entry(shape=(-2,))}, EIGHT), r"w has the shape \[-2\]"),
+    "negative-twice": (header({"w": entry(shape=(-1, -1, 2))}, EIGHT), r"w has the shape \[-1, -1, 2\]"),
     "true-as-size": (header({"w": entry(shape=(True,), offsets=(0, 4))}, bytes(4)), "w has the shape"),
     "float-as-size": (header({"w": entry(shape=(2.0,))}, EIGHT), "w has the shape"),
     "rank": (header({"w": entry(shape=(1,) * 65, offsets=(0, 4))}, bytes(4)), "w has 65 dimensions"),
@@ -252,3 +253,25 @@ def test_whatever_is_written_both_read(tmp_path_factory, values, texts):
         name: array.tobytes() for name, array in arrays.items()
     }
     assert opened.metadata == texts
+
+
+def test_a_header_above_all_bounds_is_neither_written_nor_read(tmp_path, monkeypatch):
+    path = tmp_path / "x.safetensors"
+    checkpoint.save({"a": np.ones(2)}, path)
+    size = int.from_bytes(path.read_bytes()[:8], "little")
+    monkeypatch.setattr("ckpttool.formats.safetensors.header.HEADER_LIMIT", size)
+    assert list(checkpoint.open(path)) == ["a"]
+    checkpoint.save({"a": np.ones(2)}, path, overwrite=True)
+    monkeypatch.setattr("ckpttool.formats.safetensors.header.HEADER_LIMIT", size - 1)
+    with pytest.raises(FormatError, match=f"header of {size} bytes is too large, at most {size - 1} are read"):
+        checkpoint.save({"a": np.ones(2)}, tmp_path / "y.safetensors")
+    with pytest.raises(CorruptCheckpoint, match=f"said to have {size} bytes, at most {size - 1} are read"):
+        checkpoint.open(path)
+
+
+def test_a_file_that_is_not_there_is_said(tmp_path):
+    with pytest.raises(MissingFile, match="no such safetensors file"):
+        Safetensors().open(tmp_path / "no.safetensors")
+    assert not Safetensors().recognises(tmp_path / "no.safetensors")
+    (tmp_path / "folder").mkdir()
+    assert not Safetensors().recognises(tmp_path / "folder")

@@ -5,11 +5,13 @@ import json
 import numpy as np
 import pytest
 import safetensors.numpy
+from conformance import change_on_disk
 
 from ckpttool import checkpoint
-from ckpttool.core.errors import CorruptCheckpoint, ExistingOutput, FormatError, MissingFile
+from ckpttool.core.errors import CkptError, CorruptCheckpoint, ExistingOutput, FormatError, MissingFile
 from ckpttool.core.tensors import BY_NAME, Tensor, TensorSpec
 from ckpttool.formats.format import Writing
+from ckpttool.formats.safetensors.format import Safetensors
 
 VALUES = {"a": np.arange(4, dtype=np.int32), "b": np.arange(5.0), "c": np.ones(1, np.uint8), "d": np.zeros((2, 2))}
 
@@ -223,3 +225,53 @@ def test_a_damaged_file_of_several_is_named(tmp_path):
     shard.write_bytes(shard.read_bytes()[:-1])
     with pytest.raises(CorruptCheckpoint, match="model-00002-of-00003"):
         checkpoint.open(tmp_path)
+
+
+def test_an_index_that_the_disk_changed_is_found_and_the_old_one_stays(tmp_path, monkeypatch):
+    write(tmp_path / "model.safetensors", {"a": np.ones(2)})
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    change_on_disk(monkeypatch, b'"d": ', b'"e": ')
+    with pytest.raises(CorruptCheckpoint, match="the index that was written does not read back as it should"):
+        write(tmp_path / "model.safetensors", overwrite=True)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize(("old", "new"), [(40, None), (None, 40), (60, 40), (40, 60)])
+def test_a_format_replaces_by_itself_what_was_there(tmp_path, old, new):
+    path, tensors = tmp_path / "model.safetensors", {name: Tensor.of(name, array) for name, array in VALUES.items()}
+    for limit in (old, new):
+        Safetensors().save(tensors, path, True, Writing(shard_bytes=limit))
+    files = listing(tmp_path)
+    assert read(path) == whole()
+    named = set(json.loads((tmp_path / files.pop()).read_text())["weight_map"].values()) if new else {path.name}
+    assert named <= set(files)
+    assert [file for file in files if file not in named and (tmp_path / file).stat().st_size > 100] == []
+
+
+def test_two_files_are_several(tmp_path):
+    write(tmp_path / "model.safetensors", {"a": np.ones(2), "b": np.ones(2)}, limit=16)
+    assert len(listing(tmp_path)) == 3
+
+
+def test_files_that_a_failure_leaves_are_none(tmp_path):
+    broken = Tensor(TensorSpec("z", (2,), BY_NAME["float64"]), lambda: np.ones(3))
+    values = {**{name: Tensor.of(name, array) for name, array in VALUES.items()}, "z": broken}
+    with pytest.raises(CkptError, match="z gave"):
+        Safetensors().save(values, tmp_path / "model.safetensors", False, Writing(shard_bytes=40))
+    assert listing(tmp_path) == []
+
+
+def test_a_name_or_an_index_beside_it_may_be_asked_of_a_server(tmp_path):
+    index = tmp_path / "model.safetensors.index.json"
+    assert Safetensors().files_beside(tmp_path / "model.safetensors") == [index]
+    assert Safetensors().files_beside(index) == []
+
+
+def test_an_index_above_all_bounds(tmp_path, monkeypatch):
+    write(tmp_path / "model.safetensors")
+    index = tmp_path / "model.safetensors.index.json"
+    monkeypatch.setattr("ckpttool.formats.safetensors.index.INDEX_LIMIT", index.stat().st_size)
+    assert read(index) == whole()
+    monkeypatch.setattr("ckpttool.formats.safetensors.index.INDEX_LIMIT", index.stat().st_size - 1)
+    with pytest.raises(CorruptCheckpoint, match="bytes, which no index needs"):
+        checkpoint.open(index)
