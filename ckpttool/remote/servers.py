@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from ckpttool.core.errors import CkptError, MissingDependency
+from ckpttool.core.shown_text import shortened, visible
 from ckpttool.remote.paths import without_secrets
 
 WEB = ("http", "https")
@@ -23,7 +24,7 @@ LARGEST = 1 << 50
 """Bytes of a file; no file system holds one of more."""
 SECONDS = 60
 """How long a web server may be silent."""
-_MARKS = ("ETag", "etag", "blob_id", "md5Hash", "Content-MD5", "Digest", "Last-Modified", "LastModified")
+_MARKS = ("ETag", "etag", "blob_id", "md5Hash", "LastModified")
 _LEAST = "the server sends only the whole of a file"
 
 
@@ -41,7 +42,7 @@ def lists(url: str) -> bool:
 
 
 def metadata(url: str) -> RemoteFile | None:
-    """Return the metadata of a file, or None if it does not exist.
+    """Return the metadata of a file, or None if it does not exist; of a web server, `web` has it.
 
     Raises:
         CkptError: the server refuses, or cannot be reached.
@@ -52,11 +53,11 @@ def metadata(url: str) -> RemoteFile | None:
         try:
             info = system.info(path)
         except FileNotFoundError as error:
-            cause = error.__cause__  # fsspec says of every answer of a web server that a file is not found
+            cause = error.__cause__
             if cause is None or isinstance(cause, FileNotFoundError) or getattr(cause, "status", None) in GONE:
                 return None
             raise cause from error
-        return None if "html" in str(info.get("mimetype")) else _remote_file(info)
+        return _remote_file(info)
 
 
 def listing(url: str) -> dict[str, RemoteFile | None]:
@@ -78,7 +79,7 @@ def listing(url: str) -> dict[str, RemoteFile | None]:
 
 
 def opened(url: str, size: int) -> Any:
-    """Return fsspec's file, which fetches just what is read; of a web server `web.fetched` gives more than that."""
+    """Return fsspec's file, which fetches just what is read."""
     with one_line_errors(url):
         system, path = file_system(url)
         return system.open(path, "rb", cache_type="none", size=size)
@@ -141,8 +142,8 @@ def _reason(error: Exception) -> str:
         return f"the server refuses it ({status or error}): are there credentials, and may they read it?"
     if "credentials" in str(error):
         return f"{error}: set those of the service, or FSSPEC_S3_ANON=true for a public bucket"
-    text = f"the server answers {status} {message}" if status else " ".join(str(error).split())
-    return text or type(error).__name__
+    text = f"the server answers {status} {message}" if status else str(error)
+    return shortened(visible(" ".join(text.split()))) or type(error).__name__
 
 
 def file_system(url: str) -> tuple[Any, str]:

@@ -23,7 +23,8 @@ STEP = 16 << 20
 READ_LIMIT = 2 << 30
 """Bytes of a file on a server that is read as a whole: a graph has fewer, as a protobuf message."""
 WHOLE = 64 << 20
-"""The size of a file that is fetched whole from a server that knows no ranges; a larger one is refused."""
+"""The size of a file that is fetched whole from a server that names no versions, or knows no ranges: there a larger one
+is refused."""
 
 _known: dict[Path, "SparseFile"] = {}
 
@@ -68,6 +69,7 @@ class SparseFile:
     def __init__(self, url: str, remote: servers.RemoteFile) -> None:
         """Take what the server says of the file; nothing is fetched yet."""
         self.url, self.size, self.mark, self._remote = url, remote.size, remote.mark, remote
+        self._is_web = not servers.lists(url)
         self._ranges, self._lock, self._source = Ranges(), RLock(), None
         with tempfile.TemporaryFile() as file:
             self._descriptor = os.dup(file.fileno())
@@ -93,7 +95,9 @@ class SparseFile:
                     self._fetch(*gap)
 
     def _fetch(self, start: int, stop: int) -> None:
-        """Fetch a range, or all of a file that is small enough, where the server ignores ranges."""
+        """Fetch a range, or all of a file that is small enough, where the server ignores ranges or names no version."""
+        if self._is_web and self.mark is None and self.size <= WHOLE:
+            start, stop = 0, self.size  # parts of different answers could be of different files
         try:
             self._take(start, stop)
         except CkptError as error:
@@ -103,6 +107,11 @@ class SparseFile:
             self._take(0, self.size)
 
     def _take(self, start: int, stop: int) -> None:
+        """Ask a web server for just these bytes, else fsspec's file for them."""
+        if self._is_web:
+            web.fetch(self.url, self._remote, start, stop, self._put)
+            self._ranges.add(start, stop)
+            return
         for at in range(start, stop, STEP):
             size = min(STEP, stop - at)
             piece = self._piece(at, size)
@@ -110,13 +119,15 @@ class SparseFile:
                 raise CorruptCheckpoint(
                     f"{without_secrets(self.url)}: the server gave {len(piece)} bytes at {at}, not {size}"
                 )
-            os.pwrite(self._descriptor, piece, at)
+            self._put(at, piece)
             self._ranges.add(at, at + size)
 
+    def _put(self, at: int, piece: bytes) -> None:
+        while piece:
+            count = os.pwrite(self._descriptor, piece, at)
+            at, piece = at + count, piece[count:]
+
     def _piece(self, at: int, size: int) -> bytes:
-        """Ask for bytes: a web server for just these, else fsspec's file."""
-        if not servers.lists(self.url):
-            return web.fetched(self.url, self._remote, at, at + size)
         if self._source is None:
             self._source = servers.opened(self.url, self.size)
         source = cast(Any, self._source)
@@ -178,7 +189,8 @@ def at(path: Path) -> SparseFile | None:
 
 def refreshed(path: Path) -> SparseFile | None:
     """Ask the server for a file again; one that is gone there is removed here."""
-    remote = servers.metadata(str(url_of(path)))
+    url = str(url_of(path))
+    remote = servers.metadata(url) if servers.lists(url) else web.metadata(url)
     if remote is None:
         _known.pop(path, None)
         path.unlink(missing_ok=True)

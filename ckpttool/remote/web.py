@@ -1,58 +1,232 @@
-"""Ranges of files on web servers: an answer is held against what was asked for, and against the file as it was.
+"""Files on web servers: an answer is held against what was asked for, and against the file as it was.
 
 A server may give another part than the one asked for, a file that has changed since, a packed one, more bytes than it
-says, or a byte a minute. None of that passes for the weights.
+says, or a byte a minute; it may lead elsewhere. None of that passes for the weights.
 """
 
-from typing import TYPE_CHECKING, Any
+import contextlib
+import ipaddress
+import socket
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import urlsplit
 
 from ckpttool.core.errors import CkptError, CorruptCheckpoint
+from ckpttool.core.shown_text import visible
 from ckpttool.remote import servers
 from ckpttool.remote.paths import without_secrets
 
 if TYPE_CHECKING:
     from aiohttp import ClientResponse
+    from yarl import URL
 
 SLOWEST = 32 << 10
 """Bytes a second, beyond the seconds that a server may be silent: a file that comes more slowly is given up."""
+EACH = 1.0
+"""Seconds that an answer may take without using up what its server has."""
+MOST_REDIRECTS = 10
 PARTIAL, NOT_SATISFIABLE = 206, 416
 STEP = 1 << 20
+_MARKS = ("ETag", "Last-Modified")
+_REDIRECTS = (301, 302, 303, 307, 308)
+_SECRETS = ("authorization", "cookie")
+Take = Callable[[int, bytes], object]
+"""What is called with bytes, and where in the file they are."""
 
 
-def fetched(url: str, file: servers.RemoteFile, start: int, stop: int) -> bytes:
-    """Return bytes of a file; fewer where the server ends before them.
+def metadata(url: str) -> servers.RemoteFile | None:
+    """Return the metadata of a file, or None if it does not exist, or is a page.
+
+    Raises:
+        CkptError: the server refuses, or cannot be reached.
+        MissingDependency: a package is missing.
+    """
+    return cast(servers.RemoteFile | None, _run(url, 0, _metadata))
+
+
+def fetch(url: str, file: servers.RemoteFile, start: int, stop: int, take: Take) -> None:
+    """Give bytes of a file to `take` as they come, of one answer.
 
     Raises:
         CkptError: the server does not give them, or not in time.
-        CorruptCheckpoint: it gives others, or those of another file.
+        CorruptCheckpoint: it gives others, more, fewer, or those of another file.
     """
-    import fsspec.asyn
+    _run(url, stop - start, lambda system, path: _fetch(system, path, file, start, stop, take))
 
+
+class Patience:
+    """How long a server is waited for in all: each answer may take a moment, and `servers.SECONDS` are beyond that.
+
+    What was used up comes back while nothing is asked.
+    """
+
+    def __init__(self) -> None:
+        """Begin with all of it."""
+        self._left, self._since = float(servers.SECONDS), time.monotonic()
+
+    @contextlib.contextmanager
+    def during(self, size: int) -> Iterator[float]:
+        """Take the time of a request for so many bytes, which may have the seconds that are given."""
+        start, due = time.monotonic(), EACH + size / SLOWEST
+        self._left = min(float(servers.SECONDS), self._left + start - self._since)
+        try:
+            yield self._left + due
+        finally:
+            self._since = time.monotonic()
+            self._left = max(0.0, min(float(servers.SECONDS), self._left + due - (self._since - start)))
+
+
+_patience: dict[str, Patience] = {}
+
+
+def _run(url: str, size: int, ask: Callable[[Any, str], Any]) -> Any:
+    """Ask a server, in time."""
     with servers.one_line_errors(url):
+        import asyncio
+
+        import fsspec.asyn
+
         system, path = servers.file_system(url)
-        seconds = servers.SECONDS + (stop - start) / SLOWEST
-        return bytes(fsspec.asyn.sync(system.loop, _range, system, path, file, start, stop, seconds))
+
+        async def in_time() -> Any:
+            async with asyncio.timeout(seconds):
+                return await ask(system, path)
+
+        with _patience.setdefault(urlsplit(url).netloc, Patience()).during(size) as seconds:
+            return fsspec.asyn.sync(system.loop, in_time)
 
 
-async def _range(system: Any, url: str, file: servers.RemoteFile, start: int, stop: int, seconds: float) -> bytes:
+async def _metadata(system: Any, url: str) -> servers.RemoteFile | None:
+    """Ask for the headers of a file; a server that gives none of these, no size or no mark, for its first byte."""
+    answer = head = await _asked(system, "HEAD", url, {})
+    answer.close()
+    if answer.status in servers.GONE:
+        return None
+    if not _says_size(head) or not _mark(head):
+        answer = await _asked(system, "GET", url, {"Range": "bytes=0-0"})
+        answer.close()
+    if answer.status in servers.GONE:
+        return None
+    if answer.status != NOT_SATISFIABLE:  # which an empty file is
+        answer.raise_for_status()
+    if "html" in answer.headers.get("Content-Type", ""):
+        return None
+    _require_unpacked(answer, without_secrets(url))
+    kind, sized = _mark(answer), head if _says_size(head) else answer
+    return servers.RemoteFile(_size(sized, without_secrets(url)), answer.headers[kind] if kind else None, kind)
+
+
+def _says_size(answer: "ClientResponse") -> bool:
+    """Return whether an answer is that of a server which tells of files what is asked."""
+    return answer.ok and "Content-Length" in answer.headers and not _packed(answer)
+
+
+def _mark(answer: "ClientResponse") -> str | None:
+    """Return which header tells the version of a file, if any does."""
+    return next((name for name in _MARKS if answer.headers.get(name, "").strip()), None)
+
+
+def _size(answer: "ClientResponse", url: str) -> int:
+    """Return how large a file is.
+
+    Raises:
+        CkptError: the server does not say it, or it is no size.
+    """
+    is_part = answer.status in (PARTIAL, NOT_SATISFIABLE)
+    text = answer.headers.get("Content-Range" if is_part else "Content-Length", "").rpartition("/")[2]
+    if not text or text == "*" or (not 200 <= answer.status < 300 and not is_part):
+        raise CkptError(f"{url}: the server does not say how large the file is: download it, and name the file")
+    if not text.isascii() or not text.isdigit() or len(text) > 20 or int(text) > servers.LARGEST:
+        raise CkptError(f"{url}: the server says that the file has {text[:20]} bytes")
+    return int(text)
+
+
+async def _fetch(system: Any, url: str, file: servers.RemoteFile, start: int, stop: int, take: Take) -> None:
     """Ask for a range of the file as it was, and take no more than that."""
-    import asyncio
-
-    import aiohttp
-
-    options = dict(system.kwargs)
-    headers = {**options.pop("headers", {}), "Range": f"bytes={start}-{stop - 1}"}
+    headers = {"Range": f"bytes={start}-{stop - 1}"}
     if file.mark_kind == "ETag" and str(file.mark).startswith('"'):
         headers["If-Range"] = str(file.mark)  # a server whose file has changed gives all of it
-    session = await system.set_session()
-    waiting = aiohttp.ClientTimeout(total=None, sock_connect=servers.SECONDS, sock_read=servers.SECONDS)
-    asked = session.get(system.encode_url(url), headers=headers, timeout=waiting, **options)
-    async with asyncio.timeout(seconds), asked as answer:
+    answer = await _asked(system, "GET", url, headers)
+    try:
         if answer.status == NOT_SATISFIABLE:
             raise CorruptCheckpoint(f"{without_secrets(url)} changed while it was read: it ends before byte {start}")
         answer.raise_for_status()
         _require_answer(answer, without_secrets(url), file, start, stop)
-        return await _body(answer, without_secrets(url), stop - start)
+        await _take_body(answer, without_secrets(url), start, stop, take)
+    finally:
+        answer.close()
+
+
+async def _asked(system: Any, method: str, url: str, headers: dict[str, str]) -> "ClientResponse":
+    """Return a server's answer, of the place to which it leads where it leads elsewhere.
+
+    Raises:
+        CkptError: it leads nowhere, or where nothing is fetched from.
+    """
+    import aiohttp
+
+    options = dict(system.kwargs)
+    headers = {**options.pop("headers", {}), **headers}
+    waiting = aiohttp.ClientTimeout(total=None, sock_connect=servers.SECONDS, sock_read=servers.SECONDS)
+    session, place = await system.set_session(), system.encode_url(url)
+    for _ in range(MOST_REDIRECTS + 1):
+        options |= {"headers": headers, "timeout": waiting, "allow_redirects": False}
+        answer: ClientResponse = await session.request(method, place, **options)
+        if answer.status not in _REDIRECTS:
+            return answer
+        answer.close()
+        before, place = place, _place_of(place, answer.headers.get("Location", ""), without_secrets(url))
+        if before.origin() != place.origin():
+            await _require_same_network(system.loop, before, place, without_secrets(url))
+            headers = {name: value for name, value in headers.items() if name.lower() not in _SECRETS}
+            options.pop("auth", None)
+    raise CkptError(f"{without_secrets(url)}: the server leads elsewhere over {MOST_REDIRECTS} times")
+
+
+def _place_of(url: "URL", location: str, named: str) -> "URL":
+    """Return the URL that an answer leads to.
+
+    Raises:
+        CkptError: it is none, or not on a web server, or not as safe as that which leads there.
+    """
+    shown = visible(without_secrets(location)[:200])
+    try:
+        place = url.join(type(url)(location.strip()))
+    except ValueError:
+        place = None
+    if not location.strip() or place is None or (place.scheme in servers.WEB and not place.host):
+        raise CkptError(f"{named}: the server leads elsewhere, but not to a place ({shown or 'none is named'})")
+    if place.scheme not in servers.WEB or url.scheme == "https" != place.scheme:
+        raise CkptError(f"{named}: the server leads to {shown}, which is not followed: download the file, and name it")
+    return place
+
+
+async def _require_same_network(loop: Any, url: "URL", place: "URL", named: str) -> None:
+    """Refuse to be led from the open network into a closed one, which its own users alone reach.
+
+    Raises:
+        CkptError: a server does that.
+    """
+    if not await _is_open(loop, place) and await _is_open(loop, url):
+        raise CkptError(f"{named}: the server leads to {visible(place.host or '')[:200]}, an address of this network")
+
+
+async def _is_open(loop: Any, url: "URL") -> bool:
+    """Return whether all addresses of a URL's host are open to everyone."""
+    found = await loop.getaddrinfo(url.host, None, type=socket.SOCK_STREAM)
+    return all(ipaddress.ip_address(address[0].partition("%")[0]).is_global for *_, address in found)
+
+
+def _packed(answer: "ClientResponse") -> str:
+    """Return how an answer's body is packed; an empty text for one that is not."""
+    packed = answer.headers.get("Content-Encoding", "").strip().lower()
+    return "" if packed == "identity" else packed
+
+
+def _require_unpacked(answer: "ClientResponse", url: str) -> None:
+    if packed := _packed(answer):
+        raise CkptError(f"{url}: the server packs the file ({packed[:20]}), unasked: download it, and name the file")
 
 
 def _require_answer(answer: "ClientResponse", url: str, file: servers.RemoteFile, start: int, stop: int) -> None:
@@ -64,11 +238,11 @@ def _require_answer(answer: "ClientResponse", url: str, file: servers.RemoteFile
         ValueError: the server ignores ranges.
     """
     headers = answer.headers
-    if (packed := headers.get("Content-Encoding", "identity").strip().lower()) not in ("identity", ""):
-        raise CkptError(f"{url}: the server packs the file ({packed[:20]}), unasked: download it, and name the file")
-    mark = headers.get(file.mark_kind) if file.mark_kind else None
-    if mark is not None and mark != file.mark:
-        raise CorruptCheckpoint(f"{url} changed while it was read: its {file.mark_kind} is another one")
+    _require_unpacked(answer, url)
+    kind = file.mark_kind or _mark(answer)
+    if kind and (mark := headers.get(kind)) != file.mark:
+        is_other = "gone" if mark is None else "another one" if file.mark else "new"
+        raise CorruptCheckpoint(f"{url} changed while it was read: its {kind} is {is_other}")
     if answer.status == PARTIAL:
         given, expected = headers.get("Content-Range", "nothing"), f"bytes {start}-{stop - 1}/"
         if given not in (f"{expected}{file.size}", f"{expected}*"):
@@ -79,15 +253,17 @@ def _require_answer(answer: "ClientResponse", url: str, file: servers.RemoteFile
         raise CorruptCheckpoint(f"{url} changed while it was read: it has {headers['Content-Length'][:20]} bytes now")
 
 
-async def _body(answer: "ClientResponse", url: str, size: int) -> bytes:
-    """Return the first bytes of an answer, and of a part all that there are.
+async def _take_body(answer: "ClientResponse", url: str, start: int, stop: int, take: Take) -> None:
+    """Take the first bytes of an answer, and of a part all that there are.
 
     Raises:
-        CorruptCheckpoint: a part has more.
+        CorruptCheckpoint: there are fewer, or a part has more.
     """
-    body = bytearray()
-    while len(body) < size and (piece := await answer.content.read(min(STEP, size - len(body)))):
-        body += piece
-    if answer.status == PARTIAL and len(body) == size and await answer.content.read(1):
-        raise CorruptCheckpoint(f"{url}: the server gave more bytes than the {size} that were asked for")
-    return bytes(body)
+    at = start
+    while at < stop and (piece := await answer.content.read(min(STEP, stop - at))):
+        take(at, piece)
+        at += len(piece)
+    if at < stop:
+        raise CorruptCheckpoint(f"{url}: the server gave {at - start} bytes at {start}, not {stop - start}")
+    if answer.status == PARTIAL and await answer.content.read(1):
+        raise CorruptCheckpoint(f"{url}: the server gave more bytes than the {stop - start} that were asked for")

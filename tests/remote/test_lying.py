@@ -1,19 +1,28 @@
 """Servers that lie: another part, a file that changed, a packed one, more bytes than asked, and one that drips."""
 
+import asyncio
 import gzip
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from safetensors.numpy import save
+from yarl import URL
 
 from ckpttool import checkpoint
 from ckpttool.core.errors import CkptError
 from ckpttool.remote import servers, web
+
+sys.path.append(str(Path(__file__).parents[2] / "trust"))
+from server_lies import HONEST, Server, Trial
+from server_lies import LIES as SERVER_LIES
+from servers import versions, weights
 
 OLD, NEW = (save({"a": np.full(50_000, value), "b": np.full(50_000, value)}) for value in (1.0, 2.0))
 Answer = Callable[["Handler", bytes, int, int], None]
@@ -119,6 +128,7 @@ def server() -> Iterator[Any]:
 def test_a_lie_is_no_weight(server, lie, monkeypatch):
     monkeypatch.setattr(servers, "SECONDS", 0.5)
     monkeypatch.setattr(web, "SLOWEST", 1 << 30)
+    monkeypatch.setattr(web, "EACH", 0.01)
     server.answer, says = LIES[lie]
     server.since, server.count = 100_000, server.count + 1
     url, start = f"http://127.0.0.1:{server.server_port}/{server.count}/x.safetensors", time.monotonic()
@@ -136,3 +146,97 @@ def test_a_size_that_cannot_be(server, size, monkeypatch):
     server.count += 1
     with pytest.raises(CkptError):
         checkpoint.open(f"http://127.0.0.1:{server.server_port}/{server.count}/x.safetensors")
+
+
+def address(*hosts: str) -> Any:
+    """Return a resolver that knows the addresses of some hosts."""
+
+    async def getaddrinfo(host: str, *_: Any, **__: Any) -> list[Any]:
+        return [(0, 0, 0, "", (dict(pair.split("=") for pair in hosts)[host], 0))]
+
+    return type("Loop", (), {"getaddrinfo": staticmethod(getaddrinfo)})()
+
+
+OPEN, CLOSED = (
+    "open=93.184.216.34",
+    ("closed=10.0.0.1", "closed=127.0.0.1", "closed=169.254.169.254", "closed=fe80::1%1"),
+)
+
+
+@pytest.mark.parametrize("closed", CLOSED)
+def test_nobody_is_led_from_the_open_network_into_a_closed_one(closed):
+    loop, outside, inside = address(OPEN, closed), URL("https://open/x"), URL("https://closed/x")
+    with pytest.raises(CkptError, match="x: the server leads to closed, an address of this network"):
+        asyncio.run(web._require_same_network(loop, outside, inside, "x"))
+    for before, place in ((outside, outside), (inside, outside), (inside, inside)):
+        asyncio.run(web._require_same_network(loop, before, place, "x"))
+
+
+@pytest.mark.parametrize(
+    ("location", "says"),
+    [
+        ("http://host/y", "leads to http://host/y, which is not followed"),
+        ("file:///etc/passwd", "leads to file:///etc/passwd, which is not followed"),
+        ("//:1/", "but not to a place"),
+        ("", r"but not to a place \(none is named\)"),
+        ("http://me:secret@host/\x1b[31m?key=secret", r"leads to http://host/\\x1b\[31m, which is not"),
+    ],
+)
+def test_a_redirect_that_is_not_followed(location, says):
+    with pytest.raises(CkptError, match=says) as caught:
+        web._place_of(URL("https://host/x"), location, "x")
+    assert "secret" not in str(caught.value)
+
+
+def test_a_redirect_is_followed_to_where_it_leads():
+    assert web._place_of(URL("http://host/a/x"), "../b/y", "x") == URL("http://host/b/y")
+    assert web._place_of(URL("http://host/a/x"), "https://other/y", "x") == URL("https://other/y")
+
+
+def test_a_server_that_is_late_each_time_is_given_up(monkeypatch):
+    monkeypatch.setattr(servers, "SECONDS", 10)
+    now = [0.0]
+    monkeypatch.setattr(web.time, "monotonic", lambda: now[0])
+    patience, given = web.Patience(), []
+    for _ in range(4):
+        with patience.during(web.SLOWEST) as seconds:
+            given.append(seconds)
+            now[0] += 6
+    assert given == [12, 8, 4, 2]
+    now[0] += 100
+    with patience.during(0) as seconds:
+        assert seconds == 11
+
+
+@pytest.fixture(scope="module")
+def two_versions(tmp_path_factory):
+    return versions("x.safetensors", tmp_path_factory.mktemp("versions"))
+
+
+@pytest.fixture(scope="module")
+def liar() -> Iterator[Server]:
+    with Server() as serving:
+        yield serving
+        serving.shutdown()
+
+
+@pytest.mark.parametrize("lie", [*HONEST, *list(SERVER_LIES)[::4]])
+@pytest.mark.parametrize("place", ["head", "later"])
+def test_lies_of_all_kinds(liar, two_versions, lie, place, monkeypatch):
+    monkeypatch.setattr(servers, "SECONDS", 0.3 if lie in SERVER_LIES else 20)
+    monkeypatch.setattr(web, "SLOWEST", 1 << 30)
+    monkeypatch.setattr(web, "EACH", 0.01)
+    trial = Trial(*two_versions, {**HONEST, **SERVER_LIES}[lie], place)
+    url = f"{liar.put(trial)}/x.safetensors"
+    wanted = [weights(number) for number in (1.0, 2.0)]
+    try:
+        found = {name: tensor.read() for name, tensor in checkpoint.open(url).items()}
+    except CkptError as error:
+        assert lie not in HONEST, error
+        assert "\n" not in str(error)
+    else:
+        assert any(all(np.array_equal(each[name], found[name]) for name in found) for each in wanted)
+        assert set(found) == set(wanted[0])
+    finally:
+        trial.over.set()
+    assert trial.told or place == "later"

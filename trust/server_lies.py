@@ -1,0 +1,425 @@
+"""A web server that lies: what it may answer, a function for each, and the honest answers around it."""
+
+import contextlib
+import gzip
+import socketserver
+import threading
+import time
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Files = Mapping[str, bytes]
+MARKS = {"ETag": '"1"', "Last-Modified": "Sun, 29 Nov 2026 10:00:00 GMT"}
+NEW_MARKS = {"ETag": '"2"', "Last-Modified": "Sun, 29 Nov 2026 11:00:00 GMT"}
+Headers = dict[str, str] | list[tuple[str, str]]
+
+
+@dataclass
+class Trial:
+    """Files in two versions, and a lie that some requests are answered with; `told` counts them."""
+
+    old: Files
+    new: Files
+    lie: "Callable[[Ask], None] | None" = None
+    place: str = "all"
+    marks: dict[str, str] = field(default_factory=lambda: dict(MARKS))
+    told: int = 0
+    gets: int = 0
+    over: threading.Event = field(default_factory=threading.Event)
+
+    def is_lied_to(self, method: str) -> bool:
+        """Say whether a request gets the lie: those for facts, those for bytes, those after the first two, or all."""
+        if self.place in ("head", "get"):
+            return method.lower() == self.place
+        return self.place == "all" or (method == "GET" and self.gets > 2)
+
+
+class Ask:
+    """A request, and the ways of answering it."""
+
+    def __init__(self, trial: Trial, method: str, name: str, asked: str | None, out: Any) -> None:
+        """Take what was asked for, of which file, and where answers go."""
+        self.trial, self.method, self.name, self.out = trial, method, name, out
+        self.old, self.new = trial.old.get(name), trial.new.get(name)
+        self.is_ranged = asked is not None
+        first, _, last = (asked or "bytes=0-").removeprefix("bytes=").partition("-")
+        self.start, self.stop = int(first), int(last) + 1 if last else len(self.old or b"")
+
+    @property
+    def data(self) -> bytes:
+        """The old version of the file."""
+        return self.old or b""
+
+    @property
+    def part(self) -> bytes:
+        """What was asked for of it."""
+        return self.data[self.start : self.stop] if self.is_ranged else self.data
+
+    def raw(self, *pieces: bytes) -> None:
+        """Write bytes as they are."""
+        for piece in pieces:
+            self.out.write(piece)
+        self.out.flush()
+
+    def head(self, status: str, headers: Headers) -> None:
+        """Write a status line and headers."""
+        lines = headers.items() if isinstance(headers, dict) else headers
+        text = "".join(f"{name}: {value}\r\n" for name, value in lines)
+        self.raw(f"HTTP/1.1 {status}\r\n{text}Connection: close\r\n\r\n".encode("utf-8", "surrogateescape"))
+
+    def send(self, status: str, headers: Headers, body: bytes = b"", length: int | None = None) -> None:
+        """Write an answer whole."""
+        pairs = list(headers.items() if isinstance(headers, dict) else headers)
+        self.head(status, [*pairs, ("Content-Length", str(len(body) if length is None else length))])
+        if self.method != "HEAD":
+            self.raw(body)
+
+    def range(self, total: int | None = None) -> str:
+        """Return the Content-Range of what was asked for."""
+        return f"bytes {self.start}-{self.stop - 1}/{len(self.data) if total is None else total}"
+
+    def honest(self, marks: Mapping[str, str] | None = None, data: bytes | None = None, **more: str) -> None:
+        """Answer as a good server does, or with other headers, or of other data; a header that is empty is left out."""
+        marks = self.trial.marks if marks is None else marks
+        data = self.data if data is None else data
+        more = {name.replace("_", "-"): value for name, value in more.items()}
+        if self.old is None:
+            self.send("404 Not Found", {})
+        elif self.is_ranged and self.method != "HEAD":
+            stop = min(self.stop, len(data))
+            headers = {**marks, "Content-Range": f"bytes {self.start}-{stop - 1}/{len(data)}", **more}
+            self.send("206 Partial Content", {k: v for k, v in headers.items() if v}, data[self.start : stop])
+        else:
+            self.send("200 OK", {k: v for k, v in {**marks, **more}.items() if v}, data)
+
+    def wait(self, seconds: float) -> bool:
+        """Wait; return whether the trial is over."""
+        return self.trial.over.wait(seconds)
+
+
+class Server(socketserver.ThreadingTCPServer):
+    """Serves trials, each below a number of its own."""
+
+    daemon_threads = allow_reuse_address = True
+
+    def __init__(self) -> None:
+        """Listen on a port of this machine."""
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.trials: dict[str, Trial] = {}
+        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+
+    def put(self, trial: Trial) -> str:
+        """Serve a trial; return the URL of its folder."""
+        number = str(len(self.trials))
+        self.trials[number] = trial
+        return f"http://127.0.0.1:{self.server_address[1]}/{number}"
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Keep quiet: clients go away, as they should."""
+
+
+class _Handler(socketserver.StreamRequestHandler):
+    def handle(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            line = self.rfile.readline(1 << 16).decode("latin1")
+            headers = dict(_headers(self.rfile))
+            method, path, _ = line.split(" ", 2)
+            _, number, name = path.partition("?")[0].split("/", 2)
+            trial = self.server.trials[number]  # type: ignore[attr-defined]
+            trial.gets += method == "GET"
+            ask = Ask(trial, method, name, headers.get("range"), self.wfile)
+            if trial.lie and ask.old is not None and trial.is_lied_to(method):
+                trial.told += 1
+                trial.lie(ask)
+            else:
+                ask.honest()
+
+
+def _headers(file: Any) -> Iterator[tuple[str, str]]:
+    while (line := file.readline(1 << 16).decode("latin1").strip()) != "":
+        name, _, value = line.partition(":")
+        yield name.lower(), value.strip()
+
+
+def _ranged(value: Callable[[Ask], str]) -> Callable[[Ask], None]:
+    """Return a lie that names another range."""
+    return lambda ask: ask.honest(Content_Range=value(ask)) if ask.method != "HEAD" else ask.honest()
+
+
+def _status(status: str, headers: Headers | None = None, body: bytes = b"no") -> Callable[[Ask], None]:
+    return lambda ask: ask.send(status, headers or {}, body)
+
+
+def _to(location: str, status: str = "302 Found") -> Callable[[Ask], None]:
+    return lambda ask: ask.send(status, {"Location": location})
+
+
+def _packed(name: str, pack: Callable[[bytes], bytes]) -> Callable[[Ask], None]:
+    def lie(ask: Ask) -> None:
+        body = pack(ask.part)
+        status = "206 Partial Content" if ask.is_ranged else "200 OK"
+        ask.send(status, {**ask.trial.marks, "Content-Range": ask.range(), "Content-Encoding": name}, body)
+
+    return lie
+
+
+def _length(length: Callable[[Ask], object], shown: Callable[[Ask], bytes] = lambda ask: ask.part) -> Any:
+    """Return a lie about the length of what follows."""
+
+    def lie(ask: Ask) -> None:
+        status = "206 Partial Content" if ask.is_ranged else "200 OK"
+        value = length(ask)
+        pairs = [*ask.trial.marks.items(), *([("Content-Range", ask.range())] if ask.is_ranged else [])]
+        lengths = value if isinstance(value, list) else [] if value is None else [value]
+        ask.head(status, [*pairs, *(("Content-Length", str(each)) for each in lengths)])
+        if ask.method != "HEAD":
+            ask.raw(shown(ask))
+
+    return lie
+
+
+def _chunked(*pieces: bytes | None, **more: str) -> Callable[[Ask], None]:
+    """Return an answer in chunks; None stands for the right bytes."""
+
+    def lie(ask: Ask) -> None:
+        status = "206 Partial Content" if ask.is_ranged else "200 OK"
+        others = {name.replace("_", "-"): value for name, value in more.items()}
+        ask.head(status, {**ask.trial.marks, "Content-Range": ask.range(), "Transfer-Encoding": "chunked", **others})
+        for piece in pieces if ask.method != "HEAD" else ():
+            ask.raw(b"%x\r\n%s\r\n" % (len(ask.part), ask.part) if piece is None else piece)
+
+    return lie
+
+
+def _begun(ask: Ask) -> bool:
+    """Begin an honest answer; return whether it has a body."""
+    status = "206 Partial Content" if ask.is_ranged else "200 OK"
+    headers = {**ask.trial.marks, "Content-Range": ask.range(), "Content-Length": str(len(ask.part))}
+    ask.head(status, headers)
+    return ask.method != "HEAD"
+
+
+def drip_of_body(ask: Ask) -> None:
+    """Give a byte now and then."""
+    if _begun(ask):
+        for at in range(len(ask.part)):
+            ask.raw(ask.part[at : at + 1])
+            if ask.wait(0.05):
+                return
+
+
+def drip_of_headers(ask: Ask) -> None:
+    """Give a header now and then."""
+    ask.raw(b"HTTP/1.1 200 OK\r\n")
+    for number in range(10_000):
+        ask.raw(b"X-%d: y\r\n" % number)
+        if ask.wait(0.05):
+            return
+
+
+def slow_each(ask: Ask) -> None:
+    """Answer rightly, each time as late as is borne."""
+    if not ask.wait(0.35):
+        ask.honest()
+
+
+def silent(ask: Ask) -> None:
+    """Say nothing."""
+    ask.wait(60)
+
+
+def silent_after_headers(ask: Ask) -> None:
+    """Say nothing more."""
+    if _begun(ask):
+        ask.wait(60)
+
+
+def closes_amid(ask: Ask) -> None:
+    """Give half."""
+    if _begun(ask):
+        ask.raw(ask.part[: len(ask.part) // 2])
+
+
+def endless(ask: Ask) -> None:
+    """Give what was asked for, and go on."""
+    status = "206 Partial Content" if ask.is_ranged else "200 OK"
+    ask.head(status, {**ask.trial.marks, "Content-Range": ask.range()})
+    ask.raw(ask.part)
+    while not ask.trial.over.is_set():
+        ask.raw(bytes(1 << 16))
+
+
+def endless_chunks(ask: Ask) -> None:
+    """Give chunks of zeros without end."""
+    _chunked()(ask)
+    while not ask.trial.over.is_set():
+        ask.raw(b"10000\r\n" + bytes(1 << 16) + b"\r\n")
+
+
+def endless_informational(ask: Ask) -> None:
+    """Say again and again that the answer will come."""
+    while not ask.trial.over.is_set():
+        ask.raw(b"HTTP/1.1 102 Processing\r\n\r\n" * 100)
+        time.sleep(0.001)
+
+
+def endless_header(ask: Ask) -> None:
+    """Give a header without end."""
+    ask.raw(b"HTTP/1.1 200 OK\r\nX: ")
+    while not ask.trial.over.is_set():
+        ask.raw(b"y" * (1 << 16))
+
+
+def endless_redirects(ask: Ask) -> None:
+    """Lead to ever new places, which all exist."""
+    ask.send("302 Found", {"Location": f"{ask.name}?{time.monotonic_ns()}"})
+
+
+def _multipart(ask: Ask) -> None:
+    body = b"--b\r\nContent-Range: " + ask.range().encode() + b"\r\n\r\n" + ask.part + b"\r\n--b--\r\n"
+    ask.send("206 Partial Content", {**ask.trial.marks, "Content-Type": "multipart/byteranges; boundary=b"}, body)
+
+
+def _new(marks: Mapping[str, str]) -> Callable[[Ask], None]:
+    return lambda ask: ask.honest(marks, ask.new)
+
+
+LOGIN = b"<html><form>Please log in</form></html>"
+WEAK = {"ETag": 'W/"2"'}
+HONEST: dict[str, Callable[[Ask], None]] = {
+    "the truth": lambda ask: ask.honest(),
+    "the truth, of a total that is not known": _ranged(lambda ask: ask.range().rpartition("/")[0] + "/*"),
+    "the truth, in chunks": _chunked(None, b"0\r\n\r\n"),
+    "the truth, and the length by closing": _length(lambda _: None),
+    "the truth, after 102": lambda ask: (ask.raw(b"HTTP/1.1 102 Processing\r\n\r\n"), ask.honest())[1],
+    "the truth, all of it at once": lambda ask: ask.send("200 OK", ask.trial.marks, ask.data),
+    "the truth, with a name for the file with ..": lambda ask: ask.honest(
+        Content_Disposition='attachment; filename="../../etc/passwd"'
+    ),
+    "the truth, with cookies": lambda ask: ask.honest(Set_Cookie="a=" + "b" * 4000),
+    "the truth, called identity": lambda ask: ask.honest(Content_Encoding="identity"),
+}
+"""Answers that are right: what must be read is what is there."""
+
+LIES: dict[str, Callable[[Ask], None]] = {
+    "another start": _ranged(lambda ask: f"bytes {ask.start + 1}-{ask.stop - 1}/{len(ask.data)}"),
+    "another end": _ranged(lambda ask: f"bytes {ask.start}-{ask.stop}/{len(ask.data)}"),
+    "a larger total": _ranged(lambda ask: ask.range(len(ask.data) + 1)),
+    "a smaller total": _ranged(lambda ask: ask.range(len(ask.data) - 1)),
+    "no range": _ranged(lambda _: ""),
+    "a range of words": _ranged(lambda _: "bytes all/of it"),
+    "a range of items": _ranged(lambda ask: ask.range().replace("bytes", "items")),
+    "a negative range": _ranged(lambda ask: f"bytes -5--1/{len(ask.data)}"),
+    "a huge range": _ranged(lambda _: f"bytes {'9' * 5000}-{'9' * 5000}/{'9' * 5000}"),
+    "an unsatisfied range": _ranged(lambda ask: f"bytes */{len(ask.data)}"),
+    "two ranges": lambda ask: ask.send(
+        "206 Partial Content",
+        [*ask.trial.marks.items(), ("Content-Range", "bytes 0-0/1"), ("Content-Range", ask.range())],
+        ask.part,
+    ),
+    "all of it as a part": lambda ask: ask.send(
+        "206 Partial Content",
+        {**ask.trial.marks, "Content-Range": f"bytes 0-{len(ask.data) - 1}/{len(ask.data)}"},
+        ask.data,
+    ),
+    "a part as all of it": lambda ask: ask.send("200 OK", ask.trial.marks, ask.part),
+    "the first bytes for any": lambda ask: ask.send(
+        "206 Partial Content",
+        {**ask.trial.marks, "Content-Range": f"bytes 0-{len(ask.part) - 1}/{len(ask.data)}"},
+        ask.data[: len(ask.part)],
+    ),
+    "parts": _multipart,
+    "another version with its marks": _new(NEW_MARKS),
+    "another version with a weak mark": _new(WEAK),
+    "another version without a mark": _new({}),
+    "another version with a date alone": _new({"Last-Modified": NEW_MARKS["Last-Modified"]}),
+    "another version with an empty mark": _new({"ETag": " ", "Last-Modified": " "}),
+    "all of another version": lambda ask: ask.send("200 OK", NEW_MARKS, ask.new or b""),
+    "all of another version without a mark": lambda ask: ask.send("200 OK", {}, ask.new or b""),
+    "a file that has grown": lambda ask: ask.honest(NEW_MARKS, ask.data + b"more"),
+    "a file that has shrunk": lambda ask: ask.honest(NEW_MARKS, ask.data[: len(ask.data) // 2]),
+    "a mark of 100 KB": lambda ask: ask.honest({"ETag": '"' + "x" * 100_000 + '"'}),
+    "gzip": _packed("gzip", gzip.compress),
+    "deflate": _packed("deflate", zlib.compress),
+    "br": _packed("br", lambda data: b"\x0b" + data[:100]),
+    "zstd": _packed("zstd", lambda data: b"\x28\xb5\x2f\xfd" + data[:100]),
+    "an unknown packing": _packed("\x1b[31mrot13", lambda data: data),
+    "gzip that is cut off": _packed("gzip", lambda data: gzip.compress(data)[:-10]),
+    "a gzip bomb": _packed("gzip", lambda _: gzip.compress(bytes(100_000_000), 1)),
+    "gzip under way": _chunked(None, b"0\r\n\r\n", Transfer_Encoding="gzip, chunked"),
+    "a length too small": _length(lambda ask: len(ask.part) - 1),
+    "a length too large": _length(lambda ask: len(ask.part) + 1),
+    "a huge length": _length(lambda _: 1 << 63),
+    "a length of 5,000 digits": _length(lambda _: "9" * 5000),
+    "a negative length": _length(lambda _: -5),
+    "a length of words": _length(lambda _: "many"),
+    "two lengths": _length(lambda ask: [len(ask.part), len(ask.part) + 5]),
+    "no bytes": _length(lambda _: 0, lambda _: b""),
+    "fewer bytes": _length(lambda ask: len(ask.part) - 1, lambda ask: ask.part[:-1]),
+    "more bytes": _length(lambda ask: len(ask.part) + 4, lambda ask: ask.part + b"more"),
+    "bytes without end": endless,
+    "chunks without end": endless_chunks,
+    "chunks without the last": _chunked(None),
+    "a chunk of bad size": _chunked(b"zz\r\n"),
+    "a chunk of huge size": _chunked(b"f" * 30 + b"\r\n"),
+    "a drip": drip_of_body,
+    "a drip of headers": drip_of_headers,
+    "each answer late": slow_each,
+    "silence": silent,
+    "silence after the headers": silent_after_headers,
+    "an end in the middle": closes_amid,
+    "an end at once": lambda _: None,
+    "garbage": lambda ask: ask.raw(b"\0\1\2\3\x1b[31m" * 1000),
+    "HTTP 0.9": lambda ask: ask.raw(ask.part),
+    "HTTP 7.3": lambda ask: ask.raw(b"HTTP/7.3 200 OK\r\nContent-Length: 0\r\n\r\n"),
+    "a redirect to itself": lambda ask: ask.send("302 Found", {"Location": ask.name.rpartition("/")[2]}),
+    "redirects without end": endless_redirects,
+    "a redirect to a file": _to("file:///etc/passwd"),
+    "a redirect to data": _to("data:,hello"),
+    "a redirect to ftp": _to("ftp://127.0.0.1/x"),
+    "a redirect to nobody": _to("http://127.0.0.1:1/x"),
+    "a redirect to a port out of range": _to("http://127.0.0.1:99999999/x"),
+    "a redirect to no host": _to("http:///x"),
+    "a redirect beyond ASCII": _to("/ü\u202e/x", "301 Moved Permanently"),
+    "a redirect with control characters": _to("/\x1b[31m\x07x", "308 Permanent Redirect"),
+    "a redirect of 100 KB": _to("/" + "x" * 100_000),
+    "a redirect without a place": _status("302 Found"),
+    "a redirect to nothing": _to(""),
+    "choices": _status("300 Multiple Choices"),
+    "not modified": _status("304 Not Modified"),
+    "other protocols": _status("101 Switching Protocols", {"Upgrade": "x", "Connection": "Upgrade"}),
+    "progress without end": endless_informational,
+    "no content": lambda ask: ask.head("204 No Content", ask.trial.marks),
+    "reset content": _status("205 Reset Content", body=b""),
+    "a bad request": _status("400 Bad Request"),
+    "who are you": _status("401 Unauthorized", {"WWW-Authenticate": 'Basic realm="\x1b[31m"'}),
+    "forbidden": _status("403 Forbidden"),
+    "not found": _status("404 Not Found"),
+    "gone": _status("410 Gone"),
+    "not satisfiable": _status("416 Range Not Satisfiable"),
+    "too many": _status("429 Too Many Requests", {"Retry-After": "1000000000"}),
+    "an error": _status("500 Internal Server Error"),
+    "not now": _status("503 Service Unavailable", {"Retry-After": "1000000000"}),
+    "a status of 999": _status("999 What"),
+    "a status of words": lambda ask: ask.raw(b"HTTP/1.1 OK fine\r\n\r\n"),
+    "a reason with escapes": _status("500 \x1b[31mred\x07 \u202e"),
+    "a reason of 100 KB": _status("500 " + "x" * 100_000),
+    "a page to log in": lambda ask: ask.send("200 OK", {"Content-Type": "text/html"}, LOGIN),
+    "a page as a part": lambda ask: ask.send(
+        "206 Partial Content", {"Content-Type": "text/html", "Content-Range": ask.range()}, LOGIN
+    ),
+    "a page of no type": lambda ask: ask.send("200 OK", {}, LOGIN),
+    "a header of 1 MB": lambda ask: ask.honest(X="y" * 1_000_000),
+    "a header without end": endless_header,
+    "10,000 headers": lambda ask: ask.honest({f"X-{number}": "y" for number in range(10_000)}),
+    "a header with NUL": lambda ask: ask.honest(X="a\0b"),
+    "a header with a line break": lambda ask: ask.honest(X="a\r\nContent-Length: 5"),
+    "a folded header": lambda ask: ask.honest(X="a\r\n b"),
+    "a header without a colon": lambda ask: ask.honest(X="a\r\nno colon here"),
+    "a body after its head": lambda ask: ask.raw(
+        b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(ask.data), ask.data
+    ),
+}
+"""Answers that are not: what is read is right nevertheless, or it is an error of ours."""
