@@ -1,71 +1,115 @@
 """Fuzzing of each parser for a time, its checksums mended after each change; what was found is kept.
 
-Run as: python trust/fuzz.py [--seconds N] [--seed N] [TARGET ...]. With atheris (a package for development) the changes
-are led by coverage; else they are random, and start from what was reached last.
+Run as: python trust/fuzz.py [--seconds N] [--seed N] [--atheris] [TARGET ...]. With atheris (`pip install atheris`) the
+changes are led by what they reach; else they are random, and start from what was reached before. What leads to lines
+that nothing kept has reached, and what goes wrong, is kept in `trust/corpus`: a test reads it again.
 """
 
 import argparse
+import base64
+import json
 import random
+import re
+import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import samples
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "formats"))
-from fuzzing import TARGETS, Target, mutated, tried
+import fuzzing
 
-KEPT = Path(__file__).parent / "corpus"
+import ckpttool
+
 SLOW = 10
+MOST, LONGEST = 40, 1500
+"""Parts that are kept of a target, and their bytes."""
+OURS = str(Path(ckpttool.__file__).parent)
+Lines = set[tuple[str, int]]
 
 
-def fuzzed(name: str, target: Target, seconds: float, seed: int, folder: Path) -> tuple[int, int]:
-    """Try changes of a target's seed, and of what came of them, for a time; return how many, and how many were bad."""
-    chance, tries, bad = random.Random(f"{name} {seed}"), 0, 0
-    pool, end = (
-        [target.seed, *(path.read_bytes() for path in sorted(KEPT.glob(f"{_slug(name)}-*")))],
-        time.time() + seconds,
-    )
+def fuzzed(name: str, seconds: float, seed: int, folder: Path) -> tuple[int, list[bytes]]:
+    """Try changes of a target's seed, and of what came of them, for a time; return how many, and the bad ones."""
+    target, chance, tries, bad = fuzzing.TARGETS[name], random.Random(f"{name} {seed}"), 0, list[bytes]()
+    pool, end = [target.seed, *fuzzing.kept(name)], time.time() + seconds
     while time.time() < end:
-        part = mutated(chance.choice(pool), chance)
-        start = time.process_time()
-        found = tried(target, folder, part)
-        if found is None and time.process_time() - start > SLOW:
-            found = f"{time.process_time() - start:.0f} seconds"
+        part = fuzzing.mutated(chance.choice(pool), chance)
         tries += 1
-        if found:
-            bad += 1
-            _keep(name, part, found)
+        if found := judged(target, folder, part):
+            bad.append(part)
+            print(f"  bad: {name}: {found[:150]}", flush=True)
         elif chance.random() < 0.02:  # go on from here: what is read still leads deeper
             pool = [*pool[:200], part]
     return tries, bad
 
 
-def led(target: Target, seconds: float, folder: Path) -> None:
-    """Have atheris make the parts; it ends with the first that is bad, and prints it."""
-    import atheris
-
-    def one(part: bytes) -> None:
-        if found := tried(target, folder, part):
-            raise RuntimeError(found)
-
-    atheris.instrument_all()
-    (folder / "seeds").mkdir()
-    (folder / "seeds" / "seed").write_bytes(target.seed)
-    atheris.Setup([sys.argv[0], f"-max_total_time={int(seconds)}", str(folder / "seeds")], one)
-    atheris.Fuzz()
+def judged(target: fuzzing.Target, folder: Path, part: bytes) -> str | None:
+    """Read a part; return what is wrong."""
+    start = time.process_time()
+    found = fuzzing.tried(target, folder, part)
+    seconds = time.process_time() - start
+    return found or (f"{seconds:.0f} seconds" if seconds > SLOW else None)
 
 
-def _keep(name: str, part: bytes, found: str) -> None:
-    KEPT.mkdir(exist_ok=True)
-    place = KEPT / f"{_slug(name)}-{hash(part) & 0xFFFFFFFF:08x}"
-    place.write_bytes(part)
-    print(f"  bad: {name}: {found[:150]}; kept as {place}")
+def led(name: str, seconds: float, folder: Path) -> tuple[int, list[bytes]]:
+    """Have atheris lead the changes, in a process of its own; keep what reached most."""
+    script = str(Path(__file__).parent / "fuzz_led.py")
+    done = subprocess.run(
+        [sys.executable, script, name, str(int(seconds)), str(folder)], capture_output=True, text=True, errors="replace"
+    )
+    tries = re.search(r"number_of_executed_units:\s*(\d+)", done.stderr)
+    if tries is None:
+        print(done.stderr[-2000:])
+        raise SystemExit(f"{name}: atheris did not get to its end")
+    bad = [path.read_bytes() for path in sorted((folder / "bad").iterdir())]
+    for line in re.findall("^bad: .*", done.stderr, re.MULTILINE):
+        print(f"  {name} {line}", flush=True)
+    reached(name, [path.read_bytes() for path in sorted((folder / "seeds").iterdir())], folder)
+    return int(tries[1]), bad
 
 
-def _slug(name: str) -> str:
-    return name.replace(" ", "_")
+def reached(name: str, parts: list[bytes], folder: Path) -> None:
+    """Keep the parts that reach lines of ours which the shorter ones do not."""
+    target, lines, new = fuzzing.TARGETS[name], Lines(), list[bytes]()
+    for part in [target.seed, *fuzzing.kept(name)]:
+        lines |= _lines_of(target, folder, part)
+    for part in sorted(parts, key=len):
+        if len(part) <= LONGEST and (more := _lines_of(target, folder, part) - lines):
+            lines |= more
+            new.append(part)
+    keep(name, new)
+
+
+def _lines_of(target: fuzzing.Target, folder: Path, part: bytes) -> Lines:
+    lines = Lines()
+
+    def trace(frame: FrameType, event: str, _: Any) -> Any:
+        if not frame.f_code.co_filename.startswith(OURS):
+            return None
+        if event == "line":
+            lines.add((frame.f_code.co_filename, frame.f_lineno))
+        return trace
+
+    sys.settrace(trace)
+    try:
+        fuzzing.tried(target, folder, part)
+    finally:
+        sys.settrace(None)
+    return lines
+
+
+def keep(name: str, parts: list[bytes]) -> None:
+    """Add parts to what is kept of a target."""
+    known = fuzzing.kept(name)
+    new = [part for part in dict.fromkeys(parts) if part not in known][: max(0, MOST - len(known))]
+    if new:
+        fuzzing.KEPT.mkdir(exist_ok=True)
+        with (fuzzing.KEPT / f"{name.replace(' ', '_')}.txt").open("ab") as file:
+            file.writelines(base64.b64encode(part) + b"\n" for part in new)
 
 
 def main() -> None:
@@ -73,17 +117,21 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=float, default=60, help="for each target")
     parser.add_argument("--seed", type=int, default=int(time.time()))
-    parser.add_argument("--atheris", action="store_true", help="for one target, led by coverage")
-    parser.add_argument("names", nargs="*", default=list(TARGETS))
+    parser.add_argument("--atheris", action="store_true", help="led by coverage")
+    parser.add_argument("names", nargs="*", default=list(fuzzing.TARGETS))
     asked, all_tries, all_bad = parser.parse_args(), 0, 0
     for name in asked.names:
         with tempfile.TemporaryDirectory(dir=samples.folder()) as folder:
             if asked.atheris:
-                led(TARGETS[name], asked.seconds, Path(folder))
-            tries, bad = fuzzed(name, TARGETS[name], asked.seconds, asked.seed, Path(folder))
-        print(f"{name:30} {tries:8} tried {bad:4} bad", flush=True)
-        all_tries, all_bad = all_tries + tries, all_bad + bad
-    print(f"fuzzing: {all_tries} tried, {all_bad} bad (seed {asked.seed})")
+                tries, bad = led(name, asked.seconds, Path(folder))
+            else:
+                tries, bad = fuzzed(name, asked.seconds, asked.seed, Path(folder))
+        keep(name, [part for part in bad if len(part) <= 10 * LONGEST])
+        print(f"{name:30} {tries:8} tried {len(bad):4} bad", flush=True)
+        all_tries, all_bad = all_tries + tries, all_bad + len(bad)
+    how = "led by coverage" if asked.atheris else f"seed {asked.seed}"
+    note = f"{len(asked.names)} parsers, {asked.seconds:g} s each, {how}"
+    print(json.dumps({"figure": "fuzzing", "tried": all_tries, "bad": all_bad, "note": note}))
     sys.exit(bool(all_bad))
 
 
