@@ -1,104 +1,198 @@
 """Every single-bit flip and every truncation of small files: found, or of a bit without meaning, which is named.
 
-python trust/flips.py [--step N] [NAME ...]
+python trust/flips.py [--every N] [NAME ...]. Of formats without checksums a flip may give other values: then `verify
+--against` must find it. Each file is read in a child, whose time and memory are watched, and whose end is noticed.
 """
 
 import argparse
 import collections
-import io
-import struct
+import json
+import logging
+import os
+import resource
+import shutil
+import signal
+import sys
 import tempfile
 import time
-import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
+import h5py  # noqa: F401 - what a child imports is not its memory
+import kept
 import samples
+from meanings import meaning
+
+from ckpttool.core.errors import CkptError
+from ckpttool.lineage import against
+
+SECONDS, MEGABYTES = 10, 200
+"""What no damaged file may take."""
+Damage = tuple[str, bytes]
+Judge = Callable[[], str]
 
 
-def flips(data: bytes, step: int) -> Iterator[tuple[int, bytes]]:
-    """Yield each bit's number with the bytes in which it is another."""
-    for bit in range(0, 8 * len(data), step):
+class Subject(NamedTuple):
+    """Files that are damaged, and what says what became of them: `found`, `same`, or what is bad."""
+
+    name: str
+    files: list[Path]
+    judge: Judge
+
+
+def flips(data: bytes, every: int) -> Iterator[Damage]:
+    """Yield the bytes with each bit another."""
+    for bit in range(0, 8 * len(data), every):
         flipped = bytearray(data)
         flipped[bit // 8] ^= 1 << bit % 8
-        yield bit, bytes(flipped)
+        yield f"byte {bit // 8} bit {bit % 8}", bytes(flipped)
 
 
-def attack(name: str, step: int, folder: Path) -> dict[str, int]:
-    """Try the flips and the prefixes of a sample."""
-    path = folder / name
-    samples.WITH_CHECKSUMS[name](path)
-    data, right = path.read_bytes(), (samples.read(path), samples.verified(path))
-    assert not any(each.startswith("refused") for each in right), right
-    counts: collections.Counter[str] = collections.Counter()
-    for bit, flipped in flips(data, step):
-        outcome = judged(path, flipped, right)
-        counts[outcome] += 1
-        if outcome not in ("found", "same"):
-            print(f"  bad: {name} byte {bit // 8} bit {bit % 8}: {outcome}")
-        if outcome == "same":
-            counts[where := meaning(data, bit // 8)] += 1
-            if where == "unknown":
-                print(f"  bad: {name} byte {bit // 8} bit {bit % 8} is seen by nobody")
-    for length in range(len(data)):
-        outcome = judged(path, data[:length], right)
-        counts[f"cut {outcome}"] += 1
-        if outcome != "found":
-            print(f"  bad: {name} cut to {length}: {outcome}")
-    return counts
+def cuts(data: bytes, every: int) -> Iterator[Damage]:
+    """Yield the bytes cut off at each length."""
+    for length in range(0, len(data), every):
+        yield f"cut to {length}", data[:length]
 
 
-def meaning(data: bytes, at: int) -> str:
-    """Name the field of a zip that a byte is in, of those from which nothing follows; `unknown` for all others."""
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        directory = archive.start_dir
-        for info in archive.infolist():
-            offset = info.header_offset
-            name, extra = struct.unpack_from("<2H", data, offset + 26)
-            packed = offset + 30 + name + extra
-            if at in (offset + 4, offset + 5):
-                return "version needed"
-            if packed - extra <= at < packed:
-                return "padding, and fields that nothing needs"
-            if packed <= at < packed + info.compress_size and info.compress_type == zipfile.ZIP_DEFLATED:
-                return "packed bits that unpack to the same"
-            fields = {4: "version made by", 6: "version needed", 36: "internal attributes", 38: "external attributes"}
-            for field, label in fields.items():
-                if directory + field <= at < directory + field + (4 if field == 38 else 2):
-                    return label
-            directory += 46 + name + len(info.extra) + len(info.comment)
-        if data[directory : directory + 4] == b"PK\6\6" and directory + 12 <= at < directory + 16:
-            return "versions of the end record"
-    return "unknown"
+def subject(name: str, folder: Path) -> Subject:
+    """Make a sample in a folder, and keep what is right of it."""
+    if name in kept.ALL:
+        each = kept.ALL[name]
+        each.make(folder)
+        right = kept.outcome(each, folder)
+        assert not right.startswith("refused"), right
+        files = sorted(path for path in folder.glob(each.files) if path.is_file() and path.stat().st_size)
+        return Subject(name, files, lambda: judged_kept(kept.outcome(each, folder), right))
+    path, has = folder / name, name in samples.WITH_CHECKSUMS
+    (samples.WITH_CHECKSUMS if has else samples.WITHOUT_CHECKSUMS)[name](path)
+    expected = samples.read(path), samples.verified(path)
+    assert not expected[1].startswith("refused"), expected
+    told = kept.hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    return Subject(name, files, lambda: judged(path, expected) if has else judged_against(path, expected, told))
 
 
-def judged(path: Path, data: bytes, right: tuple[str, str]) -> str:
-    """Say what became of a damaged file."""
-    path.write_bytes(data)
-    start = time.perf_counter()
-    try:
-        got = samples.read(path), samples.verified(path)
-    except Exception as error:  # noqa: BLE001 - that is what is looked for
-        return f"untyped {type(error).__name__}: {str(error)[:60]}"
-    if time.perf_counter() - start > 10:
-        return "slow"
+def judged_kept(got: str, right: str) -> str:
+    """Say what became of something that ckpttool keeps."""
+    return "found" if got.startswith("refused") else "same" if got == right else "other values"
+
+
+def judged(path: Path, right: tuple[str, str]) -> str:
+    """Say what became of a damaged file with checksums: `verify` finds it, and nothing other is read of it."""
+    got = samples.read(path), samples.verified(path)
     refused = [each.startswith("refused") for each in got]
-    if refused[0] and not refused[1]:
+    if refused[0] and not refused[1] and got[0] != right[0]:  # variants are copied, not read
         return "whole, it is said, and cannot be read"
     if not refused[0] and got[0] != right[0]:
         return "other values"
     return "found" if refused[1] else "same" if got == right else "said to be other, and whole"
 
 
+def judged_against(path: Path, right: tuple[str, str], told: str) -> str:
+    """Say what became of a damaged file without checksums; its hash must find all of it."""
+    try:
+        if against.difference(path, told) is None:
+            return "not found by its hash"
+    except (CkptError, OSError):
+        return "found"
+    got = samples.read(path)
+    return (
+        "found"
+        if got.startswith("refused")
+        else "same values"
+        if got == right[0]
+        else "other values, found by its hash"
+    )
+
+
+def tried(subject: Subject, file: Path, damages: list[Damage]) -> Iterator[tuple[str, str]]:
+    """Yield what became of each damage; of a child that ended, what it ended at is bad, and another goes on."""
+    at = 0
+    while at < len(damages):
+        reader, writer = os.pipe()
+        child = os.fork()
+        if not child:
+            os.close(reader)
+            _in_child(subject, file, damages[at:], writer)
+        os.close(writer)
+        with os.fdopen(reader) as answers:
+            for line in answers:
+                yield damages[at][0], line.strip()
+                at += 1
+        _, status = os.waitpid(child, 0)
+        if at < len(damages):
+            yield damages[at][0], f"ended by signal {os.WTERMSIG(status)}"
+            at += 1
+
+
+def _in_child(subject: Subject, file: Path, damages: list[Damage], writer: int) -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
+    for _, data in damages:
+        signal.alarm(6 * SECONDS)
+        file.write_bytes(data)
+        Path("/proc/self/clear_refs").write_text("5")
+        before, start = _peak(), time.process_time()
+        try:
+            outcome = subject.judge()
+        except BaseException as error:  # noqa: BLE001 - that is what is looked for
+            outcome = f"untyped {type(error).__name__}: {' '.join(str(error).split())[:80]}"
+        seconds, megabytes = time.process_time() - start, (_peak() - before) / 1024
+        if seconds > SECONDS or megabytes > MEGABYTES:
+            outcome = f"too much: {seconds:.0f} s, {megabytes:.0f} MB"
+        os.write(writer, f"{outcome}\n".encode(errors="replace"))
+    os._exit(0)
+
+
+def _peak() -> int:
+    text = Path("/proc/self/status").read_text()
+    return int(text.partition("VmHWM:")[2].split()[0])
+
+
+GOOD = ("found", "same values", "other values, found by its hash")
+
+
+def attack(subject: Subject, every: int, kind: Callable[[bytes, int], Iterator[Damage]]) -> collections.Counter[str]:
+    """Try the flips, or the cuts, of each file of a sample."""
+    counts: collections.Counter[str] = collections.Counter()
+    for file in subject.files:
+        data = file.read_bytes()
+        damages = list(kind(data, every))
+        for start in range(0, len(damages), 2000):
+            some = dict(damages[start : start + 2000])
+            for what, outcome in tried(subject, file, list(some.items())):
+                named = f"no meaning: {meaning(file, data, some[what])}" if outcome == "same" else outcome
+                counts[named] += 1
+                if named not in GOOD and (outcome != "same" or named.endswith("unknown")):
+                    counts["bad"] += 1
+                    print(f"  bad: {subject.name}, {file.name} {what}: {named}", flush=True)
+        file.write_bytes(data)
+    return counts
+
+
 def main() -> None:
     """Try all."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--step", type=int, default=1)
-    parser.add_argument("names", nargs="*", default=list(samples.WITH_CHECKSUMS))
+    parser.add_argument("--every", type=int, default=1, help="bits, and bytes to cut at")
+    names = [*samples.WITH_CHECKSUMS, *kept.ALL, *samples.WITHOUT_CHECKSUMS]
+    parser.add_argument("names", nargs="*", default=names)
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=samples.folder()) as folder:
+    logging.disable()
+    figures = []
+    for figure, kind in (("truncations", cuts), ("bit flips", flips)):
+        total: collections.Counter[str] = collections.Counter()
         for name in asked.names:
-            print(name, dict(attack(name, asked.step, Path(folder))), flush=True)
+            folder = Path(tempfile.mkdtemp(dir=samples.folder()))
+            counts = attack(subject(name, folder), asked.every, kind)
+            shutil.rmtree(folder)
+            total += counts
+            print(f"{figure} of {name}: {dict(counts)}", flush=True)
+        tries = sum(total.values()) - total["bad"]
+        unmeant = sum(count for outcome, count in total.items() if outcome.startswith("no meaning"))
+        note = f"{len(asked.names)} kinds of files; {unmeant} of bits from which nothing follows"
+        figures.append({"figure": figure, "tried": tries, "bad": total["bad"], "note": note})
+    print(json.dumps(figures))
+    sys.exit(any(each["bad"] for each in figures))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """One target of the fuzzing, its changes led by what they reach of ckpttool's code; needs atheris.
 
-Run by `trust/fuzz.py --atheris` as: python trust/fuzz_led.py TARGET SECONDS FOLDER. What went wrong is in FOLDER/bad, one
-part for each kind of error; what led on in FOLDER/seeds.
+Run by `trust/fuzz.py --atheris` as: python trust/fuzz_led.py TARGET SECONDS FOLDER. FOLDER/bad has what went wrong, one
+part for each kind of error, and FOLDER/seeds what led on.
 """
 
 import sys

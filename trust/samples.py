@@ -2,6 +2,8 @@
 
 import hashlib
 import io
+import shutil
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -10,8 +12,10 @@ import numpy as np
 
 from ckpttool import checkpoint
 from ckpttool.core.errors import CkptError
+from ckpttool.formats.format import Writing
 from ckpttool.surgery.verify import verify
 
+ROOT = Path(__file__).parents[1]
 ARRAYS = {"a/kernel": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.array([True, False])}
 CONFIG = b'{"module":"keras","class_name":"Sequential","config":{"name":"s","layers":[]}}'
 
@@ -75,9 +79,35 @@ def safetensors(path: Path) -> None:
 
 def bundle(path: Path) -> None:
     """Write a bundle."""
-    from ckpttool.core.tensors import Tensor
+    checkpoint.save(ARRAYS, path, "bundle")
 
-    checkpoint.save({name: Tensor.of(name, array) for name, array in ARRAYS.items()}, path)
+
+def sharded(path: Path) -> None:
+    """Write a bundle whose tensors are in two files."""
+    checkpoint.save(ARRAYS, path, "bundle", how=Writing(shard_bytes=4))
+
+
+def texts(path: Path) -> None:
+    """Write a bundle of texts."""
+    checkpoint.save({"s": np.array([b"hello", b"", b"x" * 30], object)}, path, "bundle")
+
+
+def fixture(name: str) -> "Maker":
+    """Return what copies a bundle that TensorFlow wrote."""
+
+    def make(path: Path) -> None:
+        for file in (ROOT / "fixtures" / "bundles").glob(f"{name}.*"):
+            shutil.copyfile(file, path.with_name(file.name.replace(name, path.name)))
+
+    return make
+
+
+def version_1(path: Path) -> None:
+    """Write a file of version 1: numbers, and a text."""
+    sys.path[:0] = [str(ROOT / "tests" / "formats")]
+    import fuzzing
+
+    path.write_bytes(fuzzing.table(fuzzing.version_1()))
 
 
 Maker = Callable[[Path], None]
@@ -87,6 +117,12 @@ WITH_CHECKSUMS: dict[str, Maker] = {
     "x.keras": keras,
     "packed.keras": keras_packed,
     "x.pt": torch,
+    "x.ckpt": bundle,
+    "sharded.ckpt": sharded,
+    "partitioned.ckpt": fixture("partitioned.ckpt"),
+    "texts.ckpt": texts,
+    "variant.ckpt": fixture("variant.ckpt"),
+    "x.v1": version_1,
 }
 WITHOUT_CHECKSUMS: dict[str, Maker] = {"x.safetensors": safetensors, "x.h5": h5}
 

@@ -70,7 +70,7 @@ class Entry:
     def manifest(self) -> dict[str, Any] | None:
         """What the entry holds (key, parts, versions, rows, tensors), or None where it is not there."""
         facts = read_json(self.path / MANIFEST)
-        return facts if facts and facts.get("format") == FORMAT and facts.get("key") == self.key else None
+        return facts if facts and facts.get("format") == FORMAT and _is_manifest(facts, self.key) else None
 
     @property
     def nbytes(self) -> int:
@@ -131,5 +131,17 @@ class Entry:
             raise CorruptCheckpoint(f"{path}: the cached {tensor.name} is damaged: its checksum differs")
 
 
-def _tensors(manifest: dict[str, Any]) -> list[Stored]:
+def _is_manifest(facts: Mapping[str, Any], key: str) -> bool:
+    """Say whether facts are those of a complete entry; other programs may have written any."""
+    try:
+        return (
+            facts["key"] == key
+            and min(facts["rows"], *(size for tensor in _tensors(facts) for size in tensor.row_shape), 1 << 62) >= 0
+            and all(isinstance(each["crc32c"], int) for each in facts["tensors"])
+        )
+    except (KeyError, TypeError, ValueError):
+        return False
+
+
+def _tensors(manifest: Mapping[str, Any]) -> list[Stored]:
     return [from_facts(facts, number) for number, facts in enumerate(manifest["tensors"])]

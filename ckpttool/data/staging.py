@@ -70,7 +70,10 @@ def _whole(folder: Path) -> Facts | None:
         if folder.exists():
             _log.warning("%s is damaged, or of other bytes or an older version: its rows are decoded again", folder)
         return None
-    return Facts(**facts)
+    try:
+        return Facts(**facts)
+    except TypeError:  # of another version
+        return None
 
 
 def _checksums(folder: Path) -> dict[str, int]:

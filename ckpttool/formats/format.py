@@ -81,7 +81,8 @@ class Writing:
 
     `metadata` is kept by formats that have a place for it (`METADATA`); `like` is a file whose structure the output
     gets; `shard_bytes` is the most that a file holds, where a checkpoint may have several. `source` is the file that
-    the tensors are from, if from one, and `origins` has the names there of those that were renamed.
+    the tensors are from, if from one, and `origins` has the names there of those that were renamed. `graph` is the file
+    of the graph that is written with them, to which a bundle is tied.
     """
 
     metadata: Mapping[str, str] = field(default_factory=dict)
@@ -89,6 +90,7 @@ class Writing:
     source: Path | None = None
     origins: Mapping[str, str] = field(default_factory=dict)
     shard_bytes: int | None = None
+    graph: Path | None = None
 
 
 PLAIN = Writing()

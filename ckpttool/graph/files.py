@@ -13,11 +13,12 @@ from ckpttool.core.errors import FormatError, GraphError, MissingFile
 from ckpttool.formats import registry
 from ckpttool.formats.reading.url_files import local
 from ckpttool.formats.tensorflow.prefix import STATE_FILE, V1_SHARD, prefix_of
+from ckpttool.formats.tensorflow.tied_graph import is_tied, retie
 from ckpttool.formats.wire.protos.graph_pb2 import GraphDef, NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef, SavedModel
 from ckpttool.formats.wire.table import MAGIC, is_table
 from ckpttool.formats.writing.files import refuse_existing, replacing
-from ckpttool.formats.writing.staging import settle, staged
+from ckpttool.formats.writing.staging import destination, settle, staged
 from ckpttool.graph.core import Graph
 from ckpttool.lineage.output import path_beside
 from ckpttool.lineage.provenance import Command, Provenance, SourceFile, carry_graph
@@ -100,12 +101,17 @@ def _metas_of(message: Message) -> list[MetaGraphDef]:
 def save(graph: Graph, path: str | Path, overwrite: bool = False, command: Command | None = None) -> None:
     """Write a graph as a `.meta`, whole or not at all; its lineage lies beside.
 
+    A checkpoint under the same prefix that is tied to the graph before is tied to this one.
+
     Raises:
         ExistingOutput: the file is there and `overwrite` is not given.
     """
-    with staged_graph(Path(path), overwrite) as place:
+    output = Path(path)
+    with staged_graph(output, overwrite) as place:
         write(graph.meta, place)
         carry_graph(graph.provenance, command, place)
+        if output.suffix == ".meta" and is_tied(index := destination(output).with_suffix(".index")):
+            retie(index, place, place.with_suffix(".index"))
 
 
 def staged_graph(path: Path, overwrite: bool) -> AbstractContextManager[Path]:

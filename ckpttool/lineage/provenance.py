@@ -4,7 +4,6 @@ Nothing is hashed before something is written: most commands only look.
 """
 
 import contextlib
-import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -192,10 +191,10 @@ def carried(
         yield how
         return
     from ckpttool.lineage.records import Source
-    from ckpttool.lineage.storage import MOST_TEXT, write_beside
+    from ckpttool.lineage.storage import MOST_TEXT, text_of, write_beside
 
     chain = provenance.chain(command or Command("save", (str(destination(output)),)))
-    text = json.dumps(chain.as_json())
+    text = text_of(chain)
     if target.METADATA and len(text) <= MOST_TEXT:
         yield replace(how, metadata={**target.EXPECTED_METADATA, **how.metadata, KEY: text})
     else:

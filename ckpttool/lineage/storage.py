@@ -1,12 +1,11 @@
 """Where a lineage is kept: among the texts of a format that keeps such, else in a file beside the output."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
 from ckpttool.core.errors import FormatError, MissingFile
 from ckpttool.formats.tensorflow.prefix import prefix_of
-from ckpttool.formats.wire import strict_json
+from ckpttool.formats.wire import checked_json
 from ckpttool.formats.writing.files import replacing
 from ckpttool.lineage.output import path_beside
 from ckpttool.lineage.provenance import KEY
@@ -18,10 +17,14 @@ MOST_TEXT = 32 << 10
 
 
 def write_beside(output: Path, made: Source, chain: Chain) -> None:
-    """Write a lineage beside an output, with the hash of what it is of."""
-    text = json.dumps({"output": made.as_json(), **chain.as_json()}, indent=1)
+    """Write a lineage beside an output, with the hash of what it is of, and its own checksum."""
     with replacing(path_beside(output)) as file:
-        file.write(text.encode() + b"\n")
+        file.write(checked_json.dumps({"output": made.as_json(), **chain.as_json()}))
+
+
+def text_of(chain: Chain) -> str:
+    """Return a lineage as a format keeps it among its texts."""
+    return checked_json.dumps(chain.as_json(), indent=None).decode().strip()
 
 
 def lineage_of(path: Path, metadata: Mapping[str, str]) -> Chain:
@@ -56,7 +59,7 @@ def read_lineage(path: Path) -> tuple[Chain, Source | None]:
 def _parsed(text: str | bytes, place: Path) -> tuple[Chain, Source | None]:
     """Read a lineage, and what output it is of where it says so."""
     try:
-        document = strict_json.loads(text)
+        document = checked_json.loads(text if isinstance(text, bytes) else text.encode(), is_required=False)
         return Chain.from_json(document), Source.from_json(document["output"]) if "output" in document else None
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise FormatError(f"{place}: not a lineage: {error!r}") from error

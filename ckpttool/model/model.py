@@ -12,6 +12,7 @@ from ckpttool.formats.format import PLAIN, Writing
 from ckpttool.formats.reading.unmixed import unmixed
 from ckpttool.formats.tensorflow.frozen_graph import FrozenTensors
 from ckpttool.formats.tensorflow.object_graph import BESIDE_VALUES
+from ckpttool.formats.tensorflow.tied_graph import require_tied
 from ckpttool.formats.writing.staging import destination
 from ckpttool.graph import files
 from ckpttool.graph.contents.restoring import require_restorable, restore_problems
@@ -118,6 +119,7 @@ class Model:
 
 def _graph_and_values(path: Path) -> tuple[Graph, checkpoint.Checkpoint]:
     graph = files.load(path)
+    require_tied(path)
     return graph, checkpoint.open(path) if is_stored(graph) else checkpoint.Checkpoint.of({})
 
 
@@ -153,7 +155,7 @@ def write_model(
     with staged_output(Path(output), registry.get("bundle"), overwrite, [Path(f"{output}.meta")]) as place:
         written, values = ready_to_write(graph, tensors, output, provenance)
         files.write(written.meta, Path(f"{place}.meta"))
-        checkpoint.save(values, place, "bundle", False, how, command)
+        checkpoint.save(values, place, "bundle", False, replace(how, graph=Path(f"{place}.meta")), command)
         _check_written(place, written, values)
     if written is graph:
         return []

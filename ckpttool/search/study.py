@@ -34,6 +34,7 @@ CREATE TABLE trials (
     checksum INTEGER NOT NULL, PRIMARY KEY (keep, freeze, seed, fold)
 );
 """
+_STATEMENTS = [statement.strip() for statement in _SCHEMA.split(";")[:-1]]
 _HEADER = 100
 _LONGEST = 60
 _UNWRITABLE = {
@@ -144,15 +145,17 @@ class Study:
             if sums and sums[0] != _checksum((seed, fold), rows):
                 raise _damaged(self.path, f"the checksum of the rows of seed {seed}, fold {fold} does not hold")
             self._rows[Block(seed, fold)] = np.frombuffer(rows, "<i8")
-        columns = "keep, freeze, seed, fold, state, seconds, epochs, reason, judged, correct, checksum"
+        columns = "keep, freeze, seed, fold, state, seconds, epochs, reason, judged, correct, checksum, accuracy"
         for keep, freeze, seed, fold, state, *facts in self._connection.execute(f"SELECT {columns} FROM trials"):
-            seconds, epochs, reason, judged, correct, checksum = facts
+            seconds, epochs, reason, judged, correct, checksum, accuracy = facts
             block, told = Block(seed, fold), (keep, freeze, seed, fold, state, seconds, epochs, reason, judged)
+            trial = f"keep {keep}, freeze {freeze}, seed {seed}, fold {fold}"
             if checksum != (_checksum(told, correct) if self._version >= WHOLE_SINCE else zlib.crc32(correct)):
-                trial = f"keep {keep}, freeze {freeze}, seed {seed}, fold {fold}"
                 raise _damaged(self.path, f"the checksum of {trial} does not hold")
             scores = np.frombuffer(correct, "u1" if len(correct) == judged else "<f8").astype(np.float64)
             outcome = Outcome(scores, seconds, epochs, state, reason, self._rows.get(block) if judged else None)
+            if accuracy != outcome.accuracy:
+                raise _damaged(self.path, f"the accuracy of {trial} is not that of its rows")
             self.outcomes.setdefault(Configuration(keep, freeze), {})[block] = outcome
 
     def add(self, configuration: Configuration, block: Block, outcome: Outcome) -> None:
@@ -261,16 +264,27 @@ def _lock(path: Path, connection: sqlite3.Connection) -> None:
         raise FormatError(
             f"{path}: a study of a newer ckpttool (version {version}; this one knows {VERSION}): update it"
         )
-    if found := [line for (line,) in connection.execute("PRAGMA quick_check(1)") if line != "ok"]:
+    if found := [line for (line,) in connection.execute("PRAGMA integrity_check(1)") if line != "ok"]:
         raise _damaged(path, " ".join(found[0].split()))
     if not version:
-        for statement in _SCHEMA.split(";")[:-1]:
+        for statement in _STATEMENTS:
             connection.execute(statement)
         connection.execute(f"PRAGMA application_id = {int.from_bytes(APPLICATION)}")
         connection.execute(f"PRAGMA user_version = {VERSION}")
+    elif version == VERSION and _tables(connection) != _STATEMENTS:
+        raise _damaged(path, "its tables are not those of a study")
     connection.execute("COMMIT")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
+
+
+def _tables(connection: sqlite3.Connection) -> list[str]:
+    """Return the statements that made the tables; none where their names, or those of SQLite's indexes, are others."""
+    found = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master").fetchall()
+    tables = [(name, sql) for kind, name, table, sql in found if (kind, table) == ("table", name)]
+    indexes = {("index", f"sqlite_autoindex_{name}_1", name, None) for name, _ in tables}
+    others = {row for row in found if row[0] != "table"}
+    return [sql for name, sql in tables if sql.startswith(f"CREATE TABLE {name} (")] if others == indexes else []
 
 
 def _checksum(facts: Sequence[object], content: bytes) -> int:
@@ -321,5 +335,7 @@ def _told(path: Path) -> Iterator[None]:
         if code in _UNWRITABLE:
             raise CkptError(f"{path}: cannot be written ({error}); choose an output where there is room") from None
         raise _damaged(path, str(error)) from None
+    except UnicodeDecodeError as error:
+        raise _damaged(path, f"a text is none: {error.reason}") from None
     except OSError as error:
         raise CkptError(f"{path}: cannot be read: {error.strerror}") from None

@@ -8,7 +8,8 @@ to be kept they are there too, as `best-0007.ckpt`.
 import json
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 from ckpttool import checkpoint
 from ckpttool.core.errors import CorruptCheckpoint, ExistingOutput, PlanError
 from ckpttool.core.tensors import Tensor
+from ckpttool.formats.tensorflow.tied_graph import require_tied
 from ckpttool.formats.wire import checked_json
 from ckpttool.formats.writing.files import replacing
 from ckpttool.formats.writing.staging import settle
@@ -127,6 +129,19 @@ def _read(path: Path) -> Any:
         raise CorruptCheckpoint(f"{path} is damaged: {error}; delete it to go on from an older save") from error
 
 
+@contextmanager
+def _damage_told(path: Path) -> Iterator[None]:
+    """Say of a state what it lacks, though its checksum is right.
+
+    Raises:
+        CorruptCheckpoint: it lacks something.
+    """
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError) as error:
+        raise CorruptCheckpoint(f"{path} is damaged: {error!r}; delete it to go on from an older save") from error
+
+
 def _folder(output: str | Path) -> Path:
     return Path(f"{output}.saves")
 
@@ -191,15 +206,16 @@ class Saves:
             return None
         state = _read(states[-1])
         prefix = self.folder / f"{states[-1].name.removesuffix(_STATE)}.ckpt"
-        position = Position.from_json(state["position"])
+        with _damage_told(states[-1]):
+            position, asked = Position.from_json(state["position"]), as_asked_now(state["asked"])
         self.last = self._source = prefix
         self._last_step = position.step
-        asked = as_asked_now(state["asked"])
         differ = [key for key in {**asked, **self._asked} if asked.get(key) != self._asked.get(key)]
         if differ:
             was = ", ".join(f"{key} was {asked.get(key)}, now {self._asked.get(key)}" for key in differ)
             raise PlanError(f"`resume`: {self.last} is of a run with other options: {was}")
-        return Saved(position, checkpoint.open(prefix), self._read_kept(state["kept"]))
+        with _damage_told(states[-1]):
+            return Saved(position, checkpoint.open(prefix), self._read_kept(state["kept"]))
 
     def _state_path(self, prefix: Path) -> Path:
         return prefix.with_name(f"{prefix.stem}{_STATE}")
@@ -216,6 +232,7 @@ class Saves:
         if state is None:
             return None
         prefix = self.folder / Path(state["prefix"]).name
+        require_tied(prefix)
         graph = files.load(f"{prefix}.meta")
         return Kept(Epoch(**state["epoch"]), graph, checkpoint.open(prefix), tuple(state["frozen"]))
 

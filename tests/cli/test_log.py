@@ -11,6 +11,7 @@ import pytest
 from safetensors import safe_open
 
 from ckpttool import __version__, checkpoint
+from ckpttool.formats.wire import checked_json
 
 
 def sha256(*files: Path) -> str:
@@ -210,7 +211,9 @@ def test_what_is_missing(shell: Any, tmp_path: Path) -> None:
 def test_escapes_in_what_others_wrote_do_not_reach_the_terminal(shell: Any, tiny: Path, tmp_path: Path) -> None:
     shell.run("convert", tiny, "-o", tmp_path / "a.npz")
     place = tmp_path / "a.npz.lineage.json"
-    place.write_text(place.read_text().replace('"convert"', '"\\u001b[31mconvert"'))
+    facts = checked_json.loads(place.read_bytes())
+    facts["records"][0]["command"] = "\x1b[31mconvert"
+    place.write_bytes(checked_json.dumps(facts))
     assert "\x1b" not in "".join(shell.lines("log", tmp_path / "a.npz"))
 
 

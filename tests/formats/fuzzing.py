@@ -124,6 +124,7 @@ def meta() -> bytes:
     graph = MetaGraphDef()
     node = graph.graph_def.node.add(name="w", op="VariableV2")
     node.attr["shape"].shape.dim.add(size=2)
+    node.attr["dtype"].type = 1  # type: ignore[assignment]
     graph.graph_def.node.add(name="w/read", op="Identity", input=["w"])
     graph.collection_def["variables"].bytes_list.value.append(b"\n\x03w:0")
     return graph.SerializeToString()

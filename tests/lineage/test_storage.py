@@ -10,6 +10,7 @@ import pytest
 from ckpttool import checkpoint
 from ckpttool.core.errors import FormatError
 from ckpttool.formats import registry
+from ckpttool.formats.wire import checked_json
 from ckpttool.lineage.records import Chain, Record, Source
 from ckpttool.lineage.storage import KEY, lineage_of, path_beside, write_beside
 
@@ -45,6 +46,7 @@ def without(said: Any, *places: str | int) -> Any:
     for place in folders:
         inner = inner[place]
     del inner[last]
+    said.pop(checked_json.CHECKSUM)
     return said
 
 

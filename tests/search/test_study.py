@@ -157,7 +157,7 @@ def without_tables(path: Path) -> None:
         (newer, FormatError, r"a study of a newer ckpttool \(version 9; this one knows 2\): update it"),
         (truncated, CorruptCheckpoint, r"the study is damaged \(.*\); `overwrite` begins anew"),
         (flipped, CorruptCheckpoint, r"damaged \(the checksum of keep 2, freeze 1, seed 0, fold 0 does not hold\)"),
-        (without_tables, CorruptCheckpoint, r"damaged \(no such table: trials\)"),
+        (without_tables, CorruptCheckpoint, r"damaged \(its tables are not those of a study\)"),
     ],
 )
 def test_a_file_that_is_no_sound_study_is_left_as_it_is(

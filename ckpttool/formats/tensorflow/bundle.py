@@ -12,6 +12,7 @@ from ckpttool.core.errors import CkptError, CorruptCheckpoint, MissingFile
 from ckpttool.core.tensors import Tensor
 from ckpttool.core.variable_kinds import OBJECT_GRAPH
 from ckpttool.formats.format import ANY, PLAIN, Checked, Format, Tensors, Writing
+from ckpttool.formats.tensorflow import tied_graph
 from ckpttool.formats.tensorflow.bundle_data import BundleData, stored_parts
 from ckpttool.formats.tensorflow.bundle_index import BundleEntry, read_index
 from ckpttool.formats.tensorflow.bundle_writer import write_bundle
@@ -80,7 +81,7 @@ class Bundle(Format):
         prefix = str(path)
         if OBJECT_GRAPH in tensors:
             tensors = keyed(tensors, how.origins, prefix)
-        write_bundle(tensors, BundleFiles(prefix.removesuffix(".index")), overwrite, how.shard_bytes)
+        write_bundle(tensors, BundleFiles(prefix.removesuffix(".index")), overwrite, how.shard_bytes, how.graph)
 
     def outputs(self, path: Path) -> list[Path]:
         """Return the index and the data files of a prefix."""
@@ -88,8 +89,11 @@ class Bundle(Format):
         return [files.index, *(shard for shard, _, _ in files.shards())]
 
     def verify(self, path: Path) -> Iterator[Checked]:
-        """Check every byte of every tensor, and that no two overlap."""
+        """Check every byte of every tensor, that no two overlap, and the graph where the index is tied to it."""
         yield from verify_tensors(self.open(path))
+        files = files_of(path)
+        if why := tied_graph.problem(files):
+            yield Checked(str(tied_graph.graph_of(files)), 0, why)
 
     def stem(self, name: str) -> str:
         """Return the last part of the prefix that a file's name begins with."""

@@ -103,6 +103,8 @@ def header_of(path: Path, value: bytes) -> BundleHeaderProto:
         raise CorruptCheckpoint(f"{path}: the header claims {header.num_shards} shards")
     if header.endianness not in (BundleHeaderProto.LITTLE, BundleHeaderProto.BIG):
         raise CorruptCheckpoint(f"{path}: the header has byte order {header.endianness}, expected 0 or 1")
+    if len(header.graph_sha256) not in (0, 32):
+        raise CorruptCheckpoint(f"{path}: the header has {len(header.graph_sha256)} bytes for the SHA-256 of a graph")
     version = header.version
     if version.min_consumer > VERSION or VERSION in version.bad_consumers:
         raise FormatError(

@@ -23,6 +23,7 @@ from ckpttool.formats.tensorflow.bundle_index import (
     read_index,
 )
 from ckpttool.formats.tensorflow.prefix import BundleFiles
+from ckpttool.formats.tensorflow.tied_graph import hash_of
 from ckpttool.formats.wire import crc
 from ckpttool.formats.wire.elements import as_bytes, encode_string_lengths, variant_checksum
 from ckpttool.formats.wire.protos.bundle_pb2 import BundleEntryProto, BundleHeaderProto
@@ -42,12 +43,16 @@ class WrittenTensor(NamedTuple):
 
 
 def write_bundle(
-    tensors: Mapping[str, Tensor], files: BundleFiles, overwrite: bool = False, shard_bytes: int | None = None
+    tensors: Mapping[str, Tensor],
+    files: BundleFiles,
+    overwrite: bool = False,
+    shard_bytes: int | None = None,
+    graph: Path | None = None,
 ) -> None:
     """Write tensors as a bundle, read it again, and then make it visible.
 
     `shard_bytes` is the most that a data file holds, unless it holds one tensor alone. Data is in the mapping's order,
-    as TensorFlow writes it in the order of `Add`; the index is in the order of keys.
+    as TensorFlow writes it in the order of `Add`; the index is in the order of keys, and tied to a `graph`.
 
     Raises:
         ExistingOutput: there is one already, or a data file of one, and `overwrite` was not given.
@@ -61,7 +66,7 @@ def write_bundle(
     new = [files.shard(number, count) for number in range(count)]
     try:
         written = _write_data(parts, new)
-        _write_index(files, written, count, tensors)
+        _write_index(files, written, count, tensors, hash_of(graph) if graph else b"")
     except BaseException:
         if _shards_named_by(files.index) != count:  # else the index has its name: the new bundle is there
             _remove(new)
@@ -100,11 +105,13 @@ def _write_data(parts: list[dict[str, Tensor]], shards: list[Path]) -> list[Writ
     return written
 
 
-def _write_index(files: BundleFiles, written: list[WrittenTensor], count: int, tensors: Mapping[str, Tensor]) -> None:
+def _write_index(
+    files: BundleFiles, written: list[WrittenTensor], count: int, tensors: Mapping[str, Tensor], graph: bytes
+) -> None:
     """Write the index, read everything through it, and give it its name: from then on the bundle is there."""
     with writing(files.index) as (temporary, file):
         table = TableWriter(file)
-        header = BundleHeaderProto(num_shards=count, version=VersionDef(producer=VERSION))
+        header = BundleHeaderProto(num_shards=count, version=VersionDef(producer=VERSION), graph_sha256=graph)
         table.add(HEADER_KEY, header.SerializeToString())
         for spec, stored in sorted(written, key=lambda item: key_of(item.spec.name)):
             proto = BundleEntryProto(dtype=spec.dtype.number)  # type: ignore[arg-type]

@@ -150,9 +150,10 @@ def write_saved_model(
     """Write a folder with a graph, its variables and copies of the folders `beside` it, whole or not at all."""
     with replacing_folder(path) as folder:
         (folder / "variables").mkdir()
+        model = SavedModelProto(saved_model_schema_version=SCHEMA_VERSION, meta_graphs=[meta])
+        graph = folder / SAVED_MODEL_GRAPHS[0]
+        graph.write_bytes(model.SerializeToString(deterministic=True))
         if tensors:
-            Bundle().save(tensors, folder / "variables" / "variables", False)
+            Bundle().save(tensors, folder / "variables" / "variables", False, Writing(graph=graph))
         for each in beside:
             copy_tree(each, folder / each.name, each.parent)
-        model = SavedModelProto(saved_model_schema_version=SCHEMA_VERSION, meta_graphs=[meta])
-        (folder / SAVED_MODEL_GRAPHS[0]).write_bytes(model.SerializeToString(deterministic=True))

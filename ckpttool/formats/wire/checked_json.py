@@ -10,14 +10,14 @@ CHECKSUM = "json_crc32c"
 """The name of the checksum, which is that of the other facts."""
 
 
-def dumps(facts: Mapping[str, Any]) -> bytes:
+def dumps(facts: Mapping[str, Any], indent: int | None = 1) -> bytes:
     """Return facts as JSON, with their checksum; what JSON lacks is its text.
 
     >>> loads(dumps({"step": 1100}))
     {'step': 1100}
     """
     plain = json.loads(json.dumps(facts, default=str))
-    return json.dumps({**plain, CHECKSUM: _checksum(plain)}, indent=1).encode() + b"\n"
+    return json.dumps({**plain, CHECKSUM: _checksum(plain)}, indent=indent).encode() + b"\n"
 
 
 def loads(data: bytes, is_required: bool = True) -> dict[str, Any]:

@@ -14,7 +14,7 @@ _sym_db = _symbol_database.Default()
 from ckpttool.formats.wire.protos import graph_pb2 as ckpttool_dot_formats_dot_wire_dot_protos_dot_graph__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)ckpttool/formats/wire/protos/bundle.proto\x12\rckpttool.wire\x1a(ckpttool/formats/wire/protos/graph.proto\"\xb7\x01\n\x11\x42undleHeaderProto\x12\x12\n\nnum_shards\x18\x01 \x01(\x05\x12?\n\nendianness\x18\x02 \x01(\x0e\x32+.ckpttool.wire.BundleHeaderProto.Endianness\x12*\n\x07version\x18\x03 \x01(\x0b\x32\x19.ckpttool.wire.VersionDef\"!\n\nEndianness\x12\n\n\x06LITTLE\x10\x00\x12\x07\n\x03\x42IG\x10\x01\"\x83\x01\n\x10TensorSliceProto\x12\x36\n\x06\x65xtent\x18\x01 \x03(\x0b\x32&.ckpttool.wire.TensorSliceProto.Extent\x1a\x37\n\x06\x45xtent\x12\r\n\x05start\x18\x01 \x01(\x03\x12\x10\n\x06length\x18\x02 \x01(\x03H\x00\x42\x0c\n\nhas_length\"\xdb\x01\n\x10\x42undleEntryProto\x12&\n\x05\x64type\x18\x01 \x01(\x0e\x32\x17.ckpttool.wire.DataType\x12.\n\x05shape\x18\x02 \x01(\x0b\x32\x1f.ckpttool.wire.TensorShapeProto\x12\x10\n\x08shard_id\x18\x03 \x01(\x05\x12\x0e\n\x06offset\x18\x04 \x01(\x03\x12\x0c\n\x04size\x18\x05 \x01(\x03\x12\x0e\n\x06\x63rc32c\x18\x06 \x01(\x07\x12/\n\x06slices\x18\x07 \x03(\x0b\x32\x1f.ckpttool.wire.TensorSliceProto\"\x9f\x01\n\x0f\x43heckpointState\x12\x1d\n\x15model_checkpoint_path\x18\x01 \x01(\t\x12\"\n\x1a\x61ll_model_checkpoint_paths\x18\x02 \x03(\t\x12\'\n\x1f\x61ll_model_checkpoint_timestamps\x18\x03 \x03(\x01\x12 \n\x18last_preserved_timestamp\x18\x04 \x01(\x01\"\xf5\x04\n\x14TrackableObjectGraph\x12\x42\n\x05nodes\x18\x01 \x03(\x0b\x32\x33.ckpttool.wire.TrackableObjectGraph.TrackableObject\x1a\x98\x04\n\x0fTrackableObject\x12U\n\x08\x63hildren\x18\x01 \x03(\x0b\x32\x43.ckpttool.wire.TrackableObjectGraph.TrackableObject.ObjectReference\x12X\n\nattributes\x18\x02 \x03(\x0b\x32\x44.ckpttool.wire.TrackableObjectGraph.TrackableObject.SerializedTensor\x12\x61\n\x0eslot_variables\x18\x03 \x03(\x0b\x32I.ckpttool.wire.TrackableObjectGraph.TrackableObject.SlotVariableReference\x1a\x36\n\x0fObjectReference\x12\x0f\n\x07node_id\x18\x01 \x01(\x05\x12\x12\n\nlocal_name\x18\x02 \x01(\t\x1aK\n\x10SerializedTensor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tfull_name\x18\x02 \x01(\t\x12\x16\n\x0e\x63heckpoint_key\x18\x03 \x01(\t\x1al\n\x15SlotVariableReference\x12!\n\x19original_variable_node_id\x18\x01 \x01(\x05\x12\x11\n\tslot_name\x18\x02 \x01(\t\x12\x1d\n\x15slot_variable_node_id\x18\x03 \x01(\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)ckpttool/formats/wire/protos/bundle.proto\x12\rckpttool.wire\x1a(ckpttool/formats/wire/protos/graph.proto\"\xcf\x01\n\x11\x42undleHeaderProto\x12\x12\n\nnum_shards\x18\x01 \x01(\x05\x12?\n\nendianness\x18\x02 \x01(\x0e\x32+.ckpttool.wire.BundleHeaderProto.Endianness\x12*\n\x07version\x18\x03 \x01(\x0b\x32\x19.ckpttool.wire.VersionDef\x12\x16\n\x0cgraph_sha256\x18\xf4\x85\x01 \x01(\x0c\"!\n\nEndianness\x12\n\n\x06LITTLE\x10\x00\x12\x07\n\x03\x42IG\x10\x01\"\x83\x01\n\x10TensorSliceProto\x12\x36\n\x06\x65xtent\x18\x01 \x03(\x0b\x32&.ckpttool.wire.TensorSliceProto.Extent\x1a\x37\n\x06\x45xtent\x12\r\n\x05start\x18\x01 \x01(\x03\x12\x10\n\x06length\x18\x02 \x01(\x03H\x00\x42\x0c\n\nhas_length\"\xdb\x01\n\x10\x42undleEntryProto\x12&\n\x05\x64type\x18\x01 \x01(\x0e\x32\x17.ckpttool.wire.DataType\x12.\n\x05shape\x18\x02 \x01(\x0b\x32\x1f.ckpttool.wire.TensorShapeProto\x12\x10\n\x08shard_id\x18\x03 \x01(\x05\x12\x0e\n\x06offset\x18\x04 \x01(\x03\x12\x0c\n\x04size\x18\x05 \x01(\x03\x12\x0e\n\x06\x63rc32c\x18\x06 \x01(\x07\x12/\n\x06slices\x18\x07 \x03(\x0b\x32\x1f.ckpttool.wire.TensorSliceProto\"\x9f\x01\n\x0f\x43heckpointState\x12\x1d\n\x15model_checkpoint_path\x18\x01 \x01(\t\x12\"\n\x1a\x61ll_model_checkpoint_paths\x18\x02 \x03(\t\x12\'\n\x1f\x61ll_model_checkpoint_timestamps\x18\x03 \x03(\x01\x12 \n\x18last_preserved_timestamp\x18\x04 \x01(\x01\"\xf5\x04\n\x14TrackableObjectGraph\x12\x42\n\x05nodes\x18\x01 \x03(\x0b\x32\x33.ckpttool.wire.TrackableObjectGraph.TrackableObject\x1a\x98\x04\n\x0fTrackableObject\x12U\n\x08\x63hildren\x18\x01 \x03(\x0b\x32\x43.ckpttool.wire.TrackableObjectGraph.TrackableObject.ObjectReference\x12X\n\nattributes\x18\x02 \x03(\x0b\x32\x44.ckpttool.wire.TrackableObjectGraph.TrackableObject.SerializedTensor\x12\x61\n\x0eslot_variables\x18\x03 \x03(\x0b\x32I.ckpttool.wire.TrackableObjectGraph.TrackableObject.SlotVariableReference\x1a\x36\n\x0fObjectReference\x12\x0f\n\x07node_id\x18\x01 \x01(\x05\x12\x12\n\nlocal_name\x18\x02 \x01(\t\x1aK\n\x10SerializedTensor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tfull_name\x18\x02 \x01(\t\x12\x16\n\x0e\x63heckpoint_key\x18\x03 \x01(\t\x1al\n\x15SlotVariableReference\x12!\n\x19original_variable_node_id\x18\x01 \x01(\x05\x12\x11\n\tslot_name\x18\x02 \x01(\t\x12\x1d\n\x15slot_variable_node_id\x18\x03 \x01(\x05\x62\x06proto3')
 
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, globals())
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'ckpttool.formats.wire.protos.bundle_pb2', globals())
@@ -22,25 +22,25 @@ if _descriptor._USE_C_DESCRIPTORS == False:
 
   DESCRIPTOR._options = None
   _BUNDLEHEADERPROTO._serialized_start=103
-  _BUNDLEHEADERPROTO._serialized_end=286
-  _BUNDLEHEADERPROTO_ENDIANNESS._serialized_start=253
-  _BUNDLEHEADERPROTO_ENDIANNESS._serialized_end=286
-  _TENSORSLICEPROTO._serialized_start=289
-  _TENSORSLICEPROTO._serialized_end=420
-  _TENSORSLICEPROTO_EXTENT._serialized_start=365
-  _TENSORSLICEPROTO_EXTENT._serialized_end=420
-  _BUNDLEENTRYPROTO._serialized_start=423
-  _BUNDLEENTRYPROTO._serialized_end=642
-  _CHECKPOINTSTATE._serialized_start=645
-  _CHECKPOINTSTATE._serialized_end=804
-  _TRACKABLEOBJECTGRAPH._serialized_start=807
-  _TRACKABLEOBJECTGRAPH._serialized_end=1436
-  _TRACKABLEOBJECTGRAPH_TRACKABLEOBJECT._serialized_start=900
-  _TRACKABLEOBJECTGRAPH_TRACKABLEOBJECT._serialized_end=1436
-  _TRACKABLEOBJECTGRAPH_TRACKABLEOBJECT_OBJECTREFERENCE._serialized_start=1195
-  _TRACKABLEOBJECTGRAPH_TRACKABLEOBJECT_OBJECTREFERENCE._serialized_end=1249
-  _TRACKABLEOBJECTGRAPH_TRACKABLEOBJECT_SERIALIZEDTENSOR._serialized_start=1251
-  _TRACKABLEOBJECTGRAPH_TRACKABLEOBJECT_SERIALIZEDTENSOR._serialized_end=1326
-  _TRACKABLEOBJECTGRAPH_TRACKABLEOBJECT_SLOTVARIABLEREFERENCE._serialized_start=1328
-  _TRACKABLEOBJECTGRAPH_TRACKABLEOBJECT_SLOTVARIABLEREFERENCE._serialized_end=1436
+  _BUNDLEHEADERPROTO._serialized_end=310
+  _BUNDLEHEADERPROTO_ENDIANNESS._serialized_start=277
+  _BUNDLEHEADERPROTO_ENDIANNESS._serialized_end=310
+  _TENSORSLICEPROTO._serialized_start=313
+  _TENSORSLICEPROTO._serialized_end=444
+  _TENSORSLICEPROTO_EXTENT._serialized_start=389
+  _TENSORSLICEPROTO_EXTENT._serialized_end=444
+  _BUNDLEENTRYPROTO._serialized_start=447
+  _BUNDLEENTRYPROTO._serialized_end=666
+  _CHECKPOINTSTATE._serialized_start=669
+  _CHECKPOINTSTATE._serialized_end=828
+  _TRACKABLEOBJECTGRAPH._serialized_start=831
+  _TRACKABLEOBJECTGRAPH._serialized_end=1460
+  _TRACKABLEOBJECTGRAPH_TRACKABLEOBJECT._serialized_start=924
+  _TRACKABLEOBJECTGRAPH_TRACKABLEOBJECT._serialized_end=1460
+  _TRACKABLEOBJECTGRAPH_TRACKABLEOBJECT_OBJECTREFERENCE._serialized_start=1219
+  _TRACKABLEOBJECTGRAPH_TRACKABLEOBJECT_OBJECTREFERENCE._serialized_end=1273
+  _TRACKABLEOBJECTGRAPH_TRACKABLEOBJECT_SERIALIZEDTENSOR._serialized_start=1275
+  _TRACKABLEOBJECTGRAPH_TRACKABLEOBJECT_SERIALIZEDTENSOR._serialized_end=1350
+  _TRACKABLEOBJECTGRAPH_TRACKABLEOBJECT_SLOTVARIABLEREFERENCE._serialized_start=1352
+  _TRACKABLEOBJECTGRAPH_TRACKABLEOBJECT_SLOTVARIABLEREFERENCE._serialized_end=1460
 # @@protoc_insertion_point(module_scope)

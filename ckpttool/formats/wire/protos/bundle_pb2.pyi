@@ -26,18 +26,20 @@ class BundleEntryProto(_message.Message):
     def __init__(self, dtype: _Optional[_Union[_graph_pb2.DataType, str]] = ..., shape: _Optional[_Union[_graph_pb2.TensorShapeProto, _Mapping]] = ..., shard_id: _Optional[int] = ..., offset: _Optional[int] = ..., size: _Optional[int] = ..., crc32c: _Optional[int] = ..., slices: _Optional[_Iterable[_Union[TensorSliceProto, _Mapping]]] = ...) -> None: ...
 
 class BundleHeaderProto(_message.Message):
-    __slots__ = ["endianness", "num_shards", "version"]
+    __slots__ = ["endianness", "graph_sha256", "num_shards", "version"]
     class Endianness(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = []
     BIG: BundleHeaderProto.Endianness
     ENDIANNESS_FIELD_NUMBER: _ClassVar[int]
+    GRAPH_SHA256_FIELD_NUMBER: _ClassVar[int]
     LITTLE: BundleHeaderProto.Endianness
     NUM_SHARDS_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     endianness: BundleHeaderProto.Endianness
+    graph_sha256: bytes
     num_shards: int
     version: _graph_pb2.VersionDef
-    def __init__(self, num_shards: _Optional[int] = ..., endianness: _Optional[_Union[BundleHeaderProto.Endianness, str]] = ..., version: _Optional[_Union[_graph_pb2.VersionDef, _Mapping]] = ...) -> None: ...
+    def __init__(self, num_shards: _Optional[int] = ..., endianness: _Optional[_Union[BundleHeaderProto.Endianness, str]] = ..., version: _Optional[_Union[_graph_pb2.VersionDef, _Mapping]] = ..., graph_sha256: _Optional[bytes] = ...) -> None: ...
 
 class CheckpointState(_message.Message):
     __slots__ = ["all_model_checkpoint_paths", "all_model_checkpoint_timestamps", "last_preserved_timestamp", "model_checkpoint_path"]
