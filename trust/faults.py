@@ -21,6 +21,8 @@ CALLS = (
 WRITES = ("write", "pwrite")
 KINDS = ("kill", "torn", "ENOSPC", "EIO", "short")
 """Killed before the call; killed in the middle of a write; the call fails; a write takes half of its bytes."""
+IN_WRITES = ("torn", "short")
+"""Those that happen in a write only."""
 
 
 class Faults:

@@ -4,6 +4,7 @@ python trust/races.py [--rounds N] [FORMAT ...]
 """
 
 import argparse
+import json
 import logging
 import os
 import random
@@ -146,7 +147,7 @@ def main() -> int:
     place = "/dev/shm" if Path("/dev/shm").is_dir() else None
     logging.disable()  # what is swept is said
     print(f"{'output':20}  reads versions  kills  mixed   lost   left changed while read")
-    bad = 0
+    sums = Counter[str]()
     for output in OUTPUTS:
         if options.only and output.name not in options.only:
             continue
@@ -157,7 +158,11 @@ def main() -> int:
         figures = [found[key] for key in ("reads", "versions", "kills", "mixed", "lost", "left", "changed")]
         shown = "{:20} {:6} {:8} {:6} {:6} {:6} {:6} {:6}".format(output.name + " and graph" * output.graph, *figures)
         print(shown, flush=True)
-        bad += found["mixed"] + found["lost"] + found["left"]
+        sums += found
+    bad = {name: sums[name] for name in ("mixed", "lost", "left") if sums[name]}
+    note = f"{sums['kills']} kills of writers: {bad or 'nothing mixed, lost or left'}"
+    figure = {"figure": "readers beside writers", "tried": sums["reads"], "bad": sum(bad.values()), "note": note}
+    print(json.dumps(figure), flush=True)
     return bool(bad)
 
 
