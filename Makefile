@@ -38,6 +38,7 @@ trust: browser  ## all tests, on the corpus of real files too, which CKPTTOOL_CO
 	$(BIN)/python trust/kills.py --tensorflow --every 10 --kinds kill
 	$(BIN)/python trust/unsynced.py
 	$(BIN)/python trust/races.py
+	$(BIN)/python trust/resumed.py
 
 check: install  ## lint, and all tests but the slow ones, beside one another: tests wait for processes at times
 	$(MAKE) --jobs 2 lint test

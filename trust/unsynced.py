@@ -160,9 +160,12 @@ def _renumber(manifest: Path, inodes: dict[int, str]) -> None:
     if not manifest.exists() or not (text := manifest.read_bytes().partition(b" ")[2]):
         return
     facts = json.loads(text)
-    facts["files"] = {
-        name: os.lstat(inodes[number]).st_ino if number in inodes else number for name, number in facts["files"].items()
-    }
+    places = {name: inodes.get(number, "") for name, number in facts["files"].items()}
+    places |= {name: str(manifest.parents[1] / name) for name in facts["gone"]}
+    for names in (facts["files"], facts["gone"]):
+        for name in names:
+            if os.path.lexists(places[name]):
+                names[name] = os.lstat(places[name]).st_ino
     text = json.dumps(facts).encode()
     manifest.write_bytes(b"%08x %s" % (crc.extend(0, text), text))
 

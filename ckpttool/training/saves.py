@@ -23,6 +23,7 @@ from ckpttool.formats.writing.files import replacing
 from ckpttool.formats.writing.staging import settle
 from ckpttool.formats.writing.temporary import sweep
 from ckpttool.graph import files
+from ckpttool.graph.contents.stored import stored_tensors
 from ckpttool.graph.core import Graph
 from ckpttool.model.families import CheckpointWriter, staged_model
 from ckpttool.model.model import write_model
@@ -170,6 +171,14 @@ class Saves:
         if self.folder.is_dir() and not any(self.folder.iterdir()):
             self.folder.rmdir()
 
+    def end(self) -> None:
+        """Delete what only a run needs that goes on: all saves, or, where some were asked for, what it began with."""
+        self._source = None
+        if self._every is None:
+            self.clear()
+        else:
+            self._forget()
+
     def due(self, position: Position) -> bool:
         """Tell whether a save is due at a position; those of epochs are due at their beginning."""
         if self._every is None or position.step == self._last_step:
@@ -233,8 +242,9 @@ class Saves:
             return None
         prefix = self.folder / Path(state["prefix"]).name
         require_tied(prefix)
-        graph = files.load(f"{prefix}.meta")
-        return Kept(Epoch(**state["epoch"]), graph, checkpoint.open(prefix), tuple(state["frozen"]))
+        graph, opened = files.load(f"{prefix}.meta"), checkpoint.open(prefix)
+        tensors = {name: opened[name] for name in stored_tensors(graph)}  # as a run that was never stopped has them
+        return Kept(Epoch(**state["epoch"]), graph, tensors, tuple(state["frozen"]))
 
     def _forget(self) -> None:
         """Delete the saves beyond the latest ones, and the best weights that none of these refers to.

@@ -139,8 +139,7 @@ def finetune(
                 "left_behind": training.left_behind,
             }
             write_report(place, report)
-    if options.save_every is None:
-        saves.clear()
+    saves.end()
     return run
 
 

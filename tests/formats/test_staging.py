@@ -1,5 +1,6 @@
 """An output of several files is one commit: the old one whole before it, the new one whole after it."""
 
+import errno
 import json
 import os
 import subprocess
@@ -90,6 +91,22 @@ def test_what_was_committed_is_finished_by_the_next_reader(monkeypatch):
     settle(Path("x"))
     assert listing() == {"x": "new", "x.meta": "new", "x.data-2": "new"}
     assert len(list(Path().iterdir())) == 3
+
+
+def test_what_a_broken_disk_keeps_is_removed_by_the_next_one_unless_another_file_has_its_name(monkeypatch):
+    write(text="old", beside=(".data-1", ".data-2"))
+
+    def fails(_):
+        raise OSError(errno.EIO, "no")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", fails)
+        write(text="new", beside=(".data-3",))
+    Path("x.data-2").unlink()
+    Path("x.data-2").write_text("another's")
+    settle(Path("x"))
+    assert listing() == {"x": "new", "x.data-2": "another's", "x.data-3": "new"}
+    assert not os.path.lexists(COMMITTED)
 
 
 def test_what_was_committed_is_finished_by_the_next_writer_who_is_told_that_it_is_there(monkeypatch):
@@ -187,7 +204,7 @@ def test_what_others_left_moves_nothing(monkeypatch, change):
     interrupted_after(write, monkeypatch)
     manifest = Path(COMMITTED, MANIFEST)
     facts = json.loads(manifest.read_bytes().partition(b" ")[2])
-    facts |= {"host": {"host": "0a0b0c0d"}, "name": {"gone": ["../mine"]}}.get(change, {})
+    facts |= {"host": {"host": "0a0b0c0d"}, "name": {"gone": {"../mine": 1}}}.get(change, {})
     text = json.dumps(facts).encode()
     checksum = staging.crc.extend(0, text) if change != "damage" else 0
     manifest.write_bytes(b"%08x %s" % (checksum, text)) if change != "missing" else manifest.unlink()

@@ -90,11 +90,16 @@ def figures(run: Run) -> list[Epoch]:
     return [replace(epoch, seconds=0.0) for epoch in run.history]
 
 
+def data_of(prefix: Path) -> list[bytes]:
+    return [path.read_bytes() for path in sorted(prefix.parent.glob(f"{prefix.name}.data-*"))]
+
+
 def assert_same(one: Path, other: Path) -> None:
     found, expected = checkpoint.open(one), checkpoint.open(other)
     assert set(found) == set(expected)
     for name in expected:
         np.testing.assert_array_equal(found[name].read(), expected[name].read(), err_msg=name)
+    assert data_of(one) == data_of(other)
 
 
 @pytest.fixture(scope="module")
@@ -199,6 +204,14 @@ def test_as_many_saves_are_kept_as_were_asked_for(chancy: Path, data: Path, tmp_
     assert found == ["step-00000045.state.json", "step-00000050.state.json"]
     for state in found:
         checkpoint.open(tmp_path / "out.ckpt.saves" / state.replace(".state.json", ".ckpt"))
+
+
+def test_what_a_run_went_on_from_is_forgotten_with_the_others(chancy: Path, data: Path, tmp_path: Path) -> None:
+    options = replace(OPTIONS, save_every="5 steps", keep_checkpoints=1, epochs=2)
+    with pytest.raises(Killed):
+        finetune(Model.open(chancy), data, options, tmp_path / "out.ckpt", **dying(11))
+    finetune(Model.open(chancy), data, options, tmp_path / "out.ckpt", resume=True)
+    assert [path.name for path in (tmp_path / "out.ckpt.saves").glob("*.json")] == ["step-00000025.state.json"]
 
 
 def test_another_run_is_not_gone_on_with(chancy: Path, data: Path, tmp_path: Path) -> None:

@@ -118,7 +118,7 @@ def _commit(stage: Path, folder: Path, check: Callable[[], object], old: Callabl
         names = sorted(each.name for each in stage.iterdir())
         before = [each for each in dict.fromkeys(old()) if os.path.lexists(each)]
         keep_attributes(stage, folder, names, before)
-        gone = [each.name for each in before if each.name not in names]
+        gone = {each.name: os.lstat(each).st_ino for each in before if each.name not in names}
         if len(names) == 1 and not gone and _place_at_once(stage / names[0], folder / names[0]):
             _sync_both(folder, stage)
             return
@@ -138,9 +138,8 @@ def _finish(folder: Path) -> None:
     for name in sorted(manifest.files, key=lambda name: (name.endswith(INDEXES), name)):
         _place(committed / name, folder / name, manifest.files[name])
     _sync_both(folder, committed)
-    for name in manifest.gone:
-        with contextlib.suppress(OSError):  # the new output does not ask for it
-            (folder / name).unlink()
+    if not all(_removed(folder / name, inode) for name, inode in manifest.gone.items()):
+        return  # the new output does not ask for them: the next one tries again
     aside = temporary_name(committed)
     with contextlib.suppress(FileNotFoundError):
         committed.rename(aside)
@@ -168,6 +167,18 @@ def _place(new: Path, final: Path, inode: int) -> None:
             new.rename(final)
 
 
+def _removed(old: Path, inode: int) -> bool:
+    """Remove a file that an output no longer has, unless another has its name; return whether no more can be done."""
+    try:
+        if os.lstat(old).st_ino == inode:
+            old.unlink()
+    except (FileNotFoundError, PermissionError):
+        return True  # it is gone, or somebody else's to remove
+    except OSError:
+        return False
+    return True
+
+
 def _sync_both(folder: Path, emptied: Path) -> None:
     """Put names on the disk that were moved between folders, before the one that they left is removed."""
     sync_folder(folder)
@@ -176,10 +187,10 @@ def _sync_both(folder: Path, emptied: Path) -> None:
 
 
 class _Manifest(NamedTuple):
-    """What a committed output consists of: its files with their inode numbers, and the names of files that go."""
+    """What a committed output consists of, and which files go: their names with their inode numbers."""
 
     files: dict[str, int]
-    gone: list[str]
+    gone: dict[str, int]
 
     def write(self, path: Path) -> None:
         facts = {"host": WriterProcess.current().host, "files": self.files, "gone": self.gone}
@@ -201,7 +212,7 @@ class _Manifest(NamedTuple):
         try:
             checksum, _, text = (committed / MANIFEST).read_bytes().rstrip(b"\n").partition(b" ")
             facts = json.loads(text) if int(checksum, 16) == crc.extend(0, text) else {}
-            files, gone = {str(name): int(inode) for name, inode in facts["files"].items()}, list(facts["gone"])
+            files, gone = ({str(name): int(inode) for name, inode in facts[key].items()} for key in ("files", "gone"))
         except FileNotFoundError:
             if os.path.lexists(committed):
                 raise CorruptCheckpoint(f"{committed} has no {MANIFEST}: it is no output of ckpttool") from None

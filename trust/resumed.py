@@ -1,0 +1,245 @@
+"""Runs that are killed at random and go on: what they write in the end is what a run left alone writes, byte for byte.
+
+Each trial is a fork, made after TensorFlow is imported: a command is killed somewhere in the time that it takes, in
+every third trial once more while it goes on, and then given again as its user would: with `--resume` where there are
+saves. It must not be refused, leave nothing else, and end with the same weights, graph, report, features and study.
+
+    python trust/resumed.py [--points N] [--seed N] [RUN ...]
+"""
+
+import argparse
+import contextlib
+import gc
+import hashlib
+import importlib
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import sqlite3
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from kills import make_inputs, run, show
+
+from ckpttool.data import feature_writer
+from ckpttool.formats.wire import checked_json
+
+USED = (
+    "tensorflow", "keras", "ckpttool.verbs.finetune", "ckpttool.verbs.cache", "ckpttool.verbs.search",
+    "ckpttool.runtime.build", "ckpttool.runtime.epochs", "ckpttool.search.trials",
+)  # fmt: skip
+"""What a run imports: a fork has it already."""
+OF_ITS_TIME = {"seconds", "date", checked_json.CHECKSUM, "checksum"}
+"""What two runs of one command differ in: when they were, how long things took, and the checksums of that."""
+MANY = 100
+"""How often the few rows are there for a fill."""
+GOES_ON = "--resume"
+SMALL = 1 << 10
+"""Bytes after which a fill is durable, in place of 64 MB: so that one of a few rows is on its way for a while."""
+
+
+@dataclass(frozen=True)
+class Attacked:
+    """A command that takes its time, how its user has it go on once `saves` has something, and its share of kills."""
+
+    name: str
+    line: str
+    saves: str | None = None
+    share: int = 10
+
+    def argv(self) -> list[str]:
+        """Return the command line in the present folder."""
+        goes_on = self.saves is not None and any(Path(self.saves).glob("*.state.json"))
+        return [*self.line.split(), *([GOES_ON] if goes_on else [])]
+
+
+TRAIN = "finetune full.ckpt --data rows.npz --freeze hidden[12] --threads 1 --batch-size 5 --optimizer adam --trust"
+RUNS = [
+    Attacked("finetune", f"{TRAIN} --epochs 3 -o out.ckpt"),
+    Attacked("finetune, saves", f"{TRAIN} --epochs 6 --save-every 4steps -o out.ckpt", "out.ckpt.saves"),
+    Attacked(
+        "finetune --cache, saves",
+        f"{TRAIN} --epochs 6 --save-every 4steps --cache --cache-dir cached -o out.ckpt",
+        "out.ckpt.saves",
+    ),
+    Attacked("cache", "cache full.ckpt --data many.npz --freeze hidden[12] --cache-dir cached --trust"),
+    Attacked(
+        "search",
+        "search full.ckpt --data rows.npz --head o=dense(10) --epochs 1 --seeds 1 --folds 2 --keep 1 --optimizer sgd"
+        " --threads 1 --trust -o best.ckpt",
+        share=4,
+    ),
+]
+
+
+class Trials:
+    """The trials of one run in a folder, against what the run leaves that nobody disturbs."""
+
+    def __init__(self, attacked: Attacked, inputs: Path, chance: random.Random) -> None:
+        """Let it run undisturbed, twice: what it takes, and that it leaves the same each time."""
+        self._attacked, self._inputs, self._chance = attacked, inputs, chance
+        self._work = inputs.with_name("work")
+        self._log = inputs.with_name("said")
+        self.calm: dict[str, str] = {}
+        for _ in range(2):
+            self._fresh()
+            begin = time.monotonic()
+            if (code := self._ended(self._start())) != 0:
+                raise SystemExit(f"{attacked.name} ended with {code}: {self._log.read_text()}")
+            self.seconds = time.monotonic() - begin
+            there = left_in(self._work)
+            if self.calm and (differing := different(self.calm, there)):
+                raise SystemExit(f"{attacked.name}: two runs left alone differ in {', '.join(differing)}")
+            self.calm = there
+
+    def trial(self, twice: bool) -> Iterator[str]:
+        """Kill the run, once or twice; let it go on, and yield what is bad about how it does and what it leaves."""
+        self._fresh()
+        self.at: list[str] = []
+        for _ in range(2 if twice else 1):
+            moment, child = self._chance.uniform(0, self.seconds), self._start()
+            time.sleep(moment)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+            self.at.append(f"{moment:.2f} s{'' if self._ended(child) else ', done by then'}")
+        code = self._ended(self._start())
+        said = self._log.read_text()
+        there = left_in(self._work)
+        differing = different(self.calm, there)
+        if code and not ("exists already" in said and not differing):
+            yield f"refused: {said.strip().splitlines()[-1]}"
+        if others := [name for name in differing if name not in self.calm]:
+            yield f"left: {', '.join(others)}"
+        if others := [name for name in differing if name in self.calm]:
+            yield f"other: {', '.join(others)}"
+
+    def close(self) -> None:
+        """Remove the folder."""
+        shutil.rmtree(self._work)
+
+    def _fresh(self) -> None:
+        shutil.rmtree(self._work, ignore_errors=True)
+        shutil.copytree(self._inputs, self._work)
+
+    def _start(self) -> int:
+        """Start the command in a fork; return its process."""
+        sys.stdout.flush()
+        child = os.fork()
+        if child:
+            return child
+        code = 99
+        try:
+            os.setpgid(0, 0)
+            os.chdir(self._work)
+            feature_writer.DURABLE_EVERY = SMALL
+            code, said = run(self._attacked.argv())
+            self._log.write_text(said)
+        finally:
+            os._exit(code)
+
+    @staticmethod
+    def _ended(child: int) -> int:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def left_in(folder: Path) -> dict[str, str]:
+    """Return the names of all that is in a folder, with hashes of what in it does not depend on time or `--resume`."""
+    return {
+        _plain(str(path.relative_to(folder))): hashlib.md5(content(path)).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def content(path: Path) -> bytes:
+    """Return what a file holds, but for when it was made, and how long that took."""
+    if path.suffix == ".study":
+        return _rows(path)
+    data = path.read_bytes()
+    if path.suffix == ".json":
+        return json.dumps(_timeless(json.loads(data)), sort_keys=True).encode()
+    if path.name.endswith(".history.csv"):
+        head, *lines = [line.split(",") for line in data.decode().splitlines()]
+        kept = [place for place, name in enumerate(head) if name not in OF_ITS_TIME]
+        return "\n".join(",".join(line[place] for place in kept) for line in [head, *lines]).encode()
+    return data
+
+
+def different(one: dict[str, str], other: dict[str, str]) -> list[str]:
+    """Return the names that only one has, or that differ."""
+    return sorted(name for name in {**one, **other} if one.get(name) != other.get(name))
+
+
+def _plain(name: str) -> str:
+    """Return a name without the count of shards: it differs from that of what a killed run has left."""
+    return re.sub(r"-\d+-of-\d+$", "-of", name)
+
+
+def _timeless(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _timeless(each) for key, each in value.items() if key not in OF_ITS_TIME}
+    return [_timeless(each) for each in value if each != GOES_ON] if isinstance(value, list) else value
+
+
+def _rows(study: Path) -> bytes:
+    """Return the rows of a study's tables without the columns that have times."""
+    with contextlib.closing(sqlite3.connect(f"file:{study}?mode=ro", uri=True)) as database:
+        names = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        found = []
+        for name in sorted(names):
+            columns = [row[1] for row in database.execute(f"PRAGMA table_info({name})") if row[1] not in OF_ITS_TIME]
+            found.append([name, sorted(map(repr, database.execute(f"SELECT {', '.join(columns)} FROM {name}")))])
+    return json.dumps(found).encode()
+
+
+def main() -> int:
+    """Run the trials, print a table, and return whether anything was bad."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("only", nargs="*", help="runs whose names contain one of these")
+    parser.add_argument("--points", type=int, default=20, help="moments at which runs are killed, in all")
+    parser.add_argument("--seed", type=int, default=7)
+    options = parser.parse_args()
+    chosen = [each for each in RUNS if not options.only or any(word in each.name for word in options.only)]
+    chance, bad, tried = random.Random(options.seed), Counter[str](), 0
+    for module in USED:
+        importlib.import_module(module)
+    place = "/dev/shm" if Path("/dev/shm").is_dir() else None
+    with tempfile.TemporaryDirectory(dir=place) as folder:
+        os.environ["XDG_STATE_HOME"] = os.environ["XDG_CACHE_HOME"] = f"{folder}/state"
+        inputs = Path(folder, "inputs")
+        inputs.mkdir()
+        make_inputs(inputs)
+        rows = np.load("rows.npz")
+        np.savez("many.npz", **{name: np.tile(rows[name], (MANY, *[1] * (rows[name].ndim - 1))) for name in rows})
+        os.chdir("/")
+        gc.freeze()
+        show(f"{'run':26} seconds  kills  bad")
+        for attacked in chosen:
+            trials, kills, found = Trials(attacked, inputs, chance), 0, Counter[str]()
+            part = -(-options.points * attacked.share // sum(each.share for each in chosen))
+            while kills < part:
+                twice = kills % 3 == 2 and kills + 1 < part
+                for problem in trials.trial(twice):
+                    found[problem.partition(":")[0]] += 1
+                    show(f"  killed after {' and '.join(trials.at)}: {problem}")
+                kills += 2 if twice else 1
+            trials.close()
+            bad, tried = bad + found, tried + kills
+            show(f"{attacked.name:26} {trials.seconds:7.1f} {kills:6} {found.total():4}")
+    note = str(dict(bad) or "the same bytes, nothing left or refused")
+    show(json.dumps({"figure": "runs killed and resumed", "tried": tried, "bad": bad.total(), "note": note}))
+    return bool(bad)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
