@@ -29,7 +29,7 @@ from ckpttool.graph.rewrite.inference import Inference, in_inference
 from ckpttool.graph.rewrite.whole_rows import with_whole_rows
 from ckpttool.graph.roles.comparisons import comparison_kind
 from ckpttool.graph.roles.compiled import compiled_objective
-from ckpttool.graph.roles.resolve import ROLES, Roles, find_roles
+from ckpttool.graph.roles.resolve import ROLES, Roles, find_roles, needs_no_labels
 from ckpttool.graph.roles.served import called
 from ckpttool.model.model import Model
 from ckpttool.runtime.function import GraphFunction
@@ -158,7 +158,7 @@ class Bound:
         return replace(self, model=replace(self.model, graph=graph, checkpoint=Checkpoint.of(values)), roles=roles)
 
     def wanted(self, features: str | None = None, labels: bool = True) -> Wanted:
-        """Return what the graph wants of a data set.
+        """Return what the graph wants of a data set; a loss that is made of the inputs alone wants no labels.
 
         Raises:
             GraphError: no inputs are known, or no labels where they are needed.
@@ -171,6 +171,8 @@ class Bound:
         inputs = tuple(replace(spec, steps=steps.get(spec.name)) for spec in specs)
         if not labels:
             return Wanted(inputs, None, features, beside=(roles.labels,) if roles.labels else (), classes=names)
+        if roles.labels is None and needs_no_labels(graph, roles):
+            return Wanted(inputs, None, features, classes=names)
         if roles.labels is None:
             raise GraphError(f"{graph.source}: no placeholder for labels is known; specify `labels`, or an `objective`")
         target = placeholder_spec(graph, roles.labels)

@@ -134,7 +134,7 @@ def _run(bound: Bound, probes: Sequence["Probe"], batches: Sequence[Array]) -> d
     model, roles, split = bound.model, bound.roles, bound.splits[0]
     outputs = list(dict.fromkeys(probe.output for probe in probes))
     weights = list(dict.fromkeys(name for probe in probes for name in probe.weights))
-    loss, fed = str(roles.loss), [*roles.inputs, str(roles.labels)]
+    loss, fed = str(roles.loss), [*roles.inputs, *([roles.labels] if roles.labels else [])]
     bare = without_training(model.graph, [loss, *outputs, *fed])
     graph, gradients = with_gradients(importable(bare), loss, outputs, weights)
     training = mode(roles, True)

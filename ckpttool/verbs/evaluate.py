@@ -94,15 +94,16 @@ def evaluate(
     rows = bound.splits[0]
     row = bound.check_classes()
     arrays = bound.feeds(rows)
-    labels = arrays[str(known.labels)]
-    tally = _tally(bound, row, labels.shape[1:])
-    wanted = [*means_of, *([known.logits] if known.logits else [])]
+    labels = arrays.get(str(known.labels))
+    tally = _tally(bound, row, None if labels is None else labels.shape[1:])
+    wanted = [*means_of, *([known.logits] if known.logits and labels is not None else [])]
     CallbackList(callbacks).on_notes(bound.in_inference(wanted, arrays).notes)
     stream = bound.inference(wanted, arrays)
     means = Means(stream.function, len(means_of))
     for part, values in stream.over(arrays, rows.rows):
         means.add(part, values)
-        tally.add(values[-1], labels[part])
+        if labels is not None:
+            tally.add(values[-1], labels[part])
     callback = CallbackList(callbacks)
     names = named_outputs(bound.class_names, row[-1] if row else 0)
     callback.on_notes([*bound.notes, *(spare_outputs(bound.class_names, row[-1]) if row else [])])
@@ -112,9 +113,11 @@ def evaluate(
     return Evaluation(rows.rows, loss, accuracy[0] if accuracy else counted, tally, names)
 
 
-def _tally(bound: Bound, row: tuple[int, ...] | None, labels: tuple[int, ...]) -> "Tally":
-    """Return what counts rows whose logits and labels have these shapes."""
+def _tally(bound: Bound, row: tuple[int, ...] | None, labels: tuple[int, ...] | None) -> "Tally":
+    """Return what counts rows whose logits and labels, where they have some, have these shapes."""
     logits = bound.roles.logits
+    if labels is None:
+        return Unlabelled()
     if logits is None or row is None:
         return Uncounted("which tensor the loss compares with the labels is not known; specify `logits`")
     means = meaning(bound.model.graph, bound.roles, logits)
@@ -259,6 +262,19 @@ class Uncounted:
     def summary(self) -> dict[str, Any]:
         """Return the reason."""
         return {"note": f"no more figures: {self._why}"}
+
+
+class Unlabelled:
+    """Counts nothing: the loss is made of the inputs alone."""
+
+    no_accuracy = "the loss is made of the inputs alone: no label says what is right"
+
+    def add(self, outputs: Array, labels: Array) -> None:
+        """Let rows pass."""
+
+    def summary(self) -> dict[str, Any]:
+        """Return no figures."""
+        return {}
 
 
 def tally_of(meaning: Meaning, row: tuple[int, ...], labels: tuple[int, ...]) -> Tally:

@@ -74,6 +74,18 @@ def needed_role(graph: Graph, roles: Roles, role: str) -> str:
     return name
 
 
+def needs_no_labels(graph: Graph, roles: Roles) -> bool:
+    """Say whether the loss of a graph is made of its inputs alone, as that of an autoencoder is."""
+    if roles.labels is not None or roles.loss is None:
+        return False
+    fed = placeholders.inputs(graph, placeholders.placeholders_of(graph, roles.loss), None)
+    return (
+        bool(fed)
+        and set(fed) <= set(roles.inputs)
+        and not placeholders.named_labels(TensorRef.parse(name).op for name in fed)
+    )
+
+
 @cached
 def certain_roles(graph: Graph) -> Roles:
     """Return the roles that are not ambiguous, as `find_roles` finds them where none is needed."""
