@@ -164,7 +164,7 @@ class Format(ABC):
         """Return the files that an output at a path has or had, its main one first: a new output replaces them all."""
         return [path]
 
-    def refuse(self, path: Path, overwrite: bool) -> None:
+    def check(self, path: Path, overwrite: bool) -> None:
         """Check that an output may be written at a path.
 
         Raises:

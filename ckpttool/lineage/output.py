@@ -1,10 +1,10 @@
 """An output and its lineage: where that lies, and one commit for both."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Protocol
 
-from ckpttool.formats.format import Format
 from ckpttool.formats.writing.files import refuse_existing
 from ckpttool.formats.writing.staging import staged
 
@@ -20,17 +20,31 @@ def path_beside(output: Path) -> Path:
     return Path(f"{str(output).removesuffix('.index')}{SUFFIX}")
 
 
+class Kind(Protocol):
+    """A kind of outputs: a format, a family of models, the plan of a command."""
+
+    def check(self, output: Path, overwrite: bool, /) -> None:
+        """Check that an output may be written at a path.
+
+        Raises:
+            ExistingOutput: one is there, and `overwrite` was not given.
+        """
+
+    def outputs(self, output: Path, /) -> Iterable[Path]:
+        """Return the files that an output at a path has or had, its main one first."""
+
+
 def staged_output(
-    output: Path, target: Format, overwrite: bool, beside: Sequence[Path] = ()
+    output: Path, kind: Kind, overwrite: bool, beside: Sequence[Path] = ()
 ) -> AbstractContextManager[Path]:
-    """Give the place to write an output of a format at, its lineage and what else lies `beside`: one commit for all.
+    """Give the place to write an output of a kind at, its lineage and what else lies `beside`: one commit for all.
 
     Raises:
         ExistingOutput: one of these is there, and `overwrite` was not given.
     """
 
     def check() -> None:
-        target.refuse(output, overwrite)
+        kind.check(output, overwrite)
         refuse_existing(beside, overwrite)
 
-    return staged(output, check, lambda: [*target.outputs(output), *beside, path_beside(output)])
+    return staged(output, check, lambda: [*kind.outputs(output), *beside, path_beside(output)])

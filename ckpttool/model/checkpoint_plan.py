@@ -12,7 +12,6 @@ from ckpttool.core.variable_kinds import OBJECT_GRAPH
 from ckpttool.formats import registry
 from ckpttool.formats.format import PLAIN, Writing
 from ckpttool.formats.writing.files import refuse_existing, refuse_existing_folder
-from ckpttool.lineage.output import path_beside
 from ckpttool.lineage.provenance import Command
 from ckpttool.model.resolve import graph_path
 from ckpttool.surgery.convert import left_behind, with_texts
@@ -98,7 +97,7 @@ class CheckpointPlan:
     def outputs(self, output: Path) -> list[Path]:
         """Return the files that an output at a path has or had."""
         meta = [Path(f"{str(output).removesuffix('.index')}.meta")] if self.graph and self.to == "bundle" else []
-        return [*registry.get(self.to).outputs(output), *meta, path_beside(output)]
+        return [*registry.get(self.to).outputs(output), *meta]
 
     def write(self, output: str | Path, overwrite: bool = False, command: Command | None = None) -> list[str]:
         """Write the tensors and the graph, whole or not at all; return which of them are not finite.

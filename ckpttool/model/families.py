@@ -5,7 +5,7 @@ variables, whole or not at all, and reads them back.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -22,13 +22,13 @@ from ckpttool.formats.keras.writing import write_archive, write_weights
 from ckpttool.formats.tensorflow.prefix import PART, SAVED_MODEL_GRAPHS
 from ckpttool.formats.tensorflow.saved_model import ASSETS, EXTRA_ASSETS, is_saved_model, write_saved_model
 from ckpttool.formats.writing.files import refuse_existing, refuse_existing_folder
-from ckpttool.formats.writing.staging import destination, staged
+from ckpttool.formats.writing.staging import destination
 from ckpttool.graph import files
 from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.core import Graph
 from ckpttool.graph.rewrite.collections import ASSETS as ASSETS_KEY
 from ckpttool.graph.rewrite.signing import served_whole
-from ckpttool.lineage.output import path_beside, staged_output
+from ckpttool.lineage.output import staged_output
 from ckpttool.lineage.provenance import Command, Provenance, carried
 from ckpttool.model.model import as_checkpoint, outputs_of, ready_to_write, write_model
 from ckpttool.model.resolve import as_graph_knows
@@ -167,22 +167,6 @@ class KerasWriter:
         alone = f"{destination(output)} has the weights alone: the network, and what is frozen, are in a {ARCHIVE} file"
         notes = contents.notes if whole else [alone]
         return Written({name: read[place] for name, place in contents.places.items()}, notes)
-
-
-def staged_model(
-    writer: ModelWriter, output: Path, overwrite: bool, beside: Sequence[Path] = ()
-) -> AbstractContextManager[Path]:
-    """Give the place to write a model at, and what else lies `beside`: one commit for all.
-
-    Raises:
-        ExistingOutput: one of these is there, and `overwrite` was not given.
-    """
-
-    def check() -> None:
-        writer.check(output, overwrite)
-        refuse_existing(beside, overwrite)
-
-    return staged(output, check, lambda: [*writer.outputs(output), *beside, path_beside(output)])
 
 
 def _averaged(graph: Graph, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:

@@ -25,7 +25,8 @@ from ckpttool.formats.writing.temporary import sweep
 from ckpttool.graph import files
 from ckpttool.graph.contents.stored import stored_tensors
 from ckpttool.graph.core import Graph
-from ckpttool.model.families import CheckpointWriter, staged_model
+from ckpttool.lineage.output import staged_output
+from ckpttool.model.families import CheckpointWriter
 from ckpttool.model.model import write_model
 from ckpttool.training.run import Epoch, Position, rule_before
 
@@ -194,8 +195,7 @@ class Saves:
         self.folder.mkdir(parents=True, exist_ok=True)
         prefix = self.folder / f"step-{position.step:08d}.ckpt"
         state = {"position": asdict(position), "kept": self._write_kept(kept), "asked": self._asked}
-        writer, beside = CheckpointWriter(prefix), [self._state_path(prefix)]
-        with staged_model(writer, prefix, overwrite=True, beside=beside) as place:
+        with staged_output(prefix, CheckpointWriter(prefix), True, [self._state_path(prefix)]) as place:
             write_model(graph, tensors, place, overwrite=False)
             with replacing(self._state_path(place)) as file:
                 file.write(checked_json.dumps(state))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ckpttool.core.errors import PlanError
 from ckpttool.formats.tensorflow.prefix import checkpoints_in, record_checkpoint
-from ckpttool.formats.writing.staging import staged
+from ckpttool.lineage.output import staged_output
 from ckpttool.lineage.provenance import Command
 from ckpttool.model.checkpoint_plan import CheckpointPlan
 from ckpttool.model.resolve import described, open_checkpoint
@@ -23,7 +23,7 @@ class AveragePlan(CheckpointPlan):
         """Write the tensors and the graph as every checkpoint is written."""
         if not self.latest:
             return super().write(output, overwrite, command)
-        with staged(Path(output), lambda: self.check(output, overwrite), lambda: self.outputs(Path(output))) as place:
+        with staged_output(Path(output), self, overwrite) as place:
             noticed = super().write(place, False, command)
             record_checkpoint(place.parent, place)
         return noticed

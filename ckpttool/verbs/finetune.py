@@ -13,8 +13,9 @@ from ckpttool.data.fingerprint import fingerprint
 from ckpttool.data.splits import notes_of
 from ckpttool.formats.writing.files import refuse_existing
 from ckpttool.graph.contents.preprocessing import preprocessing_text
+from ckpttool.lineage.output import staged_output
 from ckpttool.lineage.provenance import Command
-from ckpttool.model.families import Contents, ModelWriter, staged_model, writer_for
+from ckpttool.model.families import Contents, ModelWriter, writer_for
 from ckpttool.model.model import Model
 from ckpttool.model.plan import PlanRow
 from ckpttool.model.unfreezing import with_unfrozen
@@ -125,7 +126,7 @@ def finetune(
     with callback.run(loop.history):
         kept = loop.run()
         contents, training = Contents(kept.graph, kept.tensors, model.provenance, command), loop.training
-        with staged_model(writer, output, overwrite, [report_path(output)]) as place:
+        with staged_output(output, writer, overwrite, [report_path(output)]) as place:
             written = writer.write(contents, place, False)
             callback.on_notes(written.notes)
             unchanged = _prove(bound.model, kept, written.values, output)

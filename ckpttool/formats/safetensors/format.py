@@ -138,7 +138,7 @@ class Safetensors(Format):
         shards = [shard for shard, _ in names.shards()] if names.index.exists() else []
         return [names.single, names.index, *shards]
 
-    def refuse(self, path: Path, overwrite: bool) -> None:
+    def check(self, path: Path, overwrite: bool) -> None:
         """Check that an output may be written; files that no index names are not replaced, but in the way."""
         refuse_existing([*self.outputs(path), *(shard for shard, _ in Names.of(path).shards())], overwrite)
 

@@ -60,7 +60,7 @@ class SavedModel(Format):
             MissingFile: there is no SavedModel to copy.
             PlanError: none is named, or the tensors are not those of its graph.
         """
-        self.refuse(path, overwrite)
+        self.check(path, overwrite)
         like = _like(path, how)
         model = self.open(like)
         copies = graph_of(model, str(like)).copies() if OBJECT_GRAPH in model else {}
@@ -71,7 +71,7 @@ class SavedModel(Format):
             _copy_rest(like, folder)
             Bundle().save({name: kept.get(name) or tensors[name] for name in model}, _prefix(folder), False)
 
-    def refuse(self, path: Path, overwrite: bool) -> None:
+    def check(self, path: Path, overwrite: bool) -> None:
         """Check that a folder may be written at a path: nothing is there, or a SavedModel that may be replaced."""
         refuse_existing_folder(path, overwrite, is_saved_model)
 
