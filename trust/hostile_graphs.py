@@ -1,295 +1,300 @@
-"""Graphs that act: one for each op that TensorFlow's registry has and the list refuses, by commands that run graphs.
+"""Graphs that act: one for each op that TensorFlow's registry has and the list refuses, in every place.
 
-Each model has the op on the way to its logits: plain, in a function that is called, mapped, in a branch, in a loop. A
-command gets it, in a fork whose folder is watched: no canary may be touched, nothing written, the fork may not die, and
-the command must refuse. `fold`, which runs nothing, may write. Each op is tried plain and in one other place, by
-commands in turn; with `--all` in every place by every command. Before that WriteFile is allowed once, to see that a
-canary which is touched is noticed.
+A model has the op on the way to its logits (plain, in functions that are called, mapped, in branches and loops, in a
+conditional that a variable steers), or beside (in update ops, initialisers, savers, what a loader runs). Commands get
+it one after the other, in a process whose folder is watched: no canary may be touched, the process may not die, and
+what would run the op must refuse. `scan` must find each op, and so what any command refuses. `.keras` files whose
+configs act come after them. First WriteFile is allowed once, to see that a canary which is touched is noticed.
 
-    python trust/hostile_graphs.py [--all] [--every N] [--jobs N] [COMMAND ...]
+    python trust/hostile_graphs.py [--every N] [--seconds S] [--seed S]
 """
 
 import argparse
 import contextlib
 import ctypes
 import io
+import json
 import logging
 import os
+import random
 import shutil
 import signal
 import struct
 import sys
 import tempfile
 import time
+import zipfile
 from collections import Counter
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
-import numpy as np
+import hostile_models as models
 
-from ckpttool import checkpoint
+from ckpttool.cli import COMMANDS as ALL
 from ckpttool.cli import main
-from ckpttool.formats.wire.protos.graph_pb2 import FunctionDef, NodeDef
-from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
-from ckpttool.graph.computing_ops import COMPUTING
+from ckpttool.verbs.scan import scan
 
-FLOAT, STRING, INT32 = 1, 7, 3
-Trial = tuple[str, str, str]
-"""An op, a place, a command."""
-PLACES = ("plain", "call", "map", "if", "while")
-COMMANDS = {
+RUNNING = {
     "evaluate": "evaluate model.ckpt --data data.npz",
-    "predict": "predict model.ckpt --data data.npz -o out.npz",
+    "predict": "predict model.ckpt --data data.npz -o predicted.npz",
     "cache": "cache model.ckpt --freeze hidden1 --data data.npz --cache-dir kept",
-    "finetune": "finetune model.ckpt --data data.npz --epochs 1 -o out.ckpt",
+    "finetune": "finetune model.ckpt --data data.npz --epochs 1 -o tuned.ckpt",
+    "finetune --optimizer": "finetune model.ckpt --data data.npz --optimizer sgd(0.1) --epochs 1 -o tuned2.ckpt",
+    "finetune --train-op": "finetune model.ckpt --data data.npz --train-op GradientDescent --epochs 1 -o tuned3.ckpt",
     "diagnose": "diagnose model.ckpt --data data.npz",
     "lr-find": "lr-find model.ckpt --data data.npz",
-    "search": "search model.ckpt --data data.npz --quick",
-    "fold": "fold model.ckpt --outputs outputs/logits -o out.pb",
+    "search --quick": "search model.ckpt --data data.npz --quick",
+    "search": "search model.ckpt --data data.npz --head fc=dense(3) --seeds 1 --folds 2 --epochs 1 -o found.ckpt",
+    "import --check": "import weights.npz --into model.ckpt --check sample.npz -o checked.ckpt",
+    "merge --how soup": "merge model.ckpt model.ckpt --how soup --data data.npz -o soup.ckpt",
 }
-FAULT = 99
-"""The exit code of a fork in which a command raised what is no error for a user."""
-REWRITES = ("fold",)
+REWRITING = {
+    "import": "import weights.npz --into model.ckpt -o imported.ckpt",
+    "reuse": "reuse model.ckpt --layers outputs -o reused.ckpt",
+    "reuse --head": "reuse model.ckpt --layers hidden1 --head fc=dense(3) -o headed.ckpt",
+    "freeze": "freeze model.ckpt --layers hidden1 -o frozen.ckpt",
+    "strip": "strip model.ckpt -o stripped.ckpt",
+    "fold": "fold model.ckpt --outputs outputs/logits -o folded.pb",
+    "modernize": "modernize model.ckpt -o modern.ckpt",
+    "export-saved-model": "export-saved-model model.ckpt -o exported",
+}
 """Commands that treat a graph as data, and may write one that acts."""
-SECONDS = 60
+OF_SERVED = {
+    "predict": "predict served --data data.npz -o predicted.npz",
+    "cache": "cache served --freeze hidden1 --data data.npz --cache-dir kept",
+    "reuse --head": "reuse served --layers hidden1 --head fc=dense(3) -o headed.ckpt",
+    "strip": "strip served -o stripped.ckpt",
+    "fold": "fold served -o folded.pb",
+    "export-saved-model": "export-saved-model served -o exported",
+}
+OF_KERAS = (
+    *("predict net.keras --data data.npz -o p.npz", "evaluate net.keras --data data.npz", "fold net.keras -o f.pb"),
+    *("finetune net.keras --data data.npz --epochs 1 -o t.keras", "freeze net.keras --layers a -o f.keras"),
+    *("reuse net.keras --layers a -o r.keras", "export-saved-model net.keras -o e", "strip net.keras -o s.keras"),
+)
+LONG = ("search", "lr-find", "diagnose", "cache", "merge --how soup")
+"""Commands that are not tried where they would do all their work: they run what others run."""
+KINDS = (
+    *("WriteFile", "ReadFile", "SaveV2", "RestoreV2", "MergeV2Checkpoints", "PrintV2", "DebugIdentity", "Abort"),
+    *("ImmutableConst", "DatasetFromGraph", "PyFunc", "InitializeTableFromTextFileV2", "CreateSummaryFileWriter"),
+)
+"""Ops of each kind that acts, which are tried in the places where commands do all their work."""
+SECONDS, IN_ONE_PROCESS = 100, 5
 SEEN = 0x20 | 0x2 | 0x100 | 0x200 | 0x40 | 0x80
 """inotify: opened, modified, created, deleted, moved."""
+GOOD = ("refused", "done without it", "refused for another reason")
 
 
-def registry() -> list[str]:
-    """Return the ops that TensorFlow knows and the list does not have."""
-    from tensorflow.core.framework.op_def_pb2 import OpList
-    from tensorflow.python.client.pywrap_tf_session import TF_GetAllOpList, TF_GetBuffer
+class Canaries:
+    """What anything has touched of the files in a folder whose names begin with `canary`."""
 
-    return sorted({op.name for op in OpList.FromString(TF_GetBuffer(TF_GetAllOpList())).op} - COMPUTING)
+    def __init__(self, folder: Path) -> None:
+        """Begin to watch."""
+        self._system = ctypes.CDLL(None, use_errno=True)
+        self._descriptor = self._system.inotify_init1(os.O_NONBLOCK)
+        self._system.inotify_add_watch(self._descriptor, os.fsencode(folder), SEEN)
 
-
-def canary(name: str, path: Path) -> NodeDef:
-    """Return a constant that is a path."""
-    node = NodeDef(name=name, op="Const")
-    node.attr["dtype"].type = STRING
-    node.attr["value"].tensor.dtype = STRING
-    node.attr["value"].tensor.string_val.append(str(path).encode())
-    return node
-
-
-def acting(op: str, folder: Path) -> list[NodeDef]:
-    """Return an op with the paths of two canaries: one that is there to be read, one that is not."""
-    nodes = [canary("read", folder / "canary"), canary("write", folder / "canary_new")]
-    return [*nodes, NodeDef(name="act", op=op, input=["read", "write"])]
-
-
-def placed(op: str, place: str, folder: Path) -> tuple[list[NodeDef], list[FunctionDef]]:
-    """Return nodes that have an op in a place, the last of which is to be waited for, and functions."""
-    if place == "plain":
-        return acting(op, folder), []
-    body = FunctionDef(node_def=acting(op, folder))
-    body.signature.name = "body"
-    kinds = {
-        "call": ("PartitionedCall", "f"),
-        "map": ("MapDefun", "f"),
-        "if": ("If", "else_branch"),
-        "while": ("While", "body"),
-    }
-    call, key = kinds[place]
-    node = NodeDef(name="act", op=call)
-    node.attr[key].func.name = "body"
-    other = FunctionDef(node_def=[NodeDef(name="x", op="NoOp")])
-    other.signature.name = "other"
-    for more in {"if": ("then_branch",), "while": ("cond",)}.get(place, ()):
-        node.attr[more].func.name = "other"
-    return [node], [body, other]
-
-
-def build(template: MetaGraphDef, op: str, place: str, folder: Path) -> None:
-    """Write the model: the logits of the template wait for the op."""
-    meta = MetaGraphDef()
-    meta.CopyFrom(template)
-    nodes, functions = placed(op, place, folder)
-    meta.graph_def.node.extend(nodes)
-    meta.graph_def.library.function.extend(functions)
-    for node in meta.graph_def.node:
-        if node.name in ("hidden1/Relu", "outputs/logits"):
-            node.input.append(f"^{nodes[-1].name}")
-    (folder / "model.ckpt.meta").write_bytes(meta.SerializeToString())
-    (folder / "canary").write_text("secret")
-
-
-def harmless(folder: Path) -> MetaGraphDef:
-    """Write a network 4-5-3 with its weights and rows, and return its graph."""
-    import tensorflow as tf
-
-    tf1, chance = tf.compat.v1, np.random.default_rng(0)
-    with tf1.Graph().as_default() as graph:
-        x, y = tf1.placeholder(tf.float32, (None, 4), name="X"), tf1.placeholder(tf.int32, (None,), name="y")
-        with tf1.variable_scope("hidden1"):
-            kernel = tf1.get_variable("kernel", (4, 5), use_resource=True)
-            hidden = tf.nn.relu(x @ kernel, name="Relu")
-        with tf1.variable_scope("outputs"):
-            logits = tf.matmul(hidden, tf1.get_variable("kernel", (5, 3), use_resource=True), name="logits")
-        loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels=y, logits=logits), name="loss/loss")
-        tf1.train.GradientDescentOptimizer(0.1).minimize(loss)
-        saver = tf1.train.Saver()
-        written = tf1.train.export_meta_graph(graph=graph, saver_def=saver.saver_def).SerializeToString()
-    shapes = {"hidden1/kernel": (4, 5), "outputs/kernel": (5, 3)}
-    checkpoint.save({name: chance.random(shape).astype("f") for name, shape in shapes.items()}, folder / "model.ckpt")
-    rows = chance.random((60, 4)).astype("f")
-    np.savez(folder / "data.npz", x_train=rows, y_train=np.arange(60, dtype="i4") % 3)
-    return MetaGraphDef.FromString(written)
-
-
-@contextlib.contextmanager
-def watched(folder: Path) -> Iterator[list[str]]:
-    """Give a list that has, after the block, the names of the canaries in a folder that anything has touched."""
-    system = ctypes.CDLL(None, use_errno=True)
-    descriptor = system.inotify_init1(os.O_NONBLOCK)
-    system.inotify_add_watch(descriptor, os.fsencode(folder), SEEN)
-    touched: list[str] = []
-    try:
-        yield touched
-    finally:
+    def touched(self) -> list[str]:
+        """Return what was touched since the last call."""
+        names = []
         with contextlib.suppress(BlockingIOError):
-            data, at = os.read(descriptor, 1 << 20), 0
+            data, at = os.read(self._descriptor, 1 << 20), 0
             while at < len(data):
                 length = struct.unpack_from("iIII", data, at)[3]
-                name = data[at + 16 : at + 16 + length].rstrip(b"\0").decode()
-                touched += [name] if name.startswith("canary") else []
+                names.append(data[at + 16 : at + 16 + length].rstrip(b"\0").decode())
                 at += 16 + length
-        os.close(descriptor)
+        return sorted({name for name in names if name.startswith("canary")})
+
+    def close(self) -> None:
+        """Watch no longer."""
+        os.close(self._descriptor)
 
 
-def run(line: str, folder: Path) -> tuple[int, str]:
-    """Run a command in a fork, in a folder; return its exit code (a signal's number below zero), and what it said."""
-    said = folder.parent / "said"
-    child = os.fork()
-    if child == 0:
-        os.chdir(folder)
-        signal.alarm(SECONDS)
-        text, code = io.StringIO(), FAULT
-        try:
-            with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(text):
-                main(line.split())
-        except SystemExit as end:
-            code = end.code if isinstance(end.code, int) else 1
-        finally:
-            said.write_text(text.getvalue())
-            os._exit(code)
-    _, status = os.waitpid(child, 0)
-    code = os.waitstatus_to_exitcode(status)
-    return code, said.read_text() if code >= 0 else f"signal {-code}"
+def run(line: str) -> tuple[int | str, str]:
+    """Run a command; return its exit code, or the error that it ended with, and what it said."""
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(said):
+            main(line.split())
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 1, said.getvalue()
+    except Exception as error:  # noqa: BLE001 - that is what is looked for
+        return repr(error), said.getvalue()
+    return 0, said.getvalue()
 
 
-def verdict(op: str, command: str, code: int, said: str, touched: list[str], outputs: list[str]) -> str:
-    """Say how a trial ended: refused, or what is bad."""
+def verdict(place: str, runs: bool, code: int | str, said: str, touched: list[str], found: bool) -> str:
+    """Say how a trial ended."""
     if touched:
-        return "a canary was touched"
-    if code < 0 or code == FAULT:
-        return "the process died, or a traceback"
-    if command in REWRITES and code == 0:
-        return "refused: rewritten, and not run"
-    if code == 0 or outputs:
-        return "it was run"
-    return "refused" if op in said or "may do more than compute" in said else "refused for another reason"
+        return f"touched: {touched}"
+    if isinstance(code, str):
+        return f"a traceback: {code}"
+    if "may do more than compute" in said:
+        return "refused" if found else "refused, and scan finds nothing"
+    if code != 0:
+        return "refused for another reason"
+    return "it was run" if runs and place.removeprefix("served ") in models.ON_THE_WAY else "done without it"
 
 
-def plan(whole: bool, commands: list[str]) -> list[Trial]:
-    """Return which op is tried in which place by which command."""
-    ops = registry()
-    if whole:
-        return [(op, place, command) for op in ops for place in PLACES for command in commands]
-    return [
-        (op, PLACES[place], commands[(number + place) % len(commands)])
-        for number, op in enumerate(ops)
-        for place in (0, 1 + number % (len(PLACES) - 1))
-    ]
+def trials_of(op: str, place: str, base: Path, templates: dict[str, Any], started: Any) -> Iterator[tuple[str, ...]]:
+    """Try an op in a place by all commands; yield how each ended."""
+    folder = Path(tempfile.mkdtemp(dir=base, prefix="case"))
+    shutil.copytree(base / "harmless", folder, dirs_exist_ok=True)
+    models.write(templates, op, place, folder)
+    os.chdir(folder)
+    found = any(
+        each.what == op for each in scan([Path(models.SERVED if "served" in place else "model.ckpt.meta")]).found
+    )
+    if not found:
+        yield "scan does not find it", op, place, "scan", ""
+    canaries = Canaries(folder)
+    commands = OF_SERVED if "served" in place else RUNNING | (REWRITING if op in KINDS else {})
+    for name in commands if place in models.ON_THE_WAY else [each for each in commands if each not in LONG]:
+        started(op, place, name)
+        code, said = run(commands[name])
+        runs = name in RUNNING
+        how = verdict(place, runs, code, said, canaries.touched(), found)
+        yield how, op, place, name, " ".join(said.split())[-200:]
+    canaries.close()
+    os.chdir(base)
+    shutil.rmtree(folder)
 
 
-def trials(todo: list[Trial], jobs: int) -> Counter[str]:
-    """Try what is planned, and count how it ended; what is bad is printed."""
-    counts = Counter[str]()
-    base = Path(tempfile.mkdtemp(prefix="ckpttool-hostile-"))
-    template = harmless(base)
-    warm()
-    require_canaries(base, template)
-    children = []
-    for job in range(jobs):
-        out = base / f"job{job}"
+def in_processes(
+    todo: list[tuple[str, str]], base: Path, templates: dict[str, Any], until: float
+) -> Iterator[list[str]]:
+    """Try ops in their places, some in one process each; one that dies is told with what it was at."""
+    rest = iter(todo)
+    while (some := list(islice(rest, IN_ONE_PROCESS))) and time.monotonic() < until:
+        log = base / "log"
+        log.write_text("")
         if (child := os.fork()) == 0:
-            work(todo[job::jobs], base, template, out)
+            with log.open("a", buffering=1) as lines:
+
+                def started(*what: str) -> None:
+                    signal.alarm(SECONDS)
+                    print("at", *what, sep="\t", file=lines)
+
+                for op, place in some:
+                    for trial in trials_of(op, place, base, templates, started):
+                        print(*trial, sep="\t", file=lines)
             os._exit(0)
-        children.append(child)
-    for child in children:
-        os.waitpid(child, 0)
-    for job in range(jobs):
-        for line in (base / f"job{job}.txt").read_text().splitlines():
-            how, *what = line.split("\t")
-            counts[how] += 1
-            if not how.startswith("refused"):
+        _, status = os.waitpid(child, 0)
+        told = [line.split("\t") for line in log.read_text().splitlines()]
+        yield from (each for each in told if each[0] != "at")
+        if status:
+            yield [f"the process ended by {status}", *(told[-1][1:] if told else ())]
+
+
+def keras_trials(base: Path) -> Iterator[list[str]]:
+    """Try `.keras` files whose configs act, or name a module that would."""
+    folder = Path(tempfile.mkdtemp(dir=base, prefix="keras"))
+    shutil.copy(base / "harmless" / "data.npz", folder)
+    (folder / "canary").write_text("secret")
+    (folder / "canary_module.py").write_text(f"open({str(folder / 'canary_new')!r}, 'w')\n")
+    sys.path.insert(0, str(folder))
+    os.chdir(folder)
+    canaries = Canaries(folder)
+
+    def layer(kind: str, config: dict[str, Any], module: str = "keras.layers") -> dict[str, Any]:
+        return {"module": module, "class_name": kind, "config": {"name": "a", **config}, "registered_name": None}
+
+    code = layer("Lambda", {"function": {"class_name": "__lambda__", "config": {"code": "4wEA"}}})
+    call = {"module": "builtins", "class_name": "function", "config": "exec", "registered_name": "function"}
+    hostile = {
+        "Lambda": code,
+        "wrapped Lambda": layer("TimeDistributed", {"layer": layer("Bidirectional", {"layer": code})}),
+        "a module": layer("Canary", {}, "canary_module"),
+        "a function": layer("Dense", {"units": 3, "activation": call}),
+        "a function of a module": layer("Dense", {"units": 3, "activation": {**call, "module": "canary_module"}}),
+        "run by get_file": layer("get_file", {"fname": "x", "origin": f"file://{folder}/canary"}, "keras.utils"),
+        "unsafe deserialisation": layer("enable_unsafe_deserialization", {}, "keras.config"),
+        "TFSMLayer": layer("TFSMLayer", {"filepath": str(folder / "canary")}),
+        "TorchModuleWrapper": layer("TorchModuleWrapper", {"module": "gASVAA=="}),
+        "a vocabulary": layer("StringLookup", {"vocabulary": str(folder / "canary")}),
+        "a URL": layer("Dense", {"units": 2, "note": "http://127.0.0.1:1/x"}),
+        "an initialiser": layer("Dense", {"units": 3, "kernel_initializer": layer("Canary", {}, "canary_module")}),
+        "a registered name": {**layer("Canary", {}, ""), "registered_name": "canary_module>Canary"},
+        "compiled": layer("Dense", {"units": 3}),
+    }
+    for name, each in hostile.items():
+        config = layer("Sequential", {"layers": [each]}, "keras")
+        if name == "compiled":
+            config["compile_config"] = {"optimizer": layer("Canary", {}, "canary_module"), "loss": call}
+        with zipfile.ZipFile("net.keras", "w") as archive:
+            archive.writestr("config.json", json.dumps(config))
+            archive.writestr("metadata.json", json.dumps({"keras_version": "3.15.0"}))
+            archive.writestr("model.weights.h5", b"")
+        found = bool(scan([Path("net.keras")]).found)
+        for line in OF_KERAS:
+            code_, said = run(line)
+            touched = [*canaries.touched(), *(["canary_module"] if "canary_module" in sys.modules else [])]
+            bad = touched or isinstance(code_, str) or code_ == 0 or not found
+            yield [f"bad: {touched} {code_} {found}" if bad else "refused", name, "keras", line, said[-200:]]
+    canaries.close()
+
+
+def require_canaries(base: Path, templates: dict[str, Any]) -> None:
+    """Check that a canary which is touched is noticed: WriteFile is allowed to."""
+    folder = Path(tempfile.mkdtemp(dir=base, prefix="first"))
+    shutil.copytree(base / "harmless", folder, dirs_exist_ok=True)
+    models.write(templates, "WriteFile", "plain", folder)
+    os.chdir(folder)
+    canaries = Canaries(folder)
+    if (child := os.fork()) == 0:  # where TensorFlow has run, no fork can
+        code, said = run(f"{RUNNING['evaluate']} --allow-op WriteFile")
+        print(said if code else "", file=sys.stderr)
+        os._exit(code != 0)
+    if os.waitpid(child, 0)[1] or not canaries.touched():
+        raise SystemExit("the canaries are not watched")
+    canaries.close()
+
+
+def plan(every: int, seed: int) -> list[tuple[str, str]]:
+    """Return which ops are tried in which places, in a random order, so that any number of them says something."""
+    ops = {place: models.refused_ops() if place in models.ON_THE_WAY else KINDS for place in models.PLACES}
+    todo = [(op, place) for place in models.PLACES for op in ops[place]]
+    random.Random(seed).shuffle(todo)
+    return todo[::every]
+
+
+def attack(todo: list[tuple[str, str]], seconds: float) -> Counter[str]:
+    """Try what is planned, and count how it ended; what is bad is printed."""
+    counts, base = Counter[str](), Path(tempfile.mkdtemp(prefix="ckpttool-hostile-"))
+    (base / "harmless").mkdir()
+    os.chdir(base / "harmless")
+    templates = models.harmless(base / "harmless", run)
+    for name in ALL:
+        main.get_command(None, name)  # type: ignore[arg-type]
+    require_canaries(base, templates)
+    until = time.monotonic() + seconds
+    for told in (in_processes(todo, base, templates, until), keras_trials(base)):
+        for how, *what in told:
+            counts[how if how in GOOD else "bad"] += 1
+            if how not in GOOD:
                 print(how, *what, sep="\t", flush=True)
+    os.chdir("/")
     shutil.rmtree(base)
     return counts
-
-
-def require_canaries(base: Path, template: MetaGraphDef) -> None:
-    """Check that a canary which is touched is noticed: WriteFile is allowed to."""
-    folder = case(base, template, "WriteFile", "plain")
-    with watched(folder) as touched:
-        code, said = run(f"{COMMANDS['evaluate']} --allow-op WriteFile", folder)
-    if code != 0 or not touched:
-        raise SystemExit(f"the canaries are not watched: {code} {said}")
-
-
-def case(base: Path, template: MetaGraphDef, op: str, place: str) -> Path:
-    """Return a new folder with a model that has an op in a place, its weights and rows."""
-    folder = Path(tempfile.mkdtemp(dir=base)) / "case"
-    folder.mkdir()
-    for path in (*base.glob("model.ckpt.*"), base / "data.npz"):
-        shutil.copy(path, folder)
-    build(template, op, place, folder)
-    return folder
-
-
-def warm() -> None:
-    """Import what commands do, so that forks have it."""
-    import tensorflow  # noqa: F401
-
-    from ckpttool.cli import COMMANDS as ALL
-    from ckpttool.cli import main as tool
-
-    for name in ALL:
-        tool.get_command(None, name)  # type: ignore[arg-type]
-
-
-def work(todo: list[Trial], base: Path, template: MetaGraphDef, out: Path) -> None:
-    """Do some trials, and write how each ended."""
-    lines = []
-    for op, place, command in todo:
-        folder = case(base, template, op, place)
-        before = {path.name for path in folder.iterdir()}
-        with watched(folder) as touched:
-            code, said = run(COMMANDS[command], folder)
-        outputs = sorted({path.name for path in folder.iterdir()} - before)
-        how = verdict(op, command, code, said, touched, outputs)
-        lines.append("\t".join((how, op, place, command, " ".join(said.split())[-200:])))
-        shutil.rmtree(folder.parent)
-    out.with_suffix(".txt").write_text("\n".join(lines))
 
 
 def arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("commands", nargs="*", choices=[*COMMANDS, []], metavar="COMMAND")
-    parser.add_argument("--all", action="store_true", help="every op in every place by every command: hours")
-    parser.add_argument("--every", type=int, default=1, help="only every Nth trial")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--every", type=int, default=1, help="only every Nth op in a place; all take hours")
+    parser.add_argument("--seconds", type=float, default=1e9, help="begin nothing more after so many")
+    parser.add_argument("--seed", type=int, default=0, help="what the order comes from")
     return parser.parse_args()
 
 
 if __name__ == "__main__":
-    asked = arguments()
-    start = time.monotonic()
+    asked, start = arguments(), time.monotonic()
     logging.disable(logging.WARNING)
-    counted = trials(plan(asked.all, asked.commands or list(COMMANDS))[:: asked.every], asked.jobs)
-    total, bad = sum(counted.values()), sum(n for how, n in counted.items() if not how.startswith("refused"))
-    print(f"{total} trials in {time.monotonic() - start:.0f} s, {bad} bad; {dict(counted)}")
+    counted = attack(plan(asked.every, asked.seed), asked.seconds)
+    total, bad = sum(counted.values()), counted["bad"]
+    note = ", ".join(f"{count} {how}" for how, count in counted.most_common() if how != "bad")
+    note += f"; {len(models.refused_ops())} ops, {len(models.PLACES)} places, {time.monotonic() - start:.0f} s"
+    print(json.dumps({"figure": "models with side effects", "tried": total, "bad": bad, "note": note}))
     sys.exit(bad > 0)

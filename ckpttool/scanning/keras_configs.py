@@ -5,7 +5,16 @@ from pathlib import Path
 from typing import Any
 
 from ckpttool.core.errors import FormatError
-from ckpttool.formats.keras.classes import CLASSES, FUNCTION_MODULES, LITERALS, NAMES, REFUSED
+from ckpttool.formats.keras.classes import (
+    CLASSES,
+    FUNCTION_MODULES,
+    LITERALS,
+    MODELS,
+    NAMES,
+    OLD,
+    REFUSED,
+    WITHOUT_CODE,
+)
 from ckpttool.formats.keras.gate import FILES, LARGEST, WORDS, Place, UnsafeConfig, gated
 from ckpttool.scanning.finding import Finding
 
@@ -19,6 +28,8 @@ _REASONS = dict.fromkeys(
     ("Lambda", "__lambda__"), "it holds Python code, which Keras runs where it is not told to be safe"
 )
 _KERAS = ("keras", "tf_keras", "tensorflow.keras", "tensorflow.python.keras", "builtins")
+_LISTED = frozenset(MODELS).union(*CLASSES.values(), OLD, REFUSED, WITHOUT_CODE, ("Policy", "PolicyV1"))
+"""Classes of Keras, of this version and of others."""
 MOST = 1_000_000
 """Values of a config that are looked at."""
 
@@ -81,8 +92,8 @@ def _object(value: Mapping[str, Any], path: Path, place: str) -> Iterator[Findin
             said = f"{module}.{called}" if module else str(called)
             reason = "it is called by its name, and is none of Keras's activations, losses or metrics"
             yield Finding(path, "keras/code", place, said[:200], "high", reason, HELP)
-    elif not own and (registered not in (None, name) or ">" in name or not _is_keras(module)):
-        said = str(registered or f"{module}.{name}")
+    elif not own and (registered not in (None, name) or ">" in name or not _is_keras(module) or name not in _LISTED):
+        said = str(registered or (f"{module}.{name}" if module else name))
         reason = "it is looked up by this name in the program that loads the file, and its code is run"
         yield Finding(path, "keras/class", place, said[:200], "medium", reason, HELP)
 

@@ -1,6 +1,7 @@
 """The walk: every file of a path, told by its bytes what it is, and scanned for what such a file can hold.
 
-A folder is walked; links are looked at and not followed. A file that cannot be read is said: it is not clean.
+A folder is walked; links are looked at and not followed. A file that cannot be read, or is of no kind that is known and
+no text, is said: it is not clean.
 """
 
 import os
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, cast
 
+from ckpttool import checkpoint
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError, MissingFile
 from ckpttool.formats.hdf5.source import Hdf5Source, Unpacked, is_hdf5, stamp_of
 from ckpttool.formats.reading.archive import is_zip, member_bytes, refuse_packing
@@ -19,18 +21,19 @@ from ckpttool.formats.wire import strict_json
 from ckpttool.formats.wire.table import is_table
 from ckpttool.scanning.arrays import MAGIC, array_findings
 from ckpttool.scanning.finding import Finding, Unread
-from ckpttool.scanning.graphs import graph_findings
+from ckpttool.scanning.graphs import graph_findings, hidden_findings
 from ckpttool.scanning.hdf5_links import configs_in, hdf5_findings
 from ckpttool.scanning.keras_configs import config_findings
+from ckpttool.scanning.others import are_numbers, findings_in, is_text
 from ckpttool.scanning.pickles import pickle_findings
 from ckpttool.scanning.records import is_record, record_findings
 from ckpttool.scanning.variables import variable_findings
 from ckpttool.scanning.zips import infos_of, zip_findings
 
-INERT = (".safetensors", ".onnx", ".json", ".txt", ".md")
 GRAPHS = (".meta", ".pb", ".pbtxt")
 PICKLES = (".pkl", ".pickle", ".joblib", ".pt", ".pth", ".bin", ".ckpt", ".p")
 DATA = (".npy", ".npz", ".h5", ".hdf5", ".keras", ".safetensors", ".index", *PICKLES)
+TEXTS = (".pbtxt", ".pb.txt", ".prototxt")
 METADATA = "keras_metadata.pb"
 BESIDE = ("fingerprint.pb", "saved_model_config.pb")
 """What lies beside a SavedModel's graph and is none."""
@@ -39,7 +42,7 @@ _FAULTS = (CkptError, OSError, RecursionError, MemoryError, zipfile.BadZipFile)
 
 @dataclass
 class Scan:
-    """What was found, what could not be read, how many files were looked into, and how many are of no known kind."""
+    """What was found, what was not read, how many files were looked into, and how many are of no known kind."""
 
     found: list[Finding] = field(default_factory=list)
     unread: list[Unread] = field(default_factory=list)
@@ -114,11 +117,9 @@ def _is_regular(path: Path, folder: Path, result: Scan, named: bool = False) -> 
 def _scan_file(path: Path, named: bool, result: Scan) -> None:
     try:
         findings = _scanner(path, named)
-        if findings is None:
-            result.others += 1
-            return
-        result.scanned += 1
-        for each in findings:
+        result.scanned += findings is not None
+        result.others += findings is None
+        for each in _other(path) if findings is None else findings:
             (result.unread if isinstance(each, Unread) else result.found).append(each)  # type: ignore[arg-type]
     except _FAULTS as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or type(error).__name__
@@ -126,7 +127,7 @@ def _scan_file(path: Path, named: bool, result: Scan) -> None:
 
 
 def _scanner(path: Path, named: bool) -> Iterable[Finding | Unread] | None:
-    """Return what scans a file; None for a file in a folder that is of no known kind."""
+    """Return what scans a file; None for one that neither its name nor its first bytes tell."""
     with path.open("rb") as file:
         start = file.read(8)
     for is_one, scanner in _KINDS:
@@ -134,7 +135,22 @@ def _scanner(path: Path, named: bool) -> Iterable[Finding | Unread] | None:
             return scanner(path)
     if path.suffix in DATA:
         raise FormatError(f"{path} is not what its name says, nor anything else that is known")
-    return graph_findings(path) if named else None
+    return graph_findings(path) if named and not _is_text(path) else None
+
+
+def _beside(path: Path) -> Iterator[Finding]:
+    """Yield what is in a file of a SavedModel that should be numbers, and is a graph."""
+    yield from hidden_findings(path.read_bytes(), path, path.name)
+
+
+def _other(path: Path) -> Iterator[Finding | Unread]:
+    with path.open("rb") as file:
+        yield from findings_in(cast(IO[bytes], file), path, path.name)
+
+
+def _is_text(path: Path) -> bool:
+    with path.open("rb") as file:
+        return is_text(cast(IO[bytes], file))
 
 
 def _is_pickle(path: Path, start: bytes) -> bool:
@@ -143,17 +159,19 @@ def _is_pickle(path: Path, start: bytes) -> bool:
 
 def _is_graph(path: Path, _start: bytes) -> bool:
     """Say whether a file is named as graphs are, and is no text of something else: a schema, a configuration."""
-    if path.suffix != ".pbtxt":
-        return path.suffix in GRAPHS and path.name not in BESIDE
+    if not path.name.endswith(TEXTS):
+        return path.suffix in GRAPHS
     with path.open("rb") as file:
         text = file.read(1 << 20)
     return any(field in text for field in (b"node", b"meta_graphs", b"graph_def"))
 
 
 def _is_inert(path: Path, start: bytes) -> bool:
-    """Say whether a file has numbers or texts alone, in which nothing acts."""
-    is_data = PART.search(path.name) is not None and path.suffix not in (".index", ".meta")
-    return not start or is_data or path.name in BESIDE or path.suffix in INERT
+    """Say whether a file has nothing, or numbers whose index is beside it: in neither anything acts."""
+    part = PART.search(path.name)
+    if part is None or path.suffix in (".index", ".meta"):
+        return not start
+    return not start or path.with_name(f"{path.name[: part.start()]}.index").is_file()
 
 
 def _metadata(path: Path) -> Iterator[Finding]:
@@ -178,6 +196,12 @@ def _read_pickle(file: IO[bytes], path: Path, where: str) -> Iterator[Finding]:
         raise CorruptCheckpoint(f"{path}: {where or 'the pickle'} cannot be read to its end: {error}") from error
 
 
+def _numbers(path: Path) -> Iterator[Finding]:
+    """Read the header of a file that has numbers alone: it finds nothing, and fails where that is not so."""
+    checkpoint.open(path)
+    yield from ()
+
+
 def _array(path: Path) -> Iterator[Finding]:
     with path.open("rb") as file:
         yield from array_findings(cast(IO[bytes], file), path, "")
@@ -197,9 +221,10 @@ def _config(text: bytes, path: Path, where: str) -> Iterator[Finding]:
     yield from config_findings(config, path, where)
 
 
-def _zip(path: Path) -> Iterator[Finding]:
+def _zip(path: Path) -> Iterator[Finding | Unread]:
     """Yield what is in an archive, and in those of its members that can act."""
     infos = infos_of(path)
+    names = frozenset(info.filename for info in infos)
     yield from zip_findings(path, infos)
     for info in infos:
         name = info.filename
@@ -214,6 +239,10 @@ def _zip(path: Path) -> Iterator[Finding]:
         elif name.endswith((".h5", ".hdf5")):
             unpacked = Unpacked(member_bytes(path, info, name))
             yield from _hdf5(Hdf5Source(path, info.file_size, 0, stamp_of(path), unpacked), name)
+        elif not (info.is_dir() or are_numbers(name, names)):
+            refuse_packing(path, info, name)
+            with Unpacked(member_bytes(path, info, name)).open() as file:
+                yield from findings_in(cast(IO[bytes], file), path, name, name)
 
 
 _KINDS: tuple[tuple[Callable[[Path, bytes], bool], Callable[[Path], Iterable[Finding | Unread]]], ...] = (
@@ -222,7 +251,9 @@ _KINDS: tuple[tuple[Callable[[Path, bytes], bool], Callable[[Path], Iterable[Fin
     (lambda path, _: is_hdf5(path), lambda path: _hdf5(Hdf5Source.of(path), "")),
     (lambda _, start: start.startswith(MAGIC), _array),
     (lambda path, _: path.name == METADATA, _metadata),
+    (lambda path, _: path.name in BESIDE, _beside),
     (lambda path, start: bool(start) and is_table(path), lambda path: variable_findings(prefix_of(path))),
+    (lambda path, _: path.suffix == ".safetensors", _numbers),
     (lambda path, start: bool(start) and _is_graph(path, start), graph_findings),
     (_is_inert, lambda _: ()),
     (_is_pickle, _pickle),

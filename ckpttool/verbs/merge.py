@@ -1,6 +1,6 @@
 """Merge: checkpoints made one, with the graph of the last where it fits."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +34,7 @@ def plan_merge(
     to: str | None = None,
     data: Path | None = None,
     alpha: str | None = None,
+    allow_op: Collection[str] = (),
 ) -> "CheckpointPlan | SoupPlan":
     """Plan what `merge` writes.
 
@@ -51,6 +52,7 @@ def plan_merge(
         to: The family to write, if not that which the output says, or that of the last checkpoint.
         data: The rows that judge (soup, and `alpha`).
         alpha: Parts of the way from the first to the second, such as 0:1:0.1, of which the best is taken.
+        allow_op: Types of ops that may run though they may do more than compute (soup, and `alpha`).
 
     Raises:
         PlanError: a union has a name twice and nothing is preferred; weights do not agree; an option does not fit.
@@ -58,7 +60,7 @@ def plan_merge(
     if how == SOUP or alpha is not None or data is not None:
         options = {"prefer": prefer, "base": base, "weights": weights, "t": t, "density": density, "seed": seed}
         return _judged(
-            checkpoints, how, data, alpha, to, [name for name, value in options.items() if value is not None]
+            checkpoints, how, data, alpha, to, [name for name, value in options.items() if value is not None], allow_op
         )
     notes: list[str] = []
     opened = [described(open_checkpoint(path), notes.append) for path in checkpoints]
@@ -68,7 +70,13 @@ def plan_merge(
 
 
 def _judged(
-    checkpoints: Sequence[Path], how: str, data: Path | None, alpha: str | None, to: str | None, given: Sequence[str]
+    checkpoints: Sequence[Path],
+    how: str,
+    data: Path | None,
+    alpha: str | None,
+    to: str | None,
+    given: Sequence[str],
+    allow_op: Collection[str],
 ) -> "SoupPlan":
     """Plan what rows decide.
 
@@ -86,4 +94,4 @@ def _judged(
     from ckpttool.model.model import Model  # what runs graphs is imported where rows decide
     from ckpttool.verbs.soup import plan_soup
 
-    return plan_soup([Model.open(path) for path in checkpoints], data, alpha, to=to)
+    return plan_soup([Model.open(path, allow_op) for path in checkpoints], data, alpha, to=to)

@@ -17,7 +17,7 @@ CLEAN, FOUND, UNFINISHED = 0, 1, 2
 
 @dataclass(frozen=True)
 class Findings:
-    """What was found, the worst first, what could not be read, and how many files were looked into."""
+    """What was found, the worst first, what was not read, and how many files were looked into."""
 
     found: tuple[Finding, ...]
     unread: tuple[Unread, ...]
@@ -52,9 +52,8 @@ class Findings:
         """Return the answer in a line."""
         counts = [sum(each.severity == severity for each in self.found) for severity in SEVERITIES]
         of_each = ", ".join(f"{count} {name}" for count, name in zip(counts, SEVERITIES, strict=True) if count)
-        others = f"; {self.others} files of no kind that is known were left out" if self.others else ""
         unread = f"; {len(self.unread)} could not be read, and are not clean" if self.unread else ""
-        return f"{self.scanned} files scanned: {of_each or 'nothing found'}{unread}{others}"
+        return f"{self.scanned} files scanned: {of_each or 'nothing found'}{unread}"
 
 
 def scan(paths: Sequence[Path], least: Severity = "low") -> Findings:

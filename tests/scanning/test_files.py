@@ -16,6 +16,7 @@ import pytest
 from ckpttool import checkpoint
 from ckpttool.scanning.finding import Finding
 from ckpttool.scanning.walk import scan
+from tests.hostile_models import acting, graph
 
 
 def found(*paths: Path) -> list[tuple[str, str, str]]:
@@ -121,6 +122,8 @@ KERAS = {
     "TorchModuleWrapper": (layer("TorchModuleWrapper", module="x"), "keras/code"),
     "a class of a module": (layer("Evil", "os.path"), "keras/class"),
     "a registered class": ({**layer("Evil"), "registered_name": "mine>Evil"}, "keras/class"),
+    "a name of Keras that is no class": (layer("enable_unsafe_deserialization", "keras.config"), "keras/class"),
+    "a class that no module has": ({"class_name": "Evil", "config": {"name": "evil"}}, "keras/class"),
     "a vocabulary": (layer("StringLookup", vocabulary="/etc/passwd"), "keras/path"),
     "a server": (layer("Dense", note="https://evil.example"), "keras/path"),
 }
@@ -253,11 +256,57 @@ def test_a_damaged_member_is_unread(tmp_path: Path) -> None:
     assert len(scan([path]).unread) == 1
 
 
-def test_texts_are_left_out_unless_they_are_named(tmp_path: Path) -> None:
+def test_programs_are_not_read_and_so_not_clean(tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text("print()")
     result = scan([tmp_path])
-    assert (result.scanned, result.others, result.unread) == (0, 1, [])
+    assert (result.found, result.others, len(result.unread)) == ([], 1, 1)
     assert len(scan([tmp_path / "program.py"]).unread) == 1
+
+
+def zipped(**members: bytes) -> bytes:
+    held = io.BytesIO()
+    with zipfile.ZipFile(held, "w") as out:
+        for name, content in members.items():
+            out.writestr(name.replace("__", "."), content)
+    return held.getvalue()
+
+
+ACTS = pickle.dumps(Calls(os.system, "ls"))
+GRAPH = graph(*acting("WriteFile")).SerializeToString()
+NETWORK = json.dumps({"class_name": "Sequential", "module": "keras", "config": {"layers": []}}).encode()
+UNNAMED = {
+    "a graph without a suffix": ("assets/vocabulary", GRAPH, "graph/hidden-graph"),
+    "a graph in a note": ("README.md", GRAPH, "graph/hidden-graph"),
+    "a graph in a fingerprint": ("fingerprint.pb", GRAPH, "graph/hidden-graph"),
+    "a text graph": ("net.pb.txt", b'node { name: "a" op: "WriteFile" }', "graph/writes-files"),
+    "a pickle in a text": ("notes.txt", ACTS, "pickle/acts"),
+    "a pickle in a configuration": ("config.json", ACTS, "pickle/acts"),
+    "a pickle of the oldest kind": ("weights", pickle.dumps(Calls(os.system, "ls"), 0), "pickle/acts"),
+    "a pickle in the place of a shard": ("x.data-00000-of-00001", ACTS, "pickle/acts"),
+    "a pickle in an npz": ("x.npz", zipped(data=ACTS), "pickle/acts"),
+    "a graph in an npz": ("x.npz", zipped(data=GRAPH), "graph/hidden-graph"),
+    "a zip in a zip": ("x.npz", zipped(a__zip=zipped(x__pkl=ACTS)), None),
+    "a program in a keras file": ("x.keras", zipped(config__json=NETWORK, evil__py=b"print()"), None),
+    "numbers without an index": ("x.data-00000-of-00001", b"\0" * 9, None),
+    "ONNX": ("x.onnx", b"\x08\x07\x12\x04test\x00\xff", None),
+    "TensorFlow Lite": ("x.tflite", b"\x1c\0\0\0TFL3\0\0", None),
+    "no safetensors": ("x.safetensors", ACTS, None),
+    "packed": ("x.pkl.gz", b"\x1f\x8b\0\0", None),
+    "a script": ("setup", b"#!/bin/sh\n", None),
+    "words": ("assets/vocabulary", "one\nçat\n".encode(), ""),
+    "a keras file": ("x.keras", zipped(config__json=NETWORK, metadata__json=b"{}"), ""),
+}
+
+
+@pytest.mark.parametrize("name", UNNAMED)
+def test_only_what_was_read_is_clean(tmp_path: Path, name: str) -> None:
+    """By its bytes, whatever its name; None is for what nobody here reads, an empty text for what is clean."""
+    file, content, kind = UNNAMED[name]
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).write_bytes(content)
+    result = scan([tmp_path])
+    assert {each.kind for each in result.found} == ({kind} if kind else set())
+    assert len(result.unread) == (kind is None)
 
 
 def test_a_finding_has_all_fields(tmp_path: Path) -> None:

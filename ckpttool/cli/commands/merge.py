@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from ckpttool.cli.options.general import MAX_SEED, PATH, json_option, lenient_option, plan_option
-from ckpttool.cli.options.reading import SOURCE, checkpoints_argument, weights_option
+from ckpttool.cli.options.reading import SOURCE, allow_op_option, checkpoints_argument, weights_option
 from ckpttool.cli.options.writing import edited_output_options, family_asked
 from ckpttool.cli.show.plans import execute
 from ckpttool.cli.wall import behind_wall
@@ -31,6 +31,7 @@ from ckpttool.verbs.merge import HOWS, plan_merge
 @plan_option
 @json_option
 @edited_output_options
+@allow_op_option
 @behind_wall
 def merge(
     checkpoints: tuple[Path, ...],
@@ -48,6 +49,7 @@ def merge(
     as_json: bool,
     output: Path | None,
     overwrite: bool,
+    allow_op: tuple[str, ...],
 ) -> None:
     """Merge checkpoints into one.
 
@@ -68,6 +70,6 @@ def merge(
       ckpttool merge tuned_a.ckpt tuned_b.ckpt --how ties --base my_model_final.ckpt -o both.ckpt
       ckpttool merge new_model.ckpt tuned.ckpt --alpha 0:1:0.1 --data mnist.npz -o between.ckpt
     """
-    to = family_asked(None)
-    plan = plan_merge(checkpoints, output, how, prefer, base, weights, t, density, seed, lenient, to, data, alpha)
+    given = (how, prefer, base, weights, t, density, seed, lenient, family_asked(None), data, alpha, allow_op)
+    plan = plan_merge(checkpoints, output, *given)
     execute(plan, output, overwrite, plan_only, as_json, with_table=not isinstance(plan, CheckpointPlan))
