@@ -9,7 +9,7 @@ from typing import TypeVar
 from google.protobuf import text_format
 from google.protobuf.message import DecodeError, Message
 
-from ckpttool.core.errors import FormatError, GraphError, MissingFile
+from ckpttool.core.errors import CorruptCheckpoint, FormatError, GraphError, MissingFile
 from ckpttool.formats import registry
 from ckpttool.formats.reading.url_files import local
 from ckpttool.formats.tensorflow.prefix import STATE_FILE, V1_SHARD, prefix_of
@@ -99,19 +99,31 @@ def _metas_of(message: Message) -> list[MetaGraphDef]:
 
 
 def save(graph: Graph, path: str | Path, overwrite: bool = False, command: Command | None = None) -> None:
-    """Write a graph as a `.meta`, whole or not at all; its lineage lies beside.
+    """Write a graph as a `.meta`, whole or not at all, and read it back; its lineage lies beside.
 
     A checkpoint under the same prefix that is tied to the graph before is tied to this one.
 
     Raises:
         ExistingOutput: the file is there and `overwrite` is not given.
+        CorruptCheckpoint: what was read back is not what was written; an old file is as it was.
     """
     output = Path(path)
     with staged_graph(output, overwrite) as place:
         write(graph.meta, place)
+        require_written(place, graph.meta)
         carry_graph(graph.provenance, command, place)
         if output.suffix == ".meta" and is_tied(index := destination(output).with_suffix(".index")):
             retie(index, place, place.with_suffix(".index"))
+
+
+def require_written(place: Path, meta: MetaGraphDef) -> None:
+    """Read a graph back.
+
+    Raises:
+        CorruptCheckpoint: it is not what was meant.
+    """
+    if load(place).meta != meta:
+        raise CorruptCheckpoint(f"{destination(place)}: the graph that was read back is not what was written")
 
 
 def staged_graph(path: Path, overwrite: bool) -> AbstractContextManager[Path]:

@@ -13,19 +13,20 @@ from ckpttool.remote import sparse_files
 _HASH = re.compile(r"(?:sha256:)?([0-9a-fA-F]{64})")
 
 
-def difference(path: Path, told: str) -> str | None:
+def difference(path: Path, told: str, is_graph: bool = False) -> str | None:
     """Say how a file differs from what is told of it; None where it is that one.
 
     Args:
-        path: A checkpoint.
+        path: A checkpoint, or the file of a graph.
         told: The SHA-256 of its one file, as `sha256sum` has it, or the one of a lineage (`log`); or the file of a
             lineage, of whose output or sources it is to be one.
+        is_graph: Whether it is a graph.
 
     Raises:
         PlanError: it is no hash, and no file is there.
         FormatError: the file is no lineage.
     """
-    found = _hashes_of(path)
+    found = {Source.of_graph(path).hash} if is_graph else _hashes_of(path)
     if match := _HASH.fullmatch(told.strip()):
         expected = {f"sha256:{match[1].lower()}": "the hash"}
     else:

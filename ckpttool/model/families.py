@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ckpttool import checkpoint
-from ckpttool.core.errors import CkptError, CorruptCheckpoint, PlanError
+from ckpttool.core.errors import CkptError, PlanError
 from ckpttool.core.names import suggestion
 from ckpttool.core.tensors import Tensor
 from ckpttool.formats import registry
@@ -23,14 +23,13 @@ from ckpttool.formats.tensorflow.prefix import PART, SAVED_MODEL_GRAPHS
 from ckpttool.formats.tensorflow.saved_model import ASSETS, EXTRA_ASSETS, is_saved_model, write_saved_model
 from ckpttool.formats.writing.files import refuse_existing, refuse_existing_folder
 from ckpttool.formats.writing.staging import destination
-from ckpttool.graph import files
 from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.core import Graph
 from ckpttool.graph.rewrite.collections import ASSETS as ASSETS_KEY
 from ckpttool.graph.rewrite.signing import served_whole
 from ckpttool.lineage.output import staged_output
 from ckpttool.lineage.provenance import Command, Provenance, carried
-from ckpttool.model.model import as_checkpoint, outputs_of, ready_to_write, write_model
+from ckpttool.model.model import as_checkpoint, outputs_of, ready_to_write, require_as_meant, write_model
 from ckpttool.model.resolve import as_graph_knows
 from ckpttool.runtime.keras.write import keras_contents, listed_contents, required_network
 from ckpttool.surgery.edits.values import Averages
@@ -195,9 +194,7 @@ def write_folder(
         written, values = ready_to_write(graph, tensors, output, provenance)
         with carried(values.provenance, command, place, target, PLAIN) if values else nullcontext():
             write_saved_model(written.meta, values, place, _beside(graph, source))
-        names = set(checkpoint.open(place)) if values else set()
-        if names != set(values) or files.load(place).meta != written.meta:
-            raise CorruptCheckpoint(f"{output}: what was read back is not what was written")
+        require_as_meant(place, place / SAVED_MODEL_GRAPHS[0], written, values)
 
 
 def _beside(graph: Graph, source: Path) -> list[Path]:

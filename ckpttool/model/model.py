@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ckpttool import checkpoint
-from ckpttool.core.errors import CorruptCheckpoint, PlanError, UnknownName
+from ckpttool.core.errors import PlanError, UnknownName
 from ckpttool.core.tensors import Tensor
 from ckpttool.formats import registry
 from ckpttool.formats.format import PLAIN, Writing
@@ -13,9 +13,10 @@ from ckpttool.formats.reading.unmixed import unmixed
 from ckpttool.formats.tensorflow.frozen_graph import FrozenTensors
 from ckpttool.formats.tensorflow.object_graph import BESIDE_VALUES
 from ckpttool.formats.tensorflow.tied_graph import require_tied
+from ckpttool.formats.writing.read_back import require_same_tensors
 from ckpttool.formats.writing.staging import destination
 from ckpttool.graph import files
-from ckpttool.graph.contents.restoring import require_restorable, restore_problems
+from ckpttool.graph.contents.restoring import require_restorable
 from ckpttool.graph.contents.savers import saved_names
 from ckpttool.graph.contents.signatures import choosing_signature
 from ckpttool.graph.contents.stored import stored_tensors
@@ -154,13 +155,14 @@ def write_model(
     """
     with staged_output(Path(output), registry.get("bundle"), overwrite, [Path(f"{output}.meta")]) as place:
         written, values = ready_to_write(graph, tensors, output, provenance)
-        files.write(written.meta, Path(f"{place}.meta"))
-        checkpoint.save(values, place, "bundle", False, replace(how, graph=Path(f"{place}.meta")), command)
-        _check_written(place, written, values)
+        meta = Path(f"{place}.meta")
+        files.write(written.meta, meta)
+        checkpoint.save(values, place, "bundle", False, replace(how, graph=meta), command)
+        require_as_meant(place, meta, written, values)
     if written is graph:
         return []
-    meta = f"{destination(Path(output))}.meta"
-    return [f"the Saver of {graph.source} reads files of version 1 only; that of {meta} reads both versions"]
+    saver = f"{destination(Path(output))}.meta"
+    return [f"the Saver of {graph.source} reads files of version 1 only; that of {saver} reads both versions"]
 
 
 def ready_to_write(
@@ -188,14 +190,12 @@ def as_checkpoint(
     return values.made_of(provenance or Provenance.joined(graph.provenance, values.provenance))
 
 
-def _check_written(output: str | Path, graph: Graph, values: checkpoint.Checkpoint) -> None:
-    """Read a model back, and compare it with what was meant and with what its own saver asks for.
+def require_as_meant(place: str | Path, written: Path, graph: Graph, values: checkpoint.Checkpoint) -> None:
+    """Read a model back: its tensors, whose bytes were compared as they were written, and the graph in a file.
 
     Raises:
-        CorruptCheckpoint: it differs.
+        CorruptCheckpoint: one of them is not what was meant.
     """
-    found, read = checkpoint.open(output), files.load(f"{output}.meta")
-    if set(found) != set(values) or read.meta != graph.meta:
-        raise CorruptCheckpoint(f"{output}: what was read back is not what was written")
-    for problem in restore_problems(read, {spec.name: spec for spec in found.specs()}):
-        raise CorruptCheckpoint(f"{output}: what was read back could not be restored: {problem}")
+    found = checkpoint.open(place).specs() if values else []
+    require_same_tensors(Path(place), {spec.name: spec for spec in found}, {spec.name: spec for spec in values.specs()})
+    files.require_written(written, graph.meta)

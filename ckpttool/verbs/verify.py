@@ -7,7 +7,7 @@ from typing import Any
 
 from ckpttool import checkpoint
 from ckpttool.checkpoint import prefix_of
-from ckpttool.core.errors import CorruptCheckpoint, FormatError, GraphError
+from ckpttool.core.errors import CorruptCheckpoint, FormatError, GraphError, PlanError
 from ckpttool.core.names import listed
 from ckpttool.graph.core import Graph
 from ckpttool.lineage.against import difference
@@ -92,6 +92,7 @@ def verdict(
         MissingFile: there is nothing to check.
         FormatError: what is there is neither a checkpoint nor a graph.
         UnknownName: the pattern takes nothing.
+        PlanError: tensors are to be compared, and there is a graph alone.
     """
     compared: checkpoints.Unchanged | None = None
     left_out: tuple[str, ...] = ()
@@ -101,7 +102,7 @@ def verdict(
         pass  # the check names what is damaged
     else:
         if isinstance(opened, Graph):
-            return Verdict(path, "graph", 0, 0, len(opened.nodes), _damage(opened))
+            return _of_graph(path, opened, same is not None, against)
         left_out = opened.left_out
         if same is not None:
             compared = checkpoints.unchanged(checkpoint.open(same[1]), opened, same[0])
@@ -113,6 +114,16 @@ def verdict(
     return Verdict(
         path, report.format, report.tensors, report.nbytes, ops, damaged, compared, left_out, report.checksums, against
     )
+
+
+def _of_graph(path: Path, graph: Graph, compares: bool, against: str | None) -> Verdict:
+    """Check a graph alone."""
+    if compares:
+        raise PlanError(f"{path} is a graph without a checkpoint: it has no tensors that `unchanged` could compare")
+    damaged = _damage(graph)
+    if against is not None and (other := difference(Path(graph.source), against, is_graph=True)):
+        damaged = (*damaged, checkpoints.Damage(str(path), other))
+    return Verdict(path, "graph", 0, 0, len(graph.nodes), damaged, against=against)
 
 
 def _check_graph_beside(prefix: Path, tags: Collection[str] | None) -> tuple[int, tuple[checkpoints.Damage, ...]]:

@@ -67,22 +67,25 @@ def test_a_step_of_training_that_moves_what_is_frozen(
     }
 
 
+@pytest.mark.parametrize("command", ["strip", "collections", "fold"])
 def test_a_graph_that_is_written_as_another(
-    shell: Any, model: Path, tmp_path: Path, left: Left, monkeypatch: pytest.MonkeyPatch
+    shell: Any, model: Path, tmp_path: Path, left: Left, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
-    run = ["strip", model, "-o", tmp_path / "out.ckpt"]
+    output = tmp_path / {"strip": "out.ckpt", "collections": "out.meta", "fold": "out.pb"}[command]
+    run = [command, model, *(["--add", "names", "X"] if command == "collections" else []), "-o", output]
     shell.run(*run)
     old, write = left("out"), files.write
 
-    def without_an_op(meta: MetaGraphDef, path: Path) -> None:
-        other = MetaGraphDef()
-        other.CopyFrom(meta)
-        del other.graph_def.node[-1]
+    def without_an_op(message: Any, path: Path) -> None:
+        other = type(message)()
+        other.CopyFrom(message)
+        del (other.graph_def if hasattr(other, "graph_def") else other).node[-1]
         write(other, path)
 
     monkeypatch.setattr(files, "write", without_an_op)
     said = shell.run(*run, "--overwrite", exit_code=2).stderr.splitlines()[-1]
-    assert said == f"Error: {tmp_path / 'out.ckpt'}: what was read back is not what was written"
+    assert said.startswith(f"Error: {output}")
+    assert said.endswith("read back is not what was written")
     assert left("out") == old
 
 
@@ -102,10 +105,11 @@ def test_a_saved_model_that_is_written_as_another(
     def without_a_tensor(meta: MetaGraphDef, tensors: Any, *rest: Any) -> None:
         write(meta, checkpoint.Checkpoint.of(tensors).drop("outputs/bias"), *rest)
 
-    for fault in (without_its_signature, without_a_tensor):
+    for fault, what in (
+        (without_its_signature, "/saved_model.pb: the graph that was read back is not what was written"),
+        (without_a_tensor, ": outputs/bias reads back as nothing, expected float32 [10]"),
+    ):
         monkeypatch.setattr(families, "write_saved_model", fault)
-        result = shell.run(*run, "--overwrite", exit_code=2)
-        assert (
-            result.stderr.splitlines()[-1] == f"Error: {tmp_path / 'out'}: what was read back is not what was written"
-        )
+        said = shell.run(*run, "--overwrite", exit_code=2).stderr.splitlines()[-1]
+        assert said == f"Error: {tmp_path / 'out'}{what}"
         assert left("out") == old

@@ -101,3 +101,20 @@ def test_nothing_to_verify(shell: Any, tmp_path: Path) -> None:
     assert "none.ckpt is missing" in shell.error("verify", tmp_path / "none.ckpt")
     (tmp_path / "text").write_text("hello")
     assert "not a checkpoint" in shell.error("verify", tmp_path / "text")
+
+
+def test_a_graph_alone_is_held_against_what_is_told_of_it(shell: Any, copied: Path, tmp_path: Path) -> None:
+    """It has no tensors: that these were compared must not be thought."""
+    graph = tmp_path / "alone.meta"
+    Path(f"{copied}.meta").rename(graph)
+    shell.run("collections", graph, "--add", "names", "X", "-o", tmp_path / "named.meta")
+    told = [hashlib.sha256(graph.read_bytes()).hexdigest(), tmp_path / "named.meta.lineage.json"]
+    for each in told:
+        assert shell.run("verify", graph, "--against", each).stderr.endswith(
+            f"checked: whole, and what {each} tells of\n"
+        )
+    (line,) = shell.lines("verify", graph, "--against", "0" * 64, exit_code=1)
+    assert line == f"{graph}\tis sha256:{told[0]}, expected sha256:{'0' * 64} (the hash)"
+    assert shell.error("verify", graph, "--unchanged", ".*", copied) == (
+        f"{graph} is a graph without a checkpoint: it has no tensors that --unchanged could compare"
+    )

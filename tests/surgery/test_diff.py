@@ -42,6 +42,21 @@ def test_a_checkpoint_is_equal_to_itself(array):
     assert diff(tensors(a=array), tensors(a=array)).equal
 
 
+def test_texts_are_equal_to_texts_alone():
+    one, same = (tensors(a=np.array([b"x"], object)) for _ in range(2))
+    assert diff(one, same).equal
+    (change,) = diff(one, tensors(a=[1.0])).changed
+    assert change.why == "string against float64"
+
+
+def test_a_layer_with_what_cannot_be_compared_did_not_move_by_anything():
+    one = tensors(**{"fc/kernel": [1.0], "fc/text": np.array([b"x"], object)})
+    other = tensors(**{"fc/kernel": [2.0], "fc/text": np.array([b"y"], object)})
+    for a, b in ((one, other), (one, {"fc/kernel": other["fc/kernel"]})):
+        (layer,) = diff(a, b).layers
+        assert (layer.difference, layer.relative_l2) == ("not comparable", None)
+
+
 def test_nan_equals_nan_whatever_its_bits():
     other = np.array([0x7FC00001], np.uint32).view(np.float32)
     assert diff(tensors(a=np.array([np.nan], np.float32)), tensors(a=other)).equal

@@ -77,6 +77,15 @@ def test_unchanged_compares_bytes():
     assert (proof.holds, proof.changed) == (False, (Damage("trained", "has other bytes"),))
 
 
+def test_variants_are_compared_as_they_are_stored(tmp_path):
+    variants = checkpoint.open(FIXTURES / "variant.ckpt")
+    assert unchanged(variants, variants, ".*").same == tuple(variants)
+    name = next(name for name, tensor in variants.items() if tensor.dtype.name == "variant")
+    other = Tensor(variants[name].spec, variants[name].read)
+    other.stored_bytes = lambda: b"others"
+    assert unchanged(variants, {**variants, name: other}, name).changed == (Damage(name, "has other bytes"),)
+
+
 @pytest.mark.parametrize(
     ("after", "why"),
     [

@@ -15,6 +15,7 @@ from ckpttool.core.errors import CorruptCheckpoint
 from ckpttool.core.tensors import Extent, TensorSpec
 from ckpttool.formats.reading.data_file import SCAN, ByteRange, CheckpointFile, require_truth
 from ckpttool.formats.wire import crc
+from ckpttool.formats.writing.staging import destination
 
 
 class BackgroundWriter:
@@ -167,4 +168,4 @@ def require_same_tensors(path: Path, found: Mapping[str, TensorSpec], wanted: Ma
     read, meant = ({name: (spec.dtype, spec.shape) for name, spec in specs.items()} for specs in (found, wanted))
     if name := next((name for name in {**meant, **read} if read.get(name) != meant.get(name)), None):
         here, there = (f"{of[0]} {list(of[1])}" if of else "nothing" for of in (read.get(name), meant.get(name)))
-        raise CorruptCheckpoint(f"{path}: {name} reads back as {here}, expected {there}")
+        raise CorruptCheckpoint(f"{destination(path)}: {name} reads back as {here}, expected {there}")
