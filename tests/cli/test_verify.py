@@ -55,6 +55,19 @@ def test_what_a_format_without_checksums_cannot_tell(shell: Any, model: Path, tm
     assert "not a lineage" in shell.error("verify", out, "--against", out)
 
 
+def test_a_zip_is_told_by_its_own_hash_and_by_that_of_its_directory(shell: Any, model: Path, tmp_path: Path) -> None:
+    """`log` has the directory's, `sha256sum` that of all bytes; a lineage tells of the output and of what it is of."""
+    out, lineage = tmp_path / "x.npz", tmp_path / "x.npz.lineage.json"
+    shell.run("convert", model, "-o", out)
+    whole = hashlib.sha256(out.read_bytes()).hexdigest()
+    for path, told in ((out, whole), (out, lineage), (model, lineage)):
+        assert shell.json("verify", path, "--against", told)["whole"] is True
+    shell.run("edit", model, "--keep", "hidden1", "-o", tmp_path / "other.npz")
+    problem = shell.json("verify", tmp_path / "other.npz", "--against", lineage, exit_code=1)["damaged"][0]["problem"]
+    assert f"({out})" in problem
+    assert f"({model})" in problem
+
+
 def test_a_damaged_index(shell: Any, copied: Path, flip: Callable[[Path, int], None]) -> None:
     flip(Path(f"{copied}.index"), 20)
     (line,) = shell.lines("verify", copied, exit_code=1)

@@ -86,6 +86,26 @@ def test_a_device_or_a_folder_is_never_read(tmp_path: Path) -> None:
 SOURCE = Source("a.ckpt", "bundle", "sha256:00", ("a.ckpt.index",))
 
 
+def test_what_is_no_file_does_not_change() -> None:
+    named = Source.of_name("keras:MobileNetV2()")
+    assert named.now(Path("/nowhere")) == "unchanged"
+    assert Source("keras:ResNet50()", named.format, named.hash, ()).now(Path("/nowhere")) == "gone"
+
+
+def test_a_zip_that_is_damaged_by_now_has_changed(tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    checkpoint.save(W, path)
+    before = source(path)
+    path.write_bytes(path.read_bytes()[:-1])
+    assert before.now(tmp_path) == "changed since"
+
+
+def test_a_framework_that_is_no_name_is_not_known() -> None:
+    told = {**record(1).as_json(), "framework": 7}
+    assert Record.from_json(told).framework is None
+    assert Record.from_json({**told, "framework": "torch"}).framework == "torch"
+
+
 def record(day: int, command: str = "edit") -> Record:
     return Record(command, ("a.ckpt", "-o", "b"), (SOURCE,), ("cast float16",), {"numpy": "2"}, f"2026-01-{day:02}")
 

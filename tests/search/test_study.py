@@ -290,3 +290,50 @@ def test_killed_at_any_time_the_same_search_goes_on_with_nothing_twice_and_nothi
     said = subprocess.run([sys.executable, "-c", KILLED, str(path), seed], capture_output=True, text=True, check=False)
     assert (said.returncode, said.stderr) == (0, ""), f"seed {seed}"
     assert int(said.stdout) >= 5
+
+
+def test_the_rows_of_a_block_have_a_checksum_too(path: Path) -> None:
+    write(path, (ONE, Block(3, 1), outcome(1, 0, rows=np.array([4, 7]))))
+    with sqlite3.connect(path) as database:
+        database.execute("UPDATE blocks SET rows = ?", (np.array([4, 8]).tobytes(),))
+    database.close()
+    with pytest.raises(CorruptCheckpoint, match="the checksum of the rows of seed 3, fold 1 does not hold"):
+        Study.open(path, QUESTION)
+
+
+def test_overwrite_begins_anew_and_leaves_no_trial(path: Path) -> None:
+    write(path, (ONE, Block(0, 0), outcome(1, 0, rows=np.array([4, 7]))))
+    other = {**QUESTION, "epochs": 3}
+    for _ in range(2):
+        with Study.open(path, other, overwrite=True) as study:
+            assert study.outcomes == {}
+            study.add(ONE, Block(0, 0), outcome(1, 1, rows=np.array([5, 7])))
+    with Study.open(path, other) as study:
+        assert [trial["valid_accuracy"] for trial in study.trials()] == [1.0]
+
+
+def test_trials_without_a_question_are_not_taken_for_those_of_any(path: Path) -> None:
+    write(path, (ONE, Block(0, 0), outcome(1, 0)))
+    with sqlite3.connect(path) as database:
+        database.execute("DELETE FROM question")
+    database.close()
+    with pytest.raises(PlanError, match="another question was asked there: model was not given"):
+        Study.open(path, QUESTION)
+
+
+def test_a_mean_is_of_all_blocks_that_are_done(path: Path) -> None:
+    blocks = [Block(0, 0), Block(0, 1)]
+    with Study.open(path, QUESTION) as study:
+        study.add(ONE, blocks[0], outcome(1, 0))
+        assert study.mean(ONE, blocks) is None
+        study.add(ONE, blocks[1], outcome(1, 1))
+        assert (study.mean(ONE, blocks), study.mean(SCRATCH, blocks)) == (0.75, None)
+        study.add(SCRATCH, blocks[0], outcome(state="failed", reason="the loss is NaN"))
+        assert study.mean(SCRATCH, blocks) == -np.inf
+
+
+def test_scores_of_0_and_1_alone_take_a_byte_each(path: Path) -> None:
+    write(path, (ONE, Block(0, 0), outcome(0, 1, 0)), (ONE, Block(0, 1), outcome(0, 0.5, 1)))
+    with sqlite3.connect(path) as database:
+        assert [len(blob) for (blob,) in database.execute("SELECT correct FROM trials ORDER BY fold")] == [3, 24]
+    database.close()

@@ -89,3 +89,11 @@ def test_a_tie_to_what_is_not_there_is_forgotten(saved, tmp_path):
     copy = write(opened.drop(r"embed\..*"), tmp_path / "copy.safetensors", opened.metadata)
     assert names_in(copy)[0] == ["head.bias", "head.weight"]
     assert checkpoint.open(copy).ties() == {}
+
+
+@pytest.mark.parametrize("other", [np.zeros((2, 3), np.float32), np.zeros((3, 2), np.int32)])
+def test_the_same_bytes_of_another_shape_or_dtype_are_tied_no_more(tmp_path, other):
+    values = {"embed.weight": np.zeros((3, 2), np.float32), "head.weight": other}
+    copy = write(values, tmp_path / "copy.safetensors", {"head.weight": "embed.weight"})
+    assert names_in(copy)[0] == ["embed.weight", "head.weight"]
+    assert checkpoint.open(copy).ties() == {}
