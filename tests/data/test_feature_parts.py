@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ckpttool.core.errors import CkptError
-from ckpttool.data.feature_parts import FolderParts, Part
+from ckpttool.core.errors import CkptError, CorruptCheckpoint
+from ckpttool.data.feature_parts import FolderParts, Part, ServerParts
 from ckpttool.data.feature_store import Entry, FeatureStore, Writer
+from ckpttool.remote import servers
 
 ROWS = 100
 TENSORS: dict[str, Any] = {"a/Relu:0": (np.float32, (5,)), "mask:0": (np.bool_, ())}
@@ -73,3 +74,54 @@ def test_a_checksum_that_is_not_the_rows_is_found_when_the_entry_is_opened(entry
         writer.finish()
     with pytest.raises(CkptError, match="is damaged: its checksum differs"):
         entry.open()
+
+
+def test_a_worker_that_cannot_write_says_what_all_must_see(entry: Entry, tmp_path: Path) -> None:
+    with entry.fill(TENSORS, ROWS) as writer:
+        elsewhere = FolderParts(str(tmp_path / "nowhere"), writer.tensors, writer.rows)
+        with pytest.raises(CkptError, match=r"a worker cannot write there: No such file.*`cache_dir` must be"):
+            elsewhere.write(0, rows(0, 30))
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
+    """What lies on a server, by its address."""
+    held: dict[str, bytes] = {}
+    monkeypatch.setattr(servers, "write", held.__setitem__)
+    monkeypatch.setattr(servers, "read", held.get)
+    return held
+
+
+def test_rows_go_to_a_server_and_from_there_into_the_entry(entry: Entry, server: dict[str, bytes]) -> None:
+    remote = ServerParts("s3://bucket/entry")
+    parts = [remote.write(start, rows(start, stop)) for start, stop in RANGES]
+    described = [
+        {"name": name, "dtype": np.dtype(kind).name, "row_shape": list(shape)}
+        for name, (kind, shape) in TENSORS.items()
+    ]
+    assert remote.found() is None
+    facts = {"rows": ROWS, "tensors": described, "parts": {}, "versions": {}}
+    remote.finish(facts, parts[1:])
+    assert remote.found() is None
+    remote.finish(facts, parts)
+    known = remote.found()
+    assert known is not None
+    assert (known.ranges, known.rows) == (parts, ROWS)
+    with entry.fill(TENSORS, ROWS) as writer:
+        for part in known.ranges:
+            remote.collect(part, writer)
+        writer.finish()
+    for name, array in entry.open().items():
+        np.testing.assert_array_equal(array, FEATURES[name])
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut", "flipped"])
+def test_rows_that_a_server_lost_or_changed_are_not_taken(entry: Entry, server: dict[str, bytes], damage: str) -> None:
+    remote = ServerParts("s3://bucket/entry")
+    part = remote.write(0, rows(0, 30))
+    address = next(iter(server))
+    whole = server.pop(address)
+    if damage != "gone":
+        server[address] = whole[:-1] if damage == "cut" else whole[:-1] + bytes([whole[-1] ^ 1])
+    with entry.fill(TENSORS, ROWS) as writer, pytest.raises(CorruptCheckpoint, match="is missing or damaged"):
+        remote.collect(part, writer)

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import numpy as np
@@ -6,6 +7,7 @@ import pytest
 from ckpttool import checkpoint
 from ckpttool.core.errors import CorruptCheckpoint, FormatError, MissingFile, UnknownName
 from ckpttool.core.tensors import Tensor
+from ckpttool.formats.reading.data_file import CheckpointFile
 from ckpttool.surgery.verify import Damage, changed_tensors, unchanged, verify
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "bundles"
@@ -75,6 +77,27 @@ def test_unchanged_compares_bytes():
     assert (proof.holds, proof.same) == (True, ("frozen", "text"))
     proof = unchanged(before, after, ".*")
     assert (proof.holds, proof.changed) == (False, (Damage("trained", "has other bytes"),))
+
+
+def test_a_large_tensor_is_held_against_its_checksum_and_its_file_against_what_it_was(tmp_path, monkeypatch):
+    """Such a one is read where it lies; both are only known when it was read to its end."""
+    values = {"a": np.arange(1 << 18, dtype=np.float32)}
+    for suffix in ("safetensors", "ckpt"):
+        checkpoint.save(values, tmp_path / f"x.{suffix}")
+    plain, bundle = checkpoint.open(tmp_path / "x.safetensors"), checkpoint.open(tmp_path / "x.ckpt")
+    assert unchanged(plain, bundle, "a").holds
+    damage(tmp_path / "x.ckpt", np.float32(77).tobytes(), np.float32(78).tobytes())
+    with pytest.raises(CorruptCheckpoint, match="a is damaged: the checksum"):
+        unchanged(plain, bundle, "a")
+    lent = CheckpointFile.lent
+
+    def changing(self, *given):
+        yield from lent(self, *given)
+        os.utime(tmp_path / "x.safetensors", (1, 1))
+
+    monkeypatch.setattr(CheckpointFile, "lent", changing)
+    with pytest.raises(CorruptCheckpoint, match="changed while it was read"):
+        unchanged(plain, plain, "a")
 
 
 def test_variants_are_compared_as_they_are_stored(tmp_path):
