@@ -5,8 +5,6 @@ says, or a byte a minute; it may lead elsewhere. None of that passes for the wei
 """
 
 import contextlib
-import ipaddress
-import socket
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, cast
@@ -214,6 +212,9 @@ async def _require_same_network(loop: Any, url: "URL", place: "URL", named: str)
 
 async def _is_open(loop: Any, url: "URL") -> bool:
     """Return whether all addresses of a URL's host are open to everyone."""
+    import ipaddress
+    import socket
+
     found = await loop.getaddrinfo(url.host, None, type=socket.SOCK_STREAM)
     return all(ipaddress.ip_address(address[0].partition("%")[0]).is_global for *_, address in found)
 
