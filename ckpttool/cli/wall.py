@@ -6,10 +6,8 @@ command's. A graph is known that this user's commands made of nothing but their 
 
 import contextlib
 import os
-import re
 import sys
 import tempfile
-from collections.abc import Iterator
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from typing import Any
 import click
 import platformdirs
 
+from ckpttool.cli.given_files import confinement_of
 from ckpttool.cli.options.general import OWN_PROCESS, Command, Written
 from ckpttool.cli.options.reading import Source
 from ckpttool.confinement.child import Ended, go_on_confined
@@ -24,10 +23,7 @@ from ckpttool.confinement.confinement import Confinement
 from ckpttool.core.errors import CkptError
 from ckpttool.data.feature_store import default_root
 from ckpttool.executors.registry import HERE, PROCESSES
-from ckpttool.formats.keras.applications import is_application
-from ckpttool.formats.tensorflow.prefix import STATE_FILE
 from ckpttool.model.known_graphs import KnownGraphs
-from ckpttool.remote.paths import is_url, url_of
 
 _TRUSTED = "ckpttool.trusted"
 _PROGRESSED = "ckpttool.progressed"
@@ -116,26 +112,7 @@ def _confinement(context: click.Context) -> Confinement:
     """
     if context.params.get("on") not in (None, HERE, PROCESSES):
         raise CkptError("`on`: a graph that ckpttool did not write is not confined there; `trust` runs it nevertheless")
-    values = [each for value in context.params.values() for each in (value if isinstance(value, tuple) else (value,))]
-    named = [Path(each) if isinstance(each, str) and os.path.isfile(each) else each for each in values]  # noqa: PTH113
-    given = [value for value in named if isinstance(value, Path) and not is_application(value)]
-    local = [path.absolute() for path in given if not is_url(path)]
     if "cache_dir" in context.params:
         with contextlib.suppress(OSError):  # whoever needs it says so
             default_root().mkdir(parents=True, exist_ok=True)
-    written = [path.absolute() for path in context.meta.get(Written.NOTED, ()) if not is_url(path)]
-    return Confinement(
-        readable=(*_IMPORTED, *(each for path in local for each in _meant(path))),
-        listed=tuple(path.parent for path in local),
-        writable=(*(path if path.is_dir() else path.parent for path in written), default_root()),
-        network=any(is_url(path) or url_of(path) is not None for path in given),
-    )
-
-
-def _meant(path: Path) -> Iterator[Path]:
-    """Yield what a path means: itself, and the files whose names begin as its own, as those of a prefix do."""
-    if path.exists():
-        yield path
-    stem = re.sub(r"[*?\[{].*|\.(index|meta|data-\d.*)$", "", path.name)
-    if stem and path.parent.is_dir():
-        yield from (each for each in path.parent.iterdir() if each.name.startswith(stem) or each.name == STATE_FILE)
+    return confinement_of(context, _IMPORTED, [default_root()])

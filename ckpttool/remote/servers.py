@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from ckpttool.core.errors import CkptError, MissingDependency
-from ckpttool.core.shown_text import shortened, visible
+from ckpttool.core.shown_text import visible
 from ckpttool.remote.paths import without_secrets
 
 WEB = ("http", "https")
@@ -25,6 +25,8 @@ LARGEST = 1 << 50
 SECONDS = 60
 """How long a web server may be silent."""
 _MARKS = ("ETag", "etag", "blob_id", "md5Hash", "LastModified")
+LONGEST_REASON = 300
+"""Characters of what a server, or a library of it, says went wrong."""
 _LEAST = "the server sends only the whole of a file"
 
 
@@ -143,7 +145,7 @@ def _reason(error: Exception) -> str:
     if "credentials" in str(error):
         return f"{error}: set those of the service, or FSSPEC_S3_ANON=true for a public bucket"
     text = f"the server answers {status} {message}" if status else str(error)
-    return shortened(visible(" ".join(text.split()))) or type(error).__name__
+    return visible(" ".join(text.split()))[:LONGEST_REASON] or type(error).__name__
 
 
 def file_system(url: str) -> tuple[Any, str]:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from ckpttool.cli.confined_reading import reading_confined
 from ckpttool.cli.options.general import json_option
 from ckpttool.cli.options.reading import checkpoint_argument
 from ckpttool.cli.show.tables import exit_unless, print_document
@@ -13,6 +14,7 @@ from ckpttool.verbs.log import History
 @click.command()
 @checkpoint_argument
 @json_option
+@reading_confined
 def log(checkpoint: Path, as_json: bool) -> None:
     """Show the history of CKPT: the commands that made it, oldest first, with their inputs and edits.
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from ckpttool.cli.confined_reading import reading_confined
 from ckpttool.cli.options.general import json_option, plan_option
 from ckpttool.cli.options.reading import checkpoint_argument
 from ckpttool.cli.options.writing import output_options
@@ -18,6 +19,7 @@ from ckpttool.verbs.salvage import plan_salvage
 @plan_option
 @json_option
 @output_options
+@reading_confined
 def salvage(
     checkpoint: Path, to: str | None, plan_only: bool, as_json: bool, output: Path | None, overwrite: bool
 ) -> None:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from ckpttool.cli.options.general import PATH, json_option
+from ckpttool.cli.confined_reading import reading_confined_always
+from ckpttool.cli.options.general import PATH, WRITTEN, json_option
 from ckpttool.cli.options.writing import overwrite_option
 from ckpttool.cli.show.tables import print_report, say
 from ckpttool.scanning.finding import SEVERITIES, Severity
@@ -17,9 +18,10 @@ COLUMNS = ("severity", "file", "where", "what", "reason", "helps")
 @click.command()
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=PATH)
 @click.option("--severity", type=click.Choice(SEVERITIES), default="low", help="Tell only what is at least as bad.")
-@click.option("--sarif", metavar="FILE", type=PATH, help="Also write what was found as SARIF 2.1.0.")
+@click.option("--sarif", metavar="FILE", type=WRITTEN, help="Also write what was found as SARIF 2.1.0.")
 @overwrite_option
 @json_option
+@reading_confined_always
 def scan(paths: tuple[Path, ...], severity: Severity, sarif: Path | None, overwrite: bool, as_json: bool) -> None:
     """Say what in PATH could act when it is opened or run: files, folders, prefixes of checkpoints.
 

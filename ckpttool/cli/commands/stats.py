@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from ckpttool.cli.confined_reading import reading_confined
 from ckpttool.cli.options.general import json_option
 from ckpttool.cli.options.reading import checkpoint_argument, layers_option, slots_option, weights_file_option
 from ckpttool.cli.show.tables import exit_unless, print_report, say, shows_tables
@@ -18,6 +19,7 @@ COLUMNS = ("count", "mean", "std", "min", "max", "zeros", "nan", "inf", "norm")
 @layers_option("Only the weights of these layers.")
 @slots_option
 @json_option
+@reading_confined
 def stats(checkpoint: Path, layers: str | None, slots: bool, as_json: bool) -> None:
     """Summarise the values of each tensor of CKPT, and of all its weights together.
 

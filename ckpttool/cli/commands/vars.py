@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from ckpttool.cli.confined_reading import reading_confined
 from ckpttool.cli.options.general import json_option
 from ckpttool.cli.options.reading import (
     checkpoint_argument,
@@ -26,6 +27,7 @@ COLUMNS = ("name", "shape", "dtype", "bytes", "kind")
 @click.option("--stats", is_flag=True, help="Read the values: mean, spread, range, zeros, NaN and infinities.")
 @tags_option
 @json_option
+@reading_confined
 def list_variables(
     checkpoint: Path, layers: str | None, slots: bool, stats: bool, tags: list[str] | None, as_json: bool
 ) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from ckpttool.cli.confined_reading import reading_confined
 from ckpttool.cli.options.general import json_option
 from ckpttool.cli.options.reading import SOURCE, checkpoint_argument, tags_option
 from ckpttool.cli.show.tables import exit_unless, print_report, say
@@ -25,6 +26,7 @@ from ckpttool.verbs.verify import verdict
 )
 @tags_option
 @json_option
+@reading_confined
 def verify(
     checkpoint: Path, unchanged: tuple[str, Path] | None, against: str | None, tags: list[str] | None, as_json: bool
 ) -> None:

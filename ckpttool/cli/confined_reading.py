@@ -1,0 +1,77 @@
+"""Reading in a confined child: the HDF5 library is written in C, and a file may be made to fool it.
+
+A command that only looks at files goes on in a child of this process, which the kernel keeps from other files, from
+networks and from memory without end; what it prints and its exit code are the command's. Where none of the files is
+HDF5, Python alone reads them, and no child is needed.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Iterable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ckpttool.cli.options.general import OWN_PROCESS, Command
+from ckpttool.cli.options.reading import Source
+from ckpttool.core.errors import CkptError
+from ckpttool.formats.hdf5.source import is_hdf5
+from ckpttool.formats.reading.archive import is_zip, member_names
+
+
+def reading_confined(command: Command) -> Command:
+    """Return a command with an option `in_process`, that without it reads HDF5 in a confined child."""
+    return _confined(command, lambda context: [*filter(_has_hdf5, context.meta.get(Source.NOTED, ()))])
+
+
+def reading_confined_always(command: Command) -> Command:
+    """Return the same of a command that looks into folders, and knows only then what is there."""
+    return _confined(command, lambda context: context.params["paths"])
+
+
+def _confined(command: Command, at_risk: Callable[[click.Context], Iterable[Path]]) -> Command:
+    @wraps(command)
+    def confined(*, in_process: bool, **given: Any) -> Any:
+        context = click.get_current_context()
+        runs = given.get("outputs", False)  # which has TensorFlow build a network
+        files = [] if in_process or runs or not _is_possible(context) else list(at_risk(context))
+        if not files:
+            return command(**given)
+        from ckpttool.cli.given_files import confinement_of
+        from ckpttool.confinement.child import Ended, go_on_confined
+
+        child = go_on_confined(confinement_of(context))
+        if isinstance(child, Ended):
+            if child.why:
+                named = ", ".join(map(str, files))
+                raise CkptError(f"{named}: the process that read it {child.why}; `in_process` reads it in this one")
+            context.exit(child.code)
+        try:
+            return command(**given)
+        except PermissionError as error:
+            if error.filename is None or not os.access(error.filename, os.R_OK):
+                raise
+            why = f"{files[0]} is read with what was given alone; `in_process` lifts that"
+            raise CkptError(f"{error.filename}: {error.strerror}; {why}") from error
+
+    return click.option(
+        "--in-process", is_flag=True, help="Read HDF5 in this process, not in one without other files and networks."
+    )(confined)
+
+
+def _is_possible(context: click.Context) -> bool:
+    """Return whether this system confines, and this process is the command's own."""
+    return context.obj is OWN_PROCESS and sys.platform == "linux"
+
+
+def _has_hdf5(path: Path) -> bool:
+    """Return whether a file is HDF5, or a zip with such a file in it, as Keras's are."""
+    try:
+        if is_zip(path):
+            names = member_names(path)
+            return names is None or any(name.endswith((".h5", ".hdf5")) for name in names)
+        return is_hdf5(path)
+    except (OSError, ValueError, CkptError):
+        return False  # whoever opens it says what is wrong

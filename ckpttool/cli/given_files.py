@@ -1,0 +1,38 @@
+"""What a confined command may use: the files and folders that it was given, and those where its outputs go."""
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import click
+
+from ckpttool.cli.options.general import Written
+from ckpttool.confinement.confinement import Confinement
+from ckpttool.formats.keras.applications import is_application
+from ckpttool.formats.tensorflow.prefix import STATE_FILE
+from ckpttool.remote.paths import is_url, url_of
+
+
+def confinement_of(context: click.Context, readable: Iterable[Path] = (), writable: Iterable[Path] = ()) -> Confinement:
+    """Return what a command may use: what it was given, where it writes, and what is named besides."""
+    values = [each for value in context.params.values() for each in (value if isinstance(value, tuple) else (value,))]
+    named = [Path(each) if isinstance(each, str) and os.path.isfile(each) else each for each in values]  # noqa: PTH113
+    given = [value for value in named if isinstance(value, Path) and not is_application(value)]
+    local = [path.absolute() for path in given if not is_url(path)]
+    written = [path.absolute() for path in context.meta.get(Written.NOTED, ()) if not is_url(path)]
+    return Confinement(
+        readable=(*readable, *(each for path in local for each in _meant(path))),
+        listed=tuple(path.parent for path in local),
+        writable=(*(path if path.is_dir() else path.parent for path in written), *writable),
+        network=any(is_url(path) or url_of(path) is not None for path in given),
+    )
+
+
+def _meant(path: Path) -> Iterator[Path]:
+    """Yield what a path means: itself, and the files whose names begin as its own, as those of a prefix do."""
+    if path.exists():
+        yield path
+    stem = re.sub(r"[*?\[{].*|\.(index|meta|data-\d.*)$", "", path.name)
+    if stem and path.parent.is_dir():
+        yield from (each for each in path.parent.iterdir() if each.name.startswith(stem) or each.name == STATE_FILE)
