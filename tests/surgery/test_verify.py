@@ -88,7 +88,7 @@ def test_a_large_tensor_is_held_against_its_checksum_and_its_file_against_what_i
     assert unchanged(plain, bundle, "a").holds
     damage(tmp_path / "x.ckpt", np.float32(77).tobytes(), np.float32(78).tobytes())
     with pytest.raises(CorruptCheckpoint, match="a is damaged: the checksum"):
-        unchanged(plain, bundle, "a")
+        unchanged(bundle, bundle, "a")
     lent = CheckpointFile.lent
 
     def changing(self, *given):
