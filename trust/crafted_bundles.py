@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from crafted import Case
+from crafting import Case
 
 from ckpttool.formats.wire import crc, varint
 from ckpttool.formats.wire.protos.bundle_pb2 import BundleEntryProto

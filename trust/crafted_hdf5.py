@@ -6,7 +6,7 @@ from typing import Any
 
 import h5py
 import numpy as np
-from crafted import Case
+from crafting import Case
 
 
 def made(name: str, fill: Any, file_name: str = "x.h5", **options: Any) -> Case:

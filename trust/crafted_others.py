@@ -7,7 +7,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from crafted import Case, file
+from crafting import Case, file
 
 PICKLES = {
     "call of system": b"cos\nsystem\n(S'true'\ntR.",

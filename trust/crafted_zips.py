@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import samples
-from crafted import Case, file
+from crafting import Case, file
 
 MEMBER = "model.weights.h5"
 

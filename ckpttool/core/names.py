@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from ckpttool.core.errors import CkptError, PlanError, UnknownName
-from ckpttool.core.pattern_cost import compiled
+from ckpttool.core.pattern_cost import compiled, longest, quick
 
 SEPARATOR = r"(?:/|(?<=[^/])\.(?=[^/]*\Z))"
 """What ends a component: a `/`, and a dot where no `/` follows."""
@@ -38,6 +38,7 @@ class Pattern:
     text: str
     _prefix: re.Pattern[str] = field(init=False, repr=False, compare=False)
     _whole: re.Pattern[str] = field(init=False, repr=False, compare=False)
+    _longest: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Compile both readings of the text, whole components and TensorFlow's prefix, to refuse a bad one."""
@@ -46,9 +47,16 @@ class Pattern:
             object.__setattr__(self, "_whole", re.compile(f"(?:{self.text})(?:{SEPARATOR}.*)?", re.DOTALL))
         except re.error as error:
             raise CkptError(f"{self.text!r} is not a regular expression: {error}") from error
+        object.__setattr__(self, "_longest", longest(self._whole))
 
     def matches(self, name: str) -> bool:
-        """Say whether the pattern takes a name, or a scope above it."""
+        """Say whether the pattern takes a name, or a scope above it.
+
+        Raises:
+            CkptError: the name is so long that it could take hours to say.
+        """
+        if len(name) > self._longest:
+            quick(self._whole, name, self.text)
         return self._whole.fullmatch(name) is not None
 
     def select(self, names: Iterable[str]) -> list[str]:
@@ -72,7 +80,7 @@ class Pattern:
         >>> Pattern("hidden[123]").prefix_only(["hidden1/kernel", "hidden10/kernel"])
         ['hidden10/kernel']
         """
-        return [name for name in names if self._prefix.match(name) and not self.matches(name)]
+        return [name for name in names if not self.matches(name) and self._prefix.match(quick(self._prefix, name))]
 
 
 Value = TypeVar("Value")
@@ -234,7 +242,7 @@ def renamed(names: list[str], rules: Mapping[str, str]) -> dict[str, str]:
     for name in names:
         new = name
         for expression, pattern, replacement in expressions:
-            match = expression.match(name)
+            match = expression.match(quick(expression, name, pattern))
             if match:
                 unused.discard(pattern)
                 new = _expanded(match, replacement) + name[match.end() :]

@@ -3,12 +3,15 @@ r"""Patterns that take too long: one text can be matched in ways whose number do
 `re` tries all ways to match before it says no: `(a+)+b` needs a second for 25 characters and a year for 50. A pattern
 is such a one if it can go from a place back to that place by one text on two ways. What it can do is looked up in the
 tree that `re` parses, as an automaton whose states are the places where a character is taken (Glushkov's), and two
-ways are followed at once (Weber and Seidl 1991).
+ways are followed at once (Weber and Seidl 1991). Others take as long as a power of a name's length, `a*a*a*b` the
+fourth: how long is known before a name is matched.
 """
 
 import re
+import sys
 from collections.abc import Callable, Iterator
 from functools import cache, lru_cache
+from math import factorial, prod
 from re import _constants as sre  # type: ignore[attr-defined]
 from re import _parser  # type: ignore[attr-defined]
 from typing import Any, NamedTuple
@@ -19,11 +22,19 @@ COPIES = 3
 """A part that is repeated at most so often is unfolded; one that is repeated more often counts as without end."""
 MOST_PLACES = 300
 """Places where a character is taken, in a pattern with repeats in repeats: no pattern of names has more."""
+LARGE = 10_000
+"""Characters of a pattern that is not looked at closely."""
 LONGEST = 200
 """Characters of a pattern that an error has."""
 _LETTERS = [chr(code) for code in range(256)] + ["\u0416"]
 """One character for each that patterns tell apart; the last stands for all others."""
 _ALL = (1 << len(_LETTERS)) - 1
+
+
+MOST_STEPS = 200_000_000
+"""Steps that matching one name may take: some seconds."""
+ALWAYS_QUICK = 20
+"""Characters of a name that no pattern takes long with."""
 
 
 class _Part(NamedTuple):
@@ -56,9 +67,51 @@ def compiled(text: str, flags: int = 0) -> re.Pattern[str]:
     except (re.error, RecursionError, OverflowError) as error:
         raise CkptError(f"{shown} is not a regular expression: {error}") from error
     tree = _parser.parse(text, flags)
-    if any(_is_suspicious(repeated) for repeated in _repeats(tree)) and _Automaton(tree, pattern.flags).is_endless():
+    doubtful = any(_is_suspicious(repeated) for repeated in _repeats(tree))
+    if doubtful and (len(text) > LARGE or _Automaton(tree, pattern.flags).is_endless()):
         raise CkptError(f"{shown} could take years: it matches one text in many ways, by repeats in a repeat")
     return pattern
+
+
+def quick(pattern: re.Pattern[str], name: str, text: str = "") -> str:
+    """Return a name that a pattern is to be matched with, if that does not take long; `text` is what the user wrote.
+
+    >>> quick(re.compile("(.*)/conv(.*)/kernel"), "a/conv/kernel" * 20) is not None
+    True
+
+    Raises:
+        CkptError: it could.
+    """
+    if len(name) <= ALWAYS_QUICK or len(name) <= longest(pattern):
+        return name
+    ends, fixed = _open_ends(pattern)
+    places = (sum(letters >> min(ord(sign), 256) & 1 for sign in name) for letters in ends)
+    counts = [len(name)] * fixed + [max(1, count) for count in places]
+    if prod(counts) > MOST_STEPS * factorial(len(counts)):
+        shown = (text or pattern.pattern)[:LONGEST]
+        raise CkptError(
+            f"{shown!r} could take hours to match a name of {len(name)} characters: repeats in it can end at many "
+            "places; let them take less, such as [^/]* for .*"
+        )
+    return name
+
+
+@lru_cache(maxsize=1024)
+def longest(pattern: re.Pattern[str]) -> int:
+    """Return how long a name may be, whatever it is, for a pattern to match it quickly."""
+    ends, fixed = _open_ends(pattern)
+    degree = len(ends) + fixed
+    return int((MOST_STEPS * factorial(degree)) ** (1 / degree)) if degree > 1 else sys.maxsize
+
+
+@lru_cache(maxsize=1024)
+def _open_ends(pattern: re.Pattern[str]) -> tuple[list[int], int]:
+    """Return, for each repeat that can end at many places, the letters where it can; and what else a name is run by."""
+    tree = _parser.parse(pattern.pattern, pattern.flags & ~re.UNICODE)
+    repeats = sum(1 for _ in _repeats(tree))
+    if not repeats or len(pattern.pattern) > LARGE:
+        return [_ALL] * repeats, 1
+    return _Automaton(tree, pattern.flags).open_ends()
 
 
 def _repeats(tree: Any) -> Iterator[Any]:
@@ -96,6 +149,7 @@ class _Automaton:
         self._following: list[set[int]] = []
         self._twice: set[tuple[int, int]] = set()
         self._is_ambiguous = False
+        self._ahead: set[int] = set()
         self._sequence(tree)
 
     def is_endless(self) -> bool:
@@ -103,6 +157,48 @@ class _Automaton:
         if self._is_ambiguous or len(self._taken) > MOST_PLACES:
             return True
         return any(self._comes_back(place) for place in range(len(self._taken)))
+
+    def open_ends(self) -> tuple[list[int], int]:
+        """Return the letters with which repeats that follow one another can go on or end, for the most of them.
+
+        The number beside them is of the runs over a name that are made for each: one, and those of what is looked for
+        ahead.
+        """
+        loops = self._loops()
+        best: list[list[int]] = []
+        for number in range(len(self._taken) - 1, -1, -1):  # what follows has a larger number, but within a loop
+            onward = [best[len(self._taken) - 1 - after] for after in self._following[number] if after > number]
+            best.append(max(onward, key=len, default=[]))
+            last_of_loop = loops[number] is not None and all(
+                after <= number or loops[after] != loops[number] for after in self._following[number]
+            )
+            if last_of_loop and (letters := self._either(loops, loops[number])):
+                best[-1] = [letters, *best[-1]]
+        ends = max(best, key=len, default=[])
+        return ends, 1 + (len({loops[number] for number in self._ahead} - {None}) if ends else 0)
+
+    def _loops(self) -> list[int | None]:
+        """Return for each place the first one of the repeat that it is in; None where it is in none."""
+        loops: list[int | None] = [None] * len(self._taken)
+        for last, following in enumerate(self._following):
+            for first in sorted(after for after in following if after <= last):
+                for place in range(first, last + 1):
+                    loops[place] = first if loops[place] is None else min(first, loops[place] or 0)
+        return loops
+
+    def _either(self, loops: list[int | None], loop: int | None) -> int:
+        """Return the letters with which a repeat can both go on and end."""
+        letters = 0
+        for place, of in enumerate(loops):
+            if of == loop:
+                inside = outside = 0
+                for after in self._following[place]:
+                    if loops[after] == loop:
+                        inside |= self._taken[after]
+                    else:
+                        outside |= self._taken[after]
+                letters |= inside & outside
+        return letters
 
     def _comes_back(self, place: int) -> bool:
         """Follow two ways from a place at once; look for one back to it after they parted."""
@@ -131,7 +227,9 @@ class _Automaton:
         if op in _REPEATS:
             return self._repeat(*argument)
         if op in (sre.ASSERT, sre.ASSERT_NOT):
+            before = len(self._taken)
             self._sequence(argument[1])
+            self._ahead.update(range(before, len(self._taken)))
             return _EMPTY
         if op in (sre.AT, sre.GROUPREF):
             return _EMPTY

@@ -22,6 +22,8 @@ from ckpttool.data.feature_writer import DURABLE_EVERY, MANIFEST, Writer
 __all__ = ["Entry", "FeatureStore", "Writer", "cache_key", "default_root", "feature_bytes"]
 
 FORMAT = 1
+MOST_DIMENSIONS = 32
+"""Of an array; NumPy 1 has no more."""
 _KEY = re.compile(r"[0-9A-Za-z_-]{1,128}")
 
 
@@ -136,6 +138,7 @@ def _is_manifest(facts: Mapping[str, Any], key: str) -> bool:
     try:
         return (
             facts["key"] == key
+            and all(len(tensor.row_shape) < MOST_DIMENSIONS for tensor in _tensors(facts))
             and min(facts["rows"], *(size for tensor in _tensors(facts) for size in tensor.row_shape), 1 << 62) >= 0
             and all(isinstance(each["crc32c"], int) for each in facts["tensors"])
         )

@@ -4,7 +4,6 @@ A file of rules has lines `RE => NEW`, or is a .toml with tables `[[rule]]` or a
 """
 
 import re
-import tomllib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,9 +11,10 @@ from functools import cached_property
 from itertools import islice
 from pathlib import Path
 
+from ckpttool.core import toml_text
 from ckpttool.core.errors import CkptError, MissingFile, PlanError, UnknownName
 from ckpttool.core.names import suggestion
-from ckpttool.core.pattern_cost import compiled
+from ckpttool.core.pattern_cost import compiled, quick
 from ckpttool.remote.paths import refuse_url_input
 
 ARROW = "=>"
@@ -89,7 +89,9 @@ class Rule:
         together: dict[tuple[object, ...], dict[int, re.Match[str]]] = {}
         seen: Counter[tuple[object, ...]] = Counter()
         for name in names:
-            matches = ((at, match) for at, each in enumerate(self._expressions) if (match := each.fullmatch(name)))
+            matches = (
+                (at, match) for at, each in enumerate(self._expressions) if (match := each.fullmatch(quick(each, name)))
+            )
             for place, match in islice(matches, 1):
                 number = seen[place, match.groups()]  # names that differ where no group is are not one another's
                 together.setdefault((number, *match.groups()), {})[place] = match
@@ -100,7 +102,7 @@ class Rule:
 
     def takes(self, name: str) -> bool:
         """Say whether one of the patterns matches a name."""
-        return any(expression.fullmatch(name) for expression in self._expressions)
+        return any(expression.fullmatch(quick(expression, name)) for expression in self._expressions)
 
     def __str__(self) -> str:
         sides = (each if isinstance(each, str) else list(each) for each in (self.pattern, self.replacement))
@@ -197,10 +199,11 @@ def read_rules(path: Path) -> list[Rule]:
         raise MissingFile(f"{path} is missing: no such file of rules{near}")
     try:
         text = path.read_text("utf-8")
-        if path.suffix == ".toml":
-            return _toml_rules(path, tomllib.loads(text))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        document = toml_text.loads(text) if path.suffix == ".toml" else None
+    except ValueError as error:
         raise CkptError(f"{path} is not a file of rules: {error}") from error
+    if document is not None:
+        return _toml_rules(path, document)
     rules = []
     for number, line in enumerate(text.splitlines(), 1):
         if line.strip() and not line.strip().startswith("#"):

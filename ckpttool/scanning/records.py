@@ -2,11 +2,11 @@
 
 import json
 import re
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ckpttool.core import toml_text
 from ckpttool.core.errors import FormatError
 from ckpttool.lineage.output import SUFFIX as LINEAGE
 from ckpttool.scanning.finding import Finding
@@ -38,7 +38,7 @@ def record_findings(path: Path) -> Iterator[Finding]:
     if path.name == "checkpoint":
         return _state(text, path)
     try:
-        document = tomllib.loads(text.decode("utf-8-sig")) if path.suffix == ".toml" else json.loads(text)
+        document = toml_text.loads(text) if path.suffix == ".toml" else json.loads(text)
     except (ValueError, RecursionError) as error:
         raise FormatError(f"{path}: neither JSON nor TOML, as its name says: {error}") from error
     if path.name.endswith(INDEXES):

@@ -35,6 +35,9 @@ CREATE TABLE trials (
 );
 """
 _STATEMENTS = [statement.strip() for statement in _SCHEMA.split(";")[:-1]]
+_OLD_STATEMENTS = [
+    statement.replace("rows BLOB NOT NULL, checksum INTEGER,", "rows BLOB NOT NULL,") for statement in _STATEMENTS
+]
 _HEADER = 100
 _LONGEST = 60
 _UNWRITABLE = {
@@ -257,6 +260,7 @@ def _lock(path: Path, connection: sqlite3.Connection) -> None:
 
     The tables come before the log is chosen, so that the file's own header says from the first moment what it is.
     """
+    connection.execute("PRAGMA trusted_schema = OFF")
     connection.execute("PRAGMA locking_mode = EXCLUSIVE")
     connection.execute("BEGIN EXCLUSIVE")
     version = connection.execute("PRAGMA user_version").fetchone()[0]
@@ -264,6 +268,8 @@ def _lock(path: Path, connection: sqlite3.Connection) -> None:
         raise FormatError(
             f"{path}: a study of a newer ckpttool (version {version}; this one knows {VERSION}): update it"
         )
+    if version and _tables(connection) not in (_STATEMENTS, _OLD_STATEMENTS):  # others may compute when they are read
+        raise _damaged(path, "its tables are not those of a study")
     if found := [line for (line,) in connection.execute("PRAGMA integrity_check(1)") if line != "ok"]:
         raise _damaged(path, " ".join(found[0].split()))
     if not version:
@@ -271,8 +277,6 @@ def _lock(path: Path, connection: sqlite3.Connection) -> None:
             connection.execute(statement)
         connection.execute(f"PRAGMA application_id = {int.from_bytes(APPLICATION)}")
         connection.execute(f"PRAGMA user_version = {VERSION}")
-    elif version == VERSION and _tables(connection) != _STATEMENTS:
-        raise _damaged(path, "its tables are not those of a study")
     connection.execute("COMMIT")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")

@@ -7,7 +7,7 @@ from typing import Any
 
 from ckpttool.core.errors import UnknownName
 from ckpttool.core.names import Pattern, suggestion
-from ckpttool.core.pattern_cost import compiled
+from ckpttool.core.pattern_cost import compiled, quick
 from ckpttool.graph.contents.function_ops import all_nodes
 from ckpttool.model.resolve import graph_as_run
 
@@ -45,7 +45,7 @@ def op_rows(
     if op_type is not None:
         pattern = compiled(op_type)
         types = {node.op for node in nodes}
-        nodes = [node for node in nodes if pattern.fullmatch(node.op)]
+        nodes = [node for node in nodes if pattern.fullmatch(quick(pattern, node.op))]
         if not nodes:
             raise UnknownName(f"no op has type {op_type!r}{suggestion(op_type, types)}")
     return [{"name": node.name, "type": node.op, "inputs": list(node.input)} for node in nodes]

@@ -1,12 +1,13 @@
 """Patterns that could take time without end are refused before they are tried; those that people write are not."""
 
+import re
 import time
 
 import pytest
 
 from ckpttool.core.errors import CkptError
 from ckpttool.core.names import ByPattern, Pattern, renamed
-from ckpttool.core.pattern_cost import compiled
+from ckpttool.core.pattern_cost import compiled, quick
 from ckpttool.foreign.rules import Rule
 
 ENDLESS = [
@@ -43,3 +44,41 @@ def test_whatever_is_wrong_is_said_soon(text):
 def test_a_rate_for_a_pattern_without_end():
     with pytest.raises(CkptError, match="could take years"):
         ByPattern.parse("(a+)+=0.1", "`lr`", float)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name"),
+    [
+        ("a*a*a*a*b", "a" * 500),
+        (".*x.*y.*z", "xy" * 2000),
+        ("(?:ab|cd)*(?:ab|xd)*q", "ab" * 20_000),
+        (r".*a(?:/|(?<=[^/])\.(?=[^/]*\Z))", "a." * 20_000 + "/"),
+        ("|".join(f"name{number}" for number in range(2000)) + "|.*.*.*x", "x" * 2000),
+    ],
+)
+def test_powers_of_a_names_length_are_refused_before_they_are_waited_for(pattern, name):
+    with pytest.raises(CkptError, match=r"could take hours to match a name of \d+ characters"):
+        quick(re.compile(pattern), name)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        ".*",
+        r"(.*)/conv(\d+)/(.*)",
+        r"hidden\d+",
+        "[^/]*/[^/]*/[^/]*/w",
+        ".*attention.*(query|key).*kernel.*",
+        "x+y+",
+        "a*b*",
+    ],
+)
+def test_patterns_of_names_are_matched_with_long_ones(pattern):
+    name = "model/encoder/layer_11/attention/self/query/kernel/Momentum" * 8
+    assert quick(re.compile(pattern), name) == name
+
+
+def test_long_names_are_matched_with_patterns_that_are_run_once():
+    name = "a/" * 100_000
+    assert Pattern(r"b\d+").matches(name[:10_000]) is False
+    assert quick(re.compile(r"b\d+/[^/]*"), name) == name

@@ -1,7 +1,6 @@
 """`--config FILE`: a command's options from a file of TOML, or from the report of an earlier run."""
 
 import json
-import tomllib
 from collections.abc import Callable, Mapping
 from functools import wraps
 from pathlib import Path
@@ -12,6 +11,7 @@ from click.core import ParameterSource
 
 from ckpttool.cli.options.general import PATH, Decorator, ListOrFile
 from ckpttool.cli.show.tables import say
+from ckpttool.core import toml_text
 from ckpttool.core.errors import FormatError, PlanError, UnknownName
 from ckpttool.core.names import listed, suggestion
 from ckpttool.remote.paths import refuse_url_input
@@ -127,8 +127,8 @@ def _read(path: Path) -> tuple[RunReport | None, Mapping[str, Any]]:
         report = RunReport.parse(content, path)
         return report, {"model": report.model, "data": report.data, **report.options}
     try:
-        return None, tomllib.loads(content.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
+        return None, toml_text.loads(content)
+    except ValueError as error:
         raise FormatError(f"{path}: neither TOML nor a run report: {error}") from error
 
 

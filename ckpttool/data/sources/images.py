@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from ckpttool.core.errors import CkptError, DataError, MissingDependency, PlanError
-from ckpttool.core.pattern_cost import compiled
+from ckpttool.core.pattern_cost import compiled, quick
 from ckpttool.core.shapes import shown
 from ckpttool.core.tensors import Array
 from ckpttool.data.drawing import group_keys
@@ -182,7 +182,7 @@ def _groups(path: Path, files: list[Path], pattern: str) -> Array:
         expression = compiled(pattern)
     except CkptError as error:
         raise PlanError(f"`group` is for the names of images: {error}") from error
-    found = [expression.search(file.name) for file in files]
+    found = [expression.search(quick(expression, file.name)) for file in files]
     if None in found:
         name = files[found.index(None)].relative_to(path)
         raise DataError(f"{path}: `group` {pattern!r} finds nothing in {name}; it is a regular expression for names")

@@ -130,13 +130,19 @@ def archived_weights(path: Path, tree: Tree) -> dict[str, Weight]:
 
 
 def _config(path: Path) -> bytes:
-    """Return the model's configuration, or nothing if it is missing or too large.
+    """Return the model's configuration, or nothing if it is missing.
 
     Raises:
+        FormatError: it is too large.
         CorruptCheckpoint: it is damaged.
     """
     info = members(path).get(CONFIG)
-    return b"".join(member_bytes(path, info, CONFIG)) if info and info.file_size <= LARGEST else b""
+    if info and info.file_size > LARGEST:
+        raise FormatError(
+            f"{path}: {CONFIG}, which has the names and the order of the layers, has {info.file_size} bytes, at most "
+            f"{LARGEST} are read; {WEIGHTS} in it is a file of weights by itself"
+        )
+    return b"".join(member_bytes(path, info, CONFIG)) if info else b""
 
 
 def _copy_archive(like: Path, file: BinaryIO, weights: BinaryIO, config: bytes) -> None:

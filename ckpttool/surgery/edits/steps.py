@@ -9,13 +9,13 @@ rename = "hidden(\\d)=>fc\\1"
 drop-slots = true
 """
 
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ckpttool.checkpoint import Checkpoint
+from ckpttool.core import toml_text
 from ckpttool.core.errors import CkptError, FormatError, UnknownName
 from ckpttool.core.names import suggestion
 from ckpttool.remote.paths import refuse_url_input
@@ -109,7 +109,7 @@ def read_script(path: Path) -> list[Step]:
     """
     refuse_url_input(path)
     try:
-        script = tomllib.loads(path.read_text("utf-8-sig"))
+        script = toml_text.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
         raise FormatError(f"{path}: no TOML: {error}") from error
     entries = script.get("edit")

@@ -1,0 +1,105 @@
+"""Trying a crafted file: what becomes of it in a child, in which time and memory."""
+
+import json
+import os
+import resource
+import signal
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import samples
+
+from ckpttool.core.errors import CkptError
+
+SECONDS, MEGABYTES = 10, 200
+"""What no file may take: of the processor, and of memory beyond what the process had before."""
+Files = dict[str, bytes]
+Reader = Callable[[Path], str]
+
+
+class Case(NamedTuple):
+    """What is wrong, what makes the file, and what reads it: as a checkpoint where nothing else is said."""
+
+    name: str
+    make: Callable[[Path], Path]
+    read: Reader | None = None
+
+
+class Outcome(NamedTuple):
+    """What became of a file."""
+
+    verdict: str
+    seconds: float
+    megabytes: float
+
+
+def attempt(make: Callable[[Path], Path], read: Reader | None = None) -> Outcome:
+    """Read and verify a file in a child of this process, which ends after a time."""
+    with tempfile.TemporaryDirectory(dir=samples.folder()) as folder:
+        path = make(Path(folder))
+        reader, writer = os.pipe()
+        child = os.fork()
+        if not child:
+            _in_child(path, read or as_checkpoint, writer)
+        os.close(writer)
+        with os.fdopen(reader) as answers:
+            text = answers.read()
+        _, status = os.waitpid(child, 0)
+    if not text:
+        return Outcome(f"bad: ended by signal {os.WTERMSIG(status)}", SECONDS, 0)
+    verdict, seconds, megabytes = json.loads(text)
+    return Outcome(verdict, seconds, megabytes)
+
+
+def as_checkpoint(path: Path) -> str:
+    """Read and verify a checkpoint."""
+    return f"{samples.streamed(path)} / {samples.verified(path)}"
+
+
+def refusals(read: Callable[[Path], object]) -> Reader:
+    """Return what reads in another way, and says in a word how that ended."""
+
+    def reader(path: Path) -> str:
+        try:
+            return f"read: {str(read(path))[:60]}"
+        except (CkptError, OSError) as error:
+            return f"refused: {error}"
+
+    return reader
+
+
+def _in_child(path: Path, read: Reader, writer: int) -> None:
+    """Write what happened, as JSON, and end."""
+    signal.alarm(60 * SECONDS)
+    resource.setrlimit(resource.RLIMIT_CPU, (3 * SECONDS, 3 * SECONDS))
+    resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
+    Path("/proc/self/clear_refs").write_text("5")
+    before, start = _peak(), time.process_time()
+    try:
+        verdict = read(path)
+    except BaseException as error:  # noqa: BLE001 - that is what is looked for
+        verdict = f"bad: {type(error).__name__}: {str(error)[:100]}"
+    seconds, megabytes = time.process_time() - start, (_peak() - before) / 1024
+    if seconds > SECONDS or megabytes > MEGABYTES:
+        verdict = f"bad: too much; {verdict}"
+    os.write(writer, json.dumps([verdict[:4000], seconds, megabytes]).encode())
+    os._exit(0)
+
+
+def _peak() -> int:
+    """Return the most memory that this process has had, in kilobytes."""
+    text = Path("/proc/self/status").read_text()
+    return int(text.partition("VmHWM:")[2].split()[0])
+
+
+def file(name: str, content: Callable[[], bytes]) -> Callable[[Path], Path]:
+    """Return what makes one file."""
+
+    def make(folder: Path) -> Path:
+        (folder / name).write_bytes(content())
+        return folder / name
+
+    return make
