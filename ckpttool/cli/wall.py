@@ -20,7 +20,7 @@ from ckpttool.cli.options.general import OWN_PROCESS, Command, Written
 from ckpttool.cli.options.reading import Source
 from ckpttool.confinement.child import Ended, go_on_confined
 from ckpttool.confinement.confinement import Confinement
-from ckpttool.core.errors import CkptError
+from ckpttool.core.errors import CkptError, Interrupted
 from ckpttool.data.feature_store import default_root
 from ckpttool.executors.registry import HERE, PROCESSES
 from ckpttool.model.known_graphs import KnownGraphs
@@ -53,6 +53,8 @@ def behind_wall(command: Command) -> Command:
         model = context.meta[Source.NOTED][0]
         child = go_on_confined(_confinement(context))
         if isinstance(child, Ended):
+            if child.asked:
+                raise Interrupted(f"interrupted: the process that ran the graph of {model} {child.why}", child.asked)
             if child.why:
                 raise CkptError(f"{model}: the process that ran its graph {child.why}; `trust` runs it without limits")
             context.exit(child.code)

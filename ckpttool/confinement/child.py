@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import fcntl
 import os
 import select
 import shutil
@@ -19,14 +20,26 @@ _DEATH_SIGNAL = 1
 """`PR_SET_PDEATHSIG`: what a process is sent when its parent ends."""
 PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 """What the child is sent when this process is: it has a process group of its own, which a terminal does not know."""
+PREFIX = "ckpttool-wall-"
+"""How the names of folders for temporary files begin."""
+YOUNG = 60.0
+"""Seconds after which a folder that nobody has locked is of a process that was killed."""
+ASKED_TO_END = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+PATIENCE_WHEN_ASKED = (60.0, 5.0)
+"""Seconds that a child may go on without a sign of progress when it was asked to end: once, and again. Python takes
+no signal while TensorFlow computes, as it does without end in an endless loop."""
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How a child ended: the exit code, as a shell has it, and `why` where it did not end by itself."""
+    """How a child ended: the exit code, as a shell has it, and `why` where it did not end by itself.
+
+    `asked` is the signal that asked it to end, where it had to be killed for that.
+    """
 
     code: int
     why: str = ""
+    asked: int = 0
 
 
 @dataclass(frozen=True)
@@ -49,7 +62,7 @@ def go_on_confined(confinement: Confinement) -> Ended | Confined:
     Raises:
         OSError: the system refuses to confine; raised in the child.
     """
-    temporary = Path(tempfile.mkdtemp(prefix="ckpttool-")).resolve()
+    temporary, lock = _own_folder()
     reading, writing = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -70,6 +83,33 @@ def go_on_confined(confinement: Confinement) -> Ended | Confined:
         return _Watch(child, reading, confinement.patience).ended()
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        os.close(lock)
+
+
+def _own_folder() -> tuple[Path, int]:
+    """Return a new folder for temporary files, and what holds its lock; those of killed processes are removed."""
+    for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        with contextlib.suppress(OSError):  # another's, or it is in use
+            if path.lstat().st_uid == os.getuid() and time.time() - path.lstat().st_mtime > YOUNG:
+                os.close(_locked(path))
+                shutil.rmtree(path, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX)).resolve()
+    return folder, _locked(folder)
+
+
+def _locked(folder: Path) -> int:
+    """Lock a folder for as long as the descriptor that is returned is open, here or in a child.
+
+    Raises:
+        OSError: it is locked, or no folder.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 class _Watch:
@@ -77,7 +117,8 @@ class _Watch:
 
     def __init__(self, child: int, signs: int, patience: float) -> None:
         self._child, self._signs, self._patience = child, signs, patience
-        self._last = time.monotonic()
+        self._last, self._seen = time.monotonic(), self._moved()
+        self._asked = 0
 
     def ended(self) -> Ended:
         """Return how the child ended, by itself or for want of progress."""
@@ -85,20 +126,22 @@ class _Watch:
             signal.signal(number, self._pass_on)
         signal.signal(signal.SIGTSTP, self._stop)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
-        is_stalled, moved = False, self._moved()
+        is_stalled = False
         while not is_stalled:
             left = self._last + self._patience - time.monotonic()
-            ready, _, _ = select.select([self._signs], [], [], max(0.0, left))
+            ready, _, _ = select.select([self._signs], [], [], min(1.0, max(0.0, left)))  # patience may change
             if ready and not os.read(self._signs, 4096):
                 break  # the child has closed its end
             is_over = not ready and self._last + self._patience <= time.monotonic()
-            before, moved = moved, self._moved() if is_over else moved
-            is_stalled = is_over and moved == before
+            before, self._seen = self._seen, self._moved() if is_over else self._seen
+            is_stalled = is_over and self._seen == before
             self._last = time.monotonic() if ready or is_over else self._last
         if is_stalled:
             os.killpg(self._child, signal.SIGKILL)
         _, status = os.waitpid(self._child, 0)
         code = os.waitstatus_to_exitcode(status)
+        if is_stalled and self._asked:
+            return Ended(128 + self._asked, "did not end when it was asked to, and was killed", self._asked)
         if is_stalled:
             return Ended(128 + signal.SIGKILL, f"computed for {self._patience:g} s without a sign of progress")
         if code < 0:
@@ -114,6 +157,9 @@ class _Watch:
 
     def _pass_on(self, number: int, frame: FrameType | None) -> None:
         os.kill(self._child, number)
+        if number in ASKED_TO_END:
+            self._patience = min(self._patience, PATIENCE_WHEN_ASKED[bool(self._asked)])
+            self._last, self._seen, self._asked = time.monotonic(), self._moved(), number
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         """Stop the child and this process, as a terminal's Ctrl-Z asks; both go on together."""

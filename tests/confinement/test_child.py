@@ -1,5 +1,6 @@
 """A confined child reads and writes what it was given, ends as it would alone, and is ended where it stands still."""
 
+import fcntl
 import json
 import os
 import signal
@@ -23,7 +24,7 @@ given, work = json.loads(sys.argv[1]), sys.argv[2]
 paths = {name: tuple(map(Path, given.pop(name, ()))) for name in ("readable", "listed", "writable")}
 child = go_on_confined(Confinement(**paths, **given))
 if isinstance(child, Ended):
-    print(json.dumps(["ended", child.code, child.why]))
+    print(json.dumps(["ended", child.code, child.why, *([child.asked] if child.asked else [])]))
 else:
     exec(work)
 """
@@ -119,6 +120,38 @@ def test_a_signal_reaches_the_child_once_and_the_parent_says_how_it_ended() -> N
         assert process.stdout.readline() == "ready\n"
         os.killpg(process.pid, signal.SIGINT)  # as a terminal sends it
         assert process.stdout.read().splitlines() == ["[1]", '["ended", 0, ""]']
+
+
+def test_a_child_that_takes_no_signals_is_killed_when_it_is_asked_twice() -> None:
+    """As TensorFlow does not in an endless loop; once is not enough, for it may have something to save."""
+    work = "import signal\nsignal.signal(signal.SIGINT, lambda *_: None)\nprint('ready', flush=True)\nwhile True: pass"
+    patience = "import ckpttool.confinement.child as own\nown.PATIENCE_WHEN_ASKED = (60.0, 0.2)\n"
+    with subprocess.Popen(
+        [sys.executable, "-c", patience + PROGRAM, "{}", work], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        for _ in range(2):
+            time.sleep(0.2)
+            assert process.poll() is None
+            process.send_signal(signal.SIGINT)
+        _, code, why, asked = json.loads(process.stdout.read())
+        assert (code, asked) == (130, signal.SIGINT) and "did not end when it was asked to" in why
+
+
+def test_what_killed_processes_have_left_is_swept_and_nothing_that_is_used(tmp_path: Path) -> None:
+    names = ("ckpttool-wall-a", "ckpttool-wall-b", "ckpttool-wall-c", "x")
+    stale, young, used, other = (tmp_path / name for name in names)
+    for folder in (stale, young, used, other):
+        folder.mkdir()
+        os.utime(folder, (0, 0) if folder != young else None)
+    (tmp_path / "ckpttool-wall-link").symlink_to(other)
+    lock = os.open(used, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    os.utime(used, (0, 0))
+    subprocess.run(command("pass"), env=os.environ | {"TMPDIR": str(tmp_path)}, check=True)
+    os.close(lock)
+    assert sorted(each.name for each in tmp_path.iterdir()) == [young.name, used.name, "ckpttool-wall-link", "x"]
 
 
 def test_the_child_ends_with_its_parent() -> None:
