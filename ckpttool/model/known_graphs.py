@@ -9,6 +9,9 @@ from ckpttool.formats.keras.applications import is_application
 from ckpttool.formats.writing.system import sync_folder
 from ckpttool.graph.files import find
 
+GRAPHS = (".meta", ".pb", ".pbtxt", ".keras", ".h5", ".hdf5")
+"""How files end that have graphs; of other outputs, such as reports and plots, nothing is noted."""
+
 
 @dataclass(frozen=True)
 class KnownGraphs:
@@ -33,6 +36,8 @@ class KnownGraphs:
             OSError: it cannot be noted.
         """
         try:
+            if find(path).suffix not in GRAPHS:
+                return
             found = _hash_of(path)
         except (OSError, CkptError):
             return  # weights alone

@@ -33,3 +33,11 @@ def test_what_is_no_graph_is_not_noted_and_an_architecture_is_known(tmp_path: Pa
     assert not known.file.exists()
     assert not known.has(tmp_path / "absent.ckpt")
     assert known.has(Path("keras:MobileNetV2"))
+
+
+def test_outputs_that_are_no_graphs_are_not_noted(tmp_path: Path) -> None:
+    known = KnownGraphs(tmp_path / "known.txt")
+    for name in ("report.html", "plot.png", "rows.npz", "weights.safetensors"):
+        (tmp_path / name).write_bytes(b"a file")
+        known.add(tmp_path / name)
+        assert not known.has(tmp_path / name)
