@@ -77,7 +77,7 @@ RUNS = [
         "search",
         "search full.ckpt --data rows.npz --head o=dense(10) --epochs 1 --seeds 1 --folds 2 --keep 1 --optimizer sgd"
         " --threads 1 --trust -o best.ckpt",
-        share=4,
+        share=2,
     ),
 ]
 
