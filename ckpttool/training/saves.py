@@ -96,7 +96,7 @@ def refuse_saves(output: str | Path) -> None:
     Raises:
         ExistingOutput: there are some.
     """
-    if any(_folder(output).glob(f"*{_STATE}")):
+    if _states(_folder(output)):
         raise ExistingOutput(f"{_folder(output)} has saves of a run: go on with `resume`, or `overwrite` them")
 
 
@@ -106,7 +106,7 @@ def asked_before(output: str | Path) -> Mapping[str, Any] | None:
     Raises:
         CorruptCheckpoint: the save is damaged.
     """
-    states = sorted(_folder(output).glob(f"*{_STATE}"))
+    states = _states(_folder(output))
     asked: Mapping[str, Any] | None = _read(states[-1])["asked"] if states else None
     return asked
 
@@ -148,6 +148,12 @@ def _folder(output: str | Path) -> Path:
     return Path(f"{output}.saves")
 
 
+def _states(folder: Path) -> list[Path]:
+    """Return the states of the saves in a folder, the latest last; one whose commit was cut short is made whole."""
+    settle(folder)
+    return sorted(folder.glob(f"*{_STATE}"))
+
+
 class Saves:
     """The saves of one run in their folder: when one is due, writing, finding, forgetting the old ones."""
 
@@ -164,10 +170,10 @@ class Saves:
 
     def clear(self) -> None:
         """Delete all saves."""
+        states = _states(self.folder)
         if self.folder.is_dir():
-            settle(self.folder)
             sweep(self.folder)
-        for path in [*self.folder.glob(f"*{_STATE}"), *self.folder.glob("[!.]*.ckpt.*")]:
+        for path in [*states, *self.folder.glob("[!.]*.ckpt.*")]:
             path.unlink()
         if self.folder.is_dir() and not any(self.folder.iterdir()):
             self.folder.rmdir()
@@ -209,8 +215,7 @@ class Saves:
         Raises:
             PlanError: the run that made it was asked for something else: an option, the model or the data differ.
         """
-        settle(self.folder)
-        states = sorted(self.folder.glob(f"*{_STATE}"))
+        states = _states(self.folder)
         if not states:
             return None
         state = _read(states[-1])
@@ -251,7 +256,7 @@ class Saves:
 
         What a run went on from stays as long as the run may read it.
         """
-        states = sorted(self.folder.glob(f"*{_STATE}"))
+        states = _states(self.folder)
         old = [path for path in states[: -self._keep] if not self._source or path != self._state_path(self._source)]
         for state in old:
             state.unlink()

@@ -6,11 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from ckpttool.core.casting import cast_tensor
 from ckpttool.core.collector import collector_paused
 from ckpttool.core.errors import PlanError
 from ckpttool.core.tensors import Array, Tensor
-from ckpttool.core.variable_kinds import AVERAGE, is_start
+from ckpttool.core.variable_kinds import AVERAGE
 from ckpttool.data.batches import batch_bounds, epoch_order, even_run
 from ckpttool.data.class_files import named_outputs
 from ckpttool.data.rows import IN_MEMORY, Rows
@@ -18,18 +17,17 @@ from ckpttool.data.splits import Split
 from ckpttool.graph.contents.class_names import with_class_names
 from ckpttool.graph.contents.preprocessing import with_preprocessing_text
 from ckpttool.graph.contents.stored import stored_tensors
-from ckpttool.graph.core import Graph, TensorRef
+from ckpttool.graph.core import TensorRef
 from ckpttool.graph.freezing.frozen import Frozen
 from ckpttool.graph.rewrite.inference import in_inference
 from ckpttool.graph.roles.resolve import needed_role
-from ckpttool.model.model import Model
 from ckpttool.runtime.distillation import TAUGHT
 from ckpttool.runtime.epochs import EpochRunner, Steps
 from ckpttool.runtime.function import GraphFunction, runner
 from ckpttool.runtime.schedules import FACTOR, RATE, RunSteps
-from ckpttool.runtime.state import State, fresh_tensors, initial_value
+from ckpttool.runtime.state import State, initial_value
 from ckpttool.runtime.streaming import Evaluator, Score, Stream
-from ckpttool.training.augment import augmentation_of, check_augment
+from ckpttool.training.augment import Augmentation, augmentation_of, check_augment
 from ckpttool.training.bound import Bound, mode
 from ckpttool.training.callbacks.callback import Callback
 from ckpttool.training.features import CachedRows, FeatureCache, Features
@@ -38,8 +36,8 @@ from ckpttool.training.prepare import prepare
 from ckpttool.training.run import Epoch, reductions
 from ckpttool.training.spread import odd_rows
 from ckpttool.training.stage_notes import left_behind, stage_notes
+from ckpttool.training.start import starting_values, steps_before
 
-GLOBAL_STEP = "global_step"
 RESTART = 1 << 32
 """Steps between the random numbers of two seeds, on what was built for the first of them."""
 BUFFER = IN_MEMORY // 4
@@ -79,31 +77,49 @@ class Trainer:
         self.bounds = batch_bounds(source.splits[0].rows, options.batch_size or BATCH_SIZE)
         source.require_batches({*np.diff(self.bounds).tolist(), source.splits[1].rows})
         check_augment(options.augment, options.cache, options.cache_augment)
-        variants = options.cache_augment
-        augmentation = augmentation_of(options.augment, source.splits[0], options.image_shape, options.seed, variants)
-        span = RunSteps(first_step(source.model), length or self.epochs * self.batches)
+        rows, variants = source.splits[0], options.cache_augment
+        augmentation = augmentation_of(options.augment, rows, options.image_shape, options.seed, variants)
+        self._prepare(values or {})
+        outputs = self._name_classes()
+        notes = stage_notes(source, self.bound, self.frozen, options, self._stages[self.stage].train, outputs)
+        callback.on_plan(self.plan, [*notes, *(odd_rows(source, self.frozen.names) if values is None else [])])
+        callback.on_data(source.splits)
+        self._find_features(augmentation, cached)
+        self._build(augmentation.prepare if augmentation and not self.features else None)
+        callback.on_graph(self.graph)
+
+    def _prepare(self, present: Mapping[str, Tensor]) -> None:
+        """Put the stage's training op on the graph, and bind it: each of its variables has a value."""
+        source, options = self.source, self.options
+        span = RunSteps(steps_before(source.model), self._length or self.epochs * self.batches)
         train = self._stages[self.stage].train
         prepared = prepare(source.model, options, train, span, self._known.get(train))
         self.frozen, self.plan = prepared.frozen, prepared.plan
         self.graph = with_preprocessing_text(prepared.graph, source.trained_preprocessing)
-        part = self.frozen.part
-        if options.cache and part is None and self.stage == 0:
+        if options.cache and self.frozen.part is None and self.stage == 0:
             raise PlanError("`cache` needs frozen layers: name them with `freeze`, or the trained ones with `train`")
-        self.values = _values(source.model, self.graph, values or {}, options)
+        self.values = starting_values(source.model, self.graph, present, options)
         self.bound = source.with_graph(self.graph, prepared.roles, self.values)
+
+    def _name_classes(self) -> int:
+        """Keep the names of the classes with the graph; return how many outputs it has for a row."""
         row = self.bound.check_classes()
         outputs = row[-1] if row else 0
-        self.graph = with_class_names(self.graph, named_outputs(source.class_names, outputs))
-        notes = stage_notes(source, self.bound, self.frozen, options, train, outputs)
-        callback.on_plan(self.plan, [*notes, *(odd_rows(source, self.frozen.names) if values is None else [])])
-        callback.on_data(source.splits)
+        self.graph = with_class_names(self.graph, named_outputs(self.source.class_names, outputs))
+        return outputs
+
+    def _find_features(self, augmentation: Augmentation | None, cached: Callable[[Frozen], CachedRows] | None) -> None:
+        """Have the features of the frozen part, if they are to be cached: those that others have, or our own."""
         self.cache: Features | None = None
-        if options.cache and part and cached is None:
-            cache = FeatureCache(self.frozen.graph, part, source.model.checkpoint, source.splits, augmentation)
-            self.cache = cache.open(options.cache_dir, callback)
-        self.features = cached(self.frozen) if options.cache and part and cached else self.cache
-        self._build(augmentation.prepare if augmentation and not self.features else None)
-        callback.on_graph(self.graph)
+        self.features: CachedRows | None = None
+        part, source = self.frozen.part, self.source
+        if not self.options.cache or part is None:
+            return
+        if cached:
+            self.features = cached(self.frozen)
+            return
+        cache = FeatureCache(self.frozen.graph, part, source.model.checkpoint, source.splits, augmentation)
+        self.features = self.cache = cache.open(self.options.cache_dir, self._callback)
 
     @collector_paused()
     def _build(self, augment: Callable[..., dict[str, Any]] | None) -> None:
@@ -152,7 +168,7 @@ class Trainer:
         """
         self.source, self.options = replace(self.source, splits=splits), replace(self.options, seed=seed)
         self.bounds = batch_bounds(splits[0].rows, self.options.batch_size or BATCH_SIZE)
-        self.values = _values(self.source.model, self.graph, values, self.options)
+        self.values = starting_values(self.source.model, self.graph, values, self.options)
         self.bound = self.source.with_graph(self.graph, self.bound.roles, self.values)
         self.features, self._draws = features, (seed - self._seed) * RESTART
         self._feed()
@@ -241,32 +257,3 @@ class Trainer:
             if all(member.op in weights for member in stored.members)
         }
         return {**self.values, **run}
-
-
-def first_step(model: Model) -> int:
-    """Return how many steps a model says that it was trained for."""
-    return int(model.checkpoint[GLOBAL_STEP].read()) if GLOBAL_STEP in model.checkpoint else 0
-
-
-def _values(model: Model, graph: Graph, present: Mapping[str, Tensor], options: Options) -> dict[str, Tensor]:
-    """Return a value for each variable of a graph: a present one, else the checkpoint's, else a new slot's fresh one.
-
-    Step counters get the dtype of the graph's, which may be another one than their author chose. The start that weights
-    are pulled towards is that of this run, not of an earlier one whose end the checkpoint is.
-
-    Raises:
-        PlanError: the checkpoint lacks a weight.
-    """
-    stored = stored_tensors(graph)
-    anew = {name for name in stored if options.recipe and is_start(name) and stored[name].kind == "slot"}
-    known = {name: present.get(name) or (None if name in anew else model.checkpoint.get(name)) for name in stored}
-    missing = [name for name, tensor in known.items() if tensor is None]
-    weights = [name for name in missing if stored[name].kind == "weight"]
-    if weights:
-        raise PlanError(f"{model.path}: the graph has {weights[0]}, the checkpoint does not")
-    fresh = fresh_tensors(
-        graph, missing, options.seed, {name: tensor for name, tensor in known.items() if tensor is not None}
-    )
-    values = {name: tensor or fresh[name] for name, tensor in known.items()}
-    steps = {name: cast_tensor(values[name], stored[name].dtype) for name in stored if stored[name].kind == "step"}
-    return {**values, **steps}

@@ -1,7 +1,7 @@
 """Fine-tuning: the layers that are not frozen are trained on a data set, from start to proof."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from ckpttool.data.fingerprint import fingerprint
 from ckpttool.data.splits import notes_of
 from ckpttool.formats.writing.files import refuse_existing
 from ckpttool.graph.contents.preprocessing import preprocessing_text
+from ckpttool.graph.freezing.frozen import Frozen
 from ckpttool.lineage.output import staged_output
 from ckpttool.lineage.provenance import Command
 from ckpttool.model.families import Contents, ModelWriter, writer_for
@@ -23,7 +24,7 @@ from ckpttool.runtime.configure import require_threads
 from ckpttool.runtime.schedules import RunSteps
 from ckpttool.surgery.verify import changed_tensors
 from ckpttool.training.bound import Bound
-from ckpttool.training.callbacks.callback import CallbackList, Callbacks, accepts_watch
+from ckpttool.training.callbacks.callback import Callback, CallbackList, Callbacks, accepts_watch
 from ckpttool.training.callbacks.recording import Recording
 from ckpttool.training.defaults import as_begun, constrained, few_steps, optimizer_left, settled, with_head_first
 from ckpttool.training.loop import Interrupt, Loop
@@ -92,56 +93,86 @@ def finetune(
     command = command or Command.of_call("finetune", model.path, output)
     writer, output = checked_writer(model, Path(output), to, overwrite), Path(output)
     require_threads(options.threads)
-
-    options, going_on = as_begun(options, asked_before(output)) if resume else (options, [])
-    model, _, unfrozen = with_unfrozen(model, options.unfreeze, options.roles)
-    bound = Bound.of(model, options.roles, ("inputs", "labels"), options.classes, options.objective, options.seed)
-    options, bound = with_head_first(options, bound.preprocessing(options.preprocess))
-    frozen = check_options(bound.model, replace(options, roles=bound.given))
+    task = _Task.of(model, options, asked_before(output) if resume else None)
     if not (resume or overwrite):
         refuse_saves(output)
 
-    every = None if options.save_every is None else Every.parse(options.save_every)
     recording = recording or Recording()
     callback = CallbackList([*recording.of(output, overwrite, resume), *CallbackList(callbacks)])
-    bound = with_teacher(bound.with_training_rows(data, options.held_out, options.features), options, data)
-    options, chosen = with_found_rates(*settled(options, bound), bound)
-    facts = _facts(bound, data)
-    unbound = notes_about("trained without the constraints that Keras puts on them", constrained(model))
-    differing = repeats.differences(facts) if repeats else []
-    callback.on_notes([*unfrozen, *bound.notes, *unbound, *going_on, *differing])
+    task = task.with_rows(data)
+    facts = _facts(task.bound, data)
+    callback.on_notes([*task.notes, *(repeats.differences(facts) if repeats else [])])
+    saves = Saves(output, task.every, task.options.keep_checkpoints, _asked(task.options, task.bound, facts))
+    loop = _loop(task, saves, resume, callback, interrupt or Interrupt())
 
-    saves = Saves(output, every, options.keep_checkpoints, _asked(options, bound, facts))
+    with callback.run(loop.history):
+        kept = loop.run()
+        contents = Contents(kept.graph, kept.tensors, task.model.provenance, command)
+        with staged_output(output, writer, overwrite, [report_path(output)]) as place:
+            written = writer.write(contents, place, False)
+            callback.on_notes(written.notes)
+            run = _proved(loop, kept, written.values, task.bound.model, output)
+            asked = {**task.options.flat(), **asdict(recording), "to": to}
+            write_report(place, _report(run, facts, asked, [*task.going_on, *task.chosen], loop.training.left_behind))
+    saves.end()
+    return run
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What a run is to do: a model, bound with rows, and the options as they are settled; and why they are so.
+
+    `going_on` is said of options that the run has which this one goes on with, `chosen` of those that rows decide.
+    """
+
+    model: Model
+    bound: Bound
+    options: Options
+    every: Every | None
+    frozen: Mapping[str | None, Frozen]
+    unfrozen: Sequence[str]
+    going_on: Sequence[str]
+    chosen: Sequence[str] = ()
+
+    @classmethod
+    def of(cls, model: Model, options: Options, asked: Mapping[str, Any] | None) -> "_Task":
+        """Check all that depends on no rows; `asked` is what the run was asked for that this one goes on with."""
+        options, going_on = as_begun(options, asked)
+        model, _, unfrozen = with_unfrozen(model, options.unfreeze, options.roles)
+        bound = Bound.of(model, options.roles, ("inputs", "labels"), options.classes, options.objective, options.seed)
+        options, bound = with_head_first(options, bound.preprocessing(options.preprocess))
+        frozen = check_options(bound.model, replace(options, roles=bound.given))
+        every = None if options.save_every is None else Every.parse(options.save_every)
+        return cls(model, bound, options, every, frozen, unfrozen, going_on)
+
+    def with_rows(self, data: str | Path) -> "_Task":
+        """Read rows, ask the teacher, and settle what depends on them."""
+        bound = self.bound.with_training_rows(data, self.options.held_out, self.options.features)
+        bound = with_teacher(bound, self.options, data)
+        options, chosen = with_found_rates(*settled(self.options, bound), bound)
+        return replace(self, bound=bound, options=options, chosen=chosen)
+
+    @property
+    def notes(self) -> list[str]:
+        """What a user should know before anything is built."""
+        unbound = notes_about("trained without the constraints that Keras puts on them", constrained(self.model))
+        return [*self.unfrozen, *self.bound.notes, *unbound, *self.going_on]
+
+
+def _loop(task: _Task, saves: Saves, resume: bool, callback: Callback, interrupt: Interrupt) -> Loop:
+    """Return the loop of a run, from its latest save on, where it goes on from one, else from the beginning."""
     saved = saves.latest() if resume else None
     if resume and saved is None:
         callback.on_notes([f"{saves.folder}: nothing was saved yet: the run starts from the beginning"])
     position, kept, tensors = (saved.position, saved.kept, saved.tensors) if saved else (Position(), None, None)
-    training = Trainer(bound, replace(options, roles=bound.given), callback, position.epoch, tensors, frozen=frozen)
-    begun = [] if resume else optimizer_left(bound, options)
-    callback.on_notes([*chosen, *begun, *few_steps(options, bound)])
-
-    loop = Loop(training, position, kept, saves, callback, interrupt or Interrupt())
+    options, bound = replace(task.options, roles=task.bound.given), task.bound
+    training = Trainer(bound, options, callback, position.epoch, tensors, frozen=task.frozen)
+    begun = [] if resume else optimizer_left(bound, task.options)
+    callback.on_notes([*task.chosen, *begun, *few_steps(task.options, bound)])
+    loop = Loop(training, position, kept, saves, callback, interrupt)
     if saved is None:
         saves.clear()
-    with callback.run(loop.history):
-        kept = loop.run()
-        contents, training = Contents(kept.graph, kept.tensors, model.provenance, command), loop.training
-        with staged_output(output, writer, overwrite, [report_path(output)]) as place:
-            written = writer.write(contents, place, False)
-            callback.on_notes(written.notes)
-            unchanged = _prove(bound.model, kept, written.values, output)
-            run = Run(training.plan, loop.history, kept.epoch, best_of(loop.history), training.cache, unchanged)
-            report = {
-                **facts,
-                **run.summary(),
-                "options": {**options.flat(), **asdict(recording), "to": to},
-                "notes": [*going_on, *chosen],
-                "cache": str(run.features.entry.path) if run.features else None,
-                "left_behind": training.left_behind,
-            }
-            write_report(place, report)
-    saves.end()
-    return run
+    return loop
 
 
 def checked_writer(model: Model, output: Path, to: str | None, overwrite: bool) -> ModelWriter:
@@ -185,8 +216,16 @@ def _facts(bound: Bound, data: str | Path) -> dict[str, Any]:
     }
 
 
-def _prove(model: Model, kept: Kept, written: Mapping[str, Tensor], output: Path) -> tuple[str, ...]:
-    """Check that every frozen tensor has been written with the bytes it had in the model; return their names.
+def _report(
+    run: Run, facts: Mapping[str, Any], asked: Mapping[str, Any], notes: list[str], left_behind: list[str]
+) -> dict[str, Any]:
+    """Return what the report has of a run: with which it can be repeated, and how it went."""
+    cache = str(run.features.entry.path) if run.features else None
+    return {**facts, **run.summary(), "options": asked, "notes": notes, "cache": cache, "left_behind": left_behind}
+
+
+def _proved(loop: Loop, kept: Kept, written: Mapping[str, Tensor], model: Model, output: Path) -> Run:
+    """Return what a run did, once every frozen tensor is proved to be written with the bytes it had in the model.
 
     Raises:
         CkptError: one has changed.
@@ -195,4 +234,5 @@ def _prove(model: Model, kept: Kept, written: Mapping[str, Tensor], output: Path
     changed = changed_tensors(model.checkpoint, written, frozen)
     if changed:
         raise CkptError(f"{output}: frozen tensors have changed: {', '.join(changed)}")
-    return tuple(frozen)
+    training, history = loop.training, loop.history
+    return Run(training.plan, history, kept.epoch, best_of(history), training.cache, tuple(frozen))

@@ -90,8 +90,9 @@ def figures(run: Run) -> list[Epoch]:
     return [replace(epoch, seconds=0.0) for epoch in run.history]
 
 
-def data_of(prefix: Path) -> list[bytes]:
-    return [path.read_bytes() for path in sorted(prefix.parent.glob(f"{prefix.name}.data-*"))]
+def data_of(prefix: Path) -> bytes:
+    """What all data files hold: where one bundle replaces another, some are empty."""
+    return b"".join(path.read_bytes() for path in sorted(prefix.parent.glob(f"{prefix.name}.data-*")))
 
 
 def assert_same(one: Path, other: Path) -> None:
