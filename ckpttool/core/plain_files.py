@@ -14,6 +14,11 @@ SETTLED = 2_000_000_000
 _KINDS = {stat.S_IFIFO: "a pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device", stat.S_IFSOCK: "a socket"}
 
 
+def is_file(path: Path | str) -> bool:
+    """Return whether a file is there; a name too long for the system, as one beside a long name may be, is of none."""
+    return os.path.isfile(path)  # noqa: PTH113 - a path's own method raises then
+
+
 def descriptor_of(path: Path) -> int:
     """Open a file to read, and return its descriptor; nothing waits for a pipe's other end.
 

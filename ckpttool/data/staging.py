@@ -8,7 +8,6 @@ again, and so is what was made of a file that had just been written, and was wri
 import json
 import logging
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -23,6 +22,7 @@ from ckpttool.core.plain_files import is_settled, stamp_of
 from ckpttool.core.tensors import Array
 from ckpttool.data.feature_files import checksum, read_json, write_json
 from ckpttool.data.feature_store import cache_key, default_root
+from ckpttool.formats.writing.files import temporary_folder
 
 _FACTS = "facts.json"
 _log = logging.getLogger(__name__)
@@ -88,15 +88,12 @@ def _checksum(file: Path | str) -> int:
 def _make(folder: Path, write: Callable[[Path], Facts], files: Iterable[Path]) -> None:
     """Write rows; of files that may be written to again without a change of their times the checksums are noted."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
-    try:
+    with temporary_folder(folder) as beside:
         young = {str(file): _checksum(file) for file in files if not is_settled(stamp_of(file.stat()))}
         facts = write(beside)
         write_json(beside / _FACTS, {**asdict(facts), "files_crc32c": _checksums(beside), "young_crc32c": young})
         shutil.rmtree(folder, ignore_errors=True)
         beside.replace(folder)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
 
 
 class RowWriter:

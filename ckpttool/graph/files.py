@@ -10,6 +10,7 @@ from google.protobuf import text_format
 from google.protobuf.message import DecodeError, Message
 
 from ckpttool.core.errors import CorruptCheckpoint, FormatError, GraphError, MissingFile
+from ckpttool.core.plain_files import is_file
 from ckpttool.formats import registry
 from ckpttool.formats.reading.url_files import local
 from ckpttool.formats.tensorflow.prefix import STATE_FILE, V1_SHARD, prefix_of
@@ -159,7 +160,7 @@ def find(path: str | Path) -> Path:
     elif path.is_file() and stem == path.name:
         return path
     beside = path.with_name(f"{stem}.meta")
-    if beside.is_file():
+    if is_file(beside):
         return beside
     raise MissingFile(f"{path}: no graph there, neither as a file, a SavedModel folder nor {beside.name}")
 
@@ -169,9 +170,9 @@ def _in_folder(path: Path) -> Path:
     for name in (*SAVED_MODEL_NAMES, ".meta"):
         if (path / name).is_file():
             return path / name
-    if path.with_name(f"{path.name}.meta").is_file():
+    if is_file(f"{path}.meta"):
         return path.with_name(f"{path.name}.meta")
-    if (path / STATE_FILE).is_file() and (latest := Path(f"{prefix_of(path)}.meta")).is_file():
+    if (path / STATE_FILE).is_file() and is_file(latest := Path(f"{prefix_of(path)}.meta")):
         return latest
     metas = sorted(file.name for file in path.glob("*.meta"))
     hint = f"; it has {', '.join(metas[:5])}: name one" if metas else ""

@@ -11,6 +11,7 @@ from typing import Any
 
 import ckpttool
 from ckpttool.core.errors import FormatError
+from ckpttool.core.plain_files import is_file
 from ckpttool.core.tensors import Tensor
 from ckpttool.formats.reading import archive
 from ckpttool.formats.tensorflow.prefix import V1_SHARD, BundleFiles, prefix_of
@@ -187,7 +188,7 @@ def versions() -> dict[str, str]:
 def _files(path: Path, tensors: Mapping[str, Tensor]) -> Iterator[Path]:
     """Yield the files whose bytes tell a checkpoint from every other."""
     index = BundleFiles.of(path).index
-    if index.is_file():
+    if is_file(index):
         yield index
         return
     stored = {tensor.extent.path for tensor in tensors.values() if tensor.extent}

@@ -9,6 +9,7 @@ from pathlib import Path
 from ckpttool import checkpoint
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError, GraphError, MissingFile
 from ckpttool.core.names import Pattern
+from ckpttool.core.plain_files import is_file
 from ckpttool.core.variable_kinds import OBJECT_GRAPH
 from ckpttool.formats.keras.applications import is_application
 from ckpttool.formats.keras.archive import is_archive
@@ -163,7 +164,7 @@ def graph_path(prefix: Path | None) -> Path | None:
     paths = [prefix / ".meta" if prefix.is_dir() else Path(f"{prefix}.meta")]
     if prefix.name == "variables" and prefix.parent.name == "variables":
         paths = [*(prefix.parent.parent / name for name in files.SAVED_MODEL_NAMES), *paths]
-    return next((path for path in paths if path.exists()), None)
+    return next((path for path in paths if is_file(path)), None)
 
 
 def described(tensors: checkpoint.Checkpoint, say: Talk, tags: Collection[str] | None = None) -> checkpoint.Checkpoint:

@@ -199,7 +199,7 @@ def refreshed(path: Path) -> SparseFile | None:
 
 def is_there(path: Path) -> bool:
     """Return whether a file exists, here or on a server."""
-    return path.is_file() or at(path) is not None
+    return plain_files.is_file(path) or at(path) is not None
 
 
 def opened(path: Path, block: int = BLOCK) -> io.BufferedReader:

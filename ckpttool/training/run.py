@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
+from ckpttool.core.plain_files import is_file
 from ckpttool.data.held_out import HeldOut
 from ckpttool.formats.tensorflow.prefix import prefix_of
 from ckpttool.formats.tensorflow.saved_model import is_saved_model
@@ -200,7 +201,7 @@ class RunReport:
         folder = Path(model).is_dir() and not is_saved_model(Path(model))
         settle(Path(model))
         path = Path(model) if folder else report_beside(Path(model))
-        if not path.is_file():
+        if not is_file(path):
             return None
         try:
             return cls.parse(path.read_bytes(), path)

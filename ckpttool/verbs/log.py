@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ckpttool.core.errors import CkptError, FormatError, MissingFile
+from ckpttool.core.plain_files import is_file
 from ckpttool.formats import registry
 from ckpttool.formats.tensorflow.prefix import prefix_of
 from ckpttool.formats.wire import checked_json
@@ -39,7 +40,7 @@ class History:
         try:
             metadata = registry.find(path).open(path).metadata
         except (FormatError, MissingFile):
-            if not (path.is_file() and path_beside(path).is_file()):
+            if not (is_file(path) and is_file(path_beside(path))):
                 raise
             metadata = {}  # a graph alone is no checkpoint and keeps no texts
         return cls(path, lineage_of(path, metadata), _read_report(report_beside(path)), _facts(path))
@@ -60,7 +61,7 @@ class History:
         prefix = prefix_of(self.path)
         if not self:
             beside = path_beside(prefix)
-            stale = f"; {beside} is of what was there before" if beside.is_file() else ""
+            stale = f"; {beside} is of what was there before" if is_file(beside) else ""
             yield f"{self.path}: nothing is known of how it was made{stale}"
         if self.chain.left_out:
             yield f"{self.chain.left_out} older records were left out"

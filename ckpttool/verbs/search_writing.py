@@ -5,8 +5,8 @@ The rows to train on are divided as `finetune` does it, so that the commands whi
 
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
+from ckpttool.formats.writing.files import temporary_folder
 from ckpttool.lineage.provenance import Command
 from ckpttool.model.model import Model
 from ckpttool.search.configurations import Configuration
@@ -61,8 +61,9 @@ def write_found(
     if not others:
         train(chosen, output, to, overwrite, command)
         return
-    with TemporaryDirectory(dir=output.absolute().parent, prefix=f".{output.name}.") as folder:
-        paths = [Path(folder) / f"{number}.ckpt" for number in range(len(others) + 1)]
+    with temporary_folder(output.absolute()) as folder:
+        (parts := folder / "parts").mkdir()
+        paths = [parts / f"{number}.ckpt" for number in range(len(others) + 1)]
         for each, path in zip((*others, chosen), paths, strict=True):
             train(each, path, "ckpt")
         plan = plan_soup([Model.open(path) for path in paths], data, PARTS if means.interpolate else None, to=to)

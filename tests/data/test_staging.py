@@ -67,3 +67,13 @@ def test_a_file_that_is_gone_or_new(made):
     assert made()[2] == 2
     (folder / "x.npy").unlink()
     assert made()[2] == 3
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_what_a_killed_run_has_decoded_is_removed_by_the_next(made, tmp_path):
+    child = os.fork()
+    if not child:
+        staged([tmp_path / "rows.csv"], {"how": 1}, lambda folder: os._exit(9))
+    os.waitpid(child, 0)
+    assert [path.name[:1] for path in (tmp_path / "cache" / "ckpttool" / "rows").iterdir()] == ["."]
+    assert made()[2] == 1  # and no other folder is there
