@@ -304,7 +304,7 @@ def save(
     target = registry.for_output(path, format, how.like)
     with staged_output(path, target, overwrite) as place, carried(provenance, command, place, target, how) as carrying:
         named = storable(tensors, target) if isinstance(tensors, Checkpoint) else _as_tensors(tensors)
-        target.save(named, place, False, carrying)
+        target.save(named, place, carrying)
 
 
 def storable(tensors: Checkpoint, target: Format) -> Checkpoint:

@@ -151,11 +151,10 @@ class Format(ABC):
         del path
         return {}
 
-    def save(self, tensors: Mapping[str, Tensor], path: Path, overwrite: bool, how: Writing = PLAIN) -> None:
-        """Write tensors so that at any moment the old output is there whole, or the new one.
+    def save(self, tensors: Mapping[str, Tensor], path: Path, how: Writing = PLAIN) -> None:
+        """Write tensors where no output is, and read them back: at a place that `staged_output` gives.
 
         Raises:
-            ExistingOutput: there is one already and `overwrite` is false.
             FormatError: a tensor is one that the format cannot hold, or the format is read only.
         """
         raise FormatError(f"{path}: {self.INSTEAD}")

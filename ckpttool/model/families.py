@@ -159,9 +159,9 @@ class KerasWriter:
             carried(made_of, model.command, place, target, PLAIN),
         ):
             if whole:
-                write_archive(contents.config, contents.metadata, contents.weights, place, False)
+                write_archive(contents.config, contents.metadata, contents.weights, place)
             else:
-                write_weights(contents.weights, place, False)
+                write_weights(contents.weights, place)
         read = (read_archive if whole else read_tree)(output).tensors
         alone = f"{destination(output)} has the weights alone: the network, and what is frozen, are in a {ARCHIVE} file"
         notes = contents.notes if whole else [alone]

@@ -13,6 +13,8 @@ import pytest
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, ExistingOutput, FormatError, MissingFile
 from ckpttool.core.tensors import BY_NAME, DTYPES, STRING, Tensor, TensorSpec
 from ckpttool.formats import registry
+from ckpttool.formats.format import PLAIN
+from ckpttool.lineage.output import staged_output
 
 SHAPES = [(), (0, 3), (5,), (1, 2, 1, 3, 2)]
 
@@ -26,6 +28,12 @@ def numbers(dtype, shape):
 
 def tensors_of(**arrays):
     return {name: Tensor.of(name, array) for name, array in arrays.items()}
+
+
+def save_as(target, tensors, path, overwrite=False, how=PLAIN):
+    """Write tensors in a format as every output is written: staged, then committed."""
+    with staged_output(path, target, overwrite) as place:
+        target.save(tensors, place, how)
 
 
 class FormatTests:
@@ -45,7 +53,7 @@ class FormatTests:
         return registry.get(self.name)
 
     def save(self, tensors, path, overwrite):
-        self.format.save(tensors, path, overwrite)
+        save_as(self.format, tensors, path, overwrite)
 
     def files(self, path: Path) -> list[Path]:
         return sorted(path.parent.iterdir())

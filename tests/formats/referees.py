@@ -60,7 +60,7 @@ class Referee:
 
     def save(self, target, tensors, path, how=PLAIN):
         """Write a file of ours; a format whose outputs are edited copies is given one of zeros to copy."""
-        target.save({self.named(name): tensor for name, tensor in tensors.items()}, path, False, how)
+        target.save({self.named(name): tensor for name, tensor in tensors.items()}, path, how)
 
     def write(self, path, tensors):
         raise NotImplementedError
@@ -152,7 +152,7 @@ class SavedModels(Objects):
 
         place = path.with_name("like")
         tf.saved_model.save(self.module(tensors, zeros=True), str(place))
-        target.save(dict(checkpoint.open(place)) | tensors, path, False, Writing(like=place))
+        target.save(dict(checkpoint.open(place)) | tensors, path, Writing(like=place))
 
     def read(self, path, tensors):
         import tensorflow as tf

@@ -28,7 +28,7 @@ VALUES = {
 
 @pytest.fixture
 def source(tmp_path):
-    Bundle().save(tensors_of(**VALUES), tmp_path / "x", False)
+    Bundle().save(tensors_of(**VALUES), tmp_path / "x")
     return tmp_path / "x"
 
 
@@ -204,7 +204,7 @@ def test_an_extent_of_another_size_is_refused(loose, tmp_path):
 def test_many_sources_are_not_all_open_at_once(tmp_path, monkeypatch):
     monkeypatch.setattr(copying, "OPEN_FILES", 2)
     for number in range(6):
-        Bundle().save(tensors_of(**{f"t{number}": np.full(3, number)}), tmp_path / f"x{number}", False)
+        Bundle().save(tensors_of(**{f"t{number}": np.full(3, number)}), tmp_path / f"x{number}")
     opened = {f"t{n}": Bundle().open(tmp_path / f"x{n}")[f"t{n}"] for n in range(6)}
     checkpoint.save(opened, tmp_path / "y")
     assert [int(checkpoint.open(tmp_path / "y")[f"t{n}"].read()[0]) for n in range(6)] == list(range(6))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from conformance import FormatTests
 
+from ckpttool import checkpoint
 from ckpttool.core.errors import FormatError, MissingDependency
 from ckpttool.formats import registry
 
@@ -64,3 +65,10 @@ def test_the_file_that_names_checkpoints_is_told_from_one(tmp_path):
     (tmp_path / "checkpoint").write_text('model_checkpoint_path: "model.ckpt-7"')
     with pytest.raises(FormatError, match=f"names those of {tmp_path}, so say that folder"):
         registry.find(tmp_path / "checkpoint")
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".h5", ".safetensors"])
+def test_a_name_so_long_that_no_other_file_can_lie_beside_it(tmp_path, suffix):
+    checkpoint.save({"a": np.ones(3)}, tmp_path / f"x{suffix}")
+    longest = (tmp_path / f"x{suffix}").rename(tmp_path / f"{'n' * (255 - len(suffix))}{suffix}")
+    assert checkpoint.open(longest)["a"].read().tolist() == [1, 1, 1]

@@ -84,6 +84,20 @@ def test_an_error_leaves_the_old_one_and_names_the_place_that_the_user_knows():
     assert len(list(Path().iterdir())) == 2
 
 
+def test_a_full_disk_and_one_that_cannot_be_written_are_named_by_the_output(monkeypatch):
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def read_only(self, *_):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(self))
+
+    with pytest.raises(OSError, match="No space left on device: 'x'"):
+        write(end=full)
+    monkeypatch.setattr(Path, "mkdir", read_only)
+    with pytest.raises(OSError, match="Read-only file system: 'x'"):
+        write()
+
+
 def test_what_was_committed_is_finished_by_the_next_reader(monkeypatch):
     write(text="old", beside=(".meta", ".data-1"))
     interrupted_after(write, monkeypatch, beside=(".meta", ".data-2"))

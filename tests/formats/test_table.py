@@ -82,6 +82,6 @@ def test_what_a_format_cannot_hold_is_refused(name, path, record_property):
     refused = [dtype.name for dtype in PLAIN if dtype.name not in registry.get(name).HOLDS]
     for dtype in refused:
         with pytest.raises(CkptError):
-            registry.get(name).save(bank([dtype]), path, False)
+            registry.get(name).save(bank([dtype]), path)
         assert not path.exists()
     record_property("refused", [name, refused])

@@ -8,7 +8,7 @@ import numpy as np
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError
 from ckpttool.core.tensors import Tensor
 from ckpttool.formats.format import PLAIN, Checked, Format, Tensors, Writing
-from ckpttool.formats.writing.files import refuse_existing, replacing
+from ckpttool.formats.writing.files import replacing
 
 MAGIC = "#lines\n"
 
@@ -57,13 +57,12 @@ class Lines(Format):
         """Read a file."""
         return LinesTensors(path)
 
-    def save(self, tensors: Mapping[str, Tensor], path: Path, overwrite: bool, how: Writing = PLAIN) -> None:
+    def save(self, tensors: Mapping[str, Tensor], path: Path, how: Writing = PLAIN) -> None:
         """Write a line for each tensor, whole or not at all.
 
         Raises:
             FormatError: a tensor is not a vector of float64.
         """
-        refuse_existing([path], overwrite)
         with replacing(path) as file:
             file.write(MAGIC.encode())
             for name, tensor in tensors.items():

@@ -13,7 +13,7 @@ from ckpttool.formats.hdf5.values import text_of
 from ckpttool.formats.hdf5.writer import LOSES, compare, name_and_scope, write_tree
 from ckpttool.formats.keras.legacy import legacy_root
 from ckpttool.formats.keras.names import is_numbered
-from ckpttool.formats.writing.files import refuse_existing, replacing
+from ckpttool.formats.writing.files import replacing
 
 SUFFIX = ":0"
 """What TensorFlow 1 and Keras 2 put after a variable's name; in a checkpoint it is not there."""
@@ -45,7 +45,7 @@ class Hdf5(Format):
         texts = {key: text_of(text) for key, text in tree.attributes[""].items() if isinstance(text, bytes | str)}
         return Hdf5Tensors(tree, paths, texts)
 
-    def save(self, tensors: Mapping[str, Tensor], path: Path, overwrite: bool, how: Writing = PLAIN) -> None:
+    def save(self, tensors: Mapping[str, Tensor], path: Path, how: Writing = PLAIN) -> None:
         """Write a dataset per tensor and an attribute of the file per text of the metadata, and read all again.
 
         Where a name is also a scope of others, as a variable's is of its slots, or ends with `:0`, all are written as
@@ -54,7 +54,6 @@ class Hdf5(Format):
         Raises:
             FormatError: HDF5 cannot hold a tensor or a name, or Keras would take the file for its own.
         """
-        refuse_existing([path], overwrite)
         if name_and_scope(tensors) or any(name.endswith(SUFFIX) for name in tensors):
             tensors = {f"{name}{SUFFIX}": tensor for name, tensor in tensors.items()}
         sums: dict[str, int] = {}

@@ -20,7 +20,7 @@ from ckpttool.formats.keras.config import in_order, layer_names, weight_orders, 
 from ckpttool.formats.keras.copy import EditedCopy, edited, like_of
 from ckpttool.formats.keras.names import Weight, weights_in
 from ckpttool.formats.reading.archive import MemberInPlace, is_zip, member_bytes, member_names, members
-from ckpttool.formats.writing.files import refuse_existing, replacing, writing
+from ckpttool.formats.writing.files import replacing, writing
 
 CONFIG = "config.json"
 WEIGHTS = "model.weights.h5"
@@ -51,13 +51,12 @@ class KerasArchive(Format):
         weights = in_order(archived_weights(path, tree), _config(path))
         return Hdf5Tensors(tree, {name: weight.path for name, weight in weights.items()})
 
-    def save(self, tensors: Mapping[str, Tensor], path: Path, overwrite: bool, how: Writing = PLAIN) -> None:
+    def save(self, tensors: Mapping[str, Tensor], path: Path, how: Writing = PLAIN) -> None:
         """Write an edited copy of an archive, and read it again.
 
         Raises:
             PlanError: `edited` finds something, or the configuration cannot have a layer's new name.
         """
-        refuse_existing([path], overwrite)
         like = like_of(path, how)
         if not is_archive(like):
             whole = is_hdf5(like) and MODEL_CONFIG in read_tree(like).attributes[""]

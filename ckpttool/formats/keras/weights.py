@@ -18,7 +18,7 @@ from ckpttool.formats.keras.copy import edited, like_of
 from ckpttool.formats.keras.legacy import legacy_root
 from ckpttool.formats.keras.names import Weight, is_numbered, weights_in
 from ckpttool.formats.wire import strict_json
-from ckpttool.formats.writing.files import refuse_existing, replacing
+from ckpttool.formats.writing.files import replacing
 from ckpttool.remote import sparse_files
 
 SUFFIX = ".weights.json"
@@ -46,9 +46,8 @@ class KerasWeights(Format):
         tree = _read(path)
         return Hdf5Tensors(tree, {name: weight.path for name, weight in weights_in(tree).items()})
 
-    def save(self, tensors: Mapping[str, Tensor], path: Path, overwrite: bool, how: Writing = PLAIN) -> None:
+    def save(self, tensors: Mapping[str, Tensor], path: Path, how: Writing = PLAIN) -> None:
         """Write an edited copy of a file of weights or an archive, and read it again; `edited` says what is raised."""
-        refuse_existing([path], overwrite)
         copy = edited(*_model(like_of(path, how)), tensors, how)
         sums: dict[str, int] = {}
         with replacing(path, partial(self._check, tensors, copy.tensors, sums)) as file:

@@ -16,7 +16,7 @@ from ckpttool.formats.keras.archive import CONFIG, WEIGHTS, read_archive
 from ckpttool.formats.keras.names import HOLDER
 from ckpttool.formats.keras.network import METADATA
 from ckpttool.formats.reading.archive import member_bytes, members
-from ckpttool.formats.writing.files import refuse_existing, replacing, writing
+from ckpttool.formats.writing.files import replacing, writing
 
 EARLIEST = (1980, 1, 1, 0, 0, 0)
 """The date of a zip's members: the file has its own."""
@@ -36,14 +36,12 @@ class KerasWeights:
         return cls(tensors, named)
 
 
-def write_weights(weights: KerasWeights, path: Path, overwrite: bool) -> None:
+def write_weights(weights: KerasWeights, path: Path) -> None:
     """Write a file of weights alone, and read it again.
 
     Raises:
-        ExistingOutput: it is there already.
         CorruptCheckpoint: what was read back differs.
     """
-    refuse_existing([path], overwrite)
     sums: dict[str, int] = {}
 
     def check(written: Path) -> None:
@@ -53,14 +51,12 @@ def write_weights(weights: KerasWeights, path: Path, overwrite: bool) -> None:
         sums.update(write_tree(file, weights.tensors, weights.attributes))
 
 
-def write_archive(config: Any, metadata: Any, weights: KerasWeights, path: Path, overwrite: bool) -> None:
+def write_archive(config: Any, metadata: Any, weights: KerasWeights, path: Path) -> None:
     """Write a `.keras`, and read it again.
 
     Raises:
-        ExistingOutput: it is there already.
         CorruptCheckpoint: what was read back differs.
     """
-    refuse_existing([path], overwrite)
     texts = {METADATA: json.dumps(metadata).encode(), CONFIG: json.dumps(config).encode()}
     with writing(path) as (_, unpacked):
         sums = write_tree(unpacked, weights.tensors, weights.attributes)

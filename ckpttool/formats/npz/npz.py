@@ -20,7 +20,7 @@ from ckpttool.formats.format import PLAIN, Checked, Format, Tensors, Writing
 from ckpttool.formats.npz.npy import HEADER_LIMIT, HOLDS, SUFFIX, StoredArray, UnreadArray, array_of, read_header
 from ckpttool.formats.reading.archive import BAD_ZIP, is_zip, member_names, opened, refuse_packing, without_checksum
 from ckpttool.formats.wire.elements import as_bytes
-from ckpttool.formats.writing.files import refuse_existing, replacing
+from ckpttool.formats.writing.files import replacing
 from ckpttool.formats.writing.read_back import require_same_tensors
 
 LOSES = re.compile(rb"\0\Z")
@@ -109,9 +109,8 @@ class Npz(Format):
         """Read the headers of the arrays; `NpzTensors` says what is raised."""
         return NpzTensors(path)
 
-    def save(self, tensors: Mapping[str, Tensor], path: Path, overwrite: bool, how: Writing = PLAIN) -> None:
+    def save(self, tensors: Mapping[str, Tensor], path: Path, how: Writing = PLAIN) -> None:
         """Write an uncompressed archive, read it again, and only then give it its name."""
-        refuse_existing([path], overwrite)
         with replacing(path, partial(self._check, tensors)) as file:
             write_archive(file, tensors)
 

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
+from ckpttool.core.plain_files import is_file
 from ckpttool.core.tensors import Array, Tensor, TensorSpec
 from ckpttool.formats.format import Checked, Format, Tensors
 from ckpttool.formats.pytorch import tree as torch_tree
@@ -214,4 +215,4 @@ def locate(path: Path) -> Path | None:
     if path.is_file():
         return path
     index = Path(f"{path}.index.json")
-    return index if path.name.endswith(SUFFIX) and index.is_file() else None
+    return index if path.name.endswith(SUFFIX) and is_file(index) else None

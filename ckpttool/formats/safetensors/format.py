@@ -9,12 +9,13 @@ is not in use. Files beyond those that are needed hold nothing.
 Of tied weights one is written, as `safetensors.torch.save_model` does it: `formats.ties`.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
 from ckpttool.core.errors import CorruptCheckpoint, FormatError, MissingFile
+from ckpttool.core.plain_files import is_file
 from ckpttool.core.tensors import Tensor, TensorSpec
 from ckpttool.formats.format import PLAIN, Format, Tensors, Writing
 from ckpttool.formats.reading.data_file import LFS_POINTER, CheckpointFile
@@ -128,14 +129,14 @@ class Safetensors(Format):
         """Read the headers; `SafetensorsTensors` says what is raised."""
         return SafetensorsTensors(path)
 
-    def save(self, tensors: Mapping[str, Tensor], path: Path, overwrite: bool, how: Writing = PLAIN) -> None:
+    def save(self, tensors: Mapping[str, Tensor], path: Path, how: Writing = PLAIN) -> None:
         """Write one file, or several and an index; `write_safetensors` says how."""
-        write_safetensors(tensors, path, overwrite, how)
+        write_safetensors(tensors, path, how)
 
     def outputs(self, path: Path) -> list[Path]:
         """Return the one file, the index and the files that it may name."""
         names = Names.of(path)
-        shards = [shard for shard, _ in names.shards()] if names.index.exists() else []
+        shards = [shard for shard, _ in names.shards()] if is_file(names.index) else []
         return [names.single, names.index, *shards]
 
     def check(self, path: Path, overwrite: bool) -> None:
@@ -151,43 +152,32 @@ class Safetensors(Format):
         return [Names.of(path).index] if path.name.endswith(SUFFIX) else []
 
 
-def write_safetensors(tensors: Mapping[str, Tensor], path: Path, overwrite: bool, how: Writing) -> None:
+def write_safetensors(tensors: Mapping[str, Tensor], path: Path, how: Writing) -> None:
     """Write tensors into one file, or into several where `how` has a limit that they exceed or the path is an index's.
 
     Raises:
-        ExistingOutput: there is one already, or a file of one, and `overwrite` was not given.
         FormatError: a tensor is one that the format cannot hold.
-        CorruptCheckpoint: what was written does not read back. An old one is as it was, whatever is raised.
+        CorruptCheckpoint: what was written does not read back.
     """
     named = {name: tensor.renamed(name) for name, tensor in tensors.items()}
     for tensor in named.values():
         require_writable(tensor.spec)
     named, metadata = untied(named, how.metadata, how.origins)
     names, shards = Names.of(path), split_by_size(named, how.shard_bytes)
-    several = len(shards) > 1 or path.name.endswith(INDEX_SUFFIX)
-    old = [shard for shard, _ in names.shards()]
-    refuse_existing([names.index, names.single, *(old if several else ())], overwrite)
-    if several:
+    if len(shards) > 1 or path.name.endswith(INDEX_SUFFIX):
         _write_several(shards, names, metadata)
-        _remove([names.single, *old])
     else:
         _write_file(named, names.single, metadata)
-        _remove([names.index, *old] if names.index.exists() else [])
 
 
 def _write_several(shards: list[dict[str, Tensor]], names: Names, metadata: Mapping[str, str]) -> None:
     count = reserved(names.index, _counts, len(shards), lambda count: names.shard(0, count))
     files = {names.shard(number, count): shards[number] if number < len(shards) else {} for number in range(count)}
-    try:
-        for path, tensors in files.items():
-            _write_file(tensors, path, metadata)
-        with replacing(names.index, partial(_check_index, files)) as file:
-            nbytes = sum(tensor.nbytes for tensors in shards for tensor in tensors.values())
-            file.write(encode_index({path.name: list(tensors) for path, tensors in files.items()}, nbytes))
-    except BaseException:
-        if not _named_by(names.index) & {path.name for path in files}:  # else the index has its name: all is there
-            _remove(files)
-        raise
+    for path, tensors in files.items():
+        _write_file(tensors, path, metadata)
+    with replacing(names.index, partial(_check_index, files)) as file:
+        nbytes = sum(tensor.nbytes for tensors in shards for tensor in tensors.values())
+        file.write(encode_index({path.name: list(tensors) for path, tensors in files.items()}, nbytes))
 
 
 def _check_index(files: Mapping[Path, Mapping[str, Tensor]], index: Path) -> None:
@@ -226,8 +216,3 @@ def _named_by(index: Path) -> set[str]:
         return set(read_index(index).files)
     except (FormatError, FileNotFoundError):
         return set()
-
-
-def _remove(paths: Iterable[Path]) -> None:
-    for path in paths:
-        path.unlink(missing_ok=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
+from ckpttool.core.plain_files import is_file
 from ckpttool.formats.wire import strict_json
 from ckpttool.remote import sparse_files
 
@@ -73,7 +74,7 @@ def locate(path: Path) -> Path | None:
     if path.is_file():
         return path
     index = Names.of(path).index
-    return index if path.name.endswith(SUFFIX) and index.is_file() else None
+    return index if path.name.endswith(SUFFIX) and is_file(index) else None
 
 
 def read_index(path: Path, suffix: str = SUFFIX) -> ShardIndex:

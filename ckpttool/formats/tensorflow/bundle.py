@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, MissingFile
+from ckpttool.core.plain_files import is_file
 from ckpttool.core.tensors import Tensor
 from ckpttool.core.variable_kinds import OBJECT_GRAPH
 from ckpttool.formats.format import ANY, PLAIN, Checked, Format, Tensors, Writing
@@ -64,7 +65,7 @@ class Bundle(Format):
 
     def recognises(self, path: Path) -> bool:
         """Return whether there is an index at a path: of its prefix, or its folder."""
-        return BundleFiles.of(prefix_of(path)).index.is_file()
+        return is_file(BundleFiles.of(prefix_of(path)).index)
 
     def open(self, path: Path) -> BundleTensors:
         """Read the index of a bundle, given by its prefix or any of its files.
@@ -76,12 +77,12 @@ class Bundle(Format):
         """
         return BundleTensors(files_of(path))
 
-    def save(self, tensors: Mapping[str, Tensor], path: Path, overwrite: bool, how: Writing = PLAIN) -> None:
+    def save(self, tensors: Mapping[str, Tensor], path: Path, how: Writing = PLAIN) -> None:
         """Write a bundle under a prefix, as `write_bundle` says; an object graph among the tensors gives them keys."""
         prefix = str(path)
         if OBJECT_GRAPH in tensors:
             tensors = keyed(tensors, how.origins, prefix)
-        write_bundle(tensors, BundleFiles(prefix.removesuffix(".index")), overwrite, how.shard_bytes, how.graph)
+        write_bundle(tensors, BundleFiles(prefix.removesuffix(".index")), how.shard_bytes, how.graph)
 
     def outputs(self, path: Path) -> list[Path]:
         """Return the index and the data files of a prefix."""
@@ -137,7 +138,7 @@ def files_of(path: Path) -> BundleFiles:
     """
     prefix = prefix_of(path)
     files = BundleFiles.of(prefix)
-    if files.index.is_file():
+    if is_file(files.index):
         return files
     raise MissingFile(f"{files.index} is missing: there is no checkpoint {prefix}")
 

@@ -1,11 +1,10 @@
 """Writing a bundle: tensors stream one at a time, and the index, written last, makes it a checkpoint.
 
-An existing bundle is replaced by one rename of its index. Its data files keep their names until then, so the new ones
-must have others: the count of shards, a part of every name, is one that is not in use. Shards beyond those that are
-needed are empty.
+A bundle that replaces another has data files of other names than that has, for readers of the old one may be about:
+the count of shards, a part of every name, is one that is not in use. Shards beyond those that are needed are empty.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -30,7 +29,7 @@ from ckpttool.formats.wire.protos.bundle_pb2 import BundleEntryProto, BundleHead
 from ckpttool.formats.wire.protos.graph_pb2 import VersionDef
 from ckpttool.formats.wire.table_writer import TableWriter
 from ckpttool.formats.writing.copying import Copier, split_by_size
-from ckpttool.formats.writing.files import finish, refuse_existing, sync_names, writing
+from ckpttool.formats.writing.files import finish, sync_names, writing
 from ckpttool.formats.writing.read_back import require_same_tensors
 from ckpttool.formats.writing.staging import reserved
 
@@ -45,7 +44,6 @@ class WrittenTensor(NamedTuple):
 def write_bundle(
     tensors: Mapping[str, Tensor],
     files: BundleFiles,
-    overwrite: bool = False,
     shard_bytes: int | None = None,
     graph: Path | None = None,
 ) -> None:
@@ -55,23 +53,14 @@ def write_bundle(
     as TensorFlow writes it in the order of `Add`; the index is in the order of keys, and tied to a `graph`.
 
     Raises:
-        ExistingOutput: there is one already, or a data file of one, and `overwrite` was not given.
         FormatError: a tensor is one that no bundle holds.
-        CorruptCheckpoint: what was written does not read back. An old bundle is as it was, whatever is raised.
+        CorruptCheckpoint: what was written does not read back.
     """
-    old = [path for path, _, _ in files.shards()]
-    refuse_existing([files.index, *old], overwrite)
     parts = split_by_size(tensors, shard_bytes)
     count = reserved(Path(files.prefix), _counts, len(parts), lambda count: files.shard(0, count))
     new = [files.shard(number, count) for number in range(count)]
-    try:
-        written = _write_data(parts, new)
-        _write_index(files, written, count, tensors, hash_of(graph) if graph else b"")
-    except BaseException:
-        if _shards_named_by(files.index) != count:  # else the index has its name: the new bundle is there
-            _remove(new)
-        raise
-    _remove(old)
+    written = _write_data(parts, new)
+    _write_index(files, written, count, tensors, hash_of(graph) if graph else b"")
 
 
 def _counts(prefix: Path) -> set[int]:
@@ -86,11 +75,6 @@ def _shards_named_by(index: Path) -> int | None:
         return read_index(index).shards
     except (FormatError, FileNotFoundError):
         return None
-
-
-def _remove(paths: Iterable[Path]) -> None:
-    for path in paths:
-        path.unlink(missing_ok=True)
 
 
 def _write_data(parts: list[dict[str, Tensor]], shards: list[Path]) -> list[WrittenTensor]:

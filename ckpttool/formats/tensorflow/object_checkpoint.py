@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError
+from ckpttool.core.plain_files import is_file
 from ckpttool.core.tensors import Tensor, TensorSpec
 from ckpttool.core.variable_kinds import OBJECT_GRAPH, kinds
 from ckpttool.formats.format import ANY, PLAIN, Checked, Format, Writing
@@ -60,7 +61,7 @@ class ObjectCheckpoint(Format):
         """Return whether a bundle has an object graph."""
         index = BundleFiles.of(prefix_of(path)).index
         try:
-            return index.is_file() and SortedTable(index).get(OBJECT_GRAPH.encode()) is not None
+            return is_file(index) and SortedTable(index).get(OBJECT_GRAPH.encode()) is not None
         except CkptError:
             return False  # the bundle's own reader says what is wrong
 
@@ -68,7 +69,7 @@ class ObjectCheckpoint(Format):
         """Read the index and the object graph; `Bundle.open` says what is raised."""
         return ObjectTensors(files_of(path))
 
-    def save(self, tensors: Mapping[str, Tensor], path: Path, overwrite: bool, how: Writing = PLAIN) -> None:
+    def save(self, tensors: Mapping[str, Tensor], path: Path, how: Writing = PLAIN) -> None:
         """Write a bundle whose object graph says where each tensor belongs.
 
         Raises:
@@ -76,7 +77,7 @@ class ObjectCheckpoint(Format):
         """
         if OBJECT_GRAPH not in tensors:
             raise FormatError(f"{path}: an object checkpoint needs the object graph of one; `to` bundle does without")
-        Bundle().save(tensors, path, overwrite, how)
+        Bundle().save(tensors, path, how)
 
     def outputs(self, path: Path) -> list[Path]:
         """Return the files of a bundle."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ckpttool.core.errors import CorruptCheckpoint, FormatError, MissingFile
+from ckpttool.core.plain_files import is_file
 from ckpttool.formats.wire.protos.bundle_pb2 import CheckpointState
 from ckpttool.formats.wire.table import is_table
 from ckpttool.formats.writing.files import replacing
@@ -53,7 +54,7 @@ class BundleFiles:
         """Return the names for a prefix; a folder that holds a file named `.index` is a prefix that ends in a slash."""
         whole = cls(str(prefix))
         inside = cls(f"{prefix}/")
-        return inside if not whole.index.is_file() and inside.index.is_file() else whole
+        return inside if not is_file(whole.index) and is_file(inside.index) else whole
 
     @property
     def index(self) -> Path:
@@ -90,7 +91,7 @@ def prefix_of(path: Path | str) -> Path:
         FormatError: the folder's `checkpoint` file leads out of it.
     """
     path = Path(path)
-    if Path(f"{path}.index").is_file():
+    if is_file(f"{path}.index"):
         return path
     if path.is_dir():
         return _in_folder(path)
@@ -110,7 +111,7 @@ def _in_folder(folder: Path) -> Path:
     if (folder / STATE_FILE).is_file():
         return _without_part(recorded_checkpoint(folder))
     variables = folder / "variables" / "variables"
-    if Path(f"{variables}.index").is_file():
+    if is_file(f"{variables}.index"):
         return variables
     for graph in (folder / name for name in SAVED_MODEL_GRAPHS):
         if graph.is_file():
@@ -203,7 +204,7 @@ def _is_there(prefix: Path) -> bool:
         return False
     shards = V1_SHARD.search(prefix.name)
     first = prefix.with_name(f"{prefix.name[: shards.start()]}-00000-of-{shards[2]}") if shards else prefix
-    return first.is_file() or BundleFiles.of(prefix).index.is_file()
+    return is_file(first) or is_file(BundleFiles.of(prefix).index)
 
 
 @dataclass(frozen=True)
@@ -251,7 +252,7 @@ def _begun_by(file: Path) -> Path | None:
     prefix = file.with_name(V1_SHARD.sub("", file.name))
     if PART.search(prefix.name) or prefix.name == STATE_FILE:
         return None
-    named = prefix != file or _STEP.search(prefix.name) or file.suffix == ".ckpt" or Path(f"{file}.meta").is_file()
+    named = prefix != file or _STEP.search(prefix.name) or file.suffix == ".ckpt" or is_file(f"{file}.meta")
     return prefix if named and file.is_file() and is_table(file) else None
 
 

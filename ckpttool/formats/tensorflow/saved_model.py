@@ -52,7 +52,7 @@ class SavedModel(Format):
             tensors.left_out = tuple(f"{name} (is a constant of the function {where})" for name, where in constants)
         return tensors
 
-    def save(self, tensors: Mapping[str, Tensor], path: Path, overwrite: bool, how: Writing = PLAIN) -> None:
+    def save(self, tensors: Mapping[str, Tensor], path: Path, how: Writing = PLAIN) -> None:
         """Write a copy of a SavedModel that has other values: of the one that is named, or the tensors are from.
 
         Raises:
@@ -60,7 +60,6 @@ class SavedModel(Format):
             MissingFile: there is no SavedModel to copy.
             PlanError: none is named, or the tensors are not those of its graph.
         """
-        self.check(path, overwrite)
         like = _like(path, how)
         model = self.open(like)
         copies = graph_of(model, str(like)).copies() if OBJECT_GRAPH in model else {}
@@ -69,7 +68,7 @@ class SavedModel(Format):
         kept = {OBJECT_GRAPH: model[OBJECT_GRAPH]} if OBJECT_GRAPH in model else {}
         with replacing_folder(path) as folder:
             _copy_rest(like, folder)
-            Bundle().save({name: kept.get(name) or tensors[name] for name in model}, _prefix(folder), False)
+            Bundle().save({name: kept.get(name) or tensors[name] for name in model}, _prefix(folder))
 
     def check(self, path: Path, overwrite: bool) -> None:
         """Check that a folder may be written at a path: nothing is there, or a SavedModel that may be replaced."""
@@ -154,6 +153,6 @@ def write_saved_model(
         graph = folder / SAVED_MODEL_GRAPHS[0]
         graph.write_bytes(model.SerializeToString(deterministic=True))
         if tensors:
-            Bundle().save(tensors, folder / "variables" / "variables", False, Writing(graph=graph))
+            Bundle().save(tensors, folder / "variables" / "variables", Writing(graph=graph))
         for each in beside:
             copy_tree(each, folder / each.name, each.parent)

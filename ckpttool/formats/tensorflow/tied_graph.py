@@ -8,6 +8,7 @@ import hashlib
 from pathlib import Path
 
 from ckpttool.core.errors import CkptError, CorruptCheckpoint
+from ckpttool.core.plain_files import is_file
 from ckpttool.formats.tensorflow.bundle_index import header_of
 from ckpttool.formats.tensorflow.prefix import SAVED_MODEL_GRAPHS, BundleFiles, prefix_of
 from ckpttool.formats.wire.table import SortedTable
@@ -66,7 +67,7 @@ def require_tied(path: Path) -> None:
 
 def is_tied(index: Path) -> bool:
     """Say whether an index is there that is tied to a graph."""
-    if not index.is_file():
+    if not is_file(index):
         return False
     try:
         _, header = next(iter(SortedTable(index)), (b"", b""))

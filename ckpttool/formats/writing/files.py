@@ -26,9 +26,9 @@ def refuse_existing(paths: Iterable[Path], overwrite: bool) -> None:
     for path in paths:
         refuse_url(path)
         _require_folder(path)
-        if path.is_dir():
+        if os.path.isdir(path):  # noqa: PTH112 - a path's own method raises where a name is too long
             raise CkptError(f"{path} is a folder: it cannot be written as a file")
-        if not overwrite and (path.exists() or path.is_symlink()):
+        if not overwrite and os.path.lexists(path):
             raise ExistingOutput(f"{path} exists already; `overwrite` replaces it")
 
 
@@ -84,6 +84,21 @@ def writing(path: Path) -> Iterator[tuple[Path, BinaryIO]]:
             yield temporary, file
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def temporary_folder(path: Path) -> Iterator[Path]:
+    """Give a new folder beside a path, for what that is made of; what a killed run leaves of one, the next removes.
+
+    Outputs are written to a folder within, for what lies in this one itself counts as staged.
+    """
+    sweep(path.parent)
+    folder = temporary_name(path)
+    folder.mkdir(0o700)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def finish(file: BinaryIO) -> None:

@@ -10,6 +10,7 @@ and replaces no more than that, needs no second step: giving it its name is the 
 """
 
 import contextlib
+import errno
 import itertools
 import json
 import os
@@ -23,11 +24,13 @@ from ckpttool.core.errors import CkptError, CorruptCheckpoint
 from ckpttool.formats.wire import crc
 from ckpttool.formats.writing.attributes import keep_attributes, stage_mode
 from ckpttool.formats.writing.system import exchange, folder_lock, sync_folder
-from ckpttool.formats.writing.temporary import WriterProcess, is_temporary, temporary_name
+from ckpttool.formats.writing.temporary import WriterProcess, is_temporary, output_of, temporary_name
 
 COMMITTED = ".ckpttool-commit"
 """The folder of an output that counts, and whose files do not have their names yet."""
 MANIFEST = ".ckpttool-manifest"
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What only writing gives."""
 INDEXES = (".index", ".index.json")
 """How the names of files end that say which others count; these come last."""
 
@@ -45,12 +48,12 @@ def staged(path: Path, check: Callable[[], object], old: Callable[[], Iterable[P
         return
     check()
     stage = temporary_name(path)
-    stage.mkdir(stage_mode(old()))
     try:
+        stage.mkdir(stage_mode(old()))
         yield stage / path.name
         _commit(stage, path.parent, check, old)
     except (CkptError, OSError) as error:
-        _say_destination(error, stage)
+        _say_destination(error, stage, path)
         raise
     finally:
         shutil.rmtree(stage, ignore_errors=True)  # what was committed has another name by now
@@ -229,9 +232,13 @@ class _Manifest(NamedTuple):
         return cls(files, gone)
 
 
-def _say_destination(error: CkptError | OSError, stage: Path) -> None:
-    """Have an error name the places that the user knows."""
+def _say_destination(error: CkptError | OSError, stage: Path, path: Path) -> None:
+    """Have an error name the places that the user knows; of a full disk the system names none."""
     here, there = f"{stage}/", str(stage.parent / "_")[:-1]
     error.args = tuple(each.replace(here, there) if isinstance(each, str) else each for each in error.args)
-    if isinstance(error, OSError) and isinstance(error.filename, str):
-        error.filename = error.filename.replace(here, there)
+    if not isinstance(error, OSError):
+        return
+    if error.errno in FULL and error.filename is None:
+        error.filename = str(path)
+    elif isinstance(named := error.filename2 or error.filename, str):
+        error.filename = str(output_of(Path(named.replace(here, there))))

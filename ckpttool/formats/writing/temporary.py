@@ -85,6 +85,16 @@ def is_temporary(name: str) -> bool:
     return name.endswith(".tmp") and _NAME.fullmatch(name) is not None
 
 
+def output_of(path: Path) -> Path:
+    """Return the output that will be made of an unfinished one; another path as it is.
+
+    >>> str(output_of(temporary_name(Path("models/x.npz"))))
+    'models/x.npz'
+    """
+    match = _NAME.fullmatch(path.name)
+    return path.with_name(match["output"]) if match else path
+
+
 def sweep(folder: Path) -> None:
     """Remove the unfinished outputs in a folder whose writers are provably dead."""
     for path in folder.iterdir():

@@ -6,7 +6,7 @@ import h5py
 import ml_dtypes
 import numpy as np
 import pytest
-from conformance import FormatTests, ReadBackTests, tensors_of
+from conformance import FormatTests, ReadBackTests, save_as, tensors_of
 
 from ckpttool import checkpoint
 from ckpttool.core.errors import CorruptCheckpoint, FormatError, PlanError
@@ -49,7 +49,7 @@ def test_h5py_reads_what_is_written(tmp_path):
     kernel = np.arange(6, dtype=np.float32).reshape(2, 3)
     words = np.array([b"one", "zwölf".encode(), b""], object)
     tensors = tensors_of(**{"hidden1/kernel": kernel, "hidden1/words": words, "step": np.int64(7)})
-    Hdf5().save(tensors, tmp_path / "w.h5", False, Writing(metadata={"author": "me", "note": "für alle"}))
+    Hdf5().save(tensors, tmp_path / "w.h5", Writing(metadata={"author": "me", "note": "für alle"}))
     with h5py.File(tmp_path / "w.h5") as file:
         assert dict(file.attrs) == {"author": "me", "note": "für alle"}
         assert sorted(file["hidden1"]) == ["kernel", "words"]
@@ -60,13 +60,13 @@ def test_h5py_reads_what_is_written(tmp_path):
 
 
 def test_metadata_is_read_back(tmp_path):
-    Hdf5().save({}, tmp_path / "w.h5", False, Writing(metadata={"license": "MIT"}))
+    Hdf5().save({}, tmp_path / "w.h5", Writing(metadata={"license": "MIT"}))
     assert checkpoint.open(tmp_path / "w.h5").metadata == {"license": "MIT"}
 
 
 def test_bfloat16_is_marked_as_keras_marks_it(tmp_path):
     values = np.array([1.5, -2], ml_dtypes.bfloat16)
-    Hdf5().save({"w": Tensor.of("w", values)}, tmp_path / "w.h5", False)
+    Hdf5().save({"w": Tensor.of("w", values)}, tmp_path / "w.h5")
     with h5py.File(tmp_path / "w.h5") as file:
         assert (file["w"].dtype, file["w"].attrs["dtype"]) == (np.dtype("V2"), "bfloat16")
         assert file["w"][()].view(ml_dtypes.bfloat16).tolist() == [1.5, -2]
@@ -74,20 +74,20 @@ def test_bfloat16_is_marked_as_keras_marks_it(tmp_path):
 
 def test_the_same_tensors_give_the_same_bytes(tmp_path):
     for name in ("one.h5", "two.h5"):
-        Hdf5().save(tensors_of(**{"a/b": np.arange(3)}), tmp_path / name, False)
+        Hdf5().save(tensors_of(**{"a/b": np.arange(3)}), tmp_path / name)
     assert (tmp_path / "one.h5").read_bytes() == (tmp_path / "two.h5").read_bytes()
 
 
 @pytest.mark.parametrize("name", ["", ".", "/absolute", "a//b", "a/", "a/./b", "a\0b", "\ud800"])
 def test_names_that_are_no_path(tmp_path, name):
     with pytest.raises(FormatError, match="HDF5 cannot hold a dataset named"):
-        Hdf5().save({name: Tensor.of(name, np.ones(1))}, tmp_path / "w.h5", False)
+        Hdf5().save({name: Tensor.of(name, np.ones(1))}, tmp_path / "w.h5")
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("names", [["a", "a/b/c"], ["w:0"], ["w:0", "w"], ["w:0", "w/m"]])
 def test_names_that_are_scopes_too_or_end_so_are_written_as_names_of_tensors(tmp_path, names):
-    Hdf5().save(tensors_of(**{name: np.ones(1) for name in names}), tmp_path / "w.h5", False)
+    Hdf5().save(tensors_of(**{name: np.ones(1) for name in names}), tmp_path / "w.h5")
     assert sorted(Hdf5().open(tmp_path / "w.h5")) == sorted(names)
     with h5py.File(tmp_path / "w.h5") as file:
         assert all(f"{name}:0" in file for name in names)
@@ -95,21 +95,21 @@ def test_names_that_are_scopes_too_or_end_so_are_written_as_names_of_tensors(tmp
 
 def test_a_name_that_is_a_dataset_and_a_group_all_the_same(tmp_path):
     with pytest.raises(PlanError, match="a:0 and a:0/b:0 cannot be in one HDF5 file"):
-        Hdf5().save(tensors_of(**{"a": np.ones(1), "a/b": np.ones(1), "a:0/b": np.ones(1)}), tmp_path / "w.h5", False)
+        Hdf5().save(tensors_of(**{"a": np.ones(1), "a/b": np.ones(1), "a:0/b": np.ones(1)}), tmp_path / "w.h5")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_names_that_would_make_it_a_file_of_keras(tmp_path):
     with pytest.raises(FormatError, match="taken for a file of Keras"):
-        Hdf5().save(tensors_of(**{"dense/vars/0": np.ones(1)}), tmp_path / "w.h5", False)
+        Hdf5().save(tensors_of(**{"dense/vars/0": np.ones(1)}), tmp_path / "w.h5")
     with pytest.raises(FormatError, match="taken for a file of Keras"):
-        Hdf5().save({}, tmp_path / "w.h5", False, Writing(metadata={"layer_names": "x"}))
+        Hdf5().save({}, tmp_path / "w.h5", Writing(metadata={"layer_names": "x"}))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_text_with_a_zero_byte_would_be_cut(tmp_path):
     with pytest.raises(FormatError, match="s has a text with a zero byte"):
-        Hdf5().save({"s": Tensor.of("s", np.array([b"a\0b"], object))}, tmp_path / "w.h5", False)
+        Hdf5().save({"s": Tensor.of("s", np.array([b"a\0b"], object))}, tmp_path / "w.h5")
 
 
 def test_a_truth_value_that_is_neither(tmp_path):
@@ -163,7 +163,7 @@ def test_blocks_cover_an_array_once_and_in_order(monkeypatch, shape):
 def test_memory_stays_bounded(tmp_path):
     """Eight pieces go from file to file; no more than a few are held."""
     values = np.zeros(8 * PIECE // 4, np.float32)
-    Hdf5().save({"w": Tensor.of("w", values), "v": Tensor.of("v", values)}, tmp_path / "a.h5", False)
+    Hdf5().save({"w": Tensor.of("w", values), "v": Tensor.of("v", values)}, tmp_path / "a.h5")
     del values
     tracemalloc.start()
     try:
@@ -186,15 +186,15 @@ def test_one_dataset_is_read_without_the_others(tmp_path):
 
 
 def test_a_file_that_is_replaced_is_not_mixed(tmp_path):
-    Hdf5().save(tensors_of(a=np.zeros(3)), tmp_path / "w.h5", False)
+    Hdf5().save(tensors_of(a=np.zeros(3)), tmp_path / "w.h5")
     opened = checkpoint.open(tmp_path / "w.h5")
-    Hdf5().save(tensors_of(a=np.ones(3)), tmp_path / "w.h5", True)
+    save_as(Hdf5(), tensors_of(a=np.ones(3)), tmp_path / "w.h5", True)
     with pytest.raises(CorruptCheckpoint, match="changed while it was read"):
         opened["a"].read()
     assert checkpoint.open(tmp_path / "w.h5")["a"].read().tolist() == [1, 1, 1]
 
 
 def test_a_suffix_that_lies(tmp_path):
-    Hdf5().save(tensors_of(a=np.zeros(3)), tmp_path / "w.h5", False)
+    Hdf5().save(tensors_of(a=np.zeros(3)), tmp_path / "w.h5")
     lying = (tmp_path / "w.h5").rename(tmp_path / "w.keras")
     assert registry.find(lying).NAME == "hdf5"

@@ -10,7 +10,7 @@ import pytest
 from conformance import change_on_disk
 
 from ckpttool import checkpoint
-from ckpttool.core.errors import CorruptCheckpoint, ExistingOutput
+from ckpttool.core.errors import CorruptCheckpoint
 from ckpttool.core.tensors import Tensor, TensorSpec
 from ckpttool.formats.keras.writing import KerasWeights, write_archive, write_weights
 
@@ -25,8 +25,8 @@ def weights() -> KerasWeights:
 
 
 def test_our_readers_find_the_weights_by_their_names(weights: KerasWeights, tmp_path: Path) -> None:
-    write_archive(CONFIG, {"keras_version": "3.15.1"}, weights, tmp_path / "a.keras", overwrite=False)
-    write_weights(weights, tmp_path / "a.weights.h5", overwrite=False)
+    write_archive(CONFIG, {"keras_version": "3.15.1"}, weights, tmp_path / "a.keras")
+    write_weights(weights, tmp_path / "a.weights.h5")
     for name in ("a.keras", "a.weights.h5"):
         found = checkpoint.open(tmp_path / name)
         assert list(found) == ["outputs/kernel", "outputs/bias"]
@@ -42,7 +42,7 @@ def test_keras_takes_the_weights(weights: KerasWeights, tmp_path: Path) -> None:
     import keras
 
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3, name="outputs")])
-    write_weights(weights, tmp_path / "a.weights.h5", overwrite=False)
+    write_weights(weights, tmp_path / "a.weights.h5")
     model.load_weights(tmp_path / "a.weights.h5")
     for given, found in zip(weights.tensors.values(), model.get_weights(), strict=True):
         np.testing.assert_array_equal(found, given.read())
@@ -62,16 +62,11 @@ def test_what_is_there_stays_whole_where_a_tensor_cannot_be_read(
     spec = TensorSpec("k", (2, 3), weights.tensors["layers/dense/vars/0"].dtype)
     bad = KerasWeights({"layers/dense/vars/0": Tensor(spec, lambda: np.zeros((2, 3)), broken)}, {})
 
-    def write(each: KerasWeights, overwrite: bool) -> None:
-        if name == "a.keras":
-            write_archive(CONFIG, {}, each, output, overwrite)
-        else:
-            write_weights(each, output, overwrite)
-
-    with pytest.raises(ExistingOutput):
-        write(weights, overwrite=False)
     with pytest.raises(OSError, match="the disk is gone"):
-        write(bad, overwrite=True)
+        if name == "a.keras":
+            write_archive(CONFIG, {}, bad, output)
+        else:
+            write_weights(bad, output)
     assert [each.name for each in tmp_path.iterdir()] == [name]
     assert output.read_text() == "old"
 
@@ -96,7 +91,7 @@ def test_what_the_disk_changed_is_found_and_the_old_one_stays(
     change_on_disk(monkeypatch, old, new)
     with pytest.raises(CorruptCheckpoint, match=said):
         if name == "a.keras":
-            write_archive(CONFIG, {"keras_version": "3.15.1"}, weights, output, overwrite=True)
+            write_archive(CONFIG, {"keras_version": "3.15.1"}, weights, output)
         else:
-            write_weights(weights, output, overwrite=True)
+            write_weights(weights, output)
     assert [(each.name, each.read_text()) for each in tmp_path.iterdir()] == [(name, "old")]

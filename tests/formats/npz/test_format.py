@@ -19,7 +19,7 @@ class TestNpz(FormatTests, ReadBackTests):
 
     def test_numpy_reads_what_is_written(self, path):
         arrays = {"hidden1/kernel": np.arange(6.0).reshape(2, 3), "text": np.array([b"a", b"bcd"], object)}
-        Npz().save(tensors_of(**arrays), path, False)
+        Npz().save(tensors_of(**arrays), path)
         with np.load(path, allow_pickle=False) as read:
             assert {name: read[name].tolist() for name in read} == {n: a.tolist() for n, a in arrays.items()}
 
@@ -41,7 +41,7 @@ class TestNpz(FormatTests, ReadBackTests):
 
     def test_the_same_tensors_give_the_same_bytes(self, tmp_path):
         for name in ("one.npz", "two.npz"):
-            Npz().save(tensors_of(a=np.arange(3)), tmp_path / name, False)
+            Npz().save(tensors_of(a=np.arange(3)), tmp_path / name)
         assert (tmp_path / "one.npz").read_bytes() == (tmp_path / "two.npz").read_bytes()
 
 
@@ -120,7 +120,7 @@ def test_the_directory_of_many_arrays_is_read_once(tmp_path, monkeypatch):
 
 def test_a_string_that_ends_in_a_zero_byte_would_be_shortened(tmp_path):
     with pytest.raises(FormatError, match="ends in a zero byte"):
-        Npz().save({"s": Tensor.of("s", np.array([b"a\0"], object))}, tmp_path / "x.npz", False)
+        Npz().save({"s": Tensor.of("s", np.array([b"a\0"], object))}, tmp_path / "x.npz")
 
 
 def test_a_zip_of_arrays_is_one_whatever_its_name_and_one_of_that_suffix_whatever_it_holds(tmp_path):
@@ -157,15 +157,15 @@ def test_the_longest_name_that_a_zip_can_hold(tmp_path):
     for length in (65531, 65532):
         values = {"n" * length: Tensor.of("n", np.ones(1))}
         if length == 65531:
-            Npz().save(values, tmp_path / "x.npz", False)
+            Npz().save(values, tmp_path / "x.npz")
             assert list(Npz().open(tmp_path / "x.npz")) == list(values)
             continue
         with pytest.raises(FormatError, match="cannot hold an array named"):
-            Npz().save(values, tmp_path / "y.npz", False)
+            Npz().save(values, tmp_path / "y.npz")
 
 
 @pytest.mark.parametrize("name", ["", "a\0b", "\ud800"])
 def test_names_that_a_zip_cannot_hold(tmp_path, name):
     with pytest.raises(FormatError, match="cannot hold an array named"):
-        Npz().save({name: Tensor.of(name, np.ones(1))}, tmp_path / "x.npz", False)
+        Npz().save({name: Tensor.of(name, np.ones(1))}, tmp_path / "x.npz")
     assert not list(tmp_path.iterdir())

@@ -60,7 +60,7 @@ class TestTorch(FormatTests):
 
 def test_nothing_is_written(tmp_path):
     with pytest.raises(FormatError, match=r"x\.pt: files of torch\.save are read only; `to` safetensors"):
-        PyTorch().save({}, tmp_path / "x.pt", False)
+        PyTorch().save({}, tmp_path / "x.pt")
 
 
 @pytest.fixture

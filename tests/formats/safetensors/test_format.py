@@ -61,7 +61,7 @@ class TestSafetensors(FormatTests, ReadBackTests):
         assert (opened.path, opened.format) == (path, "safetensors")
 
     def test_metadata_is_kept(self, path):
-        self.format.save(tensors_of(a=np.ones(1)), path, False, Writing(metadata={"lm_head.weight": "wte", "ä": "\n"}))
+        self.format.save(tensors_of(a=np.ones(1)), path, Writing(metadata={"lm_head.weight": "wte", "ä": "\n"}))
         with safetensors.safe_open(path, "np") as read:
             assert read.metadata() == {"lm_head.weight": "wte", "ä": "\n"}
         assert self.format.open(path).metadata == {"lm_head.weight": "wte", "ä": "\n"}
@@ -170,7 +170,7 @@ def test_a_header_in_any_order_padded_with_spaces(tmp_path):
 def test_every_flip_in_a_header_is_found_or_says_the_same_bytes_are_others(tmp_path):
     """A flip may make another name or dtype of the same size, which no rule is against; the numbers stay."""
     path = tmp_path / "x.safetensors"
-    Safetensors().save(tensors_of(w=np.arange(3, dtype=np.float32)), path, False)
+    Safetensors().save(tensors_of(w=np.arange(3, dtype=np.float32)), path)
     whole = path.read_bytes()
     for at in range(len(whole) - 12):
         for bit in range(8):
@@ -195,7 +195,7 @@ def test_a_truth_value_that_is_none(tmp_path):
 
 def test_a_file_that_changes_is_never_read_in_part(tmp_path):
     path = tmp_path / "x.safetensors"
-    Safetensors().save(tensors_of(w=np.zeros(4)), path, False)
+    Safetensors().save(tensors_of(w=np.zeros(4)), path)
     opened = checkpoint.open(path)
     with path.open("r+b") as file:
         file.seek(-8, os.SEEK_END)
@@ -218,7 +218,7 @@ def test_to_a_bundle_and_back_the_bytes_are_the_same(tmp_path):
     arrays = {"a": np.arange(6, dtype=ml_dtypes.bfloat16), "b": np.array([True, False]), "c": np.arange(3)}
     checkpoint.save(arrays, tmp_path / "x.safetensors")
     checkpoint.save(checkpoint.open(tmp_path / "x.safetensors"), tmp_path / "y.ckpt")
-    Safetensors().save(checkpoint.open(tmp_path / "y.ckpt"), tmp_path / "z.safetensors", False)  # without lineage
+    Safetensors().save(checkpoint.open(tmp_path / "y.ckpt"), tmp_path / "z.safetensors")  # without lineage
     assert (tmp_path / "x.safetensors").read_bytes() == (tmp_path / "z.safetensors").read_bytes()
 
 
@@ -244,7 +244,7 @@ def test_whatever_is_written_both_read(tmp_path_factory, values, texts):
     path = tmp_path_factory.mktemp("any") / "x.safetensors"
     texts = {key: text for key, text in texts.items() if text not in values}  # those are ties
     arrays = {name: np.array(value, np.float32) for name, value in values.items()}
-    Safetensors().save({n: Tensor.of(n, a) for n, a in arrays.items()}, path, False, Writing(metadata=texts))
+    Safetensors().save({n: Tensor.of(n, a) for n, a in arrays.items()}, path, Writing(metadata=texts))
     opened = checkpoint.open(path)
     assert {name: tensor.read().tobytes() for name, tensor in opened.items()} == {
         n: a.tobytes() for n, a in arrays.items()

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import safetensors.numpy
-from conformance import change_on_disk
+from conformance import change_on_disk, save_as
 
 from ckpttool import checkpoint
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, ExistingOutput, FormatError, MissingFile
@@ -236,18 +236,6 @@ def test_an_index_that_the_disk_changed_is_found_and_the_old_one_stays(tmp_path,
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-@pytest.mark.parametrize(("old", "new"), [(40, None), (None, 40), (60, 40), (40, 60)])
-def test_a_format_replaces_by_itself_what_was_there(tmp_path, old, new):
-    path, tensors = tmp_path / "model.safetensors", {name: Tensor.of(name, array) for name, array in VALUES.items()}
-    for limit in (old, new):
-        Safetensors().save(tensors, path, True, Writing(shard_bytes=limit))
-    files = listing(tmp_path)
-    assert read(path) == whole()
-    named = set(json.loads((tmp_path / files.pop()).read_text())["weight_map"].values()) if new else {path.name}
-    assert named <= set(files)
-    assert [file for file in files if file not in named and (tmp_path / file).stat().st_size > 100] == []
-
-
 def test_two_files_are_several(tmp_path):
     write(tmp_path / "model.safetensors", {"a": np.ones(2), "b": np.ones(2)}, limit=16)
     assert len(listing(tmp_path)) == 3
@@ -257,7 +245,7 @@ def test_files_that_a_failure_leaves_are_none(tmp_path):
     broken = Tensor(TensorSpec("z", (2,), BY_NAME["float64"]), lambda: np.ones(3))
     values = {**{name: Tensor.of(name, array) for name, array in VALUES.items()}, "z": broken}
     with pytest.raises(CkptError, match="z gave"):
-        Safetensors().save(values, tmp_path / "model.safetensors", False, Writing(shard_bytes=40))
+        save_as(Safetensors(), values, tmp_path / "model.safetensors", how=Writing(shard_bytes=40))
     assert listing(tmp_path) == []
 
 

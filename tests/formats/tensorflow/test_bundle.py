@@ -5,7 +5,7 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 import pytest
-from conformance import FormatTests, ReadBackTests, numbers, tensors_of
+from conformance import FormatTests, ReadBackTests, numbers, save_as, tensors_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -26,12 +26,12 @@ class TestBundle(FormatTests, ReadBackTests):
     suffix = ".ckpt"
 
     def test_the_bytes_are_those_of_tensorflow(self, path):
-        Bundle().save(tensors_of(t=np.arange(1, 6, dtype=np.float32)), path, False)
+        Bundle().save(tensors_of(t=np.arange(1, 6, dtype=np.float32)), path)
         assert Path(f"{path}.index").read_bytes().hex() == GOLDEN_INDEX.hex()
         assert Path(f"{path}.data-00000-of-00001").read_bytes() == np.arange(1, 6, dtype="<f4").tobytes()
 
     def test_strings_have_the_bytes_of_tensorflow(self, path):
-        Bundle().save(tensors_of(s=np.array([b"hello", b"", b"x" * 300], object)), path, False)
+        Bundle().save(tensors_of(s=np.array([b"hello", b"", b"x" * 300], object)), path)
         data = Path(f"{path}.data-00000-of-00001").read_bytes()
         assert data.startswith(bytes.fromhex("0500ac02812c1d6d68656c6c6f"))
         assert len(data) == 313
@@ -87,7 +87,7 @@ def test_a_rewritten_bundle_has_the_same_index_where_the_data_is_in_the_order_of
     for name in ("adam.ckpt-3", "object.ckpt"):
         source = Bundle().open(FIXTURES / name)
         by_place = sorted(source, key=lambda n: source.entries[n].stored.offset)
-        Bundle().save({n: source[n] for n in by_place}, tmp_path / name, False)
+        Bundle().save({n: source[n] for n in by_place}, tmp_path / name)
         for suffix in (".index", ".data-00000-of-00001"):
             assert (tmp_path / (name + suffix)).read_bytes() == (FIXTURES / (name + suffix)).read_bytes()
 
@@ -97,7 +97,7 @@ def test_variants_are_listed_and_copied_but_not_read(tmp_path):
     assert source["rows"].dtype is BY_NAME["variant"]
     with pytest.raises(FormatError, match="rows is a variant"):
         source["rows"].read()
-    Bundle().save({"b/rows": source["rows"].renamed("b/rows")}, tmp_path / "x", False)
+    Bundle().save({"b/rows": source["rows"].renamed("b/rows")}, tmp_path / "x")
     copy = Bundle().open(tmp_path / "x")
     assert copy["b/rows"].stored_bytes() == source["rows"].stored_bytes()
     assert copy.entries["b/rows"].stored.crc == source.entries["rows"].stored.crc
@@ -106,7 +106,7 @@ def test_variants_are_listed_and_copied_but_not_read(tmp_path):
 def test_a_variant_of_no_bundle_is_refused(tmp_path):
     loose = Tensor(Bundle().open(FIXTURES / "variant.ckpt")["rows"].spec, lambda: np.empty((), object))
     with pytest.raises(FormatError, match="only be copied"):
-        Bundle().save({"rows": loose}, tmp_path / "x", False)
+        Bundle().save({"rows": loose}, tmp_path / "x")
 
 
 def test_listing_needs_no_data_files(tmp_path):
@@ -155,8 +155,8 @@ def test_a_prefix_that_ends_in_a_slash(tmp_path):
 def test_shards_without_an_index_are_not_overwritten_unasked(tmp_path):
     (tmp_path / "x.data-00000-of-00001").write_bytes(b"someone's")
     with pytest.raises(ExistingOutput, match=r"x\.data-00000-of-00001"):
-        Bundle().save(tensors_of(a=np.ones(1)), tmp_path / "x", False)
-    Bundle().save(tensors_of(a=np.ones(1)), tmp_path / "x", True)
+        save_as(Bundle(), tensors_of(a=np.ones(1)), tmp_path / "x")
+    save_as(Bundle(), tensors_of(a=np.ones(1)), tmp_path / "x", True)
     assert sorted(p.name for p in tmp_path.iterdir()) == [
         "x.data-00000-of-00002",
         "x.data-00001-of-00002",
@@ -165,23 +165,19 @@ def test_shards_without_an_index_are_not_overwritten_unasked(tmp_path):
 
 
 def test_data_is_never_renamed_over_data(tmp_path, monkeypatch):
-    Bundle().save(tensors_of(a=np.array([1.0])), tmp_path / "x", False)
+    Bundle().save(tensors_of(a=np.array([1.0])), tmp_path / "x")
     seen = []
     rename, replace = Path.rename, Path.replace
 
     def spy(self, target, do):
-        seen.append((Path(target).name, Path(target).exists(), sorted(read_all(tmp_path / "x").items())))
+        if Path(target).parent == tmp_path and Path(target).name.startswith("x."):
+            seen.append((Path(target).name, Path(target).exists()))
         return do(self, target)
 
     monkeypatch.setattr(Path, "rename", lambda self, target: spy(self, target, rename))
     monkeypatch.setattr(Path, "replace", lambda self, target: spy(self, target, replace))
-    Bundle().save(tensors_of(a=np.array([2.0])), tmp_path / "x", True)
-    old = [("a", [1.0])]
-    assert seen == [
-        ("x.data-00000-of-00002", False, old),
-        ("x.data-00001-of-00002", False, old),
-        ("x.index", True, old),
-    ]
+    save_as(Bundle(), tensors_of(a=np.array([2.0])), tmp_path / "x", True)
+    assert seen == [("x.data-00000-of-00002", False), ("x.data-00001-of-00002", False), ("x.index", True)]
     assert read_all(tmp_path / "x") == {"a": [2.0]}
 
 
@@ -191,31 +187,31 @@ def test_everything_is_on_the_disk_before_the_index_has_its_name(tmp_path, monke
     monkeypatch.setattr(os, "fsync", lambda fd: (calls.append("fsync"), fsync(fd))[1])
     monkeypatch.setattr(Path, "rename", lambda s, t: (calls.append("data"), rename(s, t))[1])
     monkeypatch.setattr(Path, "replace", lambda s, t: (calls.append("index"), replace(s, t))[1])
-    Bundle().save(tensors_of(a=np.ones(1)), tmp_path / "x", False)
+    Bundle().save(tensors_of(a=np.ones(1)), tmp_path / "x")
     assert calls == ["fsync", "data", "fsync", "fsync", "index", "fsync"]
 
 
 def test_the_mode_of_a_replaced_index_stays(tmp_path):
-    Bundle().save(tensors_of(a=np.ones(1)), tmp_path / "x", False)
+    Bundle().save(tensors_of(a=np.ones(1)), tmp_path / "x")
     (tmp_path / "x.index").chmod(0o640)
-    Bundle().save(tensors_of(a=np.ones(1)), tmp_path / "x", True)
+    save_as(Bundle(), tensors_of(a=np.ones(1)), tmp_path / "x", True)
     assert (tmp_path / "x.index").stat().st_mode & 0o777 == 0o640
 
 
 @pytest.mark.parametrize("name", ["", "\0part/w\0\1\0"])
 def test_names_that_mean_something_else_are_refused(tmp_path, name):
     with pytest.raises(FormatError, match="a meaning of its own"):
-        Bundle().save({name: Tensor.of(name, np.ones(1))}, tmp_path / "x", False)
+        Bundle().save({name: Tensor.of(name, np.ones(1))}, tmp_path / "x")
 
 
 def test_a_name_without_bytes_is_refused(tmp_path):
     with pytest.raises(FormatError, match="cannot be written as bytes"):
-        Bundle().save({"\ud800": Tensor.of("\ud800", np.ones(1))}, tmp_path / "x", False)
+        Bundle().save({"\ud800": Tensor.of("\ud800", np.ones(1))}, tmp_path / "x")
 
 
 def test_an_object_that_is_no_string_is_refused(tmp_path):
     with pytest.raises(CkptError, match="s holds a int"):
-        Bundle().save({"s": Tensor.of("s", np.array([1], object))}, tmp_path / "x", False)
+        Bundle().save({"s": Tensor.of("s", np.array([1], object))}, tmp_path / "x")
 
 
 def test_big_endian_bundles_are_read(tmp_path):
@@ -287,7 +283,7 @@ def test_whatever_is_written_is_read(tmp_path_factory, tensors):
 
     tensors = {name: array for name, array in tensors.items() if not is_slice_key(key_of(name))}
     prefix = tmp_path_factory.mktemp("bundle") / "x"
-    Bundle().save(tensors_of(**tensors), prefix, False)
+    Bundle().save(tensors_of(**tensors), prefix)
     opened = Bundle().open(prefix)
     assert list(opened) == sorted(tensors, key=key_of)
     for name, array in tensors.items():

@@ -53,7 +53,7 @@ def random_bits(dtype, shape, seed=1):
 def test_both_ways_for_every_dtype_and_shape(tf, tmp_path, dtype):
     arrays = {f"t{len(shape)}": random_bits(dtype, shape) for shape in SHAPES}
     save_with_tensorflow(tf, tmp_path / "theirs", {n: in_tensorflow(tf, dtype, a) for n, a in arrays.items()})
-    Bundle().save({n: Tensor.of(n, a, dtype) for n, a in arrays.items()}, tmp_path / "ours", False)
+    Bundle().save({n: Tensor.of(n, a, dtype) for n, a in arrays.items()}, tmp_path / "ours")
     for suffix in (".index", ".data-00000-of-00001"):
         assert (tmp_path / f"ours{suffix}").read_bytes() == (tmp_path / f"theirs{suffix}").read_bytes()
     for name, array in arrays.items():
@@ -71,7 +71,7 @@ def test_an_index_of_several_blocks_is_the_same(tf, tmp_path):
     arrays = {f"scope_{i // 40}/{rng.bytes(30).hex()}/kernel": np.float32(i) for i in range(4000)}
     arrays["x" * 600_000] = np.float32(-1)
     save_with_tensorflow(tf, tmp_path / "theirs", {name: tf.constant(value) for name, value in arrays.items()})
-    Bundle().save(tensors_of(**arrays), tmp_path / "ours", False)
+    Bundle().save(tensors_of(**arrays), tmp_path / "ours")
     theirs = (tmp_path / "theirs.index").read_bytes()
     assert len(theirs) > 3 * 262_144
     assert (tmp_path / "ours.index").read_bytes() == theirs

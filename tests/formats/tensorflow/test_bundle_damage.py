@@ -4,7 +4,7 @@ import resource
 
 import numpy as np
 import pytest
-from conformance import tensors_of
+from conformance import save_as, tensors_of
 from crafted import CASES, DATA, built, bundle, entry, first_entry, rows, snappy_bundle, table, with_restarts, write
 
 from ckpttool import checkpoint
@@ -28,9 +28,9 @@ def small(request, tmp_path):
     """One small bundle of each way in which bytes are checked."""
     prefix = tmp_path / "x"
     if request.param == "floats":
-        Bundle().save(tensors_of(t=np.arange(5, dtype=np.float32), flag=np.array([True])), prefix, False)
+        Bundle().save(tensors_of(t=np.arange(5, dtype=np.float32), flag=np.array([True])), prefix)
     elif request.param == "strings":
-        Bundle().save(tensors_of(s=np.array([b"hello", b"", b"x" * 30], object)), prefix, False)
+        Bundle().save(tensors_of(s=np.array([b"hello", b"", b"x" * 30], object)), prefix)
     else:
         name = {"sliced": "partitioned.ckpt", "variant": "variant.ckpt"}[request.param]
         for path in (request.config.rootpath / "fixtures" / "bundles").glob(f"{name}.*"):
@@ -118,7 +118,7 @@ def test_no_memory_is_set_aside_for_what_is_not_there(tmp_path):
 
 def test_data_of_another_save_beside_the_index(tmp_path):
     for name, value in {"a": 1.0, "b": 2.0}.items():
-        Bundle().save(tensors_of(t=np.full(4, value), same=np.ones(4)), tmp_path / name, False)
+        Bundle().save(tensors_of(t=np.full(4, value), same=np.ones(4)), tmp_path / name)
     (tmp_path / "b.data-00000-of-00001").replace(tmp_path / "a.data-00000-of-00001")
     damaged = [item.name for item in Bundle().verify(tmp_path / "a") if item.problem]
     assert damaged == ["t"]
@@ -132,7 +132,7 @@ def test_a_git_lfs_pointer_is_told_from_damage(tmp_path):
 
 
 def test_a_file_that_shrinks_while_it_is_read(tmp_path):
-    Bundle().save(tensors_of(t=np.zeros(3 << 20, np.uint8), u=np.zeros(9 << 20, np.uint8)), tmp_path / "x", False)
+    Bundle().save(tensors_of(t=np.zeros(3 << 20, np.uint8), u=np.zeros(9 << 20, np.uint8)), tmp_path / "x")
     pieces = Bundle().open(tmp_path / "x")["u"].pieces()
     next(pieces)
     with (tmp_path / "x.data-00000-of-00001").open("r+b") as file:
@@ -142,23 +142,23 @@ def test_a_file_that_shrinks_while_it_is_read(tmp_path):
 
 
 def test_a_bundle_that_is_replaced_while_it_is_read_stays_the_old_one(tmp_path):
-    Bundle().save(tensors_of(t=np.array([1.0]), u=np.array([1.0])), tmp_path / "x", False)
+    Bundle().save(tensors_of(t=np.array([1.0]), u=np.array([1.0])), tmp_path / "x")
     opened = Bundle().open(tmp_path / "x")
     assert opened["t"].read().tolist() == [1.0]
-    Bundle().save(tensors_of(t=np.array([2.0]), u=np.array([2.0])), tmp_path / "x", True)
+    save_as(Bundle(), tensors_of(t=np.array([2.0]), u=np.array([2.0])), tmp_path / "x", True)
     assert opened["u"].read().tolist() == [1.0]
     assert Bundle().open(tmp_path / "x")["u"].read().tolist() == [2.0]
 
 
 def test_a_bundle_that_is_replaced_before_it_is_read_gives_what_it_was(tmp_path):
-    Bundle().save(tensors_of(t=np.array([1.0])), tmp_path / "x", False)
+    Bundle().save(tensors_of(t=np.array([1.0])), tmp_path / "x")
     opened = Bundle().open(tmp_path / "x")
-    Bundle().save(tensors_of(t=np.array([2.0])), tmp_path / "x", True)
+    save_as(Bundle(), tensors_of(t=np.array([2.0])), tmp_path / "x", True)
     assert opened["t"].read().tolist() == [1.0]
 
 
 def test_damage_is_not_copied_by_a_verb(tmp_path):
-    Bundle().save(tensors_of(t=np.arange(9.0)), tmp_path / "x", False)
+    Bundle().save(tensors_of(t=np.arange(9.0)), tmp_path / "x")
     data = tmp_path / "x.data-00000-of-00001"
     data.write_bytes(b"\1" + data.read_bytes()[1:])
     with pytest.raises(CorruptCheckpoint, match="t is damaged"):

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conformance import FormatTests, tensors_of
+from conformance import FormatTests, save_as, tensors_of
 
 from ckpttool import checkpoint
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
@@ -53,7 +53,7 @@ class TestObject(FormatTests):
         return WithoutGraph(ObjectCheckpoint())
 
     def save(self, tensors, path, overwrite):
-        ObjectCheckpoint().save({OBJECT_GRAPH: graph_tensor(tensors), **tensors}, path, overwrite)
+        save_as(ObjectCheckpoint(), {OBJECT_GRAPH: graph_tensor(tensors), **tensors}, path, overwrite)
 
     test_bytes_decide_which_format_it_is = test_resources_are_refused = None  # below
     test_the_suffix_decides_what_is_written = None  # a bundle's suffix it is, and the object graph makes it this
@@ -308,7 +308,7 @@ def test_a_tensor_without_a_place_is_refused(tmp_path):
 
 @pytest.mark.parametrize("bad", [np.array(b"\xff\xff", object), np.zeros(3), np.array([b"", b""], object)], ids=str)
 def test_an_object_graph_that_is_none(tmp_path, bad):
-    Bundle().save(tensors_of(a=np.ones(2)), tmp_path / "x", False)
+    Bundle().save(tensors_of(a=np.ones(2)), tmp_path / "x")
     with pytest.raises(CorruptCheckpoint, match=OBJECT_GRAPH):
         checkpoint.save({OBJECT_GRAPH: bad, "a": np.ones(2)}, tmp_path / "y")
 

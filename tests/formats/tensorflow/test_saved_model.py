@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from conformance import FormatTests, ReadBackTests, tensors_of
+from conformance import FormatTests, ReadBackTests, save_as, tensors_of
 
 from ckpttool import checkpoint
 from ckpttool.core.errors import CkptError, MissingFile, PlanError
@@ -35,8 +35,8 @@ class TestSavedModel(FormatTests, ReadBackTests):
         like = next(self.places)
         (like / "variables").mkdir(parents=True)
         (like / "saved_model.pb").write_bytes(Message(saved_model_schema_version=1).SerializeToString())
-        Bundle().save({name: zeros(tensor) for name, tensor in tensors.items()}, like / "variables/variables", False)
-        self.format.save(tensors, path, overwrite, Writing(like=like))
+        Bundle().save({name: zeros(tensor) for name, tensor in tensors.items()}, like / "variables/variables")
+        save_as(self.format, tensors, path, overwrite, Writing(like=like))
 
     def files(self, path):
         return sorted(file for file in path.parent.rglob("*") if file.is_file() and file.name != "saved_model.pb")
