@@ -11,6 +11,7 @@ import click
 from ckpttool import __version__
 from ckpttool.cli.options.general import OWN_PROCESS, Written
 from ckpttool.cli.show import errors
+from ckpttool.cli.show.logs import escape_logs
 from ckpttool.cli.show.plans import GIVEN
 from ckpttool.lineage.provenance import Command
 from ckpttool.runtime.configure import configure_tensorflow
@@ -129,4 +130,5 @@ def main() -> None:
 
 def run() -> None:
     """Run the command line as a process of its own, in which a graph of others is confined."""
+    escape_logs()
     main(prog_name="ckpttool", obj=OWN_PROCESS)
