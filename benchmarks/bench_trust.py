@@ -4,12 +4,13 @@ Whole processes are timed, imports and all, one checkout after the other in each
 the best and the median of both, and their ratios. The compiled modules of each are kept apart, and made beforehand, and
 so are caches and states of the user: a graph of the fixtures is a stranger's, and runs behind the wall.
 
-Run: .venv/bin/python benchmarks/bench_trust.py PEER [--turns N] [--megabytes N] [PART OF A NAME ...]
+Run: .venv/bin/python benchmarks/bench_trust.py PEER [--turns N] [--megabytes N] [--processor] [PART OF A NAME ...]
 The peer may be made by: git worktree add PEER COMMIT
 """
 
 import argparse
 import os
+import resource
 import shutil
 import statistics
 import subprocess
@@ -84,8 +85,8 @@ def fill(folder: Path, megabytes: int) -> None:
         checkpoint.save(small, folder / f"small.{suffix}")
 
 
-def timed(checkout: Path, case: Case, folder: Path) -> float:
-    """Run a command of a checkout, and return its seconds.
+def timed(checkout: Path, case: Case, folder: Path, of_processor: bool) -> float:
+    """Run a command of a checkout, and return its seconds, or those of the processor.
 
     Raises:
         SystemExit: it fails.
@@ -98,24 +99,26 @@ def timed(checkout: Path, case: Case, folder: Path) -> float:
     homes = {f"XDG_{kind}_HOME": str(own / kind) for kind in ("CACHE", "STATE", "DATA", "CONFIG")}
     environment = {**os.environ, **homes, "PYTHONPATH": str(checkout), "PYTHONPYCACHEPREFIX": str(own / "compiled")}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
-    start = time.perf_counter()
+    start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     ended = subprocess.run(
         [sys.executable, "-m", "ckpttool", *words], env=environment, capture_output=True, cwd=folder, check=False
     )
-    seconds = time.perf_counter() - start
+    seconds, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
     if ended.returncode:
         raise SystemExit(f"{checkout}: {' '.join(words)}: {ended.stderr.decode()[-500:]}")
-    return seconds
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime if of_processor else seconds
 
 
-def compared(case: Case, checkouts: tuple[Path, Path], turns: int, folder: Path) -> tuple[list[float], list[float]]:
+def compared(
+    case: Case, checkouts: tuple[Path, Path], turns: int, folder: Path, of_processor: bool
+) -> tuple[list[float], list[float]]:
     """Return the seconds of the peer's and of our turns; each begins once untimed."""
     times: tuple[list[float], list[float]] = ([], [])
     for checkout in checkouts:
-        timed(checkout, case, folder)
+        timed(checkout, case, folder, of_processor)
     for turn in range(max(2, round(turns * case.share))):
         for which in ((0, 1), (1, 0))[turn % 2]:
-            times[which].append(timed(checkouts[which], case, folder))
+            times[which].append(timed(checkouts[which], case, folder, of_processor))
     return times
 
 
@@ -125,6 +128,7 @@ def main() -> int:
     parser.add_argument("peer", type=Path)
     parser.add_argument("--turns", type=int, default=7)
     parser.add_argument("--megabytes", type=int, default=200)
+    parser.add_argument("--processor", action="store_true", help="its seconds, on a machine that has other work")
     parser.add_argument("names", nargs="*")
     options = parser.parse_args()
     slower = 0
@@ -134,7 +138,7 @@ def main() -> int:
         for case in cases(Path(name)):
             if options.names and not any(part in case.name for part in options.names):
                 continue
-            times = compared(case, (options.peer.resolve(), HERE), options.turns, Path(name))
+            times = compared(case, (options.peer.resolve(), HERE), options.turns, Path(name), options.processor)
             best, middle = ([function(each) for each in times] for function in (min, statistics.median))
             ratios = best[1] / best[0], middle[1] / middle[0]
             slower += min(ratios) > LIMIT
