@@ -61,6 +61,8 @@ def programs() -> Iterator[Path]:
     yield from SYSTEM
     yield from map(Path, (sys.prefix, sys.base_prefix, *sysconfig.get_paths().values(), *site.getsitepackages()))
     yield from (Path(entry).resolve() for entry in sys.path if entry)
+    if sys.pycache_prefix:  # else modules would be compiled again
+        yield Path(sys.pycache_prefix)
 
 
 def _limit(which: int, value: int) -> None:
