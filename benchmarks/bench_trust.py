@@ -1,14 +1,15 @@
 """What safety costs: common commands of this checkout beside those of another, such as the one before it was built.
 
 Whole processes are timed, imports and all, one checkout after the other in each turn, on small and on large inputs:
-the best and the median of both, and their ratios. The compiled modules of each are kept apart, and made beforehand, and
-so are caches and states of the user: a graph of the fixtures is a stranger's, and runs behind the wall.
+the best and the median of both, and their ratios. Modules are compiled beforehand; caches and states of the user
+are kept apart: a graph of the fixtures is a stranger's, and runs behind the wall.
 
 Run: .venv/bin/python benchmarks/bench_trust.py PEER [--turns N] [--megabytes N] [--processor] [PART OF A NAME ...]
 The peer may be made by: git worktree add PEER COMMIT
 """
 
 import argparse
+import compileall
 import os
 import resource
 import shutil
@@ -97,8 +98,9 @@ def timed(checkout: Path, case: Case, folder: Path, of_processor: bool) -> float
     words = [str(word).replace("OUT", str(place / "x")) for word in case.words]
     own = folder / f"home-{checkout.name}"
     homes = {f"XDG_{kind}_HOME": str(own / kind) for kind in ("CACHE", "STATE", "DATA", "CONFIG")}
-    environment = {**os.environ, **homes, "PYTHONPATH": str(checkout), "PYTHONPYCACHEPREFIX": str(own / "compiled")}
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    environment = {**os.environ, **homes, "PYTHONPATH": str(checkout)}
+    for name in ("PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX"):  # a confined child writes no compiled modules
+        environment.pop(name, None)
     start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     ended = subprocess.run(
         [sys.executable, "-m", "ckpttool", *words], env=environment, capture_output=True, cwd=folder, check=False
@@ -135,6 +137,8 @@ def main() -> int:
     print("command | peer's best, median (s) | ours | ratio of the best | of the medians")
     with tempfile.TemporaryDirectory() as name:
         fill(Path(name), options.megabytes)
+        for checkout in (options.peer.resolve(), HERE):
+            compileall.compile_dir(checkout / "ckpttool", quiet=1)
         for case in cases(Path(name)):
             if options.names and not any(part in case.name for part in options.names):
                 continue
