@@ -1,0 +1,143 @@
+"""Run the attacks, two at a time, and keep what they find in figures.json, of which `make docs` makes the tables.
+
+Of each grid a part is tried, so that all of them take some minutes; with `--full` all of it, which takes hours. A
+figure of a whole grid stays beside a later one of a part. The exit code is 1 if something was bad.
+
+    python trust/figures.py [--full] [--jobs N] [SCRIPT ...]
+"""
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+KEPT = HERE / "figures.json"
+PACKAGES = ("ckpttool", "tensorflow", "tensorflow-cpu", "keras", "numpy", "h5py")
+Figure = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Attack:
+    """A script, and what it is given for a part of its grid and for all of it."""
+
+    script: str
+    part: str = ""
+    full: str = ""
+    always: str = ""
+
+    def run(self, full: bool) -> list[Figure]:
+        """Return the script's figures, which it prints in its last line; one that does not is bad."""
+        given = [*self.always.split(), *(self.full if full else self.part).split()]
+        start = time.monotonic()
+        ended = subprocess.run(
+            [sys.executable, str(HERE / self.script), *given],
+            capture_output=True,
+            text=True,
+            env=os.environ | {"PYTHONPATH": str(HERE.parent), "TF_CPP_MIN_LOG_LEVEL": "3"},
+            check=False,
+        )
+        seconds = round(time.monotonic() - start)
+        lines = ended.stdout.splitlines()
+        print(f"== {' '.join([self.script, *given])}: {seconds} s", *lines[-20:], sep="\n", flush=True)
+        try:
+            found = json.loads(lines[-1])
+        except (IndexError, json.JSONDecodeError):
+            print(ended.stderr[-2000:], flush=True)
+            found = {
+                "figure": self.script,
+                "tried": 0,
+                "bad": 1,
+                "note": f"ended with {ended.returncode}, and no figure",
+            }
+        about = {"script": self.script, "given": " ".join(given), "seconds": seconds, "whole": full or not self.part}
+        return [{**each, **about, "date": _today()} for each in (found if isinstance(found, list) else [found])]
+
+
+ATTACKS = [
+    Attack("kills.py", part="--every 40"),
+    Attack("hostile_graphs.py", part="--every 400"),
+    Attack("kills.py", part="--every 60 --kinds kill", full="--every 10 --kinds kill", always="--tensorflow"),
+    Attack("tensorflow_itself.py", part="--every 10"),
+    Attack("unsynced.py"),
+    Attack("races.py", part="--rounds 200"),
+    Attack("crafted.py"),
+    Attack("flips.py", part="--step 20"),
+    Attack("fuzz.py", part="--seconds 3", full="--seconds 600"),
+    Attack("acting_models.py"),
+]
+"""The longest first. Options of a part bound the grid."""
+
+
+def collected(full: bool, jobs: int, names: list[str]) -> list[Figure]:
+    """Run the attacks, some at a time; return their figures in the order of the list."""
+    chosen = [each for each in ATTACKS if not names or each.script in names or each.script.removesuffix(".py") in names]
+    with ThreadPoolExecutor(jobs) as pool:
+        return [figure for figures in pool.map(lambda attack: attack.run(full), chosen) for figure in figures]
+
+
+def merged(old: list[Figure], new: list[Figure]) -> list[Figure]:
+    """Return figures with new ones in the places of old ones of the same grids, whole or in part.
+
+    >>> part, whole = {"figure": "a", "whole": False, "tried": 1}, {"figure": "a", "whole": True, "tried": 9}
+    >>> merged([whole, part], [part | {"tried": 2}])
+    [{'figure': 'a', 'whole': True, 'tried': 9}, {'figure': 'a', 'whole': False, 'tried': 2}]
+    """
+
+    def key(figure: Figure) -> tuple[Any, ...]:
+        return figure["figure"], figure.get("of"), figure["whole"]
+
+    known = {key(each): each for each in old} | {key(each): each for each in new}
+    return list(known.values())
+
+
+def machine() -> dict[str, Any]:
+    """Return what the figures were made on."""
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {
+        "python": platform.python_version(),
+        "versions": versions,
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gb": round(memory / 2**30),
+    }
+
+
+def _today() -> str:
+    return datetime.datetime.now(datetime.UTC).date().isoformat()
+
+
+def main() -> int:
+    """Run what is asked for, keep the figures, and return whether something was bad."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("scripts", nargs="*", help="only these attacks")
+    parser.add_argument("--full", action="store_true", help="the whole grids, in hours")
+    parser.add_argument("--jobs", type=int, default=2, help="how many run beside one another")
+    asked = parser.parse_args()
+    start = time.monotonic()
+    figures = collected(asked.full, asked.jobs, asked.scripts)
+    kept = json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.exists() else {"figures": []}
+    content = {"date": _today(), "machine": machine(), "figures": merged(kept["figures"], figures)}
+    KEPT.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    bad = [each for each in figures if each["bad"] and "of" not in each]
+    print(f"{len(figures)} figures in {time.monotonic() - start:.0f} s, {len(bad)} of them bad", flush=True)
+    return bool(bad)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
