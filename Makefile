@@ -9,7 +9,7 @@ BIN := .venv/bin
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist worksteal -q
 PROTOS := ckpttool/formats/wire/protos
 
-.PHONY: install browser demo test check lint docs docs-check transcript tables reuse fixtures protos trust lowest bench clean
+.PHONY: install browser demo test check lint docs docs-check transcript tables reuse fixtures protos trust attacks lowest bench clean
 
 install: .venv/.current
 
@@ -30,14 +30,16 @@ demo: install  ## the main job on the fixtures, ending in a table
 test: browser  ## all tests but the slow ones; those of real files need CKPTTOOL_CORPUS
 	$(PYTEST) -m 'not slow'
 
-trust: browser  ## all tests, on the corpus of real files too, which CKPTTOOL_CORPUS must name; architectures of Keras; faults
+trust: browser  ## slow tests, new examples, the corpus of real files (CKPTTOOL_CORPUS), attacks; FULL=1: all of them, for hours
 	test -d "$$CKPTTOOL_CORPUS" || { echo "CKPTTOOL_CORPUS names no folder" >&2; exit 1; }
-	HYPOTHESIS_PROFILE=default $(PYTEST)
-	$(BIN)/python benchmarks/architectures.py
-	$(BIN)/python trust/kills.py
-	$(BIN)/python trust/kills.py --tensorflow --every 10 --kinds kill
-	$(BIN)/python trust/unsynced.py
-	$(BIN)/python trust/races.py
+	HYPOTHESIS_PROFILE=default $(PYTEST) -m 'slow or hypothesis'
+	$(PYTEST) tests/corpus -m 'not slow'
+	$(BIN)/python trust/figures.py $(if $(FULL),--full)
+	$(BIN)/python docs/generate.py
+
+attacks: install  ## run the small attacks of docs/attacks and keep what they print
+	$(BIN)/python docs/attack_pages.py
+	$(BIN)/python docs/generate.py
 	$(BIN)/python trust/resumed.py
 
 check: install  ## lint, and all tests but the slow ones, beside one another: tests wait for processes at times

@@ -1,7 +1,7 @@
 """Write the generated pages: cli.md from `--help`, calls.md and rooms from docstrings, formats.md, pictures.
 
 With `--check` say what is out of date, write nothing. The programs are run by `make transcript` (the README's demo),
-`make tables` (those of chapter11.md) and `make reuse` (those of how-much-to-reuse.md).
+`make tables` (those of chapter11.md), `make reuse` (those of how-much-to-reuse.md), `make attacks` and `make trust`.
 """
 
 import ast
@@ -9,6 +9,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import attack_figures
+import attack_pages
 import click
 import reuse
 from demo import COMMANDS as DEMO
@@ -29,6 +31,7 @@ from ckpttool.verbs.formats import as_texts, format_rows
 DOCS = Path(__file__).parent
 PACKAGE = DOCS.parent / "ckpttool"
 README = DOCS.parent / "README.md"
+TRUST = DOCS.parent / "trust" / "README.md"
 TRANSCRIPT = DOCS / "demo.txt"
 TABLES = DOCS / "chapter11.txt"
 WIDTH = 100
@@ -165,7 +168,9 @@ def run(check: bool) -> int:
         DOCS / "design.md": with_blocks(DOCS / "design.md", rooms=rooms()),
         DOCS / "formats.md": with_blocks(DOCS / "formats.md", formats=checkpoint_formats()),
         DOCS / "how-much-to-reuse.md": with_blocks(DOCS / "how-much-to-reuse.md", **reuse.tables()),
-        README: with_blocks(README, demo=picture()),
+        README: with_blocks(README, demo=picture(), trust=attack_figures.tables()["trust"]),
+        attack_pages.PAGE: attack_pages.page(),
+        TRUST: with_blocks(TRUST, figures=attack_figures.tables()["figures"]),
     }
     stale = [page for page, wanted in pages.items() if not page.exists() or page.read_text(encoding="utf-8") != wanted]
     for page in stale:

@@ -24,6 +24,9 @@ PAGES = [
     ROOT / "README.md",
     ROOT / "CHANGELOG.md",
     ROOT / "fixtures" / "README.md",
+    ROOT / "SECURITY.md",
+    ROOT / "trust" / "README.md",
+    ROOT / "docs" / "attacks" / "README.md",
     *sorted((ROOT / "docs").glob("*.md")),
 ]
 CHAPTER = runpy.run_path(str(ROOT / "benchmarks" / "chapter11.py"))

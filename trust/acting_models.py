@@ -12,13 +12,12 @@ import logging
 import os
 import sys
 import tempfile
-from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hostile_graphs import COMMANDS, run, verdict, warm, watched
+from hostile_graphs import RUNNING, Canaries, run
 from samples import folder as quick_folder
 
 Act = Callable[[str, str], Any]
@@ -139,13 +138,14 @@ def run_in_tensorflow(folder: Path) -> str:
     import tensorflow as tf
 
     tf1 = tf.compat.v1
-    with watched(folder) as touched, tf1.Graph().as_default(), tf1.Session() as session:
+    canaries = Canaries(folder)
+    with tf1.Graph().as_default(), tf1.Session() as session:
         try:
             tf1.train.import_meta_graph(str(folder / "model.ckpt.meta")).restore(session, str(folder / "model.ckpt"))
             session.run("outputs/logits:0", {"X:0": np.ones((1, 4), "f")})
         except tf.errors.OpError:
             pass  # what is read may be no vocabulary; it was read
-    return "acted" if touched else "did not act"
+    return "acted" if canaries.touched() else "did not act"
 
 
 def made(base: Path, every: int) -> Iterator[tuple[str, str, Path]]:
@@ -162,24 +162,36 @@ def made(base: Path, every: int) -> Iterator[tuple[str, str, Path]]:
         yield act, place, folder
 
 
+def evaluated(folder: Path) -> str:
+    """Have `evaluate` run a model in a fork; say that it was refused, or what is bad."""
+    canaries, answer = Canaries(folder), folder.with_suffix(".answer")
+    answer.write_text("the process died")
+    child = os.fork()
+    if not child:
+        os.chdir(folder)
+        code, said = run(RUNNING["evaluate"])
+        answer.write_text("refused" if code == 2 and "may do more than compute" in said else f"ended by {code}: {said}")
+        os._exit(0)
+    os.waitpid(child, 0)
+    touched = canaries.touched()
+    canaries.close()
+    return f"touched {touched}" if touched else answer.read_text()
+
+
 def main() -> None:
-    """Have `evaluate` run all, and print what is bad and the sums."""
+    """Have all evaluated, and print what is bad and the sums."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--every", type=int, default=1, help="only every Nth model")
-    asked, counts = parser.parse_args(), Counter[str]()
+    asked, tried, bad = parser.parse_args(), 0, 0
     logging.disable(logging.WARNING)
-    warm()
     with tempfile.TemporaryDirectory(dir=quick_folder()) as base:
         for act, place, folder in made(Path(base), asked.every):
-            before = {path.name for path in folder.iterdir()}
-            with watched(folder) as touched:
-                code, said = run(COMMANDS["evaluate"], folder)
-            how = verdict(act, "evaluate", code, said, touched, [*{path.name for path in folder.iterdir()} - before])
-            counts[how] += 1
-            if not how.startswith("refused"):
-                print(how, act, place, said[:300], sep="\t", flush=True)
-    bad = counts.total() - sum(number for how, number in counts.items() if how.startswith("refused"))
-    print(json.dumps({"figure": FIGURE, "tried": counts.total(), "bad": bad, "note": ""}))
+            how = evaluated(folder)
+            tried, bad = tried + 1, bad + (how != "refused")
+            if how != "refused":
+                print("bad:", act, place, how[:300], flush=True)
+    note = f"{len(acts())} ops in {len(places())} places, all refused" if not bad else ""
+    print(json.dumps({"figure": FIGURE, "tried": tried, "bad": bad, "note": note}))
     sys.exit(bad > 0)
 
 

@@ -65,13 +65,15 @@ class Attack:
 
 ATTACKS = [
     Attack("kills.py", part="--every 40"),
-    Attack("hostile_graphs.py", part="--every 400"),
+    Attack("hostile_graphs.py", part="--seconds 120"),
     Attack("kills.py", part="--every 60 --kinds kill", full="--every 10 --kinds kill", always="--tensorflow"),
     Attack("tensorflow_itself.py", part="--every 10"),
     Attack("unsynced.py"),
     Attack("races.py", part="--rounds 200"),
     Attack("crafted.py"),
-    Attack("flips.py", part="--step 20"),
+    Attack("flips.py", part="--every 40"),
+    Attack("servers.py", part="--every 5"),
+    Attack("resumed.py", part="--points 10", full="--points 200"),
     Attack("fuzz.py", part="--seconds 3", full="--seconds 600"),
     Attack("acting_models.py"),
 ]
@@ -132,7 +134,11 @@ def main() -> int:
     start = time.monotonic()
     figures = collected(asked.full, asked.jobs, asked.scripts)
     kept = json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.exists() else {"figures": []}
-    content = {"date": _today(), "machine": machine(), "figures": merged(kept["figures"], figures)}
+    content = {
+        "date": _today(),
+        "machine": machine(),
+        "figures": merged(kept["figures"], [each for each in figures if each["tried"]]),
+    }
     KEPT.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     bad = [each for each in figures if each["bad"] and "of" not in each]
     print(f"{len(figures)} figures in {time.monotonic() - start:.0f} s, {len(bad)} of them bad", flush=True)

@@ -17,6 +17,7 @@ from typing import Any
 from faults import in_child
 
 NAME = "x.ckpt"
+FIGURE = "faults at file-system calls, commands that write"
 CALLS = (
     "openat,write,pwrite64,rename,renameat,renameat2,unlink,unlinkat,mkdir,mkdirat,rmdir,ftruncate,link,fsync,fdatasync"
 )
@@ -39,7 +40,7 @@ def figure(every: int) -> dict[str, Any] | None:
     bad = found["lost"] + found["mixed"]
     parts = (f"{found[key]} {said}" for key, said in SAID.items() if found[key])
     print("kills of the Saver", dict(found), flush=True)
-    return {"figure": "kills", "tried": found["tried"], "bad": bad, "note": ", ".join(parts)}
+    return {"figure": FIGURE, "tried": found["tried"], "bad": bad, "note": "killed alone: " + ", ".join(parts)}
 
 
 def _ends(folder: Path, over: bool, sharded: bool, every: int) -> Iterator[str]:

@@ -44,8 +44,10 @@ def short(figures: Sequence[Figure], others: Mapping[str, Figure]) -> str:
     for each in figures:
         beside = others.get(each["figure"])
         told = f"{beside['bad']:,} of {beside['tried']:,}" if beside else ""
-        lines.append(f"| {each['figure']} | {each['tried']:,} | {each['bad']:,} | {told} |")
-    return "\n".join(lines)
+        tried = f"{each['tried']:,}{'' if each['whole'] else ' †'}"
+        lines.append(f"| {each['figure']} | {tried} | {each['bad']:,} | {told} |")
+    parts = "" if all(each["whole"] for each in figures) else "\n\n† A part of the grid, as `make trust` tries it."
+    return "\n".join(lines) + parts
 
 
 def long(figures: Sequence[Figure]) -> str:
@@ -64,7 +66,9 @@ def made_on(kept: Mapping[str, Any]) -> str:
     """Say when and on what the figures were made."""
     machine, versions = kept["machine"], kept["machine"]["versions"]
     tensorflow = versions.get("tensorflow") or versions.get("tensorflow-cpu")
+    packages = (
+        f"Python {machine['python']}, TensorFlow {tensorflow}, NumPy {versions['numpy']}, h5py {versions['h5py']}"
+    )
     return (
-        f"Made on {kept['date']} with Python {machine['python']}, TensorFlow {tensorflow}, NumPy {versions['numpy']} and "
-        f"h5py {versions['h5py']}, on {machine['cores']} cores and {machine['memory_gb']} GB ({machine['system']})."
+        f"Made on {kept['date']} with {packages}, on {machine['cores']} cores and {machine['memory_gb']} GB of memory."
     )

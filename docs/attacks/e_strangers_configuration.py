@@ -1,0 +1,16 @@
+"""A configuration that somebody sent says where files are written.
+
+`--config` takes the options of a run from a file. One from a stranger could have the output replace a file of yours.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from shell import ckpttool
+
+Path("yours.csv").write_text("years of work\n")
+Path("settings.toml").write_text('epochs = 3\noutput = "model.ckpt"\nplot = "yours.csv"\ncache-dir = "/etc"\n')
+np.savez("data.npz", x_train=np.ones((6, 4), "f"), y_train=np.arange(6) % 3)
+
+ckpttool("finetune model.ckpt --data data.npz --config settings.toml")
+print(Path("yours.csv").read_text(), end="")
