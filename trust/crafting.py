@@ -77,19 +77,19 @@ def _in_child(path: Path, read: Reader, writer: int) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (3 * SECONDS, 3 * SECONDS))
     resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
     Path("/proc/self/clear_refs").write_text("5")
-    before, start = _peak(), time.process_time()
+    before, start = peak(), time.process_time()
     try:
         verdict = read(path)
     except BaseException as error:  # noqa: BLE001 - that is what is looked for
         verdict = f"bad: {type(error).__name__}: {str(error)[:100]}"
-    seconds, megabytes = time.process_time() - start, (_peak() - before) / 1024
+    seconds, megabytes = time.process_time() - start, (peak() - before) / 1024
     if seconds > SECONDS or megabytes > MEGABYTES:
         verdict = f"bad: too much; {verdict}"
     os.write(writer, json.dumps([verdict[:4000], seconds, megabytes]).encode())
     os._exit(0)
 
 
-def _peak() -> int:
+def peak() -> int:
     """Return the most memory that this process has had, in kilobytes."""
     text = Path("/proc/self/status").read_text()
     return int(text.partition("VmHWM:")[2].split()[0])

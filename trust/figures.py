@@ -70,7 +70,7 @@ ATTACKS = [
     Attack("tensorflow_itself.py", part="--every 10"),
     Attack("unsynced.py"),
     Attack("races.py", part="--rounds 200"),
-    Attack("crafted.py"),
+    Attack("crafted.py", part="--every 3"),
     Attack("flips.py", part="--every 40"),
     Attack("servers.py", part="--every 5"),
     Attack("resumed.py", part="--points 10", full="--points 200"),

@@ -22,7 +22,7 @@ import acting_models
 import crafted_bundles
 import tensorflow_kills
 from acting_models import FIGURE as ACTING
-from crafted import MEGABYTES, SECONDS, peak
+from crafting import MEGABYTES, SECONDS, peak
 from samples import folder as quick_folder
 
 Trial = Callable[[], str]
@@ -120,8 +120,8 @@ def flips(data: bytes) -> Iterator[bytes]:
 
 def crafted() -> Iterator[Trial]:
     """Yield trials that read the crafted bundles and state files."""
-    for _, make in crafted_bundles.cases():
-        yield lambda make=make: _measured(make)
+    for case in crafted_bundles.cases():
+        yield lambda make=case[1]: _measured(make)
 
 
 def _measured(make: Callable[[Path], Path]) -> str:
