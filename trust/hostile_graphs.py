@@ -232,7 +232,13 @@ def keras_trials(base: Path) -> Iterator[list[str]]:
             code_, said = run(line)
             touched = [*canaries.touched(), *(["canary_module"] if "canary_module" in sys.modules else [])]
             bad = touched or isinstance(code_, str) or code_ == 0 or not found
-            yield [f"bad: {touched} {code_} {found}" if bad else "refused", name, "keras", line, said[-200:]]
+            yield [
+                f"bad: {touched} {code_} {found}" if bad else "refused",
+                name,
+                "keras",
+                line,
+                " ".join(said.split())[-200:],
+            ]
     canaries.close()
 
 

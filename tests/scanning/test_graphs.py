@@ -1,12 +1,16 @@
 """Graphs that act are found wherever the op is; savers, tables of assets and what computes are not."""
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
+from ckpttool.core.errors import GraphError
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef, SavedModel
+from ckpttool.graph.core import Graph
+from ckpttool.graph.gate import require_computing
 from ckpttool.scanning.finding import RULES, SEVERITIES, Finding
 from ckpttool.scanning.graphs import graph_findings
 from ckpttool.scanning.walk import scan
@@ -38,6 +42,16 @@ def test_every_op_that_acts_is_found_with_what_it_does(tmp_path: Path, kind: str
 def test_it_is_found_in_every_place(tmp_path: Path, place: str, op: str) -> None:
     found = list(graph_findings(write(NESTED[place](op), tmp_path / "x.pb")))
     assert op in {each.what for each in found}, place
+
+
+@pytest.mark.parametrize("place", NESTED)
+@pytest.mark.parametrize("op", [*ONE_OF_EACH, "Relu", "ShardedFilename", "Skipgram", "CompareAndBitpack"])
+def test_the_gate_refuses_what_is_found_and_nothing_else(tmp_path: Path, place: str, op: str) -> None:
+    """But for graphs in values, which nothing runs."""
+    meta = NESTED[place](op)
+    found = {each.what for each in graph_findings(write(meta, tmp_path / "x.pb")) if each.kind != "graph/hidden-graph"}
+    with pytest.raises(GraphError, match="may do more than compute") if found else nullcontext():
+        require_computing(Graph(meta))
 
 
 @pytest.mark.parametrize("op", ONE_OF_EACH)
