@@ -1,6 +1,6 @@
 """Fuzzing of each parser for a time, its checksums mended after each change; what was found is kept.
 
-Run as: python trust/fuzz.py [--seconds N] [--seed N] [--atheris] [TARGET ...]. With atheris (`pip install atheris`) the
+Run as: python trust/fuzz.py [--seconds N] [--seed N] [--atheris] [TARGET ...]. With atheris (the extra `fuzz`) the
 changes are led by what they reach; else they are random, and start from what was reached before. What leads to lines
 that nothing kept has reached, and what goes wrong, is kept in `trust/corpus`: a test reads it again.
 """

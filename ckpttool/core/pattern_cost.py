@@ -22,6 +22,8 @@ COPIES = 3
 """A part that is repeated at most so often is unfolded; one that is repeated more often counts as without end."""
 MOST_PLACES = 300
 """Places where a character is taken, in a pattern with repeats in repeats: no pattern of names has more."""
+MOST_CHARACTERS = 200_000
+"""Characters of a pattern; compiling them takes half a second, and memory of two hundred times as many bytes."""
 LARGE = 10_000
 """Characters of a pattern that is not looked at closely."""
 LONGEST = 200
@@ -62,6 +64,8 @@ def compiled(text: str, flags: int = 0) -> re.Pattern[str]:
         CkptError: it is none, or one that could take time without end.
     """
     shown = repr(text if len(text) <= LONGEST else f"{text[:LONGEST]} ...")
+    if len(text) > MOST_CHARACTERS:
+        raise CkptError(f"{shown} has {len(text)} characters, a pattern has at most {MOST_CHARACTERS}")
     try:
         pattern = re.compile(text, flags)
     except (re.error, RecursionError, OverflowError) as error:

@@ -20,6 +20,8 @@ from ckpttool.remote.paths import refuse_url_input
 ARROW = "=>"
 AUTO = "auto"
 """The transform that the ops which read a variable choose."""
+MOST_LINES = 100_000
+"""Lines of a file of rules: reading them takes some seconds."""
 KEYS: dict[str, type | tuple[type, ...]] = {
     "from": (str, list),
     "to": (str, list),
@@ -202,6 +204,8 @@ def read_rules(path: Path) -> list[Rule]:
         document = toml_text.loads(text) if path.suffix == ".toml" else None
     except ValueError as error:
         raise CkptError(f"{path} is not a file of rules: {error}") from error
+    if text.count("\n") > MOST_LINES:
+        raise CkptError(f"{path} has {text.count(chr(10))} lines, a file of rules has at most {MOST_LINES}")
     if document is not None:
         return _toml_rules(path, document)
     rules = []

@@ -3,9 +3,10 @@
 TensorFlow 2's conditionals and calls have their ops in functions, to which variables are handed as arguments.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ckpttool.core.errors import GraphError
 from ckpttool.formats.wire.protos.graph_pb2 import FunctionDef, NodeDef
 from ckpttool.graph.core import Graph, TensorRef, cached
 from ckpttool.graph.ops import APPLY, UPDATES, VARIABLES, WEIGHT_PASSES
@@ -13,6 +14,8 @@ from ckpttool.graph.rewrite.functions import functions_in
 
 _PASSES = WEIGHT_PASSES | UPDATES.keys() | {"Pow"}
 """What hands on a variable, or a power of it, as Keras computes that of its beta."""
+DEEPEST = 150
+"""Levels of functions that call one another."""
 
 
 @dataclass(frozen=True)
@@ -27,15 +30,15 @@ class Applied:
 @cached
 def applied(graph: Graph) -> tuple[Applied, ...]:
     """Return the optimizers' own ops, in graph order."""
-    functions = {function.signature.name: function for function in graph.header.graph_def.library.function}
+    functions = _Functions(graph)
     found: list[Applied] = []
     for name, node in graph.nodes.items():
         if apply := APPLY.fullmatch(node.op):
             variables = tuple(variable_of(graph, ref) for ref in graph.inputs(name))
             found.append(Applied(name, apply["optimizer"], variables))
-        elif functions and any(node.attr) and not node.op.startswith("Restore"):
-            values = [variable_of(graph, ref) for ref in graph.inputs(name)]
-            found += [Applied(name, *each) for each in _called(node, values, functions, frozenset())]
+        elif functions.by_name and any(node.attr) and not node.op.startswith("Restore"):
+            values = tuple(variable_of(graph, ref) for ref in graph.inputs(name))
+            found += [Applied(name, *each) for each in functions.called(node, values)]
     return tuple(found)
 
 
@@ -53,38 +56,59 @@ def variable_of(graph: Graph, ref: TensorRef) -> str | None:
     return None
 
 
-_Found = tuple[str, tuple[str | None, ...]]
+_Values = tuple[str | None, ...]
+_Found = tuple[str, _Values]
 
 
-def _called(
-    node: NodeDef, values: list[str | None], functions: Mapping[str, FunctionDef], within: frozenset[str]
-) -> Iterator[_Found]:
-    """Yield what the functions that an op calls apply; conditionals take what they decide by before the arguments."""
-    names = [node.op, *(each.name for attr in node.attr.values() for each in functions_in(attr))]
-    for name in (name for name in names if name in functions and name not in within):
-        arguments = [argument.name for argument in functions[name].signature.input_arg]
-        if len(arguments) <= len(values):
-            given = dict(zip(arguments, values[len(values) - len(arguments) :], strict=True))
-            yield from _inside(functions[name], given, functions, within | {name})
+class _Functions:
+    """What functions apply, by the variables that they are given: each is looked into once for the same ones."""
 
+    def __init__(self, graph: Graph) -> None:
+        self.by_name = {function.signature.name: function for function in graph.header.graph_def.library.function}
+        self._depth = 0
+        self._known: dict[tuple[str, _Values], tuple[_Found, ...]] = {}
 
-def _inside(
-    function: FunctionDef, given: Mapping[str, str | None], functions: Mapping[str, FunctionDef], within: frozenset[str]
-) -> Iterator[_Found]:
-    """Yield what a function applies, whose arguments are given."""
-    nodes = {node.name: node for node in function.node_def}
+    def called(self, node: NodeDef, values: _Values) -> Iterator[_Found]:
+        """Yield what the functions that an op calls apply.
 
-    def variable(text: str) -> str | None:
-        name = text.partition(":")[0]
-        for _ in nodes:
-            if name not in nodes or nodes[name].op not in _PASSES or not nodes[name].input:
-                break
-            name = nodes[name].input[0].partition(":")[0]
-        return given.get(name)
+        Conditionals take what they decide by before the arguments.
+        """
+        names = [node.op, *(each.name for attr in node.attr.values() for each in functions_in(attr))]
+        for name in dict.fromkeys(name for name in names if name in self.by_name):
+            arguments = len(self.by_name[name].signature.input_arg)
+            if arguments <= len(values):
+                yield from self._applied(name, values[len(values) - arguments :])
 
-    for node in nodes.values():
-        values = [variable(text) for text in node.input if not text.startswith("^")]
-        if apply := APPLY.fullmatch(node.op):
-            yield apply["optimizer"], tuple(values)
-        elif any(node.attr):
-            yield from _called(node, values, functions, within)
+    def _applied(self, name: str, given: _Values) -> tuple[_Found, ...]:
+        """Return what a function applies, each once; nothing while it is being looked into, for it calls itself.
+
+        Raises:
+            GraphError: it calls others that call others, and so on, deeper than any program does.
+        """
+        if (name, given) not in self._known:
+            self._known[name, given] = ()
+            if self._depth == DEEPEST:
+                raise GraphError(f"function {name}: functions call one another more than {DEEPEST} levels deep")
+            self._depth += 1
+            self._known[name, given] = tuple(dict.fromkeys(self._inside(self.by_name[name], given)))
+            self._depth -= 1
+        return self._known[name, given]
+
+    def _inside(self, function: FunctionDef, given: _Values) -> Iterator[_Found]:
+        nodes = {node.name: node for node in function.node_def}
+        arguments = dict(zip((argument.name for argument in function.signature.input_arg), given, strict=True))
+
+        def variable(text: str) -> str | None:
+            name = text.partition(":")[0]
+            for _ in nodes:
+                if name not in nodes or nodes[name].op not in _PASSES or not nodes[name].input:
+                    break
+                name = nodes[name].input[0].partition(":")[0]
+            return arguments.get(name)
+
+        for node in nodes.values():
+            values = tuple(variable(text) for text in node.input if not text.startswith("^"))
+            if apply := APPLY.fullmatch(node.op):
+                yield apply["optimizer"], values
+            elif any(node.attr):
+                yield from self.called(node, values)
