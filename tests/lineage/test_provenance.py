@@ -11,7 +11,11 @@ from safetensors import safe_open
 from ckpttool import checkpoint
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.formats.format import Writing
-from ckpttool.lineage.provenance import UNKNOWN, Command
+from ckpttool.formats.wire.protos.graph_pb2 import GraphDef, NodeDef
+from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
+from ckpttool.graph import files
+from ckpttool.graph.core import Graph
+from ckpttool.lineage.provenance import UNKNOWN, Command, Provenance, SourceFile
 from ckpttool.lineage.records import Chain
 from ckpttool.lineage.storage import lineage_of
 from ckpttool.surgery.average import average
@@ -50,6 +54,31 @@ def test_arrays_in_memory_have_none_unless_a_command_writes_them(tmp_path: Path)
     assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
     checkpoint.save(arrays, tmp_path / "b.npz", command=Command("new"))
     assert shown(lineage_of(tmp_path / "b.npz", {})) == [("new", [], ())]
+
+
+def test_a_graph_in_memory_has_none_either_unless_a_command_writes_it(tmp_path: Path) -> None:
+    graph = Graph(MetaGraphDef(graph_def=GraphDef(node=[NodeDef(name="a", op="NoOp")])), "memory")
+    files.save(graph, tmp_path / "a.meta")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.meta"]
+    files.save(graph, tmp_path / "b.meta", command=Command("new"))
+    assert shown(lineage_of(tmp_path / "b.meta", {})) == [("new", [], ())]
+    files.save(files.load(tmp_path / "a.meta"), tmp_path / "c.meta")
+    assert shown(lineage_of(tmp_path / "c.meta", {})) == [("save", ["a.meta"], ())]
+
+
+def test_what_arranged_the_tensors_is_known_where_all_say_the_same(tiny: Path, tmp_path: Path) -> None:
+    torch = {"metadata": {"format": "pt"}}
+    for name, how in (("torch", torch), ("again", torch), ("other", {"metadata": {"format": "tf"}})):
+        checkpoint.save({name: np.ones(2)}, tmp_path / f"{name}.safetensors", how=Writing(**how))
+    one, again, other = (
+        checkpoint.open(tmp_path / f"{name}.safetensors").provenance for name in ("torch", "again", "other")
+    )
+    assert Provenance.joined(one, again).framework == "torch"
+    assert Provenance.joined(one, other).framework is None
+    assert one.then("rename a=>b").framework == "torch"
+    assert one.then("transpose a 1,0").framework is None
+    assert Provenance.joined(one, Provenance((SourceFile.of_graph(tiny),))).framework == "tensorflow"
+    assert Provenance((SourceFile.of_named_graph(Path("keras:ResNet50()")),)).files[0].source.files == ()
 
 
 def convert(source: Path, output: Path) -> None:
