@@ -107,7 +107,7 @@ def test_rows_go_to_a_server_and_from_there_into_the_entry(entry: Entry, server:
     known = remote.found()
     assert known is not None
     assert (known.ranges, known.rows) == (parts, ROWS)
-    with entry.fill(TENSORS, ROWS) as writer:
+    with entry.fill(known.shapes, known.rows) as writer:
         for part in known.ranges:
             remote.collect(part, writer)
         writer.finish()

@@ -73,6 +73,8 @@ def test_what_arranged_the_tensors_is_known_where_all_say_the_same(tiny: Path, t
     one, again, other = (
         checkpoint.open(tmp_path / f"{name}.safetensors").provenance for name in ("torch", "again", "other")
     )
+    checkpoint.save(checkpoint.open(tmp_path / "torch.safetensors"), tmp_path / "torch.npz")
+    assert checkpoint.open(tmp_path / "torch.npz").framework == "torch"
     assert Provenance.joined(one, again).framework == "torch"
     assert Provenance.joined(one, other).framework is None
     assert one.then("rename a=>b").framework == "torch"

@@ -57,6 +57,11 @@ def test_a_layer_with_what_cannot_be_compared_did_not_move_by_anything():
         assert (layer.difference, layer.relative_l2) == ("not comparable", None)
 
 
+def test_a_layer_whose_weights_are_here_and_there_is_not_comparable():
+    (layer,) = diff(tensors(**{"fc/kernel": [1.0]}), tensors(**{"fc/bias": [1.0]})).layers
+    assert layer.difference == "not comparable"
+
+
 def test_nan_equals_nan_whatever_its_bits():
     other = np.array([0x7FC00001], np.uint32).view(np.float32)
     assert diff(tensors(a=np.array([np.nan], np.float32)), tensors(a=other)).equal

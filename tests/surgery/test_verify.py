@@ -1,4 +1,5 @@
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +90,14 @@ def test_a_large_tensor_is_held_against_its_checksum_and_its_file_against_what_i
     damage(tmp_path / "x.ckpt", np.float32(77).tobytes(), np.float32(78).tobytes())
     with pytest.raises(CorruptCheckpoint, match="a is damaged: the checksum"):
         unchanged(bundle, bundle, "a")
+
+    def torn():
+        raise CorruptCheckpoint("the archive is torn")
+
+    packed = checkpoint.open(tmp_path / "x.safetensors")["a"]
+    packed.extent = replace(packed.extent, require_whole=torn)
+    with pytest.raises(CorruptCheckpoint, match="the archive is torn"):
+        unchanged({"a": packed}, plain, "a")
     lent = CheckpointFile.lent
 
     def changing(self, *given):

@@ -137,8 +137,8 @@ def test_a_damaged_member_is_found_where_its_first_bytes_are_read(tmp_path, name
     monkeypatch.setattr("ckpttool.formats.npz.npz.PIECE", 16)
     path = tmp_path / "x.npz"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED if name == "a.npy" else zipfile.ZIP_STORED) as out:
-        out.writestr(name, member(bytes(8)))
-        place = len(name) + (30 if name == "a.npy" else 100)
+        out.writestr(name, member(bytes(8)) + (bytes(9000) if name == "notes.txt" else b""))
+        place = len(name) + (30 if name == "a.npy" else 9000)
     raw = bytearray(path.read_bytes())
     raw[place] ^= 0b110 if name == "a.npy" else 1
     path.write_bytes(raw)

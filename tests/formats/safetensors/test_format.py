@@ -16,9 +16,10 @@ from ckpttool import checkpoint
 from ckpttool.core.errors import CorruptCheckpoint, FormatError, MissingFile
 from ckpttool.core.tensors import DTYPES, Tensor
 from ckpttool.formats.format import Writing
+from ckpttool.formats.reading.data_file import CheckpointFile
 from ckpttool.formats.safetensors.format import Safetensors
 from ckpttool.formats.safetensors.header import DTYPES as HELD
-from ckpttool.formats.safetensors.header import NAMES, UNREAD
+from ckpttool.formats.safetensors.header import NAMES, UNREAD, readable_header
 
 BY_PACKAGE = {"F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2", "BF16": "bfloat16"}
 
@@ -275,3 +276,19 @@ def test_a_file_that_is_not_there_is_said(tmp_path):
     assert not Safetensors().recognises(tmp_path / "no.safetensors")
     (tmp_path / "folder").mkdir()
     assert not Safetensors().recognises(tmp_path / "folder")
+
+
+def test_a_header_of_a_file_that_is_cut_off_says_what_is_there(tmp_path):
+    path = tmp_path / "x.safetensors"
+    said = {"__metadata__": {"a": "1", "b": 2}, "v": entry(), "w": entry(offsets=(8, 16)), "x": entry("F128")}
+    path.write_bytes(header(said, EIGHT))
+    found, lost = readable_header(CheckpointFile(path))
+    assert (list(found.locations), found.metadata) == (["v"], {"a": "1"})
+    assert list(lost) == ["w", "x"]
+    assert "it is cut off" in lost["w"]
+    assert "has the dtype F128" in lost["x"]
+    path.write_bytes(header({**said, "__metadata__": "a"}, EIGHT))
+    assert readable_header(CheckpointFile(path))[0].metadata == {}
+    path.write_bytes(header(b"{w:1}"))
+    with pytest.raises(CorruptCheckpoint, match="not JSON"):
+        readable_header(CheckpointFile(path))

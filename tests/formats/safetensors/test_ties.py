@@ -97,3 +97,10 @@ def test_the_same_bytes_of_another_shape_or_dtype_are_tied_no_more(tmp_path, oth
     copy = write(values, tmp_path / "copy.safetensors", {"head.weight": "embed.weight"})
     assert names_in(copy)[0] == ["embed.weight", "head.weight"]
     assert checkpoint.open(copy).ties() == {}
+
+
+def test_what_lies_elsewhere_in_a_file_with_other_numbers_is_tied_no_more(tmp_path):
+    values = {"embed.weight": np.zeros((3, 2), np.float32), "head.weight": np.ones((3, 2), np.float32)}
+    opened = checkpoint.open(write(values, tmp_path / "both.safetensors", {}))
+    copy = write(opened, tmp_path / "copy.safetensors", {"head.weight": "embed.weight"})
+    assert checkpoint.open(copy)["head.weight"].read().tolist() == [[1, 1]] * 3

@@ -1,0 +1,197 @@
+"""Mutants of a module's functions: one small change each to what a check compares, decides, calls or raises."""
+
+import ast
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+OTHER = {
+    ast.Lt: ast.LtE,
+    ast.LtE: ast.Lt,
+    ast.Gt: ast.GtE,
+    ast.GtE: ast.Gt,
+    ast.Eq: ast.NotEq,
+    ast.NotEq: ast.Eq,
+    ast.In: ast.NotIn,
+    ast.NotIn: ast.In,
+    ast.Is: ast.IsNot,
+    ast.IsNot: ast.Is,
+    ast.And: ast.Or,
+    ast.Or: ast.And,
+}
+SIGNS = {
+    ast.Lt: "<",
+    ast.LtE: "<=",
+    ast.Gt: ">",
+    ast.GtE: ">=",
+    ast.Eq: "==",
+    ast.NotEq: "!=",
+    ast.In: "in",
+    ast.NotIn: "not in",
+    ast.Is: "is",
+    ast.IsNot: "is not",
+    ast.And: "and",
+    ast.Or: "or",
+}
+STAYS = ("_log", "super()")
+"""Calls that are not taken away: what only tells somebody something, and what a function cannot do without."""
+
+
+class Mutant(NamedTuple):
+    """A change: in which function, on which lines, the text there, what is changed, and how to make it."""
+
+    file: str
+    function: str
+    lines: range
+    text: str
+    change: str
+    make: Callable[[], None]
+
+    @property
+    def key(self) -> str:
+        """What it is called where survivors are explained: without numbers of lines, which move."""
+        return f"{self.function}: {self.text} [{self.change}]"
+
+
+class Source:
+    """A module's text, whose functions are changed."""
+
+    def __init__(self, path: Path, name: str) -> None:
+        """Read it; `name` is what it is called."""
+        self.path, self.name = path, name
+        self._text = path.read_text()
+        self._lines = self._text.splitlines()
+        self._tree = ast.parse(self._text)
+
+    def mutants(self) -> Iterator[Mutant]:
+        """Yield all mutants; to `make` one changes the tree for good, so a process makes at most one."""
+        yield from self._within(self._tree.body, "")
+
+    def compiled(self) -> Iterator[types.CodeType]:
+        """Yield the functions of the changed tree."""
+        yield from functions(compile(self._tree, str(self.path), "exec", dont_inherit=True))
+
+    def _within(self, body: list[ast.stmt], scope: str) -> Iterator[Mutant]:
+        for node in body:
+            if isinstance(node, ast.ClassDef):
+                yield from self._within(node.body, f"{scope}{node.name}.")
+            elif isinstance(node, ast.FunctionDef):
+                yield from self._block(node.body, f"{scope}{node.name}", inside=False, ends=True)
+
+    def _block(self, body: list[ast.stmt], function: str, inside: bool, ends: bool) -> Iterator[Mutant]:
+        """Yield the changes of a block that is `inside` of another, and whose end `ends` the function."""
+        for place, node in enumerate(body):
+            ends_here = ends and node is body[-1] and not isinstance(node, ast.For | ast.While)
+            if taken := _taken_away(node, inside and not (ends_here and _gives_nothing(node))):
+                yield self._mutant(function, node, node, f"{taken} -> pass", lambda b=body, p=place: _drop(b, p))
+            if isinstance(node, ast.Raise):
+                continue
+            for field, value in ast.iter_fields(node):
+                if isinstance(value, list) and value and isinstance(value[0], ast.stmt):
+                    yield from self._block(value, function, True, ends_here)
+                elif field == "handlers" or (field == "cases" and isinstance(value, list)):
+                    for each in value:
+                        yield from self._block(each.body, function, True, ends_here)
+                elif field not in ("decorator_list", "args", "returns", "annotation"):
+                    parts = value if isinstance(value, list) else [value]
+                    yield from (
+                        m for each in parts if isinstance(each, ast.AST) for m in self._in(each, function, node)
+                    )
+            if isinstance(node, ast.If | ast.While) and _is_plain(node.test):
+                yield self._negated(function, node, node, "test")
+
+    def _in(self, node: ast.AST, function: str, around: ast.stmt) -> Iterator[Mutant]:
+        """Yield the changes within an expression."""
+        if isinstance(node, ast.JoinedStr):  # a message
+            return
+        if isinstance(node, ast.Compare):
+            for place, sign in enumerate(node.ops):
+                change = f"{SIGNS[type(sign)]} -> {SIGNS[OTHER[type(sign)]]}"
+                yield self._mutant(function, node, around, change, lambda n=node, p=place: _other_sign(n, p))
+            for each in [node.left, *node.comparators]:
+                yield from self._numbers(each, function, around)
+        if isinstance(node, ast.BoolOp):
+            change = f"{SIGNS[type(node.op)]} -> {SIGNS[OTHER[type(node.op)]]}"
+            yield self._mutant(function, node, around, change, lambda n=node: setattr(n, "op", OTHER[type(n.op)]()))
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+            yield self._mutant(function, node, around, "not -> ", lambda n=node: setattr(n, "operand", _not(n.operand)))
+        if isinstance(node, ast.IfExp) and _is_plain(node.test):
+            yield self._negated(function, node, around, "test")
+        if isinstance(node, ast.comprehension):
+            for place, each in enumerate(node.ifs):
+                if _is_plain(each):
+                    make = lambda n=node, p=place: n.ifs.__setitem__(p, _not(n.ifs[p]))  # noqa: E731
+                    yield self._mutant(function, each, around, "if -> if not", make)
+        for child in ast.iter_child_nodes(node):
+            yield from self._in(child, function, around)
+
+    def _numbers(self, node: ast.expr, function: str, around: ast.stmt) -> Iterator[Mutant]:
+        """Yield each number in a comparison one larger and one smaller, but those in calls and indexes."""
+        if isinstance(node, ast.Constant) and type(node.value) is int:
+            for step in (1, -1):
+                change = f"{node.value} -> {node.value + step}"
+                yield self._mutant(
+                    function, node, around, change, lambda n=node, s=step: setattr(n, "value", n.value + s)
+                )
+        elif isinstance(node, ast.BinOp | ast.UnaryOp):
+            for child in ast.iter_child_nodes(node):
+                if isinstance(child, ast.expr):
+                    yield from self._numbers(child, function, around)
+
+    def _negated(self, function: str, node: ast.AST, around: ast.stmt, field: str) -> Mutant:
+        make = lambda: setattr(node, field, _not(getattr(node, field)))  # noqa: E731
+        return self._mutant(function, getattr(node, field), around, "if -> if not", make)
+
+    def _mutant(self, function: str, node: ast.AST, around: ast.stmt, change: str, make: Callable[[], None]) -> Mutant:
+        first, last = (node.lineno, node.end_lineno or node.lineno)  # type: ignore[attr-defined]
+        begin = around.lineno if isinstance(around, ast.expr | ast.Assign | ast.Return | ast.Expr) else first
+        text = self._lines[first - 1].strip()
+        return Mutant(self.name, function, range(min(begin, first), last + 1), text, change, make)
+
+
+def _not(node: ast.expr) -> ast.expr:
+    return ast.copy_location(ast.UnaryOp(ast.Not(), node), node)
+
+
+def _is_plain(node: ast.expr) -> bool:
+    """Say whether a condition is none that is changed in another way."""
+    return not isinstance(node, ast.Compare | ast.BoolOp) and not (
+        isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not)
+    )
+
+
+def _taken_away(node: ast.stmt, inside: bool) -> str | None:
+    """Say what is taken away with a statement: an error, a call, or what ends a function or a turn early."""
+    if isinstance(node, ast.Raise):
+        return "raise"
+    if isinstance(node, ast.Return | ast.Continue) and inside:
+        return type(node).__name__.lower()
+    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call | ast.Yield | ast.YieldFrom):
+        return None if ast.unparse(node).startswith(STAYS) else type(node.value).__name__.lower()
+    return None
+
+
+def _gives_nothing(node: ast.stmt) -> bool:
+    """Say whether it is a `return` of nothing, without which a function that ends there gives the same."""
+    return isinstance(node, ast.Return) and (node.value is None or ast.unparse(node.value) == "None")
+
+
+def _drop(body: list[ast.stmt], place: int) -> None:
+    node = body[place]
+    keeps = isinstance(node, ast.Expr) and isinstance(node.value, ast.Yield | ast.YieldFrom)
+    # a generator without its `yield` would be none
+    new: ast.stmt = ast.If(ast.Constant(False), [node], []) if keeps else ast.Pass()
+    body[place] = ast.fix_missing_locations(ast.copy_location(new, node))
+
+
+def _other_sign(node: ast.Compare, place: int) -> None:
+    node.ops[place] = OTHER[type(node.ops[place])]()
+
+
+def functions(code: types.CodeType) -> Iterator[types.CodeType]:
+    """Yield a code object and those within."""
+    yield code
+    for each in code.co_consts:
+        if isinstance(each, types.CodeType):
+            yield from functions(each)

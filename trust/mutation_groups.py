@@ -1,0 +1,138 @@
+"""Which modules are mutated, and which tests mirror them."""
+
+from typing import NamedTuple
+
+
+class Group(NamedTuple):
+    """Modules, below `ckpttool/`, and tests, below `tests/`; `imports` is what the tests share.
+
+    Of the modules only `functions` are taken, where some are named. Tests slower than `slowest` seconds are left out.
+    """
+
+    modules: tuple[str, ...]
+    tests: tuple[str, ...]
+    functions: tuple[str, ...] = ()
+    imports: tuple[str, ...] = ()
+    slowest: float = 2.0
+
+
+TENSORFLOW = ("tensorflow", "keras")
+READING = ("archive", "data_file", "raw_tensors", "unmixed", "versions", "zip_layout")
+BUNDLE = ("bundle", "bundle_data", "bundle_index", "bundle_writer", "prefix", "slices", "v1")
+BUNDLE_TESTS = ("bundle", "bundle_bounds", "bundle_crash", "bundle_damage", "v1")
+GROUPS = {
+    "safetensors": Group(
+        ("formats/safetensors", "formats/ties.py"), ("formats/safetensors", "surgery/test_salvage.py")
+    ),
+    "npz": Group(("formats/npz",), ("formats/npz",)),
+    "comparing": Group(
+        ("surgery/verify.py", "surgery/blocks.py", "surgery/diff.py", "verbs/verify.py"),
+        ("surgery/test_verify.py", "surgery/test_diff.py", "cli/test_verify.py", "cli/test_diff.py"),
+    ),
+    "lineage": Group(
+        ("lineage", "verbs/log.py"),
+        ("lineage", "cli/test_log.py", "cli/test_verify.py", "test_checkpoint.py"),
+        slowest=4.0,
+    ),
+    "cache": Group(
+        ("data/feature_store.py", "data/feature_files.py", "data/feature_parts.py", "data/fingerprint.py"),
+        ("data/test_feature_store.py", "data/test_feature_parts.py", "data/test_fingerprint.py"),
+    ),
+    "search": Group(
+        ("search/study.py",), ("search/test_study.py", "search/test_differences.py", "search/test_stopping.py")
+    ),
+    "pairing": Group(
+        ("search/differences.py",),
+        ("search/test_differences.py",),
+        functions=("by_seed", "Differences.between"),
+    ),
+}
+"""Those that are tried unless others are named: every survivor stands with its reason in `survivors.txt`."""
+BY_NAME = {
+    "wire": Group(
+        ("formats/wire",),
+        (
+            "formats/wire",
+            "formats/test_table.py",
+            "formats/tensorflow/test_bundle.py",
+            "formats/tensorflow/test_bundle_bounds.py",
+            "formats/tensorflow/test_bundle_damage.py",
+        ),
+    ),
+    "reading": Group(
+        tuple(f"formats/reading/{name}.py" for name in READING),
+        (
+            "formats/reading",
+            "formats/npz/test_format.py",
+            "formats/npz/test_folder.py",
+            "formats/safetensors/test_format.py",
+            "formats/keras/test_archive.py",
+            "formats/tensorflow/test_bundle.py",
+            "formats/tensorflow/test_bundle_damage.py",
+            "formats/test_copying.py",
+            "formats/test_staging.py",
+            "surgery/test_verify.py",
+        ),
+    ),
+    "bundle": Group(
+        tuple(f"formats/tensorflow/{name}.py" for name in BUNDLE),
+        (*(f"formats/tensorflow/test_{name}.py" for name in BUNDLE_TESTS), "formats/test_copying.py"),
+    ),
+    "saved-model": Group(
+        ("formats/tensorflow/saved_model.py", "formats/tensorflow/object_checkpoint.py"),
+        ("formats/tensorflow",),
+        slowest=6.0,
+        imports=TENSORFLOW,
+    ),
+    "hdf5": Group(("formats/hdf5",), ("formats/hdf5", "formats/keras")),
+    "keras": Group(
+        tuple(f"formats/keras/{name}.py" for name in ("archive", "copy", "weights", "writing")),
+        ("formats/keras",),
+    ),
+    "writing": Group(
+        ("formats/writing/read_back.py", "formats/writing/copying.py"),
+        (
+            "formats/test_read_back.py",
+            "formats/test_copying.py",
+            "formats/test_split_by_size.py",
+            "formats/tensorflow/test_bundle.py",
+            "formats/safetensors/test_format.py",
+        ),
+    ),
+    "model": Group(
+        ("model/model.py", "model/families.py"),
+        ("cli/test_proofs.py", "model/test_families.py", "cli/test_strip.py"),
+        imports=TENSORFLOW,
+        slowest=10.0,
+        functions=("require_as_meant", "ready_to_write", "write_model", "write_folder", "KerasWriter.write"),
+    ),
+    "training": Group(
+        ("verbs/finetune.py", "training/saves.py", "training/features.py"),
+        (
+            "cli/test_proofs.py",
+            "verbs/test_finetune.py",
+            "verbs/test_cache.py",
+            "cli/test_cache.py",
+            "training/test_resume.py",
+        ),
+        imports=TENSORFLOW,
+        slowest=15.0,
+        functions=(
+            "_prove",
+            "checked_writer",
+            "Saves.latest",
+            "_read",
+            "refuse_saves",
+            "FeatureCache._check",
+            "FeatureCache.open",
+            "FeatureCache.compute",
+        ),
+    ),
+    "import": Group(
+        ("verbs/sample.py",),
+        ("verbs/test_sample.py", "cli/test_import_proof.py"),
+        imports=TENSORFLOW,
+        slowest=15.0,
+    ),
+}
+"""Those that are tried where they are named."""

@@ -1,0 +1,289 @@
+"""Mutation testing of the readers' checks and of the proofs: the changes of them that no test notices.
+
+python trust/mutations.py [--every N] [--only GROUP ...]
+
+A group of modules is tested by the tests that mirror it. These are collected once; then a process is forked for each
+mutant, in which the function is another, and in which those tests run, quick ones first, that reach the changed lines.
+Survivors must be explained in `survivors.txt`.
+"""
+
+import argparse
+import collections
+import contextlib
+import gc
+import importlib
+import itertools
+import json
+import os
+import pickle
+import resource
+import select
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+import traceback
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from mutants import Source
+from mutation_groups import BY_NAME, GROUPS, Group
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+EXPLAINED = HERE / "survivors.txt"
+PATIENCE = 20.0
+"""Seconds beyond ten times what a mutant's tests take of the processor: then it hangs, which is noticed."""
+BUDGET = 3.0
+"""Seconds of tests that a mutant must survive, the quick ones first."""
+MEMORY = 24 << 30
+"""Bytes of addresses that a mutant may take."""
+TOLD = os.dup(2)
+"""Where a person is told something while the tests are quiet."""
+
+
+class Reached(NamedTuple):
+    """What a test did without a mutant: its place, what it took of the processor, and the lines that it reached."""
+
+    place: int
+    seconds: float
+    lines: dict[str, set[int]]
+
+
+class Tried(NamedTuple):
+    """A mutant that was tried: of which file, what it is called, at which line, and what became of it."""
+
+    file: str
+    key: str
+    line: int
+    fate: str
+
+
+def in_child(act: Callable[[], Any], seconds: float | None = None) -> Any:
+    """Return what a function returns in a process of its own; None where that dies, or takes too long."""
+    scratch = tempfile.mkdtemp(prefix="mutant-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None)
+    reading, writing = os.pipe()
+    process = os.fork()
+    if not process:
+        os.setsid()
+        os.close(reading)
+        os.environ["PYTEST_DEBUG_TEMPROOT"] = os.environ["TMPDIR"] = scratch
+        tempfile.tempdir = None
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        try:
+            answer = pickle.dumps(act())
+            with os.fdopen(writing, "wb") as out:
+                out.write(answer)
+        except BaseException:  # noqa: BLE001 (told, and the process ends)
+            os.write(TOLD, traceback.format_exc().encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    try:
+        answer = _read(reading, seconds)
+        return pickle.loads(answer) if answer else None  # noqa: S301 (of our own process)
+    finally:
+        os.close(reading)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process, signal.SIGKILL)
+        os.waitpid(process, 0)
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _read(descriptor: int, seconds: float | None) -> bytes:
+    """Return what comes until the other end is closed, or nothing after so many seconds."""
+    parts, end = [], None if seconds is None else time.monotonic() + seconds
+    while True:
+        left = None if end is None else max(0.0, end - time.monotonic())
+        if not select.select([descriptor], [], [], left)[0]:
+            return b""
+        if not (part := os.read(descriptor, 1 << 16)):
+            return b"".join(parts)
+        parts.append(part)
+
+
+class Tester:
+    """A plugin of pytest that runs the tests that it has collected once for each mutant."""
+
+    def __init__(self, group: Group, every: int) -> None:
+        """Take a group, and of which mutants each is tried."""
+        self._group, self._every = group, every
+        self.tried: list[Tried] = []
+
+    def pytest_internalerror(self, excrepr: object) -> None:
+        """Say what went wrong here."""
+        os.write(TOLD, f"{excrepr}\n".encode())
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        """Run the tests without a mutant, then with each."""
+        if session.testsfailed:
+            raise RuntimeError("tests cannot be collected")
+        sources = {str(path): Source(path, str(path.relative_to(ROOT / "ckpttool"))) for path in _paths(self._group)}
+        reached = in_child(lambda: list(_baseline(session, set(sources), self._group.slowest)))
+        known = _known_functions(set(sources))
+        for path, source in sources.items():
+            count = len(list(source.mutants()))
+            for number in range(0, count, self._every):
+                mutant = next(itertools.islice(source.mutants(), number, None))
+                if self._group.functions and not mutant.function.startswith(self._group.functions):
+                    continue
+                tests = [each for each in reached if not each.lines.get(path, set()).isdisjoint(mutant.lines)]
+                fate = _fate(session, source, number, list(_quick(tests)), known)
+                self.tried.append(Tried(source.name, mutant.key, mutant.lines[-1], fate))
+        return True
+
+
+def _paths(group: Group) -> list[Path]:
+    found = []
+    for name in group.modules:
+        path = ROOT / "ckpttool" / name
+        found += sorted(path.glob("*.py")) if path.is_dir() else [path]
+    return [path for path in found if path.name != "__init__.py"]
+
+
+def _known_functions(paths: set[str]) -> dict[tuple[str, str, int], list[types.FunctionType]]:
+    """Return the functions of modules, wherever they are bound, by their file, name and line."""
+    known: dict[tuple[str, str, int], list[types.FunctionType]] = {}
+    for each in gc.get_objects():
+        if type(each) is types.FunctionType and each.__code__.co_filename in paths:
+            known.setdefault(_place(each.__code__), []).append(each)
+    return known
+
+
+def _place(code: types.CodeType) -> tuple[str, str, int]:
+    return code.co_filename, code.co_qualname, code.co_firstlineno
+
+
+def _quick(tests: list[Reached]) -> Iterator[Reached]:
+    """Yield tests, the quick ones first, until they take as long as they may; at least one."""
+    left = BUDGET
+    for each in sorted(tests, key=lambda each: each.seconds):
+        if left > 0:
+            yield each
+        left -= each.seconds
+
+
+def _fate(session: pytest.Session, source: Source, number: int, tests: list[Reached], known: dict[Any, Any]) -> str:
+    """Say what becomes of a mutant: killed, survived, or not reached by any test."""
+    if not tests:
+        return "not reached"
+    seconds = sum(each.seconds for each in tests)
+
+    def act() -> bool:
+        next(itertools.islice(source.mutants(), number, None)).make()
+        for code in source.compiled():
+            for function in known.get(_place(code), ()):
+                function.__code__ = code
+        return all(_passes(session.items[each.place]) for each in tests)
+
+    survived = in_child(act, 10 * seconds + PATIENCE)
+    return "survived" if survived else "killed"
+
+
+def _passes(item: pytest.Item) -> bool:
+    """Run a test by itself; say whether nothing of it failed."""
+    before = item.session.testsfailed
+    item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
+    return item.session.testsfailed == before
+
+
+def _be_quiet() -> None:
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
+
+
+def _baseline(session: pytest.Session, paths: set[str], slowest: float) -> Iterator[Reached]:
+    """Run each test, and yield those that pass and are quick enough."""
+    for place, item in enumerate(session.items):
+        lines: dict[str, set[int]] = {}
+
+        def local(frame: types.FrameType, event: str, _: Any, lines: dict[str, set[int]] = lines) -> Any:
+            lines.setdefault(frame.f_code.co_filename, set()).add(frame.f_lineno)
+            return local
+
+        def tracer(frame: types.FrameType, event: str, argument: Any, local: Any = local) -> Any:
+            return local(frame, event, argument) if frame.f_code.co_filename in paths else None
+
+        begin = time.process_time()
+        sys.settrace(tracer)
+        threading.settrace(tracer)
+        passed = _passes(item)
+        sys.settrace(None)
+        threading.settrace(None)  # type: ignore[arg-type]
+        seconds = time.process_time() - begin
+        if not passed:
+            os.write(TOLD, f"  fails without any mutant: {item.nodeid}\n".encode())
+        elif lines and seconds <= slowest:
+            yield Reached(place, seconds, lines)
+
+
+def tried(group: Group, every: int) -> list[Tried]:
+    """Try the mutants of a group."""
+    for name in ("ckpttool.cli", *group.imports):
+        importlib.import_module(name)
+    for path in _paths(group):
+        importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
+    _be_quiet()
+    tester = Tester(group, every)
+    chosen = [*(str(ROOT / "tests" / name) for name in group.tests), *map(str, _paths(group))]
+    outcome = pytest.main(["-q", "-s", "-p", "no:cacheprovider", "-p", "no:xdist", *chosen], [tester])
+    if outcome not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+        raise RuntimeError(f"pytest ended with {outcome!r}")
+    return tester.tried
+
+
+def explained() -> dict[tuple[str, str], str]:
+    """Return why survivors may survive, by their file and what they are called."""
+    reasons: dict[tuple[str, str], str] = {}
+    file, waiting = "", []
+    for line in EXPLAINED.read_text().splitlines() if EXPLAINED.exists() else []:
+        if line.startswith("    "):
+            reasons |= dict.fromkeys(((file, key) for key in waiting), line.strip())
+            waiting = []
+        elif line.startswith("  "):
+            waiting.append(line.strip())
+        elif line and not line.startswith("#"):
+            file = line.strip()
+    return reasons
+
+
+def main() -> None:
+    """Try the mutants, and say which survived without a reason."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--every", type=int, default=1, help="try one of so many mutants")
+    parser.add_argument("--only", action="append", help=f"groups: {', '.join({**GROUPS, **BY_NAME})}")
+    arguments = parser.parse_args()
+    reasons, all_tried = explained(), []
+    for name in arguments.only or GROUPS:
+        begin = time.monotonic()
+        group = in_child(lambda name=name: tried({**GROUPS, **BY_NAME}[name], arguments.every))
+        if not group:
+            raise SystemExit(f"{name}: no mutant was tried")
+        all_tried += group
+        for file in dict.fromkeys(each.file for each in group):
+            fates = collections.Counter(each.fate for each in group if each.file == file)
+            print(f"{file}: {', '.join(f'{count} {fate}' for fate, count in sorted(fates.items()))}")
+        print(f"  {name}: {time.monotonic() - begin:.0f} s", flush=True)
+    survivors = [each for each in all_tried if each.fate != "killed"]
+    unexplained = [each for each in survivors if (each.file, each.key) not in reasons]
+    for file in dict.fromkeys(each.file for each in unexplained):
+        print(file)
+        for each in unexplained:
+            if each.file == file:
+                print(f"  {each.key}{'' if each.fate == 'survived' else ' NOT REACHED'}    # line {each.line}")
+    note = (
+        f"{len(all_tried) - len(survivors)} killed, {len(survivors)} survive, {len(unexplained)} of these unexplained"
+    )
+    print(json.dumps({"figure": "mutations", "tried": len(all_tried), "bad": len(unexplained), "note": note}))
+    raise SystemExit(bool(unexplained))
+
+
+if __name__ == "__main__":
+    main()
