@@ -143,6 +143,8 @@ def _finish(folder: Path) -> None:
     _sync_both(folder, committed)
     if not all(_removed(folder / name, inode) for name, inode in manifest.gone.items()):
         return  # the new output does not ask for them: the next one tries again
+    if manifest.gone:
+        sync_folder(folder)  # a disk that has forgotten the commit has forgotten them, too
     aside = temporary_name(committed)
     with contextlib.suppress(FileNotFoundError):
         committed.rename(aside)
