@@ -155,8 +155,12 @@ def made(base: Path, every: int) -> Iterator[tuple[str, str, Path]]:
         folder.mkdir()
         child = os.fork()
         if not child:
-            make(act, place, folder)
-            os._exit(0)
+            code = 1
+            try:
+                make(act, place, folder)
+                code = 0
+            finally:
+                os._exit(code)
         if os.waitpid(child, 0)[1]:
             raise SystemExit(f"no model of {act} {place}")
         yield act, place, folder

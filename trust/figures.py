@@ -43,6 +43,7 @@ class Attack:
             [sys.executable, str(HERE / self.script), *given],
             capture_output=True,
             text=True,
+            errors="replace",
             env=os.environ | {"PYTHONPATH": str(HERE.parent), "TF_CPP_MIN_LOG_LEVEL": "3"},
             check=False,
         )
@@ -66,16 +67,16 @@ class Attack:
 ATTACKS = [
     Attack("kills.py", part="--every 40"),
     Attack("hostile_graphs.py", part="--seconds 120"),
-    Attack("kills.py", part="--every 60 --kinds kill", full="--every 10 --kinds kill", always="--tensorflow"),
+    Attack("kills.py", part="--every 120 --kinds kill", full="--every 10 --kinds kill", always="--tensorflow"),
     Attack("tensorflow_itself.py", part="--every 10"),
-    Attack("unsynced.py"),
+    Attack("unsynced.py", part="--every 15"),
     Attack("races.py", part="--rounds 200"),
     Attack("crafted.py", part="--every 3"),
     Attack("flips.py", part="--every 40"),
     Attack("servers.py", part="--every 5"),
-    Attack("resumed.py", part="--points 10", full="--points 200"),
+    Attack("resumed.py", part="--points 6", full="--points 200"),
     Attack("fuzz.py", part="--seconds 3", full="--seconds 600"),
-    Attack("acting_models.py"),
+    Attack("acting_models.py", part="--every 5"),
 ]
 """The longest first. Options of a part bound the grid."""
 

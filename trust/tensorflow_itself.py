@@ -54,10 +54,12 @@ def _do(trials: list[Trial], writer: int) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     resource.setrlimit(resource.RLIMIT_AS, (16 << 30, 16 << 30))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    for trial in trials:
-        signal.alarm(6 * SECONDS)
-        os.write(writer, trial().replace("\n", " ").encode()[:4000] + b"\n")
-    os._exit(0)
+    try:
+        for trial in trials:
+            signal.alarm(6 * SECONDS)
+            os.write(writer, trial().replace("\n", " ").encode()[:4000] + b"\n")
+    finally:
+        os._exit(0)
 
 
 def read(prefix: Path) -> str:

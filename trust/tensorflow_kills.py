@@ -1,6 +1,5 @@
 """TensorFlow's own Saver, killed by strace at each of its file-system calls, over nothing and over an old model."""
 
-import contextlib
 import json
 import os
 import re
@@ -92,9 +91,13 @@ def _saved(folder: Path, version: int, sharded: bool, option: str = "", log: Pat
     child = os.fork()
     if not child:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-        with contextlib.chdir(folder):
+        code = 1
+        try:
+            os.chdir(folder)
             _save(version, sharded, ready[1], go[0])
-        os._exit(0)
+            code = 0
+        finally:
+            os._exit(code)
     os.read(ready[0], 1)
     tracer = None
     if option:
