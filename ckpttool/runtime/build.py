@@ -3,36 +3,30 @@
 Each function gives a Graph that `tf.compat.v1.train.import_meta_graph` takes as its own.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ckpttool.core.errors import CkptError, GraphError, PlanError
-from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
 from ckpttool.graph.contents.collections import variable_defs
 from ckpttool.graph.contents.keras_network import keras_network, with_keras_network
-from ckpttool.graph.contents.stored import stored_tensors
-from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.core import Graph, TensorRef
-from ckpttool.graph.gate import require_inert
 from ckpttool.graph.rewrite.collections import is_there
 from ckpttool.graph.rewrite.prune import REGULARIZATION_LOSSES
-from ckpttool.graph.rewrite.savers import rename_saved
 from ckpttool.graph.rewrite.splicing import Site
 from ckpttool.graph.roles.logits import Logits
 from ckpttool.graph.roles.resolve import ROLE_KEYS
 from ckpttool.runtime.activations import dropout
-from ckpttool.runtime.building import building_at, version_1
-from ckpttool.runtime.configure import running, tensorflow
+from ckpttool.runtime.building import building_at
+from ckpttool.runtime.configure import tensorflow
 from ckpttool.runtime.distillation import Distillation
 from ckpttool.runtime.keras.growing import headed, judged, only_inputs, trained_by
 from ckpttool.runtime.objectives import Objective, put_objective
 from ckpttool.runtime.recipe import Recipe
-from ckpttool.runtime.registered import require_registered
 from ckpttool.runtime.schedules import UNKNOWN_STEPS, RunSteps
 from ckpttool.runtime.spec import LayerSpec, stack, training_switch
 from ckpttool.runtime.training_op import put_training_op
+from ckpttool.runtime.whole_graphs import building, exported, name_role
 
 _NO_TEACHER = "Keras lacks the teacher's part of the loss: fit goes on without"
 _NO_DROPOUT = "the dropout that the training put behind layers is not in the network of Keras"
@@ -43,14 +37,14 @@ def new_graph(
 ) -> Graph:
     """Build a network: `X`, `y`, the layers below `dnn/`, `loss/loss`, `eval/accuracy` and a training op."""
     recipe.require_rates()
-    with _building(seed) as built:
+    with building(seed) as built:
         tf1 = tensorflow().compat.v1
         inputs = tf1.placeholder("float32", [None, *input_shape], name="X")
-        _name_role("inputs", inputs)
+        name_role("inputs", inputs)
         loss, outputs = _put_head(layers, inputs, "dnn", "y", objective, None)
         trained = tf1.trainable_variables()
         put_training_op(recipe, loss, trained, [variable.op.name for variable in tf1.global_variables()])
-        network, result = headed(only_inputs("X", input_shape), layers, outputs, objective), _export(built)
+        network, result = headed(only_inputs("X", input_shape), layers, outputs, objective), exported(built)
         return with_keras_network(
             result, trained_by(network, recipe, _ranks(result), [variable.op.name for variable in trained])
         )
@@ -74,13 +68,13 @@ def with_head(
     Raises:
         GraphError: a name of the head is taken by what is below it.
     """
-    with _building(seed, graph) as built:
+    with building(seed, graph) as built:
         _refuse_taken(built, [layer.name for layer in layers], graph.source)
         features = built.get_tensor_by_name(place.features)
         _, outputs = _put_head(layers, features, place.scope, place.labels, objective, place.training)
         below = keras_network(graph)
         network = headed(below.cut_after(place.features), layers, outputs, objective) if below else None
-        return with_keras_network(_export(built, graph), network)
+        return with_keras_network(exported(built, graph), network)
 
 
 def misfit(
@@ -88,7 +82,7 @@ def misfit(
 ) -> str | None:
     """Say why layers and their loss do not go on a tensor of a shape, which an op gives; None where they do."""
     try:
-        with _building(seed=0):
+        with building(seed=0):
             features = tensorflow().compat.v1.placeholder(dtype, shape, name=below)
             _put_head(layers, features, "", "labels_of_head", objective, None)
     except CkptError as error:
@@ -112,7 +106,7 @@ def with_objective(graph: Graph, logits: Logits, labels: str, objective: Objecti
         if has_labels:
             side = built.live.get_tensor_by_name(labels)
             _require_rank(graph, objective, compared, side)
-            _name_role("labels", side)
+            name_role("labels", side)
             _put_objective(objective, compared, side)
         else:
             _put_loss(objective, compared, labels)
@@ -212,34 +206,15 @@ def with_dropout(
 
     Returns the graph, the tensor that stands for each of them, and the training switch that they follow.
     """
-    with _building(seed, graph) as built:
+    with building(seed, graph) as built:
         tf1, switch = tensorflow().compat.v1, training_switch(training)
         made = {}
         for scope, (tensor, rate) in places.items():
             with tf1.name_scope(f"{scope}/"):
                 made[tensor] = dropout(built.get_tensor_by_name(tensor), rate, switch).name
         network = keras_network(graph)
-        noted = with_keras_network(_export(built, graph), network and network.lacking("dropout", [_NO_DROPOUT]))
+        noted = with_keras_network(exported(built, graph), network and network.lacking("dropout", [_NO_DROPOUT]))
         return noted, made, switch().name
-
-
-@contextmanager
-def _building(seed: int, graph: Graph | None = None) -> Iterator[Any]:
-    """Open a TensorFlow 1 graph to build in, holding `graph` already where one is given.
-
-    Raises:
-        GraphError: importing it would run an op that may do more than compute.
-    """
-    if graph is not None:
-        require_registered(graph)
-        require_inert(graph)
-    tf1 = tensorflow().compat.v1
-    built = tf1.Graph()
-    with running(graph.source if graph else "new graph"), version_1(), built.as_default():
-        tf1.set_random_seed(seed)
-        if graph is not None:
-            tf1.train.import_meta_graph(tf1.MetaGraphDef.FromString(graph.meta.SerializeToString()))
-        yield built
 
 
 def _refuse_taken(built: Any, names: Sequence[str], source: str) -> None:
@@ -263,7 +238,7 @@ def _put_head(
 def _put_loss(objective: Objective, logits: Any, labels: str) -> Any:
     """Put a placeholder for labels, loss and accuracy on logits; return the loss."""
     placeholder = tensorflow().compat.v1.placeholder(*objective.loss.labels(logits), name=labels)
-    _name_role("labels", placeholder)
+    name_role("labels", placeholder)
     return _put_objective(objective, logits, placeholder)
 
 
@@ -271,46 +246,5 @@ def _put_objective(objective: Objective, logits: Any, labels: Any) -> Any:
     dtype, _ = objective.loss.labels(logits)
     loss, accuracy = put_objective(objective, logits, tensorflow().cast(labels, dtype))
     for role, tensor in (("logits", logits), ("loss", loss), ("accuracy", accuracy)):
-        _name_role(role, tensor)
+        name_role(role, tensor)
     return loss
-
-
-def _name_role(role: str, tensor: Any | None) -> None:
-    """Say in a collection which tensor plays a role, so that it need not be looked for."""
-    named = tensorflow().compat.v1.get_default_graph().get_collection_ref(ROLE_KEYS[role])
-    named[:] = [] if tensor is None else [tensor]
-
-
-def _export(built: Any, below: Graph | None = None) -> Graph:
-    """Give the graph a Saver of all its variables and return it as data; `below` is the graph that it was built on."""
-    tf1 = tensorflow().compat.v1
-    saved = tf1.global_variables()
-    saver = tf1.train.Saver(saved).as_saver_def() if saved else None
-    meta = tf1.train.export_meta_graph(graph=built, saver_def=saver)
-    exported = MetaGraphDef.FromString(meta.SerializeToString())
-    if below is None:
-        return Graph(exported, "new graph")
-    for name, signature in below.header.signature_def.items():  # which TensorFlow's export leaves out
-        exported.signature_def[name].CopyFrom(signature)
-    exported.asset_file_def.extend(below.header.asset_file_def)
-    return _keyed_as(below, Graph(exported, below.source).allowing(below.allowed))
-
-
-def _keyed_as(below: Graph, graph: Graph) -> Graph:
-    """Return a graph with its variables under the names in the checkpoint that those of the one below have.
-
-    Raises:
-        GraphError: two variables would have one name.
-    """
-    known = {**variables(below.whole or below), **variables(below)}.values()
-    keys = {variable.own_name: variable.name for variable in known}
-    owners: dict[str, str] = {}
-    for own in stored_tensors(graph):
-        key = keys.get(own, own)
-        if key in owners:
-            raise GraphError(
-                f"{below.source}: the Saver keeps {owners[key]} as {key}, and {own} would have that name too; name a "
-                f"layer of the head otherwise, or leave the variable out (`strip` does)"
-            )
-        owners[key] = own
-    return rename_saved(graph, lambda own: keys.get(own, own))
