@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ckpttool.foreign.rules import Rule as Rule
     from ckpttool.model.model import Model as Model
     from ckpttool.runtime.configure import configure_tensorflow as configure_tensorflow
+    from ckpttool.runtime.pretraining.methods import PretrainingMethod as PretrainingMethod
     from ckpttool.runtime.recipe import Recipe as Recipe
     from ckpttool.runtime.session_import import assign_with_placeholders as assign_with_placeholders
     from ckpttool.runtime.session_import import feed_for_assigns as feed_for_assigns
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from ckpttool.verbs.modernize import plan_modernize as plan_modernize
     from ckpttool.verbs.new import new as new
     from ckpttool.verbs.predict import predict as predict
+    from ckpttool.verbs.pretrain import pretrain as pretrain
     from ckpttool.verbs.reuse import plan_reuse as plan_reuse
     from ckpttool.verbs.scan import scan as scan
     from ckpttool.verbs.search import SearchOptions as SearchOptions
@@ -80,6 +82,7 @@ _PLACES = {
     "Options": "training.options",
     "Pattern": "core.names",
     "PlanError": "core.errors",
+    "PretrainingMethod": "runtime.pretraining.methods",
     "Recipe": "runtime.recipe",
     "Recording": "training.callbacks.recording",
     "Rule": "foreign.rules",
@@ -110,6 +113,7 @@ _PLACES = {
     "plan_saved_model": "verbs.export_saved_model",
     "plan_strip": "verbs.strip",
     "predict": "verbs.predict",
+    "pretrain": "verbs.pretrain",
     "save": "checkpoint",
     "scan": "verbs.scan",
     "search_quick": "verbs.search_quick",

@@ -42,6 +42,7 @@ COMMANDS = {
     "export-saved-model": ("Change", "export_saved_model:export_saved_model"),
     "fold": ("Change", "fold:fold"),
     "new": ("Transfer", "new:new"),
+    "pretrain": ("Transfer", "pretrain:pretrain"),
     "reuse": ("Transfer", "reuse:reuse"),
     "freeze": ("Transfer", "freeze:freeze"),
     "cache": ("Transfer", "cache:cache"),

@@ -27,9 +27,9 @@ def configure_for(graph: Graph, threads: int | None = None) -> None:
     configure_tensorflow(convolves(graph), threads)
 
 
-def configure_for_layers(layers: str) -> None:
+def configure_for_layers(layers: str, threads: int | None = None) -> None:
     """Configure TensorFlow for a network that will be built of the layers of a SPEC."""
-    configure_tensorflow(any(isinstance(spec.layer, Conv2D) for spec in parse(layers)))
+    configure_tensorflow(any(isinstance(spec.layer, Conv2D) for spec in parse(layers)), threads)
 
 
 def open_to_run(

@@ -36,6 +36,10 @@ class Layer(Call):
     """A layer to be built."""
 
     noun, example = "layer", "hidden4 = dense(20, relu)"
+    has_kernel: ClassVar[bool] = False
+    """Whether it has a kernel, which multiplies what goes in."""
+    keeps_shape: ClassVar[bool] = False
+    """Whether what it gives has the shape of what it is given."""
 
     @classmethod
     def problem_of_name(cls, name: str) -> str | None:
@@ -50,6 +54,7 @@ class Layer(Call):
 class _WithKernel(Layer):
     """A layer with a kernel, and with a bias if so asked for; 0 means no penalty on the kernel, and no bound."""
 
+    has_kernel: ClassVar[bool] = True
     activation: Activation | None
     init: str
     bias: bool
@@ -221,6 +226,7 @@ class Dropout(Layer):
     """Dropout of a rate in training (Srivastava et al. 2014)."""
 
     name = "dropout"
+    keeps_shape: ClassVar[bool] = True
     rate: float
 
     def __post_init__(self) -> None:
@@ -237,6 +243,7 @@ class ActivationLayer(Layer):
     """An activation alone."""
 
     name = "activation"
+    keeps_shape: ClassVar[bool] = True
     function: Activation | None
 
     def build(self, name: str, inputs: Any, switch: Switch) -> Any:

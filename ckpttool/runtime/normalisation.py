@@ -1,7 +1,7 @@
 """Layers that normalise: over a batch or over a row."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from ckpttool.core.calls import below_one, not_negative
 from ckpttool.runtime.activations import Activation, Switch, activate
@@ -14,6 +14,7 @@ class BatchNorm(Layer):
     """Batch normalisation over all dimensions but the last (Ioffe and Szegedy 2015)."""
 
     name = "batch_norm"
+    keeps_shape: ClassVar[bool] = True
     momentum: float = 0.99
     epsilon: float = 1e-3
     activation: Activation | None = None
@@ -77,6 +78,7 @@ class LayerNorm(Layer):
     """Layer normalisation over the last dimension (Ba et al. 2016)."""
 
     name = "layer_norm"
+    keeps_shape: ClassVar[bool] = True
     epsilon: float = 1e-3
     activation: Activation | None = None
 

@@ -6,7 +6,7 @@ import click
 
 from ckpttool.cli.options.config import config_option
 from ckpttool.cli.options.general import json_option, plan_option, seed_option
-from ckpttool.cli.options.rows import classes_option, preprocess_option
+from ckpttool.cli.options.rows import classes_option, preprocess_option, row_shape
 from ckpttool.cli.options.training import new_recipe_options, objective_options
 from ckpttool.cli.options.writing import model_output_options
 from ckpttool.cli.process import configure_for_layers
@@ -16,17 +16,14 @@ from ckpttool.runtime.recipe import Recipe
 from ckpttool.verbs import new as verb
 
 
-def _shape(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int, ...]:
-    """Read `784` or `28,28,1`."""
-    sizes = [text.strip() for text in value.split(",")]
-    if not all(text.isdecimal() and int(text) > 0 for text in sizes):
-        raise click.BadParameter(f"{value!r} is not a shape such as 784 or 28,28,1")
-    return tuple(map(int, sizes))
-
-
 @click.command()
 @click.option(
-    "--input", "shape", metavar="SHAPE", callback=_shape, required=True, help="The shape of one row: 784, or 28,28,1."
+    "--input",
+    "shape",
+    metavar="SHAPE",
+    callback=row_shape,
+    required=True,
+    help="The shape of one row: 784, or 28,28,1.",
 )
 @click.option("--layers", metavar="SPEC", required=True, help="The layers, from the input to the logits.")
 @classes_option

@@ -162,6 +162,14 @@ def _sizes(_context: click.Context, _option: click.Parameter, value: str | None)
     return tuple(map(int, sizes))
 
 
+def row_shape(_context: click.Context, _option: click.Parameter, value: str | None) -> tuple[int, ...] | None:
+    """Read `784` or `28,28,1`."""
+    sizes = [text.strip() for text in value.split(",")] if value is not None else ["1"]
+    if not all(text.isdecimal() and int(text) > 0 for text in sizes):
+        raise click.BadParameter(f"{value!r} is not a shape such as 784 or 28,28,1")
+    return None if value is None else tuple(map(int, sizes))
+
+
 _augment = click.option(
     "--augment",
     metavar="CALLS",

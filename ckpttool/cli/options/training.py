@@ -296,3 +296,20 @@ rate_test_options = together(
     as_value("options", Options),
 )
 """What a learning rate range test has of these: one optimizer, all in one stage, passed on as `options`."""
+
+pretraining_options = together(
+    new_recipe_options,
+    _epochs,
+    _batches,
+    _kept,
+    cache_dir_option,
+    augment_option,
+    features_option,
+    preprocess_option,
+    _saves,
+    _recorded,
+    _threads,
+    seed_option,
+    as_value("options", Options),
+)
+"""What a stage of pretraining has of these, passed on as `options`, with `resume` and `recording` beside them."""

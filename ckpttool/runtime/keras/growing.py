@@ -24,11 +24,16 @@ def headed(
     network: KerasNetwork, layers: Sequence[LayerSpec], outputs: Mapping[str, Any], objective: Objective
 ) -> KerasNetwork:
     """Return a network with layers put on it, whose outputs in the graph are given by name, and what judges them."""
+    return judged(with_layers_on(network, layers, outputs), objective)
+
+
+def with_layers_on(network: KerasNetwork, layers: Sequence[LayerSpec], outputs: Mapping[str, Any]) -> KerasNetwork:
+    """Return a network with layers put on it, whose outputs in the graph are given by name."""
     new = {spec.name: in_keras(spec.name, spec.layer, outputs[spec.name]) for spec in layers}
     lacks = [lack for each in new.values() for lack in each.lacks]
     tensors = {name: output.name for name, output in outputs.items()}
     put = network.having_layers({name: each.layers for name, each in new.items()}, tensors)
-    return judged(put.lacking("layers", lacks), objective)
+    return put.lacking("layers", lacks)
 
 
 def judged(network: KerasNetwork, objective: Objective, from_logits: bool = True) -> KerasNetwork:

@@ -1,0 +1,80 @@
+"""`ckpttool pretrain`: layers without labels."""
+
+from pathlib import Path
+
+import click
+
+from ckpttool.cli.options.config import config_option
+from ckpttool.cli.options.general import json_option
+from ckpttool.cli.options.rows import data_option, row_shape
+from ckpttool.cli.options.training import pretraining_options
+from ckpttool.cli.options.writing import model_output_options
+from ckpttool.cli.process import SignalInterrupt, configure_for_layers
+from ckpttool.cli.show.plans import command_line
+from ckpttool.cli.show.progress import ProgressPrinter
+from ckpttool.cli.show.tables import print_document
+from ckpttool.runtime.pretraining.methods import PretrainingMethod
+from ckpttool.training.callbacks.recording import Recording
+from ckpttool.training.options import Options
+from ckpttool.verbs import pretrain as verb
+
+
+@click.command()
+@data_option
+@click.option("--layers", metavar="SPEC", required=True, help="The layers, from the input up; `new` lists their kinds.")
+@click.option(
+    "--method", "text", metavar="CALL", required=True, help=f"{', '.join(PretrainingMethod.known())}; with parameters."
+)
+@click.option("--input", "shape", metavar="SHAPE", callback=row_shape, help="The shape of one row, if not as stored.")
+@pretraining_options
+@config_option()
+@json_option
+@model_output_options
+def pretrain(
+    data: Path,
+    layers: str,
+    text: str,
+    shape: tuple[int, ...] | None,
+    options: Options,
+    resume: bool,
+    recording: Recording,
+    as_json: bool,
+    output: Path,
+    to: str | None,
+    overwrite: bool,
+) -> None:
+    """Train new layers on rows without labels, to be reused where labels are few.
+
+    What a method puts on the layers to train them is thrown away; `reuse OUT --layers ... --head ...` puts on what the
+    labels are for. Layers of a layer-wise method are trained one after the other, each on what those below it give. A
+    run that is stopped (Ctrl-C) is kept in OUT.stages, and the same command with --resume continues it.
+
+    \b
+    Methods:
+      autoencoder(noise=gaussian(0.3), tied=False, sparsity=0, compare=squared)
+          each layer gives what its input can be made of again; noise: gaussian(0.3), mask(0.3)
+
+    \b
+    Example:
+      ckpttool pretrain --data mnist.npz --input 784 --method 'autoencoder(noise=mask(0.3))' \\
+          --layers 'hidden1 = dense(300, elu, init=he); hidden2 = dense(100, elu, init=he)' -o pretrained.ckpt
+    """
+    configure_for_layers(layers, options.threads)
+    method = PretrainingMethod.read(text, "`method`")
+    callbacks, interrupt = ProgressPrinter(as_json), SignalInterrupt()
+    done = verb.pretrain(
+        data,
+        layers,
+        method,
+        output,
+        options,
+        shape,
+        overwrite,
+        callbacks,
+        resume,
+        recording,
+        command_line(),
+        interrupt,
+        to,
+    )
+    print_document(done.summary(), done.lines(output), as_json)

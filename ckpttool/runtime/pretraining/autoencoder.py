@@ -1,0 +1,134 @@
+"""Autoencoders: a layer gives what its own input can be made of again, from the bottom of a network to its top."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from ckpttool.core.calls import Call, below_one, not_negative
+from ckpttool.core.errors import PlanError
+from ckpttool.runtime.configure import tensorflow
+from ckpttool.runtime.pretraining.method import Judged, Method, Place
+
+_KERNEL_OF_IMAGES = 4
+"""The dimensions of the kernel of a convolution."""
+
+
+@dataclass(frozen=True)
+class Noise(Call):
+    """What is done to a layer's input in training, that it has to undo (Vincent et al. 2008)."""
+
+    noun, example = "noise", "gaussian(0.3)"
+
+    def put(self, given: Any) -> Any:
+        """Return noisy rows."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Gaussian(Noise):
+    """Noise of a standard deviation, added to each value."""
+
+    name = "gaussian"
+    deviation: float = 0.3
+
+    def __post_init__(self) -> None:
+        """Check the deviation."""
+        not_negative("deviation", self.deviation)
+
+    def put(self, given: Any) -> Any:
+        """Return rows with noise added."""
+        tf = tensorflow()
+        return given + tf.random.normal(tf.shape(given), stddev=self.deviation)
+
+
+@dataclass(frozen=True)
+class Mask(Noise):
+    """A share of the values set to 0, drawn anew for each row."""
+
+    name = "mask"
+    share: float = 0.3
+
+    def __post_init__(self) -> None:
+        """Check the share."""
+        below_one("share", self.share)
+
+    def put(self, given: Any) -> Any:
+        """Return rows with values left out."""
+        tf = tensorflow()
+        return tf.where(tf.random.uniform(tf.shape(given)) < self.share, tf.zeros_like(given), given)
+
+
+@dataclass(frozen=True)
+class Autoencoder(Method):
+    """An autoencoder of each layer in turn, on the outputs of those below (Bengio et al. 2007).
+
+    `noise` is put on the input in training, and has to be undone; `tied` decodes by the layer's own kernel, transposed;
+    `sparsity` is the weight of the mean of the layer's absolute outputs in the loss. `compare` is how what is decoded
+    is held against the input: by squared difference, or by cross entropy, for values from 0 to 1.
+    """
+
+    name = "autoencoder"
+    noise: Noise | None = None
+    tied: bool = False
+    sparsity: float = 0.0
+    compare: Literal["squared", "cross_entropy"] = "squared"
+    layerwise: ClassVar[bool] = True
+    measure: ClassVar[str] = "reconstruction error"
+
+    def __post_init__(self) -> None:
+        """Check the weight."""
+        not_negative("sparsity", self.sparsity)
+
+    def seen(self, place: Place) -> Any:
+        """Return noisy rows in training, and rows as they are else."""
+        if self.noise is None:
+            return place.given
+        noise = self.noise
+        return tensorflow().compat.v1.cond(
+            place.training(), lambda: noise.put(place.given), lambda: tensorflow().identity(place.given), name="noise"
+        )
+
+    def judged(self, place: Place, seen: Any) -> Judged:
+        """Return how far what is decoded is from the input."""
+        tf = tensorflow()
+        decoded = decode(place, self.tied)
+        if self.compare == "cross_entropy":
+            error = tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(labels=place.given, logits=decoded))
+        else:
+            error = tf.reduce_mean(tf.math.squared_difference(decoded, place.given))
+        return Judged(error + self.sparsity * tf.reduce_mean(tf.abs(place.outputs)) if self.sparsity else error)
+
+
+def decode(place: Place, tied: bool) -> Any:
+    """Return what a layer's input is made of again, by a kernel as large as the layer's own.
+
+    Raises:
+        PlanError: the layer is neither dense nor a convolution, or its output has other places than its input.
+    """
+    tf = tensorflow()
+    tf1 = tf.compat.v1
+    encoder, given, outputs = place.kernel, place.given, place.outputs
+    is_convolution = encoder.shape.rank == _KERNEL_OF_IMAGES
+    with tf1.variable_scope("decoder"):
+        shape = encoder.shape if is_convolution or tied else encoder.shape[::-1]
+        glorot = tf1.glorot_uniform_initializer()
+        kernel = encoder if tied else tf1.get_variable("kernel", shape, initializer=glorot)
+        bias = tf1.get_variable("bias", given.shape[-1:], initializer=tf1.zeros_initializer())
+        if not is_convolution:
+            return tf.nn.bias_add(tf.matmul(outputs, kernel, transpose_b=tied), bias)
+        strides, padding = _convolution_of(encoder)
+        size = tf.concat([tf.shape(outputs)[:1], given.shape[1:]], 0)
+        return tf.nn.bias_add(tf.nn.conv2d_transpose(outputs, kernel, size, strides, padding), bias)
+
+
+def _convolution_of(kernel: Any) -> tuple[list[int], str]:
+    """Return the strides and the padding of the convolution that a kernel is read by.
+
+    Raises:
+        PlanError: none reads it.
+    """
+    reads = [reader for reader in kernel.op.outputs[0].consumers() if reader.type in ("Identity", "ReadVariableOp")]
+    for reader in [kernel.op, *reads]:
+        for consumer in reader.outputs[0].consumers():
+            if consumer.type == "Conv2D":
+                return list(consumer.get_attr("strides")), consumer.get_attr("padding").decode()
+    raise PlanError(f"{kernel.op.name} is the kernel of no convolution that is known")

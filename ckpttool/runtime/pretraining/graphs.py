@@ -1,0 +1,102 @@
+"""Graphs of pretraining: rows alone, layers put on one another, and a method put on layers to train them.
+
+What a method puts on a graph is thrown away: the layers go on in the graph that they were put on without it.
+"""
+
+from collections.abc import Sequence
+
+from ckpttool.core.errors import PlanError
+from ckpttool.graph.contents.keras_network import keras_network, with_keras_network
+from ckpttool.graph.core import Graph, TensorRef
+from ckpttool.graph.rewrite.draft import Draft
+from ckpttool.runtime.configure import tensorflow
+from ckpttool.runtime.keras.growing import only_inputs, with_layers_on
+from ckpttool.runtime.pretraining.method import Method, Place
+from ckpttool.runtime.spec import LayerSpec, stack, training_switch
+from ckpttool.runtime.whole_graphs import building, exported, name_role
+
+SCOPE = "dnn"
+METHOD = "pretraining"
+"""The scope of what a method puts on a graph."""
+INPUTS, LABELS = "X", "y"
+
+
+def rows_alone(shape: Sequence[int]) -> Graph:
+    """Return a graph with a placeholder `X` for rows of a shape, and nothing else."""
+    with building(seed=0) as built:
+        name_role("inputs", tensorflow().compat.v1.placeholder("float32", [None, *shape], name=INPUTS))
+        return with_keras_network(exported(built), only_inputs(INPUTS, shape))
+
+
+def with_layers(graph: Graph, below: str, layers: Sequence[LayerSpec], seed: int) -> tuple[Graph, str]:
+    """Put layers on a tensor of a graph; return it, and the name of what they give.
+
+    Raises:
+        PlanError: a layer does not fit on what is below it.
+    """
+    with building(seed, graph) as built:
+        outputs = stack(layers, built.get_tensor_by_name(below), SCOPE)
+        known = keras_network(graph)
+        network = with_layers_on(known, layers, outputs) if known else None
+        top = outputs[layers[-1].name].name if layers else below
+        return with_keras_network(exported(built, graph), network), top
+
+
+def with_method(
+    graph: Graph,
+    method: Method,
+    given: str,
+    outputs: str,
+    layer: str | None,
+    seed: int,
+    images: tuple[int, int, int] | None = None,
+) -> Graph:
+    """Put a method on layers of a graph: what they see in the place of `given`, and the loss of their `outputs`.
+
+    Args:
+        graph: The layers, without a loss.
+        method: The method.
+        given: The tensor that goes into what is trained.
+        outputs: The tensor that comes out.
+        layer: The layer that is trained alone, by a layer-wise method.
+        seed: The random seed of what is put on.
+        images: The shape of a row, where it is an image (height, width, channels).
+
+    Raises:
+        PlanError: the layers are of no kind that the method is for.
+    """
+    with building(seed, graph) as built:
+        tf1 = tensorflow().compat.v1
+        held = {variable.op.name: variable for variable in tf1.global_variables()}
+        place = Place(
+            built.get_tensor_by_name(given),
+            built.get_tensor_by_name(outputs),
+            training_switch(None),
+            held.get(f"{layer}/kernel"),
+            held.get(f"{layer}/bias"),
+            images,
+            _labels,
+        )
+        if method.layerwise and place.kernel is None:
+            raise PlanError(f"{method.name} trains layers with a kernel (dense, conv2d), {layer} has none")
+        with tf1.variable_scope(METHOD):
+            seen = method.seen(place)
+            judged = method.judged(place, seen)
+            name_role("loss", tensorflow().identity(judged.loss, name="loss"))
+            if judged.figure is not None:
+                name_role("accuracy", tensorflow().identity(judged.figure, name="figure"))
+        put = with_keras_network(exported(built, graph), None)
+    if seen is place.given:
+        return put
+    draft = Draft(put)
+    draft.redirect({TensorRef.parse(given): TensorRef.parse(seen.name)}, graph.nodes.keys() & put.nodes.keys())
+    return draft.sealed()
+
+
+def _labels() -> object:
+    """Make a placeholder for labels that say what belongs together."""
+    tf1 = tensorflow().compat.v1
+    with tf1.name_scope(None):
+        placeholder = tf1.placeholder("int64", [None], name=LABELS)
+    name_role("labels", placeholder)
+    return placeholder

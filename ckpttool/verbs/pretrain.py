@@ -1,0 +1,220 @@
+"""Pretraining: lower layers are trained on rows without labels, or by a task whose labels are free, to be reused."""
+
+import json
+import re
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ckpttool import checkpoint
+from ckpttool.core.errors import CkptError, CorruptCheckpoint, ExistingOutput, PlanError
+from ckpttool.core.tensors import BY_NAME
+from ckpttool.data.dataset import training_splits
+from ckpttool.data.files import InputSpec, Wanted
+from ckpttool.data.splits import Split
+from ckpttool.formats.wire import checked_json
+from ckpttool.formats.writing.files import refuse_existing, replacing
+from ckpttool.graph.contents.preprocessing import with_preprocessing_text
+from ckpttool.lineage.provenance import Command
+from ckpttool.model.families import Contents, ModelWriter, staged_model, writer_for
+from ckpttool.runtime.pretraining.graphs import INPUTS, LABELS, rows_alone
+from ckpttool.runtime.pretraining.methods import PretrainingMethod
+from ckpttool.runtime.recipe import Recipe
+from ckpttool.runtime.spec import parse
+from ckpttool.training.augment import image_shape_of
+from ckpttool.training.callbacks.callback import CallbackList, Callbacks
+from ckpttool.training.callbacks.recording import Recording
+from ckpttool.training.loop import Interrupt
+from ckpttool.training.options import Options
+from ckpttool.training.preprocessing import trained_text
+from ckpttool.training.pretraining import Grown, Stage, stages_of
+from ckpttool.training.run import report_path, write_report
+from ckpttool.verbs.finetune import MAY_CHANGE, finetune
+
+OPTIMIZER, BATCH_SIZE = "adam", 100
+"""What trains where nothing else is said, on how many rows a step."""
+ASKED = "asked.json"
+"""What the stages in a folder were asked for."""
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """What pretraining did: for each stage the layer that it has its name from, and what its run's report says."""
+
+    method: PretrainingMethod
+    stages: Sequence[Mapping[str, Any]]
+
+    def summary(self) -> dict[str, Any]:
+        """Return the figures as JSON has them."""
+        return {"method": str(self.method), "stages": [*self.stages]}
+
+    def lines(self, output: Path) -> list[str]:
+        """Return what was trained, for a person."""
+        return [f"{output}: {len(self.stages)} stages of {self.method}", *map(self._line, self.stages)]
+
+    def _line(self, stage: Mapping[str, Any]) -> str:
+        kept = stage["history"][stage["kept_epoch"] - 1]
+        figure = "" if kept["valid_accuracy"] is None else f", {self.method.figure} {kept['valid_accuracy']:.4f}"
+        return f"{stage['layer']}: epoch {kept['epoch']}, {self.method.measure} {kept['valid_loss']:.4g}{figure}"
+
+
+def pretrain(
+    data: str | Path,
+    layers: str,
+    method: PretrainingMethod,
+    output: str | Path,
+    options: Options,
+    shape: Sequence[int] | None = None,
+    overwrite: bool = False,
+    callbacks: Callbacks = (),
+    resume: bool = False,
+    recording: Recording | None = None,
+    command: Command | None = None,
+    interrupt: Interrupt | None = None,
+    to: str | None = None,
+) -> Pretrained:
+    """Train new layers by a method that needs no labels, or other ones, and write them as a model to be reused.
+
+    What the method puts on them is thrown away. The layers of a layer-wise method are trained from the bottom up, each
+    on what those below give, which is computed once. A stage that is done is kept in `OUT.stages` until all are.
+
+    Args:
+        data: A path, or one of the other sources of rows; labels are used by methods that need some.
+        layers: The layers from the input up (SPEC).
+        method: What the layers are trained for.
+        output: The prefix of the result.
+        options: How each stage is trained, and for how long.
+        shape: The shape of a row, if not as it is stored: 28, 28, 1.
+        overwrite: Whether what lies at `output` is replaced.
+        callbacks: One callback or several, which are called while the stages go on.
+        resume: Whether pretraining that was stopped goes on where it was, to the same result.
+        recording: What is recorded besides the histories.
+        command: What stands in the lineage of the output as what made it.
+        interrupt: What ends the run early, once it is requested.
+        to: The family to write: `ckpt`, `saved-model`, `keras`; else that of the output's path.
+
+    Raises:
+        Interrupted: `interrupt` was requested; where the run was is saved.
+        CkptError: something does not fit; nothing is written then.
+    """
+    output, options, command = Path(output), with_defaults(options), command or Command("pretrain", ("-o", str(output)))
+    stages, rest = stages_of(parse(layers), method)
+    writer, callback = _checked_writer(output, to, overwrite), CallbackList(callbacks)
+    split, text = _rows(data, options)
+    images = image_shape_of(split, INPUTS, shape or options.image_shape) if method.on_images else None
+    asked = {"layers": layers, "method": str(method), "shape": shape, "data": str(data), **_lasting(options)}
+    grown = Grown(rows_alone(tuple(shape or split.inputs[INPUTS].shape[1:])), f"{INPUTS}:0", {})
+    done: list[Mapping[str, Any]] = []
+    with _stages_folder(output, asked, resume, overwrite) as folder:
+        for number, stage in enumerate(stages):
+            below = grown.with_stage(stage.before, options.seed)
+            grown = below.with_stage(stage.layers, options.seed + number)
+            place = folder / f"{number + 1}.ckpt"
+            if not report_path(place).exists():
+                callback.on_notes([f"{stage.name}, {number + 1} of {len(stages)}: the loss is the {method.measure}"])
+                model = grown.to_train(method, stage, below.top, options.seed, images, folder / stage.name)
+                own = replace(options, freeze=_pattern(stages[:number]), cache=bool(number))
+                finetune(model, data, own, place, True, callbacks, resume, None, recording, command, interrupt)
+            done.append({"layer": stage.name, **_figures(place)})
+            grown = grown.with_values(checkpoint.open(place))
+        grown = grown.with_stage(rest, options.seed)
+        contents = Contents(with_preprocessing_text(grown.graph, text), grown.values, command=command)
+        pretrained = Pretrained(method, done)
+        with staged_model(writer, output, overwrite, [report_path(output)]) as place:
+            callback.on_notes(writer.write(contents, place, False).notes)
+            write_report(place, {"options": asked, **pretrained.summary()})
+    return pretrained
+
+
+def with_defaults(options: Options) -> Options:
+    """Return the options with what they leave open: the same for all stages, and for few rows as for many."""
+    recipe = options.recipe or Recipe()
+    recipe = recipe if recipe.optimizer else replace(recipe, optimizer=OPTIMIZER)
+    return replace(options, recipe=recipe, batch_size=options.batch_size or BATCH_SIZE)
+
+
+def _figures(place: Path) -> dict[str, Any]:
+    """Return what the report of a stage says of its run."""
+    report = checked_json.loads(report_path(place).read_bytes())
+    return {name: report[name] for name in ("plan", "history", "best_epoch", "kept_epoch", "unchanged")}
+
+
+def _checked_writer(output: Path, to: str | None, overwrite: bool) -> ModelWriter:
+    """Return what writes the result, at a place that is free.
+
+    Raises:
+        CkptError: something is there already, or a model of this family cannot be written.
+    """
+    writer = writer_for("", output, to)
+    writer.check(output, overwrite)
+    refuse_existing([report_path(output)], overwrite)
+    return writer
+
+
+def _rows(data: str | Path, options: Options) -> tuple[Split, str | None]:
+    """Return the rows to train on, and the preprocessing that a model which is trained on them keeps."""
+    inputs = [InputSpec(INPUTS, None, BY_NAME["float32"])]
+    split, _ = training_splits(data, Wanted(tuple(inputs), None, options.features, beside=(LABELS,)), options.held_out)
+    return split, trained_text(split, inputs)
+
+
+def _pattern(stages: Sequence[Stage]) -> str | None:
+    """Return the pattern of the layers of some stages."""
+    names = [spec.name for stage in stages for spec in stage.layers]
+    return "|".join(map(re.escape, names)) or None
+
+
+def _lasting(options: Options) -> dict[str, Any]:
+    """Return the options that must stay the same when pretraining goes on."""
+    return {name: value for name, value in options.flat().items() if name not in MAY_CHANGE}
+
+
+@contextmanager
+def _stages_folder(output: Path, asked: dict[str, Any], resume: bool, overwrite: bool) -> Iterator[Path]:
+    """Give the folder of the stages, empty unless pretraining goes on; it is gone when all are done, or none begun.
+
+    Raises:
+        ExistingOutput: it holds the stages of another run.
+        PlanError: that run was asked for something else.
+    """
+    folder, asked = output.with_name(f"{output.name}.stages"), json.loads(json.dumps(asked, default=str))
+    if _is_begun(folder) and not (resume or overwrite):
+        raise ExistingOutput(f"{folder} has the stages of a run: go on with `resume`, or `overwrite` them")
+    if _is_begun(folder) and resume:
+        _require_same(folder, asked)
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        with replacing(folder / ASKED) as file:
+            file.write(checked_json.dumps(asked))
+    try:
+        yield folder
+    except CkptError:
+        if not _is_begun(folder):
+            shutil.rmtree(folder)
+        raise
+    shutil.rmtree(folder)
+
+
+def _is_begun(folder: Path) -> bool:
+    """Say whether a folder of stages has more in it than what they were asked for."""
+    return folder.is_dir() and any(path.name != ASKED for path in folder.iterdir())
+
+
+def _require_same(folder: Path, asked: Mapping[str, Any]) -> None:
+    """Check that stages were asked for what is asked now.
+
+    Raises:
+        CorruptCheckpoint: what was asked is damaged.
+        PlanError: it is something else.
+    """
+    try:
+        before = checked_json.loads((folder / ASKED).read_bytes())
+    except (OSError, ValueError) as error:
+        raise CorruptCheckpoint(f"{folder / ASKED} is damaged: {error}; `overwrite` begins again") from error
+    differ = [f"{key} was {before.get(key)}, now {asked[key]}" for key in asked if before.get(key) != asked[key]]
+    if differ:
+        raise PlanError(f"`resume`: {folder} is of a run with other options: {', '.join(differ)}")

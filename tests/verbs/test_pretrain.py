@@ -1,0 +1,162 @@
+"""Pretraining: layers are trained without labels, stage by stage, and come out as an ordinary model's."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ckpttool import checkpoint
+from ckpttool.core.errors import CkptError, ExistingOutput, PlanError
+from ckpttool.model.model import Model
+from ckpttool.runtime.pretraining.methods import PretrainingMethod
+from ckpttool.runtime.recipe import Recipe
+from ckpttool.training.callbacks.callback import Callback
+from ckpttool.training.loop import Interrupt, Interrupted
+from ckpttool.training.options import Options
+from ckpttool.verbs.pretrain import Pretrained, pretrain
+from ckpttool.verbs.reuse import plan_reuse
+
+OPTIONS = Options(epochs=2, batch_size=20, recipe=Recipe("adam(0.01)"), seed=3)
+LAYERS = "hidden1 = dense(5, tanh); hidden2 = dense(3, tanh)"
+
+
+def method(text: str) -> PretrainingMethod:
+    return PretrainingMethod.read(text, "`method`")
+
+
+@pytest.fixture(scope="module")
+def unlabelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """200 rows of 6 numbers which vary most along two directions."""
+    draw = np.random.default_rng(4)
+    rows = draw.normal(size=(200, 2)) @ draw.normal(size=(2, 6)) + draw.normal(size=(200, 6)) * 0.05
+    path = tmp_path_factory.mktemp("unlabelled") / "rows.npz"
+    np.savez(path, x_train=(rows - rows.mean(axis=0)).astype(np.float32))
+    return path
+
+
+@pytest.fixture
+def run(unlabelled: Path, tmp_path: Path) -> Callable[..., Pretrained]:
+    """Pretrain under `tmp_path`; what is given replaces the defaults."""
+
+    def run(name: str = "out.ckpt", text: str = "autoencoder", layers: str = LAYERS, **more: Any) -> Pretrained:
+        options = replace(OPTIONS, cache_dir=tmp_path / "cache", **more.pop("options", {}))
+        return pretrain(more.pop("data", unlabelled), layers, method(text), tmp_path / name, options, **more)
+
+    return run
+
+
+def values(path: Path) -> dict[str, np.ndarray]:
+    return {name: tensor.read() for name, tensor in checkpoint.open(path).items()}
+
+
+def test_a_linear_autoencoder_spans_the_principal_components(
+    run: Callable[..., Pretrained], unlabelled: Path, tmp_path: Path
+) -> None:
+    run("out.ckpt", "autoencoder(tied=True)", "code = dense(2)", options={"epochs": 40, "valid": "first:20"})
+    kernel = values(tmp_path / "out.ckpt")["code/kernel"]
+    _, _, components = np.linalg.svd(np.load(unlabelled)["x_train"][20:], full_matrices=False)
+    (found, _), (known, _) = np.linalg.qr(kernel), np.linalg.qr(components[:2].T)
+    assert np.linalg.svd(found.T @ known)[1] == pytest.approx([1, 1], abs=5e-3)  # the cosines between the two planes
+
+
+def test_each_layer_is_trained_on_what_those_below_give(run: Callable[..., Pretrained], tmp_path: Path) -> None:
+    done = run()
+    assert [stage["layer"] for stage in done.stages] == ["hidden1", "hidden2"]
+    trained = [[row["target"] for row in stage["plan"] if row["train"]] for stage in done.stages]
+    assert trained == [
+        ["hidden1/kernel", "hidden1/bias", "pretraining/decoder/kernel", "pretraining/decoder/bias"],
+        ["hidden2/kernel", "hidden2/bias", "pretraining/decoder/kernel", "pretraining/decoder/bias"],
+    ]
+    assert done.stages[1]["unchanged"] == ["hidden1/kernel", "hidden1/bias"]
+    assert all(stage["history"][-1]["loss"] < stage["history"][0]["loss"] for stage in done.stages)
+    report = json.loads((tmp_path / "out.ckpt.run.json").read_text())
+    assert report["method"] == "autoencoder" and report["stages"] == json.loads(json.dumps(done.stages))
+
+
+def test_what_comes_out_is_the_layers_alone_and_is_reused(run: Callable[..., Pretrained], tmp_path: Path) -> None:
+    run()
+    model = Model.open(tmp_path / "out.ckpt")
+    assert list(model.checkpoint) == ["hidden1/bias", "hidden1/kernel", "hidden2/bias", "hidden2/kernel"]
+    assert not [name for name in model.graph.nodes if name.startswith("pretraining")]
+    plan_reuse(model, "hidden.*", head="outputs = dense(4)").write(tmp_path / "reused.ckpt")
+    reused, pretrained = values(tmp_path / "reused.ckpt"), values(tmp_path / "out.ckpt")
+    for name in pretrained:
+        np.testing.assert_array_equal(reused[name], pretrained[name])
+    assert not list(tmp_path.glob("*.stages"))
+
+
+def test_the_loss_is_that_of_the_formula(run: Callable[..., Pretrained], unlabelled: Path, tmp_path: Path) -> None:
+    """Of rows as they are, though noise is put on those that are trained on."""
+    done = run(
+        text="autoencoder(noise=mask(0.5), tied=True, sparsity=0.1)",
+        layers="hidden1 = dense(5, tanh)",
+        options={"valid": "first:20", "keep": "last"},
+    )
+    weights, rows = values(tmp_path / "out.ckpt"), np.load(unlabelled)["x_train"][:20]
+    hidden = np.tanh(rows @ weights["hidden1/kernel"] + weights["hidden1/bias"])
+    decoded = hidden @ weights["hidden1/kernel"].T
+    spread = np.mean((decoded - rows) ** 2) + 0.1 * np.mean(np.abs(hidden))
+    # All but the decoder's bias, which is thrown away, and small after two epochs.
+    assert done.stages[0]["history"][-1]["valid_loss"] == pytest.approx(spread, rel=0.05)
+
+
+def test_convolutions_decode_images(run: Callable[..., Pretrained], tmp_path: Path) -> None:
+    np.savez(tmp_path / "images.npz", x_train=np.random.default_rng(0).random((60, 6, 6)).astype(np.float32))
+    layers = "conv1 = conv2d(3, 3, relu); norm = batch_norm(); pool = max_pool(); conv2 = conv2d(4, 2, strides=2)"
+    done = run(data=tmp_path / "images.npz", layers=layers, shape=(6, 6, 1), name="out.keras")
+    assert [stage["layer"] for stage in done.stages] == ["conv1", "conv2"]
+    import keras
+
+    network = keras.models.load_model(tmp_path / "out.keras")
+    assert [layer.name for layer in network.layers] == ["conv1", "norm", "pool", "conv2"]
+    assert network.output_shape == (None, 2, 2, 4)
+
+
+class Stop(Callback):
+    """Ends pretraining in the second stage."""
+
+    def __init__(self) -> None:
+        self.interrupt, self.epochs = Interrupt(), 0
+
+    def on_epoch_end(self, epoch: Any) -> None:
+        self.epochs += 1
+        if self.epochs == 3:
+            self.interrupt.request()
+
+
+def test_a_run_that_was_stopped_goes_on_to_the_same_result(run: Callable[..., Pretrained], tmp_path: Path) -> None:
+    run("whole.ckpt")
+    stop = Stop()
+    with pytest.raises(Interrupted):
+        run("stopped.ckpt", callbacks=stop, interrupt=stop.interrupt)
+    assert not (tmp_path / "stopped.ckpt.index").exists()
+    with pytest.raises(ExistingOutput, match=r"stopped\.ckpt\.stages has the stages of a run: go on with `resume`"):
+        run("stopped.ckpt")
+    with pytest.raises(PlanError, match=r"`resume`: .* is of a run with other options: method was autoencoder"):
+        run("stopped.ckpt", "autoencoder(tied=True)", resume=True)
+    run("stopped.ckpt", resume=True)
+    whole, stopped = values(tmp_path / "whole.ckpt"), values(tmp_path / "stopped.ckpt")
+    for name in whole:
+        np.testing.assert_array_equal(stopped[name], whole[name])
+    assert not (tmp_path / "stopped.ckpt.stages").exists()
+
+
+@pytest.mark.parametrize(
+    ("layers", "text", "message"),
+    [
+        ("flatten()", "autoencoder", "none of them has weights that could be trained"),
+        ("conv = conv2d(3)", "autoencoder", r"conv2d needs inputs of \[rows, height, width, channels\]"),
+        (LAYERS, "autoencoder(noise=mask(2))", "share must be at least 0 and below 1, found 2"),
+        (LAYERS, "autoencode", "no method autoencode; known: autoencoder"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused(
+    run: Callable[..., Pretrained], layers: str, text: str, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(CkptError, match=message):
+        run(text=text, layers=layers)
+    assert not list(tmp_path.iterdir())
