@@ -78,8 +78,8 @@ class History:
         if self.run:
             data = self.run["data"]
             rows = data.get("path") if isinstance(data, Mapping) else data
-            trained = f"{self.run['model']} trained on {rows}, best epoch {self.run['best_epoch']}"
-            yield f"run: {report_beside(self.path)}: {trained}"
+            epoch = f", best epoch {self.run['best_epoch']}" if self.run["best_epoch"] else ""
+            yield f"run: {report_beside(self.path)}: {self.run['model'] or 'new layers'} trained on {rows}{epoch}"
 
 
 def _facts(path: Path) -> tuple[str, ...]:

@@ -18,8 +18,9 @@ from ckpttool.data.splits import Split
 from ckpttool.formats.wire import checked_json
 from ckpttool.formats.writing.files import refuse_existing, replacing
 from ckpttool.graph.contents.preprocessing import with_preprocessing_text
+from ckpttool.lineage.output import staged_output
 from ckpttool.lineage.provenance import Command
-from ckpttool.model.families import Contents, ModelWriter, staged_model, writer_for
+from ckpttool.model.families import Contents, ModelWriter, writer_for
 from ckpttool.runtime.pretraining.graphs import INPUTS, LABELS, rows_alone
 from ckpttool.runtime.pretraining.methods import PretrainingMethod
 from ckpttool.runtime.recipe import Recipe
@@ -36,6 +37,8 @@ from ckpttool.verbs.finetune import MAY_CHANGE, finetune
 
 OPTIMIZER, BATCH_SIZE = "adam", 100
 """What trains where nothing else is said, on how many rows a step."""
+FIGURES = ("plan", "history", "best_epoch", "kept_epoch", "unchanged")
+"""What is told of a stage, by its names in the report of its run."""
 ASKED = "asked.json"
 """What the stages in a folder were asked for."""
 
@@ -118,14 +121,15 @@ def pretrain(
                 model = grown.to_train(method, stage, below.top, options.seed, images, folder / stage.name)
                 own = replace(options, freeze=_pattern(stages[:number]), cache=bool(number))
                 finetune(model, data, own, place, True, callbacks, resume, None, recording, command, interrupt)
-            done.append({"layer": stage.name, **_figures(place)})
+            report = checked_json.loads(report_path(place).read_bytes())
+            done.append({"layer": stage.name, **{name: report[name] for name in FIGURES}})
             grown = grown.with_values(checkpoint.open(place))
         grown = grown.with_stage(rest, options.seed)
         contents = Contents(with_preprocessing_text(grown.graph, text), grown.values, command=command)
         pretrained = Pretrained(method, done)
-        with staged_model(writer, output, overwrite, [report_path(output)]) as place:
+        with staged_output(output, writer, overwrite, [report_path(output)]) as place:
             callback.on_notes(writer.write(contents, place, False).notes)
-            write_report(place, {"options": asked, **pretrained.summary()})
+            write_report(place, {"model": None, "data": report["data"], "options": asked, **pretrained.summary()})
     return pretrained
 
 
@@ -134,12 +138,6 @@ def with_defaults(options: Options) -> Options:
     recipe = options.recipe or Recipe()
     recipe = recipe if recipe.optimizer else replace(recipe, optimizer=OPTIMIZER)
     return replace(options, recipe=recipe, batch_size=options.batch_size or BATCH_SIZE)
-
-
-def _figures(place: Path) -> dict[str, Any]:
-    """Return what the report of a stage says of its run."""
-    report = checked_json.loads(report_path(place).read_bytes())
-    return {name: report[name] for name in ("plan", "history", "best_epoch", "kept_epoch", "unchanged")}
 
 
 def _checked_writer(output: Path, to: str | None, overwrite: bool) -> ModelWriter:
