@@ -53,6 +53,8 @@ def pretrain(
     Methods:
       autoencoder(noise=gaussian(0.3), tied=False, sparsity=0, compare=squared)
           each layer gives what its input can be made of again; noise: gaussian(0.3), mask(0.3)
+      rbm(steps=1, chains=0, visible=bernoulli)
+          each dense sigmoid layer is a restricted Boltzmann machine; visible: bernoulli, gaussian
 
     \b
     Example:

@@ -2,5 +2,6 @@
 
 from ckpttool.runtime.pretraining.autoencoder import Autoencoder
 from ckpttool.runtime.pretraining.method import Method as PretrainingMethod
+from ckpttool.runtime.pretraining.rbm import Rbm
 
-__all__ = ["Autoencoder", "PretrainingMethod"]
+__all__ = ["Autoencoder", "PretrainingMethod", "Rbm"]
