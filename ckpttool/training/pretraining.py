@@ -8,13 +8,17 @@ from typing import Self
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import PlanError
 from ckpttool.core.tensors import Tensor
+from ckpttool.data.splits import Split
 from ckpttool.graph.contents.stored import stored_tensors
 from ckpttool.graph.core import Graph
 from ckpttool.model.model import Model
+from ckpttool.runtime.augmenter import Augmenter
 from ckpttool.runtime.pretraining.graphs import INPUTS, with_layers, with_method
 from ckpttool.runtime.pretraining.method import Method
 from ckpttool.runtime.spec import LayerSpec
 from ckpttool.runtime.state import fresh_tensors
+from ckpttool.training.augment import augmentation_of, image_shape_of
+from ckpttool.training.options import Options
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,28 @@ def stages_of(layers: Sequence[LayerSpec], method: Method) -> tuple[list[Stage],
 
 
 @dataclass(frozen=True)
+class Views:
+    """How rows are laid out as images (height, width, channels), and what makes views of them, where that is known."""
+
+    images: tuple[int, int, int] | None = None
+    augmenter: Augmenter | None = None
+
+    @classmethod
+    def of(cls, method: Method, split: Split, shape: Sequence[int] | None, options: Options) -> Self:
+        """Return the views of rows that a method asks for.
+
+        Raises:
+            PlanError: the rows are no images that are known, or nothing is said that could be done to them.
+        """
+        if not method.on_images:
+            return cls()
+        layout = options.image_shape or (shape if shape and len(shape) > 1 else None)
+        augmentation = augmentation_of(options.augment, split, layout, options.seed) if method.augments else None
+        augmenter = augmentation.augmenter if augmentation else None
+        return cls(image_shape_of(split, INPUTS, layout), augmenter)
+
+
+@dataclass(frozen=True)
 class Grown:
     """Layers that are put on one another so far: their graph, what the top of them gives, and their values."""
 
@@ -73,16 +99,14 @@ class Grown:
         """Return these with the values that others have found for their variables."""
         return replace(self, values={name: values[name] for name in self.values})
 
-    def to_train(
-        self, method: Method, stage: Stage, given: str, seed: int, images: tuple[int, int, int] | None, path: Path
-    ) -> Model:
+    def to_train(self, method: Method, stage: Stage, given: str, seed: int, views: Views, path: Path) -> Model:
         """Return the model that trains a stage by a method: its layers, what they see, and the method's loss.
 
         Raises:
             PlanError: the layers are of no kind that the method is for.
         """
         given = given if method.layerwise else f"{INPUTS}:0"
-        graph = with_method(self.graph, method, given, self.top, stage.name, seed, images)
+        graph = with_method(self.graph, method, given, self.top, stage.name, seed, views.images, views.augmenter)
         new = [name for name in stored_tensors(graph) if name not in self.values]
         values = {**self.values, **fresh_tensors(graph, new, seed, self.values)}
         return Model(path, graph, Checkpoint.of(values))

@@ -25,13 +25,12 @@ from ckpttool.runtime.pretraining.graphs import INPUTS, LABELS, rows_alone
 from ckpttool.runtime.pretraining.methods import PretrainingMethod
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.runtime.spec import parse
-from ckpttool.training.augment import image_shape_of
 from ckpttool.training.callbacks.callback import CallbackList, Callbacks
 from ckpttool.training.callbacks.recording import Recording
 from ckpttool.training.loop import Interrupt
 from ckpttool.training.options import Options
 from ckpttool.training.preprocessing import trained_text
-from ckpttool.training.pretraining import Grown, Stage, stages_of
+from ckpttool.training.pretraining import Grown, Stage, Views, stages_of
 from ckpttool.training.run import report_path, write_report
 from ckpttool.verbs.finetune import MAY_CHANGE, finetune
 
@@ -107,7 +106,7 @@ def pretrain(
     stages, rest = stages_of(parse(layers), method)
     writer, callback = _checked_writer(output, to, overwrite), CallbackList(callbacks)
     split, text = _rows(data, options)
-    images = image_shape_of(split, INPUTS, shape or options.image_shape) if method.on_images else None
+    views = Views.of(method, split, shape, options)
     asked = {"layers": layers, "method": str(method), "shape": shape, "data": str(data), **_lasting(options)}
     grown = Grown(rows_alone(tuple(shape or split.inputs[INPUTS].shape[1:])), f"{INPUTS}:0", {})
     done: list[Mapping[str, Any]] = []
@@ -118,8 +117,9 @@ def pretrain(
             place = folder / f"{number + 1}.ckpt"
             if not report_path(place).exists():
                 callback.on_notes([f"{stage.name}, {number + 1} of {len(stages)}: the loss is the {method.measure}"])
-                model = grown.to_train(method, stage, below.top, options.seed, images, folder / stage.name)
+                model = grown.to_train(method, stage, below.top, options.seed, views, folder / stage.name)
                 own = replace(options, freeze=_pattern(stages[:number]), cache=bool(number))
+                own = replace(own, augment=None, image_shape=None) if method.augments else own
                 finetune(model, data, own, place, True, callbacks, resume, None, recording, command, interrupt)
             report = checked_json.loads(report_path(place).read_bytes())
             done.append({"layer": stage.name, **{name: report[name] for name in FIGURES}})

@@ -3,7 +3,8 @@
 What a method puts on a graph is thrown away: the layers go on in the graph that they were put on without it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from ckpttool.core.errors import PlanError
 from ckpttool.graph.contents.keras_network import keras_network, with_keras_network
@@ -50,6 +51,7 @@ def with_method(
     layer: str | None,
     seed: int,
     images: tuple[int, int, int] | None = None,
+    augment: Callable[[Any, Any], Any] | None = None,
 ) -> Graph:
     """Put a method on layers of a graph: what they see in the place of `given`, and the loss of their `outputs`.
 
@@ -61,6 +63,7 @@ def with_method(
         layer: The layer that is trained alone, by a layer-wise method.
         seed: The random seed of what is put on.
         images: The shape of a row, where it is an image (height, width, channels).
+        augment: What changes rows, where the method makes views of them.
 
     Raises:
         PlanError: the layers are of no kind that the method is for.
@@ -76,6 +79,7 @@ def with_method(
             held.get(f"{layer}/bias"),
             images,
             _labels,
+            augment,
         )
         if method.layerwise and place.kernel is None:
             raise PlanError(f"{method.name} trains layers with a kernel (dense, conv2d), {layer} has none")

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import prod
 from typing import Any, ClassVar
 
 from ckpttool.core.calls import Call
+from ckpttool.runtime.configure import tensorflow
 
 
 @dataclass(frozen=True)
@@ -14,7 +16,8 @@ class Place:
     `given` is fed to the layers, `outputs` is what they give for it; once a method has changed what they see, it is
     what they give for that. `kernel` and `bias` are the variables of the one layer that a layer-wise method trains.
     `training` gives the boolean tensor that is true in training. `images` is the shape of a row (height, width,
-    channels), where it is known to be an image. `labels` makes a placeholder for labels.
+    channels), where it is known to be an image. `labels` makes a placeholder for labels. `augment` changes rows by
+    draws that follow from a seed of two whole numbers.
     """
 
     given: Any
@@ -23,7 +26,14 @@ class Place:
     kernel: Any = None
     bias: Any = None
     images: tuple[int, int, int] | None = None
-    labels: Callable[[], Any] | None = None
+    labels: Callable[[], Any] = lambda: None
+    augment: Callable[[Any, Any], Any] | None = None
+
+    @property
+    def embedding(self) -> Any:
+        """What the layers give, as rows of numbers."""
+        shape = self.outputs.shape[1:].as_list()
+        return tensorflow().reshape(self.outputs, [-1, prod(shape)]) if len(shape) > 1 else self.outputs
 
 
 @dataclass(frozen=True)
@@ -46,6 +56,8 @@ class Method(Call):
     """Whether rows need labels, which say what belongs together."""
     on_images: ClassVar[bool] = False
     """Whether rows have to be images."""
+    augments: ClassVar[bool] = False
+    """Whether rows are augmented by the method itself."""
     measure: ClassVar[str]
     """What the loss measures, in words."""
     figure: ClassVar[str] = ""
@@ -62,3 +74,12 @@ class Method(Call):
             PlanError: the layers are of no kind that the method is for.
         """
         raise NotImplementedError
+
+
+def dense(name: str, inputs: Any, units: int) -> Any:
+    """Put a layer on rows that is thrown away with the method, as a new head would be; it has no activation."""
+    tf1 = tensorflow().compat.v1
+    with tf1.variable_scope(name):
+        kernel = tf1.get_variable("kernel", [inputs.shape[-1], units], initializer=tf1.glorot_uniform_initializer())
+        bias = tf1.get_variable("bias", [units], initializer=tf1.zeros_initializer())
+        return tensorflow().nn.bias_add(tensorflow().matmul(inputs, kernel), bias)

@@ -1,0 +1,68 @@
+"""Pairs: layers are trained so that rows which belong together lie near one another, and others apart."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from ckpttool.core.calls import above_zero
+from ckpttool.runtime.configure import tensorflow
+from ckpttool.runtime.pretraining.method import Judged, Method, Place
+
+_TINY = 1e-12
+
+
+@dataclass(frozen=True)
+class Pairs(Method):
+    """Same or different, for all pairs of a batch by their labels; embeddings have the length 1.
+
+    Distances of pairs that are the same are to be small, of others above a `margin` (Hadsell et al. 2006). With
+    `mining` semi_hard each pair of the same is held against the nearest other row that is farther than they are apart,
+    which is to be farther by the margin (Schroff et al. 2015).
+    """
+
+    name = "pairs"
+    margin: float = 1.0
+    mining: Literal["all", "semi_hard"] = "all"
+    labelled: ClassVar[bool] = True
+    measure: ClassVar[str] = "margin that is missed"
+    figure: ClassVar[str] = "pairs told right"
+
+    def __post_init__(self) -> None:
+        """Check the margin."""
+        above_zero("margin", self.margin)
+
+    def judged(self, place: Place, seen: Any) -> Judged:
+        """Return by how much distances miss what they are to be."""
+        tf = tensorflow()
+        labels = place.labels()
+        embedding = tf.math.l2_normalize(place.embedding, 1)
+        squared = tf.maximum(2 - 2 * tf.matmul(embedding, embedding, transpose_b=True), 0)
+        same = tf.equal(labels[:, tf.newaxis], labels)
+        others = tf.logical_not(tf.eye(tf.shape(labels)[0], dtype=tf.bool))
+        alike, apart = (tf.cast(each, tf.float32) for each in (same & others, tf.logical_not(same)))
+        distance = tf.sqrt(squared + _TINY)
+        loss = (
+            self._all(squared, distance, alike, apart) if self.mining == "all" else self._mined(squared, alike, apart)
+        )
+        near = tf.cast(distance < self.margin / 2, tf.float32)
+        return Judged(loss, (_mean(near, alike) + _mean(1 - near, apart)) / 2)
+
+    def _all(self, squared: Any, distance: Any, alike: Any, apart: Any) -> Any:
+        """Return the contrastive loss of all pairs, of those that are alike and the others as much."""
+        missed = tensorflow().nn.relu(self.margin - distance) ** 2
+        return _mean(squared, alike) + _mean(missed, apart)
+
+    def _mined(self, squared: Any, alike: Any, apart: Any) -> Any:
+        """Return the loss of triplets: for each pair that is alike the nearest other row farther away, if any is."""
+        tf = tensorflow()
+        farther = (squared[:, tf.newaxis, :] > squared[:, :, tf.newaxis]) & (apart[:, tf.newaxis, :] > 0)
+        highest = tf.reduce_max(squared)
+        nearest = tf.reduce_min(tf.where(farther, squared[:, tf.newaxis, :], highest + 1), 2)
+        farthest = tf.reduce_max(squared * apart, 1, keepdims=True)
+        negative = tf.where(tf.reduce_any(farther, 2), nearest, farthest)
+        return _mean(tf.nn.relu(squared - negative + self.margin), alike)
+
+
+def _mean(values: Any, weights: Any) -> Any:
+    """Return the mean of values by weights; 0 where all weights are."""
+    tf = tensorflow()
+    return tf.math.divide_no_nan(tf.reduce_sum(values * weights), tf.reduce_sum(weights))
