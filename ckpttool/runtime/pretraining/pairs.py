@@ -40,26 +40,30 @@ class Pairs(Method):
         others = tf.logical_not(tf.eye(tf.shape(labels)[0], dtype=tf.bool))
         alike, apart = (tf.cast(each, tf.float32) for each in (same & others, tf.logical_not(same)))
         distance = tf.sqrt(squared + _TINY)
-        loss = (
-            self._all(squared, distance, alike, apart) if self.mining == "all" else self._mined(squared, alike, apart)
-        )
+        if self.mining == "semi_hard":
+            return Judged(*self._mined(squared, alike, apart))
         near = tf.cast(distance < self.margin / 2, tf.float32)
-        return Judged(loss, (_mean(near, alike) + _mean(1 - near, apart)) / 2)
+        return Judged(self._all(squared, distance, alike, apart), (_mean(near, alike) + _mean(1 - near, apart)) / 2)
 
     def _all(self, squared: Any, distance: Any, alike: Any, apart: Any) -> Any:
         """Return the contrastive loss of all pairs, of those that are alike and the others as much."""
         missed = tensorflow().nn.relu(self.margin - distance) ** 2
         return _mean(squared, alike) + _mean(missed, apart)
 
-    def _mined(self, squared: Any, alike: Any, apart: Any) -> Any:
-        """Return the loss of triplets: for each pair that is alike the nearest other row farther away, if any is."""
+    def _mined(self, squared: Any, alike: Any, apart: Any) -> tuple[Any, Any]:
+        """Return the loss of triplets, and how many are told right, of all that there are.
+
+        Of each pair that is alike one counts in the loss: with the nearest other row farther away, if any is.
+        """
         tf = tensorflow()
         farther = (squared[:, tf.newaxis, :] > squared[:, :, tf.newaxis]) & (apart[:, tf.newaxis, :] > 0)
         highest = tf.reduce_max(squared)
         nearest = tf.reduce_min(tf.where(farther, squared[:, tf.newaxis, :], highest + 1), 2)
         farthest = tf.reduce_max(squared * apart, 1, keepdims=True)
         negative = tf.where(tf.reduce_any(farther, 2), nearest, farthest)
-        return _mean(tf.nn.relu(squared - negative + self.margin), alike)
+        triplets = alike[:, :, tf.newaxis] * apart[:, tf.newaxis, :]
+        loss = _mean(tf.nn.relu(squared - negative + self.margin), alike)
+        return loss, _mean(tf.cast(farther, tf.float32), triplets)
 
 
 def _mean(values: Any, weights: Any) -> Any:
