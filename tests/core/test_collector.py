@@ -30,3 +30,27 @@ def test_who_has_switched_it_off_finds_it_off() -> None:
         assert not gc.isenabled()
     finally:
         gc.enable()
+
+
+class Made:
+    """Something that is held, or points to itself."""
+
+
+def test_what_was_made_is_old_so_that_no_look_at_all_follows() -> None:
+    with collector_paused():
+        held = [Made() for _ in range(20_000)]
+    assert set(map(id, gc.get_objects(generation=2))).issuperset(map(id, held))
+    assert gc.get_count()[0] < gc.get_threshold()[0]
+    with collector_paused():
+        held[0].itself = held.pop(0)  # type: ignore[attr-defined]
+    assert gc.collect() > 0, "what nobody reaches is found later"
+
+
+def test_what_others_froze_stays_frozen() -> None:
+    gc.freeze()
+    try:
+        with collector_paused():
+            pass
+        assert gc.get_freeze_count() > 0
+    finally:
+        gc.unfreeze()
