@@ -22,6 +22,7 @@ from ckpttool.formats.hdf5.source import Hdf5Source, bytes_after, is_hdf5, opene
 from ckpttool.formats.hdf5.values import (
     bounded,
     dtype_in,
+    has_attributes,
     is_plain,
     oddity,
     raw_offset,
@@ -46,6 +47,9 @@ MOST_UNPACKED = 1100
 """How many bytes one stored byte may become: deflate's limit is 1,032."""
 FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 4: "szip", 5: "nbit", 6: "scaleoffset", 32000: "lzf"}
 """The filters that h5py brings along; any other would be a plug-in found on the machine."""
+
+_ENCODING = ("utf-8", "surrogateescape")
+"""How h5py reads names, which may be any bytes."""
 
 
 @dataclass
@@ -169,27 +173,29 @@ class _Walk:
         """Return what a link leads to, where it stays in the file; soft links are taken one part at a time."""
         import h5py
 
-        link = group.get(name, getlink=True)
-        if isinstance(link, h5py.HardLink):
+        links, raw = group.id.links, _encoded(name)
+        kind = links.get_info(raw).type
+        if kind == h5py.h5l.TYPE_HARD:
             return group[name]
-        if not isinstance(link, h5py.SoftLink) or steps > DEEPEST:
+        if kind != h5py.h5l.TYPE_SOFT or steps > DEEPEST:
             raise FormatError(f"{self.tree.path}: {path} is a link out of the file, which is never followed")
-        member = group.file if link.path.startswith("/") else group
-        for part in (part for part in link.path.split("/") if part not in ("", ".")):
+        target = links.get_val(raw).decode(*_ENCODING)
+        member = group.file if target.startswith("/") else group
+        for part in (part for part in target.split("/") if part not in ("", ".")):
             self.steps += 1
             if self.steps > MOST_STEPS:
                 raise FormatError(f"{self.tree.path}: its soft links have over {MOST_STEPS} parts")
-            if not isinstance(member, h5py.Group) or member.get(part, getlink=True) is None:
-                raise FormatError(f"{self.tree.path}: {path} is a link to {link.path}, which is not in the file")
+            if not isinstance(member, h5py.Group) or not member.id.links.exists(_encoded(part)):
+                raise FormatError(f"{self.tree.path}: {path} is a link to {target}, which is not in the file")
             member = self._follow(member, part, path, steps + 1)
         return member
 
     def _attributes(self, member: Any, path: str) -> None:
         """Take in the attributes that hold numbers or texts, and the names of others (references, lists)."""
-        plain = {key: is_plain(member.attrs.get_id(key).dtype) for key in member.attrs}
-        values = {text_of(key): self._value(member, key, path) for key in plain if plain[key]}
-        self.tree.attributes[path] = values
-        self.tree.opaque += [f"{path}@{text_of(key)}" for key in plain if not plain[key]]
+        keys = list(member.attrs) if has_attributes(member) else []
+        plain = {key: is_plain(member.attrs.get_id(key).dtype) for key in keys}
+        self.tree.attributes[path] = {text_of(key): self._value(member, key, path) for key in keys if plain[key]}
+        self.tree.opaque += [f"{path}@{text_of(key)}" for key in keys if not plain[key]]
 
     def _value(self, member: Any, key: str, path: str) -> Any:
         """Read an attribute, which is read as a whole, once it is held against the file.
@@ -208,17 +214,18 @@ class _Walk:
         """Check a dataset against the file, and return what makes a tensor of it, which opens the file to be read."""
         if dataset.is_virtual or dataset.external:
             raise FormatError(f"{self.tree.path}: {path} keeps its values in another file, which is never read")
-        self._check_size(dataset, path)
+        filters = _filters(dataset)
+        self._check_size(dataset, path, bool(filters))
         spec = TensorSpec(path, tuple(dataset.shape), cast(DType, dtype_in(dataset)))
-        unknown = [number for number in _filters(dataset) if number not in FILTERS]
+        unknown = [number for number in filters if number not in FILTERS]
         if unknown:  # it is listed, and whoever reads it is told
             return partial(_packed, spec, f"{path} is packed with filter {unknown[0]}, which is not known")
         offset = raw_offset(self.source, dataset, spec)
         return partial(_read_by_hdf5, spec, str(dataset.name)) if offset is None else partial(_raw, spec, offset)
 
-    def _check_size(self, dataset: Any, path: str) -> None:
+    def _check_size(self, dataset: Any, path: str, packed: bool) -> None:
         """Hold the shape against the bytes that are stored, and all that is stored against the file."""
-        stored, packed = dataset.id.get_storage_size(), bool(_filters(dataset))
+        stored = dataset.id.get_storage_size()
         if dataset.nbytes > self.source.size and dataset.nbytes > stored * (MOST_UNPACKED if packed else 1):
             shape = list(dataset.shape)
             raise CorruptCheckpoint(
@@ -261,6 +268,11 @@ def _filters(dataset: Any) -> list[int]:
     """Return the numbers of the filters that a dataset is packed with."""
     properties = dataset.id.get_create_plist()
     return [properties.get_filter(place)[0] for place in range(properties.get_nfilters())]
+
+
+def _encoded(name: str) -> bytes:
+    """Return the bytes that HDF5 has for a name."""
+    return name.encode(*_ENCODING)
 
 
 def _address(member: Any) -> int:

@@ -69,12 +69,19 @@ def stored_type(dtype: DType) -> "np.dtype[Any]":
     return np.dtype(f"V{dtype.itemsize}") if dtype.numpy_name.startswith("ml_dtypes") else dtype.numpy
 
 
+def has_attributes(member: Any) -> bool:
+    """Return whether a group or a dataset has any: most have none, and to look for one takes longer."""
+    import h5py
+
+    return bool(h5py.h5a.get_num_attrs(member.id))
+
+
 def dtype_in(dataset: Any) -> DType | None:
     """Return the element type of a dataset, by its mark where that fits; None for what is neither number nor text."""
     import numpy as np
 
     kind = dataset.dtype.newbyteorder("=")
-    marked = BY_NAME.get(text_of(dataset.attrs.get(MARK, "")))
+    marked = BY_NAME.get(text_of(dataset.attrs.get(MARK, ""))) if has_attributes(dataset) else None
     if marked is not None and marked.itemsize and stored_type(marked) == kind:
         return marked
     if not is_plain(kind):

@@ -153,6 +153,11 @@ def test_what_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fill: 
     assert "42" not in str(refused.value)
 
 
+def test_a_soft_link_to_nothing_is_said_to_be_one(tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match="w is a link to /nowhere, which is not in the file"):
+        open_checkpoint(write(tmp_path / "w.h5", soft_link_to_nothing))
+
+
 def records(file: Any) -> None:
     file["w"] = np.zeros(2, [("a", "f4"), ("b", "i4")])
 
