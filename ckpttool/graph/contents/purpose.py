@@ -14,6 +14,10 @@ from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.ops import NEXT_ITERATIONS, NO_RESULT
 from ckpttool.graph.roles.resolve import certain_roles
 
+_MOST_WIDEST, _MOST_LAYERS = 256, 4096
+"""Ops beside one another that are held against each other, and layers that are told apart for that: no network has more
+results of which none includes another, and time and memory are bounded."""
+
 
 class Purpose:
     """What the ops of a graph are for: `rank` gives their order, `layers` the layer of each weight's op."""
@@ -68,18 +72,25 @@ class Purpose:
 
     @cached_property
     def _widest(self) -> frozenset[str]:
-        """The last ops that depend on layers of which no other depends on all and on more, and on no update."""
+        """The last ops that depend on layers of which no other depends on all and on more, and on no update.
+
+        Where very many stand beside one another they are all last ops: each is held against each.
+        """
         reach = self._reach()
         last = [name for name in self._forward if reach[name] > 1 and not reach[name] & 1 and self._is_last(name)]
         widest: list[int] = []
         for layers in sorted({reach[name] for name in last}, key=int.bit_count, reverse=True):
             if all(layers | other != other for other in widest):
                 widest.append(layers)
-        return frozenset(name for name in last if reach[name] in widest)
+            if len(widest) > _MOST_WIDEST:
+                return frozenset(last)
+        chosen = set(widest)
+        return frozenset(name for name in last if reach[name] in chosen)
 
     def _reach(self) -> dict[str, int]:
         """For each op the layers that it depends on, as the bits of a number; the lowest is for updates."""
-        bits = {layer: 2 << number for number, layer in enumerate(dict.fromkeys(self.layers.values()))}
+        layers = dict.fromkeys(self.layers.values())
+        bits = {layer: 2 << (number if len(layers) <= _MOST_LAYERS else 0) for number, layer in enumerate(layers)}
         reach = {name: 0 if name in self._forward else 1 for name in self.graph.nodes}
         reach.update({name: bits[layer] for name, layer in self.layers.items()})
         loops = any(node.op in NEXT_ITERATIONS for node in self.graph.nodes.values())
