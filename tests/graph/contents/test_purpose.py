@@ -14,7 +14,7 @@ def towers(count: int, joined: int = 0) -> Purpose:
     meta = MetaGraphDef()
     nodes, names = meta.graph_def.node, [f"tower{number}" for number in range(count)]
     for name in names:
-        nodes.add(name=name, op="VariableV2")
+        nodes.add(name=name, op="VariableV2").attr["dtype"].type = 1
         nodes.add(name=f"{name}/step", op="Relu", input=[name])
     if joined:
         nodes.add(name="joined", op="ConcatV2", input=names[:joined])
