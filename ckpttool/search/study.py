@@ -115,6 +115,8 @@ class Study:
             there = {key: json.loads(value) for key, value in stored.items()}
         except (ValueError, TypeError) as error:
             raise _damaged(self.path, f"what was asked is no JSON: {error}") from error
+        if not all(isinstance(text, str) for row in stored.items() for text in row):
+            raise _damaged(self.path, "what was asked is no text")
         has_trials = self._connection.execute("SELECT count(*) FROM trials").fetchone()[0] > 0
         if (there or has_trials) and not overwrite:
             if different := _different(there, asked):
